@@ -1,0 +1,55 @@
+/*
+ * answer.h: how one call ended, with its bytes. Made by a dialect (or by whoever refuses the call), then shared,
+ * never changed: the same answer goes to every caller of a flight, into the memory tier and out to the client
+ * without a copy.
+ */
+#ifndef JITNEY_BASE_ANSWER_H
+#define JITNEY_BASE_ANSWER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/outcome.h"
+#include "base/slice.h"
+
+enum {
+	ANSWER_DETAIL_BYTES = 200, /* longest detail, NUL included; longer ones are cut */
+	ANSWER_TYPE_BYTES = 64     /* longest content type, NUL included; longer ones become octet-stream */
+};
+
+struct answer {
+	atomic_uint refs;
+	enum outcome outcome;      /* OK: body is the tool's result */
+	uint16_t upstream_status;  /* the provider's HTTP status; 0: none was received */
+	uint32_t retry_after_s;    /* the provider's or our wish; 0: none */
+	bool json;                 /* body is one JSON text that our scanner has accepted */
+	char content_type[ANSWER_TYPE_BYTES]; /* of an OK body, as the provider sent it; "application/json" if json */
+	char detail[ANSWER_DETAIL_BYTES];     /* for people: what, where, what to do. "" when OK. UTF-8 */
+	size_t body_len;           /* bytes */
+	char body[];               /* OK: the result, byte for byte. Else: what the provider said, if json (may be empty) */
+};
+
+/* A result. `body` is copied; json as above; content_type NULL means application/json. NULL when out of memory. */
+struct answer *answer_result(struct slice body, bool json, const char *content_type) MUST_CHECK;
+
+/* A refusal or failure, its detail printf-like. Never NULL: out of memory gives a static OVERLOADED answer, which
+ * answer_ref and answer_unref treat as any other. */
+struct answer *answer_error(enum outcome outcome, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* The same with what the provider said: `upstream` is one valid JSON text (spliced into the problem's "upstream"
+ * member as "error") or empty; upstream_status and retry_after_s as in the struct. Never NULL. */
+struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_status, uint32_t retry_after_s,
+                                     struct slice upstream, const char *format, ...) PRINTF_LIKE(5, 6);
+
+/* One more reference; returns the same answer. Any thread. */
+struct answer *answer_ref(struct answer *answer);
+/* One reference less, frees at the last. NULL is fine. Any thread. */
+void answer_unref(struct answer *answer);
+
+static inline struct slice answer_body(const struct answer *answer)
+{
+	return (struct slice){ answer->body, answer->body_len };
+}
+
+#endif

@@ -1,0 +1,35 @@
+/* clock.c: the two clocks of the process, and the crank that tests turn. */
+#include "base/clock.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+static _Atomic uint64_t hand_cranked_us;
+
+static uint64_t read_us(clockid_t id)
+{
+	struct timespec now;
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * CLOCK_US_PER_S + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_now_us(void)
+{
+	uint64_t cranked = atomic_load_explicit(&hand_cranked_us, memory_order_relaxed);
+	return cranked ? cranked : read_us(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_wall_us(void)
+{
+	return read_us(CLOCK_REALTIME);
+}
+
+uint64_t clock_thread_cpu_us(void)
+{
+	return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void clock_set_for_test(uint64_t now_us)
+{
+	atomic_store_explicit(&hand_cranked_us, now_us, memory_order_relaxed);
+}

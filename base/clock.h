@@ -1,0 +1,30 @@
+/*
+ * clock.h: time. Everything that waits uses the monotonic microseconds, read once per loop turn and handed down as
+ * `now_us`; only logs and documents for people use the wall clock. Tests turn the monotonic clock by hand.
+ */
+#ifndef JITNEY_BASE_CLOCK_H
+#define JITNEY_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define CLOCK_NEVER UINT64_MAX /* a deadline that does not come */
+#define CLOCK_US_PER_MS UINT64_C(1000)
+#define CLOCK_US_PER_S UINT64_C(1000000)
+
+/* Monotonic microseconds since an arbitrary point, never 0. Any thread. */
+uint64_t clock_now_us(void);
+/* Wall clock, microseconds since 1970 UTC. Any thread. */
+uint64_t clock_wall_us(void);
+/* CPU time used by the calling thread, microseconds. */
+uint64_t clock_thread_cpu_us(void);
+/* Tests only: from now on clock_now_us() answers `now_us`; 0 gives the real clock back. Any thread. */
+void clock_set_for_test(uint64_t now_us);
+
+/* a + b that stays at CLOCK_NEVER instead of wrapping. */
+static inline uint64_t clock_add(uint64_t a, uint64_t b)
+{
+	uint64_t sum = a + b;
+	return sum < a ? CLOCK_NEVER : sum;
+}
+
+#endif

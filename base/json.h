@@ -1,0 +1,80 @@
+/*
+ * json.h: a strict RFC 8259 scanner that yields slices of the text it was given, never a tree. Results and arguments
+ * are spliced as the bytes they came in, so numbers keep their digits.
+ *
+ * Refused beyond the grammar, because two readers would not agree on the meaning: invalid UTF-8 (overlong forms and
+ * surrogates too), lone \u surrogates, duplicate member names (compared after unescaping, per object), nesting deeper
+ * than asked for. Numbers are checked for form only; their text is kept.
+ */
+#ifndef JITNEY_BASE_JSON_H
+#define JITNEY_BASE_JSON_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/slice.h"
+
+enum json_type { JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL };
+
+/* What was wrong and where. `what` is static, a phrase for a sentence ("duplicate member name"). */
+struct json_fault {
+	const char *what;
+	size_t at; /* byte offset in the text */
+};
+
+/* Scratch memory of the scanner (names of open objects), reused between calls; one per thread. Zero-initialise. */
+struct json_scratch {
+	void *memory;
+	size_t bytes;
+};
+void json_scratch_fini(struct json_scratch *scratch);
+
+/* Whether `text` is exactly one JSON value (blanks around it allowed) nested at most max_depth deep ([] is depth 1).
+ * Linear time but for the sort of an object's names (n log n). On false *fault is set ("out of memory" included).
+ * scratch may be NULL: then memory is allocated and freed here. */
+bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct json_fault *fault) MUST_CHECK;
+
+/* As json_check, and append the canonical form to `out`: no insignificant blanks, members sorted by the bytes of
+ * their unescaped names, strings with the shortest escapes (\" \\ \b \f \n \r \t, \u00xx for other controls, all else
+ * as UTF-8), numbers as they were written. Two texts with the same canonical form mean the same to every reader;
+ * the converse does not hold (1 and 1.0 differ), which costs a cache hit and never an answer. After RFC 8785, less
+ * its number printing. False with *fault: nothing usable in `out`. */
+bool json_canonical(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
+                    struct json_fault *fault) MUST_CHECK;
+
+/* --- Walking a text that json_check has accepted. On any other text the results are undefined (but in bounds). --- */
+
+/* The text without the blanks around it. */
+struct slice json_trim(struct slice text);
+/* Type of a value by its first byte. `value` is trimmed and not empty. */
+enum json_type json_type(struct slice value);
+
+/* Iterates over an object or an array. */
+struct json_walk {
+	const char *at, *end;
+};
+/* `value`: an object or array, trimmed or not. */
+struct json_walk json_walk(struct slice value);
+/* Next member: its name with the quotes, raw; its value, trimmed. False at the end. */
+bool json_next_member(struct json_walk *walk, struct slice *raw_name, struct slice *value);
+/* Next element, trimmed. False at the end. */
+bool json_next_element(struct json_walk *walk, struct slice *value);
+/* The value of member `name` (unescaped text) of an object. False if there is none. */
+bool json_member(struct slice object, struct slice name, struct slice *value);
+
+/* Whether a raw JSON string (with quotes) means exactly `text`. */
+bool json_string_is(struct slice raw, struct slice text);
+/* Append the unescaped UTF-8 of a raw JSON string (with quotes). May append NUL bytes. */
+void json_unescape(struct slice raw, struct buf *out);
+/* A raw number or its text as an unsigned integer. False if it is not a plain non-negative integer or too large. */
+bool json_u64(struct slice raw, uint64_t *number);
+
+/* --- Writing --- */
+
+/* Append `text` as a JSON string with quotes. Invalid UTF-8 becomes U+FFFD, so the output is always valid. */
+void json_put_string(struct buf *out, struct slice text);
+/* Whether bytes are valid UTF-8 (RFC 3629). */
+bool json_utf8(struct slice bytes);
+
+#endif

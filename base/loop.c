@@ -1,0 +1,254 @@
+/* loop.c: epoll, an intrusive binary heap of timers, and an eventfd for wake-ups. */
+#include "base/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { EVENTS_PER_WAIT = 256 };
+#define LONGEST_WAIT_US (60 * CLOCK_US_PER_S)
+
+struct loop {
+	int epoll_fd;                /* c */
+	uint64_t now_us;             /* o */
+	struct loop_timer **heap;    /* o: heap[0] is due first */
+	size_t heap_len;             /* o */
+	size_t heap_cap;             /* o: entries allocated, >= reserved */
+	size_t reserved;             /* o: timers that may be armed at once */
+	struct epoll_event events[EVENTS_PER_WAIT]; /* o: what the kernel said this turn */
+	int event_count;             /* o */
+	int event_next;              /* o: first event not dispatched yet */
+	struct loop_watch wake;      /* o */
+	_Atomic bool woken;          /* a: a wake is under way; coalesces many into one write */
+};
+/* c constant, o owner thread only, a atomic */
+
+static void drain_wake(struct loop_watch *watch, uint32_t events)
+{
+	struct loop *loop = container_of(watch, struct loop, wake);
+	uint64_t count;
+	(void)events;
+	ssize_t got = read(watch->fd, &count, sizeof count);
+	(void)got; /* EAGAIN: nothing there, nothing lost */
+	/* A wake between the read and this exchange writes nothing, yet is not lost: the exchange reads the waker's
+	 * own, so all it did before is visible to whoever looks after loop_wait has returned. */
+	atomic_exchange(&loop->woken, false);
+}
+
+struct loop *loop_new(void)
+{
+	struct loop *loop = calloc(1, sizeof *loop);
+	if (!loop)
+		return NULL;
+	loop->wake.fd = -1;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	loop->wake.ready = drain_wake;
+	if (loop->epoll_fd < 0 || wake_fd < 0 || !loop_watch(loop, &loop->wake, wake_fd, EPOLLIN)) {
+		int saved = errno;
+		if (wake_fd >= 0)
+			close(wake_fd);
+		if (loop->epoll_fd >= 0)
+			close(loop->epoll_fd);
+		free(loop);
+		errno = saved;
+		return NULL;
+	}
+	loop->now_us = clock_now_us();
+	return loop;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	close(loop->wake.fd);
+	close(loop->epoll_fd);
+	free(loop->heap);
+	free(loop);
+}
+
+bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = watch };
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		return false;
+	watch->fd = fd;
+	return true;
+}
+
+void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.ptr = watch };
+	int result = epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
+	assert(result == 0 || errno == EBADF || errno == ENOENT);
+	(void)result;
+}
+
+void loop_unwatch(struct loop *loop, struct loop_watch *watch)
+{
+	if (watch->fd < 0)
+		return;
+	/* EBADF, ENOENT: closed by its library already, which took it out of the epoll set */
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	watch->fd = -1;
+	for (int i = loop->event_next; i < loop->event_count; i++)
+		if (loop->events[i].data.ptr == watch)
+			loop->events[i].data.ptr = NULL;
+}
+
+/* --- timers: a binary heap whose entries know their place --- */
+
+static void heap_put(struct loop *loop, size_t at, struct loop_timer *timer)
+{
+	loop->heap[at] = timer;
+	timer->place = at + 1;
+}
+
+static void heap_up(struct loop *loop, size_t at, struct loop_timer *timer)
+{
+	while (at > 0) {
+		size_t parent = (at - 1) / 2;
+		if (loop->heap[parent]->due_us <= timer->due_us)
+			break;
+		heap_put(loop, at, loop->heap[parent]);
+		at = parent;
+	}
+	heap_put(loop, at, timer);
+}
+
+static void heap_down(struct loop *loop, size_t at, struct loop_timer *timer)
+{
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child >= loop->heap_len)
+			break;
+		if (child + 1 < loop->heap_len && loop->heap[child + 1]->due_us < loop->heap[child]->due_us)
+			child++;
+		if (timer->due_us <= loop->heap[child]->due_us)
+			break;
+		heap_put(loop, at, loop->heap[child]);
+		at = child;
+	}
+	heap_put(loop, at, timer);
+}
+
+static void heap_settle(struct loop *loop, size_t at, struct loop_timer *timer)
+{
+	if (at > 0 && loop->heap[(at - 1) / 2]->due_us > timer->due_us)
+		heap_up(loop, at, timer);
+	else
+		heap_down(loop, at, timer);
+}
+
+bool loop_timers_reserve(struct loop *loop, size_t more)
+{
+	size_t wanted = loop->reserved + more;
+	if (wanted > loop->heap_cap) {
+		size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
+		if (cap < wanted)
+			cap = wanted;
+		struct loop_timer **heap = realloc(loop->heap, cap * sizeof(struct loop_timer *));
+		if (!heap)
+			return false;
+		loop->heap = heap;
+		loop->heap_cap = cap;
+	}
+	loop->reserved = wanted;
+	return true;
+}
+
+void loop_timers_release(struct loop *loop, size_t count)
+{
+	assert(count <= loop->reserved);
+	loop->reserved -= count;
+}
+
+void loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_us)
+{
+	timer->due_us = due_us;
+	if (timer->place) {
+		heap_settle(loop, timer->place - 1, timer);
+		return;
+	}
+	assert(loop->heap_len < loop->reserved);
+	heap_up(loop, loop->heap_len++, timer);
+}
+
+void loop_disarm(struct loop *loop, struct loop_timer *timer)
+{
+	if (!timer->place)
+		return;
+	size_t at = timer->place - 1;
+	timer->place = 0;
+	struct loop_timer *last = loop->heap[--loop->heap_len];
+	if (last != timer)
+		heap_settle(loop, at, last);
+}
+
+uint64_t loop_now(const struct loop *loop)
+{
+	return loop->now_us;
+}
+
+/* Microseconds epoll may sleep; 0 to look only. */
+static uint64_t wait_us(const struct loop *loop, uint64_t latest_us)
+{
+	uint64_t until = latest_us;
+	if (loop->heap_len && loop->heap[0]->due_us < until)
+		until = loop->heap[0]->due_us;
+	uint64_t now = clock_now_us();
+	uint64_t wait = until > now ? until - now : 0;
+	return wait < LONGEST_WAIT_US ? wait : LONGEST_WAIT_US;
+}
+
+static int poll_events(struct loop *loop, uint64_t wait)
+{
+	/* A batching window of 300 us is worth having: epoll_pwait2 counts nanoseconds (Linux 5.11). */
+	struct timespec timeout = { (time_t)(wait / CLOCK_US_PER_S), (long)(wait % CLOCK_US_PER_S) * 1000 };
+	int count = epoll_pwait2(loop->epoll_fd, loop->events, EVENTS_PER_WAIT, &timeout, NULL);
+	if (count >= 0 || errno != ENOSYS)
+		return count;
+	/* older kernels, valgrind: whole milliseconds, rounded up so that a timer is due when we are back */
+	int ms = (int)((wait + CLOCK_US_PER_MS - 1) / CLOCK_US_PER_MS);
+	return epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_WAIT, ms);
+}
+
+void loop_wait(struct loop *loop, uint64_t latest_us)
+{
+	int count = poll_events(loop, wait_us(loop, latest_us));
+	loop->now_us = clock_now_us();
+	loop->event_count = count > 0 ? count : 0;
+	for (loop->event_next = 0; loop->event_next < loop->event_count;) {
+		struct epoll_event *event = &loop->events[loop->event_next++];
+		struct loop_watch *watch = event->data.ptr;
+		if (watch)
+			watch->ready(watch, event->events);
+	}
+	loop->event_count = 0;
+}
+
+void loop_run_timers(struct loop *loop)
+{
+	/* The budget: timers that arm each other anew, due at once, cannot keep the loop here. */
+	size_t budget = loop->heap_len;
+	while (budget-- && loop->heap_len && loop->heap[0]->due_us <= loop->now_us) {
+		struct loop_timer *timer = loop->heap[0];
+		loop_disarm(loop, timer);
+		timer->fire(timer, loop->now_us);
+	}
+}
+
+void loop_wake(struct loop *loop)
+{
+	if (atomic_exchange(&loop->woken, true))
+		return;
+	uint64_t one = 1;
+	int saved = errno;
+	ssize_t wrote = write(loop->wake.fd, &one, sizeof one);
+	(void)wrote; /* EAGAIN: the counter is full, so the reader will wake anyway */
+	errno = saved;
+}

@@ -1,0 +1,64 @@
+/*
+ * loop.h: one thread's epoll, its timers and its wake-up. Passive modules hand it descriptors and due times; only
+ * the worker turns it. The clock is read once a turn; everything that runs in the turn sees the same now.
+ */
+#ifndef JITNEY_BASE_LOOP_H
+#define JITNEY_BASE_LOOP_H
+
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+
+struct loop;
+
+/* A descriptor somebody listens to. Embedded in its owner; alive until loop_unwatch. */
+struct loop_watch {
+	void (*ready)(struct loop_watch *watch, uint32_t events); /* EPOLL* bits; may unwatch itself and others */
+	int fd;                                                   /* -1: not watched */
+};
+
+/* Something due at a time. Embedded in its owner; init to LOOP_TIMER_INIT. */
+struct loop_timer {
+	void (*fire)(struct loop_timer *timer, uint64_t now_us); /* not armed any more when called; may arm again */
+	uint64_t due_us;
+	size_t place; /* index in the heap + 1; 0: not armed */
+};
+#define LOOP_TIMER_INIT(fire_function) ((struct loop_timer){ (fire_function), CLOCK_NEVER, 0 })
+
+/* NULL and errno when the kernel or memory refuses. */
+struct loop *loop_new(void) MUST_CHECK;
+/* No watch may be left; timers are forgotten. NULL is fine. */
+void loop_free(struct loop *loop);
+
+/* Listen to fd for `events` (EPOLLIN|EPOLLOUT|EPOLLRDHUP|EPOLLET|EPOLLONESHOT...). False and errno on refusal. */
+bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events) MUST_CHECK;
+/* Change what is listened for. A descriptor that has been closed meanwhile is not an error. */
+void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events);
+/* Listen no more; an event of this turn that has not been dispatched yet is dropped. Fine if not watched,
+ * or if the descriptor has been closed already. */
+void loop_unwatch(struct loop *loop, struct loop_watch *watch);
+
+/* Arm or move. Never fails: the heap's room is reserved by loop_timers_reserve. */
+void loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_us);
+/* Fine if not armed. */
+void loop_disarm(struct loop *loop, struct loop_timer *timer);
+/* Room for `more` timers beyond those reserved so far; called where the timer's owner is made. False: out of memory. */
+bool loop_timers_reserve(struct loop *loop, size_t more) MUST_CHECK;
+/* Give back what a timer's owner had reserved. */
+void loop_timers_release(struct loop *loop, size_t count);
+
+/* The time of this turn. */
+uint64_t loop_now(const struct loop *loop);
+
+/* Wait until something is ready, a timer is due, somebody wakes, or `latest_us` has come; read the clock; dispatch
+ * descriptors. Timers are run by loop_run_timers so that the worker decides the order. */
+void loop_wait(struct loop *loop, uint64_t latest_us);
+/* Run the timers due at loop_now(), at most as many as were armed on entry, so none can starve the loop. */
+void loop_run_timers(struct loop *loop);
+/* Make a loop_wait of another thread return soon. Coalesced: many wakes are one. What the waker did before the call
+ * is visible after that loop_wait, so look at mailboxes and flags there. Any thread, signal handlers too. */
+void loop_wake(struct loop *loop);
+
+#endif

@@ -1,0 +1,30 @@
+/* slice.h: a borrowed run of bytes. It owns nothing; whoever hands one out says how long it lives. */
+#ifndef JITNEY_BASE_SLICE_H
+#define JITNEY_BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+struct slice {
+	const char *at; /* not NUL-terminated; may be NULL when len is 0 */
+	size_t len;     /* bytes */
+};
+
+/* A string literal as a slice, its length known to the compiler. */
+#define SLICE(literal) ((struct slice){ "" literal, sizeof(literal) - 1 })
+
+static inline struct slice slice_of(const char *text)
+{
+	return (struct slice){ text, text ? strlen(text) : 0 };
+}
+
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+/* For printf: "%.*s", SLICE_ARG(s) */
+#define SLICE_ARG(s) (int)(s).len, (s).len ? (s).at : ""
+
+#endif

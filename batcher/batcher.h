@@ -1,0 +1,95 @@
+/*
+ * batcher.h: the front door of batching, one per upstream: calls go in one by one, leave in batches, are answered one
+ * by one. Zero wait while nothing is in flight; else calls gather until the flight lands, or count, bytes, window or
+ * the tightest deadline says go (window.h has the rule). Owned by the upstream's worker thread.
+ */
+#ifndef JITNEY_BATCHER_BATCHER_H
+#define JITNEY_BATCHER_BATCHER_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/answer.h"
+#include "base/compiler.h"
+#include "metrics/metrics.h"
+#include "upstream/upstream.h"
+
+enum batch_mode {
+	BATCH_ADAPTIVE, /* no wait when idle; else as above */
+	BATCH_FIXED,    /* always gathers for the whole window */
+	BATCH_OFF       /* every call by itself */
+};
+
+/* From the configuration; constant, borrowed, outlives the batcher. */
+struct batch_policy {
+	enum batch_mode mode;
+	size_t max_items;      /* calls in one batch, >= 1 */
+	size_t max_bytes;      /* bytes of arguments in one batch; a larger call travels alone */
+	uint64_t window_us;    /* longest time a call gathers while it could leave */
+	size_t max_in_flight;  /* exchanges at once, >= 1 */
+	size_t queue_items;    /* calls waiting at most */
+	size_t queue_bytes;    /* bytes of arguments waiting at most */
+};
+
+/* Facts about the batch an item travelled in, for headers, logs and metrics. */
+struct batch_facts {
+	uint64_t id;           /* unique in this process; 0: never sent */
+	uint32_t items;        /* calls in it; 0: never sent */
+	uint64_t waited_us;    /* from batcher_add to leaving (or to the refusal) */
+	uint64_t upstream_us;  /* from leaving to this item's answer; 0: never sent */
+};
+
+/*
+ * One call to be sent. Embedded in its owner, who fills the first part before batcher_add and keeps `call.arguments`
+ * alive until the item is answered or cancelled.
+ */
+struct batch_item {
+	struct upstream_call call;
+	uint64_t deadline_us;  /* when the last one who waits for it gives up */
+	uint64_t urgent_us;    /* when the first one does: a batch leaves early for it, see window.h */
+	uint64_t caller;       /* fairness: items are taken round-robin over callers */
+	uint8_t urgency;       /* RFC 9218: 0 first .. 7 last; 3 by default */
+	struct slice lane_key; /* credential and all forwarded headers: items with different ones never share a batch.
+	                        * Borrowed like arguments */
+	/* Called once, never from within batcher_add; `answer` is the receiver's reference. */
+	void (*answered)(struct batch_item *item, struct answer *answer, const struct batch_facts *facts);
+
+	/* the batcher's own */
+	TAILQ_ENTRY(batch_item) next;
+	struct lane *lane;     /* waiting there; NULL: not waiting */
+	struct batch *batch;   /* travelling in it; NULL: not travelling */
+	size_t index;          /* in its batch */
+	uint64_t added_us;
+};
+
+struct batcher;
+
+/* settings: of the upstream, borrowed likewise. NULL when out of memory. */
+struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
+                            struct transport *transport, struct loop *loop, struct meter *meter) MUST_CHECK;
+/* Nothing may wait or be in flight (see batcher_abort_all). NULL is fine. */
+void batcher_free(struct batcher *batcher);
+
+/* Put an item into its lane. It leaves with batcher_tick at the end of this loop turn at the earliest, so that calls
+ * that came in the same turn travel together.
+ * Returns OK, or OVERLOADED at a cap of the queue (counted by reason; the item stays the caller's; `*why` is static text
+ * that names the limit). */
+enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why) MUST_CHECK;
+
+/* Nobody waits for it any more; `answered` will not be called. Out of its lane at once; in flight it is forgotten, and
+ * an exchange all of whose items are forgotten is aborted. */
+void batcher_cancel(struct batcher *batcher, struct batch_item *item, uint64_t now_us);
+
+/* Tell of new deadlines (a joiner waits longer, the hurried one has left). */
+void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uint64_t deadline_us, uint64_t urgent_us);
+
+/* Once a loop turn: answer items past their deadline (DEADLINE_EXCEEDED if never sent), send what is due, call
+ * answered for what could not be sent. */
+void batcher_tick(struct batcher *batcher, uint64_t now_us);
+/* When batcher_tick has something to do at the latest; CLOCK_NEVER: only after news. */
+uint64_t batcher_deadline(const struct batcher *batcher);
+
+/* Shutting down: answer everything that waits or is in flight with (references to) `answer`. */
+void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * key.h: what makes two calls the same call: tool and its version, canonical arguments, identity scope. The bytes of
+ * all of it are in the key and compared in full, so that a collision costs a hit and never serves a wrong answer;
+ * their SHA-256 names the entry in tiers outside the process.
+ */
+#ifndef JITNEY_CACHE_KEY_H
+#define JITNEY_CACHE_KEY_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/json.h"
+#include "base/outcome.h"
+#include "base/slice.h"
+
+enum { KEY_DIGEST_BYTES = 32 };
+
+/* Refcounted, immutable. */
+struct key {
+	atomic_uint refs;
+	uint8_t digest[KEY_DIGEST_BYTES]; /* SHA-256 of bytes: the same in every process */
+	uint64_t hash;                    /* digest mixed with a per-process secret: for tables in memory, never shown */
+	size_t len;
+	char bytes[];                     /* scheme, tool, version, identity (each with its length), canonical arguments */
+};
+
+/* What a key is made of. All borrowed. */
+struct key_parts {
+	struct slice tool;      /* its name */
+	struct slice version;   /* of its definition: changes when method or template or upstream change */
+	struct slice identity;  /* by the tool's cache scope: "" shared, else tenant or caller, as the gateway wrote it */
+	struct slice arguments; /* raw JSON text, not yet checked; an object */
+};
+
+struct key *key_ref(struct key *key);
+void key_unref(struct key *key);
+static inline bool key_equal(const struct key *a, const struct key *b)
+{
+	return a == b || (a->hash == b->hash && a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0);
+}
+
+/*
+ * Makes keys, and remembers the last ones by the raw bytes they were made from, so that a repeat of the very same
+ * bytes is not parsed again. The memory is a pure function's: it never needs invalidating. One per thread.
+ */
+struct key_maker;
+
+/* `slots` remembered calls (rounded up to a power of two; 0: none) of at most KEY_MEMO_BYTES raw bytes each; arguments
+ * nested at most max_depth deep. NULL when out of memory. */
+enum { KEY_MEMO_BYTES = 2048 };
+struct key_maker *key_maker_new(size_t slots, unsigned max_depth) MUST_CHECK;
+void key_maker_free(struct key_maker *maker);
+
+/*
+ * The key of a call; *key is a new reference.
+ * Returns OUTCOME_INVALID_JSON (arguments are not one JSON text, *fault says why), OUTCOME_INVALID_REQUEST (JSON, but
+ * not an object), OUTCOME_OVERLOADED (out of memory).
+ */
+enum outcome key_make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
+                      struct json_fault *fault) MUST_CHECK;
+
+#endif

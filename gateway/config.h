@@ -1,0 +1,117 @@
+/*
+ * config.h: the configuration, validated and frozen. Read from YAML (options.h has the table of all options); every
+ * mistake in the file is reported at once, each with file:line:column. After config_load nothing changes it; modules
+ * get the part they need.
+ */
+#ifndef JITNEY_GATEWAY_CONFIG_H
+#define JITNEY_GATEWAY_CONFIG_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/log.h"
+#include "batcher/batcher.h"
+#include "cache/cache.h"
+#include "upstream/upstream.h"
+
+/* Where to listen. */
+struct listen_address {
+	const char *text;       /* as written: "127.0.0.1:8080", "[::1]:8080", "unix:/run/jitney.sock" */
+	const char *unix_path;  /* NULL: TCP */
+	struct sockaddr_in6 in6; /* TCP: family AF_INET6, or AF_INET laid over it; port 0: the kernel picks */
+};
+
+/* One CIDR block. IPv4 as ::ffff:a.b.c.d with 96 more bits. */
+struct network {
+	struct in6_addr address;
+	unsigned bits;
+};
+
+enum identity_scope { SCOPE_SHARED, SCOPE_TENANT, SCOPE_CALLER };
+
+struct tool {
+	const char *name;
+	unsigned index;                 /* in config->tools, which is sorted by name; also the metrics label */
+	unsigned upstream;              /* index in config->upstreams */
+	struct dialect_route *route;    /* owned */
+	const char *description;        /* "" if none */
+	const char *title;              /* "" if none */
+	const char *input_schema;       /* JSON text of an object; {"type":"object"} if none */
+	const char *output_schema;      /* JSON text, or NULL */
+	bool read_only, idempotent, destructive, open_world; /* annotations */
+	const char *version;            /* changes when method, request or upstream change: part of the key */
+	uint64_t timeout_us;            /* default: the upstream's */
+	struct cache_policy cache;      /* ttl_us 0: not cached */
+	enum identity_scope scope;
+	const char *const *tags;
+	size_t tag_count;
+};
+
+/* May a call of it be merged with an identical one, cached, repeated? */
+static inline bool tool_is_repeatable(const struct tool *tool)
+{
+	return tool->read_only || tool->idempotent;
+}
+
+struct upstream_config {
+	struct upstream_settings settings;
+	struct batch_policy batch;
+};
+
+struct config {
+	const char *path;              /* of the file, as given */
+	struct listen_address *listen;
+	size_t listen_count;
+	struct listen_address *admin;
+	size_t admin_count;            /* 0: no admin listener */
+	unsigned workers;              /* >= 1; auto has been resolved */
+	uint64_t drain_timeout_us;
+	struct {
+		enum log_level level;
+		enum log_format format;
+		const char *file;          /* "stderr", "stdout" or a path */
+		bool access;
+	} log;
+	struct {
+		size_t body_bytes;
+		size_t header_bytes;
+		uint64_t header_timeout_us;
+		uint64_t body_timeout_us;
+		uint64_t idle_timeout_us;
+		size_t connections;
+		size_t in_flight;
+		size_t in_flight_bytes;
+		unsigned json_depth;
+	} limits;
+	struct network *trusted_proxies;
+	size_t trusted_proxy_count;
+	const char *tenant_header;     /* NULL: none */
+	size_t memory_bytes;           /* cache.memory.size; 0: no memory tier */
+	struct upstream_config *upstreams;
+	size_t upstream_count;
+	struct tool *tools;            /* sorted by name */
+	size_t tool_count;
+	struct config_arena *arena;    /* owns every string and array above */
+};
+
+/*
+ * Read and check a file. NULL: `errors` has one line for each mistake, "file:line:column: message", in file order
+ * (or one line "file: message" if it cannot be read); at most 100, then a line that says how many more.
+ * ${NAME} is the environment's, ${file:PATH} a file's content less its last newline; in values only, once.
+ */
+struct config *config_load(const char *path, struct buf *errors) MUST_CHECK;
+/* The same from a text in memory; `name` stands for the file in messages. */
+struct config *config_parse(const char *name, struct slice text, struct buf *errors) MUST_CHECK;
+void config_free(struct config *config);
+
+/* The tool of that name, or NULL. Any thread. */
+const struct tool *config_tool(const struct config *config, struct slice name);
+
+/* Append what is in force, defaults filled in, secrets shown as "***", as one JSON object: /admin/config. */
+void config_json(const struct config *config, struct buf *out);
+/* Append the JSON Schema (2020-12) of the file, made from the option table: `jitney check --schema`. */
+void config_schema(struct buf *out);
+
+#endif

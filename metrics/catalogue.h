@@ -1,0 +1,159 @@
+/*
+ * catalogue.h: every metric once: name, type, labels, help. Code, exposition text and docs/metrics.md are made from
+ * this table (a test compares the last). A label's values come from closed sets: those below, or the names in the
+ * configuration. No caller can make a series.
+ */
+#ifndef JITNEY_METRICS_CATALOGUE_H
+#define JITNEY_METRICS_CATALOGUE_H
+
+/* X(NAME, word): why a request was turned away before it became a call, or a call before it was sent. */
+#define REJECT_REASONS(X)                                                                            \
+	X(BAD_FRAMING, "bad_framing")           /* Content-Length, Transfer-Encoding, head size do not add up */ \
+	X(BAD_HEADER, "bad_header")             /* a header name or value that is not allowed */         \
+	X(BAD_TARGET, "bad_target")             /* a path we cannot take */                              \
+	X(METHOD, "method")                     /* 405 */                                                \
+	X(NOT_FOUND, "not_found")               /* no such path */                                       \
+	X(UNKNOWN_TOOL, "unknown_tool")                                                                  \
+	X(MEDIA_TYPE, "media_type")             /* 415 */                                                \
+	X(BAD_JSON, "bad_json")                                                                          \
+	X(BAD_REQUEST, "bad_request")           /* JSON, but not what the path wants; a bad header value */ \
+	X(BODY_SIZE, "body_size")               /* 413 */                                                \
+	X(HEAD_SIZE, "head_size")               /* 431 */                                                \
+	X(HEAD_TIMEOUT, "head_timeout")         /* limits.header_timeout */                              \
+	X(BODY_TIMEOUT, "body_timeout")         /* limits.body_timeout */                                \
+	X(CONNECTIONS, "connections")           /* limits.connections */                                 \
+	X(IN_FLIGHT, "in_flight")               /* limits.in_flight */                                   \
+	X(IN_FLIGHT_BYTES, "in_flight_bytes")   /* limits.in_flight_bytes */                             \
+	X(QUEUE_ITEMS, "queue_items")           /* upstreams.*.queue.items */                            \
+	X(QUEUE_BYTES, "queue_bytes")           /* upstreams.*.queue.bytes */                            \
+	X(SHUTTING_DOWN, "shutting_down")                                                                \
+	X(NO_MEMORY, "no_memory")
+
+#define CACHE_TIERS(X) X(MEMORY, "memory") X(REDIS, "redis")
+
+#define CACHE_RESULTS(X)                                                                             \
+	X(HIT, "hit")                                                                                \
+	X(STALE, "stale")     /* served past its time: stale_while_revalidate, stale_if_error, max-stale */ \
+	X(MISS, "miss")                                                                              \
+	X(BYPASS, "bypass")   /* the caller said no-cache or no-store */                             \
+	X(ERROR, "error")
+
+#define EVICT_REASONS(X)                                                                             \
+	X(SIZE, "size")         /* to make room */                                                   \
+	X(EXPIRED, "expired")                                                                        \
+	X(REPLACED, "replaced")                                                                      \
+	X(PURGED, "purged")                                                                          \
+	X(TOO_LARGE, "too_large") /* never stored */
+
+/* Why a batch left. */
+#define FLUSH_REASONS(X)                                                                             \
+	X(IDLE, "idle")         /* nothing was in flight: no wait at all */                          \
+	X(LANDED, "landed")     /* a flight landed */                                                \
+	X(ITEMS, "items")       /* full by count */                                                  \
+	X(BYTES, "bytes")       /* full by bytes */                                                  \
+	X(WINDOW, "window")     /* the window has passed */                                          \
+	X(DEADLINE, "deadline") /* the tightest deadline would have been missed */                   \
+	X(SINGLE, "single")     /* batching is off, or the dialect sends one call a request */
+
+#define CONNECTION_STATES(X) X(BUSY, "busy") X(IDLE, "idle")
+
+/* Which set a label draws from. */
+enum metric_label {
+	LABEL_NONE,
+	LABEL_TOOL,        /* tools of the configuration */
+	LABEL_UPSTREAM,    /* upstreams of the configuration */
+	LABEL_ENDPOINT,    /* all endpoints, numbered through; prints upstream= and endpoint= */
+	LABEL_OUTCOME,     /* base/outcome.h */
+	LABEL_REJECT_REASON,
+	LABEL_TIER,
+	LABEL_CACHE_RESULT,
+	LABEL_EVICT_REASON,
+	LABEL_FLUSH_REASON,
+	LABEL_CONNECTION_STATE,
+	LABEL_KIND_COUNT
+};
+
+enum metric_type {
+	METRIC_COUNTER,
+	METRIC_GAUGE,            /* the sum over the threads' parts */
+	METRIC_SECONDS,          /* histogram; observed in microseconds, exposed in seconds */
+	METRIC_ITEMS,            /* histogram of counts: 1, 2, 4 ... 1024 */
+	METRIC_BYTES             /* histogram of bytes: 256 ... 16 MiB by factors of 4 */
+};
+
+/* X(NAME, name without "jitney_", type, first label, second label, help) */
+#define METRIC_CATALOGUE(X)                                                                                            \
+	X(REQUESTS, "requests_total", COUNTER, TOOL, OUTCOME, "Calls answered, by tool and outcome.")                  \
+	X(REQUEST_DURATION, "request_duration_seconds", SECONDS, TOOL, NONE, "From the whole request to its answer, per call.") \
+	X(IN_FLIGHT, "in_flight_requests", GAUGE, NONE, NONE, "Calls accepted and not answered yet.")                  \
+	X(IN_FLIGHT_BYTES, "in_flight_bytes", GAUGE, NONE, NONE, "Bytes of arguments held for them.")                  \
+	X(REJECTED, "rejected_total", COUNTER, REJECT_REASON, NONE, "Requests and calls refused, by reason.")          \
+	X(CONNECTIONS, "connections", GAUGE, NONE, NONE, "Client connections open.")                                   \
+	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
+	X(CLIENTS_GONE, "clients_gone_total", COUNTER, NONE, NONE, "Clients that left before their answer.")           \
+	X(CACHE_REQUESTS, "cache_requests_total", COUNTER, TIER, CACHE_RESULT, "Look-ups, by tier and result.")        \
+	X(CACHE_ENTRIES, "cache_entries", GAUGE, TIER, NONE, "Answers held.")                                          \
+	X(CACHE_BYTES, "cache_bytes", GAUGE, TIER, NONE, "Bytes accounted for them: key, body, bookkeeping.")          \
+	X(CACHE_EVICTIONS, "cache_evictions_total", COUNTER, TIER, EVICT_REASON, "Answers dropped or not stored, by reason.") \
+	X(COALESCED, "coalesced_total", COUNTER, TOOL, NONE, "Calls that joined a flight of the same call.")           \
+	X(BATCH_ITEMS, "batch_items", ITEMS, UPSTREAM, NONE, "Calls per request to the provider.")                     \
+	X(BATCH_BYTES, "batch_bytes", BYTES, UPSTREAM, NONE, "Bytes of arguments per request to the provider.")        \
+	X(BATCH_WAIT, "batch_wait_seconds", SECONDS, UPSTREAM, NONE, "From entering a lane to leaving it, per call.")  \
+	X(BATCH_FLUSHES, "batch_flushes_total", COUNTER, UPSTREAM, FLUSH_REASON, "Batches that left, by reason.")      \
+	X(BATCH_SAVED, "batch_saved_requests_total", COUNTER, UPSTREAM, NONE, "Requests the provider did not get, because calls shared one.") \
+	X(BATCH_WAITING, "batch_waiting_items", GAUGE, UPSTREAM, NONE, "Calls waiting in lanes.")                      \
+	X(BATCH_IN_FLIGHT, "batch_in_flight", GAUGE, UPSTREAM, NONE, "Requests to the provider under way.")            \
+	X(UPSTREAM_REQUESTS, "upstream_requests_total", COUNTER, ENDPOINT, OUTCOME, "Requests to providers, by outcome of the exchange.") \
+	X(UPSTREAM_DURATION, "upstream_duration_seconds", SECONDS, UPSTREAM, NONE, "From sending to the last byte, per exchange.") \
+	X(UPSTREAM_CONNECTIONS, "upstream_connections", GAUGE, UPSTREAM, CONNECTION_STATE, "Connections to providers, by state.") \
+	X(UPSTREAM_CONNECTS, "upstream_connects_total", COUNTER, UPSTREAM, NONE, "Connections opened.")                \
+	X(UPSTREAM_HEALTHY, "upstream_healthy", GAUGE, ENDPOINT, NONE, "1 if the last exchange reached the endpoint, 0 if not; 1 before the first.") \
+	X(UPSTREAM_REPEATS, "upstream_repeats_total", COUNTER, UPSTREAM, NONE, "Exchanges sent once more because a kept connection had died (repeatable calls only).") \
+	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
+	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up.") \
+	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
+
+enum reject_reason {
+#define X(name, word) REJECT_##name,
+	REJECT_REASONS(X)
+#undef X
+	REJECT_REASON_COUNT
+};
+enum cache_tier {
+#define X(name, word) TIER_##name,
+	CACHE_TIERS(X)
+#undef X
+	CACHE_TIER_COUNT
+};
+enum cache_result {
+#define X(name, word) CACHE_##name,
+	CACHE_RESULTS(X)
+#undef X
+	CACHE_RESULT_COUNT
+};
+enum evict_reason {
+#define X(name, word) EVICT_##name,
+	EVICT_REASONS(X)
+#undef X
+	EVICT_REASON_COUNT
+};
+enum flush_reason {
+#define X(name, word) FLUSH_##name,
+	FLUSH_REASONS(X)
+#undef X
+	FLUSH_REASON_COUNT
+};
+enum connection_state {
+#define X(name, word) CONNECTION_##name,
+	CONNECTION_STATES(X)
+#undef X
+	CONNECTION_STATE_COUNT
+};
+enum metric {
+#define X(id, name, type, label1, label2, help) METRIC_ID_##id,
+	METRIC_CATALOGUE(X)
+#undef X
+	METRIC_ID_COUNT
+};
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * metrics.h: counters, gauges and histograms. Every thread has a meter of its own and writes only there, with relaxed
+ * stores; a scrape reads all meters with relaxed loads and sums. Nothing on a call's path takes a lock or allocates.
+ */
+#ifndef JITNEY_METRICS_METRICS_H
+#define JITNEY_METRICS_METRICS_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "metrics/catalogue.h"
+
+struct metrics; /* the shapes, all meters, the scrape hooks */
+struct meter;   /* one thread's part */
+
+/* The names of the configuration that labels draw from. Borrowed: must outlive the metrics. */
+struct metrics_names {
+	const char *const *tools;
+	size_t tool_count;
+	const char *const *upstreams;
+	size_t upstream_count;
+	const char *const *endpoints;           /* all of them, numbered through */
+	const size_t *endpoint_upstreams;       /* which upstream each belongs to */
+	size_t endpoint_count;
+};
+
+/* NULL when out of memory. */
+struct metrics *metrics_new(const struct metrics_names *names) MUST_CHECK;
+/* Frees all meters too; no thread may write any more. */
+void metrics_free(struct metrics *metrics);
+
+/* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
+struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
+
+/*
+ * Writing: the meter's own thread only. label1 and label2 are indexes into the sets the catalogue names for the
+ * metric (0 where it names none); out of range is our bug and asserts.
+ */
+void meter_add(struct meter *meter, enum metric metric, size_t label1, size_t label2, uint64_t count);
+/* Gauges: this thread's part goes up or down, or is set. */
+void meter_move(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t by);
+void meter_set(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t value);
+/* Histograms: METRIC_SECONDS takes microseconds, the others items or bytes. */
+void meter_observe(struct meter *meter, enum metric metric, size_t label1, uint64_t value);
+
+/* The sum over all meters of a counter or gauge, or the number of observations of a histogram. Any thread. */
+int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t label1, size_t label2);
+
+/* `hook` is called at the start of each scrape, on the scraping thread and under a mutex, with a meter that belongs
+ * to the scrape: for figures that are kept elsewhere (the memory tier's bytes). Counters are meter_set there too.
+ * Main thread, before the first scrape. At most 8. */
+void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, struct meter *meter), void *context);
+
+/* Append the exposition text, Prometheus format 0.0.4, build_info and process_* included. Series of counters and
+ * histograms with a tool or endpoint label appear once they are not zero. Any thread. */
+void metrics_render(struct metrics *metrics, struct buf *out);
+
+#endif

@@ -1,0 +1,161 @@
+/* The loop: timers in order, wake-ups coalesced, stale events dropped. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/loop.h"
+
+struct probe {
+	struct loop_timer timer;
+	uint64_t fired_at;
+	int order;
+};
+static int fired;
+
+static void note_fire(struct loop_timer *timer, uint64_t now_us)
+{
+	struct probe *probe = container_of(timer, struct probe, timer);
+	probe->fired_at = now_us;
+	probe->order = fired++;
+}
+
+static void timers_fire_in_order_of_due_time(void **state)
+{
+	(void)state;
+	enum { COUNT = 500 };
+	static struct probe probes[COUNT];
+	struct loop *loop = loop_new();
+	assert_non_null(loop);
+	assert_true(loop_timers_reserve(loop, COUNT));
+	clock_set_for_test(1000);
+	unsigned seed = 7;
+	for (int i = 0; i < COUNT; i++) {
+		probes[i].timer = LOOP_TIMER_INIT(note_fire);
+		loop_arm(loop, &probes[i].timer, 2000 + (uint64_t)(rand_r(&seed) % 1000));
+	}
+	/* move some, disarm every fifth */
+	for (int i = 0; i < COUNT; i += 3)
+		loop_arm(loop, &probes[i].timer, 2000 + (uint64_t)(rand_r(&seed) % 1000));
+	for (int i = 0; i < COUNT; i += 5)
+		loop_disarm(loop, &probes[i].timer);
+	fired = 0;
+	for (uint64_t now = 1990; now < 3010; now += 10) {
+		clock_set_for_test(now);
+		loop_wait(loop, now);
+		loop_run_timers(loop);
+	}
+	assert_int_equal(fired, COUNT - COUNT / 5);
+	for (int i = 0; i < COUNT; i++) {
+		if (i % 5 == 0) {
+			assert_int_equal(probes[i].fired_at, 0);
+			continue;
+		}
+		assert_true(probes[i].fired_at >= probes[i].timer.due_us);
+		assert_true(probes[i].fired_at < probes[i].timer.due_us + 10);
+		for (int j = 0; j < i; j++)
+			if (j % 5 && probes[j].timer.due_us < probes[i].timer.due_us)
+				assert_true(probes[j].order < probes[i].order);
+	}
+	clock_set_for_test(0);
+	loop_free(loop);
+}
+
+static struct loop *rearming_loop;
+static int rearmed;
+static void rearm_at_once(struct loop_timer *timer, uint64_t now_us)
+{
+	rearmed++;
+	loop_arm(rearming_loop, timer, now_us);
+}
+
+static void a_timer_that_rearms_itself_does_not_hold_the_loop(void **state)
+{
+	(void)state;
+	rearming_loop = loop_new();
+	assert_true(loop_timers_reserve(rearming_loop, 1));
+	struct loop_timer timer = LOOP_TIMER_INIT(rearm_at_once);
+	loop_arm(rearming_loop, &timer, 1);
+	loop_wait(rearming_loop, 0);
+	rearmed = 0;
+	loop_run_timers(rearming_loop);
+	assert_int_equal(rearmed, 1);
+	loop_disarm(rearming_loop, &timer);
+	loop_free(rearming_loop);
+}
+
+static void *wake_many_times(void *loop)
+{
+	for (int i = 0; i < 1000; i++)
+		loop_wake(loop);
+	return NULL;
+}
+
+static void a_wake_from_another_thread_ends_the_wait(void **state)
+{
+	(void)state;
+	struct loop *loop = loop_new();
+	pthread_t thread;
+	for (int i = 0; i < 50; i++) {
+		pthread_create(&thread, NULL, wake_many_times, loop);
+		loop_wait(loop, clock_now_us() + 30 * CLOCK_US_PER_S);
+		pthread_join(thread, NULL);
+		loop_wait(loop, 0); /* what is left of the thousand */
+	}
+	loop_free(loop);
+}
+
+struct pipe_probe {
+	struct loop_watch watch;
+	struct pipe_probe *other;
+	int ready;
+	int write_fd;
+};
+static struct loop *pipe_loop;
+
+static void unwatch_the_other(struct loop_watch *watch, uint32_t events)
+{
+	struct pipe_probe *probe = container_of(watch, struct pipe_probe, watch);
+	(void)events;
+	probe->ready++;
+	loop_unwatch(pipe_loop, &probe->other->watch);
+}
+
+static void an_event_of_an_unwatched_descriptor_is_dropped(void **state)
+{
+	(void)state;
+	pipe_loop = loop_new();
+	struct pipe_probe probes[2] = { 0 };
+	for (int i = 0; i < 2; i++) {
+		int ends[2];
+		assert_int_equal(pipe(ends), 0);
+		probes[i].other = &probes[1 - i];
+		probes[i].write_fd = ends[1];
+		probes[i].watch.ready = unwatch_the_other;
+		assert_true(loop_watch(pipe_loop, &probes[i].watch, ends[0], EPOLLIN));
+		assert_int_equal(write(ends[1], "x", 1), 1);
+	}
+	int fds[2] = { probes[0].watch.fd, probes[1].watch.fd };
+	loop_wait(pipe_loop, 0);
+	assert_int_equal(probes[0].ready + probes[1].ready, 1);
+	for (int i = 0; i < 2; i++) {
+		loop_unwatch(pipe_loop, &probes[i].watch);
+		close(fds[i]);
+		close(probes[i].write_fd);
+	}
+	loop_free(pipe_loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(timers_fire_in_order_of_due_time),
+		cmocka_unit_test(a_timer_that_rearms_itself_does_not_hold_the_loop),
+		cmocka_unit_test(a_wake_from_another_thread_ends_the_wait),
+		cmocka_unit_test(an_event_of_an_unwatched_descriptor_is_dropped),
+	};
+	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
+}

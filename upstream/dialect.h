@@ -1,0 +1,94 @@
+/*
+ * dialect.h: how one or many calls become one HTTP exchange, and its answer becomes many answers. One file a dialect
+ * (dialect_jsonrpc.c, dialect_rest.c); this is their shared face. A dialect holds no socket, no timer and no clock, so
+ * tests feed it bytes by hand; sessions, event streams and child processes come in behind the same three steps:
+ * encode many, feed bytes, emit items as they complete.
+ */
+#ifndef JITNEY_UPSTREAM_DIALECT_H
+#define JITNEY_UPSTREAM_DIALECT_H
+
+#include <stdint.h>
+
+#include "base/answer.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/slice.h"
+
+struct upstream_call;
+
+/* How a tool is called, from the configuration; borrowed while route_new runs. NULL: the dialect's default. */
+struct route_pair {
+	const char *name;
+	const char *value; /* a template */
+};
+struct route_settings {
+	const char *tool;          /* the tool's name */
+	const char *method;        /* jsonrpc: the method; default: the tool's name */
+	const char *http_method;   /* rest: default POST */
+	const char *path;          /* rest: template; default /{tool} with the tool's name filled in */
+	const struct route_pair *query; /* rest: templates */
+	size_t query_count;
+	const struct route_pair *headers; /* rest: templates */
+	size_t header_count;
+	const char *body;          /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
+};
+
+/* A route compiled from its settings. Immutable, used by any thread at once. Each dialect embeds it first. */
+struct dialect_route {
+	const struct dialect *dialect;
+};
+
+/* One HTTP request, as bytes. */
+struct http_request {
+	const char *method;   /* static, or the route's */
+	struct buf target;    /* appended to the endpoint's URL: "" or "/path?query", encoded */
+	struct buf headers;   /* extra header lines, each "Name: value\n"; no CR, LF, NUL within */
+	struct buf body;
+	const char *content_type; /* of the body; NULL: no body */
+};
+
+/* Where a decoder hands over what it found. Each index at most once; the receiver takes the reference. */
+struct dialect_sink {
+	void (*answered)(void *context, size_t index, struct answer *answer);
+	void *context;
+};
+
+struct dialect_decoder; /* one answer being taken apart */
+
+struct dialect {
+	const char *name;   /* as in the configuration */
+	size_t max_calls;   /* calls one exchange may carry; 1: no arrays */
+
+	/* Compile. NULL with `error` set (a phrase that names what is wrong and where) on bad settings or no memory. */
+	struct dialect_route *(*route_new)(const struct route_settings *settings, char *error, size_t error_bytes);
+	void (*route_free)(struct dialect_route *route);
+
+	/* Whether these arguments can be written: an answer that says what is missing (INVALID_REQUEST naming the
+	 * argument), or NULL if all is well. Any thread; called before the call is queued. */
+	struct answer *(*check)(const struct dialect_route *route, struct slice arguments);
+
+	/* Write 1..max_calls checked calls as one request. first_id: our id for calls[0], the next has one more, and so
+	 * on; the ids of an upstream are never used again. False: out of memory or over the request's caps. */
+	bool (*encode)(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request);
+
+	/* Take an answer apart. `count` and `first_id` as for encode; json_depth caps its nesting. NULL: no memory. */
+	struct dialect_decoder *(*decoder_new)(size_t count, uint64_t first_id, unsigned json_depth,
+	                                       const struct dialect_sink *sink);
+	/* The head of the answer is there. content_type may be empty. Once, before feed. */
+	void (*head)(struct dialect_decoder *decoder, unsigned status, struct slice content_type, uint32_t retry_after_s);
+	/* `body`: all bytes so far (the caller gathers them; the memory may have moved since the last call). Emits what is
+	 * complete. False: the rest is not worth reading (broken); finish is still called. */
+	bool (*feed)(struct dialect_decoder *decoder, struct slice body);
+	/* The answer is complete: emit all that is left, so that every index has been emitted. Missing ones get an error.
+	 * Returns OK, or how the exchange as a whole failed. */
+	enum outcome (*finish)(struct dialect_decoder *decoder, struct slice body);
+	void (*decoder_free)(struct dialect_decoder *decoder); /* any time; NULL is fine */
+};
+
+extern const struct dialect dialect_jsonrpc;
+extern const struct dialect dialect_rest;
+
+/* By its name in the configuration; NULL if there is none. */
+const struct dialect *dialect_find(struct slice name);
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * upstream.h: the front door of a provider: send some calls in one exchange, get each one's answer as it arrives.
+ * Speaks through a dialect (dialect.h) over the worker's transport (transport.h: pooled curl multi). Retries nothing
+ * that may have had an effect. Owned by one worker thread; only upstream_settings and routes are shared, read-only.
+ */
+#ifndef JITNEY_UPSTREAM_UPSTREAM_H
+#define JITNEY_UPSTREAM_UPSTREAM_H
+
+#include <stdint.h>
+
+#include "base/answer.h"
+#include "base/compiler.h"
+#include "base/loop.h"
+#include "base/slice.h"
+#include "metrics/metrics.h"
+#include "upstream/dialect.h"
+
+struct upstream_header {
+	const char *name;
+	const char *value; /* may hold a secret: never logged */
+};
+
+/* From the configuration; constant, borrowed, outlives the upstream. */
+struct upstream_settings {
+	const char *name;
+	const struct dialect *dialect;
+	const char *const *endpoints; /* URLs; http or https; checked by upstream_url_check */
+	size_t endpoint_count;
+	const struct upstream_header *headers; /* sent with every request */
+	size_t header_count;
+	unsigned label;               /* metrics index of the upstream */
+	unsigned first_endpoint_label; /* metrics index of endpoints[0] */
+	size_t pool_max;              /* connections at most, >= 1 */
+	size_t pool_min_idle;         /* connections kept after a burst */
+	uint64_t idle_timeout_us;     /* a kept connection older than this is not used again */
+	uint64_t connect_timeout_us;
+	uint64_t timeout_us;          /* one exchange at most */
+	size_t answer_bytes;          /* cap on one HTTP answer's body */
+	unsigned json_depth;          /* cap on the nesting of answers */
+};
+
+/* Whether a URL can be an endpoint: http or https, a host, no user info, query or fragment. Main thread. */
+bool upstream_url_check(const char *url, char *error, size_t error_bytes) MUST_CHECK;
+
+/* Process-wide start and end of the HTTP client library; once, main thread, before any thread and after all. */
+bool upstream_library_init(void) MUST_CHECK;
+void upstream_library_fini(void);
+
+/* One call as the upstream sees it; borrowed for the time of upstream_send only. */
+struct upstream_call {
+	const struct dialect_route *route; /* how this tool is called */
+	struct slice arguments;            /* raw JSON object, checked */
+	bool repeatable;                   /* declared read-only or idempotent: sending it twice does no harm */
+	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */
+	struct slice idempotency_key;      /* or empty; likewise */
+};
+
+struct transport; /* transport.h: one per worker */
+struct upstream;
+struct exchange;  /* one request under way */
+
+/* Callbacks run on the owner's thread, from within transport_tick or loop dispatch, never from within upstream_send. */
+struct upstream_events {
+	/* Call `index` is answered; `answer` is the receiver's reference. Exactly once for each call of the exchange. */
+	void (*answered)(void *context, size_t index, struct answer *answer);
+	/* All calls have been answered; the exchange is gone. `outcome`: OK if the provider answered the request as a
+	 * whole, else why not. Once, last. */
+	void (*landed)(void *context, enum outcome outcome);
+};
+
+/* NULL when out of memory. The transport outlives it. */
+struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport,
+                              struct loop *loop, struct meter *meter) MUST_CHECK;
+/* No exchange may be under way. NULL is fine. */
+void upstream_free(struct upstream *upstream);
+
+/*
+ * Send 1..dialect->max_calls calls as one HTTP exchange.
+ * deadline_us  the exchange ends then (or after settings->timeout_us, whichever is sooner), monotonic.
+ * Returns the exchange, or NULL with *refusal set (one answer, the caller's reference, which speaks for all calls):
+ *   out of memory, or a call the dialect cannot write.
+ * Outcomes of calls: OK, TOOL_ERROR (with what the provider said), RATE_LIMITED (429), UPSTREAM_ERROR,
+ *   UPSTREAM_UNAVAILABLE (nothing was sent; 503), UPSTREAM_TIMEOUT, and for a call that is not repeatable, sent, and
+ *   then without an answer: OUTCOME_UNKNOWN. A call that is not repeatable reaches the provider at most once.
+ */
+struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
+                               uint64_t deadline_us, const struct upstream_events *events, void *context,
+                               struct answer **refusal) MUST_CHECK;
+/* Nobody waits any more: end it, no callback follows. The connection is closed. */
+void upstream_abort(struct exchange *exchange);
+
+#endif
