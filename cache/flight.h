@@ -35,13 +35,13 @@ size_t flights_count(const struct flights *flights);
 
 /* The flight of an equal key, or NULL. */
 struct flight *flights_find(const struct flights *flights, const struct key *key);
-/* Initialise a flight; with a key (a reference is taken) it can be found from now on. The table grows by itself and
- * works on, more slowly, if it cannot. There must be no flight of an equal key. */
+/* Initialise a flight; with a key (a reference is taken) it can be found from now on, with NULL never. The table grows
+ * by itself and works on, more slowly, if it cannot. There must be no flight of an equal key. */
 void flights_add(struct flights *flights, struct flight *flight, struct key *key);
 /* Take it out so that the next call of that key starts anew, and drop the key. Waiters stay. Fine if it has no key. */
 void flights_remove(struct flights *flights, struct flight *flight);
 
-/* Wait on a flight / stop waiting. */
+/* Wait on a flight, last in line (waiter->flight must be NULL) / stop waiting (fine if it waits on nothing). */
 void flight_join(struct flight *flight, struct waiter *waiter);
 void flight_leave(struct waiter *waiter);
 /* First waiter, taken out; NULL when there is none left. */

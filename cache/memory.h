@@ -9,56 +9,78 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/answer.h"
 #include "base/compiler.h"
 #include "cache/key.h"
 #include "metrics/catalogue.h"
 
-/* One stored answer. Refcounted; constant after memory_put but for what is marked. */
+/*
+ * One stored answer, refcounted; a reply holds a reference and reads, without a copy.
+ * Who may touch a field: c constant after memory_put, a atomic, m the shard's mutex. All times are monotonic and
+ * exclusive: at fresh_until_us the entry is stale.
+ */
 struct entry {
-	atomic_uint refs;
-	struct key *key;          /* owned reference */
-	struct answer *answer;    /* owned reference */
-	uint32_t tool;            /* index in the configuration, for purging */
-	uint64_t stored_us;       /* monotonic, as all times here */
-	uint64_t fresh_until_us;
-	uint64_t revalidate_until_us; /* stale-while-revalidate ends; >= fresh_until_us */
-	uint64_t error_until_us;      /* stale-if-error ends; >= fresh_until_us */
-	atomic_bool refreshing;   /* a background refresh is under way: at most one. Any thread */
+	atomic_uint refs;             /* a */
+	uint32_t tool;                /* c: index in the configuration, for purging */
+	struct key *key;              /* c: owned reference */
+	struct answer *answer;        /* c: owned reference */
+	uint64_t stored_us;           /* c */
+	uint64_t fresh_until_us;      /* c */
+	uint64_t revalidate_until_us; /* c: stale-while-revalidate ends; >= fresh_until_us */
+	uint64_t error_until_us;      /* c: stale-if-error ends; >= fresh_until_us */
+	size_t bytes;                 /* c: see entry_bytes */
+	atomic_bool refreshing;       /* a: a background refresh is under way: at most one */
+
+	uint8_t queue;                /* m: memory.c's, as what follows */
+	uint8_t frequency;            /* m: look-ups since it came into its queue, at most 3 */
+	struct entry *next_in_bucket; /* m */
+	TAILQ_ENTRY(entry) order;     /* m: in its queue; once it has left, in the list of what is to be released */
 };
+TAILQ_HEAD(entries, entry);
 
 /* A new entry with one reference; takes references of its own on key and answer. NULL when out of memory. */
 struct entry *entry_new(struct key *key, struct answer *answer) MUST_CHECK;
 struct entry *entry_ref(struct entry *entry);
 void entry_unref(struct entry *entry);
-/* After this time nobody may serve it. */
+/* From this time on nobody may serve it. */
 uint64_t entry_gone_us(const struct entry *entry);
 /* Bytes an entry is accounted for: key, answer, bookkeeping, the allocator's rounding. */
 size_t entry_bytes(const struct entry *entry);
 
 struct memory; /* safe from any thread unless said otherwise */
 
-/* At most `bytes` over `shards` (a power of two) shards. NULL when out of memory. */
+/* At most `bytes` over `shards` (a power of two) shards, tables included: what is not an entry is allocated here, about
+ * 3 % of the whole. With less than a few KiB a shard nothing fits. NULL when out of memory. */
 struct memory *memory_new(size_t bytes, size_t shards) MUST_CHECK;
 /* No thread may use it any more; entries still out stay valid. */
 void memory_free(struct memory *memory);
 
-/* The entry of an equal key, stale or fresh, with a reference for the caller; NULL if there is none, or it is past
- * entry_gone_us (then it is dropped). No allocation. */
+/* The entry of an equal key, stale or fresh, with a reference for the caller; NULL if there is none, or its
+ * entry_gone_us has come (then it is dropped). No allocation. */
 struct entry *memory_get(struct memory *memory, const struct key *key, uint64_t now_us);
-/* Store, replacing an equal key. The memory takes a reference of its own. False when it does not fit (more than 1/8 of
- * a shard) or memory is out: nothing changed, but an older entry of that key is dropped, since it is outdated. */
+/* Store, replacing an equal key, whose place and frequency it inherits. The memory takes a reference of its own. An
+ * entry is put once in its life. False when it does not fit (more than 1/8 of a shard): nothing changed, but an older
+ * entry of that key is dropped, since it is outdated. No allocation. */
 bool memory_put(struct memory *memory, struct entry *entry);
 /* Drop one key. True if it was there. */
 bool memory_remove(struct memory *memory, const struct key *key);
-/* Drop all entries for which `match` says so; returns how many. One shard at a time is locked meanwhile. */
+/*
+ * Drop all entries for which `match` says so; returns how many. Sees every entry stored before the call; what is put
+ * meanwhile may be missed.
+ *
+ * match  called under a shard's lock, a few hundred at a time: quick, no call back into the memory.
+ */
 size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *entry, void *context), void *context);
-/* Drop entries past entry_gone_us, looking at no more than `budget` entries; goes on where the last call ended. */
+/* Drop entries whose entry_gone_us has come, looking into `budget` hash buckets (about one entry each when the
+ * memory is full of small ones, else fewer); goes on where the last call ended. */
 void memory_sweep(struct memory *memory, uint64_t now_us, size_t budget);
 
 struct memory_stats {
-	uint64_t entries, bytes, capacity_bytes;
+	uint64_t entries;
+	uint64_t bytes;          /* entries and tables; <= capacity_bytes, but for a memory too small for its tables */
+	uint64_t capacity_bytes;
 	uint64_t evictions[EVICT_REASON_COUNT];
 };
 /* Summed over the shards, each under its lock for a moment. */

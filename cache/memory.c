@@ -1,0 +1,482 @@
+/*
+ * memory.c: the memory tier. A shard is one mutex over a hash table whose size is fixed at the start (from the byte
+ * budget and the smallest entry there can be), two queues and a ghost table: after memory_new nothing here allocates,
+ * nothing is rehashed, and the lock is held for a bounded number of steps.
+ */
+#include "cache/memory.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+enum {
+	FREQUENCY_MAX = 3,      /* 2 bits */
+	PROMOTE_FREQUENCY = 2,  /* looked up so often in the small queue: goes on to main (the paper's freq > 1) */
+	SMALL_DIVISOR = 10,     /* the small queue's share of the bytes */
+	LARGEST_DIVISOR = 8,    /* an entry has at most this share of a shard */
+	BYTES_PER_BUCKET = 512, /* about the smallest entry: bookkeeping, key and answer with hardly a body */
+	GHOST_WAYS = 8,         /* one cache line */
+	SCAN_MAX = 256,         /* entries passed over for one victim: bounds the lock, not felt in the hit ratio */
+	VICTIMS_PER_LOCK = 256, /* a big entry displaces thousands of small ones: the lock is let go in between */
+	BUCKETS_PER_LOCK = 256, /* the same for sweep and purge */
+	CACHE_LINE_BYTES = 64
+};
+
+enum queue { QUEUE_NEW, QUEUE_SMALL, QUEUE_MAIN, QUEUE_LEFT };
+
+/* A key that has left the small queue unloved: only a mark of its hash. Comes back soon: belongs into main. */
+struct ghost {
+	uint32_t mark; /* upper half of the hash */
+	uint32_t born; /* the shard's ghost_clock then; 0: empty */
+};
+
+struct ghost_set {
+	struct ghost ways[GHOST_WAYS];
+};
+
+struct shard {
+	_Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
+	struct entry **buckets;     /* c: the array; m: what is in it */
+	struct ghost_set *ghosts;   /* c: the array; m: what is in it */
+	size_t limit_bytes;         /* c: for entries */
+	size_t table_bytes;         /* c: this struct and both arrays */
+	struct entries small, main; /* m: newest first */
+	size_t small_bytes, bytes;  /* m: of the small queue, of both */
+	size_t count;               /* m: entries in both */
+	uint32_t ghost_clock;       /* m: ghosts ever born; wraps, by when older ones have been overwritten */
+	uint64_t evictions[EVICT_REASON_COUNT]; /* m */
+};
+
+struct memory {
+	size_t shard_count;         /* c: power of two */
+	size_t bucket_count;        /* c: in each shard */
+	size_t ghost_set_count;     /* c: in each shard */
+	size_t capacity_bytes;      /* c */
+	atomic_size_t sweep_at;     /* a: counts the buckets swept */
+	struct shard shards[];
+};
+
+/* What malloc really takes: 8 bytes of header, multiples of 16; whole pages where glibc starts to map. */
+static size_t heap_bytes(size_t bytes)
+{
+	if (bytes >= 128 * 1024)
+		return (bytes + 16 + 4095) & ~(size_t)4095;
+	size_t chunk = (bytes + 8 + 15) & ~(size_t)15;
+	return chunk < 32 ? 32 : chunk;
+}
+
+struct entry *entry_new(struct key *key, struct answer *answer)
+{
+	struct entry *entry = calloc(1, sizeof *entry);
+	if (!entry)
+		return NULL;
+	atomic_init(&entry->refs, 1);
+	atomic_init(&entry->refreshing, false);
+	entry->key = key_ref(key);
+	entry->answer = answer_ref(answer);
+	entry->queue = QUEUE_NEW;
+	entry->bytes = heap_bytes(sizeof *entry) + heap_bytes(sizeof *key + key->len) +
+	               heap_bytes(sizeof *answer + answer->body_len + 1);
+	return entry;
+}
+
+struct entry *entry_ref(struct entry *entry)
+{
+	atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+	return entry;
+}
+
+void entry_unref(struct entry *entry)
+{
+	if (!entry || atomic_fetch_sub_explicit(&entry->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	key_unref(entry->key);
+	answer_unref(entry->answer);
+	free(entry);
+}
+
+uint64_t entry_gone_us(const struct entry *entry)
+{
+	uint64_t gone_us = entry->fresh_until_us;
+	if (gone_us < entry->revalidate_until_us)
+		gone_us = entry->revalidate_until_us;
+	return gone_us < entry->error_until_us ? entry->error_until_us : gone_us;
+}
+
+size_t entry_bytes(const struct entry *entry)
+{
+	return entry->bytes;
+}
+
+/* --- finding one's place: shard by the hash's upper bits, bucket and ghost set by its lower half --- */
+
+static struct shard *shard_of(struct memory *memory, const struct key *key)
+{
+	return &memory->shards[(key->hash >> 48) & (memory->shard_count - 1)];
+}
+
+/* The lower half of the hash, scaled to 0 .. count - 1. */
+static size_t scaled(uint64_t hash, size_t count)
+{
+	return (size_t)(((hash & UINT32_MAX) * (uint64_t)count) >> 32);
+}
+
+static struct entry **bucket_of(const struct memory *memory, struct shard *shard, const struct key *key)
+{
+	return &shard->buckets[scaled(key->hash, memory->bucket_count)];
+}
+
+static struct entry *find_locked(const struct memory *memory, struct shard *shard, const struct key *key)
+{
+	struct entry *entry = *bucket_of(memory, shard, key);
+	while (entry && !key_equal(entry->key, key))
+		entry = entry->next_in_bucket;
+	return entry;
+}
+
+/* --- ghosts --- */
+
+static struct ghost_set *ghost_set_of(const struct memory *memory, struct shard *shard, const struct key *key)
+{
+	return &shard->ghosts[scaled(key->hash, memory->ghost_set_count)];
+}
+
+/* Takes the set's oldest place. */
+static void add_ghost_locked(const struct memory *memory, struct shard *shard, const struct key *key)
+{
+	struct ghost_set *set = ghost_set_of(memory, shard, key);
+	struct ghost *oldest = &set->ways[0];
+	if (++shard->ghost_clock == 0)
+		shard->ghost_clock = 1;
+	for (size_t i = 0; i < GHOST_WAYS && oldest->born; i++) {
+		struct ghost *way = &set->ways[i];
+		if (!way->born || shard->ghost_clock - way->born > shard->ghost_clock - oldest->born)
+			oldest = way;
+	}
+	*oldest = (struct ghost){ .mark = (uint32_t)(key->hash >> 32), .born = shard->ghost_clock };
+}
+
+/* Whether the key's ghost was there; it is gone now. The queue of ghosts is as long as there are entries. */
+static bool take_ghost_locked(const struct memory *memory, struct shard *shard, const struct key *key)
+{
+	struct ghost_set *set = ghost_set_of(memory, shard, key);
+	for (size_t i = 0; i < GHOST_WAYS; i++) {
+		struct ghost *way = &set->ways[i];
+		if (!way->born || way->mark != (uint32_t)(key->hash >> 32))
+			continue;
+		bool young = shard->ghost_clock - way->born < shard->count;
+		way->born = 0;
+		if (young)
+			return true;
+	}
+	return false;
+}
+
+/* --- queues --- */
+
+static void enqueue_locked(struct shard *shard, struct entry *entry, enum queue queue)
+{
+	TAILQ_INSERT_HEAD(queue == QUEUE_MAIN ? &shard->main : &shard->small, entry, order);
+	entry->queue = (uint8_t)queue;
+	shard->bytes += entry->bytes;
+	if (queue == QUEUE_SMALL)
+		shard->small_bytes += entry->bytes;
+}
+
+static void dequeue_locked(struct shard *shard, struct entry *entry)
+{
+	TAILQ_REMOVE(entry->queue == QUEUE_MAIN ? &shard->main : &shard->small, entry, order);
+	shard->bytes -= entry->bytes;
+	if (entry->queue == QUEUE_SMALL)
+		shard->small_bytes -= entry->bytes;
+	entry->queue = QUEUE_LEFT;
+}
+
+/* Take an entry out; it is released by release_all, after the lock. */
+static void drop_locked(const struct memory *memory, struct shard *shard, struct entry *entry,
+                        enum evict_reason reason, struct entries *dropped)
+{
+	struct entry **at = bucket_of(memory, shard, entry->key);
+	while (*at != entry)
+		at = &(*at)->next_in_bucket;
+	*at = entry->next_in_bucket;
+	dequeue_locked(shard, entry);
+	shard->count--;
+	shard->evictions[reason]++;
+	TAILQ_INSERT_TAIL(dropped, entry, order);
+}
+
+static void insert_locked(const struct memory *memory, struct shard *shard, struct entry *entry, enum queue queue)
+{
+	struct entry **bucket = bucket_of(memory, shard, entry->key);
+	entry->next_in_bucket = *bucket;
+	*bucket = entry;
+	enqueue_locked(shard, entry, queue);
+	shard->count++;
+}
+
+static void release_all(struct entries *dropped)
+{
+	struct entry *entry;
+	while ((entry = TAILQ_FIRST(dropped))) {
+		TAILQ_REMOVE(dropped, entry, order);
+		entry_unref(entry);
+	}
+}
+
+/* --- eviction: S3-FIFO --- */
+
+/* One victim from the small queue, on the way moving what is wanted to main. False: all that was seen is wanted. */
+static bool evict_small_locked(const struct memory *memory, struct shard *shard, struct entries *dropped)
+{
+	struct entry *entry;
+	for (int scan = 0; scan < SCAN_MAX && (entry = TAILQ_LAST(&shard->small, entries)); scan++) {
+		if (entry->frequency < PROMOTE_FREQUENCY) {
+			add_ghost_locked(memory, shard, entry->key);
+			drop_locked(memory, shard, entry, EVICT_SIZE, dropped);
+			return true;
+		}
+		dequeue_locked(shard, entry);
+		entry->frequency = 0;
+		enqueue_locked(shard, entry, QUEUE_MAIN);
+	}
+	return false;
+}
+
+/* One victim from main; what has been looked up gets another round. */
+static void evict_main_locked(const struct memory *memory, struct shard *shard, struct entries *dropped)
+{
+	struct entry *entry = TAILQ_LAST(&shard->main, entries);
+	for (int scan = 0; scan < SCAN_MAX && entry->frequency > 0; scan++) {
+		entry->frequency--;
+		TAILQ_REMOVE(&shard->main, entry, order);
+		TAILQ_INSERT_HEAD(&shard->main, entry, order);
+		entry = TAILQ_LAST(&shard->main, entries);
+	}
+	drop_locked(memory, shard, entry, EVICT_SIZE, dropped);
+}
+
+/* Make `bytes` fit. False: did what may be done under one lock, call again. */
+static bool make_room_locked(const struct memory *memory, struct shard *shard, size_t bytes, struct entries *dropped)
+{
+	for (int victims = 0; shard->bytes + bytes > shard->limit_bytes; victims++) {
+		if (victims == VICTIMS_PER_LOCK)
+			return false;
+		/* below its share of the bytes, the small queue cannot be all there is: main is not empty */
+		bool small_full = shard->small_bytes >= shard->limit_bytes / SMALL_DIVISOR;
+		if (!small_full || !evict_small_locked(memory, shard, dropped))
+			evict_main_locked(memory, shard, dropped);
+	}
+	return true;
+}
+
+/* --- the face --- */
+
+struct entry *memory_get(struct memory *memory, const struct key *key, uint64_t now_us)
+{
+	struct shard *shard = shard_of(memory, key);
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	pthread_mutex_lock(&shard->mutex);
+	struct entry *entry = find_locked(memory, shard, key);
+	if (entry && now_us >= entry_gone_us(entry)) {
+		drop_locked(memory, shard, entry, EVICT_EXPIRED, &dropped);
+		entry = NULL;
+	}
+	if (entry) {
+		entry_ref(entry);
+		if (entry->frequency < FREQUENCY_MAX)
+			entry->frequency++;
+	}
+	pthread_mutex_unlock(&shard->mutex);
+	release_all(&dropped);
+	return entry;
+}
+
+/* Drop an equal key; the new entry goes where the old one had got to. */
+static enum queue replace_locked(const struct memory *memory, struct shard *shard, struct entry *entry,
+                                 struct entries *dropped)
+{
+	struct entry *old = find_locked(memory, shard, entry->key);
+	if (!old)
+		return QUEUE_NEW;
+	enum queue queue = old->queue;
+	entry->frequency = old->frequency;
+	drop_locked(memory, shard, old, EVICT_REPLACED, dropped);
+	return queue;
+}
+
+bool memory_put(struct memory *memory, struct entry *entry)
+{
+	struct shard *shard = shard_of(memory, entry->key);
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	bool fits = entry->bytes <= shard->limit_bytes / LARGEST_DIVISOR;
+	enum queue queue = QUEUE_NEW;
+	assert(entry->queue == QUEUE_NEW);
+	for (bool done = false; !done;) {
+		pthread_mutex_lock(&shard->mutex);
+		enum queue inherited = replace_locked(memory, shard, entry, &dropped);
+		if (inherited != QUEUE_NEW)
+			queue = inherited;
+		else if (fits && queue == QUEUE_NEW)
+			queue = take_ghost_locked(memory, shard, entry->key) ? QUEUE_MAIN : QUEUE_SMALL;
+		done = !fits || make_room_locked(memory, shard, entry->bytes, &dropped);
+		if (!fits)
+			shard->evictions[EVICT_TOO_LARGE]++;
+		else if (done)
+			insert_locked(memory, shard, entry_ref(entry), queue);
+		pthread_mutex_unlock(&shard->mutex);
+	}
+	release_all(&dropped);
+	return fits;
+}
+
+bool memory_remove(struct memory *memory, const struct key *key)
+{
+	struct shard *shard = shard_of(memory, key);
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	pthread_mutex_lock(&shard->mutex);
+	struct entry *entry = find_locked(memory, shard, key);
+	if (entry)
+		drop_locked(memory, shard, entry, EVICT_PURGED, &dropped);
+	pthread_mutex_unlock(&shard->mutex);
+	release_all(&dropped);
+	return entry != NULL;
+}
+
+struct sieve {
+	bool (*match)(const struct entry *entry, void *context);
+	void *context;
+	enum evict_reason reason;
+};
+
+/* Drop what matches in buckets [from, to) of one shard; returns how many. */
+static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t from, size_t to,
+                           const struct sieve *sieve)
+{
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	size_t count = 0;
+	pthread_mutex_lock(&shard->mutex);
+	for (size_t i = from; i < to; i++) {
+		struct entry *next;
+		for (struct entry *entry = shard->buckets[i]; entry; entry = next) {
+			next = entry->next_in_bucket;
+			if (!sieve->match(entry, sieve->context))
+				continue;
+			drop_locked(memory, shard, entry, sieve->reason, &dropped);
+			count++;
+		}
+	}
+	pthread_mutex_unlock(&shard->mutex);
+	release_all(&dropped);
+	return count;
+}
+
+/* The same for `count` buckets from `start` on, counted through all shards and round again. */
+static size_t sift(struct memory *memory, size_t start, size_t count, const struct sieve *sieve)
+{
+	size_t dropped = 0;
+	while (count > 0) {
+		size_t from = start % memory->bucket_count;
+		size_t step = memory->bucket_count - from;
+		if (step > BUCKETS_PER_LOCK)
+			step = BUCKETS_PER_LOCK;
+		if (step > count)
+			step = count;
+		struct shard *shard = &memory->shards[start / memory->bucket_count % memory->shard_count];
+		dropped += sift_buckets(memory, shard, from, from + step, sieve);
+		start += step;
+		count -= step;
+	}
+	return dropped;
+}
+
+size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *entry, void *context), void *context)
+{
+	const struct sieve sieve = { match, context, EVICT_PURGED };
+	return sift(memory, 0, memory->shard_count * memory->bucket_count, &sieve);
+}
+
+static bool is_gone(const struct entry *entry, void *now_us)
+{
+	return *(const uint64_t *)now_us >= entry_gone_us(entry);
+}
+
+void memory_sweep(struct memory *memory, uint64_t now_us, size_t budget)
+{
+	const struct sieve sieve = { is_gone, &now_us, EVICT_EXPIRED };
+	size_t all = memory->shard_count * memory->bucket_count;
+	if (budget > all)
+		budget = all;
+	sift(memory, atomic_fetch_add_explicit(&memory->sweep_at, budget, memory_order_relaxed) % all, budget, &sieve);
+}
+
+struct memory_stats memory_stats(struct memory *memory)
+{
+	struct memory_stats stats = { .capacity_bytes = memory->capacity_bytes };
+	for (size_t i = 0; i < memory->shard_count; i++) {
+		struct shard *shard = &memory->shards[i];
+		pthread_mutex_lock(&shard->mutex);
+		stats.entries += shard->count;
+		stats.bytes += shard->table_bytes + shard->bytes;
+		for (int reason = 0; reason < EVICT_REASON_COUNT; reason++)
+			stats.evictions[reason] += shard->evictions[reason];
+		pthread_mutex_unlock(&shard->mutex);
+	}
+	return stats;
+}
+
+/* --- start and end --- */
+
+static bool shard_init(struct shard *shard, const struct memory *memory)
+{
+	size_t share_bytes = memory->capacity_bytes / memory->shard_count;
+	shard->buckets = calloc(memory->bucket_count, sizeof(struct entry *));
+	shard->ghosts = calloc(memory->ghost_set_count, sizeof(struct ghost_set));
+	shard->table_bytes = sizeof *shard + heap_bytes(memory->bucket_count * sizeof(struct entry *)) +
+	                     heap_bytes(memory->ghost_set_count * sizeof(struct ghost_set));
+	shard->limit_bytes = share_bytes > shard->table_bytes ? share_bytes - shard->table_bytes : 0;
+	TAILQ_INIT(&shard->small);
+	TAILQ_INIT(&shard->main);
+	pthread_mutex_init(&shard->mutex, NULL);
+	return shard->buckets && shard->ghosts;
+}
+
+static void shard_fini(struct shard *shard)
+{
+	release_all(&shard->small);
+	release_all(&shard->main);
+	pthread_mutex_destroy(&shard->mutex);
+	free(shard->buckets);
+	free(shard->ghosts);
+}
+
+struct memory *memory_new(size_t bytes, size_t shards)
+{
+	assert(shards > 0 && shards <= 1u << 16 && (shards & (shards - 1)) == 0);
+	/* both structs are multiples of a cache line, as aligned_alloc wants it */
+	size_t size = sizeof(struct memory) + shards * sizeof(struct shard);
+	struct memory *memory = aligned_alloc(CACHE_LINE_BYTES, size);
+	if (!memory)
+		return NULL;
+	memset(memory, 0, size);
+	memory->shard_count = shards;
+	memory->capacity_bytes = bytes;
+	memory->bucket_count = bytes / shards / BYTES_PER_BUCKET + 1;
+	memory->ghost_set_count = memory->bucket_count / GHOST_WAYS + 1;
+	bool complete = true;
+	for (size_t i = 0; i < shards; i++)
+		complete &= shard_init(&memory->shards[i], memory);
+	if (complete)
+		return memory;
+	memory_free(memory);
+	return NULL;
+}
+
+void memory_free(struct memory *memory)
+{
+	if (!memory)
+		return;
+	for (size_t i = 0; i < memory->shard_count; i++)
+		shard_fini(&memory->shards[i]);
+	free(memory);
+}
