@@ -1,0 +1,14 @@
+# The bottom: knows nothing of tools.
+noinst_LIBRARIES += libbase.a
+libbase_a_SOURCES = \
+	base/answer.c base/answer.h \
+	base/blob.c base/blob.h \
+	base/buf.c base/buf.h \
+	base/clock.c base/clock.h \
+	base/compiler.h \
+	base/json.h \
+	base/json_split.h \
+	base/log.h \
+	base/loop.c base/loop.h \
+	base/outcome.c base/outcome.h \
+	base/slice.h

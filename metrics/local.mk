@@ -1,0 +1,6 @@
+# What the process says about itself.
+noinst_LIBRARIES += libmetrics.a
+libmetrics_a_SOURCES = \
+	metrics/catalogue.h \
+	metrics/metrics.c metrics/metrics.h \
+	metrics/prometheus.c

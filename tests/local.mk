@@ -1,0 +1,66 @@
+# Unit tests and fuzz targets: one file here is one line in the list of its layer. tests/README.md says more.
+# A program NAME is tests/unit/NAME.c (or tests/fuzz/NAME.c), linked with its layer's archive and those below,
+# so that a dependency in the wrong direction fails to link.
+unit_base = \
+	tests/unit/test_loop
+unit_metrics =
+unit_cache =
+unit_upstream =
+unit_batcher =
+unit_gateway =
+
+fuzz_base =
+fuzz_cache =
+fuzz_upstream =
+fuzz_gateway =
+
+unit_programs = $(unit_base) $(unit_metrics) $(unit_cache) $(unit_upstream) $(unit_batcher) $(unit_gateway)
+fuzz_programs = $(fuzz_base) $(fuzz_cache) $(fuzz_upstream) $(fuzz_gateway)
+
+# ---- what they link (GNU make's target-specific variables; the LIBS_ lists are in Makefile.am) ----
+
+LDADD = $(PROGRAM_LIBS) $(PROGRAM_HARNESS)
+$(unit_base) $(fuzz_base): PROGRAM_LIBS = $(LIBS_BASE)
+$(unit_metrics): PROGRAM_LIBS = $(LIBS_METRICS)
+$(unit_cache) $(fuzz_cache): PROGRAM_LIBS = $(LIBS_CACHE)
+$(unit_upstream) $(fuzz_upstream): PROGRAM_LIBS = $(LIBS_UPSTREAM)
+$(unit_batcher): PROGRAM_LIBS = $(LIBS_BATCHER)
+$(unit_gateway) $(fuzz_gateway): PROGRAM_LIBS = $(LIBS_GATEWAY)
+$(unit_programs) $(fuzz_programs): $(noinst_LIBRARIES)
+
+# Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
+check_LIBRARIES += tests/support/liballoc_fail.a
+tests_support_liballoc_fail_a_SOURCES = tests/support/alloc_fail.c tests/support/alloc_fail.h
+wrap_allocation = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=aligned_alloc \
+	-Wl,--wrap=posix_memalign,--wrap=strdup,--wrap=strndup
+$(unit_programs): PROGRAM_HARNESS = $(wrap_allocation) tests/support/liballoc_fail.a $(CMOCKA_LIBS) $(JSONC_LIBS)
+$(unit_programs): tests/support/liballoc_fail.a
+
+# Fuzz targets: libFuzzer brings main under --enable-fuzz; else replay.c does and runs tests/fuzz/corpus/<name>/.
+if FUZZ
+$(fuzz_programs): PROGRAM_HARNESS = -fsanitize=fuzzer
+else
+check_LIBRARIES += tests/fuzz/libreplay.a
+tests_fuzz_libreplay_a_SOURCES = tests/fuzz/replay.c
+$(fuzz_programs): PROGRAM_HARNESS = tests/fuzz/libreplay.a
+$(fuzz_programs): tests/fuzz/libreplay.a
+endif
+
+fuzzers: $(fuzz_programs)
+
+# ---- make check ----
+
+if HAVE_CMOCKA
+check_PROGRAMS += $(unit_programs)
+else
+check-local:
+	@echo "cmocka is missing: the unit tests were NOT run (Debian: apt-get install libcmocka-dev)" >&2
+endif
+check_PROGRAMS += $(fuzz_programs)
+TESTS = $(check_PROGRAMS) tests/layers.sh
+AM_TESTS_ENVIRONMENT = \
+	ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
+	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
+
+EXTRA_DIST += tests/README.md tests/layers.sh
