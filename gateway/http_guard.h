@@ -1,0 +1,41 @@
+/*
+ * http_guard.h: what libmicrohttpd 0.9.75 lets through and must not: framing that two parsers would read differently,
+ * duplicate headers, bytes that do not belong. Run in the first handler call, when nothing after the head has been
+ * parsed; a reply there ends the connection. Inside http.c only.
+ */
+#ifndef JITNEY_GATEWAY_HTTP_GUARD_H
+#define JITNEY_GATEWAY_HTTP_GUARD_H
+
+#include "base/outcome.h"
+#include "gateway/http.h"
+#include "metrics/catalogue.h"
+
+struct MHD_Connection;
+
+struct guard_verdict {
+	enum outcome outcome;       /* OK: pass */
+	enum reject_reason reason;
+	const char *detail;         /* static */
+};
+
+/* What the guard learns on the way. */
+struct guard_head {
+	bool chunked;
+	bool has_length;
+	uint64_t length;            /* Content-Length */
+	bool keep;                  /* HTTP/1.1 */
+};
+
+/* The method by its name; HTTP_METHOD_COUNT if we know none. */
+enum http_method guard_method(const char *name);
+
+/*
+ * Look at the whole head: request line, every header, and the count of bytes it was made of (RFC 9112, 3 and 5).
+ * target   raw request target; target_len: its length as it came (it may have been cut to fit).
+ * Fills request->path, query, headers and *head.
+ */
+struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
+                                   const char *version, struct slice target, size_t target_len,
+                                   const char *tenant_header, size_t header_bytes, struct guard_head *head);
+
+#endif
