@@ -219,7 +219,7 @@ static bool flush(struct caller *caller)
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK;
+			return errno == EAGAIN;
 		caller->sent += (size_t)done;
 	}
 	return true;

@@ -262,7 +262,7 @@ static bool flush(struct provider *provider, struct connection *connection)
 	while (connection->sent < connection->out.len) {
 		ssize_t done = send(connection->fd, connection->out.at + connection->sent,
 				    connection->out.len - connection->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-		if (done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (done < 0 && errno == EAGAIN)
 			return true;
 		if (done < 0 && errno == EINTR)
 			continue;

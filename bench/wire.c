@@ -79,7 +79,7 @@ bool wire_receive(struct wire_buf *buf, int fd)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK;
+			return errno == EAGAIN;
 		if (got == 0) {
 			errno = 0;
 			return false;
