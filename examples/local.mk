@@ -1,0 +1,1 @@
+EXTRA_DIST += examples/demo.yaml examples/demo/run.py examples/demo/jsonrpc_provider.py examples/demo/rest_provider.py
