@@ -6,9 +6,13 @@ libbase_a_SOURCES = \
 	base/buf.c base/buf.h \
 	base/clock.c base/clock.h \
 	base/compiler.h \
-	base/json.h \
+	base/json.c base/json.h \
+	base/json_chars.h \
 	base/json_split.h \
-	base/log.h \
+	base/json_walk.c \
+	base/json_write.c \
+	base/log.c base/log.h \
 	base/loop.c base/loop.h \
 	base/outcome.c base/outcome.h \
-	base/slice.h
+	base/slice.h \
+	base/utf8.h

@@ -1,6 +1,8 @@
 # Lanes, windows, batches.
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
-	batcher/batcher.h \
+	batcher/batch.c batcher/batch.h \
 	batcher/due.c batcher/due.h \
-	batcher/table.c batcher/table.h
+	batcher/lane.c batcher/lane.h \
+	batcher/table.c batcher/table.h \
+	batcher/window.c batcher/window.h

@@ -3,4 +3,5 @@ noinst_LIBRARIES += libmetrics.a
 libmetrics_a_SOURCES = \
 	metrics/catalogue.h \
 	metrics/metrics.c metrics/metrics.h \
-	metrics/prometheus.c
+	metrics/prometheus.c \
+	metrics/shape.h

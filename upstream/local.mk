@@ -1,6 +1,8 @@
 # Providers: dialects, connections. The only folder that uses curl.
 noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
-	upstream/dialect.h \
+	upstream/dialect.c upstream/dialect.h \
+	upstream/dialect_jsonrpc.c \
+	upstream/template.c upstream/template.h \
 	upstream/transport.h \
 	upstream/upstream.h
