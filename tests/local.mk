@@ -5,7 +5,8 @@ unit_base = \
 	tests/unit/test_loop
 unit_metrics =
 unit_cache =
-unit_upstream =
+unit_upstream = \
+	tests/unit/test_template
 unit_batcher =
 unit_gateway =
 

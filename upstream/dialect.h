@@ -38,7 +38,13 @@ struct dialect_route {
 	const struct dialect *dialect;
 };
 
-/* One HTTP request, as bytes. */
+/* Caps on what a call's arguments may make of a request; the body has its own, given with the buffer. */
+enum {
+	HTTP_TARGET_BYTES = 16 * 1024,
+	HTTP_HEADER_BYTES = 32 * 1024
+};
+
+/* One HTTP request, as bytes. The buffers come initialised and empty; false from encode leaves them to the caller. */
 struct http_request {
 	const char *method;   /* static, or the route's */
 	struct buf target;    /* appended to the endpoint's URL: "" or "/path?query", encoded */
@@ -53,7 +59,13 @@ struct dialect_sink {
 	void *context;
 };
 
-struct dialect_decoder; /* one answer being taken apart */
+/* One answer being taken apart. Each dialect embeds it first. */
+struct dialect_decoder {
+	const struct dialect *dialect;
+	struct dialect_sink sink;
+	unsigned status;        /* HTTP; 0 until head */
+	uint32_t retry_after_s; /* 0: none */
+};
 
 struct dialect {
 	const char *name;   /* as in the configuration */
@@ -90,5 +102,20 @@ extern const struct dialect dialect_rest;
 
 /* By its name in the configuration; NULL if there is none. */
 const struct dialect *dialect_find(struct slice name);
+
+/* --- For dialects: what an HTTP status means, said once --- */
+
+/* Hand over the answer to call `index`. NULL (out of memory) becomes an error. */
+void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer);
+
+/* How an exchange ended whose status is not 2xx: RATE_LIMITED, UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT, UPSTREAM_ERROR;
+ * `refusal` for 4xx that say nothing about the gateway's own part. */
+enum outcome dialect_status_outcome(unsigned status, enum outcome refusal);
+/* The answer that goes with it. `said`: one JSON text, or empty. Never NULL. */
+struct answer *dialect_status_answer(const struct dialect_decoder *decoder, enum outcome refusal, struct slice said);
+
+/* What a failed exchange's body says, as one JSON text: itself if it is valid JSON of at most 64 KiB, else its first
+ * 200 printable characters as a string; empty if it is. The slice points into `body` or `scratch`. */
+struct slice dialect_said(struct slice body, unsigned json_depth, struct buf *scratch);
 
 #endif

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
 	upstream/dialect.c upstream/dialect.h \
 	upstream/dialect_jsonrpc.c \
+	upstream/dialect_rest.c \
 	upstream/template.c upstream/template.h \
 	upstream/transport.h \
 	upstream/upstream.h
