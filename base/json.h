@@ -17,13 +17,18 @@
 
 enum json_type { JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL };
 
+/* Nesting is never followed further than this, whatever max_depth says. */
+enum { JSON_DEPTH_MAX = 1000 };
+
 /* What was wrong and where. `what` is static, a phrase for a sentence ("duplicate member name"). */
 struct json_fault {
 	const char *what;
-	size_t at; /* byte offset in the text */
+	size_t at;          /* byte offset in the text */
+	bool out_of_memory; /* ours: nothing is known to be wrong with the text */
 };
 
-/* Scratch memory of the scanner (names of open objects), reused between calls; one per thread. Zero-initialise. */
+/* Scratch memory of the scanner (names of open objects), reused between calls; one per thread. Zero-initialise.
+ * What a huge text took is given back at the end of its call. */
 struct json_scratch {
 	void *memory;
 	size_t bytes;
@@ -31,15 +36,16 @@ struct json_scratch {
 void json_scratch_fini(struct json_scratch *scratch);
 
 /* Whether `text` is exactly one JSON value (blanks around it allowed) nested at most max_depth deep ([] is depth 1).
- * Linear time but for the sort of an object's names (n log n). On false *fault is set ("out of memory" included).
- * scratch may be NULL: then memory is allocated and freed here. */
+ * Texts of 2 GiB and more are refused. Linear time but for the sort of an object's names (n log n). On false *fault
+ * is set ("out of memory" included). scratch may be NULL: then memory is allocated and freed here. */
 bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct json_fault *fault) MUST_CHECK;
 
 /* As json_check, and append the canonical form to `out`: no insignificant blanks, members sorted by the bytes of
  * their unescaped names, strings with the shortest escapes (\" \\ \b \f \n \r \t, \u00xx for other controls, all else
  * as UTF-8), numbers as they were written. Two texts with the same canonical form mean the same to every reader;
  * the converse does not hold (1 and 1.0 differ), which costs a cache hit and never an answer. After RFC 8785, less
- * its number printing. False with *fault: nothing usable in `out`. */
+ * its number printing. Never longer than the text. False with *fault: the text was refused and `out` is as it was, or
+ * `out` had no room (out_of_memory). */
 bool json_canonical(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
                     struct json_fault *fault) MUST_CHECK;
 

@@ -8,7 +8,7 @@ libbase_a_SOURCES = \
 	base/compiler.h \
 	base/json.c base/json.h \
 	base/json_chars.h \
-	base/json_split.h \
+	base/json_split.c base/json_split.h \
 	base/json_walk.c \
 	base/json_write.c \
 	base/log.c base/log.h \

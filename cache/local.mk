@@ -3,5 +3,5 @@ noinst_LIBRARIES += libcache.a
 libcache_a_SOURCES = \
 	cache/cache.c cache/cache.h \
 	cache/flight.c cache/flight.h \
-	cache/key.h \
+	cache/key.c cache/key.h \
 	cache/memory.c cache/memory.h

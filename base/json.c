@@ -1,0 +1,608 @@
+/*
+ * json.c: the strict scanner behind json_check and json_canonical: one pass, no recursion but in the last step.
+ *
+ * Duplicate names are found without a set: while the names of an object ascend there can be none, and once they do
+ * not, they are sorted when the object closes. The canonical form needs that sort anyway. Both work on nodes, one for
+ * each open object and each of its members so far, kept as a stack: a checked object's nodes go when it closes.
+ *
+ * The canonical form is the text itself for as long as it can be: `run` is where the bytes begin that have not had to
+ * be copied. A blank or an escape ends the run and moves it to `compact`. An object whose members are not in order
+ * stays as it is, and keeps its nodes; emit_range puts all of them in order at the end. So each byte is copied at most
+ * twice however deep it lies, and a text that is canonical already is copied once.
+ */
+#include "base/json.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <stdlib.h>
+
+#include "base/json_chars.h"
+#include "base/utf8.h"
+
+enum {
+	NO_NODE = 0,               /* node 0 is never used */
+	FIRST_NODES = 64,
+	SORT_BINS = 32,            /* bin n holds a sorted chain of 2^n members */
+	SCRATCH_KEPT_BYTES = 256 * 1024
+};
+
+/* An object, or one of its members. Offsets are of 32 bits to keep it small; the text's size is bounded for that. */
+struct node {
+	uint64_t prefix;        /* of a member: its name's first 8 bytes, big-endian. Decides most comparisons */
+	uint32_t name_at;       /* of a member: where its name's first byte is in the text (see name_bytes) */
+	uint32_t name_len : 31; /* unescaped bytes */
+	uint32_t escaped : 1;   /* the name was unescaped into `names`, at the same offset as in the text */
+	uint32_t at, end;       /* where object or member lie in the compact text */
+	uint32_t next;          /* of an object: its first member; of a member: the next one */
+	uint32_t after;         /* the first node that does not belong to it */
+};
+
+/* An array or object that is still open. */
+struct frame {
+	uint32_t object;    /* its node; NO_NODE: it is an array */
+	uint32_t last;      /* its last member so far */
+	uint32_t ascending; /* each name so far is greater than the one before */
+	uint32_t kept;      /* an object within it kept its nodes */
+};
+
+struct scan {
+	const char *text, *end;
+	struct json_fault *fault;
+	struct json_scratch *scratch;
+	size_t frames_bytes, names_bytes, compact_bytes; /* the parts of the scratch memory before the nodes */
+	struct frame *frames;
+	char *names;   /* room for as many bytes as the text has */
+	char *compact; /* the same; NULL when only checking */
+	struct node *nodes;
+	uint32_t node_count, node_room;
+	unsigned depth, max_depth;
+	const char *run; /* from here on the text still stands for itself */
+	size_t written;  /* bytes in `compact` before the run */
+	bool kept;       /* some object is not in order */
+};
+
+/* --- Faults and memory --- */
+
+static const char *refuse(struct scan *scan, const char *at, const char *what)
+{
+	*scan->fault = (struct json_fault){ what, (size_t)(at - scan->text), false };
+	return NULL;
+}
+
+/* What to say where a byte is missing or wrong. */
+static const char *expected(struct scan *scan, const char *at, const char *what)
+{
+	return refuse(scan, at, at == scan->end ? "unexpected end of text" : what);
+}
+
+/* Make room for `nodes` nodes behind the fixed parts. */
+static bool grow(struct scan *scan, uint32_t nodes)
+{
+	size_t before = scan->frames_bytes + scan->names_bytes + scan->compact_bytes;
+	size_t bytes = before + nodes * sizeof(struct node);
+	if (scan->scratch->bytes < bytes) {
+		void *memory = realloc(scan->scratch->memory, bytes);
+		if (!memory) {
+			*scan->fault = (struct json_fault){ "out of memory", 0, true };
+			return false;
+		}
+		*scan->scratch = (struct json_scratch){ memory, bytes };
+	}
+	char *memory = scan->scratch->memory;
+	scan->frames = (struct frame *)(void *)memory;
+	scan->names = memory + scan->frames_bytes;
+	scan->compact = scan->compact_bytes ? scan->names + scan->names_bytes : NULL;
+	scan->nodes = (struct node *)(void *)(memory + before);
+	scan->node_room = (uint32_t)((scan->scratch->bytes - before) / sizeof(struct node));
+	return true;
+}
+
+static size_t whole_words(size_t bytes)
+{
+	return (bytes + 7) & ~(size_t)7;
+}
+
+static bool scan_begin(struct scan *scan, struct slice text, bool canonical)
+{
+	scan->text = text.len ? text.at : "";
+	scan->end = scan->text + text.len;
+	scan->run = scan->text;
+	scan->node_count = NO_NODE + 1;
+	if (text.len > INT32_MAX) {
+		refuse(scan, scan->text, "text too large");
+		return false;
+	}
+	if (scan->max_depth > JSON_DEPTH_MAX)
+		scan->max_depth = JSON_DEPTH_MAX;
+	size_t frames = text.len < scan->max_depth ? text.len : scan->max_depth;
+	scan->frames_bytes = frames * sizeof(struct frame);
+	scan->names_bytes = whole_words(text.len);
+	scan->compact_bytes = canonical ? whole_words(text.len + 1) : 0;
+	return grow(scan, FIRST_NODES);
+}
+
+void json_scratch_fini(struct json_scratch *scratch)
+{
+	free(scratch->memory);
+	*scratch = (struct json_scratch){ NULL, 0 };
+}
+
+/* --- The compact text --- */
+
+/* Where byte p of the text will be in the compact text. */
+static uint32_t position(const struct scan *scan, const char *p)
+{
+	return (uint32_t)(scan->written + (size_t)(p - scan->run));
+}
+
+/* End the run before `to`: the text from there up to `next` will not stand for itself. */
+static void end_run(struct scan *scan, const char *to, const char *next)
+{
+	size_t len = (size_t)(to - scan->run);
+	memcpy(scan->compact + scan->written, scan->run, len);
+	scan->written += len;
+	scan->run = next;
+}
+
+static const char *skip_blanks(struct scan *scan, const char *p)
+{
+	const char *from = p;
+	while (p < scan->end && json_blank(*p))
+		p++;
+	if (p != from && scan->compact)
+		end_run(scan, from, p);
+	return p;
+}
+
+/* Respell a string with escapes the canonical way. from: its opening quote; to: its closing quote. */
+static void respell(struct scan *scan, const char *from, const char *to)
+{
+	const char *p = from + 1;
+	while ((p = memchr(p, '\\', (size_t)(to - p)))) {
+		uint32_t code = 0;
+		size_t read = json_escape_read(p, to, &code);
+		assert(read > 0);
+		end_run(scan, p, p + read);
+		/* cannot pass the end of `compact`: no spelling is shorter than this one */
+		char spelt[6];
+		size_t len = json_escape_write(spelt, code);
+		memcpy(scan->compact + scan->written, spelt, len);
+		scan->written += len;
+		p += read;
+	}
+}
+
+/* --- Members: their order, and whether there are two of a name --- */
+
+static const char *name_bytes(const struct scan *scan, const struct node *member)
+{
+	return (member->escaped ? scan->names : scan->text) + member->name_at;
+}
+
+static int compare_names(const struct scan *scan, const struct node *a, const struct node *b)
+{
+	if (a->prefix != b->prefix)
+		return a->prefix < b->prefix ? -1 : 1;
+	size_t common = a->name_len < b->name_len ? a->name_len : b->name_len;
+	int order = memcmp(name_bytes(scan, a), name_bytes(scan, b), common);
+	return order ? order : (a->name_len > b->name_len) - (a->name_len < b->name_len);
+}
+
+/* Merge two sorted chains. A name that is in both is left in *duplicate (the later member). */
+static uint32_t merge(struct scan *scan, uint32_t a, uint32_t b, uint32_t *duplicate)
+{
+	uint32_t head = NO_NODE, *tail = &head;
+	while (a != NO_NODE && b != NO_NODE) {
+		int order = compare_names(scan, &scan->nodes[a], &scan->nodes[b]);
+		if (order == 0)
+			*duplicate = a > b ? a : b;
+		uint32_t *from = order < 0 ? &a : &b;
+		*tail = *from;
+		tail = &scan->nodes[*from].next;
+		*from = *tail;
+	}
+	*tail = a != NO_NODE ? a : b;
+	return head;
+}
+
+/* Sort a chain of members: a merge sort, since its worst case is its usual case. */
+static uint32_t sort_members(struct scan *scan, uint32_t first, uint32_t *duplicate)
+{
+	uint32_t bins[SORT_BINS] = { NO_NODE };
+	unsigned used = 0;
+	while (first != NO_NODE) {
+		uint32_t chain = first;
+		first = scan->nodes[chain].next;
+		scan->nodes[chain].next = NO_NODE;
+		unsigned bin = 0;
+		for (; bin < used && bins[bin] != NO_NODE; bin++) {
+			chain = merge(scan, bins[bin], chain, duplicate);
+			bins[bin] = NO_NODE;
+		}
+		bins[bin] = chain;
+		if (bin == used)
+			used++;
+	}
+	uint32_t sorted = NO_NODE;
+	for (unsigned bin = 0; bin < used; bin++)
+		sorted = merge(scan, bins[bin], sorted, duplicate);
+	return sorted;
+}
+
+static uint64_t name_prefix(const char *name, size_t len, size_t readable)
+{
+	uint64_t word = 0;
+	if (readable < sizeof word) {
+		memcpy(&word, name, len < readable ? len : readable);
+		return be64toh(word);
+	}
+	memcpy(&word, name, sizeof word);
+	word = be64toh(word);
+	if (len < sizeof word)
+		word &= len ? ~UINT64_C(0) << (64 - 8 * len) : 0;
+	return word;
+}
+
+/* Write what an escaped name means into `names`. Returns its bytes. */
+static size_t unescape_name(struct scan *scan, const char *name, const char *end)
+{
+	char *start = scan->names + (name - scan->text), *to = start;
+	while (name < end) {
+		if (*name != '\\') {
+			*to++ = *name++;
+			continue;
+		}
+		uint32_t code = 0;
+		char utf8[4];
+		name += json_escape_read(name, end, &code);
+		size_t len = json_utf8_write(utf8, code);
+		memcpy(to, utf8, len);
+		to += len;
+	}
+	return (size_t)(to - start);
+}
+
+/* A new member of the innermost object. name: behind its opening quote; end: its closing quote. */
+static bool add_member(struct scan *scan, const char *name, const char *end, bool escaped)
+{
+	if (scan->node_count == scan->node_room && !grow(scan, scan->node_room * 2))
+		return false;
+	struct frame *frame = &scan->frames[scan->depth - 1];
+	uint32_t index = scan->node_count++;
+	struct node *member = &scan->nodes[index];
+	size_t len = escaped ? unescape_name(scan, name, end) : (size_t)(end - name);
+	member->name_at = (uint32_t)(name - scan->text);
+	member->name_len = (uint32_t)len & INT32_MAX;
+	member->escaped = escaped;
+	member->prefix = name_prefix(name_bytes(scan, member), len, escaped ? len : (size_t)(scan->end - name));
+	member->at = position(scan, name - 1);
+	member->next = NO_NODE;
+	if (frame->last == NO_NODE) {
+		scan->nodes[frame->object].next = index;
+	} else {
+		struct node *before = &scan->nodes[frame->last];
+		before->next = index;
+		frame->ascending = frame->ascending && compare_names(scan, before, member) < 0;
+	}
+	frame->last = index;
+	return true;
+}
+
+/* The innermost object's last member ends before p. */
+static void end_member(struct scan *scan, const struct frame *frame, const char *p)
+{
+	struct node *member = &scan->nodes[frame->last];
+	member->end = position(scan, p);
+	member->after = scan->node_count;
+}
+
+/* The innermost object ends at the bracket `p`. False, with the fault: a name is there twice. */
+static bool end_object(struct scan *scan, struct frame *frame, const char *p)
+{
+	struct node *object = &scan->nodes[frame->object];
+	uint32_t duplicate = NO_NODE;
+	if (!frame->ascending) {
+		object->next = sort_members(scan, object->next, &duplicate);
+		if (duplicate != NO_NODE) {
+			refuse(scan, scan->text + scan->nodes[duplicate].name_at - 1, "duplicate member name");
+			return false;
+		}
+	}
+	if (!scan->compact || (frame->ascending && !frame->kept)) {
+		scan->node_count = frame->object;
+		return true;
+	}
+	if (frame->last != NO_NODE)
+		end_member(scan, frame, p);
+	object->end = position(scan, p + 1);
+	object->after = scan->node_count;
+	frame->kept = true;
+	return true;
+}
+
+/* --- The grammar. Each step returns the byte behind what it took, or NULL with the fault. --- */
+
+static const char *scan_escape(struct scan *scan, const char *p)
+{
+	uint32_t code;
+	size_t len = json_escape_read(p, scan->end, &code);
+	if (len)
+		return p + len;
+	bool unit = scan->end - p > 2 && p[1] == 'u' && json_hex4(p + 2, scan->end) >= 0;
+	return refuse(scan, p, unit ? "lone surrogate" : "malformed escape");
+}
+
+/* A run of characters that are not ASCII. */
+static const char *scan_utf8(struct scan *scan, const char *p)
+{
+	do {
+		size_t len = utf8_char(p, (size_t)(scan->end - p));
+		if (!len)
+			return refuse(scan, p, "invalid UTF-8");
+		p += len;
+	} while (p < scan->end && (unsigned char)*p >= 0x80);
+	return p;
+}
+
+/* p: behind the opening quote. Returns the closing quote itself. */
+static const char *scan_string(struct scan *scan, const char *p, bool *escaped)
+{
+	*escaped = false;
+	while (p) {
+		p = json_plain_end(p, scan->end);
+		if (p == scan->end)
+			return refuse(scan, p, "unexpected end of text in a string");
+		if (*p == '"')
+			return p;
+		if (*p == '\\') {
+			*escaped = true;
+			p = scan_escape(scan, p);
+		} else if ((unsigned char)*p >= 0x80) {
+			p = scan_utf8(scan, p);
+		} else {
+			return refuse(scan, p, "control character in a string");
+		}
+	}
+	return NULL;
+}
+
+static const char *scan_string_value(struct scan *scan, const char *p)
+{
+	bool escaped;
+	const char *end = scan_string(scan, p + 1, &escaped);
+	if (!end)
+		return NULL;
+	if (escaped && scan->compact)
+		respell(scan, p, end);
+	return end + 1;
+}
+
+static const char *skip_digits(const struct scan *scan, const char *p)
+{
+	while (p < scan->end && *p >= '0' && *p <= '9')
+		p++;
+	return p;
+}
+
+static const char *scan_number(struct scan *scan, const char *p)
+{
+	const char *digits = p + (*p == '-');
+	p = skip_digits(scan, digits);
+	if (p == digits)
+		return expected(scan, p, "a number without digits");
+	if (*digits == '0' && p - digits > 1)
+		return refuse(scan, digits, "a number with a leading zero");
+	if (p < scan->end && *p == '.') {
+		digits = ++p;
+		p = skip_digits(scan, digits);
+		if (p == digits)
+			return expected(scan, p, "a number without digits after its point");
+	}
+	if (p < scan->end && (*p == 'e' || *p == 'E')) {
+		p++;
+		if (p < scan->end && (*p == '+' || *p == '-'))
+			p++;
+		digits = p;
+		p = skip_digits(scan, digits);
+		if (p == digits)
+			return expected(scan, p, "a number without digits in its exponent");
+	}
+	return p;
+}
+
+static const char *scan_literal(struct scan *scan, const char *p, struct slice literal)
+{
+	if ((size_t)(scan->end - p) < literal.len || memcmp(p, literal.at, literal.len) != 0)
+		return refuse(scan, p, "expected a value");
+	return p + literal.len;
+}
+
+/* A member's name and its colon. */
+static const char *scan_name(struct scan *scan, const char *p)
+{
+	p = skip_blanks(scan, p);
+	if (p == scan->end || *p != '"')
+		return expected(scan, p, "expected a member name");
+	bool escaped;
+	const char *end = scan_string(scan, p + 1, &escaped);
+	if (!end || !add_member(scan, p + 1, end, escaped))
+		return NULL;
+	if (escaped && scan->compact)
+		respell(scan, p, end);
+	p = skip_blanks(scan, end + 1);
+	if (p == scan->end || *p != ':')
+		return expected(scan, p, "expected ':'");
+	return p + 1;
+}
+
+/* The opening bracket p, and what must follow: a closing bracket (not taken), a member's name, or nothing yet. */
+static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
+{
+	bool object = *p == '{';
+	if (scan->depth == scan->max_depth)
+		return refuse(scan, p, "nested too deeply");
+	if (scan->node_count == scan->node_room && !grow(scan, scan->node_room * 2))
+		return NULL;
+	struct frame *frame = &scan->frames[scan->depth++];
+	*frame = (struct frame){ .object = NO_NODE, .last = NO_NODE, .ascending = true };
+	if (object) {
+		frame->object = scan->node_count++;
+		struct node *node = &scan->nodes[frame->object];
+		node->at = position(scan, p);
+		node->next = NO_NODE;
+	}
+	p = skip_blanks(scan, p + 1);
+	*value_due = p == scan->end || *p != (object ? '}' : ']');
+	return object && *value_due ? scan_name(scan, p) : p;
+}
+
+static const char *scan_close(struct scan *scan, const char *p)
+{
+	struct frame *frame = &scan->frames[scan->depth - 1];
+	if (frame->object != NO_NODE && !end_object(scan, frame, p))
+		return NULL;
+	if (frame->kept) {
+		scan->kept = true;
+		if (scan->depth > 1)
+			frame[-1].kept = true;
+	}
+	scan->depth--;
+	return p + 1;
+}
+
+/* What follows a value inside an array or object: a comma (with the next member's name), or the closing bracket. */
+static const char *scan_separator(struct scan *scan, const char *p, bool *value_due)
+{
+	const struct frame *frame = &scan->frames[scan->depth - 1];
+	bool object = frame->object != NO_NODE;
+	p = skip_blanks(scan, p);
+	*value_due = false;
+	if (p < scan->end && *p == (object ? '}' : ']'))
+		return scan_close(scan, p);
+	if (p == scan->end || *p != ',')
+		return expected(scan, p, object ? "expected ',' or '}'" : "expected ',' or ']'");
+	*value_due = true;
+	if (!object)
+		return p + 1;
+	end_member(scan, frame, p);
+	return scan_name(scan, p + 1);
+}
+
+/* A scalar, or the beginning of an array or object: then *value_due says whether its first value comes next. */
+static const char *scan_value(struct scan *scan, const char *p, bool *value_due)
+{
+	p = skip_blanks(scan, p);
+	*value_due = false;
+	switch (p < scan->end ? *p : '\0') {
+	case '"':
+		return scan_string_value(scan, p);
+	case '{':
+	case '[':
+		return scan_open(scan, p, value_due);
+	case 't':
+		return scan_literal(scan, p, SLICE("true"));
+	case 'f':
+		return scan_literal(scan, p, SLICE("false"));
+	case 'n':
+		return scan_literal(scan, p, SLICE("null"));
+	default:
+		if (p < scan->end && (*p == '-' || (*p >= '0' && *p <= '9')))
+			return scan_number(scan, p);
+		return expected(scan, p, "expected a value");
+	}
+}
+
+/* The whole text. Returns the byte behind its value. */
+static const char *scan_text(struct scan *scan)
+{
+	const char *p = scan->text;
+	bool value_due = true;
+	do
+		p = value_due ? scan_value(scan, p, &value_due) : scan_separator(scan, p, &value_due);
+	while (p && (value_due || scan->depth));
+	const char *rest = p;
+	while (rest && rest < scan->end && json_blank(*rest))
+		rest++;
+	if (rest && rest < scan->end)
+		return refuse(scan, rest, "more text after the value");
+	return p;
+}
+
+/* --- The canonical form --- */
+
+static char *emit_range(const struct scan *scan, const char *compact, const struct node *range, uint32_t first, char *to);
+
+/* An object with its members in order. Returns the byte behind what was written. */
+static char *emit_object(const struct scan *scan, const char *compact, const struct node *object, char *to)
+{
+	*to++ = '{';
+	for (uint32_t index = object->next; index != NO_NODE; index = scan->nodes[index].next) {
+		if (index != object->next)
+			*to++ = ',';
+		to = emit_range(scan, compact, &scan->nodes[index], index + 1, to);
+	}
+	*to++ = '}';
+	return to;
+}
+
+/* The bytes of the compact text from range->at to range->end, but the objects in them (nodes from `first` up to
+ * range->after) with their members in order. Recursion as deep as the objects are nested. */
+static char *emit_range(const struct scan *scan, const char *compact, const struct node *range, uint32_t first, char *to)
+{
+	uint32_t at = range->at;
+	for (uint32_t index = first; index < range->after; index = scan->nodes[index].after) {
+		const struct node *object = &scan->nodes[index];
+		memcpy(to, compact + at, object->at - at);
+		to = emit_object(scan, compact, object, to + (object->at - at));
+		at = object->end;
+	}
+	memcpy(to, compact + at, range->end - at);
+	return to + (range->end - at);
+}
+
+/* Append the canonical form of the value that ends before `end`. */
+static bool emit(struct scan *scan, const char *end, struct buf *out)
+{
+	const char *compact = scan->run;
+	struct node whole = { .end = position(scan, end), .after = scan->node_count };
+	if (scan->written) {
+		end_run(scan, end, end);
+		compact = scan->compact;
+	}
+	if (!buf_reserve(out, whole.end)) {
+		*scan->fault = (struct json_fault){ "out of memory", 0, true };
+		return false;
+	}
+	if (scan->kept)
+		emit_range(scan, compact, &whole, NO_NODE + 1, out->store->bytes + out->len);
+	else
+		memcpy(out->store->bytes + out->len, compact, whole.end);
+	out->len += whole.end;
+	return true;
+}
+
+/* --- The front doors --- */
+
+static bool run(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
+                struct json_fault *fault)
+{
+	struct json_scratch own = { NULL, 0 };
+	struct scan scan = { .fault = fault, .scratch = scratch ? scratch : &own, .max_depth = max_depth };
+	const char *end = scan_begin(&scan, text, out != NULL) ? scan_text(&scan) : NULL;
+	bool done = end && (!out || emit(&scan, end, out));
+	if (!scratch || scratch->bytes > SCRATCH_KEPT_BYTES)
+		json_scratch_fini(scan.scratch);
+	return done;
+}
+
+bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct json_fault *fault)
+{
+	return run(text, max_depth, scratch, NULL, fault);
+}
+
+bool json_canonical(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
+                    struct json_fault *fault)
+{
+	assert(out);
+	return run(text, max_depth, scratch, out, fault);
+}

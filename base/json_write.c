@@ -1,0 +1,51 @@
+/* json_write.c: text into JSON strings. */
+#include "base/json.h"
+
+#include "base/json_chars.h"
+#include "base/utf8.h"
+
+static void put_run(struct buf *out, const char *from, const char *to)
+{
+	buf_put(out, (struct slice){ from, (size_t)(to - from) });
+}
+
+void json_put_string(struct buf *out, struct slice text)
+{
+	const char *p = text.len ? text.at : "", *end = p + text.len, *run = p;
+	buf_put_char(out, '"');
+	while ((p = json_plain_end(p, end)) < end) {
+		bool ascii = (unsigned char)*p < 0x80;
+		size_t sequence = ascii ? 0 : utf8_char(p, (size_t)(end - p));
+		if (sequence) {
+			p += sequence;
+			continue;
+		}
+		char escaped[6];
+		size_t len = json_escape_write(escaped, ascii ? (unsigned char)*p : 0xFFFD);
+		put_run(out, run, p);
+		buf_put(out, (struct slice){ escaped, len });
+		run = ++p;
+	}
+	put_run(out, run, end);
+	buf_put_char(out, '"');
+}
+
+bool json_utf8(struct slice bytes)
+{
+	const char *p = bytes.len ? bytes.at : "", *end = p + bytes.len;
+	while (p < end) {
+		uint64_t word = 0;
+		if (end - p >= 8) {
+			memcpy(&word, p, sizeof word);
+			if (!(word & json_spread(0x80))) {
+				p += 8;
+				continue;
+			}
+		}
+		size_t sequence = utf8_char(p, (size_t)(end - p));
+		if (!sequence)
+			return false;
+		p += sequence;
+	}
+	return true;
+}

@@ -1,0 +1,242 @@
+/* key.c: canonical arguments, digests, and the memory of what was canonical before. */
+#include "cache/key.h"
+
+#include <assert.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+enum {
+	SCHEME = 1, /* first byte of every key: to be raised when anything about the bytes below changes */
+	LENGTH_BYTES = 4,
+	SECRET_BYTES = 192,
+	BUFFER_KEPT_BYTES = 64 * 1024
+};
+
+/* A remembered call. */
+struct memo {
+	uint64_t hash;   /* of raw */
+	struct key *key; /* NULL: the slot is empty */
+	char *raw;       /* the parts as they came, in the layout of a key */
+	size_t raw_len;
+};
+
+struct key_maker {
+	unsigned max_depth;
+	size_t slots; /* a power of two, or 0 */
+	struct memo *memos;
+	EVP_MD_CTX *digest;
+	struct json_scratch scratch;
+	struct buf bytes; /* of the key under way */
+	char raw[KEY_MEMO_BYTES];
+};
+
+/*
+ * Belongs to the process, since keys made by different threads meet in one table: their hashes must agree, and a
+ * digest fetched once is what makes libcrypto fast. Set before the first maker exists, constant from then on.
+ */
+static struct {
+	pthread_mutex_t mutex;
+	EVP_MD *sha256;
+	uint8_t secret[SECRET_BYTES]; /* never leaves the process: whoever knew it could choose colliding keys */
+} shared = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+static bool prepare_locked(void)
+{
+	if (shared.sha256)
+		return true;
+	if (getrandom(shared.secret, sizeof shared.secret, 0) != (ssize_t)sizeof shared.secret)
+		return false;
+	shared.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	return shared.sha256 != NULL;
+}
+
+static bool prepare(void)
+{
+	pthread_mutex_lock(&shared.mutex);
+	bool ready = prepare_locked();
+	pthread_mutex_unlock(&shared.mutex);
+	return ready;
+}
+
+/* Multiplies pairs of the secret's and the bytes' words, so that hashes tell nothing usable about either. */
+static uint64_t secret_hash(const void *bytes, size_t len)
+{
+	return XXH3_64bits_withSecret(bytes, len, shared.secret, sizeof shared.secret);
+}
+
+/* --- Keys --- */
+
+struct key *key_ref(struct key *key)
+{
+	if (key)
+		atomic_fetch_add_explicit(&key->refs, 1, memory_order_relaxed);
+	return key;
+}
+
+void key_unref(struct key *key)
+{
+	if (key && atomic_fetch_sub_explicit(&key->refs, 1, memory_order_acq_rel) == 1)
+		free(key);
+}
+
+/* A key of these bytes. NULL when out of memory. */
+static struct key *key_new(struct key_maker *maker, struct slice bytes)
+{
+	struct key *key = malloc(sizeof *key + bytes.len);
+	if (!key)
+		return NULL;
+	atomic_init(&key->refs, 1);
+	key->len = bytes.len;
+	memcpy(key->bytes, bytes.at, bytes.len);
+	if (EVP_DigestInit_ex2(maker->digest, shared.sha256, NULL) != 1 ||
+	    EVP_DigestUpdate(maker->digest, bytes.at, bytes.len) != 1 ||
+	    EVP_DigestFinal_ex(maker->digest, key->digest, NULL) != 1) {
+		free(key);
+		return NULL;
+	}
+	key->hash = secret_hash(key->digest, sizeof key->digest);
+	return key;
+}
+
+/* --- The layout: the scheme, then each part behind its length, so that no two lists of parts read the same --- */
+
+static void put_length(char to[LENGTH_BYTES], size_t len)
+{
+	assert(len <= UINT32_MAX);
+	for (int i = 0; i < LENGTH_BYTES; i++)
+		to[i] = (char)(len >> (8 * (LENGTH_BYTES - 1 - i)));
+}
+
+static char *write_part(char *to, struct slice part)
+{
+	put_length(to, part.len);
+	if (part.len)
+		memcpy(to + LENGTH_BYTES, part.at, part.len);
+	return to + LENGTH_BYTES + part.len;
+}
+
+static size_t head_bytes(const struct key_parts *parts)
+{
+	return 1 + 3 * LENGTH_BYTES + parts->tool.len + parts->version.len + parts->identity.len;
+}
+
+/* All but the arguments. Returns the byte behind what was written. */
+static char *write_head(char *to, const struct key_parts *parts)
+{
+	*to++ = SCHEME;
+	to = write_part(to, parts->tool);
+	to = write_part(to, parts->version);
+	return write_part(to, parts->identity);
+}
+
+/* --- The maker --- */
+
+struct key_maker *key_maker_new(size_t slots, unsigned max_depth)
+{
+	struct key_maker *maker = calloc(1, sizeof *maker);
+	if (!maker)
+		return NULL;
+	maker->max_depth = max_depth;
+	buf_init(&maker->bytes, SIZE_MAX / 2);
+	for (maker->slots = slots ? 1 : 0; maker->slots < slots && maker->slots <= SIZE_MAX / 4;)
+		maker->slots *= 2;
+	if (slots && !(maker->memos = calloc(maker->slots, sizeof *maker->memos)))
+		goto failed;
+	if (!prepare() || !(maker->digest = EVP_MD_CTX_new()))
+		goto failed;
+	return maker;
+failed:
+	key_maker_free(maker);
+	return NULL;
+}
+
+void key_maker_free(struct key_maker *maker)
+{
+	if (!maker)
+		return;
+	for (size_t i = 0; maker->memos && i < maker->slots; i++) {
+		key_unref(maker->memos[i].key);
+		free(maker->memos[i].raw);
+	}
+	free(maker->memos);
+	EVP_MD_CTX_free(maker->digest);
+	json_scratch_fini(&maker->scratch);
+	buf_fini(&maker->bytes);
+	free(maker);
+}
+
+/* Remember that `raw` makes `key`. Without memory nothing is remembered, which is no failure. */
+static void remember(struct memo *memo, uint64_t hash, struct slice raw, struct key *key)
+{
+	key_unref(memo->key);
+	memo->key = NULL;
+	if (memo->raw_len != raw.len || !memo->raw) {
+		free(memo->raw);
+		memo->raw = malloc(raw.len);
+		memo->raw_len = raw.len;
+		if (!memo->raw)
+			return;
+	}
+	memcpy(memo->raw, raw.at, raw.len);
+	memo->hash = hash;
+	memo->key = key_ref(key);
+}
+
+/* Parse the arguments and make the key of the parts. */
+static enum outcome make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
+                         struct json_fault *fault)
+{
+	struct buf *bytes = &maker->bytes;
+	size_t head = head_bytes(parts);
+	buf_reset(bytes);
+	if (!buf_reserve(bytes, head + LENGTH_BYTES)) {
+		*fault = (struct json_fault){ "out of memory", 0, true };
+		return OUTCOME_OVERLOADED;
+	}
+	write_head(bytes->store->bytes, parts);
+	bytes->len = head + LENGTH_BYTES;
+	if (!json_canonical(parts->arguments, maker->max_depth, &maker->scratch, bytes, fault))
+		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
+	char *arguments = bytes->store->bytes + head;
+	put_length(arguments, bytes->len - head - LENGTH_BYTES);
+	if (arguments[LENGTH_BYTES] != '{') {
+		*fault = (struct json_fault){ "expected an object", 0, false };
+		return OUTCOME_INVALID_REQUEST;
+	}
+	*key = key_new(maker, buf_slice(bytes));
+	if (!*key)
+		*fault = (struct json_fault){ "out of memory", 0, true };
+	return *key ? OUTCOME_OK : OUTCOME_OVERLOADED;
+}
+
+static enum outcome make_and_tidy(struct key_maker *maker, const struct key_parts *parts, struct key **key,
+                                  struct json_fault *fault)
+{
+	enum outcome outcome = make(maker, parts, key, fault);
+	if (maker->bytes.store && maker->bytes.store->len > BUFFER_KEPT_BYTES)
+		buf_fini(&maker->bytes); /* one huge call shall not cost the worker that much for good */
+	return outcome;
+}
+
+enum outcome key_make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
+                      struct json_fault *fault)
+{
+	*key = NULL;
+	if (maker->slots == 0 || head_bytes(parts) + LENGTH_BYTES + parts->arguments.len > sizeof maker->raw)
+		return make_and_tidy(maker, parts, key, fault);
+	char *end = write_part(write_head(maker->raw, parts), parts->arguments);
+	struct slice raw = { maker->raw, (size_t)(end - maker->raw) };
+	uint64_t hash = secret_hash(raw.at, raw.len);
+	struct memo *memo = &maker->memos[hash & (maker->slots - 1)];
+	if (memo->key && memo->hash == hash && slice_equal((struct slice){ memo->raw, memo->raw_len }, raw)) {
+		*key = key_ref(memo->key);
+		return OUTCOME_OK;
+	}
+	enum outcome outcome = make_and_tidy(maker, parts, key, fault);
+	if (outcome == OUTCOME_OK)
+		remember(memo, hash, raw, *key);
+	return outcome;
+}
