@@ -1,7 +1,7 @@
 /*
  * batcher.h: the front door of batching, one per upstream: calls go in one by one, leave in batches, are answered one
  * by one. Zero wait while nothing is in flight; else calls gather until the flight lands, or count, bytes, window or
- * the tightest deadline says go (window.h has the rule). Owned by the upstream's worker thread.
+ * the tightest deadline says go (window.h has the rule, lane.h the order). Owned by the upstream's worker thread.
  */
 #ifndef JITNEY_BATCHER_BATCHER_H
 #define JITNEY_BATCHER_BATCHER_H
@@ -11,6 +11,7 @@
 
 #include "base/answer.h"
 #include "base/compiler.h"
+#include "batcher/due.h"
 #include "metrics/metrics.h"
 #include "upstream/upstream.h"
 
@@ -51,16 +52,24 @@ struct batch_item {
 	uint8_t urgency;       /* RFC 9218: 0 first .. 7 last; 3 by default */
 	struct slice lane_key; /* credential and all forwarded headers: items with different ones never share a batch.
 	                        * Borrowed like arguments */
-	/* Called once, never from within batcher_add; `answer` is the receiver's reference. */
+	/* Called once, never from within batcher_add; `answer` is the receiver's reference. The item is its owner's again:
+	 * it may be freed or added anew in here, other items may be added or cancelled. */
 	void (*answered)(struct batch_item *item, struct answer *answer, const struct batch_facts *facts);
 
-	/* the batcher's own */
-	TAILQ_ENTRY(batch_item) next;
-	struct lane *lane;     /* waiting there; NULL: not waiting */
-	struct batch *batch;   /* travelling in it; NULL: not travelling */
-	size_t index;          /* in its batch */
+	/* the batcher's own; nothing to fill in */
+	TAILQ_ENTRY(batch_item) next;    /* waiting: in its caller's line; settled: among those to be told */
+	TAILQ_ENTRY(batch_item) arrival; /* waiting: in its lane, oldest first */
+	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */
+	struct due_node urgent;          /* waiting: by urgent_us, in its lane */
+	struct lane *lane;               /* waiting there; NULL: not waiting */
+	struct lane_turn *turn;          /* waiting: its caller's line */
+	struct batch *batch;             /* travelling in it; NULL: not travelling */
+	struct answer *answer;           /* settled: `answered` is about to be called with it; NULL: not settled */
+	struct batch_facts facts;        /* settled: likewise */
+	size_t index;                    /* in its batch */
 	uint64_t added_us;
 };
+TAILQ_HEAD(batch_item_list, batch_item);
 
 struct batcher;
 
@@ -72,24 +81,28 @@ void batcher_free(struct batcher *batcher);
 
 /* Put an item into its lane. It leaves with batcher_tick at the end of this loop turn at the earliest, so that calls
  * that came in the same turn travel together.
- * Returns OK, or OVERLOADED at a cap of the queue (counted by reason; the item stays the caller's; `*why` is static text
- * that names the limit). */
+ * Returns OK, or OVERLOADED at a cap of the queue or without memory (counted by reason; the item stays the caller's;
+ * `*why` is static text that names the limit). */
 enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why) MUST_CHECK;
 
-/* Nobody waits for it any more; `answered` will not be called. Out of its lane at once; in flight it is forgotten, and
- * an exchange all of whose items are forgotten is aborted. */
+/* Nobody waits for it any more; `answered` will not be called, the item is its owner's again on return. It must have
+ * been added and not answered. Out of its lane at once; in flight it is forgotten, and an exchange all of whose items
+ * are forgotten is aborted by the next batcher_tick (the caller may be inside that very exchange's callback). */
 void batcher_cancel(struct batcher *batcher, struct batch_item *item, uint64_t now_us);
 
-/* Tell of new deadlines (a joiner waits longer, the hurried one has left). */
+/* Tell of new deadlines (a joiner waits longer, the hurried one has left). An exchange already under way keeps the
+ * end it was given; the item itself obeys the new deadline up to then. */
 void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uint64_t deadline_us, uint64_t urgent_us);
 
 /* Once a loop turn: answer items past their deadline (DEADLINE_EXCEEDED if never sent), send what is due, call
  * answered for what could not be sent. */
 void batcher_tick(struct batcher *batcher, uint64_t now_us);
-/* When batcher_tick has something to do at the latest; CLOCK_NEVER: only after news. */
+/* When batcher_tick has something to do at the latest: 0 at once, CLOCK_NEVER only after news. Ask it anew before each
+ * sleep: adds, cancels and answers since the last tick move it. */
 uint64_t batcher_deadline(const struct batcher *batcher);
 
-/* Shutting down: answer everything that waits or is in flight with (references to) `answer`. */
+/* Shutting down: answer everything that waits or is in flight with (references to) `answer`, abort all exchanges. Not
+ * from within `answered`; what callbacks add meanwhile stays. */
 void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us);
 
 #endif

@@ -1,0 +1,78 @@
+/* batch.c: one batch. */
+#include "batcher/batch.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "batcher/window.h"
+
+/* Over all upstreams and threads: an id in a log or a header names one exchange of this process. */
+static _Atomic uint64_t last_id;
+
+struct batch *batch_new(struct batcher *batcher, struct lane *lane, size_t room)
+{
+	if (room > (SIZE_MAX - sizeof(struct batch)) / sizeof(struct batch_item *))
+		return NULL;
+	struct batch *batch = malloc(sizeof *batch + room * sizeof(struct batch_item *));
+	if (!batch)
+		return NULL;
+	*batch = (struct batch){ .state = BATCH_OPEN, .batcher = batcher, .lane = lane, .room = room };
+	return batch;
+}
+
+void batch_free(struct batch *batch)
+{
+	assert(batch->live == 0);
+	batch->state = BATCH_DONE;
+	free(batch);
+}
+
+bool batch_fits(const struct batch *batch, const struct batch_policy *policy, size_t bytes)
+{
+	if (batch->count == 0)
+		return true;
+	return batch->count < batch->room && batch->bytes < policy->max_bytes &&
+	       bytes <= policy->max_bytes - batch->bytes;
+}
+
+void batch_put(struct batch *batch, struct batch_item *item)
+{
+	assert(batch->state == BATCH_OPEN && batch->count < batch->room);
+	item->batch = batch;
+	item->index = batch->count;
+	batch->items[batch->count++] = item;
+	batch->live++;
+	batch->bytes += item->call.arguments.len;
+	if (item->deadline_us > batch->deadline_us)
+		batch->deadline_us = item->deadline_us;
+}
+
+void batch_sent(struct batch *batch, struct exchange *exchange, uint64_t now_us)
+{
+	assert(batch->state == BATCH_OPEN && batch->count > 0);
+	batch->state = BATCH_SENT;
+	batch->exchange = exchange;
+	batch->sent_us = now_us;
+	batch->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+}
+
+void batch_drop(struct batch *batch, struct batch_item *item)
+{
+	assert(item->batch == batch && batch->items[item->index] == item);
+	batch->items[item->index] = NULL;
+	batch->live--;
+	item->batch = NULL;
+}
+
+struct batch_facts batch_facts(const struct batch *batch, const struct batch_item *item, uint64_t now_us)
+{
+	if (batch->state != BATCH_SENT)
+		return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us) };
+	return (struct batch_facts){
+		.id = batch->id,
+		.items = (uint32_t)batch->count,
+		.waited_us = window_elapsed_us(item->added_us, batch->sent_us),
+		.upstream_us = window_elapsed_us(batch->sent_us, now_us),
+	};
+}

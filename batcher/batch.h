@@ -1,0 +1,55 @@
+/*
+ * batch.h: one batch: the calls that travel in one exchange, who of them still waits, and what it was like as it left.
+ * States: open (being filled) -> sent (an exchange is under way) -> done. Sends nothing itself.
+ */
+#ifndef JITNEY_BATCHER_BATCH_H
+#define JITNEY_BATCHER_BATCH_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/compiler.h"
+#include "batcher/batcher.h"
+
+enum batch_state {
+	BATCH_OPEN,
+	BATCH_SENT,
+	BATCH_DONE
+};
+
+struct batch {
+	TAILQ_ENTRY(batch) next;    /* among those sent */
+	enum batch_state state;
+	struct batcher *batcher;
+	struct lane *lane;
+	struct exchange *exchange;  /* while sent */
+	bool forgotten;             /* sent, and nobody waits for any of it: to be aborted */
+	uint64_t id;                /* unique in this process; 0: not sent */
+	uint64_t sent_us;
+	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
+	size_t bytes;               /* of arguments */
+	size_t room;                /* items it can hold */
+	size_t count;               /* items put in */
+	size_t live;                /* of those, still waiting for an answer */
+	struct batch_item *items[]; /* NULL: answered, expired or cancelled */
+};
+TAILQ_HEAD(batch_list, batch);
+
+/* An open batch with room for so many. NULL when out of memory. */
+struct batch *batch_new(struct batcher *batcher, struct lane *lane, size_t room) MUST_CHECK;
+/* No item may be live. */
+void batch_free(struct batch *batch);
+
+/* Whether one more call of so many bytes may come in: the first always may. */
+bool batch_fits(const struct batch *batch, const struct batch_policy *policy, size_t bytes);
+/* Put in a call that has left its lane; open only. */
+void batch_put(struct batch *batch, struct batch_item *item);
+/* It has left: gives it its id. */
+void batch_sent(struct batch *batch, struct exchange *exchange, uint64_t now_us);
+/* This item is no longer in here. */
+void batch_drop(struct batch *batch, struct batch_item *item);
+
+/* What an item that leaves the batch now is told. */
+struct batch_facts batch_facts(const struct batch *batch, const struct batch_item *item, uint64_t now_us);
+
+#endif

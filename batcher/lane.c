@@ -1,0 +1,159 @@
+/* lane.c: the waiting line. */
+#include "batcher/lane.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lane *lane_new(struct slice key, uint64_t seed)
+{
+	if (key.len > SIZE_MAX - sizeof(struct lane))
+		return NULL;
+	struct lane *lane = calloc(1, sizeof *lane + key.len);
+	if (!lane)
+		return NULL;
+	TAILQ_INIT(&lane->arrivals);
+	for (size_t i = 0; i < LANE_LEVELS; i++)
+		TAILQ_INIT(&lane->levels[i]);
+	table_init(&lane->turns);
+	lane->seed = seed;
+	lane->key_len = key.len;
+	if (key.len)
+		memcpy(lane->key, key.at, key.len);
+	return lane;
+}
+
+void lane_free(struct lane *lane)
+{
+	if (!lane)
+		return;
+	assert(lane->items == 0);
+	table_fini(&lane->turns);
+	free(lane);
+}
+
+static uint64_t turn_hash(const struct lane *lane, uint64_t caller, uint8_t level)
+{
+	return table_hash_number(lane->seed, caller) + level;
+}
+
+static struct lane_turn *find_turn(const struct lane *lane, uint64_t caller, uint8_t level)
+{
+	struct table_node *node = table_first(&lane->turns, turn_hash(lane, caller, level));
+	for (; node; node = table_again(node)) {
+		struct lane_turn *turn = container_of(node, struct lane_turn, node);
+		if (turn->caller == caller && turn->level == level)
+			return turn;
+	}
+	return NULL;
+}
+
+static struct lane_turn *begin_turn(struct lane *lane, uint64_t caller, uint8_t level, uint64_t now_us)
+{
+	struct lane_turn *turn = malloc(sizeof *turn);
+	if (!turn)
+		return NULL;
+	TAILQ_INIT(&turn->items);
+	turn->caller = caller;
+	turn->level = level;
+	turn->since_us = now_us;
+	TAILQ_INSERT_TAIL(&lane->levels[level], turn, next);
+	table_insert(&lane->turns, &turn->node, turn_hash(lane, caller, level));
+	return turn;
+}
+
+static void end_turn(struct lane *lane, struct lane_turn *turn)
+{
+	TAILQ_REMOVE(&lane->levels[turn->level], turn, next);
+	table_remove(&lane->turns, &turn->node);
+	free(turn);
+}
+
+bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
+{
+	assert(item->urgency < LANE_LEVELS);
+	struct lane_turn *turn = find_turn(lane, item->caller, item->urgency);
+	if (!turn)
+		turn = begin_turn(lane, item->caller, item->urgency, now_us);
+	if (!turn)
+		return false;
+	item->lane = lane;
+	item->turn = turn;
+	item->added_us = now_us;
+	TAILQ_INSERT_TAIL(&turn->items, item, next);
+	TAILQ_INSERT_TAIL(&lane->arrivals, item, arrival);
+	due_set(&lane->urgent, &item->urgent, item->urgent_us);
+	lane->items++;
+	lane->bytes += item->call.arguments.len;
+	return true;
+}
+
+/* Out of everything but its turn's list of turns. */
+static void detach(struct lane *lane, struct batch_item *item)
+{
+	assert(item->lane == lane);
+	TAILQ_REMOVE(&item->turn->items, item, next);
+	TAILQ_REMOVE(&lane->arrivals, item, arrival);
+	due_clear(&lane->urgent, &item->urgent);
+	lane->items--;
+	lane->bytes -= item->call.arguments.len;
+	item->lane = NULL;
+	item->turn = NULL;
+}
+
+void lane_remove(struct lane *lane, struct batch_item *item)
+{
+	struct lane_turn *turn = item->turn;
+	detach(lane, item);
+	if (TAILQ_EMPTY(&turn->items))
+		end_turn(lane, turn);
+}
+
+void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent_us)
+{
+	assert(item->lane == lane);
+	item->urgent_us = urgent_us;
+	due_set(&lane->urgent, &item->urgent, urgent_us);
+}
+
+struct batch_item *lane_next(const struct lane *lane)
+{
+	const struct lane_turn *best = NULL;
+	uint64_t best_us = CLOCK_NEVER;
+	for (size_t level = 0; level < LANE_LEVELS; level++) {
+		const struct lane_turn *turn = TAILQ_FIRST(&lane->levels[level]);
+		uint64_t stands_us = turn ? clock_add(turn->since_us, level * LANE_STEP_US) : CLOCK_NEVER;
+		if (turn && (!best || stands_us < best_us)) {
+			best = turn;
+			best_us = stands_us;
+		}
+	}
+	return best ? TAILQ_FIRST(&best->items) : NULL;
+}
+
+void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)
+{
+	struct lane_turn *turn = item->turn;
+	detach(lane, item);
+	if (TAILQ_EMPTY(&turn->items)) {
+		end_turn(lane, turn);
+		return;
+	}
+	turn->since_us = now_us;
+	TAILQ_REMOVE(&lane->levels[turn->level], turn, next);
+	TAILQ_INSERT_TAIL(&lane->levels[turn->level], turn, next);
+}
+
+struct window_view lane_view(const struct lane *lane)
+{
+	const struct batch_item *oldest = TAILQ_FIRST(&lane->arrivals);
+	return (struct window_view){
+		.items = lane->items,
+		.bytes = lane->bytes,
+		.oldest_us = oldest ? oldest->added_us : CLOCK_NEVER,
+		.urgent_us = due_first_us(&lane->urgent),
+		.in_flight = lane->in_flight,
+		.landed = lane->landed,
+		.costs = lane->costs,
+	};
+}

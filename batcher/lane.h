@@ -1,0 +1,87 @@
+/*
+ * lane.h: one waiting line: the calls that may share a batch, in the order in which they leave. A data structure only:
+ * it decides who is next, not when (window.h), and knows no upstream.
+ *
+ * The order. Each caller has a line of its own for each urgency it uses (RFC 9218, 0 first .. 7 last), its "turn". The
+ * turns of one urgency are served round-robin, one call each, so a caller with 10,000 calls delays another's single
+ * call by one call. Between urgencies the turn with the smallest
+ *     since_us + urgency * LANE_STEP_US
+ * goes first; since_us is when the turn began to wait or was last served. A more urgent call overtakes those that came
+ * up to LANE_STEP_US per level before it, and no others: whatever keeps coming in above, each turn is served in the end
+ * (ageing). Within one urgency round-robin order is the order of since_us, so one look at the head of each level is
+ * enough.
+ */
+#ifndef JITNEY_BATCHER_LANE_H
+#define JITNEY_BATCHER_LANE_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/compiler.h"
+#include "base/slice.h"
+#include "batcher/batcher.h"
+#include "batcher/due.h"
+#include "batcher/table.h"
+#include "batcher/window.h"
+
+enum { LANE_LEVELS = 8 };
+#define LANE_STEP_US (500 * CLOCK_US_PER_MS) /* what one level of urgency is worth in waiting */
+
+/* One caller's calls of one urgency; lives while there are any. */
+struct lane_turn {
+	struct table_node node; /* in the lane's table, by caller and level */
+	TAILQ_ENTRY(lane_turn) next;
+	struct batch_item_list items;
+	uint64_t caller;
+	uint64_t since_us; /* waiting since, or last served */
+	uint8_t level;
+};
+TAILQ_HEAD(lane_turn_list, lane_turn);
+
+struct lane {
+	struct table_node node;                    /* the batcher's: found by key */
+	TAILQ_ENTRY(lane) next;                    /* the batcher's: among those that may send */
+	struct due_node look;                      /* the batcher's: when to judge it again */
+	bool ready;                                /* the batcher's: may send, and is in that list */
+	uint64_t ready_us;                         /* the batcher's: since when */
+	size_t in_flight;                          /* the batcher's: exchanges under way */
+	bool landed;                               /* the batcher's: see struct window_view */
+	struct window_costs costs;                 /* the batcher's */
+
+	size_t items;                              /* waiting */
+	size_t bytes;                              /* of their arguments */
+	struct batch_item_list arrivals;           /* all of them, oldest first */
+	struct due_heap urgent;                    /* all of them, by urgent_us */
+	struct lane_turn_list levels[LANE_LEVELS]; /* turns, next one first */
+	struct table turns;                        /* all turns */
+	uint64_t seed;
+	size_t key_len;
+	char key[];
+};
+
+/* `key` is copied; `seed` is for table_hash. NULL when out of memory. */
+struct lane *lane_new(struct slice key, uint64_t seed) MUST_CHECK;
+/* Nothing may wait. NULL is fine. */
+void lane_free(struct lane *lane);
+
+static inline struct slice lane_key(const struct lane *lane)
+{
+	return (struct slice){ lane->key, lane->key_len };
+}
+
+/* Put in; now_us does not go backwards. False when out of memory (nothing changed). */
+bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us) MUST_CHECK;
+/* Take out one that nobody waits for; the order of the others stays. */
+void lane_remove(struct lane *lane, struct batch_item *item);
+/* Its urgent_us has changed. */
+void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent_us);
+
+/* Who leaves next; NULL: nobody waits. */
+struct batch_item *lane_next(const struct lane *lane);
+/* Take out the one lane_next named; its caller has had its turn. */
+void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us);
+
+/* As the rule of window.h sees it. */
+struct window_view lane_view(const struct lane *lane);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * window.h: pure arithmetic: does a lane send now, and why? When must one look again? Asks no clock, keeps no pointer.
+ *
+ * The rule, and whom it is taken from:
+ * - Nothing in flight: send at once. Something in flight: gather until it lands. This is Nagle's rule for small
+ *   segments (RFC 896) with calls for bytes and an answer for the acknowledgement. A lone caller never waits; under
+ *   load the wait is no longer than what the provider takes anyway, and batches grow by themselves as it gets slower.
+ * - What came while the last one was under way leaves together when it is back: group commit (DeWitt, Katz, Olken,
+ *   Shapiro, Stonebraker, Wood 1984), whose log writes are our exchanges.
+ * - The wait is bounded: by count, by bytes, by a window since the oldest call was added, and by the tightest deadline
+ *   less what an exchange takes. A window that adapts to measured cost is Clipper's (Crankshaw et al., NSDI 2017); what
+ *   is learned so far is the time of an exchange, in struct window_costs.
+ */
+#ifndef JITNEY_BATCHER_WINDOW_H
+#define JITNEY_BATCHER_WINDOW_H
+
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "batcher/batcher.h"
+#include "metrics/catalogue.h"
+
+#define WINDOW_MARGIN_US UINT64_C(1000) /* a batch leaves this much before the estimate says it must */
+
+/* What a lane has learned of its provider. Zeroed: nothing yet. */
+struct window_costs {
+	uint64_t exchange_us; /* smoothed time from sending to landing; 0: none has landed yet */
+};
+
+/* One exchange that went well took so long. Smoothed by 1/8, as TCP does its round trip (Jacobson 1988). */
+void window_learn(struct window_costs *costs, uint64_t exchange_us);
+
+/* A lane as the rule sees it. */
+struct window_view {
+	size_t items;         /* waiting */
+	size_t bytes;         /* of arguments, waiting */
+	uint64_t oldest_us;   /* when the oldest of them was added */
+	uint64_t urgent_us;   /* the tightest of their urgent_us; CLOCK_NEVER: none is */
+	size_t in_flight;     /* exchanges of this lane under way */
+	bool landed;          /* one of them has ended since calls began to gather */
+	struct window_costs costs;
+};
+
+struct window_verdict {
+	bool leave;               /* a batch leaves now, if the upstream's cap on exchanges allows */
+	enum flush_reason reason; /* why; if leave */
+	uint64_t again_us;        /* look again then, unless there is news before; CLOCK_NEVER: only after news */
+};
+
+/* From one time to another; 0, not a wrap, if they come the wrong way round. */
+static inline uint64_t window_elapsed_us(uint64_t from_us, uint64_t to_us)
+{
+	return to_us > from_us ? to_us - from_us : 0;
+}
+
+/* Whether each call travels by itself: batching is off, or no more than one fits. */
+static inline bool window_single(const struct batch_policy *policy)
+{
+	return policy->mode == BATCH_OFF || policy->max_items == 1;
+}
+
+/* policy->max_items must be capped by what the dialect can carry already. */
+struct window_verdict window_judge(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us);
+
+#endif
