@@ -1,0 +1,338 @@
+/*
+ * config_check.c: what the option table cannot say: references between blocks, rules that concern two options, routes.
+ * And what follows from a file without mistakes: order, indexes, versions.
+ */
+#include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "gateway/config_private.h"
+
+enum { REASON_BYTES = 256 };
+
+/* The node of "request.path" below a block; NULL if the file does not have it. */
+static const struct node *find(const struct node *block, const char *path)
+{
+	char key[64];
+	while (block && *path) {
+		size_t len = strcspn(path, ".");
+		memcpy(key, path, len);
+		key[len] = '\0';
+		block = node_member(block, key);
+		path += len + (path[len] == '.');
+	}
+	return block;
+}
+
+/* --- Listeners, identity --- */
+
+static bool is_same_address(const struct listen_address *a, const struct listen_address *b)
+{
+	if (a->unix_path || b->unix_path)
+		return a->unix_path && b->unix_path && strcmp(a->unix_path, b->unix_path) == 0;
+	return a->in6.sin6_port != 0 && memcmp(&a->in6, &b->in6, sizeof a->in6) == 0;
+}
+
+/* The node that the n-th address of a list was read from; NULL: it is a default. */
+static const struct node *address_node(const struct node *list, size_t n)
+{
+	if (!list || list->kind != NODE_LIST)
+		return list;
+	const struct node *child = list->first;
+	while (child && n--)
+		child = child->next;
+	return child;
+}
+
+/* Complains about the n-th address of `admin` (or of listen, when `admin` is false) if an earlier one is the same. */
+static void check_address(struct config_load *load, const struct node *root, bool admin, size_t n)
+{
+	const struct config *config = load->config;
+	const struct listen_address *address = admin ? &config->admin[n] : &config->listen[n];
+	const struct node *node = address_node(find(root, admin ? "admin.listen" : "listen"), n);
+	bool twice = false;
+	if (!node) /* a default that an operator's own address stands in the way of */
+		node = find(root, "listen") ? find(root, "listen") : root;
+	for (size_t i = 0; i < (admin ? n : 0) && !twice; i++)
+		twice = is_same_address(&config->admin[i], address);
+	for (size_t i = 0; i < (admin ? config->listen_count : n) && !twice; i++)
+		twice = is_same_address(&config->listen[i], address);
+	if (twice && address->text)
+		config_error_at(load, node, "%s: this address is listened on already", admin ? "admin.listen" : "listen");
+}
+
+static void check_listeners(struct config_load *load, const struct node *root)
+{
+	for (size_t i = 0; i < load->config->listen_count; i++)
+		check_address(load, root, false, i);
+	for (size_t i = 0; i < load->config->admin_count; i++)
+		check_address(load, root, true, i);
+}
+
+static void check_identity(struct config_load *load, const struct node *root)
+{
+	const struct node *node = find(root, "identity.tenant_header");
+	bool unix_socket = false;
+	for (size_t i = 0; i < load->config->listen_count; i++)
+		unix_socket |= load->config->listen[i].unix_path != NULL;
+	if (node && load->config->tenant_header && load->config->trusted_proxy_count == 0 && !unix_socket &&
+	    !find(root, "trusted_proxies"))
+		config_error_at(load, node, "identity.tenant_header: is believed only from trusted_proxies, and there are none");
+}
+
+/* --- Upstreams --- */
+
+static void check_urls(struct config_load *load, struct upstream_draft *draft)
+{
+	const struct node *list = find(draft->node, "endpoints");
+	size_t i = 0;
+	for (const struct node *child = list ? list->first : NULL; child && i < draft->endpoint_count; child = child->next, i++) {
+		const char *url = draft->endpoints[i].url;
+		const struct node *node = find(child, "url");
+		char error[REASON_BYTES] = "";
+		if (!url || !node)
+			continue;
+		/* the reason may quote the URL, which may hold a secret */
+		bool secret = arena_is_secret(load->arena, url);
+		if (!upstream_url_check(url, error, sizeof error))
+			config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: %s", draft->node->key.at, i,
+			                secret ? "what ${...} stands for is not a URL of an endpoint" : error);
+		for (size_t j = 0; j < i; j++)
+			if (draft->endpoints[j].url && strcmp(draft->endpoints[j].url, url) == 0)
+				config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: is there twice", draft->node->key.at, i);
+	}
+}
+
+static void check_upstream(struct config_load *load, struct upstream_draft *draft)
+{
+	struct upstream_settings *settings = &draft->config.settings;
+	const struct node *idle = find(draft->node, "pool.min_idle");
+	const struct node *dialect = find(draft->node, "dialect");
+	if (!idle)
+		settings->pool_min_idle = settings->pool_max < 2 ? settings->pool_max : 2;
+	else if (settings->pool_min_idle > settings->pool_max)
+		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu", draft->node->key.at,
+		                settings->pool_max);
+	settings->name = draft->node->key.at;
+	settings->dialect = draft->dialect ? dialect_find(slice_of(draft->dialect)) : NULL;
+	if (draft->dialect && !settings->dialect && dialect)
+		config_error_at(load, dialect, "upstreams.%s.dialect: %s is not supported by this version (%s)", draft->node->key.at,
+		                draft->dialect, JITNEY_VERSION);
+	check_urls(load, draft);
+}
+
+/* --- Tools --- */
+
+static struct upstream_draft *find_upstream(const struct config_drafts *drafts, const char *name)
+{
+	for (size_t i = 0; i < drafts->upstream_count; i++)
+		if (strcmp(drafts->upstreams[i].node->key.at, name) == 0)
+			return &drafts->upstreams[i];
+	return NULL;
+}
+
+/* Whether the name stands below upstreams at all, even in a block that has been complained about. */
+static void check_upstream_name(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct node *node = find(draft->node, "upstream");
+	if (draft->upstream && node && !find_upstream(load->drafts, draft->upstream))
+		config_error_at(load, node, "tools.%s.upstream: there is no upstream \"%.*s\"", draft->node->key.at,
+		                CONFIG_NAME_BYTES, node->text.at);
+}
+
+static void check_cache(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct node *cache = find(draft->node, "cache");
+	const struct node *scope = find(draft->node, "cache.scope");
+	const char *name = draft->node->key.at;
+	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool))
+		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent", name);
+	if (scope && draft->tool.scope == SCOPE_TENANT && !load->config->tenant_header)
+		config_error_at(load, scope, "tools.%s.cache.scope: tenant needs identity.tenant_header", name);
+}
+
+static void check_schema(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct node *schema = find(draft->node, "input_schema");
+	const struct node *type = find(schema, "type");
+	if (!schema || schema->kind != NODE_MAP)
+		return;
+	if (!type || type->kind != NODE_SCALAR || !slice_equal(type->text, SLICE("object")))
+		config_error_at(load, type ? type : schema, "tools.%s.input_schema: needs type: object, for arguments are one",
+		                draft->node->key.at);
+}
+
+/* Options of the other dialect would do nothing, silently. */
+static bool check_dialect_options(struct config_load *load, const struct tool_draft *draft, const char *dialect)
+{
+	bool rest = strcmp(dialect, "rest") == 0;
+	const struct node *wrong = find(draft->node, rest ? "method" : "request");
+	if (!wrong)
+		return true;
+	if (rest)
+		config_error_key(load, wrong, "tools.%s.method: is for dialect jsonrpc; a rest tool has request.method", draft->node->key.at);
+	else
+		config_error_key(load, wrong, "tools.%s.request: is for dialect rest; a %s tool has method", draft->node->key.at, dialect);
+	return false;
+}
+
+static void compile_route(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
+{
+	char error[REASON_BYTES] = "";
+	const struct node *node = find(draft->node, "request");
+	if (!node)
+		node = find(draft->node, "method");
+	draft->request.tool = draft->node->key.at;
+	draft->tool.route = dialect->route_new(&draft->request, error, sizeof error);
+	if (!draft->tool.route)
+		config_error_key(load, node ? node : draft->node, "tools.%s: %s", draft->node->key.at, error);
+}
+
+static void check_tool(struct config_load *load, struct tool_draft *draft)
+{
+	size_t before = load->fault_total;
+	check_upstream_name(load, draft);
+	check_cache(load, draft);
+	check_schema(load, draft);
+	struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
+	const struct dialect *dialect = upstream ? upstream->config.settings.dialect : NULL;
+	if (!dialect || !check_dialect_options(load, draft, dialect->name) || arena_failed(load->arena))
+		return;
+	/* a template that could not be read has been complained about; what is left of the request would mislead */
+	if (load->fault_total == before)
+		compile_route(load, draft, dialect);
+}
+
+void config_check(struct config_load *load, const struct node *root)
+{
+	check_listeners(load, root);
+	check_identity(load, root);
+	for (size_t i = 0; i < load->drafts->upstream_count; i++)
+		check_upstream(load, &load->drafts->upstreams[i]);
+	for (size_t i = 0; i < load->drafts->tool_count; i++)
+		check_tool(load, &load->drafts->tools[i]);
+}
+
+/* --- What follows --- */
+
+static bool finish_upstreams(struct config_load *load)
+{
+	struct config *config = load->config;
+	struct config_drafts *drafts = load->drafts;
+	unsigned endpoints = 0;
+	config->upstreams = arena_array(load->arena, drafts->upstream_count, sizeof *config->upstreams);
+	for (size_t i = 0; config->upstreams && i < drafts->upstream_count; i++) {
+		struct upstream_draft *draft = &drafts->upstreams[i];
+		struct upstream_settings *settings = &draft->config.settings;
+		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
+		if (!urls)
+			return false;
+		for (size_t j = 0; j < draft->endpoint_count; j++)
+			urls[j] = draft->endpoints[j].url;
+		settings->endpoints = urls;
+		settings->endpoint_count = draft->endpoint_count;
+		settings->label = (unsigned)i;
+		settings->first_endpoint_label = endpoints;
+		settings->json_depth = config->limits.json_depth;
+		endpoints += (unsigned)draft->endpoint_count;
+		config->upstreams[i] = draft->config;
+		config->upstream_count = i + 1;
+	}
+	return config->upstreams != NULL;
+}
+
+static void hash_text(XXH3_state_t *hash, const char *text)
+{
+	uint64_t len = text ? strlen(text) : UINT64_MAX; /* no value is not the empty value */
+	XXH3_128bits_update(hash, &len, sizeof len);
+	if (text)
+		XXH3_128bits_update(hash, text, len);
+}
+
+/* Secrets change nothing about what a tool means, and have no place in a version that callers see. */
+static void hash_pairs(struct config_load *load, XXH3_state_t *hash, const struct route_pair *pairs, size_t count)
+{
+	XXH3_128bits_update(hash, &count, sizeof count);
+	for (size_t i = 0; i < count; i++) {
+		hash_text(hash, pairs[i].name);
+		hash_text(hash, arena_is_secret(load->arena, pairs[i].value) ? "${}" : pairs[i].value);
+	}
+}
+
+static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
+                                const struct upstream_settings *upstream)
+{
+	XXH3_state_t hash;
+	XXH3_128bits_reset(&hash);
+	hash_text(&hash, upstream->name);
+	hash_text(&hash, upstream->dialect->name);
+	for (size_t i = 0; i < upstream->endpoint_count; i++)
+		hash_text(&hash, upstream->endpoints[i]);
+	for (size_t i = 0; i < upstream->header_count; i++)
+		hash_pairs(load, &hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value }, 1);
+	hash_text(&hash, draft->request.method);
+	hash_text(&hash, draft->request.http_method);
+	hash_text(&hash, draft->request.path);
+	hash_text(&hash, draft->request.body);
+	hash_pairs(load, &hash, draft->request.query, draft->request.query_count);
+	hash_pairs(load, &hash, draft->request.headers, draft->request.header_count);
+	XXH128_hash_t digest = XXH3_128bits_digest(&hash);
+	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64, (unsigned long long)digest.low64);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct tool_draft *)a)->node->key.at, ((const struct tool_draft *)b)->node->key.at);
+}
+
+/* For config_json: what the dialect did in place of what the file does not say. */
+static void fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
+{
+	bool rest = strcmp(dialect->name, "rest") == 0;
+	if (!rest && !draft->request.method)
+		draft->request.method = draft->tool.name;
+	if (rest && !draft->request.http_method)
+		draft->request.http_method = "POST";
+	if (rest && !draft->request.path)
+		draft->request.path = arena_printf(load->arena, "/%s", draft->tool.name);
+}
+
+static void finish_tool(struct config_load *load, struct tool_draft *draft, unsigned index)
+{
+	struct tool *tool = &draft->tool;
+	const struct upstream_draft *upstream = find_upstream(load->drafts, draft->upstream);
+	tool->name = draft->node->key.at;
+	tool->index = index;
+	tool->upstream = (unsigned)(upstream - load->drafts->upstreams);
+	if (!tool->description)
+		tool->description = "";
+	if (!tool->title)
+		tool->title = "";
+	if (!tool->input_schema)
+		tool->input_schema = "{\"type\":\"object\"}";
+	if (!find(draft->node, "annotations.destructive"))
+		tool->destructive = !tool->read_only;
+	if (!tool->timeout_us)
+		tool->timeout_us = upstream->config.settings.timeout_us;
+	tool->version = tool_version(load, draft, &upstream->config.settings);
+	fill_request(load, draft, upstream->config.settings.dialect);
+}
+
+bool config_finish(struct config_load *load)
+{
+	struct config *config = load->config;
+	struct config_drafts *drafts = load->drafts;
+	if (!finish_upstreams(load))
+		return false;
+	if (drafts->tool_count)
+		qsort(drafts->tools, drafts->tool_count, sizeof *drafts->tools, by_name);
+	config->tools = arena_array(load->arena, drafts->tool_count, sizeof *config->tools);
+	if (!config->tools)
+		return false;
+	for (size_t i = 0; i < drafts->tool_count; i++) {
+		finish_tool(load, &drafts->tools[i], (unsigned)i);
+		config->tools[i] = drafts->tools[i].tool;
+	}
+	config->tool_count = drafts->tool_count;
+	return !arena_failed(load->arena);
+}

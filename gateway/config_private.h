@@ -1,0 +1,112 @@
+/*
+ * config_private.h: what the files that read the configuration share: one reading under way, its list of errors, and
+ * the drafts that the option table fills. Nobody else includes it.
+ */
+#ifndef JITNEY_GATEWAY_CONFIG_PRIVATE_H
+#define JITNEY_GATEWAY_CONFIG_PRIVATE_H
+
+#include "gateway/config.h"
+#include "gateway/config_arena.h"
+#include "gateway/config_yaml.h"
+#include "gateway/options.h"
+
+enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
+
+struct endpoint_draft {
+	const char *url;
+};
+
+/* As written, with defaults; `config` is complete when the configuration is. */
+struct upstream_draft {
+	struct upstream_config config;
+	const struct node *node; /* the block */
+	const char *dialect;     /* NULL: missing, wrong or not supported */
+	struct endpoint_draft *endpoints;
+	size_t endpoint_count;
+};
+
+struct tool_draft {
+	struct tool tool;
+	const struct node *node;
+	const char *upstream; /* name */
+	struct route_settings request;
+};
+
+/* Kept as long as the configuration: config_json shows them. */
+struct config_drafts {
+	struct upstream_draft *upstreams; /* in the order of the file, as in config->upstreams */
+	size_t upstream_count;
+	struct tool_draft *tools;         /* in the order of config->tools */
+	size_t tool_count;
+};
+
+struct config_fault {
+	unsigned line, column;
+	const char *text;
+};
+
+/* One reading of a file. */
+struct config_load {
+	const char *name;                         /* of the file */
+	struct config_arena *arena;
+	struct config *config;
+	struct config_drafts *drafts;
+	struct config_fault faults[CONFIG_ERRORS]; /* the first ones, in file order */
+	size_t fault_count, fault_total;
+};
+
+/* --- config_errors.c --- */
+
+/* Note a mistake. At most CONFIG_ERRORS are kept, those nearest to the top of the file. */
+void config_error(struct config_load *load, unsigned line, unsigned column, const char *format, ...) PRINTF_LIKE(4, 5);
+/* The same at a node's value, or at its key. */
+#define config_error_at(load, node, ...) config_error((load), (node)->line, (node)->column, __VA_ARGS__)
+#define config_error_key(load, node, ...) config_error((load), (node)->key_line, (node)->key_column, __VA_ARGS__)
+/* Append all lines: "name:line:column: message\n". */
+void config_errors_put(const struct config_load *load, struct buf *out);
+
+/* --- config_read.c --- */
+
+/* Fill config and drafts from the tree by the option table. Errors are noted in `load`. */
+void config_read(struct config_load *load, const struct node *root);
+
+/* --- config_field.c --- */
+
+/* Read one value into its field of `owner`. `where`: the option's full name for messages. */
+void config_read_value(struct config_load *load, const struct option *option, const struct node *node,
+                       const char *where, void *owner);
+/* Put the option's default into its field. */
+void config_read_default(struct config_load *load, const struct option *option, void *owner);
+
+/* --- config_check.c --- */
+
+/* What the table cannot say: references, rules between options, routes. */
+void config_check(struct config_load *load, const struct node *root);
+/* Fill in all that follows from a draft without mistakes. False: out of memory. */
+bool config_finish(struct config_load *load) MUST_CHECK;
+
+/* --- config_values.c: how values are written. They return NULL, or what is wrong (a phrase, static storage). --- */
+
+const char *value_bool(struct slice text, bool *value);
+const char *value_count(struct slice text, uint64_t *value);
+const char *value_duration(struct slice text, uint64_t *value_us);
+const char *value_size(struct slice text, uint64_t *value_bytes);
+/* `text` (kept in address->text) ends with a NUL and outlives the address. */
+const char *value_address(const char *text, struct listen_address *address);
+const char *value_network(const char *text, struct network *network);
+const char *value_header_name(struct slice text);
+/* Of a header line: no CR, LF, NUL or other control byte but a tab. */
+const char *value_header(struct slice text);
+/* Append as it would be written in the file: "90s", "64MiB". */
+void value_put_duration(struct buf *out, uint64_t value_us);
+void value_put_size(struct buf *out, uint64_t value_bytes);
+
+/* --- config_expand.c --- */
+
+/*
+ * A scalar's text with ${NAME} and ${file:PATH} filled in ($${ stands for ${), in the arena, a NUL behind it.
+ * *filled: something was filled in, so the text is marked secret. False: an error was noted, or no memory.
+ */
+bool config_expand(struct config_load *load, const struct node *node, const char *where, struct slice *text, bool *filled);
+
+#endif
