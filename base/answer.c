@@ -5,12 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
+
 /* What a call is told when there is no memory even for its error. The high count keeps it from being freed. */
 static struct answer out_of_memory = {
 	.refs = 1u << 30,
 	.outcome = OUTCOME_OVERLOADED,
 	.retry_after_s = 1,
 	.detail = "The gateway is out of memory; try again later.",
+	.body = "",
 };
 
 static struct answer *answer_alloc(enum outcome outcome, struct slice body)
@@ -56,13 +59,11 @@ static void set_detail(struct answer *answer, const char *format, va_list args)
 	if (wanted < (int)sizeof answer->detail)
 		return;
 	/* cut at a character's border: the detail goes into a JSON string */
-	size_t end = sizeof answer->detail - 1;
-	while (end > 0 && ((unsigned char)answer->detail[end - 1] & 0xC0) == 0x80)
-		end--;
-	if (end > 0 && (unsigned char)answer->detail[end - 1] >= 0xC0)
-		end--;
-	else
-		end = sizeof answer->detail - 1;
+	size_t end = sizeof answer->detail - 1, last = end;
+	while (last > 0 && last + 4 > end && ((unsigned char)answer->detail[--last] & 0xC0) == 0x80)
+		continue;
+	if ((unsigned char)answer->detail[last] >= 0xC0 && utf8_char(answer->detail + last, end - last) == 0)
+		end = last;
 	answer->detail[end] = '\0';
 }
 

@@ -41,7 +41,9 @@ bool buf_reserve(struct buf *buf, size_t more)
 		grown = grown > buf->max / 2 ? buf->max : grown * 2;
 	if (grown > buf->max)
 		grown = buf->max;
-	struct blob *store = realloc(buf->store, sizeof *store + grown + 1);
+	struct blob *store = NULL;
+	if (grown < SIZE_MAX - sizeof *store) /* a max of SIZE_MAX must not wrap around to a small piece */
+		store = realloc(buf->store, sizeof *store + grown + 1);
 	if (!store) {
 		buf->failed = true;
 		return false;

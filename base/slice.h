@@ -24,7 +24,7 @@ static inline bool slice_equal(struct slice a, struct slice b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
-/* For printf: "%.*s", SLICE_ARG(s) */
-#define SLICE_ARG(s) (int)(s).len, (s).len ? (s).at : ""
+/* For printf: "%.*s", SLICE_ARG(s). Clamped, because a length beyond int would turn negative: "no limit". */
+#define SLICE_ARG(s) (int)((s).len < 0x7fffffff ? (s).len : 0x7fffffff), (s).len ? (s).at : ""
 
 #endif

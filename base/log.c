@@ -1,0 +1,589 @@
+/*
+ * log.c: lines and their writer. A line is built on the caller's stack, copied under one short mutex into the buffer
+ * that fills, and written by a thread of its own, which swaps the two buffers. Whoever logs never waits for the file.
+ */
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+
+enum {
+	QUEUE_BYTES = 1 << 20, /* lines waiting while the writer is busy; beyond it they are dropped and counted */
+	DIRECT_WAIT_MS = 100,  /* without a writer: how long one line may wait for stderr */
+	POLL_MS = 50,          /* how often a writer held up by a full pipe looks whether it shall give up */
+	CLOSE_WAIT_MS = 1000,  /* log_close: how long the writer may go on trying */
+	CLOSE_GRACE_MS = 500,  /* and then to come back from a write that hangs in the kernel */
+	END_ROOM = 24,         /* kept free behind the fields for truncated=true and the line's end */
+	NUMBER_ROOM = 24       /* the longest number, and quotes */
+};
+
+struct writer {
+	pthread_t thread;
+	char *path;                  /* c: NULL: stderr or stdout, not ours to open again or close */
+	int fd;                      /* w */
+	bool chunked;                /* w: not a regular file: wait for poll, write what then fits */
+	bool torn;                   /* w: a failed write has left half a line */
+	uint64_t dropped_said;       /* w: how much of `dropped` the log itself has mentioned */
+	pthread_cond_t wake;         /* for the writer: lines, or stop */
+	pthread_cond_t ended;        /* for log_close */
+	bool idle;                   /* m: the writer waits for `wake` */
+	bool stop;                   /* m */
+	bool done;                   /* m: the thread touches nothing any more */
+	int filling;                 /* m: which buffer takes lines; the writer reads the other */
+	size_t filled;               /* m: bytes in it */
+	_Atomic uint64_t give_up_us; /* a: real_now_us() from which nothing is tried any more; CLOCK_NEVER while open */
+	_Atomic bool reopen;         /* a */
+	char buffers[2][QUEUE_BYTES];
+};
+/* c constant, w writer thread, m mutex `gate`, a atomic */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static struct writer *writer; /* m: NULL: lines go to stderr directly */
+static _Atomic uint64_t dropped;
+static _Atomic int wanted_level = LOG_LEVEL_INFO;
+static _Atomic int wanted_format = LOG_FORMAT_LOGFMT;
+
+static const char *const level_words[] = { "error", "warn", "info", "debug" };
+
+/* --- building a line --- */
+
+static bool is_json(const struct log_line *line)
+{
+	return line->text[0] == '{';
+}
+
+static bool has_room(const struct log_line *line, size_t more)
+{
+	return more <= LOG_LINE_BYTES - END_ROOM - line->len;
+}
+
+static void put(struct log_line *line, const char *at, size_t len)
+{
+	memcpy(line->text + line->len, at, len);
+	line->len += len;
+}
+
+static void put_text(struct log_line *line, const char *text)
+{
+	put(line, text, strlen(text));
+}
+
+static void put_digits(struct log_line *line, uint64_t number, size_t width)
+{
+	char digits[20];
+	size_t at = sizeof digits;
+	while (number > 0 || at == sizeof digits || sizeof digits - at < width) {
+		digits[--at] = (char)('0' + number % 10);
+		number /= 10;
+	}
+	put(line, digits + at, sizeof digits - at);
+}
+
+/* 2026-11-21T03:20:00.123456Z. By arithmetic (days to civil date, after Howard Hinnant), because gmtime_r takes a
+ * lock that all threads share. */
+static void put_time(struct log_line *line, uint64_t wall_us)
+{
+	uint64_t seconds = wall_us / CLOCK_US_PER_S, in_day = seconds % 86400;
+	uint64_t day = seconds / 86400 + 719468; /* since 1 March of year 0 */
+	uint64_t era = day / 146097, day_of_era = day % 146097;
+	uint64_t year = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+	uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+	uint64_t month = (5 * day_of_year + 2) / 153; /* 0: March */
+	const struct {
+		uint64_t number;
+		size_t width;
+		char after;
+	} parts[] = {
+		{ era * 400 + year + (month >= 10), 4, '-' },
+		{ month < 10 ? month + 3 : month - 9, 2, '-' },
+		{ day_of_year - (153 * month + 2) / 5 + 1, 2, 'T' },
+		{ in_day / 3600, 2, ':' },
+		{ in_day / 60 % 60, 2, ':' },
+		{ in_day % 60, 2, '.' },
+		{ wall_us % CLOCK_US_PER_S, 6, 'Z' },
+	};
+	for (size_t i = 0; i < countof(parts); i++) {
+		put_digits(line, parts[i].number, parts[i].width);
+		put(line, &parts[i].after, 1);
+	}
+}
+
+/* One character of a value, escaped: the bytes consumed. What a terminal or a reader of lines could take for more
+ * than text is written \u: control characters (DEL and the C1 block too) and the Unicode line ends. */
+static size_t escape(const char *at, size_t left, char out[8], size_t *out_len)
+{
+	static const char short_forms[] = { ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\' };
+	unsigned char c = (unsigned char)at[0];
+	size_t len = utf8_char(at, left);
+	unsigned code = 0;
+	if (len == 0)
+		code = 0xFFFD;
+	else if (c < sizeof short_forms && short_forms[c]) {
+		out[0] = '\\';
+		out[1] = short_forms[c];
+		*out_len = 2;
+		return 1;
+	} else if (c < 0x20 || c == 0x7F)
+		code = c;
+	else if (c == 0xC2 && (unsigned char)at[1] < 0xA0)
+		code = (unsigned char)at[1];
+	else if (c == 0xE2 && at[1] == '\x80' && (at[2] == '\xA8' || at[2] == '\xA9'))
+		code = at[2] == '\xA8' ? 0x2028 : 0x2029;
+	if (len == 0 || code || c == 0) {
+		*out_len = (size_t)snprintf(out, 8, "\\u%04x", code);
+		return len ? len : 1;
+	}
+	memcpy(out, at, len);
+	*out_len = len;
+	return len;
+}
+
+/* Whether a logfmt value would be misread without quotes. */
+static bool needs_quotes(struct slice value)
+{
+	char out[8];
+	size_t out_len;
+	for (size_t at = 0, step; at < value.len; at += step) {
+		step = escape(value.at + at, value.len - at, out, &out_len);
+		if (out_len != step || *out == ' ' || *out == '=')
+			return true;
+	}
+	return value.len == 0;
+}
+
+/* The field's name. False when the line is full: then it and all later fields are left out. */
+static bool put_name(struct log_line *line, const char *name)
+{
+	size_t len = strlen(name);
+	if (line->truncated || !has_room(line, len + 4 + NUMBER_ROOM)) {
+		line->truncated = true;
+		return false;
+	}
+	put_text(line, is_json(line) ? ",\"" : " ");
+	put(line, name, len);
+	put_text(line, is_json(line) ? "\":" : "=");
+	return true;
+}
+
+void log_text(struct log_line *line, const char *name, struct slice value)
+{
+	if (!put_name(line, name))
+		return;
+	bool quoted = is_json(line) || needs_quotes(value);
+	if (quoted)
+		put(line, "\"", 1);
+	while (value.len > 0) {
+		char out[8];
+		size_t out_len, step = escape(value.at, value.len, out, &out_len);
+		if (!has_room(line, out_len + 1)) {
+			line->truncated = true; /* the value is cut here, and nothing follows it */
+			break;
+		}
+		put(line, out, out_len);
+		value = (struct slice){ value.at + step, value.len - step };
+	}
+	if (quoted)
+		put(line, "\"", 1);
+}
+
+void log_cstr(struct log_line *line, const char *name, const char *value)
+{
+	if (value)
+		log_text(line, name, slice_of(value));
+}
+
+void log_u64(struct log_line *line, const char *name, uint64_t value)
+{
+	if (put_name(line, name))
+		put_digits(line, value, 1);
+}
+
+void log_seconds(struct log_line *line, const char *name, uint64_t value_us)
+{
+	if (!put_name(line, name))
+		return;
+	put_digits(line, value_us / CLOCK_US_PER_S, 1);
+	put(line, ".", 1);
+	put_digits(line, value_us % CLOCK_US_PER_S, 6);
+}
+
+bool log_wanted(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&wanted_level, memory_order_relaxed);
+}
+
+static void start_line(struct log_line *line, enum log_level level, const char *event)
+{
+	bool json = atomic_load_explicit(&wanted_format, memory_order_relaxed) == LOG_FORMAT_JSON;
+	line->len = 0;
+	line->truncated = false;
+	put_text(line, json ? "{\"ts\":\"" : "ts=");
+	put_time(line, clock_wall_us());
+	put_text(line, json ? "\"" : "");
+	log_cstr(line, "level", level_words[level]);
+	log_cstr(line, "event", event);
+}
+
+bool log_begin(struct log_line *line, enum log_level level, const char *event)
+{
+	if (!log_wanted(level))
+		return false;
+	start_line(line, level, event);
+	return true;
+}
+
+static void finish_line(struct log_line *line)
+{
+	bool json = is_json(line);
+	if (line->truncated)
+		put_text(line, json ? ",\"truncated\":true" : " truncated=true");
+	put_text(line, json ? "}\n" : "\n");
+	assert(line->len <= LOG_LINE_BYTES);
+}
+
+/* --- the writer thread --- */
+
+/* The real clock, which tests do not turn: this thread waits in the real world. */
+static uint64_t real_now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * CLOCK_US_PER_S + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* Wait until the descriptor takes bytes. False: it is time to give up. */
+static bool wait_writable(const struct writer *w)
+{
+	struct pollfd target = { .fd = w->fd, .events = POLLOUT };
+	while (real_now_us() < atomic_load_explicit(&w->give_up_us, memory_order_relaxed))
+		if (poll(&target, 1, POLL_MS) != 0)
+			return true; /* errors too: write() will say which */
+	return false;
+}
+
+/* Write all, or until it fails; *at and *left are what remains. A pipe that poll calls writable takes PIPE_BUF bytes
+ * without blocking, so a reader that sleeps cannot hold the thread beyond the time to give up. */
+static bool write_all(struct writer *w, const char **at, size_t *left)
+{
+	while (*left > 0) {
+		if (w->chunked && !wait_writable(w))
+			return false;
+		ssize_t written = write(w->fd, *at, w->chunked && *left > PIPE_BUF ? PIPE_BUF : *left);
+		if (written < 0 && errno != EINTR && errno != EAGAIN)
+			return false;
+		if (written <= 0)
+			continue;
+		*at += written;
+		*left -= (size_t)written;
+		w->torn = (*at)[-1] != '\n';
+	}
+	return true;
+}
+
+/* Write lines; returns how many were lost. Half a line that a failed write left is ended before the next begins. */
+static uint64_t write_lines(struct writer *w, const char *at, size_t left)
+{
+	const char *newline = "\n";
+	size_t one = 1;
+	if ((!w->torn || write_all(w, &newline, &one)) && write_all(w, &at, &left))
+		return 0;
+	uint64_t lost = 0;
+	for (const char *end = at + left; at < end && (at = memchr(at, '\n', (size_t)(end - at))); at++)
+		lost++;
+	return lost;
+}
+
+static int open_file(const char *path)
+{
+	/* not blocking: a FIFO that nobody reads must not hold up the start */
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+}
+
+static bool is_chunked(int fd)
+{
+	struct stat status;
+	return fstat(fd, &status) != 0 || !S_ISREG(status.st_mode);
+}
+
+/* When the new file cannot be opened the old one is kept: better a renamed log than none. */
+static void reopen_file(struct writer *w)
+{
+	struct log_line line;
+	int fd = open_file(w->path);
+	if (fd >= 0) {
+		close(w->fd);
+		w->fd = fd;
+		w->chunked = is_chunked(fd);
+		w->torn = false;
+		return;
+	}
+	start_line(&line, LOG_LEVEL_ERROR, "log_reopen_failed");
+	log_cstr(&line, "message", strerror(errno));
+	finish_line(&line);
+	write_lines(w, line.text, line.len);
+}
+
+/* Leave a mark where lines are missing. Not through the queue, whose fullness it speaks of. */
+static void mark_loss(struct writer *w, uint64_t dropped_by_now)
+{
+	struct log_line line;
+	start_line(&line, LOG_LEVEL_WARN, "log_dropped");
+	log_u64(&line, "lines", dropped_by_now - w->dropped_said);
+	finish_line(&line);
+	if (write_lines(w, line.text, line.len) == 0)
+		w->dropped_said = dropped_by_now;
+}
+
+static void write_batch(struct writer *w, const char *lines, size_t len, uint64_t dropped_by_now)
+{
+	if (w->path && atomic_exchange(&w->reopen, false))
+		reopen_file(w);
+	uint64_t lost = write_lines(w, lines, len);
+	if (lost > 0)
+		atomic_fetch_add_explicit(&dropped, lost, memory_order_relaxed);
+	else if (dropped_by_now != w->dropped_said)
+		mark_loss(w, dropped_by_now);
+}
+
+static void *run_writer(void *context)
+{
+	struct writer *w = context;
+	pthread_mutex_lock(&gate);
+	for (;;) {
+		while (w->filled == 0 && !w->stop) {
+			w->idle = true;
+			pthread_cond_wait(&w->wake, &gate);
+		}
+		if (w->filled == 0)
+			break;
+		const char *lines = w->buffers[w->filling];
+		size_t len = w->filled;
+		uint64_t dropped_by_now = atomic_load_explicit(&dropped, memory_order_relaxed);
+		w->filling = !w->filling;
+		w->filled = 0;
+		pthread_mutex_unlock(&gate);
+		write_batch(w, lines, len, dropped_by_now);
+		pthread_mutex_lock(&gate);
+	}
+	w->done = true;
+	pthread_cond_signal(&w->ended);
+	pthread_mutex_unlock(&gate);
+	return NULL;
+}
+
+/* --- handing over --- */
+
+/* One write(2) to stderr. A closed pipe there must not end the process, whatever is set for SIGPIPE. */
+static bool write_directly(const struct log_line *line)
+{
+	struct pollfd target = { .fd = STDERR_FILENO, .events = POLLOUT };
+	sigset_t sigpipe, pending, before;
+	if (poll(&target, 1, DIRECT_WAIT_MS) == 0)
+		return false;
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	sigemptyset(&pending);
+	sigpending(&pending);
+	pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+	ssize_t written = write(STDERR_FILENO, line->text, line->len);
+	if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
+		sigtimedwait(&sigpipe, NULL, &(struct timespec){ 0, 0 });
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return written == (ssize_t)line->len;
+}
+
+static bool enqueue_locked(struct writer *w, const struct log_line *line)
+{
+	if (line->len > QUEUE_BYTES - w->filled)
+		return false;
+	memcpy(w->buffers[w->filling] + w->filled, line->text, line->len);
+	w->filled += line->len;
+	if (w->idle) {
+		w->idle = false;
+		pthread_cond_signal(&w->wake);
+	}
+	return true;
+}
+
+void log_end(struct log_line *line)
+{
+	finish_line(line);
+	pthread_mutex_lock(&gate);
+	bool queued = writer != NULL;
+	bool kept = queued && enqueue_locked(writer, line);
+	pthread_mutex_unlock(&gate);
+	if (!queued)
+		kept = write_directly(line);
+	if (!kept)
+		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+void log_message(enum log_level level, const char *event, const char *format, ...)
+{
+	struct log_line line;
+	if (!log_begin(&line, level, event))
+		return;
+	char text[LOG_LINE_BYTES]; /* as long as the line: what it cuts, the line would have cut */
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	log_cstr(&line, "message", text);
+	log_end(&line);
+}
+
+uint64_t log_dropped(void)
+{
+	return atomic_load_explicit(&dropped, memory_order_relaxed);
+}
+
+void log_reopen(void)
+{
+	pthread_mutex_lock(&gate);
+	if (writer)
+		atomic_store(&writer->reopen, true);
+	pthread_mutex_unlock(&gate);
+}
+
+/* --- opening and closing --- */
+
+static void lock_gate(void)
+{
+	pthread_mutex_lock(&gate);
+}
+
+static void unlock_gate(void)
+{
+	pthread_mutex_unlock(&gate);
+}
+
+/* A child has no writer thread, and the queued lines are its parent's to write. */
+static void leave_writer(void)
+{
+	writer = NULL;
+	pthread_mutex_unlock(&gate);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(lock_gate, unlock_gate, leave_writer);
+}
+
+static void free_writer(struct writer *w)
+{
+	if (w->path && w->fd >= 0)
+		close(w->fd);
+	free(w->path);
+	pthread_cond_destroy(&w->wake);
+	pthread_cond_destroy(&w->ended);
+	free(w);
+}
+
+/* NULL: *problem says why. */
+static struct writer *new_writer(const char *path, const char **problem)
+{
+	struct writer *w = calloc(1, sizeof *w); /* untouched buffer pages cost nothing */
+	*problem = "out of memory";
+	if (!w)
+		return NULL;
+	pthread_cond_init(&w->wake, NULL);
+	pthread_cond_init(&w->ended, NULL);
+	atomic_init(&w->give_up_us, CLOCK_NEVER);
+	w->dropped_said = log_dropped();
+	w->fd = strcmp(path, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO;
+	if (strcmp(path, "stdout") != 0 && strcmp(path, "stderr") != 0) {
+		w->fd = -1;
+		w->path = strdup(path);
+		if (!w->path)
+			goto failed;
+		w->fd = open_file(path);
+		*problem = strerror(errno);
+		if (w->fd < 0)
+			goto failed;
+	}
+	w->chunked = is_chunked(w->fd);
+	return w;
+failed:
+	free_writer(w);
+	return NULL;
+}
+
+/* With every signal blocked: they are the main thread's, and EPIPE shall come as an error only. */
+static bool start_writer(struct writer *w)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	errno = pthread_create(&w->thread, NULL, run_writer, w);
+	int failed = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!failed)
+		pthread_setname_np(w->thread, "log");
+	return !failed;
+}
+
+bool log_open(const char *path, enum log_level level, enum log_format format, char *error, size_t error_bytes)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	const char *problem;
+	assert(!writer);
+	pthread_once(&once, watch_forks);
+	struct writer *w = new_writer(path, &problem);
+	if (w && !start_writer(w)) {
+		problem = "cannot start a thread";
+		free_writer(w);
+		w = NULL;
+	}
+	if (!w) {
+		snprintf(error, error_bytes, "cannot open the log %s: %s", path, problem);
+		return false;
+	}
+	atomic_store_explicit(&wanted_level, (int)level, memory_order_relaxed);
+	atomic_store_explicit(&wanted_format, (int)format, memory_order_relaxed);
+	pthread_mutex_lock(&gate);
+	writer = w;
+	pthread_mutex_unlock(&gate);
+	return true;
+}
+
+void log_close(void)
+{
+	pthread_mutex_lock(&gate);
+	struct writer *w = writer;
+	writer = NULL;
+	if (!w) {
+		pthread_mutex_unlock(&gate);
+		return;
+	}
+	uint64_t give_up_us = real_now_us() + CLOSE_WAIT_MS * CLOCK_US_PER_MS;
+	uint64_t leave_us = give_up_us + CLOSE_GRACE_MS * CLOCK_US_PER_MS;
+	struct timespec leave = { (time_t)(leave_us / CLOCK_US_PER_S), (long)(leave_us % CLOCK_US_PER_S * 1000) };
+	atomic_store_explicit(&w->give_up_us, give_up_us, memory_order_relaxed);
+	w->stop = true;
+	pthread_cond_signal(&w->wake);
+	while (!w->done && pthread_cond_clockwait(&w->ended, &gate, CLOCK_MONOTONIC, &leave) != ETIMEDOUT)
+		continue;
+	bool done = w->done;
+	pthread_mutex_unlock(&gate);
+	if (!done) {
+		pthread_detach(w->thread); /* hangs in the kernel; what it may still touch is left to it */
+		return;
+	}
+	pthread_join(w->thread, NULL);
+	free_writer(w);
+}

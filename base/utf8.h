@@ -1,0 +1,37 @@
+/* utf8.h: one character of UTF-8 (RFC 3629) at a time, for those who copy text that others wrote. */
+#ifndef JITNEY_BASE_UTF8_H
+#define JITNEY_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether at[1..count] are continuation bytes and at[1] lies in low..high. */
+static inline bool utf8_tail(const unsigned char *at, size_t count, unsigned char low, unsigned char high)
+{
+	if (at[1] < low || at[1] > high)
+		return false;
+	for (size_t i = 2; i <= count; i++)
+		if ((at[i] & 0xC0) != 0x80)
+			return false;
+	return true;
+}
+
+/* Length in bytes of the valid character that starts at `text`, of which `len` bytes are there; 0 if there is none:
+ * nothing left, a stray or missing continuation byte, an overlong form, a surrogate, beyond U+10FFFF. */
+static inline size_t utf8_char(const char *text, size_t len)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	if (len == 0)
+		return 0;
+	if (at[0] < 0x80)
+		return 1;
+	if (at[0] >= 0xC2 && at[0] <= 0xDF)
+		return len >= 2 && utf8_tail(at, 1, 0x80, 0xBF) ? 2 : 0;
+	if ((at[0] & 0xF0) == 0xE0)
+		return len >= 3 && utf8_tail(at, 2, at[0] == 0xE0 ? 0xA0 : 0x80, at[0] == 0xED ? 0x9F : 0xBF) ? 3 : 0;
+	if (at[0] >= 0xF0 && at[0] <= 0xF4)
+		return len >= 4 && utf8_tail(at, 3, at[0] == 0xF0 ? 0x90 : 0x80, at[0] == 0xF4 ? 0x8F : 0xBF) ? 4 : 0;
+	return 0;
+}
+
+#endif

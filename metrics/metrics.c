@@ -1,0 +1,280 @@
+/* metrics.c: the cells behind the catalogue. One flat array a thread, found by arithmetic, written without a lock. */
+#include "metrics/metrics.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/outcome.h"
+#include "metrics/shape.h"
+
+/* Two of today's 64-byte lines, because the hardware fetches them in pairs. */
+enum { LINE_BYTES = 128 };
+
+/* clang-format off */
+static const uint64_t seconds_bounds[] = { /* in microseconds */
+	50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000,
+	1000000, 2500000, 5000000, 10000000, 30000000, UINT64_MAX
+};
+static const uint64_t items_bounds[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, UINT64_MAX };
+static const uint64_t bytes_bounds[] = {
+	1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, UINT64_MAX
+};
+/* clang-format on */
+
+const struct metric_entry metric_entries[METRIC_ID_COUNT] = {
+#define X(id, name, type, label1, label2, help)                                                                        \
+	[METRIC_ID_##id] = { name, help, METRIC_##type, LABEL_##label1, LABEL_##label2 },
+	METRIC_CATALOGUE(X)
+#undef X
+};
+
+#define X(name, word) word,
+static const char *const reject_words[] = { REJECT_REASONS(X) };
+static const char *const tier_words[] = { CACHE_TIERS(X) };
+static const char *const result_words[] = { CACHE_RESULTS(X) };
+static const char *const evict_words[] = { EVICT_REASONS(X) };
+static const char *const flush_words[] = { FLUSH_REASONS(X) };
+static const char *const state_words[] = { CONNECTION_STATES(X) };
+#undef X
+
+/* The labels whose values this file knows; the others draw from the names and from base/outcome.h. */
+static const struct {
+	const char *name;
+	const char *const *words;
+	size_t count;
+} labels[LABEL_KIND_COUNT] = {
+	[LABEL_NONE] = { NULL, NULL, 1 },
+	[LABEL_TOOL] = { "tool", NULL, 0 },
+	[LABEL_UPSTREAM] = { "upstream", NULL, 0 },
+	[LABEL_ENDPOINT] = { "endpoint", NULL, 0 },
+	[LABEL_OUTCOME] = { "outcome", NULL, OUTCOME_COUNT },
+	[LABEL_REJECT_REASON] = { "reason", reject_words, countof(reject_words) },
+	[LABEL_TIER] = { "tier", tier_words, countof(tier_words) },
+	[LABEL_CACHE_RESULT] = { "result", result_words, countof(result_words) },
+	[LABEL_EVICT_REASON] = { "reason", evict_words, countof(evict_words) },
+	[LABEL_FLUSH_REASON] = { "reason", flush_words, countof(flush_words) },
+	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
+};
+
+const char *metric_label_name(enum metric_label label)
+{
+	assert(label < LABEL_KIND_COUNT);
+	return labels[label].name;
+}
+
+size_t metrics_label_count(const struct metrics_names *names, enum metric_label label)
+{
+	assert(label < LABEL_KIND_COUNT);
+	switch (label) {
+	case LABEL_TOOL:
+		return names->tool_count;
+	case LABEL_UPSTREAM:
+		return names->upstream_count;
+	case LABEL_ENDPOINT:
+		return names->endpoint_count;
+	default:
+		return labels[label].count;
+	}
+}
+
+const char *metrics_label_value(const struct metrics_names *names, enum metric_label label, size_t index)
+{
+	assert(label != LABEL_NONE && index < metrics_label_count(names, label));
+	switch (label) {
+	case LABEL_TOOL:
+		return names->tools[index];
+	case LABEL_UPSTREAM:
+		return names->upstreams[index];
+	case LABEL_ENDPOINT:
+		return names->endpoints[index];
+	case LABEL_OUTCOME:
+		return outcome_word((enum outcome)index);
+	default:
+		return labels[label].words[index];
+	}
+}
+
+static struct scale make_scale(const uint64_t *bounds, size_t count)
+{
+	struct scale scale = { .bounds = bounds, .count = count };
+	size_t bucket = 0;
+	for (size_t bit = 0; bit < countof(scale.start); bit++) {
+		while (bounds[bucket] < UINT64_C(1) << bit)
+			bucket++;
+		scale.start[bit] = (uint8_t)bucket;
+	}
+	return scale;
+}
+
+static const struct scale *scale_of(const struct metrics *metrics, enum metric_type type)
+{
+	switch (type) {
+	case METRIC_SECONDS:
+		return &metrics->seconds;
+	case METRIC_ITEMS:
+		return &metrics->items;
+	case METRIC_BYTES:
+		return &metrics->bytes;
+	default:
+		return NULL;
+	}
+}
+
+/* Lay the metrics out one behind the other. False when they do not fit into the address space. */
+static bool lay_out(struct metrics *metrics)
+{
+	size_t at = 0;
+	for (size_t id = 0; id < METRIC_ID_COUNT; id++) {
+		const struct metric_entry *entry = &metric_entries[id];
+		struct shape *shape = &metrics->shapes[id];
+		*shape = (struct shape){
+			.first = at,
+			.count1 = metrics_label_count(&metrics->names, entry->label1),
+			.count2 = metrics_label_count(&metrics->names, entry->label2),
+			.scale = scale_of(metrics, entry->type),
+		};
+		assert(!shape->scale || shape->count2 == 1);
+		size_t cells = shape->scale ? shape->scale->count + 2 : 1;
+		if (__builtin_mul_overflow(cells, shape->count1, &cells) ||
+		    __builtin_mul_overflow(cells, shape->count2, &cells) || __builtin_add_overflow(at, cells, &at))
+			return false;
+	}
+	metrics->cell_count = at;
+	return at <= (SIZE_MAX - 4 * (size_t)LINE_BYTES) / sizeof(uint64_t);
+}
+
+struct metrics *metrics_new(const struct metrics_names *names)
+{
+	struct metrics *metrics = calloc(1, sizeof *metrics);
+	if (!metrics)
+		return NULL;
+	metrics->names = *names;
+	metrics->seconds = make_scale(seconds_bounds, countof(seconds_bounds) - 1);
+	metrics->items = make_scale(items_bounds, countof(items_bounds) - 1);
+	metrics->bytes = make_scale(bytes_bounds, countof(bytes_bounds) - 1);
+	metrics->process_start_us = prometheus_process_start_us();
+	pthread_mutex_init(&metrics->scrape, NULL);
+	if (lay_out(metrics))
+		metrics->scrape_meter = metrics_meter(metrics);
+	if (!metrics->scrape_meter) {
+		metrics_free(metrics);
+		return NULL;
+	}
+	return metrics;
+}
+
+void metrics_free(struct metrics *metrics)
+{
+	if (!metrics)
+		return;
+	struct meter *meter = atomic_load_explicit(&metrics->meters, memory_order_acquire);
+	while (meter) {
+		struct meter *next = meter->next;
+		free(meter->memory);
+		meter = next;
+	}
+	pthread_mutex_destroy(&metrics->scrape);
+	free(metrics);
+}
+
+/*
+ * calloc, not aligned_alloc and memset: a large zeroed piece comes from the kernel page by page as it is touched, so a
+ * thousand tools that nobody calls cost address space only. What is written lies on lines that no other piece shares.
+ */
+struct meter *metrics_meter(struct metrics *metrics)
+{
+	_Static_assert(sizeof(struct meter) <= LINE_BYTES, "the meter's head fills one line");
+	size_t cells_bytes = metrics->cell_count * sizeof(uint64_t);
+	char *memory = calloc(1, 3 * (size_t)LINE_BYTES + cells_bytes);
+	if (!memory)
+		return NULL;
+	char *aligned = memory + LINE_BYTES - (uintptr_t)memory % LINE_BYTES;
+	struct meter *meter = (struct meter *)(void *)aligned;
+	meter->cells = (_Atomic uint64_t *)(void *)(aligned + LINE_BYTES);
+	meter->shapes = metrics->shapes;
+	meter->memory = memory;
+	meter->next = atomic_load_explicit(&metrics->meters, memory_order_relaxed);
+	atomic_store_explicit(&metrics->meters, meter, memory_order_release);
+	return meter;
+}
+
+/* The cell of a counter or gauge. */
+static inline size_t scalar_cell(const struct shape *shapes, enum metric metric, size_t label1, size_t label2)
+{
+	const struct shape *shape = &shapes[metric];
+	assert(metric < METRIC_ID_COUNT && !shape->scale && label1 < shape->count1 && label2 < shape->count2);
+	return shape->first + label1 * shape->count2 + label2;
+}
+
+/* Load and store, no locked instruction: only the owner writes here, so nothing can come between. */
+static inline void bump(_Atomic uint64_t *cell, uint64_t by)
+{
+	atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+void meter_add(struct meter *meter, enum metric metric, size_t label1, size_t label2, uint64_t count)
+{
+	bump(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], count);
+}
+
+void meter_move(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t by)
+{
+	bump(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], (uint64_t)by);
+}
+
+void meter_set(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t value)
+{
+	atomic_store_explicit(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], (uint64_t)value,
+			      memory_order_relaxed);
+}
+
+void meter_observe(struct meter *meter, enum metric metric, size_t label1, uint64_t value)
+{
+	const struct shape *shape = &meter->shapes[metric];
+	const struct scale *scale = shape->scale;
+	assert(metric < METRIC_ID_COUNT && scale && label1 < shape->count1);
+	size_t bucket = scale->start[63 - __builtin_clzll(value | 1)];
+	while (value > scale->bounds[bucket])
+		bucket++;
+	_Atomic uint64_t *series = &meter->cells[shape->first + label1 * (scale->count + 2)];
+	bump(&series[0], value);
+	bump(&series[1 + bucket], 1);
+}
+
+uint64_t metrics_sum(const struct metrics *metrics, size_t cell)
+{
+	uint64_t sum = 0;
+	const struct meter *meter = atomic_load_explicit(&metrics->meters, memory_order_acquire);
+	for (; meter; meter = meter->next)
+		sum += atomic_load_explicit(&meter->cells[cell], memory_order_relaxed);
+	return sum;
+}
+
+int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t label1, size_t label2)
+{
+	assert(metric < METRIC_ID_COUNT);
+	const struct shape *shape = &metrics->shapes[metric];
+	if (!shape->scale)
+		return (int64_t)metrics_sum(metrics, scalar_cell(metrics->shapes, metric, label1, label2));
+	assert(label1 < shape->count1 && label2 == 0);
+	size_t series = shape->first + label1 * (shape->scale->count + 2);
+	uint64_t observations = 0;
+	for (size_t bucket = 0; bucket <= shape->scale->count; bucket++)
+		observations += metrics_sum(metrics, series + 1 + bucket);
+	return (int64_t)observations;
+}
+
+void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, struct meter *meter), void *context)
+{
+	assert(metrics->hook_count < METRICS_MAX_HOOKS);
+	metrics->hooks[metrics->hook_count].call = hook;
+	metrics->hooks[metrics->hook_count++].context = context;
+}
+
+void metrics_run_hooks(struct metrics *metrics)
+{
+	pthread_mutex_lock(&metrics->scrape);
+	for (size_t i = 0; i < metrics->hook_count; i++)
+		metrics->hooks[i].call(metrics->hooks[i].context, metrics->scrape_meter);
+	pthread_mutex_unlock(&metrics->scrape);
+}

@@ -1,0 +1,80 @@
+/*
+ * shape.h: what metrics.c (the cells) and prometheus.c (their text) share. Nobody else includes it; outsiders use
+ * metrics.h. A meter is one flat array of cells; a shape says where in it the series of one metric lie.
+ */
+#ifndef JITNEY_METRICS_SHAPE_H
+#define JITNEY_METRICS_SHAPE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "metrics/metrics.h"
+
+enum { METRICS_MAX_HOOKS = 8 };
+
+/* The buckets of a histogram type. */
+struct scale {
+	const uint64_t *bounds; /* upper bounds, inclusive, rising; behind the last one UINT64_MAX, the +Inf bucket */
+	size_t count;           /* finite bounds */
+	uint8_t start[64];      /* by the value's highest bit: the first bucket it can fall into */
+};
+
+/* The cells of one metric: count1 x count2 series, row by row; a histogram's series is its sum, then its buckets. */
+struct shape {
+	size_t first;              /* index of its first cell */
+	size_t count1, count2;     /* values of its labels; 1 where there is none */
+	const struct scale *scale; /* of a histogram, else NULL */
+};
+
+/* What the catalogue says about a metric. */
+struct metric_entry {
+	const char *name; /* without "jitney_" */
+	const char *help;
+	enum metric_type type;
+	enum metric_label label1, label2;
+};
+extern const struct metric_entry metric_entries[METRIC_ID_COUNT];
+
+struct meter {
+	_Atomic uint64_t *cells;    /* a: written by the owner, read by whoever scrapes; on cache lines of its own */
+	const struct shape *shapes; /* c */
+	struct meter *next;         /* c: once published */
+	void *memory;               /* c: what to free: meter and cells in one piece */
+};
+
+struct metrics {
+	struct shape shapes[METRIC_ID_COUNT]; /* c */
+	struct scale seconds, items, bytes;   /* c */
+	struct metrics_names names;           /* c */
+	size_t cell_count;                    /* c */
+	uint64_t process_start_us;            /* c: wall clock */
+	struct meter *_Atomic meters;         /* a: list, pushed by the main thread */
+	struct meter *scrape_meter;           /* m: the hooks' own */
+	struct {
+		void (*call)(void *context, struct meter *meter);
+		void *context;
+	} hooks[METRICS_MAX_HOOKS]; /* c: once scraping has begun */
+	size_t hook_count;          /* c: once scraping has begun */
+	pthread_mutex_t scrape;     /* held while the hooks run, so that each sees one scrape at a time */
+};
+/* c constant, a atomic, m mutex `scrape` */
+
+/* The label's name as exposed ("tool"); NULL for LABEL_NONE. An endpoint's upstream= is the writer's affair. */
+const char *metric_label_name(enum metric_label label);
+/* How many values the label has. */
+size_t metrics_label_count(const struct metrics_names *names, enum metric_label label);
+/* Value `index` of the label. */
+const char *metrics_label_value(const struct metrics_names *names, enum metric_label label, size_t index);
+/* Sum of one cell over all meters. Any thread. */
+uint64_t metrics_sum(const struct metrics *metrics, size_t cell);
+/* Call the scrape hooks. Any thread. */
+void metrics_run_hooks(struct metrics *metrics);
+
+/* The exposition text of the catalogue's metrics alone: depends on nothing but the cells. */
+void prometheus_put_catalogue(const struct metrics *metrics, struct buf *out);
+/* build_info and process_*. */
+void prometheus_put_process(const struct metrics *metrics, struct buf *out);
+/* When this process started, wall clock in microseconds; 0 when the system does not say. */
+uint64_t prometheus_process_start_us(void);
+
+#endif
