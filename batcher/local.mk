@@ -2,6 +2,7 @@
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
 	batcher/batch.c batcher/batch.h \
+	batcher/batcher.c batcher/batcher.h \
 	batcher/due.c batcher/due.h \
 	batcher/lane.c batcher/lane.h \
 	batcher/table.c batcher/table.h \

@@ -1,12 +1,29 @@
 # Everything that listens, and the binary. The only folder that uses microhttpd.
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
-	gateway/config.h \
+	gateway/asker.c gateway/asker.h \
+	gateway/batches.c \
+	gateway/call.c gateway/call.h \
+	gateway/config.c gateway/config.h \
 	gateway/config_arena.c gateway/config_arena.h \
+	gateway/config_check.c \
 	gateway/config_errors.c \
+	gateway/config_expand.c \
+	gateway/config_field.c \
+	gateway/config_json.c \
 	gateway/config_private.h \
+	gateway/config_read.c \
+	gateway/config_schema.c \
+	gateway/config_values.c \
 	gateway/config_yaml.c gateway/config_yaml.h \
+	gateway/definitions.c gateway/definitions.h \
+	gateway/dispatch.c gateway/dispatch.h \
 	gateway/http.c gateway/http.h \
 	gateway/http_guard.c gateway/http_guard.h \
 	gateway/mailbox.c gateway/mailbox.h \
-	gateway/options.c gateway/options.h
+	gateway/options.c gateway/options.h \
+	gateway/pages.c gateway/pages.h \
+	gateway/reply.c gateway/reply.h \
+	gateway/rest.c gateway/rest.h \
+	gateway/routes.c gateway/routes.h \
+	gateway/worker.h

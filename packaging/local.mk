@@ -1,1 +1,16 @@
-# What `make install` puts beside the binary.
+# What `make install` puts beside the binary. The unit goes to PREFIX/lib/systemd/system, which systemd reads for
+# /usr and /usr/local alike, with the binary's real path in it.
+dist_man_MANS = packaging/jitney.1
+completionsdir = $(datadir)/bash-completion/completions
+examplesdir = $(docdir)/examples
+dist_examples_DATA = examples/demo.yaml
+EXTRA_DIST += packaging/jitney.service packaging/jitney.bash
+
+install-data-local:
+	$(MKDIR_P) '$(DESTDIR)$(systemdsystemunitdir)' '$(DESTDIR)$(completionsdir)'
+	$(SED) 's|/usr/bin/jitney|$(bindir)/jitney|' '$(srcdir)/packaging/jitney.service' \
+		>'$(DESTDIR)$(systemdsystemunitdir)/jitney.service'
+	$(INSTALL_DATA) '$(srcdir)/packaging/jitney.bash' '$(DESTDIR)$(completionsdir)/jitney'
+
+uninstall-local:
+	rm -f '$(DESTDIR)$(systemdsystemunitdir)/jitney.service' '$(DESTDIR)$(completionsdir)/jitney'

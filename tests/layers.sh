@@ -17,7 +17,7 @@ declare -A may_include=(
 # Folder: the headers that outsiders may include. base/ is open to all.
 declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h'
-	[cache]='cache.h'
+	[cache]='cache.h flight.h'
 	[upstream]='upstream.h'
 	[batcher]='batcher.h'
 	[gateway]=''

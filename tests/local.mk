@@ -7,7 +7,13 @@ unit_metrics =
 unit_cache =
 unit_upstream = \
 	tests/unit/test_template
-unit_batcher =
+unit_batcher = \
+	tests/unit/test_batcher \
+	tests/unit/test_batcher_random \
+	tests/unit/test_due \
+	tests/unit/test_lane \
+	tests/unit/test_table \
+	tests/unit/test_window
 unit_gateway =
 
 fuzz_base =
@@ -28,6 +34,14 @@ $(unit_upstream) $(fuzz_upstream): PROGRAM_LIBS = $(LIBS_UPSTREAM)
 $(unit_batcher): PROGRAM_LIBS = $(LIBS_BATCHER)
 $(unit_gateway) $(fuzz_gateway): PROGRAM_LIBS = $(LIBS_GATEWAY)
 $(unit_programs) $(fuzz_programs): $(noinst_LIBRARIES)
+
+noinst_HEADERS = tests/support/cache_keys.h
+
+# The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
+batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
+	tests/support/fake_upstream.c tests/support/fake_upstream.h
+tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
+tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
 check_LIBRARIES += tests/support/liballoc_fail.a
@@ -64,4 +78,7 @@ AM_TESTS_ENVIRONMENT = \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
-EXTRA_DIST += tests/README.md tests/layers.sh
+EXTRA_DIST += tests/README.md tests/layers.sh tests/integration
+
+dist-hook:
+	find '$(distdir)' -name __pycache__ -prune -exec rm -rf {} +

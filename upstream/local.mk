@@ -4,6 +4,7 @@ libupstream_a_SOURCES = \
 	upstream/dialect.c upstream/dialect.h \
 	upstream/dialect_jsonrpc.c \
 	upstream/dialect_rest.c \
+	upstream/exchange.c upstream/exchange.h \
 	upstream/template.c upstream/template.h \
-	upstream/transport.h \
-	upstream/upstream.h
+	upstream/transport.c upstream/transport.h \
+	upstream/upstream.c upstream/upstream.h

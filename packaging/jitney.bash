@@ -1,0 +1,36 @@
+# bash completion for jitney(1)
+
+_jitney() {
+	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} choices=
+	COMPREPLY=()
+	if ((COMP_CWORD == 1)); then
+		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools version --help' -- "$word")
+		return
+	fi
+	case $previous in
+	-c)
+		mapfile -t COMPREPLY < <(
+			compgen -f -X '!*.yaml' -- "$word"
+			compgen -f -X '!*.yml' -- "$word"
+			compgen -d -- "$word"
+		)
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	--format)
+		mapfile -t COMPREPLY < <(compgen -W 'jitney mcp openai openai-responses anthropic gemini' -- "$word")
+		return
+		;;
+	--url | --timeout | --header) return ;;
+	esac
+	case $command in
+	serve) choices='-c --help' ;;
+	check) choices='-c --schema --help' ;;
+	call) choices='--url --timeout --header --help' ;;
+	tools) choices='--url --format --help' ;;
+	version) choices='--help' ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")
+}
+
+complete -F _jitney jitney
