@@ -163,7 +163,8 @@ static enum wire_state join_chunks(struct wire_message *message, struct wire_buf
 			return there > CHUNK_LINE_BYTES ? WIRE_BROKEN : WIRE_MORE;
 		size_t line_len = (size_t)(end - at) + 2;
 		size_t len;
-		if (!read_length(at, line_len - 2, 16, &len))
+		const char *extension = memchr(at, ';', line_len);
+		if (!read_length(at, extension ? (size_t)(extension - at) : line_len - 2, 16, &len))
 			return WIRE_BROKEN;
 		if (there < line_len + len + 2)
 			return WIRE_MORE;

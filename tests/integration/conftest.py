@@ -1,0 +1,93 @@
+"""Fixtures: `provider`, `start` (a gateway of one's own), `gateway` (a standard one). Logs are shown on failure."""
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.gateway import JITNEY, Gateway, merged, standard  # noqa: E402
+from harness.provider import Provider  # noqa: E402
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.tsan)
+
+
+def pytest_sessionstart():
+    if not JITNEY.exists():
+        pytest.exit(f"no binary at {JITNEY}: run ./dev build, or set JITNEY", returncode=2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for gateway in getattr(item, "gateways", []):
+            report.sections.append((f"gateway log, {gateway.log_path}", gateway.log()[-8000:]))
+
+
+@pytest.fixture
+def provider():
+    provider = Provider()
+    yield provider
+    provider.finish()
+
+
+@pytest.fixture
+def make(request, tmp_path, provider):
+    """make({changes to the standard configuration}) gives a gateway that is not started yet."""
+    request.node.gateways = made = []
+
+    def build(changes=None, environment=None, config=None):
+        directory = tmp_path / f"gateway{len(made)}"
+        directory.mkdir()
+        gateway = Gateway(directory, merged(config or standard(provider), changes or {}), environment)
+        made.append(gateway)
+        return gateway
+
+    yield build
+    provider.release()
+    try:
+        for gateway in made:
+            gateway.finish()
+    finally:
+        for gateway in made:
+            gateway.kill()
+
+
+@pytest.fixture
+def start(make):
+    """start({changes to the standard configuration}) gives a gateway that serves."""
+    return lambda changes=None, **options: make(changes, **options).start()
+
+
+@pytest.fixture
+def gateway(start):
+    return start()
+
+
+@pytest.fixture
+def together():
+    """together(f, [a, b, ..]) calls f with each at once, in threads, and returns what they return, in order."""
+    pools = []
+
+    def run(function, arguments):
+        arguments = list(arguments)
+        pool = ThreadPoolExecutor(max(len(arguments), 1))
+        pools.append(pool)
+        return list(pool.map(function, arguments))
+
+    yield run
+    for pool in pools:
+        pool.shutdown()
+
+
+@pytest.fixture
+def later():
+    """later(f, ..) runs it in a thread; .result(20) waits for what it returns."""
+    with ThreadPoolExecutor(256) as pool:
+        yield pool.submit

@@ -1,0 +1,1 @@
+"""What the whole-process tests are made of: a gateway, providers that misbehave on command, raw connections."""

@@ -1,0 +1,17 @@
+"""Waiting for a condition: the only kind of waiting there is here."""
+import time
+
+LIMIT_SECONDS = 20
+STEP_SECONDS = 0.004
+
+
+def until(condition, what, seconds=LIMIT_SECONDS):
+    """Call `condition` until it returns something true, and return that. Fails with `what` after `seconds`."""
+    limit = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > limit:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(STEP_SECONDS)

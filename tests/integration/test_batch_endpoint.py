@@ -1,0 +1,143 @@
+"""POST /v1/batch: order, item by item, NDJSON."""
+import json
+
+import pytest
+
+from harness import provider as behave
+from harness.wire import request_bytes
+
+
+def call(number, tool="echo", **arguments):
+    return {"id": str(number), "tool": tool, "arguments": arguments or {"n": number}}
+
+
+def test_results_come_in_the_order_of_the_calls(gateway, provider):
+    provider.behaviour = behave.reordered
+    reply = gateway.batch([call(n) for n in range(20)])
+    assert reply.status == 200, reply
+    results = reply.json()["results"]
+    assert [item["id"] for item in results] == [str(n) for n in range(20)]
+    assert [item["result"]["echo"]["n"] for item in results] == list(range(20))
+    assert {item["status"] for item in results} == {200}
+    assert len(provider.deliveries) == 1
+    assert len(provider.calls) == 20
+
+
+def test_an_item_says_what_the_cache_did(gateway):
+    gateway.call("cached", {"n": 1})
+    results = gateway.batch([call(1, "cached", n=1), call(2, "cached", n=2)]).json()["results"]
+    assert results[0]["cache"] == "hit"
+    assert results[1]["cache"] == "miss"
+
+
+def test_one_item_fails_alone(gateway, provider):
+    provider.behaviour = behave.without(lambda call: call["params"]["n"] == 2)
+    results = gateway.batch([call(1), call(2), call(3), call(4, "nothing_here"), call(5, "item")]).json()["results"]
+    assert [item["status"] for item in results] == [200, 502, 200, 404, 400]
+    assert results[1]["error"]["code"] == "upstream_error"
+    assert results[3]["error"]["code"] == "unknown_tool"
+    assert results[4]["error"]["code"] == "invalid_request"
+    for item in results:
+        assert ("result" in item) != ("error" in item)
+        if "error" in item:
+            assert item["error"]["status"] == item["status"]
+            assert {"type", "title", "detail", "code", "retryable"} <= set(item["error"])
+
+
+def test_identical_items_share_one_call(gateway, provider):
+    results = gateway.batch([call(n, "cached", q="same") for n in range(10)]).json()["results"]
+    assert [item["result"] for item in results] == [{"echo": {"q": "same"}}] * 10
+    assert len(provider.calls) == 1
+
+
+def test_results_keep_their_bytes(gateway, provider):
+    provider.behaviour = behave.answering(b'{ "n" : 1.00 , "big":123456789012345678901234567890123456 }')
+    assert b'{ "n" : 1.00 , "big":123456789012345678901234567890123456 }' in gateway.batch([call(1)]).body
+
+
+def test_an_empty_batch_has_no_results(gateway):
+    reply = gateway.batch([])
+    assert (reply.status == 200 and reply.json() == {"results": []}) or reply.code == "invalid_request"
+
+
+@pytest.mark.parametrize("body", [
+    b"[]", b"{}", b'{"calls":{}}', b'{"calls":[1]}', b'{"calls":[{"id":"a"}]}', b'{"calls":[{"id":"a","tool":7}]}',
+    b'{"calls":[{"id":"a","tool":"echo","arguments":{}},{"id":"a","tool":"echo","arguments":{}}]}',
+])
+def test_a_batch_that_is_none_is_refused_or_its_items_are(gateway, provider, body):
+    reply = gateway.request("POST", "/v1/batch", body)
+    if reply.status == 200:
+        assert any(item["status"] == 400 for item in reply.json()["results"]) or b'"a"' in body
+    else:
+        assert reply.status == 400 and reply.code == "invalid_request"
+
+
+def test_broken_json_is_refused_whole(gateway, provider):
+    reply = gateway.request("POST", "/v1/batch", b'{"calls":[{"id":"a","tool":"echo","arguments":{"a":}}]}')
+    assert reply.status == 400 and reply.code == "invalid_json"
+    assert not provider.deliveries
+
+
+def test_items_without_arguments_are_called_with_none(gateway):
+    results = gateway.batch([{"id": "a", "tool": "echo"}]).json()["results"]
+    assert results[0]["status"] == 200
+
+
+def ndjson(gateway, calls):
+    connection = gateway.connect()
+    body = json.dumps({"calls": calls}).encode()
+    connection.send(request_bytes("POST", "/v1/batch", body, {"Accept": "application/x-ndjson"}))
+    return connection
+
+
+def line_of(connection, pending):
+    """The next NDJSON line from a chunked body."""
+    while b"\n" not in pending:
+        chunk = connection.chunk()
+        if not chunk:
+            return None
+        pending += chunk
+    line, _, rest = bytes(pending).partition(b"\n")
+    pending[:] = rest
+    return json.loads(line)
+
+
+def test_ndjson_gives_each_item_as_it_finishes(start, provider):
+    gateway = start()
+    gateway.call("cached", {"n": 7})
+    provider.hold()
+    with ndjson(gateway, [call("slow", "echo", n=1), call("fast", "cached", n=7)]) as connection:
+        head = connection.head()
+        assert head.status == 200
+        assert head.header("content-type") == "application/x-ndjson"
+        assert head.header("transfer-encoding") == "chunked"
+        pending = bytearray()
+        first = line_of(connection, pending)
+        assert first["id"] == "fast" and first["cache"] == "hit"
+        provider.release()
+        assert line_of(connection, pending)["id"] == "slow"
+        assert line_of(connection, pending) is None
+
+
+def test_ndjson_keeps_the_connection(gateway):
+    with ndjson(gateway, [call(n) for n in range(5)]) as connection:
+        reply = connection.reply()
+        items = [json.loads(line) for line in reply.body.decode().splitlines()]
+        assert sorted(item["id"] for item in items) == [str(n) for n in range(5)]
+        assert connection.request("GET", "/healthz").status == 200
+
+
+def test_a_client_that_leaves_an_ndjson_batch_is_noticed(gateway, provider):
+    provider.hold()
+    with ndjson(gateway, [call(n) for n in range(5)]):
+        provider.until_deliveries(1)
+    gateway.until_metric("in_flight_requests", 0)
+    provider.release()
+    assert gateway.call("echo").status == 200
+
+
+def test_a_large_batch_arrives_whole(gateway, provider):
+    calls = [call(n) for n in range(500)]
+    results = gateway.batch(calls).json()["results"]
+    assert [item["result"]["echo"]["n"] for item in results] == list(range(500))
+    assert len(provider.deliveries) <= 10

@@ -1,0 +1,309 @@
+"""Different calls leave together."""
+import json
+import re
+import subprocess
+import threading
+
+import pytest
+
+from harness import provider as behave
+from harness.gateway import LOAD
+from harness.poll import until
+from harness.wire import request_bytes
+
+PROVIDER = LOAD.parent / "provider"
+
+
+def queue_ms(reply):
+    return float(re.search(r"queue;dur=([0-9.]+)", reply.header("server-timing"))[1])
+
+
+@pytest.fixture
+def bare_provider():
+    """bare_provider(--flag, value, ..) starts bench/provider and returns its port."""
+    processes = []
+
+    def run(*options):
+        process = subprocess.Popen([PROVIDER, *map(str, options)], stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return int(process.stdout.readline())
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_1000_different_calls_from_64_callers_leave_in_few_requests(start, bare_provider):
+    port = bare_provider("--delay-ms", 5)
+    gateway = start({"upstreams": {"array": {"endpoints": [{"url": f"http://127.0.0.1:{port}/rpc"}],
+                                             "batch": {"items": 100, "window": "5ms"}}}, "log": {"access": False}})
+    report = gateway.load(callers=64, calls=1000, path="/v1/tools/echo", body='{"n":%d}', expect='{"echo":{"n":%d}}')
+    assert report["statuses"] == {"200": 1000} and report["wrong"] == 0, report
+    gateway.until_metric("batch_in_flight", 0)
+    metrics = gateway.metrics()
+    requests = metrics.sum("batch_items_count", upstream="array")
+    assert metrics.sum("batch_items_sum", upstream="array") == 1000
+    assert metrics.sum("upstream_requests_total", upstream="array") == requests
+    assert metrics.sum("batch_saved_requests_total", upstream="array") == 1000 - requests
+    assert requests <= 60, metrics.by("batch_flushes_total", "reason")
+
+
+def test_a_lone_call_does_not_wait(gateway):
+    for n in range(5):
+        reply = gateway.call("echo", {"n": n})
+        assert reply.header("x-batch-size") == "1"
+        assert queue_ms(reply) < 2.5          # half the window: it has not waited for it
+        gateway.until_metric("batch_in_flight", 0)
+    assert gateway.metrics().by("batch_flushes_total", "reason") == {"idle": 5}
+
+
+def test_calls_gather_while_a_batch_is_in_flight(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "in_flight": 4}}}})
+    provider.hold()
+    first = later(gateway.call, "echo", {"n": -1})
+    provider.until_deliveries(1)
+    others = [later(gateway.call, "echo", {"n": n}) for n in range(30)]
+    gateway.until_metric("batch_waiting_items", 30)
+    provider.release()
+    assert first.result(20).header("x-batch-size") == "1"
+    assert [future.result(20).json()["echo"]["n"] for future in others] == list(range(30))
+    assert {future.result(20).header("x-batch-size") for future in others} == {"30"}
+    assert len(provider.deliveries) == 2
+    assert gateway.metrics().by("batch_flushes_total", "reason") == {"idle": 1, "landed": 1}
+
+
+def test_a_full_batch_leaves(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "items": 8, "in_flight": 4}}}})
+    provider.hold()
+    futures = [later(gateway.call, "echo", {"n": -1})]
+    provider.until_deliveries(1)
+    futures += [later(gateway.call, "echo", {"n": n}) for n in range(16)]
+    provider.until_deliveries(3)
+    provider.release()
+    assert {future.result(20).status for future in futures} == {200}
+    assert gateway.metrics().by("batch_flushes_total", "reason") == {"idle": 1, "items": 2}
+
+
+def test_a_batch_leaves_by_bytes(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "bytes": "10KiB", "in_flight": 4}}}})
+    provider.hold()
+    futures = [later(gateway.call, "echo", {"n": -1})]
+    provider.until_deliveries(1)
+    futures += [later(gateway.call, "echo", {"n": n, "x": "y" * 3000}) for n in range(8)]
+    until(lambda: gateway.metrics().by("batch_flushes_total", "reason").get("bytes", 0) >= 1, "a batch has left by bytes")
+    provider.release()
+    assert {future.result(20).status for future in futures} == {200}
+    assert max(len(delivery.calls) for delivery in provider.deliveries) <= 4
+
+
+def test_a_batch_leaves_by_its_window(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"mode": "fixed", "window": "50ms", "in_flight": 4}}}})
+    provider.hold()
+    futures = [later(gateway.call, "echo", {"n": n}) for n in range(6)]
+    provider.until_calls(6)
+    provider.release()
+    assert {future.result(20).status for future in futures} == {200}
+    assert set(gateway.metrics().by("batch_flushes_total", "reason")) == {"window"}
+
+
+def test_mode_off_sends_singles(start, provider, together):
+    gateway = start({"upstreams": {"array": {"batch": {"mode": "off"}}}})
+    replies = together(lambda n: gateway.call("echo", {"n": n}), range(20))
+    assert {reply.header("x-batch-size") for reply in replies} == {"1"}
+    assert len(provider.deliveries) == 20
+    assert gateway.metrics().by("batch_flushes_total", "reason") == {"single": 20}
+
+
+def test_a_single_call_is_an_object_and_many_are_an_array(gateway, provider, later):
+    provider.hold()
+    futures = [later(gateway.call, "echo", {"n": -1})]
+    provider.until_deliveries(1)
+    futures += [later(gateway.call, "echo", {"n": n}) for n in range(3)]
+    until(lambda: gateway.metrics().sum("in_flight_requests") == 4, "all are there")
+    provider.release()
+    assert {future.result(20).status for future in futures} == {200}
+    assert isinstance(provider.deliveries[0].document, dict)
+    for delivery in provider.deliveries[1:]:
+        assert isinstance(delivery.document, list) == (len(delivery.calls) > 1)
+
+
+def gathered(gateway, provider, later, count, **headers):
+    """`count` different calls that leave in one batch; the provider is holding when this returns their futures."""
+    provider.hold()
+    first = later(gateway.call, "echo", {"n": -1})
+    provider.until_deliveries(1)
+    futures = [later(gateway.call, "echo", {"n": n}, **headers) for n in range(count)]
+    gateway.until_metric("batch_waiting_items", count)
+    return first, futures
+
+
+WIDE = {"upstreams": {"array": {"batch": {"window": "10s", "in_flight": 8}}}}
+
+
+def test_answers_in_any_order_reach_their_callers(start, provider, later):
+    gateway = start(WIDE)
+    first, futures = gathered(gateway, provider, later, 20)
+    provider.behaviour = behave.reordered
+    provider.next(behave.reordered)
+    provider.release()
+    assert first.result(20).status == 200
+    assert [future.result(20).json()["echo"]["n"] for future in futures] == list(range(20))
+
+
+def test_answers_byte_by_byte_reach_their_callers(start, provider, later):
+    gateway = start(WIDE)
+    first, futures = gathered(gateway, provider, later, 8)
+    provider.next(behave.trickle)
+    provider.release()
+    assert first.result(20).status == 200
+    assert [future.result(20).json()["echo"]["n"] for future in futures] == list(range(8))
+
+
+def test_a_missing_answer_fails_alone(start, provider, later):
+    gateway = start(WIDE)
+    provider.behaviour = behave.without(lambda call: call["params"]["n"] in (2, 5))
+    first, futures = gathered(gateway, provider, later, 8)
+    provider.release()
+    assert first.result(20).status == 200
+    replies = [future.result(20) for future in futures]
+    assert [reply.status for reply in replies] == [200, 200, 502, 200, 200, 502, 200, 200]
+    assert replies[2].code == "upstream_error"
+
+
+def test_duplicate_and_unknown_ids_do_no_harm(start, provider, later):
+    gateway = start(WIDE)
+
+    def behaviour(delivery, wire):
+        good = [behave.result_of(call) for call in delivery.calls]
+        odd = [{**good[0], "result": "the second with that id"}, {"jsonrpc": "2.0", "id": 10 ** 15, "result": 1},
+               {"jsonrpc": "2.0", "id": "text", "result": 1}]
+        behave.answers(delivery, wire, good + odd)
+
+    first, futures = gathered(gateway, provider, later, 6)
+    provider.behaviour = behaviour
+    provider.release()
+    assert first.result(20).status == 200
+    replies = [future.result(20) for future in futures]
+    for n, reply in enumerate(replies):
+        if n > 0:
+            assert reply.status == 200 and reply.json()["echo"]["n"] == n
+        else:
+            assert reply.status == 502 or reply.json()["echo"]["n"] == 0
+
+
+def test_items_fail_one_by_one(start, provider, later):
+    gateway = start(WIDE)
+
+    def behaviour(delivery, wire):
+        behave.answers(delivery, wire, [
+            {"jsonrpc": "2.0", "id": call["id"], "error": {"code": -1, "message": "odd"}} if call["params"]["n"] % 2
+            else behave.result_of(call) for call in delivery.calls])
+
+    first, futures = gathered(gateway, provider, later, 10)
+    provider.behaviour = behaviour
+    provider.release()
+    first.result(20)
+    for n, future in enumerate(futures):
+        assert future.result(20).status == (502 if n % 2 else 200)
+
+
+def test_one_error_for_the_whole_array_reaches_all(start, provider, later):
+    gateway = start(WIDE)
+    first, futures = gathered(gateway, provider, later, 5)
+    provider.next(lambda _, wire: wire.answer({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "no"}}))
+    provider.release()
+    first.result(20)
+    assert all(future.result(20).status in (200, 502) for future in futures)
+
+
+def test_an_item_is_answered_when_its_bytes_are_there(start, provider, later):
+    gateway = start(WIDE)
+    first, futures = gathered(gateway, provider, later, 2)
+    rest = threading.Event()
+
+    def in_two_halves(delivery, wire):
+        if len(delivery.calls) == 1:
+            return behave.echo(delivery, wire)
+        body = json.dumps([behave.result_of(call) for call in delivery.calls]).encode()
+        half = len(body) - body.index(b"}, {") - 2
+        wire.raw(behave.answer_bytes(body)[:-half])
+        rest.wait(20)
+        return wire.raw(body[-half:])
+
+    provider.behaviour = in_two_halves
+    provider.planned.clear()
+    provider.release()
+    first.result(20)
+    until(lambda: sum(future.done() for future in futures) == 1, "the first item is answered before the second is there")
+    rest.set()
+    assert {future.result(20).status for future in futures} == {200}
+
+
+def test_an_items_deadline_does_not_touch_its_neighbours(start, provider, later):
+    gateway = start(WIDE)
+    provider.hold()
+    first = later(gateway.call, "echo", {"n": -1})
+    provider.until_deliveries(1)
+    patient = [later(gateway.call, "echo", {"n": n}) for n in range(5)]
+    gateway.until_metric("batch_waiting_items", 5)
+    hurried = later(gateway.call, "echo", {"n": 99}, X_Request_Timeout_Ms="400")
+    reply = hurried.result(20)
+    assert reply.status == 504, reply
+    assert not any(future.done() for future in patient)
+    provider.release()
+    assert {future.result(20).status for future in [first, *patient]} == {200}
+
+
+def test_a_call_too_late_to_be_sent_is_never_sent(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"in_flight": 1}}}})
+    provider.hold()
+    first = later(gateway.call, "echo", {"n": 0})
+    provider.until_deliveries(1)
+    reply = gateway.call("echo", {"n": 1}, X_Request_Timeout_Ms="100")
+    assert (reply.status, reply.code) == (504, "deadline_exceeded")
+    provider.release()
+    assert first.result(20).status == 200
+    assert [call["params"]["n"] for call in provider.calls] == [0]
+
+
+def test_a_caller_that_leaves_is_taken_out_of_its_lane(start, provider, later):
+    gateway = start({"upstreams": {"array": {"batch": {"in_flight": 1}}}})
+    provider.hold()
+    first = later(gateway.call, "echo", {"n": 0})
+    provider.until_deliveries(1)
+    with gateway.connect() as leaver:
+        leaver.send(request_bytes("POST", "/v1/tools/echo", b'{"n":1}'))
+        gateway.until_metric("batch_waiting_items", 1)
+    gateway.until_metric("batch_waiting_items", 0)
+    provider.release()
+    assert first.result(20).status == 200
+    assert len(provider.calls) == 1
+
+
+def test_rest_calls_are_many_requests_under_the_limit(start, provider, together):
+    gateway = start({"upstreams": {"rest": {"batch": {"in_flight": 4}}}})
+    replies = together(lambda n: gateway.call("item", {"id": n, "q": n}), range(40))
+    assert [reply.json()["path"] for reply in replies] == [f"/api/items/{n}?q={n}" for n in range(40)]
+    assert len(provider.deliveries) == 40
+    assert provider.connection_count <= 4 + 1
+
+
+def test_connections_are_kept(gateway, provider):
+    for n in range(20):
+        gateway.call("echo", {"n": n})
+    assert provider.connection_count <= 2
+    assert gateway.metrics().sum("upstream_connects_total", upstream="array") == provider.connection_count
+
+
+@pytest.mark.slow
+def test_random_batches_give_each_caller_its_own_result(start, bare_provider):
+    port = bare_provider("--delay-ms", 1, "--per-item-us", 20)
+    gateway = start({"upstreams": {"array": {"endpoints": [{"url": f"http://127.0.0.1:{port}/rpc"}],
+                                             "batch": {"items": 37, "window": "2ms"}}}, "log": {"access": False}})
+    for callers, distinct in ((1, 0), (7, 3), (128, 0), (200, 50)):
+        report = gateway.load(callers=callers, calls=300 if callers == 1 else 4000, distinct=distinct, path="/v1/tools/echo",
+                              body='{"n":%d,"text":"\\u00e9 \\" ]}"}', expect='{"echo":{"n":%d,"text":"\\u00e9 \\" ]}"}}')
+        assert report["wrong"] == 0 and set(report["statuses"]) == {"200"} and sum(report["errors"].values()) == 0, report
+    gateway.until_metric("in_flight_requests", 0)

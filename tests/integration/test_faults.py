@@ -1,0 +1,202 @@
+"""Providers that die, lie and hang."""
+import collections
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import provider as behave
+from harness.poll import until
+from harness.wire import request_bytes
+
+MORTAL = Path(__file__).parent / "harness" / "mortal_provider.py"
+FAILED_WELL = {502, 503, 504}
+
+
+def test_a_provider_that_is_down_at_the_start_is_reached_later(start, provider):
+    provider.stop()
+    gateway = start()
+    assert gateway.call("echo").status == 503
+    assert gateway.metrics().sum("upstream_healthy", upstream="array") == 0
+    provider.start()
+    until(lambda: gateway.call("echo").status == 200, "the provider is reached")
+    assert gateway.metrics().sum("upstream_healthy", upstream="array") == 1
+
+
+@pytest.mark.parametrize("fault", [behave.reset, behave.close, behave.truncate, behave.garbage,
+                                   behave.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{"),
+                                   behave.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnot JSON!"),
+                                   behave.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+                                   behave.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+                                   behave.raw(b"HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"),
+                                   behave.status(200, b"<html>", Content_Type="text/html"),
+                                   behave.status(200, b"[" * 5000), behave.status(200, b"{}"), behave.status(200, b"[]"),
+                                   behave.status(200, b'{"jsonrpc":"2.0","id":null,"result":1}')],
+                         ids=["reset", "close", "truncate", "garbage", "short", "not-json", "empty", "bad-chunk", "redirect",
+                              "html", "deep", "object", "array", "wrong-id"])
+def test_a_fault_is_one_calls_and_the_next_one_works(gateway, provider, fault):
+    provider.next(fault)
+    reply = gateway.call("echo", {"n": 1})
+    assert reply.status in FAILED_WELL and reply.header("content-type") == "application/problem+json", reply
+    provider.planned.clear()
+    reply = gateway.call("echo", {"n": 2})
+    assert reply.status == 200 and reply.json() == {"echo": {"n": 2}}
+    assert gateway.metrics().sum("in_flight_requests") == 0
+
+
+@pytest.mark.parametrize("fault", [behave.reset, behave.close, behave.truncate, behave.garbage, behave.status(500)],
+                         ids=["reset", "close", "truncate", "garbage", "500"])
+def test_a_fault_mid_batch_answers_everybody(start, provider, later, fault):
+    gateway = start({"upstreams": {"array": {"batch": {"window": "10s", "in_flight": 4}}}})
+    provider.hold()
+    first = later(gateway.call, "write", {"n": -1})
+    provider.until_deliveries(1)
+    provider.next(fault)
+    futures = [later(gateway.call, "write", {"n": n}) for n in range(20)]
+    gateway.until_metric("batch_waiting_items", 20)
+    provider.release()
+    replies = [future.result(20) for future in futures]
+    assert first.result(20).status == 200
+    assert all(reply.status == 200 or reply.code in ("outcome_unknown", "upstream_error") for reply in replies), replies
+    times = collections.Counter(call["params"]["n"] for call in provider.calls)
+    assert max(times.values()) == 1, "a write has been delivered twice"
+    gateway.until_metric("in_flight_requests", 0)
+
+
+def test_a_write_is_delivered_once_on_connections_that_die(start, provider):
+    """The provider ends each kept connection when the next request has come, before any answer: curl would repeat it."""
+    gateway = start()
+    seen = set()
+
+    def dies_when_reused(delivery, wire):
+        if delivery.connection in seen:
+            return wire.close()
+        seen.add(delivery.connection)
+        return behave.echo(delivery, wire)
+
+    provider.behaviour = dies_when_reused
+    statuses = []
+    for n in range(12):
+        tool = "write" if n % 2 else "send"
+        reply = gateway.call(tool, {"n": n})
+        assert reply.status == 200 or reply.code == "outcome_unknown", reply
+        statuses.append(reply.status)
+    assert 502 in statuses
+    numbers = [call["params"]["n"] if delivery.rpc else behave.json.loads(delivery.body)["n"]
+               for delivery in provider.deliveries for call in delivery.calls]
+    assert sorted(numbers) == list(range(12))
+
+
+def test_a_read_is_repeated_on_a_connection_that_died(gateway, provider):
+    gateway.call("echo", {"n": 0})
+    gateway.until_metric("upstream_connections", 1, upstream="array", state="idle")
+    provider.next(behave.close)
+    reply = gateway.call("echo", {"n": 1})
+    assert reply.status == 200 or reply.code == "upstream_error"
+    assert [call["params"]["n"] for call in provider.calls].count(1) <= 2
+
+
+def test_a_connection_closed_while_idle_costs_nobody_a_call(gateway, provider):
+    assert gateway.call("write", {"n": 0}).status == 200
+    provider.cut(rudely=False)
+    assert gateway.call("write", {"n": 1}).status == 200
+    assert [call["params"]["n"] for call in provider.calls] == [0, 1]
+
+
+def test_a_provider_that_hangs_ends_at_the_deadline(start, provider):
+    gateway = start({"upstreams": {"array": {"timeout": "200ms"}}})
+    provider.behaviour = behave.hang
+    assert gateway.call("echo").code == "upstream_timeout"
+    assert gateway.call("write").code == "outcome_unknown"
+    provider.behaviour = behave.echo
+    assert gateway.call("echo").status == 200
+
+
+def test_a_hanging_provider_does_not_stall_another(start, provider):
+    gateway = start({"workers": 1})
+    provider.next(behave.hang)
+    with gateway.connect() as stuck:
+        stuck.send(request_bytes("POST", "/v1/tools/echo", b"{}"))
+        provider.until_deliveries(1)
+        for n in range(20):
+            assert gateway.call("item", {"id": n, "q": 1}).status == 200
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/rpc", "http://no-such-host.invalid/rpc"])
+def test_a_provider_nobody_can_reach_is_unavailable(start, url):
+    gateway = start({"upstreams": {"array": {"endpoints": [{"url": url}], "connect_timeout": None,
+                                             "pool": {"connect_timeout": "500ms"}}}})
+    assert gateway.call("echo").code in ("upstream_unavailable", "upstream_timeout")
+    assert gateway.call("item", {"id": 1, "q": 1}).status == 200
+
+
+def test_a_retry_after_of_503_is_passed_on(gateway, provider):
+    provider.behaviour = behave.status(503, Retry_After="11")
+    reply = gateway.call("echo")
+    assert reply.status in (502, 503)
+    assert reply.header("retry-after") == "11"
+
+
+def test_nothing_of_a_failed_provider_is_kept(gateway, provider):
+    for _ in range(5):
+        assert gateway.call("echo").status == 200
+    gateway.until_metric("batch_in_flight", 0)
+    fds = gateway.fds()
+    for n in range(60):
+        provider.next((behave.reset, behave.close, behave.truncate, behave.garbage)[n % 4])
+        gateway.call("echo", {"n": n})
+    provider.planned.clear()
+    assert gateway.call("echo").status == 200
+    until(lambda: gateway.fds() <= fds + 2, "descriptors are back where they were")
+    metrics = gateway.metrics()
+    assert metrics.sum("in_flight_requests") == metrics.sum("batch_waiting_items") == metrics.sum("batch_in_flight") == 0
+
+
+class Mortal:
+    """harness/mortal_provider.py, killed and started again on its port."""
+
+    def __init__(self, directory):
+        self.record, self.hold_file = directory / "record", directory / "hold"
+        self.record.touch()
+        self.process, self.port = None, 0
+
+    def start(self):
+        self.process = subprocess.Popen([sys.executable, MORTAL, str(self.port), self.record, self.hold_file],
+                                        stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def delivered(self):
+        return collections.Counter(int(line) for line in self.record.read_text().split())
+
+
+@pytest.mark.parametrize("tool", ["echo", "write"])
+def test_kill_9_mid_batch_loses_no_answer_and_delivers_none_twice(start, tmp_path, later, tool):
+    mortal = Mortal(tmp_path)
+    mortal.start()
+    try:
+        gateway = start({"upstreams": {"array": {"endpoints": [{"url": f"http://127.0.0.1:{mortal.port}/rpc"}],
+                                                 "batch": {"window": "5ms", "in_flight": 4}}}})
+        assert gateway.call(tool, {"n": -1}).body == b"-1"
+        mortal.hold_file.touch()
+        futures = [later(gateway.call, tool, {"n": n}) for n in range(60)]
+        until(lambda: len(mortal.delivered()) >= 40, "batches are under way")
+        mortal.kill()
+        replies = [future.result(25) for future in futures]
+        assert all(reply.status in {200, *FAILED_WELL} for reply in replies)
+        for n, reply in enumerate(replies):
+            if reply.status == 503:
+                assert mortal.delivered()[n] == 0, "delivered, and yet called unavailable"
+        mortal.hold_file.unlink()
+        mortal.start()
+        until(lambda: gateway.call(tool, {"n": 1000}).status == 200, "it recovers by itself")
+        twice = [n for n, times in mortal.delivered().items() if times > 1 and n < 1000]
+        assert not twice
+        gateway.until_metric("in_flight_requests", 0)
+    finally:
+        mortal.kill()

@@ -1,0 +1,370 @@
+"""Requests that no honest client sends. Each is refused, counted by its reason, ends its connection, smuggles nothing."""
+import random
+import socket
+import ssl
+import time
+
+import pytest
+
+from harness.gateway import SANITIZED, Gateway, standard
+from harness.poll import until
+from harness.provider import Provider
+
+POST = b"POST /v1/tools/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+# name: (bytes, statuses that are fine, reason that must be counted or None: the library refuses it before we see it).
+# Status 0: closed without a word.
+REFUSED = {
+    # framing
+    "length-and-chunked": (POST + b"Content-Length: 2\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", {400}, "bad_framing"),
+    "chunked-and-length": (POST + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400}, "bad_framing"),
+    "two-lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", {400}, "bad_framing"),
+    "the-same-length-twice": (POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", {400}, "bad_framing"),
+    "length-list": (POST + b"Content-Length: 2, 2\r\n\r\n{}", {400}, None),
+    "length-plus": (POST + b"Content-Length: +2\r\n\r\n{}", {400}, None),
+    "length-minus": (POST + b"Content-Length: -2\r\n\r\n{}", {400}, None),
+    "length-hex": (POST + b"Content-Length: 0x2\r\n\r\n{}", {400}, None),
+    "length-empty": (POST + b"Content-Length:\r\n\r\n{}", {400}, None),
+    "length-words": (POST + b"Content-Length: 2 2\r\n\r\n{}", {400}, None),
+    "length-overflow": (POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}", {400, 413}, None),
+    "length-beyond-the-limit": (POST + b"Content-Length: 999999999999\r\n\r\n{}", {413}, "body_size"),
+    "blank-before-colon": (POST + b"Content-Length : 2\r\n\r\n{}", {400}, "bad_header"),
+    "blank-before-colon-chunked": (POST + b"Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400}, "bad_header"),
+    "gzip-chunked": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400, 501}, "bad_framing"),
+    "identity": (POST + b"Transfer-Encoding: identity\r\n\r\n", {400, 501}, "bad_framing"),
+    "xchunked": (POST + b"Transfer-Encoding: xchunked\r\n\r\n", {400, 501}, "bad_framing"),
+    "chunked-chunked": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400, 501}, "bad_framing"),
+    "chunked-twice": (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", {400, 501}, "bad_framing"),
+    "chunked-behind-vt": (POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n", {400, 501}, None),
+    "chunked-quoted": (POST + b"Transfer-Encoding: \"chunked\"\r\n\r\n", {400, 501}, "bad_framing"),
+    "chunked-on-1.0": (b"POST /v1/tools/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400}, "bad_framing"),
+    "chunk-hex": (POST + CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n", {0, 400}, None),
+    "chunk-minus": (POST + CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n", {0, 400}, None),
+    "chunk-overflow": (POST + CHUNKED + b"fffffffffffffffff\r\n{}\r\n0\r\n\r\n", {0, 400, 413}, None),
+    "chunk-without-end": (POST + CHUNKED + b"2\r\n{}XX0\r\n\r\n", {0, 400}, None),
+    # names and values
+    "two-hosts": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", {400}, "bad_framing"),
+    "no-host": (b"GET /healthz HTTP/1.1\r\n\r\n", {400}, "bad_header"),
+    "nul-in-value": (GET + b"X-Api: a\x00b\r\n\r\n", {400}, "bad_framing"),
+    "nul-in-name": (GET + b"X-A\x00pi: a\r\n\r\n", {400}, None),
+    "folded-value": (GET + b"X-Api: a\r\n b\r\n\r\n", {400}, "bad_framing"),
+    "folded-length": (POST + b"Content-Length:\r\n 2\r\n\r\n{}", {400}, None),
+    "folded-by-tab": (GET + b"X-Api: a\r\n\tb\r\n\r\n", {400}, "bad_framing"),
+    "blank-first-line": (b"GET /healthz HTTP/1.1\r\n X-Api: a\r\nHost: x\r\n\r\n", {400}, None),
+    "bare-cr-in-value": (GET + b"X-Api: a\rb\r\n\r\n", {400}, None),
+    "bare-cr-smuggles-a-header": (GET + b"X-Api: a\rContent-Length: 5\r\n\r\n", {400}, None),
+    "bare-lf": (b"GET /healthz HTTP/1.1\nHost: x\n\n", {400}, "bad_framing"),
+    "one-bare-lf": (GET + b"X-Api: a\nX-B: b\r\n\r\n", {400}, "bad_framing"),
+    "no-name": (GET + b": value\r\n\r\n", {400}, None),
+    "no-colon": (GET + b"Nonsense\r\n\r\n", {400}, None),
+    "blank-in-name": (GET + b"X Api: a\r\n\r\n", {400}, "bad_header"),
+    "bracket-in-name": (GET + b"X(Api): a\r\n\r\n", {400}, "bad_header"),
+    "latin-in-name": (GET + b"X-\xc3\xa9: a\r\n\r\n", {400}, "bad_header"),
+    "control-in-value": (GET + b"X-Api: a\x01b\r\n\r\n", {400}, "bad_header"),
+    "delete-in-value": (GET + b"X-Api: a\x7fb\r\n\r\n", {400}, "bad_header"),
+    "two-authorizations": (GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", {400}, "bad_header"),
+    # the request line
+    "no-slash": (b"GET healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}, "bad_target"),
+    "absolute": (b"GET http://evil/healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400}, "bad_target"),
+    "connect": (b"CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405, 501}, None),
+    "encoded-nul": (b"GET /healthz%00x HTTP/1.1\r\nHost: x\r\n\r\n", {400}, "bad_target"),
+    "blank-in-target": (b"GET /healthz x HTTP/1.1\r\nHost: x\r\n\r\n", {0, 400}, None),
+    "bytes-in-target": (b"GET /h\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", {400}, "bad_target"),
+    "http-2.0": (b"GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n", {400, 505}, None),
+    "http-1.2": (b"GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n", {400, 505}, None),
+    "http-0.9": (b"GET /healthz\r\n\r\n", {0, 400, 505}, None),
+    "odd-method": (b"G\x01T /healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405, 501}, None),
+    "h2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}, None),
+    # sizes
+    "long-header": (GET + b"X-Api: " + b"a" * 30_000 + b"\r\n\r\n", {431}, None),
+    "many-headers": (GET + b"".join(b"X-%d: 1\r\n" % n for n in range(2000)) + b"\r\n", {431}, None),
+    "long-target": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {414, 431}, None),
+    "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {0, 414, 431}, None),
+}
+
+ACCEPTED = {
+    "tab-before-value": POST + b"Transfer-Encoding:\tchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "lower-case": b"POST /v1/tools/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+    "chunked-in-capitals": POST + b"Transfer-Encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "leading-zeros": POST + b"Content-Length: 002\r\n\r\n{}",
+    "blank-value": POST + b"X-Api:\r\nContent-Length: 2\r\n\r\n{}",
+    "blanks-around-a-value": POST + b"X-Api: \t a \t \r\nContent-Length: 2\r\n\r\n{}",
+    "utf-8-value": POST + b"X-Api: \xc3\xa9\r\nContent-Length: 2\r\n\r\n{}",
+    "empty-line-first": b"\r\n" + POST + b"Content-Length: 2\r\n\r\n{}",
+    "blank-in-quotes-in-list": POST + b"Accept: a, b\r\nAccept: c\r\nContent-Length: 2\r\n\r\n{}",
+}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """One for all: what one request leaves behind would show with the next."""
+    provider = Provider()
+    gateway = Gateway(tmp_path_factory.mktemp("hostile"), standard(provider)).start()
+    gateway.provider = provider
+    try:
+        yield gateway
+        gateway.finish()
+    finally:
+        gateway.kill()
+        provider.finish()
+
+
+def exchange(gateway, data):
+    with gateway.connect() as connection:
+        try:
+            connection.send(data)
+        except ConnectionError:
+            pass
+        return connection.rest()
+
+
+def status_of(raw):
+    return int(raw.split(b" ", 2)[1]) if raw.startswith(b"HTTP/1.") else 0
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(gateway, name):
+    data, fine, reason = REFUSED[name]
+    before, delivered = gateway.metrics(), len(gateway.provider.deliveries)
+    raw = exchange(gateway, data + SMUGGLED)
+    assert status_of(raw) in fine, raw
+    assert raw.count(b"HTTP/1.1 ") + raw.count(b"HTTP/1.0 ") <= 1, f"more than one answer: {raw}"
+    assert len(gateway.provider.deliveries) == delivered
+    after = gateway.metrics()
+    if reason:
+        assert after.sum("rejected_total", reason=reason) == before.sum("rejected_total", reason=reason) + 1
+        assert b"application/problem+json" in raw
+    else:
+        counted = after.sum("rejected_total") - before.sum("rejected_total")
+        assert counted <= 1
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_accepted(gateway, name):
+    with gateway.connect() as connection:
+        for _ in range(2):
+            connection.send(ACCEPTED[name])
+            reply = connection.reply()
+            assert reply.status == 200, reply
+
+
+def test_every_refusal_is_counted(gateway):
+    """Over all of them; those the library answers by itself are known, and few."""
+    silent = []
+    for name, (data, _, _) in REFUSED.items():
+        before = gateway.metrics().sum("rejected_total")
+        exchange(gateway, data)
+        if gateway.metrics().sum("rejected_total") == before:
+            silent.append(name)
+    assert len(silent) <= len(REFUSED) // 3, silent
+
+
+def test_tls_is_not_spoken_here(gateway):
+    with socket.create_connection(gateway.address(), 10) as plain:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with pytest.raises((ssl.SSLError, OSError)):
+            context.wrap_socket(plain)
+    assert gateway.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("depth", [65, 1000, 100_000])
+def test_deep_json_is_refused(gateway, depth):
+    before = gateway.metrics().sum("rejected_total", reason="bad_json")
+    reply = gateway.call("echo", b'{"a":' + b"[" * depth + b"]" * depth + b"}")
+    assert reply.status == 400 and reply.code == "invalid_json"
+    assert gateway.metrics().sum("rejected_total", reason="bad_json") == before + 1
+
+
+def test_a_random_stream_does_no_harm(gateway):
+    rng = random.Random(7)
+    good = POST + b"Content-Length: 2\r\n\r\n{}"
+    for _ in range(300):
+        data = bytearray(good)
+        for _ in range(rng.randint(1, 6)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        with gateway.connect() as connection:
+            connection.send(bytes(data))
+            connection.socket.shutdown(socket.SHUT_WR)
+            connection.rest()
+    assert gateway.call("echo").status == 200
+
+
+def test_nothing_is_left_behind(gateway):
+    """Last of those that share a gateway: descriptors and memory are where they were."""
+    def storm():
+        for data, _, _ in REFUSED.values():
+            exchange(gateway, data)
+
+    storm()
+    until(lambda: gateway.metrics().sum("connections") == 1, "all connections have ended")
+    fds, resident = gateway.fds(), gateway.resident_bytes()
+    for _ in range(5):
+        storm()
+    until(lambda: gateway.metrics().sum("connections") == 1, "all connections have ended")
+    assert gateway.fds() <= fds + 2
+    if not SANITIZED:
+        assert gateway.resident_bytes() < resident + (2 << 20)
+    metrics = gateway.metrics()
+    assert metrics.sum("in_flight_requests") == metrics.sum("in_flight_bytes") == 0
+
+
+# ---- deadlines and limits -------------------------------------------------------------------------------------------
+
+
+def drip(connection, data):
+    """A byte now and then, until the other side has had enough. Returns what it said."""
+    limit = time.monotonic() + 15
+    for byte in data:
+        if connection.closed():
+            return connection.pending
+        try:
+            connection.send(bytes([byte]))
+        except ConnectionError:
+            return connection.pending
+        assert time.monotonic() < limit, "still open"
+        until_some = time.monotonic() + 0.02
+        while time.monotonic() < until_some and not connection.closed():
+            time.sleep(0.005)
+    raise AssertionError("all of it was taken")
+
+
+def test_a_dripping_head_is_cut_off(start):
+    gateway = start({"limits": {"header_timeout": "300ms"}})
+    with gateway.connect() as connection:
+        drip(connection, POST + b"X: " + b"a" * 2000)
+    gateway.until_metric("rejected_total", 1, reason="head_timeout")
+    gateway.until_metric("connections", 1)
+
+
+def test_a_dripping_second_head_is_cut_off(start):
+    gateway = start({"limits": {"header_timeout": "300ms"}})
+    with gateway.connect() as connection:
+        assert connection.request("POST", "/v1/tools/echo", b"{}").status == 200
+        drip(connection, POST + b"X: " + b"a" * 2000)
+    gateway.until_metric("rejected_total", 1, reason="head_timeout")
+
+
+def test_a_dripping_body_is_cut_off(start, provider):
+    gateway = start({"limits": {"body_timeout": "300ms"}})
+    with gateway.connect() as connection:
+        connection.send(POST + b"Content-Length: 5000\r\n\r\n")
+        drip(connection, b" " * 4999)
+    gateway.until_metric("rejected_total", 1, reason="body_timeout")
+    assert not provider.deliveries
+
+
+def test_a_head_that_never_comes_is_cut_off(start):
+    gateway = start({"limits": {"header_timeout": "200ms"}})
+    with gateway.connect() as connection:
+        connection.send(b"GET /he")
+        until(connection.closed, "the connection is closed")
+    gateway.until_metric("rejected_total", 1, reason="head_timeout")
+
+
+def test_an_idle_connection_is_closed(start):
+    gateway = start({"limits": {"idle_timeout": "1s"}})
+    with gateway.connect() as connection:
+        assert connection.request("GET", "/healthz").status == 200
+        until(connection.closed, "the connection is closed")
+    assert gateway.metrics().sum("rejected_total") == 0
+
+
+def test_a_quiet_connection_is_not_held_to_the_head_deadline(start):
+    gateway = start({"limits": {"header_timeout": "100ms", "idle_timeout": "60s"}})
+    with gateway.connect() as quiet, gateway.connect() as answered:
+        assert answered.request("GET", "/healthz").status == 200
+        end = time.monotonic() + 0.4
+        until(lambda: time.monotonic() > end, "four head deadlines have passed")
+        assert quiet.request("GET", "/healthz").status == 200
+        assert answered.request("GET", "/healthz").status == 200
+
+
+def test_a_slow_call_is_not_held_to_the_head_deadline(start, provider, later):
+    gateway = start({"limits": {"header_timeout": "100ms", "body_timeout": "100ms"}})
+    provider.hold()
+    future = later(gateway.call, "echo")
+    provider.until_deliveries(1)
+    end = time.monotonic() + 0.4
+    until(lambda: time.monotonic() > end, "four deadlines have passed")
+    provider.release()
+    assert future.result(20).status == 200
+
+
+def test_one_connection_too_many_is_answered_503(start):
+    gateway = start({"limits": {"connections": 5}, "workers": 1})
+    connections = [gateway.connect() for _ in range(5)]
+    try:
+        for connection in connections:
+            assert connection.request("GET", "/healthz").status == 200
+        with gateway.connect() as surplus:
+            reply = surplus.request("POST", "/v1/tools/echo", b"{}")
+            assert reply.status == 503 and reply.code == "overloaded"
+            assert reply.header("connection").lower() == "close"
+            assert int(reply.header("retry-after")) >= 1
+        assert connections[0].request("GET", "/healthz").status == 200
+    finally:
+        for connection in connections:
+            connection.close()
+    until(lambda: gateway.get("/healthz").status == 200, "there is room again")
+    assert gateway.metrics().sum("rejected_total", reason="connections") >= 1
+
+
+def test_a_body_too_large_is_refused_before_it_comes(start, provider):
+    gateway = start({"limits": {"body": "1KiB"}})
+    with gateway.connect() as connection:
+        connection.send(POST + b"Content-Length: 2000\r\n\r\n")      # and nothing more
+        reply = connection.reply()
+        assert reply.status == 413 and reply.header("connection").lower() == "close"
+        assert connection.rest() == b""
+    assert gateway.metrics().sum("rejected_total", reason="body_size") == 1
+
+
+def test_a_chunked_body_too_large_is_refused(start, provider):
+    gateway = start({"limits": {"body": "1KiB"}})
+    with gateway.connect() as connection:
+        connection.send(POST + CHUNKED + b"1000\r\n" + b" " * 4096 + b"\r\n0\r\n\r\n")
+        assert connection.reply().status == 413
+    assert not provider.deliveries
+    with gateway.connect() as endless:
+        endless.send(POST + CHUNKED)
+        with pytest.raises(ConnectionError):
+            for _ in range(20_000):
+                endless.send(b"1000\r\n" + b" " * 4096 + b"\r\n")
+    gateway.until_metric("in_flight_bytes", 0)
+
+
+def test_bodies_held_are_bounded(start, provider, later):
+    gateway = start({"limits": {"in_flight_bytes": "1MiB"}})
+    provider.hold()
+    text = b'{"a":"' + b"x" * 400_000 + b'"}'
+    futures = [later(gateway.call, "echo", text[:-2] + b'%d"}' % n) for n in range(2)]
+    gateway.until_metric("in_flight_requests", 2)
+    reply = gateway.call("echo", text)
+    assert reply.status == 503 and reply.code == "overloaded", reply
+    provider.release()
+    assert {future.result(20).status for future in futures} == {200}
+    gateway.until_metric("in_flight_bytes", 0)
+    assert gateway.call("echo", text).status == 200
+
+
+def test_clients_that_vanish_leave_nothing(start, provider):
+    gateway = start()
+    gateway.call("echo")
+    provider.hold()
+    fds = gateway.fds()
+    for n in range(100):
+        connection = gateway.connect()
+        connection.send((POST + b'Content-Length: 9\r\n\r\n{"n":%03d}' % n)[:None if n % 2 else -3])
+        connection.reset() if n % 3 else connection.close()
+    gateway.until_metric("in_flight_requests", 0)
+    gateway.until_metric("in_flight_bytes", 0)
+    provider.release()
+    gateway.until_metric("batch_in_flight", 0)
+    until(lambda: gateway.metrics().sum("connections") == 1, "all connections have ended")
+    until(lambda: gateway.fds() <= fds + 4, "descriptors are back where they were")
+    assert gateway.call("echo").status == 200

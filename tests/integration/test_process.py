@@ -1,0 +1,322 @@
+"""The process: signals, start, command line."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness import provider as behave
+from harness.gateway import JITNEY, SANITIZED, standard
+from harness.poll import until
+from harness.wire import Closed, request_bytes
+
+
+def jitney(*arguments, environment=None, text=None):
+    """Run a command to its end."""
+    return subprocess.run([JITNEY, *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False,
+                          input=text, env={**os.environ, **(environment or {})})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(start, provider, later, number):
+    gateway = start()
+    provider.hold()
+    futures = [later(gateway.call, "echo", {"n": n}) for n in range(10)]
+    gateway.until_metric("in_flight_requests", 10)
+    gateway.ended_by_test = True
+    gateway.signal(number)
+    until(lambda: refused(gateway), "no new connections are taken")
+    assert gateway.process.poll() is None
+    provider.release()
+    assert [future.result(20).status for future in futures] == [200] * 10
+    assert gateway.wait() == 0
+
+
+def refused(gateway):
+    try:
+        gateway.connect().close()
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_a_kept_connection_is_told_to_close_while_draining(start, provider, later):
+    gateway = start()
+    provider.hold()
+    with gateway.connect() as kept:
+        assert kept.request("GET", "/healthz").status == 200
+        future = later(gateway.call, "echo")
+        provider.until_deliveries(1)
+        gateway.ended_by_test = True
+        gateway.signal(signal.SIGTERM)
+        until(lambda: refused(gateway), "it drains")
+        try:
+            reply = kept.request("POST", "/v1/tools/echo", b'{"n":2}')
+            assert reply.status == 503 and reply.code == "shutting_down"
+            assert reply.header("connection").lower() == "close"
+        except (Closed, ConnectionError):
+            pass               # an idle connection may be closed as well
+    provider.release()
+    reply = future.result(20)
+    assert reply.status == 200 and reply.header("connection").lower() == "close"
+    assert gateway.wait() == 0
+
+
+def test_readyz_says_no_while_draining_or_is_gone(start, provider, later):
+    gateway = start()
+    provider.hold()
+    future = later(gateway.call, "echo")
+    provider.until_deliveries(1)
+    with gateway.connect("admin") as admin, gateway.connect() as kept:
+        gateway.ended_by_test = True
+        gateway.signal(signal.SIGTERM)
+        until(lambda: refused(gateway), "it drains")
+        for connection in (admin, kept):
+            try:
+                assert connection.request("GET", "/readyz").status in (503, 404)
+            except (Closed, ConnectionError):
+                pass
+    provider.release()
+    assert future.result(20).status == 200
+    assert gateway.wait() == 0
+
+
+def test_a_drain_ends_after_its_timeout(start, provider, later):
+    gateway = start({"drain_timeout": "300ms"})
+    provider.hold()
+    future = later(gateway.call, "echo")
+    provider.until_deliveries(1)
+    gateway.ended_by_test = True
+    gateway.signal(signal.SIGTERM)
+    reply = future.result(20)
+    assert reply.status == 503 and reply.code == "shutting_down", reply
+    gateway.wait()
+
+
+def test_a_second_signal_ends_it_at_once(start, provider):
+    gateway = start({"drain_timeout": "60s"})
+    provider.hold()
+    with gateway.connect() as connection:
+        connection.send(request_bytes("POST", "/v1/tools/echo", b"{}"))
+        provider.until_deliveries(1)
+        gateway.ended_by_test = True
+        gateway.signal(signal.SIGTERM)
+        until(lambda: refused(gateway), "it drains")
+        gateway.signal(signal.SIGTERM)
+        gateway.wait(10)
+    provider.release()
+
+
+def test_an_idle_gateway_ends_at_once_though_clients_stay_connected(start):
+    gateway = start({"drain_timeout": "60s"})
+    with gateway.connect() as connection:
+        assert connection.request("GET", "/healthz").status == 200
+        gateway.ended_by_test = True
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait(10) == 0
+
+
+def test_stop_under_load(start, provider, later):
+    gateway = start()
+    load = later(gateway.load, callers=50, seconds=20, path="/v1/tools/echo", body='{"n":%d}', timeout=5)
+    until(lambda: gateway.metrics().sum("requests_total") > 200, "there is load")
+    gateway.ended_by_test = True
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait() == 0
+    report = load.result(60)
+    assert report["wrong"] == 0 and report["errors"]["timeout"] == 0
+    assert set(report["statuses"]) <= {"200", "503"}, report
+
+
+# ---- starting -------------------------------------------------------------------------------------------------------
+
+
+def one_line(done):
+    """A start that fails says why in one line, with status 2."""
+    assert done.returncode == 2, done
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def write(directory, document, name="jitney.yaml"):
+    path = directory / name
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+def test_a_port_that_is_taken(tmp_path, provider):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        path = write(tmp_path, {**standard(provider), "listen": f"127.0.0.1:{port}"})
+        assert str(port) in one_line(jitney("serve", "-c", path))
+
+
+def test_a_second_gateway_on_the_same_port(start, tmp_path, provider):
+    """SO_REUSEPORT must not let two gateways share a port by mistake."""
+    gateway = start()
+    path = write(tmp_path, {**standard(provider), "listen": f"127.0.0.1:{gateway.port}"})
+    assert str(gateway.port) in one_line(jitney("serve", "-c", path))
+    assert gateway.call("echo").status == 200
+
+
+def test_a_configuration_that_is_not_there(tmp_path):
+    assert "nowhere.yaml" in one_line(jitney("serve", "-c", tmp_path / "nowhere.yaml"))
+    assert "nowhere.yaml" in one_line(jitney("check", "-c", tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_configuration_that_may_not_be_read(tmp_path, provider):
+    path = write(tmp_path, standard(provider))
+    path.chmod(0)
+    assert "ermission" in one_line(jitney("serve", "-c", path))
+
+
+def test_a_directory_is_no_configuration(tmp_path):
+    one_line(jitney("serve", "-c", tmp_path))
+
+
+def test_an_address_that_is_not_ours(tmp_path, provider):
+    path = write(tmp_path, {**standard(provider), "listen": "192.0.2.1:8080"})
+    assert "192.0.2.1" in one_line(jitney("serve", "-c", path))
+
+
+def test_a_log_file_that_cannot_be_written(tmp_path, provider):
+    path = write(tmp_path, {**standard(provider), "log": {"file": "/nonexistent/jitney.log"}})
+    assert "/nonexistent/jitney.log" in one_line(jitney("serve", "-c", path))
+
+
+def test_every_mistake_is_named_with_its_place(tmp_path):
+    path = write(tmp_path, """\
+listen: 127.0.0.1:99999
+worker: 2
+limits:
+    body: 8 parsecs
+    json_depth: 1
+upstreams:
+    search:
+        dialect: jsonrpk
+        endpoints: [ { url: http://127.0.0.1:9/rpc } ]
+tools:
+    one:
+        upstream: serach
+    two:
+        upstream: search
+        timeout: soon
+""")
+    for command in ("check", "serve"):
+        done = jitney(command, "-c", path)
+        assert done.returncode == 2
+        errors = (done.stderr + done.stdout).strip().splitlines()
+        places = [tuple(map(int, match.groups())) for match in
+                  (re.match(re.escape(str(path)) + r":(\d+):(\d+): .+", line) for line in errors) if match]
+        assert len(places) == len(errors), errors
+        assert {line for line, _ in places} == {1, 2, 4, 5, 8, 12, 15}
+        assert places == sorted(places)
+
+
+def test_check_likes_a_good_configuration(tmp_path, provider):
+    done = jitney("check", "-c", write(tmp_path, standard(provider)))
+    assert done.returncode == 0 and not done.stderr, done
+
+
+def test_check_likes_the_examples():
+    example = Path(__file__).resolve().parents[2] / "examples" / "demo.yaml"
+    ports = {"SEARCH_PORT": "9001", "OFFICE_PORT": "9002", "DEMO_PORT": "8080", "DEMO_ADMIN_PORT": "8081"}
+    done = jitney("check", "-c", example, environment=ports)
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_prints_a_schema_that_knows_the_standard_configuration(provider):
+    jsonschema = pytest.importorskip("jsonschema")
+    done = jitney("check", "--schema")
+    assert done.returncode == 0, done.stderr
+    schema = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(standard(provider))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({**standard(provider), "worker": 2})
+
+
+def test_a_missing_variable_is_named(tmp_path, provider):
+    document = standard(provider)
+    document["upstreams"]["array"]["headers"] = {"Authorization": "Bearer ${NOT_THERE_AT_ALL}"}
+    done = jitney("check", "-c", write(tmp_path, document))
+    assert done.returncode == 2 and "NOT_THERE_AT_ALL" in done.stderr
+
+
+def test_secrets_come_from_files(start, tmp_path, provider):
+    secret = tmp_path / "token"
+    secret.write_text("from-a-file\n")
+    gateway = start({"upstreams": {"array": {"headers": {"Authorization": "Bearer ${file:%s}" % secret}}}})
+    assert gateway.call("echo").status == 200
+    assert provider.deliveries[0].headers["authorization"] == "Bearer from-a-file"
+
+
+def test_it_is_healthy_soon_though_every_provider_is_down(make, provider):
+    provider.stop()
+    gateway = make({"upstreams": {f"down{n}": {"dialect": "jsonrpc", "endpoints": [{"url": "http://127.0.0.1:1/rpc"}]}
+                                  for n in range(20)}})
+    begun = time.monotonic()
+    gateway.start()
+    assert gateway.get("/healthz").status == 200
+    took = time.monotonic() - begun
+    assert gateway.get("/readyz").status in (200, 503)
+    # the promise is 100 ms; this only catches waiting for providers, whose connect_timeout is 2 s
+    assert took < (10 if SANITIZED else 1.5)
+
+
+# ---- the other commands ---------------------------------------------------------------------------------------------
+
+
+def test_call(start, provider):
+    gateway = start()
+    done = jitney("call", "echo", '{"n":1}', "--url", gateway.url("").rstrip("/"))
+    assert done.returncode == 0 and json.loads(done.stdout) == {"echo": {"n": 1}}, done
+    done = jitney("call", "echo", "--url", gateway.url("").rstrip("/"))
+    assert done.returncode == 0, done
+    provider.behaviour = behave.failing(1, "the tool said no")
+    done = jitney("call", "echo", '{"n":2}', "--url", gateway.url("").rstrip("/"))
+    assert done.returncode == 1 and "the tool said no" in done.stdout + done.stderr, done
+    done = jitney("call", "nothing_here", "--url", gateway.url("").rstrip("/"))
+    assert done.returncode == 1 and "nothing_here" in done.stdout + done.stderr
+
+
+def test_call_without_a_gateway():
+    done = jitney("call", "echo", "--url", "http://127.0.0.1:1")
+    assert done.returncode == 1 and done.stderr
+
+
+def test_tools(start):
+    gateway = start()
+    done = jitney("tools", "--url", gateway.url("").rstrip("/"))
+    assert done.returncode == 0 and "echo" in done.stdout and "send" in done.stdout, done
+    done = jitney("tools", "--url", gateway.url("").rstrip("/"), "--format", "openai")
+    assert done.returncode == 0 and '"function"' in done.stdout
+
+
+def test_version():
+    done = jitney("version")
+    assert done.returncode == 0 and re.search(r"\d+\.\d+", done.stdout)
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("check",), ("call",), ("tools",), ("version",)])
+def test_help(command):
+    done = jitney(*command, "--help")
+    assert done.returncode == 0 and "jitney" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("fly",), ("serve",), ("check",), ("serve", "-x"), ("serve", "-c"), ("call",),
+                                       ("call", "a", "{}", "more"), ("version", "more")])
+def test_wrong_usage(arguments):
+    done = jitney(*arguments)
+    assert done.returncode == 2 and done.stderr and len(done.stderr) < 2000
