@@ -1,6 +1,7 @@
 # Providers: dialects, connections. The only folder that uses curl.
 noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
+	upstream/client.c upstream/client.h \
 	upstream/dialect.c upstream/dialect.h \
 	upstream/dialect_jsonrpc.c \
 	upstream/dialect_rest.c \

@@ -1,0 +1,78 @@
+/*
+ * exchange.h: one HTTP exchange: a request's bytes out, an answer's bytes in, and an exact word on how far it came.
+ * Knows nothing of calls. A request leaves once: libcurl's own silent repeat over a second connection is stopped.
+ */
+#ifndef JITNEY_UPSTREAM_EXCHANGE_H
+#define JITNEY_UPSTREAM_EXCHANGE_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/slice.h"
+#include "upstream/transport.h"
+
+struct curl_slist;
+
+/* How far it came. */
+enum exchange_end {
+	EXCHANGE_COMPLETE,  /* a whole answer, whatever its status */
+	EXCHANGE_NOT_SENT,  /* no byte of the request has left: resolving, connecting or TLS failed */
+	EXCHANGE_STALE,     /* a kept connection died before a byte of the answer; what was sent may have been seen */
+	EXCHANGE_TIMED_OUT, /* sent; no whole answer in time */
+	EXCHANGE_BROKE,     /* sent; the connection died or what came was not HTTP */
+	EXCHANGE_TOO_LARGE, /* the answer's body is over the cap */
+	EXCHANGE_NO_MEMORY  /* ours; see exchange_sent */
+};
+
+struct exchange {
+	struct transfer transfer; /* transport and connections set by the owner */
+
+	/* --- the owner's, set before exchange_begin, unchanged until it has ended --- */
+	void (*grown)(struct exchange *exchange); /* status, content type and some of the body are there */
+	void (*ended)(struct exchange *exchange, enum exchange_end end); /* may begin it again or fini it */
+	const char *method;          /* static */
+	const char *url;             /* NUL-terminated */
+	const char *endpoint;        /* the same without what a call's arguments made of it: for people */
+	struct curl_slist *headers;  /* by exchange_put_header; freed by exchange_fini */
+	struct buf body;             /* of the request; freed by exchange_fini */
+	bool has_body;
+	bool once;                   /* what is sent may have an effect that must not happen twice */
+	uint64_t connect_timeout_us;
+	uint64_t idle_timeout_us;    /* a kept connection older than this is not used */
+
+	/* --- the answer --- */
+	struct buf answer; /* its max is the cap; freed by exchange_fini */
+
+	/* --- its own --- */
+	size_t body_read;  /* bytes of the body that curl has taken, if `once` */
+	bool let_out;      /* a connection was there and the request was let out */
+	bool held_back;    /* curl wanted to let it out a second time */
+	bool too_large, no_memory;
+};
+
+/* Append a request header. An empty value is sent as such; NULL takes back a header that curl would add. False: a
+ * control character in it (name and value must be one line), or no memory: *no_memory says which. */
+bool exchange_put_header(struct exchange *exchange, struct slice name, const struct slice *value,
+                         bool *no_memory) MUST_CHECK;
+
+/* Send it: `ended` follows, from transport_tick. After EXCHANGE_NOT_SENT or EXCHANGE_STALE it may begin again.
+ * fresh: over a connection of its own making. timeout_us: for all of it. False: out of memory. */
+bool exchange_begin(struct exchange *exchange, bool fresh, uint64_t timeout_us) MUST_CHECK;
+
+/* End it if it is under way, free all. Zeroed memory is fine. */
+void exchange_fini(struct exchange *exchange);
+
+/* --- Questions, from `grown` and `ended` --- */
+
+unsigned exchange_status(const struct exchange *exchange); /* 0: no answer */
+struct slice exchange_content_type(const struct exchange *exchange);
+uint32_t exchange_retry_after_s(const struct exchange *exchange);
+/* Whether a byte of the request may have reached the provider. */
+bool exchange_sent(const struct exchange *exchange);
+/* Whether the time ran out (as against a refusal) when it was not sent. */
+bool exchange_was_slow(const struct exchange *exchange);
+/* Append what went wrong, for people, after the name of the provider: "cannot connect to URL: connection refused". */
+void exchange_put_reason(const struct exchange *exchange, enum exchange_end end, struct buf *out);
+
+#endif

@@ -1,0 +1,417 @@
+/*
+ * transport.c: a curl multi handle on a worker's loop. curl's callbacks note what happened and nothing more; what has
+ * to be told is told by transport_tick, outside of curl, so that whoever hears it may start and stop transfers.
+ */
+#include "upstream/transport.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	SPARE_HANDLES = 256,          /* 6 KB each */
+	CONNECTION_LIFETIME_S = 300   /* then its certificate and address are looked at anew */
+};
+
+struct transport {
+	struct loop *loop;
+	struct meter *meter;
+	CURLM *multi;
+	CURLSH *share;           /* TLS sessions: a new connection resumes */
+	struct loop_timer timer; /* when curl wants to be called */
+	bool due;                /* the timer has fired, curl has not been called yet */
+	size_t under_way;        /* transfers prepared and not stopped */
+	size_t spare_count;
+	CURL *spares[SPARE_HANDLES];
+	TAILQ_HEAD(, transfer) news;
+};
+
+/* A descriptor of curl's on the loop. */
+struct socket_watch {
+	struct loop_watch watch;
+	struct transport *transport;
+};
+
+/* --- counting connections --- */
+
+struct connections {
+	struct meter *meter;
+	unsigned label;
+	size_t open;  /* sockets */
+	size_t holds; /* transfers that have one, or are opening one */
+	bool left;    /* the upstream is gone: the last close frees this */
+};
+
+struct connections *connections_new(struct transport *transport, unsigned label)
+{
+	struct connections *connections = calloc(1, sizeof *connections);
+	if (!connections)
+		return NULL;
+	connections->meter = transport->meter;
+	connections->label = label;
+	return connections;
+}
+
+void connections_leave(struct connections *connections)
+{
+	if (!connections)
+		return;
+	assert(connections->holds == 0);
+	connections->left = true;
+	if (connections->open == 0)
+		free(connections);
+}
+
+static void show(const struct connections *connections)
+{
+	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */
+	size_t busy = connections->holds < connections->open ? connections->holds : connections->open;
+	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_BUSY, (int64_t)busy);
+	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_IDLE,
+	          (int64_t)(connections->open - busy));
+}
+
+void transport_hold(struct transfer *transfer)
+{
+	if (transfer->holds)
+		return;
+	transfer->holds = true;
+	transfer->connections->holds++;
+	show(transfer->connections);
+}
+
+static void let_go(struct transfer *transfer)
+{
+	if (!transfer->holds)
+		return;
+	transfer->holds = false;
+	transfer->connections->holds--;
+	show(transfer->connections);
+}
+
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct transfer *transfer = context;
+	(void)purpose;
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	transfer->connections->open++;
+	meter_add(transfer->connections->meter, METRIC_ID_UPSTREAM_CONNECTS, transfer->connections->label, 0, 1);
+	transport_hold(transfer);
+	show(transfer->connections);
+	return fd;
+}
+
+static int close_socket(void *context, curl_socket_t fd)
+{
+	struct connections *connections = context;
+	assert(connections->open > 0);
+	connections->open--;
+	show(connections);
+	if (connections->left && connections->open == 0)
+		free(connections);
+	return close(fd);
+}
+
+/* --- curl's wishes --- */
+
+static void socket_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
+	int mask = 0, running;
+	if (events & (EPOLLIN | EPOLLRDHUP))
+		mask |= CURL_CSELECT_IN;
+	if (events & EPOLLOUT)
+		mask |= CURL_CSELECT_OUT;
+	if (events & (EPOLLERR | EPOLLHUP))
+		mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN;
+	curl_multi_socket_action(socket_watch->transport->multi, watch->fd, mask, &running);
+	/* socket_watch may be gone now */
+}
+
+/* A descriptor cannot be watched: that ends this one transfer. Saying so to curl would end the whole multi handle. */
+static void give_up(struct transport *transport, CURL *easy)
+{
+	struct transfer *transfer = NULL;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+	if (!transfer || transfer->done)
+		return;
+	assert(transfer->transport == transport);
+	transfer->done = true;
+	transfer->result = CURLE_OUT_OF_MEMORY;
+	transport_mark(transfer);
+}
+
+static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t fd, uint32_t events)
+{
+	struct socket_watch *watch = calloc(1, sizeof *watch);
+	if (watch) {
+		watch->watch = (struct loop_watch){ .ready = socket_ready, .fd = -1 };
+		watch->transport = transport;
+	}
+	if (!watch || !loop_watch(transport->loop, &watch->watch, fd, events)) {
+		free(watch);
+		give_up(transport, easy);
+		return;
+	}
+	curl_multi_assign(transport->multi, fd, watch);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
+{
+	struct transport *transport = context;
+	struct socket_watch *watch = socket_context;
+	if (what == CURL_POLL_REMOVE) {
+		if (watch)
+			loop_unwatch(transport->loop, &watch->watch);
+		free(watch);
+		return 0;
+	}
+	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+	if (watch)
+		loop_rewatch(transport->loop, &watch->watch, events);
+	else
+		watch_socket(transport, easy, fd, events);
+	return 0;
+}
+
+/* curl must not be called from in here: it is only noted when it wants to be. */
+static int on_timer(CURLM *multi, long timeout_ms, void *context)
+{
+	struct transport *transport = context;
+	(void)multi;
+	if (timeout_ms < 0) {
+		transport->due = false;
+		loop_disarm(transport->loop, &transport->timer);
+	} else {
+		loop_arm(transport->loop, &transport->timer,
+		         loop_now(transport->loop) + (uint64_t)timeout_ms * CLOCK_US_PER_MS);
+	}
+	return 0;
+}
+
+static void timer_fired(struct loop_timer *timer, uint64_t now_us)
+{
+	struct transport *transport = container_of(timer, struct transport, timer);
+	transport->due = true;
+	/* If the worker has ticked already this turn, it must not sleep before the next. */
+	loop_arm(transport->loop, timer, now_us);
+}
+
+/* --- life --- */
+
+static bool set_multi(struct transport *transport, size_t max_connections)
+{
+	CURLM *multi = transport->multi = curl_multi_init();
+	transport->share = curl_share_init();
+	return multi && transport->share && curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, transport) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_TIMERDATA, transport) == CURLM_OK &&
+	       /* curl counts busy connections too, and by default shrinks the pool as a burst ends */
+	       curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)max_connections) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+	       /* one thread: no lock functions needed */
+	       curl_share_setopt(transport->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
+}
+
+struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections)
+{
+	struct transport *transport = calloc(1, sizeof *transport);
+	if (!transport)
+		return NULL;
+	transport->loop = loop;
+	transport->meter = meter;
+	transport->timer = LOOP_TIMER_INIT(timer_fired);
+	TAILQ_INIT(&transport->news);
+	if (!loop_timers_reserve(loop, 1)) {
+		free(transport);
+		return NULL;
+	}
+	if (!set_multi(transport, max_connections)) {
+		transport_free(transport);
+		return NULL;
+	}
+	return transport;
+}
+
+void transport_free(struct transport *transport)
+{
+	if (!transport)
+		return;
+	assert(transport->under_way == 0);
+	for (size_t i = 0; i < transport->spare_count; i++)
+		curl_easy_cleanup(transport->spares[i]);
+	if (transport->multi)
+		curl_multi_cleanup(transport->multi);
+	if (transport->share)
+		curl_share_cleanup(transport->share);
+	loop_disarm(transport->loop, &transport->timer);
+	loop_timers_release(transport->loop, 1);
+	free(transport);
+}
+
+/* --- handles --- */
+
+#define SET(option, value)                                                                                                  \
+	do {                                                                                                                \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                          \
+			return false;                                                                                       \
+	} while (0)
+
+/* Settings that never change. Why: docs/operations.md and the notes beside each. */
+static bool set_constants(const struct transport *transport, CURL *easy)
+{
+	SET(NOSIGNAL, 1L);
+	SET(QUICK_EXIT, 1L);     /* else a hung resolver blocks the loop for seconds */
+	SET(CAPATH, NULL);       /* with a CA path set, the CA bundle is parsed anew for every connection: 50 ms */
+	SET(PROXY, "");          /* http_proxy of the environment is not for us */
+	SET(NOPROXY, "*");
+	SET(NETRC, (long)CURL_NETRC_IGNORED);
+	SET(PROTOCOLS_STR, "http,https");
+	SET(FOLLOWLOCATION, 0L); /* a redirect would carry our credentials elsewhere */
+	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(HTTP09_ALLOWED, 0L);
+	SET(PATH_AS_IS, 1L);     /* what the templates wrote is what is sent */
+	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(TCP_KEEPALIVE, 1L);
+	SET(MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
+	SET(SHARE, transport->share);
+	SET(OPENSOCKETFUNCTION, open_socket);
+	SET(CLOSESOCKETFUNCTION, close_socket);
+	return true;
+}
+
+static CURL *new_handle(const struct transport *transport)
+{
+	CURL *easy = curl_easy_init();
+	if (easy && !set_constants(transport, easy)) {
+		curl_easy_cleanup(easy);
+		return NULL;
+	}
+	return easy;
+}
+
+static bool set_owner(CURL *easy, struct transfer *transfer)
+{
+	SET(PRIVATE, (char *)transfer);
+	SET(OPENSOCKETDATA, transfer);
+	SET(CLOSESOCKETDATA, transfer->connections); /* outlives the transfer: a kept connection closes when it will */
+	return true;
+}
+
+bool transport_prepare(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+	assert(!transfer->easy);
+	CURL *easy = transport->spare_count ? transport->spares[--transport->spare_count] : new_handle(transport);
+	if (!easy)
+		return false;
+	transfer->easy = easy;
+	transport->under_way++;
+	if (set_owner(easy, transfer))
+		return true;
+	transport_stop(transfer);
+	return false;
+}
+
+bool transport_start(struct transfer *transfer)
+{
+	assert(transfer->easy && !transfer->added);
+	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
+		return false;
+	transfer->added = true;
+	transfer->done = false;
+	return true;
+}
+
+/* Out of the multi handle: a whole answer leaves its connection for the next, a broken-off one closes it. */
+static void take_out(struct transfer *transfer)
+{
+	if (!transfer->added)
+		return;
+	transfer->added = false;
+	curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
+	let_go(transfer);
+}
+
+void transport_mark(struct transfer *transfer)
+{
+	if (transfer->listed)
+		return;
+	transfer->listed = true;
+	TAILQ_INSERT_TAIL(&transfer->transport->news, transfer, next);
+}
+
+static void unlist(struct transfer *transfer)
+{
+	if (!transfer->listed)
+		return;
+	transfer->listed = false;
+	TAILQ_REMOVE(&transfer->transport->news, transfer, next);
+}
+
+static void recycle(struct transport *transport, CURL *easy)
+{
+	/* the owner's memory goes: nothing may point there any more */
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+	if (transport->spare_count < SPARE_HANDLES)
+		transport->spares[transport->spare_count++] = easy;
+	else
+		curl_easy_cleanup(easy);
+}
+
+void transport_stop(struct transfer *transfer)
+{
+	if (!transfer->easy)
+		return;
+	struct transport *transport = transfer->transport;
+	take_out(transfer);
+	unlist(transfer);
+	recycle(transport, transfer->easy);
+	transfer->easy = NULL;
+	transport->under_way--;
+}
+
+/* --- the turn --- */
+
+static void collect_done(struct transport *transport)
+{
+	CURLMsg *message;
+	int left;
+	while ((message = curl_multi_info_read(transport->multi, &left))) {
+		struct transfer *transfer = NULL;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+		if (!transfer->done)
+			transfer->result = (int)message->data.result;
+		transfer->done = true;
+		take_out(transfer); /* the message dies with this */
+		transport_mark(transfer);
+	}
+}
+
+void transport_tick(struct transport *transport)
+{
+	int running;
+	if (transport->timer.place && transport->timer.due_us <= loop_now(transport->loop)) {
+		loop_disarm(transport->loop, &transport->timer);
+		transport->due = true;
+	}
+	if (transport->due) {
+		transport->due = false;
+		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	collect_done(transport);
+	struct transfer *transfer;
+	while ((transfer = TAILQ_FIRST(&transport->news))) {
+		unlist(transfer);
+		if (transfer->done)
+			take_out(transfer); /* given up, but curl does not know */
+		transfer->news(transfer);
+	}
+}

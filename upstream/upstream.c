@@ -1,0 +1,801 @@
+/*
+ * upstream.c: the front door of a provider. A delivery is one exchange (exchange.h) with its calls and a decoder:
+ *
+ *   upstream_send -> WAITING (the pool is full) -> UNDER WAY -> ended: whole -> decoder says each call's answer
+ *                          \-> deadline                 |            broken -> what is left gets the same error
+ *                                                       `-> begun again, once, over a fresh connection, if nothing
+ *                                                           was sent or nothing can be harmed
+ */
+#include "upstream/upstream.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/queue.h>
+
+#include "base/log.h"
+#include "upstream/exchange.h"
+#include "upstream/transport.h"
+
+#ifndef JITNEY_VERSION
+#define JITNEY_VERSION "0"
+#endif
+
+enum {
+	REQUEST_BODY_BYTES = 256 * 1024 * 1024,
+	REASON_BYTES = 1024
+};
+#define HOLD_DOWN_US CLOCK_US_PER_S /* an endpoint that could not be reached is left alone that long */
+
+struct endpoint {
+	char *url;
+	unsigned label;
+	bool reached;            /* by the last exchange; true before the first */
+	uint64_t held_until_us;  /* 0: not held */
+};
+
+TAILQ_HEAD(delivery_list, delivery);
+
+struct upstream {
+	const struct upstream_settings *settings;
+	struct transport *transport;
+	struct connections *connections;
+	struct loop *loop;
+	struct meter *meter;
+	uint64_t next_id;           /* of calls */
+	size_t under_way;           /* deliveries with an exchange begun, at most pool_max */
+	struct delivery_list waiting;
+	size_t next_endpoint;       /* round-robin */
+	struct endpoint endpoints[]; /* settings->endpoint_count */
+};
+
+struct item {
+	bool repeatable;
+	bool answered;
+};
+
+struct delivery {
+	struct exchange exchange; /* what the caller holds */
+	struct upstream *upstream;
+	struct endpoint *endpoint;
+	const struct upstream_events *events;
+	void *context;
+	struct dialect_decoder *decoder;
+	struct buf target;        /* what the calls make of the URL, behind the endpoint's; may be empty */
+	struct buf url;           /* both, if it is not */
+	uint64_t deadline_us, begun_us;
+	size_t attempts;
+	bool under_way;           /* counted in upstream->under_way */
+	bool waits;               /* in upstream->waiting */
+	bool headed, fed_up;      /* the decoder has the head; wants no more bytes */
+	bool repeatable;          /* all of its calls */
+	bool repeated;            /* a kept connection had died */
+	bool telling;             /* callbacks run; an abort only marks it */
+	bool aborted;
+	struct loop_timer timer;  /* deadline while it waits */
+	TAILQ_ENTRY(delivery) next;
+	size_t count;
+	struct item items[];
+};
+
+/* --- the library, URLs --- */
+
+bool upstream_library_init(void)
+{
+	return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+void upstream_library_fini(void)
+{
+	curl_global_cleanup();
+}
+
+static bool has_part(CURLU *url, CURLUPart part)
+{
+	char *text = NULL;
+	bool there = curl_url_get(url, part, &text, 0) == CURLUE_OK && text && *text;
+	curl_free(text);
+	return there;
+}
+
+static const char *url_fault(CURLU *parsed, const char *url)
+{
+	CURLUcode code = curl_url_set(parsed, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return "out of memory";
+	if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
+		return "does not begin with http:// or https://";
+	if (code != CURLUE_OK)
+		return curl_url_strerror(code);
+	if (!has_part(parsed, CURLUPART_HOST))
+		return "names no host";
+	if (has_part(parsed, CURLUPART_USER) || has_part(parsed, CURLUPART_PASSWORD))
+		return "holds credentials: put them into headers, where they are kept secret";
+	if (strchr(url, '?') || strchr(url, '#'))
+		return "has a query or fragment: an endpoint is scheme, host, port and path";
+	for (const char *at = url; *at; at++)
+		if ((unsigned char)*at <= 0x20 || (unsigned char)*at >= 0x7f)
+			return "holds a blank, a control character or a byte that must be percent-encoded";
+	return NULL;
+}
+
+bool upstream_url_check(const char *url, char *error, size_t error_bytes)
+{
+	CURLU *parsed = curl_url();
+	const char *fault = parsed ? url_fault(parsed, url) : "out of memory";
+	curl_url_cleanup(parsed);
+	if (fault)
+		snprintf(error, error_bytes, "%s", fault);
+	return fault == NULL;
+}
+
+/* --- life --- */
+
+static void show_reached(const struct upstream *upstream, const struct endpoint *endpoint)
+{
+	meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, endpoint->label, 0, endpoint->reached);
+}
+
+static bool set_endpoints(struct upstream *upstream)
+{
+	const struct upstream_settings *settings = upstream->settings;
+	for (size_t i = 0; i < settings->endpoint_count; i++) {
+		struct endpoint *endpoint = &upstream->endpoints[i];
+		if (!(endpoint->url = strdup(settings->endpoints[i])))
+			return false;
+		endpoint->label = settings->first_endpoint_label + (unsigned)i;
+		endpoint->reached = true;
+		show_reached(upstream, endpoint);
+	}
+	return true;
+}
+
+struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport,
+                              struct loop *loop, struct meter *meter)
+{
+	assert(settings->endpoint_count > 0 && settings->pool_max > 0);
+	struct upstream *upstream =
+	        calloc(1, sizeof *upstream + settings->endpoint_count * sizeof(struct endpoint));
+	if (!upstream)
+		return NULL;
+	upstream->settings = settings;
+	upstream->transport = transport;
+	upstream->loop = loop;
+	upstream->meter = meter;
+	upstream->next_id = 1;
+	TAILQ_INIT(&upstream->waiting);
+	upstream->connections = connections_new(transport, settings->label);
+	if (!upstream->connections || !set_endpoints(upstream)) {
+		upstream_free(upstream);
+		return NULL;
+	}
+	return upstream;
+}
+
+void upstream_free(struct upstream *upstream)
+{
+	if (!upstream)
+		return;
+	assert(upstream->under_way == 0 && TAILQ_EMPTY(&upstream->waiting));
+	for (size_t i = 0; i < upstream->settings->endpoint_count; i++)
+		free(upstream->endpoints[i].url);
+	connections_leave(upstream->connections);
+	free(upstream);
+}
+
+/* --- endpoints --- */
+
+/* The next one in turn that is not held down; if all are, the one whose hold-down ends first. */
+static struct endpoint *pick_endpoint(struct upstream *upstream, uint64_t now_us)
+{
+	size_t count = upstream->settings->endpoint_count;
+	struct endpoint *best = NULL;
+	for (size_t i = 0; i < count; i++) {
+		struct endpoint *endpoint = &upstream->endpoints[(upstream->next_endpoint + i) % count];
+		if (!best || (best->held_until_us > now_us && endpoint->held_until_us < best->held_until_us))
+			best = endpoint;
+	}
+	upstream->next_endpoint = ((size_t)(best - upstream->endpoints) + 1) % count;
+	return best;
+}
+
+static bool another_endpoint(const struct upstream *upstream, uint64_t now_us)
+{
+	for (size_t i = 0; i < upstream->settings->endpoint_count; i++)
+		if (upstream->endpoints[i].held_until_us <= now_us)
+			return true;
+	return false;
+}
+
+static void log_reached(const struct upstream *upstream, const struct endpoint *endpoint, struct slice reason)
+{
+	struct log_line line;
+	if (!log_begin(&line, endpoint->reached ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+	               endpoint->reached ? "endpoint_reached" : "endpoint_not_reached"))
+		return;
+	log_cstr(&line, "upstream", upstream->settings->name);
+	log_cstr(&line, "endpoint", endpoint->url);
+	if (reason.len)
+		log_text(&line, "reason", reason);
+	log_end(&line);
+}
+
+/* Changes only are logged: a provider that is down for an hour is two lines. */
+static void note_reached(struct upstream *upstream, struct endpoint *endpoint, bool reached, struct slice reason)
+{
+	endpoint->held_until_us = reached ? 0 : clock_add(loop_now(upstream->loop), HOLD_DOWN_US);
+	if (endpoint->reached == reached)
+		return;
+	endpoint->reached = reached;
+	show_reached(upstream, endpoint);
+	log_reached(upstream, endpoint, reason);
+}
+
+/* --- answers --- */
+
+/* When there is no memory even to say it. The high count keeps it from being freed. */
+static struct answer unknown_without_memory = {
+	.refs = 1u << 30,
+	.outcome = OUTCOME_OUTCOME_UNKNOWN,
+	.detail = "Sent, but the gateway had no memory for the answer; whether the call was carried out is not known.",
+};
+
+/* Never says that a repeat would be harmless, not even when memory is out. */
+static struct answer *unknown_answer(const struct upstream *upstream, const struct answer *like, const char *reason)
+{
+	struct slice said = like ? answer_body(like) : (struct slice){ NULL, 0 };
+	struct answer *answer = answer_upstream_error(OUTCOME_OUTCOME_UNKNOWN, like ? like->upstream_status : 0,
+	                                              like ? like->retry_after_s : 0, said,
+	                                              "%s: %.110s; whether the call was carried out is not known",
+	                                              upstream->settings->name, reason);
+	if (answer->outcome == OUTCOME_OUTCOME_UNKNOWN)
+		return answer;
+	answer_unref(answer);
+	return answer_ref(&unknown_without_memory);
+}
+
+/* Whether a decoder's word leaves open if the call was carried out: no word from the provider at all, or that it ran
+ * out of time. A refusal (4xx, 503) or an error of its own does not. */
+static bool leaves_open(const struct answer *answer)
+{
+	switch (answer->outcome) {
+	case OUTCOME_UPSTREAM_TIMEOUT:
+	case OUTCOME_OVERLOADED: /* the gateway's memory, after the fact */
+		return true;
+	case OUTCOME_UPSTREAM_ERROR:
+		return answer->upstream_status < 300 && answer->body_len == 0;
+	default:
+		return false;
+	}
+}
+
+static void tell(struct delivery *delivery, size_t index, struct answer *answer)
+{
+	assert(index < delivery->count && !delivery->items[index].answered);
+	delivery->items[index].answered = true;
+	if (delivery->aborted)
+		answer_unref(answer);
+	else
+		delivery->events->answered(delivery->context, index, answer);
+}
+
+/* The decoder's sink. */
+static void on_answer(void *context, size_t index, struct answer *answer)
+{
+	struct delivery *delivery = context;
+	if (!delivery->items[index].repeatable && leaves_open(answer)) {
+		struct answer *unknown = unknown_answer(delivery->upstream, answer, answer->detail);
+		answer_unref(answer);
+		answer = unknown;
+	}
+	tell(delivery, index, answer);
+}
+
+static enum outcome failure_outcome(const struct delivery *delivery, enum exchange_end end, bool repeatable)
+{
+	bool sent = exchange_sent(&delivery->exchange);
+	switch (end) {
+	case EXCHANGE_NOT_SENT:
+		return OUTCOME_UPSTREAM_UNAVAILABLE;
+	case EXCHANGE_NO_MEMORY:
+		if (!sent)
+			return OUTCOME_OVERLOADED;
+		return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
+	case EXCHANGE_TIMED_OUT:
+		return repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN;
+	case EXCHANGE_STALE:
+		if (!sent)
+			return OUTCOME_UPSTREAM_UNAVAILABLE;
+		break;
+	case EXCHANGE_COMPLETE:
+	case EXCHANGE_BROKE:
+	case EXCHANGE_TOO_LARGE:
+		break;
+	}
+	return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
+}
+
+/* One answer for all calls of one kind that have none yet. */
+static void fail_items(struct delivery *delivery, bool repeatable, enum outcome outcome, const char *reason)
+{
+	struct answer *answer = NULL;
+	for (size_t i = 0; i < delivery->count && !delivery->aborted; i++) {
+		if (delivery->items[i].answered || delivery->items[i].repeatable != repeatable)
+			continue;
+		if (!answer && outcome == OUTCOME_OUTCOME_UNKNOWN)
+			answer = unknown_answer(delivery->upstream, NULL, reason);
+		else if (!answer)
+			answer = answer_error(outcome, "%s: %s", delivery->upstream->settings->name, reason);
+		tell(delivery, i, answer_ref(answer));
+	}
+	answer_unref(answer);
+}
+
+/* --- setting out --- */
+
+/* The endpoint's URL and the target behind it, with one slash between. */
+static bool set_url(struct delivery *delivery)
+{
+	struct slice base = slice_of(delivery->endpoint->url);
+	delivery->exchange.endpoint = delivery->exchange.url = base.at;
+	if (delivery->target.len == 0)
+		return true;
+	if (base.at[base.len - 1] == '/')
+		base.len--;
+	buf_reset(&delivery->url);
+	buf_put(&delivery->url, base);
+	buf_put(&delivery->url, buf_slice(&delivery->target));
+	if (delivery->url.failed)
+		return false;
+	delivery->exchange.url = buf_cstr(&delivery->url);
+	return true;
+}
+
+static uint64_t time_left(const struct delivery *delivery)
+{
+	uint64_t now_us = loop_now(delivery->upstream->loop);
+	return delivery->deadline_us > now_us ? delivery->deadline_us - now_us : 0;
+}
+
+static bool begin(struct delivery *delivery, bool fresh)
+{
+	delivery->attempts++;
+	delivery->begun_us = loop_now(delivery->upstream->loop);
+	return exchange_begin(&delivery->exchange, fresh, time_left(delivery));
+}
+
+/* Take a place in the pool and go to the endpoint whose turn it is. */
+static bool set_out(struct delivery *delivery)
+{
+	struct upstream *upstream = delivery->upstream;
+	if (!delivery->under_way)
+		upstream->under_way++;
+	delivery->under_way = true;
+	delivery->endpoint = pick_endpoint(upstream, loop_now(upstream->loop));
+	return set_url(delivery) && begin(delivery, false);
+}
+
+static void stop_waiting(struct delivery *delivery)
+{
+	loop_disarm(delivery->upstream->loop, &delivery->timer);
+	if (delivery->waits)
+		TAILQ_REMOVE(&delivery->upstream->waiting, delivery, next);
+	delivery->waits = false;
+}
+
+/* Fill the places that have become free. Calls nobody back: whoever cannot set out is told by its timer. */
+static void set_out_waiting(struct upstream *upstream)
+{
+	struct delivery *delivery;
+	while (upstream->under_way < upstream->settings->pool_max && (delivery = TAILQ_FIRST(&upstream->waiting))) {
+		stop_waiting(delivery);
+		if (!set_out(delivery))
+			loop_arm(upstream->loop, &delivery->timer, loop_now(upstream->loop));
+	}
+}
+
+/* --- the end of a delivery --- */
+
+static void delivery_free(struct delivery *delivery)
+{
+	struct upstream *upstream = delivery->upstream;
+	bool under_way = delivery->under_way;
+	stop_waiting(delivery);
+	loop_timers_release(upstream->loop, 1);
+	if (delivery->decoder)
+		delivery->decoder->dialect->decoder_free(delivery->decoder);
+	exchange_fini(&delivery->exchange);
+	buf_fini(&delivery->target);
+	buf_fini(&delivery->url);
+	free(delivery);
+	if (!under_way)
+		return;
+	upstream->under_way--;
+	set_out_waiting(upstream);
+}
+
+static void count_exchange(const struct delivery *delivery, enum outcome outcome)
+{
+	const struct upstream *upstream = delivery->upstream;
+	if (delivery->attempts == 0)
+		return;
+	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REQUESTS, delivery->endpoint->label, outcome, 1);
+	meter_observe(upstream->meter, METRIC_ID_UPSTREAM_DURATION, upstream->settings->label,
+	              loop_now(upstream->loop) - delivery->begun_us);
+}
+
+static void land(struct delivery *delivery, enum outcome outcome)
+{
+	const struct upstream_events *events = delivery->events;
+	void *context = delivery->context;
+	bool aborted = delivery->aborted;
+	count_exchange(delivery, aborted ? OUTCOME_CANCELLED : outcome);
+	delivery_free(delivery);
+	if (!aborted)
+		events->landed(context, outcome);
+}
+
+static void fail(struct delivery *delivery, enum exchange_end end, const char *reason)
+{
+	delivery->telling = true;
+	fail_items(delivery, true, failure_outcome(delivery, end, true), reason);
+	fail_items(delivery, false, failure_outcome(delivery, end, false), reason);
+	land(delivery, failure_outcome(delivery, end, delivery->repeatable));
+}
+
+static void fail_for_its_reason(struct delivery *delivery, enum exchange_end end)
+{
+	struct buf reason = BUF_INIT(REASON_BYTES);
+	exchange_put_reason(&delivery->exchange, end, &reason);
+	char text[ANSWER_DETAIL_BYTES];
+	snprintf(text, sizeof text, "%s", buf_cstr(&reason));
+	buf_fini(&reason);
+	fail(delivery, end, text);
+}
+
+/* It waited in vain, or its turn came and memory was out. */
+static void wait_over(struct loop_timer *timer, uint64_t now_us)
+{
+	struct delivery *delivery = container_of(timer, struct delivery, timer);
+	(void)now_us;
+	if (delivery->waits)
+		fail(delivery, EXCHANGE_NOT_SENT, "no connection became free in time: all of pool.max are busy");
+	else
+		fail(delivery, EXCHANGE_NO_MEMORY, "the gateway is out of memory");
+}
+
+/* --- what the exchange tells --- */
+
+static void give_head(struct delivery *delivery)
+{
+	if (delivery->headed)
+		return;
+	delivery->headed = true;
+	const struct exchange *exchange = &delivery->exchange;
+	delivery->decoder->dialect->head(delivery->decoder, exchange_status(exchange), exchange_content_type(exchange),
+	                                 exchange_retry_after_s(exchange));
+}
+
+static void on_grown(struct exchange *exchange)
+{
+	struct delivery *delivery = container_of(exchange, struct delivery, exchange);
+	if (delivery->fed_up)
+		return;
+	delivery->telling = true;
+	give_head(delivery);
+	delivery->fed_up = !delivery->decoder->dialect->feed(delivery->decoder, buf_slice(&exchange->answer));
+	delivery->telling = false;
+	if (delivery->aborted)
+		land(delivery, OUTCOME_CANCELLED);
+}
+
+/* The decoder answers all that is left. */
+static void finish(struct delivery *delivery)
+{
+	delivery->telling = true;
+	give_head(delivery);
+	enum outcome outcome =
+	        delivery->decoder->dialect->finish(delivery->decoder, buf_slice(&delivery->exchange.answer));
+	land(delivery, outcome);
+}
+
+/* A kept connection died under the request: once more over a fresh one, if that can do no harm. */
+static bool repeat(struct delivery *delivery)
+{
+	if (delivery->repeated || (!delivery->repeatable && exchange_sent(&delivery->exchange)) ||
+	    time_left(delivery) == 0)
+		return false;
+	delivery->repeated = true;
+	meter_add(delivery->upstream->meter, METRIC_ID_UPSTREAM_REPEATS, delivery->upstream->settings->label, 0, 1);
+	return begin(delivery, true);
+}
+
+static void note_not_reached(struct delivery *delivery)
+{
+	const struct upstream_settings *settings = delivery->upstream->settings;
+	uint64_t took_us = loop_now(delivery->upstream->loop) - delivery->begun_us;
+	if (exchange_was_slow(&delivery->exchange) && took_us < settings->connect_timeout_us)
+		return; /* the call was in a hurry: says nothing of the endpoint */
+	struct buf reason = BUF_INIT(REASON_BYTES);
+	exchange_put_reason(&delivery->exchange, EXCHANGE_NOT_SENT, &reason);
+	note_reached(delivery->upstream, delivery->endpoint, false, buf_slice(&reason));
+	buf_fini(&reason);
+}
+
+/* Nothing was sent: another endpoint may do. */
+static bool turn_to_another(struct delivery *delivery)
+{
+	struct upstream *upstream = delivery->upstream;
+	return delivery->attempts < upstream->settings->endpoint_count && time_left(delivery) > 0 &&
+	       another_endpoint(upstream, loop_now(upstream->loop)) && set_out(delivery);
+}
+
+static void on_ended(struct exchange *exchange, enum exchange_end end)
+{
+	struct delivery *delivery = container_of(exchange, struct delivery, exchange);
+	switch (end) {
+	case EXCHANGE_STALE:
+		if (repeat(delivery))
+			return;
+		break;
+	case EXCHANGE_NOT_SENT:
+		note_not_reached(delivery);
+		if (turn_to_another(delivery))
+			return;
+		break;
+	case EXCHANGE_NO_MEMORY:
+		break;
+	case EXCHANGE_COMPLETE:
+	case EXCHANGE_TIMED_OUT:
+	case EXCHANGE_BROKE:
+	case EXCHANGE_TOO_LARGE:
+		note_reached(delivery->upstream, delivery->endpoint, true, (struct slice){ NULL, 0 });
+		break;
+	}
+	/* A provider that said no has said so, even if its words broke off. */
+	if (end == EXCHANGE_COMPLETE || (exchange_sent(exchange) && exchange_status(exchange) >= 400))
+		finish(delivery);
+	else
+		fail_for_its_reason(delivery, end);
+}
+
+/* --- sending --- */
+
+/* Whether header lines ("Name: value\n") hold one of this name. */
+static bool lines_have(struct slice lines, struct slice name)
+{
+	while (lines.len) {
+		const char *newline = memchr(lines.at, '\n', lines.len);
+		size_t line = newline ? (size_t)(newline - lines.at) + 1 : lines.len;
+		if (line > name.len && lines.at[name.len] == ':' && strncasecmp(lines.at, name.at, name.len) == 0)
+			return true;
+		lines.at += line;
+		lines.len -= line;
+	}
+	return false;
+}
+
+static bool settings_have(const struct upstream_settings *settings, const char *name)
+{
+	for (size_t i = 0; i < settings->header_count; i++)
+		if (strcasecmp(settings->headers[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* The headers of one request, most particular first: the tool's, the configured ones, ours. */
+struct header_writer {
+	struct delivery *delivery;
+	struct slice particular; /* the tool's lines */
+	struct answer *refusal;  /* the first thing that went wrong */
+};
+
+static void put_header(struct header_writer *writer, struct slice name, const struct slice *value)
+{
+	bool no_memory;
+	if (writer->refusal || exchange_put_header(&writer->delivery->exchange, name, value, &no_memory))
+		return;
+	writer->refusal = no_memory ? answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory")
+	                            : answer_error(OUTCOME_INVALID_REQUEST,
+	                                           "header '%.*s' holds a line break or another control character",
+	                                           SLICE_ARG(name));
+}
+
+/* One of ours, unless the operator has set it. NULL: curl's own is not wanted. */
+static void put_default(struct header_writer *writer, const char *name, const char *value)
+{
+	struct slice text = slice_of(value);
+	if (!settings_have(writer->delivery->upstream->settings, name) && !lines_have(writer->particular, slice_of(name)))
+		put_header(writer, slice_of(name), value ? &text : NULL);
+}
+
+static void put_particular(struct header_writer *writer)
+{
+	struct slice left = writer->particular;
+	while (left.len) {
+		const char *newline = memchr(left.at, '\n', left.len);
+		const char *colon = memchr(left.at, ':', left.len);
+		assert(newline && colon && colon < newline);
+		struct slice value = { colon + 1, (size_t)(newline - colon - 1) };
+		put_header(writer, (struct slice){ left.at, (size_t)(colon - left.at) }, &value);
+		left.len -= (size_t)(newline + 1 - left.at);
+		left.at = newline + 1;
+	}
+}
+
+static void put_configured(struct header_writer *writer)
+{
+	const struct upstream_settings *settings = writer->delivery->upstream->settings;
+	for (size_t i = 0; i < settings->header_count; i++) {
+		struct slice name = slice_of(settings->headers[i].name), value = slice_of(settings->headers[i].value);
+		if (!lines_have(writer->particular, name))
+			put_header(writer, name, &value);
+	}
+}
+
+/* What a single call brings along. */
+static void put_forwarded(struct header_writer *writer, const struct upstream_call *call)
+{
+	if (call->traceparent.len)
+		put_header(writer, SLICE("traceparent"), &call->traceparent);
+	if (call->idempotency_key.len)
+		put_header(writer, SLICE("Idempotency-Key"), &call->idempotency_key);
+}
+
+/* NULL, or why not. */
+static struct answer *write_headers(struct delivery *delivery, const struct http_request *request,
+                                    const struct upstream_call *calls)
+{
+	struct header_writer writer = { .delivery = delivery, .particular = buf_slice(&request->headers) };
+	put_particular(&writer);
+	put_configured(&writer);
+	put_default(&writer, "Content-Type", request->content_type);
+	put_default(&writer, "Accept", "application/json, */*;q=0.5");
+	put_default(&writer, "User-Agent", "jitney/" JITNEY_VERSION);
+	put_default(&writer, "Expect", NULL); /* curl would wait a second for a 100 */
+	if (delivery->count == 1)
+		put_forwarded(&writer, calls);
+	return writer.refusal;
+}
+
+/* Why the dialect could not write them. */
+static struct answer *encode_refusal(const struct upstream *upstream, const struct upstream_call *calls, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct answer *refusal = upstream->settings->dialect->check(calls[i].route, calls[i].arguments);
+		if (refusal)
+			return refusal;
+	}
+	return answer_error(OUTCOME_OVERLOADED, "%s: the request is over %d MiB, or the gateway is out of memory",
+	                    upstream->settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
+}
+
+/* Write the request into the delivery. NULL, or why not. */
+static struct answer *write_request(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+{
+	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
+		                        .headers = BUF_INIT(HTTP_HEADER_BYTES),
+		                        .body = BUF_INIT(REQUEST_BODY_BYTES) };
+	const struct upstream *upstream = delivery->upstream;
+	struct answer *refusal = NULL;
+	if (!upstream->settings->dialect->encode(calls, delivery->count, first_id, &request))
+		refusal = encode_refusal(upstream, calls, delivery->count);
+	else
+		refusal = write_headers(delivery, &request, calls);
+	delivery->exchange.method = request.method;
+	delivery->exchange.has_body = request.content_type != NULL;
+	delivery->exchange.body = request.body;
+	delivery->target = request.target;
+	buf_fini(&request.headers);
+	return refusal;
+}
+
+static void set_exchange(struct delivery *delivery)
+{
+	const struct upstream_settings *settings = delivery->upstream->settings;
+	struct exchange *exchange = &delivery->exchange;
+	exchange->transfer.transport = delivery->upstream->transport;
+	exchange->transfer.connections = delivery->upstream->connections;
+	exchange->grown = on_grown;
+	exchange->ended = on_ended;
+	exchange->connect_timeout_us = settings->connect_timeout_us;
+	exchange->idle_timeout_us = settings->idle_timeout_us;
+	exchange->once = !delivery->repeatable;
+	buf_init(&exchange->answer, settings->answer_bytes);
+	buf_init(&exchange->body, REQUEST_BODY_BYTES);
+}
+
+/* NULL: out of memory. */
+static struct delivery *delivery_new(struct upstream *upstream, const struct upstream_call *calls, size_t count,
+                                     uint64_t first_id)
+{
+	const struct upstream_settings *settings = upstream->settings;
+	struct delivery *delivery = calloc(1, sizeof *delivery + count * sizeof(struct item));
+	if (!delivery)
+		return NULL;
+	if (!loop_timers_reserve(upstream->loop, 1)) {
+		free(delivery);
+		return NULL;
+	}
+	delivery->upstream = upstream;
+	delivery->count = count;
+	delivery->timer = LOOP_TIMER_INIT(wait_over);
+	buf_init(&delivery->url, SIZE_MAX / 4);
+	delivery->repeatable = true;
+	for (size_t i = 0; i < count; i++) {
+		delivery->items[i].repeatable = calls[i].repeatable;
+		delivery->repeatable &= calls[i].repeatable;
+	}
+	set_exchange(delivery);
+	struct dialect_sink sink = { on_answer, delivery };
+	delivery->decoder = settings->dialect->decoder_new(count, first_id, settings->json_depth, &sink);
+	if (delivery->decoder)
+		return delivery;
+	delivery_free(delivery);
+	return NULL;
+}
+
+static struct answer *out_of_memory(void)
+{
+	return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+}
+
+/* All places of the pool are taken: wait for one, at most until the deadline. */
+static void wait_for_place(struct delivery *delivery)
+{
+	struct upstream *upstream = delivery->upstream;
+	delivery->waits = true;
+	TAILQ_INSERT_TAIL(&upstream->waiting, delivery, next);
+	loop_arm(upstream->loop, &delivery->timer, delivery->deadline_us);
+}
+
+/* NULL, or why not. */
+static struct answer *dispatch(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+{
+	struct upstream *upstream = delivery->upstream;
+	struct answer *refusal = write_request(delivery, calls, first_id);
+	if (refusal)
+		return refusal;
+	if (upstream->under_way >= upstream->settings->pool_max)
+		wait_for_place(delivery);
+	else if (!set_out(delivery))
+		return out_of_memory();
+	return NULL;
+}
+
+struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
+                               uint64_t deadline_us, const struct upstream_events *events, void *context,
+                               struct answer **refusal)
+{
+	uint64_t now_us = loop_now(upstream->loop);
+	assert(count > 0 && count <= upstream->settings->dialect->max_calls);
+	if (deadline_us <= now_us) {
+		*refusal = answer_error(OUTCOME_DEADLINE_EXCEEDED, "the deadline passed before the call was sent");
+		return NULL;
+	}
+	uint64_t first_id = upstream->next_id;
+	upstream->next_id += count;
+	struct delivery *delivery = delivery_new(upstream, calls, count, first_id);
+	if (!delivery) {
+		*refusal = out_of_memory();
+		return NULL;
+	}
+	uint64_t latest_us = clock_add(now_us, upstream->settings->timeout_us);
+	delivery->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
+	delivery->events = events;
+	delivery->context = context;
+	if (!(*refusal = dispatch(delivery, calls, first_id)))
+		return &delivery->exchange;
+	delivery_free(delivery);
+	return NULL;
+}
+
+void upstream_abort(struct exchange *exchange)
+{
+	struct delivery *delivery = container_of(exchange, struct delivery, exchange);
+	delivery->aborted = true;
+	if (!delivery->telling)
+		land(delivery, OUTCOME_CANCELLED);
+}
