@@ -1,0 +1,177 @@
+/* fake_upstream.c: an upstream whose exchanges end when the test says so. */
+#include "tests/support/fake_upstream.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct upstream {
+	const struct upstream_settings *settings;
+};
+
+static struct exchange *exchanges;
+static void (*send_hook)(const struct exchange *exchange);
+static size_t refusals_left;
+static enum outcome refusal_outcome;
+static size_t sent, refused, aborted, under_way;
+
+void fake_reset(void)
+{
+	assert(!exchanges);
+	send_hook = NULL;
+	refusals_left = sent = refused = aborted = 0;
+}
+
+void fake_on_send(void (*on_send)(const struct exchange *exchange))
+{
+	send_hook = on_send;
+}
+
+void fake_refuse(size_t count, enum outcome outcome)
+{
+	refusals_left = count;
+	refusal_outcome = outcome;
+}
+
+size_t fake_sent(void)
+{
+	return sent;
+}
+
+size_t fake_refused(void)
+{
+	return refused;
+}
+
+size_t fake_aborted(void)
+{
+	return aborted;
+}
+
+size_t fake_under_way(void)
+{
+	return under_way;
+}
+
+struct exchange *fake_nth(size_t n)
+{
+	struct exchange *exchange = exchanges;
+	while (exchange && n-- > 0)
+		exchange = exchange->next;
+	return exchange;
+}
+
+struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport,
+                              struct loop *loop, struct meter *meter)
+{
+	(void)transport;
+	(void)loop;
+	(void)meter;
+	struct upstream *upstream = malloc(sizeof *upstream);
+	if (upstream)
+		upstream->settings = settings;
+	return upstream;
+}
+
+void upstream_free(struct upstream *upstream)
+{
+	assert(under_way == 0);
+	free(upstream);
+}
+
+static struct exchange *refuse(struct answer **refusal, struct answer *answer)
+{
+	refused++;
+	*refusal = answer;
+	return NULL;
+}
+
+static struct exchange *exchange_new(const struct upstream_call *calls, size_t count)
+{
+	struct exchange *exchange = calloc(1, sizeof *exchange);
+	struct fake_call *copies = calloc(count, sizeof *copies);
+	if (!exchange || !copies) {
+		free(copies);
+		free(exchange);
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++)
+		copies[i] = (struct fake_call){ calls[i].arguments, calls[i].repeatable, false };
+	exchange->calls = copies;
+	exchange->count = count;
+	return exchange;
+}
+
+struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
+                               uint64_t deadline_us, const struct upstream_events *events, void *context,
+                               struct answer **refusal)
+{
+	assert(count >= 1 && count <= upstream->settings->dialect->max_calls);
+	if (refusals_left > 0) {
+		refusals_left--;
+		return refuse(refusal, answer_error(refusal_outcome, "The test refuses this one."));
+	}
+	struct exchange *exchange = exchange_new(calls, count);
+	if (!exchange)
+		return refuse(refusal, answer_error(OUTCOME_OVERLOADED, "The fake upstream is out of memory."));
+	exchange->deadline_us = deadline_us;
+	exchange->events = events;
+	exchange->context = context;
+	struct exchange **tail = &exchanges;
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = exchange;
+	under_way++;
+	sent++;
+	if (send_hook)
+		send_hook(exchange);
+	return exchange;
+}
+
+static void remove_exchange(struct exchange *exchange)
+{
+	struct exchange **at = &exchanges;
+	while (*at != exchange)
+		at = &(*at)->next;
+	*at = exchange->next;
+	under_way--;
+	free(exchange->calls);
+	free(exchange);
+}
+
+void upstream_abort(struct exchange *exchange)
+{
+	aborted++;
+	remove_exchange(exchange);
+}
+
+void fake_answer(struct exchange *exchange, size_t index, struct answer *answer)
+{
+	assert(index < exchange->count && !exchange->calls[index].answered);
+	exchange->calls[index].answered = true;
+	exchange->answered++;
+	exchange->events->answered(exchange->context, index, answer);
+}
+
+void fake_echo(struct exchange *exchange, size_t index)
+{
+	struct answer *answer = answer_result(exchange->calls[index].arguments, true, NULL);
+	assert(answer);
+	fake_answer(exchange, index, answer);
+}
+
+void fake_land(struct exchange *exchange, enum outcome outcome)
+{
+	assert(exchange->answered == exchange->count);
+	const struct upstream_events *events = exchange->events;
+	void *context = exchange->context;
+	remove_exchange(exchange);
+	events->landed(context, outcome);
+}
+
+void fake_finish(struct exchange *exchange)
+{
+	for (size_t i = 0; i < exchange->count; i++)
+		if (!exchange->calls[i].answered)
+			fake_echo(exchange, i);
+	fake_land(exchange, OUTCOME_OK);
+}

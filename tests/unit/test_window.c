@@ -1,0 +1,142 @@
+/* The window's rule, as a table: who leaves now, why, and when to look again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "batcher/window.h"
+
+enum { NOW = 1000000, WINDOW_US = 5000 };
+#define STAYS FLUSH_REASON_COUNT
+
+static const struct row {
+	const char *says;
+	enum batch_mode mode;
+	size_t max_items;
+	size_t items;
+	size_t bytes;
+	size_t in_flight;
+	bool landed;
+	uint64_t age_us;       /* of the oldest */
+	uint64_t urgent_in_us; /* 0: nobody is in a hurry */
+	uint64_t exchange_us;
+	enum flush_reason reason;
+	uint64_t again_in_us;  /* if it stays; 0: never */
+} rows[] = {
+#define A BATCH_ADAPTIVE
+#define F BATCH_FIXED
+	/* clang-format off */
+	{ "nobody waits",                    A, 10, 0,   0, 0, false,    0,    0,    0, STAYS, 0 },
+	{ "nobody waits, a flight landed",   A, 10, 0,   0, 1, true,     0,    0,    0, STAYS, 0 },
+	{ "idle: at once",                   A, 10, 1,   8, 0, false,    0,    0,    0, FLUSH_IDLE, 0 },
+	{ "in flight: gathers",              A, 10, 1,   8, 1, false,    0,    0,    0, STAYS, WINDOW_US },
+	{ "in flight, gathers on",           A, 10, 1,   8, 1, false, 4000,    0,    0, STAYS, 1000 },
+	{ "landed",                          A, 10, 3,   8, 0, true,     0,    0,    0, FLUSH_LANDED, 0 },
+	{ "one of two landed",               A, 10, 3,   8, 1, true,     0,    0,    0, FLUSH_LANDED, 0 },
+	{ "one short of full",               A, 10, 9,   8, 1, false,    0,    0,    0, STAYS, WINDOW_US },
+	{ "full by count",                   A, 10, 10,  8, 1, false,    0,    0,    0, FLUSH_ITEMS, 0 },
+	{ "more than full",                  A, 10, 99,  8, 1, false,    0,    0,    0, FLUSH_ITEMS, 0 },
+	{ "full beats idle",                 A, 10, 10,  8, 0, false,    0,    0,    0, FLUSH_ITEMS, 0 },
+	{ "one byte short",                  A, 10, 2,  99, 1, false,    0,    0,    0, STAYS, WINDOW_US },
+	{ "full by bytes",                   A, 10, 2, 100, 1, false,    0,    0,    0, FLUSH_BYTES, 0 },
+	{ "one large call",                  A, 10, 1, 900, 1, false,    0,    0,    0, FLUSH_BYTES, 0 },
+	{ "just before the window's end",    A, 10, 2,   8, 1, false, 4999,    0,    0, STAYS, 1 },
+	{ "the window's end",                A, 10, 2,   8, 1, false, 5000,    0,    0, FLUSH_WINDOW, 0 },
+	{ "long after it (held at the cap)", A, 10, 2,   8, 1, false, 9000,    0,    0, FLUSH_WINDOW, 0 },
+	{ "hurry within the window",         A, 10, 2,   8, 1, false,    0, 4000,    0, STAYS, 3000 },
+	{ "hurry after the window",          A, 10, 2,   8, 1, false,    0, 9000,    0, STAYS, WINDOW_US },
+	{ "hurry, provider known as slow",   A, 10, 2,   8, 1, false,    0, 4000, 2000, STAYS, 1000 },
+	{ "hurry, provider known as slower", A, 10, 2,   8, 1, false,    0, 4000, 3000, FLUSH_DEADLINE, 0 },
+	{ "hurry that cannot be met",        A, 10, 2,   8, 1, false,    0, 4000, 9000, FLUSH_DEADLINE, 0 },
+	{ "hurry within the margin",         A, 10, 2,   8, 1, false,    0, 1000,    0, FLUSH_DEADLINE, 0 },
+	{ "fixed waits when idle",           F, 10, 1,   8, 0, false,    0,    0,    0, STAYS, WINDOW_US },
+	{ "fixed waits when landed",         F, 10, 1,   8, 0, true,  1000,    0,    0, STAYS, 4000 },
+	{ "fixed: the window's end",         F, 10, 1,   8, 0, false, 5000,    0,    0, FLUSH_WINDOW, 0 },
+	{ "fixed: full by count",            F, 10, 10,  8, 0, false,    0,    0,    0, FLUSH_ITEMS, 0 },
+	{ "fixed: full by bytes",            F, 10, 1, 100, 0, false,    0,    0,    0, FLUSH_BYTES, 0 },
+	{ "fixed: hurry",                    F, 10, 1,   8, 0, false,    0, 1000,    0, FLUSH_DEADLINE, 0 },
+	{ "off",                     BATCH_OFF, 10, 1,   8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
+	{ "off, many",               BATCH_OFF, 10, 99,  8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
+	{ "only one fits",                   A,  1, 5,   8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
+	{ "only one fits, fixed",            F,  1, 5,   8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
+	/* clang-format on */
+#undef A
+#undef F
+};
+
+static void check_row(const struct row *row)
+{
+	struct batch_policy policy = { row->mode, row->max_items, 100, WINDOW_US, 4, 1000, 100000 };
+	struct window_view view = {
+		.items = row->items,
+		.bytes = row->bytes,
+		.oldest_us = row->items ? NOW - row->age_us : CLOCK_NEVER,
+		.urgent_us = row->urgent_in_us ? NOW + row->urgent_in_us : CLOCK_NEVER,
+		.in_flight = row->in_flight,
+		.landed = row->landed,
+		.costs = { row->exchange_us },
+	};
+	struct window_verdict verdict = window_judge(&policy, &view, NOW);
+	uint64_t again_us = row->again_in_us ? NOW + row->again_in_us : CLOCK_NEVER;
+	if (verdict.leave != (row->reason != STAYS) || (verdict.leave && verdict.reason != row->reason) ||
+	    verdict.again_us != again_us)
+		fail_msg("%s: leave %d reason %d again %ld", row->says, verdict.leave, (int)verdict.reason,
+		         (long)(verdict.again_us - NOW));
+}
+
+static void the_rule_holds_row_by_row(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < countof(rows); i++)
+		check_row(&rows[i]);
+}
+
+static void the_time_to_look_again_is_when_it_leaves(void **state)
+{
+	(void)state;
+	struct batch_policy policy = { BATCH_ADAPTIVE, 10, 100, WINDOW_US, 4, 1000, 100000 };
+	for (uint64_t urgent_in_us = 500; urgent_in_us < 12000; urgent_in_us += 250) {
+		struct window_view view = { 2, 8, NOW, NOW + urgent_in_us, 1, false, { 700 } };
+		struct window_verdict verdict = window_judge(&policy, &view, NOW);
+		if (verdict.leave)
+			continue;
+		assert_false(window_judge(&policy, &view, verdict.again_us - 1).leave);
+		assert_true(window_judge(&policy, &view, verdict.again_us).leave);
+	}
+}
+
+static void times_near_never_do_not_wrap(void **state)
+{
+	(void)state;
+	struct batch_policy policy = { BATCH_FIXED, 10, 100, CLOCK_NEVER, 4, 1000, 100000 };
+	struct window_view view = { 2, 8, NOW, CLOCK_NEVER, 1, false, { CLOCK_NEVER } };
+	struct window_verdict verdict = window_judge(&policy, &view, NOW);
+	assert_false(verdict.leave);
+	assert_true(verdict.again_us == CLOCK_NEVER);
+}
+
+static void the_exchange_time_follows_slowly(void **state)
+{
+	(void)state;
+	struct window_costs costs = { 0 };
+	window_learn(&costs, 8000);
+	assert_int_equal(costs.exchange_us, 8000);
+	window_learn(&costs, 16000);
+	assert_int_equal(costs.exchange_us, 9000);
+	window_learn(&costs, 1000);
+	assert_int_equal(costs.exchange_us, 8000);
+	for (int i = 0; i < 200; i++)
+		window_learn(&costs, 0);
+	assert_in_range(costs.exchange_us, 1, 8); /* never 0, which means unknown */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_rule_holds_row_by_row),
+		cmocka_unit_test(the_time_to_look_again_is_when_it_leaves),
+		cmocka_unit_test(times_near_never_do_not_wrap),
+		cmocka_unit_test(the_exchange_time_follows_slowly),
+	};
+	return cmocka_run_group_tests_name("window", tests, NULL, NULL);
+}
