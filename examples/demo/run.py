@@ -300,7 +300,7 @@ def print_urls(port, admin_port):
           f"openapi  http://127.0.0.1:{port}/openapi.json\n"
           f"metrics  http://127.0.0.1:{port}/metrics\n"
           f"admin    http://127.0.0.1:{admin_port}/\n"
-          f"a call   curl -i http://127.0.0.1:{port}/v1/tools/forecast -d '{{\"city\":\"Oslo\",\"days\":3}}'")
+          f"a call   curl -i http://127.0.0.1:{port}/v1/tools/forecast --json '{{\"city\":\"Oslo\",\"days\":3}}'")
 
 
 def run(arguments, processes, directory):
