@@ -266,7 +266,8 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
 		[CACHE_VERDICT_BYPASS] = CACHE_BYPASS,
 	};
 	struct cache_found found = find(cache, key, wish, now_us);
-	meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, results[found.verdict], 1);
+	if (meter)
+		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, results[found.verdict], 1);
 	return found;
 }
 

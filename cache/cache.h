@@ -59,7 +59,7 @@ struct cache *cache_new(size_t memory_bytes, struct metrics *metrics) MUST_CHECK
 /* Entries still out stay valid. NULL is fine. */
 void cache_free(struct cache *cache);
 
-/* Look a call up; `meter` is the calling thread's and gets the result counted. No allocation. MISS goes for
+/* Look a call up; `meter` is the calling thread's and gets the result counted (NULL: not counted). No allocation. MISS goes for
  * only-if-cached too: the caller must not fetch then, nor serve the entry. */
 struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
                               uint64_t now_us, struct meter *meter);

@@ -2,6 +2,7 @@
  * config_check.c: what the option table cannot say: references between blocks, rules that concern two options, routes.
  * And what follows from a file without mistakes: order, indexes, versions.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -16,6 +17,8 @@ static const struct node *find(const struct node *block, const char *path)
 	char key[64];
 	while (block && *path) {
 		size_t len = strcspn(path, ".");
+		if (len >= sizeof key)
+			return NULL;
 		memcpy(key, path, len);
 		key[len] = '\0';
 		block = node_member(block, key);
@@ -58,7 +61,8 @@ static void check_address(struct config_load *load, const struct node *root, boo
 	for (size_t i = 0; i < (admin ? config->listen_count : n) && !twice; i++)
 		twice = is_same_address(&config->listen[i], address);
 	if (twice && address->text)
-		config_error_at(load, node, "%s: this address is listened on already", admin ? "admin.listen" : "listen");
+		config_error_at(load, node, "%s: %s is listened on already", admin ? "admin.listen" : "listen",
+		                arena_is_secret(load->arena, address->text) ? "this address" : address->text);
 }
 
 static void check_listeners(struct config_load *load, const struct node *root)
@@ -179,18 +183,23 @@ static bool check_dialect_options(struct config_load *load, const struct tool_dr
 static void compile_route(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
 {
 	char error[REASON_BYTES] = "";
-	const struct node *node = find(draft->node, "request");
-	if (!node)
-		node = find(draft->node, "method");
 	draft->request.tool = draft->node->key.at;
 	draft->tool.route = dialect->route_new(&draft->request, error, sizeof error);
-	if (!draft->tool.route)
-		config_error_key(load, node ? node : draft->node, "tools.%s: %s", draft->node->key.at, error);
+	if (draft->tool.route)
+		return;
+	/* the reason begins with the part it is about: "path: ...", "query.days: ..." */
+	const struct node *request = find(draft->node, "request"), *method = find(draft->node, "method");
+	char part[64];
+	snprintf(part, sizeof part, "%.*s", (int)strcspn(error, ":"), error);
+	const struct node *node = find(request, part);
+	if (node)
+		config_error_at(load, node, "tools.%s.request.%s", draft->node->key.at, error);
+	else
+		config_error_key(load, request ? request : method ? method : draft->node, "tools.%s: %s", draft->node->key.at, error);
 }
 
 static void check_tool(struct config_load *load, struct tool_draft *draft)
 {
-	size_t before = load->fault_total;
 	check_upstream_name(load, draft);
 	check_cache(load, draft);
 	check_schema(load, draft);
@@ -198,8 +207,7 @@ static void check_tool(struct config_load *load, struct tool_draft *draft)
 	const struct dialect *dialect = upstream ? upstream->config.settings.dialect : NULL;
 	if (!dialect || !check_dialect_options(load, draft, dialect->name) || arena_failed(load->arena))
 		return;
-	/* a template that could not be read has been complained about; what is left of the request would mislead */
-	if (load->fault_total == before)
+	if (!draft->faulty) /* else a template may be missing, and what is left would mislead */
 		compile_route(load, draft, dialect);
 }
 

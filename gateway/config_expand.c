@@ -82,12 +82,13 @@ static void fill(struct config_load *load, const struct node *node, const char *
                  struct buf *out)
 {
 	struct buf found = BUF_INIT(FILLED_BYTES + 4096);
+	size_t errors = load->fault_total;
 	if (inside.len >= 5 && memcmp(inside.at, "file:", 5) == 0)
 		fill_file(load, node, where, (struct slice){ inside.at + 5, inside.len - 5 }, &found);
 	else
 		fill_variable(load, node, where, inside, &found);
 	struct slice bytes = buf_slice(&found);
-	if ((bytes.len && memchr(bytes.at, '\0', bytes.len)) || !json_utf8(bytes))
+	if (load->fault_total == errors && ((bytes.len && memchr(bytes.at, '\0', bytes.len)) || !json_utf8(bytes)))
 		config_error_at(load, node, "%s: ${%.*s} is not text: it holds NUL or is not UTF-8", where, SLICE_ARG(inside));
 	buf_put(out, bytes);
 	out->failed |= found.failed;

@@ -138,12 +138,17 @@ static uint64_t count_cpus(uint64_t most)
 	return count < 1 ? 1 : (uint64_t)count > most ? most : (uint64_t)count;
 }
 
+static const char *parse_workers(struct slice text, uint64_t *value)
+{
+	return value_count(text, value) ? "must be auto or a whole number, such as 4" : NULL;
+}
+
 static void read_workers(const struct field *field)
 {
 	if (field->node->kind == NODE_SCALAR && slice_equal(field->node->text, SLICE("auto")))
 		store_number(field, count_cpus(field->option->max));
 	else
-		read_number(field, value_count);
+		read_number(field, parse_workers);
 }
 
 static void read_bool(const struct field *field)
@@ -345,7 +350,7 @@ static const char *take_pair(const struct field *field, const struct node *node)
 	struct slice text;
 	bool filled;
 	one.where = arena_printf(field->load->arena, "%s.%.*s", field->where, CONFIG_NAME_BYTES, node->key.at);
-	if (node->kind != NODE_BAD && node->kind != NODE_SCALAR) {
+	if (node->kind != NODE_BAD && (node->kind != NODE_SCALAR || node_is_null(node))) {
 		config_error_at(field->load, node, "%s: must be text", one.where);
 		return NULL;
 	}

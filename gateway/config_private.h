@@ -29,6 +29,7 @@ struct tool_draft {
 	struct tool tool;
 	const struct node *node;
 	const char *upstream; /* name */
+	bool faulty;          /* its block has been complained about */
 	struct route_settings request;
 };
 

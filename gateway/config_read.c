@@ -65,8 +65,11 @@ static void read_named(const struct place *place, const struct option *option, c
 		struct place inner = { load, child, tool ? "tools.*." : "upstreams.*.", NULL,
 			               (char *)drafts + i++ * draft_bytes };
 		inner.where = arena_printf(load->arena, "%s.%.*s.", option->path, tool ? 128 : 64, child->key.at);
+		size_t errors = load->fault_total;
 		set_defaults(load, inner.prefix, inner.owner);
 		read_block(&inner);
+		if (tool)
+			((struct tool_draft *)inner.owner)->faulty = load->fault_total > errors;
 	}
 }
 

@@ -41,7 +41,7 @@ static void note_syntax(struct reader *reader)
 		note_bad_bytes(reader);
 	else if (parser->error == YAML_MEMORY_ERROR || !parser->problem)
 		config_error(reader->load, 0, 0, "out of memory");
-	else if (parser->context)
+	else if (parser->context && parser->context_mark.line + 1 < line)
 		config_error(reader->load, line, column, "not valid YAML: %s (%s that begins in line %zu)", parser->problem,
 		             parser->context, parser->context_mark.line + 1);
 	else
@@ -61,12 +61,16 @@ static struct node *build(struct reader *reader, const yaml_event_t *event, unsi
 static void note_anchor_and_tag(struct reader *reader, struct node *node, const yaml_char_t *anchor,
                                 const yaml_char_t *tag)
 {
+	static const char long_form[] = "tag:yaml.org,2002:"; /* which is written !! */
 	if (!anchor && !tag)
 		return;
 	if (anchor)
 		config_error_at(reader->load, node, "anchors (&%s) are not supported: write the value out", (const char *)anchor);
-	if (tag)
-		config_error_at(reader->load, node, "tags (%s) are not supported: remove it", (const char *)tag);
+	if (tag) {
+		bool known = strncmp((const char *)tag, long_form, sizeof long_form - 1) == 0;
+		config_error_at(reader->load, node, "tags (%s%s) are not supported: remove it", known ? "!!" : "",
+		                (const char *)tag + (known ? sizeof long_form - 1 : 0));
+	}
 	node->kind = NODE_BAD;
 }
 

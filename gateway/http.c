@@ -84,7 +84,7 @@ struct http {
 	struct MHD_Daemon *daemon;
 	const struct http_settings *settings;
 	struct http_shared *shared;
-	const struct http_handler *handler;
+	struct http_handler handler;
 	struct loop *loop;
 	struct meter *meter;
 	struct loop_watch ready;        /* the daemon's own epoll */
@@ -369,7 +369,7 @@ static enum MHD_Result refuse(struct http *http, struct waiting *waiting, enum o
 	waiting->known = true;
 	waiting->state = STATE_SERVING;
 	waiting->request.received_us = loop_now(http->loop);
-	http->handler->refuse(http->handler->context, &waiting->request, outcome, detail);
+	http->handler.refuse(http->handler.context, &waiting->request, outcome, detail);
 	return queue(waiting);
 }
 
@@ -453,12 +453,12 @@ static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
 	if (waiting->overflown) {
 		bool large = waiting->received > http->settings->body_bytes;
 		meter_add(http->meter, METRIC_ID_REJECTED, large ? REJECT_BODY_SIZE : REJECT_IN_FLIGHT_BYTES, 0, 1);
-		http->handler->refuse(http->handler->context, &waiting->request,
+		http->handler.refuse(http->handler.context, &waiting->request,
 		                      large ? OUTCOME_PAYLOAD_TOO_LARGE : OUTCOME_OVERLOADED,
 		                      large ? "The body is larger than limits.body."
 		                            : "The gateway holds as many bytes as limits.in_flight_bytes allows.");
 	} else {
-		http->handler->serve(http->handler->context, &waiting->request);
+		http->handler.serve(http->handler.context, &waiting->request);
 	}
 	if (waiting->state == STATE_ANSWERED)
 		return queue(waiting);
@@ -549,7 +549,7 @@ static void notify_completed(void *context, struct MHD_Connection *mhd, void **r
 		request->gone(request);
 	}
 	if (waiting->known)
-		http->handler->finished(http->handler->context, request, sent ? waiting->status : 499,
+		http->handler.finished(http->handler.context, request, sent ? waiting->status : 499,
 		                        waiting->reply_bytes);
 	if (waiting->head_seen)
 		http->busy--;
@@ -723,7 +723,7 @@ static size_t memory_limit(const struct http_settings *settings)
 }
 
 struct http *http_start(int listen_fd, const struct http_settings *settings, struct http_shared *shared,
-                        const struct http_handler *handler, struct loop *loop, struct meter *meter,
+                        struct http_handler handler, struct loop *loop, struct meter *meter,
                         char *error, size_t error_bytes)
 {
 	struct http *http = calloc(1, sizeof *http);

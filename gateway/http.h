@@ -142,9 +142,9 @@ struct http_handler {
 	void *context;
 };
 
-/* A daemon on `listen_fd`, which is taken. settings, shared, handler: borrowed. NULL with `error` set. */
+/* A daemon on `listen_fd`, which is taken. settings, shared: borrowed. NULL with `error` set. */
 struct http *http_start(int listen_fd, const struct http_settings *settings, struct http_shared *shared,
-                        const struct http_handler *handler, struct loop *loop, struct meter *meter,
+                        struct http_handler handler, struct loop *loop, struct meter *meter,
                         char *error, size_t error_bytes) MUST_CHECK;
 
 /* Once a loop turn: cut off what is past its deadline, resume every request that has been answered, let the library

@@ -4,6 +4,7 @@ libgateway_a_SOURCES = \
 	gateway/asker.c gateway/asker.h \
 	gateway/batches.c \
 	gateway/call.c gateway/call.h \
+	gateway/cli.c gateway/cli.h \
 	gateway/config.c gateway/config.h \
 	gateway/config_arena.c gateway/config_arena.h \
 	gateway/config_check.c \
@@ -20,10 +21,12 @@ libgateway_a_SOURCES = \
 	gateway/dispatch.c gateway/dispatch.h \
 	gateway/http.c gateway/http.h \
 	gateway/http_guard.c gateway/http_guard.h \
+	gateway/listen.c gateway/listen.h \
 	gateway/mailbox.c gateway/mailbox.h \
 	gateway/options.c gateway/options.h \
 	gateway/pages.c gateway/pages.h \
 	gateway/reply.c gateway/reply.h \
 	gateway/rest.c gateway/rest.h \
 	gateway/routes.c gateway/routes.h \
-	gateway/worker.h
+	gateway/serve.c gateway/serve.h \
+	gateway/worker.c gateway/worker.h

@@ -68,7 +68,7 @@ static unsigned distance(const char *key, struct slice typed)
 const char *option_suggest(const char *prefix, struct slice typed)
 {
 	const char *nearest = NULL;
-	unsigned best = (unsigned)typed.len / 3 + 2; /* further away is no help */
+	unsigned best = (unsigned)typed.len / 3 + 1; /* further away is no help */
 	if (typed.len > TYPED_BYTES)
 		return NULL;
 	for (size_t i = 0; i < option_count; i++) {

@@ -1,0 +1,108 @@
+/*
+ * call.h: one tool call's life, as its home worker sees it.
+ *
+ *   asked --call_look_up--> ANSWERED from memory, or refused: nothing else is touched
+ *     |
+ *     +--call_send--> AWAY with the worker that owns the upstream (dispatch.h) --> RETURNED --> done()
+ *                       |
+ *                       +--call_cancel--> abandoned: comes home all the same, done() is not called
+ *
+ * Every mail that leaves comes back exactly once, and a call is freed only when none of its mails is out: so a cancel
+ * that crosses a return in the post harms nobody.
+ */
+#ifndef JITNEY_GATEWAY_CALL_H
+#define JITNEY_GATEWAY_CALL_H
+
+#include <sys/queue.h>
+
+#include "base/answer.h"
+#include "base/blob.h"
+#include "base/loop.h"
+#include "batcher/batcher.h"
+#include "cache/cache.h"
+#include "cache/flight.h"
+#include "gateway/asker.h"
+#include "gateway/config.h"
+#include "gateway/mailbox.h"
+
+struct worker;
+struct trip;
+
+/* How an answer came about: the caller's Cache-Status. */
+enum call_source {
+	SOURCE_NONE,      /* refused before any look-up */
+	SOURCE_HIT,       /* from memory, fresh */
+	SOURCE_STALE,     /* from memory, past its time, within its grace */
+	SOURCE_MISS,      /* fetched */
+	SOURCE_COLLAPSED, /* fetched by another call's flight */
+	SOURCE_REQUEST,   /* fetched because the caller wished so (no-cache, no-store) */
+	SOURCE_BYPASS     /* fetched; this tool is not cached */
+};
+
+struct call {
+	/* filled by whoever asks, before call_look_up */
+	const struct tool *tool;
+	struct slice arguments;       /* raw; whatever was sent, maybe empty */
+	const struct asker *asker;    /* borrowed until call_send has returned */
+	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
+	void *context;
+	size_t index;                 /* the asker's own: place in its batch */
+
+	/* the result: set when call_look_up says so, or when done is called */
+	struct answer *answer;        /* owned reference */
+	enum call_source source;
+	struct entry *entry;          /* HIT, STALE: owned reference, for age and ttl; else NULL */
+	struct batch_facts facts;     /* zero if it never left */
+	bool stored;                  /* the answer went into the cache */
+	uint64_t started_us, ended_us;
+
+	/* the home worker's */
+	struct worker *home;
+	struct key *key;              /* NULL: neither cached nor merged */
+	struct entry *fallback;       /* good for stale-if-error, or NULL */
+	struct entry *refreshes;      /* a background call for this entry, or NULL */
+	bool own_deadline;            /* the caller's deadline is tighter than the tool's */
+	bool abandoned;
+	unsigned mails_out;
+	TAILQ_ENTRY(call) next;       /* in home->returned or home->recycled */
+
+	/* read by the owner while the call is away */
+	struct blob *body;            /* keeps arguments alive */
+	uint64_t deadline_us;
+	uint64_t asker_number;
+	uint8_t urgency;
+	bool no_cache, no_store;
+	char traceparent[56];         /* "" if none */
+	char idempotency_key[256];    /* "" if none */
+
+	/* the owner's while the call is away */
+	bool at_owner;
+	struct trip *trip;
+	struct waiter waiter;
+	struct loop_timer timer;      /* armed only on a shared trip */
+
+	/* mailboxes */
+	struct mail mail;             /* there and back */
+	struct mail cancel_mail;      /* there and back */
+};
+
+/* A call, empty but for home. NULL when memory is out. Home thread, as all here. */
+struct call *call_new(struct worker *home) MUST_CHECK;
+/* After its result has been used; not while it is away. */
+void call_free(struct call *call);
+
+/* Check the arguments and look in memory. True: the call has its result (an answer from memory, or a refusal).
+ * False: it must be sent. */
+bool call_look_up(struct call *call) MUST_CHECK;
+/* Send it to the owner of its upstream. `body` keeps call->arguments alive (a reference is taken); arguments must have
+ * been set anew if the bytes have moved since call_look_up. done() will be called, unless call_cancel comes first. */
+void call_send(struct call *call, struct blob *body);
+/* Nobody waits any more: done() will not be called, the call frees itself once it is home. */
+void call_cancel(struct call *call);
+
+/* The call comes home with its result; called by its owner on the owner's thread. */
+void call_return(struct call *call, struct worker *owner);
+/* Finish the calls that came home within this worker. Once or twice a turn. */
+void call_finish_returned(struct worker *home);
+
+#endif

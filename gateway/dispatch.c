@@ -1,0 +1,341 @@
+/* dispatch.c: flights, batchers, and what landing means. */
+#include "gateway/dispatch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "gateway/call.h"
+#include "gateway/worker.h"
+
+/* One fetch under way: a flight of calls and its seat in a batch. */
+struct trip {
+	struct flight flight;      /* who waits; keyed if it may be shared */
+	struct batch_item item;
+	struct provider *provider;
+	const struct tool *tool;
+	struct blob *body;         /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
+	bool store;                /* the answer may go into the cache */
+	char traceparent[56];
+	char idempotency_key[256];
+	TAILQ_ENTRY(trip) next;    /* in dispatch->recycled */
+};
+TAILQ_HEAD(trips, trip);
+
+/* An upstream of ours. */
+struct provider {
+	struct dispatch *dispatch;
+	struct batcher *batcher;   /* NULL: belongs to another worker */
+	bool news;                 /* something was added or cancelled since its last tick */
+};
+
+enum { KEPT_TRIPS = 1024 };
+
+struct dispatch {
+	struct worker *worker;
+	struct flights *flights;
+	struct provider *providers; /* by upstream */
+	size_t provider_count;
+	struct trips recycled;
+	size_t recycled_count;
+	size_t busy;
+};
+
+struct dispatch *dispatch_new(struct worker *worker)
+{
+	const struct config *config = worker->gateway->config;
+	struct dispatch *dispatch = calloc(1, sizeof *dispatch);
+	if (!dispatch)
+		return NULL;
+	TAILQ_INIT(&dispatch->recycled);
+	dispatch->worker = worker;
+	dispatch->flights = flights_new();
+	dispatch->providers = calloc(config->upstream_count + 1, sizeof *dispatch->providers);
+	if (!dispatch->flights || !dispatch->providers)
+		goto fail;
+	dispatch->provider_count = config->upstream_count;
+	for (unsigned i = 0; i < config->upstream_count; i++) {
+		struct provider *provider = &dispatch->providers[i];
+		provider->dispatch = dispatch;
+		if (i % config->workers != worker->index)
+			continue; /* see upstream_owner */
+		provider->batcher = batcher_new(&config->upstreams[i].batch, &config->upstreams[i].settings,
+		                                worker->transport, worker->loop, worker->meter);
+		if (!provider->batcher)
+			goto fail;
+	}
+	return dispatch;
+fail:
+	dispatch_free(dispatch);
+	return NULL;
+}
+
+void dispatch_free(struct dispatch *dispatch)
+{
+	if (!dispatch)
+		return;
+	assert(dispatch->busy == 0);
+	for (size_t i = 0; i < dispatch->provider_count; i++)
+		batcher_free(dispatch->providers[i].batcher);
+	struct trip *trip;
+	while ((trip = TAILQ_FIRST(&dispatch->recycled))) {
+		TAILQ_REMOVE(&dispatch->recycled, trip, next);
+		free(trip);
+	}
+	free(dispatch->providers);
+	flights_free(dispatch->flights);
+	free(dispatch);
+}
+
+/* ---------------------------------------------------------------- trips */
+
+static struct trip *trip_new(struct dispatch *dispatch)
+{
+	struct trip *trip = TAILQ_FIRST(&dispatch->recycled);
+	if (trip) {
+		TAILQ_REMOVE(&dispatch->recycled, trip, next);
+		dispatch->recycled_count--;
+	} else {
+		trip = malloc(sizeof *trip);
+		if (!trip)
+			return NULL;
+	}
+	memset(trip, 0, offsetof(struct trip, traceparent));
+	dispatch->busy++;
+	return trip;
+}
+
+static void trip_free(struct dispatch *dispatch, struct trip *trip)
+{
+	assert(trip->flight.waiter_count == 0 && !trip->flight.key);
+	blob_unref(trip->body);
+	dispatch->busy--;
+	if (dispatch->recycled_count >= KEPT_TRIPS) {
+		free(trip);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&dispatch->recycled, trip, next);
+	dispatch->recycled_count++;
+}
+
+/* The call has its answer and goes home. Takes `answer`. */
+static void send_home(struct dispatch *dispatch, struct call *call, struct answer *answer)
+{
+	loop_disarm(dispatch->worker->loop, &call->timer);
+	call->answer = answer;
+	call->trip = NULL;
+	call->at_owner = false;
+	call_return(call, dispatch->worker);
+}
+
+/* The trip is over: everybody who waits gets a reference to the answer, which is taken. */
+static void land(struct dispatch *dispatch, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
+{
+	struct worker *worker = dispatch->worker;
+	bool stored = trip->store && answer->outcome == OUTCOME_OK;
+	if (stored)
+		cache_store(worker->gateway->cache, trip->flight.key, answer, &trip->tool->cache, trip->tool->index,
+		            loop_now(worker->loop), worker->meter);
+	flights_remove(dispatch->flights, &trip->flight);
+	struct waiter *waiter;
+	while ((waiter = flight_take(&trip->flight))) {
+		struct call *call = container_of(waiter, struct call, waiter);
+		call->facts = *facts;
+		call->stored = stored;
+		send_home(dispatch, call, answer_ref(answer));
+	}
+	answer_unref(answer);
+	trip_free(dispatch, trip);
+}
+
+static void item_answered(struct batch_item *item, struct answer *answer, const struct batch_facts *facts)
+{
+	struct trip *trip = container_of(item, struct trip, item);
+	land(trip->provider->dispatch, trip, answer, facts);
+}
+
+/* Its last waiter has left: nobody wants the answer. */
+static void give_up(struct dispatch *dispatch, struct trip *trip)
+{
+	batcher_cancel(trip->provider->batcher, &trip->item, loop_now(dispatch->worker->loop));
+	trip->provider->news = true;
+	flights_remove(dispatch->flights, &trip->flight);
+	trip_free(dispatch, trip);
+}
+
+/* On a shared trip each call has its own deadline; the earliest never cuts the others short. */
+static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
+{
+	struct call *call = container_of(timer, struct call, timer);
+	struct trip *trip = call->trip;
+	struct dispatch *dispatch = trip->provider->dispatch;
+	bool sent = trip->item.batch != NULL;
+	flight_leave(&call->waiter);
+	call->facts.waited_us = now_us - trip->item.added_us;
+	send_home(dispatch, call,
+	          sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
+	               : answer_error(OUTCOME_DEADLINE_EXCEEDED,
+	                              "The call's deadline passed while it waited for its turn; it was not sent."));
+	if (trip->flight.waiter_count == 0)
+		give_up(dispatch, trip);
+}
+
+static void board(struct trip *trip, struct call *call)
+{
+	call->trip = trip;
+	call->timer = LOOP_TIMER_INIT(deadline_passed);
+	flight_join(&trip->flight, &call->waiter);
+}
+
+/* ---------------------------------------------------------------- taking calls */
+
+static void join(struct dispatch *dispatch, struct trip *trip, struct call *call)
+{
+	struct loop *loop = dispatch->worker->loop;
+	struct batch_item *item = &trip->item;
+	if (trip->flight.waiter_count == 1) {
+		/* the leader's deadline was the batch item's until now */
+		struct call *leader = container_of(TAILQ_FIRST(&trip->flight.waiters), struct call, waiter);
+		loop_arm(loop, &leader->timer, leader->deadline_us);
+	}
+	board(trip, call);
+	loop_arm(loop, &call->timer, call->deadline_us);
+	if (call->source == SOURCE_MISS)
+		call->source = SOURCE_COLLAPSED;
+	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, trip->tool->index, 0, 1);
+	batcher_set_deadlines(trip->provider->batcher, item,
+	                      call->deadline_us > item->deadline_us ? call->deadline_us : item->deadline_us,
+	                      call->deadline_us < item->urgent_us ? call->deadline_us : item->urgent_us);
+	trip->provider->news = true;
+}
+
+static void fill_item(struct trip *trip, const struct call *call)
+{
+	struct batch_item *item = &trip->item;
+	memcpy(trip->traceparent, call->traceparent, sizeof trip->traceparent);
+	memcpy(trip->idempotency_key, call->idempotency_key, sizeof trip->idempotency_key);
+	trip->body = blob_ref(call->body);
+	item->call.route = call->tool->route;
+	item->call.arguments = call->arguments;
+	item->call.repeatable = tool_is_repeatable(call->tool);
+	item->call.traceparent = slice_of(trip->traceparent);
+	item->call.idempotency_key = slice_of(trip->idempotency_key);
+	item->deadline_us = item->urgent_us = call->deadline_us;
+	item->caller = call->asker_number;
+	item->urgency = call->urgency;
+	item->answered = item_answered;
+}
+
+static void lead(struct dispatch *dispatch, struct call *call, bool shared)
+{
+	uint64_t now_us = loop_now(dispatch->worker->loop);
+	struct trip *trip = trip_new(dispatch);
+	if (!trip) {
+		send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+		return;
+	}
+	trip->provider = &dispatch->providers[call->tool->upstream];
+	trip->tool = call->tool;
+	trip->store = shared && call->tool->cache.ttl_us > 0;
+	fill_item(trip, call);
+	flights_add(dispatch->flights, &trip->flight, shared ? call->key : NULL);
+	board(trip, call);
+	const char *why;
+	enum outcome outcome = batcher_add(trip->provider->batcher, &trip->item, now_us, &why);
+	if (outcome != OUTCOME_OK) {
+		const struct batch_facts none = { 0 };
+		const char *name = dispatch->worker->gateway->config->upstreams[call->tool->upstream].settings.name;
+		struct answer *answer = answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
+		land(dispatch, trip, answer, &none);
+		return;
+	}
+	trip->provider->news = true;
+}
+
+/* Between the home worker's look and the call's arrival here a flight may have landed. */
+static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
+{
+	const struct cache_wish wish = { 0 };
+	struct worker *worker = dispatch->worker;
+	if (call->tool->cache.ttl_us == 0 || call->source != SOURCE_MISS)
+		return false;
+	struct cache_found found = cache_find(worker->gateway->cache, call->key, &wish, loop_now(worker->loop), NULL);
+	if (found.verdict != CACHE_VERDICT_HIT) {
+		if (found.refresh)
+			cache_refreshed(found.entry);
+		entry_unref(found.entry);
+		return false;
+	}
+	call->source = SOURCE_COLLAPSED;
+	call->stored = true;
+	send_home(dispatch, call, answer_ref(found.entry->answer));
+	entry_unref(found.entry);
+	return true;
+}
+
+void dispatch_take(struct dispatch *dispatch, struct call *call)
+{
+	bool shared = call->key && !call->no_store;
+	call->at_owner = true;
+	if (shared) {
+		struct flight *flight = flights_find(dispatch->flights, call->key);
+		if (flight) {
+			join(dispatch, container_of(flight, struct trip, flight), call);
+			return;
+		}
+		if (landed_meanwhile(dispatch, call))
+			return;
+	}
+	lead(dispatch, call, shared);
+}
+
+void dispatch_cancel(struct dispatch *dispatch, struct call *call)
+{
+	if (!call->at_owner)
+		return; /* crossed in the post */
+	struct trip *trip = call->trip;
+	flight_leave(&call->waiter);
+	send_home(dispatch, call, answer_error(OUTCOME_CANCELLED, "The caller left."));
+	if (trip->flight.waiter_count == 0)
+		give_up(dispatch, trip);
+}
+
+/* ---------------------------------------------------------------- the turn */
+
+void dispatch_tick(struct dispatch *dispatch, uint64_t now_us)
+{
+	for (size_t i = 0; i < dispatch->provider_count; i++) {
+		struct provider *provider = &dispatch->providers[i];
+		if (!provider->batcher || (!provider->news && batcher_deadline(provider->batcher) > now_us))
+			continue;
+		provider->news = false;
+		batcher_tick(provider->batcher, now_us);
+	}
+}
+
+uint64_t dispatch_deadline(const struct dispatch *dispatch)
+{
+	uint64_t deadline = CLOCK_NEVER;
+	for (size_t i = 0; i < dispatch->provider_count; i++) {
+		const struct provider *provider = &dispatch->providers[i];
+		if (!provider->batcher)
+			continue;
+		if (provider->news)
+			return 0;
+		uint64_t due = batcher_deadline(provider->batcher);
+		deadline = due < deadline ? due : deadline;
+	}
+	return deadline;
+}
+
+size_t dispatch_busy(const struct dispatch *dispatch)
+{
+	return dispatch->busy;
+}
+
+void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64_t now_us)
+{
+	for (size_t i = 0; i < dispatch->provider_count; i++)
+		if (dispatch->providers[i].batcher)
+			batcher_abort_all(dispatch->providers[i].batcher, answer, now_us);
+}

@@ -1,0 +1,62 @@
+/* main.c: which command is meant. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "gateway/cli.h"
+
+static int print_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("jitney " JITNEY_VERSION);
+	return EXIT_SUCCESS;
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "serve", cli_serve, "run the gateway" },
+	{ "check", cli_check, "read a configuration and say what is wrong with it" },
+	{ "call", cli_call, "call a tool through a running gateway" },
+	{ "tools", cli_tools, "list the tools of a running gateway" },
+	{ "version", print_version, "print the version" },
+};
+
+static void print_help(FILE *out)
+{
+	fputs("usage: jitney COMMAND [OPTIONS]\n\n"
+	      "The tool gateway for AI agents: answers repeats from memory, shares flights, batches the rest.\n\n", out);
+	for (size_t i = 0; i < countof(commands); i++)
+		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fputs("\njitney COMMAND --help tells more.\n", out);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	const char *name = argv[1];
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+		print_help(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+		return print_version(argc, argv);
+	for (size_t i = 0; i < countof(commands); i++) {
+		if (strcmp(name, commands[i].name) == 0) {
+			if (argc > 2 && commands[i].run == print_version && strcmp(argv[2], "--help") == 0) {
+				puts("usage: jitney version\n\nPrints the version.");
+				return EXIT_SUCCESS;
+			}
+			return commands[i].run(argc - 1, argv + 1);
+		}
+	}
+	fprintf(stderr, "jitney: there is no command \"%s\"; jitney --help lists them\n", name);
+	return EXIT_USAGE;
+}

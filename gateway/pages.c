@@ -1,0 +1,295 @@
+/* pages.c: documents about the gateway, each written from the configuration, the metrics and nothing else. */
+#include "gateway/pages.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "gateway/definitions.h"
+#include "gateway/reply.h"
+#include "gateway/worker.h"
+
+enum { PAGE_BYTES_MAX = 64 << 20 };
+
+static const char json_type_text[] = "application/json";
+
+/* ---------------------------------------------------------------- catalogue */
+
+/* RFC 9110, 13.1.2: "*" or a list of entity tags; weak comparison. */
+static bool none_match_hits(struct slice value, const char *etag)
+{
+	size_t len = strlen(etag);
+	if (slice_equal(value, SLICE("*")))
+		return true;
+	for (size_t i = 0; i + len <= value.len; i++)
+		if (memcmp(value.at + i, etag, len) == 0)
+			return true;
+	return false;
+}
+
+static void reply_document(struct request *request, const struct document *document)
+{
+	struct reply reply;
+	bool unchanged = none_match_hits(request->headers[HEADER_IF_NONE_MATCH], document->etag);
+	reply_init(&reply, unchanged ? 304 : 200);
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	reply_header_text(&reply, "ETag", slice_of(document->etag));
+	reply_header_text(&reply, "Cache-Control", SLICE("no-cache"));
+	if (!unchanged) {
+		reply.content_type = json_type_text;
+		reply.body = blob_slice(document->blob);
+		reply.blob = document->blob;
+	}
+	request_reply(request, &reply);
+}
+
+static enum definition_format wanted_format(struct request *request)
+{
+	struct slice word = query_parameter(request->query, SLICE("format"));
+	enum definition_format format = definition_format(word);
+	if (format == FORMAT_COUNT)
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
+		              "format must be one of jitney, mcp, openai, openai-responses, anthropic, gemini.");
+	return format;
+}
+
+void page_tools(struct worker *worker, struct request *request, struct slice rest)
+{
+	(void)rest;
+	enum definition_format format = wanted_format(request);
+	if (format != FORMAT_COUNT)
+		reply_document(request, definitions_list(worker->gateway->definitions, format));
+}
+
+void page_tool(struct worker *worker, struct request *request, struct slice rest)
+{
+	const struct tool *tool = config_tool(worker->gateway->config, rest);
+	if (!tool) {
+		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
+		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no tool \"%.*s\"; GET /v1/tools lists them.",
+		              rest.len > 80 ? 80 : (int)rest.len, rest.at);
+		return;
+	}
+	enum definition_format format = wanted_format(request);
+	struct document document;
+	if (format == FORMAT_COUNT)
+		return;
+	if (!definition_name_fits(tool, format)) {
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "The tool's name does not fit the rules of that format.");
+		return;
+	}
+	if (!definitions_tool(worker->gateway->config, tool, format, &document)) {
+		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
+		return;
+	}
+	reply_document(request, &document);
+	blob_unref(document.blob);
+}
+
+void page_openapi(struct worker *worker, struct request *request, struct slice rest)
+{
+	(void)rest;
+	reply_document(request, definitions_openapi(worker->gateway->definitions));
+}
+
+/* ---------------------------------------------------------------- health and metrics */
+
+void page_healthz(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)worker;
+	(void)rest;
+	buf_put_text(&text, "{\"status\":\"ok\"}\n");
+	reply_text(request, 200, json_type_text, &text);
+}
+
+static size_t healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings)
+{
+	size_t healthy = 0;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, settings->first_endpoint_label + i, 0) > 0;
+	return healthy;
+}
+
+/* Ready as long as calls are taken: a dead provider is shown, but must not take the others' gateway out of rotation. */
+void page_readyz(struct worker *worker, struct request *request, struct slice rest)
+{
+	const struct gateway *gateway = worker->gateway;
+	bool draining = atomic_load_explicit(&gateway->draining, memory_order_relaxed);
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	buf_printf(&text, "{\"status\":\"%s\",\"components\":{\"workers\":{\"status\":\"up\",\"count\":%u},\"upstreams\":{",
+	           draining ? "draining" : "ready", gateway->config->workers);
+	for (size_t i = 0; i < gateway->config->upstream_count; i++) {
+		const struct upstream_settings *settings = &gateway->config->upstreams[i].settings;
+		size_t healthy = healthy_endpoints(gateway, settings);
+		if (i)
+			buf_put_char(&text, ',');
+		json_put_string(&text, slice_of(settings->name));
+		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu}", healthy ? "up" : "down", healthy,
+		           settings->endpoint_count);
+	}
+	buf_put_text(&text, "}}}\n");
+	reply_text(request, draining ? 503 : 200, json_type_text, &text);
+}
+
+void page_metrics(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	metrics_render(worker->gateway->metrics, &text);
+	reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+}
+
+/* ---------------------------------------------------------------- admin */
+
+void page_admin_index(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	const struct config *config = worker->gateway->config;
+	(void)rest;
+	buf_printf(&text,
+	           "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jitney " JITNEY_VERSION "</title>"
+	           "<style>body{font:16px/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
+	           "<h1>jitney " JITNEY_VERSION "</h1><p>%zu tools, %zu upstreams, %u workers, up for %llu s.</p><ul>"
+	           "<li><a href=\"/admin/upstreams\">upstreams</a>: state, lanes, pools"
+	           "<li><a href=\"/admin/cache\">cache</a>: what the memory tier holds"
+	           "<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
+	           "<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
+	           "</ul></html>\n",
+	           config->tool_count, config->upstream_count, config->workers,
+	           (unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
+	reply_text(request, 200, "text/html; charset=utf-8", &text);
+}
+
+void page_admin_config(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	config_json(worker->gateway->config, &text);
+	buf_put_char(&text, '\n');
+	reply_text(request, 200, json_type_text, &text);
+}
+
+static void put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
+                      size_t label2)
+{
+	buf_printf(out, ",\"%s\":%lld", name, (long long)metrics_read(gateway->metrics, metric, label1, label2));
+}
+
+static void put_endpoints(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
+{
+	buf_put_text(out, ",\"endpoints\":[");
+	for (size_t i = 0; i < settings->endpoint_count; i++) {
+		size_t label = settings->first_endpoint_label + i;
+		int64_t requests = 0;
+		for (size_t outcome = 0; outcome < OUTCOME_COUNT; outcome++)
+			requests += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label, outcome);
+		buf_put_text(out, i ? ",{\"url\":" : "{\"url\":");
+		json_put_string(out, slice_of(settings->endpoints[i]));
+		buf_printf(out, ",\"healthy\":%s,\"requests\":%lld}",
+		           metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
+		           (long long)requests);
+	}
+	buf_put_char(out, ']');
+}
+
+static void put_upstream(struct buf *out, const struct gateway *gateway, size_t index)
+{
+	static const char *const modes[] = { [BATCH_ADAPTIVE] = "adaptive", [BATCH_FIXED] = "fixed", [BATCH_OFF] = "off" };
+	const struct upstream_settings *settings = &gateway->config->upstreams[index].settings;
+	const struct batch_policy *batch = &gateway->config->upstreams[index].batch;
+	buf_put_text(out, "{\"name\":");
+	json_put_string(out, slice_of(settings->name));
+	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
+	           upstream_owner(gateway, (unsigned)index)->index);
+	put_endpoints(out, gateway, settings);
+	buf_printf(out, ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"max_in_flight\":%zu}",
+	           modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
+	           batch->max_in_flight);
+	put_count(out, gateway, "waiting", METRIC_ID_BATCH_WAITING, index, 0);
+	put_count(out, gateway, "in_flight", METRIC_ID_BATCH_IN_FLIGHT, index, 0);
+	put_count(out, gateway, "batches", METRIC_ID_BATCH_ITEMS, index, 0);
+	put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, index, 0);
+	put_count(out, gateway, "connections_busy", METRIC_ID_UPSTREAM_CONNECTIONS, index, CONNECTION_BUSY);
+	put_count(out, gateway, "connections_idle", METRIC_ID_UPSTREAM_CONNECTIONS, index, CONNECTION_IDLE);
+	put_count(out, gateway, "connects", METRIC_ID_UPSTREAM_CONNECTS, index, 0);
+	buf_put_char(out, '}');
+}
+
+void page_admin_upstreams(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	buf_put_text(&text, "{\"upstreams\":[");
+	for (size_t i = 0; i < worker->gateway->config->upstream_count; i++) {
+		if (i)
+			buf_put_char(&text, ',');
+		put_upstream(&text, worker->gateway, i);
+	}
+	buf_put_text(&text, "]}\n");
+	reply_text(request, 200, json_type_text, &text);
+}
+
+void page_admin_cache(struct worker *worker, struct request *request, struct slice rest)
+{
+	static const char *const reasons[] = {
+#define X(name, word) word,
+		EVICT_REASONS(X)
+#undef X
+	};
+	struct memory_stats stats = cache_memory_stats(worker->gateway->cache);
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	buf_printf(&text, "{\"memory\":{\"entries\":%llu,\"bytes\":%llu,\"capacity_bytes\":%llu,\"evictions\":{",
+	           (unsigned long long)stats.entries, (unsigned long long)stats.bytes,
+	           (unsigned long long)stats.capacity_bytes);
+	for (size_t i = 0; i < EVICT_REASON_COUNT; i++)
+		buf_printf(&text, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)stats.evictions[i]);
+	buf_put_text(&text, "}}}\n");
+	reply_text(request, 200, json_type_text, &text);
+}
+
+static bool tool_has_tag(const struct tool *tool, struct slice tag)
+{
+	for (size_t i = 0; i < tool->tag_count; i++)
+		if (slice_equal(slice_of(tool->tags[i]), tag))
+			return true;
+	return false;
+}
+
+/* DELETE /admin/cache?tool=&tag=&key=: what matches all that is given; nothing given: everything. */
+void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
+{
+	const struct config *config = worker->gateway->config;
+	struct slice tool = query_parameter(request->query, SLICE("tool"));
+	struct slice tag = query_parameter(request->query, SLICE("tag"));
+	struct slice key = query_parameter(request->query, SLICE("key"));
+	size_t purged = 0;
+	(void)rest;
+	if (tool.len && !config_tool(config, tool)) {
+		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
+		return;
+	}
+	if (!tool.len && !tag.len) {
+		purged = cache_purge(worker->gateway->cache, UINT32_MAX, key);
+	} else {
+		for (size_t i = 0; i < config->tool_count; i++)
+			if ((!tool.len || slice_equal(slice_of(config->tools[i].name), tool)) &&
+			    (!tag.len || tool_has_tag(&config->tools[i], tag)))
+				purged += cache_purge(worker->gateway->cache, config->tools[i].index, key);
+	}
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	buf_printf(&text, "{\"purged\":%zu}\n", purged);
+	reply_text(request, 200, json_type_text, &text);
+}
+
+void page_admin_drain(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)worker;
+	(void)rest;
+	buf_put_text(&text, "{\"status\":\"draining\"}\n");
+	reply_text(request, 202, json_type_text, &text);
+	kill(getpid(), SIGTERM); /* the main thread waits for it: one way to shut down, not two */
+}

@@ -1,0 +1,12 @@
+/* pages.h: what can be read about the gateway: catalogue, health, metrics, and the admin listener's pages. */
+#ifndef JITNEY_GATEWAY_PAGES_H
+#define JITNEY_GATEWAY_PAGES_H
+
+#include "gateway/routes.h"
+
+route_function page_tools, page_tool, page_openapi;                  /* data listener */
+route_function page_healthz, page_readyz, page_metrics;              /* both */
+route_function page_admin_index, page_admin_config, page_admin_upstreams, page_admin_cache; /* admin listener */
+route_function page_admin_purge, page_admin_drain;
+
+#endif

@@ -1,0 +1,234 @@
+/* reply.c: answers into replies. */
+#include "gateway/reply.h"
+
+#include <stdio.h>
+
+#include "base/json.h"
+#include "gateway/worker.h"
+
+enum { PROBLEM_BYTES_MAX = 32 << 20 };
+
+static const char problem_type[] = "application/problem+json";
+
+void problem_put(struct buf *out, const struct answer *answer, const char *request_id, const char *upstream)
+{
+	enum outcome outcome = answer->outcome;
+	buf_put_text(out, "{\"type\":\"urn:jitney:problem:");
+	buf_put_text(out, outcome_word(outcome));
+	buf_put_text(out, "\",\"title\":");
+	json_put_string(out, slice_of(outcome_title(outcome)));
+	buf_printf(out, ",\"status\":%u,\"detail\":", outcome_status(outcome));
+	json_put_string(out, slice_of(answer->detail));
+	buf_put_text(out, ",\"code\":\"");
+	buf_put_text(out, outcome_word(outcome));
+	buf_put_text(out, "\",\"request_id\":");
+	json_put_string(out, slice_of(request_id));
+	buf_put_text(out, outcome_retryable(outcome) ? ",\"retryable\":true" : ",\"retryable\":false");
+	if (upstream) {
+		buf_put_text(out, ",\"upstream\":{\"name\":");
+		json_put_string(out, slice_of(upstream));
+		if (answer->upstream_status)
+			buf_printf(out, ",\"status\":%u", answer->upstream_status);
+		if (answer->json && answer->body_len) {
+			buf_put_text(out, ",\"error\":");
+			buf_put(out, answer_body(answer));
+		}
+		buf_put_char(out, '}');
+	}
+	buf_put_char(out, '}');
+}
+
+static void send_problem(struct request *request, struct reply *reply, const struct answer *answer, const char *upstream)
+{
+	struct buf text = BUF_INIT(PROBLEM_BYTES_MAX);
+	problem_put(&text, answer, request->id, upstream);
+	struct blob *blob = buf_take_blob(&text);
+	buf_fini(&text);
+	if (blob) {
+		reply->content_type = problem_type;
+		reply->body = blob_slice(blob);
+		reply->blob = blob;
+	}
+	if (answer->retry_after_s)
+		reply_header(reply, "Retry-After", "%u", answer->retry_after_s);
+	request_reply(request, reply);
+	blob_unref(blob);
+}
+
+void reply_problem(struct request *request, enum outcome outcome, const char *allow, const char *format, ...)
+{
+	char detail[ANSWER_DETAIL_BYTES];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(detail, sizeof detail, format, args);
+	va_end(args);
+	bool wait_a_little = outcome == OUTCOME_OVERLOADED || outcome == OUTCOME_SHUTTING_DOWN;
+	struct answer *answer = answer_upstream_error(outcome, 0, wait_a_little ? 1 : 0, (struct slice){ NULL, 0 }, "%s", detail);
+	struct reply reply;
+	reply_init(&reply, outcome_status(outcome));
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	if (allow)
+		reply_header_text(&reply, "Allow", slice_of(allow));
+	if (outcome == OUTCOME_UNAUTHORIZED)
+		reply_header_text(&reply, "WWW-Authenticate", SLICE("Bearer"));
+	send_problem(request, &reply, answer, NULL);
+	answer_unref(answer);
+}
+
+void reply_blob(struct request *request, unsigned status, const char *content_type, struct blob *blob)
+{
+	struct reply reply;
+	reply_init(&reply, status);
+	reply.content_type = content_type;
+	reply.body = blob_slice(blob);
+	reply.blob = blob;
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	request_reply(request, &reply);
+}
+
+void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text)
+{
+	struct blob *blob = buf_take_blob(text);
+	buf_fini(text);
+	if (!blob) {
+		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
+		return;
+	}
+	reply_blob(request, status, content_type, blob);
+	blob_unref(blob);
+}
+
+/* ---------------------------------------------------------------- calls */
+
+const char *source_word(enum call_source source)
+{
+	switch (source) {
+	case SOURCE_HIT:
+		return "hit";
+	case SOURCE_STALE:
+		return "stale";
+	case SOURCE_MISS:
+		return "miss";
+	case SOURCE_COLLAPSED:
+		return "collapsed";
+	case SOURCE_REQUEST:
+	case SOURCE_BYPASS:
+		return "bypass";
+	case SOURCE_NONE:
+		break;
+	}
+	return "none";
+}
+
+const char *call_upstream_name(const struct call *call)
+{
+	switch (call->answer->outcome) {
+	case OUTCOME_UPSTREAM_ERROR:
+	case OUTCOME_TOOL_ERROR:
+	case OUTCOME_OUTCOME_UNKNOWN:
+	case OUTCOME_UPSTREAM_UNAVAILABLE:
+	case OUTCOME_UPSTREAM_TIMEOUT:
+		break;
+	case OUTCOME_RATE_LIMITED:
+	default:
+		if (call->answer->upstream_status == 0)
+			return NULL;
+	}
+	return call->home->gateway->config->upstreams[call->tool->upstream].settings.name;
+}
+
+/* Text into a header's value without the cost of printf: a hit writes two of these. */
+struct value {
+	size_t len;
+	char text[96];
+};
+
+static void value_text(struct value *value, const char *text)
+{
+	size_t len = strlen(text);
+	memcpy(value->text + value->len, text, len);
+	value->len += len;
+}
+
+static void value_number(struct value *value, int64_t number)
+{
+	char digits[20];
+	size_t at = sizeof digits;
+	uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+	do {
+		digits[--at] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest);
+	if (number < 0)
+		value->text[value->len++] = '-';
+	memcpy(value->text + value->len, digits + at, sizeof digits - at);
+	value->len += sizeof digits - at;
+}
+
+static void put_cache_status(struct reply *reply, const struct call *call)
+{
+	struct value value = { 0 };
+	value_text(&value, "jitney; ");
+	switch (call->source) {
+	case SOURCE_NONE:
+		return;
+	case SOURCE_HIT:
+	case SOURCE_STALE:
+		value_text(&value, "hit; ttl=");
+		value_number(&value, cache_ttl_s(call->entry, call->ended_us));
+		value_text(&value, "; detail=memory");
+		break;
+	case SOURCE_MISS:
+		value_text(&value, "fwd=miss");
+		break;
+	case SOURCE_COLLAPSED:
+		value_text(&value, "fwd=miss; collapsed");
+		break;
+	case SOURCE_REQUEST:
+		value_text(&value, "fwd=request");
+		break;
+	case SOURCE_BYPASS:
+		value_text(&value, "fwd=bypass");
+		break;
+	}
+	if (call->stored)
+		value_text(&value, "; stored");
+	reply_header_text(reply, "Cache-Status", (struct slice){ value.text, value.len });
+	if (!call->entry)
+		return;
+	value.len = 0;
+	value_number(&value, (int64_t)cache_age_s(call->entry, call->ended_us));
+	reply_header_text(reply, "Age", (struct slice){ value.text, value.len });
+}
+
+static void put_timing(struct reply *reply, const struct call *call)
+{
+	if (!call->facts.id) {
+		if (call->entry)
+			reply_header_text(reply, "Server-Timing", SLICE("cache;dur=0.0"));
+		return;
+	}
+	/* milliseconds, as Server-Timing wants them */
+	reply_header(reply, "Server-Timing", "cache;dur=0.0, queue;dur=%.3f, upstream;dur=%.3f",
+	             (double)call->facts.waited_us / 1000.0, (double)call->facts.upstream_us / 1000.0);
+	reply_header(reply, "X-Batch-Size", "%u", call->facts.items);
+	reply_header(reply, "X-Batch-Id", "%llu", (unsigned long long)call->facts.id);
+}
+
+void reply_call(struct request *request, const struct call *call)
+{
+	struct answer *answer = call->answer;
+	struct reply reply;
+	reply_init(&reply, outcome_status(answer->outcome));
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	put_cache_status(&reply, call);
+	put_timing(&reply, call);
+	if (answer->outcome != OUTCOME_OK) {
+		send_problem(request, &reply, answer, call_upstream_name(call));
+		return;
+	}
+	reply.content_type = answer->content_type;
+	reply.body = answer_body(answer);
+	reply.answer = answer;
+	request_reply(request, &reply);
+}

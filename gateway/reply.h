@@ -1,0 +1,31 @@
+/*
+ * reply.h: what a caller gets to see: outcomes as RFC 9457 problems, results with the headers of the contract
+ * (Cache-Status after RFC 9211, Age, Server-Timing, X-Batch-Size). The one place that turns answers into replies.
+ */
+#ifndef JITNEY_GATEWAY_REPLY_H
+#define JITNEY_GATEWAY_REPLY_H
+
+#include "base/buf.h"
+#include "gateway/call.h"
+#include "gateway/http.h"
+
+/* Append the problem of an outcome that is not OK: one JSON object. `upstream`: the provider's name, or NULL. */
+void problem_put(struct buf *out, const struct answer *answer, const char *request_id, const char *upstream);
+
+/* Reply with a problem, its detail printf-like. `allow`: value of an Allow header, or NULL. */
+void reply_problem(struct request *request, enum outcome outcome, const char *allow, const char *format, ...)
+	PRINTF_LIKE(4, 5);
+/* Reply with a text that lives in a blob (a reference is taken). */
+void reply_blob(struct request *request, unsigned status, const char *content_type, struct blob *blob);
+/* Reply with what was gathered in `text`, which is emptied. */
+void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text);
+
+/* Reply with the result of a finished call: the tool's bytes or a problem, and all headers. */
+void reply_call(struct request *request, const struct call *call);
+
+/* The cache's part in an answer, in one word, for batches and logs: hit, stale, miss, collapsed, bypass, none. */
+const char *source_word(enum call_source source);
+/* The provider of a call by name, if the answer is the provider's doing; else NULL. */
+const char *call_upstream_name(const struct call *call);
+
+#endif

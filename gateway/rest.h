@@ -1,0 +1,23 @@
+/* rest.h: POST /v1/tools/{tool}: one call, one answer. And POST /v1/batch (batches.c): many calls, many answers. */
+#ifndef JITNEY_GATEWAY_REST_H
+#define JITNEY_GATEWAY_REST_H
+
+#include "gateway/call.h"
+#include "gateway/http.h"
+
+struct worker;
+
+void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name);
+void rest_call_many(struct worker *worker, struct request *request, struct slice rest);
+
+/* A reply's end, for a request of rest_call_tool: one line in the access log, and the call is given back. */
+void rest_finished(struct worker *worker, struct request *request, unsigned status, uint64_t bytes);
+
+/* Whether the body may be read as JSON. False: the request has been answered with 415. */
+bool rest_body_is_json(struct worker *worker, struct request *request) MUST_CHECK;
+/* Read the headers into *asker. False: the request has been answered with 400. */
+bool rest_read_asker(struct worker *worker, struct request *request, struct asker *asker) MUST_CHECK;
+/* Count a finished call in the metrics, under its own outcome. */
+void rest_count(const struct call *call);
+
+#endif
