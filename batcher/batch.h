@@ -11,20 +11,16 @@
 #include "base/compiler.h"
 #include "batcher/batcher.h"
 
-enum batch_state {
-	BATCH_OPEN,
-	BATCH_SENT,
-	BATCH_DONE
-};
+enum batch_state { BATCH_OPEN, BATCH_SENT, BATCH_DONE };
 
 struct batch {
-	TAILQ_ENTRY(batch) next;    /* among those sent */
+	TAILQ_ENTRY(batch) next; /* among those sent */
 	enum batch_state state;
 	struct batcher *batcher;
 	struct lane *lane;
-	struct exchange *exchange;  /* while sent */
-	bool forgotten;             /* sent, and nobody waits for any of it: to be aborted */
-	uint64_t id;                /* unique in this process; 0: not sent */
+	struct exchange *exchange; /* while sent */
+	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
+	uint64_t id;               /* unique in this process; 0: not sent */
 	uint64_t sent_us;
 	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
 	size_t bytes;               /* of arguments */

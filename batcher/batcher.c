@@ -25,16 +25,16 @@ struct batcher {
 	struct loop *loop;
 	struct meter *meter;
 	struct upstream *upstream;
-	uint64_t seed;                  /* of the tables' hashes */
+	uint64_t seed; /* of the tables' hashes */
 
-	struct table lanes;             /* by key; an empty one with nothing in flight is freed by the next tick */
-	struct due_heap looks;          /* lanes that may not send yet, or have had news: when to judge them */
-	TAILQ_HEAD(, lane) ready;       /* lanes that may send; served round-robin; waits here at the cap of exchanges */
-	struct due_heap expiries;       /* items waiting and travelling, by deadline_us */
-	struct batch_list flights;      /* batches under way */
-	size_t in_flight;               /* of those */
-	size_t forgotten;               /* of those, to be aborted */
-	size_t waiting_items;           /* over all lanes */
+	struct table lanes;        /* by key; an empty one with nothing in flight is freed by the next tick */
+	struct due_heap looks;     /* lanes that may not send yet, or have had news: when to judge them */
+	TAILQ_HEAD(, lane) ready;  /* lanes that may send; served round-robin; waits here at the cap of exchanges */
+	struct due_heap expiries;  /* items waiting and travelling, by deadline_us */
+	struct batch_list flights; /* batches under way */
+	size_t in_flight;          /* of those */
+	size_t forgotten;          /* of those, to be aborted */
+	size_t waiting_items;      /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be told */
 	struct window_costs costs;      /* over all lanes: what a new one starts with */
@@ -43,7 +43,7 @@ struct batcher {
 };
 
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
-                            struct transport *transport, struct loop *loop, struct meter *meter)
+			    struct transport *transport, struct loop *loop, struct meter *meter)
 {
 	assert(policy->max_items >= 1 && policy->max_in_flight >= 1 && settings->dialect->max_calls >= 1);
 	struct batcher *batcher = calloc(1, sizeof *batcher);
@@ -370,7 +370,8 @@ static void shed(struct batcher *batcher, struct lane *lane, size_t count, uint6
 		take(batcher, item, now_us);
 		due_clear(&batcher->expiries, &item->expiry);
 		meter_add(batcher->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
-		settle(batcher, item, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later."),
+		settle(batcher, item,
+		       answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later."),
 		       facts_of(item, now_us));
 	}
 }
@@ -396,7 +397,7 @@ static void count_sent(struct batcher *batcher, const struct batch *batch, enum 
 	meter_observe(meter, METRIC_ID_BATCH_BYTES, batcher->label, batch->bytes);
 	for (size_t i = 0; i < batch->count; i++)
 		meter_observe(meter, METRIC_ID_BATCH_WAIT, batcher->label,
-		              window_elapsed_us(batch->items[i]->added_us, batch->sent_us));
+			      window_elapsed_us(batch->items[i]->added_us, batch->sent_us));
 	meter_add(meter, METRIC_ID_BATCH_FLUSHES, batcher->label, reason, 1);
 	meter_add(meter, METRIC_ID_BATCH_SAVED, batcher->label, 0, batch->count - 1);
 	meter_move(meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, 1);
@@ -416,7 +417,7 @@ static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_re
 	fill(batcher, batch, now_us);
 	struct answer *refusal = NULL;
 	struct exchange *exchange = upstream_send(batcher->upstream, batcher->calls, batch->count, batch->deadline_us,
-	                                          &events, batch, &refusal);
+						  &events, batch, &refusal);
 	if (!exchange) {
 		settle_refused(batcher, batch, refusal, now_us);
 		return;
@@ -457,9 +458,10 @@ static struct answer *expired_answer(const struct batch_item *item)
 	if (!item->batch)
 		return answer_error(OUTCOME_DEADLINE_EXCEEDED, "The call's deadline passed before it could be sent.");
 	if (item->call.repeatable)
-		return answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.");
+		return answer_error(OUTCOME_UPSTREAM_TIMEOUT,
+				    "The provider did not answer before the call's deadline.");
 	return answer_error(OUTCOME_OUTCOME_UNKNOWN, "The call was sent, but no answer came before its deadline; "
-	                                             "it may have taken effect.");
+						     "it may have taken effect.");
 }
 
 static void expire(struct batcher *batcher, uint64_t now_us)
@@ -504,7 +506,7 @@ void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t 
 	}
 	/* all answered, yet not landed: nobody waits for those either */
 	struct batch *batch;
-	TAILQ_FOREACH(batch, &batcher->flights, next) {
+	TAILQ_FOREACH (batch, &batcher->flights, next) {
 		if (!batch->forgotten)
 			forget(batcher, batch);
 	}

@@ -24,20 +24,20 @@ enum batch_mode {
 /* From the configuration; constant, borrowed, outlives the batcher. */
 struct batch_policy {
 	enum batch_mode mode;
-	size_t max_items;      /* calls in one batch, >= 1 */
-	size_t max_bytes;      /* bytes of arguments in one batch; a larger call travels alone */
-	uint64_t window_us;    /* longest time a call gathers while it could leave */
-	size_t max_in_flight;  /* exchanges at once, >= 1 */
-	size_t queue_items;    /* calls waiting at most */
-	size_t queue_bytes;    /* bytes of arguments waiting at most */
+	size_t max_items;     /* calls in one batch, >= 1 */
+	size_t max_bytes;     /* bytes of arguments in one batch; a larger call travels alone */
+	uint64_t window_us;   /* longest time a call gathers while it could leave */
+	size_t max_in_flight; /* exchanges at once, >= 1 */
+	size_t queue_items;   /* calls waiting at most */
+	size_t queue_bytes;   /* bytes of arguments waiting at most */
 };
 
 /* Facts about the batch an item travelled in, for headers, logs and metrics. */
 struct batch_facts {
-	uint64_t id;           /* unique in this process; 0: never sent */
-	uint32_t items;        /* calls in it; 0: never sent */
-	uint64_t waited_us;    /* from batcher_add to leaving (or to the refusal) */
-	uint64_t upstream_us;  /* from leaving to this item's answer; 0: never sent */
+	uint64_t id;          /* unique in this process; 0: never sent */
+	uint32_t items;       /* calls in it; 0: never sent */
+	uint64_t waited_us;   /* from batcher_add to leaving (or to the refusal) */
+	uint64_t upstream_us; /* from leaving to this item's answer; 0: never sent */
 };
 
 /*
@@ -51,9 +51,9 @@ struct batch_item {
 	uint64_t caller;       /* fairness: items are taken round-robin over callers */
 	uint8_t urgency;       /* RFC 9218: 0 first .. 7 last; 3 by default */
 	struct slice lane_key; /* credential and all forwarded headers: items with different ones never share a batch.
-	                        * Borrowed like arguments */
-	/* Called once, never from within batcher_add; `answer` is the receiver's reference. The item is its owner's again:
-	 * it may be freed or added anew in here, other items may be added or cancelled. */
+				* Borrowed like arguments */
+	/* Called once, never from within batcher_add; `answer` is the receiver's reference. The item is its owner's
+	 * again: it may be freed or added anew in here, other items may be added or cancelled. */
 	void (*answered)(struct batch_item *item, struct answer *answer, const struct batch_facts *facts);
 
 	/* the batcher's own; nothing to fill in */
@@ -75,7 +75,7 @@ struct batcher;
 
 /* settings: of the upstream, borrowed likewise. NULL when out of memory. */
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
-                            struct transport *transport, struct loop *loop, struct meter *meter) MUST_CHECK;
+			    struct transport *transport, struct loop *loop, struct meter *meter) MUST_CHECK;
 /* Nothing may wait or be in flight (see batcher_abort_all). NULL is fine. */
 void batcher_free(struct batcher *batcher);
 
@@ -83,7 +83,8 @@ void batcher_free(struct batcher *batcher);
  * that came in the same turn travel together.
  * Returns OK, or OVERLOADED at a cap of the queue or without memory (counted by reason; the item stays the caller's;
  * `*why` is static text that names the limit). */
-enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why) MUST_CHECK;
+enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us,
+			 const char **why) MUST_CHECK;
 
 /* Nobody waits for it any more; `answered` will not be called, the item is its owner's again on return. It must have
  * been added and not answered. Out of its lane at once; in flight it is forgotten, and an exchange all of whose items

@@ -13,11 +13,11 @@
 
 /* Embedded in its owner; zeroed before first use. */
 struct due_node {
-	struct due_node *child;   /* first of those due no sooner */
-	struct due_node *next;    /* sibling */
-	struct due_node *prev;    /* sibling before, or the parent if this is its first child; NULL: the root */
-	uint64_t at_us;           /* when; only due_set writes it */
-	bool listed;              /* in a heap */
+	struct due_node *child; /* first of those due no sooner */
+	struct due_node *next;  /* sibling */
+	struct due_node *prev;  /* sibling before, or the parent if this is its first child; NULL: the root */
+	uint64_t at_us;         /* when; only due_set writes it */
+	bool listed;            /* in a heap */
 };
 
 struct due_heap {

@@ -39,14 +39,14 @@ struct lane_turn {
 TAILQ_HEAD(lane_turn_list, lane_turn);
 
 struct lane {
-	struct table_node node;                    /* the batcher's: found by key */
-	TAILQ_ENTRY(lane) next;                    /* the batcher's: among those that may send */
-	struct due_node look;                      /* the batcher's: when to judge it again */
-	bool ready;                                /* the batcher's: may send, and is in that list */
-	uint64_t ready_us;                         /* the batcher's: since when */
-	size_t in_flight;                          /* the batcher's: exchanges under way */
-	bool landed;                               /* the batcher's: see struct window_view */
-	struct window_costs costs;                 /* the batcher's */
+	struct table_node node;    /* the batcher's: found by key */
+	TAILQ_ENTRY(lane) next;    /* the batcher's: among those that may send */
+	struct due_node look;      /* the batcher's: when to judge it again */
+	bool ready;                /* the batcher's: may send, and is in that list */
+	uint64_t ready_us;         /* the batcher's: since when */
+	size_t in_flight;          /* the batcher's: exchanges under way */
+	bool landed;               /* the batcher's: see struct window_view */
+	struct window_costs costs; /* the batcher's */
 
 	size_t items;                              /* waiting */
 	size_t bytes;                              /* of their arguments */

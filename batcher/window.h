@@ -32,12 +32,12 @@ void window_learn(struct window_costs *costs, uint64_t exchange_us);
 
 /* A lane as the rule sees it. */
 struct window_view {
-	size_t items;         /* waiting */
-	size_t bytes;         /* of arguments, waiting */
-	uint64_t oldest_us;   /* when the oldest of them was added */
-	uint64_t urgent_us;   /* the tightest of their urgent_us; CLOCK_NEVER: none is */
-	size_t in_flight;     /* exchanges of this lane under way */
-	bool landed;          /* one of them has ended since calls began to gather */
+	size_t items;       /* waiting */
+	size_t bytes;       /* of arguments, waiting */
+	uint64_t oldest_us; /* when the oldest of them was added */
+	uint64_t urgent_us; /* the tightest of their urgent_us; CLOCK_NEVER: none is */
+	size_t in_flight;   /* exchanges of this lane under way */
+	bool landed;        /* one of them has ended since calls began to gather */
 	struct window_costs costs;
 };
 

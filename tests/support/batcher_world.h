@@ -23,7 +23,7 @@ struct world {
 struct probe {
 	struct batch_item item;
 	struct world *world;
-	char arguments[32];   /* its tag: nobody else has it */
+	char arguments[32]; /* its tag: nobody else has it */
 	char key[16];
 	unsigned answered;    /* times */
 	enum outcome outcome; /* of the last answer */

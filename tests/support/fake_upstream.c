@@ -60,8 +60,8 @@ struct exchange *fake_nth(size_t n)
 	return exchange;
 }
 
-struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport,
-                              struct loop *loop, struct meter *meter)
+struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
+			      struct meter *meter)
 {
 	(void)transport;
 	(void)loop;
@@ -102,8 +102,8 @@ static struct exchange *exchange_new(const struct upstream_call *calls, size_t c
 }
 
 struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
-                               uint64_t deadline_us, const struct upstream_events *events, void *context,
-                               struct answer **refusal)
+			       uint64_t deadline_us, const struct upstream_events *events, void *context,
+			       struct answer **refusal)
 {
 	assert(count >= 1 && count <= upstream->settings->dialect->max_calls);
 	if (refusals_left > 0) {

@@ -34,7 +34,7 @@ void fake_on_send(void (*on_send)(const struct exchange *exchange));
 /* The next `count` sends are refused with an answer of this outcome. */
 void fake_refuse(size_t count, enum outcome outcome);
 
-size_t fake_sent(void);        /* exchanges sent since the reset */
+size_t fake_sent(void); /* exchanges sent since the reset */
 size_t fake_refused(void);
 size_t fake_aborted(void);
 size_t fake_under_way(void);

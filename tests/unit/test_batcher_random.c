@@ -15,9 +15,9 @@
 enum { SCENARIOS = 10000, STEPS = 70, CALLS = 60, KEYS = 3, CALLERS = 4 };
 
 enum state {
-	FRESH,    /* not used yet */
-	REFUSED,  /* by batcher_add */
-	LIVE,     /* must be answered, once */
+	FRESH,   /* not used yet */
+	REFUSED, /* by batcher_add */
+	LIVE,    /* must be answered, once */
 	CANCELLED,
 	ENDED
 };
@@ -153,8 +153,8 @@ static void add_one(void)
 
 static void on_send(const struct exchange *exchange)
 {
-	size_t most = world.policy.max_items < world.dialect.max_calls ? world.policy.max_items
-	                                                               : world.dialect.max_calls;
+	size_t most =
+		world.policy.max_items < world.dialect.max_calls ? world.policy.max_items : world.dialect.max_calls;
 	size_t bytes = 0;
 	uint64_t latest_us = 0;
 	CHECK(exchange->count <= (world.policy.mode == BATCH_OFF ? 1 : most));
@@ -341,7 +341,7 @@ static void check_metrics(void)
 	CHECK(world_metric(&world, METRIC_ID_BATCH_WAIT, 0) == items);
 	CHECK(world_metric(&world, METRIC_ID_BATCH_SAVED, 0) == items - sent);
 	int64_t refused = metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_QUEUE_ITEMS, 0) +
-	                  metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_QUEUE_BYTES, 0);
+			  metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_QUEUE_BYTES, 0);
 	CHECK(refused == (int64_t)refused_adds);
 }
 

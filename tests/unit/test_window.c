@@ -21,7 +21,7 @@ static const struct row {
 	uint64_t urgent_in_us; /* 0: nobody is in a hurry */
 	uint64_t exchange_us;
 	enum flush_reason reason;
-	uint64_t again_in_us;  /* if it stays; 0: never */
+	uint64_t again_in_us; /* if it stays; 0: never */
 } rows[] = {
 #define A BATCH_ADAPTIVE
 #define F BATCH_FIXED
@@ -59,7 +59,7 @@ static const struct row {
 	{ "off, many",               BATCH_OFF, 10, 99,  8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
 	{ "only one fits",                   A,  1, 5,   8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
 	{ "only one fits, fixed",            F,  1, 5,   8, 3, false,    0,    0,    0, FLUSH_SINGLE, 0 },
-	/* clang-format on */
+/* clang-format on */
 #undef A
 #undef F
 };
@@ -81,7 +81,7 @@ static void check_row(const struct row *row)
 	if (verdict.leave != (row->reason != STAYS) || (verdict.leave && verdict.reason != row->reason) ||
 	    verdict.again_us != again_us)
 		fail_msg("%s: leave %d reason %d again %ld", row->says, verdict.leave, (int)verdict.reason,
-		         (long)(verdict.again_us - NOW));
+			 (long)(verdict.again_us - NOW));
 }
 
 static void the_rule_holds_row_by_row(void **state)
