@@ -30,3 +30,7 @@ libgateway_a_SOURCES = \
 	gateway/routes.c gateway/routes.h \
 	gateway/serve.c gateway/serve.h \
 	gateway/worker.c gateway/worker.h
+
+bin_PROGRAMS += jitney
+jitney_SOURCES = gateway/main.c
+jitney_LDADD = $(LIBS_GATEWAY) -lpthread
