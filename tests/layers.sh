@@ -18,7 +18,7 @@ declare -A may_include=(
 declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h'
 	[cache]='cache.h flight.h'
-	[upstream]='upstream.h'
+	[upstream]='upstream.h transport.h client.h'
 	[batcher]='batcher.h'
 	[gateway]=''
 )

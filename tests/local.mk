@@ -2,9 +2,22 @@
 # A program NAME is tests/unit/NAME.c (or tests/fuzz/NAME.c), linked with its layer's archive and those below,
 # so that a dependency in the wrong direction fails to link.
 unit_base = \
-	tests/unit/test_loop
-unit_metrics =
-unit_cache =
+	tests/unit/test_answer \
+	tests/unit/test_blob \
+	tests/unit/test_buf \
+	tests/unit/test_json \
+	tests/unit/test_json_chars \
+	tests/unit/test_json_chars_portable \
+	tests/unit/test_json_split \
+	tests/unit/test_log \
+	tests/unit/test_loop \
+	tests/unit/test_outcome
+unit_metrics = \
+	tests/unit/test_metrics \
+	tests/unit/test_prometheus
+unit_cache = \
+	tests/unit/test_flight \
+	tests/unit/test_key
 unit_upstream = \
 	tests/unit/test_template
 unit_batcher = \
@@ -14,7 +27,10 @@ unit_batcher = \
 	tests/unit/test_lane \
 	tests/unit/test_table \
 	tests/unit/test_window
-unit_gateway =
+unit_gateway = \
+	tests/unit/test_config \
+	tests/unit/test_config_refusals \
+	tests/unit/test_options
 
 fuzz_base =
 fuzz_cache =
@@ -28,14 +44,19 @@ fuzz_programs = $(fuzz_base) $(fuzz_cache) $(fuzz_upstream) $(fuzz_gateway)
 
 LDADD = $(PROGRAM_LIBS) $(PROGRAM_HARNESS)
 $(unit_base) $(fuzz_base): PROGRAM_LIBS = $(LIBS_BASE)
+$(unit_base) $(fuzz_base): $(filter %.a, $(LIBS_BASE))
 $(unit_metrics): PROGRAM_LIBS = $(LIBS_METRICS)
+$(unit_metrics): $(filter %.a, $(LIBS_METRICS))
 $(unit_cache) $(fuzz_cache): PROGRAM_LIBS = $(LIBS_CACHE)
+$(unit_cache) $(fuzz_cache): $(filter %.a, $(LIBS_CACHE))
 $(unit_upstream) $(fuzz_upstream): PROGRAM_LIBS = $(LIBS_UPSTREAM)
+$(unit_upstream) $(fuzz_upstream): $(filter %.a, $(LIBS_UPSTREAM))
 $(unit_batcher): PROGRAM_LIBS = $(LIBS_BATCHER)
+$(unit_batcher): $(filter %.a, $(LIBS_BATCHER))
 $(unit_gateway) $(fuzz_gateway): PROGRAM_LIBS = $(LIBS_GATEWAY)
-$(unit_programs) $(fuzz_programs): $(noinst_LIBRARIES)
+$(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 
-noinst_HEADERS = tests/support/cache_keys.h
+noinst_HEADERS = tests/support/cache_keys.h tests/support/json_merged.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
