@@ -19,7 +19,8 @@ unit_cache = \
 	tests/unit/test_flight \
 	tests/unit/test_key
 unit_upstream = \
-	tests/unit/test_template
+	tests/unit/test_template \
+	tests/unit/test_upstream
 unit_batcher = \
 	tests/unit/test_batcher \
 	tests/unit/test_batcher_random \
@@ -32,10 +33,13 @@ unit_gateway = \
 	tests/unit/test_config_refusals \
 	tests/unit/test_options
 
-fuzz_base =
+fuzz_base = \
+	tests/fuzz/fuzz_json \
+	tests/fuzz/fuzz_json_split
 fuzz_cache =
 fuzz_upstream =
-fuzz_gateway =
+fuzz_gateway = \
+	tests/fuzz/fuzz_config
 
 unit_programs = $(unit_base) $(unit_metrics) $(unit_cache) $(unit_upstream) $(unit_batcher) $(unit_gateway)
 fuzz_programs = $(fuzz_base) $(fuzz_cache) $(fuzz_upstream) $(fuzz_gateway)
@@ -56,7 +60,11 @@ $(unit_batcher): $(filter %.a, $(LIBS_BATCHER))
 $(unit_gateway) $(fuzz_gateway): PROGRAM_LIBS = $(LIBS_GATEWAY)
 $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 
-noinst_HEADERS = tests/support/cache_keys.h tests/support/json_merged.h
+noinst_HEADERS = \
+	tests/support/cache_keys.h \
+	tests/support/json_merged.h \
+	tests/support/json_texts.h \
+	tests/support/provider.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
