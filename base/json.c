@@ -20,9 +20,9 @@
 #include "base/utf8.h"
 
 enum {
-	NO_NODE = 0,               /* node 0 is never used */
+	NO_NODE = 0, /* node 0 is never used */
 	FIRST_NODES = 64,
-	SORT_BINS = 32,            /* bin n holds a sorted chain of 2^n members */
+	SORT_BINS = 32, /* bin n holds a sorted chain of 2^n members */
 	SCRATCH_KEPT_BYTES = 256 * 1024
 };
 
@@ -530,7 +530,8 @@ static const char *scan_text(struct scan *scan)
 
 /* --- The canonical form --- */
 
-static char *emit_range(const struct scan *scan, const char *compact, const struct node *range, uint32_t first, char *to);
+static char *emit_range(const struct scan *scan, const char *compact, const struct node *range, uint32_t first,
+			char *to);
 
 /* An object with its members in order. Returns the byte behind what was written. */
 static char *emit_object(const struct scan *scan, const char *compact, const struct node *object, char *to)
@@ -547,7 +548,8 @@ static char *emit_object(const struct scan *scan, const char *compact, const str
 
 /* The bytes of the compact text from range->at to range->end, but the objects in them (nodes from `first` up to
  * range->after) with their members in order. Recursion as deep as the objects are nested. */
-static char *emit_range(const struct scan *scan, const char *compact, const struct node *range, uint32_t first, char *to)
+static char *emit_range(const struct scan *scan, const char *compact, const struct node *range, uint32_t first,
+			char *to)
 {
 	uint32_t at = range->at;
 	for (uint32_t index = first; index < range->after; index = scan->nodes[index].after) {
@@ -584,7 +586,7 @@ static bool emit(struct scan *scan, const char *end, struct buf *out)
 /* --- The front doors --- */
 
 static bool run(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
-                struct json_fault *fault)
+		struct json_fault *fault)
 {
 	struct json_scratch own = { NULL, 0 };
 	struct scan scan = { .fault = fault, .scratch = scratch ? scratch : &own, .max_depth = max_depth };
@@ -601,7 +603,7 @@ bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scra
 }
 
 bool json_canonical(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
-                    struct json_fault *fault)
+		    struct json_fault *fault)
 {
 	assert(out);
 	return run(text, max_depth, scratch, out, fault);

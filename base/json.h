@@ -38,7 +38,8 @@ void json_scratch_fini(struct json_scratch *scratch);
 /* Whether `text` is exactly one JSON value (blanks around it allowed) nested at most max_depth deep ([] is depth 1).
  * Texts of 2 GiB and more are refused. Linear time but for the sort of an object's names (n log n). On false *fault
  * is set ("out of memory" included). scratch may be NULL: then memory is allocated and freed here. */
-bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct json_fault *fault) MUST_CHECK;
+bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scratch,
+		struct json_fault *fault) MUST_CHECK;
 
 /* As json_check, and append the canonical form to `out`: no insignificant blanks, members sorted by the bytes of
  * their unescaped names, strings with the shortest escapes (\" \\ \b \f \n \r \t, \u00xx for other controls, all else
@@ -47,7 +48,7 @@ bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scra
  * its number printing. Never longer than the text. False with *fault: the text was refused and `out` is as it was, or
  * `out` had no room (out_of_memory). */
 bool json_canonical(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
-                    struct json_fault *fault) MUST_CHECK;
+		    struct json_fault *fault) MUST_CHECK;
 
 /* --- Walking a text that json_check has accepted. On any other text the results are undefined (but in bounds). --- */
 

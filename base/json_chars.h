@@ -48,10 +48,10 @@ static inline const char *json_plain_end(const char *p, const char *end)
 	for (; end - p >= 16; p += 16) {
 		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
 		__m128i marks = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
-		                             _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+					     _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
 		/* a signed comparison: bytes from 0x80 on are negative, and so below the blank too */
-		unsigned stops = (unsigned)_mm_movemask_epi8(
-			_mm_or_si128(marks, _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20))));
+		unsigned stops =
+			(unsigned)_mm_movemask_epi8(_mm_or_si128(marks, _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20))));
 		if (stops)
 			return p + __builtin_ctz(stops);
 	}
@@ -76,7 +76,7 @@ static inline const char *json_quote_or_backslash(const char *p, const char *end
 	for (; end - p >= 16; p += 16) {
 		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
 		unsigned stops = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
-		                                                          _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+									  _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
 		if (stops)
 			return p + __builtin_ctz(stops);
 	}

@@ -85,7 +85,7 @@ static bool step_nested(struct json_split *split, char c, unsigned max_depth)
 }
 
 static enum json_split_event in_nested(struct json_split *split, struct slice text, unsigned max_depth,
-                                       struct slice *element)
+				       struct slice *element)
 {
 	uint32_t outside = split->array ? 1 : 0;
 	for (;;) {
@@ -171,7 +171,7 @@ static bool step_between(struct json_split *split, char c, unsigned max_depth)
 }
 
 enum json_split_event json_split_next(struct json_split *split, struct slice text, bool last, unsigned max_depth,
-                                      struct slice *element)
+				      struct slice *element)
 {
 	while (split->state != STATE_BROKEN) {
 		enum json_split_event event = JSON_SPLIT_MORE;

@@ -12,11 +12,11 @@
 #include "base/slice.h"
 
 struct json_split {
-	size_t at;        /* bytes looked at so far */
-	size_t start;     /* where the element under way begins */
-	uint32_t depth;   /* open brackets */
-	uint8_t state;    /* private */
-	bool array;       /* the top-level value is an array */
+	size_t at;      /* bytes looked at so far */
+	size_t start;   /* where the element under way begins */
+	uint32_t depth; /* open brackets */
+	uint8_t state;  /* private */
+	bool array;     /* the top-level value is an array */
 	bool in_string, escaped;
 };
 
@@ -33,6 +33,6 @@ void json_split_init(struct json_split *split);
  * until MORE, END or BROKEN. A top-level number or literal ends only when `last` is true. max_depth bounds nesting.
  * *element is a slice of `text`, trimmed. */
 enum json_split_event json_split_next(struct json_split *split, struct slice text, bool last, unsigned max_depth,
-                                      struct slice *element);
+				      struct slice *element);
 
 #endif

@@ -201,7 +201,8 @@ bool json_u64(struct slice raw, uint64_t *number)
 	for (size_t i = 0; i < raw.len; i++) {
 		if (raw.at[i] < '0' || raw.at[i] > '9')
 			return false;
-		if (__builtin_mul_overflow(sum, 10, &sum) || __builtin_add_overflow(sum, (uint64_t)(raw.at[i] - '0'), &sum))
+		if (__builtin_mul_overflow(sum, 10, &sum) ||
+		    __builtin_add_overflow(sum, (uint64_t)(raw.at[i] - '0'), &sum))
 			return false;
 	}
 	*number = sum;

@@ -187,7 +187,7 @@ static void remember(struct memo *memo, uint64_t hash, struct slice raw, struct 
 
 /* Parse the arguments and make the key of the parts. */
 static enum outcome make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
-                         struct json_fault *fault)
+			 struct json_fault *fault)
 {
 	struct buf *bytes = &maker->bytes;
 	size_t head = head_bytes(parts);
@@ -213,7 +213,7 @@ static enum outcome make(struct key_maker *maker, const struct key_parts *parts,
 }
 
 static enum outcome make_and_tidy(struct key_maker *maker, const struct key_parts *parts, struct key **key,
-                                  struct json_fault *fault)
+				  struct json_fault *fault)
 {
 	enum outcome outcome = make(maker, parts, key, fault);
 	if (maker->bytes.store && maker->bytes.store->len > BUFFER_KEPT_BYTES)
@@ -222,7 +222,7 @@ static enum outcome make_and_tidy(struct key_maker *maker, const struct key_part
 }
 
 enum outcome key_make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
-                      struct json_fault *fault)
+		      struct json_fault *fault)
 {
 	*key = NULL;
 	if (maker->slots == 0 || head_bytes(parts) + LENGTH_BYTES + parts->arguments.len > sizeof maker->raw)
