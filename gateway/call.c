@@ -55,6 +55,7 @@ static bool answered(struct call *call, struct answer *answer)
 static bool refused(struct call *call, enum reject_reason reason, struct answer *answer)
 {
 	meter_add(call->home->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	call->source = SOURCE_NONE;
 	return answered(call, answer);
 }
 

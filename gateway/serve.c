@@ -44,14 +44,16 @@ static void library_panic(void *context, const char *file, unsigned line, const 
 static void raise_file_limit(const struct config *config)
 {
 	struct rlimit limit;
-	size_t wanted = config->limits.connections * 2 + SPARE_FILES;
+	size_t wanted = config->limits.connections + SPARE_FILES;
+	for (size_t i = 0; i < config->upstream_count; i++)
+		wanted += config->upstreams[i].settings.pool_max;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max < wanted)
-		log_message(LOG_LEVEL_WARN, "few_files", "the limit on open files is %llu; limits.connections %zu wants %zu",
-		            (unsigned long long)limit.rlim_max, config->limits.connections, wanted);
+		log_message(LOG_LEVEL_WARN, "few_files", "the limit on open files is %llu; limits.connections and the pools may want %zu",
+		            (unsigned long long)limit.rlim_max, wanted);
 }
 
 /* ---------------------------------------------------------------- start */
