@@ -181,7 +181,8 @@ def scoped(start):
         return {"upstream": "array", "annotations": {"read_only": True}, "cache": {"ttl": "1h", "scope": scope}}
 
     return lambda **changes: start({"tools": {"mine": tool("caller"), "ours": tool("tenant"), "all": tool("shared")},
-                                    "identity": {"tenant_header": "X-Tenant"}, **changes})
+                                    "identity": {"tenant_header": "X-Tenant"}, "trusted_proxies": ["192.0.2.0/24"],
+                                    **changes})
 
 
 def test_callers_do_not_see_each_others_answers(scoped, provider):
@@ -213,7 +214,7 @@ def test_tenants_are_told_apart_behind_a_trusted_proxy(scoped, provider):
 
 
 def test_a_tenant_header_from_anybody_else_is_not_believed(scoped, provider):
-    gateway = scoped(trusted_proxies=["192.0.2.0/24"])
+    gateway = scoped()
     gateway.call("ours")
     before = len(provider.calls)
     tenant(gateway, "red")

@@ -147,7 +147,7 @@ def one_line(done):
 
 def write(directory, document, name="jitney.yaml"):
     path = directory / name
-    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False))
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False))
     return path
 
 

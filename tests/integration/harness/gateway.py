@@ -83,7 +83,8 @@ class Gateway:
 
     def spawn(self):
         """Start it, without waiting for anything."""
-        self.config_path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        # by way of JSON: YAML would write what occurs twice as anchor and alias, which jitney does not take
+        self.config_path.write_text(yaml.safe_dump(json.loads(json.dumps(self.config)), sort_keys=False))
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen([JITNEY, "serve", "-c", self.config_path], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env={**os.environ, **self.environment})
