@@ -169,7 +169,7 @@ static bool takes_arguments(const struct tool *tool)
 	struct slice properties;
 	struct slice schema = slice_of(tool->input_schema);
 	if (!json_member(schema, SLICE("properties"), &properties))
-		return !slice_equal(schema, SLICE("{\"type\":\"object\"}"));
+		return true; /* nothing is said: anything may come */
 	struct slice name, value;
 	struct json_walk walk = json_walk(properties);
 	return json_type(properties) == JSON_OBJECT && json_next_member(&walk, &name, &value);
@@ -185,7 +185,7 @@ static void put_operation(struct buf *out, const struct tool *tool)
 	put_text(out, "description", tool->description);
 	/* Tool servers' clients want no requestBody where there are no arguments. */
 	if (takes_arguments(tool))
-		buf_printf(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":%s}}}",
+		buf_printf(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":%s}}}",
 		           tool->input_schema);
 	buf_printf(out,
 	           ",\"responses\":{\"200\":{\"description\":\"The tool's result\",\"content\":{\"application/json\":{\"schema\":%s}}},"

@@ -163,7 +163,7 @@ static void give_up(struct dispatch *dispatch, struct trip *trip)
 	trip_free(dispatch, trip);
 }
 
-/* On a shared trip each call has its own deadline; the earliest never cuts the others short. */
+/* On a shared trip a call that is in more of a hurry than the trip has its own deadline: it leaves, the others stay. */
 static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 {
 	struct call *call = container_of(timer, struct call, timer);
@@ -185,31 +185,26 @@ static void board(struct trip *trip, struct call *call)
 	call->trip = trip;
 	call->timer = LOOP_TIMER_INIT(deadline_passed);
 	flight_join(&trip->flight, &call->waiter);
+	if (call->deadline_us < trip->item.deadline_us)
+		loop_arm(trip->provider->dispatch->worker->loop, &call->timer, call->deadline_us);
 }
 
 /* ---------------------------------------------------------------- taking calls */
 
 static void join(struct dispatch *dispatch, struct trip *trip, struct call *call)
 {
-	struct loop *loop = dispatch->worker->loop;
 	struct batch_item *item = &trip->item;
-	if (trip->flight.waiter_count == 1) {
-		/* the leader's deadline was the batch item's until now */
-		struct call *leader = container_of(TAILQ_FIRST(&trip->flight.waiters), struct call, waiter);
-		loop_arm(loop, &leader->timer, leader->deadline_us);
-	}
 	board(trip, call);
-	loop_arm(loop, &call->timer, call->deadline_us);
 	if (call->source == SOURCE_MISS)
 		call->source = SOURCE_COLLAPSED;
 	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, trip->tool->index, 0, 1);
-	batcher_set_deadlines(trip->provider->batcher, item,
-	                      call->deadline_us > item->deadline_us ? call->deadline_us : item->deadline_us,
-	                      call->deadline_us < item->urgent_us ? call->deadline_us : item->urgent_us);
-	trip->provider->news = true;
+	if (call->deadline_us < item->urgent_us) {
+		batcher_set_deadlines(trip->provider->batcher, item, item->deadline_us, call->deadline_us);
+		trip->provider->news = true;
+	}
 }
 
-static void fill_item(struct trip *trip, const struct call *call)
+static void fill_item(struct trip *trip, const struct call *call, bool shared)
 {
 	struct batch_item *item = &trip->item;
 	memcpy(trip->traceparent, call->traceparent, sizeof trip->traceparent);
@@ -220,7 +215,9 @@ static void fill_item(struct trip *trip, const struct call *call)
 	item->call.repeatable = tool_is_repeatable(call->tool);
 	item->call.traceparent = slice_of(trip->traceparent);
 	item->call.idempotency_key = slice_of(trip->idempotency_key);
-	item->deadline_us = item->urgent_us = call->deadline_us;
+	/* A trip that others may join lasts as long as the tool may take: the leader's own hurry is not theirs. */
+	item->deadline_us = shared ? clock_add(call->started_us, call->tool->timeout_us) : call->deadline_us;
+	item->urgent_us = call->deadline_us;
 	item->caller = call->asker_number;
 	item->urgency = call->urgency;
 	item->answered = item_answered;
@@ -237,7 +234,7 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 	trip->provider = &dispatch->providers[call->tool->upstream];
 	trip->tool = call->tool;
 	trip->store = shared && call->tool->cache.ttl_us > 0;
-	fill_item(trip, call);
+	fill_item(trip, call, shared);
 	flights_add(dispatch->flights, &trip->flight, shared ? call->key : NULL);
 	board(trip, call);
 	const char *why;
@@ -260,7 +257,8 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 	if (call->tool->cache.ttl_us == 0 || call->source != SOURCE_MISS)
 		return false;
 	struct cache_found found = cache_find(worker->gateway->cache, call->key, &wish, loop_now(worker->loop), NULL);
-	if (found.verdict != CACHE_VERDICT_HIT) {
+	/* An older entry the caller has seen, and not wanted (max-age=0, say). */
+	if (found.verdict != CACHE_VERDICT_HIT || found.entry->stored_us < call->started_us) {
 		if (found.refresh)
 			cache_refreshed(found.entry);
 		entry_unref(found.entry);

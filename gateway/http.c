@@ -3,7 +3,7 @@
  * first, then the life of a request, then replies, then the daemon. The guard is in http_guard.c.
  *
  *   connection:  IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD --(whole head)--> BODY --(whole body)--> SERVED
- *                  ^                                                                                                |
+ *                  ^                                                              (after a while: SLOW_BODY)       |
  *                  +-------------------------------------- reply sent ---------------------------------------------+
  *   request:     READING -> SERVING -> ANSWERED                     (replied from within the handler)
  *                           SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
@@ -32,11 +32,11 @@ enum {
 	SPARE_CONNECTIONS = 64,      /* beyond the cap, to be told 503 */
 	HELD_FROM_BYTES = 4096,      /* smaller bodies count only once their call waits: connections bound them */
 };
-/* Watching a kept connection for its next first byte costs a system call each way, so only one that has been quiet for
- * this long is watched; a drip that begins earlier is noticed with its next byte. */
+/* Watching a connection for its next first byte, or for its end, costs a system call each way, so only one that has been
+ * in its phase for this long is watched; a drip that begins earlier is noticed with its next byte. */
 #define QUIET_US (250 * CLOCK_US_PER_MS)
 
-enum phase { PHASE_IDLE, PHASE_DOZING, PHASE_HEAD, PHASE_BODY, PHASE_SERVED, PHASE_CUT, PHASE_COUNT };
+enum phase { PHASE_IDLE, PHASE_DOZING, PHASE_HEAD, PHASE_BODY, PHASE_SLOW_BODY, PHASE_SERVED, PHASE_CUT, PHASE_COUNT };
 
 struct connection {
 	TAILQ_ENTRY(connection) next;   /* in http->phases[phase], oldest first */
@@ -47,7 +47,7 @@ struct connection {
 	uint64_t number;
 	bool from_trusted_proxy;
 	bool answered_before;           /* bytes have been received that were not the next head's */
-	struct loop_watch watch;        /* DOZING: for a byte; request SUSPENDED: for the client leaving */
+	struct loop_watch watch;        /* DOZING: for a byte; HEAD, SLOW_BODY, request SUSPENDED: for the client leaving */
 	struct waiting *waiting;        /* SUSPENDED: the request; else NULL */
 };
 TAILQ_HEAD(connections, connection);
@@ -112,17 +112,38 @@ static void enter(struct connection *connection, enum phase phase, uint64_t now_
 
 static void request_left(struct waiting *waiting);
 
-/* The watched descriptor stirred: a dozing connection begins a head, or the client of a suspended request leaves. */
+/* Tell us of the client's end; where the kernel will not, the phase's deadline has to do. */
+static void watch_for_end(struct connection *connection)
+{
+	struct loop *loop = connection->http->loop;
+	loop_unwatch(loop, &connection->watch);
+	if (!loop_watch(loop, &connection->watch, connection->fd, EPOLLRDHUP | EPOLLONESHOT))
+		connection->watch.fd = -1;
+}
+
+static void begin_head(struct connection *connection, uint64_t now_us)
+{
+	watch_for_end(connection);
+	enter(connection, PHASE_HEAD, now_us);
+}
+
+/* The watched descriptor stirred: a dozing connection begins a head, or the client leaves. */
 static void connection_stirred(struct loop_watch *watch, uint32_t events)
 {
 	struct connection *connection = container_of(watch, struct connection, watch);
 	struct http *http = connection->http;
+	bool left = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
 	loop_unwatch(http->loop, watch);
 	if (connection->waiting) {
-		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		if (left)
 			request_left(connection->waiting);
+	} else if (left) {
+		/* The library reads on edges and can miss an end that came together with bytes: this makes another edge.
+		 * What has been received can still be read, so a request sent before the end is served. */
+		shutdown(connection->fd, SHUT_RD);
+		http->run_due = true;
 	} else if (connection->phase == PHASE_DOZING) {
-		enter(connection, PHASE_HEAD, loop_now(http->loop));
+		begin_head(connection, loop_now(http->loop));
 	}
 }
 
@@ -205,15 +226,26 @@ static void doze(struct connection *connection, uint64_t now_us)
 	struct http *http = connection->http;
 	struct tcp_info info;
 	socklen_t size = sizeof info;
-	if (!loop_watch(http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT)) {
-		enter(connection, PHASE_HEAD, now_us); /* cannot be watched: hold it to the tighter deadline */
-		return;
-	}
 	bool begun = !connection->answered_before && getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
 	             size >= offsetof(struct tcp_info, tcpi_segs_out) && info.tcpi_bytes_received > 0;
-	if (begun)
-		loop_unwatch(http->loop, &connection->watch);
-	enter(connection, begun ? PHASE_HEAD : PHASE_DOZING, now_us);
+	/* one that cannot be watched is held to the tighter deadline */
+	if (begun || !loop_watch(http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT))
+		begin_head(connection, now_us);
+	else
+		enter(connection, PHASE_DOZING, now_us);
+}
+
+static void slow_down(struct connection *connection, uint64_t now_us)
+{
+	watch_for_end(connection);
+	enter(connection, PHASE_SLOW_BODY, now_us);
+}
+
+/* How long a body may still take once it is slow. */
+static uint64_t slow_body_us(const struct http *http)
+{
+	uint64_t limit = http->settings->body_timeout_us;
+	return limit > QUIET_US ? limit - QUIET_US : 0;
 }
 
 /* Cut off the connections of a phase that have been in it for longer than `limit_us`. */
@@ -426,9 +458,8 @@ static enum MHD_Result body_piece(struct http *http, struct waiting *waiting, co
 
 static void watch_for_leaving(struct waiting *waiting)
 {
-	struct connection *connection = waiting->connection;
-	if (loop_watch(waiting->request.http->loop, &connection->watch, connection->fd, EPOLLRDHUP | EPOLLONESHOT))
-		connection->waiting = waiting;
+	watch_for_end(waiting->connection);
+	waiting->connection->waiting = waiting;
 }
 
 static void stop_watching(struct waiting *waiting)
@@ -446,6 +477,7 @@ static void park(struct waiting *waiting)
 
 static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
 {
+	loop_unwatch(http->loop, &waiting->connection->watch);
 	enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
 	waiting->state = STATE_SERVING;
 	waiting->known = true;
@@ -553,6 +585,9 @@ static void notify_completed(void *context, struct MHD_Connection *mhd, void **r
 		                        waiting->reply_bytes);
 	if (waiting->head_seen)
 		http->busy--;
+	else if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		/* The library refused the head itself: a Content-Length that is no number, a head larger than its pool. */
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BAD_FRAMING, 0, 1);
 	let_go(http, waiting);
 	waiting->connection->answered_before = true;
 	enter(waiting->connection, PHASE_IDLE, loop_now(http->loop));
@@ -780,8 +815,10 @@ void http_turn(struct http *http, uint64_t now_us)
 	struct connection *connection;
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_IDLE])) && clock_add(connection->since_us, QUIET_US) <= now_us)
 		doze(connection, now_us);
+	while ((connection = TAILQ_FIRST(&http->phases[PHASE_BODY])) && clock_add(connection->since_us, QUIET_US) <= now_us)
+		slow_down(connection, now_us);
 	cut_overdue(http, PHASE_HEAD, http->settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
-	cut_overdue(http, PHASE_BODY, http->settings->body_timeout_us, REJECT_BODY_TIMEOUT, now_us);
+	cut_overdue(http, PHASE_SLOW_BODY, slow_body_us(http), REJECT_BODY_TIMEOUT, now_us);
 	resume_all(http);
 	unsigned long long wait_ms;
 	if (!http->run_due && MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && wait_ms == 0)
@@ -798,8 +835,10 @@ uint64_t http_deadline(struct http *http, uint64_t now_us)
 		return now_us;
 	uint64_t deadline = phase_deadline(http, PHASE_IDLE, QUIET_US);
 	uint64_t head = phase_deadline(http, PHASE_HEAD, http->settings->header_timeout_us);
-	uint64_t body = phase_deadline(http, PHASE_BODY, http->settings->body_timeout_us);
+	uint64_t body = phase_deadline(http, PHASE_BODY, QUIET_US);
+	uint64_t slow = phase_deadline(http, PHASE_SLOW_BODY, slow_body_us(http));
 	deadline = head < deadline ? head : deadline;
+	deadline = slow < deadline ? slow : deadline;
 	deadline = body < deadline ? body : deadline;
 	unsigned long long wait_ms;
 	if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && clock_add(now_us, wait_ms * CLOCK_US_PER_MS) < deadline)

@@ -200,6 +200,8 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 	size_t head_len = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
 	if (head_len > header_bytes)
 		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE, "The request head is larger than limits.headers.");
+	if (!is_token(method, strlen(method)))
+		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
 	request->method = guard_method(method);
 	struct guard_verdict verdict = guard_target(request, target, target_len);
 	if (verdict.outcome != OUTCOME_OK)

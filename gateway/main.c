@@ -8,9 +8,12 @@
 
 static int print_version(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	puts("jitney " JITNEY_VERSION);
+	bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
+	if (argc > 1 && !help) {
+		fputs("jitney version: it takes no words\n", stderr);
+		return EXIT_USAGE;
+	}
+	puts(help ? "usage: jitney version\n\nPrints the version." : "jitney " JITNEY_VERSION);
 	return EXIT_SUCCESS;
 }
 
@@ -47,15 +50,10 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
-		return print_version(argc, argv);
+		return print_version(argc - 1, argv + 1);
 	for (size_t i = 0; i < countof(commands); i++) {
-		if (strcmp(name, commands[i].name) == 0) {
-			if (argc > 2 && commands[i].run == print_version && strcmp(argv[2], "--help") == 0) {
-				puts("usage: jitney version\n\nPrints the version.");
-				return EXIT_SUCCESS;
-			}
+		if (strcmp(name, commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-		}
 	}
 	fprintf(stderr, "jitney: there is no command \"%s\"; jitney --help lists them\n", name);
 	return EXIT_USAGE;
