@@ -123,7 +123,8 @@ static void put_series(struct buf *out, const struct series *series, const char 
 /* Whether a series that has never counted anything is left out: those that grow with the configuration. */
 static bool hidden_at_zero(const struct metric_entry *entry)
 {
-	return entry->type != METRIC_GAUGE && (entry->label1 == LABEL_TOOL || entry->label1 == LABEL_ENDPOINT);
+	bool many = entry->label2 != LABEL_NONE || entry->type != METRIC_COUNTER; /* series per tool or endpoint */
+	return entry->type != METRIC_GAUGE && many && (entry->label1 == LABEL_TOOL || entry->label1 == LABEL_ENDPOINT);
 }
 
 /* Buckets are read once and summed here, so that +Inf and _count always agree. */
