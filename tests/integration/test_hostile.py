@@ -1,5 +1,6 @@
 """Requests that no honest client sends. Each is refused, counted by its reason, ends its connection, smuggles nothing."""
 import random
+import re
 import socket
 import ssl
 import time
@@ -85,6 +86,10 @@ REFUSED = {
     "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {0, 414, 431}, None),
 }
 
+# libmicrohttpd 0.9.75 itself refuses these, and writes the status line and headers of its answer twice.
+TWO_STATUS_LINES = {"length-list", "length-plus", "length-minus", "length-hex", "length-empty", "length-words",
+                    "length-overflow", "folded-length"}
+
 ACCEPTED = {
     "tab-before-value": POST + b"Transfer-Encoding:\tchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "lower-case": b"POST /v1/tools/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
@@ -102,7 +107,8 @@ ACCEPTED = {
 def gateway(tmp_path_factory):
     """One for all: what one request leaves behind would show with the next."""
     provider = Provider()
-    gateway = Gateway(tmp_path_factory.mktemp("hostile"), standard(provider)).start()
+    config = {**standard(provider), "limits": {"header_timeout": "1s", "body_timeout": "1s"}}
+    gateway = Gateway(tmp_path_factory.mktemp("hostile"), config).start()
     gateway.provider = provider
     try:
         yield gateway
@@ -112,11 +118,14 @@ def gateway(tmp_path_factory):
         provider.finish()
 
 
-def exchange(gateway, data):
+def exchange(gateway, data, half_close=False):
+    """Send, and take what comes until the other side closes."""
     with gateway.connect() as connection:
         try:
             connection.send(data)
-        except ConnectionError:
+            if half_close:
+                connection.socket.shutdown(socket.SHUT_WR)
+        except OSError:
             pass
         return connection.rest()
 
@@ -131,7 +140,9 @@ def test_refused(gateway, name):
     before, delivered = gateway.metrics(), len(gateway.provider.deliveries)
     raw = exchange(gateway, data + SMUGGLED)
     assert status_of(raw) in fine, raw
-    assert raw.count(b"HTTP/1.1 ") + raw.count(b"HTTP/1.0 ") <= 1, f"more than one answer: {raw}"
+    assert b"components" not in raw, f"the smuggled request was answered: {raw}"
+    lines = len(re.findall(rb"HTTP/1\.[01] \d\d\d ", raw))
+    assert lines <= (2 if name in TWO_STATUS_LINES else 1), f"more than one answer: {raw}"
     assert len(gateway.provider.deliveries) == delivered
     after = gateway.metrics()
     if reason:
@@ -180,17 +191,26 @@ def test_deep_json_is_refused(gateway, depth):
     assert gateway.metrics().sum("rejected_total", reason="bad_json") == before + 1
 
 
-def test_a_random_stream_does_no_harm(gateway):
+@pytest.mark.parametrize("method", [b"get", b"FETCH", b"POST1"])
+def test_an_unknown_method_is_405(gateway, method):
+    with gateway.connect() as connection:
+        connection.send(method + b" /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.reply().status in (405, 501)
+
+
+def test_random_damage_does_no_harm(gateway, together):
     rng = random.Random(7)
     good = POST + b"Content-Length: 2\r\n\r\n{}"
-    for _ in range(300):
+
+    def damaged(_):
         data = bytearray(good)
         for _ in range(rng.randint(1, 6)):
             data[rng.randrange(len(data))] = rng.randrange(256)
-        with gateway.connect() as connection:
-            connection.send(bytes(data))
-            connection.socket.shutdown(socket.SHUT_WR)
-            connection.rest()
+        return exchange(gateway, bytes(data), half_close=True)
+
+    for _ in range(10):
+        assert all(status_of(raw) in {0, 200, 400, 404, 405, 413, 414, 415, 431, 501, 502, 503, 505}
+                   for raw in together(damaged, range(40)))
     assert gateway.call("echo").status == 200
 
 
@@ -359,8 +379,8 @@ def test_clients_that_vanish_leave_nothing(start, provider):
     fds = gateway.fds()
     for n in range(100):
         connection = gateway.connect()
-        connection.send((POST + b'Content-Length: 9\r\n\r\n{"n":%03d}' % n)[:None if n % 2 else -3])
-        connection.reset() if n % 3 else connection.close()
+        connection.send(POST + b'Content-Length: 9\r\n\r\n{"n":%03d}' % n)
+        leave(connection, rudely=n % 2)
     gateway.until_metric("in_flight_requests", 0)
     gateway.until_metric("in_flight_bytes", 0)
     provider.release()
@@ -368,3 +388,23 @@ def test_clients_that_vanish_leave_nothing(start, provider):
     until(lambda: gateway.metrics().sum("connections") == 1, "all connections have ended")
     until(lambda: gateway.fds() <= fds + 4, "descriptors are back where they were")
     assert gateway.call("echo").status == 200
+
+
+def leave(connection, rudely):
+    if rudely:
+        connection.reset()
+    else:
+        connection.close()
+
+
+@pytest.mark.parametrize("rudely", [False, True], ids=["close", "reset"])
+@pytest.mark.parametrize("data", [b"GET /hea", GET, POST + b'Content-Length: 9\r\n\r\n{"n"', GET + b"\r\n"],
+                         ids=["in-the-line", "in-the-head", "in-the-body", "after-its-request"])
+def test_who_leaves_in_the_middle_is_noticed_before_any_deadline(start, data, rudely):
+    gateway = start({"limits": {"header_timeout": "10m", "body_timeout": "10m", "idle_timeout": "10m"}})
+    for _ in range(10):
+        connection = gateway.connect()
+        connection.send(data)
+        leave(connection, rudely)
+    until(lambda: gateway.metrics().sum("connections") == 1, "all connections have ended", 5)
+    assert gateway.metrics().sum("rejected_total") == 0
