@@ -71,8 +71,7 @@ static uint32_t roll_id(struct trace *trace, const struct shape *shape, size_t i
 	if (shape->loop && i % 2)
 		return (uint32_t)(KEYS + i / 2 % shape->loop);
 	bool once = shape->scan && i / shape->scan % 2;
-	if (shape->once > 0 && !(shape->pairs && i % 2))
-		once = roll() < shape->once;
+	once |= !(shape->pairs && i % 2) && roll() < shape->once;
 	return once ? trace->id_count++ : roll_zipf();
 }
 
@@ -173,10 +172,9 @@ static size_t run_best(const struct trace *trace, uint32_t room)
 		next[i] = last[trace->ids[i]];
 	for (size_t i = 0; i < REQUESTS; i++) {
 		uint32_t id = trace->ids[i];
-		if (held_until[id])
-			hits++;
-		else
-			held++;
+		bool hit = held_until[id];
+		hits += hit;
+		held += !hit;
 		held_until[id] = next[i];
 		heap_push((uint64_t)next[i] << 32 | id);
 		while (held > room) {

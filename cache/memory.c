@@ -11,13 +11,12 @@
 
 enum {
 	FREQUENCY_MAX = 3,      /* 2 bits */
-	PROMOTE_FREQUENCY = 2,  /* looked up so often in the small queue: goes on to main (the paper's freq > 1) */
+	PROMOTE_FREQUENCY = 2,  /* looked up so often while small: goes on to main. With 1, calls in pairs flush main */
 	SMALL_DIVISOR = 10,     /* the small queue's share of the bytes */
 	LARGEST_DIVISOR = 8,    /* an entry has at most this share of a shard */
 	BYTES_PER_BUCKET = 512, /* about the smallest entry: bookkeeping, key and answer with hardly a body */
 	GHOST_WAYS = 8,         /* one cache line */
-	SCAN_MAX = 256,         /* entries passed over for one victim: bounds the lock, not felt in the hit ratio */
-	VICTIMS_PER_LOCK = 256, /* a big entry displaces thousands of small ones: the lock is let go in between */
+	STEPS_PER_LOCK = 256,   /* a big entry displaces thousands of small ones: the lock is let go in between */
 	BUCKETS_PER_LOCK = 256, /* the same for sweep and purge */
 	CACHE_LINE_BYTES = 64
 };
@@ -226,46 +225,44 @@ static void release_all(struct entries *dropped)
 
 /* --- eviction: S3-FIFO --- */
 
-/* One victim from the small queue, on the way moving what is wanted to main. False: all that was seen is wanted. */
-static bool evict_small_locked(const struct memory *memory, struct shard *shard, struct entries *dropped)
+/* Look at the oldest in the small queue: what is wanted moves to main, the rest leaves a ghost. */
+static void step_small_locked(const struct memory *memory, struct shard *shard, struct entries *dropped)
 {
-	struct entry *entry;
-	for (int scan = 0; scan < SCAN_MAX && (entry = TAILQ_LAST(&shard->small, entries)); scan++) {
-		if (entry->frequency < PROMOTE_FREQUENCY) {
-			add_ghost_locked(memory, shard, entry->key);
-			drop_locked(memory, shard, entry, EVICT_SIZE, dropped);
-			return true;
-		}
-		dequeue_locked(shard, entry);
-		entry->frequency = 0;
-		enqueue_locked(shard, entry, QUEUE_MAIN);
+	struct entry *entry = TAILQ_LAST(&shard->small, entries);
+	if (entry->frequency < PROMOTE_FREQUENCY) {
+		add_ghost_locked(memory, shard, entry->key);
+		drop_locked(memory, shard, entry, EVICT_SIZE, dropped);
+		return;
 	}
-	return false;
+	dequeue_locked(shard, entry);
+	entry->frequency = 0;
+	enqueue_locked(shard, entry, QUEUE_MAIN);
 }
 
-/* One victim from main; what has been looked up gets another round. */
-static void evict_main_locked(const struct memory *memory, struct shard *shard, struct entries *dropped)
+/* Look at the oldest in main: what has been looked up gets another round. */
+static void step_main_locked(const struct memory *memory, struct shard *shard, struct entries *dropped)
 {
 	struct entry *entry = TAILQ_LAST(&shard->main, entries);
-	for (int scan = 0; scan < SCAN_MAX && entry->frequency > 0; scan++) {
-		entry->frequency--;
-		TAILQ_REMOVE(&shard->main, entry, order);
-		TAILQ_INSERT_HEAD(&shard->main, entry, order);
-		entry = TAILQ_LAST(&shard->main, entries);
+	if (entry->frequency == 0) {
+		drop_locked(memory, shard, entry, EVICT_SIZE, dropped);
+		return;
 	}
-	drop_locked(memory, shard, entry, EVICT_SIZE, dropped);
+	entry->frequency--;
+	TAILQ_REMOVE(&shard->main, entry, order);
+	TAILQ_INSERT_HEAD(&shard->main, entry, order);
 }
 
 /* Make `bytes` fit. False: did what may be done under one lock, call again. */
 static bool make_room_locked(const struct memory *memory, struct shard *shard, size_t bytes, struct entries *dropped)
 {
-	for (int victims = 0; shard->bytes + bytes > shard->limit_bytes; victims++) {
-		if (victims == VICTIMS_PER_LOCK)
+	for (int steps = 0; shard->bytes + bytes > shard->limit_bytes; steps++) {
+		if (steps == STEPS_PER_LOCK)
 			return false;
-		/* below its share of the bytes, the small queue cannot be all there is: main is not empty */
-		bool small_full = shard->small_bytes >= shard->limit_bytes / SMALL_DIVISOR;
-		if (!small_full || !evict_small_locked(memory, shard, dropped))
-			evict_main_locked(memory, shard, dropped);
+		/* below its share the small queue cannot be all there is, so main is not empty */
+		if (shard->small_bytes >= shard->limit_bytes / SMALL_DIVISOR)
+			step_small_locked(memory, shard, dropped);
+		else
+			step_main_locked(memory, shard, dropped);
 	}
 	return true;
 }
