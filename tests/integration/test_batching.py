@@ -1,8 +1,10 @@
 """Different calls leave together."""
 import json
+import random
 import re
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -132,8 +134,9 @@ def test_a_single_call_is_an_object_and_many_are_an_array(gateway, provider, lat
 def gathered(gateway, provider, later, count, **headers):
     """`count` different calls that leave in one batch; the provider is holding when this returns their futures."""
     provider.hold()
+    before = len(provider.deliveries)
     first = later(gateway.call, "echo", {"n": -1})
-    provider.until_deliveries(1)
+    provider.until_deliveries(before + 1)
     futures = [later(gateway.call, "echo", {"n": n}, **headers) for n in range(count)]
     gateway.until_metric("batch_waiting_items", count)
     return first, futures
@@ -254,6 +257,86 @@ def test_an_items_deadline_does_not_touch_its_neighbours(start, provider, later)
     assert not any(future.done() for future in patient)
     provider.release()
     assert {future.result(20).status for future in [first, *patient]} == {200}
+
+
+def test_a_batch_leaves_early_for_a_caller_in_a_hurry(start, provider, later):
+    gateway = start(WIDE)
+    provider.hold()
+    taught = later(gateway.call, "echo", {"n": -2})        # an exchange takes half a second, it learns
+    end = time.monotonic() + 0.5
+    until(lambda: time.monotonic() > end, "half a second has passed")
+    provider.release()
+    assert taught.result(20).status == 200
+    first, patient = gathered(gateway, provider, later, 4)
+    hurried = later(gateway.call, "echo", {"n": 99}, X_Request_Timeout_Ms="1500")
+    provider.until_calls(7)                # the window is 10 s
+    provider.release()
+    assert {future.result(20).status for future in [first, *patient, hurried]} == {200}
+    assert gateway.metrics().by("batch_flushes_total", "reason") == {"idle": 2, "deadline": 1}
+
+
+def test_the_urgent_go_first(start, provider, later):
+    gateway = start({"workers": 1, "upstreams": {"array": {"batch": {"items": 1, "in_flight": 1}}}})
+    provider.hold()
+    futures = [later(gateway.call, "echo", {"n": -1})]
+    provider.until_deliveries(1)
+    for n, urgency in enumerate((7, 5, 3, 1, 0)):
+        futures.append(later(gateway.call, "echo", {"n": urgency}, Priority=f"u={urgency}"))
+        gateway.until_metric("batch_waiting_items", n + 1)
+    provider.release()
+    assert {future.result(20).status for future in futures} == {200}
+    assert [call["params"]["n"] for call in provider.calls] == [-1, 0, 1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_the_provider_does_each_gets_its_own_or_a_problem(start, provider, together, seed):
+    """Random orders, fragments, missing, foreign and double answers, lost connections."""
+    gateway = start({"upstreams": {"array": {"batch": {"items": 16, "window": "2ms", "in_flight": 3}}}})
+    rng = random.Random(seed)
+    lock = threading.Lock()
+
+    def mischief(delivery, wire):
+        with lock:
+            kind, piece, mixer = rng.random(), rng.randint(1, 400), random.Random(rng.random())
+        found = [behave.result_of(call) for call in delivery.calls]
+        mixer.shuffle(found)
+        if kind < 0.2:
+            found.pop()
+        elif kind < 0.4:
+            found.append(dict(found[0], result={"echo": {"n": "the second with that id"}}))
+        elif kind < 0.5:
+            found.append({"jsonrpc": "2.0", "id": 10 ** 12, "result": {"echo": {"n": "nobody's"}}})
+        single = not isinstance(delivery.document, list)
+        body = behave.answer_bytes(found[0] if single and found else found)
+        if 0.9 < kind:
+            body = body[:mixer.randrange(len(body))]
+        for at in range(0, len(body), piece):
+            wire.raw(body[at:at + piece])
+        if 0.9 < kind:
+            wire.close()
+
+    provider.behaviour = mischief
+
+    def caller(number):
+        good = 0
+        for n in range(10):
+            tool = "echo" if number % 2 else "write"
+            reply = gateway.call(tool, {"n": number * 100 + n})
+            if reply.status == 200:
+                assert reply.json() == {"echo": {"n": number * 100 + n}}
+                good += 1
+            else:
+                assert reply.status == 502 and reply.code in ("upstream_error", "outcome_unknown"), reply
+        return good
+
+    assert sum(together(caller, range(40))) > 100
+    times = {}
+    for call in provider.calls:
+        if call["method"] == "write":
+            times[call["params"]["n"]] = times.get(call["params"]["n"], 0) + 1
+    assert max(times.values()) == 1, "a write has been delivered twice"
+    gateway.until_metric("in_flight_requests", 0)
+    gateway.until_metric("batch_in_flight", 0)
 
 
 def test_a_call_too_late_to_be_sent_is_never_sent(start, provider, later):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import provider as behave
+from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.wire import request_bytes
 
@@ -131,6 +132,28 @@ def test_a_provider_nobody_can_reach_is_unavailable(start, url):
     assert gateway.call("item", {"id": 1, "q": 1}).status == 200
 
 
+def test_proxies_of_the_environment_are_not_used(start):
+    gateway = start(environment={"http_proxy": "http://127.0.0.1:1", "HTTP_PROXY": "http://127.0.0.1:1",
+                                 "all_proxy": "http://127.0.0.1:1"})
+    assert gateway.call("echo").status == 200
+    assert gateway.call("item", {"id": 1, "q": 1}).status == 200
+
+
+@pytest.mark.parametrize("tool", ["echo", "item"])
+def test_a_result_nested_too_deep_is_refused(gateway, provider, tool):
+    provider.next(behave.answering(b"[" * 100 + b"]" * 100))
+    reply = gateway.call(tool, {"id": 1, "q": 1})
+    assert reply.status == 502 and reply.code == "upstream_error", reply
+    assert gateway.call(tool, {"id": 1, "q": 1}).status == 200
+
+
+def test_a_rest_answer_that_is_no_json_keeps_its_type(gateway, provider):
+    provider.behaviour = behave.status(200, b"plain \xe9 text", Content_Type="text/plain; charset=latin-1")
+    reply = gateway.call("item", {"id": 1, "q": 1})
+    assert reply.status == 200 and reply.body == b"plain \xe9 text"
+    assert reply.header("content-type") == "text/plain; charset=latin-1"
+
+
 def test_a_retry_after_of_503_is_passed_on(gateway, provider):
     provider.behaviour = behave.status(503, Retry_After="11")
     reply = gateway.call("echo")
@@ -200,3 +223,37 @@ def test_kill_9_mid_batch_loses_no_answer_and_delivers_none_twice(start, tmp_pat
         gateway.until_metric("in_flight_requests", 0)
     finally:
         mortal.kill()
+
+
+@pytest.mark.slow
+def test_storms_leave_no_memory_behind(start, provider):
+    """Load, answers and faults in turn, clients that leave: gauges, descriptors and memory are as before."""
+    gateway = start({"log": {"access": False}, "cache": {"memory": {"size": "1MiB"}}})
+
+    def storm():
+        provider.behaviour = behave.echo
+        report = gateway.load(callers=40, calls=2000, path="/v1/tools/cached", body='{"n":%d}')
+        assert report["statuses"] == {"200": 2000}, report
+        provider.behaviour = behave.close
+        gateway.load(callers=40, calls=500, path="/v1/tools/write", body='{"n":%d}')
+        provider.behaviour = behave.echo
+        for n in range(100):
+            connection = gateway.connect()
+            connection.send(request_bytes("POST", "/v1/tools/echo", b'{"n":%d}' % n))
+            connection.reset()
+
+    def settle():
+        for name in ("in_flight_requests", "in_flight_bytes", "batch_waiting_items", "batch_in_flight"):
+            gateway.until_metric(name, 0)
+        gateway.until_metric("connections", 1)
+
+    for _ in range(2):
+        storm()
+    settle()
+    fds, resident = gateway.fds(), gateway.resident_bytes()
+    for _ in range(4):
+        storm()
+    settle()
+    assert gateway.fds() <= fds + 8
+    if not SANITIZED:
+        assert gateway.resident_bytes() < resident + (3 << 20)

@@ -145,6 +145,22 @@ def test_admin_pages(gateway, provider):
     assert gateway.request("POST", "/admin/config", b"{}", listener="admin").status == 405
 
 
+def test_admin_drain_ends_it(gateway, provider, later):
+    provider.hold()
+    future = later(gateway.call, "echo")
+    provider.until_deliveries(1)
+    gateway.ended_by_test = True
+    assert gateway.request("POST", "/admin/drain", b"", listener="admin").status == 202
+    until(lambda: gateway.events("draining"), "it drains")
+    provider.release()
+    assert future.result(20).status == 200
+    assert gateway.wait() == 0
+
+
+def test_a_purge_of_an_unknown_tool_is_refused(gateway):
+    assert gateway.request("DELETE", "/admin/cache?tool=nothing", listener="admin").status == 404
+
+
 @pytest.mark.parametrize("path", ["/admin/config", "/admin/upstreams", "/admin/cache", "/debug/pprof/profile"])
 def test_admin_pages_are_not_on_the_data_listener(gateway, path):
     assert gateway.get(path).status == 404
@@ -229,6 +245,14 @@ def test_start_and_stop_are_logged(gateway):
     events = [event["event"] for event in gateway.events()]
     assert events.count("listening") == 2
     assert any("stop" in event or "drain" in event for event in events), events
+
+
+def test_a_log_file_is_appended_to(make, tmp_path):
+    path = tmp_path / "own.log"
+    path.write_text("what was there\n")
+    make({"log": {"file": str(path)}}).spawn()
+    text = until(lambda: "event=ready" in path.read_text() and path.read_text(), "it logs there")
+    assert text.startswith("what was there\n")
 
 
 def test_access_lines_can_be_turned_off(start):
