@@ -25,7 +25,7 @@ enum { EVENTS = 256, BACKLOG = 4096 };
 enum state { READING, QUEUED, WORKING };
 
 struct connection {
-	TAILQ_ENTRY(connection) next; /* in queued, working or dead */
+	TAILQ_ENTRY(connection) next; /* in the list of its state, or in dead */
 	int fd;                       /* -1: gone; freed after the events of this turn */
 	enum state state;
 	uint64_t work_us, done_us; /* how long the work takes, when it is done */
@@ -41,7 +41,7 @@ struct provider {
 	uint64_t delay_us, per_item_us;
 	size_t concurrent; /* requests worked on at a time; 0: any number */
 	size_t working_count;
-	struct connections queued, working, dead; /* working: soonest done first */
+	struct connections reading, queued, working, dead; /* working: soonest done first */
 	uint64_t requests, calls, max_batch, connection_count;
 };
 
@@ -222,8 +222,16 @@ static size_t answer(struct provider *provider, struct connection *connection)
 
 /* --- a connection's life ------------------------------------------------------------------------------------- */
 
+static struct connections *list_of(struct provider *provider, enum state state)
+{
+	if (state == READING)
+		return &provider->reading;
+	return state == QUEUED ? &provider->queued : &provider->working;
+}
+
 static void start_work(struct provider *provider, struct connection *connection, uint64_t now_us)
 {
+	TAILQ_REMOVE(list_of(provider, connection->state), connection, next);
 	connection->state = WORKING;
 	connection->done_us = now_us + connection->work_us;
 	provider->working_count++;
@@ -241,6 +249,7 @@ static void stop_work(struct provider *provider, struct connection *connection)
 	TAILQ_REMOVE(&provider->working, connection, next);
 	provider->working_count--;
 	connection->state = READING;
+	TAILQ_INSERT_TAIL(&provider->reading, connection, next);
 }
 
 static void hang_up(struct provider *provider, struct connection *connection)
@@ -249,8 +258,7 @@ static void hang_up(struct provider *provider, struct connection *connection)
 		return;
 	if (connection->state == WORKING)
 		stop_work(provider, connection);
-	else if (connection->state == QUEUED)
-		TAILQ_REMOVE(&provider->queued, connection, next);
+	TAILQ_REMOVE(list_of(provider, connection->state), connection, next);
 	close(connection->fd);
 	connection->fd = -1;
 	TAILQ_INSERT_TAIL(&provider->dead, connection, next);
@@ -295,6 +303,7 @@ static void take_requests(struct provider *provider, struct connection *connecti
 		if (connection->work_us == 0) {
 			flush(provider, connection);
 		} else if (provider->concurrent && provider->working_count >= provider->concurrent) {
+			TAILQ_REMOVE(&provider->reading, connection, next);
 			connection->state = QUEUED;
 			TAILQ_INSERT_TAIL(&provider->queued, connection, next);
 		} else {
@@ -309,10 +318,8 @@ static void finish_work(struct provider *provider, uint64_t now_us)
 	while ((connection = TAILQ_FIRST(&provider->working)) && connection->done_us <= now_us) {
 		stop_work(provider, connection);
 		struct connection *waiting = TAILQ_FIRST(&provider->queued);
-		if (waiting) {
-			TAILQ_REMOVE(&provider->queued, waiting, next);
+		if (waiting)
 			start_work(provider, waiting, now_us);
-		}
 		if (flush(provider, connection))
 			take_requests(provider, connection, now_us);
 	}
@@ -346,6 +353,7 @@ static void accept_all(struct provider *provider)
 			continue;
 		}
 		connection->fd = fd;
+		TAILQ_INSERT_TAIL(&provider->reading, connection, next);
 		provider->connection_count++;
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	}
@@ -454,6 +462,7 @@ static void listen_on(struct provider *provider, uint16_t port)
 int main(int argc, char **argv)
 {
 	struct provider provider = { 0 };
+	TAILQ_INIT(&provider.reading);
 	TAILQ_INIT(&provider.queued);
 	TAILQ_INIT(&provider.working);
 	TAILQ_INIT(&provider.dead);
