@@ -52,8 +52,8 @@ int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t l
  * Main thread, before the first scrape. At most 8. */
 void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, struct meter *meter), void *context);
 
-/* Append the exposition text, Prometheus format 0.0.4, build_info and process_* included. Series of counters and
- * histograms with a tool or endpoint label appear once they are not zero. Any thread. */
+/* Append the exposition text, Prometheus format 0.0.4, build_info and process_* included. Of what has many series a
+ * tool or endpoint (counters with a second label, histograms), those appear that are not zero. Any thread. */
 void metrics_render(struct metrics *metrics, struct buf *out);
 
 #endif

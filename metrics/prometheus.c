@@ -120,11 +120,13 @@ static void put_series(struct buf *out, const struct series *series, const char 
 	buf_put_text(out, before == ',' ? "} " : " ");
 }
 
-/* Whether a series that has never counted anything is left out: those that grow with the configuration. */
+/* Whether a series that has never counted anything is left out: where each tool or endpoint has many of them. A single
+ * one is shown, so that a rate over it begins with its first event. */
 static bool hidden_at_zero(const struct metric_entry *entry)
 {
-	bool many = entry->label2 != LABEL_NONE || entry->type != METRIC_COUNTER; /* series per tool or endpoint */
-	return entry->type != METRIC_GAUGE && many && (entry->label1 == LABEL_TOOL || entry->label1 == LABEL_ENDPOINT);
+	bool grows = entry->label1 == LABEL_TOOL || entry->label1 == LABEL_ENDPOINT;
+	bool many = entry->label2 != LABEL_NONE || entry->type >= METRIC_SECONDS;
+	return grows && many;
 }
 
 /* Buckets are read once and summed here, so that +Inf and _count always agree. */
