@@ -13,6 +13,7 @@ unit_base = \
 	tests/unit/test_loop \
 	tests/unit/test_outcome
 unit_metrics = \
+	tests/unit/test_catalogue \
 	tests/unit/test_metrics \
 	tests/unit/test_prometheus
 unit_cache = \
@@ -107,7 +108,8 @@ AM_TESTS_ENVIRONMENT = \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
-EXTRA_DIST += tests/README.md tests/layers.sh tests/integration
+EXTRA_DIST += tests/README.md tests/layers.sh tests/integration \
+	tests/unit/prometheus.golden docs/metrics.md
 
 dist-hook:
 	find '$(distdir)' -name __pycache__ -prune -exec rm -rf {} +
