@@ -90,6 +90,7 @@ struct http {
 	struct loop_watch ready;        /* the daemon's own epoll */
 	bool run_due;                   /* something for MHD_run to do */
 	bool draining;
+	bool refusing;                  /* what comes now is answered 503 at once: nothing is suspended any more */
 	struct connections phases[PHASE_COUNT];
 	struct waitings resume;         /* answered or gone while suspended: resumed together once a turn */
 	struct waitings recycled;
@@ -489,6 +490,10 @@ static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
 		                      large ? OUTCOME_PAYLOAD_TOO_LARGE : OUTCOME_OVERLOADED,
 		                      large ? "The body is larger than limits.body."
 		                            : "The gateway holds as many bytes as limits.in_flight_bytes allows.");
+	} else if (http->refusing) {
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_SHUTTING_DOWN, 0, 1);
+		http->handler.refuse(http->handler.context, &waiting->request, OUTCOME_SHUTTING_DOWN,
+		                     "The gateway is shutting down.");
 	} else {
 		http->handler.serve(http->handler.context, &waiting->request);
 	}
@@ -857,6 +862,11 @@ void http_drain(struct http *http)
 		shutdown(http->listen_fd, SHUT_RDWR);
 }
 
+void http_refuse(struct http *http)
+{
+	http->refusing = true;
+}
+
 size_t http_busy(const struct http *http)
 {
 	return http->busy;
@@ -867,6 +877,7 @@ void http_stop(struct http *http)
 	if (!http)
 		return;
 	http_drain(http);
+	http_refuse(http);
 	/* The library aborts the process if it is stopped with a suspended connection. */
 	struct connection *connection;
 	TAILQ_FOREACH(connection, &http->phases[PHASE_SERVED], next)

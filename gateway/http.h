@@ -155,6 +155,8 @@ uint64_t http_deadline(struct http *http, uint64_t now_us);
 
 /* Take no new connections; replies from now on end their connection. */
 void http_drain(struct http *http);
+/* From now on answer what comes on kept connections with 503 (shutting_down), without asking the handler to serve it. */
+void http_refuse(struct http *http);
 /* Requests whose head is complete and whose reply has not been sent. */
 size_t http_busy(const struct http *http);
 /* End at once: every waiting request gets its `gone`, connections are closed. NULL is fine. */

@@ -116,15 +116,32 @@ static bool all_quiet(const struct worker *worker)
 	return true;
 }
 
+/* Take nothing any more. Once nobody does and nobody waits, no mail can come, and the loops may end. */
+static bool all_done(struct worker *worker, bool *refusing)
+{
+	struct gateway *gateway = worker->gateway;
+	if (!all_quiet(worker))
+		return false;
+	if (!*refusing) {
+		for (size_t i = 0; i < worker->daemon_count; i++)
+			http_refuse(worker->daemons[i]);
+		atomic_fetch_add(&gateway->refusing, 1);
+		*refusing = true;
+		for (unsigned i = 0; i < gateway->config->workers; i++)
+			loop_wake(gateway->workers[i]->loop);
+	}
+	return atomic_load(&gateway->refusing) == gateway->config->workers && all_quiet(worker);
+}
+
 /* Finish what is in flight, at most until the drain's deadline; then say shutting_down to the rest. */
 static void drain(struct worker *worker)
 {
 	struct gateway *gateway = worker->gateway;
 	uint64_t until_us = atomic_load(&gateway->drain_until_us);
-	bool aborted = false;
+	bool aborted = false, refusing = false;
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_drain(worker->daemons[i]);
-	while (!all_quiet(worker) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
+	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
 			struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down.");
 			dispatch_abort_all(worker->dispatch, answer, loop_now(worker->loop));

@@ -34,6 +34,7 @@ struct gateway {
 	atomic_size_t in_flight;            /* a: calls sent to an owner and not returned */
 	atomic_bool draining;               /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
+	atomic_uint refusing;               /* a: workers that take nothing any more; all of them: the loops may end */
 };
 /* c constant once the threads run, a atomic */
 
