@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -34,11 +35,18 @@ struct socket_watch {
 	struct transport *transport;
 };
 
-/* --- counting connections --- */
+/*
+ * --- counting connections ---
+ *
+ * curl asks for each socket and hands each back, but for those it gives up while they connect (a timeout, the slower
+ * one of two addresses): these it closes by itself, without a word (7.88, cf_socket_close). So when a transfer is
+ * over, each socket opened for it is looked at: the same file still, or gone.
+ */
 
 struct connections {
 	struct meter *meter;
 	unsigned label;
+	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
 	size_t open;  /* sockets */
 	size_t holds; /* transfers that have one, or are opening one */
 	bool left;    /* the upstream is gone: the last close frees this */
@@ -51,6 +59,7 @@ struct connections *connections_new(struct transport *transport, unsigned label)
 		return NULL;
 	connections->meter = transport->meter;
 	connections->label = label;
+	TAILQ_INIT(&connections->transfers);
 	return connections;
 }
 
@@ -58,7 +67,7 @@ void connections_leave(struct connections *connections)
 {
 	if (!connections)
 		return;
-	assert(connections->holds == 0);
+	assert(connections->holds == 0 && TAILQ_EMPTY(&connections->transfers));
 	connections->left = true;
 	if (connections->open == 0)
 		free(connections);
@@ -91,29 +100,71 @@ static void let_go(struct transfer *transfer)
 	show(transfer->connections);
 }
 
+/* 0: no such file. */
+static uint64_t inode_of(int fd)
+{
+	struct stat status;
+	return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
+}
+
+static void socket_gone(struct connections *connections)
+{
+	assert(connections->open > 0);
+	connections->open--;
+	show(connections);
+}
+
+static void forget_opened(struct transfer *transfer, unsigned at)
+{
+	transfer->opened[at] = transfer->opened[--transfer->opened_count];
+}
+
+/* Look which of the sockets opened for a transfer curl has closed without a word. */
+static void check_opened(struct transfer *transfer)
+{
+	for (unsigned i = transfer->opened_count; i-- > 0;) {
+		if (inode_of(transfer->opened[i].fd) == transfer->opened[i].inode)
+			continue;
+		forget_opened(transfer, i);
+		socket_gone(transfer->connections);
+	}
+}
+
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct transfer *transfer = context;
+	struct connections *connections = transfer->connections;
 	(void)purpose;
 	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
-	transfer->connections->open++;
-	meter_add(transfer->connections->meter, METRIC_ID_UPSTREAM_CONNECTS, transfer->connections->label, 0, 1);
+	if (transfer->opened_count == TRANSFER_SOCKETS)
+		check_opened(transfer);
+	if (transfer->opened_count == TRANSFER_SOCKETS) {
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	transfer->opened[transfer->opened_count++] = (struct opened_socket){ fd, inode_of(fd) };
+	connections->open++;
+	meter_add(connections->meter, METRIC_ID_UPSTREAM_CONNECTS, connections->label, 0, 1);
 	transport_hold(transfer);
-	show(transfer->connections);
+	show(connections);
 	return fd;
 }
 
 static int close_socket(void *context, curl_socket_t fd)
 {
 	struct connections *connections = context;
-	assert(connections->open > 0);
-	connections->open--;
-	show(connections);
+	struct transfer *transfer;
+	TAILQ_FOREACH(transfer, &connections->transfers, sibling)
+		for (unsigned i = transfer->opened_count; i-- > 0;)
+			if (transfer->opened[i].fd == fd)
+				forget_opened(transfer, i);
+	int result = close(fd);
+	socket_gone(connections);
 	if (connections->left && connections->open == 0)
 		free(connections);
-	return close(fd);
+	return result;
 }
 
 /* --- curl's wishes --- */
@@ -311,6 +362,7 @@ bool transport_prepare(struct transfer *transfer)
 	if (!easy)
 		return false;
 	transfer->easy = easy;
+	TAILQ_INSERT_TAIL(&transfer->connections->transfers, transfer, sibling);
 	transport->under_way++;
 	if (set_owner(easy, transfer))
 		return true;
@@ -335,6 +387,8 @@ static void take_out(struct transfer *transfer)
 		return;
 	transfer->added = false;
 	curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
+	check_opened(transfer);
+	transfer->opened_count = 0; /* what is left is a kept connection */
 	let_go(transfer);
 }
 
@@ -373,6 +427,7 @@ void transport_stop(struct transfer *transfer)
 	struct transport *transport = transfer->transport;
 	take_out(transfer);
 	unlist(transfer);
+	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
 	recycle(transport, transfer->easy);
 	transfer->easy = NULL;
 	transport->under_way--;

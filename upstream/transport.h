@@ -31,6 +31,13 @@ struct connections *connections_new(struct transport *transport, unsigned label)
 /* The upstream is gone; its kept connections close later and are counted until then. NULL is fine. */
 void connections_leave(struct connections *connections);
 
+/* A socket that curl has been given. */
+struct opened_socket {
+	int fd;
+	uint64_t inode; /* a number may have been given to another file meanwhile */
+};
+enum { TRANSFER_SOCKETS = 4 }; /* that one transfer tries at the same time: addresses of a host */
+
 /* Embedded in an exchange. */
 struct transfer {
 	struct transport *transport;     /* set by the owner */
@@ -46,6 +53,9 @@ struct transfer {
 	bool holds;  /* a connection, or is opening one */
 	bool listed; /* its news are due */
 	TAILQ_ENTRY(transfer) next;
+	unsigned opened_count;
+	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
+	TAILQ_ENTRY(transfer) sibling; /* in connections->transfers while prepared */
 };
 
 /* A handle with all settings that never change; the caller sets the rest before transport_start. It belongs to
