@@ -202,8 +202,17 @@ void call_send(struct call *call, struct blob *body)
 		dispatch_take(home->dispatch, call);
 		return;
 	}
-	call->mail.open = open_at_owner;
-	mailbox_post(&owner->mailbox, &call->mail);
+	TAILQ_INSERT_TAIL(&home->outgoing, call, next);
+}
+
+void call_post_outgoing(struct worker *home)
+{
+	struct call *call;
+	while ((call = TAILQ_FIRST(&home->outgoing))) {
+		TAILQ_REMOVE(&home->outgoing, call, next);
+		call->mail.open = open_at_owner;
+		mailbox_post(&upstream_owner(home->gateway, call->tool->upstream)->mailbox, &call->mail);
+	}
 }
 
 void call_cancel(struct call *call)

@@ -64,7 +64,7 @@ struct call {
 	bool own_deadline;            /* the caller's deadline is tighter than the tool's */
 	bool abandoned;
 	unsigned mails_out;
-	TAILQ_ENTRY(call) next;       /* in home->returned or home->recycled */
+	TAILQ_ENTRY(call) next;       /* in home->outgoing, returned or recycled */
 
 	/* read by the owner while the call is away */
 	struct blob *body;            /* keeps arguments alive */
@@ -102,6 +102,9 @@ void call_cancel(struct call *call);
 
 /* The call comes home with its result; called by its owner on the owner's thread. */
 void call_return(struct call *call, struct worker *owner);
+/* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a batch's,
+ * say) arrive together: the first post wakes their owner. */
+void call_post_outgoing(struct worker *home);
 /* Finish the calls that came home within this worker. Once or twice a turn. */
 void call_finish_returned(struct worker *home);
 

@@ -24,6 +24,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 		return NULL;
 	worker->gateway = gateway;
 	worker->index = index;
+	TAILQ_INIT(&worker->outgoing);
 	TAILQ_INIT(&worker->returned);
 	TAILQ_INIT(&worker->recycled);
 	worker->loop = loop_new();
@@ -86,6 +87,7 @@ static void move_calls(struct worker *worker, uint64_t now_us)
 	dispatch_tick(worker->dispatch, now_us);
 	transport_tick(worker->transport);
 	call_finish_returned(worker);
+	call_post_outgoing(worker);
 }
 
 static void turn(struct worker *worker, uint64_t latest_us)
@@ -193,6 +195,7 @@ bool worker_settle(struct worker *worker)
 	answer_unref(answer);
 	bool quiet = opened == 0 && TAILQ_EMPTY(&worker->returned);
 	call_finish_returned(worker);
+	call_post_outgoing(worker);
 	return quiet;
 }
 

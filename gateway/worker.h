@@ -54,6 +54,7 @@ struct worker {
 	struct dispatch *dispatch;
 	struct http **daemons;       /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
+	struct calls outgoing;       /* calls for other workers: posted at the end of the turn */
 	struct calls returned;       /* calls of ours whose owner is this worker too: home at the end of the turn */
 	struct calls recycled;       /* call objects to be used again */
 	size_t recycled_count;
