@@ -3,7 +3,9 @@
 dist_man_MANS = packaging/jitney.1
 completionsdir = $(datadir)/bash-completion/completions
 examplesdir = $(docdir)/examples
-dist_examples_DATA = examples/demo.yaml
+dist_examples_DATA = examples/jitney.yaml examples/minimal.yaml examples/demo.yaml
+dist_doc_DATA = README.md ARCHITECTURE.md NEWS.md
+EXTRA_DIST += docs
 EXTRA_DIST += packaging/jitney.service packaging/jitney.bash
 
 install-data-local:

@@ -17,8 +17,10 @@ unit_metrics = \
 	tests/unit/test_metrics \
 	tests/unit/test_prometheus
 unit_cache = \
+	tests/unit/test_cache \
 	tests/unit/test_flight \
-	tests/unit/test_key
+	tests/unit/test_key \
+	tests/unit/test_memory
 unit_upstream = \
 	tests/unit/test_template \
 	tests/unit/test_upstream
@@ -64,14 +66,16 @@ $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 noinst_HEADERS = \
 	tests/support/cache_keys.h \
 	tests/support/json_merged.h \
-	tests/support/json_texts.h \
-	tests/support/provider.h
+	tests/support/json_texts.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
+
+# The upstream's bring a provider over a real socket.
+tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c tests/support/provider.c tests/support/provider.h
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
 check_LIBRARIES += tests/support/liballoc_fail.a
@@ -108,8 +112,7 @@ AM_TESTS_ENVIRONMENT = \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
-EXTRA_DIST += tests/README.md tests/layers.sh tests/integration \
-	tests/unit/prometheus.golden docs/metrics.md
+EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/fuzz/corpus tests/unit/prometheus.golden docs/configuration.md docs/jitney.schema.json docs/metrics.md
 
 dist-hook:
 	find '$(distdir)' -name __pycache__ -prune -exec rm -rf {} +
