@@ -18,8 +18,8 @@
 
 /* Where to listen. */
 struct listen_address {
-	const char *text;       /* as written: "127.0.0.1:8080", "[::1]:8080", "unix:/run/jitney.sock" */
-	const char *unix_path;  /* NULL: TCP */
+	const char *text;        /* as written: "127.0.0.1:8080", "[::1]:8080", "unix:/run/jitney.sock" */
+	const char *unix_path;   /* NULL: TCP */
 	struct sockaddr_in6 in6; /* TCP: family AF_INET6, or AF_INET laid over it; port 0: the kernel picks */
 };
 
@@ -33,17 +33,17 @@ enum identity_scope { SCOPE_SHARED, SCOPE_TENANT, SCOPE_CALLER };
 
 struct tool {
 	const char *name;
-	unsigned index;                 /* in config->tools, which is sorted by name; also the metrics label */
-	unsigned upstream;              /* index in config->upstreams */
-	struct dialect_route *route;    /* owned */
-	const char *description;        /* "" if none */
-	const char *title;              /* "" if none */
-	const char *input_schema;       /* JSON text of an object; {"type":"object"} if none */
-	const char *output_schema;      /* JSON text, or NULL */
+	unsigned index;              /* in config->tools, which is sorted by name; also the metrics label */
+	unsigned upstream;           /* index in config->upstreams */
+	struct dialect_route *route; /* owned */
+	const char *description;     /* "" if none */
+	const char *title;           /* "" if none */
+	const char *input_schema;    /* JSON text of an object; {"type":"object"} if none */
+	const char *output_schema;   /* JSON text, or NULL */
 	bool read_only, idempotent, destructive, open_world; /* annotations */
-	const char *version;            /* changes when method, request or upstream change: part of the key */
-	uint64_t timeout_us;            /* default: the upstream's */
-	struct cache_policy cache;      /* ttl_us 0: not cached */
+	const char *version;       /* changes when method, request or upstream change: part of the key */
+	uint64_t timeout_us;       /* default: the upstream's */
+	struct cache_policy cache; /* ttl_us 0: not cached */
 	enum identity_scope scope;
 	const char *const *tags;
 	size_t tag_count;
@@ -61,17 +61,17 @@ struct upstream_config {
 };
 
 struct config {
-	const char *path;              /* of the file, as given */
+	const char *path; /* of the file, as given */
 	struct listen_address *listen;
 	size_t listen_count;
 	struct listen_address *admin;
-	size_t admin_count;            /* 0: no admin listener */
-	unsigned workers;              /* >= 1; auto has been resolved */
+	size_t admin_count; /* 0: no admin listener */
+	unsigned workers;   /* >= 1; auto has been resolved */
 	uint64_t drain_timeout_us;
 	struct {
 		enum log_level level;
 		enum log_format format;
-		const char *file;          /* "stderr", "stdout" or a path */
+		const char *file; /* "stderr", "stdout" or a path */
 		bool access;
 	} log;
 	struct {
@@ -87,13 +87,13 @@ struct config {
 	} limits;
 	struct network *trusted_proxies;
 	size_t trusted_proxy_count;
-	const char *tenant_header;     /* NULL: none */
-	size_t memory_bytes;           /* cache.memory.size; 0: no memory tier */
+	const char *tenant_header; /* NULL: none */
+	size_t memory_bytes;       /* cache.memory.size; 0: no memory tier */
 	struct upstream_config *upstreams;
 	size_t upstream_count;
-	struct tool *tools;            /* sorted by name */
+	struct tool *tools; /* sorted by name */
 	size_t tool_count;
-	struct config_arena *arena;    /* owns every string and array above */
+	struct config_arena *arena; /* owns every string and array above */
 };
 
 /*

@@ -62,7 +62,7 @@ static void check_address(struct config_load *load, const struct node *root, boo
 		twice = is_same_address(&config->listen[i], address);
 	if (twice && address->text)
 		config_error_at(load, node, "%s: %s is listened on already", admin ? "admin.listen" : "listen",
-		                arena_is_secret(load->arena, address->text) ? "this address" : address->text);
+				arena_is_secret(load->arena, address->text) ? "this address" : address->text);
 }
 
 static void check_listeners(struct config_load *load, const struct node *root)
@@ -81,7 +81,8 @@ static void check_identity(struct config_load *load, const struct node *root)
 		unix_socket |= load->config->listen[i].unix_path != NULL;
 	if (node && load->config->tenant_header && load->config->trusted_proxy_count == 0 && !unix_socket &&
 	    !find(root, "trusted_proxies"))
-		config_error_at(load, node, "identity.tenant_header: is believed only from trusted_proxies, and there are none");
+		config_error_at(load, node,
+				"identity.tenant_header: is believed only from trusted_proxies, and there are none");
 }
 
 /* --- Upstreams --- */
@@ -90,7 +91,8 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 {
 	const struct node *list = find(draft->node, "endpoints");
 	size_t i = 0;
-	for (const struct node *child = list ? list->first : NULL; child && i < draft->endpoint_count; child = child->next, i++) {
+	for (const struct node *child = list ? list->first : NULL; child && i < draft->endpoint_count;
+	     child = child->next, i++) {
 		const char *url = draft->endpoints[i].url;
 		const struct node *node = find(child, "url");
 		char error[REASON_BYTES] = "";
@@ -100,10 +102,11 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 		bool secret = arena_is_secret(load->arena, url);
 		if (!upstream_url_check(url, error, sizeof error))
 			config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: %s", draft->node->key.at, i,
-			                secret ? "what ${...} stands for is not a URL of an endpoint" : error);
+					secret ? "what ${...} stands for is not a URL of an endpoint" : error);
 		for (size_t j = 0; j < i; j++)
 			if (draft->endpoints[j].url && strcmp(draft->endpoints[j].url, url) == 0)
-				config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: is there twice", draft->node->key.at, i);
+				config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: is there twice",
+						draft->node->key.at, i);
 	}
 }
 
@@ -115,13 +118,13 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 	if (!idle)
 		settings->pool_min_idle = settings->pool_max < 2 ? settings->pool_max : 2;
 	else if (settings->pool_min_idle > settings->pool_max)
-		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu", draft->node->key.at,
-		                settings->pool_max);
+		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu",
+				draft->node->key.at, settings->pool_max);
 	settings->name = draft->node->key.at;
 	settings->dialect = draft->dialect ? dialect_find(slice_of(draft->dialect)) : NULL;
 	if (draft->dialect && !settings->dialect && dialect)
-		config_error_at(load, dialect, "upstreams.%s.dialect: %s is not supported by this version (%s)", draft->node->key.at,
-		                draft->dialect, JITNEY_VERSION);
+		config_error_at(load, dialect, "upstreams.%s.dialect: %s is not supported by this version (%s)",
+				draft->node->key.at, draft->dialect, JITNEY_VERSION);
 	check_urls(load, draft);
 }
 
@@ -141,7 +144,7 @@ static void check_upstream_name(struct config_load *load, const struct tool_draf
 	const struct node *node = find(draft->node, "upstream");
 	if (draft->upstream && node && !find_upstream(load->drafts, draft->upstream))
 		config_error_at(load, node, "tools.%s.upstream: there is no upstream \"%.*s\"", draft->node->key.at,
-		                CONFIG_NAME_BYTES, node->text.at);
+				CONFIG_NAME_BYTES, node->text.at);
 }
 
 static void check_cache(struct config_load *load, const struct tool_draft *draft)
@@ -150,7 +153,8 @@ static void check_cache(struct config_load *load, const struct tool_draft *draft
 	const struct node *scope = find(draft->node, "cache.scope");
 	const char *name = draft->node->key.at;
 	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool))
-		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent", name);
+		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent",
+				 name);
 	if (scope && draft->tool.scope == SCOPE_TENANT && !load->config->tenant_header)
 		config_error_at(load, scope, "tools.%s.cache.scope: tenant needs identity.tenant_header", name);
 }
@@ -162,8 +166,9 @@ static void check_schema(struct config_load *load, const struct tool_draft *draf
 	if (!schema || schema->kind != NODE_MAP)
 		return;
 	if (!type || type->kind != NODE_SCALAR || !slice_equal(type->text, SLICE("object")))
-		config_error_at(load, type ? type : schema, "tools.%s.input_schema: needs type: object, for arguments are one",
-		                draft->node->key.at);
+		config_error_at(load, type ? type : schema,
+				"tools.%s.input_schema: needs type: object, for arguments are one",
+				draft->node->key.at);
 }
 
 /* Options of the other dialect would do nothing, silently. */
@@ -174,9 +179,11 @@ static bool check_dialect_options(struct config_load *load, const struct tool_dr
 	if (!wrong)
 		return true;
 	if (rest)
-		config_error_key(load, wrong, "tools.%s.method: is for dialect jsonrpc; a rest tool has request.method", draft->node->key.at);
+		config_error_key(load, wrong, "tools.%s.method: is for dialect jsonrpc; a rest tool has request.method",
+				 draft->node->key.at);
 	else
-		config_error_key(load, wrong, "tools.%s.request: is for dialect rest; a %s tool has method", draft->node->key.at, dialect);
+		config_error_key(load, wrong, "tools.%s.request: is for dialect rest; a %s tool has method",
+				 draft->node->key.at, dialect);
 	return false;
 }
 
@@ -195,7 +202,11 @@ static void compile_route(struct config_load *load, struct tool_draft *draft, co
 	if (node)
 		config_error_at(load, node, "tools.%s.request.%s", draft->node->key.at, error);
 	else
-		config_error_key(load, request ? request : method ? method : draft->node, "tools.%s: %s", draft->node->key.at, error);
+		config_error_key(load,
+				 request  ? request
+				 : method ? method
+					  : draft->node,
+				 "tools.%s: %s", draft->node->key.at, error);
 }
 
 static void check_tool(struct config_load *load, struct tool_draft *draft)
@@ -268,7 +279,7 @@ static void hash_pairs(struct config_load *load, XXH3_state_t *hash, const struc
 }
 
 static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
-                                const struct upstream_settings *upstream)
+				const struct upstream_settings *upstream)
 {
 	XXH3_state_t hash;
 	XXH3_128bits_reset(&hash);
@@ -277,7 +288,8 @@ static const char *tool_version(struct config_load *load, const struct tool_draf
 	for (size_t i = 0; i < upstream->endpoint_count; i++)
 		hash_text(&hash, upstream->endpoints[i]);
 	for (size_t i = 0; i < upstream->header_count; i++)
-		hash_pairs(load, &hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value }, 1);
+		hash_pairs(load, &hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
+			   1);
 	hash_text(&hash, draft->request.method);
 	hash_text(&hash, draft->request.http_method);
 	hash_text(&hash, draft->request.path);
@@ -285,7 +297,8 @@ static const char *tool_version(struct config_load *load, const struct tool_draf
 	hash_pairs(load, &hash, draft->request.query, draft->request.query_count);
 	hash_pairs(load, &hash, draft->request.headers, draft->request.header_count);
 	XXH128_hash_t digest = XXH3_128bits_digest(&hash);
-	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64, (unsigned long long)digest.low64);
+	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64,
+			    (unsigned long long)digest.low64);
 }
 
 static int by_name(const void *a, const void *b)

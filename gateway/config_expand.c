@@ -53,7 +53,7 @@ static const char *read_file(const char *path, struct buf *out)
 }
 
 static void fill_file(struct config_load *load, const struct node *node, const char *where, struct slice path,
-                      struct buf *out)
+		      struct buf *out)
 {
 	const char *full = resolve_path(load, path);
 	if (memchr(path.at, '\0', path.len) || path.len == 0)
@@ -64,12 +64,13 @@ static void fill_file(struct config_load *load, const struct node *node, const c
 }
 
 static void fill_variable(struct config_load *load, const struct node *node, const char *where, struct slice name,
-                          struct buf *out)
+			  struct buf *out)
 {
 	char *copy = is_variable(name) ? arena_text(load->arena, name) : NULL;
 	if (!is_variable(name))
-		return config_error_at(load, node, "%s: ${%.*s} names no variable and no file: (write $${ for a plain ${)", where,
-		                       SLICE_ARG(name));
+		return config_error_at(load, node,
+				       "%s: ${%.*s} names no variable and no file: (write $${ for a plain ${)", where,
+				       SLICE_ARG(name));
 	const char *value = copy ? getenv(copy) : NULL;
 	if (value)
 		buf_put_text(out, value);
@@ -79,7 +80,7 @@ static void fill_variable(struct config_load *load, const struct node *node, con
 
 /* What stands between the braces. Checked on its own, so that the message names the culprit and not its content. */
 static void fill(struct config_load *load, const struct node *node, const char *where, struct slice inside,
-                 struct buf *out)
+		 struct buf *out)
 {
 	struct buf found = BUF_INIT(FILLED_BYTES + 4096);
 	size_t errors = load->fault_total;
@@ -89,7 +90,8 @@ static void fill(struct config_load *load, const struct node *node, const char *
 		fill_variable(load, node, where, inside, &found);
 	struct slice bytes = buf_slice(&found);
 	if (load->fault_total == errors && ((bytes.len && memchr(bytes.at, '\0', bytes.len)) || !json_utf8(bytes)))
-		config_error_at(load, node, "%s: ${%.*s} is not text: it holds NUL or is not UTF-8", where, SLICE_ARG(inside));
+		config_error_at(load, node, "%s: ${%.*s} is not text: it holds NUL or is not UTF-8", where,
+				SLICE_ARG(inside));
 	buf_put(out, bytes);
 	out->failed |= found.failed;
 	buf_fini(&found);
@@ -122,7 +124,8 @@ static bool expand(struct config_load *load, const struct node *node, const char
 	return filled;
 }
 
-bool config_expand(struct config_load *load, const struct node *node, const char *where, struct slice *text, bool *filled)
+bool config_expand(struct config_load *load, const struct node *node, const char *where, struct slice *text,
+		   bool *filled)
 {
 	*text = node->text;
 	*filled = false;

@@ -24,28 +24,42 @@ static void complain(const struct field *field, const char *wrong)
 static const char *expected(enum option_kind kind)
 {
 	switch (kind) {
-	case OPTION_BOOL: return "true or false";
-	case OPTION_COUNT: return "a whole number, such as 100";
-	case OPTION_WORKERS: return "auto or a whole number";
-	case OPTION_DURATION: return "a duration, such as 10s";
-	case OPTION_SIZE: return "a size, such as 8MiB";
+	case OPTION_BOOL:
+		return "true or false";
+	case OPTION_COUNT:
+		return "a whole number, such as 100";
+	case OPTION_WORKERS:
+		return "auto or a whole number";
+	case OPTION_DURATION:
+		return "a duration, such as 10s";
+	case OPTION_SIZE:
+		return "a size, such as 8MiB";
 	case OPTION_ENUM:
-	case OPTION_WORD: return "a word";
-	case OPTION_ADDRESSES: return "an address, or a list of them";
-	case OPTION_NETWORKS: return "a list of networks, such as [ 10.0.0.0/8 ]";
-	case OPTION_TEXTS: return "a list of words, such as [ web ]";
+	case OPTION_WORD:
+		return "a word";
+	case OPTION_ADDRESSES:
+		return "an address, or a list of them";
+	case OPTION_NETWORKS:
+		return "a list of networks, such as [ 10.0.0.0/8 ]";
+	case OPTION_TEXTS:
+		return "a list of words, such as [ web ]";
 	case OPTION_HEADERS:
 	case OPTION_TEMPLATES:
-	case OPTION_HEADER_TEMPLATES: return "a map, such as { name: value }";
-	default: return "text";
+	case OPTION_HEADER_TEMPLATES:
+		return "a map, such as { name: value }";
+	default:
+		return "text";
 	}
 }
 
 static void complain_type(const struct field *field)
 {
-	static const char *const found[] = { [NODE_SCALAR] = "a single value", [NODE_LIST] = "a list", [NODE_MAP] = "a map" };
+	static const char *const found[] = {
+		[NODE_SCALAR] = "a single value", [NODE_LIST] = "a list", [NODE_MAP] = "a map"
+	};
 	const char *what = node_is_null(field->node) ? "nothing" : found[field->node->kind];
-	config_error_at(field->load, field->node, "%s: must be %s, not %s", field->where, expected(field->option->kind), what);
+	config_error_at(field->load, field->node, "%s: must be %s, not %s", field->where, expected(field->option->kind),
+			what);
 }
 
 /* The scalar's text, filled in. False: complained about. */
@@ -67,7 +81,8 @@ static bool take_literal(const struct field *field, struct slice *text)
 		return false;
 	if (field->node->plain || filled)
 		return true;
-	config_error_at(field->load, field->node, "%s: must be %s, without quotes", field->where, expected(field->option->kind));
+	config_error_at(field->load, field->node, "%s: must be %s, without quotes", field->where,
+			expected(field->option->kind));
 	return false;
 }
 
@@ -79,7 +94,8 @@ static bool take_string(const struct field *field, struct slice *text)
 		return false;
 	if (filled || !(node_is_bool(field->node) || node_is_number(field->node)))
 		return true;
-	config_error_at(field->load, field->node, "%s: must be text: write \"%s\" in quotes", field->where, field->node->text.at);
+	config_error_at(field->load, field->node, "%s: must be text: write \"%s\" in quotes", field->where,
+			field->node->text.at);
 	return false;
 }
 
@@ -107,7 +123,8 @@ static void complain_range(const struct field *field)
 	struct buf min = BUF_INIT(64), max = BUF_INIT(64);
 	put_bound(field->option, &min, field->option->min);
 	put_bound(field->option, &max, field->option->max);
-	config_error_at(field->load, field->node, "%s: must be between %s and %s", field->where, buf_cstr(&min), buf_cstr(&max));
+	config_error_at(field->load, field->node, "%s: must be between %s and %s", field->where, buf_cstr(&min),
+			buf_cstr(&max));
 	buf_fini(&min);
 	buf_fini(&max);
 }
@@ -187,8 +204,8 @@ static void complain_word(const struct field *field, struct slice word)
 		buf_put(&list, each);
 	}
 	if (is_future_dialect(field->option, word))
-		config_error_at(field->load, field->node, "%s: %.*s is not supported by this version (%s)", field->where,
-		                SLICE_ARG(word), JITNEY_VERSION);
+		config_error_at(field->load, field->node, "%s: %.*s is not supported by this version (%s)",
+				field->where, SLICE_ARG(word), JITNEY_VERSION);
 	else
 		config_error_at(field->load, field->node, "%s: must be %s", field->where, buf_cstr(&list));
 	buf_fini(&list);
@@ -223,7 +240,7 @@ static void read_text(const struct field *field)
 		complain(field, wrong);
 	else if (text.len < field->option->min || text.len > field->option->max)
 		config_error_at(field->load, field->node, "%s: must be %lu to %lu bytes long", field->where,
-		                (unsigned long)field->option->min, (unsigned long)field->option->max);
+				(unsigned long)field->option->min, (unsigned long)field->option->max);
 	else
 		memcpy(field->at, &text.at, sizeof text.at);
 }
@@ -232,7 +249,8 @@ static void read_schema(const struct field *field)
 {
 	struct buf json = BUF_INIT(4 << 20);
 	if (field->node->kind != NODE_MAP)
-		return config_error_at(field->load, field->node, "%s: must be a JSON Schema, such as { type: object }", field->where);
+		return config_error_at(field->load, field->node, "%s: must be a JSON Schema, such as { type: object }",
+				       field->where);
 	node_put_json(field->load, field->node, field->where, &json);
 	char *text = json.failed ? NULL : arena_text(field->load->arena, buf_slice(&json));
 	if (json.failed)
@@ -249,10 +267,11 @@ static bool fits(const struct field *field, size_t count)
 	if (count >= field->option->min && count <= field->option->max)
 		return true;
 	if (count < field->option->min)
-		config_error_at(field->load, field->node, "%s: needs at least %lu", field->where, (unsigned long)field->option->min);
+		config_error_at(field->load, field->node, "%s: needs at least %lu", field->where,
+				(unsigned long)field->option->min);
 	else
-		config_error_at(field->load, field->node, "%s: has %zu elements, at most %lu are allowed", field->where, count,
-		                (unsigned long)field->option->max);
+		config_error_at(field->load, field->node, "%s: has %zu elements, at most %lu are allowed", field->where,
+				count, (unsigned long)field->option->max);
 	return false;
 }
 
@@ -360,8 +379,9 @@ static const char *take_pair(const struct field *field, const struct node *node)
 /* Headers that the HTTP client writes; a second one would change where a request ends or who answers it. */
 static bool is_reserved(const char *name)
 {
-	static const char *const names[] = { "Connection", "Content-Length", "Expect", "Keep-Alive", "Proxy-Connection", "TE",
-		                             "Trailer",    "Transfer-Encoding", "Upgrade" };
+	static const char *const names[] = { "Connection", "Content-Length",    "Expect",
+					     "Keep-Alive", "Proxy-Connection",  "TE",
+					     "Trailer",    "Transfer-Encoding", "Upgrade" };
 	for (size_t i = 0; i < countof(names); i++)
 		if (strcasecmp(names[i], name) == 0)
 			return true;
@@ -377,7 +397,8 @@ static void check_header(const struct field *field, const struct node *node, con
 		if (other->key.at && strcasecmp(other->key.at, node->key.at) == 0)
 			wrong = "is there twice: case does not matter in a header's name";
 	if (wrong)
-		config_error_key(field->load, node, "%s: \"%.*s\" %s", field->where, CONFIG_NAME_BYTES, node->key.at, wrong);
+		config_error_key(field->load, node, "%s: \"%.*s\" %s", field->where, CONFIG_NAME_BYTES, node->key.at,
+				 wrong);
 	wrong = value ? value_header(slice_of(value)) : NULL;
 	if (wrong)
 		config_error_at(field->load, node, "%s.%.*s: %s", field->where, CONFIG_NAME_BYTES, node->key.at, wrong);
@@ -436,31 +457,49 @@ static void read_templates(const struct field *field)
 static void read_field(const struct field *field)
 {
 	switch (field->option->kind) {
-	case OPTION_BOOL: return read_bool(field);
-	case OPTION_COUNT: return read_number(field, value_count);
-	case OPTION_WORKERS: return read_workers(field);
-	case OPTION_DURATION: return read_number(field, value_duration);
-	case OPTION_SIZE: return read_number(field, value_size);
+	case OPTION_BOOL:
+		return read_bool(field);
+	case OPTION_COUNT:
+		return read_number(field, value_count);
+	case OPTION_WORKERS:
+		return read_workers(field);
+	case OPTION_DURATION:
+		return read_number(field, value_duration);
+	case OPTION_SIZE:
+		return read_number(field, value_size);
 	case OPTION_ENUM:
-	case OPTION_WORD: return read_word(field);
+	case OPTION_WORD:
+		return read_word(field);
 	case OPTION_TEXT:
-	case OPTION_HEADER_NAME: return read_text(field);
-	case OPTION_ADDRESSES: return read_addresses(field);
-	case OPTION_NETWORKS: return read_networks(field);
-	case OPTION_TEXTS: return read_texts(field);
-	case OPTION_HEADERS: return read_headers(field);
+	case OPTION_HEADER_NAME:
+		return read_text(field);
+	case OPTION_ADDRESSES:
+		return read_addresses(field);
+	case OPTION_NETWORKS:
+		return read_networks(field);
+	case OPTION_TEXTS:
+		return read_texts(field);
+	case OPTION_HEADERS:
+		return read_headers(field);
 	case OPTION_TEMPLATES:
-	case OPTION_HEADER_TEMPLATES: return read_templates(field);
-	case OPTION_SCHEMA: return read_schema(field);
-	default: return; /* blocks are config_read.c's */
+	case OPTION_HEADER_TEMPLATES:
+		return read_templates(field);
+	case OPTION_SCHEMA:
+		return read_schema(field);
+	default:
+		return; /* blocks are config_read.c's */
 	}
 }
 
 void config_read_value(struct config_load *load, const struct option *option, const struct node *node,
-                       const char *where, void *owner)
+		       const char *where, void *owner)
 {
-	struct field field = { load, option, node, where, (char *)owner + option->at,
-		               (size_t *)(void *)((char *)owner + option->count_at) };
+	struct field field = { load,
+			       option,
+			       node,
+			       where,
+			       (char *)owner + option->at,
+			       (size_t *)(void *)((char *)owner + option->count_at) };
 	if (node->kind != NODE_BAD)
 		read_field(&field);
 }

@@ -136,23 +136,34 @@ static void put_value(const struct writer *writer, const struct option *option, 
 		memcpy(&count, (const char *)owner + option->count_at, sizeof count);
 	}
 	switch (option->kind) {
-	case OPTION_BLOCK: return put_block(writer, option, owner);
-	case OPTION_NAMED: return put_named(writer, option);
-	case OPTION_BLOCKS: return put_blocks(writer, owner);
-	case OPTION_BOOL: return buf_put_text(writer->out, *(const bool *)at ? "true" : "false");
+	case OPTION_BLOCK:
+		return put_block(writer, option, owner);
+	case OPTION_NAMED:
+		return put_named(writer, option);
+	case OPTION_BLOCKS:
+		return put_blocks(writer, owner);
+	case OPTION_BOOL:
+		return buf_put_text(writer->out, *(const bool *)at ? "true" : "false");
 	case OPTION_COUNT:
-	case OPTION_WORKERS: return buf_put_u64(writer->out, get_number(option, owner));
+	case OPTION_WORKERS:
+		return buf_put_u64(writer->out, get_number(option, owner));
 	case OPTION_DURATION:
-	case OPTION_SIZE: return put_quantity(writer, option, get_number(option, owner));
-	case OPTION_ENUM: return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
-	case OPTION_SCHEMA: return buf_put_text(writer->out, text);
+	case OPTION_SIZE:
+		return put_quantity(writer, option, get_number(option, owner));
+	case OPTION_ENUM:
+		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
+	case OPTION_SCHEMA:
+		return buf_put_text(writer->out, text);
 	case OPTION_ADDRESSES:
 	case OPTION_NETWORKS:
-	case OPTION_TEXTS: return put_list(writer, option, items, count);
+	case OPTION_TEXTS:
+		return put_list(writer, option, items, count);
 	case OPTION_HEADERS:
 	case OPTION_TEMPLATES:
-	case OPTION_HEADER_TEMPLATES: return put_pairs(writer, option, items, count);
-	default: return put_text(writer, text);
+	case OPTION_HEADER_TEMPLATES:
+		return put_pairs(writer, option, items, count);
+	default:
+		return put_text(writer, text);
 	}
 }
 
@@ -162,7 +173,8 @@ static bool is_silent(const struct option *option, const void *owner)
 	const struct tool_draft *tool = owner;
 	const char *text;
 	switch (option->kind) {
-	case OPTION_UNSUPPORTED: return true;
+	case OPTION_UNSUPPORTED:
+		return true;
 	case OPTION_WORD:
 	case OPTION_TEXT:
 	case OPTION_HEADER_NAME:
@@ -172,7 +184,8 @@ static bool is_silent(const struct option *option, const void *owner)
 	case OPTION_BLOCK:
 		return (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.request") == 0 && tool->request.http_method == NULL);
-	default: return false;
+	default:
+		return false;
 	}
 }
 

@@ -37,7 +37,7 @@ struct tool_draft {
 struct config_drafts {
 	struct upstream_draft *upstreams; /* in the order of the file, as in config->upstreams */
 	size_t upstream_count;
-	struct tool_draft *tools;         /* in the order of config->tools */
+	struct tool_draft *tools; /* in the order of config->tools */
 	size_t tool_count;
 };
 
@@ -48,7 +48,7 @@ struct config_fault {
 
 /* One reading of a file. */
 struct config_load {
-	const char *name;                         /* of the file */
+	const char *name; /* of the file */
 	struct config_arena *arena;
 	struct config *config;
 	struct config_drafts *drafts;
@@ -75,7 +75,7 @@ void config_read(struct config_load *load, const struct node *root);
 
 /* Read one value into its field of `owner`. `where`: the option's full name for messages. */
 void config_read_value(struct config_load *load, const struct option *option, const struct node *node,
-                       const char *where, void *owner);
+		       const char *where, void *owner);
 /* Put the option's default into its field. */
 void config_read_default(struct config_load *load, const struct option *option, void *owner);
 
@@ -108,6 +108,7 @@ void value_put_size(struct buf *out, uint64_t value_bytes);
  * A scalar's text with ${NAME} and ${file:PATH} filled in ($${ stands for ${), in the arena, a NUL behind it.
  * *filled: something was filled in, so the text is marked secret. False: an error was noted, or no memory.
  */
-bool config_expand(struct config_load *load, const struct node *node, const char *where, struct slice *text, bool *filled);
+bool config_expand(struct config_load *load, const struct node *node, const char *where, struct slice *text,
+		   bool *filled);
 
 #endif

@@ -49,11 +49,12 @@ static void check_name(struct config_load *load, const struct node *node, bool t
 		good = false; /* clients would take it for a folder */
 	if (!good)
 		config_error_key(load, node, "\"%.*s\" cannot be the name of %s: 1 to %zu of A-Z a-z 0-9 _ -%s",
-		                 CONFIG_NAME_BYTES, node->key.at, tool ? "a tool" : "an upstream", most, tool ? " ." : "");
+				 CONFIG_NAME_BYTES, node->key.at, tool ? "a tool" : "an upstream", most,
+				 tool ? " ." : "");
 }
 
 static void read_named(const struct place *place, const struct option *option, const struct node *node, void *drafts,
-                       size_t draft_bytes)
+		       size_t draft_bytes)
 {
 	struct config_load *load = place->load;
 	bool tool = strcmp(option->path, "tools") == 0;
@@ -63,7 +64,7 @@ static void read_named(const struct place *place, const struct option *option, c
 			continue;
 		check_name(load, child, tool);
 		struct place inner = { load, child, tool ? "tools.*." : "upstreams.*.", NULL,
-			               (char *)drafts + i++ * draft_bytes };
+				       (char *)drafts + i++ * draft_bytes };
 		inner.where = arena_printf(load->arena, "%s.%.*s.", option->path, tool ? 128 : 64, child->key.at);
 		size_t errors = load->fault_total;
 		set_defaults(load, inner.prefix, inner.owner);
@@ -116,8 +117,8 @@ static void read_names(const struct place *place, const struct option *option, c
 	if (node->kind != NODE_MAP)
 		config_error_at(place->load, node, "%s: must be a map from names to blocks", option->path);
 	else if (node->count > option->max)
-		config_error_at(place->load, node, "%s: has %zu elements, at most %lu are allowed", option->path, node->count,
-		                (unsigned long)option->max);
+		config_error_at(place->load, node, "%s: has %zu elements, at most %lu are allowed", option->path,
+				node->count, (unsigned long)option->max);
 	else if (strcmp(option->path, "tools") == 0)
 		read_tools(place, option, node);
 	else
@@ -127,22 +128,23 @@ static void read_names(const struct place *place, const struct option *option, c
 /* --- A list of blocks: endpoints --- */
 
 static void read_endpoints(const struct place *place, const struct option *option, const struct node *node,
-                           const char *where)
+			   const char *where)
 {
 	struct config_load *load = place->load;
 	struct upstream_draft *draft = place->owner;
 	if (node->kind != NODE_LIST)
-		return config_error_at(load, node, "%s: must be a list of blocks, such as [ { url: http://127.0.0.1:9001 } ]", where);
+		return config_error_at(
+			load, node, "%s: must be a list of blocks, such as [ { url: http://127.0.0.1:9001 } ]", where);
 	if (node->count < option->min || node->count > option->max)
 		return config_error_at(load, node, "%s: needs %lu to %lu elements", where, (unsigned long)option->min,
-		                       (unsigned long)option->max);
+				       (unsigned long)option->max);
 	draft->endpoints = arena_array(load->arena, node->count, sizeof *draft->endpoints);
 	if (!draft->endpoints)
 		return;
 	for (const struct node *child = node->first; child; child = child->next) {
 		struct place inner = { load, child, "upstreams.*.endpoints[].",
-			               arena_printf(load->arena, "%s[%zu].", where, draft->endpoint_count),
-			               &draft->endpoints[draft->endpoint_count] };
+				       arena_printf(load->arena, "%s[%zu].", where, draft->endpoint_count),
+				       &draft->endpoints[draft->endpoint_count] };
 		draft->endpoint_count++;
 		if (child->kind != NODE_BAD)
 			read_block(&inner);
@@ -156,12 +158,12 @@ static void note_unknown(const struct place *place, const struct node *node)
 	const char *near = option_suggest(place->prefix, node->key);
 	size_t len = strlen(place->where);
 	config_error_key(place->load, node, "unknown key \"%.*s\"%s%.*s%s%s%s", CONFIG_NAME_BYTES, node->key.at,
-	                 len ? " in " : "", len ? (int)len - 1 : 0, place->where, near ? "; did you mean \"" : "",
-	                 near ? near : "", near ? "\"?" : "");
+			 len ? " in " : "", len ? (int)len - 1 : 0, place->where, near ? "; did you mean \"" : "",
+			 near ? near : "", near ? "\"?" : "");
 }
 
 static void read_inner_block(const struct place *place, const struct option *option, const struct node *node,
-                             const char *where)
+			     const char *where)
 {
 	struct place inner = *place;
 	inner.node = node;
@@ -205,7 +207,8 @@ static void note_missing(const struct place *place)
 		if (there || (option->kind == OPTION_BLOCKS && node_member(node, "command")))
 			continue;
 		unsigned line = node->key_line ? node->key_line : node->line;
-		config_error(place->load, line, node->key_line ? node->key_column : node->column, "%s%s is missing", place->where, key);
+		config_error(place->load, line, node->key_line ? node->key_column : node->column, "%s%s is missing",
+			     place->where, key);
 	}
 }
 
@@ -214,7 +217,8 @@ static void read_block(const struct place *place)
 	const struct node *node = place->node;
 	int len = (int)strlen(place->where);
 	if (node->kind != NODE_MAP) {
-		config_error_at(place->load, node, "%.*s%smust be a map of options", len ? len - 1 : 0, place->where, len ? ": " : "");
+		config_error_at(place->load, node, "%.*s%smust be a map of options", len ? len - 1 : 0, place->where,
+				len ? ": " : "");
 		return;
 	}
 	for (const struct node *child = node->first; child; child = child->next)

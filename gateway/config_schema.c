@@ -78,8 +78,8 @@ static void put_integer(struct buf *out, const struct option *option)
 	buf_put_text(out, "\"anyOf\":[");
 	if (option->kind == OPTION_WORKERS)
 		buf_put_text(out, "{\"const\":\"auto\"},");
-	buf_printf(out, "{\"type\":\"integer\",\"minimum\":%lu,\"maximum\":%lu}," FILLED "]", (unsigned long)option->min,
-	           (unsigned long)option->max);
+	buf_printf(out, "{\"type\":\"integer\",\"minimum\":%lu,\"maximum\":%lu}," FILLED "]",
+		   (unsigned long)option->min, (unsigned long)option->max);
 }
 
 /* A list of texts, or one alone where that is allowed. */
@@ -89,7 +89,7 @@ static void put_texts(struct buf *out, const struct option *option)
 	if (alone)
 		buf_put_text(out, "\"anyOf\":[{\"type\":\"string\"},{");
 	buf_printf(out, "\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":%lu,\"maxItems\":%lu",
-	           (unsigned long)option->min, (unsigned long)option->max);
+		   (unsigned long)option->min, (unsigned long)option->max);
 	if (alone)
 		buf_put_text(out, "}]");
 }
@@ -100,7 +100,7 @@ static void put_pairs(struct buf *out, const struct option *option)
 	if (option->kind != OPTION_TEMPLATES)
 		buf_put_text(out, "\"propertyNames\":{\"pattern\":\"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$\"},");
 	buf_printf(out, "\"maxProperties\":%lu,\"additionalProperties\":{\"type\":[\"string\",\"number\",\"boolean\"]}",
-	           (unsigned long)option->max);
+		   (unsigned long)option->max);
 }
 
 static void put_named(const struct writer *writer, const struct option *option)
@@ -108,8 +108,9 @@ static void put_named(const struct writer *writer, const struct option *option)
 	struct buf prefix = BUF_INIT(128);
 	bool tools = strcmp(option->path, "tools") == 0;
 	buf_printf(&prefix, "%s.*.", option->path);
-	buf_printf(writer->out, "\"type\":[\"object\",\"null\"],\"maxProperties\":%lu,\"propertyNames\":{\"pattern\":\"%s\"},",
-	           (unsigned long)option->max, tools ? "^[A-Za-z0-9_.-]{1,128}$" : "^[A-Za-z0-9_-]{1,64}$");
+	buf_printf(writer->out,
+		   "\"type\":[\"object\",\"null\"],\"maxProperties\":%lu,\"propertyNames\":{\"pattern\":\"%s\"},",
+		   (unsigned long)option->max, tools ? "^[A-Za-z0-9_.-]{1,128}$" : "^[A-Za-z0-9_-]{1,64}$");
 	buf_put_text(writer->out, "\"additionalProperties\":{");
 	put_block(writer, buf_cstr(&prefix));
 	buf_put_char(writer->out, '}');
@@ -122,8 +123,8 @@ static void put_inner(const struct writer *writer, const struct option *option)
 	bool list = option->kind == OPTION_BLOCKS;
 	buf_printf(&prefix, "%s%s", option->path, list ? "[]." : ".");
 	if (list)
-		buf_printf(writer->out, "\"type\":\"array\",\"minItems\":%lu,\"maxItems\":%lu,\"items\":{", (unsigned long)option->min,
-		           (unsigned long)option->max);
+		buf_printf(writer->out, "\"type\":\"array\",\"minItems\":%lu,\"maxItems\":%lu,\"items\":{",
+			   (unsigned long)option->min, (unsigned long)option->max);
 	put_block(writer, buf_cstr(&prefix));
 	if (list)
 		buf_put_char(writer->out, '}');
@@ -135,26 +136,37 @@ static void put_type(const struct writer *writer, const struct option *option)
 	struct buf *out = writer->out;
 	switch (option->kind) {
 	case OPTION_BLOCK:
-	case OPTION_BLOCKS: return put_inner(writer, option);
-	case OPTION_NAMED: return put_named(writer, option);
-	case OPTION_BOOL: return buf_put_text(out, "\"anyOf\":[{\"type\":\"boolean\"}," FILLED "]");
+	case OPTION_BLOCKS:
+		return put_inner(writer, option);
+	case OPTION_NAMED:
+		return put_named(writer, option);
+	case OPTION_BOOL:
+		return buf_put_text(out, "\"anyOf\":[{\"type\":\"boolean\"}," FILLED "]");
 	case OPTION_COUNT:
-	case OPTION_WORKERS: return put_integer(out, option);
-	case OPTION_DURATION: return put_quantity(out, option, DURATION_PATTERN);
-	case OPTION_SIZE: return put_quantity(out, option, SIZE_PATTERN);
+	case OPTION_WORKERS:
+		return put_integer(out, option);
+	case OPTION_DURATION:
+		return put_quantity(out, option, DURATION_PATTERN);
+	case OPTION_SIZE:
+		return put_quantity(out, option, SIZE_PATTERN);
 	case OPTION_ENUM:
-	case OPTION_WORD: return put_words(out, option);
+	case OPTION_WORD:
+		return put_words(out, option);
 	case OPTION_ADDRESSES:
 	case OPTION_NETWORKS:
-	case OPTION_TEXTS: return put_texts(out, option);
+	case OPTION_TEXTS:
+		return put_texts(out, option);
 	case OPTION_HEADERS:
 	case OPTION_TEMPLATES:
-	case OPTION_HEADER_TEMPLATES: return put_pairs(out, option);
-	case OPTION_SCHEMA: return buf_put_text(out, "\"type\":\"object\"");
-	case OPTION_UNSUPPORTED: return buf_put_text(out, "\"not\":{}");
+	case OPTION_HEADER_TEMPLATES:
+		return put_pairs(out, option);
+	case OPTION_SCHEMA:
+		return buf_put_text(out, "\"type\":\"object\"");
+	case OPTION_UNSUPPORTED:
+		return buf_put_text(out, "\"not\":{}");
 	default:
 		buf_printf(out, "\"type\":\"string\",\"minLength\":%lu,\"maxLength\":%lu", (unsigned long)option->min,
-		           (unsigned long)option->max);
+			   (unsigned long)option->max);
 	}
 }
 
@@ -201,9 +213,11 @@ static void put_block(const struct writer *writer, const char *prefix)
 void config_schema(struct buf *out)
 {
 	struct writer writer = { out, 0 };
-	buf_put_text(out, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"jitney's configuration\",\n"
-	                  "\"$defs\":{\"filled\":{\"description\":\"Holds ${NAME} or ${file:PATH}.\",\"type\":\"string\","
-	                  "\"pattern\":\"\\\\$\\\\{[^}]*\\\\}\"}},\n");
+	buf_put_text(
+		out,
+		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"jitney's configuration\",\n"
+		"\"$defs\":{\"filled\":{\"description\":\"Holds ${NAME} or ${file:PATH}.\",\"type\":\"string\","
+		"\"pattern\":\"\\\\$\\\\{[^}]*\\\\}\"}},\n");
 	put_block(&writer, "");
 	buf_put_text(out, "}\n");
 }

@@ -11,8 +11,8 @@ struct unit {
 };
 
 /* Ascending, so that printing can look for the largest that divides. */
-static const struct unit duration_units[] = { { "us", 1 },          { "ms", US_MS(1) }, { "s", US_S(1) },
-	                                      { "m", US_M(1) },     { "h", US_H(1) },   { "d", US_D(1) } };
+static const struct unit duration_units[] = { { "us", 1 },      { "ms", US_MS(1) }, { "s", US_S(1) },
+					      { "m", US_M(1) }, { "h", US_H(1) },   { "d", US_D(1) } };
 static const struct unit size_units[] = { { "B", 1 }, { "KiB", B_KIB(1) }, { "MiB", B_MIB(1) }, { "GiB", B_GIB(1) } };
 static const struct unit decimal_units[] = { { "kB", 1000 }, { "MB", 1000000 }, { "GB", 1000000000 } };
 
@@ -52,7 +52,7 @@ static const struct unit *find_unit(const struct unit *units, size_t count, stru
 
 /* Digits and a unit; a bare 0 needs none. `units` and `more` may be the same. */
 static const char *read_quantity(struct slice text, const struct unit *units, size_t count, const struct unit *more,
-                                 size_t more_count, const char *no_unit, const char *malformed, uint64_t *value)
+				 size_t more_count, const char *no_unit, const char *malformed, uint64_t *value)
 {
 	size_t len = 0;
 	const char *wrong = read_digits(text, value, &len);
@@ -72,16 +72,17 @@ static const char *read_quantity(struct slice text, const struct unit *units, si
 const char *value_duration(struct slice text, uint64_t *value_us)
 {
 	return read_quantity(text, duration_units, countof(duration_units), NULL, 0,
-	                     "a duration needs a unit: us, ms, s, m, h or d, such as 10s",
-	                     "must be a duration: a whole number and us, ms, s, m, h or d, such as 10s", value_us);
+			     "a duration needs a unit: us, ms, s, m, h or d, such as 10s",
+			     "must be a duration: a whole number and us, ms, s, m, h or d, such as 10s", value_us);
 }
 
 const char *value_size(struct slice text, uint64_t *value_bytes)
 {
-	return read_quantity(text, size_units, countof(size_units), decimal_units, countof(decimal_units),
-	                     "a size needs a unit: B, KiB, MiB or GiB, such as 8MiB",
-	                     "must be a size: a whole number and B, KiB, MiB or GiB (kB, MB, GB: decimal), such as 8MiB",
-	                     value_bytes);
+	return read_quantity(
+		text, size_units, countof(size_units), decimal_units, countof(decimal_units),
+		"a size needs a unit: B, KiB, MiB or GiB, such as 8MiB",
+		"must be a size: a whole number and B, KiB, MiB or GiB (kB, MB, GB: decimal), such as 8MiB",
+		value_bytes);
 }
 
 static void put_quantity(struct buf *out, const struct unit *units, size_t count, uint64_t value)

@@ -42,8 +42,8 @@ static void note_syntax(struct reader *reader)
 	else if (parser->error == YAML_MEMORY_ERROR || !parser->problem)
 		config_error(reader->load, 0, 0, "out of memory");
 	else if (parser->context && parser->context_mark.line + 1 < line)
-		config_error(reader->load, line, column, "not valid YAML: %s (%s that begins in line %zu)", parser->problem,
-		             parser->context, parser->context_mark.line + 1);
+		config_error(reader->load, line, column, "not valid YAML: %s (%s that begins in line %zu)",
+			     parser->problem, parser->context, parser->context_mark.line + 1);
 	else
 		config_error(reader->load, line, column, "not valid YAML: %s", parser->problem);
 }
@@ -59,17 +59,18 @@ static bool next_event(struct reader *reader, yaml_event_t *event)
 static struct node *build(struct reader *reader, const yaml_event_t *event, unsigned depth);
 
 static void note_anchor_and_tag(struct reader *reader, struct node *node, const yaml_char_t *anchor,
-                                const yaml_char_t *tag)
+				const yaml_char_t *tag)
 {
 	static const char long_form[] = "tag:yaml.org,2002:"; /* which is written !! */
 	if (!anchor && !tag)
 		return;
 	if (anchor)
-		config_error_at(reader->load, node, "anchors (&%s) are not supported: write the value out", (const char *)anchor);
+		config_error_at(reader->load, node, "anchors (&%s) are not supported: write the value out",
+				(const char *)anchor);
 	if (tag) {
 		bool known = strncmp((const char *)tag, long_form, sizeof long_form - 1) == 0;
 		config_error_at(reader->load, node, "tags (%s%s) are not supported: remove it", known ? "!!" : "",
-		                (const char *)tag + (known ? sizeof long_form - 1 : 0));
+				(const char *)tag + (known ? sizeof long_form - 1 : 0));
 	}
 	node->kind = NODE_BAD;
 }
@@ -179,8 +180,8 @@ static bool refuse_duplicates(struct config_load *load, const struct node *map)
 			first = i;
 			continue;
 		}
-		config_error_key(load, members[i], "duplicate key \"%.*s\": it is already in line %u", CONFIG_NAME_BYTES,
-		                 members[i]->key.at, members[first]->key_line);
+		config_error_key(load, members[i], "duplicate key \"%.*s\": it is already in line %u",
+				 CONFIG_NAME_BYTES, members[i]->key.at, members[first]->key_line);
 		members[i]->kind = NODE_BAD;
 	}
 	free(members);
@@ -208,7 +209,7 @@ static struct node *build(struct reader *reader, const yaml_event_t *event, unsi
 		return build_map(reader, node, event, depth) && refuse_duplicates(reader->load, node) ? node : NULL;
 	default: /* an alias: nothing else can stand here */
 		config_error_at(reader->load, node, "aliases (*%s) are not supported: write the value out",
-		                (const char *)event->data.alias.anchor);
+				(const char *)event->data.alias.anchor);
 		node->kind = NODE_BAD;
 		return node;
 	}
@@ -225,10 +226,11 @@ static struct node *build_document(struct reader *reader)
 		yaml_event_type_t type = event.type;
 		bool again = type == YAML_DOCUMENT_START_EVENT && root;
 		if (again)
-			config_error(reader->load, (unsigned)event.start_mark.line + 1, (unsigned)event.start_mark.column + 1,
-			             "a second document begins here: a file holds one");
+			config_error(reader->load, (unsigned)event.start_mark.line + 1,
+				     (unsigned)event.start_mark.column + 1,
+				     "a second document begins here: a file holds one");
 		bool node = type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT &&
-		            type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT;
+			    type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT;
 		if (node)
 			root = build(reader, &event, 0);
 		yaml_event_delete(&event);
@@ -339,14 +341,16 @@ static bool is_odd_number(const char *at)
 
 bool node_is_number(const struct node *node)
 {
-	return node->kind == NODE_SCALAR && node->plain && (is_json_number(node->text.at) || is_odd_number(node->text.at));
+	return node->kind == NODE_SCALAR && node->plain &&
+	       (is_json_number(node->text.at) || is_odd_number(node->text.at));
 }
 
 /* --- As JSON --- */
 
 static void put_scalar(struct config_load *load, const struct node *node, const char *where, struct buf *out)
 {
-	static const char *const doubtful[] = { "yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF", NULL };
+	static const char *const doubtful[] = { "yes", "Yes", "YES", "no",  "No",  "NO", "on",
+						"On",  "ON",  "off", "Off", "OFF", NULL };
 	if (node_is_null(node))
 		buf_put(out, SLICE("null"));
 	else if (node_is_bool(node))
@@ -354,8 +358,9 @@ static void put_scalar(struct config_load *load, const struct node *node, const 
 	else if (node->plain && is_json_number(node->text.at))
 		buf_put(out, node->text);
 	else if (node->plain && (is_one_of(node->text, doubtful) || is_odd_number(node->text.at)))
-		config_error_at(load, node, "%s: readers of YAML disagree about %s: write it in quotes%s", where, node->text.at,
-		                is_odd_number(node->text.at) ? ", or as a plain decimal number" : ", or as true or false");
+		config_error_at(
+			load, node, "%s: readers of YAML disagree about %s: write it in quotes%s", where, node->text.at,
+			is_odd_number(node->text.at) ? ", or as a plain decimal number" : ", or as true or false");
 	else
 		json_put_string(out, node->text);
 }

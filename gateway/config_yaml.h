@@ -15,14 +15,14 @@ enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP, NODE_BAD /* has been complain
 
 struct node {
 	enum node_kind kind;
-	bool plain;               /* scalar without quotes */
+	bool plain; /* scalar without quotes */
 	bool key_plain;
-	unsigned line, column;    /* of the value, from 1; columns are characters */
+	unsigned line, column; /* of the value, from 1; columns are characters */
 	unsigned key_line, key_column;
-	struct slice text;        /* of a scalar; a NUL follows */
-	struct slice key;         /* in a map; a NUL follows */
+	struct slice text;         /* of a scalar; a NUL follows */
+	struct slice key;          /* in a map; a NUL follows */
 	struct node *first, *next; /* children in the order of the file */
-	size_t count;             /* children */
+	size_t count;              /* children */
 };
 
 enum { NODE_DEPTH = 64 }; /* of nesting, at most */

@@ -8,10 +8,20 @@
 
 #define ROW_B(path, kind, most, help) { path, OPTION_##kind, "elements", 0, most, NULL, NULL, 0, 0, 0, help },
 #define ROW_V(path, kind, owner, field, unit, min, max, fallback, words, help)                                         \
-	{ path, OPTION_##kind, unit, min, max, fallback, words, FIELD_AT(owner, field), FIELD_BYTES(owner, field), 0, help },
+	{ path, OPTION_##kind, unit, min, max, fallback, words, FIELD_AT(owner, field), FIELD_BYTES(owner, field),     \
+	  0,    help },
 #define ROW_L(path, kind, owner, field, count, min, max, fallback, help)                                               \
-	{ path, OPTION_##kind, "elements", min, max, fallback, NULL, FIELD_AT(owner, field), FIELD_BYTES(owner, field),  \
-	  FIELD_AT(owner, count), help },
+	{ path,                                                                                                        \
+	  OPTION_##kind,                                                                                               \
+	  "elements",                                                                                                  \
+	  min,                                                                                                         \
+	  max,                                                                                                         \
+	  fallback,                                                                                                    \
+	  NULL,                                                                                                        \
+	  FIELD_AT(owner, field),                                                                                      \
+	  FIELD_BYTES(owner, field),                                                                                   \
+	  FIELD_AT(owner, count),                                                                                      \
+	  help },
 #define ROW_U(path, help) { path, OPTION_UNSUPPORTED, "", 0, 0, NULL, NULL, 0, 0, 0, help },
 
 const struct option option_table[] = { OPTION_TABLE(ROW_B, ROW_V, ROW_L, ROW_U) };

@@ -26,18 +26,19 @@ enum option_kind {
 	OPTION_WORD,        /* const char *: one of `words` */
 	OPTION_TEXT,        /* const char *: bounds are bytes */
 	OPTION_HEADER_NAME, /* const char * */
-	OPTION_ADDRESSES,   /* struct listen_address[]: one, or a list; bounds are elements; "off" where none is allowed */
+	OPTION_ADDRESSES,   /* struct listen_address[]: one, or a list; bounds are elements; "off" where none is allowed
+			     */
 	OPTION_NETWORKS,    /* struct network[]; bounds are elements */
 	OPTION_TEXTS,       /* const char *[]; bounds are elements */
 	OPTION_HEADERS,     /* struct upstream_header[]: map; bounds are members */
 	OPTION_TEMPLATES,   /* struct route_pair[]: map; bounds are members */
 	OPTION_HEADER_TEMPLATES, /* the same, names are header names */
-	OPTION_SCHEMA,      /* const char *: a JSON Schema as JSON text */
-	OPTION_UNSUPPORTED  /* of the contract, but not built in this version: refused */
+	OPTION_SCHEMA,           /* const char *: a JSON Schema as JSON text */
+	OPTION_UNSUPPORTED       /* of the contract, but not built in this version: refused */
 };
 
 struct option {
-	const char *path;     /* "limits.body", "upstreams.*.endpoints[].url" */
+	const char *path; /* "limits.body", "upstreams.*.endpoints[].url" */
 	enum option_kind kind;
 	const char *unit;     /* of min and max: "us", "bytes", "elements" or "" */
 	uint64_t min, max;    /* inclusive, in `unit`; both 0: no bounds */
@@ -66,11 +67,11 @@ bool option_next_word(const char **at, struct slice *word);
 /* The n-th word, or empty. */
 struct slice option_word(const struct option *option, unsigned n);
 
-#define US_MS(n) ((n) * CLOCK_US_PER_MS)
-#define US_S(n) ((n) * CLOCK_US_PER_S)
-#define US_M(n) US_S((n) * 60)
-#define US_H(n) US_M((n) * 60)
-#define US_D(n) US_H((n) * 24)
+#define US_MS(n) ((n)*CLOCK_US_PER_MS)
+#define US_S(n) ((n)*CLOCK_US_PER_S)
+#define US_M(n) US_S((n)*60)
+#define US_H(n) US_M((n)*60)
+#define US_D(n) US_H((n)*24)
 #define B_KIB(n) (UINT64_C(n) << 10)
 #define B_MIB(n) (UINT64_C(n) << 20)
 #define B_GIB(n) (UINT64_C(n) << 30)
@@ -82,6 +83,7 @@ struct slice option_word(const struct option *option, unsigned n);
  * U(path, help)                                                               refused in this version
  * A block stands before what is in it.
  */
+/* clang-format off */
 #define OPTION_TABLE(B, V, L, U)                                                                                       \
 	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
 	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
@@ -95,7 +97,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("log", BLOCK, 0, "What is logged, how and where.")                                                           \
 	V("log.level", ENUM, config, log.level, "", 0, 0, "info", "error|warn|info|debug",                             \
 	  "The least important level that is written.")                                                                \
-	V("log.format", ENUM, config, log.format, "", 0, 0, "logfmt", "logfmt|json", "One line per event, in this form.") \
+	V("log.format", ENUM, config, log.format, "", 0, 0, "logfmt", "logfmt|json",                                   \
+	  "One line per event, in this form.")                                                                         \
 	V("log.file", TEXT, config, log.file, "bytes", 1, 4096, "stderr", NULL,                                        \
 	  "stderr, stdout, or a path that is appended to.")                                                            \
 	V("log.access", BOOL, config, log.access, "", 0, 0, "true", NULL, "One line per finished request.")            \
@@ -114,7 +117,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Client connections at once; one more is answered with 503 and closed.")                                     \
 	V("limits.in_flight", COUNT, config, limits.in_flight, "", 1, 10000000, "20000", NULL,                         \
 	  "Calls at once; one more is refused with 503.")                                                              \
-	V("limits.in_flight_bytes", SIZE, config, limits.in_flight_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB", NULL, \
+	V("limits.in_flight_bytes", SIZE, config, limits.in_flight_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB",    \
+	  NULL,                                                                                                        \
 	  "Bytes of request bodies at once; a call beyond it is refused with 503.")                                    \
 	V("limits.json_depth", COUNT, config, limits.json_depth, "", 2, 1000, "64", NULL,                              \
 	  "How deep JSON may be nested, in requests and in providers' answers.")                                       \
@@ -135,37 +139,47 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
 	  "http:// or https:// URL without user, query or fragment.")                                                  \
-	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0, 64, \
+	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
+	  64,                                                                                                          \
 	  NULL, "Headers sent with every request to the provider.")                                                    \
 	B("upstreams.*.batch", BLOCK, 0, "When gathered calls leave together.")                                        \
-	V("upstreams.*.batch.mode", ENUM, upstream_draft, config.batch.mode, "", 0, 0, "adaptive", "adaptive|fixed|off", \
+	V("upstreams.*.batch.mode", ENUM, upstream_draft, config.batch.mode, "", 0, 0, "adaptive",                     \
+	  "adaptive|fixed|off",                                                                                        \
 	  "adaptive: no wait when idle; fixed: always gather for the whole window; off: every call by itself.")        \
 	V("upstreams.*.batch.items", COUNT, upstream_draft, config.batch.max_items, "", 1, 10000, "100", NULL,         \
 	  "Calls in one batch at most.")                                                                               \
 	V("upstreams.*.batch.bytes", SIZE, upstream_draft, config.batch.max_bytes, "bytes", 1, B_GIB(1), "1MiB", NULL, \
 	  "Bytes of arguments in one batch at most; a larger call travels alone.")                                     \
-	V("upstreams.*.batch.window", DURATION, upstream_draft, config.batch.window_us, "us", 0, US_S(10), "5ms", NULL, \
+	V("upstreams.*.batch.window", DURATION, upstream_draft, config.batch.window_us, "us", 0, US_S(10), "5ms",      \
+	  NULL,                                                                                                        \
 	  "The longest time a call gathers while it could leave.")                                                     \
 	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, config.batch.max_in_flight, "", 1, 1000, "10", NULL,   \
 	  "Requests to the provider at once.")                                                                         \
 	B("upstreams.*.pool", BLOCK, 0, "Connections to the provider.")                                                \
 	V("upstreams.*.pool.max", COUNT, upstream_draft, config.settings.pool_max, "", 1, 10000, "32", NULL,           \
 	  "Connections at most.")                                                                                      \
-	V("upstreams.*.pool.min_idle", COUNT, upstream_draft, config.settings.pool_min_idle, "", 0, 10000, "(2, or max if that is less)", \
+	V("upstreams.*.pool.min_idle", COUNT, upstream_draft, config.settings.pool_min_idle, "", 0, 10000,             \
+	  "(2, or max if that is less)",                                                                               \
 	  NULL, "Connections kept open after a burst; at most max.")                                                   \
 	U("upstreams.*.pool.min", "Child processes kept running.")                                                     \
-	V("upstreams.*.pool.idle_timeout", DURATION, upstream_draft, config.settings.idle_timeout_us, "us", US_MS(1), US_D(1), \
-	  "90s", NULL, "A connection that was idle longer is not used again; keep it below the provider's own timeout.") \
-	V("upstreams.*.pool.connect_timeout", DURATION, upstream_draft, config.settings.connect_timeout_us, "us", US_MS(1), \
+	V("upstreams.*.pool.idle_timeout", DURATION, upstream_draft, config.settings.idle_timeout_us, "us", US_MS(1),  \
+	  US_D(1),                                                                                                     \
+	  "90s", NULL,                                                                                                 \
+	  "A connection that was idle longer is not used again; keep it below the provider's own timeout.")            \
+	V("upstreams.*.pool.connect_timeout", DURATION, upstream_draft, config.settings.connect_timeout_us, "us",      \
+	  US_MS(1),                                                                                                    \
 	  US_M(1), "2s", NULL, "For name, TCP and TLS together.")                                                      \
 	B("upstreams.*.queue", BLOCK, 0, "Calls waiting for their turn; beyond it they are refused with 503.")         \
 	V("upstreams.*.queue.items", COUNT, upstream_draft, config.batch.queue_items, "", 1, 10000000, "10000", NULL,  \
 	  "Calls waiting at most.")                                                                                    \
-	V("upstreams.*.queue.bytes", SIZE, upstream_draft, config.batch.queue_bytes, "bytes", 1, B_GIB(64), "64MiB", NULL, \
+	V("upstreams.*.queue.bytes", SIZE, upstream_draft, config.batch.queue_bytes, "bytes", 1, B_GIB(64), "64MiB",   \
+	  NULL,                                                                                                        \
 	  "Bytes of arguments waiting at most.")                                                                       \
-	V("upstreams.*.timeout", DURATION, upstream_draft, config.settings.timeout_us, "us", US_MS(1), US_H(1), "10s", NULL, \
+	V("upstreams.*.timeout", DURATION, upstream_draft, config.settings.timeout_us, "us", US_MS(1), US_H(1), "10s", \
+	  NULL,                                                                                                        \
 	  "For one request to the provider, from connecting to the last byte of the answer.")                          \
-	V("upstreams.*.answer", SIZE, upstream_draft, config.settings.answer_bytes, "bytes", B_KIB(1), B_GIB(1), "16MiB", NULL, \
+	V("upstreams.*.answer", SIZE, upstream_draft, config.settings.answer_bytes, "bytes", B_KIB(1), B_GIB(1),       \
+	  "16MiB", NULL,                                                                                               \
 	  "The longest body of one answer (of a whole batch); more is refused.")                                       \
 	U("upstreams.*.command", "The program of a provider that is a child process.")                                 \
 	U("upstreams.*.args", "Its arguments.")                                                                        \
@@ -188,33 +202,38 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "It changes nothing: calls may be cached, merged and repeated.")                                             \
 	V("tools.*.annotations.idempotent", BOOL, tool_draft, tool.idempotent, "", 0, 0, "false", NULL,                \
 	  "A second call like the first changes nothing more: calls may be cached, merged and repeated.")              \
-	V("tools.*.annotations.destructive", BOOL, tool_draft, tool.destructive, "", 0, 0, "(true unless read_only)", NULL, \
+	V("tools.*.annotations.destructive", BOOL, tool_draft, tool.destructive, "", 0, 0, "(true unless read_only)",  \
+	  NULL,                                                                                                        \
 	  "It may destroy something; passed on to callers.")                                                           \
 	V("tools.*.annotations.open_world", BOOL, tool_draft, tool.open_world, "", 0, 0, "true", NULL,                 \
 	  "It reaches beyond a closed set of things, such as the web; passed on to callers.")                          \
-	V("tools.*.timeout", DURATION, tool_draft, tool.timeout_us, "us", US_MS(1), US_H(1), "(the upstream's timeout)", NULL, \
+	V("tools.*.timeout", DURATION, tool_draft, tool.timeout_us, "us", US_MS(1), US_H(1),                           \
+	  "(the upstream's timeout)", NULL,                                                                            \
 	  "For one call, waiting included.")                                                                           \
 	B("tools.*.request", BLOCK, 0, "dialect rest: the request of a call; {name} stands for an argument.")          \
 	V("tools.*.request.method", WORD, tool_draft, request.http_method, "", 0, 0, "(POST)",                         \
-	  "GET|POST|PUT|PATCH|DELETE|HEAD", "The HTTP method.")                                                             \
+	  "GET|POST|PUT|PATCH|DELETE|HEAD", "The HTTP method.")                                                        \
 	V("tools.*.request.path", TEXT, tool_draft, request.path, "bytes", 1, 4096, "(/ and the tool's name)", NULL,   \
 	  "Path template, appended to the endpoint's URL.")                                                            \
 	L("tools.*.request.query", TEMPLATES, tool_draft, request.query, request.query_count, 0, 64, NULL,             \
 	  "Query parameters, each a template.")                                                                        \
-	L("tools.*.request.headers", HEADER_TEMPLATES, tool_draft, request.headers, request.header_count, 0, 64, NULL,        \
+	L("tools.*.request.headers", HEADER_TEMPLATES, tool_draft, request.headers, request.header_count, 0, 64, NULL, \
 	  "Headers, each a template.")                                                                                 \
 	V("tools.*.request.body", TEXT, tool_draft, request.body, "bytes", 0, 65536,                                   \
 	  "({arguments} for POST, PUT and PATCH, else none)", NULL, "Body template; {arguments} is the whole object.") \
 	B("tools.*.cache", BLOCK, 0, "Keeps answers of a tool that is read_only or idempotent.")                       \
 	V("tools.*.cache.ttl", DURATION, tool_draft, tool.cache.ttl_us, "us", 0, US_D(365), OPTION_REQUIRED, NULL,     \
 	  "How long an answer is fresh; 0: not kept.")                                                                 \
-	V("tools.*.cache.stale_while_revalidate", DURATION, tool_draft, tool.cache.stale_while_revalidate_us, "us", 0, US_D(365), \
+	V("tools.*.cache.stale_while_revalidate", DURATION, tool_draft, tool.cache.stale_while_revalidate_us, "us", 0, \
+	  US_D(365),                                                                                                   \
 	  "0", NULL, "How much longer it is served while a new one is fetched.")                                       \
-	V("tools.*.cache.stale_if_error", DURATION, tool_draft, tool.cache.stale_if_error_us, "us", 0, US_D(365), "0", NULL, \
+	V("tools.*.cache.stale_if_error", DURATION, tool_draft, tool.cache.stale_if_error_us, "us", 0, US_D(365), "0", \
+	  NULL,                                                                                                        \
 	  "How much longer it is served when the provider fails.")                                                     \
 	V("tools.*.cache.scope", ENUM, tool_draft, tool.scope, "", 0, 0, "caller", "shared|tenant|caller",             \
 	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
 	L("tools.*.cache.tags", TEXTS, tool_draft, tool.tags, tool.tag_count, 0, 32, NULL,                             \
 	  "Words by which operators drop cached answers.")
+/* clang-format on */
 
 #endif

@@ -20,54 +20,54 @@
 
 /* The contract's example, less what this version refuses. */
 static const char contract[] =
-        "listen: 127.0.0.1:8080            # or a list\n"
-        "admin: { listen: 127.0.0.1:8081 }\n"
-        "workers: auto\n"
-        "drain_timeout: 10s\n"
-        "log: { level: info, format: logfmt, file: stderr, access: true }\n"
-        "limits:\n"
-        "  body: 8MiB\n"
-        "  headers: 8KiB\n"
-        "  header_timeout: 5s\n"
-        "  body_timeout: 30s\n"
-        "  idle_timeout: 75s\n"
-        "  connections: 10000\n"
-        "  in_flight: 20000\n"
-        "  in_flight_bytes: 256MiB\n"
-        "  json_depth: 64\n"
-        "trusted_proxies: [ 127.0.0.1/32 ]\n"
-        "identity: { tenant_header: X-Tenant }\n"
-        "cache:\n"
-        "  memory: { size: 256MiB }\n"
-        "upstreams:\n"
-        "  search:\n"
-        "    dialect: jsonrpc\n"
-        "    endpoints: [ { url: http://127.0.0.1:9001/rpc } ]\n"
-        "    headers: { Authorization: \"Bearer ${SEARCH_TOKEN}\" }\n"
-        "    batch: { mode: adaptive, items: 100, bytes: 1MiB, window: 5ms, in_flight: 10 }\n"
-        "    pool: { max: 32, min_idle: 2, idle_timeout: 90s, connect_timeout: 2s }\n"
-        "    queue: { items: 10000, bytes: 64MiB }\n"
-        "    timeout: 10s\n"
-        "    answer: 16MiB\n"
-        "  weather:\n"
-        "    dialect: rest\n"
-        "    endpoints: [ { url: http://127.0.0.1:9002/v1 } ]\n"
-        "tools:\n"
-        "  web_search:\n"
-        "    upstream: search\n"
-        "    method: web.search\n"
-        "    description: Search the web.\n"
-        "    input_schema: { type: object, properties: { q: { type: string } }, required: [q] }\n"
-        "    annotations: { read_only: true, idempotent: true }\n"
-        "    timeout: 5s\n"
-        "    cache: { ttl: 5m, stale_while_revalidate: 1m, stale_if_error: 1h, scope: shared, tags: [web] }\n"
-        "  forecast:\n"
-        "    upstream: weather\n"
-        "    request: { method: GET, path: \"/forecast/{city}\", query: { days: \"{days}\" } }\n"
-        "    annotations: { read_only: true, idempotent: true }\n"
-        "  send_mail:\n"
-        "    upstream: weather\n"
-        "    request: { method: POST, path: /mail, body: \"{arguments}\" }\n";
+	"listen: 127.0.0.1:8080            # or a list\n"
+	"admin: { listen: 127.0.0.1:8081 }\n"
+	"workers: auto\n"
+	"drain_timeout: 10s\n"
+	"log: { level: info, format: logfmt, file: stderr, access: true }\n"
+	"limits:\n"
+	"  body: 8MiB\n"
+	"  headers: 8KiB\n"
+	"  header_timeout: 5s\n"
+	"  body_timeout: 30s\n"
+	"  idle_timeout: 75s\n"
+	"  connections: 10000\n"
+	"  in_flight: 20000\n"
+	"  in_flight_bytes: 256MiB\n"
+	"  json_depth: 64\n"
+	"trusted_proxies: [ 127.0.0.1/32 ]\n"
+	"identity: { tenant_header: X-Tenant }\n"
+	"cache:\n"
+	"  memory: { size: 256MiB }\n"
+	"upstreams:\n"
+	"  search:\n"
+	"    dialect: jsonrpc\n"
+	"    endpoints: [ { url: http://127.0.0.1:9001/rpc } ]\n"
+	"    headers: { Authorization: \"Bearer ${SEARCH_TOKEN}\" }\n"
+	"    batch: { mode: adaptive, items: 100, bytes: 1MiB, window: 5ms, in_flight: 10 }\n"
+	"    pool: { max: 32, min_idle: 2, idle_timeout: 90s, connect_timeout: 2s }\n"
+	"    queue: { items: 10000, bytes: 64MiB }\n"
+	"    timeout: 10s\n"
+	"    answer: 16MiB\n"
+	"  weather:\n"
+	"    dialect: rest\n"
+	"    endpoints: [ { url: http://127.0.0.1:9002/v1 } ]\n"
+	"tools:\n"
+	"  web_search:\n"
+	"    upstream: search\n"
+	"    method: web.search\n"
+	"    description: Search the web.\n"
+	"    input_schema: { type: object, properties: { q: { type: string } }, required: [q] }\n"
+	"    annotations: { read_only: true, idempotent: true }\n"
+	"    timeout: 5s\n"
+	"    cache: { ttl: 5m, stale_while_revalidate: 1m, stale_if_error: 1h, scope: shared, tags: [web] }\n"
+	"  forecast:\n"
+	"    upstream: weather\n"
+	"    request: { method: GET, path: \"/forecast/{city}\", query: { days: \"{days}\" } }\n"
+	"    annotations: { read_only: true, idempotent: true }\n"
+	"  send_mail:\n"
+	"    upstream: weather\n"
+	"    request: { method: POST, path: /mail, body: \"{arguments}\" }\n";
 
 /* A configuration that has to be good. */
 static struct config *parse(const char *yaml)
@@ -175,7 +175,7 @@ static void a_tool_has_what_its_block_says(void **state)
 	assert_non_null(tool->route);
 	assert_string_equal(tool->description, "Search the web.");
 	assert_string_equal(tool->input_schema,
-	                    "{\"type\":\"object\",\"properties\":{\"q\":{\"type\":\"string\"}},\"required\":[\"q\"]}");
+			    "{\"type\":\"object\",\"properties\":{\"q\":{\"type\":\"string\"}},\"required\":[\"q\"]}");
 	assert_true(tool->read_only && tool->idempotent && tool->open_world && !tool->destructive);
 	assert_int_equal(tool->timeout_us, 5000000);
 	assert_int_equal(tool->cache.ttl_us, 300000000);
@@ -212,11 +212,12 @@ static void what_a_file_leaves_out_is_the_contracts_default(void **state)
 static void some_defaults_follow_from_other_options(void **state)
 {
 	(void)state;
-	struct config *config = parse("upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 3s, pool: { max: 1 } } }\n"
-	                              "tools: { a: { upstream: s, annotations: { read_only: true } },"
-	                              " b: { upstream: s, annotations: { read_only: true, destructive: true } },"
-	                              " c: { upstream: s, annotations: { destructive: false } } }\n"
-	                              "limits: { json_depth: 7 }");
+	struct config *config = parse("upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], "
+				      "timeout: 3s, pool: { max: 1 } } }\n"
+				      "tools: { a: { upstream: s, annotations: { read_only: true } },"
+				      " b: { upstream: s, annotations: { read_only: true, destructive: true } },"
+				      " c: { upstream: s, annotations: { destructive: false } } }\n"
+				      "limits: { json_depth: 7 }");
 	assert_int_equal(config->upstreams[0].settings.pool_min_idle, 1);
 	assert_int_equal(config->upstreams[0].settings.json_depth, 7);
 	assert_int_equal(config->tools[0].timeout_us, 3000000);
@@ -229,7 +230,8 @@ static void some_defaults_follow_from_other_options(void **state)
 static void empty_blocks_of_upstreams_and_tools_are_legal(void **state)
 {
 	(void)state;
-	static const char *const yamls[] = { "upstreams:\ntools:\n", "upstreams: {}\ntools: {}\n", "# nothing\n", "---\n{}\n...\n" };
+	static const char *const yamls[] = { "upstreams:\ntools:\n", "upstreams: {}\ntools: {}\n", "# nothing\n",
+					     "---\n{}\n...\n" };
 	for (size_t i = 0; i < countof(yamls); i++)
 		config_free(parse(yamls[i]));
 }
@@ -237,8 +239,9 @@ static void empty_blocks_of_upstreams_and_tools_are_legal(void **state)
 static void addresses_are_ipv4_ipv6_or_unix(void **state)
 {
 	(void)state;
-	struct config *config = parse("listen: [ 0.0.0.0:80, \"[::1]:8080\", \"unix:/run/j.sock\", 127.0.0.1:0, 127.0.0.1:0 ]\n"
-	                              "admin: { listen: off }");
+	struct config *config =
+		parse("listen: [ 0.0.0.0:80, \"[::1]:8080\", \"unix:/run/j.sock\", 127.0.0.1:0, 127.0.0.1:0 ]\n"
+		      "admin: { listen: off }");
 	struct sockaddr_in in;
 	memcpy(&in, &config->listen[0].in6, sizeof in);
 	assert_int_equal(config->listen_count, 5);
@@ -280,14 +283,16 @@ static void durations_and_sizes_have_their_units(void **state)
 	static const struct {
 		const char *text;
 		uint64_t value;
-	} ttls[] = { { "0", 0 },         { "250us", 250 },         { "5ms", 5000 },           { "10s", 10000000 },
-		     { "2m", 120000000 }, { "1h", 3600000000 },     { "\"1d\"", 86400000000 }, { "0s", 0 } },
-	  sizes[] = { { "0", 0 },           { "512B", 512 },     { "8KiB", 8192 },      { "1MiB", 1 << 20 },
-		      { "1GiB", 1 << 30 },  { "8kB", 8000 },     { "\"3MB\"", 3000000 }, { "1GB", 1000000000 } };
+	} ttls[] = { { "0", 0 },          { "250us", 250 },     { "5ms", 5000 },           { "10s", 10000000 },
+		     { "2m", 120000000 }, { "1h", 3600000000 }, { "\"1d\"", 86400000000 }, { "0s", 0 } },
+	  sizes[] = { { "0", 0 },          { "512B", 512 }, { "8KiB", 8192 },       { "1MiB", 1 << 20 },
+		      { "1GiB", 1 << 30 }, { "8kB", 8000 }, { "\"3MB\"", 3000000 }, { "1GB", 1000000000 } };
 	char yaml[512];
 	for (size_t i = 0; i < countof(ttls); i++) {
-		snprintf(yaml, sizeof yaml, PROVIDERS "tools: { t: { upstream: s, annotations: { read_only: true }, cache: { ttl: %s } } }",
-		         ttls[i].text);
+		snprintf(yaml, sizeof yaml,
+			 PROVIDERS
+			 "tools: { t: { upstream: s, annotations: { read_only: true }, cache: { ttl: %s } } }",
+			 ttls[i].text);
 		struct config *config = parse(yaml);
 		assert_int_equal(config->tools[0].cache.ttl_us, ttls[i].value);
 		config_free(config);
@@ -301,25 +306,26 @@ static void durations_and_sizes_have_their_units(void **state)
 static void a_schema_keeps_its_types_and_order(void **state)
 {
 	(void)state;
-	struct config *config = parse(PROVIDERS "tools:\n"
-	                                        "  t:\n"
-	                                        "    upstream: s\n"
-	                                        "    input_schema:\n"
-	                                        "      zebra: 1.50\n"
-	                                        "      type: object\n"
-	                                        "      alpha: [ '1', \"true\", 1, -2e3, true, null, ~, y, 2024-01-01, \"a\\\"b\\nü\" ]\n"
-	                                        "      empty: {}\n"
-	                                        "      none: []\n"
-	                                        "      nothing:\n"
-	                                        "      pattern: ^\\$\\{x}$\n"
-	                                        "      text: |\n"
-	                                        "        two\n"
-	                                        "        lines\n"
-	                                        "    output_schema: { type: array }\n");
+	struct config *config = parse(
+		PROVIDERS "tools:\n"
+			  "  t:\n"
+			  "    upstream: s\n"
+			  "    input_schema:\n"
+			  "      zebra: 1.50\n"
+			  "      type: object\n"
+			  "      alpha: [ '1', \"true\", 1, -2e3, true, null, ~, y, 2024-01-01, \"a\\\"b\\nü\" ]\n"
+			  "      empty: {}\n"
+			  "      none: []\n"
+			  "      nothing:\n"
+			  "      pattern: ^\\$\\{x}$\n"
+			  "      text: |\n"
+			  "        two\n"
+			  "        lines\n"
+			  "    output_schema: { type: array }\n");
 	assert_string_equal(config->tools[0].input_schema,
-	                    "{\"zebra\":1.50,\"type\":\"object\",\"alpha\":[\"1\",\"true\",1,-2e3,true,null,null,\"y\","
-	                    "\"2024-01-01\",\"a\\\"b\\nü\"],\"empty\":{},\"none\":[],\"nothing\":null,"
-	                    "\"pattern\":\"^\\\\$\\\\{x}$\",\"text\":\"two\\nlines\\n\"}");
+			    "{\"zebra\":1.50,\"type\":\"object\",\"alpha\":[\"1\",\"true\",1,-2e3,true,null,null,\"y\","
+			    "\"2024-01-01\",\"a\\\"b\\nü\"],\"empty\":{},\"none\":[],\"nothing\":null,"
+			    "\"pattern\":\"^\\\\$\\\\{x}$\",\"text\":\"two\\nlines\\n\"}");
 	assert_string_equal(config->tools[0].output_schema, "{\"type\":\"array\"}");
 	config_free(config);
 }
@@ -338,9 +344,11 @@ static void variables_and_files_fill_in_any_value_once(void **state)
 	setenv("N", "3", 1);
 	setenv("T", "7s", 1);
 	/* the second file path is relative to the configuration's own folder */
-	snprintf(yaml, sizeof yaml, PROVIDERS "workers: ${N}\ndrain_timeout: \"${T}\"\nlog: { access: \"${YES}\" }\n"
-	                            "tools: { t: { upstream: s, description: \"<${A}|${EMPTY}|$${A}|$A|${file:%s}|${file:key}>\" } }\n",
-	         path);
+	snprintf(yaml, sizeof yaml,
+		 PROVIDERS
+		 "workers: ${N}\ndrain_timeout: \"${T}\"\nlog: { access: \"${YES}\" }\n"
+		 "tools: { t: { upstream: s, description: \"<${A}|${EMPTY}|$${A}|$A|${file:%s}|${file:key}>\" } }\n",
+		 path);
 	setenv("YES", "true", 1);
 	snprintf(path, sizeof path, "%s/jitney.yaml", folder);
 	struct buf errors = BUF_INIT(65536);
@@ -370,7 +378,8 @@ static void get_version(const char *upstream, const char *tool, char version[64]
 static void a_version_changes_with_what_is_called_and_only_then(void **state)
 {
 	(void)state;
-	static const char upstream[] = "dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], headers: { K: \"${KEY}\" }";
+	static const char upstream[] =
+		"dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], headers: { K: \"${KEY}\" }";
 	static const struct {
 		const char *upstream, *tool;
 	} others[] = {
@@ -444,7 +453,9 @@ static void what_is_shown_can_be_read_again(void **state)
 static void without_memory_there_is_no_configuration_and_no_leak(void **state)
 {
 	(void)state;
-	static const char *const yamls[] = { contract, "workers: 0\nfoo: 1\nfoo: 2\nlog: { file: \"${SEARCH_TOKEN}\", x: *y }\n" };
+	static const char *const yamls[] = {
+		contract, "workers: 0\nfoo: 1\nfoo: 2\nlog: { file: \"${SEARCH_TOKEN}\", x: *y }\n"
+	};
 	setenv("SEARCH_TOKEN", "s3cret", 1);
 	for (size_t i = 0; i < countof(yamls); i++) {
 		bool done = false;

@@ -305,14 +305,15 @@ static void each_mistake_is_named_with_its_place(void **state)
 static void all_mistakes_are_told_at_once_in_file_order(void **state)
 {
 	(void)state;
-	static const char yaml[] = "tools:\n  b: { upstream: nope }\n  a: { upstream: s, timeout: 5 }\n" /* checked last, third */
-	                           "upstreams:\n  s:\n    dialect: rest\n    endpoints: [ { url: ftp://h } ]\n"
-	                           "workers: none\n";
+	static const char yaml[] =
+		"tools:\n  b: { upstream: nope }\n  a: { upstream: s, timeout: 5 }\n" /* checked last, third */
+		"upstreams:\n  s:\n    dialect: rest\n    endpoints: [ { url: ftp://h } ]\n"
+		"workers: none\n";
 	assert_string_equal(errors_of(slice_of(yaml)),
-	                    "2:18: tools.b.upstream: there is no upstream \"nope\"\n"
-	                    "3:30: tools.a.timeout: a duration needs a unit: us, ms, s, m, h or d, such as 10s\n"
-	                    "7:25: upstreams.s.endpoints[0].url: does not begin with http:// or https://\n"
-	                    "8:10: workers: must be auto or a whole number, such as 4\n");
+			    "2:18: tools.b.upstream: there is no upstream \"nope\"\n"
+			    "3:30: tools.a.timeout: a duration needs a unit: us, ms, s, m, h or d, such as 10s\n"
+			    "7:25: upstreams.s.endpoints[0].url: does not begin with http:// or https://\n"
+			    "8:10: workers: must be auto or a whole number, such as 4\n");
 }
 
 static void after_a_hundred_mistakes_the_rest_is_counted(void **state)
@@ -344,8 +345,10 @@ static void a_unix_path_has_to_fit_its_address(void **state)
 		memset(path, 'x', sizeof path);
 		path[len] = '\0';
 		snprintf(yaml, sizeof yaml, "listen: unix:%s", path);
-		assert_string_equal(errors_of(slice_of(yaml)),
-		                    len == 107 ? "" : "1:9: listen: the path is longer than the 107 bytes a unix socket can have\n");
+		assert_string_equal(
+			errors_of(slice_of(yaml)),
+			len == 107 ? ""
+				   : "1:9: listen: the path is longer than the 107 bytes a unix socket can have\n");
 	}
 }
 
@@ -361,7 +364,8 @@ static void what_was_filled_in_is_never_shown(void **state)
 		"trusted_proxies: [ \"${SECRET}\" ]",
 		"identity: { tenant_header: \"${SECRET}\" }",
 		"upstreams: { s: { dialect: \"${SECRET}\", endpoints: [ { url: \"ftp://${SECRET}\" } ] } }",
-		"upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], headers: { A: \"${SECRET}\" } } }",
+		"upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], headers: { A: \"${SECRET}\" } "
+		"} }",
 		PROVIDERS "tools: { t: { upstream: \"${SECRET}\" } }",
 		PROVIDERS "tools: { t: { upstream: r, request: { path: \"${SECRET}\" } } }",
 	};

@@ -107,8 +107,9 @@ static void lists_and_maps_are_held_to_their_number(void **state)
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option *option = &option_table[i];
 		bool map = option->kind == OPTION_HEADERS || option->kind == OPTION_TEMPLATES ||
-		           option->kind == OPTION_HEADER_TEMPLATES || option->kind == OPTION_NAMED;
-		bool list = option->kind == OPTION_ADDRESSES || option->kind == OPTION_NETWORKS || option->kind == OPTION_TEXTS;
+			   option->kind == OPTION_HEADER_TEMPLATES || option->kind == OPTION_NAMED;
+		bool list = option->kind == OPTION_ADDRESSES || option->kind == OPTION_NETWORKS ||
+			    option->kind == OPTION_TEXTS;
 		if (!map && !list)
 			continue;
 		struct buf value = BUF_INIT(1 << 20);
@@ -171,7 +172,8 @@ static void the_committed_schema_is_the_one_the_table_makes(void **state)
 	struct buf made = BUF_INIT(1 << 20), committed = BUF_INIT(1 << 20);
 	config_schema(&made);
 	read_file("docs/jitney.schema.json", &committed);
-	assert_string_equal(buf_cstr(&made), buf_cstr(&committed)); /* else: jitney check --schema > docs/jitney.schema.json */
+	assert_string_equal(buf_cstr(&made),
+			    buf_cstr(&committed)); /* else: jitney check --schema > docs/jitney.schema.json */
 	buf_fini(&made);
 	buf_fini(&committed);
 }
