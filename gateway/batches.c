@@ -248,6 +248,8 @@ static bool find_calls(struct worker *worker, struct request *request, struct sl
 	struct json_fault fault;
 	/* the wrapper is three deep: the body, its calls, one of them */
 	if (!json_check(body, worker->gateway->config->limits.json_depth + 3, &worker->scratch, &fault)) {
+		if (fault.out_of_memory)
+			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED, "The gateway is out of memory.");
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_JSON, 0, 1);
 		reply_problem(request, OUTCOME_INVALID_JSON, NULL, "The body is not valid JSON: %s at byte %zu.", fault.what,
 		              fault.at);

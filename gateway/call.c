@@ -87,7 +87,7 @@ static enum outcome identify(struct call *call, struct json_fault *fault)
 		return key_make(home->keys, &parts, &call->key, fault);
 	}
 	if (!json_check(call->arguments, home->gateway->config->limits.json_depth, &home->scratch, fault))
-		return OUTCOME_INVALID_JSON;
+		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
 	return json_type(json_trim(call->arguments)) == JSON_OBJECT ? OUTCOME_OK : OUTCOME_INVALID_REQUEST;
 }
 
