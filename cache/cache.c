@@ -10,7 +10,7 @@
 enum {
 	SHARDS_MAX = 16,
 	SHARD_BYTES_MIN = 8 * 1024 * 1024, /* so that an answer of 1 MiB is not too large for a shard */
-	SWEEP_BUCKETS = 2048,              /* a tick */
+	SWEEP_BUCKETS = 8192,              /* a tick: well under a millisecond */
 	JITTER_DIVISOR = 10                /* a tenth of the ttl at most */
 };
 

@@ -59,8 +59,8 @@ struct cache *cache_new(size_t memory_bytes, struct metrics *metrics) MUST_CHECK
 /* Entries still out stay valid. NULL is fine. */
 void cache_free(struct cache *cache);
 
-/* Look a call up; `meter` is the calling thread's and gets the result counted (NULL: not counted). No allocation. MISS goes for
- * only-if-cached too: the caller must not fetch then, nor serve the entry. */
+/* Look a call up; `meter` is the calling thread's and gets the result counted (NULL: not counted). No allocation.
+ * With only-if-cached MISS means: do not fetch, and do not serve the entry either. */
 struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
                               uint64_t now_us, struct meter *meter);
 /* Keep an OK answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
@@ -70,8 +70,8 @@ bool cache_store(struct cache *cache, struct key *key, struct answer *answer, co
                  uint32_t tool, uint64_t now_us, struct meter *meter);
 /* The refresh that cache_find asked for has ended, well or not: the next stale look-up may ask again. */
 void cache_refreshed(struct entry *entry);
-/* Drop some of what has gone past its grace, in short steps; called by one worker about every 100 ms (then 256 MiB
- * are passed through in half a minute). */
+/* Drop some of what has gone past its grace, in short steps; called by one worker about once a second, which passes
+ * through 256 MiB in a minute. */
 void cache_tick(struct cache *cache, uint64_t now_us);
 
 /* Whole seconds since the entry was stored / until it is stale (0: within this second; negative: it is stale). */

@@ -1,0 +1,594 @@
+/* The cache's front door: what Cache-Control says, what is fresh, what may be served stale, who refreshes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "cache/cache.h"
+#include "tests/support/alloc_fail.h"
+#include "tests/support/cache_keys.h"
+
+#define S CLOCK_US_PER_S
+#define DELTA_MAX_US (2147483648 * S)
+
+enum { BYTES = 4 * 1024 * 1024, TOOL = 3 };
+static const uint64_t stored_us = 1000 * S;
+
+/* --- Cache-Control --- */
+
+static struct cache_wish wish_of(const char *text)
+{
+	struct cache_wish wish = { 0 };
+	if (!cache_wish_parse(slice_of(text), &wish))
+		fail_msg("refused: %s", text);
+	return wish;
+}
+
+static void each_directive_is_understood(void **state)
+{
+	(void)state;
+	assert_true(wish_of("no-cache").no_cache);
+	assert_true(wish_of("no-store").no_store);
+	assert_true(wish_of("only-if-cached").only_if_cached);
+	struct cache_wish wish = wish_of("max-age=0");
+	assert_true(wish.has_max_age);
+	assert_int_equal(wish.max_age_us, 0);
+	assert_int_equal(wish_of("max-age=60").max_age_us, 60 * S);
+	assert_int_equal(wish_of("min-fresh=7").min_fresh_us, 7 * S);
+	wish = wish_of("max-stale");
+	assert_true(wish.any_stale);
+	assert_int_equal(wish.max_stale_us, 0);
+	wish = wish_of("max-stale=9");
+	assert_false(wish.any_stale);
+	assert_int_equal(wish.max_stale_us, 9 * S);
+}
+
+static void nothing_is_wished_by_nothing(void **state)
+{
+	(void)state;
+	static const struct cache_wish none;
+	static const char *const texts[] = {
+		"", " ", ",", " , ,\t,", "no-transform", "stale-if-error=60", "x=\"a, no-cache\"",
+		"no-cached", "no-cach", "max-age-x=1", "community=\"a\\\"b\"",
+	};
+	for (size_t i = 0; i < countof(texts); i++) {
+		struct cache_wish wish = wish_of(texts[i]);
+		assert_memory_equal(&wish, &none, sizeof none);
+	}
+}
+
+static void lists_may_be_oddly_spaced_quoted_and_in_any_case(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {
+		"max-age=5,no-store,max-stale=6",
+		" \tmax-age=5 ,\t no-store , max-stale=6\t ",
+		",,max-age=5,, ,no-store,,max-stale=6,,",
+		"MAX-AGE=5, No-Store, Max-Stale=6",
+		"max-age=\"5\", no-store, max-stale=\"6\"",
+		"max-age=\"\\5\", no-store, max-stale=\"\\6\"",
+		"max-age = 5, no-store, max-stale= \"6\"",
+		"x=\"1, max-age=9\", max-age=005, y, no-store=\"z\", max-stale=6",
+	};
+	for (size_t i = 0; i < countof(texts); i++) {
+		struct cache_wish wish = wish_of(texts[i]);
+		assert_true(wish.has_max_age && wish.no_store && !wish.no_cache && !wish.any_stale);
+		assert_int_equal(wish.max_age_us, 5 * S);
+		assert_int_equal(wish.max_stale_us, 6 * S);
+	}
+}
+
+static void huge_numbers_saturate(void **state)
+{
+	(void)state;
+	static const char *const numbers[] = { "2147483648", "2147483649", "4294967296", "18446744073709551616",
+		                               "99999999999999999999999999999999999999999999999999" };
+	for (size_t i = 0; i < countof(numbers); i++) {
+		char text[200];
+		const char *number = numbers[i];
+		snprintf(text, sizeof text, "max-age=%s, max-stale=%s, min-fresh=\"%s\"", number, number, number);
+		struct cache_wish wish = wish_of(text);
+		assert_int_equal(wish.max_age_us, DELTA_MAX_US);
+		assert_int_equal(wish.max_stale_us, DELTA_MAX_US);
+		assert_int_equal(wish.min_fresh_us, DELTA_MAX_US);
+	}
+	assert_int_equal(wish_of("max-age=2147483647").max_age_us, 2147483647 * S);
+}
+
+static void known_directives_with_bad_values_are_refused(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {
+		"max-age", "max-age=", "max-age=x", "max-age=-1", "max-age=1.5", "max-age=\"\"", "max-age=\" 5\"",
+		"max-age=5s", "max-stale=", "max-stale=\"x\"", "min-fresh", "min-fresh=0x10", "max-age=\"5",
+		"max-age=\"5\\", "no-cache max-age=5", "max-age=5 6", "=5", "max-age=5;no-store", "no-store, max-age=x",
+		"\"no-store\"", "max-age=\"5\"6", "max-age=\"\\\"", "a=b=c", "no\x01-cache",
+	};
+	for (size_t i = 0; i < countof(texts); i++) {
+		struct cache_wish wish = { 0 };
+		if (cache_wish_parse(slice_of(texts[i]), &wish))
+			fail_msg("accepted: %s", texts[i]);
+	}
+}
+
+static void several_fields_add_up_and_the_stricter_limit_counts(void **state)
+{
+	(void)state;
+	struct cache_wish wish = wish_of("max-age=60, min-fresh=1, max-stale=100");
+	assert_true(cache_wish_parse(SLICE("no-store, max-age=50, max-age=70, min-fresh=3, max-stale=200"), &wish));
+	assert_true(wish.no_store);
+	assert_int_equal(wish.max_age_us, 50 * S);
+	assert_int_equal(wish.min_fresh_us, 3 * S);
+	assert_int_equal(wish.max_stale_us, 100 * S);
+}
+
+static void every_cut_of_a_list_ends_inside_its_bytes(void **state)
+{
+	(void)state;
+	static const char text[] = " ,x=\"a\\\"b\", max-age = \"\\6\\0\" ,no-store";
+	for (size_t len = 0; len < sizeof text; len++) {
+		char *exact = malloc(len + !len); /* ASan sees a read beyond */
+		assert_non_null(exact);
+		memcpy(exact, text, len);
+		struct cache_wish wish = { 0 };
+		(void)cache_wish_parse((struct slice){ exact, len }, &wish);
+		free(exact);
+	}
+}
+
+/* --- verdicts: one entry, looked up at many times --- */
+
+struct fixture {
+	struct metrics *metrics;
+	struct meter *meter;
+	struct cache *cache;
+	struct key *key;
+};
+
+static int setup(void **state)
+{
+	static const char *const tools[] = { "a", "b", "c", "d" };
+	static const struct metrics_names names = { .tools = tools, .tool_count = countof(tools) };
+	static struct fixture fixture;
+	fixture.metrics = metrics_new(&names);
+	fixture.meter = fixture.metrics ? metrics_meter(fixture.metrics) : NULL;
+	fixture.cache = fixture.meter ? cache_new(BYTES, fixture.metrics) : NULL;
+	fixture.key = key_with_hash(1, 40, 0); /* hash 0: no jitter, so that times below are round */
+	*state = &fixture;
+	return fixture.cache ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+	cache_free(fixture->cache);
+	metrics_free(fixture->metrics);
+	key_unref(fixture->key);
+	return 0;
+}
+
+static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy, uint32_t tool)
+{
+	struct answer *answer = answer_result(SLICE("{\"t\":1}"), true, NULL);
+	bool stored = cache_store(fixture->cache, key, answer, policy, tool, stored_us, fixture->meter);
+	answer_unref(answer);
+	return stored;
+}
+
+/* Fresh for 100 s, then so long stale-while-revalidate and stale-if-error. */
+static void store_graced(struct fixture *fixture, uint64_t revalidate_s, uint64_t error_s)
+{
+	const struct cache_policy policy = { 100 * S, revalidate_s * S, error_s * S };
+	assert_true(store(fixture, fixture->key, &policy, TOOL));
+}
+
+static struct cache_found find_at(struct fixture *fixture, const char *control, uint64_t after_us)
+{
+	const struct cache_wish wish = wish_of(control);
+	return cache_find(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
+}
+
+/* The verdict, its reference and its right to refresh given back. Entry and verdict must agree. */
+static enum cache_verdict verdict_at(struct fixture *fixture, const char *control, uint64_t after_us)
+{
+	struct cache_found found = find_at(fixture, control, after_us);
+	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE)
+		assert_non_null(found.entry);
+	if (found.verdict == CACHE_VERDICT_BYPASS)
+		assert_null(found.entry);
+	if (found.refresh)
+		cache_refreshed(found.entry);
+	entry_unref(found.entry);
+	return found.verdict;
+}
+
+static void an_answer_is_fresh_to_the_microsecond(void **state)
+{
+	struct fixture *fixture = *state;
+	assert_int_equal(verdict_at(fixture, "", 0), CACHE_VERDICT_MISS);
+	store_graced(fixture, 0, 0);
+	assert_int_equal(verdict_at(fixture, "", 0), CACHE_VERDICT_HIT);
+	assert_int_equal(verdict_at(fixture, "", 100 * S - 1), CACHE_VERDICT_HIT);
+	assert_int_equal(verdict_at(fixture, "", 100 * S), CACHE_VERDICT_MISS);
+}
+
+static void no_store_and_no_cache_bypass(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 0, 1000);
+	assert_int_equal(verdict_at(fixture, "no-store", 1), CACHE_VERDICT_BYPASS);
+	assert_int_equal(verdict_at(fixture, "no-cache", 1), CACHE_VERDICT_BYPASS);
+	assert_int_equal(verdict_at(fixture, "no-cache, only-if-cached", 1), CACHE_VERDICT_BYPASS);
+	assert_int_equal(verdict_at(fixture, "", 1), CACHE_VERDICT_HIT);
+}
+
+static void max_age_and_min_fresh_ask_for_something_fresher(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 50, 50);
+	assert_int_equal(verdict_at(fixture, "max-age=10", 10 * S), CACHE_VERDICT_HIT);
+	assert_int_equal(verdict_at(fixture, "max-age=10", 10 * S + 1), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-age=0", 1), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "min-fresh=30", 70 * S), CACHE_VERDICT_HIT);
+	assert_int_equal(verdict_at(fixture, "min-fresh=30", 70 * S + 1), CACHE_VERDICT_MISS);
+	/* neither takes it stale, though the tool's policy would */
+	assert_int_equal(verdict_at(fixture, "", 101 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(verdict_at(fixture, "max-age=1000", 101 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "min-fresh=1", 101 * S), CACHE_VERDICT_MISS);
+}
+
+static void max_stale_takes_what_is_kept_as_stale_as_it_says(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 10, 1000);
+	assert_int_equal(verdict_at(fixture, "", 150 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-stale", 150 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(verdict_at(fixture, "max-stale=50", 150 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(verdict_at(fixture, "max-stale=50", 150 * S + 1), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-stale=5", 106 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-stale, max-age=150", 150 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(verdict_at(fixture, "max-stale, max-age=149", 150 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-stale", 1100 * S), CACHE_VERDICT_MISS);
+	struct cache_found found = find_at(fixture, "max-stale", 50 * S);
+	assert_null(found.entry); /* was dropped when found gone */
+}
+
+static void exactly_one_caller_refreshes_until_it_has_ended(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 10, 0);
+	struct cache_found fresh = find_at(fixture, "", 100 * S - 1);
+	struct cache_found first = find_at(fixture, "", 100 * S), second = find_at(fixture, "", 105 * S);
+	assert_int_equal(fresh.verdict, CACHE_VERDICT_HIT);
+	assert_false(fresh.refresh);
+	assert_int_equal(first.verdict, CACHE_VERDICT_STALE);
+	assert_true(first.refresh);
+	assert_int_equal(second.verdict, CACHE_VERDICT_STALE);
+	assert_false(second.refresh);
+	cache_refreshed(first.entry);
+	struct cache_found third = find_at(fixture, "", 110 * S - 1);
+	assert_true(third.refresh);
+	store_graced(fixture, 10, 0); /* the refresh brought a new entry; the old one's end does not touch it */
+	cache_refreshed(third.entry);
+	assert_int_equal(verdict_at(fixture, "", 1), CACHE_VERDICT_HIT);
+	assert_int_equal(verdict_at(fixture, "", 110 * S), CACHE_VERDICT_MISS);
+	entry_unref(fresh.entry);
+	entry_unref(first.entry);
+	entry_unref(second.entry);
+	entry_unref(third.entry);
+}
+
+static void a_caller_that_wants_no_fetch_starts_no_refresh(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 10, 1000);
+	struct cache_found found = find_at(fixture, "only-if-cached", 105 * S);
+	assert_int_equal(found.verdict, CACHE_VERDICT_STALE);
+	assert_false(found.refresh);
+	entry_unref(found.entry);
+	found = find_at(fixture, "max-stale", 150 * S); /* past stale-while-revalidate */
+	assert_int_equal(found.verdict, CACHE_VERDICT_STALE);
+	assert_false(found.refresh);
+	entry_unref(found.entry);
+	assert_int_equal(verdict_at(fixture, "only-if-cached", 150 * S), CACHE_VERDICT_MISS);
+}
+
+static void a_miss_brings_what_may_be_served_on_error(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 0, 50);
+	struct cache_found found = find_at(fixture, "", 150 * S - 1);
+	assert_int_equal(found.verdict, CACHE_VERDICT_MISS);
+	assert_non_null(found.entry);
+	assert_false(found.refresh);
+	entry_unref(found.entry);
+	found = find_at(fixture, "max-age=0", 1);
+	assert_int_equal(found.verdict, CACHE_VERDICT_MISS);
+	assert_non_null(found.entry);
+	entry_unref(found.entry);
+	assert_null(find_at(fixture, "", 150 * S).entry);
+	store_graced(fixture, 50, 0);
+	found = find_at(fixture, "max-age=0", 1); /* no stale-if-error: nothing to fall back on */
+	assert_int_equal(found.verdict, CACHE_VERDICT_MISS);
+	assert_null(found.entry);
+}
+
+static void only_good_answers_with_a_ttl_are_stored(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { 100 * S, 0, 0 }, none = { 0, 10 * S, 10 * S };
+	struct answer *error = answer_error(OUTCOME_UPSTREAM_ERROR, "no");
+	assert_false(cache_store(fixture->cache, fixture->key, error, &policy, TOOL, stored_us, fixture->meter));
+	assert_false(store(fixture, fixture->key, &none, TOOL));
+	char *big = test_calloc(1, BYTES / 8);
+	struct answer *large = answer_result((struct slice){ big, BYTES / 8 }, false, "text/plain");
+	assert_false(cache_store(fixture->cache, fixture->key, large, &policy, TOOL, stored_us, fixture->meter));
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
+	assert_int_equal(cache_memory_stats(fixture->cache).evictions[EVICT_TOO_LARGE], 1);
+	test_free(big);
+	answer_unref(large);
+	answer_unref(error);
+}
+
+static void times_that_end_never_do_not_wrap(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	assert_true(store(fixture, fixture->key, &policy, TOOL));
+	assert_int_equal(verdict_at(fixture, "", UINT64_MAX / 2), CACHE_VERDICT_HIT);
+}
+
+static uint64_t lifetime_us(struct fixture *fixture, struct key *key, uint64_t ttl_us)
+{
+	const struct cache_wish wish = { 0 };
+	const struct cache_policy policy = { ttl_us, 0, 0 };
+	assert_true(store(fixture, key, &policy, TOOL));
+	struct cache_found found = cache_find(fixture->cache, key, &wish, stored_us, fixture->meter);
+	uint64_t us = found.entry->fresh_until_us - stored_us;
+	entry_unref(found.entry);
+	return us;
+}
+
+static void jitter_takes_up_to_a_tenth_the_same_each_time(void **state)
+{
+	struct fixture *fixture = *state;
+	uint64_t shortest = UINT64_MAX, longest = 0;
+	for (unsigned id = 0; id < 500; id++) {
+		struct key *key = key_of_id(id);
+		uint64_t us = lifetime_us(fixture, key, 100 * S);
+		assert_in_range(us, 90 * S, 100 * S);
+		assert_int_equal(us, lifetime_us(fixture, key, 100 * S));
+		assert_in_range(lifetime_us(fixture, key, 1), 1, 1);
+		shortest = us < shortest ? us : shortest;
+		longest = us > longest ? us : longest;
+		key_unref(key);
+	}
+	assert_in_range(shortest, 90 * S, 91 * S);
+	assert_in_range(longest, 99 * S, 100 * S);
+}
+
+static void age_and_ttl_are_whole_seconds(void **state)
+{
+	(void)state;
+	const struct entry entry = { .stored_us = 10 * S, .fresh_until_us = 20 * S };
+	assert_int_equal(cache_age_s(&entry, 9 * S), 0);
+	assert_int_equal(cache_age_s(&entry, 11 * S - 1), 0);
+	assert_int_equal(cache_age_s(&entry, 12 * S), 2);
+	assert_int_equal(cache_ttl_s(&entry, 12 * S), 8);
+	assert_int_equal(cache_ttl_s(&entry, 20 * S - 1), 0);
+	assert_int_equal(cache_ttl_s(&entry, 20 * S), -1);
+	assert_int_equal(cache_ttl_s(&entry, 25 * S), -6);
+}
+
+/* --- upkeep --- */
+
+static size_t purge(struct fixture *fixture, uint32_t tool, const char *digest)
+{
+	return cache_purge(fixture->cache, tool, slice_of(digest));
+}
+
+static void a_purge_is_by_tool_by_digest_or_of_all(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { 100 * S, 0, 0 };
+	for (unsigned id = 0; id < 12; id++) {
+		struct key *key = key_of_id(id);
+		assert_true(store(fixture, key, &policy, id % 4));
+		key_unref(key);
+	}
+	char digest[65] = "0b"; /* of id 11, tool 3: the number, then zeros */
+	memset(digest + 2, '0', 62);
+	assert_int_equal(purge(fixture, 2, ""), 3);
+	assert_int_equal(purge(fixture, 2, ""), 0);
+	assert_int_equal(purge(fixture, 1, digest), 0);
+	assert_int_equal(purge(fixture, UINT32_MAX, "0b"), 0);
+	digest[63] = 'g';
+	assert_int_equal(purge(fixture, UINT32_MAX, digest), 0);
+	digest[63] = '0';
+	digest[1] = 'B';
+	assert_int_equal(purge(fixture, 3, digest), 1);
+	assert_int_equal(purge(fixture, UINT32_MAX, ""), 8);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
+}
+
+static void ticks_drop_in_the_end_what_is_past_its_grace(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 10, 20);
+	for (int i = 0; i < 10; i++)
+		cache_tick(fixture->cache, stored_us + 120 * S - 1);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, 1);
+	for (int i = 0; i < 10; i++)
+		cache_tick(fixture->cache, stored_us + 120 * S);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
+}
+
+static void every_look_up_is_counted_by_its_result(void **state)
+{
+	struct fixture *fixture = *state;
+	(void)verdict_at(fixture, "", 0);
+	store_graced(fixture, 10, 0);
+	(void)verdict_at(fixture, "", 0);
+	(void)verdict_at(fixture, "", 1);
+	(void)verdict_at(fixture, "", 101 * S);
+	(void)verdict_at(fixture, "no-store", 0);
+	(void)cache_find(fixture->cache, fixture->key, &(struct cache_wish){ .no_cache = true }, stored_us, NULL);
+	static const int64_t expected[CACHE_RESULT_COUNT] = {
+		[CACHE_HIT] = 2, [CACHE_MISS] = 1, [CACHE_STALE] = 1, [CACHE_BYPASS] = 1
+	};
+	for (size_t result = 0; result < CACHE_RESULT_COUNT; result++)
+		assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, result),
+		                 expected[result]);
+}
+
+static void a_scrape_sees_entries_bytes_and_evictions(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buf text = BUF_INIT(1024 * 1024);
+	store_graced(fixture, 10, 0);
+	store_graced(fixture, 10, 0);
+	metrics_render(fixture->metrics, &text);
+	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_ENTRIES, TIER_MEMORY, 0), 1);
+	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_BYTES, TIER_MEMORY, 0),
+	                 cache_memory_stats(fixture->cache).bytes);
+	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_EVICTIONS, TIER_MEMORY, EVICT_REPLACED), 1);
+	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_EVICTIONS, TIER_MEMORY, EVICT_SIZE), 0);
+	buf_fini(&text);
+}
+
+static void without_a_memory_tier_everything_is_a_miss(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { 100 * S, 0, 0 };
+	struct fixture bare = { .cache = cache_new(0, NULL), .meter = fixture->meter, .key = fixture->key };
+	assert_non_null(bare.cache);
+	assert_false(store(&bare, bare.key, &policy, TOOL));
+	assert_int_equal(verdict_at(&bare, "", 0), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(&bare, "no-cache", 0), CACHE_VERDICT_BYPASS);
+	assert_int_equal(purge(&bare, UINT32_MAX, ""), 0);
+	assert_int_equal(cache_memory_stats(bare.cache).capacity_bytes, 0);
+	cache_tick(bare.cache, stored_us);
+	cache_free(bare.cache);
+	cache_free(NULL);
+}
+
+static void a_look_up_allocates_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	store_graced(fixture, 10, 10);
+	alloc_reset();
+	(void)verdict_at(fixture, "", 0);
+	(void)verdict_at(fixture, "max-age=0", 1);
+	(void)verdict_at(fixture, "", 101 * S);
+	(void)verdict_at(fixture, "no-cache", 0);
+	assert_int_equal(alloc_count(), 0);
+}
+
+static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { 100 * S, 0, 0 };
+	struct cache *cache = NULL;
+	for (size_t nth = 1; !cache; nth++) {
+		alloc_fail_at(nth);
+		cache = cache_new(BYTES, NULL);
+		alloc_reset();
+		assert_in_range(nth, 1, 20);
+	}
+	cache_free(cache);
+	struct answer *answer = answer_result(SLICE("{}"), true, NULL);
+	alloc_fail_at(1);
+	assert_false(cache_store(fixture->cache, fixture->key, answer, &policy, TOOL, stored_us, fixture->meter));
+	alloc_reset();
+	assert_int_equal(atomic_load(&answer->refs), 1);
+	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, CACHE_ERROR), 1);
+	answer_unref(answer);
+}
+
+/* --- threads --- */
+
+enum { THREADS = 4, ROUNDS = 2000 };
+
+struct racer {
+	struct fixture *fixture;
+	atomic_int *refreshing; /* refreshes under way in all threads */
+	int refreshes;
+	bool wrong;
+};
+
+static void *race(void *argument)
+{
+	struct racer *racer = argument;
+	const struct cache_wish wish = { 0 };
+	for (int i = 0; i < ROUNDS; i++) {
+		struct cache_found found =
+			cache_find(racer->fixture->cache, racer->fixture->key, &wish, stored_us + 101 * S, NULL);
+		racer->wrong |= found.verdict != CACHE_VERDICT_STALE;
+		if (found.refresh) {
+			racer->wrong |= atomic_fetch_add(racer->refreshing, 1) != 0;
+			racer->refreshes++;
+			atomic_fetch_sub(racer->refreshing, 1);
+			cache_refreshed(found.entry);
+		}
+		entry_unref(found.entry);
+	}
+	return NULL;
+}
+
+static void of_many_threads_one_at_a_time_refreshes(void **state)
+{
+	struct fixture *fixture = *state;
+	pthread_t threads[THREADS];
+	struct racer racers[THREADS];
+	atomic_int refreshing = 0;
+	int refreshes = 0;
+	store_graced(fixture, 10, 0);
+	for (int i = 0; i < THREADS; i++) {
+		racers[i] = (struct racer){ .fixture = fixture, .refreshing = &refreshing };
+		assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_false(racers[i].wrong);
+		refreshes += racers[i].refreshes;
+	}
+	assert_true(refreshes > 0);
+}
+
+#define WITH_CACHE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_directive_is_understood),
+		cmocka_unit_test(nothing_is_wished_by_nothing),
+		cmocka_unit_test(lists_may_be_oddly_spaced_quoted_and_in_any_case),
+		cmocka_unit_test(huge_numbers_saturate),
+		cmocka_unit_test(known_directives_with_bad_values_are_refused),
+		cmocka_unit_test(several_fields_add_up_and_the_stricter_limit_counts),
+		cmocka_unit_test(every_cut_of_a_list_ends_inside_its_bytes),
+		WITH_CACHE(an_answer_is_fresh_to_the_microsecond),
+		WITH_CACHE(no_store_and_no_cache_bypass),
+		WITH_CACHE(max_age_and_min_fresh_ask_for_something_fresher),
+		WITH_CACHE(max_stale_takes_what_is_kept_as_stale_as_it_says),
+		WITH_CACHE(exactly_one_caller_refreshes_until_it_has_ended),
+		WITH_CACHE(a_caller_that_wants_no_fetch_starts_no_refresh),
+		WITH_CACHE(a_miss_brings_what_may_be_served_on_error),
+		WITH_CACHE(only_good_answers_with_a_ttl_are_stored),
+		WITH_CACHE(times_that_end_never_do_not_wrap),
+		WITH_CACHE(jitter_takes_up_to_a_tenth_the_same_each_time),
+		cmocka_unit_test(age_and_ttl_are_whole_seconds),
+		WITH_CACHE(a_purge_is_by_tool_by_digest_or_of_all),
+		WITH_CACHE(ticks_drop_in_the_end_what_is_past_its_grace),
+		WITH_CACHE(every_look_up_is_counted_by_its_result),
+		WITH_CACHE(a_scrape_sees_entries_bytes_and_evictions),
+		WITH_CACHE(without_a_memory_tier_everything_is_a_miss),
+		WITH_CACHE(a_look_up_allocates_nothing),
+		WITH_CACHE(out_of_memory_a_cache_is_not_made_and_an_answer_not_stored),
+		WITH_CACHE(of_many_threads_one_at_a_time_refreshes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
