@@ -219,5 +219,5 @@ void config_schema(struct buf *out)
 		"\"$defs\":{\"filled\":{\"description\":\"Holds ${NAME} or ${file:PATH}.\",\"type\":\"string\","
 		"\"pattern\":\"\\\\$\\\\{[^}]*\\\\}\"}},\n");
 	put_block(&writer, "");
-	buf_put_text(out, "}\n");
+	buf_put_char(out, '}');
 }
