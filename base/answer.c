@@ -47,7 +47,7 @@ struct answer *answer_result(struct slice body, bool json, const char *content_t
 		content_type = "application/json";
 	if (strlen(content_type) >= sizeof answer->content_type)
 		content_type = "application/octet-stream";
-	strcpy(answer->content_type, content_type);
+	memcpy(answer->content_type, content_type, strlen(content_type) + 1);
 	return answer;
 }
 
@@ -80,7 +80,7 @@ struct answer *answer_error(enum outcome outcome, const char *format, ...)
 }
 
 struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_status, uint32_t retry_after_s,
-                                     struct slice upstream, const char *format, ...)
+				     struct slice upstream, const char *format, ...)
 {
 	struct answer *answer = answer_alloc(outcome, upstream);
 	if (!answer)

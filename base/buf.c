@@ -94,7 +94,8 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args)
 		buf->failed = true;
 	else if (buf_reserve(buf, (size_t)wanted)) {
 		/* the blob keeps one byte behind its capacity for this NUL */
-		vsnprintf(buf->store ? buf->store->bytes + buf->len : NULL, buf->store ? (size_t)wanted + 1 : 0, format, again);
+		vsnprintf(buf->store ? buf->store->bytes + buf->len : NULL, buf->store ? (size_t)wanted + 1 : 0, format,
+			  again);
 		buf->len += (size_t)wanted;
 	}
 	va_end(again);

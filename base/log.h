@@ -1,6 +1,7 @@
 /*
  * log.h: one line per event, logfmt or JSON, every byte escaped. A line is built on the stack and handed to a writer
- * thread through a bounded queue: a slow disk or a full pipe costs lines (counted), never a worker's time.
+ * thread through a bounded queue: a slow disk or a full pipe costs lines (counted, and marked in the log by an event
+ * log_dropped where they are missing), never a worker's time.
  * Nothing secret and no bodies: what is logged is chosen field by field.
  */
 #ifndef JITNEY_BASE_LOG_H
@@ -25,7 +26,8 @@ struct log_line {
 
 /* Open `path` ("stderr", "stdout" or a file, appended to) and start the writer thread. Before log_open and after
  * log_close lines go to stderr directly. False: `error` says why. Main thread. */
-bool log_open(const char *path, enum log_level level, enum log_format format, char *error, size_t error_bytes) MUST_CHECK;
+bool log_open(const char *path, enum log_level level, enum log_format format, char *error,
+	      size_t error_bytes) MUST_CHECK;
 /* Write what is queued (at most about a second's worth of trying), stop the thread. Main thread. */
 void log_close(void);
 /* Lines lost since the start because the queue was full or the write failed. Any thread. */
@@ -42,7 +44,8 @@ bool log_begin(struct log_line *line, enum log_level level, const char *event);
 void log_text(struct log_line *line, const char *name, struct slice value);
 void log_cstr(struct log_line *line, const char *name, const char *value); /* NULL: the field is left out */
 void log_u64(struct log_line *line, const char *name, uint64_t value);
-void log_seconds(struct log_line *line, const char *name, uint64_t value_us); /* microseconds, printed as seconds: 0.001234 */
+/* Microseconds, printed as seconds: 0.001234 */
+void log_seconds(struct log_line *line, const char *name, uint64_t value_us);
 /* Hand the line over. Any thread; never blocks longer than a memcpy under a short mutex. */
 void log_end(struct log_line *line);
 

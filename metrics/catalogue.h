@@ -6,6 +6,7 @@
 #ifndef JITNEY_METRICS_CATALOGUE_H
 #define JITNEY_METRICS_CATALOGUE_H
 
+/* clang-format off */
 /* X(NAME, word): why a request was turned away before it became a call, or a call before it was sent. */
 #define REJECT_REASONS(X)                                                                            \
 	X(BAD_FRAMING, "bad_framing")           /* Content-Length, Transfer-Encoding, head size do not add up */ \
@@ -112,7 +113,6 @@ enum metric_type {
 	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
-
 enum reject_reason {
 #define X(name, word) REJECT_##name,
 	REJECT_REASONS(X)
@@ -155,5 +155,6 @@ enum metric {
 #undef X
 	METRIC_ID_COUNT
 };
+/* clang-format on */
 
 #endif

@@ -20,8 +20,8 @@ struct metrics_names {
 	size_t tool_count;
 	const char *const *upstreams;
 	size_t upstream_count;
-	const char *const *endpoints;           /* all of them, numbered through */
-	const size_t *endpoint_upstreams;       /* which upstream each belongs to */
+	const char *const *endpoints;     /* all of them, numbered through */
+	const size_t *endpoint_upstreams; /* which upstream each belongs to */
 	size_t endpoint_count;
 };
 

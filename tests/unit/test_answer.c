@@ -98,7 +98,7 @@ static void a_detail_that_just_fits_is_kept(void **state)
 	(void)state;
 	char text[ANSWER_DETAIL_BYTES];
 	memset(text, 'a', sizeof text);
-	strcpy(text + sizeof text - 4, "\u20ac");
+	memcpy(text + sizeof text - 4, "\u20ac", 4);
 	struct answer *answer = answer_error(OUTCOME_INTERNAL, "%s", text);
 	assert_string_equal(answer->detail, text);
 	answer_unref(answer);

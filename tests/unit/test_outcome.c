@@ -11,33 +11,33 @@
 #include "base/outcome.h"
 
 static const struct {
-	enum outcome outcome;
 	const char *word;
+	enum outcome outcome;
 	unsigned status;
 } contract[] = {
-	{ OUTCOME_OK, "ok", 200 },
-	{ OUTCOME_INVALID_JSON, "invalid_json", 400 },
-	{ OUTCOME_INVALID_REQUEST, "invalid_request", 400 },
-	{ OUTCOME_UNAUTHORIZED, "unauthorized", 401 },
-	{ OUTCOME_FORBIDDEN, "forbidden", 403 },
-	{ OUTCOME_UNKNOWN_TOOL, "unknown_tool", 404 },
-	{ OUTCOME_NOT_FOUND, "not_found", 404 },
-	{ OUTCOME_METHOD_NOT_ALLOWED, "method_not_allowed", 405 },
-	{ OUTCOME_PAYLOAD_TOO_LARGE, "payload_too_large", 413 },
-	{ OUTCOME_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", 415 },
-	{ OUTCOME_RATE_LIMITED, "rate_limited", 429 },
-	{ OUTCOME_HEADERS_TOO_LARGE, "headers_too_large", 431 },
-	{ OUTCOME_CANCELLED, "cancelled", 499 },
-	{ OUTCOME_INTERNAL, "internal", 500 },
-	{ OUTCOME_UPSTREAM_ERROR, "upstream_error", 502 },
-	{ OUTCOME_TOOL_ERROR, "tool_error", 502 },
-	{ OUTCOME_OUTCOME_UNKNOWN, "outcome_unknown", 502 },
-	{ OUTCOME_OVERLOADED, "overloaded", 503 },
-	{ OUTCOME_UPSTREAM_UNAVAILABLE, "upstream_unavailable", 503 },
-	{ OUTCOME_SHUTTING_DOWN, "shutting_down", 503 },
-	{ OUTCOME_UPSTREAM_TIMEOUT, "upstream_timeout", 504 },
-	{ OUTCOME_DEADLINE_EXCEEDED, "deadline_exceeded", 504 },
-	{ OUTCOME_NOT_CACHED, "not_cached", 504 },
+	{ "ok", OUTCOME_OK, 200 },
+	{ "invalid_json", OUTCOME_INVALID_JSON, 400 },
+	{ "invalid_request", OUTCOME_INVALID_REQUEST, 400 },
+	{ "unauthorized", OUTCOME_UNAUTHORIZED, 401 },
+	{ "forbidden", OUTCOME_FORBIDDEN, 403 },
+	{ "unknown_tool", OUTCOME_UNKNOWN_TOOL, 404 },
+	{ "not_found", OUTCOME_NOT_FOUND, 404 },
+	{ "method_not_allowed", OUTCOME_METHOD_NOT_ALLOWED, 405 },
+	{ "payload_too_large", OUTCOME_PAYLOAD_TOO_LARGE, 413 },
+	{ "unsupported_media_type", OUTCOME_UNSUPPORTED_MEDIA_TYPE, 415 },
+	{ "rate_limited", OUTCOME_RATE_LIMITED, 429 },
+	{ "headers_too_large", OUTCOME_HEADERS_TOO_LARGE, 431 },
+	{ "cancelled", OUTCOME_CANCELLED, 499 },
+	{ "internal", OUTCOME_INTERNAL, 500 },
+	{ "upstream_error", OUTCOME_UPSTREAM_ERROR, 502 },
+	{ "tool_error", OUTCOME_TOOL_ERROR, 502 },
+	{ "outcome_unknown", OUTCOME_OUTCOME_UNKNOWN, 502 },
+	{ "overloaded", OUTCOME_OVERLOADED, 503 },
+	{ "upstream_unavailable", OUTCOME_UPSTREAM_UNAVAILABLE, 503 },
+	{ "shutting_down", OUTCOME_SHUTTING_DOWN, 503 },
+	{ "upstream_timeout", OUTCOME_UPSTREAM_TIMEOUT, 504 },
+	{ "deadline_exceeded", OUTCOME_DEADLINE_EXCEEDED, 504 },
+	{ "not_cached", OUTCOME_NOT_CACHED, 504 },
 };
 
 static void words_and_statuses_are_the_contracts(void **state)

@@ -17,6 +17,7 @@
 #include "metrics/metrics.h"
 #include "metrics/shape.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/promtool.h"
 
 static const char *const tools[] = { "search", "never_called", "say \"hi\"\\\n\xff\u00e4" };
 static const char *const upstreams[] = { "one", "two" };
@@ -120,38 +121,19 @@ static void series_of_tools_that_were_never_called_do_not_appear(void **state)
 	assert_non_null(strstr(text, "jitney_rejected_total{reason=\"shutting_down\"} 0\n"));
 }
 
-/* Runs promtool over a text; its output, all of it, in `said`. False when there is no promtool. */
-static bool promtool(struct slice text, char *said, size_t said_bytes)
-{
-	char path[] = "/tmp/jitney-scrape-XXXXXX", command[200];
-	if (system("command -v promtool >/dev/null 2>&1") != 0) {
-		print_message("promtool is missing (Debian: apt-get install prometheus): not checked\n");
-		return false;
-	}
-	int fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
-	write_whole(path, text);
-	snprintf(command, sizeof command, "promtool check metrics <%s 2>&1", path);
-	FILE *pipe = popen(command, "r");
-	assert_non_null(pipe);
-	said[fread(said, 1, said_bytes - 1, pipe)] = '\0';
-	pclose(pipe);
-	unlink(path);
-	return true;
-}
-
 static void promtool_has_no_complaint(void **state)
 {
 	(void)state;
 	char said[4096];
 	metrics_render(metrics, &out);
 	assert_false(out.failed);
-	if (!promtool(buf_slice(&out), said, sizeof said))
+	int status = promtool_check("metrics", buf_slice(&out), said, sizeof said);
+	if (status == PROMTOOL_MISSING)
 		skip();
 	assert_string_equal(said, "");
+	assert_int_equal(status, 0);
 	/* and it would complain */
-	assert_true(promtool(SLICE("# TYPE calls counter\ncalls 1\n"), said, sizeof said));
+	assert_int_not_equal(promtool_check("metrics", SLICE("# TYPE calls counter\ncalls 1\n"), said, sizeof said), 0);
 	assert_non_null(strstr(said, "_total"));
 }
 
