@@ -66,7 +66,8 @@ $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 noinst_HEADERS = \
 	tests/support/cache_keys.h \
 	tests/support/json_merged.h \
-	tests/support/json_texts.h
+	tests/support/json_texts.h \
+	tests/support/promtool.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
