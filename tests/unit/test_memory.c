@@ -473,6 +473,26 @@ static void a_key_that_comes_back_soon_goes_to_main(void **state)
 	memory_free(memory);
 }
 
+/* Large entries, so that there are far more places for ghosts than entries: age must end them, not lack of room. */
+static void a_key_that_comes_back_late_starts_anew(void **state)
+{
+	(void)state;
+	enum { ROOM = 100, BODY = 5 * KIB };
+	struct memory *memory = memory_new(bytes_for(ROOM, sample_bytes(BODY)), 1);
+	for (uint64_t id = 0; id < ROOM; id++) {
+		put(memory, id, id, BODY, never);
+		for (int times = 0; times < 3; times++)
+			assert_int_equal(get(memory, id, 0), id);
+	}
+	for (uint64_t id = 0; id < 3 * ROOM; id++)
+		put(memory, 5000 + id, id, BODY, never);
+	put(memory, 5000, 1, BODY, never);
+	for (uint64_t id = 0; id < ROOM; id++)
+		put(memory, 9000 + id, id, BODY, never);
+	assert_int_equal(get(memory, 5000, 0), -1);
+	memory_free(memory);
+}
+
 static void a_refreshed_answer_keeps_its_place(void **state)
 {
 	(void)state;
@@ -630,6 +650,7 @@ int main(void)
 		cmocka_unit_test(on_zipf_it_beats_lru_by_five_points),
 		cmocka_unit_test(keys_asked_for_once_do_not_flush_hot_ones),
 		cmocka_unit_test(a_key_that_comes_back_soon_goes_to_main),
+		cmocka_unit_test(a_key_that_comes_back_late_starts_anew),
 		cmocka_unit_test(a_refreshed_answer_keeps_its_place),
 		cmocka_unit_test(a_memory_is_made_whole_or_not_at_all),
 		cmocka_unit_test(an_entry_without_memory_takes_no_reference),
