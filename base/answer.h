@@ -20,14 +20,14 @@ enum {
 
 struct answer {
 	atomic_uint refs;
-	enum outcome outcome;      /* OK: body is the tool's result */
-	uint16_t upstream_status;  /* the provider's HTTP status; 0: none was received */
-	uint32_t retry_after_s;    /* the provider's or our wish; 0: none */
-	bool json;                 /* body is one JSON text that our scanner has accepted */
+	enum outcome outcome;                 /* OK: body is the tool's result */
+	uint16_t upstream_status;             /* the provider's HTTP status; 0: none was received */
+	uint32_t retry_after_s;               /* the provider's or our wish; 0: none */
+	bool json;                            /* body is one JSON text that our scanner has accepted */
 	char content_type[ANSWER_TYPE_BYTES]; /* of an OK body, as the provider sent it; "application/json" if json */
 	char detail[ANSWER_DETAIL_BYTES];     /* for people: what, where, what to do. "" when OK. UTF-8 */
-	size_t body_len;           /* bytes */
-	char body[];               /* OK: the result, byte for byte. Else: what the provider said, if json (may be empty) */
+	size_t body_len;                      /* bytes */
+	char body[]; /* OK: the result, byte for byte. Else: what the provider said, if json (may be empty) */
 };
 
 /* A result. `body` is copied; json as above; content_type NULL means application/json. NULL when out of memory. */
@@ -40,7 +40,7 @@ struct answer *answer_error(enum outcome outcome, const char *format, ...) PRINT
 /* The same with what the provider said: `upstream` is one valid JSON text (spliced into the problem's "upstream"
  * member as "error") or empty; upstream_status and retry_after_s as in the struct. Never NULL. */
 struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_status, uint32_t retry_after_s,
-                                     struct slice upstream, const char *format, ...) PRINTF_LIKE(5, 6);
+				     struct slice upstream, const char *format, ...) PRINTF_LIKE(5, 6);
 
 /* One more reference; returns the same answer. Any thread. */
 struct answer *answer_ref(struct answer *answer);
