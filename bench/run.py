@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+"""./dev bench: the gateway beside the peers and the raw limits on the same work, in one run, on this machine.
+
+CPU time per call (user + system of the whole process tree, from /proc) is the figure to look at: it holds still on a
+noisy machine where rates do not. Subjects of one work take turns (A B A B), the median counts, the spread is shown, and
+"jitney again" is a second gateway of the same kind: what differs between the two is noise."""
+
+import argparse
+import json
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from plot import write_plot  # noqa: E402
+from subjects import Bench  # noqa: E402
+
+RPC = '{"jsonrpc":"2.0","id":%d,"method":"m","params":{"q":%d}}'
+RPC_SAME = '{"jsonrpc":"2.0","id":1,"method":"m","params":{"q":1}}'
+BIG = '{"text":"' + "x" * 1900 + '","q":%s,"n":[1,2,3]}'
+BIG_ROTATED = '{ "n": [1, 2, 3], "q": %s, "text": "' + "x" * 1900 + '" }'
+
+
+class Row:
+    """One work, one subject: where its calls go."""
+
+    def __init__(self, subject, path, body, callers=64, calls=100_000, distinct=None, at_once=False):
+        self.subject, self.path, self.body = subject, path, body
+        self.callers, self.calls, self.distinct, self.at_once = callers, calls, distinct, at_once
+
+
+# work: what it shows, its rows, the row the others are compared with
+WORKS = {
+    "hit": ("memory hit, same bytes", [
+        Row("jitney", "/v1/tools/cached", '{"q":1}'), Row("jitney again", "/v1/tools/cached", '{"q":1}'),
+        Row("raw http", "/", '{"q":1}'), Row("nginx", "/cache", RPC_SAME)], "nginx"),
+    "hit-respelled": ("memory hit, blanks and order differ", [
+        Row("jitney", "/v1/tools/cached", '{ "b": [1, 2], "q": %d }', distinct=5000),
+        Row("jitney again", "/v1/tools/cached", '{"q":1}')], "jitney again"),
+    "hit-2k": ("memory hit, 2 KB, respelled", [
+        Row("jitney", "/v1/tools/cached", BIG_ROTATED % "%d", distinct=500),
+        Row("jitney again", "/v1/tools/cached", BIG % "1")], "jitney again"),
+    "miss": ("miss, one call a request", [
+        Row("jitney", "/v1/tools/alone", '{"q":%d}'), Row("nginx", "/proxy", RPC), Row("haproxy", "/rpc", RPC),
+        Row("free", "/rpc", RPC)], "nginx"),
+    "miss-batched": ("miss, batched by arrays", [
+        Row("jitney", "/v1/tools/batched", '{"q":%d}'), Row("nginx", "/proxy", RPC)], "nginx"),
+    "lone": ("miss, 1 caller", [
+        Row("jitney", "/v1/tools/batched", '{"q":%d}', callers=1, calls=5000),
+        Row("nginx", "/proxy", RPC, callers=1, calls=5000), Row("free", "/rpc", RPC, callers=1, calls=5000)], "free"),
+    "slots": ("provider: 5 ms + 0.05 ms a call, 4 at once, 256 callers", [
+        Row("jitney", "/v1/tools/slots", '{"q":%d}', callers=256, calls=60_000),
+        Row("nginx", "/slots", RPC, callers=256, calls=2000)], "nginx"),
+}
+
+
+def load(bench, row, share):
+    """One run of one row: what the load generator saw, and what it cost the subject."""
+    process = bench.processes[row.subject]
+    calls = max(int(row.calls * share), row.callers * 4)
+    argv = [str(bench.build / "bench/load"), "--connect", f"127.0.0.1:{process.port}", "--callers", str(row.callers),
+            "--calls", str(calls), "--path", row.path, "--body", row.body, "--timeout", "30"]
+    if row.distinct:
+        argv += ["--distinct", str(row.distinct)]
+    argv += ["--header", "Content-Type: application/json"] if "jitney" not in row.subject else []
+    before = process.cpu_us()
+    done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
+    seen = json.loads(done.stdout)
+    seen["cpu_us"] = (process.cpu_us() - before) / max(seen["answered"], 1)
+    seen["failed"] = seen["calls"] - seen["answered"] + sum(n for status, n in seen["statuses"].items() if int(status) >= 400)
+    seen["rss_mib"] = process.rss_mib()
+    return seen
+
+
+def measure(bench, works, rounds, share, progress):
+    results = {}
+    total = sum(len(WORKS[name][1]) for name in works) * (rounds + 1)
+    step = 0
+    for name in works:
+        rows = [row for row in WORKS[name][1] if row.subject in bench.processes]
+        runs = {row.subject: [] for row in rows}
+        for turn in range(rounds + 1):
+            for row in rows:
+                step += 1
+                progress(f"{step * 100 // total:3d} %  {name}: {row.subject}")
+                seen = load(bench, row, share / 10 if turn == 0 else share)  # the first round warms up
+                if turn:
+                    runs[row.subject].append(seen)
+        results[name] = {subject: summary(each) for subject, each in runs.items()}
+    return results
+
+
+def summary(runs):
+    middle = {key: statistics.median(run[key] for run in runs)
+              for key in ("cpu_us", "calls_per_second", "p50_us", "p99_us", "rss_mib")}
+    cpu = [run["cpu_us"] for run in runs]
+    middle["spread"] = (max(cpu) - min(cpu)) / middle["cpu_us"] if middle["cpu_us"] else 0
+    middle["failed"] = sum(run["failed"] for run in runs)
+    middle["runs"] = len(runs)
+    return middle
+
+
+def table(results):
+    head = ("", "CPU us/call", "ratio", "spread", "calls/s", "ratio", "p50 us", "p99 us", "RSS MiB", "failed")
+    lines = []
+    for name, subjects in results.items():
+        title, _, base_name = WORKS[name]
+        base = subjects.get(base_name)
+        lines.append((title, base_name))
+        for subject, figures in subjects.items():
+            ratio = [f"{figures[key] / base[key]:.2f}" if base and base[key] else "-" for key in ("cpu_us", "calls_per_second")]
+            lines.append(("  " + subject, f"{figures['cpu_us']:.1f}", ratio[0], f"{figures['spread'] * 100:.0f} %",
+                          f"{figures['calls_per_second']:,.0f}", ratio[1], f"{figures['p50_us']:,.0f}",
+                          f"{figures['p99_us']:,.0f}", f"{figures['rss_mib']:.0f}", str(figures["failed"])))
+    widths = [max([len(head[i])] + [len(line[i]) for line in lines if len(line) > 2]) for i in range(len(head))]
+    out = ["  ".join(word.ljust(widths[i]) if i == 0 else word.rjust(widths[i]) for i, word in enumerate(head))]
+    for line in lines:
+        if len(line) == 2:
+            out.append(f"{line[0]} (ratios to {line[1]})")
+        else:
+            out.append("  ".join(word.ljust(widths[i]) if i == 0 else word.rjust(widths[i]) for i, word in enumerate(line)))
+    return "\n".join(out)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jitney", default="build/jitney", help="the binary; bench programs are expected beside it")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the calls, 3 rounds: under two minutes")
+    parser.add_argument("--work", action="append", choices=sorted(WORKS), help="only this one (may come again)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here")
+    args = parser.parse_args()
+    rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
+    for peer in ("nginx", "haproxy"):
+        if not shutil.which(peer):
+            print(f"bench: no {peer} here, so it is left out (./dev deps --all installs it)", file=sys.stderr)
+
+    def progress(text):
+        if sys.stderr.isatty():
+            print(f"\r{text:60}", end="", file=sys.stderr, flush=True)
+
+    with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
+        results = measure(bench, args.work or list(WORKS), rounds, share, progress)
+    progress("")
+    print(("\r" if sys.stderr.isatty() else "") + table(results))
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+    if args.plot:
+        write_plot(args.plot, results, WORKS)
+    failed = sum(figures["failed"] for subjects in results.values() for name, figures in subjects.items() if "jitney" in name)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

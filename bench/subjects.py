@@ -1,0 +1,193 @@
+"""What is measured: the gateway, the peers people would pick instead, and the raw limits; each a process tree that is
+started on free loopback ports, asked for its CPU time and memory, and ended by its handle."""
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until_open(port, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise SystemExit(f"bench: nothing listens on port {port}")
+
+
+def tree(pid):
+    """pid and all its descendants."""
+    pids = [pid]
+    for each in pids:
+        for task in pathlib.Path(f"/proc/{each}/task").glob("*/children"):
+            pids += [int(word) for word in task.read_text().split()]
+    return pids
+
+
+class Process:
+    """A process tree. `port` is where it serves."""
+
+    def __init__(self, argv, port, directory, env=None):
+        self.port = port
+        self.log = open(pathlib.Path(directory) / f"{pathlib.Path(argv[0]).name}-{port}.log", "wb")
+        self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, cwd=directory,
+                                      env={**os.environ, **(env or {})})
+        if port == 0:
+            self.port = int(self.child.stdout.readline())
+        else:
+            until_open(port)
+
+    def cpu_us(self):
+        """User and system time of the whole tree, microseconds."""
+        ticks = 0
+        for pid in tree(self.child.pid):
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks * 1_000_000 // TICKS
+
+    def rss_mib(self):
+        pages = sum(int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in tree(self.child.pid))
+        return pages * PAGE / 2**20
+
+    def end(self):
+        self.child.terminate()
+        try:
+            self.child.wait(10)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.log.close()
+
+
+JITNEY = """
+listen: 127.0.0.1:{port}
+admin: {{ listen: off }}
+workers: {workers}
+log: {{ access: false }}
+cache: {{ memory: {{ size: {memory} }} }}
+upstreams:
+    free: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{free}/rpc" }} ], pool: {{ max: 64 }} }}
+    single:
+        dialect: jsonrpc
+        endpoints: [ {{ url: "http://127.0.0.1:{free}/rpc" }} ]
+        batch: {{ mode: off, in_flight: 256 }}
+        pool: {{ max: 256 }}
+    slow: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{slow}/rpc" }} ], batch: {{ items: 100, window: 5ms }} }}
+    five: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{five}/rpc" }} ] }}
+tools:
+    cached: {{ upstream: free, annotations: {{ read_only: true }}, cache: {{ ttl: 1h, scope: shared }} }}
+    batched: {{ upstream: free, annotations: {{ read_only: true }} }}
+    alone: {{ upstream: single, annotations: {{ read_only: true }} }}
+    slots: {{ upstream: slow, annotations: {{ read_only: true }} }}
+    herd: {{ upstream: five, annotations: {{ read_only: true }}, cache: {{ ttl: 1h, scope: shared }} }}
+"""
+
+NGINX = """
+user root;
+worker_processes {workers};
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.err;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/temp; fastcgi_temp_path {directory}/f;
+    uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+    proxy_cache_path {directory}/cache keys_zone=zone:16m max_size=256m;
+    keepalive_requests 1000000000;
+    upstream free {{ server 127.0.0.1:{free}; keepalive 256; keepalive_requests 1000000000; }}
+    upstream slow {{ server 127.0.0.1:{slow}; keepalive 256; keepalive_requests 1000000000; }}
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    server {{
+        listen 127.0.0.1:{port} reuseport;
+        location /proxy {{ proxy_pass http://free/rpc; }}
+        location /slots {{ proxy_pass http://slow/rpc; }}
+        location /cache {{
+            proxy_pass http://free/rpc;
+            proxy_cache zone; proxy_cache_methods POST; proxy_cache_key $request_uri$request_body; proxy_cache_valid 200 1h;
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """
+global
+    nbthread {workers}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option http-keep-alive
+    http-reuse always
+frontend in
+    bind 127.0.0.1:{port}
+    default_backend free
+backend free
+    server one 127.0.0.1:{free}
+"""
+
+
+class Bench:
+    """All servers of one run. `with Bench(...) as bench`."""
+
+    def __init__(self, build, workers=2, memory="256MiB"):
+        self.build = pathlib.Path(build).resolve()
+        self.workers = workers
+        self.memory = memory
+        self.processes = {}
+
+    def __enter__(self):
+        self.directory = tempfile.mkdtemp(prefix="jitney-bench-")
+        try:
+            self.start_all()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes.values():
+            process.end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start_all(self):
+        provider = str(self.build / "bench/provider")
+        self.start("free", [provider, "--port", "0"], 0)
+        self.start("five", [provider, "--port", "0", "--delay-ms", "5"], 0)
+        self.start("slow", [provider, "--port", "0", "--delay-ms", "5", "--per-item-us", "50", "--concurrent", "4"], 0)
+        self.start("raw http", [str(self.build / "bench/raw_http")], 0)
+        # the second one is the A/A row: whatever differs between the two is noise
+        for name in ("jitney", "jitney again"):
+            port = free_port()
+            self.start(name, [str(self.build / "jitney"), "serve", "-c", self.write(f"{port}.yaml", JITNEY, port)], port)
+        if shutil.which("nginx"):
+            port = free_port()
+            config = self.write("nginx.conf", NGINX, port)
+            self.start("nginx", ["nginx", "-p", self.directory, "-c", config, "-g", "daemon off;"], port)
+        if shutil.which("haproxy"):
+            port = free_port()
+            self.start("haproxy", ["haproxy", "-q", "-f", self.write("haproxy.cfg", HAPROXY, port)], port)
+
+    def start(self, name, argv, port):
+        self.processes[name] = Process(argv, port, self.directory)
+
+    def write(self, name, template, port):
+        path = pathlib.Path(self.directory) / name
+        ports = {each: self.processes[each].port for each in ("free", "five", "slow")}
+        path.write_text(template.format(port=port, workers=self.workers, memory=self.memory, directory=self.directory, **ports))
+        return str(path)
