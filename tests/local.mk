@@ -22,6 +22,9 @@ unit_cache = \
 	tests/unit/test_key \
 	tests/unit/test_memory
 unit_upstream = \
+	tests/unit/test_client \
+	tests/unit/test_dialect_jsonrpc \
+	tests/unit/test_dialect_rest \
 	tests/unit/test_template \
 	tests/unit/test_upstream
 unit_batcher = \
@@ -40,7 +43,8 @@ fuzz_base = \
 	tests/fuzz/fuzz_json \
 	tests/fuzz/fuzz_json_split
 fuzz_cache =
-fuzz_upstream =
+fuzz_upstream = \
+	tests/fuzz/fuzz_jsonrpc
 fuzz_gateway = \
 	tests/fuzz/fuzz_config
 
@@ -65,6 +69,7 @@ $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 
 noinst_HEADERS = \
 	tests/support/cache_keys.h \
+	tests/support/dialect_feed.h \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
 	tests/support/promtool.h
@@ -76,7 +81,9 @@ tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
 
 # The upstream's bring a provider over a real socket.
-tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c tests/support/provider.c tests/support/provider.h
+provider = tests/support/provider.c tests/support/provider.h
+tests_unit_test_client_SOURCES = tests/unit/test_client.c $(provider)
+tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c $(provider)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
 check_LIBRARIES += tests/support/liballoc_fail.a

@@ -106,8 +106,11 @@ static bool set_up(struct fetch *fetch, const struct client_request *request)
 	return set_method(easy, request) && !fetch->url.failed;
 }
 
-static void look_up_wanted(struct fetch *fetch)
+static void read_reply(struct fetch *fetch)
 {
+	long status = 0;
+	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+	fetch->reply->status = (unsigned)status;
 	for (size_t i = 0; i < fetch->reply->wanted_count; i++) {
 		struct client_wanted *wanted = &fetch->reply->wanted[i];
 		struct curl_header *header;
@@ -141,22 +144,15 @@ bool client_fetch(const struct client_request *request, struct client_reply *rep
 {
 	struct fetch fetch = { .reply = reply, .url = BUF_INIT(SIZE_MAX / 4) };
 	bool ok = set_up(&fetch, request);
-	if (ok) {
-		CURLcode code = curl_easy_perform(fetch.easy);
-		ok = code == CURLE_OK;
-		if (ok) {
-			long status = 0;
-			curl_easy_getinfo(fetch.easy, CURLINFO_RESPONSE_CODE, &status);
-			reply->status = (unsigned)status;
-			look_up_wanted(&fetch);
-		} else {
-			explain(&fetch, request, code, error, error_bytes);
-		}
-	} else {
+	CURLcode code = ok ? curl_easy_perform(fetch.easy) : CURLE_OK;
+	if (!ok)
 		snprintf(error, error_bytes, "out of memory");
-	}
+	else if (code == CURLE_OK)
+		read_reply(&fetch);
+	else
+		explain(&fetch, request, code, error, error_bytes);
 	curl_easy_cleanup(fetch.easy);
 	curl_slist_free_all(fetch.headers);
 	buf_fini(&fetch.url);
-	return ok;
+	return ok && code == CURLE_OK;
 }

@@ -301,12 +301,12 @@ static struct answer *missing_answer(const struct jsonrpc_decoder *decoder, stru
 		return dialect_status_answer(&decoder->base, OUTCOME_UPSTREAM_ERROR,
 		                             dialect_said(body, decoder->depth, scratch));
 	struct slice nothing = { NULL, 0 };
+	if (json_trim(body).len == 0)
+		return broken_answer(decoder, "the provider's answer is empty");
 	if (decoder->fault.what)
 		return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, nothing,
 		                             "the provider's answer cannot be read: %s at byte %zu", decoder->fault.what,
 		                             decoder->fault.at);
-	if (json_trim(body).len == 0)
-		return broken_answer(decoder, "the provider's answer is empty");
 	return broken_answer(decoder, "the provider's answer has nothing for this call");
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -171,29 +172,50 @@ static void *accept_all(void *context)
 	}
 }
 
-struct provider *provider_start(enum provider_then (*handler)(struct provider_request *request), void *context)
+/* Takes the bound socket. */
+static struct provider *start_on(int fd, enum provider_then (*handler)(struct provider_request *request), void *context)
 {
 	struct provider *provider = calloc(1, sizeof *provider);
 	assert(provider);
 	provider->handler = handler;
 	provider->context = context;
+	provider->listen_fd = fd;
 	pthread_mutex_init(&provider->lock, NULL);
 	pthread_condattr_t attributes;
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&provider->released, &attributes);
 	pthread_condattr_destroy(&attributes);
-	provider->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-	socklen_t len = sizeof address;
-	int failed = bind(provider->listen_fd, (struct sockaddr *)&address, len) ||
-	             listen(provider->listen_fd, 512) ||
-	             getsockname(provider->listen_fd, (struct sockaddr *)&address, &len) ||
-	             pthread_create(&provider->acceptor, NULL, accept_all, provider);
+	int failed = listen(fd, 512) || pthread_create(&provider->acceptor, NULL, accept_all, provider);
 	assert(!failed);
 	(void)failed;
+	return provider;
+}
+
+struct provider *provider_start(enum provider_then (*handler)(struct provider_request *request), void *context)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int failed = bind(fd, (struct sockaddr *)&address, len) || getsockname(fd, (struct sockaddr *)&address, &len);
+	assert(!failed);
+	(void)failed;
+	struct provider *provider = start_on(fd, handler, context);
 	provider->port = ntohs(address.sin_port);
 	return provider;
+}
+
+struct provider *provider_start_unix(const char *path, enum provider_then (*handler)(struct provider_request *request),
+                                     void *context)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	assert(strlen(path) < sizeof address.sun_path);
+	strcpy(address.sun_path, path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int failed = bind(fd, (struct sockaddr *)&address, sizeof address);
+	assert(!failed);
+	(void)failed;
+	return start_on(fd, handler, context);
 }
 
 void provider_stop(struct provider *provider)

@@ -28,6 +28,9 @@ enum provider_then {
 
 /* `handler` runs on threads of the provider's. */
 struct provider *provider_start(enum provider_then (*handler)(struct provider_request *request), void *context);
+/* The same on a unix socket at `path`, which must not exist and is not removed. */
+struct provider *provider_start_unix(const char *path, enum provider_then (*handler)(struct provider_request *request),
+                                     void *context);
 /* Ends all connections, joins all threads. */
 void provider_stop(struct provider *provider);
 
