@@ -224,6 +224,7 @@ void call_cancel(struct call *call)
 		dispatch_cancel(home->dispatch, call);
 		return;
 	}
+	call_post_outgoing(home); /* the call itself may be among them: it goes first */
 	call->mails_out++;
 	call->cancel_mail.open = open_cancel_at_owner;
 	mailbox_post(&owner->mailbox, &call->cancel_mail);
