@@ -90,7 +90,7 @@ static void move_calls(struct worker *worker, uint64_t now_us)
 	call_post_outgoing(worker);
 }
 
-static void turn(struct worker *worker, uint64_t latest_us)
+void worker_turn(struct worker *worker, uint64_t latest_us)
 {
 	struct loop *loop = worker->loop;
 	uint64_t deadline = next_deadline(worker, loop_now(loop));
@@ -151,7 +151,7 @@ static void drain(struct worker *worker)
 			aborted = true;
 		}
 		/* in_flight is everybody's: look again soon even if nothing stirs here */
-		turn(worker, loop_now(worker->loop) + 20 * CLOCK_US_PER_MS);
+		worker_turn(worker, loop_now(worker->loop) + 20 * CLOCK_US_PER_MS);
 	}
 }
 
@@ -161,7 +161,7 @@ static void *run(void *context)
 	struct gateway *gateway = worker->gateway;
 	uint64_t sweep_us = 0;
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
-		turn(worker, loop_now(worker->loop) + SWEEP_EVERY_US);
+		worker_turn(worker, loop_now(worker->loop) + SWEEP_EVERY_US);
 		if (worker->index == 0 && loop_now(worker->loop) >= sweep_us) {
 			cache_tick(gateway->cache, loop_now(worker->loop));
 			sweep_us = loop_now(worker->loop) + SWEEP_EVERY_US;

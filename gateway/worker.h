@@ -67,6 +67,9 @@ struct worker *worker_new(struct gateway *gateway, unsigned index) MUST_CHECK;
 bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes) MUST_CHECK;
 /* Start the thread: it runs until the gateway drains and nothing is left to do. False and errno. Main thread. */
 bool worker_start(struct worker *worker) MUST_CHECK;
+/* One turn of the loop, which waits until `latest_us` at most. For the thread itself, and for tests that turn workers
+ * by hand. */
+void worker_turn(struct worker *worker, uint64_t latest_us);
 /* After all threads were joined: open what is still in the post and end it. True when there was nothing left; calls
  * may go to and fro between workers, so settle all of them until all say so. Main thread. */
 bool worker_settle(struct worker *worker) MUST_CHECK;
