@@ -4,7 +4,7 @@
  *
  *   connection:  IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD --(whole head)--> BODY --(whole body)--> SERVED
  *                  ^                                                              (after a while: SLOW_BODY)       |
- *                  +-------------------------------------- reply sent ---------------------------------------------+
+ *                  +------------------ reply sent ------------------ (after a while without a reply: WATCHED) -----+
  *   request:     READING -> SERVING -> ANSWERED                     (replied from within the handler)
  *                           SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
  *                                      SUSPENDED -> GONE            (the client left: closed without a reply)
@@ -35,8 +35,10 @@ enum {
 /* Watching a connection for its next first byte, or for its end, costs a system call each way, so only one that has been
  * in its phase for this long is watched; a drip that begins earlier is noticed with its next byte. */
 #define QUIET_US (250 * CLOCK_US_PER_MS)
+/* The same for a request that waits for its reply: most are answered before it pays to watch their clients. */
+#define WATCH_AFTER_US (2 * CLOCK_US_PER_MS)
 
-enum phase { PHASE_IDLE, PHASE_DOZING, PHASE_HEAD, PHASE_BODY, PHASE_SLOW_BODY, PHASE_SERVED, PHASE_CUT, PHASE_COUNT };
+enum phase { PHASE_IDLE, PHASE_DOZING, PHASE_HEAD, PHASE_BODY, PHASE_SLOW_BODY, PHASE_SERVED, PHASE_WATCHED, PHASE_CUT, PHASE_COUNT };
 
 struct connection {
 	TAILQ_ENTRY(connection) next;   /* in http->phases[phase], oldest first */
@@ -47,7 +49,7 @@ struct connection {
 	uint64_t number;
 	bool from_trusted_proxy;
 	bool answered_before;           /* bytes have been received that were not the next head's */
-	struct loop_watch watch;        /* DOZING: for a byte; HEAD, SLOW_BODY, request SUSPENDED: for the client leaving */
+	struct loop_watch watch;        /* DOZING: for a byte; HEAD, SLOW_BODY, WATCHED: for the client leaving */
 	struct waiting *waiting;        /* SUSPENDED: the request; else NULL */
 };
 TAILQ_HEAD(connections, connection);
@@ -457,11 +459,6 @@ static enum MHD_Result body_piece(struct http *http, struct waiting *waiting, co
 	return waiting->received > 2 * (uint64_t)http->settings->body_bytes + 65536 ? MHD_NO : MHD_YES;
 }
 
-static void watch_for_leaving(struct waiting *waiting)
-{
-	watch_for_end(waiting->connection);
-	waiting->connection->waiting = waiting;
-}
 
 static void stop_watching(struct waiting *waiting)
 {
@@ -473,7 +470,16 @@ static void park(struct waiting *waiting)
 {
 	MHD_suspend_connection(waiting->mhd);
 	waiting->parked = true;
-	watch_for_leaving(waiting);
+	waiting->connection->waiting = waiting;
+	enter(waiting->connection, PHASE_SERVED, loop_now(waiting->request.http->loop));
+}
+
+/* No reply for a while: from now on its client's end is noticed at once. */
+static void begin_watching(struct connection *connection, uint64_t now_us)
+{
+	if (connection->waiting)
+		watch_for_end(connection);
+	enter(connection, PHASE_WATCHED, now_us);
 }
 
 static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
@@ -822,6 +828,9 @@ void http_turn(struct http *http, uint64_t now_us)
 		doze(connection, now_us);
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_BODY])) && clock_add(connection->since_us, QUIET_US) <= now_us)
 		slow_down(connection, now_us);
+	while ((connection = TAILQ_FIRST(&http->phases[PHASE_SERVED])) &&
+	       clock_add(connection->since_us, WATCH_AFTER_US) <= now_us)
+		begin_watching(connection, now_us);
 	cut_overdue(http, PHASE_HEAD, http->settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_SLOW_BODY, slow_body_us(http), REJECT_BODY_TIMEOUT, now_us);
 	resume_all(http);
@@ -842,6 +851,8 @@ uint64_t http_deadline(struct http *http, uint64_t now_us)
 	uint64_t head = phase_deadline(http, PHASE_HEAD, http->settings->header_timeout_us);
 	uint64_t body = phase_deadline(http, PHASE_BODY, QUIET_US);
 	uint64_t slow = phase_deadline(http, PHASE_SLOW_BODY, slow_body_us(http));
+	uint64_t served = phase_deadline(http, PHASE_SERVED, WATCH_AFTER_US);
+	deadline = served < deadline ? served : deadline;
 	deadline = head < deadline ? head : deadline;
 	deadline = slow < deadline ? slow : deadline;
 	deadline = body < deadline ? body : deadline;
@@ -880,9 +891,10 @@ void http_stop(struct http *http)
 	http_refuse(http);
 	/* The library aborts the process if it is stopped with a suspended connection. */
 	struct connection *connection;
-	TAILQ_FOREACH(connection, &http->phases[PHASE_SERVED], next)
-		if (connection->waiting)
-			request_left(connection->waiting);
+	for (enum phase phase = PHASE_SERVED; phase <= PHASE_WATCHED; phase++)
+		TAILQ_FOREACH(connection, &http->phases[phase], next)
+			if (connection->waiting)
+				request_left(connection->waiting);
 	resume_all(http);
 	MHD_run(http->daemon);
 	loop_unwatch(http->loop, &http->ready);
