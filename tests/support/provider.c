@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_CONNECTIONS = 1024, REQUEST_BYTES = 512 * 1024 };
+enum { MAX_CONNECTIONS = 8192, REQUEST_BYTES = 512 * 1024 };
 
 struct connection {
 	struct provider *provider;

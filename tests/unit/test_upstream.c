@@ -277,6 +277,32 @@ static enum provider_then hold_then_answer(struct provider_request *request)
 	return answer_well(request);
 }
 
+/* Counts deliveries by id, and lets one connection in ten die under the request, before or after a word of an answer. */
+enum { STORM_CALLS = 3000 };
+struct storm {
+	atomic_uint delivered[STORM_CALLS + 1];
+};
+
+static enum provider_then answer_or_die(struct provider_request *request)
+{
+	struct storm *storm = request->context;
+	uint64_t id = 0;
+	size_t count = read_ids(request->body, &id, 1);
+	assert(count == 1 && id >= 1 && id <= STORM_CALLS);
+	atomic_fetch_add(&storm->delivered[id], 1);
+	switch (request->number % 30) {
+	case 7:
+		return PROVIDER_CLOSE;
+	case 17:
+		return PROVIDER_RESET;
+	case 27:
+		provider_write(request, "HTTP/1.1 200 OK\r\nContent-Le");
+		return request->number % 60 < 30 ? PROVIDER_CLOSE : PROVIDER_RESET;
+	default:
+		return answer_well(request);
+	}
+}
+
 /* The first call's answer, then nothing more until released, then RST. */
 static enum provider_then half_then_reset(struct provider_request *request)
 {
@@ -482,6 +508,37 @@ static void a_write_without_a_body_is_delivered_once_too(void **state)
 		if (i + 1 < countof(methods))
 			dialect_rest.route_free(world.route);
 	}
+	end(&world, provider);
+}
+
+static void no_write_is_delivered_twice_in_a_storm_of_dying_connections(void **state)
+{
+	(void)state;
+	enum { AT_ONCE = 20 };
+	static struct storm storm;
+	static struct landing landings[AT_ONCE];
+	struct world world;
+	unsigned answered = 0;
+	struct provider *provider = start_with(&world, answer_or_die, &storm);
+	for (int round = 0; round < STORM_CALLS / AT_ONCE; round++) {
+		for (int i = 0; i < AT_ONCE; i++)
+			send_many(&world, &landings[i], 1, false, PATIENCE_US);
+		for (int i = 0; i < AT_ONCE; i++) {
+			wait_landed(&landings[i]);
+			enum outcome outcome = landings[i].answers[0]->outcome;
+			assert_true(outcome == OUTCOME_OK || outcome == OUTCOME_OUTCOME_UNKNOWN);
+			answered += outcome == OUTCOME_OK;
+			landing_fini(&landings[i]);
+		}
+		provider_drop_idle(provider, round % 2);
+	}
+	unsigned delivered = 0;
+	for (int id = 1; id <= STORM_CALLS; id++) {
+		assert_true(atomic_load(&storm.delivered[id]) <= 1);
+		delivered += atomic_load(&storm.delivered[id]);
+	}
+	assert_true(answered <= delivered);
+	assert_true(answered > STORM_CALLS / 2);
 	end(&world, provider);
 }
 
@@ -1033,6 +1090,7 @@ int main(void)
 		cmocka_unit_test(a_write_without_a_body_is_delivered_once_too),
 		cmocka_unit_test(a_read_on_a_dying_connection_is_sent_once_more),
 		cmocka_unit_test(a_new_connection_that_closes_is_not_tried_again),
+		cmocka_unit_test(no_write_is_delivered_twice_in_a_storm_of_dying_connections),
 		cmocka_unit_test(a_connection_closed_while_idle_harms_no_write),
 		cmocka_unit_test(a_refused_connection_means_nothing_was_sent),
 		cmocka_unit_test(a_connection_that_does_not_come_about_is_given_up),
