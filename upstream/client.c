@@ -18,10 +18,10 @@ struct fetch {
 	bool too_large;
 };
 
-#define SET(option, value)                                                                                                  \
-	do {                                                                                                                \
-		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                          \
-			return false;                                                                                       \
+#define SET(option, value)                                                                                             \
+	do {                                                                                                           \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                     \
+			return false;                                                                                  \
 	} while (0)
 
 static const char *socket_path(const char *server)
@@ -121,7 +121,7 @@ static void read_reply(struct fetch *fetch)
 }
 
 static void explain(const struct fetch *fetch, const struct client_request *request, CURLcode code, char *error,
-                    size_t error_bytes)
+		    size_t error_bytes)
 {
 	long number = 0;
 	const char *server = request->server;
@@ -131,11 +131,13 @@ static void explain(const struct fetch *fetch, const struct client_request *requ
 	else if (code == CURLE_COULDNT_CONNECT && number > 0) {
 		char text[100];
 		const char *said = strerror_r((int)number, text, sizeof text);
-		snprintf(error, error_bytes, "cannot connect to %s: %c%s", server, tolower((unsigned char)said[0]), said + 1);
+		snprintf(error, error_bytes, "cannot connect to %s: %c%s", server, tolower((unsigned char)said[0]),
+			 said + 1);
 	} else if (code == CURLE_COULDNT_CONNECT)
 		snprintf(error, error_bytes, "cannot connect to %s", server);
 	else if (code == CURLE_OPERATION_TIMEDOUT)
-		snprintf(error, error_bytes, "%s did not answer within %.3g s", server, (double)request->timeout_us / 1e6);
+		snprintf(error, error_bytes, "%s did not answer within %.3g s", server,
+			 (double)request->timeout_us / 1e6);
 	else
 		snprintf(error, error_bytes, "%s: %s", server, curl_easy_strerror(code));
 }

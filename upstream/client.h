@@ -13,7 +13,8 @@
 #include "upstream/upstream.h"
 
 struct client_request {
-	const char *server; /* "http://127.0.0.1:8080", "https://host", or "unix:/run/jitney.sock"; a bare "host:port" is http */
+	const char *server; /* "http://127.0.0.1:8080", "https://host", or "unix:/run/jitney.sock"; a bare "host:port"
+			       is http */
 	const char *path;   /* "/v1/tools/web_search?x=y": begins with '/', encoded */
 	const char *method;
 	const struct upstream_header *headers;
@@ -39,6 +40,6 @@ struct client_reply {
 /* False: no whole answer, `error` is a sentence with the server's name in it ("cannot connect to ...: connection
  * refused"). upstream_library_init first. Any thread. */
 bool client_fetch(const struct client_request *request, struct client_reply *reply, char *error,
-                  size_t error_bytes) MUST_CHECK;
+		  size_t error_bytes) MUST_CHECK;
 
 #endif

@@ -22,7 +22,8 @@ const struct dialect *dialect_find(struct slice name)
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer)
 {
 	if (!answer)
-		answer = answer_error(OUTCOME_UPSTREAM_ERROR, "the gateway had no memory left for the provider's answer");
+		answer = answer_error(OUTCOME_UPSTREAM_ERROR,
+				      "the gateway had no memory left for the provider's answer");
 	decoder->sink.answered(decoder->sink.context, index, answer);
 }
 
@@ -50,7 +51,8 @@ static const char *status_sentence(unsigned status)
 	switch (status) {
 	case 401:
 	case 403:
-		return "the provider refused the gateway's credentials (HTTP %u): check this upstream's headers in the configuration";
+		return "the provider refused the gateway's credentials (HTTP %u): check this upstream's headers in the "
+		       "configuration";
 	case 408:
 	case 504:
 		return "the provider ran out of time (HTTP %u)";
@@ -62,7 +64,8 @@ static const char *status_sentence(unsigned status)
 		break;
 	}
 	if (status >= 300 && status < 400)
-		return "the provider answered with a redirect (HTTP %u), which is not followed: correct the endpoint's url";
+		return "the provider answered with a redirect (HTTP %u), which is not followed: correct the endpoint's "
+		       "url";
 	return "the provider answered with HTTP status %u";
 }
 

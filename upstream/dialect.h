@@ -22,15 +22,15 @@ struct route_pair {
 	const char *value; /* a template */
 };
 struct route_settings {
-	const char *tool;          /* the tool's name */
-	const char *method;        /* jsonrpc: the method; default: the tool's name */
-	const char *http_method;   /* rest: default POST */
-	const char *path;          /* rest: template; default /{tool} with the tool's name filled in */
+	const char *tool;               /* the tool's name */
+	const char *method;             /* jsonrpc: the method; default: the tool's name */
+	const char *http_method;        /* rest: default POST */
+	const char *path;               /* rest: template; default /{tool} with the tool's name filled in */
 	const struct route_pair *query; /* rest: templates */
 	size_t query_count;
 	const struct route_pair *headers; /* rest: templates */
 	size_t header_count;
-	const char *body;          /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
+	const char *body; /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
 };
 
 /* A route compiled from its settings. Immutable, used by any thread at once. Each dialect embeds it first. */
@@ -39,16 +39,13 @@ struct dialect_route {
 };
 
 /* Caps on what a call's arguments may make of a request; the body has its own, given with the buffer. */
-enum {
-	HTTP_TARGET_BYTES = 16 * 1024,
-	HTTP_HEADER_BYTES = 32 * 1024
-};
+enum { HTTP_TARGET_BYTES = 16 * 1024, HTTP_HEADER_BYTES = 32 * 1024 };
 
 /* One HTTP request, as bytes. The buffers come initialised and empty; false from encode leaves them to the caller. */
 struct http_request {
-	const char *method;   /* static, or the route's */
-	struct buf target;    /* appended to the endpoint's URL: "" or "/path?query", encoded */
-	struct buf headers;   /* extra header lines, each "Name: value\n"; no CR, LF, NUL within */
+	const char *method; /* static, or the route's */
+	struct buf target;  /* appended to the endpoint's URL: "" or "/path?query", encoded */
+	struct buf headers; /* extra header lines, each "Name: value\n"; no CR, LF, NUL within */
 	struct buf body;
 	const char *content_type; /* of the body; NULL: no body */
 };
@@ -68,8 +65,8 @@ struct dialect_decoder {
 };
 
 struct dialect {
-	const char *name;   /* as in the configuration */
-	size_t max_calls;   /* calls one exchange may carry; 1: no arrays */
+	const char *name; /* as in the configuration */
+	size_t max_calls; /* calls one exchange may carry; 1: no arrays */
 
 	/* Compile. NULL with `error` set (a phrase that names what is wrong and where) on bad settings or no memory. */
 	struct dialect_route *(*route_new)(const struct route_settings *settings, char *error, size_t error_bytes);
@@ -81,18 +78,20 @@ struct dialect {
 
 	/* Write 1..max_calls checked calls as one request. first_id: our id for calls[0], the next has one more, and so
 	 * on; the ids of an upstream are never used again. False: out of memory or over the request's caps. */
-	bool (*encode)(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request);
+	bool (*encode)(const struct upstream_call *calls, size_t count, uint64_t first_id,
+		       struct http_request *request);
 
 	/* Take an answer apart. `count` and `first_id` as for encode; json_depth caps its nesting. NULL: no memory. */
 	struct dialect_decoder *(*decoder_new)(size_t count, uint64_t first_id, unsigned json_depth,
-	                                       const struct dialect_sink *sink);
+					       const struct dialect_sink *sink);
 	/* The head of the answer is there. content_type may be empty. Once, before feed. */
-	void (*head)(struct dialect_decoder *decoder, unsigned status, struct slice content_type, uint32_t retry_after_s);
-	/* `body`: all bytes so far (the caller gathers them; the memory may have moved since the last call). Emits what is
-	 * complete. False: the rest is not worth reading (broken); finish is still called. */
+	void (*head)(struct dialect_decoder *decoder, unsigned status, struct slice content_type,
+		     uint32_t retry_after_s);
+	/* `body`: all bytes so far (the caller gathers them; the memory may have moved since the last call). Emits what
+	 * is complete. False: the rest is not worth reading (broken); finish is still called. */
 	bool (*feed)(struct dialect_decoder *decoder, struct slice body);
-	/* The answer is complete: emit all that is left, so that every index has been emitted. Missing ones get an error.
-	 * Returns OK, or how the exchange as a whole failed. */
+	/* The answer is complete: emit all that is left, so that every index has been emitted. Missing ones get an
+	 * error. Returns OK, or how the exchange as a whole failed. */
 	enum outcome (*finish)(struct dialect_decoder *decoder, struct slice body);
 	void (*decoder_free)(struct dialect_decoder *decoder); /* any time; NULL is fine */
 };

@@ -73,7 +73,7 @@ static void put_call(struct buf *body, const struct upstream_call *call, uint64_
 }
 
 static bool jsonrpc_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-                           struct http_request *request)
+			   struct http_request *request)
 {
 	request->method = "POST";
 	request->content_type = "application/json";
@@ -111,7 +111,7 @@ struct response {
 };
 
 static struct dialect_decoder *jsonrpc_decoder_new(size_t count, uint64_t first_id, unsigned json_depth,
-                                                   const struct dialect_sink *sink)
+						   const struct dialect_sink *sink)
 {
 	struct jsonrpc_decoder *decoder = calloc(1, sizeof *decoder + count * sizeof(bool));
 	if (!decoder)
@@ -126,7 +126,7 @@ static struct dialect_decoder *jsonrpc_decoder_new(size_t count, uint64_t first_
 }
 
 static void jsonrpc_head(struct dialect_decoder *base, unsigned status, struct slice content_type,
-                         uint32_t retry_after_s)
+			 uint32_t retry_after_s)
 {
 	(void)content_type; /* the body tells */
 	base->status = status;
@@ -181,22 +181,24 @@ static struct answer *tool_error(const struct jsonrpc_decoder *decoder, struct s
 {
 	struct buf message = BUF_INIT(SIZE_MAX / 4);
 	struct slice raw;
-	if (json_type(error) == JSON_OBJECT && json_member(error, SLICE("message"), &raw) && json_type(raw) == JSON_STRING)
+	if (json_type(error) == JSON_OBJECT && json_member(error, SLICE("message"), &raw) &&
+	    json_type(raw) == JSON_STRING)
 		json_unescape(raw, &message);
 	struct answer *answer;
 	if (!message.failed && message.len)
-		answer = answer_upstream_error(OUTCOME_TOOL_ERROR, decoder->base.status, 0, error, "the tool answered: %s",
-		                               buf_cstr(&message));
+		answer = answer_upstream_error(OUTCOME_TOOL_ERROR, decoder->base.status, 0, error,
+					       "the tool answered: %s", buf_cstr(&message));
 	else
 		answer = answer_upstream_error(OUTCOME_TOOL_ERROR, decoder->base.status, 0, error,
-		                               "the tool answered with an error");
+					       "the tool answered with an error");
 	buf_fini(&message);
 	return answer;
 }
 
 static struct answer *broken_answer(const struct jsonrpc_decoder *decoder, const char *what)
 {
-	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 }, "%s", what);
+	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 }, "%s",
+				     what);
 }
 
 static void answer_call(struct jsonrpc_decoder *decoder, size_t index, const struct response *response)
@@ -234,7 +236,7 @@ static void refuse_whole(struct jsonrpc_decoder *decoder, struct slice error)
 	}
 	struct answer *said = tool_error(decoder, error);
 	emit_missing(decoder, answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, error,
-	                                            "the provider refused the request as a whole; %s", said->detail));
+						    "the provider refused the request as a whole; %s", said->detail));
 	answer_unref(said);
 }
 
@@ -299,14 +301,14 @@ static struct answer *missing_answer(const struct jsonrpc_decoder *decoder, stru
 {
 	if (failed_status(decoder))
 		return dialect_status_answer(&decoder->base, OUTCOME_UPSTREAM_ERROR,
-		                             dialect_said(body, decoder->depth, scratch));
+					     dialect_said(body, decoder->depth, scratch));
 	struct slice nothing = { NULL, 0 };
 	if (json_trim(body).len == 0)
 		return broken_answer(decoder, "the provider's answer is empty");
 	if (decoder->fault.what)
 		return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, nothing,
-		                             "the provider's answer cannot be read: %s at byte %zu", decoder->fault.what,
-		                             decoder->fault.at);
+					     "the provider's answer cannot be read: %s at byte %zu",
+					     decoder->fault.what, decoder->fault.at);
 	return broken_answer(decoder, "the provider's answer has nothing for this call");
 }
 

@@ -35,8 +35,8 @@ struct method {
 	bool default_body, may_have_body;
 };
 static const struct method methods[] = {
-	{ "POST", true, true },   { "GET", false, true },     { "PUT", true, true },
-	{ "PATCH", true, true },  { "DELETE", false, true },  { "HEAD", false, false },
+	{ "POST", true, true },  { "GET", false, true },    { "PUT", true, true },
+	{ "PATCH", true, true }, { "DELETE", false, true }, { "HEAD", false, false },
 };
 
 static void free_pairs(struct pair *pairs, size_t count)
@@ -69,7 +69,7 @@ static bool out_of_memory(char *error, size_t error_bytes)
 
 /* Compile one template; `where` goes before what is wrong. */
 static struct template *compile(const char *text, enum template_place place, const char *where, const char *name,
-                                char *error, size_t error_bytes)
+				char *error, size_t error_bytes)
 {
 	char what[160];
 	struct template *template = template_new(text, place, what, sizeof what);
@@ -90,7 +90,7 @@ static char *encoded(const char *before, const char *text)
 }
 
 static bool set_method(struct rest_route *route, const char *name, const struct method **found, char *error,
-                       size_t error_bytes)
+		       size_t error_bytes)
 {
 	for (size_t i = 0; i < countof(methods); i++) {
 		if (strcmp(name, methods[i].name) != 0)
@@ -145,8 +145,9 @@ static bool is_token(const char *name)
 /* Headers that say where a request ends or whose connection it is: ours alone. */
 static bool is_framing(const char *name)
 {
-	static const char *const framing[] = { "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive",
-		                               "Upgrade",        "Expect",            "TE",         "Trailer" };
+	static const char *const framing[] = {
+		"Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Expect", "TE", "Trailer"
+	};
 	for (size_t i = 0; i < countof(framing); i++)
 		if (strcasecmp(name, framing[i]) == 0)
 			return true;
@@ -154,7 +155,7 @@ static bool is_framing(const char *name)
 }
 
 static bool set_headers(struct rest_route *route, const struct route_settings *settings, char *error,
-                        size_t error_bytes)
+			size_t error_bytes)
 {
 	route->headers = calloc(settings->header_count + 1, sizeof *route->headers);
 	if (!route->headers)
@@ -163,7 +164,7 @@ static bool set_headers(struct rest_route *route, const struct route_settings *s
 		const struct route_pair *from = &settings->headers[i];
 		if (!is_token(from->name) || is_framing(from->name)) {
 			snprintf(error, error_bytes, "headers.%s: %s", from->name,
-			         is_token(from->name) ? "the gateway sets this header itself" : "not a header name");
+				 is_token(from->name) ? "the gateway sets this header itself" : "not a header name");
 			return false;
 		}
 		struct pair *pair = &route->headers[route->header_count++];
@@ -184,7 +185,7 @@ static bool has_content_type(const struct rest_route *route)
 }
 
 static bool set_body(struct rest_route *route, const struct method *method, const char *text, char *error,
-                     size_t error_bytes)
+		     size_t error_bytes)
 {
 	if (!text)
 		text = method->default_body ? "{arguments}" : "";
@@ -256,7 +257,7 @@ static bool write_query(const struct rest_route *route, struct slice arguments, 
 }
 
 static bool write_headers(const struct rest_route *route, struct slice arguments, struct buf *headers,
-                          struct place *place)
+			  struct place *place)
 {
 	for (size_t i = 0; i < route->header_count; i++) {
 		const struct pair *pair = &route->headers[i];
@@ -280,7 +281,7 @@ static bool write_headers(const struct rest_route *route, struct slice arguments
 
 /* Fill in all templates. False: an argument does not do, *place says which and where. */
 static bool write_request(const struct rest_route *route, struct slice arguments, struct http_request *request,
-                          struct place *place)
+			  struct place *place)
 {
 	*place = (struct place){ .kind = "path", .name = "" };
 	if (template_write(route->path, arguments, &request->target, &place->fault) != TEMPLATE_WRITTEN)
@@ -297,10 +298,11 @@ static struct answer *argument_answer(const struct rest_route *route, const stru
 {
 	const struct template_fault *fault = &place->fault;
 	if (fault->missing)
-		return answer_error(OUTCOME_INVALID_REQUEST, "argument '%.*s' is missing; tool '%s' needs it in its %s%s",
-		                    SLICE_ARG(fault->name), route->tool, place->kind, place->name);
+		return answer_error(OUTCOME_INVALID_REQUEST,
+				    "argument '%.*s' is missing; tool '%s' needs it in its %s%s",
+				    SLICE_ARG(fault->name), route->tool, place->kind, place->name);
 	return answer_error(OUTCOME_INVALID_REQUEST, "argument '%.*s' %s; tool '%s' cannot put it in its %s%s",
-	                    SLICE_ARG(fault->name), fault->what, route->tool, place->kind, place->name);
+			    SLICE_ARG(fault->name), fault->what, route->tool, place->kind, place->name);
 }
 
 static struct answer *size_answer(const struct rest_route *route, const struct http_request *request)
@@ -309,12 +311,12 @@ static struct answer *size_answer(const struct rest_route *route, const struct h
 		return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 	if (request->target.len > HTTP_TARGET_BYTES)
 		return answer_error(OUTCOME_INVALID_REQUEST,
-		                    "the arguments make an address of %zu bytes for tool '%s'; %d is the most",
-		                    request->target.len, route->tool, HTTP_TARGET_BYTES);
+				    "the arguments make an address of %zu bytes for tool '%s'; %d is the most",
+				    request->target.len, route->tool, HTTP_TARGET_BYTES);
 	if (request->headers.len > HTTP_HEADER_BYTES)
 		return answer_error(OUTCOME_INVALID_REQUEST,
-		                    "the arguments make %zu bytes of headers for tool '%s'; %d is the most",
-		                    request->headers.len, route->tool, HTTP_HEADER_BYTES);
+				    "the arguments make %zu bytes of headers for tool '%s'; %d is the most",
+				    request->headers.len, route->tool, HTTP_HEADER_BYTES);
 	return NULL;
 }
 
@@ -322,11 +324,12 @@ static struct answer *rest_check(const struct dialect_route *base, struct slice 
 {
 	const struct rest_route *route = container_of(base, struct rest_route, base);
 	/* The request is written for a trial: one way to write it means one opinion on what can be written. */
-	struct http_request trial = { .target = BUF_INIT(SIZE_MAX / 4), .headers = BUF_INIT(SIZE_MAX / 4),
-		                      .body = BUF_INIT(SIZE_MAX / 4) };
+	struct http_request trial = { .target = BUF_INIT(SIZE_MAX / 4),
+				      .headers = BUF_INIT(SIZE_MAX / 4),
+				      .body = BUF_INIT(SIZE_MAX / 4) };
 	struct place place;
 	struct answer *refusal = write_request(route, arguments, &trial, &place) ? size_answer(route, &trial)
-	                                                                          : argument_answer(route, &place);
+										 : argument_answer(route, &place);
 	buf_fini(&trial.target);
 	buf_fini(&trial.headers);
 	buf_fini(&trial.body);
@@ -334,7 +337,7 @@ static struct answer *rest_check(const struct dialect_route *base, struct slice 
 }
 
 static bool rest_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-                        struct http_request *request)
+			struct http_request *request)
 {
 	(void)count; /* max_calls is 1 */
 	(void)first_id;
@@ -357,7 +360,7 @@ struct rest_decoder {
 };
 
 static struct dialect_decoder *rest_decoder_new(size_t count, uint64_t first_id, unsigned json_depth,
-                                                const struct dialect_sink *sink)
+						const struct dialect_sink *sink)
 {
 	(void)count;
 	(void)first_id;
@@ -380,7 +383,8 @@ static bool is_json_type(struct slice type)
 		type.len--;
 	if (type.len == strlen("application/json"))
 		return strncasecmp(type.at, "application/json", type.len) == 0;
-	return type.len > strlen("+json") && strncasecmp(type.at + type.len - strlen("+json"), "+json", strlen("+json")) == 0;
+	return type.len > strlen("+json") &&
+	       strncasecmp(type.at + type.len - strlen("+json"), "+json", strlen("+json")) == 0;
 }
 
 /* It goes into a header of our answer: anything odd becomes octet-stream. */
@@ -390,7 +394,7 @@ static void keep_type(struct rest_decoder *decoder, struct slice type)
 	for (size_t i = 0; plain && i < type.len; i++)
 		plain = (unsigned char)type.at[i] >= 0x20 && (unsigned char)type.at[i] < 0x7f;
 	snprintf(decoder->type, sizeof decoder->type, "%.*s", plain ? (int)type.len : 24,
-	         plain ? type.at : "application/octet-stream");
+		 plain ? type.at : "application/octet-stream");
 }
 
 static void rest_head(struct dialect_decoder *base, unsigned status, struct slice content_type, uint32_t retry_after_s)
@@ -424,8 +428,8 @@ static struct answer *result_answer(const struct rest_decoder *decoder, struct s
 	if (!decoder->typed)
 		return answer_result(body, false, decoder->type);
 	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 },
-	                             "the provider's answer says it is JSON and is not: %s at byte %zu", fault.what,
-	                             fault.at);
+				     "the provider's answer says it is JSON and is not: %s at byte %zu", fault.what,
+				     fault.at);
 }
 
 static enum outcome rest_finish(struct dialect_decoder *base, struct slice body)

@@ -107,10 +107,10 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 
 /* --- sending --- */
 
-#define SET(option, value)                                                                                                  \
-	do {                                                                                                                \
-		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                          \
-			return false;                                                                                       \
+#define SET(option, value)                                                                                             \
+	do {                                                                                                           \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                     \
+			return false;                                                                                  \
 	} while (0)
 
 /* How the body travels, then the method: POSTFIELDS and POST each make it a POST. */
@@ -119,7 +119,7 @@ static bool set_method(struct exchange *exchange, CURL *easy)
 	const char *method = exchange->method;
 	bool custom = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0;
 	bool upload = exchange->has_body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
-	              strcmp(method, "PATCH") == 0;
+		      strcmp(method, "PATCH") == 0;
 	struct slice body = exchange->has_body ? buf_slice(&exchange->body) : (struct slice){ "", 0 };
 	SET(POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
 	SET(POSTFIELDS, exchange->once && body.len ? NULL : body.at);
@@ -273,7 +273,8 @@ static void put_not_sent(const struct exchange *exchange, struct buf *out)
 		buf_printf(out, "no connection to %.*s in time", URL_CHARS, exchange->endpoint);
 		break;
 	default:
-		buf_printf(out, "cannot connect to %.*s: %.*s", URL_CHARS, exchange->endpoint, CODE_CHARS, curl_easy_strerror(code));
+		buf_printf(out, "cannot connect to %.*s: %.*s", URL_CHARS, exchange->endpoint, CODE_CHARS,
+			   curl_easy_strerror(code));
 		break;
 	}
 }
@@ -296,11 +297,11 @@ void exchange_put_reason(const struct exchange *exchange, enum exchange_end end,
 		break;
 	case EXCHANGE_BROKE:
 		buf_printf(out, "%.*s broke off before %s: %.*s", URL_CHARS, exchange->endpoint, begun, CODE_CHARS,
-		           curl_easy_strerror(code));
+			   curl_easy_strerror(code));
 		break;
 	case EXCHANGE_TOO_LARGE:
-		buf_printf(out, "the answer of %.*s is over the cap of %zu bytes (answer)", URL_CHARS, exchange->endpoint,
-		           exchange->answer.max);
+		buf_printf(out, "the answer of %.*s is over the cap of %zu bytes (answer)", URL_CHARS,
+			   exchange->endpoint, exchange->answer.max);
 		break;
 	case EXCHANGE_NO_MEMORY:
 		buf_printf(out, "the gateway is out of memory");

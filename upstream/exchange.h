@@ -31,30 +31,30 @@ struct exchange {
 	/* --- the owner's, set before exchange_begin, unchanged until it has ended --- */
 	void (*grown)(struct exchange *exchange); /* status, content type and some of the body are there */
 	void (*ended)(struct exchange *exchange, enum exchange_end end); /* may begin it again or fini it */
-	const char *method;          /* static */
-	const char *url;             /* NUL-terminated */
-	const char *endpoint;        /* the same without what a call's arguments made of it: for people */
-	struct curl_slist *headers;  /* by exchange_put_header; freed by exchange_fini */
-	struct buf body;             /* of the request; freed by exchange_fini */
+	const char *method;                                              /* static */
+	const char *url;                                                 /* NUL-terminated */
+	const char *endpoint;       /* the same without what a call's arguments made of it: for people */
+	struct curl_slist *headers; /* by exchange_put_header; freed by exchange_fini */
+	struct buf body;            /* of the request; freed by exchange_fini */
 	bool has_body;
-	bool once;                   /* what is sent may have an effect that must not happen twice */
+	bool once; /* what is sent may have an effect that must not happen twice */
 	uint64_t connect_timeout_us;
-	uint64_t idle_timeout_us;    /* a kept connection older than this is not used */
+	uint64_t idle_timeout_us; /* a kept connection older than this is not used */
 
 	/* --- the answer --- */
 	struct buf answer; /* its max is the cap; freed by exchange_fini */
 
 	/* --- its own --- */
-	size_t body_read;  /* bytes of the body that curl has taken, if `once` */
-	bool let_out;      /* a connection was there and the request was let out */
-	bool held_back;    /* curl wanted to let it out a second time */
+	size_t body_read; /* bytes of the body that curl has taken, if `once` */
+	bool let_out;     /* a connection was there and the request was let out */
+	bool held_back;   /* curl wanted to let it out a second time */
 	bool too_large, no_memory;
 };
 
 /* Append a request header. An empty value is sent as such; NULL takes back a header that curl would add. False: a
  * control character in it (name and value must be one line), or no memory: *no_memory says which. */
 bool exchange_put_header(struct exchange *exchange, struct slice name, const struct slice *value,
-                         bool *no_memory) MUST_CHECK;
+			 bool *no_memory) MUST_CHECK;
 
 /* Send it: `ended` follows, from transport_tick. After EXCHANGE_NOT_SENT or EXCHANGE_STALE it may begin again.
  * fresh: over a connection of its own making. timeout_us: for all of it. False: out of memory. */

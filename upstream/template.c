@@ -14,7 +14,8 @@ struct part {
 	bool whole; /* {arguments} */
 };
 
-struct template {
+struct template
+{
 	enum template_place place;
 	size_t part_count;
 	char *source;
@@ -93,7 +94,8 @@ static void split_parts(struct template *template)
 			continue;
 		}
 		if (at > literal)
-			template->parts[template->part_count++] = (struct part){ .text = { literal, (size_t)(at - literal) } };
+			template->parts[template->part_count++] =
+				(struct part){ .text = { literal, (size_t)(at - literal) } };
 		template->parts[template->part_count++] = placeholder_part(at, bytes);
 		literal = at += bytes;
 	}
@@ -116,16 +118,18 @@ static bool check_literal(const struct template *template, const struct part *pa
 		size_t where = (size_t)(at - template->source) + 1;
 		if (template->place == TEMPLATE_PATH && !path_char_ok(at)) {
 			if (*at == '{' || *at == '}')
-				snprintf(error, error_bytes, "character %zu: a brace that is no {name} placeholder", where);
+				snprintf(error, error_bytes, "character %zu: a brace that is no {name} placeholder",
+					 where);
 			else if (*at == '?')
 				snprintf(error, error_bytes, "character %zu: '?' (parameters belong in query)", where);
 			else
-				snprintf(error, error_bytes, "character %zu: byte 0x%02x must be percent-encoded", where,
-				         (unsigned char)*at);
+				snprintf(error, error_bytes, "character %zu: byte 0x%02x must be percent-encoded",
+					 where, (unsigned char)*at);
 			return false;
 		}
 		if (template->place == TEMPLATE_HEADER && ((unsigned char)*at < 0x20 || *at == 0x7f) && *at != '\t') {
-			snprintf(error, error_bytes, "character %zu: control character 0x%02x", where, (unsigned char)*at);
+			snprintf(error, error_bytes, "character %zu: control character 0x%02x", where,
+				 (unsigned char)*at);
 			return false;
 		}
 	}
@@ -136,13 +140,13 @@ static bool check_placeholder(const struct template *template, const struct part
 {
 	size_t where = (size_t)(part->text.at - template->source);
 	if (part->optional && template->place == TEMPLATE_PATH) {
-		snprintf(error, error_bytes, "character %zu: {%.*s?}: a path needs all its arguments, none is optional", where,
-		         SLICE_ARG(part->text));
+		snprintf(error, error_bytes, "character %zu: {%.*s?}: a path needs all its arguments, none is optional",
+			 where, SLICE_ARG(part->text));
 		return false;
 	}
 	if (part->whole && (template->place == TEMPLATE_PATH || template->place == TEMPLATE_HEADER)) {
-		snprintf(error, error_bytes, "character %zu: {arguments} is an object, it can stand in query or body only",
-		         where);
+		snprintf(error, error_bytes,
+			 "character %zu: {arguments} is an object, it can stand in query or body only", where);
 		return false;
 	}
 	return true;
@@ -157,7 +161,7 @@ static bool check_parts(const struct template *template, char *error, size_t err
 	for (size_t i = 0; i < template->part_count; i++) {
 		const struct part *part = &template->parts[i];
 		bool ok = part->placeholder ? check_placeholder(template, part, error, error_bytes)
-		                            : check_literal(template, part, error, error_bytes);
+					    : check_literal(template, part, error, error_bytes);
 		if (!ok)
 			return false;
 	}
@@ -213,8 +217,9 @@ bool template_check_json(const struct template *template, char *error, size_t er
 	if (json_with(template, "\"\"", &fault) && json_with(template, "0", &fault))
 		return true;
 	snprintf(error, error_bytes,
-	         "not JSON once its placeholders are filled in (%s); a placeholder is a whole value, without quotes around it",
-	         fault.what);
+		 "not JSON once its placeholders are filled in (%s); a placeholder is a whole value, without quotes "
+		 "around it",
+		 fault.what);
 	return false;
 }
 
@@ -249,7 +254,7 @@ static const char *text_fault(enum template_place place, struct slice text)
 }
 
 static enum template_result put_text(enum template_place place, const struct part *part, struct slice text,
-                                     struct buf *out, struct template_fault *fault)
+				     struct buf *out, struct template_fault *fault)
 {
 	const char *wrong = text_fault(place, text);
 	if (wrong)
@@ -262,7 +267,7 @@ static enum template_result put_text(enum template_place place, const struct par
 }
 
 static enum template_result put_string(enum template_place place, const struct part *part, struct slice raw,
-                                       struct buf *out, struct template_fault *fault)
+				       struct buf *out, struct template_fault *fault)
 {
 	struct buf text = BUF_INIT(SIZE_MAX / 4);
 	json_unescape(raw, &text);
@@ -276,7 +281,7 @@ static enum template_result put_string(enum template_place place, const struct p
 }
 
 static enum template_result put_value(enum template_place place, const struct part *part, struct slice value,
-                                      struct buf *out, struct template_fault *fault)
+				      struct buf *out, struct template_fault *fault)
 {
 	switch (json_type(value)) {
 	case JSON_STRING:
@@ -301,8 +306,8 @@ static enum template_result put_value(enum template_place place, const struct pa
 	return put_text(place, part, value, out, fault);
 }
 
-static enum template_result write_placeholder(enum template_place place, const struct part *part, struct slice arguments,
-                                              struct buf *out, struct template_fault *fault)
+static enum template_result write_placeholder(enum template_place place, const struct part *part,
+					      struct slice arguments, struct buf *out, struct template_fault *fault)
 {
 	struct slice value;
 	if (part->whole)
@@ -318,7 +323,7 @@ static enum template_result write_placeholder(enum template_place place, const s
 }
 
 enum template_result template_write(const struct template *template, struct slice arguments, struct buf *out,
-                                    struct template_fault *fault)
+				    struct template_fault *fault)
 {
 	for (size_t i = 0; i < template->part_count; i++) {
 		const struct part *part = &template->parts[i];

@@ -44,12 +44,12 @@ enum template_result {
 struct template_fault {
 	struct slice name; /* the argument, a slice of the template */
 	bool missing;
-	const char *what;  /* if not missing: a phrase, "is empty"; static */
+	const char *what; /* if not missing: a phrase, "is empty"; static */
 };
 
 /* Fill in and append to `out` (look at out->failed afterwards). `arguments`: a checked JSON object. */
 enum template_result template_write(const struct template *template, struct slice arguments, struct buf *out,
-                                    struct template_fault *fault) MUST_CHECK;
+				    struct template_fault *fault) MUST_CHECK;
 
 /* Append text, percent-encoded: unreserved characters (RFC 3986) stay. */
 void template_percent_encode(struct buf *out, struct slice text);

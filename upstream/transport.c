@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 enum {
-	SPARE_HANDLES = 256,          /* 6 KB each */
-	CONNECTION_LIFETIME_S = 300   /* then its certificate and address are looked at anew */
+	SPARE_HANDLES = 256,        /* 6 KB each */
+	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
 };
 
 struct transport {
@@ -47,9 +47,9 @@ struct connections {
 	struct meter *meter;
 	unsigned label;
 	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
-	size_t open;  /* sockets */
-	size_t holds; /* transfers that have one, or are opening one */
-	bool left;    /* the upstream is gone: the last close frees this */
+	size_t open;                      /* sockets */
+	size_t holds;                     /* transfers that have one, or are opening one */
+	bool left;                        /* the upstream is gone: the last close frees this */
 };
 
 struct connections *connections_new(struct transport *transport, unsigned label)
@@ -77,9 +77,10 @@ static void show(const struct connections *connections)
 {
 	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */
 	size_t busy = connections->holds < connections->open ? connections->holds : connections->open;
-	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_BUSY, (int64_t)busy);
+	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_BUSY,
+		  (int64_t)busy);
 	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_IDLE,
-	          (int64_t)(connections->open - busy));
+		  (int64_t)(connections->open - busy));
 }
 
 void transport_hold(struct transfer *transfer)
@@ -156,7 +157,7 @@ static int close_socket(void *context, curl_socket_t fd)
 {
 	struct connections *connections = context;
 	struct transfer *transfer;
-	TAILQ_FOREACH(transfer, &connections->transfers, sibling)
+	TAILQ_FOREACH (transfer, &connections->transfers, sibling)
 		for (unsigned i = transfer->opened_count; i-- > 0;)
 			if (transfer->opened[i].fd == fd)
 				forget_opened(transfer, i);
@@ -239,7 +240,7 @@ static int on_timer(CURLM *multi, long timeout_ms, void *context)
 		loop_disarm(transport->loop, &transport->timer);
 	} else {
 		loop_arm(transport->loop, &transport->timer,
-		         loop_now(transport->loop) + (uint64_t)timeout_ms * CLOCK_US_PER_MS);
+			 loop_now(transport->loop) + (uint64_t)timeout_ms * CLOCK_US_PER_MS);
 	}
 	return 0;
 }
@@ -307,26 +308,26 @@ void transport_free(struct transport *transport)
 
 /* --- handles --- */
 
-#define SET(option, value)                                                                                                  \
-	do {                                                                                                                \
-		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                          \
-			return false;                                                                                       \
+#define SET(option, value)                                                                                             \
+	do {                                                                                                           \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                     \
+			return false;                                                                                  \
 	} while (0)
 
-/* Settings that never change. Why: docs/operations.md and the notes beside each. */
+/* Settings that never change. */
 static bool set_constants(const struct transport *transport, CURL *easy)
 {
 	SET(NOSIGNAL, 1L);
-	SET(QUICK_EXIT, 1L);     /* else a hung resolver blocks the loop for seconds */
-	SET(CAPATH, NULL);       /* with a CA path set, the CA bundle is parsed anew for every connection: 50 ms */
-	SET(PROXY, "");          /* http_proxy of the environment is not for us */
+	SET(QUICK_EXIT, 1L); /* else a hung resolver blocks the loop for seconds */
+	SET(CAPATH, NULL);   /* with a CA path set, the CA bundle is parsed anew for every connection: 50 ms */
+	SET(PROXY, "");      /* http_proxy of the environment is not for us */
 	SET(NOPROXY, "*");
 	SET(NETRC, (long)CURL_NETRC_IGNORED);
 	SET(PROTOCOLS_STR, "http,https");
 	SET(FOLLOWLOCATION, 0L); /* a redirect would carry our credentials elsewhere */
 	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	SET(HTTP09_ALLOWED, 0L);
-	SET(PATH_AS_IS, 1L);     /* what the templates wrote is what is sent */
+	SET(PATH_AS_IS, 1L); /* what the templates wrote is what is sent */
 	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(TCP_KEEPALIVE, 1L);
 	SET(MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);

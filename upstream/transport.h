@@ -55,7 +55,7 @@ struct transfer {
 	TAILQ_ENTRY(transfer) next;
 	unsigned opened_count;
 	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
-	TAILQ_ENTRY(transfer) sibling; /* in connections->transfers while prepared */
+	TAILQ_ENTRY(transfer) sibling;                 /* in connections->transfers while prepared */
 };
 
 /* A handle with all settings that never change; the caller sets the rest before transport_start. It belongs to

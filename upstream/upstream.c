@@ -23,17 +23,14 @@
 #define JITNEY_VERSION "0"
 #endif
 
-enum {
-	REQUEST_BODY_BYTES = 256 * 1024 * 1024,
-	REASON_BYTES = 1024
-};
+enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 #define HOLD_DOWN_US CLOCK_US_PER_S /* an endpoint that could not be reached is left alone that long */
 
 struct endpoint {
 	char *url;
 	unsigned label;
-	bool reached;            /* by the last exchange; true before the first */
-	uint64_t held_until_us;  /* 0: not held */
+	bool reached;           /* by the last exchange; true before the first */
+	uint64_t held_until_us; /* 0: not held */
 };
 
 TAILQ_HEAD(delivery_list, delivery);
@@ -44,10 +41,10 @@ struct upstream {
 	struct connections *connections;
 	struct loop *loop;
 	struct meter *meter;
-	uint64_t next_id;           /* of calls */
-	size_t under_way;           /* deliveries with an exchange begun, at most pool_max */
+	uint64_t next_id; /* of calls */
+	size_t under_way; /* deliveries with an exchange begun, at most pool_max */
 	struct delivery_list waiting;
-	size_t next_endpoint;       /* round-robin */
+	size_t next_endpoint;        /* round-robin */
 	struct endpoint endpoints[]; /* settings->endpoint_count */
 };
 
@@ -63,18 +60,18 @@ struct delivery {
 	const struct upstream_events *events;
 	void *context;
 	struct dialect_decoder *decoder;
-	struct buf target;        /* what the calls make of the URL, behind the endpoint's; may be empty */
-	struct buf url;           /* both, if it is not */
+	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
+	struct buf url;    /* both, if it is not */
 	uint64_t deadline_us, begun_us;
 	size_t attempts;
-	bool under_way;           /* counted in upstream->under_way */
-	bool waits;               /* in upstream->waiting */
-	bool headed, fed_up;      /* the decoder has the head; wants no more bytes */
-	bool repeatable;          /* all of its calls */
-	bool repeated;            /* a kept connection had died */
-	bool telling;             /* callbacks run; an abort only marks it */
+	bool under_way;      /* counted in upstream->under_way */
+	bool waits;          /* in upstream->waiting */
+	bool headed, fed_up; /* the decoder has the head; wants no more bytes */
+	bool repeatable;     /* all of its calls */
+	bool repeated;       /* a kept connection had died */
+	bool telling;        /* callbacks run; an abort only marks it */
 	bool aborted;
-	struct loop_timer timer;  /* deadline while it waits */
+	struct loop_timer timer; /* deadline while it waits */
 	TAILQ_ENTRY(delivery) next;
 	size_t count;
 	struct item items[];
@@ -152,12 +149,11 @@ static bool set_endpoints(struct upstream *upstream)
 	return true;
 }
 
-struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport,
-                              struct loop *loop, struct meter *meter)
+struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
+			      struct meter *meter)
 {
 	assert(settings->endpoint_count > 0 && settings->pool_max > 0);
-	struct upstream *upstream =
-	        calloc(1, sizeof *upstream + settings->endpoint_count * sizeof(struct endpoint));
+	struct upstream *upstream = calloc(1, sizeof *upstream + settings->endpoint_count * sizeof(struct endpoint));
 	if (!upstream)
 		return NULL;
 	upstream->settings = settings;
@@ -213,7 +209,7 @@ static void log_reached(const struct upstream *upstream, const struct endpoint *
 {
 	struct log_line line;
 	if (!log_begin(&line, endpoint->reached ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-	               endpoint->reached ? "endpoint_reached" : "endpoint_not_reached"))
+		       endpoint->reached ? "endpoint_reached" : "endpoint_not_reached"))
 		return;
 	log_cstr(&line, "upstream", upstream->settings->name);
 	log_cstr(&line, "endpoint", endpoint->url);
@@ -246,10 +242,9 @@ static struct answer unknown_without_memory = {
 static struct answer *unknown_answer(const struct upstream *upstream, const struct answer *like, const char *reason)
 {
 	struct slice said = like ? answer_body(like) : (struct slice){ NULL, 0 };
-	struct answer *answer = answer_upstream_error(OUTCOME_OUTCOME_UNKNOWN, like ? like->upstream_status : 0,
-	                                              like ? like->retry_after_s : 0, said,
-	                                              "%s: %.110s; whether the call was carried out is not known",
-	                                              upstream->settings->name, reason);
+	struct answer *answer = answer_upstream_error(
+		OUTCOME_OUTCOME_UNKNOWN, like ? like->upstream_status : 0, like ? like->retry_after_s : 0, said,
+		"%s: %.110s; whether the call was carried out is not known", upstream->settings->name, reason);
 	if (answer->outcome == OUTCOME_OUTCOME_UNKNOWN)
 		return answer;
 	answer_unref(answer);
@@ -423,7 +418,7 @@ static void count_exchange(const struct delivery *delivery, enum outcome outcome
 		return;
 	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REQUESTS, delivery->endpoint->label, outcome, 1);
 	meter_observe(upstream->meter, METRIC_ID_UPSTREAM_DURATION, upstream->settings->label,
-	              loop_now(upstream->loop) - delivery->begun_us);
+		      loop_now(upstream->loop) - delivery->begun_us);
 }
 
 static void land(struct delivery *delivery, enum outcome outcome)
@@ -475,7 +470,7 @@ static void give_head(struct delivery *delivery)
 	delivery->headed = true;
 	const struct exchange *exchange = &delivery->exchange;
 	delivery->decoder->dialect->head(delivery->decoder, exchange_status(exchange), exchange_content_type(exchange),
-	                                 exchange_retry_after_s(exchange));
+					 exchange_retry_after_s(exchange));
 }
 
 static void on_grown(struct exchange *exchange)
@@ -497,7 +492,7 @@ static void finish(struct delivery *delivery)
 	delivery->telling = true;
 	give_head(delivery);
 	enum outcome outcome =
-	        delivery->decoder->dialect->finish(delivery->decoder, buf_slice(&delivery->exchange.answer));
+		delivery->decoder->dialect->finish(delivery->decoder, buf_slice(&delivery->exchange.answer));
 	land(delivery, outcome);
 }
 
@@ -598,16 +593,17 @@ static void put_header(struct header_writer *writer, struct slice name, const st
 	if (writer->refusal || exchange_put_header(&writer->delivery->exchange, name, value, &no_memory))
 		return;
 	writer->refusal = no_memory ? answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory")
-	                            : answer_error(OUTCOME_INVALID_REQUEST,
-	                                           "header '%.*s' holds a line break or another control character",
-	                                           SLICE_ARG(name));
+				    : answer_error(OUTCOME_INVALID_REQUEST,
+						   "header '%.*s' holds a line break or another control character",
+						   SLICE_ARG(name));
 }
 
 /* One of ours, unless the operator has set it. NULL: curl's own is not wanted. */
 static void put_default(struct header_writer *writer, const char *name, const char *value)
 {
 	struct slice text = slice_of(value);
-	if (!settings_have(writer->delivery->upstream->settings, name) && !lines_have(writer->particular, slice_of(name)))
+	if (!settings_have(writer->delivery->upstream->settings, name) &&
+	    !lines_have(writer->particular, slice_of(name)))
 		put_header(writer, slice_of(name), value ? &text : NULL);
 }
 
@@ -646,7 +642,7 @@ static void put_forwarded(struct header_writer *writer, const struct upstream_ca
 
 /* NULL, or why not. */
 static struct answer *write_headers(struct delivery *delivery, const struct http_request *request,
-                                    const struct upstream_call *calls)
+				    const struct upstream_call *calls)
 {
 	struct header_writer writer = { .delivery = delivery, .particular = buf_slice(&request->headers) };
 	put_particular(&writer);
@@ -669,15 +665,15 @@ static struct answer *encode_refusal(const struct upstream *upstream, const stru
 			return refusal;
 	}
 	return answer_error(OUTCOME_OVERLOADED, "%s: the request is over %d MiB, or the gateway is out of memory",
-	                    upstream->settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
+			    upstream->settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
 }
 
 /* Write the request into the delivery. NULL, or why not. */
 static struct answer *write_request(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
 {
 	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
-		                        .headers = BUF_INIT(HTTP_HEADER_BYTES),
-		                        .body = BUF_INIT(REQUEST_BODY_BYTES) };
+					.headers = BUF_INIT(HTTP_HEADER_BYTES),
+					.body = BUF_INIT(REQUEST_BODY_BYTES) };
 	const struct upstream *upstream = delivery->upstream;
 	struct answer *refusal = NULL;
 	if (!upstream->settings->dialect->encode(calls, delivery->count, first_id, &request))
@@ -709,7 +705,7 @@ static void set_exchange(struct delivery *delivery)
 
 /* NULL: out of memory. */
 static struct delivery *delivery_new(struct upstream *upstream, const struct upstream_call *calls, size_t count,
-                                     uint64_t first_id)
+				     uint64_t first_id)
 {
 	const struct upstream_settings *settings = upstream->settings;
 	struct delivery *delivery = calloc(1, sizeof *delivery + count * sizeof(struct item));
@@ -766,8 +762,8 @@ static struct answer *dispatch(struct delivery *delivery, const struct upstream_
 }
 
 struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
-                               uint64_t deadline_us, const struct upstream_events *events, void *context,
-                               struct answer **refusal)
+			       uint64_t deadline_us, const struct upstream_events *events, void *context,
+			       struct answer **refusal)
 {
 	uint64_t now_us = loop_now(upstream->loop);
 	assert(count > 0 && count <= upstream->settings->dialect->max_calls);

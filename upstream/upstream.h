@@ -28,15 +28,15 @@ struct upstream_settings {
 	size_t endpoint_count;
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
-	unsigned label;               /* metrics index of the upstream */
+	unsigned label;                /* metrics index of the upstream */
 	unsigned first_endpoint_label; /* metrics index of endpoints[0] */
-	size_t pool_max;              /* connections at most, >= 1 */
-	size_t pool_min_idle;         /* connections kept after a burst */
-	uint64_t idle_timeout_us;     /* a kept connection older than this is not used again */
+	size_t pool_max;               /* connections at most, >= 1 */
+	size_t pool_min_idle;          /* connections kept after a burst */
+	uint64_t idle_timeout_us;      /* a kept connection older than this is not used again */
 	uint64_t connect_timeout_us;
-	uint64_t timeout_us;          /* one exchange at most */
-	size_t answer_bytes;          /* cap on one HTTP answer's body */
-	unsigned json_depth;          /* cap on the nesting of answers */
+	uint64_t timeout_us; /* one exchange at most */
+	size_t answer_bytes; /* cap on one HTTP answer's body */
+	unsigned json_depth; /* cap on the nesting of answers */
 };
 
 /* Whether a URL can be an endpoint: http or https, a host, no user info, query or fragment. Main thread. */
@@ -57,11 +57,12 @@ struct upstream_call {
 
 struct transport; /* transport.h: one per worker */
 struct upstream;
-struct exchange;  /* one request under way */
+struct exchange; /* one request under way */
 
 /* Callbacks run on the owner's thread, from within transport_tick or loop dispatch, never from within upstream_send. */
 struct upstream_events {
-	/* Call `index` is answered; `answer` is the receiver's reference. Exactly once for each call of the exchange. */
+	/* Call `index` is answered; `answer` is the receiver's reference. Exactly once for each call of the exchange.
+	 */
 	void (*answered)(void *context, size_t index, struct answer *answer);
 	/* All calls have been answered; the exchange is gone. `outcome`: OK if the provider answered the request as a
 	 * whole, else why not. Once, last. */
@@ -69,8 +70,8 @@ struct upstream_events {
 };
 
 /* NULL when out of memory. The transport outlives it. */
-struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport,
-                              struct loop *loop, struct meter *meter) MUST_CHECK;
+struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
+			      struct meter *meter) MUST_CHECK;
 /* No exchange may be under way. NULL is fine. */
 void upstream_free(struct upstream *upstream);
 
@@ -84,8 +85,8 @@ void upstream_free(struct upstream *upstream);
  *   then without an answer: OUTCOME_UNKNOWN. A call that is not repeatable reaches the provider at most once.
  */
 struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
-                               uint64_t deadline_us, const struct upstream_events *events, void *context,
-                               struct answer **refusal) MUST_CHECK;
+			       uint64_t deadline_us, const struct upstream_events *events, void *context,
+			       struct answer **refusal) MUST_CHECK;
 /* Nobody waits any more: end it, no callback follows. The connection is closed. */
 void upstream_abort(struct exchange *exchange);
 

@@ -42,7 +42,7 @@ static inline void feed_fini(struct feed *feed)
 /* The whole life of a decoder. cuts[i]: ends of fragments, ascending. Every fragment is fed from a copy of exactly its
  * size at an address of its own, as a growing buffer would have it. False: out of memory. */
 static inline bool feed_run(struct feed *feed, const struct dialect *dialect, size_t count, uint64_t first_id,
-                            unsigned status, const char *type, struct slice body, const size_t *cuts, size_t cut_count)
+			    unsigned status, const char *type, struct slice body, const size_t *cuts, size_t cut_count)
 {
 	struct dialect_sink sink = { feed_answered, feed };
 	*feed = (struct feed){ .count = count };

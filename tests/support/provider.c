@@ -19,8 +19,8 @@ enum { MAX_CONNECTIONS = 8192, REQUEST_BYTES = 512 * 1024 };
 struct connection {
 	struct provider *provider;
 	pthread_t thread;
-	int fd;      /* under provider->lock; -1: closed */
-	bool idle;   /* under provider->lock: waits for a request */
+	int fd;    /* under provider->lock; -1: closed */
+	bool idle; /* under provider->lock: waits for a request */
 };
 
 struct provider {
@@ -124,12 +124,12 @@ static enum provider_then serve_one(struct connection *connection, struct reader
 		return PROVIDER_CLOSE;
 	struct provider *provider = connection->provider;
 	struct provider_request request = { .provider = provider,
-		                            .fd = connection->fd,
-		                            .number = atomic_fetch_add(&provider->requests, 1),
-		                            .on_connection = on_connection,
-		                            .head = { reader->bytes, head },
-		                            .body = { reader->bytes + head, len - head },
-		                            .context = provider->context };
+					    .fd = connection->fd,
+					    .number = atomic_fetch_add(&provider->requests, 1),
+					    .on_connection = on_connection,
+					    .head = { reader->bytes, head },
+					    .body = { reader->bytes + head, len - head },
+					    .context = provider->context };
 	enum provider_then then = provider->handler(&request);
 	memmove(reader->bytes, reader->bytes + len, reader->len - len);
 	reader->len -= len;
@@ -206,7 +206,7 @@ struct provider *provider_start(enum provider_then (*handler)(struct provider_re
 }
 
 struct provider *provider_start_unix(const char *path, enum provider_then (*handler)(struct provider_request *request),
-                                     void *context)
+				     void *context)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	assert(strlen(path) < sizeof address.sun_path);
@@ -287,8 +287,8 @@ void provider_write(struct provider_request *request, const char *format, ...)
 void provider_answer(struct provider_request *request, const char *status, const char *content_type, struct slice body)
 {
 	provider_write(request, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s%s%s\r\n%.*s", status, body.len,
-	               content_type ? "Content-Type: " : "", content_type ? content_type : "", content_type ? "\r\n" : "",
-	               SLICE_ARG(body));
+		       content_type ? "Content-Type: " : "", content_type ? content_type : "",
+		       content_type ? "\r\n" : "", SLICE_ARG(body));
 }
 
 void provider_hold(struct provider_request *request)

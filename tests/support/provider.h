@@ -12,10 +12,10 @@ struct provider;
 /* One request that has come in, whole. */
 struct provider_request {
 	struct provider *provider;
-	int fd;            /* the handler may write to it itself */
-	unsigned number;   /* 0.. over all connections, in order of arrival */
+	int fd;                 /* the handler may write to it itself */
+	unsigned number;        /* 0.. over all connections, in order of arrival */
 	unsigned on_connection; /* 0: the first on its connection */
-	struct slice head; /* with the blank line */
+	struct slice head;      /* with the blank line */
 	struct slice body;
 	void *context;
 };
@@ -30,7 +30,7 @@ enum provider_then {
 struct provider *provider_start(enum provider_then (*handler)(struct provider_request *request), void *context);
 /* The same on a unix socket at `path`, which must not exist and is not removed. */
 struct provider *provider_start_unix(const char *path, enum provider_then (*handler)(struct provider_request *request),
-                                     void *context);
+				     void *context);
 /* Ends all connections, joins all threads. */
 void provider_stop(struct provider *provider);
 

@@ -16,8 +16,8 @@ static enum provider_then echo(struct provider_request *request)
 	struct slice kind = provider_header(request, "X-Kind");
 	size_t line = (size_t)((const char *)memchr(request->head.at, '\r', request->head.len) - request->head.at);
 	provider_write(request, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nCache-Status: jitney; hit\r\n\r\n%.*s|%.*s|%.*s",
-	               "207 Odd", line + kind.len + request->body.len + 2, (int)line, request->head.at, SLICE_ARG(kind),
-	               SLICE_ARG(request->body));
+		       "207 Odd", line + kind.len + request->body.len + 2, (int)line, request->head.at, SLICE_ARG(kind),
+		       SLICE_ARG(request->body));
 	return PROVIDER_KEEP;
 }
 
@@ -30,9 +30,14 @@ static enum provider_then hang(struct provider_request *request)
 static void fetch_and_compare(const char *server)
 {
 	static const struct upstream_header headers[] = { { "X-Kind", "a b" } };
-	struct client_request request = { .server = server, .path = "/v1/tools/x%20y?z=1", .method = "PUT", .headers = headers,
-		                          .header_count = 1, .has_body = true, .body = SLICE("{}"),
-		                          .timeout_us = 10 * 1000 * 1000 };
+	struct client_request request = { .server = server,
+					  .path = "/v1/tools/x%20y?z=1",
+					  .method = "PUT",
+					  .headers = headers,
+					  .header_count = 1,
+					  .has_body = true,
+					  .body = SLICE("{}"),
+					  .timeout_us = 10 * 1000 * 1000 };
 	struct client_wanted wanted[] = { { .name = "cache-status" }, { .name = "Age", .value = "stale" } };
 	struct client_reply reply = { .body = BUF_INIT(1000), .wanted = wanted, .wanted_count = 2 };
 	char error[300] = "";
@@ -93,7 +98,7 @@ static void failures_are_told_in_a_sentence(void **state)
 	snprintf(wanted, sizeof wanted, "cannot connect to %s: connection refused", server);
 	expect_error(server, 100, 10 * 1000 * 1000, wanted);
 	expect_error("unix:/nonexistent/socket", 100, 10 * 1000 * 1000,
-	             "cannot connect to unix:/nonexistent/socket: no such file or directory");
+		     "cannot connect to unix:/nonexistent/socket: no such file or directory");
 	provider = provider_start(hang, NULL);
 	snprintf(server, sizeof server, "http://127.0.0.1:%u", provider_port(provider));
 	snprintf(wanted, sizeof wanted, "%s did not answer within 0.1 s", server);

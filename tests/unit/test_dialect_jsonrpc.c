@@ -72,13 +72,15 @@ static void one_call_is_an_object_and_many_are_an_array(void **state)
 	(void)state;
 	static const char *const arguments[] = { "{\"q\": 1.0}", "{}", "{\"n\":123456789012345678901234567890}" };
 	struct dialect_route *route = new_route("web.search");
-	char *one = encode(route, arguments, 1, 7), *three = encode(route, arguments, 3, UINT64_C(18446744073709551000));
+	char *one = encode(route, arguments, 1, 7),
+	     *three = encode(route, arguments, 3, UINT64_C(18446744073709551000));
 	assert_string_equal(one, "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"web.search\",\"params\":{\"q\": 1.0}}");
-	assert_string_equal(three,
-	                    "[{\"jsonrpc\":\"2.0\",\"id\":18446744073709551000,\"method\":\"web.search\",\"params\":{\"q\": 1.0}},"
-	                    "{\"jsonrpc\":\"2.0\",\"id\":18446744073709551001,\"method\":\"web.search\",\"params\":{}},"
-	                    "{\"jsonrpc\":\"2.0\",\"id\":18446744073709551002,\"method\":\"web.search\",\"params\":"
-	                    "{\"n\":123456789012345678901234567890}}]");
+	assert_string_equal(
+		three,
+		"[{\"jsonrpc\":\"2.0\",\"id\":18446744073709551000,\"method\":\"web.search\",\"params\":{\"q\": 1.0}},"
+		"{\"jsonrpc\":\"2.0\",\"id\":18446744073709551001,\"method\":\"web.search\",\"params\":{}},"
+		"{\"jsonrpc\":\"2.0\",\"id\":18446744073709551002,\"method\":\"web.search\",\"params\":"
+		"{\"n\":123456789012345678901234567890}}]");
 	free(one);
 	free(three);
 	dialect->route_free(route);
@@ -116,9 +118,9 @@ static void a_request_over_its_cap_is_not_written(void **state)
 /* --- reading --- */
 
 static const char three_mixed[] =
-        " [ {\"jsonrpc\":\"2.0\",\"id\":7,\"result\": [1.00, \"]}\\\"[\"] } ,\n"
-        "{\"id\":\"5\",\"result\":{\"a\":\"\\u00e9\\ud83d\\ude00\"},\"jsonrpc\":\"2.0\"},"
-        "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32000,\"message\":\"no \\\"such\\\" city\"},\"id\":6}] \r\n";
+	" [ {\"jsonrpc\":\"2.0\",\"id\":7,\"result\": [1.00, \"]}\\\"[\"] } ,\n"
+	"{\"id\":\"5\",\"result\":{\"a\":\"\\u00e9\\ud83d\\ude00\"},\"jsonrpc\":\"2.0\"},"
+	"{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32000,\"message\":\"no \\\"such\\\" city\"},\"id\":6}] \r\n";
 
 static void expect_three_mixed(void)
 {
@@ -206,10 +208,12 @@ static void missing_duplicate_and_unknown_ids_have_their_outcomes(void **state)
 {
 	(void)state;
 	answer_with(3, 200,
-	            "[{\"id\":5,\"result\":\"first\"},{\"id\":5,\"result\":\"second\"},{\"id\":4,\"result\":0},{\"id\":8,\"result\":0},"
-	            "{\"id\":null,\"result\":0},{\"id\":7.0,\"result\":0},{\"id\":-6,\"result\":0},{\"id\":\"\",\"result\":0},"
-	            "{\"id\":99999999999999999999999,\"result\":0},{\"result\":0},{\"id\":[6],\"result\":0},"
-	            "{\"id\":\"7\",\"result\":\"text id\"}]");
+		    "[{\"id\":5,\"result\":\"first\"},{\"id\":5,\"result\":\"second\"},{\"id\":4,\"result\":0},{\"id\":"
+		    "8,\"result\":0},"
+		    "{\"id\":null,\"result\":0},{\"id\":7.0,\"result\":0},{\"id\":-6,\"result\":0},{\"id\":\"\","
+		    "\"result\":0},"
+		    "{\"id\":99999999999999999999999,\"result\":0},{\"result\":0},{\"id\":[6],\"result\":0},"
+		    "{\"id\":\"7\",\"result\":\"text id\"}]");
 	expect_result(0, "\"first\"");
 	expect_error(1, OUTCOME_UPSTREAM_ERROR, "nothing for this call");
 	expect_result(2, "\"text id\"");
@@ -235,8 +239,9 @@ static void result_and_error_both_or_neither_is_the_providers_failure(void **sta
 {
 	(void)state;
 	answer_with(5, 200,
-	            "[{\"id\":5,\"result\":1,\"error\":{\"message\":\"x\"}},{\"id\":6},{\"id\":7,\"result\":1,\"error\":null},"
-	            "{\"id\":8,\"result\":null,\"error\":{\"message\":\"x\"}},{\"id\":9,\"error\":\"just text\"}]");
+		    "[{\"id\":5,\"result\":1,\"error\":{\"message\":\"x\"}},{\"id\":6},{\"id\":7,\"result\":1,"
+		    "\"error\":null},"
+		    "{\"id\":8,\"result\":null,\"error\":{\"message\":\"x\"}},{\"id\":9,\"error\":\"just text\"}]");
 	expect_error(0, OUTCOME_UPSTREAM_ERROR, "a result and an error at once");
 	expect_error(1, OUTCOME_UPSTREAM_ERROR, "neither a result nor an error");
 	expect_result(2, "1"); /* JSON-RPC 1.0 says null for none */
@@ -249,9 +254,11 @@ static void result_and_error_both_or_neither_is_the_providers_failure(void **sta
 static void a_bad_item_does_not_touch_its_neighbours(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "{\"id\":6,\"result\":\"\\ud83d\"}", "{\"id\":6,\"result\":{\"a\":1,\"a\":2}}",
-		                           "{\"id\":6,\"result\":01}",         "{\"id\":6,\"result\":\"\xff\"}",
-		                           "{\"id\":6,\"id\":6,\"result\":1}",  "6" };
+	static const char *const bad[] = {
+		"{\"id\":6,\"result\":\"\\ud83d\"}", "{\"id\":6,\"result\":{\"a\":1,\"a\":2}}",
+		"{\"id\":6,\"result\":01}",          "{\"id\":6,\"result\":\"\xff\"}",
+		"{\"id\":6,\"id\":6,\"result\":1}",  "6"
+	};
 	for (size_t i = 0; i < countof(bad); i++) {
 		char text[200];
 		snprintf(text, sizeof text, "[{\"id\":5,\"result\":1},%s,{\"id\":7,\"result\":3}]", bad[i]);
@@ -266,8 +273,8 @@ static void a_bad_item_does_not_touch_its_neighbours(void **state)
 static void text_that_is_no_json_ends_the_reading(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "[{\"id\":5,\"result\":1},}", "[{\"id\":5,\"result\":1}}", "[{\"id\":5,\"result\":1},",
-		                           "[{\"id\":5,\"result\":1}] x" };
+	static const char *const bad[] = { "[{\"id\":5,\"result\":1},}", "[{\"id\":5,\"result\":1}}",
+					   "[{\"id\":5,\"result\":1},", "[{\"id\":5,\"result\":1}] x" };
 	for (size_t i = 0; i < countof(bad); i++) {
 		answer_with(2, 200, bad[i]);
 		expect_result(0, "1");
@@ -310,10 +317,14 @@ static void a_status_speaks_where_no_item_does(void **state)
 		enum outcome outcome;
 		const char *detail;
 	} cases[] = {
-		{ 400, OUTCOME_UPSTREAM_ERROR, "HTTP status 400" },      { 401, OUTCOME_UPSTREAM_ERROR, "refused the gateway's credentials" },
-		{ 403, OUTCOME_UPSTREAM_ERROR, "credentials" },          { 408, OUTCOME_UPSTREAM_TIMEOUT, "HTTP 408" },
-		{ 429, OUTCOME_RATE_LIMITED, "HTTP 429" },               { 500, OUTCOME_UPSTREAM_ERROR, "HTTP status 500" },
-		{ 503, OUTCOME_UPSTREAM_UNAVAILABLE, "HTTP 503" },       { 504, OUTCOME_UPSTREAM_TIMEOUT, "HTTP 504" },
+		{ 400, OUTCOME_UPSTREAM_ERROR, "HTTP status 400" },
+		{ 401, OUTCOME_UPSTREAM_ERROR, "refused the gateway's credentials" },
+		{ 403, OUTCOME_UPSTREAM_ERROR, "credentials" },
+		{ 408, OUTCOME_UPSTREAM_TIMEOUT, "HTTP 408" },
+		{ 429, OUTCOME_RATE_LIMITED, "HTTP 429" },
+		{ 500, OUTCOME_UPSTREAM_ERROR, "HTTP status 500" },
+		{ 503, OUTCOME_UPSTREAM_UNAVAILABLE, "HTTP 503" },
+		{ 504, OUTCOME_UPSTREAM_TIMEOUT, "HTTP 504" },
 		{ 302, OUTCOME_UPSTREAM_ERROR, "redirect (HTTP 302)" },
 	};
 	static const char *const bodies[] = { "", "{\"why\":\"because\"}", "no\tway" };
@@ -375,9 +386,12 @@ static void random_batches_are_taken_apart_right(void **state)
 		}
 		buf_put_text(&body, "[");
 		for (size_t i = 0; i < count; i++) {
-			static const char *const nasty[] = { "", "[[[{{{", "\\\\\\\"", "]}]},,::", "\\n\\u0041\\\"\\\\", "\xc3\xa9" };
-			buf_printf(&body, "%s{\"result\":{\"n\":[%zu.0,\"%s%s\"]},\"id\":%llu}", i ? " ,\n" : "", order[i],
-			           nasty[rand_r(&seed) % 6], nasty[rand_r(&seed) % 6], (unsigned long long)(first_id + order[i]));
+			static const char *const nasty[] = {
+				"", "[[[{{{", "\\\\\\\"", "]}]},,::", "\\n\\u0041\\\"\\\\", "\xc3\xa9"
+			};
+			buf_printf(&body, "%s{\"result\":{\"n\":[%zu.0,\"%s%s\"]},\"id\":%llu}", i ? " ,\n" : "",
+				   order[i], nasty[rand_r(&seed) % 6], nasty[rand_r(&seed) % 6],
+				   (unsigned long long)(first_id + order[i]));
 		}
 		buf_put_text(&body, "]");
 		size_t cuts[100], cut_count = 0;
@@ -420,7 +434,9 @@ static void without_memory_every_call_is_still_answered_once(void **state)
 		alloc_fail_at(n);
 		struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
 		struct upstream_call call = { .route = route, .arguments = slice_of(arguments) };
-		struct http_request request = { .target = BUF_INIT(1000), .headers = BUF_INIT(1000), .body = BUF_INIT(1000) };
+		struct http_request request = { .target = BUF_INIT(1000),
+						.headers = BUF_INIT(1000),
+						.body = BUF_INIT(1000) };
 		bool ok = route && dialect->encode(&call, 1, 1, &request);
 		failed = alloc_count() >= n;
 		alloc_reset();

@@ -34,12 +34,13 @@ static void expect_bad_route(const struct route_settings *settings, const char *
 
 /* Write one call and compare all there is to it. */
 static void expect_request(const struct route_settings *settings, const char *arguments, const char *method,
-                           const char *target, const char *headers, const char *body)
+			   const char *target, const char *headers, const char *body)
 {
 	struct dialect_route *route = new_route(settings);
 	struct upstream_call call = { .route = route, .arguments = slice_of(arguments) };
-	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES), .headers = BUF_INIT(HTTP_HEADER_BYTES),
-		                        .body = BUF_INIT(100000) };
+	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
+					.headers = BUF_INIT(HTTP_HEADER_BYTES),
+					.body = BUF_INIT(100000) };
 	assert_null(dialect->check(route, call.arguments));
 	assert_true(dialect->encode(&call, 1, 9, &request));
 	assert_string_equal(request.method, method);
@@ -87,7 +88,8 @@ static void the_default_posts_the_arguments_to_the_tools_name(void **state)
 {
 	(void)state;
 	struct route_settings settings = { .tool = "send mail" };
-	expect_request(&settings, "{\"to\": \"x\", \"n\":1.0}", "POST", "/send%20mail", "", "{\"to\": \"x\", \"n\":1.0}");
+	expect_request(&settings, "{\"to\": \"x\", \"n\":1.0}", "POST", "/send%20mail", "",
+		       "{\"to\": \"x\", \"n\":1.0}");
 }
 
 static void methods_without_a_body_have_none_by_default(void **state)
@@ -112,16 +114,24 @@ static void methods_without_a_body_have_none_by_default(void **state)
 static void templates_fill_path_query_headers_and_body(void **state)
 {
 	(void)state;
-	static const struct route_pair query[] = { { "days", "{days?}" }, { "units&", "metric" }, { "f", "{filter?}" } };
+	static const struct route_pair query[] = { { "days", "{days?}" },
+						   { "units&", "metric" },
+						   { "f", "{filter?}" } };
 	static const struct route_pair headers[] = { { "X-Lang", "{lang?}" }, { "X-Plan", "p-{plan}" } };
-	struct route_settings settings = { .tool = "forecast", .http_method = "POST", .path = "/forecast/{city}",
-		                           .query = query, .query_count = 3, .headers = headers, .header_count = 2,
-		                           .body = "{\"q\": {q}, \"n\": {n?}}" };
-	expect_request(&settings, "{\"city\":\"a/b\",\"plan\":\"\",\"q\":\"x\\ny\"}", "POST", "/forecast/a%2Fb?units%26=metric",
-	               "X-Plan: p-\n", "{\"q\": \"x\\ny\", \"n\": null}");
-	expect_request(&settings, "{\"city\":1,\"plan\":2,\"q\":{},\"days\":3,\"lang\":\"en\",\"filter\":{\"a\":1},\"n\":-0.0}",
-	               "POST", "/forecast/1?days=3&units%26=metric&f=%7B%22a%22%3A1%7D", "X-Lang: en\nX-Plan: p-2\n",
-	               "{\"q\": {}, \"n\": -0.0}");
+	struct route_settings settings = { .tool = "forecast",
+					   .http_method = "POST",
+					   .path = "/forecast/{city}",
+					   .query = query,
+					   .query_count = 3,
+					   .headers = headers,
+					   .header_count = 2,
+					   .body = "{\"q\": {q}, \"n\": {n?}}" };
+	expect_request(&settings, "{\"city\":\"a/b\",\"plan\":\"\",\"q\":\"x\\ny\"}", "POST",
+		       "/forecast/a%2Fb?units%26=metric", "X-Plan: p-\n", "{\"q\": \"x\\ny\", \"n\": null}");
+	expect_request(&settings,
+		       "{\"city\":1,\"plan\":2,\"q\":{},\"days\":3,\"lang\":\"en\",\"filter\":{\"a\":1},\"n\":-0.0}",
+		       "POST", "/forecast/1?days=3&units%26=metric&f=%7B%22a%22%3A1%7D", "X-Lang: en\nX-Plan: p-2\n",
+		       "{\"q\": {}, \"n\": -0.0}");
 }
 
 static void what_cannot_be_written_is_refused_by_name(void **state)
@@ -129,20 +139,27 @@ static void what_cannot_be_written_is_refused_by_name(void **state)
 	(void)state;
 	static const struct route_pair query[] = { { "days", "{days}" } };
 	static const struct route_pair headers[] = { { "X-Lang", "{lang?}" } };
-	struct route_settings settings = { .tool = "forecast", .http_method = "GET", .path = "/{city}", .query = query,
-		                           .query_count = 1, .headers = headers, .header_count = 1 };
+	struct route_settings settings = { .tool = "forecast",
+					   .http_method = "GET",
+					   .path = "/{city}",
+					   .query = query,
+					   .query_count = 1,
+					   .headers = headers,
+					   .header_count = 1 };
 	expect_refusal(&settings, "{\"days\":1}", "argument 'city' is missing; tool 'forecast' needs it in its path");
 	expect_refusal(&settings, "{\"city\":null,\"days\":1}",
-	               "argument 'city' is missing; tool 'forecast' needs it in its path");
+		       "argument 'city' is missing; tool 'forecast' needs it in its path");
 	expect_refusal(&settings, "{\"city\":\"x\"}",
-	               "argument 'days' is missing; tool 'forecast' needs it in its query parameter days");
+		       "argument 'days' is missing; tool 'forecast' needs it in its query parameter days");
 	expect_refusal(&settings, "{\"city\":\"..\",\"days\":1}",
-	               "argument 'city' is a path segment with a meaning of its own; tool 'forecast' cannot put it in its path");
+		       "argument 'city' is a path segment with a meaning of its own; tool 'forecast' cannot put it in "
+		       "its path");
 	expect_refusal(&settings, "{\"city\":[],\"days\":1}",
-	               "argument 'city' is an array; tool 'forecast' cannot put it in its path");
-	expect_refusal(&settings, "{\"city\":\"x\",\"days\":1,\"lang\":\"en\\r\\nX: y\"}",
-	               "argument 'lang' holds a line break or another control character; tool 'forecast' cannot put it in "
-	               "its header X-Lang");
+		       "argument 'city' is an array; tool 'forecast' cannot put it in its path");
+	expect_refusal(
+		&settings, "{\"city\":\"x\",\"days\":1,\"lang\":\"en\\r\\nX: y\"}",
+		"argument 'lang' holds a line break or another control character; tool 'forecast' cannot put it in "
+		"its header X-Lang");
 	struct route_settings body = { .tool = "t", .body = "[{q}]" };
 	expect_refusal(&body, "{}", "argument 'q' is missing; tool 't' needs it in its body");
 }
@@ -259,11 +276,16 @@ static void statuses_have_their_outcomes(void **state)
 		unsigned status;
 		enum outcome outcome, exchange;
 	} cases[] = {
-		{ 302, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR }, { 400, OUTCOME_TOOL_ERROR, OUTCOME_OK },
-		{ 401, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR }, { 403, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
-		{ 404, OUTCOME_TOOL_ERROR, OUTCOME_OK },                 { 408, OUTCOME_UPSTREAM_TIMEOUT, OUTCOME_UPSTREAM_TIMEOUT },
-		{ 422, OUTCOME_TOOL_ERROR, OUTCOME_OK },                 { 429, OUTCOME_RATE_LIMITED, OUTCOME_RATE_LIMITED },
-		{ 500, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR }, { 502, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
+		{ 302, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
+		{ 400, OUTCOME_TOOL_ERROR, OUTCOME_OK },
+		{ 401, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
+		{ 403, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
+		{ 404, OUTCOME_TOOL_ERROR, OUTCOME_OK },
+		{ 408, OUTCOME_UPSTREAM_TIMEOUT, OUTCOME_UPSTREAM_TIMEOUT },
+		{ 422, OUTCOME_TOOL_ERROR, OUTCOME_OK },
+		{ 429, OUTCOME_RATE_LIMITED, OUTCOME_RATE_LIMITED },
+		{ 500, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
+		{ 502, OUTCOME_UPSTREAM_ERROR, OUTCOME_UPSTREAM_ERROR },
 		{ 503, OUTCOME_UPSTREAM_UNAVAILABLE, OUTCOME_UPSTREAM_UNAVAILABLE },
 		{ 504, OUTCOME_UPSTREAM_TIMEOUT, OUTCOME_UPSTREAM_TIMEOUT },
 	};
@@ -315,8 +337,13 @@ static void running_out_of_memory_is_told(void **state)
 	(void)state;
 	static const struct route_pair query[] = { { "days", "{days?}" } };
 	static const struct route_pair headers[] = { { "X-Lang", "{lang?}" } };
-	struct route_settings settings = { .tool = "t", .path = "/{city}", .query = query, .query_count = 1,
-		                           .headers = headers, .header_count = 1, .body = "{\"q\":{q}}" };
+	struct route_settings settings = { .tool = "t",
+					   .path = "/{city}",
+					   .query = query,
+					   .query_count = 1,
+					   .headers = headers,
+					   .header_count = 1,
+					   .body = "{\"q\":{q}}" };
 	struct slice arguments = SLICE("{\"city\":\"x y\",\"q\":\"z\",\"days\":\"2\",\"lang\":\"en\"}");
 	bool failed = true;
 	for (size_t n = 1; failed; n++) {

@@ -13,7 +13,7 @@ static char error[200];
 
 /* Fill `text` in and compare; NULL: must be refused, "": for left out use expect_left_out. */
 static enum template_result fill(const char *text, enum template_place place, const char *arguments, char *out,
-                                 size_t out_bytes, struct template_fault *fault)
+				 size_t out_bytes, struct template_fault *fault)
 {
 	struct template *template = template_new(text, place, error, sizeof error);
 	assert_non_null(template);

@@ -87,8 +87,11 @@ static const size_t endpoint_upstreams[] = { 0, 0, 0, 0 };
 static void world_init(struct world *world, const struct dialect *dialect)
 {
 	memset(world, 0, sizeof *world);
-	struct metrics_names names = { .upstreams = upstream_names, .upstream_count = 1, .endpoints = endpoint_names,
-		                       .endpoint_upstreams = endpoint_upstreams, .endpoint_count = 4 };
+	struct metrics_names names = { .upstreams = upstream_names,
+				       .upstream_count = 1,
+				       .endpoints = endpoint_names,
+				       .endpoint_upstreams = endpoint_upstreams,
+				       .endpoint_count = 4 };
 	world->loop = loop_new();
 	world->metrics = metrics_new(&names);
 	assert_non_null(world->metrics);
@@ -97,9 +100,15 @@ static void world_init(struct world *world, const struct dialect *dialect)
 	world->transport = transport_new(world->loop, world->meter, 200);
 	assert_non_null(world->transport);
 	world->settings = (struct upstream_settings){
-		.name = "search", .dialect = dialect, .endpoints = world->endpoints, .pool_max = 100,
-		.idle_timeout_us = 60 * CLOCK_US_PER_S, .connect_timeout_us = 5 * CLOCK_US_PER_S,
-		.timeout_us = 10 * CLOCK_US_PER_S, .answer_bytes = 1 << 20, .json_depth = 32,
+		.name = "search",
+		.dialect = dialect,
+		.endpoints = world->endpoints,
+		.pool_max = 100,
+		.idle_timeout_us = 60 * CLOCK_US_PER_S,
+		.connect_timeout_us = 5 * CLOCK_US_PER_S,
+		.timeout_us = 10 * CLOCK_US_PER_S,
+		.answer_bytes = 1 << 20,
+		.json_depth = 32,
 	};
 	char error[200] = "";
 	struct route_settings route = { .tool = "t" };
@@ -152,14 +161,15 @@ static void send_many(struct world *world, struct landing *landing, size_t count
 {
 	static struct upstream_call calls[MAX_CALLS];
 	for (size_t i = 0; i < count; i++)
-		calls[i] = (struct upstream_call){ .route = world->route, .arguments = SLICE("{\"q\":1.0}"),
-			                           .repeatable = repeatable };
+		calls[i] = (struct upstream_call){ .route = world->route,
+						   .arguments = SLICE("{\"q\":1.0}"),
+						   .repeatable = repeatable };
 	struct answer *refusal = NULL;
 	bool abort_at_first = landing->abort_at_first;
 	*landing = (struct landing){ .world = world, .abort_at_first = abort_at_first };
 	loop_wait(world->loop, 0); /* a fresh now, as at the end of a worker's turn */
 	landing->exchange = upstream_send(world->upstream, calls, count, loop_now(world->loop) + timeout_us, &events,
-	                                  landing, &refusal);
+					  landing, &refusal);
 	assert_non_null(landing->exchange);
 	assert_null(refusal);
 }
@@ -277,7 +287,8 @@ static enum provider_then hold_then_answer(struct provider_request *request)
 	return answer_well(request);
 }
 
-/* Counts deliveries by id, and lets one connection in ten die under the request, before or after a word of an answer. */
+/* Counts deliveries by id, and lets one connection in ten die under the request, before or after a word of an answer.
+ */
 enum { STORM_CALLS = 3000 };
 struct storm {
 	atomic_uint delivered[STORM_CALLS + 1];
@@ -309,9 +320,10 @@ static enum provider_then half_then_reset(struct provider_request *request)
 	uint64_t ids[MAX_CALLS];
 	size_t count = read_ids(request->body, ids, MAX_CALLS);
 	assert(count > 0);
-	provider_write(request,
-	               "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":1},{\"i",
-	               (unsigned long long)ids[0]);
+	provider_write(
+		request,
+		"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":1},{\"i",
+		(unsigned long long)ids[0]);
 	provider_hold(request);
 	return PROVIDER_RESET;
 }
@@ -327,7 +339,8 @@ static enum provider_then answer_endlessly(struct provider_request *request)
 static enum provider_then answer_status(struct provider_request *request)
 {
 	const char *const *what = request->context; /* status, extra header lines, body */
-	provider_write(request, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n%s", what[0], strlen(what[2]), what[1], what[2]);
+	provider_write(request, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n%s", what[0], strlen(what[2]), what[1],
+		       what[2]);
 	return PROVIDER_KEEP;
 }
 
@@ -370,7 +383,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 /* --- tests --- */
 
 static struct provider *start_with(struct world *world, enum provider_then (*handler)(struct provider_request *),
-                                   void *context)
+				   void *context)
 {
 	struct provider *provider = provider_start(handler, context);
 	world_init(world, &dialect_jsonrpc);
@@ -669,7 +682,7 @@ static void time_running_out_is_told_by_what_was_sent(void **state)
 		wait_landed(&landing);
 		assert_int_equal(landing.answered, 3);
 		assert_int_equal(landing.answers[2]->outcome,
-		                 repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN);
+				 repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN);
 		expect_detail(landing.answers[2], "did not send an answer in time");
 		landing_fini(&landing);
 	}
@@ -914,8 +927,8 @@ static void headers_are_ours_unless_the_operator_says_otherwise(void **state)
 	(void)state;
 	static struct seen seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	static const struct upstream_header headers[] = { { "Authorization", "Bearer s3cret" },
-		                                          { "content-type", "application/json-rpc" },
-		                                          { "X-Empty", "" } };
+							  { "content-type", "application/json-rpc" },
+							  { "X-Empty", "" } };
 	struct world world;
 	struct provider *provider = provider_start(note_request, &seen);
 	world_init(&world, &dialect_jsonrpc);
@@ -923,20 +936,28 @@ static void headers_are_ours_unless_the_operator_says_otherwise(void **state)
 	world.settings.headers = headers;
 	world.settings.header_count = countof(headers);
 	world_open(&world);
-	struct upstream_call call = { .route = world.route, .arguments = SLICE("{\"q\":1.10}"), .repeatable = false,
-		                      .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-		                      .idempotency_key = SLICE("key-1") };
+	struct upstream_call call = { .route = world.route,
+				      .arguments = SLICE("{\"q\":1.10}"),
+				      .repeatable = false,
+				      .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+				      .idempotency_key = SLICE("key-1") };
 	struct answer *refusal = NULL;
 	struct landing landing = { .world = &world };
 	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
 	wait_landed(&landing);
 	landing_fini(&landing);
-	static const char *const wanted[] = { "POST /rpc HTTP/1.1\r\n", "\r\nAuthorization: Bearer s3cret\r\n",
-		                              "\r\ncontent-type: application/json-rpc\r\n", "\r\nX-Empty:\r\n",
-		                              "\r\nUser-Agent: jitney/", "\r\nAccept: application/json", "\r\nContent-Length: ",
-		                              "\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
-		                              "\r\nIdempotency-Key: key-1\r\n",
-		                              "\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"t\",\"params\":{\"q\":1.10}}" };
+	static const char *const wanted[] = {
+		"POST /rpc HTTP/1.1\r\n",
+		"\r\nAuthorization: Bearer s3cret\r\n",
+		"\r\ncontent-type: application/json-rpc\r\n",
+		"\r\nX-Empty:\r\n",
+		"\r\nUser-Agent: jitney/",
+		"\r\nAccept: application/json",
+		"\r\nContent-Length: ",
+		"\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n",
+		"\r\nIdempotency-Key: key-1\r\n",
+		"\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"t\",\"params\":{\"q\":1.10}}"
+	};
 	static const char *const unwanted[] = { "Expect", "Content-Type", "Accept-Encoding", "Transfer-Encoding" };
 	for (size_t i = 0; i < countof(wanted); i++)
 		if (!strstr(seen.text, wanted[i]))
@@ -961,16 +982,18 @@ static void a_rest_request_goes_where_its_templates_say(void **state)
 	world_init(&world, &dialect_rest);
 	dialect_rest.route_free(world.route);
 	static const struct route_pair query[] = { { "days", "{days?}" }, { "unit s", "{u}" } };
-	struct route_settings route = { .tool = "t", .http_method = "GET", .path = "/forecast/{q}", .query = query,
-		                        .query_count = 2 };
+	struct route_settings route = {
+		.tool = "t", .http_method = "GET", .path = "/forecast/{q}", .query = query, .query_count = 2
+	};
 	world.route = dialect_rest.route_new(&route, error, sizeof error);
 	assert_non_null(world.route);
 	world.settings.endpoint_count = 1;
 	snprintf(world.urls[0], sizeof world.urls[0], "http://127.0.0.1:%u/v1/", provider_port(provider));
 	world.endpoints[0] = world.urls[0];
 	world_open(&world);
-	struct upstream_call call = { .route = world.route, .arguments = SLICE("{\"q\":\"a/../b\",\"u\":\"\\u00b0C\"}"),
-		                      .repeatable = true };
+	struct upstream_call call = { .route = world.route,
+				      .arguments = SLICE("{\"q\":\"a/../b\",\"u\":\"\\u00b0C\"}"),
+				      .repeatable = true };
 	struct answer *refusal = NULL;
 	struct landing landing = { .world = &world };
 	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
@@ -1025,8 +1048,9 @@ static void running_out_of_memory_sheds_calls(void **state)
 		bool repeatable = n % 2;
 		struct upstream_call calls[3];
 		for (size_t i = 0; i < 3; i++)
-			calls[i] = (struct upstream_call){ .route = world.route, .arguments = SLICE("{}"),
-				                           .repeatable = repeatable };
+			calls[i] = (struct upstream_call){ .route = world.route,
+							   .arguments = SLICE("{}"),
+							   .repeatable = repeatable };
 		struct landing landing = { .world = &world };
 		struct answer *refusal = NULL;
 		unsigned before = provider_requests(provider);
@@ -1034,7 +1058,7 @@ static void running_out_of_memory_sheds_calls(void **state)
 		alloc_reset();
 		alloc_fail_at(n);
 		struct exchange *exchange =
-		        upstream_send(world.upstream, calls, 3, CLOCK_NEVER, &events, &landing, &refusal);
+			upstream_send(world.upstream, calls, 3, CLOCK_NEVER, &events, &landing, &refusal);
 		if (exchange)
 			wait_landed(&landing);
 		bool failed = alloc_count() >= n;
@@ -1065,10 +1089,18 @@ static void urls_that_cannot_be_endpoints_are_refused(void **state)
 {
 	(void)state;
 	static const char *const good[] = { "http://127.0.0.1:9001/rpc", "https://example.com", "http://[::1]:80/v1/" };
-	static const char *const bad[] = { "ftp://example.com/",    "example.com",         "http://",
-		                           "http://u:p@example.com/", "http://u@example.com", "http://example.com/?a=b",
-		                           "http://example.com/#x",  "http://example.com/a b", "http://example.com:99999/",
-		                           "",                       "file:///etc/passwd",  "http://example.com/\n" };
+	static const char *const bad[] = { "ftp://example.com/",
+					   "example.com",
+					   "http://",
+					   "http://u:p@example.com/",
+					   "http://u@example.com",
+					   "http://example.com/?a=b",
+					   "http://example.com/#x",
+					   "http://example.com/a b",
+					   "http://example.com:99999/",
+					   "",
+					   "file:///etc/passwd",
+					   "http://example.com/\n" };
 	char error[200];
 	for (size_t i = 0; i < countof(good); i++)
 		if (!upstream_url_check(good[i], error, sizeof error))
