@@ -37,6 +37,7 @@ unit_batcher = \
 unit_gateway = \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
+	tests/unit/test_mailbox \
 	tests/unit/test_options
 
 fuzz_base = \
