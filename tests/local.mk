@@ -35,6 +35,9 @@ unit_batcher = \
 	tests/unit/test_table \
 	tests/unit/test_window
 unit_gateway = \
+	tests/unit/test_calls \
+	tests/unit/test_calls_grace \
+	tests/unit/test_calls_random \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
 	tests/unit/test_mailbox \
@@ -80,6 +83,13 @@ batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
+
+# Whole workers, over the same fake.
+gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
+	tests/support/fake_upstream.c tests/support/fake_upstream.h
+tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
+tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
+tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
 
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h
