@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct upstream {
 	const struct upstream_settings *settings;
@@ -60,6 +61,15 @@ struct exchange *fake_nth(size_t n)
 	return exchange;
 }
 
+/* The configuration asks. */
+bool upstream_url_check(const char *url, char *error, size_t error_bytes)
+{
+	(void)url;
+	(void)error;
+	(void)error_bytes;
+	return true;
+}
+
 struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
 			      struct meter *meter)
 {
@@ -87,15 +97,23 @@ static struct exchange *refuse(struct answer **refusal, struct answer *answer)
 
 static struct exchange *exchange_new(const struct upstream_call *calls, size_t count)
 {
+	size_t bytes = 0;
+	for (size_t i = 0; i < count; i++)
+		bytes += calls[i].arguments.len;
 	struct exchange *exchange = calloc(1, sizeof *exchange);
-	struct fake_call *copies = calloc(count, sizeof *copies);
+	struct fake_call *copies = calloc(1, count * sizeof *copies + bytes);
 	if (!exchange || !copies) {
 		free(copies);
 		free(exchange);
 		return NULL;
 	}
-	for (size_t i = 0; i < count; i++)
-		copies[i] = (struct fake_call){ calls[i].arguments, calls[i].repeatable, false };
+	char *at = (char *)(copies + count);
+	for (size_t i = 0; i < count; i++) {
+		struct slice arguments = { at, calls[i].arguments.len };
+		memcpy(at, calls[i].arguments.at, arguments.len);
+		at += arguments.len;
+		copies[i] = (struct fake_call){ arguments, calls[i].repeatable, false };
+	}
 	exchange->calls = copies;
 	exchange->count = count;
 	return exchange;

@@ -1,7 +1,7 @@
 /*
- * fake_upstream.h: stands in for upstream/upstream.h's upstream_new, _free, _send and _abort. It keeps every exchange
- * until the test answers its calls, in any order, and lands it. A test program that lists fake_upstream.c among its
- * sources gets these instead of the archive's.
+ * fake_upstream.h: stands in for upstream/upstream.h's upstream_new, _free, _send and _abort, and takes any URL. It
+ * keeps every exchange until the test answers its calls, in any order, and lands it. A test program that lists
+ * fake_upstream.c among its sources gets these instead of the archive's.
  */
 #ifndef TESTS_SUPPORT_FAKE_UPSTREAM_H
 #define TESTS_SUPPORT_FAKE_UPSTREAM_H
@@ -11,7 +11,7 @@
 #include "upstream/upstream.h"
 
 struct fake_call {
-	struct slice arguments; /* borrowed from the caller of upstream_send */
+	struct slice arguments; /* a copy, with the exchange: the call may be forgotten while it travels */
 	bool repeatable;
 	bool answered;
 };

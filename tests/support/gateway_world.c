@@ -1,0 +1,212 @@
+/* gateway_world.c: see the header. */
+#include "tests/support/gateway_world.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/definitions.h"
+
+/* The calls of a chain home -> owner -> home, and a cancel behind it. */
+enum { ROUNDS = 4 };
+
+const char gateway_yaml[] = "listen: 127.0.0.1:0\n"
+			    "workers: 2\n"
+			    "limits: { in_flight: 8 }\n"
+			    "trusted_proxies: [ 127.0.0.1/32 ]\n"
+			    "identity: { tenant_header: X-Tenant }\n"
+			    "cache: { memory: { size: 16MiB } }\n"
+			    "upstreams:\n"
+			    "  near: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+			    "  far: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+			    "tools:\n"
+			    "  cached:\n"
+			    "    upstream: near\n"
+			    "    annotations: { read_only: true }\n"
+			    "    timeout: 5s\n"
+			    "    cache: { ttl: 60s, stale_while_revalidate: 30s, stale_if_error: 1h, scope: shared }\n"
+			    "  far_cached:\n"
+			    "    upstream: far\n"
+			    "    annotations: { read_only: true }\n"
+			    "    timeout: 5s\n"
+			    "    cache: { ttl: 60s, scope: shared }\n"
+			    "  tenants:\n"
+			    "    upstream: near\n"
+			    "    annotations: { read_only: true }\n"
+			    "    timeout: 5s\n"
+			    "    cache: { ttl: 60s, scope: tenant }\n"
+			    "  merged: { upstream: near, timeout: 5s, annotations: { idempotent: true } }\n"
+			    "  far_merged: { upstream: far, timeout: 5s, annotations: { idempotent: true } }\n"
+			    "  write: { upstream: near, timeout: 5s }\n"
+			    "  far_write: { upstream: far, timeout: 5s }\n";
+
+static struct config *read_config(const char *yaml)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	struct config *config = config_parse("test.yaml", slice_of(yaml), &errors);
+	if (!config)
+		fprintf(stderr, "%s", buf_cstr(&errors));
+	assert(config);
+	buf_fini(&errors);
+	return config;
+}
+
+static void make_names(struct gateway_world *world)
+{
+	static const char *const endpoint = "http://127.0.0.1:1";
+	static const size_t owner;
+	const struct config *config = world->config;
+	const char **tools = calloc(config->tool_count + 1, sizeof *tools);
+	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
+	assert(tools && upstreams);
+	for (size_t i = 0; i < config->tool_count; i++)
+		tools[i] = config->tools[i].name;
+	for (size_t i = 0; i < config->upstream_count; i++)
+		upstreams[i] = config->upstreams[i].settings.name;
+	world->names = (struct metrics_names){ tools,     config->tool_count, upstreams, config->upstream_count,
+					       &endpoint, &owner,             1 };
+}
+
+void gateway_start(struct gateway_world *world, const char *yaml)
+{
+	fake_reset();
+	memset(world, 0, sizeof *world);
+	world->now_us = 1000 * CLOCK_US_PER_S;
+	clock_set_for_test(world->now_us);
+	world->config = read_config(yaml);
+	make_names(world);
+	struct gateway *gateway = &world->gateway;
+	gateway->config = world->config;
+	gateway->started_us = world->now_us;
+	gateway->metrics = metrics_new(&world->names);
+	assert(gateway->metrics);
+	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
+	gateway->definitions = definitions_new(world->config);
+	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
+	assert(gateway->cache && gateway->definitions && gateway->workers);
+	for (unsigned i = 0; i < world->config->workers; i++) {
+		gateway->workers[i] = worker_new(gateway, i);
+		assert(gateway->workers[i]);
+	}
+}
+
+void gateway_stop(struct gateway_world *world)
+{
+	struct gateway *gateway = &world->gateway;
+	for (unsigned i = 0; i < world->config->workers; i++) {
+		assert(mailbox_open(&gateway->workers[i]->mailbox) == 0);
+		assert(dispatch_busy(gateway->workers[i]->dispatch) == 0);
+	}
+	assert(atomic_load(&gateway->in_flight) == 0);
+	assert(gateway_metric(world, METRIC_ID_IN_FLIGHT, 0, 0) == 0);
+	for (unsigned i = 0; i < world->config->workers; i++)
+		worker_free(gateway->workers[i]);
+	free(gateway->workers);
+	definitions_free(gateway->definitions);
+	cache_free(gateway->cache);
+	metrics_free(gateway->metrics);
+	free((void *)(uintptr_t)world->names.tools);
+	free((void *)(uintptr_t)world->names.upstreams);
+	config_free(world->config);
+	clock_set_for_test(0);
+}
+
+void gateway_pass(struct gateway_world *world, uint64_t us)
+{
+	world->now_us += us;
+	clock_set_for_test(world->now_us);
+	for (unsigned i = 0; i < world->config->workers; i++)
+		loop_wait(world->gateway.workers[i]->loop, world->now_us);
+}
+
+void gateway_turn(struct gateway_world *world, unsigned worker)
+{
+	worker_turn(world->gateway.workers[worker], world->now_us);
+}
+
+void gateway_settle(struct gateway_world *world)
+{
+	for (int round = 0; round < ROUNDS; round++)
+		for (unsigned i = 0; i < world->config->workers; i++)
+			gateway_turn(world, i);
+}
+
+int64_t gateway_metric(const struct gateway_world *world, enum metric metric, size_t label1, size_t label2)
+{
+	return metrics_read(world->gateway.metrics, metric, label1, label2);
+}
+
+/* --- callers --- */
+
+static void note_end(struct ask *ask)
+{
+	struct call *call = ask->call;
+	ask->ended++;
+	ask->outcome = call->answer->outcome;
+	ask->source = call->source;
+	ask->stored = call->stored;
+	ask->facts = call->facts;
+	ask->has_entry = call->entry != NULL;
+	ask->own = slice_equal(answer_body(call->answer), slice_of(ask->arguments));
+	ask->call = NULL;
+	call_free(call);
+}
+
+static void call_done(struct call *call)
+{
+	note_end(call->context);
+}
+
+void ask_init(struct ask *ask, unsigned worker, const char *tool, unsigned tag)
+{
+	memset(ask, 0, sizeof *ask);
+	ask->worker = worker;
+	ask->tool = tool;
+	ask->asker = (struct asker){ .timeout_us = CLOCK_NEVER, .number = 1, .urgency = 3, .tenant_len = 1, .caller_len = 1 };
+	ask->asker.tenant[0] = 't';
+	ask->asker.caller[0] = 'c';
+	snprintf(ask->arguments, sizeof ask->arguments, "{\"tag\":%u}", tag);
+}
+
+bool ask_send(struct gateway_world *world, struct ask *ask)
+{
+	struct call *call = call_new(world->gateway.workers[ask->worker]);
+	if (!call)
+		return false;
+	ask->call = call;
+	call->tool = config_tool(world->config, slice_of(ask->tool));
+	assert(call->tool);
+	call->asker = &ask->asker;
+	call->arguments = slice_of(ask->arguments);
+	call->done = call_done;
+	call->context = ask;
+	if (call_look_up(call)) {
+		note_end(ask);
+		return true;
+	}
+	struct blob *body = blob_copy(call->arguments);
+	if (!body) {
+		call_free(call);
+		ask->call = NULL;
+		return false;
+	}
+	call->arguments = blob_slice(body);
+	unsigned before = ask->ended;
+	call_send(call, body);
+	assert(ask->ended == before);
+	blob_unref(body);
+	return true;
+}
+
+void ask_cancel(struct ask *ask)
+{
+	call_cancel(ask->call);
+	ask->call = NULL;
+}
+
+void ask_once(struct gateway_world *world, struct ask *ask, unsigned worker, const char *tool, unsigned tag)
+{
+	ask_init(ask, worker, tool, tag);
+	bool sent = ask_send(world, ask);
+	assert(sent);
+}

@@ -1,0 +1,392 @@
+/* A call's life over whole workers in one thread: look-up, flight, deadlines, grace, limits, and the post between. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "tests/support/alloc_fail.h"
+#include "tests/support/gateway_world.h"
+
+#define MS CLOCK_US_PER_MS
+#define S CLOCK_US_PER_S
+
+static struct gateway_world world;
+
+static void finish_all(void)
+{
+	gateway_settle(&world);
+	while (fake_nth(0)) {
+		fake_finish(fake_nth(0));
+		gateway_settle(&world);
+	}
+}
+
+static void stop(void)
+{
+	finish_all();
+	gateway_stop(&world);
+}
+
+static void assert_got(const struct ask *ask, enum call_source source)
+{
+	assert_int_equal(ask->ended, 1);
+	assert_int_equal(ask->outcome, OUTCOME_OK);
+	assert_int_equal(ask->source, source);
+	assert_true(ask->own);
+}
+
+static void assert_ended(const struct ask *ask, enum outcome outcome)
+{
+	assert_int_equal(ask->ended, 1);
+	assert_int_equal(ask->outcome, outcome);
+}
+
+/* In the cache from now on. */
+static void fetch(const char *tool, unsigned tag)
+{
+	struct ask ask;
+	ask_once(&world, &ask, 0, tool, tag);
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	assert_true(ask.stored);
+}
+
+/* --- memory --- */
+
+static void a_miss_is_fetched_and_a_second_call_hits(void **state)
+{
+	(void)state;
+	struct ask first, second;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &first, 0, "cached", 1);
+	assert_int_equal(first.ended, 0);
+	assert_int_equal(gateway_metric(&world, METRIC_ID_IN_FLIGHT, 0, 0), 1);
+	gateway_turn(&world, 0);
+	assert_int_equal(fake_under_way(), 1);
+	finish_all();
+	assert_got(&first, SOURCE_MISS);
+	assert_true(first.stored);
+	assert_int_equal(first.facts.items, 1);
+	ask_once(&world, &second, 1, "cached", 1); /* at another worker */
+	assert_got(&second, SOURCE_HIT);
+	assert_true(second.has_entry);
+	assert_int_equal(second.facts.id, 0);
+	assert_int_equal(fake_sent(), 1);
+	stop();
+}
+
+static void a_hit_allocates_nothing(void **state)
+{
+	(void)state;
+	struct ask ask;
+	gateway_start(&world, gateway_yaml);
+	fetch("cached", 1);
+	ask_once(&world, &ask, 0, "cached", 1); /* the call and the parsed key are kept from here on */
+	alloc_reset();
+	for (int i = 0; i < 10000; i++) {
+		ask_once(&world, &ask, 0, "cached", 1);
+		assert_int_equal(ask.source, SOURCE_HIT);
+	}
+	assert_int_equal(alloc_count(), 0);
+	stop();
+}
+
+static void tenants_do_not_see_each_others_answers(void **state)
+{
+	(void)state;
+	struct ask mine, yours, mine_again;
+	gateway_start(&world, gateway_yaml);
+	ask_init(&mine, 0, "tenants", 1);
+	memcpy(mine.asker.tenant, "tmine", mine.asker.tenant_len = 5);
+	yours = mine_again = mine;
+	memcpy(yours.asker.tenant, "tyour", 5);
+	assert_true(ask_send(&world, &mine));
+	assert_true(ask_send(&world, &yours)); /* nor share they a flight */
+	finish_all();
+	assert_got(&mine, SOURCE_MISS);
+	assert_got(&yours, SOURCE_MISS);
+	assert_true(ask_send(&world, &mine_again));
+	assert_got(&mine_again, SOURCE_HIT);
+	stop();
+}
+
+static void what_the_caller_wishes_is_done(void **state)
+{
+	(void)state;
+	struct ask only, no_cache, no_store, merged;
+	gateway_start(&world, gateway_yaml);
+	ask_init(&only, 0, "cached", 1);
+	only.asker.wish.only_if_cached = true;
+	assert_true(ask_send(&world, &only));
+	assert_ended(&only, OUTCOME_NOT_CACHED);
+	ask_init(&no_store, 0, "cached", 1);
+	no_store.asker.wish.no_store = true;
+	assert_true(ask_send(&world, &no_store));
+	ask_once(&world, &merged, 0, "cached", 1); /* does not ride with one that must not be stored */
+	finish_all();
+	assert_got(&no_store, SOURCE_REQUEST);
+	assert_false(no_store.stored);
+	assert_got(&merged, SOURCE_MISS);
+	assert_true(merged.stored);
+	ask_init(&no_cache, 0, "cached", 1);
+	no_cache.asker.wish.no_cache = true;
+	assert_true(ask_send(&world, &no_cache));
+	finish_all();
+	assert_got(&no_cache, SOURCE_REQUEST);
+	assert_true(no_cache.stored);
+	stop();
+}
+
+static void arguments_that_are_no_object_are_refused_at_home(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *arguments;
+		enum outcome outcome;
+	} table[] = {
+		{ "{\"a\":1,}", OUTCOME_INVALID_JSON }, { "[1]", OUTCOME_INVALID_REQUEST }, { "7", OUTCOME_INVALID_REQUEST },
+		{ "{} {}", OUTCOME_INVALID_JSON },
+	};
+	gateway_start(&world, gateway_yaml);
+	for (size_t i = 0; i < countof(table); i++)
+		for (int repeatable = 0; repeatable < 2; repeatable++) {
+			struct ask ask;
+			ask_init(&ask, 0, repeatable ? "cached" : "write", 0);
+			snprintf(ask.arguments, sizeof ask.arguments, "%s", table[i].arguments);
+			assert_true(ask_send(&world, &ask));
+			assert_ended(&ask, table[i].outcome);
+			assert_int_equal(ask.source, SOURCE_NONE);
+		}
+	assert_int_equal(fake_sent(), 0);
+	stop();
+}
+
+/* --- flights --- */
+
+static void identical_calls_share_one_fetch(void **state)
+{
+	(void)state;
+	struct ask calls[6];
+	gateway_start(&world, gateway_yaml);
+	for (unsigned i = 0; i < countof(calls); i++) {
+		ask_once(&world, &calls[i], i % 2, "cached", 1);
+		gateway_settle(&world); /* the later ones join while it travels */
+	}
+	assert_int_equal(fake_sent(), 1);
+	finish_all();
+	assert_int_equal(fake_sent(), 1);
+	assert_got(&calls[0], SOURCE_MISS);
+	for (unsigned i = 1; i < countof(calls); i++)
+		assert_got(&calls[i], SOURCE_COLLAPSED);
+	unsigned label = config_tool(world.config, SLICE("cached"))->index;
+	assert_int_equal(gateway_metric(&world, METRIC_ID_COALESCED, label, 0), countof(calls) - 1);
+	stop();
+}
+
+static void calls_that_are_not_cached_are_merged_if_repeatable(void **state)
+{
+	(void)state;
+	struct ask calls[3];
+	gateway_start(&world, gateway_yaml);
+	for (unsigned i = 0; i < countof(calls); i++)
+		ask_once(&world, &calls[i], 0, "merged", 1);
+	gateway_turn(&world, 0);
+	assert_int_equal(fake_nth(0)->count, 1);
+	finish_all();
+	for (unsigned i = 0; i < countof(calls); i++)
+		assert_got(&calls[i], SOURCE_BYPASS);
+	ask_once(&world, &calls[0], 0, "merged", 1);
+	assert_int_equal(calls[0].ended, 0); /* nothing was kept */
+	stop();
+	assert_int_equal(fake_sent(), 2);
+}
+
+static void calls_that_are_not_repeatable_are_never_merged(void **state)
+{
+	(void)state;
+	struct ask calls[5];
+	gateway_start(&world, gateway_yaml);
+	for (unsigned i = 0; i < countof(calls); i++)
+		ask_once(&world, &calls[i], i % 2, "write", 1);
+	gateway_settle(&world);
+	size_t fetched = 0;
+	while (fake_nth(0)) {
+		for (size_t i = 0; i < fake_nth(0)->count; i++)
+			assert_false(fake_nth(0)->calls[i].repeatable);
+		fetched += fake_nth(0)->count;
+		fake_finish(fake_nth(0));
+		gateway_settle(&world);
+	}
+	assert_int_equal(fetched, countof(calls));
+	for (unsigned i = 0; i < countof(calls); i++)
+		assert_got(&calls[i], SOURCE_BYPASS);
+	stop();
+}
+
+static void the_leader_leaves_and_the_joiner_gets_its_answer(void **state)
+{
+	(void)state;
+	for (int travelling = 0; travelling < 2; travelling++) {
+		struct ask leader, joiner;
+		gateway_start(&world, gateway_yaml);
+		ask_once(&world, &leader, 0, "cached", 1);
+		if (travelling)
+			gateway_turn(&world, 0);
+		ask_once(&world, &joiner, 0, "cached", 1);
+		ask_cancel(&leader);
+		finish_all();
+		assert_int_equal(leader.ended, 0);
+		assert_got(&joiner, SOURCE_COLLAPSED);
+		assert_int_equal(fake_sent(), 1);
+		assert_int_equal(fake_aborted(), 0);
+		stop();
+	}
+}
+
+static void when_all_have_left_the_fetch_is_ended(void **state)
+{
+	(void)state;
+	struct ask leader, joiner, later;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &leader, 0, "cached", 1);
+	gateway_turn(&world, 0);
+	ask_once(&world, &joiner, 1, "cached", 1);
+	gateway_settle(&world);
+	ask_cancel(&leader);
+	ask_cancel(&joiner);
+	gateway_settle(&world);
+	assert_int_equal(fake_aborted(), 1);
+	assert_int_equal(fake_under_way(), 0);
+	ask_once(&world, &later, 0, "cached", 1); /* anew */
+	finish_all();
+	assert_got(&later, SOURCE_MISS);
+	assert_int_equal(fake_sent(), 2);
+	stop();
+	assert_int_equal(leader.ended + joiner.ended, 0);
+}
+
+static void an_error_goes_to_all_who_wait_and_is_not_stored(void **state)
+{
+	(void)state;
+	struct ask calls[3];
+	gateway_start(&world, gateway_yaml);
+	for (unsigned i = 0; i < countof(calls); i++)
+		ask_once(&world, &calls[i], i % 2, "cached", 1);
+	gateway_settle(&world);
+	fake_answer(fake_nth(0), 0, answer_error(OUTCOME_TOOL_ERROR, "No such city."));
+	fake_land(fake_nth(0), OUTCOME_OK);
+	gateway_settle(&world);
+	for (unsigned i = 0; i < countof(calls); i++) {
+		assert_ended(&calls[i], OUTCOME_TOOL_ERROR);
+		assert_false(calls[i].stored);
+	}
+	ask_once(&world, &calls[0], 0, "cached", 1);
+	assert_int_equal(calls[0].ended, 0);
+	stop();
+}
+
+static void a_flight_that_landed_on_the_way_is_a_hit(void **state)
+{
+	(void)state;
+	struct ask first, crossing;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &first, 1, "far_cached", 1);
+	gateway_turn(&world, 1);
+	ask_once(&world, &crossing, 0, "far_cached", 1);
+	gateway_turn(&world, 0); /* posted */
+	fake_finish(fake_nth(0));
+	gateway_settle(&world);
+	assert_got(&first, SOURCE_MISS);
+	assert_got(&crossing, SOURCE_COLLAPSED);
+	assert_int_equal(fake_sent(), 1);
+	stop();
+}
+
+/* --- deadlines --- */
+
+static void a_hurried_leader_leaves_at_its_own_deadline(void **state)
+{
+	(void)state;
+	struct ask leader, joiner;
+	gateway_start(&world, gateway_yaml);
+	ask_init(&leader, 0, "cached", 1);
+	leader.asker.timeout_us = 100 * MS;
+	assert_true(ask_send(&world, &leader));
+	gateway_turn(&world, 0);
+	ask_once(&world, &joiner, 0, "cached", 1);
+	gateway_pass(&world, 99 * MS);
+	gateway_turn(&world, 0);
+	assert_int_equal(leader.ended, 0);
+	gateway_pass(&world, 1 * MS);
+	gateway_turn(&world, 0);
+	assert_ended(&leader, OUTCOME_DEADLINE_EXCEEDED); /* its own doing, not the provider's */
+	assert_int_equal(joiner.ended, 0);
+	gateway_pass(&world, 4 * S);
+	finish_all();
+	assert_got(&joiner, SOURCE_COLLAPSED);
+	stop();
+}
+
+static void a_hurried_joiner_leaves_at_its_own_deadline(void **state)
+{
+	(void)state;
+	struct ask leader, joiners[3];
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &leader, 0, "cached", 1);
+	gateway_turn(&world, 0);
+	for (unsigned i = 0; i < countof(joiners); i++) {
+		ask_init(&joiners[i], i % 2, "cached", 1);
+		joiners[i].asker.timeout_us = (300 - 100 * i) * MS;
+		assert_true(ask_send(&world, &joiners[i]));
+	}
+	gateway_settle(&world);
+	for (unsigned i = countof(joiners); i-- > 0;) {
+		assert_int_equal(joiners[i].ended, 0);
+		gateway_pass(&world, 100 * MS);
+		gateway_settle(&world);
+		assert_ended(&joiners[i], OUTCOME_DEADLINE_EXCEEDED);
+	}
+	finish_all();
+	assert_got(&leader, SOURCE_MISS);
+	stop();
+}
+
+static void the_providers_slowness_is_a_timeout(void **state)
+{
+	(void)state;
+	struct ask alone, leader, joiner;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &alone, 0, "write", 1);
+	ask_once(&world, &leader, 0, "cached", 2);
+	ask_once(&world, &joiner, 0, "cached", 2);
+	gateway_turn(&world, 0);
+	gateway_pass(&world, 5 * S);
+	gateway_settle(&world);
+	assert_ended(&alone, OUTCOME_OUTCOME_UNKNOWN); /* it was sent, and may not be sent again */
+	assert_ended(&leader, OUTCOME_UPSTREAM_TIMEOUT);
+	assert_ended(&joiner, OUTCOME_UPSTREAM_TIMEOUT);
+	stop();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_miss_is_fetched_and_a_second_call_hits),
+		cmocka_unit_test(a_hit_allocates_nothing),
+		cmocka_unit_test(tenants_do_not_see_each_others_answers),
+		cmocka_unit_test(what_the_caller_wishes_is_done),
+		cmocka_unit_test(arguments_that_are_no_object_are_refused_at_home),
+		cmocka_unit_test(identical_calls_share_one_fetch),
+		cmocka_unit_test(calls_that_are_not_cached_are_merged_if_repeatable),
+		cmocka_unit_test(calls_that_are_not_repeatable_are_never_merged),
+		cmocka_unit_test(the_leader_leaves_and_the_joiner_gets_its_answer),
+		cmocka_unit_test(when_all_have_left_the_fetch_is_ended),
+		cmocka_unit_test(an_error_goes_to_all_who_wait_and_is_not_stored),
+		cmocka_unit_test(a_flight_that_landed_on_the_way_is_a_hit),
+		cmocka_unit_test(a_hurried_leader_leaves_at_its_own_deadline),
+		cmocka_unit_test(a_hurried_joiner_leaves_at_its_own_deadline),
+		cmocka_unit_test(the_providers_slowness_is_a_timeout),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
