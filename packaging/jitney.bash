@@ -8,7 +8,7 @@ _jitney() {
 		return
 	fi
 	case $previous in
-	-c)
+	-c | --config)
 		mapfile -t COMPREPLY < <(
 			compgen -f -X '!*.yaml' -- "$word"
 			compgen -f -X '!*.yml' -- "$word"
@@ -17,17 +17,17 @@ _jitney() {
 		compopt -o filenames 2>/dev/null
 		return
 		;;
-	--format)
+	-f | --format)
 		mapfile -t COMPREPLY < <(compgen -W 'jitney mcp openai openai-responses anthropic gemini' -- "$word")
 		return
 		;;
-	--url | --timeout | --header) return ;;
+	-u | --url | -t | --timeout | -H | --header) return ;;
 	esac
 	case $command in
-	serve) choices='-c --help' ;;
-	check) choices='-c --schema --help' ;;
-	call) choices='--url --timeout --header --help' ;;
-	tools) choices='--url --format --help' ;;
+	serve) choices='--config --help' ;;
+	check) choices='--config --schema --help' ;;
+	call) choices='--url --timeout --header --verbose --help' ;;
+	tools) choices='--url --format --timeout --header --help' ;;
 	version) choices='--help' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")
