@@ -109,10 +109,10 @@ static struct exchange *exchange_new(const struct upstream_call *calls, size_t c
 	}
 	char *at = (char *)(copies + count);
 	for (size_t i = 0; i < count; i++) {
-		struct slice arguments = { at, calls[i].arguments.len };
-		memcpy(at, calls[i].arguments.at, arguments.len);
+		struct slice arguments = calls[i].arguments;
+		copies[i] = (struct fake_call){ arguments, { at, arguments.len }, calls[i].repeatable, false };
+		memcpy(at, arguments.at, arguments.len);
 		at += arguments.len;
-		copies[i] = (struct fake_call){ arguments, calls[i].repeatable, false };
 	}
 	exchange->calls = copies;
 	exchange->count = count;
@@ -172,7 +172,7 @@ void fake_answer(struct exchange *exchange, size_t index, struct answer *answer)
 
 void fake_echo(struct exchange *exchange, size_t index)
 {
-	struct answer *answer = answer_result(exchange->calls[index].arguments, true, NULL);
+	struct answer *answer = answer_result(exchange->calls[index].echo, true, NULL);
 	assert(answer);
 	fake_answer(exchange, index, answer);
 }

@@ -11,7 +11,8 @@
 #include "upstream/upstream.h"
 
 struct fake_call {
-	struct slice arguments; /* a copy, with the exchange: the call may be forgotten while it travels */
+	struct slice arguments; /* borrowed from the caller of upstream_send */
+	struct slice echo;      /* a copy: the call may be forgotten while it travels */
 	bool repeatable;
 	bool answered;
 };
