@@ -75,23 +75,23 @@ static void put_seat(struct buf *out, const struct group *group, const struct se
 		put_result(out, answer);
 	} else {
 		buf_put_text(out, ",\"error\":");
-		problem_put(out, answer, group->request->id, call ? call_upstream_name(call) : NULL);
+		problem_put(out, answer, group->request->id, call);
 	}
 	buf_put_char(out, '}');
 }
 
-/* NDJSON: one line now, and its call is not needed any more. */
-static void write_line(struct group *group, struct seat *seat)
+/* NDJSON: one line now, and its call is not needed any more. False: memory is out, or the client does not read. */
+static bool write_line(struct group *group, struct seat *seat)
 {
 	struct buf line = BUF_INIT(RESULTS_BYTES_MAX);
 	put_seat(&line, group, seat);
 	buf_put_char(&line, '\n');
-	if (!line.failed)
-		request_stream_put(group->request, buf_slice(&line));
+	bool fine = !line.failed && request_stream_put(group->request, buf_slice(&line));
 	buf_fini(&line);
 	if (seat->call)
 		call_free(seat->call);
 	seat->call = NULL;
+	return fine;
 }
 
 static void finish(struct group *group)
@@ -115,22 +115,9 @@ static void finish(struct group *group)
 
 /* ---------------------------------------------------------------- calls */
 
-static void call_home(struct call *call)
+/* Nobody reads the rest: the calls that are away are of no use. */
+static void abandon(struct group *group)
 {
-	struct group *group = call->context;
-	struct seat *seat = &group->seats[call->index];
-	seat->away = false;
-	group->away--;
-	rest_count(call);
-	if (group->ndjson)
-		write_line(group, seat);
-	if (group->away == 0)
-		finish(group);
-}
-
-static void client_left(struct request *request)
-{
-	struct group *group = request->waits_for;
 	for (size_t i = 0; i < group->count; i++) {
 		struct seat *seat = &group->seats[i];
 		if (!seat->away)
@@ -140,6 +127,32 @@ static void client_left(struct request *request)
 		seat->call = NULL;
 	}
 	group_free(group);
+}
+
+static void client_left(struct request *request)
+{
+	abandon(request->waits_for);
+}
+
+/* A line could not be kept for the client: an end that looks whole would be a lie, so the connection is cut. */
+static void cut_short(struct group *group)
+{
+	request_stream_abort(group->request);
+	abandon(group);
+}
+
+static void call_home(struct call *call)
+{
+	struct group *group = call->context;
+	struct seat *seat = &group->seats[call->index];
+	seat->away = false;
+	group->away--;
+	rest_count(call);
+	rest_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
+	if (group->ndjson && !write_line(group, seat))
+		cut_short(group);
+	else if (group->away == 0)
+		finish(group);
 }
 
 static struct answer *item_problem(struct worker *worker, enum reject_reason reason, struct answer *answer)
@@ -224,6 +237,7 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 	call->index = index;
 	if (call_look_up(call)) {
 		rest_count(call);
+		rest_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
 		return;
 	}
 	seat->away = true;
@@ -292,16 +306,21 @@ static size_t count_elements(struct slice array)
 	return count;
 }
 
-static void start_lines(struct group *group)
+/* The head, and a line for each call that has its answer already. False: cut short, and the group is gone. */
+static bool start_lines(struct group *group)
 {
 	struct reply reply;
 	reply_init(&reply, 200);
 	reply.content_type = "application/x-ndjson";
 	reply_header_text(&reply, "X-Request-Id", slice_of(group->request->id));
 	request_stream_start(group->request, &reply);
-	for (size_t i = 0; i < group->count; i++)
-		if (!group->seats[i].away)
-			write_line(group, &group->seats[i]);
+	for (size_t i = 0; i < group->count; i++) {
+		if (!group->seats[i].away && !write_line(group, &group->seats[i])) {
+			cut_short(group);
+			return false;
+		}
+	}
+	return true;
 }
 
 void rest_call_many(struct worker *worker, struct request *request, struct slice rest)
@@ -336,8 +355,8 @@ void rest_call_many(struct worker *worker, struct request *request, struct slice
 	for (size_t i = 0; json_next_element(&walk, &element); i++)
 		seat_item(group, i, element, &asker);
 	request->waits_for = group;
-	if (group->ndjson)
-		start_lines(group);
+	if (group->ndjson && !start_lines(group))
+		return;
 	if (group->away == 0)
 		finish(group);
 	else

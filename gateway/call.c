@@ -59,6 +59,12 @@ static bool refused(struct call *call, enum reject_reason reason, struct answer 
 	return answered(call, answer);
 }
 
+/* A refusal that may be over in a second. */
+static struct answer *turned_away(enum outcome outcome, const char *detail)
+{
+	return answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s", detail);
+}
+
 /* The arguments are no JSON, or no object. */
 static bool refuse_arguments(struct call *call, enum outcome outcome, const struct json_fault *fault)
 {
@@ -144,12 +150,12 @@ bool call_look_up(struct call *call)
 		return refused(call, REJECT_BAD_REQUEST, problem);
 	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
 		return refused(call, REJECT_IN_FLIGHT,
-		               answer_error(OUTCOME_OVERLOADED,
-		                            "The gateway has as many calls in flight as limits.in_flight allows."));
+		               turned_away(OUTCOME_OVERLOADED,
+		                           "The gateway has as many calls in flight as limits.in_flight allows."));
 	if (atomic_load_explicit(&gateway->draining, memory_order_relaxed) &&
 	    loop_now(home->loop) >= atomic_load_explicit(&gateway->drain_until_us, memory_order_relaxed))
 		return refused(call, REJECT_SHUTTING_DOWN,
-		               answer_error(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
+		               turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
 	return false;
 }
 

@@ -150,6 +150,12 @@ static void land(struct dispatch *dispatch, struct trip *trip, struct answer *an
 static void item_answered(struct batch_item *item, struct answer *answer, const struct batch_facts *facts)
 {
 	struct trip *trip = container_of(item, struct trip, item);
+	if (answer->outcome == OUTCOME_SHUTTING_DOWN && facts->id && !item->call.repeatable) {
+		/* it was on its way when the gateway gave up: not the same as never sent */
+		answer_unref(answer);
+		answer = answer_error(OUTCOME_OUTCOME_UNKNOWN, "The gateway shut down before the provider had answered; "
+		                                               "whether the call was carried out is not known.");
+	}
 	land(trip->provider->dispatch, trip, answer, facts);
 }
 

@@ -505,6 +505,8 @@ static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
 	}
 	if (waiting->state == STATE_ANSWERED)
 		return queue(waiting);
+	if (waiting->state == STATE_GONE)
+		return MHD_NO;
 	waiting->state = STATE_SUSPENDED;
 	if (!waiting->held)
 		hold(http, waiting, (size_t)waiting->received);
@@ -750,6 +752,14 @@ void request_stream_end(struct request *request)
 	struct waiting *waiting = container_of(request, struct waiting, request);
 	request->gone = NULL;
 	waiting->stream_ended = true;
+	resume_later(waiting);
+}
+
+void request_stream_abort(struct request *request)
+{
+	struct waiting *waiting = container_of(request, struct waiting, request);
+	request->gone = NULL;
+	waiting->state = STATE_GONE;
 	resume_later(waiting);
 }
 

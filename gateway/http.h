@@ -33,6 +33,7 @@ enum {
 	X(TRANSFER_ENCODING, "transfer-encoding", false)                                             \
 	X(CONTENT_TYPE, "content-type", false)                                                       \
 	X(CONTENT_ENCODING, "content-encoding", false)                                               \
+	X(ORIGIN, "origin", false)                                                                   \
 	X(ACCEPT, "accept", true)                                                                    \
 	X(AUTHORIZATION, "authorization", false)                                                     \
 	X(CACHE_CONTROL, "cache-control", true)                                                      \
@@ -109,6 +110,8 @@ void request_reply(struct request *request, const struct reply *reply);
 void request_stream_start(struct request *request, const struct reply *reply);
 bool request_stream_put(struct request *request, struct slice piece);
 void request_stream_end(struct request *request);
+/* Break the answer off: the client sees a connection that ended too early. Likewise. */
+void request_stream_abort(struct request *request);
 
 /* --- The daemon --- */
 

@@ -258,6 +258,18 @@ static bool tool_has_tag(const struct tool *tool, struct slice tag)
 	return false;
 }
 
+/* A typing error in what to purge must not purge everything. */
+static bool query_knows(struct slice query)
+{
+	size_t known = 0, given = 0;
+	static const char *const names[] = { "tool", "tag", "key" };
+	for (size_t i = 0; i < countof(names); i++)
+		known += query_parameter(query, slice_of(names[i])).len > 0;
+	for (size_t i = 0; i < query.len; i++)
+		given += query.at[i] == '&';
+	return known == given + (query.len > 0);
+}
+
 /* DELETE /admin/cache?tool=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
@@ -267,6 +279,10 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 	struct slice key = query_parameter(request->query, SLICE("key"));
 	size_t purged = 0;
 	(void)rest;
+	if (!query_knows(request->query)) {
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "Only tool, tag and key are known; nothing was purged.");
+		return;
+	}
 	if (tool.len && !config_tool(config, tool)) {
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;

@@ -10,9 +10,40 @@ enum { PROBLEM_BYTES_MAX = 32 << 20 };
 
 static const char problem_type[] = "application/problem+json";
 
-void problem_put(struct buf *out, const struct answer *answer, const char *request_id, const char *upstream)
+/* The provider of a call by name, if the answer is the provider's doing; else NULL. */
+static const char *provider_name(const struct call *call)
+{
+	switch (call->answer->outcome) {
+	case OUTCOME_UPSTREAM_ERROR:
+	case OUTCOME_TOOL_ERROR:
+	case OUTCOME_OUTCOME_UNKNOWN:
+	case OUTCOME_UPSTREAM_UNAVAILABLE:
+	case OUTCOME_UPSTREAM_TIMEOUT:
+		break;
+	case OUTCOME_RATE_LIMITED:
+	default:
+		if (call->answer->upstream_status == 0)
+			return NULL;
+	}
+	return call->home->gateway->config->upstreams[call->tool->upstream].settings.name;
+}
+
+/* Whether the same call, sent again, may succeed and cannot do harm: more than the outcome decides. */
+static bool is_retryable(const struct answer *answer, const struct call *call)
+{
+	if (!outcome_retryable(answer->outcome))
+		return false;
+	if (answer->outcome != OUTCOME_UPSTREAM_ERROR && answer->outcome != OUTCOME_UPSTREAM_TIMEOUT)
+		return true; /* it was not carried out */
+	if (answer->upstream_status == 401 || answer->upstream_status == 403)
+		return false; /* the gateway's credentials will not be better next time */
+	return !call || tool_is_repeatable(call->tool);
+}
+
+void problem_put(struct buf *out, const struct answer *answer, const char *request_id, const struct call *call)
 {
 	enum outcome outcome = answer->outcome;
+	const char *upstream = call ? provider_name(call) : NULL;
 	buf_put_text(out, "{\"type\":\"urn:jitney:problem:");
 	buf_put_text(out, outcome_word(outcome));
 	buf_put_text(out, "\",\"title\":");
@@ -23,7 +54,7 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_text(out, outcome_word(outcome));
 	buf_put_text(out, "\",\"request_id\":");
 	json_put_string(out, slice_of(request_id));
-	buf_put_text(out, outcome_retryable(outcome) ? ",\"retryable\":true" : ",\"retryable\":false");
+	buf_put_text(out, is_retryable(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
 	if (upstream) {
 		buf_put_text(out, ",\"upstream\":{\"name\":");
 		json_put_string(out, slice_of(upstream));
@@ -38,10 +69,10 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_char(out, '}');
 }
 
-static void send_problem(struct request *request, struct reply *reply, const struct answer *answer, const char *upstream)
+static void send_problem(struct request *request, struct reply *reply, const struct answer *answer, const struct call *call)
 {
 	struct buf text = BUF_INIT(PROBLEM_BYTES_MAX);
-	problem_put(&text, answer, request->id, upstream);
+	problem_put(&text, answer, request->id, call);
 	struct blob *blob = buf_take_blob(&text);
 	buf_fini(&text);
 	if (blob) {
@@ -118,23 +149,6 @@ const char *source_word(enum call_source source)
 		break;
 	}
 	return "none";
-}
-
-const char *call_upstream_name(const struct call *call)
-{
-	switch (call->answer->outcome) {
-	case OUTCOME_UPSTREAM_ERROR:
-	case OUTCOME_TOOL_ERROR:
-	case OUTCOME_OUTCOME_UNKNOWN:
-	case OUTCOME_UPSTREAM_UNAVAILABLE:
-	case OUTCOME_UPSTREAM_TIMEOUT:
-		break;
-	case OUTCOME_RATE_LIMITED:
-	default:
-		if (call->answer->upstream_status == 0)
-			return NULL;
-	}
-	return call->home->gateway->config->upstreams[call->tool->upstream].settings.name;
 }
 
 /* Text into a header's value without the cost of printf: a hit writes two of these. */
@@ -224,7 +238,7 @@ void reply_call(struct request *request, const struct call *call)
 	put_cache_status(&reply, call);
 	put_timing(&reply, call);
 	if (answer->outcome != OUTCOME_OK) {
-		send_problem(request, &reply, answer, call_upstream_name(call));
+		send_problem(request, &reply, answer, call);
 		return;
 	}
 	reply.content_type = answer->content_type;

@@ -9,8 +9,8 @@
 #include "gateway/call.h"
 #include "gateway/http.h"
 
-/* Append the problem of an outcome that is not OK: one JSON object. `upstream`: the provider's name, or NULL. */
-void problem_put(struct buf *out, const struct answer *answer, const char *request_id, const char *upstream);
+/* Append the problem of an outcome that is not OK: one JSON object. `call`: the call it is about, or NULL. */
+void problem_put(struct buf *out, const struct answer *answer, const char *request_id, const struct call *call);
 
 /* Reply with a problem, its detail printf-like. `allow`: value of an Allow header, or NULL. */
 void reply_problem(struct request *request, enum outcome outcome, const char *allow, const char *format, ...)
@@ -25,7 +25,5 @@ void reply_call(struct request *request, const struct call *call);
 
 /* The cache's part in an answer, in one word, for batches and logs: hit, stale, miss, collapsed, bypass, none. */
 const char *source_word(enum call_source source);
-/* The provider of a call by name, if the answer is the provider's doing; else NULL. */
-const char *call_upstream_name(const struct call *call);
 
 #endif

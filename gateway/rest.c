@@ -115,29 +115,35 @@ void rest_call_tool(struct worker *worker, struct request *request, struct slice
 	blob_unref(body);
 }
 
+void rest_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes)
+{
+	struct log_line line;
+	if (!call->home->gateway->config->log.access || !log_begin(&line, LOG_LEVEL_INFO, "call"))
+		return;
+	log_cstr(&line, "request_id", request_id);
+	log_cstr(&line, "tool", call->tool->name);
+	log_cstr(&line, "outcome", outcome_word(call->answer->outcome));
+	log_u64(&line, "status", status);
+	log_cstr(&line, "cache", source_word(call->source));
+	log_u64(&line, "bytes", bytes);
+	log_seconds(&line, "seconds", call->ended_us - call->started_us);
+	if (call->facts.id) {
+		log_u64(&line, "batch_id", call->facts.id);
+		log_u64(&line, "batch_items", call->facts.items);
+		log_seconds(&line, "queue_seconds", call->facts.waited_us);
+		log_seconds(&line, "upstream_seconds", call->facts.upstream_us);
+	}
+	if (call->traceparent[0])
+		log_text(&line, "trace_id", (struct slice){ call->traceparent + 3, 32 });
+	if (call->answer->detail[0])
+		log_cstr(&line, "detail", call->answer->detail);
+	log_end(&line);
+}
+
 void rest_finished(struct worker *worker, struct request *request, unsigned status, uint64_t bytes)
 {
 	struct call *call = request->logged;
-	struct log_line line;
-	if (worker->gateway->config->log.access && log_begin(&line, LOG_LEVEL_INFO, "call")) {
-		log_cstr(&line, "request_id", request->id);
-		log_cstr(&line, "tool", call->tool->name);
-		log_cstr(&line, "outcome", outcome_word(call->answer->outcome));
-		log_u64(&line, "status", status);
-		log_cstr(&line, "cache", source_word(call->source));
-		log_u64(&line, "bytes", bytes);
-		log_seconds(&line, "seconds", call->ended_us - call->started_us);
-		if (call->facts.id) {
-			log_u64(&line, "batch_id", call->facts.id);
-			log_u64(&line, "batch_items", call->facts.items);
-			log_seconds(&line, "queue_seconds", call->facts.waited_us);
-			log_seconds(&line, "upstream_seconds", call->facts.upstream_us);
-		}
-		if (call->traceparent[0])
-			log_text(&line, "trace_id", (struct slice){ call->traceparent + 3, 32 });
-		if (call->answer->detail[0])
-			log_cstr(&line, "detail", call->answer->detail);
-		log_end(&line);
-	}
+	(void)worker;
+	rest_log_call(call, request->id, status, bytes);
 	call_free(call);
 }

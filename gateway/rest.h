@@ -10,6 +10,9 @@ struct worker;
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name);
 void rest_call_many(struct worker *worker, struct request *request, struct slice rest);
 
+/* One line in the access log about a finished call. */
+void rest_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes);
+
 /* A reply's end, for a request of rest_call_tool: one line in the access log, and the call is given back. */
 void rest_finished(struct worker *worker, struct request *request, unsigned status, uint64_t bytes);
 

@@ -150,6 +150,11 @@ void routes_serve_data(void *context, struct request *request)
 
 void routes_serve_admin(void *context, struct request *request)
 {
+	/* Only browsers send Origin, and what a page somewhere makes an operator's browser send is not the operator. */
+	if (request->headers[HEADER_ORIGIN].at && request->method != HTTP_GET && request->method != HTTP_HEAD) {
+		reply_problem(request, OUTCOME_FORBIDDEN, NULL, "Requests that change something are not taken from web pages.");
+		return;
+	}
 	serve(context, request, admin_routes, countof(admin_routes));
 }
 

@@ -145,7 +145,8 @@ static void drain(struct worker *worker)
 		http_drain(worker->daemons[i]);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
-			struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down.");
+			struct answer *answer = answer_upstream_error(OUTCOME_SHUTTING_DOWN, 0, 1, (struct slice){ NULL, 0 },
+			                                              "The gateway is shutting down.");
 			dispatch_abort_all(worker->dispatch, answer, loop_now(worker->loop));
 			answer_unref(answer);
 			aborted = true;

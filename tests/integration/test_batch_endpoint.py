@@ -142,3 +142,17 @@ def test_a_large_batch_arrives_whole(gateway, provider):
     results = gateway.batch(calls).json()["results"]
     assert [item["result"]["echo"]["n"] for item in results] == list(range(500))
     assert len(provider.deliveries) <= 10
+
+
+@pytest.mark.slow
+def test_a_client_that_does_not_read_is_cut_off_not_lied_to(start, provider):
+    gateway = start({"upstreams": {"array": {"batch": {"mode": "off"}}}})    # 2 MB each: together over the answer's cap
+    provider.behaviour = behave.answering(b'"' + b"x" * 2_000_000 + b'"')
+    with gateway.connect() as connection:
+        body = json.dumps({"calls": [call(n) for n in range(60)]}).encode()
+        connection.send(request_bytes("POST", "/v1/batch", body, {"Accept": "application/x-ndjson"}))
+        provider.until_calls(30)
+        gateway.until_metric("in_flight_requests", 0)
+        everything = connection.rest()
+    assert not everything.endswith(b"0\r\n\r\n")
+    gateway.until_metric("connections", 1)

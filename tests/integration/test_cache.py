@@ -240,6 +240,14 @@ def test_answers_are_shared_over_the_workers(start, provider):
         assert verdict(gateway.call("cached")) == "hit"
 
 
+@pytest.mark.parametrize("query", ["tga=web", "tool=cached&force", "tool", "tool=cached&tool2=x"])
+def test_a_purge_with_a_typing_error_purges_nothing(gateway, query):
+    gateway.call("cached")
+    reply = gateway.request("DELETE", f"/admin/cache?{query}", listener="admin")
+    assert reply.status == 400 and reply.code == "invalid_request", reply
+    assert verdict(gateway.call("cached")) == "hit"
+
+
 def test_purge_by_tool(gateway, provider):
     gateway.call("cached")
     reply = gateway.request("DELETE", "/admin/cache?tool=cached", listener="admin")

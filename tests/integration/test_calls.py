@@ -348,3 +348,17 @@ def test_traceparent_and_idempotency_key_go_with_a_lone_call(gateway, provider):
     headers = provider.deliveries[0].headers
     assert headers.get("idempotency-key") == "key-1"
     assert headers.get("traceparent", "").split("-")[1:2] == ["0af7651916cd43dd8448eb211c80319c"]
+
+
+# ---- retryable: what would happen if the same call were sent again ----------------------------------------------------
+
+@pytest.mark.parametrize("tool, retryable", [("echo", True), ("write", False)])
+def test_a_500_is_retryable_only_for_calls_that_may_be_repeated(gateway, provider, tool, retryable):
+    provider.behaviour = behave.status(500)
+    reply = gateway.call(tool)
+    assert reply.code == "upstream_error" and reply.json()["retryable"] is retryable, reply
+
+
+def test_refused_credentials_are_not_worth_a_retry(gateway, provider):
+    provider.behaviour = behave.status(401)
+    assert gateway.call("echo").json()["retryable"] is False

@@ -157,6 +157,20 @@ def test_admin_drain_ends_it(gateway, provider, later):
     assert gateway.wait() == 0
 
 
+@pytest.mark.parametrize("method, path", [("POST", "/admin/drain"), ("DELETE", "/admin/cache")])
+def test_a_web_page_cannot_change_anything(gateway, method, path):
+    reply = gateway.request(method, path, b"" if method == "POST" else None, {"Origin": "https://evil.example"}, "admin")
+    assert reply.status == 403 and reply.code == "forbidden", reply
+    assert gateway.get("/readyz").status == 200
+
+
+def test_calls_of_a_batch_are_logged_one_by_one(start):
+    gateway = start({"log": {"access": True}})
+    gateway.batch([{"id": 1, "tool": "echo", "arguments": {"n": 1}}, {"id": 2, "tool": "item", "arguments": {}}])
+    assert sorted((event["tool"], event["outcome"]) for event in gateway.events("call")) == [
+        ("echo", "ok"), ("item", "invalid_request")]
+
+
 def test_a_purge_of_an_unknown_tool_is_refused(gateway):
     assert gateway.request("DELETE", "/admin/cache?tool=nothing", listener="admin").status == 404
 
