@@ -48,6 +48,7 @@ struct connection {
 	uint64_t since_us;              /* when the phase began: a list is ordered by it, since it only gets tails */
 	uint64_t number;
 	bool from_trusted_proxy;
+	bool surplus;                   /* opened beyond limits.connections */
 	bool answered_before;           /* bytes have been received that were not the next head's */
 	struct loop_watch watch;        /* DOZING: for a byte; HEAD, SLOW_BODY, WATCHED: for the client leaving */
 	struct waiting *waiting;        /* SUSPENDED: the request; else NULL */
@@ -193,7 +194,8 @@ static void connection_opened(struct http *http, struct MHD_Connection *mhd, voi
 	connection->phase = PHASE_IDLE;
 	connection->since_us = loop_now(http->loop);
 	TAILQ_INSERT_TAIL(&http->phases[PHASE_IDLE], connection, next);
-	atomic_fetch_add_explicit(&http->shared->connections, 1, memory_order_relaxed);
+	connection->surplus = atomic_fetch_add_explicit(&http->shared->connections, 1, memory_order_relaxed) >=
+	                      http->settings->connections;
 	meter_add(http->meter, METRIC_ID_CONNECTIONS_TOTAL, 0, 0, 1);
 	meter_move(http->meter, METRIC_ID_CONNECTIONS, 0, 0, 1);
 	if (peer && peer->client_addr && peer->client_addr->sa_family != AF_UNIX) {
@@ -424,7 +426,8 @@ static enum MHD_Result head_complete(struct http *http, struct waiting *waiting,
 	set_request_id(http, request);
 	if (verdict.outcome != OUTCOME_OK)
 		return refuse(http, waiting, verdict.outcome, verdict.reason, verdict.detail);
-	if (atomic_load_explicit(&http->shared->connections, memory_order_relaxed) > settings->connections)
+	if (waiting->connection->surplus &&
+	    atomic_load_explicit(&http->shared->connections, memory_order_relaxed) > settings->connections)
 		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_CONNECTIONS,
 		              "The gateway has as many connections as limits.connections allows.");
 	if (head.length > settings->body_bytes)
