@@ -40,6 +40,8 @@ unit_gateway = \
 	tests/unit/test_calls_random \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
+	tests/unit/test_http \
+	tests/unit/test_http_random \
 	tests/unit/test_mailbox \
 	tests/unit/test_options
 
@@ -91,6 +93,11 @@ tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
 tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
 tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
 
+# A daemon on a real socket.
+http_world = tests/support/http_world.c tests/support/http_world.h
+tests_unit_test_http_SOURCES = tests/unit/test_http.c $(http_world)
+tests_unit_test_http_random_SOURCES = tests/unit/test_http_random.c $(http_world)
+
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h
 tests_unit_test_client_SOURCES = tests/unit/test_client.c $(provider)
@@ -126,6 +133,7 @@ check-local:
 endif
 check_PROGRAMS += $(fuzz_programs)
 TESTS = $(check_PROGRAMS) tests/layers.sh
+LOG_COMPILER = timeout 300
 AM_TESTS_ENVIRONMENT = \
 	ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
