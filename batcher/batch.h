@@ -23,6 +23,7 @@ struct batch {
 	uint64_t id;               /* unique in this process; 0: not sent */
 	uint64_t sent_us;
 	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
+	size_t under_way;           /* exchanges of the upstream as it left, itself included */
 	size_t bytes;               /* of arguments */
 	size_t room;                /* items it can hold */
 	size_t count;               /* items put in */

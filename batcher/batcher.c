@@ -16,6 +16,7 @@
 
 #include "batcher/batch.h"
 #include "batcher/lane.h"
+#include "batcher/model.h"
 #include "batcher/table.h"
 #include "batcher/window.h"
 
@@ -37,7 +38,10 @@ struct batcher {
 	size_t waiting_items;      /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be told */
-	struct window_costs costs;      /* over all lanes: what a new one starts with */
+	struct window_costs costs;      /* over all lanes, since lanes come and go */
+	struct model model;             /* likewise */
+	size_t travelling;              /* items in batches that somebody waits for */
+	uint64_t freed_us;              /* when an exchange last ended */
 	struct upstream_call *calls;    /* scratch for upstream_send */
 	size_t calls_room;
 };
@@ -57,6 +61,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	batcher->policy = *policy;
 	if (batcher->policy.max_items > settings->dialect->max_calls)
 		batcher->policy.max_items = settings->dialect->max_calls;
+	model_init(&batcher->model, batcher->policy.max_in_flight);
 	batcher->label = settings->label;
 	batcher->loop = loop;
 	batcher->meter = meter;
@@ -67,6 +72,63 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	TAILQ_INIT(&batcher->flights);
 	TAILQ_INIT(&batcher->settled);
 	return batcher;
+}
+
+/* --- what is learned --- */
+
+enum { LEAST_WINDOW_US = 1000 }; /* a shorter wait than this is not worth cutting: a flight lands soon */
+
+static struct window_plan make_plan(const struct batcher *batcher, uint64_t now_us)
+{
+	const struct model *model = &batcher->model;
+	struct window_plan plan = { .singles = model_shuns(model, now_us) };
+	if (batcher->policy.mode != BATCH_ADAPTIVE || !model_known(model))
+		return plan;
+	uint64_t fixed_us = (uint64_t)model->fixed_us;
+	plan.slots = model_slots(model);
+	plan.useful = model_useful(model);
+	plan.share = model_share(model);
+	plan.gather_us = fixed_us / 4;
+	plan.window_us = fixed_us / 2 > LEAST_WINDOW_US ? fixed_us / 2 : LEAST_WINDOW_US;
+	return plan;
+}
+
+static struct window_view view_of(const struct batcher *batcher, const struct lane *lane, uint64_t now_us)
+{
+	struct window_view view = lane_view(lane);
+	view.costs = batcher->costs;
+	view.busy = batcher->in_flight;
+	view.freed_us = batcher->freed_us;
+	view.plan = make_plan(batcher, now_us);
+	return view;
+}
+
+/* The configured caps, or what 413 has made of them. */
+static struct batch_policy policy_now(const struct batcher *batcher)
+{
+	struct batch_policy policy = batcher->policy;
+	policy.max_items = model_cap_items(&batcher->model, policy.max_items);
+	policy.max_bytes = model_cap_bytes(&batcher->model, policy.max_bytes);
+	return policy;
+}
+
+static void show_learned(struct batcher *batcher, uint64_t now_us)
+{
+	struct meter *meter = batcher->meter;
+	const struct model *model = &batcher->model;
+	struct window_plan plan = make_plan(batcher, now_us);
+	uint64_t window_us = plan.window_us && plan.window_us < batcher->policy.window_us ? plan.window_us
+											  : batcher->policy.window_us;
+	bool singles = plan.singles || window_single(&batcher->policy);
+	meter_set(meter, METRIC_ID_BATCH_WINDOW, batcher->label, 0, singles ? 0 : (int64_t)window_us);
+	meter_set(meter, METRIC_ID_BATCH_EXCHANGE_COST, batcher->label, 0, (int64_t)model->fixed_us);
+	meter_set(meter, METRIC_ID_BATCH_ITEM_COST, batcher->label, 0, (int64_t)model->item_us);
+	meter_set(meter, METRIC_ID_BATCH_CONCURRENCY, batcher->label, 0, (int64_t)model_slots(model));
+}
+
+static void note_load(struct batcher *batcher, bool landed)
+{
+	model_load(&batcher->model, batcher->waiting_items + batcher->travelling, landed);
 }
 
 /* --- lanes --- */
@@ -90,7 +152,6 @@ static struct lane *need_lane(struct batcher *batcher, struct slice key)
 	lane = lane_new(key, batcher->seed);
 	if (!lane)
 		return NULL;
-	lane->costs = batcher->costs;
 	table_insert(&batcher->lanes, &lane->node, hash);
 	return lane;
 }
@@ -136,8 +197,9 @@ static void judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		free_lane(batcher, lane);
 		return;
 	}
-	struct window_view view = lane_view(lane);
-	struct window_verdict verdict = window_judge(&batcher->policy, &view, now_us);
+	struct window_view view = view_of(batcher, lane, now_us);
+	struct batch_policy policy = policy_now(batcher);
+	struct window_verdict verdict = window_judge(&policy, &view, now_us);
 	if (verdict.leave)
 		set_ready(batcher, lane, now_us);
 	else if (verdict.again_us == CLOCK_NEVER)
@@ -163,6 +225,13 @@ static void forget(struct batcher *batcher, struct batch *batch)
 	batcher->forgotten++;
 }
 
+/* Out of its batch, in whatever way. */
+static void drop(struct batcher *batcher, struct batch *batch, struct batch_item *item)
+{
+	batch_drop(batch, item);
+	batcher->travelling--;
+}
+
 /* Out of its lane or batch, not by an answer. */
 static void withdraw(struct batcher *batcher, struct batch_item *item)
 {
@@ -174,7 +243,7 @@ static void withdraw(struct batcher *batcher, struct batch_item *item)
 		count_waiting(batcher, item, -1);
 		news_of(batcher, lane);
 	} else if (batch) {
-		batch_drop(batch, item);
+		drop(batcher, batch, item);
 		if (batch->live == 0)
 			forget(batcher, batch);
 	}
@@ -242,6 +311,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 		return refuse(batcher, REJECT_NO_MEMORY, "the gateway is out of memory", why);
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
 	count_waiting(batcher, item, 1);
+	note_load(batcher, false);
 	return OUTCOME_OK;
 }
 
@@ -282,6 +352,9 @@ static void end_flight(struct batcher *batcher, struct batch *batch)
 	if (batch->forgotten)
 		batcher->forgotten--;
 	lane->landed = true;
+	batcher->freed_us = loop_now(batcher->loop);
+	note_load(batcher, true);
+	show_learned(batcher, batcher->freed_us);
 	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, -1);
 	news_of(batcher, lane);
 	batch_free(batch);
@@ -299,7 +372,7 @@ static void on_answered(void *context, size_t index, struct answer *answer)
 	}
 	struct batch_facts facts = batch_facts(batch, item, loop_now(batcher->loop));
 	due_clear(&batcher->expiries, &item->expiry);
-	batch_drop(batch, item);
+	drop(batcher, batch, item);
 	item->answered(item, answer, &facts);
 }
 
@@ -307,10 +380,12 @@ static void on_landed(void *context, enum outcome outcome)
 {
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
+	uint64_t now_us = loop_now(batcher->loop);
 	if (outcome == OUTCOME_OK) {
-		uint64_t took_us = window_elapsed_us(batch->sent_us, loop_now(batcher->loop));
-		window_learn(&batch->lane->costs, took_us);
+		uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 		window_learn(&batcher->costs, took_us);
+		model_learn(&batcher->model, batch->count, took_us, batch->under_way, now_us);
+		model_passed(&batcher->model, batch->count);
 	}
 	end_flight(batcher, batch);
 }
@@ -354,11 +429,13 @@ static void take(struct batcher *batcher, struct batch_item *item, uint64_t now_
 
 static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
+	struct batch_policy policy = policy_now(batcher);
 	struct batch_item *item;
-	while ((item = lane_next(batch->lane)) && batch_fits(batch, &batcher->policy, item->call.arguments.len)) {
+	while ((item = lane_next(batch->lane)) && batch_fits(batch, &policy, item->call.arguments.len)) {
 		take(batcher, item, now_us);
 		batcher->calls[batch->count] = item->call;
 		batch_put(batch, item);
+		batcher->travelling++;
 	}
 }
 
@@ -383,7 +460,7 @@ static void settle_refused(struct batcher *batcher, struct batch *batch, struct 
 		struct batch_item *item = batch->items[i];
 		struct batch_facts facts = facts_of(item, now_us);
 		due_clear(&batcher->expiries, &item->expiry);
-		batch_drop(batch, item);
+		drop(batcher, batch, item);
 		settle(batcher, item, answer_ref(refusal), facts);
 	}
 	answer_unref(refusal);
@@ -404,9 +481,19 @@ static void count_sent(struct batcher *batcher, const struct batch *batch, enum 
 }
 
 /* One batch out of a lane that has calls waiting: sent, or its calls are settled. */
+/* How many calls it may take: no more than its share, so that something is left for the other slots. */
+static size_t batch_limit(const struct batcher *batcher, enum flush_reason reason, uint64_t now_us)
+{
+	size_t most = policy_now(batcher).max_items;
+	size_t share = make_plan(batcher, now_us).share;
+	if (reason == FLUSH_SINGLE)
+		return 1;
+	return share > 0 && share < most ? share : most;
+}
+
 static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_reason reason, uint64_t now_us)
 {
-	size_t most = reason == FLUSH_SINGLE ? 1 : batcher->policy.max_items;
+	size_t most = batch_limit(batcher, reason, now_us);
 	size_t room = lane->items < most ? lane->items : most;
 	struct batch *batch = reserve_calls(batcher, room) ? batch_new(batcher, lane, room) : NULL;
 	lane->landed = false;
@@ -426,14 +513,16 @@ static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_re
 	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
 	batcher->in_flight++;
 	lane->in_flight++;
+	batch->under_way = batcher->in_flight;
 	count_sent(batcher, batch, reason);
 }
 
 /* Judged again now that there is room: the hurried one may have left since. */
 static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	struct window_view view = lane_view(lane);
-	struct window_verdict verdict = window_judge(&batcher->policy, &view, now_us);
+	struct window_view view = view_of(batcher, lane, now_us);
+	struct batch_policy policy = policy_now(batcher);
+	struct window_verdict verdict = window_judge(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's flight to land */
 	unset_ready(batcher, lane);
 	if (verdict.leave) {

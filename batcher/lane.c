@@ -154,6 +154,5 @@ struct window_view lane_view(const struct lane *lane)
 		.urgent_us = due_first_us(&lane->urgent),
 		.in_flight = lane->in_flight,
 		.landed = lane->landed,
-		.costs = lane->costs,
 	};
 }

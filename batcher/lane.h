@@ -46,7 +46,6 @@ struct lane {
 	uint64_t ready_us;         /* the batcher's: since when */
 	size_t in_flight;          /* the batcher's: exchanges under way */
 	bool landed;               /* the batcher's: see struct window_view */
-	struct window_costs costs; /* the batcher's */
 
 	size_t items;                              /* waiting */
 	size_t bytes;                              /* of their arguments */

@@ -5,5 +5,6 @@ libbatcher_a_SOURCES = \
 	batcher/batcher.c batcher/batcher.h \
 	batcher/due.c batcher/due.h \
 	batcher/lane.c batcher/lane.h \
+	batcher/model.c batcher/model.h \
 	batcher/table.c batcher/table.h \
 	batcher/window.c batcher/window.h

@@ -8,8 +8,11 @@
  * - What came while the last one was under way leaves together when it is back: group commit (DeWitt, Katz, Olken,
  *   Shapiro, Stonebraker, Wood 1984), whose log writes are our exchanges.
  * - The wait is bounded: by count, by bytes, by a window since the oldest call was added, and by the tightest deadline
- *   less what an exchange takes. A window that adapts to measured cost is Clipper's (Crankshaw et al., NSDI 2017); what
- *   is learned so far is the time of an exchange, in struct window_costs.
+ *   less what an exchange takes. A window that adapts to measured cost is Clipper's (Crankshaw et al., NSDI 2017).
+ * - What model.h has learned bends the adaptive rule, as struct window_plan. While the provider works on all it can,
+ *   sending would only queue there: gather on. While it has slots free that are worth using, a batch leaves with its
+ *   fair share of the outstanding calls, or after a quarter of what an exchange costs at least, whichever is first: so
+ *   the slots stay evenly filled and no convoy forms. Between the two the window is half of that cost.
  */
 #ifndef JITNEY_BATCHER_WINDOW_H
 #define JITNEY_BATCHER_WINDOW_H
@@ -30,6 +33,16 @@ struct window_costs {
 /* One exchange that went well took so long. Smoothed by 1/8, as TCP does its round trip (Jacobson 1988). */
 void window_learn(struct window_costs *costs, uint64_t exchange_us);
 
+/* What the model makes of the present load. Zeroed: nothing is known, the rule is Nagle's alone. */
+struct window_plan {
+	size_t slots;       /* exchanges the provider works on at once; 0: unknown */
+	size_t useful;      /* of those, how many are worth using; 0: unknown */
+	size_t share;       /* calls of a batch when they are evenly used */
+	uint64_t gather_us; /* longest wait for a share while a useful slot is free */
+	uint64_t window_us; /* longest wait while only the others are; 0: the policy's */
+	bool singles;       /* arrays do not pay */
+};
+
 /* A lane as the rule sees it. */
 struct window_view {
 	size_t items;       /* waiting */
@@ -39,6 +52,9 @@ struct window_view {
 	size_t in_flight;   /* exchanges of this lane under way */
 	bool landed;        /* one of them has ended since calls began to gather */
 	struct window_costs costs;
+	size_t busy;       /* exchanges of the whole upstream under way */
+	uint64_t freed_us; /* when a slot last became free */
+	struct window_plan plan;
 };
 
 struct window_verdict {

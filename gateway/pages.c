@@ -49,7 +49,7 @@ static enum definition_format wanted_format(struct request *request)
 	enum definition_format format = definition_format(word);
 	if (format == FORMAT_COUNT)
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
-		              "format must be one of jitney, mcp, openai, openai-responses, anthropic, gemini.");
+			      "format must be one of jitney, mcp, openai, openai-responses, anthropic, gemini.");
 	return format;
 }
 
@@ -66,8 +66,9 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 	const struct tool *tool = config_tool(worker->gateway->config, rest);
 	if (!tool) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
-		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no tool \"%.*s\"; GET /v1/tools lists them.",
-		              rest.len > 80 ? 80 : (int)rest.len, rest.at);
+		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL,
+			      "There is no tool \"%.*s\"; GET /v1/tools lists them.",
+			      rest.len > 80 ? 80 : (int)rest.len, rest.at);
 		return;
 	}
 	enum definition_format format = wanted_format(request);
@@ -75,7 +76,8 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 	if (format == FORMAT_COUNT)
 		return;
 	if (!definition_name_fits(tool, format)) {
-		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "The tool's name does not fit the rules of that format.");
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
+			      "The tool's name does not fit the rules of that format.");
 		return;
 	}
 	if (!definitions_tool(worker->gateway->config, tool, format, &document)) {
@@ -107,7 +109,8 @@ static size_t healthy_endpoints(const struct gateway *gateway, const struct upst
 {
 	size_t healthy = 0;
 	for (size_t i = 0; i < settings->endpoint_count; i++)
-		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, settings->first_endpoint_label + i, 0) > 0;
+		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY,
+					settings->first_endpoint_label + i, 0) > 0;
 	return healthy;
 }
 
@@ -118,16 +121,17 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 	bool draining = atomic_load_explicit(&gateway->draining, memory_order_relaxed);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
-	buf_printf(&text, "{\"status\":\"%s\",\"components\":{\"workers\":{\"status\":\"up\",\"count\":%u},\"upstreams\":{",
-	           draining ? "draining" : "ready", gateway->config->workers);
+	buf_printf(&text,
+		   "{\"status\":\"%s\",\"components\":{\"workers\":{\"status\":\"up\",\"count\":%u},\"upstreams\":{",
+		   draining ? "draining" : "ready", gateway->config->workers);
 	for (size_t i = 0; i < gateway->config->upstream_count; i++) {
 		const struct upstream_settings *settings = &gateway->config->upstreams[i].settings;
 		size_t healthy = healthy_endpoints(gateway, settings);
 		if (i)
 			buf_put_char(&text, ',');
 		json_put_string(&text, slice_of(settings->name));
-		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu}", healthy ? "up" : "down", healthy,
-		           settings->endpoint_count);
+		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu}", healthy ? "up" : "down",
+			   healthy, settings->endpoint_count);
 	}
 	buf_put_text(&text, "}}}\n");
 	reply_text(request, draining ? 503 : 200, json_type_text, &text);
@@ -148,17 +152,18 @@ void page_admin_index(struct worker *worker, struct request *request, struct sli
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	const struct config *config = worker->gateway->config;
 	(void)rest;
-	buf_printf(&text,
-	           "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jitney " JITNEY_VERSION "</title>"
-	           "<style>body{font:16px/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
-	           "<h1>jitney " JITNEY_VERSION "</h1><p>%zu tools, %zu upstreams, %u workers, up for %llu s.</p><ul>"
-	           "<li><a href=\"/admin/upstreams\">upstreams</a>: state, lanes, pools"
-	           "<li><a href=\"/admin/cache\">cache</a>: what the memory tier holds"
-	           "<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
-	           "<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
-	           "</ul></html>\n",
-	           config->tool_count, config->upstream_count, config->workers,
-	           (unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
+	buf_printf(
+		&text,
+		"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jitney " JITNEY_VERSION "</title>"
+		"<style>body{font:16px/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
+		"<h1>jitney " JITNEY_VERSION "</h1><p>%zu tools, %zu upstreams, %u workers, up for %llu s.</p><ul>"
+		"<li><a href=\"/admin/upstreams\">upstreams</a>: state, lanes, pools"
+		"<li><a href=\"/admin/cache\">cache</a>: what the memory tier holds"
+		"<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
+		"<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
+		"</ul></html>\n",
+		config->tool_count, config->upstream_count, config->workers,
+		(unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
 	reply_text(request, 200, "text/html; charset=utf-8", &text);
 }
 
@@ -171,8 +176,8 @@ void page_admin_config(struct worker *worker, struct request *request, struct sl
 	reply_text(request, 200, json_type_text, &text);
 }
 
-static void put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
-                      size_t label2)
+static void put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric,
+		      size_t label1, size_t label2)
 {
 	buf_printf(out, ",\"%s\":%lld", name, (long long)metrics_read(gateway->metrics, metric, label1, label2));
 }
@@ -188,27 +193,35 @@ static void put_endpoints(struct buf *out, const struct gateway *gateway, const 
 		buf_put_text(out, i ? ",{\"url\":" : "{\"url\":");
 		json_put_string(out, slice_of(settings->endpoints[i]));
 		buf_printf(out, ",\"healthy\":%s,\"requests\":%lld}",
-		           metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
-		           (long long)requests);
+			   metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
+			   (long long)requests);
 	}
 	buf_put_char(out, ']');
 }
 
 static void put_upstream(struct buf *out, const struct gateway *gateway, size_t index)
 {
-	static const char *const modes[] = { [BATCH_ADAPTIVE] = "adaptive", [BATCH_FIXED] = "fixed", [BATCH_OFF] = "off" };
+	static const char *const modes[] = {
+		[BATCH_ADAPTIVE] = "adaptive", [BATCH_FIXED] = "fixed", [BATCH_OFF] = "off"
+	};
 	const struct upstream_settings *settings = &gateway->config->upstreams[index].settings;
 	const struct batch_policy *batch = &gateway->config->upstreams[index].batch;
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
-	           upstream_owner(gateway, (unsigned)index)->index);
+		   upstream_owner(gateway, (unsigned)index)->index);
 	put_endpoints(out, gateway, settings);
-	buf_printf(out, ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"max_in_flight\":%zu}",
-	           modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
-	           batch->max_in_flight);
+	buf_printf(out,
+		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"max_in_flight\":%zu}",
+		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
+		   batch->max_in_flight);
 	put_count(out, gateway, "waiting", METRIC_ID_BATCH_WAITING, index, 0);
 	put_count(out, gateway, "in_flight", METRIC_ID_BATCH_IN_FLIGHT, index, 0);
+	put_count(out, gateway, "learned_window_us", METRIC_ID_BATCH_WINDOW, index, 0);
+	put_count(out, gateway, "learned_exchange_us", METRIC_ID_BATCH_EXCHANGE_COST, index, 0);
+	put_count(out, gateway, "learned_item_us", METRIC_ID_BATCH_ITEM_COST, index, 0);
+	put_count(out, gateway, "learned_concurrency", METRIC_ID_BATCH_CONCURRENCY, index, 0);
+	put_count(out, gateway, "bisections", METRIC_ID_BATCH_BISECTIONS, index, 0);
 	put_count(out, gateway, "batches", METRIC_ID_BATCH_ITEMS, index, 0);
 	put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, index, 0);
 	put_count(out, gateway, "connections_busy", METRIC_ID_UPSTREAM_CONNECTIONS, index, CONNECTION_BUSY);
@@ -242,8 +255,8 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
 	buf_printf(&text, "{\"memory\":{\"entries\":%llu,\"bytes\":%llu,\"capacity_bytes\":%llu,\"evictions\":{",
-	           (unsigned long long)stats.entries, (unsigned long long)stats.bytes,
-	           (unsigned long long)stats.capacity_bytes);
+		   (unsigned long long)stats.entries, (unsigned long long)stats.bytes,
+		   (unsigned long long)stats.capacity_bytes);
 	for (size_t i = 0; i < EVICT_REASON_COUNT; i++)
 		buf_printf(&text, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)stats.evictions[i]);
 	buf_put_text(&text, "}}}\n");
@@ -280,7 +293,8 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 	size_t purged = 0;
 	(void)rest;
 	if (!query_knows(request->query)) {
-		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "Only tool, tag and key are known; nothing was purged.");
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
+			      "Only tool, tag and key are known; nothing was purged.");
 		return;
 	}
 	if (tool.len && !config_tool(config, tool)) {

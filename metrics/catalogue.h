@@ -52,7 +52,9 @@
 	X(LANDED, "landed")     /* a flight landed */                                                \
 	X(ITEMS, "items")       /* full by count */                                                  \
 	X(BYTES, "bytes")       /* full by bytes */                                                  \
+	X(SHARE, "share")       /* its fair share of the outstanding calls, for a free slot of the provider */ \
 	X(WINDOW, "window")     /* the window has passed */                                          \
+	X(SPLIT, "split")       /* part of a batch that was refused as a whole */                    \
 	X(DEADLINE, "deadline") /* the tightest deadline would have been missed */                   \
 	X(SINGLE, "single")     /* batching is off, or the dialect sends one call a request */
 
@@ -77,6 +79,7 @@ enum metric_label {
 enum metric_type {
 	METRIC_COUNTER,
 	METRIC_GAUGE,            /* the sum over the threads' parts */
+	METRIC_GAUGE_SECONDS,    /* likewise; set in microseconds, exposed in seconds */
 	METRIC_SECONDS,          /* histogram; observed in microseconds, exposed in seconds */
 	METRIC_ITEMS,            /* histogram of counts: 1, 2, 4 ... 1024 */
 	METRIC_BYTES             /* histogram of bytes: 256 ... 16 MiB by factors of 4 */
@@ -104,6 +107,11 @@ enum metric_type {
 	X(BATCH_SAVED, "batch_saved_requests_total", COUNTER, UPSTREAM, NONE, "Requests the provider did not get, because calls shared one.") \
 	X(BATCH_WAITING, "batch_waiting_items", GAUGE, UPSTREAM, NONE, "Calls waiting in lanes.")                      \
 	X(BATCH_IN_FLIGHT, "batch_in_flight", GAUGE, UPSTREAM, NONE, "Requests to the provider under way.")            \
+	X(BATCH_WINDOW, "batch_window_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "Longest wait for company, as learned.")  \
+	X(BATCH_EXCHANGE_COST, "batch_exchange_cost_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "Learned fixed part of a request's time.") \
+	X(BATCH_ITEM_COST, "batch_item_cost_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "Learned part of it for each call.") \
+	X(BATCH_CONCURRENCY, "batch_concurrency", GAUGE, UPSTREAM, NONE, "Requests the provider works on at once, as learned.") \
+	X(BATCH_BISECTIONS, "batch_bisections_total", COUNTER, UPSTREAM, NONE, "Times a batch refused as a whole was split.") \
 	X(UPSTREAM_REQUESTS, "upstream_requests_total", COUNTER, ENDPOINT, OUTCOME, "Requests to providers, by outcome of the exchange.") \
 	X(UPSTREAM_DURATION, "upstream_duration_seconds", SECONDS, UPSTREAM, NONE, "From sending to the last byte, per exchange.") \
 	X(UPSTREAM_CONNECTIONS, "upstream_connections", GAUGE, UPSTREAM, CONNECTION_STATE, "Connections to providers, by state.") \

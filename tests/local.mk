@@ -32,6 +32,7 @@ unit_batcher = \
 	tests/unit/test_batcher_random \
 	tests/unit/test_due \
 	tests/unit/test_lane \
+	tests/unit/test_model \
 	tests/unit/test_table \
 	tests/unit/test_window
 unit_gateway = \

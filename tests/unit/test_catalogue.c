@@ -17,6 +17,7 @@
 static const char *const type_words[] = {
 	[METRIC_COUNTER] = "counter",
 	[METRIC_GAUGE] = "gauge",
+	[METRIC_GAUGE_SECONDS] = "gauge",
 	[METRIC_SECONDS] = "histogram, seconds",
 	[METRIC_ITEMS] = "histogram, items",
 	[METRIC_BYTES] = "histogram, bytes",
@@ -147,7 +148,7 @@ static void names_say_their_type_and_help_is_a_sentence(void **state)
 		bool total = name.len > 6 && strcmp(entry->name + name.len - 6, "_total") == 0;
 		bool seconds = name.len > 8 && strcmp(entry->name + name.len - 8, "_seconds") == 0;
 		assert_true(total == (entry->type == METRIC_COUNTER));
-		assert_true(seconds == (entry->type == METRIC_SECONDS));
+		assert_true(seconds == (entry->type == METRIC_SECONDS || entry->type == METRIC_GAUGE_SECONDS));
 		assert_true(strlen(entry->help) > 5 && entry->help[strlen(entry->help) - 1] == '.');
 		assert_null(strpbrk(entry->help, "\n\\|")); /* stands unescaped in exposition and table */
 		for (size_t other = 0; other < id; other++)

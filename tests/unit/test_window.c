@@ -96,7 +96,12 @@ static void the_time_to_look_again_is_when_it_leaves(void **state)
 	(void)state;
 	struct batch_policy policy = { BATCH_ADAPTIVE, 10, 100, WINDOW_US, 4, 1000, 100000 };
 	for (uint64_t urgent_in_us = 500; urgent_in_us < 12000; urgent_in_us += 250) {
-		struct window_view view = { 2, 8, NOW, NOW + urgent_in_us, 1, false, { 700 } };
+		struct window_view view = { .items = 2,
+					    .bytes = 8,
+					    .oldest_us = NOW,
+					    .urgent_us = NOW + urgent_in_us,
+					    .in_flight = 1,
+					    .costs = { 700 } };
 		struct window_verdict verdict = window_judge(&policy, &view, NOW);
 		if (verdict.leave)
 			continue;
@@ -109,7 +114,12 @@ static void times_near_never_do_not_wrap(void **state)
 {
 	(void)state;
 	struct batch_policy policy = { BATCH_FIXED, 10, 100, CLOCK_NEVER, 4, 1000, 100000 };
-	struct window_view view = { 2, 8, NOW, CLOCK_NEVER, 1, false, { CLOCK_NEVER } };
+	struct window_view view = { .items = 2,
+				    .bytes = 8,
+				    .oldest_us = NOW,
+				    .urgent_us = CLOCK_NEVER,
+				    .in_flight = 1,
+				    .costs = { CLOCK_NEVER } };
 	struct window_verdict verdict = window_judge(&policy, &view, NOW);
 	assert_false(verdict.leave);
 	assert_true(verdict.again_us == CLOCK_NEVER);
@@ -130,6 +140,49 @@ static void the_exchange_time_follows_slowly(void **state)
 	assert_in_range(costs.exchange_us, 1, 8); /* never 0, which means unknown */
 }
 
+/* What the model knows: four slots, all worth using, shares of ten; 600 us to gather one, 2500 us of window. */
+static const struct window_plan plan = { 4, 4, 10, 600, 2500, false };
+
+static struct window_verdict judge_planned(size_t items, size_t in_flight, uint64_t age_us, bool landed)
+{
+	struct batch_policy policy = { BATCH_ADAPTIVE, 100, 100000, WINDOW_US, 10, 1000, 100000 };
+	struct window_view view = { .items = items,
+				    .bytes = 8,
+				    .oldest_us = NOW - age_us,
+				    .urgent_us = CLOCK_NEVER,
+				    .in_flight = in_flight,
+				    .landed = landed,
+				    .busy = in_flight,
+				    .plan = plan };
+	return window_judge(&policy, &view, NOW);
+}
+
+static void nothing_waits_while_nothing_is_in_flight(void **state)
+{
+	(void)state;
+	assert_true(judge_planned(1, 0, 0, false).reason == FLUSH_IDLE);
+	assert_true(judge_planned(1, 0, 0, true).reason == FLUSH_LANDED);
+}
+
+static void a_free_slot_takes_a_fair_share_or_what_has_gathered(void **state)
+{
+	(void)state;
+	assert_true(judge_planned(10, 2, 0, false).reason == FLUSH_SHARE);
+	struct window_verdict verdict = judge_planned(9, 2, 0, true);
+	assert_false(verdict.leave);
+	assert_true(verdict.again_us == NOW + 600);
+	assert_true(judge_planned(9, 2, 600, true).reason == FLUSH_WINDOW);
+}
+
+static void when_the_provider_is_full_calls_gather_until_it_is_not(void **state)
+{
+	(void)state;
+	struct window_verdict verdict = judge_planned(100, 4, 2 * WINDOW_US, false);
+	assert_false(verdict.leave);
+	assert_true(verdict.again_us == CLOCK_NEVER);
+	assert_true(judge_planned(100, 3, 0, false).leave);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -137,6 +190,9 @@ int main(void)
 		cmocka_unit_test(the_time_to_look_again_is_when_it_leaves),
 		cmocka_unit_test(times_near_never_do_not_wrap),
 		cmocka_unit_test(the_exchange_time_follows_slowly),
+		cmocka_unit_test(nothing_waits_while_nothing_is_in_flight),
+		cmocka_unit_test(a_free_slot_takes_a_fair_share_or_what_has_gathered),
+		cmocka_unit_test(when_the_provider_is_full_calls_gather_until_it_is_not),
 	};
 	return cmocka_run_group_tests_name("window", tests, NULL, NULL);
 }
