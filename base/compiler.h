@@ -7,7 +7,9 @@
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
+/* clang-format off */
 #define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+/* clang-format on */
 #define countof(array) (sizeof(array) / sizeof((array)[0]))
 
 #endif

@@ -13,6 +13,7 @@
  * retryable: the same call, sent again unchanged, may succeed and cannot do harm.
  * CANCELLED is never sent: the client has left. It exists for metrics and logs (499, as nginx counts it).
  */
+/* clang-format off */
 #define OUTCOME_TABLE(X)                                                                                               \
 	X(OK, "ok", 200, false, "OK")                                                                                  \
 	X(INVALID_JSON, "invalid_json", 400, false, "The body is not valid JSON")                                      \
@@ -37,6 +38,7 @@
 	X(DEADLINE_EXCEEDED, "deadline_exceeded", 504, true, "The call's deadline has passed")                         \
 	X(NOT_CACHED, "not_cached", 504, false, "Not in the cache, and the caller asked for nothing else")             \
 	X(CANCELLED, "cancelled", 499, false, "The caller left")
+/* clang-format on */
 
 enum outcome {
 #define OUTCOME_ENUM(name, word, status, retryable, title) OUTCOME_##name,

@@ -3,6 +3,7 @@
  * look-up, own flight, own outcome. Answered as one JSON document in the order of asking, or line by line (NDJSON) in
  * the order of finishing.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -62,6 +63,7 @@ static void put_seat(struct buf *out, const struct group *group, const struct se
 {
 	const struct call *call = seat->call;
 	const struct answer *answer = call ? call->answer : seat->refusal;
+	assert(answer);
 	buf_put_text(out, "{\"id\":");
 	buf_put(out, seat->id.len ? seat->id : SLICE("null"));
 	buf_put_text(out, ",\"status\":");

@@ -10,6 +10,7 @@
 #include "gateway/config.h"
 
 /* X(NAME, word): what ?format= takes. Shapes as the vendors document them: docs/api.md shows each. */
+/* clang-format off */
 #define DEFINITION_FORMATS(X)                                                                        \
 	X(JITNEY, "jitney")                                                                          \
 	X(MCP, "mcp")                           /* tools/list of MCP 2025-11-25 */                   \
@@ -17,6 +18,7 @@
 	X(OPENAI_RESPONSES, "openai-responses")                                                      \
 	X(ANTHROPIC, "anthropic")               /* Messages */                                       \
 	X(GEMINI, "gemini")                     /* generateContent */
+/* clang-format on */
 
 enum definition_format {
 #define X(name, word) FORMAT_##name,

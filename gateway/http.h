@@ -27,6 +27,7 @@ enum {
 };
 
 /* X(NAME, name, may it come twice?): the headers anybody here looks at, found in one walk over the head. */
+/* clang-format off */
 #define HTTP_HEADERS(X)                                                                              \
 	X(HOST, "host", false)                                                                       \
 	X(CONTENT_LENGTH, "content-length", false)                                                   \
@@ -43,6 +44,7 @@ enum {
 	X(REQUEST_TIMEOUT, "x-request-timeout-ms", false)                                            \
 	X(REQUEST_ID, "x-request-id", false)                                                         \
 	X(TRACEPARENT, "traceparent", false)
+/* clang-format on */
 
 enum http_header {
 #define X(name, word, list) HEADER_##name,

@@ -113,11 +113,15 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 	/* Name, colon, blanks and value lie in the read buffer as they came: the gap counts what is between. A folded
 	 * line has been moved elsewhere, its gap is absurd, and the count does not add up. */
 	walk->bytes += (value ? (size_t)(value - name) + value_len : name_len + 1) + 2;
+	if (!value) {
+		value = "";
+		value_len = 0;
+	}
 	if (!is_token(name, name_len))
 		return complain(walk, REJECT_BAD_HEADER, "A header's name has a byte that is not allowed (RFC 9110, 5.1).");
 	if (!is_field_value(value, value_len))
 		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
-	struct slice cut = cut_blanks(value ? value : "", value ? value_len : 0);
+	struct slice cut = cut_blanks(value, value_len);
 	for (size_t i = 0; i < countof(known); i++)
 		if (name_is(name, name_len, known[i].name))
 			return keep_known(walk, (enum http_header)i, known[i].list, cut);

@@ -120,7 +120,7 @@ bool listen_open(const struct listen_address *address, int *fds, size_t count, c
 
 void listen_text(int fd, const struct listen_address *address, char *text, size_t bytes)
 {
-	struct sockaddr_in6 where;
+	struct sockaddr_in6 where = { 0 };
 	socklen_t len = sizeof where;
 	char host[INET6_ADDRSTRLEN];
 	if (address->unix_path || getsockname(fd, (struct sockaddr *)&where, &len) < 0) {

@@ -2,6 +2,7 @@
  * dialect_rest.c: one call is one plain HTTP request, made from templates (template.h) over the call's arguments:
  * method, path, query, headers, body. The answer's body is the result, byte for byte.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -178,9 +179,11 @@ static bool set_headers(struct rest_route *route, const struct route_settings *s
 
 static bool has_content_type(const struct rest_route *route)
 {
-	for (size_t i = 0; i < route->header_count; i++)
+	for (size_t i = 0; i < route->header_count; i++) {
+		assert(route->headers[i].name);
 		if (strcasecmp(route->headers[i].name, "Content-Type") == 0)
 			return true;
+	}
 	return false;
 }
 
