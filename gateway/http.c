@@ -5,6 +5,7 @@
  *   connection:  IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD --(whole head)--> BODY --(whole body)--> SERVED
  *                  ^                                                              (after a while: SLOW_BODY)       |
  *                  +------------------ reply sent ------------------ (after a while without a reply: WATCHED) -----+
+ *                DOZING, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
  *   request:     READING -> SERVING -> ANSWERED                     (replied from within the handler)
  *                           SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
  *                                      SUSPENDED -> GONE            (the client left: closed without a reply)
@@ -38,7 +39,10 @@ enum {
 /* The same for a request that waits for its reply: most are answered before it pays to watch their clients. */
 #define WATCH_AFTER_US (2 * CLOCK_US_PER_MS)
 
-enum phase { PHASE_IDLE, PHASE_DOZING, PHASE_HEAD, PHASE_BODY, PHASE_SLOW_BODY, PHASE_SERVED, PHASE_WATCHED, PHASE_CUT, PHASE_COUNT };
+enum phase {
+	PHASE_IDLE, PHASE_DOZING, PHASE_HEAD, PHASE_BODY, PHASE_SLOW_BODY, PHASE_SERVED, PHASE_WATCHED,
+	PHASE_LEFT, PHASE_CUT, PHASE_COUNT
+};
 
 struct connection {
 	TAILQ_ENTRY(connection) next;   /* in http->phases[phase], oldest first */
@@ -146,6 +150,8 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 		 * What has been received can still be read, so a request sent before the end is served. */
 		shutdown(connection->fd, SHUT_RD);
 		http->run_due = true;
+		/* That edge is missed as well if the bytes are read after it: see cut_left. */
+		enter(connection, PHASE_LEFT, loop_now(http->loop));
 	} else if (connection->phase == PHASE_DOZING) {
 		begin_head(connection, loop_now(http->loop));
 	}
@@ -261,6 +267,17 @@ static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, 
 		meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
 		enter(connection, PHASE_CUT, now_us);
 		shutdown(connection->fd, SHUT_RDWR); /* the library sees the end and closes */
+		http->run_due = true;
+	}
+}
+
+/* Clients that have left, whose last bytes made no whole request and whose end the library has missed. */
+static void cut_left(struct http *http, uint64_t now_us)
+{
+	struct connection *connection;
+	while ((connection = TAILQ_FIRST(&http->phases[PHASE_LEFT])) && clock_add(connection->since_us, QUIET_US) <= now_us) {
+		enter(connection, PHASE_CUT, now_us);
+		shutdown(connection->fd, SHUT_RDWR);
 		http->run_due = true;
 	}
 }
@@ -846,6 +863,7 @@ void http_turn(struct http *http, uint64_t now_us)
 		begin_watching(connection, now_us);
 	cut_overdue(http, PHASE_HEAD, http->settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_SLOW_BODY, slow_body_us(http), REJECT_BODY_TIMEOUT, now_us);
+	cut_left(http, now_us);
 	resume_all(http);
 	unsigned long long wait_ms;
 	if (!http->run_due && MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && wait_ms == 0)
@@ -865,6 +883,8 @@ uint64_t http_deadline(struct http *http, uint64_t now_us)
 	uint64_t body = phase_deadline(http, PHASE_BODY, QUIET_US);
 	uint64_t slow = phase_deadline(http, PHASE_SLOW_BODY, slow_body_us(http));
 	uint64_t served = phase_deadline(http, PHASE_SERVED, WATCH_AFTER_US);
+	uint64_t left = phase_deadline(http, PHASE_LEFT, QUIET_US);
+	deadline = left < deadline ? left : deadline;
 	deadline = served < deadline ? served : deadline;
 	deadline = head < deadline ? head : deadline;
 	deadline = slow < deadline ? slow : deadline;
