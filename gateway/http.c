@@ -757,10 +757,23 @@ void request_stream_start(struct request *request, const struct reply *reply)
 	answered(waiting, with_head(response, waiting, reply), reply->status);
 }
 
+/* A reader that is always a little behind never empties the stream: what it has read must not fill it. Moved once it is
+ * the larger half, so that a byte is moved once on average. */
+static void forget_read(struct waiting *waiting)
+{
+	struct buf *stream = &waiting->stream;
+	if (waiting->stream_at <= stream->len / 2)
+		return;
+	stream->len -= waiting->stream_at;
+	memmove(stream->store->bytes, stream->store->bytes + waiting->stream_at, stream->len);
+	waiting->stream_at = 0;
+}
+
 bool request_stream_put(struct request *request, struct slice piece)
 {
 	struct waiting *waiting = container_of(request, struct waiting, request);
 	assert(waiting->streaming && !waiting->stream_ended);
+	forget_read(waiting);
 	buf_put(&waiting->stream, piece);
 	waiting->reply_bytes += piece.len;
 	resume_later(waiting);

@@ -1,5 +1,7 @@
 """POST /v1/batch: order, item by item, NDJSON."""
+import http.client
 import json
+import threading
 
 import pytest
 
@@ -156,3 +158,27 @@ def test_a_client_that_does_not_read_is_cut_off_not_lied_to(start, provider):
         everything = connection.rest()
     assert not everything.endswith(b"0\r\n\r\n")
     gateway.until_metric("connections", 1)
+
+
+@pytest.mark.slow
+def test_a_client_that_is_always_a_little_behind_gets_every_line(start, provider):
+    count, behind, size = 90, 20, 1_000_000     # 90 MB in all; unread at a time: 20 MB, more than the sockets hold
+    gateway = start({"upstreams": {"array": {"batch": {"mode": "off"}, "pool": {"max": 1}}}})
+    turns = threading.Semaphore(behind)
+
+    def in_turn(delivery, wire):
+        turns.acquire()
+        behave.answering(b'"' + b"x" * size + b'"')(delivery, wire)
+
+    provider.behaviour = in_turn
+    body = json.dumps({"calls": [call(n) for n in range(count)]}).encode()
+    connection = http.client.HTTPConnection(*gateway.address(), timeout=20)
+    connection.request("POST", "/v1/batch", body, {"Content-Type": "application/json", "Accept": "application/x-ndjson"})
+    provider.until_calls(behind)
+    reply = connection.getresponse()
+    seen = []
+    for line in reply:
+        seen.append(json.loads(line)["id"])
+        turns.release()
+    connection.close()
+    assert sorted(seen, key=int) == [str(n) for n in range(count)]
