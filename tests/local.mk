@@ -53,7 +53,8 @@ fuzz_cache =
 fuzz_upstream = \
 	tests/fuzz/fuzz_jsonrpc
 fuzz_gateway = \
-	tests/fuzz/fuzz_config
+	tests/fuzz/fuzz_config \
+	tests/fuzz/fuzz_http
 
 unit_programs = $(unit_base) $(unit_metrics) $(unit_cache) $(unit_upstream) $(unit_batcher) $(unit_gateway)
 fuzz_programs = $(fuzz_base) $(fuzz_cache) $(fuzz_upstream) $(fuzz_gateway)
@@ -98,6 +99,7 @@ tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_
 http_world = tests/support/http_world.c tests/support/http_world.h
 tests_unit_test_http_SOURCES = tests/unit/test_http.c $(http_world)
 tests_unit_test_http_random_SOURCES = tests/unit/test_http_random.c $(http_world)
+tests_fuzz_fuzz_http_SOURCES = tests/fuzz/fuzz_http.c $(http_world)
 
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h

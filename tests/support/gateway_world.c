@@ -63,8 +63,9 @@ static void make_names(struct gateway_world *world)
 		tools[i] = config->tools[i].name;
 	for (size_t i = 0; i < config->upstream_count; i++)
 		upstreams[i] = config->upstreams[i].settings.name;
-	world->names = (struct metrics_names){ tools,     config->tool_count, upstreams, config->upstream_count,
-					       &endpoint, &owner,             1 };
+	world->names =
+		(struct metrics_names){ tools, config->tool_count, upstreams, config->upstream_count, &endpoint, &owner,
+					1 };
 }
 
 void gateway_start(struct gateway_world *world, const char *yaml)
@@ -162,7 +163,9 @@ void ask_init(struct ask *ask, unsigned worker, const char *tool, unsigned tag)
 	memset(ask, 0, sizeof *ask);
 	ask->worker = worker;
 	ask->tool = tool;
-	ask->asker = (struct asker){ .timeout_us = CLOCK_NEVER, .number = 1, .urgency = 3, .tenant_len = 1, .caller_len = 1 };
+	ask->asker = (struct asker){
+		.timeout_us = CLOCK_NEVER, .number = 1, .urgency = 3, .tenant_len = 1, .caller_len = 1
+	};
 	ask->asker.tenant[0] = 't';
 	ask->asker.caller[0] = 'c';
 	snprintf(ask->arguments, sizeof ask->arguments, "{\"tag\":%u}", tag);

@@ -40,7 +40,7 @@ int64_t gateway_metric(const struct gateway_world *world, enum metric metric, si
 
 /* One who asks, and what became of it. `ended` is how often it was told: 1, or 0 after ask_cancel. */
 struct ask {
-	unsigned worker;  /* its home */
+	unsigned worker; /* its home */
 	const char *tool;
 	struct asker asker;
 	char arguments[32];
@@ -50,8 +50,8 @@ struct ask {
 	enum call_source source;
 	struct batch_facts facts;
 	bool stored;
-	bool has_entry;   /* an entry of the cache came with it */
-	bool own;         /* the answer was its own arguments: what fake_echo says */
+	bool has_entry; /* an entry of the cache came with it */
+	bool own;       /* the answer was its own arguments: what fake_echo says */
 };
 
 /* Asker number 1, without any wish; arguments {"tag":N}. To be changed before ask_send. */

@@ -138,16 +138,21 @@ void http_world_answer(struct http_world *world, size_t nth)
 
 /* --- the daemon --- */
 
-static int listen_somewhere(uint16_t *port)
+/* At a port that is free, or at a name that the kernel picks. */
+static int listen_somewhere(struct http_world *world)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof address;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int result = bind(fd, (struct sockaddr *)&address, sizeof address);
-	assert(result == 0 && listen(fd, 64) == 0);
-	result = getsockname(fd, (struct sockaddr *)&address, &size);
+	struct sockaddr_in inet = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr local = { .sa_family = AF_UNIX };
+	struct sockaddr *address = world->local ? &local : (struct sockaddr *)&inet;
+	socklen_t bytes = world->local ? sizeof(sa_family_t) : sizeof inet;
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int result = bind(fd, address, bytes);
 	assert(result == 0);
-	*port = ntohs(address.sin_port);
+	result = listen(fd, 64);
+	assert(result == 0);
+	world->address_bytes = sizeof world->address;
+	result = getsockname(fd, (struct sockaddr *)&world->address, &world->address_bytes);
+	assert(result == 0);
 	return fd;
 }
 
@@ -162,10 +167,12 @@ bool http_world_start(struct http_world *world)
 {
 	static const struct metrics_names names;
 	const struct http_handler handler = { refuse, serve, finished, world };
-	struct http_settings settings = world->settings;
+	const struct http_settings settings = world->settings;
+	bool local = world->local;
 	char error[200] = "";
 	memset(world, 0, sizeof *world);
 	world->settings = settings;
+	world->local = local;
 	world->now_us = 1000 * CLOCK_US_PER_S;
 	clock_set_for_test(world->now_us);
 	world->loop = loop_new();
@@ -173,7 +180,7 @@ bool http_world_start(struct http_world *world)
 	struct meter *meter = world->metrics ? metrics_meter(world->metrics) : NULL;
 	if (world->loop && meter) {
 		loop_wait(world->loop, world->now_us);
-		world->http = http_start(listen_somewhere(&world->port), &world->settings, &world->shared, handler,
+		world->http = http_start(listen_somewhere(world), &world->settings, &world->shared, handler,
 					 world->loop, meter, error, sizeof error);
 		assert(world->http || *error);
 	}
@@ -217,11 +224,9 @@ void http_world_pass(struct http_world *world, uint64_t us)
 
 void client_open(struct http_world *world, struct client *client)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(world->port)
-	};
-	*client = (struct client){ socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), BUF_INIT(64 << 20), 0, false };
-	int result = connect(client->fd, (struct sockaddr *)&address, sizeof address);
+	int fd = socket(world->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	*client = (struct client){ fd, BUF_INIT(64 << 20), 0, false };
+	int result = connect(client->fd, (struct sockaddr *)&world->address, world->address_bytes);
 	assert(result == 0);
 	result = fcntl(client->fd, F_SETFL, O_NONBLOCK);
 	assert(result == 0);

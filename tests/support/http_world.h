@@ -1,6 +1,6 @@
 /*
- * http_world.h: a real daemon of http.h on a loopback socket, turned by hand in the test's thread, with clients that
- * never block. Its handler says what came:
+ * http_world.h: a real daemon of http.h on a socket of this machine, turned by hand in the test's thread, with clients
+ * that never block. Its handler says what came:
  *
  *   /now/...      answered at once: the method, a blank, the target, a blank, the body
  *   /later/...    the same, when the test says so (http_world_answer)
@@ -9,18 +9,24 @@
 #ifndef TESTS_SUPPORT_HTTP_WORLD_H
 #define TESTS_SUPPORT_HTTP_WORLD_H
 
+#include <sys/socket.h>
+
 #include "gateway/http.h"
 
 enum { HTTP_WORLD_WAITING = 64 };
 
 struct http_world {
-	struct http_settings settings; /* set by http_world_settings; to be changed before http_world_start */
+	/* set before http_world_start */
+	struct http_settings settings; /* http_world_settings, changed or not */
+	bool local;                    /* on a unix socket: takes no port for each client */
+	/* set by it */
 	struct http_shared shared;
 	struct loop *loop;
 	struct metrics *metrics;
 	struct http *http;
 	uint64_t now_us;
-	uint16_t port;
+	struct sockaddr_storage address;
+	socklen_t address_bytes;
 	struct request *waiting[HTTP_WORLD_WAITING]; /* later and stream, oldest first */
 	size_t waiting_count;
 	size_t served, refused, gone, finished;
@@ -30,9 +36,9 @@ struct http_world {
 /* A client's connection. */
 struct client {
 	int fd;
-	struct buf in;    /* what came */
-	size_t read;      /* bytes of it that have been looked at */
-	bool ended;       /* the other side has closed */
+	struct buf in; /* what came */
+	size_t read;   /* bytes of it that have been looked at */
+	bool ended;    /* the other side has closed */
 };
 
 /* Bodies of 64 KiB, heads of 8 KiB, timeouts of 5, 30 and 75 s, 16 connections, 256 KiB held. */

@@ -145,7 +145,9 @@ static void arguments_that_are_no_object_are_refused_at_home(void **state)
 		const char *arguments;
 		enum outcome outcome;
 	} table[] = {
-		{ "{\"a\":1,}", OUTCOME_INVALID_JSON }, { "[1]", OUTCOME_INVALID_REQUEST }, { "7", OUTCOME_INVALID_REQUEST },
+		{ "{\"a\":1,}", OUTCOME_INVALID_JSON },
+		{ "[1]", OUTCOME_INVALID_REQUEST },
+		{ "7", OUTCOME_INVALID_REQUEST },
 		{ "{} {}", OUTCOME_INVALID_JSON },
 	};
 	gateway_start(&world, gateway_yaml);

@@ -115,8 +115,9 @@ static void trouble_upstream_is_covered_by_an_old_answer(void **state)
 		enum outcome outcome;
 		bool covered;
 	} table[] = {
-		{ OUTCOME_UPSTREAM_UNAVAILABLE, true }, { OUTCOME_UPSTREAM_ERROR, true }, { OUTCOME_UPSTREAM_TIMEOUT, true },
-		{ OUTCOME_RATE_LIMITED, true },         { OUTCOME_TOOL_ERROR, false },
+		{ OUTCOME_UPSTREAM_UNAVAILABLE, true }, { OUTCOME_UPSTREAM_ERROR, true },
+		{ OUTCOME_UPSTREAM_TIMEOUT, true },     { OUTCOME_RATE_LIMITED, true },
+		{ OUTCOME_TOOL_ERROR, false },
 	};
 	for (size_t i = 0; i < countof(table); i++) {
 		struct ask calls[2];
@@ -305,7 +306,9 @@ static void the_end_answers_everybody(void **state)
 /* A call of each kind while the nth allocation fails. How many allocations there were. */
 static size_t starve(size_t nth)
 {
-	static const char *const tools[] = { "cached", "far_cached", "write", "far_write", "cached", "merged", "cached" };
+	static const char *const tools[] = {
+		"cached", "far_cached", "write", "far_write", "cached", "merged", "cached"
+	};
 	struct ask calls[countof(tools)];
 	start_with("cached", 7);
 	gateway_pass(&world, 61 * S);

@@ -43,7 +43,8 @@ static void send_one(void)
 	ask->asker.urgency = (uint8_t)pick(8);
 	if (one_in(3))
 		timeout_us = ask->asker.timeout_us = (1 + pick(6000)) * CLOCK_US_PER_MS;
-	ask->asker.wish = (struct cache_wish){ .no_cache = one_in(8), .no_store = one_in(8), .only_if_cached = one_in(16) };
+	ask->asker.wish =
+		(struct cache_wish){ .no_cache = one_in(8), .no_store = one_in(8), .only_if_cached = one_in(16) };
 	cancelled[asked] = false;
 	due_us[asked] = world.now_us + timeout_us;
 	asked++;
@@ -62,8 +63,8 @@ static void cancel_one(void)
 /* Answers come in any order; the exchange is over with the last. */
 static void answer_one(void)
 {
-	static const enum outcome outcomes[] = { OUTCOME_UPSTREAM_ERROR, OUTCOME_TOOL_ERROR, OUTCOME_UPSTREAM_UNAVAILABLE,
-						 OUTCOME_RATE_LIMITED };
+	static const enum outcome outcomes[] = { OUTCOME_UPSTREAM_ERROR, OUTCOME_TOOL_ERROR,
+						 OUTCOME_UPSTREAM_UNAVAILABLE, OUTCOME_RATE_LIMITED };
 	if (!fake_under_way())
 		return;
 	struct exchange *exchange = fake_nth(pick((unsigned)fake_under_way()));
@@ -157,9 +158,11 @@ static void every_call_ends_once_or_was_cancelled(void **state)
 		}
 	}
 	/* the storms reached everything */
-	static const enum outcome met[] = { OUTCOME_OK,         OUTCOME_OVERLOADED,        OUTCOME_UPSTREAM_TIMEOUT,
-					    OUTCOME_NOT_CACHED, OUTCOME_DEADLINE_EXCEEDED, OUTCOME_OUTCOME_UNKNOWN,
-					    OUTCOME_TOOL_ERROR, OUTCOME_CANCELLED,         OUTCOME_UPSTREAM_UNAVAILABLE };
+	static const enum outcome met[] = {
+		OUTCOME_OK,         OUTCOME_OVERLOADED,        OUTCOME_UPSTREAM_TIMEOUT,
+		OUTCOME_NOT_CACHED, OUTCOME_DEADLINE_EXCEEDED, OUTCOME_OUTCOME_UNKNOWN,
+		OUTCOME_TOOL_ERROR, OUTCOME_CANCELLED,         OUTCOME_UPSTREAM_UNAVAILABLE
+	};
 	for (size_t i = 0; i < countof(met); i++)
 		assert_true(ended[met[i]] > 0);
 	for (size_t i = 0; i < countof(sources); i++)

@@ -283,8 +283,11 @@ static void the_daemon_stops_whatever_waits(void **state)
 {
 	(void)state;
 	static const char *const requests[] = {
-		"POST /later/1" HOST "Content-Length: 2\r\n\r\nab", "GET /stream/1" HOST "\r\n", "GET /now/1" HOST "\r\n",
-		"POST /later/1" HOST "Content-Length: 9\r\n\r\nab", "GET /la",
+		"POST /later/1" HOST "Content-Length: 2\r\n\r\nab",
+		"GET /stream/1" HOST "\r\n",
+		"GET /now/1" HOST "\r\n",
+		"POST /later/1" HOST "Content-Length: 9\r\n\r\nab",
+		"GET /la",
 		"GET /later/1" HOST "\r\nGET /now/2" HOST "\r\n",
 	};
 	for (uint64_t after_us = 0; after_us < 10 * S; after_us = after_us * 30 + MS) {

@@ -18,7 +18,7 @@ static unsigned seed;
 /* A client with what it will send and what it must get. */
 struct talker {
 	struct client client;
-	struct buf out;                /* all requests, one behind the other */
+	struct buf out; /* all requests, one behind the other */
 	size_t sent;
 	struct buf expected[REQUESTS]; /* bodies of the replies */
 	size_t count, answered;

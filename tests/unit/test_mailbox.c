@@ -221,7 +221,8 @@ static void mails_go_to_and_fro_between_threads(void **state)
 		stations[i].expected = LETTERS * LAPS / 2;
 	}
 	for (unsigned i = 0; i < LETTERS; i++)
-		letters[i] = (struct letter){ .mail.open = open_and_send_on, .next = &stations[0].mailbox, .laps = LAPS };
+		letters[i] =
+			(struct letter){ .mail.open = open_and_send_on, .next = &stations[0].mailbox, .laps = LAPS };
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&stations[i].thread, NULL, receive, &stations[i]), 0);
 	for (unsigned i = 0; i < LETTERS; i++)
