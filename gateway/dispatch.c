@@ -15,6 +15,7 @@ struct trip {
 	struct provider *provider;
 	const struct tool *tool;
 	struct blob *body;         /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
+	struct blob *group;        /* item.lane_key's bytes; NULL: the dialect puts no calls apart */
 	bool store;                /* the answer may go into the cache */
 	char traceparent[56];
 	char idempotency_key[256];
@@ -109,6 +110,7 @@ static void trip_free(struct dispatch *dispatch, struct trip *trip)
 {
 	assert(trip->flight.waiter_count == 0 && !trip->flight.key);
 	blob_unref(trip->body);
+	blob_unref(trip->group);
 	dispatch->busy--;
 	if (dispatch->recycled_count >= KEPT_TRIPS) {
 		free(trip);
@@ -209,7 +211,23 @@ static void join(struct dispatch *dispatch, struct trip *trip, struct call *call
 	}
 }
 
-static void fill_item(struct trip *trip, const struct call *call, bool shared)
+/* Calls that the dialect keeps apart get lanes of their own. False: out of memory. */
+static bool fill_lane_key(struct trip *trip, const struct call *call)
+{
+	const struct dialect_route *route = call->tool->route;
+	if (!route->dialect->group)
+		return true;
+	struct buf group = BUF_INIT(SIZE_MAX / 4);
+	route->dialect->group(route, call->arguments, &group);
+	trip->group = buf_take_blob(&group);
+	buf_fini(&group);
+	if (trip->group)
+		trip->item.lane_key = blob_slice(trip->group);
+	return trip->group != NULL;
+}
+
+/* False: out of memory. */
+static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 {
 	struct batch_item *item = &trip->item;
 	memcpy(trip->traceparent, call->traceparent, sizeof trip->traceparent);
@@ -226,20 +244,22 @@ static void fill_item(struct trip *trip, const struct call *call, bool shared)
 	item->caller = call->asker_number;
 	item->urgency = call->urgency;
 	item->answered = item_answered;
+	return fill_lane_key(trip, call);
 }
 
 static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	struct trip *trip = trip_new(dispatch);
-	if (!trip) {
+	if (!trip || !fill_item(trip, call, shared)) {
+		if (trip)
+			trip_free(dispatch, trip);
 		send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 		return;
 	}
 	trip->provider = &dispatch->providers[call->tool->upstream];
 	trip->tool = call->tool;
 	trip->store = shared && call->tool->cache.ttl_us > 0;
-	fill_item(trip, call, shared);
 	flights_add(dispatch->flights, &trip->flight, shared ? call->key : NULL);
 	board(trip, call);
 	const char *why;

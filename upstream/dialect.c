@@ -12,7 +12,7 @@ enum {
 
 const struct dialect *dialect_find(struct slice name)
 {
-	static const struct dialect *const dialects[] = { &dialect_jsonrpc, &dialect_rest };
+	static const struct dialect *const dialects[] = { &dialect_jsonrpc, &dialect_rest, &dialect_openai_embeddings };
 	for (size_t i = 0; i < countof(dialects); i++)
 		if (slice_equal(name, slice_of(dialects[i]->name)))
 			return dialects[i];

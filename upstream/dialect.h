@@ -94,10 +94,20 @@ struct dialect {
 	 * error. Returns OK, or how the exchange as a whole failed. */
 	enum outcome (*finish)(struct dialect_decoder *decoder, struct slice body);
 	void (*decoder_free)(struct dialect_decoder *decoder); /* any time; NULL is fine */
+
+	/* --- Optional, NULL or 0 if the dialect has no need --- */
+
+	size_t max_bytes; /* of arguments that one exchange may carry; 0: no cap of the dialect's own */
+	/* Append the group of a call: calls whose groups differ never share an exchange. Any thread; of checked calls. */
+	void (*group)(const struct dialect_route *route, struct slice arguments, struct buf *out);
+	/* Right after decoder_new: the calls that the answer will be about. They are borrowed for the time of this call
+	 * only. Without memory it cannot fail: decoder_new has made the room. */
+	void (*expect)(struct dialect_decoder *decoder, const struct upstream_call *calls);
 };
 
 extern const struct dialect dialect_jsonrpc;
 extern const struct dialect dialect_rest;
+extern const struct dialect dialect_openai_embeddings;
 
 /* By its name in the configuration; NULL if there is none. */
 const struct dialect *dialect_find(struct slice name);

@@ -4,6 +4,7 @@ libupstream_a_SOURCES = \
 	upstream/client.c upstream/client.h \
 	upstream/dialect.c upstream/dialect.h \
 	upstream/dialect_jsonrpc.c \
+	upstream/dialect_openai_embeddings.c \
 	upstream/dialect_rest.c \
 	upstream/exchange.c upstream/exchange.h \
 	upstream/template.c upstream/template.h \

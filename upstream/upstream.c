@@ -727,10 +727,13 @@ static struct delivery *delivery_new(struct upstream *upstream, const struct ups
 	set_exchange(delivery);
 	struct dialect_sink sink = { on_answer, delivery };
 	delivery->decoder = settings->dialect->decoder_new(count, first_id, settings->json_depth, &sink);
-	if (delivery->decoder)
-		return delivery;
-	delivery_free(delivery);
-	return NULL;
+	if (!delivery->decoder) {
+		delivery_free(delivery);
+		return NULL;
+	}
+	if (settings->dialect->expect)
+		settings->dialect->expect(delivery->decoder, calls);
+	return delivery;
 }
 
 static struct answer *out_of_memory(void)
