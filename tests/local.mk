@@ -31,11 +31,13 @@ unit_batcher = \
 	tests/unit/test_batcher \
 	tests/unit/test_batcher_random \
 	tests/unit/test_due \
+	tests/unit/test_hunt \
 	tests/unit/test_lane \
 	tests/unit/test_model \
 	tests/unit/test_table \
 	tests/unit/test_window
 unit_gateway = \
+	tests/unit/test_asker \
 	tests/unit/test_calls \
 	tests/unit/test_calls_grace \
 	tests/unit/test_calls_random \
@@ -44,7 +46,8 @@ unit_gateway = \
 	tests/unit/test_http \
 	tests/unit/test_http_random \
 	tests/unit/test_mailbox \
-	tests/unit/test_options
+	tests/unit/test_options \
+	tests/unit/test_reply
 
 fuzz_base = \
 	tests/fuzz/fuzz_json \
@@ -87,12 +90,14 @@ batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
+tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
 
 # Whole workers, over the same fake.
 gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
 tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
+tests_unit_test_reply_SOURCES = tests/unit/test_reply.c $(gateway_world)
 tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
 
 # A daemon on a real socket.
