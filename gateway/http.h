@@ -22,7 +22,7 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_O
 const char *http_method_name(enum http_method method);
 
 enum {
-	REQUEST_ID_BYTES = 129,  /* longest id accepted from a caller, NUL included */
+	REQUEST_ID_BYTES = 129,     /* longest id accepted from a caller, NUL included */
 	REQUEST_TARGET_BYTES = 1024 /* longest request target, NUL included */
 };
 
@@ -50,8 +50,8 @@ enum http_header {
 #define X(name, word, list) HEADER_##name,
 	HTTP_HEADERS(X)
 #undef X
-	HEADER_CACHE_CONTROL_MORE, /* a second Cache-Control line; there is no third */
-	HEADER_TENANT,             /* settings->tenant_header */
+		HEADER_CACHE_CONTROL_MORE, /* a second Cache-Control line; there is no third */
+	HEADER_TENANT,                     /* settings->tenant_header */
 	HEADER_COUNT
 };
 
@@ -61,20 +61,20 @@ struct http;
 struct request {
 	struct http *http;
 	enum http_method method;
-	struct slice path;            /* raw, as sent: no %-decoding; valid as long as the request */
-	struct slice query;           /* raw, without '?'; likewise */
+	struct slice path;                  /* raw, as sent: no %-decoding; valid as long as the request */
+	struct slice query;                 /* raw, without '?'; likewise */
 	struct slice headers[HEADER_COUNT]; /* values, blanks around them cut; {NULL, 0}: not sent. Valid likewise */
-	struct buf body;              /* whole; buf_take_blob is the handler's right */
-	char id[REQUEST_ID_BYTES];    /* the caller's X-Request-Id if it was fit, else ours */
-	uint64_t received_us;         /* when the request was complete */
-	uint64_t caller;              /* number of the connection: who asks, for want of a better name */
+	struct buf body;                    /* whole; buf_take_blob is the handler's right */
+	char id[REQUEST_ID_BYTES];          /* the caller's X-Request-Id if it was fit, else ours */
+	uint64_t received_us;               /* when the request was complete */
+	uint64_t caller;                    /* number of the connection: who asks, for want of a better name */
 	bool from_trusted_proxy;
 	/* The handler's: what the request waits for. `gone` is called (once, if set) when the client has left or the
 	 * gateway gives up on it before a reply; the handler then owes no reply. */
 	void *waits_for;
 	void (*gone)(struct request *request);
 
-	void *logged;                 /* the handler's, for `finished` */
+	void *logged; /* the handler's, for `finished` */
 };
 
 /* --- Replies --- */
@@ -85,13 +85,13 @@ struct reply {
 	unsigned status;
 	/* The body is one of: bytes of an answer or a blob (a reference is taken, nothing is copied), or none. */
 	struct slice body;
-	struct answer *answer;        /* keeps body alive, or NULL */
-	struct blob *blob;            /* keeps body alive, or NULL */
-	const char *content_type;     /* NULL: no body */
-	bool close;                   /* end the connection after this reply */
+	struct answer *answer;    /* keeps body alive, or NULL */
+	struct blob *blob;        /* keeps body alive, or NULL */
+	const char *content_type; /* NULL: no body */
+	bool close;               /* end the connection after this reply */
 	size_t header_count;
 	struct {
-		const char *name;         /* static */
+		const char *name; /* static */
 		char value[REPLY_HEADER_VALUE_BYTES];
 	} headers[REPLY_HEADERS_MAX];
 };
@@ -123,17 +123,17 @@ struct http_settings {
 	uint64_t header_timeout_us;
 	uint64_t body_timeout_us;
 	uint64_t idle_timeout_us;
-	size_t connections;              /* over all workers */
-	size_t held_bytes;               /* over all workers: bodies being gathered or held */
+	size_t connections; /* over all workers */
+	size_t held_bytes;  /* over all workers: bodies being gathered or held */
 	const struct network *trusted_proxies;
 	size_t trusted_proxy_count;
-	const char *tenant_header;       /* lower case; NULL: none */
+	const char *tenant_header; /* lower case; NULL: none */
 };
 
 /* What the workers' daemons share. Zero-initialise. */
 struct http_shared {
-	atomic_size_t connections;       /* a: open now, over all workers */
-	atomic_size_t held_bytes;        /* a: body bytes being gathered or held for calls */
+	atomic_size_t connections; /* a: open now, over all workers */
+	atomic_size_t held_bytes;  /* a: body bytes being gathered or held for calls */
 };
 
 struct http_handler {
@@ -149,8 +149,8 @@ struct http_handler {
 
 /* A daemon on `listen_fd`, which is taken. settings, shared: borrowed. NULL with `error` set. */
 struct http *http_start(int listen_fd, const struct http_settings *settings, struct http_shared *shared,
-                        struct http_handler handler, struct loop *loop, struct meter *meter,
-                        char *error, size_t error_bytes) MUST_CHECK;
+			struct http_handler handler, struct loop *loop, struct meter *meter, char *error,
+			size_t error_bytes) MUST_CHECK;
 
 /* Once a loop turn: cut off what is past its deadline, resume every request that has been answered, let the library
  * read and write. Calls handler->serve. */
@@ -160,7 +160,8 @@ uint64_t http_deadline(struct http *http, uint64_t now_us);
 
 /* Take no new connections; replies from now on end their connection. */
 void http_drain(struct http *http);
-/* From now on answer what comes on kept connections with 503 (shutting_down), without asking the handler to serve it. */
+/* From now on answer what comes on kept connections with 503 (shutting_down), without asking the handler to serve it.
+ */
 void http_refuse(struct http *http);
 /* Requests whose head is complete and whose reply has not been sent. */
 size_t http_busy(const struct http *http);

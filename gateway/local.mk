@@ -20,7 +20,10 @@ libgateway_a_SOURCES = \
 	gateway/definitions.c gateway/definitions.h \
 	gateway/dispatch.c gateway/dispatch.h \
 	gateway/http.c gateway/http.h \
+	gateway/http_connection.c \
 	gateway/http_guard.c gateway/http_guard.h \
+	gateway/http_private.h \
+	gateway/http_reply.c \
 	gateway/listen.c gateway/listen.h \
 	gateway/mailbox.c gateway/mailbox.h \
 	gateway/options.c gateway/options.h \

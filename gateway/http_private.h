@@ -1,0 +1,118 @@
+/*
+ * http_private.h: what the files behind http.h share: the daemon, its connections and their phases, its requests and
+ * their states.
+ *
+ *   connection:  IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD --(whole head)--> BODY --(whole body)-->
+ * SERVED ^                                                              (after a while: SLOW_BODY)       |
+ *                  +------------------ reply sent ------------------ (after a while without a reply: WATCHED) -----+
+ *                DOZING, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
+ *   request:     READING -> SERVING -> ANSWERED                     (replied from within the handler)
+ *                           SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
+ *                                      SUSPENDED -> GONE            (the client left: closed without a reply)
+ */
+#ifndef JITNEY_GATEWAY_HTTP_PRIVATE_H
+#define JITNEY_GATEWAY_HTTP_PRIVATE_H
+
+#include <microhttpd.h>
+#include <sys/queue.h>
+
+#include "gateway/http.h"
+
+enum phase {
+	PHASE_IDLE,
+	PHASE_DOZING,
+	PHASE_HEAD,
+	PHASE_BODY,
+	PHASE_SLOW_BODY,
+	PHASE_SERVED,
+	PHASE_WATCHED,
+	PHASE_LEFT,
+	PHASE_CUT,
+	PHASE_COUNT
+};
+
+struct connection {
+	TAILQ_ENTRY(connection) next; /* in http->phases[phase], oldest first */
+	struct http *http;
+	enum phase phase;
+	int fd;
+	uint64_t since_us; /* when the phase began: a list is ordered by it, since it only gets tails */
+	uint64_t number;
+	bool from_trusted_proxy;
+	bool surplus;            /* opened beyond limits.connections */
+	bool answered_before;    /* bytes have been received that were not the next head's */
+	struct loop_watch watch; /* DOZING: for a byte; HEAD, SLOW_BODY, WATCHED: for the client leaving */
+	struct waiting *waiting; /* SUSPENDED: the request; else NULL */
+};
+TAILQ_HEAD(connections, connection);
+
+enum request_state { STATE_READING, STATE_SERVING, STATE_SUSPENDED, STATE_ANSWERED, STATE_GONE };
+
+/* A request with what only this file needs. */
+struct waiting {
+	struct request request; /* what others see */
+	enum request_state state;
+	bool refused;    /* answered in the first call: nothing after the head is read */
+	bool overflown;  /* a chunked body outgrew the limit: the rest is read and dropped */
+	bool head_seen;  /* the whole head has come: counted in http->busy */
+	bool known;      /* serve or refuse has seen it: `finished` is owed */
+	bool parked;     /* the library holds it suspended */
+	bool resume_due; /* in http->resume */
+	bool streaming, stream_ended;
+	struct buf stream; /* pieces not yet given to the library */
+	size_t stream_at;  /* bytes of it that have been */
+	size_t held;       /* bytes counted in shared->held_bytes */
+	uint64_t received; /* body bytes seen, dropped ones too */
+	unsigned status;   /* of the reply */
+	uint64_t reply_bytes;
+	struct MHD_Response *response; /* ANSWERED: to be queued by the next handler call */
+	struct MHD_Connection *mhd;
+	struct connection *connection;
+	size_t target_len; /* as it came */
+	char target[REQUEST_TARGET_BYTES];
+	TAILQ_ENTRY(waiting) next; /* in http->resume, or http->recycled */
+};
+TAILQ_HEAD(waitings, waiting);
+
+struct http {
+	struct MHD_Daemon *daemon;
+	const struct http_settings *settings;
+	struct http_shared *shared;
+	struct http_handler handler;
+	struct loop *loop;
+	struct meter *meter;
+	struct loop_watch ready; /* the daemon's own epoll */
+	bool run_due;            /* something for MHD_run to do */
+	bool draining;
+	bool refusing; /* what comes now is answered 503 at once: nothing is suspended any more */
+	struct connections phases[PHASE_COUNT];
+	struct waitings resume; /* answered or gone while suspended: resumed together once a turn */
+	struct waitings recycled;
+	size_t recycled_count;
+	size_t busy;
+	uint64_t next_id; /* for X-Request-Id */
+	int listen_fd;    /* while draining: quiesced, closed by http_stop; else -1 */
+};
+
+/* --- http_connection.c --- */
+
+/* The library's MHD_OPTION_NOTIFY_CONNECTION; the context is the struct http. */
+void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_context,
+		       enum MHD_ConnectionNotificationCode code);
+/* The only way from phase to phase. */
+void connection_enter(struct connection *connection, enum phase phase, uint64_t now_us);
+/* Once a turn: watch those that have been in their phase for a while, cut off those past its deadline. */
+void connections_turn(struct http *http, uint64_t now_us);
+/* When connections_turn has something to do at the latest. */
+uint64_t connections_deadline(const struct http *http);
+
+/* --- http.c --- */
+
+/* Suspend it in the library until waiting_resume. */
+void waiting_park(struct waiting *waiting);
+/* Have it resumed with the others; fine if it is not parked. */
+void waiting_resume(struct waiting *waiting);
+/* The client has left, or is given up on. */
+void waiting_left(struct waiting *waiting);
+
+#endif
