@@ -43,6 +43,7 @@ unit_gateway = \
 	tests/unit/test_calls_random \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
+	tests/unit/test_definitions \
 	tests/unit/test_http \
 	tests/unit/test_http_random \
 	tests/unit/test_mailbox \
