@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
 	RETRY_AFTER_MAX_S = 24 * 3600,
@@ -160,11 +161,21 @@ static bool set_request(struct exchange *exchange, bool fresh, uint64_t timeout_
 	return set_method(exchange, easy);
 }
 
+/* The answer's Content-Encoding, which was not asked for and which nobody here takes off; empty: none. */
+static struct slice content_coding(const struct exchange *exchange)
+{
+	struct curl_header *header;
+	if (curl_easy_header(exchange->transfer.easy, "Content-Encoding", 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
+	    strcasecmp(header->value, "identity") == 0)
+		return (struct slice){ NULL, 0 };
+	return slice_of(header->value);
+}
+
 static enum exchange_end end_of(const struct exchange *exchange)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
-	if (code == CURLE_OK)
-		return EXCHANGE_COMPLETE;
+	if (code == CURLE_OK) /* coded bytes under a name like application/json would be a lie to the caller */
+		return content_coding(exchange).len ? EXCHANGE_BROKE : EXCHANGE_COMPLETE;
 	if (exchange->too_large)
 		return EXCHANGE_TOO_LARGE;
 	if (exchange->no_memory || code == CURLE_OUT_OF_MEMORY)
@@ -296,6 +307,12 @@ void exchange_put_reason(const struct exchange *exchange, enum exchange_end end,
 		buf_printf(out, "%.*s did not send %s in time", URL_CHARS, exchange->endpoint, begun);
 		break;
 	case EXCHANGE_BROKE:
+		if (code == CURLE_OK) {
+			struct slice coding = content_coding(exchange);
+			buf_printf(out, "%.*s answered with Content-Encoding %.*s, which was not asked for", URL_CHARS,
+				   exchange->endpoint, coding.len < CODE_CHARS ? (int)coding.len : CODE_CHARS, coding.at);
+			break;
+		}
 		buf_printf(out, "%.*s broke off before %s: %.*s", URL_CHARS, exchange->endpoint, begun, CODE_CHARS,
 			   curl_easy_strerror(code));
 		break;

@@ -1,5 +1,6 @@
 """Providers that die, lie and hang."""
 import collections
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,16 @@ def test_a_rest_answer_that_is_no_json_keeps_its_type(gateway, provider):
     reply = gateway.call("item", {"id": 1, "q": 1})
     assert reply.status == 200 and reply.body == b"plain \xe9 text"
     assert reply.header("content-type") == "text/plain; charset=latin-1"
+
+
+@pytest.mark.parametrize(("tool", "code"), [("item", "upstream_error"), ("send", "outcome_unknown"),
+                                            ("echo", "upstream_error"), ("write", "outcome_unknown")])
+def test_an_answer_in_a_coding_nobody_asked_for_is_not_passed_on(gateway, provider, tool, code):
+    provider.next(behave.status(200, gzip.compress(b'{"a":1}'), Content_Encoding="gzip"))
+    reply = gateway.call(tool, {"id": "1", "q": "x"})
+    assert reply.status == 502 and reply.code == code and "Content-Encoding gzip" in reply.json()["detail"], reply
+    provider.next(behave.status(200, b'{"a":1}', Content_Encoding="identity"))
+    assert gateway.call("item", {"id": "2", "q": "x"}).json() == {"a": 1}
 
 
 def test_a_retry_after_of_503_is_passed_on(gateway, provider):
