@@ -310,7 +310,8 @@ void exchange_put_reason(const struct exchange *exchange, enum exchange_end end,
 		if (code == CURLE_OK) {
 			struct slice coding = content_coding(exchange);
 			buf_printf(out, "%.*s answered with Content-Encoding %.*s, which was not asked for", URL_CHARS,
-				   exchange->endpoint, coding.len < CODE_CHARS ? (int)coding.len : CODE_CHARS, coding.at);
+				   exchange->endpoint, coding.len < CODE_CHARS ? (int)coding.len : CODE_CHARS,
+				   coding.at);
 			break;
 		}
 		buf_printf(out, "%.*s broke off before %s: %.*s", URL_CHARS, exchange->endpoint, begun, CODE_CHARS,
