@@ -25,6 +25,8 @@ void batch_free(struct batch *batch)
 {
 	assert(batch->live == 0);
 	batch->state = BATCH_DONE;
+	answer_unref(batch->refusal);
+	answer_unref(batch->before);
 	free(batch);
 }
 

@@ -13,14 +13,21 @@
 
 enum batch_state { BATCH_OPEN, BATCH_SENT, BATCH_DONE };
 
+struct hunt; /* hunt.h */
+
 struct batch {
-	TAILQ_ENTRY(batch) next; /* among those sent */
+	TAILQ_ENTRY(batch) next; /* among those sent; or, queued, in its lane */
 	enum batch_state state;
 	struct batcher *batcher;
 	struct lane *lane;
 	struct exchange *exchange; /* while sent */
 	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
-	uint64_t id;               /* unique in this process; 0: not sent */
+	bool queued;               /* open, and in its lane's list of those to be sent again */
+	bool told;                 /* the provider refused it whole, and its only call has been told */
+	struct hunt *hunt;         /* it is a try of this hunt; NULL: of none */
+	struct answer *refusal;    /* of the whole; those who live will be sent again. A reference; NULL: none */
+	struct answer *before; /* its calls were sent before, and this came of it. A reference; NULL: they were not */
+	uint64_t id;           /* unique in this process; 0: not sent */
 	uint64_t sent_us;
 	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
 	size_t under_way;           /* exchanges of the upstream as it left, itself included */

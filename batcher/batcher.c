@@ -15,6 +15,7 @@
 #include <sys/random.h>
 
 #include "batcher/batch.h"
+#include "batcher/hunt.h"
 #include "batcher/lane.h"
 #include "batcher/model.h"
 #include "batcher/table.h"
@@ -76,7 +77,8 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 
 /* --- what is learned --- */
 
-enum { LEAST_WINDOW_US = 1000 }; /* a shorter wait than this is not worth cutting: a flight lands soon */
+#define LONGEST_PAUSE_US (300 * CLOCK_US_PER_S) /* however long the provider asks for */
+enum { LEAST_WINDOW_US = 1000 };                /* a shorter wait than this is not worth cutting: a flight lands soon */
 
 static struct window_plan make_plan(const struct batcher *batcher, uint64_t now_us)
 {
@@ -182,7 +184,7 @@ static void unset_ready(struct batcher *batcher, struct lane *lane)
  * empty one must not wait there, at the cap, for longer than its calls did. */
 static void news_of(struct batcher *batcher, struct lane *lane)
 {
-	if (lane->items == 0) {
+	if (lane->items == 0 && TAILQ_EMPTY(&lane->again)) {
 		unset_ready(batcher, lane);
 		lane->landed = false; /* those who had gathered have gone another way */
 	}
@@ -193,6 +195,14 @@ static void news_of(struct batcher *batcher, struct lane *lane)
 /* Line the lane up to send, or note when to look again, or free it. It must not be ready. */
 static void judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
+	if (lane->paused_until_us > now_us) {
+		due_set(&batcher->looks, &lane->look, lane->paused_until_us);
+		return;
+	}
+	if (!TAILQ_EMPTY(&lane->again)) {
+		set_ready(batcher, lane, now_us);
+		return;
+	}
 	if (lane->items == 0 && lane->in_flight == 0) {
 		free_lane(batcher, lane);
 		return;
@@ -232,6 +242,39 @@ static void drop(struct batcher *batcher, struct batch *batch, struct batch_item
 	batcher->travelling--;
 }
 
+static void queue_again(struct batcher *batcher, struct batch *batch)
+{
+	struct lane *lane = batch->lane;
+	batch->queued = true;
+	TAILQ_INSERT_TAIL(&lane->again, batch, next);
+	news_of(batcher, lane);
+}
+
+static void unqueue(struct batch *batch)
+{
+	TAILQ_REMOVE(&batch->lane->again, batch, next);
+	batch->queued = false;
+}
+
+/* Its search is over, found or not: whoever is left in it travels together, if anybody is. */
+static void end_hunt(struct batcher *batcher, struct batch *batch)
+{
+	struct batch *left = batch->hunt ? hunt_end(batch->hunt) : NULL;
+	batch->hunt = NULL;
+	if (left)
+		queue_again(batcher, left);
+}
+
+/* Nobody waits any more for what was to be sent again. */
+static void lose_queued(struct batcher *batcher, struct batch *batch)
+{
+	struct lane *lane = batch->lane;
+	unqueue(batch);
+	end_hunt(batcher, batch);
+	batch_free(batch);
+	news_of(batcher, lane);
+}
+
 /* Out of its lane or batch, not by an answer. */
 static void withdraw(struct batcher *batcher, struct batch_item *item)
 {
@@ -244,8 +287,10 @@ static void withdraw(struct batcher *batcher, struct batch_item *item)
 		news_of(batcher, lane);
 	} else if (batch) {
 		drop(batcher, batch, item);
-		if (batch->live == 0)
+		if (batch->live == 0 && batch->state == BATCH_SENT)
 			forget(batcher, batch);
+		else if (batch->live == 0 && batch->queued)
+			lose_queued(batcher, batch);
 	}
 }
 
@@ -276,6 +321,15 @@ static struct batch_facts facts_of(const struct batch_item *item, uint64_t now_u
 	return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us) };
 }
 
+/* The provider wants to be left alone for longer than a call can wait. */
+static struct answer *paused_answer(const struct lane *lane, uint64_t now_us)
+{
+	uint64_t wait_us = window_elapsed_us(now_us, lane->paused_until_us);
+	return answer_upstream_error(
+		OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1), (struct slice){ NULL, 0 },
+		"The provider asked for a pause that lasts beyond the call's deadline; it was not sent.");
+}
+
 /* --- the front door --- */
 
 static enum outcome refuse(struct batcher *batcher, enum reject_reason reason, const char *text, const char **why)
@@ -304,6 +358,11 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)
 		return refuse(batcher, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)", why);
 	struct lane *lane = need_lane(batcher, item->lane_key);
+	if (lane && lane->paused_until_us > now_us && item->deadline_us <= lane->paused_until_us) {
+		item->added_us = now_us;
+		settle(batcher, item, paused_answer(lane, now_us), facts_of(item, now_us));
+		return OUTCOME_OK;
+	}
 	bool added = lane && lane_add(lane, item, now_us);
 	if (lane)
 		news_of(batcher, lane); /* a new one that stays empty is freed by the tick */
@@ -357,7 +416,19 @@ static void end_flight(struct batcher *batcher, struct batch *batch)
 	show_learned(batcher, batcher->freed_us);
 	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, -1);
 	news_of(batcher, lane);
+	end_hunt(batcher, batch);
 	batch_free(batch);
+}
+
+/* That this time nothing was sent must not hide that something was before. Takes the reference, gives one. */
+static struct answer *whole_story(const struct batch *batch, struct answer *answer)
+{
+	bool unsent = answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE || answer->outcome == OUTCOME_OVERLOADED ||
+		      answer->outcome == OUTCOME_DEADLINE_EXCEEDED;
+	if (!batch->before || !unsent)
+		return answer;
+	answer_unref(answer);
+	return answer_ref(batch->before);
 }
 
 static void on_answered(void *context, size_t index, struct answer *answer)
@@ -372,8 +443,195 @@ static void on_answered(void *context, size_t index, struct answer *answer)
 	}
 	struct batch_facts facts = batch_facts(batch, item, loop_now(batcher->loop));
 	due_clear(&batcher->expiries, &item->expiry);
+	answer = whole_story(batch, answer);
 	drop(batcher, batch, item);
 	item->answered(item, answer, &facts);
+}
+
+/* --- refused as a whole --- */
+
+/* How long the provider asks to be left alone; 0: it does not. */
+static uint64_t asked_pause_us(const struct answer *answer)
+{
+	bool busy = answer->upstream_status == 429 || answer->upstream_status == 503;
+	uint64_t pause_us = busy ? answer->retry_after_s * CLOCK_US_PER_S : 0;
+	return pause_us < LONGEST_PAUSE_US ? pause_us : LONGEST_PAUSE_US;
+}
+
+/* Whether a part of the batch may fare better. Credentials, redirects and a provider that is down or slow are the same
+ * for every part. */
+static bool worth_splitting(const struct answer *answer)
+{
+	switch (answer->upstream_status) {
+	case 401:
+	case 403:
+	case 407:
+	case 408:
+	case 429:
+	case 502:
+	case 503:
+	case 504:
+		return false;
+	default:
+		return answer->upstream_status < 300 || answer->upstream_status >= 400;
+	}
+}
+
+static void on_refused(void *context, size_t index, struct answer *answer)
+{
+	struct batch *batch = context;
+	struct batcher *batcher = batch->batcher;
+	struct batch_item *item = batch->items[index];
+	uint64_t pause_us = asked_pause_us(answer);
+	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
+	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
+	if (pause_us && batch->lane->paused_until_us < until_us)
+		batch->lane->paused_until_us = until_us;
+	if (!item || !again) {
+		batch->told = true;
+		on_answered(context, index, answer);
+		return;
+	}
+	if (batch->refusal)
+		answer_unref(answer);
+	else
+		batch->refusal = answer;
+}
+
+/* No memory to send them again: they are told what the provider said. */
+static void tell_refusal(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)
+{
+	for (size_t i = 0; i < batch->count; i++) {
+		struct batch_item *item = batch->items[i];
+		if (!item)
+			continue;
+		struct batch_facts facts = facts_of(item, now_us);
+		due_clear(&batcher->expiries, &item->expiry);
+		drop(batcher, batch, item);
+		settle(batcher, item, answer_ref(refusal), facts);
+	}
+}
+
+/* Whether it was put off only, not carried out in any part. */
+static bool pause_asked(const struct batch *batch)
+{
+	return !batch->refusal || asked_pause_us(batch->refusal) > 0;
+}
+
+/* Up to `most` of those who live move into a batch of their own, to be sent again. */
+static void requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room, struct hunt *hunt)
+{
+	struct batch *other = batch_new(batcher, batch->lane, room);
+	if (!other)
+		return;
+	for (size_t i = 0; i < batch->count && other->live < most; i++) {
+		struct batch_item *item = batch->items[i];
+		if (!item)
+			continue;
+		batch_drop(batch, item);
+		batch_put(other, item);
+	}
+	other->hunt = hunt;
+	other->before = batch->before         ? answer_ref(batch->before)
+			: !pause_asked(batch) ? answer_ref(batch->refusal)
+					      : NULL;
+	queue_again(batcher, other);
+}
+
+/* Those who wait and cannot wait that long are told now. */
+static void refuse_hurried(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	struct batch_item *item = TAILQ_FIRST(&lane->arrivals), *after;
+	for (; item; item = after) {
+		after = TAILQ_NEXT(item, arrival);
+		if (item->deadline_us > lane->paused_until_us)
+			continue;
+		struct batch_facts facts = facts_of(item, now_us);
+		withdraw(batcher, item);
+		settle(batcher, item, paused_answer(lane, now_us), facts);
+	}
+}
+
+static void pause_lane(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	struct lane *lane = batch->lane;
+	if (batch->live > 0) {
+		struct hunt *hunt = batch->hunt;
+		size_t room = hunt || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
+		batch->hunt = NULL;
+		requeue(batcher, batch, batch->live, room, hunt);
+		if (batch->live > 0) /* no memory */
+			batch->hunt = hunt;
+	}
+	refuse_hurried(batcher, lane, now_us);
+	unset_ready(batcher, lane);
+	news_of(batcher, lane);
+}
+
+/* The next try of a hunt, or its end. */
+static void go_on(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	struct hunt *hunt = batch->hunt;
+	bool no_memory;
+	struct batch *next = hunt_next(hunt, &no_memory);
+	if (no_memory)
+		tell_refusal(batcher, hunt->suspects, hunt->refusal, now_us);
+	if (!next) {
+		end_hunt(batcher, batch);
+		return;
+	}
+	batch->hunt = NULL;
+	queue_again(batcher, next);
+}
+
+/* Too large for the provider: both halves may fit, so there is no culprit to look for. */
+static void halve(struct batcher *batcher, struct batch *batch)
+{
+	model_too_large(&batcher->model, batch->count, batch->bytes);
+	size_t half = (batch->live + 1) / 2;
+	requeue(batcher, batch, half, half, NULL);
+	if (batch->live > 0)
+		requeue(batcher, batch, batch->live, batch->live, NULL);
+}
+
+static void split(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	meter_add(batcher->meter, METRIC_ID_BATCH_BISECTIONS, batcher->label, 0, 1);
+	if (batch->refusal->upstream_status == 413) {
+		halve(batcher, batch);
+		end_hunt(batcher, batch);
+	} else if (batch->hunt) {
+		hunt_narrow(batch->hunt, batch);
+		go_on(batcher, batch, now_us);
+	} else if ((batch->hunt = hunt_begin(batch, batch->refusal))) {
+		go_on(batcher, batch, now_us);
+	}
+	if (batch->live > 0)
+		tell_refusal(batcher, batch, batch->refusal, now_us);
+}
+
+/* A try has landed and was not refused in a way that narrows the search. */
+static void end_try(struct batcher *batcher, struct batch *batch, enum outcome outcome, uint64_t now_us)
+{
+	struct hunt *hunt = batch->hunt;
+	bool last = hunt->suspects->live == 0;
+	if (outcome != OUTCOME_OK || batch->told) {
+		end_hunt(batcher, batch); /* found; or something else is wrong */
+		return;
+	}
+	hunt->accepted |= batch->count > 1;
+	/* All passed alone, no array did, and nobody else was in the one refused: it was for being an array. */
+	if (last && hunt->all && !hunt->accepted)
+		model_shun(&batcher->model, now_us);
+	go_on(batcher, batch, now_us);
+}
+
+static void learn(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+{
+	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
+	window_learn(&batcher->costs, took_us);
+	model_learn(&batcher->model, batch->count, took_us, batch->under_way, now_us);
+	model_passed(&batcher->model, batch->count);
 }
 
 static void on_landed(void *context, enum outcome outcome)
@@ -381,16 +639,18 @@ static void on_landed(void *context, enum outcome outcome)
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
 	uint64_t now_us = loop_now(batcher->loop);
-	if (outcome == OUTCOME_OK) {
-		uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
-		window_learn(&batcher->costs, took_us);
-		model_learn(&batcher->model, batch->count, took_us, batch->under_way, now_us);
-		model_passed(&batcher->model, batch->count);
-	}
+	if (outcome == OUTCOME_OK)
+		learn(batcher, batch, now_us);
+	if (batch->lane->paused_until_us > now_us)
+		pause_lane(batcher, batch, now_us);
+	if (batch->live > 0) /* the refused ones: all others have been answered */
+		split(batcher, batch, now_us);
+	else if (batch->hunt)
+		end_try(batcher, batch, outcome, now_us);
 	end_flight(batcher, batch);
 }
 
-static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+static const struct upstream_events events = { .answered = on_answered, .refused = on_refused, .landed = on_landed };
 
 static void abort_forgotten(struct batcher *batcher)
 {
@@ -456,6 +716,7 @@ static void shed(struct batcher *batcher, struct lane *lane, size_t count, uint6
 /* The upstream took none of it; its answer speaks for all. Takes the reference. */
 static void settle_refused(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)
 {
+	refusal = whole_story(batch, refusal);
 	for (size_t i = 0; i < batch->count; i++) {
 		struct batch_item *item = batch->items[i];
 		struct batch_facts facts = facts_of(item, now_us);
@@ -464,6 +725,7 @@ static void settle_refused(struct batcher *batcher, struct batch *batch, struct 
 		settle(batcher, item, answer_ref(refusal), facts);
 	}
 	answer_unref(refusal);
+	end_hunt(batcher, batch);
 	batch_free(batch);
 }
 
@@ -491,6 +753,24 @@ static size_t batch_limit(const struct batcher *batcher, enum flush_reason reaso
 	return share > 0 && share < most ? share : most;
 }
 
+/* Out it goes, or its calls are told why not. */
+static void send_filled(struct batcher *batcher, struct batch *batch, enum flush_reason reason, uint64_t now_us)
+{
+	struct answer *refusal = NULL;
+	struct exchange *exchange = upstream_send(batcher->upstream, batcher->calls, batch->count, batch->deadline_us,
+						  &events, batch, &refusal);
+	if (!exchange) {
+		settle_refused(batcher, batch, refusal, now_us);
+		return;
+	}
+	batch_sent(batch, exchange, now_us);
+	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
+	batcher->in_flight++;
+	batch->lane->in_flight++;
+	batch->under_way = batcher->in_flight;
+	count_sent(batcher, batch, reason);
+}
+
 static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_reason reason, uint64_t now_us)
 {
 	size_t most = batch_limit(batcher, reason, now_us);
@@ -502,24 +782,60 @@ static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_re
 		return;
 	}
 	fill(batcher, batch, now_us);
-	struct answer *refusal = NULL;
-	struct exchange *exchange = upstream_send(batcher->upstream, batcher->calls, batch->count, batch->deadline_us,
-						  &events, batch, &refusal);
-	if (!exchange) {
-		settle_refused(batcher, batch, refusal, now_us);
+	send_filled(batcher, batch, reason, now_us);
+}
+
+/* Those who left on the way leave no gaps. */
+static void close_up(struct batcher *batcher, struct batch *batch)
+{
+	size_t live = 0;
+	batch->bytes = 0;
+	for (size_t i = 0; i < batch->count; i++) {
+		struct batch_item *item = batch->items[i];
+		if (!item)
+			continue;
+		item->index = live;
+		batch->items[live] = item;
+		batch->bytes += item->call.arguments.len;
+		batcher->calls[live++] = item->call;
+	}
+	batch->count = live;
+}
+
+/* What was refused is sent again, before all that waits. A batch that had to pause takes along what fits. */
+static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	struct batch *batch = TAILQ_FIRST(&lane->again);
+	if (model_shuns(&batcher->model, now_us) && batch->live > 1 && !batch->hunt) {
+		requeue(batcher, batch, 1, 1, NULL);
+		batch = TAILQ_LAST(&lane->again, batch_queue);
+	}
+	unqueue(batch);
+	if (!reserve_calls(batcher, batch->room)) {
+		struct answer *refusal =
+			answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later.");
+		tell_refusal(batcher, batch, refusal, now_us);
+		answer_unref(refusal);
+		end_hunt(batcher, batch);
+		batch_free(batch);
 		return;
 	}
-	batch_sent(batch, exchange, now_us);
-	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
-	batcher->in_flight++;
-	lane->in_flight++;
-	batch->under_way = batcher->in_flight;
-	count_sent(batcher, batch, reason);
+	close_up(batcher, batch);
+	if (!batch->hunt && !batch->before && !model_shuns(&batcher->model, now_us))
+		fill(batcher, batch, now_us);
+	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
 }
 
 /* Judged again now that there is room: the hurried one may have left since. */
 static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
+	if (lane->paused_until_us > now_us || !TAILQ_EMPTY(&lane->again)) {
+		unset_ready(batcher, lane);
+		if (lane->paused_until_us <= now_us)
+			send_again(batcher, lane, now_us);
+		judge(batcher, lane, now_us);
+		return;
+	}
 	struct window_view view = view_of(batcher, lane, now_us);
 	struct batch_policy policy = policy_now(batcher);
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
@@ -575,7 +891,7 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 uint64_t batcher_deadline(const struct batcher *batcher)
 {
 	bool room = batcher->in_flight < batcher->policy.max_in_flight;
-	if (batcher->forgotten > 0 || (room && !TAILQ_EMPTY(&batcher->ready)))
+	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || (room && !TAILQ_EMPTY(&batcher->ready)))
 		return 0;
 	uint64_t look_us = due_first_us(&batcher->looks);
 	uint64_t expiry_us = due_first_us(&batcher->expiries);

@@ -13,6 +13,7 @@ struct lane *lane_new(struct slice key, uint64_t seed)
 	if (!lane)
 		return NULL;
 	TAILQ_INIT(&lane->arrivals);
+	TAILQ_INIT(&lane->again);
 	for (size_t i = 0; i < LANE_LEVELS; i++)
 		TAILQ_INIT(&lane->levels[i]);
 	table_init(&lane->turns);

@@ -38,14 +38,19 @@ struct lane_turn {
 };
 TAILQ_HEAD(lane_turn_list, lane_turn);
 
+struct batch;
+TAILQ_HEAD(batch_queue, batch);
+
 struct lane {
-	struct table_node node;    /* the batcher's: found by key */
-	TAILQ_ENTRY(lane) next;    /* the batcher's: among those that may send */
-	struct due_node look;      /* the batcher's: when to judge it again */
-	bool ready;                /* the batcher's: may send, and is in that list */
-	uint64_t ready_us;         /* the batcher's: since when */
-	size_t in_flight;          /* the batcher's: exchanges under way */
-	bool landed;               /* the batcher's: see struct window_view */
+	struct table_node node;   /* the batcher's: found by key */
+	TAILQ_ENTRY(lane) next;   /* the batcher's: among those that may send */
+	struct due_node look;     /* the batcher's: when to judge it again */
+	bool ready;               /* the batcher's: may send, and is in that list */
+	uint64_t ready_us;        /* the batcher's: since when */
+	size_t in_flight;         /* the batcher's: exchanges under way */
+	struct batch_queue again; /* the batcher's: open batches to be sent before anything that waits */
+	uint64_t paused_until_us; /* the batcher's: the provider said not to come before */
+	bool landed;              /* the batcher's: see struct window_view */
 
 	size_t items;                              /* waiting */
 	size_t bytes;                              /* of their arguments */

@@ -99,10 +99,11 @@ struct jsonrpc_decoder {
 	unsigned depth; /* cap for one response object */
 	struct json_split split;
 	struct json_scratch scratch;
-	bool broken;             /* cannot be read on */
-	bool refused_whole;      /* one error object spoke for all */
-	struct json_fault fault; /* what: NULL while nothing was wrong; at: in the body */
-	bool answered[];         /* by index */
+	bool broken;                    /* cannot be read on */
+	bool refused_whole;             /* one error object spoke for all */
+	size_t refusal_at, refusal_len; /* it: where in the body; finish passes it on */
+	struct json_fault fault;        /* what: NULL while nothing was wrong; at: in the body */
+	bool answered[];                /* by index */
 };
 
 /* The members of a response object; empty: absent. */
@@ -229,7 +230,6 @@ static void emit_missing(struct jsonrpc_decoder *decoder, struct answer *answer)
 /* One error object, which names none of our calls, speaks for all of them. */
 static void refuse_whole(struct jsonrpc_decoder *decoder, struct slice error)
 {
-	decoder->refused_whole = true;
 	if (failed_status(decoder)) {
 		emit_missing(decoder, dialect_status_answer(&decoder->base, OUTCOME_UPSTREAM_ERROR, error));
 		return;
@@ -238,6 +238,15 @@ static void refuse_whole(struct jsonrpc_decoder *decoder, struct slice error)
 	emit_missing(decoder, answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, error,
 						    "the provider refused the request as a whole; %s", said->detail));
 	answer_unref(said);
+}
+
+static void note_refusal(struct jsonrpc_decoder *decoder, struct slice body, struct slice error)
+{
+	if (decoder->refused_whole)
+		return;
+	decoder->refused_whole = true;
+	decoder->refusal_at = (size_t)(error.at - body.at);
+	decoder->refusal_len = error.len;
 }
 
 static void note_fault(struct jsonrpc_decoder *decoder, const char *what, size_t at)
@@ -267,7 +276,7 @@ static void take_element(struct jsonrpc_decoder *decoder, struct slice body, str
 	if (find_index(decoder, response.id, &index))
 		answer_call(decoder, index, &response);
 	else if (response.error.len && !decoder->split.array)
-		refuse_whole(decoder, response.error);
+		note_refusal(decoder, body, response.error);
 }
 
 static bool read_on(struct jsonrpc_decoder *decoder, struct slice body, bool last)
@@ -316,6 +325,8 @@ static enum outcome jsonrpc_finish(struct dialect_decoder *base, struct slice bo
 {
 	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, base);
 	read_on(decoder, body, true);
+	if (decoder->refused_whole)
+		refuse_whole(decoder, (struct slice){ body.at + decoder->refusal_at, decoder->refusal_len });
 	bool some = decoder->answered_count > 0 && !decoder->refused_whole;
 	if (decoder->answered_count < decoder->count) {
 		struct buf scratch = BUF_INIT(SIZE_MAX / 4);

@@ -51,6 +51,7 @@ struct upstream {
 struct item {
 	bool repeatable;
 	bool answered;
+	struct answer *held; /* until finish knows whether the exchange failed as a whole; NULL: none */
 };
 
 struct delivery {
@@ -69,6 +70,7 @@ struct delivery {
 	bool headed, fed_up; /* the decoder has the head; wants no more bytes */
 	bool repeatable;     /* all of its calls */
 	bool repeated;       /* a kept connection had died */
+	bool finishing;      /* the decoder says all that is left */
 	bool telling;        /* callbacks run; an abort only marks it */
 	bool aborted;
 	struct loop_timer timer; /* deadline while it waits */
@@ -188,6 +190,7 @@ static struct endpoint *pick_endpoint(struct upstream *upstream, uint64_t now_us
 {
 	size_t count = upstream->settings->endpoint_count;
 	struct endpoint *best = NULL;
+	assert(count > 0);
 	for (size_t i = 0; i < count; i++) {
 		struct endpoint *endpoint = &upstream->endpoints[(upstream->next_endpoint + i) % count];
 		if (!best || (best->held_until_us > now_us && endpoint->held_until_us < best->held_until_us))
@@ -276,10 +279,25 @@ static void tell(struct delivery *delivery, size_t index, struct answer *answer)
 		delivery->events->answered(delivery->context, index, answer);
 }
 
+/* As tell, for a call that may be sent again. */
+static void tell_refused(struct delivery *delivery, size_t index, struct answer *answer)
+{
+	if (delivery->aborted || !delivery->events->refused) {
+		tell(delivery, index, answer);
+		return;
+	}
+	delivery->items[index].answered = true;
+	delivery->events->refused(delivery->context, index, answer);
+}
+
 /* The decoder's sink. */
 static void on_answer(void *context, size_t index, struct answer *answer)
 {
 	struct delivery *delivery = context;
+	if (delivery->finishing && delivery->items[index].repeatable) {
+		delivery->items[index].held = answer;
+		return;
+	}
 	if (!delivery->items[index].repeatable && leaves_open(answer)) {
 		struct answer *unknown = unknown_answer(delivery->upstream, answer, answer->detail);
 		answer_unref(answer);
@@ -312,8 +330,8 @@ static enum outcome failure_outcome(const struct delivery *delivery, enum exchan
 	return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
 }
 
-/* One answer for all calls of one kind that have none yet. */
-static void fail_items(struct delivery *delivery, bool repeatable, enum outcome outcome, const char *reason)
+/* One answer for all calls of one kind that have none yet. whole: those that are repeatable may be sent again. */
+static void fail_items(struct delivery *delivery, bool repeatable, enum outcome outcome, bool whole, const char *reason)
 {
 	struct answer *answer = NULL;
 	for (size_t i = 0; i < delivery->count && !delivery->aborted; i++) {
@@ -323,7 +341,10 @@ static void fail_items(struct delivery *delivery, bool repeatable, enum outcome 
 			answer = unknown_answer(delivery->upstream, NULL, reason);
 		else if (!answer)
 			answer = answer_error(outcome, "%s: %s", delivery->upstream->settings->name, reason);
-		tell(delivery, i, answer_ref(answer));
+		if (whole)
+			tell_refused(delivery, i, answer_ref(answer));
+		else
+			tell(delivery, i, answer_ref(answer));
 	}
 	answer_unref(answer);
 }
@@ -435,8 +456,9 @@ static void land(struct delivery *delivery, enum outcome outcome)
 static void fail(struct delivery *delivery, enum exchange_end end, const char *reason)
 {
 	delivery->telling = true;
-	fail_items(delivery, true, failure_outcome(delivery, end, true), reason);
-	fail_items(delivery, false, failure_outcome(delivery, end, false), reason);
+	bool whole = failure_outcome(delivery, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY;
+	fail_items(delivery, true, failure_outcome(delivery, end, true), whole, reason);
+	fail_items(delivery, false, failure_outcome(delivery, end, false), false, reason);
 	land(delivery, failure_outcome(delivery, end, delivery->repeatable));
 }
 
@@ -486,13 +508,29 @@ static void on_grown(struct exchange *exchange)
 		land(delivery, OUTCOME_CANCELLED);
 }
 
+/* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. */
+static void tell_held(struct delivery *delivery, bool whole)
+{
+	for (size_t i = 0; i < delivery->count; i++) {
+		struct answer *answer = delivery->items[i].held;
+		delivery->items[i].held = NULL;
+		if (answer && whole)
+			tell_refused(delivery, i, answer);
+		else if (answer)
+			tell(delivery, i, answer);
+	}
+}
+
 /* The decoder answers all that is left. */
 static void finish(struct delivery *delivery)
 {
 	delivery->telling = true;
 	give_head(delivery);
+	delivery->finishing = true;
 	enum outcome outcome =
 		delivery->decoder->dialect->finish(delivery->decoder, buf_slice(&delivery->exchange.answer));
+	delivery->finishing = false;
+	tell_held(delivery, outcome != OUTCOME_OK);
 	land(delivery, outcome);
 }
 

@@ -64,8 +64,11 @@ struct upstream_events {
 	/* Call `index` is answered; `answer` is the receiver's reference. Exactly once for each call of the exchange.
 	 */
 	void (*answered)(void *context, size_t index, struct answer *answer);
-	/* All calls have been answered; the exchange is gone. `outcome`: OK if the provider answered the request as a
-	 * whole, else why not. Once, last. */
+	/* Instead of `answered`, for a repeatable call whose exchange failed as a whole after it was sent (refused, cut
+	 * off, not to be read): this is what it would have been told; it may be sent again. NULL: answered it is. */
+	void (*refused)(void *context, size_t index, struct answer *answer);
+	/* All calls have been answered or refused; the exchange is gone. `outcome`: OK if the provider answered the
+	 * request as a whole, else why not. Once, last. */
 	void (*landed)(void *context, enum outcome outcome);
 };
 

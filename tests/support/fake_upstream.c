@@ -193,3 +193,22 @@ void fake_finish(struct exchange *exchange)
 			fake_echo(exchange, i);
 	fake_land(exchange, OUTCOME_OK);
 }
+
+void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s)
+{
+	enum outcome outcome = status == 429 ? OUTCOME_RATE_LIMITED : OUTCOME_UPSTREAM_ERROR;
+	for (size_t i = 0; i < exchange->count; i++) {
+		if (exchange->calls[i].answered)
+			continue;
+		struct answer *answer = answer_upstream_error(outcome, status, retry_after_s, (struct slice){ NULL, 0 },
+							      "refused as a whole");
+		if (!exchange->calls[i].repeatable) {
+			fake_answer(exchange, i, answer);
+			continue;
+		}
+		exchange->calls[i].answered = true;
+		exchange->answered++;
+		exchange->events->refused(exchange->context, i, answer);
+	}
+	fake_land(exchange, outcome);
+}

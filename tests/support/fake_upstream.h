@@ -46,6 +46,9 @@ struct exchange *fake_nth(size_t n);
 void fake_answer(struct exchange *exchange, size_t index, struct answer *answer);
 /* Answer a call with its own arguments. */
 void fake_echo(struct exchange *exchange, size_t index);
+/* The provider refuses the whole exchange with this status (0: it hangs up): repeatable calls that have no answer are
+ * handed back, the others fail; then it lands. */
+void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s);
 /* All calls must be answered. */
 void fake_land(struct exchange *exchange, enum outcome outcome);
 /* Echo what is unanswered, in order, and land. */

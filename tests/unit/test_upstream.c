@@ -72,7 +72,7 @@ static void on_landed(void *context, enum outcome outcome)
 	landing->outcome = outcome;
 }
 
-static const struct upstream_events events = { on_answered, on_landed };
+static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
 
 static void landing_fini(struct landing *landing)
 {
