@@ -7,7 +7,7 @@
 
 #define FORGET (31.0 / 32)
 #define OUTLIER 4.0    /* times the usual distance */
-#define TOLERANCE 1.1  /* this much over the prediction is no queue yet */
+#define TOLERANCE 1.05 /* this much over the prediction is no queue yet */
 #define HEADROOM 0.4   /* how far a round may raise the limit */
 #define FEW_SIZES 0.02 /* variance of sizes, in squares of their mean, below which the slope hardly moves */
 #define AS_COSTLY 0.95 /* of a single's cost: an array that saves less saves nothing */
