@@ -232,6 +232,19 @@ void config_check(struct config_load *load, const struct node *root)
 		check_tool(load, &load->drafts->tools[i]);
 }
 
+/* A URL for everybody's eyes, callers' too. What ${...} filled in may be a secret, and a token stands in the path, so
+ * the path is left out then; the number tells endpoints apart that differ in nothing else. NULL: out of memory. */
+static const char *shown_url(struct config_load *load, const char *url, size_t index)
+{
+	if (!arena_is_secret(load->arena, url))
+		return url;
+	size_t host = strcspn(url, ":") + strlen("://");
+	size_t path = host + strcspn(url + host, "/");
+	if (index == 0)
+		return arena_printf(load->arena, "%.*s/***", (int)path, url);
+	return arena_printf(load->arena, "%.*s/***#%zu", (int)path, url, index + 1);
+}
+
 /* --- What follows --- */
 
 static bool finish_upstreams(struct config_load *load)
@@ -244,11 +257,17 @@ static bool finish_upstreams(struct config_load *load)
 		struct upstream_draft *draft = &drafts->upstreams[i];
 		struct upstream_settings *settings = &draft->config.settings;
 		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
-		if (!urls)
+		const char **shown = arena_array(load->arena, draft->endpoint_count, sizeof *shown);
+		if (!urls || !shown)
 			return false;
-		for (size_t j = 0; j < draft->endpoint_count; j++)
+		for (size_t j = 0; j < draft->endpoint_count; j++) {
 			urls[j] = draft->endpoints[j].url;
+			shown[j] = shown_url(load, urls[j], j);
+			if (!shown[j])
+				return false;
+		}
 		settings->endpoints = urls;
+		settings->shown = shown;
 		settings->endpoint_count = draft->endpoint_count;
 		settings->label = (unsigned)i;
 		settings->first_endpoint_label = endpoints;

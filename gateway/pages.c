@@ -191,7 +191,7 @@ static void put_endpoints(struct buf *out, const struct gateway *gateway, const 
 		for (size_t outcome = 0; outcome < OUTCOME_COUNT; outcome++)
 			requests += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label, outcome);
 		buf_put_text(out, i ? ",{\"url\":" : "{\"url\":");
-		json_put_string(out, slice_of(settings->endpoints[i]));
+		json_put_string(out, slice_of(settings->shown[i]));
 		buf_printf(out, ",\"healthy\":%s,\"requests\":%lld}",
 			   metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
 			   (long long)requests);

@@ -78,7 +78,7 @@ static bool make_names(struct process *process)
 		const struct upstream_settings *settings = &config->upstreams[i].settings;
 		upstreams[i] = settings->name;
 		for (size_t j = 0; j < settings->endpoint_count; j++) {
-			urls[settings->first_endpoint_label + j] = settings->endpoints[j];
+			urls[settings->first_endpoint_label + j] = settings->shown[j];
 			owners[settings->first_endpoint_label + j] = i;
 		}
 	}

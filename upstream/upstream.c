@@ -28,6 +28,7 @@ enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
 struct endpoint {
 	char *url;
+	const char *shown;      /* to people: what is secret in it is left out */
 	unsigned label;
 	bool reached;           /* by the last exchange; true before the first */
 	uint64_t held_until_us; /* 0: not held */
@@ -144,6 +145,7 @@ static bool set_endpoints(struct upstream *upstream)
 		struct endpoint *endpoint = &upstream->endpoints[i];
 		if (!(endpoint->url = strdup(settings->endpoints[i])))
 			return false;
+		endpoint->shown = settings->shown ? settings->shown[i] : endpoint->url;
 		endpoint->label = settings->first_endpoint_label + (unsigned)i;
 		endpoint->reached = true;
 		show_reached(upstream, endpoint);
@@ -215,7 +217,7 @@ static void log_reached(const struct upstream *upstream, const struct endpoint *
 		       endpoint->reached ? "endpoint_reached" : "endpoint_not_reached"))
 		return;
 	log_cstr(&line, "upstream", upstream->settings->name);
-	log_cstr(&line, "endpoint", endpoint->url);
+	log_cstr(&line, "endpoint", endpoint->shown);
 	if (reason.len)
 		log_text(&line, "reason", reason);
 	log_end(&line);
@@ -355,7 +357,8 @@ static void fail_items(struct delivery *delivery, bool repeatable, enum outcome 
 static bool set_url(struct delivery *delivery)
 {
 	struct slice base = slice_of(delivery->endpoint->url);
-	delivery->exchange.endpoint = delivery->exchange.url = base.at;
+	delivery->exchange.endpoint = delivery->endpoint->shown;
+	delivery->exchange.url = base.at;
 	if (delivery->target.len == 0)
 		return true;
 	if (base.at[base.len - 1] == '/')

@@ -25,6 +25,7 @@ struct upstream_settings {
 	const char *name;
 	const struct dialect *dialect;
 	const char *const *endpoints; /* URLs; http or https; checked by upstream_url_check */
+	const char *const *shown;     /* the same for logs, metrics and errors: no secrets; NULL: they hold none */
 	size_t endpoint_count;
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;

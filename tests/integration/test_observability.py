@@ -274,3 +274,18 @@ def test_access_lines_can_be_turned_off(start):
     gateway.call("echo")
     gateway.stop()
     assert not gateway.events("call")
+
+
+def test_a_token_in_a_providers_url_is_shown_to_nobody(make, provider):
+    url = provider.url("/${TOKEN}")
+    endpoints = [{"url": url}, {"url": url + "/other"}]
+    gateway = make({"upstreams": {"array": {"endpoints": endpoints}}}, {"TOKEN": "CANARY-1"}).start()
+    assert len(gateway.metrics().by("upstream_healthy", "endpoint")) == 3
+    provider.behaviour = behave.close
+    shown = [gateway.call("write").body]
+    provider.stop()
+    shown += [gateway.call("echo").body, gateway.request("GET", "/metrics").body,
+              gateway.request("GET", "/admin/upstreams", listener="admin").body,
+              gateway.request("GET", "/admin/config", listener="admin").body]
+    assert all(b"CANARY-1" not in text for text in shown), shown
+    assert "CANARY-1" not in gateway.log()
