@@ -23,6 +23,7 @@ unit_cache = \
 	tests/unit/test_memory
 unit_upstream = \
 	tests/unit/test_client \
+	tests/unit/test_dialect_envelope \
 	tests/unit/test_dialect_jsonrpc \
 	tests/unit/test_dialect_rest \
 	tests/unit/test_template \
@@ -113,10 +114,11 @@ tests_unit_test_client_SOURCES = tests/unit/test_client.c $(provider)
 tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c $(provider)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
+# (-u: a compiler's own library at the end of the line, such as gcov's, needs the wrappers as well.)
 check_LIBRARIES += tests/support/liballoc_fail.a
 tests_support_liballoc_fail_a_SOURCES = tests/support/alloc_fail.c tests/support/alloc_fail.h
 wrap_allocation = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray,--wrap=aligned_alloc \
-	-Wl,--wrap=posix_memalign,--wrap=strdup,--wrap=strndup
+	-Wl,--wrap=posix_memalign,--wrap=strdup,--wrap=strndup,-u,alloc_reset
 $(unit_programs): PROGRAM_HARNESS = $(wrap_allocation) tests/support/liballoc_fail.a $(CMOCKA_LIBS) $(JSONC_LIBS)
 $(unit_programs): tests/support/liballoc_fail.a
 
