@@ -47,6 +47,8 @@ struct tool {
 	enum identity_scope scope;
 	const char *const *tags;
 	size_t tag_count;
+	const char *const *models; /* that POST /v1/embeddings gives to it */
+	size_t model_count;        /* 0: all that no other tool names, if it is of an embeddings dialect */
 };
 
 /* May a call of it be merged with an identical one, cached, repeated? */

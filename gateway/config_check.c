@@ -113,6 +113,7 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
+	struct batch_policy *policy = &draft->config.batch;
 	const struct node *idle = find(draft->node, "pool.min_idle");
 	const struct node *dialect = find(draft->node, "dialect");
 	if (!idle)
@@ -125,6 +126,8 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 	if (draft->dialect && !settings->dialect && dialect)
 		config_error_at(load, dialect, "upstreams.%s.dialect: %s is not supported by this version (%s)",
 				draft->node->key.at, draft->dialect, JITNEY_VERSION);
+	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
+		policy->max_bytes = settings->dialect->max_bytes;
 	check_urls(load, draft);
 }
 
@@ -169,6 +172,27 @@ static void check_schema(struct config_load *load, const struct tool_draft *draf
 		config_error_at(load, type ? type : schema,
 				"tools.%s.input_schema: needs type: object, for arguments are one",
 				draft->node->key.at);
+}
+
+static bool is_embeddings(const char *dialect)
+{
+	return strcmp(dialect, dialect_openai_embeddings.name) == 0;
+}
+
+/* There is one way to ask for embeddings; and only they know models. */
+static bool check_models(struct config_load *load, const struct tool_draft *draft, const char *dialect)
+{
+	const struct node *models = find(draft->node, "models"), *method = find(draft->node, "method");
+	const struct node *request = find(draft->node, "request");
+	if (models && draft->tool.model_count && !is_embeddings(dialect))
+		config_error_key(load, models, "tools.%s.models: is for dialect openai-embeddings, not %s",
+				 draft->node->key.at, dialect);
+	else if (is_embeddings(dialect) && (method || request))
+		config_error_key(load, method ? method : request, "tools.%s.%s: dialect %s has no use for it",
+				 draft->node->key.at, method ? "method" : "request", dialect);
+	else
+		return true;
+	return false;
 }
 
 /* Options of the other dialect would do nothing, silently. */
@@ -216,7 +240,8 @@ static void check_tool(struct config_load *load, struct tool_draft *draft)
 	check_schema(load, draft);
 	struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
 	const struct dialect *dialect = upstream ? upstream->config.settings.dialect : NULL;
-	if (!dialect || !check_dialect_options(load, draft, dialect->name) || arena_failed(load->arena))
+	if (!dialect || !check_models(load, draft, dialect->name) ||
+	    !check_dialect_options(load, draft, dialect->name) || arena_failed(load->arena))
 		return;
 	if (!draft->faulty) /* else a template may be missing, and what is left would mislead */
 		compile_route(load, draft, dialect);
@@ -329,7 +354,7 @@ static int by_name(const void *a, const void *b)
 static void fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
 {
 	bool rest = strcmp(dialect->name, "rest") == 0;
-	if (!rest && !draft->request.method)
+	if (!rest && !is_embeddings(dialect->name) && !draft->request.method)
 		draft->request.method = draft->tool.name;
 	if (rest && !draft->request.http_method)
 		draft->request.http_method = "POST";

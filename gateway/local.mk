@@ -19,6 +19,7 @@ libgateway_a_SOURCES = \
 	gateway/config_yaml.c gateway/config_yaml.h \
 	gateway/definitions.c gateway/definitions.h \
 	gateway/dispatch.c gateway/dispatch.h \
+	gateway/embeddings.c gateway/embeddings.h \
 	gateway/http.c gateway/http.h \
 	gateway/http_connection.c \
 	gateway/http_guard.c gateway/http_guard.h \

@@ -133,8 +133,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Memory for answers, keys and bookkeeping; 0: no memory tier.")                                              \
 	U("cache.redis", "The tier shared by several gateways.")                                                       \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
-	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED, "jsonrpc|rest",             \
-	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays) or rest (one request a call).")       \
+	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
+	  "jsonrpc|rest|openai-embeddings",                                                                            \
+	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call) or "       \
+	  "openai-embeddings (POST /embeddings).")                                                                     \
 	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, OPTION_REQUIRED,          \
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
@@ -210,6 +212,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.timeout", DURATION, tool_draft, tool.timeout_us, "us", US_MS(1), US_H(1),                           \
 	  "(the upstream's timeout)", NULL,                                                                            \
 	  "For one call, waiting included.")                                                                           \
+	L("tools.*.models", TEXTS, tool_draft, tool.models, tool.model_count, 0, 256, NULL,                            \
+	  "dialect openai-embeddings: the models that POST /v1/embeddings gives to it; none: all that no other names.")  \
 	B("tools.*.request", BLOCK, 0, "dialect rest: the request of a call; {name} stands for an argument.")          \
 	V("tools.*.request.method", WORD, tool_draft, request.http_method, "", 0, 0, "(POST)",                         \
 	  "GET|POST|PUT|PATCH|DELETE|HEAD", "The HTTP method.")                                                        \

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "gateway/embeddings.h"
 #include "gateway/pages.h"
 #include "gateway/reply.h"
 #include "gateway/rest.h"
@@ -21,6 +22,7 @@ struct route {
 
 static const struct route data_routes[] = {
 	{ "/v1/tools/{}", { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
+	{ "/v1/embeddings", { { HTTP_POST, embeddings_serve } } },
 	{ "/v1/batch", { { HTTP_POST, rest_call_many } } },
 	{ "/v1/tools", { { HTTP_GET, page_tools } } },
 	{ "/openapi.json", { { HTTP_GET, page_openapi } } },

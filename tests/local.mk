@@ -25,6 +25,7 @@ unit_upstream = \
 	tests/unit/test_client \
 	tests/unit/test_dialect_envelope \
 	tests/unit/test_dialect_jsonrpc \
+	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
 	tests/unit/test_template \
 	tests/unit/test_upstream

@@ -183,7 +183,7 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: }",
 	  "1:17: upstreams.s: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: jsonrcp, endpoints: [] } }",
-	  "1:28: upstreams.s.dialect: must be jsonrpc or rest\n"
+	  "1:28: upstreams.s.dialect: must be jsonrpc, rest or openai-embeddings\n"
 	  "1:48: upstreams.s.endpoints: needs 1 to 64 elements\n" },
 	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }",
 	  "1:28: upstreams.s.dialect: mcp is not supported by this version (0.1.0)\n" },
@@ -263,6 +263,8 @@ static const struct refusal refusals[] = {
 	  "2:41: tools.t.description: ${file:...} needs a path\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, description: \"${file:/}\" } }",
 	  "2:41: tools.t.description: ${file:/}: Is a directory\n" },
+	{ PROVIDERS "tools: { t: { upstream: s, models: [ m ] } }",
+	  "2:28: tools.t.models: is for dialect openai-embeddings, not jsonrpc\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, cache: { tags: [ \"\", a ], ttl: 0 } } }",
 	  "2:45: tools.t.cache.tags: must be 1 to 64 bytes long\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, timeout: 0 } }",
