@@ -15,7 +15,7 @@ struct trip {
 	struct provider *provider;
 	const struct tool *tool;
 	struct blob *body;         /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
-	struct blob *group;        /* item.lane_key's bytes; NULL: the dialect puts no calls apart */
+	struct blob *group;        /* item.lane_key's bytes; NULL: shares its lane with all others */
 	bool store;                /* the answer may go into the cache */
 	char traceparent[56];
 	char idempotency_key[256];
@@ -211,14 +211,19 @@ static void join(struct dispatch *dispatch, struct trip *trip, struct call *call
 	}
 }
 
-/* Calls that the dialect keeps apart get lanes of their own. False: out of memory. */
+/* Calls that the dialect keeps apart get lanes of their own; so does a call with an Idempotency-Key, because only one
+ * that travels alone can carry it. False: out of memory. */
 static bool fill_lane_key(struct trip *trip, const struct call *call)
 {
 	const struct dialect_route *route = call->tool->route;
-	if (!route->dialect->group)
+	bool alone = trip->idempotency_key[0] != '\0';
+	if (!route->dialect->group && !alone)
 		return true;
 	struct buf group = BUF_INIT(SIZE_MAX / 4);
-	route->dialect->group(route, call->arguments, &group);
+	if (route->dialect->group)
+		route->dialect->group(route, call->arguments, &group);
+	if (alone) /* no two trips have the same address */
+		buf_put(&group, (struct slice){ (const char *)&trip, sizeof trip });
 	trip->group = buf_take_blob(&group);
 	buf_fini(&group);
 	if (trip->group)

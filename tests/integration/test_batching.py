@@ -390,3 +390,17 @@ def test_random_batches_give_each_caller_its_own_result(start, bare_provider):
                               body='{"n":%d,"text":"\\u00e9 \\" ]}"}', expect='{"echo":{"n":%d,"text":"\\u00e9 \\" ]}"}}')
         assert report["wrong"] == 0 and set(report["statuses"]) == {"200"} and sum(report["errors"].values()) == 0, report
     gateway.until_metric("in_flight_requests", 0)
+
+
+def test_a_call_with_an_idempotency_key_travels_alone_and_carries_it(start, provider, later):
+    gateway = start({"workers": 1})
+    provider.hold()
+    first = later(gateway.call, "write", {"n": 0})
+    provider.until_deliveries(1)
+    keyed = [later(gateway.call, "write", {"n": n}, Idempotency_Key=f"key-{n % 2}") for n in range(1, 5)]
+    gateway.until_metric("in_flight_requests", 5)
+    provider.release()
+    assert {future.result(20).status for future in [first, *keyed]} == {200}
+    seen = {delivery.calls[0]["params"]["n"]: delivery.headers.get("idempotency-key") for delivery in provider.deliveries}
+    assert all(len(delivery.calls) == 1 for delivery in provider.deliveries)
+    assert seen == {0: None, 1: "key-1", 2: "key-0", 3: "key-1", 4: "key-0"}
