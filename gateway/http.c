@@ -155,6 +155,8 @@ static enum MHD_Result refuse(struct http *http, struct waiting *waiting, enum o
 	waiting->state = STATE_SERVING;
 	waiting->request.received_us = loop_now(http->loop);
 	http->handler.refuse(http->handler.context, &waiting->request, outcome, detail);
+	if (waiting->body_due)
+		linger(http, waiting->connection->fd);
 	return queue(waiting);
 }
 
@@ -175,6 +177,7 @@ static enum MHD_Result head_complete(struct http *http, struct waiting *waiting,
 	set_request_id(http, request);
 	if (verdict.outcome != OUTCOME_OK)
 		return refuse(http, waiting, verdict.outcome, verdict.reason, verdict.detail);
+	waiting->body_due = head.chunked || head.length > 0;
 	if (waiting->connection->surplus &&
 	    atomic_load_explicit(&http->shared->connections, memory_order_relaxed) > settings->connections)
 		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_CONNECTIONS,
@@ -385,6 +388,7 @@ struct http *http_start(int listen_fd, const struct http_settings *settings, str
 	for (int i = 0; i < PHASE_COUNT; i++)
 		TAILQ_INIT(&http->phases[i]);
 	TAILQ_INIT(&http->resume);
+	TAILQ_INIT(&http->lingering);
 	TAILQ_INIT(&http->recycled);
 	http->ready = (struct loop_watch){ daemon_ready, -1 };
 	if (getrandom(&http->next_id, sizeof http->next_id, 0) != sizeof http->next_id)
@@ -418,6 +422,7 @@ struct http *http_start(int listen_fd, const struct http_settings *settings, str
 void http_turn(struct http *http, uint64_t now_us)
 {
 	connections_turn(http, now_us);
+	linger_turn(http, now_us);
 	resume_all(http);
 	unsigned long long wait_ms;
 	if (!http->run_due && MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && wait_ms == 0)
@@ -432,7 +437,8 @@ uint64_t http_deadline(struct http *http, uint64_t now_us)
 {
 	if (http->run_due || TAILQ_FIRST(&http->resume))
 		return now_us;
-	uint64_t deadline = connections_deadline(http);
+	uint64_t deadline = connections_deadline(http), lingering = linger_deadline(http);
+	deadline = lingering < deadline ? lingering : deadline;
 	unsigned long long wait_ms;
 	if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES &&
 	    clock_add(now_us, wait_ms * CLOCK_US_PER_MS) < deadline)
@@ -479,6 +485,7 @@ void http_stop(struct http *http)
 	MHD_stop_daemon(http->daemon);
 	if (http->listen_fd >= 0)
 		close(http->listen_fd);
+	linger_stop(http);
 	struct waiting *waiting;
 	while ((waiting = TAILQ_FIRST(&http->recycled))) {
 		TAILQ_REMOVE(&http->recycled, waiting, next);

@@ -55,6 +55,7 @@ struct waiting {
 	bool refused;    /* answered in the first call: nothing after the head is read */
 	bool overflown;  /* a chunked body outgrew the limit: the rest is read and dropped */
 	bool head_seen;  /* the whole head has come: counted in http->busy */
+	bool body_due;   /* the head announces a body */
 	bool known;      /* serve or refuse has seen it: `finished` is owed */
 	bool parked;     /* the library holds it suspended */
 	bool resume_due; /* in http->resume */
@@ -74,6 +75,9 @@ struct waiting {
 };
 TAILQ_HEAD(waitings, waiting);
 
+struct lingering;
+TAILQ_HEAD(lingers, lingering);
+
 struct http {
 	struct MHD_Daemon *daemon;
 	const struct http_settings *settings;
@@ -86,7 +90,9 @@ struct http {
 	bool draining;
 	bool refusing; /* what comes now is answered 503 at once: nothing is suspended any more */
 	struct connections phases[PHASE_COUNT];
-	struct waitings resume; /* answered or gone while suspended: resumed together once a turn */
+	struct waitings resume;   /* answered or gone while suspended: resumed together once a turn */
+	struct lingers lingering; /* refused while their client still sends: see http_linger.c */
+	size_t lingering_count;
 	struct waitings recycled;
 	size_t recycled_count;
 	size_t busy;
@@ -105,6 +111,17 @@ void connection_enter(struct connection *connection, enum phase phase, uint64_t 
 void connections_turn(struct http *http, uint64_t now_us);
 /* When connections_turn has something to do at the latest. */
 uint64_t connections_deadline(const struct http *http);
+
+/* --- http_linger.c --- */
+
+/* The library is about to answer and close while the client still sends a body: keep the socket's end open for a while
+ * and throw away what comes, so that the client gets to read the answer. Best effort. */
+void linger(struct http *http, int fd);
+/* End those that have lasted long enough; when that will be. */
+void linger_turn(struct http *http, uint64_t now_us);
+uint64_t linger_deadline(const struct http *http);
+/* End all. */
+void linger_stop(struct http *http);
 
 /* --- http.c --- */
 

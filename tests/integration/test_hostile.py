@@ -1,4 +1,5 @@
 """Requests that no honest client sends. Each is refused, counted by its reason, ends its connection, smuggles nothing."""
+import http.client
 import random
 import re
 import socket
@@ -408,3 +409,15 @@ def test_who_leaves_in_the_middle_is_noticed_before_any_deadline(start, data, ru
         leave(connection, rudely)
     until(lambda: gateway.metrics().sum("connections") == 1, "all connections have ended", 5)
     assert gateway.metrics().sum("rejected_total") == 0
+
+
+def test_a_client_that_sends_too_much_gets_to_read_so(start):
+    """Not a broken pipe: the refusal comes while the body is still on its way."""
+    gateway = start({"limits": {"body": "1MiB"}})
+    for _ in range(20):
+        connection = http.client.HTTPConnection(*gateway.address(), timeout=10)
+        connection.request("POST", "/v1/tools/echo", b"x" * 10_000_000, {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 413
+        connection.close()
+    gateway.until_metric("connections", 1)
+    until(lambda: gateway.fds() < 60, "no descriptor is left behind")
