@@ -12,17 +12,17 @@ enum { EVENTS_PER_WAIT = 256 };
 #define LONGEST_WAIT_US (60 * CLOCK_US_PER_S)
 
 struct loop {
-	int epoll_fd;                /* c */
-	uint64_t now_us;             /* o */
-	struct loop_timer **heap;    /* o: heap[0] is due first */
-	size_t heap_len;             /* o */
-	size_t heap_cap;             /* o: entries allocated, >= reserved */
-	size_t reserved;             /* o: timers that may be armed at once */
+	int epoll_fd;                               /* c */
+	uint64_t now_us;                            /* o */
+	struct loop_timer **heap;                   /* o: heap[0] is due first */
+	size_t heap_len;                            /* o */
+	size_t heap_cap;                            /* o: entries allocated, >= reserved */
+	size_t reserved;                            /* o: timers that may be armed at once */
 	struct epoll_event events[EVENTS_PER_WAIT]; /* o: what the kernel said this turn */
-	int event_count;             /* o */
-	int event_next;              /* o: first event not dispatched yet */
-	struct loop_watch wake;      /* o */
-	_Atomic bool woken;          /* a: a wake is under way; coalesces many into one write */
+	int event_count;                            /* o */
+	int event_next;                             /* o: first event not dispatched yet */
+	struct loop_watch wake;                     /* o */
+	_Atomic bool woken;                         /* a: a wake is under way; coalesces many into one write */
 };
 /* c constant, o owner thread only, a atomic */
 

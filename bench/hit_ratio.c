@@ -50,11 +50,11 @@ static uint32_t roll_zipf(void)
 
 static const struct shape {
 	const char *name;
-	double exponent;   /* of the Zipf part */
-	double once;       /* share of requests for keys that never come again */
-	bool pairs;        /* those are asked for twice, one right after the other */
-	unsigned scan;     /* after so many requests, as many for keys that never come again */
-	unsigned loop;     /* every second request goes round and round over so many keys */
+	double exponent; /* of the Zipf part */
+	double once;     /* share of requests for keys that never come again */
+	bool pairs;      /* those are asked for twice, one right after the other */
+	unsigned scan;   /* after so many requests, as many for keys that never come again */
+	unsigned loop;   /* every second request goes round and round over so many keys */
 } shapes[] = {
 	{ .name = "Zipf 0.8", .exponent = 0.8 },
 	{ .name = "Zipf 1.0", .exponent = 1.0 },

@@ -16,7 +16,7 @@ static const char answer[] = "{\"echo\":{\"q\":1}}";
 static struct MHD_Response *response; /* shared: the library counts its references */
 
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
-                              const char *version, const char *upload, size_t *upload_len, void **request)
+			      const char *version, const char *upload, size_t *upload_len, void **request)
 {
 	static char begun;
 	(void)context;
@@ -38,8 +38,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 static struct MHD_Daemon *start(uint16_t port)
 {
 	return MHD_start_daemon(MHD_USE_EPOLL, port, NULL, NULL, handle, NULL, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-	                        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT, 4096u,
-	                        MHD_OPTION_END);
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT,
+				4096u, MHD_OPTION_END);
 }
 
 static void *turn(void *context)
@@ -63,7 +63,8 @@ static void *turn(void *context)
 int main(void)
 {
 	struct MHD_Daemon *daemons[THREADS];
-	response = MHD_create_response_from_buffer(sizeof answer - 1, (void *)(uintptr_t)answer, MHD_RESPMEM_PERSISTENT);
+	response =
+		MHD_create_response_from_buffer(sizeof answer - 1, (void *)(uintptr_t)answer, MHD_RESPMEM_PERSISTENT);
 	if (!response || !MHD_add_response_header(response, "Content-Type", "application/json"))
 		return 1;
 	uint16_t port = 0;

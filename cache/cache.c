@@ -241,7 +241,7 @@ static bool good_on_error(const struct entry *entry, uint64_t now_us)
 }
 
 static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-                               uint64_t now_us)
+			       uint64_t now_us)
 {
 	if (wish->no_cache || wish->no_store)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
@@ -257,7 +257,7 @@ static struct cache_found find(struct cache *cache, const struct key *key, const
 }
 
 struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-                              uint64_t now_us, struct meter *meter)
+			      uint64_t now_us, struct meter *meter)
 {
 	static const enum cache_result results[] = {
 		[CACHE_VERDICT_HIT] = CACHE_HIT,
@@ -278,7 +278,7 @@ static uint64_t jitter_us(const struct key *key, uint64_t ttl_us)
 }
 
 bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_policy *policy,
-                 uint32_t tool, uint64_t now_us, struct meter *meter)
+		 uint32_t tool, uint64_t now_us, struct meter *meter)
 {
 	if (!cache->memory || answer->outcome != OUTCOME_OK || !policy->ttl_us)
 		return false;

@@ -15,18 +15,18 @@
 
 /* A tool's policy, from the configuration. */
 struct cache_policy {
-	uint64_t ttl_us;                    /* 0: never stored */
+	uint64_t ttl_us; /* 0: never stored */
 	uint64_t stale_while_revalidate_us;
 	uint64_t stale_if_error_us;
 };
 
 /* What the caller asked for with Cache-Control (RFC 9111, 5.2.1). */
 struct cache_wish {
-	bool no_cache;        /* do not serve from the cache; the answer may be stored */
-	bool no_store;        /* neither serve nor store */
+	bool no_cache; /* do not serve from the cache; the answer may be stored */
+	bool no_store; /* neither serve nor store */
 	bool only_if_cached;
-	bool any_stale;       /* max-stale without a value */
-	bool has_max_age;     /* for max-age=0, which is not the same as none */
+	bool any_stale;   /* max-stale without a value */
+	bool has_max_age; /* for max-age=0, which is not the same as none */
 	uint64_t max_age_us;
 	uint64_t max_stale_us; /* 0: none */
 	uint64_t min_fresh_us; /* 0: none */
@@ -38,17 +38,17 @@ struct cache_wish {
 bool cache_wish_parse(struct slice value, struct cache_wish *wish);
 
 enum cache_verdict {
-	CACHE_VERDICT_HIT,     /* serve entry */
-	CACHE_VERDICT_STALE,   /* serve entry, it is past its time; see refresh */
-	CACHE_VERDICT_MISS,    /* fetch */
-	CACHE_VERDICT_BYPASS   /* fetch, because the caller wished so */
+	CACHE_VERDICT_HIT,   /* serve entry */
+	CACHE_VERDICT_STALE, /* serve entry, it is past its time; see refresh */
+	CACHE_VERDICT_MISS,  /* fetch */
+	CACHE_VERDICT_BYPASS /* fetch, because the caller wished so */
 };
 
 struct cache_found {
 	enum cache_verdict verdict;
-	struct entry *entry;   /* the caller's reference. HIT, STALE: serve it. MISS: for stale-if-error, or NULL */
-	bool refresh;          /* STALE within stale-while-revalidate: this caller, and no other, must start a refresh
-	                        * and call cache_refreshed when it has ended. Never for only-if-cached */
+	struct entry *entry; /* the caller's reference. HIT, STALE: serve it. MISS: for stale-if-error, or NULL */
+	bool refresh;        /* STALE within stale-while-revalidate: this caller, and no other, must start a refresh
+			      * and call cache_refreshed when it has ended. Never for only-if-cached */
 };
 
 struct cache; /* any thread */
@@ -62,12 +62,12 @@ void cache_free(struct cache *cache);
 /* Look a call up; `meter` is the calling thread's and gets the result counted (NULL: not counted). No allocation.
  * With only-if-cached MISS means: do not fetch, and do not serve the entry either. */
 struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-                              uint64_t now_us, struct meter *meter);
+			      uint64_t now_us, struct meter *meter);
 /* Keep an OK answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
  * stored together do not end together). Takes references of its own. True when stored; false when not OK, ttl 0, too
  * large or out of memory. Whether the caller said no-store is the caller's to mind. `tool` is its index. */
 bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_policy *policy,
-                 uint32_t tool, uint64_t now_us, struct meter *meter);
+		 uint32_t tool, uint64_t now_us, struct meter *meter);
 /* The refresh that cache_find asked for has ended, well or not: the next stale look-up may ask again. */
 void cache_refreshed(struct entry *entry);
 /* Drop some of what has gone past its grace, in short steps; called by one worker about once a second, which passes

@@ -20,7 +20,7 @@ struct waiter {
 TAILQ_HEAD(waiters, waiter);
 
 struct flight {
-	struct key *key;          /* owned reference; NULL: shared with nobody, in no table */
+	struct key *key; /* owned reference; NULL: shared with nobody, in no table */
 	struct waiters waiters;
 	size_t waiter_count;
 	struct flight *next_in_bucket;

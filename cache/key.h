@@ -20,16 +20,17 @@ enum { KEY_DIGEST_BYTES = 32 };
 struct key {
 	atomic_uint refs;
 	uint8_t digest[KEY_DIGEST_BYTES]; /* SHA-256 of bytes: the same in every process */
-	uint64_t hash;                    /* digest mixed with a per-process secret: for tables in memory, never shown */
+	uint64_t hash; /* digest mixed with a per-process secret: for tables in memory, never shown */
 	size_t len;
-	char bytes[];                     /* scheme, tool, version, identity (each with its length), canonical arguments */
+	char bytes[]; /* scheme, tool, version, identity (each with its length), canonical arguments */
 };
 
 /* What a key is made of. All borrowed. */
 struct key_parts {
-	struct slice tool;      /* its name */
-	struct slice version;   /* of its definition: changes when method or template or upstream change */
-	struct slice identity;  /* by the tool's cache scope: "" shared, else tenant or caller, as the gateway wrote it */
+	struct slice tool;    /* its name */
+	struct slice version; /* of its definition: changes when method or template or upstream change */
+	struct slice
+		identity; /* by the tool's cache scope: "" shared, else tenant or caller, as the gateway wrote it */
 	struct slice arguments; /* raw JSON text, not yet checked; an object */
 };
 
@@ -58,6 +59,6 @@ void key_maker_free(struct key_maker *maker);
  * not an object), OUTCOME_OVERLOADED (out of memory).
  */
 enum outcome key_make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
-                      struct json_fault *fault) MUST_CHECK;
+		      struct json_fault *fault) MUST_CHECK;
 
 #endif

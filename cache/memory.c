@@ -47,11 +47,11 @@ struct shard {
 };
 
 struct memory {
-	size_t shard_count;         /* c: power of two */
-	size_t bucket_count;        /* c: in each shard */
-	size_t ghost_set_count;     /* c: in each shard */
-	size_t capacity_bytes;      /* c */
-	atomic_size_t sweep_at;     /* a: counts the buckets swept */
+	size_t shard_count;     /* c: power of two */
+	size_t bucket_count;    /* c: in each shard */
+	size_t ghost_set_count; /* c: in each shard */
+	size_t capacity_bytes;  /* c */
+	atomic_size_t sweep_at; /* a: counts the buckets swept */
 	struct shard shards[];
 };
 
@@ -75,7 +75,7 @@ struct entry *entry_new(struct key *key, struct answer *answer)
 	entry->answer = answer_ref(answer);
 	entry->queue = QUEUE_NEW;
 	entry->bytes = heap_bytes(sizeof *entry) + heap_bytes(sizeof *key + key->len) +
-	               heap_bytes(sizeof *answer + answer->body_len + 1);
+		       heap_bytes(sizeof *answer + answer->body_len + 1);
 	return entry;
 }
 
@@ -192,8 +192,8 @@ static void dequeue_locked(struct shard *shard, struct entry *entry)
 }
 
 /* Take an entry out; it is released by release_all, after the lock. */
-static void drop_locked(const struct memory *memory, struct shard *shard, struct entry *entry,
-                        enum evict_reason reason, struct entries *dropped)
+static void drop_locked(const struct memory *memory, struct shard *shard, struct entry *entry, enum evict_reason reason,
+			struct entries *dropped)
 {
 	struct entry **at = bucket_of(memory, shard, entry->key);
 	while (*at != entry)
@@ -291,7 +291,7 @@ struct entry *memory_get(struct memory *memory, const struct key *key, uint64_t 
 
 /* Drop an equal key; the new entry goes where the old one had got to. */
 static enum queue replace_locked(const struct memory *memory, struct shard *shard, struct entry *entry,
-                                 struct entries *dropped)
+				 struct entries *dropped)
 {
 	struct entry *old = find_locked(memory, shard, entry->key);
 	if (!old)
@@ -348,7 +348,7 @@ struct sieve {
 
 /* Drop what matches in buckets [from, to) of one shard; returns how many. */
 static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t from, size_t to,
-                           const struct sieve *sieve)
+			   const struct sieve *sieve)
 {
 	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
 	size_t count = 0;
@@ -430,7 +430,7 @@ static bool shard_init(struct shard *shard, const struct memory *memory)
 	shard->buckets = calloc(memory->bucket_count, sizeof(struct entry *));
 	shard->ghosts = calloc(memory->ghost_set_count, sizeof(struct ghost_set));
 	shard->table_bytes = sizeof *shard + heap_bytes(memory->bucket_count * sizeof(struct entry *)) +
-	                     heap_bytes(memory->ghost_set_count * sizeof(struct ghost_set));
+			     heap_bytes(memory->ghost_set_count * sizeof(struct ghost_set));
 	shard->limit_bytes = share_bytes > shard->table_bytes ? share_bytes - shard->table_bytes : 0;
 	TAILQ_INIT(&shard->small);
 	TAILQ_INIT(&shard->main);

@@ -79,7 +79,7 @@ void memory_sweep(struct memory *memory, uint64_t now_us, size_t budget);
 
 struct memory_stats {
 	uint64_t entries;
-	uint64_t bytes;          /* entries and tables; <= capacity_bytes, but for a memory too small for its tables */
+	uint64_t bytes; /* entries and tables; <= capacity_bytes, but for a memory too small for its tables */
 	uint64_t capacity_bytes;
 	uint64_t evictions[EVICT_REASON_COUNT];
 };

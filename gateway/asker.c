@@ -3,12 +3,14 @@
 
 #include <openssl/sha.h>
 
-/* RFC 9218, 4.1: the member "u" of a structured-fields dictionary. What we cannot read is ignored, as section 4 says. */
+/* RFC 9218, 4.1: the member "u" of a structured-fields dictionary. What we cannot read is ignored, as section 4 says.
+ */
 static uint8_t read_urgency(struct slice value)
 {
 	for (size_t i = 0; i + 2 < value.len; i++) {
 		bool starts = i == 0 || value.at[i - 1] == ',' || value.at[i - 1] == ' ';
-		bool ends = i + 3 == value.len || value.at[i + 3] == ',' || value.at[i + 3] == ';' || value.at[i + 3] == ' ';
+		bool ends = i + 3 == value.len || value.at[i + 3] == ',' || value.at[i + 3] == ';' ||
+			    value.at[i + 3] == ' ';
 		if (starts && ends && value.at[i] == 'u' && value.at[i + 1] == '=' && value.at[i + 2] >= '0' &&
 		    value.at[i + 2] <= '7')
 			return (uint8_t)(value.at[i + 2] - '0');
@@ -39,7 +41,7 @@ static struct slice read_traceparent(struct slice value)
 	if (value.len != 55 || value.at[2] != '-' || value.at[35] != '-' || value.at[52] != '-')
 		return none;
 	struct slice version = { value.at, 2 }, trace = { value.at + 3, 32 }, span = { value.at + 36, 16 },
-	             flags = { value.at + 53, 2 };
+		     flags = { value.at + 53, 2 };
 	if (!slice_equal(version, SLICE("00")) || !is_lower_hex(trace) || !is_lower_hex(span) || !is_lower_hex(flags) ||
 	    all_zero(trace) || all_zero(span))
 		return none;
@@ -96,7 +98,8 @@ enum outcome asker_read(struct asker *asker, const struct request *request, cons
 	asker->traceparent = read_traceparent(headers[HEADER_TRACEPARENT]);
 	asker->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
 	if ((headers[HEADER_CACHE_CONTROL].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL], &asker->wish)) ||
-	    (headers[HEADER_CACHE_CONTROL_MORE].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL_MORE], &asker->wish))) {
+	    (headers[HEADER_CACHE_CONTROL_MORE].len &&
+	     !cache_wish_parse(headers[HEADER_CACHE_CONTROL_MORE], &asker->wish))) {
 		*detail = "Cache-Control has a directive whose value is not a number of seconds (RFC 9111, 5.2.1).";
 		return OUTCOME_INVALID_REQUEST;
 	}

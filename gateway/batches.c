@@ -15,8 +15,8 @@ enum { RESULTS_BYTES_MAX = 512 << 20 };
 
 /* One of the calls asked for. */
 struct seat {
-	struct slice id;       /* raw JSON as it came, or empty */
-	struct call *call;     /* NULL: refused before it became one, see refusal; or, with NDJSON, written already */
+	struct slice id;   /* raw JSON as it came, or empty */
+	struct call *call; /* NULL: refused before it became one, see refusal; or, with NDJSON, written already */
 	struct answer *refusal;
 	bool away;
 };
@@ -27,7 +27,7 @@ struct group {
 	struct request *request;
 	struct blob *body;
 	bool ndjson;
-	size_t away;           /* calls not home yet */
+	size_t away; /* calls not home yet */
 	size_t count;
 	struct seat seats[];
 };
@@ -173,7 +173,7 @@ static struct answer *read_item(struct worker *worker, struct slice element, siz
 	struct slice name, value;
 	if (json_type(element) != JSON_OBJECT)
 		return item_problem(worker, REJECT_BAD_REQUEST,
-		                    answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu] must be an object.", index));
+				    answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu] must be an object.", index));
 	struct json_walk walk = json_walk(element);
 	while (json_next_member(&walk, &name, &value)) {
 		if (json_string_is(name, SLICE("id")))
@@ -183,19 +183,23 @@ static struct answer *read_item(struct worker *worker, struct slice element, siz
 		else if (json_string_is(name, SLICE("arguments")))
 			item->arguments = value;
 		else
-			return item_problem(worker, REJECT_BAD_REQUEST,
-			                    answer_error(OUTCOME_INVALID_REQUEST,
-			                                 "calls[%zu] has the unknown member %.*s; id, tool and arguments are known.",
-			                                 index, name.len > 60 ? 60 : (int)name.len, name.at));
+			return item_problem(
+				worker, REJECT_BAD_REQUEST,
+				answer_error(
+					OUTCOME_INVALID_REQUEST,
+					"calls[%zu] has the unknown member %.*s; id, tool and arguments are known.",
+					index, name.len > 60 ? 60 : (int)name.len, name.at));
 	}
 	if (item->id.len && json_type(item->id) != JSON_STRING && json_type(item->id) != JSON_NUMBER) {
 		item->id.len = 0;
-		return item_problem(worker, REJECT_BAD_REQUEST,
-		                    answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].id must be a string or a number.", index));
+		return item_problem(
+			worker, REJECT_BAD_REQUEST,
+			answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].id must be a string or a number.", index));
 	}
 	if (!item->tool.len || json_type(item->tool) != JSON_STRING)
-		return item_problem(worker, REJECT_BAD_REQUEST,
-		                    answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].tool must be a tool's name.", index));
+		return item_problem(
+			worker, REJECT_BAD_REQUEST,
+			answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].tool must be a tool's name.", index));
 	return NULL;
 }
 
@@ -221,8 +225,9 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 	const struct tool *tool = find_tool(worker->gateway->config, item.tool);
 	if (!tool) {
 		seat->refusal = item_problem(worker, REJECT_UNKNOWN_TOOL,
-		                             answer_error(OUTCOME_UNKNOWN_TOOL, "There is no tool %.*s; GET /v1/tools lists them.",
-		                                          item.tool.len > 80 ? 80 : (int)item.tool.len, item.tool.at));
+					     answer_error(OUTCOME_UNKNOWN_TOOL,
+							  "There is no tool %.*s; GET /v1/tools lists them.",
+							  item.tool.len > 80 ? 80 : (int)item.tool.len, item.tool.at));
 		return;
 	}
 	struct call *call = call_new(worker);
@@ -250,7 +255,7 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 /* ---------------------------------------------------------------- the request */
 
 static bool refuse(struct worker *worker, struct request *request, enum reject_reason reason, enum outcome outcome,
-                   const char *detail)
+		   const char *detail)
 {
 	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
 	reply_problem(request, outcome, NULL, "%s", detail);
@@ -265,26 +270,27 @@ static bool find_calls(struct worker *worker, struct request *request, struct sl
 	/* the wrapper is three deep: the body, its calls, one of them */
 	if (!json_check(body, worker->gateway->config->limits.json_depth + 3, &worker->scratch, &fault)) {
 		if (fault.out_of_memory)
-			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED, "The gateway is out of memory.");
+			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED,
+				      "The gateway is out of memory.");
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_JSON, 0, 1);
-		reply_problem(request, OUTCOME_INVALID_JSON, NULL, "The body is not valid JSON: %s at byte %zu.", fault.what,
-		              fault.at);
+		reply_problem(request, OUTCOME_INVALID_JSON, NULL, "The body is not valid JSON: %s at byte %zu.",
+			      fault.what, fault.at);
 		return false;
 	}
 	calls->len = 0;
 	if (json_type(json_trim(body)) != JSON_OBJECT)
 		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-		              "The body must be an object, {\"calls\": [...]}.");
+			      "The body must be an object, {\"calls\": [...]}.");
 	struct json_walk walk = json_walk(body);
 	while (json_next_member(&walk, &name, &value)) {
 		if (!json_string_is(name, SLICE("calls")))
 			return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-			              "The body has a member that is not known; only \"calls\" is.");
+				      "The body has a member that is not known; only \"calls\" is.");
 		*calls = value;
 	}
 	if (calls->len == 0 || json_type(*calls) != JSON_ARRAY)
 		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-		              "\"calls\" must be an array of {\"id\", \"tool\", \"arguments\"}.");
+			      "\"calls\" must be an array of {\"id\", \"tool\", \"arguments\"}.");
 	return true;
 }
 

@@ -70,11 +70,12 @@ static bool refuse_arguments(struct call *call, enum outcome outcome, const stru
 {
 	if (outcome == OUTCOME_INVALID_JSON)
 		return refused(call, REJECT_BAD_JSON,
-		               answer_error(outcome, "The arguments are not valid JSON: %s at byte %zu.", fault->what,
-		                            fault->at));
+			       answer_error(outcome, "The arguments are not valid JSON: %s at byte %zu.", fault->what,
+					    fault->at));
 	if (outcome == OUTCOME_INVALID_REQUEST)
-		return refused(call, REJECT_BAD_REQUEST,
-		               answer_error(outcome, "The arguments of a tool must be a JSON object, as {\"name\": value}."));
+		return refused(
+			call, REJECT_BAD_REQUEST,
+			answer_error(outcome, "The arguments of a tool must be a JSON object, as {\"name\": value}."));
 	return refused(call, REJECT_NO_MEMORY, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 }
 
@@ -127,8 +128,10 @@ static bool look_in_memory(struct call *call)
 		}
 	}
 	if (wish->only_if_cached)
-		return answered(call, answer_error(OUTCOME_NOT_CACHED,
-		                                   "There is no stored answer that this call may have, and it says only-if-cached."));
+		return answered(
+			call,
+			answer_error(OUTCOME_NOT_CACHED,
+				     "There is no stored answer that this call may have, and it says only-if-cached."));
 	return false;
 }
 
@@ -150,12 +153,12 @@ bool call_look_up(struct call *call)
 		return refused(call, REJECT_BAD_REQUEST, problem);
 	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
 		return refused(call, REJECT_IN_FLIGHT,
-		               turned_away(OUTCOME_OVERLOADED,
-		                           "The gateway has as many calls in flight as limits.in_flight allows."));
+			       turned_away(OUTCOME_OVERLOADED,
+					   "The gateway has as many calls in flight as limits.in_flight allows."));
 	if (atomic_load_explicit(&gateway->draining, memory_order_relaxed) &&
 	    loop_now(home->loop) >= atomic_load_explicit(&gateway->drain_until_us, memory_order_relaxed))
 		return refused(call, REJECT_SHUTTING_DOWN,
-		               turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
+			       turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
 	return false;
 }
 
@@ -271,8 +274,9 @@ static void came_home(struct call *call)
 	if (call->own_deadline && outcome == OUTCOME_UPSTREAM_TIMEOUT && call->ended_us >= call->deadline_us) {
 		/* it was not the provider that was slow, but the caller that was in a hurry */
 		answer_unref(call->answer);
-		call->answer = answer_error(OUTCOME_DEADLINE_EXCEEDED,
-		                            "The call's own deadline (X-Request-Timeout-Ms) passed before the provider answered.");
+		call->answer = answer_error(
+			OUTCOME_DEADLINE_EXCEEDED,
+			"The call's own deadline (X-Request-Timeout-Ms) passed before the provider answered.");
 	}
 	if (call->fallback && may_fall_back(outcome))
 		fall_back(call);
@@ -327,7 +331,8 @@ static void refresh(struct call *stale)
 	struct blob *body = blob_copy(stale->arguments);
 	const struct asker *asker = stale->asker;
 	if (!call || !body ||
-	    atomic_load_explicit(&home->gateway->in_flight, memory_order_relaxed) >= home->gateway->config->limits.in_flight) {
+	    atomic_load_explicit(&home->gateway->in_flight, memory_order_relaxed) >=
+		    home->gateway->config->limits.in_flight) {
 		cache_refreshed(stale->entry);
 		if (call)
 			call_free(call);

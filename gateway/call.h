@@ -42,48 +42,48 @@ enum call_source {
 struct call {
 	/* filled by whoever asks, before call_look_up */
 	const struct tool *tool;
-	struct slice arguments;       /* raw; whatever was sent, maybe empty */
-	const struct asker *asker;    /* borrowed until call_send has returned */
+	struct slice arguments;          /* raw; whatever was sent, maybe empty */
+	const struct asker *asker;       /* borrowed until call_send has returned */
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
 	void *context;
-	size_t index;                 /* the asker's own: place in its batch */
+	size_t index; /* the asker's own: place in its batch */
 
 	/* the result: set when call_look_up says so, or when done is called */
-	struct answer *answer;        /* owned reference */
+	struct answer *answer; /* owned reference */
 	enum call_source source;
-	struct entry *entry;          /* HIT, STALE: owned reference, for age and ttl; else NULL */
-	struct batch_facts facts;     /* zero if it never left */
-	bool stored;                  /* the answer went into the cache */
+	struct entry *entry;      /* HIT, STALE: owned reference, for age and ttl; else NULL */
+	struct batch_facts facts; /* zero if it never left */
+	bool stored;              /* the answer went into the cache */
 	uint64_t started_us, ended_us;
 
 	/* the home worker's */
 	struct worker *home;
-	struct key *key;              /* NULL: neither cached nor merged */
-	struct entry *fallback;       /* good for stale-if-error, or NULL */
-	struct entry *refreshes;      /* a background call for this entry, or NULL */
-	bool own_deadline;            /* the caller's deadline is tighter than the tool's */
+	struct key *key;         /* NULL: neither cached nor merged */
+	struct entry *fallback;  /* good for stale-if-error, or NULL */
+	struct entry *refreshes; /* a background call for this entry, or NULL */
+	bool own_deadline;       /* the caller's deadline is tighter than the tool's */
 	bool abandoned;
 	unsigned mails_out;
-	TAILQ_ENTRY(call) next;       /* in home->outgoing, returned or recycled */
+	TAILQ_ENTRY(call) next; /* in home->outgoing, returned or recycled */
 
 	/* read by the owner while the call is away */
-	struct blob *body;            /* keeps arguments alive */
+	struct blob *body; /* keeps arguments alive */
 	uint64_t deadline_us;
 	uint64_t asker_number;
 	uint8_t urgency;
 	bool no_cache, no_store;
-	char traceparent[56];         /* "" if none */
-	char idempotency_key[256];    /* "" if none */
+	char traceparent[56];      /* "" if none */
+	char idempotency_key[256]; /* "" if none */
 
 	/* the owner's while the call is away */
 	bool at_owner;
 	struct trip *trip;
 	struct waiter waiter;
-	struct loop_timer timer;      /* armed only on a shared trip */
+	struct loop_timer timer; /* armed only on a shared trip */
 
 	/* mailboxes */
-	struct mail mail;             /* there and back */
-	struct mail cancel_mail;      /* there and back */
+	struct mail mail;        /* there and back */
+	struct mail cancel_mail; /* there and back */
 };
 
 /* A call, empty but for home. NULL when memory is out. Home thread, as all here. */
@@ -102,8 +102,8 @@ void call_cancel(struct call *call);
 
 /* The call comes home with its result; called by its owner on the owner's thread. */
 void call_return(struct call *call, struct worker *owner);
-/* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a batch's,
- * say) arrive together: the first post wakes their owner. */
+/* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a
+ * batch's, say) arrive together: the first post wakes their owner. */
 void call_post_outgoing(struct worker *home);
 /* Finish the calls that came home within this worker. Once or twice a turn. */
 void call_finish_returned(struct worker *home);

@@ -33,12 +33,11 @@ static const char serve_help[] =
 	"A second signal ends it at once. SIGUSR1 opens the log file anew.\n\n"
 	"  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n";
 
-static const char check_help[] =
-	"usage: jitney check [-c FILE]\n"
-	"       jitney check --schema\n\n"
-	"Reads a configuration and prints every mistake as file:line:column: message.\n\n"
-	"  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n"
-	"      --schema       print the JSON Schema of the file, for editors\n";
+static const char check_help[] = "usage: jitney check [-c FILE]\n"
+				 "       jitney check --schema\n\n"
+				 "Reads a configuration and prints every mistake as file:line:column: message.\n\n"
+				 "  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n"
+				 "      --schema       print the JSON Schema of the file, for editors\n";
 
 static const struct option config_options[] = {
 	{ "config", required_argument, NULL, 'c' },
@@ -100,8 +99,8 @@ int cli_check(int argc, char **argv)
 	struct buf errors = BUF_INIT(1 << 20);
 	struct config *config = config_load(path, &errors);
 	if (config)
-		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", path, config->tool_count, config->upstream_count,
-		       config->workers);
+		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", path, config->tool_count,
+		       config->upstream_count, config->workers);
 	else
 		fputs(buf_cstr(&errors), stderr);
 	buf_fini(&errors);
@@ -115,18 +114,19 @@ static const char call_help[] =
 	"usage: jitney call TOOL [ARGUMENTS] [OPTIONS]\n\n"
 	"Calls a tool through a running gateway and prints its result. ARGUMENTS is a JSON object ({} if left out);\n"
 	"- reads it from standard input.\n\n"
-	"  -u, --url URL          the gateway: http://HOST:PORT or unix:/PATH; default $JITNEY_URL or http://127.0.0.1:8080\n"
+	"  -u, --url URL          the gateway: http://HOST:PORT or unix:/PATH; default $JITNEY_URL or "
+	"http://127.0.0.1:8080\n"
 	"  -t, --timeout SECONDS  give up after this long; default 60\n"
 	"  -H, --header 'N: V'    send this header too (may come again)\n"
 	"  -v, --verbose          print the gateway's headers to standard error\n";
 
-static const char tools_help[] =
-	"usage: jitney tools [OPTIONS]\n\n"
-	"Lists the tools of a running gateway.\n\n"
-	"  -u, --url URL          as for jitney call\n"
-	"  -f, --format FORMAT    jitney, mcp, openai, openai-responses, anthropic or gemini: print definitions as JSON\n"
-	"  -t, --timeout SECONDS  give up after this long; default 60\n"
-	"  -H, --header 'N: V'    send this header too (may come again)\n";
+static const char tools_help[] = "usage: jitney tools [OPTIONS]\n\n"
+				 "Lists the tools of a running gateway.\n\n"
+				 "  -u, --url URL          as for jitney call\n"
+				 "  -f, --format FORMAT    jitney, mcp, openai, openai-responses, anthropic or gemini: "
+				 "print definitions as JSON\n"
+				 "  -t, --timeout SECONDS  give up after this long; default 60\n"
+				 "  -H, --header 'N: V'    send this header too (may come again)\n";
 
 static const struct option client_options[] = {
 	{ "url", required_argument, NULL, 'u' },
@@ -174,7 +174,7 @@ static const char *read_client_options(int argc, char **argv, const char *letter
 {
 	const char *server = getenv("JITNEY_URL");
 	*setup = (struct client_setup){ .server = server && *server ? server : default_server,
-		                        .timeout_us = 60 * CLOCK_US_PER_S };
+					.timeout_us = 60 * CLOCK_US_PER_S };
 	for (int option; (option = getopt_long(argc, argv, letters, client_options, NULL)) != -1;) {
 		switch (option) {
 		case 'u':
@@ -300,14 +300,24 @@ int cli_call(int argc, char **argv)
 		return wrong_usage("call", "standard input cannot be read");
 	put_tool_path(&path, argv[optind]);
 	setup.headers[setup.header_count++] = (struct upstream_header){ "Content-Type", "application/json" };
-	struct client_wanted wanted[] = { { .name = "X-Request-Id" }, { .name = "Cache-Status" }, { .name = "Age" },
-		                          { .name = "Server-Timing" }, { .name = "X-Batch-Size" } };
+	struct client_wanted wanted[] = { { .name = "X-Request-Id" },
+					  { .name = "Cache-Status" },
+					  { .name = "Age" },
+					  { .name = "Server-Timing" },
+					  { .name = "X-Batch-Size" } };
 	struct client_request request = {
-		.server = setup.server, .path = buf_cstr(&path), .method = "POST", .headers = setup.headers,
-		.header_count = setup.header_count, .has_body = true, .body = buf_slice(&arguments),
+		.server = setup.server,
+		.path = buf_cstr(&path),
+		.method = "POST",
+		.headers = setup.headers,
+		.header_count = setup.header_count,
+		.has_body = true,
+		.body = buf_slice(&arguments),
 		.timeout_us = setup.timeout_us,
 	};
-	struct client_reply reply = { .body = BUF_INIT(BODY_BYTES_MAX), .wanted = wanted, .wanted_count = countof(wanted) };
+	struct client_reply reply = { .body = BUF_INIT(BODY_BYTES_MAX),
+				      .wanted = wanted,
+				      .wanted_count = countof(wanted) };
 	int code = fetch(&request, &reply, &setup);
 	if (code == EXIT_SUCCESS && !print_bytes(buf_slice(&reply.body)))
 		code = EXIT_FAILURE;
@@ -344,7 +354,8 @@ static bool print_table(struct slice body)
 	for (struct json_walk walk = json_walk(tools); json_next_element(&walk, &tool);) {
 		unescape_member(tool, SLICE("name"), &name);
 		unescape_member(tool, SLICE("description"), &text);
-		printf("%-*s  %.*s\n", (int)width, buf_cstr(&name), (int)strcspn(buf_cstr(&text), "\n"), buf_cstr(&text));
+		printf("%-*s  %.*s\n", (int)width, buf_cstr(&name), (int)strcspn(buf_cstr(&text), "\n"),
+		       buf_cstr(&text));
 	}
 	buf_fini(&name);
 	buf_fini(&text);
@@ -366,8 +377,12 @@ int cli_tools(int argc, char **argv)
 	struct buf path = BUF_INIT(65536);
 	buf_printf(&path, "/v1/tools%s%s", setup.format ? "?format=" : "", setup.format ? setup.format : "");
 	struct client_request request = {
-		.server = setup.server, .path = buf_cstr(&path), .method = "GET", .headers = setup.headers,
-		.header_count = setup.header_count, .timeout_us = setup.timeout_us,
+		.server = setup.server,
+		.path = buf_cstr(&path),
+		.method = "GET",
+		.headers = setup.headers,
+		.header_count = setup.header_count,
+		.timeout_us = setup.timeout_us,
 	};
 	struct client_reply reply = { .body = BUF_INIT(BODY_BYTES_MAX) };
 	int code = fetch(&request, &reply, &setup);

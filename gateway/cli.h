@@ -1,4 +1,5 @@
-/* cli.h: the commands beside `serve`. Each returns the process's exit code: 0 fine, 1 failed, 2 wrong usage or config. */
+/* cli.h: the commands beside `serve`. Each returns the process's exit code: 0 fine, 1 failed, 2 wrong usage or config.
+ */
 #ifndef JITNEY_GATEWAY_CLI_H
 #define JITNEY_GATEWAY_CLI_H
 

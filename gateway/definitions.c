@@ -78,11 +78,12 @@ static void put_jitney(struct buf *out, const struct config *config, const struc
 	put_raw(out, "input_schema", tool->input_schema);
 	put_raw(out, "output_schema", tool->output_schema);
 	buf_printf(out, ",\"annotations\":{\"read_only\":%s,\"idempotent\":%s,\"destructive\":%s,\"open_world\":%s}",
-	           yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
+		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
 	put_text(out, "upstream", config->upstreams[tool->upstream].settings.name);
 	buf_printf(out, ",\"timeout_ms\":%llu", (unsigned long long)(tool->timeout_us / CLOCK_US_PER_MS));
 	if (tool->cache.ttl_us)
-		buf_printf(out, ",\"cache\":{\"ttl_ms\":%llu}", (unsigned long long)(tool->cache.ttl_us / CLOCK_US_PER_MS));
+		buf_printf(out, ",\"cache\":{\"ttl_ms\":%llu}",
+			   (unsigned long long)(tool->cache.ttl_us / CLOCK_US_PER_MS));
 	buf_put_char(out, '}');
 }
 
@@ -95,8 +96,9 @@ static void put_mcp(struct buf *out, const struct tool *tool)
 	put_raw(out, "inputSchema", tool->input_schema);
 	put_raw(out, "outputSchema", tool->output_schema);
 	buf_printf(out,
-	           ",\"annotations\":{\"readOnlyHint\":%s,\"idempotentHint\":%s,\"destructiveHint\":%s,\"openWorldHint\":%s}}",
-	           yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
+		   ",\"annotations\":{\"readOnlyHint\":%s,\"idempotentHint\":%s,\"destructiveHint\":%s,"
+		   "\"openWorldHint\":%s}}",
+		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
 }
 
 static void put_function(struct buf *out, const struct tool *tool, const char *schema_name, const char *rest)
@@ -107,7 +109,8 @@ static void put_function(struct buf *out, const struct tool *tool, const char *s
 	buf_put_text(out, rest);
 }
 
-static void put_tool(struct buf *out, const struct config *config, const struct tool *tool, enum definition_format format)
+static void put_tool(struct buf *out, const struct config *config, const struct tool *tool,
+		     enum definition_format format)
 {
 	switch (format) {
 	case FORMAT_JITNEY:
@@ -186,33 +189,35 @@ static void put_operation(struct buf *out, const struct tool *tool)
 	/* Tool servers' clients want no requestBody where there are no arguments. */
 	if (takes_arguments(tool))
 		buf_printf(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":%s}}}",
-		           tool->input_schema);
+			   tool->input_schema);
 	buf_printf(out,
-	           ",\"responses\":{\"200\":{\"description\":\"The tool's result\",\"content\":{\"application/json\":{\"schema\":%s}}},"
-	           "\"default\":{\"$ref\":\"#/components/responses/Problem\"}}}}",
-	           tool->output_schema ? tool->output_schema : "{}");
+		   ",\"responses\":{\"200\":{\"description\":\"The tool's "
+		   "result\",\"content\":{\"application/json\":{\"schema\":%s}}},"
+		   "\"default\":{\"$ref\":\"#/components/responses/Problem\"}}}}",
+		   tool->output_schema ? tool->output_schema : "{}");
 }
 
 static void put_openapi(struct buf *out, const struct config *config)
 {
 	buf_put_text(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"jitney\",\"version\":\"" JITNEY_VERSION
-	                  "\",\"description\":\"Every tool behind this gateway, one operation each.\"},\"paths\":{");
+			  "\",\"description\":\"Every tool behind this gateway, one operation each.\"},\"paths\":{");
 	for (size_t i = 0; i < config->tool_count; i++) {
 		if (i)
 			buf_put_char(out, ',');
 		put_operation(out, &config->tools[i]);
 	}
-	buf_put_text(out,
-	             "},\"components\":{\"responses\":{\"Problem\":{\"description\":\"An RFC 9457 problem\",\"content\":"
-	             "{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}},"
-	             "\"schemas\":{\"Problem\":{\"type\":\"object\",\"properties\":{\"type\":{\"type\":\"string\"},"
-	             "\"title\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},"
-	             "\"code\":{\"type\":\"string\",\"enum\":[");
+	buf_put_text(
+		out,
+		"},\"components\":{\"responses\":{\"Problem\":{\"description\":\"An RFC 9457 problem\",\"content\":"
+		"{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}},"
+		"\"schemas\":{\"Problem\":{\"type\":\"object\",\"properties\":{\"type\":{\"type\":\"string\"},"
+		"\"title\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},"
+		"\"code\":{\"type\":\"string\",\"enum\":[");
 	for (int i = OUTCOME_OK + 1; i < OUTCOME_CANCELLED; i++)
 		buf_printf(out, "%s\"%s\"", i > OUTCOME_OK + 1 ? "," : "", outcome_word((enum outcome)i));
 	buf_put_text(out, "]},\"request_id\":{\"type\":\"string\"},\"retryable\":{\"type\":\"boolean\"},"
-	                  "\"upstream\":{\"type\":\"object\"}},"
-	                  "\"required\":[\"type\",\"title\",\"status\",\"code\",\"request_id\",\"retryable\"]}}}}\n");
+			  "\"upstream\":{\"type\":\"object\"}},"
+			  "\"required\":[\"type\",\"title\",\"status\",\"code\",\"request_id\",\"retryable\"]}}}}\n");
 }
 
 /* ---------------------------------------------------------------- documents */
@@ -224,7 +229,7 @@ static bool finish(struct document *document, struct buf *text)
 	if (!document->blob)
 		return false;
 	snprintf(document->etag, sizeof document->etag, "\"%016llx\"",
-	         (unsigned long long)XXH3_64bits(document->blob->bytes, document->blob->len));
+		 (unsigned long long)XXH3_64bits(document->blob->bytes, document->blob->len));
 	return true;
 }
 
@@ -271,7 +276,7 @@ const struct document *definitions_openapi(const struct definitions *definitions
 }
 
 bool definitions_tool(const struct config *config, const struct tool *tool, enum definition_format format,
-                      struct document *document)
+		      struct document *document)
 {
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
 	put_tool(&text, config, tool, format);

@@ -24,7 +24,7 @@ enum definition_format {
 #define X(name, word) FORMAT_##name,
 	DEFINITION_FORMATS(X)
 #undef X
-	FORMAT_COUNT
+		FORMAT_COUNT
 };
 
 /* A document and its strong entity tag, quotes included. */
@@ -46,7 +46,7 @@ const struct document *definitions_list(const struct definitions *definitions, e
 const struct document *definitions_openapi(const struct definitions *definitions);
 /* One tool. False: memory is out. The caller unrefs document->blob. */
 bool definitions_tool(const struct config *config, const struct tool *tool, enum definition_format format,
-                      struct document *document) MUST_CHECK;
+		      struct document *document) MUST_CHECK;
 /* Whether the vendor's API would take this tool's name; one that it would not take is left out of that list. */
 bool definition_name_fits(const struct tool *tool, enum definition_format format);
 

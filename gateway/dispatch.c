@@ -10,24 +10,24 @@
 
 /* One fetch under way: a flight of calls and its seat in a batch. */
 struct trip {
-	struct flight flight;      /* who waits; keyed if it may be shared */
+	struct flight flight; /* who waits; keyed if it may be shared */
 	struct batch_item item;
 	struct provider *provider;
 	const struct tool *tool;
-	struct blob *body;         /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
-	struct blob *group;        /* item.lane_key's bytes; NULL: shares its lane with all others */
-	bool store;                /* the answer may go into the cache */
+	struct blob *body;  /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
+	struct blob *group; /* item.lane_key's bytes; NULL: shares its lane with all others */
+	bool store;         /* the answer may go into the cache */
 	char traceparent[56];
 	char idempotency_key[256];
-	TAILQ_ENTRY(trip) next;    /* in dispatch->recycled */
+	TAILQ_ENTRY(trip) next; /* in dispatch->recycled */
 };
 TAILQ_HEAD(trips, trip);
 
 /* An upstream of ours. */
 struct provider {
 	struct dispatch *dispatch;
-	struct batcher *batcher;   /* NULL: belongs to another worker */
-	bool news;                 /* something was added or cancelled since its last tick */
+	struct batcher *batcher; /* NULL: belongs to another worker */
+	bool news;               /* something was added or cancelled since its last tick */
 };
 
 enum { KEPT_TRIPS = 1024 };
@@ -61,7 +61,7 @@ struct dispatch *dispatch_new(struct worker *worker)
 		if (i % config->workers != worker->index)
 			continue; /* see upstream_owner */
 		provider->batcher = batcher_new(&config->upstreams[i].batch, &config->upstreams[i].settings,
-		                                worker->transport, worker->loop, worker->meter);
+						worker->transport, worker->loop, worker->meter);
 		if (!provider->batcher)
 			goto fail;
 	}
@@ -135,8 +135,8 @@ static void land(struct dispatch *dispatch, struct trip *trip, struct answer *an
 {
 	struct worker *worker = dispatch->worker;
 	bool stored = trip->store && answer->outcome == OUTCOME_OK &&
-	              cache_store(worker->gateway->cache, trip->flight.key, answer, &trip->tool->cache, trip->tool->index,
-	                          loop_now(worker->loop), worker->meter);
+		      cache_store(worker->gateway->cache, trip->flight.key, answer, &trip->tool->cache,
+				  trip->tool->index, loop_now(worker->loop), worker->meter);
 	flights_remove(dispatch->flights, &trip->flight);
 	struct waiter *waiter;
 	while ((waiter = flight_take(&trip->flight))) {
@@ -155,8 +155,9 @@ static void item_answered(struct batch_item *item, struct answer *answer, const 
 	if (answer->outcome == OUTCOME_SHUTTING_DOWN && facts->id && !item->call.repeatable) {
 		/* it was on its way when the gateway gave up: not the same as never sent */
 		answer_unref(answer);
-		answer = answer_error(OUTCOME_OUTCOME_UNKNOWN, "The gateway shut down before the provider had answered; "
-		                                               "whether the call was carried out is not known.");
+		answer =
+			answer_error(OUTCOME_OUTCOME_UNKNOWN, "The gateway shut down before the provider had answered; "
+							      "whether the call was carried out is not known.");
 	}
 	land(trip->provider->dispatch, trip, answer, facts);
 }
@@ -179,10 +180,11 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 	bool sent = trip->item.batch != NULL;
 	flight_leave(&call->waiter);
 	call->facts.waited_us = now_us - trip->item.added_us;
-	send_home(dispatch, call,
-	          sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
-	               : answer_error(OUTCOME_DEADLINE_EXCEEDED,
-	                              "The call's deadline passed while it waited for its turn; it was not sent."));
+	send_home(
+		dispatch, call,
+		sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
+		     : answer_error(OUTCOME_DEADLINE_EXCEEDED,
+				    "The call's deadline passed while it waited for its turn; it was not sent."));
 	if (trip->flight.waiter_count == 0)
 		give_up(dispatch, trip);
 }
@@ -272,7 +274,8 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 	if (outcome != OUTCOME_OK) {
 		const struct batch_facts none = { 0 };
 		const char *name = dispatch->worker->gateway->config->upstreams[call->tool->upstream].settings.name;
-		struct answer *answer = answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
+		struct answer *answer =
+			answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
 		land(dispatch, trip, answer, &none);
 		return;
 	}

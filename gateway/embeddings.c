@@ -53,7 +53,7 @@ static void group_free(struct group *group)
 
 /* OpenAI's form. `said`: the provider's own error object, or empty. */
 static void reply_error(struct request *request, unsigned status, uint32_t retry_after_s, const char *code,
-                        const char *message, struct slice said)
+			const char *message, struct slice said)
 {
 	struct buf text = BUF_INIT(REPLY_BYTES_MAX);
 	buf_put_text(&text, "{\"error\":");
@@ -63,7 +63,9 @@ static void reply_error(struct request *request, unsigned status, uint32_t retry
 		buf_put_text(&text, "{\"message\":");
 		json_put_string(&text, slice_of(message));
 		buf_put_text(&text, ",\"type\":\"");
-		buf_put_text(&text, status == 429 ? "rate_limit_error" : status < 500 ? "invalid_request_error" : "server_error");
+		buf_put_text(&text, status == 429  ? "rate_limit_error"
+				    : status < 500 ? "invalid_request_error"
+						   : "server_error");
 		buf_put_text(&text, "\",\"param\":null,\"code\":");
 		json_put_string(&text, slice_of(code));
 		buf_put_char(&text, '}');
@@ -86,12 +88,12 @@ static void reply_error(struct request *request, unsigned status, uint32_t retry
 }
 
 static bool refuse(struct worker *worker, struct request *request, enum reject_reason reason, enum outcome outcome,
-                   const char *message)
+		   const char *message)
 {
 	const char *code = outcome == OUTCOME_UNKNOWN_TOOL ? "model_not_found" : outcome_word(outcome);
 	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
 	reply_error(request, outcome_status(outcome), outcome == OUTCOME_OVERLOADED, code, message,
-	            (struct slice){ NULL, 0 });
+		    (struct slice){ NULL, 0 });
 	return false;
 }
 
@@ -113,8 +115,7 @@ static void reply_failure(struct request *request, const struct answer *answer)
 {
 	struct slice said = { NULL, 0 };
 	unsigned status = status_of(answer);
-	if (answer->json && answer->body_len &&
-	    json_type(json_trim(answer_body(answer))) == JSON_OBJECT)
+	if (answer->json && answer->body_len && json_type(json_trim(answer_body(answer))) == JSON_OBJECT)
 		json_member(answer_body(answer), SLICE("error"), &said);
 	if (said.len && json_type(said) != JSON_OBJECT)
 		said.len = 0;
@@ -238,8 +239,8 @@ static void finish(struct group *group)
 		if (blob)
 			reply_blob(group->request, 200, "application/json", blob);
 		else
-			reply_error(group->request, 503, 1, outcome_word(OUTCOME_OVERLOADED), "The gateway is out of memory.",
-			            (struct slice){ NULL, 0 });
+			reply_error(group->request, 503, 1, outcome_word(OUTCOME_OVERLOADED),
+				    "The gateway is out of memory.", (struct slice){ NULL, 0 });
 		blob_unref(blob);
 	}
 	group_free(group);
@@ -372,26 +373,28 @@ static bool read_wish(struct worker *worker, struct request *request, struct wis
 	struct json_fault fault;
 	if (!json_check(body, worker->gateway->config->limits.json_depth, &worker->scratch, &fault)) {
 		if (fault.out_of_memory)
-			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED, "The gateway is out of memory.");
+			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED,
+				      "The gateway is out of memory.");
 		char message[ANSWER_DETAIL_BYTES];
 		snprintf(message, sizeof message, "The body is not valid JSON: %s at byte %zu.", fault.what, fault.at);
 		return refuse(worker, request, REJECT_BAD_JSON, OUTCOME_INVALID_JSON, message);
 	}
 	if (json_type(json_trim(body)) != JSON_OBJECT)
 		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-		              "The body must be an object, {\"model\": ..., \"input\": ...}.");
+			      "The body must be an object, {\"model\": ..., \"input\": ...}.");
 	read_members(body, wish);
 	if (wish->settings.failed)
 		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-		              "All members but the input together may have 1024 bytes.");
+			      "All members but the input together may have 1024 bytes.");
 	if (wish->model.len == 0 || json_type(wish->model) != JSON_STRING)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST, "model: must be a model's name.");
+		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+			      "model: must be a model's name.");
 	if (wish->input.len == 0)
 		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST, "input: is missing.");
 	wish->count = count_inputs(wish->input);
 	if (wish->count > worker->gateway->config->limits.in_flight)
 		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
-		              "There are more inputs than limits.in_flight allows at once.");
+			      "There are more inputs than limits.in_flight allows at once.");
 	return true;
 }
 
@@ -432,7 +435,7 @@ static struct group *group_new(struct worker *worker, struct request *request, c
 }
 
 static void serve_wish(struct worker *worker, struct request *request, const struct wish *wish,
-                       const struct asker *asker)
+		       const struct asker *asker)
 {
 	const struct tool *tool = find_tool(worker->gateway->config, wish->model);
 	if (!tool) {

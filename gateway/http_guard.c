@@ -4,7 +4,9 @@
 #include <microhttpd.h>
 #include <strings.h>
 
-static const char *const method_names[HTTP_METHOD_COUNT] = { "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH" };
+static const char *const method_names[HTTP_METHOD_COUNT] = {
+	"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
+};
 
 const char *http_method_name(enum http_method method)
 {
@@ -66,7 +68,7 @@ static struct slice cut_blanks(const char *text, size_t len)
 struct head_walk {
 	struct request *request;
 	struct slice tenant_header;
-	size_t bytes;               /* head bytes accounted for */
+	size_t bytes; /* head bytes accounted for */
 	const char *complaint;
 	enum reject_reason reason;
 };
@@ -93,7 +95,8 @@ static enum MHD_Result keep_known(struct head_walk *walk, enum http_header heade
 	if (header == HEADER_CACHE_CONTROL) {
 		place = &walk->request->headers[HEADER_CACHE_CONTROL_MORE];
 		if (place->at)
-			return complain(walk, REJECT_BAD_HEADER, "Cache-Control comes more than twice; write one line.");
+			return complain(walk, REJECT_BAD_HEADER,
+					"Cache-Control comes more than twice; write one line.");
 		*place = value;
 		return MHD_YES;
 	}
@@ -101,12 +104,12 @@ static enum MHD_Result keep_known(struct head_walk *walk, enum http_header heade
 		return MHD_YES; /* the first line of a list we only look at for hints */
 	if (header <= HEADER_TRANSFER_ENCODING)
 		return complain(walk, REJECT_BAD_FRAMING,
-		                "Host, Content-Length or Transfer-Encoding comes twice (RFC 9112, 3.2 and 6.3).");
+				"Host, Content-Length or Transfer-Encoding comes twice (RFC 9112, 3.2 and 6.3).");
 	return complain(walk, REJECT_BAD_HEADER, "A header that may come once comes twice.");
 }
 
 static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, const char *name, size_t name_len,
-                                      const char *value, size_t value_len)
+				      const char *value, size_t value_len)
 {
 	struct head_walk *walk = context;
 	(void)kind;
@@ -118,7 +121,8 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 		value_len = 0;
 	}
 	if (!is_token(name, name_len))
-		return complain(walk, REJECT_BAD_HEADER, "A header's name has a byte that is not allowed (RFC 9110, 5.1).");
+		return complain(walk, REJECT_BAD_HEADER,
+				"A header's name has a byte that is not allowed (RFC 9110, 5.1).");
 	if (!is_field_value(value, value_len))
 		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
 	struct slice cut = cut_blanks(value, value_len);
@@ -145,13 +149,15 @@ static const struct guard_verdict pass = { OUTCOME_OK, REJECT_REASON_COUNT, NULL
 static struct guard_verdict guard_target(struct request *request, struct slice target, size_t target_len)
 {
 	if (target_len > target.len)
-		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE, "The request target is longer than 1023 bytes.");
+		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+			      "The request target is longer than 1023 bytes.");
 	if (request->method == HTTP_OPTIONS && slice_equal(target, SLICE("*"))) {
 		request->path = target;
 		return pass;
 	}
 	if (target.len == 0 || target.at[0] != '/')
-		return bad(REJECT_BAD_TARGET, "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
+		return bad(REJECT_BAD_TARGET,
+			   "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
 	for (size_t i = 0; i < target.len; i++) {
 		unsigned char c = (unsigned char)target.at[i];
 		if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
@@ -173,7 +179,8 @@ static struct guard_verdict guard_framing(const struct request *request, struct 
 	struct slice coding = request->headers[HEADER_TRANSFER_ENCODING];
 	struct slice length = request->headers[HEADER_CONTENT_LENGTH];
 	if (coding.at && length.at)
-		return bad(REJECT_BAD_FRAMING, "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.3).");
+		return bad(REJECT_BAD_FRAMING,
+			   "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.3).");
 	if (coding.at) {
 		if (!head->keep)
 			return bad(REJECT_BAD_FRAMING, "Transfer-Encoding needs HTTP/1.1 (RFC 9112, 6.1).");
@@ -195,15 +202,16 @@ static struct guard_verdict guard_framing(const struct request *request, struct 
 }
 
 struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
-                                   const char *version, struct slice target, size_t target_len,
-                                   const char *tenant_header, size_t header_bytes, struct guard_head *head)
+				   const char *version, struct slice target, size_t target_len,
+				   const char *tenant_header, size_t header_bytes, struct guard_head *head)
 {
 	struct head_walk walk = { .request = request, .tenant_header = slice_of(tenant_header) };
 	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, look_at_header, &walk);
 
 	size_t head_len = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
 	if (head_len > header_bytes)
-		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE, "The request head is larger than limits.headers.");
+		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+			      "The request head is larger than limits.headers.");
 	if (!is_token(method, strlen(method)))
 		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
 	request->method = guard_method(method);
@@ -215,8 +223,9 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 	/* "METHOD SP target SP HTTP/1.1 CRLF", the headers, CRLF: anything more was swallowed by the parser (a NUL and
 	 * what follows it, a folded line, a line without a name), anything less was a line end without its CR. */
 	if (head_len != strlen(method) + 1 + target_len + 1 + strlen(version) + 2 + walk.bytes + 2)
-		return bad(REJECT_BAD_FRAMING, "The request head has bytes that do not belong: a NUL, a folded line, "
-		                               "a line without a name, or a line end without CR (RFC 9112, 2.2 and 5).");
+		return bad(REJECT_BAD_FRAMING,
+			   "The request head has bytes that do not belong: a NUL, a folded line, "
+			   "a line without a name, or a line end without CR (RFC 9112, 2.2 and 5).");
 	bool http_1_1 = strcmp(version, "HTTP/1.1") == 0;
 	if (!http_1_1 && strcmp(version, "HTTP/1.0") != 0)
 		return bad(REJECT_BAD_FRAMING, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");

@@ -13,17 +13,17 @@
 struct MHD_Connection;
 
 struct guard_verdict {
-	enum outcome outcome;       /* OK: pass */
+	enum outcome outcome; /* OK: pass */
 	enum reject_reason reason;
-	const char *detail;         /* static */
+	const char *detail; /* static */
 };
 
 /* What the guard learns on the way. */
 struct guard_head {
 	bool chunked;
 	bool has_length;
-	uint64_t length;            /* Content-Length */
-	bool keep;                  /* HTTP/1.1 */
+	uint64_t length; /* Content-Length */
+	bool keep;       /* HTTP/1.1 */
 };
 
 /* The method by its name; HTTP_METHOD_COUNT if we know none. */
@@ -35,7 +35,7 @@ enum http_method guard_method(const char *name);
  * Fills request->path, query, headers and *head.
  */
 struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
-                                   const char *version, struct slice target, size_t target_len,
-                                   const char *tenant_header, size_t header_bytes, struct guard_head *head);
+				   const char *version, struct slice target, size_t target_len,
+				   const char *tenant_header, size_t header_bytes, struct guard_head *head);
 
 #endif

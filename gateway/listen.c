@@ -27,7 +27,8 @@ static int open_tcp(const struct listen_address *address, const struct sockaddr_
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
 	    (!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
 	    (address->in6.sin6_family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-	    bind(fd, (const struct sockaddr *)where, address_len(address)) == 0 && (!shared || listen(fd, BACKLOG) == 0))
+	    bind(fd, (const struct sockaddr *)where, address_len(address)) == 0 &&
+	    (!shared || listen(fd, BACKLOG) == 0))
 		return fd;
 	int saved = errno;
 	close(fd);

@@ -10,7 +10,8 @@
  * somebody else serves is refused, another instance of ours too. A stale unix socket is replaced.
  * False: `error` says what and why; nothing is left open.
  */
-bool listen_open(const struct listen_address *address, int *fds, size_t count, char *error, size_t error_bytes) MUST_CHECK;
+bool listen_open(const struct listen_address *address, int *fds, size_t count, char *error,
+		 size_t error_bytes) MUST_CHECK;
 /* Where a bound socket really listens, as it is written in the configuration. */
 void listen_text(int fd, const struct listen_address *address, char *text, size_t bytes);
 /* Remove a unix socket's file. */

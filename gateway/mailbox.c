@@ -13,7 +13,7 @@ void mailbox_post(struct mailbox *mailbox, struct mail *mail)
 	do
 		mail->next = newest;
 	while (!atomic_compare_exchange_weak_explicit(&mailbox->newest, &newest, mail, memory_order_release,
-	                                              memory_order_relaxed));
+						      memory_order_relaxed));
 	/* Only the first post into an empty box wakes: whoever takes the box takes all of it. */
 	if (!newest)
 		loop_wake(mailbox->loop);

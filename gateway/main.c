@@ -32,7 +32,8 @@ static const struct command {
 static void print_help(FILE *out)
 {
 	fputs("usage: jitney COMMAND [OPTIONS]\n\n"
-	      "The tool gateway for AI agents: answers repeats from memory, shares flights, batches the rest.\n\n", out);
+	      "The tool gateway for AI agents: answers repeats from memory, shares flights, batches the rest.\n\n",
+	      out);
 	for (size_t i = 0; i < countof(commands); i++)
 		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
 	fputs("\njitney COMMAND --help tells more.\n", out);

@@ -4,8 +4,8 @@
 
 #include "gateway/routes.h"
 
-route_function page_tools, page_tool, page_openapi;                  /* data listener */
-route_function page_healthz, page_readyz, page_metrics;              /* both */
+route_function page_tools, page_tool, page_openapi;                                         /* data listener */
+route_function page_healthz, page_readyz, page_metrics;                                     /* both */
 route_function page_admin_index, page_admin_config, page_admin_upstreams, page_admin_cache; /* admin listener */
 route_function page_admin_purge, page_admin_drain;
 

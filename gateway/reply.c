@@ -69,7 +69,8 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_char(out, '}');
 }
 
-static void send_problem(struct request *request, struct reply *reply, const struct answer *answer, const struct call *call)
+static void send_problem(struct request *request, struct reply *reply, const struct answer *answer,
+			 const struct call *call)
 {
 	struct buf text = BUF_INIT(PROBLEM_BYTES_MAX);
 	problem_put(&text, answer, request->id, call);
@@ -94,7 +95,8 @@ void reply_problem(struct request *request, enum outcome outcome, const char *al
 	vsnprintf(detail, sizeof detail, format, args);
 	va_end(args);
 	bool wait_a_little = outcome == OUTCOME_OVERLOADED || outcome == OUTCOME_SHUTTING_DOWN;
-	struct answer *answer = answer_upstream_error(outcome, 0, wait_a_little ? 1 : 0, (struct slice){ NULL, 0 }, "%s", detail);
+	struct answer *answer =
+		answer_upstream_error(outcome, 0, wait_a_little ? 1 : 0, (struct slice){ NULL, 0 }, "%s", detail);
 	struct reply reply;
 	reply_init(&reply, outcome_status(outcome));
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
@@ -224,7 +226,7 @@ static void put_timing(struct reply *reply, const struct call *call)
 	}
 	/* milliseconds, as Server-Timing wants them */
 	reply_header(reply, "Server-Timing", "cache;dur=0.0, queue;dur=%.3f, upstream;dur=%.3f",
-	             (double)call->facts.waited_us / 1000.0, (double)call->facts.upstream_us / 1000.0);
+		     (double)call->facts.waited_us / 1000.0, (double)call->facts.upstream_us / 1000.0);
 	reply_header(reply, "X-Batch-Size", "%u", call->facts.items);
 	reply_header(reply, "X-Batch-Id", "%llu", (unsigned long long)call->facts.id);
 }

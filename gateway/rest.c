@@ -24,14 +24,14 @@ bool rest_body_is_json(struct worker *worker, struct request *request)
 	if (coding.len && !(coding.len == 8 && strncasecmp(coding.at, "identity", 8) == 0)) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_MEDIA_TYPE, 0, 1);
 		reply_problem(request, OUTCOME_UNSUPPORTED_MEDIA_TYPE, NULL,
-		              "Content-Encoding is not taken here; send the body as it is.");
+			      "Content-Encoding is not taken here; send the body as it is.");
 		return false;
 	}
 	if (request->body.len == 0 || (type.len && is_json_type(type)))
 		return true;
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_MEDIA_TYPE, 0, 1);
 	reply_problem(request, OUTCOME_UNSUPPORTED_MEDIA_TYPE, NULL,
-	              "The body must be JSON: send it with the header Content-Type: application/json.");
+		      "The body must be JSON: send it with the header Content-Type: application/json.");
 	return false;
 }
 
@@ -78,8 +78,9 @@ void rest_call_tool(struct worker *worker, struct request *request, struct slice
 	const struct tool *tool = config_tool(worker->gateway->config, tool_name);
 	if (!tool) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
-		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no tool \"%.*s\"; GET /v1/tools lists them.",
-		              tool_name.len > 80 ? 80 : (int)tool_name.len, tool_name.at);
+		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL,
+			      "There is no tool \"%.*s\"; GET /v1/tools lists them.",
+			      tool_name.len > 80 ? 80 : (int)tool_name.len, tool_name.at);
 		return;
 	}
 	struct asker asker;

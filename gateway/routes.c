@@ -92,7 +92,7 @@ static void write_allow(const struct route *route, char *allow, size_t bytes)
 	allow[0] = '\0';
 	for (int i = 0; i < METHODS_PER_PATH && route->methods[i].serve; i++)
 		len += (size_t)snprintf(allow + len, bytes - len, "%s%s", http_method_name(route->methods[i].method),
-		                        route->methods[i].method == HTTP_GET ? ", HEAD, " : ", ");
+					route->methods[i].method == HTTP_GET ? ", HEAD, " : ", ");
 	snprintf(allow + len, bytes - len, "OPTIONS");
 }
 
@@ -142,7 +142,8 @@ static void serve(struct worker *worker, struct request *request, const struct r
 		return;
 	}
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NOT_FOUND, 0, 1);
-	reply_problem(request, OUTCOME_NOT_FOUND, NULL, "There is nothing at this path; docs/api.md lists what there is.");
+	reply_problem(request, OUTCOME_NOT_FOUND, NULL,
+		      "There is nothing at this path; docs/api.md lists what there is.");
 }
 
 void routes_serve_data(void *context, struct request *request)
@@ -154,7 +155,8 @@ void routes_serve_admin(void *context, struct request *request)
 {
 	/* Only browsers send Origin, and what a page somewhere makes an operator's browser send is not the operator. */
 	if (request->headers[HEADER_ORIGIN].at && request->method != HTTP_GET && request->method != HTTP_HEAD) {
-		reply_problem(request, OUTCOME_FORBIDDEN, NULL, "Requests that change something are not taken from web pages.");
+		reply_problem(request, OUTCOME_FORBIDDEN, NULL,
+			      "Requests that change something are not taken from web pages.");
 		return;
 	}
 	serve(context, request, admin_routes, countof(admin_routes));

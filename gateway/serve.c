@@ -24,7 +24,7 @@ struct process {
 	struct metrics_names names;
 	bool library;
 	bool logging;
-	size_t bound;              /* unix sockets' files are ours from here on: addresses bound so far */
+	size_t bound; /* unix sockets' files are ours from here on: addresses bound so far */
 };
 
 static bool complain(const char *what, const char *why)
@@ -52,8 +52,9 @@ static void raise_file_limit(const struct config *config)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max < wanted)
-		log_message(LOG_LEVEL_WARN, "few_files", "the limit on open files is %llu; limits.connections and the pools may want %zu",
-		            (unsigned long long)limit.rlim_max, wanted);
+		log_message(LOG_LEVEL_WARN, "few_files",
+			    "the limit on open files is %llu; limits.connections and the pools may want %zu",
+			    (unsigned long long)limit.rlim_max, wanted);
 }
 
 /* ---------------------------------------------------------------- start */
@@ -68,8 +69,8 @@ static bool make_names(struct process *process)
 	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
 	const char **urls = calloc(endpoints + 1, sizeof *urls);
 	size_t *owners = calloc(endpoints + 1, sizeof *owners);
-	process->names = (struct metrics_names){ tools, config->tool_count, upstreams, config->upstream_count,
-		                                 urls,  owners,             endpoints };
+	process->names = (struct metrics_names){ tools,  config->tool_count, upstreams, config->upstream_count, urls,
+						 owners, endpoints };
 	if (!tools || !upstreams || !urls || !owners)
 		return false;
 	for (size_t i = 0; i < config->tool_count; i++)
@@ -217,9 +218,11 @@ static void wait_for_the_end(const sigset_t *signals)
 			log_reopen();
 			log_message(LOG_LEVEL_INFO, "log_reopened", "signal USR1");
 		} else if (number == SIGHUP) {
-			log_message(LOG_LEVEL_WARN, "signal", "SIGHUP: this version does not reload its configuration; restart it");
+			log_message(LOG_LEVEL_WARN, "signal",
+				    "SIGHUP: this version does not reload its configuration; restart it");
 		} else {
-			log_message(LOG_LEVEL_INFO, "draining", "signal %s; a second one ends at once", strsignal(number));
+			log_message(LOG_LEVEL_INFO, "draining", "signal %s; a second one ends at once",
+				    strsignal(number));
 			break;
 		}
 	}
@@ -241,7 +244,7 @@ static bool run(struct process *process, const sigset_t *signals)
 	bool fine = started == gateway->config->workers;
 	if (fine) {
 		log_message(LOG_LEVEL_INFO, "ready", "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
-		            gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
+			    gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
 		wait_for_the_end(signals);
 	} else {
 		complain("cannot start a thread", strerror(errno));

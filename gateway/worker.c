@@ -62,7 +62,7 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 		.context = worker,
 	};
 	struct http *http = http_start(listen_fd, &gateway->http_settings, &gateway->http_shared, handler, worker->loop,
-	                               worker->meter, error, error_bytes);
+				       worker->meter, error, error_bytes);
 	if (!http)
 		return false;
 	worker->daemons[worker->daemon_count++] = http;
@@ -145,8 +145,9 @@ static void drain(struct worker *worker)
 		http_drain(worker->daemons[i]);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
-			struct answer *answer = answer_upstream_error(OUTCOME_SHUTTING_DOWN, 0, 1, (struct slice){ NULL, 0 },
-			                                              "The gateway is shutting down.");
+			struct answer *answer =
+				answer_upstream_error(OUTCOME_SHUTTING_DOWN, 0, 1, (struct slice){ NULL, 0 },
+						      "The gateway is shutting down.");
 			dispatch_abort_all(worker->dispatch, answer, loop_now(worker->loop));
 			answer_unref(answer);
 			aborted = true;

@@ -23,28 +23,28 @@ struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
 struct gateway {
-	const struct config *config;        /* c */
-	struct metrics *metrics;            /* c; safe inside */
-	struct cache *cache;                /* c; safe inside */
-	struct definitions *definitions;    /* c */
-	struct worker **workers;            /* c: config->workers of them */
-	uint64_t started_us;                /* c */
-	struct http_settings http_settings; /* c */
-	struct http_shared http_shared;     /* a */
-	atomic_size_t in_flight;            /* a: calls sent to an owner and not returned */
-	atomic_bool draining;               /* a: set once by the main thread, or by nobody */
+	const struct config *config;         /* c */
+	struct metrics *metrics;             /* c; safe inside */
+	struct cache *cache;                 /* c; safe inside */
+	struct definitions *definitions;     /* c */
+	struct worker **workers;             /* c: config->workers of them */
+	uint64_t started_us;                 /* c */
+	struct http_settings http_settings;  /* c */
+	struct http_shared http_shared;      /* a */
+	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
+	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
-	atomic_uint refusing;               /* a: workers that take nothing any more; all of them: the loops may end */
+	atomic_uint refusing;                /* a: workers that take nothing any more; all of them: the loops may end */
 };
 /* c constant once the threads run, a atomic */
 
 TAILQ_HEAD(calls, call);
 
 struct worker {
-	struct gateway *gateway;     /* c */
-	unsigned index;              /* c: in gateway->workers */
-	pthread_t thread;            /* c: main's, to join */
-	struct mailbox mailbox;      /* mailbox */
+	struct gateway *gateway; /* c */
+	unsigned index;          /* c: in gateway->workers */
+	pthread_t thread;        /* c: main's, to join */
+	struct mailbox mailbox;  /* mailbox */
 	/* all below: the owner thread's */
 	struct loop *loop;
 	struct meter *meter;
@@ -52,11 +52,11 @@ struct worker {
 	struct json_scratch scratch;
 	struct transport *transport;
 	struct dispatch *dispatch;
-	struct http **daemons;       /* data listeners first, then (worker 0) the admin's */
+	struct http **daemons; /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
-	struct calls outgoing;       /* calls for other workers: posted at the end of the turn */
-	struct calls returned;       /* calls of ours whose owner is this worker too: home at the end of the turn */
-	struct calls recycled;       /* call objects to be used again */
+	struct calls outgoing; /* calls for other workers: posted at the end of the turn */
+	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
+	struct calls recycled; /* call objects to be used again */
 	size_t recycled_count;
 };
 

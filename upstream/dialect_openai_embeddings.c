@@ -1,7 +1,7 @@
 /*
  * dialect_openai_embeddings.c: many calls as one POST {endpoint}/embeddings in OpenAI's published form. Arguments are a
- * request's own members, {model, input, ...}; the result of a call is what the provider would have answered to it alone,
- * embeddings byte for byte, with its share of the exchange's usage (docs/embeddings.md).
+ * request's own members, {model, input, ...}; the result of a call is what the provider would have answered to it
+ * alone, embeddings byte for byte, with its share of the exchange's usage (docs/embeddings.md).
  */
 #include <assert.h>
 #include <stdatomic.h>
@@ -13,10 +13,10 @@
 #include "upstream/upstream.h"
 
 enum {
-	MAX_INPUTS = 2048,         /* of one request, as published */
-	MAX_TOKENS = 300 * 1000,   /* likewise, over all inputs */
-	BYTES_PER_TOKEN = 4,       /* the estimate, for texts */
-	WRAPPER_DEPTH = 3          /* the answer, its data, an element: around an embedding */
+	MAX_INPUTS = 2048,       /* of one request, as published */
+	MAX_TOKENS = 300 * 1000, /* likewise, over all inputs */
+	BYTES_PER_TOKEN = 4,     /* the estimate, for texts */
+	WRAPPER_DEPTH = 3        /* the answer, its data, an element: around an embedding */
 };
 
 /* --- what a call asks for --- */
@@ -43,7 +43,8 @@ static size_t count_elements(struct slice array, bool (*fits)(struct slice))
 
 static bool is_text(struct slice value)
 {
-	return json_type(value) == JSON_STRING && value.len > 2; /* "" is what the provider refuses, for all in the batch */
+	return json_type(value) == JSON_STRING &&
+	       value.len > 2; /* "" is what the provider refuses, for all in the batch */
 }
 
 static bool is_token_list(struct slice value)
@@ -385,8 +386,8 @@ static size_t emit_results(const struct embeddings_decoder *decoder, const struc
 		share.own = call->tokens;
 		results += complete;
 		dialect_emit(&decoder->base, i,
-			     complete ? result_of(reading, call, &share) :
-					broken_answer(decoder, "the provider's answer has no embedding for this call"));
+			     complete ? result_of(reading, call, &share)
+				      : broken_answer(decoder, "the provider's answer has no embedding for this call"));
 		share.before += share.own;
 	}
 	return results;
@@ -424,10 +425,9 @@ static bool read_body(const struct embeddings_decoder *decoder, struct slice bod
 		return false;
 	}
 	if (!json_check(body, decoder->depth, NULL, &fault)) {
-		*problem = answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0,
-						 (struct slice){ NULL, 0 },
-						 "the provider's answer cannot be read: %s at byte %zu", fault.what,
-						 fault.at);
+		*problem = answer_upstream_error(
+			OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 },
+			"the provider's answer cannot be read: %s at byte %zu", fault.what, fault.at);
 		return false;
 	}
 	if (json_type(body) != JSON_OBJECT || !json_member(body, SLICE("data"), &reading->data) ||

@@ -51,8 +51,17 @@ static void nothing_is_wished_by_nothing(void **state)
 	(void)state;
 	static const struct cache_wish none;
 	static const char *const texts[] = {
-		"", " ", ",", " , ,\t,", "no-transform", "stale-if-error=60", "x=\"a, no-cache\"",
-		"no-cached", "no-cach", "max-age-x=1", "community=\"a\\\"b\"",
+		"",
+		" ",
+		",",
+		" , ,\t,",
+		"no-transform",
+		"stale-if-error=60",
+		"x=\"a, no-cache\"",
+		"no-cached",
+		"no-cach",
+		"max-age-x=1",
+		"community=\"a\\\"b\"",
 	};
 	for (size_t i = 0; i < countof(texts); i++) {
 		struct cache_wish wish = wish_of(texts[i]);
@@ -85,7 +94,7 @@ static void huge_numbers_saturate(void **state)
 {
 	(void)state;
 	static const char *const numbers[] = { "2147483648", "2147483649", "4294967296", "18446744073709551616",
-		                               "99999999999999999999999999999999999999999999999999" };
+					       "99999999999999999999999999999999999999999999999999" };
 	for (size_t i = 0; i < countof(numbers); i++) {
 		char text[200];
 		const char *number = numbers[i];
@@ -102,10 +111,30 @@ static void known_directives_with_bad_values_are_refused(void **state)
 {
 	(void)state;
 	static const char *const texts[] = {
-		"max-age", "max-age=", "max-age=x", "max-age=-1", "max-age=1.5", "max-age=\"\"", "max-age=\" 5\"",
-		"max-age=5s", "max-stale=", "max-stale=\"x\"", "min-fresh", "min-fresh=0x10", "max-age=\"5",
-		"max-age=\"5\\", "no-cache max-age=5", "max-age=5 6", "=5", "max-age=5;no-store", "no-store, max-age=x",
-		"\"no-store\"", "max-age=\"5\"6", "max-age=\"\\\"", "a=b=c", "no\x01-cache",
+		"max-age",
+		"max-age=",
+		"max-age=x",
+		"max-age=-1",
+		"max-age=1.5",
+		"max-age=\"\"",
+		"max-age=\" 5\"",
+		"max-age=5s",
+		"max-stale=",
+		"max-stale=\"x\"",
+		"min-fresh",
+		"min-fresh=0x10",
+		"max-age=\"5",
+		"max-age=\"5\\",
+		"no-cache max-age=5",
+		"max-age=5 6",
+		"=5",
+		"max-age=5;no-store",
+		"no-store, max-age=x",
+		"\"no-store\"",
+		"max-age=\"5\"6",
+		"max-age=\"\\\"",
+		"a=b=c",
+		"no\x01-cache",
 	};
 	for (size_t i = 0; i < countof(texts); i++) {
 		struct cache_wish wish = { 0 };
@@ -441,7 +470,7 @@ static void every_look_up_is_counted_by_its_result(void **state)
 	};
 	for (size_t result = 0; result < CACHE_RESULT_COUNT; result++)
 		assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, result),
-		                 expected[result]);
+				 expected[result]);
 }
 
 static void a_scrape_sees_entries_bytes_and_evictions(void **state)
@@ -453,7 +482,7 @@ static void a_scrape_sees_entries_bytes_and_evictions(void **state)
 	metrics_render(fixture->metrics, &text);
 	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_ENTRIES, TIER_MEMORY, 0), 1);
 	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_BYTES, TIER_MEMORY, 0),
-	                 cache_memory_stats(fixture->cache).bytes);
+			 cache_memory_stats(fixture->cache).bytes);
 	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_EVICTIONS, TIER_MEMORY, EVICT_REPLACED), 1);
 	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_EVICTIONS, TIER_MEMORY, EVICT_SIZE), 0);
 	buf_fini(&text);

@@ -146,7 +146,8 @@ static void what_a_provider_would_refuse_for_all_is_refused_before(void **state)
 	expect_refused("{\"input\":\"a\"}", "model");
 	expect_refused("{\"model\":5,\"input\":\"a\"}", "model");
 	expect_refused("{\"model\":\"m\"}", "input");
-	static const char *const bad[] = { "\"\"", "[]", "[\"\"]", "[1,\"a\"]", "[[]]", "[[1],2]", "[1.5]", "[-1]", "{}", "null" };
+	static const char *const bad[] = { "\"\"",    "[]",    "[\"\"]", "[1,\"a\"]", "[[]]",
+					   "[[1],2]", "[1.5]", "[-1]",   "{}",        "null" };
 	for (size_t i = 0; i < countof(bad); i++) {
 		char arguments[100];
 		snprintf(arguments, sizeof arguments, "{\"model\":\"m\",\"input\":%s}", bad[i]);
@@ -162,9 +163,10 @@ static const char *const three[] = { "{\"model\":\"m\",\"input\":\"a\"}", "{\"mo
 static void results_are_told_apart_by_index_in_every_fragmentation(void **state)
 {
 	(void)state;
-	static const char body[] = "{\"object\":\"list\",\"data\":[{\"index\":2,\"embedding\":\"Cg==\"},"
-				   "{\"embedding\":[1.0, 2e3],\"index\":0},{\"index\":1,\"embedding\":[],\"index2\":1},"
-				   "{\"index\":1,\"embedding\":[9]},{\"index\":7,\"embedding\":[9]}],\"model\":\"m-1\"}";
+	static const char body[] =
+		"{\"object\":\"list\",\"data\":[{\"index\":2,\"embedding\":\"Cg==\"},"
+		"{\"embedding\":[1.0, 2e3],\"index\":0},{\"index\":1,\"embedding\":[],\"index2\":1},"
+		"{\"index\":1,\"embedding\":[9]},{\"index\":7,\"embedding\":[9]}],\"model\":\"m-1\"}";
 	for (size_t cut = 0; cut < sizeof body; cut++) {
 		struct told told;
 		assert_true(answer_with(&told, three, 3, 200, body, cut));
@@ -197,8 +199,9 @@ static void a_missing_embedding_is_one_calls_trouble(void **state)
 static void answers_that_are_none_fail_all_calls(void **state)
 {
 	(void)state;
-	static const char *const bodies[] = { "", "{", "[]", "5", "{\"data\":5}", "{\"error\":{\"message\":\"no\"}}",
-					      "{\"data\":[]}" };
+	static const char *const bodies[] = {
+		"", "{", "[]", "5", "{\"data\":5}", "{\"error\":{\"message\":\"no\"}}", "{\"data\":[]}"
+	};
 	for (size_t i = 0; i < countof(bodies); i++) {
 		struct told told;
 		assert_true(answer_with(&told, three, 3, 200, bodies[i], 0));
@@ -269,8 +272,8 @@ static void share_once(void)
 	uint64_t total = below(4) ? below(100000) : UINT64_MAX - below(9), sum = 0, sum_all = 0;
 	len = (size_t)snprintf(body, sizeof body, "{\"data\":[");
 	for (size_t i = 0; i < count; i++) {
-		snprintf(arguments[i], sizeof arguments[i], "{\"model\":\"m\",\"input\":\"%.*s\"}", (int)(1 + below(60)),
-			 "tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt");
+		snprintf(arguments[i], sizeof arguments[i], "{\"model\":\"m\",\"input\":\"%.*s\"}",
+			 (int)(1 + below(60)), "tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt");
 		pointers[i] = arguments[i];
 		len += (size_t)snprintf(body + len, sizeof body - len, "%s{\"index\":%zu,\"embedding\":[%zu]}",
 					i ? "," : "", count - 1 - i, count - 1 - i);

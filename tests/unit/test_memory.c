@@ -278,7 +278,7 @@ enum { MODEL_KEYS = 300 };
 struct model {
 	struct memory *memory;
 	uint64_t now_us;
-	uint64_t serial[MODEL_KEYS];  /* 0: not there */
+	uint64_t serial[MODEL_KEYS]; /* 0: not there */
 	uint64_t gone_us[MODEL_KEYS];
 	uint64_t puts, lost;
 	unsigned seed;
