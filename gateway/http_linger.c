@@ -71,9 +71,11 @@ void linger(struct http *http, int fd)
 
 void linger_turn(struct http *http, uint64_t now_us)
 {
-	struct lingering *one;
-	while ((one = TAILQ_FIRST(&http->lingering)) && one->until_us <= now_us)
+	struct lingering *one = TAILQ_FIRST(&http->lingering), *next;
+	for (; one && one->until_us <= now_us; one = next) {
+		next = TAILQ_NEXT(one, next);
 		end(one);
+	}
 }
 
 uint64_t linger_deadline(const struct http *http)
@@ -84,7 +86,5 @@ uint64_t linger_deadline(const struct http *http)
 
 void linger_stop(struct http *http)
 {
-	struct lingering *one;
-	while ((one = TAILQ_FIRST(&http->lingering)))
-		end(one);
+	linger_turn(http, CLOCK_NEVER);
 }
