@@ -344,7 +344,7 @@ static void notify_completed(void *context, struct MHD_Connection *mhd, void **r
 				       waiting->reply_bytes);
 	if (waiting->head_seen)
 		http->busy--;
-	else if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+	else if (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
 		/* The library refused the head itself: a Content-Length that is no number, a head larger than its pool.
 		 */
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BAD_FRAMING, 0, 1);

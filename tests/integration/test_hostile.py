@@ -421,3 +421,13 @@ def test_a_client_that_sends_too_much_gets_to_read_so(start):
         connection.close()
     gateway.until_metric("connections", 1)
     until(lambda: gateway.fds() < 60, "no descriptor is left behind")
+
+
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+                                  b"GET / HTTP/1.1\r\nHost: x\r\nX-Api: " + b"a" * 30_000 + b"\r\n\r\n"])
+def test_what_the_library_refuses_by_itself_is_counted(gateway, head):
+    before = gateway.metrics().sum("rejected_total", reason="bad_framing")
+    with gateway.connect() as connection:
+        connection.send(head)
+        assert connection.rest()
+    until(lambda: gateway.metrics().sum("rejected_total", reason="bad_framing") == before + 1, "it is counted")
