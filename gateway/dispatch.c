@@ -299,6 +299,7 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 	}
 	call->source = SOURCE_COLLAPSED;
 	call->stored = true;
+	meter_add(worker->meter, METRIC_ID_COALESCED, call->tool->index, 0, 1);
 	send_home(dispatch, call, answer_ref(found.entry->answer));
 	entry_unref(found.entry);
 	return true;
