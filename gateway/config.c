@@ -10,7 +10,8 @@
 
 enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
 
-/* Routes belong to the drafts until the configuration is complete, then to its tools; the drafts stay the same. */
+/* Routes belong to the drafts until the configuration is complete, then to its tools; the drafts stay the same. So do
+ * envelopes, which routes point to. */
 static void free_routes(const struct config_drafts *drafts)
 {
 	for (size_t i = 0; drafts && i < drafts->tool_count; i++) {
@@ -18,6 +19,8 @@ static void free_routes(const struct config_drafts *drafts)
 		if (route)
 			route->dialect->route_free(route);
 	}
+	for (size_t i = 0; drafts && i < drafts->upstream_count; i++)
+		envelope_free(drafts->upstreams[i].enveloped);
 }
 
 void config_free(struct config *config)

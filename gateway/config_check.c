@@ -110,6 +110,45 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 	}
 }
 
+static bool is_envelope(const char *dialect)
+{
+	return dialect && strcmp(dialect, dialect_envelope.name) == 0;
+}
+
+/* The upstream's own dialect, from its envelope block. */
+static void compile_envelope(struct config_load *load, struct upstream_draft *draft, const struct node *block)
+{
+	char error[REASON_BYTES] = "", part[64];
+	envelope_fill(&draft->envelope);
+	draft->enveloped = envelope_new(&draft->envelope, error, sizeof error);
+	if (draft->enveloped)
+		return;
+	/* the reason begins with the option it is about */
+	snprintf(part, sizeof part, "%.*s", (int)strcspn(error, ":"), error);
+	const struct node *node = find(block, part);
+	if (node)
+		config_error_at(load, node, "upstreams.%s.envelope.%s", draft->node->key.at, error);
+	else
+		config_error_key(load, block, "upstreams.%s.envelope.%s", draft->node->key.at, error);
+}
+
+static void check_envelope(struct config_load *load, struct upstream_draft *draft)
+{
+	const struct node *block = find(draft->node, "envelope");
+	const struct node *type = find(block, "content_type");
+	const char *wrong = draft->envelope.content_type ? value_header(slice_of(draft->envelope.content_type)) : NULL;
+	if (wrong && type)
+		config_error_at(load, type, "upstreams.%s.envelope.content_type: %s", draft->node->key.at, wrong);
+	if (block && draft->dialect && !is_envelope(draft->dialect))
+		config_error_key(load, block, "upstreams.%s.envelope: is for dialect envelope, not %s",
+				 draft->node->key.at, draft->dialect);
+	else if (!block && is_envelope(draft->dialect))
+		config_error_key(load, draft->node, "upstreams.%s.envelope is missing: dialect envelope needs it",
+				 draft->node->key.at);
+	else if (block && draft->dialect && block->kind == NODE_MAP && !draft->faulty && !arena_failed(load->arena))
+		compile_envelope(load, draft, block);
+}
+
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
@@ -126,6 +165,9 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 	if (draft->dialect && !settings->dialect && dialect)
 		config_error_at(load, dialect, "upstreams.%s.dialect: %s is not supported by this version (%s)",
 				draft->node->key.at, draft->dialect, JITNEY_VERSION);
+	check_envelope(load, draft);
+	if (is_envelope(draft->dialect))
+		settings->dialect = draft->enveloped;
 	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
 		policy->max_bytes = settings->dialect->max_bytes;
 	check_urls(load, draft);
@@ -200,7 +242,7 @@ static bool check_dialect_options(struct config_load *load, const struct tool_dr
 {
 	bool rest = strcmp(dialect, "rest") == 0;
 	const struct node *wrong = find(draft->node, rest ? "method" : "request");
-	if (!wrong)
+	if (!wrong || is_envelope(dialect))
 		return true;
 	if (rest)
 		config_error_key(load, wrong, "tools.%s.method: is for dialect jsonrpc; a rest tool has request.method",
@@ -215,6 +257,7 @@ static void compile_route(struct config_load *load, struct tool_draft *draft, co
 {
 	char error[REASON_BYTES] = "";
 	draft->request.tool = draft->node->key.at;
+	draft->request.envelope = dialect;
 	draft->tool.route = dialect->route_new(&draft->request, error, sizeof error);
 	if (draft->tool.route)
 		return;
@@ -322,9 +365,22 @@ static void hash_pairs(struct config_load *load, XXH3_state_t *hash, const struc
 	}
 }
 
-static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
-				const struct upstream_settings *upstream)
+static void hash_envelope(XXH3_state_t *hash, const struct envelope_settings *envelope)
 {
+	const char *const texts[] = { envelope->preset,       envelope->method,     envelope->path,
+				      envelope->content_type, envelope->headers,    envelope->framing,
+				      envelope->body,         envelope->item,       envelope->answer_framing,
+				      envelope->list,         envelope->match,      envelope->id,
+				      envelope->result,       envelope->status,     envelope->errors,
+				      envelope->error,        envelope->retry_after };
+	for (size_t i = 0; i < countof(texts); i++)
+		hash_text(hash, texts[i]);
+}
+
+static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
+				const struct upstream_draft *from)
+{
+	const struct upstream_settings *upstream = &from->config.settings;
 	XXH3_state_t hash;
 	XXH3_128bits_reset(&hash);
 	hash_text(&hash, upstream->name);
@@ -334,6 +390,8 @@ static const char *tool_version(struct config_load *load, const struct tool_draf
 	for (size_t i = 0; i < upstream->header_count; i++)
 		hash_pairs(load, &hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
 			   1);
+	if (from->enveloped)
+		hash_envelope(&hash, &from->envelope);
 	hash_text(&hash, draft->request.method);
 	hash_text(&hash, draft->request.http_method);
 	hash_text(&hash, draft->request.path);
@@ -354,6 +412,8 @@ static int by_name(const void *a, const void *b)
 static void fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
 {
 	bool rest = strcmp(dialect->name, "rest") == 0;
+	if (is_envelope(dialect->name))
+		return; /* what the item does not name has no meaning */
 	if (!rest && !is_embeddings(dialect->name) && !draft->request.method)
 		draft->request.method = draft->tool.name;
 	if (rest && !draft->request.http_method)
@@ -379,7 +439,7 @@ static void finish_tool(struct config_load *load, struct tool_draft *draft, unsi
 		tool->destructive = !tool->read_only;
 	if (!tool->timeout_us)
 		tool->timeout_us = upstream->config.settings.timeout_us;
-	tool->version = tool_version(load, draft, &upstream->config.settings);
+	tool->version = tool_version(load, draft, upstream);
 	fill_request(load, draft, upstream->config.settings.dialect);
 }
 

@@ -171,6 +171,7 @@ static void put_value(const struct writer *writer, const struct option *option, 
 static bool is_silent(const struct option *option, const void *owner)
 {
 	const struct tool_draft *tool = owner;
+	const struct upstream_draft *upstream = owner;
 	const char *text;
 	switch (option->kind) {
 	case OPTION_UNSUPPORTED:
@@ -182,7 +183,8 @@ static bool is_silent(const struct option *option, const void *owner)
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		return text == NULL;
 	case OPTION_BLOCK:
-		return (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||
+		return (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->enveloped) ||
+		       (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.request") == 0 && tool->request.http_method == NULL);
 	default:
 		return false;

@@ -21,8 +21,11 @@ struct upstream_draft {
 	struct upstream_config config;
 	const struct node *node; /* the block */
 	const char *dialect;     /* NULL: missing, wrong or not supported */
+	bool faulty;             /* its block has been complained about */
 	struct endpoint_draft *endpoints;
 	size_t endpoint_count;
+	struct envelope_settings envelope;
+	struct dialect *enveloped; /* dialect envelope: the upstream's own, owned */
 };
 
 struct tool_draft {

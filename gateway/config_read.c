@@ -69,8 +69,11 @@ static void read_named(const struct place *place, const struct option *option, c
 		size_t errors = load->fault_total;
 		set_defaults(load, inner.prefix, inner.owner);
 		read_block(&inner);
+		bool faulty = load->fault_total > errors;
 		if (tool)
-			((struct tool_draft *)inner.owner)->faulty = load->fault_total > errors;
+			((struct tool_draft *)inner.owner)->faulty = faulty;
+		else
+			((struct upstream_draft *)inner.owner)->faulty = faulty;
 	}
 }
 

@@ -134,9 +134,46 @@ struct slice option_word(const struct option *option, unsigned n);
 	U("cache.redis", "The tier shared by several gateways.")                                                       \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
-	  "jsonrpc|rest|openai-embeddings",                                                                            \
-	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call) or "       \
-	  "openai-embeddings (POST /embeddings).")                                                                     \
+	  "jsonrpc|rest|envelope|openai-embeddings",                                                                   \
+	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
+	  "envelope (the provider's own batch shape, declared) or openai-embeddings (POST /embeddings).")              \
+	B("upstreams.*.envelope", BLOCK, 0, "dialect envelope: the shape of the provider's batches.")                  \
+	V("upstreams.*.envelope.preset", WORD, upstream_draft, envelope.preset, "", 0, 0, NULL, ENVELOPE_PRESETS,      \
+	  "What the options below are where they are not set.")                                                        \
+	V("upstreams.*.envelope.method", WORD, upstream_draft, envelope.method, "", 0, 0, "(POST)", "POST|PUT|PATCH",  \
+	  "The HTTP method of a batch.")                                                                               \
+	V("upstreams.*.envelope.path", TEXT, upstream_draft, envelope.path, "bytes", 0, 2048, "(none)", NULL,          \
+	  "Path and query of a batch, appended to the endpoint's URL.")                                                \
+	V("upstreams.*.envelope.content_type", TEXT, upstream_draft, envelope.content_type, "bytes", 1, 256,           \
+	  "(application/json, or application/x-ndjson)", NULL, "Of a batch.")                                          \
+	V("upstreams.*.envelope.framing", WORD, upstream_draft, envelope.framing, "", 0, 0, "(json)", "json|ndjson",   \
+	  "Of a batch: a JSON array somewhere in body, or lines of JSON.")                                             \
+	V("upstreams.*.envelope.body", TEXT, upstream_draft, envelope.body, "bytes", 1, 65536, "({items})", NULL,      \
+	  "JSON around the array of a batch, which goes where {items} is.")                                            \
+	V("upstreams.*.envelope.item", TEXT, upstream_draft, envelope.item, "bytes", 1, 65536, NULL, NULL,             \
+	  "Template of one call; required without a preset.")                                                          \
+	V("upstreams.*.envelope.max", COUNT, upstream_draft, envelope.max, "", 1, 10000, "(100)", NULL,                \
+	  "Calls in one batch that the provider takes at most; batch.items may ask for fewer.")                        \
+	V("upstreams.*.envelope.answer_framing", WORD, upstream_draft, envelope.answer_framing, "", 0, 0, "(json)",    \
+	  "json|ndjson", "Of the answer: one JSON text, or lines of JSON, each an item.")                              \
+	V("upstreams.*.envelope.list", TEXT, upstream_draft, envelope.list, "bytes", 1, 256, "(.)", NULL,              \
+	  "Path of the array of items in the answer; a dot: the answer itself.")                                       \
+	V("upstreams.*.envelope.match", WORD, upstream_draft, envelope.match, "", 0, 0,                                \
+	  "(id if that is set, else position)",                                                                        \
+	  "id|position", "How an item of the answer finds its call.")                                                  \
+	V("upstreams.*.envelope.id", TEXT, upstream_draft, envelope.id, "bytes", 1, 256, NULL, NULL,                   \
+	  "Path of the id in an item.")                                                                                \
+	V("upstreams.*.envelope.result", TEXT, upstream_draft, envelope.result, "bytes", 1, 256, "(.)", NULL,          \
+	  "Path of the result in an item; a dot: the whole item.")                                                     \
+	V("upstreams.*.envelope.status", TEXT, upstream_draft, envelope.status, "bytes", 1, 256, NULL, NULL,           \
+	  "Path of the HTTP status in an item.")                                                                       \
+	V("upstreams.*.envelope.errors", TEXT, upstream_draft, envelope.errors, "bytes", 1, 256, "(all but 200-299)",  \
+	  NULL,                                                                                                        \
+	  "Statuses of items that mean failure: ranges such as 400-599, 207.")                                         \
+	V("upstreams.*.envelope.error", TEXT, upstream_draft, envelope.error, "bytes", 1, 256, NULL, NULL,             \
+	  "Path of the error in an item; there and not null: the call failed.")                                        \
+	V("upstreams.*.envelope.retry_after", TEXT, upstream_draft, envelope.retry_after, "bytes", 1, 256, NULL, NULL, \
+	  "Path of the seconds to wait in an item that failed; case does not matter.")                                 \
 	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, OPTION_REQUIRED,          \
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
@@ -191,7 +228,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.upstream", TEXT, tool_draft, upstream, "bytes", 1, 64, OPTION_REQUIRED, NULL,                       \
 	  "The name of the upstream that runs it.")                                                                    \
 	V("tools.*.method", TEXT, tool_draft, request.method, "bytes", 1, 256, "(the tool's name)", NULL,              \
-	  "dialect jsonrpc: the method.")                                                                              \
+	  "dialect jsonrpc: the method; envelope: {tool} of the item.")                                                \
 	V("tools.*.description", TEXT, tool_draft, tool.description, "bytes", 0, 65536, NULL, NULL,                    \
 	  "What it does, for the model that picks tools.")                                                             \
 	V("tools.*.title", TEXT, tool_draft, tool.title, "bytes", 0, 256, NULL, NULL, "A name for people.")            \
@@ -214,7 +251,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "For one call, waiting included.")                                                                           \
 	L("tools.*.models", TEXTS, tool_draft, tool.models, tool.model_count, 0, 256, NULL,                            \
 	  "dialect openai-embeddings: the models that POST /v1/embeddings gives to it; none: all that no other names.")  \
-	B("tools.*.request", BLOCK, 0, "dialect rest: the request of a call; {name} stands for an argument.")          \
+	B("tools.*.request", BLOCK, 0, "dialects rest, envelope: a call's request; {name} stands for an argument.")    \
 	V("tools.*.request.method", WORD, tool_draft, request.http_method, "", 0, 0, "(POST)",                         \
 	  "GET|POST|PUT|PATCH|DELETE|HEAD", "The HTTP method.")                                                        \
 	V("tools.*.request.path", TEXT, tool_draft, request.path, "bytes", 1, 4096, "(/ and the tool's name)", NULL,   \

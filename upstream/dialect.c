@@ -12,11 +12,20 @@ enum {
 
 const struct dialect *dialect_find(struct slice name)
 {
-	static const struct dialect *const dialects[] = { &dialect_jsonrpc, &dialect_rest, &dialect_openai_embeddings };
+	static const struct dialect *const dialects[] = { &dialect_jsonrpc, &dialect_rest, &dialect_envelope,
+							  &dialect_openai_embeddings };
 	for (size_t i = 0; i < countof(dialects); i++)
 		if (slice_equal(name, slice_of(dialects[i]->name)))
 			return dialects[i];
 	return NULL;
+}
+
+struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,
+					    unsigned json_depth, const struct dialect_sink *sink)
+{
+	if (dialect->decoder_of)
+		return dialect->decoder_of(dialect, count, first_id, json_depth, sink);
+	return dialect->decoder_new(count, first_id, json_depth, sink);
 }
 
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer)

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "upstream/envelope.h"
 
 struct upstream_call;
 
@@ -30,7 +31,8 @@ struct route_settings {
 	size_t query_count;
 	const struct route_pair *headers; /* rest: templates */
 	size_t header_count;
-	const char *body; /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
+	const char *body;               /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
+	const struct dialect *envelope; /* envelope: the upstream's own, from envelope_new */
 };
 
 /* A route compiled from its settings. Immutable, used by any thread at once. Each dialect embeds it first. */
@@ -84,6 +86,9 @@ struct dialect {
 	/* Take an answer apart. `count` and `first_id` as for encode; json_depth caps its nesting. NULL: no memory. */
 	struct dialect_decoder *(*decoder_new)(size_t count, uint64_t first_id, unsigned json_depth,
 					       const struct dialect_sink *sink);
+	/* The same for a dialect with settings of its own (envelope_new), which it finds by `dialect`; else NULL. */
+	struct dialect_decoder *(*decoder_of)(const struct dialect *dialect, size_t count, uint64_t first_id,
+					      unsigned json_depth, const struct dialect_sink *sink);
 	/* The head of the answer is there. content_type may be empty. Once, before feed. */
 	void (*head)(struct dialect_decoder *decoder, unsigned status, struct slice content_type,
 		     uint32_t retry_after_s);
@@ -98,7 +103,7 @@ struct dialect {
 	/* --- Optional, NULL or 0 if the dialect has no need --- */
 
 	size_t max_bytes; /* of arguments that one exchange may carry; 0: no cap of the dialect's own */
-	/* Append the group of a call: calls whose groups differ never share an exchange. Any thread; of checked calls. */
+	/* Append the group of a call: calls whose groups differ never share an exchange. Any thread; checked calls. */
 	void (*group)(const struct dialect_route *route, struct slice arguments, struct buf *out);
 	/* Right after decoder_new: the calls that the answer will be about. They are borrowed for the time of this call
 	 * only. Without memory it cannot fail: decoder_new has made the room. */
@@ -108,6 +113,11 @@ struct dialect {
 extern const struct dialect dialect_jsonrpc;
 extern const struct dialect dialect_rest;
 extern const struct dialect dialect_openai_embeddings;
+extern const struct dialect dialect_envelope; /* what envelope_new's dialects have in common; cannot be used itself */
+
+/* A decoder of any dialect, with or without settings of its own. NULL: no memory. */
+struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,
+					    unsigned json_depth, const struct dialect_sink *sink) MUST_CHECK;
 
 /* By its name in the configuration; NULL if there is none. */
 const struct dialect *dialect_find(struct slice name);

@@ -3,9 +3,13 @@ noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
 	upstream/client.c upstream/client.h \
 	upstream/dialect.c upstream/dialect.h \
+	upstream/dialect_envelope.c \
 	upstream/dialect_jsonrpc.c \
 	upstream/dialect_openai_embeddings.c \
 	upstream/dialect_rest.c \
+	upstream/envelope.c upstream/envelope.h \
+	upstream/envelope_item.c \
+	upstream/envelope_private.h \
 	upstream/exchange.c upstream/exchange.h \
 	upstream/template.c upstream/template.h \
 	upstream/transport.c upstream/transport.h \

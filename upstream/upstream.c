@@ -767,7 +767,7 @@ static struct delivery *delivery_new(struct upstream *upstream, const struct ups
 	}
 	set_exchange(delivery);
 	struct dialect_sink sink = { on_answer, delivery };
-	delivery->decoder = settings->dialect->decoder_new(count, first_id, settings->json_depth, &sink);
+	delivery->decoder = dialect_decoder_new(settings->dialect, count, first_id, settings->json_depth, &sink);
 	if (!delivery->decoder) {
 		delivery_free(delivery);
 		return NULL;

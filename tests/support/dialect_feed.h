@@ -46,7 +46,7 @@ static inline bool feed_run(struct feed *feed, const struct dialect *dialect, si
 {
 	struct dialect_sink sink = { feed_answered, feed };
 	*feed = (struct feed){ .count = count };
-	struct dialect_decoder *decoder = dialect->decoder_new(count, first_id, 32, &sink);
+	struct dialect_decoder *decoder = dialect_decoder_new(dialect, count, first_id, 32, &sink);
 	if (!decoder)
 		return false;
 	dialect->head(decoder, status, (struct slice){ type, type ? strlen(type) : 0 }, status == 429 ? 7 : 0);

@@ -183,7 +183,7 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: }",
 	  "1:17: upstreams.s: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: jsonrcp, endpoints: [] } }",
-	  "1:28: upstreams.s.dialect: must be jsonrpc, rest or openai-embeddings\n"
+	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope or openai-embeddings\n"
 	  "1:48: upstreams.s.endpoints: needs 1 to 64 elements\n" },
 	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }",
 	  "1:28: upstreams.s.dialect: mcp is not supported by this version (0.1.0)\n" },

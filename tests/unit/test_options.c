@@ -29,8 +29,11 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 	static const char provider[] = "upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ] } }\n";
 	bool cache = strncmp(path, "tools.*.cache.", 14) == 0 && strcmp(path, "tools.*.cache.ttl") != 0;
 	if (strncmp(path, "upstreams.*.", 12) == 0) {
-		buf_put_text(out, "upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], ");
-		put_nested(out, path + 12, strstr(path, "min_idle") ? "max: 10000, " : "", value);
+		bool envelope = strncmp(path + 12, "envelope.", 9) == 0;
+		const char *more = strstr(path, "min_idle") ? "max: 10000, " : "";
+		buf_printf(out, "upstreams: { s: { dialect: %s, endpoints: [ { url: \"http://h\" } ], ",
+			   envelope ? "envelope" : "jsonrpc");
+		put_nested(out, path + 12, envelope ? "preset: odata-json, " : more, value);
 		buf_put_text(out, " } }\n");
 	} else if (strncmp(path, "tools.*.", 8) == 0) {
 		buf_printf(out, "%stools: { t: { ", provider);

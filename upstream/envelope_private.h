@@ -1,0 +1,49 @@
+/* envelope_private.h: what the files of the envelope dialect share. Nobody else includes it. */
+#ifndef JITNEY_UPSTREAM_ENVELOPE_PRIVATE_H
+#define JITNEY_UPSTREAM_ENVELOPE_PRIVATE_H
+
+#include "upstream/dialect.h"
+#include "upstream/envelope.h"
+
+enum { ENVELOPE_PATH_NAMES = 8, ENVELOPE_RANGES = 16, ENVELOPE_MAX_CALLS = 10000 };
+
+struct envelope_path {
+	bool set;
+	size_t count; /* 0: the value itself */
+	struct slice names[ENVELOPE_PATH_NAMES];
+};
+
+struct envelope_range {
+	unsigned from, to; /* inclusive */
+};
+
+/* Immutable. Texts belong to the settings. */
+struct envelope {
+	struct dialect dialect;
+	const struct envelope_settings *settings;
+	bool ndjson;        /* the request */
+	bool answer_ndjson; /* the answer */
+	bool by_id;
+	struct slice before, after; /* the request's body around the list */
+	struct envelope_path list, id, result, status, error, retry_after;
+	struct envelope_range errors[ENVELOPE_RANGES];
+	size_t error_count;
+};
+
+static inline const struct envelope *envelope_of(const struct dialect *dialect)
+{
+	return container_of(dialect, const struct envelope, dialect);
+}
+
+/* The value at a path; empty if it is not there. `value`: checked JSON. any_case: ASCII case does not matter. */
+struct slice envelope_at(struct slice value, const struct envelope_path *path, bool any_case);
+bool envelope_is_error(const struct envelope *envelope, uint64_t status);
+
+/* --- envelope_item.c: routes and writing, as in struct dialect --- */
+
+struct dialect_route *envelope_route_new(const struct route_settings *settings, char *error, size_t error_bytes);
+void envelope_route_free(struct dialect_route *route);
+struct answer *envelope_check(const struct dialect_route *route, struct slice arguments);
+bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request);
+
+#endif
