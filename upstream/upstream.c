@@ -28,7 +28,7 @@ enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
 struct endpoint {
 	char *url;
-	const char *shown;      /* to people: what is secret in it is left out */
+	const char *shown; /* to people: what is secret in it is left out */
 	unsigned label;
 	bool reached;           /* by the last exchange; true before the first */
 	uint64_t held_until_us; /* 0: not held */
