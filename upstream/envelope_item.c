@@ -322,7 +322,9 @@ struct writing {
 /* Line breaks between JSON's tokens are blanks; in NDJSON they would end the line. */
 static void keep_line(struct buf *out, size_t from)
 {
-	char *bytes = out->store ? out->store->bytes : NULL;
+	if (!out->store)
+		return;
+	char *bytes = out->store->bytes;
 	for (size_t i = from; i < out->len; i++)
 		if (bytes[i] == '\n' || bytes[i] == '\r')
 			bytes[i] = ' ';

@@ -42,8 +42,8 @@ bool envelope_is_error(const struct envelope *envelope, uint64_t status);
 /* --- envelope_item.c: routes and writing, as in struct dialect --- */
 
 struct dialect_route *envelope_route_new(const struct route_settings *settings, char *error, size_t error_bytes);
-void envelope_route_free(struct dialect_route *route);
-struct answer *envelope_check(const struct dialect_route *route, struct slice arguments);
+void envelope_route_free(struct dialect_route *base);
+struct answer *envelope_check(const struct dialect_route *base, struct slice arguments);
 bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request);
 
 #endif
