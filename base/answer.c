@@ -13,41 +13,51 @@ static struct answer out_of_memory = {
 	.outcome = OUTCOME_OVERLOADED,
 	.retry_after_s = 1,
 	.detail = "The gateway is out of memory; try again later.",
-	.body = "",
+	.bytes = "",
 };
 
-static struct answer *answer_alloc(enum outcome outcome, struct slice body)
+/* Room for `held` bytes and a NUL behind them. */
+static struct answer *answer_alloc(enum outcome outcome, size_t held)
 {
-	if (body.len > SIZE_MAX - sizeof(struct answer) - 1)
+	if (held > SIZE_MAX - sizeof(struct answer) - 1)
 		return NULL;
-	struct answer *answer = malloc(sizeof *answer + body.len + 1);
+	struct answer *answer = malloc(sizeof *answer + held + 1);
 	if (!answer)
 		return NULL;
+	memset(answer, 0, sizeof *answer);
 	atomic_init(&answer->refs, 1);
 	answer->outcome = outcome;
-	answer->upstream_status = 0;
-	answer->retry_after_s = 0;
-	answer->json = false;
-	answer->content_type[0] = '\0';
-	answer->detail[0] = '\0';
-	answer->body_len = body.len;
-	if (body.len)
-		memcpy(answer->body, body.at, body.len);
-	answer->body[body.len] = '\0';
+	answer->bytes[held] = '\0';
 	return answer;
 }
 
-struct answer *answer_result(struct slice body, bool json, const char *content_type)
+static struct answer *answer_with_body(enum outcome outcome, struct slice body)
 {
-	struct answer *answer = answer_alloc(OUTCOME_OK, body);
+	struct answer *answer = answer_alloc(outcome, body.len);
 	if (!answer)
 		return NULL;
-	answer->json = json;
+	answer->body_len = body.len;
+	if (body.len)
+		memcpy(answer->bytes, body.at, body.len);
+	return answer;
+}
+
+static void set_content_type(struct answer *answer, const char *content_type)
+{
 	if (!content_type)
 		content_type = "application/json";
 	if (strlen(content_type) >= sizeof answer->content_type)
 		content_type = "application/octet-stream";
 	memcpy(answer->content_type, content_type, strlen(content_type) + 1);
+}
+
+struct answer *answer_result(struct slice body, bool json, const char *content_type)
+{
+	struct answer *answer = answer_with_body(OUTCOME_OK, body);
+	if (!answer)
+		return NULL;
+	answer->json = json;
+	set_content_type(answer, content_type);
 	return answer;
 }
 
@@ -69,7 +79,7 @@ static void set_detail(struct answer *answer, const char *format, va_list args)
 
 struct answer *answer_error(enum outcome outcome, const char *format, ...)
 {
-	struct answer *answer = answer_alloc(outcome, (struct slice){ NULL, 0 });
+	struct answer *answer = answer_with_body(outcome, (struct slice){ NULL, 0 });
 	if (!answer)
 		return answer_ref(&out_of_memory);
 	va_list args;
@@ -82,12 +92,47 @@ struct answer *answer_error(enum outcome outcome, const char *format, ...)
 struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_status, uint32_t retry_after_s,
 				     struct slice upstream, const char *format, ...)
 {
-	struct answer *answer = answer_alloc(outcome, upstream);
+	struct answer *answer = answer_with_body(outcome, upstream);
 	if (!answer)
 		return answer_ref(&out_of_memory);
 	answer->upstream_status = (uint16_t)upstream_status;
 	answer->retry_after_s = retry_after_s;
 	answer->json = upstream.len > 0;
+	va_list args;
+	va_start(args, format);
+	set_detail(answer, format, args);
+	va_end(args);
+	return answer;
+}
+
+/* Where `part` lies within `whole`, or SIZE_MAX. */
+static size_t offset_within(struct slice whole, struct slice part)
+{
+	uintptr_t start = (uintptr_t)whole.at, at = (uintptr_t)part.at;
+	if (!whole.len || !part.len || at < start || at - start > whole.len || part.len > whole.len - (at - start))
+		return SIZE_MAX;
+	return at - start;
+}
+
+struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice body, bool json,
+			  const char *content_type, const char *format, ...)
+{
+	size_t at = offset_within(full, body);
+	bool apart = at == SIZE_MAX;
+	if (apart && body.len > SIZE_MAX - full.len)
+		return answer_ref(&out_of_memory);
+	struct answer *answer = answer_alloc(outcome, full.len + (apart ? body.len : 0));
+	if (!answer)
+		return answer_ref(&out_of_memory);
+	answer->full_len = full.len;
+	answer->body_at = apart ? full.len : at;
+	answer->body_len = body.len;
+	answer->json = json;
+	if (full.len)
+		memcpy(answer->bytes, full.at, full.len);
+	if (apart && body.len)
+		memcpy(answer->bytes + full.len, body.at, body.len);
+	set_content_type(answer, content_type);
 	va_list args;
 	va_start(args, format);
 	set_detail(answer, format, args);

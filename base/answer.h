@@ -26,12 +26,22 @@ struct answer {
 	bool json;                            /* body is one JSON text that our scanner has accepted */
 	char content_type[ANSWER_TYPE_BYTES]; /* of an OK body, as the provider sent it; "application/json" if json */
 	char detail[ANSWER_DETAIL_BYTES];     /* for people: what, where, what to do. "" when OK. UTF-8 */
-	size_t body_len;                      /* bytes */
-	char body[]; /* OK: the result, byte for byte. Else: what the provider said, if json (may be empty) */
+	size_t body_at, body_len;             /* answer_body */
+	size_t full_len;                      /* answer_full */
+	char bytes[];                         /* the full form if there is one, then the body if it is no part of it */
 };
 
 /* A result. `body` is copied; json as above; content_type NULL means application/json. NULL when out of memory. */
 struct answer *answer_result(struct slice body, bool json, const char *content_type) MUST_CHECK;
+
+/*
+ * What an MCP server answered (CallToolResult of every MCP revision): `full` is the result object as it came, `body`
+ * what a REST caller gets of it; both copied, a body that lies within full is kept once. outcome: OK, or TOOL_ERROR for
+ * isError, whose body is JSON or empty and whose detail is printf-like. content_type: of the body, NULL means
+ * application/json; json: body is one JSON text. Never NULL: see answer_error.
+ */
+struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice body, bool json,
+			  const char *content_type, const char *format, ...) PRINTF_LIKE(6, 7);
 
 /* A refusal or failure, its detail printf-like. Never NULL: out of memory gives a static OVERLOADED answer, which
  * answer_ref and answer_unref treat as any other. */
@@ -47,9 +57,21 @@ struct answer *answer_ref(struct answer *answer);
 /* One reference less, frees at the last. NULL is fine. Any thread. */
 void answer_unref(struct answer *answer);
 
+/* OK: the result for REST callers, byte for byte. Else: what the provider said, if json (may be empty). */
 static inline struct slice answer_body(const struct answer *answer)
 {
-	return (struct slice){ answer->body, answer->body_len };
+	return (struct slice){ answer->bytes + answer->body_at, answer->body_len };
+}
+/* The MCP result object the answer came as, for MCP callers; empty: it came as none. */
+static inline struct slice answer_full(const struct answer *answer)
+{
+	return (struct slice){ answer->bytes, answer->full_len };
+}
+/* Bytes of both forms, what they share counted once, and one NUL. */
+static inline size_t answer_held_bytes(const struct answer *answer)
+{
+	size_t end = answer->body_at + answer->body_len;
+	return (end > answer->full_len ? end : answer->full_len) + 1;
 }
 
 #endif

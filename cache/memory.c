@@ -75,7 +75,7 @@ struct entry *entry_new(struct key *key, struct answer *answer)
 	entry->answer = answer_ref(answer);
 	entry->queue = QUEUE_NEW;
 	entry->bytes = heap_bytes(sizeof *entry) + heap_bytes(sizeof *key + key->len) +
-		       heap_bytes(sizeof *answer + answer->body_len + 1);
+		       heap_bytes(sizeof *answer + answer_held_bytes(answer));
 	return entry;
 }
 

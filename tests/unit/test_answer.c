@@ -130,7 +130,7 @@ static void without_memory_an_error_is_still_an_answer(void **state)
 	assert_true(answer->retry_after_s > 0);
 	assert_int_not_equal(answer->detail[0], '\0');
 	assert_int_equal(answer_body(answer).len, 0);
-	assert_int_equal(answer->body[0], '\0');
+	assert_int_equal(answer->bytes[0], '\0');
 	answer_unref(answer_ref(answer));
 	answer_unref(answer);
 	answer_unref(other);
@@ -174,6 +174,41 @@ static void many_threads_share_one_answer(void **state)
 		pthread_join(threads[i], NULL);
 }
 
+static void an_mcp_answer_keeps_a_body_within_the_result_once(void **state)
+{
+	(void)state;
+	const char *text = "{\"content\":[],\"structuredContent\":{\"n\":1}}";
+	struct slice full = slice_of(text), body = { strstr(text, "{\"n\""), 7 };
+	struct answer *answer = answer_mcp(OUTCOME_OK, full, body, true, NULL, "%s", "");
+	assert_true(slice_equal(answer_full(answer), full));
+	assert_true(slice_equal(answer_body(answer), body));
+	assert_int_equal(answer_held_bytes(answer), full.len + 1);
+	assert_string_equal(answer->content_type, "application/json");
+	answer_unref(answer);
+}
+
+static void an_mcp_answer_keeps_a_body_of_its_own_behind_the_result(void **state)
+{
+	(void)state;
+	struct slice full = SLICE("{\"content\":[{\"type\":\"text\",\"text\":\"a\\nb\"}]}");
+	struct answer *answer = answer_mcp(OUTCOME_OK, full, SLICE("a\nb"), false, "text/plain", "it said %d", 1);
+	assert_true(slice_equal(answer_full(answer), full));
+	assert_true(slice_equal(answer_body(answer), SLICE("a\nb")));
+	assert_int_equal(answer_held_bytes(answer), full.len + 3 + 1);
+	assert_string_equal(answer->content_type, "text/plain");
+	assert_string_equal(answer->detail, "it said 1");
+	answer_unref(answer);
+}
+
+static void an_answer_that_is_no_mcp_result_has_no_full_form(void **state)
+{
+	(void)state;
+	struct answer *answer = answer_result(SLICE("[1]"), true, NULL);
+	assert_int_equal(answer_full(answer).len, 0);
+	assert_int_equal(answer_held_bytes(answer), 4);
+	answer_unref(answer);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +221,9 @@ int main(void)
 		cmocka_unit_test(without_memory_an_error_is_still_an_answer),
 		cmocka_unit_test(without_memory_there_is_no_result),
 		cmocka_unit_test(a_body_length_that_would_wrap_is_refused),
+		cmocka_unit_test(an_mcp_answer_keeps_a_body_within_the_result_once),
+		cmocka_unit_test(an_mcp_answer_keeps_a_body_of_its_own_behind_the_result),
+		cmocka_unit_test(an_answer_that_is_no_mcp_result_has_no_full_form),
 		cmocka_unit_test(many_threads_share_one_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -88,7 +88,7 @@ static void expect_result(size_t index, const char *body)
 {
 	assert_int_equal(fed.answers[index]->outcome, OUTCOME_OK);
 	assert_true(fed.answers[index]->json);
-	assert_string_equal(fed.answers[index]->body, body);
+	assert_string_equal(fed.answers[index]->bytes, body);
 }
 
 static void expect_error(size_t index, enum outcome outcome, const char *detail)
@@ -261,7 +261,7 @@ static void graph_answers_come_in_any_order_each_with_its_own_status(void **stat
 		    "{\"id\":\"8\",\"status\":503,\"headers\":{\"Retry-After\":\"3\"},\"body\":null}],\"@x\":1}");
 	expect_result(0, "{\"name\": 1.0}");
 	expect_error(1, OUTCOME_TOOL_ERROR, "404");
-	assert_string_equal(fed.answers[1]->body, "{\"error\":{\"code\":\"NotFound\"}}");
+	assert_string_equal(fed.answers[1]->bytes, "{\"error\":{\"code\":\"NotFound\"}}");
 	expect_error(2, OUTCOME_RATE_LIMITED, "429");
 	assert_int_equal(fed.answers[2]->retry_after_s, 12);
 	expect_error(3, OUTCOME_UPSTREAM_UNAVAILABLE, "503");
@@ -293,7 +293,7 @@ static void searches_are_answered_by_position_with_their_errors(void **state)
 		    "{\"error\":{\"type\":\"y\"},\"status\":500}]}");
 	expect_result(0, "{\"hits\":1,\"status\":200}");
 	expect_error(1, OUTCOME_TOOL_ERROR, "404");
-	assert_string_equal(fed.answers[1]->body, "{\"type\":\"x\",\"reason\":\"no such index\"}");
+	assert_string_equal(fed.answers[1]->bytes, "{\"type\":\"x\",\"reason\":\"no such index\"}");
 	expect_error(2, OUTCOME_UPSTREAM_ERROR, "500");
 	feed_fini(&fed);
 }
@@ -349,7 +349,7 @@ static void an_answer_without_the_list_refuses_all(void **state)
 	answer_with(graph, 2, 200, "{\"error\":{\"code\":\"BadRequest\"}}");
 	for (size_t i = 0; i < 2; i++) {
 		expect_error(i, OUTCOME_UPSTREAM_ERROR, "has no list at responses");
-		assert_string_equal(fed.answers[i]->body, "{\"error\":{\"code\":\"BadRequest\"}}");
+		assert_string_equal(fed.answers[i]->bytes, "{\"error\":{\"code\":\"BadRequest\"}}");
 	}
 	assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
 	feed_fini(&fed);
@@ -468,7 +468,7 @@ static void expect_fate(size_t index, bool by_id, enum fate fate)
 	assert_int_equal(fed.emitted[index], 1);
 	assert_int_equal(fed.answers[index]->outcome, outcomes[fate]);
 	if (fate != FATE_MISSING)
-		assert_non_null(strstr(fed.answers[index]->body, own));
+		assert_non_null(strstr(fed.answers[index]->bytes, own));
 	if (by_id && fate == FATE_LIMITED)
 		assert_int_equal(fed.answers[index]->retry_after_s, index + 1);
 }

@@ -31,7 +31,7 @@ static void expect_result(size_t index, const char *body)
 {
 	assert_int_equal(fed.answers[index]->outcome, OUTCOME_OK);
 	assert_true(fed.answers[index]->json);
-	assert_string_equal(fed.answers[index]->body, body);
+	assert_string_equal(fed.answers[index]->bytes, body);
 }
 
 static void expect_error(size_t index, enum outcome outcome, const char *detail)
@@ -126,7 +126,7 @@ static void expect_three_mixed(void)
 {
 	expect_result(0, "{\"a\":\"\\u00e9\\ud83d\\ude00\"}");
 	expect_error(1, OUTCOME_TOOL_ERROR, "the tool answered: no \"such\" city");
-	assert_string_equal(fed.answers[1]->body, "{\"code\":-32000,\"message\":\"no \\\"such\\\" city\"}");
+	assert_string_equal(fed.answers[1]->bytes, "{\"code\":-32000,\"message\":\"no \\\"such\\\" city\"}");
 	assert_true(fed.answers[1]->json);
 	assert_int_equal(fed.answers[1]->upstream_status, 200);
 	expect_result(2, "[1.00, \"]}\\\"[\"]");
@@ -226,7 +226,7 @@ static void one_error_object_speaks_for_all(void **state)
 	answer_with(3, 200, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":-32600,\"message\":\"too many\"},\"id\":null}");
 	for (size_t i = 0; i < 3; i++) {
 		expect_error(i, OUTCOME_UPSTREAM_ERROR, "refused the request as a whole; the tool answered: too many");
-		assert_string_equal(fed.answers[i]->body, "{\"code\":-32600,\"message\":\"too many\"}");
+		assert_string_equal(fed.answers[i]->bytes, "{\"code\":-32600,\"message\":\"too many\"}");
 	}
 	assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
 	feed_fini(&fed);
@@ -247,7 +247,7 @@ static void result_and_error_both_or_neither_is_the_providers_failure(void **sta
 	expect_result(2, "1"); /* JSON-RPC 1.0 says null for none */
 	expect_error(3, OUTCOME_TOOL_ERROR, "the tool answered: x");
 	expect_error(4, OUTCOME_TOOL_ERROR, "the tool answered with an error");
-	assert_string_equal(fed.answers[4]->body, "\"just text\"");
+	assert_string_equal(fed.answers[4]->bytes, "\"just text\"");
 	feed_fini(&fed);
 }
 
@@ -334,7 +334,7 @@ static void a_status_speaks_where_no_item_does(void **state)
 			answer_with(2, cases[i].status, bodies[j]);
 			expect_error(0, cases[i].outcome, cases[i].detail);
 			expect_error(1, cases[i].outcome, cases[i].detail);
-			assert_string_equal(fed.answers[1]->body, said[j]);
+			assert_string_equal(fed.answers[1]->bytes, said[j]);
 			assert_int_equal(fed.answers[1]->upstream_status, cases[i].status);
 			assert_int_equal(fed.answers[1]->retry_after_s, cases[i].status == 429 ? 7 : 0);
 			assert_int_equal(fed.outcome, cases[i].outcome);
@@ -353,7 +353,7 @@ static void item_errors_are_heard_under_a_bad_status_and_results_are_not(void **
 	feed_fini(&fed);
 	answer_with(2, 429, "{\"error\":{\"message\":\"slow down\"},\"id\":null}");
 	expect_error(1, OUTCOME_RATE_LIMITED, "HTTP 429");
-	assert_string_equal(fed.answers[1]->body, "{\"message\":\"slow down\"}");
+	assert_string_equal(fed.answers[1]->bytes, "{\"message\":\"slow down\"}");
 	feed_fini(&fed);
 }
 
@@ -403,7 +403,7 @@ static void random_batches_are_taken_apart_right(void **state)
 			snprintf(start, sizeof start, "{\"n\":[%zu.0,", i);
 			assert_int_equal(fed.emitted[i], 1);
 			assert_int_equal(fed.answers[i]->outcome, OUTCOME_OK);
-			assert_memory_equal(fed.answers[i]->body, start, strlen(start));
+			assert_memory_equal(fed.answers[i]->bytes, start, strlen(start));
 		}
 		feed_fini(&fed);
 		buf_fini(&body);

@@ -171,11 +171,11 @@ static void results_are_told_apart_by_index_in_every_fragmentation(void **state)
 		struct told told;
 		assert_true(answer_with(&told, three, 3, 200, body, cut));
 		assert_int_equal(told.outcome, OUTCOME_OK);
-		assert_string_equal(told.answers[0]->body, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
+		assert_string_equal(told.answers[0]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
 							   "[1.0, 2e3]}],\"model\":\"m-1\"}");
-		assert_string_equal(told.answers[1]->body, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
+		assert_string_equal(told.answers[1]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
 							   "[],\"index2\":1}],\"model\":\"m-1\"}");
-		assert_string_equal(told.answers[2]->body, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
+		assert_string_equal(told.answers[2]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
 							   "\"Cg==\"}],\"model\":\"m-1\"}");
 		forget(&told);
 	}
@@ -222,7 +222,7 @@ static void a_refusal_is_the_calls_own_only_when_it_was_alone(void **state)
 	forget(&told);
 	assert_true(answer_with(&told, three, 1, 400, said, 0));
 	assert_int_equal(told.answers[0]->outcome, OUTCOME_TOOL_ERROR);
-	assert_string_equal(told.answers[0]->body, said);
+	assert_string_equal(told.answers[0]->bytes, said);
 	forget(&told);
 	assert_true(answer_with(&told, three, 3, 429, said, 0));
 	assert_int_equal(told.answers[1]->outcome, OUTCOME_RATE_LIMITED);
@@ -238,7 +238,7 @@ static void a_call_alone_gets_the_usage_as_it_came(void **state)
 				"{\"data\":[{\"index\":1,\"embedding\":[2]},{\"index\":0,\"embedding\":[1]}],"
 				"\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}",
 				9));
-	assert_string_equal(told.answers[0]->body, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":[1]},"
+	assert_string_equal(told.answers[0]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":[1]},"
 						   "{\"index\":1,\"embedding\":[2]}],"
 						   "\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}");
 	forget(&told);
@@ -285,7 +285,7 @@ static void share_once(void)
 	for (size_t i = 0; i < count; i++) {
 		struct json_fault fault;
 		assert_true(json_check(answer_body(told.answers[i]), 10, NULL, &fault));
-		assert_int_equal(strstr(told.answers[i]->body, "usage_estimated") != NULL, count > 1);
+		assert_int_equal(strstr(told.answers[i]->bytes, "usage_estimated") != NULL, count > 1);
 		sum += tokens_of(told.answers[i], "prompt_tokens");
 		sum_all += tokens_of(told.answers[i], "total_tokens");
 	}

@@ -79,7 +79,7 @@ static void expect_answer(enum outcome outcome, bool json, const char *body)
 {
 	assert_int_equal(fed.answers[0]->outcome, outcome);
 	assert_int_equal(fed.answers[0]->json, json);
-	assert_string_equal(fed.answers[0]->body, body);
+	assert_string_equal(fed.answers[0]->bytes, body);
 }
 
 /* --- writing --- */

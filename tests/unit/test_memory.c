@@ -37,7 +37,7 @@ static struct entry *make_entry(struct key *key, uint64_t serial, size_t body_le
 static uint64_t serial_of(const struct entry *entry)
 {
 	uint64_t serial;
-	memcpy(&serial, entry->answer->body, sizeof serial);
+	memcpy(&serial, entry->answer->bytes, sizeof serial);
 	return serial;
 }
 

@@ -435,7 +435,7 @@ static void a_batch_gets_each_call_its_own_answer(void **state)
 		char wanted[40];
 		snprintf(wanted, sizeof wanted, "{\"n\":%zu.50}", i + 1); /* ids begin with 1 */
 		assert_int_equal(landing.answers[i]->outcome, OUTCOME_OK);
-		assert_string_equal(landing.answers[i]->body, wanted);
+		assert_string_equal(landing.answers[i]->bytes, wanted);
 	}
 	assert_int_equal(provider_requests(provider), 1);
 	landing_fini(&landing);
@@ -715,7 +715,7 @@ static void calls_answered_before_a_reset_keep_their_answers(void **state)
 	/* the first is there while the others' bytes are still to come */
 	assert_int_equal(landing.answered, 1);
 	assert_false(landing.landed);
-	assert_string_equal(landing.answers[0]->body, "1");
+	assert_string_equal(landing.answers[0]->bytes, "1");
 	provider_release(provider, 1);
 	wait_landed(&landing);
 	assert_int_equal(landing.answered, 3);
