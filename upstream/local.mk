@@ -10,7 +10,9 @@ libupstream_a_SOURCES = \
 	upstream/envelope.c upstream/envelope.h \
 	upstream/envelope_item.c \
 	upstream/envelope_private.h \
-	upstream/exchange.c upstream/exchange.h \
+	upstream/http_exchange.c upstream/http_exchange.h \
+	upstream/kind.h \
 	upstream/template.c upstream/template.h \
 	upstream/transport.c upstream/transport.h \
-	upstream/upstream.c upstream/upstream.h
+	upstream/upstream.c upstream/upstream.h \
+	upstream/upstream_http.c

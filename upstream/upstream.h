@@ -56,6 +56,16 @@ struct upstream_call {
 	struct slice idempotency_key;      /* or empty; likewise */
 };
 
+/* For a provider that lists its own tools (MCP). Called on the owner's thread, from within transport_tick or loop
+ * dispatch, any number of times. */
+struct upstream_watcher {
+	/* Its tools now: one JSON array of MCP Tool objects, all pages, bytes as they came; borrowed. */
+	void (*tools)(void *context, struct slice tools);
+	/* It does not list them now; what it listed last stays in use. why: for people. */
+	void (*tools_failed)(void *context, const char *why);
+	void *context;
+};
+
 struct transport; /* transport.h: one per worker */
 struct upstream;
 struct exchange; /* one request under way */
@@ -78,6 +88,10 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 			      struct meter *meter) MUST_CHECK;
 /* No exchange may be under way. NULL is fine. */
 void upstream_free(struct upstream *upstream);
+
+/* Start to list the provider's tools, and keep the list current. Once, before any call; a provider that lists none says
+ * nothing. `watcher` is borrowed and outlives the upstream. */
+void upstream_watch(struct upstream *upstream, const struct upstream_watcher *watcher);
 
 /*
  * Send 1..dialect->max_calls calls as one HTTP exchange.

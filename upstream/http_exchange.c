@@ -1,5 +1,5 @@
-/* exchange.c: one HTTP exchange on a recycled easy handle. */
-#include "upstream/exchange.h"
+/* http_exchange.c: one HTTP exchange on a recycled easy handle. */
+#include "upstream/http_exchange.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -34,7 +34,8 @@ static struct slice trimmed(struct slice text)
 	return text;
 }
 
-bool exchange_put_header(struct exchange *exchange, struct slice name, const struct slice *value, bool *no_memory)
+bool http_exchange_put_header(struct http_exchange *exchange, struct slice name, const struct slice *value,
+			      bool *no_memory)
 {
 	*no_memory = false;
 	if (!one_line(name) || (value && !one_line(*value)))
@@ -64,7 +65,7 @@ bool exchange_put_header(struct exchange *exchange, struct slice name, const str
  */
 static int let_out(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
-	struct exchange *exchange = context;
+	struct http_exchange *exchange = context;
 	(void)remote_ip;
 	(void)local_ip;
 	(void)remote_port;
@@ -81,7 +82,7 @@ static int let_out(void *context, char *remote_ip, char *local_ip, int remote_po
 /* A body that curl cannot rewind (no seek function) it cannot repeat either: the second lock on the same door. */
 static size_t read_body(char *to, size_t size, size_t count, void *context)
 {
-	struct exchange *exchange = context;
+	struct http_exchange *exchange = context;
 	struct slice body = buf_slice(&exchange->body);
 	size_t len = body.len - exchange->body_read;
 	if (len > size * count)
@@ -93,7 +94,7 @@ static size_t read_body(char *to, size_t size, size_t count, void *context)
 
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 {
-	struct exchange *exchange = context;
+	struct http_exchange *exchange = context;
 	size_t len = size * count;
 	exchange->too_large = len > exchange->answer.max - exchange->answer.len;
 	if (exchange->too_large)
@@ -115,7 +116,7 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 	} while (0)
 
 /* How the body travels, then the method: POSTFIELDS and POST each make it a POST. */
-static bool set_method(struct exchange *exchange, CURL *easy)
+static bool set_method(struct http_exchange *exchange, CURL *easy)
 {
 	const char *method = exchange->method;
 	bool custom = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0;
@@ -145,7 +146,7 @@ static long milliseconds(uint64_t us)
 	return ms ? (long)ms : 1;
 }
 
-static bool set_request(struct exchange *exchange, bool fresh, uint64_t timeout_us)
+static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
 	CURL *easy = exchange->transfer.easy;
 	SET(URL, exchange->url);
@@ -162,7 +163,7 @@ static bool set_request(struct exchange *exchange, bool fresh, uint64_t timeout_
 }
 
 /* The answer's Content-Encoding, which was not asked for and which nobody here takes off; empty: none. */
-static struct slice content_coding(const struct exchange *exchange)
+static struct slice content_coding(const struct http_exchange *exchange)
 {
 	struct curl_header *header;
 	if (curl_easy_header(exchange->transfer.easy, "Content-Encoding", 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
@@ -171,7 +172,7 @@ static struct slice content_coding(const struct exchange *exchange)
 	return slice_of(header->value);
 }
 
-static enum exchange_end end_of(const struct exchange *exchange)
+static enum exchange_end end_of(const struct http_exchange *exchange)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
 	if (code == CURLE_OK) /* coded bytes under a name like application/json would be a lie to the caller */
@@ -184,21 +185,21 @@ static enum exchange_end end_of(const struct exchange *exchange)
 		return EXCHANGE_NOT_SENT;
 	if (exchange->held_back || code == CURLE_SEND_FAIL_REWIND)
 		return EXCHANGE_STALE;
-	if (!exchange_sent(exchange))
+	if (!http_exchange_sent(exchange))
 		return EXCHANGE_NOT_SENT;
 	return code == CURLE_OPERATION_TIMEDOUT ? EXCHANGE_TIMED_OUT : EXCHANGE_BROKE;
 }
 
 static void on_news(struct transfer *transfer)
 {
-	struct exchange *exchange = container_of(transfer, struct exchange, transfer);
+	struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
 	if (transfer->done)
 		exchange->ended(exchange, end_of(exchange));
 	else
 		exchange->grown(exchange);
 }
 
-bool exchange_begin(struct exchange *exchange, bool fresh, uint64_t timeout_us)
+bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
 	exchange->transfer.news = on_news;
 	exchange->body_read = 0;
@@ -210,7 +211,7 @@ bool exchange_begin(struct exchange *exchange, bool fresh, uint64_t timeout_us)
 	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
 }
 
-void exchange_fini(struct exchange *exchange)
+void http_exchange_fini(struct http_exchange *exchange)
 {
 	transport_stop(&exchange->transfer);
 	curl_slist_free_all(exchange->headers);
@@ -221,21 +222,21 @@ void exchange_fini(struct exchange *exchange)
 
 /* --- questions --- */
 
-unsigned exchange_status(const struct exchange *exchange)
+unsigned http_exchange_status(const struct http_exchange *exchange)
 {
 	long status = 0;
 	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
 	return (unsigned)status;
 }
 
-struct slice exchange_content_type(const struct exchange *exchange)
+struct slice http_exchange_content_type(const struct http_exchange *exchange)
 {
 	char *type = NULL;
 	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_TYPE, &type);
 	return slice_of(type);
 }
 
-uint32_t exchange_retry_after_s(const struct exchange *exchange)
+uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)
 {
 	curl_off_t seconds = 0; /* curl reads both forms, the number and the date */
 	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_RETRY_AFTER, &seconds);
@@ -244,7 +245,7 @@ uint32_t exchange_retry_after_s(const struct exchange *exchange)
 	return seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (uint32_t)seconds;
 }
 
-bool exchange_sent(const struct exchange *exchange)
+bool http_exchange_sent(const struct http_exchange *exchange)
 {
 	long bytes = 0;
 	if (!exchange->let_out)
@@ -252,13 +253,13 @@ bool exchange_sent(const struct exchange *exchange)
 	return curl_easy_getinfo(exchange->transfer.easy, CURLINFO_REQUEST_SIZE, &bytes) != CURLE_OK || bytes > 0;
 }
 
-bool exchange_was_slow(const struct exchange *exchange)
+bool http_exchange_was_slow(const struct http_exchange *exchange)
 {
 	return exchange->transfer.result == CURLE_OPERATION_TIMEDOUT;
 }
 
 /* ": connection refused" */
-static void put_os_error(const struct exchange *exchange, struct buf *out)
+static void put_os_error(const struct http_exchange *exchange, struct buf *out)
 {
 	long number = 0;
 	char text[CODE_CHARS];
@@ -269,7 +270,7 @@ static void put_os_error(const struct exchange *exchange, struct buf *out)
 	buf_printf(out, ": %c%s", tolower((unsigned char)said[0]), said + 1);
 }
 
-static void put_not_sent(const struct exchange *exchange, struct buf *out)
+static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
 	switch (code) {
@@ -290,7 +291,7 @@ static void put_not_sent(const struct exchange *exchange, struct buf *out)
 	}
 }
 
-void exchange_put_reason(const struct exchange *exchange, enum exchange_end end, struct buf *out)
+void http_exchange_put_reason(const struct http_exchange *exchange, enum exchange_end end, struct buf *out)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
 	const char *begun = exchange->answer.len ? "the whole answer" : "an answer";

@@ -1,9 +1,9 @@
 /*
- * exchange.h: one HTTP exchange: a request's bytes out, an answer's bytes in, and an exact word on how far it came.
- * Knows nothing of calls. A request leaves once: libcurl's own silent repeat over a second connection is stopped.
+ * http_exchange.h: one HTTP exchange: a request's bytes out, an answer's bytes in, and an exact word on how far it
+ * came. Knows nothing of calls. A request leaves once: libcurl's own silent repeat over a second connection is stopped.
  */
-#ifndef JITNEY_UPSTREAM_EXCHANGE_H
-#define JITNEY_UPSTREAM_EXCHANGE_H
+#ifndef JITNEY_UPSTREAM_HTTP_EXCHANGE_H
+#define JITNEY_UPSTREAM_HTTP_EXCHANGE_H
 
 #include <stdint.h>
 
@@ -22,27 +22,27 @@ enum exchange_end {
 	EXCHANGE_TIMED_OUT, /* sent; no whole answer in time */
 	EXCHANGE_BROKE,     /* sent; the connection died or what came was not HTTP */
 	EXCHANGE_TOO_LARGE, /* the answer's body is over the cap */
-	EXCHANGE_NO_MEMORY  /* ours; see exchange_sent */
+	EXCHANGE_NO_MEMORY  /* ours; see http_exchange_sent */
 };
 
-struct exchange {
+struct http_exchange {
 	struct transfer transfer; /* transport and connections set by the owner */
 
-	/* --- the owner's, set before exchange_begin, unchanged until it has ended --- */
-	void (*grown)(struct exchange *exchange); /* status, content type and some of the body are there */
-	void (*ended)(struct exchange *exchange, enum exchange_end end); /* may begin it again or fini it */
-	const char *method;                                              /* static */
-	const char *url;                                                 /* NUL-terminated */
+	/* --- the owner's, set before http_exchange_begin, unchanged until it has ended --- */
+	void (*grown)(struct http_exchange *exchange); /* status, content type and some of the body are there */
+	void (*ended)(struct http_exchange *exchange, enum exchange_end end); /* may begin it again or fini it */
+	const char *method;                                                   /* static */
+	const char *url;                                                      /* NUL-terminated */
 	const char *endpoint;       /* the same without what a call's arguments made of it: for people */
-	struct curl_slist *headers; /* by exchange_put_header; freed by exchange_fini */
-	struct buf body;            /* of the request; freed by exchange_fini */
+	struct curl_slist *headers; /* by http_exchange_put_header; freed by http_exchange_fini */
+	struct buf body;            /* of the request; freed by http_exchange_fini */
 	bool has_body;
 	bool once; /* what is sent may have an effect that must not happen twice */
 	uint64_t connect_timeout_us;
 	uint64_t idle_timeout_us; /* a kept connection older than this is not used */
 
 	/* --- the answer --- */
-	struct buf answer; /* its max is the cap; freed by exchange_fini */
+	struct buf answer; /* its max is the cap; freed by http_exchange_fini */
 
 	/* --- its own --- */
 	size_t body_read; /* bytes of the body that curl has taken, if `once` */
@@ -53,26 +53,26 @@ struct exchange {
 
 /* Append a request header. An empty value is sent as such; NULL takes back a header that curl would add. False: a
  * control character in it (name and value must be one line), or no memory: *no_memory says which. */
-bool exchange_put_header(struct exchange *exchange, struct slice name, const struct slice *value,
-			 bool *no_memory) MUST_CHECK;
+bool http_exchange_put_header(struct http_exchange *exchange, struct slice name, const struct slice *value,
+			      bool *no_memory) MUST_CHECK;
 
 /* Send it: `ended` follows, from transport_tick. After EXCHANGE_NOT_SENT or EXCHANGE_STALE it may begin again.
  * fresh: over a connection of its own making. timeout_us: for all of it. False: out of memory. */
-bool exchange_begin(struct exchange *exchange, bool fresh, uint64_t timeout_us) MUST_CHECK;
+bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us) MUST_CHECK;
 
 /* End it if it is under way, free all. Zeroed memory is fine. */
-void exchange_fini(struct exchange *exchange);
+void http_exchange_fini(struct http_exchange *exchange);
 
 /* --- Questions, from `grown` and `ended` --- */
 
-unsigned exchange_status(const struct exchange *exchange); /* 0: no answer */
-struct slice exchange_content_type(const struct exchange *exchange);
-uint32_t exchange_retry_after_s(const struct exchange *exchange);
+unsigned http_exchange_status(const struct http_exchange *exchange); /* 0: no answer */
+struct slice http_exchange_content_type(const struct http_exchange *exchange);
+uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
 /* Whether a byte of the request may have reached the provider. */
-bool exchange_sent(const struct exchange *exchange);
+bool http_exchange_sent(const struct http_exchange *exchange);
 /* Whether the time ran out (as against a refusal) when it was not sent. */
-bool exchange_was_slow(const struct exchange *exchange);
+bool http_exchange_was_slow(const struct http_exchange *exchange);
 /* Append what went wrong, for people, after the name of the provider: "cannot connect to URL: connection refused". */
-void exchange_put_reason(const struct exchange *exchange, enum exchange_end end, struct buf *out);
+void http_exchange_put_reason(const struct http_exchange *exchange, enum exchange_end end, struct buf *out);
 
 #endif
