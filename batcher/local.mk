@@ -2,10 +2,15 @@
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
 	batcher/batch.c batcher/batch.h \
-	batcher/batcher.c batcher/batcher.h \
+	batcher/batcher.c batcher/batcher.h batcher/batcher_private.h \
 	batcher/due.c batcher/due.h \
+	batcher/ending.c \
 	batcher/hunt.c batcher/hunt.h \
 	batcher/lane.c batcher/lane.h \
+	batcher/learned.c \
 	batcher/model.c batcher/model.h \
+	batcher/refused.c \
+	batcher/sending.c \
 	batcher/table.c batcher/table.h \
+	batcher/waiting.c \
 	batcher/window.c batcher/window.h

@@ -1,0 +1,115 @@
+/*
+ * ending.c: how a call ends by the batcher's own hand: it leaves its lane or batch, is put down with its answer, and is
+ * told when all lanes, batches and heaps are in order again. Deadlines are of this kind.
+ */
+#include "batcher/batcher_private.h"
+
+void ending_forget(struct batcher *batcher, struct batch *batch)
+{
+	batch->forgotten = true;
+	batcher->forgotten++;
+}
+
+void ending_drop(struct batcher *batcher, struct batch *batch, struct batch_item *item)
+{
+	batch_drop(batch, item);
+	batcher->travelling--;
+}
+
+void ending_unqueue(struct batch *batch)
+{
+	TAILQ_REMOVE(&batch->lane->again, batch, next);
+	batch->queued = false;
+}
+
+void ending_hunt(struct batcher *batcher, struct batch *batch)
+{
+	struct batch *left = batch->hunt ? hunt_end(batch->hunt) : NULL;
+	batch->hunt = NULL;
+	if (left)
+		refused_again(batcher, left);
+}
+
+/* Nobody waits any more for what was to be sent again. */
+static void lose_queued(struct batcher *batcher, struct batch *batch)
+{
+	struct lane *lane = batch->lane;
+	ending_unqueue(batch);
+	ending_hunt(batcher, batch);
+	batch_free(batch);
+	waiting_news(batcher, lane);
+}
+
+void ending_withdraw(struct batcher *batcher, struct batch_item *item)
+{
+	struct lane *lane = item->lane;
+	struct batch *batch = item->batch;
+	due_clear(&batcher->expiries, &item->expiry);
+	if (lane) {
+		lane_remove(lane, item);
+		waiting_count(batcher, item, -1);
+		waiting_news(batcher, lane);
+	} else if (batch) {
+		ending_drop(batcher, batch, item);
+		if (batch->live == 0 && batch->state == BATCH_SENT)
+			ending_forget(batcher, batch);
+		else if (batch->live == 0 && batch->queued)
+			lose_queued(batcher, batch);
+	}
+}
+
+void ending_settle(struct batcher *batcher, struct batch_item *item, struct answer *answer, struct batch_facts facts)
+{
+	item->answer = answer;
+	item->facts = facts;
+	TAILQ_INSERT_TAIL(&batcher->settled, item, next);
+}
+
+void ending_tell(struct batcher *batcher)
+{
+	struct batch_item *item;
+	while ((item = TAILQ_FIRST(&batcher->settled))) {
+		TAILQ_REMOVE(&batcher->settled, item, next);
+		struct answer *answer = item->answer;
+		struct batch_facts facts = item->facts; /* the callback may free the item */
+		item->answer = NULL;
+		item->answered(item, answer, &facts);
+	}
+}
+
+struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us)
+{
+	if (item->batch)
+		return batch_facts(item->batch, item, now_us);
+	return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us) };
+}
+
+struct answer *ending_paused(const struct lane *lane, uint64_t now_us)
+{
+	uint64_t wait_us = window_elapsed_us(now_us, lane->paused_until_us);
+	return answer_upstream_error(
+		OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1), (struct slice){ NULL, 0 },
+		"The provider asked for a pause that lasts beyond the call's deadline; it was not sent.");
+}
+
+static struct answer *expired_answer(const struct batch_item *item)
+{
+	if (!item->batch)
+		return answer_error(OUTCOME_DEADLINE_EXCEEDED, "The call's deadline passed before it could be sent.");
+	if (item->call.repeatable)
+		return answer_error(OUTCOME_UPSTREAM_TIMEOUT,
+				    "The provider did not answer before the call's deadline.");
+	return answer_error(OUTCOME_OUTCOME_UNKNOWN, "The call was sent, but no answer came before its deadline; "
+						     "it may have taken effect.");
+}
+
+void ending_expire(struct batcher *batcher, uint64_t now_us)
+{
+	while (due_first_us(&batcher->expiries) <= now_us) {
+		struct batch_item *item = container_of(batcher->expiries.root, struct batch_item, expiry);
+		struct answer *answer = expired_answer(item);
+		struct batch_facts facts = ending_facts(item, now_us);
+		ending_withdraw(batcher, item);
+		ending_settle(batcher, item, answer, facts);
+	}
+}

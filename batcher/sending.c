@@ -1,0 +1,256 @@
+/* sending.c: a batch leaves: filled from its lane, or sent again; its exchange, until that has ended. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "batcher/batcher_private.h"
+
+static const struct upstream_events events = { .answered = sending_answered,
+					       .refused = refused_call,
+					       .landed = refused_landed };
+
+void sending_ended(struct batcher *batcher, struct batch *batch)
+{
+	struct lane *lane = batch->lane;
+	TAILQ_REMOVE(&batcher->flights, batch, next);
+	batcher->in_flight--;
+	lane->in_flight--;
+	if (batch->forgotten)
+		batcher->forgotten--;
+	lane->landed = true;
+	batcher->freed_us = loop_now(batcher->loop);
+	learned_load(batcher, true);
+	learned_show(batcher, batcher->freed_us);
+	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, -1);
+	waiting_news(batcher, lane);
+	ending_hunt(batcher, batch);
+	batch_free(batch);
+}
+
+/* That this time nothing was sent must not hide that something was before. Takes the reference, gives one. */
+static struct answer *whole_story(const struct batch *batch, struct answer *answer)
+{
+	bool unsent = answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE || answer->outcome == OUTCOME_OVERLOADED ||
+		      answer->outcome == OUTCOME_DEADLINE_EXCEEDED;
+	if (!batch->before || !unsent)
+		return answer;
+	answer_unref(answer);
+	return answer_ref(batch->before);
+}
+
+void sending_answered(void *context, size_t index, struct answer *answer)
+{
+	struct batch *batch = context;
+	struct batcher *batcher = batch->batcher;
+	assert(index < batch->count);
+	struct batch_item *item = batch->items[index];
+	if (!item) {
+		answer_unref(answer); /* expired or cancelled on the way */
+		return;
+	}
+	struct batch_facts facts = batch_facts(batch, item, loop_now(batcher->loop));
+	due_clear(&batcher->expiries, &item->expiry);
+	answer = whole_story(batch, answer);
+	ending_drop(batcher, batch, item);
+	item->answered(item, answer, &facts);
+}
+
+void sending_abort(struct batcher *batcher)
+{
+	struct batch *batch = TAILQ_FIRST(&batcher->flights);
+	while (batch && batcher->forgotten > 0) {
+		struct batch *after = TAILQ_NEXT(batch, next);
+		if (batch->forgotten) {
+			upstream_abort(batch->exchange);
+			sending_ended(batcher, batch);
+		}
+		batch = after;
+	}
+}
+
+/* Room in the scratch for so many calls. False: out of memory. */
+static bool reserve_calls(struct batcher *batcher, size_t count)
+{
+	if (count <= batcher->calls_room)
+		return true;
+	struct upstream_call *calls = reallocarray(batcher->calls, count, sizeof *calls);
+	if (!calls)
+		return false;
+	batcher->calls = calls;
+	batcher->calls_room = count;
+	return true;
+}
+
+/* Next one out of the lane; still in the heap of deadlines. */
+static void take(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
+{
+	lane_take(item->lane, item, now_us);
+	waiting_count(batcher, item, -1);
+}
+
+static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	struct batch_policy policy = learned_policy(batcher);
+	struct batch_item *item;
+	while ((item = lane_next(batch->lane)) && batch_fits(batch, &policy, item->call.arguments.len)) {
+		take(batcher, item, now_us);
+		batcher->calls[batch->count] = item->call;
+		batch_put(batch, item);
+		batcher->travelling++;
+	}
+}
+
+/* No memory for the batch: those who would have travelled are told. */
+static void shed(struct batcher *batcher, struct lane *lane, size_t count, uint64_t now_us)
+{
+	while (count-- > 0) {
+		struct batch_item *item = lane_next(lane);
+		take(batcher, item, now_us);
+		due_clear(&batcher->expiries, &item->expiry);
+		meter_add(batcher->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+		ending_settle(batcher, item,
+			      answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later."),
+			      ending_facts(item, now_us));
+	}
+}
+
+/* The upstream took none of it; its answer speaks for all. Takes the reference. */
+static void settle_refused(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)
+{
+	refusal = whole_story(batch, refusal);
+	for (size_t i = 0; i < batch->count; i++) {
+		struct batch_item *item = batch->items[i];
+		struct batch_facts facts = ending_facts(item, now_us);
+		due_clear(&batcher->expiries, &item->expiry);
+		ending_drop(batcher, batch, item);
+		ending_settle(batcher, item, answer_ref(refusal), facts);
+	}
+	answer_unref(refusal);
+	ending_hunt(batcher, batch);
+	batch_free(batch);
+}
+
+static void count_sent(struct batcher *batcher, const struct batch *batch, enum flush_reason reason)
+{
+	struct meter *meter = batcher->meter;
+	meter_observe(meter, METRIC_ID_BATCH_ITEMS, batcher->label, batch->count);
+	meter_observe(meter, METRIC_ID_BATCH_BYTES, batcher->label, batch->bytes);
+	for (size_t i = 0; i < batch->count; i++)
+		meter_observe(meter, METRIC_ID_BATCH_WAIT, batcher->label,
+			      window_elapsed_us(batch->items[i]->added_us, batch->sent_us));
+	meter_add(meter, METRIC_ID_BATCH_FLUSHES, batcher->label, reason, 1);
+	meter_add(meter, METRIC_ID_BATCH_SAVED, batcher->label, 0, batch->count - 1);
+	meter_move(meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, 1);
+}
+
+/* How many calls it may take: no more than its share, so that something is left for the other slots. */
+static size_t batch_limit(const struct batcher *batcher, enum flush_reason reason, uint64_t now_us)
+{
+	size_t most = learned_policy(batcher).max_items;
+	size_t share = learned_plan(batcher, now_us).share;
+	if (reason == FLUSH_SINGLE)
+		return 1;
+	return share > 0 && share < most ? share : most;
+}
+
+/* Out it goes, or its calls are told why not. */
+static void send_filled(struct batcher *batcher, struct batch *batch, enum flush_reason reason, uint64_t now_us)
+{
+	struct answer *refusal = NULL;
+	struct exchange *exchange = upstream_send(batcher->upstream, batcher->calls, batch->count, batch->deadline_us,
+						  &events, batch, &refusal);
+	if (!exchange) {
+		settle_refused(batcher, batch, refusal, now_us);
+		return;
+	}
+	batch_sent(batch, exchange, now_us);
+	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
+	batcher->in_flight++;
+	batch->lane->in_flight++;
+	batch->under_way = batcher->in_flight;
+	count_sent(batcher, batch, reason);
+}
+
+static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_reason reason, uint64_t now_us)
+{
+	size_t most = batch_limit(batcher, reason, now_us);
+	size_t room = lane->items < most ? lane->items : most;
+	struct batch *batch = reserve_calls(batcher, room) ? batch_new(batcher, lane, room) : NULL;
+	lane->landed = false;
+	if (!batch) {
+		shed(batcher, lane, room, now_us);
+		return;
+	}
+	fill(batcher, batch, now_us);
+	send_filled(batcher, batch, reason, now_us);
+}
+
+/* Those who left on the way leave no gaps. */
+static void close_up(struct batcher *batcher, struct batch *batch)
+{
+	size_t live = 0;
+	batch->bytes = 0;
+	for (size_t i = 0; i < batch->count; i++) {
+		struct batch_item *item = batch->items[i];
+		if (!item)
+			continue;
+		item->index = live;
+		batch->items[live] = item;
+		batch->bytes += item->call.arguments.len;
+		batcher->calls[live++] = item->call;
+	}
+	batch->count = live;
+}
+
+/* What was refused is sent again, before all that waits. A batch that had to pause takes along what fits. */
+static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	struct batch *batch = TAILQ_FIRST(&lane->again);
+	if (model_shuns(&batcher->model, now_us) && batch->live > 1 && !batch->hunt) {
+		refused_requeue(batcher, batch, 1, 1, NULL);
+		batch = TAILQ_LAST(&lane->again, batch_queue);
+	}
+	ending_unqueue(batch);
+	if (!reserve_calls(batcher, batch->room)) {
+		struct answer *refusal =
+			answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later.");
+		refused_tell(batcher, batch, refusal, now_us);
+		answer_unref(refusal);
+		ending_hunt(batcher, batch);
+		batch_free(batch);
+		return;
+	}
+	close_up(batcher, batch);
+	if (!batch->hunt && !batch->before && !model_shuns(&batcher->model, now_us))
+		fill(batcher, batch, now_us);
+	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
+}
+
+/* Judged again now that there is room: the hurried one may have left since. */
+static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	if (lane->paused_until_us > now_us || !TAILQ_EMPTY(&lane->again)) {
+		waiting_hold(batcher, lane);
+		if (lane->paused_until_us <= now_us)
+			send_again(batcher, lane, now_us);
+		waiting_judge(batcher, lane, now_us);
+		return;
+	}
+	struct window_view view = learned_view(batcher, lane, now_us);
+	struct batch_policy policy = learned_policy(batcher);
+	struct window_verdict verdict = window_judge(&policy, &view, now_us);
+	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's flight to land */
+	waiting_hold(batcher, lane);
+	if (verdict.leave) {
+		bool waited = verdict.reason == FLUSH_IDLE && held;
+		send_batch(batcher, lane, waited ? FLUSH_LANDED : verdict.reason, now_us);
+	}
+	waiting_judge(batcher, lane, now_us);
+}
+
+void sending_flush(struct batcher *batcher, uint64_t now_us)
+{
+	while (due_first_us(&batcher->looks) <= now_us)
+		waiting_judge(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
+	while (batcher->in_flight < batcher->policy.max_in_flight && !TAILQ_EMPTY(&batcher->ready))
+		serve(batcher, TAILQ_FIRST(&batcher->ready), now_us);
+}
