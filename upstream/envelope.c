@@ -1,9 +1,8 @@
-/* envelope.c: the settings of an envelope: presets, defaults, and compiling them; paths into an answer's items. */
+/* envelope.c: the settings of an envelope: presets, defaults, and compiling them. */
 #include "upstream/envelope.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/json.h"
 #include "upstream/envelope_private.h"
@@ -119,23 +118,13 @@ struct fault {
 	size_t bytes;
 };
 
-static bool set_path(struct envelope_path *path, const char *text, const char *option, const struct fault *fault)
+static bool set_path(struct json_path *path, const char *text, const char *option, const struct fault *fault)
 {
-	*path = (struct envelope_path){ .set = text != NULL };
-	if (!text || is(text, "."))
+	const char *what;
+	if (json_path_set(path, text, &what))
 		return true;
-	for (const char *at = text;; at++) {
-		size_t len = strcspn(at, ".");
-		if (len == 0 || path->count == ENVELOPE_PATH_NAMES) {
-			snprintf(fault->text, fault->bytes, "%s: %s", option,
-				 len ? "more than 8 names" : "an empty name (names have one dot between them)");
-			return false;
-		}
-		path->names[path->count++] = (struct slice){ at, len };
-		at += len;
-		if (!*at)
-			return true;
-	}
+	snprintf(fault->text, fault->bytes, "%s: %s", option, what);
+	return false;
 }
 
 /* One status or range. Behind it, or NULL if it is none. */
@@ -263,37 +252,6 @@ void envelope_free(struct dialect *dialect)
 {
 	if (dialect)
 		free(container_of(dialect, struct envelope, dialect));
-}
-
-/* --- in an answer's item --- */
-
-static bool is_named(struct slice raw, struct slice name, bool any_case)
-{
-	if (slice_equal(name, SLICE("*")))
-		return true;
-	if (any_case)
-		return raw.len == name.len + 2 && strncasecmp(raw.at + 1, name.at, name.len) == 0;
-	return json_string_is(raw, name);
-}
-
-static bool member(struct slice object, struct slice name, bool any_case, struct slice *value)
-{
-	struct slice raw;
-	for (struct json_walk walk = json_walk(object); json_next_member(&walk, &raw, value);)
-		if (is_named(raw, name, any_case))
-			return true;
-	return false;
-}
-
-struct slice envelope_at(struct slice value, const struct envelope_path *path, bool any_case)
-{
-	static const struct slice nothing = { NULL, 0 };
-	if (!path->set)
-		return nothing;
-	for (size_t i = 0; i < path->count; i++)
-		if (json_type(value) != JSON_OBJECT || !member(value, path->names[i], any_case, &value))
-			return nothing;
-	return value;
 }
 
 bool envelope_is_error(const struct envelope *envelope, uint64_t status)

@@ -4,14 +4,9 @@
 
 #include "upstream/dialect.h"
 #include "upstream/envelope.h"
+#include "upstream/json_path.h"
 
-enum { ENVELOPE_PATH_NAMES = 8, ENVELOPE_RANGES = 16, ENVELOPE_MAX_CALLS = 10000 };
-
-struct envelope_path {
-	bool set;
-	size_t count; /* 0: the value itself */
-	struct slice names[ENVELOPE_PATH_NAMES];
-};
+enum { ENVELOPE_RANGES = 16, ENVELOPE_MAX_CALLS = 10000 };
 
 struct envelope_range {
 	unsigned from, to; /* inclusive */
@@ -25,7 +20,7 @@ struct envelope {
 	bool answer_ndjson; /* the answer */
 	bool by_id;
 	struct slice before, after; /* the request's body around the list */
-	struct envelope_path list, id, result, status, error, retry_after;
+	struct json_path list, id, result, status, error, retry_after;
 	struct envelope_range errors[ENVELOPE_RANGES];
 	size_t error_count;
 };
@@ -35,8 +30,6 @@ static inline const struct envelope *envelope_of(const struct dialect *dialect)
 	return container_of(dialect, const struct envelope, dialect);
 }
 
-/* The value at a path; empty if it is not there. `value`: checked JSON. any_case: ASCII case does not matter. */
-struct slice envelope_at(struct slice value, const struct envelope_path *path, bool any_case);
 bool envelope_is_error(const struct envelope *envelope, uint64_t status);
 
 /* --- envelope_item.c: routes and writing, as in struct dialect --- */

@@ -11,7 +11,10 @@ libupstream_a_SOURCES = \
 	upstream/envelope_item.c \
 	upstream/envelope_private.h \
 	upstream/http_exchange.c upstream/http_exchange.h \
+	upstream/json_path.c upstream/json_path.h \
 	upstream/kind.h \
+	upstream/list_reader.c upstream/list_reader.h \
+	upstream/tally.c upstream/tally.h \
 	upstream/template.c upstream/template.h \
 	upstream/transport.c upstream/transport.h \
 	upstream/upstream.c upstream/upstream.h \

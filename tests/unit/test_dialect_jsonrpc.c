@@ -246,7 +246,7 @@ static void result_and_error_both_or_neither_is_the_providers_failure(void **sta
 	expect_error(1, OUTCOME_UPSTREAM_ERROR, "neither a result nor an error");
 	expect_result(2, "1"); /* JSON-RPC 1.0 says null for none */
 	expect_error(3, OUTCOME_TOOL_ERROR, "the tool answered: x");
-	expect_error(4, OUTCOME_TOOL_ERROR, "the tool answered with an error");
+	expect_error(4, OUTCOME_TOOL_ERROR, "the tool answered: just text");
 	assert_string_equal(fed.answers[4]->bytes, "\"just text\"");
 	feed_fini(&fed);
 }
