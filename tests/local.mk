@@ -27,6 +27,7 @@ unit_upstream = \
 	tests/unit/test_dialect_jsonrpc \
 	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
+	tests/unit/test_mcp_message \
 	tests/unit/test_template \
 	tests/unit/test_upstream
 unit_batcher = \
@@ -57,7 +58,8 @@ fuzz_base = \
 	tests/fuzz/fuzz_json_split
 fuzz_cache =
 fuzz_upstream = \
-	tests/fuzz/fuzz_jsonrpc
+	tests/fuzz/fuzz_jsonrpc \
+	tests/fuzz/fuzz_mcp_message
 fuzz_gateway = \
 	tests/fuzz/fuzz_config \
 	tests/fuzz/fuzz_http

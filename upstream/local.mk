@@ -14,6 +14,8 @@ libupstream_a_SOURCES = \
 	upstream/json_path.c upstream/json_path.h \
 	upstream/kind.h \
 	upstream/list_reader.c upstream/list_reader.h \
+	upstream/mcp_answer.c \
+	upstream/mcp_message.c upstream/mcp_message.h \
 	upstream/tally.c upstream/tally.h \
 	upstream/template.c upstream/template.h \
 	upstream/transport.c upstream/transport.h \

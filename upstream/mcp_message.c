@@ -1,0 +1,246 @@
+/* mcp_message.c: MCP's messages, written and taken apart. What a tool's result becomes is in mcp_answer.c. */
+#include "upstream/mcp_message.h"
+
+#include <stdlib.h>
+
+#ifndef JITNEY_VERSION
+#define JITNEY_VERSION "0"
+#endif
+
+enum { ENVELOPE_DEPTH = 1 /* the object around a result */ };
+
+bool mcp_version_known(struct slice version)
+{
+	static const char *const known[] = { "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05", "2024-10-07" };
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (slice_equal(version, slice_of(known[i])))
+			return true;
+	return false;
+}
+
+/* --- writing --- */
+
+#define CLIENT_INFO "{\"name\":\"jitney\",\"version\":\"" JITNEY_VERSION "\"}"
+
+/* Up to the params: {"jsonrpc":"2.0","id":7,"method":"tools/list" */
+static void put_request(struct buf *out, uint64_t id, const char *method)
+{
+	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
+	buf_put_u64(out, id);
+	buf_put(out, SLICE(",\"method\":\""));
+	buf_put_text(out, method);
+	buf_put_char(out, '"');
+}
+
+/* Who speaks which version: part of every modern request's params. */
+static void put_meta(struct buf *out, struct slice traceparent)
+{
+	buf_put(out, SLICE("\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"" MCP_VERSION_MODERN
+			   "\",\"io.modelcontextprotocol/clientInfo\":" CLIENT_INFO
+			   ",\"io.modelcontextprotocol/clientCapabilities\":{}"));
+	if (traceparent.len) {
+		buf_put(out, SLICE(",\"traceparent\":"));
+		json_put_string(out, traceparent);
+	}
+	buf_put_char(out, '}');
+}
+
+void mcp_put_initialize(struct buf *out, uint64_t id, const char *version)
+{
+	put_request(out, id, "initialize");
+	buf_put(out, SLICE(",\"params\":{\"protocolVersion\":"));
+	json_put_string(out, slice_of(version ? version : MCP_VERSION_LEGACY));
+	/* no capabilities: servers then ask for no sampling, elicitation or roots */
+	buf_put(out, SLICE(",\"capabilities\":{},\"clientInfo\":" CLIENT_INFO "}}"));
+}
+
+void mcp_put_initialized(struct buf *out)
+{
+	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}"));
+}
+
+void mcp_put_discover(struct buf *out, uint64_t id)
+{
+	put_request(out, id, "server/discover");
+	buf_put(out, SLICE(",\"params\":{"));
+	put_meta(out, (struct slice){ NULL, 0 });
+	buf_put(out, SLICE("}}"));
+}
+
+void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_cursor)
+{
+	put_request(out, id, "tools/list");
+	if (era == MCP_MODERN || raw_cursor.len)
+		buf_put(out, SLICE(",\"params\":{"));
+	if (raw_cursor.len) {
+		buf_put(out, SLICE("\"cursor\":"));
+		buf_put(out, raw_cursor);
+		if (era == MCP_MODERN)
+			buf_put_char(out, ',');
+	}
+	if (era == MCP_MODERN)
+		put_meta(out, (struct slice){ NULL, 0 });
+	if (era == MCP_MODERN || raw_cursor.len)
+		buf_put_char(out, '}');
+	buf_put_char(out, '}');
+}
+
+void mcp_put_tools_call(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_name, struct slice arguments,
+			struct slice traceparent)
+{
+	put_request(out, id, "tools/call");
+	buf_put(out, SLICE(",\"params\":{\"name\":"));
+	buf_put(out, raw_name);
+	buf_put(out, SLICE(",\"arguments\":"));
+	buf_put(out, arguments);
+	if (era == MCP_MODERN) {
+		buf_put_char(out, ',');
+		put_meta(out, traceparent);
+	}
+	buf_put(out, SLICE("}}"));
+}
+
+void mcp_put_listen(struct buf *out, uint64_t id)
+{
+	put_request(out, id, "subscriptions/listen");
+	buf_put(out, SLICE(",\"params\":{\"notifications\":{\"toolsListChanged\":true},"));
+	put_meta(out, (struct slice){ NULL, 0 });
+	buf_put(out, SLICE("}}"));
+}
+
+void mcp_put_cancelled(struct buf *out, enum mcp_era era, uint64_t id)
+{
+	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":"));
+	buf_put_u64(out, id);
+	buf_put(out, SLICE(",\"reason\":\"nobody waits for it\""));
+	if (era == MCP_MODERN) {
+		buf_put_char(out, ',');
+		put_meta(out, (struct slice){ NULL, 0 });
+	}
+	buf_put(out, SLICE("}}"));
+}
+
+void mcp_put_empty_result(struct buf *out, struct slice raw_id)
+{
+	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
+	buf_put(out, raw_id);
+	buf_put(out, SLICE(",\"result\":{}}"));
+}
+
+void mcp_put_error(struct buf *out, struct slice raw_id, int code, const char *message)
+{
+	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
+	buf_put(out, raw_id);
+	buf_printf(out, ",\"error\":{\"code\":%d,\"message\":", code);
+	json_put_string(out, slice_of(message));
+	buf_put(out, SLICE("}}"));
+}
+
+bool mcp_put_reply(struct buf *out, const struct mcp_message *request)
+{
+	bool ping = mcp_method_is(request, "ping");
+	if (ping)
+		mcp_put_empty_result(out, request->id);
+	else
+		mcp_put_error(out, request->id, MCP_METHOD_NOT_FOUND,
+			      "this client has declared no capabilities and answers ping only");
+	return ping;
+}
+
+/* --- reading --- */
+
+static void read_members(struct slice object, struct mcp_message *message)
+{
+	struct json_walk walk = json_walk(object);
+	struct slice name, value;
+	while (json_next_member(&walk, &name, &value)) {
+		if (json_string_is(name, SLICE("id")))
+			message->id = value;
+		else if (json_string_is(name, SLICE("method")))
+			message->method = value;
+		else if (json_string_is(name, SLICE("params")))
+			message->params = value;
+		else if (json_string_is(name, SLICE("result")))
+			message->result = value;
+		else if (json_string_is(name, SLICE("error")) && json_type(value) != JSON_NULL)
+			message->error = value; /* null beside a result is JSON-RPC 1.0's way to say none */
+	}
+	if (message->error.len && message->result.len && json_type(message->result) == JSON_NULL)
+		message->result.len = 0; /* and the other way round */
+}
+
+/* NULL, or what is wrong. */
+static const char *classify(struct mcp_message *message)
+{
+	bool has_id = message->id.len && json_type(message->id) != JSON_NULL;
+	if (has_id && json_type(message->id) != JSON_NUMBER && json_type(message->id) != JSON_STRING)
+		return "an id that is neither a number nor a string";
+	if (message->method.len) {
+		if (json_type(message->method) != JSON_STRING)
+			return "a method that is no string";
+		message->kind = has_id ? MCP_REQUEST : MCP_NOTIFICATION;
+		return NULL;
+	}
+	if (message->error.len && message->result.len)
+		return "a result and an error at once";
+	if (!message->error.len && !message->result.len)
+		return "neither a method nor a result nor an error";
+	message->kind = message->error.len ? MCP_ERROR : MCP_RESULT;
+	return message->kind == MCP_RESULT && !has_id ? "a result without an id" : NULL;
+}
+
+bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct mcp_message *message,
+	      const char **fault)
+{
+	struct json_fault json_fault;
+	*message = (struct mcp_message){ .kind = MCP_NOTIFICATION };
+	if (!json_check(text, json_depth + ENVELOPE_DEPTH, scratch, &json_fault)) {
+		*fault = json_fault.what;
+		return false;
+	}
+	struct slice object = json_trim(text);
+	if (json_type(object) != JSON_OBJECT) {
+		*fault = "no JSON object";
+		return false;
+	}
+	read_members(object, message);
+	*fault = classify(message);
+	return !*fault;
+}
+
+bool mcp_method_is(const struct mcp_message *message, const char *method)
+{
+	return message->method.len && json_string_is(message->method, slice_of(method));
+}
+
+bool mcp_id(const struct mcp_message *message, uint64_t *id)
+{
+	struct slice raw = message->id;
+	if (raw.len >= 2 && raw.at[0] == '"') /* some servers make strings of numbers */
+		raw = (struct slice){ raw.at + 1, raw.len - 2 };
+	return raw.len && json_u64(raw, id);
+}
+
+int mcp_error_code(const struct mcp_message *message)
+{
+	struct slice raw;
+	uint64_t number;
+	if (!message->error.len || json_type(message->error) != JSON_OBJECT ||
+	    !json_member(message->error, SLICE("code"), &raw) || json_type(raw) != JSON_NUMBER)
+		return 0;
+	bool negative = raw.at[0] == '-';
+	if (negative)
+		raw = (struct slice){ raw.at + 1, raw.len - 1 };
+	if (!json_u64(raw, &number) || number > 1000000000)
+		return 0;
+	return negative ? -(int)number : (int)number;
+}
+
+struct slice mcp_result_member(const struct mcp_message *message, const char *name)
+{
+	struct slice value = { NULL, 0 };
+	if (!message->result.len || json_type(message->result) != JSON_OBJECT ||
+	    !json_member(message->result, slice_of(name), &value))
+		return (struct slice){ NULL, 0 };
+	return value;
+}
