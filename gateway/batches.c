@@ -203,11 +203,11 @@ static struct answer *read_item(struct worker *worker, struct slice element, siz
 	return NULL;
 }
 
-static const struct tool *find_tool(const struct config *config, struct slice raw_name)
+static const struct tool *find_tool(const struct catalogue *catalogue, struct slice raw_name)
 {
 	struct buf name = BUF_INIT(1024);
 	json_unescape(raw_name, &name);
-	const struct tool *tool = name.failed ? NULL : config_tool(config, buf_slice(&name));
+	const struct tool *tool = name.failed ? NULL : catalogue_tool(catalogue, buf_slice(&name));
 	buf_fini(&name);
 	return tool;
 }
@@ -222,7 +222,7 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 	seat->id = item.id;
 	if (seat->refusal)
 		return;
-	const struct tool *tool = find_tool(worker->gateway->config, item.tool);
+	const struct tool *tool = find_tool(worker->catalogue, item.tool);
 	if (!tool) {
 		seat->refusal = item_problem(worker, REJECT_UNKNOWN_TOOL,
 					     answer_error(OUTCOME_UNKNOWN_TOOL,

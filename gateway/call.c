@@ -21,6 +21,7 @@ struct call *call_new(struct worker *home)
 	}
 	memset(call, 0, sizeof *call);
 	call->home = home;
+	call->catalogue = catalogue_hold(home->catalogue, home->index);
 	call->started_us = loop_now(home->loop);
 	return call;
 }
@@ -35,6 +36,7 @@ void call_free(struct call *call)
 	entry_unref(call->refreshes);
 	key_unref(call->key);
 	blob_unref(call->body);
+	catalogue_drop(call->catalogue, home->index);
 	if (home->recycled_count >= KEPT_CALLS) {
 		free(call);
 		return;
@@ -341,6 +343,7 @@ static void refresh(struct call *stale)
 	}
 	struct asker background = { .timeout_us = CLOCK_NEVER, .number = asker->number, .urgency = 7 };
 	background.wish.no_cache = true;
+	assert(call->catalogue == stale->catalogue); /* both made in one turn, and catalogues come between turns */
 	call->tool = stale->tool;
 	call->asker = &background;
 	call->arguments = blob_slice(body);

@@ -22,6 +22,7 @@
 #include "cache/cache.h"
 #include "cache/flight.h"
 #include "gateway/asker.h"
+#include "gateway/catalogue.h"
 #include "gateway/config.h"
 #include "gateway/mailbox.h"
 
@@ -41,7 +42,7 @@ enum call_source {
 
 struct call {
 	/* filled by whoever asks, before call_look_up */
-	const struct tool *tool;
+	const struct tool *tool;         /* of `catalogue` */
 	struct slice arguments;          /* raw; whatever was sent, maybe empty */
 	const struct asker *asker;       /* borrowed until call_send has returned */
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
@@ -58,10 +59,11 @@ struct call {
 
 	/* the home worker's */
 	struct worker *home;
-	struct key *key;         /* NULL: neither cached nor merged */
-	struct entry *fallback;  /* good for stale-if-error, or NULL */
-	struct entry *refreshes; /* a background call for this entry, or NULL */
-	bool own_deadline;       /* the caller's deadline is tighter than the tool's */
+	struct catalogue *catalogue; /* held: the home's when the call was made */
+	struct key *key;             /* NULL: neither cached nor merged */
+	struct entry *fallback;      /* good for stale-if-error, or NULL */
+	struct entry *refreshes;     /* a background call for this entry, or NULL */
+	bool own_deadline;           /* the caller's deadline is tighter than the tool's */
 	bool abandoned;
 	unsigned mails_out;
 	TAILQ_ENTRY(call) next; /* in home->outgoing, returned or recycled */
@@ -86,7 +88,8 @@ struct call {
 	struct mail cancel_mail; /* there and back */
 };
 
-/* A call, empty but for home. NULL when memory is out. Home thread, as all here. */
+/* A call, empty but for home and the home's catalogue, which it holds. NULL when memory is out. Home thread, as all
+ * here. */
 struct call *call_new(struct worker *home) MUST_CHECK;
 /* After its result has been used; not while it is away. */
 void call_free(struct call *call);

@@ -151,15 +151,16 @@ static const struct {
 	[FORMAT_GEMINI] = { "[{\"functionDeclarations\":[", "]}]\n" },
 };
 
-static void put_list(struct buf *out, const struct config *config, enum definition_format format)
+static void put_list(struct buf *out, const struct config *config, const struct tool *const *tools, size_t count,
+		     enum definition_format format)
 {
 	const char *comma = "";
 	buf_put_text(out, frames[format].before);
-	for (size_t i = 0; i < config->tool_count; i++) {
-		if (!definition_name_fits(&config->tools[i], format))
+	for (size_t i = 0; i < count; i++) {
+		if (!definition_name_fits(tools[i], format))
 			continue;
 		buf_put_text(out, comma);
-		put_tool(out, config, &config->tools[i], format);
+		put_tool(out, config, tools[i], format);
 		comma = ",";
 	}
 	buf_put_text(out, frames[format].after);
@@ -197,14 +198,14 @@ static void put_operation(struct buf *out, const struct tool *tool)
 		   tool->output_schema ? tool->output_schema : "{}");
 }
 
-static void put_openapi(struct buf *out, const struct config *config)
+static void put_openapi(struct buf *out, const struct tool *const *tools, size_t count)
 {
 	buf_put_text(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"jitney\",\"version\":\"" JITNEY_VERSION
 			  "\",\"description\":\"Every tool behind this gateway, one operation each.\"},\"paths\":{");
-	for (size_t i = 0; i < config->tool_count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (i)
 			buf_put_char(out, ',');
-		put_operation(out, &config->tools[i]);
+		put_operation(out, tools[i]);
 	}
 	buf_put_text(
 		out,
@@ -233,7 +234,7 @@ static bool finish(struct document *document, struct buf *text)
 	return true;
 }
 
-struct definitions *definitions_new(const struct config *config)
+struct definitions *definitions_new(const struct config *config, const struct tool *const *tools, size_t count)
 {
 	struct definitions *definitions = calloc(1, sizeof *definitions);
 	if (!definitions)
@@ -241,11 +242,11 @@ struct definitions *definitions_new(const struct config *config)
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
 	bool fine = true;
 	for (int i = 0; i < FORMAT_COUNT && fine; i++) {
-		put_list(&text, config, (enum definition_format)i);
+		put_list(&text, config, tools, count, (enum definition_format)i);
 		fine = finish(&definitions->lists[i], &text);
 	}
 	if (fine) {
-		put_openapi(&text, config);
+		put_openapi(&text, tools, count);
 		fine = finish(&definitions->openapi, &text);
 	}
 	if (!fine) {

@@ -1,6 +1,6 @@
 /*
  * definitions.h: the tools as documents: in the formats agent frameworks paste into their requests, and as OpenAPI.
- * Whole lists are written once, when the configuration is read; a single tool's definition is written when asked for.
+ * Whole lists are written once, with the catalogue they are of; a single tool's definition is written when asked for.
  */
 #ifndef JITNEY_GATEWAY_DEFINITIONS_H
 #define JITNEY_GATEWAY_DEFINITIONS_H
@@ -35,8 +35,9 @@ struct document {
 
 struct definitions; /* frozen; any thread may read */
 
-/* NULL when memory is out. The configuration outlives it. */
-struct definitions *definitions_new(const struct config *config) MUST_CHECK;
+/* Of `count` tools in this order. NULL when memory is out. Nothing is borrowed. */
+struct definitions *definitions_new(const struct config *config, const struct tool *const *tools,
+				    size_t count) MUST_CHECK;
 void definitions_free(struct definitions *definitions);
 
 /* By its word; FORMAT_COUNT if there is none. An empty word is jitney's own. */

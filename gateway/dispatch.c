@@ -171,6 +171,23 @@ static void give_up(struct dispatch *dispatch, struct trip *trip)
 	trip_free(dispatch, trip);
 }
 
+/*
+ * The call leaves its trip, and with it goes what keeps its tool alive (its catalogue): the trip goes on with the tool
+ * of one who still waits. It is the same tool, though maybe of a later catalogue: name and version are in the key.
+ */
+static void leave(struct dispatch *dispatch, struct call *call)
+{
+	struct trip *trip = call->trip;
+	flight_leave(&call->waiter);
+	const struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters);
+	if (!waiter) {
+		give_up(dispatch, trip);
+		return;
+	}
+	trip->tool = container_of(waiter, struct call, waiter)->tool;
+	trip->item.call.route = trip->tool->route;
+}
+
 /* On a shared trip a call that is in more of a hurry than the trip has its own deadline: it leaves, the others stay. */
 static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 {
@@ -178,15 +195,13 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 	struct trip *trip = call->trip;
 	struct dispatch *dispatch = trip->provider->dispatch;
 	bool sent = trip->item.batch != NULL;
-	flight_leave(&call->waiter);
 	call->facts.waited_us = now_us - trip->item.added_us;
+	leave(dispatch, call);
 	send_home(
 		dispatch, call,
 		sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
 		     : answer_error(OUTCOME_DEADLINE_EXCEEDED,
 				    "The call's deadline passed while it waited for its turn; it was not sent."));
-	if (trip->flight.waiter_count == 0)
-		give_up(dispatch, trip);
 }
 
 static void board(struct trip *trip, struct call *call)
@@ -325,11 +340,8 @@ void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 {
 	if (!call->at_owner)
 		return; /* crossed in the post */
-	struct trip *trip = call->trip;
-	flight_leave(&call->waiter);
+	leave(dispatch, call);
 	send_home(dispatch, call, answer_error(OUTCOME_CANCELLED, "The caller left."));
-	if (trip->flight.waiter_count == 0)
-		give_up(dispatch, trip);
 }
 
 /* ---------------------------------------------------------------- the turn */

@@ -312,11 +312,11 @@ static void send_calls(struct group *group)
 
 /* ---------------------------------------------------------------- the request */
 
-static const struct tool *find_tool(const struct config *config, struct slice model)
+static const struct tool *find_tool(const struct catalogue *catalogue, struct slice model)
 {
 	const struct tool *any = NULL;
-	for (size_t i = 0; i < config->tool_count; i++) {
-		const struct tool *tool = &config->tools[i];
+	for (size_t i = 0; i < catalogue_count(catalogue); i++) {
+		const struct tool *tool = catalogue_nth(catalogue, i);
 		if (tool->route->dialect != &dialect_openai_embeddings)
 			continue;
 		if (tool->model_count == 0 && !any)
@@ -437,7 +437,7 @@ static struct group *group_new(struct worker *worker, struct request *request, c
 static void serve_wish(struct worker *worker, struct request *request, const struct wish *wish,
 		       const struct asker *asker)
 {
-	const struct tool *tool = find_tool(worker->gateway->config, wish->model);
+	const struct tool *tool = find_tool(worker->catalogue, wish->model);
 	if (!tool) {
 		refuse(worker, request, REJECT_UNKNOWN_TOOL, OUTCOME_UNKNOWN_TOOL,
 		       "No tool of this gateway serves embeddings of this model.");

@@ -4,6 +4,7 @@ libgateway_a_SOURCES = \
 	gateway/asker.c gateway/asker.h \
 	gateway/batches.c \
 	gateway/call.c gateway/call.h \
+	gateway/catalogue.c gateway/catalogue.h \
 	gateway/cli.c gateway/cli.h \
 	gateway/config.c gateway/config.h \
 	gateway/config_arena.c gateway/config_arena.h \

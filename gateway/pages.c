@@ -58,12 +58,12 @@ void page_tools(struct worker *worker, struct request *request, struct slice res
 	(void)rest;
 	enum definition_format format = wanted_format(request);
 	if (format != FORMAT_COUNT)
-		reply_document(request, definitions_list(worker->gateway->definitions, format));
+		reply_document(request, definitions_list(catalogue_definitions(worker->catalogue), format));
 }
 
 void page_tool(struct worker *worker, struct request *request, struct slice rest)
 {
-	const struct tool *tool = config_tool(worker->gateway->config, rest);
+	const struct tool *tool = catalogue_tool(worker->catalogue, rest);
 	if (!tool) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL,
@@ -91,7 +91,7 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 void page_openapi(struct worker *worker, struct request *request, struct slice rest)
 {
 	(void)rest;
-	reply_document(request, definitions_openapi(worker->gateway->definitions));
+	reply_document(request, definitions_openapi(catalogue_definitions(worker->catalogue)));
 }
 
 /* ---------------------------------------------------------------- health and metrics */
@@ -162,7 +162,7 @@ void page_admin_index(struct worker *worker, struct request *request, struct sli
 		"<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
 		"<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
 		"</ul></html>\n",
-		config->tool_count, config->upstream_count, config->workers,
+		catalogue_count(worker->catalogue), config->upstream_count, config->workers,
 		(unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
 	reply_text(request, 200, "text/html; charset=utf-8", &text);
 }
@@ -286,7 +286,7 @@ static bool query_knows(struct slice query)
 /* DELETE /admin/cache?tool=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
-	const struct config *config = worker->gateway->config;
+	const struct catalogue *catalogue = worker->catalogue;
 	struct slice tool = query_parameter(request->query, SLICE("tool"));
 	struct slice tag = query_parameter(request->query, SLICE("tag"));
 	struct slice key = query_parameter(request->query, SLICE("key"));
@@ -297,17 +297,19 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 			      "Only tool, tag and key are known; nothing was purged.");
 		return;
 	}
-	if (tool.len && !config_tool(config, tool)) {
+	if (tool.len && !catalogue_tool(worker->catalogue, tool)) {
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;
 	}
 	if (!tool.len && !tag.len) {
 		purged = cache_purge(worker->gateway->cache, UINT32_MAX, key);
 	} else {
-		for (size_t i = 0; i < config->tool_count; i++)
-			if ((!tool.len || slice_equal(slice_of(config->tools[i].name), tool)) &&
-			    (!tag.len || tool_has_tag(&config->tools[i], tag)))
-				purged += cache_purge(worker->gateway->cache, config->tools[i].index, key);
+		for (size_t i = 0; i < catalogue_count(catalogue); i++) {
+			const struct tool *each = catalogue_nth(catalogue, i);
+			if ((!tool.len || slice_equal(slice_of(each->name), tool)) &&
+			    (!tag.len || tool_has_tag(each, tag)))
+				purged += cache_purge(worker->gateway->cache, each->index, key);
+		}
 	}
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	buf_printf(&text, "{\"purged\":%zu}\n", purged);

@@ -75,7 +75,7 @@ static void client_left(struct request *request)
 
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)
 {
-	const struct tool *tool = config_tool(worker->gateway->config, tool_name);
+	const struct tool *tool = catalogue_tool(worker->catalogue, tool_name);
 	if (!tool) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL,

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "gateway/definitions.h"
+#include "gateway/catalogue.h"
 #include "gateway/listen.h"
 #include "gateway/worker.h"
 #include "upstream/upstream.h"
@@ -118,7 +118,7 @@ static bool make_gateway(struct process *process)
 	fill_http_settings(&gateway->http_settings, config);
 	if (!make_names(process) || !(gateway->metrics = metrics_new(&process->names)) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
-	    !(gateway->definitions = definitions_new(config)) ||
+	    !(gateway->catalogue = catalogue_new(config)) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
@@ -284,7 +284,7 @@ static void stop(struct process *process)
 	for (size_t i = 0; i < process->bound; i++)
 		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
 	free(gateway->workers);
-	definitions_free(gateway->definitions);
+	catalogue_unref(gateway->catalogue);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	free((void *)(uintptr_t)process->names.tools);

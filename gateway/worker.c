@@ -27,6 +27,8 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->outgoing);
 	TAILQ_INIT(&worker->returned);
 	TAILQ_INIT(&worker->recycled);
+	TAILQ_INIT(&worker->listeners);
+	worker->catalogue = catalogue_hold(gateway->catalogue, index);
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
@@ -214,6 +216,7 @@ void worker_free(struct worker *worker)
 		TAILQ_REMOVE(&worker->recycled, call, next);
 		free(call);
 	}
+	catalogue_drop(worker->catalogue, worker->index);
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);
 	loop_free(worker->loop);

@@ -12,13 +12,13 @@
 #include "base/loop.h"
 #include "cache/cache.h"
 #include "gateway/call.h"
+#include "gateway/catalogue.h"
 #include "gateway/config.h"
 #include "gateway/dispatch.h"
 #include "gateway/http.h"
 #include "gateway/mailbox.h"
 #include "metrics/metrics.h"
 
-struct definitions;
 struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
@@ -26,7 +26,7 @@ struct gateway {
 	const struct config *config;         /* c */
 	struct metrics *metrics;             /* c; safe inside */
 	struct cache *cache;                 /* c; safe inside */
-	struct definitions *definitions;     /* c */
+	struct catalogue *catalogue;         /* c: the first one; workers have the current one */
 	struct worker **workers;             /* c: config->workers of them */
 	uint64_t started_us;                 /* c */
 	struct http_settings http_settings;  /* c */
@@ -52,6 +52,8 @@ struct worker {
 	struct json_scratch scratch;
 	struct transport *transport;
 	struct dispatch *dispatch;
+	struct catalogue *catalogue; /* held: the current one */
+	struct catalogue_listeners listeners;
 	struct http **daemons; /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
 	struct calls outgoing; /* calls for other workers: posted at the end of the turn */

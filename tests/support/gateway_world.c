@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "gateway/definitions.h"
 
 /* The calls of a chain home -> owner -> home, and a cancel behind it. */
 enum { ROUNDS = 4 };
@@ -82,9 +81,9 @@ void gateway_start(struct gateway_world *world, const char *yaml)
 	gateway->metrics = metrics_new(&world->names);
 	assert(gateway->metrics);
 	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
-	gateway->definitions = definitions_new(world->config);
+	gateway->catalogue = catalogue_new(world->config);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
-	assert(gateway->cache && gateway->definitions && gateway->workers);
+	assert(gateway->cache && gateway->catalogue && gateway->workers);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		gateway->workers[i] = worker_new(gateway, i);
 		assert(gateway->workers[i]);
@@ -103,7 +102,7 @@ void gateway_stop(struct gateway_world *world)
 	for (unsigned i = 0; i < world->config->workers; i++)
 		worker_free(gateway->workers[i]);
 	free(gateway->workers);
-	definitions_free(gateway->definitions);
+	catalogue_unref(gateway->catalogue);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	free((void *)(uintptr_t)world->names.tools);
@@ -177,7 +176,7 @@ bool ask_send(struct gateway_world *world, struct ask *ask)
 	if (!call)
 		return false;
 	ask->call = call;
-	call->tool = config_tool(world->config, slice_of(ask->tool));
+	call->tool = catalogue_tool(call->catalogue, slice_of(ask->tool));
 	assert(call->tool);
 	call->asker = &ask->asker;
 	call->arguments = slice_of(ask->arguments);

@@ -69,6 +69,15 @@ static const char *const lists[FORMAT_COUNT] = {
 		"},{\"name\":\"mail\",\"parametersJsonSchema\":" MAIL_INPUT "}]}]\n",
 };
 
+static struct definitions *write_definitions(void)
+{
+	const struct tool *tools[8];
+	assert_in_range(config->tool_count, 0, countof(tools));
+	for (size_t i = 0; i < config->tool_count; i++)
+		tools[i] = &config->tools[i];
+	return definitions_new(config, tools, config->tool_count);
+}
+
 static void assert_document(const struct document *document, const char *expected)
 {
 	assert_string_equal(document->blob->bytes, expected);
@@ -81,7 +90,7 @@ static void every_format_is_written_to_the_byte(void **state)
 {
 	(void)state;
 	parse(yaml);
-	struct definitions *definitions = definitions_new(config);
+	struct definitions *definitions = write_definitions();
 	assert_non_null(definitions);
 	for (int i = 0; i < FORMAT_COUNT; i++)
 		assert_document(definitions_list(definitions, (enum definition_format)i), lists[i]);
@@ -158,7 +167,7 @@ static void the_openapi_description_has_an_operation_for_each_tool(void **state)
 {
 	(void)state;
 	parse(yaml);
-	struct definitions *definitions = definitions_new(config);
+	struct definitions *definitions = write_definitions();
 	assert_non_null(definitions);
 	struct json_object *root = json_tokener_parse(definitions_openapi(definitions)->blob->bytes);
 	assert_non_null(root);
@@ -188,7 +197,7 @@ static void without_memory_there_are_no_definitions_and_no_leak(void **state)
 	for (size_t n = 1; !definitions; n++) {
 		assert_in_range(n, 1, 200);
 		alloc_fail_at(n);
-		definitions = definitions_new(config);
+		definitions = write_definitions();
 		alloc_reset();
 	}
 	definitions_free(definitions);
