@@ -161,3 +161,8 @@ void batcher_free(struct batcher *batcher)
 	free(batcher->calls);
 	free(batcher);
 }
+
+void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher)
+{
+	upstream_watch(batcher->upstream, watcher);
+}

@@ -79,6 +79,9 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 /* Nothing may wait or be in flight (see batcher_abort_all). NULL is fine. */
 void batcher_free(struct batcher *batcher);
 
+/* Have the provider's tools listed and kept current: upstream_watch. */
+void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher);
+
 /* Put an item into its lane. It leaves with batcher_tick at the end of this loop turn at the earliest, so that calls
  * that came in the same turn travel together.
  * Returns OK, or OVERLOADED at a cap of the queue or without memory (counted by reason; the item stays the caller's;

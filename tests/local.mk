@@ -23,6 +23,7 @@ unit_cache = \
 	tests/unit/test_memory
 unit_upstream = \
 	tests/unit/test_client \
+	tests/unit/test_dialect \
 	tests/unit/test_dialect_envelope \
 	tests/unit/test_dialect_jsonrpc \
 	tests/unit/test_dialect_openai_embeddings \

@@ -28,6 +28,37 @@ struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_
 	return dialect->decoder_new(count, first_id, json_depth, sink);
 }
 
+static bool is_constant(struct slice constants, struct slice raw_name)
+{
+	struct buf name = BUF_INIT(SIZE_MAX / 4);
+	struct slice value;
+	json_unescape(raw_name, &name);
+	/* without memory for the name, rather lose the argument than let it through */
+	bool is = name.failed || json_member(constants, buf_slice(&name), &value);
+	buf_fini(&name);
+	return is;
+}
+
+void dialect_put_arguments(struct buf *out, const char *constants, struct slice arguments)
+{
+	struct slice name, value, fixed = json_trim(slice_of(constants));
+	if (!constants || fixed.len <= 2) {
+		buf_put(out, arguments);
+		return;
+	}
+	buf_put(out, (struct slice){ fixed.at, fixed.len - 1 });
+	struct json_walk walk = json_walk(arguments);
+	while (json_next_member(&walk, &name, &value)) {
+		if (is_constant(fixed, name))
+			continue;
+		buf_put_char(out, ',');
+		buf_put(out, name);
+		buf_put_char(out, ':');
+		buf_put(out, value);
+	}
+	buf_put_char(out, '}');
+}
+
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer)
 {
 	if (!answer)

@@ -23,16 +23,18 @@ struct route_pair {
 	const char *value; /* a template */
 };
 struct route_settings {
-	const char *tool;               /* the tool's name */
-	const char *method;             /* jsonrpc: the method; default: the tool's name */
-	const char *http_method;        /* rest: default POST */
-	const char *path;               /* rest: template; default /{tool} with the tool's name filled in */
+	const char *tool;        /* the tool's name */
+	const char *method;      /* jsonrpc: the method; mcp: the server's name of the tool; default: the tool's name */
+	const char *http_method; /* rest: default POST */
+	const char *path;        /* rest: template; default /{tool} with the tool's name filled in */
 	const struct route_pair *query; /* rest: templates */
 	size_t query_count;
 	const struct route_pair *headers; /* rest: templates */
 	size_t header_count;
 	const char *body;               /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
 	const struct dialect *envelope; /* envelope: the upstream's own, from envelope_new */
+	const char *constants;    /* mcp: what dialect_put_arguments puts into every call: a JSON object, checked */
+	const char *input_schema; /* mcp: as the server sent it: JSON, checked; NULL: not known (yet) */
 };
 
 /* A route compiled from its settings. Immutable, used by any thread at once. Each dialect embeds it first. */
@@ -108,6 +110,7 @@ struct dialect {
 	/* Right after decoder_new: the calls that the answer will be about. They are borrowed for the time of this call
 	 * only. Without memory it cannot fail: decoder_new has made the room. */
 	void (*expect)(struct dialect_decoder *decoder, const struct upstream_call *calls);
+	bool lists_tools; /* its providers say themselves which tools they have: upstream_watch */
 };
 
 extern const struct dialect dialect_jsonrpc;
@@ -123,6 +126,10 @@ struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_
 const struct dialect *dialect_find(struct slice name);
 
 /* --- For dialects: what an HTTP status means, said once --- */
+
+/* Append a call's arguments with the constants of its route (NULL: none), an object. What they name is theirs: members
+ * of that name are left out of the caller's arguments. Both are checked JSON. */
+void dialect_put_arguments(struct buf *out, const char *constants, struct slice arguments);
 
 /* Hand over the answer to call `index`. NULL (out of memory) becomes an error. */
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer);

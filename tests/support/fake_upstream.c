@@ -15,11 +15,14 @@ static size_t refusals_left;
 static enum outcome refusal_outcome;
 static size_t sent, refused, aborted, under_way;
 
+static const struct upstream_watcher *watchers[64];
+
 void fake_reset(void)
 {
 	assert(!exchanges);
 	send_hook = NULL;
 	refusals_left = sent = refused = aborted = 0;
+	memset(watchers, 0, sizeof watchers);
 }
 
 void fake_on_send(void (*on_send)(const struct exchange *exchange))
@@ -86,6 +89,17 @@ void upstream_free(struct upstream *upstream)
 {
 	assert(under_way == 0);
 	free(upstream);
+}
+
+void upstream_watch(struct upstream *upstream, const struct upstream_watcher *watcher)
+{
+	assert(upstream->settings->label < countof(watchers));
+	watchers[upstream->settings->label] = watcher;
+}
+
+const struct upstream_watcher *fake_watcher(unsigned label)
+{
+	return label < countof(watchers) ? watchers[label] : NULL;
 }
 
 static struct exchange *refuse(struct answer **refusal, struct answer *answer)

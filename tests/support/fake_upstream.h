@@ -1,6 +1,6 @@
 /*
- * fake_upstream.h: stands in for upstream/upstream.h's upstream_new, _free, _send and _abort, and takes any URL. It
- * keeps every exchange until the test answers its calls, in any order, and lands it. A test program that lists
+ * fake_upstream.h: stands in for upstream/upstream.h's upstream_new, _free, _watch, _send and _abort, and takes any
+ * URL. It keeps every exchange until the test answers its calls, in any order, and lands it. A test program that lists
  * fake_upstream.c among its sources gets these instead of the archive's.
  */
 #ifndef TESTS_SUPPORT_FAKE_UPSTREAM_H
@@ -34,6 +34,9 @@ void fake_reset(void);
 void fake_on_send(void (*on_send)(const struct exchange *exchange));
 /* The next `count` sends are refused with an answer of this outcome. */
 void fake_refuse(size_t count, enum outcome outcome);
+
+/* Who watches the tools of the upstream with this metrics index (below 64); NULL: nobody. */
+const struct upstream_watcher *fake_watcher(unsigned label);
 
 size_t fake_sent(void); /* exchanges sent since the reset */
 size_t fake_refused(void);
