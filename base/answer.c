@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/utf8.h"
 
 /* What a call is told when there is no memory even for its error. The high count keeps it from being freed. */
@@ -138,6 +141,18 @@ struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice 
 	set_detail(answer, format, args);
 	va_end(args);
 	return answer;
+}
+
+uint64_t answer_tag(struct answer *answer)
+{
+	uint64_t tag = atomic_load_explicit(&answer->tag, memory_order_relaxed);
+	if (tag)
+		return tag;
+	uint64_t type = XXH3_64bits(answer->content_type, strlen(answer->content_type));
+	tag = XXH3_64bits_withSeed(answer->bytes + answer->body_at, answer->body_len, type);
+	tag += tag == 0;
+	atomic_store_explicit(&answer->tag, tag, memory_order_relaxed); /* two who write, write the same */
+	return tag;
 }
 
 struct answer *answer_ref(struct answer *answer)

@@ -20,10 +20,13 @@ enum {
 
 struct answer {
 	atomic_uint refs;
-	enum outcome outcome;                 /* OK: body is the tool's result */
-	uint16_t upstream_status;             /* the provider's HTTP status; 0: none was received */
-	uint32_t retry_after_s;               /* the provider's or our wish; 0: none */
-	bool json;                            /* body is one JSON text that our scanner has accepted */
+	enum outcome outcome;            /* OK: body is the tool's result */
+	uint16_t upstream_status;        /* the provider's HTTP status; 0: none was received */
+	uint32_t retry_after_s;          /* the provider's or our wish; 0: none */
+	bool json;                       /* body is one JSON text that our scanner has accepted */
+	bool reuse_said, reuse_no_stale; /* the provider's headers spoke of reuse (reuse_s counts); forbid staleness */
+	uint32_t reuse_s;                /* for how long they allow it; 0: not at all */
+	atomic_uint_fast64_t tag;        /* a: answer_tag's; 0: not worked out yet */
 	char content_type[ANSWER_TYPE_BYTES]; /* of an OK body, as the provider sent it; "application/json" if json */
 	char detail[ANSWER_DETAIL_BYTES];     /* for people: what, where, what to do. "" when OK. UTF-8 */
 	size_t body_at, body_len;             /* answer_body */
@@ -56,6 +59,10 @@ struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_sta
 struct answer *answer_ref(struct answer *answer);
 /* One reference less, frees at the last. NULL is fine. Any thread. */
 void answer_unref(struct answer *answer);
+
+/* Names the bytes of the body and their type: equal for equal ones in every process, never 0. Worked out once, in the
+ * time it takes to read the body; whoever stores an answer asks first. Any thread. */
+uint64_t answer_tag(struct answer *answer);
 
 /* OK: the result for REST callers, byte for byte. Else: what the provider said, if json (may be empty). */
 static inline struct slice answer_body(const struct answer *answer)

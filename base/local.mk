@@ -4,6 +4,7 @@ libbase_a_SOURCES = \
 	base/answer.c base/answer.h \
 	base/blob.c base/blob.h \
 	base/buf.c base/buf.h \
+	base/cache_control.c base/cache_control.h \
 	base/clock.c base/clock.h \
 	base/compiler.h \
 	base/json.c base/json.h \

@@ -2,191 +2,23 @@
 #include "cache/cache.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/clock.h"
 
 enum {
 	SHARDS_MAX = 16,
 	SHARD_BYTES_MIN = 8 * 1024 * 1024, /* so that an answer of 1 MiB is not too large for a shard */
-	SWEEP_BUCKETS = 8192,              /* a tick: well under a millisecond */
-	JITTER_DIVISOR = 10                /* a tenth of the ttl at most */
+	EXPIRE_BUDGET = 16384,             /* entries a tick: a few milliseconds */
+	JITTER_DIVISOR = 10,               /* a tenth of the ttl at most */
+	COST_DIVISOR = 4,                  /* an answer slower to fetch than it lives is not fetched all the time */
+	LOG_MAX = 37                       /* -ln of the smallest chance there is, 2^-53, rounded up */
 };
-
-/* RFC 9111, 1.2.2: what a delta-seconds too large to be represented counts as. */
-#define DELTA_SECONDS_MAX (UINT64_C(1) << 31)
 
 struct cache {
 	struct memory *memory; /* c: NULL: no memory tier */
 };
-
-/* --- Cache-Control: #cache-directive, RFC 9110 5.6.1 (empty elements count for nothing) --- */
-
-/* One directive. The value is a token, or what stands between quotes, backslashes included. */
-struct directive {
-	struct slice name;
-	struct slice value;
-	bool has_value;
-};
-
-static bool is_space(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-static bool is_token(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static bool take_char(struct slice *rest, char c)
-{
-	if (!rest->len || *rest->at != c)
-		return false;
-	rest->at++;
-	rest->len--;
-	return true;
-}
-
-static struct slice take_while(struct slice *rest, bool (*belongs)(char c))
-{
-	struct slice run = { rest->at, 0 };
-	while (run.len < rest->len && belongs(rest->at[run.len]))
-		run.len++;
-	rest->at += run.len;
-	rest->len -= run.len;
-	return run;
-}
-
-/* After the opening quote. False: no closing one. */
-static bool take_quoted(struct slice *rest, struct slice *value)
-{
-	for (size_t i = 0; i < rest->len; i++) {
-		if (rest->at[i] == '\\') {
-			i++;
-		} else if (rest->at[i] == '"') {
-			*value = (struct slice){ rest->at, i };
-			rest->at += i + 1;
-			rest->len -= i + 1;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Spaces around '=' are not in the grammar, but are meant well. */
-static bool take_directive(struct slice *rest, struct directive *directive)
-{
-	*directive = (struct directive){ .name = take_while(rest, is_token) };
-	take_while(rest, is_space);
-	if (!directive->name.len)
-		return false;
-	if (!take_char(rest, '='))
-		return true;
-	directive->has_value = true;
-	take_while(rest, is_space);
-	if (take_char(rest, '"')) {
-		if (!take_quoted(rest, &directive->value))
-			return false;
-	} else {
-		directive->value = take_while(rest, is_token);
-	}
-	take_while(rest, is_space);
-	return true;
-}
-
-static bool read_delta_seconds(const struct directive *directive, uint64_t *us)
-{
-	uint64_t seconds = 0;
-	size_t digits = 0;
-	for (size_t i = 0; i < directive->value.len; i++) {
-		char c = directive->value.at[i];
-		if (c == '\\' && i + 1 < directive->value.len)
-			c = directive->value.at[++i];
-		if (c < '0' || c > '9')
-			return false;
-		seconds = seconds * 10 + (uint64_t)(c - '0');
-		if (seconds > DELTA_SECONDS_MAX)
-			seconds = DELTA_SECONDS_MAX;
-		digits++;
-	}
-	*us = seconds * CLOCK_US_PER_S;
-	return digits > 0;
-}
-
-static bool is_named(const struct directive *directive, const char *name)
-{
-	return directive->name.len == strlen(name) && strncasecmp(directive->name.at, name, directive->name.len) == 0;
-}
-
-static bool wish_max_age(struct cache_wish *wish, const struct directive *directive)
-{
-	uint64_t us;
-	if (!read_delta_seconds(directive, &us))
-		return false;
-	if (!wish->has_max_age || us < wish->max_age_us)
-		wish->max_age_us = us;
-	wish->has_max_age = true;
-	return true;
-}
-
-static bool wish_max_stale(struct cache_wish *wish, const struct directive *directive)
-{
-	uint64_t us;
-	if (!directive->has_value) {
-		wish->any_stale = true;
-		return true;
-	}
-	if (!read_delta_seconds(directive, &us))
-		return false;
-	if (us && (!wish->max_stale_us || us < wish->max_stale_us))
-		wish->max_stale_us = us;
-	return true;
-}
-
-static bool wish_min_fresh(struct cache_wish *wish, const struct directive *directive)
-{
-	uint64_t us;
-	if (!read_delta_seconds(directive, &us))
-		return false;
-	if (us > wish->min_fresh_us)
-		wish->min_fresh_us = us;
-	return true;
-}
-
-/* A value where none belongs ("no-cache=x") does not make the wish weaker. */
-static bool apply_directive(struct cache_wish *wish, const struct directive *directive)
-{
-	if (is_named(directive, "max-age"))
-		return wish_max_age(wish, directive);
-	if (is_named(directive, "max-stale"))
-		return wish_max_stale(wish, directive);
-	if (is_named(directive, "min-fresh"))
-		return wish_min_fresh(wish, directive);
-	wish->no_cache |= is_named(directive, "no-cache");
-	wish->no_store |= is_named(directive, "no-store");
-	wish->only_if_cached |= is_named(directive, "only-if-cached");
-	return true;
-}
-
-bool cache_wish_parse(struct slice value, struct cache_wish *wish)
-{
-	struct slice rest = value;
-	for (;;) {
-		struct directive directive;
-		do
-			take_while(&rest, is_space);
-		while (take_char(&rest, ','));
-		if (!rest.len)
-			return true;
-		if (!take_directive(&rest, &directive) || (rest.len && *rest.at != ','))
-			return false;
-		if (!apply_directive(wish, &directive))
-			return false;
-	}
-}
 
 /* --- freshness --- */
 
@@ -198,18 +30,18 @@ static uint64_t age_us(const struct entry *entry, uint64_t now_us)
 static bool wish_allows_fresh(const struct cache_wish *wish, const struct entry *entry, uint64_t now_us)
 {
 	return (!wish->has_max_age || age_us(entry, now_us) <= wish->max_age_us) &&
-	       entry->fresh_until_us - now_us >= wish->min_fresh_us;
+	       (!wish->has_min_fresh || entry->fresh_until_us - now_us >= wish->min_fresh_us);
 }
 
 /* A caller who names limits of freshness does not want it stale (RFC 9111, 5.2.1.1), unless it says how stale. */
 static bool wish_allows_stale(const struct cache_wish *wish, const struct entry *entry, uint64_t now_us)
 {
-	bool names_staleness = wish->any_stale || wish->max_stale_us;
-	if (wish->min_fresh_us || (wish->has_max_age && !names_staleness))
+	bool names_staleness = wish->any_stale || wish->has_max_stale;
+	if (wish->has_min_fresh || (wish->has_max_age && !names_staleness))
 		return false;
 	if (wish->has_max_age && age_us(entry, now_us) > wish->max_age_us)
 		return false;
-	if (wish->max_stale_us)
+	if (wish->has_max_stale)
 		return now_us - entry->fresh_until_us <= wish->max_stale_us;
 	return wish->any_stale || now_us < entry->revalidate_until_us;
 }
@@ -221,12 +53,38 @@ static bool claim_refresh(struct entry *entry)
 	       !atomic_exchange_explicit(&entry->refreshing, true, memory_order_acq_rel);
 }
 
+/* splitmix64's last step: in (0, 1], evenly spread. */
+static double draw(uint64_t seed)
+{
+	seed += UINT64_C(0x9E3779B97F4A7C15);
+	seed = (seed ^ (seed >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+	seed = (seed ^ (seed >> 27)) * UINT64_C(0x94D049BB133111EB);
+	seed ^= seed >> 31;
+	return (double)((seed >> 11) + 1) / (double)(UINT64_C(1) << 53);
+}
+
+/*
+ * XFetch (Vattani, Chierichetti, Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015), beta 1:
+ * fetch anew once now - cost * ln(chance) has come to the end of freshness: earlier, the longer a fetch takes and the
+ * more look-ups there are. Chance is drawn from clock and key (whose hash differs between processes), so that there
+ * is no generator to keep and a test can tell what comes; equal draws within a turn do no harm, one caller refreshes.
+ */
+static bool is_due_early(const struct entry *entry, uint64_t now_us)
+{
+	uint64_t left_us = entry->fresh_until_us - now_us;
+	if (left_us >= (uint64_t)entry->cost_us * LOG_MAX) /* nearly always; and no cost is never early */
+		return false;
+	return -log(draw(now_us ^ entry->key->hash)) * entry->cost_us >= (double)left_us;
+}
+
 static struct cache_found judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
 {
 	struct cache_found found = { .verdict = CACHE_VERDICT_MISS, .entry = entry };
 	if (now_us < entry->fresh_until_us) {
-		if (wish_allows_fresh(wish, entry, now_us))
+		if (wish_allows_fresh(wish, entry, now_us)) {
 			found.verdict = CACHE_VERDICT_HIT;
+			found.refresh = is_due_early(entry, now_us) && !wish->only_if_cached && claim_refresh(entry);
+		}
 	} else if (wish_allows_stale(wish, entry, now_us)) {
 		found.verdict = CACHE_VERDICT_STALE;
 		found.refresh = !wish->only_if_cached && now_us < entry->revalidate_until_us && claim_refresh(entry);
@@ -277,24 +135,65 @@ static uint64_t jitter_us(const struct key *key, uint64_t ttl_us)
 	return (uint64_t)(((unsigned __int128)(ttl_us / JITTER_DIVISOR) * key->hash) >> 64);
 }
 
-bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_policy *policy,
-		 uint32_t tool, uint64_t now_us, struct meter *meter)
+bool cache_keeps(const struct cache_policy *policy, const struct answer *answer)
 {
-	if (!cache->memory || answer->outcome != OUTCOME_OK || !policy->ttl_us)
+	if (!policy->ttl_us)
 		return false;
+	return answer->outcome == OUTCOME_OK || (answer->outcome == OUTCOME_TOOL_ERROR && policy->negative_ttl_us);
+}
+
+/* For how long; 0: the provider forbids it. */
+static uint64_t lifetime_us(const struct cache_policy *policy, const struct answer *answer)
+{
+	uint64_t ttl_us = answer->outcome == OUTCOME_OK ? policy->ttl_us : policy->negative_ttl_us;
+	uint64_t allowed_us = (uint64_t)answer->reuse_s * CLOCK_US_PER_S;
+	return policy->provider_headers && answer->reuse_said && allowed_us < ttl_us ? allowed_us : ttl_us;
+}
+
+static void set_times(struct entry *entry, const struct cache_fill *fill, uint64_t ttl_us)
+{
+	const struct cache_policy *policy = fill->policy;
+	bool graced =
+		entry->answer->outcome == OUTCOME_OK && !(policy->provider_headers && entry->answer->reuse_no_stale);
+	uint64_t cost_us = fill->cost_us < ttl_us / COST_DIVISOR ? fill->cost_us : ttl_us / COST_DIVISOR;
+	entry->stored_us = fill->now_us;
+	entry->fresh_until_us = clock_add(fill->now_us, ttl_us - jitter_us(entry->key, ttl_us));
+	entry->revalidate_until_us = clock_add(entry->fresh_until_us, graced ? policy->stale_while_revalidate_us : 0);
+	entry->error_until_us = clock_add(entry->fresh_until_us, graced ? policy->stale_if_error_us : 0);
+	if (entry->answer->outcome == OUTCOME_OK)
+		entry->cost_us = cost_us < UINT32_MAX ? (uint32_t)cost_us : UINT32_MAX;
+}
+
+/* What the policy lets in. */
+static bool store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
+		  struct meter *meter)
+{
+	uint64_t ttl_us = lifetime_us(fill->policy, answer);
+	size_t most = fill->policy->max_entry_bytes;
+	if (most && answer_held_bytes(answer) - 1 > most) {
+		memory_refuse(cache->memory, key);
+		return false;
+	}
+	if (!ttl_us) { /* what came before is outdated all the same */
+		memory_remove(cache->memory, key);
+		return false;
+	}
 	struct entry *entry = entry_new(key, answer);
 	if (!entry) {
 		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, CACHE_ERROR, 1);
 		return false;
 	}
-	entry->tool = tool;
-	entry->stored_us = now_us;
-	entry->fresh_until_us = clock_add(now_us, policy->ttl_us - jitter_us(key, policy->ttl_us));
-	entry->revalidate_until_us = clock_add(entry->fresh_until_us, policy->stale_while_revalidate_us);
-	entry->error_until_us = clock_add(entry->fresh_until_us, policy->stale_if_error_us);
+	set_times(entry, fill, ttl_us);
+	answer_tag(answer); /* here, once, rather than at the first hit */
 	bool stored = memory_put(cache->memory, entry);
 	entry_unref(entry);
 	return stored;
+}
+
+bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
+		 struct meter *meter)
+{
+	return cache->memory && cache_keeps(fill->policy, answer) && store(cache, key, answer, fill, meter);
 }
 
 void cache_refreshed(struct entry *entry)
@@ -320,7 +219,7 @@ int64_t cache_ttl_s(const struct entry *entry, uint64_t now_us)
 void cache_tick(struct cache *cache, uint64_t now_us)
 {
 	if (cache->memory)
-		memory_sweep(cache->memory, now_us, SWEEP_BUCKETS);
+		memory_expire(cache->memory, now_us, EXPIRE_BUDGET);
 }
 
 struct memory_stats cache_memory_stats(struct cache *cache)
@@ -329,7 +228,8 @@ struct memory_stats cache_memory_stats(struct cache *cache)
 }
 
 struct purge {
-	uint32_t tool;
+	bool (*match)(struct slice tool, void *context);
+	void *context;
 	bool any_digest;
 	uint8_t digest[KEY_DIGEST_BYTES];
 };
@@ -359,13 +259,14 @@ static bool read_digest(struct slice hex, uint8_t *digest)
 static bool matches_purge(const struct entry *entry, void *context)
 {
 	const struct purge *purge = context;
-	return (purge->tool == UINT32_MAX || purge->tool == entry->tool) &&
+	return (!purge->match || purge->match(key_tool(entry->key), purge->context)) &&
 	       (purge->any_digest || memcmp(purge->digest, entry->key->digest, KEY_DIGEST_BYTES) == 0);
 }
 
-size_t cache_purge(struct cache *cache, uint32_t tool, struct slice digest_hex)
+size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *context), void *context,
+		   struct slice digest_hex)
 {
-	struct purge purge = { .tool = tool, .any_digest = digest_hex.len == 0 };
+	struct purge purge = { .match = match, .context = context, .any_digest = digest_hex.len == 0 };
 	if (!cache->memory || (!purge.any_digest && !read_digest(digest_hex, purge.digest)))
 		return 0;
 	return memory_purge(cache->memory, matches_purge, &purge);

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "cache/key.h"
 #include "cache/memory.h"
+#include "cache/wish.h"
 #include "metrics/metrics.h"
 
 /* A tool's policy, from the configuration. */
@@ -18,24 +19,10 @@ struct cache_policy {
 	uint64_t ttl_us; /* 0: never stored */
 	uint64_t stale_while_revalidate_us;
 	uint64_t stale_if_error_us;
+	uint64_t negative_ttl_us; /* of a tool's refusals (cache_keeps); 0: not stored. They have no grace */
+	size_t max_entry_bytes;   /* an answer with a longer body is not stored; 0: any, up to the tier's own limit */
+	bool provider_headers;    /* the provider's Cache-Control, Expires, Age, Vary may shorten and forbid */
 };
-
-/* What the caller asked for with Cache-Control (RFC 9111, 5.2.1). */
-struct cache_wish {
-	bool no_cache; /* do not serve from the cache; the answer may be stored */
-	bool no_store; /* neither serve nor store */
-	bool only_if_cached;
-	bool any_stale;   /* max-stale without a value */
-	bool has_max_age; /* for max-age=0, which is not the same as none */
-	uint64_t max_age_us;
-	uint64_t max_stale_us; /* 0: none */
-	uint64_t min_fresh_us; /* 0: none */
-};
-
-/* Read a Cache-Control value into *wish (added to what is there; of two limits the stricter one counts). Unknown
- * directives are ignored, as the RFC says; false when a known one that needs delta-seconds has none, or a list is not
- * one. Numbers beyond 2^31 seconds count as 2^31. */
-bool cache_wish_parse(struct slice value, struct cache_wish *wish);
 
 enum cache_verdict {
 	CACHE_VERDICT_HIT,   /* serve entry */
@@ -47,8 +34,9 @@ enum cache_verdict {
 struct cache_found {
 	enum cache_verdict verdict;
 	struct entry *entry; /* the caller's reference. HIT, STALE: serve it. MISS: for stale-if-error, or NULL */
-	bool refresh;        /* STALE within stale-while-revalidate: this caller, and no other, must start a refresh
-			      * and call cache_refreshed when it has ended. Never for only-if-cached */
+	bool refresh;        /* STALE within stale-while-revalidate, or HIT and about to be stale: this caller, and no
+			      * other, must start a refresh and call cache_refreshed when it has ended. Never for
+			      * only-if-cached */
 };
 
 struct cache; /* any thread */
@@ -63,15 +51,27 @@ void cache_free(struct cache *cache);
  * With only-if-cached MISS means: do not fetch, and do not serve the entry either. */
 struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
 			      uint64_t now_us, struct meter *meter);
-/* Keep an OK answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
- * stored together do not end together). Takes references of its own. True when stored; false when not OK, ttl 0, too
- * large or out of memory. Whether the caller said no-store is the caller's to mind. `tool` is its index. */
-bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_policy *policy,
-		 uint32_t tool, uint64_t now_us, struct meter *meter);
+/* Whether an answer of this kind is stored under the policy at all: a result, or, with a negative_ttl, a refusal that
+ * the tool itself has uttered (TOOL_ERROR; an HTTP 404 is one for dialect rest). Trouble on the way never is: no
+ * timeout, no overload, no unknown outcome. */
+bool cache_keeps(const struct cache_policy *policy, const struct answer *answer);
+
+/* What is stored besides key and answer. */
+struct cache_fill {
+	const struct cache_policy *policy;
+	uint64_t cost_us; /* what fetching it took: for the early refresh; 0: not known, never early */
+	uint64_t now_us;
+};
+
+/* Keep an answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
+ * stored together do not end together). Takes references of its own. True when stored; false when !cache_keeps, when
+ * it is too large or the provider forbids it (then an older answer of that key goes too), or out of memory. Whether
+ * the caller said no-store is the caller's to mind. */
+bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
+		 struct meter *meter);
 /* The refresh that cache_find asked for has ended, well or not: the next stale look-up may ask again. */
 void cache_refreshed(struct entry *entry);
-/* Drop some of what has gone past its grace, in short steps; called by one worker about once a second, which passes
- * through 256 MiB in a minute. */
+/* Drop what has gone past its grace, in short steps, some 16,000 at most; called by one worker about once a second. */
 void cache_tick(struct cache *cache, uint64_t now_us);
 
 /* Whole seconds since the entry was stored / until it is stale (0: within this second; negative: it is stale). */
@@ -80,8 +80,13 @@ int64_t cache_ttl_s(const struct entry *entry, uint64_t now_us);
 
 /* For the admin pages. */
 struct memory_stats cache_memory_stats(struct cache *cache);
-/* Drop what was stored for a tool (index; UINT32_MAX: any) and, unless empty, with this digest in hex. Returns how
- * many; 0 for a digest that is none. */
-size_t cache_purge(struct cache *cache, uint32_t tool, struct slice digest_hex);
+/*
+ * Drop what was stored for tools of which `match` says so by their name (NULL: any) and, unless empty, with this digest
+ * in hex. Returns how many; 0 for a digest that is none.
+ *
+ * match  called under a lock: quick, no call back into the cache.
+ */
+size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *context), void *context,
+		   struct slice digest_hex);
 
 #endif

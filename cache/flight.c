@@ -35,11 +35,6 @@ void flights_free(struct flights *flights)
 	free(flights);
 }
 
-size_t flights_count(const struct flights *flights)
-{
-	return flights->count;
-}
-
 static struct flight **bucket_of(const struct flights *flights, const struct key *key)
 {
 	return &flights->buckets[key->hash & (flights->bucket_count - 1)];

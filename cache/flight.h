@@ -31,7 +31,6 @@ struct flights; /* the table */
 struct flights *flights_new(void) MUST_CHECK;
 /* Must be empty. NULL is fine. */
 void flights_free(struct flights *flights);
-size_t flights_count(const struct flights *flights);
 
 /* The flight of an equal key, or NULL. */
 struct flight *flights_find(const struct flights *flights, const struct key *key);

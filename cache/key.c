@@ -132,6 +132,18 @@ static char *write_head(char *to, const struct key_parts *parts)
 	return write_part(to, parts->identity);
 }
 
+struct slice key_tool(const struct key *key)
+{
+	size_t len = 0;
+	if (key->len < 1 + LENGTH_BYTES || key->bytes[0] != SCHEME)
+		return (struct slice){ NULL, 0 };
+	for (int i = 0; i < LENGTH_BYTES; i++)
+		len = len << 8 | (unsigned char)key->bytes[1 + i];
+	if (len > key->len - 1 - LENGTH_BYTES)
+		return (struct slice){ NULL, 0 };
+	return (struct slice){ key->bytes + 1 + LENGTH_BYTES, len };
+}
+
 /* --- The maker --- */
 
 struct key_maker *key_maker_new(size_t slots, unsigned max_depth)
@@ -185,6 +197,40 @@ static void remember(struct memo *memo, uint64_t hash, struct slice raw, struct 
 	memo->key = key_ref(key);
 }
 
+static bool is_named(struct slice raw_name, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (json_string_is(raw_name, slice_of(names[i])))
+			return true;
+	return false;
+}
+
+static bool counts(const struct key_filter *filter, struct slice raw_name)
+{
+	if (filter->only_count)
+		return is_named(raw_name, filter->only, filter->only_count);
+	return !is_named(raw_name, filter->ignore, filter->ignore_count);
+}
+
+/* Take out of a canonical object, in its place, what does not count: what is left is canonical too. */
+static void filter_object(struct buf *bytes, size_t at, const struct key_filter *filter)
+{
+	char *start = bytes->store->bytes + at, *to = start + 1;
+	struct json_walk walk = json_walk((struct slice){ start, bytes->len - at });
+	struct slice name, value;
+	while (json_next_member(&walk, &name, &value)) {
+		size_t len = (size_t)(value.at + value.len - name.at);
+		if (!counts(filter, name))
+			continue;
+		if (to > start + 1)
+			*to++ = ',';
+		memmove(to, name.at, len);
+		to += len;
+	}
+	*to++ = '}';
+	bytes->len = at + (size_t)(to - start);
+}
+
 /* Parse the arguments and make the key of the parts. */
 static enum outcome make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
 			 struct json_fault *fault)
@@ -201,11 +247,13 @@ static enum outcome make(struct key_maker *maker, const struct key_parts *parts,
 	if (!json_canonical(parts->arguments, maker->max_depth, &maker->scratch, bytes, fault))
 		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
 	char *arguments = bytes->store->bytes + head;
-	put_length(arguments, bytes->len - head - LENGTH_BYTES);
 	if (arguments[LENGTH_BYTES] != '{') {
 		*fault = (struct json_fault){ "expected an object", 0, false };
 		return OUTCOME_INVALID_REQUEST;
 	}
+	if (parts->filter)
+		filter_object(bytes, head + LENGTH_BYTES, parts->filter);
+	put_length(arguments, bytes->len - head - LENGTH_BYTES);
 	*key = key_new(maker, buf_slice(bytes));
 	if (!*key)
 		*fault = (struct json_fault){ "out of memory", 0, true };

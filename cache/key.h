@@ -25,13 +25,22 @@ struct key {
 	char bytes[]; /* scheme, tool, version, identity (each with its length), canonical arguments */
 };
 
+/* Which of a call's arguments count, by the names of the object's own members; at most one of the lists is used. */
+struct key_filter {
+	const char *const *ignore; /* all but these count */
+	size_t ignore_count;
+	const char *const *only; /* these count, others do not */
+	size_t only_count;
+};
+
 /* What a key is made of. All borrowed. */
 struct key_parts {
 	struct slice tool;    /* its name */
 	struct slice version; /* of its definition: changes when method or template or upstream change */
 	struct slice
 		identity; /* by the tool's cache scope: "" shared, else tenant or caller, as the gateway wrote it */
-	struct slice arguments; /* raw JSON text, not yet checked; an object */
+	struct slice arguments;          /* raw JSON text, not yet checked; an object */
+	const struct key_filter *filter; /* NULL: all arguments count. `version` differs where the filter does */
 };
 
 struct key *key_ref(struct key *key);
@@ -40,6 +49,9 @@ static inline bool key_equal(const struct key *a, const struct key *b)
 {
 	return a == b || (a->hash == b->hash && a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0);
 }
+
+/* The name of the tool that a key was made of; empty for bytes that key_make has not made. */
+struct slice key_tool(const struct key *key);
 
 /*
  * Makes keys, and remembers the last ones by the raw bytes they were made from, so that a repeat of the very same

@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 enum {
 	FREQUENCY_MAX = 3,      /* 2 bits */
 	PROMOTE_FREQUENCY = 2,  /* looked up so often while small: goes on to main. With 1, calls in pairs flush main */
@@ -17,7 +19,9 @@ enum {
 	BYTES_PER_BUCKET = 512, /* about the smallest entry: bookkeeping, key and answer with hardly a body */
 	GHOST_WAYS = 8,         /* one cache line */
 	STEPS_PER_LOCK = 256,   /* a big entry displaces thousands of small ones: the lock is let go in between */
-	BUCKETS_PER_LOCK = 256, /* the same for sweep and purge */
+	BUCKETS_PER_LOCK = 256, /* the same for a purge */
+	WHEEL_SLOTS_MAX = 4096, /* of a second each: what lives longer is looked at every 68 minutes */
+	BUCKETS_PER_SLOT = 8,   /* a small memory has a small wheel */
 	CACHE_LINE_BYTES = 64
 };
 
@@ -38,10 +42,13 @@ struct shard {
 	struct entry **buckets;     /* c: the array; m: what is in it */
 	struct ghost_set *ghosts;   /* c: the array; m: what is in it */
 	size_t limit_bytes;         /* c: for entries */
-	size_t table_bytes;         /* c: this struct and both arrays */
+	size_t table_bytes;         /* c: this struct and its arrays */
 	struct entries small, main; /* m: newest first */
 	size_t small_bytes, bytes;  /* m: of the small queue, of both */
 	size_t count;               /* m: entries in both */
+	struct due_entries *wheel;  /* c: the array; m: entries by the second in which they are gone */
+	struct due_entries passing; /* m: what is left of the slot that memory_expire is at */
+	uint64_t wheel_at;          /* m: the second of that slot; all before are done */
 	uint32_t ghost_clock;       /* m: ghosts ever born; wraps, by when older ones have been overwritten */
 	uint64_t evictions[EVICT_REASON_COUNT]; /* m */
 };
@@ -50,8 +57,9 @@ struct memory {
 	size_t shard_count;     /* c: power of two */
 	size_t bucket_count;    /* c: in each shard */
 	size_t ghost_set_count; /* c: in each shard */
+	size_t slot_count;      /* c: in each wheel */
 	size_t capacity_bytes;  /* c */
-	atomic_size_t sweep_at; /* a: counts the buckets swept */
+	size_t expire_at;       /* memory_expire's: the shard it begins with */
 	struct shard shards[];
 };
 
@@ -191,6 +199,13 @@ static void dequeue_locked(struct shard *shard, struct entry *entry)
 	entry->queue = QUEUE_LEFT;
 }
 
+/* --- the wheel: a slot a second, round and round --- */
+
+static struct due_entries *slot_of(const struct memory *memory, struct shard *shard, uint64_t us)
+{
+	return &shard->wheel[us / CLOCK_US_PER_S % memory->slot_count];
+}
+
 /* Take an entry out; it is released by release_all, after the lock. */
 static void drop_locked(const struct memory *memory, struct shard *shard, struct entry *entry, enum evict_reason reason,
 			struct entries *dropped)
@@ -200,6 +215,7 @@ static void drop_locked(const struct memory *memory, struct shard *shard, struct
 		at = &(*at)->next_in_bucket;
 	*at = entry->next_in_bucket;
 	dequeue_locked(shard, entry);
+	LIST_REMOVE(entry, due);
 	shard->count--;
 	shard->evictions[reason]++;
 	TAILQ_INSERT_TAIL(dropped, entry, order);
@@ -211,6 +227,7 @@ static void insert_locked(const struct memory *memory, struct shard *shard, stru
 	entry->next_in_bucket = *bucket;
 	*bucket = entry;
 	enqueue_locked(shard, entry, queue);
+	LIST_INSERT_HEAD(slot_of(memory, shard, entry_gone_us(entry)), entry, due);
 	shard->count++;
 }
 
@@ -306,25 +323,26 @@ bool memory_put(struct memory *memory, struct entry *entry)
 {
 	struct shard *shard = shard_of(memory, entry->key);
 	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
-	bool fits = entry->bytes <= shard->limit_bytes / LARGEST_DIVISOR;
 	enum queue queue = QUEUE_NEW;
 	assert(entry->queue == QUEUE_NEW);
+	if (entry->bytes > shard->limit_bytes / LARGEST_DIVISOR) {
+		memory_refuse(memory, entry->key);
+		return false;
+	}
 	for (bool done = false; !done;) {
 		pthread_mutex_lock(&shard->mutex);
 		enum queue inherited = replace_locked(memory, shard, entry, &dropped);
 		if (inherited != QUEUE_NEW)
 			queue = inherited;
-		else if (fits && queue == QUEUE_NEW)
+		else if (queue == QUEUE_NEW)
 			queue = take_ghost_locked(memory, shard, entry->key) ? QUEUE_MAIN : QUEUE_SMALL;
-		done = !fits || make_room_locked(memory, shard, entry->bytes, &dropped);
-		if (!fits)
-			shard->evictions[EVICT_TOO_LARGE]++;
-		else if (done)
+		done = make_room_locked(memory, shard, entry->bytes, &dropped);
+		if (done)
 			insert_locked(memory, shard, entry_ref(entry), queue);
 		pthread_mutex_unlock(&shard->mutex);
 	}
 	release_all(&dropped);
-	return fits;
+	return true;
 }
 
 bool memory_remove(struct memory *memory, const struct key *key)
@@ -340,15 +358,22 @@ bool memory_remove(struct memory *memory, const struct key *key)
 	return entry != NULL;
 }
 
-struct sieve {
-	bool (*match)(const struct entry *entry, void *context);
-	void *context;
-	enum evict_reason reason;
-};
+void memory_refuse(struct memory *memory, const struct key *key)
+{
+	struct shard *shard = shard_of(memory, key);
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	pthread_mutex_lock(&shard->mutex);
+	struct entry *entry = find_locked(memory, shard, key);
+	if (entry)
+		drop_locked(memory, shard, entry, EVICT_REPLACED, &dropped);
+	shard->evictions[EVICT_TOO_LARGE]++;
+	pthread_mutex_unlock(&shard->mutex);
+	release_all(&dropped);
+}
 
 /* Drop what matches in buckets [from, to) of one shard; returns how many. */
 static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t from, size_t to,
-			   const struct sieve *sieve)
+			   bool (*match)(const struct entry *entry, void *context), void *context)
 {
 	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
 	size_t count = 0;
@@ -357,9 +382,9 @@ static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t fr
 		struct entry *next;
 		for (struct entry *entry = shard->buckets[i]; entry; entry = next) {
 			next = entry->next_in_bucket;
-			if (!sieve->match(entry, sieve->context))
+			if (!match(entry, context))
 				continue;
-			drop_locked(memory, shard, entry, sieve->reason, &dropped);
+			drop_locked(memory, shard, entry, EVICT_PURGED, &dropped);
 			count++;
 		}
 	}
@@ -368,43 +393,85 @@ static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t fr
 	return count;
 }
 
-/* The same for `count` buckets from `start` on, counted through all shards and round again. */
-static size_t sift(struct memory *memory, size_t start, size_t count, const struct sieve *sieve)
-{
-	size_t dropped = 0;
-	while (count > 0) {
-		size_t from = start % memory->bucket_count;
-		size_t step = memory->bucket_count - from;
-		if (step > BUCKETS_PER_LOCK)
-			step = BUCKETS_PER_LOCK;
-		if (step > count)
-			step = count;
-		struct shard *shard = &memory->shards[start / memory->bucket_count % memory->shard_count];
-		dropped += sift_buckets(memory, shard, from, from + step, sieve);
-		start += step;
-		count -= step;
-	}
-	return dropped;
-}
-
 size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *entry, void *context), void *context)
 {
-	const struct sieve sieve = { match, context, EVICT_PURGED };
-	return sift(memory, 0, memory->shard_count * memory->bucket_count, &sieve);
+	size_t purged = 0, count = memory->bucket_count;
+	for (size_t i = 0; i < memory->shard_count; i++)
+		for (size_t from = 0; from < count; from += BUCKETS_PER_LOCK)
+			purged += sift_buckets(memory, &memory->shards[i], from,
+					       from + BUCKETS_PER_LOCK < count ? from + BUCKETS_PER_LOCK : count, match,
+					       context);
+	return purged;
 }
 
-static bool is_gone(const struct entry *entry, void *now_us)
+/* `to` is empty. */
+static void move_all(struct due_entries *from, struct due_entries *to)
 {
-	return *(const uint64_t *)now_us >= entry_gone_us(entry);
+	*to = *from;
+	if (to->lh_first)
+		to->lh_first->due.le_prev = &to->lh_first;
+	LIST_INIT(from);
 }
 
-void memory_sweep(struct memory *memory, uint64_t now_us, size_t budget)
+/* Whether there is more to look at: what is left of a slot, or the next slot up to now's, which stays to be looked at
+ * again as long as it is now's. A wheel that stood still for more than a round goes round once. */
+static bool next_slot_locked(const struct memory *memory, struct shard *shard, uint64_t now_us, bool *last)
 {
-	const struct sieve sieve = { is_gone, &now_us, EVICT_EXPIRED };
-	size_t all = memory->shard_count * memory->bucket_count;
-	if (budget > all)
-		budget = all;
-	sift(memory, atomic_fetch_add_explicit(&memory->sweep_at, budget, memory_order_relaxed) % all, budget, &sieve);
+	uint64_t now_s = now_us / CLOCK_US_PER_S;
+	if (!LIST_EMPTY(&shard->passing))
+		return true;
+	if (*last)
+		return false;
+	if (now_s - shard->wheel_at > memory->slot_count)
+		shard->wheel_at = now_s - memory->slot_count;
+	move_all(slot_of(memory, shard, shard->wheel_at * CLOCK_US_PER_S), &shard->passing);
+	*last = shard->wheel_at == now_s;
+	shard->wheel_at += !*last;
+	return true;
+}
+
+/* Look at so many entries at most, empty slots counting as one; returns how many. */
+static size_t expire_locked(const struct memory *memory, struct shard *shard, uint64_t now_us, size_t most, bool *last,
+			    struct entries *dropped)
+{
+	size_t looked = 0;
+	for (; looked < most && next_slot_locked(memory, shard, now_us, last); looked++) {
+		struct entry *entry = LIST_FIRST(&shard->passing);
+		if (!entry)
+			continue;
+		if (now_us >= entry_gone_us(entry)) {
+			drop_locked(memory, shard, entry, EVICT_EXPIRED, dropped);
+			continue;
+		}
+		LIST_REMOVE(entry, due); /* of a later round */
+		LIST_INSERT_HEAD(slot_of(memory, shard, entry_gone_us(entry)), entry, due);
+	}
+	return looked;
+}
+
+/* The same for one shard, the lock let go in between. */
+static size_t expire_shard(struct memory *memory, struct shard *shard, uint64_t now_us, size_t budget)
+{
+	bool last = false;
+	size_t looked = 0, step;
+	do {
+		struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+		size_t most = budget - looked < STEPS_PER_LOCK ? budget - looked : STEPS_PER_LOCK;
+		pthread_mutex_lock(&shard->mutex);
+		step = expire_locked(memory, shard, now_us, most, &last, &dropped);
+		pthread_mutex_unlock(&shard->mutex);
+		release_all(&dropped);
+		looked += step;
+	} while (step == STEPS_PER_LOCK && looked < budget);
+	return looked;
+}
+
+void memory_expire(struct memory *memory, uint64_t now_us, size_t budget)
+{
+	for (size_t i = 0; i < memory->shard_count && budget; i++) {
+		size_t shard = memory->expire_at++ & (memory->shard_count - 1);
+		budget -= expire_shard(memory, &memory->shards[shard], now_us, budget);
+	}
 }
 
 struct memory_stats memory_stats(struct memory *memory)
@@ -429,13 +496,16 @@ static bool shard_init(struct shard *shard, const struct memory *memory)
 	size_t share_bytes = memory->capacity_bytes / memory->shard_count;
 	shard->buckets = calloc(memory->bucket_count, sizeof(struct entry *));
 	shard->ghosts = calloc(memory->ghost_set_count, sizeof(struct ghost_set));
+	shard->wheel = calloc(memory->slot_count, sizeof *shard->wheel); /* empty lists are NULL */
+	LIST_INIT(&shard->passing);
 	shard->table_bytes = sizeof *shard + heap_bytes(memory->bucket_count * sizeof(struct entry *)) +
-			     heap_bytes(memory->ghost_set_count * sizeof(struct ghost_set));
+			     heap_bytes(memory->ghost_set_count * sizeof(struct ghost_set)) +
+			     heap_bytes(memory->slot_count * sizeof *shard->wheel);
 	shard->limit_bytes = share_bytes > shard->table_bytes ? share_bytes - shard->table_bytes : 0;
 	TAILQ_INIT(&shard->small);
 	TAILQ_INIT(&shard->main);
 	pthread_mutex_init(&shard->mutex, NULL);
-	return shard->buckets && shard->ghosts;
+	return shard->buckets && shard->ghosts && shard->wheel;
 }
 
 static void shard_fini(struct shard *shard)
@@ -445,6 +515,7 @@ static void shard_fini(struct shard *shard)
 	pthread_mutex_destroy(&shard->mutex);
 	free(shard->buckets);
 	free(shard->ghosts);
+	free(shard->wheel);
 }
 
 struct memory *memory_new(size_t bytes, size_t shards)
@@ -460,6 +531,9 @@ struct memory *memory_new(size_t bytes, size_t shards)
 	memory->capacity_bytes = bytes;
 	memory->bucket_count = bytes / shards / BYTES_PER_BUCKET + 1;
 	memory->ghost_set_count = memory->bucket_count / GHOST_WAYS + 1;
+	memory->slot_count = memory->bucket_count / BUCKETS_PER_SLOT + 1;
+	if (memory->slot_count > WHEEL_SLOTS_MAX)
+		memory->slot_count = WHEEL_SLOTS_MAX;
 	bool complete = true;
 	for (size_t i = 0; i < shards; i++)
 		complete &= shard_init(&memory->shards[i], memory);

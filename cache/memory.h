@@ -1,8 +1,9 @@
 /*
  * memory.h: the memory tier: answers by key, bounded in bytes, evicted by S3-FIFO (Yang et al., "FIFO queues are all
  * you need for cache eviction", SOSP 2023): a small queue of 10 % through which one-hit wonders pass, a main queue,
- * and a ghost queue of hashes. No I/O, no clock call. Sharded by hash, one short mutex a shard; entries are handed out
- * by reference and freed outside the lock.
+ * and a ghost queue of hashes. What has expired is found by a hashed timing wheel (Varghese and Lauck, "Hashed and
+ * Hierarchical Timing Wheels", SOSP 1987, scheme 6). No I/O, no clock call. Sharded by hash, one short mutex a shard;
+ * entries are handed out by reference and freed outside the lock.
  */
 #ifndef JITNEY_CACHE_MEMORY_H
 #define JITNEY_CACHE_MEMORY_H
@@ -23,7 +24,7 @@
  */
 struct entry {
 	atomic_uint refs;             /* a */
-	uint32_t tool;                /* c: index in the configuration, for purging */
+	uint32_t cost_us;             /* c: what fetching it took; 0: not known */
 	struct key *key;              /* c: owned reference */
 	struct answer *answer;        /* c: owned reference */
 	uint64_t stored_us;           /* c */
@@ -36,9 +37,11 @@ struct entry {
 	uint8_t queue;                /* m: memory.c's, as what follows */
 	uint8_t frequency;            /* m: look-ups since it came into its queue, at most 3 */
 	struct entry *next_in_bucket; /* m */
+	LIST_ENTRY(entry) due;        /* m: in the slot of the wheel where its entry_gone_us lies */
 	TAILQ_ENTRY(entry) order;     /* m: in its queue; once it has left, in the list of what is to be released */
 };
 TAILQ_HEAD(entries, entry);
+LIST_HEAD(due_entries, entry);
 
 /* A new entry with one reference; takes references of its own on key and answer. NULL when out of memory. */
 struct entry *entry_new(struct key *key, struct answer *answer) MUST_CHECK;
@@ -66,6 +69,8 @@ struct entry *memory_get(struct memory *memory, const struct key *key, uint64_t 
 bool memory_put(struct memory *memory, struct entry *entry);
 /* Drop one key. True if it was there. */
 bool memory_remove(struct memory *memory, const struct key *key);
+/* An answer of this key is too large to be stored: counted, and an older one is dropped, since it is outdated. */
+void memory_refuse(struct memory *memory, const struct key *key);
 /*
  * Drop all entries for which `match` says so; returns how many. Sees every entry stored before the call; what is put
  * meanwhile may be missed.
@@ -73,9 +78,9 @@ bool memory_remove(struct memory *memory, const struct key *key);
  * match  called under a shard's lock, a few hundred at a time: quick, no call back into the memory.
  */
 size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *entry, void *context), void *context);
-/* Drop entries whose entry_gone_us has come, looking into `budget` hash buckets (about one entry each when the
- * memory is full of small ones, else fewer); goes on where the last call ended. */
-void memory_sweep(struct memory *memory, uint64_t now_us, size_t budget);
+/* Drop the entries whose entry_gone_us has come, looking at `budget` entries at most; goes on where the last call
+ * ended. One thread at a time. */
+void memory_expire(struct memory *memory, uint64_t now_us, size_t budget);
 
 struct memory_stats {
 	uint64_t entries;

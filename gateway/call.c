@@ -92,6 +92,7 @@ static enum outcome identify(struct call *call, struct json_fault *fault)
 			.version = slice_of(tool->version),
 			.identity = asker_identity(call->asker, tool->scope),
 			.arguments = call->arguments,
+			.filter = tool->key.ignore_count || tool->key.only_count ? &tool->key : NULL,
 		};
 		return key_make(home->keys, &parts, &call->key, fault);
 	}
@@ -319,38 +320,69 @@ void call_finish_returned(struct worker *home)
 
 /* ---------------------------------------------------------------- background refresh */
 
+/* Whether one more background refresh of this upstream may begin; then it is counted. */
+static bool claim_place(struct gateway *gateway, unsigned upstream)
+{
+	atomic_size_t *refreshes = &gateway->refreshes[upstream];
+	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
+		return false;
+	if (atomic_fetch_add_explicit(refreshes, 1, memory_order_relaxed) <
+	    gateway->config->upstreams[upstream].refreshes)
+		return true;
+	atomic_fetch_sub_explicit(refreshes, 1, memory_order_relaxed);
+	return false;
+}
+
+static void give_place_back(struct gateway *gateway, unsigned upstream)
+{
+	atomic_fetch_sub_explicit(&gateway->refreshes[upstream], 1, memory_order_relaxed);
+}
+
 static void refresh_done(struct call *call)
 {
+	give_place_back(call->home->gateway, call->tool->upstream);
 	cache_refreshed(call->refreshes);
 	call_free(call);
 }
 
-/* `stale` has been served past its time and its caller is the one to fetch anew (RFC 5861, 3). Nobody waits for it. */
-static void refresh(struct call *stale)
+/* A call like `served`, for nobody but the cache. False: out of memory. */
+static bool send_refresh(const struct call *served)
 {
-	struct worker *home = stale->home;
-	struct call *call = call_new(home);
-	struct blob *body = blob_copy(stale->arguments);
-	const struct asker *asker = stale->asker;
-	if (!call || !body ||
-	    atomic_load_explicit(&home->gateway->in_flight, memory_order_relaxed) >=
-		    home->gateway->config->limits.in_flight) {
-		cache_refreshed(stale->entry);
+	struct call *call = call_new(served->home);
+	struct blob *body = blob_copy(served->arguments);
+	if (!call || !body) {
 		if (call)
 			call_free(call);
 		blob_unref(body);
-		return;
+		return false;
 	}
-	struct asker background = { .timeout_us = CLOCK_NEVER, .number = asker->number, .urgency = 7 };
+	struct asker background = { .timeout_us = CLOCK_NEVER, .number = served->asker->number, .urgency = 7 };
 	background.wish.no_cache = true;
-	assert(call->catalogue == stale->catalogue); /* both made in one turn, and catalogues come between turns */
-	call->tool = stale->tool;
+	assert(call->catalogue == served->catalogue); /* both made in one turn, and catalogues come between turns */
+	call->tool = served->tool;
 	call->asker = &background;
 	call->arguments = blob_slice(body);
-	call->key = key_ref(stale->key);
-	call->refreshes = entry_ref(stale->entry);
+	call->key = key_ref(served->key);
+	call->refreshes = entry_ref(served->entry);
 	call->source = SOURCE_REQUEST;
 	call->done = refresh_done;
 	call_send(call, body);
 	blob_unref(body);
+	return true;
+}
+
+/* `served` has an answer that is past its time (RFC 5861, 3) or nearly so, and its caller is the one to fetch anew.
+ * Nobody waits for it. */
+static void refresh(struct call *served)
+{
+	struct gateway *gateway = served->home->gateway;
+	unsigned upstream = served->tool->upstream;
+	bool begun = claim_place(gateway, upstream);
+	if (begun && !send_refresh(served)) {
+		give_place_back(gateway, upstream);
+		begun = false;
+	}
+	if (!begun)
+		cache_refreshed(served->entry);
+	meter_add(served->home->meter, METRIC_ID_CACHE_REFRESHES, upstream, begun ? REFRESH_BEGUN : REFRESH_SKIPPED, 1);
 }

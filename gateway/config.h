@@ -44,6 +44,7 @@ struct tool {
 	const char *version;       /* changes when method, request or upstream change: part of the key */
 	uint64_t timeout_us;       /* default: the upstream's */
 	struct cache_policy cache; /* ttl_us 0: not cached */
+	struct key_filter key;     /* which arguments count, for the cache and for merging */
 	enum identity_scope scope;
 	const char *const *tags;
 	size_t tag_count;
@@ -60,6 +61,7 @@ static inline bool tool_is_repeatable(const struct tool *tool)
 struct upstream_config {
 	struct upstream_settings settings;
 	struct batch_policy batch;
+	size_t refreshes; /* background refreshes at once */
 };
 
 struct config {

@@ -192,6 +192,25 @@ static void check_upstream_name(struct config_load *load, const struct tool_draf
 				CONFIG_NAME_BYTES, node->text.at);
 }
 
+/* Each name once, in one of the lists. */
+static void check_key(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct key_filter *key = &draft->tool.key;
+	const struct node *lists[] = { find(draft->node, "cache.key.ignore"), find(draft->node, "cache.key.only") };
+	const char *const *names[] = { key->ignore, key->only };
+	const size_t counts[] = { key->ignore_count, key->only_count };
+	if (lists[0] && counts[0] && counts[1])
+		config_error_key(load, lists[0],
+				 "tools.%s.cache.key.ignore: has no use beside only, which leaves out all others",
+				 draft->node->key.at);
+	for (size_t i = 0; i < countof(lists); i++)
+		for (size_t j = 0; lists[i] && j < counts[i]; j++)
+			for (size_t k = 0; k < j; k++)
+				if (strcmp(names[i][j], names[i][k]) == 0)
+					config_error_key(load, lists[i], "tools.%s.cache.key.%s: has \"%.64s\" twice",
+							 draft->node->key.at, i ? "only" : "ignore", names[i][j]);
+}
+
 static void check_cache(struct config_load *load, const struct tool_draft *draft)
 {
 	const struct node *cache = find(draft->node, "cache");
@@ -280,6 +299,7 @@ static void check_tool(struct config_load *load, struct tool_draft *draft)
 {
 	check_upstream_name(load, draft);
 	check_cache(load, draft);
+	check_key(load, draft);
 	check_schema(load, draft);
 	struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
 	const struct dialect *dialect = upstream ? upstream->config.settings.dialect : NULL;
@@ -365,6 +385,13 @@ static void hash_pairs(struct config_load *load, XXH3_state_t *hash, const struc
 	}
 }
 
+static void hash_names(XXH3_state_t *hash, const char *const *names, size_t count)
+{
+	XXH3_128bits_update(hash, &count, sizeof count);
+	for (size_t i = 0; i < count; i++)
+		hash_text(hash, names[i]);
+}
+
 static void hash_envelope(XXH3_state_t *hash, const struct envelope_settings *envelope)
 {
 	const char *const texts[] = { envelope->preset,       envelope->method,     envelope->path,
@@ -398,6 +425,8 @@ static const char *tool_version(struct config_load *load, const struct tool_draf
 	hash_text(&hash, draft->request.body);
 	hash_pairs(load, &hash, draft->request.query, draft->request.query_count);
 	hash_pairs(load, &hash, draft->request.headers, draft->request.header_count);
+	hash_names(&hash, draft->tool.key.ignore, draft->tool.key.ignore_count);
+	hash_names(&hash, draft->tool.key.only, draft->tool.key.only_count);
 	XXH128_hash_t digest = XXH3_128bits_digest(&hash);
 	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64,
 			    (unsigned long long)digest.low64);

@@ -134,9 +134,10 @@ static void send_home(struct dispatch *dispatch, struct call *call, struct answe
 static void land(struct dispatch *dispatch, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
 {
 	struct worker *worker = dispatch->worker;
-	bool stored = trip->store && answer->outcome == OUTCOME_OK &&
-		      cache_store(worker->gateway->cache, trip->flight.key, answer, &trip->tool->cache,
-				  trip->tool->index, loop_now(worker->loop), worker->meter);
+	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
+					 loop_now(worker->loop) };
+	bool stored =
+		trip->store && cache_store(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter);
 	flights_remove(dispatch->flights, &trip->flight);
 	struct waiter *waiter;
 	while ((waiter = flight_take(&trip->flight))) {

@@ -220,6 +220,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.answer", SIZE, upstream_draft, config.settings.answer_bytes, "bytes", B_KIB(1), B_GIB(1),       \
 	  "16MiB", NULL,                                                                                               \
 	  "The longest body of one answer (of a whole batch); more is refused.")                                       \
+	V("upstreams.*.refreshes", COUNT, upstream_draft, config.refreshes, "", 0, 100000, "32", NULL,                 \
+	  "Background refreshes of kept answers at once; one more is left out until a later call.")                    \
 	U("upstreams.*.command", "The program of a provider that is a child process.")                                 \
 	U("upstreams.*.args", "Its arguments.")                                                                        \
 	U("upstreams.*.names", "How an MCP server's tools are named.")                                                 \
@@ -271,6 +273,18 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.cache.stale_if_error", DURATION, tool_draft, tool.cache.stale_if_error_us, "us", 0, US_D(365), "0", \
 	  NULL,                                                                                                        \
 	  "How much longer it is served when the provider fails.")                                                     \
+	V("tools.*.cache.negative_ttl", DURATION, tool_draft, tool.cache.negative_ttl_us, "us", 0, US_D(365), "0",     \
+	  NULL,                                                                                                        \
+	  "How long a refusal by the tool itself (tool_error) is kept; 0: not.")                                       \
+	V("tools.*.cache.max_entry", SIZE, tool_draft, tool.cache.max_entry_bytes, "bytes", 0, B_GIB(1), "0", NULL,    \
+	  "The longest answer that is kept; 0: no limit but the tier's.")                                              \
+	V("tools.*.cache.provider_headers", BOOL, tool_draft, tool.cache.provider_headers, "", 0, 0, "false", NULL,    \
+	  "The provider's Cache-Control, Expires, Age and Vary may shorten the ttl or forbid keeping.")                \
+	B("tools.*.cache.key", BLOCK, 0, "Which arguments make two calls the same; else all of them do.")              \
+	L("tools.*.cache.key.ignore", TEXTS, tool_draft, tool.key.ignore, tool.key.ignore_count, 0, 64, NULL,          \
+	  "Arguments that make no difference to the answer.")                                                          \
+	L("tools.*.cache.key.only", TEXTS, tool_draft, tool.key.only, tool.key.only_count, 0, 64, NULL,                \
+	  "The only arguments that make a difference.")                                                                \
 	V("tools.*.cache.scope", ENUM, tool_draft, tool.scope, "", 0, 0, "caller", "shared|tenant|caller",             \
 	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
 	L("tools.*.cache.tags", TEXTS, tool_draft, tool.tags, tool.tag_count, 0, 32, NULL,                             \

@@ -15,22 +15,10 @@ static const char json_type_text[] = "application/json";
 
 /* ---------------------------------------------------------------- catalogue */
 
-/* RFC 9110, 13.1.2: "*" or a list of entity tags; weak comparison. */
-static bool none_match_hits(struct slice value, const char *etag)
-{
-	size_t len = strlen(etag);
-	if (slice_equal(value, SLICE("*")))
-		return true;
-	for (size_t i = 0; i + len <= value.len; i++)
-		if (memcmp(value.at + i, etag, len) == 0)
-			return true;
-	return false;
-}
-
 static void reply_document(struct request *request, const struct document *document)
 {
 	struct reply reply;
-	bool unchanged = none_match_hits(request->headers[HEADER_IF_NONE_MATCH], document->etag);
+	bool unchanged = reply_none_match(request, document->etag);
 	reply_init(&reply, unchanged ? 304 : 200);
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	reply_header_text(&reply, "ETag", slice_of(document->etag));
@@ -271,48 +259,57 @@ static bool tool_has_tag(const struct tool *tool, struct slice tag)
 	return false;
 }
 
+/* What a purge names; empty: any. */
+struct purge {
+	struct slice tool, prefix, tag, key;
+};
+
 /* A typing error in what to purge must not purge everything. */
-static bool query_knows(struct slice query)
+static bool read_purge(struct slice query, struct purge *purge)
 {
-	size_t known = 0, given = 0;
-	static const char *const names[] = { "tool", "tag", "key" };
-	for (size_t i = 0; i < countof(names); i++)
-		known += query_parameter(query, slice_of(names[i])).len > 0;
+	*purge = (struct purge){ query_parameter(query, SLICE("tool")), query_parameter(query, SLICE("prefix")),
+				 query_parameter(query, SLICE("tag")), query_parameter(query, SLICE("key")) };
+	size_t known = (purge->tool.len > 0) + (purge->prefix.len > 0) + (purge->tag.len > 0) + (purge->key.len > 0);
+	size_t given = query.len > 0;
 	for (size_t i = 0; i < query.len; i++)
 		given += query.at[i] == '&';
-	return known == given + (query.len > 0);
+	return known == given;
 }
 
-/* DELETE /admin/cache?tool=&tag=&key=: what matches all that is given; nothing given: everything. */
+struct purge_of {
+	const struct purge *purge;
+	const struct catalogue *catalogue;
+};
+
+/* A tool that is no longer there has no tags. */
+static bool purges_tool(struct slice name, void *context)
+{
+	const struct purge_of *of = context;
+	const struct purge *purge = of->purge;
+	if ((purge->tool.len && !slice_equal(name, purge->tool)) || name.len < purge->prefix.len ||
+	    (purge->prefix.len && memcmp(name.at, purge->prefix.at, purge->prefix.len) != 0))
+		return false;
+	const struct tool *tool = purge->tag.len ? catalogue_tool(of->catalogue, name) : NULL;
+	return !purge->tag.len || (tool && tool_has_tag(tool, purge->tag));
+}
+
+/* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
-	const struct catalogue *catalogue = worker->catalogue;
-	struct slice tool = query_parameter(request->query, SLICE("tool"));
-	struct slice tag = query_parameter(request->query, SLICE("tag"));
-	struct slice key = query_parameter(request->query, SLICE("key"));
-	size_t purged = 0;
+	struct purge purge;
+	struct purge_of of = { &purge, worker->catalogue };
 	(void)rest;
-	if (!query_knows(request->query)) {
+	if (!read_purge(request->query, &purge)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
-			      "Only tool, tag and key are known; nothing was purged.");
+			      "Only tool, prefix, tag and key are known; nothing was purged.");
 		return;
 	}
-	if (tool.len && !catalogue_tool(worker->catalogue, tool)) {
+	if (purge.tool.len && !catalogue_tool(worker->catalogue, purge.tool)) {
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;
 	}
-	if (!tool.len && !tag.len) {
-		purged = cache_purge(worker->gateway->cache, UINT32_MAX, key);
-	} else {
-		for (size_t i = 0; i < catalogue_count(catalogue); i++) {
-			const struct tool *each = catalogue_nth(catalogue, i);
-			if ((!tool.len || slice_equal(slice_of(each->name), tool)) &&
-			    (!tag.len || tool_has_tag(each, tag)))
-				purged += cache_purge(worker->gateway->cache, each->index, key);
-		}
-	}
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	buf_printf(&text, "{\"purged\":%zu}\n", purged);
+	buf_printf(&text, "{\"purged\":%zu}\n", cache_purge(worker->gateway->cache, purges_tool, &of, purge.key));
 	reply_text(request, 200, json_type_text, &text);
 }
 

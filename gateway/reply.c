@@ -231,6 +231,33 @@ static void put_timing(struct reply *reply, const struct call *call)
 	reply_header(reply, "X-Batch-Id", "%llu", (unsigned long long)call->facts.id);
 }
 
+bool reply_none_match(const struct request *request, const char *etag)
+{
+	struct slice value = request->headers[HEADER_IF_NONE_MATCH];
+	size_t len = strlen(etag);
+	if (slice_equal(value, SLICE("*")))
+		return true;
+	for (size_t i = 0; i + len <= value.len; i++)
+		if (memcmp(value.at + i, etag, len) == 0)
+			return true;
+	return false;
+}
+
+/* The tag of the answer's bytes, for as long as it is kept. True: the caller has them. */
+static bool put_etag(struct request *request, struct reply *reply, const struct call *call)
+{
+	static const char digits[] = "0123456789abcdef";
+	char etag[2 + 16 + 1] = "\"";
+	if (!call->entry && !call->stored)
+		return false;
+	uint64_t tag = answer_tag(call->answer);
+	for (int i = 16; i > 0; i--, tag >>= 4)
+		etag[i] = digits[tag & 15];
+	etag[17] = '"';
+	reply_header_text(reply, "ETag", slice_of(etag));
+	return reply_none_match(request, etag);
+}
+
 void reply_call(struct request *request, const struct call *call)
 {
 	struct answer *answer = call->answer;
@@ -243,8 +270,12 @@ void reply_call(struct request *request, const struct call *call)
 		send_problem(request, &reply, answer, call);
 		return;
 	}
-	reply.content_type = answer->content_type;
-	reply.body = answer_body(answer);
-	reply.answer = answer;
+	if (put_etag(request, &reply, call)) {
+		reply.status = 304;
+	} else {
+		reply.content_type = answer->content_type;
+		reply.body = answer_body(answer);
+		reply.answer = answer;
+	}
 	request_reply(request, &reply);
 }

@@ -20,7 +20,12 @@ void reply_blob(struct request *request, unsigned status, const char *content_ty
 /* Reply with what was gathered in `text`, which is emptied. */
 void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text);
 
-/* Reply with the result of a finished call: the tool's bytes or a problem, and all headers. */
+/* Whether the request's If-None-Match names this strong entity tag (quotes included): then the reply is 304. RFC 9110,
+ * 13.1.2: "*" or a list of tags; weak comparison. */
+bool reply_none_match(const struct request *request, const char *etag);
+
+/* Reply with the result of a finished call: the tool's bytes or a problem, and all headers. A kept answer has an ETag;
+ * 304 without the bytes to a caller that has them. */
 void reply_call(struct request *request, const struct call *call);
 
 /* The cache's part in an answer, in one word, for batches and logs: hit, stale, miss, collapsed, bypass, none. */

@@ -119,6 +119,7 @@ static bool make_gateway(struct process *process)
 	if (!make_names(process) || !(gateway->metrics = metrics_new(&process->names)) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
 	    !(gateway->catalogue = catalogue_new(config)) ||
+	    !(gateway->refreshes = calloc(config->upstream_count + 1, sizeof *gateway->refreshes)) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
@@ -285,6 +286,7 @@ static void stop(struct process *process)
 		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
 	free(gateway->workers);
 	catalogue_unref(gateway->catalogue);
+	free(gateway->refreshes);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	free((void *)(uintptr_t)process->names.tools);

@@ -32,6 +32,7 @@ struct gateway {
 	struct http_settings http_settings;  /* c */
 	struct http_shared http_shared;      /* a */
 	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
+	atomic_size_t *refreshes;            /* a: background refreshes under way, by upstream */
 	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
 	atomic_uint refusing;                /* a: workers that take nothing any more; all of them: the loops may end */

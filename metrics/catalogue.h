@@ -46,6 +46,11 @@
 	X(PURGED, "purged")                                                                          \
 	X(TOO_LARGE, "too_large") /* never stored */
 
+/* What became of a background refresh that a look-up asked for. */
+#define REFRESH_RESULTS(X)                                                                           \
+	X(BEGUN, "begun")                                                                            \
+	X(SKIPPED, "skipped") /* upstreams.*.refreshes or limits.in_flight were reached, or no memory: the next look-up asks */
+
 /* Why a batch left. */
 #define FLUSH_REASONS(X)                                                                             \
 	X(IDLE, "idle")         /* nothing was in flight: no wait at all */                          \
@@ -72,6 +77,7 @@ enum metric_label {
 	LABEL_CACHE_RESULT,
 	LABEL_EVICT_REASON,
 	LABEL_FLUSH_REASON,
+	LABEL_REFRESH_RESULT,
 	LABEL_CONNECTION_STATE,
 	LABEL_KIND_COUNT
 };
@@ -99,6 +105,7 @@ enum metric_type {
 	X(CACHE_ENTRIES, "cache_entries", GAUGE, TIER, NONE, "Answers held.")                                          \
 	X(CACHE_BYTES, "cache_bytes", GAUGE, TIER, NONE, "Bytes accounted for them: key, body, bookkeeping.")          \
 	X(CACHE_EVICTIONS, "cache_evictions_total", COUNTER, TIER, EVICT_REASON, "Answers dropped or not stored, by reason.") \
+	X(CACHE_REFRESHES, "cache_refreshes_total", COUNTER, UPSTREAM, REFRESH_RESULT, "Background refreshes of kept answers, by result.") \
 	X(COALESCED, "coalesced_total", COUNTER, TOOL, NONE, "Calls that joined a flight of the same call.")           \
 	X(BATCH_ITEMS, "batch_items", ITEMS, UPSTREAM, NONE, "Calls per request to the provider.")                     \
 	X(BATCH_BYTES, "batch_bytes", BYTES, UPSTREAM, NONE, "Bytes of arguments per request to the provider.")        \
@@ -150,6 +157,12 @@ enum flush_reason {
 	FLUSH_REASONS(X)
 #undef X
 	FLUSH_REASON_COUNT
+};
+enum refresh_result {
+#define X(name, word) REFRESH_##name,
+	REFRESH_RESULTS(X)
+#undef X
+	REFRESH_RESULT_COUNT
 };
 enum connection_state {
 #define X(name, word) CONNECTION_##name,

@@ -34,6 +34,7 @@ static const char *const tier_words[] = { CACHE_TIERS(X) };
 static const char *const result_words[] = { CACHE_RESULTS(X) };
 static const char *const evict_words[] = { EVICT_REASONS(X) };
 static const char *const flush_words[] = { FLUSH_REASONS(X) };
+static const char *const refresh_words[] = { REFRESH_RESULTS(X) };
 static const char *const state_words[] = { CONNECTION_STATES(X) };
 #undef X
 
@@ -53,6 +54,7 @@ static const struct {
 	[LABEL_CACHE_RESULT] = { "result", result_words, countof(result_words) },
 	[LABEL_EVICT_REASON] = { "reason", evict_words, countof(evict_words) },
 	[LABEL_FLUSH_REASON] = { "reason", flush_words, countof(flush_words) },
+	[LABEL_REFRESH_RESULT] = { "result", refresh_words, countof(refresh_words) },
 	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
 };
 

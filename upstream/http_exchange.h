@@ -68,6 +68,10 @@ void http_exchange_fini(struct http_exchange *exchange);
 unsigned http_exchange_status(const struct http_exchange *exchange); /* 0: no answer */
 struct slice http_exchange_content_type(const struct http_exchange *exchange);
 uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
+/* What the answer's headers say about its reuse by a shared cache; false: nothing. RFC 9111, 3 and 4.2: Cache-Control
+ * (s-maxage before max-age; no-store, no-cache, private and what cannot be read: not at all), else Expires less Date;
+ * less Age; Vary: *: not at all. Rounded down. *no_stale: not past that time either. (http_reuse.c) */
+bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, bool *no_stale);
 /* Whether a byte of the request may have reached the provider. */
 bool http_exchange_sent(const struct http_exchange *exchange);
 /* Whether the time ran out (as against a refusal) when it was not sent. */

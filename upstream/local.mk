@@ -11,6 +11,7 @@ libupstream_a_SOURCES = \
 	upstream/envelope_item.c \
 	upstream/envelope_private.h \
 	upstream/http_exchange.c upstream/http_exchange.h \
+	upstream/http_reuse.c \
 	upstream/json_path.c upstream/json_path.h \
 	upstream/kind.h \
 	upstream/list_reader.c upstream/list_reader.h \

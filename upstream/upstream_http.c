@@ -64,13 +64,15 @@ struct delivery {
 	struct buf url;    /* both, if it is not */
 	uint64_t deadline_us, begun_us;
 	size_t attempts;
-	bool under_way;      /* counted in upstream->under_way */
-	bool waits;          /* in upstream->waiting */
-	bool headed, fed_up; /* the decoder has the head; wants no more bytes */
-	bool repeatable;     /* all of its calls */
-	bool repeated;       /* a kept connection had died */
-	bool finishing;      /* the decoder says all that is left */
-	bool telling;        /* callbacks run; an abort only marks it */
+	bool under_way;                  /* counted in upstream->under_way */
+	bool waits;                      /* in upstream->waiting */
+	bool headed, fed_up;             /* the decoder has the head; wants no more bytes */
+	bool reuse_said, reuse_no_stale; /* see struct answer */
+	uint32_t reuse_s;
+	bool repeatable; /* all of its calls */
+	bool repeated;   /* a kept connection had died */
+	bool finishing;  /* the decoder says all that is left */
+	bool telling;    /* callbacks run; an abort only marks it */
 	bool aborted;
 	struct loop_timer timer; /* deadline while it waits */
 	TAILQ_ENTRY(delivery) next;
@@ -219,9 +221,20 @@ static bool leaves_open(const struct answer *answer)
 	}
 }
 
+/* Note what the answer's head says of its reuse, before anybody else has the answer. */
+static void note_reuse(const struct delivery *delivery, struct answer *answer)
+{
+	if ((answer->outcome != OUTCOME_OK && answer->outcome != OUTCOME_TOOL_ERROR) || atomic_load(&answer->refs) != 1)
+		return;
+	answer->reuse_said = delivery->reuse_said;
+	answer->reuse_s = delivery->reuse_s;
+	answer->reuse_no_stale = delivery->reuse_no_stale;
+}
+
 static void tell(struct delivery *delivery, size_t index, struct answer *answer)
 {
 	assert(index < delivery->count && !delivery->items[index].answered);
+	note_reuse(delivery, answer);
 	delivery->items[index].answered = true;
 	if (delivery->aborted)
 		answer_unref(answer);
@@ -445,6 +458,7 @@ static void give_head(struct delivery *delivery)
 	const struct http_exchange *exchange = &delivery->exchange;
 	delivery->decoder->dialect->head(delivery->decoder, http_exchange_status(exchange),
 					 http_exchange_content_type(exchange), http_exchange_retry_after_s(exchange));
+	delivery->reuse_said = http_exchange_reuse(exchange, &delivery->reuse_s, &delivery->reuse_no_stale);
 }
 
 static void on_grown(struct http_exchange *exchange)

@@ -83,7 +83,8 @@ void gateway_start(struct gateway_world *world, const char *yaml)
 	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
 	gateway->catalogue = catalogue_new(world->config);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
-	assert(gateway->cache && gateway->catalogue && gateway->workers);
+	gateway->refreshes = calloc(world->config->upstream_count, sizeof *gateway->refreshes);
+	assert(gateway->cache && gateway->catalogue && gateway->workers && gateway->refreshes);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		gateway->workers[i] = worker_new(gateway, i);
 		assert(gateway->workers[i]);
@@ -101,6 +102,9 @@ void gateway_stop(struct gateway_world *world)
 	assert(gateway_metric(world, METRIC_ID_IN_FLIGHT, 0, 0) == 0);
 	for (unsigned i = 0; i < world->config->workers; i++)
 		worker_free(gateway->workers[i]);
+	for (size_t i = 0; i < world->config->upstream_count; i++)
+		assert(atomic_load(&gateway->refreshes[i]) == 0);
+	free(gateway->refreshes);
 	free(gateway->workers);
 	catalogue_unref(gateway->catalogue);
 	cache_free(gateway->cache);

@@ -14,7 +14,7 @@
 #define S CLOCK_US_PER_S
 #define DELTA_MAX_US (2147483648 * S)
 
-enum { BYTES = 4 * 1024 * 1024, TOOL = 3 };
+enum { BYTES = 4 * 1024 * 1024 };
 static const uint64_t stored_us = 1000 * S;
 
 /* --- Cache-Control --- */
@@ -199,10 +199,11 @@ static int teardown(void **state)
 	return 0;
 }
 
-static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy, uint32_t tool)
+static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy)
 {
 	struct answer *answer = answer_result(SLICE("{\"t\":1}"), true, NULL);
-	bool stored = cache_store(fixture->cache, key, answer, policy, tool, stored_us, fixture->meter);
+	const struct cache_fill fill = { policy, 0, stored_us };
+	bool stored = cache_store(fixture->cache, key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
 }
@@ -210,8 +211,8 @@ static bool store(struct fixture *fixture, struct key *key, const struct cache_p
 /* Fresh for 100 s, then so long stale-while-revalidate and stale-if-error. */
 static void store_graced(struct fixture *fixture, uint64_t revalidate_s, uint64_t error_s)
 {
-	const struct cache_policy policy = { 100 * S, revalidate_s * S, error_s * S };
-	assert_true(store(fixture, fixture->key, &policy, TOOL));
+	const struct cache_policy policy = { 100 * S, revalidate_s * S, error_s * S, 0, 0, false };
+	assert_true(store(fixture, fixture->key, &policy));
 }
 
 static struct cache_found find_at(struct fixture *fixture, const char *control, uint64_t after_us)
@@ -348,13 +349,15 @@ static void a_miss_brings_what_may_be_served_on_error(void **state)
 static void only_good_answers_with_a_ttl_are_stored(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct cache_policy policy = { 100 * S, 0, 0 }, none = { 0, 10 * S, 10 * S };
+	const struct cache_policy policy = { .ttl_us = 100 * S };
+	const struct cache_policy none = { 0, 10 * S, 10 * S, .negative_ttl_us = 10 * S };
+	const struct cache_fill fill = { &policy, 0, stored_us };
 	struct answer *error = answer_error(OUTCOME_UPSTREAM_ERROR, "no");
-	assert_false(cache_store(fixture->cache, fixture->key, error, &policy, TOOL, stored_us, fixture->meter));
-	assert_false(store(fixture, fixture->key, &none, TOOL));
+	assert_false(cache_store(fixture->cache, fixture->key, error, &fill, fixture->meter));
+	assert_false(store(fixture, fixture->key, &none));
 	char *big = test_calloc(1, BYTES / 8);
 	struct answer *large = answer_result((struct slice){ big, BYTES / 8 }, false, "text/plain");
-	assert_false(cache_store(fixture->cache, fixture->key, large, &policy, TOOL, stored_us, fixture->meter));
+	assert_false(cache_store(fixture->cache, fixture->key, large, &fill, fixture->meter));
 	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
 	assert_int_equal(cache_memory_stats(fixture->cache).evictions[EVICT_TOO_LARGE], 1);
 	test_free(big);
@@ -365,16 +368,16 @@ static void only_good_answers_with_a_ttl_are_stored(void **state)
 static void times_that_end_never_do_not_wrap(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct cache_policy policy = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
-	assert_true(store(fixture, fixture->key, &policy, TOOL));
+	const struct cache_policy policy = { UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, 0, false };
+	assert_true(store(fixture, fixture->key, &policy));
 	assert_int_equal(verdict_at(fixture, "", UINT64_MAX / 2), CACHE_VERDICT_HIT);
 }
 
 static uint64_t lifetime_us(struct fixture *fixture, struct key *key, uint64_t ttl_us)
 {
 	const struct cache_wish wish = { 0 };
-	const struct cache_policy policy = { ttl_us, 0, 0 };
-	assert_true(store(fixture, key, &policy, TOOL));
+	const struct cache_policy policy = { .ttl_us = ttl_us };
+	assert_true(store(fixture, key, &policy));
 	struct cache_found found = cache_find(fixture->cache, key, &wish, stored_us, fixture->meter);
 	uint64_t us = found.entry->fresh_until_us - stored_us;
 	entry_unref(found.entry);
@@ -414,32 +417,50 @@ static void age_and_ttl_are_whole_seconds(void **state)
 
 /* --- upkeep --- */
 
-static size_t purge(struct fixture *fixture, uint32_t tool, const char *digest)
+static bool is_tool(struct slice name, void *tool)
 {
-	return cache_purge(fixture->cache, tool, slice_of(digest));
+	return slice_equal(name, slice_of(tool));
+}
+
+/* tool NULL: any. */
+static size_t purge(struct fixture *fixture, const char *tool, const char *digest)
+{
+	char name[32];
+	snprintf(name, sizeof name, "%s", tool ? tool : "");
+	return cache_purge(fixture->cache, tool ? is_tool : NULL, name, slice_of(digest));
 }
 
 static void a_purge_is_by_tool_by_digest_or_of_all(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct cache_policy policy = { 100 * S, 0, 0 };
+	const struct cache_policy policy = { .ttl_us = 100 * S };
+	struct key_maker *maker = key_maker_new(0, 8);
+	char digest[65] = "";
 	for (unsigned id = 0; id < 12; id++) {
-		struct key *key = key_of_id(id);
-		assert_true(store(fixture, key, &policy, id % 4));
+		static const char *const tools[] = { "a", "b", "c", "d" };
+		char arguments[32];
+		snprintf(arguments, sizeof arguments, "{\"id\":%u}", id);
+		const struct key_parts parts = { .tool = slice_of(tools[id % 4]), .arguments = slice_of(arguments) };
+		struct key *key;
+		struct json_fault fault;
+		assert_int_equal(key_make(maker, &parts, &key, &fault), OUTCOME_OK);
+		assert_true(store(fixture, key, &policy));
+		for (int i = 0; i < KEY_DIGEST_BYTES && id == 11; i++)
+			sprintf(digest + 2 * (size_t)i, i % 2 ? "%02x" : "%02X", key->digest[i]);
 		key_unref(key);
 	}
-	char digest[65] = "0b"; /* of id 11, tool 3: the number, then zeros */
-	memset(digest + 2, '0', 62);
-	assert_int_equal(purge(fixture, 2, ""), 3);
-	assert_int_equal(purge(fixture, 2, ""), 0);
-	assert_int_equal(purge(fixture, 1, digest), 0);
-	assert_int_equal(purge(fixture, UINT32_MAX, "0b"), 0);
+	key_maker_free(maker);
+	assert_true(store(fixture, fixture->key, &policy)); /* of no tool that can be told */
+	assert_int_equal(purge(fixture, "c", ""), 3);
+	assert_int_equal(purge(fixture, "c", ""), 0);
+	assert_int_equal(purge(fixture, "b", digest), 0);
+	assert_int_equal(purge(fixture, NULL, "0b"), 0);
+	char last = digest[63];
 	digest[63] = 'g';
-	assert_int_equal(purge(fixture, UINT32_MAX, digest), 0);
-	digest[63] = '0';
-	digest[1] = 'B';
-	assert_int_equal(purge(fixture, 3, digest), 1);
-	assert_int_equal(purge(fixture, UINT32_MAX, ""), 8);
+	assert_int_equal(purge(fixture, NULL, digest), 0);
+	digest[63] = last;
+	assert_int_equal(purge(fixture, "d", digest), 1);
+	assert_int_equal(purge(fixture, NULL, ""), 9);
 	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
 }
 
@@ -491,13 +512,13 @@ static void a_scrape_sees_entries_bytes_and_evictions(void **state)
 static void without_a_memory_tier_everything_is_a_miss(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct cache_policy policy = { 100 * S, 0, 0 };
+	const struct cache_policy policy = { .ttl_us = 100 * S };
 	struct fixture bare = { .cache = cache_new(0, NULL), .meter = fixture->meter, .key = fixture->key };
 	assert_non_null(bare.cache);
-	assert_false(store(&bare, bare.key, &policy, TOOL));
+	assert_false(store(&bare, bare.key, &policy));
 	assert_int_equal(verdict_at(&bare, "", 0), CACHE_VERDICT_MISS);
 	assert_int_equal(verdict_at(&bare, "no-cache", 0), CACHE_VERDICT_BYPASS);
-	assert_int_equal(purge(&bare, UINT32_MAX, ""), 0);
+	assert_int_equal(purge(&bare, NULL, ""), 0);
 	assert_int_equal(cache_memory_stats(bare.cache).capacity_bytes, 0);
 	cache_tick(bare.cache, stored_us);
 	cache_free(bare.cache);
@@ -519,7 +540,8 @@ static void a_look_up_allocates_nothing(void **state)
 static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct cache_policy policy = { 100 * S, 0, 0 };
+	const struct cache_policy policy = { .ttl_us = 100 * S };
+	const struct cache_fill fill = { &policy, 0, stored_us };
 	struct cache *cache = NULL;
 	for (size_t nth = 1; !cache; nth++) {
 		alloc_fail_at(nth);
@@ -530,7 +552,7 @@ static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **st
 	cache_free(cache);
 	struct answer *answer = answer_result(SLICE("{}"), true, NULL);
 	alloc_fail_at(1);
-	assert_false(cache_store(fixture->cache, fixture->key, answer, &policy, TOOL, stored_us, fixture->meter));
+	assert_false(cache_store(fixture->cache, fixture->key, answer, &fill, fixture->meter));
 	alloc_reset();
 	assert_int_equal(atomic_load(&answer->refs), 1);
 	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, CACHE_ERROR), 1);

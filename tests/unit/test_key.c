@@ -16,7 +16,7 @@ enum { DEPTH = 64, SLOTS = 256 };
 
 static struct key_parts parts_of(const char *tool, const char *version, const char *identity, struct slice arguments)
 {
-	return (struct key_parts){ slice_of(tool), slice_of(version), slice_of(identity), arguments };
+	return (struct key_parts){ slice_of(tool), slice_of(version), slice_of(identity), arguments, NULL };
 }
 
 static struct key *key_of_parts(struct key_maker *maker, struct key_parts parts)
@@ -97,9 +97,9 @@ static void calls_that_differ_in_any_part_have_different_keys(void **state)
 static void parts_with_nul_bytes_and_lengths_in_them_do_not_run_together(void **state)
 {
 	(void)state;
-	const struct key_parts one = { SLICE("a\0\0\0\1b"), SLICE(""), SLICE("c"), SLICE("{}") };
-	const struct key_parts other = { SLICE("a"), SLICE("b"), SLICE("\0\0\0c"), SLICE("{}") };
-	const struct key_parts third = { SLICE("a\0\0\0\1"), SLICE("b"), SLICE("c"), SLICE("{}") };
+	const struct key_parts one = { SLICE("a\0\0\0\1b"), SLICE(""), SLICE("c"), SLICE("{}"), NULL };
+	const struct key_parts other = { SLICE("a"), SLICE("b"), SLICE("\0\0\0c"), SLICE("{}"), NULL };
+	const struct key_parts third = { SLICE("a\0\0\0\1"), SLICE("b"), SLICE("c"), SLICE("{}"), NULL };
 	struct key_maker *maker = key_maker_new(SLOTS, DEPTH);
 	assert_different_and_forget(key_of_parts(maker, one), key_of_parts(maker, other));
 	assert_different_and_forget(key_of_parts(maker, one), key_of_parts(maker, third));

@@ -214,24 +214,51 @@ static void a_purge_drops_all_that_match_and_nothing_else(void **state)
 	memory_free(memory);
 }
 
-static void sweeps_find_in_the_end_what_is_gone_each_a_part(void **state)
+static uint64_t entries_of(struct memory *memory)
+{
+	return memory_stats(memory).entries;
+}
+
+static void what_is_gone_is_dropped_to_the_microsecond(void **state)
 {
 	(void)state;
 	enum { COUNT = 1000 };
+	static const uint64_t lives_us[] = { 1, 999999, 1000000, 61000000, 5000000000, 500000000000, UINT64_MAX };
 	struct memory *memory = memory_new(ROOMY, 8);
-	size_t sweeps = 0;
+	for (uint64_t id = 0; id < COUNT; id++)
+		put(memory, id, id, 10, lives_us[id % countof(lives_us)]);
+	for (size_t i = 0; i < countof(lives_us); i++) {
+		uint64_t before = entries_of(memory);
+		memory_expire(memory, lives_us[i] - 1, SIZE_MAX);
+		assert_int_equal(entries_of(memory), before);
+		memory_expire(memory, lives_us[i], SIZE_MAX);
+		assert_in_range(before - entries_of(memory), COUNT / 7, COUNT / 7 + 1);
+	}
+	assert_int_equal(entries_of(memory), 0);
+	assert_int_equal(memory_stats(memory).evictions[EVICT_EXPIRED], COUNT);
+	memory_free(memory);
+}
+
+static void much_that_is_gone_at_once_goes_a_part_at_a_time(void **state)
+{
+	(void)state;
+	enum { COUNT = 1000, BUDGET = 64 };
+	struct memory *memory = memory_new(ROOMY, 8);
+	size_t steps = 0;
 	for (uint64_t id = 0; id < COUNT; id++)
 		put(memory, id, id, 10, id % 4 ? 1000 : never);
-	memory_sweep(memory, 999, SIZE_MAX);
-	assert_int_equal(memory_stats(memory).entries, COUNT);
-	for (uint64_t left = COUNT; left > COUNT / 4; sweeps++) {
-		memory_sweep(memory, 1000, 64);
-		assert_in_range(memory_stats(memory).entries, left > 100 ? left - 100 : 0, left);
-		left = memory_stats(memory).entries;
-		assert_in_range(sweeps, 0, ROOMY / 512 / 64 + 1);
+	for (uint64_t left = COUNT; left > COUNT / 4; steps++) {
+		memory_expire(memory, 1000, BUDGET);
+		assert_in_range(entries_of(memory), left > BUDGET ? left - BUDGET : 0, left);
+		left = entries_of(memory);
+		assert_in_range(steps, 0, 2 * COUNT / BUDGET);
 	}
-	assert_in_range(sweeps, 2, SIZE_MAX);
-	assert_int_equal(memory_stats(memory).entries, COUNT / 4);
+	/* a later second: what lives on is looked at once a round, and stays */
+	for (uint64_t now_us = 2000000; now_us < 3000000000; now_us += 1000000)
+		memory_expire(memory, now_us, BUDGET);
+	assert_int_equal(entries_of(memory), COUNT / 4);
+	for (uint64_t id = 0; id < COUNT; id++)
+		assert_int_equal(get(memory, id, 0), id % 4 ? -1 : (int64_t)id);
 	memory_free(memory);
 }
 
@@ -321,7 +348,7 @@ static void model_step(struct model *model)
 		assert_true(!removed || model->serial[id]);
 		model->serial[id] = 0;
 	} else if (what < 998) {
-		memory_sweep(model->memory, model->now_us, 50);
+		memory_expire(model->memory, model->now_us, 50);
 	} else {
 		size_t seen = 0;
 		memory_purge(model->memory, is_odd, &seen);
@@ -354,7 +381,7 @@ static struct memory_stats run_model(size_t bytes, size_t shards, unsigned seed)
 	assert_in_range(model.lost, 0, stats.evictions[EVICT_SIZE]);
 	size_t seen = 0;
 	memory_purge(model.memory, is_odd, &seen);
-	memory_sweep(model.memory, never, SIZE_MAX);
+	memory_expire(model.memory, never, SIZE_MAX);
 	assert_int_equal(memory_stats(model.memory).bytes, base); /* no byte is forgotten */
 	assert_int_equal(memory_stats(model.memory).entries, 0);
 	memory_free(model.memory);
@@ -520,7 +547,7 @@ static void a_memory_is_made_whole_or_not_at_all(void **state)
 		alloc_reset();
 		failures += !memory;
 	}
-	assert_int_equal(failures, 5);
+	assert_int_equal(failures, 7);
 	memory_free(memory);
 }
 
@@ -588,8 +615,15 @@ static void accounted_bytes_are_the_heap_s_within_ten_percent(void **state)
 struct hammer {
 	struct memory *memory;
 	unsigned seed;
+	bool expires; /* one of them */
 	bool wrong;
 };
+
+static void expire_if_allowed(struct hammer *self, uint64_t now_us)
+{
+	if (self->expires)
+		memory_expire(self->memory, now_us, 100);
+}
 
 static void *hammer(void *argument)
 {
@@ -605,7 +639,7 @@ static void *hammer(void *argument)
 		else if (what < 97)
 			remove_id(self->memory, id);
 		else if (what < 99)
-			memory_sweep(self->memory, now_us, 100);
+			expire_if_allowed(self, now_us);
 		else
 			memory_purge(self->memory, is_odd, &seen);
 		struct memory_stats stats = memory_stats(self->memory);
@@ -622,7 +656,7 @@ static void four_threads_do_everything_at_once(void **state)
 	struct hammer hammers[THREADS];
 	struct memory *memory = memory_new(256 * KIB, 2);
 	for (unsigned i = 0; i < THREADS; i++) {
-		hammers[i] = (struct hammer){ .memory = memory, .seed = i + 1 };
+		hammers[i] = (struct hammer){ .memory = memory, .seed = i + 1, .expires = i == 0 };
 		assert_int_equal(pthread_create(&threads[i], NULL, hammer, &hammers[i]), 0);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
@@ -643,7 +677,8 @@ int main(void)
 		cmocka_unit_test(an_entry_is_gone_at_the_very_microsecond),
 		cmocka_unit_test(the_longest_grace_decides_when_an_entry_is_gone),
 		cmocka_unit_test(a_purge_drops_all_that_match_and_nothing_else),
-		cmocka_unit_test(sweeps_find_in_the_end_what_is_gone_each_a_part),
+		cmocka_unit_test(what_is_gone_is_dropped_to_the_microsecond),
+		cmocka_unit_test(much_that_is_gone_at_once_goes_a_part_at_a_time),
 		cmocka_unit_test(an_entry_outlives_its_eviction_and_the_memory),
 		cmocka_unit_test(one_big_entry_displaces_thousands_of_small_ones),
 		cmocka_unit_test(random_operations_agree_with_a_model_within_the_bytes_allowed),

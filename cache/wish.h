@@ -1,0 +1,28 @@
+/* wish.h: what a caller asked of the cache (RFC 9111, 5.2.1). */
+#ifndef JITNEY_CACHE_WISH_H
+#define JITNEY_CACHE_WISH_H
+
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/slice.h"
+
+/* What the caller asked for with Cache-Control (RFC 9111, 5.2.1). */
+struct cache_wish {
+	bool no_cache; /* do not serve from the cache; the answer may be stored */
+	bool no_store; /* neither serve nor store */
+	bool only_if_cached;
+	bool any_stale; /* max-stale without a value */
+	/* 0 is a limit too: max-stale=0 and min-fresh=0 want nothing stale */
+	bool has_max_age, has_max_stale, has_min_fresh;
+	uint64_t max_age_us;
+	uint64_t max_stale_us;
+	uint64_t min_fresh_us;
+};
+
+/* Read a Cache-Control value into *wish (added to what is there; of two limits the stricter one counts). Unknown
+ * directives are ignored, as the RFC says; false when a known one that needs delta-seconds has none, or a list is not
+ * one. Numbers beyond 2^31 seconds count as 2^31. */
+bool cache_wish_parse(struct slice value, struct cache_wish *wish);
+
+#endif
