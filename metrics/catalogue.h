@@ -65,6 +65,35 @@
 
 #define CONNECTION_STATES(X) X(BUSY, "busy") X(IDLE, "idle")
 
+#define REDIS_COMMANDS(X) X(GET, "get") X(SET, "set") X(DEL, "del") X(PING, "ping")
+
+/* What went wrong between a worker and Redis. None of it costs a caller more than cache.redis.timeout. */
+#define REDIS_TROUBLES(X)                                                                            \
+	X(RESOLVE, "resolve")     /* the host name has no address */                                 \
+	X(CONNECT, "connect")     /* refused, unreachable, or no reply while connecting */           \
+	X(AUTH, "auth")           /* wrong password, or no right to do it (NOAUTH, WRONGPASS, NOPERM) */ \
+	X(SENTINEL, "sentinel")   /* no Sentinel knows the master, or it is none */                  \
+	X(LOST, "lost")           /* the connection broke */                                         \
+	X(TIMEOUT, "timeout")     /* no reply within cache.redis.timeout */                          \
+	X(PROTOCOL, "protocol")   /* what came is not Redis' protocol, or no reply to that command */ \
+	X(LOADING, "loading")     /* it is starting, or a replica without its master (MASTERDOWN), or busy */ \
+	X(READONLY, "readonly")   /* a replica */                                                    \
+	X(FULL, "full")           /* maxmemory reached (OOM) */                                      \
+	X(MISCONF, "misconf")     /* it refuses writes because it cannot save, or has too few replicas */ \
+	X(CLUSTER, "cluster")     /* MOVED, ASK: a node of a cluster, which needs a proxy */         \
+	X(REFUSED, "refused")     /* any other error reply */                                        \
+	X(DAMAGED, "damaged")     /* a value that does not add up: deleted */                        \
+	X(FOREIGN, "foreign")     /* a value of another key, format or program: deleted */           \
+	X(CLOCK, "clock")         /* a value from the future: another gateway's clock is wrong */
+
+/* Why Redis was not asked although it is configured. */
+#define REDIS_SKIPS(X)                                                                               \
+	X(DOWN, "down")           /* no connection */                                                \
+	X(BREAKER, "breaker")     /* it did not answer lately; a probe will tell when it does again */ \
+	X(BUSY, "busy")           /* as many commands unanswered as are allowed */                   \
+	X(TOO_LARGE, "too_large") /* longer than cache.redis.max_value: not stored */                \
+	X(NO_MEMORY, "no_memory")
+
 /* Which set a label draws from. */
 enum metric_label {
 	LABEL_NONE,
@@ -79,6 +108,9 @@ enum metric_label {
 	LABEL_FLUSH_REASON,
 	LABEL_REFRESH_RESULT,
 	LABEL_CONNECTION_STATE,
+	LABEL_REDIS_COMMAND,
+	LABEL_REDIS_TROUBLE,
+	LABEL_REDIS_SKIP,
 	LABEL_KIND_COUNT
 };
 
@@ -126,6 +158,12 @@ enum metric_type {
 	X(UPSTREAM_HEALTHY, "upstream_healthy", GAUGE, ENDPOINT, NONE, "1 if the last exchange reached the endpoint, 0 if not; 1 before the first.") \
 	X(UPSTREAM_REPEATS, "upstream_repeats_total", COUNTER, UPSTREAM, NONE, "Exchanges sent once more because a kept connection had died (repeatable calls only).") \
 	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
+	X(REDIS_CONNECTED, "redis_connected_workers", GAUGE, NONE, NONE, "Workers with a connection to Redis.")        \
+	X(REDIS_BREAKER, "redis_breaker_open_workers", GAUGE, NONE, NONE, "Workers that leave Redis alone because it did not answer.") \
+	X(REDIS_DURATION, "redis_duration_seconds", SECONDS, REDIS_COMMAND, NONE, "From sending a command to its reply.") \
+	X(REDIS_CONNECTS, "redis_connects_total", COUNTER, NONE, NONE, "Connections to Redis made and set up.")       \
+	X(REDIS_ERRORS, "redis_errors_total", COUNTER, REDIS_TROUBLE, NONE, "What went wrong with Redis, by reason.")  \
+	X(REDIS_SKIPPED, "redis_skipped_total", COUNTER, REDIS_SKIP, NONE, "Look-ups and stores that did not go to Redis, by reason.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
 enum reject_reason {
@@ -169,6 +207,24 @@ enum connection_state {
 	CONNECTION_STATES(X)
 #undef X
 	CONNECTION_STATE_COUNT
+};
+enum redis_command_kind {
+#define X(name, word) REDIS_COMMAND_##name,
+	REDIS_COMMANDS(X)
+#undef X
+	REDIS_COMMAND_COUNT
+};
+enum redis_trouble {
+#define X(name, word) REDIS_TROUBLE_##name,
+	REDIS_TROUBLES(X)
+#undef X
+	REDIS_TROUBLE_COUNT
+};
+enum redis_skip {
+#define X(name, word) REDIS_SKIP_##name,
+	REDIS_SKIPS(X)
+#undef X
+	REDIS_SKIP_COUNT
 };
 enum metric {
 #define X(id, name, type, label1, label2, help) METRIC_ID_##id,

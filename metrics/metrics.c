@@ -36,6 +36,9 @@ static const char *const evict_words[] = { EVICT_REASONS(X) };
 static const char *const flush_words[] = { FLUSH_REASONS(X) };
 static const char *const refresh_words[] = { REFRESH_RESULTS(X) };
 static const char *const state_words[] = { CONNECTION_STATES(X) };
+static const char *const command_words[] = { REDIS_COMMANDS(X) };
+static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
+static const char *const skip_words[] = { REDIS_SKIPS(X) };
 #undef X
 
 /* The labels whose values this file knows; the others draw from the names and from base/outcome.h. */
@@ -56,6 +59,9 @@ static const struct {
 	[LABEL_FLUSH_REASON] = { "reason", flush_words, countof(flush_words) },
 	[LABEL_REFRESH_RESULT] = { "result", refresh_words, countof(refresh_words) },
 	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
+	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
+	[LABEL_REDIS_TROUBLE] = { "reason", trouble_words, countof(trouble_words) },
+	[LABEL_REDIS_SKIP] = { "reason", skip_words, countof(skip_words) },
 };
 
 const char *metric_label_name(enum metric_label label)

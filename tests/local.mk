@@ -20,7 +20,8 @@ unit_cache = \
 	tests/unit/test_cache \
 	tests/unit/test_flight \
 	tests/unit/test_key \
-	tests/unit/test_memory
+	tests/unit/test_memory \
+	tests/unit/test_redis_connection
 unit_upstream = \
 	tests/unit/test_client \
 	tests/unit/test_dialect \
@@ -97,6 +98,9 @@ batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
 tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
+
+redis_server = tests/support/redis_server.c tests/support/redis_server.h
+tests_unit_test_redis_connection_SOURCES = tests/unit/test_redis_connection.c $(redis_server)
 
 # Whole workers, over the same fake.
 gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \

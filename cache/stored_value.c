@@ -1,0 +1,293 @@
+/*
+ * stored_value.c: the envelope: struct head, little-endian, then key, outcome word, content type, detail, and the
+ * answer's bytes (the full form, then the body unless it lies within it). A change to the layout is a new format
+ * number, which other versions take for foreign and delete: a rolling upgrade costs misses, never a wrong answer.
+ */
+#include "cache/stored_value.h"
+
+#include <endian.h>
+#include <limits.h>
+#include <lz4.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "base/clock.h"
+
+enum { FORMAT = 1, FLAG_COMPRESSED = 1, FLAG_JSON = 2, FLAGS_KNOWN = 3, SAVES_AT_LEAST = 8 };
+enum { PLAIN_BYTES_MAX = 1 << 30 };
+#define SKEW_MAX_US (60 * CLOCK_US_PER_S)
+
+static const char magic[6] = { 'j', 'i', 't', 'n', 'e', 'y' };
+
+struct head {
+	char magic[6];
+	uint8_t format, flags;
+	uint64_t checksum; /* of all that follows */
+	uint8_t digest[KEY_DIGEST_BYTES];
+	uint64_t stored_us, fresh_us, revalidate_us, error_us; /* wall clock */
+	uint32_t key_len, held_len, body_at, body_len, full_len, retry_after_s;
+	uint16_t upstream_status;
+	uint8_t word_len, type_len, detail_len, reserved[3];
+};
+_Static_assert(sizeof(struct head) == 112, "the layout is the same everywhere");
+_Static_assert(ANSWER_DETAIL_BYTES <= 256 && ANSWER_TYPE_BYTES <= 256, "their lengths fit a byte");
+enum { CHECKED_FROM = offsetof(struct head, digest) };
+
+/* --- clocks --- */
+
+static uint64_t to_wall(uint64_t at_us, const struct stored_clock *clock)
+{
+	if (at_us >= clock->now_us)
+		return clock_add(clock->wall_us, at_us - clock->now_us);
+	uint64_t ago = clock->now_us - at_us;
+	return ago < clock->wall_us ? clock->wall_us - ago : 0;
+}
+
+static uint64_t from_wall(uint64_t wall_us, const struct stored_clock *clock)
+{
+	if (wall_us >= clock->wall_us)
+		return clock_add(clock->now_us, wall_us - clock->wall_us);
+	uint64_t ago = clock->wall_us - wall_us;
+	return ago < clock->now_us ? clock->now_us - ago : 0;
+}
+
+/* --- writing --- */
+
+/* The answer's bytes, compressed if that pays: *compressed. False: no room. */
+static bool put_answer(struct buf *out, struct slice plain, size_t compress_bytes, bool *compressed)
+{
+	*compressed = false;
+	if (compress_bytes && plain.len >= compress_bytes && plain.len <= LZ4_MAX_INPUT_SIZE) {
+		int room = (int)(plain.len - plain.len / SAVES_AT_LEAST);
+		if (!buf_reserve(out, (size_t)room))
+			return false;
+		int len = LZ4_compress_default(plain.at, out->store->bytes + out->len, (int)plain.len, room);
+		if (len > 0) {
+			out->len += (size_t)len;
+			*compressed = true;
+			return true;
+		}
+	}
+	buf_put(out, plain);
+	return !out->failed;
+}
+
+static struct head head_of(const struct entry *entry, const struct stored_clock *clock)
+{
+	const struct answer *answer = entry->answer;
+	struct head head = {
+		.format = FORMAT,
+		.flags = answer->json ? FLAG_JSON : 0,
+		.stored_us = htole64(to_wall(entry->stored_us, clock)),
+		.fresh_us = htole64(to_wall(entry->fresh_until_us, clock)),
+		.revalidate_us = htole64(to_wall(entry->revalidate_until_us, clock)),
+		.error_us = htole64(to_wall(entry->error_until_us, clock)),
+		.key_len = htole32((uint32_t)entry->key->len),
+		.held_len = htole32((uint32_t)(answer_held_bytes(answer) - 1)),
+		.body_at = htole32((uint32_t)answer->body_at),
+		.body_len = htole32((uint32_t)answer->body_len),
+		.full_len = htole32((uint32_t)answer->full_len),
+		.retry_after_s = htole32(answer->retry_after_s),
+		.upstream_status = htole16(answer->upstream_status),
+		.word_len = (uint8_t)strlen(outcome_word(answer->outcome)),
+		.type_len = (uint8_t)strlen(answer->content_type),
+		.detail_len = (uint8_t)strlen(answer->detail),
+	};
+	memcpy(head.magic, magic, sizeof magic);
+	memcpy(head.digest, entry->key->digest, sizeof head.digest);
+	return head;
+}
+
+bool stored_value_encode(const struct entry *entry, size_t compress_bytes, const struct stored_clock *clock,
+			 struct buf *out)
+{
+	const struct answer *answer = entry->answer;
+	struct slice held = { answer->bytes, answer_held_bytes(answer) - 1 };
+	if (entry->key->len > PLAIN_BYTES_MAX || held.len > PLAIN_BYTES_MAX)
+		return false;
+	struct head head = head_of(entry, clock);
+	size_t start = out->len;
+	bool compressed;
+	buf_put(out, (struct slice){ (const char *)&head, sizeof head });
+	buf_put(out, (struct slice){ entry->key->bytes, entry->key->len });
+	buf_put_text(out, outcome_word(answer->outcome));
+	buf_put_text(out, answer->content_type);
+	buf_put_text(out, answer->detail);
+	if (out->failed || !put_answer(out, held, compress_bytes, &compressed))
+		return false;
+	char *bytes = out->store->bytes + start;
+	if (compressed)
+		bytes[offsetof(struct head, flags)] |= FLAG_COMPRESSED;
+	uint64_t checksum = htole64(XXH3_64bits(bytes + CHECKED_FROM, out->len - start - CHECKED_FROM));
+	memcpy(bytes + offsetof(struct head, checksum), &checksum, sizeof checksum);
+	return true;
+}
+
+/* --- reading --- */
+
+/* A value taken apart; slices into the bytes. */
+struct parts {
+	struct head head; /* numbers as this machine has them */
+	struct slice key, word, type, detail, held;
+};
+
+static void read_head(struct slice bytes, struct head *head)
+{
+	memcpy(head, bytes.at, sizeof *head);
+	head->checksum = le64toh(head->checksum);
+	head->stored_us = le64toh(head->stored_us);
+	head->fresh_us = le64toh(head->fresh_us);
+	head->revalidate_us = le64toh(head->revalidate_us);
+	head->error_us = le64toh(head->error_us);
+	head->key_len = le32toh(head->key_len);
+	head->held_len = le32toh(head->held_len);
+	head->body_at = le32toh(head->body_at);
+	head->body_len = le32toh(head->body_len);
+	head->full_len = le32toh(head->full_len);
+	head->retry_after_s = le32toh(head->retry_after_s);
+	head->upstream_status = le16toh(head->upstream_status);
+}
+
+static bool take(struct slice *rest, size_t len, struct slice *part)
+{
+	if (rest->len < len)
+		return false;
+	*part = (struct slice){ rest->at, len };
+	rest->at += len;
+	rest->len -= len;
+	return true;
+}
+
+static bool lengths_add_up(const struct head *head, size_t stored_len)
+{
+	bool compressed = head->flags & FLAG_COMPRESSED;
+	uint64_t body_end = (uint64_t)head->body_at + head->body_len;
+	uint64_t end = body_end > head->full_len ? body_end : head->full_len;
+	return head->held_len == end && head->held_len <= PLAIN_BYTES_MAX &&
+	       (compressed ? stored_len < head->held_len : stored_len == head->held_len) &&
+	       (body_end <= head->full_len || head->body_at == head->full_len) &&
+	       head->detail_len < ANSWER_DETAIL_BYTES && head->type_len < ANSWER_TYPE_BYTES;
+}
+
+static bool times_add_up(const struct head *head)
+{
+	return head->stored_us <= head->fresh_us && head->fresh_us <= head->revalidate_us &&
+	       head->fresh_us <= head->error_us;
+}
+
+static enum stored_fault take_apart(struct slice bytes, struct parts *parts)
+{
+	struct slice rest = bytes, skipped;
+	struct head *head = &parts->head;
+	if (bytes.len < sizeof magic || memcmp(bytes.at, magic, sizeof magic) != 0)
+		return STORED_FOREIGN;
+	if (bytes.len < sizeof *head)
+		return STORED_DAMAGED;
+	read_head(bytes, head);
+	if (head->format != FORMAT || head->flags & ~FLAGS_KNOWN)
+		return STORED_FOREIGN;
+	if (XXH3_64bits(bytes.at + CHECKED_FROM, bytes.len - CHECKED_FROM) != head->checksum)
+		return STORED_DAMAGED;
+	if (!take(&rest, sizeof *head, &skipped) || !take(&rest, head->key_len, &parts->key) ||
+	    !take(&rest, head->word_len, &parts->word) || !take(&rest, head->type_len, &parts->type) ||
+	    !take(&rest, head->detail_len, &parts->detail))
+		return STORED_DAMAGED;
+	parts->held = rest;
+	return lengths_add_up(head, rest.len) && times_add_up(head) ? STORED_FINE : STORED_DAMAGED;
+}
+
+static enum outcome read_outcome(struct slice word)
+{
+	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++)
+		if (slice_equal(word, slice_of(outcome_word((enum outcome)outcome))))
+			return (enum outcome)outcome;
+	return OUTCOME_COUNT;
+}
+
+/* From the bytes as they were before compression. NULL: out of memory. */
+static struct answer *make_answer(const struct parts *parts, enum outcome outcome, const char *held)
+{
+	const struct head *head = &parts->head;
+	struct slice body = { held + head->body_at, head->body_len };
+	struct slice full = { held, head->full_len };
+	bool json = head->flags & FLAG_JSON;
+	char type[ANSWER_TYPE_BYTES] = "";
+	memcpy(type, parts->type.len ? parts->type.at : "", parts->type.len);
+	struct answer *answer;
+	if (full.len)
+		answer = answer_mcp(outcome, full, body, json, type, "%.*s", SLICE_ARG(parts->detail));
+	else if (outcome == OUTCOME_OK)
+		return answer_result(body, json, type);
+	else
+		answer = answer_upstream_error(outcome, head->upstream_status, head->retry_after_s, body, "%.*s",
+					       SLICE_ARG(parts->detail));
+	if (answer->outcome == outcome)
+		return answer;
+	answer_unref(answer); /* what there is when memory is out */
+	return NULL;
+}
+
+static enum stored_fault read_answer(const struct parts *parts, struct answer **answer)
+{
+	enum outcome outcome = read_outcome(parts->word);
+	size_t len = parts->head.held_len;
+	if (outcome == OUTCOME_COUNT)
+		return STORED_FOREIGN; /* of a version that knows more */
+	if (!(parts->head.flags & FLAG_COMPRESSED)) {
+		*answer = make_answer(parts, outcome, parts->held.at);
+		return *answer ? STORED_FINE : STORED_NO_MEMORY;
+	}
+	/* LZ4 cannot expand more than 255 times: a length beyond that is a lie that need not be allocated for */
+	if (len / 255 > parts->held.len)
+		return STORED_DAMAGED;
+	char *held = malloc(len);
+	if (!held)
+		return STORED_NO_MEMORY;
+	enum stored_fault fault = STORED_DAMAGED;
+	if (LZ4_decompress_safe(parts->held.at, held, (int)parts->held.len, (int)len) == (int)len) {
+		*answer = make_answer(parts, outcome, held);
+		fault = *answer ? STORED_FINE : STORED_NO_MEMORY;
+	}
+	free(held);
+	return fault;
+}
+
+/* A writer's clock that is ahead of ours must not make its answers live longer: they count as stored now. */
+static enum stored_fault settle_times(struct head *head, const struct stored_clock *clock)
+{
+	uint64_t ahead = head->stored_us > clock->wall_us ? head->stored_us - clock->wall_us : 0;
+	if (ahead > SKEW_MAX_US)
+		return STORED_CLOCK;
+	head->stored_us -= ahead;
+	head->fresh_us -= ahead;
+	head->revalidate_us -= ahead;
+	head->error_us -= ahead;
+	uint64_t gone = head->revalidate_us > head->error_us ? head->revalidate_us : head->error_us;
+	return gone <= clock->wall_us ? STORED_GONE : STORED_FINE;
+}
+
+enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const struct stored_clock *clock,
+				      struct entry **entry)
+{
+	struct parts parts;
+	struct answer *answer = NULL;
+	enum stored_fault fault = take_apart(bytes, &parts);
+	if (fault == STORED_FINE && (memcmp(parts.head.digest, key->digest, KEY_DIGEST_BYTES) != 0 ||
+				     !slice_equal(parts.key, (struct slice){ key->bytes, key->len })))
+		fault = STORED_FOREIGN;
+	if (fault == STORED_FINE)
+		fault = settle_times(&parts.head, clock);
+	if (fault == STORED_FINE)
+		fault = read_answer(&parts, &answer);
+	if (fault != STORED_FINE)
+		return fault;
+	*entry = entry_new(key, answer);
+	answer_unref(answer);
+	if (!*entry)
+		return STORED_NO_MEMORY;
+	(*entry)->stored_us = from_wall(parts.head.stored_us, clock);
+	(*entry)->fresh_until_us = from_wall(parts.head.fresh_us, clock);
+	(*entry)->revalidate_until_us = from_wall(parts.head.revalidate_us, clock);
+	(*entry)->error_until_us = from_wall(parts.head.error_us, clock);
+	return STORED_FINE;
+}
