@@ -12,7 +12,7 @@
 #include "upstream/transport.h"
 
 enum { KEY_SLOTS = 4096 };
-#define SWEEP_EVERY_US CLOCK_US_PER_S
+#define EXPIRE_EVERY_US CLOCK_US_PER_S
 /* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
 #define LAST_WORDS_US CLOCK_US_PER_S
 
@@ -163,12 +163,12 @@ static void *run(void *context)
 {
 	struct worker *worker = context;
 	struct gateway *gateway = worker->gateway;
-	uint64_t sweep_us = 0;
+	uint64_t expire_us = 0;
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
-		worker_turn(worker, loop_now(worker->loop) + SWEEP_EVERY_US);
-		if (worker->index == 0 && loop_now(worker->loop) >= sweep_us) {
+		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
+		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {
 			cache_tick(gateway->cache, loop_now(worker->loop));
-			sweep_us = loop_now(worker->loop) + SWEEP_EVERY_US;
+			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;
 		}
 	}
 	drain(worker);

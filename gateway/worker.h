@@ -1,6 +1,6 @@
 /*
  * worker.h: one worker: a thread that owns whole a loop, its listeners' daemons, its HTTP client, the batchers of its
- * upstreams and a mailbox. All workers are alike; worker 0 also serves the admin listeners and sweeps the cache.
+ * upstreams and a mailbox. All workers are alike; worker 0 also serves the admin listeners and drops what has expired.
  */
 #ifndef JITNEY_GATEWAY_WORKER_H
 #define JITNEY_GATEWAY_WORKER_H
