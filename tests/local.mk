@@ -30,6 +30,7 @@ unit_upstream = \
 	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
 	tests/unit/test_mcp_message \
+	tests/unit/test_process \
 	tests/unit/test_template \
 	tests/unit/test_upstream
 unit_batcher = \

@@ -13,12 +13,16 @@ libupstream_a_SOURCES = \
 	upstream/http_exchange.c upstream/http_exchange.h \
 	upstream/http_reuse.c \
 	upstream/json_path.c upstream/json_path.h \
+	upstream/keeper.c upstream/keeper.h \
+	upstream/keeper_proc.c \
 	upstream/kind.h \
 	upstream/list_reader.c upstream/list_reader.h \
 	upstream/mcp_answer.c \
 	upstream/mcp_message.c upstream/mcp_message.h \
+	upstream/process.c upstream/process.h \
 	upstream/tally.c upstream/tally.h \
 	upstream/template.c upstream/template.h \
 	upstream/transport.c upstream/transport.h \
 	upstream/upstream.c upstream/upstream.h \
-	upstream/upstream_http.c
+	upstream/upstream_http.c \
+	upstream/warden.c upstream/warden.h
