@@ -75,7 +75,7 @@ static int let_out(void *context, char *remote_ip, char *local_ip, int remote_po
 		return CURL_PREREQFUNC_ABORT;
 	}
 	exchange->let_out = true;
-	transport_hold(&exchange->transfer);
+	transport_connected(&exchange->transfer);
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -137,6 +137,20 @@ static bool set_method(struct http_exchange *exchange, CURL *easy)
 	return true;
 }
 
+struct http_url *http_url_new(const char *url)
+{
+	CURLU *parsed = curl_url();
+	if (parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
+		return (struct http_url *)parsed;
+	curl_url_cleanup(parsed);
+	return NULL;
+}
+
+void http_url_free(struct http_url *url)
+{
+	curl_url_cleanup((CURLU *)url);
+}
+
 /* Milliseconds for curl: rounded up, never 0, which would mean none. */
 static long milliseconds(uint64_t us)
 {
@@ -149,7 +163,8 @@ static long milliseconds(uint64_t us)
 static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
 	CURL *easy = exchange->transfer.easy;
-	SET(URL, exchange->url);
+	SET(CURLU, (CURLU *)exchange->parsed);
+	SET(URL, exchange->parsed ? NULL : exchange->url);
 	SET(HTTPHEADER, exchange->headers);
 	SET(FRESH_CONNECT, fresh ? 1L : 0L);
 	SET(CONNECTTIMEOUT_MS, milliseconds(exchange->connect_timeout_us));

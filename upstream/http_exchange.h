@@ -25,6 +25,11 @@ enum exchange_end {
 	EXCHANGE_NO_MEMORY  /* ours; see http_exchange_sent */
 };
 
+/* An endpoint's URL, taken apart once: curl would do it anew for each exchange, at 5 % of its whole work. */
+struct http_url;
+struct http_url *http_url_new(const char *url) MUST_CHECK; /* checked by upstream_url_check. NULL: out of memory */
+void http_url_free(struct http_url *url);                  /* no exchange may be under way with it. NULL is fine */
+
 struct http_exchange {
 	struct transfer transfer; /* transport and connections set by the owner */
 
@@ -33,9 +38,10 @@ struct http_exchange {
 	void (*ended)(struct http_exchange *exchange, enum exchange_end end); /* may begin it again or fini it */
 	const char *method;                                                   /* static */
 	const char *url;                                                      /* NUL-terminated */
-	const char *endpoint;       /* the same without what a call's arguments made of it: for people */
-	struct curl_slist *headers; /* by http_exchange_put_header; freed by http_exchange_fini */
-	struct buf body;            /* of the request; freed by http_exchange_fini */
+	const struct http_url *parsed; /* of url, if that is an endpoint's own; else NULL */
+	const char *endpoint;          /* the same without what a call's arguments made of it: for people */
+	struct curl_slist *headers;    /* by http_exchange_put_header; freed by http_exchange_fini */
+	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
 	bool once; /* what is sent may have an effect that must not happen twice */
 	uint64_t connect_timeout_us;

@@ -46,12 +46,13 @@ struct transfer {
 	 * transfers, this one too. */
 	void (*news)(struct transfer *transfer);
 	/* the transport's own */
-	void *easy;  /* CURL *; NULL: not under way and no answer kept */
-	int result;  /* CURLcode, once done */
-	bool added;  /* with the multi handle */
-	bool done;   /* over; `easy` still answers questions, and may be started again */
-	bool holds;  /* a connection, or is opening one */
-	bool listed; /* its news are due */
+	void *easy;     /* CURL *; NULL: not under way and no answer kept */
+	int result;     /* CURLcode, once done */
+	bool added;     /* with the multi handle */
+	bool done;      /* over; `easy` still answers questions, and may be started again */
+	bool connected; /* its request is let out over an open connection */
+	bool holds;     /* a connection, or is opening one */
+	bool listed;    /* its news are due */
 	TAILQ_ENTRY(transfer) next;
 	unsigned opened_count;
 	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
@@ -66,7 +67,7 @@ bool transport_start(struct transfer *transfer) MUST_CHECK;
 /* It has more bytes: news come with this turn's tick. From curl's callbacks. */
 void transport_mark(struct transfer *transfer);
 /* It has a connection now. From curl's callbacks. */
-void transport_hold(struct transfer *transfer);
+void transport_connected(struct transfer *transfer);
 /* End it and give the handle back; in mid-transfer this closes the connection. Not from curl's callbacks. Fine if not
  * prepared. */
 void transport_stop(struct transfer *transfer);

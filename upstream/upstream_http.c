@@ -26,6 +26,7 @@ enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
 struct endpoint {
 	char *url;
+	struct http_url *parsed;
 	const char *shown; /* to people: what is secret in it is left out */
 	unsigned label;
 	bool reached;           /* by the last exchange; true before the first */
@@ -92,7 +93,8 @@ static bool set_endpoints(struct http_upstream *upstream)
 	const struct upstream_settings *settings = upstream->base.settings;
 	for (size_t i = 0; i < settings->endpoint_count; i++) {
 		struct endpoint *endpoint = &upstream->endpoints[i];
-		if (!(endpoint->url = strdup(settings->endpoints[i])))
+		if (!(endpoint->url = strdup(settings->endpoints[i])) ||
+		    !(endpoint->parsed = http_url_new(endpoint->url)))
 			return false;
 		endpoint->shown = settings->shown ? settings->shown[i] : endpoint->url;
 		endpoint->label = settings->first_endpoint_label + (unsigned)i;
@@ -106,8 +108,10 @@ static void http_free(struct upstream *base)
 {
 	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
 	assert(upstream->under_way == 0 && TAILQ_EMPTY(&upstream->waiting));
-	for (size_t i = 0; i < upstream->base.settings->endpoint_count; i++)
+	for (size_t i = 0; i < upstream->base.settings->endpoint_count; i++) {
 		free(upstream->endpoints[i].url);
+		http_url_free(upstream->endpoints[i].parsed);
+	}
 	connections_leave(upstream->connections);
 	free(upstream);
 }
@@ -320,6 +324,7 @@ static bool set_url(struct delivery *delivery)
 	struct slice base = slice_of(delivery->endpoint->url);
 	delivery->exchange.endpoint = delivery->endpoint->shown;
 	delivery->exchange.url = base.at;
+	delivery->exchange.parsed = delivery->target.len ? NULL : delivery->endpoint->parsed;
 	if (delivery->target.len == 0)
 		return true;
 	if (base.at[base.len - 1] == '/')
