@@ -18,8 +18,10 @@ unit_metrics = \
 	tests/unit/test_prometheus
 unit_cache = \
 	tests/unit/test_cache \
+	tests/unit/test_cache_policy \
 	tests/unit/test_flight \
 	tests/unit/test_key \
+	tests/unit/test_key_random \
 	tests/unit/test_memory \
 	tests/unit/test_redis_connection
 unit_upstream = \
@@ -50,6 +52,7 @@ unit_gateway = \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
 	tests/unit/test_definitions \
+	tests/unit/test_hit_path \
 	tests/unit/test_http \
 	tests/unit/test_http_random \
 	tests/unit/test_mailbox \
@@ -108,6 +111,7 @@ gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
 tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
+tests_unit_test_hit_path_SOURCES = tests/unit/test_hit_path.c $(gateway_world)
 tests_unit_test_reply_SOURCES = tests/unit/test_reply.c $(gateway_world)
 tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
 
