@@ -35,7 +35,7 @@ static bool all_zero(struct slice text)
 }
 
 /* W3C Trace Context, 3.2: version 00, lower-case hex, no all-zero ids. An invalid one is as if it had not come. */
-static struct slice read_traceparent(struct slice value)
+struct slice asker_traceparent(struct slice value)
 {
 	const struct slice none = { NULL, 0 };
 	if (value.len != 55 || value.at[2] != '-' || value.at[35] != '-' || value.at[52] != '-')
@@ -95,7 +95,7 @@ enum outcome asker_read(struct asker *asker, const struct request *request, cons
 	asker->timeout_us = CLOCK_NEVER;
 	asker->number = request->caller;
 	asker->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
-	asker->traceparent = read_traceparent(headers[HEADER_TRACEPARENT]);
+	asker->traceparent = asker_traceparent(headers[HEADER_TRACEPARENT]);
 	asker->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
 	if ((headers[HEADER_CACHE_CONTROL].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL], &asker->wish)) ||
 	    (headers[HEADER_CACHE_CONTROL_MORE].len &&

@@ -27,6 +27,9 @@ struct asker {
 /* Read the headers. INVALID_REQUEST with `detail` (static) when one has a value that is none. */
 enum outcome asker_read(struct asker *asker, const struct request *request, const char **detail) MUST_CHECK;
 
+/* A W3C traceparent (Trace Context, 3.2) if `value` is a valid one, else empty. */
+struct slice asker_traceparent(struct slice value);
+
 /* The part of a key that keeps askers apart, as the tool's scope wants it. */
 struct slice asker_identity(const struct asker *asker, enum identity_scope scope);
 

@@ -92,7 +92,16 @@ struct config {
 	struct network *trusted_proxies;
 	size_t trusted_proxy_count;
 	const char *tenant_header; /* NULL: none */
-	size_t memory_bytes;       /* cache.memory.size; 0: no memory tier */
+	struct {
+		const char *const *hosts; /* beside loopback names and IP addresses; "*": any */
+		size_t host_count;
+		const char *const *origins; /* beside loopback ones; "*": any */
+		size_t origin_count;
+		const char *issuer;   /* NULL: none */
+		size_t subscriptions; /* open at once, over all workers */
+		uint64_t list_ttl_us; /* what clients are told of tools/list */
+	} mcp;
+	size_t memory_bytes; /* cache.memory.size; 0: no memory tier */
 	struct upstream_config *upstreams;
 	size_t upstream_count;
 	struct tool *tools; /* sorted by name */

@@ -134,6 +134,11 @@ static void *first_line(void *context, const char *uri, struct MHD_Connection *m
 	return waiting;
 }
 
+size_t request_header(const struct request *request, struct slice name, struct slice *value)
+{
+	return guard_find_header(container_of(request, struct waiting, request)->mhd, name, value);
+}
+
 static enum MHD_Result queue(struct waiting *waiting)
 {
 	struct MHD_Response *response = waiting->response;

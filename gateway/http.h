@@ -43,7 +43,12 @@ enum {
 	X(PRIORITY, "priority", true)                                                                \
 	X(REQUEST_TIMEOUT, "x-request-timeout-ms", false)                                            \
 	X(REQUEST_ID, "x-request-id", false)                                                         \
-	X(TRACEPARENT, "traceparent", false)
+	X(TRACEPARENT, "traceparent", false)                                                         \
+	X(FORWARDED_PROTO, "x-forwarded-proto", true)                                                \
+	X(FORWARDED_HOST, "x-forwarded-host", true)                                                  \
+	X(MCP_VERSION, "mcp-protocol-version", false)                                                \
+	X(MCP_METHOD, "mcp-method", false)                                                           \
+	X(MCP_NAME, "mcp-name", false)
 /* clang-format on */
 
 enum http_header {
@@ -77,9 +82,13 @@ struct request {
 	void *logged; /* the handler's, for `finished` */
 };
 
+/* A header that is not among those above, by its name in any case: how often it came. *value: the first, blanks around
+ * it cut; valid like the request. */
+size_t request_header(const struct request *request, struct slice name, struct slice *value);
+
 /* --- Replies --- */
 
-enum { REPLY_HEADERS_MAX = 12, REPLY_HEADER_VALUE_BYTES = 160 };
+enum { REPLY_HEADERS_MAX = 16, REPLY_HEADER_VALUE_BYTES = 256 };
 
 struct reply {
 	unsigned status;

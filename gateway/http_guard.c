@@ -134,6 +134,29 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 	return MHD_YES;
 }
 
+struct header_search {
+	struct slice name, value;
+	size_t count;
+};
+
+static enum MHD_Result compare_name(void *context, enum MHD_ValueKind kind, const char *name, size_t name_len,
+				    const char *value, size_t value_len)
+{
+	struct header_search *search = context;
+	(void)kind;
+	if (name_is(name, name_len, search->name) && search->count++ == 0)
+		search->value = cut_blanks(value ? value : "", value ? value_len : 0);
+	return MHD_YES;
+}
+
+size_t guard_find_header(struct MHD_Connection *connection, struct slice name, struct slice *value)
+{
+	struct header_search search = { .name = name };
+	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, compare_name, &search);
+	*value = search.value;
+	return search.count;
+}
+
 static struct guard_verdict refuse(enum outcome outcome, enum reject_reason reason, const char *detail)
 {
 	return (struct guard_verdict){ outcome, reason, detail };

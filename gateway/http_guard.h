@@ -38,4 +38,7 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 				   const char *version, struct slice target, size_t target_len,
 				   const char *tenant_header, size_t header_bytes, struct guard_head *head);
 
+/* What request_header says. */
+size_t guard_find_header(struct MHD_Connection *connection, struct slice name, struct slice *value);
+
 #endif

@@ -29,6 +29,15 @@ libgateway_a_SOURCES = \
 	gateway/http_reply.c \
 	gateway/listen.c gateway/listen.h \
 	gateway/mailbox.c gateway/mailbox.h \
+	gateway/mcp.c gateway/mcp.h \
+	gateway/mcp_call.c \
+	gateway/mcp_headers.c \
+	gateway/mcp_listen.c \
+	gateway/mcp_origin.c \
+	gateway/mcp_private.h \
+	gateway/mcp_request.c gateway/mcp_request.h \
+	gateway/mcp_tools.c \
+	gateway/mcp_write.c \
 	gateway/options.c gateway/options.h \
 	gateway/pages.c gateway/pages.h \
 	gateway/reply.c gateway/reply.h \

@@ -127,6 +127,17 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("identity", BLOCK, 0, "Who is calling.")                                                                     \
 	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
+	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
+	L("mcp.allowed_hosts", TEXTS, config, mcp.hosts, mcp.host_count, 0, 256, NULL,                                 \
+	  "Names that clients may reach /mcp by, beside localhost and IP addresses; \"*\": any.")                      \
+	L("mcp.allowed_origins", TEXTS, config, mcp.origins, mcp.origin_count, 0, 256, NULL,                           \
+	  "Origins of web pages that may use /mcp, beside loopback ones; \"*\": any.")                                 \
+	V("mcp.issuer", TEXT, config, mcp.issuer, "bytes", 1, 2048, NULL, NULL,                                        \
+	  "URL of the authorization server that clients are sent to; set: /mcp wants a bearer token.")                 \
+	V("mcp.subscriptions", COUNT, config, mcp.subscriptions, "", 0, 1000000, "1000", NULL,                         \
+	  "Streams of subscriptions/listen at once; one more is refused.")                                             \
+	V("mcp.list_ttl", DURATION, config, mcp.list_ttl_us, "us", 0, US_D(1), "1m", NULL,                             \
+	  "How long clients may keep the list of tools (ttlMs of 2026-07-28).")                                        \
 	B("cache", BLOCK, 0, "Where answers are kept.")                                                                \
 	B("cache.memory", BLOCK, 0, "The tier in this process.")                                                       \
 	V("cache.memory.size", SIZE, config, memory_bytes, "bytes", 0, B_GIB(1024), "256MiB", NULL,                    \

@@ -28,8 +28,7 @@ static const char *provider_name(const struct call *call)
 	return call->home->gateway->config->upstreams[call->tool->upstream].settings.name;
 }
 
-/* Whether the same call, sent again, may succeed and cannot do harm: more than the outcome decides. */
-static bool is_retryable(const struct answer *answer, const struct call *call)
+bool reply_may_retry(const struct answer *answer, const struct call *call)
 {
 	if (!outcome_retryable(answer->outcome))
 		return false;
@@ -54,7 +53,7 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_text(out, outcome_word(outcome));
 	buf_put_text(out, "\",\"request_id\":");
 	json_put_string(out, slice_of(request_id));
-	buf_put_text(out, is_retryable(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
+	buf_put_text(out, reply_may_retry(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
 	if (upstream) {
 		buf_put_text(out, ",\"upstream\":{\"name\":");
 		json_put_string(out, slice_of(upstream));
@@ -258,14 +257,19 @@ static bool put_etag(struct request *request, struct reply *reply, const struct 
 	return reply_none_match(request, etag);
 }
 
+void reply_put_call(struct reply *reply, const struct call *call)
+{
+	put_cache_status(reply, call);
+	put_timing(reply, call);
+}
+
 void reply_call(struct request *request, const struct call *call)
 {
 	struct answer *answer = call->answer;
 	struct reply reply;
 	reply_init(&reply, outcome_status(answer->outcome));
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
-	put_cache_status(&reply, call);
-	put_timing(&reply, call);
+	reply_put_call(&reply, call);
 	if (answer->outcome != OUTCOME_OK) {
 		send_problem(request, &reply, answer, call);
 		return;

@@ -28,6 +28,12 @@ bool reply_none_match(const struct request *request, const char *etag);
  * 304 without the bytes to a caller that has them. */
 void reply_call(struct request *request, const struct call *call);
 
+/* The headers that tell how a finished call's result came about: Cache-Status, Age, Server-Timing and X-Batch-*. */
+void reply_put_call(struct reply *reply, const struct call *call);
+/* Whether the same call, sent again, may succeed and cannot do harm: more than the outcome decides. `call` may be NULL.
+ */
+bool reply_may_retry(const struct answer *answer, const struct call *call);
+
 /* The cache's part in an answer, in one word, for batches and logs: hit, stale, miss, collapsed, bypass, none. */
 const char *source_word(enum call_source source);
 

@@ -17,21 +17,24 @@ static bool is_json_type(struct slice type)
 	return len > 5 && strncasecmp(type.at + len - 5, "+json", 5) == 0;
 }
 
-bool rest_body_is_json(struct worker *worker, struct request *request)
+const char *rest_media_complaint(const struct request *request)
 {
 	struct slice type = request->headers[HEADER_CONTENT_TYPE];
 	struct slice coding = request->headers[HEADER_CONTENT_ENCODING];
-	if (coding.len && !(coding.len == 8 && strncasecmp(coding.at, "identity", 8) == 0)) {
-		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_MEDIA_TYPE, 0, 1);
-		reply_problem(request, OUTCOME_UNSUPPORTED_MEDIA_TYPE, NULL,
-			      "Content-Encoding is not taken here; send the body as it is.");
-		return false;
-	}
+	if (coding.len && !(coding.len == 8 && strncasecmp(coding.at, "identity", 8) == 0))
+		return "Content-Encoding is not taken here; send the body as it is.";
 	if (request->body.len == 0 || (type.len && is_json_type(type)))
+		return NULL;
+	return "The body must be JSON: send it with the header Content-Type: application/json.";
+}
+
+bool rest_body_is_json(struct worker *worker, struct request *request)
+{
+	const char *complaint = rest_media_complaint(request);
+	if (!complaint)
 		return true;
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_MEDIA_TYPE, 0, 1);
-	reply_problem(request, OUTCOME_UNSUPPORTED_MEDIA_TYPE, NULL,
-		      "The body must be JSON: send it with the header Content-Type: application/json.");
+	reply_problem(request, OUTCOME_UNSUPPORTED_MEDIA_TYPE, NULL, "%s", complaint);
 	return false;
 }
 

@@ -16,6 +16,8 @@ void rest_log_call(const struct call *call, const char *request_id, unsigned sta
 /* A reply's end, for a request of rest_call_tool: one line in the access log, and the call is given back. */
 void rest_finished(struct worker *worker, struct request *request, unsigned status, uint64_t bytes);
 
+/* Why the body is not to be read as JSON, by its headers (static); NULL: it is. */
+const char *rest_media_complaint(const struct request *request);
 /* Whether the body may be read as JSON. False: the request has been answered with 415. */
 bool rest_body_is_json(struct worker *worker, struct request *request) MUST_CHECK;
 /* Read the headers into *asker. False: the request has been answered with 400. */

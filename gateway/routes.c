@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "gateway/embeddings.h"
+#include "gateway/mcp.h"
 #include "gateway/pages.h"
 #include "gateway/reply.h"
 #include "gateway/rest.h"
@@ -15,13 +16,14 @@ enum { METHODS_PER_PATH = 2, DECODED_BYTES = 256 };
 struct route {
 	const char *path; /* a last segment "{}" takes one segment of any name */
 	struct {
-		enum http_method method; /* GET stands for HEAD too */
+		enum http_method method; /* GET stands for HEAD too, HTTP_METHOD_COUNT for all */
 		route_function *serve;
 	} methods[METHODS_PER_PATH];
 };
 
 static const struct route data_routes[] = {
 	{ "/v1/tools/{}", { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
+	{ "/mcp", { { HTTP_METHOD_COUNT, mcp_serve } } },
 	{ "/v1/embeddings", { { HTTP_POST, embeddings_serve } } },
 	{ "/v1/batch", { { HTTP_POST, rest_call_many } } },
 	{ "/v1/tools", { { HTTP_GET, page_tools } } },
@@ -29,6 +31,8 @@ static const struct route data_routes[] = {
 	{ "/healthz", { { HTTP_GET, page_healthz } } },
 	{ "/readyz", { { HTTP_GET, page_readyz } } },
 	{ "/metrics", { { HTTP_GET, page_metrics } } },
+	{ "/.well-known/oauth-protected-resource", { { HTTP_GET, mcp_resource_metadata } } },
+	{ "/.well-known/oauth-protected-resource/mcp", { { HTTP_GET, mcp_resource_metadata } } },
 };
 
 static const struct route admin_routes[] = {
@@ -107,7 +111,7 @@ static void serve_route(struct worker *worker, struct request *request, const st
 		return;
 	}
 	for (int i = 0; i < METHODS_PER_PATH && route->methods[i].serve; i++) {
-		if (route->methods[i].method == method) {
+		if (route->methods[i].method == method || route->methods[i].method == HTTP_METHOD_COUNT) {
 			route->methods[i].serve(worker, request, decoded);
 			return;
 		}

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/mcp.h"
 #include "gateway/routes.h"
 #include "upstream/transport.h"
 
@@ -28,6 +29,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->returned);
 	TAILQ_INIT(&worker->recycled);
 	TAILQ_INIT(&worker->listeners);
+	TAILQ_INIT(&worker->subscriptions);
 	worker->catalogue = catalogue_hold(gateway->catalogue, index);
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
@@ -145,6 +147,7 @@ static void drain(struct worker *worker)
 	bool aborted = false, refusing = false;
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_drain(worker->daemons[i]);
+	mcp_end_subscriptions(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
 			struct answer *answer =

@@ -31,6 +31,7 @@ struct gateway {
 	uint64_t started_us;                 /* c */
 	struct http_settings http_settings;  /* c */
 	struct http_shared http_shared;      /* a */
+	atomic_size_t subscriptions;         /* a: streams of subscriptions/listen open */
 	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
 	atomic_size_t *refreshes;            /* a: background refreshes under way, by upstream */
 	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
@@ -40,6 +41,7 @@ struct gateway {
 /* c constant once the threads run, a atomic */
 
 TAILQ_HEAD(calls, call);
+TAILQ_HEAD(subscriptions, subscription);
 
 struct worker {
 	struct gateway *gateway; /* c */
@@ -55,7 +57,8 @@ struct worker {
 	struct dispatch *dispatch;
 	struct catalogue *catalogue; /* held: the current one */
 	struct catalogue_listeners listeners;
-	struct http **daemons; /* data listeners first, then (worker 0) the admin's */
+	struct subscriptions subscriptions; /* open streams of subscriptions/listen (mcp_listen.c) */
+	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
 	struct calls outgoing; /* calls for other workers: posted at the end of the turn */
 	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */

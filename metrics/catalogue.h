@@ -13,6 +13,8 @@
 	X(BAD_HEADER, "bad_header")             /* a header name or value that is not allowed */         \
 	X(BAD_TARGET, "bad_target")             /* a path we cannot take */                              \
 	X(METHOD, "method")                     /* 405 */                                                \
+	X(ORIGIN, "origin")                     /* MCP: a Host or Origin that is not allowed */          \
+	X(UNAUTHORIZED, "unauthorized")         /* 401 */                                                \
 	X(NOT_FOUND, "not_found")               /* no such path */                                       \
 	X(UNKNOWN_TOOL, "unknown_tool")                                                                  \
 	X(MEDIA_TYPE, "media_type")             /* 415 */                                                \
@@ -27,6 +29,7 @@
 	X(IN_FLIGHT_BYTES, "in_flight_bytes")   /* limits.in_flight_bytes */                             \
 	X(QUEUE_ITEMS, "queue_items")           /* upstreams.*.queue.items */                            \
 	X(QUEUE_BYTES, "queue_bytes")           /* upstreams.*.queue.bytes */                            \
+	X(SUBSCRIPTIONS, "subscriptions")       /* mcp.subscriptions */                                  \
 	X(SHUTTING_DOWN, "shutting_down")                                                                \
 	X(NO_MEMORY, "no_memory")
 
@@ -94,6 +97,21 @@
 	X(TOO_LARGE, "too_large") /* longer than cache.redis.max_value: not stored */                \
 	X(NO_MEMORY, "no_memory")
 
+/* Messages of MCP clients: methods that are served, then what else may come. */
+#define MCP_METHODS(X)                                                                               \
+	X(INITIALIZE, "initialize")                                                                  \
+	X(PING, "ping")                                                                              \
+	X(DISCOVER, "server/discover")                                                               \
+	X(TOOLS_LIST, "tools/list")                                                                  \
+	X(TOOLS_CALL, "tools/call")                                                                  \
+	X(LISTEN, "subscriptions/listen")                                                            \
+	X(NOTIFICATIONS, "notification")                                                             \
+	X(RESPONSES, "response")                                                                     \
+	X(OTHER, "other")       /* a method that is not served, or no message at all */
+
+/* legacy: up to 2025-11-25; modern: 2026-07-28. */
+#define MCP_ERAS(X) X(LEGACY, "legacy") X(MODERN, "modern")
+
 /* Which set a label draws from. */
 enum metric_label {
 	LABEL_NONE,
@@ -111,6 +129,8 @@ enum metric_label {
 	LABEL_REDIS_COMMAND,
 	LABEL_REDIS_TROUBLE,
 	LABEL_REDIS_SKIP,
+	LABEL_MCP_METHOD,
+	LABEL_MCP_ERA,
 	LABEL_KIND_COUNT
 };
 
@@ -130,6 +150,8 @@ enum metric_type {
 	X(IN_FLIGHT, "in_flight_requests", GAUGE, NONE, NONE, "Calls accepted and not answered yet.")                  \
 	X(IN_FLIGHT_BYTES, "in_flight_bytes", GAUGE, NONE, NONE, "Bytes of arguments held for them.")                  \
 	X(REJECTED, "rejected_total", COUNTER, REJECT_REASON, NONE, "Requests and calls refused, by reason.")          \
+	X(MCP_MESSAGES, "mcp_messages_total", COUNTER, MCP_METHOD, MCP_ERA, "Messages of MCP clients, by method and era of the protocol.") \
+	X(MCP_SUBSCRIPTIONS, "mcp_subscriptions", GAUGE, NONE, NONE, "Streams of subscriptions/listen open.")            \
 	X(CONNECTIONS, "connections", GAUGE, NONE, NONE, "Client connections open.")                                   \
 	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
 	X(CLIENTS_GONE, "clients_gone_total", COUNTER, NONE, NONE, "Clients that left before their answer.")           \
@@ -225,6 +247,18 @@ enum redis_skip {
 	REDIS_SKIPS(X)
 #undef X
 	REDIS_SKIP_COUNT
+};
+enum mcp_method {
+#define X(name, word) MCP_METHOD_##name,
+	MCP_METHODS(X)
+#undef X
+	MCP_METHOD_COUNT
+};
+enum mcp_era {
+#define X(name, word) MCP_##name,
+	MCP_ERAS(X)
+#undef X
+	MCP_ERA_COUNT
 };
 enum metric {
 #define X(id, name, type, label1, label2, help) METRIC_ID_##id,

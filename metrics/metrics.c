@@ -39,6 +39,8 @@ static const char *const state_words[] = { CONNECTION_STATES(X) };
 static const char *const command_words[] = { REDIS_COMMANDS(X) };
 static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
 static const char *const skip_words[] = { REDIS_SKIPS(X) };
+static const char *const mcp_method_words[] = { MCP_METHODS(X) };
+static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 #undef X
 
 /* The labels whose values this file knows; the others draw from the names and from base/outcome.h. */
@@ -62,6 +64,8 @@ static const struct {
 	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
 	[LABEL_REDIS_TROUBLE] = { "reason", trouble_words, countof(trouble_words) },
 	[LABEL_REDIS_SKIP] = { "reason", skip_words, countof(skip_words) },
+	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
+	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 };
 
 const char *metric_label_name(enum metric_label label)

@@ -14,8 +14,7 @@
 #include "base/compiler.h"
 #include "base/json.h"
 #include "base/slice.h"
-
-enum mcp_era { MCP_LEGACY, MCP_MODERN };
+#include "metrics/catalogue.h"
 
 #define MCP_VERSION_LEGACY "2025-11-25" /* what we offer in initialize */
 #define MCP_VERSION_MODERN "2026-07-28"
@@ -28,7 +27,8 @@ enum {
 	MCP_PARSE_ERROR = -32700,
 	MCP_INVALID_REQUEST = -32600,
 	MCP_METHOD_NOT_FOUND = -32601,
-	MCP_INVALID_PARAMS = -32602,  /* an unknown tool too */
+	MCP_INVALID_PARAMS = -32602, /* an unknown tool too */
+	MCP_INTERNAL_ERROR = -32603,
 	MCP_HEADER_MISMATCH = -32020, /* this one and the next two: only a modern server says them */
 	MCP_CAPABILITY_MISSING = -32021,
 	MCP_VERSION_UNSUPPORTED = -32022
