@@ -14,6 +14,7 @@ libbase_a_SOURCES = \
 	base/json_write.c \
 	base/log.c base/log.h \
 	base/loop.c base/loop.h \
+	base/mcp.c base/mcp.h \
 	base/outcome.c base/outcome.h \
 	base/slice.h \
 	base/utf8.h

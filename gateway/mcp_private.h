@@ -13,12 +13,12 @@
 #ifndef JITNEY_GATEWAY_MCP_PRIVATE_H
 #define JITNEY_GATEWAY_MCP_PRIVATE_H
 
+#include "base/mcp.h"
 #include "gateway/asker.h"
 #include "gateway/call.h"
 #include "gateway/mcp.h"
 #include "gateway/mcp_request.h"
 #include "gateway/reply.h"
-#include "upstream/mcp_message.h"
 
 #define MCP_SERVER_INFO "{\"name\":\"jitney\",\"version\":\"" JITNEY_VERSION "\"}"
 
@@ -27,7 +27,7 @@ enum { MCP_REPLY_BYTES_MAX = 512 << 20 };
 /* A JSON-RPC error. */
 struct mcp_error {
 	unsigned status;      /* of HTTP, if it is all there is to say */
-	int code;             /* of upstream/mcp_message.h, or an HTTP status where JSON-RPC has no code */
+	int code;             /* of base/mcp.h, or an HTTP status where JSON-RPC has no code */
 	enum outcome outcome; /* its word is data.code */
 	uint32_t retry_after_s;
 	struct slice requested; /* UNSUPPORTED_VERSION: what was asked for, raw; else empty */

@@ -2,7 +2,7 @@
 #include "gateway/mcp_request.h"
 
 #include "base/json.h"
-#include "upstream/mcp_message.h"
+#include "base/mcp.h"
 
 static const struct {
 	struct slice word;

@@ -34,7 +34,7 @@ struct mcp_request {
 	bool has_meta; /* params._meta is an object */
 };
 
-/* Why a text is no message. code 0: it is one; else of upstream/mcp_message.h. */
+/* Why a text is no message. code 0: it is one; else of base/mcp.h. */
 struct mcp_fault {
 	int code;
 	const char *what; /* static, a sentence */

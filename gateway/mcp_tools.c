@@ -15,16 +15,17 @@ enum {
 
 void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked)
 {
-	static const char *const versions[] = { "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05", "2024-10-07" };
-	const char *version = MCP_VERSION_LEGACY;
+	struct buf proposed = BUF_INIT(NAME_BYTES), result = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	if (asked->proposed.len && json_type(asked->proposed) == JSON_STRING)
-		for (size_t i = 0; i < countof(versions); i++)
-			if (json_string_is(asked->proposed, slice_of(versions[i])))
-				version = versions[i];
-	struct buf result = BUF_INIT(CURSOR_BYTES);
-	buf_printf(&result, "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{}},\"serverInfo\":%s}", version,
-		   MCP_SERVER_INFO);
-	mcp_reply_result(out, asked->id, MCP_LEGACY, buf_slice(&result));
+		json_unescape(asked->proposed, &proposed);
+	bool known = !proposed.failed && mcp_version_known(buf_slice(&proposed));
+	buf_printf(&result, "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{}},\"serverInfo\":%s}",
+		   known ? buf_cstr(&proposed) : MCP_VERSION_LEGACY, MCP_SERVER_INFO);
+	if (result.failed)
+		out->failed = true;
+	else
+		mcp_reply_result(out, asked->id, MCP_LEGACY, buf_slice(&result));
+	buf_fini(&proposed);
 	buf_fini(&result);
 }
 
@@ -42,7 +43,10 @@ void mcp_reply_discover(struct buf *out, const struct worker *worker, const stru
 			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true}},");
 	put_lifetime(&result, worker);
 	buf_put_char(&result, '}');
-	mcp_reply_result(out, asked->id, MCP_MODERN, buf_slice(&result));
+	if (result.failed)
+		out->failed = true;
+	else
+		mcp_reply_result(out, asked->id, MCP_MODERN, buf_slice(&result));
 	buf_fini(&result);
 }
 

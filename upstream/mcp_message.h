@@ -13,26 +13,9 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/json.h"
+#include "base/mcp.h"
 #include "base/slice.h"
 #include "metrics/catalogue.h"
-
-#define MCP_VERSION_LEGACY "2025-11-25" /* what we offer in initialize */
-#define MCP_VERSION_MODERN "2026-07-28"
-
-/* Whether a server of the legacy era may choose this version in its answer to initialize. */
-bool mcp_version_known(struct slice version);
-
-/* JSON-RPC's error codes, as far as something here depends on them. */
-enum {
-	MCP_PARSE_ERROR = -32700,
-	MCP_INVALID_REQUEST = -32600,
-	MCP_METHOD_NOT_FOUND = -32601,
-	MCP_INVALID_PARAMS = -32602, /* an unknown tool too */
-	MCP_INTERNAL_ERROR = -32603,
-	MCP_HEADER_MISMATCH = -32020, /* this one and the next two: only a modern server says them */
-	MCP_CAPABILITY_MISSING = -32021,
-	MCP_VERSION_UNSUPPORTED = -32022
-};
 
 /*
  * --- Writing: append one message to `out`, without a line end. `id` is ours: an unsigned number, never used twice on

@@ -1,0 +1,26 @@
+/* mcp.h: what both sides of MCP share, the clients' in gateway/ and the servers' in upstream/: versions, error codes.
+ */
+#ifndef JITNEY_BASE_MCP_H
+#define JITNEY_BASE_MCP_H
+
+#include "base/slice.h"
+
+#define MCP_VERSION_LEGACY "2025-11-25" /* the last that begins with initialize */
+#define MCP_VERSION_MODERN "2026-07-28" /* the one in which every request says in _meta who speaks which version */
+
+/* Whether it is a version that begins with initialize: 2024-10-07 to MCP_VERSION_LEGACY. */
+bool mcp_version_known(struct slice version);
+
+/* JSON-RPC's error codes, as far as something here depends on them. */
+enum {
+	MCP_PARSE_ERROR = -32700,
+	MCP_INVALID_REQUEST = -32600,
+	MCP_METHOD_NOT_FOUND = -32601,
+	MCP_INVALID_PARAMS = -32602, /* an unknown tool too */
+	MCP_INTERNAL_ERROR = -32603,
+	MCP_HEADER_MISMATCH = -32020, /* this one and the next two: only a modern server says them */
+	MCP_CAPABILITY_MISSING = -32021,
+	MCP_VERSION_UNSUPPORTED = -32022
+};
+
+#endif
