@@ -11,7 +11,7 @@
 enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
 
 /* Routes belong to the drafts until the configuration is complete, then to its tools; the drafts stay the same. So do
- * envelopes, which routes point to. */
+ * dialects of upstreams' own, which routes point to. */
 static void free_routes(const struct config_drafts *drafts)
 {
 	for (size_t i = 0; drafts && i < drafts->tool_count; i++) {
@@ -20,7 +20,7 @@ static void free_routes(const struct config_drafts *drafts)
 			route->dialect->route_free(route);
 	}
 	for (size_t i = 0; drafts && i < drafts->upstream_count; i++)
-		envelope_free(drafts->upstreams[i].enveloped);
+		dialect_release(drafts->upstreams[i].own);
 }
 
 void config_free(struct config *config)

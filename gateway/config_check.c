@@ -11,22 +11,6 @@
 
 enum { REASON_BYTES = 256 };
 
-/* The node of "request.path" below a block; NULL if the file does not have it. */
-static const struct node *find(const struct node *block, const char *path)
-{
-	char key[64];
-	while (block && *path) {
-		size_t len = strcspn(path, ".");
-		if (len >= sizeof key)
-			return NULL;
-		memcpy(key, path, len);
-		key[len] = '\0';
-		block = node_member(block, key);
-		path += len + (path[len] == '.');
-	}
-	return block;
-}
-
 /* --- Listeners, identity --- */
 
 static bool is_same_address(const struct listen_address *a, const struct listen_address *b)
@@ -52,10 +36,10 @@ static void check_address(struct config_load *load, const struct node *root, boo
 {
 	const struct config *config = load->config;
 	const struct listen_address *address = admin ? &config->admin[n] : &config->listen[n];
-	const struct node *node = address_node(find(root, admin ? "admin.listen" : "listen"), n);
+	const struct node *node = address_node(node_find(root, admin ? "admin.listen" : "listen"), n);
 	bool twice = false;
 	if (!node) /* a default that an operator's own address stands in the way of */
-		node = find(root, "listen") ? find(root, "listen") : root;
+		node = node_find(root, "listen") ? node_find(root, "listen") : root;
 	for (size_t i = 0; i < (admin ? n : 0) && !twice; i++)
 		twice = is_same_address(&config->admin[i], address);
 	for (size_t i = 0; i < (admin ? config->listen_count : n) && !twice; i++)
@@ -75,12 +59,12 @@ static void check_listeners(struct config_load *load, const struct node *root)
 
 static void check_identity(struct config_load *load, const struct node *root)
 {
-	const struct node *node = find(root, "identity.tenant_header");
+	const struct node *node = node_find(root, "identity.tenant_header");
 	bool unix_socket = false;
 	for (size_t i = 0; i < load->config->listen_count; i++)
 		unix_socket |= load->config->listen[i].unix_path != NULL;
 	if (node && load->config->tenant_header && load->config->trusted_proxy_count == 0 && !unix_socket &&
-	    !find(root, "trusted_proxies"))
+	    !node_find(root, "trusted_proxies"))
 		config_error_at(load, node,
 				"identity.tenant_header: is believed only from trusted_proxies, and there are none");
 }
@@ -89,12 +73,12 @@ static void check_identity(struct config_load *load, const struct node *root)
 
 static void check_urls(struct config_load *load, struct upstream_draft *draft)
 {
-	const struct node *list = find(draft->node, "endpoints");
+	const struct node *list = node_find(draft->node, "endpoints");
 	size_t i = 0;
 	for (const struct node *child = list ? list->first : NULL; child && i < draft->endpoint_count;
 	     child = child->next, i++) {
 		const char *url = draft->endpoints[i].url;
-		const struct node *node = find(child, "url");
+		const struct node *node = node_find(child, "url");
 		char error[REASON_BYTES] = "";
 		if (!url || !node)
 			continue;
@@ -110,64 +94,18 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 	}
 }
 
-static bool is_envelope(const char *dialect)
-{
-	return dialect && strcmp(dialect, dialect_envelope.name) == 0;
-}
-
-/* The upstream's own dialect, from its envelope block. */
-static void compile_envelope(struct config_load *load, struct upstream_draft *draft, const struct node *block)
-{
-	char error[REASON_BYTES] = "", part[64];
-	envelope_fill(&draft->envelope);
-	draft->enveloped = envelope_new(&draft->envelope, error, sizeof error);
-	if (draft->enveloped)
-		return;
-	/* the reason begins with the option it is about */
-	snprintf(part, sizeof part, "%.*s", (int)strcspn(error, ":"), error);
-	const struct node *node = find(block, part);
-	if (node)
-		config_error_at(load, node, "upstreams.%s.envelope.%s", draft->node->key.at, error);
-	else
-		config_error_key(load, block, "upstreams.%s.envelope.%s", draft->node->key.at, error);
-}
-
-static void check_envelope(struct config_load *load, struct upstream_draft *draft)
-{
-	const struct node *block = find(draft->node, "envelope");
-	const struct node *type = find(block, "content_type");
-	const char *wrong = draft->envelope.content_type ? value_header(slice_of(draft->envelope.content_type)) : NULL;
-	if (wrong && type)
-		config_error_at(load, type, "upstreams.%s.envelope.content_type: %s", draft->node->key.at, wrong);
-	if (block && draft->dialect && !is_envelope(draft->dialect))
-		config_error_key(load, block, "upstreams.%s.envelope: is for dialect envelope, not %s",
-				 draft->node->key.at, draft->dialect);
-	else if (!block && is_envelope(draft->dialect))
-		config_error_key(load, draft->node, "upstreams.%s.envelope is missing: dialect envelope needs it",
-				 draft->node->key.at);
-	else if (block && draft->dialect && block->kind == NODE_MAP && !draft->faulty && !arena_failed(load->arena))
-		compile_envelope(load, draft, block);
-}
-
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
 	struct batch_policy *policy = &draft->config.batch;
-	const struct node *idle = find(draft->node, "pool.min_idle");
-	const struct node *dialect = find(draft->node, "dialect");
+	const struct node *idle = node_find(draft->node, "pool.min_idle");
 	if (!idle)
 		settings->pool_min_idle = settings->pool_max < 2 ? settings->pool_max : 2;
 	else if (settings->pool_min_idle > settings->pool_max)
 		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu",
 				draft->node->key.at, settings->pool_max);
 	settings->name = draft->node->key.at;
-	settings->dialect = draft->dialect ? dialect_find(slice_of(draft->dialect)) : NULL;
-	if (draft->dialect && !settings->dialect && dialect)
-		config_error_at(load, dialect, "upstreams.%s.dialect: %s is not supported by this version (%s)",
-				draft->node->key.at, draft->dialect, JITNEY_VERSION);
-	check_envelope(load, draft);
-	if (is_envelope(draft->dialect))
-		settings->dialect = draft->enveloped;
+	config_check_dialect(load, draft);
 	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
 		policy->max_bytes = settings->dialect->max_bytes;
 	check_urls(load, draft);
@@ -186,7 +124,7 @@ static struct upstream_draft *find_upstream(const struct config_drafts *drafts, 
 /* Whether the name stands below upstreams at all, even in a block that has been complained about. */
 static void check_upstream_name(struct config_load *load, const struct tool_draft *draft)
 {
-	const struct node *node = find(draft->node, "upstream");
+	const struct node *node = node_find(draft->node, "upstream");
 	if (draft->upstream && node && !find_upstream(load->drafts, draft->upstream))
 		config_error_at(load, node, "tools.%s.upstream: there is no upstream \"%.*s\"", draft->node->key.at,
 				CONFIG_NAME_BYTES, node->text.at);
@@ -196,7 +134,7 @@ static void check_upstream_name(struct config_load *load, const struct tool_draf
 static void check_key(struct config_load *load, const struct tool_draft *draft)
 {
 	const struct key_filter *key = &draft->tool.key;
-	const struct node *lists[] = { find(draft->node, "cache.key.ignore"), find(draft->node, "cache.key.only") };
+	const struct node *lists[] = { node_find(draft->node, "cache.key.ignore"), node_find(draft->node, "cache.key.only") };
 	const char *const *names[] = { key->ignore, key->only };
 	const size_t counts[] = { key->ignore_count, key->only_count };
 	if (lists[0] && counts[0] && counts[1])
@@ -213,8 +151,8 @@ static void check_key(struct config_load *load, const struct tool_draft *draft)
 
 static void check_cache(struct config_load *load, const struct tool_draft *draft)
 {
-	const struct node *cache = find(draft->node, "cache");
-	const struct node *scope = find(draft->node, "cache.scope");
+	const struct node *cache = node_find(draft->node, "cache");
+	const struct node *scope = node_find(draft->node, "cache.scope");
 	const char *name = draft->node->key.at;
 	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool))
 		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent",
@@ -225,74 +163,14 @@ static void check_cache(struct config_load *load, const struct tool_draft *draft
 
 static void check_schema(struct config_load *load, const struct tool_draft *draft)
 {
-	const struct node *schema = find(draft->node, "input_schema");
-	const struct node *type = find(schema, "type");
+	const struct node *schema = node_find(draft->node, "input_schema");
+	const struct node *type = node_find(schema, "type");
 	if (!schema || schema->kind != NODE_MAP)
 		return;
 	if (!type || type->kind != NODE_SCALAR || !slice_equal(type->text, SLICE("object")))
 		config_error_at(load, type ? type : schema,
 				"tools.%s.input_schema: needs type: object, for arguments are one",
 				draft->node->key.at);
-}
-
-static bool is_embeddings(const char *dialect)
-{
-	return strcmp(dialect, dialect_openai_embeddings.name) == 0;
-}
-
-/* There is one way to ask for embeddings; and only they know models. */
-static bool check_models(struct config_load *load, const struct tool_draft *draft, const char *dialect)
-{
-	const struct node *models = find(draft->node, "models"), *method = find(draft->node, "method");
-	const struct node *request = find(draft->node, "request");
-	if (models && draft->tool.model_count && !is_embeddings(dialect))
-		config_error_key(load, models, "tools.%s.models: is for dialect openai-embeddings, not %s",
-				 draft->node->key.at, dialect);
-	else if (is_embeddings(dialect) && (method || request))
-		config_error_key(load, method ? method : request, "tools.%s.%s: dialect %s has no use for it",
-				 draft->node->key.at, method ? "method" : "request", dialect);
-	else
-		return true;
-	return false;
-}
-
-/* Options of the other dialect would do nothing, silently. */
-static bool check_dialect_options(struct config_load *load, const struct tool_draft *draft, const char *dialect)
-{
-	bool rest = strcmp(dialect, "rest") == 0;
-	const struct node *wrong = find(draft->node, rest ? "method" : "request");
-	if (!wrong || is_envelope(dialect))
-		return true;
-	if (rest)
-		config_error_key(load, wrong, "tools.%s.method: is for dialect jsonrpc; a rest tool has request.method",
-				 draft->node->key.at);
-	else
-		config_error_key(load, wrong, "tools.%s.request: is for dialect rest; a %s tool has method",
-				 draft->node->key.at, dialect);
-	return false;
-}
-
-static void compile_route(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
-{
-	char error[REASON_BYTES] = "";
-	draft->request.tool = draft->node->key.at;
-	draft->request.envelope = dialect;
-	draft->tool.route = dialect->route_new(&draft->request, error, sizeof error);
-	if (draft->tool.route)
-		return;
-	/* the reason begins with the part it is about: "path: ...", "query.days: ..." */
-	const struct node *request = find(draft->node, "request"), *method = find(draft->node, "method");
-	char part[64];
-	snprintf(part, sizeof part, "%.*s", (int)strcspn(error, ":"), error);
-	const struct node *node = find(request, part);
-	if (node)
-		config_error_at(load, node, "tools.%s.request.%s", draft->node->key.at, error);
-	else
-		config_error_key(load,
-				 request  ? request
-				 : method ? method
-					  : draft->node,
-				 "tools.%s: %s", draft->node->key.at, error);
 }
 
 static void check_tool(struct config_load *load, struct tool_draft *draft)
@@ -302,12 +180,8 @@ static void check_tool(struct config_load *load, struct tool_draft *draft)
 	check_key(load, draft);
 	check_schema(load, draft);
 	struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
-	const struct dialect *dialect = upstream ? upstream->config.settings.dialect : NULL;
-	if (!dialect || !check_models(load, draft, dialect->name) ||
-	    !check_dialect_options(load, draft, dialect->name) || arena_failed(load->arena))
-		return;
-	if (!draft->faulty) /* else a template may be missing, and what is left would mislead */
-		compile_route(load, draft, dialect);
+	if (upstream && upstream->config.settings.dialect && !arena_failed(load->arena))
+		config_check_route(load, draft, upstream);
 }
 
 void config_check(struct config_load *load, const struct node *root)
@@ -404,6 +278,14 @@ static void hash_envelope(XXH3_state_t *hash, const struct envelope_settings *en
 		hash_text(hash, texts[i]);
 }
 
+static void hash_key_list(XXH3_state_t *hash, const struct key_list_settings *keys)
+{
+	const char *const texts[] = { keys->parameter, keys->argument, keys->separator, keys->list,
+				      keys->key,       keys->result,   keys->missing };
+	for (size_t i = 0; i < countof(texts); i++)
+		hash_text(hash, texts[i]);
+}
+
 static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
 				const struct upstream_draft *from)
 {
@@ -417,8 +299,10 @@ static const char *tool_version(struct config_load *load, const struct tool_draf
 	for (size_t i = 0; i < upstream->header_count; i++)
 		hash_pairs(load, &hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
 			   1);
-	if (from->enveloped)
+	if (from->envelope.item)
 		hash_envelope(&hash, &from->envelope);
+	hash_text(&hash, draft->request.operation);
+	hash_key_list(&hash, &draft->request.key_list);
 	hash_text(&hash, draft->request.method);
 	hash_text(&hash, draft->request.http_method);
 	hash_text(&hash, draft->request.path);
@@ -437,20 +321,6 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct tool_draft *)a)->node->key.at, ((const struct tool_draft *)b)->node->key.at);
 }
 
-/* For config_json: what the dialect did in place of what the file does not say. */
-static void fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
-{
-	bool rest = strcmp(dialect->name, "rest") == 0;
-	if (is_envelope(dialect->name))
-		return; /* what the item does not name has no meaning */
-	if (!rest && !is_embeddings(dialect->name) && !draft->request.method)
-		draft->request.method = draft->tool.name;
-	if (rest && !draft->request.http_method)
-		draft->request.http_method = "POST";
-	if (rest && !draft->request.path)
-		draft->request.path = arena_printf(load->arena, "/%s", draft->tool.name);
-}
-
 static void finish_tool(struct config_load *load, struct tool_draft *draft, unsigned index)
 {
 	struct tool *tool = &draft->tool;
@@ -464,12 +334,12 @@ static void finish_tool(struct config_load *load, struct tool_draft *draft, unsi
 		tool->title = "";
 	if (!tool->input_schema)
 		tool->input_schema = "{\"type\":\"object\"}";
-	if (!find(draft->node, "annotations.destructive"))
+	if (!node_find(draft->node, "annotations.destructive"))
 		tool->destructive = !tool->read_only;
 	if (!tool->timeout_us)
 		tool->timeout_us = upstream->config.settings.timeout_us;
 	tool->version = tool_version(load, draft, upstream);
-	fill_request(load, draft, upstream->config.settings.dialect);
+	config_fill_request(load, draft, upstream->config.settings.dialect);
 }
 
 bool config_finish(struct config_load *load)

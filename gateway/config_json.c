@@ -183,7 +183,9 @@ static bool is_silent(const struct option *option, const void *owner)
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		return text == NULL;
 	case OPTION_BLOCK:
-		return (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->enveloped) ||
+		return (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
+		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
+		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->request.key_list.parameter) ||
 		       (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.request") == 0 && tool->request.http_method == NULL);
 	default:

@@ -25,7 +25,8 @@ struct upstream_draft {
 	struct endpoint_draft *endpoints;
 	size_t endpoint_count;
 	struct envelope_settings envelope;
-	struct dialect *enveloped; /* dialect envelope: the upstream's own, owned */
+	struct graphql_settings graphql;
+	struct dialect *own; /* the upstream's own, made from its settings; NULL: it has none. Owned */
 };
 
 struct tool_draft {
@@ -104,6 +105,15 @@ const char *value_header(struct slice text);
 /* Append as it would be written in the file: "90s", "64MiB". */
 void value_put_duration(struct buf *out, uint64_t value_us);
 void value_put_size(struct buf *out, uint64_t value_bytes);
+
+/* --- config_dialect.c: what each dialect asks of the options of its upstreams and tools --- */
+
+/* The upstream's dialect into its settings: one of all upstreams', or its own. NULL there after an error. */
+void config_check_dialect(struct config_load *load, struct upstream_draft *draft);
+/* The tool's options that are its dialect's, and its route. The upstream has a dialect. */
+void config_check_route(struct config_load *load, struct tool_draft *draft, const struct upstream_draft *upstream);
+/* For config_json: what the dialect did in place of what the file does not say. */
+void config_fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect);
 
 /* --- config_expand.c --- */
 

@@ -384,3 +384,18 @@ void node_put_json(struct config_load *load, const struct node *node, const char
 	}
 	buf_put_char(out, map ? '}' : ']');
 }
+
+const struct node *node_find(const struct node *block, const char *path)
+{
+	char key[64];
+	while (block && *path) {
+		size_t len = strcspn(path, ".");
+		if (len >= sizeof key)
+			return NULL;
+		memcpy(key, path, len);
+		key[len] = '\0';
+		block = node_member(block, key);
+		path += len + (path[len] == '.');
+	}
+	return block;
+}

@@ -43,4 +43,7 @@ bool node_is_number(const struct node *node);
  * Notes an error for what YAML readers read differently (yes, 0x10, 080). `where` names the option. */
 void node_put_json(struct config_load *load, const struct node *node, const char *where, struct buf *out);
 
+/* The same for "request.path" below a block, which may be NULL; NULL if the file does not have it. */
+const struct node *node_find(const struct node *block, const char *path);
+
 #endif

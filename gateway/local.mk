@@ -9,6 +9,7 @@ libgateway_a_SOURCES = \
 	gateway/config.c gateway/config.h \
 	gateway/config_arena.c gateway/config_arena.h \
 	gateway/config_check.c \
+	gateway/config_dialect.c \
 	gateway/config_errors.c \
 	gateway/config_expand.c \
 	gateway/config_field.c \

@@ -145,9 +145,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	U("cache.redis", "The tier shared by several gateways.")                                                       \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
-	  "jsonrpc|rest|envelope|openai-embeddings",                                                                   \
+	  "jsonrpc|rest|envelope|graphql|openai-embeddings",                                                                   \
 	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
-	  "envelope (the provider's own batch shape, declared) or openai-embeddings (POST /embeddings).")              \
+	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document) or "    \
+	  "openai-embeddings (POST /embeddings).")                                                                     \
 	B("upstreams.*.envelope", BLOCK, 0, "dialect envelope: the shape of the provider's batches.")                  \
 	V("upstreams.*.envelope.preset", WORD, upstream_draft, envelope.preset, "", 0, 0, NULL, ENVELOPE_PRESETS,      \
 	  "What the options below are where they are not set.")                                                        \
@@ -185,6 +186,11 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Path of the error in an item; there and not null: the call failed.")                                        \
 	V("upstreams.*.envelope.retry_after", TEXT, upstream_draft, envelope.retry_after, "bytes", 1, 256, NULL, NULL, \
 	  "Path of the seconds to wait in an item that failed; case does not matter.")                                 \
+	B("upstreams.*.graphql", BLOCK, 0, "dialect graphql: how calls become one request.")                           \
+	V("upstreams.*.graphql.merge", WORD, upstream_draft, graphql.merge, "", 0, 0, "(alias)", "alias|array|off",    \
+	  "alias: one document with aliased fields; array: a list of operations, where the server takes one; off.")    \
+	V("upstreams.*.graphql.max", COUNT, upstream_draft, graphql.max, "", 1, 1000, "(20)", NULL,                    \
+	  "Calls in one request that the server takes at most; batch.items may ask for fewer.")                        \
 	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, OPTION_REQUIRED,          \
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
@@ -242,6 +248,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The name of the upstream that runs it.")                                                                    \
 	V("tools.*.method", TEXT, tool_draft, request.method, "bytes", 1, 256, "(the tool's name)", NULL,              \
 	  "dialect jsonrpc: the method; envelope: {tool} of the item.")                                                \
+	V("tools.*.operation", TEXT, tool_draft, request.operation, "bytes", 1, 262144, NULL, NULL,                    \
+	  "dialect graphql: the query or mutation with its fragments; arguments are its variables, by name.")          \
 	V("tools.*.description", TEXT, tool_draft, tool.description, "bytes", 0, 65536, NULL, NULL,                    \
 	  "What it does, for the model that picks tools.")                                                             \
 	V("tools.*.title", TEXT, tool_draft, tool.title, "bytes", 0, 256, NULL, NULL, "A name for people.")            \
@@ -275,6 +283,23 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Headers, each a template.")                                                                                 \
 	V("tools.*.request.body", TEXT, tool_draft, request.body, "bytes", 0, 65536,                                   \
 	  "({arguments} for POST, PUT and PATCH, else none)", NULL, "Body template; {arguments} is the whole object.") \
+	B("tools.*.request.key_list", BLOCK, 0, "dialect rest: many calls as one request with many keys in its query.") \
+	V("tools.*.request.key_list.parameter", TEXT, tool_draft, request.key_list.parameter, "bytes", 1, 256,         \
+	  OPTION_REQUIRED, NULL, "The query parameter that takes the keys.")                                           \
+	V("tools.*.request.key_list.argument", TEXT, tool_draft, request.key_list.argument, "bytes", 1, 256,           \
+	  OPTION_REQUIRED, NULL, "The argument that is the key; calls that differ in another one do not share.")       \
+	V("tools.*.request.key_list.separator", TEXT, tool_draft, request.key_list.separator, "bytes", 1, 64, "(,)", NULL, \
+	  "What stands between keys; one that begins with & repeats the parameter.")                                   \
+	V("tools.*.request.key_list.list", TEXT, tool_draft, request.key_list.list, "bytes", 1, 256, "(.)", NULL,      \
+	  "Path of the items in the answer; a dot: the answer itself.")                                                \
+	V("tools.*.request.key_list.key", TEXT, tool_draft, request.key_list.key, "bytes", 1, 256, NULL, NULL,         \
+	  "Path of the key in an item of the list; without it the items are an object's members, named by key.")       \
+	V("tools.*.request.key_list.result", TEXT, tool_draft, request.key_list.result, "bytes", 1, 256, "(.)", NULL,  \
+	  "Path of the result in an item; a dot: the whole item.")                                                     \
+	V("tools.*.request.key_list.missing", WORD, tool_draft, request.key_list.missing, "", 0, 0, "(error)",         \
+	  "error|null", "What a call gets whose key is not in the answer.")                                            \
+	V("tools.*.request.key_list.max", COUNT, tool_draft, request.key_list.max, "", 1, 1000, "(50)", NULL,          \
+	  "Keys in one request that the provider takes at most; the smallest of an upstream's tools counts.")          \
 	B("tools.*.cache", BLOCK, 0, "Keeps answers of a tool that is read_only or idempotent.")                       \
 	V("tools.*.cache.ttl", DURATION, tool_draft, tool.cache.ttl_us, "us", 0, US_D(365), OPTION_REQUIRED, NULL,     \
 	  "How long an answer is fresh; 0: not kept.")                                                                 \

@@ -1,6 +1,7 @@
 /* dialect.c: the list of dialects, and what they share: the meaning of an HTTP status, said once. */
 #include "upstream/dialect.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/json.h"
@@ -13,7 +14,7 @@ enum {
 const struct dialect *dialect_find(struct slice name)
 {
 	static const struct dialect *const dialects[] = { &dialect_jsonrpc, &dialect_rest, &dialect_envelope,
-							  &dialect_openai_embeddings };
+							  &dialect_graphql, &dialect_openai_embeddings };
 	for (size_t i = 0; i < countof(dialects); i++)
 		if (slice_equal(name, slice_of(dialects[i]->name)))
 			return dialects[i];
@@ -59,12 +60,24 @@ void dialect_put_arguments(struct buf *out, const char *constants, struct slice 
 	buf_put_char(out, '}');
 }
 
+void dialect_release(struct dialect *dialect)
+{
+	if (dialect)
+		dialect->release(dialect);
+}
+
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer)
 {
 	if (!answer)
 		answer = answer_error(OUTCOME_UPSTREAM_ERROR,
 				      "the gateway had no memory left for the provider's answer");
 	decoder->sink.answered(decoder->sink.context, index, answer);
+}
+
+void dialect_group_alone(struct buf *out)
+{
+	static atomic_uint_fast64_t alone;
+	buf_put_u64(out, atomic_fetch_add_explicit(&alone, 1, memory_order_relaxed));
 }
 
 enum outcome dialect_status_outcome(unsigned status, enum outcome refusal)

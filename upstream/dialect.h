@@ -1,6 +1,6 @@
 /*
  * dialect.h: how one or many calls become one HTTP exchange, and its answer becomes many answers. One file a dialect
- * (dialect_jsonrpc.c, dialect_rest.c); this is their shared face. A dialect holds no socket, no timer and no clock, so
+ * (dialect_NAME.c); this is their shared face. A dialect holds no socket, no timer and no clock, so
  * tests feed it bytes by hand; sessions, event streams and child processes come in behind the same three steps:
  * encode many, feed bytes, emit items as they complete.
  */
@@ -14,6 +14,8 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 #include "upstream/envelope.h"
+#include "upstream/graphql.h"
+#include "upstream/key_list.h"
 
 struct upstream_call;
 
@@ -31,10 +33,13 @@ struct route_settings {
 	size_t query_count;
 	const struct route_pair *headers; /* rest: templates */
 	size_t header_count;
-	const char *body;               /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
-	const struct dialect *envelope; /* envelope: the upstream's own, from envelope_new */
-	const char *constants;    /* mcp: what dialect_put_arguments puts into every call: a JSON object, checked */
-	const char *input_schema; /* mcp: as the server sent it: JSON, checked; NULL: not known (yet) */
+	const char *body; /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
+	struct key_list_settings key_list;
+	const char *operation;     /* graphql: the document; arguments are its variables */
+	bool repeatable;           /* declared: calls may be sent again */
+	const struct dialect *own; /* envelope, graphql, rest with key lists: the upstream's, from envelope_new etc. */
+	const char *constants;     /* mcp: what dialect_put_arguments puts into every call: a JSON object, checked */
+	const char *input_schema;  /* mcp: as the server sent it: JSON, checked; NULL: not known (yet) */
 };
 
 /* A route compiled from its settings. Immutable, used by any thread at once. Each dialect embeds it first. */
@@ -108,19 +113,27 @@ struct dialect {
 	/* Append the group of a call: calls whose groups differ never share an exchange. Any thread; checked calls. */
 	void (*group)(const struct dialect_route *route, struct slice arguments, struct buf *out);
 	/* Right after decoder_new: the calls that the answer will be about. They are borrowed for the time of this call
-	 * only. Without memory it cannot fail: decoder_new has made the room. */
+	 * only. It cannot fail: decoder_new has made the room, or the decoder remembers that it had no memory. */
 	void (*expect)(struct dialect_decoder *decoder, const struct upstream_call *calls);
+	/* Free a dialect made from an upstream's settings. No route or decoder of it is left. */
+	void (*release)(struct dialect *dialect);
 	bool lists_tools; /* its providers say themselves which tools they have: upstream_watch */
 };
 
 extern const struct dialect dialect_jsonrpc;
 extern const struct dialect dialect_rest;
 extern const struct dialect dialect_openai_embeddings;
-extern const struct dialect dialect_envelope; /* what envelope_new's dialects have in common; cannot be used itself */
+/* What the dialects of envelope_new, graphql_new and key_list_new have in common; cannot be used themselves. */
+extern const struct dialect dialect_envelope;
+extern const struct dialect dialect_graphql;
+extern const struct dialect dialect_key_list;
 
 /* A decoder of any dialect, with or without settings of its own. NULL: no memory. */
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,
 					    unsigned json_depth, const struct dialect_sink *sink) MUST_CHECK;
+
+/* Free a dialect made from settings; NULL is fine. */
+void dialect_release(struct dialect *dialect);
 
 /* By its name in the configuration; NULL if there is none. */
 const struct dialect *dialect_find(struct slice name);
@@ -133,6 +146,9 @@ void dialect_put_arguments(struct buf *out, const char *constants, struct slice 
 
 /* Hand over the answer to call `index`. NULL (out of memory) becomes an error. */
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer);
+
+/* Append a group that no other call has. */
+void dialect_group_alone(struct buf *out);
 
 /* How an exchange ended whose status is not 2xx: RATE_LIMITED, UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT, UPSTREAM_ERROR;
  * `refusal` for 4xx that say nothing about the gateway's own part. */

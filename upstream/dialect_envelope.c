@@ -78,7 +78,8 @@ static void answer_call(struct envelope_decoder *decoder, size_t index, const st
 	if (known && envelope_is_error(envelope, status))
 		tally_emit(&decoder->tally, index, status_answer(decoder, item, (unsigned)status));
 	else if (item->error.len)
-		tally_emit(&decoder->tally, index, tally_tool_error(&decoder->tally, item->retry_after_s, item->error));
+		tally_emit(&decoder->tally, index,
+			   tally_tool_error(&decoder->tally, item->retry_after_s, item->error, item->error));
 	else if (tally_failed(&decoder->tally))
 		return; /* finish answers by the status */
 	else if (envelope->status.set && !known)
@@ -218,4 +219,5 @@ const struct dialect dialect_envelope = {
 	.feed = envelope_feed,
 	.finish = envelope_finish,
 	.decoder_free = envelope_decoder_free,
+	.release = envelope_free,
 };

@@ -143,7 +143,8 @@ static void answer_call(struct jsonrpc_decoder *decoder, size_t index, const str
 		tally_emit(&decoder->tally, index,
 			   tally_broken(&decoder->tally, "the provider's answer has a result and an error at once"));
 	else if (response->error.len)
-		tally_emit(&decoder->tally, index, tally_tool_error(&decoder->tally, 0, response->error));
+		tally_emit(&decoder->tally, index,
+			   tally_tool_error(&decoder->tally, 0, response->error, response->error));
 	else if (tally_failed(&decoder->tally))
 		return; /* finish answers by the status */
 	else if (response->result.len)
@@ -161,7 +162,7 @@ static void refuse_whole(struct jsonrpc_decoder *decoder, struct slice error)
 				   dialect_status_answer(&decoder->tally.base, OUTCOME_UPSTREAM_ERROR, error));
 		return;
 	}
-	struct answer *said = tally_tool_error(&decoder->tally, 0, error);
+	struct answer *said = tally_tool_error(&decoder->tally, 0, error, error);
 	tally_emit_missing(&decoder->tally,
 			   answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->tally.base.status, 0, error,
 						 "the provider refused the request as a whole; %s", said->detail));

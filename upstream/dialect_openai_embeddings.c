@@ -4,7 +4,6 @@
  * alone, embeddings byte for byte, with its share of the exchange's usage (docs/embeddings.md).
  */
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -126,7 +125,6 @@ static void put_settings(struct buf *out, struct slice arguments)
  */
 static void embeddings_group(const struct dialect_route *route, struct slice arguments, struct buf *out)
 {
-	static atomic_uint_fast64_t lists;
 	size_t count;
 	(void)route;
 	switch (input_kind(find_input(arguments), &count)) {
@@ -139,7 +137,7 @@ static void embeddings_group(const struct dialect_route *route, struct slice arg
 		break;
 	case INPUT_TEXTS:
 	case INPUT_TOKEN_LISTS:
-		buf_put_u64(out, atomic_fetch_add_explicit(&lists, 1, memory_order_relaxed));
+		dialect_group_alone(out);
 		break;
 	}
 	put_settings(out, arguments);

@@ -298,8 +298,8 @@ struct dialect_route *envelope_route_new(const struct route_settings *settings, 
 		refuse(&fault, "out of memory");
 		return NULL;
 	}
-	route->base.dialect = settings->envelope;
-	route->envelope = envelope_of(settings->envelope);
+	route->base.dialect = settings->own;
+	route->envelope = envelope_of(settings->own);
 	if (fill_route(route, settings, &fault))
 		return &route->base;
 	envelope_route_free(&route->base);

@@ -4,18 +4,23 @@ libupstream_a_SOURCES = \
 	upstream/client.c upstream/client.h \
 	upstream/dialect.c upstream/dialect.h \
 	upstream/dialect_envelope.c \
+	upstream/dialect_graphql.c \
 	upstream/dialect_jsonrpc.c \
+	upstream/dialect_key_list.c \
 	upstream/dialect_openai_embeddings.c \
 	upstream/dialect_rest.c \
 	upstream/envelope.c upstream/envelope.h \
 	upstream/envelope_item.c \
 	upstream/envelope_private.h \
+	upstream/graphql.h \
+	upstream/graphql_text.c upstream/graphql_text.h \
 	upstream/http_exchange.c upstream/http_exchange.h \
 	upstream/http_reuse.c \
 	upstream/json_path.c upstream/json_path.h \
 	upstream/keeper.c upstream/keeper.h \
 	upstream/keeper_proc.c \
 	upstream/kind.h \
+	upstream/key_list.h \
 	upstream/list_reader.c upstream/list_reader.h \
 	upstream/mcp_answer.c \
 	upstream/mcp_message.c upstream/mcp_message.h \

@@ -81,7 +81,8 @@ struct answer *tally_broken(const struct tally *tally, const char *what)
 				     what);
 }
 
-struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_s, struct slice error)
+struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_s, struct slice error,
+				struct slice said)
 {
 	struct buf message = BUF_INIT(SIZE_MAX / 4);
 	struct slice raw = error;
@@ -91,7 +92,7 @@ struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_
 	if (json_type(raw) == JSON_STRING)
 		json_unescape(raw, &message);
 	bool told = !message.failed && message.len;
-	struct answer *answer = answer_upstream_error(OUTCOME_TOOL_ERROR, tally->base.status, retry_after_s, error,
+	struct answer *answer = answer_upstream_error(OUTCOME_TOOL_ERROR, tally->base.status, retry_after_s, said,
 						      "the tool answered%s%s", told ? ": " : " with an error",
 						      told ? buf_cstr(&message) : "");
 	buf_fini(&message);

@@ -50,8 +50,10 @@ void tally_emit_missing(struct tally *tally, struct answer *answer);
 
 /* The provider broke the rules; `what` says how. Never NULL, as the next ones. */
 struct answer *tally_broken(const struct tally *tally, const char *what);
-/* The tool's own error, one JSON text; its message is quoted: the text itself, or its member message or reason. */
-struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_s, struct slice error);
+/* The tool's own error, one JSON text; its message is quoted: the text itself, or its member message or reason. said:
+ * the JSON text that is passed on, mostly the error itself. */
+struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_s, struct slice error,
+				struct slice said);
 /* For calls that the whole answer `body` has nothing for. */
 struct answer *tally_missing(const struct tally *tally, struct slice body);
 

@@ -183,7 +183,7 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: }",
 	  "1:17: upstreams.s: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: jsonrcp, endpoints: [] } }",
-	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope or openai-embeddings\n"
+	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope, graphql or openai-embeddings\n"
 	  "1:48: upstreams.s.endpoints: needs 1 to 64 elements\n" },
 	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }",
 	  "1:28: upstreams.s.dialect: mcp is not supported by this version (0.1.0)\n" },
@@ -236,9 +236,9 @@ static const struct refusal refusals[] = {
 	  "2:71: tools.t.input_schema: readers of YAML disagree about 0x10: write it in quotes, or as a plain decimal number\n"
 	  "2:77: tools.t.input_schema: readers of YAML disagree about 080: write it in quotes, or as a plain decimal number\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, request: { path: / } } }",
-	  "2:28: tools.t.request: is for dialect rest; a jsonrpc tool has method\n" },
+	  "2:28: tools.t.request: is for dialect rest or envelope, not jsonrpc\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, method: x } }",
-	  "2:28: tools.t.method: is for dialect jsonrpc; a rest tool has request.method\n" },
+	  "2:28: tools.t.method: is for dialect jsonrpc or envelope, not rest\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, request: { path: x } } }",
 	  "2:45: tools.t.request.path: character 1: a path begins with '/'\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, request: { method: BREW } } }",

@@ -28,7 +28,7 @@ static struct dialect *new_envelope(struct envelope_settings *settings)
 static struct dialect_route *new_route(const struct dialect *dialect, struct route_settings settings)
 {
 	char error[200] = "";
-	settings.envelope = dialect;
+	settings.own = dialect;
 	if (!settings.tool)
 		settings.tool = "find";
 	struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
@@ -222,7 +222,7 @@ static void refuses_route(struct envelope_settings envelope, struct route_settin
 	char error[200] = "";
 	struct dialect *dialect = new_envelope(&envelope);
 	settings.tool = "find";
-	settings.envelope = dialect;
+	settings.own = dialect;
 	assert_null(dialect->route_new(&settings, error, sizeof error));
 	if (!strstr(error, expected))
 		fail_msg("\"%s\" is not in \"%s\"", expected, error);
@@ -507,7 +507,7 @@ static void run_once(void)
 	struct dialect *dialect = envelope_new(&settings, error, sizeof error);
 	if (!dialect)
 		return;
-	struct route_settings tool = { .tool = "find", .path = "/x/{q}", .envelope = dialect };
+	struct route_settings tool = { .tool = "find", .path = "/x/{q}", .own = dialect };
 	struct dialect_route *route = dialect->route_new(&tool, error, sizeof error);
 	if (route) {
 		struct upstream_call call = { .route = route, .arguments = SLICE("{\"q\":\"a\\nb\"}") };

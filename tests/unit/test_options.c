@@ -27,21 +27,32 @@ static void put_nested(struct buf *out, const char *path, const char *more, stru
 static void put_yaml(struct buf *out, const char *path, struct slice value)
 {
 	static const char provider[] = "upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ] } }\n";
+	static const char rest[] = "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ] } }\n";
 	bool cache = strncmp(path, "tools.*.cache.", 14) == 0 && strcmp(path, "tools.*.cache.ttl") != 0;
 	if (strncmp(path, "upstreams.*.", 12) == 0) {
 		bool envelope = strncmp(path + 12, "envelope.", 9) == 0;
 		const char *more = strstr(path, "min_idle") ? "max: 10000, " : "";
+		bool graphql = strncmp(path + 12, "graphql.", 8) == 0;
 		buf_printf(out, "upstreams: { s: { dialect: %s, endpoints: [ { url: \"http://h\" } ], ",
-			   envelope ? "envelope" : "jsonrpc");
+			   envelope  ? "envelope"
+			   : graphql ? "graphql"
+				     : "jsonrpc");
 		put_nested(out, path + 12, envelope ? "preset: odata-json, " : more, value);
 		buf_put_text(out, " } }\n");
 	} else if (strncmp(path, "tools.*.", 8) == 0) {
-		buf_printf(out, "%stools: { t: { ", provider);
+		bool keys = strncmp(path, "tools.*.request.key_list.", 25) == 0;
+		buf_printf(out, "%stools: { t: { ", keys ? rest : provider);
 		if (strcmp(path, "tools.*.upstream") != 0)
 			buf_put_text(out, "upstream: s, ");
-		if (strncmp(path, "tools.*.cache.", 14) == 0)
+		if (keys || strncmp(path, "tools.*.cache.", 14) == 0)
 			buf_put_text(out, "annotations: { read_only: true }, ");
-		put_nested(out, path + 8, cache ? "ttl: 1s, " : "", value);
+		put_nested(out, path + 8,
+			   cache                            ? "ttl: 1s, "
+			   : strstr(path, "list.parameter") ? "argument: id, "
+			   : strstr(path, "list.argument")  ? "parameter: ids, "
+			   : keys                           ? "parameter: ids, argument: id, "
+							    : "",
+			   value);
 		buf_put_text(out, " } }\n");
 	} else {
 		put_nested(out, path, "", value);
