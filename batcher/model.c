@@ -8,17 +8,21 @@
 #define FORGET (31.0 / 32)
 #define OUTLIER 4.0    /* times the usual distance */
 #define TOLERANCE 1.05 /* this much over the prediction is no queue yet */
-#define HEADROOM 0.4   /* how far a round may raise the limit */
+#define HEADROOM 0.2   /* how far a round may raise the limit */
+#define SPARE 1.5      /* exchanges beyond those worked on: one waits there while the next gathers here */
+#define TOO_HIGH 0.95  /* of the prediction: one that took less shows that it is too high, queued or not */
 #define FEW_SIZES 0.02 /* variance of sizes, in squares of their mean, below which the slope hardly moves */
 #define AS_COSTLY 0.95 /* of a single's cost: an array that saves less saves nothing */
+#define DIFFER 0.0625  /* variance of sizes, likewise, from which on the slope is trusted */
 #define CAP_GROWS (1.0 / 64)
 enum {
 	QUIET = 2,
 	THIN_FIRST = 256,
 	THIN_RARELY = 4096,
 	ODD_IS_NEWS = 8,
-	SOME = 4,      /* calls of an array whose cost tells */
-	FAST_US = 1000 /* a provider that answers this soon: the time is mostly our own, and arrays save that */
+	WORTH_VARYING = 4, /* calls in a batch whose size can differ */
+	SOME = 4,          /* calls of an array whose cost tells */
+	FAST_US = 1000     /* a provider that answers this soon: the time is mostly our own, and arrays save that */
 };
 #define BACKOFF_FIRST_US CLOCK_US_PER_S
 #define BACKOFF_MOST_US (300 * CLOCK_US_PER_S)
@@ -59,6 +63,12 @@ void model_init(struct model *model, size_t most)
 
 /* --- costs --- */
 
+/* With so few under way, and at most half of the limit, nothing queues. */
+static double quiet_slots(const struct model *model)
+{
+	return larger(1, smaller(QUIET, model->limit / 2));
+}
+
 double model_cost_us(const struct model *model, size_t items)
 {
 	return model->samples ? model->fixed_us + model->item_us * (double)items : 0;
@@ -98,6 +108,15 @@ static void fit(struct model *model)
 	model->fixed_us = mean_y - model->item_us * mean_x;
 }
 
+bool model_wants_other(const struct model *model, size_t items, size_t under_way)
+{
+	if (!model_known(model) || items < WORTH_VARYING || (double)under_way > quiet_slots(model))
+		return false;
+	double mean = model->x / model->weight;
+	double variance = model->xx / model->weight - mean * mean;
+	return variance < DIFFER * mean * mean && (double)items > mean * 3 / 4;
+}
+
 static void learn_costs(struct model *model, double items, double took_us)
 {
 	double counts_us = clipped(model, items, took_us);
@@ -115,12 +134,6 @@ static void learn_costs(struct model *model, double items, double took_us)
 
 /* --- concurrency --- */
 
-/* With so few under way, and at most half of the limit, nothing queues. */
-static double quiet_slots(const struct model *model)
-{
-	return larger(1, smaller(QUIET, model->limit / 2));
-}
-
 static void begin_round(struct model *model)
 {
 	model->took_us = model->due_us = model->used = 0;
@@ -133,10 +146,10 @@ static void end_round(struct model *model)
 	double used = model->used / model->round;
 	double worked_on = used * smaller(1, TOLERANCE * model->due_us / model->took_us);
 	bool queued = worked_on < used;
-	if (queued && worked_on + HEADROOM < model->limit)
-		model->limit = (model->limit + worked_on + HEADROOM) / 2;
+	if (queued && worked_on + SPARE < model->limit)
+		model->limit = (model->limit + worked_on + SPARE) / 2;
 	else if (!queued && used + 0.5 > whole(model->limit))
-		model->limit += HEADROOM / 2;
+		model->limit += HEADROOM;
 	model->limit = smaller(model->most, larger(1, model->limit));
 	begin_round(model);
 }
@@ -252,10 +265,10 @@ void model_learn(struct model *model, size_t items, uint64_t took_us, size_t und
 {
 	double took = took_us ? (double)took_us : 1;
 	bool quiet = (double)under_way <= quiet_slots(model);
-	if (quiet) {
+	if (quiet || !model_known(model) || took < TOO_HIGH * model_cost_us(model, items))
 		learn_costs(model, (double)items, took);
+	if (quiet)
 		compare(model, items, took, now_us);
-	}
 	if (!model_known(model))
 		return;
 	if (!model->thin && !quiet)

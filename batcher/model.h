@@ -7,8 +7,10 @@
  *   is forgotten. Sizes that do not differ say nothing of the slope: then it stays, and the fixed part follows.
  * - Concurrency: exchanges that take longer than the model says, when `limit` are under way, were queued by the
  *   provider: limit * expected / taken of them were worked on (TCP Vegas, Brakmo and Peterson 1995; Netflix
- *   concurrency-limits' gradient). Costs are learned only while no more than two are under way, where hardly
- *   anything queues; under steady load a thin round makes such a moment, ever more rarely as it finds nothing new.
+ *   concurrency-limits' gradient). Some more than that are let out, so that one waits there while the next gathers here.
+ * - Costs are learned while no more than two are under way, where hardly anything queues; and from whatever took less
+ *   than predicted, since a queue can only add. Under steady load a thin round makes a quiet moment, ever more rarely
+ *   as it finds nothing new. While sizes do not differ, some batches leave half full to tell the two costs apart.
  * - Arrays that cost as much a call as singles do, or are refused, are switched off for 1 s, then tried again; each
  *   failure doubles the time (Clipper's multiplicative back-off, NSDI 2017).
  */
@@ -71,6 +73,10 @@ size_t model_slots(const struct model *model);
 size_t model_useful(const struct model *model);
 /* Calls a batch should take, so that the outstanding ones spread over the useful slots. */
 size_t model_share(const struct model *model);
+
+/* The sizes of late differ too little to tell the fixed part from the calls': a batch of so many that leaves as the
+ * `under_way`th should rather be of another size. */
+bool model_wants_other(const struct model *model, size_t items, size_t under_way);
 
 /* Arrays are refused, or cost more than they save: none for a while. */
 void model_shun(struct model *model, uint64_t now_us);

@@ -143,13 +143,15 @@ static void count_sent(struct batcher *batcher, const struct batch *batch, enum 
 }
 
 /* How many calls it may take: no more than its share, so that something is left for the other slots. */
-static size_t batch_limit(const struct batcher *batcher, enum flush_reason reason, uint64_t now_us)
+static size_t batch_limit(const struct batcher *batcher, size_t items, enum flush_reason reason, uint64_t now_us)
 {
 	size_t most = learned_policy(batcher).max_items;
 	size_t share = learned_plan(batcher, now_us).share;
 	if (reason == FLUSH_SINGLE)
 		return 1;
-	return share > 0 && share < most ? share : most;
+	most = share > 0 && share < most ? share : most;
+	most = items < most ? items : most;
+	return model_wants_other(&batcher->model, most, batcher->in_flight + 1) ? most / 2 : most;
 }
 
 /* Out it goes, or its calls are told why not. */
@@ -172,8 +174,8 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 
 static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_reason reason, uint64_t now_us)
 {
-	size_t most = batch_limit(batcher, reason, now_us);
-	size_t room = lane->items < most ? lane->items : most;
+	size_t most = batch_limit(batcher, lane->items, reason, now_us);
+	size_t room = most;
 	struct batch *batch = reserve_calls(batcher, room) ? batch_new(batcher, lane, room) : NULL;
 	lane->landed = false;
 	if (!batch) {
