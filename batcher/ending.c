@@ -24,8 +24,11 @@ void ending_unqueue(struct batch *batch)
 
 void ending_hunt(struct batcher *batcher, struct batch *batch)
 {
-	struct batch *left = batch->hunt ? hunt_end(batch->hunt) : NULL;
+	struct batch *accused = NULL;
+	struct batch *left = batch->hunt ? hunt_end(batch->hunt, &accused) : NULL;
 	batch->hunt = NULL;
+	if (accused)
+		refused_again(batcher, accused);
 	if (left)
 		refused_again(batcher, left);
 }

@@ -16,12 +16,20 @@ static void move(struct batch *from, struct batch *to, size_t count)
 	}
 }
 
-struct hunt *hunt_begin(struct batch *batch, struct answer *refusal)
+/* Nobody lives in it any more: it may be filled anew. */
+static void reuse(struct batch *batch)
+{
+	batch->count = batch->bytes = 0;
+}
+
+struct hunt *hunt_begin(struct batch *batch)
 {
 	struct hunt *hunt = calloc(1, sizeof *hunt);
 	struct batch *suspects = batch_new(batch->batcher, batch->lane, batch->live);
 	struct batch *innocents = batch_new(batch->batcher, batch->lane, batch->live);
-	if (!hunt || !suspects || !innocents) {
+	struct batch *accused = batch_new(batch->batcher, batch->lane, 1);
+	if (!hunt || !suspects || !innocents || !accused) {
+		free(accused);
 		free(innocents);
 		free(suspects);
 		free(hunt);
@@ -30,7 +38,10 @@ struct hunt *hunt_begin(struct batch *batch, struct answer *refusal)
 	*hunt = (struct hunt){
 		.suspects = suspects,
 		.innocents = innocents,
-		.refusal = answer_ref(refusal),
+		.accused = accused,
+		.refusal = answer_ref(batch->refusal),
+		.word = answer_ref(batch->refusal),
+		.narrowest = batch->count,
 		.all = batch->live == batch->count,
 	};
 	move(batch, suspects, batch->live);
@@ -40,8 +51,37 @@ struct hunt *hunt_begin(struct batch *batch, struct answer *refusal)
 void hunt_narrow(struct hunt *hunt, struct batch *batch)
 {
 	move(hunt->suspects, hunt->innocents, hunt->suspects->live);
-	hunt->suspects->count = hunt->suspects->bytes = 0; /* empty: used anew */
+	reuse(hunt->suspects);
 	move(batch, hunt->suspects, batch->live);
+	answer_unref(hunt->word);
+	hunt->word = answer_ref(batch->refusal);
+	hunt->narrowest = batch->count;
+}
+
+/* Those cleared so far are the ones to be tried, all together. */
+static void try_innocents(struct hunt *hunt)
+{
+	struct batch *innocents = hunt->innocents;
+	hunt->innocents = hunt->suspects;
+	hunt->suspects = innocents;
+	hunt->whole = true;
+	reuse(hunt->innocents);
+}
+
+static void accuse(struct hunt *hunt)
+{
+	move(hunt->suspects, hunt->accused, 1);
+	hunt->verdict = answer_ref(hunt->word);
+	hunt->enough = hunt->narrowest;
+	try_innocents(hunt);
+}
+
+bool hunt_clears(struct hunt *hunt)
+{
+	if (hunt->accused->live == 0 || hunt->innocents->live == 0 || hunt->suspects->live > 0)
+		return false;
+	try_innocents(hunt);
+	return true;
 }
 
 struct batch *hunt_next(struct hunt *hunt, bool *no_memory)
@@ -50,25 +90,51 @@ struct batch *hunt_next(struct hunt *hunt, bool *no_memory)
 	*no_memory = false;
 	if (live == 0)
 		return NULL;
-	struct batch *batch = batch_new(hunt->suspects->batcher, hunt->suspects->lane, (live + 1) / 2);
+	if (live == 1 && !hunt->verdict && hunt->innocents->live > 0)
+		accuse(hunt);
+	/* the smaller half first: then those a refusal clears are no fewer than those it leaves */
+	size_t count = hunt->whole ? hunt->suspects->live : live > 1 ? live / 2 : 1;
+	hunt->whole = false;
+	struct batch *batch = batch_new(hunt->suspects->batcher, hunt->suspects->lane, count);
 	*no_memory = !batch;
 	if (!batch)
 		return NULL;
-	move(hunt->suspects, batch, (live + 1) / 2);
+	move(hunt->suspects, batch, count);
 	batch->hunt = hunt;
 	batch->before = answer_ref(hunt->refusal);
 	return batch;
 }
 
-struct batch *hunt_end(struct hunt *hunt)
+bool hunt_proven(const struct hunt *hunt)
+{
+	return hunt->accused->live > 0 && hunt->accepted >= hunt->enough;
+}
+
+void hunt_convicted(struct hunt *hunt)
+{
+	reuse(hunt->accused);
+	answer_unref(hunt->verdict);
+	hunt->verdict = NULL;
+}
+
+/* NULL if nobody lives in it. Takes the reference. */
+static struct batch *left_in(struct batch *batch, struct answer *before)
+{
+	batch->before = before;
+	if (batch->live > 0)
+		return batch;
+	batch_free(batch);
+	return NULL;
+}
+
+struct batch *hunt_end(struct hunt *hunt, struct batch **accused)
 {
 	struct batch *left = hunt->innocents;
 	move(hunt->suspects, left, hunt->suspects->live);
 	batch_free(hunt->suspects);
-	left->before = hunt->refusal;
+	*accused = left_in(hunt->accused, hunt->verdict);
+	left = left_in(left, hunt->refusal);
+	answer_unref(hunt->word);
 	free(hunt);
-	if (left->live > 0)
-		return left;
-	batch_free(left);
-	return NULL;
+	return left;
 }

@@ -7,7 +7,8 @@
  *   is forgotten. Sizes that do not differ say nothing of the slope: then it stays, and the fixed part follows.
  * - Concurrency: exchanges that take longer than the model says, when `limit` are under way, were queued by the
  *   provider: limit * expected / taken of them were worked on (TCP Vegas, Brakmo and Peterson 1995; Netflix
- *   concurrency-limits' gradient). Some more than that are let out, so that one waits there while the next gathers here.
+ *   concurrency-limits' gradient). Some more than that are let out, so that one waits there while the next gathers
+ * here.
  * - Costs are learned while no more than two are under way, where hardly anything queues; and from whatever took less
  *   than predicted, since a queue can only add. Under steady load a thin round makes a quiet moment, ever more rarely
  *   as it finds nothing new. While sizes do not differ, some batches leave half full to tell the two costs apart.

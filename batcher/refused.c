@@ -165,7 +165,7 @@ static void split(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 	} else if (batch->hunt) {
 		hunt_narrow(batch->hunt, batch);
 		go_on(batcher, batch, now_us);
-	} else if ((batch->hunt = hunt_begin(batch, batch->refusal))) {
+	} else if ((batch->hunt = hunt_begin(batch))) {
 		go_on(batcher, batch, now_us);
 	}
 	if (batch->live > 0)
@@ -177,11 +177,20 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 {
 	struct hunt *hunt = batch->hunt;
 	bool last = hunt->suspects->live == 0;
+	if (batch->told && hunt_clears(hunt)) { /* found; and another may be proven */
+		go_on(batcher, batch, now_us);
+		return;
+	}
 	if (outcome != OUTCOME_OK || batch->told) {
 		ending_hunt(batcher, batch); /* found; or something else is wrong */
 		return;
 	}
-	hunt->accepted |= batch->count > 1;
+	if (batch->count > 1 && batch->count > hunt->accepted)
+		hunt->accepted = batch->count;
+	if (hunt_proven(hunt)) {
+		refused_tell(batcher, hunt->accused, hunt->verdict, now_us);
+		hunt_convicted(hunt);
+	}
 	/* All passed alone, no array did, and nobody else was in the one refused: it was for being an array. */
 	if (last && hunt->all && !hunt->accepted)
 		model_shun(&batcher->model, now_us);

@@ -96,7 +96,7 @@ static size_t log2_up(size_t n)
 	return steps;
 }
 
-static void wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges(void **state)
+static void wherever_the_poison_is_the_99_others_are_answered_in_8_exchanges(void **state)
 {
 	(void)state;
 	for (size_t at = 0; at < CALLS; at++) {
@@ -105,7 +105,7 @@ static void wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges(voi
 		size_t before = fake_sent();
 		provide_all();
 		assert_all_told(CALLS);
-		assert_in_range(fake_sent() - before, 1, log2_up(CALLS) + 2);
+		assert_in_range(fake_sent() - before, 1, log2_up(CALLS) + 1);
 		assert_true(world_metric(&world, METRIC_ID_BATCH_BISECTIONS, 0) > 0);
 		world_stop(&world);
 		poison[at] = false;
@@ -127,9 +127,39 @@ static void any_number_of_poisons_in_any_batch_is_found_within_the_bound(void **
 		size_t before = fake_sent();
 		provide_all();
 		assert_all_told(count);
-		assert_true(fake_sent() - before <= poisons * (log2_up(count) + 2));
+		/* two may hide so that nothing large enough passes to prove the first: it is asked for once more */
+		assert_true(fake_sent() - before <= poisons * (log2_up(count) + 1) + (poisons > 1));
 		world_stop(&world);
 		reset(NULL);
+	}
+}
+
+static void what_must_not_be_repeated_is_told_and_the_others_are_searched(void **state)
+{
+	(void)state;
+	for (size_t at = 0; at < 40; at++) {
+		struct batch_policy policy = world_policy();
+		policy.max_items = CALLS;
+		world_start(&world, &policy, ARRAYS);
+		poison[at] = true;
+		for (size_t i = 0; i < 40; i++) {
+			call_init(&world, &probes[i], (unsigned)i);
+			probes[i].item.call.repeatable = i % 3 != 0;
+			assert_int_equal(call_add(&probes[i]), OUTCOME_OK);
+		}
+		world_tick(&world);
+		assert_int_equal(fake_nth(0)->count, 40);
+		size_t before = fake_sent();
+		provide_all();
+		for (size_t i = 0; i < 40; i++) {
+			bool right = i % 3 != 0 && i != at;
+			assert_int_equal(probes[i].answered, 1);
+			assert_int_equal(probes[i].outcome, right ? OUTCOME_OK : OUTCOME_UPSTREAM_ERROR);
+		}
+		/* of 26 that may be repeated; if the culprit is not among them, each half passes */
+		assert_in_range(fake_sent() - before, 1, log2_up(26) + 1);
+		world_stop(&world);
+		poison[at] = false;
 	}
 }
 
@@ -187,7 +217,7 @@ static void a_provider_that_takes_no_arrays_is_sent_singles(void **state)
 	gather(64);
 	provide_all();
 	assert_all_told(64);
-	assert_in_range(fake_sent(), 64, 64 + 10);
+	assert_in_range(fake_sent(), 64, 64 + 14);
 	struct probe more[5] = { 0 };
 	calls_add(&world, more, 5, 5000);
 	world_tick(&world);
@@ -247,8 +277,9 @@ static void after_429_the_lane_waits_as_long_as_it_is_told_and_then_sends_all(vo
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges, reset),
+		cmocka_unit_test_setup(wherever_the_poison_is_the_99_others_are_answered_in_8_exchanges, reset),
 		cmocka_unit_test_setup(any_number_of_poisons_in_any_batch_is_found_within_the_bound, reset),
+		cmocka_unit_test_setup(what_must_not_be_repeated_is_told_and_the_others_are_searched, reset),
 		cmocka_unit_test_setup(calls_that_leave_or_expire_meanwhile_end_once, reset),
 		cmocka_unit_test_setup(what_is_being_searched_can_be_shut_down, reset),
 		cmocka_unit_test_setup(a_provider_that_takes_no_arrays_is_sent_singles, reset),
