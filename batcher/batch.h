@@ -31,6 +31,7 @@ struct batch {
 	uint64_t sent_us;
 	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
 	size_t under_way;           /* exchanges of the upstream as it left, itself included */
+	struct tool_speed *speed;   /* of the tool that all its calls as it left were of; NULL: of several */
 	size_t bytes;               /* of arguments */
 	size_t room;                /* items it can hold */
 	size_t count;               /* items put in */

@@ -31,14 +31,17 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	batcher->policy = *policy;
 	if (batcher->policy.max_items > settings->dialect->max_calls)
 		batcher->policy.max_items = settings->dialect->max_calls;
-	model_init(&batcher->model, batcher->policy.max_in_flight);
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
+		model_init(&batcher->classes[i].model, batcher->policy.max_in_flight);
+		TAILQ_INIT(&batcher->classes[i].ready);
+	}
 	batcher->label = settings->label;
 	batcher->loop = loop;
 	batcher->meter = meter;
 	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
-	table_init(&batcher->lanes);
-	TAILQ_INIT(&batcher->ready);
+	table_init(&batcher->groups);
+	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->flights);
 	TAILQ_INIT(&batcher->settled);
 	return batcher;
@@ -65,12 +68,13 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 {
 	size_t bytes = item->call.arguments.len;
 	reset_item(item);
+	item->speed = waiting_tool(batcher, item->tool);
 	if (batcher->waiting_items >= batcher->policy.queue_items)
 		return refuse(batcher, REJECT_QUEUE_ITEMS, "too many calls wait for this provider (queue.items)", why);
 	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)
 		return refuse(batcher, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)", why);
-	struct lane *lane = waiting_lane(batcher, item->lane_key);
-	if (lane && lane->paused_until_us > now_us && item->deadline_us <= lane->paused_until_us) {
+	struct lane *lane = waiting_lane(batcher, item);
+	if (lane && lane->group->paused_until_us > now_us && item->deadline_us <= lane->group->paused_until_us) {
 		item->added_us = now_us;
 		ending_settle(batcher, item, ending_paused(lane, now_us), ending_facts(item, now_us));
 		return OUTCOME_OK;
@@ -81,8 +85,9 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	if (!added)
 		return refuse(batcher, REJECT_NO_MEMORY, "the gateway is out of memory", why);
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
-	waiting_count(batcher, item, 1);
-	learned_load(batcher, false);
+	waiting_count(batcher, lane, item, 1);
+	waiting_class(batcher, lane)->used_us = now_us;
+	learned_load(waiting_class(batcher, lane), false);
 	return OUTCOME_OK;
 }
 
@@ -121,8 +126,7 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 
 uint64_t batcher_deadline(const struct batcher *batcher)
 {
-	bool room = batcher->in_flight < batcher->policy.max_in_flight;
-	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || (room && !TAILQ_EMPTY(&batcher->ready)))
+	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || waiting_next(batcher, loop_now(batcher->loop)))
 		return 0;
 	uint64_t look_us = due_first_us(&batcher->looks);
 	uint64_t expiry_us = due_first_us(&batcher->expiries);
@@ -155,8 +159,13 @@ void batcher_free(struct batcher *batcher)
 	assert(batcher->waiting_items == 0 && batcher->in_flight == 0);
 	while (batcher->looks.root) /* empty lanes that no tick has freed yet */
 		waiting_free(batcher, container_of(batcher->looks.root, struct lane, look));
-	assert(batcher->lanes.count == 0);
-	table_fini(&batcher->lanes);
+	assert(batcher->groups.count == 0);
+	table_fini(&batcher->groups);
+	table_fini(&batcher->tools);
+	for (struct tool_speed *tool = batcher->tool_list, *next; tool; tool = next) {
+		next = tool->next;
+		free(tool);
+	}
 	upstream_free(batcher->upstream);
 	free(batcher->calls);
 	free(batcher);

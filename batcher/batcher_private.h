@@ -9,8 +9,27 @@
 #include "batcher/hunt.h"
 #include "batcher/lane.h"
 #include "batcher/model.h"
+#include "batcher/speed.h"
 #include "batcher/table.h"
 #include "batcher/window.h"
+
+/* What is known of a tool. Lives as long as the batcher. */
+struct tool_speed {
+	struct table_node node; /* by number */
+	struct tool_speed *next;
+	unsigned number; /* metrics index */
+	struct speed speed;
+};
+
+/* The lanes of one class of latency, over all groups; lanes come and go, what was learned stays. */
+struct lane_class {
+	struct model model;
+	struct window_costs costs;
+	TAILQ_HEAD(, lane) ready; /* lanes that may send; served round-robin; wait here at the cap of exchanges */
+	size_t in_flight;         /* exchanges under way */
+	size_t outstanding;       /* items waiting, and travelling in batches, that somebody waits for */
+	uint64_t used_us;         /* when a call last came in; 0: never */
+};
 
 struct batcher {
 	struct batch_policy policy; /* max_items capped by what the dialect can carry */
@@ -20,9 +39,12 @@ struct batcher {
 	struct upstream *upstream;
 	uint64_t seed; /* of the tables' hashes */
 
-	struct table lanes;        /* by key; an empty one with nothing in flight is freed by the next tick */
+	struct table groups; /* by key; an empty lane with nothing in flight is freed by the next tick, and its group
+				with it */
+	struct table tools;
+	struct tool_speed *tool_list;
+	struct lane_class classes[LATENCY_CLASS_COUNT];
 	struct due_heap looks;     /* lanes that may not send yet, or have had news: when to judge them */
-	TAILQ_HEAD(, lane) ready;  /* lanes that may send; served round-robin; waits here at the cap of exchanges */
 	struct due_heap expiries;  /* items waiting and travelling, by deadline_us */
 	struct batch_list flights; /* batches under way */
 	size_t in_flight;          /* of those */
@@ -30,9 +52,6 @@ struct batcher {
 	size_t waiting_items;      /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be told */
-	struct window_costs costs;      /* over all lanes, since lanes come and go */
-	struct model model;             /* likewise */
-	size_t travelling;              /* items in batches that somebody waits for */
 	uint64_t freed_us;              /* when an exchange last ended */
 	struct upstream_call *calls;    /* scratch for upstream_send */
 	size_t calls_room;
@@ -40,16 +59,28 @@ struct batcher {
 
 /* --- learned.c: what is known of the provider --- */
 
-struct window_plan learned_plan(const struct batcher *batcher, uint64_t now_us);
-struct window_view learned_view(const struct batcher *batcher, const struct lane *lane, uint64_t now_us);
+struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us);
+struct window_view learned_view(struct batcher *batcher, const struct lane *lane, uint64_t now_us);
 /* The configured caps, or what 413 has made of them. */
-struct batch_policy learned_policy(const struct batcher *batcher);
-void learned_show(struct batcher *batcher, uint64_t now_us);
-void learned_load(struct batcher *batcher, bool landed);
+struct batch_policy learned_policy(const struct batcher *batcher, const struct lane_class *class);
+void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now_us);
+void learned_load(struct lane_class *class, bool landed);
+/* A call of it was answered by the provider, or has expired on the way. */
+void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us);
+/* It landed well. */
+void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
 
 /* --- waiting.c: lanes --- */
 
-struct lane *waiting_lane(struct batcher *batcher, struct slice key);
+static inline struct lane_class *waiting_class(struct batcher *batcher, const struct lane *lane)
+{
+	return &batcher->classes[lane->class];
+}
+
+/* Where the item belongs, by key and class of its tool (item->speed). NULL: out of memory. */
+struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item);
+/* NULL: out of memory. */
+struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number);
 void waiting_free(struct batcher *batcher, struct lane *lane);
 void waiting_hold(struct batcher *batcher, struct lane *lane);
 /* Something about the lane has changed: the next tick judges it. A ready one is judged anyway before it sends; but an
@@ -57,7 +88,10 @@ void waiting_hold(struct batcher *batcher, struct lane *lane);
 void waiting_news(struct batcher *batcher, struct lane *lane);
 /* Line the lane up to send, or note when to look again, or free it. It must not be ready. */
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us);
-void waiting_count(struct batcher *batcher, const struct batch_item *item, int by);
+void waiting_count(struct batcher *batcher, const struct lane *lane, const struct batch_item *item, int by);
+/* The lane that sends next: ready for longest, of those whose class may have one more exchange under way. NULL: none.
+ */
+struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us);
 
 /* --- ending.c: how a call ends by our own hand --- */
 

@@ -13,7 +13,7 @@ void ending_forget(struct batcher *batcher, struct batch *batch)
 void ending_drop(struct batcher *batcher, struct batch *batch, struct batch_item *item)
 {
 	batch_drop(batch, item);
-	batcher->travelling--;
+	waiting_class(batcher, batch->lane)->outstanding--;
 }
 
 void ending_unqueue(struct batch *batch)
@@ -50,7 +50,7 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item)
 	due_clear(&batcher->expiries, &item->expiry);
 	if (lane) {
 		lane_remove(lane, item);
-		waiting_count(batcher, item, -1);
+		waiting_count(batcher, lane, item, -1);
 		waiting_news(batcher, lane);
 	} else if (batch) {
 		ending_drop(batcher, batch, item);
@@ -89,7 +89,7 @@ struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us)
 
 struct answer *ending_paused(const struct lane *lane, uint64_t now_us)
 {
-	uint64_t wait_us = window_elapsed_us(now_us, lane->paused_until_us);
+	uint64_t wait_us = window_elapsed_us(now_us, lane->group->paused_until_us);
 	return answer_upstream_error(
 		OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1), (struct slice){ NULL, 0 },
 		"The provider asked for a pause that lasts beyond the call's deadline; it was not sent.");
@@ -112,6 +112,8 @@ void ending_expire(struct batcher *batcher, uint64_t now_us)
 		struct batch_item *item = container_of(batcher->expiries.root, struct batch_item, expiry);
 		struct answer *answer = expired_answer(item);
 		struct batch_facts facts = ending_facts(item, now_us);
+		if (facts.id)
+			learned_answer(batcher, item->batch, item, now_us);
 		ending_withdraw(batcher, item);
 		ending_settle(batcher, item, answer, facts);
 	}

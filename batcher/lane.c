@@ -5,11 +5,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct lane *lane_new(struct slice key, uint64_t seed)
+struct lane_group *lane_group_new(struct slice key)
 {
-	if (key.len > SIZE_MAX - sizeof(struct lane))
+	if (key.len > SIZE_MAX - sizeof(struct lane_group))
 		return NULL;
-	struct lane *lane = calloc(1, sizeof *lane + key.len);
+	struct lane_group *group = calloc(1, sizeof *group + key.len);
+	if (!group)
+		return NULL;
+	TAILQ_INIT(&group->lanes);
+	group->key_len = key.len;
+	if (key.len)
+		memcpy(group->key, key.at, key.len);
+	return group;
+}
+
+void lane_group_free(struct lane_group *group)
+{
+	assert(TAILQ_EMPTY(&group->lanes));
+	free(group);
+}
+
+struct lane *lane_new(uint64_t seed)
+{
+	struct lane *lane = calloc(1, sizeof *lane);
 	if (!lane)
 		return NULL;
 	TAILQ_INIT(&lane->arrivals);
@@ -18,9 +36,6 @@ struct lane *lane_new(struct slice key, uint64_t seed)
 		TAILQ_INIT(&lane->levels[i]);
 	table_init(&lane->turns);
 	lane->seed = seed;
-	lane->key_len = key.len;
-	if (key.len)
-		memcpy(lane->key, key.at, key.len);
 	return lane;
 }
 

@@ -41,15 +41,28 @@ TAILQ_HEAD(lane_turn_list, lane_turn);
 struct batch;
 TAILQ_HEAD(batch_queue, batch);
 
+/* The lanes whose calls may not mix with those of other keys: they differ in the latency of their tools only. A
+ * provider that wants a pause wants it of all of them. */
+struct lane_group {
+	struct table_node node; /* the batcher's: found by key */
+	TAILQ_HEAD(, lane) lanes;
+	uint64_t paused_until_us; /* the batcher's: the provider said not to come before */
+	size_t key_len;
+	char key[];
+};
+
 struct lane {
-	struct table_node node;   /* the batcher's: found by key */
+	struct lane_group *group;
+	TAILQ_ENTRY(lane) sibling; /* in its group */
+	uint8_t class;             /* enum latency_class of its calls */
+	bool apart;                /* only for calls of `tool`, until its class is known */
+	unsigned tool;
 	TAILQ_ENTRY(lane) next;   /* the batcher's: among those that may send */
 	struct due_node look;     /* the batcher's: when to judge it again */
 	bool ready;               /* the batcher's: may send, and is in that list */
 	uint64_t ready_us;        /* the batcher's: since when */
 	size_t in_flight;         /* the batcher's: exchanges under way */
 	struct batch_queue again; /* the batcher's: open batches to be sent before anything that waits */
-	uint64_t paused_until_us; /* the batcher's: the provider said not to come before */
 	bool landed;              /* the batcher's: see struct window_view */
 
 	size_t items;                              /* waiting */
@@ -59,19 +72,22 @@ struct lane {
 	struct lane_turn_list levels[LANE_LEVELS]; /* turns, next one first */
 	struct table turns;                        /* all turns */
 	uint64_t seed;
-	size_t key_len;
-	char key[];
 };
 
-/* `key` is copied; `seed` is for table_hash. NULL when out of memory. */
-struct lane *lane_new(struct slice key, uint64_t seed) MUST_CHECK;
-/* Nothing may wait. NULL is fine. */
-void lane_free(struct lane *lane);
+/* `key` is copied. NULL when out of memory. */
+struct lane_group *lane_group_new(struct slice key) MUST_CHECK;
+/* It must have no lanes. */
+void lane_group_free(struct lane_group *group);
 
-static inline struct slice lane_key(const struct lane *lane)
+static inline struct slice lane_group_key(const struct lane_group *group)
 {
-	return (struct slice){ lane->key, lane->key_len };
+	return (struct slice){ group->key, group->key_len };
 }
+
+/* In no group yet; `seed` is for table_hash. NULL when out of memory. */
+struct lane *lane_new(uint64_t seed) MUST_CHECK;
+/* Nothing may wait; out of its group. NULL is fine. */
+void lane_free(struct lane *lane);
 
 /* Put in; now_us does not go backwards. False when out of memory (nothing changed). */
 bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us) MUST_CHECK;

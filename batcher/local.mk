@@ -11,6 +11,7 @@ libbatcher_a_SOURCES = \
 	batcher/model.c batcher/model.h \
 	batcher/refused.c \
 	batcher/sending.c \
+	batcher/speed.c batcher/speed.h \
 	batcher/table.c batcher/table.h \
 	batcher/waiting.c \
 	batcher/window.c batcher/window.h

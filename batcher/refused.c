@@ -49,8 +49,8 @@ void refused_call(void *context, size_t index, struct answer *answer)
 	uint64_t pause_us = asked_pause_us(answer);
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
-	if (pause_us && batch->lane->paused_until_us < until_us)
-		batch->lane->paused_until_us = until_us;
+	if (pause_us && batch->lane->group->paused_until_us < until_us)
+		batch->lane->group->paused_until_us = until_us;
 	if (!item || !again) {
 		batch->told = true;
 		sending_answered(context, index, answer);
@@ -106,7 +106,7 @@ static void refuse_hurried(struct batcher *batcher, struct lane *lane, uint64_t 
 	struct batch_item *item = TAILQ_FIRST(&lane->arrivals), *after;
 	for (; item; item = after) {
 		after = TAILQ_NEXT(item, arrival);
-		if (item->deadline_us > lane->paused_until_us)
+		if (item->deadline_us > lane->group->paused_until_us)
 			continue;
 		struct batch_facts facts = ending_facts(item, now_us);
 		ending_withdraw(batcher, item);
@@ -149,7 +149,7 @@ static void go_on(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 /* Too large for the provider: both halves may fit, so there is no culprit to look for. */
 static void halve(struct batcher *batcher, struct batch *batch)
 {
-	model_too_large(&batcher->model, batch->count, batch->bytes);
+	model_too_large(&waiting_class(batcher, batch->lane)->model, batch->count, batch->bytes);
 	size_t half = (batch->live + 1) / 2;
 	refused_requeue(batcher, batch, half, half, NULL);
 	if (batch->live > 0)
@@ -193,16 +193,8 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 	}
 	/* All passed alone, no array did, and nobody else was in the one refused: it was for being an array. */
 	if (last && hunt->all && !hunt->accepted)
-		model_shun(&batcher->model, now_us);
+		model_shun(&waiting_class(batcher, batch->lane)->model, now_us);
 	go_on(batcher, batch, now_us);
-}
-
-static void learn(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
-{
-	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
-	window_learn(&batcher->costs, took_us);
-	model_learn(&batcher->model, batch->count, took_us, batch->under_way, now_us);
-	model_passed(&batcher->model, batch->count);
 }
 
 void refused_landed(void *context, enum outcome outcome)
@@ -211,8 +203,8 @@ void refused_landed(void *context, enum outcome outcome)
 	struct batcher *batcher = batch->batcher;
 	uint64_t now_us = loop_now(batcher->loop);
 	if (outcome == OUTCOME_OK)
-		learn(batcher, batch, now_us);
-	if (batch->lane->paused_until_us > now_us)
+		learned_landing(batcher, batch, now_us);
+	if (batch->lane->group->paused_until_us > now_us)
 		pause_lane(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */
 		split(batcher, batch, now_us);

@@ -13,14 +13,15 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 	struct lane *lane = batch->lane;
 	TAILQ_REMOVE(&batcher->flights, batch, next);
 	batcher->in_flight--;
+	waiting_class(batcher, lane)->in_flight--;
 	lane->in_flight--;
 	if (batch->forgotten)
 		batcher->forgotten--;
 	lane->landed = true;
 	batcher->freed_us = loop_now(batcher->loop);
-	learned_load(batcher, true);
-	learned_show(batcher, batcher->freed_us);
-	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, -1);
+	learned_load(waiting_class(batcher, lane), true);
+	learned_show(batcher, lane, batcher->freed_us);
+	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, lane->class, -1);
 	waiting_news(batcher, lane);
 	ending_hunt(batcher, batch);
 	batch_free(batch);
@@ -48,6 +49,8 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 		return;
 	}
 	struct batch_facts facts = batch_facts(batch, item, loop_now(batcher->loop));
+	if (answer->outcome == OUTCOME_OK)
+		learned_answer(batcher, batch, item, loop_now(batcher->loop));
 	due_clear(&batcher->expiries, &item->expiry);
 	answer = whole_story(batch, answer);
 	ending_drop(batcher, batch, item);
@@ -83,19 +86,21 @@ static bool reserve_calls(struct batcher *batcher, size_t count)
 /* Next one out of the lane; still in the heap of deadlines. */
 static void take(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
 {
-	lane_take(item->lane, item, now_us);
-	waiting_count(batcher, item, -1);
+	struct lane *lane = item->lane;
+	lane_take(lane, item, now_us);
+	waiting_count(batcher, lane, item, -1);
 }
 
 static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
-	struct batch_policy policy = learned_policy(batcher);
+	struct lane_class *class = waiting_class(batcher, batch->lane);
+	struct batch_policy policy = learned_policy(batcher, class);
 	struct batch_item *item;
 	while ((item = lane_next(batch->lane)) && batch_fits(batch, &policy, item->call.arguments.len)) {
 		take(batcher, item, now_us);
 		batcher->calls[batch->count] = item->call;
 		batch_put(batch, item);
-		batcher->travelling++;
+		class->outstanding++;
 	}
 }
 
@@ -139,19 +144,29 @@ static void count_sent(struct batcher *batcher, const struct batch *batch, enum 
 			      window_elapsed_us(batch->items[i]->added_us, batch->sent_us));
 	meter_add(meter, METRIC_ID_BATCH_FLUSHES, batcher->label, reason, 1);
 	meter_add(meter, METRIC_ID_BATCH_SAVED, batcher->label, 0, batch->count - 1);
-	meter_move(meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, 0, 1);
+	meter_move(meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, batch->lane->class, 1);
 }
 
 /* How many calls it may take: no more than its share, so that something is left for the other slots. */
-static size_t batch_limit(const struct batcher *batcher, size_t items, enum flush_reason reason, uint64_t now_us)
+static size_t batch_limit(struct batcher *batcher, const struct lane *lane, enum flush_reason reason, uint64_t now_us)
 {
-	size_t most = learned_policy(batcher).max_items;
-	size_t share = learned_plan(batcher, now_us).share;
+	const struct lane_class *class = waiting_class(batcher, lane);
+	size_t most = learned_policy(batcher, class).max_items;
+	size_t share = learned_plan(batcher, class, now_us).share;
 	if (reason == FLUSH_SINGLE)
 		return 1;
 	most = share > 0 && share < most ? share : most;
-	most = items < most ? items : most;
-	return model_wants_other(&batcher->model, most, batcher->in_flight + 1) ? most / 2 : most;
+	most = lane->items < most ? lane->items : most;
+	return model_wants_other(&class->model, most, batcher->in_flight + 1) ? most / 2 : most;
+}
+
+static struct tool_speed *only_tool(const struct batch *batch)
+{
+	struct tool_speed *speed = batch->items[0]->speed;
+	for (size_t i = 1; i < batch->count; i++)
+		if (batch->items[i]->speed != speed)
+			return NULL;
+	return speed;
 }
 
 /* Out it goes, or its calls are told why not. */
@@ -164,9 +179,11 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 		settle_refused(batcher, batch, refusal, now_us);
 		return;
 	}
+	batch->speed = only_tool(batch);
 	batch_sent(batch, exchange, now_us);
 	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
 	batcher->in_flight++;
+	waiting_class(batcher, batch->lane)->in_flight++;
 	batch->lane->in_flight++;
 	batch->under_way = batcher->in_flight;
 	count_sent(batcher, batch, reason);
@@ -174,8 +191,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 
 static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_reason reason, uint64_t now_us)
 {
-	size_t most = batch_limit(batcher, lane->items, reason, now_us);
-	size_t room = most;
+	size_t room = batch_limit(batcher, lane, reason, now_us);
 	struct batch *batch = reserve_calls(batcher, room) ? batch_new(batcher, lane, room) : NULL;
 	lane->landed = false;
 	if (!batch) {
@@ -206,8 +222,9 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 /* What was refused is sent again, before all that waits. A batch that had to pause takes along what fits. */
 static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
+	const struct model *model = &waiting_class(batcher, lane)->model;
 	struct batch *batch = TAILQ_FIRST(&lane->again);
-	if (model_shuns(&batcher->model, now_us) && batch->live > 1 && !batch->hunt) {
+	if (model_shuns(model, now_us) && batch->live > 1 && !batch->hunt) {
 		refused_requeue(batcher, batch, 1, 1, NULL);
 		batch = TAILQ_LAST(&lane->again, batch_queue);
 	}
@@ -222,7 +239,7 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 		return;
 	}
 	close_up(batcher, batch);
-	if (!batch->hunt && !batch->before && !model_shuns(&batcher->model, now_us))
+	if (!batch->hunt && !batch->before && !model_shuns(model, now_us))
 		fill(batcher, batch, now_us);
 	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
 }
@@ -230,15 +247,15 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 /* Judged again now that there is room: the hurried one may have left since. */
 static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	if (lane->paused_until_us > now_us || !TAILQ_EMPTY(&lane->again)) {
+	if (lane->group->paused_until_us > now_us || !TAILQ_EMPTY(&lane->again)) {
 		waiting_hold(batcher, lane);
-		if (lane->paused_until_us <= now_us)
+		if (lane->group->paused_until_us <= now_us)
 			send_again(batcher, lane, now_us);
 		waiting_judge(batcher, lane, now_us);
 		return;
 	}
 	struct window_view view = learned_view(batcher, lane, now_us);
-	struct batch_policy policy = learned_policy(batcher);
+	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's flight to land */
 	waiting_hold(batcher, lane);
@@ -253,6 +270,7 @@ void sending_flush(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->looks) <= now_us)
 		waiting_judge(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
-	while (batcher->in_flight < batcher->policy.max_in_flight && !TAILQ_EMPTY(&batcher->ready))
-		serve(batcher, TAILQ_FIRST(&batcher->ready), now_us);
+	struct lane *lane;
+	while ((lane = waiting_next(batcher, now_us)))
+		serve(batcher, lane, now_us);
 }

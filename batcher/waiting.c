@@ -1,40 +1,109 @@
 /* waiting.c: the lanes: found, made, freed; and which of them may send, or when to look again. */
+#include <stdlib.h>
+
 #include "batcher/batcher_private.h"
 
-static struct lane *find_lane(const struct batcher *batcher, struct slice key, uint64_t hash)
+#define OF_LATE_US (10 * CLOCK_US_PER_S)
+
+static struct lane_group *find_group(const struct batcher *batcher, struct slice key, uint64_t hash)
 {
-	for (struct table_node *node = table_first(&batcher->lanes, hash); node; node = table_again(node)) {
-		struct lane *lane = container_of(node, struct lane, node);
-		if (slice_equal(lane_key(lane), key))
-			return lane;
+	for (struct table_node *node = table_first(&batcher->groups, hash); node; node = table_again(node)) {
+		struct lane_group *group = container_of(node, struct lane_group, node);
+		if (slice_equal(lane_group_key(group), key))
+			return group;
 	}
 	return NULL;
 }
 
-struct lane *waiting_lane(struct batcher *batcher, struct slice key)
+static struct lane_group *need_group(struct batcher *batcher, struct slice key)
 {
 	uint64_t hash = table_hash(batcher->seed, key);
-	struct lane *lane = find_lane(batcher, key, hash);
-	if (lane)
-		return lane;
-	lane = lane_new(key, batcher->seed);
+	struct lane_group *group = find_group(batcher, key, hash);
+	if (group)
+		return group;
+	group = lane_group_new(key);
+	if (group)
+		table_insert(&batcher->groups, &group->node, hash);
+	return group;
+}
+
+static void free_if_empty(struct batcher *batcher, struct lane_group *group)
+{
+	if (!TAILQ_EMPTY(&group->lanes))
+		return;
+	table_remove(&batcher->groups, &group->node);
+	lane_group_free(group);
+}
+
+struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number)
+{
+	uint64_t hash = table_hash_number(batcher->seed, number);
+	for (struct table_node *node = table_first(&batcher->tools, hash); node; node = table_again(node)) {
+		struct tool_speed *tool = container_of(node, struct tool_speed, node);
+		if (tool->number == number)
+			return tool;
+	}
+	struct tool_speed *tool = calloc(1, sizeof *tool);
+	if (!tool)
+		return NULL;
+	tool->number = number;
+	tool->next = batcher->tool_list;
+	batcher->tool_list = tool;
+	table_insert(&batcher->tools, &tool->node, hash);
+	return tool;
+}
+
+/* Where calls of that tool belong now. */
+static bool is_for(const struct lane *lane, const struct batch_item *item)
+{
+	const struct speed *speed = item->speed ? &item->speed->speed : NULL;
+	bool apart = speed && speed->apart > 0;
+	return lane->class == (speed ? speed->class : 0) && lane->apart == apart &&
+	       (!apart || lane->tool == item->tool);
+}
+
+static struct lane *new_lane(struct batcher *batcher, struct lane_group *group, const struct batch_item *item)
+{
+	struct lane *lane = lane_new(batcher->seed);
 	if (!lane)
 		return NULL;
-	table_insert(&batcher->lanes, &lane->node, hash);
+	lane->group = group;
+	lane->class = item->speed ? item->speed->speed.class : 0;
+	lane->apart = item->speed && item->speed->speed.apart > 0;
+	lane->tool = item->tool;
+	TAILQ_INSERT_TAIL(&group->lanes, lane, sibling);
+	return lane;
+}
+
+struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item)
+{
+	struct lane_group *group = need_group(batcher, item->lane_key);
+	struct lane *lane;
+	if (!group)
+		return NULL;
+	TAILQ_FOREACH (lane, &group->lanes, sibling) {
+		if (is_for(lane, item))
+			return lane;
+	}
+	lane = new_lane(batcher, group, item);
+	if (!lane)
+		free_if_empty(batcher, group);
 	return lane;
 }
 
 void waiting_free(struct batcher *batcher, struct lane *lane)
 {
+	struct lane_group *group = lane->group;
 	due_clear(&batcher->looks, &lane->look);
-	table_remove(&batcher->lanes, &lane->node);
+	TAILQ_REMOVE(&group->lanes, lane, sibling);
 	lane_free(lane);
+	free_if_empty(batcher, group);
 }
 
 static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	due_clear(&batcher->looks, &lane->look);
-	TAILQ_INSERT_TAIL(&batcher->ready, lane, next);
+	TAILQ_INSERT_TAIL(&waiting_class(batcher, lane)->ready, lane, next);
 	lane->ready = true;
 	lane->ready_us = now_us;
 }
@@ -42,7 +111,7 @@ static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_u
 void waiting_hold(struct batcher *batcher, struct lane *lane)
 {
 	if (lane->ready)
-		TAILQ_REMOVE(&batcher->ready, lane, next);
+		TAILQ_REMOVE(&waiting_class(batcher, lane)->ready, lane, next);
 	lane->ready = false;
 }
 
@@ -58,8 +127,8 @@ void waiting_news(struct batcher *batcher, struct lane *lane)
 
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	if (lane->paused_until_us > now_us) {
-		due_set(&batcher->looks, &lane->look, lane->paused_until_us);
+	if (lane->group->paused_until_us > now_us) {
+		due_set(&batcher->looks, &lane->look, lane->group->paused_until_us);
 		return;
 	}
 	if (!TAILQ_EMPTY(&lane->again)) {
@@ -71,7 +140,7 @@ void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		return;
 	}
 	struct window_view view = learned_view(batcher, lane, now_us);
-	struct batch_policy policy = learned_policy(batcher);
+	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
 	if (verdict.leave)
 		set_ready(batcher, lane, now_us);
@@ -81,10 +150,40 @@ void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		due_set(&batcher->looks, &lane->look, verdict.again_us);
 }
 
-void waiting_count(struct batcher *batcher, const struct batch_item *item, int by)
+void waiting_count(struct batcher *batcher, const struct lane *lane, const struct batch_item *item, int by)
 {
 	size_t bytes = item->call.arguments.len;
 	batcher->waiting_items += (size_t)by;
 	batcher->waiting_bytes = by > 0 ? batcher->waiting_bytes + bytes : batcher->waiting_bytes - bytes;
-	meter_move(batcher->meter, METRIC_ID_BATCH_WAITING, batcher->label, 0, by);
+	waiting_class(batcher, lane)->outstanding += (size_t)by;
+	meter_move(batcher->meter, METRIC_ID_BATCH_WAITING, batcher->label, lane->class, by);
+}
+
+/* How many exchanges this class and all slower ones may have under way: each faster class that has had calls of late
+ * keeps some to itself, since a slot that a slow call has taken comes back late. */
+static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t now_us)
+{
+	size_t slots = batcher->policy.max_in_flight;
+	size_t kept = slots / 4 ? slots / 4 : 1;
+	for (size_t i = 0; i < class && slots > 1; i++) {
+		uint64_t used_us = batcher->classes[i].used_us;
+		if (used_us && window_elapsed_us(used_us, now_us) < OF_LATE_US)
+			slots = slots > kept + 1 ? slots - kept : 1;
+	}
+	return slots;
+}
+
+struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
+{
+	struct lane *first = NULL;
+	size_t in_flight = 0;
+	if (batcher->in_flight >= batcher->policy.max_in_flight)
+		return NULL;
+	for (size_t i = LATENCY_CLASS_COUNT; i-- > 0;) {
+		struct lane *lane = TAILQ_FIRST(&batcher->classes[i].ready);
+		in_flight += batcher->classes[i].in_flight;
+		if (lane && in_flight < slots_for(batcher, i, now_us) && (!first || lane->ready_us <= first->ready_us))
+			first = lane;
+	}
+	return first;
 }

@@ -264,6 +264,7 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 	/* A trip that others may join lasts as long as the tool may take: the leader's own hurry is not theirs. */
 	item->deadline_us = shared ? clock_add(call->started_us, call->tool->timeout_us) : call->deadline_us;
 	item->urgent_us = call->deadline_us;
+	item->tool = call->tool->index;
 	item->caller = call->asker_number;
 	item->urgency = call->urgency;
 	item->answered = item_answered;

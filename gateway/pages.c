@@ -187,6 +187,37 @@ static void put_endpoints(struct buf *out, const struct gateway *gateway, const 
 	buf_put_char(out, ']');
 }
 
+/* By class of latency, those that have been used: a fixed part that is known, or calls. */
+static void put_classes(struct buf *out, const struct gateway *gateway, size_t index)
+{
+	static const char *const words[] = {
+#define X(name, word) word,
+		LATENCY_CLASSES(X)
+#undef X
+	};
+	int64_t waiting = 0, in_flight = 0;
+	const char *comma = "";
+	buf_put_text(out, ",\"classes\":[");
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
+		int64_t waits = metrics_read(gateway->metrics, METRIC_ID_BATCH_WAITING, index, i);
+		int64_t flies = metrics_read(gateway->metrics, METRIC_ID_BATCH_IN_FLIGHT, index, i);
+		waiting += waits;
+		in_flight += flies;
+		if (!waits && !flies && !metrics_read(gateway->metrics, METRIC_ID_BATCH_CONCURRENCY, index, i))
+			continue;
+		buf_printf(out, "%s{\"class\":\"%s\"", comma, words[i]);
+		put_count(out, gateway, "waiting", METRIC_ID_BATCH_WAITING, index, i);
+		put_count(out, gateway, "in_flight", METRIC_ID_BATCH_IN_FLIGHT, index, i);
+		put_count(out, gateway, "learned_window_us", METRIC_ID_BATCH_WINDOW, index, i);
+		put_count(out, gateway, "learned_exchange_us", METRIC_ID_BATCH_EXCHANGE_COST, index, i);
+		put_count(out, gateway, "learned_item_us", METRIC_ID_BATCH_ITEM_COST, index, i);
+		put_count(out, gateway, "learned_concurrency", METRIC_ID_BATCH_CONCURRENCY, index, i);
+		buf_put_char(out, '}');
+		comma = ",";
+	}
+	buf_printf(out, "],\"waiting\":%lld,\"in_flight\":%lld", (long long)waiting, (long long)in_flight);
+}
+
 static void put_upstream(struct buf *out, const struct gateway *gateway, size_t index)
 {
 	static const char *const modes[] = {
@@ -203,12 +234,7 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, size_t 
 		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"max_in_flight\":%zu}",
 		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
 		   batch->max_in_flight);
-	put_count(out, gateway, "waiting", METRIC_ID_BATCH_WAITING, index, 0);
-	put_count(out, gateway, "in_flight", METRIC_ID_BATCH_IN_FLIGHT, index, 0);
-	put_count(out, gateway, "learned_window_us", METRIC_ID_BATCH_WINDOW, index, 0);
-	put_count(out, gateway, "learned_exchange_us", METRIC_ID_BATCH_EXCHANGE_COST, index, 0);
-	put_count(out, gateway, "learned_item_us", METRIC_ID_BATCH_ITEM_COST, index, 0);
-	put_count(out, gateway, "learned_concurrency", METRIC_ID_BATCH_CONCURRENCY, index, 0);
+	put_classes(out, gateway, index);
 	put_count(out, gateway, "bisections", METRIC_ID_BATCH_BISECTIONS, index, 0);
 	put_count(out, gateway, "batches", METRIC_ID_BATCH_ITEMS, index, 0);
 	put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, index, 0);

@@ -66,6 +66,14 @@
 	X(DEADLINE, "deadline") /* the tightest deadline would have been missed */                   \
 	X(SINGLE, "single")     /* batching is off, or the dialect sends one call a request */
 
+/* How long a call of a tool takes by itself: at most so long. Tools of one class share requests (batcher/speed.h). */
+#define LATENCY_CLASSES(X)                                                                           \
+	X(20MS, "20ms")                                                                              \
+	X(100MS, "100ms")                                                                            \
+	X(500MS, "500ms")                                                                            \
+	X(2500MS, "2500ms")                                                                          \
+	X(SLOWER, "slower")
+
 #define CONNECTION_STATES(X) X(BUSY, "busy") X(IDLE, "idle")
 
 #define REDIS_COMMANDS(X) X(GET, "get") X(SET, "set") X(DEL, "del") X(PING, "ping")
@@ -131,6 +139,7 @@ enum metric_label {
 	LABEL_REDIS_SKIP,
 	LABEL_MCP_METHOD,
 	LABEL_MCP_ERA,
+	LABEL_LATENCY_CLASS,
 	LABEL_KIND_COUNT
 };
 
@@ -166,12 +175,13 @@ enum metric_type {
 	X(BATCH_WAIT, "batch_wait_seconds", SECONDS, UPSTREAM, NONE, "From entering a lane to leaving it, per call.")  \
 	X(BATCH_FLUSHES, "batch_flushes_total", COUNTER, UPSTREAM, FLUSH_REASON, "Batches that left, by reason.")      \
 	X(BATCH_SAVED, "batch_saved_requests_total", COUNTER, UPSTREAM, NONE, "Requests the provider did not get, because calls shared one.") \
-	X(BATCH_WAITING, "batch_waiting_items", GAUGE, UPSTREAM, NONE, "Calls waiting in lanes.")                      \
-	X(BATCH_IN_FLIGHT, "batch_in_flight", GAUGE, UPSTREAM, NONE, "Requests to the provider under way.")            \
-	X(BATCH_WINDOW, "batch_window_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "Longest wait for company, as learned.")  \
-	X(BATCH_EXCHANGE_COST, "batch_exchange_cost_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "Learned fixed part of a request's time.") \
-	X(BATCH_ITEM_COST, "batch_item_cost_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "Learned part of it for each call.") \
-	X(BATCH_CONCURRENCY, "batch_concurrency", GAUGE, UPSTREAM, NONE, "Requests the provider works on at once, as learned.") \
+	X(BATCH_WAITING, "batch_waiting_items", GAUGE, UPSTREAM, LATENCY_CLASS, "Calls waiting in lanes, by class of latency.")                      \
+	X(BATCH_IN_FLIGHT, "batch_in_flight", GAUGE, UPSTREAM, LATENCY_CLASS, "Requests to the provider under way, by class of latency.")            \
+	X(BATCH_WINDOW, "batch_window_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Longest wait for company, as learned.")  \
+	X(BATCH_EXCHANGE_COST, "batch_exchange_cost_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Learned fixed part of a request's time.") \
+	X(BATCH_ITEM_COST, "batch_item_cost_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Learned part of it for each call.") \
+	X(BATCH_CONCURRENCY, "batch_concurrency", GAUGE, UPSTREAM, LATENCY_CLASS, "Requests the provider works on at once, as learned.") \
+	X(TOOL_ALONE, "tool_alone_seconds", GAUGE_SECONDS, TOOL, NONE, "Learned time of one call by itself, which decides its class of latency.") \
 	X(BATCH_BISECTIONS, "batch_bisections_total", COUNTER, UPSTREAM, NONE, "Times a batch refused as a whole was split.") \
 	X(UPSTREAM_REQUESTS, "upstream_requests_total", COUNTER, ENDPOINT, OUTCOME, "Requests to providers, by outcome of the exchange.") \
 	X(UPSTREAM_DURATION, "upstream_duration_seconds", SECONDS, UPSTREAM, NONE, "From sending to the last byte, per exchange.") \
@@ -223,6 +233,12 @@ enum refresh_result {
 	REFRESH_RESULTS(X)
 #undef X
 	REFRESH_RESULT_COUNT
+};
+enum latency_class {
+#define X(name, word) CLASS_##name,
+	LATENCY_CLASSES(X)
+#undef X
+	LATENCY_CLASS_COUNT
 };
 enum connection_state {
 #define X(name, word) CONNECTION_##name,

@@ -35,6 +35,7 @@ static const char *const result_words[] = { CACHE_RESULTS(X) };
 static const char *const evict_words[] = { EVICT_REASONS(X) };
 static const char *const flush_words[] = { FLUSH_REASONS(X) };
 static const char *const refresh_words[] = { REFRESH_RESULTS(X) };
+static const char *const class_words[] = { LATENCY_CLASSES(X) };
 static const char *const state_words[] = { CONNECTION_STATES(X) };
 static const char *const command_words[] = { REDIS_COMMANDS(X) };
 static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
@@ -60,6 +61,7 @@ static const struct {
 	[LABEL_EVICT_REASON] = { "reason", evict_words, countof(evict_words) },
 	[LABEL_FLUSH_REASON] = { "reason", flush_words, countof(flush_words) },
 	[LABEL_REFRESH_RESULT] = { "result", refresh_words, countof(refresh_words) },
+	[LABEL_LATENCY_CLASS] = { "class", class_words, countof(class_words) },
 	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
 	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
 	[LABEL_REDIS_TROUBLE] = { "reason", trouble_words, countof(trouble_words) },

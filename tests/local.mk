@@ -42,6 +42,7 @@ unit_batcher = \
 	tests/unit/test_hunt \
 	tests/unit/test_lane \
 	tests/unit/test_model \
+	tests/unit/test_speed \
 	tests/unit/test_table \
 	tests/unit/test_window
 unit_gateway = \
@@ -101,6 +102,7 @@ batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
+tests_unit_test_speed_SOURCES = tests/unit/test_speed.c $(batcher_world)
 tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
 
 redis_server = tests/support/redis_server.c tests/support/redis_server.h

@@ -7,7 +7,7 @@
 
 enum { LABEL = 1 };
 
-static const char *const tool_names[] = { "tool" };
+static const char *const tool_names[] = { "tool", "one", "two", "three", "four", "five" };
 static const char *const upstream_names[] = { "other", "this" };
 static const char *const endpoint_names[] = { "http://127.0.0.1:1" };
 static const size_t endpoint_upstreams[] = { LABEL };

@@ -38,7 +38,7 @@ static void put(struct lane *lane, struct batch_item *item, uint64_t caller, uin
 static void one_callers_calls_leave_in_order(void **state)
 {
 	(void)state;
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item items[20];
 	for (size_t i = 0; i < countof(items); i++)
 		put(lane, &items[i], 1, 3, 100 + i);
@@ -56,7 +56,7 @@ static void a_single_call_is_second_to_ten_thousand(void **state)
 {
 	(void)state;
 	enum { MANY = 10000 };
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item *many = calloc(MANY, sizeof *many);
 	struct batch_item single;
 	for (size_t i = 0; i < MANY; i++)
@@ -76,7 +76,7 @@ static void callers_take_turns(void **state)
 {
 	(void)state;
 	enum { CALLERS = 7, EACH = 30 };
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item items[CALLERS][EACH];
 	for (uint64_t caller = 0; caller < CALLERS; caller++)
 		for (size_t i = 0; i < EACH; i++)
@@ -90,7 +90,7 @@ static void callers_take_turns(void **state)
 static void the_more_urgent_goes_first(void **state)
 {
 	(void)state;
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item items[LANE_LEVELS];
 	for (size_t i = 0; i < LANE_LEVELS; i++)
 		put(lane, &items[i], i, (uint8_t)(7 - i), 100 + i);
@@ -102,7 +102,7 @@ static void the_more_urgent_goes_first(void **state)
 static void one_caller_may_use_several_urgencies(void **state)
 {
 	(void)state;
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item later, sooner;
 	put(lane, &later, 1, 5, 100);
 	put(lane, &sooner, 1, 1, 100);
@@ -115,7 +115,7 @@ static void one_caller_may_use_several_urgencies(void **state)
 static void nothing_starves_below_an_endless_stream(void **state)
 {
 	(void)state;
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item low[LANE_LEVELS - 1];
 	uint64_t start_us = 1000;
 	for (size_t i = 0; i < countof(low); i++)
@@ -145,7 +145,7 @@ static void an_old_backlog_does_not_overtake_urgent_calls(void **state)
 {
 	(void)state;
 	enum { MANY = 1000 };
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item *many = calloc(MANY, sizeof *many);
 	struct batch_item urgent[20];
 	for (size_t i = 0; i < MANY; i++)
@@ -165,7 +165,7 @@ static void an_old_backlog_does_not_overtake_urgent_calls(void **state)
 static void a_cancelled_call_leaves_the_order_as_it_was(void **state)
 {
 	(void)state;
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item a[3], b[1], c[2];
 	for (size_t i = 0; i < 3; i++)
 		put(lane, &a[i], 1, 3, 100);
@@ -186,7 +186,7 @@ static void a_cancelled_call_leaves_the_order_as_it_was(void **state)
 static void the_view_knows_the_oldest_and_the_tightest(void **state)
 {
 	(void)state;
-	struct lane *lane = lane_new(SLICE("key"), SEED);
+	struct lane *lane = lane_new(SEED);
 	struct batch_item items[3];
 	uint64_t urgent_us[3] = { 9000, 5000, 7000 };
 	for (size_t i = 0; i < 3; i++) {
@@ -212,13 +212,13 @@ static void the_key_is_a_copy_and_may_be_empty(void **state)
 {
 	(void)state;
 	char text[] = "credential";
-	struct lane *lane = lane_new(slice_of(text), SEED);
+	struct lane_group *group = lane_group_new(slice_of(text));
 	text[0] = 'X';
-	assert_true(slice_equal(lane_key(lane), SLICE("credential")));
-	lane_free(lane);
-	lane = lane_new((struct slice){ NULL, 0 }, SEED);
-	assert_int_equal(lane_key(lane).len, 0);
-	lane_free(lane);
+	assert_true(slice_equal(lane_group_key(group), SLICE("credential")));
+	lane_group_free(group);
+	group = lane_group_new((struct slice){ NULL, 0 });
+	assert_int_equal(lane_group_key(group).len, 0);
+	lane_group_free(group);
 }
 
 static void without_memory_the_call_stays_outside(void **state)
@@ -228,7 +228,7 @@ static void without_memory_the_call_stays_outside(void **state)
 	for (size_t n = 1; !done; n++) {
 		struct batch_item item = item_of(1, 3);
 		alloc_fail_at(n);
-		struct lane *lane = lane_new(SLICE("key"), SEED);
+		struct lane *lane = lane_new(SEED);
 		bool added = lane && lane_add(lane, &item, 100);
 		alloc_reset();
 		done = added;
