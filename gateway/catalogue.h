@@ -1,8 +1,8 @@
 /*
- * catalogue.h: the tools there are, as of one moment. A snapshot, never changed. Each worker has the current one
- * (worker->catalogue; the next one comes by mail, between requests), each call holds the one it found its tool in, and
- * a replaced snapshot is freed when the last call that holds it has ended: so a `struct tool` lives as long as the
- * call, and no call takes a lock.
+ * catalogue.h: the tools there are, as of one moment: those of the configuration and those that MCP servers say they
+ * have (registry.h). A snapshot, never changed. Each worker has the current one (worker->catalogue; the next one comes
+ * by mail, between requests), each call holds the one it found its tool in, and a replaced snapshot is freed when the
+ * last call that holds it has ended: so a `struct tool` lives as long as the call, and no call takes a lock.
  */
 #ifndef JITNEY_GATEWAY_CATALOGUE_H
 #define JITNEY_GATEWAY_CATALOGUE_H
@@ -14,8 +14,26 @@
 #include "base/slice.h"
 #include "gateway/config.h"
 #include "gateway/definitions.h"
+#include "gateway/listing.h"
 
 struct catalogue;
+
+/* One upstream's part in a catalogue. */
+enum listing_state {
+	LISTING_DECLARED, /* its tools are those of the configuration: it is not asked */
+	LISTING_AWAITED,  /* it has not said yet which tools it has */
+	LISTING_FRESH,    /* what it said last */
+	LISTING_STALE     /* what it said before it failed to answer: still in force */
+};
+
+struct listing_status {
+	enum listing_state state;
+	const char *why;                    /* STALE, AWAITED: why the last attempt failed; "" if none has */
+	uint64_t listed_us;                 /* monotonic: when it last said which tools it has; 0: never */
+	size_t tools;                       /* in the catalogue */
+	const struct refused_tool *refused; /* and not in it, though nobody wished so */
+	size_t refused_count;
+};
 
 /* The tool of that name, or NULL. */
 const struct tool *catalogue_tool(const struct catalogue *catalogue, struct slice name);
@@ -26,6 +44,8 @@ const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n);
 const struct definitions *catalogue_definitions(const struct catalogue *catalogue);
 /* Rises whenever the list that MCP callers see is another one. */
 uint64_t catalogue_generation(const struct catalogue *catalogue);
+/* What became of an upstream's list. */
+struct listing_status catalogue_status(const struct catalogue *catalogue, unsigned upstream);
 
 /* --- Who keeps it alive --- */
 
@@ -39,8 +59,18 @@ void catalogue_drop(struct catalogue *catalogue, unsigned worker);
 
 /* --- Making one --- */
 
-/* Of the tools of the configuration, which outlives it. One reference. NULL: out of memory. */
-struct catalogue *catalogue_new(const struct config *config) MUST_CHECK;
+/* One upstream's share. Borrowed: a catalogue takes references and copies of its own. */
+struct catalogue_part {
+	struct listing *listing; /* NULL: none (yet) */
+	enum listing_state state;
+	const char *why;
+	uint64_t listed_us;
+};
+
+/* `parts`: one for each upstream of the configuration, or NULL: all DECLARED. before: the catalogue this one replaces,
+ * or NULL; who has a name there keeps it against newcomers. The configuration outlives it. NULL: out of memory. */
+struct catalogue *catalogue_new(const struct config *config, const struct catalogue_part *parts,
+				const struct catalogue *before) MUST_CHECK;
 
 /* --- News --- */
 

@@ -31,9 +31,23 @@ struct network {
 
 enum identity_scope { SCOPE_SHARED, SCOPE_TENANT, SCOPE_CALLER };
 
+/* What a tools: entry says itself, and a server's list therefore does not decide. */
+enum said {
+	SAID_DESCRIPTION = 1,
+	SAID_TITLE = 2,
+	SAID_INPUT_SCHEMA = 4,
+	SAID_OUTPUT_SCHEMA = 8,
+	SAID_READ_ONLY = 16,
+	SAID_IDEMPOTENT = 32,
+	SAID_DESTRUCTIVE = 64,
+	SAID_OPEN_WORLD = 128,
+	SAID_HINTS = SAID_READ_ONLY | SAID_IDEMPOTENT | SAID_DESTRUCTIVE | SAID_OPEN_WORLD,
+	SAID_CACHE = 256
+};
+
 struct tool {
 	const char *name;
-	unsigned index;              /* in config->tools, which is sorted by name; also the metrics label */
+	unsigned index;              /* the metrics label; of a declared tool also its place in config->tools */
 	unsigned upstream;           /* index in config->upstreams */
 	struct dialect_route *route; /* owned */
 	const char *description;     /* "" if none */
@@ -50,6 +64,10 @@ struct tool {
 	size_t tag_count;
 	const char *const *models; /* that POST /v1/embeddings gives to it */
 	size_t model_count;        /* 0: all that no other tool names, if it is of an embeddings dialect */
+	const char *remote;        /* of an upstream that lists its tools: its own name for this one; else NULL */
+	const char *constants;     /* members that every call's arguments have: a JSON object; NULL: none */
+	const char *mcp;           /* the tool as MCP callers see it: a JSON object; NULL: as the fields say */
+	unsigned said;             /* of a declared tool: enum said */
 };
 
 /* May a call of it be merged with an identical one, cached, repeated? */
@@ -58,10 +76,29 @@ static inline bool tool_is_repeatable(const struct tool *tool)
 	return tool->read_only || tool->idempotent;
 }
 
+/* What callers see of an upstream that lists its tools (dialect->lists_tools). */
+enum naming { NAMES_PREFIXED, NAMES_PLAIN };
+struct exposure {
+	enum naming names;
+	bool only_allowed;        /* what no glob in `allow` matches stays hidden */
+	const char *const *allow; /* globs over the server's names */
+	size_t allow_count;
+	const char *const *deny; /* what one matches stays hidden */
+	size_t deny_count;
+	size_t max_tools;          /* names it may have in the life of the process */
+	bool trust_hints;          /* its readOnlyHint and idempotentHint are believed */
+	struct cache_policy cache; /* for tools with readOnlyHint; ttl_us 0: none */
+	enum identity_scope scope;
+	const char *const *tags;
+	size_t tag_count;
+	const char *version; /* changes when the upstream does */
+};
+
 struct upstream_config {
 	struct upstream_settings settings;
 	struct batch_policy batch;
 	size_t refreshes; /* background refreshes at once */
+	struct exposure exposure;
 };
 
 struct config {
@@ -119,7 +156,7 @@ struct config *config_load(const char *path, struct buf *errors) MUST_CHECK;
 struct config *config_parse(const char *name, struct slice text, struct buf *errors) MUST_CHECK;
 void config_free(struct config *config);
 
-/* The tool of that name, or NULL. Any thread. */
+/* The declared tool of that name, or NULL; catalogue.h has all there are. Any thread. */
 const struct tool *config_tool(const struct config *config, struct slice name);
 
 /* Append what is in force, defaults filled in, secrets shown as "***", as one JSON object: /admin/config. */

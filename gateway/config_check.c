@@ -106,6 +106,7 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 				draft->node->key.at, settings->pool_max);
 	settings->name = draft->node->key.at;
 	config_check_dialect(load, draft);
+	config_check_exposure(load, draft);
 	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
 		policy->max_bytes = settings->dialect->max_bytes;
 	check_urls(load, draft);
@@ -134,7 +135,8 @@ static void check_upstream_name(struct config_load *load, const struct tool_draf
 static void check_key(struct config_load *load, const struct tool_draft *draft)
 {
 	const struct key_filter *key = &draft->tool.key;
-	const struct node *lists[] = { node_find(draft->node, "cache.key.ignore"), node_find(draft->node, "cache.key.only") };
+	const struct node *lists[] = { node_find(draft->node, "cache.key.ignore"),
+				       node_find(draft->node, "cache.key.only") };
 	const char *const *names[] = { key->ignore, key->only };
 	const size_t counts[] = { key->ignore_count, key->only_count };
 	if (lists[0] && counts[0] && counts[1])
@@ -154,7 +156,9 @@ static void check_cache(struct config_load *load, const struct tool_draft *draft
 	const struct node *cache = node_find(draft->node, "cache");
 	const struct node *scope = node_find(draft->node, "cache.scope");
 	const char *name = draft->node->key.at;
-	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool))
+	const struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
+	bool hinted = upstream && upstream->config.exposure.trust_hints; /* the server's list will say */
+	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool) && !hinted)
 		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent",
 				 name);
 	if (scope && draft->tool.scope == SCOPE_TENANT && !load->config->tenant_header)
@@ -209,38 +213,6 @@ static const char *shown_url(struct config_load *load, const char *url, size_t i
 
 /* --- What follows --- */
 
-static bool finish_upstreams(struct config_load *load)
-{
-	struct config *config = load->config;
-	struct config_drafts *drafts = load->drafts;
-	unsigned endpoints = 0;
-	config->upstreams = arena_array(load->arena, drafts->upstream_count, sizeof *config->upstreams);
-	for (size_t i = 0; config->upstreams && i < drafts->upstream_count; i++) {
-		struct upstream_draft *draft = &drafts->upstreams[i];
-		struct upstream_settings *settings = &draft->config.settings;
-		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
-		const char **shown = arena_array(load->arena, draft->endpoint_count, sizeof *shown);
-		if (!urls || !shown)
-			return false;
-		for (size_t j = 0; j < draft->endpoint_count; j++) {
-			urls[j] = draft->endpoints[j].url;
-			shown[j] = shown_url(load, urls[j], j);
-			if (!shown[j])
-				return false;
-		}
-		settings->endpoints = urls;
-		settings->shown = shown;
-		settings->endpoint_count = draft->endpoint_count;
-		settings->label = (unsigned)i;
-		settings->first_endpoint_label = endpoints;
-		settings->json_depth = config->limits.json_depth;
-		endpoints += (unsigned)draft->endpoint_count;
-		config->upstreams[i] = draft->config;
-		config->upstream_count = i + 1;
-	}
-	return config->upstreams != NULL;
-}
-
 static void hash_text(XXH3_state_t *hash, const char *text)
 {
 	uint64_t len = text ? strlen(text) : UINT64_MAX; /* no value is not the empty value */
@@ -286,21 +258,74 @@ static void hash_key_list(XXH3_state_t *hash, const struct key_list_settings *ke
 		hash_text(hash, texts[i]);
 }
 
+static void hash_upstream(struct config_load *load, XXH3_state_t *hash, const struct upstream_draft *from)
+{
+	const struct upstream_settings *upstream = &from->config.settings;
+	hash_text(hash, upstream->name);
+	hash_text(hash, upstream->dialect->name);
+	for (size_t i = 0; i < upstream->endpoint_count; i++)
+		hash_text(hash, upstream->endpoints[i]);
+	for (size_t i = 0; i < upstream->header_count; i++)
+		hash_pairs(load, hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
+			   1);
+	if (from->envelope.item)
+		hash_envelope(hash, &from->envelope);
+}
+
+static const char *put_digest(struct config_load *load, const XXH3_state_t *hash)
+{
+	XXH128_hash_t digest = XXH3_128bits_digest(hash);
+	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64,
+			    (unsigned long long)digest.low64);
+}
+
+static const char *upstream_version(struct config_load *load, const struct upstream_draft *draft)
+{
+	XXH3_state_t hash;
+	XXH3_128bits_reset(&hash);
+	hash_upstream(load, &hash, draft);
+	return put_digest(load, &hash);
+}
+
+static bool finish_upstreams(struct config_load *load)
+{
+	struct config *config = load->config;
+	struct config_drafts *drafts = load->drafts;
+	unsigned endpoints = 0;
+	config->upstreams = arena_array(load->arena, drafts->upstream_count, sizeof *config->upstreams);
+	for (size_t i = 0; config->upstreams && i < drafts->upstream_count; i++) {
+		struct upstream_draft *draft = &drafts->upstreams[i];
+		struct upstream_settings *settings = &draft->config.settings;
+		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
+		const char **shown = arena_array(load->arena, draft->endpoint_count, sizeof *shown);
+		if (!urls || !shown)
+			return false;
+		for (size_t j = 0; j < draft->endpoint_count; j++) {
+			urls[j] = draft->endpoints[j].url;
+			shown[j] = shown_url(load, urls[j], j);
+			if (!shown[j])
+				return false;
+		}
+		settings->endpoints = urls;
+		settings->shown = shown;
+		settings->endpoint_count = draft->endpoint_count;
+		settings->label = (unsigned)i;
+		settings->first_endpoint_label = endpoints;
+		settings->json_depth = config->limits.json_depth;
+		draft->config.exposure.version = upstream_version(load, draft);
+		endpoints += (unsigned)draft->endpoint_count;
+		config->upstreams[i] = draft->config;
+		config->upstream_count = i + 1;
+	}
+	return config->upstreams != NULL;
+}
+
 static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
 				const struct upstream_draft *from)
 {
-	const struct upstream_settings *upstream = &from->config.settings;
 	XXH3_state_t hash;
 	XXH3_128bits_reset(&hash);
-	hash_text(&hash, upstream->name);
-	hash_text(&hash, upstream->dialect->name);
-	for (size_t i = 0; i < upstream->endpoint_count; i++)
-		hash_text(&hash, upstream->endpoints[i]);
-	for (size_t i = 0; i < upstream->header_count; i++)
-		hash_pairs(load, &hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
-			   1);
-	if (from->envelope.item)
-		hash_envelope(&hash, &from->envelope);
+	hash_upstream(load, &hash, from);
 	hash_text(&hash, draft->request.operation);
 	hash_key_list(&hash, &draft->request.key_list);
 	hash_text(&hash, draft->request.method);
@@ -311,9 +336,9 @@ static const char *tool_version(struct config_load *load, const struct tool_draf
 	hash_pairs(load, &hash, draft->request.headers, draft->request.header_count);
 	hash_names(&hash, draft->tool.key.ignore, draft->tool.key.ignore_count);
 	hash_names(&hash, draft->tool.key.only, draft->tool.key.only_count);
-	XXH128_hash_t digest = XXH3_128bits_digest(&hash);
-	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64,
-			    (unsigned long long)digest.low64);
+	if (draft->tool.constants)
+		hash_text(&hash, draft->tool.constants);
+	return put_digest(load, &hash);
 }
 
 static int by_name(const void *a, const void *b)
@@ -327,6 +352,7 @@ static void finish_tool(struct config_load *load, struct tool_draft *draft, unsi
 	const struct upstream_draft *upstream = find_upstream(load->drafts, draft->upstream);
 	tool->name = draft->node->key.at;
 	tool->index = index;
+	tool->said = config_said(draft);
 	tool->upstream = (unsigned)(upstream - load->drafts->upstreams);
 	if (!tool->description)
 		tool->description = "";

@@ -169,7 +169,8 @@ static void compile_route(struct config_load *load, struct tool_draft *draft, co
 void config_check_route(struct config_load *load, struct tool_draft *draft, const struct upstream_draft *upstream)
 {
 	const struct dialect *dialect = upstream->config.settings.dialect;
-	if (check_options(load, draft, dialect->name) && !draft->faulty) /* else a template may be missing */
+	if (check_options(load, draft, dialect->name) && config_check_listed(load, draft, dialect) &&
+	    !draft->faulty) /* else a template may be missing */
 		compile_route(load, draft, dialect);
 }
 
@@ -187,6 +188,8 @@ void config_fill_request(struct config_load *load, struct tool_draft *draft, con
 	struct route_settings *request = &draft->request;
 	if (is(dialect->name, &dialect_jsonrpc) && !request->method)
 		request->method = draft->tool.name;
+	if (dialect->lists_tools)
+		request->method = NULL; /* shown as `tool` */
 	if (!is(dialect->name, &dialect_rest))
 		return; /* what an envelope's item does not name has no meaning */
 	if (request->key_list.parameter)

@@ -35,6 +35,7 @@ struct tool_draft {
 	const char *upstream; /* name */
 	bool faulty;          /* its block has been complained about */
 	struct route_settings request;
+	const char *remote; /* as written, or NULL */
 };
 
 /* Kept as long as the configuration: config_json shows them. */
@@ -114,6 +115,15 @@ void config_check_dialect(struct config_load *load, struct upstream_draft *draft
 void config_check_route(struct config_load *load, struct tool_draft *draft, const struct upstream_draft *upstream);
 /* For config_json: what the dialect did in place of what the file does not say. */
 void config_fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect);
+
+/* --- config_listed.c: upstreams that list their tools, and tools: entries about those --- */
+
+/* After config_check_dialect. */
+void config_check_exposure(struct config_load *load, struct upstream_draft *draft);
+/* False: complained about. Fills in what the route of such a tool needs. */
+bool config_check_listed(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect) MUST_CHECK;
+/* Which of a tool's options the file has: enum said. */
+unsigned config_said(const struct tool_draft *draft);
 
 /* --- config_expand.c --- */
 

@@ -1,6 +1,7 @@
 /* definitions.c: tools written down in six dialects of "a function with a JSON Schema", and in OpenAPI. */
 #include "gateway/definitions.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #define XXH_INLINE_ALL
@@ -11,6 +12,7 @@
 enum { DOCUMENT_BYTES_MAX = 256 << 20 };
 
 struct definitions {
+	atomic_uint refs;
 	struct document lists[FORMAT_COUNT];
 	struct document openapi;
 };
@@ -89,6 +91,10 @@ static void put_jitney(struct buf *out, const struct config *config, const struc
 
 static void put_mcp(struct buf *out, const struct tool *tool)
 {
+	if (tool->mcp) {
+		buf_put_text(out, tool->mcp);
+		return;
+	}
 	buf_put_char(out, '{');
 	put_name(out, tool);
 	put_text(out, "title", tool->title);
@@ -239,6 +245,7 @@ struct definitions *definitions_new(const struct config *config, const struct to
 	struct definitions *definitions = calloc(1, sizeof *definitions);
 	if (!definitions)
 		return NULL;
+	atomic_init(&definitions->refs, 1);
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
 	bool fine = true;
 	for (int i = 0; i < FORMAT_COUNT && fine; i++) {
@@ -250,15 +257,22 @@ struct definitions *definitions_new(const struct config *config, const struct to
 		fine = finish(&definitions->openapi, &text);
 	}
 	if (!fine) {
-		definitions_free(definitions);
+		definitions_unref(definitions);
 		return NULL;
 	}
 	return definitions;
 }
 
-void definitions_free(struct definitions *definitions)
+struct definitions *definitions_ref(struct definitions *definitions)
 {
-	if (!definitions)
+	if (definitions)
+		atomic_fetch_add_explicit(&definitions->refs, 1, memory_order_relaxed);
+	return definitions;
+}
+
+void definitions_unref(struct definitions *definitions)
+{
+	if (!definitions || atomic_fetch_sub_explicit(&definitions->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	for (int i = 0; i < FORMAT_COUNT; i++)
 		blob_unref(definitions->lists[i].blob);

@@ -38,7 +38,9 @@ struct definitions; /* frozen; any thread may read */
 /* Of `count` tools in this order. NULL when memory is out. Nothing is borrowed. */
 struct definitions *definitions_new(const struct config *config, const struct tool *const *tools,
 				    size_t count) MUST_CHECK;
-void definitions_free(struct definitions *definitions);
+/* Any thread. NULL is fine. */
+struct definitions *definitions_ref(struct definitions *definitions);
+void definitions_unref(struct definitions *definitions);
 
 /* By its word; FORMAT_COUNT if there is none. An empty word is jitney's own. */
 enum definition_format definition_format(struct slice word);

@@ -6,6 +6,7 @@
 #include <sys/queue.h>
 
 #include "gateway/call.h"
+#include "gateway/registry.h"
 #include "gateway/worker.h"
 
 /* One fetch under way: a flight of calls and its seat in a batch. */
@@ -64,6 +65,8 @@ struct dispatch *dispatch_new(struct worker *worker)
 						worker->transport, worker->loop, worker->meter);
 		if (!provider->batcher)
 			goto fail;
+		if (config->upstreams[i].settings.dialect->lists_tools)
+			batcher_watch(provider->batcher, registry_watcher(worker->gateway->registry, i));
 	}
 	return dispatch;
 fail:

@@ -14,6 +14,7 @@ libgateway_a_SOURCES = \
 	gateway/config_expand.c \
 	gateway/config_field.c \
 	gateway/config_json.c \
+	gateway/config_listed.c \
 	gateway/config_private.h \
 	gateway/config_read.c \
 	gateway/config_schema.c \
@@ -29,6 +30,7 @@ libgateway_a_SOURCES = \
 	gateway/http_private.h \
 	gateway/http_reply.c \
 	gateway/listen.c gateway/listen.h \
+	gateway/listing.c gateway/listing.h \
 	gateway/mailbox.c gateway/mailbox.h \
 	gateway/mcp.c gateway/mcp.h \
 	gateway/mcp_call.c \
@@ -39,12 +41,16 @@ libgateway_a_SOURCES = \
 	gateway/mcp_request.c gateway/mcp_request.h \
 	gateway/mcp_tools.c \
 	gateway/mcp_write.c \
+	gateway/naming.c gateway/naming.h \
 	gateway/options.c gateway/options.h \
 	gateway/pages.c gateway/pages.h \
 	gateway/reply.c gateway/reply.h \
+	gateway/registry.c gateway/registry.h \
 	gateway/rest.c gateway/rest.h \
 	gateway/routes.c gateway/routes.h \
+	gateway/schema.c gateway/schema.h \
 	gateway/serve.c gateway/serve.h \
+	gateway/slots.c gateway/slots.h \
 	gateway/worker.c gateway/worker.h
 
 bin_PROGRAMS += jitney

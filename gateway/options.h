@@ -241,8 +241,31 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Background refreshes of kept answers at once; one more is left out until a later call.")                    \
 	U("upstreams.*.command", "The program of a provider that is a child process.")                                 \
 	U("upstreams.*.args", "Its arguments.")                                                                        \
-	U("upstreams.*.names", "How an MCP server's tools are named.")                                                 \
-	U("upstreams.*.trust_hints", "Whether an MCP server's hints allow caching and repeats.")                       \
+	V("upstreams.*.names", ENUM, upstream_draft, config.exposure.names, "", 0, 0, "prefixed", "prefixed|plain",    \
+	  "MCP: a tool is called UPSTREAM__TOOL, or as the server calls it; a tools: entry may name it otherwise.")     \
+	B("upstreams.*.expose", BLOCK, 0, "MCP: which of the server's tools callers see; a tools: entry is always seen.") \
+	L("upstreams.*.expose.allow", TEXTS, upstream_draft, config.exposure.allow, config.exposure.allow_count, 0,     \
+	  1000, "(all)",                                                                                               \
+	  "Only tools whose name at the server matches one of these globs (* any text, ? one character).")             \
+	L("upstreams.*.expose.deny", TEXTS, upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000,  \
+	  "[]", "But none whose name at the server matches one of these.")                                             \
+	V("upstreams.*.max_tools", COUNT, upstream_draft, config.exposure.max_tools, "", 1, 4096, "256", NULL,         \
+	  "MCP: names that its list may bring up in the life of the process; tools beyond it are refused.")            \
+	V("upstreams.*.trust_hints", BOOL, upstream_draft, config.exposure.trust_hints, "", 0, 0, "false", NULL,        \
+	  "MCP: believe readOnlyHint and idempotentHint: calls of such tools may be merged and repeated.")             \
+	B("upstreams.*.cache", BLOCK, 0, "MCP: keeps answers of tools with readOnlyHint; needs trust_hints: true.")     \
+	V("upstreams.*.cache.ttl", DURATION, upstream_draft, config.exposure.cache.ttl_us, "us", 0, US_D(365),         \
+	  OPTION_REQUIRED, NULL, "How long an answer is fresh; 0: not kept.")                                          \
+	V("upstreams.*.cache.stale_while_revalidate", DURATION, upstream_draft,                                        \
+	  config.exposure.cache.stale_while_revalidate_us, "us", 0, US_D(365), "0", NULL,                              \
+	  "How much longer it is served while a new one is fetched.")                                                  \
+	V("upstreams.*.cache.stale_if_error", DURATION, upstream_draft, config.exposure.cache.stale_if_error_us, "us", \
+	  0, US_D(365), "0", NULL, "How much longer it is served when the provider fails.")                            \
+	V("upstreams.*.cache.scope", ENUM, upstream_draft, config.exposure.scope, "", 0, 0, "caller",                  \
+	  "shared|tenant|caller",                                                                                      \
+	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
+	L("upstreams.*.cache.tags", TEXTS, upstream_draft, config.exposure.tags, config.exposure.tag_count, 0, 32,     \
+	  NULL, "Words by which operators drop cached answers.")                                                       \
 	B("tools", NAMED, 10000, "The tools, by name ([A-Za-z0-9_.-], at most 128 bytes; at most 64 is wise).")        \
 	V("tools.*.upstream", TEXT, tool_draft, upstream, "bytes", 1, 64, OPTION_REQUIRED, NULL,                       \
 	  "The name of the upstream that runs it.")                                                                    \
@@ -250,6 +273,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "dialect jsonrpc: the method; envelope: {tool} of the item.")                                                \
 	V("tools.*.operation", TEXT, tool_draft, request.operation, "bytes", 1, 262144, NULL, NULL,                    \
 	  "dialect graphql: the query or mutation with its fragments; arguments are its variables, by name.")          \
+	V("tools.*.tool", TEXT, tool_draft, remote, "bytes", 1, 256, "(its name, less UPSTREAM__)", NULL,              \
+	  "MCP: the server's name of the tool. What the entry does not say is as the server's list has it.")            \
+	V("tools.*.arguments", SCHEMA, tool_draft, tool.constants, "", 0, 0, NULL, NULL,                               \
+	  "MCP: constant arguments that every call has; callers neither see nor override them.")                       \
 	V("tools.*.description", TEXT, tool_draft, tool.description, "bytes", 0, 65536, NULL, NULL,                    \
 	  "What it does, for the model that picks tools.")                                                             \
 	V("tools.*.title", TEXT, tool_draft, tool.title, "bytes", 0, 256, NULL, NULL, "A name for people.")            \

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "gateway/catalogue.h"
 #include "gateway/listen.h"
+#include "gateway/registry.h"
 #include "gateway/worker.h"
 #include "upstream/upstream.h"
 
@@ -65,16 +65,13 @@ static bool make_names(struct process *process)
 	size_t endpoints = 0;
 	for (size_t i = 0; i < config->upstream_count; i++)
 		endpoints += config->upstreams[i].settings.endpoint_count;
-	const char **tools = calloc(config->tool_count + 1, sizeof *tools);
 	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
 	const char **urls = calloc(endpoints + 1, sizeof *urls);
 	size_t *owners = calloc(endpoints + 1, sizeof *owners);
-	process->names = (struct metrics_names){ tools,  config->tool_count, upstreams, config->upstream_count, urls,
-						 owners, endpoints };
-	if (!tools || !upstreams || !urls || !owners)
+	process->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, urls, owners, endpoints };
+	registry_fill_names(process->gateway.registry, &process->names);
+	if (!upstreams || !urls || !owners)
 		return false;
-	for (size_t i = 0; i < config->tool_count; i++)
-		tools[i] = config->tools[i].name;
 	for (size_t i = 0; i < config->upstream_count; i++) {
 		const struct upstream_settings *settings = &config->upstreams[i].settings;
 		upstreams[i] = settings->name;
@@ -116,9 +113,10 @@ static bool make_gateway(struct process *process)
 	gateway->config = config;
 	gateway->started_us = clock_now_us();
 	fill_http_settings(&gateway->http_settings, config);
-	if (!make_names(process) || !(gateway->metrics = metrics_new(&process->names)) ||
+	if (!(gateway->registry = registry_new(config)) || !make_names(process) ||
+	    !(gateway->metrics = metrics_new(&process->names)) ||
+	    !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
-	    !(gateway->catalogue = catalogue_new(config)) ||
 	    !(gateway->refreshes = calloc(config->upstream_count + 1, sizeof *gateway->refreshes)) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
@@ -242,7 +240,7 @@ static bool run(struct process *process, const sigset_t *signals)
 	unsigned started = 0;
 	while (started < gateway->config->workers && worker_start(gateway->workers[started]))
 		started++;
-	bool fine = started == gateway->config->workers;
+	bool fine = started == gateway->config->workers && registry_start(gateway->registry, gateway->workers);
 	if (fine) {
 		log_message(LOG_LEVEL_INFO, "ready", "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
 			    gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
@@ -251,6 +249,7 @@ static bool run(struct process *process, const sigset_t *signals)
 		complain("cannot start a thread", strerror(errno));
 	}
 	begin_drain(gateway);
+	registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(gateway->workers[i]->thread, NULL);
 	return fine;
@@ -285,11 +284,10 @@ static void stop(struct process *process)
 	for (size_t i = 0; i < process->bound; i++)
 		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
 	free(gateway->workers);
-	catalogue_unref(gateway->catalogue);
 	free(gateway->refreshes);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
-	free((void *)(uintptr_t)process->names.tools);
+	registry_free(gateway->registry);
 	free((void *)(uintptr_t)process->names.upstreams);
 	free((void *)(uintptr_t)process->names.endpoints);
 	free((void *)(uintptr_t)process->names.endpoint_upstreams);

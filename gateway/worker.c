@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "gateway/mcp.h"
+#include "gateway/registry.h"
 #include "gateway/routes.h"
 #include "upstream/transport.h"
 
@@ -16,6 +17,37 @@ enum { KEY_SLOTS = 4096 };
 #define EXPIRE_EVERY_US CLOCK_US_PER_S
 /* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
 #define LAST_WORDS_US CLOCK_US_PER_S
+
+/* ---------------------------------------------------------------- the catalogue */
+
+static void take_offer(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, offer);
+	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acquire);
+	struct catalogue *before = worker->catalogue;
+	bool news = catalogue_generation(next) != catalogue_generation(before);
+	worker->catalogue = catalogue_hold(next, worker->index);
+	catalogue_unref(next);
+	catalogue_drop(before, worker->index);
+	struct catalogue_listener *listener = TAILQ_FIRST(&worker->listeners);
+	while (news && listener) {
+		struct catalogue_listener *behind = TAILQ_NEXT(listener, next);
+		listener->changed(listener);
+		listener = behind;
+	}
+}
+
+void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue)
+{
+	struct catalogue *passed_over =
+		atomic_exchange_explicit(&worker->offered, catalogue_ref(catalogue), memory_order_acq_rel);
+	if (passed_over)
+		catalogue_unref(passed_over);
+	else
+		mailbox_post(&worker->mailbox, &worker->offer);
+}
+
+/* ---------------------------------------------------------------- life */
 
 struct worker *worker_new(struct gateway *gateway, unsigned index)
 {
@@ -30,7 +62,8 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->recycled);
 	TAILQ_INIT(&worker->listeners);
 	TAILQ_INIT(&worker->subscriptions);
-	worker->catalogue = catalogue_hold(gateway->catalogue, index);
+	worker->catalogue = catalogue_hold(registry_catalogue(gateway->registry), index);
+	worker->offer.open = take_offer;
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);

@@ -19,6 +19,7 @@
 #include "gateway/mailbox.h"
 #include "metrics/metrics.h"
 
+struct registry;
 struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
@@ -26,7 +27,7 @@ struct gateway {
 	const struct config *config;         /* c */
 	struct metrics *metrics;             /* c; safe inside */
 	struct cache *cache;                 /* c; safe inside */
-	struct catalogue *catalogue;         /* c: the first one; workers have the current one */
+	struct registry *registry;           /* c; safe inside */
 	struct worker **workers;             /* c: config->workers of them */
 	uint64_t started_us;                 /* c */
 	struct http_settings http_settings;  /* c */
@@ -44,10 +45,12 @@ TAILQ_HEAD(calls, call);
 TAILQ_HEAD(subscriptions, subscription);
 
 struct worker {
-	struct gateway *gateway; /* c */
-	unsigned index;          /* c: in gateway->workers */
-	pthread_t thread;        /* c: main's, to join */
-	struct mailbox mailbox;  /* mailbox */
+	struct gateway *gateway;             /* c */
+	unsigned index;                      /* c: in gateway->workers */
+	pthread_t thread;                    /* c: main's, to join */
+	struct mailbox mailbox;              /* mailbox */
+	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken when offer is opened; NULL: none */
+	struct mail offer;                   /* posted while `offered` is not NULL */
 	/* all below: the owner thread's */
 	struct loop *loop;
 	struct meter *meter;
@@ -76,6 +79,9 @@ bool worker_start(struct worker *worker) MUST_CHECK;
 /* One turn of the loop, which waits until `latest_us` at most. For the thread itself, and for tests that turn workers
  * by hand. */
 void worker_turn(struct worker *worker, uint64_t latest_us);
+/* This is the catalogue from now on: the worker takes it between two requests. One that it has not taken yet is
+ * replaced. A reference is taken. Any one thread. */
+void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue);
 /* After all threads were joined: open what is still in the post and end it. True when there was nothing left; calls
  * may go to and fro between workers, so settle all of them until all say so. Main thread. */
 bool worker_settle(struct worker *worker) MUST_CHECK;

@@ -189,6 +189,11 @@ enum metric_type {
 	X(UPSTREAM_CONNECTS, "upstream_connects_total", COUNTER, UPSTREAM, NONE, "Connections opened.")                \
 	X(UPSTREAM_HEALTHY, "upstream_healthy", GAUGE, ENDPOINT, NONE, "1 if the last exchange reached the endpoint, 0 if not; 1 before the first.") \
 	X(UPSTREAM_REPEATS, "upstream_repeats_total", COUNTER, UPSTREAM, NONE, "Exchanges sent once more because a kept connection had died (repeatable calls only).") \
+	X(UPSTREAM_TOOLS, "upstream_tools", GAUGE, UPSTREAM, NONE, "Tools of it that callers see.")                    \
+	X(UPSTREAM_TOOLS_REFUSED, "upstream_tools_refused", GAUGE, UPSTREAM, NONE, "Tools that it lists and that were refused: see /admin/tools.") \
+	X(UPSTREAM_TOOLS_STALE, "upstream_tools_stale", GAUGE, UPSTREAM, NONE, "1 while it does not list its tools and its last list stays in use.") \
+	X(UPSTREAM_LISTS, "upstream_lists_total", COUNTER, UPSTREAM, NONE, "Lists of its tools that were read.")       \
+	X(UPSTREAM_LIST_FAILURES, "upstream_list_failures_total", COUNTER, UPSTREAM, NONE, "Times it did not list its tools, or the list could not be read.") \
 	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
 	X(REDIS_CONNECTED, "redis_connected_workers", GAUGE, NONE, NONE, "Workers with a connection to Redis.")        \
 	X(REDIS_BREAKER, "redis_breaker_open_workers", GAUGE, NONE, NONE, "Workers that leave Redis alone because it did not answer.") \

@@ -91,12 +91,13 @@ size_t metrics_label_count(const struct metrics_names *names, enum metric_label 
 	}
 }
 
-const char *metrics_label_value(const struct metrics_names *names, enum metric_label label, size_t index)
+const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index)
 {
+	const struct metrics_names *names = &metrics->names;
 	assert(label != LABEL_NONE && index < metrics_label_count(names, label));
 	switch (label) {
 	case LABEL_TOOL:
-		return names->tools[index];
+		return atomic_load_explicit(&metrics->tools[index], memory_order_acquire);
 	case LABEL_UPSTREAM:
 		return names->upstreams[index];
 	case LABEL_ENDPOINT:
@@ -157,12 +158,26 @@ static bool lay_out(struct metrics *metrics)
 	return at <= (SIZE_MAX - 4 * (size_t)LINE_BYTES) / sizeof(uint64_t);
 }
 
+/* NULL: out of memory. */
+static const char *_Atomic *copy_tools(const struct metrics_names *names)
+{
+	const char *_Atomic *tools = calloc(names->tool_count ? names->tool_count : 1, sizeof *tools);
+	for (size_t i = 0; tools && i < names->tool_count; i++)
+		atomic_init(&tools[i], names->tools[i]);
+	return tools;
+}
+
 struct metrics *metrics_new(const struct metrics_names *names)
 {
 	struct metrics *metrics = calloc(1, sizeof *metrics);
 	if (!metrics)
 		return NULL;
 	metrics->names = *names;
+	metrics->tools = copy_tools(names);
+	if (!metrics->tools) {
+		free(metrics);
+		return NULL;
+	}
 	metrics->seconds = make_scale(seconds_bounds, countof(seconds_bounds) - 1);
 	metrics->items = make_scale(items_bounds, countof(items_bounds) - 1);
 	metrics->bytes = make_scale(bytes_bounds, countof(bytes_bounds) - 1);
@@ -188,7 +203,14 @@ void metrics_free(struct metrics *metrics)
 		meter = next;
 	}
 	pthread_mutex_destroy(&metrics->scrape);
+	free(metrics->tools);
 	free(metrics);
+}
+
+void metrics_name_tool(struct metrics *metrics, size_t index, const char *name)
+{
+	assert(index < metrics->names.tool_count && name);
+	atomic_store_explicit(&metrics->tools[index], name, memory_order_release);
 }
 
 /*

@@ -80,7 +80,7 @@ static void put_figure(struct buf *out, enum metric_type type, uint64_t figure)
 
 /* One series: which metric, which values of its labels. */
 struct series {
-	const struct metrics_names *names;
+	const struct metrics *metrics;
 	const struct metric_entry *entry;
 	size_t label1, label2;
 };
@@ -92,11 +92,12 @@ static char put_series_label(struct buf *out, const struct series *series, char 
 	if (label == LABEL_NONE)
 		return before;
 	if (label == LABEL_ENDPOINT) {
-		size_t upstream = series->names->endpoint_upstreams[index];
-		put_label(out, before, "upstream", series->names->upstreams[upstream]);
+		const struct metrics_names *names = &series->metrics->names;
+		size_t upstream = names->endpoint_upstreams[index];
+		put_label(out, before, "upstream", names->upstreams[upstream]);
 		before = ',';
 	}
-	put_label(out, before, metric_label_name(label), metrics_label_value(series->names, label, index));
+	put_label(out, before, metric_label_name(label), metrics_label_value(series->metrics, label, index));
 	return ',';
 }
 
@@ -167,16 +168,21 @@ static void put_metric(const struct metrics *metrics, struct buf *out, enum metr
 {
 	const struct metric_entry *entry = &metric_entries[metric];
 	const struct shape *shape = &metrics->shapes[metric];
-	struct series series = { .names = &metrics->names, .entry = entry };
+	struct series series = { .metrics = metrics, .entry = entry };
 	size_t cell = shape->first, width = shape->scale ? shape->scale->count + 2 : 1;
 	put_head(out, PREFIX, entry->name, type_word(entry->type), entry->help);
-	for (series.label1 = 0; series.label1 < shape->count1; series.label1++)
+	for (series.label1 = 0; series.label1 < shape->count1; series.label1++) {
+		if (entry->label1 == LABEL_TOOL && !metrics_label_value(metrics, LABEL_TOOL, series.label1)) {
+			cell += width * shape->count2;
+			continue;
+		}
 		for (series.label2 = 0; series.label2 < shape->count2; series.label2++, cell += width) {
 			if (shape->scale)
 				put_histogram(metrics, out, &series, cell);
 			else
 				put_scalar(metrics, out, &series, cell);
 		}
+	}
 }
 
 void prometheus_put_catalogue(const struct metrics *metrics, struct buf *out)

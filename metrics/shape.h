@@ -45,7 +45,8 @@ struct meter {
 struct metrics {
 	struct shape shapes[METRIC_ID_COUNT]; /* c */
 	struct scale seconds, items, bytes;   /* c */
-	struct metrics_names names;           /* c */
+	struct metrics_names names;           /* c; but for the tools: see below */
+	const char *_Atomic *tools;           /* a: by index; NULL: no name yet, and no series */
 	size_t cell_count;                    /* c */
 	uint64_t process_start_us;            /* c: wall clock */
 	struct meter *_Atomic meters;         /* a: list, pushed by the main thread */
@@ -63,8 +64,8 @@ struct metrics {
 const char *metric_label_name(enum metric_label label);
 /* How many values the label has. */
 size_t metrics_label_count(const struct metrics_names *names, enum metric_label label);
-/* Value `index` of the label. */
-const char *metrics_label_value(const struct metrics_names *names, enum metric_label label, size_t index);
+/* Value `index` of the label; NULL: a tool without a name. */
+const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
 /* Sum of one cell over all meters. Any thread. */
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell);
 /* Call the scrape hooks. Any thread. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/registry.h"
 
 /* The calls of a chain home -> owner -> home, and a cancel behind it. */
 enum { ROUNDS = 4 };
@@ -55,16 +56,12 @@ static void make_names(struct gateway_world *world)
 	static const char *const endpoint = "http://127.0.0.1:1";
 	static const size_t owner;
 	const struct config *config = world->config;
-	const char **tools = calloc(config->tool_count + 1, sizeof *tools);
 	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
-	assert(tools && upstreams);
-	for (size_t i = 0; i < config->tool_count; i++)
-		tools[i] = config->tools[i].name;
+	assert(upstreams);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		upstreams[i] = config->upstreams[i].settings.name;
-	world->names =
-		(struct metrics_names){ tools, config->tool_count, upstreams, config->upstream_count, &endpoint, &owner,
-					1 };
+	world->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, &endpoint, &owner, 1 };
+	registry_fill_names(world->gateway.registry, &world->names);
 }
 
 void gateway_start(struct gateway_world *world, const char *yaml)
@@ -74,17 +71,19 @@ void gateway_start(struct gateway_world *world, const char *yaml)
 	world->now_us = 1000 * CLOCK_US_PER_S;
 	clock_set_for_test(world->now_us);
 	world->config = read_config(yaml);
-	make_names(world);
 	struct gateway *gateway = &world->gateway;
+	gateway->registry = registry_new(world->config);
+	assert(gateway->registry);
+	make_names(world);
 	gateway->config = world->config;
 	gateway->started_us = world->now_us;
 	gateway->metrics = metrics_new(&world->names);
-	assert(gateway->metrics);
+	bool attached = gateway->metrics && registry_attach(gateway->registry, gateway->metrics);
+	assert(attached);
 	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
-	gateway->catalogue = catalogue_new(world->config);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
 	gateway->refreshes = calloc(world->config->upstream_count, sizeof *gateway->refreshes);
-	assert(gateway->cache && gateway->catalogue && gateway->workers && gateway->refreshes);
+	assert(gateway->cache && gateway->workers && gateway->refreshes);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		gateway->workers[i] = worker_new(gateway, i);
 		assert(gateway->workers[i]);
@@ -106,10 +105,9 @@ void gateway_stop(struct gateway_world *world)
 		assert(atomic_load(&gateway->refreshes[i]) == 0);
 	free(gateway->refreshes);
 	free(gateway->workers);
-	catalogue_unref(gateway->catalogue);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
-	free((void *)(uintptr_t)world->names.tools);
+	registry_free(gateway->registry);
 	free((void *)(uintptr_t)world->names.upstreams);
 	config_free(world->config);
 	clock_set_for_test(0);

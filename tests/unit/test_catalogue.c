@@ -43,7 +43,7 @@ static void put_metrics_table(struct buf *out)
 /* The labels whose values are known without a configuration, with the metrics that carry them. */
 static void put_values_table(struct buf *out)
 {
-	static const struct metrics_names none;
+	static const struct metrics none;
 	buf_put_text(out, "\n| label | of | values |\n|---|---|---|\n");
 	for (size_t label = LABEL_OUTCOME; label < LABEL_KIND_COUNT; label++) {
 		const char *between = "";
@@ -54,7 +54,7 @@ static void put_values_table(struct buf *out)
 				between = ", ";
 			}
 		buf_put_text(out, " |");
-		for (size_t i = 0; i < metrics_label_count(&none, (enum metric_label)label); i++)
+		for (size_t i = 0; i < metrics_label_count(&none.names, (enum metric_label)label); i++)
 			buf_printf(out, "%s `%s`", i ? "," : "",
 				   metrics_label_value(&none, (enum metric_label)label, i));
 		buf_put_text(out, " |\n");

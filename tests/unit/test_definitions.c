@@ -94,7 +94,7 @@ static void every_format_is_written_to_the_byte(void **state)
 	assert_non_null(definitions);
 	for (int i = 0; i < FORMAT_COUNT; i++)
 		assert_document(definitions_list(definitions, (enum definition_format)i), lists[i]);
-	definitions_free(definitions);
+	definitions_unref(definitions);
 	config_free(config);
 }
 
@@ -185,7 +185,7 @@ static void the_openapi_description_has_an_operation_for_each_tool(void **state)
 	struct json_object *codes = AT(root, "components", "schemas", "Problem", "properties", "code", "enum");
 	assert_int_equal(json_object_array_length(codes), OUTCOME_CANCELLED - OUTCOME_OK - 1);
 	json_object_put(root);
-	definitions_free(definitions);
+	definitions_unref(definitions);
 	config_free(config);
 }
 
@@ -200,7 +200,7 @@ static void without_memory_there_are_no_definitions_and_no_leak(void **state)
 		definitions = write_definitions();
 		alloc_reset();
 	}
-	definitions_free(definitions);
+	definitions_unref(definitions);
 	config_free(config);
 }
 
