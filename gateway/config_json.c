@@ -167,12 +167,25 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	}
 }
 
+/* Whether a provider that does not list its tools has no such option. */
+static bool is_of_listing(const char *path)
+{
+	static const char *const paths[] = { "upstreams.*.names", "upstreams.*.expose", "upstreams.*.max_tools",
+					     "upstreams.*.trust_hints", "upstreams.*.cache" };
+	for (size_t i = 0; i < countof(paths); i++)
+		if (strcmp(path, paths[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Options that say nothing: texts that are absent, and blocks that do not apply to this tool. */
 static bool is_silent(const struct option *option, const void *owner)
 {
 	const struct tool_draft *tool = owner;
 	const struct upstream_draft *upstream = owner;
 	const char *text;
+	if (is_of_listing(option->path) && !upstream->config.settings.dialect->lists_tools)
+		return true;
 	switch (option->kind) {
 	case OPTION_UNSUPPORTED:
 		return true;
@@ -186,6 +199,8 @@ static bool is_silent(const struct option *option, const void *owner)
 		return (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
 		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
 		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->request.key_list.parameter) ||
+		       (strcmp(option->path, "upstreams.*.cache") == 0 &&
+			upstream->config.exposure.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.request") == 0 && tool->request.http_method == NULL);
 	default:

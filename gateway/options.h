@@ -245,7 +245,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "MCP: a tool is called UPSTREAM__TOOL, or as the server calls it; a tools: entry may name it otherwise.")     \
 	B("upstreams.*.expose", BLOCK, 0, "MCP: which of the server's tools callers see; a tools: entry is always seen.") \
 	L("upstreams.*.expose.allow", TEXTS, upstream_draft, config.exposure.allow, config.exposure.allow_count, 0,     \
-	  1000, "(all)",                                                                                               \
+	  1000, NULL,                                                                                               \
 	  "Only tools whose name at the server matches one of these globs (* any text, ? one character).")             \
 	L("upstreams.*.expose.deny", TEXTS, upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000,  \
 	  "[]", "But none whose name at the server matches one of these.")                                             \
