@@ -28,7 +28,9 @@ unit_upstream = \
 	tests/unit/test_client \
 	tests/unit/test_dialect \
 	tests/unit/test_dialect_envelope \
+	tests/unit/test_dialect_graphql \
 	tests/unit/test_dialect_jsonrpc \
+	tests/unit/test_dialect_key_list \
 	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
 	tests/unit/test_mcp_message \
@@ -65,7 +67,11 @@ fuzz_base = \
 	tests/fuzz/fuzz_json_split
 fuzz_cache =
 fuzz_upstream = \
+	tests/fuzz/fuzz_embeddings \
+	tests/fuzz/fuzz_envelope \
+	tests/fuzz/fuzz_graphql \
 	tests/fuzz/fuzz_jsonrpc \
+	tests/fuzz/fuzz_key_list \
 	tests/fuzz/fuzz_mcp_message
 fuzz_gateway = \
 	tests/fuzz/fuzz_config \
@@ -93,6 +99,7 @@ $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 noinst_HEADERS = \
 	tests/support/cache_keys.h \
 	tests/support/dialect_feed.h \
+	tests/support/dialect_fuzz.h \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
 	tests/support/promtool.h

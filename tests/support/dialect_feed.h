@@ -39,16 +39,20 @@ static inline void feed_fini(struct feed *feed)
 	*feed = (struct feed){ .count = 0 };
 }
 
-/* The whole life of a decoder. cuts[i]: ends of fragments, ascending. Every fragment is fed from a copy of exactly its
- * size at an address of its own, as a growing buffer would have it. False: out of memory. */
-static inline bool feed_run(struct feed *feed, const struct dialect *dialect, size_t count, uint64_t first_id,
-			    unsigned status, const char *type, struct slice body, const size_t *cuts, size_t cut_count)
+/* The whole life of a decoder. calls: what it is told to expect; NULL: nothing. cuts[i]: ends of fragments, ascending.
+ * Every fragment is fed from a copy of exactly its size at an address of its own, as a growing buffer would have it.
+ * False: out of memory. */
+static inline bool feed_calls(struct feed *feed, const struct dialect *dialect, const struct upstream_call *calls,
+			      size_t count, uint64_t first_id, unsigned status, const char *type, struct slice body,
+			      const size_t *cuts, size_t cut_count)
 {
 	struct dialect_sink sink = { feed_answered, feed };
 	*feed = (struct feed){ .count = count };
 	struct dialect_decoder *decoder = dialect_decoder_new(dialect, count, first_id, 32, &sink);
 	if (!decoder)
 		return false;
+	if (calls && dialect->expect)
+		dialect->expect(decoder, calls);
 	dialect->head(decoder, status, (struct slice){ type, type ? strlen(type) : 0 }, status == 429 ? 7 : 0);
 	bool more = true;
 	for (size_t i = 0; more && i < cut_count; i++) {
@@ -62,6 +66,12 @@ static inline bool feed_run(struct feed *feed, const struct dialect *dialect, si
 	feed->outcome = dialect->finish(decoder, body);
 	dialect->decoder_free(decoder);
 	return true;
+}
+
+static inline bool feed_run(struct feed *feed, const struct dialect *dialect, size_t count, uint64_t first_id,
+			    unsigned status, const char *type, struct slice body, const size_t *cuts, size_t cut_count)
+{
+	return feed_calls(feed, dialect, NULL, count, first_id, status, type, body, cuts, cut_count);
 }
 
 #endif
