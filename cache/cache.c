@@ -17,6 +17,7 @@ enum {
 };
 
 struct cache {
+	struct recall recall;  /* a */
 	struct memory *memory; /* c: NULL: no memory tier */
 };
 
@@ -98,6 +99,15 @@ static bool good_on_error(const struct entry *entry, uint64_t now_us)
 	return entry->error_until_us > entry->fresh_until_us && now_us < entry->error_until_us;
 }
 
+/* Without an entry when this one is good for nothing. */
+static struct cache_found settle(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
+{
+	struct cache_found found = judge(entry, wish, now_us);
+	if (found.verdict == CACHE_VERDICT_MISS && !good_on_error(entry, now_us))
+		found.entry = NULL;
+	return found;
+}
+
 static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
 			       uint64_t now_us)
 {
@@ -106,11 +116,19 @@ static struct cache_found find(struct cache *cache, const struct key *key, const
 	struct entry *entry = cache->memory ? memory_get(cache->memory, key, now_us) : NULL;
 	if (!entry)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_MISS };
-	struct cache_found found = judge(entry, wish, now_us);
-	if (found.verdict == CACHE_VERDICT_MISS && !good_on_error(entry, now_us)) {
+	struct cache_found found = settle(entry, wish, now_us);
+	if (!found.entry)
 		entry_unref(entry);
-		found.entry = NULL;
-	}
+	return found;
+}
+
+struct cache_found cache_judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
+{
+	if (wish->no_cache || wish->no_store)
+		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
+	struct cache_found found = settle(entry, wish, now_us);
+	if (found.entry)
+		entry_ref(found.entry);
 	return found;
 }
 
@@ -164,36 +182,48 @@ static void set_times(struct entry *entry, const struct cache_fill *fill, uint64
 		entry->cost_us = cost_us < UINT32_MAX ? (uint32_t)cost_us : UINT32_MAX;
 }
 
-/* What the policy lets in. */
-static bool store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
-		  struct meter *meter)
+/* What the policy lets in, and what it costs what was there before. */
+static struct entry *make_entry(struct cache *cache, struct key *key, struct answer *answer,
+				const struct cache_fill *fill, struct meter *meter)
 {
 	uint64_t ttl_us = lifetime_us(fill->policy, answer);
 	size_t most = fill->policy->max_entry_bytes;
 	if (most && answer_held_bytes(answer) - 1 > most) {
-		memory_refuse(cache->memory, key);
-		return false;
+		if (cache->memory)
+			memory_refuse(cache->memory, key);
+		return NULL;
 	}
 	if (!ttl_us) { /* what came before is outdated all the same */
-		memory_remove(cache->memory, key);
-		return false;
+		if (cache->memory)
+			memory_remove(cache->memory, key);
+		return NULL;
 	}
 	struct entry *entry = entry_new(key, answer);
 	if (!entry) {
 		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, CACHE_ERROR, 1);
-		return false;
+		return NULL;
 	}
 	set_times(entry, fill, ttl_us);
 	answer_tag(answer); /* here, once, rather than at the first hit */
-	bool stored = memory_put(cache->memory, entry);
-	entry_unref(entry);
-	return stored;
+	return entry;
+}
+
+bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
+		       struct meter *meter, struct entry **entry, bool *drop)
+{
+	bool keeps = cache_keeps(fill->policy, answer);
+	*entry = keeps ? make_entry(cache, key, answer, fill, meter) : NULL;
+	*drop = keeps && !*entry;
+	return *entry && cache->memory && memory_put(cache->memory, *entry);
 }
 
 bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
 		 struct meter *meter)
 {
-	return cache->memory && cache_keeps(fill->policy, answer) && store(cache, key, answer, fill, meter);
+	struct entry *entry;
+	bool drop, stored = cache_store_entry(cache, key, answer, fill, meter, &entry, &drop);
+	entry_unref(entry);
+	return stored;
 }
 
 void cache_refreshed(struct entry *entry)
@@ -243,7 +273,7 @@ static int hex_digit(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static bool read_digest(struct slice hex, uint8_t *digest)
+bool cache_read_digest(struct slice hex, uint8_t *digest)
 {
 	if (hex.len != 2 * KEY_DIGEST_BYTES)
 		return false;
@@ -267,9 +297,37 @@ size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *c
 		   struct slice digest_hex)
 {
 	struct purge purge = { .match = match, .context = context, .any_digest = digest_hex.len == 0 };
-	if (!cache->memory || (!purge.any_digest && !read_digest(digest_hex, purge.digest)))
+	if (!purge.any_digest && !cache_read_digest(digest_hex, purge.digest))
 		return 0;
-	return memory_purge(cache->memory, matches_purge, &purge);
+	if (purge.any_digest)
+		recall_all(&cache->recall, clock_now_us());
+	else
+		recall_one(&cache->recall, purge.digest);
+	return cache->memory ? memory_purge(cache->memory, matches_purge, &purge) : 0;
+}
+
+/* --- what comes from outside --- */
+
+uint64_t cache_mark(const struct cache *cache, const struct key *key)
+{
+	return recall_mark(&cache->recall, key->digest);
+}
+
+bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark)
+{
+	const struct key *key = entry->key;
+	if (!cache->memory || cache_mark(cache, key) != mark || !memory_put(cache->memory, entry))
+		return false;
+	/* A recall between look and put has not seen the entry; one after this look will. */
+	if (cache_mark(cache, key) == mark)
+		return true;
+	memory_remove(cache->memory, key);
+	return false;
+}
+
+bool cache_is_recalled(const struct cache *cache, const struct entry *entry)
+{
+	return recall_covers(&cache->recall, entry->stored_us);
 }
 
 static void report(void *context, struct meter *meter)

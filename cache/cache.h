@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "cache/key.h"
 #include "cache/memory.h"
+#include "cache/recall.h"
 #include "cache/wish.h"
 #include "metrics/metrics.h"
 
@@ -69,6 +70,28 @@ struct cache_fill {
  * the caller said no-store is the caller's to mind. */
 bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
 		 struct meter *meter);
+/*
+ * The same in two steps, for an answer that goes to other tiers as well.
+ *
+ * *entry  a reference, whether or not it found a place in memory; NULL: it is not to be stored anywhere.
+ * *drop   what other tiers have under that key is outdated, and there is nothing to put in its place.
+ */
+bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
+		       struct meter *meter, struct entry **entry, bool *drop);
+
+/* --- entries that come from a tier outside the process --- */
+
+/* To be taken before that tier is asked, and handed to cache_admit: see recall.h. */
+uint64_t cache_mark(const struct cache *cache, const struct key *key);
+/* Put such an entry into memory, unless its key was recalled since `mark`. True: it is there. */
+bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark);
+/* Whether a purge on this gateway covers an entry by the time it was stored: it must be neither served nor kept. */
+bool cache_is_recalled(const struct cache *cache, const struct entry *entry);
+/* What a caller with this wish may have of it; borrows `entry`, and hands out a reference as cache_find does. */
+struct cache_found cache_judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us);
+/* 64 hexadecimal digits to KEY_DIGEST_BYTES. False: they are none. */
+bool cache_read_digest(struct slice hex, uint8_t *digest);
+
 /* The refresh that cache_find asked for has ended, well or not: the next stale look-up may ask again. */
 void cache_refreshed(struct entry *entry);
 /* Drop what has gone past its grace, in short steps, some 16,000 at most; called by one worker about once a second. */

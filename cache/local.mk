@@ -1,13 +1,17 @@
 # Keys, the tiers, shared flights.
 noinst_LIBRARIES += libcache.a
 libcache_a_SOURCES = \
+	cache/breaker.h \
 	cache/cache.c cache/cache.h \
 	cache/flight.c cache/flight.h \
 	cache/key.c cache/key.h \
 	cache/memory.c cache/memory.h \
+	cache/recall.h \
 	cache/redis_connection.c cache/redis_connection.h \
 	cache/redis_settings.c cache/redis_settings.h \
 	cache/redis_slots.c cache/redis_slots.h \
+	cache/redis_tier.c cache/redis_tier.h \
 	cache/resolve.c cache/resolve.h \
 	cache/stored_value.c cache/stored_value.h \
+	cache/tier.h \
 	cache/wish.c cache/wish.h

@@ -25,11 +25,11 @@ struct head {
 	uint64_t checksum; /* of all that follows */
 	uint8_t digest[KEY_DIGEST_BYTES];
 	uint64_t stored_us, fresh_us, revalidate_us, error_us; /* wall clock */
-	uint32_t key_len, held_len, body_at, body_len, full_len, retry_after_s;
+	uint32_t key_len, held_len, body_at, body_len, full_len, retry_after_s, cost_us;
 	uint16_t upstream_status;
-	uint8_t word_len, type_len, detail_len, reserved[3];
+	uint8_t word_len, type_len, detail_len, reserved[7];
 };
-_Static_assert(sizeof(struct head) == 112, "the layout is the same everywhere");
+_Static_assert(sizeof(struct head) == 120, "the layout is the same everywhere");
 _Static_assert(ANSWER_DETAIL_BYTES <= 256 && ANSWER_TYPE_BYTES <= 256, "their lengths fit a byte");
 enum { CHECKED_FROM = offsetof(struct head, digest) };
 
@@ -88,6 +88,7 @@ static struct head head_of(const struct entry *entry, const struct stored_clock 
 		.body_len = htole32((uint32_t)answer->body_len),
 		.full_len = htole32((uint32_t)answer->full_len),
 		.retry_after_s = htole32(answer->retry_after_s),
+		.cost_us = htole32(entry->cost_us),
 		.upstream_status = htole16(answer->upstream_status),
 		.word_len = (uint8_t)strlen(outcome_word(answer->outcome)),
 		.type_len = (uint8_t)strlen(answer->content_type),
@@ -145,6 +146,7 @@ static void read_head(struct slice bytes, struct head *head)
 	head->body_len = le32toh(head->body_len);
 	head->full_len = le32toh(head->full_len);
 	head->retry_after_s = le32toh(head->retry_after_s);
+	head->cost_us = le32toh(head->cost_us);
 	head->upstream_status = le16toh(head->upstream_status);
 }
 
@@ -285,6 +287,7 @@ enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const
 	answer_unref(answer);
 	if (!*entry)
 		return STORED_NO_MEMORY;
+	(*entry)->cost_us = parts.head.cost_us;
 	(*entry)->stored_us = from_wall(parts.head.stored_us, clock);
 	(*entry)->fresh_until_us = from_wall(parts.head.fresh_us, clock);
 	(*entry)->revalidate_until_us = from_wall(parts.head.revalidate_us, clock);

@@ -101,7 +101,13 @@ static enum outcome identify(struct call *call, struct json_fault *fault)
 	return json_type(json_trim(call->arguments)) == JSON_OBJECT ? OUTCOME_OK : OUTCOME_INVALID_REQUEST;
 }
 
-static void refresh(struct call *stale);
+static void refresh(struct call *served);
+
+struct answer *call_not_cached(void)
+{
+	return answer_error(OUTCOME_NOT_CACHED,
+			    "There is no stored answer that this call may have, and it says only-if-cached.");
+}
 
 /* True: answered from memory, or the caller wants nothing else. */
 static bool look_in_memory(struct call *call)
@@ -130,11 +136,8 @@ static bool look_in_memory(struct call *call)
 			break;
 		}
 	}
-	if (wish->only_if_cached)
-		return answered(
-			call,
-			answer_error(OUTCOME_NOT_CACHED,
-				     "There is no stored answer that this call may have, and it says only-if-cached."));
+	if (wish->only_if_cached && !(home->tier && call->source == SOURCE_MISS))
+		return answered(call, call_not_cached());
 	return false;
 }
 
@@ -202,8 +205,7 @@ void call_send(struct call *call, struct blob *body)
 		clock_add(call->started_us, call->own_deadline ? asker->timeout_us : call->tool->timeout_us);
 	call->asker_number = asker->number;
 	call->urgency = asker->urgency;
-	call->no_cache = asker->wish.no_cache;
-	call->no_store = asker->wish.no_store;
+	call->wish = asker->wish;
 	keep_text(call->traceparent, sizeof call->traceparent, asker->traceparent);
 	keep_text(call->idempotency_key, sizeof call->idempotency_key, asker->idempotency_key);
 	call->asker = NULL;
@@ -257,7 +259,7 @@ static void fall_back(struct call *call)
 	call->entry = call->fallback;
 	call->fallback = NULL;
 	call->source = SOURCE_STALE;
-	meter_add(call->home->meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, CACHE_STALE, 1);
+	meter_add(call->home->meter, METRIC_ID_CACHE_REQUESTS, call->tier, CACHE_STALE, 1);
 }
 
 /* Home again, with a result. */
@@ -268,6 +270,8 @@ static void came_home(struct call *call)
 	call->ended_us = loop_now(home->loop);
 	atomic_fetch_sub_explicit(&home->gateway->in_flight, 1, memory_order_relaxed);
 	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, -1);
+	if (call->refresh)
+		refresh(call);
 	if (call->abandoned) {
 		if (call->mails_out == 0)
 			call_free(call);
@@ -350,15 +354,20 @@ static bool send_refresh(const struct call *served)
 {
 	struct call *call = call_new(served->home);
 	struct blob *body = blob_copy(served->arguments);
+	/* served from memory before it was sent, or from a tier behind it */
+	uint64_t asker_number = served->asker ? served->asker->number : served->asker_number;
 	if (!call || !body) {
 		if (call)
 			call_free(call);
 		blob_unref(body);
 		return false;
 	}
-	struct asker background = { .timeout_us = CLOCK_NEVER, .number = served->asker->number, .urgency = 7 };
+	struct asker background = { .timeout_us = CLOCK_NEVER, .number = asker_number, .urgency = 7 };
 	background.wish.no_cache = true;
-	assert(call->catalogue == served->catalogue); /* both made in one turn, and catalogues come between turns */
+	if (call->catalogue != served->catalogue) { /* a later one came while the call was away */
+		catalogue_drop(call->catalogue, call->home->index);
+		call->catalogue = catalogue_hold(served->catalogue, call->home->index);
+	}
 	call->tool = served->tool;
 	call->asker = &background;
 	call->arguments = blob_slice(body);

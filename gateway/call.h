@@ -32,8 +32,8 @@ struct trip;
 /* How an answer came about: the caller's Cache-Status. */
 enum call_source {
 	SOURCE_NONE,      /* refused before any look-up */
-	SOURCE_HIT,       /* from memory, fresh */
-	SOURCE_STALE,     /* from memory, past its time, within its grace */
+	SOURCE_HIT,       /* from the cache, fresh */
+	SOURCE_STALE,     /* from the cache, past its time, within its grace */
 	SOURCE_MISS,      /* fetched */
 	SOURCE_COLLAPSED, /* fetched by another call's flight */
 	SOURCE_REQUEST,   /* fetched because the caller wished so (no-cache, no-store) */
@@ -54,7 +54,9 @@ struct call {
 	enum call_source source;
 	struct entry *entry;      /* HIT, STALE: owned reference, for age and ttl; else NULL */
 	struct batch_facts facts; /* zero if it never left */
+	enum cache_tier tier;     /* where entry, or fallback, was found */
 	bool stored;              /* the answer went into the cache */
+	uint64_t look_us;         /* spent on looking in a tier outside the process */
 	uint64_t started_us, ended_us;
 
 	/* the home worker's */
@@ -73,13 +75,14 @@ struct call {
 	uint64_t deadline_us;
 	uint64_t asker_number;
 	uint8_t urgency;
-	bool no_cache, no_store;
+	struct cache_wish wish;
 	char traceparent[56];      /* "" if none */
 	char idempotency_key[256]; /* "" if none */
 
 	/* the owner's while the call is away */
 	bool at_owner;
 	struct trip *trip;
+	bool refresh; /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_judge */
 	struct waiter waiter;
 	struct loop_timer timer; /* armed only on a shared trip */
 
@@ -102,6 +105,9 @@ bool call_look_up(struct call *call) MUST_CHECK;
 void call_send(struct call *call, struct blob *body);
 /* Nobody waits any more: done() will not be called, the call frees itself once it is home. */
 void call_cancel(struct call *call);
+
+/* What a call is told that says only-if-cached when there is nothing for it. */
+struct answer *call_not_cached(void);
 
 /* The call comes home with its result; called by its owner on the owner's thread. */
 void call_return(struct call *call, struct worker *owner);

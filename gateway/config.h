@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "batcher/batcher.h"
 #include "cache/cache.h"
+#include "cache/redis_settings.h"
 #include "upstream/upstream.h"
 
 /* Where to listen. */
@@ -139,6 +140,16 @@ struct config {
 		uint64_t list_ttl_us; /* what clients are told of tools/list */
 	} mcp;
 	size_t memory_bytes; /* cache.memory.size; 0: no memory tier */
+	struct {
+		const char *url, *username, *password, *prefix;
+		uint64_t timeout_us, connect_timeout_us;
+		unsigned database;
+		size_t max_value_bytes, compress_bytes, in_flight;
+		const char *sentinel_name, *sentinel_password;
+		const char *const *sentinel_nodes;
+		size_t sentinel_node_count;
+	} redis_options;              /* cache.redis as written; see redis */
+	struct redis_settings *redis; /* NULL: no Redis tier */
 	struct upstream_config *upstreams;
 	size_t upstream_count;
 	struct tool *tools; /* sorted by name */

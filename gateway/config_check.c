@@ -192,6 +192,8 @@ void config_check(struct config_load *load, const struct node *root)
 {
 	check_listeners(load, root);
 	check_identity(load, root);
+	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
+		config_check_redis(load, node_find(root, "cache.redis"));
 	for (size_t i = 0; i < load->drafts->upstream_count; i++)
 		check_upstream(load, &load->drafts->upstreams[i]);
 	for (size_t i = 0; i < load->drafts->tool_count; i++)
@@ -372,6 +374,7 @@ bool config_finish(struct config_load *load)
 {
 	struct config *config = load->config;
 	struct config_drafts *drafts = load->drafts;
+	config_finish_redis(load);
 	if (!finish_upstreams(load))
 		return false;
 	if (drafts->tool_count)

@@ -196,6 +196,10 @@ static bool is_silent(const struct option *option, const void *owner)
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		return text == NULL;
 	case OPTION_BLOCK:
+		if (strcmp(option->path, "cache.redis") == 0)
+			return !((const struct config *)owner)->redis;
+		if (strcmp(option->path, "cache.redis.sentinel") == 0)
+			return !((const struct config *)owner)->redis->sentinel_name;
 		return (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
 		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
 		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->request.key_list.parameter) ||

@@ -91,6 +91,13 @@ void config_check(struct config_load *load, const struct node *root);
 /* Fill in all that follows from a draft without mistakes. False: out of memory. */
 bool config_finish(struct config_load *load) MUST_CHECK;
 
+/* --- config_redis.c --- */
+
+/* `redis`: the block of the file. */
+void config_check_redis(struct config_load *load, const struct node *redis);
+/* Fill in config->redis, if there is a block. */
+void config_finish_redis(struct config_load *load);
+
 /* --- config_values.c: how values are written. They return NULL, or what is wrong (a phrase, static storage). --- */
 
 const char *value_bool(struct slice text, bool *value);

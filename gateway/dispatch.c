@@ -18,9 +18,12 @@ struct trip {
 	struct blob *body;  /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
 	struct blob *group; /* item.lane_key's bytes; NULL: shares its lane with all others */
 	bool store;         /* the answer may go into the cache */
+	struct tier_lookup lookup; /* under way: not in the batcher yet */
+	uint64_t mark;             /* cache_mark before the look-up */
+	uint64_t looked_us;        /* when it began */
 	char traceparent[56];
 	char idempotency_key[256];
-	TAILQ_ENTRY(trip) next; /* in dispatch->recycled */
+	TAILQ_ENTRY(trip) next; /* in dispatch->recycled or, while looking, dispatch->looking */
 };
 TAILQ_HEAD(trips, trip);
 
@@ -38,6 +41,7 @@ struct dispatch {
 	struct flights *flights;
 	struct provider *providers; /* by upstream */
 	size_t provider_count;
+	struct trips looking; /* in the tier behind memory */
 	struct trips recycled;
 	size_t recycled_count;
 	size_t busy;
@@ -49,6 +53,7 @@ struct dispatch *dispatch_new(struct worker *worker)
 	struct dispatch *dispatch = calloc(1, sizeof *dispatch);
 	if (!dispatch)
 		return NULL;
+	TAILQ_INIT(&dispatch->looking);
 	TAILQ_INIT(&dispatch->recycled);
 	dispatch->worker = worker;
 	dispatch->flights = flights_new();
@@ -133,14 +138,27 @@ static void send_home(struct dispatch *dispatch, struct call *call, struct answe
 	call_return(call, dispatch->worker);
 }
 
+/* Into memory and the tier behind it. True: it is in one of them, or on its way. */
+static bool store(struct worker *worker, const struct trip *trip, struct answer *answer,
+		  const struct batch_facts *facts)
+{
+	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
+					 loop_now(worker->loop) };
+	struct entry *entry;
+	bool drop, stored = cache_store_entry(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter,
+					      &entry, &drop);
+	if (worker->tier && entry && tier_put(worker->tier, entry, fill.now_us))
+		stored = true;
+	if (worker->tier && drop)
+		tier_remove(worker->tier, trip->flight.key->digest, fill.now_us);
+	entry_unref(entry);
+	return stored;
+}
+
 /* The trip is over: everybody who waits gets a reference to the answer, which is taken. */
 static void land(struct dispatch *dispatch, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
 {
-	struct worker *worker = dispatch->worker;
-	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
-					 loop_now(worker->loop) };
-	bool stored =
-		trip->store && cache_store(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter);
+	bool stored = trip->store && store(dispatch->worker, trip, answer, facts);
 	flights_remove(dispatch->flights, &trip->flight);
 	struct waiter *waiter;
 	while ((waiter = flight_take(&trip->flight))) {
@@ -169,10 +187,26 @@ static void item_answered(struct batch_item *item, struct answer *answer, const 
 /* Its last waiter has left: nobody wants the answer. */
 static void give_up(struct dispatch *dispatch, struct trip *trip)
 {
-	batcher_cancel(trip->provider->batcher, &trip->item, loop_now(dispatch->worker->loop));
-	trip->provider->news = true;
+	if (trip->lookup.operation) {
+		tier_cancel(dispatch->worker->tier, &trip->lookup);
+		TAILQ_REMOVE(&dispatch->looking, trip, next);
+	} else {
+		batcher_cancel(trip->provider->batcher, &trip->item, loop_now(dispatch->worker->loop));
+		trip->provider->news = true;
+	}
 	flights_remove(dispatch->flights, &trip->flight);
 	trip_free(dispatch, trip);
+}
+
+/* The tool of one who waits. False: nobody does. */
+static bool take_tool(struct trip *trip)
+{
+	const struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters);
+	if (!waiter)
+		return false;
+	trip->tool = container_of(waiter, struct call, waiter)->tool;
+	trip->item.call.route = trip->tool->route;
+	return true;
 }
 
 /*
@@ -183,13 +217,8 @@ static void leave(struct dispatch *dispatch, struct call *call)
 {
 	struct trip *trip = call->trip;
 	flight_leave(&call->waiter);
-	const struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters);
-	if (!waiter) {
+	if (!take_tool(trip))
 		give_up(dispatch, trip);
-		return;
-	}
-	trip->tool = container_of(waiter, struct call, waiter)->tool;
-	trip->item.call.route = trip->tool->route;
 }
 
 /* On a shared trip a call that is in more of a hurry than the trip has its own deadline: it leaves, the others stay. */
@@ -199,7 +228,7 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 	struct trip *trip = call->trip;
 	struct dispatch *dispatch = trip->provider->dispatch;
 	bool sent = trip->item.batch != NULL;
-	call->facts.waited_us = now_us - trip->item.added_us;
+	call->facts.waited_us = trip->lookup.operation ? 0 : now_us - trip->item.added_us;
 	leave(dispatch, call);
 	send_home(
 		dispatch, call,
@@ -213,7 +242,8 @@ static void board(struct trip *trip, struct call *call)
 	call->trip = trip;
 	call->timer = LOOP_TIMER_INIT(deadline_passed);
 	flight_join(&trip->flight, &call->waiter);
-	if (call->deadline_us < trip->item.deadline_us)
+	/* in the batcher the trip's own deadline is the batcher's affair */
+	if (call->deadline_us < trip->item.deadline_us || trip->lookup.operation)
 		loop_arm(trip->provider->dispatch->worker->loop, &call->timer, call->deadline_us);
 }
 
@@ -226,10 +256,20 @@ static void join(struct dispatch *dispatch, struct trip *trip, struct call *call
 	if (call->source == SOURCE_MISS)
 		call->source = SOURCE_COLLAPSED;
 	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, trip->tool->index, 0, 1);
-	if (call->deadline_us < item->urgent_us) {
+	if (trip->lookup.operation) {
+		item->urgent_us = call->deadline_us < item->urgent_us ? call->deadline_us : item->urgent_us;
+	} else if (call->deadline_us < item->urgent_us) {
 		batcher_set_deadlines(trip->provider->batcher, item, item->deadline_us, call->deadline_us);
 		trip->provider->news = true;
 	}
+}
+
+static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct call *call)
+{
+	if (call->wish.only_if_cached && !trip->lookup.operation)
+		send_home(dispatch, call, call_not_cached()); /* a fetch is under way, which it does not want */
+	else
+		join(dispatch, trip, call);
 }
 
 /* Calls that the dialect keeps apart get lanes of their own; so does a call with an Idempotency-Key, because only one
@@ -274,6 +314,108 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 	return fill_lane_key(trip, call);
 }
 
+/* Into the batcher. */
+static void depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+{
+	const char *why;
+	enum outcome outcome = batcher_add(trip->provider->batcher, &trip->item, now_us, &why);
+	if (outcome != OUTCOME_OK) {
+		const struct batch_facts none = { 0 };
+		const char *name = dispatch->worker->gateway->config->upstreams[trip->tool->upstream].settings.name;
+		struct answer *answer =
+			answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
+		land(dispatch, trip, answer, &none);
+		return;
+	}
+	trip->provider->news = true;
+}
+
+/* ---------------------------------------------------------------- the tier behind memory */
+
+/* What this caller may have of an entry from there, if anything. True: it has its answer. */
+static bool serve(struct call *call, struct entry *entry, uint64_t now_us)
+{
+	struct cache_found found = cache_judge(entry, &call->wish, now_us);
+	if (!found.entry)
+		return false;
+	call->tier = TIER_REDIS;
+	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
+		call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
+		call->entry = found.entry;
+		call->refresh = found.refresh;
+		return true;
+	}
+	entry_unref(call->fallback); /* ours was stored later, or memory's was gone */
+	call->fallback = found.entry;
+	return false;
+}
+
+/* Everybody who waits and can be answered now: from `entry` (NULL: there is none), or because they want no fetch. */
+static void serve_waiters(struct dispatch *dispatch, struct trip *trip, struct entry *entry, uint64_t now_us)
+{
+	struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters), *next;
+	for (; waiter; waiter = next) {
+		struct call *call = container_of(waiter, struct call, waiter);
+		struct answer *answer = NULL;
+		next = TAILQ_NEXT(waiter, next);
+		call->look_us = trip->looked_us ? now_us - trip->looked_us : 0;
+		if (entry && serve(call, entry, now_us))
+			answer = answer_ref(entry->answer);
+		else if (call->wish.only_if_cached)
+			answer = call_not_cached();
+		if (answer) {
+			flight_leave(waiter);
+			send_home(dispatch, call, answer);
+		} else if (call->deadline_us >= trip->item.deadline_us) {
+			loop_disarm(dispatch->worker->loop, &call->timer);
+		}
+	}
+}
+
+/* After the look-up, or without one: who is not served is fetched for. */
+static void go_on(struct dispatch *dispatch, struct trip *trip, struct entry *entry)
+{
+	uint64_t now_us = loop_now(dispatch->worker->loop);
+	serve_waiters(dispatch, trip, entry, now_us);
+	if (take_tool(trip)) {
+		depart(dispatch, trip, now_us);
+		return;
+	}
+	flights_remove(dispatch->flights, &trip->flight);
+	trip_free(dispatch, trip);
+}
+
+static void looked_up(struct tier_lookup *lookup, struct entry *entry)
+{
+	struct trip *trip = container_of(lookup, struct trip, lookup);
+	struct dispatch *dispatch = trip->provider->dispatch;
+	struct cache *cache = dispatch->worker->gateway->cache;
+	TAILQ_REMOVE(&dispatch->looking, trip, next);
+	if (entry && cache_mark(cache, trip->flight.key) != trip->mark) {
+		entry_unref(entry); /* purged while it was on its way */
+		entry = NULL;
+	}
+	if (entry)
+		cache_admit(cache, entry, trip->mark);
+	go_on(dispatch, trip, entry);
+	entry_unref(entry);
+}
+
+/* True: looked_up will be called. */
+static bool look_outside(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+{
+	struct tier *tier = dispatch->worker->tier;
+	if (!tier || !trip->store)
+		return false;
+	trip->lookup.done = looked_up;
+	trip->mark = cache_mark(dispatch->worker->gateway->cache, trip->flight.key);
+	if (!tier_get(tier, &trip->lookup, trip->flight.key, now_us))
+		return false;
+	trip->looked_us = now_us;
+	TAILQ_INSERT_TAIL(&dispatch->looking, trip, next);
+	return true;
+}
+
 static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
@@ -288,18 +430,12 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 	trip->tool = call->tool;
 	trip->store = shared && call->tool->cache.ttl_us > 0;
 	flights_add(dispatch->flights, &trip->flight, shared ? call->key : NULL);
+	bool looking = call->source == SOURCE_MISS && look_outside(dispatch, trip, now_us);
 	board(trip, call);
-	const char *why;
-	enum outcome outcome = batcher_add(trip->provider->batcher, &trip->item, now_us, &why);
-	if (outcome != OUTCOME_OK) {
-		const struct batch_facts none = { 0 };
-		const char *name = dispatch->worker->gateway->config->upstreams[call->tool->upstream].settings.name;
-		struct answer *answer =
-			answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
-		land(dispatch, trip, answer, &none);
-		return;
-	}
-	trip->provider->news = true;
+	if (!looking && call->wish.only_if_cached)
+		go_on(dispatch, trip, NULL);
+	else if (!looking)
+		depart(dispatch, trip, now_us);
 }
 
 /* Between the home worker's look and the call's arrival here a flight may have landed. */
@@ -327,12 +463,12 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 
 void dispatch_take(struct dispatch *dispatch, struct call *call)
 {
-	bool shared = call->key && !call->no_store;
+	bool shared = call->key && !call->wish.no_store;
 	call->at_owner = true;
 	if (shared) {
 		struct flight *flight = flights_find(dispatch->flights, call->key);
 		if (flight) {
-			join(dispatch, container_of(flight, struct trip, flight), call);
+			join_or_not(dispatch, container_of(flight, struct trip, flight), call);
 			return;
 		}
 		if (landed_meanwhile(dispatch, call))
@@ -384,6 +520,13 @@ size_t dispatch_busy(const struct dispatch *dispatch)
 
 void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64_t now_us)
 {
+	const struct batch_facts none = { 0 };
+	struct trip *trip;
+	while ((trip = TAILQ_FIRST(&dispatch->looking))) {
+		TAILQ_REMOVE(&dispatch->looking, trip, next);
+		tier_cancel(dispatch->worker->tier, &trip->lookup);
+		land(dispatch, trip, answer_ref(answer), &none);
+	}
 	for (size_t i = 0; i < dispatch->provider_count; i++)
 		if (dispatch->providers[i].batcher)
 			batcher_abort_all(dispatch->providers[i].batcher, answer, now_us);

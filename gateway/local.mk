@@ -17,6 +17,7 @@ libgateway_a_SOURCES = \
 	gateway/config_listed.c \
 	gateway/config_private.h \
 	gateway/config_read.c \
+	gateway/config_redis.c \
 	gateway/config_schema.c \
 	gateway/config_values.c \
 	gateway/config_yaml.c gateway/config_yaml.h \

@@ -142,7 +142,34 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("cache.memory", BLOCK, 0, "The tier in this process.")                                                       \
 	V("cache.memory.size", SIZE, config, memory_bytes, "bytes", 0, B_GIB(1024), "256MiB", NULL,                    \
 	  "Memory for answers, keys and bookkeeping; 0: no memory tier.")                                              \
-	U("cache.redis", "The tier shared by several gateways.")                                                       \
+	B("cache.redis", BLOCK, 0, "The tier shared by several gateways; without it there is none.")                   \
+	V("cache.redis.url", TEXT, config, redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
+	  "redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \
+	V("cache.redis.username", TEXT, config, redis_options.username, "bytes", 1, 255, NULL, NULL,                   \
+	  "For AUTH; else what the URL says, else the user named default.")                                            \
+	V("cache.redis.password", TEXT, config, redis_options.password, "bytes", 1, 511, NULL, NULL,                   \
+	  "For AUTH; else what the URL says.")                                                                         \
+	V("cache.redis.database", COUNT, config, redis_options.database, "", 0, 65535, "0", NULL,                      \
+	  "For SELECT, where the URL names none.")                                                                     \
+	V("cache.redis.prefix", TEXT, config, redis_options.prefix, "bytes", 1, 64, "jitney", NULL,                    \
+	  "Of every key: A-Z a-z 0-9 _ - . :, so that several fleets may share a Redis.")                              \
+	V("cache.redis.timeout", DURATION, config, redis_options.timeout_us, "us", US_MS(1), US_S(10), "20ms", NULL,   \
+	  "The longest that Redis may hold up a call, once; then it is left alone until it answers.")                  \
+	V("cache.redis.connect_timeout", DURATION, config, redis_options.connect_timeout_us, "us", US_MS(10), US_S(60),\
+	  "1s", NULL, "For each step to a connection: resolve, connect, set up. No call waits for it.")                \
+	V("cache.redis.in_flight", COUNT, config, redis_options.in_flight, "", 16, 65536, "512", NULL,                 \
+	  "Commands without a reply, per worker; beyond it Redis is not asked.")                                       \
+	V("cache.redis.max_value", SIZE, config, redis_options.max_value_bytes, "bytes", 1024, B_MIB(64), "1MiB", NULL,\
+	  "The longest value that is stored, after compression.")                                                      \
+	V("cache.redis.compress", SIZE, config, redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \
+	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
+	B("cache.redis.sentinel", BLOCK, 0, "Ask Redis Sentinel where the master is.")                                 \
+	V("cache.redis.sentinel.name", TEXT, config, redis_options.sentinel_name, "bytes", 1, 255, OPTION_REQUIRED,    \
+	  NULL, "The master's name, as the Sentinels know it.")                                                        \
+	L("cache.redis.sentinel.nodes", TEXTS, config, redis_options.sentinel_nodes,                                   \
+	  redis_options.sentinel_node_count, 1, 32, OPTION_REQUIRED, "The Sentinels: HOST[:PORT], port 26379.")        \
+	V("cache.redis.sentinel.password", TEXT, config, redis_options.sentinel_password, "bytes", 1, 511, NULL, NULL, \
+	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
 	  "jsonrpc|rest|envelope|graphql|openai-embeddings",                                                                   \

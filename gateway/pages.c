@@ -102,6 +102,23 @@ static size_t healthy_endpoints(const struct gateway *gateway, const struct upst
 	return healthy;
 }
 
+unsigned redis_workers(const struct gateway *gateway)
+{
+	int64_t connected = metrics_read(gateway->metrics, METRIC_ID_REDIS_CONNECTED, 0, 0);
+	int64_t open = metrics_read(gateway->metrics, METRIC_ID_REDIS_BREAKER, 0, 0);
+	return connected > open ? (unsigned)(connected - open) : 0;
+}
+
+static void put_redis(struct buf *out, const struct gateway *gateway)
+{
+	unsigned good = redis_workers(gateway), all = gateway->config->workers;
+	buf_printf(out, "\"redis\":{\"status\":\"%s\",\"workers\":%u}",
+		   good == all ? "up"
+		   : good      ? "degraded"
+			       : "down",
+		   good);
+}
+
 /* Ready as long as calls are taken: a dead provider is shown, but must not take the others' gateway out of rotation. */
 void page_readyz(struct worker *worker, struct request *request, struct slice rest)
 {
@@ -121,7 +138,12 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu}", healthy ? "up" : "down",
 			   healthy, settings->endpoint_count);
 	}
-	buf_put_text(&text, "}}}\n");
+	buf_put_char(&text, '}');
+	if (gateway->config->redis) {
+		buf_put_char(&text, ',');
+		put_redis(&text, gateway);
+	}
+	buf_put_text(&text, "}}\n");
 	reply_text(request, draining ? 503 : 200, json_type_text, &text);
 }
 
@@ -258,6 +280,40 @@ void page_admin_upstreams(struct worker *worker, struct request *request, struct
 	reply_text(request, 200, json_type_text, &text);
 }
 
+/* By reason, those that are not zero. */
+static void put_reasons(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric,
+			const char *const *words, size_t count)
+{
+	bool first = true;
+	buf_printf(out, ",\"%s\":{", name);
+	for (size_t i = 0; i < count; i++) {
+		long long times = metrics_read(gateway->metrics, metric, i, 0);
+		if (times)
+			buf_printf(out, "%s\"%s\":%lld", first ? "" : ",", words[i], times);
+		first = first && !times;
+	}
+	buf_put_char(out, '}');
+}
+
+static void put_redis_cache(struct buf *out, const struct gateway *gateway)
+{
+#define X(name, word) word,
+	static const char *const results[] = { CACHE_RESULTS(X) };
+	static const char *const troubles[] = { REDIS_TROUBLES(X) };
+	static const char *const skips[] = { REDIS_SKIPS(X) };
+#undef X
+	buf_put_char(out, ',');
+	put_redis(out, gateway);
+	out->len--; /* its closing brace: there is more to say here */
+	for (size_t i = 0; i < countof(results); i++)
+		put_count(out, gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_REDIS, i);
+	put_count(out, gateway, "stored", METRIC_ID_REDIS_DURATION, REDIS_COMMAND_SET, 0);
+	put_count(out, gateway, "connects", METRIC_ID_REDIS_CONNECTS, 0, 0);
+	put_reasons(out, gateway, "errors", METRIC_ID_REDIS_ERRORS, troubles, countof(troubles));
+	put_reasons(out, gateway, "skipped", METRIC_ID_REDIS_SKIPPED, skips, countof(skips));
+	buf_put_char(out, '}');
+}
+
 void page_admin_cache(struct worker *worker, struct request *request, struct slice rest)
 {
 	static const char *const reasons[] = {
@@ -273,7 +329,10 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 		   (unsigned long long)stats.capacity_bytes);
 	for (size_t i = 0; i < EVICT_REASON_COUNT; i++)
 		buf_printf(&text, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)stats.evictions[i]);
-	buf_put_text(&text, "}}}\n");
+	buf_put_text(&text, "}}");
+	if (worker->gateway->config->redis)
+		put_redis_cache(&text, worker->gateway);
+	buf_put_text(&text, "}\n");
 	reply_text(request, 200, json_type_text, &text);
 }
 
@@ -334,6 +393,9 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;
 	}
+	uint8_t digest[KEY_DIGEST_BYTES];
+	if (worker->tier && cache_read_digest(purge.key, digest)) /* the rest: cache_is_recalled */
+		tier_remove(worker->tier, digest, loop_now(worker->loop));
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	buf_printf(&text, "{\"purged\":%zu}\n", cache_purge(worker->gateway->cache, purges_tool, &of, purge.key));
 	reply_text(request, 200, json_type_text, &text);

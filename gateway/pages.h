@@ -9,4 +9,9 @@ route_function page_healthz, page_readyz, page_metrics;                         
 route_function page_admin_index, page_admin_config, page_admin_upstreams, page_admin_cache; /* admin listener */
 route_function page_admin_purge, page_admin_drain;
 
+struct gateway;
+
+/* How many workers have a Redis that answers; 0 without a Redis tier. Any thread. */
+unsigned redis_workers(const struct gateway *gateway);
+
 #endif

@@ -191,7 +191,7 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 	case SOURCE_STALE:
 		value_text(&value, "hit; ttl=");
 		value_number(&value, cache_ttl_s(call->entry, call->ended_us));
-		value_text(&value, "; detail=memory");
+		value_text(&value, call->tier == TIER_REDIS ? "; detail=redis" : "; detail=memory");
 		break;
 	case SOURCE_MISS:
 		value_text(&value, "fwd=miss");

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "gateway/listen.h"
+#include "gateway/pages.h"
 #include "gateway/registry.h"
 #include "gateway/worker.h"
 #include "upstream/upstream.h"
@@ -89,6 +90,13 @@ static void count_dropped_lines(void *context, struct meter *meter)
 	meter_set(meter, METRIC_ID_LOG_DROPPED, 0, 0, (int64_t)log_dropped());
 }
 
+/* Redis is up when every worker has it and asks it. */
+static void show_redis(void *context, struct meter *meter)
+{
+	meter_set(meter, METRIC_ID_REDIS_UP, 0, 0,
+		  redis_workers(context) == ((struct gateway *)context)->config->workers);
+}
+
 static void fill_http_settings(struct http_settings *settings, const struct config *config)
 {
 	*settings = (struct http_settings){
@@ -121,6 +129,8 @@ static bool make_gateway(struct process *process)
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
+	if (config->redis)
+		metrics_on_scrape(gateway->metrics, show_redis, gateway);
 	for (unsigned i = 0; i < config->workers; i++)
 		if (!(gateway->workers[i] = worker_new(gateway, i)))
 			return complain("cannot start a worker", strerror(errno));

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cache/redis_tier.h"
 #include "gateway/mcp.h"
 #include "gateway/registry.h"
 #include "gateway/routes.h"
@@ -49,6 +50,18 @@ void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue)
 
 /* ---------------------------------------------------------------- life */
 
+/* False: out of memory. */
+static bool make_tier(struct worker *worker)
+{
+	const struct config *config = worker->gateway->config;
+	char name[32];
+	if (!config->redis)
+		return true;
+	snprintf(name, sizeof name, "jitney-worker-%u", worker->index);
+	worker->tier = redis_tier_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, name);
+	return worker->tier != NULL;
+}
+
 struct worker *worker_new(struct gateway *gateway, unsigned index)
 {
 	const struct config *config = gateway->config;
@@ -79,6 +92,8 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 		connections += config->upstreams[i].settings.pool_max;
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
+		goto fail;
+	if (!make_tier(worker))
 		goto fail;
 	worker->dispatch = dispatch_new(worker);
 	if (!worker->dispatch)
@@ -115,6 +130,10 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 		uint64_t due = http_deadline(worker->daemons[i], now_us);
 		deadline = due < deadline ? due : deadline;
 	}
+	if (worker->tier) {
+		uint64_t due = tier_deadline(worker->tier);
+		deadline = due < deadline ? due : deadline;
+	}
 	return deadline;
 }
 
@@ -140,6 +159,8 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	move_calls(worker, now_us);
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_turn(worker->daemons[i], now_us);
+	if (worker->tier)
+		tier_tick(worker->tier, now_us);
 	move_calls(worker, now_us);
 }
 
@@ -246,6 +267,7 @@ void worker_free(struct worker *worker)
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_stop(worker->daemons[i]); /* the thread was never started */
 	dispatch_free(worker->dispatch);
+	tier_free(worker->tier);
 	transport_free(worker->transport);
 	struct call *call;
 	while ((call = TAILQ_FIRST(&worker->recycled))) {

@@ -11,6 +11,7 @@
 
 #include "base/loop.h"
 #include "cache/cache.h"
+#include "cache/tier.h"
 #include "gateway/call.h"
 #include "gateway/catalogue.h"
 #include "gateway/config.h"
@@ -58,6 +59,7 @@ struct worker {
 	struct json_scratch scratch;
 	struct transport *transport;
 	struct dispatch *dispatch;
+	struct tier *tier;           /* behind the memory tier; NULL: none */
 	struct catalogue *catalogue; /* held: the current one */
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (mcp_listen.c) */

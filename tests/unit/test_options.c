@@ -71,6 +71,14 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 							    : "",
 			   value);
 		buf_put_text(out, " } }\n");
+	} else if (strncmp(path, "cache.redis.sentinel.", 21) == 0) {
+		bool name = strcmp(path + 21, "name") == 0, nodes = strcmp(path + 21, "nodes") == 0;
+		buf_printf(out, "cache: { redis: { sentinel: { %s%s%s: %.*s } } }\n", name ? "" : "name: m, ",
+			   nodes ? "" : "nodes: [ h ], ", path + 21, SLICE_ARG(value));
+	} else if (strncmp(path, "cache.redis.", 12) == 0 && strcmp(path, "cache.redis.url") != 0) {
+		bool user = strcmp(path + 12, "username") == 0;
+		buf_printf(out, "cache: { redis: { url: redis://h, %s%s: %.*s } }\n", user ? "password: p, " : "",
+			   path + 12, SLICE_ARG(value));
 	} else {
 		put_nested(out, path, "", value);
 	}
@@ -180,7 +188,7 @@ static void suggestions_are_near_and_supported(void **state)
 	assert_string_equal(option_suggest("", SLICE("upsteram")), "upstreams");
 	assert_string_equal(option_suggest("tools.*.cache.", SLICE("tll")), "ttl");
 	assert_null(option_suggest("", SLICE("x")));
-	assert_null(option_suggest("cache.", SLICE("redi")));
+	assert_string_equal(option_suggest("cache.", SLICE("redi")), "redis");
 	assert_null(option_suggest("", SLICE("a key that is much too long to be worth comparing")));
 }
 

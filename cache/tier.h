@@ -1,0 +1,85 @@
+/*
+ * tier.h: the face of a tier outside the process (Redis, and what may come behind or beside it: a disk): looked up
+ * without blocking, within a budget of its own, and good for nothing but speed: whatever is wrong with it is a miss.
+ * One instance per worker, used by that worker's thread only.
+ */
+#ifndef JITNEY_CACHE_TIER_H
+#define JITNEY_CACHE_TIER_H
+
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "cache/memory.h"
+
+/* One look-up under way. Embedded in its owner; `done` set, the rest the tier's. */
+struct tier_lookup {
+	/* Once, unless cancelled; never from within tier_get. `entry` is the callee's reference, in no memory tier yet,
+	 * fresh or past its time; NULL: a miss, for whatever reason. May start look-ups and stores. */
+	void (*done)(struct tier_lookup *lookup, struct entry *entry);
+	void *operation; /* NULL: not under way */
+};
+
+struct tier;
+
+struct tier_kind {
+	const char *name;
+	bool (*get)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
+	void (*cancel)(struct tier *tier, struct tier_lookup *lookup);
+	bool (*put)(struct tier *tier, const struct entry *entry, uint64_t now_us);
+	void (*remove)(struct tier *tier, const uint8_t *digest, uint64_t now_us);
+	void (*tick)(struct tier *tier, uint64_t now_us);
+	uint64_t (*deadline)(const struct tier *tier);
+	void (*free)(struct tier *tier);
+};
+
+/* The first member of every tier. */
+struct tier {
+	const struct tier_kind *kind;
+};
+
+/* Look a key up (a reference is taken). False: it is a miss, told at once, done will not be called: the tier is away,
+ * or has enough to do. */
+static inline bool MUST_CHECK tier_get(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	return tier->kind->get(tier, lookup, key, now_us);
+}
+
+/* Nobody wants it any more; done is not called. Fine if not under way. */
+static inline void tier_cancel(struct tier *tier, struct tier_lookup *lookup)
+{
+	if (lookup->operation)
+		tier->kind->cancel(tier, lookup);
+}
+
+/* Store until its entry_gone_us. What becomes of it nobody is told. False: it will not be stored. */
+static inline bool tier_put(struct tier *tier, const struct entry *entry, uint64_t now_us)
+{
+	return tier->kind->put(tier, entry, now_us);
+}
+
+/* Drop what is stored under a key's digest (KEY_DIGEST_BYTES), as far as that is possible now. */
+static inline void tier_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
+{
+	tier->kind->remove(tier, digest, now_us);
+}
+
+/* Once a turn, after all that asks and stores: send it, end what is overdue. */
+static inline void tier_tick(struct tier *tier, uint64_t now_us)
+{
+	tier->kind->tick(tier, now_us);
+}
+
+/* When tick has something to do at the latest. */
+static inline uint64_t tier_deadline(const struct tier *tier)
+{
+	return tier->kind->deadline(tier);
+}
+
+/* No look-up may be under way. NULL is fine. */
+static inline void tier_free(struct tier *tier)
+{
+	if (tier)
+		tier->kind->free(tier);
+}
+
+#endif
