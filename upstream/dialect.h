@@ -57,6 +57,8 @@ struct http_request {
 	struct buf headers; /* extra header lines, each "Name: value\n"; no CR, LF, NUL within */
 	struct buf body;
 	const char *content_type; /* of the body; NULL: no body */
+	bool urgent;  /* may not wait for a place in the pool: an answer to what the provider asks in mid-call */
+	bool endless; /* the answer is a stream without an end: no deadline, and its bytes may go as they are read */
 };
 
 /* Where a decoder hands over what it found. Each index at most once; the receiver takes the reference. */
@@ -117,6 +119,11 @@ struct dialect {
 	void (*expect)(struct dialect_decoder *decoder, const struct upstream_call *calls);
 	/* Free a dialect made from an upstream's settings. No route or decoder of it is left. */
 	void (*release)(struct dialect *dialect);
+	/* A header of the answer that the decoder wants to see, and where it goes: before head, if it is there. */
+	const char *wanted_header;
+	void (*header)(struct dialect_decoder *decoder, struct slice value);
+	/* Of an endless answer, after feed: so many bytes at its front are done with; they will not be there again. */
+	size_t (*consumed)(struct dialect_decoder *decoder);
 	bool lists_tools; /* its providers say themselves which tools they have: upstream_watch */
 };
 
@@ -127,6 +134,7 @@ extern const struct dialect dialect_openai_embeddings;
 extern const struct dialect dialect_envelope;
 extern const struct dialect dialect_graphql;
 extern const struct dialect dialect_key_list;
+extern const struct dialect dialect_mcp; /* over HTTP; what travels is upstream_mcp.c's */
 
 /* A decoder of any dialect, with or without settings of its own. NULL: no memory. */
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,

@@ -226,6 +226,16 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
 }
 
+void http_exchange_forget(struct http_exchange *exchange, size_t count)
+{
+	struct buf *answer = &exchange->answer;
+	assert(count <= answer->len);
+	if (count == 0)
+		return;
+	memmove(answer->store->bytes, answer->store->bytes + count, answer->len - count);
+	answer->len -= count;
+}
+
 void http_exchange_fini(struct http_exchange *exchange)
 {
 	transport_stop(&exchange->transfer);
@@ -249,6 +259,15 @@ struct slice http_exchange_content_type(const struct http_exchange *exchange)
 	char *type = NULL;
 	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_TYPE, &type);
 	return slice_of(type);
+}
+
+bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value)
+{
+	struct curl_header *header;
+	if (curl_easy_header(exchange->transfer.easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return false;
+	*value = slice_of(header->value);
+	return true;
 }
 
 uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)

@@ -66,6 +66,9 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
  * fresh: over a connection of its own making. timeout_us: for all of it. False: out of memory. */
 bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us) MUST_CHECK;
 
+/* From `grown`: the first `count` bytes of the answer are not needed any more and stop counting against its cap. */
+void http_exchange_forget(struct http_exchange *exchange, size_t count);
+
 /* End it if it is under way, free all. Zeroed memory is fine. */
 void http_exchange_fini(struct http_exchange *exchange);
 
@@ -73,6 +76,8 @@ void http_exchange_fini(struct http_exchange *exchange);
 
 unsigned http_exchange_status(const struct http_exchange *exchange); /* 0: no answer */
 struct slice http_exchange_content_type(const struct http_exchange *exchange);
+/* The first header of this name; false: none. Valid until the exchange begins again or ends. */
+bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value);
 uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
 /* What the answer's headers say about its reuse by a shared cache; false: nothing. RFC 9111, 3 and 4.2: Cache-Control
  * (s-maxage before max-age; no-store, no-cache, private and what cannot be read: not at all), else Expires less Date;

@@ -31,5 +31,6 @@ struct exchange {
 };
 
 extern const struct upstream_kind upstream_http;
+extern const struct upstream_kind upstream_mcp;
 
 #endif

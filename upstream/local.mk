@@ -7,6 +7,7 @@ libupstream_a_SOURCES = \
 	upstream/dialect_graphql.c \
 	upstream/dialect_jsonrpc.c \
 	upstream/dialect_key_list.c \
+	upstream/dialect_mcp.c \
 	upstream/dialect_openai_embeddings.c \
 	upstream/dialect_rest.c \
 	upstream/envelope.c upstream/envelope.h \
@@ -23,11 +24,19 @@ libupstream_a_SOURCES = \
 	upstream/key_list.h \
 	upstream/list_reader.c upstream/list_reader.h \
 	upstream/mcp_answer.c \
+	upstream/mcp_control.c upstream/mcp_control.h \
 	upstream/mcp_message.c upstream/mcp_message.h \
+	upstream/mcp_mirror.c upstream/mcp_mirror.h \
+	upstream/mcp_post.c upstream/mcp_post.h \
+	upstream/mcp_route.h \
+	upstream/mcp_session.c upstream/mcp_session.h \
+	upstream/mcp_tools.c upstream/mcp_tools.h \
 	upstream/process.c upstream/process.h \
+	upstream/sse.c upstream/sse.h \
 	upstream/tally.c upstream/tally.h \
 	upstream/template.c upstream/template.h \
 	upstream/transport.c upstream/transport.h \
 	upstream/upstream.c upstream/upstream.h \
 	upstream/upstream_http.c \
+	upstream/upstream_mcp.c \
 	upstream/warden.c upstream/warden.h

@@ -75,6 +75,7 @@ struct delivery {
 	bool finishing;  /* the decoder says all that is left */
 	bool telling;    /* callbacks run; an abort only marks it */
 	bool aborted;
+	bool urgent, endless;    /* see struct http_request */
 	struct loop_timer timer; /* deadline while it waits */
 	TAILQ_ENTRY(delivery) next;
 	size_t count;
@@ -408,6 +409,8 @@ static void count_exchange(const struct delivery *delivery, enum outcome outcome
 	if (delivery->attempts == 0)
 		return;
 	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REQUESTS, delivery->endpoint->label, outcome, 1);
+	if (delivery->endless)
+		return;
 	meter_observe(upstream->meter, METRIC_ID_UPSTREAM_DURATION, upstream->base.settings->label,
 		      loop_now(upstream->base.loop) - delivery->begun_us);
 }
@@ -461,8 +464,12 @@ static void give_head(struct delivery *delivery)
 		return;
 	delivery->headed = true;
 	const struct http_exchange *exchange = &delivery->exchange;
-	delivery->decoder->dialect->head(delivery->decoder, http_exchange_status(exchange),
-					 http_exchange_content_type(exchange), http_exchange_retry_after_s(exchange));
+	const struct dialect *dialect = delivery->decoder->dialect;
+	struct slice wanted;
+	if (dialect->wanted_header && http_exchange_header(exchange, dialect->wanted_header, &wanted))
+		dialect->header(delivery->decoder, wanted);
+	dialect->head(delivery->decoder, http_exchange_status(exchange), http_exchange_content_type(exchange),
+		      http_exchange_retry_after_s(exchange));
 	delivery->reuse_said = http_exchange_reuse(exchange, &delivery->reuse_s, &delivery->reuse_no_stale);
 }
 
@@ -477,6 +484,8 @@ static void on_grown(struct http_exchange *exchange)
 	delivery->telling = false;
 	if (delivery->aborted)
 		land(delivery, OUTCOME_CANCELLED);
+	else if (delivery->endless && !delivery->fed_up)
+		http_exchange_forget(exchange, delivery->decoder->dialect->consumed(delivery->decoder));
 }
 
 /* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. */
@@ -695,6 +704,10 @@ static struct answer *write_request(struct delivery *delivery, const struct upst
 	delivery->exchange.has_body = request.content_type != NULL;
 	delivery->exchange.body = request.body;
 	delivery->target = request.target;
+	delivery->urgent = request.urgent || request.endless;
+	delivery->endless = request.endless;
+	if (request.endless)
+		delivery->deadline_us = CLOCK_NEVER;
 	buf_fini(&request.headers);
 	return refusal;
 }
@@ -768,7 +781,7 @@ static struct answer *dispatch(struct delivery *delivery, const struct upstream_
 	struct answer *refusal = write_request(delivery, calls, first_id);
 	if (refusal)
 		return refusal;
-	if (upstream->under_way >= upstream->base.settings->pool_max)
+	if (upstream->under_way >= upstream->base.settings->pool_max && !delivery->urgent)
 		wait_for_place(delivery);
 	else if (!set_out(delivery))
 		return out_of_memory();

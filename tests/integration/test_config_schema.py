@@ -56,7 +56,7 @@ def test_good_configurations_are_valid(schema, good):
     {"log": {"access": "yes"}},
     {"cache": {"redis": {"url": "redis://127.0.0.1"}}},
     {"upstreams": {"s": {"dialect": "rest"}}},
-    {"upstreams": {"s": UPSTREAM | {"dialect": "mcp"}}},
+    {"upstreams": {"s": UPSTREAM | {"dialect": "mcp-stdio"}}},
     {"upstreams": {"s": UPSTREAM | {"endpoints": []}}},
     {"upstreams": {"a b": UPSTREAM}},
     {"tools": {"t": {}}},

@@ -195,8 +195,11 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: { dialect: jsonrcp, endpoints: [] } }",
 	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope, graphql or openai-embeddings\n"
 	  "1:48: upstreams.s.endpoints: needs 1 to 64 elements\n" },
-	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }",
-	  "1:28: upstreams.s.dialect: mcp is not supported by this version (0.1.0)\n" },
+	{ "upstreams: { s: { dialect: mcp, protocol: 2027-01-01, endpoints: [ { url: \"http://h\" }, { url: \"http://i\" } ] } }",
+	  "1:43: upstreams.s.protocol: must be auto, 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05\n"
+	  "1:55: upstreams.s.endpoints: an MCP session is one server's: name one, or one upstream for each\n" },
+	{ "upstreams: { s: { dialect: rest, protocol: auto, endpoints: [ { url: \"http://h\" } ] } }",
+	  "1:33: upstreams.s.protocol: is for dialect mcp, not rest\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ \"http://h\" ] } }",
 	  "1:47: upstreams.s.endpoints[0]: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ { url: \"ftp://h\" } ] } }",
