@@ -92,6 +92,28 @@ static void check_rest(struct config_load *load, struct upstream_draft *draft)
 		config_error_key(load, draft->node, "upstreams.%s: out of memory", draft->node->key.at);
 }
 
+/* Arrays are no part of MCP since 2025-06-18, so they must be asked for. */
+static void check_mcp(struct config_load *load, struct upstream_draft *draft)
+{
+	const struct node *node = node_find(draft->node, "protocol"), *endpoints = node_find(draft->node, "endpoints");
+	if (!is(draft->dialect, &dialect_mcp)) {
+		if (node && draft->dialect)
+			config_error_key(load, node, "upstreams.%s.protocol: is for dialect mcp, not %s",
+					 draft->node->key.at, draft->dialect);
+		return;
+	}
+	if (draft->endpoint_count > 1 && endpoints)
+		config_error_key(
+			load, endpoints,
+			"upstreams.%s.endpoints: an MCP session is one server's: name one, or one upstream for "
+			"each",
+			draft->node->key.at);
+	if (!node_find(draft->node, "batch.mode"))
+		draft->config.batch.mode = BATCH_OFF;
+	if (!draft->config.settings.mcp_protocol)
+		draft->config.settings.mcp_protocol = "auto";
+}
+
 void config_check_dialect(struct config_load *load, struct upstream_draft *draft)
 {
 	const struct node *node = node_find(draft->node, "dialect");
@@ -102,6 +124,7 @@ void config_check_dialect(struct config_load *load, struct upstream_draft *draft
 	check_envelope(load, draft);
 	check_graphql(load, draft);
 	check_rest(load, draft);
+	check_mcp(load, draft);
 	bool has_own = dialect && dialect->release;
 	draft->config.settings.dialect = draft->own || has_own ? draft->own : dialect;
 }
@@ -111,12 +134,12 @@ void config_check_dialect(struct config_load *load, struct upstream_draft *draft
 /* Which dialects know an option of a tool. */
 static const struct {
 	const char *option;
-	const struct dialect *of[2]; /* the second may be NULL */
+	const struct dialect *of[3]; /* the later ones may be NULL */
 } tool_options[] = {
 	{ "models", { &dialect_openai_embeddings, NULL } },
 	{ "operation", { &dialect_graphql, NULL } },
 	{ "request", { &dialect_rest, &dialect_envelope } },
-	{ "method", { &dialect_jsonrpc, &dialect_envelope } },
+	{ "method", { &dialect_jsonrpc, &dialect_envelope, &dialect_mcp } },
 };
 
 /* Options of another dialect would do nothing, silently. */
@@ -124,14 +147,20 @@ static bool check_options(struct config_load *load, const struct tool_draft *dra
 {
 	for (size_t i = 0; i < countof(tool_options); i++) {
 		const struct node *node = node_find(draft->node, tool_options[i].option);
-		const struct dialect *first = tool_options[i].of[0], *second = tool_options[i].of[1];
-		if (!node || is(dialect, first) || (second && is(dialect, second)) ||
-		    (node->kind == NODE_LIST && node->count == 0))
-			continue;
-		config_error_key(load, node, "tools.%s.%s: is for dialect %s%s%s, not %s", draft->node->key.at,
-				 tool_options[i].option, first->name, second ? " or " : "", second ? second->name : "",
-				 dialect);
-		return false;
+		const struct dialect *const *of = tool_options[i].of;
+		struct buf names = BUF_INIT(256);
+		bool known = false;
+		for (size_t k = 0; k < countof(tool_options[i].of) && of[k]; k++) {
+			known |= is(dialect, of[k]);
+			buf_printf(&names, "%s%s", k ? " or " : "", of[k]->name);
+		}
+		bool misplaced = node && !known && !(node->kind == NODE_LIST && node->count == 0);
+		if (misplaced)
+			config_error_key(load, node, "tools.%s.%s: is for dialect %s, not %s", draft->node->key.at,
+					 tool_options[i].option, buf_cstr(&names), dialect);
+		buf_fini(&names);
+		if (misplaced)
+			return false;
 	}
 	if (node_find(draft->node, "request.key_list") && !is(dialect, &dialect_rest)) {
 		config_error_key(load, node_find(draft->node, "request.key_list"),
@@ -186,7 +215,7 @@ static void fill_key_list(struct key_list_settings *keys)
 void config_fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
 {
 	struct route_settings *request = &draft->request;
-	if (is(dialect->name, &dialect_jsonrpc) && !request->method)
+	if ((is(dialect->name, &dialect_jsonrpc) || is(dialect->name, &dialect_mcp)) && !request->method)
 		request->method = draft->tool.name;
 	if (dialect->lists_tools)
 		request->method = NULL; /* shown as `tool` */

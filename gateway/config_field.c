@@ -184,7 +184,7 @@ static void read_bool(const struct field *field)
 /* Words of the contract that this version has not built. */
 static bool is_future_dialect(const struct option *option, struct slice word)
 {
-	const char *at = "mcp|mcp-stdio|jsonrpc-stdio";
+	const char *at = "mcp-stdio|jsonrpc-stdio";
 	struct slice future;
 	if (strcmp(option->path, "upstreams.*.dialect") != 0)
 		return false;

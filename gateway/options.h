@@ -172,10 +172,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
-	  "jsonrpc|rest|envelope|graphql|openai-embeddings",                                                                   \
+	  "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp",                                                                   \
 	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
 	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document) or "    \
-	  "openai-embeddings (POST /embeddings).")                                                                     \
+	  "openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP).")                                                                     \
 	B("upstreams.*.envelope", BLOCK, 0, "dialect envelope: the shape of the provider's batches.")                  \
 	V("upstreams.*.envelope.preset", WORD, upstream_draft, envelope.preset, "", 0, 0, NULL, ENVELOPE_PRESETS,      \
 	  "What the options below are where they are not set.")                                                        \
@@ -225,10 +225,17 @@ struct slice option_word(const struct option *option, unsigned n);
 	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
 	  64,                                                                                                          \
 	  NULL, "Headers sent with every request to the provider.")                                                    \
+	V("upstreams.*.protocol", WORD, upstream_draft, config.settings.mcp_protocol, "", 0, 0, "(auto)",              \
+	  "auto|2026-07-28|2025-11-25|2025-06-18|2025-03-26|2024-11-05",                                               \
+	  "dialect mcp: the version of MCP that the server speaks; auto: it is asked.")                                \
+	V("upstreams.*.tools_refresh", DURATION, upstream_draft, config.settings.mcp_refresh_us, "us", 0, US_D(1),     \
+	  "5m", NULL,                                                                                                  \
+	  "dialect mcp: how old the server's list of tools may become; 0: it is read once a session.")                 \
 	B("upstreams.*.batch", BLOCK, 0, "When gathered calls leave together.")                                        \
 	V("upstreams.*.batch.mode", ENUM, upstream_draft, config.batch.mode, "", 0, 0, "adaptive",                     \
 	  "adaptive|fixed|off",                                                                                        \
-	  "adaptive: no wait when idle; fixed: always gather for the whole window; off: every call by itself.")        \
+	  "adaptive: no wait when idle; fixed: always gather for the whole window; off: every call by itself. "        \
+	  "dialect mcp: off unless set; else calls go as JSON-RPC arrays.")                                            \
 	V("upstreams.*.batch.items", COUNT, upstream_draft, config.batch.max_items, "", 1, 10000, "100", NULL,         \
 	  "Calls in one batch at most.")                                                                               \
 	V("upstreams.*.batch.bytes", SIZE, upstream_draft, config.batch.max_bytes, "bytes", 1, B_GIB(1), "1MiB", NULL, \

@@ -78,7 +78,6 @@
 
 /* How opening an MCP server ended: in which of the protocol's eras (docs/mcp.md), or not. */
 #define MCP_OPENINGS(X) X(LEGACY, "legacy") X(MODERN, "modern") X(FAILED, "failed")
-#define MCP_LISTINGS(X) X(OK, "ok") X(FAILED, "failed")
 
 #define REDIS_COMMANDS(X) X(GET, "get") X(SET, "set") X(DEL, "del") X(PING, "ping")
 
@@ -139,7 +138,6 @@ enum metric_label {
 	LABEL_REFRESH_RESULT,
 	LABEL_CONNECTION_STATE,
 	LABEL_MCP_OPENING,
-	LABEL_MCP_LISTING,
 	LABEL_REDIS_COMMAND,
 	LABEL_REDIS_TROUBLE,
 	LABEL_REDIS_SKIP,
@@ -200,12 +198,10 @@ enum metric_type {
 	X(UPSTREAM_TOOLS_STALE, "upstream_tools_stale", GAUGE, UPSTREAM, NONE, "1 while it does not list its tools and its last list stays in use.") \
 	X(UPSTREAM_LISTS, "upstream_lists_total", COUNTER, UPSTREAM, NONE, "Lists of its tools that were read.")       \
 	X(UPSTREAM_LIST_FAILURES, "upstream_list_failures_total", COUNTER, UPSTREAM, NONE, "Times it did not list its tools, or the list could not be read.") \
-	X(MCP_OPENS, "mcp_opens_total", COUNTER, UPSTREAM, MCP_OPENING, "MCP servers over HTTP opened (discovered or initialized), by era, or that it failed.") \
-	X(MCP_LOST, "mcp_sessions_lost_total", COUNTER, UPSTREAM, NONE, "MCP sessions that the server did not know any more.") \
-	X(MCP_READY, "mcp_ready", GAUGE, UPSTREAM, NONE, "1 if the MCP server is open for calls.")                     \
-	X(MCP_PINGS, "mcp_pings_total", COUNTER, UPSTREAM, NONE, "Pings of MCP servers answered.")                     \
-	X(MCP_LISTS, "mcp_lists_total", COUNTER, UPSTREAM, MCP_LISTING, "Times an MCP server's list of tools was asked for, all pages, by result.") \
-	X(MCP_TOOLS, "mcp_tools", GAUGE, UPSTREAM, NONE, "Tools in an MCP server's last good list.")                   \
+	X(MCP_OPENS, "upstream_mcp_opens_total", COUNTER, UPSTREAM, MCP_OPENING, "MCP servers over HTTP opened (discovered or initialized), by era, or that it failed.") \
+	X(MCP_LOST, "upstream_mcp_sessions_lost_total", COUNTER, UPSTREAM, NONE, "MCP sessions that the server did not know any more.") \
+	X(MCP_READY, "upstream_mcp_ready", GAUGE, UPSTREAM, NONE, "1 if the MCP server is open for calls.") \
+	X(MCP_PINGS, "upstream_mcp_pings_total", COUNTER, UPSTREAM, NONE, "Pings of MCP servers answered.") \
 	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
 	X(REDIS_CONNECTED, "redis_connected_workers", GAUGE, NONE, NONE, "Workers with a connection to Redis.")        \
 	X(REDIS_BREAKER, "redis_breaker_open_workers", GAUGE, NONE, NONE, "Workers that leave Redis alone because it did not answer.") \
@@ -268,12 +264,6 @@ enum mcp_opening {
 	MCP_OPENINGS(X)
 #undef X
 	MCP_OPENING_COUNT
-};
-enum mcp_listing {
-#define X(name, word) MCP_LISTING_##name,
-	MCP_LISTINGS(X)
-#undef X
-	MCP_LISTING_COUNT
 };
 enum redis_command_kind {
 #define X(name, word) REDIS_COMMAND_##name,

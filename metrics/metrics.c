@@ -38,7 +38,6 @@ static const char *const refresh_words[] = { REFRESH_RESULTS(X) };
 static const char *const class_words[] = { LATENCY_CLASSES(X) };
 static const char *const state_words[] = { CONNECTION_STATES(X) };
 static const char *const opening_words[] = { MCP_OPENINGS(X) };
-static const char *const listing_words[] = { MCP_LISTINGS(X) };
 static const char *const command_words[] = { REDIS_COMMANDS(X) };
 static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
 static const char *const skip_words[] = { REDIS_SKIPS(X) };
@@ -66,7 +65,6 @@ static const struct {
 	[LABEL_LATENCY_CLASS] = { "class", class_words, countof(class_words) },
 	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
 	[LABEL_MCP_OPENING] = { "result", opening_words, countof(opening_words) },
-	[LABEL_MCP_LISTING] = { "result", listing_words, countof(listing_words) },
 	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
 	[LABEL_REDIS_TROUBLE] = { "reason", trouble_words, countof(trouble_words) },
 	[LABEL_REDIS_SKIP] = { "reason", skip_words, countof(skip_words) },

@@ -34,6 +34,8 @@ unit_upstream = \
 	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
 	tests/unit/test_mcp_message \
+	tests/unit/test_mcp_session \
+	tests/unit/test_sse \
 	tests/unit/test_process \
 	tests/unit/test_template \
 	tests/unit/test_upstream

@@ -266,8 +266,6 @@ static void list_complete(struct mcp_control *control)
 	const struct mcp_tools *tools = &control->tools;
 	uint64_t wait_us = control->settings->mcp_refresh_us;
 	uint64_t ttl_us = tools->ttl_ms < UINT64_MAX / 1000 ? tools->ttl_ms * 1000 : UINT64_MAX;
-	meter_add(control->meter, METRIC_ID_MCP_LISTS, control->settings->label, MCP_LISTING_OK, 1);
-	meter_set(control->meter, METRIC_ID_MCP_TOOLS, control->settings->label, 0, (int64_t)tools->count);
 	log_list(control);
 	control->list_failures = 0;
 	if (ttl_us > 0 &&
@@ -286,7 +284,6 @@ static void list_failed(struct mcp_control *control, const char *why)
 	uint64_t most_us = control->settings->mcp_refresh_us;
 	if (control->list_failures++ == 0)
 		log_event(control, LOG_LEVEL_WARN, "mcp_tools_not_listed", why);
-	meter_add(control->meter, METRIC_ID_MCP_LISTS, control->settings->label, MCP_LISTING_FAILED, 1);
 	list_again_in(control,
 		      backoff(LIST_AGAIN_US, most_us > OPEN_AGAIN_MAX_US || !most_us ? OPEN_AGAIN_MAX_US : most_us,
 			      control->list_failures));

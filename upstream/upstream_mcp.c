@@ -277,7 +277,7 @@ static void leg_go(struct leg *leg)
 	static const struct upstream_events events = { leg_answered, leg_refused, leg_landed };
 	struct ride *ride = leg->ride;
 	struct mcp_upstream *upstream = ride->upstream;
-	struct upstream_call one, *calls = &one;
+	struct upstream_call one = { .route = NULL }, *calls = &one;
 	if (leg->count > 1 && !(calls = calloc(leg->count, sizeof *calls))) {
 		leg->refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 	} else {

@@ -193,7 +193,7 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: }",
 	  "1:17: upstreams.s: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: jsonrcp, endpoints: [] } }",
-	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope, graphql or openai-embeddings\n"
+	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope, graphql, openai-embeddings or mcp\n"
 	  "1:48: upstreams.s.endpoints: needs 1 to 64 elements\n" },
 	{ "upstreams: { s: { dialect: mcp, protocol: 2027-01-01, endpoints: [ { url: \"http://h\" }, { url: \"http://i\" } ] } }",
 	  "1:43: upstreams.s.protocol: must be auto, 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05\n"
