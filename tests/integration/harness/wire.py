@@ -36,8 +36,8 @@ class Closed(Exception):
 
 
 def request_bytes(method, path, body=None, headers=()):
-    lines = [f"{method} {path} HTTP/1.1", "Host: test"]
     headers = dict(headers)
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {headers.pop('Host', 'test')}"]
     if body is not None:
         headers.setdefault("Content-Type", "application/json")
         headers.setdefault("Content-Length", str(len(body)))
