@@ -57,9 +57,11 @@ bool mcp_from_base64(struct slice text, struct buf *out)
 	size_t padding = 0;
 	while (padding < 2 && padding < text.len && text.at[text.len - 1 - padding] == '=')
 		padding++;
-	for (size_t i = 0; i < text.len; i++)
-		if (text.at[i] <= ' ') /* the library would skip blanks */
+	for (size_t i = 0; i < text.len - padding; i++)
+		if (text.at[i] <= ' ' || text.at[i] == '=') /* the library would skip them, or take them for zeros */
 			return false;
+	if (text.len == 0)
+		return true;
 	if (text.len % 4 || text.len > DECODED_BYTES_MAX || !buf_reserve(out, text.len / 4 * 3 + 1))
 		return false;
 	int len = EVP_DecodeBlock((unsigned char *)out->store->bytes + out->len, (const unsigned char *)text.at,

@@ -61,6 +61,8 @@ unit_gateway = \
 	tests/unit/test_http \
 	tests/unit/test_http_random \
 	tests/unit/test_mailbox \
+	tests/unit/test_mcp \
+	tests/unit/test_mcp_write \
 	tests/unit/test_options \
 	tests/unit/test_reply
 
@@ -77,7 +79,8 @@ fuzz_upstream = \
 	tests/fuzz/fuzz_mcp_message
 fuzz_gateway = \
 	tests/fuzz/fuzz_config \
-	tests/fuzz/fuzz_http
+	tests/fuzz/fuzz_http \
+	tests/fuzz/fuzz_mcp_request
 
 unit_programs = $(unit_base) $(unit_metrics) $(unit_cache) $(unit_upstream) $(unit_batcher) $(unit_gateway)
 fuzz_programs = $(fuzz_base) $(fuzz_cache) $(fuzz_upstream) $(fuzz_gateway)
@@ -131,6 +134,8 @@ http_world = tests/support/http_world.c tests/support/http_world.h
 tests_unit_test_http_SOURCES = tests/unit/test_http.c $(http_world)
 tests_unit_test_http_random_SOURCES = tests/unit/test_http_random.c $(http_world)
 tests_fuzz_fuzz_http_SOURCES = tests/fuzz/fuzz_http.c $(http_world)
+
+tests_unit_test_mcp_SOURCES = tests/unit/test_mcp.c $(gateway_world) $(http_world)
 
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h
