@@ -23,6 +23,7 @@ unit_cache = \
 	tests/unit/test_key \
 	tests/unit/test_key_random \
 	tests/unit/test_memory \
+	tests/unit/test_memory_load \
 	tests/unit/test_redis_connection
 unit_upstream = \
 	tests/unit/test_client \
