@@ -55,6 +55,7 @@ unit_gateway = \
 	tests/unit/test_calls \
 	tests/unit/test_calls_grace \
 	tests/unit/test_calls_random \
+	tests/unit/test_calls_refresh \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
 	tests/unit/test_definitions \
@@ -70,7 +71,8 @@ unit_gateway = \
 fuzz_base = \
 	tests/fuzz/fuzz_json \
 	tests/fuzz/fuzz_json_split
-fuzz_cache =
+fuzz_cache = \
+	tests/fuzz/fuzz_cache_control
 fuzz_upstream = \
 	tests/fuzz/fuzz_embeddings \
 	tests/fuzz/fuzz_envelope \
@@ -128,6 +130,7 @@ tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
 tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
 tests_unit_test_hit_path_SOURCES = tests/unit/test_hit_path.c $(gateway_world)
 tests_unit_test_reply_SOURCES = tests/unit/test_reply.c $(gateway_world)
+tests_unit_test_calls_refresh_SOURCES = tests/unit/test_calls_refresh.c $(gateway_world)
 tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
 
 # A daemon on a real socket.

@@ -279,6 +279,11 @@ static void max_stale_takes_what_is_kept_as_stale_as_it_says(void **state)
 	assert_int_equal(verdict_at(fixture, "max-stale=50", 150 * S), CACHE_VERDICT_STALE);
 	assert_int_equal(verdict_at(fixture, "max-stale=50", 150 * S + 1), CACHE_VERDICT_MISS);
 	assert_int_equal(verdict_at(fixture, "max-stale=5", 106 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "", 105 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(verdict_at(fixture, "max-stale=0", 105 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-stale=50, max-stale=0", 105 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "max-stale, min-fresh=0", 105 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(verdict_at(fixture, "min-fresh=0", 99 * S), CACHE_VERDICT_HIT);
 	assert_int_equal(verdict_at(fixture, "max-stale, max-age=150", 150 * S), CACHE_VERDICT_STALE);
 	assert_int_equal(verdict_at(fixture, "max-stale, max-age=149", 150 * S), CACHE_VERDICT_MISS);
 	assert_int_equal(verdict_at(fixture, "max-stale", 1100 * S), CACHE_VERDICT_MISS);

@@ -392,6 +392,10 @@ static void a_version_changes_with_what_is_called_and_only_then(void **state)
 		{ "dialect: rest, endpoints: [ { url: \"http://h\" } ]", "request: { path: /a, query: { a: b } }" },
 		{ "dialect: rest, endpoints: [ { url: \"http://h\" } ]", "request: { path: /a, headers: { a: b } }" },
 		{ "dialect: rest, endpoints: [ { url: \"http://h\" } ]", "request: { path: /a, method: PUT }" },
+		{ upstream, "method: a, cache: { ttl: 0, key: { ignore: [ a ] } }" },
+		{ upstream, "method: a, cache: { ttl: 0, key: { ignore: [ b ] } }" },
+		{ upstream, "method: a, cache: { ttl: 0, key: { only: [ a ] } }" },
+		{ upstream, "method: a, cache: { ttl: 0, key: { only: [ a, b ] } }" },
 	};
 	char versions[countof(others) + 1][64], again[64];
 	setenv("KEY", "one", 1);

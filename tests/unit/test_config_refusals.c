@@ -236,6 +236,12 @@ static const struct refusal refusals[] = {
 	  "2:62: unknown key \"read_onyl\" in tools.t.annotations; did you mean \"read_only\"?\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, annotations: { read_only: true }, cache: { ttl: 1m, scope: tenant } } }",
 	  "2:87: tools.t.cache.scope: tenant needs identity.tenant_header\n" },
+	{ PROVIDERS "tools: { t: { upstream: s, annotations: { read_only: true }, cache: { ttl: 1m, key: { ignore: [ a ], "
+		    "only: [ b ] } } } }",
+	  "2:87: tools.t.cache.key.ignore: has no use beside only, which leaves out all others\n" },
+	{ PROVIDERS "tools: { t: { upstream: s, annotations: { read_only: true }, cache: { ttl: 1m, key: { only: [ a, b, a ] "
+		    "} } } }",
+	  "2:87: tools.t.cache.key.only: has \"a\" twice\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, cache: 5m } }",
 	  "2:35: tools.t.cache: must be a map of options\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, input_schema: { type: string } } }",

@@ -1,0 +1,45 @@
+/*
+ * Cache-Control as a caller's wish. Properties: a list that is accepted is accepted again and wishes no more; another
+ * directive behind it never makes the wish weaker; what follows a list that is none is not looked at.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "cache/wish.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static bool no_weaker(const struct cache_wish *than, const struct cache_wish *wish)
+{
+	return wish->no_cache >= than->no_cache && wish->no_store >= than->no_store &&
+	       wish->only_if_cached >= than->only_if_cached && wish->has_max_age >= than->has_max_age &&
+	       wish->has_min_fresh >= than->has_min_fresh && wish->min_fresh_us >= than->min_fresh_us &&
+	       (!than->has_max_age || wish->max_age_us <= than->max_age_us) &&
+	       (!than->has_max_stale || wish->max_stale_us <= than->max_stale_us);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct slice text = { (const char *)data, size };
+	struct cache_wish once = { 0 };
+	if (!cache_wish_parse(text, &once))
+		return 0;
+	struct cache_wish twice = once;
+	must(cache_wish_parse(text, &twice));
+	must(no_weaker(&once, &twice) && no_weaker(&twice, &once));
+	struct buf longer = BUF_INIT(size + 64);
+	buf_put(&longer, text);
+	buf_put_text(&longer, ", max-age=3, min-fresh=\"4\", max-stale=5, no-store");
+	struct cache_wish more = { 0 };
+	must(longer.failed || cache_wish_parse(buf_slice(&longer), &more));
+	must(longer.failed || (no_weaker(&once, &more) && more.no_store && more.has_max_stale));
+	buf_fini(&longer);
+	return 0;
+}
