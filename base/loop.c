@@ -189,6 +189,11 @@ void loop_disarm(struct loop *loop, struct loop_timer *timer)
 		heap_settle(loop, at, last);
 }
 
+uint64_t loop_next_timer(const struct loop *loop)
+{
+	return loop->heap_len ? loop->heap[0]->due_us : CLOCK_NEVER;
+}
+
 uint64_t loop_now(const struct loop *loop)
 {
 	return loop->now_us;
@@ -197,9 +202,7 @@ uint64_t loop_now(const struct loop *loop)
 /* Microseconds epoll may sleep; 0 to look only. */
 static uint64_t wait_us(const struct loop *loop, uint64_t latest_us)
 {
-	uint64_t until = latest_us;
-	if (loop->heap_len && loop->heap[0]->due_us < until)
-		until = loop->heap[0]->due_us;
+	uint64_t timer_us = loop_next_timer(loop), until = timer_us < latest_us ? timer_us : latest_us;
 	uint64_t now = clock_now_us();
 	uint64_t wait = until > now ? until - now : 0;
 	return wait < LONGEST_WAIT_US ? wait : LONGEST_WAIT_US;

@@ -49,6 +49,8 @@ bool loop_timers_reserve(struct loop *loop, size_t more) MUST_CHECK;
 /* Give back what a timer's owner had reserved. */
 void loop_timers_release(struct loop *loop, size_t count);
 
+/* When the next timer is due; CLOCK_NEVER: none is armed. */
+uint64_t loop_next_timer(const struct loop *loop);
 /* The time of this turn. */
 uint64_t loop_now(const struct loop *loop);
 

@@ -8,6 +8,7 @@
 #include "gateway/config.h"
 #include "gateway/config_arena.h"
 #include "gateway/config_yaml.h"
+#include "gateway/config_values.h"
 #include "gateway/options.h"
 
 enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
@@ -97,22 +98,6 @@ bool config_finish(struct config_load *load) MUST_CHECK;
 void config_check_redis(struct config_load *load, const struct node *redis);
 /* Fill in config->redis, if there is a block. */
 void config_finish_redis(struct config_load *load);
-
-/* --- config_values.c: how values are written. They return NULL, or what is wrong (a phrase, static storage). --- */
-
-const char *value_bool(struct slice text, bool *value);
-const char *value_count(struct slice text, uint64_t *value);
-const char *value_duration(struct slice text, uint64_t *value_us);
-const char *value_size(struct slice text, uint64_t *value_bytes);
-/* `text` (kept in address->text) ends with a NUL and outlives the address. */
-const char *value_address(const char *text, struct listen_address *address);
-const char *value_network(const char *text, struct network *network);
-const char *value_header_name(struct slice text);
-/* Of a header line: no CR, LF, NUL or other control byte but a tab. */
-const char *value_header(struct slice text);
-/* Append as it would be written in the file: "90s", "64MiB". */
-void value_put_duration(struct buf *out, uint64_t value_us);
-void value_put_size(struct buf *out, uint64_t value_bytes);
 
 /* --- config_dialect.c: what each dialect asks of the options of its upstreams and tools --- */
 

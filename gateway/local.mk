@@ -1,6 +1,7 @@
 # Everything that listens, and the binary. The only folder that uses microhttpd.
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
+	gateway/arrivals.c gateway/arrivals.h \
 	gateway/asker.c gateway/asker.h \
 	gateway/batches.c \
 	gateway/call.c gateway/call.h \
@@ -19,7 +20,7 @@ libgateway_a_SOURCES = \
 	gateway/config_read.c \
 	gateway/config_redis.c \
 	gateway/config_schema.c \
-	gateway/config_values.c \
+	gateway/config_values.c gateway/config_values.h \
 	gateway/config_yaml.c gateway/config_yaml.h \
 	gateway/definitions.c gateway/definitions.h \
 	gateway/dispatch.c gateway/dispatch.h \
@@ -51,6 +52,9 @@ libgateway_a_SOURCES = \
 	gateway/routes.c gateway/routes.h \
 	gateway/schema.c gateway/schema.h \
 	gateway/serve.c gateway/serve.h \
+	gateway/simulate.c \
+	gateway/simulate_plot.c gateway/simulate_plot.h \
+	gateway/simulation.c gateway/simulation.h \
 	gateway/slots.c gateway/slots.h \
 	gateway/worker.c gateway/worker.h
 

@@ -26,6 +26,7 @@ static const struct command {
 	{ "check", cli_check, "read a configuration and say what is wrong with it" },
 	{ "call", cli_call, "call a tool through a running gateway" },
 	{ "tools", cli_tools, "list the tools of a running gateway" },
+	{ "simulate", cli_simulate, "what other batch windows would have done to an access log" },
 	{ "version", print_version, "print the version" },
 };
 
@@ -35,7 +36,7 @@ static void print_help(FILE *out)
 	      "The tool gateway for AI agents: answers repeats from memory, shares flights, batches the rest.\n\n",
 	      out);
 	for (size_t i = 0; i < countof(commands); i++)
-		fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
 	fputs("\njitney COMMAND --help tells more.\n", out);
 }
 

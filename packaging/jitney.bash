@@ -4,7 +4,7 @@ _jitney() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} choices=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools version --help' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools simulate version --help' -- "$word")
 		return
 	fi
 	case $previous in
@@ -27,6 +27,7 @@ _jitney() {
 	serve) choices='--config --help' ;;
 	check) choices='--config --schema --help' ;;
 	call) choices='--url --timeout --header --verbose --help' ;;
+	simulate) choices='--tool --rate --seconds --seed --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --bytes --plot --help' ;;
 	tools) choices='--url --format --timeout --header --help' ;;
 	version) choices='--help' ;;
 	esac

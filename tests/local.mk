@@ -65,6 +65,7 @@ unit_gateway = \
 	tests/unit/test_mailbox \
 	tests/unit/test_mcp \
 	tests/unit/test_mcp_write \
+	tests/unit/test_simulation \
 	tests/unit/test_options \
 	tests/unit/test_reply
 

@@ -32,5 +32,6 @@ struct exchange {
 
 extern const struct upstream_kind upstream_http;
 extern const struct upstream_kind upstream_mcp;
+extern const struct upstream_kind upstream_simulated;
 
 #endif

@@ -39,4 +39,5 @@ libupstream_a_SOURCES = \
 	upstream/upstream.c upstream/upstream.h \
 	upstream/upstream_http.c \
 	upstream/upstream_mcp.c \
+	upstream/upstream_simulated.c \
 	upstream/warden.c upstream/warden.h

@@ -61,10 +61,17 @@ bool upstream_url_check(const char *url, char *error, size_t error_bytes)
 
 /* --- the door --- */
 
+static const struct upstream_kind *kind_of(const struct upstream_settings *settings)
+{
+	if (settings->simulated)
+		return &upstream_simulated;
+	return settings->dialect == &dialect_mcp ? &upstream_mcp : &upstream_http;
+}
+
 struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
 			      struct meter *meter)
 {
-	const struct upstream_kind *kind = settings->dialect == &dialect_mcp ? &upstream_mcp : &upstream_http;
+	const struct upstream_kind *kind = kind_of(settings);
 	struct upstream *upstream = kind->make(settings, transport, loop, meter);
 	if (upstream)
 		upstream->kind = kind;

@@ -20,6 +20,13 @@ struct upstream_header {
 	const char *value; /* may hold a secret: never logged */
 };
 
+/* A provider that is a formula, for `jitney simulate`: no byte is sent, exchanges end when the loop's clock says so. */
+struct provider_model {
+	uint64_t fixed_us; /* of one request, however many calls it carries */
+	double item_us;    /* of each call in it, on top */
+	size_t slots;      /* requests it works on at once, >= 1; more wait their turn, first come first served */
+};
+
 /* From the configuration; constant, borrowed, outlives the upstream. */
 struct upstream_settings {
 	const char *name;
@@ -35,11 +42,12 @@ struct upstream_settings {
 	size_t pool_min_idle;          /* connections kept after a burst */
 	uint64_t idle_timeout_us;      /* a kept connection older than this is not used again */
 	uint64_t connect_timeout_us;
-	uint64_t timeout_us; /* one exchange at most */
-	size_t answer_bytes; /* cap on one HTTP answer's body */
-	unsigned json_depth; /* cap on the nesting of answers */
+	uint64_t timeout_us;      /* one exchange at most */
+	size_t answer_bytes;      /* cap on one HTTP answer's body */
+	unsigned json_depth;      /* cap on the nesting of answers */
 	const char *mcp_protocol; /* mcp: "auto" or a version (mcp_protocol_known); NULL: auto */
 	uint64_t mcp_refresh_us;  /* mcp: how old a list of tools may become; 0: it is asked for once a session */
+	const struct provider_model *simulated; /* NULL: a real provider */
 };
 
 /* Whether a URL can be an endpoint: http or https, a host, no user info, query or fragment. Main thread. */
