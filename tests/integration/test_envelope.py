@@ -1,4 +1,4 @@
-"""The envelope dialect, against providers that follow the published rules of Microsoft Graph and Elasticsearch."""
+"""The envelope dialect, against providers that follow the published rules of Microsoft Graph, Elasticsearch and OData."""
 import json
 import os
 import random
@@ -68,6 +68,59 @@ def msearch(delivery, wire):
     return wire.answer({"took": 3, "responses": [found(header["index"], search["query"]) for header, search in pairs]})
 
 
+def bulk_item(action, meta, document):
+    """What one action of a bulk request gets."""
+    item = {"_index": meta["_index"], "_id": meta.get("_id", "auto")}
+    if action == "delete":
+        return {action: {**item, "result": "not_found", "status": 404}}
+    if document.get("title") == "full":
+        reason = {"type": "es_rejected_execution_exception", "reason": "the queue is full"}
+        return {action: {**item, "status": 429, "error": reason}}
+    if document.get("title", "").startswith("bad"):
+        reason = {"type": "mapper_parsing_exception", "reason": f"cannot map {document['title']}"}
+        return {action: {**item, "status": 400, "error": reason}}
+    return {action: {**item, "_title": document["title"], "result": "created", "status": 201}}
+
+
+def bulk(delivery, wire):
+    """Elasticsearch's _bulk: an action a line, a document behind all but delete, a newline at the end; items in order."""
+    lines = delivery.body.split(b"\n")
+    if (delivery.method, delivery.path) != ("POST", "/_bulk") or lines.pop() != b"":
+        return wire.answer({"error": {"reason": "must be terminated by a newline"}, "status": 400}, 400)
+    if delivery.headers["content-type"] != "application/x-ndjson":
+        return wire.answer({"error": "Content-Type header is not supported", "status": 406}, 406)
+    items, lines = [], [json.loads(line) for line in lines]
+    while lines:
+        (action, meta), = lines.pop(0).items()
+        items.append(bulk_item(action, meta, None if action == "delete" else lines.pop(0)))
+    failed = any(item["status"] >= 400 for each in items for item in each.values())
+    return wire.answer({"took": 30, "errors": failed, "items": items})
+
+
+def odata_item(request):
+    if request["url"].startswith("/"):
+        return {"id": request["id"], "status": 400, "body": {"error": {"message": "not relative"}}}
+    if request["url"].startswith("Orders(gone"):
+        return {"id": request["id"], "status": 404, "body": {"error": {"code": "404", "message": request["url"]}}}
+    if request["method"].lower() == "delete":
+        return {"id": request["id"], "status": 204}
+    return {"id": request["id"], "status": 200, "headers": {"content-type": "application/json"},
+            "body": {"url": request["url"], "sent": request.get("body")}}
+
+
+def odata(delivery, wire):
+    """OData 4.01's JSON batch: unique ids, relative URLs; it ends at the first error unless told to continue."""
+    requests = json.loads(delivery.body)["requests"]
+    if (delivery.method, delivery.path) != ("POST", "/service/$batch") or len({each["id"] for each in requests}) < len(requests):
+        return wire.answer({"error": {"message": "malformed"}}, 400)
+    responses = [odata_item(request) for request in requests]
+    if "continue-on-error" not in delivery.headers.get("prefer", ""):
+        first = next((n for n, each in enumerate(responses) if each["status"] >= 400), len(responses))
+        responses = responses[:first + 1]
+    random.shuffle(responses)
+    return wire.answer({"responses": responses}, headers={"OData-Version": "4.01"})
+
+
 def sizes(provider, size_of):
     return [size_of(delivery.body) for delivery in provider.deliveries]
 
@@ -100,6 +153,24 @@ def index(start, provider):
     return gateway_for(start, {"endpoints": [{"url": provider.url("")}], "batch": {"items": 20, "in_flight": 2},
                                "envelope": {"preset": "elasticsearch-msearch"}},
                        {"search": {"request": {"body": body}}})
+
+
+@pytest.fixture
+def documents(start, provider):
+    provider.behaviour = bulk
+    return gateway_for(start, {"endpoints": [{"url": provider.url("")}], "batch": {"items": 20, "in_flight": 2},
+                               "envelope": {"preset": "elasticsearch-bulk"}},
+                       {"index": {}, "delete": {"request": {"body": '{"delete": {"_index": {index}, "_id": {id}}}'}}})
+
+
+@pytest.fixture
+def orders(start, provider):
+    provider.behaviour = odata
+    return gateway_for(start, {"endpoints": [{"url": provider.url("/service")}], "batch": {"in_flight": 2},
+                               "envelope": {"preset": "odata-json", "max": 20}},
+                       {"order": {"request": {"method": "GET", "path": "/Orders({key})"}},
+                        "change": {"request": {"method": "PATCH", "path": "/Orders({key})", "body": '{"Amount": {amount}}'}},
+                        "drop": {"request": {"method": "DELETE", "path": "/Orders({key})"}}})
 
 
 def from_many_callers(gateway, provider, tool, arguments):
@@ -159,6 +230,81 @@ def test_a_hundred_searches_of_thirty_callers_each_get_their_own_answer(index, p
             assert reply.status == 200 and reply.json()["hits"] == call, reply
     assert sum(sizes(provider, msearch_size)) == CALLS
     assert 1 < max(sizes(provider, msearch_size)) <= 20
+
+
+def bulk_size(body):
+    return len([line for line in body.split(b"\n") if line.startswith((b'{"index":{"_index"', b'{"delete"'))])
+
+
+def test_a_hundred_documents_are_indexed_and_deleted_in_order_of_their_calls(documents, provider, together):
+    def call(n):
+        if n % 10 == 4:
+            return documents.call("delete", {"index": "books", "id": f"{n}"})
+        title = "full" if n == 50 else f"bad{n}" if n % 10 == 3 else f"t{n}\n\\u0000\"{n}"
+        return documents.call("index", {"index": f"i{n % 3}", "document": {"title": title}})
+
+    provider.hold()
+    release = threading.Thread(target=lambda: (documents.until_metric("in_flight_requests", CALLS), provider.release()))
+    release.start()
+    replies = together(call, range(CALLS))
+    release.join()
+    for n, reply in enumerate(replies):
+        if n % 10 == 4:
+            assert (reply.status, reply.json()["upstream"]["status"]) == (502, 404), reply
+            assert reply.json()["upstream"]["error"]["_id"] == f"{n}"
+        elif n == 50:
+            assert (reply.status, reply.json()["upstream"]["status"]) == (429, 429), reply
+        elif n % 10 == 3:
+            assert (reply.status, reply.json()["upstream"]["status"]) == (502, 400), reply
+            assert f"cannot map bad{n}" in reply.body.decode()
+        else:
+            assert reply.status == 200, reply
+            assert reply.json() == {"_index": f"i{n % 3}", "_id": "auto", "_title": f"t{n}\n\\u0000\"{n}",
+                                    "result": "created", "status": 201}
+    assert sum(sizes(provider, bulk_size)) == CALLS
+    assert 1 < max(sizes(provider, bulk_size)) <= 20
+
+
+def test_orders_of_many_callers_go_on_after_an_error(orders, provider, together):
+    def call(n):
+        if n % 10 == 7:
+            return orders.call("drop", {"key": n})
+        if n % 10 == 5:
+            return orders.call("change", {"key": n, "amount": n})
+        return orders.call("order", {"key": f"gone{n}" if n % 10 == 3 else n})
+
+    provider.hold()
+    release = threading.Thread(target=lambda: (orders.until_metric("in_flight_requests", CALLS), provider.release()))
+    release.start()
+    replies = together(call, range(CALLS))
+    release.join()
+    for n, reply in enumerate(replies):
+        if n % 10 == 3:
+            assert (reply.status, reply.json()["upstream"]["status"]) == (502, 404), reply
+            assert f"gone{n}" in reply.body.decode()
+        elif n % 10 == 7:
+            assert (reply.status, reply.json()) == (200, None), reply
+        else:
+            sent = {"Amount": n} if n % 10 == 5 else None
+            assert (reply.status, reply.json()) == (200, {"url": f"Orders({n})", "sent": sent}), reply
+    assert sum(sizes(provider, graph_size)) == CALLS
+    assert 1 < max(sizes(provider, graph_size)) <= 20
+
+
+def test_a_multi_status_answer_is_many_answers(start, provider, together):
+    def multi_status(delivery, wire):
+        keys = json.loads(delivery.body)
+        return wire.answer({"results": [{"id": each["id"], "code": 207 if each["n"] % 2 else 200, "is": each["n"]}
+                                        for each in keys]}, 207)
+
+    provider.behaviour = multi_status
+    gateway = gateway_for(start, {"endpoints": [{"url": provider.url("/many")}],
+                                  "envelope": {"item": '{"id": {id}, "n": {n}}', "list": "results", "id": "id",
+                                               "status": "code", "result": "is", "errors": "207, 400-599"}},
+                          {"one": {}})
+    replies = together(lambda n: gateway.call("one", {"n": n}), range(40))
+    assert [(reply.status, n % 2) for n, reply in enumerate(replies)] == [(502 if n % 2 else 200, n % 2) for n in range(40)]
+    assert [reply.json() for reply in replies[::2]] == list(range(0, 40, 2))
 
 
 def test_a_batch_that_is_refused_as_a_whole_costs_the_culprit_only(directory, provider, together):

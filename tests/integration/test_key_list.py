@@ -1,0 +1,112 @@
+"""Key lists of the rest dialect, against a provider that decodes its query as web frameworks do."""
+import json
+import threading
+from urllib.parse import parse_qs, unquote
+
+import pytest
+
+from harness.poll import until
+
+MAX = 20
+NAMES = {"1": "one", "é &,#?": "odd", "a/b": "slash"}
+
+
+def keys_of(delivery):
+    """As sent (split before decoding), for what was asked and for the cap."""
+    query = delivery.path.partition("?")[2]
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name == "ids":
+            return [unquote(key) for key in value.split(",")]
+    return parse_qs(query, keep_blank_values=True).get("sku", [])
+
+
+def person(key, lang):
+    return {"id": int(key) if key.isdigit() else key, "name": NAMES.get(key, f"name {key}"), "lang": lang}
+
+
+def people(delivery, wire):
+    keys, query = keys_of(delivery), parse_qs(delivery.path.partition("?")[2])
+    if delivery.method != "GET" or delivery.body or len(keys) > MAX or len(set(keys)) < len(keys):
+        return wire.answer({"error": "not like this"}, 400)
+    if "poison" in keys:
+        return wire.answer({"error": "poison is no key"}, 400)
+    if delivery.path.startswith("/prices"):
+        return wire.answer({key: {"amount": len(key)} for key in keys if key != "gone"})
+    items = [person(key, query.get("lang", [""])[0]) for key in reversed(keys) if not key.startswith("gone")]
+    return wire.answer({"total": len(items), "items": items, "next": None})
+
+
+@pytest.fixture
+def directory(start, provider):
+    provider.behaviour = people
+    tool = {"upstream": "people", "annotations": {"read_only": True}}
+    return start({"workers": 1, "upstreams": {"people": {
+        "dialect": "rest", "endpoints": [{"url": provider.url("")}], "batch": {"in_flight": 1}}}, "tools": {
+            "user": {**tool, "request": {"path": "/users", "query": {"lang": "{lang?}"}, "key_list": {
+                "parameter": "ids", "argument": "id", "list": "items", "key": "id", "max": MAX}}},
+            "price": {**tool, "request": {"path": "/prices", "key_list": {
+                "parameter": "sku", "argument": "sku", "separator": "&sku=", "result": "amount", "missing": "null"}}},
+            "plain": {**tool, "request": {"method": "GET", "path": "/users", "query": {"ids": "{id}"}}}}})
+
+
+def call_all(gateway, provider, together, calls):
+    """All at once, while the provider is busy with the first."""
+    provider.hold()
+    release = threading.Thread(target=lambda: (gateway.until_metric("in_flight_requests", len(calls)), provider.release()))
+    release.start()
+    replies = together(lambda call: gateway.call(*call), calls)
+    release.join()
+    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all batches have landed")
+    return replies
+
+
+def test_each_caller_gets_the_item_with_its_key(directory, provider, together):
+    odd = ["1", "é &#?", "a/b", "name with blanks"]
+    keys = [odd[n] if n < len(odd) else f"gone{n}" if n % 10 == 7 else n if n % 2 else str(n) for n in range(60)]
+    replies = call_all(directory, provider, together, [("user", {"id": key}) for key in keys])
+    for key, reply in zip(keys, replies):
+        if str(key).startswith("gone"):
+            assert (reply.status, reply.json()["code"]) == (502, "tool_error"), reply
+            assert "nothing under this key" in reply.json()["detail"]
+        else:
+            assert (reply.status, reply.json()) == (200, person(str(key), "")), reply
+    assert max(len(keys_of(delivery)) for delivery in provider.deliveries) == MAX
+    assert len(provider.deliveries) <= 5
+
+
+def test_calls_that_differ_in_another_argument_do_not_share(directory, provider, together):
+    calls = [("user", {"id": n, "lang": "de" if n % 2 else "fr"}) for n in range(30)]
+    replies = call_all(directory, provider, together, calls)
+    assert [reply.json() for reply in replies] == [person(str(n), "de" if n % 2 else "fr") for n in range(30)]
+    assert len(provider.deliveries) <= 4
+
+
+def test_a_parameter_may_be_repeated_and_the_answer_an_object(directory, provider, together):
+    keys = [f"k{n},{n}&x" for n in range(30)] + ["gone"]
+    replies = call_all(directory, provider, together, [("price", {"sku": key}) for key in keys])
+    assert [reply.json() for reply in replies] == [len(key) for key in keys[:-1]] + [None]
+    assert len(provider.deliveries) <= 4
+
+
+def test_a_key_that_the_provider_refuses_spoils_no_other(directory, provider, together):
+    keys = [*range(1, 19), "poison"]
+    replies = call_all(directory, provider, together, [("user", {"id": key}) for key in keys])
+    assert [reply.json() for reply in replies[:-1]] == [person(str(key), "") for key in keys[:-1]]
+    assert (replies[-1].status, replies[-1].json()["upstream"]["status"]) == (502, 400)
+    assert "poison is no key" in json.dumps(replies[-1].json())
+
+
+def test_other_tools_of_the_upstream_are_sent_as_ever(directory, provider, together):
+    calls = [("plain", {"id": f"x{n}"}) for n in range(10)]
+    replies = call_all(directory, provider, together, calls)
+    assert [reply.json()["items"][0]["id"] for reply in replies] == [f"x{n}" for n in range(10)]
+    assert len(provider.deliveries) == 10
+
+
+def test_what_is_no_key_is_refused_before_anything_is_sent(directory, provider):
+    for arguments, why in [({}, "is missing"), ({"id": ""}, "is empty"), ({"id": [1]}, "string or a number"),
+                           ({"id": "1,2"}, "separates keys")]:
+        reply = directory.call("user", arguments)
+        assert reply.status == 400 and why in reply.json()["detail"], reply
+    assert provider.deliveries == []
