@@ -26,7 +26,7 @@ struct use {
 	bool top;    /* among the first level of fields of it */
 };
 
-enum { NAMES_MAX = 1000 }; /* fragments, uses, variables of one document */
+enum { NAMES_MAX = 1000 }; /* fragments, uses of one document */
 #define OPERATION SIZE_MAX
 
 struct reader {
@@ -394,8 +394,6 @@ static bool read_definition(struct reader *reader)
 	if (!pass_sign(reader, "$"))
 		return false;
 	put_mark(reader);
-	if (text->variable_count == NAMES_MAX)
-		return fail(reader, "too many variables");
 	struct graphql_variable *variable = &text->variables[text->variable_count];
 	variable->name = reader->token.text;
 	if (reader->token.kind == TOKEN_NAME && is_declared(reader, variable->name))
@@ -577,6 +575,15 @@ static bool check_bytes(struct reader *reader)
 	return json_utf8(slice_of(reader->start)) || fail(reader, "not UTF-8");
 }
 
+/* No fewer than it has variables. */
+static size_t count_signs(const char *document)
+{
+	size_t count = 0;
+	for (const char *at = document; (at = strchr(at, '$')); at++)
+		count++;
+	return count;
+}
+
 bool graphql_text_read(const char *document, struct graphql_text *text, char *error, size_t error_bytes)
 {
 	enum { TEXT_BYTES = 1 << 20 };
@@ -587,7 +594,7 @@ bool graphql_text_read(const char *document, struct graphql_text *text, char *er
 				       .selection = BUF_INIT(TEXT_BYTES),
 				       .fragments = BUF_INIT(TEXT_BYTES) };
 	error[0] = '\0';
-	text->variables = calloc(NAMES_MAX, sizeof *text->variables);
+	text->variables = calloc(count_signs(document) + 1, sizeof *text->variables);
 	reader.fragments = calloc(NAMES_MAX, sizeof *reader.fragments);
 	reader.uses = calloc(NAMES_MAX, sizeof *reader.uses);
 	bool memory = text->variables && reader.fragments && reader.uses;
@@ -600,8 +607,6 @@ bool graphql_text_read(const char *document, struct graphql_text *text, char *er
 		snprintf(error, error_bytes, "out of memory");
 	free(reader.fragments);
 	free(reader.uses);
-	struct graphql_variable *fewer = realloc(text->variables, (text->variable_count + 1) * sizeof *text->variables);
-	text->variables = fewer ? fewer : text->variables;
 	return good && memory;
 }
 
