@@ -305,9 +305,13 @@ static bool compile_route(struct maker *maker, const struct listed *listed, stru
 		.input_schema = listed->input.len ? arena_text(maker->arena, listed->input) : NULL,
 	};
 	tool->route = dialect->route_new(&settings, error, sizeof error);
-	if (!tool->route)
+	if (tool->route)
+		return true;
+	if (strstr(error, "out of memory")) /* which is no fault of the tool's, and soon over */
+		maker->no_memory = true;
+	else
 		refuse(maker, listed->remote, "%s", error);
-	return tool->route != NULL;
+	return false;
 }
 
 /* `declared`: the configuration's entry for it, or NULL. */

@@ -66,8 +66,11 @@ unit_gateway = \
 	tests/unit/test_mcp \
 	tests/unit/test_mcp_write \
 	tests/unit/test_simulation \
+	tests/unit/test_naming \
 	tests/unit/test_options \
-	tests/unit/test_reply
+	tests/unit/test_registry \
+	tests/unit/test_reply \
+	tests/unit/test_schema
 
 fuzz_base = \
 	tests/fuzz/fuzz_json \
@@ -130,6 +133,7 @@ gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
 tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
 tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
 tests_unit_test_hit_path_SOURCES = tests/unit/test_hit_path.c $(gateway_world)
+tests_unit_test_registry_SOURCES = tests/unit/test_registry.c $(gateway_world)
 tests_unit_test_reply_SOURCES = tests/unit/test_reply.c $(gateway_world)
 tests_unit_test_calls_refresh_SOURCES = tests/unit/test_calls_refresh.c $(gateway_world)
 tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)

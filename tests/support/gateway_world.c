@@ -66,11 +66,21 @@ static void make_names(struct gateway_world *world)
 
 void gateway_start(struct gateway_world *world, const char *yaml)
 {
+	gateway_start_with(world, read_config(yaml));
+}
+
+struct config *gateway_config(const char *yaml)
+{
+	return read_config(yaml);
+}
+
+void gateway_start_with(struct gateway_world *world, struct config *config)
+{
 	fake_reset();
 	memset(world, 0, sizeof *world);
 	world->now_us = 1000 * CLOCK_US_PER_S;
 	clock_set_for_test(world->now_us);
-	world->config = read_config(yaml);
+	world->config = config;
 	struct gateway *gateway = &world->gateway;
 	gateway->registry = registry_new(world->config);
 	assert(gateway->registry);

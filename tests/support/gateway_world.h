@@ -24,6 +24,9 @@ extern const char gateway_yaml[];
 
 /* The test's configuration must be good. The clock starts at 1000 s. */
 void gateway_start(struct gateway_world *world, const char *yaml);
+/* In two steps, for a test that changes what no file can say. The configuration is taken. */
+struct config *gateway_config(const char *yaml);
+void gateway_start_with(struct gateway_world *world, struct config *config);
 /* Asserts that no call is under way anywhere and nothing is in the post. */
 void gateway_stop(struct gateway_world *world);
 
