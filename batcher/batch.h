@@ -23,6 +23,7 @@ struct batch {
 	struct exchange *exchange; /* while sent */
 	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
 	bool queued;               /* open, and in its lane's list of those to be sent again */
+	uint64_t asked_us;         /* longest pause that an answer asked for; 0: none */
 	bool told;                 /* the provider refused it whole, and its only call has been told */
 	struct hunt *hunt;         /* it is a try of this hunt; NULL: of none */
 	struct answer *refusal;    /* of the whole; those who live will be sent again. A reference; NULL: none */

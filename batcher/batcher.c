@@ -40,6 +40,8 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	batcher->meter = meter;
 	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
+	pace_init(&batcher->requests, &policy->requests);
+	pace_init(&batcher->tokens, &policy->tokens);
 	table_init(&batcher->groups);
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->flights);
@@ -64,19 +66,29 @@ static void reset_item(struct batch_item *item)
 	item->urgent = (struct due_node){ .listed = false };
 }
 
+static uint64_t estimate_tokens(const struct batch_item *item)
+{
+	const struct dialect_route *route = item->call.route;
+	return route->dialect->tokens(route, item->call.arguments);
+}
+
 enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why)
 {
 	size_t bytes = item->call.arguments.len;
 	reset_item(item);
 	item->speed = waiting_tool(batcher, item->tool);
+	item->tokens = batcher->policy.tokens.amount ? estimate_tokens(item) : 0;
 	if (batcher->waiting_items >= batcher->policy.queue_items)
 		return refuse(batcher, REJECT_QUEUE_ITEMS, "too many calls wait for this provider (queue.items)", why);
 	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)
 		return refuse(batcher, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)", why);
 	struct lane *lane = waiting_lane(batcher, item);
-	if (lane && lane->group->paused_until_us > now_us && item->deadline_us <= lane->group->paused_until_us) {
+	uint64_t earliest_us = lane ? waiting_earliest_us(batcher, lane) : 0;
+	if (earliest_us > now_us && item->deadline_us <= earliest_us) {
 		item->added_us = now_us;
-		ending_settle(batcher, item, ending_paused(lane, now_us), ending_facts(item, now_us));
+		ending_settle(batcher, item, ending_rate_limited(lane, earliest_us, now_us),
+			      ending_facts(item, now_us));
+		waiting_news(batcher, lane);
 		return OUTCOME_OK;
 	}
 	bool added = lane && lane_add(lane, item, now_us);
@@ -126,10 +138,12 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 
 uint64_t batcher_deadline(const struct batcher *batcher)
 {
-	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || waiting_next(batcher, loop_now(batcher->loop)))
+	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled))
 		return 0;
+	uint64_t ready_us = waiting_due_us(batcher, loop_now(batcher->loop));
 	uint64_t look_us = due_first_us(&batcher->looks);
 	uint64_t expiry_us = due_first_us(&batcher->expiries);
+	look_us = ready_us < look_us ? ready_us : look_us;
 	return look_us < expiry_us ? look_us : expiry_us;
 }
 

@@ -12,6 +12,7 @@
 #include "base/answer.h"
 #include "base/compiler.h"
 #include "batcher/due.h"
+#include "batcher/pace.h"
 #include "metrics/metrics.h"
 #include "upstream/upstream.h"
 
@@ -30,6 +31,8 @@ struct batch_policy {
 	size_t max_in_flight; /* exchanges at once, >= 1 */
 	size_t queue_items;   /* calls waiting at most */
 	size_t queue_bytes;   /* bytes of arguments waiting at most */
+	struct rate requests; /* what the provider allows: exchanges */
+	struct rate tokens;   /* likewise: tokens, as the dialect estimates them */
 };
 
 /* Facts about the batch an item travelled in, for headers, logs and metrics. */
@@ -62,6 +65,7 @@ struct batch_item {
 	TAILQ_ENTRY(batch_item) arrival; /* waiting: in its lane, oldest first */
 	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */
 	struct due_node urgent;          /* waiting: by urgent_us, in its lane */
+	uint64_t tokens;                 /* estimated; 0: nobody counts them */
 	struct tool_speed *speed;        /* its tool's; NULL: no memory for it */
 	struct lane *lane;               /* waiting there; NULL: not waiting */
 	struct lane_turn *turn;          /* waiting: its caller's line */

@@ -52,6 +52,7 @@ struct batcher {
 	size_t waiting_items;      /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be told */
+	struct pace requests, tokens;   /* what the provider allows */
 	uint64_t freed_us;              /* when an exchange last ended */
 	struct upstream_call *calls;    /* scratch for upstream_send */
 	size_t calls_room;
@@ -89,8 +90,15 @@ void waiting_news(struct batcher *batcher, struct lane *lane);
 /* Line the lane up to send, or note when to look again, or free it. It must not be ready. */
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 void waiting_count(struct batcher *batcher, const struct lane *lane, const struct batch_item *item, int by);
-/* The lane that sends next: ready for longest, of those whose class may have one more exchange under way. NULL: none.
- */
+/* When the configured rate lets the next request out; 0: at once. */
+uint64_t waiting_paced_us(const struct batcher *batcher);
+/* Until when the provider wants nothing of this key, or its refusals have taught so; 0: it may come. */
+uint64_t waiting_held_until_us(const struct lane *lane);
+/* When a call that came into this lane now could leave at the earliest; 0 at once. */
+uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane);
+/* When there will be a lane that may send: 0 now, CLOCK_NEVER only after news. */
+uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us);
+/* The lane that sends next. NULL: none may. */
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us);
 
 /* --- ending.c: how a call ends by our own hand --- */
@@ -108,13 +116,15 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item);
 void ending_settle(struct batcher *batcher, struct batch_item *item, struct answer *answer, struct batch_facts facts);
 void ending_tell(struct batcher *batcher);
 struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us);
-/* The provider wants to be left alone for longer than a call can wait. */
-struct answer *ending_paused(const struct lane *lane, uint64_t now_us);
+/* The provider wants to be left alone for longer than a call can wait: not before `until_us`. */
+struct answer *ending_rate_limited(const struct lane *lane, uint64_t until_us, uint64_t now_us);
 void ending_expire(struct batcher *batcher, uint64_t now_us);
 
 /* --- refused.c: refused as a whole --- */
 
 void refused_again(struct batcher *batcher, struct batch *batch);
+/* How long the provider asks to be left alone; 0: it does not. */
+uint64_t refused_pause_us(const struct answer *answer);
 void refused_call(void *context, size_t index, struct answer *answer);
 /* No memory to send them again: they are told what the provider said. */
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);

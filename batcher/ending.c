@@ -87,16 +87,22 @@ struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us)
 	return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us) };
 }
 
-struct answer *ending_paused(const struct lane *lane, uint64_t now_us)
+struct answer *ending_rate_limited(const struct lane *lane, uint64_t until_us, uint64_t now_us)
 {
-	uint64_t wait_us = window_elapsed_us(now_us, lane->group->paused_until_us);
-	return answer_upstream_error(
-		OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1), (struct slice){ NULL, 0 },
-		"The provider asked for a pause that lasts beyond the call's deadline; it was not sent.");
+	static const char *const texts[] = {
+		"The upstream's rate lets no request out before the call's deadline; it was not sent.",
+		"The provider asked for a pause that lasts beyond the call's deadline; it was not sent.",
+	};
+	uint64_t wait_us = window_elapsed_us(now_us, until_us);
+	return answer_upstream_error(OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
+				     (struct slice){ NULL, 0 }, "%s", texts[waiting_held_until_us(lane) >= until_us]);
 }
 
-static struct answer *expired_answer(const struct batch_item *item)
+static struct answer *expired_answer(const struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
 {
+	uint64_t earliest_us = item->lane ? waiting_earliest_us(batcher, item->lane) : 0;
+	if (earliest_us > now_us)
+		return ending_rate_limited(item->lane, earliest_us, now_us);
 	if (!item->batch)
 		return answer_error(OUTCOME_DEADLINE_EXCEEDED, "The call's deadline passed before it could be sent.");
 	if (item->call.repeatable)
@@ -110,7 +116,7 @@ void ending_expire(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->expiries) <= now_us) {
 		struct batch_item *item = container_of(batcher->expiries.root, struct batch_item, expiry);
-		struct answer *answer = expired_answer(item);
+		struct answer *answer = expired_answer(batcher, item, now_us);
 		struct batch_facts facts = ending_facts(item, now_us);
 		if (facts.id)
 			learned_answer(batcher, item->batch, item, now_us);

@@ -21,6 +21,7 @@
 #include "base/slice.h"
 #include "batcher/batcher.h"
 #include "batcher/due.h"
+#include "batcher/pace.h"
 #include "batcher/table.h"
 #include "batcher/window.h"
 
@@ -46,7 +47,8 @@ TAILQ_HEAD(batch_queue, batch);
 struct lane_group {
 	struct table_node node; /* the batcher's: found by key */
 	TAILQ_HEAD(, lane) lanes;
-	uint64_t paused_until_us; /* the batcher's: the provider said not to come before */
+	uint64_t paused_until_us;    /* the batcher's: the provider said not to come before */
+	struct pace_learned learned; /* the batcher's: what its refusals have taught */
 	size_t key_len;
 	char key[];
 };

@@ -11,6 +11,8 @@ struct window_plan learned_plan(const struct batcher *batcher, const struct lane
 		return plan;
 	uint64_t fixed_us = (uint64_t)model->fixed_us;
 	plan.slots = model_slots(model);
+	if (batcher->policy.requests.amount)
+		return plan; /* requests are what is scarce: none leaves with a share only */
 	plan.useful = model_useful(model);
 	plan.share = model_share(model);
 	plan.gather_us = fixed_us / 4;

@@ -9,6 +9,7 @@ libbatcher_a_SOURCES = \
 	batcher/lane.c batcher/lane.h \
 	batcher/learned.c \
 	batcher/model.c batcher/model.h \
+	batcher/pace.c batcher/pace.h \
 	batcher/refused.c \
 	batcher/sending.c \
 	batcher/speed.c batcher/speed.h \

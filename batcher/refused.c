@@ -14,8 +14,7 @@ void refused_again(struct batcher *batcher, struct batch *batch)
 	waiting_news(batcher, lane);
 }
 
-/* How long the provider asks to be left alone; 0: it does not. */
-static uint64_t asked_pause_us(const struct answer *answer)
+uint64_t refused_pause_us(const struct answer *answer)
 {
 	bool busy = answer->upstream_status == 429 || answer->upstream_status == 503;
 	uint64_t pause_us = busy ? answer->retry_after_s * CLOCK_US_PER_S : 0;
@@ -41,16 +40,23 @@ static bool worth_splitting(const struct answer *answer)
 	}
 }
 
+static void pause_group(struct lane_group *group, uint64_t until_us)
+{
+	if (group->paused_until_us < until_us)
+		group->paused_until_us = until_us;
+}
+
 void refused_call(void *context, size_t index, struct answer *answer)
 {
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
 	struct batch_item *item = batch->items[index];
-	uint64_t pause_us = asked_pause_us(answer);
+	uint64_t pause_us = refused_pause_us(answer);
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
-	if (pause_us && batch->lane->group->paused_until_us < until_us)
-		batch->lane->group->paused_until_us = until_us;
+	if (pause_us)
+		pause_group(batch->lane->group, until_us);
+	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
 	if (!item || !again) {
 		batch->told = true;
 		sending_answered(context, index, answer);
@@ -78,7 +84,7 @@ void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *r
 /* Whether it was put off only, not carried out in any part. */
 static bool pause_asked(const struct batch *batch)
 {
-	return !batch->refusal || asked_pause_us(batch->refusal) > 0;
+	return !batch->refusal || refused_pause_us(batch->refusal) > 0;
 }
 
 void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room, struct hunt *hunt)
@@ -110,13 +116,13 @@ static void refuse_hurried(struct batcher *batcher, struct lane *lane, uint64_t 
 			continue;
 		struct batch_facts facts = ending_facts(item, now_us);
 		ending_withdraw(batcher, item);
-		ending_settle(batcher, item, ending_paused(lane, now_us), facts);
+		ending_settle(batcher, item, ending_rate_limited(lane, lane->group->paused_until_us, now_us), facts);
 	}
 }
 
 static void pause_lane(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
-	struct lane *lane = batch->lane;
+	struct lane *lane;
 	if (batch->live > 0) {
 		struct hunt *hunt = batch->hunt;
 		size_t room = hunt || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
@@ -125,9 +131,11 @@ static void pause_lane(struct batcher *batcher, struct batch *batch, uint64_t no
 		if (batch->live > 0) /* no memory */
 			batch->hunt = hunt;
 	}
-	refuse_hurried(batcher, lane, now_us);
-	waiting_hold(batcher, lane);
-	waiting_news(batcher, lane);
+	TAILQ_FOREACH (lane, &batch->lane->group->lanes, sibling) {
+		refuse_hurried(batcher, lane, now_us);
+		waiting_hold(batcher, lane);
+		waiting_news(batcher, lane);
+	}
 }
 
 /* The next try of a hunt, or its end. */
@@ -197,6 +205,15 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 	go_on(batcher, batch, now_us);
 }
 
+/* Too many, says the provider: the next ones come less often. */
+static void learn_pace(const struct batch *batch, enum outcome outcome)
+{
+	if (outcome == OUTCOME_OK)
+		pace_passed(&batch->lane->group->learned);
+	else if (outcome == OUTCOME_RATE_LIMITED || batch->asked_us)
+		pace_refused(&batch->lane->group->learned, batch->asked_us);
+}
+
 void refused_landed(void *context, enum outcome outcome)
 {
 	struct batch *batch = context;
@@ -204,6 +221,9 @@ void refused_landed(void *context, enum outcome outcome)
 	uint64_t now_us = loop_now(batcher->loop);
 	if (outcome == OUTCOME_OK)
 		learned_landing(batcher, batch, now_us);
+	else if (batch->asked_us)
+		pause_group(batch->lane->group, clock_add(now_us, batch->asked_us));
+	learn_pace(batch, outcome);
 	if (batch->lane->group->paused_until_us > now_us)
 		pause_lane(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */

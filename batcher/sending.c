@@ -44,6 +44,8 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	struct batcher *batcher = batch->batcher;
 	assert(index < batch->count);
 	struct batch_item *item = batch->items[index];
+	uint64_t asked_us = refused_pause_us(answer);
+	batch->asked_us = asked_us > batch->asked_us ? asked_us : batch->asked_us;
 	if (!item) {
 		answer_unref(answer); /* expired or cancelled on the way */
 		return;
@@ -169,6 +171,17 @@ static struct tool_speed *only_tool(const struct batch *batch)
 	return speed;
 }
 
+/* It counts against what the provider allows. */
+static void count_rate(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+{
+	uint64_t tokens = 0;
+	for (size_t i = 0; i < batch->count; i++)
+		tokens += batch->items[i]->tokens;
+	pace_take(&batcher->requests, 1, now_us);
+	pace_take(&batcher->tokens, tokens, now_us);
+	pace_visit(&batch->lane->group->learned, now_us);
+}
+
 /* Out it goes, or its calls are told why not. */
 static void send_filled(struct batcher *batcher, struct batch *batch, enum flush_reason reason, uint64_t now_us)
 {
@@ -181,6 +194,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	}
 	batch->speed = only_tool(batch);
 	batch_sent(batch, exchange, now_us);
+	count_rate(batcher, batch, now_us);
 	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
 	batcher->in_flight++;
 	waiting_class(batcher, batch->lane)->in_flight++;
@@ -247,9 +261,10 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 /* Judged again now that there is room: the hurried one may have left since. */
 static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	if (lane->group->paused_until_us > now_us || !TAILQ_EMPTY(&lane->again)) {
+	bool held_off = waiting_held_until_us(lane) > now_us;
+	if (held_off || !TAILQ_EMPTY(&lane->again)) {
 		waiting_hold(batcher, lane);
-		if (lane->group->paused_until_us <= now_us)
+		if (!held_off)
 			send_again(batcher, lane, now_us);
 		waiting_judge(batcher, lane, now_us);
 		return;
@@ -258,10 +273,16 @@ static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's flight to land */
+	uint64_t paced_us = window_elapsed_us(lane->ready_us, waiting_paced_us(batcher));
 	waiting_hold(batcher, lane);
 	if (verdict.leave) {
-		bool waited = verdict.reason == FLUSH_IDLE && held;
-		send_batch(batcher, lane, waited ? FLUSH_LANDED : verdict.reason, now_us);
+		if (paced_us > 0) {
+			meter_observe(batcher->meter, METRIC_ID_BATCH_PACED, batcher->label, paced_us);
+			verdict.reason = verdict.reason == FLUSH_SINGLE ? FLUSH_SINGLE : FLUSH_RATE;
+		} else if (verdict.reason == FLUSH_IDLE && held) {
+			verdict.reason = FLUSH_LANDED;
+		}
+		send_batch(batcher, lane, verdict.reason, now_us);
 	}
 	waiting_judge(batcher, lane, now_us);
 }

@@ -127,8 +127,9 @@ void waiting_news(struct batcher *batcher, struct lane *lane)
 
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	if (lane->group->paused_until_us > now_us) {
-		due_set(&batcher->looks, &lane->look, lane->group->paused_until_us);
+	uint64_t held_until_us = waiting_held_until_us(lane);
+	if (held_until_us > now_us) {
+		due_set(&batcher->looks, &lane->look, held_until_us);
 		return;
 	}
 	if (!TAILQ_EMPTY(&lane->again)) {
@@ -173,7 +174,29 @@ static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t no
 	return slots;
 }
 
-struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
+uint64_t waiting_held_until_us(const struct lane *lane)
+{
+	uint64_t visit_us = pace_visit_us(&lane->group->learned);
+	return lane->group->paused_until_us > visit_us ? lane->group->paused_until_us : visit_us;
+}
+
+uint64_t waiting_paced_us(const struct batcher *batcher)
+{
+	uint64_t requests_us = pace_free_us(&batcher->requests), tokens_us = pace_free_us(&batcher->tokens);
+	return requests_us > tokens_us ? requests_us : tokens_us;
+}
+
+uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane)
+{
+	uint64_t held_us = waiting_held_until_us(lane);
+	uint64_t paced_us = waiting_paced_us(batcher);
+	double ahead = (double)(batcher->waiting_items / batcher->policy.max_items);
+	paced_us = clock_add(paced_us, (uint64_t)(ahead * batcher->requests.step_us));
+	return held_us > paced_us ? held_us : paced_us;
+}
+
+/* Ready for longest, of those whose class may have one more exchange under way. */
+static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 {
 	struct lane *first = NULL;
 	size_t in_flight = 0;
@@ -186,4 +209,17 @@ struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
 			first = lane;
 	}
 	return first;
+}
+
+struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
+{
+	return waiting_paced_us(batcher) > now_us ? NULL : first_ready(batcher, now_us);
+}
+
+uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
+{
+	if (!first_ready(batcher, now_us))
+		return CLOCK_NEVER;
+	uint64_t paced_us = waiting_paced_us(batcher);
+	return paced_us > now_us ? paced_us : 0;
 }

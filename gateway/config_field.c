@@ -34,6 +34,8 @@ static const char *expected(enum option_kind kind)
 		return "a duration, such as 10s";
 	case OPTION_SIZE:
 		return "a size, such as 8MiB";
+	case OPTION_RATE:
+		return "a rate, such as 60/min";
 	case OPTION_ENUM:
 	case OPTION_WORD:
 		return "a word";
@@ -143,6 +145,22 @@ static void read_number(const struct field *field, const char *(*parse)(struct s
 		complain_range(field);
 	else
 		store_number(field, value);
+}
+
+static void read_rate(const struct field *field)
+{
+	struct slice text;
+	struct rate value;
+	bool filled;
+	if (!take_text(field, &text, &filled))
+		return;
+	const char *wrong = value_rate(text, &value);
+	if (wrong)
+		complain(field, wrong);
+	else if (value.amount < field->option->min || value.amount > field->option->max)
+		complain_range(field);
+	else
+		memcpy(field->at, &value, sizeof value);
 }
 
 /* CPUs this process may run on. */
@@ -467,6 +485,8 @@ static void read_field(const struct field *field)
 		return read_number(field, value_duration);
 	case OPTION_SIZE:
 		return read_number(field, value_size);
+	case OPTION_RATE:
+		return read_rate(field);
 	case OPTION_ENUM:
 	case OPTION_WORD:
 		return read_word(field);

@@ -113,6 +113,15 @@ static void put_quantity(const struct writer *writer, const struct option *optio
 	buf_put_char(writer->out, '"');
 }
 
+static void put_rate(const struct writer *writer, const char *at)
+{
+	struct rate rate;
+	memcpy(&rate, at, sizeof rate);
+	buf_put_char(writer->out, '"');
+	value_put_rate(writer->out, &rate);
+	buf_put_char(writer->out, '"');
+}
+
 static void put_block(const struct writer *writer, const struct option *option, const void *owner)
 {
 	struct buf prefix = BUF_INIT(128);
@@ -150,6 +159,8 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	case OPTION_DURATION:
 	case OPTION_SIZE:
 		return put_quantity(writer, option, get_number(option, owner));
+	case OPTION_RATE:
+		return put_rate(writer, at);
 	case OPTION_ENUM:
 		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
 	case OPTION_SCHEMA:
@@ -186,9 +197,13 @@ static bool is_silent(const struct option *option, const void *owner)
 	const char *text;
 	if (is_of_listing(option->path) && !upstream->config.settings.dialect->lists_tools)
 		return true;
+	struct rate rate;
 	switch (option->kind) {
 	case OPTION_UNSUPPORTED:
 		return true;
+	case OPTION_RATE:
+		memcpy(&rate, (const char *)owner + option->at, sizeof rate);
+		return rate.amount == 0;
 	case OPTION_WORD:
 	case OPTION_TEXT:
 	case OPTION_HEADER_NAME:
@@ -200,7 +215,9 @@ static bool is_silent(const struct option *option, const void *owner)
 			return !((const struct config *)owner)->redis;
 		if (strcmp(option->path, "cache.redis.sentinel") == 0)
 			return !((const struct config *)owner)->redis->sentinel_name;
-		return (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
+		return (strcmp(option->path, "upstreams.*.rate") == 0 && !upstream->config.batch.requests.amount &&
+			!upstream->config.batch.tokens.amount) ||
+		       (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
 		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
 		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->request.key_list.parameter) ||
 		       (strcmp(option->path, "upstreams.*.cache") == 0 &&

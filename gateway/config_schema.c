@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "gateway/config_private.h"
 
+#define RATE_PATTERN "^[1-9][0-9]*/(s|min|h|d)$"
 #define DURATION_PATTERN "^(0|[1-9][0-9]*)(us|ms|s|m|h|d)$"
 #define SIZE_PATTERN "^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|kB|MB|GB)$"
 #define FILLED "{\"$ref\":\"#/$defs/filled\"}"
@@ -149,6 +150,9 @@ static void put_type(const struct writer *writer, const struct option *option)
 		return put_quantity(out, option, DURATION_PATTERN);
 	case OPTION_SIZE:
 		return put_quantity(out, option, SIZE_PATTERN);
+	case OPTION_RATE:
+		return buf_put_text(out,
+				    "\"anyOf\":[{\"type\":\"string\",\"pattern\":\"" RATE_PATTERN "\"}," FILLED "]");
 	case OPTION_ENUM:
 	case OPTION_WORD:
 		return put_words(out, option);

@@ -95,6 +95,35 @@ static void put_quantity(struct buf *out, const struct unit *units, size_t count
 		buf_put_text(out, units[i].name);
 }
 
+/* "60/min" */
+static const struct unit rate_units[] = { { "s", US_S(1) }, { "min", US_M(1) }, { "h", US_H(1) }, { "d", US_D(1) } };
+
+const char *value_rate(struct slice text, struct rate *value)
+{
+	static const char wrong[] = "must be a rate: a whole number, / and s, min, h or d, such as 60/min";
+	const char *slash = text.len ? memchr(text.at, '/', text.len) : NULL;
+	if (!slash)
+		return wrong;
+	struct slice amount = { text.at, (size_t)(slash - text.at) };
+	struct slice unit = { slash + 1, text.len - amount.len - 1 };
+	if (value_count(amount, &value->amount))
+		return wrong;
+	for (size_t i = 0; i < countof(rate_units); i++) {
+		if (!slice_equal(unit, slice_of(rate_units[i].name)))
+			continue;
+		value->period_us = rate_units[i].factor;
+		return NULL;
+	}
+	return wrong;
+}
+
+void value_put_rate(struct buf *out, const struct rate *value)
+{
+	for (size_t i = 0; i < countof(rate_units); i++)
+		if (value->period_us == rate_units[i].factor)
+			buf_printf(out, "%llu/%s", (unsigned long long)value->amount, rate_units[i].name);
+}
+
 void value_put_duration(struct buf *out, uint64_t value_us)
 {
 	put_quantity(out, duration_units, countof(duration_units), value_us);

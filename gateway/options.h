@@ -22,6 +22,7 @@ enum option_kind {
 	OPTION_WORKERS,     /* unsigned; "auto" is one a CPU */
 	OPTION_DURATION,    /* uint64_t, microseconds */
 	OPTION_SIZE,        /* size_t, bytes */
+	OPTION_RATE,        /* struct rate; bounds are its amount; absent: no limit */
 	OPTION_ENUM,        /* unsigned: place in `words` */
 	OPTION_WORD,        /* const char *: one of `words` */
 	OPTION_TEXT,        /* const char *: bounds are bytes */
@@ -245,6 +246,11 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The longest time a call gathers while it could leave.")                                                     \
 	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, config.batch.max_in_flight, "", 1, 1000, "10", NULL,   \
 	  "Requests to the provider at once.")                                                                         \
+	B("upstreams.*.rate", BLOCK, 0, "What the provider allows: requests are paced ahead of its refusal.")          \
+	V("upstreams.*.rate.requests", RATE, upstream_draft, config.batch.requests, "", 1, 1000000000, NULL, NULL,     \
+	  "Requests, such as 60/min: no span of that length holds more. Calls gather while they wait.")                \
+	V("upstreams.*.rate.tokens", RATE, upstream_draft, config.batch.tokens, "", 1, 1000000000000, NULL, NULL,      \
+	  "Tokens as estimated, such as 1000000/min; only for dialects that estimate them (openai-embeddings).")       \
 	B("upstreams.*.pool", BLOCK, 0, "Connections to the provider.")                                                \
 	V("upstreams.*.pool.max", COUNT, upstream_draft, config.settings.pool_max, "", 1, 10000, "32", NULL,           \
 	  "Connections at most.")                                                                                      \

@@ -62,6 +62,7 @@
 	X(BYTES, "bytes")       /* full by bytes */                                                  \
 	X(SHARE, "share")       /* its fair share of the outstanding calls, for a free slot of the provider */ \
 	X(WINDOW, "window")     /* the window has passed */                                          \
+	X(RATE, "rate")         /* the rate of the upstream, or what its refusals taught, lets the next one out */ \
 	X(SPLIT, "split")       /* part of a batch that was refused as a whole */                    \
 	X(DEADLINE, "deadline") /* the tightest deadline would have been missed */                   \
 	X(SINGLE, "single")     /* batching is off, or the dialect sends one call a request */
@@ -186,6 +187,7 @@ enum metric_type {
 	X(BATCH_ITEM_COST, "batch_item_cost_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Learned part of it for each call.") \
 	X(BATCH_CONCURRENCY, "batch_concurrency", GAUGE, UPSTREAM, LATENCY_CLASS, "Requests the provider works on at once, as learned.") \
 	X(TOOL_ALONE, "tool_alone_seconds", GAUGE_SECONDS, TOOL, NONE, "Learned time of one call by itself, which decides its class of latency.") \
+	X(BATCH_PACED, "batch_paced_seconds", SECONDS, UPSTREAM, NONE, "How long a request that could have left was held by the rate.") \
 	X(BATCH_BISECTIONS, "batch_bisections_total", COUNTER, UPSTREAM, NONE, "Times a batch refused as a whole was split.") \
 	X(UPSTREAM_REQUESTS, "upstream_requests_total", COUNTER, ENDPOINT, OUTCOME, "Requests to providers, by outcome of the exchange.") \
 	X(UPSTREAM_DURATION, "upstream_duration_seconds", SECONDS, UPSTREAM, NONE, "From sending to the last byte, per exchange.") \

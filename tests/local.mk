@@ -47,6 +47,7 @@ unit_batcher = \
 	tests/unit/test_hunt \
 	tests/unit/test_lane \
 	tests/unit/test_model \
+	tests/unit/test_pace \
 	tests/unit/test_speed \
 	tests/unit/test_table \
 	tests/unit/test_window
@@ -121,6 +122,7 @@ batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
+tests_unit_test_pace_SOURCES = tests/unit/test_pace.c $(batcher_world)
 tests_unit_test_speed_SOURCES = tests/unit/test_speed.c $(batcher_world)
 tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
 

@@ -241,6 +241,14 @@ static struct dialect_decoder *embeddings_decoder_new(size_t count, uint64_t fir
 	return &decoder->base;
 }
 
+static uint64_t embeddings_tokens(const struct dialect_route *route, struct slice arguments)
+{
+	(void)route;
+	struct slice input = find_input(arguments);
+	size_t count;
+	return estimate_all(input, input_kind(input, &count));
+}
+
 static void embeddings_expect(struct dialect_decoder *base, const struct upstream_call *calls)
 {
 	struct embeddings_decoder *decoder = container_of(base, struct embeddings_decoder, base);
@@ -489,6 +497,7 @@ const struct dialect dialect_openai_embeddings = {
 	.route_new = embeddings_route_new,
 	.route_free = embeddings_route_free,
 	.check = embeddings_check,
+	.tokens = embeddings_tokens,
 	.group = embeddings_group,
 	.encode = embeddings_encode,
 	.decoder_new = embeddings_decoder_new,

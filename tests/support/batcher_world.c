@@ -83,6 +83,7 @@ static void note_answer(struct batch_item *item, struct answer *answer, const st
 	struct probe *probe = container_of(item, struct probe, item);
 	probe->answered++;
 	probe->outcome = answer->outcome;
+	probe->retry_after_s = answer->retry_after_s;
 	probe->own = slice_equal(answer_body(answer), item->call.arguments);
 	probe->facts = *facts;
 	answer_unref(answer);

@@ -1,0 +1,48 @@
+/*
+ * pace.h: how often one may: a token bucket kept as one time, as the generic cell rate algorithm of ATM does (ITU-T
+ * I.371). Whatever the limit counts, no span of one period holds more than `amount` of it; a tenth of it may come as a
+ * burst, the rest is spread evenly. Arithmetic only, no clock.
+ */
+#ifndef JITNEY_BATCHER_PACE_H
+#define JITNEY_BATCHER_PACE_H
+
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+/* "60/min" of the configuration. Zeroed: no limit. */
+struct rate {
+	uint64_t amount;
+	uint64_t period_us;
+};
+
+struct pace {
+	double step_us;  /* between two of them; 0: no limit */
+	double burst_us; /* how far the steps may run ahead of the clock */
+	double next_us;  /* when the next one would come if they came evenly */
+};
+
+void pace_init(struct pace *pace, const struct rate *rate);
+/* When the next may go; 0 at once. */
+uint64_t pace_free_us(const struct pace *pace);
+/* So many have gone. More than a burst is a debt that the next ones wait for. */
+void pace_take(struct pace *pace, uint64_t count, uint64_t now_us);
+
+/*
+ * What a provider that refuses too many (429, 503) teaches when no rate is configured: half of the rate at which it was
+ * visited of late, raised by 1/16 with each visit that passes; forgotten when it no longer holds anything back.
+ */
+struct pace_learned {
+	double gap_us;    /* smoothed time between visits */
+	double step_us;   /* least time between visits; 0: none */
+	uint64_t last_us; /* visit; 0: none yet */
+};
+
+void pace_visit(struct pace_learned *learned, uint64_t now_us);
+/* Refused; it asked for such a pause (0: for none). */
+void pace_refused(struct pace_learned *learned, uint64_t pause_us);
+void pace_passed(struct pace_learned *learned);
+/* When the next visit may be; 0 at once. */
+uint64_t pace_visit_us(const struct pace_learned *learned);
+
+#endif

@@ -1,0 +1,245 @@
+/* Rates: never more than allowed in any span, calls gather while they wait, and what cannot make its deadline is told.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "tests/support/batcher_world.h"
+
+enum { CALLS = 100, VISITS = 2000 };
+#define MINUTE_US (60 * CLOCK_US_PER_S)
+
+static struct world world;
+static struct probe probes[CALLS];
+
+/* --- the arithmetic --- */
+
+static void no_span_holds_more_than_the_amount(void **state)
+{
+	(void)state;
+	static const uint64_t amounts[] = { 1, 2, 3, 9, 10, 11, 60, 61, 99, 500 };
+	static uint64_t visits[VISITS];
+	unsigned seed = 1;
+	for (size_t n = 0; n < countof(amounts); n++) {
+		struct pace pace;
+		pace_init(&pace, &(struct rate){ amounts[n], MINUTE_US });
+		uint64_t now_us = CLOCK_US_PER_S;
+		for (size_t i = 0; i < VISITS; i++) {
+			if (rand_r(&seed) % 50 == 0) /* bursts after idle times */
+				now_us += (uint64_t)rand_r(&seed) % (2 * MINUTE_US);
+			uint64_t free_us = pace_free_us(&pace);
+			now_us = free_us > now_us ? free_us : now_us;
+			pace_take(&pace, 1, now_us);
+			visits[i] = now_us;
+			if (i >= amounts[n])
+				assert_true(visits[i] - visits[i - amounts[n]] >= MINUTE_US);
+		}
+	}
+}
+
+static void without_a_limit_nothing_waits(void **state)
+{
+	(void)state;
+	struct pace pace;
+	pace_init(&pace, &(struct rate){ 0, 0 });
+	for (unsigned i = 0; i < 100; i++)
+		pace_take(&pace, 1000, 5);
+	assert_int_equal(pace_free_us(&pace), 0);
+}
+
+static void refusals_halve_what_was_visited_and_passing_raises_it(void **state)
+{
+	(void)state;
+	struct pace_learned learned = { 0 };
+	for (uint64_t i = 1; i <= 50; i++)
+		pace_visit(&learned, i * 100000);
+	assert_int_equal(pace_visit_us(&learned), 0);
+	pace_refused(&learned, 10 * CLOCK_US_PER_S);
+	assert_in_range(pace_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
+	pace_refused(&learned, 10 * CLOCK_US_PER_S);
+	assert_in_range(pace_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
+	for (unsigned i = 0; i < 100; i++)
+		pace_passed(&learned);
+	assert_int_equal(pace_visit_us(&learned), 0);
+}
+
+/* --- in a batcher --- */
+
+static void start(struct rate requests, enum batch_mode mode)
+{
+	struct batch_policy policy = world_policy();
+	policy.mode = mode;
+	policy.max_items = CALLS;
+	policy.max_bytes = policy.queue_bytes = 100000;
+	policy.requests = requests;
+	world_start(&world, &policy, CALLS);
+}
+
+static void finish_all(void)
+{
+	while (fake_nth(0))
+		fake_finish(fake_nth(0));
+	world_tick(&world);
+}
+
+static void what_waits_for_its_turn_gathers(void **state)
+{
+	(void)state;
+	start((struct rate){ 6, MINUTE_US }, BATCH_ADAPTIVE); /* one in 10 s */
+	calls_add(&world, probes, 1, 0);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 1);
+	finish_all();
+	for (unsigned i = 1; i < 20; i++) {
+		calls_add(&world, &probes[i], 1, i);
+		world_tick(&world);
+		world_pass(&world, CLOCK_US_PER_S / 4);
+	}
+	assert_int_equal(fake_sent(), 1);
+	assert_int_equal(batcher_deadline(world.batcher), 11 * CLOCK_US_PER_S);
+	world_pass(&world, 11 * CLOCK_US_PER_S - world.now_us);
+	world_tick(&world);
+	assert_int_equal(fake_nth(0)->count, 19);
+	assert_int_equal(world_flushes(&world, FLUSH_RATE), 1);
+	assert_int_equal(world_metric(&world, METRIC_ID_BATCH_PACED, 0), 1);
+	finish_all();
+	world_stop(&world);
+}
+
+static void a_call_that_cannot_wait_that_long_is_told_at_once(void **state)
+{
+	(void)state;
+	start((struct rate){ 6, MINUTE_US }, BATCH_ADAPTIVE);
+	calls_add(&world, probes, 1, 0);
+	world_tick(&world);
+	finish_all();
+	call_init(&world, &probes[1], 1);
+	probes[1].item.deadline_us = world.now_us + 9 * CLOCK_US_PER_S;
+	assert_int_equal(call_add(&probes[1]), OUTCOME_OK);
+	world_tick(&world);
+	assert_int_equal(probes[1].outcome, OUTCOME_RATE_LIMITED);
+	assert_int_equal(probes[1].retry_after_s, 11);
+	call_init(&world, &probes[2], 2);
+	probes[2].item.deadline_us = world.now_us + 11 * CLOCK_US_PER_S;
+	assert_int_equal(call_add(&probes[2]), OUTCOME_OK);
+	world_tick(&world);
+	assert_int_equal(probes[2].answered, 0);
+	batcher_set_deadlines(world.batcher, &probes[2].item, world.now_us, CLOCK_NEVER);
+	world_tick(&world);
+	assert_int_equal(probes[2].outcome, OUTCOME_RATE_LIMITED);
+	assert_int_equal(fake_sent(), 1);
+	world_stop(&world);
+}
+
+static void singles_are_paced_too(void **state)
+{
+	(void)state;
+	start((struct rate){ 60, MINUTE_US }, BATCH_OFF);
+	calls_add(&world, probes, 20, 0);
+	for (unsigned s = 0; s < 60; s++) {
+		world_tick(&world);
+		finish_all();
+		world_pass(&world, CLOCK_US_PER_S);
+	}
+	assert_in_range(fake_sent(), 20, 20);
+	world_stop(&world);
+	start((struct rate){ 60, MINUTE_US }, BATCH_OFF);
+	for (size_t i = 0; i < CALLS; i++) {
+		call_init(&world, &probes[i], (unsigned)i);
+		probes[i].item.deadline_us = world.now_us + 10 * MINUTE_US;
+		assert_int_equal(call_add(&probes[i]), OUTCOME_OK);
+	}
+	for (unsigned s = 0; s < 600; s++) {
+		world_tick(&world);
+		finish_all();
+		world_pass(&world, CLOCK_US_PER_S / 10);
+	}
+	assert_in_range(fake_sent(), 55, 60);
+	struct answer *bye = answer_error(OUTCOME_SHUTTING_DOWN, "bye");
+	batcher_abort_all(world.batcher, bye, world.now_us);
+	answer_unref(bye);
+	world_stop(&world);
+}
+
+/* A provider that takes one request in two seconds and says so. */
+static void refusals_teach_the_pace_before_callers_are_told(unsigned status)
+{
+	start((struct rate){ 0, 0 }, BATCH_ADAPTIVE);
+	uint64_t next_us = 0;
+	size_t refused = 0, used = 0;
+	for (unsigned turn = 0; turn < 6000; turn++) {
+		if (turn % 60 == 0 && used < CALLS)
+			calls_add(&world, &probes[used++], 1, turn);
+		world_tick(&world);
+		while (fake_nth(0)) {
+			if (world.now_us < next_us) {
+				refused++;
+				fake_refuse_whole(fake_nth(0), status, 2);
+			} else {
+				next_us = world.now_us + 2 * CLOCK_US_PER_S;
+				fake_finish(fake_nth(0));
+			}
+		}
+		world_pass(&world, 10000);
+	}
+	world_pass(&world, 10 * CLOCK_US_PER_S);
+	world_tick(&world);
+	finish_all();
+	for (size_t i = 0; i < used; i++)
+		assert_true(probes[i].own); /* nobody was refused */
+	assert_in_range(fake_sent() - refused, 10, 35);
+	assert_in_range(refused, 1, 25);
+	world_stop(&world);
+}
+
+static void after_429_the_same_work_fits_fewer_requests(void **state)
+{
+	(void)state;
+	refusals_teach_the_pace_before_callers_are_told(429);
+}
+
+static void after_503_with_retry_after_likewise(void **state)
+{
+	(void)state;
+	refusals_teach_the_pace_before_callers_are_told(503);
+}
+
+static void a_refused_call_that_must_not_be_repeated_still_pauses_the_lane(void **state)
+{
+	(void)state;
+	start((struct rate){ 0, 0 }, BATCH_ADAPTIVE);
+	call_init(&world, &probes[0], 0);
+	probes[0].item.call.repeatable = false;
+	assert_int_equal(call_add(&probes[0]), OUTCOME_OK);
+	world_tick(&world);
+	fake_refuse_whole(fake_nth(0), 503, 3);
+	assert_int_equal(probes[0].answered, 1);
+	calls_add(&world, &probes[1], 2, 1);
+	world_tick(&world);
+	world_pass(&world, 3 * CLOCK_US_PER_S - 1);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 1);
+	world_pass(&world, 1);
+	world_tick(&world);
+	assert_int_equal(fake_nth(0)->count, 2);
+	finish_all();
+	world_stop(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_span_holds_more_than_the_amount),
+		cmocka_unit_test(without_a_limit_nothing_waits),
+		cmocka_unit_test(refusals_halve_what_was_visited_and_passing_raises_it),
+		cmocka_unit_test(what_waits_for_its_turn_gathers),
+		cmocka_unit_test(a_call_that_cannot_wait_that_long_is_told_at_once),
+		cmocka_unit_test(singles_are_paced_too),
+		cmocka_unit_test(after_429_the_same_work_fits_fewer_requests),
+		cmocka_unit_test(after_503_with_retry_after_likewise),
+		cmocka_unit_test(a_refused_call_that_must_not_be_repeated_still_pauses_the_lane),
+	};
+	return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
+}
