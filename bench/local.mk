@@ -10,4 +10,4 @@ bench_hit_ratio_SOURCES = bench/hit_ratio.c bench/policies.c bench/policies.h te
 bench_hit_ratio_LDADD = $(LIBS_CACHE) -lm
 bench_raw_http_SOURCES = bench/raw_http.c
 bench_raw_http_LDADD = $(MICROHTTPD_LIBS) -lpthread
-EXTRA_DIST += bench/run.py bench/subjects.py bench/plot.py
+EXTRA_DIST += bench/run.py bench/subjects.py bench/modes.py bench/plot.py

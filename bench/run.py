@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import modes  # noqa: E402
 from plot import write_plot  # noqa: E402
 from subjects import Bench  # noqa: E402
 
@@ -124,6 +125,17 @@ def table(results):
     return "\n".join(out)
 
 
+def run_modes(args, progress):
+    points = modes.measure(pathlib.Path(args.jitney).resolve().parent, 1 if args.quick else 4, progress)
+    progress("")
+    print(("\r" if sys.stderr.isatty() else "") + modes.table(points))
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(points, indent=1) + "\n")
+    if args.plot:
+        modes.write_plot(args.plot, points)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jitney", default="build/jitney", help="the binary; bench programs are expected beside it")
@@ -133,6 +145,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here")
+    parser.add_argument("--modes", action="store_true", help="instead: latency and saved requests over load, by batch.mode")
     args = parser.parse_args()
     rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
     for peer in ("nginx", "haproxy"):
@@ -143,6 +156,8 @@ def main():
         if sys.stderr.isatty():
             print(f"\r{text:60}", end="", file=sys.stderr, flush=True)
 
+    if args.modes:
+        return run_modes(args, progress)
     with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
         results = measure(bench, args.work or list(WORKS), rounds, share, progress)
     progress("")
