@@ -28,6 +28,8 @@ void mcp_post_init(struct mcp_post *post, const struct mcp_post_ops *ops, const 
 				   .ops = ops,
 				   .session = session,
 				   .epoch = session->epoch,
+				   .era = session->era,
+				   .had_session = mcp_session_has_id(session),
 				   .doubtful = mcp_session_doubtful(session, now_us),
 				   .expects = true,
 				   .retry_ms = UINT64_MAX };
@@ -146,7 +148,7 @@ static void take_answer(struct post_decoder *decoder, const struct mcp_message *
 		return; /* the first one counts */
 	/* 400 and 404 are MCP's own ways to say an error; what else fails is HTTP's: busy, forbidden, broken */
 	bool spoken = !tally_failed(&decoder->tally) || status == 400 || status == 404;
-	if (ours && spoken && !mcp_session_refused(post->session, status, post->error_code, post->doubtful))
+	if (ours && spoken && !mcp_session_refused(post->had_session, status, post->error_code, post->doubtful))
 		put_out(decoder, index, message);
 	else if (message->kind == MCP_ERROR && !decoder->split.array)
 		note_whole(decoder, message);
@@ -238,7 +240,7 @@ static enum outcome finish(struct dialect_decoder *base, struct slice body)
 	struct tally *tally = &decoder->tally;
 	struct mcp_post *post = decoder->post;
 	read_on(decoder, body, true);
-	post->refused_session = mcp_session_refused(post->session, base->status, post->error_code, post->doubtful);
+	post->refused_session = mcp_session_refused(post->had_session, base->status, post->error_code, post->doubtful);
 	bool some = tally->answered_count > 0;
 	if (!post->expects && !tally_failed(tally)) {
 		tally_emit_missing(tally, answer_result(SLICE("{}"), true, NULL));

@@ -29,6 +29,8 @@ struct mcp_post {
 	const struct mcp_post_ops *ops;
 	const struct mcp_session *session;
 	unsigned epoch;    /* of the session it was written in */
+	enum mcp_era era;  /* likewise, as the next two */
+	bool had_session;  /* mcp_session_has_id */
 	bool doubtful;     /* mcp_session_doubtful, when it was written */
 	bool expects;      /* an answer with our id; false: the status is all */
 	bool endless;      /* a stream of the server's own messages */

@@ -242,9 +242,14 @@ void mcp_session_put_headers(const struct mcp_session *session, const char *meth
 
 /* --- losing it --- */
 
-bool mcp_session_refused(const struct mcp_session *session, unsigned status, int error_code, bool doubtful)
+bool mcp_session_has_id(const struct mcp_session *session)
 {
-	if (session->era != MCP_LEGACY || !session->id[0])
+	return session->era == MCP_LEGACY && session->id[0];
+}
+
+bool mcp_session_refused(bool had_id, unsigned status, int error_code, bool doubtful)
+{
+	if (!had_id)
 		return false;
 	if (status == 404)
 		return true;

@@ -76,8 +76,11 @@ void mcp_session_put_headers(const struct mcp_session *session, const char *meth
 
 /* Whether a request that was answered so was refused because its session is gone: 404, or 400 without a word that it is
  * about the request itself. It did not run. error_code: 0: none.
- * doubtful: a 400 says nothing (mcp_session_doubtful when the request was written). */
-bool mcp_session_refused(const struct mcp_session *session, unsigned status, int error_code, bool doubtful);
+ * had_id: mcp_session_has_id when the request was written; doubtful: a 400 says nothing (mcp_session_doubtful when the
+ * request was written). */
+bool mcp_session_refused(bool had_id, unsigned status, int error_code, bool doubtful);
+/* Whether requests written now carry a session id. */
+bool mcp_session_has_id(const struct mcp_session *session);
 /* The session of `epoch` is gone. False: that was an older one, and there is a new one already or under way. */
 bool mcp_session_lost(struct mcp_session *session, unsigned epoch);
 /* A call was refused with 400 in two sessions: that is about the call. For a while 400 loses no session. */

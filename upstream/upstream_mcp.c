@@ -368,7 +368,7 @@ static bool may_resume(const struct leg *leg, const struct answer *answer)
 	const struct ride *ride = leg->ride;
 	bool cut = answer->outcome == OUTCOME_UPSTREAM_ERROR || answer->outcome == OUTCOME_OUTCOME_UNKNOWN;
 	return cut && answer->body_len == 0 && ride->leg_count == 1 && leg->post.event_id[0] &&
-	       leg->post.session->era == MCP_LEGACY && leg->post.status >= 200 && leg->post.status < 300 &&
+	       leg->post.era == MCP_LEGACY && leg->post.status >= 200 && leg->post.status < 300 &&
 	       leg->resumes < RESUMES_MAX && loop_now(ride->upstream->base.loop) < ride->deadline_us;
 }
 

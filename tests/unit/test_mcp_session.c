@@ -141,12 +141,12 @@ static void a_session_is_lost_once(void **state)
 {
 	(void)state;
 	open_legacy();
-	assert_true(mcp_session_refused(&session, 404, 0, false));
-	assert_true(mcp_session_refused(&session, 404, 0, true));
-	assert_true(mcp_session_refused(&session, 400, -32000, false));
-	assert_false(mcp_session_refused(&session, 400, -32000, true));
-	assert_false(mcp_session_refused(&session, 400, MCP_INVALID_PARAMS, false));
-	assert_false(mcp_session_refused(&session, 200, 0, false));
+	assert_true(mcp_session_refused(mcp_session_has_id(&session), 404, 0, false));
+	assert_true(mcp_session_refused(mcp_session_has_id(&session), 404, 0, true));
+	assert_true(mcp_session_refused(mcp_session_has_id(&session), 400, -32000, false));
+	assert_false(mcp_session_refused(mcp_session_has_id(&session), 400, -32000, true));
+	assert_false(mcp_session_refused(mcp_session_has_id(&session), 400, MCP_INVALID_PARAMS, false));
+	assert_false(mcp_session_refused(mcp_session_has_id(&session), 200, 0, false));
 	unsigned epoch = session.epoch;
 	assert_true(mcp_session_lost(&session, epoch));
 	assert_false(mcp_session_lost(&session, epoch));
@@ -154,7 +154,7 @@ static void a_session_is_lost_once(void **state)
 	hear(200, INITIALIZED);
 	hear(202, NULL);
 	assert_false(mcp_session_lost(&session, epoch));
-	assert_false(mcp_session_refused(&session, 404, 0, false)); /* this one has no id */
+	assert_false(mcp_session_refused(mcp_session_has_id(&session), 404, 0, false)); /* this one has no id */
 	mcp_session_doubt(&session, now_us);
 	assert_true(mcp_session_doubtful(&session, now_us + 1));
 	assert_false(mcp_session_doubtful(&session, now_us + 60000000));
