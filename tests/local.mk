@@ -190,7 +190,7 @@ AM_TESTS_ENVIRONMENT = \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
-EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/fuzz/corpus tests/unit/prometheus.golden \
+EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/conformance tests/fuzz/corpus tests/unit/prometheus.golden \
 	docs/configuration.md docs/jitney.schema.json docs/metrics.md
 
 dist-hook:

@@ -1,0 +1,158 @@
+#!/usr/bin/python3
+"""Real MCP clients and the official conformance suite against jitney: `./dev conformance`.
+
+usage: run.py JITNEY MODULES [BEHIND...]
+MODULES: a folder in which package.json's packages are installed. BEHIND: how the suite's tools stand behind the gateway,
+rest, http or stdio; all of them, unless some are named. Prints a line for each check, ends with 1 if one failed."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LIMIT_SECONDS = 120
+PYTHON = "/usr/bin/python3"
+
+KINDS = ("rest", "http", "stdio")
+LIFECYCLE = ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"]
+CALLS = ["tools-call-simple-text", "tools-call-image", "tools-call-audio", "tools-call-embedded-resource",
+         "tools-call-error", "json-schema-2020-12"]
+MIXED = ["tools-call-mixed-content"]  # more than one content: only an MCP server can say that
+HEADERS = ["http-header-validation", "http-custom-header-server-validation"]
+
+
+def scenarios(behind):
+    """(suite, version of the protocol or None, scenario)"""
+    calls = CALLS + (MIXED if behind != "rest" else [])
+    for name in LIFECYCLE + calls:
+        yield "conformance-1", None, name
+    for version in ("2025-06-18", "2025-11-25", "2026-07-28"):
+        for name in LIFECYCLE + calls:
+            modern_only = version == "2026-07-28" and name in ("server-initialize", "ping")
+            later = version == "2025-06-18" and name in ("dns-rebinding-protection", "json-schema-2020-12")
+            if not modern_only and not later:
+                yield "conformance-2", version, name
+    for name in HEADERS:
+        yield "conformance-2", "2026-07-28", name
+
+
+def upstream(behind, port):
+    if behind == "stdio":
+        return {"dialect": "mcp-stdio", "command": PYTHON, "args": [str(HERE / "provider.py"), "--stdio"]}
+    if behind == "http":
+        return {"dialect": "mcp", "endpoints": [{"url": f"http://127.0.0.1:{port}/mcp"}]}
+    return {"dialect": "rest", "endpoints": [{"url": f"http://127.0.0.1:{port}/rest"}]}
+
+
+def configuration(behind, port):
+    config = {"listen": "127.0.0.1:0", "admin": {"listen": "off"}, "upstreams": {"suite": upstream(behind, port)}}
+    if behind == "rest":
+        sys.path.insert(0, str(HERE))
+        from provider import TOOLS
+        config["tools"] = {name: {"upstream": "suite", "description": f"The suite's {name}.", "input_schema": schema}
+                           for name, (schema, _) in TOOLS.items()}
+    else:
+        config["upstreams"]["suite"]["names"] = "plain"
+    return config
+
+
+class Bench:
+    """A provider and a gateway in front of it."""
+
+    def __init__(self, jitney, behind, directory):
+        self.provider = subprocess.Popen([PYTHON, HERE / "provider.py"], stdout=subprocess.PIPE, text=True)
+        port = int(self.provider.stdout.readline())
+        path = Path(directory) / "jitney.yaml"
+        path.write_text(json.dumps(configuration(behind, port)))
+        self.gateway = subprocess.Popen([jitney, "serve", "-c", path], stderr=subprocess.PIPE, text=True)
+        self.url = None
+        lines = []
+        for line in self.gateway.stderr:
+            lines.append(line)
+            if "event=listening" in line:
+                self.url = "http://{}/mcp".format(re.search(r'address="?([0-9.:]+)', line)[1])
+                break
+        if not self.url:
+            self.finish()
+            raise SystemExit("the gateway did not start:\n" + "".join(lines))
+        self.log = subprocess.Popen(["cat"], stdin=self.gateway.stderr, stdout=subprocess.DEVNULL)
+
+    def finish(self):
+        for process in (self.gateway, self.provider):
+            process.terminate()
+            process.wait(30)
+
+
+class Checks:
+    def __init__(self, modules):
+        self.modules = Path(modules).resolve()
+        binaries = self.modules / "node_modules" / ".bin"
+        self.node = binaries / "node"
+        self.environment = {**os.environ, "PATH": f"{binaries}:{os.environ['PATH']}", "NO_COLOR": "1"}
+        self.failed = self.passed = 0
+
+    def run(self, *command):
+        """Whether it ended well, and what it said."""
+        done = subprocess.run([self.node, *command], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False,
+                              env=self.environment, cwd=self.modules)
+        return done.returncode == 0, done.stdout + done.stderr
+
+    def report(self, fine, name, note, said=""):
+        print(f"{'ok  ' if fine else 'FAIL'} {name}{': ' + note if note else ''}", flush=True)
+        if not fine:
+            print("\n".join("     " + line for line in said.splitlines()[-15:]))
+        self.passed += fine
+        self.failed += not fine
+
+    def client(self, url, which):
+        fine, said = self.run(self.modules / "clients.mjs", url, which)
+        self.report(fine, which, said.strip() if fine else "", said)
+
+    def inspector(self, url, era):
+        binary = self.modules / "node_modules" / "@modelcontextprotocol" / "inspector"
+        entry = json.loads((binary / "package.json").read_text())["bin"]
+        base = [binary / entry["mcp-inspector"], "--cli", url, "--transport", "http", "--protocol-era", era, "--method"]
+        listed, said = self.run(*base, "tools/list")
+        self.report(listed and '"echo"' in said, f"inspector, {era}: list", "", said)
+        called, said = self.run(*base, "tools/call", "--tool-name", "echo", "--tool-arg", "message=mine")
+        self.report(called and "mine" in said, f"inspector, {era}: call", "", said)
+
+    def scenario(self, url, suite, version, name):
+        package = self.modules / "node_modules" / suite
+        command = [package / "dist" / "index.js", "server", "--url", url, "--scenario", name]
+        fine, said = self.run(*command, *(["--spec-version", version] if version else []))
+        found = re.findall(r"Passed: (\d+)/(\d+), (\d+) failed", said)
+        whole = fine and found and found[-1][2] == "0" and found[-1][0] == found[-1][1]
+        label = f"{suite[-1:] == '1' and '0.1' or '0.2'} {version or ''} {name}".replace("  ", " ")
+        self.report(bool(whole), label, "/".join(found[-1][:2]) if found else "no result", said)
+
+
+def check(checks, jitney, behind):
+    print(f"== tools behind {behind}", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        bench = Bench(jitney, behind, directory)
+        try:
+            for which in ("sdk-1", "client-2-legacy", "client-2-auto", "client-2-pinned"):
+                checks.client(bench.url, which)
+            for era in ("legacy", "modern"):
+                checks.inspector(bench.url, era)
+            for suite, version, name in scenarios(behind):
+                checks.scenario(bench.url, suite, version, name)
+        finally:
+            bench.finish()
+
+
+def main():
+    jitney, modules, *chosen = sys.argv[1:]
+    checks = Checks(modules)
+    for behind in chosen or KINDS:
+        check(checks, jitney, behind)
+    print(f"{checks.passed} passed, {checks.failed} failed")
+    sys.exit(1 if checks.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
