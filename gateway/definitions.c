@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "base/json.h"
+#include "gateway/schema.h"
 
 enum { DOCUMENT_BYTES_MAX = 256 << 20 };
 
@@ -38,7 +39,8 @@ bool definition_name_fits(const struct tool *tool, enum definition_format format
 	if (format == FORMAT_OPENAI || format == FORMAT_OPENAI_RESPONSES)
 		return len <= 64 && !strchr(tool->name, '.');
 	if (format == FORMAT_ANTHROPIC)
-		return !strchr(tool->name, '.');
+		return !strchr(tool->name, '.') &&
+		       (!tool->input_schema || schema_names_are_plain(slice_of(tool->input_schema)));
 	if (format == FORMAT_GEMINI)
 		return tool->name[0] == '_' || (tool->name[0] | 0x20) >= 'a';
 	return true;

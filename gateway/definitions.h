@@ -50,7 +50,8 @@ const struct document *definitions_openapi(const struct definitions *definitions
 /* One tool. False: memory is out. The caller unrefs document->blob. */
 bool definitions_tool(const struct config *config, const struct tool *tool, enum definition_format format,
 		      struct document *document) MUST_CHECK;
-/* Whether the vendor's API would take this tool's name; one that it would not take is left out of that list. */
+/* Whether the vendor's API would take this tool's name, and Anthropic's the names of its arguments; a tool that it
+ * would not take is left out of that list. */
 bool definition_name_fits(const struct tool *tool, enum definition_format format);
 
 #endif

@@ -46,6 +46,7 @@ libgateway_a_SOURCES = \
 	gateway/naming.c gateway/naming.h \
 	gateway/options.c gateway/options.h \
 	gateway/pages.c gateway/pages.h \
+	gateway/pages_listing.c \
 	gateway/reply.c gateway/reply.h \
 	gateway/registry.c gateway/registry.h \
 	gateway/rest.c gateway/rest.h \

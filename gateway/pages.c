@@ -65,7 +65,7 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 		return;
 	if (!definition_name_fits(tool, format)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
-			      "The tool's name does not fit the rules of that format.");
+			      "The tool's name, or a name in its schema, does not fit the rules of that format.");
 		return;
 	}
 	if (!definitions_tool(worker->gateway->config, tool, format, &document)) {
@@ -135,8 +135,10 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 		if (i)
 			buf_put_char(&text, ',');
 		json_put_string(&text, slice_of(settings->name));
-		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu}", healthy ? "up" : "down",
+		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu", healthy ? "up" : "down",
 			   healthy, settings->endpoint_count);
+		page_put_listing(&text, worker->catalogue, (unsigned)i);
+		buf_put_char(&text, '}');
 	}
 	buf_put_char(&text, '}');
 	if (gateway->config->redis) {
@@ -167,6 +169,7 @@ void page_admin_index(struct worker *worker, struct request *request, struct sli
 		"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jitney " JITNEY_VERSION "</title>"
 		"<style>body{font:16px/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
 		"<h1>jitney " JITNEY_VERSION "</h1><p>%zu tools, %zu upstreams, %u workers, up for %llu s.</p><ul>"
+		"<li><a href=\"/admin/tools\">tools</a>: all of them, and the lists of MCP servers"
 		"<li><a href=\"/admin/upstreams\">upstreams</a>: state, lanes, pools"
 		"<li><a href=\"/admin/cache\">cache</a>: what the memory tier holds"
 		"<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
@@ -240,11 +243,12 @@ static void put_classes(struct buf *out, const struct gateway *gateway, size_t i
 	buf_printf(out, "],\"waiting\":%lld,\"in_flight\":%lld", (long long)waiting, (long long)in_flight);
 }
 
-static void put_upstream(struct buf *out, const struct gateway *gateway, size_t index)
+static void put_upstream(struct buf *out, const struct worker *worker, size_t index)
 {
 	static const char *const modes[] = {
 		[BATCH_ADAPTIVE] = "adaptive", [BATCH_FIXED] = "fixed", [BATCH_OFF] = "off"
 	};
+	const struct gateway *gateway = worker->gateway;
 	const struct upstream_settings *settings = &gateway->config->upstreams[index].settings;
 	const struct batch_policy *batch = &gateway->config->upstreams[index].batch;
 	buf_put_text(out, "{\"name\":");
@@ -252,6 +256,7 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, size_t 
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
 		   upstream_owner(gateway, (unsigned)index)->index);
 	put_endpoints(out, gateway, settings);
+	page_put_listing(out, worker->catalogue, (unsigned)index);
 	buf_printf(out,
 		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"max_in_flight\":%zu}",
 		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
@@ -274,7 +279,7 @@ void page_admin_upstreams(struct worker *worker, struct request *request, struct
 	for (size_t i = 0; i < worker->gateway->config->upstream_count; i++) {
 		if (i)
 			buf_put_char(&text, ',');
-		put_upstream(&text, worker->gateway, i);
+		put_upstream(&text, worker, i);
 	}
 	buf_put_text(&text, "]}\n");
 	reply_text(request, 200, json_type_text, &text);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "gateway/routes.h"
 #include "gateway/worker.h"
 
 enum { PROBLEM_BYTES_MAX = 32 << 20 };
@@ -274,7 +275,11 @@ void reply_call(struct request *request, const struct call *call)
 		send_problem(request, &reply, answer, call);
 		return;
 	}
-	if (put_etag(request, &reply, call)) {
+	if (answer_full(answer).len && slice_equal(query_parameter(request->query, SLICE("full")), SLICE("1"))) {
+		reply.content_type = "application/json"; /* another form of it, so not under its tag */
+		reply.body = answer_full(answer);
+		reply.answer = answer;
+	} else if (put_etag(request, &reply, call)) {
 		reply.status = 304;
 	} else {
 		reply.content_type = answer->content_type;

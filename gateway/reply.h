@@ -26,6 +26,7 @@ bool reply_none_match(const struct request *request, const char *etag);
 
 /* Reply with the result of a finished call: the tool's bytes or a problem, and all headers. A kept answer has an ETag;
  * 304 without the bytes to a caller that has them. */
+/* With ?full=1 an MCP result comes whole (answer_full). */
 void reply_call(struct request *request, const struct call *call);
 
 /* The headers that tell how a finished call's result came about: Cache-Status, Age, Server-Timing and X-Batch-*. */

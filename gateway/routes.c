@@ -41,6 +41,7 @@ static const struct route admin_routes[] = {
 	{ "/healthz", { { HTTP_GET, page_healthz } } },
 	{ "/readyz", { { HTTP_GET, page_readyz } } },
 	{ "/admin/config", { { HTTP_GET, page_admin_config } } },
+	{ "/admin/tools", { { HTTP_GET, page_admin_tools } } },
 	{ "/admin/upstreams", { { HTTP_GET, page_admin_upstreams } } },
 	{ "/admin/cache", { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
 	{ "/admin/drain", { { HTTP_POST, page_admin_drain } } },
