@@ -22,7 +22,7 @@ static const char magic[6] = { 'j', 'i', 't', 'n', 'e', 'y' };
 struct head {
 	char magic[6];
 	uint8_t format, flags;
-	uint64_t checksum; /* of all that follows */
+	uint64_t checksum; /* of format, flags and all that follows */
 	uint8_t digest[KEY_DIGEST_BYTES];
 	uint64_t stored_us, fresh_us, revalidate_us, error_us; /* wall clock */
 	uint32_t key_len, held_len, body_at, body_len, full_len, retry_after_s, cost_us;
@@ -32,6 +32,13 @@ struct head {
 _Static_assert(sizeof(struct head) == 120, "the layout is the same everywhere");
 _Static_assert(ANSWER_DETAIL_BYTES <= 256 && ANSWER_TYPE_BYTES <= 256, "their lengths fit a byte");
 enum { CHECKED_FROM = offsetof(struct head, digest) };
+
+static uint64_t checksum_of(struct slice value)
+{
+	uint64_t seed = (uint8_t)value.at[offsetof(struct head, format)] |
+			(uint64_t)(uint8_t)value.at[offsetof(struct head, flags)] << 8;
+	return XXH3_64bits_withSeed(value.at + CHECKED_FROM, value.len - CHECKED_FROM, seed);
+}
 
 /* --- clocks --- */
 
@@ -119,7 +126,7 @@ bool stored_value_encode(const struct entry *entry, size_t compress_bytes, const
 	char *bytes = out->store->bytes + start;
 	if (compressed)
 		bytes[offsetof(struct head, flags)] |= FLAG_COMPRESSED;
-	uint64_t checksum = htole64(XXH3_64bits(bytes + CHECKED_FROM, out->len - start - CHECKED_FROM));
+	uint64_t checksum = htole64(checksum_of((struct slice){ bytes, out->len - start }));
 	memcpy(bytes + offsetof(struct head, checksum), &checksum, sizeof checksum);
 	return true;
 }
@@ -188,7 +195,7 @@ static enum stored_fault take_apart(struct slice bytes, struct parts *parts)
 	read_head(bytes, head);
 	if (head->format != FORMAT || head->flags & ~FLAGS_KNOWN)
 		return STORED_FOREIGN;
-	if (XXH3_64bits(bytes.at + CHECKED_FROM, bytes.len - CHECKED_FROM) != head->checksum)
+	if (checksum_of(bytes) != head->checksum)
 		return STORED_DAMAGED;
 	if (!take(&rest, sizeof *head, &skipped) || !take(&rest, head->key_len, &parts->key) ||
 	    !take(&rest, head->word_len, &parts->word) || !take(&rest, head->type_len, &parts->type) ||

@@ -24,7 +24,9 @@ unit_cache = \
 	tests/unit/test_key_random \
 	tests/unit/test_memory \
 	tests/unit/test_memory_load \
-	tests/unit/test_redis_connection
+	tests/unit/test_redis_connection \
+	tests/unit/test_redis_tier \
+	tests/unit/test_stored_value
 unit_upstream = \
 	tests/unit/test_client \
 	tests/unit/test_dialect \
@@ -77,7 +79,8 @@ fuzz_base = \
 	tests/fuzz/fuzz_json \
 	tests/fuzz/fuzz_json_split
 fuzz_cache = \
-	tests/fuzz/fuzz_cache_control
+	tests/fuzz/fuzz_cache_control \
+	tests/fuzz/fuzz_stored_value
 fuzz_upstream = \
 	tests/fuzz/fuzz_embeddings \
 	tests/fuzz/fuzz_envelope \
@@ -128,6 +131,7 @@ tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
 
 redis_server = tests/support/redis_server.c tests/support/redis_server.h
 tests_unit_test_redis_connection_SOURCES = tests/unit/test_redis_connection.c $(redis_server)
+tests_unit_test_redis_tier_SOURCES = tests/unit/test_redis_tier.c $(redis_server)
 
 # Whole workers, over the same fake.
 gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
