@@ -98,14 +98,15 @@ int cli_check(int argc, char **argv)
 		return wrong_usage("check", "there are words after the options");
 	struct buf errors = BUF_INIT(1 << 20);
 	struct config *config = config_load(path, &errors);
-	if (config)
+	bool fine = config && config_programs(config, &errors);
+	if (fine)
 		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", path, config->tool_count,
 		       config->upstream_count, config->workers);
 	else
 		fputs(buf_cstr(&errors), stderr);
 	buf_fini(&errors);
 	config_free(config);
-	return config ? EXIT_SUCCESS : EXIT_USAGE;
+	return fine ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 /* ---------------------------------------------------------------- call, tools */

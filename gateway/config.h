@@ -167,6 +167,10 @@ struct config *config_load(const char *path, struct buf *errors) MUST_CHECK;
 struct config *config_parse(const char *name, struct slice text, struct buf *errors) MUST_CHECK;
 void config_free(struct config *config);
 
+/* Whether the programs of upstreams that are child processes can be found. Errors as above, without a line: they say
+ * something of this machine. */
+bool config_programs(const struct config *config, struct buf *errors);
+
 /* The declared tool of that name, or NULL; catalogue.h has all there are. Any thread. */
 const struct tool *config_tool(const struct config *config, struct slice name);
 

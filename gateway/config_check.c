@@ -112,6 +112,7 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 				draft->config.settings.name, settings->dialect->name);
 	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
 		policy->max_bytes = settings->dialect->max_bytes;
+	config_check_program(load, draft);
 	check_urls(load, draft);
 }
 
@@ -216,6 +217,11 @@ static const char *shown_url(struct config_load *load, const char *url, size_t i
 	return arena_printf(load->arena, "%.*s/***#%zu", (int)path, url, index + 1);
 }
 
+static const char *shown_command(struct config_load *load, const char *command)
+{
+	return arena_is_secret(load->arena, command) ? "***" : command;
+}
+
 /* --- What follows --- */
 
 static void hash_text(XXH3_state_t *hash, const char *text)
@@ -270,6 +276,9 @@ static void hash_upstream(struct config_load *load, XXH3_state_t *hash, const st
 	hash_text(hash, upstream->dialect->name);
 	for (size_t i = 0; i < upstream->endpoint_count; i++)
 		hash_text(hash, upstream->endpoints[i]);
+	for (size_t i = 0; i < from->arg_count; i++)
+		hash_text(hash, from->args[i]);
+	hash_text(hash, from->cwd);
 	for (size_t i = 0; i < upstream->header_count; i++)
 		hash_pairs(load, hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
 			   1);
@@ -301,13 +310,15 @@ static bool finish_upstreams(struct config_load *load)
 	for (size_t i = 0; config->upstreams && i < drafts->upstream_count; i++) {
 		struct upstream_draft *draft = &drafts->upstreams[i];
 		struct upstream_settings *settings = &draft->config.settings;
+		if (config_is_program(draft) && !config_finish_program(load, draft))
+			return false;
 		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
 		const char **shown = arena_array(load->arena, draft->endpoint_count, sizeof *shown);
 		if (!urls || !shown)
 			return false;
 		for (size_t j = 0; j < draft->endpoint_count; j++) {
 			urls[j] = draft->endpoints[j].url;
-			shown[j] = shown_url(load, urls[j], j);
+			shown[j] = settings->process ? shown_command(load, urls[j]) : shown_url(load, urls[j], j);
 			if (!shown[j])
 				return false;
 		}

@@ -134,12 +134,12 @@ void config_check_dialect(struct config_load *load, struct upstream_draft *draft
 /* Which dialects know an option of a tool. */
 static const struct {
 	const char *option;
-	const struct dialect *of[3]; /* the later ones may be NULL */
+	const struct dialect *of[5]; /* the later ones may be NULL */
 } tool_options[] = {
 	{ "models", { &dialect_openai_embeddings, NULL } },
 	{ "operation", { &dialect_graphql, NULL } },
 	{ "request", { &dialect_rest, &dialect_envelope } },
-	{ "method", { &dialect_jsonrpc, &dialect_envelope, &dialect_mcp } },
+	{ "method", { &dialect_jsonrpc, &dialect_envelope, &dialect_mcp, &dialect_jsonrpc_stdio, &dialect_mcp_stdio } },
 };
 
 /* Options of another dialect would do nothing, silently. */

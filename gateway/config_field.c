@@ -45,9 +45,12 @@ static const char *expected(enum option_kind kind)
 		return "a list of networks, such as [ 10.0.0.0/8 ]";
 	case OPTION_TEXTS:
 		return "a list of words, such as [ web ]";
+	case OPTION_ARGUMENTS:
+		return "a list of texts, such as [ \"-y\", /srv/files ]";
 	case OPTION_HEADERS:
 	case OPTION_TEMPLATES:
 	case OPTION_HEADER_TEMPLATES:
+	case OPTION_VARIABLES:
 		return "a map, such as { name: value }";
 	default:
 		return "text";
@@ -199,20 +202,7 @@ static void read_bool(const struct field *field)
 		memcpy(field->at, &value, sizeof value);
 }
 
-/* Words of the contract that this version has not built. */
-static bool is_future_dialect(const struct option *option, struct slice word)
-{
-	const char *at = "mcp-stdio|jsonrpc-stdio";
-	struct slice future;
-	if (strcmp(option->path, "upstreams.*.dialect") != 0)
-		return false;
-	while (option_next_word(&at, &future))
-		if (slice_equal(future, word))
-			return true;
-	return false;
-}
-
-static void complain_word(const struct field *field, struct slice word)
+static void complain_word(const struct field *field)
 {
 	struct buf list = BUF_INIT(512);
 	struct slice each;
@@ -221,11 +211,7 @@ static void complain_word(const struct field *field, struct slice word)
 			buf_put_text(&list, *at ? ", " : " or ");
 		buf_put(&list, each);
 	}
-	if (is_future_dialect(field->option, word))
-		config_error_at(field->load, field->node, "%s: %.*s is not supported by this version (%s)",
-				field->where, SLICE_ARG(word), JITNEY_VERSION);
-	else
-		config_error_at(field->load, field->node, "%s: must be %s", field->where, buf_cstr(&list));
+	config_error_at(field->load, field->node, "%s: must be %s", field->where, buf_cstr(&list));
 	buf_fini(&list);
 }
 
@@ -245,7 +231,7 @@ static void read_word(const struct field *field)
 			memcpy(field->at, &text.at, sizeof text.at);
 		return;
 	}
-	complain_word(field, text);
+	complain_word(field);
 }
 
 static void read_text(const struct field *field)
@@ -374,7 +360,7 @@ static void read_texts(const struct field *field)
 		struct slice text;
 		if (!take_string(&one, &text))
 			continue;
-		if (text.len == 0 || text.len > 64)
+		if (field->option->kind == OPTION_TEXTS && (text.len == 0 || text.len > 64))
 			complain(&one, "must be 1 to 64 bytes long");
 		items[i++] = text.at;
 	}
@@ -428,7 +414,7 @@ static const char *read_pair(const struct field *field, const struct node *node)
 	const char *value = take_pair(field, node);
 	if (node->kind == NODE_BAD)
 		return NULL;
-	if (field->option->kind != OPTION_TEMPLATES)
+	if (field->option->kind == OPTION_HEADERS || field->option->kind == OPTION_HEADER_TEMPLATES)
 		check_header(field, node, value);
 	else if (node->key.len == 0 || memchr(node->key.at, '\0', node->key.len))
 		config_error_key(field->load, node, "%s: a name must not be empty or hold a NUL byte", field->where);
@@ -472,6 +458,20 @@ static void read_templates(const struct field *field)
 	*field->count = i;
 }
 
+static void read_variables(const struct field *field)
+{
+	size_t i = 0;
+	if (!is_map(field))
+		return;
+	struct process_variable *items = make_room(field, field->node->count, sizeof *items);
+	for (const struct node *child = field->node->first; items && child; child = child->next) {
+		const char *value = read_pair(field, child);
+		if (value)
+			items[i++] = (struct process_variable){ child->key.at, value };
+	}
+	*field->count = i;
+}
+
 static void read_field(const struct field *field)
 {
 	switch (field->option->kind) {
@@ -498,9 +498,12 @@ static void read_field(const struct field *field)
 	case OPTION_NETWORKS:
 		return read_networks(field);
 	case OPTION_TEXTS:
+	case OPTION_ARGUMENTS:
 		return read_texts(field);
 	case OPTION_HEADERS:
 		return read_headers(field);
+	case OPTION_VARIABLES:
+		return read_variables(field);
 	case OPTION_TEMPLATES:
 	case OPTION_HEADER_TEMPLATES:
 		return read_templates(field);

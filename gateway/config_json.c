@@ -168,10 +168,12 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	case OPTION_ADDRESSES:
 	case OPTION_NETWORKS:
 	case OPTION_TEXTS:
+	case OPTION_ARGUMENTS:
 		return put_list(writer, option, items, count);
 	case OPTION_HEADERS:
 	case OPTION_TEMPLATES:
 	case OPTION_HEADER_TEMPLATES:
+	case OPTION_VARIABLES:
 		return put_pairs(writer, option, items, count);
 	default:
 		return put_text(writer, text);
@@ -198,6 +200,9 @@ static bool is_silent(const struct option *option, const void *owner)
 	if (is_of_listing(option->path) && !upstream->config.settings.dialect->lists_tools)
 		return true;
 	struct rate rate;
+	if (strncmp(option->path, "upstreams.*.", strlen("upstreams.*.")) == 0 && !strchr(option->path, '[') &&
+	    config_is_foreign(upstream, option))
+		return true;
 	switch (option->kind) {
 	case OPTION_UNSUPPORTED:
 		return true;

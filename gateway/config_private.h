@@ -25,6 +25,10 @@ struct upstream_draft {
 	bool faulty;             /* its block has been complained about */
 	struct endpoint_draft *endpoints;
 	size_t endpoint_count;
+	const char *command, *cwd; /* dialects of programs; NULL: none */
+	const char *const *args;
+	size_t arg_count;
+	struct process_pool_settings process;
 	struct envelope_settings envelope;
 	struct graphql_settings graphql;
 	struct dialect *own; /* the upstream's own, made from its settings; NULL: it has none. Owned */
@@ -98,6 +102,16 @@ bool config_finish(struct config_load *load) MUST_CHECK;
 void config_check_redis(struct config_load *load, const struct node *redis);
 /* Fill in config->redis, if there is a block. */
 void config_finish_redis(struct config_load *load);
+
+/* --- config_process.c --- */
+
+/* Whether its dialect is one of programs. */
+bool config_is_program(const struct upstream_draft *draft);
+/* Whether the option, one of upstreams or another, is for the other sort of provider. */
+bool config_is_foreign(const struct upstream_draft *draft, const struct option *option);
+void config_check_program(struct config_load *load, struct upstream_draft *draft);
+/* Fill in what follows, for one that is. False: out of memory. */
+bool config_finish_program(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;
 
 /* --- config_dialect.c: what each dialect asks of the options of its upstreams and tools --- */
 

@@ -206,8 +206,7 @@ static void note_missing(const struct place *place)
 		bool there = false; /* even when it has been complained about */
 		for (const struct node *child = node->first; child && !there; child = child->next)
 			there = slice_equal(child->key, slice_of(key));
-		/* a provider that is a child process has no endpoints; that it is not supported has been said */
-		if (there || (option->kind == OPTION_BLOCKS && node_member(node, "command")))
+		if (there)
 			continue;
 		unsigned line = node->key_line ? node->key_line : node->line;
 		config_error(place->load, line, node->key_line ? node->key_column : node->column, "%s%s is missing",

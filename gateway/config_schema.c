@@ -98,7 +98,7 @@ static void put_texts(struct buf *out, const struct option *option)
 static void put_pairs(struct buf *out, const struct option *option)
 {
 	buf_put_text(out, "\"type\":\"object\",");
-	if (option->kind != OPTION_TEMPLATES)
+	if (option->kind == OPTION_HEADERS || option->kind == OPTION_HEADER_TEMPLATES)
 		buf_put_text(out, "\"propertyNames\":{\"pattern\":\"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$\"},");
 	buf_printf(out, "\"maxProperties\":%lu,\"additionalProperties\":{\"type\":[\"string\",\"number\",\"boolean\"]}",
 		   (unsigned long)option->max);
@@ -159,10 +159,12 @@ static void put_type(const struct writer *writer, const struct option *option)
 	case OPTION_ADDRESSES:
 	case OPTION_NETWORKS:
 	case OPTION_TEXTS:
+	case OPTION_ARGUMENTS:
 		return put_texts(out, option);
 	case OPTION_HEADERS:
 	case OPTION_TEMPLATES:
 	case OPTION_HEADER_TEMPLATES:
+	case OPTION_VARIABLES:
 		return put_pairs(out, option);
 	case OPTION_SCHEMA:
 		return buf_put_text(out, "\"type\":\"object\"");
@@ -187,6 +189,8 @@ static void put_required(struct buf *out, const char *prefix)
 	}
 	if (!first)
 		buf_put_text(out, "],");
+	if (strcmp(prefix, "upstreams.*.") == 0)
+		buf_put_text(out, "\"anyOf\":[{\"required\":[\"endpoints\"]},{\"required\":[\"command\"]}],");
 }
 
 static void put_block(const struct writer *writer, const char *prefix)

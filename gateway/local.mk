@@ -17,6 +17,7 @@ libgateway_a_SOURCES = \
 	gateway/config_json.c \
 	gateway/config_listed.c \
 	gateway/config_private.h \
+	gateway/config_process.c \
 	gateway/config_read.c \
 	gateway/config_redis.c \
 	gateway/config_schema.c \

@@ -31,6 +31,8 @@ enum option_kind {
 			     */
 	OPTION_NETWORKS,    /* struct network[]; bounds are elements */
 	OPTION_TEXTS,       /* const char *[]; bounds are elements */
+	OPTION_ARGUMENTS,   /* const char *[]: any texts; bounds are elements */
+	OPTION_VARIABLES,   /* struct process_variable[]: map; bounds are members */
 	OPTION_HEADERS,     /* struct upstream_header[]: map; bounds are members */
 	OPTION_TEMPLATES,   /* struct route_pair[]: map; bounds are members */
 	OPTION_HEADER_TEMPLATES, /* the same, names are header names */
@@ -173,10 +175,11 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
-	  "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp",                                                                   \
+	  "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio",                               \
 	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
-	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document) or "    \
-	  "openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP).")                                                                     \
+	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document), "      \
+	  "openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP); to a program that jitney runs: "     \
+	  "mcp-stdio (an MCP server) or jsonrpc-stdio (JSON-RPC 2.0 by lines).")                                       \
 	B("upstreams.*.envelope", BLOCK, 0, "dialect envelope: the shape of the provider's batches.")                  \
 	V("upstreams.*.envelope.preset", WORD, upstream_draft, envelope.preset, "", 0, 0, NULL, ENVELOPE_PRESETS,      \
 	  "What the options below are where they are not set.")                                                        \
@@ -219,7 +222,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "alias: one document with aliased fields; array: a list of operations, where the server takes one; off.")    \
 	V("upstreams.*.graphql.max", COUNT, upstream_draft, graphql.max, "", 1, 1000, "(20)", NULL,                    \
 	  "Calls in one request that the server takes at most; batch.items may ask for fewer.")                        \
-	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, OPTION_REQUIRED,          \
+	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, NULL,          \
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
 	  "http:// or https:// URL without user, query or fragment.")                                                  \
@@ -251,17 +254,28 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Requests, such as 60/min: no span of that length holds more. Calls gather while they wait.")                \
 	V("upstreams.*.rate.tokens", RATE, upstream_draft, config.batch.tokens, "", 1, 1000000000000, NULL, NULL,      \
 	  "Tokens as estimated, such as 1000000/min; only for dialects that estimate them (openai-embeddings).")       \
-	B("upstreams.*.pool", BLOCK, 0, "Connections to the provider.")                                                \
+	B("upstreams.*.pool", BLOCK, 0, "Connections to the provider, or its processes.")                                                \
 	V("upstreams.*.pool.max", COUNT, upstream_draft, config.settings.pool_max, "", 1, 10000, "32", NULL,           \
-	  "Connections at most.")                                                                                      \
+	  "Connections at most, or processes (then the default is 4).")                                                                                      \
 	V("upstreams.*.pool.min_idle", COUNT, upstream_draft, config.settings.pool_min_idle, "", 0, 10000,             \
 	  "(2, or max if that is less)",                                                                               \
 	  NULL, "Connections kept open after a burst; at most max.")                                                   \
-	U("upstreams.*.pool.min", "Child processes kept running.")                                                     \
+	V("upstreams.*.pool.min", COUNT, upstream_draft, process.min, "", 0, 1000, "1", NULL,                          \
+	  "Processes started with the gateway and kept running; at most max.")                                         \
+	V("upstreams.*.pool.calls", COUNT, upstream_draft, process.calls, "", 1, 100000, "64", NULL,                   \
+	  "Calls in one process at once; when all are full, one more is started, up to max.")                          \
+	V("upstreams.*.pool.max_calls", COUNT, upstream_draft, process.max_calls, "", 0, UINT64_C(1000000000000), "0", \
+	  NULL, "Calls in the life of a process, then it is replaced; 0: no end.")                                     \
+	V("upstreams.*.pool.restart_backoff", DURATION, upstream_draft, process.restart_backoff_us, "us", US_MS(1),    \
+	  US_S(30), "200ms", NULL,                                                                                     \
+	  "Wait after a start that came to nothing; doubles up to 30s, each with jitter.")                             \
+	V("upstreams.*.pool.start_timeout", DURATION, upstream_draft, process.start_timeout_us, "us", US_MS(10),       \
+	  US_M(10), "30s", NULL, "dialect mcp-stdio: from the start of a process to its answer to initialize.")        \
 	V("upstreams.*.pool.idle_timeout", DURATION, upstream_draft, config.settings.idle_timeout_us, "us", US_MS(1),  \
 	  US_D(1),                                                                                                     \
 	  "90s", NULL,                                                                                                 \
-	  "A connection that was idle longer is not used again; keep it below the provider's own timeout.")            \
+	  "A connection that was idle longer is not used again; keep it below the provider's own timeout. A process "  \
+	  "beyond min that was idle longer is stopped (then the default is 10m).")            \
 	V("upstreams.*.pool.connect_timeout", DURATION, upstream_draft, config.settings.connect_timeout_us, "us",      \
 	  US_MS(1),                                                                                                    \
 	  US_M(1), "2s", NULL, "For name, TCP and TLS together.")                                                      \
@@ -279,8 +293,17 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The longest body of one answer (of a whole batch); more is refused.")                                       \
 	V("upstreams.*.refreshes", COUNT, upstream_draft, config.refreshes, "", 0, 100000, "32", NULL,                 \
 	  "Background refreshes of kept answers at once; one more is left out until a later call.")                    \
-	U("upstreams.*.command", "The program of a provider that is a child process.")                                 \
-	U("upstreams.*.args", "Its arguments.")                                                                        \
+	V("upstreams.*.command", TEXT, upstream_draft, command, "bytes", 1, 4096, NULL, NULL,                          \
+	  "dialects mcp-stdio, jsonrpc-stdio: the program, sought in PATH. No shell.")                                 \
+	L("upstreams.*.args", ARGUMENTS, upstream_draft, args, arg_count, 0, 1000, NULL, "Its arguments.")             \
+	L("upstreams.*.env", VARIABLES, upstream_draft, process.process.variables, process.process.variable_count, 0,  \
+	  1000, NULL,                                                                                                  \
+	  "Its environment, besides HOME, LANG, LC_ALL, LC_CTYPE, LOGNAME, PATH, SHELL, TERM, TMPDIR, TZ and USER.")   \
+	V("upstreams.*.cwd", TEXT, upstream_draft, cwd, "bytes", 1, 4096, "(the gateway's)", NULL,                     \
+	  "The directory it starts in.")                                                                               \
+	V("upstreams.*.memory", SIZE, upstream_draft, process.process.memory_bytes, "bytes", 0, B_GIB(1024), "0",      \
+	  NULL,                                                                                                        \
+	  "Memory of a process: more is refused to it (RLIMIT_DATA), and one that holds more is replaced; 0: no limit.") \
 	V("upstreams.*.names", ENUM, upstream_draft, config.exposure.names, "", 0, 0, "prefixed", "prefixed|plain",    \
 	  "MCP: a tool is called UPSTREAM__TOOL, or as the server calls it; a tools: entry may name it otherwise.")     \
 	B("upstreams.*.expose", BLOCK, 0, "MCP: which of the server's tools callers see; a tools: entry is always seen.") \

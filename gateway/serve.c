@@ -15,8 +15,10 @@
 #include "gateway/registry.h"
 #include "gateway/worker.h"
 #include "upstream/upstream.h"
+#include "upstream/warden.h"
 
-enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256 };
+enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
+#define CHILDREN_US (6 * CLOCK_US_PER_S) /* longer than a child's grace and its SIGTERM: config_process.c */
 
 /* Everything that is undone at the end. */
 struct process {
@@ -47,7 +49,8 @@ static void raise_file_limit(const struct config *config)
 	struct rlimit limit;
 	size_t wanted = config->limits.connections + SPARE_FILES;
 	for (size_t i = 0; i < config->upstream_count; i++)
-		wanted += config->upstreams[i].settings.pool_max;
+		wanted += config->upstreams[i].settings.pool_max *
+			  (config->upstreams[i].settings.process ? FILES_OF_PROCESS : 1);
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
@@ -291,6 +294,9 @@ static void stop(struct process *process)
 		for (unsigned i = 0; i < config->workers; i++)
 			worker_free(gateway->workers[i]);
 	}
+	if (!warden_join(CHILDREN_US))
+		log_message(LOG_LEVEL_WARN, "processes_left",
+			    "some child processes have not ended; their keepers will see them out");
 	for (size_t i = 0; i < process->bound; i++)
 		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
 	free(gateway->workers);

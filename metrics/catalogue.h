@@ -204,6 +204,13 @@ enum metric_type {
 	X(MCP_LOST, "upstream_mcp_sessions_lost_total", COUNTER, UPSTREAM, NONE, "MCP sessions that the server did not know any more.") \
 	X(MCP_READY, "upstream_mcp_ready", GAUGE, UPSTREAM, NONE, "1 if the MCP server is open for calls.") \
 	X(MCP_PINGS, "upstream_mcp_pings_total", COUNTER, UPSTREAM, NONE, "Pings of MCP servers answered.") \
+	X(PROCESSES, "upstream_processes", GAUGE, UPSTREAM, NONE, "Child processes running.")                          \
+	X(PROCESS_STARTS, "upstream_process_starts_total", COUNTER, UPSTREAM, NONE, "Child processes started.")        \
+	X(PROCESS_CRASHES, "upstream_process_crashes_total", COUNTER, UPSTREAM, NONE, "Child processes that ended though nobody had stopped them.") \
+	X(PROCESS_CPU, "upstream_process_cpu_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "CPU time that child processes and their offspring have used, ended ones included.") \
+	X(PROCESS_RESIDENT, "upstream_process_resident_bytes", GAUGE, UPSTREAM, NONE, "Memory that child processes and their offspring hold now.") \
+	X(PROCESS_NOISE, "upstream_process_noise_total", COUNTER, UPSTREAM, NONE, "Lines of child processes that were no answer to a call under way, and messages they did not take.") \
+	X(PROCESS_STDERR, "upstream_process_stderr_lines_total", COUNTER, UPSTREAM, NONE, "Lines child processes wrote to stderr.") \
 	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
 	X(REDIS_CONNECTED, "redis_connected_workers", GAUGE, NONE, NONE, "Workers with a connection to Redis.")        \
 	X(REDIS_BREAKER, "redis_breaker_open_workers", GAUGE, NONE, NONE, "Workers that leave Redis alone because it did not answer.") \

@@ -131,6 +131,8 @@ struct dialect {
 
 extern const struct dialect dialect_jsonrpc;
 extern const struct dialect dialect_rest;
+extern const struct dialect dialect_jsonrpc_stdio; /* these two: lines for child processes, no decoder */
+extern const struct dialect dialect_mcp_stdio;
 extern const struct dialect dialect_openai_embeddings;
 /* What the dialects of envelope_new, graphql_new and key_list_new have in common; cannot be used themselves. */
 extern const struct dialect dialect_envelope;

@@ -33,5 +33,6 @@ struct exchange {
 extern const struct upstream_kind upstream_http;
 extern const struct upstream_kind upstream_mcp;
 extern const struct upstream_kind upstream_simulated;
+extern const struct upstream_kind upstream_process;
 
 #endif

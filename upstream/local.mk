@@ -10,6 +10,7 @@ libupstream_a_SOURCES = \
 	upstream/dialect_mcp.c \
 	upstream/dialect_openai_embeddings.c \
 	upstream/dialect_rest.c \
+	upstream/dialect_stdio.c \
 	upstream/envelope.c upstream/envelope.h \
 	upstream/envelope_item.c \
 	upstream/envelope_private.h \
@@ -32,6 +33,8 @@ libupstream_a_SOURCES = \
 	upstream/mcp_session.c upstream/mcp_session.h \
 	upstream/mcp_tools.c upstream/mcp_tools.h \
 	upstream/process.c upstream/process.h \
+	upstream/process_member.c upstream/process_member.h \
+	upstream/process_pool.c upstream/process_pool.h \
 	upstream/sse.c upstream/sse.h \
 	upstream/tally.c upstream/tally.h \
 	upstream/template.c upstream/template.h \
@@ -39,5 +42,6 @@ libupstream_a_SOURCES = \
 	upstream/upstream.c upstream/upstream.h \
 	upstream/upstream_http.c \
 	upstream/upstream_mcp.c \
+	upstream/upstream_process.c \
 	upstream/upstream_simulated.c \
 	upstream/warden.c upstream/warden.h

@@ -271,6 +271,8 @@ static void on_leash(struct loop_watch *watch, uint32_t events)
 		ssize_t got = recv(process->leash.fd, &note, sizeof note, 0);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
+		if (got < 0 && errno == ECONNRESET)
+			continue; /* it ended with a word of ours unread; told once, and its own last words follow */
 		if (got == (ssize_t)sizeof note && take_note(process, &note))
 			continue;
 		finish(process);

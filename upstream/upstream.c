@@ -65,6 +65,8 @@ static const struct upstream_kind *kind_of(const struct upstream_settings *setti
 {
 	if (settings->simulated)
 		return &upstream_simulated;
+	if (settings->process)
+		return &upstream_process;
 	return settings->dialect == &dialect_mcp ? &upstream_mcp : &upstream_http;
 }
 

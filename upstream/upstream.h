@@ -14,6 +14,7 @@
 #include "base/slice.h"
 #include "metrics/metrics.h"
 #include "upstream/dialect.h"
+#include "upstream/process.h"
 
 struct upstream_header {
 	const char *name;
@@ -25,6 +26,17 @@ struct provider_model {
 	uint64_t fixed_us; /* of one request, however many calls it carries */
 	double item_us;    /* of each call in it, on top */
 	size_t slots;      /* requests it works on at once, >= 1; more wait their turn, first come first served */
+};
+
+/* A provider that is a program: dialects mcp-stdio and jsonrpc-stdio. Constant. */
+struct process_pool_settings {
+	struct process_settings process;
+	size_t min, max;             /* processes; min <= max, max >= 1 */
+	size_t calls;                /* at once in one of them, >= 1 */
+	uint64_t max_calls;          /* in the life of one, then it is replaced; 0: no end */
+	uint64_t idle_timeout_us;    /* of those beyond min */
+	uint64_t restart_backoff_us; /* after the first failed start; doubles up to 30 s */
+	uint64_t start_timeout_us;   /* from the start to the answer to initialize */
 };
 
 /* From the configuration; constant, borrowed, outlives the upstream. */
@@ -48,6 +60,7 @@ struct upstream_settings {
 	const char *mcp_protocol; /* mcp: "auto" or a version (mcp_protocol_known); NULL: auto */
 	uint64_t mcp_refresh_us;  /* mcp: how old a list of tools may become; 0: it is asked for once a session */
 	const struct provider_model *simulated; /* NULL: a real provider */
+	const struct process_pool_settings *process; /* NULL: over HTTP */
 };
 
 /* Whether a URL can be an endpoint: http or https, a host, no user info, query or fragment. Main thread. */

@@ -193,7 +193,7 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: }",
 	  "1:17: upstreams.s: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: jsonrcp, endpoints: [] } }",
-	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope, graphql, openai-embeddings or mcp\n"
+	  "1:28: upstreams.s.dialect: must be jsonrpc, rest, envelope, graphql, openai-embeddings, mcp, mcp-stdio or jsonrpc-stdio\n"
 	  "1:48: upstreams.s.endpoints: needs 1 to 64 elements\n" },
 	{ "upstreams: { s: { dialect: mcp, protocol: 2027-01-01, endpoints: [ { url: \"http://h\" }, { url: \"http://i\" } ] } }",
 	  "1:43: upstreams.s.protocol: must be auto, 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05\n"
@@ -208,9 +208,15 @@ static const struct refusal refusals[] = {
 	  "1:75: upstreams.s.endpoints[1].url: is there twice\n"
 	  "1:89: upstreams.s.endpoints[2].url is missing\n"
 	  "1:91: unknown key \"uri\" in upstreams.s.endpoints[2]; did you mean \"url\"?\n" },
-	{ "upstreams: { s: { dialect: mcp-stdio, command: npx } }",
-	  "1:28: upstreams.s.dialect: mcp-stdio is not supported by this version (0.1.0)\n"
-	  "1:39: upstreams.s.command is not supported by this version (0.1.0)\n" },
+	{ "upstreams: { s: { dialect: mcp-stdio, headers: { A: b }, pool: { min: 5 } } }",
+	  "1:14: upstreams.s.command is missing: dialect mcp-stdio needs it\n"
+	  "1:39: upstreams.s.headers: is for providers over HTTP, not mcp-stdio\n"
+	  "1:71: upstreams.s.pool.min: is more than pool.max, which is 4\n" },
+	{ "upstreams: { s: { dialect: rest, command: cat, args: [ -u, [] ], env: { A=B: 1 } } }",
+	  "1:34: upstreams.s.command: is for dialects mcp-stdio and jsonrpc-stdio, not rest\n"
+	  "1:48: upstreams.s.args: is for dialects mcp-stdio and jsonrpc-stdio, not rest\n"
+	  "1:60: upstreams.s.args: must be a list of texts, such as [ \"-y\", /srv/files ], not a list\n"
+	  "1:66: upstreams.s.env: is for dialects mcp-stdio and jsonrpc-stdio, not rest\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], pool: { max: 2, min_idle: 3 } } }",
 	  "1:96: upstreams.s.pool.min_idle: is more than pool.max, which is 2\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], headers: { \"A B\": x, Content-Length: 1, X: \"a\\nb\", x: 2, Y: [1], Z: } } }",
@@ -257,7 +263,7 @@ static const struct refusal refusals[] = {
 	{ PROVIDERS "tools: { t: { upstream: s, request: { path: / } } }",
 	  "2:28: tools.t.request: is for dialect rest or envelope, not jsonrpc\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, method: x } }",
-	  "2:28: tools.t.method: is for dialect jsonrpc or envelope, not rest\n" },
+	  "2:28: tools.t.method: is for dialect jsonrpc or envelope or mcp or jsonrpc-stdio or mcp-stdio, not rest\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, request: { path: x } } }",
 	  "2:45: tools.t.request.path: character 1: a path begins with '/'\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, request: { method: BREW } } }",

@@ -35,6 +35,13 @@ static bool is_of_mcp(const char *path)
 	return false;
 }
 
+static bool is_of_programs(const char *path)
+{
+	return strcmp(path, "upstreams.*.memory") == 0 || strcmp(path, "upstreams.*.pool.min") == 0 ||
+	       strstr(path, ".pool.calls") || strstr(path, ".pool.max_calls") || strstr(path, ".restart_backoff") ||
+	       strstr(path, ".start_timeout");
+}
+
 /* A configuration in which only this option says anything of interest. */
 static void put_yaml(struct buf *out, const char *path, struct slice value)
 {
@@ -46,11 +53,13 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 										: "jsonrpc";
 	bool cache = strstr(path, "*.cache.") && !strstr(path, ".cache.ttl");
 	if (strncmp(path, "upstreams.*.", 12) == 0) {
-		const char *more = strstr(path, "min_idle")    ? "max: 10000, "
+		const char *more = strstr(path, "pool.min")    ? "max: 10000, "
 				   : strstr(path, "envelope.") ? "preset: odata-json, "
 				   : cache                     ? "ttl: 1s, "
 							       : "";
-		buf_printf(out, "upstreams: { s: { dialect: %s, endpoints: [ { url: \"http://h\" } ], ", dialect);
+		bool program = is_of_programs(path);
+		buf_printf(out, "upstreams: { s: { dialect: %s, %s, ", program ? "jsonrpc-stdio" : dialect,
+			   program ? "command: cat" : "endpoints: [ { url: \"http://h\" } ]");
 		if (strstr(path, "*.cache."))
 			buf_put_text(out, "trust_hints: true, ");
 		put_nested(out, path + 12, more, value);
