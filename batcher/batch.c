@@ -30,12 +30,17 @@ void batch_free(struct batch *batch)
 	free(batch);
 }
 
-bool batch_fits(const struct batch *batch, const struct batch_policy *policy, size_t bytes)
+static bool is_within(uint64_t have, uint64_t more, uint64_t max)
+{
+	return have < max && more <= max - have;
+}
+
+bool batch_fits(const struct batch *batch, const struct batch_policy *policy, const struct batch_item *item)
 {
 	if (batch->count == 0)
 		return true;
-	return batch->count < batch->room && batch->bytes < policy->max_bytes &&
-	       bytes <= policy->max_bytes - batch->bytes;
+	return batch->count < batch->room && is_within(batch->bytes, item->call.arguments.len, policy->max_bytes) &&
+	       (policy->max_tokens == 0 || is_within(batch->tokens, item->tokens, policy->max_tokens));
 }
 
 void batch_put(struct batch *batch, struct batch_item *item)
@@ -46,6 +51,7 @@ void batch_put(struct batch *batch, struct batch_item *item)
 	batch->items[batch->count++] = item;
 	batch->live++;
 	batch->bytes += item->call.arguments.len;
+	batch->tokens += item->tokens;
 	if (item->deadline_us > batch->deadline_us)
 		batch->deadline_us = item->deadline_us;
 }

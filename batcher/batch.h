@@ -34,6 +34,7 @@ struct batch {
 	size_t under_way;           /* exchanges of the upstream as it left, itself included */
 	struct tool_speed *speed;   /* of the tool that all its calls as it left were of; NULL: of several */
 	size_t bytes;               /* of arguments */
+	uint64_t tokens;            /* estimated; 0: nobody counts them */
 	size_t room;                /* items it can hold */
 	size_t count;               /* items put in */
 	size_t live;                /* of those, still waiting for an answer */
@@ -46,8 +47,8 @@ struct batch *batch_new(struct batcher *batcher, struct lane *lane, size_t room)
 /* No item may be live. */
 void batch_free(struct batch *batch);
 
-/* Whether one more call of so many bytes may come in: the first always may. */
-bool batch_fits(const struct batch *batch, const struct batch_policy *policy, size_t bytes);
+/* Whether one more call may come in: the first always may. */
+bool batch_fits(const struct batch *batch, const struct batch_policy *policy, const struct batch_item *item);
 /* Put in a call that has left its lane; open only. */
 void batch_put(struct batch *batch, struct batch_item *item);
 /* It has left: gives it its id. */

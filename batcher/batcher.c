@@ -77,7 +77,8 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	size_t bytes = item->call.arguments.len;
 	reset_item(item);
 	item->speed = waiting_tool(batcher, item->tool);
-	item->tokens = batcher->policy.tokens.amount ? estimate_tokens(item) : 0;
+	bool counted = batcher->policy.tokens.amount || batcher->policy.max_tokens;
+	item->tokens = counted ? estimate_tokens(item) : 0;
 	if (batcher->waiting_items >= batcher->policy.queue_items)
 		return refuse(batcher, REJECT_QUEUE_ITEMS, "too many calls wait for this provider (queue.items)", why);
 	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)

@@ -27,6 +27,7 @@ struct batch_policy {
 	enum batch_mode mode;
 	size_t max_items;     /* calls in one batch, >= 1 */
 	size_t max_bytes;     /* bytes of arguments in one batch; a larger call travels alone */
+	uint64_t max_tokens;  /* estimated tokens in one batch, likewise; 0: no cap */
 	uint64_t window_us;   /* longest time a call gathers while it could leave */
 	size_t max_in_flight; /* exchanges at once, >= 1 */
 	size_t queue_items;   /* calls waiting at most */

@@ -20,6 +20,7 @@ static void move(struct batch *from, struct batch *to, size_t count)
 static void reuse(struct batch *batch)
 {
 	batch->count = batch->bytes = 0;
+	batch->tokens = 0;
 }
 
 struct hunt *hunt_begin(struct batch *batch)

@@ -98,7 +98,7 @@ static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 	struct lane_class *class = waiting_class(batcher, batch->lane);
 	struct batch_policy policy = learned_policy(batcher, class);
 	struct batch_item *item;
-	while ((item = lane_next(batch->lane)) && batch_fits(batch, &policy, item->call.arguments.len)) {
+	while ((item = lane_next(batch->lane)) && batch_fits(batch, &policy, item)) {
 		take(batcher, item, now_us);
 		batcher->calls[batch->count] = item->call;
 		batch_put(batch, item);
@@ -221,6 +221,7 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 {
 	size_t live = 0;
 	batch->bytes = 0;
+	batch->tokens = 0;
 	for (size_t i = 0; i < batch->count; i++) {
 		struct batch_item *item = batch->items[i];
 		if (!item)
@@ -228,6 +229,7 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 		item->index = live;
 		batch->items[live] = item;
 		batch->bytes += item->call.arguments.len;
+		batch->tokens += item->tokens;
 		batcher->calls[live++] = item->call;
 	}
 	batch->count = live;

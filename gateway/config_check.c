@@ -107,6 +107,8 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 	settings->name = draft->node->key.at;
 	config_check_dialect(load, draft);
 	config_check_exposure(load, draft);
+	if (settings->dialect)
+		policy->max_tokens = settings->dialect->max_tokens;
 	if (settings->dialect && policy->tokens.amount && !settings->dialect->tokens)
 		config_error_at(load, draft->node, "upstreams.%s.rate.tokens: the dialect %s does not estimate tokens",
 				draft->config.settings.name, settings->dialect->name);

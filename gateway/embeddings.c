@@ -198,7 +198,8 @@ static void put_sum(struct buf *out, const struct sum *sum)
 	buf_put_char(out, '}');
 }
 
-static void put_reply(struct buf *out, const struct group *group)
+/* True: the usage is not the provider's own. */
+static bool put_reply(struct buf *out, const struct group *group)
 {
 	struct sum sum = { 0 };
 	struct slice model;
@@ -216,6 +217,7 @@ static void put_reply(struct buf *out, const struct group *group)
 	}
 	put_sum(out, &sum);
 	buf_put_char(out, '}');
+	return sum.estimated || sum.unbilled;
 }
 
 static const struct answer *first_failure(const struct group *group)
@@ -226,23 +228,37 @@ static const struct answer *first_failure(const struct group *group)
 	return NULL;
 }
 
+static void reply_success(const struct group *group)
+{
+	struct request *request = group->request;
+	struct buf text = BUF_INIT(REPLY_BYTES_MAX);
+	bool estimated = put_reply(&text, group);
+	struct blob *blob = buf_take_blob(&text);
+	buf_fini(&text);
+	if (!blob) {
+		reply_error(request, 503, 1, outcome_word(OUTCOME_OVERLOADED), "The gateway is out of memory.",
+			    (struct slice){ NULL, 0 });
+		return;
+	}
+	struct reply reply;
+	reply_init(&reply, 200);
+	reply.content_type = "application/json";
+	reply.body = blob_slice(blob);
+	reply.blob = blob;
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	if (estimated)
+		reply_header_text(&reply, "X-Usage-Estimated", SLICE("true"));
+	request_reply(request, &reply);
+	blob_unref(blob);
+}
+
 static void finish(struct group *group)
 {
 	const struct answer *failure = first_failure(group);
-	if (failure) {
+	if (failure)
 		reply_failure(group->request, failure);
-	} else {
-		struct buf text = BUF_INIT(REPLY_BYTES_MAX);
-		put_reply(&text, group);
-		struct blob *blob = buf_take_blob(&text);
-		buf_fini(&text);
-		if (blob)
-			reply_blob(group->request, 200, "application/json", blob);
-		else
-			reply_error(group->request, 503, 1, outcome_word(OUTCOME_OVERLOADED),
-				    "The gateway is out of memory.", (struct slice){ NULL, 0 });
-		blob_unref(blob);
-	}
+	else
+		reply_success(group);
 	group_free(group);
 }
 

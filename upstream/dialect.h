@@ -114,6 +114,7 @@ struct dialect {
 	size_t max_bytes; /* of arguments that one exchange may carry; 0: no cap of the dialect's own */
 	/* How many tokens the provider will count for a call, as estimated; checked calls. Any thread. */
 	uint64_t (*tokens)(const struct dialect_route *route, struct slice arguments);
+	uint64_t max_tokens; /* of those that one exchange may carry; 0: no cap */
 	/* Append the group of a call: calls whose groups differ never share an exchange. Any thread; checked calls. */
 	void (*group)(const struct dialect_route *route, struct slice arguments, struct buf *out);
 	/* Right after decoder_new: the calls that the answer will be about. They are borrowed for the time of this call

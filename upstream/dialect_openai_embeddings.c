@@ -14,7 +14,8 @@
 enum {
 	MAX_INPUTS = 2048,       /* of one request, as published */
 	MAX_TOKENS = 300 * 1000, /* likewise, over all inputs */
-	BYTES_PER_TOKEN = 4,     /* the estimate, for texts */
+	ASCII_PER_TOKEN = 4,     /* the estimate, for texts: characters */
+	OTHER_PER_TOKEN = 2,     /* likewise: bytes of what is not ASCII; CJK has three a character */
 	WRAPPER_DEPTH = 3        /* the answer, its data, an element: around an embedding */
 };
 
@@ -80,7 +81,11 @@ static uint64_t estimate(struct slice input)
 {
 	if (json_type(input) == JSON_ARRAY)
 		return count_elements(input, is_token);
-	return (input.len + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+	size_t other = 0;
+	for (size_t i = 0; i < input.len; i++)
+		other += (unsigned char)input.at[i] >= 0x80;
+	return (input.len - other + ASCII_PER_TOKEN - 1) / ASCII_PER_TOKEN +
+	       (other + OTHER_PER_TOKEN - 1) / OTHER_PER_TOKEN;
 }
 
 static uint64_t estimate_all(struct slice input, enum input_kind kind)
@@ -493,7 +498,7 @@ static void embeddings_decoder_free(struct dialect_decoder *base)
 const struct dialect dialect_openai_embeddings = {
 	.name = "openai-embeddings",
 	.max_calls = MAX_INPUTS,
-	.max_bytes = (size_t)MAX_TOKENS * BYTES_PER_TOKEN,
+	.max_tokens = MAX_TOKENS,
 	.route_new = embeddings_route_new,
 	.route_free = embeddings_route_free,
 	.check = embeddings_check,

@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -105,7 +106,6 @@ def test_clients_share_requests_and_their_usage_adds_up(embedder, provider, toge
     def release_when_all_wait(number):
         return ask(embedder, f"input number {number} {'w ' * number}")
 
-    import threading
     runner = threading.Thread(target=lambda: replies.extend(together(release_when_all_wait, range(64))))
     runner.start()
     embedder.until_metric("in_flight_requests", 64)
@@ -135,6 +135,43 @@ def test_more_inputs_than_one_batch_holds_are_cut_and_joined(embedder, provider)
     assert vectors(ask(embedder, inputs)) == [vector(value) for value in inputs]
     assert sum(len(each["input"]) for each in asked(provider)) == 250
     assert max(len(each["input"]) for each in asked(provider)) <= 100
+
+
+def test_no_request_has_more_estimated_tokens_than_the_provider_takes(embedder, provider):
+    inputs = [[n] * 100_000 for n in range(7)]  # two bytes a token: batch.bytes alone would let five together
+    assert vectors(ask(embedder, inputs)) == [vector(value) for value in inputs]
+    sent = [sum(map(len, each["input"])) for each in asked(provider)]
+    assert sum(sent) == 700_000 and max(sent) <= 300_000 and len(sent) < 7
+
+
+def test_usage_that_is_not_the_providers_own_is_marked_in_the_header(embedder):
+    assert ask(embedder, "alone").header("x-usage-estimated") is None
+    merged = ask(embedder, ["first", "second", "third", "fourth"])
+    assert ("x_jitney" in merged.json()) == (merged.header("x-usage-estimated") == "true")
+    again = ask(embedder, "alone")
+    assert again.header("x-usage-estimated") == "true" and again.json()["usage"]["prompt_tokens"] == 0
+
+
+def test_one_input_that_is_refused_harms_no_other_caller(embedder, provider, together):
+    provider.hold()
+    release = threading.Thread(target=lambda: (embedder.until_metric("in_flight_requests", 16), provider.release()))
+    release.start()
+    replies = together(lambda n: ask(embedder, "poison" if n == 9 else f"fine {n}"), range(16))
+    release.join()
+    assert [reply.status for reply in replies] == [400 if n == 9 else 200 for n in range(16)]
+    assert replies[9].json()["error"]["message"] == "bad input"
+    assert vectors(replies[10]) == [vector("fine 10")]
+    assert max(len(each["input"]) for each in asked(provider)) > 1
+
+
+def test_a_call_with_an_idempotency_key_shares_no_request(embedder, provider, together):
+    def one(n):
+        body = json.dumps({"model": "small", "input": f"keyed {n}"}).encode()
+        return embedder.request("POST", "/v1/embeddings", body, {"Idempotency-Key": f"k{n}"})
+
+    replies = together(one, range(12))
+    assert [vectors(reply) for reply in replies] == [[vector(f"keyed {n}")] for n in range(12)]
+    assert {len(each["input"]) for each in asked(provider)} == {1}
 
 
 def test_the_tools_own_path_takes_one_input_or_a_list(embedder):
