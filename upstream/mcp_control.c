@@ -424,6 +424,10 @@ static void listen_landed(void *context, enum outcome outcome)
 	errand->trip = NULL;
 	if (control->session.state != MCP_READY || errand->post.epoch != control->session.epoch)
 		return;
+	if (errand->post.refused_session) {
+		mcp_control_lost(control, errand->post.epoch);
+		return;
+	}
 	if ((status >= 400 && status < 500 && status != 429) || errand->post.error_code == MCP_METHOD_NOT_FOUND)
 		return; /* it does not want to be listened to; the list is refreshed from time to time */
 	if (status >= 200 && status < 300) {
