@@ -81,6 +81,7 @@ static bool is_due_early(const struct entry *entry, uint64_t now_us)
 static struct cache_found judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
 {
 	struct cache_found found = { .verdict = CACHE_VERDICT_MISS, .entry = entry };
+	found.lack = now_us < entry->fresh_until_us ? LACK_WISH : LACK_FRESHNESS;
 	if (now_us < entry->fresh_until_us) {
 		if (wish_allows_fresh(wish, entry, now_us)) {
 			found.verdict = CACHE_VERDICT_HIT;

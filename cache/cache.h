@@ -32,8 +32,16 @@ enum cache_verdict {
 	CACHE_VERDICT_BYPASS /* fetch, because the caller wished so */
 };
 
+/* MISS: what was lacking (the `fwd` of RFC 9211). */
+enum cache_lack {
+	LACK_ANSWER,    /* there is none */
+	LACK_FRESHNESS, /* it is past its time */
+	LACK_WISH       /* it is fresh, and not as the caller wishes */
+};
+
 struct cache_found {
 	enum cache_verdict verdict;
+	enum cache_lack lack;
 	struct entry *entry; /* the caller's reference. HIT, STALE: serve it. MISS: for stale-if-error, or NULL */
 	bool refresh;        /* STALE within stale-while-revalidate, or HIT and about to be stale: this caller, and no
 			      * other, must start a refresh and call cache_refreshed when it has ended. Never for

@@ -129,6 +129,7 @@ static bool look_in_memory(struct call *call)
 			return answered(call, answer_ref(found.entry->answer));
 		case CACHE_VERDICT_MISS:
 			call->source = SOURCE_MISS;
+			call->lack = found.lack;
 			call->fallback = found.entry;
 			break;
 		case CACHE_VERDICT_BYPASS:
@@ -258,6 +259,7 @@ static void fall_back(struct call *call)
 	call->answer = answer_ref(call->fallback->answer);
 	call->entry = call->fallback;
 	call->fallback = NULL;
+	call->fell_back = true;
 	call->source = SOURCE_STALE;
 	meter_add(call->home->meter, METRIC_ID_CACHE_REQUESTS, call->tier, CACHE_STALE, 1);
 }

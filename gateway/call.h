@@ -56,6 +56,8 @@ struct call {
 	struct batch_facts facts; /* zero if it never left */
 	enum cache_tier tier;     /* where entry, or fallback, was found */
 	bool stored;              /* the answer went into the cache */
+	enum cache_lack lack;     /* MISS, COLLAPSED: why */
+	bool fell_back;           /* STALE: because the provider failed, and not at once */
 	uint64_t look_us;         /* spent on looking in a tier outside the process */
 	uint64_t started_us, ended_us;
 

@@ -336,6 +336,7 @@ static void depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us
 static bool serve(struct call *call, struct entry *entry, uint64_t now_us)
 {
 	struct cache_found found = cache_judge(entry, &call->wish, now_us);
+	call->lack = found.lack;
 	if (!found.entry)
 		return false;
 	call->tier = TIER_REDIS;

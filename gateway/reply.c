@@ -181,6 +181,12 @@ static void value_number(struct value *value, int64_t number)
 	value->len += sizeof digits - at;
 }
 
+/* RFC 9211, 2.2: why it was fetched. */
+static void value_lack(struct value *value, enum cache_lack lack)
+{
+	value_text(value, lack == LACK_ANSWER ? "fwd=miss" : lack == LACK_FRESHNESS ? "fwd=stale" : "fwd=request");
+}
+
 static void put_cache_status(struct reply *reply, const struct call *call)
 {
 	struct value value = { 0 };
@@ -190,15 +196,16 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 		return;
 	case SOURCE_HIT:
 	case SOURCE_STALE:
-		value_text(&value, "hit; ttl=");
+		value_text(&value, call->fell_back ? "fwd=stale; ttl=" : "hit; ttl=");
 		value_number(&value, cache_ttl_s(call->entry, call->ended_us));
 		value_text(&value, call->tier == TIER_REDIS ? "; detail=redis" : "; detail=memory");
 		break;
 	case SOURCE_MISS:
-		value_text(&value, "fwd=miss");
+		value_lack(&value, call->lack);
 		break;
 	case SOURCE_COLLAPSED:
-		value_text(&value, "fwd=miss; collapsed");
+		value_lack(&value, call->lack);
+		value_text(&value, "; collapsed");
 		break;
 	case SOURCE_REQUEST:
 		value_text(&value, "fwd=request");

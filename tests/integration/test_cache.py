@@ -104,7 +104,7 @@ def test_stale_while_revalidate_serves_and_refreshes_once(start, provider):
     until(lambda: re.search(r"ttl=-|fwd=stale|ttl=0", gateway.call("cached").header("cache-status"))
           or len(provider.calls) > 1, "the answer is stale")
     until(lambda: gateway.call("cached").body == b"2", "the refreshed answer is served")
-    assert gateway.metrics().sum("cache_requests_total", tier="memory", result="stale") >= 1
+    assert gateway.metrics().sum("cache_refreshes_total", upstream="array", result="begun") >= 1  # late, or early
 
 
 def test_a_stale_answer_is_refreshed_by_one_flight(start, provider, together):

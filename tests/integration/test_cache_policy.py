@@ -243,6 +243,24 @@ def test_tags_agree_between_gateways(start, provider):
     assert start().call("cached").header("etag") == start().call("cached").header("etag")
 
 
+# ---- Cache-Status ----
+
+
+def test_why_it_was_fetched(with_cache, provider):
+    gateway = with_cache(ttl="200ms", stale_if_error="1h")
+
+    def status(**headers):
+        return gateway.call("cached", **headers).header("cache-status").removeprefix("jitney; ")
+
+    assert status() == "fwd=miss; stored"
+    assert status(Cache_Control="max-age=0") == "fwd=request; stored"
+    assert status(Cache_Control="no-cache") == "fwd=request; stored"
+    until(lambda: gateway.call("cached", Cache_Control="only-if-cached").status == 504, "it is past its time")
+    provider.next(behave.status(500))
+    assert re.fullmatch(r"fwd=stale; ttl=-\d+; detail=memory", status())
+    assert status() == "fwd=stale; stored"
+
+
 # ---- purges ----
 
 
