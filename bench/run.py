@@ -43,6 +43,9 @@ WORKS = {
     "hit-2k": ("memory hit, 2 KB, respelled", [
         Row("jitney", "/v1/tools/cached", BIG_ROTATED % "%d", distinct=500),
         Row("jitney again", "/v1/tools/cached", BIG % "1")], "jitney again"),
+    "hit-redis": ("Redis hit, no memory tier, 5000 keys", [
+        Row("jitney redis", "/v1/tools/cached", '{"q":%d}', distinct=5000),
+        Row("jitney", "/v1/tools/cached", '{"q":%d}', distinct=5000)], "jitney"),
     "miss": ("miss, one call a request", [
         Row("jitney", "/v1/tools/alone", '{"q":%d}'), Row("nginx", "/proxy", RPC), Row("haproxy", "/rpc", RPC),
         Row("free", "/rpc", RPC)], "nginx"),
@@ -160,8 +163,14 @@ def main():
         return run_modes(args, progress)
     with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
         results = measure(bench, args.work or list(WORKS), rounds, share, progress)
+        if "hit-redis" in results and "redis" in bench.processes:
+            bench.measure_redis()
     progress("")
     print(("\r" if sys.stderr.isatty() else "") + table(results))
+    if "redis" in bench.raw:
+        print("\nRedis GET, CPU us of the client, by hiredis' own loop and by the tier, which checks and unpacks the value")
+        for line in bench.raw["redis"]:
+            print("  depth {depth:4}  {bytes:6} bytes  raw {raw_us:.2f}  tier {tier_us:.2f}  ratio {ratio:.2f}".format(**line))
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
     if args.plot:

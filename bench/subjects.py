@@ -1,6 +1,7 @@
 """What is measured: the gateway, the peers people would pick instead, and the raw limits; each a process tree that is
 started on free loopback ports, asked for its CPU time and memory, and ended by its handle."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -17,6 +18,14 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def until(condition, what, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"bench: {what} does not come up")
+        time.sleep(0.02)
 
 
 def until_open(port, seconds=10):
@@ -48,7 +57,7 @@ class Process:
                                       env={**os.environ, **(env or {})})
         if port == 0:
             self.port = int(self.child.stdout.readline())
-        else:
+        elif port:
             until_open(port)
 
     def cpu_us(self):
@@ -78,7 +87,7 @@ listen: 127.0.0.1:{port}
 admin: {{ listen: off }}
 workers: {workers}
 log: {{ access: false }}
-cache: {{ memory: {{ size: {memory} }} }}
+cache: {{ memory: {{ size: {memory} }} {redis} }}
 upstreams:
     free: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{free}/rpc" }} ], pool: {{ max: 64 }} }}
     single:
@@ -150,6 +159,7 @@ class Bench:
         self.workers = workers
         self.memory = memory
         self.processes = {}
+        self.raw = {}  # figures of programs that measure themselves
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="jitney-bench-")
@@ -175,6 +185,13 @@ class Bench:
         for name in ("jitney", "jitney again"):
             port = free_port()
             self.start(name, [str(self.build / "jitney"), "serve", "-c", self.write(f"{port}.yaml", JITNEY, port)], port)
+        if shutil.which("redis-server"):
+            redis = f"{self.directory}/redis.sock"
+            self.start("redis", ["redis-server", "--port", "0", "--unixsocket", redis, "--save", ""], None)
+            until(lambda: pathlib.Path(redis).exists(), "redis-server")
+            port = free_port()
+            config = self.write(f"{port}.yaml", JITNEY, port, "0", f", redis: {{ url: \"unix:{redis}\" }}")
+            self.start("jitney redis", [str(self.build / "jitney"), "serve", "-c", config], port)
         if shutil.which("nginx"):
             port = free_port()
             config = self.write("nginx.conf", NGINX, port)
@@ -186,8 +203,16 @@ class Bench:
     def start(self, name, argv, port):
         self.processes[name] = Process(argv, port, self.directory)
 
-    def write(self, name, template, port):
+    def measure_redis(self):
+        """GETs by hiredis' own loop and by the gateway's tier, at depths the gateway works at, in one process by turns."""
+        for depth, size in ((16, 500), (64, 500), (16, 4000)):
+            done = subprocess.run([str(self.build / "bench/raw_redis"), f"{self.directory}/redis.sock", str(depth), str(size)],
+                                  stdout=subprocess.PIPE, check=True)
+            self.raw.setdefault("redis", []).append(json.loads(done.stdout))
+
+    def write(self, name, template, port, memory=None, redis=""):
         path = pathlib.Path(self.directory) / name
         ports = {each: self.processes[each].port for each in ("free", "five", "slow")}
-        path.write_text(template.format(port=port, workers=self.workers, memory=self.memory, directory=self.directory, **ports))
+        path.write_text(template.format(port=port, workers=self.workers, memory=memory or self.memory, redis=redis,
+                                        directory=self.directory, **ports))
         return str(path)

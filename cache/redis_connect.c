@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "cache/redis_connection_private.h"
 
-enum { SETUP_ARGS = 3 };
+enum { SETUP_ARGS = 3, READER_BYTES_KEPT = 256 * 1024 };
 
 /* --- set-up --- */
 
@@ -174,6 +174,7 @@ static void connect_socket(struct redis_connection *connection, const struct soc
 		redis_lose_by_errno(connection, REDIS_TROUBLE_CONNECT, code, now_us);
 		return;
 	}
+	connection->reader->maxbuf = READER_BYTES_KEPT; /* else it gives its memory back after every few replies */
 	connection->state = STATE_CONNECTING;
 	connection->state_until_us = now_us + connection->settings->connect_timeout_us;
 }
