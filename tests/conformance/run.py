@@ -3,7 +3,8 @@
 
 usage: run.py JITNEY MODULES [BEHIND...]
 MODULES: a folder in which package.json's packages are installed. BEHIND: how the suite's tools stand behind the gateway,
-rest, http or stdio; all of them, unless some are named. Prints a line for each check, ends with 1 if one failed."""
+rest, http or stdio; client: the suite plays the server and the gateway is its client. All of them, unless some are named.
+Prints a line for each check, ends with 1 if one failed."""
 import json
 import os
 import re
@@ -17,6 +18,11 @@ LIMIT_SECONDS = 120
 PYTHON = "/usr/bin/python3"
 
 KINDS = ("rest", "http", "stdio")
+CLIENT = [("2025-06-18", "initialize"), ("2025-06-18", "tools_call"), ("2025-11-25", "initialize"),
+          ("2025-11-25", "tools_call"), ("2025-11-25", "sse-retry"), ("2025-11-25", "json-schema-2020-12-preservation"),
+          ("2026-07-28", "tools_call"), ("2026-07-28", "request-metadata"), ("2026-07-28", "http-standard-headers"),
+          ("2026-07-28", "http-custom-headers"), ("2026-07-28", "http-invalid-tool-headers"),
+          ("2026-07-28", "json-schema-ref-no-deref"), ("2026-07-28", "json-schema-2020-12-preservation")]
 LIFECYCLE = ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"]
 CALLS = ["tools-call-simple-text", "tools-call-image", "tools-call-audio", "tools-call-embedded-resource",
          "tools-call-error", "json-schema-2020-12"]
@@ -121,8 +127,15 @@ class Checks:
         self.report(called and "mine" in said, f"inspector, {era}: call", "", said)
 
     def scenario(self, url, suite, version, name):
+        self.verdict(suite, version, name, "server", "--url", url)
+
+    def as_client(self, jitney, version, name):
+        command = f"{PYTHON} {HERE / 'as_client.py'} {Path(jitney).resolve()} auto"
+        self.verdict("conformance-2", version, name, "client", "--command", command)
+
+    def verdict(self, suite, version, name, *how):
         package = self.modules / "node_modules" / suite
-        command = [package / "dist" / "index.js", "server", "--url", url, "--scenario", name]
+        command = [package / "dist" / "index.js", *how, "--scenario", name]
         fine, said = self.run(*command, *(["--spec-version", version] if version else []))
         found = re.findall(r"Passed: (\d+)/(\d+), (\d+) failed", said)
         whole = fine and found and found[-1][2] == "0" and found[-1][0] == found[-1][1]
@@ -148,8 +161,13 @@ def check(checks, jitney, behind):
 def main():
     jitney, modules, *chosen = sys.argv[1:]
     checks = Checks(modules)
-    for behind in chosen or KINDS:
-        check(checks, jitney, behind)
+    for behind in chosen or (*KINDS, "client"):
+        if behind != "client":
+            check(checks, jitney, behind)
+            continue
+        print("== the gateway as client", flush=True)
+        for version, name in CLIENT:
+            checks.as_client(jitney, version, name)
     print(f"{checks.passed} passed, {checks.failed} failed")
     sys.exit(1 if checks.failed else 0)
 
