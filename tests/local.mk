@@ -26,7 +26,8 @@ unit_cache = \
 	tests/unit/test_memory_load \
 	tests/unit/test_redis_connection \
 	tests/unit/test_redis_tier \
-	tests/unit/test_stored_value
+	tests/unit/test_stored_value \
+	tests/unit/test_wish
 unit_upstream = \
 	tests/unit/test_client \
 	tests/unit/test_dialect \
