@@ -1,4 +1,4 @@
-/* cli.c: serve, check, call, tools: options into actions. */
+/* cli.c: serve, check, import, call, tools: options into actions. */
 #include "gateway/cli.h"
 
 #include <errno.h>
@@ -10,11 +10,12 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "gateway/config.h"
+#include "gateway/import.h"
 #include "gateway/serve.h"
 #include "upstream/client.h"
 #include "upstream/upstream.h"
 
-enum { BODY_BYTES_MAX = 256 << 20, HEADERS_MAX = 32, DEPTH = 512 };
+enum { IMPORT_BYTES_MAX = 4 << 20, BODY_BYTES_MAX = 256 << 20, HEADERS_MAX = 32, DEPTH = 512 };
 
 static const char default_config[] = "/etc/jitney/jitney.yaml";
 static const char default_server[] = "http://127.0.0.1:8080";
@@ -107,6 +108,52 @@ int cli_check(int argc, char **argv)
 	buf_fini(&errors);
 	config_free(config);
 	return fine ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
+/* ---------------------------------------------------------------- import */
+
+static const char import_help[] =
+	"usage: jitney import FILE\n\n"
+	"Reads the list of servers of an MCP client (claude_desktop_config.json, .mcp.json, mcp.json, settings.json; - "
+	"is\n"
+	"standard input) and prints a configuration with the same servers as upstreams. Secrets are not printed: they\n"
+	"become ${NAME}, to be set in the environment.\n";
+
+static bool read_stream(FILE *file, struct buf *text)
+{
+	char block[16384];
+	for (size_t got; (got = fread(block, 1, sizeof block, file)) > 0;)
+		buf_put(text, (struct slice){ block, got });
+	return !ferror(file) && !text->failed;
+}
+
+int cli_import(int argc, char **argv)
+{
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		fputs(import_help, stdout);
+		return EXIT_SUCCESS;
+	}
+	if (argc != 2)
+		return wrong_usage("import", "it takes one file");
+	bool standard = strcmp(argv[1], "-") == 0;
+	const char *path = standard ? "standard input" : argv[1];
+	char error[256];
+	struct buf text = BUF_INIT(IMPORT_BYTES_MAX), yaml = BUF_INIT(4 * IMPORT_BYTES_MAX);
+	FILE *file = standard ? stdin : fopen(path, "re");
+	bool fine = file && read_stream(file, &text);
+	if (!fine)
+		snprintf(error, sizeof error, "%s", file ? "cannot be read, or is too large" : strerror(errno));
+	else
+		fine = import_convert(buf_slice(&text), path, &yaml, error, sizeof error);
+	if (file && !standard)
+		fclose(file);
+	if (fine)
+		fputs(buf_cstr(&yaml), stdout);
+	else
+		fprintf(stderr, "%s: %s\n", path, error);
+	buf_fini(&yaml);
+	buf_fini(&text);
+	return fine ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* ---------------------------------------------------------------- call, tools */

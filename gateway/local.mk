@@ -32,6 +32,7 @@ libgateway_a_SOURCES = \
 	gateway/http_linger.c \
 	gateway/http_private.h \
 	gateway/http_reply.c \
+	gateway/import.c gateway/import.h \
 	gateway/listen.c gateway/listen.h \
 	gateway/listing.c gateway/listing.h \
 	gateway/mailbox.c gateway/mailbox.h \

@@ -66,6 +66,7 @@ unit_gateway = \
 	tests/unit/test_hit_path \
 	tests/unit/test_http \
 	tests/unit/test_http_random \
+	tests/unit/test_import \
 	tests/unit/test_mailbox \
 	tests/unit/test_mcp \
 	tests/unit/test_mcp_write \
