@@ -198,6 +198,7 @@ void config_check(struct config_load *load, const struct node *root)
 {
 	check_listeners(load, root);
 	check_identity(load, root);
+	config_check_mcp(load, root);
 	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
 		config_check_redis(load, node_find(root, "cache.redis"));
 	for (size_t i = 0; i < load->drafts->upstream_count; i++)

@@ -96,6 +96,10 @@ void config_check(struct config_load *load, const struct node *root);
 /* Fill in all that follows from a draft without mistakes. False: out of memory. */
 bool config_finish(struct config_load *load) MUST_CHECK;
 
+/* --- config_mcp.c --- */
+
+void config_check_mcp(struct config_load *load, const struct node *root);
+
 /* --- config_redis.c --- */
 
 /* `redis`: the block of the file. */

@@ -16,6 +16,7 @@ libgateway_a_SOURCES = \
 	gateway/config_field.c \
 	gateway/config_json.c \
 	gateway/config_listed.c \
+	gateway/config_mcp.c \
 	gateway/config_private.h \
 	gateway/config_process.c \
 	gateway/config_read.c \

@@ -56,6 +56,13 @@ static const struct refusal refusals[] = {
 	  "1:10: workers: must be auto or a whole number, such as 4\n" },
 	{ "workers:",
 	  "1:9: workers: must be auto or a whole number, not nothing\n" },
+	{ "mcp: { allowed_hosts: [ a.example, \"*\", \"a:80\" ] }",
+	  "1:41: mcp.allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"\n" },
+	{ "mcp: { allowed_origins: [ \"https://a.example:1\", \"*\", \"https://a.example/\", a.example ] }",
+	  "1:55: mcp.allowed_origins: must be scheme://name or scheme://name:port, such as https://app.example.com, or \"*\"\n"
+	  "1:77: mcp.allowed_origins: must be scheme://name or scheme://name:port, such as https://app.example.com, or \"*\"\n" },
+	{ "mcp: { issuer: login.example.com }",
+	  "1:16: mcp.issuer: must be an https:// or http:// URL without query and fragment\n" },
 	{ "log: { access: yes }",
 	  "1:16: log.access: write true or false\n" },
 	{ "log: { access: on }",
