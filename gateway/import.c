@@ -517,13 +517,13 @@ bool import_convert(struct slice text, const char *file, struct buf *out, char *
 		put_server(&import, name, value);
 	if (!*error && !import.names.len)
 		snprintf(error, error_bytes, "has no servers: neither mcpServers nor servers has a member");
-	if (!*error) {
+	bool failed = body.failed || plain.failed || import.variables.failed || import.names.failed || import.failed;
+	if (!*error && !failed) { /* what was cut short might show a secret */
 		put_head(&import, file, out);
 		buf_put(out, buf_slice(&body));
-		if (out->failed || body.failed || plain.failed || import.variables.failed || import.names.failed ||
-		    import.failed)
-			snprintf(error, error_bytes, "is too large, or memory is out");
 	}
+	if (!*error && (failed || out->failed))
+		snprintf(error, error_bytes, "is too large, or memory is out");
 	buf_fini(&import.top);
 	buf_fini(&import.names);
 	buf_fini(&import.variables);
