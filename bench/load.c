@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,7 @@ struct settings {
 	size_t callers;
 	uint64_t calls;                            /* at most; 0: as many as --seconds allow */
 	uint64_t distinct;                         /* numbers run modulo this; 0: all different */
+	double zipf;                               /* > 0: they are drawn by Zipf's law of this exponent instead */
 	uint64_t seconds_us;                       /* no new calls after this; 0: until all calls are done */
 	uint64_t timeout_us;                       /* one call at most */
 	double rate;                               /* calls a second over all callers; 0: as fast as answers come */
@@ -73,6 +75,8 @@ struct load {
 	uint64_t start_us, end_us; /* first call due, last call answered */
 	uint64_t begun, ended;     /* calls */
 	uint64_t answered, wrong, failures[FAILURE_COUNT], statuses[STATUSES];
+	double *weights;   /* --zipf: summed up, of the numbers below `distinct` */
+	uint64_t random;   /* xorshift64* (Vigna 2016): the same draws in each run */
 	uint32_t *took_us; /* of each answered call */
 	size_t took_capacity;
 	struct wire_buf scratch; /* the last rendered --body or --expect */
@@ -281,6 +285,46 @@ static bool may_begin(const struct load *load, uint64_t now_us)
 	return !load->options.seconds_us || now_us - load->start_us < load->options.seconds_us;
 }
 
+static double roll(struct load *load)
+{
+	load->random ^= load->random >> 12;
+	load->random ^= load->random << 25;
+	load->random ^= load->random >> 27;
+	return (double)((load->random * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0;
+}
+
+static uint64_t roll_zipf(struct load *load)
+{
+	uint64_t low = 0, high = load->options.distinct - 1;
+	double at = roll(load) * load->weights[high];
+	while (low < high) {
+		uint64_t middle = (low + high) / 2;
+		if (load->weights[middle] < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void weigh(struct load *load)
+{
+	double sum = 0;
+	load->random = 88172645463325252u;
+	load->weights = calloc(load->options.distinct, sizeof *load->weights);
+	if (!load->weights)
+		fail("out of memory", NULL);
+	for (uint64_t i = 0; i < load->options.distinct; i++)
+		load->weights[i] = sum += pow((double)(i + 1), -load->options.zipf);
+}
+
+static uint64_t next_number(struct load *load)
+{
+	if (load->weights)
+		return roll_zipf(load);
+	return load->options.distinct ? load->begun % load->options.distinct : load->begun;
+}
+
 static void begin_call(struct load *load, struct caller *caller, uint64_t now_us)
 {
 	const struct settings *options = &load->options;
@@ -288,7 +332,7 @@ static void begin_call(struct load *load, struct caller *caller, uint64_t now_us
 	/* Under a rate, time counts from when the call was due: a late start is the callers' wait as well. */
 	caller->due_us = options->rate > 0 ? next_due_us(load) : now_us;
 	caller->deadline_us = now_us + options->timeout_us;
-	caller->number = options->distinct ? load->begun % options->distinct : load->begun;
+	caller->number = next_number(load);
 	load->begun++;
 	write_request(load, caller);
 	if (caller->fd < 0 && !start_connect(load, caller))
@@ -394,10 +438,11 @@ static bool report(struct load *load)
 		comma = ",";
 		bad += i >= 400 ? load->statuses[i] : 0;
 	}
-	printf("},\"seconds\":%.6f,\"calls_per_second\":%.1f,\"p50_us\":%u,\"p90_us\":%u,\"p99_us\":%u,\"max_us\":%u}"
+	printf("},\"seconds\":%.6f,\"calls_per_second\":%.1f,\"p50_us\":%u,\"p90_us\":%u,\"p95_us\":%u,\"p99_us\":%u,"
+	       "\"max_us\":%u}"
 	       "\n",
 	       seconds, seconds > 0 ? (double)load->answered / seconds : 0.0, quantile(load, 0.5), quantile(load, 0.9),
-	       quantile(load, 0.99), quantile(load, 1.0));
+	       quantile(load, 0.95), quantile(load, 0.99), quantile(load, 1.0));
 	return failed == 0 && bad == 0 && load->wrong == 0;
 }
 
@@ -411,12 +456,13 @@ static const char HELP[] =
 	"  --rate R              calls a second         --at-once            connect all, then start together\n"
 	"  --path P  --body B  --expect E               templates: %d is the call's number, %% a percent sign\n"
 	"  --distinct N          numbers run modulo N   --method M           (POST with a body, else GET)\n"
+	"  --zipf E              numbers below --distinct drawn by Zipf's law of this exponent\n"
 	"  --header 'Name: value'                       may be repeated\n"
 	"Exit status: 0 all calls answered below 400 and as expected, 1 not so, 2 wrong usage.\n";
 
 /* clang-format off */
 enum option_id { CONNECT = 1, UNIX, CALLERS, CALLS, DISTINCT, SECONDS, TIMEOUT, RATE, METHOD, PATH_, BODY, EXPECT, HEADER,
-	      AT_ONCE, HELP_ };
+	      AT_ONCE, ZIPF, HELP_ };
 static const struct option OPTIONS[] = {
 	{ "connect", required_argument, NULL, CONNECT }, { "unix", required_argument, NULL, UNIX },
 	{ "callers", required_argument, NULL, CALLERS }, { "calls", required_argument, NULL, CALLS },
@@ -425,6 +471,7 @@ static const struct option OPTIONS[] = {
 	{ "method", required_argument, NULL, METHOD }, { "path", required_argument, NULL, PATH_ },
 	{ "body", required_argument, NULL, BODY }, { "expect", required_argument, NULL, EXPECT },
 	{ "header", required_argument, NULL, HEADER }, { "at-once", no_argument, NULL, AT_ONCE },
+	{ "zipf", required_argument, NULL, ZIPF },
 	{ "help", no_argument, NULL, HELP_ }, { NULL, 0, NULL, 0 }
 };
 /* clang-format on */
@@ -462,6 +509,7 @@ static void set_option(struct settings *options, int option, const char *argumen
 	case BODY: options->body = argument; break;
 	case EXPECT: options->expect = argument; break;
 	case HEADER: wire_printf(&options->headers, "%s\r\n", argument); break;
+	case ZIPF: options->zipf = number(argument, 10); break;
 	case AT_ONCE: options->at_once = true; break;
 	case HELP_: fputs(HELP, stdout); exit(0);
 	default: exit(2); /* getopt has said why */
@@ -482,6 +530,8 @@ static void read_options(struct settings *options, int argc, char **argv)
 		fail("--callers must be at least 1", NULL);
 	if (options->calls == 0 && options->seconds_us == 0)
 		fail("--calls or --seconds is needed", NULL);
+	if (options->zipf > 0 && options->distinct == 0)
+		fail("--zipf needs --distinct", NULL);
 	if (!options->method)
 		options->method = options->body ? "POST" : "GET";
 }
@@ -498,6 +548,8 @@ int main(int argc, char **argv)
 		load.callers[i].fd = -1;
 		STAILQ_INSERT_TAIL(&load.idle, &load.callers[i], next);
 	}
+	if (load.options.zipf > 0)
+		weigh(&load);
 	run(&load);
 	bool well = report(&load);
 	for (size_t i = 0; i < load.options.callers; i++) {
@@ -507,6 +559,7 @@ int main(int argc, char **argv)
 	}
 	wire_free(&load.scratch);
 	wire_free(&load.options.headers);
+	free(load.weights);
 	free(load.took_us);
 	free(load.callers);
 	close(load.epoll);

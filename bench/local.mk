@@ -1,16 +1,19 @@
 # Programs that measure: bench/load makes calls, bench/provider answers them; the demo and the whole-process tests use them
-# as well. bench/raw_http is libmicrohttpd alone, bench/raw_redis hiredis alone beside the Redis tier, bench/hit_ratio sets
-# the memory tier beside other policies.
+# as well. bench/raw_http is libmicrohttpd alone, bench/raw_curl libcurl alone, bench/raw_redis hiredis alone beside the Redis
+# tier; bench/hit_ratio sets the memory tier beside other policies.
 # bench/run.py (./dev bench) sets the gateway beside its peers in one table. None is installed.
-noinst_PROGRAMS += bench/load bench/provider bench/hit_ratio bench/raw_http bench/raw_redis
+noinst_PROGRAMS += bench/load bench/provider bench/hit_ratio bench/raw_curl bench/raw_http bench/raw_redis
 bench_load_SOURCES = bench/load.c bench/wire.c bench/wire.h
-bench_load_LDADD =
+bench_load_LDADD = -lm
 bench_provider_SOURCES = bench/provider.c bench/wire.c bench/wire.h
 bench_provider_LDADD =
 bench_hit_ratio_SOURCES = bench/hit_ratio.c bench/policies.c bench/policies.h tests/support/cache_keys.h
 bench_hit_ratio_LDADD = $(LIBS_CACHE) -lm
+bench_raw_curl_SOURCES = bench/raw_curl.c
+bench_raw_curl_LDADD = $(CURL_LIBS)
 bench_raw_http_SOURCES = bench/raw_http.c
 bench_raw_http_LDADD = $(MICROHTTPD_LIBS) -lpthread
 bench_raw_redis_SOURCES = bench/raw_redis.c tests/support/cache_keys.h
 bench_raw_redis_LDADD = $(LIBS_CACHE) -lm
-EXTRA_DIST += bench/run.py bench/subjects.py bench/modes.py bench/plot.py
+EXTRA_DIST += bench/run.py bench/subjects.py bench/plot.py bench/modes.py bench/scenarios.py bench/instructions.py \
+	bench/instructions.json

@@ -14,7 +14,9 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import instructions  # noqa: E402
 import modes  # noqa: E402
+import scenarios  # noqa: E402
 from plot import write_plot  # noqa: E402
 from subjects import Bench  # noqa: E402
 
@@ -149,6 +151,9 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here")
     parser.add_argument("--modes", action="store_true", help="instead: latency and saved requests over load, by batch.mode")
+    parser.add_argument("--instructions", action="store_true", help="instead: count instructions, compare with the budget")
+    parser.add_argument("--scenarios", action="store_true", help="instead: herds, Zipf, idle connections, a long mixed load, start")
+    parser.add_argument("--update", action="store_true", help="with --instructions: what is counted becomes the budget")
     args = parser.parse_args()
     rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
     for peer in ("nginx", "haproxy"):
@@ -159,6 +164,15 @@ def main():
         if sys.stderr.isatty():
             print(f"\r{text:60}", end="", file=sys.stderr, flush=True)
 
+    if args.instructions:
+        counted = instructions.measure(pathlib.Path(args.jitney).resolve(), progress)
+        progress("")
+        return instructions.report(counted, args.update)
+    if args.scenarios:
+        found = scenarios.run(args.jitney, args.quick, progress)
+        if args.json:
+            pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
+        return 0
     if args.modes:
         return run_modes(args, progress)
     with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:

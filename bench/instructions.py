@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+"""./dev bench --instructions: instructions per call, counted by callgrind, against the committed budget.
+
+Instruction counts hold still where times do not: one caller, one worker, the difference between a long run and a short one over the
+calls between them, so that starting and stopping do not count. More than 5 % over bench/instructions.json fails; far below it, the
+budget is to be lowered (--update writes what was counted)."""
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+from subjects import Process, free_port
+
+BUDGET = pathlib.Path(__file__).resolve().parent / "instructions.json"
+ROOM = 0.05
+SHORT, LONG = 200, 1000
+CONFIG = """
+listen: 127.0.0.1:{port}
+admin: {{ listen: off }}
+workers: 1
+log: {{ access: false }}
+upstreams:
+    free: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{provider}/rpc" }} ] }}
+    single: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{provider}/rpc" }} ], batch: {{ mode: "off" }} }}
+tools:
+    cached: {{ upstream: free, annotations: {{ read_only: true }}, cache: {{ ttl: 1h, scope: shared }} }}
+    batched: {{ upstream: free, annotations: {{ read_only: true }} }}
+    alone: {{ upstream: single, annotations: {{ read_only: true }} }}
+"""
+SPELT = '{ "text": "' + "x" * 1900 + '", "q": %d, "n": [1, 2, 3] }'
+ITEMS = ",".join('{"id":"%d","tool":"cached","arguments":{"q":%d}}' % (i, i) for i in range(20))
+
+# work: path, body (a template of bench/load: %d is the call's number), numbers run modulo, calls that one request carries
+WORKS = {
+    "hit": ("/v1/tools/cached", '{"q":1,"text":"some words"}', 1, 1),
+    "hit, 2 KB, another spelling each time": ("/v1/tools/cached", SPELT, 50, 1),
+    "miss, alone": ("/v1/tools/alone", '{"q":%d,"text":"some words"}', 0, 1),
+    "miss, arrays (1 caller)": ("/v1/tools/batched", '{"q":%d,"text":"some words"}', 0, 1),
+    "batch of 20 hits, a call": ("/v1/batch", '{"calls":[' + ITEMS + "]}", 1, 20),
+    "tools list": ("/v1/tools", None, 0, 1),
+}
+
+
+def start(jitney, directory, port, count_to):
+    argv = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={count_to}", str(jitney), "serve", "-c", f"{directory}/jitney.yaml"]
+    log = open(pathlib.Path(directory) / "valgrind.log", "wb")
+    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    log.close()
+    for _ in range(600):
+        ready = subprocess.run(["curl", "-s", "-o", f"{directory}/health", f"http://127.0.0.1:{port}/healthz"], check=False)
+        if ready.returncode == 0:
+            return child
+        time.sleep(0.05)
+    child.kill()
+    raise SystemExit("bench: the gateway did not start under valgrind: " + (pathlib.Path(directory) / "valgrind.log").read_text()[-2000:])
+
+
+def total(jitney, load, directory, provider, work, calls):
+    """Instructions of a whole life of the gateway that serves so many calls."""
+    path, body, distinct, _ = WORKS[work]
+    port = free_port()
+    count_to = pathlib.Path(directory) / "callgrind.out"
+    (pathlib.Path(directory) / "jitney.yaml").write_text(CONFIG.format(port=port, provider=provider.port))
+    child = start(jitney, directory, port, count_to)
+    argv = [str(load), "--connect", f"127.0.0.1:{port}", "--callers", "1", "--calls", str(calls), "--path", path]
+    argv += ["--body", body] if body else []
+    argv += ["--distinct", str(distinct)] if distinct else []
+    done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
+    child.send_signal(signal.SIGTERM)
+    child.wait(60)
+    if done.returncode:
+        raise SystemExit(f"bench: {work}: not every call was answered: {done.stdout.decode()}")
+    return int(re.search(r"^(?:summary|totals): (\d+)", count_to.read_text(), re.M).group(1))
+
+
+def measure(jitney, progress):
+    counted = {}
+    load = pathlib.Path(jitney).resolve().parent / "bench/load"
+    with tempfile.TemporaryDirectory(prefix="jitney-bench-") as directory:
+        provider = Process([str(load.parent / "provider"), "--port", "0"], 0, directory)
+        try:
+            for number, (work, (_, _, _, carried)) in enumerate(WORKS.items()):
+                progress(f"{number * 100 // len(WORKS):3d} %  {work}")
+                few = total(jitney, load, directory, provider, work, SHORT)
+                many = total(jitney, load, directory, provider, work, LONG)
+                counted[work] = round((many - few) / (LONG - SHORT) / carried)
+        finally:
+            provider.end()
+    return counted
+
+
+def report(counted, update):
+    """Print the table; 1 if something is over its budget."""
+    budget = {} if update else json.loads(BUDGET.read_text())
+    over = 0
+    width = max(len(work) for work in counted)
+    print(f"{'instructions a call':{width}}  {'counted':>9}  {'budget':>9}  {'of it':>6}")
+    for work, count in counted.items():
+        allowed = budget.get(work, count)
+        word = ""
+        if count > allowed * (1 + ROOM):
+            word, over = "  OVER", 1
+        elif count < allowed * (1 - ROOM):
+            word = "  the budget can be lowered"
+        print(f"{work:{width}}  {count:>9,}  {allowed:>9,}  {count * 100 / allowed:>5.0f}%{word}")
+    if update:
+        BUDGET.write_text(json.dumps(counted, indent=1) + "\n")
+        print(f"written: bench/{BUDGET.name}")
+    return over
