@@ -18,7 +18,7 @@
 #include "upstream/mcp_route.h"
 
 enum { RESUMES_MAX = 20 /* of one call's stream */ };
-#define LINGER_US CLOCK_US_PER_S /* a stream whose calls are all answered may stay open that long */
+#define LINGER_US (200 * CLOCK_US_PER_MS) /* a stream whose calls are all answered may stay open that long */
 #define RESUME_US CLOCK_US_PER_S /* a broken stream is taken up again after that, unless the server says when */
 #define RESUME_MIN_US (10 * CLOCK_US_PER_MS)
 
@@ -208,6 +208,14 @@ static void ride_abort(struct ride *ride)
 	ride_free(ride);
 }
 
+/* All is said. An exchange ends by itself then, as it should; if it does not, it is ended. */
+static void linger(struct ride *ride)
+{
+	struct loop *loop = ride->upstream->base.loop;
+	if (!ride->timer.place)
+		loop_arm(loop, &ride->timer, clock_add(loop_now(loop), LINGER_US));
+}
+
 static bool ride_under_way(const struct ride *ride)
 {
 	for (size_t i = 0; i < ride->leg_count; i++)
@@ -219,11 +227,10 @@ static bool ride_under_way(const struct ride *ride)
 /* Every callback is over: end the ride if it has nothing left to do. */
 static void settle(struct ride *ride)
 {
-	struct loop *loop = ride->upstream->base.loop;
 	if (ride->aborted || ride->told_count < ride->count)
 		return;
 	if (ride_under_way(ride)) {
-		loop_arm(loop, &ride->timer, clock_add(loop_now(loop), LINGER_US));
+		linger(ride);
 		return;
 	}
 	const struct upstream_events *events = ride->events;
@@ -398,6 +405,8 @@ static void hear_answer(struct leg *leg, size_t index, struct answer *answer, bo
 	answer_unref(item->held);
 	item->held = NULL;
 	tell(ride, leg->first + index, answer, refused);
+	if (!ride->aborted && ride->told_count == ride->count)
+		linger(ride);
 }
 
 static void leg_answered(void *context, size_t index, struct answer *answer)

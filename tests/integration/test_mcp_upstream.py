@@ -128,8 +128,8 @@ def test_a_stream_that_breaks_off_is_taken_up_again(serve, behind):
 
 def test_a_stream_left_open_after_the_answer_costs_nobody(serve, behind):
     server = serve()
-    gateway = behind(server, {"pool": {"max": 1}})
-    for n in range(2):
+    gateway = behind(server, {"pool": {"max": 1}, "timeout": "1m"})
+    for n in range(3):
         assert json.loads(gateway.call("m__linger", {"n": n}).body) == {"n": n}
 
 
