@@ -190,7 +190,6 @@ static void on_line(void *context, struct slice line)
 	switch (message.kind) {
 	case MCP_RESULT:
 	case MCP_ERROR:
-		member->spoke = true;
 		take_answer(member, &message);
 		break;
 	case MCP_REQUEST:

@@ -37,7 +37,7 @@ struct member {
 	uint64_t started_us, idle_since_us;
 	uint64_t cpu_us, resident_bytes; /* as last seen */
 	unsigned silent_timeouts;        /* calls that timed out since it last said anything */
-	bool spoke;                      /* it has answered something */
+	bool useful;                     /* it has answered a call */
 	bool dirty;                      /* something was put that was not flushed */
 	bool stopped;
 	uint64_t greeting_id; /* of initialize; 0: none is out */

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "upstream/process_member.h"
 
-#define STEADY_US (5 * CLOCK_US_PER_S) /* one that ends sooner has not started well */
+#define STEADY_US (5 * CLOCK_US_PER_S) /* one that ends sooner, without an answer to any call, has not started well */
 #define BACKOFF_MAX_US (30 * CLOCK_US_PER_S)
 enum { FAILURES_REFUSE = 2, FAILURES_COUNTED = 16, SILENT_TIMEOUTS = 3, COMPLAINTS_PER_S = 20 };
 
@@ -158,8 +158,13 @@ static void flush_later(struct process_pool *pool)
 static void place_waiting(struct process_pool *pool)
 {
 	struct pool_call *call;
-	while ((call = TAILQ_FIRST(&pool->waiting)) && place(pool, call)) {
-		TAILQ_REMOVE(&pool->waiting, call, next);
+	struct member *member;
+	while ((call = TAILQ_FIRST(&pool->waiting)) && (member = pick(pool))) {
+		TAILQ_REMOVE(&pool->waiting, call, next); /* first: it goes into the member's list by the same link */
+		if (!give(member, call)) {
+			TAILQ_INSERT_HEAD(&pool->waiting, call, next);
+			return;
+		}
 		call->waits = false;
 		flush_later(pool);
 	}
@@ -365,6 +370,7 @@ void pool_member_answered(struct member *member, uint64_t id, struct answer *ans
 	}
 	bool leaves = member->state == MEMBER_LEAVING && member->busy == 1;
 	take_out(call);
+	member->useful = true;
 	call->answered(call, answer);
 	if (!TAILQ_EMPTY(&pool->waiting) || leaves)
 		settle(pool);
@@ -439,10 +445,10 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	if (!meant) {
 		count(pool, METRIC_ID_PROCESS_CRASHES);
 		tell_trouble(pool, member, reason, lived_us);
-		if (starting || !member->spoke || lived_us < STEADY_US)
+		if (starting || (!member->useful && lived_us < STEADY_US))
 			note_failure(pool);
 		else
-			pool->failures = 0;
+			pool->failures = 0; /* what fells it may be a call: the others need it back at once */
 	}
 	release_calls(pool, member, cannot_start);
 	member_free(member);

@@ -1,0 +1,129 @@
+"""A child process that speaks JSON-RPC by lines, as an MCP server or (--plain) with a method for each tool, and misbehaves
+on command. Run by the gateway; tests see what it did through its answers and the file named by $RECORD."""
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+PLAIN = "--plain" in sys.argv
+write_lock = threading.Lock()
+tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled"]
+cancelled = []
+replies = {}
+replied = threading.Condition()
+
+
+def write(line):
+    with write_lock:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def send(**message):
+    write(json.dumps({"jsonrpc": "2.0", **message}))
+
+
+def record(text):
+    if "RECORD" in os.environ:
+        with open(os.environ["RECORD"], "a", encoding="utf8") as file:
+            file.write(text + "\n")
+
+
+def answer(number, value):
+    if PLAIN:
+        send(id=number, result=value)
+    else:
+        send(id=number, result={"content": [{"type": "text", "text": json.dumps(value)}]})
+
+
+def ask(method):
+    """A request of our own; its answer."""
+    send(id=0, method=method)
+    with replied:
+        replied.wait_for(lambda: 0 in replies, 20)
+        return replies.pop(0, None)
+
+
+def offspring():
+    """One grandchild in our group, one in a session of its own."""
+    return [subprocess.Popen(["sleep", "1000"], start_new_session=apart, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid for apart in (False, True)]
+
+
+def run(number, name, arguments):
+    if name == "slow":
+        time.sleep(arguments["seconds"])
+        answer(number, arguments)
+    elif name == "crash":
+        print("about to fall over", file=sys.stderr, flush=True)
+        os._exit(arguments.get("status", 3))
+    elif name == "hang":
+        pass
+    elif name == "garbage":
+        for line in ("not JSON", "[1,2]", '{"jsonrpc":"2.0","id":999999,"result":{}}', '{"half":', ""):
+            write(line)
+        answer(number, arguments)
+    elif name == "flap":
+        tools.append(arguments["tool"])
+        for _ in range(4):
+            send(method="notifications/tools/list_changed")
+        answer(number, {})
+    elif name == "pid":
+        answer(number, os.getpid())
+    elif name == "offspring":
+        answer(number, [os.getpid(), *offspring()])
+    elif name == "ask":
+        answer(number, ask(arguments["method"]))
+    elif name == "big":
+        answer(number, "x" * arguments["bytes"])
+    elif name == "complain":
+        for i in range(arguments["lines"]):
+            print("complaint", i, file=sys.stderr, flush=True)
+        answer(number, {})
+    elif name == "cancelled":
+        answer(number, len(cancelled))
+    else:
+        answer(number, arguments)
+
+
+def page(params):
+    """Three tools a page."""
+    first = int(params.get("cursor", 0))
+    shown = [{"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": name in ("slow", "echo")}}
+             for name in tools[first:first + 3]]
+    return {"tools": shown, **({"nextCursor": str(first + 3)} if first + 3 < len(tools) else {})}
+
+
+def take(message):
+    method, params, number = message.get("method"), message.get("params", {}), message.get("id")
+    if method is None:
+        with replied:
+            replies[number] = {key: message[key] for key in ("result", "error") if key in message}
+            replied.notify_all()
+    elif method == "initialize":
+        send(id=number, result={"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}},
+                                "serverInfo": {"name": "stdio", "version": "1"}})
+    elif method == "tools/list":
+        record("list")
+        send(id=number, result=page(params))
+    elif method == "notifications/cancelled":
+        cancelled.append(params["requestId"])
+    elif PLAIN or method == "tools/call":
+        name, arguments = (method, params) if PLAIN else (params["name"], params["arguments"])
+        record(f"call {name}")
+        threading.Thread(target=run, args=(number, name, arguments), daemon=True).start()
+
+
+def main():
+    record(f"start {os.getpid()}")
+    if "DIE" in os.environ:
+        print("no such database:", os.environ["DIE"], file=sys.stderr)
+        sys.exit(4)
+    time.sleep(float(os.environ.get("LATE", 0)))
+    for line in sys.stdin:
+        take(json.loads(line))
+
+
+main()

@@ -1,0 +1,229 @@
+"""Programs behind the gateway: MCP servers and others by lines, pooled, crashing, hanging, and gone when it is gone."""
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.poll import until
+from test_process import jitney
+
+SERVER = Path(__file__).parent / "harness" / "stdio_server.py"
+
+
+@pytest.fixture
+def behind(make, tmp_path):
+    """behind({changes to the upstream}) gives a gateway in front of the child server; .record: what that did."""
+    def build(upstream=None, plain=False, ready=True, environment=None, **config):
+        record = tmp_path / "record"
+        base = {"dialect": "jsonrpc-stdio" if plain else "mcp-stdio", "command": sys.executable,
+                "args": [str(SERVER)] + (["--plain"] if plain else []), "timeout": "15s",
+                "env": {"RECORD": str(record), **(environment or {})},
+                "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
+        names = ("echo", "slow", "crash", "hang", "garbage", "pid", "offspring", "ask", "big", "complain", "cancelled",
+                 "flap")
+        gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
+                               "upstreams": {"p": {**base, **(upstream or {})}},
+                               "tools": {name: {"upstream": "p", "annotations": {"read_only": name == "slow"}}
+                                         for name in names}, **config})
+        gateway.record = lambda: record.read_text().split("\n") if record.exists() else []
+        gateway.start()
+        if ready:
+            until(lambda: gateway.events("process_ready") or plain, "a process is ready")
+        return gateway
+
+    return build
+
+
+def result(reply):
+    assert reply.status == 200, reply.body
+    return json.loads(reply.body)
+
+
+def problem(reply):
+    body = json.loads(reply.body)
+    return body["code"], body["detail"]
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def processes(gateway, name="upstream_processes"):
+    return gateway.metrics().sum(name, upstream="p")
+
+
+PLAIN = pytest.mark.parametrize("plain", [False, True])
+
+
+@PLAIN
+def test_calls_go_in_and_come_out(behind, plain):
+    gateway = behind(plain=plain)
+    assert result(gateway.call("echo", {"a": 1.50, "b": "line\nend"})) == {"a": 1.50, "b": "line\nend"}
+    assert result(gateway.call("echo", b'{\n "a":\r\n 1 }')) == {"a": 1}
+
+
+@PLAIN
+def test_calls_share_a_process_and_overtake_each_other(behind, plain, together):
+    gateway = behind(plain=plain)
+    replies = together(lambda i: gateway.call("slow", {"seconds": (8 - i) / 20, "i": i}), range(8))
+    assert [result(reply)["i"] for reply in replies] == list(range(8))
+    assert processes(gateway) == 1
+
+
+def test_the_tools_are_listed_page_by_page_and_anew_when_they_change(behind):
+    gateway = behind({"trust_hints": True})
+    names = lambda: [tool["name"] for tool in json.loads(gateway.get("/v1/tools?format=mcp").body)["tools"]]
+    until(lambda: gateway.record().count("list") >= 4, "the list has been read")
+    before = gateway.record().count("list")
+    gateway.call("flap", {"tool": "new"})
+    until(lambda: "p__new" in names(), "the new tool is there")
+    assert result(gateway.call("p__new", {"x": 1})) == {"x": 1}
+    assert gateway.record().count("list") <= before + 10  # two readings of five pages: four notices are one
+
+
+def test_requests_of_the_server_are_answered(behind):
+    gateway = behind()
+    assert result(gateway.call("ask", {"method": "ping"})) == {"result": {}}
+    assert result(gateway.call("ask", {"method": "roots/list"}))["error"]["code"] == -32601
+
+
+@PLAIN
+def test_garbage_is_passed_over_and_counted(behind, plain):
+    gateway = behind(plain=plain)
+    assert result(gateway.call("garbage", {"a": 1})) == {"a": 1}
+    assert processes(gateway, "upstream_process_noise_total") == 4
+    assert result(gateway.call("echo", {"b": 1})) == {"b": 1}
+
+
+def test_an_answer_that_is_too_long_fails_its_call_only(behind):
+    gateway = behind({"answer": "64KiB"})
+    assert problem(gateway.call("big", {"bytes": 1000000})) == (
+        "upstream_error", "p: the answer is longer than 65536 bytes (upstreams.*.answer)")
+    assert len(result(gateway.call("big", {"bytes": 50000}))) == 50000
+
+
+@PLAIN
+def test_a_crash_is_told_to_those_it_may_have_hurt(behind, plain):
+    gateway = behind(plain=plain)
+    result(gateway.call("echo", {}))
+    code, detail = problem(gateway.call("crash", {"status": 3}))
+    assert code == "outcome_unknown"
+    assert "exited with status 3 (its last words: about to fall over)" in detail
+    assert result(gateway.call("echo", {"a": 1})) == {"a": 1}  # by a new one
+    assert gateway.record().count("call crash") == 1
+    assert processes(gateway, "upstream_process_crashes_total") == 1
+
+
+def test_a_call_that_may_be_repeated_is_sent_once_more(behind, together):
+    gateway = behind()
+
+    def one(i):
+        if i == 0:
+            return gateway.call("slow", {"seconds": 1})
+        until(lambda: "call slow" in gateway.record(), "it is under way")
+        return gateway.call("crash")
+
+    slow, crash = together(one, range(2))
+    assert result(slow) == {"seconds": 1}
+    assert problem(crash)[0] == "outcome_unknown"
+    assert gateway.record().count("call slow") == 2
+
+
+def test_what_does_not_start_is_refused_with_the_reason(behind):
+    gateway = behind(environment={"DIE": "db"}, ready=False)
+    until(lambda: len(gateway.events("process_not_started")) >= 3, "it has tried")
+    code, detail = problem(gateway.call("echo", {}))
+    assert code == "upstream_unavailable"
+    assert "p: its process exited with status 4 (its last words: no such database: db)" in detail
+
+
+def test_calls_wait_for_a_process_that_starts(behind):
+    gateway = behind(environment={"LATE": "0.5"}, ready=False)
+    assert result(gateway.call("echo", {"a": 1})) == {"a": 1}
+
+
+def test_a_full_process_gets_help_and_the_helper_goes_when_idle(behind, together):
+    gateway = behind({"pool": {"min": 1, "max": 3, "calls": 2, "idle_timeout": "300ms"}})
+    replies = together(lambda i: gateway.call("slow", {"seconds": 0.7, "i": i}), range(12))
+    assert [result(reply)["i"] for reply in replies] == list(range(12))
+    assert len({line for line in gateway.record() if line.startswith("start")}) == 3
+    until(lambda: processes(gateway) == 1, "the helpers have gone")
+    assert processes(gateway, "upstream_process_crashes_total") == 0
+
+
+def test_a_worn_process_is_replaced_between_calls(behind):
+    gateway = behind({"pool": {"max": 1, "max_calls": 5}})
+    first = result(gateway.call("pid"))
+    until(lambda: result(gateway.call("pid")) != first, "a new one has taken over")
+    until(lambda: gone(first), "the worn one is gone")
+    assert processes(gateway, "upstream_process_crashes_total") == 0
+
+
+def test_a_process_that_hangs_is_replaced(behind):
+    gateway = behind({"timeout": "300ms"})
+    before = result(gateway.call("pid"))
+    for _ in range(3):
+        assert problem(gateway.call("hang"))[0] == "outcome_unknown"
+    until(lambda: gateway.events("process_crashed"), "it is given up")
+    until(lambda: gone(before), "it is gone")
+    until(lambda: gateway.call("pid").status == 200, "there is a new one")
+
+
+def test_a_caller_that_leaves_cancels_its_call(behind):
+    gateway = behind()
+    raw = gateway.connect()
+    raw.send(b"POST /v1/tools/hang HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+    until(lambda: "call hang" in gateway.record(), "it is under way")
+    raw.close()
+    until(lambda: result(gateway.call("cancelled")) == 1, "the server knows")
+
+
+def test_complaints_are_logged_but_not_without_end(behind):
+    gateway = behind()
+    result(gateway.call("complain", {"lines": 500}))
+    until(lambda: processes(gateway, "upstream_process_stderr_lines_total") == 500, "all are counted")
+    logged = gateway.events("process_stderr")
+    assert 20 <= len(logged) < 200
+    assert logged[0]["text"] == "complaint 0"
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_nothing_survives_the_gateway(behind, how):
+    gateway = behind()
+    pids = result(gateway.call("offspring"))
+    assert len(pids) == 3 and not any(gone(pid) for pid in pids)
+    if how == "stop":
+        assert gateway.stop() == 0
+        assert all(gone(pid) for pid in pids)
+    else:
+        gateway.signal(signal.SIGKILL)
+        gateway.wait()
+        gateway.process = None
+        until(lambda: all(gone(pid) for pid in pids), "nothing is left")
+
+
+def test_many_crashes_leave_no_descriptor_and_no_process(behind):
+    gateway = behind({"pool": {"max": 1, "restart_backoff": "1ms"}})
+    result(gateway.call("echo", {}))
+    before, pids = gateway.fds(), []
+    for _ in range(30):
+        pids += result(until(lambda: (lambda r: r if r.status == 200 else None)(gateway.call("offspring")), "an answer"))
+        gateway.call("crash")
+    until(lambda: all(gone(pid) for pid in pids), "no process is left")
+    until(lambda: gateway.call("echo", {}).status == 200, "it works")
+    until(lambda: gateway.fds() <= before, "no descriptor is left")
+
+
+def test_a_missing_program_is_found_by_check(tmp_path):
+    path = tmp_path / "missing.yaml"
+    path.write_text("upstreams: { p: { dialect: mcp-stdio, command: no-such-program } }\n")
+    done = jitney("check", "-c", path)
+    assert done.returncode == 2
+    assert "upstreams.p.command: there is no program 'no-such-program' in PATH; install it, or write its path" in done.stderr
