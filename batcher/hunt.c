@@ -23,6 +23,12 @@ static void reuse(struct batch *batch)
 	batch->tokens = 0;
 }
 
+/* Who left a refused batch before it landed may have been its culprit. */
+static size_t unproven_of(const struct batch *batch)
+{
+	return batch->live == batch->count ? batch->count : SIZE_MAX;
+}
+
 struct hunt *hunt_begin(struct batch *batch)
 {
 	struct hunt *hunt = calloc(1, sizeof *hunt);
@@ -43,6 +49,7 @@ struct hunt *hunt_begin(struct batch *batch)
 		.refusal = answer_ref(batch->refusal),
 		.word = answer_ref(batch->refusal),
 		.narrowest = batch->count,
+		.unproven = unproven_of(batch),
 		.all = batch->live == batch->count,
 	};
 	move(batch, suspects, batch->live);
@@ -51,12 +58,21 @@ struct hunt *hunt_begin(struct batch *batch)
 
 void hunt_narrow(struct hunt *hunt, struct batch *batch)
 {
+	size_t unproven = unproven_of(batch);
 	move(hunt->suspects, hunt->innocents, hunt->suspects->live);
 	reuse(hunt->suspects);
 	move(batch, hunt->suspects, batch->live);
 	answer_unref(hunt->word);
 	hunt->word = answer_ref(batch->refusal);
 	hunt->narrowest = batch->count;
+	hunt->unproven = unproven;
+}
+
+void hunt_passed(struct hunt *hunt, const struct batch *batch)
+{
+	if (batch->count > 1 && batch->count > hunt->accepted)
+		hunt->accepted = batch->count;
+	hunt->unproven -= hunt->unproven != SIZE_MAX ? batch->count : 0;
 }
 
 /* Those cleared so far are the ones to be tried, all together. */
@@ -91,7 +107,7 @@ struct batch *hunt_next(struct hunt *hunt, bool *no_memory)
 	*no_memory = false;
 	if (live == 0)
 		return NULL;
-	if (live == 1 && !hunt->verdict && hunt->innocents->live > 0)
+	if (live == 1 && hunt->unproven == 1 && !hunt->verdict && hunt->innocents->live > 0)
 		accuse(hunt);
 	/* the smaller half first: then those a refusal clears are no fewer than those it leaves */
 	size_t count = hunt->whole ? hunt->suspects->live : live > 1 ? live / 2 : 1;

@@ -193,8 +193,7 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 		ending_hunt(batcher, batch); /* found; or something else is wrong */
 		return;
 	}
-	if (batch->count > 1 && batch->count > hunt->accepted)
-		hunt->accepted = batch->count;
+	hunt_passed(hunt, batch);
 	if (hunt_proven(hunt)) {
 		refused_tell(batcher, hunt->accused, hunt->verdict, now_us);
 		hunt_convicted(hunt);

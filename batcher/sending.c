@@ -46,6 +46,8 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	struct batch_item *item = batch->items[index];
 	uint64_t asked_us = refused_pause_us(answer);
 	batch->asked_us = asked_us > batch->asked_us ? asked_us : batch->asked_us;
+	/* many a dialect takes what is said to one call alone for that call's own error */
+	batch->told |= batch->count == 1 && answer->outcome != OUTCOME_OK;
 	if (!item) {
 		answer_unref(answer); /* expired or cancelled on the way */
 		return;

@@ -45,6 +45,7 @@ unit_upstream = \
 	tests/unit/test_upstream
 unit_batcher = \
 	tests/unit/test_batcher \
+	tests/unit/test_batcher_dialects \
 	tests/unit/test_batcher_random \
 	tests/unit/test_due \
 	tests/unit/test_hunt \
@@ -129,6 +130,8 @@ tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
 tests_unit_test_pace_SOURCES = tests/unit/test_pace.c $(batcher_world)
 tests_unit_test_speed_SOURCES = tests/unit/test_speed.c $(batcher_world)
+tests_unit_test_batcher_dialects_SOURCES = tests/unit/test_batcher_dialects.c \
+	tests/support/fake_wire.c tests/support/fake_wire.h
 tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
 
 redis_server = tests/support/redis_server.c tests/support/redis_server.h
