@@ -224,16 +224,25 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 	reply_header_text(reply, "Age", (struct slice){ value.text, value.len });
 }
 
+/* From memory it takes no time worth telling, and a printf is worth saving. */
+static void put_cache_timing(struct reply *reply, const struct call *call)
+{
+	if (call->look_us)
+		reply_header(reply, "Server-Timing", "cache;dur=%.1f", (double)call->look_us / 1000.0);
+	else
+		reply_header_text(reply, "Server-Timing", SLICE("cache;dur=0.0"));
+}
+
 static void put_timing(struct reply *reply, const struct call *call)
 {
 	if (!call->facts.id) {
 		if (call->entry)
-			reply_header_text(reply, "Server-Timing", SLICE("cache;dur=0.0"));
+			put_cache_timing(reply, call);
 		return;
 	}
 	/* milliseconds, as Server-Timing wants them */
-	reply_header(reply, "Server-Timing", "cache;dur=0.0, queue;dur=%.3f, upstream;dur=%.3f",
-		     (double)call->facts.waited_us / 1000.0, (double)call->facts.upstream_us / 1000.0);
+	reply_header(reply, "Server-Timing", "cache;dur=%.1f, queue;dur=%.3f, upstream;dur=%.3f",
+		     (double)call->look_us / 1000.0, (double)call->facts.waited_us / 1000.0, (double)call->facts.upstream_us / 1000.0);
 	reply_header(reply, "X-Batch-Size", "%u", call->facts.items);
 	reply_header(reply, "X-Batch-Id", "%llu", (unsigned long long)call->facts.id);
 }
