@@ -242,7 +242,8 @@ static void put_timing(struct reply *reply, const struct call *call)
 	}
 	/* milliseconds, as Server-Timing wants them */
 	reply_header(reply, "Server-Timing", "cache;dur=%.1f, queue;dur=%.3f, upstream;dur=%.3f",
-		     (double)call->look_us / 1000.0, (double)call->facts.waited_us / 1000.0, (double)call->facts.upstream_us / 1000.0);
+		     (double)call->look_us / 1000.0, (double)call->facts.waited_us / 1000.0,
+		     (double)call->facts.upstream_us / 1000.0);
 	reply_header(reply, "X-Batch-Size", "%u", call->facts.items);
 	reply_header(reply, "X-Batch-Id", "%llu", (unsigned long long)call->facts.id);
 }

@@ -60,6 +60,7 @@ unit_gateway = \
 	tests/unit/test_calls \
 	tests/unit/test_calls_grace \
 	tests/unit/test_calls_random \
+	tests/unit/test_calls_tier \
 	tests/unit/test_calls_refresh \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
@@ -148,6 +149,7 @@ tests_unit_test_registry_SOURCES = tests/unit/test_registry.c $(gateway_world)
 tests_unit_test_reply_SOURCES = tests/unit/test_reply.c $(gateway_world)
 tests_unit_test_calls_refresh_SOURCES = tests/unit/test_calls_refresh.c $(gateway_world)
 tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
+tests_unit_test_calls_tier_SOURCES = tests/unit/test_calls_tier.c $(gateway_world)
 
 # A daemon on a real socket.
 http_world = tests/support/http_world.c tests/support/http_world.h

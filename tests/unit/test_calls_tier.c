@@ -1,0 +1,484 @@
+/* Calls over a tier behind memory that answers when the test says so: what waits, joins, leaves and ends meanwhile. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "tests/support/alloc_fail.h"
+#include "tests/support/gateway_world.h"
+
+#define S CLOCK_US_PER_S
+enum { WORKERS = 2 };
+
+/* One worker's. */
+struct fake_tier {
+	struct tier face;
+	struct tier_lookup *lookup; /* the one under way */
+	struct key *key;
+	size_t asked, cancelled, stored, removed;
+	bool away; /* every look-up is a miss at once */
+};
+
+static struct gateway_world world;
+static struct fake_tier tiers[WORKERS];
+
+static struct fake_tier *of(struct tier *tier)
+{
+	return container_of(tier, struct fake_tier, face);
+}
+
+static bool fake_get(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	struct fake_tier *fake = of(tier);
+	(void)now_us;
+	if (fake->away)
+		return false;
+	assert_null(fake->lookup);
+	fake->asked++;
+	fake->lookup = lookup;
+	fake->key = key_ref(key);
+	lookup->operation = fake;
+	return true;
+}
+
+static struct tier_lookup *forget(struct fake_tier *fake)
+{
+	struct tier_lookup *lookup = fake->lookup;
+	lookup->operation = NULL;
+	fake->lookup = NULL;
+	key_unref(fake->key);
+	return lookup;
+}
+
+static void fake_cancel(struct tier *tier, struct tier_lookup *lookup)
+{
+	assert_ptr_equal(of(tier)->lookup, lookup);
+	of(tier)->cancelled++;
+	forget(of(tier));
+}
+
+static bool fake_put(struct tier *tier, const struct entry *entry, uint64_t now_us)
+{
+	(void)entry;
+	(void)now_us;
+	of(tier)->stored++;
+	return true;
+}
+
+static void fake_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
+{
+	(void)digest;
+	(void)now_us;
+	of(tier)->removed++;
+}
+
+static void fake_tick(struct tier *tier, uint64_t now_us)
+{
+	(void)tier;
+	(void)now_us;
+}
+
+static uint64_t fake_deadline(const struct tier *tier)
+{
+	(void)tier;
+	return CLOCK_NEVER;
+}
+
+static void fake_free(struct tier *tier)
+{
+	assert_null(of(tier)->lookup);
+}
+
+static const struct tier_kind fake_kind = {
+	"fake", fake_get, fake_cancel, fake_put, fake_remove, fake_tick, fake_deadline, fake_free,
+};
+
+static void start(void)
+{
+	gateway_start(&world, gateway_yaml);
+	memset(tiers, 0, sizeof tiers);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		tiers[i].face.kind = &fake_kind;
+		world.gateway.workers[i]->tier = &tiers[i].face;
+	}
+}
+
+static void finish_all(void)
+{
+	gateway_settle(&world);
+	while (fake_nth(0)) {
+		fake_finish(fake_nth(0));
+		gateway_settle(&world);
+	}
+}
+
+static void stop(void)
+{
+	finish_all();
+	gateway_stop(&world);
+}
+
+/* The tier has nothing. */
+static void miss(struct fake_tier *fake)
+{
+	struct tier_lookup *lookup = forget(fake);
+	lookup->done(lookup, NULL);
+	gateway_settle(&world);
+}
+
+/* The tier has what `ask` will take for its own, stored `age_us` ago and fresh for `fresh_us` from then. */
+static void hit(struct fake_tier *fake, const struct ask *ask, uint64_t age_us, uint64_t fresh_us)
+{
+	struct answer *answer = answer_result(slice_of(ask->arguments), true, NULL);
+	struct entry *entry = entry_new(fake->key, answer);
+	answer_unref(answer);
+	entry->stored_us = world.now_us - age_us;
+	entry->fresh_until_us = entry->stored_us + fresh_us;
+	entry->revalidate_until_us = entry->fresh_until_us + 30 * S;
+	entry->error_until_us = entry->fresh_until_us + 3600 * S;
+	struct tier_lookup *lookup = forget(fake);
+	lookup->done(lookup, entry);
+	gateway_settle(&world);
+}
+
+static void assert_got(const struct ask *ask, enum call_source source)
+{
+	assert_int_equal(ask->ended, 1);
+	assert_int_equal(ask->outcome, OUTCOME_OK);
+	assert_int_equal(ask->source, source);
+	assert_true(ask->own);
+}
+
+static void assert_ended(const struct ask *ask, enum outcome outcome)
+{
+	assert_int_equal(ask->ended, 1);
+	assert_int_equal(ask->outcome, outcome);
+}
+
+static void ask_settled(struct ask *ask, unsigned worker, const char *tool, unsigned tag)
+{
+	ask_once(&world, ask, worker, tool, tag);
+	gateway_settle(&world);
+}
+
+/* --- */
+
+static void a_hit_is_served_and_kept_in_memory(void **state)
+{
+	(void)state;
+	struct ask ask;
+	for (unsigned home = 0; home < WORKERS; home++) {
+		start();
+		ask_settled(&ask, home, "cached", 1);
+		assert_int_equal(ask.ended, 0);
+		hit(&tiers[0], &ask, 10 * S, 60 * S);
+		assert_got(&ask, SOURCE_HIT);
+		assert_true(ask.has_entry);
+		ask_settled(&ask, home, "cached", 1);
+		assert_got(&ask, SOURCE_HIT);
+		assert_int_equal(tiers[0].asked, 1);
+		assert_int_equal(fake_sent(), 0);
+		stop();
+	}
+}
+
+static void a_miss_is_fetched_and_stored_in_both(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start();
+	ask_settled(&ask, 1, "cached", 1);
+	assert_int_equal(fake_sent(), 0); /* not before the look-up has ended */
+	miss(&tiers[0]);
+	assert_int_equal(fake_sent(), 1);
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	assert_true(ask.stored);
+	assert_int_equal(tiers[0].stored, 1);
+	stop();
+}
+
+static void a_tier_that_is_away_costs_nothing(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start();
+	tiers[0].away = true;
+	ask_settled(&ask, 0, "cached", 1);
+	assert_int_equal(fake_sent(), 1);
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	stop();
+}
+
+static void who_asks_meanwhile_shares_the_look_up(void **state)
+{
+	(void)state;
+	struct ask asks[6];
+	for (int found = 0; found < 2; found++) {
+		start();
+		for (unsigned i = 0; i < countof(asks); i++)
+			ask_settled(&asks[i], i % 2, "cached", 1);
+		assert_int_equal(tiers[0].asked, 1);
+		if (found)
+			hit(&tiers[0], &asks[0], 0, 60 * S);
+		else
+			miss(&tiers[0]);
+		finish_all();
+		assert_int_equal(fake_sent(), found ? 0 : 1);
+		for (unsigned i = 0; i < countof(asks); i++)
+			assert_got(&asks[i], found ? SOURCE_HIT : i ? SOURCE_COLLAPSED : SOURCE_MISS);
+		stop();
+	}
+}
+
+static void each_caller_is_served_as_it_wishes(void **state)
+{
+	(void)state;
+	struct ask any, fresh, only, anew;
+	start();
+	ask_settled(&any, 0, "cached", 1);
+	ask_init(&fresh, 1, "cached", 1);
+	fresh.asker.wish.has_max_age = true;
+	fresh.asker.wish.max_age_us = 5 * S;
+	ask_send(&world, &fresh);
+	ask_init(&only, 0, "cached", 1);
+	only.asker.wish.only_if_cached = true;
+	ask_send(&world, &only);
+	ask_init(&anew, 1, "cached", 1);
+	anew.asker.wish.no_cache = true;
+	ask_send(&world, &anew);
+	gateway_settle(&world);
+	hit(&tiers[0], &any, 10 * S, 60 * S);
+	assert_got(&any, SOURCE_HIT);
+	assert_got(&only, SOURCE_HIT);
+	assert_int_equal(fresh.ended, 0);
+	finish_all();
+	assert_int_equal(fake_sent(), 1);
+	assert_int_equal(fresh.outcome, OUTCOME_OK);
+	assert_int_equal(anew.outcome, OUTCOME_OK);
+	stop();
+}
+
+static void only_if_cached_never_fetches(void **state)
+{
+	(void)state;
+	struct ask only, other;
+	start();
+	ask_init(&only, 1, "cached", 1);
+	only.asker.wish.only_if_cached = true;
+	ask_send(&world, &only);
+	gateway_settle(&world);
+	miss(&tiers[0]);
+	assert_ended(&only, OUTCOME_NOT_CACHED);
+	tiers[0].away = true;
+	ask_init(&only, 1, "cached", 1);
+	only.asker.wish.only_if_cached = true;
+	ask_send(&world, &only);
+	gateway_settle(&world);
+	assert_ended(&only, OUTCOME_NOT_CACHED);
+	ask_settled(&other, 0, "cached", 1); /* a fetch is under way now */
+	ask_init(&only, 1, "cached", 1);
+	only.asker.wish.only_if_cached = true;
+	ask_send(&world, &only);
+	gateway_settle(&world);
+	assert_ended(&only, OUTCOME_NOT_CACHED);
+	finish_all();
+	assert_int_equal(fake_sent(), 1);
+	stop();
+}
+
+static void no_cache_does_not_look(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start();
+	ask_init(&ask, 0, "cached", 1);
+	ask.asker.wish.no_cache = true;
+	ask_send(&world, &ask);
+	finish_all();
+	assert_int_equal(tiers[0].asked, 0);
+	assert_int_equal(tiers[0].stored, 1);
+	ask_init(&ask, 0, "cached", 2);
+	ask.asker.wish.no_store = true;
+	ask_send(&world, &ask);
+	finish_all();
+	assert_int_equal(tiers[0].asked, 0);
+	assert_int_equal(tiers[0].stored, 1);
+	stop();
+}
+
+static void a_stale_hit_is_served_and_refreshed_once(void **state)
+{
+	(void)state;
+	struct ask asks[4];
+	for (unsigned home = 0; home < WORKERS; home++) {
+		start();
+		for (unsigned i = 0; i < countof(asks); i++)
+			ask_settled(&asks[i], home, "cached", 1);
+		hit(&tiers[0], &asks[0], 70 * S, 60 * S);
+		for (unsigned i = 0; i < countof(asks); i++)
+			assert_got(&asks[i], SOURCE_STALE);
+		assert_int_equal(fake_sent(), 1);
+		finish_all();
+		assert_int_equal(tiers[0].asked, 1);
+		ask_settled(&asks[0], home, "cached", 1);
+		assert_got(&asks[0], SOURCE_HIT);
+		stop();
+	}
+}
+
+static void a_stale_hit_covers_a_provider_that_fails(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start();
+	ask_settled(&ask, 1, "cached", 1);
+	hit(&tiers[0], &ask, 200 * S, 60 * S);
+	assert_int_equal(ask.ended, 0);
+	fake_answer(fake_nth(0), 0, answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "It is gone."));
+	fake_land(fake_nth(0), OUTCOME_OK);
+	gateway_settle(&world);
+	assert_got(&ask, SOURCE_STALE);
+	stop();
+}
+
+static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start();
+	ask_settled(&ask, 0, "cached", 1);
+	cache_purge(world.gateway.cache, NULL, NULL, (struct slice){ "", 0 });
+	hit(&tiers[0], &ask, 0, 60 * S);
+	assert_int_equal(ask.ended, 0);
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	assert_int_equal(fake_sent(), 1);
+	stop();
+}
+
+static void callers_leave_and_the_last_one_ends_the_look_up(void **state)
+{
+	(void)state;
+	struct ask first, second;
+	start();
+	ask_settled(&first, 0, "cached", 1);
+	ask_settled(&second, 1, "cached", 1);
+	ask_cancel(&first);
+	gateway_settle(&world);
+	assert_int_equal(tiers[0].cancelled, 0);
+	ask_cancel(&second);
+	gateway_settle(&world);
+	assert_int_equal(tiers[0].cancelled, 1);
+	assert_int_equal(fake_sent(), 0);
+	ask_settled(&first, 0, "cached", 1); /* and it begins anew */
+	ask_settled(&second, 1, "cached", 1);
+	ask_cancel(&first);
+	hit(&tiers[0], &second, 0, 60 * S);
+	assert_got(&second, SOURCE_HIT);
+	stop();
+}
+
+static void a_deadline_passes_while_looking(void **state)
+{
+	(void)state;
+	struct ask hurried, patient;
+	start();
+	ask_settled(&patient, 0, "cached", 1);
+	ask_init(&hurried, 1, "cached", 1);
+	hurried.asker.timeout_us = S;
+	ask_send(&world, &hurried);
+	gateway_settle(&world);
+	gateway_pass(&world, 2 * S);
+	gateway_settle(&world);
+	assert_ended(&hurried, OUTCOME_DEADLINE_EXCEEDED);
+	assert_int_equal(patient.ended, 0);
+	gateway_pass(&world, 4 * S); /* the tool's own 5 s */
+	gateway_settle(&world);
+	assert_ended(&patient, OUTCOME_DEADLINE_EXCEEDED);
+	assert_int_equal(tiers[0].cancelled, 1);
+	assert_int_equal(fake_sent(), 0);
+	stop();
+}
+
+static void the_end_ends_look_ups(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start();
+	ask_settled(&ask, 1, "cached", 1);
+	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The end.");
+	dispatch_abort_all(world.gateway.workers[0]->dispatch, answer, world.now_us);
+	answer_unref(answer);
+	gateway_settle(&world);
+	assert_ended(&ask, OUTCOME_SHUTTING_DOWN);
+	assert_int_equal(tiers[0].cancelled, 1);
+	stop();
+}
+
+static void what_must_not_be_kept_goes_from_the_tier_too(void **state)
+{
+	(void)state;
+	static const char yaml[] = "workers: 1\n"
+				   "upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h/\" } ] } }\n"
+				   "tools: { t: { upstream: s, annotations: { read_only: true },\n"
+				   "  cache: { ttl: 1m, scope: shared, max_entry: 1B } } }\n";
+	struct ask ask;
+	gateway_start(&world, yaml);
+	memset(tiers, 0, sizeof tiers);
+	tiers[0].face.kind = &fake_kind;
+	tiers[0].away = true;
+	world.gateway.workers[0]->tier = &tiers[0].face;
+	ask_once(&world, &ask, 0, "t", 1);
+	finish_all();
+	assert_ended(&ask, OUTCOME_OK);
+	assert_false(ask.stored);
+	assert_int_equal(tiers[0].removed, 1);
+	assert_int_equal(tiers[0].stored, 0);
+	stop();
+}
+
+static void without_memory_calls_are_shed_and_nothing_else(void **state)
+{
+	(void)state;
+	bool done = false;
+	for (size_t n = 1; !done; n++) {
+		struct ask ask;
+		start();
+		alloc_fail_at(n);
+		ask_init(&ask, 1, "cached", 1);
+		bool sent = ask_send(&world, &ask);
+		gateway_settle(&world);
+		if (tiers[0].lookup)
+			miss(&tiers[0]);
+		done = alloc_count() < n; /* the fake provider's own allocations are not meant */
+		alloc_reset();
+		finish_all();
+		if (sent && ask.outcome != OUTCOME_OK)
+			assert_ended(&ask, OUTCOME_OVERLOADED);
+		stop();
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_hit_is_served_and_kept_in_memory),
+		cmocka_unit_test(a_miss_is_fetched_and_stored_in_both),
+		cmocka_unit_test(a_tier_that_is_away_costs_nothing),
+		cmocka_unit_test(who_asks_meanwhile_shares_the_look_up),
+		cmocka_unit_test(each_caller_is_served_as_it_wishes),
+		cmocka_unit_test(only_if_cached_never_fetches),
+		cmocka_unit_test(no_cache_does_not_look),
+		cmocka_unit_test(a_stale_hit_is_served_and_refreshed_once),
+		cmocka_unit_test(a_stale_hit_covers_a_provider_that_fails),
+		cmocka_unit_test(what_is_purged_meanwhile_is_neither_served_nor_kept),
+		cmocka_unit_test(callers_leave_and_the_last_one_ends_the_look_up),
+		cmocka_unit_test(a_deadline_passes_while_looking),
+		cmocka_unit_test(the_end_ends_look_ups),
+		cmocka_unit_test(what_must_not_be_kept_goes_from_the_tier_too),
+		cmocka_unit_test(without_memory_calls_are_shed_and_nothing_else),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
