@@ -324,6 +324,7 @@ static void put_arguments(struct import *import, struct slice list)
 			continue;
 		}
 		put_argument(import, element, buf_slice(&flag));
+		import->failed |= flag.failed;
 		buf_reset(&flag);
 		if (element.len > 4 && element.at[1] == '-' && element.at[2] == '-' &&
 		    !memchr(element.at, '=', element.len))
