@@ -65,6 +65,7 @@ unit_gateway = \
 	tests/unit/test_config \
 	tests/unit/test_config_refusals \
 	tests/unit/test_definitions \
+	tests/unit/test_embeddings \
 	tests/unit/test_hit_path \
 	tests/unit/test_http \
 	tests/unit/test_http_random \
@@ -93,6 +94,7 @@ fuzz_upstream = \
 	tests/fuzz/fuzz_key_list \
 	tests/fuzz/fuzz_mcp_message
 fuzz_gateway = \
+	tests/fuzz/fuzz_batch \
 	tests/fuzz/fuzz_config \
 	tests/fuzz/fuzz_http \
 	tests/fuzz/fuzz_mcp_request
@@ -120,6 +122,7 @@ noinst_HEADERS = \
 	tests/support/cache_keys.h \
 	tests/support/dialect_feed.h \
 	tests/support/dialect_fuzz.h \
+	tests/support/front.h \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
 	tests/support/promtool.h
@@ -155,8 +158,10 @@ tests_unit_test_calls_tier_SOURCES = tests/unit/test_calls_tier.c $(gateway_worl
 http_world = tests/support/http_world.c tests/support/http_world.h
 tests_unit_test_http_SOURCES = tests/unit/test_http.c $(http_world)
 tests_unit_test_http_random_SOURCES = tests/unit/test_http_random.c $(http_world)
+tests_fuzz_fuzz_batch_SOURCES = tests/fuzz/fuzz_batch.c $(gateway_world) $(http_world)
 tests_fuzz_fuzz_http_SOURCES = tests/fuzz/fuzz_http.c $(http_world)
 
+tests_unit_test_embeddings_SOURCES = tests/unit/test_embeddings.c $(gateway_world) $(http_world)
 tests_unit_test_mcp_SOURCES = tests/unit/test_mcp.c $(gateway_world) $(http_world)
 
 # The upstream's bring a provider over a real socket.
