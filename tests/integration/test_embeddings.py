@@ -40,16 +40,26 @@ def embeddings(delivery, wire):
                         "usage": {"prompt_tokens": used, "total_tokens": used}})
 
 
-@pytest.fixture
-def embedder(start, provider):
+def embedder_with(start, provider, workers):
     provider.behaviour = embeddings
     return start({
-        "workers": 2,
+        "workers": workers,
         "upstreams": {"openai": {"dialect": "openai-embeddings", "endpoints": [{"url": provider.url("/v1")}],
                                  "headers": {"Authorization": "Bearer secret"}}},
         "tools": {"embed": {"upstream": "openai", "annotations": REPEATABLE, "models": ["small", "large"],
                             "cache": {"ttl": "1h", "scope": "shared"}}},
     })
+
+
+@pytest.fixture
+def embedder(start, provider):
+    return embedder_with(start, provider, 1)
+
+
+@pytest.fixture
+def wide_embedder(start, provider):
+    """Its calls travel between workers: how many share a request depends on when they arrive."""
+    return embedder_with(start, provider, 2)
 
 
 def ask(gateway, value, model="small", **settings):
@@ -89,7 +99,7 @@ def test_each_input_is_cached_by_itself_and_equal_ones_are_sent_once(embedder, p
     ask(embedder, ["a", "b"])
     reply = ask(embedder, ["b", "c", "c", "a"])
     assert vectors(reply) == [vector(value) for value in "bcca"]
-    assert [value for each in asked(provider) for value in each["input"]] == ["a", "b", "c"]
+    assert [each["input"] for each in asked(provider)] == [["a", "b"], ["c"]]
     assert reply.json()["usage"]["total_tokens"] == 1
     assert reply.json()["x_jitney"] == {"usage_estimated": True, "unbilled_inputs": 3}
 
@@ -99,16 +109,16 @@ def test_base64_is_kept_as_it_came(embedder):
     assert vectors(reply) == [base64.b64encode(struct.pack("<3f", *vector("text"))).decode()]
 
 
-def test_clients_share_requests_and_their_usage_adds_up(embedder, provider, together):
+def test_clients_share_requests_and_their_usage_adds_up(wide_embedder, provider, together):
     provider.hold()
     replies = []
 
     def release_when_all_wait(number):
-        return ask(embedder, f"input number {number} {'w ' * number}")
+        return ask(wide_embedder, f"input number {number} {'w ' * number}")
 
     runner = threading.Thread(target=lambda: replies.extend(together(release_when_all_wait, range(64))))
     runner.start()
-    embedder.until_metric("in_flight_requests", 64)
+    wide_embedder.until_metric("in_flight_requests", 64)
     provider.release()
     runner.join()
     assert [vectors(reply) for reply in replies] == [[vector(f"input number {n} {'w ' * n}")] for n in range(64)]
@@ -118,10 +128,10 @@ def test_clients_share_requests_and_their_usage_adds_up(embedder, provider, toge
     assert any("x_jitney" in reply.json() for reply in replies)
 
 
-def test_what_differs_in_a_setting_or_kind_shares_no_request(embedder, provider, together):
+def test_what_differs_in_a_setting_or_kind_shares_no_request(wide_embedder, provider, together):
     asks = [("a1", {}), ("a2", {"dimensions": 8}), ("a3", {"model": "large"}), ([1, 2], {}), ("a4", {"user": "ann"}),
             ("a5", {"encoding_format": "base64"})] * 4
-    replies = together(lambda each: ask(embedder, each[0], **each[1]), asks)
+    replies = together(lambda each: ask(wide_embedder, each[0], **each[1]), asks)
     assert {reply.status for reply in replies} == {200}
     for each in asked(provider):
         assert len({type(value) for value in each["input"]}) == 1
@@ -130,9 +140,9 @@ def test_what_differs_in_a_setting_or_kind_shares_no_request(embedder, provider,
                                              ("large", None, None, None)}
 
 
-def test_more_inputs_than_one_batch_holds_are_cut_and_joined(embedder, provider):
+def test_more_inputs_than_one_batch_holds_are_cut_and_joined(wide_embedder, provider):
     inputs = [f"n{n}" for n in range(250)]
-    assert vectors(ask(embedder, inputs)) == [vector(value) for value in inputs]
+    assert vectors(ask(wide_embedder, inputs)) == [vector(value) for value in inputs]
     assert sum(len(each["input"]) for each in asked(provider)) == 250
     assert max(len(each["input"]) for each in asked(provider)) <= 100
 
@@ -152,11 +162,11 @@ def test_usage_that_is_not_the_providers_own_is_marked_in_the_header(embedder):
     assert again.header("x-usage-estimated") == "true" and again.json()["usage"]["prompt_tokens"] == 0
 
 
-def test_one_input_that_is_refused_harms_no_other_caller(embedder, provider, together):
+def test_one_input_that_is_refused_harms_no_other_caller(wide_embedder, provider, together):
     provider.hold()
-    release = threading.Thread(target=lambda: (embedder.until_metric("in_flight_requests", 16), provider.release()))
+    release = threading.Thread(target=lambda: (wide_embedder.until_metric("in_flight_requests", 16), provider.release()))
     release.start()
-    replies = together(lambda n: ask(embedder, "poison" if n == 9 else f"fine {n}"), range(16))
+    replies = together(lambda n: ask(wide_embedder, "poison" if n == 9 else f"fine {n}"), range(16))
     release.join()
     assert [reply.status for reply in replies] == [400 if n == 9 else 200 for n in range(16)]
     assert replies[9].json()["error"]["message"] == "bad input"
