@@ -142,7 +142,7 @@ int main(int argc, char **argv)
 	} policies[] = { { "jitney", run_jitney },     { "LRU", run_lru },           { "SIEVE", run_sieve },
 			 { "W-TinyLFU", run_tinylfu }, { "filtered", run_filtered }, { "Belady", run_best } };
 	struct trace trace = { .requests = argc > 1 ? strtoul(argv[1], NULL, 10) : REQUESTS };
-	trace.ids = must(malloc((trace.requests + !trace.requests) * sizeof *trace.ids));
+	trace.ids = must(calloc(trace.requests + 1, sizeof *trace.ids));
 	printf("hits in percent of %zu requests, %d keys\n\n%-22s %6s", trace.requests, KEYS, "trace", "room");
 	for (size_t i = 0; i < countof(policies); i++)
 		printf(" %9s", policies[i].name);

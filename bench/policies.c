@@ -311,7 +311,7 @@ static uint64_t heap_pop(void)
 /* For each request, when its id is asked for next; NONE: never. */
 static uint32_t *next_uses(const struct trace *trace)
 {
-	uint32_t *next = must(malloc(trace->requests * sizeof *next));
+	uint32_t *next = must(calloc(trace->requests, sizeof *next));
 	uint32_t *last = must(malloc(trace->id_count * sizeof *last));
 	memset(last, 0xFF, trace->id_count * sizeof *last);
 	for (size_t i = trace->requests; i-- > 0; last[trace->ids[i]] = (uint32_t)i)
@@ -325,7 +325,7 @@ size_t run_best(const struct trace *trace, uint32_t room)
 	uint32_t *next = next_uses(trace);
 	uint32_t *held_until = must(calloc(trace->id_count, sizeof *held_until)); /* its next use; 0: not held */
 	size_t hits = 0, count = 0;
-	heap.places = must(malloc((trace->requests + 1) * sizeof *heap.places));
+	heap.places = must(calloc(trace->requests + 1, sizeof *heap.places));
 	heap.count = 0;
 	for (size_t i = 0; i < trace->requests; i++) {
 		uint32_t id = trace->ids[i];

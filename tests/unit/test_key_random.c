@@ -119,7 +119,7 @@ static void put_respelled(struct buf *out, const char *text)
 /* In any spelling: blanks, order of members, escapes. */
 static void put_value(struct buf *out, const struct value *value)
 {
-	unsigned order[MEMBERS];
+	unsigned order[MEMBERS] = { 0 };
 	for (unsigned i = 0; i < value->count; i++) {
 		unsigned j = value->kind == 2 ? roll(i + 1) : i;
 		order[i] = order[j];
