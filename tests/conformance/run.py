@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -73,23 +75,37 @@ class Bench:
         port = int(self.provider.stdout.readline())
         path = Path(directory) / "jitney.yaml"
         path.write_text(json.dumps(configuration(behind, port)))
-        self.gateway = subprocess.Popen([jitney, "serve", "-c", path], stderr=subprocess.PIPE, text=True)
+        self.log = Path(directory) / "jitney.log"
+        with self.log.open("wb") as log:
+            self.gateway = subprocess.Popen([jitney, "serve", "-c", path], stderr=log, stdin=subprocess.DEVNULL)
         self.url = None
-        lines = []
-        for line in self.gateway.stderr:
-            lines.append(line)
-            if "event=listening" in line:
-                self.url = "http://{}/mcp".format(re.search(r'address="?([0-9.:]+)', line)[1])
-                break
-        if not self.url:
+        try:
+            self.wait_until_ready()
+        except BaseException:
             self.finish()
-            raise SystemExit("the gateway did not start:\n" + "".join(lines))
-        self.log = subprocess.Popen(["cat"], stdin=self.gateway.stderr, stdout=subprocess.DEVNULL)
+            raise
+
+    def wait_until_ready(self):
+        """It listens, and has the tools."""
+        for _ in range(LIMIT_SECONDS * 20):
+            if self.gateway.poll() is not None:
+                raise SystemExit(f"the gateway did not start:\n{self.log.read_text()}")
+            found = re.search(r'event=listening address="?([0-9.:]+)', self.log.read_text())
+            if found:
+                self.url = f"http://{found[1]}/mcp"
+                with urllib.request.urlopen(f"http://{found[1]}/v1/tools", timeout=10) as reply:
+                    if b'"echo"' in reply.read():
+                        return
+            time.sleep(0.05)
+        raise SystemExit(f"the tools did not come:\n{self.log.read_text()}")
 
     def finish(self):
+        ended = self.gateway.poll()
         for process in (self.gateway, self.provider):
             process.terminate()
             process.wait(30)
+        if ended is not None:
+            raise SystemExit(f"the gateway ended by itself with {ended}:\n{self.log.read_text()[-4000:]}")
 
 
 class Checks:
