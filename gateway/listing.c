@@ -35,7 +35,7 @@ struct maker {
 
 /* One Tool object: raw members; empty: absent. */
 struct listed {
-	struct slice whole, name, title, description, input, output, annotations, execution;
+	struct slice whole, name, title, description, input, output, annotations;
 	const char *remote;
 };
 
@@ -76,7 +76,6 @@ static void read_members(struct slice object, struct listed *listed)
 		{ "inputSchema", &listed->input },
 		{ "outputSchema", &listed->output },
 		{ "annotations", &listed->annotations },
-		{ "execution", &listed->execution },
 	};
 	struct slice name, value;
 	struct json_walk walk = json_walk(object);
@@ -108,15 +107,6 @@ static bool hint(const struct listed *listed, const char *name, bool otherwise)
 	if (json_type(value) == JSON_TRUE)
 		return true;
 	return json_type(value) == JSON_FALSE ? false : otherwise;
-}
-
-/* Tasks (2025-11-25) outlive their request, and callers here have no way to ask for them. */
-static bool needs_task(const struct listed *listed)
-{
-	struct slice support;
-	return listed->execution.len && json_type(listed->execution) == JSON_OBJECT &&
-	       json_member(listed->execution, SLICE("taskSupport"), &support) && json_type(support) == JSON_STRING &&
-	       json_string_is(support, SLICE("required"));
 }
 
 /* ---------------------------------------------------------------- one tool */
@@ -384,10 +374,6 @@ static bool read_tool(struct maker *maker, struct slice element, struct listed *
 	}
 	if (is_listed_twice(maker, listed->remote)) {
 		refuse(maker, listed->remote, "the server lists it twice; the first one counts");
-		return false;
-	}
-	if (needs_task(listed)) {
-		refuse(maker, listed->remote, "it can only be run as a task, and the gateway has none");
 		return false;
 	}
 	return true;

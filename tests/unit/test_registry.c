@@ -182,15 +182,16 @@ static void hints_count_where_they_are_trusted(void **state)
 static void tools_that_cannot_be_shown_are_refused_by_name(void **state)
 {
 	(void)state;
-	list(0, "[7,{\"title\":\"nameless\"},{\"name\":\"s\",\"inputSchema\":{\"type\":\"string\"}},{\"name\":\"t\","
-		"\"execution\":{\"taskSupport\":\"required\"}}," TOOL("a.b") "," TOOL("a_b") "," TOOL("twice") "," TOOL(
-			"twice") ",{\"name\":"
-				 "\"a23456789012345678901234567890123456789012345678901234567890123XY\"}]");
+	list(0,
+	     "[7,{\"title\":\"nameless\"},{\"name\":\"s\",\"inputSchema\":{\"type\":\"string\"}}," TOOL("a.b") "," TOOL(
+		     "a_b") "," TOOL("twice") "," TOOL("twice") ","
+								"{\"name\":"
+								"\"a234567890123456789012345678901234567890123456789012"
+								"34567890123XY\"}]");
 	assert_int_equal(catalogue_status(now(), 0).tools, 2);
 	assert_string_equal(find("a_b")->remote, "a.b");
 	assert_non_null(find("twice"));
 	expect_refused(0, "s", "tools: { s: { upstream: a, tool: \"s\", input_schema: { type: object } } }");
-	expect_refused(0, "t", "task");
 	expect_refused(0, "a_b", "\"a_b\" is the name of the server's tool \"a.b\" already; name this one: tools: {");
 	expect_refused(0, "twice", "twice");
 	expect_refused(0, "a23456789012345678901234567890123456789012345678901234567890123XY", "65 characters");

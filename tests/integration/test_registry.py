@@ -1,0 +1,134 @@
+"""Tools that MCP servers list, as callers and operators see them."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from harness.mcp_server import HINTS, McpServer, tool
+from harness.poll import until
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def build(tools, **changes):
+        servers.append(McpServer(**changes))
+        servers[-1].tools = tools
+        return servers[-1]
+
+    yield build
+    for server in servers:
+        server.finish()
+
+
+def upstream(server, **options):
+    return {"dialect": "mcp", "endpoints": [{"url": server.url()}], **options}
+
+
+@pytest.fixture
+def behind(make):
+    def build(upstreams, tools=None):
+        return make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
+                            "upstreams": upstreams, "tools": tools or {}}).start()
+
+    return build
+
+
+def listed(gateway):
+    return {entry["name"]: entry for entry in json.loads(gateway.get("/v1/tools?format=mcp").body)["tools"]}
+
+
+def lists(gateway):
+    return {entry["upstream"]: entry for entry in json.loads(gateway.get("/admin/tools", "admin").body)["lists"]}
+
+
+def test_names_globs_overrides_and_constants(serve, behind):
+    server = serve([tool("echo", inputSchema={"type": "object", "properties": {"key": {}, "q": {}}, "required": ["key"]}),
+                    tool("fs.read"), tool("secret_one")])
+    gateway = behind({"m": upstream(server, expose={"deny": ["secret_*"]})},
+                     {"say": {"upstream": "m", "tool": "echo", "description": "Says it", "arguments": {"key": "K"}}})
+    tools = until(lambda: len(listed(gateway)) == 2 and listed(gateway), "the list is there")
+    assert set(tools) == {"say", "m__fs_read"}
+    assert tools["say"]["description"] == "Says it"
+    assert tools["say"]["inputSchema"] == {"type": "object", "properties": {"q": {}}, "required": []}
+    assert gateway.call("say", {"q": 1, "key": "mine"}).status == 200
+    assert server.calls("echo")[0].message["params"]["arguments"] == {"key": "K", "q": 1}
+    assert gateway.call("m__secret_one", {}).status == 404
+
+
+def test_a_tool_that_has_gone_is_unknown_and_comes_back(serve, behind):
+    server = serve([tool("echo", **HINTS)])
+    gateway = behind({"m": upstream(server, names="plain", tools_refresh="1s", trust_hints=True,
+                                    cache={"ttl": "60s", "scope": "shared"})})
+    until(lambda: "echo" in listed(gateway), "the list is there")
+    assert gateway.call("echo", {}).status == 200
+    server.tools = []
+    until(lambda: "echo" not in listed(gateway), "the tool has gone")
+    assert gateway.call("echo", {}).code == "unknown_tool"
+    server.tools = [tool("echo", inputSchema={"type": "object", "properties": {"n": {}}}, **HINTS)]
+    until(lambda: "echo" in listed(gateway), "the tool is back")
+    assert gateway.call("echo", {}).status == 200
+    assert len(server.calls("echo")) == 2  # another schema: what was kept is not served
+
+
+def test_clashes_and_refusals_are_shown(serve, behind):
+    one = serve([tool("same"), tool("s", inputSchema={"type": "string"}), tool("x" * 70)])
+    two = serve([tool("same")])
+    gateway = behind({"one": upstream(one, names="plain"), "two": upstream(two, names="plain")})
+    until(lambda: all(entry["list"] == "fresh" for entry in lists(gateway).values()), "both lists are there")
+    shown = lists(gateway)
+    refused = {entry["tool"]: entry["why"] for each in shown.values() for entry in each["refused"]}
+    assert set(refused) == {"same", "s", "x" * 70}
+    assert "names: prefixed" in refused["same"] and "of type object" in refused["s"] and "64" in refused["x" * 70]
+    assert set(listed(gateway)) == {"same"}
+    assert gateway.events("tool_refused")
+    assert gateway.metrics().sum("upstream_tools_refused") == 3
+
+
+def test_a_server_that_fails_is_stale_everywhere_and_delays_nobody(serve, behind):
+    good, bad = serve([tool("a")]), serve([tool("b")])
+    gateway = behind({"good": upstream(good), "bad": upstream(bad, tools_refresh="1s", timeout="2s")})
+    until(lambda: set(listed(gateway)) == {"good__a", "bad__b"}, "both lists are there")
+    bad.fail_list = 500
+    until(lambda: lists(gateway)["bad"]["list"] == "stale", "the list is stale")
+    assert set(listed(gateway)) == {"good__a", "bad__b"}
+    assert lists(gateway)["bad"]["why"]
+    assert lists(gateway)["good"]["list"] == "fresh"
+    ready = json.loads(gateway.get("/readyz").body)["components"]["upstreams"]["bad"]["tools"]
+    assert ready["list"] == "stale"
+    assert gateway.metrics().sum("upstream_tools_stale", upstream="bad") == 1
+    bad.fail_list = None
+    until(lambda: lists(gateway)["bad"]["list"] == "fresh", "the list is fresh again")
+
+
+def test_fifty_servers_with_a_thousand_tools_are_listed_at_once(serve, behind):
+    servers = [serve([tool(f"t{n}") for n in range(20)]) for _ in range(50)]
+    gateway = behind({f"s{n}": upstream(server) for n, server in enumerate(servers)})
+    until(lambda: len(listed(gateway)) == 1000, "all tools are there")
+    assert len(json.loads(gateway.get("/v1/tools").body)["tools"]) == 1000
+
+
+def test_rest_callers_may_have_the_whole_result(serve, behind):
+    gateway = behind({"m": upstream(serve([tool("echo")]))})
+    until(lambda: listed(gateway), "the list is there")
+    whole = gateway.call("m__echo?full=1", {"a": 1})
+    assert "content" in json.loads(whole.body)
+    assert "content" not in json.loads(gateway.call("m__echo", {"a": 1}).body)
+
+
+def test_an_imported_configuration_passes_the_check(tmp_path):
+    client = tmp_path / "mcp.json"
+    client.write_text(json.dumps({"mcpServers": {
+        "web": {"type": "http", "url": "https://example.com/mcp", "headers": {"Authorization": "Bearer HUSH"}},
+        "off": {"command": "npx", "disabled": True}}}))
+    jitney = os.environ["JITNEY"]
+    made = subprocess.run([jitney, "import", client], capture_output=True, text=True, check=True).stdout
+    assert "HUSH" not in made and "WEB_AUTHORIZATION" in made
+    config = tmp_path / "jitney.yaml"
+    config.write_text(made)
+    check = subprocess.run([jitney, "check", "-c", config], env={**os.environ, "WEB_AUTHORIZATION": "x"},
+                           capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stderr
+    assert subprocess.run([jitney, "import", tmp_path / "none"], capture_output=True, check=False).returncode == 1
