@@ -38,7 +38,8 @@ class Row:
 WORKS = {
     "hit": ("memory hit, same bytes", [
         Row("jitney", "/v1/tools/cached", '{"q":1}'), Row("jitney again", "/v1/tools/cached", '{"q":1}'),
-        Row("raw http", "/", '{"q":1}'), Row("nginx", "/cache", RPC_SAME)], "nginx"),
+        Row("raw http", "/", '{"q":1}'), Row("nginx", "/cache", RPC_SAME),
+        Row("varnish", "/rpc?q=1", None)], "nginx"),
     "hit-respelled": ("memory hit, blanks and order differ", [
         Row("jitney", "/v1/tools/cached", '{ "b": [1, 2], "q": %d }', distinct=5000),
         Row("jitney again", "/v1/tools/cached", '{"q":1}')], "jitney again"),
@@ -67,10 +68,11 @@ def load(bench, row, share):
     process = bench.processes[row.subject]
     calls = max(int(row.calls * share), row.callers * 4)
     argv = [str(bench.build / "bench/load"), "--connect", f"127.0.0.1:{process.port}", "--callers", str(row.callers),
-            "--calls", str(calls), "--path", row.path, "--body", row.body, "--timeout", "30"]
+            "--calls", str(calls), "--path", row.path, "--timeout", "30"]
+    argv += ["--body", row.body] if row.body else []  # varnish keeps answers to GET only
     if row.distinct:
         argv += ["--distinct", str(row.distinct)]
-    argv += ["--header", "Content-Type: application/json"] if "jitney" not in row.subject else []
+    argv += ["--header", "Content-Type: application/json"] if row.body and "jitney" not in row.subject else []
     before = process.cpu_us()
     done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
     seen = json.loads(done.stdout)
@@ -156,7 +158,7 @@ def main():
     parser.add_argument("--update", action="store_true", help="with --instructions: what is counted becomes the budget")
     args = parser.parse_args()
     rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
-    for peer in ("nginx", "haproxy"):
+    for peer in ("nginx", "haproxy", "varnishd"):
         if not shutil.which(peer):
             print(f"bench: no {peer} here, so it is left out (./dev deps --all installs it)", file=sys.stderr)
 

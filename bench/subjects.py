@@ -150,6 +150,13 @@ backend free
 """
 
 
+VARNISH = """
+vcl 4.1;
+backend default {{ .host = "127.0.0.1"; .port = "{free}"; }}
+sub vcl_backend_response {{ set beresp.ttl = 1h; }}
+"""
+
+
 class Bench:
     """All servers of one run. `with Bench(...) as bench`."""
 
@@ -195,6 +202,10 @@ class Bench:
             port = free_port()
             config = self.write("nginx.conf", NGINX, port)
             self.start("nginx", ["nginx", "-p", self.directory, "-c", config, "-g", "daemon off;"], port)
+        if shutil.which("varnishd"):
+            port = free_port()
+            self.start("varnish", ["varnishd", "-F", "-j", "none", "-n", f"{self.directory}/varnish", "-a", f"127.0.0.1:{port}", "-s", "malloc,64m",
+                                   "-p", "workspace_client=64k", "-f", self.write("varnish.vcl", VARNISH, port)], port)
         if shutil.which("haproxy"):
             port = free_port()
             self.start("haproxy", ["haproxy", "-q", "-f", self.write("haproxy.cfg", HAPROXY, port)], port)
