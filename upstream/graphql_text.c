@@ -1,17 +1,11 @@
-/* graphql_text.c: a lexer and a reader of GraphQL's executable documents: enough of the grammar to mark names. */
+/* graphql_text.c: a reader of GraphQL's executable documents: enough of the grammar to mark names. */
 #include "upstream/graphql_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
-
-enum token_kind { TOKEN_END, TOKEN_NAME, TOKEN_NUMBER, TOKEN_STRING, TOKEN_SIGN, TOKEN_BAD };
-
-struct token {
-	enum token_kind kind;
-	struct slice text;
-};
+#include "upstream/graphql_token.h"
 
 struct fragment {
 	struct slice name;
@@ -46,82 +40,10 @@ struct reader {
 
 /* --- tokens --- */
 
-static bool is_name_start(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static const char *skip_ignored(const char *at)
-{
-	for (;;) {
-		at += strspn(at, " \t\r\n,");
-		if (strncmp(at, "\xEF\xBB\xBF", 3) == 0)
-			at += 3;
-		else if (*at == '#')
-			at += strcspn(at, "\r\n");
-		else
-			return at;
-	}
-}
-
-/* Behind the string that begins at `at`; NULL: it does not end. */
-static const char *string_end(const char *at)
-{
-	if (strncmp(at, "\"\"\"", 3) == 0) {
-		for (at += 3; *at; at++) {
-			if (strncmp(at, "\\\"\"\"", 4) == 0)
-				at += 3;
-			else if (strncmp(at, "\"\"\"", 3) == 0)
-				return at + 3;
-		}
-		return NULL;
-	}
-	for (at++; *at && *at != '\n' && *at != '\r'; at++) {
-		if (*at == '"')
-			return at + 1;
-		if (*at == '\\' && at[1])
-			at++;
-	}
-	return NULL;
-}
-
-static struct token token_at(const char *at)
-{
-	const char *end = at;
-	enum token_kind kind = TOKEN_BAD;
-	if (!*at)
-		return (struct token){ TOKEN_END, { at, 0 } };
-	if (is_name_start(*at)) {
-		kind = TOKEN_NAME;
-		while (is_name_start(*end) || is_digit(*end))
-			end++;
-	} else if (is_digit(*at) || *at == '-') {
-		kind = TOKEN_NUMBER;
-		for (end++; is_digit(*end) || is_name_start(*end) || *end == '.' ||
-			    ((*end == '+' || *end == '-') && (end[-1] == 'e' || end[-1] == 'E'));)
-			end++;
-	} else if (*at == '"') {
-		kind = string_end(at) ? TOKEN_STRING : TOKEN_BAD;
-		end = kind == TOKEN_STRING ? string_end(at) : at + 1;
-	} else if (strncmp(at, "...", 3) == 0) {
-		kind = TOKEN_SIGN;
-		end = at + 3;
-	} else {
-		kind = strchr("!$&():=@[]{|}", *at) ? TOKEN_SIGN : TOKEN_BAD;
-		end = at + 1;
-	}
-	return (struct token){ kind, { at, (size_t)(end - at) } };
-}
-
 static void look(struct reader *reader, const char *at)
 {
-	reader->at = skip_ignored(at);
-	reader->token = token_at(reader->at);
+	reader->at = graphql_skip(at);
+	reader->token = graphql_token_at(reader->at);
 }
 
 static bool is_sign(const struct reader *reader, const char *sign)
@@ -485,7 +407,7 @@ static bool note_fragment(struct reader *reader)
 {
 	if (reader->fragment_count == NAMES_MAX)
 		return fail(reader, "too many fragments");
-	struct token name = token_at(skip_ignored(reader->at + reader->token.text.len));
+	struct token name = graphql_token_at(graphql_skip(reader->at + reader->token.text.len));
 	for (size_t i = 0; i < reader->fragment_count; i++)
 		if (slice_equal(reader->fragments[i].name, name.text))
 			return fail(reader, "a fragment that is there twice");
