@@ -56,6 +56,16 @@ def test_a_404_of_a_rest_provider_is_such_a_refusal(with_cache, provider):
     assert len(provider.deliveries) == 1
 
 
+def test_a_kept_refusal_in_a_batch_is_one_calls_affair(with_cache, provider):
+    gateway = with_cache(negative_ttl="1h")
+    provider.next(behave.failing(1, "no"))
+    gateway.call("cached", {"q": 1})
+    calls = [{"id": str(n), "tool": "cached", "arguments": {"q": n}} for n in (1, 2)]
+    first, second = gateway.batch(calls).json()["results"]
+    assert (first["status"], first["cache"], first["error"]["code"]) == (502, "hit", "tool_error")
+    assert (second["status"], second["cache"]) == (200, "miss")
+
+
 def test_a_refusal_ends(with_cache, provider):
     gateway = with_cache(negative_ttl="100ms")
     provider.next(behave.failing(1, "no"))
