@@ -176,11 +176,8 @@ static struct tool_speed *only_tool(const struct batch *batch)
 /* It counts against what the provider allows. */
 static void count_rate(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
 {
-	uint64_t tokens = 0;
-	for (size_t i = 0; i < batch->count; i++)
-		tokens += batch->items[i]->tokens;
 	pace_take(&batcher->requests, 1, now_us);
-	pace_take(&batcher->tokens, tokens, now_us);
+	pace_take(&batcher->tokens, batch->tokens, now_us);
 	pace_visit(&batch->lane->group->learned, now_us);
 }
 

@@ -66,7 +66,13 @@ static const struct row {
 
 static void check_row(const struct row *row)
 {
-	struct batch_policy policy = { row->mode, row->max_items, 100, WINDOW_US, 4, 1000, 100000, { 0 }, { 0 } };
+	struct batch_policy policy = { .mode = row->mode,
+				       .max_items = row->max_items,
+				       .max_bytes = 100,
+				       .window_us = WINDOW_US,
+				       .max_in_flight = 4,
+				       .queue_items = 1000,
+				       .queue_bytes = 100000 };
 	struct window_view view = {
 		.items = row->items,
 		.bytes = row->bytes,
@@ -94,7 +100,13 @@ static void the_rule_holds_row_by_row(void **state)
 static void the_time_to_look_again_is_when_it_leaves(void **state)
 {
 	(void)state;
-	struct batch_policy policy = { BATCH_ADAPTIVE, 10, 100, WINDOW_US, 4, 1000, 100000, { 0 }, { 0 } };
+	struct batch_policy policy = { .mode = BATCH_ADAPTIVE,
+				       .max_items = 10,
+				       .max_bytes = 100,
+				       .window_us = WINDOW_US,
+				       .max_in_flight = 4,
+				       .queue_items = 1000,
+				       .queue_bytes = 100000 };
 	for (uint64_t urgent_in_us = 500; urgent_in_us < 12000; urgent_in_us += 250) {
 		struct window_view view = { .items = 2,
 					    .bytes = 8,
@@ -113,7 +125,13 @@ static void the_time_to_look_again_is_when_it_leaves(void **state)
 static void times_near_never_do_not_wrap(void **state)
 {
 	(void)state;
-	struct batch_policy policy = { BATCH_FIXED, 10, 100, CLOCK_NEVER, 4, 1000, 100000, { 0 }, { 0 } };
+	struct batch_policy policy = { .mode = BATCH_FIXED,
+				       .max_items = 10,
+				       .max_bytes = 100,
+				       .window_us = CLOCK_NEVER,
+				       .max_in_flight = 4,
+				       .queue_items = 1000,
+				       .queue_bytes = 100000 };
 	struct window_view view = { .items = 2,
 				    .bytes = 8,
 				    .oldest_us = NOW,
@@ -145,7 +163,13 @@ static const struct window_plan plan = { 4, 4, 10, 600, 2500, false };
 
 static struct window_verdict judge_planned(size_t items, size_t in_flight, uint64_t age_us, bool landed)
 {
-	struct batch_policy policy = { BATCH_ADAPTIVE, 100, 100000, WINDOW_US, 10, 1000, 100000, { 0 }, { 0 } };
+	struct batch_policy policy = { .mode = BATCH_ADAPTIVE,
+				       .max_items = 100,
+				       .max_bytes = 100000,
+				       .window_us = WINDOW_US,
+				       .max_in_flight = 10,
+				       .queue_items = 1000,
+				       .queue_bytes = 100000 };
 	struct window_view view = { .items = items,
 				    .bytes = 8,
 				    .oldest_us = NOW - age_us,
