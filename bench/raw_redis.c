@@ -16,12 +16,20 @@ enum { KEYS = 1000, ROUNDS = 7 };
 static struct key *keys[KEYS];
 static char names[KEYS][96];
 static size_t name_lengths[KEYS];
-static unsigned depth = 16, value_bytes = 500, gets = 100000;
+static unsigned depth, value_bytes, gets;
 
 static void die(const char *why)
 {
 	fprintf(stderr, "raw_redis: %s\n", why);
 	exit(1);
+}
+
+static unsigned number(const char *text)
+{
+	unsigned long value = strtoul(text, NULL, 10);
+	if (!value || value > 100000000)
+		die("arguments are numbers from 1 to 100000000");
+	return (unsigned)value;
 }
 
 /* --- hiredis --- */
@@ -134,9 +142,9 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		die("usage: raw_redis SOCKET [DEPTH [BYTES [GETS]]]");
 	snprintf(settings.path, sizeof settings.path, "%s", argv[1]);
-	depth = argc > 2 ? (unsigned)atoi(argv[2]) : depth;
-	value_bytes = argc > 3 ? (unsigned)atoi(argv[3]) : value_bytes;
-	gets = argc > 4 ? (unsigned)atoi(argv[4]) : gets;
+	depth = number(argc > 2 ? argv[2] : "16");
+	value_bytes = number(argc > 3 ? argv[3] : "500");
+	gets = number(argc > 4 ? argv[4] : "100000");
 	gets -= gets % depth;
 	struct metrics *metrics = metrics_new(&no_names);
 	struct cache *cache = cache_new(0, NULL);

@@ -12,9 +12,9 @@
 
 enum {
 	READ_BYTES = 64 * 1024,
-	OUT_BYTES_MAX = 16 << 20,   /* unanswered commands, and what of them is not written */
-	OUT_BYTES_KEPT = 1 << 20,   /* a burst's memory is given back */
-	REPLY_BYTES_MAX = 64 << 20  /* of one reply; a server that sends more is not ours */
+	OUT_BYTES_MAX = 16 << 20,  /* unanswered commands, and what of them is not written */
+	OUT_BYTES_KEPT = 1 << 20,  /* a burst's memory is given back */
+	REPLY_BYTES_MAX = 64 << 20 /* of one reply; a server that sends more is not ours */
 };
 #define BACKOFF_FIRST_US (50 * CLOCK_US_PER_MS)
 #define BACKOFF_LAST_US (800 * CLOCK_US_PER_MS)

@@ -23,7 +23,7 @@ void config_check_redis(struct config_load *load, const struct node *redis)
 {
 	const struct config *config = load->config;
 	const struct node *url = node_member(redis, "url"), *sentinel = node_member(redis, "sentinel");
-	struct redis_url parsed;
+	struct redis_url parsed = { 0 };
 	if (!url && !sentinel)
 		config_error_key(load, redis, "cache.redis needs a url, or sentinel");
 	if (url && sentinel)
