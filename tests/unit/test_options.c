@@ -290,7 +290,8 @@ static void the_documentation_describes_every_option(void **state)
 static void the_examples_are_good_configurations(void **state)
 {
 	(void)state;
-	static const char *const paths[] = { "examples/minimal.yaml", "examples/jitney.yaml" };
+	static const char *const paths[] = { "examples/minimal.yaml", "examples/jitney.yaml",
+					     "examples/processes.yaml" };
 	for (size_t i = 0; i < countof(paths); i++) {
 		struct buf text = BUF_INIT(1 << 20), errors = BUF_INIT(1 << 20);
 		read_file(paths[i], &text);
