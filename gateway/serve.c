@@ -15,7 +15,6 @@
 #include "gateway/registry.h"
 #include "gateway/worker.h"
 #include "upstream/upstream.h"
-#include "upstream/warden.h"
 
 enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
 #define CHILDREN_US (6 * CLOCK_US_PER_S) /* longer than a child's grace and its SIGTERM: config_process.c */
@@ -294,7 +293,7 @@ static void stop(struct process *process)
 		for (unsigned i = 0; i < config->workers; i++)
 			worker_free(gateway->workers[i]);
 	}
-	if (!warden_join(CHILDREN_US))
+	if (!upstream_await_children(CHILDREN_US))
 		log_message(LOG_LEVEL_WARN, "processes_left",
 			    "some child processes have not ended; their keepers will see them out");
 	for (size_t i = 0; i < process->bound; i++)

@@ -36,6 +36,7 @@ libupstream_a_SOURCES = \
 	upstream/process.c upstream/process.h \
 	upstream/process_member.c upstream/process_member.h \
 	upstream/process_pool.c upstream/process_pool.h \
+	upstream/process_settings.h \
 	upstream/sse.c upstream/sse.h \
 	upstream/tally.c upstream/tally.h \
 	upstream/template.c upstream/template.h \

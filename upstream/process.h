@@ -11,25 +11,7 @@
 #include "base/compiler.h"
 #include "base/loop.h"
 #include "base/slice.h"
-
-/* A name and value of the child's environment. */
-struct process_variable {
-	const char *name, *value; /* the value may hold a secret: never logged */
-};
-
-/* Constant, borrowed, outlives the process. */
-struct process_settings {
-	const char *const *argv; /* argv[0]: the program, sought in PATH; NULL-terminated */
-	const struct process_variable *variables;
-	size_t variable_count;
-	const char *cwd;       /* NULL: the gateway's */
-	uint64_t memory_bytes; /* writable private memory of each of its processes at most; 0: no limit */
-	uint64_t sample_us;    /* how often CPU and memory are looked at; 0: never */
-	uint64_t grace_us;     /* when it is stopped: from the end of its stdin to SIGTERM */
-	uint64_t term_us;      /* and from there to SIGKILL */
-	size_t line_bytes;     /* of stdout; a longer one is dropped and told as `overlong` */
-	size_t queue_bytes;    /* waiting to be written to its stdin at most */
-};
+#include "upstream/process_settings.h"
 
 /* Which of the gateway's own variables a child gets besides those configured. NULL-terminated, by name. */
 extern const char *const process_inherited[];

@@ -14,7 +14,7 @@
 #include "base/slice.h"
 #include "metrics/metrics.h"
 #include "upstream/dialect.h"
-#include "upstream/process.h"
+#include "upstream/process_settings.h"
 
 struct upstream_header {
 	const char *name;
@@ -26,17 +26,6 @@ struct provider_model {
 	uint64_t fixed_us; /* of one request, however many calls it carries */
 	double item_us;    /* of each call in it, on top */
 	size_t slots;      /* requests it works on at once, >= 1; more wait their turn, first come first served */
-};
-
-/* A provider that is a program: dialects mcp-stdio and jsonrpc-stdio. Constant. */
-struct process_pool_settings {
-	struct process_settings process;
-	size_t min, max;             /* processes; min <= max, max >= 1 */
-	size_t calls;                /* at once in one of them, >= 1 */
-	uint64_t max_calls;          /* in the life of one, then it is replaced; 0: no end */
-	uint64_t idle_timeout_us;    /* of those beyond min */
-	uint64_t restart_backoff_us; /* after the first failed start; doubles up to 30 s */
-	uint64_t start_timeout_us;   /* from the start to the answer to initialize */
 };
 
 /* From the configuration; constant, borrowed, outlives the upstream. */
@@ -59,7 +48,7 @@ struct upstream_settings {
 	unsigned json_depth;      /* cap on the nesting of answers */
 	const char *mcp_protocol; /* mcp: "auto" or a version (mcp_protocol_known); NULL: auto */
 	uint64_t mcp_refresh_us;  /* mcp: how old a list of tools may become; 0: it is asked for once a session */
-	const struct provider_model *simulated; /* NULL: a real provider */
+	const struct provider_model *simulated;      /* NULL: a real provider */
 	const struct process_pool_settings *process; /* NULL: over HTTP */
 };
 
@@ -69,6 +58,9 @@ bool upstream_url_check(const char *url, char *error, size_t error_bytes) MUST_C
 /* Process-wide start and end of the HTTP client library; once, main thread, before any thread and after all. */
 bool upstream_library_init(void) MUST_CHECK;
 void upstream_library_fini(void);
+/* After the last upstream is gone: wait until its child processes are too. False: some were left after timeout_us, to
+ * the keepers that see them out. Main thread. */
+bool upstream_await_children(uint64_t timeout_us);
 
 /* One call as the upstream sees it; borrowed for the time of upstream_send only. */
 struct upstream_call {

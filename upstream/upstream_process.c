@@ -7,6 +7,7 @@
 
 #include "upstream/kind.h"
 #include "upstream/process_pool.h"
+#include "upstream/warden.h"
 
 enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024 };
 
@@ -234,6 +235,11 @@ static void process_upstream_free(struct upstream *base)
 static void process_watch(struct upstream *base, const struct upstream_watcher *watcher)
 {
 	process_pool_watch(container_of(base, struct process_upstream, base)->pool, watcher);
+}
+
+bool upstream_await_children(uint64_t timeout_us)
+{
+	return warden_join(timeout_us);
 }
 
 const struct upstream_kind upstream_process = {
