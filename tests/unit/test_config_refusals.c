@@ -233,6 +233,17 @@ static const struct refusal refusals[] = {
 	  "1:121: upstreams.s.headers: \"x\" is there twice: case does not matter in a header's name\n"
 	  "1:130: upstreams.s.headers.Y: must be text\n"
 	  "1:138: upstreams.s.headers.Z: must be text\n" },
+	{ "upstreams: { s: { dialect: graphql, endpoints: [ { url: \"http://h\" } ] } }\n"
+	  "tools: { a: { upstream: s }, b: { upstream: s, operation: \"{ a\" } }",
+	  "2:10: tools.a: operation: is missing: a query or mutation with $variables\n"
+	  "2:59: tools.b.operation: line 1: a field expected, the text ends\n" },
+	{ "upstreams: { s: { dialect: rest, graphql: { max: 3 }, endpoints: [ { url: \"http://h\" } ] } }",
+	  "1:34: upstreams.s.graphql: is for dialect graphql, not rest\n" },
+	{ PROVIDERS "tools: { t: { upstream: r, request: { key_list: { parameter: ids, argument: id } } } }",
+	  "2:49: tools.t.request.key_list: needs annotations.read_only or idempotent, for a request that is refused for "
+	  "one key is sent again for the others\n" },
+	{ PROVIDERS "tools: { t: { upstream: r, operation: \"{ a }\" } }",
+	  "2:28: tools.t.operation: is for dialect graphql, not rest\n" },
 	{ "tools: { t: { upstream: nope } }",
 	  "1:25: tools.t.upstream: there is no upstream \"nope\"\n" },
 	{ PROVIDERS "tools: { \"a/b\": { upstream: s } }",
