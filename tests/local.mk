@@ -42,7 +42,8 @@ unit_upstream = \
 	tests/unit/test_sse \
 	tests/unit/test_process \
 	tests/unit/test_template \
-	tests/unit/test_upstream
+	tests/unit/test_upstream \
+	tests/unit/test_upstream_mcp
 unit_batcher = \
 	tests/unit/test_batcher \
 	tests/unit/test_batcher_dialects \
@@ -92,7 +93,8 @@ fuzz_upstream = \
 	tests/fuzz/fuzz_graphql \
 	tests/fuzz/fuzz_jsonrpc \
 	tests/fuzz/fuzz_key_list \
-	tests/fuzz/fuzz_mcp_message
+	tests/fuzz/fuzz_mcp_message \
+	tests/fuzz/fuzz_sse
 fuzz_gateway = \
 	tests/fuzz/fuzz_batch \
 	tests/fuzz/fuzz_config \
@@ -168,6 +170,7 @@ tests_unit_test_mcp_SOURCES = tests/unit/test_mcp.c $(gateway_world) $(http_worl
 provider = tests/support/provider.c tests/support/provider.h
 tests_unit_test_client_SOURCES = tests/unit/test_client.c $(provider)
 tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c $(provider)
+tests_unit_test_upstream_mcp_SOURCES = tests/unit/test_upstream_mcp.c $(provider)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
 # (-u: a compiler's own library at the end of the line, such as gcov's, needs the wrappers as well.)
