@@ -190,7 +190,7 @@ static void put_required(struct buf *out, const char *prefix)
 	if (!first)
 		buf_put_text(out, "],");
 	if (strcmp(prefix, "upstreams.*.") == 0)
-		buf_put_text(out, "\"anyOf\":[{\"required\":[\"endpoints\"]},{\"required\":[\"command\"]}],");
+		buf_put_text(out, "\"oneOf\":[{\"required\":[\"endpoints\"]},{\"required\":[\"command\"]}],");
 }
 
 static void put_block(const struct writer *writer, const char *prefix)

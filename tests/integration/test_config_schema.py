@@ -34,6 +34,7 @@ def test_examples_are_valid(schema, path):
     {"drain_timeout": "5s"},
     {"log": {"access": "${ACCESS}"}},
     {"upstreams": {"s": UPSTREAM | {"headers": {"X-Version": 2}}}},
+    {"upstreams": {"s": {"dialect": "mcp-stdio", "command": "npx", "args": ["-y", "x"], "env": {"N": 1}, "memory": "1GiB"}}},
 ])
 def test_good_configurations_are_valid(schema, good):
     assert [error.message for error in schema.iter_errors(good)] == []
@@ -54,9 +55,8 @@ def test_good_configurations_are_valid(schema, good):
     {"limits": {"body": 0}},
     {"log": {"level": "loud"}},
     {"log": {"access": "yes"}},
-    {"cache": {"redis": {"url": "redis://127.0.0.1"}}},
     {"upstreams": {"s": {"dialect": "rest"}}},
-    {"upstreams": {"s": UPSTREAM | {"dialect": "mcp-stdio"}}},
+    {"upstreams": {"s": UPSTREAM | {"dialect": "mcp-stdio", "command": "cat"}}},
     {"upstreams": {"s": UPSTREAM | {"endpoints": []}}},
     {"upstreams": {"a b": UPSTREAM}},
     {"tools": {"t": {}}},
