@@ -12,6 +12,7 @@
 
 enum {
 	READ_BYTES = 64 * 1024,
+	FEED_BYTES = 8 * 1024,
 	OUT_BYTES_MAX = 16 << 20,  /* unanswered commands, and what of them is not written */
 	OUT_BYTES_KEPT = 1 << 20,  /* a burst's memory is given back */
 	REPLY_BYTES_MAX = 64 << 20 /* of one reply; a server that sends more is not ours */
@@ -254,6 +255,22 @@ static void take_replies(struct redis_connection *connection, uint64_t now_us)
 		redis_lose(connection, REDIS_TROUBLE_PROTOCOL, "a reply is longer than 64 MiB", now_us);
 }
 
+/* In pieces: after each reply the reader moves all that it has not looked at yet. */
+static void feed(struct redis_connection *connection, struct slice bytes, uint64_t now_us)
+{
+	const redisReader *reader = connection->reader;
+	while (bytes.len && connection->reader == reader) {
+		size_t piece = bytes.len < FEED_BYTES ? bytes.len : FEED_BYTES;
+		if (redisReaderFeed(connection->reader, bytes.at, piece) != REDIS_OK) {
+			redis_lose(connection, REDIS_TROUBLE_LOST, "out of memory for its reply", now_us);
+			return;
+		}
+		bytes.at += piece;
+		bytes.len -= piece;
+		take_replies(connection, now_us);
+	}
+}
+
 static void read_some(struct redis_connection *connection, uint64_t now_us)
 {
 	char bytes[READ_BYTES];
@@ -264,10 +281,8 @@ static void read_some(struct redis_connection *connection, uint64_t now_us)
 		redis_lose_by_errno(connection, REDIS_TROUBLE_LOST, errno, now_us);
 	else if (len == 0)
 		redis_lose(connection, REDIS_TROUBLE_LOST, "the server closed the connection", now_us);
-	else if (redisReaderFeed(connection->reader, bytes, (size_t)len) != REDIS_OK)
-		redis_lose(connection, REDIS_TROUBLE_LOST, "out of memory for its reply", now_us);
 	else
-		take_replies(connection, now_us);
+		feed(connection, (struct slice){ bytes, (size_t)len }, now_us);
 }
 
 static void socket_ready(struct loop_watch *watch, uint32_t events)
