@@ -17,6 +17,7 @@
 #define CAP_GROWS (1.0 / 64)
 enum {
 	QUIET = 2,
+	DOUBTS = 8, /* costs found too high so often call for a thin round */
 	THIN_FIRST = 256,
 	THIN_RARELY = 4096,
 	ODD_IS_NEWS = 8,
@@ -156,12 +157,19 @@ static void end_round(struct model *model)
 
 static void learn_limit(struct model *model, double items, double took_us, size_t under_way)
 {
-	double due_us = model->fixed_us + model->item_us * items;
-	/* one that took much longer than the longest queue was not queued, it was unlucky */
-	model->took_us += smaller(took_us, due_us * (1 + model->most));
-	model->due_us += due_us;
-	model->used += (double)under_way;
-	if (++model->round >= 2 * model->limit)
+	struct model_landing this = { took_us, model->fixed_us + model->item_us * items, (double)under_way };
+	struct model_landing other = model->first;
+	model->first = (struct model_landing){ .took_us = 0 };
+	if (other.took_us <= 0) {
+		model->first = this;
+		return;
+	}
+	/* a queue delays both of two, bad luck rarely does: the one that fared better tells */
+	const struct model_landing *better = other.took_us * this.due_us < this.took_us * other.due_us ? &other : &this;
+	model->took_us += smaller(better->took_us, better->due_us * (1 + model->most));
+	model->due_us += better->due_us;
+	model->used += better->used;
+	if (++model->round >= model->limit)
 		end_round(model);
 }
 
@@ -265,8 +273,11 @@ void model_learn(struct model *model, size_t items, uint64_t took_us, size_t und
 {
 	double took = took_us ? (double)took_us : 1;
 	bool quiet = (double)under_way <= quiet_slots(model);
-	if (quiet || !model_known(model) || took < TOO_HIGH * model_cost_us(model, items))
+	bool too_high = model_known(model) && took < TOO_HIGH * model_cost_us(model, items);
+	if (quiet || !model_known(model) || too_high)
 		learn_costs(model, (double)items, took);
+	if (too_high && !quiet)
+		model->steady += model->thin_every / DOUBTS; /* only the fast ones have told: let the others */
 	if (quiet)
 		compare(model, items, took, now_us);
 	if (!model_known(model))

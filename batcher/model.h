@@ -23,6 +23,12 @@
 
 #include "base/compiler.h"
 
+/* One exchange, as its landing tells of concurrency. */
+struct model_landing {
+	double took_us, due_us; /* due: what it costs if nothing queues */
+	double used;            /* exchanges under way as it left */
+};
+
 struct model {
 	/* costs */
 	double weight, x, y, xx, xy; /* sums over (items, us), forgetting */
@@ -32,11 +38,12 @@ struct model {
 	double fixed_us, item_us;
 
 	/* concurrency */
-	double limit, most;     /* exchanges at once; the configuration's cap */
-	double took_us, due_us; /* of this round, summed */
-	double used;            /* exchanges under way, likewise */
-	unsigned round;         /* landings in it */
-	unsigned steady;        /* landings since the last thin round */
+	double limit, most;         /* exchanges at once; the configuration's cap */
+	double took_us, due_us;     /* of this round, summed */
+	double used;                /* exchanges under way, likewise */
+	unsigned round;             /* pairs of landings in it */
+	struct model_landing first; /* of a pair; took_us 0: none */
+	unsigned steady;            /* landings since the last thin round */
 	unsigned thin_every;
 	unsigned thin;        /* landings this thin round still lasts; 0: none */
 	double thin_fixed_us; /* what it cost before the thin round */

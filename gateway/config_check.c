@@ -110,7 +110,8 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 	if (settings->dialect)
 		policy->max_tokens = settings->dialect->max_tokens;
 	if (settings->dialect && policy->tokens.amount && !settings->dialect->tokens)
-		config_error_at(load, draft->node, "upstreams.%s.rate.tokens: the dialect %s does not estimate tokens",
+		config_error_at(load, node_find(draft->node, "rate.tokens"),
+				"upstreams.%s.rate.tokens: the dialect %s does not estimate tokens",
 				draft->config.settings.name, settings->dialect->name);
 	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
 		policy->max_bytes = settings->dialect->max_bytes;

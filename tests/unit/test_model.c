@@ -106,6 +106,57 @@ static void concurrency_settles_at_what_the_provider_serves(void **state)
 	}
 }
 
+/* Every third exchange is unlucky: the machine was busy, the provider did not queue it. */
+static void bad_luck_is_no_queue(void **state)
+{
+	struct model model;
+	(void)state;
+	model_init(&model, MOST);
+	learn_costs(&model, 50, FIXED_US, ITEM_US);
+	saturate(&model, 200);
+	for (unsigned i = 0; i < 3000; i++) {
+		size_t under_way = model_slots(&model);
+		uint64_t took_us = noisy(FIXED_US + 64 * ITEM_US);
+		if (under_way > SERVED)
+			took_us = took_us * under_way / SERVED;
+		model_learn(&model, 64, i % 3 ? took_us : 4 * took_us, under_way, CLOCK_US_PER_S);
+		if (!model.thin)
+			assert_in_range(model_slots(&model), SERVED - 1, MOST);
+	}
+}
+
+/* Three under way but in thin rounds, the first figures wrong: a queue can only add, so the faster ones tell. */
+static void wrong_costs_are_corrected_though_no_quiet_moment_comes(void **state)
+{
+	struct model model;
+	(void)state;
+	model_init(&model, MOST);
+	for (unsigned i = 0; i < 2 * MODEL_KNOWN; i++)
+		learn_alone(&model, 100, 3 * (FIXED_US + 100 * ITEM_US));
+	for (unsigned i = 0; i < 300; i++) {
+		size_t items = 10 + i * 37 % 90;
+		model_learn(&model, items, noisy(FIXED_US + items * ITEM_US), model.thin ? 1 : 3, CLOCK_US_PER_S);
+	}
+	assert_near(model_cost_us(&model, 10), FIXED_US + 10 * ITEM_US, 0.2);
+	assert_near(model_cost_us(&model, 100), FIXED_US + 100 * ITEM_US, 0.2);
+}
+
+static void sizes_that_hardly_differ_are_made_to(void **state)
+{
+	struct model model;
+	(void)state;
+	model_init(&model, MOST);
+	learn_costs(&model, 50, FIXED_US, ITEM_US);
+	for (unsigned i = 0; i < 200; i++)
+		learn_alone(&model, 64, FIXED_US + 64 * ITEM_US);
+	assert_true(model_wants_other(&model, 64, 1));
+	assert_false(model_wants_other(&model, 64, MOST)); /* it would not be learned from */
+	assert_false(model_wants_other(&model, 2, 1));
+	for (unsigned i = 0; i < 40; i++)
+		learn_alone(&model, i % 2 ? 64 : 32, FIXED_US + 48 * ITEM_US);
+	assert_false(model_wants_other(&model, 64, 1));
+}
+
 static void a_share_spreads_the_outstanding_calls(void **state)
 {
 	struct model model;
@@ -163,6 +214,9 @@ int main(void)
 		cmocka_unit_test(a_change_is_believed_soon),
 		cmocka_unit_test(equal_sizes_keep_the_slope),
 		cmocka_unit_test(concurrency_settles_at_what_the_provider_serves),
+		cmocka_unit_test(bad_luck_is_no_queue),
+		cmocka_unit_test(wrong_costs_are_corrected_though_no_quiet_moment_comes),
+		cmocka_unit_test(sizes_that_hardly_differ_are_made_to),
 		cmocka_unit_test(a_share_spreads_the_outstanding_calls),
 		cmocka_unit_test(arrays_as_costly_as_singles_are_shunned_and_tried_again),
 		cmocka_unit_test(too_large_teaches_a_cap_that_grows_back),
