@@ -349,6 +349,8 @@ static void page_landed(void *context, enum outcome outcome)
 	if (errand->post.refused_session) {
 		mcp_tools_fini(&control->tools);
 		mcp_control_lost(control, errand->post.epoch); /* the new session begins with a list */
+		if (control->session.state == MCP_READY)
+			list_again_in(control, 0); /* it has begun already, and found this one under way */
 		return;
 	}
 	if (errand->why[0] || !errand->heard)

@@ -356,9 +356,9 @@ static bool begin(struct delivery *delivery, bool fresh)
 static bool set_out(struct delivery *delivery)
 {
 	struct http_upstream *upstream = delivery->upstream;
-	if (!delivery->under_way)
+	if (!delivery->under_way && !delivery->urgent)
 		upstream->under_way++;
-	delivery->under_way = true;
+	delivery->under_way = !delivery->urgent; /* what may not wait takes nobody's place either */
 	delivery->endpoint = pick_endpoint(upstream, loop_now(upstream->base.loop));
 	return set_url(delivery) && begin(delivery, false);
 }

@@ -154,7 +154,9 @@ def test_pages_are_followed(serve, behind):
 @ERAS
 def test_a_changed_list_is_read_again(serve, behind, era):
     server = serve(era, list_changed=True)
-    gateway = behind(server)
+    gateway = behind(server, {"pool": {"max": 1}})
+    until(lambda: server.streams, "the gateway listens")
+    assert gateway.call("m__echo", {"n": 1}).status == 200  # the stream takes no place in the pool
     server.change_tools([tool("echo", **HINTS), tool("fresh")])
     until(lambda: names(gateway) == ["m__echo", "m__fresh"], "the new list is shown")
 
