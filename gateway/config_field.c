@@ -264,6 +264,43 @@ static void read_schema(const struct field *field)
 	buf_fini(&json);
 }
 
+/* Fill in what scalars below the node say; what is filled in is text. */
+static void fill_in(const struct field *field, struct node *node, bool *secret)
+{
+	for (struct node *child = node->first; child; child = child->next) {
+		bool filled = false;
+		struct slice text;
+		if (child->kind != NODE_SCALAR) {
+			fill_in(field, child, secret);
+			continue;
+		}
+		if (!config_expand(field->load, child, field->where, &text, &filled))
+			continue;
+		child->text = text;
+		child->plain = child->plain && !filled;
+		*secret |= filled;
+	}
+}
+
+static void read_object(const struct field *field)
+{
+	struct buf json = BUF_INIT(64 << 10);
+	bool secret = false;
+	if (field->node->kind != NODE_MAP)
+		return complain(field, "must be a map, such as { units: metric }");
+	/* the tree is this reading's own: nobody else looks at this part of it */
+	fill_in(field, (struct node *)(uintptr_t)field->node, &secret);
+	node_put_json(field->load, field->node, field->where, &json);
+	char *text = json.failed ? NULL : arena_text(field->load->arena, buf_slice(&json));
+	if (json.failed)
+		complain(field, "is longer than 64KiB");
+	if (text && secret)
+		arena_mark_secret(field->load->arena, text);
+	if (text)
+		memcpy(field->at, &text, sizeof text);
+	buf_fini(&json);
+}
+
 /* --- Lists and maps --- */
 
 static bool fits(const struct field *field, size_t count)
@@ -509,6 +546,8 @@ static void read_field(const struct field *field)
 		return read_templates(field);
 	case OPTION_SCHEMA:
 		return read_schema(field);
+	case OPTION_OBJECT:
+		return read_object(field);
 	default:
 		return; /* blocks are config_read.c's */
 	}

@@ -163,6 +163,9 @@ static void put_value(const struct writer *writer, const struct option *option, 
 		return put_rate(writer, at);
 	case OPTION_ENUM:
 		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
+	case OPTION_OBJECT:
+		return arena_is_secret(writer->config->arena, text) ? put_text(writer, text)
+								    : buf_put_text(writer->out, text);
 	case OPTION_SCHEMA:
 		return buf_put_text(writer->out, text);
 	case OPTION_ADDRESSES:
@@ -212,6 +215,7 @@ static bool is_silent(const struct option *option, const void *owner)
 	case OPTION_WORD:
 	case OPTION_TEXT:
 	case OPTION_HEADER_NAME:
+	case OPTION_OBJECT:
 	case OPTION_SCHEMA:
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		return text == NULL;

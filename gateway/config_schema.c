@@ -166,6 +166,7 @@ static void put_type(const struct writer *writer, const struct option *option)
 	case OPTION_HEADER_TEMPLATES:
 	case OPTION_VARIABLES:
 		return put_pairs(out, option);
+	case OPTION_OBJECT:
 	case OPTION_SCHEMA:
 		return buf_put_text(out, "\"type\":\"object\"");
 	case OPTION_UNSUPPORTED:

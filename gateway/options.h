@@ -37,6 +37,7 @@ enum option_kind {
 	OPTION_TEMPLATES,   /* struct route_pair[]: map; bounds are members */
 	OPTION_HEADER_TEMPLATES, /* the same, names are header names */
 	OPTION_SCHEMA,           /* const char *: a JSON Schema as JSON text */
+	OPTION_OBJECT,           /* const char *: a map as JSON text, ${...} in it filled in */
 	OPTION_UNSUPPORTED       /* of the contract, but not built in this version: refused */
 };
 
@@ -338,7 +339,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "dialect graphql: the query or mutation with its fragments; arguments are its variables, by name.")          \
 	V("tools.*.tool", TEXT, tool_draft, remote, "bytes", 1, 256, "(its name, less UPSTREAM__)", NULL,              \
 	  "MCP: the server's name of the tool. What the entry does not say is as the server's list has it.")            \
-	V("tools.*.arguments", SCHEMA, tool_draft, tool.constants, "", 0, 0, NULL, NULL,                               \
+	V("tools.*.arguments", OBJECT, tool_draft, tool.constants, "", 0, 0, NULL, NULL,                               \
 	  "MCP: constant arguments that every call has; callers neither see nor override them.")                       \
 	V("tools.*.description", TEXT, tool_draft, tool.description, "bytes", 0, 65536, NULL, NULL,                    \
 	  "What it does, for the model that picks tools.")                                                             \

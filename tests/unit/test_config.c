@@ -481,6 +481,27 @@ static void without_memory_there_is_no_configuration_and_no_leak(void **state)
 	}
 }
 
+static void constants_are_filled_in_and_not_shown(void **state)
+{
+	(void)state;
+	setenv("JITNEY_TEST_SECRET", "hu\"hush", 1);
+	struct config *config = parse(
+		"upstreams: { m: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }\n"
+		"tools: { m__t: { upstream: m, arguments: { key: \"${JITNEY_TEST_SECRET}\", n: [ 1.50, true, null ] } "
+		"},\n"
+		"  u: { upstream: m, tool: t, arguments: { a: \"b\" } } }\n");
+	assert_string_equal(config->tools[0].constants, "{\"key\":\"hu\\\"hush\",\"n\":[1.50,true,null]}");
+	assert_string_equal(config->tools[0].remote, "t");
+	assert_string_equal(config->tools[1].remote, "t");
+	struct buf shown = BUF_INIT(1 << 20);
+	config_json(config, &shown);
+	assert_null(strstr(buf_cstr(&shown), "\"hush"));
+	assert_non_null(strstr(buf_cstr(&shown), "\"arguments\":\"***\""));
+	assert_non_null(strstr(buf_cstr(&shown), "\"arguments\":{\"a\":\"b\"}"));
+	buf_fini(&shown);
+	config_free(config);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -499,6 +520,7 @@ int main(void)
 		cmocka_unit_test(what_is_in_force_can_be_shown_without_secrets),
 		cmocka_unit_test(what_is_shown_can_be_read_again),
 		cmocka_unit_test(without_memory_there_is_no_configuration_and_no_leak),
+		cmocka_unit_test(constants_are_filled_in_and_not_shown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
