@@ -156,7 +156,7 @@ static bool same_number(struct slice header, struct slice raw)
 	if (header.len == 0 || header.len >= sizeof a || raw.len >= sizeof b)
 		return false;
 	for (size_t i = 0; i < header.len; i++)
-		if (!memchr("0123456789+-.eE", header.at[i], 15)) /* strtod knows more than JSON does */
+		if (!header.at[i] || !strchr("0123456789+-.eE", header.at[i])) /* strtod knows more than JSON does */
 			return false;
 	memcpy(a, header.at, header.len);
 	a[header.len] = '\0';

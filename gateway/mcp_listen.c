@@ -191,8 +191,9 @@ bool mcp_listen(struct worker *worker, struct request *request, const struct mcp
 
 void mcp_end_subscriptions(struct worker *worker)
 {
-	struct subscription *subscription;
-	while ((subscription = TAILQ_FIRST(&worker->subscriptions))) {
+	struct subscription *subscription, *next;
+	for (subscription = TAILQ_FIRST(&worker->subscriptions); subscription; subscription = next) {
+		next = TAILQ_NEXT(subscription, next);
 		request_stream_end(subscription->request);
 		subscription_free(subscription);
 	}
