@@ -17,6 +17,7 @@ struct upstream_kind {
 				 uint64_t deadline_us, const struct upstream_events *events, void *context,
 				 struct answer **refusal);
 	void (*abort)(struct exchange *exchange);
+	void (*forget)(struct exchange *exchange, size_t index); /* NULL: an answer that comes is dropped above */
 	void (*watch)(struct upstream *upstream, const struct upstream_watcher *watcher); /* NULL: lists no tools */
 };
 

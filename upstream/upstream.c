@@ -111,3 +111,9 @@ void upstream_abort(struct exchange *exchange)
 {
 	exchange->kind->abort(exchange);
 }
+
+void upstream_forget(struct exchange *exchange, size_t index)
+{
+	if (exchange->kind->forget)
+		exchange->kind->forget(exchange, index);
+}

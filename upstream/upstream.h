@@ -122,5 +122,8 @@ struct exchange *upstream_send(struct upstream *upstream, const struct upstream_
 			       struct answer **refusal) MUST_CHECK;
 /* Nobody waits any more: end it, no callback follows. The connection is closed. */
 void upstream_abort(struct exchange *exchange);
+/* Nobody waits for this one of its calls any more, which has no answer yet, and others have none either. The provider
+ * is told if it can be (MCP over stdio); `answered` may be called for it or not. */
+void upstream_forget(struct exchange *exchange, size_t index);
 
 #endif

@@ -208,6 +208,19 @@ static void process_abort(struct exchange *exchange)
 		land_if_done(errand);
 }
 
+static void process_forget(struct exchange *exchange, size_t index)
+{
+	struct errand *errand = container_of(exchange, struct errand, base);
+	struct item *item = &errand->items[index];
+	assert(index < errand->count);
+	if (!item->open)
+		return;
+	item->open = false;
+	process_pool_forget(errand->upstream->pool, &item->call, false);
+	if (--errand->left == 0) /* lands from the loop, as always */
+		loop_arm(errand->upstream->base.loop, &errand->timer, loop_now(errand->upstream->base.loop));
+}
+
 /* --- life --- */
 
 static struct upstream *process_make(const struct upstream_settings *settings, struct transport *transport,
@@ -247,5 +260,6 @@ const struct upstream_kind upstream_process = {
 	.free = process_upstream_free,
 	.send = process_send,
 	.abort = process_abort,
+	.forget = process_forget,
 	.watch = process_watch,
 };

@@ -185,6 +185,19 @@ def test_a_caller_that_leaves_cancels_its_call(behind):
     until(lambda: result(gateway.call("cancelled")) == 1, "the server knows")
 
 
+def test_a_call_that_expires_among_others_is_cancelled_alone(behind, together):
+    gateway = behind({"batch": {"mode": "fixed", "window": "200ms"}})
+
+    def one(i):
+        return gateway.call("slow", {"seconds": 1.5, "i": i}) if i else gateway.call("hang", x_request_timeout_ms=600)
+
+    hang, *others = together(one, range(3))
+    assert hang.header("x-batch-size") == "3"
+    assert problem(hang)[0] in ("deadline_exceeded", "outcome_unknown")
+    assert [result(reply)["i"] for reply in others] == [1, 2]
+    assert result(gateway.call("cancelled")) == 1
+
+
 def test_complaints_are_logged_but_not_without_end(behind):
     gateway = behind()
     result(gateway.call("complain", {"lines": 500}))
