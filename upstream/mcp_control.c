@@ -583,8 +583,9 @@ void mcp_control_fini(struct mcp_control *control)
 	if (control->lister.trip)
 		mcp_tools_fini(&control->tools);
 	errand_stop(&control->lister);
-	struct mcp_note *note;
-	while ((note = TAILQ_FIRST(&control->notes))) {
+	struct mcp_note *note, *after;
+	for (note = TAILQ_FIRST(&control->notes); note; note = after) {
+		after = TAILQ_NEXT(note, next);
 		errand_stop(&note->errand);
 		note_free(note);
 	}

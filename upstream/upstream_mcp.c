@@ -729,10 +729,11 @@ static void mcp_abort(struct exchange *exchange)
 static void mcp_free(struct upstream *base)
 {
 	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
-	struct ride *ride;
+	struct ride *ride, *after;
 	assert(TAILQ_EMPTY(&upstream->waiting));
-	while ((ride = TAILQ_FIRST(&upstream->rides))) { /* aborted in mid-callback, its timer still to come */
-		assert(ride->aborted);
+	for (ride = TAILQ_FIRST(&upstream->rides); ride; ride = after) {
+		after = TAILQ_NEXT(ride, next);
+		assert(ride->aborted); /* in mid-callback, its timer still to come */
 		ride_abort(ride);
 	}
 	mcp_control_fini(&upstream->control);
