@@ -301,7 +301,7 @@ size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *c
 	if (!purge.any_digest && !cache_read_digest(digest_hex, purge.digest))
 		return 0;
 	if (purge.any_digest)
-		recall_all(&cache->recall, clock_now_us());
+		cache_recall_all(cache);
 	else
 		recall_one(&cache->recall, purge.digest);
 	return cache->memory ? memory_purge(cache->memory, matches_purge, &purge) : 0;
@@ -324,6 +324,11 @@ bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark)
 		return true;
 	memory_remove(cache->memory, key);
 	return false;
+}
+
+void cache_recall_all(struct cache *cache)
+{
+	recall_all(&cache->recall, clock_now_us());
 }
 
 bool cache_is_recalled(const struct cache *cache, const struct entry *entry)

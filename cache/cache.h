@@ -97,6 +97,8 @@ bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark);
 bool cache_is_recalled(const struct cache *cache, const struct entry *entry);
 /* What a caller with this wish may have of it; borrows `entry`, and hands out a reference as cache_find does. */
 struct cache_found cache_judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us);
+/* Everything that tiers outside stored before now is recalled: for what could not be removed there. */
+void cache_recall_all(struct cache *cache);
 /* 64 hexadecimal digits to KEY_DIGEST_BYTES. False: they are none. */
 bool cache_read_digest(struct slice hex, uint8_t *digest);
 

@@ -136,19 +136,25 @@ static bool launch(struct operation *operation, size_t argc, const struct slice 
 	return false;
 }
 
-static void send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t now_us)
+static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t now_us)
 {
 	char text[KEY_BYTES];
 	const struct slice argv[] = { SLICE("DEL"), write_key(tier, digest, text) };
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_DEL);
-	if (!operation || !launch(operation, countof(argv), argv, now_us))
-		count_skip(tier, REDIS_SKIP_BUSY);
+	if (operation && launch(operation, countof(argv), argv, now_us))
+		return true;
+	count_skip(tier, REDIS_SKIP_BUSY);
+	return false;
 }
 
+/* What callers do, for a key that is nobody's: a PING is answered by a cluster's node and by one without the right
+ * to read as well. */
 static void send_probe(struct redis_tier *tier, uint64_t now_us)
 {
-	const struct slice argv[] = { SLICE("PING") };
-	struct operation *operation = take_operation(tier, REDIS_COMMAND_PING);
+	char text[KEY_BYTES];
+	int len = snprintf(text, sizeof text, "%.*s:" REDIS_KEY_SCHEME ":probe", PREFIX_BYTES, tier->settings->prefix);
+	const struct slice argv[] = { SLICE("GET"), { text, (size_t)len } };
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_PROBE);
 	if (!operation || !launch(operation, countof(argv), argv, now_us))
 		breaker_probed(&tier->breaker, false, now_us);
 }
@@ -220,10 +226,10 @@ static enum redis_trouble trouble_of(const struct operation *operation, enum com
 		[REDIS_COMMAND_GET] = REDIS_REPLY_STRING,
 		[REDIS_COMMAND_SET] = REDIS_REPLY_STATUS,
 		[REDIS_COMMAND_DEL] = REDIS_REPLY_INTEGER,
-		[REDIS_COMMAND_PING] = REDIS_REPLY_STATUS,
+		[REDIS_COMMAND_PROBE] = REDIS_REPLY_STRING,
 	};
-	bool fits = reply->type == types[operation->kind] ||
-		    (operation->kind == REDIS_COMMAND_GET && reply->type == REDIS_REPLY_NIL);
+	bool asks = operation->kind == REDIS_COMMAND_GET || operation->kind == REDIS_COMMAND_PROBE;
+	bool fits = reply->type == types[operation->kind] || (asks && reply->type == REDIS_REPLY_NIL);
 	return fits ? REDIS_TROUBLE_COUNT : REDIS_TROUBLE_PROTOCOL;
 }
 
@@ -242,7 +248,13 @@ static void tell_breaker(struct redis_tier *tier, enum redis_trouble trouble, co
 		breaker_succeeded(&tier->breaker);
 	else if (hinders_reading(trouble) && trouble != REDIS_TROUBLE_LOST)
 		breaker_failed(&tier->breaker, now_us);
-	show_breaker(tier, was_open, trouble == REDIS_TROUBLE_TIMEOUT ? "no reply within cache.redis.timeout" : text);
+	if (trouble == REDIS_TROUBLE_TIMEOUT)
+		text = "no reply within cache.redis.timeout";
+	else if (trouble == REDIS_TROUBLE_CLUSTER)
+		text = "this is a node of a Redis Cluster (MOVED or ASK); put a proxy that speaks to the cluster "
+		       "before it, "
+		       "and name that in cache.redis.url";
+	show_breaker(tier, was_open, text);
 }
 
 static void end_probe(struct redis_tier *tier, enum redis_trouble trouble, uint64_t now_us)
@@ -262,7 +274,7 @@ static void replied(struct redis_command *command, enum command_end end, const r
 	meter_observe(tier->meter, METRIC_ID_REDIS_DURATION, operation->kind, took_us);
 	if (trouble != REDIS_TROUBLE_COUNT)
 		count_trouble(tier, trouble);
-	if (operation->kind == REDIS_COMMAND_PING)
+	if (operation->kind == REDIS_COMMAND_PROBE)
 		end_probe(tier, trouble, now_us);
 	else
 		tell_breaker(tier, trouble, end == COMMAND_REFUSED ? reply->str : "replies make no sense", now_us);
@@ -344,11 +356,10 @@ static bool put(struct tier *face, const struct entry *entry, uint64_t now_us)
 	return sent;
 }
 
-static void remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
+static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
-	if (is_usable(tier))
-		send_remove(tier, digest, now_us);
+	return is_usable(tier) && send_remove(tier, digest, now_us);
 }
 
 static void tick(struct tier *face, uint64_t now_us)

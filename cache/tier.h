@@ -26,7 +26,7 @@ struct tier_kind {
 	bool (*get)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
 	void (*cancel)(struct tier *tier, struct tier_lookup *lookup);
 	bool (*put)(struct tier *tier, const struct entry *entry, uint64_t now_us);
-	void (*remove)(struct tier *tier, const uint8_t *digest, uint64_t now_us);
+	bool (*remove)(struct tier *tier, const uint8_t *digest, uint64_t now_us);
 	void (*tick)(struct tier *tier, uint64_t now_us);
 	uint64_t (*deadline)(const struct tier *tier);
 	void (*free)(struct tier *tier);
@@ -57,10 +57,11 @@ static inline bool tier_put(struct tier *tier, const struct entry *entry, uint64
 	return tier->kind->put(tier, entry, now_us);
 }
 
-/* Drop what is stored under a key's digest (KEY_DIGEST_BYTES), as far as that is possible now. */
-static inline void tier_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
+/* Drop what is stored under a key's digest (KEY_DIGEST_BYTES). False: it may stay there, for now nothing can be done.
+ */
+static inline bool tier_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
 {
-	tier->kind->remove(tier, digest, now_us);
+	return tier->kind->remove(tier, digest, now_us);
 }
 
 /* Once a turn, after all that asks and stores: send it, end what is overdue. */

@@ -399,8 +399,9 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 		return;
 	}
 	uint8_t digest[KEY_DIGEST_BYTES];
-	if (worker->tier && cache_read_digest(purge.key, digest)) /* the rest: cache_is_recalled */
-		tier_remove(worker->tier, digest, loop_now(worker->loop));
+	if (worker->tier && cache_read_digest(purge.key, digest) && /* the rest: cache_is_recalled */
+	    !tier_remove(worker->tier, digest, loop_now(worker->loop)))
+		cache_recall_all(worker->gateway->cache);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	buf_printf(&text, "{\"purged\":%zu}\n", cache_purge(worker->gateway->cache, purges_tool, &of, purge.key));
 	reply_text(request, 200, json_type_text, &text);

@@ -80,7 +80,7 @@
 /* How opening an MCP server ended: in which of the protocol's eras (docs/mcp.md), or not. */
 #define MCP_OPENINGS(X) X(LEGACY, "legacy") X(MODERN, "modern") X(FAILED, "failed")
 
-#define REDIS_COMMANDS(X) X(GET, "get") X(SET, "set") X(DEL, "del") X(PING, "ping")
+#define REDIS_COMMANDS(X) X(GET, "get") X(SET, "set") X(DEL, "del") X(PROBE, "probe")
 
 /* What went wrong between a worker and Redis. None of it costs a caller more than cache.redis.timeout. */
 #define REDIS_TROUBLES(X)                                                                            \

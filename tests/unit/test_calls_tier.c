@@ -65,11 +65,12 @@ static bool fake_put(struct tier *tier, const struct entry *entry, uint64_t now_
 	return true;
 }
 
-static void fake_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
+static bool fake_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
 {
 	(void)digest;
 	(void)now_us;
 	of(tier)->removed++;
+	return true;
 }
 
 static void fake_tick(struct tier *tier, uint64_t now_us)
