@@ -41,6 +41,7 @@ unit_upstream = \
 	tests/unit/test_mcp_session \
 	tests/unit/test_sse \
 	tests/unit/test_process \
+	tests/unit/test_process_pool \
 	tests/unit/test_template \
 	tests/unit/test_upstream \
 	tests/unit/test_upstream_mcp

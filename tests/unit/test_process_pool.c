@@ -1,0 +1,264 @@
+/* The pool without a gateway around it: exchanges of many calls, crashes, memory that runs out. The children are
+ * scripts of sh and awk. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/alloc_fail.h"
+#include "upstream/upstream.h"
+
+#define PATIENCE_US (30 * CLOCK_US_PER_S)
+enum { CALLS_MAX = 200 };
+
+static const char *const names[] = { "p" };
+static const char *const urls[] = { "sh" };
+static const size_t owners[] = { 0 };
+
+static struct {
+	struct metrics *metrics;
+	struct meter *meter;
+	struct loop *loop;
+	struct upstream *upstream;
+	struct upstream_settings settings;
+	struct process_pool_settings pool;
+	struct dialect_route *route;
+} world;
+
+/* What became of one exchange. */
+struct told {
+	enum outcome outcomes[CALLS_MAX];
+	char details[CALLS_MAX][ANSWER_DETAIL_BYTES];
+	size_t answered, landed;
+};
+
+static void on_answered(void *context, size_t index, struct answer *answer)
+{
+	struct told *told = context;
+	told->outcomes[index] = answer->outcome;
+	snprintf(told->details[index], ANSWER_DETAIL_BYTES, "%s", answer->detail);
+	told->answered++;
+	answer_unref(answer);
+}
+
+static void on_landed(void *context, enum outcome outcome)
+{
+	(void)outcome;
+	((struct told *)context)->landed++;
+}
+
+static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+
+static void turn(void)
+{
+	loop_wait(world.loop, clock_now_us() + 20 * CLOCK_US_PER_MS);
+	loop_run_timers(world.loop);
+}
+
+#define WAIT_FOR(condition)                                                                                            \
+	do {                                                                                                           \
+		uint64_t until_us = clock_now_us() + PATIENCE_US;                                                      \
+		while (!(condition)) {                                                                                 \
+			assert_true(clock_now_us() < until_us);                                                        \
+			turn();                                                                                        \
+		}                                                                                                      \
+	} while (0)
+
+static void open_pool(const char *const *argv, size_t max, size_t calls)
+{
+	static const struct route_settings route = { .tool = "t" };
+	char error[100];
+	world.pool = (struct process_pool_settings){ .process = { .argv = argv,
+								  .grace_us = CLOCK_US_PER_S,
+								  .term_us = CLOCK_US_PER_S,
+								  .line_bytes = 1 << 20,
+								  .queue_bytes = 1 << 20 },
+						     .min = 1,
+						     .max = max,
+						     .calls = calls,
+						     .idle_timeout_us = PATIENCE_US,
+						     .restart_backoff_us = 1000,
+						     .start_timeout_us = PATIENCE_US };
+	world.settings = (struct upstream_settings){ .name = "p",
+						     .dialect = &dialect_jsonrpc_stdio,
+						     .endpoints = urls,
+						     .shown = urls,
+						     .endpoint_count = 1,
+						     .pool_max = max,
+						     .timeout_us = PATIENCE_US,
+						     .answer_bytes = 1 << 20,
+						     .json_depth = 16,
+						     .process = &world.pool };
+	world.route = dialect_jsonrpc_stdio.route_new(&route, error, sizeof error);
+	assert_non_null(world.route);
+	world.upstream = upstream_new(&world.settings, NULL, world.loop, world.meter);
+	assert_non_null(world.upstream);
+}
+
+static void close_pool(void)
+{
+	upstream_free(world.upstream);
+	dialect_jsonrpc_stdio.route_free(world.route);
+}
+
+static struct exchange *send_calls(struct told *told, size_t count, bool repeatable, struct answer **refusal)
+{
+	struct upstream_call calls[CALLS_MAX];
+	for (size_t i = 0; i < count; i++)
+		calls[i] = (struct upstream_call){ .route = world.route,
+						   .arguments = SLICE("{}"),
+						   .repeatable = repeatable };
+	*told = (struct told){ .answered = 0 };
+	return upstream_send(world.upstream, calls, count, CLOCK_NEVER - 1, &events, told, refusal);
+}
+
+static void send_well(struct told *told, size_t count, bool repeatable)
+{
+	struct answer *refusal = NULL;
+	assert_non_null(send_calls(told, count, repeatable, &refusal));
+}
+
+/* Answers every line, the id taken from it. */
+#define ANSWER                                                                                                         \
+	"match($0, /\"id\":[0-9]+/) { print \"{\\\"jsonrpc\\\":\\\"2.0\\\",\" substr($0, RSTART, RLENGTH) "            \
+	"\",\\\"result\\\":1}\"; fflush() }"
+static const char *const echo[] = { "mawk", "-W", "interactive", ANSWER, NULL };
+/* Reads one line and falls over. */
+static const char *const crash[] = { "sh", "-c", "read line; exit 9", NULL };
+/* Never reads a line. */
+static const char *const fall[] = { "sh", "-c", "exit 9", NULL };
+
+static void many_calls_of_an_exchange_are_answered_by_few_processes(void **state)
+{
+	(void)state;
+	struct told told;
+	open_pool(echo, 3, 10);
+	send_well(&told, CALLS_MAX, false);
+	WAIT_FOR(told.landed == 1);
+	assert_int_equal(told.answered, CALLS_MAX);
+	for (size_t i = 0; i < CALLS_MAX; i++)
+		assert_int_equal(told.outcomes[i], OUTCOME_OK);
+	close_pool();
+}
+
+static void what_was_in_a_process_that_ends_is_not_known(void **state)
+{
+	(void)state;
+	struct told told;
+	open_pool(crash, 1, 10);
+	send_well(&told, 5, false);
+	WAIT_FOR(told.landed == 1);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(told.outcomes[i], OUTCOME_OUTCOME_UNKNOWN);
+		assert_non_null(strstr(told.details[i], "exited with status 9"));
+	}
+	close_pool();
+}
+
+static void a_repeatable_call_is_sent_twice_at_most(void **state)
+{
+	(void)state;
+	struct told told;
+	open_pool(crash, 1, 10);
+	send_well(&told, 1, true);
+	WAIT_FOR(told.landed == 1);
+	assert_true(told.outcomes[0] == OUTCOME_UPSTREAM_ERROR || told.outcomes[0] == OUTCOME_UPSTREAM_UNAVAILABLE);
+	assert_int_equal(metrics_read(world.metrics, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 1);
+	close_pool();
+}
+
+static void a_program_that_does_not_stay_up_is_refused_at_once(void **state)
+{
+	(void)state;
+	struct told told;
+	struct answer *refusal = NULL;
+	open_pool(fall, 1, 10);
+	WAIT_FOR(metrics_read(world.metrics, METRIC_ID_PROCESS_CRASHES, 0, 0) >= 8); /* the backoff has grown */
+	struct exchange *exchange = send_calls(&told, 1, false, &refusal);
+	assert_null(exchange);
+	assert_int_equal(refusal->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	assert_non_null(strstr(refusal->detail, "exited with status 9"));
+	assert_true(refusal->retry_after_s > 0);
+	answer_unref(refusal);
+	close_pool();
+}
+
+static void an_aborted_exchange_says_no_more(void **state)
+{
+	(void)state;
+	struct told told, other;
+	struct answer *refusal = NULL;
+	open_pool(echo, 1, 1);
+	struct exchange *exchange = send_calls(&told, 3, false, &refusal);
+	send_well(&other, 1, false);
+	upstream_forget(exchange, 1);
+	upstream_abort(exchange);
+	WAIT_FOR(other.landed == 1);
+	assert_int_equal(told.answered + told.landed, 0);
+	assert_int_equal(other.outcomes[0], OUTCOME_OK);
+	close_pool();
+}
+
+static void a_call_without_memory_is_shed(void **state)
+{
+	(void)state;
+	bool done = false;
+	open_pool(echo, 1, 100);
+	for (size_t n = 1; !done; n++) {
+		struct told told;
+		struct answer *refusal = NULL;
+		alloc_fail_at(n);
+		struct exchange *exchange = send_calls(&told, 3, false, &refusal);
+		if (exchange)
+			WAIT_FOR(told.landed == 1);
+		done = alloc_count() < n;
+		alloc_reset();
+		if (exchange)
+			assert_int_equal(told.answered, 3);
+		else
+			answer_unref(refusal);
+		assert_true(n < 200);
+	}
+	close_pool();
+}
+
+static int set_up(void **state)
+{
+	static const struct metrics_names of = { .upstreams = names,
+						 .upstream_count = 1,
+						 .endpoints = urls,
+						 .endpoint_upstreams = owners,
+						 .endpoint_count = 1 };
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	world.loop = loop_new();
+	world.metrics = metrics_new(&of);
+	world.meter = world.metrics ? metrics_meter(world.metrics) : NULL;
+	return world.loop && world.meter ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	loop_free(world.loop);
+	metrics_free(world.metrics);
+	return upstream_await_children(PATIENCE_US) ? 0 : -1;
+}
+
+#define WITH_POOL(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_POOL(many_calls_of_an_exchange_are_answered_by_few_processes),
+		WITH_POOL(what_was_in_a_process_that_ends_is_not_known),
+		WITH_POOL(a_repeatable_call_is_sent_twice_at_most),
+		WITH_POOL(a_program_that_does_not_stay_up_is_refused_at_once),
+		WITH_POOL(an_aborted_exchange_says_no_more),
+		WITH_POOL(a_call_without_memory_is_shed),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
