@@ -226,13 +226,21 @@ def test_many_calls_share_one_session(serve, behind, together):
     assert len(ids) == len(set(ids))
 
 
-def test_a_silent_server_does_not_delay_another(serve, make):
-    silent = serve()
-    good = serve()
-    silent.finish()  # nobody answers there any more
+LIARS = {"dead": {}, "slow": {"hold_open": True}, "refusing": {"refuse_open": 500}, "lying": {"pages": [{"no": "list"}]},
+         "endless": {"next_cursor": "0"}}
+
+
+@pytest.mark.parametrize("kind", LIARS)
+def test_a_bad_server_does_not_delay_a_good_one(serve, make, kind):
+    bad, good = serve(**LIARS[kind]), serve()
+    if kind == "dead":
+        bad.finish()
     config = {"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 1, "upstreams": {
         name: {"dialect": "mcp", "endpoints": [{"url": server.url()}], **QUICK}
-        for name, server in (("dead", silent), ("good", good))}}
+        for name, server in (("bad", bad), ("good", good))}}
     gateway = make(config=config).start()
     until(lambda: "good__echo" in names(gateway), "the good server's tools are there")
     assert gateway.call("good__echo").status == 200
+    if kind != "slow":
+        until(lambda: gateway.metrics().sum("upstream_list_failures_total", upstream="bad") > 0, "the bad one is known")
+    assert not [name for name in names(gateway) if name.startswith("bad")]

@@ -44,10 +44,12 @@ class McpServer:
         self.newline = "\n"
         self.arrays = True
         self.pages = None                # lists of tools; None: one page
+        self.next_cursor = None          # on every page
         self.list_changed = False
         self.ttl_ms = 0
         self.fail_list = None            # an HTTP status instead of the list
         self.refuse_open = None          # an HTTP status for initialize and server/discover
+        self.hold_open = False           # no answer to them before finish()
         self.released = threading.Event()
         self.__dict__.update(changes)
         self.tools = list(TOOLS)
@@ -62,6 +64,7 @@ class McpServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *args):
                 pass
@@ -197,6 +200,8 @@ class Exchange:
         if method is None:
             self.server.replies[request_id] = message
             return self.plain(202)
+        if self.server.hold_open:
+            self.server.released.wait(60)
         if self.server.refuse_open and method in ("initialize", "server/discover"):
             return self.error(request_id, -32000, "not now", self.server.refuse_open)
         if method == "initialize" and self.server.era == "legacy":
@@ -260,6 +265,8 @@ class Exchange:
         pages = self.server.pages or [self.server.tools]
         at = int(cursor or 0)
         more = {"nextCursor": str(at + 1)} if at + 1 < len(pages) else {}
+        if self.server.next_cursor:
+            more["nextCursor"] = self.server.next_cursor
         if self.server.era == "modern":
             more.update(ttlMs=self.server.ttl_ms, cacheScope="private")
         return self.give(self.result(request_id, {"tools": pages[at], **more}))
