@@ -331,6 +331,23 @@ def test_lying(start, fake, provider, reply, reason):
     until(lambda: gateway.metrics().sum("redis_connects_total") >= 2, "connected once")
     calls_go_on(gateway, provider)
     until(lambda: errors(gateway, reason) > 0, reason)
+    if reason == "cluster":
+        assert any("proxy" in event["message"] for event in gateway.events("redis_breaker_open"))
+
+
+def test_a_purge_while_redis_is_away_is_not_forgotten(start, redis, provider):
+    gateway = up(start({"cache": {"memory": {"size": 0}, "redis": tier(redis.url)["cache"]["redis"]}}))
+    gateway.call("cached")
+    key = stored(redis)[0].decode().rpartition(":")[2]
+    redis.freeze()
+    until(lambda: gateway.call("cached") and gateway.metrics().sum("redis_up") == 0, "found out")
+    fetched = len(provider.calls)
+    # worker 0 serves the admin: whether or not it has found out, what was stored is gone for everybody
+    gateway.request("DELETE", f"/admin/cache?key={key}", listener="admin")
+    redis.thaw()
+    up(gateway)
+    assert verdict(gateway.call("cached")) == "miss"
+    assert len(provider.calls) == fetched + 1
 
 
 def test_wrong_password(start, run_redis, provider):
