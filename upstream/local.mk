@@ -30,6 +30,7 @@ libupstream_a_SOURCES = \
 	upstream/mcp_message.c upstream/mcp_message.h \
 	upstream/mcp_mirror.c upstream/mcp_mirror.h \
 	upstream/mcp_post.c upstream/mcp_post.h \
+	upstream/mcp_ride.c upstream/mcp_ride.h \
 	upstream/mcp_route.h \
 	upstream/mcp_session.c upstream/mcp_session.h \
 	upstream/mcp_tools.c upstream/mcp_tools.h \
