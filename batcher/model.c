@@ -9,7 +9,7 @@
 #define OUTLIER 4.0    /* times the usual distance */
 #define TOLERANCE 1.05 /* this much over the prediction is no queue yet */
 #define HEADROOM 0.2   /* how far a round may raise the limit */
-#define SPARE 1.5      /* exchanges beyond those worked on: one waits there while the next gathers here */
+#define SPARE 1.0      /* exchanges beyond those worked on: one waits there while the next gathers here */
 #define TOO_HIGH 0.95  /* of the prediction: one that took less shows that it is too high, queued or not */
 #define FEW_SIZES 0.02 /* variance of sizes, in squares of their mean, below which the slope hardly moves */
 #define AS_COSTLY 0.95 /* of a single's cost: an array that saves less saves nothing */
