@@ -1,4 +1,4 @@
-/* clock.c: the two clocks of the process, and the crank that tests turn. */
+/* clock.c: the two clocks of the process, and the crank that tests and the simulation turn. */
 #include "base/clock.h"
 
 #include <stdatomic.h>
@@ -24,12 +24,7 @@ uint64_t clock_wall_us(void)
 	return read_us(CLOCK_REALTIME);
 }
 
-uint64_t clock_thread_cpu_us(void)
-{
-	return read_us(CLOCK_THREAD_CPUTIME_ID);
-}
-
-void clock_set_for_test(uint64_t now_us)
+void clock_set(uint64_t now_us)
 {
 	atomic_store_explicit(&hand_cranked_us, now_us, memory_order_relaxed);
 }

@@ -1,6 +1,7 @@
 /*
  * clock.h: time. Everything that waits uses the monotonic microseconds, read once per loop turn and handed down as
- * `now_us`; only logs and documents for people use the wall clock. Tests turn the monotonic clock by hand.
+ * `now_us`; only logs and documents for people use the wall clock. Tests and the simulation turn the monotonic clock by
+ * hand.
  */
 #ifndef JITNEY_BASE_CLOCK_H
 #define JITNEY_BASE_CLOCK_H
@@ -15,10 +16,9 @@
 uint64_t clock_now_us(void);
 /* Wall clock, microseconds since 1970 UTC. Any thread. */
 uint64_t clock_wall_us(void);
-/* CPU time used by the calling thread, microseconds. */
-uint64_t clock_thread_cpu_us(void);
-/* Tests only: from now on clock_now_us() answers `now_us`; 0 gives the real clock back. Any thread. */
-void clock_set_for_test(uint64_t now_us);
+/* From now on clock_now_us() answers `now_us`, in every thread; 0 gives the real clock back. For whoever plays time:
+ * tests, and `jitney simulate`. A process that serves never calls it. Any thread. */
+void clock_set(uint64_t now_us);
 
 /* a + b that stays at CLOCK_NEVER instead of wrapping. */
 static inline uint64_t clock_add(uint64_t a, uint64_t b)

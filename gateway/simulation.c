@@ -115,7 +115,7 @@ static bool turn_until_done(struct run *run, const struct arrivals *arrivals)
 	size_t arrived = 0;
 	while (arrived < arrivals->count || run->travelling || loop_next_timer(run->loop) != CLOCK_NEVER) {
 		now_us = next_event(run, arrivals, arrived, now_us);
-		clock_set_for_test(now_us);
+		clock_set(now_us);
 		loop_wait(run->loop, now_us);
 		loop_run_timers(run->loop);
 		while (arrived < arrivals->count &&
@@ -182,7 +182,7 @@ static void give_up(struct run *run)
 	batcher_abort_all(run->batcher, answer, loop_now(run->loop));
 	answer_unref(answer);
 	while ((due_us = loop_next_timer(run->loop)) != CLOCK_NEVER) {
-		clock_set_for_test(due_us);
+		clock_set(due_us);
 		loop_wait(run->loop, due_us);
 		loop_run_timers(run->loop);
 	}
@@ -208,7 +208,7 @@ bool simulation_run(const struct simulation *simulation, const struct arrivals *
 {
 	struct run run = { .simulation = simulation, .result = result };
 	memset(result, 0, sizeof *result);
-	clock_set_for_test(START_US);
+	clock_set(START_US);
 	bool ready = set_up(&run, arrivals->count);
 	bool whole = ready && turn_until_done(&run, arrivals);
 	if (whole)
@@ -216,6 +216,6 @@ bool simulation_run(const struct simulation *simulation, const struct arrivals *
 	else if (ready)
 		give_up(&run);
 	clear_up(&run);
-	clock_set_for_test(0);
+	clock_set(0);
 	return whole;
 }

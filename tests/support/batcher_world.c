@@ -36,7 +36,7 @@ void world_start(struct world *world, const struct batch_policy *policy, size_t 
 	world->dialect = (struct dialect){ .name = "fake", .max_calls = max_calls };
 	world->settings = (struct upstream_settings){ .name = "this", .dialect = &world->dialect, .label = LABEL };
 	world->now_us = CLOCK_US_PER_S;
-	clock_set_for_test(world->now_us);
+	clock_set(world->now_us);
 	world->loop = loop_new();
 	world->metrics = metrics_new(&names);
 	assert(world->loop && world->metrics);
@@ -53,13 +53,13 @@ void world_stop(struct world *world)
 	batcher_free(world->batcher);
 	metrics_free(world->metrics);
 	loop_free(world->loop);
-	clock_set_for_test(0);
+	clock_set(0);
 }
 
 void world_pass(struct world *world, uint64_t us)
 {
 	world->now_us += us;
-	clock_set_for_test(world->now_us);
+	clock_set(world->now_us);
 	loop_wait(world->loop, world->now_us);
 }
 

@@ -79,7 +79,7 @@ void gateway_start_with(struct gateway_world *world, struct config *config)
 	fake_reset();
 	memset(world, 0, sizeof *world);
 	world->now_us = 1000 * CLOCK_US_PER_S;
-	clock_set_for_test(world->now_us);
+	clock_set(world->now_us);
 	world->config = config;
 	struct gateway *gateway = &world->gateway;
 	gateway->registry = registry_new(world->config);
@@ -120,13 +120,13 @@ void gateway_stop(struct gateway_world *world)
 	registry_free(gateway->registry);
 	free((void *)(uintptr_t)world->names.upstreams);
 	config_free(world->config);
-	clock_set_for_test(0);
+	clock_set(0);
 }
 
 void gateway_pass(struct gateway_world *world, uint64_t us)
 {
 	world->now_us += us;
-	clock_set_for_test(world->now_us);
+	clock_set(world->now_us);
 	for (unsigned i = 0; i < world->config->workers; i++)
 		loop_wait(world->gateway.workers[i]->loop, world->now_us);
 }

@@ -160,7 +160,7 @@ static void let_go(struct http_world *world)
 {
 	metrics_free(world->metrics);
 	loop_free(world->loop);
-	clock_set_for_test(0);
+	clock_set(0);
 }
 
 bool http_world_start(struct http_world *world)
@@ -174,7 +174,7 @@ bool http_world_start(struct http_world *world)
 	world->settings = settings;
 	world->local = local;
 	world->now_us = 1000 * CLOCK_US_PER_S;
-	clock_set_for_test(world->now_us);
+	clock_set(world->now_us);
 	world->loop = loop_new();
 	world->metrics = metrics_new(&names);
 	struct meter *meter = world->metrics ? metrics_meter(world->metrics) : NULL;
@@ -216,7 +216,7 @@ void http_world_turns(struct http_world *world, unsigned count)
 void http_world_pass(struct http_world *world, uint64_t us)
 {
 	world->now_us += us;
-	clock_set_for_test(world->now_us);
+	clock_set(world->now_us);
 	http_world_turn(world);
 }
 

@@ -360,7 +360,7 @@ static void tick(void)
 static void pass(uint64_t us)
 {
 	now_us += us;
-	clock_set_for_test(now_us);
+	clock_set(now_us);
 	tick();
 }
 
@@ -472,7 +472,7 @@ static void run(const struct speech *which)
 					       .answer_bytes = ANSWER,
 					       .json_depth = 32 };
 	now_us = CLOCK_US_PER_S;
-	clock_set_for_test(now_us);
+	clock_set(now_us);
 	loop = loop_new();
 	metrics = metrics_new(&names);
 	assert_true(loop && metrics);
@@ -485,7 +485,7 @@ static void run(const struct speech *which)
 	dialect_release(made);
 	metrics_free(metrics);
 	loop_free(loop);
-	clock_set_for_test(0);
+	clock_set(0);
 }
 
 static void each_caller_gets_its_own_outcome_in_every_dialect(void **state)

@@ -31,7 +31,7 @@ static void timers_fire_in_order_of_due_time(void **state)
 	struct loop *loop = loop_new();
 	assert_non_null(loop);
 	assert_true(loop_timers_reserve(loop, COUNT));
-	clock_set_for_test(1000);
+	clock_set(1000);
 	unsigned seed = 7;
 	for (int i = 0; i < COUNT; i++) {
 		probes[i].timer = LOOP_TIMER_INIT(note_fire);
@@ -44,7 +44,7 @@ static void timers_fire_in_order_of_due_time(void **state)
 		loop_disarm(loop, &probes[i].timer);
 	fired = 0;
 	for (uint64_t now = 1990; now < 3010; now += 10) {
-		clock_set_for_test(now);
+		clock_set(now);
 		loop_wait(loop, now);
 		loop_run_timers(loop);
 	}
@@ -60,7 +60,7 @@ static void timers_fire_in_order_of_due_time(void **state)
 			if (j % 5 && probes[j].timer.due_us < probes[i].timer.due_us)
 				assert_true(probes[j].order < probes[i].order);
 	}
-	clock_set_for_test(0);
+	clock_set(0);
 	loop_free(loop);
 }
 
