@@ -199,6 +199,11 @@ uint64_t loop_now(const struct loop *loop)
 	return loop->now_us;
 }
 
+uint64_t loop_refresh(struct loop *loop)
+{
+	return loop->now_us = clock_now_us();
+}
+
 /* Microseconds epoll may sleep; 0 to look only. */
 static uint64_t wait_us(const struct loop *loop, uint64_t latest_us)
 {
@@ -223,7 +228,7 @@ static int poll_events(struct loop *loop, uint64_t wait)
 void loop_wait(struct loop *loop, uint64_t latest_us)
 {
 	int count = poll_events(loop, wait_us(loop, latest_us));
-	loop->now_us = clock_now_us();
+	loop_refresh(loop);
 	loop->event_count = count > 0 ? count : 0;
 	for (loop->event_next = 0; loop->event_next < loop->event_count;) {
 		struct epoll_event *event = &loop->events[loop->event_next++];

@@ -1,6 +1,7 @@
 /*
  * loop.h: one thread's epoll, its timers and its wake-up. Passive modules hand it descriptors and due times; only
- * the worker turns it. The clock is read once a turn; everything that runs in the turn sees the same now.
+ * the worker turns it. The clock is read when a turn begins, and
+ * again (loop_refresh) where time that is measured begins or ends; what runs between sees the same now.
  */
 #ifndef JITNEY_BASE_LOOP_H
 #define JITNEY_BASE_LOOP_H
@@ -51,8 +52,10 @@ void loop_timers_release(struct loop *loop, size_t count);
 
 /* When the next timer is due; CLOCK_NEVER: none is armed. */
 uint64_t loop_next_timer(const struct loop *loop);
-/* The time of this turn. */
+/* The time of this turn, or of the last loop_refresh in it. */
 uint64_t loop_now(const struct loop *loop);
+/* Read the clock again: an answer may come in the very turn that has sent the question. Returns loop_now(). */
+uint64_t loop_refresh(struct loop *loop);
 
 /* Wait until something is ready, a timer is due, somebody wakes, or `latest_us` has come; read the clock; dispatch
  * descriptors. Timers are run by loop_run_timers so that the worker decides the order. */

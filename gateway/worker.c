@@ -137,10 +137,10 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 	return deadline;
 }
 
-/* Let what is due leave, and its answers, if they are there already, be known. */
-static void move_calls(struct worker *worker, uint64_t now_us)
+/* Let what is due leave, and its answers, if they are there already, be known. What leaves now is timed from now. */
+static void move_calls(struct worker *worker)
 {
-	dispatch_tick(worker->dispatch, now_us);
+	dispatch_tick(worker->dispatch, loop_refresh(worker->loop));
 	transport_tick(worker->transport);
 	call_finish_returned(worker);
 	call_post_outgoing(worker);
@@ -156,12 +156,12 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	mailbox_open(&worker->mailbox);
 	transport_tick(worker->transport);
 	loop_run_timers(loop);
-	move_calls(worker, now_us);
+	move_calls(worker);
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_turn(worker->daemons[i], now_us);
 	if (worker->tier)
 		tier_tick(worker->tier, now_us);
-	move_calls(worker, now_us);
+	move_calls(worker);
 }
 
 /* ---------------------------------------------------------------- the end */

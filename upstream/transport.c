@@ -532,6 +532,8 @@ void transport_tick(struct transport *transport)
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);
+	if (!TAILQ_EMPTY(&transport->news))
+		loop_refresh(transport->loop); /* curl may have sent and read within this call */
 	struct transfer *transfer;
 	while ((transfer = TAILQ_FIRST(&transport->news))) {
 		unlist(transfer);

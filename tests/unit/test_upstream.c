@@ -48,6 +48,7 @@ struct landing {
 	struct answer *answers[MAX_CALLS];
 	size_t answered;
 	bool landed;
+	uint64_t landed_us; /* as the loop tells the time */
 	enum outcome outcome;
 	bool abort_at_first;
 };
@@ -69,6 +70,7 @@ static void on_landed(void *context, enum outcome outcome)
 	struct landing *landing = context;
 	assert_false(landing->landed);
 	landing->landed = true;
+	landing->landed_us = loop_now(landing->world->loop);
 	landing->outcome = outcome;
 }
 
@@ -418,6 +420,28 @@ static void a_connection_is_kept_and_used_again(void **state)
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REQUESTS, 0, OUTCOME_OK), 20);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_DURATION, 0, 0), 20);
+	end(&world, provider);
+}
+
+/* A turn may be long, and send and receive in one: an exchange took what it took, not what the turn's begin says. */
+static void an_exchange_lands_when_it_does(void **state)
+{
+	(void)state;
+	struct world world;
+	uint64_t now_us = CLOCK_US_PER_S, latest = clock_now_us() + PATIENCE_US;
+	struct provider *provider = start_with(&world, answer_well, NULL);
+	clock_set(now_us);
+	struct landing landing = { 0 };
+	send_many(&world, &landing, 1, true, PATIENCE_US);
+	for (int turns = 0; !landing.landed && turns < 1000; turns++) {
+		loop_wait(world.loop, now_us + 20 * CLOCK_US_PER_MS);
+		clock_set(now_us += 7); /* the turn goes on */
+		transport_tick(world.transport);
+	}
+	clock_set(0);
+	assert_true(landing.landed && clock_now_us() < latest);
+	assert_int_equal(landing.landed_us, now_us);
+	landing_fini(&landing);
 	end(&world, provider);
 }
 
@@ -1117,6 +1141,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_connection_is_kept_and_used_again),
+		cmocka_unit_test(an_exchange_lands_when_it_does),
 		cmocka_unit_test(a_batch_gets_each_call_its_own_answer),
 		cmocka_unit_test(a_write_on_a_dying_connection_is_delivered_once),
 		cmocka_unit_test(a_write_without_a_body_is_delivered_once_too),
