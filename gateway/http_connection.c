@@ -13,7 +13,7 @@
  * been in its phase for this long is watched; a drip that begins earlier is noticed with its next byte. */
 #define QUIET_US (250 * CLOCK_US_PER_MS)
 /* The same for a request that waits for its reply: most are answered before it pays to watch their clients. */
-#define WATCH_AFTER_US (2 * CLOCK_US_PER_MS)
+#define WATCH_AFTER_US (25 * CLOCK_US_PER_MS)
 
 void connection_enter(struct connection *connection, enum phase phase, uint64_t now_us)
 {

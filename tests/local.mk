@@ -37,6 +37,7 @@ unit_upstream = \
 	tests/unit/test_dialect_key_list \
 	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
+	tests/unit/test_http_headers \
 	tests/unit/test_mcp_message \
 	tests/unit/test_mcp_session \
 	tests/unit/test_sse \

@@ -50,13 +50,17 @@ struct dialect_route {
 /* Caps on what a call's arguments may make of a request; the body has its own, given with the buffer. */
 enum { HTTP_TARGET_BYTES = 16 * 1024, HTTP_HEADER_BYTES = 32 * 1024 };
 
+/* For requests whose answer need not be JSON. */
+#define ACCEPT_ANYTHING "application/json, */*;q=0.5"
+
 /* One HTTP request, as bytes. The buffers come initialised and empty; false from encode leaves them to the caller. */
 struct http_request {
 	const char *method; /* static, or the route's */
 	struct buf target;  /* appended to the endpoint's URL: "" or "/path?query", encoded */
 	struct buf headers; /* extra header lines, each "Name: value\n"; no CR, LF, NUL within */
 	struct buf body;
-	const char *content_type; /* of the body; NULL: no body */
+	const char *content_type; /* of the body, static; NULL: no body */
+	const char *accept;       /* static; NULL: application/json and nothing else */
 	bool urgent;  /* may not wait for a place in the pool: an answer to what the provider asks in mid-call */
 	bool endless; /* the answer is a stream without an end: no deadline, and its bytes may go as they are read */
 };

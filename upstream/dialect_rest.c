@@ -348,6 +348,7 @@ static bool rest_encode(const struct upstream_call *calls, size_t count, uint64_
 	struct place place;
 	request->method = route->method;
 	request->content_type = route->body ? "application/json" : NULL;
+	request->accept = ACCEPT_ANYTHING;
 	return write_request(route, calls[0].arguments, request, &place) && !request->target.failed &&
 	       !request->headers.failed && !request->body.failed;
 }

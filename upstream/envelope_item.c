@@ -490,6 +490,7 @@ bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t f
 	const struct envelope *envelope = envelope_of(calls[0].route->dialect);
 	request->method = envelope->settings->method;
 	request->content_type = envelope->settings->content_type;
+	request->accept = ACCEPT_ANYTHING; /* newline-delimited JSON has no one name */
 	buf_put_text(&request->target, envelope->settings->path);
 	buf_put_text(&request->headers, envelope->settings->headers);
 	buf_put(&request->body, envelope->before);

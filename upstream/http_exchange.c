@@ -164,8 +164,9 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 {
 	CURL *easy = exchange->transfer.easy;
 	SET(CURLU, (CURLU *)exchange->parsed);
-	SET(URL, exchange->parsed ? NULL : exchange->url);
-	SET(HTTPHEADER, exchange->headers);
+	/* with a parsed URL curl prints its text anew, at 8,500 instructions, unless it is given that too */
+	SET(URL, exchange->url);
+	SET(HTTPHEADER, exchange->standing ? exchange->standing : exchange->headers);
 	SET(FRESH_CONNECT, fresh ? 1L : 0L);
 	SET(CONNECTTIMEOUT_MS, milliseconds(exchange->connect_timeout_us));
 	SET(TIMEOUT_MS, milliseconds(timeout_us));

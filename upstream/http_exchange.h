@@ -41,6 +41,7 @@ struct http_exchange {
 	const struct http_url *parsed; /* of url, if that is an endpoint's own; else NULL */
 	const char *endpoint;          /* the same without what a call's arguments made of it: for people */
 	struct curl_slist *headers;    /* by http_exchange_put_header; freed by http_exchange_fini */
+	struct curl_slist *standing;   /* instead of those: borrowed from the upstream (http_headers.h) */
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
 	bool once; /* what is sent may have an effect that must not happen twice */

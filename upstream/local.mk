@@ -18,6 +18,7 @@ libupstream_a_SOURCES = \
 	upstream/graphql_text.c upstream/graphql_text.h \
 	upstream/graphql_token.c upstream/graphql_token.h \
 	upstream/http_exchange.c upstream/http_exchange.h \
+	upstream/http_headers.c upstream/http_headers.h \
 	upstream/http_reuse.c \
 	upstream/json_path.c upstream/json_path.h \
 	upstream/keeper.c upstream/keeper.h \

@@ -14,12 +14,9 @@
 
 #include "base/log.h"
 #include "upstream/http_exchange.h"
+#include "upstream/http_headers.h"
 #include "upstream/kind.h"
 #include "upstream/transport.h"
-
-#ifndef JITNEY_VERSION
-#define JITNEY_VERSION "0"
-#endif
 
 enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 #define HOLD_DOWN_US CLOCK_US_PER_S /* an endpoint that could not be reached is left alone that long */
@@ -40,6 +37,7 @@ struct http_upstream {
 	struct transport *transport;
 	struct connections *connections;
 	struct meter *meter;
+	struct http_headers headers;
 	uint64_t next_id; /* of calls */
 	size_t under_way; /* deliveries with an exchange begun, at most pool_max */
 	struct delivery_list waiting;
@@ -113,6 +111,7 @@ static void http_free(struct upstream *base)
 		free(upstream->endpoints[i].url);
 		http_url_free(upstream->endpoints[i].parsed);
 	}
+	http_headers_fini(&upstream->headers);
 	connections_leave(upstream->connections);
 	free(upstream);
 }
@@ -130,6 +129,7 @@ static struct upstream *http_make(const struct upstream_settings *settings, stru
 	upstream->base.loop = loop;
 	upstream->meter = meter;
 	upstream->next_id = 1;
+	http_headers_init(&upstream->headers, settings);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->connections = connections_new(transport, settings->label);
 	if (!upstream->connections || !set_endpoints(upstream)) {
@@ -577,104 +577,6 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 
 /* --- sending --- */
 
-/* Whether header lines ("Name: value\n") hold one of this name. */
-static bool lines_have(struct slice lines, struct slice name)
-{
-	while (lines.len) {
-		const char *newline = memchr(lines.at, '\n', lines.len);
-		size_t line = newline ? (size_t)(newline - lines.at) + 1 : lines.len;
-		if (line > name.len && lines.at[name.len] == ':' && strncasecmp(lines.at, name.at, name.len) == 0)
-			return true;
-		lines.at += line;
-		lines.len -= line;
-	}
-	return false;
-}
-
-static bool settings_have(const struct upstream_settings *settings, const char *name)
-{
-	for (size_t i = 0; i < settings->header_count; i++)
-		if (strcasecmp(settings->headers[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-/* The headers of one request, most particular first: the tool's, the configured ones, ours. */
-struct header_writer {
-	struct delivery *delivery;
-	struct slice particular; /* the tool's lines */
-	struct answer *refusal;  /* the first thing that went wrong */
-};
-
-static void put_header(struct header_writer *writer, struct slice name, const struct slice *value)
-{
-	bool no_memory;
-	if (writer->refusal || http_exchange_put_header(&writer->delivery->exchange, name, value, &no_memory))
-		return;
-	writer->refusal = no_memory ? answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory")
-				    : answer_error(OUTCOME_INVALID_REQUEST,
-						   "header '%.*s' holds a line break or another control character",
-						   SLICE_ARG(name));
-}
-
-/* One of ours, unless the operator has set it. NULL: curl's own is not wanted. */
-static void put_default(struct header_writer *writer, const char *name, const char *value)
-{
-	struct slice text = slice_of(value);
-	if (!settings_have(writer->delivery->upstream->base.settings, name) &&
-	    !lines_have(writer->particular, slice_of(name)))
-		put_header(writer, slice_of(name), value ? &text : NULL);
-}
-
-static void put_particular(struct header_writer *writer)
-{
-	struct slice left = writer->particular;
-	while (left.len) {
-		const char *newline = memchr(left.at, '\n', left.len);
-		const char *colon = memchr(left.at, ':', left.len);
-		assert(newline && colon && colon < newline);
-		struct slice value = { colon + 1, (size_t)(newline - colon - 1) };
-		put_header(writer, (struct slice){ left.at, (size_t)(colon - left.at) }, &value);
-		left.len -= (size_t)(newline + 1 - left.at);
-		left.at = newline + 1;
-	}
-}
-
-static void put_configured(struct header_writer *writer)
-{
-	const struct upstream_settings *settings = writer->delivery->upstream->base.settings;
-	for (size_t i = 0; i < settings->header_count; i++) {
-		struct slice name = slice_of(settings->headers[i].name), value = slice_of(settings->headers[i].value);
-		if (!lines_have(writer->particular, name))
-			put_header(writer, name, &value);
-	}
-}
-
-/* What a single call brings along. */
-static void put_forwarded(struct header_writer *writer, const struct upstream_call *call)
-{
-	if (call->traceparent.len)
-		put_header(writer, SLICE("traceparent"), &call->traceparent);
-	if (call->idempotency_key.len)
-		put_header(writer, SLICE("Idempotency-Key"), &call->idempotency_key);
-}
-
-/* NULL, or why not. */
-static struct answer *write_headers(struct delivery *delivery, const struct http_request *request,
-				    const struct upstream_call *calls)
-{
-	struct header_writer writer = { .delivery = delivery, .particular = buf_slice(&request->headers) };
-	put_particular(&writer);
-	put_configured(&writer);
-	put_default(&writer, "Content-Type", request->content_type);
-	put_default(&writer, "Accept", "application/json, */*;q=0.5");
-	put_default(&writer, "User-Agent", "jitney/" JITNEY_VERSION);
-	put_default(&writer, "Expect", NULL); /* curl would wait a second for a 100 */
-	if (delivery->count == 1)
-		put_forwarded(&writer, calls);
-	return writer.refusal;
-}
-
 /* Why the dialect could not write them. */
 static struct answer *encode_refusal(const struct http_upstream *upstream, const struct upstream_call *calls,
 				     size_t count)
@@ -699,7 +601,8 @@ static struct answer *write_request(struct delivery *delivery, const struct upst
 	if (!upstream->base.settings->dialect->encode(calls, delivery->count, first_id, &request))
 		refusal = encode_refusal(upstream, calls, delivery->count);
 	else
-		refusal = write_headers(delivery, &request, calls);
+		refusal = http_headers_write(&delivery->upstream->headers, &delivery->exchange, &request,
+					     delivery->count == 1 ? calls : NULL);
 	delivery->exchange.method = request.method;
 	delivery->exchange.has_body = request.content_type != NULL;
 	delivery->exchange.body = request.body;
