@@ -12,6 +12,7 @@ struct blob *blob_alloc(size_t len)
 	if (!blob)
 		return NULL;
 	atomic_init(&blob->refs, 1);
+	atomic_init(&blob->takers, 0);
 	blob->len = len;
 	blob->bytes[len] = '\0';
 	return blob;

@@ -11,9 +11,10 @@
 #include "base/slice.h"
 
 struct blob {
-	atomic_uint refs; /* atomic: last unref frees, on whatever thread */
-	size_t len;       /* constant once shared; bytes */
-	char bytes[];     /* constant once shared; a NUL follows the last byte, not counted in len */
+	atomic_uint refs;   /* atomic: last unref frees, on whatever thread */
+	atomic_uint takers; /* atomic: replies on their way with these bytes; see gateway/http_held.c */
+	size_t len;         /* constant once shared; bytes */
+	char bytes[];       /* constant once shared; a NUL follows the last byte, not counted in len */
 };
 
 /* A blob with room for `len` bytes, not initialised, one reference. NULL when out of memory. */

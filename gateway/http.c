@@ -16,36 +16,9 @@ enum {
 	KEPT_BODY_BYTES = 16384, /* body memory a recycled request keeps */
 	KEPT_REQUESTS = 256,     /* recycled requests kept */
 	SPARE_CONNECTIONS = 64,  /* beyond the cap, to be told 503 */
-	HELD_FROM_BYTES = 4096,  /* smaller bodies count only once their call waits: connections bound them */
 };
 
 /* ---------------------------------------------------------------- requests */
-
-static void hold(struct http *http, struct waiting *waiting, size_t bytes)
-{
-	atomic_fetch_add_explicit(&http->shared->held_bytes, bytes, memory_order_relaxed);
-	waiting->held += bytes;
-	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, (int64_t)bytes);
-}
-
-/* The check and the addition are two steps: workers that race may overshoot by a body each. */
-static bool try_hold(struct http *http, struct waiting *waiting, size_t bytes)
-{
-	size_t held = atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed);
-	if (held + bytes > http->settings->held_bytes)
-		return false;
-	hold(http, waiting, bytes);
-	return true;
-}
-
-static void let_go(struct http *http, struct waiting *waiting)
-{
-	if (!waiting->held)
-		return;
-	atomic_fetch_sub_explicit(&http->shared->held_bytes, waiting->held, memory_order_relaxed);
-	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, -(int64_t)waiting->held);
-	waiting->held = 0;
-}
 
 static struct waiting *waiting_new(struct http *http)
 {
@@ -190,7 +163,7 @@ static enum MHD_Result head_complete(struct http *http, struct waiting *waiting,
 	if (head.length > settings->body_bytes)
 		return refuse(http, waiting, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,
 			      "The body is larger than limits.body.");
-	if (head.length > HELD_FROM_BYTES && !try_hold(http, waiting, (size_t)head.length))
+	if (head.length > HELD_FROM_BYTES && !held_try(waiting, (size_t)head.length))
 		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_IN_FLIGHT_BYTES,
 			      "The gateway holds as many bytes as limits.in_flight_bytes allows.");
 	if (head.length && !buf_reserve(&request->body, (size_t)head.length))
@@ -209,7 +182,7 @@ static enum MHD_Result body_piece(struct http *http, struct waiting *waiting, co
 		size_t after = body->store ? body->store->len : 0;
 		/* a chunked body is counted as its buffer grows */
 		if (body->failed || (after > before && after > HELD_FROM_BYTES && after > waiting->held &&
-				     !try_hold(http, waiting, after - waiting->held))) {
+				     !held_try(waiting, after - waiting->held))) {
 			waiting->overflown = true;
 			buf_fini(body);
 		}
@@ -260,7 +233,7 @@ static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
 		return MHD_NO;
 	waiting->state = STATE_SUSPENDED;
 	if (!waiting->held)
-		hold(http, waiting, (size_t)waiting->received);
+		held_add(waiting, (size_t)waiting->received);
 	waiting_park(waiting);
 	return MHD_YES;
 }
@@ -353,7 +326,7 @@ static void notify_completed(void *context, struct MHD_Connection *mhd, void **r
 		/* The library refused the head itself: a Content-Length that is no number, a head larger than its pool.
 		 */
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BAD_FRAMING, 0, 1);
-	let_go(http, waiting);
+	held_let_go(waiting);
 	waiting->connection->answered_before = true;
 	connection_enter(waiting->connection, PHASE_IDLE, loop_now(http->loop));
 	waiting_free(http, waiting);

@@ -133,7 +133,7 @@ struct http_settings {
 	uint64_t body_timeout_us;
 	uint64_t idle_timeout_us;
 	size_t connections; /* over all workers */
-	size_t held_bytes;  /* over all workers: bodies being gathered or held */
+	size_t held_bytes;  /* over all workers: bodies being gathered or held, replies not taken yet */
 	const struct network *trusted_proxies;
 	size_t trusted_proxy_count;
 	const char *tenant_header; /* lower case; NULL: none */
@@ -142,7 +142,7 @@ struct http_settings {
 /* What the workers' daemons share. Zero-initialise. */
 struct http_shared {
 	atomic_size_t connections; /* a: open now, over all workers */
-	atomic_size_t held_bytes;  /* a: body bytes being gathered or held for calls */
+	atomic_size_t held_bytes;  /* a: bytes of bodies being gathered or held for calls, of replies not taken yet */
 };
 
 struct http_handler {
@@ -172,6 +172,9 @@ void http_drain(struct http *http);
 /* From now on answer what comes on kept connections with 503 (shutting_down), without asking the handler to serve it.
  */
 void http_refuse(struct http *http);
+/* Whether more bytes are held than settings->held_bytes: replies that their clients do not take are counted, but cannot
+ * be refused any more. What may lead to further ones can. */
+bool http_full(const struct http *http);
 /* Requests whose head is complete and whose reply has not been sent. */
 size_t http_busy(const struct http *http);
 /* End at once: every waiting request gets its `gone`, connections are closed. NULL is fine. */

@@ -18,6 +18,9 @@
 
 #include "gateway/http.h"
 
+/* Smaller bodies count only once their call waits, smaller replies not at all: connections bound them. */
+enum { HELD_FROM_BYTES = 4096 };
+
 enum phase {
 	PHASE_IDLE,
 	PHASE_DOZING,
@@ -60,11 +63,14 @@ struct waiting {
 	bool parked;     /* the library holds it suspended */
 	bool resume_due; /* in http->resume */
 	bool streaming, stream_ended;
-	struct buf stream; /* pieces not yet given to the library */
-	size_t stream_at;  /* bytes of it that have been */
-	size_t held;       /* bytes counted in shared->held_bytes */
-	uint64_t received; /* body bytes seen, dropped ones too */
-	unsigned status;   /* of the reply */
+	struct buf stream;          /* pieces not yet given to the library */
+	size_t stream_at;           /* bytes of it that have been */
+	size_t held;                /* bytes of the body counted in shared->held_bytes */
+	size_t reply_held;          /* bytes of the reply counted there that are not shared */
+	struct answer *sent_answer; /* the reply's, counted with all who take it; own reference, or NULL */
+	struct blob *sent_blob;     /* likewise */
+	uint64_t received;          /* body bytes seen, dropped ones too */
+	unsigned status;            /* of the reply */
 	uint64_t reply_bytes;
 	struct MHD_Response *response; /* ANSWERED: to be queued by the next handler call */
 	struct MHD_Connection *mhd;
@@ -122,6 +128,20 @@ void linger_turn(struct http *http, uint64_t now_us);
 uint64_t linger_deadline(const struct http *http);
 /* End all. */
 void linger_stop(struct http *http);
+
+/* --- http_held.c: all counted until held_let_go --- */
+
+/* Bytes of the request's body. */
+void held_add(struct waiting *waiting, size_t bytes);
+/* The same, unless that is more than limits.in_flight_bytes. The check and the addition are two steps: workers that
+ * race may overshoot by a body each. */
+bool held_try(struct waiting *waiting, size_t bytes) MUST_CHECK;
+/* A reply that is now the library's to send. */
+void held_reply(struct waiting *waiting, const struct reply *reply);
+/* A stream whose pieces take this much memory by now; never less than before. */
+void held_stream(struct waiting *waiting, size_t bytes);
+/* The request has ended. */
+void held_let_go(struct waiting *waiting);
 
 /* --- http.c --- */
 

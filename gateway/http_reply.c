@@ -100,6 +100,7 @@ void request_reply(struct request *request, const struct reply *reply)
 	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
 	request->gone = NULL;
 	waiting->reply_bytes = reply->body.len;
+	held_reply(waiting, reply);
 	answered(waiting, with_head(body_response(reply), waiting, reply), reply->status);
 }
 
@@ -156,6 +157,7 @@ bool request_stream_put(struct request *request, struct slice piece)
 	assert(waiting->streaming && !waiting->stream_ended);
 	forget_read(waiting);
 	buf_put(&waiting->stream, piece);
+	held_stream(waiting, waiting->stream.store ? waiting->stream.store->len : 0);
 	waiting->reply_bytes += piece.len;
 	waiting_resume(waiting);
 	return !waiting->stream.failed;

@@ -30,6 +30,7 @@ libgateway_a_SOURCES = \
 	gateway/http.c gateway/http.h \
 	gateway/http_connection.c \
 	gateway/http_guard.c gateway/http_guard.h \
+	gateway/http_held.c \
 	gateway/http_linger.c \
 	gateway/http_private.h \
 	gateway/http_reply.c \

@@ -143,6 +143,7 @@ static void serve(struct worker *worker, struct request *request, const struct r
 		struct reply reply;
 		reply_init(&reply, 204);
 		reply_header_text(&reply, "Allow", SLICE("GET, HEAD, POST, DELETE, OPTIONS"));
+		reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 		request_reply(request, &reply);
 		return;
 	}
@@ -151,8 +152,22 @@ static void serve(struct worker *worker, struct request *request, const struct r
 		      "There is nothing at this path; docs/api.md lists what there is.");
 }
 
+/* Pages are few and shared; what is posted may bring an answer of any size. */
+static bool turned_away(struct worker *worker, struct request *request)
+{
+	if (request->method != HTTP_POST || !http_full(request->http))
+		return false;
+	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
+	reply_problem(request, OUTCOME_OVERLOADED, NULL,
+		      "The gateway holds as many bytes as limits.in_flight_bytes allows, replies that clients are slow "
+		      "to take included.");
+	return true;
+}
+
 void routes_serve_data(void *context, struct request *request)
 {
+	if (turned_away(context, request))
+		return;
 	serve(context, request, data_routes, countof(data_routes));
 }
 
