@@ -112,7 +112,8 @@ def test_options_and_405_name_what_is_allowed(gateway, path, allowed):
 
 
 def test_options_of_everything(gateway):
-    assert gateway.request("OPTIONS", "*").status == 204
+    reply = gateway.request("OPTIONS", "*", headers={"X-Request-Id": "star-1"})
+    assert reply.status == 204 and reply.header("x-request-id") == "star-1"
 
 
 def test_http_1_0_closes_unless_asked(gateway):
