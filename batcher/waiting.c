@@ -190,8 +190,8 @@ uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *l
 {
 	uint64_t held_us = waiting_held_until_us(lane);
 	uint64_t paced_us = waiting_paced_us(batcher);
-	double ahead = (double)(batcher->waiting_items / batcher->policy.max_items);
-	paced_us = clock_add(paced_us, (uint64_t)(ahead * batcher->requests.step_us));
+	size_t ahead = batcher->waiting_items / batcher->policy.max_items;
+	paced_us = clock_add(paced_us, (uint64_t)((double)ahead * batcher->requests.step_us));
 	return held_us > paced_us ? held_us : paced_us;
 }
 

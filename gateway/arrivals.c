@@ -23,10 +23,11 @@ static struct slice logfmt_field(struct slice line, const char *name)
 	for (const char *at = line.at; at + len < end; at++) {
 		if ((at != line.at && at[-1] != ' ') || memcmp(at, name, len) != 0 || at[len] != '=')
 			continue;
-		const char *from = at + len + 1, *to = from;
+		const char *from = at + len + 1;
 		bool quoted = from < end && *from == '"';
 		from += quoted;
-		for (to = from; to < end && *to != (quoted ? '"' : ' ');)
+		const char *to = from;
+		while (to < end && *to != (quoted ? '"' : ' '))
 			to++;
 		return (struct slice){ from, (size_t)(to - from) };
 	}

@@ -157,8 +157,8 @@ bool config_programs(const struct config *config, struct buf *errors)
 	for (size_t i = 0; i < drafts->upstream_count; i++) {
 		const struct upstream_draft *draft = &drafts->upstreams[i];
 		bool secret = draft->command && arena_is_secret(config->arena, draft->command);
-		if (!draft->config.settings.process)
-			continue;
+		if (!draft->config.settings.process || !draft->command)
+			continue; /* the command is required: without one there has been a complaint */
 		if (draft->cwd && access(draft->cwd, X_OK) < 0) {
 			buf_printf(errors, "%s: upstreams.%s.cwd: %s\n", config->path, draft->config.settings.name,
 				   strerror(errno));

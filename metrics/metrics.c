@@ -160,7 +160,7 @@ static bool lay_out(struct metrics *metrics)
 	return at <= (SIZE_MAX - 4 * (size_t)LINE_BYTES) / sizeof(uint64_t);
 }
 
-/* NULL: out of memory. */
+/* Fewer than cells, which have been counted. NULL: out of memory. */
 static const char *_Atomic *copy_tools(const struct metrics_names *names)
 {
 	const char *_Atomic *tools = calloc(names->tool_count ? names->tool_count : 1, sizeof *tools);
@@ -175,17 +175,12 @@ struct metrics *metrics_new(const struct metrics_names *names)
 	if (!metrics)
 		return NULL;
 	metrics->names = *names;
-	metrics->tools = copy_tools(names);
-	if (!metrics->tools) {
-		free(metrics);
-		return NULL;
-	}
 	metrics->seconds = make_scale(seconds_bounds, countof(seconds_bounds) - 1);
 	metrics->items = make_scale(items_bounds, countof(items_bounds) - 1);
 	metrics->bytes = make_scale(bytes_bounds, countof(bytes_bounds) - 1);
 	metrics->process_start_us = prometheus_process_start_us();
 	pthread_mutex_init(&metrics->scrape, NULL);
-	if (lay_out(metrics))
+	if (lay_out(metrics) && (metrics->tools = copy_tools(names)))
 		metrics->scrape_meter = metrics_meter(metrics);
 	if (!metrics->scrape_meter) {
 		metrics_free(metrics);

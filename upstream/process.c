@@ -76,7 +76,7 @@ static void drop_all(struct process *process)
 static void shift(struct buf *buf, size_t bytes)
 {
 	buf->len -= bytes;
-	if (buf->len)
+	if (buf->store && buf->len)
 		memmove(buf->store->bytes, buf->store->bytes + bytes, buf->len);
 	else if (buf->store && buf->store->len > KEPT_BYTES)
 		buf_fini(buf);

@@ -97,7 +97,7 @@ void pool_member_sampled(struct member *member);
  * member is freed. */
 void pool_member_ended(struct member *member, bool cannot_start, const char *reason);
 /* A line of stderr. */
-void pool_member_complained(struct member *member, struct slice line);
+void pool_member_complained(struct member *member, struct slice text);
 /* A line that was no answer. */
 void pool_noise(struct process_pool *pool);
 

@@ -372,10 +372,9 @@ void pool_member_answered(struct member *member, uint64_t id, struct answer *ans
 	take_out(call);
 	member->useful = true;
 	call->answered(call, answer);
-	if (!TAILQ_EMPTY(&pool->waiting) || leaves)
+	bool may_idle_too_long = member->busy == 0 && !pool->timer.place;
+	if (!TAILQ_EMPTY(&pool->waiting) || leaves || may_idle_too_long)
 		settle(pool);
-	else if (member->busy == 0 && !pool->timer.place)
-		settle(pool); /* it may idle too long */
 }
 
 void pool_member_sampled(struct member *member)

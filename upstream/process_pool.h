@@ -41,8 +41,8 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 /* No call may be in it. The processes are stopped with their grace, which nobody here waits for: see warden_join. */
 void process_pool_free(struct process_pool *pool);
 
-/* `count` ids that were never used: the first of them. */
-uint64_t process_pool_ids(struct process_pool *pool, size_t count);
+/* `ids` ids that were never used: the first of them. */
+uint64_t process_pool_ids(struct process_pool *pool, size_t ids);
 /* NULL: calls are welcome, or it is worth waiting. Else (the program does not stay up) an answer that says why. */
 struct answer *process_pool_refusal(struct process_pool *pool);
 /* Into the least busy process, or to wait for one. */

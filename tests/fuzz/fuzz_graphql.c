@@ -74,8 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_answer(data[0] % 4 ? "array" : "alias", data + 1, size - 1);
 		return 0;
 	}
-	char *operation = strndup((const char *)data + 1, size - 1);
+	char *operation = malloc(size);
 	must(operation != NULL);
+	memcpy(operation, data + 1, size - 1);
+	operation[size - 1] = '\0';
 	fuzz_operation(operation);
 	free(operation);
 	return 0;
