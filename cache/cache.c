@@ -331,6 +331,26 @@ void cache_recall_all(struct cache *cache)
 	recall_all(&cache->recall, clock_now_us());
 }
 
+enum memory_added cache_warm(struct cache *cache, struct entry *entry, uint64_t mark)
+{
+	if (!cache->memory)
+		return MEMORY_NO_ROOM;
+	if (cache_mark(cache, entry->key) != mark)
+		return MEMORY_KNOWN;
+	enum memory_added added = memory_add(cache->memory, entry);
+	if (added == MEMORY_ADDED && cache_mark(cache, entry->key) != mark) { /* as in cache_admit */
+		memory_remove(cache->memory, entry->key);
+		return MEMORY_KNOWN;
+	}
+	return added;
+}
+
+bool cache_list(struct cache *cache, struct memory_list *list)
+{
+	*list = (struct memory_list){ NULL, 0 };
+	return !cache->memory || memory_list(cache->memory, list);
+}
+
 bool cache_is_recalled(const struct cache *cache, const struct entry *entry)
 {
 	return recall_covers(&cache->recall, entry->stored_us);

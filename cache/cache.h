@@ -93,6 +93,11 @@ bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answ
 uint64_t cache_mark(const struct cache *cache, const struct key *key);
 /* Put such an entry into memory, unless its key was recalled since `mark`. True: it is there. */
 bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark);
+/* The same for what nobody asked for yet (a file, another process): only where memory has room, and knows no answer of
+ * that key. A recalled one counts as known. */
+enum memory_added cache_warm(struct cache *cache, struct entry *entry, uint64_t mark);
+/* All that is in memory, the most wanted first (memory.h); an empty list without a memory tier. */
+bool cache_list(struct cache *cache, struct memory_list *list) MUST_CHECK;
 /* Whether a purge on this gateway covers an entry by the time it was stored: it must be neither served nor kept. */
 bool cache_is_recalled(const struct cache *cache, const struct entry *entry);
 /* What a caller with this wish may have of it; borrows `entry`, and hands out a reference as cache_find does. */

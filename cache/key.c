@@ -132,6 +132,26 @@ static char *write_head(char *to, const struct key_parts *parts)
 	return write_part(to, parts->identity);
 }
 
+struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
+{
+	*wrong = false;
+	struct key *key = prepare() ? malloc(sizeof *key + bytes.len) : NULL;
+	if (!key)
+		return NULL;
+	atomic_init(&key->refs, 1);
+	key->len = bytes.len;
+	memcpy(key->bytes, bytes.at, bytes.len);
+	bool digested = EVP_Digest(bytes.at, bytes.len, key->digest, NULL, shared.sha256, NULL) == 1;
+	*wrong = digested && (bytes.len == 0 || bytes.at[0] != SCHEME ||
+			      memcmp(key->digest, digest, sizeof key->digest) != 0 || !key_tool(key).at);
+	if (!digested || *wrong) {
+		free(key);
+		return NULL;
+	}
+	key->hash = secret_hash(key->digest, sizeof key->digest);
+	return key;
+}
+
 struct slice key_tool(const struct key *key)
 {
 	size_t len = 0;

@@ -50,6 +50,10 @@ static inline bool key_equal(const struct key *a, const struct key *b)
 	return a == b || (a->hash == b->hash && a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0);
 }
 
+/* A key from its bytes, as another process made them. NULL: out of memory, or *wrong: they are no key of this version,
+ * or not what the digest (KEY_DIGEST_BYTES) is of. */
+struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong) MUST_CHECK;
+
 /* The name of the tool that a key was made of; empty for bytes that key_make has not made. */
 struct slice key_tool(const struct key *key);
 

@@ -3,6 +3,11 @@ noinst_LIBRARIES += libcache.a
 libcache_a_SOURCES = \
 	cache/breaker.h \
 	cache/cache.c cache/cache.h \
+	cache/disk.c cache/disk.h cache/disk_private.h \
+	cache/disk_settings.h \
+	cache/disk_store.c cache/disk_store.h \
+	cache/disk_tier.c \
+	cache/disk_warm.c \
 	cache/flight.c cache/flight.h \
 	cache/key.c cache/key.h \
 	cache/memory.c cache/memory.h \

@@ -67,6 +67,9 @@ struct entry *memory_get(struct memory *memory, const struct key *key, uint64_t 
  * entry is put once in its life. False when it does not fit (more than 1/8 of a shard): nothing changed, but an older
  * entry of that key is dropped, since it is outdated. No allocation. */
 bool memory_put(struct memory *memory, struct entry *entry);
+enum memory_added { MEMORY_ADDED, MEMORY_KNOWN, MEMORY_NO_ROOM };
+/* The same, unless there is an equal key, or something would have to leave for it: for what another process knew. */
+enum memory_added memory_add(struct memory *memory, struct entry *entry);
 /* Drop one key. True if it was there. */
 bool memory_remove(struct memory *memory, const struct key *key);
 /* An answer of this key is too large to be stored: counted, and an older one is dropped, since it is outdated. */
@@ -81,6 +84,19 @@ size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *ent
 /* Drop the entries whose entry_gone_us has come, looking at `budget` entries at most; goes on where the last call
  * ended. One thread at a time. */
 void memory_expire(struct memory *memory, uint64_t now_us, size_t budget);
+
+/* Entries, each with a reference, the most wanted first: those in main before those in small, then by look-ups, then
+ * the younger. */
+struct memory_list {
+	struct memory_listed {
+		uint64_t heat;
+		struct entry *entry;
+	} * all;
+	size_t count;
+};
+/* All there are, a few hundred under a lock at a time; for a thread that has time to sort. False: out of memory. */
+bool memory_list(struct memory *memory, struct memory_list *list) MUST_CHECK;
+void memory_list_free(struct memory_list *list);
 
 struct memory_stats {
 	uint64_t entries;

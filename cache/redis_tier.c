@@ -412,7 +412,7 @@ static void free_tier(struct tier *face)
 }
 
 static const struct tier_kind redis_kind = {
-	.name = "redis",
+	.label = TIER_REDIS,
 	.get = get,
 	.cancel = cancel,
 	.put = put,

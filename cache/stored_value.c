@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 
-enum { FORMAT = 1, FLAG_COMPRESSED = 1, FLAG_JSON = 2, FLAGS_KNOWN = 3, SAVES_AT_LEAST = 8 };
+enum { FLAG_COMPRESSED = 1, FLAG_JSON = 2, FLAGS_KNOWN = 3, SAVES_AT_LEAST = 8 };
 enum { PLAIN_BYTES_MAX = 1 << 30 };
 #define SKEW_MAX_US (60 * CLOCK_US_PER_S)
 
@@ -42,7 +42,7 @@ static uint64_t checksum_of(struct slice value)
 
 /* --- clocks --- */
 
-static uint64_t to_wall(uint64_t at_us, const struct stored_clock *clock)
+uint64_t stored_wall_us(uint64_t at_us, const struct stored_clock *clock)
 {
 	if (at_us >= clock->now_us)
 		return clock_add(clock->wall_us, at_us - clock->now_us);
@@ -83,12 +83,12 @@ static struct head head_of(const struct entry *entry, const struct stored_clock 
 {
 	const struct answer *answer = entry->answer;
 	struct head head = {
-		.format = FORMAT,
+		.format = STORED_FORMAT,
 		.flags = answer->json ? FLAG_JSON : 0,
-		.stored_us = htole64(to_wall(entry->stored_us, clock)),
-		.fresh_us = htole64(to_wall(entry->fresh_until_us, clock)),
-		.revalidate_us = htole64(to_wall(entry->revalidate_until_us, clock)),
-		.error_us = htole64(to_wall(entry->error_until_us, clock)),
+		.stored_us = htole64(stored_wall_us(entry->stored_us, clock)),
+		.fresh_us = htole64(stored_wall_us(entry->fresh_until_us, clock)),
+		.revalidate_us = htole64(stored_wall_us(entry->revalidate_until_us, clock)),
+		.error_us = htole64(stored_wall_us(entry->error_until_us, clock)),
 		.key_len = htole32((uint32_t)entry->key->len),
 		.held_len = htole32((uint32_t)(answer_held_bytes(answer) - 1)),
 		.body_at = htole32((uint32_t)answer->body_at),
@@ -193,7 +193,7 @@ static enum stored_fault take_apart(struct slice bytes, struct parts *parts)
 	if (bytes.len < sizeof *head)
 		return STORED_DAMAGED;
 	read_head(bytes, head);
-	if (head->format != FORMAT || head->flags & ~FLAGS_KNOWN)
+	if (head->format != STORED_FORMAT || head->flags & ~FLAGS_KNOWN)
 		return STORED_FOREIGN;
 	if (checksum_of(bytes) != head->checksum)
 		return STORED_DAMAGED;
@@ -275,29 +275,50 @@ static enum stored_fault settle_times(struct head *head, const struct stored_clo
 	return gone <= clock->wall_us ? STORED_GONE : STORED_FINE;
 }
 
-enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const struct stored_clock *clock,
-				      struct entry **entry)
+/* The rest, for a value that has been taken apart. */
+static enum stored_fault make_entry(struct parts *parts, struct key *key, const struct stored_clock *clock,
+				    struct entry **entry)
 {
-	struct parts parts;
 	struct answer *answer = NULL;
-	enum stored_fault fault = take_apart(bytes, &parts);
-	if (fault == STORED_FINE && (memcmp(parts.head.digest, key->digest, KEY_DIGEST_BYTES) != 0 ||
-				     !slice_equal(parts.key, (struct slice){ key->bytes, key->len })))
-		fault = STORED_FOREIGN;
+	enum stored_fault fault = settle_times(&parts->head, clock);
 	if (fault == STORED_FINE)
-		fault = settle_times(&parts.head, clock);
-	if (fault == STORED_FINE)
-		fault = read_answer(&parts, &answer);
+		fault = read_answer(parts, &answer);
 	if (fault != STORED_FINE)
 		return fault;
 	*entry = entry_new(key, answer);
 	answer_unref(answer);
 	if (!*entry)
 		return STORED_NO_MEMORY;
-	(*entry)->cost_us = parts.head.cost_us;
-	(*entry)->stored_us = from_wall(parts.head.stored_us, clock);
-	(*entry)->fresh_until_us = from_wall(parts.head.fresh_us, clock);
-	(*entry)->revalidate_until_us = from_wall(parts.head.revalidate_us, clock);
-	(*entry)->error_until_us = from_wall(parts.head.error_us, clock);
+	(*entry)->cost_us = parts->head.cost_us;
+	(*entry)->stored_us = from_wall(parts->head.stored_us, clock);
+	(*entry)->fresh_until_us = from_wall(parts->head.fresh_us, clock);
+	(*entry)->revalidate_until_us = from_wall(parts->head.revalidate_us, clock);
+	(*entry)->error_until_us = from_wall(parts->head.error_us, clock);
 	return STORED_FINE;
+}
+
+enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const struct stored_clock *clock,
+				      struct entry **entry)
+{
+	struct parts parts;
+	enum stored_fault fault = take_apart(bytes, &parts);
+	if (fault == STORED_FINE && (memcmp(parts.head.digest, key->digest, KEY_DIGEST_BYTES) != 0 ||
+				     !slice_equal(parts.key, (struct slice){ key->bytes, key->len })))
+		fault = STORED_FOREIGN;
+	return fault == STORED_FINE ? make_entry(&parts, key, clock, entry) : fault;
+}
+
+enum stored_fault stored_value_read(struct slice bytes, const struct stored_clock *clock, struct entry **entry)
+{
+	struct parts parts;
+	enum stored_fault fault = take_apart(bytes, &parts);
+	bool wrong;
+	if (fault != STORED_FINE)
+		return fault;
+	struct key *key = key_restore(parts.key, parts.head.digest, &wrong);
+	if (!key)
+		return wrong ? STORED_FOREIGN : STORED_NO_MEMORY;
+	fault = make_entry(&parts, key, clock, entry);
+	key_unref(key);
+	return fault;
 }

@@ -18,6 +18,9 @@ struct stored_clock {
 	uint64_t wall_us; /* since 1970 UTC */
 };
 
+/* Of the layout below: raised with every change, and part of what exports say of themselves. */
+enum { STORED_FORMAT = 1 };
+
 enum stored_fault {
 	STORED_FINE,
 	STORED_FOREIGN,  /* not ours, another format, or another key's */
@@ -44,5 +47,12 @@ bool stored_value_encode(const struct entry *entry, size_t compress_bytes, const
  */
 enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const struct stored_clock *clock,
 				      struct entry **entry) MUST_CHECK;
+
+/* The same for whatever key it is, which is made anew from the value's own bytes (key_restore). */
+enum stored_fault stored_value_read(struct slice bytes, const struct stored_clock *clock,
+				    struct entry **entry) MUST_CHECK;
+
+/* A monotonic time by the wall clock. */
+uint64_t stored_wall_us(uint64_t at_us, const struct stored_clock *clock);
 
 #endif

@@ -22,7 +22,7 @@ struct tier_lookup {
 struct tier;
 
 struct tier_kind {
-	const char *name;
+	enum cache_tier label; /* of metrics, and of Cache-Status' detail */
 	bool (*get)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
 	void (*cancel)(struct tier *tier, struct tier_lookup *lookup);
 	bool (*put)(struct tier *tier, const struct entry *entry, uint64_t now_us);

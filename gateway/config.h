@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "batcher/batcher.h"
 #include "cache/cache.h"
+#include "cache/disk_settings.h"
 #include "cache/redis_settings.h"
 #include "upstream/upstream.h"
 
@@ -148,8 +149,10 @@ struct config {
 		const char *sentinel_name, *sentinel_password;
 		const char *const *sentinel_nodes;
 		size_t sentinel_node_count;
-	} redis_options;              /* cache.redis as written; see redis */
-	struct redis_settings *redis; /* NULL: no Redis tier */
+	} redis_options;                   /* cache.redis as written; see redis */
+	struct redis_settings *redis;      /* NULL: no Redis tier */
+	struct disk_settings disk_options; /* cache.disk as written; see disk */
+	struct disk_settings *disk;        /* NULL: no disk tier */
 	struct upstream_config *upstreams;
 	size_t upstream_count;
 	struct tool *tools; /* sorted by name */

@@ -202,6 +202,8 @@ void config_check(struct config_load *load, const struct node *root)
 	config_check_mcp(load, root);
 	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
 		config_check_redis(load, node_find(root, "cache.redis"));
+	if (node_find(root, "cache.disk") && node_find(root, "cache.disk")->kind == NODE_MAP)
+		config_check_disk(load, root, node_find(root, "cache.disk"));
 	for (size_t i = 0; i < load->drafts->upstream_count; i++)
 		check_upstream(load, &load->drafts->upstreams[i]);
 	for (size_t i = 0; i < load->drafts->tool_count; i++)
@@ -393,6 +395,7 @@ bool config_finish(struct config_load *load)
 	struct config *config = load->config;
 	struct config_drafts *drafts = load->drafts;
 	config_finish_redis(load);
+	config_finish_disk(load);
 	if (!finish_upstreams(load))
 		return false;
 	if (drafts->tool_count)

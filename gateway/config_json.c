@@ -220,6 +220,8 @@ static bool is_silent(const struct option *option, const void *owner)
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		return text == NULL;
 	case OPTION_BLOCK:
+		if (strcmp(option->path, "cache.disk") == 0)
+			return !((const struct config *)owner)->disk;
 		if (strcmp(option->path, "cache.redis") == 0)
 			return !((const struct config *)owner)->redis;
 		if (strcmp(option->path, "cache.redis.sentinel") == 0)

@@ -107,6 +107,13 @@ void config_check_redis(struct config_load *load, const struct node *redis);
 /* Fill in config->redis, if there is a block. */
 void config_finish_redis(struct config_load *load);
 
+/* --- config_disk.c --- */
+
+/* `disk`: the block of the file. */
+void config_check_disk(struct config_load *load, const struct node *root, const struct node *disk);
+/* Fill in config->disk, if there is a block. */
+void config_finish_disk(struct config_load *load);
+
 /* --- config_process.c --- */
 
 /* Whether its dialect is one of programs. */

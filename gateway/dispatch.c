@@ -333,13 +333,13 @@ static void depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us
 /* ---------------------------------------------------------------- the tier behind memory */
 
 /* What this caller may have of an entry from there, if anything. True: it has its answer. */
-static bool serve(struct call *call, struct entry *entry, uint64_t now_us)
+static bool serve(struct call *call, struct entry *entry, enum cache_tier tier, uint64_t now_us)
 {
 	struct cache_found found = cache_judge(entry, &call->wish, now_us);
 	call->lack = found.lack;
 	if (!found.entry)
 		return false;
-	call->tier = TIER_REDIS;
+	call->tier = tier;
 	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
 		call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
 		call->entry = found.entry;
@@ -360,7 +360,7 @@ static void serve_waiters(struct dispatch *dispatch, struct trip *trip, struct e
 		struct answer *answer = NULL;
 		next = TAILQ_NEXT(waiter, next);
 		call->look_us = trip->looked_us ? now_us - trip->looked_us : 0;
-		if (entry && serve(call, entry, now_us))
+		if (entry && serve(call, entry, dispatch->worker->tier->kind->label, now_us))
 			answer = answer_ref(entry->answer);
 		else if (call->wish.only_if_cached)
 			answer = call_not_cached();

@@ -11,6 +11,7 @@ libgateway_a_SOURCES = \
 	gateway/config_arena.c gateway/config_arena.h \
 	gateway/config_check.c \
 	gateway/config_dialect.c \
+	gateway/config_disk.c \
 	gateway/config_errors.c \
 	gateway/config_expand.c \
 	gateway/config_field.c \
@@ -51,6 +52,7 @@ libgateway_a_SOURCES = \
 	gateway/options.c gateway/options.h \
 	gateway/pages.c gateway/pages.h \
 	gateway/pages_listing.c \
+	gateway/purging.c gateway/purging.h \
 	gateway/reply.c gateway/reply.h \
 	gateway/registry.c gateway/registry.h \
 	gateway/rest.c gateway/rest.h \

@@ -147,6 +147,17 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("cache.memory", BLOCK, 0, "The tier in this process.")                                                       \
 	V("cache.memory.size", SIZE, config, memory_bytes, "bytes", 0, B_GIB(1024), "256MiB", NULL,                    \
 	  "Memory for answers, keys and bookkeeping; 0: no memory tier.")                                              \
+	B("cache.disk", BLOCK, 0, "The tier that outlives a restart on one machine; without it there is none.")        \
+	V("cache.disk.path", TEXT, config, disk_options.path, "bytes", 1, 2048, OPTION_REQUIRED, NULL,                 \
+	  "A directory for this gateway alone; made if its parent is there.")                                          \
+	V("cache.disk.size", SIZE, config, disk_options.size_bytes, "bytes", B_MIB(1), B_GIB(1024), "1GiB", NULL,      \
+	  "What its file may grow to.")                                                                                \
+	V("cache.disk.timeout", DURATION, config, disk_options.timeout_us, "us", US_MS(1), US_S(10), "20ms", NULL,     \
+	  "The longest that the disk may hold up a call; while it hangs it is left alone.")                            \
+	V("cache.disk.snapshot", DURATION, config, disk_options.snapshot_us, "us", 0, US_S(600), "5s", NULL,           \
+	  "The longest that writing memory's answers may take at the end; 0: not written, nor loaded at the start.")   \
+	V("cache.disk.compress", SIZE, config, disk_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,        \
+	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
 	B("cache.redis", BLOCK, 0, "The tier shared by several gateways; without it there is none.")                   \
 	V("cache.redis.url", TEXT, config, redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
 	  "redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "gateway/definitions.h"
+#include "gateway/purging.h"
 #include "gateway/reply.h"
 #include "gateway/worker.h"
 
@@ -119,6 +120,18 @@ static void put_redis(struct buf *out, const struct gateway *gateway)
 		   good);
 }
 
+static void put_disk(struct buf *out, const struct disk_status *status)
+{
+	static const char *const states[] = { [DISK_STARTING] = "starting", [DISK_UP] = "up", [DISK_AWAY] = "down" };
+	buf_printf(out, "\"disk\":{\"status\":\"%s\",\"loading\":%s", states[status->state],
+		   status->loading ? "true" : "false");
+	if (status->state == DISK_AWAY) {
+		buf_put_text(out, ",\"detail\":");
+		json_put_string(out, slice_of(status->trouble));
+	}
+	buf_put_char(out, '}');
+}
+
 /* Ready as long as calls are taken: a dead provider is shown, but must not take the others' gateway out of rotation. */
 void page_readyz(struct worker *worker, struct request *request, struct slice rest)
 {
@@ -144,6 +157,12 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 	if (gateway->config->redis) {
 		buf_put_char(&text, ',');
 		put_redis(&text, gateway);
+	}
+	if (gateway->disk) {
+		struct disk_status status;
+		disk_status(gateway->disk, &status);
+		buf_put_char(&text, ',');
+		put_disk(&text, &status);
 	}
 	buf_put_text(&text, "}}\n");
 	reply_text(request, draining ? 503 : 200, json_type_text, &text);
@@ -319,6 +338,29 @@ static void put_redis_cache(struct buf *out, const struct gateway *gateway)
 	buf_put_char(out, '}');
 }
 
+static void put_disk_cache(struct buf *out, const struct gateway *gateway)
+{
+#define X(name, word) word,
+	static const char *const results[] = { CACHE_RESULTS(X) };
+	static const char *const troubles[] = { DISK_TROUBLES(X) };
+	static const char *const skips[] = { DISK_SKIPS(X) };
+#undef X
+	struct disk_status status;
+	disk_status(gateway->disk, &status);
+	buf_put_char(out, ',');
+	put_disk(out, &status);
+	out->len--; /* its closing brace: there is more to say here */
+	buf_printf(out, ",\"entries\":%llu,\"bytes\":%llu,\"capacity_bytes\":%llu,\"loaded\":%llu",
+		   (unsigned long long)status.entries, (unsigned long long)status.bytes,
+		   (unsigned long long)status.capacity_bytes, (unsigned long long)status.loaded);
+	for (size_t i = 0; i < countof(results); i++)
+		put_count(out, gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_DISK, i);
+	put_count(out, gateway, "stored", METRIC_ID_DISK_DURATION, DISK_JOB_PUT, 0);
+	put_reasons(out, gateway, "errors", METRIC_ID_DISK_ERRORS, troubles, countof(troubles));
+	put_reasons(out, gateway, "skipped", METRIC_ID_DISK_SKIPPED, skips, countof(skips));
+	buf_put_char(out, '}');
+}
+
 void page_admin_cache(struct worker *worker, struct request *request, struct slice rest)
 {
 	static const char *const reasons[] = {
@@ -337,6 +379,8 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 	buf_put_text(&text, "}}");
 	if (worker->gateway->config->redis)
 		put_redis_cache(&text, worker->gateway);
+	if (worker->gateway->disk)
+		put_disk_cache(&text, worker->gateway);
 	buf_put_text(&text, "}\n");
 	reply_text(request, 200, json_type_text, &text);
 }
@@ -383,6 +427,25 @@ static bool purges_tool(struct slice name, void *context)
 	return !purge->tag.len || (tool && tool_has_tag(tool, purge->tag));
 }
 
+/* The same on the disk, whose rows know their tools by name. */
+static struct purging *purge_disk(struct worker *worker, const struct purge_of *of)
+{
+	const struct purge *purge = of->purge;
+	struct buf names = BUF_INIT(PAGE_BYTES_MAX);
+	if (!purge->tool.len && !purge->tag.len) {
+		buf_put(&names, purge->prefix);
+		return purging_begin(worker, purge->prefix.len ? DISK_PURGE_PREFIX : DISK_PURGE_ALL, &names);
+	}
+	for (size_t i = 0; i < catalogue_count(of->catalogue); i++) {
+		const struct tool *tool = catalogue_nth(of->catalogue, i);
+		if (!purges_tool(slice_of(tool->name), (void *)(uintptr_t)of))
+			continue;
+		buf_put_text(&names, tool->name);
+		buf_put_char(&names, '\0');
+	}
+	return purging_begin(worker, DISK_PURGE_TOOLS, &names);
+}
+
 /* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
@@ -402,8 +465,15 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 	if (worker->tier && cache_read_digest(purge.key, digest) && /* the rest: cache_is_recalled */
 	    !tier_remove(worker->tier, digest, loop_now(worker->loop)))
 		cache_recall_all(worker->gateway->cache);
+	/* before memory, so that what the disk's thread loads meanwhile is not put there behind the purge */
+	struct purging *purging = worker->gateway->disk && !purge.key.len ? purge_disk(worker, &of) : NULL;
+	size_t purged = cache_purge(worker->gateway->cache, purges_tool, &of, purge.key);
+	if (purging) {
+		purging_reply(purging, request, purged);
+		return;
+	}
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	buf_printf(&text, "{\"purged\":%zu}\n", cache_purge(worker->gateway->cache, purges_tool, &of, purge.key));
+	buf_printf(&text, "{\"purged\":%zu}\n", purged);
 	reply_text(request, 200, json_type_text, &text);
 }
 

@@ -26,6 +26,7 @@ struct process {
 	struct metrics_names names;
 	bool library;
 	bool logging;
+	bool hangs;   /* the disk's thread, which goes on using what it has */
 	size_t bound; /* unix sockets' files are ours from here on: addresses bound so far */
 };
 
@@ -127,6 +128,7 @@ static bool make_gateway(struct process *process)
 	    !(gateway->metrics = metrics_new(&process->names)) ||
 	    !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
+	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
 	    !(gateway->refreshes = calloc(config->upstream_count + 1, sizeof *gateway->refreshes)) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
@@ -252,7 +254,8 @@ static bool run(struct process *process, const sigset_t *signals)
 	unsigned started = 0;
 	while (started < gateway->config->workers && worker_start(gateway->workers[started]))
 		started++;
-	bool fine = started == gateway->config->workers && registry_start(gateway->registry, gateway->workers);
+	bool fine = started == gateway->config->workers && registry_start(gateway->registry, gateway->workers) &&
+		    (!gateway->disk || disk_start(gateway->disk));
 	if (fine) {
 		log_message(LOG_LEVEL_INFO, "ready", "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
 			    gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
@@ -264,6 +267,7 @@ static bool run(struct process *process, const sigset_t *signals)
 	registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(gateway->workers[i]->thread, NULL);
+	process->hangs = gateway->disk && !disk_stop(gateway->disk);
 	return fine;
 }
 
@@ -278,6 +282,14 @@ static void settle(struct gateway *gateway)
 			if (!worker_settle(gateway->workers[i]))
 				quiet = false;
 	} while (!quiet);
+}
+
+/* Unix sockets' files. */
+static void clean_addresses(const struct process *process)
+{
+	const struct config *config = process->config;
+	for (size_t i = 0; i < process->bound; i++)
+		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
 }
 
 static void stop(struct process *process)
@@ -296,10 +308,10 @@ static void stop(struct process *process)
 	if (!upstream_await_children(CHILDREN_US))
 		log_message(LOG_LEVEL_WARN, "processes_left",
 			    "some child processes have not ended; their keepers will see them out");
-	for (size_t i = 0; i < process->bound; i++)
-		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
+	clean_addresses(process);
 	free(gateway->workers);
 	free(gateway->refreshes);
+	disk_free(gateway->disk);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	registry_free(gateway->registry);
@@ -311,6 +323,13 @@ static void stop(struct process *process)
 		upstream_library_fini();
 	if (process->logging)
 		log_close();
+}
+
+/* Nothing may be freed; the process ends with all it has, the hanging thread included. */
+static void stop_hanging(struct process *process)
+{
+	clean_addresses(process);
+	log_close();
 }
 
 int serve(const char *config_path)
@@ -330,6 +349,10 @@ int serve(const char *config_path)
 	if (start(&process, config_path)) {
 		code = run(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
 		log_message(LOG_LEVEL_INFO, "stopped", "jitney " JITNEY_VERSION);
+	}
+	if (process.hangs) {
+		stop_hanging(&process);
+		return code;
 	}
 	stop(&process);
 	return code;

@@ -55,6 +55,10 @@ static bool make_tier(struct worker *worker)
 {
 	const struct config *config = worker->gateway->config;
 	char name[32];
+	if (worker->gateway->disk) {
+		worker->tier = disk_tier_new(worker->gateway->disk, worker->loop, worker->meter);
+		return worker->tier != NULL;
+	}
 	if (!config->redis)
 		return true;
 	snprintf(name, sizeof name, "jitney-worker-%u", worker->index);

@@ -11,6 +11,7 @@
 
 #include "base/loop.h"
 #include "cache/cache.h"
+#include "cache/disk.h"
 #include "cache/tier.h"
 #include "gateway/call.h"
 #include "gateway/catalogue.h"
@@ -28,6 +29,7 @@ struct gateway {
 	const struct config *config;         /* c */
 	struct metrics *metrics;             /* c; safe inside */
 	struct cache *cache;                 /* c; safe inside */
+	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */
 	struct registry *registry;           /* c; safe inside */
 	struct worker **workers;             /* c: config->workers of them */
 	uint64_t started_us;                 /* c */

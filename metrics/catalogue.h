@@ -33,7 +33,7 @@
 	X(SHUTTING_DOWN, "shutting_down")                                                                \
 	X(NO_MEMORY, "no_memory")
 
-#define CACHE_TIERS(X) X(MEMORY, "memory") X(REDIS, "redis")
+#define CACHE_TIERS(X) X(MEMORY, "memory") X(REDIS, "redis") X(DISK, "disk")
 
 #define CACHE_RESULTS(X)                                                                             \
 	X(HIT, "hit")                                                                                \
@@ -109,6 +109,29 @@
 	X(TOO_LARGE, "too_large") /* longer than cache.redis.max_value: not stored */                \
 	X(NO_MEMORY, "no_memory")
 
+/* What the disk tier's thread does for workers. */
+#define DISK_JOBS(X) X(GET, "get") X(PUT, "put") X(REMOVE, "remove") X(PURGE, "purge")
+
+/* What went wrong with the disk tier. None of it costs a caller more than cache.disk.timeout. */
+#define DISK_TROUBLES(X)                                                                             \
+	X(IN_USE, "in_use")       /* another process has the directory */                            \
+	X(FOREIGN, "foreign")     /* another program's file, or a value of another key or format */  \
+	X(DAMAGED, "damaged")     /* the file: begun anew */                                         \
+	X(VALUE, "value")         /* a value that does not add up: deleted */                        \
+	X(FULL, "full")           /* no room on the disk: begun anew */                              \
+	X(FAILED, "failed")       /* rights, I/O */                                                  \
+	X(CLOCK, "clock")         /* a value from the future: the machine's clock was wrong, or is */ \
+	X(NO_MEMORY, "no_memory")
+
+/* Why the disk tier was not asked, or not waited for, or did not take an answer. */
+#define DISK_SKIPS(X)                                                                                \
+	X(DOWN, "down")           /* not open (yet) */                                               \
+	X(SLOW, "slow")           /* its thread hangs at something for longer than cache.disk.timeout */ \
+	X(TIMEOUT, "timeout")     /* asked, and no answer within cache.disk.timeout */               \
+	X(BUSY, "busy")           /* as much waits as is allowed */                                  \
+	X(CHANGING, "changing")   /* a purge, or a change of that very key, is under way */          \
+	X(NO_MEMORY, "no_memory")
+
 /* Messages of MCP clients: methods that are served, then what else may come. */
 #define MCP_METHODS(X)                                                                               \
 	X(INITIALIZE, "initialize")                                                                  \
@@ -142,6 +165,9 @@ enum metric_label {
 	LABEL_REDIS_COMMAND,
 	LABEL_REDIS_TROUBLE,
 	LABEL_REDIS_SKIP,
+	LABEL_DISK_JOB,
+	LABEL_DISK_TROUBLE,
+	LABEL_DISK_SKIP,
 	LABEL_MCP_METHOD,
 	LABEL_MCP_ERA,
 	LABEL_LATENCY_CLASS,
@@ -219,6 +245,10 @@ enum metric_type {
 	X(REDIS_CONNECTS, "redis_connects_total", COUNTER, NONE, NONE, "Connections to Redis made and set up.")       \
 	X(REDIS_ERRORS, "redis_errors_total", COUNTER, REDIS_TROUBLE, NONE, "What went wrong with Redis, by reason.")  \
 	X(REDIS_SKIPPED, "redis_skipped_total", COUNTER, REDIS_SKIP, NONE, "Look-ups and stores that did not go to Redis, by reason.") \
+	X(DISK_UP, "disk_up", GAUGE, NONE, NONE, "1 if a disk tier is configured and open.")                           \
+	X(DISK_DURATION, "disk_duration_seconds", SECONDS, DISK_JOB, NONE, "What the disk tier's thread takes for a job, waiting not included.") \
+	X(DISK_ERRORS, "disk_errors_total", COUNTER, DISK_TROUBLE, NONE, "What went wrong with the disk tier, by reason.") \
+	X(DISK_SKIPPED, "disk_skipped_total", COUNTER, DISK_SKIP, NONE, "Look-ups and stores that the disk tier was spared, by reason.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
 enum reject_reason {
@@ -292,6 +322,24 @@ enum redis_skip {
 	REDIS_SKIPS(X)
 #undef X
 	REDIS_SKIP_COUNT
+};
+enum disk_job {
+#define X(name, word) DISK_JOB_##name,
+	DISK_JOBS(X)
+#undef X
+	DISK_JOB_COUNT
+};
+enum disk_trouble {
+#define X(name, word) DISK_TROUBLE_##name,
+	DISK_TROUBLES(X)
+#undef X
+	DISK_TROUBLE_COUNT
+};
+enum disk_skip {
+#define X(name, word) DISK_SKIP_##name,
+	DISK_SKIPS(X)
+#undef X
+	DISK_SKIP_COUNT
 };
 enum mcp_method {
 #define X(name, word) MCP_METHOD_##name,

@@ -41,6 +41,9 @@ static const char *const opening_words[] = { MCP_OPENINGS(X) };
 static const char *const command_words[] = { REDIS_COMMANDS(X) };
 static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
 static const char *const skip_words[] = { REDIS_SKIPS(X) };
+static const char *const disk_job_words[] = { DISK_JOBS(X) };
+static const char *const disk_trouble_words[] = { DISK_TROUBLES(X) };
+static const char *const disk_skip_words[] = { DISK_SKIPS(X) };
 static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 #undef X
@@ -68,6 +71,9 @@ static const struct {
 	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
 	[LABEL_REDIS_TROUBLE] = { "reason", trouble_words, countof(trouble_words) },
 	[LABEL_REDIS_SKIP] = { "reason", skip_words, countof(skip_words) },
+	[LABEL_DISK_JOB] = { "job", disk_job_words, countof(disk_job_words) },
+	[LABEL_DISK_TROUBLE] = { "reason", disk_trouble_words, countof(disk_trouble_words) },
+	[LABEL_DISK_SKIP] = { "reason", disk_skip_words, countof(disk_skip_words) },
 	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 };

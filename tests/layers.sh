@@ -17,13 +17,13 @@ declare -A may_include=(
 # Folder: the headers that outsiders may include. base/ is open to all.
 declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h'
-	[cache]='cache.h flight.h redis_settings.h redis_tier.h tier.h'
+	[cache]='cache.h disk.h disk_settings.h flight.h redis_settings.h redis_tier.h tier.h'
 	[upstream]='upstream.h transport.h client.h'
 	[batcher]='batcher.h'
 	[gateway]=''
 )
 # Library header: the one folder that may include it.
-declare -A walls=([microhttpd]=gateway [yaml]=gateway [curl]=upstream [hiredis]=cache)
+declare -A walls=([microhttpd]=gateway [yaml]=gateway [curl]=upstream [hiredis]=cache [sqlite3]=cache)
 
 folders=("${!may_include[@]}")
 wrong=0

@@ -91,7 +91,7 @@ static void fake_free(struct tier *tier)
 }
 
 static const struct tier_kind fake_kind = {
-	"fake", fake_get, fake_cancel, fake_put, fake_remove, fake_tick, fake_deadline, fake_free,
+	TIER_REDIS, fake_get, fake_cancel, fake_put, fake_remove, fake_tick, fake_deadline, fake_free,
 };
 
 static void start(void)

@@ -84,6 +84,8 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 		bool name = strcmp(path + 21, "name") == 0, nodes = strcmp(path + 21, "nodes") == 0;
 		buf_printf(out, "cache: { redis: { sentinel: { %s%s%s: %.*s } } }\n", name ? "" : "name: m, ",
 			   nodes ? "" : "nodes: [ h ], ", path + 21, SLICE_ARG(value));
+	} else if (strncmp(path, "cache.disk.", 11) == 0 && strcmp(path, "cache.disk.path") != 0) {
+		buf_printf(out, "cache: { disk: { path: /d, %s: %.*s } }\n", path + 11, SLICE_ARG(value));
 	} else if (strncmp(path, "cache.redis.", 12) == 0 && strcmp(path, "cache.redis.url") != 0) {
 		bool user = strcmp(path + 12, "username") == 0;
 		buf_printf(out, "cache: { redis: { url: redis://h, %s%s: %.*s } }\n", user ? "password: p, " : "",
