@@ -35,13 +35,16 @@ void config_free(struct config *config)
 static struct config *make_empty(struct config_load *load)
 {
 	load->arena = arena_new();
-	if (!load->arena)
+	load->nodes = load->arena ? arena_new() : NULL;
+	if (!load->nodes) {
+		arena_free(load->arena);
 		return NULL;
+	}
 	load->config = arena_alloc(load->arena, sizeof *load->config);
 	load->drafts = arena_alloc(load->arena, sizeof *load->drafts);
 	const char *name = arena_text(load->arena, slice_of(load->name));
 	if (!name || !load->config || !load->drafts) {
-		arena_free(load->arena);
+		arena_free(load->arena); /* the nodes': config_parse */
 		return NULL;
 	}
 	arena_keep_drafts(load->arena, load->drafts);
@@ -58,7 +61,8 @@ static bool fill(struct config_load *load, struct slice text)
 		return false;
 	config_read(load, root);
 	config_check(load, root);
-	return load->fault_total == 0 && !arena_failed(load->arena) && config_finish(load);
+	return load->fault_total == 0 && !arena_failed(load->arena) && !arena_failed(load->nodes) &&
+	       config_finish(load);
 }
 
 struct config *config_parse(const char *name, struct slice text, struct buf *errors)
@@ -72,13 +76,15 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 	bool good = config && fill(load, text);
 	if (config && !good) {
 		config_errors_put(load, errors);
-		if (load->fault_total == 0 || arena_failed(load->arena))
+		if (load->fault_total == 0 || arena_failed(load->arena) || arena_failed(load->nodes))
 			buf_printf(errors, "%s: out of memory\n", name);
 		config_free(config);
 		config = NULL;
 	} else if (!good) {
 		buf_printf(errors, "%s: out of memory\n", name);
 	}
+	if (load)
+		arena_free(load->nodes);
 	free(load);
 	return config;
 }

@@ -90,10 +90,11 @@ static void put_named(const struct writer *writer, const struct option *option)
 	size_t count = tools ? writer->drafts->tool_count : writer->drafts->upstream_count;
 	buf_put_char(writer->out, '{');
 	for (size_t i = 0; i < count; i++) {
-		const struct node *node = tools ? writer->drafts->tools[i].node : writer->drafts->upstreams[i].node;
+		const char *name =
+			tools ? writer->drafts->tools[i].tool.name : writer->drafts->upstreams[i].config.settings.name;
 		if (i)
 			buf_put_char(writer->out, ',');
-		json_put_string(writer->out, node->key);
+		json_put_string(writer->out, slice_of(name));
 		buf_put_char(writer->out, ':');
 		if (tools)
 			put_members(writer, "tools.*.", &writer->drafts->tools[i]);

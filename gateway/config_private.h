@@ -20,7 +20,7 @@ struct endpoint_draft {
 /* As written, with defaults; `config` is complete when the configuration is. */
 struct upstream_draft {
 	struct upstream_config config;
-	const struct node *node; /* the block */
+	const struct node *node; /* the block; while the file is read */
 	const char *dialect;     /* NULL: missing, wrong or not supported */
 	bool faulty;             /* its block has been complained about */
 	struct endpoint_draft *endpoints;
@@ -36,9 +36,9 @@ struct upstream_draft {
 
 struct tool_draft {
 	struct tool tool;
-	const struct node *node;
-	const char *upstream; /* name */
-	bool faulty;          /* its block has been complained about */
+	const struct node *node; /* while the file is read */
+	const char *upstream;    /* name */
+	bool faulty;             /* its block has been complained about */
 	struct route_settings request;
 	const char *remote; /* as written, or NULL */
 };
@@ -58,8 +58,9 @@ struct config_fault {
 
 /* One reading of a file. */
 struct config_load {
-	const char *name; /* of the file */
-	struct config_arena *arena;
+	const char *name;           /* of the file */
+	struct config_arena *arena; /* the configuration's own */
+	struct config_arena *nodes; /* of the file's tree, without its texts; ends with the reading */
 	struct config *config;
 	struct config_drafts *drafts;
 	struct config_fault faults[CONFIG_ERRORS]; /* the first ones, in file order */

@@ -191,7 +191,7 @@ static bool refuse_duplicates(struct config_load *load, const struct node *map)
 /* The node that starts with this event; NULL: an error was noted, or no memory. */
 static struct node *build(struct reader *reader, const yaml_event_t *event, unsigned depth)
 {
-	struct node *node = arena_alloc(reader->load->arena, sizeof *node);
+	struct node *node = arena_alloc(reader->load->nodes, sizeof *node);
 	if (!node)
 		return NULL;
 	node->line = (unsigned)event->start_mark.line + 1;
@@ -251,7 +251,7 @@ struct node *node_parse(struct config_load *load, struct slice text)
 	yaml_parser_delete(&reader.parser);
 	if (root || load->fault_total)
 		return root;
-	root = arena_alloc(load->arena, sizeof *root); /* an empty file: all defaults */
+	root = arena_alloc(load->nodes, sizeof *root); /* an empty file: all defaults */
 	if (root)
 		*root = (struct node){ .kind = NODE_MAP, .line = 1, .column = 1 };
 	return root;

@@ -18,12 +18,15 @@ struct guard_verdict {
 	const char *detail; /* static */
 };
 
+enum { GUARD_RECORD_BYTES = 64 }; /* of the connection's memory, for each header, argument and cookie */
+
 /* What the guard learns on the way. */
 struct guard_head {
 	bool chunked;
 	bool has_length;
 	uint64_t length; /* Content-Length */
 	bool keep;       /* HTTP/1.1 */
+	size_t memory;   /* bytes of the connection's memory that the library has used for it */
 };
 
 /* The method by its name; HTTP_METHOD_COUNT if we know none. */
@@ -32,7 +35,7 @@ enum http_method guard_method(const char *name);
 /*
  * Look at the whole head: request line, every header, and the count of bytes it was made of (RFC 9112, 3 and 5).
  * target   raw request target; target_len: its length as it came (it may have been cut to fit).
- * Fills request->path, query, headers and *head.
+ * Fills request->path, query, headers and *head, whatever the verdict.
  */
 struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
 				   const char *version, struct slice target, size_t target_len,

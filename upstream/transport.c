@@ -399,6 +399,7 @@ static bool set_constants(const struct transport *transport, CURL *easy)
 	SET(PATH_AS_IS, 1L); /* what the templates wrote is what is sent */
 	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(TCP_KEEPALIVE, 1L);
+	SET(UPLOAD_BUFFERSIZE, 16384L); /* not 64 KiB a transfer: bodies are small and come from memory */
 	SET(MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
 	SET(SHARE, transport->share);
 	SET(OPENSOCKETFUNCTION, open_socket);

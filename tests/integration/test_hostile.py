@@ -154,6 +154,21 @@ def test_refused(gateway, name):
         assert counted <= 1
 
 
+@pytest.mark.parametrize("each", [20, 40, 100, 1000])
+def test_a_head_is_served_or_refused_whatever_its_headers(gateway, each):
+    """The library's memory holds the head, a record for each header and the reply's head: where they do not fit it closes in silence."""
+    seen = []
+    for size in range(1024, 10_240, 128):
+        head = b"GET /v1/tools HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        number = 0
+        while len(head) < size:
+            head += (b"X-%d: " % number).ljust(each - 2, b"v") + b"\r\n"
+            number += 1
+        seen.append(status_of(exchange(gateway, head + b"\r\n")))
+    assert set(seen) == {200, 431}
+    assert seen == sorted(seen), "what is refused at one size is refused at all larger ones"
+
+
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_accepted(gateway, name):
     with gateway.connect() as connection:
