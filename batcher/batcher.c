@@ -33,13 +33,14 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		batcher->policy.max_items = settings->dialect->max_calls;
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
 		model_init(&batcher->classes[i].model, batcher->policy.max_in_flight);
-		TAILQ_INIT(&batcher->classes[i].ready);
 	}
 	batcher->label = settings->label;
 	batcher->loop = loop;
 	batcher->meter = meter;
 	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
+		ready_init(&batcher->classes[i].ready, batcher->seed);
 	pace_init(&batcher->requests, &policy->requests);
 	pace_init(&batcher->tokens, &policy->tokens);
 	table_init(&batcher->groups);
@@ -175,6 +176,8 @@ void batcher_free(struct batcher *batcher)
 	while (batcher->looks.root) /* empty lanes that no tick has freed yet */
 		waiting_free(batcher, container_of(batcher->looks.root, struct lane, look));
 	assert(batcher->groups.count == 0);
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
+		ready_fini(&batcher->classes[i].ready);
 	table_fini(&batcher->groups);
 	table_fini(&batcher->tools);
 	for (struct tool_speed *tool = batcher->tool_list, *next; tool; tool = next) {

@@ -9,6 +9,7 @@
 #include "batcher/hunt.h"
 #include "batcher/lane.h"
 #include "batcher/model.h"
+#include "batcher/ready.h"
 #include "batcher/speed.h"
 #include "batcher/table.h"
 #include "batcher/window.h"
@@ -25,10 +26,10 @@ struct tool_speed {
 struct lane_class {
 	struct model model;
 	struct window_costs costs;
-	TAILQ_HEAD(, lane) ready; /* lanes that may send; served round-robin; wait here at the cap of exchanges */
-	size_t in_flight;         /* exchanges under way */
-	size_t outstanding;       /* items waiting, and travelling in batches, that somebody waits for */
-	uint64_t used_us;         /* when a call last came in; 0: never */
+	struct ready_line ready; /* lanes that may send; wait here at the cap of exchanges */
+	size_t in_flight;        /* exchanges under way */
+	size_t outstanding;      /* items waiting, and travelling in batches, that somebody waits for */
+	uint64_t used_us;        /* when a call last came in; 0: never */
 };
 
 struct batcher {
@@ -83,7 +84,10 @@ struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item
 /* NULL: out of memory. */
 struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number);
 void waiting_free(struct batcher *batcher, struct lane *lane);
+/* Out of the line of those that may send, if it is in there. */
 void waiting_hold(struct batcher *batcher, struct lane *lane);
+/* Its turn has come, or seems to have: out of the line. */
+void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 /* Something about the lane has changed: the next tick judges it. A ready one is judged anyway before it sends; but an
  * empty one must not wait there, at the cap, for longer than its calls did. */
 void waiting_news(struct batcher *batcher, struct lane *lane);

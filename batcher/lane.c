@@ -160,6 +160,22 @@ void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)
 	TAILQ_INSERT_TAIL(&lane->levels[turn->level], turn, next);
 }
 
+bool lane_only_caller(const struct lane *lane, uint64_t *caller)
+{
+	const struct lane_turn *seen = NULL;
+	for (size_t level = 0; level < LANE_LEVELS; level++) {
+		const struct lane_turn *turn = TAILQ_FIRST(&lane->levels[level]);
+		if (!turn)
+			continue;
+		if (TAILQ_NEXT(turn, next) || (seen && seen->caller != turn->caller))
+			return false;
+		seen = turn;
+	}
+	if (seen)
+		*caller = seen->caller;
+	return seen != NULL;
+}
+
 struct window_view lane_view(const struct lane *lane)
 {
 	const struct batch_item *oldest = TAILQ_FIRST(&lane->arrivals);

@@ -22,6 +22,7 @@
 #include "batcher/batcher.h"
 #include "batcher/due.h"
 #include "batcher/pace.h"
+#include "batcher/ready.h"
 #include "batcher/table.h"
 #include "batcher/window.h"
 
@@ -59,13 +60,14 @@ struct lane {
 	uint8_t class;             /* enum latency_class of its calls */
 	bool apart;                /* only for calls of `tool`, until its class is known */
 	unsigned tool;
-	TAILQ_ENTRY(lane) next;   /* the batcher's: among those that may send */
-	struct due_node look;     /* the batcher's: when to judge it again */
-	bool ready;               /* the batcher's: may send, and is in that list */
-	uint64_t ready_us;        /* the batcher's: since when */
-	size_t in_flight;         /* the batcher's: exchanges under way */
-	struct batch_queue again; /* the batcher's: open batches to be sent before anything that waits */
-	bool landed;              /* the batcher's: see struct window_view */
+	TAILQ_ENTRY(lane) next;     /* ready.h's: in its turn */
+	struct ready_turn *turn;    /* ready.h's: may send, and waits for that turn; NULL: may not */
+	struct ready_turn own_turn; /* ready.h's: room for one that nobody shares */
+	uint64_t ready_us;          /* the batcher's: since when it may send */
+	struct due_node look;       /* the batcher's: when to judge it again */
+	size_t in_flight;           /* the batcher's: exchanges under way */
+	struct batch_queue again;   /* the batcher's: open batches to be sent before anything that waits */
+	bool landed;                /* the batcher's: see struct window_view */
 
 	size_t items;                              /* waiting */
 	size_t bytes;                              /* of their arguments */
@@ -102,6 +104,9 @@ void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent
 struct batch_item *lane_next(const struct lane *lane);
 /* Take out the one lane_next named; its caller has had its turn. */
 void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us);
+
+/* Whether all that wait are of one caller; then whose. */
+bool lane_only_caller(const struct lane *lane, uint64_t *caller);
 
 /* As the rule of window.h sees it. */
 struct window_view lane_view(const struct lane *lane);

@@ -10,6 +10,7 @@ libbatcher_a_SOURCES = \
 	batcher/learned.c \
 	batcher/model.c batcher/model.h \
 	batcher/pace.c batcher/pace.h \
+	batcher/ready.c batcher/ready.h \
 	batcher/refused.c \
 	batcher/sending.c \
 	batcher/speed.c batcher/speed.h \

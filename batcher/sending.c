@@ -264,7 +264,7 @@ static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	bool held_off = waiting_held_until_us(lane) > now_us;
 	if (held_off || !TAILQ_EMPTY(&lane->again)) {
-		waiting_hold(batcher, lane);
+		waiting_take(batcher, lane, now_us);
 		if (!held_off)
 			send_again(batcher, lane, now_us);
 		waiting_judge(batcher, lane, now_us);
@@ -275,7 +275,7 @@ static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's flight to land */
 	uint64_t paced_us = window_elapsed_us(lane->ready_us, waiting_paced_us(batcher));
-	waiting_hold(batcher, lane);
+	waiting_take(batcher, lane, now_us);
 	if (verdict.leave) {
 		if (paced_us > 0) {
 			meter_observe(batcher->meter, METRIC_ID_BATCH_PACED, batcher->label, paced_us);

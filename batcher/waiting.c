@@ -100,19 +100,46 @@ void waiting_free(struct batcher *batcher, struct lane *lane)
 	free_if_empty(batcher, group);
 }
 
+/* Whether all that wait in the lane, or are to be sent again, are of one caller. */
+static bool only_caller(const struct lane *lane, uint64_t *caller)
+{
+	const struct batch *again = TAILQ_FIRST(&lane->again);
+	if (!again)
+		return lane_only_caller(lane, caller);
+	if (lane->items > 0 || again->count != 1 || again->live != 1 || TAILQ_NEXT(again, next))
+		return false;
+	*caller = again->items[0]->caller;
+	return true;
+}
+
 static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
+	uint64_t caller;
 	due_clear(&batcher->looks, &lane->look);
-	TAILQ_INSERT_TAIL(&waiting_class(batcher, lane)->ready, lane, next);
-	lane->ready = true;
+	ready_add(&waiting_class(batcher, lane)->ready, lane, only_caller(lane, &caller) ? &caller : NULL, now_us);
 	lane->ready_us = now_us;
 }
 
 void waiting_hold(struct batcher *batcher, struct lane *lane)
 {
-	if (lane->ready)
-		TAILQ_REMOVE(&waiting_class(batcher, lane)->ready, lane, next);
-	lane->ready = false;
+	if (lane->turn)
+		ready_remove(&waiting_class(batcher, lane)->ready, lane);
+}
+
+void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	ready_serve(&waiting_class(batcher, lane)->ready, lane, now_us);
+}
+
+/* Calls of others have come into a lane that takes turns as one caller's. */
+static void review_turn(struct batcher *batcher, struct lane *lane)
+{
+	struct ready_line *line = &waiting_class(batcher, lane)->ready;
+	uint64_t caller;
+	if (!lane->turn->of_one || (only_caller(lane, &caller) && ready_is_of(lane, caller)))
+		return;
+	ready_remove(line, lane);
+	ready_add(line, lane, NULL, loop_now(batcher->loop));
 }
 
 void waiting_news(struct batcher *batcher, struct lane *lane)
@@ -121,7 +148,9 @@ void waiting_news(struct batcher *batcher, struct lane *lane)
 		waiting_hold(batcher, lane);
 		lane->landed = false; /* those who had gathered have gone another way */
 	}
-	if (!lane->ready)
+	if (lane->turn)
+		review_turn(batcher, lane);
+	else
 		due_set(&batcher->looks, &lane->look, 0);
 }
 
@@ -195,18 +224,22 @@ uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *l
 	return held_us > paced_us ? held_us : paced_us;
 }
 
-/* Ready for longest, of those whose class may have one more exchange under way. */
+/* Whose turn has come for longest, of those whose class may have one more exchange under way. */
 static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 {
 	struct lane *first = NULL;
+	uint64_t longest_us = CLOCK_NEVER;
 	size_t in_flight = 0;
 	if (batcher->in_flight >= batcher->policy.max_in_flight)
 		return NULL;
 	for (size_t i = LATENCY_CLASS_COUNT; i-- > 0;) {
-		struct lane *lane = TAILQ_FIRST(&batcher->classes[i].ready);
+		struct lane *lane = ready_first(&batcher->classes[i].ready);
+		uint64_t since_us = lane ? ready_since_us(&batcher->classes[i].ready) : CLOCK_NEVER;
 		in_flight += batcher->classes[i].in_flight;
-		if (lane && in_flight < slots_for(batcher, i, now_us) && (!first || lane->ready_us <= first->ready_us))
+		if (lane && in_flight < slots_for(batcher, i, now_us) && since_us <= longest_us) {
 			first = lane;
+			longest_us = since_us;
+		}
 	}
 	return first;
 }

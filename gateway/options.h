@@ -128,7 +128,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("limits.json_depth", COUNT, config, limits.json_depth, "", 2, 1000, "64", NULL,                              \
 	  "How deep JSON may be nested, in requests and in providers' answers.")                                       \
 	L("trusted_proxies", NETWORKS, config, trusted_proxies, trusted_proxy_count, 0, 256, "[]",                     \
-	  "Networks (ADDRESS/BITS) whose forwarding headers and tenant header are believed.")                          \
+	  "Networks (ADDRESS/BITS) whose tenant header is believed, and whose X-Forwarded-Proto and X-Forwarded-Host, "\
+	  "in the URLs that MCP clients are told; no other forwarding header is looked at.")                           \
 	B("identity", BLOCK, 0, "Who is calling.")                                                                     \
 	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \

@@ -49,6 +49,7 @@ unit_upstream = \
 unit_batcher = \
 	tests/unit/test_batcher \
 	tests/unit/test_batcher_dialects \
+	tests/unit/test_batcher_fairness \
 	tests/unit/test_batcher_random \
 	tests/unit/test_due \
 	tests/unit/test_hunt \
@@ -135,6 +136,7 @@ noinst_HEADERS = \
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
+tests_unit_test_batcher_fairness_SOURCES = tests/unit/test_batcher_fairness.c $(batcher_world)
 tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
 tests_unit_test_pace_SOURCES = tests/unit/test_pace.c $(batcher_world)
 tests_unit_test_speed_SOURCES = tests/unit/test_speed.c $(batcher_world)

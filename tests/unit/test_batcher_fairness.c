@@ -1,0 +1,249 @@
+/*
+ * Who goes first when slots are few: callers take turns, within a lane and over lanes, so that nobody's crowd delays
+ * another's single call by more than one exchange.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/alloc_fail.h"
+#include "tests/support/batcher_world.h"
+
+enum { MANY = 10000 };
+
+static struct world world;
+
+/* Room for a crowd, one exchange at a time. */
+static void start_narrow(enum batch_mode mode)
+{
+	struct batch_policy policy = world_policy();
+	policy.queue_items = 2 * MANY;
+	policy.queue_bytes = 1 << 20;
+	policy.max_in_flight = 1;
+	policy.mode = mode;
+	world_start(&world, &policy, 100);
+}
+
+static void finish_one(void)
+{
+	assert_int_equal(fake_under_way(), 1);
+	fake_finish(fake_nth(0));
+	world_tick(&world);
+}
+
+static void finish_all(void)
+{
+	while (fake_nth(0)) {
+		fake_finish(fake_nth(0));
+		world_tick(&world);
+	}
+}
+
+static void assert_own(const struct probe *probe)
+{
+	assert_int_equal(probe->answered, 1);
+	assert_int_equal(probe->outcome, OUTCOME_OK);
+	assert_true(probe->own);
+}
+
+/* A call that shares its lane with nobody, or with all that have this key. */
+static void add(struct probe *probe, const char *key, unsigned tag, uint64_t caller)
+{
+	call_init(&world, probe, tag);
+	if (key)
+		snprintf(probe->key, sizeof probe->key, "%s", key);
+	else
+		snprintf(probe->key, sizeof probe->key, "alone %u", tag);
+	probe->item.lane_key = slice_of(probe->key);
+	probe->item.caller = caller;
+	assert_int_equal(call_add(probe), OUTCOME_OK);
+}
+
+/* MANY calls of caller 1 that each travel alone; the first has left. */
+static struct probe *crowd(void)
+{
+	struct probe *many = calloc(MANY, sizeof *many);
+	for (unsigned i = 0; i < MANY; i++)
+		add(&many[i], NULL, i, 1);
+	world_tick(&world);
+	return many;
+}
+
+static void disperse(struct probe *many)
+{
+	finish_all();
+	for (size_t i = 0; i < MANY; i++)
+		assert_own(&many[i]);
+	free(many);
+	world_stop(&world);
+}
+
+static void a_single_call_leaves_with_the_next_batch(void **state)
+{
+	(void)state;
+	start_narrow(BATCH_ADAPTIVE);
+	struct probe *many = calloc(MANY, sizeof *many);
+	struct probe single;
+	calls_add(&world, many, MANY, 0);
+	world_tick(&world);
+	call_init(&world, &single, MANY);
+	single.item.caller = 2;
+	assert_int_equal(call_add(&single), OUTCOME_OK);
+	world_tick(&world);
+	fake_finish(fake_nth(0));
+	world_tick(&world);
+	fake_finish(fake_nth(0));
+	assert_own(&single);
+	assert_int_equal(single.facts.items, 10);
+	assert_int_equal(world_metric(&world, METRIC_ID_BATCH_ITEMS, 0), 2);
+	world_tick(&world);
+	finish_all();
+	for (size_t i = 0; i < MANY; i++)
+		assert_own(&many[i]);
+	free(many);
+	world_stop(&world);
+}
+
+static void lanes_are_served_in_turn_when_slots_free(void **state)
+{
+	(void)state;
+	start_narrow(BATCH_OFF);
+	struct probe calls[3][4];
+	for (unsigned lane = 0; lane < 3; lane++) {
+		for (unsigned i = 0; i < 4; i++) {
+			call_init(&world, &calls[lane][i], lane * 10 + i);
+			calls[lane][i].key[0] = (char)('a' + lane);
+			assert_int_equal(call_add(&calls[lane][i]), OUTCOME_OK);
+		}
+	}
+	world_tick(&world);
+	for (unsigned i = 0; i < 4; i++) {
+		size_t seen = 0;
+		for (unsigned n = 0; n < 3; n++) {
+			assert_int_equal(fake_under_way(), 1);
+			fake_finish(fake_nth(0));
+			world_tick(&world);
+		}
+		for (unsigned lane = 0; lane < 3; lane++)
+			seen += calls[lane][i].answered;
+		assert_int_equal(seen, 3); /* one of each */
+	}
+	world_stop(&world);
+}
+
+static void a_single_call_waits_for_one_of_a_crowd_that_travels_one_by_one(void **state)
+{
+	(void)state;
+	struct probe single;
+	start_narrow(BATCH_ADAPTIVE);
+	struct probe *many = crowd();
+	world_pass(&world, 1000);
+	add(&single, NULL, MANY, 2);
+	world_tick(&world);
+	finish_one(); /* was under way when it came */
+	finish_one(); /* stood before it */
+	finish_one();
+	assert_own(&single);
+	disperse(many);
+}
+
+static void many_callers_singles_pass_a_crowd_in_turn(void **state)
+{
+	(void)state;
+	enum { OTHERS = 20 };
+	struct probe singles[OTHERS];
+	start_narrow(BATCH_OFF);
+	struct probe *many = crowd();
+	for (unsigned i = 0; i < OTHERS; i++)
+		add(&singles[i], NULL, MANY + i, 2 + i);
+	world_tick(&world);
+	for (unsigned i = 0; i < OTHERS + 2; i++)
+		finish_one();
+	for (unsigned i = 0; i < OTHERS; i++)
+		assert_own(&singles[i]);
+	disperse(many);
+}
+
+static void a_lane_that_others_join_is_no_longer_its_first_callers(void **state)
+{
+	(void)state;
+	struct probe firsts, others;
+	start_narrow(BATCH_ADAPTIVE);
+	struct probe *many = crowd();
+	add(&firsts, "shared", MANY, 1); /* behind all of that caller's */
+	world_tick(&world);
+	add(&others, "shared", MANY + 1, 2);
+	world_tick(&world);
+	for (unsigned i = 0; i < 3; i++)
+		finish_one();
+	assert_own(&others);
+	assert_own(&firsts); /* it travelled along */
+	disperse(many);
+}
+
+static void a_crowd_that_thins_out_keeps_its_turn(void **state)
+{
+	(void)state;
+	struct probe single;
+	start_narrow(BATCH_ADAPTIVE);
+	struct probe *many = crowd();
+	add(&single, NULL, MANY, 2);
+	world_tick(&world);
+	for (size_t i = 1; i < MANY; i++)
+		if (i != 5000)
+			batcher_cancel(world.batcher, &many[i].item, world.now_us);
+	world_tick(&world);
+	finish_one();
+	finish_one();
+	assert_own(&many[5000]);
+	assert_int_equal(single.answered, 0);
+	finish_one();
+	assert_own(&single);
+	free(many);
+	world_stop(&world);
+}
+
+/* Lines up with the nth allocation failing. */
+static bool line_up_without_memory(size_t nth)
+{
+	struct probe calls[6];
+	start_narrow(BATCH_ADAPTIVE);
+	for (unsigned i = 0; i < 6; i++)
+		add(&calls[i], NULL, i, i / 3);
+	alloc_reset();
+	alloc_fail_at(nth);
+	world_tick(&world);
+	bool failed = alloc_count() >= nth;
+	alloc_reset();
+	finish_all();
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(calls[i].answered, 1);
+		assert_true(calls[i].outcome == OUTCOME_OK || (failed && calls[i].outcome == OUTCOME_OVERLOADED));
+	}
+	world_stop(&world);
+	return failed;
+}
+
+static void without_memory_for_turns_all_are_served(void **state)
+{
+	(void)state;
+	for (size_t nth = 1; line_up_without_memory(nth); nth++)
+		assert_true(nth < 100);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_single_call_leaves_with_the_next_batch),
+		cmocka_unit_test(lanes_are_served_in_turn_when_slots_free),
+		cmocka_unit_test(a_single_call_waits_for_one_of_a_crowd_that_travels_one_by_one),
+		cmocka_unit_test(many_callers_singles_pass_a_crowd_in_turn),
+		cmocka_unit_test(a_lane_that_others_join_is_no_longer_its_first_callers),
+		cmocka_unit_test(a_crowd_that_thins_out_keeps_its_turn),
+		cmocka_unit_test(without_memory_for_turns_all_are_served),
+	};
+	return cmocka_run_group_tests_name("batcher: fairness", tests, NULL, NULL);
+}
