@@ -2,7 +2,7 @@
 #include "cache/disk_private.h"
 #include "cache/stored_value.h"
 
-enum { REFUSED_MOST = 64, FREQUENCY_WARM = 2 };
+enum { REFUSED_MOST = 64 };
 
 void disk_load_begin(struct disk *disk)
 {
@@ -22,14 +22,12 @@ static bool is_changing(struct disk *disk)
 }
 
 /* Into memory, if it is good. What memory has no room for again and again ends the loading. */
-static void admit(struct disk *disk, struct slice value, bool hot)
+static void admit(struct disk *disk, struct slice value)
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	struct entry *entry;
 	if (stored_value_read(value, &clock, &entry) != STORED_FINE)
 		return; /* whoever looks it up removes it */
-	if (hot)
-		entry->frequency = FREQUENCY_WARM; /* it has earned its place before */
 	/* who purges tells the disk first: either its change waits by now, or its recall comes after this mark */
 	uint64_t mark = cache_mark(disk->cache, entry->key);
 	enum memory_added added = is_changing(disk) ? MEMORY_KNOWN : cache_warm(disk->cache, entry, mark);
@@ -48,7 +46,7 @@ enum disk_fault disk_load_step(struct disk *disk)
 	enum disk_fault fault = hot ? disk_store_next_hot(disk->store, &disk->load_hot, &value)
 				    : disk_store_next_newest(disk->store, &disk->load_newest, &value);
 	if (fault == DISK_FINE) {
-		admit(disk, value, hot);
+		admit(disk, value);
 		if (disk->load_refused >= REFUSED_MOST)
 			atomic_store(&disk->loading, false);
 		return DISK_FINE;

@@ -8,12 +8,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-enum {
-	SCHEME = 1, /* first byte of every key: to be raised when anything about the bytes below changes */
-	LENGTH_BYTES = 4,
-	SECRET_BYTES = 192,
-	BUFFER_KEPT_BYTES = 64 * 1024
-};
+enum { LENGTH_BYTES = 4, SECRET_BYTES = 192, BUFFER_KEPT_BYTES = 64 * 1024 };
 
 /* A remembered call. */
 struct memo {
@@ -126,7 +121,7 @@ static size_t head_bytes(const struct key_parts *parts)
 /* All but the arguments. Returns the byte behind what was written. */
 static char *write_head(char *to, const struct key_parts *parts)
 {
-	*to++ = SCHEME;
+	*to++ = KEY_SCHEME;
 	to = write_part(to, parts->tool);
 	to = write_part(to, parts->version);
 	return write_part(to, parts->identity);
@@ -142,7 +137,7 @@ struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
 	key->len = bytes.len;
 	memcpy(key->bytes, bytes.at, bytes.len);
 	bool digested = EVP_Digest(bytes.at, bytes.len, key->digest, NULL, shared.sha256, NULL) == 1;
-	*wrong = digested && (bytes.len == 0 || bytes.at[0] != SCHEME ||
+	*wrong = digested && (bytes.len == 0 || bytes.at[0] != KEY_SCHEME ||
 			      memcmp(key->digest, digest, sizeof key->digest) != 0 || !key_tool(key).at);
 	if (!digested || *wrong) {
 		free(key);
@@ -155,7 +150,7 @@ struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
 struct slice key_tool(const struct key *key)
 {
 	size_t len = 0;
-	if (key->len < 1 + LENGTH_BYTES || key->bytes[0] != SCHEME)
+	if (key->len < 1 + LENGTH_BYTES || key->bytes[0] != KEY_SCHEME)
 		return (struct slice){ NULL, 0 };
 	for (int i = 0; i < LENGTH_BYTES; i++)
 		len = len << 8 | (unsigned char)key->bytes[1 + i];

@@ -14,7 +14,10 @@
 #include "base/outcome.h"
 #include "base/slice.h"
 
-enum { KEY_DIGEST_BYTES = 32 };
+enum {
+	KEY_DIGEST_BYTES = 32,
+	KEY_SCHEME = 1 /* first byte of every key: to be raised when anything about the bytes of keys changes */
+};
 
 /* Refcounted, immutable. */
 struct key {

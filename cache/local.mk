@@ -8,6 +8,7 @@ libcache_a_SOURCES = \
 	cache/disk_store.c cache/disk_store.h \
 	cache/disk_tier.c \
 	cache/disk_warm.c \
+	cache/dump.c cache/dump.h \
 	cache/flight.c cache/flight.h \
 	cache/key.c cache/key.h \
 	cache/memory.c cache/memory.h \

@@ -330,8 +330,10 @@ enum memory_added memory_add(struct memory *memory, struct entry *entry)
 	else if (entry->bytes > shard->limit_bytes / LARGEST_DIVISOR ||
 		 shard->bytes + entry->bytes > shard->limit_bytes)
 		added = MEMORY_NO_ROOM;
-	else
+	else {
+		entry->frequency = PROMOTE_FREQUENCY; /* it has earned its place elsewhere */
 		insert_locked(memory, shard, entry_ref(entry), QUEUE_SMALL);
+	}
 	pthread_mutex_unlock(&shard->mutex);
 	return added;
 }

@@ -9,22 +9,15 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "gateway/cli_client.h"
 #include "gateway/config.h"
 #include "gateway/import.h"
 #include "gateway/serve.h"
 #include "upstream/client.h"
-#include "upstream/upstream.h"
 
-enum { IMPORT_BYTES_MAX = 4 << 20, BODY_BYTES_MAX = 256 << 20, HEADERS_MAX = 32, DEPTH = 512 };
+enum { IMPORT_BYTES_MAX = 4 << 20, BODY_BYTES_MAX = 256 << 20, DEPTH = 512 };
 
 static const char default_config[] = "/etc/jitney/jitney.yaml";
-static const char default_server[] = "http://127.0.0.1:8080";
-
-static int wrong_usage(const char *command, const char *what)
-{
-	fprintf(stderr, "jitney %s: %s; jitney %s --help tells more\n", command, what, command);
-	return EXIT_USAGE;
-}
 
 /* ---------------------------------------------------------------- serve, check */
 
@@ -59,11 +52,11 @@ int cli_serve(int argc, char **argv)
 			fputs(serve_help, stdout);
 			return EXIT_SUCCESS;
 		default:
-			return wrong_usage("serve", "an option is not known or lacks its value");
+			return cli_wrong_usage("serve", "an option is not known or lacks its value");
 		}
 	}
 	if (optind < argc)
-		return wrong_usage("serve", "there are words after the options");
+		return cli_wrong_usage("serve", "there are words after the options");
 	return serve(path);
 }
 
@@ -92,11 +85,11 @@ int cli_check(int argc, char **argv)
 			fputs(check_help, stdout);
 			return EXIT_SUCCESS;
 		default:
-			return wrong_usage("check", "an option is not known or lacks its value");
+			return cli_wrong_usage("check", "an option is not known or lacks its value");
 		}
 	}
 	if (optind < argc)
-		return wrong_usage("check", "there are words after the options");
+		return cli_wrong_usage("check", "there are words after the options");
 	struct buf errors = BUF_INIT(1 << 20);
 	struct config *config = config_load(path, &errors);
 	bool fine = config && config_programs(config, &errors);
@@ -134,7 +127,7 @@ int cli_import(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	if (argc != 2)
-		return wrong_usage("import", "it takes one file");
+		return cli_wrong_usage("import", "it takes one file");
 	bool standard = strcmp(argv[1], "-") == 0;
 	const char *path = standard ? "standard input" : argv[1];
 	char error[256];
@@ -158,6 +151,8 @@ int cli_import(int argc, char **argv)
 
 /* ---------------------------------------------------------------- call, tools */
 
+static const struct cli_server data_listener = { "JITNEY_URL", "http://127.0.0.1:8080", 60 };
+
 static const char call_help[] =
 	"usage: jitney call TOOL [ARGUMENTS] [OPTIONS]\n\n"
 	"Calls a tool through a running gateway and prints its result. ARGUMENTS is a JSON object ({} if left out);\n"
@@ -175,128 +170,6 @@ static const char tools_help[] = "usage: jitney tools [OPTIONS]\n\n"
 				 "print definitions as JSON\n"
 				 "  -t, --timeout SECONDS  give up after this long; default 60\n"
 				 "  -H, --header 'N: V'    send this header too (may come again)\n";
-
-static const struct option client_options[] = {
-	{ "url", required_argument, NULL, 'u' },
-	{ "timeout", required_argument, NULL, 't' },
-	{ "header", required_argument, NULL, 'H' },
-	{ "format", required_argument, NULL, 'f' },
-	{ "verbose", no_argument, NULL, 'v' },
-	{ "help", no_argument, NULL, 'h' },
-	{ NULL, 0, NULL, 0 },
-};
-
-/* What call and tools have in common. */
-struct client_setup {
-	const char *server;
-	const char *format;
-	uint64_t timeout_us;
-	bool verbose, help;
-	struct upstream_header headers[HEADERS_MAX + 1]; /* one more for Content-Type */
-	size_t header_count;
-};
-
-/* "Name: value" in argv's own memory. */
-static bool add_header(struct client_setup *setup, char *text)
-{
-	char *colon = strchr(text, ':');
-	if (!colon || colon == text || setup->header_count == HEADERS_MAX)
-		return false;
-	*colon++ = '\0';
-	setup->headers[setup->header_count++] = (struct upstream_header){ text, colon + strspn(colon, " \t") };
-	return true;
-}
-
-static bool read_seconds(const char *text, uint64_t *us)
-{
-	char *end;
-	double seconds = strtod(text, &end);
-	if (end == text || (*end && strcmp(end, "s") != 0) || !(seconds > 0) || seconds > 86400)
-		return false;
-	*us = (uint64_t)(seconds * (double)CLOCK_US_PER_S);
-	return true;
-}
-
-/* NULL, or what is wrong. */
-static const char *read_client_options(int argc, char **argv, const char *letters, struct client_setup *setup)
-{
-	const char *server = getenv("JITNEY_URL");
-	*setup = (struct client_setup){ .server = server && *server ? server : default_server,
-					.timeout_us = 60 * CLOCK_US_PER_S };
-	for (int option; (option = getopt_long(argc, argv, letters, client_options, NULL)) != -1;) {
-		switch (option) {
-		case 'u':
-			setup->server = optarg;
-			break;
-		case 't':
-			if (!read_seconds(optarg, &setup->timeout_us))
-				return "--timeout wants a number of seconds";
-			break;
-		case 'H':
-			if (!add_header(setup, optarg))
-				return "--header wants 'Name: value', at most 32 times";
-			break;
-		case 'f':
-			setup->format = optarg;
-			break;
-		case 'v':
-			setup->verbose = true;
-			break;
-		case 'h':
-			setup->help = true;
-			return NULL;
-		default:
-			return "an option is not known or lacks its value";
-		}
-	}
-	return NULL;
-}
-
-/* Print the problem of a reply that is not 200 in one line for people. */
-static void print_problem(const struct client_reply *reply)
-{
-	struct slice body = json_trim(buf_slice(&reply->body)), value;
-	struct json_fault fault;
-	struct buf detail = BUF_INIT(65536);
-	if (body.len && json_check(body, DEPTH, NULL, &fault) && json_type(body) == JSON_OBJECT) {
-		if (json_member(body, SLICE("code"), &value) && json_type(value) == JSON_STRING)
-			json_unescape(value, &detail);
-		buf_put_text(&detail, ": ");
-		if (json_member(body, SLICE("detail"), &value) && json_type(value) == JSON_STRING)
-			json_unescape(value, &detail);
-		if (json_member(body, SLICE("upstream"), &value) && json_member(value, SLICE("error"), &value)) {
-			buf_put_text(&detail, "\n");
-			buf_put(&detail, value);
-		}
-	} else {
-		buf_put(&detail, body);
-	}
-	fprintf(stderr, "jitney: %u %s\n", reply->status, buf_cstr(&detail));
-	buf_fini(&detail);
-}
-
-/* Fetch, and print what came if it is 200 and `print` says so. Returns the exit code. */
-static int fetch(const struct client_request *request, struct client_reply *reply, const struct client_setup *setup)
-{
-	char error[512];
-	if (!upstream_library_init()) {
-		fputs("jitney: libcurl cannot be initialised\n", stderr);
-		return EXIT_FAILURE;
-	}
-	bool fine = client_fetch(request, reply, error, sizeof error);
-	upstream_library_fini();
-	if (!fine) {
-		fprintf(stderr, "jitney: %s\n", error);
-		return EXIT_FAILURE;
-	}
-	for (size_t i = 0; setup->verbose && i < reply->wanted_count; i++)
-		if (reply->wanted[i].value[0])
-			fprintf(stderr, "%s: %s\n", reply->wanted[i].name, reply->wanted[i].value);
-	if (reply->status == 200)
-		return EXIT_SUCCESS;
-	print_problem(reply);
-	return EXIT_FAILURE;
-}
 
 static bool print_bytes(struct slice bytes)
 {
@@ -330,8 +203,8 @@ static void put_tool_path(struct buf *path, const char *tool)
 
 int cli_call(int argc, char **argv)
 {
-	struct client_setup setup;
-	const char *wrong = read_client_options(argc, argv, "u:t:H:vh", &setup);
+	struct cli_client setup;
+	const char *wrong = cli_read_options(argc, argv, &data_listener, "u:t:H:vh", &setup);
 	if (setup.help) {
 		fputs(call_help, stdout);
 		return EXIT_SUCCESS;
@@ -339,13 +212,13 @@ int cli_call(int argc, char **argv)
 	if (!wrong && (argc - optind < 1 || argc - optind > 2))
 		wrong = "it takes a tool's name and, if need be, its arguments as one JSON object";
 	if (wrong)
-		return wrong_usage("call", wrong);
+		return cli_wrong_usage("call", wrong);
 	struct buf arguments = BUF_INIT(BODY_BYTES_MAX), path = BUF_INIT(65536);
 	const char *given = argc - optind > 1 ? argv[optind + 1] : "{}";
 	if (strcmp(given, "-") != 0)
 		buf_put_text(&arguments, given);
 	else if (!read_stdin(&arguments))
-		return wrong_usage("call", "standard input cannot be read");
+		return cli_wrong_usage("call", "standard input cannot be read");
 	put_tool_path(&path, argv[optind]);
 	setup.headers[setup.header_count++] = (struct upstream_header){ "Content-Type", "application/json" };
 	struct client_wanted wanted[] = { { .name = "X-Request-Id" },
@@ -366,7 +239,7 @@ int cli_call(int argc, char **argv)
 	struct client_reply reply = { .body = BUF_INIT(BODY_BYTES_MAX),
 				      .wanted = wanted,
 				      .wanted_count = countof(wanted) };
-	int code = fetch(&request, &reply, &setup);
+	int code = cli_fetch(&request, &reply, &setup);
 	if (code == EXIT_SUCCESS && !print_bytes(buf_slice(&reply.body)))
 		code = EXIT_FAILURE;
 	buf_fini(&reply.body);
@@ -412,8 +285,8 @@ static bool print_table(struct slice body)
 
 int cli_tools(int argc, char **argv)
 {
-	struct client_setup setup;
-	const char *wrong = read_client_options(argc, argv, "u:t:H:f:h", &setup);
+	struct cli_client setup;
+	const char *wrong = cli_read_options(argc, argv, &data_listener, "u:t:H:f:h", &setup);
 	if (setup.help) {
 		fputs(tools_help, stdout);
 		return EXIT_SUCCESS;
@@ -421,7 +294,7 @@ int cli_tools(int argc, char **argv)
 	if (!wrong && optind < argc)
 		wrong = "there are words after the options";
 	if (wrong)
-		return wrong_usage("tools", wrong);
+		return cli_wrong_usage("tools", wrong);
 	struct buf path = BUF_INIT(65536);
 	buf_printf(&path, "/v1/tools%s%s", setup.format ? "?format=" : "", setup.format ? setup.format : "");
 	struct client_request request = {
@@ -433,7 +306,7 @@ int cli_tools(int argc, char **argv)
 		.timeout_us = setup.timeout_us,
 	};
 	struct client_reply reply = { .body = BUF_INIT(BODY_BYTES_MAX) };
-	int code = fetch(&request, &reply, &setup);
+	int code = cli_fetch(&request, &reply, &setup);
 	if (code == EXIT_SUCCESS &&
 	    !(setup.format ? print_bytes(buf_slice(&reply.body)) : print_table(buf_slice(&reply.body))))
 		code = EXIT_FAILURE;

@@ -10,6 +10,7 @@ int cli_serve(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_call(int argc, char **argv);
 int cli_tools(int argc, char **argv);
+int cli_cache(int argc, char **argv); /* cli_cache.c */
 int cli_import(int argc, char **argv);
 int cli_simulate(int argc, char **argv); /* simulate.c */
 

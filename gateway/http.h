@@ -120,6 +120,8 @@ void request_reply(struct request *request, const struct reply *reply);
  * or after `gone`, the request must not be touched any more. A piece is refused (false) when memory is out. */
 void request_stream_start(struct request *request, const struct reply *reply);
 bool request_stream_put(struct request *request, struct slice piece);
+/* Bytes of it that the client has not taken yet: who makes more than it reads waits until there are few. */
+size_t request_stream_unread(const struct request *request);
 void request_stream_end(struct request *request);
 /* Break the answer off: the client sees a connection that ended too early. Likewise. */
 void request_stream_abort(struct request *request);

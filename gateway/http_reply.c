@@ -163,6 +163,13 @@ bool request_stream_put(struct request *request, struct slice piece)
 	return !waiting->stream.failed;
 }
 
+size_t request_stream_unread(const struct request *request)
+{
+	const struct waiting *waiting = (const struct waiting *)(uintptr_t)container_of(
+		(struct request *)(uintptr_t)request, struct waiting, request);
+	return waiting->stream.len - waiting->stream_at;
+}
+
 void request_stream_end(struct request *request)
 {
 	struct waiting *waiting = container_of(request, struct waiting, request);

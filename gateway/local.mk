@@ -7,6 +7,8 @@ libgateway_a_SOURCES = \
 	gateway/call.c gateway/call.h \
 	gateway/catalogue.c gateway/catalogue.h \
 	gateway/cli.c gateway/cli.h \
+	gateway/cli_cache.c \
+	gateway/cli_client.c gateway/cli_client.h \
 	gateway/config.c gateway/config.h \
 	gateway/config_arena.c gateway/config_arena.h \
 	gateway/config_check.c \
@@ -28,6 +30,7 @@ libgateway_a_SOURCES = \
 	gateway/definitions.c gateway/definitions.h \
 	gateway/dispatch.c gateway/dispatch.h \
 	gateway/embeddings.c gateway/embeddings.h \
+	gateway/export.c gateway/export.h \
 	gateway/http.c gateway/http.h \
 	gateway/http_connection.c \
 	gateway/http_guard.c gateway/http_guard.h \

@@ -26,6 +26,7 @@ static const struct command {
 	{ "check", cli_check, "read a configuration and say what is wrong with it" },
 	{ "call", cli_call, "call a tool through a running gateway" },
 	{ "tools", cli_tools, "list the tools of a running gateway" },
+	{ "cache", cli_cache, "look at, move, or drop what a running gateway has cached" },
 	{ "import", cli_import, "turn an MCP client's list of servers into a configuration" },
 	{ "simulate", cli_simulate, "what other batch windows would have done to an access log" },
 	{ "version", print_version, "print the version" },

@@ -366,8 +366,9 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 	static const char *const reasons[] = {
 #define X(name, word) word,
 		EVICT_REASONS(X)
-#undef X
 	};
+	static const char *const results[] = { CACHE_RESULTS(X) };
+#undef X
 	struct memory_stats stats = cache_memory_stats(worker->gateway->cache);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
@@ -376,7 +377,10 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 		   (unsigned long long)stats.capacity_bytes);
 	for (size_t i = 0; i < EVICT_REASON_COUNT; i++)
 		buf_printf(&text, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)stats.evictions[i]);
-	buf_put_text(&text, "}}");
+	buf_put_char(&text, '}');
+	for (size_t i = 0; i < countof(results); i++)
+		put_count(&text, worker->gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, i);
+	buf_put_char(&text, '}');
 	if (worker->gateway->config->redis)
 		put_redis_cache(&text, worker->gateway);
 	if (worker->gateway->disk)

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "gateway/embeddings.h"
+#include "gateway/export.h"
 #include "gateway/mcp.h"
 #include "gateway/pages.h"
 #include "gateway/reply.h"
@@ -44,6 +45,8 @@ static const struct route admin_routes[] = {
 	{ "/admin/tools", { { HTTP_GET, page_admin_tools } } },
 	{ "/admin/upstreams", { { HTTP_GET, page_admin_upstreams } } },
 	{ "/admin/cache", { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
+	{ "/admin/cache/export", { { HTTP_GET, page_admin_export } } },
+	{ "/admin/cache/import", { { HTTP_POST, page_admin_import } } },
 	{ "/admin/drain", { { HTTP_POST, page_admin_drain } } },
 };
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "gateway/export.h"
 #include "gateway/listen.h"
 #include "gateway/pages.h"
 #include "gateway/registry.h"
@@ -270,6 +271,7 @@ static bool run(struct process *process, const sigset_t *signals)
 	registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(gateway->workers[i]->thread, NULL);
+	export_end(gateway);
 	process->hangs = gateway->disk && !disk_stop(gateway->disk);
 	return fine;
 }

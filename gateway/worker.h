@@ -21,6 +21,7 @@
 #include "gateway/mailbox.h"
 #include "metrics/metrics.h"
 
+struct export;
 struct registry;
 struct worker;
 
@@ -29,6 +30,7 @@ struct gateway {
 	const struct config *config;         /* c */
 	struct metrics *metrics;             /* c; safe inside */
 	struct cache *cache;                 /* c; safe inside */
+	struct export *export;               /* worker 0's; NULL: none is under way */
 	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */
 	struct registry *registry;           /* c; safe inside */
 	struct worker **workers;             /* c: config->workers of them */

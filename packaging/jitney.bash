@@ -4,7 +4,7 @@ _jitney() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} choices=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools simulate version --help' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools cache import simulate version --help' -- "$word")
 		return
 	fi
 	case $previous in
@@ -21,13 +21,30 @@ _jitney() {
 		mapfile -t COMPREPLY < <(compgen -W 'jitney mcp openai openai-responses anthropic gemini' -- "$word")
 		return
 		;;
-	-u | --url | -t | --timeout | -H | --header) return ;;
+	cache)
+		if ((COMP_CWORD == 2)); then
+			mapfile -t COMPREPLY < <(compgen -W 'stats export import purge --help' -- "$word")
+			return
+		fi
+		;;
+	import | export)
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	purge)
+		mapfile -t COMPREPLY < <(compgen -W 'all tool= prefix= tag= key=' -- "$word")
+		compopt -o nospace 2>/dev/null
+		return
+		;;
+	-n | --limit | -u | --url | -t | --timeout | -H | --header) return ;;
 	esac
 	case $command in
 	serve) choices='--config --help' ;;
 	check) choices='--config --schema --help' ;;
 	call) choices='--url --timeout --header --verbose --help' ;;
 	simulate) choices='--tool --rate --seconds --seed --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --bytes --plot --help' ;;
+	cache) choices='--url --limit --timeout --header --help' ;;
 	tools) choices='--url --format --timeout --header --help' ;;
 	version) choices='--help' ;;
 	esac

@@ -16,6 +16,7 @@ struct fetch {
 	struct buf url;
 	struct client_reply *reply;
 	bool too_large;
+	bool unwanted; /* the sink had enough */
 };
 
 #define SET(option, value)                                                                                             \
@@ -65,6 +66,13 @@ static bool put_headers(struct fetch *fetch, const struct client_request *reques
 static size_t take_body(char *bytes, size_t size, size_t count, void *context)
 {
 	struct fetch *fetch = context;
+	long status = 0;
+	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (fetch->reply->sink && status == 200) {
+		fetch->unwanted =
+			!fetch->reply->sink(fetch->reply->sink_context, (struct slice){ bytes, size * count });
+		return fetch->unwanted ? 0 : size * count;
+	}
 	buf_put(&fetch->reply->body, (struct slice){ bytes, size * count });
 	fetch->too_large = fetch->reply->body.failed;
 	return fetch->too_large ? 0 : size * count;
@@ -126,7 +134,9 @@ static void explain(const struct fetch *fetch, const struct client_request *requ
 	long number = 0;
 	const char *server = request->server;
 	curl_easy_getinfo(fetch->easy, CURLINFO_OS_ERRNO, &number);
-	if (fetch->too_large)
+	if (fetch->unwanted)
+		snprintf(error, error_bytes, "what %s sent could not be written", server);
+	else if (fetch->too_large)
 		snprintf(error, error_bytes, "the answer of %s is over %zu bytes", server, fetch->reply->body.max);
 	else if (code == CURLE_COULDNT_CONNECT && number > 0) {
 		char text[100];

@@ -35,6 +35,10 @@ struct client_reply {
 	struct buf body;              /* initialised by the caller: its max is the cap; the caller's to free */
 	struct client_wanted *wanted; /* by the caller */
 	size_t wanted_count;
+	/* If set, the body of a 200 goes here, piece by piece, instead of into `body`. False: enough, the fetch fails.
+	 */
+	bool (*sink)(void *context, struct slice piece);
+	void *sink_context;
 };
 
 /* False: no whole answer, `error` is a sentence with the server's name in it ("cannot connect to ...: connection
