@@ -24,7 +24,8 @@ enum { KEY_SLOTS = 4096 };
 static void take_offer(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, offer);
-	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acquire);
+	/* release too: whoever posts this mail again must see that the box is done with it */
+	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acq_rel);
 	struct catalogue *before = worker->catalogue;
 	bool news = catalogue_generation(next) != catalogue_generation(before);
 	worker->catalogue = catalogue_hold(next, worker->index);
