@@ -2,8 +2,10 @@
  * config_check.c: what the option table cannot say: references between blocks, rules that concern two options, routes.
  * And what follows from a file without mistakes: order, indexes, versions.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -105,6 +107,9 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu",
 				draft->node->key.at, settings->pool_max);
 	settings->name = draft->node->key.at;
+	if (settings->ca_file && access(settings->ca_file, R_OK) < 0)
+		config_error_at(load, node_find(draft->node, "ca_file"), "upstreams.%s.ca_file: %s",
+				draft->node->key.at, strerror(errno));
 	config_check_dialect(load, draft);
 	config_check_exposure(load, draft);
 	if (settings->dialect)

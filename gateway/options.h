@@ -243,6 +243,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
 	  64,                                                                                                          \
 	  NULL, "Headers sent with every request to the provider.")                                                    \
+	V("upstreams.*.ca_file", TEXT, upstream_draft, config.settings.ca_file, "bytes", 1, 4096, "(the system's)",    \
+	  NULL, "PEM file: the provider's certificate must come from one of these authorities, and no others count.")  \
 	V("upstreams.*.protocol", WORD, upstream_draft, config.settings.mcp_protocol, "", 0, 0, "(auto)",              \
 	  "auto|2026-07-28|2025-11-25|2025-06-18|2025-03-26|2024-11-05",                                               \
 	  "dialect mcp: the version of MCP that the server speaks; auto: it is asked.")                                \

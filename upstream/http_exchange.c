@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <curl/curl.h>
+#include <openssl/x509.h>
 #include <string.h>
 #include <strings.h>
 
@@ -175,6 +176,10 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 	SET(WRITEDATA, exchange);
 	SET(PREREQFUNCTION, let_out);
 	SET(PREREQDATA, exchange);
+	if (exchange->ca_file) {
+		exchange->transfer.particular = true;
+		SET(CAINFO, exchange->ca_file);
+	}
 	return set_method(exchange, easy);
 }
 
@@ -305,6 +310,18 @@ static void put_os_error(const struct http_exchange *exchange, struct buf *out)
 	buf_printf(out, ": %c%s", tolower((unsigned char)said[0]), said + 1);
 }
 
+/* What is wrong with the provider's certificate. */
+static void put_certificate_error(const struct http_exchange *exchange, struct buf *out)
+{
+	long verdict = X509_V_OK;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
+	/* libcurl compares the name itself, before it asks what OpenSSL found: its verdict is still as it began */
+	if (verdict == X509_V_OK || verdict == X509_V_ERR_UNSPECIFIED)
+		buf_put_text(out, "its certificate is for another host");
+	else
+		buf_printf(out, "its certificate: %.*s", CODE_CHARS, X509_verify_cert_error_string(verdict));
+}
+
 static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
@@ -318,6 +335,10 @@ static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 		break;
 	case CURLE_OPERATION_TIMEDOUT:
 		buf_printf(out, "no connection to %.*s in time", URL_CHARS, exchange->endpoint);
+		break;
+	case CURLE_PEER_FAILED_VERIFICATION:
+		buf_printf(out, "cannot trust %.*s: ", URL_CHARS, exchange->endpoint);
+		put_certificate_error(exchange, out);
 		break;
 	default:
 		buf_printf(out, "cannot connect to %.*s: %.*s", URL_CHARS, exchange->endpoint, CODE_CHARS,

@@ -44,7 +44,8 @@ struct http_exchange {
 	struct curl_slist *standing;   /* instead of those: borrowed from the upstream (http_headers.h) */
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
-	bool once; /* what is sent may have an effect that must not happen twice */
+	bool once;           /* what is sent may have an effect that must not happen twice */
+	const char *ca_file; /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	uint64_t connect_timeout_us;
 	uint64_t idle_timeout_us; /* a kept connection older than this is not used */
 

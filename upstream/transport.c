@@ -479,13 +479,13 @@ static void unlist(struct transfer *transfer)
 	TAILQ_REMOVE(&transfer->transport->news, transfer, next);
 }
 
-static void recycle(struct transport *transport, CURL *easy)
+static void recycle(struct transport *transport, CURL *easy, bool particular)
 {
 	/* the owner's memory goes: nothing may point there any more */
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
-	if (transport->spare_count < SPARE_HANDLES)
+	if (!particular && transport->spare_count < SPARE_HANDLES)
 		transport->spares[transport->spare_count++] = easy;
 	else
 		curl_easy_cleanup(easy);
@@ -499,7 +499,7 @@ void transport_stop(struct transfer *transfer)
 	take_out(transfer);
 	unlist(transfer);
 	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
-	recycle(transport, transfer->easy);
+	recycle(transport, transfer->easy, transfer->particular);
 	transfer->easy = NULL;
 	transport->under_way--;
 }

@@ -45,6 +45,7 @@ struct transfer {
 	/* There are more bytes (see transport_mark), or it is done. Only from transport_tick; may start and stop
 	 * transfers, this one too. */
 	void (*news)(struct transfer *transfer);
+	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
 	/* the transport's own */
 	void *easy;     /* CURL *; NULL: not under way and no answer kept */
 	int result;     /* CURLcode, once done */

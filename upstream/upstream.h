@@ -37,6 +37,7 @@ struct upstream_settings {
 	size_t endpoint_count;
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
+	const char *ca_file;           /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	unsigned label;                /* metrics index of the upstream */
 	unsigned first_endpoint_label; /* metrics index of endpoints[0] */
 	size_t pool_max;               /* connections at most, >= 1 */

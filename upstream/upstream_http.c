@@ -625,6 +625,7 @@ static void set_exchange(struct delivery *delivery)
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
 	exchange->idle_timeout_us = settings->idle_timeout_us;
+	exchange->ca_file = settings->ca_file;
 	exchange->once = !delivery->repeatable;
 	buf_init(&exchange->answer, settings->answer_bytes);
 	buf_init(&exchange->body, REQUEST_BODY_BYTES);

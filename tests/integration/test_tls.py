@@ -1,0 +1,152 @@
+"""Providers over TLS: who is trusted, how a refusal is told, and that sessions are resumed."""
+import json
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from harness.gateway import JITNEY
+from harness.poll import until
+
+
+def openssl(directory, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory):
+    """An authority, another one, and certificates of the first: good, expired, and for another host."""
+    directory = tmp_path_factory.mktemp("papers")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    for name in ("authority", "stranger"):
+        openssl(directory, "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "2")
+    for name, names, days in (("good", "IP:127.0.0.1,DNS:localhost", "2"), ("expired", "IP:127.0.0.1", "-1"), ("elsewhere", "DNS:example.com", "2")):
+        (directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
+        openssl(directory, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=provider")
+        openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial",
+                "-days", days, "-extfile", f"{name}.ext", "-out", f"{name}.pem")
+    return directory
+
+
+class Provider(ThreadingHTTPServer):
+    """JSON-RPC over TLS. `keep`: whether connections are kept; `resumed`: of each connection a request came by, whether its session was."""
+
+    daemon_threads = True
+
+    def __init__(self, papers, name, keep):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.keep, self.resumed, self.lock = keep, [], threading.Lock()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(papers / f"{name}.pem", papers / f"{name}.key")
+        self.thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self.thread.start()
+
+    def finish(self):
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+    def handle_error(self, request, client_address):
+        """A handshake that the gateway breaks off is what some tests want."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        self.request = self.server.context.wrap_socket(self.request, server_side=True)
+        super().setup()
+        self.counted = False
+
+    def do_POST(self):
+        call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self.counted:
+            self.counted = True
+            with self.server.lock:
+                self.server.resumed.append(self.request.session_reused)
+        body = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": {"secret": True}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if not self.server.keep:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def behind(start, papers):
+    """behind(certificate) gives a gateway in front of a provider that has it."""
+    providers = []
+
+    def build(name, authority="authority", host="127.0.0.1", keep=True):
+        provider = Provider(papers, name, keep)
+        providers.append(provider)
+        settings = {"endpoints": [{"url": f"https://{host}:{provider.server_port}/rpc"}]}
+        if authority:
+            settings["ca_file"] = str(papers / f"{authority}.pem")
+        return start({"workers": 1, "upstreams": {"array": settings}}), provider
+
+    yield build
+    for provider in providers:
+        provider.finish()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_certificate_of_the_right_name_and_authority_passes(behind, host):
+    gateway, provider = behind("good", host=host)
+    for _ in range(3):
+        assert gateway.call("write").json() == {"secret": True}
+    assert provider.resumed == [False]
+    assert gateway.metrics().sum("upstream_connects_total", upstream="array") == 1
+
+
+@pytest.mark.parametrize("name, authority, reason", [
+    ("elsewhere", "authority", "its certificate is for another host"),
+    ("good", "stranger", "its certificate: unable to get local issuer certificate"),
+    ("good", None, "its certificate: unable to get local issuer certificate"),
+    ("expired", "authority", "its certificate: certificate has expired"),
+])
+def test_any_other_certificate_is_refused_and_nothing_is_sent(behind, name, authority, reason):
+    gateway, provider = behind(name, authority)
+    reply = gateway.call("write")
+    assert reply.status == 503 and reply.code == "upstream_unavailable" and reply.json()["retryable"], reply
+    assert f"cannot trust https://127.0.0.1:{provider.server_port}/rpc: {reason}" in reply.json()["detail"], reply
+    assert not provider.resumed
+    until(lambda: gateway.events("endpoint_not_reached"), "the log says so")
+    assert reason in gateway.events("endpoint_not_reached")[0]["reason"]
+    metrics = gateway.metrics()
+    assert metrics.sum("upstream_healthy", upstream="array") == 0
+    assert metrics.sum("upstream_requests_total", upstream="array", outcome="upstream_unavailable") == 1
+
+
+def test_a_provider_that_does_not_keep_connections_gets_its_sessions_back(behind):
+    gateway, provider = behind("good", keep=False)
+    for _ in range(5):
+        assert gateway.call("echo").status == 200
+    assert provider.resumed == [False] + [True] * 4
+    assert gateway.metrics().sum("upstream_connects_total", upstream="array") == 5
+
+
+def test_what_one_provider_may_show_another_may_not(start, papers, behind):
+    """Two upstreams, one with an authority of its own: handles and sessions are shared, trust is not."""
+    gateway, provider = behind("good")
+    url = f"https://127.0.0.1:{provider.server_port}/api"
+    both = start({"workers": 1, "upstreams": {"array": gateway.config["upstreams"]["array"], "rest": {"endpoints": [{"url": url}]}}})
+    for _ in range(2):
+        assert both.call("echo").status == 200
+        assert both.call("send").code == "upstream_unavailable"
+    assert len(provider.resumed) == 1
+
+
+def test_an_authority_that_is_not_there_is_a_mistake(tmp_path):
+    path = tmp_path / "jitney.yaml"
+    path.write_text("upstreams: { s: { dialect: rest, endpoints: [ { url: https://h } ], ca_file: missing.pem } }\n")
+    done = subprocess.run([JITNEY, "check", "-c", path], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2 and "1:78: upstreams.s.ca_file: No such file or directory" in done.stderr
