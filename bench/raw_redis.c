@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "cache/redis_keys.h"
 #include "cache/redis_tier.h"
 #include "tests/support/cache_keys.h"
 

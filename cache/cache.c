@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "cache/trust.h"
 
 enum {
 	SHARDS_MAX = 16,
@@ -13,11 +14,14 @@ enum {
 	EXPIRE_BUDGET = 16384,             /* entries a tick: a few milliseconds */
 	JITTER_DIVISOR = 10,               /* a tenth of the ttl at most */
 	COST_DIVISOR = 4,                  /* an answer slower to fetch than it lives is not fetched all the time */
-	LOG_MAX = 37                       /* -ln of the smallest chance there is, 2^-53, rounded up */
+	LOG_MAX = 37,                      /* -ln of the smallest chance there is, 2^-53, rounded up */
 };
+#define YOUNG_US CLOCK_US_PER_S /* what others say of an entry stored within it may be meant for our own store */
 
 struct cache {
 	struct recall recall;  /* a */
+	struct trust trust;    /* a */
+	struct purges purges;  /* safe inside */
 	struct memory *memory; /* c: NULL: no memory tier */
 };
 
@@ -115,6 +119,10 @@ static struct cache_found find(struct cache *cache, const struct key *key, const
 	if (wish->no_cache || wish->no_store)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
 	struct entry *entry = cache->memory ? memory_get(cache->memory, key, now_us) : NULL;
+	if (entry && !trust_holds(&cache->trust, entry->put_us, now_us)) {
+		entry_unref(entry);
+		entry = NULL;
+	}
 	if (!entry)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_MISS };
 	struct cache_found found = settle(entry, wish, now_us);
@@ -205,17 +213,40 @@ static struct entry *make_entry(struct cache *cache, struct key *key, struct ans
 		return NULL;
 	}
 	set_times(entry, fill, ttl_us);
+	entry->put_us = fill->now_us;
+	entry->generation = fill->begun ? fill->begun->generation : purges_newest(&cache->purges);
 	answer_tag(answer); /* here, once, rather than at the first hit */
 	return entry;
+}
+
+struct cache_begun cache_begin(const struct cache *cache, const struct key *key)
+{
+	/* in this order: a purge in between makes the number too small, not too large */
+	uint64_t generation = purges_newest(&cache->purges);
+	return (struct cache_begun){ recall_fetch_mark(&cache->recall, key->digest), generation };
+}
+
+/* Whether a purge has come since. */
+static bool overtaken(const struct cache *cache, const struct key *key, const struct cache_begun *begun)
+{
+	return begun && recall_fetch_mark(&cache->recall, key->digest) != begun->mark;
 }
 
 bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
 		       struct meter *meter, struct entry **entry, bool *drop)
 {
-	bool keeps = cache_keeps(fill->policy, answer);
+	bool keeps = cache_keeps(fill->policy, answer) && !overtaken(cache, key, fill->begun);
 	*entry = keeps ? make_entry(cache, key, answer, fill, meter) : NULL;
 	*drop = keeps && !*entry;
-	return *entry && cache->memory && memory_put(cache->memory, *entry);
+	bool stored = *entry && cache->memory && memory_put(cache->memory, *entry);
+	if (!*entry || !overtaken(cache, key, fill->begun))
+		return stored;
+	/* a purge between look and put has not seen the entry; one after this look will */
+	if (stored)
+		memory_remove(cache->memory, key);
+	entry_unref(*entry);
+	*entry = NULL;
+	return false;
 }
 
 bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
@@ -258,7 +289,7 @@ struct memory_stats cache_memory_stats(struct cache *cache)
 	return cache->memory ? memory_stats(cache->memory) : (struct memory_stats){ 0 };
 }
 
-struct purge {
+struct tool_match {
 	bool (*match)(struct slice tool, void *context);
 	void *context;
 	bool any_digest;
@@ -289,22 +320,100 @@ bool cache_read_digest(struct slice hex, uint8_t *digest)
 
 static bool matches_purge(const struct entry *entry, void *context)
 {
-	const struct purge *purge = context;
-	return (!purge->match || purge->match(key_tool(entry->key), purge->context)) &&
-	       (purge->any_digest || memcmp(purge->digest, entry->key->digest, KEY_DIGEST_BYTES) == 0);
+	const struct tool_match *purge = context;
+	return !purge->match || purge->match(key_tool(entry->key), purge->context);
+}
+
+static size_t purge_one(struct cache *cache, struct tool_match *purge)
+{
+	recall_one(&cache->recall, purge->digest);
+	struct entry *entry = cache->memory ? memory_peek(cache->memory, purge->digest) : NULL;
+	bool purged = entry && matches_purge(entry, purge) && cache_drop(cache, purge->digest);
+	entry_unref(entry);
+	return purged;
 }
 
 size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *context), void *context,
 		   struct slice digest_hex)
 {
-	struct purge purge = { .match = match, .context = context, .any_digest = digest_hex.len == 0 };
+	struct tool_match purge = { .match = match, .context = context, .any_digest = digest_hex.len == 0 };
 	if (!purge.any_digest && !cache_read_digest(digest_hex, purge.digest))
 		return 0;
-	if (purge.any_digest)
-		cache_recall_all(cache);
-	else
-		recall_one(&cache->recall, purge.digest);
+	if (!purge.any_digest)
+		return purge_one(cache, &purge);
+	cache_recall_all(cache);
 	return cache->memory ? memory_purge(cache->memory, matches_purge, &purge) : 0;
+}
+
+bool cache_purge_digest(struct cache *cache, const uint8_t *digest)
+{
+	recall_one(&cache->recall, digest);
+	return cache_drop(cache, digest);
+}
+
+struct covered {
+	const struct purge_scope *scope;
+	const struct purge_tags *tags;
+};
+
+static bool is_covered(const struct entry *entry, void *context)
+{
+	const struct covered *by = context;
+	return purge_scope_covers(by->scope, key_tool(entry->key), by->tags);
+}
+
+size_t cache_purge_scope(struct cache *cache, const struct purge_scope *scope, const struct purge_tags *tags)
+{
+	struct covered by = { scope, tags };
+	recall_some(&cache->recall);
+	return cache->memory ? memory_purge(cache->memory, is_covered, &by) : 0;
+}
+
+/* --- what others change --- */
+
+void cache_share(struct cache *cache, uint64_t untracked_us)
+{
+	trust_need(&cache->trust, untracked_us);
+}
+
+void cache_tracked(struct cache *cache)
+{
+	/* what was asked for before may have changed unheard: it is not put from here on, or was before the moment
+	 * below */
+	recall_some(&cache->recall);
+	trust_begin(&cache->trust, clock_now_us() + 1);
+}
+
+void cache_untracked(struct cache *cache, uint64_t now_us)
+{
+	trust_end(&cache->trust, now_us);
+}
+
+struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_t now_us)
+{
+	recall_replaced(&cache->recall, digest);
+	struct entry *entry = cache->memory ? memory_peek(cache->memory, digest) : NULL;
+	if (entry && now_us < clock_add(entry->stored_us, YOUNG_US))
+		return entry;
+	if (entry)
+		memory_remove_digest(cache->memory, digest);
+	entry_unref(entry);
+	return NULL;
+}
+
+bool cache_drop(struct cache *cache, const uint8_t *digest)
+{
+	return cache->memory && memory_remove_digest(cache->memory, digest);
+}
+
+struct purges *cache_purges(struct cache *cache)
+{
+	return &cache->purges;
+}
+
+bool cache_is_purged(struct cache *cache, const struct entry *entry, const struct purge_tags *tags)
+{
+	return purges_cover(&cache->purges, key_tool(entry->key), entry->generation, tags);
 }
 
 /* --- what comes from outside --- */
@@ -317,6 +426,7 @@ uint64_t cache_mark(const struct cache *cache, const struct key *key)
 bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark)
 {
 	const struct key *key = entry->key;
+	entry->put_us = clock_now_us();
 	if (!cache->memory || cache_mark(cache, key) != mark || !memory_put(cache->memory, entry))
 		return false;
 	/* A recall between look and put has not seen the entry; one after this look will. */
@@ -377,6 +487,7 @@ struct cache *cache_new(size_t memory_bytes, struct metrics *metrics)
 		free(cache);
 		return NULL;
 	}
+	purges_init(&cache->purges);
 	if (metrics)
 		metrics_on_scrape(metrics, report, cache);
 	return cache;
@@ -387,5 +498,6 @@ void cache_free(struct cache *cache)
 	if (!cache)
 		return;
 	memory_free(cache->memory);
+	purges_fini(&cache->purges);
 	free(cache);
 }

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "cache/key.h"
 #include "cache/memory.h"
+#include "cache/purges.h"
 #include "cache/recall.h"
 #include "cache/wish.h"
 #include "metrics/metrics.h"
@@ -65,11 +66,19 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
  * timeout, no overload, no unknown outcome. */
 bool cache_keeps(const struct cache_policy *policy, const struct answer *answer);
 
+/* What was known when a fetch began: a purge that comes meanwhile makes its answer one that is not kept. */
+struct cache_begun {
+	uint64_t mark;       /* see recall.h */
+	uint64_t generation; /* see purges.h */
+};
+struct cache_begun cache_begin(const struct cache *cache, const struct key *key);
+
 /* What is stored besides key and answer. */
 struct cache_fill {
 	const struct cache_policy *policy;
 	uint64_t cost_us; /* what fetching it took: for the early refresh; 0: not known, never early */
 	uint64_t now_us;
+	const struct cache_begun *begun; /* NULL: nothing can have been purged since it was fetched */
 };
 
 /* Keep an answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
@@ -104,6 +113,30 @@ bool cache_is_recalled(const struct cache *cache, const struct entry *entry);
 struct cache_found cache_judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us);
 /* Everything that tiers outside stored before now is recalled: for what could not be removed there. */
 void cache_recall_all(struct cache *cache);
+
+/* --- a fleet: others store, replace and purge as well (redis_tracking.h) --- */
+
+/* What is in memory is believed for so long while nobody says what others change: see trust.h. Before anything is
+ * stored. */
+void cache_share(struct cache *cache, uint64_t untracked_us);
+/* From now on everything that others change is told to this cache / no more. */
+void cache_tracked(struct cache *cache);
+void cache_untracked(struct cache *cache, uint64_t now_us);
+/*
+ * Others have replaced or removed what they had under this digest: it leaves memory.
+ * Returns NULL, or, if what is here was stored within the last second, that entry (a reference), which has stayed: it
+ * may be this process's own store that is told of; who finds that it is not calls cache_drop.
+ */
+struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_t now_us);
+bool cache_drop(struct cache *cache, const uint8_t *digest);
+/* One entry is purged, wherever that was said: it leaves memory, and a fetch of it under way is not kept. */
+bool cache_purge_digest(struct cache *cache, const uint8_t *digest);
+/* The same for all that a scope without a key covers. Returns how many were dropped. */
+size_t cache_purge_scope(struct cache *cache, const struct purge_scope *scope, const struct purge_tags *tags);
+/* What values outside are held against. */
+struct purges *cache_purges(struct cache *cache);
+/* Whether an entry from outside is older than a purge that covers it. */
+bool cache_is_purged(struct cache *cache, const struct entry *entry, const struct purge_tags *tags);
 /* 64 hexadecimal digits to KEY_DIGEST_BYTES. False: they are none. */
 bool cache_read_digest(struct slice hex, uint8_t *digest);
 

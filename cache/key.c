@@ -64,6 +64,11 @@ static uint64_t secret_hash(const void *bytes, size_t len)
 
 /* --- Keys --- */
 
+uint64_t key_hash(const uint8_t *digest)
+{
+	return secret_hash(digest, KEY_DIGEST_BYTES);
+}
+
 struct key *key_ref(struct key *key)
 {
 	if (key)
@@ -92,7 +97,7 @@ static struct key *key_new(struct key_maker *maker, struct slice bytes)
 		free(key);
 		return NULL;
 	}
-	key->hash = secret_hash(key->digest, sizeof key->digest);
+	key->hash = key_hash(key->digest);
 	return key;
 }
 

@@ -57,6 +57,9 @@ static inline bool key_equal(const struct key *a, const struct key *b)
  * or not what the digest (KEY_DIGEST_BYTES) is of. */
 struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong) MUST_CHECK;
 
+/* The hash of the key with this digest (KEY_DIGEST_BYTES), in this process. */
+uint64_t key_hash(const uint8_t *digest);
+
 /* The name of the tool that a key was made of; empty for bytes that key_make has not made. */
 struct slice key_tool(const struct key *key);
 

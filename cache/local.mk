@@ -12,13 +12,17 @@ libcache_a_SOURCES = \
 	cache/flight.c cache/flight.h \
 	cache/key.c cache/key.h \
 	cache/memory.c cache/memory.h \
+	cache/purges.c cache/purges.h \
 	cache/recall.h \
 	cache/redis_connect.c \
 	cache/redis_connection.c cache/redis_connection.h cache/redis_connection_private.h \
+	cache/redis_keys.h \
 	cache/redis_settings.c cache/redis_settings.h \
 	cache/redis_slots.c cache/redis_slots.h \
 	cache/redis_tier.c cache/redis_tier.h \
+	cache/redis_tracking.c cache/redis_tracking.h \
 	cache/resolve.c cache/resolve.h \
 	cache/stored_value.c cache/stored_value.h \
 	cache/tier.h \
+	cache/trust.h \
 	cache/wish.c cache/wish.h

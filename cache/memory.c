@@ -117,15 +117,20 @@ size_t entry_bytes(const struct entry *entry)
 
 /* --- finding one's place: shard by the hash's upper bits, bucket and ghost set by its lower half --- */
 
-static struct shard *shard_of(struct memory *memory, const struct key *key)
+static struct shard *shard_of_hash(struct memory *memory, uint64_t hash)
 {
-	return &memory->shards[(key->hash >> 48) & (memory->shard_count - 1)];
+	return &memory->shards[(hash >> 48) & (memory->shard_count - 1)];
 }
 
 /* The lower half of the hash, scaled to 0 .. count - 1. */
 static size_t scaled(uint64_t hash, size_t count)
 {
 	return (size_t)(((hash & UINT32_MAX) * (uint64_t)count) >> 32);
+}
+
+static struct shard *shard_of(struct memory *memory, const struct key *key)
+{
+	return shard_of_hash(memory, key->hash);
 }
 
 static struct entry **bucket_of(const struct memory *memory, struct shard *shard, const struct key *key)
@@ -137,6 +142,15 @@ static struct entry *find_locked(const struct memory *memory, struct shard *shar
 {
 	struct entry *entry = *bucket_of(memory, shard, key);
 	while (entry && !key_equal(entry->key, key))
+		entry = entry->next_in_bucket;
+	return entry;
+}
+
+static struct entry *find_digest_locked(const struct memory *memory, struct shard *shard, uint64_t hash,
+					const uint8_t *digest)
+{
+	struct entry *entry = shard->buckets[scaled(hash, memory->bucket_count)];
+	while (entry && memcmp(entry->key->digest, digest, KEY_DIGEST_BYTES) != 0)
 		entry = entry->next_in_bucket;
 	return entry;
 }
@@ -370,6 +384,32 @@ bool memory_remove(struct memory *memory, const struct key *key)
 	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
 	pthread_mutex_lock(&shard->mutex);
 	struct entry *entry = find_locked(memory, shard, key);
+	if (entry)
+		drop_locked(memory, shard, entry, EVICT_PURGED, &dropped);
+	pthread_mutex_unlock(&shard->mutex);
+	release_all(&dropped);
+	return entry != NULL;
+}
+
+struct entry *memory_peek(struct memory *memory, const uint8_t *digest)
+{
+	uint64_t hash = key_hash(digest);
+	struct shard *shard = shard_of_hash(memory, hash);
+	pthread_mutex_lock(&shard->mutex);
+	struct entry *entry = find_digest_locked(memory, shard, hash, digest);
+	if (entry)
+		entry_ref(entry);
+	pthread_mutex_unlock(&shard->mutex);
+	return entry;
+}
+
+bool memory_remove_digest(struct memory *memory, const uint8_t *digest)
+{
+	uint64_t hash = key_hash(digest);
+	struct shard *shard = shard_of_hash(memory, hash);
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	pthread_mutex_lock(&shard->mutex);
+	struct entry *entry = find_digest_locked(memory, shard, hash, digest);
 	if (entry)
 		drop_locked(memory, shard, entry, EVICT_PURGED, &dropped);
 	pthread_mutex_unlock(&shard->mutex);

@@ -27,7 +27,9 @@ struct entry {
 	uint32_t cost_us;             /* c: what fetching it took; 0: not known */
 	struct key *key;              /* c: owned reference */
 	struct answer *answer;        /* c: owned reference */
-	uint64_t stored_us;           /* c */
+	uint64_t stored_us;           /* c: when the provider had answered */
+	uint64_t put_us;              /* c: when it came into this memory: see trust.h */
+	uint64_t generation;          /* c: the newest purge known before it was fetched: see purges.h */
 	uint64_t fresh_until_us;      /* c */
 	uint64_t revalidate_until_us; /* c: stale-while-revalidate ends; >= fresh_until_us */
 	uint64_t error_until_us;      /* c: stale-if-error ends; >= fresh_until_us */
@@ -72,6 +74,11 @@ enum memory_added { MEMORY_ADDED, MEMORY_KNOWN, MEMORY_NO_ROOM };
 enum memory_added memory_add(struct memory *memory, struct entry *entry);
 /* Drop one key. True if it was there. */
 bool memory_remove(struct memory *memory, const struct key *key);
+/* The entry of the key with this digest (KEY_DIGEST_BYTES), with a reference for the caller, or NULL; that is no
+ * look-up of a caller's, and does not count as one. */
+struct entry *memory_peek(struct memory *memory, const uint8_t *digest);
+/* Drop one key by its digest, whoever else has put something there meanwhile. True if it was there. */
+bool memory_remove_digest(struct memory *memory, const uint8_t *digest);
 /* An answer of this key is too large to be stored: counted, and an older one is dropped, since it is outdated. */
 void memory_refuse(struct memory *memory, const struct key *key);
 /*

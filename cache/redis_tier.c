@@ -9,14 +9,10 @@
 #include "base/log.h"
 #include "cache/breaker.h"
 #include "cache/redis_connection.h"
+#include "cache/redis_keys.h"
 #include "cache/stored_value.h"
 
-enum {
-	PREFIX_BYTES = 64,
-	KEY_BYTES = PREFIX_BYTES + sizeof ":" REDIS_KEY_SCHEME ":" + 2 * KEY_DIGEST_BYTES,
-	NAME_BYTES = 64,
-	SCRATCH_KEPT_BYTES = 256 * 1024
-};
+enum { NAME_BYTES = 64, SCRATCH_KEPT_BYTES = 256 * 1024 };
 
 /* A command under way, with what it is for. */
 struct operation {
@@ -46,18 +42,9 @@ static struct redis_tier *of(const struct tier *tier)
 	return (struct redis_tier *)(uintptr_t)tier;
 }
 
-/* --- keys --- */
-
-static struct slice write_key(const struct redis_tier *tier, const uint8_t *digest, char text[KEY_BYTES])
+static struct slice write_key(const struct redis_tier *tier, const uint8_t *digest, char text[REDIS_KEY_BYTES])
 {
-	static const char digits[] = "0123456789abcdef";
-	size_t len =
-		(size_t)snprintf(text, KEY_BYTES, "%.*s:" REDIS_KEY_SCHEME ":", PREFIX_BYTES, tier->settings->prefix);
-	for (size_t i = 0; i < KEY_DIGEST_BYTES; i++) {
-		text[len++] = digits[digest[i] >> 4];
-		text[len++] = digits[digest[i] & 15];
-	}
-	return (struct slice){ text, len };
+	return redis_key(tier->settings->prefix, digest, text);
 }
 
 /* --- counting --- */
@@ -138,7 +125,7 @@ static bool launch(struct operation *operation, size_t argc, const struct slice 
 
 static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t now_us)
 {
-	char text[KEY_BYTES];
+	char text[REDIS_KEY_BYTES];
 	const struct slice argv[] = { SLICE("DEL"), write_key(tier, digest, text) };
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_DEL);
 	if (operation && launch(operation, countof(argv), argv, now_us))
@@ -151,9 +138,8 @@ static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t
  * to read as well. */
 static void send_probe(struct redis_tier *tier, uint64_t now_us)
 {
-	char text[KEY_BYTES];
-	int len = snprintf(text, sizeof text, "%.*s:" REDIS_KEY_SCHEME ":probe", PREFIX_BYTES, tier->settings->prefix);
-	const struct slice argv[] = { SLICE("GET"), { text, (size_t)len } };
+	char text[REDIS_KEY_BYTES];
+	const struct slice argv[] = { SLICE("GET"), redis_name(tier->settings->prefix, "probe", text) };
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_PROBE);
 	if (!operation || !launch(operation, countof(argv), argv, now_us))
 		breaker_probed(&tier->breaker, false, now_us);
@@ -293,7 +279,7 @@ static void replied(struct redis_command *command, enum command_end end, const r
 static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
-	char text[KEY_BYTES];
+	char text[REDIS_KEY_BYTES];
 	assert(!lookup->operation);
 	if (!is_usable(tier))
 		return false;
@@ -322,7 +308,7 @@ static void cancel(struct tier *face, struct tier_lookup *lookup)
 
 static bool send_set(struct redis_tier *tier, const struct entry *entry, uint64_t px_ms, uint64_t now_us)
 {
-	char key[KEY_BYTES], px[24];
+	char key[REDIS_KEY_BYTES], px[24];
 	int px_len = snprintf(px, sizeof px, "%llu", (unsigned long long)px_ms);
 	const struct slice argv[] = { SLICE("SET"),
 				      write_key(tier, entry->key->digest, key),
@@ -336,7 +322,8 @@ static bool send_set(struct redis_tier *tier, const struct entry *entry, uint64_
 static bool put(struct tier *face, const struct entry *entry, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
-	const struct stored_clock clock = { now_us, clock_wall_us() };
+	const struct stored_clock clock = { clock_now_us(),
+					    clock_wall_us() }; /* not the turn's: see stored_value_is_of */
 	uint64_t gone_us = entry_gone_us(entry);
 	uint64_t px_ms = gone_us > now_us ? (gone_us - now_us) / CLOCK_US_PER_MS : 0;
 	if (!px_ms || !is_usable(tier))

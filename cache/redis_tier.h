@@ -11,12 +11,9 @@
 #include "cache/tier.h"
 #include "metrics/metrics.h"
 
-/* Of the keys: PREFIX:SCHEME:DIGEST, the digest in hex. Another scheme's keys are never touched. */
-#define REDIS_KEY_SCHEME "1"
-
 /*
  * settings  frozen, outlive the tier.
- * cache     asked when answers were last recalled (cache_recalled_wall_us).
+ * cache     asked when answers were last recalled (cache_is_recalled).
  * meter     the worker's.
  * name      for CLIENT SETNAME; copied.
  * NULL when memory is out. Main thread; all else on the loop's.

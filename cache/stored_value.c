@@ -16,6 +16,7 @@
 enum { FLAG_COMPRESSED = 1, FLAG_JSON = 2, FLAGS_KNOWN = 3, SAVES_AT_LEAST = 8 };
 enum { PLAIN_BYTES_MAX = 1 << 30 };
 #define SKEW_MAX_US (60 * CLOCK_US_PER_S)
+#define SAME_US 500 /* the two clocks are not read at the same moment, and the wall's is adjusted */
 
 static const char magic[6] = { 'j', 'i', 't', 'n', 'e', 'y' };
 
@@ -27,9 +28,10 @@ struct head {
 	uint64_t stored_us, fresh_us, revalidate_us, error_us; /* wall clock */
 	uint32_t key_len, held_len, body_at, body_len, full_len, retry_after_s, cost_us;
 	uint16_t upstream_status;
-	uint8_t word_len, type_len, detail_len, reserved[7];
+	uint8_t word_len, type_len, detail_len;
+	uint8_t generation[7]; /* of purges; 56 bits, little-endian; 0 in values of versions that knew none */
 };
-_Static_assert(sizeof(struct head) == 120, "the layout is the same everywhere");
+_Static_assert(sizeof(struct head) == STORED_HEAD_BYTES, "the layout is the same everywhere");
 _Static_assert(ANSWER_DETAIL_BYTES <= 256 && ANSWER_TYPE_BYTES <= 256, "their lengths fit a byte");
 enum { CHECKED_FROM = offsetof(struct head, digest) };
 
@@ -103,6 +105,8 @@ static struct head head_of(const struct entry *entry, const struct stored_clock 
 	};
 	memcpy(head.magic, magic, sizeof magic);
 	memcpy(head.digest, entry->key->digest, sizeof head.digest);
+	uint64_t generation = htole64(entry->generation);
+	memcpy(head.generation, &generation, sizeof head.generation);
 	return head;
 }
 
@@ -155,6 +159,13 @@ static void read_head(struct slice bytes, struct head *head)
 	head->retry_after_s = le32toh(head->retry_after_s);
 	head->cost_us = le32toh(head->cost_us);
 	head->upstream_status = le16toh(head->upstream_status);
+}
+
+static uint64_t generation_of(const struct head *head)
+{
+	uint64_t generation = 0;
+	memcpy(&generation, head->generation, sizeof head->generation);
+	return le64toh(generation);
 }
 
 static bool take(struct slice *rest, size_t len, struct slice *part)
@@ -291,6 +302,7 @@ static enum stored_fault make_entry(struct parts *parts, struct key *key, const 
 		return STORED_NO_MEMORY;
 	(*entry)->cost_us = parts->head.cost_us;
 	(*entry)->stored_us = from_wall(parts->head.stored_us, clock);
+	(*entry)->generation = generation_of(&parts->head);
 	(*entry)->fresh_until_us = from_wall(parts->head.fresh_us, clock);
 	(*entry)->revalidate_until_us = from_wall(parts->head.revalidate_us, clock);
 	(*entry)->error_until_us = from_wall(parts->head.error_us, clock);
@@ -321,4 +333,16 @@ enum stored_fault stored_value_read(struct slice bytes, const struct stored_cloc
 	fault = make_entry(&parts, key, clock, entry);
 	key_unref(key);
 	return fault;
+}
+
+bool stored_value_is_of(struct slice start, const struct entry *entry, const struct stored_clock *clock)
+{
+	struct head head;
+	if (start.len < sizeof head || memcmp(start.at, magic, sizeof magic) != 0)
+		return false;
+	read_head(start, &head);
+	uint64_t stored_us = from_wall(head.stored_us, clock);
+	uint64_t apart_us = stored_us > entry->stored_us ? stored_us - entry->stored_us : entry->stored_us - stored_us;
+	return apart_us <= SAME_US && generation_of(&head) == entry->generation &&
+	       memcmp(head.digest, entry->key->digest, KEY_DIGEST_BYTES) == 0;
 }

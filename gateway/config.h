@@ -143,7 +143,8 @@ struct config {
 	size_t memory_bytes; /* cache.memory.size; 0: no memory tier */
 	struct {
 		const char *url, *username, *password, *prefix;
-		uint64_t timeout_us, connect_timeout_us;
+		uint64_t timeout_us, connect_timeout_us, untracked_us, lease_us;
+		bool tracking;
 		unsigned database;
 		size_t max_value_bytes, compress_bytes, in_flight;
 		const char *sentinel_name, *sentinel_password;

@@ -91,6 +91,9 @@ void config_finish_redis(struct config_load *load)
 		.max_commands = config->redis_options.in_flight,
 		.max_value_bytes = config->redis_options.max_value_bytes,
 		.compress_bytes = config->redis_options.compress_bytes,
+		.tracking = config->redis_options.tracking,
+		.untracked_us = config->redis_options.untracked_us,
+		.lease_us = config->redis_options.lease_us,
 	};
 	memcpy(settings->path, url.path, sizeof settings->path);
 	if (!settings->username && url.username[0])

@@ -20,6 +20,7 @@ struct trip {
 	bool store;         /* the answer may go into the cache */
 	struct tier_lookup lookup; /* under way: not in the batcher yet */
 	uint64_t mark;             /* cache_mark before the look-up */
+	struct cache_begun begun;  /* before the look-up, then before the fetch */
 	uint64_t looked_us;        /* when it began */
 	char traceparent[56];
 	char idempotency_key[256];
@@ -143,7 +144,7 @@ static bool store(struct worker *worker, const struct trip *trip, struct answer 
 		  const struct batch_facts *facts)
 {
 	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
-					 loop_now(worker->loop) };
+					 loop_now(worker->loop), &trip->begun };
 	struct entry *entry;
 	bool drop, stored = cache_store_entry(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
@@ -318,6 +319,8 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 static void depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
 {
 	const char *why;
+	if (trip->store)
+		trip->begun = cache_begin(dispatch->worker->gateway->cache, trip->flight.key);
 	enum outcome outcome = batcher_add(trip->provider->batcher, &trip->item, now_us, &why);
 	if (outcome != OUTCOME_OK) {
 		const struct batch_facts none = { 0 };
@@ -386,14 +389,27 @@ static void go_on(struct dispatch *dispatch, struct trip *trip, struct entry *en
 	trip_free(dispatch, trip);
 }
 
+/* Whether a purge covers what came from there: one that overtook it, or one that its writer had not heard of. */
+static bool is_purged(struct dispatch *dispatch, const struct trip *trip, const struct entry *entry, uint64_t now_us)
+{
+	struct worker *worker = dispatch->worker;
+	const struct purge_tags tags = worker_tags(worker);
+	if (cache_begin(worker->gateway->cache, trip->flight.key).mark != trip->begun.mark)
+		return true;
+	if (!cache_is_purged(worker->gateway->cache, entry, &tags))
+		return false;
+	tier_remove(worker->tier, trip->flight.key->digest, now_us); /* if not, the next one will */
+	return true;
+}
+
 static void looked_up(struct tier_lookup *lookup, struct entry *entry)
 {
 	struct trip *trip = container_of(lookup, struct trip, lookup);
 	struct dispatch *dispatch = trip->provider->dispatch;
 	struct cache *cache = dispatch->worker->gateway->cache;
 	TAILQ_REMOVE(&dispatch->looking, trip, next);
-	if (entry && cache_mark(cache, trip->flight.key) != trip->mark) {
-		entry_unref(entry); /* purged while it was on its way */
+	if (entry && is_purged(dispatch, trip, entry, loop_now(dispatch->worker->loop))) {
+		entry_unref(entry);
 		entry = NULL;
 	}
 	if (entry)
@@ -410,6 +426,7 @@ static bool look_outside(struct dispatch *dispatch, struct trip *trip, uint64_t 
 		return false;
 	trip->lookup.done = looked_up;
 	trip->mark = cache_mark(dispatch->worker->gateway->cache, trip->flight.key);
+	trip->begun = cache_begin(dispatch->worker->gateway->cache, trip->flight.key);
 	if (!tier_get(tier, &trip->lookup, trip->flight.key, now_us))
 		return false;
 	trip->looked_us = now_us;

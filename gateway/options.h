@@ -180,6 +180,12 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The longest value that is stored, after compression.")                                                      \
 	V("cache.redis.compress", SIZE, config, redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \
 	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
+	V("cache.redis.tracking", BOOL, config, redis_options.tracking, "", 0, 0, "true", NULL,                        \
+	  "Hear what other gateways replace and purge (Redis 6 or later); false: memory keeps it to its end.")         \
+	V("cache.redis.untracked_ttl", DURATION, config, redis_options.untracked_us, "us", 0, US_D(1), "5s", NULL,     \
+	  "How long memory is believed while that is not heard, because Redis is away, say.")                          \
+	V("cache.redis.lease", DURATION, config, redis_options.lease_us, "us", 0, US_S(60), "2s", NULL,                \
+	  "How long one gateway's fetch keeps the others from fetching the same; 0: not at all.")                      \
 	B("cache.redis.sentinel", BLOCK, 0, "Ask Redis Sentinel where the master is.")                                 \
 	V("cache.redis.sentinel.name", TEXT, config, redis_options.sentinel_name, "bytes", 1, 255, OPTION_REQUIRED,    \
 	  NULL, "The master's name, as the Sentinels know it.")                                                        \

@@ -331,6 +331,8 @@ static void put_redis_cache(struct buf *out, const struct gateway *gateway)
 	out->len--; /* its closing brace: there is more to say here */
 	for (size_t i = 0; i < countof(results); i++)
 		put_count(out, gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_REDIS, i);
+	buf_printf(out, ",\"tracking\":%s",
+		   metrics_read(gateway->metrics, METRIC_ID_REDIS_TRACKING, 0, 0) ? "true" : "false");
 	put_count(out, gateway, "stored", METRIC_ID_REDIS_DURATION, REDIS_COMMAND_SET, 0);
 	put_count(out, gateway, "connects", METRIC_ID_REDIS_CONNECTS, 0, 0);
 	put_reasons(out, gateway, "errors", METRIC_ID_REDIS_ERRORS, troubles, countof(troubles));
@@ -389,25 +391,12 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 	reply_text(request, 200, json_type_text, &text);
 }
 
-static bool tool_has_tag(const struct tool *tool, struct slice tag)
-{
-	for (size_t i = 0; i < tool->tag_count; i++)
-		if (slice_equal(slice_of(tool->tags[i]), tag))
-			return true;
-	return false;
-}
-
-/* What a purge names; empty: any. */
-struct purge {
-	struct slice tool, prefix, tag, key;
-};
-
 /* A typing error in what to purge must not purge everything. */
-static bool read_purge(struct slice query, struct purge *purge)
+static bool read_purge(struct slice query, struct purge_scope *scope)
 {
-	*purge = (struct purge){ query_parameter(query, SLICE("tool")), query_parameter(query, SLICE("prefix")),
-				 query_parameter(query, SLICE("tag")), query_parameter(query, SLICE("key")) };
-	size_t known = (purge->tool.len > 0) + (purge->prefix.len > 0) + (purge->tag.len > 0) + (purge->key.len > 0);
+	*scope = (struct purge_scope){ query_parameter(query, SLICE("tool")), query_parameter(query, SLICE("prefix")),
+				       query_parameter(query, SLICE("tag")), query_parameter(query, SLICE("key")) };
+	size_t known = (scope->tool.len > 0) + (scope->prefix.len > 0) + (scope->tag.len > 0) + (scope->key.len > 0);
 	size_t given = query.len > 0;
 	for (size_t i = 0; i < query.len; i++)
 		given += query.at[i] == '&';
@@ -415,33 +404,48 @@ static bool read_purge(struct slice query, struct purge *purge)
 }
 
 struct purge_of {
-	const struct purge *purge;
-	const struct catalogue *catalogue;
+	const struct purge_scope *scope;
+	struct purge_tags tags;
 };
 
-/* A tool that is no longer there has no tags. */
 static bool purges_tool(struct slice name, void *context)
 {
 	const struct purge_of *of = context;
-	const struct purge *purge = of->purge;
-	if ((purge->tool.len && !slice_equal(name, purge->tool)) || name.len < purge->prefix.len ||
-	    (purge->prefix.len && memcmp(name.at, purge->prefix.at, purge->prefix.len) != 0))
-		return false;
-	const struct tool *tool = purge->tag.len ? catalogue_tool(of->catalogue, name) : NULL;
-	return !purge->tag.len || (tool && tool_has_tag(tool, purge->tag));
+	return purge_scope_covers(of->scope, name, &of->tags);
+}
+
+/* One key, wherever it is. */
+static size_t purge_key(struct worker *worker, const struct purge_of *of, const uint8_t *digest)
+{
+	struct cache *cache = worker->gateway->cache;
+	uint64_t now_us = loop_now(worker->loop);
+	bool told = worker->tracking && redis_tracking_purge(worker->tracking, of->scope, now_us);
+	if (!told && worker->tier && !tier_remove(worker->tier, digest, now_us))
+		cache_recall_all(cache); /* see cache_is_recalled */
+	return cache_purge(cache, purges_tool, (void *)(uintptr_t)of, of->scope->key);
+}
+
+/* What is covered here, and, if there is a fleet, everywhere. */
+static size_t purge_scope(struct worker *worker, const struct purge_of *of)
+{
+	struct cache *cache = worker->gateway->cache;
+	if (worker->tracking && redis_tracking_purge(worker->tracking, of->scope, loop_now(worker->loop)))
+		return cache_purge_scope(cache, of->scope, &of->tags);
+	return cache_purge(cache, purges_tool, (void *)(uintptr_t)of, (struct slice){ "", 0 });
 }
 
 /* The same on the disk, whose rows know their tools by name. */
 static struct purging *purge_disk(struct worker *worker, const struct purge_of *of)
 {
-	const struct purge *purge = of->purge;
+	const struct purge_scope *scope = of->scope;
+	const struct catalogue *catalogue = worker->catalogue;
 	struct buf names = BUF_INIT(PAGE_BYTES_MAX);
-	if (!purge->tool.len && !purge->tag.len) {
-		buf_put(&names, purge->prefix);
-		return purging_begin(worker, purge->prefix.len ? DISK_PURGE_PREFIX : DISK_PURGE_ALL, &names);
+	if (!scope->tool.len && !scope->tag.len) {
+		buf_put(&names, scope->prefix);
+		return purging_begin(worker, scope->prefix.len ? DISK_PURGE_PREFIX : DISK_PURGE_ALL, &names);
 	}
-	for (size_t i = 0; i < catalogue_count(of->catalogue); i++) {
-		const struct tool *tool = catalogue_nth(of->catalogue, i);
+	for (size_t i = 0; i < catalogue_count(catalogue); i++) {
+		const struct tool *tool = catalogue_nth(catalogue, i);
 		if (!purges_tool(slice_of(tool->name), (void *)(uintptr_t)of))
 			continue;
 		buf_put_text(&names, tool->name);
@@ -453,25 +457,26 @@ static struct purging *purge_disk(struct worker *worker, const struct purge_of *
 /* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct purge purge;
-	struct purge_of of = { &purge, worker->catalogue };
+	struct purge_scope scope;
+	const struct purge_of of = { &scope, worker_tags(worker) };
+	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
-	if (!read_purge(request->query, &purge)) {
+	if (!read_purge(request->query, &scope)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
 			      "Only tool, prefix, tag and key are known; nothing was purged.");
 		return;
 	}
-	if (purge.tool.len && !catalogue_tool(worker->catalogue, purge.tool)) {
+	if (scope.tool.len && !catalogue_tool(worker->catalogue, scope.tool)) {
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;
 	}
-	uint8_t digest[KEY_DIGEST_BYTES];
-	if (worker->tier && cache_read_digest(purge.key, digest) && /* the rest: cache_is_recalled */
-	    !tier_remove(worker->tier, digest, loop_now(worker->loop)))
-		cache_recall_all(worker->gateway->cache);
 	/* before memory, so that what the disk's thread loads meanwhile is not put there behind the purge */
-	struct purging *purging = worker->gateway->disk && !purge.key.len ? purge_disk(worker, &of) : NULL;
-	size_t purged = cache_purge(worker->gateway->cache, purges_tool, &of, purge.key);
+	struct purging *purging = worker->gateway->disk && !scope.key.len ? purge_disk(worker, &of) : NULL;
+	size_t purged = 0; /* a key that is no digest is nobody's */
+	if (!scope.key.len)
+		purged = purge_scope(worker, &of);
+	else if (cache_read_digest(scope.key, digest))
+		purged = purge_key(worker, &of, digest);
 	if (purging) {
 		purging_reply(purging, request, purged);
 		return;

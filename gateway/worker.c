@@ -67,6 +67,34 @@ static bool make_tier(struct worker *worker)
 	return worker->tier != NULL;
 }
 
+/* A tool that is no longer there has no tags. */
+static bool has_tag(const void *context, struct slice name, struct slice tag)
+{
+	const struct worker *worker = context;
+	const struct tool *tool = catalogue_tool(worker->catalogue, name);
+	for (size_t i = 0; tool && i < tool->tag_count; i++)
+		if (slice_equal(slice_of(tool->tags[i]), tag))
+			return true;
+	return false;
+}
+
+struct purge_tags worker_tags(const struct worker *worker)
+{
+	return (struct purge_tags){ has_tag, worker };
+}
+
+/* False: out of memory. */
+static bool make_tracking(struct worker *worker)
+{
+	const struct config *config = worker->gateway->config;
+	const struct purge_tags tags = worker_tags(worker);
+	if (!config->redis || !config->redis->tracking || worker->index != 0)
+		return true;
+	worker->tracking =
+		redis_tracking_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, &tags);
+	return worker->tracking != NULL;
+}
+
 struct worker *worker_new(struct gateway *gateway, unsigned index)
 {
 	const struct config *config = gateway->config;
@@ -98,7 +126,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
 		goto fail;
-	if (!make_tier(worker))
+	if (!make_tier(worker) || !make_tracking(worker))
 		goto fail;
 	worker->dispatch = dispatch_new(worker);
 	if (!worker->dispatch)
@@ -139,6 +167,10 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 		uint64_t due = tier_deadline(worker->tier);
 		deadline = due < deadline ? due : deadline;
 	}
+	if (worker->tracking) {
+		uint64_t due = redis_tracking_deadline(worker->tracking);
+		deadline = due < deadline ? due : deadline;
+	}
 	return deadline;
 }
 
@@ -166,6 +198,8 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 		http_turn(worker->daemons[i], now_us);
 	if (worker->tier)
 		tier_tick(worker->tier, now_us);
+	if (worker->tracking)
+		redis_tracking_tick(worker->tracking, now_us);
 	move_calls(worker);
 }
 
@@ -273,6 +307,7 @@ void worker_free(struct worker *worker)
 		http_stop(worker->daemons[i]); /* the thread was never started */
 	dispatch_free(worker->dispatch);
 	tier_free(worker->tier);
+	redis_tracking_free(worker->tracking);
 	transport_free(worker->transport);
 	struct call *call;
 	while ((call = TAILQ_FIRST(&worker->recycled))) {

@@ -1,6 +1,7 @@
 /*
  * worker.h: one worker: a thread that owns whole a loop, its listeners' daemons, its HTTP client, the batchers of its
- * upstreams and a mailbox. All workers are alike; worker 0 also serves the admin listeners and drops what has expired.
+ * upstreams and a mailbox. All workers are alike; worker 0 also serves the admin listeners, drops what has
+ * expired, and hears what other gateways change.
  */
 #ifndef JITNEY_GATEWAY_WORKER_H
 #define JITNEY_GATEWAY_WORKER_H
@@ -12,6 +13,7 @@
 #include "base/loop.h"
 #include "cache/cache.h"
 #include "cache/disk.h"
+#include "cache/redis_tracking.h"
 #include "cache/tier.h"
 #include "gateway/call.h"
 #include "gateway/catalogue.h"
@@ -63,8 +65,9 @@ struct worker {
 	struct json_scratch scratch;
 	struct transport *transport;
 	struct dispatch *dispatch;
-	struct tier *tier;           /* behind the memory tier; NULL: none */
-	struct catalogue *catalogue; /* held: the current one */
+	struct tier *tier;               /* behind the memory tier; NULL: none */
+	struct redis_tracking *tracking; /* worker 0's: the fleet over one Redis; NULL: none */
+	struct catalogue *catalogue;     /* held: the current one */
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (mcp_listen.c) */
 	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
@@ -93,6 +96,9 @@ void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue);
 bool worker_settle(struct worker *worker) MUST_CHECK;
 /* After the thread was joined, or never started. NULL is fine. */
 void worker_free(struct worker *worker);
+
+/* Which tool has which tag, by this worker's catalogue; for its thread. */
+struct purge_tags worker_tags(const struct worker *worker);
 
 /* The worker that owns an upstream. Any thread. */
 static inline struct worker *upstream_owner(const struct gateway *gateway, unsigned upstream)

@@ -80,7 +80,8 @@
 /* How opening an MCP server ended: in which of the protocol's eras (docs/mcp.md), or not. */
 #define MCP_OPENINGS(X) X(LEGACY, "legacy") X(MODERN, "modern") X(FAILED, "failed")
 
-#define REDIS_COMMANDS(X) X(GET, "get") X(SET, "set") X(DEL, "del") X(PROBE, "probe")
+#define REDIS_COMMANDS(X)                                                                            \
+	X(GET, "get") X(SET, "set") X(DEL, "del") X(PROBE, "probe") X(LEASE, "lease") X(RELEASE, "release")
 
 /* What went wrong between a worker and Redis. None of it costs a caller more than cache.redis.timeout. */
 #define REDIS_TROUBLES(X)                                                                            \
@@ -132,6 +133,18 @@
 	X(CHANGING, "changing")   /* a purge, or a change of that very key, is under way */          \
 	X(NO_MEMORY, "no_memory")
 
+/* What became of a purge that holds for the whole fleet. */
+#define PURGE_WAYS(X)                                                                                \
+	X(SENT, "sent")           /* asked for here, and told to Redis and the others */             \
+	X(RECEIVED, "received")   /* asked for on another gateway */                                 \
+	X(FAILED, "failed")       /* asked for here, and Redis refused to tell it */
+
+/* What became of a fetch that at most one gateway of the fleet should be making. */
+#define LEASE_RESULTS(X)                                                                             \
+	X(TAKEN, "taken")         /* this gateway fetches for all */                                 \
+	X(WAITED, "waited")       /* another one did, and its answer was served */                   \
+	X(EXPIRED, "expired")     /* another one did, and it took too long: fetched here too */
+
 /* Messages of MCP clients: methods that are served, then what else may come. */
 #define MCP_METHODS(X)                                                                               \
 	X(INITIALIZE, "initialize")                                                                  \
@@ -168,6 +181,8 @@ enum metric_label {
 	LABEL_DISK_JOB,
 	LABEL_DISK_TROUBLE,
 	LABEL_DISK_SKIP,
+	LABEL_PURGE_WAY,
+	LABEL_LEASE_RESULT,
 	LABEL_MCP_METHOD,
 	LABEL_MCP_ERA,
 	LABEL_LATENCY_CLASS,
@@ -249,6 +264,10 @@ enum metric_type {
 	X(DISK_DURATION, "disk_duration_seconds", SECONDS, DISK_JOB, NONE, "What the disk tier's thread takes for a job, waiting not included.") \
 	X(DISK_ERRORS, "disk_errors_total", COUNTER, DISK_TROUBLE, NONE, "What went wrong with the disk tier, by reason.") \
 	X(DISK_SKIPPED, "disk_skipped_total", COUNTER, DISK_SKIP, NONE, "Look-ups and stores that the disk tier was spared, by reason.") \
+	X(REDIS_TRACKING, "redis_tracking", GAUGE, NONE, NONE, "1 while what other gateways replace and purge is heard of.") \
+	X(REDIS_INVALIDATIONS, "redis_invalidations_total", COUNTER, NONE, NONE, "Values in Redis of which this gateway was told that they had changed.") \
+	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_WAY, NONE, "Purges told to the other gateways, or by them.") \
+	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
 enum reject_reason {
@@ -340,6 +359,18 @@ enum disk_skip {
 	DISK_SKIPS(X)
 #undef X
 	DISK_SKIP_COUNT
+};
+enum purge_way {
+#define X(name, word) PURGE_##name,
+	PURGE_WAYS(X)
+#undef X
+	PURGE_WAY_COUNT
+};
+enum lease_result {
+#define X(name, word) LEASE_##name,
+	LEASE_RESULTS(X)
+#undef X
+	LEASE_RESULT_COUNT
 };
 enum mcp_method {
 #define X(name, word) MCP_METHOD_##name,

@@ -17,7 +17,7 @@ declare -A may_include=(
 # Folder: the headers that outsiders may include. base/ is open to all.
 declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h'
-	[cache]='cache.h disk.h disk_settings.h dump.h flight.h redis_settings.h redis_tier.h tier.h'
+	[cache]='cache.h disk.h disk_settings.h dump.h flight.h redis_settings.h redis_tier.h redis_tracking.h tier.h'
 	[upstream]='upstream.h transport.h client.h'
 	[batcher]='batcher.h'
 	[gateway]=''

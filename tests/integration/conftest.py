@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.gateway import JITNEY, Gateway, merged, standard  # noqa: E402
 from harness.provider import Provider  # noqa: E402
+from harness.redis import Redis  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -84,6 +85,25 @@ def together():
     yield run
     for pool in pools:
         pool.shutdown()
+
+
+@pytest.fixture
+def run_redis(tmp_path):
+    """run_redis(options of redis-server..) gives one of the test's own, started unless started=False."""
+    servers = []
+
+    def run(*options, started=True):
+        servers.append(Redis(tmp_path / f"redis{len(servers)}", *options))
+        return servers[-1].start() if started else servers[-1]
+
+    yield run
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def redis(run_redis):
+    return run_redis()
 
 
 @pytest.fixture

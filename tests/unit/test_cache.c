@@ -58,7 +58,7 @@ static int teardown(void **state)
 static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy)
 {
 	struct answer *answer = answer_result(SLICE("{\"t\":1}"), true, NULL);
-	const struct cache_fill fill = { policy, 0, stored_us };
+	const struct cache_fill fill = { policy, 0, stored_us, NULL };
 	bool stored = cache_store(fixture->cache, key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
@@ -212,7 +212,7 @@ static void only_good_answers_with_a_ttl_are_stored(void **state)
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { .ttl_us = 100 * S };
 	const struct cache_policy none = { 0, 10 * S, 10 * S, .negative_ttl_us = 10 * S };
-	const struct cache_fill fill = { &policy, 0, stored_us };
+	const struct cache_fill fill = { &policy, 0, stored_us, NULL };
 	struct answer *error = answer_error(OUTCOME_UPSTREAM_ERROR, "no");
 	assert_false(cache_store(fixture->cache, fixture->key, error, &fill, fixture->meter));
 	assert_false(store(fixture, fixture->key, &none));
@@ -402,7 +402,7 @@ static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **st
 {
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { .ttl_us = 100 * S };
-	const struct cache_fill fill = { &policy, 0, stored_us };
+	const struct cache_fill fill = { &policy, 0, stored_us, NULL };
 	struct cache *cache = NULL;
 	for (size_t nth = 1; !cache; nth++) {
 		alloc_fail_at(nth);

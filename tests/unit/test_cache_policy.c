@@ -50,7 +50,7 @@ static int teardown(void **state)
 /* Takes the answer. */
 static bool store(struct fixture *fixture, struct answer *answer, uint64_t cost_us)
 {
-	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us };
+	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us, NULL };
 	bool stored = cache_store(fixture->cache, fixture->key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
