@@ -351,6 +351,7 @@ int serve(const char *config_path)
 	/* before any thread is made, so that all of them leave signals to this one */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the warden */
 	MHD_set_panic_func(library_panic, NULL);
 	int code = EXIT_START;
 	if (start(&process, config_path)) {

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +127,34 @@ static bool is_gone(long pid)
 	return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
 }
 
+static void kill_warden(void)
+{
+	siginfo_t info;
+	pid_t pid = warden_pid();
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+/* Past libc, which refuses to touch two of them. */
+static void set_all_signals(void (*handler)(int))
+{
+	const uintptr_t action[8] = { (uintptr_t)handler };
+	for (int number = 1; number <= 64; number++)
+		if (number != SIGCHLD)
+			syscall(SYS_rt_sigaction, number, action, NULL, sizeof(uint64_t));
+}
+
+/* Whatever has started this program may have ignored or blocked some. */
+static void set_up_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
 /* ---------------------------------------------------------------- */
 
 static void lines_go_in_and_come_out(void **state)
@@ -221,15 +250,25 @@ static void the_environment_is_clean(void **state)
 	forget(&witness);
 }
 
-static void signals_are_as_a_program_expects_them(void **state)
+static void signals_and_descriptors_are_as_a_program_expects_them(void **state)
 {
 	(void)state;
-	static const char *const argv[] = { "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status", NULL };
+	static const char *const argv[] = {
+		"sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/$$/status; ls /proc/$$/fd | grep -c '^[0-9]$'", NULL
+	};
 	struct process_settings settings = settings_of(argv);
 	struct witness witness;
+	int inherited[2];
+	assert_int_equal(pipe(inherited), 0); /* without O_CLOEXEC */
+	kill_warden();                        /* the next one inherits all this */
+	set_all_signals(SIG_IGN);
 	assert_true(start(&witness, &settings));
+	set_all_signals(SIG_DFL);
+	set_up_signals();
+	close(inherited[0]);
+	close(inherited[1]);
 	WAIT_FOR(witness.ended);
-	assert_string_equal(buf_cstr(&witness.lines), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	assert_string_equal(buf_cstr(&witness.lines), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n3\n");
 	forget(&witness);
 }
 
@@ -330,9 +369,7 @@ static void a_killed_warden_is_replaced(void **state)
 	say(&before, "here\n");
 	WAIT_FOR(before.line_count == 1);
 	pid_t warden = warden_pid();
-	kill(warden, SIGKILL);
-	siginfo_t info;
-	assert_int_equal(waitid(P_PID, (id_t)warden, &info, WEXITED | WNOWAIT), 0);
+	kill_warden();
 	assert_true(start(&after, &settings));
 	say(&before, "still here\n"); /* its keeper needs no warden */
 	say(&after, "new\n");
@@ -458,7 +495,7 @@ static void a_start_without_memory_starts_nothing(void **state)
 static int set_up(void **state)
 {
 	(void)state;
-	signal(SIGPIPE, SIG_IGN);
+	set_up_signals();
 	loop = loop_new();
 	return loop ? 0 : -1;
 }
@@ -478,7 +515,7 @@ int main(void)
 		cmocka_unit_test(an_overlong_line_is_dropped_and_told),
 		cmocka_unit_test(the_last_words_come_before_the_end),
 		cmocka_unit_test(the_environment_is_clean),
-		cmocka_unit_test(signals_are_as_a_program_expects_them),
+		cmocka_unit_test(signals_and_descriptors_are_as_a_program_expects_them),
 		cmocka_unit_test(what_cannot_start_says_why),
 		cmocka_unit_test(one_that_will_not_stop_is_killed_with_its_offspring),
 		cmocka_unit_test(a_leader_that_leaves_takes_its_offspring_along),
