@@ -1,5 +1,7 @@
-/* mcp.c: MCP's versions. */
+/* mcp.c: MCP's versions and levels. */
 #include "base/mcp.h"
+
+#include <assert.h>
 
 bool mcp_version_known(struct slice version)
 {
@@ -8,4 +10,20 @@ bool mcp_version_known(struct slice version)
 		if (slice_equal(version, slice_of(known[i])))
 			return true;
 	return false;
+}
+
+static const char *const levels[] = { "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency" };
+
+uint8_t mcp_level_of(struct slice name)
+{
+	for (uint8_t i = 0; i < MCP_LEVEL_COUNT; i++)
+		if (slice_equal(name, slice_of(levels[i])))
+			return i + 1;
+	return MCP_LEVEL_NONE;
+}
+
+const char *mcp_level_name(uint8_t level)
+{
+	assert(level >= 1 && level <= MCP_LEVEL_COUNT);
+	return levels[level - 1];
 }

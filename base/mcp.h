@@ -3,6 +3,8 @@
 #ifndef JITNEY_BASE_MCP_H
 #define JITNEY_BASE_MCP_H
 
+#include <stdint.h>
+
 #include "base/slice.h"
 
 #define MCP_VERSION_LEGACY "2025-11-25" /* the last that begins with initialize */
@@ -22,5 +24,20 @@ enum {
 	MCP_CAPABILITY_MISSING = -32021,
 	MCP_VERSION_UNSUPPORTED = -32022
 };
+
+/* Levels of log messages (RFC 5424 by name), as numbers: 1 for debug to 8 for emergency. */
+enum { MCP_LEVEL_NONE = 0, MCP_LEVEL_COUNT = 8, MCP_LEVEL_UNASKED = 9 /* whatever comes; none is asked for */ };
+/* MCP_LEVEL_NONE: no level's name. */
+uint8_t mcp_level_of(struct slice name);
+/* 1 to MCP_LEVEL_COUNT. */
+const char *mcp_level_name(uint8_t level);
+
+/* What a caller wants to hear while its call is under way: notifications/progress, notifications/message. */
+struct mcp_asks {
+	bool progress;
+	uint8_t level; /* of messages, at least */
+};
+
+enum mcp_note_kind { MCP_NOTE_PROGRESS, MCP_NOTE_MESSAGE };
 
 #endif

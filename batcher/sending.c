@@ -4,9 +4,9 @@
 
 #include "batcher/batcher_private.h"
 
-static const struct upstream_events events = { .answered = sending_answered,
-					       .refused = refused_call,
-					       .landed = refused_landed };
+static const struct upstream_events events = {
+	.answered = sending_answered, .refused = refused_call, .landed = refused_landed, .noted = sending_noted
+};
 
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
@@ -59,6 +59,15 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	answer = whole_story(batch, answer);
 	ending_drop(batcher, batch, item);
 	item->answered(item, answer, &facts);
+}
+
+void sending_noted(void *context, size_t index, enum mcp_note_kind note, struct slice params)
+{
+	const struct batch *batch = context;
+	assert(index < batch->count);
+	struct batch_item *item = batch->items[index]; /* NULL: expired or cancelled on the way */
+	if (item && item->noted)
+		item->noted(item, note, params);
 }
 
 void sending_abort(struct batcher *batcher)

@@ -245,6 +245,53 @@ void call_cancel(struct call *call)
 	mailbox_post(&owner->mailbox, &call->cancel_mail);
 }
 
+/* ---------------------------------------------------------------- word of a call on its way */
+
+enum { NOTES_OUT_MAX = 16 /* of one call; a home that is so far behind does without */, NOTE_BYTES_MAX = 64 * 1024 };
+
+/* Posted before the call's own return by the same thread, so it is opened while the call is still there. */
+struct call_mail {
+	struct mail mail;
+	struct call *call;
+	enum mcp_note_kind note;
+	size_t len;
+	char params[];
+};
+
+static void note_home(struct call *call, enum mcp_note_kind note, struct slice params)
+{
+	if (!call->abandoned)
+		call->noted(call, note, params);
+}
+
+static void open_note(struct mail *mail)
+{
+	struct call_mail *letter = container_of(mail, struct call_mail, mail);
+	atomic_fetch_sub_explicit(&letter->call->notes_out, 1, memory_order_relaxed);
+	note_home(letter->call, letter->note, (struct slice){ letter->params, letter->len });
+	free(letter);
+}
+
+void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note, struct slice params)
+{
+	struct call_mail *letter = NULL;
+	if (owner == call->home) {
+		note_home(call, note, params);
+		return;
+	}
+	if (params.len <= NOTE_BYTES_MAX &&
+	    atomic_load_explicit(&call->notes_out, memory_order_relaxed) < NOTES_OUT_MAX)
+		letter = malloc(sizeof *letter + params.len);
+	if (!letter) {
+		meter_add(owner->meter, METRIC_ID_MCP_NOTES, note, MCP_NOTE_DROPPED, 1);
+		return;
+	}
+	*letter = (struct call_mail){ .mail.open = open_note, .call = call, .note = note, .len = params.len };
+	memcpy(letter->params, params.at, params.len);
+	atomic_fetch_add_explicit(&call->notes_out, 1, memory_order_relaxed);
+	mailbox_post(&call->home->mailbox, &letter->mail);
+}
+
 /* Upstream trouble may be covered by an answer past its time (RFC 5861, 4). */
 static bool may_fall_back(enum outcome outcome)
 {

@@ -13,6 +13,7 @@
 #ifndef JITNEY_GATEWAY_CALL_H
 #define JITNEY_GATEWAY_CALL_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "base/answer.h"
@@ -46,6 +47,10 @@ struct call {
 	struct slice arguments;          /* raw; whatever was sent, maybe empty */
 	const struct asker *asker;       /* borrowed until call_send has returned */
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
+	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params of
+	 * a notification, borrowed. Nothing may be cancelled in here. Home thread; NULL if nothing is asked for */
+	void (*noted)(struct call *call, enum mcp_note_kind note, struct slice params);
+	struct mcp_asks asks;
 	void *context;
 	size_t index; /* the asker's own: place in its batch */
 
@@ -80,6 +85,7 @@ struct call {
 	struct cache_wish wish;
 	char traceparent[56];      /* "" if none */
 	char idempotency_key[256]; /* "" if none */
+	atomic_uint notes_out;     /* a: posted by the owner, not yet opened at home */
 
 	/* the owner's while the call is away */
 	bool at_owner;
@@ -113,6 +119,9 @@ struct answer *call_not_cached(void);
 
 /* The call comes home with its result; called by its owner on the owner's thread. */
 void call_return(struct call *call, struct worker *owner);
+/* Word of a call that is away reaches its home; called by its owner on the owner's thread. It may be dropped, and is
+ * counted then. */
+void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note, struct slice params);
 /* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a
  * batch's, say) arrive together: the first post wakes their owner. */
 void call_post_outgoing(struct worker *home);

@@ -185,6 +185,23 @@ static void item_answered(struct batch_item *item, struct answer *answer, const 
 	land(trip->provider->dispatch, trip, answer, facts);
 }
 
+static bool wants(const struct call *call, enum mcp_note_kind note)
+{
+	return call->noted && (note == MCP_NOTE_PROGRESS ? call->asks.progress : call->asks.level != MCP_LEVEL_NONE);
+}
+
+/* Everybody who waits and asked for it hears it. */
+static void item_noted(struct batch_item *item, enum mcp_note_kind note, struct slice params)
+{
+	struct trip *trip = container_of(item, struct trip, item);
+	struct waiter *waiter;
+	TAILQ_FOREACH (waiter, &trip->flight.waiters, next) {
+		struct call *call = container_of(waiter, struct call, waiter);
+		if (wants(call, note))
+			call_note(call, trip->provider->dispatch->worker, note, params);
+	}
+}
+
 /* Its last waiter has left: nobody wants the answer. */
 static void give_up(struct dispatch *dispatch, struct trip *trip)
 {
@@ -312,6 +329,8 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 	item->caller = call->asker_number;
 	item->urgency = call->urgency;
 	item->answered = item_answered;
+	item->call.asks = call->asks;
+	item->noted = item_noted;
 	return fill_lane_key(trip, call);
 }
 

@@ -46,6 +46,7 @@ libgateway_a_SOURCES = \
 	gateway/mcp_call.c \
 	gateway/mcp_headers.c \
 	gateway/mcp_listen.c \
+	gateway/mcp_note.c \
 	gateway/mcp_origin.c \
 	gateway/mcp_private.h \
 	gateway/mcp_request.c gateway/mcp_request.h \

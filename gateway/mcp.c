@@ -92,6 +92,7 @@ static bool is_of_era(enum mcp_method method, enum mcp_era era)
 		return true;
 	case MCP_METHOD_INITIALIZE:
 	case MCP_METHOD_PING:
+	case MCP_METHOD_SET_LEVEL:
 		return era == MCP_LEGACY;
 	case MCP_METHOD_DISCOVER:
 	case MCP_METHOD_LISTEN:
@@ -113,6 +114,12 @@ static bool serve_method(struct mcp_exchange *exchange, struct mcp_seat *seat, c
 		return false;
 	case MCP_METHOD_PING:
 		mcp_reply_result(&seat->text, seat->id, MCP_LEGACY, SLICE("{}"));
+		return false;
+	case MCP_METHOD_SET_LEVEL:
+		if (mcp_check_level(asked, &error))
+			mcp_reply_result(&seat->text, seat->id, MCP_LEGACY, SLICE("{}"));
+		else
+			seat_error(exchange, seat, &error);
 		return false;
 	case MCP_METHOD_DISCOVER:
 		mcp_reply_discover(&seat->text, worker, asked);
@@ -182,12 +189,17 @@ static bool has_word(struct slice text, const char *word)
 	return false;
 }
 
+static bool takes_events(const struct request *request)
+{
+	return has_word(request->headers[HEADER_ACCEPT], "text/event-stream");
+}
+
 /* JSON is for everybody, but for who wants events and nothing else. */
 static bool wants_events(const struct request *request)
 {
 	struct slice accept = request->headers[HEADER_ACCEPT];
-	return has_word(accept, "text/event-stream") && !has_word(accept, "application/json") &&
-	       !has_word(accept, "*/*") && !has_word(accept, "application/*");
+	return takes_events(request) && !has_word(accept, "application/json") && !has_word(accept, "*/*") &&
+	       !has_word(accept, "application/*");
 }
 
 /* How many messages the body has. False: answered. */
@@ -233,6 +245,7 @@ static void serve_messages(struct worker *worker, struct request *request, const
 	struct slice body = json_trim(blob_slice(exchange->body));
 	exchange->array = array;
 	exchange->events = wants_events(request);
+	exchange->listens = takes_events(request);
 	if (!array) {
 		if (take_message(exchange, &exchange->seats[0], body, asker))
 			mcp_exchange_free(exchange);

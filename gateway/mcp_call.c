@@ -103,7 +103,7 @@ static void finish(struct mcp_exchange *exchange)
 	exchange->request->waits_for = NULL;
 	if (text.len == 0 && !text.failed)
 		mcp_reply_text(exchange->request, 202, &text, NULL);
-	else if (exchange->events && status == 200)
+	else if (exchange->started || (exchange->events && status == 200))
 		send_events(exchange, &text, call);
 	else
 		mcp_reply_text(exchange->request, status, &text, call);
@@ -210,6 +210,7 @@ void mcp_call_tool(struct mcp_exchange *exchange, struct mcp_seat *seat, const s
 	call->done = call_home;
 	call->context = exchange;
 	call->index = (size_t)(seat - exchange->seats);
+	mcp_note_asks(exchange, seat, asked, call);
 	if (call_look_up(call)) {
 		count_call(exchange, call);
 		return;

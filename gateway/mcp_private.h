@@ -8,6 +8,7 @@
  *   mcp_tools.c    initialize, server/discover, tools/list
  *   mcp_call.c     tools/call, alone or in an array: calls out, answers home
  *   mcp_write.c    results and errors as JSON-RPC
+ *   mcp_note.c     word of calls under way: progress and log messages
  *   mcp_listen.c   subscriptions/listen
  */
 #ifndef JITNEY_GATEWAY_MCP_PRIVATE_H
@@ -89,11 +90,12 @@ const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_n
 struct mcp_seat {
 	struct slice id; /* in exchange->body */
 	enum mcp_era era;
-	bool silent;       /* gets no response: a notification or a response */
-	bool away;         /* its call is not home yet */
-	unsigned status;   /* of HTTP, if it is the only one */
-	struct call *call; /* or NULL */
-	struct buf text;   /* the response, if no call gives it */
+	bool silent;        /* gets no response: a notification or a response */
+	bool away;          /* its call is not home yet */
+	struct slice token; /* for progress, raw, in exchange->body; empty: none is wanted */
+	unsigned status;    /* of HTTP, if it is the only one */
+	struct call *call;  /* or NULL */
+	struct buf text;    /* the response, if no call gives it */
 };
 
 /* All messages of one POST. */
@@ -102,7 +104,8 @@ struct mcp_exchange {
 	struct request *request;
 	struct blob *body;
 	bool array;
-	bool events;  /* answer as text/event-stream */
+	bool events;  /* answer as text/event-stream, because the client takes nothing else */
+	bool listens; /* the client takes an event stream */
 	bool started; /* the stream's head is out: something came before the result */
 	size_t away;
 	size_t count;
@@ -117,6 +120,14 @@ void mcp_call_tool(struct mcp_exchange *exchange, struct mcp_seat *seat, const s
 		   const struct asker *asker);
 /* All seats have been taken: answer, now or when the last call is home. */
 void mcp_exchange_settle(struct mcp_exchange *exchange);
+
+/* --- mcp_note.c --- */
+
+/* logging/setLevel: the level is checked. False: *error. */
+bool mcp_check_level(const struct mcp_request *asked, struct mcp_error *error) MUST_CHECK;
+/* What the caller wants to hear of its call: into the seat and call->asks. */
+void mcp_note_asks(const struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_request *asked,
+		   struct call *call);
 
 /* --- mcp.c --- */
 

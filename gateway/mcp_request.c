@@ -41,6 +41,10 @@ static void read_meta(struct slice meta, struct mcp_request *asked)
 			asked->capabilities = value;
 		else if (json_string_is(name, SLICE("io.modelcontextprotocol/clientInfo")))
 			asked->client = value;
+		else if (json_string_is(name, SLICE("io.modelcontextprotocol/logLevel")))
+			asked->log_level = value;
+		else if (json_string_is(name, SLICE("progressToken")))
+			asked->token = value;
 		else if (json_string_is(name, SLICE("traceparent")))
 			asked->traceparent = value;
 	}
@@ -61,6 +65,8 @@ static void read_params(struct slice params, struct mcp_request *asked)
 			asked->wanted = value;
 		else if (json_string_is(name, SLICE("protocolVersion")))
 			asked->proposed = value;
+		else if (json_string_is(name, SLICE("level")))
+			asked->level = value;
 		else if (json_string_is(name, SLICE("_meta")) && json_type(value) == JSON_OBJECT)
 			read_meta(value, asked);
 	}

@@ -19,7 +19,8 @@ void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked)
 	if (asked->proposed.len && json_type(asked->proposed) == JSON_STRING)
 		json_unescape(asked->proposed, &proposed);
 	bool known = !proposed.failed && mcp_version_known(buf_slice(&proposed));
-	buf_printf(&result, "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{}},\"serverInfo\":%s}",
+	buf_printf(&result,
+		   "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{},\"logging\":{}},\"serverInfo\":%s}",
 		   known ? buf_cstr(&proposed) : MCP_VERSION_LEGACY, MCP_SERVER_INFO);
 	if (result.failed)
 		out->failed = true;
@@ -40,7 +41,7 @@ void mcp_reply_discover(struct buf *out, const struct worker *worker, const stru
 {
 	struct buf result = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	buf_put_text(&result, "{\"supportedVersions\":[\"" MCP_VERSION_MODERN
-			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true}},");
+			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}},");
 	put_lifetime(&result, worker);
 	buf_put_char(&result, '}');
 	if (result.failed)

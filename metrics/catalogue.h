@@ -153,9 +153,14 @@
 	X(TOOLS_LIST, "tools/list")                                                                  \
 	X(TOOLS_CALL, "tools/call")                                                                  \
 	X(LISTEN, "subscriptions/listen")                                                            \
+	X(SET_LEVEL, "logging/setLevel")                                                             \
 	X(NOTIFICATIONS, "notification")                                                             \
 	X(RESPONSES, "response")                                                                     \
 	X(OTHER, "other")       /* a method that is not served, or no message at all */
+
+/* What a server says of a call under way, and what became of it. */
+#define MCP_NOTE_KINDS(X) X(PROGRESS, "progress") X(MESSAGE, "message")
+#define MCP_NOTE_FATES(X) X(PASSED, "passed") X(DROPPED, "dropped")
 
 /* legacy: up to 2025-11-25; modern: 2026-07-28. */
 #define MCP_ERAS(X) X(LEGACY, "legacy") X(MODERN, "modern")
@@ -185,6 +190,8 @@ enum metric_label {
 	LABEL_LEASE_RESULT,
 	LABEL_MCP_METHOD,
 	LABEL_MCP_ERA,
+	LABEL_MCP_NOTE,
+	LABEL_MCP_NOTE_FATE,
 	LABEL_LATENCY_CLASS,
 	LABEL_KIND_COUNT
 };
@@ -207,6 +214,7 @@ enum metric_type {
 	X(REPLY_BYTES, "reply_bytes", GAUGE, NONE, NONE, "Of these, replies that clients have not taken yet.")         \
 	X(REJECTED, "rejected_total", COUNTER, REJECT_REASON, NONE, "Requests and calls refused, by reason.")          \
 	X(MCP_MESSAGES, "mcp_messages_total", COUNTER, MCP_METHOD, MCP_ERA, "Messages of MCP clients, by method and era of the protocol.") \
+	X(MCP_NOTES, "mcp_notifications_total", COUNTER, MCP_NOTE, MCP_NOTE_FATE, "Word of calls under way for those who asked: on its way to the client, or dropped because that is behind.") \
 	X(MCP_SUBSCRIPTIONS, "mcp_subscriptions", GAUGE, NONE, NONE, "Streams of subscriptions/listen open.")            \
 	X(CONNECTIONS, "connections", GAUGE, NONE, NONE, "Client connections open.")                                   \
 	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
@@ -377,6 +385,12 @@ enum mcp_method {
 	MCP_METHODS(X)
 #undef X
 	MCP_METHOD_COUNT
+};
+enum mcp_note_fate {
+#define X(name, word) MCP_NOTE_##name,
+	MCP_NOTE_FATES(X)
+#undef X
+	MCP_NOTE_FATE_COUNT
 };
 enum mcp_era {
 #define X(name, word) MCP_##name,

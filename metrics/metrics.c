@@ -48,6 +48,8 @@ static const char *const purge_words[] = { PURGE_WAYS(X) };
 static const char *const lease_words[] = { LEASE_RESULTS(X) };
 static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
+static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
+static const char *const mcp_fate_words[] = { MCP_NOTE_FATES(X) };
 #undef X
 
 /* The labels whose values this file knows; the others draw from the names and from base/outcome.h. */
@@ -80,6 +82,8 @@ static const struct {
 	[LABEL_LEASE_RESULT] = { "result", lease_words, countof(lease_words) },
 	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
+	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
+	[LABEL_MCP_NOTE_FATE] = { "fate", mcp_fate_words, countof(mcp_fate_words) },
 };
 
 const char *metric_label_name(enum metric_label label)

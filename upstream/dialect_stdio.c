@@ -90,16 +90,16 @@ static void put_jsonrpc(struct buf *body, const struct stdio_route *route, struc
 	buf_put_char(body, '}');
 }
 
-static void put_mcp(struct buf *body, const struct stdio_route *route, struct slice arguments, uint64_t id)
+static void put_mcp(struct buf *body, const struct stdio_route *route, const struct upstream_call *call, uint64_t id)
 {
 	struct buf all = BUF_INIT(SIZE_MAX / 4);
-	struct slice nothing = { NULL, 0 };
+	struct slice arguments = call->arguments;
 	if (route->constants) {
 		dialect_put_arguments(&all, route->constants, arguments);
 		body->failed |= all.failed;
 		arguments = buf_slice(&all);
 	}
-	mcp_put_tools_call(body, MCP_LEGACY, id, blob_slice(route->name), arguments, nothing);
+	mcp_put_tools_call(body, MCP_LEGACY, id, blob_slice(route->name), arguments, call->traceparent, call->asks);
 	buf_fini(&all);
 }
 
@@ -111,7 +111,7 @@ static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64
 		const struct stdio_route *route = container_of(calls[i].route, struct stdio_route, base);
 		size_t start = body->len;
 		if (route->base.dialect == &dialect_mcp_stdio)
-			put_mcp(body, route, calls[i].arguments, first_id + i);
+			put_mcp(body, route, &calls[i], first_id + i);
 		else
 			put_jsonrpc(body, route, calls[i].arguments, first_id + i);
 		end_line(body, start);

@@ -23,14 +23,34 @@ static void put_request(struct buf *out, uint64_t id, const char *method)
 	buf_put_char(out, '"');
 }
 
+#define META_MODERN                                                                                                    \
+	"\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"" MCP_VERSION_MODERN                                 \
+	"\",\"io.modelcontextprotocol/clientInfo\":" CLIENT_INFO ",\"io.modelcontextprotocol/clientCapabilities\":{}"
+
 /* Who speaks which version: part of every modern request's params. */
-static void put_meta(struct buf *out, struct slice traceparent)
+static void put_meta(struct buf *out)
 {
-	buf_put(out, SLICE("\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"" MCP_VERSION_MODERN
-			   "\",\"io.modelcontextprotocol/clientInfo\":" CLIENT_INFO
-			   ",\"io.modelcontextprotocol/clientCapabilities\":{}"));
+	buf_put(out, SLICE(META_MODERN "}"));
+}
+
+/* The same for a call, with what it brings; a legacy call that brings nothing has none. */
+static void put_call_meta(struct buf *out, enum mcp_era era, uint64_t id, struct slice traceparent,
+			  struct mcp_asks asks)
+{
+	if (era == MCP_LEGACY && !traceparent.len && !asks.progress)
+		return;
+	buf_put_char(out, ',');
+	buf_put(out, era == MCP_MODERN ? SLICE(META_MODERN) : SLICE("\"_meta\":{"));
+	const char *before = era == MCP_MODERN ? "," : "";
+	if (era == MCP_MODERN && asks.level >= 1 && asks.level <= MCP_LEVEL_COUNT)
+		buf_printf(out, ",\"io.modelcontextprotocol/logLevel\":\"%s\"", mcp_level_name(asks.level));
+	if (asks.progress) {
+		buf_printf(out, "%s\"progressToken\":", before);
+		buf_put_u64(out, id);
+		before = ",";
+	}
 	if (traceparent.len) {
-		buf_put(out, SLICE(",\"traceparent\":"));
+		buf_printf(out, "%s\"traceparent\":", before);
 		json_put_string(out, traceparent);
 	}
 	buf_put_char(out, '}');
@@ -54,7 +74,7 @@ void mcp_put_discover(struct buf *out, uint64_t id)
 {
 	put_request(out, id, "server/discover");
 	buf_put(out, SLICE(",\"params\":{"));
-	put_meta(out, (struct slice){ NULL, 0 });
+	put_meta(out);
 	buf_put(out, SLICE("}}"));
 }
 
@@ -70,24 +90,21 @@ void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct s
 			buf_put_char(out, ',');
 	}
 	if (era == MCP_MODERN)
-		put_meta(out, (struct slice){ NULL, 0 });
+		put_meta(out);
 	if (era == MCP_MODERN || raw_cursor.len)
 		buf_put_char(out, '}');
 	buf_put_char(out, '}');
 }
 
 void mcp_put_tools_call(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_name, struct slice arguments,
-			struct slice traceparent)
+			struct slice traceparent, struct mcp_asks asks)
 {
 	put_request(out, id, "tools/call");
 	buf_put(out, SLICE(",\"params\":{\"name\":"));
 	buf_put(out, raw_name);
 	buf_put(out, SLICE(",\"arguments\":"));
 	buf_put(out, arguments);
-	if (era == MCP_MODERN) {
-		buf_put_char(out, ',');
-		put_meta(out, traceparent);
-	}
+	put_call_meta(out, era, id, traceparent, asks);
 	buf_put(out, SLICE("}}"));
 }
 
@@ -95,7 +112,7 @@ void mcp_put_listen(struct buf *out, uint64_t id)
 {
 	put_request(out, id, "subscriptions/listen");
 	buf_put(out, SLICE(",\"params\":{\"notifications\":{\"toolsListChanged\":true},"));
-	put_meta(out, (struct slice){ NULL, 0 });
+	put_meta(out);
 	buf_put(out, SLICE("}}"));
 }
 
@@ -106,7 +123,7 @@ void mcp_put_cancelled(struct buf *out, enum mcp_era era, uint64_t id)
 	buf_put(out, SLICE(",\"reason\":\"nobody waits for it\""));
 	if (era == MCP_MODERN) {
 		buf_put_char(out, ',');
-		put_meta(out, (struct slice){ NULL, 0 });
+		put_meta(out);
 	}
 	buf_put(out, SLICE("}}"));
 }
@@ -204,12 +221,24 @@ bool mcp_method_is(const struct mcp_message *message, const char *method)
 	return message->method.len && json_string_is(message->method, slice_of(method));
 }
 
-bool mcp_id(const struct mcp_message *message, uint64_t *id)
+static bool number_of(struct slice raw, uint64_t *id)
 {
-	struct slice raw = message->id;
 	if (raw.len >= 2 && raw.at[0] == '"') /* some servers make strings of numbers */
 		raw = (struct slice){ raw.at + 1, raw.len - 2 };
 	return raw.len && json_u64(raw, id);
+}
+
+bool mcp_id(const struct mcp_message *message, uint64_t *id)
+{
+	return number_of(message->id, id);
+}
+
+bool mcp_progress_id(const struct mcp_message *message, uint64_t *id)
+{
+	struct slice token;
+	return mcp_method_is(message, "notifications/progress") && message->params.len &&
+	       json_type(message->params) == JSON_OBJECT &&
+	       json_member(message->params, SLICE("progressToken"), &token) && number_of(token, id);
 }
 
 int mcp_error_code(const struct mcp_message *message)

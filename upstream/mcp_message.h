@@ -30,9 +30,10 @@ void mcp_put_initialized(struct buf *out);
 void mcp_put_discover(struct buf *out, uint64_t id);
 /* raw_cursor: empty for the first page, else the nextCursor of the page before. */
 void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_cursor);
-/* arguments: one JSON object. traceparent: W3C, or empty; modern only (_meta). */
+/* arguments: one JSON object. traceparent: W3C, or empty (_meta, as in OpenTelemetry's conventions for MCP). asks: a
+ * token for progress is `id`; a level is asked of a modern server only, a legacy one has a level for all. */
 void mcp_put_tools_call(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_name, struct slice arguments,
-			struct slice traceparent);
+			struct slice traceparent, struct mcp_asks asks);
 /* Modern over HTTP: a stream of list_changed notifications, which stays open. */
 void mcp_put_listen(struct buf *out, uint64_t id);
 /* Request `id` of ours is not waited for any more. No answer will come. */
@@ -73,6 +74,8 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 bool mcp_method_is(const struct mcp_message *message, const char *method);
 /* The id as a number of ours. False: none that we could have given. */
 bool mcp_id(const struct mcp_message *message, uint64_t *id);
+/* Whether it is notifications/progress for a request of ours, whose id is its token. */
+bool mcp_progress_id(const struct mcp_message *message, uint64_t *id);
 /* The code of an MCP_ERROR; 0: it has none that can be read. */
 int mcp_error_code(const struct mcp_message *message);
 /* A member of a result object; empty if absent or the result is no object. */

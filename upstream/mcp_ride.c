@@ -34,7 +34,8 @@ static void put_call(const struct leg *leg, const struct ride_item *item, uint64
 	struct buf merged = BUF_INIT(SIZE_MAX / 4);
 	struct slice arguments = full_arguments(item, &merged);
 	enum mcp_era era = leg->post.session->era;
-	mcp_put_tools_call(&request->body, era, id, blob_slice(item->route->name), arguments, leg->ride->traceparent);
+	mcp_put_tools_call(&request->body, era, id, blob_slice(item->route->name), arguments, leg->ride->traceparent,
+			   item->asks);
 	if (era == MCP_MODERN && item->route->schema && !merged.failed)
 		mcp_mirror_put(blob_slice(item->route->schema), arguments, &request->headers);
 	request->body.failed |= merged.failed;
@@ -74,9 +75,38 @@ static bool write_calls(struct mcp_post *post, const struct upstream_call *calls
 	return true;
 }
 
+/* Which of the leg's calls a notification speaks of: its token says so, or there is but one. False: of none. */
+static bool find_noted(const struct leg *leg, const struct mcp_message *message, enum mcp_note_kind *note,
+		       size_t *index)
+{
+	const struct mcp_asks *asks;
+	uint64_t id = leg->post.first_id;
+	if (message->kind != MCP_NOTIFICATION || !message->params.len || json_type(message->params) != JSON_OBJECT)
+		return false;
+	if (mcp_progress_id(message, &id))
+		*note = MCP_NOTE_PROGRESS;
+	else if (leg->count == 1 && mcp_method_is(message, "notifications/message"))
+		*note = MCP_NOTE_MESSAGE;
+	else
+		return false;
+	if (id < leg->post.first_id || id - leg->post.first_id >= leg->count)
+		return false;
+	*index = leg->first + (size_t)(id - leg->post.first_id);
+	asks = &leg->ride->items[*index].asks;
+	return !leg->ride->items[*index].told &&
+	       (*note == MCP_NOTE_PROGRESS ? asks->progress : asks->level != MCP_LEVEL_NONE);
+}
+
 static void hear_foreign(struct mcp_post *post, const struct mcp_message *message)
 {
-	mcp_control_foreign(&leg_of(post)->ride->upstream->control, message);
+	struct leg *leg = leg_of(post);
+	struct ride *ride = leg->ride;
+	enum mcp_note_kind note;
+	size_t index;
+	if (!find_noted(leg, message, &note, &index))
+		mcp_control_foreign(&ride->upstream->control, message);
+	else if (!ride->aborted && ride->events->noted)
+		ride->events->noted(ride->context, index, note, message->params);
 }
 
 /* --- lists --- */
@@ -224,7 +254,9 @@ static void leg_landed(void *context, enum outcome outcome);
 /* Send a leg; what hinders it is told from the timer. */
 static void leg_go(struct leg *leg)
 {
-	static const struct upstream_events events = { leg_answered, leg_refused, leg_landed };
+	static const struct upstream_events events = { .answered = leg_answered,
+						       .refused = leg_refused,
+						       .landed = leg_landed };
 	struct ride *ride = leg->ride;
 	struct mcp_upstream *upstream = ride->upstream;
 	struct upstream_call one = { .route = NULL }, *calls = &one;
@@ -571,6 +603,7 @@ static bool copy_texts(struct ride *ride, const struct upstream_call *calls)
 		ride->items[i].arguments = (struct slice){ at, calls[i].arguments.len };
 		ride->items[i].route = mcp_route_of(calls[i].route);
 		ride->items[i].repeatable = calls[i].repeatable;
+		ride->items[i].asks = calls[i].asks;
 	}
 	const char *at = ride->texts.store->bytes + ride->texts.len;
 	buf_put(&ride->texts, calls[0].traceparent);

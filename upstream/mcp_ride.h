@@ -33,6 +33,7 @@ struct ride_item {
 	const struct mcp_route *route;
 	struct slice arguments; /* in ride->texts */
 	bool repeatable;
+	struct mcp_asks asks;
 	bool told;
 	bool refused;        /* `held` would go to events->refused */
 	struct answer *held; /* until it is known whether the leg goes on; NULL: none */

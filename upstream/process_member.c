@@ -198,6 +198,8 @@ static void on_line(void *context, struct slice line)
 	case MCP_NOTIFICATION:
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
 			member_list_soon(member);
+		else
+			pool_member_noted(member, &message);
 		break;
 	}
 }

@@ -40,6 +40,7 @@ struct member {
 	bool useful;                     /* it has answered a call */
 	bool dirty;                      /* something was put that was not flushed */
 	bool stopped;
+	bool clouded;         /* a call in it was forgotten, of which it may still speak */
 	uint64_t greeting_id; /* of initialize; 0: none is out */
 	uint64_t list_id;     /* of tools/list; 0: none is out */
 	bool list_again;      /* the list has changed meanwhile */
@@ -92,6 +93,8 @@ void member_list_soon(struct member *member);
 void pool_member_ready(struct member *member);
 /* To call `id`, if it is in this member; the reference is taken. */
 void pool_member_answered(struct member *member, uint64_t id, struct answer *answer);
+/* A notification of its own, which may be word of a call. */
+void pool_member_noted(struct member *member, const struct mcp_message *message);
 void pool_member_sampled(struct member *member);
 /* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
  * member is freed. */

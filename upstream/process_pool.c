@@ -356,13 +356,37 @@ void pool_member_ready(struct member *member)
 	settle(pool);
 }
 
+static struct pool_call *find_call(const struct member *member, uint64_t id)
+{
+	struct pool_call *call;
+	LIST_FOREACH(call, bucket_of(member->pool, id), alike)
+	if (call->id == id && call->member == member)
+		break;
+	return call;
+}
+
+/* Progress names its call. A log message does not: it is the call's that is alone in the process, if no other can have
+ * left it behind. */
+void pool_member_noted(struct member *member, const struct mcp_message *message)
+{
+	struct pool_call *call = NULL;
+	uint64_t id;
+	if (!message->params.len || json_type(message->params) != JSON_OBJECT)
+		return;
+	if (mcp_progress_id(message, &id)) {
+		if ((call = find_call(member, id)) && call->asks.progress)
+			call->noted(call, MCP_NOTE_PROGRESS, message->params);
+	} else if (member->busy == 1 && !member->clouded && mcp_method_is(message, "notifications/message")) {
+		call = TAILQ_FIRST(&member->calls);
+		if (call->asks.level != MCP_LEVEL_NONE)
+			call->noted(call, MCP_NOTE_MESSAGE, message->params);
+	}
+}
+
 void pool_member_answered(struct member *member, uint64_t id, struct answer *answer)
 {
 	struct process_pool *pool = member->pool;
-	struct pool_call *call;
-	LIST_FOREACH(call, bucket_of(pool, id), alike)
-	if (call->id == id && call->member == member)
-		break;
+	struct pool_call *call = find_call(member, id);
 	if (!call) {
 		answer_unref(answer); /* nobody waits for it any more, or it was never asked */
 		pool_noise(pool);
@@ -528,6 +552,7 @@ void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool
 	if (!member)
 		return;
 	take_out(call);
+	member->clouded = true;
 	member_cancel(member, call);
 	if (timed_out)
 		note_timeout(member);

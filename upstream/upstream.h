@@ -11,6 +11,7 @@
 #include "base/answer.h"
 #include "base/compiler.h"
 #include "base/loop.h"
+#include "base/mcp.h"
 #include "base/slice.h"
 #include "metrics/metrics.h"
 #include "upstream/dialect.h"
@@ -70,6 +71,7 @@ struct upstream_call {
 	bool repeatable;                   /* declared read-only or idempotent: sending it twice does no harm */
 	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */
 	struct slice idempotency_key;      /* or empty; likewise */
+	struct mcp_asks asks;              /* what `noted` is to be called for; other kinds than MCP say nothing */
 };
 
 /* For a provider that lists its own tools (MCP). Called on the owner's thread, from within transport_tick or loop
@@ -94,6 +96,10 @@ struct upstream_events {
 	/* Instead of `answered`, for a repeatable call whose exchange failed as a whole after it was sent (refused, cut
 	 * off, not to be read): this is what it would have been told; it may be sent again. NULL: answered it is. */
 	void (*refused)(void *context, size_t index, struct answer *answer);
+	/* Word of call `index`, which has no answer yet, as it asked for: the params of the notification, one JSON
+	 * object, borrowed. Any number of times. No call may be made, forgotten or aborted in here. NULL: nobody
+	 * listens. */
+	void (*noted)(void *context, size_t index, enum mcp_note_kind note, struct slice params);
 	/* All calls have been answered or refused; the exchange is gone. `outcome`: OK if the provider answered the
 	 * request as a whole, else why not. Once, last. */
 	void (*landed)(void *context, enum outcome outcome);

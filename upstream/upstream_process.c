@@ -97,6 +97,14 @@ static void on_answered(struct pool_call *call, struct answer *answer)
 	land_if_done(errand);
 }
 
+static void on_noted(struct pool_call *call, enum mcp_note_kind note, struct slice params)
+{
+	struct item *item = container_of(call, struct item, call);
+	struct errand *errand = item->errand;
+	if (errand->events->noted)
+		errand->events->noted(errand->context, (size_t)(item - errand->items), note, params);
+}
+
 static struct answer *timeout_answer(const struct item *item)
 {
 	const char *name = item->errand->upstream->base.settings->name;
@@ -144,6 +152,8 @@ static void cut_lines(struct errand *errand, const struct upstream_call *calls, 
 		item->call.line = (struct slice){ left.at, (size_t)(end + 1 - left.at) };
 		item->call.repeatable = calls[i].repeatable;
 		item->call.answered = on_answered;
+		item->call.asks = calls[i].asks;
+		item->call.noted = on_noted;
 		left.at += item->call.line.len;
 		left.len -= item->call.line.len;
 	}

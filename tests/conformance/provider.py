@@ -2,8 +2,11 @@
 """The tools that the official suite calls, as a provider behind the gateway: `provider.py` serves /mcp (an MCP server of
 2025-11-25) and /rest/{tool} on a free port, which it prints; `provider.py --stdio` is an MCP server on its own stdin."""
 import base64
+import itertools
 import json
 import sys
+import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PNG = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==")
@@ -23,6 +26,7 @@ SCHEMA_2020 = {
 MIRRORED = {"type": "object", "required": ["region", "query"],
             "properties": {"region": {"type": "string", "x-mcp-header": "Region"}, "query": {"type": "string"}}}
 ANYTHING = {"type": "object"}
+PAUSE_SECONDS = 0.05  # between words of a call, as the suite wants it
 
 
 def text(words):
@@ -49,6 +53,8 @@ TOOLS = {
         text("Multiple content types test:"), image(),
         resource("test://mixed-content-resource", "application/json", '{"test":"data","value":123}')]),
     "test_error_handling": (ANYTHING, None),
+    "test_tool_with_progress": (ANYTHING, lambda _: [text("Done, with progress.")]),
+    "test_tool_with_logging": (ANYTHING, lambda _: [text("Done, with logging.")]),
     "json_schema_2020_12_tool": (SCHEMA_2020, lambda arguments: [text(json.dumps(arguments))]),
     "test_x_mcp_header": (MIRRORED, lambda arguments: [text(json.dumps(arguments))]),
 }
@@ -59,6 +65,21 @@ def result_of(params):
     if make is None:
         return {"content": [text(ERROR)], "isError": True}
     return {"content": make(params.get("arguments") or {})}
+
+
+def words(message):
+    """What the server says of a call before its result."""
+    params = message.get("params") or {}
+    name, token = params.get("name"), params.get("_meta", {}).get("progressToken")
+    for i in range(3) if message.get("method") == "tools/call" else ():
+        if name == "test_tool_with_progress" and token is not None:
+            yield {"jsonrpc": "2.0", "method": "notifications/progress",
+                   "params": {"progressToken": token, "progress": 50 * i, "total": 100}}
+        elif name == "test_tool_with_logging":
+            yield {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": f"step {i}"}}
+        else:
+            return
+        time.sleep(PAUSE_SECONDS)
 
 
 def answer(message):
@@ -117,18 +138,40 @@ class Handler(BaseHTTPRequestHandler):
         response = answer(document)
         if response is None:
             self.reply(202, "", b"")
+        elif first := next(before := words(document), None):
+            self.stream(first, before, response)
         else:
             self.reply(200, "application/json", json.dumps(response).encode())
+
+    def stream(self, first, rest, response):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for message in itertools.chain([first], rest, [response]):
+            self.wfile.write(f"event: message\ndata: {json.dumps(message)}\n\n".encode())
+        self.close_connection = True
 
     def log_message(self, *_):
         pass
 
 
 def serve_stdio():
+    lock = threading.Lock()
+
+    def say(message):
+        with lock:
+            print(json.dumps(message), flush=True)
+
+    def serve(message):
+        for word in words(message):
+            say(word)
+        say(answer(message))
+
     for line in sys.stdin:
-        response = answer(json.loads(line))
-        if response is not None:
-            print(json.dumps(response), flush=True)
+        message = json.loads(line)
+        if "id" in message and "method" in message:
+            threading.Thread(target=serve, args=(message,), daemon=True).start()
 
 
 def serve_http():

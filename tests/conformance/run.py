@@ -28,18 +28,21 @@ CLIENT = [("2025-06-18", "initialize"), ("2025-06-18", "tools_call"), ("2025-11-
 LIFECYCLE = ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"]
 CALLS = ["tools-call-simple-text", "tools-call-image", "tools-call-audio", "tools-call-embedded-resource",
          "tools-call-error", "json-schema-2020-12"]
-MIXED = ["tools-call-mixed-content"]  # more than one content: only an MCP server can say that
+# more than one content, and word of a call under way: only an MCP server can say that
+MCP_ONLY = ["tools-call-mixed-content", "tools-call-with-progress"]
+LOGGING = ["tools-call-with-logging", "logging-set-level"]  # legacy
 HEADERS = ["http-header-validation", "http-custom-header-server-validation"]
 
 
 def scenarios(behind):
     """(suite, version of the protocol or None, scenario)"""
-    calls = CALLS + (MIXED if behind != "rest" else [])
-    for name in LIFECYCLE + calls:
+    calls = CALLS + (MCP_ONLY if behind != "rest" else [])
+    logging = LOGGING if behind != "rest" else LOGGING[1:]
+    for name in LIFECYCLE + calls + logging:
         yield "conformance-1", None, name
     for version in ("2025-06-18", "2025-11-25", "2026-07-28"):
-        for name in LIFECYCLE + calls:
-            modern_only = version == "2026-07-28" and name in ("server-initialize", "ping")
+        for name in LIFECYCLE + calls + logging:
+            modern_only = version == "2026-07-28" and name in ("server-initialize", "ping", *LOGGING)
             later = version == "2025-06-18" and name in ("dns-rebinding-protection", "json-schema-2020-12")
             if not modern_only and not later:
                 yield "conformance-2", version, name

@@ -40,7 +40,7 @@ def test_initialize_settles_on_a_version_that_both_know(client, asked, offered):
     assert reply.header("mcp-session-id") is None
     result = reply.json()["result"]
     assert result["protocolVersion"] == offered
-    assert result["capabilities"] == {"tools": {}}
+    assert result["capabilities"] == {"tools": {}, "logging": {}}
     assert result["serverInfo"]["name"] == "jitney"
 
 

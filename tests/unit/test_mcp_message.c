@@ -40,6 +40,7 @@ static void legacy_requests_carry_no_meta(void **state)
 {
 	(void)state;
 	struct slice none = { NULL, 0 };
+	const struct mcp_asks nothing = { 0 }, all = { true, mcp_level_of(SLICE("warning")) };
 	mcp_put_initialize(&out, 1, NULL);
 	expect_holds("\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{}");
 	buf_reset(&out);
@@ -52,9 +53,15 @@ static void legacy_requests_carry_no_meta(void **state)
 	expect_written("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/list\"}");
 	mcp_put_tools_list(&out, MCP_LEGACY, 3, SLICE("\"c\\\"2\""));
 	expect_written("{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"tools/list\",\"params\":{\"cursor\":\"c\\\"2\"}}");
-	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{\"n\": 1.0}"), SLICE("00-1-2-01"));
+	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{\"n\": 1.0}"), none, nothing);
 	expect_written("{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"tools/call\",\"params\":{\"name\":\"echo\","
 		       "\"arguments\":{\"n\": 1.0}}}");
+	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"), all);
+	expect_holds("\"arguments\":{},\"_meta\":{\"progressToken\":4,\"traceparent\":\"00-1-2-01\"}}}");
+	buf_reset(&out);
+	mcp_put_tools_call(&out, MCP_LEGACY, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"), nothing);
+	expect_holds("\"_meta\":{\"traceparent\":\"00-1-2-01\"}}}");
+	buf_reset(&out);
 	mcp_put_cancelled(&out, MCP_LEGACY, 4);
 	expect_written("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{\"requestId\":4,"
 		       "\"reason\":\"nobody waits for it\"}}");
@@ -74,6 +81,7 @@ static void modern_requests_say_in_meta_who_speaks_which_version(void **state)
 {
 	(void)state;
 	struct slice none = { NULL, 0 };
+	const struct mcp_asks all = { true, mcp_level_of(SLICE("warning")) }, unasked = { false, MCP_LEVEL_UNASKED };
 	mcp_put_discover(&out, 1);
 	expect_meta();
 	mcp_put_tools_list(&out, MCP_MODERN, 2, none);
@@ -81,10 +89,13 @@ static void modern_requests_say_in_meta_who_speaks_which_version(void **state)
 	mcp_put_tools_list(&out, MCP_MODERN, 3, SLICE("\"c\""));
 	expect_holds("{\"cursor\":\"c\",\"_meta\"");
 	expect_meta();
-	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"));
+	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), SLICE("00-1-2-01"), all);
 	expect_holds("\"traceparent\":\"00-1-2-01\"");
+	expect_holds("\"progressToken\":4,");
+	expect_holds("\"io.modelcontextprotocol/logLevel\":\"warning\",");
 	expect_meta();
-	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), none);
+	mcp_put_tools_call(&out, MCP_MODERN, 4, SLICE("\"echo\""), SLICE("{}"), none, unasked);
+	assert_null(strstr(buf_cstr(&out), "logLevel"));
 	expect_meta();
 	mcp_put_listen(&out, 5);
 	expect_holds("\"notifications\":{\"toolsListChanged\":true}");
@@ -131,6 +142,27 @@ static void kinds_are_told_by_method_and_id(void **state)
 	assert_int_equal(mcp_error_code(&message), 0);
 	assert_true(read_text("{\"id\":1,\"error\":null,\"result\":{}}"));
 	assert_int_equal(message.kind, MCP_RESULT);
+}
+
+static void progress_is_of_the_request_its_token_names(void **state)
+{
+	(void)state;
+	uint64_t id;
+	assert_true(
+		read_text("{\"method\":\"notifications/progress\",\"params\":{\"progress\":1,\"progressToken\":17}}"));
+	assert_true(mcp_progress_id(&message, &id));
+	assert_int_equal(id, 17);
+	static const char *const others[] = {
+		"{\"method\":\"notifications/progress\",\"params\":{\"progressToken\":\"ours\"}}",
+		"{\"method\":\"notifications/progress\",\"params\":{\"progress\":1}}",
+		"{\"method\":\"notifications/progress\",\"params\":[17]}",
+		"{\"method\":\"notifications/progress\"}",
+		"{\"method\":\"notifications/message\",\"params\":{\"progressToken\":17}}",
+	};
+	for (size_t i = 0; i < countof(others); i++) {
+		assert_true(read_text(others[i]));
+		assert_false(mcp_progress_id(&message, &id));
+	}
 }
 
 static void what_is_no_message_is_refused_with_a_reason(void **state)
@@ -276,6 +308,7 @@ int main(void)
 		cmocka_unit_test_teardown(legacy_requests_carry_no_meta, clear),
 		cmocka_unit_test_teardown(modern_requests_say_in_meta_who_speaks_which_version, clear),
 		cmocka_unit_test(kinds_are_told_by_method_and_id),
+		cmocka_unit_test(progress_is_of_the_request_its_token_names),
 		cmocka_unit_test(what_is_no_message_is_refused_with_a_reason),
 		cmocka_unit_test_teardown(a_ping_is_answered_and_all_else_refused_under_the_servers_id, clear),
 		cmocka_unit_test(rest_callers_get_the_plainest_form),

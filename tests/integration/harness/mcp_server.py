@@ -15,7 +15,7 @@ def tool(name, **more):
 
 HINTS = {"annotations": {"readOnlyHint": True}}
 TOOLS = [tool("echo", **HINTS), tool("write"), tool("fail"), tool("ping"), tool("ask"), tool("cut"), tool("linger"),
-         tool("hold"), tool("odd"),
+         tool("hold"), tool("odd"), tool("steps", **HINTS),
          tool("region", inputSchema={"type": "object", "properties": {
              "region": {"type": "string", "x-mcp-header": "Region"}, "n": {"type": "integer", "x-mcp-header": "N"}}})]
 
@@ -51,6 +51,7 @@ class McpServer:
         self.refuse_open = None          # an HTTP status for initialize and server/discover
         self.hold_open = False           # no answer to them before finish()
         self.released = threading.Event()
+        self.step = threading.Semaphore(1000000)  # tool steps takes one each time
         self.__dict__.update(changes)
         self.tools = list(TOOLS)
         self.seen = []
@@ -251,7 +252,8 @@ class Exchange:
         elif method == "tools/list":
             self.list(request_id, message.get("params", {}).get("cursor"))
         elif method == "tools/call":
-            self.call(request_id, message["params"]["name"], message["params"].get("arguments", {}))
+            params = message["params"]
+            self.call(request_id, params["name"], params.get("arguments", {}), params.get("_meta", {}))
         elif method == "subscriptions/listen" and server.list_changed:
             note = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {}}
             self.event(note)
@@ -286,8 +288,21 @@ class Exchange:
         self.event({"jsonrpc": "2.0", "id": number, "method": method, "params": {}})
         return until(lambda: self.server.replies.get(number), f"an answer to {method}")
 
-    def call(self, request_id, name, arguments):
+    def steps(self, count, meta, pad):
+        """Word of a call: its progress if that is wanted, and a message of each of two levels."""
+        for i in range(count):
+            self.server.step.acquire(timeout=30)
+            if "progressToken" in meta:
+                self.event({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
+                    "progress": i, "progressToken": meta["progressToken"], "total": count, "message": pad * "x"}})
+            for level in ("debug", "error"):
+                self.event({"jsonrpc": "2.0", "method": "notifications/message",
+                            "params": {"level": level, "data": {"step": i}}})
+
+    def call(self, request_id, name, arguments, meta):
         say = json.dumps(arguments)
+        if name == "steps":
+            self.steps(arguments["count"], meta, arguments.get("pad", 0))
         if name == "fail":
             return self.give(self.result(request_id, {**text("it did not work"), "isError": True}))
         if name == "ping":

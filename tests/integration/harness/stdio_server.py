@@ -9,7 +9,8 @@ import time
 
 PLAIN = "--plain" in sys.argv
 write_lock = threading.Lock()
-tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled"]
+tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled",
+         "steps"]
 cancelled = []
 replies = {}
 replied = threading.Condition()
@@ -52,7 +53,16 @@ def offspring():
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid for apart in (False, True)]
 
 
-def run(number, name, arguments):
+def steps(count, meta, pad):
+    for i in range(count):
+        if "progressToken" in meta:
+            send(method="notifications/progress", params={"progress": i, "progressToken": meta["progressToken"],
+                                                          "total": count, "message": pad * "x"})
+        for level in ("debug", "error"):
+            send(method="notifications/message", params={"level": level, "data": {"step": i}})
+
+
+def run(number, name, arguments, meta):
     if name == "slow":
         time.sleep(arguments["seconds"])
         answer(number, arguments)
@@ -82,6 +92,9 @@ def run(number, name, arguments):
         for i in range(arguments["lines"]):
             print("complaint", i, file=sys.stderr, flush=True)
         answer(number, {})
+    elif name == "steps":
+        steps(arguments["count"], meta, arguments.get("pad", 0))
+        answer(number, meta)
     elif name == "cancelled":
         answer(number, len(cancelled))
     else:
@@ -113,7 +126,7 @@ def take(message):
     elif PLAIN or method == "tools/call":
         name, arguments = (method, params) if PLAIN else (params["name"], params["arguments"])
         record(f"call {name}")
-        threading.Thread(target=run, args=(number, name, arguments), daemon=True).start()
+        threading.Thread(target=run, args=(number, name, arguments, params.get("_meta", {})), daemon=True).start()
 
 
 def main():
