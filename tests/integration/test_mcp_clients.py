@@ -66,7 +66,7 @@ def test_an_id_comes_back_byte_for_byte(client, raw):
     assert client.send(body).body == b'{"jsonrpc":"2.0","id":%b,"result":{}}' % raw.encode()
 
 
-@pytest.mark.parametrize("method", ["resources/list", "prompts/list", "logging/setLevel", "server/discover",
+@pytest.mark.parametrize("method", ["resources/list", "prompts/list", "server/discover",
                                     "subscriptions/listen", "nonsense"])
 def test_a_method_that_is_not_there_is_an_error_clients_can_read(client, method):
     error_of(client.ask(method), 200, -32601)

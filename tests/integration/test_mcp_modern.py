@@ -49,7 +49,7 @@ def test_discover_says_what_is_spoken(client):
     result = client.ask_modern("server/discover").json()["result"]
     assert result["resultType"] == "complete"
     assert result["supportedVersions"] == [MODERN]
-    assert result["capabilities"] == {"tools": {"listChanged": True}}
+    assert result["capabilities"] == {"tools": {"listChanged": True}, "logging": {}}
     assert (result["ttlMs"], result["cacheScope"]) == (60000, "public")
     assert result["_meta"][SERVER]["name"] == "jitney"
 
