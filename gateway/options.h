@@ -281,7 +281,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Connections at most, or processes (then the default is 4).")                                                                                      \
 	V("upstreams.*.pool.min_idle", COUNT, upstream_draft, config.settings.pool_min_idle, "", 0, 10000,             \
 	  "(2, or max if that is less)",                                                                               \
-	  NULL, "Connections kept open after a burst; at most max.")                                                   \
+	  NULL,                                                                                                        \
+	  "So many connections are used past idle_timeout, for up to 5 minutes, by calls that may be repeated; others " \
+	  "never. None is opened ahead. At most max.")                                                   \
 	V("upstreams.*.pool.min", COUNT, upstream_draft, process.min, "", 0, 1000, "1", NULL,                          \
 	  "Processes started with the gateway and kept running; at most max.")                                         \
 	V("upstreams.*.pool.calls", COUNT, upstream_draft, process.calls, "", 1, 100000, "64", NULL,                   \

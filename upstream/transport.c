@@ -83,6 +83,11 @@ void connections_leave(struct connections *connections)
 		free(connections);
 }
 
+size_t connections_open(const struct connections *connections)
+{
+	return connections->open;
+}
+
 static void show(const struct connections *connections)
 {
 	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */

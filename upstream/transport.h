@@ -30,6 +30,8 @@ struct connections;
 struct connections *connections_new(struct transport *transport, unsigned label) MUST_CHECK;
 /* The upstream is gone; its kept connections close later and are counted until then. NULL is fine. */
 void connections_leave(struct connections *connections);
+/* Sockets open now, idle ones included. */
+size_t connections_open(const struct connections *connections);
 
 /* A socket that curl has been given. */
 struct opened_socket {

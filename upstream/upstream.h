@@ -42,7 +42,7 @@ struct upstream_settings {
 	unsigned label;                /* metrics index of the upstream */
 	unsigned first_endpoint_label; /* metrics index of endpoints[0] */
 	size_t pool_max;               /* connections at most, >= 1 */
-	size_t pool_min_idle;          /* connections kept after a burst */
+	size_t pool_min_idle;          /* so many are used past idle_timeout, by calls that may be sent again */
 	uint64_t idle_timeout_us;      /* a kept connection older than this is not used again */
 	uint64_t connect_timeout_us;
 	uint64_t timeout_us;      /* one exchange at most */

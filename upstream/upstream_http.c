@@ -345,8 +345,19 @@ static uint64_t time_left(const struct delivery *delivery)
 	return delivery->deadline_us > now_us ? delivery->deadline_us - now_us : 0;
 }
 
+/* How long the connection may have been idle. A provider may hang up on one that waits at the very moment a request
+ * leaves: what may not be sent twice takes none that is past idle_timeout, the rest may take the last few. */
+static uint64_t idle_limit_us(const struct delivery *delivery)
+{
+	const struct http_upstream *upstream = delivery->upstream;
+	const struct upstream_settings *settings = upstream->base.settings;
+	bool few = connections_open(upstream->connections) <= settings->pool_min_idle;
+	return few && delivery->repeatable ? CLOCK_NEVER : settings->idle_timeout_us;
+}
+
 static bool begin(struct delivery *delivery, bool fresh)
 {
+	delivery->exchange.idle_timeout_us = idle_limit_us(delivery);
 	delivery->attempts++;
 	delivery->begun_us = loop_now(delivery->upstream->base.loop);
 	return http_exchange_begin(&delivery->exchange, fresh, time_left(delivery));
@@ -624,7 +635,6 @@ static void set_exchange(struct delivery *delivery)
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
-	exchange->idle_timeout_us = settings->idle_timeout_us;
 	exchange->ca_file = settings->ca_file;
 	exchange->once = !delivery->repeatable;
 	buf_init(&exchange->answer, settings->answer_bytes);

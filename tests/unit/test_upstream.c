@@ -1049,6 +1049,31 @@ static void a_passed_deadline_is_not_sent(void **state)
 	end(&world, provider);
 }
 
+/* curl counts idle time in whole seconds of its own clock, which no test can turn. */
+static void min_idle_connections_are_used_past_their_time_by_what_may_be_repeated(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = provider_start(answer_well, NULL);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider_port(provider));
+	world.settings.idle_timeout_us = 1;
+	world.settings.pool_min_idle = 1;
+	world_open(&world);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	usleep(2100 * 1000);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	assert_int_equal(provider_connections(provider), 1);
+	usleep(2100 * 1000);
+	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
+	assert_int_equal(provider_connections(provider), 2);
+	world.settings.pool_min_idle = 0;
+	usleep(2100 * 1000);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	assert_int_equal(provider_connections(provider), 3);
+	end(&world, provider);
+}
+
 static void kept_connections_outlive_their_upstream(void **state)
 {
 	(void)state;
@@ -1166,6 +1191,7 @@ int main(void)
 		cmocka_unit_test(headers_are_ours_unless_the_operator_says_otherwise),
 		cmocka_unit_test(a_rest_request_goes_where_its_templates_say),
 		cmocka_unit_test(a_passed_deadline_is_not_sent),
+		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
 		cmocka_unit_test(kept_connections_outlive_their_upstream),
 		cmocka_unit_test(running_out_of_memory_sheds_calls),
 		cmocka_unit_test(urls_that_cannot_be_endpoints_are_refused),
