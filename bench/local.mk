@@ -15,5 +15,5 @@ bench_raw_http_SOURCES = bench/raw_http.c
 bench_raw_http_LDADD = $(MICROHTTPD_LIBS) -lpthread
 bench_raw_redis_SOURCES = bench/raw_redis.c tests/support/cache_keys.h
 bench_raw_redis_LDADD = $(LIBS_CACHE) -lm
-EXTRA_DIST += bench/run.py bench/subjects.py bench/plot.py bench/modes.py bench/scenarios.py bench/instructions.py \
-	bench/instructions.json
+EXTRA_DIST += bench/run.py bench/subjects.py bench/plot.py bench/loads.py bench/modes.py bench/scenarios.py \
+	bench/slopes.py bench/instructions.py bench/instructions.json

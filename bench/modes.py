@@ -6,13 +6,13 @@ turns at each rate. Open loop: calls come at their times whether or not earlier 
 shows it."""
 
 import json
-import math
 import pathlib
 import re
 import subprocess
 import tempfile
 import urllib.request
 
+from plot import Panel, write_panels
 from subjects import Process, free_port
 
 MODES = ("off", "fixed", "adaptive")
@@ -88,45 +88,8 @@ def table(points):
     return "\n".join(lines)
 
 
-# ---- the plot: two panels over the load, which is drawn by its logarithm ----
-
-PANEL, HEIGHT, TOP, LEFT, GAP = 340, 260, 60, 70, 100
-
-
-def x_of(rate, left):
-    return left + PANEL * math.log(rate / RATES[0]) / math.log(RATES[-1] / RATES[0])
-
-
-def panel(points, left, title, value, marks, y_of):
-    parts = [f'<text x="{left}" y="{TOP - 18}" font-weight="600">{title}</text>']
-    for mark in marks:
-        parts.append(f'<path d="M{left} {y_of(mark):.1f}h{PANEL}" stroke="#ddd"/>'
-                     f'<text x="{left - 6}" y="{y_of(mark) + 4:.1f}" text-anchor="end">{mark:g}</text>')
-    for rate in RATES:
-        parts.append(f'<text x="{x_of(rate, left):.1f}" y="{TOP + HEIGHT + 18}" text-anchor="middle" font-size="11">{rate:,}</text>')
-    parts.append(f'<text x="{left + PANEL / 2}" y="{TOP + HEIGHT + 38}" text-anchor="middle">calls a second</text>')
-    for mode in MODES:
-        line = " ".join(f"{x_of(point['rate'], left):.1f},{y_of(value(point)):.1f}" for point in points if point["mode"] == mode)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[mode]}" stroke-width="2"/>')
-    return "".join(parts)
-
-
 def write_plot(path, points):
-    low, high = 1.0, 10_000.0
-
-    def latency_y(milliseconds):
-        return TOP + HEIGHT * (1 - math.log(max(milliseconds, low) / low) / math.log(high / low))
-
-    def saved_y(percent):
-        return TOP + HEIGHT * (1 - percent / 100)
-
-    right = LEFT + PANEL + GAP
-    legend = "".join(f'<path d="M{LEFT + i * 150} 396h24" stroke="{COLOURS[mode]}" stroke-width="2"/>'
-                     f'<text x="{LEFT + i * 150 + 30}" y="400">{mode}</text>' for i, mode in enumerate(MODES))
-    pathlib.Path(path).write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{right + PANEL + 30}" height="420" font-family="system-ui, sans-serif" '
-        'font-size="13"><rect width="100%" height="100%" fill="white"/>'
-        + panel(points, LEFT, "p99 of a call, ms (less is better)", lambda point: point["p99_us"] / 1000, (1, 10, 100, 1000, 10000),
-                latency_y)
-        + panel(points, right, "requests saved, % (more is better)", lambda point: point["saved"] * 100, (0, 25, 50, 75, 100), saved_y)
-        + legend + "</svg>\n")
+    latency = Panel("p99 of a call, ms (less is better)", lambda point: point["p99_us"] / 1000, (1, 10, 100, 1000, 10000), True)
+    saved = Panel("requests saved, % (more is better)", lambda point: point["saved"] * 100, (0, 25, 50, 75, 100), False)
+    write_panels(path, [latency, saved], RATES, {mode: (COLOURS[mode], [point for point in points if point["mode"] == mode])
+                                                 for mode in MODES})

@@ -12,11 +12,14 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import instructions  # noqa: E402
+import loads  # noqa: E402
 import modes  # noqa: E402
 import scenarios  # noqa: E402
+import slopes  # noqa: E402
 from plot import write_plot  # noqa: E402
 from subjects import Bench  # noqa: E402
 
@@ -51,7 +54,7 @@ WORKS = {
         Row("jitney", "/v1/tools/cached", '{"q":%d}', distinct=5000)], "jitney"),
     "miss": ("miss, one call a request", [
         Row("jitney", "/v1/tools/alone", '{"q":%d}'), Row("nginx", "/proxy", RPC), Row("haproxy", "/rpc", RPC),
-        Row("free", "/rpc", RPC)], "nginx"),
+        Row("free", "/rpc", RPC), Row("raw curl", "/rpc", RPC_SAME)], "nginx"),
     "miss-batched": ("miss, batched by arrays", [
         Row("jitney", "/v1/tools/batched", '{"q":%d}'), Row("nginx", "/proxy", RPC)], "nginx"),
     "lone": ("miss, 1 caller", [
@@ -63,8 +66,20 @@ WORKS = {
 }
 
 
+def raw_curl(bench, row, calls):
+    """The back alone: it makes its own calls to the provider and measures itself."""
+    began = time.monotonic()
+    done = subprocess.run([str(bench.build / "bench/raw_curl"), f"http://127.0.0.1:{bench.processes['free'].port}{row.path}", row.body,
+                           str(calls), str(row.callers)], stdout=subprocess.PIPE, check=False)
+    seen = json.loads(done.stdout)
+    return {"cpu_us": seen["cpu_us"], "failed": seen["failed"], "calls_per_second": calls / (time.monotonic() - began),
+            "p50_us": 0, "p99_us": 0, "rss_mib": 0}
+
+
 def load(bench, row, share):
     """One run of one row: what the load generator saw, and what it cost the subject."""
+    if row.subject == "raw curl":
+        return raw_curl(bench, row, max(int(row.calls * share), row.callers * 4))
     process = bench.processes[row.subject]
     calls = max(int(row.calls * share), row.callers * 4)
     argv = [str(bench.build / "bench/load"), "--connect", f"127.0.0.1:{process.port}", "--callers", str(row.callers),
@@ -87,7 +102,7 @@ def measure(bench, works, rounds, share, progress):
     total = sum(len(WORKS[name][1]) for name in works) * (rounds + 1)
     step = 0
     for name in works:
-        rows = [row for row in WORKS[name][1] if row.subject in bench.processes]
+        rows = [row for row in WORKS[name][1] if row.subject in bench.processes or row.subject == "raw curl"]
         runs = {row.subject: [] for row in rows}
         for turn in range(rounds + 1):
             for row in rows:
@@ -120,8 +135,9 @@ def table(results):
         for subject, figures in subjects.items():
             ratio = [f"{figures[key] / base[key]:.2f}" if base and base[key] else "-" for key in ("cpu_us", "calls_per_second")]
             lines.append(("  " + subject, f"{figures['cpu_us']:.1f}", ratio[0], f"{figures['spread'] * 100:.0f} %",
-                          f"{figures['calls_per_second']:,.0f}", ratio[1], f"{figures['p50_us']:,.0f}",
-                          f"{figures['p99_us']:,.0f}", f"{figures['rss_mib']:.0f}", str(figures["failed"])))
+                          f"{figures['calls_per_second']:,.0f}", ratio[1],
+                          *(f"{figures[key]:,.0f}" if figures[key] else "-" for key in ("p50_us", "p99_us", "rss_mib")),
+                          str(figures["failed"])))
     widths = [max([len(head[i])] + [len(line[i]) for line in lines if len(line) > 2]) for i in range(len(head))]
     out = ["  ".join(word.ljust(widths[i]) if i == 0 else word.rjust(widths[i]) for i, word in enumerate(head))]
     for line in lines:
@@ -143,6 +159,17 @@ def run_modes(args, progress):
     return 0
 
 
+def run_loads(bench, args, progress):
+    points = loads.measure(bench, 1 if args.quick else 4, progress)
+    progress("")
+    print(("\r" if sys.stderr.isatty() else "") + loads.table(points))
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(points, indent=1) + "\n")
+    if args.plot:
+        loads.write_plot(args.plot, points)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jitney", default="build/jitney", help="the binary; bench programs are expected beside it")
@@ -151,10 +178,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw CPU per call as bars here; with --loads or --modes lines over the load")
+    parser.add_argument("--loads", action="store_true", help="instead: latency and CPU of hits and misses over load, beside nginx")
     parser.add_argument("--modes", action="store_true", help="instead: latency and saved requests over load, by batch.mode")
     parser.add_argument("--instructions", action="store_true", help="instead: count instructions, compare with the budget")
     parser.add_argument("--scenarios", action="store_true", help="instead: herds, Zipf, idle connections, a long mixed load, start")
+    parser.add_argument("--slopes", action="store_true", help="instead: how cost grows with callers, workers, batches, bytes, tools")
     parser.add_argument("--update", action="store_true", help="with --instructions: what is counted becomes the budget")
     args = parser.parse_args()
     rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
@@ -170,14 +199,16 @@ def main():
         counted = instructions.measure(pathlib.Path(args.jitney).resolve(), progress)
         progress("")
         return instructions.report(counted, args.update)
-    if args.scenarios:
-        found = scenarios.run(args.jitney, args.quick, progress)
+    if args.scenarios or args.slopes:
+        found = (scenarios if args.scenarios else slopes).run(args.jitney, args.quick, progress)
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
         return 0
     if args.modes:
         return run_modes(args, progress)
     with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
+        if args.loads:
+            return run_loads(bench, args, progress)
         results = measure(bench, args.work or list(WORKS), rounds, share, progress)
         if "hit-redis" in results and "redis" in bench.processes:
             bench.measure_redis()
