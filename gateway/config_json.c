@@ -208,8 +208,6 @@ static bool is_silent(const struct option *option, const void *owner)
 	    config_is_foreign(upstream, option))
 		return true;
 	switch (option->kind) {
-	case OPTION_UNSUPPORTED:
-		return true;
 	case OPTION_RATE:
 		memcpy(&rate, (const char *)owner + option->at, sizeof rate);
 		return rate.amount == 0;

@@ -183,9 +183,7 @@ static void read_member(const struct place *place, const struct node *node)
 		return note_unknown(place, node);
 	const char *key = option_key_below(option, place->prefix);
 	const char *where = arena_printf(place->load->arena, "%s%s", place->where, key);
-	if (option->kind == OPTION_UNSUPPORTED)
-		config_error_key(place->load, node, "%s is not supported by this version (%s)", where, JITNEY_VERSION);
-	else if (option->kind == OPTION_NAMED)
+	if (option->kind == OPTION_NAMED)
 		read_names(place, option, node);
 	else if (option->kind == OPTION_BLOCKS)
 		read_endpoints(place, option, node, where);

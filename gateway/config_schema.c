@@ -43,8 +43,6 @@ static void put_description(struct buf *out, const struct option *option)
 		put_bound(&text, option, option->max);
 		buf_put_char(&text, '.');
 	}
-	if (option->kind == OPTION_UNSUPPORTED)
-		buf_put_text(&text, " Not supported by this version.");
 	if (option->fallback && strcmp(option->fallback, OPTION_REQUIRED) != 0)
 		buf_printf(&text, " Default: %s.", option->fallback);
 	buf_put_text(out, "\"description\":");
@@ -169,8 +167,6 @@ static void put_type(const struct writer *writer, const struct option *option)
 	case OPTION_OBJECT:
 	case OPTION_SCHEMA:
 		return buf_put_text(out, "\"type\":\"object\"");
-	case OPTION_UNSUPPORTED:
-		return buf_put_text(out, "\"not\":{}");
 	default:
 		buf_printf(out, "\"type\":\"string\",\"minLength\":%lu,\"maxLength\":%lu", (unsigned long)option->min,
 			   (unsigned long)option->max);

@@ -22,9 +22,8 @@
 	  FIELD_BYTES(owner, field),                                                                                   \
 	  FIELD_AT(owner, count),                                                                                      \
 	  help },
-#define ROW_U(path, help) { path, OPTION_UNSUPPORTED, "", 0, 0, NULL, NULL, 0, 0, 0, help },
 
-const struct option option_table[] = { OPTION_TABLE(ROW_B, ROW_V, ROW_L, ROW_U) };
+const struct option option_table[] = { OPTION_TABLE(ROW_B, ROW_V, ROW_L) };
 const size_t option_count = countof(option_table);
 
 enum { TYPED_BYTES = 40 }; /* longer keys are not compared */
@@ -83,7 +82,7 @@ const char *option_suggest(const char *prefix, struct slice typed)
 		return NULL;
 	for (size_t i = 0; i < option_count; i++) {
 		const char *key = option_key_below(&option_table[i], prefix);
-		if (!key || option_table[i].kind == OPTION_UNSUPPORTED)
+		if (!key)
 			continue;
 		unsigned d = distance(key, typed);
 		if (d < best && d < strlen(key)) {

@@ -37,8 +37,7 @@ enum option_kind {
 	OPTION_TEMPLATES,   /* struct route_pair[]: map; bounds are members */
 	OPTION_HEADER_TEMPLATES, /* the same, names are header names */
 	OPTION_SCHEMA,           /* const char *: a JSON Schema as JSON text */
-	OPTION_OBJECT,           /* const char *: a map as JSON text, ${...} in it filled in */
-	OPTION_UNSUPPORTED       /* of the contract, but not built in this version: refused */
+	OPTION_OBJECT            /* const char *: a map as JSON text, ${...} in it filled in */
 };
 
 struct option {
@@ -84,11 +83,10 @@ struct slice option_word(const struct option *option, unsigned n);
  * B(path, kind, max elements, help)                                           blocks
  * V(path, kind, owner, field, unit, min, max, default, words, help)           one value
  * L(path, kind, owner, field, count field, min, max, default, help)           lists and maps; bounds are elements
- * U(path, help)                                                               refused in this version
  * A block stands before what is in it.
  */
 /* clang-format off */
-#define OPTION_TABLE(B, V, L, U)                                                                                       \
+#define OPTION_TABLE(B, V, L)                                                                                          \
 	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
 	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
 	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
