@@ -236,7 +236,8 @@ static void begin_anew(struct disk *disk, enum disk_fault fault)
 {
 	char why[128];
 	snprintf(why, sizeof why, "%s", disk_store_trouble(disk->store));
-	disk_store_discard(disk->store);
+	if (!disk_store_discard(disk->store))
+		atomic_store(&disk->must_empty, true);
 	disk->store = NULL;
 	disk->counted = (struct disk_store_stats){ 0 };
 	disk->uncommitted = 0;
@@ -262,19 +263,6 @@ static void settle_change(struct disk *disk, enum disk_fault fault)
 			begin_anew(disk, fault);
 	}
 	show(disk);
-}
-
-static void empty_if_needed(struct disk *disk)
-{
-	size_t count;
-	if (!disk->store || !atomic_load(&disk->must_empty))
-		return;
-	atomic_store(&disk->must_empty, false); /* one that comes from here on empties again */
-	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
-	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
-	log_message(LOG_LEVEL_WARN, "disk_cache_emptied", "a removal could not be kept in mind until it was done");
-	disk->uncommitted = CHANGES_PER_COMMIT; /* commit now */
-	settle_change(disk, fault);
 }
 
 /* --- look-ups --- */
@@ -395,7 +383,7 @@ static void carry_out(struct disk *disk, struct change *change)
 
 /* --- the thread --- */
 
-enum work { WORK_LOOKUP, WORK_CHANGE, WORK_COMMIT, WORK_LOAD, WORK_OPEN, WORK_STOP };
+enum work { WORK_EMPTY, WORK_LOOKUP, WORK_CHANGE, WORK_COMMIT, WORK_LOAD, WORK_OPEN, WORK_STOP };
 
 static struct disk_lookup *take_lookup_locked(struct disk *disk)
 {
@@ -448,6 +436,8 @@ static enum work next_work(struct disk *disk, struct disk_lookup **lookup, struc
 		bool too_late = disk->stopping && clock_now_us() >= disk->stop_us;
 		if (!disk->store && !disk->stopping && clock_now_us() >= disk->retry_us)
 			return WORK_OPEN;
+		if (disk->store && atomic_load(&disk->must_empty))
+			return WORK_EMPTY; /* before what waits, which may be what was to be removed */
 		if (disk->lookups) {
 			*lookup = take_lookup_locked(disk);
 			return WORK_LOOKUP;
@@ -456,14 +446,53 @@ static enum work next_work(struct disk *disk, struct disk_lookup **lookup, struc
 			*change = take_change_locked(disk);
 			return WORK_CHANGE;
 		}
-		if (disk->uncommitted || (disk->store && atomic_load(&disk->must_empty)))
-			return WORK_COMMIT; /* emptying comes before all work */
+		if (disk->uncommitted)
+			return WORK_COMMIT;
 		if (disk->stopping)
 			return WORK_STOP;
 		if (disk->store && atomic_load(&disk->loading))
 			return WORK_LOAD;
 		atomic_store_explicit(&disk->busy_since_us, 0, memory_order_relaxed);
 		await_locked(&disk->stirred, disk, disk->store ? CLOCK_NEVER : disk->retry_us);
+	}
+}
+
+/* Stores and removals that wait: what they are about goes anyway. */
+static struct change *take_moot_changes(struct disk *disk)
+{
+	struct change *moot = NULL, **at = &disk->changes;
+	pthread_mutex_lock(&disk->mutex);
+	atomic_store(&disk->must_empty, false); /* one that comes from here on empties again */
+	disk->last_change = &disk->changes;
+	while (*at) {
+		struct change *change = *at;
+		if (change->kind == CHANGE_PURGE) {
+			disk->last_change = at = &change->next;
+			continue;
+		}
+		*at = change->next;
+		change->next = moot;
+		moot = change;
+		disk->change_count--;
+		disk->change_bytes -= change->entry ? entry_bytes(change->entry) : 0;
+	}
+	pthread_mutex_unlock(&disk->mutex);
+	return moot;
+}
+
+static void empty(struct disk *disk)
+{
+	size_t count;
+	struct change *moot = take_moot_changes(disk);
+	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
+	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
+	log_message(LOG_LEVEL_WARN, "disk_cache_emptied", "a removal could not be kept in mind until it was done");
+	disk->uncommitted = CHANGES_PER_COMMIT; /* commit now */
+	settle_change(disk, fault);
+	while (moot) {
+		struct change *next = moot->next;
+		end_change(disk, moot);
+		moot = next;
 	}
 }
 
@@ -495,9 +524,8 @@ static bool has_removals(struct disk *disk)
 
 static void finish(struct disk *disk)
 {
-	if (has_removals(disk))
-		atomic_store(&disk->must_empty, true);
-	empty_if_needed(disk);
+	if (disk->store && (has_removals(disk) || atomic_load(&disk->must_empty)))
+		empty(disk);
 	if (!disk->store)
 		return;
 	enum disk_fault fault = disk_snapshot(disk);
@@ -525,8 +553,9 @@ static void *run(void *context)
 			break;
 		if (work == WORK_OPEN)
 			open_store(disk);
-		empty_if_needed(disk);
-		if (work == WORK_LOOKUP)
+		else if (work == WORK_EMPTY)
+			empty(disk);
+		else if (work == WORK_LOOKUP)
 			look_up(disk, lookup);
 		else if (work == WORK_COMMIT)
 			commit(disk);

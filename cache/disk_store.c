@@ -410,14 +410,16 @@ struct disk_store_stats disk_store_stats(const struct disk_store *store)
 
 /* --- open and close --- */
 
-static void delete_files(const char *path)
+static bool delete_files(const char *path)
 {
+	bool gone = true;
 	static const char *const endings[] = { "", "-wal", "-shm", "-journal" };
 	char name[PATH_MAX_BYTES + sizeof "-journal"];
 	for (size_t i = 0; i < countof(endings); i++) {
 		snprintf(name, sizeof name, "%s%s", path, endings[i]);
-		unlink(name); /* most of them are not there */
+		gone = (unlink(name) == 0 || errno == ENOENT) && gone; /* most of them are not there */
 	}
+	return gone;
 }
 
 static void close_database(struct disk_store *store)
@@ -443,11 +445,12 @@ void disk_store_close(struct disk_store *store)
 	free(store);
 }
 
-void disk_store_discard(struct disk_store *store)
+bool disk_store_discard(struct disk_store *store)
 {
 	close_database(store);
-	delete_files(store->path);
+	bool gone = delete_files(store->path);
 	disk_store_close(store);
+	return gone;
 }
 
 static enum disk_fault execute(struct disk_store *store, const char *text)
@@ -583,7 +586,10 @@ static enum disk_fault open_or_begin_anew(struct disk_store *store, const struct
 	if (!*anew)
 		*anew = "it is damaged";
 	close_database(store);
-	delete_files(store->path);
+	if (!delete_files(store->path)) {
+		snprintf(store->trouble, sizeof store->trouble, "%s and cannot be deleted: %s", *anew, strerror(errno));
+		return DISK_FAILED;
+	}
 	const char *again = NULL;
 	fault = open_database(store, settings->size_bytes, &again);
 	return fault == DISK_DAMAGED ? DISK_FAILED : fault;

@@ -40,8 +40,8 @@ enum disk_fault disk_store_open(const struct disk_settings *settings, struct dis
 				char *why, size_t why_bytes) MUST_CHECK;
 /* What was not committed is lost. NULL is fine. */
 void disk_store_close(struct disk_store *store);
-/* Close, and delete the file: whatever state it is in, the next open begins anew. */
-void disk_store_discard(struct disk_store *store);
+/* Close, and delete the file: whatever state it is in, the next open begins anew. False: it cannot be deleted. */
+bool disk_store_discard(struct disk_store *store) MUST_CHECK;
 /* What went wrong last, for the log. */
 const char *disk_store_trouble(const struct disk_store *store);
 

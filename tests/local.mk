@@ -19,6 +19,7 @@ unit_metrics = \
 unit_cache = \
 	tests/unit/test_cache \
 	tests/unit/test_cache_policy \
+	tests/unit/test_disk \
 	tests/unit/test_flight \
 	tests/unit/test_key \
 	tests/unit/test_key_random \
@@ -143,6 +144,8 @@ tests_unit_test_speed_SOURCES = tests/unit/test_speed.c $(batcher_world)
 tests_unit_test_batcher_dialects_SOURCES = tests/unit/test_batcher_dialects.c \
 	tests/support/fake_wire.c tests/support/fake_wire.h
 tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
+
+tests_unit_test_disk_SOURCES = tests/unit/test_disk.c tests/support/hard_disk.c tests/support/hard_disk.h
 
 redis_server = tests/support/redis_server.c tests/support/redis_server.h
 tests_unit_test_redis_connection_SOURCES = tests/unit/test_redis_connection.c $(redis_server)
