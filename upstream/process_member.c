@@ -96,6 +96,7 @@ static void take_page(struct member *member, const struct mcp_message *message)
 		return;
 	case MCP_PAGE_LAST:
 		member->list_id = 0;
+		member->pool->unlisted = false;
 		if (watcher)
 			watcher->tools(watcher->context, mcp_tools_list(&member->tools));
 		mcp_tools_fini(&member->tools);
@@ -248,9 +249,10 @@ static const struct process_events events = { on_line, on_overlong, on_complaine
 
 struct member *member_start(struct process_pool *pool)
 {
-	char error[PROCESS_REASON_BYTES] = "out of memory";
+	char error[PROCESS_REASON_BYTES];
 	struct member *member = calloc(1, sizeof *member);
 	if (!member || !loop_timers_reserve(pool->loop, 1)) {
+		snprintf(pool->trouble, sizeof pool->trouble, "cannot be started: out of memory");
 		free(member);
 		return NULL;
 	}

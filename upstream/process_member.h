@@ -67,6 +67,7 @@ struct process_pool {
 	struct loop_timer timer;                /* starts that are due, idlers */
 	struct loop_timer flush;                /* this turn */
 	const struct upstream_watcher *watcher; /* NULL: nobody asks for tools */
+	bool unlisted;                          /* somebody does, and has not been told any */
 	uint64_t complaints_since_us;           /* stderr to the log: this second */
 	unsigned complaints, complaints_left_out;
 	struct json_scratch scratch;

@@ -172,9 +172,16 @@ static void place_waiting(struct process_pool *pool)
 
 /* ---------------------------------------------------------------- when there is none */
 
+static struct answer *trouble_answer_after(const struct process_pool *pool, enum outcome outcome, const char *rest,
+					   uint32_t retry_after_s)
+{
+	return answer_upstream_error(outcome, 0, retry_after_s, SLICE(""), "%.40s: its process %.110s%s",
+				     pool->settings->name, pool->trouble, rest);
+}
+
 static struct answer *trouble_answer(const struct process_pool *pool, enum outcome outcome, const char *rest)
 {
-	return answer_error(outcome, "%.40s: its process %.110s%s", pool->settings->name, pool->trouble, rest);
+	return trouble_answer_after(pool, outcome, rest, 0);
 }
 
 /* It waited for a process, and there is no hope of one now. */
@@ -191,7 +198,7 @@ static void refuse_waiting(struct process_pool *pool)
 /* ---------------------------------------------------------------- how many there are */
 
 struct crowd {
-	size_t live, ready, starting, busy, room; /* room: of ready ones, busy included */
+	size_t live, ready, starting, retiring, busy, room; /* room: of ready ones, busy included */
 };
 
 static struct crowd look(const struct process_pool *pool)
@@ -199,6 +206,7 @@ static struct crowd look(const struct process_pool *pool)
 	struct crowd crowd = { 0 };
 	const struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
+		crowd.retiring += !member->stopped && member->state == MEMBER_RETIRING;
 		if (member->stopped || member->state >= MEMBER_RETIRING)
 			continue;
 		crowd.live++;
@@ -217,12 +225,14 @@ static struct crowd look(const struct process_pool *pool)
 static size_t wanted(const struct process_pool *pool, const struct crowd *crowd)
 {
 	bool crowded = !TAILQ_EMPTY(&pool->waiting) || (crowd->room && crowd->busy * 4 > crowd->room * 3);
-	size_t want = crowd->live;
+	size_t want = crowd->live, least = pool->own->min;
 	if (crowded && crowd->starting == 0)
 		want++;
 	if (want > pool->own->max)
 		want = pool->own->max;
-	return want < pool->own->min ? pool->own->min : want;
+	if (least == 0 && (pool->unlisted || crowd->retiring))
+		least = 1; /* somebody has to tell the tools; and the worn one goes only when there is another */
+	return want < least ? least : want;
 }
 
 static uint64_t jittered(struct process_pool *pool, uint64_t us)
@@ -248,6 +258,14 @@ static void note_failure(struct process_pool *pool)
 	pool->not_before_us = clock_add(loop_now(pool->loop), backoff_us(pool));
 }
 
+/* A server that does not come up cannot list its tools. */
+static void note_no_list(struct process_pool *pool)
+{
+	struct crowd crowd = look(pool);
+	if (pool->mcp && pool->watcher && crowd.ready + crowd.retiring == 0)
+		pool->watcher->tools_failed(pool->watcher->context, pool->trouble);
+}
+
 /* False: it came to nothing. */
 static bool start_one(struct process_pool *pool)
 {
@@ -255,6 +273,7 @@ static bool start_one(struct process_pool *pool)
 	if (!member) {
 		note_failure(pool);
 		log_process(pool, LOG_LEVEL_WARN, "process_not_started", pool->trouble, 0);
+		note_no_list(pool);
 		return false;
 	}
 	count(pool, METRIC_ID_PROCESS_STARTS);
@@ -475,6 +494,8 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	}
 	release_calls(pool, member, cannot_start);
 	member_free(member);
+	if (!meant && starting)
+		note_no_list(pool);
 	struct crowd crowd = look(pool);
 	if (crowd.live == 0 && !meant && starting)
 		refuse_waiting(pool);
@@ -501,9 +522,7 @@ struct answer *process_pool_refusal(struct process_pool *pool)
 	char rest[64];
 	uint64_t wait_us = pool->not_before_us - now_us;
 	snprintf(rest, sizeof rest, "; tried again in %.1f s", (double)wait_us / (double)CLOCK_US_PER_S);
-	struct answer *answer = trouble_answer(pool, OUTCOME_UPSTREAM_UNAVAILABLE, rest);
-	answer->retry_after_s = (uint32_t)(wait_us / CLOCK_US_PER_S) + 1;
-	return answer;
+	return trouble_answer_after(pool, OUTCOME_UPSTREAM_UNAVAILABLE, rest, (uint32_t)(wait_us / CLOCK_US_PER_S) + 1);
 }
 
 void process_pool_put(struct process_pool *pool, struct pool_call *call)
@@ -563,6 +582,8 @@ void process_pool_watch(struct process_pool *pool, const struct upstream_watcher
 {
 	struct member *member;
 	pool->watcher = watcher;
+	pool->unlisted = pool->mcp;
+	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop)); /* with min: 0 one is started to list them */
 	TAILQ_FOREACH (member, &pool->members, next)
 		if (member->state == MEMBER_READY) {
 			member_list_soon(member);

@@ -42,6 +42,10 @@ def result(reply):
     return json.loads(reply.body)
 
 
+def listing(gateway):
+    return json.loads(gateway.get("/admin/tools", "admin").body)["lists"][0]
+
+
 def problem(reply):
     body = json.loads(reply.body)
     return body["code"], body["detail"]
@@ -142,6 +146,28 @@ def test_what_does_not_start_is_refused_with_the_reason(behind):
     code, detail = problem(gateway.call("echo", {}))
     assert code == "upstream_unavailable"
     assert "p: its process exited with status 4 (its last words: no such database: db)" in detail
+
+
+def test_a_server_that_does_not_come_up_is_listed_with_the_reason(behind):
+    gateway = behind(environment={"DIE": "db"}, ready=False)
+
+    def why():
+        return listing(gateway).get("why")
+    until(why, "the list says why it is awaited")
+    assert "its last words: no such database: db" in why()
+
+
+def test_a_server_that_is_started_by_calls_lists_its_tools_before_any(behind):
+    gateway = behind({"pool": {"min": 0, "max": 1}})
+    until(lambda: listing(gateway)["list"] == "fresh", "its tools are listed")
+    assert len([line for line in gateway.record() if line.startswith("start")]) == 1
+
+
+def test_a_worn_process_is_replaced_also_where_calls_start_them(behind):
+    gateway = behind({"pool": {"min": 0, "max": 1, "max_calls": 5}})
+    first = result(gateway.call("pid"))
+    until(lambda: result(gateway.call("pid")) != first, "a new one has taken over")
+    until(lambda: gone(first), "the worn one is gone")
 
 
 def test_calls_wait_for_a_process_that_starts(behind):
