@@ -190,7 +190,7 @@ void page_admin_index(struct worker *worker, struct request *request, struct sli
 		"<h1>jitney " JITNEY_VERSION "</h1><p>%zu tools, %zu upstreams, %u workers, up for %llu s.</p><ul>"
 		"<li><a href=\"/admin/tools\">tools</a>: all of them, and the lists of MCP servers"
 		"<li><a href=\"/admin/upstreams\">upstreams</a>: state, lanes, pools"
-		"<li><a href=\"/admin/cache\">cache</a>: what the memory tier holds"
+		"<li><a href=\"/admin/cache\">cache</a>: what the tiers hold and how they do"
 		"<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
 		"<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
 		"</ul></html>\n",

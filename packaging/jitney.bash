@@ -7,6 +7,7 @@ _jitney() {
 		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools cache import simulate version --help' -- "$word")
 		return
 	fi
+	[[ $word == -* ]] && previous= # an option, whatever else could stand here
 	case $previous in
 	-c | --config)
 		mapfile -t COMPREPLY < <(
@@ -46,9 +47,9 @@ _jitney() {
 	simulate) choices='--tool --rate --seconds --seed --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --bytes --plot --help' ;;
 	cache) choices='--url --limit --timeout --header --help' ;;
 	tools) choices='--url --format --timeout --header --help' ;;
-	version) choices='--help' ;;
+	import | version) choices='--help' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")
 }
 
-complete -F _jitney jitney
+complete -o default -F _jitney jitney

@@ -289,23 +289,6 @@ static void the_documentation_describes_every_option(void **state)
 	buf_fini(&text);
 }
 
-static void the_examples_are_good_configurations(void **state)
-{
-	(void)state;
-	static const char *const paths[] = { "examples/minimal.yaml", "examples/jitney.yaml",
-					     "examples/processes.yaml" };
-	for (size_t i = 0; i < countof(paths); i++) {
-		struct buf text = BUF_INIT(1 << 20), errors = BUF_INIT(1 << 20);
-		read_file(paths[i], &text);
-		struct config *config = config_parse(paths[i], buf_slice(&text), &errors);
-		if (!config)
-			fail_msg("%s", buf_cstr(&errors));
-		config_free(config);
-		buf_fini(&text);
-		buf_fini(&errors);
-	}
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -318,7 +301,6 @@ int main(void)
 		cmocka_unit_test(the_committed_schema_is_the_one_the_table_makes),
 		cmocka_unit_test(the_schema_describes_every_option),
 		cmocka_unit_test(the_documentation_describes_every_option),
-		cmocka_unit_test(the_examples_are_good_configurations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,74 @@
+"""What people read and copy: the examples, the manual page, the shell's completion, the configurations in the docs."""
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from test_process import jitney
+
+TOP = Path(__file__).resolve().parents[2]
+EXAMPLES = sorted((TOP / "examples").glob("*.yaml"))
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+COMMANDS = re.findall(r"^  (\w+)  +\S", jitney("help").stdout, re.M)
+
+
+def variables_of(text):
+    """A likely value for each variable of the environment that a configuration names: ports differ."""
+    names = re.findall(r"\$\{([A-Z][A-Z0-9_]*)\}", text)
+    return {name: "http://127.0.0.1:9" if name.endswith("_URL") else str(4242 + i) for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_a_good_configuration(path):
+    done = jitney("check", "-c", path, environment=variables_of(path.read_text()))
+    assert done.returncode == 0, done.stderr
+
+
+def configurations():
+    """The YAML blocks of the docs that stand for a whole file: they name providers."""
+    for page in PAGES:
+        for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)):
+            if re.search(r"^upstreams:", block, re.M) and "…" not in block:
+                yield pytest.param(block, id=f"{page.name}-{number}")
+
+
+@pytest.mark.parametrize("text", configurations())
+def test_a_configuration_in_the_docs_is_a_good_one(text, tmp_path):
+    path = tmp_path / "jitney.yaml"
+    secret = tmp_path / "secret"
+    secret.write_text("x\n")
+    path.write_text(re.sub(r"\$\{file:[^}]*\}", f"${{file:{secret}}}", text))
+    done = jitney("check", "-c", path, environment=variables_of(text))
+    assert done.returncode == 0, done.stderr
+
+
+def completions(*words):
+    """What the shell offers in place of the last word."""
+    script = f'. "{TOP}/packaging/jitney.bash"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _jitney; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script, "bash", *words], capture_output=True, text=True, timeout=20, check=True)
+    return done.stdout.split()
+
+
+def test_the_shell_completes_every_command():
+    assert set(completions("jitney", "")) == {*COMMANDS, "--help"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_shell_completes_every_option(command):
+    told = set(re.findall(r"(?<![\w-])--[a-z-]+", jitney(command, "--help").stdout))
+    assert set(completions("jitney", command, "--")) == told | {"--help"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_manual_page_tells_of_every_command(command):
+    page = (TOP / "packaging" / "jitney.1").read_text()
+    assert re.search(rf"^\.It Cm {command}\b", page, re.M)
+    assert re.search(rf"^\.Cm {command}$", page, re.M)
+
+
+def test_the_api_tells_of_every_path():
+    page = (TOP / "docs" / "api.md").read_text()
+    paths = re.findall(r'\{ "(/[^"]*)", \{', (TOP / "gateway" / "routes.c").read_text())
+    assert len(paths) > 10
+    assert [path for path in paths if f"`{path.replace('{}', '{tool}')}`" not in page] == []
