@@ -390,6 +390,8 @@ static int purge(const struct cli_client *setup, int count, char **words)
 	struct buf path = BUF_INIT(65536);
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
 	struct slice disk;
+	if (!count)
+		return cli_wrong_usage("cache", "purge wants to know what: all, or tool=, prefix=, tag=, key=");
 	bool all = count == 1 && strcmp(words[0], "all") == 0;
 	buf_put_text(&path, "/admin/cache");
 	for (int i = 0; !all && i < count; i++) {
@@ -399,8 +401,6 @@ static int purge(const struct cli_client *setup, int count, char **words)
 		}
 		buf_printf(&path, "%c%s", i ? '&' : '?', words[i]);
 	}
-	if (!count)
-		return cli_wrong_usage("cache", "purge wants to know what: all, or tool=, prefix=, tag=, key=");
 	int code = ask(setup, "DELETE", buf_cstr(&path), &reply);
 	if (code == EXIT_SUCCESS && !parse(&reply))
 		code = EXIT_FAILURE;

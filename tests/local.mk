@@ -20,6 +20,7 @@ unit_cache = \
 	tests/unit/test_cache \
 	tests/unit/test_cache_policy \
 	tests/unit/test_disk \
+	tests/unit/test_dump \
 	tests/unit/test_flight \
 	tests/unit/test_key \
 	tests/unit/test_key_random \
@@ -90,6 +91,7 @@ fuzz_base = \
 	tests/fuzz/fuzz_json_split
 fuzz_cache = \
 	tests/fuzz/fuzz_cache_control \
+	tests/fuzz/fuzz_dump \
 	tests/fuzz/fuzz_stored_value
 fuzz_upstream = \
 	tests/fuzz/fuzz_embeddings \

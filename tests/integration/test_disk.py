@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -242,6 +243,25 @@ def test_what_is_larger_than_it_may_be_is_begun_anew(start, tier, place):
     first.stop()
     second = up(start(tier(size="1MiB")))
     assert "larger than cache.disk.size" in second.events("disk_cache_anew")[0]["message"]
+
+
+def test_a_full_disk(start, tier, place, provider):
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a small disk takes the right to mount one")
+    try:
+        gateway = up(start(tier(compress="0")))
+        blob = "x" * 5000
+        for number in range(400):
+            assert gateway.call("cached", {"q": number, "blob": blob}).status == 200
+        until(lambda: gateway.metrics().sum("disk_errors_total", reason="full") > 0, "it is full")
+        assert gateway.call("cached", {"q": 0, "blob": blob}).status == 200
+        until(lambda: gateway.metrics().sum("disk_up") == 1, "it is begun anew")
+        assert "full" in gateway.events("disk_cache_anew")[0]["message"]
+        assert gateway.stop() == 0
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_disk_and_redis_exclude_each_other(make, tier):

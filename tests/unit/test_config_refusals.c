@@ -167,6 +167,10 @@ static const struct refusal refusals[] = {
 	  "1:28: identity.tenant_header: is not a header's name: letters, digits and - only\n" },
 	{ "identity: { tenant_header: X-Tenant }",
 	  "1:28: identity.tenant_header: is believed only from trusted_proxies, and there are none\n" },
+	{ "cache: { disk: { path: here } }", "1:24: cache.disk.path must be absolute: it begins with /\n" },
+	{ "cache: { disk: { path: /d }, redis: { url: redis://h } }",
+	  "1:10: cache.disk and cache.redis exclude each other: Redis outlives a restart by itself, and what the fleet has "
+	  "purged meanwhile would come back from this gateway's disk\n" },
 	{ "cache: { redis: { prefix: x } }", "1:10: cache.redis needs a url, or sentinel\n" },
 	{ "cache: { redis: { url: redis://h, sentinel: { name: m, nodes: [ h ] } } }",
 	  "1:19: cache.redis.url and cache.redis.sentinel exclude each other: Sentinel says where the server is\n" },
