@@ -27,6 +27,7 @@ struct export
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t said;
+	bool out;         /* m: the mail is, and the block with it */
 	bool go, stop;    /* m */
 	struct buf block; /* whose turn it is */
 	bool last, fine;  /* with the block: there is no other; all is in it */
@@ -35,15 +36,19 @@ struct export
 
 /* --- the thread --- */
 
-/* Hand the block over and wait until it may be filled again. False: nobody wants more. */
+/* Hand the block over and wait until it may be filled again: also when it is to stop, for the mail is posted anew only
+ * after the box let go of it. False: nobody wants more. */
 static bool hand_over(struct export *export, bool last)
 {
 	export->last = last;
+	pthread_mutex_lock(&export->mutex);
+	export->out = true;
+	pthread_mutex_unlock(&export->mutex);
 	mailbox_post(&export->worker->mailbox, &export->mail);
 	if (last)
 		return false;
 	pthread_mutex_lock(&export->mutex);
-	while (!export->go && !export->stop)
+	while (export->out || (!export->go && !export->stop))
 		pthread_cond_wait(&export->said, &export->mutex);
 	export->go = false;
 	bool stop = export->stop;
@@ -84,6 +89,15 @@ static void say(struct export *export, bool stop)
 	pthread_mutex_unlock(&export->mutex);
 }
 
+/* The mail has come, and the block is empty. */
+static void take_back(struct export *export)
+{
+	pthread_mutex_lock(&export->mutex);
+	export->out = export->go = false;
+	pthread_cond_signal(&export->said);
+	pthread_mutex_unlock(&export->mutex);
+}
+
 static void free_export(struct export *export)
 {
 	struct worker *worker = export->worker;
@@ -116,10 +130,12 @@ static void block_came(struct mail *mail)
 	if (export->request && !request_stream_put(export->request, buf_slice(&export->block)))
 		export->fine = false;
 	buf_reset(&export->block);
-	if (export->last)
+	if (export->last) {
 		finish(export);
-	else
-		loop_arm(export->worker->loop, &export->timer, loop_now(export->worker->loop));
+		return;
+	}
+	take_back(export);
+	loop_arm(export->worker->loop, &export->timer, loop_now(export->worker->loop));
 }
 
 static void look(struct loop_timer *timer, uint64_t now_us)

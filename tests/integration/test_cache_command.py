@@ -2,11 +2,14 @@
 import base64
 import json
 import random
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from harness.gateway import JITNEY
+from harness.poll import until
 from test_cache import verdict
 
 COUNT = 200
@@ -60,6 +63,19 @@ def test_the_most_wanted_come_first(start, tmp_path):
     lines = export(gateway, tmp_path / "kept", "--limit", "1")
     assert json.loads(lines[-1]) == {"end": 1}
     assert b'{"q":7}' in base64.b64decode(lines[1])
+
+
+def test_a_gateway_ends_while_an_export_is_read_by_nobody(start):
+    gateway = start({"drain_timeout": "100ms"})
+    for number in range(64):
+        gateway.call("cached", {"q": f"{number}" + "x" * 100_000})
+    with gateway.connect("admin") as reader:
+        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: x\r\n\r\n")
+        until(lambda: "export" in {task.read_text().strip() for task in
+                                   Path(f"/proc/{gateway.process.pid}/task").glob("*/comm")}, "the export is under way")
+        gateway.ended_by_test = True
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait() == 0
 
 
 def test_an_import_reaches_the_disk(start, tmp_path, provider):
