@@ -17,6 +17,7 @@ libcache_a_SOURCES = \
 	cache/redis_connect.c \
 	cache/redis_connection.c cache/redis_connection.h cache/redis_connection_private.h \
 	cache/redis_keys.h \
+	cache/redis_script.h \
 	cache/redis_settings.c cache/redis_settings.h \
 	cache/redis_slots.c cache/redis_slots.h \
 	cache/redis_tier.c cache/redis_tier.h \

@@ -9,7 +9,7 @@
 
 #define REDIS_KEY_SCHEME "1"
 
-enum { REDIS_PREFIX_BYTES = 64, REDIS_KEY_BYTES = REDIS_PREFIX_BYTES + 2 * KEY_DIGEST_BYTES + 32 };
+enum { REDIS_PREFIX_BYTES = 64, REDIS_KEY_BYTES = 2 * REDIS_PREFIX_BYTES + 2 * KEY_DIGEST_BYTES + 32 };
 
 /* PREFIX:SCHEME:word. */
 static inline struct slice redis_name(const char *prefix, const char *word, char text[REDIS_KEY_BYTES])
@@ -29,6 +29,16 @@ static inline struct slice redis_key(const char *prefix, const uint8_t *digest, 
 		text[key.len++] = digits[digest[i] & 15];
 	}
 	return key;
+}
+
+/* Who fetches it: not among the tracked names, and, by the braces, in the value's slot of a cluster. */
+static inline struct slice redis_lease_key(const char *prefix, const uint8_t *digest, char text[REDIS_KEY_BYTES])
+{
+	char value[REDIS_KEY_BYTES];
+	struct slice key = redis_key(prefix, digest, value);
+	int len =
+		snprintf(text, REDIS_KEY_BYTES, "%.*s:lease:{%.*s}", REDIS_PREFIX_BYTES, prefix, (int)key.len, key.at);
+	return (struct slice){ text, (size_t)len };
 }
 
 #endif

@@ -10,17 +10,24 @@
 #include "cache/breaker.h"
 #include "cache/redis_connection.h"
 #include "cache/redis_keys.h"
+#include "cache/redis_script.h"
 #include "cache/stored_value.h"
 
-enum { NAME_BYTES = 64, SCRATCH_KEPT_BYTES = 256 * 1024 };
+enum {
+	NAME_BYTES = 64,
+	TOKEN_BYTES = 48,
+	CHECKSUM_AT = 8, /* in a value: what tells two of them apart (stored_value.c) */
+	SCRATCH_KEPT_BYTES = 256 * 1024
+};
+#define LEASES_AGAIN_US (60 * CLOCK_US_PER_S)
 
 /* A command under way, with what it is for. */
 struct operation {
 	struct redis_command command;
 	struct redis_tier *tier;
 	enum redis_command_kind kind;
-	struct tier_lookup *lookup; /* GET: NULL once cancelled */
-	struct key *key;            /* GET: owned */
+	struct tier_lookup *lookup; /* GET, LEASE: NULL once cancelled */
+	struct key *key;            /* GET, LEASE: owned */
 	struct operation *next;     /* free */
 };
 
@@ -35,7 +42,18 @@ struct redis_tier {
 	struct operation *operations, *spare;
 	struct buf scratch; /* a value being encoded */
 	char name[NAME_BYTES];
+	struct redis_script claim, release;
+	char token[TOKEN_BYTES]; /* in this worker's leases; one will do, since a worker fetches a key once at a time */
+	uint64_t leases_from_us; /* Redis has refused a lease: none before then */
 };
+
+/* The value if it is another one than was seen; else 1: the lease is the asker's; 0: somebody else's. */
+static const char claim_script[] = "local value = redis.call('GET', KEYS[1])\n"
+				   "if value and string.sub(value, 9, 16) ~= ARGV[3] then return value end\n"
+				   "if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"
+				   "return 0\n";
+static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+				     "return redis.call('DEL', KEYS[1])\n";
 
 static struct redis_tier *of(const struct tier *tier)
 {
@@ -187,14 +205,23 @@ static void end_get(struct operation *operation, const redisReply *reply, enum r
 	struct tier_lookup *lookup = operation->lookup;
 	uint64_t now_us = loop_now(tier->loop);
 	struct entry *entry = NULL;
+	memset(lookup->seen, 0, sizeof lookup->seen);
 	if (trouble == REDIS_TROUBLE_COUNT && reply->type == REDIS_REPLY_STRING)
 		entry = read_value(tier, operation->key, reply, now_us);
+	if (entry)
+		memcpy(lookup->seen, reply->str + CHECKSUM_AT, sizeof lookup->seen);
 	if (entry && cache_is_recalled(tier->cache, entry)) {
 		send_remove(tier, operation->key->digest, now_us);
 		entry_unref(entry);
 		entry = NULL;
 	}
-	count_result(tier, result_of(entry, trouble, now_us));
+	if (operation->kind == REDIS_COMMAND_GET || entry) /* a claim's miss has been counted */
+		count_result(tier, result_of(entry, trouble, now_us));
+	lookup->failed = trouble != REDIS_TROUBLE_COUNT;
+	lookup->claim = CLAIM_NONE;
+	if (trouble == REDIS_TROUBLE_COUNT && operation->kind == REDIS_COMMAND_LEASE &&
+	    reply->type == REDIS_REPLY_INTEGER)
+		lookup->claim = reply->integer == 1 ? CLAIM_OURS : CLAIM_HELD;
 	lookup->operation = NULL;
 	give_back(operation);
 	lookup->done(lookup, entry);
@@ -209,11 +236,12 @@ static enum redis_trouble trouble_of(const struct operation *operation, enum com
 	if (end == COMMAND_REFUSED)
 		return redis_trouble_of(reply);
 	static const int types[REDIS_COMMAND_COUNT] = {
-		[REDIS_COMMAND_GET] = REDIS_REPLY_STRING,
-		[REDIS_COMMAND_SET] = REDIS_REPLY_STATUS,
-		[REDIS_COMMAND_DEL] = REDIS_REPLY_INTEGER,
-		[REDIS_COMMAND_PROBE] = REDIS_REPLY_STRING,
+		[REDIS_COMMAND_GET] = REDIS_REPLY_STRING,    [REDIS_COMMAND_SET] = REDIS_REPLY_STATUS,
+		[REDIS_COMMAND_DEL] = REDIS_REPLY_INTEGER,   [REDIS_COMMAND_PROBE] = REDIS_REPLY_STRING,
+		[REDIS_COMMAND_LEASE] = REDIS_REPLY_INTEGER, [REDIS_COMMAND_RELEASE] = REDIS_REPLY_INTEGER,
 	};
+	if (operation->kind == REDIS_COMMAND_LEASE && reply->type == REDIS_REPLY_STRING)
+		return REDIS_TROUBLE_COUNT;
 	bool asks = operation->kind == REDIS_COMMAND_GET || operation->kind == REDIS_COMMAND_PROBE;
 	bool fits = reply->type == types[operation->kind] || (asks && reply->type == REDIS_REPLY_NIL);
 	return fits ? REDIS_TROUBLE_COUNT : REDIS_TROUBLE_PROTOCOL;
@@ -243,6 +271,23 @@ static void tell_breaker(struct redis_tier *tier, enum redis_trouble trouble, co
 	show_breaker(tier, was_open, text);
 }
 
+/* A Redis that runs no scripts (its user may not, a proxy cannot) is as good as ever without leases. */
+static void script_answered(struct redis_tier *tier, const struct operation *operation, enum command_end end,
+			    const redisReply *reply, uint64_t now_us)
+{
+	struct redis_script *script = operation->kind == REDIS_COMMAND_LEASE ? &tier->claim : &tier->release;
+	if (end != COMMAND_ANSWERED && end != COMMAND_REFUSED)
+		return;
+	bool refused = end == COMMAND_REFUSED;
+	if (redis_script_answered(script, refused ? reply->str : NULL) || !refused)
+		return;
+	if (!tier->leases_from_us)
+		log_message(LOG_LEVEL_WARN, "redis_no_leases",
+			    "Redis refused the script of cache.redis.lease (%.100s): every gateway fetches for itself",
+			    reply->str);
+	tier->leases_from_us = now_us + LEASES_AGAIN_US;
+}
+
 static void end_probe(struct redis_tier *tier, enum redis_trouble trouble, uint64_t now_us)
 {
 	bool was_open = tier->breaker.open;
@@ -258,14 +303,19 @@ static void replied(struct redis_command *command, enum command_end end, const r
 	uint64_t now_us = loop_now(tier->loop);
 	enum redis_trouble trouble = trouble_of(operation, end, reply);
 	meter_observe(tier->meter, METRIC_ID_REDIS_DURATION, operation->kind, took_us);
-	if (trouble != REDIS_TROUBLE_COUNT)
+	bool script = operation->kind == REDIS_COMMAND_LEASE || operation->kind == REDIS_COMMAND_RELEASE;
+	if (script)
+		script_answered(tier, operation, end, reply, now_us);
+	if (script && end == COMMAND_REFUSED && strncmp(reply->str, "NOSCRIPT", 8) == 0)
+		end = COMMAND_LOST, trouble = REDIS_TROUBLE_LOST; /* the next one is sent whole */
+	else if (trouble != REDIS_TROUBLE_COUNT)
 		count_trouble(tier, trouble);
 	if (operation->kind == REDIS_COMMAND_PROBE)
 		end_probe(tier, trouble, now_us);
-	else
+	else if (!script || end != COMMAND_REFUSED)
 		tell_breaker(tier, trouble, end == COMMAND_REFUSED ? reply->str : "replies make no sense", now_us);
 	bool wrong_server = trouble == REDIS_TROUBLE_READONLY && tier->settings->sentinel_name;
-	if (operation->kind == REDIS_COMMAND_GET)
+	if (operation->lookup)
 		end_get(operation, reply, trouble);
 	else
 		give_back(operation);
@@ -349,6 +399,57 @@ static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us
 	return is_usable(tier) && send_remove(tier, digest, now_us);
 }
 
+static bool send_claim(struct redis_tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
+	snprintf(px, sizeof px, "%llu", (unsigned long long)(tier->settings->lease_us / CLOCK_US_PER_MS));
+	struct slice argv[] = { { NULL, 0 },
+				{ NULL, 0 },
+				SLICE("2"),
+				write_key(tier, key->digest, value),
+				redis_lease_key(tier->settings->prefix, key->digest, lease),
+				slice_of(tier->token),
+				slice_of(px),
+				{ (const char *)lookup->seen, sizeof lookup->seen } };
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_LEASE);
+	if (!operation)
+		return false;
+	redis_script_words(&tier->claim, argv);
+	operation->lookup = lookup;
+	operation->key = key_ref(key);
+	if (!launch(operation, countof(argv), argv, now_us))
+		return false;
+	lookup->operation = operation;
+	return true;
+}
+
+static bool claim(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	assert(!lookup->operation);
+	if (tier->settings->lease_us < CLOCK_US_PER_MS || now_us < tier->leases_from_us || !is_usable(tier))
+		return false;
+	if (send_claim(tier, lookup, key, now_us))
+		return true;
+	count_skip(tier, REDIS_SKIP_BUSY);
+	return false;
+}
+
+static void release(struct tier *face, const uint8_t *digest, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	char lease[REDIS_KEY_BYTES];
+	struct slice argv[] = { { NULL, 0 },
+				{ NULL, 0 },
+				SLICE("1"),
+				redis_lease_key(tier->settings->prefix, digest, lease),
+				slice_of(tier->token) };
+	redis_script_words(&tier->release, argv);
+	struct operation *operation = is_usable(tier) ? take_operation(tier, REDIS_COMMAND_RELEASE) : NULL;
+	if (operation && !launch(operation, countof(argv), argv, now_us))
+		count_skip(tier, REDIS_SKIP_BUSY);
+}
+
 static void tick(struct tier *face, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
@@ -404,6 +505,8 @@ static const struct tier_kind redis_kind = {
 	.cancel = cancel,
 	.put = put,
 	.remove = remove_key,
+	.claim = claim,
+	.release = release,
 	.tick = tick,
 	.deadline = deadline,
 	.free = free_tier,
@@ -424,6 +527,10 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 	breaker_init(&tier->breaker);
 	buf_init(&tier->scratch, settings->max_value_bytes);
 	snprintf(tier->name, sizeof tier->name, "%s", name);
+	snprintf(tier->token, sizeof tier->token, "%llx-%llx", (unsigned long long)clock_wall_us(),
+		 (unsigned long long)((uintptr_t)tier ^ clock_now_us() << 20));
+	redis_script_init(&tier->claim, claim_script);
+	redis_script_init(&tier->release, release_script);
 	tier->operations = calloc(settings->max_commands, sizeof *tier->operations);
 	tier->connection = redis_connection_new(loop, settings, tier->name, &hooks);
 	if (!tier->operations || !tier->connection) {

@@ -11,12 +11,22 @@
 #include "base/compiler.h"
 #include "cache/memory.h"
 
+/* Who fetches what is not there, where several gateways share the tier. */
+enum tier_claim {
+	CLAIM_NONE, /* everybody for himself */
+	CLAIM_OURS, /* this one; tier_release when it has stored it, or will not */
+	CLAIM_HELD  /* another one does just now: ask again a little later */
+};
+
 /* One look-up under way. Embedded in its owner; `done` set, the rest the tier's. */
 struct tier_lookup {
 	/* Once, unless cancelled; never from within tier_get. `entry` is the callee's reference, in no memory tier yet,
 	 * fresh or past its time; NULL: a miss, for whatever reason. May start look-ups and stores. */
 	void (*done)(struct tier_lookup *lookup, struct entry *entry);
-	void *operation; /* NULL: not under way */
+	void *operation;       /* NULL: not under way */
+	bool failed;           /* set before done is called: the tier did not answer, or not well */
+	enum tier_claim claim; /* of tier_claim: set before done is called */
+	uint8_t seen[8];       /* the tier's: which value the last look-up has found; zeros: none */
 };
 
 struct tier;
@@ -27,6 +37,9 @@ struct tier_kind {
 	void (*cancel)(struct tier *tier, struct tier_lookup *lookup);
 	bool (*put)(struct tier *tier, const struct entry *entry, uint64_t now_us);
 	bool (*remove)(struct tier *tier, const uint8_t *digest, uint64_t now_us);
+	/* NULL: nobody shares it */
+	bool (*claim)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
+	void (*release)(struct tier *tier, const uint8_t *digest, uint64_t now_us); /* NULL: without claim */
 	void (*tick)(struct tier *tier, uint64_t now_us);
 	uint64_t (*deadline)(const struct tier *tier);
 	void (*free)(struct tier *tier);
@@ -62,6 +75,20 @@ static inline bool tier_put(struct tier *tier, const struct entry *entry, uint64
 static inline bool tier_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
 {
 	return tier->kind->remove(tier, digest, now_us);
+}
+
+/* Look once more, and if there is nothing but what the last look-up found, claim the fetch; lookup->claim says with
+ * what success. False: everybody for himself, done will not be called. */
+static inline bool MUST_CHECK tier_claim(struct tier *tier, struct tier_lookup *lookup, struct key *key,
+					 uint64_t now_us)
+{
+	return tier->kind->claim && tier->kind->claim(tier, lookup, key, now_us);
+}
+
+/* The claim is over; after the tier_put, if there is one. A claim that is not released ends by itself. */
+static inline void tier_release(struct tier *tier, const uint8_t *digest, uint64_t now_us)
+{
+	tier->kind->release(tier, digest, now_us);
 }
 
 /* Once a turn, after all that asks and stores: send it, end what is overdue. */

@@ -3,50 +3,11 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
-#include "gateway/call.h"
+#include "gateway/dispatch_private.h"
 #include "gateway/registry.h"
-#include "gateway/worker.h"
-
-/* One fetch under way: a flight of calls and its seat in a batch. */
-struct trip {
-	struct flight flight; /* who waits; keyed if it may be shared */
-	struct batch_item item;
-	struct provider *provider;
-	const struct tool *tool;
-	struct blob *body;  /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
-	struct blob *group; /* item.lane_key's bytes; NULL: shares its lane with all others */
-	bool store;         /* the answer may go into the cache */
-	struct tier_lookup lookup; /* under way: not in the batcher yet */
-	uint64_t mark;             /* cache_mark before the look-up */
-	struct cache_begun begun;  /* before the look-up, then before the fetch */
-	uint64_t looked_us;        /* when it began */
-	char traceparent[56];
-	char idempotency_key[256];
-	TAILQ_ENTRY(trip) next; /* in dispatch->recycled or, while looking, dispatch->looking */
-};
-TAILQ_HEAD(trips, trip);
-
-/* An upstream of ours. */
-struct provider {
-	struct dispatch *dispatch;
-	struct batcher *batcher; /* NULL: belongs to another worker */
-	bool news;               /* something was added or cancelled since its last tick */
-};
 
 enum { KEPT_TRIPS = 1024 };
-
-struct dispatch {
-	struct worker *worker;
-	struct flights *flights;
-	struct provider *providers; /* by upstream */
-	size_t provider_count;
-	struct trips looking; /* in the tier behind memory */
-	struct trips recycled;
-	size_t recycled_count;
-	size_t busy;
-};
 
 struct dispatch *dispatch_new(struct worker *worker)
 {
@@ -129,8 +90,14 @@ static void trip_free(struct dispatch *dispatch, struct trip *trip)
 	dispatch->recycled_count++;
 }
 
-/* The call has its answer and goes home. Takes `answer`. */
-static void send_home(struct dispatch *dispatch, struct call *call, struct answer *answer)
+void dispatch_end_trip(struct dispatch *dispatch, struct trip *trip)
+{
+	dispatch_release(dispatch, trip);
+	flights_remove(dispatch->flights, &trip->flight);
+	trip_free(dispatch, trip);
+}
+
+void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct answer *answer)
 {
 	loop_disarm(dispatch->worker->loop, &call->timer);
 	call->answer = answer;
@@ -160,13 +127,14 @@ static bool store(struct worker *worker, const struct trip *trip, struct answer 
 static void land(struct dispatch *dispatch, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
 {
 	bool stored = trip->store && store(dispatch->worker, trip, answer, facts);
+	dispatch_release(dispatch, trip);
 	flights_remove(dispatch->flights, &trip->flight);
 	struct waiter *waiter;
 	while ((waiter = flight_take(&trip->flight))) {
 		struct call *call = container_of(waiter, struct call, waiter);
 		call->facts = *facts;
 		call->stored = stored;
-		send_home(dispatch, call, answer_ref(answer));
+		dispatch_send_home(dispatch, call, answer_ref(answer));
 	}
 	answer_unref(answer);
 	trip_free(dispatch, trip);
@@ -205,19 +173,16 @@ static void item_noted(struct batch_item *item, enum mcp_note_kind note, struct 
 /* Its last waiter has left: nobody wants the answer. */
 static void give_up(struct dispatch *dispatch, struct trip *trip)
 {
-	if (trip->lookup.operation) {
-		tier_cancel(dispatch->worker->tier, &trip->lookup);
-		TAILQ_REMOVE(&dispatch->looking, trip, next);
+	if (trip->looking) {
+		dispatch_stop_looking(dispatch, trip);
 	} else {
 		batcher_cancel(trip->provider->batcher, &trip->item, loop_now(dispatch->worker->loop));
 		trip->provider->news = true;
 	}
-	flights_remove(dispatch->flights, &trip->flight);
-	trip_free(dispatch, trip);
+	dispatch_end_trip(dispatch, trip);
 }
 
-/* The tool of one who waits. False: nobody does. */
-static bool take_tool(struct trip *trip)
+bool dispatch_take_tool(struct trip *trip)
 {
 	const struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters);
 	if (!waiter)
@@ -235,7 +200,7 @@ static void leave(struct dispatch *dispatch, struct call *call)
 {
 	struct trip *trip = call->trip;
 	flight_leave(&call->waiter);
-	if (!take_tool(trip))
+	if (!dispatch_take_tool(trip))
 		give_up(dispatch, trip);
 }
 
@@ -246,9 +211,9 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 	struct trip *trip = call->trip;
 	struct dispatch *dispatch = trip->provider->dispatch;
 	bool sent = trip->item.batch != NULL;
-	call->facts.waited_us = trip->lookup.operation ? 0 : now_us - trip->item.added_us;
+	call->facts.waited_us = trip->looking ? 0 : now_us - trip->item.added_us;
 	leave(dispatch, call);
-	send_home(
+	dispatch_send_home(
 		dispatch, call,
 		sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
 		     : answer_error(OUTCOME_DEADLINE_EXCEEDED,
@@ -261,7 +226,7 @@ static void board(struct trip *trip, struct call *call)
 	call->timer = LOOP_TIMER_INIT(deadline_passed);
 	flight_join(&trip->flight, &call->waiter);
 	/* in the batcher the trip's own deadline is the batcher's affair */
-	if (call->deadline_us < trip->item.deadline_us || trip->lookup.operation)
+	if (call->deadline_us < trip->item.deadline_us || trip->looking)
 		loop_arm(trip->provider->dispatch->worker->loop, &call->timer, call->deadline_us);
 }
 
@@ -274,7 +239,7 @@ static void join(struct dispatch *dispatch, struct trip *trip, struct call *call
 	if (call->source == SOURCE_MISS)
 		call->source = SOURCE_COLLAPSED;
 	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, trip->tool->index, 0, 1);
-	if (trip->lookup.operation) {
+	if (trip->looking) {
 		item->urgent_us = call->deadline_us < item->urgent_us ? call->deadline_us : item->urgent_us;
 	} else if (call->deadline_us < item->urgent_us) {
 		batcher_set_deadlines(trip->provider->batcher, item, item->deadline_us, call->deadline_us);
@@ -284,8 +249,9 @@ static void join(struct dispatch *dispatch, struct trip *trip, struct call *call
 
 static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct call *call)
 {
-	if (call->wish.only_if_cached && !trip->lookup.operation)
-		send_home(dispatch, call, call_not_cached()); /* a fetch is under way, which it does not want */
+	if (call->wish.only_if_cached && !trip->looking)
+		dispatch_send_home(dispatch, call,
+				   call_not_cached()); /* a fetch is under way, which it does not want */
 	else
 		join(dispatch, trip, call);
 }
@@ -334,8 +300,7 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 	return fill_lane_key(trip, call);
 }
 
-/* Into the batcher. */
-static void depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
 {
 	const char *why;
 	if (trip->store)
@@ -352,107 +317,6 @@ static void depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us
 	trip->provider->news = true;
 }
 
-/* ---------------------------------------------------------------- the tier behind memory */
-
-/* What this caller may have of an entry from there, if anything. True: it has its answer. */
-static bool serve(struct call *call, struct entry *entry, enum cache_tier tier, uint64_t now_us)
-{
-	struct cache_found found = cache_judge(entry, &call->wish, now_us);
-	call->lack = found.lack;
-	if (!found.entry)
-		return false;
-	call->tier = tier;
-	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
-		call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
-		call->entry = found.entry;
-		call->refresh = found.refresh;
-		return true;
-	}
-	entry_unref(call->fallback); /* ours was stored later, or memory's was gone */
-	call->fallback = found.entry;
-	return false;
-}
-
-/* Everybody who waits and can be answered now: from `entry` (NULL: there is none), or because they want no fetch. */
-static void serve_waiters(struct dispatch *dispatch, struct trip *trip, struct entry *entry, uint64_t now_us)
-{
-	struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters), *next;
-	for (; waiter; waiter = next) {
-		struct call *call = container_of(waiter, struct call, waiter);
-		struct answer *answer = NULL;
-		next = TAILQ_NEXT(waiter, next);
-		call->look_us = trip->looked_us ? now_us - trip->looked_us : 0;
-		if (entry && serve(call, entry, dispatch->worker->tier->kind->label, now_us))
-			answer = answer_ref(entry->answer);
-		else if (call->wish.only_if_cached)
-			answer = call_not_cached();
-		if (answer) {
-			flight_leave(waiter);
-			send_home(dispatch, call, answer);
-		} else if (call->deadline_us >= trip->item.deadline_us) {
-			loop_disarm(dispatch->worker->loop, &call->timer);
-		}
-	}
-}
-
-/* After the look-up, or without one: who is not served is fetched for. */
-static void go_on(struct dispatch *dispatch, struct trip *trip, struct entry *entry)
-{
-	uint64_t now_us = loop_now(dispatch->worker->loop);
-	serve_waiters(dispatch, trip, entry, now_us);
-	if (take_tool(trip)) {
-		depart(dispatch, trip, now_us);
-		return;
-	}
-	flights_remove(dispatch->flights, &trip->flight);
-	trip_free(dispatch, trip);
-}
-
-/* Whether a purge covers what came from there: one that overtook it, or one that its writer had not heard of. */
-static bool is_purged(struct dispatch *dispatch, const struct trip *trip, const struct entry *entry, uint64_t now_us)
-{
-	struct worker *worker = dispatch->worker;
-	const struct purge_tags tags = worker_tags(worker);
-	if (cache_begin(worker->gateway->cache, trip->flight.key).mark != trip->begun.mark)
-		return true;
-	if (!cache_is_purged(worker->gateway->cache, entry, &tags))
-		return false;
-	tier_remove(worker->tier, trip->flight.key->digest, now_us); /* if not, the next one will */
-	return true;
-}
-
-static void looked_up(struct tier_lookup *lookup, struct entry *entry)
-{
-	struct trip *trip = container_of(lookup, struct trip, lookup);
-	struct dispatch *dispatch = trip->provider->dispatch;
-	struct cache *cache = dispatch->worker->gateway->cache;
-	TAILQ_REMOVE(&dispatch->looking, trip, next);
-	if (entry && is_purged(dispatch, trip, entry, loop_now(dispatch->worker->loop))) {
-		entry_unref(entry);
-		entry = NULL;
-	}
-	if (entry)
-		cache_admit(cache, entry, trip->mark);
-	go_on(dispatch, trip, entry);
-	entry_unref(entry);
-}
-
-/* True: looked_up will be called. */
-static bool look_outside(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
-{
-	struct tier *tier = dispatch->worker->tier;
-	if (!tier || !trip->store)
-		return false;
-	trip->lookup.done = looked_up;
-	trip->mark = cache_mark(dispatch->worker->gateway->cache, trip->flight.key);
-	trip->begun = cache_begin(dispatch->worker->gateway->cache, trip->flight.key);
-	if (!tier_get(tier, &trip->lookup, trip->flight.key, now_us))
-		return false;
-	trip->looked_us = now_us;
-	TAILQ_INSERT_TAIL(&dispatch->looking, trip, next);
-	return true;
-}
-
 static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
@@ -460,19 +324,19 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 	if (!trip || !fill_item(trip, call, shared)) {
 		if (trip)
 			trip_free(dispatch, trip);
-		send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 		return;
 	}
 	trip->provider = &dispatch->providers[call->tool->upstream];
 	trip->tool = call->tool;
 	trip->store = shared && call->tool->cache.ttl_us > 0;
 	flights_add(dispatch->flights, &trip->flight, shared ? call->key : NULL);
-	bool looking = call->source == SOURCE_MISS && look_outside(dispatch, trip, now_us);
+	bool looking = call->source == SOURCE_MISS && dispatch_look(dispatch, trip, now_us);
 	board(trip, call);
 	if (!looking && call->wish.only_if_cached)
-		go_on(dispatch, trip, NULL);
+		dispatch_go_on(dispatch, trip, now_us);
 	else if (!looking)
-		depart(dispatch, trip, now_us);
+		dispatch_depart(dispatch, trip, now_us);
 }
 
 /* Between the home worker's look and the call's arrival here a flight may have landed. */
@@ -493,7 +357,7 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 	call->source = SOURCE_COLLAPSED;
 	call->stored = true;
 	meter_add(worker->meter, METRIC_ID_COALESCED, call->tool->index, 0, 1);
-	send_home(dispatch, call, answer_ref(found.entry->answer));
+	dispatch_send_home(dispatch, call, answer_ref(found.entry->answer));
 	entry_unref(found.entry);
 	return true;
 }
@@ -519,7 +383,7 @@ void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 	if (!call->at_owner)
 		return; /* crossed in the post */
 	leave(dispatch, call);
-	send_home(dispatch, call, answer_error(OUTCOME_CANCELLED, "The caller left."));
+	dispatch_send_home(dispatch, call, answer_error(OUTCOME_CANCELLED, "The caller left."));
 }
 
 /* ---------------------------------------------------------------- the turn */
@@ -560,8 +424,7 @@ void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64
 	const struct batch_facts none = { 0 };
 	struct trip *trip;
 	while ((trip = TAILQ_FIRST(&dispatch->looking))) {
-		TAILQ_REMOVE(&dispatch->looking, trip, next);
-		tier_cancel(dispatch->worker->tier, &trip->lookup);
+		dispatch_stop_looking(dispatch, trip);
 		land(dispatch, trip, answer_ref(answer), &none);
 	}
 	for (size_t i = 0; i < dispatch->provider_count; i++)

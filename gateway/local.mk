@@ -28,7 +28,8 @@ libgateway_a_SOURCES = \
 	gateway/config_values.c gateway/config_values.h \
 	gateway/config_yaml.c gateway/config_yaml.h \
 	gateway/definitions.c gateway/definitions.h \
-	gateway/dispatch.c gateway/dispatch.h \
+	gateway/dispatch.c gateway/dispatch.h gateway/dispatch_private.h \
+	gateway/dispatch_look.c \
 	gateway/embeddings.c gateway/embeddings.h \
 	gateway/export.c gateway/export.h \
 	gateway/http.c gateway/http.h \

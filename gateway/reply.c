@@ -219,7 +219,7 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 		break;
 	case SOURCE_COLLAPSED:
 		value_lack(&value, call->lack);
-		value_text(&value, "; collapsed");
+		value_text(&value, call->entry ? "; collapsed; detail=redis" : "; collapsed");
 		break;
 	case SOURCE_REQUEST:
 		value_text(&value, "fwd=request");

@@ -126,6 +126,9 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
 		goto fail;
+	/* each call may lead a trip that waits for another gateway */
+	if (config->redis && config->redis->lease_us && !loop_timers_reserve(worker->loop, config->limits.in_flight))
+		goto fail;
 	if (!make_tier(worker) || !make_tracking(worker))
 		goto fail;
 	worker->dispatch = dispatch_new(worker);

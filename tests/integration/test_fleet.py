@@ -7,7 +7,7 @@ from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.redis import SERVER
 from test_cache import verdict
-from test_redis import detail, stored, tier, tracked, values
+from test_redis import detail, stored, tier, up, values
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="no redis-server")
 
@@ -22,7 +22,7 @@ def fleet(start, redis):
     """fleet(3) gives three gateways that hear of each other."""
     def run(count, changes=None, **options):
         made = [start({**tier(redis.url, **options), **TAGGED, **(changes or {})}) for _ in range(count)]
-        return [tracked(gateway) for gateway in made]
+        return [up(gateway) for gateway in made]
 
     return run
 
@@ -147,7 +147,7 @@ def test_a_lost_connection_shortens_trust_and_is_made_anew(fleet, redis, provide
     for line in clients:
         redis.ask("CLIENT", "KILL", "ID", line.split()[0].partition("=")[2])
     until(lambda: other.events("redis_untracked") and one.events("redis_untracked"), "noticed")
-    tracked(one), tracked(other)
+    up(one), up(other)
     # what was in memory then is asked for anew: Redis still has it
     assert detail(other.call("cached", {"q": 1})) == "redis"
     assert detail(one.call("cached", {"q": 1})) == "redis"
@@ -165,7 +165,7 @@ def test_memory_is_believed_for_a_while_without_redis(fleet, redis, provider):
     assert in_memory(one)
     until(lambda: not in_memory(one) or None, "not any more")
     redis.thaw()
-    tracked(one)
+    up(one)
     assert detail(one.call("cached", {"q": 1})) == "redis"
     assert len(provider.calls) == 1
 
@@ -174,7 +174,7 @@ def test_who_was_away_hears_of_the_purge_when_it_is_back(fleet, start, redis, pr
     one, = fleet(1)
     warm([one], redis)
     purge(one, "?tag=news")
-    late = tracked(start({**tier(redis.url), **TAGGED}))
+    late = up(start({**tier(redis.url), **TAGGED}))
     assert verdict(late.call("cached", {"q": 1})) == "miss"
     assert verdict(one.call("cached", {"q": 1})) == "hit"  # the new one
     assert len(provider.calls) == 2
@@ -188,7 +188,7 @@ def test_a_purge_without_redis_is_told_when_it_is_back(fleet, redis, provider):
     purge(one, "?tool=cached")
     assert entries(one) == 0
     redis.thaw()
-    tracked(one), tracked(other)
+    up(one), up(other)
     until(lambda: one.metrics().sum("redis_purges_total", way="sent") == 1, "told")
     until(lambda: other.metrics().sum("redis_purges_total", way="received") == 1 or
           redis.ask("ZCARD", "jitney:1:purges") == 1, "known")
@@ -214,11 +214,141 @@ def test_a_fetch_under_way_is_not_kept(fleet, redis, provider, later, query):
 
 
 def test_without_tracking_memory_keeps_to_its_end(start, redis, provider):
-    one, other = [start({**tier(redis.url, tracking=False), **TAGGED}) for _ in range(2)]
-    until(lambda: one.metrics().sum("redis_up") + other.metrics().sum("redis_up") == 2, "up")
+    one, other = [up(start({**tier(redis.url, tracking=False), **TAGGED})) for _ in range(2)]
     warm([one, other], redis)
     redis.ask("DEL", values(redis)[0])
     time.sleep(0.1)
     assert in_memory(one) and in_memory(other)
     purge(one, "?tool=cached")
     assert entries(one) == 0 and entries(other) == 1
+
+
+# ---- one fetch for all ----
+
+def spread(gateways, together, count):
+    return together(lambda number: gateways[number % len(gateways)].call("cached", {"q": "same"}), range(count))
+
+
+def held(redis):
+    return redis.keys("jitney:lease:*")
+
+
+def test_many_identical_calls_reach_the_provider_once(fleet, redis, provider, together, later):
+    gateways = fleet(3)
+    provider.hold()
+    calls = later(spread, gateways, together, 100 if SANITIZED else 500)
+    until(lambda: len(provider.deliveries) == 1 and held(redis), "one fetches")
+    until(lambda: sum(one.metrics().sum("redis_duration_seconds_count", command="lease") > 0 for one in gateways) == 3,
+          "the others have asked")
+    provider.release()
+    replies = calls.result(60)
+    assert {reply.status for reply in replies} == {200}
+    assert len({reply.body for reply in replies}) == 1
+    assert len(provider.calls) == 1
+    assert sum(one.metrics().sum("redis_leases_total", result="taken") for one in gateways) == 1
+    assert sum(one.metrics().sum("redis_leases_total", result="waited") for one in gateways) == 2
+    shared = [reply for reply in replies if "collapsed; detail=redis" in reply.header("cache-status")]
+    assert shared and all(reply.header("etag") for reply in shared)
+    assert not held(redis)
+
+
+def test_who_holds_the_lease_and_dies_holds_nobody_up(fleet, redis, provider, later):
+    one, other = fleet(2, lease="1s")
+    provider.hold()
+    later(quietly, one.call, "cached", {"q": 1})
+    until(lambda: len(provider.deliveries) == 1 and held(redis), "it fetches")
+    waits = later(other.call, "cached", {"q": 1})
+    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    one.ended_by_test = True
+    one.process.kill()
+    one.process.wait()
+    one.process = None
+    until(lambda: len(provider.deliveries) == 2, "the other one fetches")
+    provider.release()
+    assert waits.result(20).status == 200
+    assert other.metrics().sum("redis_leases_total") == 1
+
+
+def quietly(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError:
+        pass
+
+
+def test_a_slow_fetch_is_waited_for_no_longer_than_the_lease(fleet, redis, provider, later):
+    one, other = fleet(2, lease="300ms")
+    provider.hold()
+    calls = [later(one.call, "cached", {"q": 1})]
+    until(lambda: held(redis), "it fetches")
+    calls.append(later(other.call, "cached", {"q": 1}))
+    until(lambda: len(provider.deliveries) == 2, "the other one fetches too")
+    provider.release()
+    assert [call.result(20).status for call in calls] == [200, 200]
+
+
+def test_a_fetch_that_fails_lets_the_next_one_try(fleet, redis, provider, later):
+    one, other = fleet(2, lease="10s")
+    provider.behaviour = lambda delivery, wire: wire.answer(b"", 500)
+    provider.hold()
+    first = later(one.call, "cached", {"q": 1})
+    until(lambda: held(redis), "it fetches")
+    second = later(other.call, "cached", {"q": 1})
+    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    provider.release()
+    assert first.result(20).status == 502 and second.result(20).status == 502
+    assert not held(redis)
+
+
+def test_redis_freezes_while_one_waits(fleet, redis, provider, later):
+    one, other = fleet(2, lease="20s")
+    provider.hold()
+    calls = [later(one.call, "cached", {"q": 1})]
+    until(lambda: held(redis), "it fetches")
+    calls.append(later(other.call, "cached", {"q": 1}))
+    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    redis.freeze()
+    until(lambda: len(provider.deliveries) == 2, "no reply: it fetches at once")
+    provider.release()
+    assert [call.result(20).status for call in calls] == [200, 200]
+    redis.thaw()
+
+
+def test_the_lease_is_emptied_away(fleet, redis, provider, later):
+    one, other = fleet(2, lease="20s")
+    provider.hold()
+    calls = [later(one.call, "cached", {"q": 1})]
+    until(lambda: held(redis), "it fetches")
+    calls.append(later(other.call, "cached", {"q": 1}))
+    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    redis.ask("FLUSHALL")
+    redis.ask("SCRIPT", "FLUSH")
+    until(lambda: len(provider.deliveries) == 2, "it takes the lease")
+    provider.release()
+    assert [call.result(20).status for call in calls] == [200, 200]
+
+
+def test_leases_can_be_off(fleet, redis, provider, later):
+    one, other = fleet(2, lease="0s")
+    provider.hold()
+    calls = [later(one.call, "cached", {"q": 1})]
+    until(lambda: len(provider.deliveries) == 1, "it fetches")
+    calls.append(later(other.call, "cached", {"q": 1}))
+    until(lambda: len(provider.deliveries) == 2, "so does the other one")
+    provider.release()
+    assert [call.result(20).status for call in calls] == [200, 200]
+    assert one.metrics().sum("redis_leases_total") == 0
+
+
+def test_without_the_right_to_run_scripts(fleet, redis, start, provider):
+    redis.ask("ACL", "SETUSER", "plain", "on", ">secret", "~jitney:*", "&*", "+@all", "-@scripting")
+    url = redis.url.replace("redis://", "redis://plain:secret@")
+    one, other = [up(start({**tier(url), **TAGGED})) for _ in range(2)]
+    warm([one, other], redis)
+    until(lambda: one.events("redis_no_leases"), "said")
+    for number in range(20):
+        assert one.call("cached", {"q": number}).status == 200
+    assert one.metrics().sum("redis_up") == 1
+    purge(one, "?tool=cached")
+    until(lambda: one.events("purge_not_shared"), "said")
+    assert verdict(one.call("cached", {"q": 1})) == "miss"

@@ -36,13 +36,11 @@ def tier(url, **options):
 
 
 def up(gateway):
+    """Every worker has Redis; where there is tracking, too: what is fetched before then is not kept."""
     until(lambda: gateway.metrics().sum("redis_up") == 1, "every worker has Redis")
+    if gateway.config["cache"]["redis"].get("tracking", True):
+        until(lambda: gateway.metrics().sum("redis_tracking") == 1, "it hears what others change")
     return gateway
-
-
-def tracked(gateway):
-    until(lambda: gateway.metrics().sum("redis_tracking") == 1, "it hears what others change")
-    return up(gateway)
 
 
 def values(redis):
@@ -69,7 +67,7 @@ def test_answers_outlive_the_gateway(start, redis, provider):
     body = first.call("cached", {"q": 1}).body
     stored(redis)
     first.stop()
-    second = tracked(start(tier(redis.url)))
+    second = up(start(tier(redis.url)))
     reply = second.call("cached", {"q": 1})
     assert (verdict(reply), detail(reply), reply.body) == ("hit", "redis", body)
     ttl = int(re.search(r"ttl=(\d+)", reply.header("cache-status"))[1])
@@ -198,7 +196,7 @@ def test_calls_that_come_during_the_look_up_share_it(start, fake, provider, toge
         return polite(words)
 
     server = fake(hold_gets)
-    gateway = up(start({"cache": {"redis": {"url": server.url, "timeout": "5s"}}}))
+    gateway = up(start({"cache": {"redis": {"url": server.url, "timeout": "5s", "tracking": False}}}))
     release = threading.Timer(0.3, gate.set)
     release.start()
     replies = together(lambda number: gateway.call("cached", {"q": 1}), range(8))
@@ -209,7 +207,7 @@ def test_calls_that_come_during_the_look_up_share_it(start, fake, provider, toge
 
 def test_a_call_in_a_hurry_leaves_the_look_up(start, fake, provider):
     server = fake(lambda words: None if words[0] == b"GET" else polite(words))
-    gateway = up(start({"cache": {"redis": {"url": server.url, "timeout": "5s"}}}))
+    gateway = up(start({"cache": {"redis": {"url": server.url, "timeout": "5s", "tracking": False}}}))
     reply = gateway.call("cached", x_request_timeout_ms="100")
     assert (reply.status, json.loads(reply.body)["code"]) == (504, "deadline_exceeded")
     assert provider.calls == []
@@ -318,7 +316,7 @@ def test_read_only(start, redis, run_redis, provider):
 ])
 def test_lying(start, fake, provider, reply, reason):
     server = fake(lambda words: reply if words[0] in (b"GET", b"SET") else polite(words))
-    gateway = start(tier(server.url))
+    gateway = start(tier(server.url, tracking=False))
     until(lambda: gateway.metrics().sum("redis_connects_total") >= 2, "connected once")
     calls_go_on(gateway, provider)
     until(lambda: errors(gateway, reason) > 0, reason)
@@ -360,7 +358,7 @@ def test_slow(start, fake, provider):
         return polite(words)
 
     server = fake(dawdle)
-    gateway = up(start(tier(server.url)))
+    gateway = up(start(tier(server.url, tracking=False)))
     calls_go_on(gateway, provider)
     assert errors(gateway, "timeout") > 0
     assert gateway.metrics().sum("redis_skipped_total", reason="breaker") > 0

@@ -91,7 +91,14 @@ static void fake_free(struct tier *tier)
 }
 
 static const struct tier_kind fake_kind = {
-	TIER_REDIS, fake_get, fake_cancel, fake_put, fake_remove, fake_tick, fake_deadline, fake_free,
+	.label = TIER_REDIS,
+	.get = fake_get,
+	.cancel = fake_cancel,
+	.put = fake_put,
+	.remove = fake_remove,
+	.tick = fake_tick,
+	.deadline = fake_deadline,
+	.free = fake_free,
 };
 
 static void start(void)
