@@ -96,9 +96,11 @@ static void check_rest(struct config_load *load, struct upstream_draft *draft)
 static void check_mcp(struct config_load *load, struct upstream_draft *draft)
 {
 	const struct node *node = node_find(draft->node, "protocol"), *endpoints = node_find(draft->node, "endpoints");
+	if (is(draft->dialect, &dialect_mcp_stdio))
+		return; /* without a version: legacy; some servers end at a question they do not know */
 	if (!is(draft->dialect, &dialect_mcp)) {
 		if (node && draft->dialect)
-			config_error_key(load, node, "upstreams.%s.protocol: is for dialect mcp, not %s",
+			config_error_key(load, node, "upstreams.%s.protocol: is for dialects mcp and mcp-stdio, not %s",
 					 draft->node->key.at, draft->dialect);
 		return;
 	}

@@ -397,8 +397,9 @@ static void read_texts(const struct field *field)
 		struct slice text;
 		if (!take_string(&one, &text))
 			continue;
-		if (field->option->kind == OPTION_TEXTS && (text.len == 0 || text.len > 64))
-			complain(&one, "must be 1 to 64 bytes long");
+		if (field->option->kind == OPTION_TEXTS && (text.len == 0 || text.len > field->option->text_bytes))
+			config_error_at(field->load, child, "%s: must be 1 to %zu bytes long", one.where,
+					field->option->text_bytes);
 		items[i++] = text.at;
 	}
 }

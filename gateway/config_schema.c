@@ -87,8 +87,10 @@ static void put_texts(struct buf *out, const struct option *option)
 	bool alone = option->kind == OPTION_ADDRESSES;
 	if (alone)
 		buf_put_text(out, "\"anyOf\":[{\"type\":\"string\"},{");
-	buf_printf(out, "\"type\":\"array\",\"items\":{\"type\":\"string\"},\"minItems\":%lu,\"maxItems\":%lu",
-		   (unsigned long)option->min, (unsigned long)option->max);
+	buf_put_text(out, "\"type\":\"array\",\"items\":{\"type\":\"string\"");
+	if (option->kind == OPTION_TEXTS)
+		buf_printf(out, ",\"minLength\":1,\"maxLength\":%zu", option->text_bytes);
+	buf_printf(out, "},\"minItems\":%lu,\"maxItems\":%lu", (unsigned long)option->min, (unsigned long)option->max);
 	if (alone)
 		buf_put_text(out, "}]");
 }

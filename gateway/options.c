@@ -6,9 +6,9 @@
 #define FIELD_AT(owner, field) offsetof(struct owner, field)
 #define FIELD_BYTES(owner, field) sizeof(((struct owner *)0)->field)
 
-#define ROW_B(path, kind, most, help) { path, OPTION_##kind, "elements", 0, most, NULL, NULL, 0, 0, 0, help },
+#define ROW_B(path, kind, most, help) { path, OPTION_##kind, "elements", 0, most, NULL, NULL, 0, 0, 0, 0, help },
 #define ROW_V(path, kind, owner, field, unit, min, max, fallback, words, help)                                         \
-	{ path, OPTION_##kind, unit, min, max, fallback, words, FIELD_AT(owner, field), FIELD_BYTES(owner, field),     \
+	{ path, OPTION_##kind, unit, min, max, fallback, words, FIELD_AT(owner, field), FIELD_BYTES(owner, field), 0,  \
 	  0,    help },
 #define ROW_L(path, kind, owner, field, count, min, max, fallback, help)                                               \
 	{ path,                                                                                                        \
@@ -21,9 +21,23 @@
 	  FIELD_AT(owner, field),                                                                                      \
 	  FIELD_BYTES(owner, field),                                                                                   \
 	  FIELD_AT(owner, count),                                                                                      \
+	  0,                                                                                                           \
+	  help },
+#define ROW_T(path, owner, field, count, min, max, bytes, fallback, help)                                              \
+	{ path,                                                                                                        \
+	  OPTION_TEXTS,                                                                                                \
+	  "elements",                                                                                                  \
+	  min,                                                                                                         \
+	  max,                                                                                                         \
+	  fallback,                                                                                                    \
+	  NULL,                                                                                                        \
+	  FIELD_AT(owner, field),                                                                                      \
+	  FIELD_BYTES(owner, field),                                                                                   \
+	  FIELD_AT(owner, count),                                                                                      \
+	  bytes,                                                                                                       \
 	  help },
 
-const struct option option_table[] = { OPTION_TABLE(ROW_B, ROW_V, ROW_L) };
+const struct option option_table[] = { OPTION_TABLE(ROW_B, ROW_V, ROW_L, ROW_T) };
 const size_t option_count = countof(option_table);
 
 enum { TYPED_BYTES = 40 }; /* longer keys are not compared */

@@ -30,7 +30,7 @@ enum option_kind {
 	OPTION_ADDRESSES,   /* struct listen_address[]: one, or a list; bounds are elements; "off" where none is allowed
 			     */
 	OPTION_NETWORKS,    /* struct network[]; bounds are elements */
-	OPTION_TEXTS,       /* const char *[]; bounds are elements */
+	OPTION_TEXTS,       /* const char *[]; bounds are elements; of text_bytes at most */
 	OPTION_ARGUMENTS,   /* const char *[]: any texts; bounds are elements */
 	OPTION_VARIABLES,   /* struct process_variable[]: map; bounds are members */
 	OPTION_HEADERS,     /* struct upstream_header[]: map; bounds are members */
@@ -49,6 +49,7 @@ struct option {
 	const char *words;    /* of ENUM and WORD: "a|b|c", the enum's order */
 	size_t at, bytes;     /* the field in its owner: struct config, upstream_draft, tool_draft or endpoint_draft */
 	size_t count_at;      /* of lists: the size_t field that counts */
+	size_t text_bytes;    /* of TEXTS: the longest element; the shortest is 1 */
 	const char *help;
 };
 
@@ -83,10 +84,11 @@ struct slice option_word(const struct option *option, unsigned n);
  * B(path, kind, max elements, help)                                           blocks
  * V(path, kind, owner, field, unit, min, max, default, words, help)           one value
  * L(path, kind, owner, field, count field, min, max, default, help)           lists and maps; bounds are elements
+ * T(path, owner, field, count field, min, max, max bytes, default, help)      lists of texts; min, max are elements
  * A block stands before what is in it.
  */
 /* clang-format off */
-#define OPTION_TABLE(B, V, L)                                                                                          \
+#define OPTION_TABLE(B, V, L, T)                                                                                       \
 	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
 	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
 	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
@@ -132,9 +134,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
 	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
-	L("mcp.allowed_hosts", TEXTS, config, mcp.hosts, mcp.host_count, 0, 256, NULL,                                 \
+	T("mcp.allowed_hosts", config, mcp.hosts, mcp.host_count, 0, 256, 255, NULL,                                   \
 	  "Names that clients may reach /mcp by, beside localhost and IP addresses; \"*\": any.")                      \
-	L("mcp.allowed_origins", TEXTS, config, mcp.origins, mcp.origin_count, 0, 256, NULL,                           \
+	T("mcp.allowed_origins", config, mcp.origins, mcp.origin_count, 0, 256, 300, NULL,                             \
 	  "Origins of web pages that may use /mcp, beside loopback ones; \"*\": any.")                                 \
 	V("mcp.issuer", TEXT, config, mcp.issuer, "bytes", 1, 2048, NULL, NULL,                                        \
 	  "URL of the authorization server that clients are sent to; set: /mcp wants a bearer token.")                 \
@@ -187,8 +189,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("cache.redis.sentinel", BLOCK, 0, "Ask Redis Sentinel where the master is.")                                 \
 	V("cache.redis.sentinel.name", TEXT, config, redis_options.sentinel_name, "bytes", 1, 255, OPTION_REQUIRED,    \
 	  NULL, "The master's name, as the Sentinels know it.")                                                        \
-	L("cache.redis.sentinel.nodes", TEXTS, config, redis_options.sentinel_nodes,                                   \
-	  redis_options.sentinel_node_count, 1, 32, OPTION_REQUIRED, "The Sentinels: HOST[:PORT], port 26379.")        \
+	T("cache.redis.sentinel.nodes", config, redis_options.sentinel_nodes,                                          \
+	  redis_options.sentinel_node_count, 1, 32, 300, OPTION_REQUIRED, "The Sentinels: HOST[:PORT], port 26379.")        \
 	V("cache.redis.sentinel.password", TEXT, config, redis_options.sentinel_password, "bytes", 1, 511, NULL, NULL, \
 	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
@@ -251,7 +253,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  NULL, "PEM file: the provider's certificate must come from one of these authorities, and no others count.")  \
 	V("upstreams.*.protocol", WORD, upstream_draft, config.settings.mcp_protocol, "", 0, 0, "(auto)",              \
 	  "auto|2026-07-28|2025-11-25|2025-06-18|2025-03-26|2024-11-05",                                               \
-	  "dialect mcp: the version of MCP that the server speaks; auto: it is asked.")                                \
+	  "dialects mcp, mcp-stdio: the version of MCP that the server speaks; auto: it is asked, a process with initialize.")                                \
 	V("upstreams.*.tools_refresh", DURATION, upstream_draft, config.settings.mcp_refresh_us, "us", 0, US_D(1),     \
 	  "5m", NULL,                                                                                                  \
 	  "dialect mcp: how old the server's list of tools may become; 0: it is read once a session.")                 \
@@ -329,10 +331,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.names", ENUM, upstream_draft, config.exposure.names, "", 0, 0, "prefixed", "prefixed|plain",    \
 	  "MCP: a tool is called UPSTREAM__TOOL, or as the server calls it; a tools: entry may name it otherwise.")     \
 	B("upstreams.*.expose", BLOCK, 0, "MCP: which of the server's tools callers see; a tools: entry is always seen.") \
-	L("upstreams.*.expose.allow", TEXTS, upstream_draft, config.exposure.allow, config.exposure.allow_count, 0,     \
-	  1000, NULL,                                                                                               \
+	T("upstreams.*.expose.allow", upstream_draft, config.exposure.allow, config.exposure.allow_count, 0,           \
+	  1000, 256, NULL,                                                                                             \
 	  "Only tools whose name at the server matches one of these globs (* any text, ? one character).")             \
-	L("upstreams.*.expose.deny", TEXTS, upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000,  \
+	T("upstreams.*.expose.deny", upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000, 256,   \
 	  "[]", "But none whose name at the server matches one of these.")                                             \
 	V("upstreams.*.max_tools", COUNT, upstream_draft, config.exposure.max_tools, "", 1, 4096, "256", NULL,         \
 	  "MCP: names that its list may bring up in the life of the process; tools beyond it are refused.")            \
@@ -349,7 +351,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.cache.scope", ENUM, upstream_draft, config.exposure.scope, "", 0, 0, "caller",                  \
 	  "shared|tenant|caller",                                                                                      \
 	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
-	L("upstreams.*.cache.tags", TEXTS, upstream_draft, config.exposure.tags, config.exposure.tag_count, 0, 32,     \
+	T("upstreams.*.cache.tags", upstream_draft, config.exposure.tags, config.exposure.tag_count, 0, 32, 64,        \
 	  NULL, "Words by which operators drop cached answers.")                                                       \
 	B("tools", NAMED, 10000, "The tools, by name ([A-Za-z0-9_.-], at most 128 bytes; at most 64 is wise).")        \
 	V("tools.*.upstream", TEXT, tool_draft, upstream, "bytes", 1, 64, OPTION_REQUIRED, NULL,                       \
@@ -382,7 +384,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.timeout", DURATION, tool_draft, tool.timeout_us, "us", US_MS(1), US_H(1),                           \
 	  "(the upstream's timeout)", NULL,                                                                            \
 	  "For one call, waiting included.")                                                                           \
-	L("tools.*.models", TEXTS, tool_draft, tool.models, tool.model_count, 0, 256, NULL,                            \
+	T("tools.*.models", tool_draft, tool.models, tool.model_count, 0, 256, 256, NULL,                              \
 	  "dialect openai-embeddings: the models that POST /v1/embeddings gives to it; none: all that no other names.")  \
 	B("tools.*.request", BLOCK, 0, "dialects rest, envelope: a call's request; {name} stands for an argument.")    \
 	V("tools.*.request.method", WORD, tool_draft, request.http_method, "", 0, 0, "(POST)",                         \
@@ -429,13 +431,13 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.cache.provider_headers", BOOL, tool_draft, tool.cache.provider_headers, "", 0, 0, "false", NULL,    \
 	  "The provider's Cache-Control, Expires, Age and Vary may shorten the ttl or forbid keeping.")                \
 	B("tools.*.cache.key", BLOCK, 0, "Which arguments make two calls the same; else all of them do.")              \
-	L("tools.*.cache.key.ignore", TEXTS, tool_draft, tool.key.ignore, tool.key.ignore_count, 0, 64, NULL,          \
+	T("tools.*.cache.key.ignore", tool_draft, tool.key.ignore, tool.key.ignore_count, 0, 64, 256, NULL,            \
 	  "Arguments that make no difference to the answer.")                                                          \
-	L("tools.*.cache.key.only", TEXTS, tool_draft, tool.key.only, tool.key.only_count, 0, 64, NULL,                \
+	T("tools.*.cache.key.only", tool_draft, tool.key.only, tool.key.only_count, 0, 64, 256, NULL,                  \
 	  "The only arguments that make a difference.")                                                                \
 	V("tools.*.cache.scope", ENUM, tool_draft, tool.scope, "", 0, 0, "caller", "shared|tenant|caller",             \
 	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
-	L("tools.*.cache.tags", TEXTS, tool_draft, tool.tags, tool.tag_count, 0, 32, NULL,                             \
+	T("tools.*.cache.tags", tool_draft, tool.tags, tool.tag_count, 0, 32, 64, NULL,                                \
 	  "Words by which operators drop cached answers.")
 /* clang-format on */
 

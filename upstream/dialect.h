@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "metrics/catalogue.h"
 #include "upstream/envelope.h"
 #include "upstream/graphql.h"
 #include "upstream/key_list.h"
@@ -138,6 +139,9 @@ extern const struct dialect dialect_jsonrpc;
 extern const struct dialect dialect_rest;
 extern const struct dialect dialect_jsonrpc_stdio; /* these two: lines for child processes, no decoder */
 extern const struct dialect dialect_mcp_stdio;
+/* encode of these two, with MCP's era: dialect_mcp_stdio's own is the legacy one. */
+bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
+		       struct buf *body) MUST_CHECK;
 extern const struct dialect dialect_openai_embeddings;
 /* What the dialects of envelope_new, graphql_new and key_list_new have in common; cannot be used themselves. */
 extern const struct dialect dialect_envelope;

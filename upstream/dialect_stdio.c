@@ -90,7 +90,8 @@ static void put_jsonrpc(struct buf *body, const struct stdio_route *route, struc
 	buf_put_char(body, '}');
 }
 
-static void put_mcp(struct buf *body, const struct stdio_route *route, const struct upstream_call *call, uint64_t id)
+static void put_mcp(struct buf *body, const struct stdio_route *route, const struct upstream_call *call, uint64_t id,
+		    enum mcp_era era)
 {
 	struct buf all = BUF_INIT(SIZE_MAX / 4);
 	struct slice arguments = call->arguments;
@@ -99,24 +100,29 @@ static void put_mcp(struct buf *body, const struct stdio_route *route, const str
 		body->failed |= all.failed;
 		arguments = buf_slice(&all);
 	}
-	mcp_put_tools_call(body, MCP_LEGACY, id, blob_slice(route->name), arguments, call->traceparent, call->asks);
+	mcp_put_tools_call(body, era, id, blob_slice(route->name), arguments, call->traceparent, call->asks);
 	buf_fini(&all);
 }
 
-static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			 struct http_request *request)
+bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
+		       struct buf *body)
 {
-	struct buf *body = &request->body;
 	for (size_t i = 0; i < count; i++) {
 		const struct stdio_route *route = container_of(calls[i].route, struct stdio_route, base);
 		size_t start = body->len;
 		if (route->base.dialect == &dialect_mcp_stdio)
-			put_mcp(body, route, &calls[i], first_id + i);
+			put_mcp(body, route, &calls[i], first_id + i, era);
 		else
 			put_jsonrpc(body, route, calls[i].arguments, first_id + i);
 		end_line(body, start);
 	}
 	return !body->failed;
+}
+
+static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
+			 struct http_request *request)
+{
+	return dialect_put_lines(calls, count, first_id, MCP_LEGACY, &request->body);
 }
 
 /* No decoder: nothing of this goes over HTTP. */

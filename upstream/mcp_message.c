@@ -264,3 +264,19 @@ struct slice mcp_result_member(const struct mcp_message *message, const char *na
 		return (struct slice){ NULL, 0 };
 	return value;
 }
+
+bool mcp_lists_version(struct slice versions, enum mcp_era era)
+{
+	struct slice raw;
+	if (versions.len == 0 || json_type(versions) != JSON_ARRAY)
+		return false;
+	struct json_walk walk = json_walk(versions);
+	while (json_next_element(&walk, &raw)) {
+		if (json_type(raw) != JSON_STRING)
+			continue;
+		struct slice text = { raw.at + 1, raw.len - 2 };
+		if (era == MCP_MODERN ? slice_equal(text, SLICE(MCP_VERSION_MODERN)) : mcp_version_known(text))
+			return true;
+	}
+	return false;
+}

@@ -78,6 +78,8 @@ bool mcp_id(const struct mcp_message *message, uint64_t *id);
 bool mcp_progress_id(const struct mcp_message *message, uint64_t *id);
 /* The code of an MCP_ERROR; 0: it has none that can be read. */
 int mcp_error_code(const struct mcp_message *message);
+/* Whether a version that we could speak in that era is in an array of raw strings; what is no array has none. */
+bool mcp_lists_version(struct slice versions, enum mcp_era era);
 /* A member of a result object; empty if absent or the result is no object. */
 struct slice mcp_result_member(const struct mcp_message *message, const char *name);
 

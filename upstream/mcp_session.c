@@ -86,23 +86,6 @@ static bool is_true(struct slice value)
 	return value.len && json_type(value) == JSON_TRUE;
 }
 
-/* A version in an array of raw strings that we could speak in that era. */
-static bool lists_version(struct slice versions, enum mcp_era era)
-{
-	struct slice raw;
-	if (versions.len == 0 || json_type(versions) != JSON_ARRAY)
-		return false;
-	struct json_walk walk = json_walk(versions);
-	while (json_next_element(&walk, &raw)) {
-		if (json_type(raw) != JSON_STRING)
-			continue;
-		struct slice text = { raw.at + 1, raw.len - 2 };
-		if (era == MCP_MODERN ? slice_equal(text, SLICE(MCP_VERSION_MODERN)) : mcp_version_known(text))
-			return true;
-	}
-	return false;
-}
-
 static bool tells_changes(const struct mcp_message *message)
 {
 	return is_true(member(member(mcp_result_member(message, "capabilities"), "tools"), "listChanged"));
@@ -135,7 +118,7 @@ static void probed(struct mcp_session *session, const struct mcp_reply *reply)
 		return;
 	}
 	if (message && message->kind == MCP_RESULT &&
-	    lists_version(mcp_result_member(message, "supportedVersions"), MCP_MODERN)) {
+	    mcp_lists_version(mcp_result_member(message, "supportedVersions"), MCP_MODERN)) {
 		session->list_changed = tells_changes(message);
 		become_ready(session, MCP_MODERN);
 		return;
@@ -144,7 +127,7 @@ static void probed(struct mcp_session *session, const struct mcp_reply *reply)
 	struct slice supported = code ? member(member(message->error, "data"), "supported") : (struct slice){ NULL, 0 };
 	if (code == MCP_HEADER_MISMATCH || code == MCP_CAPABILITY_MISSING) {
 		become_ready(session, MCP_MODERN); /* it knows the era's rules, however it reads them */
-	} else if (code == MCP_VERSION_UNSUPPORTED && !lists_version(supported, MCP_LEGACY)) {
+	} else if (code == MCP_VERSION_UNSUPPORTED && !mcp_lists_version(supported, MCP_LEGACY)) {
 		fail(session, "server/discover: the server speaks no version that this gateway does");
 	} else {
 		initialize(session);

@@ -28,7 +28,10 @@ static void greet(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	member->greeting_id = process_pool_ids(member->pool, 1);
-	mcp_put_initialize(&message, member->greeting_id, NULL);
+	if (member->pool->era == MCP_MODERN)
+		mcp_put_discover(&message, member->greeting_id);
+	else
+		mcp_put_initialize(&message, member->greeting_id, member->pool->pinned);
 	if (!say(member, &message))
 		member_kill(member);
 }
@@ -57,7 +60,7 @@ static void ask_for_page(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES + member->tools.cursor.len);
 	member->list_id = process_pool_ids(member->pool, 1);
-	mcp_put_tools_list(&message, MCP_LEGACY, member->list_id, buf_slice(&member->tools.cursor));
+	mcp_put_tools_list(&message, member->pool->era, member->list_id, buf_slice(&member->tools.cursor));
 	if (say(member, &message))
 		loop_arm(member->pool->loop, &member->timer, clock_add(loop_now(member->pool->loop), LIST_TIMEOUT_US));
 	else
@@ -108,24 +111,44 @@ static void take_page(struct member *member, const struct mcp_message *message)
 
 /* --- its handshake --- */
 
-static void greeted(struct member *member, const struct mcp_message *message)
+/* Whether the answer names a version that we speak. */
+static bool greeting_fits(const struct member *member, const struct mcp_message *message)
 {
 	struct slice version = mcp_result_member(message, "protocolVersion");
-	struct buf text = BUF_INIT(64), reply_text = BUF_INIT(MESSAGE_BYTES);
+	struct buf text = BUF_INIT(64);
+	if (member->pool->era == MCP_MODERN)
+		return mcp_lists_version(mcp_result_member(message, "supportedVersions"), MCP_MODERN);
 	if (version.len && json_type(version) == JSON_STRING)
 		json_unescape(version, &text);
 	bool known = mcp_version_known(buf_slice(&text));
-	member->greeting_id = 0;
-	if (known) {
-		mcp_put_initialized(&reply_text);
-		known = say(member, &reply_text);
+	buf_fini(&text);
+	return known;
+}
+
+/* A legacy server is told that all is well, a modern one what it may tell. */
+static bool reply_to_greeting(struct member *member)
+{
+	struct buf message = BUF_INIT(MESSAGE_BYTES);
+	if (member->pool->era == MCP_MODERN) {
+		member->listen_id = process_pool_ids(member->pool, 1);
+		mcp_put_listen(&message, member->listen_id);
 	} else {
+		mcp_put_initialized(&message);
+	}
+	return say(member, &message);
+}
+
+static void greeted(struct member *member, const struct mcp_message *message)
+{
+	bool modern = member->pool->era == MCP_MODERN, fits = greeting_fits(member, message);
+	member->greeting_id = 0;
+	if (!fits) {
 		snprintf(member->last_words, sizeof member->last_words,
-			 "its answer to initialize names no protocol version that is known");
+			 "its answer to %s names no protocol version that is %s",
+			 modern ? "server/discover" : "initialize", modern ? "configured" : "known");
 		member->last_words_len = strlen(member->last_words);
 	}
-	buf_fini(&text);
-	if (known)
+	if (fits && reply_to_greeting(member))
 		pool_member_ready(member);
 	else
 		member_kill(member);
@@ -136,7 +159,8 @@ static void on_time(struct loop_timer *timer, uint64_t now_us)
 	struct member *member = container_of(timer, struct member, timer);
 	(void)now_us;
 	if (member->state == MEMBER_STARTING) {
-		snprintf(member->last_words, sizeof member->last_words, "no answer to initialize within %.1f s",
+		snprintf(member->last_words, sizeof member->last_words, "no answer to %s within %.1f s",
+			 member->pool->era == MCP_MODERN ? "server/discover" : "initialize",
 			 (double)member->pool->own->start_timeout_us / (double)CLOCK_US_PER_S);
 		member->last_words_len = strlen(member->last_words);
 		member_kill(member);
@@ -171,6 +195,8 @@ static void take_answer(struct member *member, const struct mcp_message *message
 		pool_noise(member->pool);
 	else if (id == member->greeting_id)
 		greeted(member, message);
+	else if (id == member->listen_id)
+		member->listen_id = 0; /* it will tell of no changes */
 	else if (id == member->list_id)
 		take_page(member, message);
 	else
@@ -297,7 +323,7 @@ void member_cancel(struct member *member, const struct pool_call *call)
 	if (!member->pool->mcp || member->stopped)
 		return;
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
-	mcp_put_cancelled(&message, MCP_LEGACY, call->id);
+	mcp_put_cancelled(&message, member->pool->era, call->id);
 	if (!say(member, &message))
 		pool_noise(member->pool);
 }

@@ -41,7 +41,8 @@ struct member {
 	bool dirty;                      /* something was put that was not flushed */
 	bool stopped;
 	bool clouded;         /* a call in it was forgotten, of which it may still speak */
-	uint64_t greeting_id; /* of initialize; 0: none is out */
+	uint64_t greeting_id; /* of initialize or server/discover; 0: none is out */
+	uint64_t listen_id;   /* of subscriptions/listen, whose answer is its end; 0: none was sent */
 	uint64_t list_id;     /* of tools/list; 0: none is out */
 	bool list_again;      /* the list has changed meanwhile */
 	struct mcp_tools tools;
@@ -54,6 +55,8 @@ struct process_pool {
 	const struct upstream_settings *settings;
 	const struct process_pool_settings *own; /* settings->process */
 	bool mcp;                                /* else plain JSON-RPC: no handshake, no lists */
+	enum mcp_era era;                        /* of MCP: legacy, unless the modern version is pinned */
+	const char *pinned;                      /* version of MCP; NULL: the newest legacy one is offered */
 	struct loop *loop;
 	struct meter *meter;
 	struct member_list members;

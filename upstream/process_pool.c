@@ -511,6 +511,11 @@ uint64_t process_pool_ids(struct process_pool *pool, size_t ids)
 	return first;
 }
 
+enum mcp_era process_pool_era(const struct process_pool *pool)
+{
+	return pool->era;
+}
+
 struct answer *process_pool_refusal(struct process_pool *pool)
 {
 	uint64_t now_us = loop_now(pool->loop);
@@ -601,6 +606,9 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 	pool->settings = settings;
 	pool->own = settings->process;
 	pool->mcp = settings->dialect->lists_tools;
+	pool->pinned =
+		settings->mcp_protocol && strcmp(settings->mcp_protocol, "auto") != 0 ? settings->mcp_protocol : NULL;
+	pool->era = pool->pinned && strcmp(pool->pinned, MCP_VERSION_MODERN) == 0 ? MCP_MODERN : MCP_LEGACY;
 	pool->loop = loop;
 	pool->meter = meter;
 	pool->next_id = 1;

@@ -46,6 +46,8 @@ void process_pool_free(struct process_pool *pool);
 
 /* `ids` ids that were never used: the first of them. */
 uint64_t process_pool_ids(struct process_pool *pool, size_t ids);
+/* How MCP is spoken in its lines. */
+enum mcp_era process_pool_era(const struct process_pool *pool);
 /* NULL: calls are welcome, or it is worth waiting. Else (the program does not stay up) an answer that says why. */
 struct answer *process_pool_refusal(struct process_pool *pool);
 /* Into the least busy process, or to wait for one. */

@@ -161,10 +161,9 @@ static void cut_lines(struct errand *errand, const struct upstream_call *calls, 
 
 static bool write_lines(struct errand *errand, const struct upstream_call *calls, uint64_t first_id)
 {
-	struct http_request request = { .body = BUF_INIT(REQUEST_BODY_BYTES) };
-	bool fine = errand->upstream->base.settings->dialect->encode(calls, errand->count, first_id, &request);
-	errand->lines = request.body;
-	return fine;
+	buf_init(&errand->lines, REQUEST_BODY_BYTES);
+	return dialect_put_lines(calls, errand->count, first_id, process_pool_era(errand->upstream->pool),
+				 &errand->lines);
 }
 
 static struct errand *errand_new(struct process_upstream *upstream, size_t count)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.poll import until
+from harness.wire import request_bytes
 from test_process import jitney
 
 SERVER = Path(__file__).parent / "harness" / "stdio_server.py"
@@ -49,6 +50,25 @@ def listing(gateway):
 def problem(reply):
     body = json.loads(reply.body)
     return body["code"], body["detail"]
+
+
+def test_a_pinned_modern_server_is_never_asked_to_initialize(behind):
+    gateway = behind({"protocol": "2026-07-28", "args": [str(SERVER), "--modern"]})
+    assert result(gateway.call("echo", {"a": 1})) == {"a": 1}
+    assert result(gateway.call("flap", {"tool": "fresh"})) == {}
+    until(lambda: gateway.request("POST", "/v1/tools/p__fresh", b"{}").status == 200, "it tells of changed tools")
+    abandoned = gateway.connect()
+    abandoned.send(request_bytes("POST", "/v1/tools/slow", b'{"seconds": 5}'))
+    until(lambda: "call slow" in gateway.record(), "it is under way")
+    abandoned.close()
+    until(lambda: result(gateway.call("cancelled")) == 1, "it is cancelled")
+    assert not gateway.events("process_crashed")
+
+
+def test_a_legacy_server_pinned_as_modern_is_refused_with_a_reason(behind):
+    gateway = behind({"protocol": "2026-07-28", "pool": {"min": 1, "max": 1, "start_timeout": "300ms"}}, ready=False)
+    said = until(lambda: gateway.events("process_not_started"), "it is not ready")
+    assert "server/discover" in said[0]["reason"]
 
 
 def gone(pid):

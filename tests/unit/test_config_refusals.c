@@ -8,6 +8,7 @@
 
 #include "gateway/config.h"
 
+#define SIXTY "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefgh"
 #define PROVIDERS                                                                                                      \
 	"upstreams: { s: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ] },"                                  \
 	" r: { dialect: rest, endpoints: [ { url: \"http://h\" } ] } }\n"
@@ -72,6 +73,9 @@ static const struct refusal refusals[] = {
 	  "1:88: upstreams.s.rate.requests: must be between 1 and 1000000000\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\" } ], rate: { tokens: 5/s } } }",
 	  "1:86: upstreams.s.rate.tokens: the dialect rest does not estimate tokens\n" },
+	{ "mcp: { allowed_hosts: [ \"\", " SIXTY SIXTY SIXTY SIXTY "abcdefghijklmnop ] }",
+	  "1:25: mcp.allowed_hosts: must be 1 to 255 bytes long\n"
+	  "1:29: mcp.allowed_hosts: must be 1 to 255 bytes long\n" },
 	{ "mcp: { allowed_hosts: [ a.example, \"*\", \"a:80\" ] }",
 	  "1:41: mcp.allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"\n" },
 	{ "mcp: { allowed_origins: [ \"https://a.example:1\", \"*\", \"https://a.example/\", a.example ] }",
@@ -226,7 +230,7 @@ static const struct refusal refusals[] = {
 	  "1:43: upstreams.s.protocol: must be auto, 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05\n"
 	  "1:55: upstreams.s.endpoints: an MCP session is one server's: name one, or one upstream for each\n" },
 	{ "upstreams: { s: { dialect: rest, protocol: auto, endpoints: [ { url: \"http://h\" } ] } }",
-	  "1:34: upstreams.s.protocol: is for dialect mcp, not rest\n" },
+	  "1:34: upstreams.s.protocol: is for dialects mcp and mcp-stdio, not rest\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ \"http://h\" ] } }",
 	  "1:47: upstreams.s.endpoints[0]: must be a map of options\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ { url: \"ftp://h\" } ] } }",

@@ -8,10 +8,13 @@ import threading
 import time
 
 PLAIN = "--plain" in sys.argv
+MODERN = "--modern" in sys.argv  # 2026-07-28: no initialize, list changes to listeners only
 write_lock = threading.Lock()
 tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled",
          "steps"]
 cancelled = []
+listening = []
+META = "io.modelcontextprotocol/"
 replies = {}
 replied = threading.Condition()
 
@@ -36,7 +39,11 @@ def answer(number, value):
     if PLAIN:
         send(id=number, result=value)
     else:
-        send(id=number, result={"content": [{"type": "text", "text": json.dumps(value)}]})
+        send(id=number, result={**complete(), "content": [{"type": "text", "text": json.dumps(value)}]})
+
+
+def complete():
+    return {"resultType": "complete"} if MODERN else {}
 
 
 def ask(method):
@@ -77,7 +84,7 @@ def run(number, name, arguments, meta):
         answer(number, arguments)
     elif name == "flap":
         tools.append(arguments["tool"])
-        for _ in range(4):
+        for _ in range(4 if listening or not MODERN else 0):
             send(method="notifications/tools/list_changed")
         answer(number, {})
     elif name == "pid":
@@ -115,12 +122,21 @@ def take(message):
         with replied:
             replies[number] = {key: message[key] for key in ("result", "error") if key in message}
             replied.notify_all()
+    elif MODERN and META + "protocolVersion" not in params.get("_meta", {}):
+        print("no _meta in", method, file=sys.stderr, flush=True)
+        os._exit(5)
+    elif method == "server/discover" and MODERN:
+        send(id=number, result={**complete(), "supportedVersions": ["2026-07-28"], "ttlMs": 0, "cacheScope": "private",
+                                "capabilities": {"tools": {"listChanged": True}}})
+    elif method == "subscriptions/listen" and MODERN:
+        listening.append(number)
+        send(method="notifications/subscriptions/acknowledged", params={})
     elif method == "initialize":
         send(id=number, result={"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}},
                                 "serverInfo": {"name": "stdio", "version": "1"}})
     elif method == "tools/list":
         record("list")
-        send(id=number, result=page(params))
+        send(id=number, result={**complete(), **page(params)})
     elif method == "notifications/cancelled":
         cancelled.append(params["requestId"])
     elif PLAIN or method == "tools/call":
