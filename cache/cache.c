@@ -249,15 +249,6 @@ bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answ
 	return false;
 }
 
-bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
-		 struct meter *meter)
-{
-	struct entry *entry;
-	bool drop, stored = cache_store_entry(cache, key, answer, fill, meter, &entry, &drop);
-	entry_unref(entry);
-	return stored;
-}
-
 void cache_refreshed(struct entry *entry)
 {
 	atomic_store_explicit(&entry->refreshing, false, memory_order_release);

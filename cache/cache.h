@@ -81,16 +81,14 @@ struct cache_fill {
 	const struct cache_begun *begun; /* NULL: nothing can have been purged since it was fetched */
 };
 
-/* Keep an answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
+/*
+ * Keep an answer for the policy's time (less a jitter of up to 10 %, the same for a key each time, so that entries
  * stored together do not end together). Takes references of its own. True when stored; false when !cache_keeps, when
  * it is too large or the provider forbids it (then an older answer of that key goes too), or out of memory. Whether
- * the caller said no-store is the caller's to mind. */
-bool cache_store(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
-		 struct meter *meter);
-/*
- * The same in two steps, for an answer that goes to other tiers as well.
+ * the caller said no-store is the caller's to mind.
  *
- * *entry  a reference, whether or not it found a place in memory; NULL: it is not to be stored anywhere.
+ * *entry  a reference, for other tiers, whether or not it found a place in memory; NULL: it is not to be stored
+ *         anywhere.
  * *drop   what other tiers have under that key is outdated, and there is nothing to put in its place.
  */
 bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,

@@ -5,7 +5,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -18,6 +17,14 @@
 enum { IMPORT_BYTES_MAX = 4 << 20, BODY_BYTES_MAX = 256 << 20, DEPTH = 512 };
 
 static const char default_config[] = "/etc/jitney/jitney.yaml";
+
+static bool read_stream(FILE *file, struct buf *text)
+{
+	char block[16384];
+	for (size_t got; (got = fread(block, 1, sizeof block, file)) > 0;)
+		buf_put(text, (struct slice){ block, got });
+	return !ferror(file) && !text->failed;
+}
 
 /* ---------------------------------------------------------------- serve, check */
 
@@ -40,24 +47,47 @@ static const struct option config_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-int cli_serve(int argc, char **argv)
+/* What serve and check are told. */
+struct config_words {
+	const char *path;
+	bool schema, help;
+};
+
+/* NULL, or what is wrong. */
+static const char *read_config_words(int argc, char **argv, struct config_words *words)
 {
-	const char *path = default_config;
+	*words = (struct config_words){ .path = default_config };
 	for (int option; (option = getopt_long(argc, argv, "c:h", config_options, NULL)) != -1;) {
 		switch (option) {
 		case 'c':
-			path = optarg;
+			words->path = optarg;
+			break;
+		case 's':
+			words->schema = true;
 			break;
 		case 'h':
-			fputs(serve_help, stdout);
-			return EXIT_SUCCESS;
+			words->help = true;
+			return NULL;
 		default:
-			return cli_wrong_usage("serve", "an option is not known or lacks its value");
+			return "an option is not known or lacks its value";
 		}
 	}
-	if (optind < argc)
-		return cli_wrong_usage("serve", "there are words after the options");
-	return serve(path);
+	return optind < argc ? "there are words after the options" : NULL;
+}
+
+int cli_serve(int argc, char **argv)
+{
+	struct config_words words;
+	const char *wrong = read_config_words(argc, argv, &words);
+	if (words.schema)
+		wrong = "an option is not known or lacks its value";
+	if (wrong)
+		return cli_wrong_usage("serve", wrong);
+	if (words.help) {
+		fputs(serve_help, stdout);
+		return EXIT_SUCCESS;
+	}
+	return serve(words.path);
 }
 
 static int print_schema(void)
@@ -73,28 +103,21 @@ static int print_schema(void)
 
 int cli_check(int argc, char **argv)
 {
-	const char *path = default_config;
-	for (int option; (option = getopt_long(argc, argv, "c:h", config_options, NULL)) != -1;) {
-		switch (option) {
-		case 'c':
-			path = optarg;
-			break;
-		case 's':
-			return print_schema();
-		case 'h':
-			fputs(check_help, stdout);
-			return EXIT_SUCCESS;
-		default:
-			return cli_wrong_usage("check", "an option is not known or lacks its value");
-		}
+	struct config_words words;
+	const char *wrong = read_config_words(argc, argv, &words);
+	if (wrong)
+		return cli_wrong_usage("check", wrong);
+	if (words.help) {
+		fputs(check_help, stdout);
+		return EXIT_SUCCESS;
 	}
-	if (optind < argc)
-		return cli_wrong_usage("check", "there are words after the options");
+	if (words.schema)
+		return print_schema();
 	struct buf errors = BUF_INIT(1 << 20);
-	struct config *config = config_load(path, &errors);
+	struct config *config = config_load(words.path, &errors);
 	bool fine = config && config_programs(config, &errors);
 	if (fine)
-		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", path, config->tool_count,
+		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", words.path, config->tool_count,
 		       config->upstream_count, config->workers);
 	else
 		fputs(buf_cstr(&errors), stderr);
@@ -111,14 +134,6 @@ static const char import_help[] =
 	"is\n"
 	"standard input) and prints a configuration with the same servers as upstreams. Secrets are not printed: they\n"
 	"become ${NAME}, to be set in the environment.\n";
-
-static bool read_stream(FILE *file, struct buf *text)
-{
-	char block[16384];
-	for (size_t got; (got = fread(block, 1, sizeof block, file)) > 0;)
-		buf_put(text, (struct slice){ block, got });
-	return !ferror(file) && !text->failed;
-}
 
 int cli_import(int argc, char **argv)
 {
@@ -179,15 +194,6 @@ static bool print_bytes(struct slice bytes)
 	return fflush(stdout) == 0 && fine;
 }
 
-static bool read_stdin(struct buf *text)
-{
-	char piece[65536];
-	ssize_t got;
-	while ((got = read(STDIN_FILENO, piece, sizeof piece)) > 0)
-		buf_put(text, (struct slice){ piece, (size_t)got });
-	return got == 0 && !text->failed;
-}
-
 /* The path of a tool, whatever its name holds: percent-encoded. */
 static void put_tool_path(struct buf *path, const char *tool)
 {
@@ -217,7 +223,7 @@ int cli_call(int argc, char **argv)
 	const char *given = argc - optind > 1 ? argv[optind + 1] : "{}";
 	if (strcmp(given, "-") != 0)
 		buf_put_text(&arguments, given);
-	else if (!read_stdin(&arguments))
+	else if (!read_stream(stdin, &arguments))
 		return cli_wrong_usage("call", "standard input cannot be read");
 	put_tool_path(&path, argv[optind]);
 	setup.headers[setup.header_count++] = (struct upstream_header){ "Content-Type", "application/json" };

@@ -121,21 +121,3 @@ struct config *config_load(const char *path, struct buf *errors)
 	buf_fini(&text);
 	return config;
 }
-
-const struct tool *config_tool(const struct config *config, struct slice name)
-{
-	size_t low = 0, high = config->tool_count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		struct slice at = slice_of(config->tools[middle].name);
-		size_t shorter = at.len < name.len ? at.len : name.len;
-		int order = shorter ? memcmp(at.at, name.at, shorter) : 0;
-		if (order == 0 && at.len == name.len)
-			return &config->tools[middle];
-		if (order < 0 || (order == 0 && at.len < name.len))
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
-}

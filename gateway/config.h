@@ -175,9 +175,6 @@ void config_free(struct config *config);
  * something of this machine. */
 bool config_programs(const struct config *config, struct buf *errors);
 
-/* The declared tool of that name, or NULL; catalogue.h has all there are. Any thread. */
-const struct tool *config_tool(const struct config *config, struct slice name);
-
 /* Append what is in force, defaults filled in, secrets shown as "***", as one JSON object: /admin/config. */
 void config_json(const struct config *config, struct buf *out);
 /* Append the JSON Schema (2020-12) of the file, made from the option table: `jitney check --schema`. */

@@ -97,7 +97,6 @@ struct reply {
 	struct answer *answer;    /* keeps body alive, or NULL */
 	struct blob *blob;        /* keeps body alive, or NULL */
 	const char *content_type; /* NULL: no body */
-	bool close;               /* end the connection after this reply */
 	size_t header_count;
 	struct {
 		const char *name; /* static */

@@ -73,7 +73,7 @@ static struct MHD_Response *with_head(struct MHD_Response *response, struct wait
 {
 	if (!response)
 		return NULL;
-	bool close_after = reply->close || waiting->refused || waiting->request.http->draining;
+	bool close_after = waiting->refused || waiting->request.http->draining;
 	bool fine = !reply->content_type || MHD_add_response_header(response, "Content-Type", reply->content_type);
 	for (size_t i = 0; fine && i < reply->header_count; i++)
 		fine = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);

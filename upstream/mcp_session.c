@@ -8,12 +8,6 @@
 
 #define DOUBT_US (UINT64_C(10) * 1000000)
 
-bool mcp_protocol_known(struct slice protocol)
-{
-	return slice_equal(protocol, SLICE("auto")) || slice_equal(protocol, SLICE(MCP_VERSION_MODERN)) ||
-	       mcp_version_known(protocol);
-}
-
 void mcp_session_init(struct mcp_session *session, const char *protocol)
 {
 	*session = (struct mcp_session){ .state = MCP_IDLE };

@@ -51,9 +51,6 @@ struct mcp_session {
 /* protocol: "auto", MCP_VERSION_MODERN (then never probed: READY at once), or a legacy version. Borrowed. */
 void mcp_session_init(struct mcp_session *session, const char *protocol);
 
-/* Whether a word of the configuration is one for mcp_session_init. */
-bool mcp_protocol_known(struct slice protocol);
-
 /* Begin to open it; any state. */
 void mcp_session_open(struct mcp_session *session, uint64_t now_us);
 /* Append the message of the step that the state names. */

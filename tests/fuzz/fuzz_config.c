@@ -21,8 +21,8 @@ static void check(const struct config *config)
 		abort();
 	for (size_t i = 0; i < config->tool_count; i++) {
 		const struct tool *tool = &config->tools[i];
-		if (config_tool(config, slice_of(tool->name)) != tool || tool->index != i || !tool->route ||
-		    tool->upstream >= config->upstream_count)
+		bool sorted = i == 0 || strcmp(config->tools[i - 1].name, tool->name) < 0;
+		if (!sorted || tool->index != i || !tool->route || tool->upstream >= config->upstream_count)
 			abort();
 	}
 	buf_fini(&shown);

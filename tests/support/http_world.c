@@ -37,7 +37,7 @@ static void put_what_came(struct buf *out, const struct request *request)
 	buf_put(out, buf_slice(&request->body));
 }
 
-static void say(struct request *request, unsigned status, bool close)
+static void say(struct request *request, unsigned status)
 {
 	struct buf text = BUF_INIT(1 << 20);
 	struct reply reply;
@@ -45,7 +45,6 @@ static void say(struct request *request, unsigned status, bool close)
 	struct blob *blob = buf_take_blob(&text);
 	buf_fini(&text);
 	reply_init(&reply, status);
-	reply.close = close;
 	if (blob) {
 		reply.content_type = "text/plain";
 		reply.body = blob_slice(blob);
@@ -88,7 +87,7 @@ static void serve(void *context, struct request *request)
 	bool stream = starts_with(request->path, "/stream/");
 	world->served++;
 	if ((!stream && !starts_with(request->path, "/later/")) || world->waiting_count == HTTP_WORLD_WAITING) {
-		say(request, 200, false);
+		say(request, 200);
 		return;
 	}
 	if (stream) {
@@ -107,7 +106,7 @@ static void refuse(void *context, struct request *request, enum outcome outcome,
 	struct http_world *world = context;
 	assert(outcome != OUTCOME_OK && detail);
 	world->refused++;
-	say(request, outcome_status(outcome), false);
+	say(request, outcome_status(outcome));
 }
 
 static void finished(void *context, struct request *request, unsigned status, uint64_t bytes)
@@ -125,7 +124,7 @@ void http_world_answer(struct http_world *world, size_t nth)
 	assert(nth < world->waiting_count);
 	forget(world, nth);
 	if (!starts_with(request->path, "/stream/")) {
-		say(request, 200, false);
+		say(request, 200);
 		return;
 	}
 	struct buf text = BUF_INIT(1 << 20);

@@ -10,6 +10,7 @@
 #include "cache/cache.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/cache_keys.h"
+#include "tests/support/cache_store.h"
 
 #define S CLOCK_US_PER_S
 
@@ -59,7 +60,7 @@ static bool store(struct fixture *fixture, struct key *key, const struct cache_p
 {
 	struct answer *answer = answer_result(SLICE("{\"t\":1}"), true, NULL);
 	const struct cache_fill fill = { policy, 0, stored_us, NULL };
-	bool stored = cache_store(fixture->cache, key, answer, &fill, fixture->meter);
+	bool stored = store_answer(fixture->cache, key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
 }
@@ -214,11 +215,11 @@ static void only_good_answers_with_a_ttl_are_stored(void **state)
 	const struct cache_policy none = { 0, 10 * S, 10 * S, .negative_ttl_us = 10 * S };
 	const struct cache_fill fill = { &policy, 0, stored_us, NULL };
 	struct answer *error = answer_error(OUTCOME_UPSTREAM_ERROR, "no");
-	assert_false(cache_store(fixture->cache, fixture->key, error, &fill, fixture->meter));
+	assert_false(store_answer(fixture->cache, fixture->key, error, &fill, fixture->meter));
 	assert_false(store(fixture, fixture->key, &none));
 	char *big = test_calloc(1, BYTES / 8);
 	struct answer *large = answer_result((struct slice){ big, BYTES / 8 }, false, "text/plain");
-	assert_false(cache_store(fixture->cache, fixture->key, large, &fill, fixture->meter));
+	assert_false(store_answer(fixture->cache, fixture->key, large, &fill, fixture->meter));
 	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
 	assert_int_equal(cache_memory_stats(fixture->cache).evictions[EVICT_TOO_LARGE], 1);
 	test_free(big);
@@ -413,7 +414,7 @@ static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **st
 	cache_free(cache);
 	struct answer *answer = answer_result(SLICE("{}"), true, NULL);
 	alloc_fail_at(1);
-	assert_false(cache_store(fixture->cache, fixture->key, answer, &fill, fixture->meter));
+	assert_false(store_answer(fixture->cache, fixture->key, answer, &fill, fixture->meter));
 	alloc_reset();
 	assert_int_equal(atomic_load(&answer->refs), 1);
 	assert_int_equal(metrics_read(fixture->metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, CACHE_ERROR), 1);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "cache/cache.h"
 #include "tests/support/cache_keys.h"
+#include "tests/support/cache_store.h"
 
 #define S CLOCK_US_PER_S
 
@@ -51,7 +52,7 @@ static int teardown(void **state)
 static bool store(struct fixture *fixture, struct answer *answer, uint64_t cost_us)
 {
 	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us, NULL };
-	bool stored = cache_store(fixture->cache, fixture->key, answer, &fill, fixture->meter);
+	bool stored = store_answer(fixture->cache, fixture->key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "tests/support/alloc_fail.h"
+#include "tests/support/config_tools.h"
 #include "tests/support/gateway_world.h"
 
 #define MS CLOCK_US_PER_MS
@@ -181,7 +182,7 @@ static void identical_calls_share_one_fetch(void **state)
 	assert_got(&calls[0], SOURCE_MISS);
 	for (unsigned i = 1; i < countof(calls); i++)
 		assert_got(&calls[i], SOURCE_COLLAPSED);
-	unsigned label = config_tool(world.config, SLICE("cached"))->index;
+	unsigned label = config_tool(world.config, "cached")->index;
 	assert_int_equal(gateway_metric(&world, METRIC_ID_COALESCED, label, 0), countof(calls) - 1);
 	stop();
 }

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "gateway/reply.h"
+#include "tests/support/config_tools.h"
 #include "tests/support/gateway_world.h"
 
 static struct gateway_world world;
@@ -19,7 +20,7 @@ static void assert_problem(struct answer *answer, const char *tool, const char *
 	if (tool) {
 		call = call_new(world.gateway.workers[0]);
 		assert_non_null(call);
-		call->tool = config_tool(world.config, slice_of(tool));
+		call->tool = config_tool(world.config, tool);
 		call->answer = answer_ref(answer);
 	}
 	problem_put(&text, answer, "id-1", call);
