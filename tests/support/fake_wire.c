@@ -182,3 +182,9 @@ void connections_leave(struct connections *connections)
 {
 	free(connections);
 }
+
+size_t connections_open(const struct connections *connections)
+{
+	(void)connections;
+	return 0;
+}
