@@ -72,3 +72,15 @@ def test_the_api_tells_of_every_path():
     paths = re.findall(r'\{ "(/[^"]*)", \{', (TOP / "gateway" / "routes.c").read_text())
     assert len(paths) > 10
     assert [path for path in paths if f"`{path.replace('{}', '{tool}')}`" not in page] == []
+
+
+def test_the_map_shows_files_that_are_there_and_every_thread():
+    page = (TOP / "ARCHITECTURE.md").read_text()
+    there = {path.relative_to(TOP).as_posix() for path in TOP.glob("*/*.[ch]")}
+    there |= {path.relative_to(TOP).as_posix() for path in TOP.glob("tests/*/*.[ch]")}
+    names = {path.rsplit("/", 1)[1] for path in there}
+    shown = set(re.findall(r"(?<![\w*])[a-z_/]+\.[ch]\b", page))
+    assert {name for name in shown if name not in there | names} == set()
+    starters = {path for path in there if "pthread_create(" in (TOP / path).read_text()
+                and not path.startswith(("tests/", "bench/"))}
+    assert starters - shown == set()
