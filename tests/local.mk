@@ -9,6 +9,7 @@ unit_base = \
 	tests/unit/test_json_chars \
 	tests/unit/test_json_chars_portable \
 	tests/unit/test_json_split \
+	tests/unit/test_json_walk \
 	tests/unit/test_log \
 	tests/unit/test_loop \
 	tests/unit/test_outcome

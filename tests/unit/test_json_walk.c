@@ -1,0 +1,147 @@
+/* Walking over JSON that has been checked: members, elements, types, strings, numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "base/json.h"
+
+static void walking_yields_what_was_written(void **state)
+{
+	(void)state;
+	struct slice object =
+		SLICE(" { \"a\" : 1 ,\"b\\n\":[ 1,\"]\" , {\"x\":\"}\"} ] , \"\" : \"\\\"\\\\\" ,\"d\":{ } } ");
+	static const char *const expected[][2] = {
+		{ "\"a\"", "1" },
+		{ "\"b\\n\"", "[ 1,\"]\" , {\"x\":\"}\"} ]" },
+		{ "\"\"", "\"\\\"\\\\\"" },
+		{ "\"d\"", "{ }" },
+	};
+	struct json_walk walk = json_walk(object);
+	struct slice name, value;
+	for (size_t i = 0; i < countof(expected); i++) {
+		assert_true(json_next_member(&walk, &name, &value));
+		assert_true(slice_equal(name, slice_of(expected[i][0])));
+		assert_true(slice_equal(value, slice_of(expected[i][1])));
+	}
+	assert_false(json_next_member(&walk, &name, &value));
+	assert_false(json_next_member(&walk, &name, &value));
+	struct slice array;
+	assert_true(json_member(object, SLICE("b\n"), &array));
+	walk = json_walk(array);
+	static const enum json_type types[] = { JSON_NUMBER, JSON_STRING, JSON_OBJECT };
+	for (size_t i = 0; i < countof(types); i++) {
+		assert_true(json_next_element(&walk, &value));
+		assert_int_equal(json_type(value), types[i]);
+	}
+	assert_false(json_next_element(&walk, &value));
+}
+
+static void empty_containers_yield_nothing(void **state)
+{
+	(void)state;
+	struct slice name, value;
+	static const char *const empties[] = { "[]", "{}", " [ ] ", "{\n}", "", " ", "[" };
+	for (size_t i = 0; i < countof(empties); i++) {
+		struct json_walk walk = json_walk(slice_of(empties[i]));
+		assert_false(json_next_element(&walk, &value));
+		walk = json_walk(slice_of(empties[i]));
+		assert_false(json_next_member(&walk, &name, &value));
+	}
+}
+
+static void members_are_found_by_what_their_names_mean(void **state)
+{
+	(void)state;
+	struct slice object = SLICE("{\"\\u0061b\":1,\"k\\u0000x\":2,\"k\":3,\"\\ud83d\\ude00\":4,\"\":5,\"long name "
+				    "of no interest\":6}"),
+		     value;
+	static const struct {
+		struct slice name;
+		char value;
+	} rows[] = {
+		{ SLICE("ab"), '1' }, { SLICE("k\0x"), '2' }, { SLICE("k"), '3' }, { SLICE("\360\237\230\200"), '4' },
+		{ SLICE(""), '5' },
+	};
+	for (size_t i = 0; i < countof(rows); i++) {
+		assert_true(json_member(object, rows[i].name, &value));
+		assert_int_equal(value.len, 1);
+		assert_int_equal(value.at[0], rows[i].value);
+	}
+	static const struct slice absent[] = { SLICE("a"),    SLICE("abc"),      SLICE("k\0"),
+					       SLICE("k\0y"), SLICE("\\u0061b"), SLICE("\360\237\230") };
+	for (size_t i = 0; i < countof(absent); i++)
+		assert_false(json_member(object, absent[i], &value));
+}
+
+static void types_are_told_by_the_first_byte(void **state)
+{
+	(void)state;
+	assert_int_equal(json_type(SLICE("{}")), JSON_OBJECT);
+	assert_int_equal(json_type(SLICE("[]")), JSON_ARRAY);
+	assert_int_equal(json_type(SLICE("\"\"")), JSON_STRING);
+	assert_int_equal(json_type(SLICE("-1")), JSON_NUMBER);
+	assert_int_equal(json_type(SLICE("7")), JSON_NUMBER);
+	assert_int_equal(json_type(SLICE("true")), JSON_TRUE);
+	assert_int_equal(json_type(SLICE("false")), JSON_FALSE);
+	assert_int_equal(json_type(SLICE("null")), JSON_NULL);
+}
+
+static void unescaping_gives_the_bytes_that_are_meant(void **state)
+{
+	(void)state;
+	struct buf out = BUF_INIT(1000);
+	json_unescape(SLICE("\"a\\u0000b\\n\\\"\\\\\\/\\u00e4\\ud83d\\ude00 end\""), &out);
+	assert_true(slice_equal(buf_slice(&out), SLICE("a\0b\n\"\\/\303\244\360\237\230\200 end")));
+	buf_reset(&out);
+	json_unescape(SLICE("\"\""), &out);
+	assert_int_equal(out.len, 0);
+	buf_fini(&out);
+}
+
+static void only_plain_integers_that_fit_are_integers(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		uint64_t number;
+	} rows[] = { { "0", 0 }, { "7", 7 }, { "1234567890", 1234567890 }, { "18446744073709551615", UINT64_MAX } };
+	uint64_t number;
+	for (size_t i = 0; i < countof(rows); i++) {
+		assert_true(json_u64(slice_of(rows[i].text), &number));
+		assert_true(number == rows[i].number);
+	}
+	static const char *const none[] = { "",
+					    "-",
+					    "-0",
+					    "-1",
+					    "+1",
+					    "00",
+					    "01",
+					    "1.0",
+					    "1e2",
+					    "18446744073709551616",
+					    "18446744073709551620",
+					    "99999999999999999999",
+					    "100000000000000000000",
+					    " 1",
+					    "1 ",
+					    "0x1",
+					    "a",
+					    "1a" };
+	for (size_t i = 0; i < countof(none); i++)
+		assert_false(json_u64(slice_of(none[i]), &number));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(walking_yields_what_was_written),
+		cmocka_unit_test(empty_containers_yield_nothing),
+		cmocka_unit_test(members_are_found_by_what_their_names_mean),
+		cmocka_unit_test(types_are_told_by_the_first_byte),
+		cmocka_unit_test(unescaping_gives_the_bytes_that_are_meant),
+		cmocka_unit_test(only_plain_integers_that_fit_are_integers),
+	};
+	return cmocka_run_group_tests_name("json: walking", tests, NULL, NULL);
+}
