@@ -9,7 +9,7 @@ const module = new WebAssembly.Module(readFileSync(process.argv[2]));
 
 function instantiate() {
 	const wasi = new WASI({ version: "preview1" });
-	const instance = new WebAssembly.Instance(module, wasi.getImportObject());
+	const instance = new WebAssembly.Instance(module, { wasi_snapshot_preview1: wasi.wasiImport });
 	wasi.initialize(instance);
 	return instance.exports;
 }
