@@ -125,7 +125,7 @@ const char *redis_url_parse(struct slice text, struct redis_url *url)
 	if (take_prefix(&text, SLICE("unix:")))
 		return parse_unix(text, url);
 	if (take_prefix(&text, SLICE("rediss://")))
-		return "asks for TLS, which this build does not speak to Redis (hiredis before 1.0 has none); use "
+		return "asks for TLS, which this build does not speak to Redis (hiredis 0.14 has none); use "
 		       "redis:// "
 		       "on a trusted network, a unix socket, or a TLS tunnel (stunnel, Envoy) on this machine";
 	if (!take_prefix(&text, SLICE("redis://")))

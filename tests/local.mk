@@ -27,8 +27,10 @@ unit_cache = \
 	tests/unit/test_key_random \
 	tests/unit/test_memory \
 	tests/unit/test_memory_load \
+	tests/unit/test_purges \
 	tests/unit/test_redis_connection \
 	tests/unit/test_redis_tier \
+	tests/unit/test_redis_tracking \
 	tests/unit/test_stored_value \
 	tests/unit/test_wish
 unit_upstream = \
@@ -153,6 +155,7 @@ tests_unit_test_disk_SOURCES = tests/unit/test_disk.c tests/support/hard_disk.c 
 redis_server = tests/support/redis_server.c tests/support/redis_server.h
 tests_unit_test_redis_connection_SOURCES = tests/unit/test_redis_connection.c $(redis_server)
 tests_unit_test_redis_tier_SOURCES = tests/unit/test_redis_tier.c $(redis_server)
+tests_unit_test_redis_tracking_SOURCES = tests/unit/test_redis_tracking.c $(redis_server)
 
 # Whole workers, over the same fake.
 gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
