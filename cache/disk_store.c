@@ -57,12 +57,12 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[PURGE_PREFIX] = "DELETE FROM entries WHERE substr(tool, 1, ?2) = ?1",
 	[EXPIRE] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE gone <= ?1 ORDER BY gone LIMIT ?2)",
 	[EVICT] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id LIMIT ?1)",
-	[EVICT_COLD] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE id > ?2 AND NOT EXISTS"
-		       " (SELECT 1 FROM hot WHERE hot.digest = entries.digest) ORDER BY id LIMIT ?1) RETURNING id",
+	[EVICT_COLD] = ("DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE id > ?2 AND NOT EXISTS"
+			" (SELECT 1 FROM hot WHERE hot.digest = entries.digest) ORDER BY id LIMIT ?1) RETURNING id"),
 	[CLEAR_HOT] = "DELETE FROM hot",
 	[ADD_HOT] = "INSERT INTO hot (digest) VALUES (?1)",
-	[NEXT_HOT] = "SELECT hot.rank, entries.value FROM hot JOIN entries ON entries.digest = hot.digest "
-		     "WHERE hot.rank > ?1 ORDER BY hot.rank LIMIT 1",
+	[NEXT_HOT] = ("SELECT hot.rank, entries.value FROM hot JOIN entries ON entries.digest = hot.digest "
+		      "WHERE hot.rank > ?1 ORDER BY hot.rank LIMIT 1"),
 	[NEXT_NEWEST] = "SELECT id, value FROM entries WHERE id < ?1 ORDER BY id DESC LIMIT 1",
 	[PAGES] = "PRAGMA page_count",
 	[FREE_PAGES] = "PRAGMA freelist_count",

@@ -36,7 +36,7 @@ struct disk_row {
  *
  * FINE, IN_USE, FOREIGN, FAILED, NO_MEMORY; `why` is a phrase where it is not FINE.
  */
-enum disk_fault disk_store_open(const struct disk_settings *settings, struct disk_store **store, const char **anew,
+enum disk_fault disk_store_open(const struct disk_settings *settings, struct disk_store **out, const char **anew,
 				char *why, size_t why_bytes) MUST_CHECK;
 /* What was not committed is lost. NULL is fine. */
 void disk_store_close(struct disk_store *store);

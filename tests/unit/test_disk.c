@@ -383,6 +383,22 @@ static void behind_a_hanging_disk_no_more_waits_than_may(void **state)
 	close_world(&world);
 }
 
+/* The process must end; what the thread uses must not be freed under it. */
+static void a_disk_that_hangs_at_the_end_is_left_alone(void **state)
+{
+	struct world world;
+	(void)state;
+	open_world(&world, 1 << 24, 20);
+	world.settings.snapshot_us = 0;
+	hard_disk_hang(true);
+	assert_true(keep(&world, "a", 1, 10));
+	turn_until(&world, hard_disk_is_waited_for());
+	assert_false(disk_stop(world.disk));
+	hard_disk_hang(false);
+	assert_true(disk_stop(world.disk));
+	close_world(&world);
+}
+
 static void a_look_up_that_nobody_waits_for_comes_back_to_nobody(void **state)
 {
 	struct world world;
@@ -580,6 +596,7 @@ int main(void)
 		cmocka_unit_test(it_stays_within_its_size),
 		cmocka_unit_test(a_hanging_disk_delays_a_caller_by_its_budget_and_once),
 		cmocka_unit_test(behind_a_hanging_disk_no_more_waits_than_may),
+		cmocka_unit_test(a_disk_that_hangs_at_the_end_is_left_alone),
 		cmocka_unit_test(a_look_up_that_nobody_waits_for_comes_back_to_nobody),
 		cmocka_unit_test(a_full_disk_is_begun_anew_and_calls_go_on),
 		cmocka_unit_test(what_could_not_be_removed_does_not_come_back),
