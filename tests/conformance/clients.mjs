@@ -33,16 +33,24 @@ function textOf(result) {
 const client = await connect();
 const { tools } = await client.listTools();
 must(tools.some((tool) => tool.name === 'echo'), 'echo is not listed');
-const results = await Promise.all(
-	Array.from({ length: CALLS }, (_, i) => client.callTool({ name: 'echo', arguments: { client: which, i } })));
+const echoes = tools.map((tool) => tool.name).filter((name) => name === 'echo' || name.endsWith('__echo'));
+const results = await Promise.all(Array.from({ length: CALLS }, (_, i) =>
+	client.callTool({ name: echoes[i % echoes.length], arguments: { client: which, i } })));
 results.forEach((result, i) => {
 	const got = JSON.parse(textOf(result));
 	must(got.client === which && got.i === i, `call ${i} got the answer ${textOf(result)}`);
 });
 const failed = await client.callTool({ name: 'test_error_handling', arguments: {} });
 must(failed.isError === true && textOf(failed).includes('intentionally'), 'the error did not come as a result');
+for (const { name } of tools.filter((tool) => tool.name.endsWith('test_tool_with_progress'))) {
+	const progress = [];
+	const request = { name, arguments: {} };
+	const options = { onprogress: (word) => progress.push(word.progress) };
+	await (which === 'sdk-1' ? client.callTool(request, undefined, options) : client.callTool(request, options));
+	must(progress.join() === '0,50,100', `the progress of ${name} was ${progress}`);
+}
 const unknown = await client.callTool({ name: 'no_such_tool', arguments: {} }).catch((error) => error);
 must(unknown.code === -32602, `an unknown tool gave ${unknown.code}`);
 await client.close();
-console.log(`${tools.length} tools, ${CALLS} calls at once`);
+console.log(`${tools.length} tools, ${CALLS} calls at once over ${echoes.length} providers`);
 process.exit(0);

@@ -3,7 +3,7 @@
 
 usage: run.py JITNEY MODULES [BEHIND...]
 MODULES: a folder in which package.json's packages are installed. BEHIND: how the suite's tools stand behind the gateway,
-rest, http or stdio; client: the suite plays the server and the gateway is its client. All of them, unless some are named.
+rest, http, stdio, or both of these at once; client: the suite plays the server and the gateway is its client. All of them, unless some are named.
 Prints a line for each check, ends with 1 if one failed."""
 import json
 import os
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parent
 LIMIT_SECONDS = 120
 PYTHON = "/usr/bin/python3"
 
-KINDS = ("rest", "http", "stdio")
+KINDS = ("rest", "http", "stdio", "both")
 CLIENT = [("2025-06-18", "initialize"), ("2025-06-18", "tools_call"), ("2025-11-25", "initialize"),
           ("2025-11-25", "tools_call"), ("2025-11-25", "sse-retry"), ("2025-11-25", "json-schema-2020-12-preservation"),
           ("2026-07-28", "tools_call"), ("2026-07-28", "request-metadata"), ("2026-07-28", "http-standard-headers"),
@@ -51,9 +51,10 @@ def scenarios(behind):
 
 
 def upstream(behind, port):
+    """The provider of the suite's tools; of "both" it is the one whose tools have their own names."""
     if behind == "stdio":
         return {"dialect": "mcp-stdio", "command": PYTHON, "args": [str(HERE / "provider.py"), "--stdio"]}
-    if behind == "http":
+    if behind in ("http", "both"):
         return {"dialect": "mcp", "endpoints": [{"url": f"http://127.0.0.1:{port}/mcp"}]}
     return {"dialect": "rest", "endpoints": [{"url": f"http://127.0.0.1:{port}/rest"}]}
 
@@ -64,9 +65,11 @@ def configuration(behind, port):
         sys.path.insert(0, str(HERE))
         from provider import TOOLS
         config["tools"] = {name: {"upstream": "suite", "description": f"The suite's {name}.", "input_schema": schema}
-                           for name, (schema, _) in TOOLS.items()}
+                           for name, (schema, _) in TOOLS.items() if not name.startswith("test_tool_with_")}
     else:
         config["upstreams"]["suite"]["names"] = "plain"
+    if behind == "both":
+        config["upstreams"]["piped"] = upstream("stdio", port)
     return config
 
 
@@ -76,6 +79,7 @@ class Bench:
     def __init__(self, jitney, behind, directory):
         self.provider = subprocess.Popen([PYTHON, HERE / "provider.py"], stdout=subprocess.PIPE, text=True)
         port = int(self.provider.stdout.readline())
+        self.awaited = [b'"echo"', b'"piped__echo"'] if behind == "both" else [b'"echo"']
         path = Path(directory) / "jitney.yaml"
         path.write_text(json.dumps(configuration(behind, port)))
         self.log = Path(directory) / "jitney.log"
@@ -97,7 +101,8 @@ class Bench:
             if found:
                 self.url = f"http://{found[1]}/mcp"
                 with urllib.request.urlopen(f"http://{found[1]}/v1/tools", timeout=10) as reply:
-                    if b'"echo"' in reply.read():
+                    listed = reply.read()
+                    if all(name in listed for name in self.awaited):
                         return
             time.sleep(0.05)
         raise SystemExit(f"the tools did not come:\n{self.log.read_text()}")
