@@ -28,6 +28,7 @@ listen: 127.0.0.1:{port}
 admin: {{ listen: off }}
 workers: 1
 log: {{ access: false }}
+mcp: {{ allowed_hosts: [ bench ] }}
 upstreams:
     free: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{provider}/rpc" }} ] }}
     single: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{provider}/rpc" }} ], batch: {{ mode: "off" }} }}
@@ -39,6 +40,9 @@ tools:
 SPELT = '{ "text": "' + "x" * 1900 + '", "q": %d, "n": [1, 2, 3] }'
 ITEMS = ",".join('{"id":"%d","tool":"cached","arguments":{"q":%d}}' % (i, i) for i in range(20))
 
+MCP_CALL = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"cached","arguments":{"q":1,"text":"some words"}}}'
+MCP_HEADERS = ("Accept: application/json, text/event-stream", "MCP-Protocol-Version: 2025-06-18")
+
 # work: path, body (a template of bench/load: %d is the call's number), numbers run modulo, calls that one request carries
 WORKS = {
     "hit": ("/v1/tools/cached", '{"q":1,"text":"some words"}', 1, 1),
@@ -46,6 +50,7 @@ WORKS = {
     "miss, alone": ("/v1/tools/alone", '{"q":%d,"text":"some words"}', 0, 1),
     "miss, arrays (1 caller)": ("/v1/tools/batched", '{"q":%d,"text":"some words"}', 0, 1),
     "batch of 20 hits, a call": ("/v1/batch", '{"calls":[' + ITEMS + "]}", 1, 20),
+    "hit, tools/call over MCP": ("/mcp", MCP_CALL, 0, 1),
     "tools list": ("/v1/tools", None, 0, 1),
 }
 
@@ -74,6 +79,7 @@ def total(jitney, load, directory, provider, work, calls):
     argv = [str(load), "--connect", f"127.0.0.1:{port}", "--callers", "1", "--calls", str(calls), "--path", path]
     argv += ["--body", body] if body else []
     argv += ["--distinct", str(distinct)] if distinct else []
+    argv += [word for header in MCP_HEADERS for word in ("--header", header)] if path == "/mcp" else []
     done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
     child.send_signal(signal.SIGTERM)
     child.wait(60)
