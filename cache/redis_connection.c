@@ -402,11 +402,6 @@ size_t redis_connection_pending(const struct redis_connection *connection)
 	return connection->slots.count;
 }
 
-uint64_t redis_connection_count(const struct redis_connection *connection)
-{
-	return connection->ups;
-}
-
 /* --- error replies --- */
 
 enum redis_trouble redis_trouble_of(const redisReply *reply)

@@ -67,8 +67,6 @@ void redis_connection_free(struct redis_connection *connection);
 bool redis_connection_is_up(const struct redis_connection *connection);
 /* Commands sent and not answered, given-up ones included. */
 size_t redis_connection_pending(const struct redis_connection *connection);
-/* Times it came up. */
-uint64_t redis_connection_count(const struct redis_connection *connection);
 
 /*
  * Queue a command; it leaves at the next tick.

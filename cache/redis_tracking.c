@@ -546,11 +546,6 @@ uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 	return deadline;
 }
 
-bool redis_tracking_holds(const struct redis_tracking *tracking)
-{
-	return tracking->stands;
-}
-
 /* --- life --- */
 
 struct redis_tracking *redis_tracking_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,

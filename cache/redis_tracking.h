@@ -30,9 +30,6 @@ struct redis_tracking *redis_tracking_new(const struct redis_settings *settings,
 /* NULL is fine. */
 void redis_tracking_free(struct redis_tracking *tracking);
 
-/* Whether changes are heard of. */
-bool redis_tracking_holds(const struct redis_tracking *tracking);
-
 /*
  * A purge was asked for here: tell Redis and the others, now or as soon as Redis is there. Values in Redis that are
  * older are refused from now on. This process' memory is the caller's to purge (cache_purge_*), after this.

@@ -13,7 +13,8 @@ const char *http_method_name(enum http_method method)
 	return method < HTTP_METHOD_COUNT ? method_names[method] : "?";
 }
 
-enum http_method guard_method(const char *name)
+/* HTTP_METHOD_COUNT: we know none of that name. */
+static enum http_method method_of(const char *name)
 {
 	for (int i = 0; i < HTTP_METHOD_COUNT; i++)
 		if (strcmp(name, method_names[i]) == 0)
@@ -250,7 +251,7 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 			      "The request head is larger than limits.headers.");
 	if (!is_token(method, strlen(method)))
 		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
-	request->method = guard_method(method);
+	request->method = method_of(method);
 	struct guard_verdict verdict = guard_target(request, target, target_len);
 	if (verdict.outcome != OUTCOME_OK)
 		return verdict;

@@ -29,9 +29,6 @@ struct guard_head {
 	size_t memory;   /* bytes of the connection's memory that the library has used for it */
 };
 
-/* The method by its name; HTTP_METHOD_COUNT if we know none. */
-enum http_method guard_method(const char *name);
-
 /*
  * Look at the whole head: request line, every header, and the count of bytes it was made of (RFC 9112, 3 and 5).
  * target   raw request target; target_len: its length as it came (it may have been cut to fit).

@@ -108,17 +108,6 @@ void reply_problem(struct request *request, enum outcome outcome, const char *al
 	answer_unref(answer);
 }
 
-void reply_blob(struct request *request, unsigned status, const char *content_type, struct blob *blob)
-{
-	struct reply reply;
-	reply_init(&reply, status);
-	reply.content_type = content_type;
-	reply.body = blob_slice(blob);
-	reply.blob = blob;
-	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
-	request_reply(request, &reply);
-}
-
 void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text)
 {
 	struct blob *blob = buf_take_blob(text);
@@ -127,7 +116,13 @@ void reply_text(struct request *request, unsigned status, const char *content_ty
 		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
 		return;
 	}
-	reply_blob(request, status, content_type, blob);
+	struct reply reply;
+	reply_init(&reply, status);
+	reply.content_type = content_type;
+	reply.body = blob_slice(blob);
+	reply.blob = blob;
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	request_reply(request, &reply);
 	blob_unref(blob);
 }
 

@@ -15,8 +15,6 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 /* Reply with a problem, its detail printf-like. `allow`: value of an Allow header, or NULL. */
 void reply_problem(struct request *request, enum outcome outcome, const char *allow, const char *format, ...)
 	PRINTF_LIKE(4, 5);
-/* Reply with a text that lives in a blob (a reference is taken). */
-void reply_blob(struct request *request, unsigned status, const char *content_type, struct blob *blob);
 /* Reply with what was gathered in `text`, which is emptied. */
 void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text);
 
@@ -25,8 +23,7 @@ void reply_text(struct request *request, unsigned status, const char *content_ty
 bool reply_none_match(const struct request *request, const char *etag);
 
 /* Reply with the result of a finished call: the tool's bytes or a problem, and all headers. A kept answer has an ETag;
- * 304 without the bytes to a caller that has them. */
-/* With ?full=1 an MCP result comes whole (answer_full). */
+ * 304 without the bytes to a caller that has them. With ?full=1 an MCP result comes whole (answer_full). */
 void reply_call(struct request *request, const struct call *call);
 
 /* The headers that tell how a finished call's result came about: Cache-Status, Age, Server-Timing and X-Batch-*. */

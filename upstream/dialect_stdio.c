@@ -50,12 +50,13 @@ static struct dialect_route *new_route(const struct dialect *dialect, const stru
 	return NULL;
 }
 
-static struct dialect_route *jsonrpc_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *jsonrpc_stdio_route_new(const struct route_settings *settings, char *error,
+						     size_t error_bytes)
 {
 	return new_route(&dialect_jsonrpc_stdio, settings, error, error_bytes);
 }
 
-static struct dialect_route *mcp_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *mcp_stdio_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
 {
 	return new_route(&dialect_mcp_stdio, settings, error, error_bytes);
 }
@@ -129,7 +130,7 @@ static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64
 const struct dialect dialect_jsonrpc_stdio = {
 	.name = "jsonrpc-stdio",
 	.max_calls = MAX_CALLS,
-	.route_new = jsonrpc_route_new,
+	.route_new = jsonrpc_stdio_route_new,
 	.route_free = stdio_route_free,
 	.check = stdio_check,
 	.encode = stdio_encode,
@@ -138,7 +139,7 @@ const struct dialect dialect_jsonrpc_stdio = {
 const struct dialect dialect_mcp_stdio = {
 	.name = "mcp-stdio",
 	.max_calls = MAX_CALLS,
-	.route_new = mcp_route_new,
+	.route_new = mcp_stdio_route_new,
 	.route_free = stdio_route_free,
 	.check = stdio_check,
 	.encode = stdio_encode,

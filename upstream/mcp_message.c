@@ -128,14 +128,14 @@ void mcp_put_cancelled(struct buf *out, enum mcp_era era, uint64_t id)
 	buf_put(out, SLICE("}}"));
 }
 
-void mcp_put_empty_result(struct buf *out, struct slice raw_id)
+static void put_empty_result(struct buf *out, struct slice raw_id)
 {
 	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
 	buf_put(out, raw_id);
 	buf_put(out, SLICE(",\"result\":{}}"));
 }
 
-void mcp_put_error(struct buf *out, struct slice raw_id, int code, const char *message)
+static void put_error(struct buf *out, struct slice raw_id, int code, const char *message)
 {
 	buf_put(out, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
 	buf_put(out, raw_id);
@@ -148,10 +148,10 @@ bool mcp_put_reply(struct buf *out, const struct mcp_message *request)
 {
 	bool ping = mcp_method_is(request, "ping");
 	if (ping)
-		mcp_put_empty_result(out, request->id);
+		put_empty_result(out, request->id);
 	else
-		mcp_put_error(out, request->id, MCP_METHOD_NOT_FOUND,
-			      "this client has declared no capabilities and answers ping only");
+		put_error(out, request->id, MCP_METHOD_NOT_FOUND,
+			  "this client has declared no capabilities and answers ping only");
 	return ping;
 }
 

@@ -38,9 +38,6 @@ void mcp_put_tools_call(struct buf *out, enum mcp_era era, uint64_t id, struct s
 void mcp_put_listen(struct buf *out, uint64_t id);
 /* Request `id` of ours is not waited for any more. No answer will come. */
 void mcp_put_cancelled(struct buf *out, enum mcp_era era, uint64_t id);
-/* To a request of the server's; raw_id as it sent it. */
-void mcp_put_empty_result(struct buf *out, struct slice raw_id);
-void mcp_put_error(struct buf *out, struct slice raw_id, int code, const char *message);
 /* The right answer to any request of a server's: ping gets {}, all else MCP_METHOD_NOT_FOUND. We declare no
  * capabilities, so there is nothing else that it may ask. True: it was a ping. */
 struct mcp_message;
