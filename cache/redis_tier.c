@@ -520,6 +520,7 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 		return NULL;
 	const struct redis_hooks hooks = { came_up, went_down, NULL, tier };
 	tier->face.kind = &redis_kind;
+	tier->face.claim_us = settings->lease_us;
 	tier->settings = settings;
 	tier->cache = cache;
 	tier->loop = loop;

@@ -48,6 +48,7 @@ struct tier_kind {
 /* The first member of every tier. */
 struct tier {
 	const struct tier_kind *kind;
+	uint64_t claim_us; /* a claim ends by itself after so long, and is waited for no longer; 0: nobody claims */
 };
 
 /* Look a key up (a reference is taken). False: it is a miss, told at once, done will not be called: the tier is away,

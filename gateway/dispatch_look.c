@@ -131,11 +131,9 @@ static void count_lease(const struct dispatch *dispatch, enum lease_result resul
 /* At most half of the time that is left, so that there is time to fetch. */
 static uint64_t patience_us(const struct dispatch *dispatch, const struct trip *trip, uint64_t now_us)
 {
-	const struct redis_settings *redis = dispatch->worker->gateway->config->redis;
-	uint64_t deadline_us = trip->item.deadline_us;
+	uint64_t claim_us = dispatch->worker->tier->claim_us, deadline_us = trip->item.deadline_us;
 	uint64_t half_us = deadline_us > now_us ? (deadline_us - now_us) / 2 : 0;
-	uint64_t lease_us = redis ? redis->lease_us : 0;
-	return lease_us < half_us ? lease_us : half_us;
+	return claim_us < half_us ? claim_us : half_us;
 }
 
 static void claimed(struct tier_lookup *lookup, struct entry *entry);

@@ -17,6 +17,7 @@ struct fake_tier {
 	struct key *key;
 	size_t asked, cancelled, stored, removed;
 	bool away; /* every look-up is a miss at once */
+	size_t claimed, released;
 };
 
 static struct gateway_world world;
@@ -55,6 +56,25 @@ static void fake_cancel(struct tier *tier, struct tier_lookup *lookup)
 	assert_ptr_equal(of(tier)->lookup, lookup);
 	of(tier)->cancelled++;
 	forget(of(tier));
+}
+
+static bool fake_claim(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	(void)now_us;
+	if (of(tier)->away)
+		return false;
+	of(tier)->claimed++;
+	of(tier)->lookup = lookup;
+	of(tier)->key = key_ref(key);
+	lookup->operation = of(tier);
+	return true;
+}
+
+static void fake_release(struct tier *tier, const uint8_t *digest, uint64_t now_us)
+{
+	(void)digest;
+	(void)now_us;
+	of(tier)->released++;
 }
 
 static bool fake_put(struct tier *tier, const struct entry *entry, uint64_t now_us)
@@ -96,6 +116,8 @@ static const struct tier_kind fake_kind = {
 	.cancel = fake_cancel,
 	.put = fake_put,
 	.remove = fake_remove,
+	.claim = fake_claim,
+	.release = fake_release,
 	.tick = fake_tick,
 	.deadline = fake_deadline,
 	.free = fake_free,
@@ -366,6 +388,180 @@ static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
 	stop();
 }
 
+/* --- one fetch for a fleet --- */
+
+static void start_fleet(void)
+{
+	start();
+	for (unsigned i = 0; i < WORKERS; i++) {
+		tiers[i].face.claim_us = S;
+		assert_true(loop_timers_reserve(world.gateway.workers[i]->loop, 16));
+	}
+}
+
+/* What became of the claim. */
+static void answer_claim(struct fake_tier *fake, enum tier_claim claim)
+{
+	struct tier_lookup *lookup = forget(fake);
+	lookup->claim = claim;
+	lookup->done(lookup, NULL);
+	gateway_settle(&world);
+}
+
+static void who_has_the_claim_fetches_and_gives_it_back(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start_fleet();
+	ask_settled(&ask, 1, "cached", 1);
+	miss(&tiers[0]);
+	assert_int_equal(tiers[0].claimed, 1);
+	assert_int_equal(fake_sent(), 0);
+	answer_claim(&tiers[0], CLAIM_OURS);
+	assert_int_equal(fake_sent(), 1);
+	assert_int_equal(tiers[0].released, 0);
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	assert_int_equal(tiers[0].stored, 1);
+	assert_int_equal(tiers[0].released, 1);
+	stop();
+}
+
+static void a_claim_is_given_back_when_nobody_waits(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start_fleet();
+	ask_settled(&ask, 0, "cached", 1);
+	miss(&tiers[0]);
+	answer_claim(&tiers[0], CLAIM_OURS);
+	ask_cancel(&ask);
+	gateway_settle(&world);
+	assert_int_equal(tiers[0].released, 1);
+	stop();
+}
+
+/* Turn until the trip has looked again. */
+static void poll(struct fake_tier *fake)
+{
+	for (unsigned i = 0; i < 60 && !fake->lookup; i++) {
+		gateway_pass(&world, CLOCK_US_PER_MS);
+		gateway_settle(&world);
+	}
+}
+
+static void another_ones_answer_is_waited_for(void **state)
+{
+	(void)state;
+	struct ask asks[3];
+	start_fleet();
+	ask_settled(&asks[0], 0, "cached", 1);
+	miss(&tiers[0]);
+	for (unsigned i = 0; i < 5; i++) {
+		answer_claim(&tiers[0], CLAIM_HELD);
+		assert_int_equal(tiers[0].claimed, i + 1);
+		poll(&tiers[0]);
+		assert_non_null(tiers[0].lookup);
+	}
+	ask_settled(&asks[1], 1, "cached", 1);
+	answer_claim(&tiers[0], CLAIM_HELD);
+	ask_settled(&asks[2], 1, "cached", 1); /* between two looks */
+	poll(&tiers[0]);
+	hit(&tiers[0], &asks[0], 0, 60 * S);
+	for (unsigned i = 0; i < countof(asks); i++) {
+		assert_got(&asks[i], SOURCE_COLLAPSED);
+		assert_true(asks[i].has_entry);
+	}
+	assert_int_equal(fake_sent(), 0);
+	assert_int_equal(tiers[0].released, 0);
+	stop();
+}
+
+static void it_is_waited_for_no_longer_than_a_claim_lasts(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start_fleet();
+	uint64_t until_us = world.now_us + S;
+	ask_settled(&ask, 0, "cached", 1);
+	miss(&tiers[0]);
+	while (!fake_sent()) {
+		assert_true(world.now_us <= until_us + 2 * CLOCK_US_PER_MS);
+		if (tiers[0].lookup)
+			answer_claim(&tiers[0], CLAIM_HELD);
+		gateway_pass(&world, CLOCK_US_PER_MS);
+		gateway_settle(&world);
+	}
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	assert_int_equal(tiers[0].released, 0);
+	stop();
+}
+
+static void a_tier_that_goes_away_is_not_waited_for(void **state)
+{
+	(void)state;
+	struct ask ask;
+	for (unsigned when = 0; when < 3; when++) {
+		start_fleet();
+		ask_settled(&ask, 0, "cached", 1);
+		tiers[0].away = when == 0;
+		tiers[0].lookup->failed = when == 1;
+		miss(&tiers[0]);
+		if (when == 2)
+			answer_claim(&tiers[0], CLAIM_NONE);
+		assert_int_equal(fake_sent(), 1);
+		assert_int_equal(tiers[0].claimed, when == 2);
+		finish_all();
+		assert_got(&ask, SOURCE_MISS);
+		stop();
+	}
+}
+
+static void who_waits_may_leave_and_the_end_ends_it(void **state)
+{
+	(void)state;
+	struct ask ask;
+	for (unsigned end = 0; end < 2; end++) {
+		start_fleet();
+		ask_settled(&ask, 0, "cached", 1);
+		miss(&tiers[0]);
+		answer_claim(&tiers[0], CLAIM_HELD);
+		if (end) {
+			struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The end.");
+			dispatch_abort_all(world.gateway.workers[0]->dispatch, answer, world.now_us);
+			answer_unref(answer);
+			gateway_settle(&world);
+			assert_ended(&ask, OUTCOME_SHUTTING_DOWN);
+		} else {
+			ask_cancel(&ask);
+			gateway_settle(&world);
+		}
+		poll(&tiers[0]);
+		assert_null(tiers[0].lookup);
+		assert_int_equal(fake_sent(), 0);
+		stop();
+	}
+}
+
+static void a_purge_while_it_is_fetched_keeps_it_from_being_kept(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start_fleet();
+	ask_settled(&ask, 0, "cached", 1);
+	miss(&tiers[0]);
+	answer_claim(&tiers[0], CLAIM_OURS);
+	cache_purge(world.gateway.cache, NULL, NULL, (struct slice){ "", 0 });
+	finish_all();
+	assert_got(&ask, SOURCE_MISS);
+	assert_false(ask.stored);
+	assert_int_equal(tiers[0].stored, 0);
+	assert_int_equal(tiers[0].released, 1);
+	assert_int_equal(cache_memory_stats(world.gateway.cache).entries, 0);
+	stop();
+}
+
 static void callers_leave_and_the_last_one_ends_the_look_up(void **state)
 {
 	(void)state;
@@ -482,6 +678,13 @@ int main(void)
 		cmocka_unit_test(a_stale_hit_is_served_and_refreshed_once),
 		cmocka_unit_test(a_stale_hit_covers_a_provider_that_fails),
 		cmocka_unit_test(what_is_purged_meanwhile_is_neither_served_nor_kept),
+		cmocka_unit_test(who_has_the_claim_fetches_and_gives_it_back),
+		cmocka_unit_test(a_claim_is_given_back_when_nobody_waits),
+		cmocka_unit_test(another_ones_answer_is_waited_for),
+		cmocka_unit_test(it_is_waited_for_no_longer_than_a_claim_lasts),
+		cmocka_unit_test(a_tier_that_goes_away_is_not_waited_for),
+		cmocka_unit_test(who_waits_may_leave_and_the_end_ends_it),
+		cmocka_unit_test(a_purge_while_it_is_fetched_keeps_it_from_being_kept),
 		cmocka_unit_test(callers_leave_and_the_last_one_ends_the_look_up),
 		cmocka_unit_test(a_deadline_passes_while_looking),
 		cmocka_unit_test(the_end_ends_look_ups),
