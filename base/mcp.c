@@ -16,9 +16,9 @@ static const char *const levels[] = { "debug", "info", "notice", "warning", "err
 
 uint8_t mcp_level_of(struct slice name)
 {
-	for (uint8_t i = 0; i < MCP_LEVEL_COUNT; i++)
+	for (unsigned i = 0; i < MCP_LEVEL_COUNT; i++)
 		if (slice_equal(name, slice_of(levels[i])))
-			return i + 1;
+			return (uint8_t)(i + 1);
 	return MCP_LEVEL_NONE;
 }
 
