@@ -233,6 +233,76 @@ bool mcp_id(const struct mcp_message *message, uint64_t *id)
 	return number_of(message->id, id);
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
+static struct slice cut_blanks(struct slice text)
+{
+	while (text.len && is_blank(text.at[0]))
+		text = (struct slice){ text.at + 1, text.len - 1 };
+	while (text.len && is_blank(text.at[text.len - 1]))
+		text.len--;
+	return text;
+}
+
+/* Takes a word away from the front, blanks around it too. */
+static bool take_front(struct slice *text, struct slice word)
+{
+	if (text->len < word.len || memcmp(text->at, word.at, word.len) != 0)
+		return false;
+	*text = cut_blanks((struct slice){ text->at + word.len, text->len - word.len });
+	return true;
+}
+
+static bool take_back(struct slice *text, struct slice word)
+{
+	if (text->len < word.len || memcmp(text->at + text->len - word.len, word.at, word.len) != 0)
+		return false;
+	*text = cut_blanks((struct slice){ text->at, text->len - word.len });
+	return true;
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+bool mcp_id_at_start(struct slice text, uint64_t *id)
+{
+	enum { START_BYTES = 128 };
+	text.len = text.len < START_BYTES ? text.len : START_BYTES;
+	text = cut_blanks(text);
+	if (!take_front(&text, SLICE("{")))
+		return false;
+	if (take_front(&text, SLICE("\"jsonrpc\"")) &&
+	    !(take_front(&text, SLICE(":")) && take_front(&text, SLICE("\"2.0\"")) && take_front(&text, SLICE(","))))
+		return false;
+	if (!take_front(&text, SLICE("\"id\"")) || !take_front(&text, SLICE(":")))
+		return false;
+	size_t digits = 0;
+	while (digits < text.len && is_digit(text.at[digits]))
+		digits++;
+	struct slice rest = cut_blanks((struct slice){ text.at + digits, text.len - digits });
+	return digits && rest.len && rest.at[0] == ',' && json_u64((struct slice){ text.at, digits }, id);
+}
+
+/* The last bracket closes the message itself, and a number before it can be in no string: so it is the message's id. */
+bool mcp_id_at_end(struct slice text, uint64_t *id)
+{
+	text = cut_blanks(text);
+	if (!take_back(&text, SLICE("}")))
+		return false;
+	size_t digits = 0;
+	while (digits < text.len && is_digit(text.at[text.len - 1 - digits]))
+		digits++;
+	struct slice number = { text.at + text.len - digits, digits };
+	text = cut_blanks((struct slice){ text.at, text.len - digits });
+	return digits && take_back(&text, SLICE(":")) && take_back(&text, SLICE("\"id\"")) &&
+	       take_back(&text, SLICE(",")) && json_u64(number, id);
+}
+
 bool mcp_progress_id(const struct mcp_message *message, uint64_t *id)
 {
 	struct slice token;

@@ -71,6 +71,10 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 bool mcp_method_is(const struct mcp_message *message, const char *method);
 /* The id as a number of ours. False: none that we could have given. */
 bool mcp_id(const struct mcp_message *message, uint64_t *id);
+/* The id of an answer of which only the first bytes are there, or the last ones up to its end: if it stands before, or
+ * behind, all members that are not short texts, as every server known writes it. */
+bool mcp_id_at_start(struct slice text, uint64_t *id);
+bool mcp_id_at_end(struct slice text, uint64_t *id);
 /* Whether it is notifications/progress for a request of ours, whose id is its token. */
 bool mcp_progress_id(const struct mcp_message *message, uint64_t *id);
 /* The code of an MCP_ERROR; 0: it has none that can be read. */

@@ -31,8 +31,10 @@ struct process {
 	struct loop_watch in, out, err, leash; /* fd -1: closed */
 	struct buf said;                       /* of stdout: what is no whole line yet */
 	bool skipping;                         /* an overlong line, to its end */
-	struct buf queue;                      /* for stdin */
-	size_t queue_at;                       /* written so far */
+	size_t tail_len;
+	char tail[PROCESS_TAIL_BYTES]; /* of that line so far */
+	struct buf queue;              /* for stdin */
+	size_t queue_at;               /* written so far */
 	uint64_t queued, written;
 	bool writable_wanted; /* stdin is full: the loop tells when it is not */
 	size_t complaint_len;
@@ -82,10 +84,24 @@ static void shift(struct buf *buf, size_t bytes)
 		buf_fini(buf);
 }
 
+/* The last bytes of what is skipped. */
+static void keep_tail(struct process *process, struct slice text)
+{
+	size_t room = PROCESS_TAIL_BYTES;
+	size_t fresh = text.len < room ? text.len : room;
+	size_t old = process->tail_len < room - fresh ? process->tail_len : room - fresh;
+	memmove(process->tail, process->tail + process->tail_len - old, old);
+	if (fresh)
+		memcpy(process->tail + old, text.at + text.len - fresh, fresh);
+	process->tail_len = old + fresh;
+}
+
 static void give_line(struct process *process, struct slice line)
 {
 	if (process->skipping) {
 		process->skipping = false;
+		keep_tail(process, line);
+		process->events->overlong(process->context, (struct slice){ process->tail, process->tail_len }, true);
 		return;
 	}
 	if (line.len && line.at[line.len - 1] == '\r')
@@ -110,8 +126,11 @@ static void give_lines(struct process *process, size_t from)
 
 static void give_up_line(struct process *process)
 {
-	if (!process->skipping)
-		process->events->overlong(process->context);
+	if (!process->skipping) {
+		process->tail_len = 0;
+		keep_tail(process, buf_slice(&process->said));
+		process->events->overlong(process->context, buf_slice(&process->said), false);
+	}
 	process->skipping = true;
 	buf_fini(&process->said);
 }
@@ -136,8 +155,10 @@ static int read_out(struct process *process)
 		return -1;
 	said->len += (size_t)got;
 	give_lines(process, from);
-	if (process->skipping)
+	if (process->skipping) {
+		keep_tail(process, buf_slice(said));
 		buf_reset(said);
+	}
 	return 1;
 }
 

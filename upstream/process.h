@@ -16,7 +16,7 @@
 /* Which of the gateway's own variables a child gets besides those configured. NULL-terminated, by name. */
 extern const char *const process_inherited[];
 
-enum { PROCESS_REASON_BYTES = 320 };
+enum { PROCESS_REASON_BYTES = 320, PROCESS_TAIL_BYTES = 64 };
 
 struct process;
 
@@ -24,8 +24,9 @@ struct process;
 struct process_events {
 	/* A line of stdout without its end; borrowed. */
 	void (*line)(void *context, struct slice line);
-	/* A line of stdout was longer than line_bytes and is lost. */
-	void (*overlong)(void *context);
+	/* A line of stdout is longer than line_bytes and is lost: its beginning; later, once it has ended, the last
+	 * PROCESS_TAIL_BYTES of it. Borrowed. */
+	void (*overlong)(void *context, struct slice text, bool ended);
 	/* A line of stderr, cut at 1 KiB. */
 	void (*complained)(void *context, struct slice line);
 	/* Of it and all its offspring: CPU since its start, memory now. */

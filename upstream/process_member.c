@@ -231,17 +231,28 @@ static void on_line(void *context, struct slice line)
 	}
 }
 
-/* Whose answer it was cannot be known, unless there is but one. */
-static void on_overlong(void *context)
+/* Whose answer it was is said at its beginning or at its end, or there is but one call. */
+static void on_overlong(void *context, struct slice text, bool ended)
 {
 	struct member *member = context;
-	const struct pool_call *only = TAILQ_FIRST(&member->calls);
-	pool_noise(member->pool);
-	if (member->busy == 1)
-		pool_member_answered(member, only->id,
-				     answer_error(OUTCOME_UPSTREAM_ERROR,
-						  "%s: the answer is longer than %zu bytes (upstreams.*.answer)",
-						  member->pool->settings->name, member->pool->settings->answer_bytes));
+	const struct pool_call *first = TAILQ_FIRST(&member->calls);
+	uint64_t id;
+	if (!ended) {
+		pool_noise(member->pool);
+		member->overlong_told = false;
+	}
+	if (member->overlong_told)
+		return;
+	if (!(ended ? mcp_id_at_end(text, &id) : mcp_id_at_start(text, &id))) {
+		if (member->busy != 1 || ended)
+			return;
+		id = first->id;
+	}
+	member->overlong_told = true;
+	pool_member_answered(member, id,
+			     answer_error(OUTCOME_UPSTREAM_ERROR,
+					  "%s: the answer is longer than %zu bytes (upstreams.*.answer)",
+					  member->pool->settings->name, member->pool->settings->answer_bytes));
 }
 
 static void on_complained(void *context, struct slice line)

@@ -40,6 +40,7 @@ struct member {
 	bool useful;                     /* it has answered a call */
 	bool dirty;                      /* something was put that was not flushed */
 	bool stopped;
+	bool overlong_told;   /* whose the line that is too long was to be */
 	bool clouded;         /* a call in it was forgotten, of which it may still speak */
 	uint64_t greeting_id; /* of initialize or server/discover; 0: none is out */
 	uint64_t listen_id;   /* of subscriptions/listen, whose answer is its end; 0: none was sent */

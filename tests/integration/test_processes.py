@@ -52,6 +52,18 @@ def problem(reply):
     return body["code"], body["detail"]
 
 
+def test_an_answer_too_long_among_others_fails_at_once(behind):
+    gateway = behind({"answer": "100KiB"})
+    others = [gateway.connect() for _ in range(3)]
+    for n, other in enumerate(others):
+        other.send(request_bytes("POST", "/v1/tools/hang", b'{"n": %d}' % n))
+    until(lambda: gateway.record().count("call hang") == 3, "others are in the process")
+    code, detail = problem(gateway.call("big", {"bytes": 1000000}))
+    assert (code, "longer than 102400 bytes" in detail) == ("upstream_error", True), detail
+    for other in others:
+        other.close()
+
+
 def test_a_pinned_modern_server_is_never_asked_to_initialize(behind):
     gateway = behind({"protocol": "2026-07-28", "args": [str(SERVER), "--modern"]})
     assert result(gateway.call("echo", {"a": 1})) == {"a": 1}

@@ -144,6 +144,40 @@ static void kinds_are_told_by_method_and_id(void **state)
 	assert_int_equal(message.kind, MCP_RESULT);
 }
 
+static void the_id_of_a_cut_answer_is_found_where_servers_write_it(void **state)
+{
+	(void)state;
+	uint64_t id;
+	static const char *const starts[] = { "{\"jsonrpc\":\"2.0\",\"id\":17,\"result\":{\"a",
+					      " { \"id\" : 17 , \"result\": 1" };
+	static const char *const ends[] = { "xx\"}]},\"jsonrpc\":\"2.0\",\"id\":17}", "5, \"id\": 17 } \r" };
+	static const char *const none[] = { "",
+					    "{",
+					    "}",
+					    "{\"id\":17",
+					    "{\"id\":17}",
+					    "{\"id\":\"17\",",
+					    "{\"result\":{\"id\":17,",
+					    "17}",
+					    "\"id\":17}",
+					    "{\"a\":1,\"id\":17}}",
+					    "{\"jsonrpc\":17,\"id\":17,",
+					    ",\"id\":99999999999999999999}",
+					    ",\\\"id\\\":17}" };
+	for (size_t i = 0; i < countof(starts); i++) {
+		id = 0;
+		assert_true(mcp_id_at_start(slice_of(starts[i]), &id));
+		assert_int_equal(id, 17);
+		id = 0;
+		assert_true(mcp_id_at_end(slice_of(ends[i]), &id));
+		assert_int_equal(id, 17);
+	}
+	for (size_t i = 0; i < countof(none); i++) {
+		assert_false(mcp_id_at_start(slice_of(none[i]), &id));
+		assert_false(mcp_id_at_end(slice_of(none[i]), &id));
+	}
+}
+
 static void progress_is_of_the_request_its_token_names(void **state)
 {
 	(void)state;
@@ -308,6 +342,7 @@ int main(void)
 		cmocka_unit_test_teardown(legacy_requests_carry_no_meta, clear),
 		cmocka_unit_test_teardown(modern_requests_say_in_meta_who_speaks_which_version, clear),
 		cmocka_unit_test(kinds_are_told_by_method_and_id),
+		cmocka_unit_test(the_id_of_a_cut_answer_is_found_where_servers_write_it),
 		cmocka_unit_test(progress_is_of_the_request_its_token_names),
 		cmocka_unit_test(what_is_no_message_is_refused_with_a_reason),
 		cmocka_unit_test_teardown(a_ping_is_answered_and_all_else_refused_under_the_servers_id, clear),

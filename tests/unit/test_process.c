@@ -24,6 +24,7 @@ struct witness {
 	struct process *process;
 	struct buf lines, complaints; /* each with a newline */
 	size_t line_count, overlong, samples;
+	char tail[PROCESS_TAIL_BYTES + 1]; /* of the last overlong line */
 	uint64_t resident_bytes;
 	bool ended, cannot_start;
 	char reason[PROCESS_REASON_BYTES];
@@ -39,9 +40,12 @@ static void on_line(void *context, struct slice line)
 	buf_put_char(&witness->lines, '\n');
 }
 
-static void on_overlong(void *context)
+static void on_overlong(void *context, struct slice text, bool ended)
 {
-	((struct witness *)context)->overlong++;
+	struct witness *witness = context;
+	witness->overlong += !ended;
+	if (ended)
+		snprintf(witness->tail, sizeof witness->tail, "%.*s", SLICE_ARG(text));
 }
 
 static void on_complained(void *context, struct slice line)
@@ -204,14 +208,16 @@ static void a_reader_that_is_slow_gets_all_of_it(void **state)
 static void an_overlong_line_is_dropped_and_told(void **state)
 {
 	(void)state;
-	static const char *const argv[] = { "sh", "-c",
-					    "echo before; head -c 2000000 /dev/zero | tr '\\0' x; echo; echo after",
-					    NULL };
+	static const char *const argv[] = {
+		"sh", "-c", "echo before; head -c 2000000 /dev/zero | tr '\\0' x; echo 'the end'; echo after", NULL
+	};
 	struct process_settings settings = settings_of(argv);
 	struct witness witness;
 	assert_true(start(&witness, &settings));
 	WAIT_FOR(witness.ended);
 	assert_int_equal(witness.overlong, 1);
+	assert_int_equal(strlen(witness.tail), PROCESS_TAIL_BYTES);
+	assert_string_equal(strchr(witness.tail, 't'), "the end");
 	assert_string_equal(buf_cstr(&witness.lines), "before\nafter\n");
 	forget(&witness);
 }
@@ -254,7 +260,7 @@ static void signals_and_descriptors_are_as_a_program_expects_them(void **state)
 {
 	(void)state;
 	static const char *const argv[] = {
-		"sh", "-c", "grep -E '^Sig(Blk|Ign)' /proc/$$/status; ls /proc/$$/fd | grep -c '^[0-9]$'", NULL
+		"sh", "-c", "set -- /proc/$$/fd/*; echo $#; exec grep -E '^Sig(Blk|Ign)' /proc/self/status", NULL
 	};
 	struct process_settings settings = settings_of(argv);
 	struct witness witness;
@@ -268,7 +274,7 @@ static void signals_and_descriptors_are_as_a_program_expects_them(void **state)
 	close(inherited[0]);
 	close(inherited[1]);
 	WAIT_FOR(witness.ended);
-	assert_string_equal(buf_cstr(&witness.lines), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n3\n");
+	assert_string_equal(buf_cstr(&witness.lines), "4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 	forget(&witness);
 }
 
