@@ -12,6 +12,8 @@
 
 enum { CALLS_MAX = 20000000, DEPTH = 16, FIT_LEAST = 8 };
 
+#define NUMBER_MAX 1e12
+
 /* --- fields of a line --- */
 
 /* The value of `name` in a line of logfmt; empty if it is not there. Quoted values keep their escapes: none of those
@@ -51,6 +53,7 @@ static struct slice field(struct slice line, const char *name)
 	return line.at[0] == '{' ? json_field(line, name) : logfmt_field(line, name);
 }
 
+/* 0 for what no gateway has written: negative, NaN, or beyond any figure of its. */
 static double number_field(struct slice line, const char *name)
 {
 	struct slice text = field(line, name);
@@ -59,7 +62,8 @@ static double number_field(struct slice line, const char *name)
 		return 0;
 	memcpy(digits, text.at, text.len);
 	digits[text.len] = '\0';
-	return strtod(digits, NULL);
+	double number = strtod(digits, NULL);
+	return number > 0 && number < NUMBER_MAX ? number : 0;
 }
 
 /* "2026-11-21T06:27:11.072569Z" as microseconds since 1970; 0: it is not one. */
@@ -74,8 +78,11 @@ static uint64_t timestamp(struct slice text)
 	const char *rest = strptime(copy, "%Y-%m-%dT%H:%M:%S", &parts);
 	if (!rest)
 		return 0;
+	time_t whole = timegm(&parts);
 	double fraction = *rest == '.' ? strtod(rest, NULL) : 0;
-	return (uint64_t)timegm(&parts) * CLOCK_US_PER_S + (uint64_t)(fraction * 1e6 + 0.5);
+	if (whole <= 0 || !(fraction >= 0 && fraction < 1))
+		return 0;
+	return (uint64_t)whole * CLOCK_US_PER_S + (uint64_t)(fraction * 1e6 + 0.5);
 }
 
 /* --- what it cost --- */
@@ -146,7 +153,8 @@ static bool take_line(struct log_reading *reading, struct fit *fit, struct slice
 	    slice_equal(cache, SLICE("collapsed")) || slice_equal(cache, SLICE("none")))
 		return true;
 	fit_add(fit, line);
-	return push(&reading->arrivals, ended_us - (uint64_t)(seconds * 1e6), room);
+	uint64_t took_us = (uint64_t)(seconds * 1e6);
+	return push(&reading->arrivals, ended_us > took_us ? ended_us - took_us : 0, room);
 }
 
 static int by_time(const void *a, const void *b)

@@ -43,6 +43,7 @@ unit_upstream = \
 	tests/unit/test_dialect_openai_embeddings \
 	tests/unit/test_dialect_rest \
 	tests/unit/test_http_headers \
+	tests/unit/test_http_reuse \
 	tests/unit/test_mcp_message \
 	tests/unit/test_mcp_session \
 	tests/unit/test_sse \
@@ -105,9 +106,12 @@ fuzz_upstream = \
 	tests/fuzz/fuzz_mcp_message \
 	tests/fuzz/fuzz_sse
 fuzz_gateway = \
+	tests/fuzz/fuzz_arrivals \
 	tests/fuzz/fuzz_batch \
 	tests/fuzz/fuzz_config \
 	tests/fuzz/fuzz_http \
+	tests/fuzz/fuzz_import \
+	tests/fuzz/fuzz_listing \
 	tests/fuzz/fuzz_mcp_request
 
 unit_programs = $(unit_base) $(unit_metrics) $(unit_cache) $(unit_upstream) $(unit_batcher) $(unit_gateway)
@@ -182,6 +186,7 @@ tests_unit_test_mcp_SOURCES = tests/unit/test_mcp.c $(gateway_world) $(http_worl
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h
 tests_unit_test_client_SOURCES = tests/unit/test_client.c $(provider)
+tests_unit_test_http_reuse_SOURCES = tests/unit/test_http_reuse.c $(provider)
 tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c $(provider)
 tests_unit_test_upstream_mcp_SOURCES = tests/unit/test_upstream_mcp.c $(provider)
 
@@ -222,7 +227,8 @@ AM_TESTS_ENVIRONMENT = \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 CC='$(CC)'; \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
-EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/conformance tests/fuzz/corpus tests/unit/prometheus.golden \
+EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/soak tests/conformance \
+	tests/fuzz/corpus tests/unit/prometheus.golden \
 	docs/configuration.md docs/jitney.schema.json docs/metrics.md
 
 dist-hook:

@@ -21,7 +21,7 @@ static const char *header(const struct http_exchange *exchange, const char *name
 	struct curl_header *found;
 	if (curl_easy_header(exchange->transfer.easy, name, n, CURLH_HEADER, -1, &found) != CURLHE_OK)
 		return NULL;
-	return found->value;
+	return found->value[0] == '\r' ? "" : found->value; /* curl 7.88 leaves the CR of an empty one */
 }
 
 /* Of two that differ the shorter one counts; one that cannot be read makes the answer stale (RFC 9111, 4.2.1). */
@@ -101,9 +101,12 @@ bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds
 	if (!reuse.shared_said && !reuse.private_said)
 		read_expires(exchange, &reuse);
 	reuse.forbidden |= varies_with_everything(exchange);
-	uint64_t limit_s = reuse.shared_said ? reuse.shared_s : reuse.private_said ? reuse.private_s : UINT32_MAX;
-	uint64_t age = age_s(exchange);
-	limit_s = limit_s > age ? limit_s - age : 0;
+	uint64_t limit_s = UINT32_MAX;
+	if (reuse.shared_said || reuse.private_said) {
+		uint64_t age = age_s(exchange);
+		limit_s = reuse.shared_said ? reuse.shared_s : reuse.private_s;
+		limit_s = limit_s > age ? limit_s - age : 0;
+	}
 	*seconds = reuse.forbidden ? 0 : limit_s < UINT32_MAX ? (uint32_t)limit_s : UINT32_MAX;
 	*no_stale = reuse.no_stale;
 	return reuse.said || reuse.forbidden || reuse.no_stale;

@@ -1,0 +1,70 @@
+/*
+ * Any bytes as an access log: no crash; arrivals that rise, costs that are numbers, and a simulation of them in which
+ * every call ends in one of three ways.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "gateway/arrivals.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static void simulate(const struct log_reading *reading)
+{
+	struct simulation simulation = {
+		.policy = { .mode = BATCH_ADAPTIVE,
+			    .max_items = 10,
+			    .max_bytes = 1 << 20,
+			    .window_us = 5000,
+			    .max_in_flight = 4,
+			    .queue_items = 100,
+			    .queue_bytes = 1 << 20 },
+		.provider = { .fixed_us = 5000, .item_us = 50, .slots = 4 },
+		.timeout_us = 10000000,
+		.argument_bytes = 100,
+		.callers = 3,
+	};
+	struct simulation_result result;
+	if (reading->fitted) {
+		simulation.provider = reading->provider;
+		simulation.provider.slots = 4;
+	}
+	must(simulation_run(&simulation, &reading->arrivals, &result));
+	must(result.answered + result.expired + result.refused == reading->arrivals.count);
+}
+
+static void check(const struct log_reading *reading)
+{
+	const struct arrivals *arrivals = &reading->arrivals;
+	must(arrivals->count > 0 && arrivals->count <= reading->calls && reading->calls <= reading->lines);
+	for (size_t i = 1; i < arrivals->count; i++)
+		must(arrivals->at_us[i - 1] <= arrivals->at_us[i]);
+	must(isfinite(reading->provider.item_us) && reading->provider.item_us >= 0);
+	if (arrivals->count <= 100)
+		simulate(reading);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct log_reading reading;
+	char error[300] = "";
+	if (size == 0)
+		return 0;
+	FILE *log = fmemopen((void *)(uintptr_t)data, size, "r");
+	must(log != NULL);
+	if (arrivals_read(log, size % 2 ? "echo" : NULL, &reading, error, sizeof error)) {
+		check(&reading);
+		arrivals_fini(&reading.arrivals);
+	} else {
+		must(error[0] != '\0');
+	}
+	fclose(log);
+	return 0;
+}

@@ -1,0 +1,85 @@
+/*
+ * Any bytes as the list of tools of an MCP server, under a configuration that overrides, renames and hides some: no
+ * crash; tools have names that callers can use, each once, or there is a reason; all documents about them are JSON.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "gateway/definitions.h"
+#include "gateway/listing.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char yaml[] =
+	"upstreams:\n"
+	"  s: { dialect: mcp, endpoints: [ { url: 'http://h/mcp' } ], trust_hints: true, max_tools: 8,\n"
+	"       expose: { deny: [ 'hid*' ] }, cache: { ttl: 1m } }\n"
+	"tools:\n"
+	"  mine: { upstream: s, tool: a, arguments: { k: 1 }, title: T }\n"
+	"  s__b: { upstream: s, description: other, annotations: { read_only: true } }\n";
+
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static void check_json(struct slice text)
+{
+	struct json_fault fault;
+	must(json_check(text, 1000, NULL, &fault));
+}
+
+static void check_documents(const struct config *config, const struct listing *listing)
+{
+	const struct tool **tools = calloc(listing->count + 1, sizeof *tools);
+	must(tools != NULL);
+	for (size_t i = 0; i < listing->count; i++)
+		tools[i] = &listing->tools[i];
+	struct definitions *definitions = definitions_new(config, tools, listing->count);
+	must(definitions != NULL);
+	for (unsigned format = 0; format < FORMAT_COUNT; format++)
+		check_json(blob_slice(definitions_list(definitions, (enum definition_format)format)->blob));
+	check_json(blob_slice(definitions_openapi(definitions)->blob));
+	definitions_unref(definitions);
+	free(tools);
+}
+
+static void check_listing(const struct config *config, const struct listing *listing)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		const char *name = listing->tools[i].name;
+		must(name[0] && strlen(name) <= 128 && listing->tools[i].route);
+		must(strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(name));
+		for (size_t j = 0; j < i; j++)
+			must(strcmp(name, listing->tools[j].name) != 0);
+	}
+	for (size_t i = 0; i < listing->refused_count; i++)
+		must(listing->refused[i].why[0] != '\0');
+	check_documents(config, listing);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	char error[200] = "";
+	struct slice text = { (const char *)data, size };
+	struct config *config = config_parse("fuzz", slice_of(yaml), &errors);
+	must(config != NULL);
+	struct slots *slots = slots_new(config);
+	must(slots != NULL);
+	struct listing *listing = listing_new(config, 0, text, slots, error, sizeof error);
+	must(listing || error[0]);
+	if (listing) {
+		must(listing_is_of(listing, text));
+		check_listing(config, listing);
+	}
+	listing_unref(listing);
+	slots_free(slots);
+	config_free(config);
+	buf_fini(&errors);
+	return 0;
+}

@@ -1,0 +1,67 @@
+"""A program behind the gateway, MCP or (--plain) JSON-RPC by lines, that is slow, falls over, babbles and reorders by dice.
+
+Writes are recorded, one token a line, in the file that $RECORD names, before anything else happens.
+"""
+import json
+import os
+import random
+import re
+import sys
+import threading
+import time
+
+PLAIN = "--plain" in sys.argv
+MISCHIEF = float(os.environ["MISCHIEF"])
+dice = random.Random(int(os.environ["SEED"]) + os.getpid())
+record = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+lock = threading.Lock()
+TOOLS = [{"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": name != "write"}}
+         for name in ("echo", "write")]
+
+
+def write(text):
+    with lock:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def send(request_id, result):
+    write(json.dumps({"jsonrpc": "2.0", "id": request_id, "result": result}))
+
+
+def calm():
+    return os.path.exists(os.environ["CALM"])
+
+
+def run(request_id, name, arguments):
+    if name.endswith("write"):
+        os.write(record, (re.search(r"W\d+W", json.dumps(arguments)).group() + "\n").encode())
+    made = {"args": arguments, "stamp": f"P{os.getpid()}"}
+    roll = 1 if calm() else dice.random() / MISCHIEF
+    if roll < 0.1:
+        os._exit(3)
+    elif roll < 0.2:
+        write(dice.choice(["not JSON", "[1,2]", '{"jsonrpc":"2.0","id":99999999,"result":{}}', "", '{"half":']))
+    elif roll < 0.3:
+        return None     # no answer at all
+    elif roll < 0.6:
+        time.sleep(dice.uniform(0, 0.3))
+    elif roll < 0.7:
+        print("a complaint", file=sys.stderr, flush=True)
+    return send(request_id, made if PLAIN else {"content": [{"type": "text", "text": json.dumps(made)}]})
+
+
+def take(message):
+    method, params, request_id = message.get("method"), message.get("params", {}), message.get("id")
+    if method == "initialize":
+        send(request_id, {"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}},
+                          "serverInfo": {"name": "child", "version": "1"}})
+    elif method == "tools/list":
+        send(request_id, {"tools": TOOLS})
+    elif request_id is not None and (PLAIN or method == "tools/call"):
+        name, arguments = (method, params) if PLAIN else (params["name"], params["arguments"])
+        threading.Thread(target=run, args=(request_id, name, arguments), daemon=True).start()
+
+
+for line in sys.stdin:
+    take(json.loads(line))
