@@ -37,7 +37,7 @@ struct redis_settings {
 	size_t compress_bytes;         /* bodies of at least this length are compressed; 0: none */
 	bool tracking;                 /* hear what others change: redis_tracking.h */
 	uint64_t untracked_us;         /* for how long memory is believed while that is not heard */
-	uint64_t lease_us;             /* how long one gateway may keep the others from fetching the same; 0: not at all */
+	uint64_t lease_us; /* how long one gateway may keep the others from fetching the same; 0: not at all */
 };
 
 /* What a URL says. Only what stands in it is set. */
