@@ -499,15 +499,31 @@ static void on_grown(struct http_exchange *exchange)
 		http_exchange_forget(exchange, delivery->decoder->dialect->consumed(delivery->decoder));
 }
 
-/* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. */
+/* Whether something was said of all calls: a word that no tool says of itself. */
+static bool said_of_all(const struct delivery *delivery)
+{
+	for (size_t i = 0; i < delivery->count; i++) {
+		const struct answer *held = delivery->items[i].held;
+		if (held && held->outcome != OUTCOME_OK && held->outcome != OUTCOME_TOOL_ERROR)
+			return true;
+	}
+	return false;
+}
+
+/* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. A result is its
+ * call's own even then, and so is a tool's error beside words about the whole: others must never be told either. */
 static void tell_held(struct delivery *delivery, bool whole)
 {
+	bool of_all = said_of_all(delivery);
 	for (size_t i = 0; i < delivery->count; i++) {
 		struct answer *answer = delivery->items[i].held;
 		delivery->items[i].held = NULL;
-		if (answer && whole)
+		if (!answer)
+			continue;
+		bool own = answer->outcome == OUTCOME_OK || (of_all && answer->outcome == OUTCOME_TOOL_ERROR);
+		if (whole && !own)
 			tell_refused(delivery, i, answer);
-		else if (answer)
+		else
 			tell(delivery, i, answer);
 	}
 }

@@ -44,6 +44,11 @@ static void take_out(size_t n)
 	}
 }
 
+void wire_status(struct http_exchange *exchange, unsigned status)
+{
+	statuses[place(exchange)] = status;
+}
+
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes)
 {
 	statuses[place(exchange)] = status;

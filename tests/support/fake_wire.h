@@ -14,6 +14,8 @@ size_t wire_under_way(void);
 /* The nth under way, 0 the oldest. */
 struct http_exchange *wire_nth(size_t n);
 
+/* The status of its answer, of which the upstream has heard nothing yet. */
+void wire_status(struct http_exchange *exchange, unsigned status);
 /* Some more of an answer has come: status, then its bytes bit by bit. */
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes);
 /* That was all, or how it broke off. The exchange may be gone, or begun again. */

@@ -284,6 +284,16 @@ static void say(struct http_exchange *exchange, unsigned status, struct slice bo
 		wire_grow(exchange, status, (struct slice){ NULL, 0 });
 }
 
+/* All of it at once, with something behind its end: the first that the upstream hears of it is its end. */
+static void say_with_garbage(struct http_exchange *exchange, const struct buf *body, const struct heard *heard)
+{
+	blur(heard, true);
+	wire_status(exchange, 200);
+	buf_put(&exchange->answer, buf_slice(body));
+	buf_put_text(&exchange->answer, " and more");
+	wire_end(exchange, EXCHANGE_COMPLETE);
+}
+
 static void answer_well(struct http_exchange *exchange, const struct heard *heard, bool break_off)
 {
 	struct buf body = BUF_INIT(ANSWER);
@@ -293,6 +303,11 @@ static void answer_well(struct http_exchange *exchange, const struct heard *hear
 	put_parts(&body, heard);
 	if (!bare)
 		buf_put_text(&body, speech->after);
+	if (!break_off && roll(20) == 0) {
+		say_with_garbage(exchange, &body, heard);
+		buf_fini(&body);
+		return;
+	}
 	say(exchange, 200, buf_slice(&body), break_off ? roll((unsigned)body.len) : body.len);
 	if (break_off)
 		blur(heard, true);
