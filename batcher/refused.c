@@ -2,6 +2,8 @@
  * refused.c: batches that the provider refused as a whole: who is told, who is sent again, in which parts, and when.
  * The search for a culprit is hunt.h's.
  */
+#include <assert.h>
+
 #include "batcher/batcher_private.h"
 
 #define LONGEST_PAUSE_US (300 * CLOCK_US_PER_S) /* however long the provider asks for */
@@ -51,6 +53,7 @@ void refused_call(void *context, size_t index, struct answer *answer)
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
 	struct batch_item *item = batch->items[index];
+	assert(answer->outcome != OUTCOME_OK); /* others of the batch may be told it */
 	uint64_t pause_us = refused_pause_us(answer);
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
