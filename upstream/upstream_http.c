@@ -49,6 +49,7 @@ struct item {
 	bool repeatable;
 	bool answered;
 	struct answer *held; /* until finish knows whether the exchange failed as a whole; NULL: none */
+	bool own;            /* `held` is about this call alone */
 };
 
 struct delivery {
@@ -499,31 +500,26 @@ static void on_grown(struct http_exchange *exchange)
 		http_exchange_forget(exchange, delivery->decoder->dialect->consumed(delivery->decoder));
 }
 
-/* Whether something was said of all calls: a word that no tool says of itself. */
-static bool said_of_all(const struct delivery *delivery)
+/* A result is its call's own. So is a tool's error that no other call of the exchange was given. */
+static bool is_own(const struct delivery *delivery, const struct answer *answer)
 {
-	for (size_t i = 0; i < delivery->count; i++) {
-		const struct answer *held = delivery->items[i].held;
-		if (held && held->outcome != OUTCOME_OK && held->outcome != OUTCOME_TOOL_ERROR)
-			return true;
-	}
-	return false;
+	if (answer->outcome == OUTCOME_OK)
+		return true;
+	return answer->outcome == OUTCOME_TOOL_ERROR && delivery->count > 1 && atomic_load(&answer->refs) == 1;
 }
 
-/* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. A result is its
- * call's own even then, and so is a tool's error beside words about the whole: others must never be told either. */
+/* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. What is a call's
+ * own is told to it even then: as a refusal of the whole, others would be told of it. */
 static void tell_held(struct delivery *delivery, bool whole)
 {
-	bool of_all = said_of_all(delivery);
+	for (size_t i = 0; i < delivery->count; i++) /* all before the first is given away */
+		delivery->items[i].own = delivery->items[i].held && is_own(delivery, delivery->items[i].held);
 	for (size_t i = 0; i < delivery->count; i++) {
 		struct answer *answer = delivery->items[i].held;
 		delivery->items[i].held = NULL;
-		if (!answer)
-			continue;
-		bool own = answer->outcome == OUTCOME_OK || (of_all && answer->outcome == OUTCOME_TOOL_ERROR);
-		if (whole && !own)
+		if (answer && whole && !delivery->items[i].own)
 			tell_refused(delivery, i, answer);
-		else
+		else if (answer)
 			tell(delivery, i, answer);
 	}
 }

@@ -124,6 +124,19 @@ static bool is_own(const struct life *life, struct slice body)
 	return own;
 }
 
+/* Whether the error is one that a tool said of another call. */
+static bool is_strange(const struct life *life, const struct answer *answer)
+{
+	size_t whose;
+	struct slice text = answer_body(answer);
+	if (answer->outcome != OUTCOME_TOOL_ERROR)
+		return false;
+	for (size_t i = 0; i + 6 <= text.len; i++)
+		if (tag_at(text, i, &whose))
+			return !is_own(life, text);
+	return false;
+}
+
 static void check_end(const struct life *life, const struct answer *answer)
 {
 	bool late = life->item.deadline_us <= now_us;
@@ -148,6 +161,7 @@ static void check_end(const struct life *life, const struct answer *answer)
 		CHECK(answer->outcome == OUTCOME_TOOL_ERROR || answer->outcome == OUTCOME_UPSTREAM_ERROR ||
 		      answer->outcome == OUTCOME_INVALID_REQUEST);
 		CHECK(life->sent > 0 && (life->fate != FINE || life->blurred));
+		CHECK(!is_strange(life, answer));
 	}
 }
 
@@ -294,16 +308,27 @@ static void say_with_garbage(struct http_exchange *exchange, const struct buf *b
 	wire_end(exchange, EXCHANGE_COMPLETE);
 }
 
+/* Each for its own reason, with nothing in the answer that is about all. */
+static void all_say_no(const struct heard *heard)
+{
+	for (size_t i = 0; i < heard->count; i++)
+		if (lives[heard->tags[i]].fate == FINE)
+			lives[heard->tags[i]].fate = SAYS_NO;
+}
+
 static void answer_well(struct http_exchange *exchange, const struct heard *heard, bool break_off)
 {
 	struct buf body = BUF_INIT(ANSWER);
+	bool garbage = !break_off && roll(20) == 0;
 	bool bare = speech->single && heard->count == 1;
 	if (!bare)
 		buf_put_text(&body, speech->before);
+	if (garbage && speech->bad && roll(2))
+		all_say_no(heard);
 	put_parts(&body, heard);
 	if (!bare)
 		buf_put_text(&body, speech->after);
-	if (!break_off && roll(20) == 0) {
+	if (garbage) {
 		say_with_garbage(exchange, &body, heard);
 		buf_fini(&body);
 		return;
