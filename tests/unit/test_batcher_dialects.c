@@ -43,20 +43,31 @@ struct speech {
 	const char *good, *bad; /* $I: id, $T: tag, $N: place; bad NULL: an item cannot fail by itself */
 	bool keyed;             /* the items are members of one object */
 	bool single;            /* one call alone is answered without before and after */
+	bool placed;            /* answers stand where their calls stood */
+	const char *preset;     /* envelope: whose */
+	const char *merge;      /* graphql: how */
 };
 
 static const struct speech speeches[] = {
 	{ "jsonrpc", "{\"t\":", "}", "[", "]", ",", "{\"jsonrpc\":\"2.0\",\"id\":$I,\"result\":{\"own\":$T}}",
-	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"error\":{\"code\":-32000,\"message\":\"$T\"}}", false, true },
-	{ "rest", "{\"t\":", "}", "", "", "", "{\"own\":$T}", NULL, false, true },
+	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"error\":{\"code\":-32000,\"message\":\"$T\"}}", .single = true },
+	{ "rest", "{\"t\":", "}", "", "", "", "{\"own\":$T}", NULL, .single = true },
 	{ "envelope", "{\"t\":", "}", "{\"responses\":[", "]}", ",",
 	  "{\"id\":\"$I\",\"status\":200,\"body\":{\"own\":$T}}", "{\"id\":\"$I\",\"status\":404,\"body\":{\"no\":$T}}",
-	  false, false },
+	  .preset = "microsoft-graph" },
+	{ "envelope", "{\"t\":", "}", "{\"took\":1,\"responses\":[", "]}", ",", "{\"status\":200,\"own\":$T}",
+	  "{\"status\":400,\"error\":{\"reason\":\"$T\"}}", .placed = true, .preset = "elasticsearch-msearch" },
+	{ "envelope", "{\"index\":\"i\",\"document\":{\"t\":", "}}", "{\"errors\":true,\"items\":[", "]}", ",",
+	  "{\"index\":{\"status\":201,\"own\":$T}}", "{\"index\":{\"status\":409,\"error\":{\"reason\":\"$T\"}}}",
+	  .placed = true, .preset = "elasticsearch-bulk" },
 	{ "openai-embeddings", "{\"model\":\"m\",\"input\":\"", "\"}", "{\"object\":\"list\",\"data\":[",
 	  "],\"model\":\"m\",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":9}}", ",",
-	  "{\"object\":\"embedding\",\"index\":$N,\"embedding\":[$T]}", NULL, false, false },
-	{ "graphql", "{\"id\":", "}", "{\"data\":{", "}}", ",", "\"j$N_user\":{\"own\":$T}", NULL, true, false },
-	{ "key_list", "{\"id\":", "}", "{\"items\":[", "]}", ",", "{\"id\":$T}", NULL, false, false },
+	  "{\"object\":\"embedding\",\"index\":$N,\"embedding\":[$T]}", .bad = NULL },
+	{ "graphql", "{\"id\":", "}", "{\"data\":{", "}}", ",", "\"j$N_user\":{\"own\":$T}", .keyed = true,
+	  .merge = "alias" },
+	{ "graphql", "{\"id\":", "}", "[", "]", ",", "{\"data\":{\"user\":{\"own\":$T}}}",
+	  "{\"errors\":[{\"message\":\"$T\"}]}", .single = true, .placed = true, .merge = "array" },
+	{ "key_list", "{\"id\":", "}", "{\"items\":[", "]}", ",", "{\"id\":$T}", .bad = NULL },
 };
 
 static const char *const tool_names[] = { "tool" };
@@ -256,21 +267,21 @@ static void blur(const struct heard *heard, bool all)
 	}
 }
 
-/* Reordered, and now and then one missing or one twice. */
+/* Reordered, and now and then one missing or one twice, unless the place is all that tells whose it is. */
 static void put_parts(struct buf *out, const struct heard *heard)
 {
 	size_t order[CALLS];
 	const char *between = "";
 	for (size_t i = 0; i < heard->count; i++)
 		order[i] = i;
-	for (size_t i = heard->count; i > 1; i--) {
+	for (size_t i = heard->count; i > 1 && !speech->placed; i--) {
 		size_t other = roll((unsigned)i), last = order[i - 1];
 		order[i - 1] = order[other];
 		order[other] = last;
 	}
 	for (size_t i = 0; i < heard->count; i++) {
 		struct life *life = &lives[heard->tags[order[i]]];
-		unsigned odd = heard->count > 1 ? roll(60) : 9;
+		unsigned odd = heard->count > 1 && !speech->placed ? roll(60) : 9;
 		if (odd <= 1 && speech->keyed)
 			blur(heard, false); /* the answer as a whole is not to be trusted */
 		if (odd <= 1)
@@ -468,12 +479,12 @@ static const struct dialect *make_dialect(void)
 {
 	char error[300] = "";
 	static struct envelope_settings envelope;
-	envelope = (struct envelope_settings){ .preset = "microsoft-graph" };
+	envelope = (struct envelope_settings){ .preset = speech->preset };
 	if (strcmp(speech->name, "envelope") == 0) {
 		envelope_fill(&envelope);
 		made = envelope_new(&envelope, error, sizeof error);
 	} else if (strcmp(speech->name, "graphql") == 0) {
-		made = graphql_new(&(struct graphql_settings){ .merge = "alias", .max = 20 });
+		made = graphql_new(&(struct graphql_settings){ .merge = speech->merge, .max = 20 });
 	} else if (strcmp(speech->name, "key_list") == 0) {
 		made = key_list_new(20);
 	} else {
