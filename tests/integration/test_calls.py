@@ -328,7 +328,7 @@ def test_calls_are_counted_by_tool_and_outcome(gateway, provider):
     assert gateway.metrics().sum("requests_total", tool="echo", outcome="tool_error") == 1
     assert gateway.metrics().sum("request_duration_seconds_count", tool="echo") == 2
     assert gateway.metrics().sum("in_flight_requests") == 0
-    assert gateway.metrics().sum("in_flight_bytes") == 0
+    gateway.until_metric("in_flight_bytes", 0)
 
 
 def test_a_client_that_leaves_is_noticed(gateway, provider):
