@@ -20,7 +20,7 @@ enum {
 
 struct answer {
 	atomic_uint refs;
-	atomic_uint takers;              /* a: replies on their way with these bytes; see gateway/http_held.c */
+	atomic_uint takers;              /* a: replies on their way with these bytes; see gateway/http/held_bytes.c */
 	enum outcome outcome;            /* OK: body is the tool's result */
 	uint16_t upstream_status;        /* the provider's HTTP status; 0: none was received */
 	uint32_t retry_after_s;          /* the provider's or our wish; 0: none */

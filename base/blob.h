@@ -12,7 +12,7 @@
 
 struct blob {
 	atomic_uint refs;   /* atomic: last unref frees, on whatever thread */
-	atomic_uint takers; /* atomic: replies on their way with these bytes; see gateway/http_held.c */
+	atomic_uint takers; /* atomic: replies on their way with these bytes; see gateway/http/held_bytes.c */
 	size_t len;         /* constant once shared; bytes */
 	char bytes[];       /* constant once shared; a NUL follows the last byte, not counted in len */
 };

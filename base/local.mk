@@ -2,11 +2,15 @@
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
 	base/answer.c base/answer.h \
+	base/arena.c base/arena.h \
 	base/blob.c base/blob.h \
+	base/breaker.h \
 	base/buf.c base/buf.h \
 	base/cache_control.c base/cache_control.h \
 	base/clock.c base/clock.h \
 	base/compiler.h \
+	base/due_heap.c base/due_heap.h \
+	base/hash_table.c base/hash_table.h \
 	base/json.c base/json.h \
 	base/json_chars.h \
 	base/json_split.c base/json_split.h \
@@ -14,6 +18,7 @@ libbase_a_SOURCES = \
 	base/json_write.c \
 	base/log.c base/log.h \
 	base/loop.c base/loop.h \
+	base/mailbox.c base/mailbox.h \
 	base/mcp.c base/mcp.h \
 	base/outcome.c base/outcome.h \
 	base/slice.h \

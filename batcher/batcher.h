@@ -11,7 +11,7 @@
 
 #include "base/answer.h"
 #include "base/compiler.h"
-#include "batcher/due.h"
+#include "base/due_heap.h"
 #include "batcher/pace.h"
 #include "metrics/metrics.h"
 #include "upstream/upstream.h"

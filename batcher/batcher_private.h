@@ -11,7 +11,7 @@
 #include "batcher/model.h"
 #include "batcher/ready.h"
 #include "batcher/speed.h"
-#include "batcher/table.h"
+#include "base/hash_table.h"
 #include "batcher/window.h"
 
 /* What is known of a tool. Lives as long as the batcher. */

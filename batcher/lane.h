@@ -20,10 +20,10 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 #include "batcher/batcher.h"
-#include "batcher/due.h"
+#include "base/due_heap.h"
 #include "batcher/pace.h"
 #include "batcher/ready.h"
-#include "batcher/table.h"
+#include "base/hash_table.h"
 #include "batcher/window.h"
 
 enum { LANE_LEVELS = 8 };

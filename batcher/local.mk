@@ -2,8 +2,8 @@
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
 	batcher/batch.c batcher/batch.h \
-	batcher/batcher.c batcher/batcher.h batcher/batcher_private.h \
-	batcher/due.c batcher/due.h \
+	batcher/batcher.c batcher/batcher.h \
+	batcher/batcher_private.h \
 	batcher/ending.c \
 	batcher/hunt.c batcher/hunt.h \
 	batcher/lane.c batcher/lane.h \
@@ -14,6 +14,5 @@ libbatcher_a_SOURCES = \
 	batcher/refused.c \
 	batcher/sending.c \
 	batcher/speed.c batcher/speed.h \
-	batcher/table.c batcher/table.h \
 	batcher/waiting.c \
 	batcher/window.c batcher/window.h

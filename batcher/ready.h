@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "batcher/table.h"
+#include "base/hash_table.h"
 
 struct lane;
 TAILQ_HEAD(ready_lanes, lane);

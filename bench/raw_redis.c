@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "cache/redis_keys.h"
-#include "cache/redis_tier.h"
+#include "cache/redis/redis_keys.h"
+#include "cache/redis/redis_tier.h"
 #include "tests/support/cache_keys.h"
 
 enum { KEYS = 1000, ROUNDS = 7 };

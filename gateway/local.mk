@@ -1,74 +1,74 @@
 # Everything that listens, and the binary. The only folder that uses microhttpd.
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
-	gateway/arrivals.c gateway/arrivals.h \
-	gateway/asker.c gateway/asker.h \
-	gateway/batches.c \
-	gateway/call.c gateway/call.h \
-	gateway/catalogue.c gateway/catalogue.h \
-	gateway/cli.c gateway/cli.h \
-	gateway/cli_cache.c \
-	gateway/cli_client.c gateway/cli_client.h \
-	gateway/config.c gateway/config.h \
-	gateway/config_arena.c gateway/config_arena.h \
-	gateway/config_check.c \
-	gateway/config_dialect.c \
-	gateway/config_disk.c \
-	gateway/config_errors.c \
-	gateway/config_expand.c \
-	gateway/config_field.c \
-	gateway/config_json.c \
-	gateway/config_listed.c \
-	gateway/config_mcp.c \
-	gateway/config_private.h \
-	gateway/config_process.c \
-	gateway/config_read.c \
-	gateway/config_redis.c \
-	gateway/config_schema.c \
-	gateway/config_values.c gateway/config_values.h \
-	gateway/config_yaml.c gateway/config_yaml.h \
-	gateway/definitions.c gateway/definitions.h \
-	gateway/dispatch.c gateway/dispatch.h gateway/dispatch_private.h \
-	gateway/dispatch_look.c \
-	gateway/embeddings.c gateway/embeddings.h \
-	gateway/export.c gateway/export.h \
-	gateway/http.c gateway/http.h \
-	gateway/http_connection.c \
-	gateway/http_guard.c gateway/http_guard.h \
-	gateway/http_held.c \
-	gateway/http_linger.c \
-	gateway/http_private.h \
-	gateway/http_reply.c \
-	gateway/import.c gateway/import.h \
-	gateway/listen.c gateway/listen.h \
-	gateway/listing.c gateway/listing.h \
-	gateway/mailbox.c gateway/mailbox.h \
-	gateway/mcp.c gateway/mcp.h \
-	gateway/mcp_call.c \
-	gateway/mcp_headers.c \
-	gateway/mcp_listen.c \
-	gateway/mcp_note.c \
-	gateway/mcp_origin.c \
-	gateway/mcp_private.h \
-	gateway/mcp_request.c gateway/mcp_request.h \
-	gateway/mcp_tools.c \
-	gateway/mcp_write.c \
-	gateway/naming.c gateway/naming.h \
-	gateway/options.c gateway/options.h \
-	gateway/pages.c gateway/pages.h \
-	gateway/pages_listing.c \
-	gateway/purging.c gateway/purging.h \
-	gateway/reply.c gateway/reply.h \
-	gateway/registry.c gateway/registry.h \
-	gateway/rest.c gateway/rest.h \
-	gateway/routes.c gateway/routes.h \
-	gateway/schema.c gateway/schema.h \
-	gateway/serve.c gateway/serve.h \
-	gateway/simulate.c \
-	gateway/simulate_plot.c gateway/simulate_plot.h \
-	gateway/simulation.c gateway/simulation.h \
-	gateway/slots.c gateway/slots.h \
-	gateway/worker.c gateway/worker.h
+	gateway/admin/export.c gateway/admin/export.h \
+	gateway/admin/pages.c gateway/admin/pages.h \
+	gateway/admin/purge.c gateway/admin/purge.h \
+	gateway/admin/tools_page.c \
+	gateway/call/call.c gateway/call/call.h \
+	gateway/call/caller.c gateway/call/caller.h \
+	gateway/call/dispatch.c gateway/call/dispatch.h \
+	gateway/call/dispatch_private.h \
+	gateway/call/dispatch_tier.c \
+	gateway/call/reply.c gateway/call/reply.h \
+	gateway/call/worker.h \
+	gateway/cli/arrivals.c gateway/cli/arrivals.h \
+	gateway/cli/cli.c gateway/cli/cli.h \
+	gateway/cli/cli_cache.c \
+	gateway/cli/cli_client.c gateway/cli/cli_client.h \
+	gateway/cli/import.c gateway/cli/import.h \
+	gateway/cli/simulate.c \
+	gateway/cli/simulate_plot.c gateway/cli/simulate_plot.h \
+	gateway/cli/simulation.c gateway/cli/simulation.h \
+	gateway/config/check.c \
+	gateway/config/check_dialect.c \
+	gateway/config/check_disk.c \
+	gateway/config/check_listed.c \
+	gateway/config/check_mcp.c \
+	gateway/config/check_process.c \
+	gateway/config/check_redis.c \
+	gateway/config/config.c gateway/config/config.h \
+	gateway/config/config_private.h \
+	gateway/config/errors.c \
+	gateway/config/expand.c \
+	gateway/config/field.c \
+	gateway/config/json_schema.c \
+	gateway/config/options.c gateway/config/options.h \
+	gateway/config/read.c \
+	gateway/config/show.c \
+	gateway/config/values.c gateway/config/values.h \
+	gateway/config/yaml.c gateway/config/yaml.h \
+	gateway/http/connection.c \
+	gateway/http/guard.c gateway/http/guard.h \
+	gateway/http/held_bytes.c \
+	gateway/http/http.c gateway/http/http.h \
+	gateway/http/http_private.h \
+	gateway/http/linger.c \
+	gateway/http/listen.c gateway/http/listen.h \
+	gateway/http/response.c \
+	gateway/mcp/headers.c \
+	gateway/mcp/mcp.c gateway/mcp/mcp.h \
+	gateway/mcp/mcp_private.h \
+	gateway/mcp/message.c gateway/mcp/message.h \
+	gateway/mcp/notifications.c \
+	gateway/mcp/origin.c \
+	gateway/mcp/result.c \
+	gateway/mcp/subscriptions.c \
+	gateway/mcp/tools_call.c \
+	gateway/mcp/tools_list.c \
+	gateway/rest/call_batch.c \
+	gateway/rest/call_tool.c gateway/rest/call_tool.h \
+	gateway/rest/embeddings.c gateway/rest/embeddings.h \
+	gateway/server/routes.c gateway/server/routes.h \
+	gateway/server/serve.c gateway/server/serve.h \
+	gateway/server/worker_loop.c \
+	gateway/tools/catalogue.c gateway/tools/catalogue.h \
+	gateway/tools/definitions.c gateway/tools/definitions.h \
+	gateway/tools/mcp_listing.c gateway/tools/mcp_listing.h \
+	gateway/tools/naming.c gateway/tools/naming.h \
+	gateway/tools/registry.c gateway/tools/registry.h \
+	gateway/tools/schema.c gateway/tools/schema.h \
+	gateway/tools/tool_labels.c gateway/tools/tool_labels.h
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c

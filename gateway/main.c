@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
-#include "gateway/cli.h"
+#include "gateway/cli/cli.h"
 
 static int print_version(int argc, char **argv)
 {

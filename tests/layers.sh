@@ -17,8 +17,8 @@ declare -A may_include=(
 # Folder: the headers that outsiders may include. base/ is open to all.
 declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h'
-	[cache]='cache.h disk.h disk_settings.h dump.h flight.h redis_settings.h redis_tier.h redis_tracking.h tier.h'
-	[upstream]='upstream.h transport.h client.h'
+	[cache]='cache.h disk/disk.h disk/disk_settings.h dump.h flight.h redis/redis_settings.h redis/redis_tier.h redis/redis_tracking.h tier.h'
+	[upstream]='upstream.h http/transport.h http/client.h'
 	[batcher]='batcher.h'
 	[gateway]=''
 )

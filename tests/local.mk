@@ -2,93 +2,93 @@
 # A program NAME is tests/unit/NAME.c (or tests/fuzz/NAME.c), linked with its layer's archive and those below,
 # so that a dependency in the wrong direction fails to link.
 unit_base = \
-	tests/unit/test_answer \
-	tests/unit/test_blob \
-	tests/unit/test_buf \
-	tests/unit/test_json \
-	tests/unit/test_json_chars \
-	tests/unit/test_json_chars_portable \
-	tests/unit/test_json_split \
-	tests/unit/test_json_walk \
-	tests/unit/test_log \
-	tests/unit/test_loop \
-	tests/unit/test_outcome
+	tests/unit/base/test_answer \
+	tests/unit/base/test_blob \
+	tests/unit/base/test_buf \
+	tests/unit/base/test_due_heap \
+	tests/unit/base/test_hash_table \
+	tests/unit/base/test_json \
+	tests/unit/base/test_json_chars \
+	tests/unit/base/test_json_chars_portable \
+	tests/unit/base/test_json_split \
+	tests/unit/base/test_json_walk \
+	tests/unit/base/test_log \
+	tests/unit/base/test_loop \
+	tests/unit/base/test_mailbox \
+	tests/unit/base/test_outcome
 unit_metrics = \
-	tests/unit/test_catalogue \
-	tests/unit/test_metrics \
-	tests/unit/test_prometheus
+	tests/unit/metrics/test_metric_catalogue \
+	tests/unit/metrics/test_metrics \
+	tests/unit/metrics/test_prometheus
 unit_cache = \
-	tests/unit/test_cache \
-	tests/unit/test_cache_policy \
-	tests/unit/test_disk \
-	tests/unit/test_dump \
-	tests/unit/test_flight \
-	tests/unit/test_key \
-	tests/unit/test_key_random \
-	tests/unit/test_memory \
-	tests/unit/test_memory_load \
-	tests/unit/test_purges \
-	tests/unit/test_redis_connection \
-	tests/unit/test_redis_tier \
-	tests/unit/test_redis_tracking \
-	tests/unit/test_stored_value \
-	tests/unit/test_wish
+	tests/unit/cache/test_cache \
+	tests/unit/cache/test_cache_policy \
+	tests/unit/cache/test_dump \
+	tests/unit/cache/test_flight \
+	tests/unit/cache/test_key \
+	tests/unit/cache/test_key_random \
+	tests/unit/cache/test_memory \
+	tests/unit/cache/test_memory_load \
+	tests/unit/cache/test_purges \
+	tests/unit/cache/test_stored_value \
+	tests/unit/cache/test_wish \
+	tests/unit/cache/disk/test_disk \
+	tests/unit/cache/redis/test_redis_connection \
+	tests/unit/cache/redis/test_redis_tier \
+	tests/unit/cache/redis/test_redis_tracking
 unit_upstream = \
-	tests/unit/test_client \
-	tests/unit/test_dialect \
-	tests/unit/test_dialect_envelope \
-	tests/unit/test_dialect_graphql \
-	tests/unit/test_dialect_jsonrpc \
-	tests/unit/test_dialect_key_list \
-	tests/unit/test_dialect_openai_embeddings \
-	tests/unit/test_dialect_rest \
-	tests/unit/test_http_headers \
-	tests/unit/test_http_reuse \
-	tests/unit/test_mcp_message \
-	tests/unit/test_mcp_session \
-	tests/unit/test_sse \
-	tests/unit/test_process \
-	tests/unit/test_process_pool \
-	tests/unit/test_template \
-	tests/unit/test_upstream \
-	tests/unit/test_upstream_mcp
+	tests/unit/upstream/dialects/test_dialect \
+	tests/unit/upstream/dialects/test_envelope \
+	tests/unit/upstream/dialects/test_graphql \
+	tests/unit/upstream/dialects/test_jsonrpc \
+	tests/unit/upstream/dialects/test_key_list \
+	tests/unit/upstream/dialects/test_openai_embeddings \
+	tests/unit/upstream/dialects/test_rest \
+	tests/unit/upstream/dialects/test_template \
+	tests/unit/upstream/http/test_client \
+	tests/unit/upstream/http/test_freshness \
+	tests/unit/upstream/http/test_provider_http \
+	tests/unit/upstream/http/test_request_headers \
+	tests/unit/upstream/mcp/test_mcp_message \
+	tests/unit/upstream/mcp/test_provider_mcp \
+	tests/unit/upstream/mcp/test_session \
+	tests/unit/upstream/mcp/test_sse \
+	tests/unit/upstream/process/test_pool \
+	tests/unit/upstream/process/test_process
 unit_batcher = \
-	tests/unit/test_batcher \
-	tests/unit/test_batcher_dialects \
-	tests/unit/test_batcher_fairness \
-	tests/unit/test_batcher_random \
-	tests/unit/test_due \
-	tests/unit/test_hunt \
-	tests/unit/test_lane \
-	tests/unit/test_model \
-	tests/unit/test_pace \
-	tests/unit/test_speed \
-	tests/unit/test_table \
-	tests/unit/test_window
+	tests/unit/batcher/test_batcher \
+	tests/unit/batcher/test_batcher_dialects \
+	tests/unit/batcher/test_batcher_fairness \
+	tests/unit/batcher/test_batcher_random \
+	tests/unit/batcher/test_hunt \
+	tests/unit/batcher/test_lane \
+	tests/unit/batcher/test_model \
+	tests/unit/batcher/test_pace \
+	tests/unit/batcher/test_speed \
+	tests/unit/batcher/test_window
 unit_gateway = \
-	tests/unit/test_asker \
-	tests/unit/test_calls \
-	tests/unit/test_calls_grace \
-	tests/unit/test_calls_random \
-	tests/unit/test_calls_tier \
-	tests/unit/test_calls_refresh \
-	tests/unit/test_config \
-	tests/unit/test_config_refusals \
-	tests/unit/test_definitions \
-	tests/unit/test_embeddings \
-	tests/unit/test_hit_path \
-	tests/unit/test_http \
-	tests/unit/test_http_random \
-	tests/unit/test_import \
-	tests/unit/test_mailbox \
-	tests/unit/test_mcp \
-	tests/unit/test_mcp_write \
-	tests/unit/test_simulation \
-	tests/unit/test_naming \
-	tests/unit/test_options \
-	tests/unit/test_registry \
-	tests/unit/test_reply \
-	tests/unit/test_schema
+	tests/unit/gateway/call/test_caller \
+	tests/unit/gateway/call/test_calls \
+	tests/unit/gateway/call/test_calls_grace \
+	tests/unit/gateway/call/test_calls_random \
+	tests/unit/gateway/call/test_calls_refresh \
+	tests/unit/gateway/call/test_calls_tier \
+	tests/unit/gateway/call/test_hit_path \
+	tests/unit/gateway/call/test_reply \
+	tests/unit/gateway/cli/test_import \
+	tests/unit/gateway/cli/test_simulation \
+	tests/unit/gateway/config/test_config \
+	tests/unit/gateway/config/test_config_refusals \
+	tests/unit/gateway/config/test_options \
+	tests/unit/gateway/http/test_http \
+	tests/unit/gateway/http/test_http_random \
+	tests/unit/gateway/mcp/test_mcp \
+	tests/unit/gateway/mcp/test_result \
+	tests/unit/gateway/rest/test_embeddings \
+	tests/unit/gateway/tools/test_definitions \
+	tests/unit/gateway/tools/test_naming \
+	tests/unit/gateway/tools/test_registry \
+	tests/unit/gateway/tools/test_schema
 
 fuzz_base = \
 	tests/fuzz/fuzz_json \
@@ -145,50 +145,50 @@ noinst_HEADERS = \
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
-tests_unit_test_batcher_SOURCES = tests/unit/test_batcher.c $(batcher_world)
-tests_unit_test_batcher_fairness_SOURCES = tests/unit/test_batcher_fairness.c $(batcher_world)
-tests_unit_test_batcher_random_SOURCES = tests/unit/test_batcher_random.c $(batcher_world)
-tests_unit_test_pace_SOURCES = tests/unit/test_pace.c $(batcher_world)
-tests_unit_test_speed_SOURCES = tests/unit/test_speed.c $(batcher_world)
-tests_unit_test_batcher_dialects_SOURCES = tests/unit/test_batcher_dialects.c \
+tests_unit_batcher_test_batcher_SOURCES = tests/unit/batcher/test_batcher.c $(batcher_world)
+tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
+tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)
+tests_unit_batcher_test_pace_SOURCES = tests/unit/batcher/test_pace.c $(batcher_world)
+tests_unit_batcher_test_speed_SOURCES = tests/unit/batcher/test_speed.c $(batcher_world)
+tests_unit_batcher_test_batcher_dialects_SOURCES = tests/unit/batcher/test_batcher_dialects.c \
 	tests/support/fake_wire.c tests/support/fake_wire.h
-tests_unit_test_hunt_SOURCES = tests/unit/test_hunt.c $(batcher_world)
+tests_unit_batcher_test_hunt_SOURCES = tests/unit/batcher/test_hunt.c $(batcher_world)
 
-tests_unit_test_disk_SOURCES = tests/unit/test_disk.c tests/support/hard_disk.c tests/support/hard_disk.h
+tests_unit_cache_disk_test_disk_SOURCES = tests/unit/cache/disk/test_disk.c tests/support/hard_disk.c tests/support/hard_disk.h
 
 redis_server = tests/support/redis_server.c tests/support/redis_server.h
-tests_unit_test_redis_connection_SOURCES = tests/unit/test_redis_connection.c $(redis_server)
-tests_unit_test_redis_tier_SOURCES = tests/unit/test_redis_tier.c $(redis_server)
-tests_unit_test_redis_tracking_SOURCES = tests/unit/test_redis_tracking.c $(redis_server)
+tests_unit_cache_redis_test_redis_connection_SOURCES = tests/unit/cache/redis/test_redis_connection.c $(redis_server)
+tests_unit_cache_redis_test_redis_tier_SOURCES = tests/unit/cache/redis/test_redis_tier.c $(redis_server)
+tests_unit_cache_redis_test_redis_tracking_SOURCES = tests/unit/cache/redis/test_redis_tracking.c $(redis_server)
 
 # Whole workers, over the same fake.
 gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
-tests_unit_test_calls_SOURCES = tests/unit/test_calls.c $(gateway_world)
-tests_unit_test_calls_grace_SOURCES = tests/unit/test_calls_grace.c $(gateway_world)
-tests_unit_test_hit_path_SOURCES = tests/unit/test_hit_path.c $(gateway_world)
-tests_unit_test_registry_SOURCES = tests/unit/test_registry.c $(gateway_world)
-tests_unit_test_reply_SOURCES = tests/unit/test_reply.c $(gateway_world)
-tests_unit_test_calls_refresh_SOURCES = tests/unit/test_calls_refresh.c $(gateway_world)
-tests_unit_test_calls_random_SOURCES = tests/unit/test_calls_random.c $(gateway_world)
-tests_unit_test_calls_tier_SOURCES = tests/unit/test_calls_tier.c $(gateway_world)
+tests_unit_gateway_call_test_calls_SOURCES = tests/unit/gateway/call/test_calls.c $(gateway_world)
+tests_unit_gateway_call_test_calls_grace_SOURCES = tests/unit/gateway/call/test_calls_grace.c $(gateway_world)
+tests_unit_gateway_call_test_hit_path_SOURCES = tests/unit/gateway/call/test_hit_path.c $(gateway_world)
+tests_unit_gateway_tools_test_registry_SOURCES = tests/unit/gateway/tools/test_registry.c $(gateway_world)
+tests_unit_gateway_call_test_reply_SOURCES = tests/unit/gateway/call/test_reply.c $(gateway_world)
+tests_unit_gateway_call_test_calls_refresh_SOURCES = tests/unit/gateway/call/test_calls_refresh.c $(gateway_world)
+tests_unit_gateway_call_test_calls_random_SOURCES = tests/unit/gateway/call/test_calls_random.c $(gateway_world)
+tests_unit_gateway_call_test_calls_tier_SOURCES = tests/unit/gateway/call/test_calls_tier.c $(gateway_world)
 
 # A daemon on a real socket.
 http_world = tests/support/http_world.c tests/support/http_world.h
-tests_unit_test_http_SOURCES = tests/unit/test_http.c $(http_world)
-tests_unit_test_http_random_SOURCES = tests/unit/test_http_random.c $(http_world)
+tests_unit_gateway_http_test_http_SOURCES = tests/unit/gateway/http/test_http.c $(http_world)
+tests_unit_gateway_http_test_http_random_SOURCES = tests/unit/gateway/http/test_http_random.c $(http_world)
 tests_fuzz_fuzz_batch_SOURCES = tests/fuzz/fuzz_batch.c $(gateway_world) $(http_world)
 tests_fuzz_fuzz_http_SOURCES = tests/fuzz/fuzz_http.c $(http_world)
 
-tests_unit_test_embeddings_SOURCES = tests/unit/test_embeddings.c $(gateway_world) $(http_world)
-tests_unit_test_mcp_SOURCES = tests/unit/test_mcp.c $(gateway_world) $(http_world)
+tests_unit_gateway_rest_test_embeddings_SOURCES = tests/unit/gateway/rest/test_embeddings.c $(gateway_world) $(http_world)
+tests_unit_gateway_mcp_test_mcp_SOURCES = tests/unit/gateway/mcp/test_mcp.c $(gateway_world) $(http_world)
 
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h
-tests_unit_test_client_SOURCES = tests/unit/test_client.c $(provider)
-tests_unit_test_http_reuse_SOURCES = tests/unit/test_http_reuse.c $(provider)
-tests_unit_test_upstream_SOURCES = tests/unit/test_upstream.c $(provider)
-tests_unit_test_upstream_mcp_SOURCES = tests/unit/test_upstream_mcp.c $(provider)
+tests_unit_upstream_http_test_client_SOURCES = tests/unit/upstream/http/test_client.c $(provider)
+tests_unit_upstream_http_test_freshness_SOURCES = tests/unit/upstream/http/test_freshness.c $(provider)
+tests_unit_upstream_http_test_provider_http_SOURCES = tests/unit/upstream/http/test_provider_http.c $(provider)
+tests_unit_upstream_mcp_test_provider_mcp_SOURCES = tests/unit/upstream/mcp/test_provider_mcp.c $(provider)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.
 # (-u: a compiler's own library at the end of the line, such as gcov's, needs the wrappers as well.)
@@ -228,7 +228,7 @@ AM_TESTS_ENVIRONMENT = \
 	export ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS CC;
 
 EXTRA_DIST += tests/README.md tests/layers.sh tests/integration tests/soak tests/conformance \
-	tests/fuzz/corpus tests/unit/prometheus.golden \
+	tests/fuzz/corpus tests/unit/metrics/prometheus.golden \
 	docs/configuration.md docs/jitney.schema.json docs/metrics.md
 
 dist-hook:

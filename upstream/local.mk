@@ -1,51 +1,49 @@
 # Providers: dialects, connections. The only folder that uses curl.
 noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
-	upstream/client.c upstream/client.h \
-	upstream/dialect.c upstream/dialect.h \
-	upstream/dialect_envelope.c \
-	upstream/dialect_graphql.c \
-	upstream/dialect_jsonrpc.c \
-	upstream/dialect_key_list.c \
-	upstream/dialect_mcp.c \
-	upstream/dialect_openai_embeddings.c \
-	upstream/dialect_rest.c \
-	upstream/dialect_stdio.c \
-	upstream/envelope.c upstream/envelope.h \
-	upstream/envelope_item.c \
-	upstream/envelope_private.h \
-	upstream/graphql.h \
-	upstream/graphql_text.c upstream/graphql_text.h \
-	upstream/graphql_token.c upstream/graphql_token.h \
-	upstream/http_exchange.c upstream/http_exchange.h \
-	upstream/http_headers.c upstream/http_headers.h \
-	upstream/http_reuse.c \
-	upstream/json_path.c upstream/json_path.h \
-	upstream/keeper.c upstream/keeper.h \
-	upstream/keeper_proc.c \
-	upstream/kind.h \
-	upstream/key_list.h \
-	upstream/list_reader.c upstream/list_reader.h \
-	upstream/mcp_answer.c \
-	upstream/mcp_control.c upstream/mcp_control.h \
-	upstream/mcp_message.c upstream/mcp_message.h \
-	upstream/mcp_mirror.c upstream/mcp_mirror.h \
-	upstream/mcp_post.c upstream/mcp_post.h \
-	upstream/mcp_ride.c upstream/mcp_ride.h \
-	upstream/mcp_route.h \
-	upstream/mcp_session.c upstream/mcp_session.h \
-	upstream/mcp_tools.c upstream/mcp_tools.h \
-	upstream/process.c upstream/process.h \
-	upstream/process_member.c upstream/process_member.h \
-	upstream/process_pool.c upstream/process_pool.h \
-	upstream/process_settings.h \
-	upstream/sse.c upstream/sse.h \
-	upstream/tally.c upstream/tally.h \
-	upstream/template.c upstream/template.h \
-	upstream/transport.c upstream/transport.h \
+	upstream/provider.h \
+	upstream/provider_simulated.c \
 	upstream/upstream.c upstream/upstream.h \
-	upstream/upstream_http.c \
-	upstream/upstream_mcp.c \
-	upstream/upstream_process.c \
-	upstream/upstream_simulated.c \
-	upstream/warden.c upstream/warden.h
+	upstream/dialects/dialect.c upstream/dialects/dialect.h \
+	upstream/dialects/envelope.c upstream/dialects/envelope.h \
+	upstream/dialects/envelope_decode.c \
+	upstream/dialects/envelope_encode.c \
+	upstream/dialects/envelope_private.h \
+	upstream/dialects/graphql.c upstream/dialects/graphql.h \
+	upstream/dialects/graphql_text.c upstream/dialects/graphql_text.h \
+	upstream/dialects/graphql_token.c upstream/dialects/graphql_token.h \
+	upstream/dialects/json_path.c upstream/dialects/json_path.h \
+	upstream/dialects/jsonrpc.c \
+	upstream/dialects/key_list.c upstream/dialects/key_list.h \
+	upstream/dialects/list_reader.c upstream/dialects/list_reader.h \
+	upstream/dialects/openai_embeddings.c \
+	upstream/dialects/rest.c \
+	upstream/dialects/tally.c upstream/dialects/tally.h \
+	upstream/dialects/template.c upstream/dialects/template.h \
+	upstream/http/client.c upstream/http/client.h \
+	upstream/http/exchange.c upstream/http/exchange.h \
+	upstream/http/freshness.c \
+	upstream/http/provider_http.c \
+	upstream/http/request_headers.c upstream/http/request_headers.h \
+	upstream/http/transport.c upstream/http/transport.h \
+	upstream/mcp/control.c upstream/mcp/control.h \
+	upstream/mcp/list_tools.c upstream/mcp/list_tools.h \
+	upstream/mcp/mcp_dialect.c \
+	upstream/mcp/mcp_exchange.c upstream/mcp/mcp_exchange.h \
+	upstream/mcp/mcp_message.c upstream/mcp/mcp_message.h \
+	upstream/mcp/mcp_route.h \
+	upstream/mcp/param_headers.c upstream/mcp/param_headers.h \
+	upstream/mcp/post.c upstream/mcp/post.h \
+	upstream/mcp/provider_mcp.c \
+	upstream/mcp/session.c upstream/mcp/session.h \
+	upstream/mcp/sse.c upstream/mcp/sse.h \
+	upstream/mcp/tool_result.c \
+	upstream/process/fork_server.c upstream/process/fork_server.h \
+	upstream/process/member.c upstream/process/member.h \
+	upstream/process/pool.c upstream/process/pool.h \
+	upstream/process/process.c upstream/process/process.h \
+	upstream/process/process_settings.h \
+	upstream/process/provider_process.c \
+	upstream/process/stdio_dialect.c \
+	upstream/process/supervisor.c upstream/process/supervisor.h \
+	upstream/process/supervisor_proc.c

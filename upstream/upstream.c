@@ -1,4 +1,4 @@
-/* upstream.c: the front door of a provider: picks its kind (kind.h) and holds what all kinds have in common. */
+/* upstream.c: the front door of a provider: picks its kind (provider.h) and holds what all kinds have in common. */
 #include "upstream/upstream.h"
 
 #include <assert.h>
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <strings.h>
 
-#include "upstream/kind.h"
+#include "upstream/provider.h"
 
 /* --- the library, URLs --- */
 

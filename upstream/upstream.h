@@ -14,8 +14,8 @@
 #include "base/mcp.h"
 #include "base/slice.h"
 #include "metrics/metrics.h"
-#include "upstream/dialect.h"
-#include "upstream/process_settings.h"
+#include "upstream/dialects/dialect.h"
+#include "upstream/process/process_settings.h"
 
 struct upstream_header {
 	const char *name;

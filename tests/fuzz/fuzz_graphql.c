@@ -3,7 +3,7 @@
  * an operation, and if it is a good one, what two calls of it are merged into is a good one, too.
  */
 #include "tests/support/dialect_fuzz.h"
-#include "upstream/graphql_text.h"
+#include "upstream/dialects/graphql_text.h"
 #include "upstream/upstream.h"
 
 static void fuzz_answer(const char *merge, const uint8_t *data, size_t size)

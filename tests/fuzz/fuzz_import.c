@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/config.h"
-#include "gateway/import.h"
+#include "gateway/config/config.h"
+#include "gateway/cli/import.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "gateway/definitions.h"
-#include "gateway/listing.h"
+#include "gateway/tools/definitions.h"
+#include "gateway/tools/mcp_listing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "upstream/mcp_message.h"
+#include "upstream/mcp/mcp_message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "gateway/mcp_private.h"
+#include "gateway/mcp/mcp_private.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "upstream/sse.h"
+#include "upstream/mcp/sse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 #ifndef TESTS_SUPPORT_CONFIG_TOOLS_H
 #define TESTS_SUPPORT_CONFIG_TOOLS_H
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 /* NULL: there is none. */
 static inline const struct tool *config_tool(const struct config *config, const char *name)

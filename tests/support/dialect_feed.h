@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#include "upstream/dialect.h"
+#include "upstream/dialects/dialect.h"
 
 enum { FEED_MAX_CALLS = 64 };
 

@@ -73,7 +73,7 @@ void wire_end(struct http_exchange *exchange, enum exchange_end end)
 	ended = NULL;
 }
 
-/* --- http_exchange.h --- */
+/* --- exchange.h --- */
 
 struct http_url *http_url_new(const char *url)
 {

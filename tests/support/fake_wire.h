@@ -1,12 +1,12 @@
 /*
- * fake_wire.h: stands in for upstream/http_exchange.h and the connections of transport.h: the real upstream and its
+ * fake_wire.h: stands in for upstream/http/exchange.h and the connections of transport.h: the real upstream and its
  * dialects write requests and read answers, but no byte leaves. The test sees each request's bytes and says what comes
  * back and how. A test program that lists fake_wire.c among its sources gets these instead of the archive's.
  */
 #ifndef TESTS_SUPPORT_FAKE_WIRE_H
 #define TESTS_SUPPORT_FAKE_WIRE_H
 
-#include "upstream/http_exchange.h"
+#include "upstream/http/exchange.h"
 
 /* Requests on the wire since the start. */
 size_t wire_sent(void);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "gateway/registry.h"
+#include "gateway/tools/registry.h"
 
 /* The calls of a chain home -> owner -> home, and a cancel behind it. */
 enum { ROUNDS = 4 };

@@ -5,7 +5,7 @@
 #ifndef TESTS_SUPPORT_GATEWAY_WORLD_H
 #define TESTS_SUPPORT_GATEWAY_WORLD_H
 
-#include "gateway/worker.h"
+#include "gateway/call/worker.h"
 #include "tests/support/fake_upstream.h"
 
 struct gateway_world {

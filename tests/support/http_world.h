@@ -11,7 +11,7 @@
 
 #include <sys/socket.h>
 
-#include "gateway/http.h"
+#include "gateway/http/http.h"
 
 enum { HTTP_WORLD_WAITING = 64 };
 

@@ -11,7 +11,7 @@
 
 #include "base/loop.h"
 #include "base/slice.h"
-#include "cache/redis_settings.h"
+#include "cache/redis/redis_settings.h"
 
 struct redis_server {
 	pid_t pid;

@@ -1,0 +1,672 @@
+/*
+ * disk.c: the thread of the disk tier. Look-ups go before changes; changes gather in one transaction while there are
+ * more. What is in the file may be outdated once a change has failed, so then it is begun anew.
+ */
+#include "cache/disk/disk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cache/disk/disk_private.h"
+#include "cache/stored_value.h"
+
+#define RETRY_FIRST_US CLOCK_US_PER_S
+#define RETRY_MOST_US (60 * CLOCK_US_PER_S)
+#define STOP_PATIENCE_US (3 * CLOCK_US_PER_S) /* beyond the snapshot */
+enum { SCRATCH_KEPT_BYTES = 256 * 1024 };
+
+/* --- the workers' side --- */
+
+static bool is_slow(struct disk *disk, uint64_t now_us)
+{
+	uint64_t since_us = atomic_load_explicit(&disk->busy_since_us, memory_order_relaxed);
+	return since_us && now_us > since_us && now_us - since_us > disk->settings->timeout_us;
+}
+
+enum disk_skip disk_ask(struct disk *disk, struct disk_lookup *lookup, uint64_t now_us)
+{
+	if (atomic_load(&disk->state) != DISK_UP)
+		return DISK_SKIP_DOWN;
+	if (is_slow(disk, now_us))
+		return DISK_SKIP_SLOW;
+	enum disk_skip skip = DISK_SKIP_COUNT;
+	pthread_mutex_lock(&disk->mutex);
+	if (disk->purges || atomic_load(&disk->must_empty) || *disk_pending(disk, lookup->key->digest))
+		skip = DISK_SKIP_CHANGING;
+	else if (disk->lookup_count >= LOOKUPS_MAX)
+		skip = DISK_SKIP_BUSY;
+	if (skip == DISK_SKIP_COUNT) {
+		lookup->next = NULL;
+		*disk->last_lookup = lookup;
+		disk->last_lookup = &lookup->next;
+		disk->lookup_count++;
+		pthread_cond_signal(&disk->stirred);
+	}
+	pthread_mutex_unlock(&disk->mutex);
+	return skip;
+}
+
+static void append_locked(struct disk *disk, struct change *change)
+{
+	change->next = NULL;
+	*disk->last_change = change;
+	disk->last_change = &change->next;
+	disk->change_count++;
+	if (change->kind == CHANGE_PURGE)
+		disk->purges++;
+	else
+		++*disk_pending(disk, change->digest);
+	if (change->entry)
+		disk->change_bytes += entry_bytes(change->entry);
+	pthread_cond_signal(&disk->stirred);
+}
+
+/* Take a change; a removal that finds no room empties all. */
+static void append(struct disk *disk, struct change *change)
+{
+	pthread_mutex_lock(&disk->mutex);
+	bool room = disk->change_count < REMOVALS_MAX;
+	if (room)
+		append_locked(disk, change);
+	else
+		atomic_store(&disk->must_empty, true);
+	pthread_mutex_unlock(&disk->mutex);
+	if (!room)
+		free(change);
+}
+
+void disk_remove(struct disk *disk, const uint8_t *digest)
+{
+	struct change *change = calloc(1, sizeof *change);
+	if (!change || atomic_load(&disk->state) == DISK_AWAY) {
+		atomic_store(&disk->must_empty, true); /* there may be a file by the time it is back */
+		free(change);
+		return;
+	}
+	change->kind = CHANGE_REMOVE;
+	memcpy(change->digest, digest, sizeof change->digest);
+	append(disk, change);
+}
+
+bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *skip)
+{
+	*skip = DISK_SKIP_DOWN;
+	if (atomic_load(&disk->state) == DISK_AWAY)
+		return false;
+	struct change *change = calloc(1, sizeof *change);
+	*skip = DISK_SKIP_NO_MEMORY;
+	if (change) {
+		*change = (struct change){ .kind = CHANGE_PUT, .entry = entry_ref((struct entry *)(uintptr_t)entry) };
+		memcpy(change->digest, entry->key->digest, sizeof change->digest);
+		*skip = DISK_SKIP_BUSY;
+		pthread_mutex_lock(&disk->mutex);
+		bool room =
+			disk->change_count < CHANGES_MAX && disk->change_bytes + entry_bytes(entry) <= CHANGE_BYTES_MAX;
+		if (room)
+			append_locked(disk, change);
+		pthread_mutex_unlock(&disk->mutex);
+		if (room)
+			return true;
+		entry_unref(change->entry);
+		free(change);
+	}
+	disk_remove(disk, entry->key->digest); /* what is there is outdated all the same */
+	return false;
+}
+
+void disk_empty(struct disk *disk)
+{
+	pthread_mutex_lock(&disk->mutex);
+	atomic_store(&disk->must_empty, true);
+	pthread_cond_signal(&disk->stirred);
+	pthread_mutex_unlock(&disk->mutex);
+}
+
+void disk_purge(struct disk *disk, struct disk_purge *purge)
+{
+	struct change *change = calloc(1, sizeof *change);
+	bool away = atomic_load(&disk->state) == DISK_AWAY;
+	if (!change || away) {
+		atomic_store(&disk->must_empty, true);
+		free(change);
+		purge->ended(purge, 0, false);
+		return;
+	}
+	change->kind = CHANGE_PURGE;
+	change->purge = purge;
+	pthread_mutex_lock(&disk->mutex);
+	append_locked(disk, change);
+	pthread_mutex_unlock(&disk->mutex);
+}
+
+void disk_status(struct disk *disk, struct disk_status *status)
+{
+	*status = (struct disk_status){
+		.state = (enum disk_state)atomic_load(&disk->state),
+		.entries = atomic_load(&disk->entries),
+		.bytes = atomic_load(&disk->bytes),
+		.capacity_bytes = disk->settings->size_bytes,
+		.loaded = atomic_load(&disk->loaded),
+		.loading = atomic_load(&disk->loading),
+	};
+	pthread_mutex_lock(&disk->mutex);
+	memcpy(status->trouble, disk->trouble, sizeof status->trouble);
+	pthread_mutex_unlock(&disk->mutex);
+}
+
+/* --- up and away: the thread's from here on --- */
+
+static enum disk_trouble trouble_of(enum disk_fault fault)
+{
+	switch (fault) {
+	case DISK_IN_USE:
+		return DISK_TROUBLE_IN_USE;
+	case DISK_FOREIGN:
+		return DISK_TROUBLE_FOREIGN;
+	case DISK_DAMAGED:
+		return DISK_TROUBLE_DAMAGED;
+	case DISK_FULL:
+		return DISK_TROUBLE_FULL;
+	case DISK_NO_MEMORY:
+		return DISK_TROUBLE_NO_MEMORY;
+	default:
+		return DISK_TROUBLE_FAILED;
+	}
+}
+
+static void count_trouble(struct disk *disk, enum disk_trouble trouble)
+{
+	meter_add(disk->meter, METRIC_ID_DISK_ERRORS, trouble, 0, 1);
+}
+
+/* For scrapes and pages. */
+static void show(struct disk *disk)
+{
+	const struct disk_store_stats none = { 0 };
+	struct disk_store_stats stats = disk->store ? disk_store_stats(disk->store) : none;
+	atomic_store_explicit(&disk->entries, stats.entries, memory_order_relaxed);
+	atomic_store_explicit(&disk->bytes, stats.bytes, memory_order_relaxed);
+	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_SIZE, stats.evicted - disk->counted.evicted);
+	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_EXPIRED,
+		  stats.expired - disk->counted.expired);
+	disk->counted = stats;
+}
+
+/* It cannot be used now; tried again, later each time. */
+static void go_away(struct disk *disk, enum disk_fault fault, const char *why)
+{
+	bool news = atomic_exchange(&disk->state, DISK_AWAY) != DISK_AWAY || strcmp(disk->trouble, why) != 0;
+	count_trouble(disk, trouble_of(fault));
+	pthread_mutex_lock(&disk->mutex);
+	snprintf(disk->trouble, sizeof disk->trouble, "%s", why);
+	pthread_mutex_unlock(&disk->mutex);
+	disk->retry_us = clock_now_us() + disk->retry_after_us;
+	disk->retry_after_us = 2 * disk->retry_after_us < RETRY_MOST_US ? 2 * disk->retry_after_us : RETRY_MOST_US;
+	if (news)
+		log_message(LOG_LEVEL_ERROR, "disk_cache_away", "%s: %s; calls go on without it", disk->settings->path,
+			    why);
+}
+
+static void open_store(struct disk *disk)
+{
+	char why[128];
+	const char *anew;
+	enum disk_fault fault = disk_store_open(disk->settings, &disk->store, &anew, why, sizeof why);
+	if (fault != DISK_FINE) {
+		go_away(disk, fault, why);
+		return;
+	}
+	if (anew) {
+		count_trouble(disk, DISK_TROUBLE_DAMAGED);
+		log_message(LOG_LEVEL_WARN, "disk_cache_anew", "%s/cache.db was deleted and begun anew: %s",
+			    disk->settings->path, anew);
+	}
+	show(disk);
+	disk_load_begin(disk);
+	log_message(LOG_LEVEL_INFO, "disk_cache_up", "%s: %llu answers", disk->settings->path,
+		    (unsigned long long)atomic_load(&disk->entries));
+	atomic_store(&disk->state, DISK_UP);
+}
+
+/* What is in the file may be outdated, or is not what was put there: begin anew. */
+static void begin_anew(struct disk *disk, enum disk_fault fault)
+{
+	char why[128];
+	snprintf(why, sizeof why, "%s", disk_store_trouble(disk->store));
+	if (!disk_store_discard(disk->store))
+		atomic_store(&disk->must_empty, true);
+	disk->store = NULL;
+	disk->counted = (struct disk_store_stats){ 0 };
+	disk->uncommitted = 0;
+	atomic_store(&disk->loading, false);
+	log_message(LOG_LEVEL_WARN, "disk_cache_anew", "%s/cache.db was deleted and will be begun anew: %s",
+		    disk->settings->path, why);
+	go_away(disk, fault, why);
+	show(disk);
+}
+
+/* After a change. */
+static void settle_change(struct disk *disk, enum disk_fault fault)
+{
+	if (fault != DISK_FINE && fault != DISK_ABSENT) {
+		begin_anew(disk, fault);
+		return;
+	}
+	disk->retry_after_us = RETRY_FIRST_US;
+	if (++disk->uncommitted >= CHANGES_PER_COMMIT) {
+		disk->uncommitted = 0;
+		fault = disk_store_commit(disk->store);
+		if (fault != DISK_FINE)
+			begin_anew(disk, fault);
+	}
+	show(disk);
+}
+
+/* --- look-ups --- */
+
+/* What a value is worth. A row that is worth nothing goes. */
+static void read_value(struct disk *disk, struct disk_lookup *lookup, struct slice value)
+{
+	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
+	enum stored_fault fault = stored_value_decode(value, lookup->key, &clock, &lookup->entry);
+	if (fault == STORED_FINE)
+		return;
+	if (fault != STORED_GONE) {
+		lookup->failed = true;
+		count_trouble(disk, fault == STORED_NO_MEMORY ? DISK_TROUBLE_NO_MEMORY
+				    : fault == STORED_CLOCK   ? DISK_TROUBLE_CLOCK
+				    : fault == STORED_DAMAGED ? DISK_TROUBLE_VALUE
+							      : DISK_TROUBLE_FOREIGN);
+	}
+	if (fault != STORED_NO_MEMORY)
+		settle_change(disk, disk_store_remove(disk->store, lookup->key->digest));
+}
+
+static void look_up(struct disk *disk, struct disk_lookup *lookup)
+{
+	struct slice value;
+	uint64_t begun_us = clock_now_us();
+	if (!disk->store || atomic_load(&lookup->unwanted)) {
+		lookup->failed = true;
+	} else {
+		enum disk_fault fault = disk_store_get(disk->store, lookup->key->digest, &value);
+		if (fault == DISK_FINE) {
+			read_value(disk, lookup, value);
+		} else if (fault == DISK_NO_MEMORY) {
+			lookup->failed = true;
+			count_trouble(disk, DISK_TROUBLE_NO_MEMORY);
+		} else if (fault != DISK_ABSENT) {
+			lookup->failed = true;
+			begin_anew(disk, fault);
+		}
+		meter_observe(disk->meter, METRIC_ID_DISK_DURATION, DISK_JOB_GET, clock_now_us() - begun_us);
+	}
+	disk_tier_answer(lookup->home, lookup);
+}
+
+/* --- changes --- */
+
+enum disk_fault disk_write(struct disk *disk, const struct entry *entry)
+{
+	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
+	buf_reset(&disk->scratch);
+	if (entry_gone_us(entry) <= clock.now_us)
+		return disk_store_remove(disk->store, entry->key->digest);
+	size_t most = disk->settings->size_bytes / 8;
+	if (!stored_value_encode(entry, disk->settings->compress_bytes, &clock, &disk->scratch) ||
+	    disk->scratch.len > most) {
+		meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_TOO_LARGE, 1);
+		return disk_store_remove(disk->store, entry->key->digest); /* it is outdated all the same */
+	}
+	const struct disk_row row = { entry->key->digest, key_tool(entry->key), buf_slice(&disk->scratch),
+				      stored_wall_us(entry->stored_us, &clock),
+				      stored_wall_us(entry_gone_us(entry), &clock) };
+	enum disk_fault fault = disk_store_put(disk->store, &row, clock.wall_us);
+	if (disk->scratch.len > SCRATCH_KEPT_BYTES)
+		buf_fini(&disk->scratch);
+	return fault;
+}
+
+static enum disk_fault purge_tools(struct disk *disk, const struct disk_purge *purge, size_t *count)
+{
+	struct slice names = buf_slice(&purge->names);
+	enum disk_fault fault = DISK_FINE;
+	*count = 0;
+	for (size_t at = 0; fault == DISK_FINE && at < names.len; at += strlen(names.at + at) + 1) {
+		size_t of_tool;
+		fault = disk_store_purge_tool(disk->store, slice_of(names.at + at), &of_tool);
+		*count += of_tool;
+	}
+	return fault;
+}
+
+static void carry_out_purge(struct disk *disk, struct disk_purge *purge)
+{
+	size_t count = 0;
+	enum disk_fault fault = DISK_FINE;
+	bool done = disk->store != NULL;
+	if (done) {
+		if (purge->what == DISK_PURGE_ALL)
+			fault = disk_store_purge_all(disk->store, &count);
+		else if (purge->what == DISK_PURGE_PREFIX)
+			fault = disk_store_purge_prefix(disk->store, buf_slice(&purge->names), &count);
+		else
+			fault = purge_tools(disk, purge, &count);
+		meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
+		disk->uncommitted = CHANGES_PER_COMMIT; /* commit now: it is told as done */
+		settle_change(disk, fault);
+	} else {
+		atomic_store(&disk->must_empty, true);
+	}
+	purge->ended(purge, count, done);
+}
+
+static void carry_out(struct disk *disk, struct change *change)
+{
+	static const enum disk_job jobs[] = {
+		[CHANGE_PUT] = DISK_JOB_PUT, [CHANGE_REMOVE] = DISK_JOB_REMOVE, [CHANGE_PURGE] = DISK_JOB_PURGE
+	};
+	uint64_t begun_us = clock_now_us();
+	if (change->kind == CHANGE_PURGE)
+		carry_out_purge(disk, change->purge);
+	else if (disk->store && change->kind == CHANGE_PUT)
+		settle_change(disk, disk_write(disk, change->entry));
+	else if (disk->store)
+		settle_change(disk, disk_store_remove(disk->store, change->digest));
+	else if (change->kind == CHANGE_REMOVE)
+		atomic_store(&disk->must_empty, true);
+	meter_observe(disk->meter, METRIC_ID_DISK_DURATION, jobs[change->kind], clock_now_us() - begun_us);
+}
+
+/* --- the thread --- */
+
+enum work { WORK_EMPTY, WORK_LOOKUP, WORK_CHANGE, WORK_COMMIT, WORK_LOAD, WORK_OPEN, WORK_STOP };
+
+static struct disk_lookup *take_lookup_locked(struct disk *disk)
+{
+	struct disk_lookup *lookup = disk->lookups;
+	disk->lookups = lookup->next;
+	if (!disk->lookups)
+		disk->last_lookup = &disk->lookups;
+	disk->lookup_count--;
+	return lookup;
+}
+
+static struct change *take_change_locked(struct disk *disk)
+{
+	struct change *change = disk->changes;
+	disk->changes = change->next;
+	if (!disk->changes)
+		disk->last_change = &disk->changes;
+	disk->change_count--;
+	if (change->entry)
+		disk->change_bytes -= entry_bytes(change->entry);
+	return change;
+}
+
+/* It is done: look-ups may ask for its key again. */
+static void end_change(struct disk *disk, struct change *change)
+{
+	pthread_mutex_lock(&disk->mutex);
+	if (change->kind == CHANGE_PURGE)
+		disk->purges--;
+	else
+		--*disk_pending(disk, change->digest);
+	pthread_mutex_unlock(&disk->mutex);
+	entry_unref(change->entry);
+	free(change);
+}
+
+/* Returns errno's ETIMEDOUT or 0. */
+static int await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us)
+{
+	const struct timespec until = { .tv_sec = (time_t)(until_us / CLOCK_US_PER_S),
+					.tv_nsec = (long)(until_us % CLOCK_US_PER_S * 1000) };
+	return until_us == CLOCK_NEVER ? pthread_cond_wait(condition, &disk->mutex)
+				       : pthread_cond_timedwait(condition, &disk->mutex, &until);
+}
+
+/* What is to be done next; waits until there is something. */
+static enum work next_work(struct disk *disk, struct disk_lookup **lookup, struct change **change)
+{
+	for (;;) {
+		bool too_late = disk->stopping && clock_now_us() >= disk->stop_us;
+		if (!disk->store && !disk->stopping && clock_now_us() >= disk->retry_us)
+			return WORK_OPEN;
+		if (disk->store && atomic_load(&disk->must_empty))
+			return WORK_EMPTY; /* before what waits, which may be what was to be removed */
+		if (disk->lookups) {
+			*lookup = take_lookup_locked(disk);
+			return WORK_LOOKUP;
+		}
+		if (disk->changes && !too_late) {
+			*change = take_change_locked(disk);
+			return WORK_CHANGE;
+		}
+		if (disk->uncommitted)
+			return WORK_COMMIT;
+		if (disk->stopping)
+			return WORK_STOP;
+		if (disk->store && atomic_load(&disk->loading))
+			return WORK_LOAD;
+		atomic_store_explicit(&disk->busy_since_us, 0, memory_order_relaxed);
+		await_locked(&disk->stirred, disk, disk->store ? CLOCK_NEVER : disk->retry_us);
+	}
+}
+
+/* Stores and removals that wait: what they are about goes anyway. */
+static struct change *take_moot_changes(struct disk *disk)
+{
+	struct change *moot = NULL, **at = &disk->changes;
+	pthread_mutex_lock(&disk->mutex);
+	atomic_store(&disk->must_empty, false); /* one that comes from here on empties again */
+	disk->last_change = &disk->changes;
+	while (*at) {
+		struct change *change = *at;
+		if (change->kind == CHANGE_PURGE) {
+			disk->last_change = at = &change->next;
+			continue;
+		}
+		*at = change->next;
+		change->next = moot;
+		moot = change;
+		disk->change_count--;
+		disk->change_bytes -= change->entry ? entry_bytes(change->entry) : 0;
+	}
+	pthread_mutex_unlock(&disk->mutex);
+	return moot;
+}
+
+static void empty(struct disk *disk)
+{
+	size_t count;
+	struct change *moot = take_moot_changes(disk);
+	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
+	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
+	log_message(LOG_LEVEL_WARN, "disk_cache_emptied", "a removal could not be kept in mind until it was done");
+	disk->uncommitted = CHANGES_PER_COMMIT; /* commit now */
+	settle_change(disk, fault);
+	while (moot) {
+		struct change *next = moot->next;
+		end_change(disk, moot);
+		moot = next;
+	}
+}
+
+static void commit(struct disk *disk)
+{
+	disk->uncommitted = 0;
+	enum disk_fault fault = disk->store ? disk_store_commit(disk->store) : DISK_FINE;
+	if (fault != DISK_FINE)
+		begin_anew(disk, fault);
+}
+
+static void load(struct disk *disk)
+{
+	enum disk_fault fault = disk_load_step(disk);
+	if (fault != DISK_FINE)
+		begin_anew(disk, fault);
+}
+
+/* Whether something that there was no time for should have gone. */
+static bool has_removals(struct disk *disk)
+{
+	bool found = false;
+	pthread_mutex_lock(&disk->mutex);
+	for (const struct change *change = disk->changes; change; change = change->next)
+		found = found || change->kind != CHANGE_PUT;
+	pthread_mutex_unlock(&disk->mutex);
+	return found;
+}
+
+static void finish(struct disk *disk)
+{
+	if (disk->store && (has_removals(disk) || atomic_load(&disk->must_empty)))
+		empty(disk);
+	if (!disk->store)
+		return;
+	enum disk_fault fault = disk_snapshot(disk);
+	if (fault == DISK_FINE)
+		fault = disk_store_commit(disk->store);
+	if (fault != DISK_FINE) {
+		begin_anew(disk, fault);
+		return;
+	}
+	disk_store_close(disk->store);
+	disk->store = NULL;
+}
+
+static void *run(void *context)
+{
+	struct disk *disk = context;
+	for (;;) {
+		struct disk_lookup *lookup = NULL;
+		struct change *change = NULL;
+		pthread_mutex_lock(&disk->mutex);
+		enum work work = next_work(disk, &lookup, &change);
+		pthread_mutex_unlock(&disk->mutex);
+		atomic_store_explicit(&disk->busy_since_us, clock_now_us(), memory_order_relaxed);
+		if (work == WORK_STOP)
+			break;
+		if (work == WORK_OPEN)
+			open_store(disk);
+		else if (work == WORK_EMPTY)
+			empty(disk);
+		else if (work == WORK_LOOKUP)
+			look_up(disk, lookup);
+		else if (work == WORK_COMMIT)
+			commit(disk);
+		else if (work == WORK_LOAD && disk->store)
+			load(disk);
+		if (change) {
+			carry_out(disk, change);
+			end_change(disk, change);
+		}
+	}
+	finish(disk);
+	pthread_mutex_lock(&disk->mutex);
+	disk->ended = true;
+	pthread_cond_signal(&disk->has_ended);
+	pthread_mutex_unlock(&disk->mutex);
+	return NULL;
+}
+
+/* --- life --- */
+
+static void report(void *context, struct meter *meter)
+{
+	struct disk *disk = context;
+	meter_set(meter, METRIC_ID_CACHE_ENTRIES, TIER_DISK, 0, (int64_t)atomic_load(&disk->entries));
+	meter_set(meter, METRIC_ID_CACHE_BYTES, TIER_DISK, 0, (int64_t)atomic_load(&disk->bytes));
+	meter_set(meter, METRIC_ID_DISK_UP, 0, 0, atomic_load(&disk->state) == DISK_UP);
+}
+
+struct disk *disk_new(const struct disk_settings *settings, struct cache *cache, struct metrics *metrics)
+{
+	struct disk *disk = calloc(1, sizeof *disk);
+	struct meter *meter = metrics_meter(metrics);
+	if (!disk || !meter) {
+		free(disk);
+		return NULL;
+	}
+	disk->settings = settings;
+	disk->cache = cache;
+	disk->meter = meter;
+	disk->last_lookup = &disk->lookups;
+	disk->last_change = &disk->changes;
+	disk->retry_after_us = RETRY_FIRST_US;
+	buf_init(&disk->scratch, VALUE_BYTES_MAX);
+	pthread_mutex_init(&disk->mutex, NULL);
+	pthread_condattr_t monotonic;
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&disk->stirred, &monotonic);
+	pthread_cond_init(&disk->has_ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	metrics_on_scrape(metrics, report, disk);
+	return disk;
+}
+
+bool disk_start(struct disk *disk)
+{
+	int result = pthread_create(&disk->thread, NULL, run, disk);
+	if (result) {
+		errno = result;
+		return false;
+	}
+	pthread_setname_np(disk->thread, "disk");
+	disk->started = true;
+	return true;
+}
+
+/* What came too late. */
+static void drop_changes(struct disk *disk)
+{
+	while (disk->changes) {
+		struct change *change = take_change_locked(disk);
+		if (change->purge)
+			change->purge->ended(change->purge, 0, false);
+		entry_unref(change->entry);
+		free(change);
+	}
+}
+
+bool disk_stop(struct disk *disk)
+{
+	if (!disk->started)
+		return true;
+	uint64_t now_us = clock_now_us(), last_us = now_us + disk->settings->snapshot_us + STOP_PATIENCE_US;
+	int waited = 0;
+	pthread_mutex_lock(&disk->mutex);
+	disk->stopping = true;
+	disk->stop_us = now_us + disk->settings->snapshot_us;
+	pthread_cond_signal(&disk->stirred);
+	while (!disk->ended && waited == 0)
+		waited = await_locked(&disk->has_ended, disk, last_us);
+	bool ended = disk->ended;
+	pthread_mutex_unlock(&disk->mutex);
+	if (!ended) {
+		log_message(LOG_LEVEL_ERROR, "disk_cache_hangs", "%s does not answer; it is left as it is",
+			    disk->settings->path);
+		return false;
+	}
+	pthread_join(disk->thread, NULL);
+	disk->started = false;
+	drop_changes(disk);
+	return true;
+}
+
+void disk_free(struct disk *disk)
+{
+	if (!disk)
+		return;
+	drop_changes(disk);
+	buf_fini(&disk->scratch);
+	pthread_mutex_destroy(&disk->mutex);
+	pthread_cond_destroy(&disk->stirred);
+	pthread_cond_destroy(&disk->has_ended);
+	free(disk);
+}

@@ -1,0 +1,620 @@
+/* disk_store.c: SQLite, every statement prepared once; changes gather in one transaction until disk_store_commit. */
+#include "cache/disk/disk_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cache/key.h"
+
+enum {
+	APPLICATION = 0x6a69746e, /* "jitn": whose file it is */
+	VERSION = 1,              /* of the tables; another one is begun anew */
+	PAGE_BYTES = 4096,
+	PAGES_PER_ROW = 4,      /* room for the tree around a row */
+	ROWS_PER_STEP = 32,     /* removed at once to make room */
+	EVICT_STEPS_MAX = 4096, /* a row of 16 MiB may take the place of as many small ones */
+	PATH_MAX_BYTES = 4096,
+	CACHE_KIB = 2048, /* SQLite's own memory for pages */
+	TROUBLE_BYTES = 160
+};
+
+enum statement {
+	GET,
+	HAS,
+	PUT,
+	REMOVE,
+	PURGE_ALL,
+	PURGE_TOOL,
+	PURGE_PREFIX,
+	EXPIRE,
+	EVICT,
+	EVICT_COLD,
+	CLEAR_HOT,
+	ADD_HOT,
+	NEXT_HOT,
+	NEXT_NEWEST,
+	PAGES,
+	FREE_PAGES,
+	BEGIN,
+	COMMIT,
+	STATEMENT_COUNT
+};
+
+static const char *const texts[STATEMENT_COUNT] = {
+	[GET] = "SELECT value FROM entries WHERE digest = ?1",
+	[HAS] = "SELECT 1 FROM entries WHERE digest = ?1 AND stored >= ?2",
+	[PUT] = "INSERT OR REPLACE INTO entries (digest, tool, stored, gone, value) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[REMOVE] = "DELETE FROM entries WHERE digest = ?1",
+	[PURGE_ALL] = "DELETE FROM entries",
+	[PURGE_TOOL] = "DELETE FROM entries WHERE tool = ?1",
+	[PURGE_PREFIX] = "DELETE FROM entries WHERE substr(tool, 1, ?2) = ?1",
+	[EXPIRE] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE gone <= ?1 ORDER BY gone LIMIT ?2)",
+	[EVICT] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id LIMIT ?1)",
+	[EVICT_COLD] = ("DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE id > ?2 AND NOT EXISTS"
+			" (SELECT 1 FROM hot WHERE hot.digest = entries.digest) ORDER BY id LIMIT ?1) RETURNING id"),
+	[CLEAR_HOT] = "DELETE FROM hot",
+	[ADD_HOT] = "INSERT INTO hot (digest) VALUES (?1)",
+	[NEXT_HOT] = ("SELECT hot.rank, entries.value FROM hot JOIN entries ON entries.digest = hot.digest "
+		      "WHERE hot.rank > ?1 ORDER BY hot.rank LIMIT 1"),
+	[NEXT_NEWEST] = "SELECT id, value FROM entries WHERE id < ?1 ORDER BY id DESC LIMIT 1",
+	[PAGES] = "PRAGMA page_count",
+	[FREE_PAGES] = "PRAGMA freelist_count",
+	[BEGIN] = "BEGIN",
+	[COMMIT] = "COMMIT",
+};
+
+static const char schema[] =
+	"CREATE TABLE entries (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE,"
+	" tool BLOB NOT NULL, stored INTEGER NOT NULL, gone INTEGER NOT NULL, value BLOB NOT NULL);"
+	"CREATE INDEX by_gone ON entries (gone);"
+	"CREATE INDEX by_tool ON entries (tool);"
+	"CREATE TABLE hot (rank INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);";
+
+struct disk_store {
+	sqlite3 *db;
+	sqlite3_stmt *statements[STATEMENT_COUNT];
+	sqlite3_stmt *reading; /* has a row out, whose value is borrowed; NULL: none */
+	int lock_fd;
+	uint64_t limit_pages;
+	bool changing; /* a transaction is open */
+	bool sparing;  /* the hot ones are being written: they stay */
+	int64_t cold;  /* sparing: rows up to this id are hot, or have gone */
+	struct disk_store_stats stats;
+	char path[PATH_MAX_BYTES]; /* of the file */
+	char trouble[TROUBLE_BYTES];
+};
+
+/* --- faults --- */
+
+static enum disk_fault fault_of(int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_DONE:
+	case SQLITE_ROW:
+		return DISK_FINE;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_FORMAT:
+	case SQLITE_ERROR: /* a table is not what it was */
+	case SQLITE_SCHEMA:
+	case SQLITE_CONSTRAINT: /* an index that does not fit its table */
+		return DISK_DAMAGED;
+	case SQLITE_FULL:
+		return DISK_FULL;
+	case SQLITE_NOMEM:
+		return DISK_NO_MEMORY;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return DISK_IN_USE;
+	default:
+		return DISK_FAILED;
+	}
+}
+
+static enum disk_fault failed(struct disk_store *store, int code)
+{
+	snprintf(store->trouble, sizeof store->trouble, "%s",
+		 store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
+	return fault_of(code);
+}
+
+const char *disk_store_trouble(const struct disk_store *store)
+{
+	return store->trouble;
+}
+
+/* --- statements --- */
+
+static void end_reading(struct disk_store *store)
+{
+	if (store->reading)
+		sqlite3_reset(store->reading);
+	store->reading = NULL;
+}
+
+static sqlite3_stmt *use(struct disk_store *store, enum statement which)
+{
+	end_reading(store);
+	return store->statements[which];
+}
+
+/* Carry out what returns no row. */
+static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *statement)
+{
+	int code = sqlite3_step(statement);
+	enum disk_fault fault = code == SQLITE_DONE ? DISK_FINE : failed(store, code);
+	sqlite3_reset(statement);
+	sqlite3_clear_bindings(statement);
+	return fault;
+}
+
+/* The one number a statement returns. */
+static enum disk_fault read_number(struct disk_store *store, enum statement which, uint64_t *number)
+{
+	sqlite3_stmt *statement = use(store, which);
+	int code = sqlite3_step(statement);
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : failed(store, code);
+	if (fault == DISK_FINE)
+		*number = (uint64_t)sqlite3_column_int64(statement, 0);
+	sqlite3_reset(statement);
+	return fault;
+}
+
+/* A row with a value in this column; it stays out until the next use. */
+static enum disk_fault read_row(struct disk_store *store, sqlite3_stmt *statement, int column, struct slice *value)
+{
+	int code = sqlite3_step(statement);
+	if (code != SQLITE_ROW) {
+		enum disk_fault fault = code == SQLITE_DONE ? DISK_ABSENT : failed(store, code);
+		sqlite3_reset(statement);
+		return fault;
+	}
+	store->reading = statement;
+	const void *bytes = sqlite3_column_blob(statement, column);
+	size_t len = (size_t)sqlite3_column_bytes(statement, column);
+	if (!bytes && sqlite3_errcode(store->db) == SQLITE_NOMEM)
+		return DISK_NO_MEMORY;
+	*value = (struct slice){ bytes ? bytes : "", bytes ? len : 0 };
+	return DISK_FINE;
+}
+
+static void bind_bytes(sqlite3_stmt *statement, int place, struct slice bytes)
+{
+	sqlite3_bind_blob(statement, place, bytes.len ? bytes.at : "", (int)bytes.len, SQLITE_STATIC);
+}
+
+static void bind_digest(sqlite3_stmt *statement, int place, const uint8_t *digest)
+{
+	sqlite3_bind_blob(statement, place, digest, KEY_DIGEST_BYTES, SQLITE_STATIC);
+}
+
+/* A change begins: open the transaction if none is. */
+static enum disk_fault begin(struct disk_store *store)
+{
+	if (store->changing)
+		return DISK_FINE;
+	enum disk_fault fault = carry_out(store, use(store, BEGIN));
+	store->changing = fault == DISK_FINE;
+	return fault;
+}
+
+/* A change that takes rows away; *count: how many. */
+static enum disk_fault take_away(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
+{
+	enum disk_fault fault = begin(store);
+	if (fault == DISK_FINE)
+		fault = carry_out(store, statement);
+	*count = fault == DISK_FINE ? (size_t)sqlite3_changes(store->db) : 0;
+	store->stats.entries -= *count < store->stats.entries ? *count : store->stats.entries;
+	return fault;
+}
+
+enum disk_fault disk_store_commit(struct disk_store *store)
+{
+	if (!store->changing)
+		return DISK_FINE;
+	enum disk_fault fault = carry_out(store, use(store, COMMIT));
+	store->changing = fault != DISK_FINE;
+	return fault;
+}
+
+/* --- room --- */
+
+static enum disk_fault measure(struct disk_store *store, uint64_t *used_pages)
+{
+	uint64_t pages, unused = 0;
+	enum disk_fault fault = read_number(store, PAGES, &pages);
+	if (fault == DISK_FINE)
+		fault = read_number(store, FREE_PAGES, &unused);
+	if (fault != DISK_FINE)
+		return fault;
+	*used_pages = pages > unused ? pages - unused : 0;
+	store->stats.bytes = *used_pages * PAGE_BYTES;
+	return DISK_FINE;
+}
+
+/* The oldest but the hot ones. */
+static enum disk_fault evict_cold(struct disk_store *store, size_t *count)
+{
+	enum disk_fault fault = begin(store);
+	sqlite3_stmt *statement = use(store, EVICT_COLD);
+	int code = SQLITE_DONE;
+	*count = 0;
+	sqlite3_bind_int(statement, 1, ROWS_PER_STEP);
+	sqlite3_bind_int64(statement, 2, store->cold);
+	while (fault == DISK_FINE && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+		int64_t id = sqlite3_column_int64(statement, 0);
+		store->cold = id > store->cold ? id : store->cold;
+		++*count;
+	}
+	if (fault == DISK_FINE && code != SQLITE_DONE)
+		fault = failed(store, code);
+	sqlite3_reset(statement);
+	store->stats.entries -= *count < store->stats.entries ? *count : store->stats.entries;
+	return fault;
+}
+
+/* Take some away: what is gone, else the oldest. *count 0: there is nothing left. */
+static enum disk_fault evict_some(struct disk_store *store, uint64_t wall_us, size_t *count)
+{
+	sqlite3_stmt *statement = use(store, EXPIRE);
+	sqlite3_bind_int64(statement, 1, (sqlite3_int64)wall_us);
+	sqlite3_bind_int(statement, 2, ROWS_PER_STEP);
+	enum disk_fault fault = take_away(store, statement, count);
+	store->stats.expired += *count;
+	if (fault != DISK_FINE || *count)
+		return fault;
+	if (store->sparing) {
+		fault = evict_cold(store, count);
+	} else {
+		statement = use(store, EVICT);
+		sqlite3_bind_int(statement, 1, ROWS_PER_STEP);
+		fault = take_away(store, statement, count);
+	}
+	store->stats.evicted += *count;
+	return fault;
+}
+
+static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_t wall_us)
+{
+	uint64_t wanted = bytes / PAGE_BYTES + PAGES_PER_ROW, used = 0;
+	for (int steps = 0; steps < EVICT_STEPS_MAX; steps++) {
+		size_t count = 1;
+		enum disk_fault fault = measure(store, &used);
+		if (fault != DISK_FINE || used + wanted <= store->limit_pages)
+			return fault;
+		fault = evict_some(store, wall_us, &count);
+		if (fault != DISK_FINE)
+			return fault;
+		if (!count)
+			break;
+	}
+	return DISK_FULL;
+}
+
+/* --- the face --- */
+
+enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, struct slice *value)
+{
+	sqlite3_stmt *statement = use(store, GET);
+	bind_digest(statement, 1, digest);
+	return read_row(store, statement, 0, value);
+}
+
+enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, uint64_t stored_us)
+{
+	struct slice ignored;
+	sqlite3_stmt *statement = use(store, HAS);
+	bind_digest(statement, 1, digest);
+	sqlite3_bind_int64(statement, 2, (sqlite3_int64)stored_us);
+	return read_row(store, statement, 0, &ignored);
+}
+
+enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *row, uint64_t wall_us)
+{
+	enum disk_fault fault = disk_store_remove(store, row->digest);
+	if (fault == DISK_ABSENT)
+		fault = DISK_FINE;
+	if (fault == DISK_FINE)
+		fault = make_room(store, row->tool.len + row->value.len, wall_us);
+	if (fault != DISK_FINE)
+		return fault;
+	sqlite3_stmt *statement = use(store, PUT);
+	bind_digest(statement, 1, row->digest);
+	bind_bytes(statement, 2, row->tool);
+	sqlite3_bind_int64(statement, 3, (sqlite3_int64)row->stored_us);
+	sqlite3_bind_int64(statement, 4, (sqlite3_int64)(row->gone_us > INT64_MAX ? INT64_MAX : row->gone_us));
+	bind_bytes(statement, 5, row->value);
+	fault = carry_out(store, statement);
+	store->stats.entries += fault == DISK_FINE;
+	return fault;
+}
+
+enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *digest)
+{
+	size_t count;
+	sqlite3_stmt *statement = use(store, REMOVE);
+	bind_digest(statement, 1, digest);
+	enum disk_fault fault = take_away(store, statement, &count);
+	return fault == DISK_FINE && !count ? DISK_ABSENT : fault;
+}
+
+enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
+{
+	return take_away(store, use(store, PURGE_ALL), count);
+}
+
+enum disk_fault disk_store_purge_tool(struct disk_store *store, struct slice tool, size_t *count)
+{
+	sqlite3_stmt *statement = use(store, PURGE_TOOL);
+	bind_bytes(statement, 1, tool);
+	return take_away(store, statement, count);
+}
+
+enum disk_fault disk_store_purge_prefix(struct disk_store *store, struct slice prefix, size_t *count)
+{
+	sqlite3_stmt *statement = use(store, PURGE_PREFIX);
+	bind_bytes(statement, 1, prefix);
+	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
+	return take_away(store, statement, count);
+}
+
+enum disk_fault disk_store_clear_hot(struct disk_store *store)
+{
+	enum disk_fault fault = begin(store);
+	store->sparing = true;
+	store->cold = 0;
+	return fault == DISK_FINE ? carry_out(store, use(store, CLEAR_HOT)) : fault;
+}
+
+enum disk_fault disk_store_add_hot(struct disk_store *store, const uint8_t *digest)
+{
+	enum disk_fault fault = begin(store);
+	sqlite3_stmt *statement = use(store, ADD_HOT);
+	bind_digest(statement, 1, digest);
+	return fault == DISK_FINE ? carry_out(store, statement) : fault;
+}
+
+static enum disk_fault next_row(struct disk_store *store, enum statement which, int64_t *place, struct slice *value)
+{
+	sqlite3_stmt *statement = use(store, which);
+	sqlite3_bind_int64(statement, 1, *place);
+	enum disk_fault fault = read_row(store, statement, 1, value);
+	if (store->reading)
+		*place = sqlite3_column_int64(statement, 0);
+	return fault;
+}
+
+enum disk_fault disk_store_next_hot(struct disk_store *store, int64_t *place, struct slice *value)
+{
+	return next_row(store, NEXT_HOT, place, value);
+}
+
+enum disk_fault disk_store_next_newest(struct disk_store *store, int64_t *place, struct slice *value)
+{
+	return next_row(store, NEXT_NEWEST, place, value);
+}
+
+struct disk_store_stats disk_store_stats(const struct disk_store *store)
+{
+	return store->stats;
+}
+
+/* --- open and close --- */
+
+static bool delete_files(const char *path)
+{
+	bool gone = true;
+	static const char *const endings[] = { "", "-wal", "-shm", "-journal" };
+	char name[PATH_MAX_BYTES + sizeof "-journal"];
+	for (size_t i = 0; i < countof(endings); i++) {
+		snprintf(name, sizeof name, "%s%s", path, endings[i]);
+		gone = (unlink(name) == 0 || errno == ENOENT) && gone; /* most of them are not there */
+	}
+	return gone;
+}
+
+static void close_database(struct disk_store *store)
+{
+	end_reading(store);
+	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+		sqlite3_finalize(store->statements[i]);
+		store->statements[i] = NULL;
+	}
+	sqlite3_close(store->db);
+	store->db = NULL;
+	store->changing = false;
+	store->stats = (struct disk_store_stats){ 0 };
+}
+
+void disk_store_close(struct disk_store *store)
+{
+	if (!store)
+		return;
+	close_database(store);
+	if (store->lock_fd >= 0)
+		close(store->lock_fd);
+	free(store);
+}
+
+bool disk_store_discard(struct disk_store *store)
+{
+	close_database(store);
+	bool gone = delete_files(store->path);
+	disk_store_close(store);
+	return gone;
+}
+
+static enum disk_fault execute(struct disk_store *store, const char *text)
+{
+	int code = sqlite3_exec(store->db, text, NULL, NULL, NULL);
+	return code == SQLITE_OK ? DISK_FINE : failed(store, code);
+}
+
+/* What PRAGMA `name` says. */
+static enum disk_fault ask(struct disk_store *store, const char *text, int64_t *number)
+{
+	sqlite3_stmt *statement;
+	int code = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL);
+	if (code == SQLITE_OK) {
+		code = sqlite3_step(statement);
+		if (code == SQLITE_ROW)
+			*number = sqlite3_column_int64(statement, 0);
+	}
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : failed(store, code);
+	sqlite3_finalize(statement);
+	return fault;
+}
+
+/* Whose file it is; nothing is written. FINE, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
+static enum disk_fault recognise(struct disk_store *store, uint64_t size_bytes, const char **anew, bool *empty)
+{
+	int64_t application = 0, version = 0, pages = 0, page_bytes = 0, tables = 0;
+	enum disk_fault fault = ask(store, "PRAGMA application_id", &application);
+	if (fault == DISK_FINE)
+		fault = ask(store, "PRAGMA user_version", &version);
+	if (fault == DISK_FINE)
+		fault = ask(store, "PRAGMA page_count", &pages);
+	if (fault == DISK_FINE)
+		fault = ask(store, "PRAGMA page_size", &page_bytes);
+	if (fault == DISK_FINE)
+		fault = ask(store, "SELECT count(*) FROM sqlite_schema", &tables);
+	*empty = tables == 0;
+	if (fault != DISK_FINE || *empty)
+		return fault;
+	if (application != APPLICATION) {
+		snprintf(store->trouble, sizeof store->trouble, "%s", "cache.db is another program's database");
+		return DISK_FOREIGN;
+	}
+	if (version != VERSION || page_bytes != PAGE_BYTES)
+		*anew = "it was written by another version";
+	else if ((uint64_t)pages * PAGE_BYTES > size_bytes)
+		*anew = "it is larger than cache.disk.size";
+	return *anew ? DISK_DAMAGED : DISK_FINE;
+}
+
+/* A change must be written whole or not at all, though not synced: the log is for the end of the process, not of the
+ * machine. In exclusive mode its index is on the heap: no shared memory. */
+static enum disk_fault set_up(struct disk_store *store, uint64_t size_bytes)
+{
+	char text[256];
+	snprintf(text, sizeof text,
+		 "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 512; "
+		 "PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %llu;",
+		 (unsigned long long)(size_bytes / PAGE_BYTES));
+	return execute(store, text);
+}
+
+static enum disk_fault make_tables(struct disk_store *store)
+{
+	char text[1024];
+	snprintf(text, sizeof text, "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s COMMIT;",
+		 APPLICATION, VERSION, schema);
+	return execute(store, text);
+}
+
+static enum disk_fault prepare(struct disk_store *store)
+{
+	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
+		int code = sqlite3_prepare_v3(store->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i],
+					      NULL);
+		if (code != SQLITE_OK)
+			return failed(store, code);
+	}
+	uint64_t used;
+	int64_t entries = 0;
+	enum disk_fault fault = ask(store, "SELECT count(*) FROM entries", &entries);
+	store->stats.entries = (uint64_t)entries;
+	return fault == DISK_FINE ? measure(store, &used) : fault;
+}
+
+static enum disk_fault open_database(struct disk_store *store, uint64_t size_bytes, const char **anew)
+{
+	char text[160];
+	bool empty = false;
+	int code = sqlite3_open_v2(store->path, &store->db,
+				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (code != SQLITE_OK)
+		return failed(store, code);
+	snprintf(text, sizeof text,
+		 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA page_size = %d; PRAGMA mmap_size = 0; "
+		 "PRAGMA cache_size = -%d; PRAGMA temp_store = MEMORY;",
+		 PAGE_BYTES, CACHE_KIB);
+	enum disk_fault fault = execute(store, text);
+	if (fault == DISK_FINE)
+		fault = recognise(store, size_bytes, anew, &empty);
+	if (fault == DISK_FINE)
+		fault = set_up(store, size_bytes);
+	if (fault == DISK_FINE && empty)
+		fault = make_tables(store);
+	return fault == DISK_FINE ? prepare(store) : fault;
+}
+
+/* The directory is one process's: by a lock that ends with the process. */
+static enum disk_fault lock_directory(struct disk_store *store, const char *path)
+{
+	char name[PATH_MAX_BYTES];
+	snprintf(name, sizeof name, "%s/lock", path);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+		snprintf(store->trouble, sizeof store->trouble, "cannot make the directory: %s", strerror(errno));
+		return DISK_FAILED;
+	}
+	store->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return DISK_FINE;
+	bool taken = store->lock_fd >= 0 && errno == EWOULDBLOCK;
+	snprintf(store->trouble, sizeof store->trouble, "%s",
+		 taken ? "another process uses it; each gateway needs a directory of its own" : strerror(errno));
+	return taken ? DISK_IN_USE : DISK_FAILED;
+}
+
+/* What cannot be used is deleted and tried once more. */
+static enum disk_fault open_or_begin_anew(struct disk_store *store, const struct disk_settings *settings,
+					  const char **anew)
+{
+	enum disk_fault fault = open_database(store, settings->size_bytes, anew);
+	if (fault != DISK_DAMAGED)
+		return fault;
+	if (!*anew)
+		*anew = "it is damaged";
+	close_database(store);
+	if (!delete_files(store->path)) {
+		snprintf(store->trouble, sizeof store->trouble, "%s and cannot be deleted: %s", *anew, strerror(errno));
+		return DISK_FAILED;
+	}
+	const char *again = NULL;
+	fault = open_database(store, settings->size_bytes, &again);
+	return fault == DISK_DAMAGED ? DISK_FAILED : fault;
+}
+
+enum disk_fault disk_store_open(const struct disk_settings *settings, struct disk_store **out, const char **anew,
+				char *why, size_t why_bytes)
+{
+	struct disk_store *store = calloc(1, sizeof *store);
+	*out = NULL;
+	*anew = NULL;
+	snprintf(why, why_bytes, "out of memory");
+	if (!store)
+		return DISK_NO_MEMORY;
+	store->lock_fd = -1;
+	store->limit_pages = (settings->size_bytes - settings->size_bytes / 16) / PAGE_BYTES;
+	snprintf(store->path, sizeof store->path, "%s/cache.db", settings->path);
+	enum disk_fault fault = lock_directory(store, settings->path);
+	if (fault == DISK_FINE)
+		fault = open_or_begin_anew(store, settings, anew);
+	if (fault == DISK_FINE) {
+		*out = store;
+		return DISK_FINE;
+	}
+	snprintf(why, why_bytes, "%s", store->trouble);
+	disk_store_close(store);
+	return fault;
+}

@@ -1,0 +1,219 @@
+/* disk_tier.c: a worker's side of the disk: look-ups with a deadline each, whatever the disk's thread does. */
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "cache/disk/disk_private.h"
+
+enum { LOOKUPS_PER_WORKER = 512 };
+
+/* A look-up under way. Its deadline passes on this side alone: `carried` then comes back to be used again. */
+struct asking {
+	struct disk_lookup carried;
+	struct tier_lookup *lookup; /* NULL: nobody waits any more */
+	uint64_t until_us;
+	TAILQ_ENTRY(asking) next; /* in tier->waiting, in the order of their deadlines, while somebody waits */
+	struct asking *next_spare;
+};
+TAILQ_HEAD(askings, asking);
+
+struct disk_tier {
+	struct tier face;
+	struct disk *disk;
+	struct loop *loop;
+	struct meter *meter;
+	struct askings waiting;
+	struct asking *all, *spare;
+	_Atomic(struct disk_lookup *) answered; /* a: by the thread, newest first */
+};
+
+static struct disk_tier *of(const struct tier *tier)
+{
+	return (struct disk_tier *)(uintptr_t)tier;
+}
+
+static void count_skip(struct disk_tier *tier, enum disk_skip skip)
+{
+	meter_add(tier->meter, METRIC_ID_DISK_SKIPPED, skip, 0, 1);
+}
+
+static void give_back(struct disk_tier *tier, struct asking *asking)
+{
+	key_unref(asking->carried.key);
+	asking->carried.key = NULL;
+	asking->next_spare = tier->spare;
+	tier->spare = asking;
+}
+
+static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	struct disk_tier *tier = of(face);
+	struct asking *asking = tier->spare;
+	assert(!lookup->operation);
+	if (!asking) {
+		count_skip(tier, DISK_SKIP_BUSY);
+		return false;
+	}
+	tier->spare = asking->next_spare;
+	asking->lookup = lookup;
+	asking->until_us = clock_add(now_us, tier->disk->settings->timeout_us);
+	asking->carried = (struct disk_lookup){ .home = tier, .key = key_ref(key) };
+	enum disk_skip skip = disk_ask(tier->disk, &asking->carried, now_us);
+	if (skip != DISK_SKIP_COUNT) {
+		count_skip(tier, skip);
+		give_back(tier, asking);
+		return false;
+	}
+	lookup->operation = asking;
+	TAILQ_INSERT_TAIL(&tier->waiting, asking, next);
+	return true;
+}
+
+/* The thread may still be at it: it comes back by disk_tier_answer. */
+static void forget(struct disk_tier *tier, struct asking *asking)
+{
+	TAILQ_REMOVE(&tier->waiting, asking, next);
+	asking->lookup->operation = NULL;
+	asking->lookup = NULL;
+	atomic_store(&asking->carried.unwanted, true);
+}
+
+static void cancel(struct tier *face, struct tier_lookup *lookup)
+{
+	forget(of(face), lookup->operation);
+}
+
+static void count_result(struct disk_tier *tier, const struct entry *entry, bool failed, uint64_t now_us)
+{
+	enum cache_result result = failed ? CACHE_ERROR : CACHE_MISS;
+	if (entry)
+		result = now_us < entry->fresh_until_us ? CACHE_HIT : CACHE_STALE;
+	meter_add(tier->meter, METRIC_ID_CACHE_REQUESTS, TIER_DISK, result, 1);
+}
+
+/* On the disk's thread. */
+void disk_tier_answer(struct disk_tier *tier, struct disk_lookup *lookup)
+{
+	struct disk_lookup *newest = atomic_load_explicit(&tier->answered, memory_order_relaxed);
+	do
+		lookup->next = newest;
+	while (!atomic_compare_exchange_weak_explicit(&tier->answered, &newest, lookup, memory_order_release,
+						      memory_order_relaxed));
+	if (!newest)
+		loop_wake(tier->loop);
+}
+
+static void end_answered(struct disk_tier *tier, struct asking *asking, uint64_t now_us)
+{
+	struct tier_lookup *lookup = asking->lookup;
+	struct entry *entry = asking->carried.entry;
+	bool failed = asking->carried.failed;
+	asking->carried.entry = NULL;
+	if (lookup) {
+		TAILQ_REMOVE(&tier->waiting, asking, next);
+		lookup->operation = NULL;
+		count_result(tier, entry, failed, now_us);
+	}
+	give_back(tier, asking);
+	if (lookup)
+		lookup->done(lookup, entry);
+	else
+		entry_unref(entry);
+}
+
+static void take_answers(struct disk_tier *tier, uint64_t now_us)
+{
+	struct disk_lookup *newest = atomic_exchange_explicit(&tier->answered, NULL, memory_order_acquire);
+	while (newest) {
+		struct disk_lookup *next = newest->next; /* what is given back may be asked with again */
+		end_answered(tier, container_of(newest, struct asking, carried), now_us);
+		newest = next;
+	}
+}
+
+static void tick(struct tier *face, uint64_t now_us)
+{
+	struct disk_tier *tier = of(face);
+	struct asking *asking;
+	take_answers(tier, now_us);
+	while ((asking = TAILQ_FIRST(&tier->waiting)) && asking->until_us <= now_us) {
+		struct tier_lookup *lookup = asking->lookup;
+		forget(tier, asking);
+		count_skip(tier, DISK_SKIP_TIMEOUT);
+		count_result(tier, NULL, true, now_us);
+		lookup->done(lookup, NULL);
+	}
+}
+
+static uint64_t deadline(const struct tier *face)
+{
+	const struct disk_tier *tier = of(face);
+	const struct asking *first = TAILQ_FIRST(&tier->waiting);
+	if (atomic_load_explicit(&tier->answered, memory_order_relaxed))
+		return 0;
+	return first ? first->until_us : CLOCK_NEVER;
+}
+
+static bool put(struct tier *face, const struct entry *entry, uint64_t now_us)
+{
+	struct disk_tier *tier = of(face);
+	enum disk_skip skip;
+	(void)now_us;
+	if (disk_keep(tier->disk, entry, &skip))
+		return true;
+	count_skip(tier, skip);
+	return false;
+}
+
+/* A removal that cannot be kept in mind empties the disk: it is done, one way or the other. */
+static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
+{
+	(void)now_us;
+	disk_remove(of(face)->disk, digest);
+	return true;
+}
+
+static void free_tier(struct tier *face)
+{
+	struct disk_tier *tier = of(face);
+	assert(TAILQ_EMPTY(&tier->waiting));
+	for (size_t i = 0; tier->all && i < LOOKUPS_PER_WORKER; i++) {
+		entry_unref(tier->all[i].carried.entry);
+		key_unref(tier->all[i].carried.key);
+	}
+	free(tier->all);
+	free(tier);
+}
+
+static const struct tier_kind disk_kind = {
+	.label = TIER_DISK,
+	.get = get,
+	.cancel = cancel,
+	.put = put,
+	.remove = remove_key,
+	.tick = tick,
+	.deadline = deadline,
+	.free = free_tier,
+};
+
+struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *meter)
+{
+	struct disk_tier *tier = calloc(1, sizeof *tier);
+	if (!tier)
+		return NULL;
+	tier->face.kind = &disk_kind;
+	tier->disk = disk;
+	tier->loop = loop;
+	tier->meter = meter;
+	TAILQ_INIT(&tier->waiting);
+	tier->all = calloc(LOOKUPS_PER_WORKER, sizeof *tier->all);
+	if (!tier->all) {
+		free_tier(&tier->face);
+		return NULL;
+	}
+	for (size_t i = 0; i < LOOKUPS_PER_WORKER; i++) {
+		tier->all[i].next_spare = tier->spare;
+		tier->spare = &tier->all[i];
+	}
+	return &tier->face;
+}

@@ -1,0 +1,86 @@
+/* disk_warm.c: from the file into memory at the start, from memory into the file at the end. */
+#include "cache/disk/disk_private.h"
+#include "cache/stored_value.h"
+
+enum { REFUSED_MOST = 64 };
+
+void disk_load_begin(struct disk *disk)
+{
+	disk->load_hot = 0;
+	disk->load_newest = INT64_MAX;
+	disk->load_refused = 0;
+	atomic_store(&disk->loading, disk->settings->snapshot_us > 0);
+}
+
+/* Whether a change waits, so that what is read now may be what it is about to remove. */
+static bool is_changing(struct disk *disk)
+{
+	pthread_mutex_lock(&disk->mutex);
+	bool changing = disk->change_count || atomic_load(&disk->must_empty);
+	pthread_mutex_unlock(&disk->mutex);
+	return changing;
+}
+
+/* Into memory, if it is good. What memory has no room for again and again ends the loading. */
+static void admit(struct disk *disk, struct slice value)
+{
+	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
+	struct entry *entry;
+	if (stored_value_read(value, &clock, &entry) != STORED_FINE)
+		return; /* whoever looks it up removes it */
+	/* who purges tells the disk first: either its change waits by now, or its recall comes after this mark */
+	uint64_t mark = cache_mark(disk->cache, entry->key);
+	enum memory_added added = is_changing(disk) ? MEMORY_KNOWN : cache_warm(disk->cache, entry, mark);
+	if (added == MEMORY_ADDED)
+		atomic_fetch_add_explicit(&disk->loaded, 1, memory_order_relaxed);
+	disk->load_refused = added == MEMORY_NO_ROOM ? disk->load_refused + 1 : 0;
+	entry_unref(entry);
+}
+
+enum disk_fault disk_load_step(struct disk *disk)
+{
+	struct slice value;
+	bool hot = disk->load_hot >= 0;
+	if (is_changing(disk))
+		return DISK_FINE; /* first things first */
+	enum disk_fault fault = hot ? disk_store_next_hot(disk->store, &disk->load_hot, &value)
+				    : disk_store_next_newest(disk->store, &disk->load_newest, &value);
+	if (fault == DISK_FINE) {
+		admit(disk, value);
+		if (disk->load_refused >= REFUSED_MOST)
+			atomic_store(&disk->loading, false);
+		return DISK_FINE;
+	}
+	if (fault == DISK_NO_MEMORY || (fault == DISK_ABSENT && !hot))
+		atomic_store(&disk->loading, false);
+	else if (fault == DISK_ABSENT)
+		disk->load_hot = -1;
+	return fault == DISK_ABSENT || fault == DISK_NO_MEMORY ? DISK_FINE : fault;
+}
+
+/* One entry, and its rank. */
+static enum disk_fault keep_hot(struct disk *disk, const struct entry *entry, const struct stored_clock *clock)
+{
+	const uint8_t *digest = entry->key->digest;
+	enum disk_fault fault = disk_store_has(disk->store, digest, stored_wall_us(entry->stored_us, clock));
+	if (fault == DISK_ABSENT)
+		fault = disk_write(disk, entry);
+	return fault == DISK_FINE ? disk_store_add_hot(disk->store, digest) : fault;
+}
+
+enum disk_fault disk_snapshot(struct disk *disk)
+{
+	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
+	struct memory_list list;
+	if (!disk->settings->snapshot_us || !cache_list(disk->cache, &list))
+		return DISK_FINE; /* without a list of the hot ones the newest are loaded first */
+	enum disk_fault fault = disk_store_clear_hot(disk->store);
+	size_t i = 0;
+	for (; i < list.count && fault == DISK_FINE && clock_now_us() < disk->stop_us; i++) {
+		fault = keep_hot(disk, list.all[i].entry, &clock);
+		if (fault == DISK_ABSENT)
+			fault = DISK_FINE; /* it was gone, or too large */
+	}
+	memory_list_free(&list);
+	return fault == DISK_FULL ? DISK_FINE : fault; /* the hottest are there */
+}

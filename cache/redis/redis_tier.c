@@ -1,0 +1,547 @@
+/* redis_tier.c: look-ups and stores over one connection, behind a breaker. */
+#include "cache/redis/redis_tier.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/breaker.h"
+#include "cache/redis/redis_connection.h"
+#include "cache/redis/redis_keys.h"
+#include "cache/redis/redis_script.h"
+#include "cache/stored_value.h"
+
+enum {
+	NAME_BYTES = 64,
+	TOKEN_BYTES = 48,
+	CHECKSUM_AT = 8, /* in a value: what tells two of them apart (stored_value.c) */
+	SCRATCH_KEPT_BYTES = 256 * 1024
+};
+#define LEASES_AGAIN_US (60 * CLOCK_US_PER_S)
+
+/* A command under way, with what it is for. */
+struct operation {
+	struct redis_command command;
+	struct redis_tier *tier;
+	enum redis_command_kind kind;
+	struct tier_lookup *lookup; /* GET, LEASE: NULL once cancelled */
+	struct key *key;            /* GET, LEASE: owned */
+	struct operation *next;     /* free */
+};
+
+struct redis_tier {
+	struct tier face;
+	const struct redis_settings *settings;
+	struct cache *cache;
+	struct loop *loop;
+	struct meter *meter;
+	struct redis_connection *connection;
+	struct breaker breaker;
+	struct operation *operations, *spare;
+	struct buf scratch; /* a value being encoded */
+	char name[NAME_BYTES];
+	struct redis_script claim, release;
+	char token[TOKEN_BYTES]; /* in this worker's leases; one will do, since a worker fetches a key once at a time */
+	uint64_t leases_from_us; /* Redis has refused a lease: none before then */
+};
+
+/* The value if it is another one than was seen; else 1: the lease is the asker's; 0: somebody else's. */
+static const char claim_script[] = "local value = redis.call('GET', KEYS[1])\n"
+				   "if value and string.sub(value, 9, 16) ~= ARGV[3] then return value end\n"
+				   "if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"
+				   "return 0\n";
+static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+				     "return redis.call('DEL', KEYS[1])\n";
+
+static struct redis_tier *of(const struct tier *tier)
+{
+	return (struct redis_tier *)(uintptr_t)tier;
+}
+
+static struct slice write_key(const struct redis_tier *tier, const uint8_t *digest, char text[REDIS_KEY_BYTES])
+{
+	return redis_key(tier->settings->prefix, digest, text);
+}
+
+/* --- counting --- */
+
+static void count_trouble(struct redis_tier *tier, enum redis_trouble trouble)
+{
+	meter_add(tier->meter, METRIC_ID_REDIS_ERRORS, trouble, 0, 1);
+}
+
+static void count_skip(struct redis_tier *tier, enum redis_skip skip)
+{
+	meter_add(tier->meter, METRIC_ID_REDIS_SKIPPED, skip, 0, 1);
+}
+
+static void count_result(struct redis_tier *tier, enum cache_result result)
+{
+	meter_add(tier->meter, METRIC_ID_CACHE_REQUESTS, TIER_REDIS, result, 1);
+}
+
+/* After every change of the breaker. */
+static void show_breaker(struct redis_tier *tier, bool was_open, const char *why)
+{
+	bool open = tier->breaker.open;
+	if (open == was_open)
+		return;
+	meter_set(tier->meter, METRIC_ID_REDIS_BREAKER, 0, 0, open);
+	if (open)
+		log_message(LOG_LEVEL_WARN, "redis_breaker_open", "%s; calls go on without Redis until it answers",
+			    why);
+	else
+		log_message(LOG_LEVEL_INFO, "redis_breaker_closed", "Redis answers in time again");
+}
+
+/* --- operations --- */
+
+static void replied(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
+
+static struct operation *take_operation(struct redis_tier *tier, enum redis_command_kind kind)
+{
+	struct operation *operation = tier->spare;
+	if (!operation)
+		return NULL;
+	tier->spare = operation->next;
+	*operation = (struct operation){ .command.done = replied, .tier = tier, .kind = kind };
+	return operation;
+}
+
+static void give_back(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	key_unref(operation->key);
+	operation->key = NULL;
+	operation->next = tier->spare;
+	tier->spare = operation;
+}
+
+/* Whether callers may use it now; if not, counted. */
+static bool is_usable(struct redis_tier *tier)
+{
+	if (!redis_connection_is_up(tier->connection))
+		count_skip(tier, REDIS_SKIP_DOWN);
+	else if (tier->breaker.open)
+		count_skip(tier, REDIS_SKIP_BREAKER);
+	else
+		return true;
+	return false;
+}
+
+/* Queue it, or give it back. */
+static bool launch(struct operation *operation, size_t argc, const struct slice *argv, uint64_t now_us)
+{
+	struct redis_tier *tier = operation->tier;
+	if (redis_connection_send(tier->connection, &operation->command, argc, argv, now_us))
+		return true;
+	give_back(operation);
+	return false;
+}
+
+static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t now_us)
+{
+	char text[REDIS_KEY_BYTES];
+	const struct slice argv[] = { SLICE("DEL"), write_key(tier, digest, text) };
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_DEL);
+	if (operation && launch(operation, countof(argv), argv, now_us))
+		return true;
+	count_skip(tier, REDIS_SKIP_BUSY);
+	return false;
+}
+
+/* What callers do, for a key that is nobody's: a PING is answered by a cluster's node and by one without the right
+ * to read as well. */
+static void send_probe(struct redis_tier *tier, uint64_t now_us)
+{
+	char text[REDIS_KEY_BYTES];
+	const struct slice argv[] = { SLICE("GET"), redis_name(tier->settings->prefix, "probe", text) };
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_PROBE);
+	if (!operation || !launch(operation, countof(argv), argv, now_us))
+		breaker_probed(&tier->breaker, false, now_us);
+}
+
+/* --- replies --- */
+
+/* What a value was worth. NULL: a miss. */
+static struct entry *read_value(struct redis_tier *tier, struct key *key, const redisReply *reply, uint64_t now_us)
+{
+	const struct stored_clock clock = { now_us, clock_wall_us() };
+	struct entry *entry = NULL;
+	enum stored_fault fault = stored_value_decode((struct slice){ reply->str, reply->len }, key, &clock, &entry);
+	switch (fault) {
+	case STORED_FINE:
+		return entry;
+	case STORED_FOREIGN:
+	case STORED_DAMAGED:
+		count_trouble(tier, fault == STORED_FOREIGN ? REDIS_TROUBLE_FOREIGN : REDIS_TROUBLE_DAMAGED);
+		send_remove(tier, key->digest, now_us);
+		break;
+	case STORED_CLOCK:
+		count_trouble(tier, REDIS_TROUBLE_CLOCK);
+		break;
+	case STORED_NO_MEMORY:
+		count_skip(tier, REDIS_SKIP_NO_MEMORY);
+		break;
+	case STORED_GONE:
+		break;
+	}
+	return NULL;
+}
+
+static enum cache_result result_of(const struct entry *entry, enum redis_trouble trouble, uint64_t now_us)
+{
+	if (!entry)
+		return trouble == REDIS_TROUBLE_COUNT ? CACHE_MISS : CACHE_ERROR;
+	return now_us < entry->fresh_until_us ? CACHE_HIT : CACHE_STALE;
+}
+
+/* A look-up has ended; `trouble` is REDIS_TROUBLE_COUNT if there was none. */
+static void end_get(struct operation *operation, const redisReply *reply, enum redis_trouble trouble)
+{
+	struct redis_tier *tier = operation->tier;
+	struct tier_lookup *lookup = operation->lookup;
+	uint64_t now_us = loop_now(tier->loop);
+	struct entry *entry = NULL;
+	memset(lookup->seen, 0, sizeof lookup->seen);
+	if (trouble == REDIS_TROUBLE_COUNT && reply->type == REDIS_REPLY_STRING)
+		entry = read_value(tier, operation->key, reply, now_us);
+	if (entry)
+		memcpy(lookup->seen, reply->str + CHECKSUM_AT, sizeof lookup->seen);
+	if (entry && cache_is_recalled(tier->cache, entry)) {
+		send_remove(tier, operation->key->digest, now_us);
+		entry_unref(entry);
+		entry = NULL;
+	}
+	if (operation->kind == REDIS_COMMAND_GET || entry) /* a claim's miss has been counted */
+		count_result(tier, result_of(entry, trouble, now_us));
+	lookup->failed = trouble != REDIS_TROUBLE_COUNT;
+	lookup->claim = CLAIM_NONE;
+	if (trouble == REDIS_TROUBLE_COUNT && operation->kind == REDIS_COMMAND_LEASE &&
+	    reply->type == REDIS_REPLY_INTEGER)
+		lookup->claim = reply->integer == 1 ? CLAIM_OURS : CLAIM_HELD;
+	lookup->operation = NULL;
+	give_back(operation);
+	lookup->done(lookup, entry);
+}
+
+static enum redis_trouble trouble_of(const struct operation *operation, enum command_end end, const redisReply *reply)
+{
+	if (end == COMMAND_OVERDUE)
+		return REDIS_TROUBLE_TIMEOUT;
+	if (end == COMMAND_LOST)
+		return REDIS_TROUBLE_LOST;
+	if (end == COMMAND_REFUSED)
+		return redis_trouble_of(reply);
+	static const int types[REDIS_COMMAND_COUNT] = {
+		[REDIS_COMMAND_GET] = REDIS_REPLY_STRING,    [REDIS_COMMAND_SET] = REDIS_REPLY_STATUS,
+		[REDIS_COMMAND_DEL] = REDIS_REPLY_INTEGER,   [REDIS_COMMAND_PROBE] = REDIS_REPLY_STRING,
+		[REDIS_COMMAND_LEASE] = REDIS_REPLY_INTEGER, [REDIS_COMMAND_RELEASE] = REDIS_REPLY_INTEGER,
+	};
+	if (operation->kind == REDIS_COMMAND_LEASE && reply->type == REDIS_REPLY_STRING)
+		return REDIS_TROUBLE_COUNT;
+	bool asks = operation->kind == REDIS_COMMAND_GET || operation->kind == REDIS_COMMAND_PROBE;
+	bool fits = reply->type == types[operation->kind] || (asks && reply->type == REDIS_REPLY_NIL);
+	return fits ? REDIS_TROUBLE_COUNT : REDIS_TROUBLE_PROTOCOL;
+}
+
+/* A Redis that cannot store may still be read: that is no reason to leave it alone. */
+static bool hinders_reading(enum redis_trouble trouble)
+{
+	return trouble != REDIS_TROUBLE_READONLY && trouble != REDIS_TROUBLE_FULL && trouble != REDIS_TROUBLE_MISCONF;
+}
+
+static void tell_breaker(struct redis_tier *tier, enum redis_trouble trouble, const char *text, uint64_t now_us)
+{
+	bool was_open = tier->breaker.open;
+	if (trouble == REDIS_TROUBLE_TIMEOUT)
+		breaker_timed_out(&tier->breaker, now_us);
+	else if (trouble == REDIS_TROUBLE_COUNT)
+		breaker_succeeded(&tier->breaker);
+	else if (hinders_reading(trouble) && trouble != REDIS_TROUBLE_LOST)
+		breaker_failed(&tier->breaker, now_us);
+	if (trouble == REDIS_TROUBLE_TIMEOUT)
+		text = "no reply within cache.redis.timeout";
+	else if (trouble == REDIS_TROUBLE_CLUSTER)
+		text = "this is a node of a Redis Cluster (MOVED or ASK); put a proxy that speaks to the cluster "
+		       "before it, "
+		       "and name that in cache.redis.url";
+	show_breaker(tier, was_open, text);
+}
+
+/* A Redis that runs no scripts (its user may not, a proxy cannot) is as good as ever without leases. */
+static void script_answered(struct redis_tier *tier, const struct operation *operation, enum command_end end,
+			    const redisReply *reply, uint64_t now_us)
+{
+	struct redis_script *script = operation->kind == REDIS_COMMAND_LEASE ? &tier->claim : &tier->release;
+	if (end != COMMAND_ANSWERED && end != COMMAND_REFUSED)
+		return;
+	bool refused = end == COMMAND_REFUSED;
+	if (redis_script_answered(script, refused ? reply->str : NULL) || !refused)
+		return;
+	if (!tier->leases_from_us)
+		log_message(LOG_LEVEL_WARN, "redis_no_leases",
+			    "Redis refused the script of cache.redis.lease (%.100s): every gateway fetches for itself",
+			    reply->str);
+	tier->leases_from_us = now_us + LEASES_AGAIN_US;
+}
+
+static void end_probe(struct redis_tier *tier, enum redis_trouble trouble, uint64_t now_us)
+{
+	bool was_open = tier->breaker.open;
+	breaker_probed(&tier->breaker, trouble == REDIS_TROUBLE_COUNT, now_us);
+	show_breaker(tier, was_open, "");
+}
+
+/* A reply that came, or did not. */
+static void replied(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
+{
+	struct operation *operation = container_of(command, struct operation, command);
+	struct redis_tier *tier = operation->tier;
+	uint64_t now_us = loop_now(tier->loop);
+	enum redis_trouble trouble = trouble_of(operation, end, reply);
+	meter_observe(tier->meter, METRIC_ID_REDIS_DURATION, operation->kind, took_us);
+	bool script = operation->kind == REDIS_COMMAND_LEASE || operation->kind == REDIS_COMMAND_RELEASE;
+	if (script)
+		script_answered(tier, operation, end, reply, now_us);
+	if (script && end == COMMAND_REFUSED && strncmp(reply->str, "NOSCRIPT", 8) == 0)
+		end = COMMAND_LOST, trouble = REDIS_TROUBLE_LOST; /* the next one is sent whole */
+	else if (trouble != REDIS_TROUBLE_COUNT)
+		count_trouble(tier, trouble);
+	if (operation->kind == REDIS_COMMAND_PROBE)
+		end_probe(tier, trouble, now_us);
+	else if (!script || end != COMMAND_REFUSED)
+		tell_breaker(tier, trouble, end == COMMAND_REFUSED ? reply->str : "replies make no sense", now_us);
+	bool wrong_server = trouble == REDIS_TROUBLE_READONLY && tier->settings->sentinel_name;
+	if (operation->lookup)
+		end_get(operation, reply, trouble);
+	else
+		give_back(operation);
+	if (wrong_server)
+		redis_connection_drop(tier->connection, REDIS_TROUBLE_READONLY,
+				      "it is a replica now; Sentinel will be asked for the master", now_us);
+}
+
+/* --- the face --- */
+
+static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	char text[REDIS_KEY_BYTES];
+	assert(!lookup->operation);
+	if (!is_usable(tier))
+		return false;
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_GET);
+	if (operation) {
+		const struct slice argv[] = { SLICE("GET"), write_key(tier, key->digest, text) };
+		operation->lookup = lookup;
+		operation->key = key_ref(key);
+		if (launch(operation, countof(argv), argv, now_us)) {
+			lookup->operation = operation;
+			return true;
+		}
+	}
+	count_skip(tier, REDIS_SKIP_BUSY);
+	return false;
+}
+
+static void cancel(struct tier *face, struct tier_lookup *lookup)
+{
+	struct operation *operation = lookup->operation;
+	(void)face;
+	lookup->operation = NULL;
+	redis_connection_cancel(&operation->command);
+	give_back(operation);
+}
+
+static bool send_set(struct redis_tier *tier, const struct entry *entry, uint64_t px_ms, uint64_t now_us)
+{
+	char key[REDIS_KEY_BYTES], px[24];
+	int px_len = snprintf(px, sizeof px, "%llu", (unsigned long long)px_ms);
+	const struct slice argv[] = { SLICE("SET"),
+				      write_key(tier, entry->key->digest, key),
+				      buf_slice(&tier->scratch),
+				      SLICE("PX"),
+				      { px, (size_t)px_len } };
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_SET);
+	return operation && launch(operation, countof(argv), argv, now_us);
+}
+
+static bool put(struct tier *face, const struct entry *entry, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	const struct stored_clock clock = { clock_now_us(),
+					    clock_wall_us() }; /* not the turn's: see stored_value_is_of */
+	uint64_t gone_us = entry_gone_us(entry);
+	uint64_t px_ms = gone_us > now_us ? (gone_us - now_us) / CLOCK_US_PER_MS : 0;
+	if (!px_ms || !is_usable(tier))
+		return false;
+	buf_reset(&tier->scratch);
+	if (!stored_value_encode(entry, tier->settings->compress_bytes, &clock, &tier->scratch)) {
+		/* what is there is outdated all the same */
+		count_skip(tier, REDIS_SKIP_TOO_LARGE);
+		send_remove(tier, entry->key->digest, now_us);
+		return false;
+	}
+	bool sent = send_set(tier, entry, px_ms, now_us);
+	if (!sent)
+		count_skip(tier, REDIS_SKIP_BUSY);
+	if (tier->scratch.len > SCRATCH_KEPT_BYTES)
+		buf_fini(&tier->scratch);
+	return sent;
+}
+
+static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	return is_usable(tier) && send_remove(tier, digest, now_us);
+}
+
+static bool send_claim(struct redis_tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
+	snprintf(px, sizeof px, "%llu", (unsigned long long)(tier->settings->lease_us / CLOCK_US_PER_MS));
+	struct slice argv[] = { { NULL, 0 },
+				{ NULL, 0 },
+				SLICE("2"),
+				write_key(tier, key->digest, value),
+				redis_lease_key(tier->settings->prefix, key->digest, lease),
+				slice_of(tier->token),
+				slice_of(px),
+				{ (const char *)lookup->seen, sizeof lookup->seen } };
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_LEASE);
+	if (!operation)
+		return false;
+	redis_script_words(&tier->claim, argv);
+	operation->lookup = lookup;
+	operation->key = key_ref(key);
+	if (!launch(operation, countof(argv), argv, now_us))
+		return false;
+	lookup->operation = operation;
+	return true;
+}
+
+static bool claim(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	assert(!lookup->operation);
+	if (tier->settings->lease_us < CLOCK_US_PER_MS || now_us < tier->leases_from_us || !is_usable(tier))
+		return false;
+	if (send_claim(tier, lookup, key, now_us))
+		return true;
+	count_skip(tier, REDIS_SKIP_BUSY);
+	return false;
+}
+
+static void release(struct tier *face, const uint8_t *digest, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	char lease[REDIS_KEY_BYTES];
+	struct slice argv[] = { { NULL, 0 },
+				{ NULL, 0 },
+				SLICE("1"),
+				redis_lease_key(tier->settings->prefix, digest, lease),
+				slice_of(tier->token) };
+	redis_script_words(&tier->release, argv);
+	struct operation *operation = is_usable(tier) ? take_operation(tier, REDIS_COMMAND_RELEASE) : NULL;
+	if (operation && !launch(operation, countof(argv), argv, now_us))
+		count_skip(tier, REDIS_SKIP_BUSY);
+}
+
+static void tick(struct tier *face, uint64_t now_us)
+{
+	struct redis_tier *tier = of(face);
+	if (redis_connection_is_up(tier->connection) && breaker_wants_probe(&tier->breaker, now_us))
+		send_probe(tier, now_us);
+	redis_connection_tick(tier->connection, now_us);
+}
+
+static uint64_t deadline(const struct tier *face)
+{
+	const struct redis_tier *tier = of(face);
+	uint64_t due = redis_connection_deadline(tier->connection);
+	uint64_t probe = redis_connection_is_up(tier->connection) ? breaker_deadline(&tier->breaker) : CLOCK_NEVER;
+	return probe < due ? probe : due;
+}
+
+/* --- life --- */
+
+static void came_up(void *context, uint64_t now_us)
+{
+	struct redis_tier *tier = context;
+	bool was_open = tier->breaker.open;
+	(void)now_us;
+	meter_add(tier->meter, METRIC_ID_REDIS_CONNECTS, 0, 0, 1);
+	meter_set(tier->meter, METRIC_ID_REDIS_CONNECTED, 0, 0, 1);
+	/* it has just answered what sets a connection up: as good as a probe */
+	breaker_probed(&tier->breaker, true, now_us);
+	show_breaker(tier, was_open, "");
+}
+
+static void went_down(void *context, enum redis_trouble trouble, const char *why, bool was_up, uint64_t now_us)
+{
+	struct redis_tier *tier = context;
+	(void)why;
+	(void)was_up;
+	(void)now_us;
+	count_trouble(tier, trouble);
+	meter_set(tier->meter, METRIC_ID_REDIS_CONNECTED, 0, 0, 0);
+}
+
+static void free_tier(struct tier *face)
+{
+	struct redis_tier *tier = of(face);
+	redis_connection_free(tier->connection);
+	buf_fini(&tier->scratch);
+	free(tier->operations);
+	free(tier);
+}
+
+static const struct tier_kind redis_kind = {
+	.label = TIER_REDIS,
+	.get = get,
+	.cancel = cancel,
+	.put = put,
+	.remove = remove_key,
+	.claim = claim,
+	.release = release,
+	.tick = tick,
+	.deadline = deadline,
+	.free = free_tier,
+};
+
+struct tier *redis_tier_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,
+			    struct meter *meter, const char *name)
+{
+	struct redis_tier *tier = calloc(1, sizeof *tier);
+	if (!tier)
+		return NULL;
+	const struct redis_hooks hooks = { came_up, went_down, NULL, tier };
+	tier->face.kind = &redis_kind;
+	tier->face.claim_us = settings->lease_us;
+	tier->settings = settings;
+	tier->cache = cache;
+	tier->loop = loop;
+	tier->meter = meter;
+	breaker_init(&tier->breaker);
+	buf_init(&tier->scratch, settings->max_value_bytes);
+	snprintf(tier->name, sizeof tier->name, "%s", name);
+	snprintf(tier->token, sizeof tier->token, "%llx-%llx", (unsigned long long)clock_wall_us(),
+		 (unsigned long long)((uintptr_t)tier ^ clock_now_us() << 20));
+	redis_script_init(&tier->claim, claim_script);
+	redis_script_init(&tier->release, release_script);
+	tier->operations = calloc(settings->max_commands, sizeof *tier->operations);
+	tier->connection = redis_connection_new(loop, settings, tier->name, &hooks);
+	if (!tier->operations || !tier->connection) {
+		free_tier(&tier->face);
+		return NULL;
+	}
+	for (size_t i = 0; i < settings->max_commands; i++) {
+		tier->operations[i].next = tier->spare;
+		tier->operations[i].tier = tier;
+		tier->spare = &tier->operations[i];
+	}
+	return &tier->face;
+}

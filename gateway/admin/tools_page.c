@@ -1,0 +1,93 @@
+/* tools_page.c: what became of the lists of upstreams that say themselves which tools they have. */
+#include "gateway/admin/pages.h"
+
+#include "base/json.h"
+#include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
+
+enum { PAGE_BYTES_MAX = 64 << 20 };
+
+static const char *state_word(enum listing_state state)
+{
+	static const char *const words[] = { [LISTING_DECLARED] = "declared",
+					     [LISTING_AWAITED] = "awaited",
+					     [LISTING_FRESH] = "fresh",
+					     [LISTING_STALE] = "stale" };
+	return words[state];
+}
+
+void page_put_listing(struct buf *out, const struct catalogue *catalogue, unsigned upstream)
+{
+	struct listing_status status = catalogue_status(catalogue, upstream);
+	if (status.state == LISTING_DECLARED)
+		return;
+	buf_printf(out, ",\"tools\":{\"list\":\"%s\",\"shown\":%zu,\"refused\":%zu", state_word(status.state),
+		   status.tools, status.refused_count);
+	if (status.why[0]) {
+		buf_put_text(out, ",\"why\":");
+		json_put_string(out, slice_of(status.why));
+	}
+	buf_put_char(out, '}');
+}
+
+static void put_tool(struct buf *out, const struct gateway *gateway, const struct tool *tool)
+{
+	buf_put_text(out, "{\"name\":");
+	json_put_string(out, slice_of(tool->name));
+	buf_put_text(out, ",\"upstream\":");
+	json_put_string(out, slice_of(gateway->config->upstreams[tool->upstream].settings.name));
+	if (tool->remote) {
+		buf_put_text(out, ",\"tool\":");
+		json_put_string(out, slice_of(tool->remote));
+	}
+	buf_printf(out, ",\"repeatable\":%s,\"cache_ttl_ms\":%llu,\"version\":\"%s\"}",
+		   tool_is_repeatable(tool) ? "true" : "false",
+		   (unsigned long long)(tool->cache.ttl_us / CLOCK_US_PER_MS), tool->version);
+}
+
+static void put_upstream(struct buf *out, const struct worker *worker, unsigned upstream)
+{
+	struct listing_status status = catalogue_status(worker->catalogue, upstream);
+	buf_put_text(out, "{\"upstream\":");
+	json_put_string(out, slice_of(worker->gateway->config->upstreams[upstream].settings.name));
+	buf_printf(out, ",\"list\":\"%s\",\"shown\":%zu", state_word(status.state), status.tools);
+	if (status.listed_us)
+		buf_printf(out, ",\"age_ms\":%llu",
+			   (unsigned long long)((loop_now(worker->loop) - status.listed_us) / CLOCK_US_PER_MS));
+	if (status.why[0]) {
+		buf_put_text(out, ",\"why\":");
+		json_put_string(out, slice_of(status.why));
+	}
+	buf_put_text(out, ",\"refused\":[");
+	for (size_t i = 0; i < status.refused_count; i++) {
+		buf_put_text(out, i ? ",{\"tool\":" : "{\"tool\":");
+		json_put_string(out, slice_of(status.refused[i].name));
+		buf_put_text(out, ",\"why\":");
+		json_put_string(out, slice_of(status.refused[i].why));
+		buf_put_char(out, '}');
+	}
+	buf_put_text(out, "]}");
+}
+
+void page_admin_tools(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	const struct catalogue *catalogue = worker->catalogue;
+	const char *comma = "";
+	(void)rest;
+	buf_put_text(&text, "{\"tools\":[");
+	for (size_t i = 0; i < catalogue_count(catalogue); i++) {
+		buf_put_text(&text, i ? "," : "");
+		put_tool(&text, worker->gateway, catalogue_nth(catalogue, i));
+	}
+	buf_put_text(&text, "],\"lists\":[");
+	for (unsigned i = 0; i < worker->gateway->config->upstream_count; i++) {
+		if (catalogue_status(catalogue, i).state == LISTING_DECLARED)
+			continue;
+		buf_put_text(&text, comma);
+		put_upstream(&text, worker, i);
+		comma = ",";
+	}
+	buf_put_text(&text, "]}\n");
+	reply_text(request, 200, "application/json", &text);
+}

@@ -1,0 +1,446 @@
+/* call.c: a call at its home worker: look-up, sending, coming home. */
+#include "gateway/call/call.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "gateway/call/worker.h"
+
+enum { KEPT_CALLS = 1024 };
+
+struct call *call_new(struct worker *home)
+{
+	struct call *call = TAILQ_FIRST(&home->recycled);
+	if (call) {
+		TAILQ_REMOVE(&home->recycled, call, next);
+		home->recycled_count--;
+	} else {
+		call = malloc(sizeof *call);
+		if (!call)
+			return NULL;
+	}
+	memset(call, 0, sizeof *call);
+	call->home = home;
+	call->catalogue = catalogue_hold(home->catalogue, home->index);
+	call->started_us = loop_now(home->loop);
+	return call;
+}
+
+void call_free(struct call *call)
+{
+	struct worker *home = call->home;
+	assert(call->mails_out == 0 && !call->timer.place);
+	answer_unref(call->answer);
+	entry_unref(call->entry);
+	entry_unref(call->fallback);
+	entry_unref(call->refreshes);
+	key_unref(call->key);
+	blob_unref(call->body);
+	catalogue_drop(call->catalogue, home->index);
+	if (home->recycled_count >= KEPT_CALLS) {
+		free(call);
+		return;
+	}
+	TAILQ_INSERT_HEAD(&home->recycled, call, next);
+	home->recycled_count++;
+}
+
+/* ---------------------------------------------------------------- look-up */
+
+static bool answered(struct call *call, struct answer *answer)
+{
+	call->answer = answer;
+	call->ended_us = loop_now(call->home->loop);
+	return true;
+}
+
+static bool refused(struct call *call, enum reject_reason reason, struct answer *answer)
+{
+	meter_add(call->home->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	call->source = SOURCE_NONE;
+	return answered(call, answer);
+}
+
+/* A refusal that may be over in a second. */
+static struct answer *turned_away(enum outcome outcome, const char *detail)
+{
+	return answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s", detail);
+}
+
+/* The arguments are no JSON, or no object. */
+static bool refuse_arguments(struct call *call, enum outcome outcome, const struct json_fault *fault)
+{
+	if (outcome == OUTCOME_INVALID_JSON)
+		return refused(call, REJECT_BAD_JSON,
+			       answer_error(outcome, "The arguments are not valid JSON: %s at byte %zu.", fault->what,
+					    fault->at));
+	if (outcome == OUTCOME_INVALID_REQUEST)
+		return refused(
+			call, REJECT_BAD_REQUEST,
+			answer_error(outcome, "The arguments of a tool must be a JSON object, as {\"name\": value}."));
+	return refused(call, REJECT_NO_MEMORY, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+}
+
+/* A repeatable tool's calls get a key; others are only checked. */
+static enum outcome identify(struct call *call, struct json_fault *fault)
+{
+	const struct tool *tool = call->tool;
+	struct worker *home = call->home;
+	if (tool_is_repeatable(tool)) {
+		const struct key_parts parts = {
+			.tool = slice_of(tool->name),
+			.version = slice_of(tool->version),
+			.identity = asker_identity(call->asker, tool->scope),
+			.arguments = call->arguments,
+			.filter = tool->key.ignore_count || tool->key.only_count ? &tool->key : NULL,
+		};
+		return key_make(home->keys, &parts, &call->key, fault);
+	}
+	if (!json_check(call->arguments, home->gateway->config->limits.json_depth, &home->scratch, fault))
+		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
+	return json_type(json_trim(call->arguments)) == JSON_OBJECT ? OUTCOME_OK : OUTCOME_INVALID_REQUEST;
+}
+
+static void refresh(struct call *served);
+
+struct answer *call_not_cached(void)
+{
+	return answer_error(OUTCOME_NOT_CACHED,
+			    "There is no stored answer that this call may have, and it says only-if-cached.");
+}
+
+/* True: answered from memory, or the caller wants nothing else. */
+static bool look_in_memory(struct call *call)
+{
+	struct worker *home = call->home;
+	const struct cache_wish *wish = &call->asker->wish;
+	if (call->tool->cache.ttl_us == 0) {
+		call->source = SOURCE_BYPASS;
+	} else {
+		struct cache_found found =
+			cache_find(home->gateway->cache, call->key, wish, loop_now(home->loop), home->meter);
+		switch (found.verdict) {
+		case CACHE_VERDICT_HIT:
+		case CACHE_VERDICT_STALE:
+			call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
+			call->entry = found.entry;
+			if (found.refresh)
+				refresh(call);
+			return answered(call, answer_ref(found.entry->answer));
+		case CACHE_VERDICT_MISS:
+			call->source = SOURCE_MISS;
+			call->lack = found.lack;
+			call->fallback = found.entry;
+			break;
+		case CACHE_VERDICT_BYPASS:
+			call->source = SOURCE_REQUEST;
+			break;
+		}
+	}
+	if (wish->only_if_cached && !(home->tier && call->source == SOURCE_MISS))
+		return answered(call, call_not_cached());
+	return false;
+}
+
+bool call_look_up(struct call *call)
+{
+	struct worker *home = call->home;
+	struct gateway *gateway = home->gateway;
+	const struct tool *tool = call->tool;
+	struct json_fault fault;
+	if (json_trim(call->arguments).len == 0)
+		call->arguments = SLICE("{}");
+	enum outcome outcome = identify(call, &fault);
+	if (outcome != OUTCOME_OK)
+		return refuse_arguments(call, outcome, &fault);
+	if (look_in_memory(call))
+		return true;
+	struct answer *problem = tool->route->dialect->check(tool->route, call->arguments);
+	if (problem)
+		return refused(call, REJECT_BAD_REQUEST, problem);
+	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
+		return refused(call, REJECT_IN_FLIGHT,
+			       turned_away(OUTCOME_OVERLOADED,
+					   "The gateway has as many calls in flight as limits.in_flight allows."));
+	if (atomic_load_explicit(&gateway->draining, memory_order_relaxed) &&
+	    loop_now(home->loop) >= atomic_load_explicit(&gateway->drain_until_us, memory_order_relaxed))
+		return refused(call, REJECT_SHUTTING_DOWN,
+			       turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
+	return false;
+}
+
+/* ---------------------------------------------------------------- there and back */
+
+static void open_at_owner(struct mail *mail)
+{
+	struct call *call = container_of(mail, struct call, mail);
+	dispatch_take(upstream_owner(call->home->gateway, call->tool->upstream)->dispatch, call);
+}
+
+static void open_cancel_at_home(struct mail *mail);
+
+static void open_cancel_at_owner(struct mail *mail)
+{
+	struct call *call = container_of(mail, struct call, cancel_mail);
+	dispatch_cancel(upstream_owner(call->home->gateway, call->tool->upstream)->dispatch, call);
+	mail->open = open_cancel_at_home;
+	mailbox_post(&call->home->mailbox, mail);
+}
+
+static void keep_text(char *place, size_t bytes, struct slice text)
+{
+	if (text.len >= bytes)
+		text.len = 0;
+	memcpy(place, text.len ? text.at : "", text.len);
+	place[text.len] = '\0';
+}
+
+void call_send(struct call *call, struct blob *body)
+{
+	struct worker *home = call->home;
+	const struct asker *asker = call->asker;
+	struct worker *owner = upstream_owner(home->gateway, call->tool->upstream);
+	call->body = blob_ref(body);
+	call->own_deadline = asker->timeout_us < call->tool->timeout_us;
+	call->deadline_us =
+		clock_add(call->started_us, call->own_deadline ? asker->timeout_us : call->tool->timeout_us);
+	call->asker_number = asker->number;
+	call->urgency = asker->urgency;
+	call->wish = asker->wish;
+	keep_text(call->traceparent, sizeof call->traceparent, asker->traceparent);
+	keep_text(call->idempotency_key, sizeof call->idempotency_key, asker->idempotency_key);
+	call->asker = NULL;
+	atomic_fetch_add_explicit(&home->gateway->in_flight, 1, memory_order_relaxed);
+	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, 1);
+	call->mails_out++;
+	if (owner == home) {
+		dispatch_take(home->dispatch, call);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&home->outgoing, call, next);
+}
+
+void call_post_outgoing(struct worker *home)
+{
+	struct call *call;
+	while ((call = TAILQ_FIRST(&home->outgoing))) {
+		TAILQ_REMOVE(&home->outgoing, call, next);
+		call->mail.open = open_at_owner;
+		mailbox_post(&upstream_owner(home->gateway, call->tool->upstream)->mailbox, &call->mail);
+	}
+}
+
+void call_cancel(struct call *call)
+{
+	struct worker *home = call->home;
+	struct worker *owner = upstream_owner(home->gateway, call->tool->upstream);
+	call->abandoned = true;
+	if (owner == home) {
+		dispatch_cancel(home->dispatch, call);
+		return;
+	}
+	call_post_outgoing(home); /* the call itself may be among them: it goes first */
+	call->mails_out++;
+	call->cancel_mail.open = open_cancel_at_owner;
+	mailbox_post(&owner->mailbox, &call->cancel_mail);
+}
+
+/* ---------------------------------------------------------------- word of a call on its way */
+
+enum { NOTES_OUT_MAX = 16 /* of one call; a home that is so far behind does without */, NOTE_BYTES_MAX = 64 * 1024 };
+
+/* Posted before the call's own return by the same thread, so it is opened while the call is still there. */
+struct call_mail {
+	struct mail mail;
+	struct call *call;
+	enum mcp_note_kind note;
+	size_t len;
+	char params[];
+};
+
+static void note_home(struct call *call, enum mcp_note_kind note, struct slice params)
+{
+	if (!call->abandoned)
+		call->noted(call, note, params);
+}
+
+static void open_note(struct mail *mail)
+{
+	struct call_mail *letter = container_of(mail, struct call_mail, mail);
+	atomic_fetch_sub_explicit(&letter->call->notes_out, 1, memory_order_relaxed);
+	note_home(letter->call, letter->note, (struct slice){ letter->params, letter->len });
+	free(letter);
+}
+
+void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note, struct slice params)
+{
+	struct call_mail *letter = NULL;
+	if (owner == call->home) {
+		note_home(call, note, params);
+		return;
+	}
+	if (params.len <= NOTE_BYTES_MAX &&
+	    atomic_load_explicit(&call->notes_out, memory_order_relaxed) < NOTES_OUT_MAX)
+		letter = malloc(sizeof *letter + params.len);
+	if (!letter) {
+		meter_add(owner->meter, METRIC_ID_MCP_NOTES, note, MCP_NOTE_DROPPED, 1);
+		return;
+	}
+	*letter = (struct call_mail){ .mail.open = open_note, .call = call, .note = note, .len = params.len };
+	memcpy(letter->params, params.at, params.len);
+	atomic_fetch_add_explicit(&call->notes_out, 1, memory_order_relaxed);
+	mailbox_post(&call->home->mailbox, &letter->mail);
+}
+
+/* Upstream trouble may be covered by an answer past its time (RFC 5861, 4). */
+static bool may_fall_back(enum outcome outcome)
+{
+	return outcome == OUTCOME_UPSTREAM_ERROR || outcome == OUTCOME_UPSTREAM_UNAVAILABLE ||
+	       outcome == OUTCOME_UPSTREAM_TIMEOUT || outcome == OUTCOME_DEADLINE_EXCEEDED ||
+	       outcome == OUTCOME_RATE_LIMITED || outcome == OUTCOME_OVERLOADED || outcome == OUTCOME_SHUTTING_DOWN;
+}
+
+static void fall_back(struct call *call)
+{
+	answer_unref(call->answer);
+	call->answer = answer_ref(call->fallback->answer);
+	call->entry = call->fallback;
+	call->fallback = NULL;
+	call->fell_back = true;
+	call->source = SOURCE_STALE;
+	meter_add(call->home->meter, METRIC_ID_CACHE_REQUESTS, call->tier, CACHE_STALE, 1);
+}
+
+/* Home again, with a result. */
+static void came_home(struct call *call)
+{
+	struct worker *home = call->home;
+	call->mails_out--;
+	call->ended_us = loop_now(home->loop);
+	atomic_fetch_sub_explicit(&home->gateway->in_flight, 1, memory_order_relaxed);
+	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, -1);
+	if (call->refresh)
+		refresh(call);
+	if (call->abandoned) {
+		if (call->mails_out == 0)
+			call_free(call);
+		return;
+	}
+	enum outcome outcome = call->answer->outcome;
+	if (call->own_deadline && outcome == OUTCOME_UPSTREAM_TIMEOUT && call->ended_us >= call->deadline_us) {
+		/* it was not the provider that was slow, but the caller that was in a hurry */
+		answer_unref(call->answer);
+		call->answer = answer_error(
+			OUTCOME_DEADLINE_EXCEEDED,
+			"The call's own deadline (X-Request-Timeout-Ms) passed before the provider answered.");
+	}
+	if (call->fallback && may_fall_back(outcome))
+		fall_back(call);
+	call->done(call);
+}
+
+static void open_at_home(struct mail *mail)
+{
+	came_home(container_of(mail, struct call, mail));
+}
+
+static void open_cancel_at_home(struct mail *mail)
+{
+	struct call *call = container_of(mail, struct call, cancel_mail);
+	call->mails_out--;
+	if (call->mails_out == 0)
+		call_free(call);
+}
+
+void call_return(struct call *call, struct worker *owner)
+{
+	if (owner == call->home) {
+		TAILQ_INSERT_TAIL(&owner->returned, call, next);
+		return;
+	}
+	call->mail.open = open_at_home;
+	mailbox_post(&call->home->mailbox, &call->mail);
+}
+
+void call_finish_returned(struct worker *home)
+{
+	struct call *call;
+	while ((call = TAILQ_FIRST(&home->returned))) {
+		TAILQ_REMOVE(&home->returned, call, next);
+		came_home(call);
+	}
+}
+
+/* ---------------------------------------------------------------- background refresh */
+
+/* Whether one more background refresh of this upstream may begin; then it is counted. */
+static bool claim_place(struct gateway *gateway, unsigned upstream)
+{
+	atomic_size_t *refreshes = &gateway->refreshes[upstream];
+	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
+		return false;
+	if (atomic_fetch_add_explicit(refreshes, 1, memory_order_relaxed) <
+	    gateway->config->upstreams[upstream].refreshes)
+		return true;
+	atomic_fetch_sub_explicit(refreshes, 1, memory_order_relaxed);
+	return false;
+}
+
+static void give_place_back(struct gateway *gateway, unsigned upstream)
+{
+	atomic_fetch_sub_explicit(&gateway->refreshes[upstream], 1, memory_order_relaxed);
+}
+
+static void refresh_done(struct call *call)
+{
+	give_place_back(call->home->gateway, call->tool->upstream);
+	cache_refreshed(call->refreshes);
+	call_free(call);
+}
+
+/* A call like `served`, for nobody but the cache. False: out of memory. */
+static bool send_refresh(const struct call *served)
+{
+	struct call *call = call_new(served->home);
+	struct blob *body = blob_copy(served->arguments);
+	/* served from memory before it was sent, or from a tier behind it */
+	uint64_t asker_number = served->asker ? served->asker->number : served->asker_number;
+	if (!call || !body) {
+		if (call)
+			call_free(call);
+		blob_unref(body);
+		return false;
+	}
+	struct asker background = { .timeout_us = CLOCK_NEVER, .number = asker_number, .urgency = 7 };
+	background.wish.no_cache = true;
+	if (call->catalogue != served->catalogue) { /* a later one came while the call was away */
+		catalogue_drop(call->catalogue, call->home->index);
+		call->catalogue = catalogue_hold(served->catalogue, call->home->index);
+	}
+	call->tool = served->tool;
+	call->asker = &background;
+	call->arguments = blob_slice(body);
+	call->key = key_ref(served->key);
+	call->refreshes = entry_ref(served->entry);
+	call->source = SOURCE_REQUEST;
+	call->done = refresh_done;
+	call_send(call, body);
+	blob_unref(body);
+	return true;
+}
+
+/* `served` has an answer that is past its time (RFC 5861, 3) or nearly so, and its caller is the one to fetch anew.
+ * Nobody waits for it. */
+static void refresh(struct call *served)
+{
+	struct gateway *gateway = served->home->gateway;
+	unsigned upstream = served->tool->upstream;
+	bool begun = claim_place(gateway, upstream);
+	if (begun && !send_refresh(served)) {
+		give_place_back(gateway, upstream);
+		begun = false;
+	}
+	if (!begun)
+		cache_refreshed(served->entry);
+	meter_add(served->home->meter, METRIC_ID_CACHE_REFRESHES, upstream, begun ? REFRESH_BEGUN : REFRESH_SKIPPED, 1);
+}

@@ -1,0 +1,131 @@
+/*
+ * call.h: one tool call's life, as its home worker sees it.
+ *
+ *   asked --call_look_up--> ANSWERED from memory, or refused: nothing else is touched
+ *     |
+ *     +--call_send--> AWAY with the worker that owns the upstream (dispatch.h) --> RETURNED --> done()
+ *                       |
+ *                       +--call_cancel--> abandoned: comes home all the same, done() is not called
+ *
+ * Every mail that leaves comes back exactly once, and a call is freed only when none of its mails is out: so a cancel
+ * that crosses a return in the post harms nobody.
+ */
+#ifndef JITNEY_GATEWAY_CALL_CALL_H
+#define JITNEY_GATEWAY_CALL_CALL_H
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/answer.h"
+#include "base/blob.h"
+#include "base/loop.h"
+#include "batcher/batcher.h"
+#include "cache/cache.h"
+#include "cache/flight.h"
+#include "gateway/call/caller.h"
+#include "gateway/tools/catalogue.h"
+#include "gateway/config/config.h"
+#include "base/mailbox.h"
+
+struct worker;
+struct trip;
+
+/* How an answer came about: the caller's Cache-Status. */
+enum call_source {
+	SOURCE_NONE,      /* refused before any look-up */
+	SOURCE_HIT,       /* from the cache, fresh */
+	SOURCE_STALE,     /* from the cache, past its time, within its grace */
+	SOURCE_MISS,      /* fetched */
+	SOURCE_COLLAPSED, /* fetched by another call's flight */
+	SOURCE_REQUEST,   /* fetched because the caller wished so (no-cache, no-store) */
+	SOURCE_BYPASS     /* fetched; this tool is not cached */
+};
+
+struct call {
+	/* filled by whoever asks, before call_look_up */
+	const struct tool *tool;         /* of `catalogue` */
+	struct slice arguments;          /* raw; whatever was sent, maybe empty */
+	const struct asker *asker;       /* borrowed until call_send has returned */
+	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
+	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params of
+	 * a notification, borrowed. Nothing may be cancelled in here. Home thread; NULL if nothing is asked for */
+	void (*noted)(struct call *call, enum mcp_note_kind note, struct slice params);
+	struct mcp_asks asks;
+	void *context;
+	size_t index; /* the asker's own: place in its batch */
+
+	/* the result: set when call_look_up says so, or when done is called */
+	struct answer *answer; /* owned reference */
+	enum call_source source;
+	struct entry *entry;      /* HIT, STALE: owned reference, for age and ttl; else NULL */
+	struct batch_facts facts; /* zero if it never left */
+	enum cache_tier tier;     /* where entry, or fallback, was found */
+	bool stored;              /* the answer went into the cache */
+	enum cache_lack lack;     /* MISS, COLLAPSED: why */
+	bool fell_back;           /* STALE: because the provider failed, and not at once */
+	uint64_t look_us;         /* spent on looking in a tier outside the process */
+	uint64_t started_us, ended_us;
+
+	/* the home worker's */
+	struct worker *home;
+	struct catalogue *catalogue; /* held: the home's when the call was made */
+	struct key *key;             /* NULL: neither cached nor merged */
+	struct entry *fallback;      /* good for stale-if-error, or NULL */
+	struct entry *refreshes;     /* a background call for this entry, or NULL */
+	bool own_deadline;           /* the caller's deadline is tighter than the tool's */
+	bool abandoned;
+	unsigned mails_out;
+	TAILQ_ENTRY(call) next; /* in home->outgoing, returned or recycled */
+
+	/* read by the owner while the call is away */
+	struct blob *body; /* keeps arguments alive */
+	uint64_t deadline_us;
+	uint64_t asker_number;
+	uint8_t urgency;
+	struct cache_wish wish;
+	char traceparent[56];      /* "" if none */
+	char idempotency_key[256]; /* "" if none */
+	atomic_uint notes_out;     /* a: posted by the owner, not yet opened at home */
+
+	/* the owner's while the call is away */
+	bool at_owner;
+	struct trip *trip;
+	bool refresh; /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_judge */
+	struct waiter waiter;
+	struct loop_timer timer; /* armed only on a shared trip */
+
+	/* mailboxes */
+	struct mail mail;        /* there and back */
+	struct mail cancel_mail; /* there and back */
+};
+
+/* A call, empty but for home and the home's catalogue, which it holds. NULL when memory is out. Home thread, as all
+ * here. */
+struct call *call_new(struct worker *home) MUST_CHECK;
+/* After its result has been used; not while it is away. */
+void call_free(struct call *call);
+
+/* Check the arguments and look in memory. True: the call has its result (an answer from memory, or a refusal).
+ * False: it must be sent. */
+bool call_look_up(struct call *call) MUST_CHECK;
+/* Send it to the owner of its upstream. `body` keeps call->arguments alive (a reference is taken); arguments must have
+ * been set anew if the bytes have moved since call_look_up. done() will be called, unless call_cancel comes first. */
+void call_send(struct call *call, struct blob *body);
+/* Nobody waits any more: done() will not be called, the call frees itself once it is home. */
+void call_cancel(struct call *call);
+
+/* What a call is told that says only-if-cached when there is nothing for it. */
+struct answer *call_not_cached(void);
+
+/* The call comes home with its result; called by its owner on the owner's thread. */
+void call_return(struct call *call, struct worker *owner);
+/* Word of a call that is away reaches its home; called by its owner on the owner's thread. It may be dropped, and is
+ * counted then. */
+void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note, struct slice params);
+/* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a
+ * batch's, say) arrive together: the first post wakes their owner. */
+void call_post_outgoing(struct worker *home);
+/* Finish the calls that came home within this worker. Once or twice a turn. */
+void call_finish_returned(struct worker *home);
+
+#endif

@@ -1,0 +1,132 @@
+/* caller.c: headers into identity, deadline, priority and cache wishes. */
+#include "gateway/call/caller.h"
+
+#include <openssl/sha.h>
+
+/* RFC 9218, 4.1: the member "u" of a structured-fields dictionary. What we cannot read is ignored, as section 4 says.
+ */
+static uint8_t read_urgency(struct slice value)
+{
+	for (size_t i = 0; i + 2 < value.len; i++) {
+		bool starts = i == 0 || value.at[i - 1] == ',' || value.at[i - 1] == ' ';
+		bool ends = i + 3 == value.len || value.at[i + 3] == ',' || value.at[i + 3] == ';' ||
+			    value.at[i + 3] == ' ';
+		if (starts && ends && value.at[i] == 'u' && value.at[i + 1] == '=' && value.at[i + 2] >= '0' &&
+		    value.at[i + 2] <= '7')
+			return (uint8_t)(value.at[i + 2] - '0');
+	}
+	return 3;
+}
+
+static bool is_lower_hex(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (!((text.at[i] >= '0' && text.at[i] <= '9') || (text.at[i] >= 'a' && text.at[i] <= 'f')))
+			return false;
+	return true;
+}
+
+static bool all_zero(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.at[i] != '0')
+			return false;
+	return true;
+}
+
+/* W3C Trace Context, 3.2: version 00, lower-case hex, no all-zero ids. An invalid one is as if it had not come. */
+struct slice asker_traceparent(struct slice value)
+{
+	const struct slice none = { NULL, 0 };
+	if (value.len != 55 || value.at[2] != '-' || value.at[35] != '-' || value.at[52] != '-')
+		return none;
+	struct slice version = { value.at, 2 }, trace = { value.at + 3, 32 }, span = { value.at + 36, 16 },
+		     flags = { value.at + 53, 2 };
+	if (!slice_equal(version, SLICE("00")) || !is_lower_hex(trace) || !is_lower_hex(span) || !is_lower_hex(flags) ||
+	    all_zero(trace) || all_zero(span))
+		return none;
+	return value;
+}
+
+static bool read_timeout(struct slice value, uint64_t *timeout_us)
+{
+	uint64_t ms = 0;
+	if (value.len == 0 || value.len > 9)
+		return false;
+	for (size_t i = 0; i < value.len; i++) {
+		if (value.at[i] < '0' || value.at[i] > '9')
+			return false;
+		ms = ms * 10 + (uint64_t)(value.at[i] - '0');
+	}
+	*timeout_us = ms * CLOCK_US_PER_MS;
+	return ms > 0;
+}
+
+/* tenant: 't' and the name. caller: 'c', the tenant, NUL, SHA-256 of the credential (nothing if there is none): a
+ * tenant's name has no NUL, so two different pairs never give the same bytes. */
+static bool read_identity(struct asker *asker, const struct request *request)
+{
+	struct slice tenant = { NULL, 0 };
+	if (request->from_trusted_proxy)
+		tenant = request->headers[HEADER_TENANT];
+	if (tenant.len > TENANT_BYTES)
+		return false;
+	asker->tenant[0] = 't';
+	asker->caller[0] = 'c';
+	if (tenant.len) {
+		memcpy(asker->tenant + 1, tenant.at, tenant.len);
+		memcpy(asker->caller + 1, tenant.at, tenant.len);
+	}
+	asker->tenant_len = asker->caller_len = 1 + tenant.len;
+	struct slice credential = request->headers[HEADER_AUTHORIZATION];
+	if (credential.len) {
+		asker->caller[asker->caller_len++] = '\0';
+		SHA256((const unsigned char *)credential.at, credential.len,
+		       (unsigned char *)asker->caller + asker->caller_len);
+		asker->caller_len += 32;
+	}
+	return true;
+}
+
+enum outcome asker_read(struct asker *asker, const struct request *request, const char **detail)
+{
+	const struct slice *headers = request->headers;
+	asker->wish = (struct cache_wish){ 0 };
+	asker->timeout_us = CLOCK_NEVER;
+	asker->number = request->caller;
+	asker->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
+	asker->traceparent = asker_traceparent(headers[HEADER_TRACEPARENT]);
+	asker->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
+	if ((headers[HEADER_CACHE_CONTROL].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL], &asker->wish)) ||
+	    (headers[HEADER_CACHE_CONTROL_MORE].len &&
+	     !cache_wish_parse(headers[HEADER_CACHE_CONTROL_MORE], &asker->wish))) {
+		*detail = "Cache-Control has a directive whose value is not a number of seconds (RFC 9111, 5.2.1).";
+		return OUTCOME_INVALID_REQUEST;
+	}
+	if (headers[HEADER_REQUEST_TIMEOUT].at && !read_timeout(headers[HEADER_REQUEST_TIMEOUT], &asker->timeout_us)) {
+		*detail = "X-Request-Timeout-Ms must be a whole number of milliseconds, 1 to 999999999.";
+		return OUTCOME_INVALID_REQUEST;
+	}
+	if (asker->idempotency_key.len > 255) {
+		*detail = "Idempotency-Key is longer than 255 bytes.";
+		return OUTCOME_INVALID_REQUEST;
+	}
+	if (!read_identity(asker, request)) {
+		*detail = "The tenant header is longer than 128 bytes.";
+		return OUTCOME_INVALID_REQUEST;
+	}
+	return OUTCOME_OK;
+}
+
+struct slice asker_identity(const struct asker *asker, enum identity_scope scope)
+{
+	switch (scope) {
+	case SCOPE_SHARED:
+		return (struct slice){ "", 0 };
+	case SCOPE_TENANT:
+		return (struct slice){ asker->tenant, asker->tenant_len };
+	case SCOPE_CALLER:
+		break;
+	}
+	return (struct slice){ asker->caller, asker->caller_len };
+}

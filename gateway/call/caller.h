@@ -1,0 +1,36 @@
+/*
+ * caller.h: who asks and what for: identity, deadline, priority and cache wishes of one HTTP request, read from its
+ * headers once and shared by all calls in it.
+ */
+#ifndef JITNEY_GATEWAY_CALL_CALLER_H
+#define JITNEY_GATEWAY_CALL_CALLER_H
+
+#include "cache/cache.h"
+#include "gateway/config/config.h"
+#include "gateway/http/http.h"
+
+enum { TENANT_BYTES = 128 };
+
+struct asker {
+	struct cache_wish wish;
+	uint64_t timeout_us;          /* X-Request-Timeout-Ms; CLOCK_NEVER: not sent */
+	uint64_t number;              /* fairness: calls of one asker share it */
+	uint8_t urgency;              /* RFC 9218, 4.1: 0..7, default 3 */
+	struct slice traceparent;     /* W3C, checked; or empty. Valid like the request */
+	struct slice idempotency_key; /* or empty. Likewise */
+	/* What scopes a cache key: bytes that are equal for equal tenants, and for equal callers. */
+	size_t tenant_len, caller_len;
+	char tenant[1 + TENANT_BYTES];
+	char caller[1 + TENANT_BYTES + 1 + 32];
+};
+
+/* Read the headers. INVALID_REQUEST with `detail` (static) when one has a value that is none. */
+enum outcome asker_read(struct asker *asker, const struct request *request, const char **detail) MUST_CHECK;
+
+/* A W3C traceparent (Trace Context, 3.2) if `value` is a valid one, else empty. */
+struct slice asker_traceparent(struct slice value);
+
+/* The part of a key that keeps askers apart, as the tool's scope wants it. */
+struct slice asker_identity(const struct asker *asker, enum identity_scope scope);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * dispatch_private.h: what dispatch.c (flights, batchers, landing) and dispatch_tier.c (a trip before it boards a
+ * batch) share. Nobody else includes it.
+ */
+#ifndef JITNEY_GATEWAY_CALL_DISPATCH_PRIVATE_H
+#define JITNEY_GATEWAY_CALL_DISPATCH_PRIVATE_H
+
+#include <sys/queue.h>
+
+#include "batcher/batcher.h"
+#include "cache/cache.h"
+#include "cache/flight.h"
+#include "cache/tier.h"
+#include "gateway/call/call.h"
+#include "gateway/call/dispatch.h"
+#include "gateway/call/worker.h"
+
+/* One fetch under way: a flight of calls and its seat in a batch. */
+struct trip {
+	struct flight flight; /* who waits; keyed if it may be shared */
+	struct batch_item item;
+	struct provider *provider;
+	const struct tool *tool;
+	struct blob *body;  /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
+	struct blob *group; /* item.lane_key's bytes; NULL: shares its lane with all others */
+	bool store;         /* the answer may go into the cache */
+	/* before it boards a batch: dispatch_tier.c's */
+	bool looking;              /* asks the tier outside, or waits for another gateway: not in the batcher yet */
+	bool waited;               /* another gateway was fetching it */
+	bool leased;               /* the other gateways wait for this one; to be released */
+	unsigned polls;            /* how often it has looked what the other one is at */
+	struct tier_lookup lookup; /* under way, if it asks */
+	struct loop_timer poll;    /* armed, if it waits */
+	uint64_t wait_until_us;    /* 0: it has not asked for the lease yet */
+	uint64_t mark;             /* cache_mark before the look-up */
+	struct cache_begun begun;  /* before the look-up, then before the fetch */
+	uint64_t looked_us;        /* when it began */
+	char traceparent[56];
+	char idempotency_key[256];
+	TAILQ_ENTRY(trip) next; /* in dispatch->recycled or, while looking, dispatch->looking */
+};
+TAILQ_HEAD(trips, trip);
+
+/* An upstream of ours. */
+struct provider {
+	struct dispatch *dispatch;
+	struct batcher *batcher; /* NULL: belongs to another worker */
+	bool news;               /* something was added or cancelled since its last tick */
+};
+
+struct dispatch {
+	struct worker *worker;
+	struct flights *flights;
+	struct provider *providers; /* by upstream */
+	size_t provider_count;
+	struct trips looking; /* in the tier behind memory */
+	struct trips recycled;
+	size_t recycled_count;
+	size_t busy;
+};
+
+/* --- dispatch.c --- */
+
+/* The call has its answer and goes home. Takes `answer`. */
+void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct answer *answer);
+/* Into the batcher. */
+void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us);
+/* The tool of one who waits becomes the trip's. False: nobody does. */
+bool dispatch_take_tool(struct trip *trip);
+/* Nobody waits any more: out of the table, and gone. */
+void dispatch_end_trip(struct dispatch *dispatch, struct trip *trip);
+
+/* --- dispatch_tier.c --- */
+
+/* Look in the tier behind memory. True: the trip goes on by itself. */
+bool dispatch_look(struct dispatch *dispatch, struct trip *trip, uint64_t now_us);
+/* No look-up, and the leader wants no fetch: serve who can be served, depart for the others. */
+void dispatch_go_on(struct dispatch *dispatch, struct trip *trip, uint64_t now_us);
+/* The trip looks no more, whatever for. Fine if it does not. */
+void dispatch_stop_looking(struct dispatch *dispatch, struct trip *trip);
+/* It has been fetched, or will not be: the other gateways need not wait any more. Fine without a lease. */
+void dispatch_release(struct dispatch *dispatch, struct trip *trip);
+
+#endif

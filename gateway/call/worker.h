@@ -1,0 +1,109 @@
+/*
+ * worker.h: one worker: a thread that owns whole a loop, its listeners' daemons, its HTTP client, the batchers of its
+ * upstreams and a mailbox. All workers are alike; worker 0 also serves the admin listeners, drops what has
+ * expired, and hears what other gateways change.
+ */
+#ifndef JITNEY_GATEWAY_CALL_WORKER_H
+#define JITNEY_GATEWAY_CALL_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/loop.h"
+#include "cache/cache.h"
+#include "cache/disk/disk.h"
+#include "cache/redis/redis_tracking.h"
+#include "cache/tier.h"
+#include "gateway/call/call.h"
+#include "gateway/tools/catalogue.h"
+#include "gateway/config/config.h"
+#include "gateway/call/dispatch.h"
+#include "gateway/http/http.h"
+#include "base/mailbox.h"
+#include "metrics/metrics.h"
+
+struct export;
+struct registry;
+struct worker;
+
+/* What all workers share: frozen, or atomic. Made and freed by serve.c. */
+struct gateway {
+	const struct config *config;         /* c */
+	struct metrics *metrics;             /* c; safe inside */
+	struct cache *cache;                 /* c; safe inside */
+	struct export *export;               /* worker 0's; NULL: none is under way */
+	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */
+	struct registry *registry;           /* c; safe inside */
+	struct worker **workers;             /* c: config->workers of them */
+	uint64_t started_us;                 /* c */
+	struct http_settings http_settings;  /* c */
+	struct http_shared http_shared;      /* a */
+	atomic_size_t subscriptions;         /* a: streams of subscriptions/listen open */
+	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
+	atomic_size_t *refreshes;            /* a: background refreshes under way, by upstream */
+	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
+	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
+	atomic_uint refusing;                /* a: workers that take nothing any more; all of them: the loops may end */
+};
+/* c constant once the threads run, a atomic */
+
+TAILQ_HEAD(calls, call);
+TAILQ_HEAD(subscriptions, subscription);
+
+struct worker {
+	struct gateway *gateway;             /* c */
+	unsigned index;                      /* c: in gateway->workers */
+	pthread_t thread;                    /* c: main's, to join */
+	struct mailbox mailbox;              /* mailbox */
+	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken when offer is opened; NULL: none */
+	struct mail offer;                   /* posted while `offered` is not NULL */
+	/* all below: the owner thread's */
+	struct loop *loop;
+	struct meter *meter;
+	struct key_maker *keys;
+	struct json_scratch scratch;
+	struct transport *transport;
+	struct dispatch *dispatch;
+	struct tier *tier;               /* behind the memory tier; NULL: none */
+	struct redis_tracking *tracking; /* worker 0's: the fleet over one Redis; NULL: none */
+	struct catalogue *catalogue;     /* held: the current one */
+	struct catalogue_listeners listeners;
+	struct subscriptions subscriptions; /* open streams of subscriptions/listen (subscriptions.c) */
+	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
+	size_t daemon_count;
+	struct calls outgoing; /* calls for other workers: posted at the end of the turn */
+	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
+	struct calls recycled; /* call objects to be used again */
+	size_t recycled_count;
+};
+
+/* A worker without listeners. NULL when memory is out or the kernel refuses. Main thread. */
+struct worker *worker_new(struct gateway *gateway, unsigned index) MUST_CHECK;
+/* One more daemon on a bound socket, which is taken; `admin` picks the paths it serves. False: `error` says why.
+ * Main thread, before worker_start. */
+bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes) MUST_CHECK;
+/* Start the thread: it runs until the gateway drains and nothing is left to do. False and errno. Main thread. */
+bool worker_start(struct worker *worker) MUST_CHECK;
+/* One turn of the loop, which waits until `latest_us` at most. For the thread itself, and for tests that turn workers
+ * by hand. */
+void worker_turn(struct worker *worker, uint64_t latest_us);
+/* This is the catalogue from now on: the worker takes it between two requests. One that it has not taken yet is
+ * replaced. A reference is taken. Any one thread. */
+void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue);
+/* After all threads were joined: open what is still in the post and end it. True when there was nothing left; calls
+ * may go to and fro between workers, so settle all of them until all say so. Main thread. */
+bool worker_settle(struct worker *worker) MUST_CHECK;
+/* After the thread was joined, or never started. NULL is fine. */
+void worker_free(struct worker *worker);
+
+/* Which tool has which tag, by this worker's catalogue; for its thread. */
+struct purge_tags worker_tags(const struct worker *worker);
+
+/* The worker that owns an upstream. Any thread. */
+static inline struct worker *upstream_owner(const struct gateway *gateway, unsigned upstream)
+{
+	return gateway->workers[upstream % gateway->config->workers];
+}
+
+#endif

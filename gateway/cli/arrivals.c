@@ -1,0 +1,231 @@
+/* arrivals.c: access logs read back, and loads made up. */
+#include "gateway/cli/arrivals.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+enum { CALLS_MAX = 20000000, DEPTH = 16, FIT_LEAST = 8 };
+
+#define NUMBER_MAX 1e12
+
+/* --- fields of a line --- */
+
+/* The value of `name` in a line of logfmt; empty if it is not there. Quoted values keep their escapes: none of those
+ * looked for here has any. */
+static struct slice logfmt_field(struct slice line, const char *name)
+{
+	size_t len = strlen(name);
+	const char *end = line.at + line.len;
+	for (const char *at = line.at; at + len < end; at++) {
+		if ((at != line.at && at[-1] != ' ') || memcmp(at, name, len) != 0 || at[len] != '=')
+			continue;
+		const char *from = at + len + 1;
+		bool quoted = from < end && *from == '"';
+		from += quoted;
+		const char *to = from;
+		while (to < end && *to != (quoted ? '"' : ' '))
+			to++;
+		return (struct slice){ from, (size_t)(to - from) };
+	}
+	return (struct slice){ "", 0 };
+}
+
+/* The same of a line of JSON: strings without their quotes. */
+static struct slice json_field(struct slice line, const char *name)
+{
+	struct slice value;
+	if (!json_member(line, slice_of(name), &value))
+		return (struct slice){ "", 0 };
+	value = json_trim(value);
+	if (value.len >= 2 && value.at[0] == '"')
+		value = (struct slice){ value.at + 1, value.len - 2 };
+	return value;
+}
+
+static struct slice field(struct slice line, const char *name)
+{
+	return line.at[0] == '{' ? json_field(line, name) : logfmt_field(line, name);
+}
+
+/* 0 for what no gateway has written: negative, NaN, or beyond any figure of its. */
+static double number_field(struct slice line, const char *name)
+{
+	struct slice text = field(line, name);
+	char digits[40];
+	if (text.len == 0 || text.len >= sizeof digits)
+		return 0;
+	memcpy(digits, text.at, text.len);
+	digits[text.len] = '\0';
+	double number = strtod(digits, NULL);
+	return number > 0 && number < NUMBER_MAX ? number : 0;
+}
+
+/* "2026-11-21T06:27:11.072569Z" as microseconds since 1970; 0: it is not one. */
+static uint64_t timestamp(struct slice text)
+{
+	char copy[40];
+	struct tm parts = { 0 };
+	if (text.len == 0 || text.len >= sizeof copy)
+		return 0;
+	memcpy(copy, text.at, text.len);
+	copy[text.len] = '\0';
+	const char *rest = strptime(copy, "%Y-%m-%dT%H:%M:%S", &parts);
+	if (!rest)
+		return 0;
+	time_t whole = timegm(&parts);
+	double fraction = *rest == '.' ? strtod(rest, NULL) : 0;
+	if (whole <= 0 || !(fraction >= 0 && fraction < 1))
+		return 0;
+	return (uint64_t)whole * CLOCK_US_PER_S + (uint64_t)(fraction * 1e6 + 0.5);
+}
+
+/* --- what it cost --- */
+
+/* Least squares over (calls, time) of the requests of the log. */
+struct fit {
+	double n, x, y, xx, xy;
+	uint64_t last_batch;
+};
+
+static void fit_add(struct fit *fit, struct slice line)
+{
+	uint64_t batch = (uint64_t)number_field(line, "batch_id");
+	double items = number_field(line, "batch_items"), us = number_field(line, "upstream_seconds") * 1e6;
+	if (batch == 0 || batch == fit->last_batch || items < 1)
+		return;
+	fit->last_batch = batch; /* its calls end together: the first one's word is enough */
+	fit->n++;
+	fit->x += items;
+	fit->y += us;
+	fit->xx += items * items;
+	fit->xy += items * us;
+}
+
+static void fit_end(const struct fit *fit, struct log_reading *reading)
+{
+	double spread = fit->n * fit->xx - fit->x * fit->x;
+	reading->requests = (size_t)fit->n;
+	reading->fitted = fit->n >= FIT_LEAST;
+	if (!reading->fitted)
+		return;
+	double slope = spread > 0 ? (fit->n * fit->xy - fit->x * fit->y) / spread : 0;
+	double most = fit->y / fit->x; /* all of it is the calls' */
+	slope = slope < 0 ? 0 : slope > most ? most : slope;
+	reading->provider.item_us = slope;
+	reading->provider.fixed_us = (uint64_t)((fit->y - slope * fit->x) / fit->n);
+}
+
+/* --- lines --- */
+
+static bool push(struct arrivals *arrivals, uint64_t at_us, size_t *room)
+{
+	if (arrivals->count == *room) {
+		size_t more = *room ? *room * 2 : 4096;
+		uint64_t *longer = more <= CALLS_MAX * 2 ? realloc(arrivals->at_us, more * sizeof *longer) : NULL;
+		if (!longer)
+			return false;
+		arrivals->at_us = longer;
+		*room = more;
+	}
+	arrivals->at_us[arrivals->count++] = at_us;
+	return true;
+}
+
+/* False: memory. */
+static bool take_line(struct log_reading *reading, struct fit *fit, struct slice line, const char *tool, size_t *room)
+{
+	struct json_fault fault;
+	if (line.len == 0 || (line.at[0] == '{' && !json_check(line, DEPTH, NULL, &fault)) ||
+	    !slice_equal(field(line, "event"), SLICE("call")) ||
+	    (tool && !slice_equal(field(line, "tool"), slice_of(tool))))
+		return true;
+	struct slice cache = field(line, "cache");
+	uint64_t ended_us = timestamp(field(line, "ts"));
+	double seconds = number_field(line, "seconds");
+	reading->calls++;
+	if (ended_us == 0 || slice_equal(cache, SLICE("hit")) || slice_equal(cache, SLICE("stale")) ||
+	    slice_equal(cache, SLICE("collapsed")) || slice_equal(cache, SLICE("none")))
+		return true;
+	fit_add(fit, line);
+	uint64_t took_us = (uint64_t)(seconds * 1e6);
+	return push(&reading->arrivals, ended_us > took_us ? ended_us - took_us : 0, room);
+}
+
+static int by_time(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, char *error, size_t error_bytes)
+{
+	struct fit fit = { 0 };
+	char *text = NULL;
+	size_t text_room = 0, room = 0;
+	ssize_t len;
+	bool memory = true;
+	memset(reading, 0, sizeof *reading);
+	while (memory && (len = getline(&text, &text_room, log)) >= 0) {
+		while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
+			len--;
+		reading->lines++;
+		memory = take_line(reading, &fit, (struct slice){ text, (size_t)len }, tool, &room);
+	}
+	bool unread = ferror(log);
+	free(text);
+	fit_end(&fit, reading);
+	if (memory && !unread && reading->arrivals.count) {
+		qsort(reading->arrivals.at_us, reading->arrivals.count, sizeof(uint64_t), by_time);
+		return true;
+	}
+	arrivals_fini(&reading->arrivals);
+	if (!memory)
+		snprintf(error, error_bytes, "too many calls, or out of memory");
+	else if (unread)
+		snprintf(error, error_bytes, "it cannot be read");
+	else
+		snprintf(error, error_bytes,
+			 "%zu lines, %zu calls%s%s in them, none of which went to a provider; is it an access log "
+			 "(log: { access: true })?",
+			 reading->lines, reading->calls, tool ? " of " : "", tool ? tool : "");
+	return false;
+}
+
+/* --- made up --- */
+
+/* xorshift64*, Vigna 2016: the same everywhere, which rand() is not. In (0, 1]. */
+static double random_part(uint64_t *state)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (double)((*state * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0 + 1e-16;
+}
+
+bool arrivals_generate(double rate, double seconds, uint64_t seed, struct arrivals *arrivals)
+{
+	uint64_t state = seed * 2 + 1;
+	size_t room = 0;
+	double at_s = 0;
+	memset(arrivals, 0, sizeof *arrivals);
+	while ((at_s += -log(random_part(&state)) / rate) < seconds) {
+		if (push(arrivals, (uint64_t)(at_s * 1e6), &room))
+			continue;
+		arrivals_fini(arrivals);
+		return false;
+	}
+	return true;
+}
+
+void arrivals_fini(struct arrivals *arrivals)
+{
+	free(arrivals->at_us);
+	arrivals->at_us = NULL;
+	arrivals->count = 0;
+}

@@ -1,0 +1,31 @@
+/*
+ * arrivals.h: where the calls of a simulation come from: an access log of this gateway (logfmt or JSON lines), or a
+ * generated load. Reads whole files; for `jitney simulate` only.
+ */
+#ifndef JITNEY_GATEWAY_CLI_ARRIVALS_H
+#define JITNEY_GATEWAY_CLI_ARRIVALS_H
+
+#include <stdio.h>
+
+#include "gateway/cli/simulation.h"
+
+/* What a log says: when calls came that went on to the provider (those answered from a cache or joined to another's
+ * flight did not), and what its requests took. */
+struct log_reading {
+	struct arrivals arrivals;
+	size_t lines, calls;            /* read; calls in them, served from wherever */
+	size_t requests;                /* to the provider that the log tells of */
+	bool fitted;                    /* provider.fixed_us and item_us are from at least 8 requests of the log */
+	struct provider_model provider; /* slots is not filled in */
+};
+
+/* tool: only its calls; NULL: all. False: `error` says why (cannot be read, no such calls, memory). */
+bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, char *error,
+		   size_t error_bytes) MUST_CHECK;
+
+/* `rate` calls a second on average, at random (a Poisson process), the same for the same seed. False: out of memory. */
+bool arrivals_generate(double rate, double seconds, uint64_t seed, struct arrivals *arrivals) MUST_CHECK;
+
+void arrivals_fini(struct arrivals *arrivals);
+
+#endif

@@ -1,0 +1,17 @@
+/* cli.h: the commands beside `serve`. Each returns the process's exit code: 0 fine, 1 failed, 2 wrong usage or config.
+ */
+#ifndef JITNEY_GATEWAY_CLI_CLI_H
+#define JITNEY_GATEWAY_CLI_CLI_H
+
+enum { EXIT_USAGE = 2 };
+
+/* argv[0] is the command's name. */
+int cli_serve(int argc, char **argv);
+int cli_check(int argc, char **argv);
+int cli_call(int argc, char **argv);
+int cli_tools(int argc, char **argv);
+int cli_cache(int argc, char **argv); /* cli_cache.c */
+int cli_import(int argc, char **argv);
+int cli_simulate(int argc, char **argv); /* simulate.c */
+
+#endif

@@ -1,0 +1,131 @@
+/* cli_client.c: what commands that talk to a gateway have in common. */
+#include "gateway/cli/cli_client.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "gateway/cli/cli.h"
+#include "upstream/upstream.h"
+
+enum { DEPTH = 512 };
+
+int cli_wrong_usage(const char *command, const char *what)
+{
+	fprintf(stderr, "jitney %s: %s; jitney %s --help tells more\n", command, what, command);
+	return EXIT_USAGE;
+}
+
+static const struct option client_options[] = {
+	{ "url", required_argument, NULL, 'u' },    { "timeout", required_argument, NULL, 't' },
+	{ "header", required_argument, NULL, 'H' }, { "format", required_argument, NULL, 'f' },
+	{ "limit", required_argument, NULL, 'n' },  { "verbose", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+};
+
+/* "Name: value" in argv's own memory. */
+static bool add_header(struct cli_client *setup, char *text)
+{
+	char *colon = strchr(text, ':');
+	if (!colon || colon == text || setup->header_count == CLI_HEADERS_MAX)
+		return false;
+	*colon++ = '\0';
+	setup->headers[setup->header_count++] = (struct upstream_header){ text, colon + strspn(colon, " \t") };
+	return true;
+}
+
+static bool read_seconds(const char *text, uint64_t *us)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+	if (end == text || (*end && strcmp(end, "s") != 0) || !(seconds > 0) || seconds > 86400)
+		return false;
+	*us = (uint64_t)(seconds * (double)CLOCK_US_PER_S);
+	return true;
+}
+
+const char *cli_read_options(int argc, char **argv, const struct cli_server *usual, const char *letters,
+			     struct cli_client *setup)
+{
+	const char *server = getenv(usual->variable);
+	*setup = (struct cli_client){ .server = server && *server ? server : usual->url,
+				      .timeout_us = usual->timeout_s * CLOCK_US_PER_S };
+	for (int option; (option = getopt_long(argc, argv, letters, client_options, NULL)) != -1;) {
+		switch (option) {
+		case 'u':
+			setup->server = optarg;
+			break;
+		case 't':
+			if (!read_seconds(optarg, &setup->timeout_us))
+				return "--timeout wants a number of seconds";
+			break;
+		case 'H':
+			if (!add_header(setup, optarg))
+				return "--header wants 'Name: value', at most 32 times";
+			break;
+		case 'n':
+			if (!json_u64(slice_of(optarg), &setup->limit) || !setup->limit)
+				return "--limit wants a number above zero";
+			break;
+		case 'f':
+			setup->format = optarg;
+			break;
+		case 'v':
+			setup->verbose = true;
+			break;
+		case 'h':
+			setup->help = true;
+			return NULL;
+		default:
+			return "an option is not known or lacks its value";
+		}
+	}
+	return NULL;
+}
+
+/* Print the problem of a reply that is not 200 in one line for people. */
+static void print_problem(const struct client_reply *reply)
+{
+	struct slice body = json_trim(buf_slice(&reply->body)), value;
+	struct json_fault fault;
+	struct buf detail = BUF_INIT(65536);
+	if (body.len && json_check(body, DEPTH, NULL, &fault) && json_type(body) == JSON_OBJECT) {
+		if (json_member(body, SLICE("code"), &value) && json_type(value) == JSON_STRING)
+			json_unescape(value, &detail);
+		buf_put_text(&detail, ": ");
+		if (json_member(body, SLICE("detail"), &value) && json_type(value) == JSON_STRING)
+			json_unescape(value, &detail);
+		if (json_member(body, SLICE("upstream"), &value) && json_member(value, SLICE("error"), &value)) {
+			buf_put_text(&detail, "\n");
+			buf_put(&detail, value);
+		}
+	} else {
+		buf_put(&detail, body);
+	}
+	fprintf(stderr, "jitney: %u %s\n", reply->status, buf_cstr(&detail));
+	buf_fini(&detail);
+}
+
+int cli_fetch(const struct client_request *request, struct client_reply *reply, const struct cli_client *setup)
+{
+	char error[512];
+	if (!upstream_library_init()) {
+		fputs("jitney: libcurl cannot be initialised\n", stderr);
+		return EXIT_FAILURE;
+	}
+	bool fine = client_fetch(request, reply, error, sizeof error);
+	upstream_library_fini();
+	if (!fine) {
+		fprintf(stderr, "jitney: %s\n", error);
+		return EXIT_FAILURE;
+	}
+	for (size_t i = 0; setup->verbose && i < reply->wanted_count; i++)
+		if (reply->wanted[i].value[0])
+			fprintf(stderr, "%s: %s\n", reply->wanted[i].name, reply->wanted[i].value);
+	if (reply->status == 200)
+		return EXIT_SUCCESS;
+	print_problem(reply);
+	return EXIT_FAILURE;
+}

@@ -1,0 +1,417 @@
+/*
+ * check.c: what the option table cannot say: references between blocks, rules that concern two options, routes.
+ * And what follows from a file without mistakes: order, indexes, versions.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "gateway/config/config_private.h"
+
+enum { REASON_BYTES = 256 };
+
+/* --- Listeners, identity --- */
+
+static bool is_same_address(const struct listen_address *a, const struct listen_address *b)
+{
+	if (a->unix_path || b->unix_path)
+		return a->unix_path && b->unix_path && strcmp(a->unix_path, b->unix_path) == 0;
+	return a->in6.sin6_port != 0 && memcmp(&a->in6, &b->in6, sizeof a->in6) == 0;
+}
+
+/* The node that the n-th address of a list was read from; NULL: it is a default. */
+static const struct node *address_node(const struct node *list, size_t n)
+{
+	if (!list || list->kind != NODE_LIST)
+		return list;
+	const struct node *child = list->first;
+	while (child && n--)
+		child = child->next;
+	return child;
+}
+
+/* Complains about the n-th address of `admin` (or of listen, when `admin` is false) if an earlier one is the same. */
+static void check_address(struct config_load *load, const struct node *root, bool admin, size_t n)
+{
+	const struct config *config = load->config;
+	const struct listen_address *address = admin ? &config->admin[n] : &config->listen[n];
+	const struct node *node = address_node(node_find(root, admin ? "admin.listen" : "listen"), n);
+	bool twice = false;
+	if (!node) /* a default that an operator's own address stands in the way of */
+		node = node_find(root, "listen") ? node_find(root, "listen") : root;
+	for (size_t i = 0; i < (admin ? n : 0) && !twice; i++)
+		twice = is_same_address(&config->admin[i], address);
+	for (size_t i = 0; i < (admin ? config->listen_count : n) && !twice; i++)
+		twice = is_same_address(&config->listen[i], address);
+	if (twice && address->text)
+		config_error_at(load, node, "%s: %s is listened on already", admin ? "admin.listen" : "listen",
+				arena_is_secret(load->arena, address->text) ? "this address" : address->text);
+}
+
+static void check_listeners(struct config_load *load, const struct node *root)
+{
+	for (size_t i = 0; i < load->config->listen_count; i++)
+		check_address(load, root, false, i);
+	for (size_t i = 0; i < load->config->admin_count; i++)
+		check_address(load, root, true, i);
+}
+
+static void check_identity(struct config_load *load, const struct node *root)
+{
+	const struct node *node = node_find(root, "identity.tenant_header");
+	bool unix_socket = false;
+	for (size_t i = 0; i < load->config->listen_count; i++)
+		unix_socket |= load->config->listen[i].unix_path != NULL;
+	if (node && load->config->tenant_header && load->config->trusted_proxy_count == 0 && !unix_socket &&
+	    !node_find(root, "trusted_proxies"))
+		config_error_at(load, node,
+				"identity.tenant_header: is believed only from trusted_proxies, and there are none");
+}
+
+/* --- Upstreams --- */
+
+static void check_urls(struct config_load *load, struct upstream_draft *draft)
+{
+	const struct node *list = node_find(draft->node, "endpoints");
+	size_t i = 0;
+	for (const struct node *child = list ? list->first : NULL; child && i < draft->endpoint_count;
+	     child = child->next, i++) {
+		const char *url = draft->endpoints[i].url;
+		const struct node *node = node_find(child, "url");
+		char error[REASON_BYTES] = "";
+		if (!url || !node)
+			continue;
+		/* the reason may quote the URL, which may hold a secret */
+		bool secret = arena_is_secret(load->arena, url);
+		if (!upstream_url_check(url, error, sizeof error))
+			config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: %s", draft->node->key.at, i,
+					secret ? "what ${...} stands for is not a URL of an endpoint" : error);
+		for (size_t j = 0; j < i; j++)
+			if (draft->endpoints[j].url && strcmp(draft->endpoints[j].url, url) == 0)
+				config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: is there twice",
+						draft->node->key.at, i);
+	}
+}
+
+static void check_upstream(struct config_load *load, struct upstream_draft *draft)
+{
+	struct upstream_settings *settings = &draft->config.settings;
+	struct batch_policy *policy = &draft->config.batch;
+	const struct node *idle = node_find(draft->node, "pool.min_idle");
+	if (!idle)
+		settings->pool_min_idle = settings->pool_max < 2 ? settings->pool_max : 2;
+	else if (settings->pool_min_idle > settings->pool_max)
+		config_error_at(load, idle, "upstreams.%s.pool.min_idle: is more than pool.max, which is %zu",
+				draft->node->key.at, settings->pool_max);
+	settings->name = draft->node->key.at;
+	if (settings->ca_file && access(settings->ca_file, R_OK) < 0)
+		config_error_at(load, node_find(draft->node, "ca_file"), "upstreams.%s.ca_file: %s",
+				draft->node->key.at, strerror(errno));
+	config_check_dialect(load, draft);
+	config_check_exposure(load, draft);
+	if (settings->dialect)
+		policy->max_tokens = settings->dialect->max_tokens;
+	if (settings->dialect && policy->tokens.amount && !settings->dialect->tokens)
+		config_error_at(load, node_find(draft->node, "rate.tokens"),
+				"upstreams.%s.rate.tokens: the dialect %s does not estimate tokens",
+				draft->config.settings.name, settings->dialect->name);
+	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
+		policy->max_bytes = settings->dialect->max_bytes;
+	config_check_program(load, draft);
+	check_urls(load, draft);
+}
+
+/* --- Tools --- */
+
+static struct upstream_draft *find_upstream(const struct config_drafts *drafts, const char *name)
+{
+	for (size_t i = 0; i < drafts->upstream_count; i++)
+		if (strcmp(drafts->upstreams[i].node->key.at, name) == 0)
+			return &drafts->upstreams[i];
+	return NULL;
+}
+
+/* Whether the name stands below upstreams at all, even in a block that has been complained about. */
+static void check_upstream_name(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct node *node = node_find(draft->node, "upstream");
+	if (draft->upstream && node && !find_upstream(load->drafts, draft->upstream))
+		config_error_at(load, node, "tools.%s.upstream: there is no upstream \"%.*s\"", draft->node->key.at,
+				CONFIG_NAME_BYTES, node->text.at);
+}
+
+/* Each name once, in one of the lists. */
+static void check_key(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct key_filter *key = &draft->tool.key;
+	const struct node *lists[] = { node_find(draft->node, "cache.key.ignore"),
+				       node_find(draft->node, "cache.key.only") };
+	const char *const *names[] = { key->ignore, key->only };
+	const size_t counts[] = { key->ignore_count, key->only_count };
+	if (lists[0] && counts[0] && counts[1])
+		config_error_key(load, lists[0],
+				 "tools.%s.cache.key.ignore: has no use beside only, which leaves out all others",
+				 draft->node->key.at);
+	for (size_t i = 0; i < countof(lists); i++)
+		for (size_t j = 0; lists[i] && j < counts[i]; j++)
+			for (size_t k = 0; k < j; k++)
+				if (strcmp(names[i][j], names[i][k]) == 0)
+					config_error_key(load, lists[i], "tools.%s.cache.key.%s: has \"%.64s\" twice",
+							 draft->node->key.at, i ? "only" : "ignore", names[i][j]);
+}
+
+static void check_cache(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct node *cache = node_find(draft->node, "cache");
+	const struct node *scope = node_find(draft->node, "cache.scope");
+	const char *name = draft->node->key.at;
+	const struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
+	bool hinted = upstream && upstream->config.exposure.trust_hints; /* the server's list will say */
+	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool) && !hinted)
+		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent",
+				 name);
+	if (scope && draft->tool.scope == SCOPE_TENANT && !load->config->tenant_header)
+		config_error_at(load, scope, "tools.%s.cache.scope: tenant needs identity.tenant_header", name);
+}
+
+static void check_schema(struct config_load *load, const struct tool_draft *draft)
+{
+	const struct node *schema = node_find(draft->node, "input_schema");
+	const struct node *type = node_find(schema, "type");
+	if (!schema || schema->kind != NODE_MAP)
+		return;
+	if (!type || type->kind != NODE_SCALAR || !slice_equal(type->text, SLICE("object")))
+		config_error_at(load, type ? type : schema,
+				"tools.%s.input_schema: needs type: object, for arguments are one",
+				draft->node->key.at);
+}
+
+static void check_tool(struct config_load *load, struct tool_draft *draft)
+{
+	check_upstream_name(load, draft);
+	check_cache(load, draft);
+	check_key(load, draft);
+	check_schema(load, draft);
+	struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
+	if (upstream && upstream->config.settings.dialect && !arena_failed(load->arena))
+		config_check_route(load, draft, upstream);
+}
+
+void config_check(struct config_load *load, const struct node *root)
+{
+	check_listeners(load, root);
+	check_identity(load, root);
+	config_check_mcp(load, root);
+	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
+		config_check_redis(load, node_find(root, "cache.redis"));
+	if (node_find(root, "cache.disk") && node_find(root, "cache.disk")->kind == NODE_MAP)
+		config_check_disk(load, root, node_find(root, "cache.disk"));
+	for (size_t i = 0; i < load->drafts->upstream_count; i++)
+		check_upstream(load, &load->drafts->upstreams[i]);
+	for (size_t i = 0; i < load->drafts->tool_count; i++)
+		check_tool(load, &load->drafts->tools[i]);
+}
+
+/* A URL for everybody's eyes, callers' too. What ${...} filled in may be a secret, and a token stands in the path, so
+ * the path is left out then; the number tells endpoints apart that differ in nothing else. NULL: out of memory. */
+static const char *shown_url(struct config_load *load, const char *url, size_t index)
+{
+	if (!arena_is_secret(load->arena, url))
+		return url;
+	size_t host = strcspn(url, ":") + strlen("://");
+	size_t path = host + strcspn(url + host, "/");
+	if (index == 0)
+		return arena_printf(load->arena, "%.*s/***", (int)path, url);
+	return arena_printf(load->arena, "%.*s/***#%zu", (int)path, url, index + 1);
+}
+
+static const char *shown_command(struct config_load *load, const char *command)
+{
+	return arena_is_secret(load->arena, command) ? "***" : command;
+}
+
+/* --- What follows --- */
+
+static void hash_text(XXH3_state_t *hash, const char *text)
+{
+	uint64_t len = text ? strlen(text) : UINT64_MAX; /* no value is not the empty value */
+	XXH3_128bits_update(hash, &len, sizeof len);
+	if (text)
+		XXH3_128bits_update(hash, text, len);
+}
+
+/* Secrets change nothing about what a tool means, and have no place in a version that callers see. */
+static void hash_pairs(struct config_load *load, XXH3_state_t *hash, const struct route_pair *pairs, size_t count)
+{
+	XXH3_128bits_update(hash, &count, sizeof count);
+	for (size_t i = 0; i < count; i++) {
+		hash_text(hash, pairs[i].name);
+		hash_text(hash, arena_is_secret(load->arena, pairs[i].value) ? "${}" : pairs[i].value);
+	}
+}
+
+static void hash_names(XXH3_state_t *hash, const char *const *names, size_t count)
+{
+	XXH3_128bits_update(hash, &count, sizeof count);
+	for (size_t i = 0; i < count; i++)
+		hash_text(hash, names[i]);
+}
+
+static void hash_envelope(XXH3_state_t *hash, const struct envelope_settings *envelope)
+{
+	const char *const texts[] = { envelope->preset,       envelope->method,     envelope->path,
+				      envelope->content_type, envelope->headers,    envelope->framing,
+				      envelope->body,         envelope->item,       envelope->answer_framing,
+				      envelope->list,         envelope->match,      envelope->id,
+				      envelope->result,       envelope->status,     envelope->errors,
+				      envelope->error,        envelope->retry_after };
+	for (size_t i = 0; i < countof(texts); i++)
+		hash_text(hash, texts[i]);
+}
+
+static void hash_key_list(XXH3_state_t *hash, const struct key_list_settings *keys)
+{
+	const char *const texts[] = { keys->parameter, keys->argument, keys->separator, keys->list,
+				      keys->key,       keys->result,   keys->missing };
+	for (size_t i = 0; i < countof(texts); i++)
+		hash_text(hash, texts[i]);
+}
+
+static void hash_upstream(struct config_load *load, XXH3_state_t *hash, const struct upstream_draft *from)
+{
+	const struct upstream_settings *upstream = &from->config.settings;
+	hash_text(hash, upstream->name);
+	hash_text(hash, upstream->dialect->name);
+	for (size_t i = 0; i < upstream->endpoint_count; i++)
+		hash_text(hash, upstream->endpoints[i]);
+	for (size_t i = 0; i < from->arg_count; i++)
+		hash_text(hash, from->args[i]);
+	hash_text(hash, from->cwd);
+	for (size_t i = 0; i < upstream->header_count; i++)
+		hash_pairs(load, hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
+			   1);
+	if (from->envelope.item)
+		hash_envelope(hash, &from->envelope);
+}
+
+static const char *put_digest(struct config_load *load, const XXH3_state_t *hash)
+{
+	XXH128_hash_t digest = XXH3_128bits_digest(hash);
+	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64,
+			    (unsigned long long)digest.low64);
+}
+
+static const char *upstream_version(struct config_load *load, const struct upstream_draft *draft)
+{
+	XXH3_state_t hash;
+	XXH3_128bits_reset(&hash);
+	hash_upstream(load, &hash, draft);
+	return put_digest(load, &hash);
+}
+
+static bool finish_upstreams(struct config_load *load)
+{
+	struct config *config = load->config;
+	struct config_drafts *drafts = load->drafts;
+	unsigned endpoints = 0;
+	config->upstreams = arena_array(load->arena, drafts->upstream_count, sizeof *config->upstreams);
+	for (size_t i = 0; config->upstreams && i < drafts->upstream_count; i++) {
+		struct upstream_draft *draft = &drafts->upstreams[i];
+		struct upstream_settings *settings = &draft->config.settings;
+		if (config_is_program(draft) && !config_finish_program(load, draft))
+			return false;
+		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
+		const char **shown = arena_array(load->arena, draft->endpoint_count, sizeof *shown);
+		if (!urls || !shown)
+			return false;
+		for (size_t j = 0; j < draft->endpoint_count; j++) {
+			urls[j] = draft->endpoints[j].url;
+			shown[j] = settings->process ? shown_command(load, urls[j]) : shown_url(load, urls[j], j);
+			if (!shown[j])
+				return false;
+		}
+		settings->endpoints = urls;
+		settings->shown = shown;
+		settings->endpoint_count = draft->endpoint_count;
+		settings->label = (unsigned)i;
+		settings->first_endpoint_label = endpoints;
+		settings->json_depth = config->limits.json_depth;
+		draft->config.exposure.version = upstream_version(load, draft);
+		endpoints += (unsigned)draft->endpoint_count;
+		config->upstreams[i] = draft->config;
+		config->upstream_count = i + 1;
+	}
+	return config->upstreams != NULL;
+}
+
+static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
+				const struct upstream_draft *from)
+{
+	XXH3_state_t hash;
+	XXH3_128bits_reset(&hash);
+	hash_upstream(load, &hash, from);
+	hash_text(&hash, draft->request.operation);
+	hash_key_list(&hash, &draft->request.key_list);
+	hash_text(&hash, draft->request.method);
+	hash_text(&hash, draft->request.http_method);
+	hash_text(&hash, draft->request.path);
+	hash_text(&hash, draft->request.body);
+	hash_pairs(load, &hash, draft->request.query, draft->request.query_count);
+	hash_pairs(load, &hash, draft->request.headers, draft->request.header_count);
+	hash_names(&hash, draft->tool.key.ignore, draft->tool.key.ignore_count);
+	hash_names(&hash, draft->tool.key.only, draft->tool.key.only_count);
+	if (draft->tool.constants)
+		hash_text(&hash, draft->tool.constants);
+	return put_digest(load, &hash);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct tool_draft *)a)->node->key.at, ((const struct tool_draft *)b)->node->key.at);
+}
+
+static void finish_tool(struct config_load *load, struct tool_draft *draft, unsigned index)
+{
+	struct tool *tool = &draft->tool;
+	const struct upstream_draft *upstream = find_upstream(load->drafts, draft->upstream);
+	tool->name = draft->node->key.at;
+	tool->index = index;
+	tool->said = config_said(draft);
+	tool->upstream = (unsigned)(upstream - load->drafts->upstreams);
+	if (!tool->description)
+		tool->description = "";
+	if (!tool->title)
+		tool->title = "";
+	if (!tool->input_schema)
+		tool->input_schema = "{\"type\":\"object\"}";
+	if (!node_find(draft->node, "annotations.destructive"))
+		tool->destructive = !tool->read_only;
+	if (!tool->timeout_us)
+		tool->timeout_us = upstream->config.settings.timeout_us;
+	tool->version = tool_version(load, draft, upstream);
+	config_fill_request(load, draft, upstream->config.settings.dialect);
+}
+
+bool config_finish(struct config_load *load)
+{
+	struct config *config = load->config;
+	struct config_drafts *drafts = load->drafts;
+	config_finish_redis(load);
+	config_finish_disk(load);
+	if (!finish_upstreams(load))
+		return false;
+	if (drafts->tool_count)
+		qsort(drafts->tools, drafts->tool_count, sizeof *drafts->tools, by_name);
+	config->tools = arena_array(load->arena, drafts->tool_count, sizeof *config->tools);
+	if (!config->tools)
+		return false;
+	for (size_t i = 0; i < drafts->tool_count; i++) {
+		finish_tool(load, &drafts->tools[i], (unsigned)i);
+		config->tools[i] = drafts->tools[i].tool;
+	}
+	config->tool_count = drafts->tool_count;
+	return !arena_failed(load->arena);
+}

@@ -1,0 +1,93 @@
+/*
+ * check_listed.c: what is asked of upstreams that list their tools (MCP), and of the tools: entries about those: which
+ * options are theirs alone, and what an entry says itself, so that the server's list does not decide it.
+ */
+#include "gateway/config/config_private.h"
+
+/* Options of providers that list their tools would do nothing for others, silently. */
+static void refuse_exposure(struct config_load *load, const struct upstream_draft *draft, const struct dialect *dialect)
+{
+	static const char *const options[] = { "names", "expose", "max_tools", "trust_hints", "cache" };
+	for (size_t i = 0; i < countof(options); i++) {
+		const struct node *node = node_find(draft->node, options[i]);
+		if (node)
+			config_error_key(load, node,
+					 "upstreams.%s.%s: is for providers that list their tools (MCP), not for "
+					 "dialect %s",
+					 draft->node->key.at, options[i], dialect->name);
+	}
+}
+
+void config_check_exposure(struct config_load *load, struct upstream_draft *draft)
+{
+	struct exposure *exposure = &draft->config.exposure;
+	const struct dialect *dialect = draft->config.settings.dialect;
+	const struct node *cache = node_find(draft->node, "cache"), *scope = node_find(draft->node, "cache.scope");
+	if (!dialect || !dialect->lists_tools) {
+		if (dialect)
+			refuse_exposure(load, draft, dialect);
+		return;
+	}
+	exposure->only_allowed = node_find(draft->node, "expose.allow") != NULL;
+	if (cache && exposure->cache.ttl_us && !exposure->trust_hints)
+		config_error_key(load, cache,
+				 "upstreams.%s.cache: goes by the server's readOnlyHint and needs trust_hints: true",
+				 draft->node->key.at);
+	if (scope && exposure->scope == SCOPE_TENANT && !load->config->tenant_header)
+		config_error_at(load, scope, "upstreams.%s.cache.scope: tenant needs identity.tenant_header",
+				draft->node->key.at);
+}
+
+/* The server's name of the tool: as written, or the entry's own, less the prefix that the gateway would give it. */
+static const char *remote_name(const struct tool_draft *draft)
+{
+	const char *name = draft->node->key.at;
+	size_t prefix = strlen(draft->upstream);
+	if (draft->remote)
+		return draft->remote;
+	if (strncmp(name, draft->upstream, prefix) == 0 && strncmp(name + prefix, "__", 2) == 0 && name[prefix + 2])
+		return name + prefix + 2;
+	return name;
+}
+
+bool config_check_listed(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
+{
+	static const char *const options[] = { "tool", "arguments" };
+	for (size_t i = 0; i < countof(options) && !dialect->lists_tools; i++) {
+		const struct node *node = node_find(draft->node, options[i]);
+		if (!node)
+			continue;
+		config_error_key(load, node,
+				 "tools.%s.%s: is for providers that list their tools (MCP), not for dialect %s",
+				 draft->node->key.at, options[i], dialect->name);
+		return false;
+	}
+	if (dialect->lists_tools) {
+		draft->tool.remote = draft->remote = draft->request.method = remote_name(draft);
+		draft->request.constants = draft->tool.constants;
+	}
+	return true;
+}
+
+unsigned config_said(const struct tool_draft *draft)
+{
+	static const struct {
+		const char *path;
+		enum said bit;
+	} options[] = {
+		{ "description", SAID_DESCRIPTION },
+		{ "title", SAID_TITLE },
+		{ "input_schema", SAID_INPUT_SCHEMA },
+		{ "output_schema", SAID_OUTPUT_SCHEMA },
+		{ "annotations.read_only", SAID_READ_ONLY },
+		{ "annotations.idempotent", SAID_IDEMPOTENT },
+		{ "annotations.destructive", SAID_DESTRUCTIVE },
+		{ "annotations.open_world", SAID_OPEN_WORLD },
+		{ "cache", SAID_CACHE },
+	};
+	unsigned said = 0;
+	for (size_t i = 0; i < countof(options); i++)
+		if (node_find(draft->node, options[i].path))
+			said |= options[i].bit;
+	return said;
+}

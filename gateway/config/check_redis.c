@@ -1,0 +1,107 @@
+/* check_redis.c: cache.redis: what its options mean together, and the settings that follow. */
+#include "gateway/config/config_private.h"
+
+static bool is_prefix(const char *prefix)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.:";
+	return prefix[strspn(prefix, letters)] == '\0';
+}
+
+static void check_sentinels(struct config_load *load, const struct node *node)
+{
+	const struct config *config = load->config;
+	struct redis_node ignored;
+	for (size_t i = 0; i < config->redis_options.sentinel_node_count; i++) {
+		const char *text = config->redis_options.sentinel_nodes[i];
+		const char *wrong = text ? redis_node_parse(slice_of(text), SENTINEL_PORT, &ignored) : NULL;
+		if (wrong)
+			config_error_at(load, node, "cache.redis.sentinel.nodes[%zu] %s", i, wrong);
+	}
+}
+
+void config_check_redis(struct config_load *load, const struct node *redis)
+{
+	const struct config *config = load->config;
+	const struct node *url = node_member(redis, "url"), *sentinel = node_member(redis, "sentinel");
+	struct redis_url parsed = { 0 };
+	if (!url && !sentinel)
+		config_error_key(load, redis, "cache.redis needs a url, or sentinel");
+	if (url && sentinel)
+		config_error_key(load, url,
+				 "cache.redis.url and cache.redis.sentinel exclude each other: Sentinel says "
+				 "where the server is");
+	const char *wrong =
+		url && config->redis_options.url ? redis_url_parse(slice_of(config->redis_options.url), &parsed) : NULL;
+	if (wrong)
+		config_error_at(load, url, "cache.redis.url %s", wrong);
+	if (config->redis_options.prefix && !is_prefix(config->redis_options.prefix))
+		config_error_at(load, node_member(redis, "prefix"),
+				"cache.redis.prefix may have only A-Z a-z 0-9 _ - . :");
+	if (node_member(redis, "username") && !node_member(redis, "password") && !wrong && !(url && parsed.password[0]))
+		config_error_key(load, node_member(redis, "username"),
+				 "cache.redis.username is of no use without a password");
+	if (sentinel)
+		check_sentinels(load, sentinel);
+}
+
+/* The URL's, unless the option of its own is set. NULL: neither. Shown to nobody. */
+static const char *secret(struct config_load *load, const char *option, const char *from_url)
+{
+	const char *text = option;
+	if (!text && from_url[0])
+		text = arena_printf(load->arena, "%s", from_url);
+	if (text)
+		arena_mark_secret(load->arena, text);
+	return text;
+}
+
+static void read_sentinels(struct config_load *load, struct redis_settings *settings)
+{
+	const struct config *config = load->config;
+	size_t count = config->redis_options.sentinel_node_count;
+	struct redis_node *nodes = arena_array(load->arena, count, sizeof *nodes);
+	if (!nodes)
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (redis_node_parse(slice_of(config->redis_options.sentinel_nodes[i]), SENTINEL_PORT, &nodes[i]))
+			return;
+	settings->sentinel_name = config->redis_options.sentinel_name;
+	settings->sentinel_password = secret(load, config->redis_options.sentinel_password, "");
+	settings->sentinels = nodes;
+	settings->sentinel_count = count;
+}
+
+void config_finish_redis(struct config_load *load)
+{
+	struct config *config = load->config;
+	struct redis_url url = { 0 };
+	const char *text = config->redis_options.url;
+	if (!text && !config->redis_options.sentinel_node_count)
+		return;
+	struct redis_settings *settings = arena_alloc(load->arena, sizeof *settings);
+	if (!settings || (text && redis_url_parse(slice_of(text), &url)))
+		return;
+	*settings = (struct redis_settings){
+		.node = url.node,
+		.database = url.database ? url.database : config->redis_options.database,
+		.username = config->redis_options.username,
+		.prefix = config->redis_options.prefix,
+		.timeout_us = config->redis_options.timeout_us,
+		.connect_timeout_us = config->redis_options.connect_timeout_us,
+		.max_commands = config->redis_options.in_flight,
+		.max_value_bytes = config->redis_options.max_value_bytes,
+		.compress_bytes = config->redis_options.compress_bytes,
+		.tracking = config->redis_options.tracking,
+		.untracked_us = config->redis_options.untracked_us,
+		.lease_us = config->redis_options.lease_us,
+	};
+	memcpy(settings->path, url.path, sizeof settings->path);
+	if (!settings->username && url.username[0])
+		settings->username = arena_printf(load->arena, "%s", url.username);
+	settings->password = secret(load, config->redis_options.password, url.password);
+	if (text && url.password[0])
+		arena_mark_secret(load->arena, text);
+	if (config->redis_options.sentinel_node_count)
+		read_sentinels(load, settings);
+	config->redis = settings;
+}

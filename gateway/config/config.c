@@ -1,0 +1,123 @@
+/* config.c: the front door of the configuration: a file becomes one frozen struct config, or a list of mistakes. */
+#include "gateway/config/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "gateway/config/config_private.h"
+
+enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
+
+/* Routes belong to the drafts until the configuration is complete, then to its tools; the drafts stay the same. So do
+ * dialects of upstreams' own, which routes point to. */
+static void free_routes(const struct config_drafts *drafts)
+{
+	for (size_t i = 0; drafts && i < drafts->tool_count; i++) {
+		struct dialect_route *route = drafts->tools[i].tool.route;
+		if (route)
+			route->dialect->route_free(route);
+	}
+	for (size_t i = 0; drafts && i < drafts->upstream_count; i++)
+		dialect_release(drafts->upstreams[i].own);
+}
+
+void config_free(struct config *config)
+{
+	if (!config)
+		return;
+	free_routes(arena_drafts(config->arena));
+	arena_free(config->arena);
+}
+
+/* An arena with an empty configuration in it. NULL: out of memory. */
+static struct config *make_empty(struct config_load *load)
+{
+	load->arena = arena_new();
+	load->nodes = load->arena ? arena_new() : NULL;
+	if (!load->nodes) {
+		arena_free(load->arena);
+		return NULL;
+	}
+	load->config = arena_alloc(load->arena, sizeof *load->config);
+	load->drafts = arena_alloc(load->arena, sizeof *load->drafts);
+	const char *name = arena_text(load->arena, slice_of(load->name));
+	if (!name || !load->config || !load->drafts) {
+		arena_free(load->arena); /* the nodes': config_parse */
+		return NULL;
+	}
+	arena_keep_drafts(load->arena, load->drafts);
+	load->config->arena = load->arena;
+	load->config->path = name;
+	return load->config;
+}
+
+/* False: mistakes noted, or out of memory. */
+static bool fill(struct config_load *load, struct slice text)
+{
+	struct node *root = node_parse(load, text);
+	if (!root)
+		return false;
+	config_read(load, root);
+	config_check(load, root);
+	return load->fault_total == 0 && !arena_failed(load->arena) && !arena_failed(load->nodes) &&
+	       config_finish(load);
+}
+
+struct config *config_parse(const char *name, struct slice text, struct buf *errors)
+{
+	struct config_load *load = calloc(1, sizeof *load);
+	struct config *config = NULL;
+	if (load) {
+		load->name = name;
+		config = make_empty(load);
+	}
+	bool good = config && fill(load, text);
+	if (config && !good) {
+		config_errors_put(load, errors);
+		if (load->fault_total == 0 || arena_failed(load->arena) || arena_failed(load->nodes))
+			buf_printf(errors, "%s: out of memory\n", name);
+		config_free(config);
+		config = NULL;
+	} else if (!good) {
+		buf_printf(errors, "%s: out of memory\n", name);
+	}
+	if (load)
+		arena_free(load->nodes);
+	free(load);
+	return config;
+}
+
+/* False with errno; EFBIG: longer than a configuration can be. */
+static bool read_all(int fd, struct buf *text)
+{
+	for (;;) {
+		char block[16384];
+		ssize_t got = read(fd, block, sizeof block);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got == 0;
+		buf_put(text, (struct slice){ block, (size_t)got });
+		if (text->failed) {
+			errno = text->len + sizeof block > FILE_BYTES ? EFBIG : ENOMEM;
+			return false;
+		}
+	}
+}
+
+struct config *config_load(const char *path, struct buf *errors)
+{
+	struct buf text = BUF_INIT(FILE_BYTES);
+	struct config *config = NULL;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && read_all(fd, &text))
+		config = config_parse(path, buf_slice(&text), errors);
+	else
+		buf_printf(errors, "%s: %s\n", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	buf_fini(&text);
+	return config;
+}

@@ -1,0 +1,155 @@
+/*
+ * config_private.h: what the files that read the configuration share: one reading under way, its list of errors, and
+ * the drafts that the option table fills. Nobody else includes it.
+ */
+#ifndef JITNEY_GATEWAY_CONFIG_CONFIG_PRIVATE_H
+#define JITNEY_GATEWAY_CONFIG_CONFIG_PRIVATE_H
+
+#include "gateway/config/config.h"
+#include "base/arena.h"
+#include "gateway/config/yaml.h"
+#include "gateway/config/values.h"
+#include "gateway/config/options.h"
+
+enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
+
+struct endpoint_draft {
+	const char *url;
+};
+
+/* As written, with defaults; `config` is complete when the configuration is. */
+struct upstream_draft {
+	struct upstream_config config;
+	const struct node *node; /* the block; while the file is read */
+	const char *dialect;     /* NULL: missing, wrong or not supported */
+	bool faulty;             /* its block has been complained about */
+	struct endpoint_draft *endpoints;
+	size_t endpoint_count;
+	const char *command, *cwd; /* dialects of programs; NULL: none */
+	const char *const *args;
+	size_t arg_count;
+	struct process_pool_settings process;
+	struct envelope_settings envelope;
+	struct graphql_settings graphql;
+	struct dialect *own; /* the upstream's own, made from its settings; NULL: it has none. Owned */
+};
+
+struct tool_draft {
+	struct tool tool;
+	const struct node *node; /* while the file is read */
+	const char *upstream;    /* name */
+	bool faulty;             /* its block has been complained about */
+	struct route_settings request;
+	const char *remote; /* as written, or NULL */
+};
+
+/* Kept as long as the configuration: config_json shows them. */
+struct config_drafts {
+	struct upstream_draft *upstreams; /* in the order of the file, as in config->upstreams */
+	size_t upstream_count;
+	struct tool_draft *tools; /* in the order of config->tools */
+	size_t tool_count;
+};
+
+struct config_fault {
+	unsigned line, column;
+	const char *text;
+};
+
+/* One reading of a file. */
+struct config_load {
+	const char *name;           /* of the file */
+	struct config_arena *arena; /* the configuration's own */
+	struct config_arena *nodes; /* of the file's tree, without its texts; ends with the reading */
+	struct config *config;
+	struct config_drafts *drafts;
+	struct config_fault faults[CONFIG_ERRORS]; /* the first ones, in file order */
+	size_t fault_count, fault_total;
+};
+
+/* --- errors.c --- */
+
+/* Note a mistake. At most CONFIG_ERRORS are kept, those nearest to the top of the file. */
+void config_error(struct config_load *load, unsigned line, unsigned column, const char *format, ...) PRINTF_LIKE(4, 5);
+/* The same at a node's value, or at its key. */
+#define config_error_at(load, node, ...) config_error((load), (node)->line, (node)->column, __VA_ARGS__)
+#define config_error_key(load, node, ...) config_error((load), (node)->key_line, (node)->key_column, __VA_ARGS__)
+/* Append all lines: "name:line:column: message\n". */
+void config_errors_put(const struct config_load *load, struct buf *out);
+
+/* --- read.c --- */
+
+/* Fill config and drafts from the tree by the option table. Errors are noted in `load`. */
+void config_read(struct config_load *load, const struct node *root);
+
+/* --- field.c --- */
+
+/* Read one value into its field of `owner`. `where`: the option's full name for messages. */
+void config_read_value(struct config_load *load, const struct option *option, const struct node *node,
+		       const char *where, void *owner);
+/* Put the option's default into its field. */
+void config_read_default(struct config_load *load, const struct option *option, void *owner);
+
+/* --- check.c --- */
+
+/* What the table cannot say: references, rules between options, routes. */
+void config_check(struct config_load *load, const struct node *root);
+/* Fill in all that follows from a draft without mistakes. False: out of memory. */
+bool config_finish(struct config_load *load) MUST_CHECK;
+
+/* --- check_mcp.c --- */
+
+void config_check_mcp(struct config_load *load, const struct node *root);
+
+/* --- check_redis.c --- */
+
+/* `redis`: the block of the file. */
+void config_check_redis(struct config_load *load, const struct node *redis);
+/* Fill in config->redis, if there is a block. */
+void config_finish_redis(struct config_load *load);
+
+/* --- check_disk.c --- */
+
+/* `disk`: the block of the file. */
+void config_check_disk(struct config_load *load, const struct node *root, const struct node *disk);
+/* Fill in config->disk, if there is a block. */
+void config_finish_disk(struct config_load *load);
+
+/* --- check_process.c --- */
+
+/* Whether its dialect is one of programs. */
+bool config_is_program(const struct upstream_draft *draft);
+/* Whether the option, one of upstreams or another, is for the other sort of provider. */
+bool config_is_foreign(const struct upstream_draft *draft, const struct option *option);
+void config_check_program(struct config_load *load, struct upstream_draft *draft);
+/* Fill in what follows, for one that is. False: out of memory. */
+bool config_finish_program(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;
+
+/* --- check_dialect.c: what each dialect asks of the options of its upstreams and tools --- */
+
+/* The upstream's dialect into its settings: one of all upstreams', or its own. NULL there after an error. */
+void config_check_dialect(struct config_load *load, struct upstream_draft *draft);
+/* The tool's options that are its dialect's, and its route. The upstream has a dialect. */
+void config_check_route(struct config_load *load, struct tool_draft *draft, const struct upstream_draft *upstream);
+/* For config_json: what the dialect did in place of what the file does not say. */
+void config_fill_request(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect);
+
+/* --- check_listed.c: upstreams that list their tools, and tools: entries about those --- */
+
+/* After config_check_dialect. */
+void config_check_exposure(struct config_load *load, struct upstream_draft *draft);
+/* False: complained about. Fills in what the route of such a tool needs. */
+bool config_check_listed(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect) MUST_CHECK;
+/* Which of a tool's options the file has: enum said. */
+unsigned config_said(const struct tool_draft *draft);
+
+/* --- expand.c --- */
+
+/*
+ * A scalar's text with ${NAME} and ${file:PATH} filled in ($${ stands for ${), in the arena, a NUL behind it.
+ * *filled: something was filled in, so the text is marked secret. False: an error was noted, or no memory.
+ */
+bool config_expand(struct config_load *load, const struct node *node, const char *where, struct slice *text,
+		   bool *filled);
+
+#endif

@@ -1,0 +1,133 @@
+/* options.c: the table of options.h with its fields, and finding one's way in it. */
+#include "gateway/config/options.h"
+
+#include "gateway/config/config_private.h"
+
+#define FIELD_AT(owner, field) offsetof(struct owner, field)
+#define FIELD_BYTES(owner, field) sizeof(((struct owner *)0)->field)
+
+#define ROW_B(path, kind, most, help) { path, OPTION_##kind, "elements", 0, most, NULL, NULL, 0, 0, 0, 0, help },
+#define ROW_V(path, kind, owner, field, unit, min, max, fallback, words, help)                                         \
+	{ path, OPTION_##kind, unit, min, max, fallback, words, FIELD_AT(owner, field), FIELD_BYTES(owner, field), 0,  \
+	  0,    help },
+#define ROW_L(path, kind, owner, field, count, min, max, fallback, help)                                               \
+	{ path,                                                                                                        \
+	  OPTION_##kind,                                                                                               \
+	  "elements",                                                                                                  \
+	  min,                                                                                                         \
+	  max,                                                                                                         \
+	  fallback,                                                                                                    \
+	  NULL,                                                                                                        \
+	  FIELD_AT(owner, field),                                                                                      \
+	  FIELD_BYTES(owner, field),                                                                                   \
+	  FIELD_AT(owner, count),                                                                                      \
+	  0,                                                                                                           \
+	  help },
+#define ROW_T(path, owner, field, count, min, max, bytes, fallback, help)                                              \
+	{ path,                                                                                                        \
+	  OPTION_TEXTS,                                                                                                \
+	  "elements",                                                                                                  \
+	  min,                                                                                                         \
+	  max,                                                                                                         \
+	  fallback,                                                                                                    \
+	  NULL,                                                                                                        \
+	  FIELD_AT(owner, field),                                                                                      \
+	  FIELD_BYTES(owner, field),                                                                                   \
+	  FIELD_AT(owner, count),                                                                                      \
+	  bytes,                                                                                                       \
+	  help },
+
+const struct option option_table[] = { OPTION_TABLE(ROW_B, ROW_V, ROW_L, ROW_T) };
+const size_t option_count = countof(option_table);
+
+enum { TYPED_BYTES = 40 }; /* longer keys are not compared */
+
+const char *option_key_below(const struct option *option, const char *prefix)
+{
+	size_t len = strlen(prefix);
+	if (strncmp(option->path, prefix, len) != 0)
+		return NULL;
+	const char *key = option->path + len;
+	return *key == '\0' || *key == '*' || strchr(key, '.') ? NULL : key;
+}
+
+const struct option *option_find(const char *prefix, struct slice key)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		const char *below = option_key_below(&option_table[i], prefix);
+		if (below && slice_equal(slice_of(below), key))
+			return &option_table[i];
+	}
+	return NULL;
+}
+
+static unsigned least(unsigned a, unsigned b, unsigned c)
+{
+	unsigned m = a < b ? a : b;
+	return m < c ? m : c;
+}
+
+/* Insertions, deletions, replacements and swaps of neighbours that make `typed` out of `key`. */
+static unsigned distance(const char *key, struct slice typed)
+{
+	unsigned rows[3][TYPED_BYTES + 1]; /* the last two rows and this one */
+	size_t n = strlen(key);
+	for (size_t j = 0; j <= typed.len; j++)
+		rows[0][j] = (unsigned)j;
+	for (size_t i = 1; i <= n; i++) {
+		unsigned *now = rows[i % 3], *last = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
+		now[0] = (unsigned)i;
+		for (size_t j = 1; j <= typed.len; j++) {
+			unsigned swap = last[j] + 1;
+			if (i > 1 && j > 1 && key[i - 1] == typed.at[j - 2] && key[i - 2] == typed.at[j - 1])
+				swap = before[j - 2] + 1;
+			unsigned replaced = last[j - 1] + (key[i - 1] != typed.at[j - 1]);
+			now[j] = least(least(last[j] + 1, now[j - 1] + 1, replaced), swap, swap);
+		}
+	}
+	return rows[n % 3][typed.len];
+}
+
+const char *option_suggest(const char *prefix, struct slice typed)
+{
+	const char *nearest = NULL;
+	unsigned best = (unsigned)typed.len / 3 + 1; /* further away is no help */
+	if (typed.len > TYPED_BYTES)
+		return NULL;
+	for (size_t i = 0; i < option_count; i++) {
+		const char *key = option_key_below(&option_table[i], prefix);
+		if (!key)
+			continue;
+		unsigned d = distance(key, typed);
+		if (d < best && d < strlen(key)) {
+			best = d;
+			nearest = key;
+		}
+	}
+	return nearest;
+}
+
+bool option_has_default(const struct option *option)
+{
+	return option->fallback && option->fallback[0] != '(';
+}
+
+bool option_next_word(const char **at, struct slice *word)
+{
+	if (!*at || !**at)
+		return false;
+	size_t len = strcspn(*at, "|");
+	*word = (struct slice){ *at, len };
+	*at += len + ((*at)[len] == '|');
+	return true;
+}
+
+struct slice option_word(const struct option *option, unsigned n)
+{
+	const char *at = option->words;
+	struct slice word = { NULL, 0 };
+	for (unsigned i = 0; i <= n; i++)
+		if (!option_next_word(&at, &word))
+			return (struct slice){ NULL, 0 };
+	return word;
+}

@@ -1,0 +1,444 @@
+/*
+ * options.h: every option of the configuration once: path, type, unit, bounds, default, help. Reading, defaults,
+ * /admin/config, the JSON Schema and the checks of docs/configuration.md all come from this table. A path's `*` is a
+ * name that the operator chooses, `[]` an element of a list.
+ */
+#ifndef JITNEY_GATEWAY_CONFIG_OPTIONS_H
+#define JITNEY_GATEWAY_CONFIG_OPTIONS_H
+
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/slice.h"
+
+/* What may stand there, and in which C type it ends up. */
+enum option_kind {
+	OPTION_BLOCK,       /* map of the options below it */
+	OPTION_NAMED,       /* map from chosen names to blocks */
+	OPTION_BLOCKS,      /* list of blocks */
+	OPTION_BOOL,        /* bool */
+	OPTION_COUNT,       /* size_t or unsigned */
+	OPTION_WORKERS,     /* unsigned; "auto" is one a CPU */
+	OPTION_DURATION,    /* uint64_t, microseconds */
+	OPTION_SIZE,        /* size_t, bytes */
+	OPTION_RATE,        /* struct rate; bounds are its amount; absent: no limit */
+	OPTION_ENUM,        /* unsigned: place in `words` */
+	OPTION_WORD,        /* const char *: one of `words` */
+	OPTION_TEXT,        /* const char *: bounds are bytes */
+	OPTION_HEADER_NAME, /* const char * */
+	OPTION_ADDRESSES,   /* struct listen_address[]: one, or a list; bounds are elements; "off" where none is allowed
+			     */
+	OPTION_NETWORKS,    /* struct network[]; bounds are elements */
+	OPTION_TEXTS,       /* const char *[]; bounds are elements; of text_bytes at most */
+	OPTION_ARGUMENTS,   /* const char *[]: any texts; bounds are elements */
+	OPTION_VARIABLES,   /* struct process_variable[]: map; bounds are members */
+	OPTION_HEADERS,     /* struct upstream_header[]: map; bounds are members */
+	OPTION_TEMPLATES,   /* struct route_pair[]: map; bounds are members */
+	OPTION_HEADER_TEMPLATES, /* the same, names are header names */
+	OPTION_SCHEMA,           /* const char *: a JSON Schema as JSON text */
+	OPTION_OBJECT            /* const char *: a map as JSON text, ${...} in it filled in */
+};
+
+struct option {
+	const char *path; /* "limits.body", "upstreams.*.endpoints[].url" */
+	enum option_kind kind;
+	const char *unit;     /* of min and max: "us", "bytes", "elements" or "" */
+	uint64_t min, max;    /* inclusive, in `unit`; both 0: no bounds */
+	const char *fallback; /* as it would be written; in (brackets): told to people, worked out elsewhere */
+	const char *words;    /* of ENUM and WORD: "a|b|c", the enum's order */
+	size_t at, bytes;     /* the field in its owner: struct config, upstream_draft, tool_draft or endpoint_draft */
+	size_t count_at;      /* of lists: the size_t field that counts */
+	size_t text_bytes;    /* of TEXTS: the longest element; the shortest is 1 */
+	const char *help;
+};
+
+#define OPTION_REQUIRED "(required)"
+
+extern const struct option option_table[];
+extern const size_t option_count;
+
+/* The option whose path is `prefix` followed by `key`; NULL if there is none. prefix: "" or ending in a dot. */
+const struct option *option_find(const char *prefix, struct slice key);
+/* The key that may stand after `prefix` and is nearest to what was typed; NULL if none is near. Static storage. */
+const char *option_suggest(const char *prefix, struct slice typed);
+/* The last part of a path that is right below `prefix` ("body" of "limits.body"); NULL if it is elsewhere. */
+const char *option_key_below(const struct option *option, const char *prefix);
+/* Whether the option's default is a value to be read (and not a remark, or none). */
+bool option_has_default(const struct option *option);
+/* Iterates over "a|b|c". *at starts at option->words; false at the end. */
+bool option_next_word(const char **at, struct slice *word);
+/* The n-th word, or empty. */
+struct slice option_word(const struct option *option, unsigned n);
+
+#define US_MS(n) ((n)*CLOCK_US_PER_MS)
+#define US_S(n) ((n)*CLOCK_US_PER_S)
+#define US_M(n) US_S((n)*60)
+#define US_H(n) US_M((n)*60)
+#define US_D(n) US_H((n)*24)
+#define B_KIB(n) (UINT64_C(n) << 10)
+#define B_MIB(n) (UINT64_C(n) << 20)
+#define B_GIB(n) (UINT64_C(n) << 30)
+
+/*
+ * B(path, kind, max elements, help)                                           blocks
+ * V(path, kind, owner, field, unit, min, max, default, words, help)           one value
+ * L(path, kind, owner, field, count field, min, max, default, help)           lists and maps; bounds are elements
+ * T(path, owner, field, count field, min, max, max bytes, default, help)      lists of texts; min, max are elements
+ * A block stands before what is in it.
+ */
+/* clang-format off */
+#define OPTION_TABLE(B, V, L, T)                                                                                       \
+	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
+	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
+	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
+	L("admin.listen", ADDRESSES, config, admin, admin_count, 0, 16, "127.0.0.1:8081",                              \
+	  "Where operators connect; off: no admin listener.")                                                          \
+	V("workers", WORKERS, config, workers, "", 1, 256, "auto", NULL,                                               \
+	  "Worker threads; auto: one for each CPU this process may use.")                                              \
+	V("drain_timeout", DURATION, config, drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \
+	  "How long a stop waits for calls in flight before it ends them.")                                            \
+	B("log", BLOCK, 0, "What is logged, how and where.")                                                           \
+	V("log.level", ENUM, config, log.level, "", 0, 0, "info", "error|warn|info|debug",                             \
+	  "The least important level that is written.")                                                                \
+	V("log.format", ENUM, config, log.format, "", 0, 0, "logfmt", "logfmt|json",                                   \
+	  "One line per event, in this form.")                                                                         \
+	V("log.file", TEXT, config, log.file, "bytes", 1, 4096, "stderr", NULL,                                        \
+	  "stderr, stdout, or a path that is appended to.")                                                            \
+	V("log.access", BOOL, config, log.access, "", 0, 0, "true", NULL, "One line per finished request.")            \
+	B("limits", BLOCK, 0, "What a client may ask of the gateway.")                                                 \
+	V("limits.body", SIZE, config, limits.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
+	  "The longest request body; more is refused with 413.")                                                       \
+	V("limits.headers", SIZE, config, limits.header_bytes, "bytes", B_KIB(1), B_MIB(1), "8KiB", NULL,              \
+	  "The longest request head, with few headers (docs/operations.md); more is refused with 431.")                \
+	V("limits.header_timeout", DURATION, config, limits.header_timeout_us, "us", US_MS(1), US_M(10), "5s", NULL,   \
+	  "From the first byte of a request to the end of its head.")                                                  \
+	V("limits.body_timeout", DURATION, config, limits.body_timeout_us, "us", US_MS(1), US_H(1), "30s", NULL,       \
+	  "From the end of a request's head to the end of its body.")                                                  \
+	V("limits.idle_timeout", DURATION, config, limits.idle_timeout_us, "us", US_MS(1), US_D(1), "75s", NULL,       \
+	  "How long a client's connection may stay open between requests.")                                            \
+	V("limits.connections", COUNT, config, limits.connections, "", 1, 1000000, "10000", NULL,                      \
+	  "Client connections at once; one more is answered with 503 and closed.")                                     \
+	V("limits.in_flight", COUNT, config, limits.in_flight, "", 1, 10000000, "20000", NULL,                         \
+	  "Calls at once; one more is refused with 503.")                                                              \
+	V("limits.in_flight_bytes", SIZE, config, limits.in_flight_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB",    \
+	  NULL,                                                                                                        \
+	  "Bytes held for clients at once: request bodies, and replies they are slow to take; calls beyond it are "    \
+	  "refused with 503.")                                                                                         \
+	V("limits.json_depth", COUNT, config, limits.json_depth, "", 2, 1000, "64", NULL,                              \
+	  "How deep JSON may be nested, in requests and in providers' answers.")                                       \
+	L("trusted_proxies", NETWORKS, config, trusted_proxies, trusted_proxy_count, 0, 256, "[]",                     \
+	  "Networks (ADDRESS/BITS) whose tenant header is believed, and whose X-Forwarded-Proto and X-Forwarded-Host, "\
+	  "in the URLs that MCP clients are told; no other forwarding header is looked at.")                           \
+	B("identity", BLOCK, 0, "Who is calling.")                                                                     \
+	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
+	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
+	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
+	T("mcp.allowed_hosts", config, mcp.hosts, mcp.host_count, 0, 256, 255, NULL,                                   \
+	  "Names that clients may reach /mcp by, beside localhost and IP addresses; \"*\": any.")                      \
+	T("mcp.allowed_origins", config, mcp.origins, mcp.origin_count, 0, 256, 300, NULL,                             \
+	  "Origins of web pages that may use /mcp, beside loopback ones; \"*\": any.")                                 \
+	V("mcp.issuer", TEXT, config, mcp.issuer, "bytes", 1, 2048, NULL, NULL,                                        \
+	  "URL of the authorization server that clients are sent to; set: /mcp wants a bearer token.")                 \
+	V("mcp.subscriptions", COUNT, config, mcp.subscriptions, "", 0, 1000000, "1000", NULL,                         \
+	  "Streams of subscriptions/listen at once; one more is refused.")                                             \
+	V("mcp.list_ttl", DURATION, config, mcp.list_ttl_us, "us", 0, US_D(1), "1m", NULL,                             \
+	  "How long clients may keep the list of tools (ttlMs of 2026-07-28).")                                        \
+	B("cache", BLOCK, 0, "Where answers are kept.")                                                                \
+	B("cache.memory", BLOCK, 0, "The tier in this process.")                                                       \
+	V("cache.memory.size", SIZE, config, memory_bytes, "bytes", 0, B_GIB(1024), "256MiB", NULL,                    \
+	  "Memory for answers, keys and bookkeeping; 0: no memory tier.")                                              \
+	B("cache.disk", BLOCK, 0, "The tier that outlives a restart on one machine; without it there is none.")        \
+	V("cache.disk.path", TEXT, config, disk_options.path, "bytes", 1, 2048, OPTION_REQUIRED, NULL,                 \
+	  "A directory for this gateway alone; made if its parent is there.")                                          \
+	V("cache.disk.size", SIZE, config, disk_options.size_bytes, "bytes", B_MIB(1), B_GIB(1024), "1GiB", NULL,      \
+	  "What its file may grow to.")                                                                                \
+	V("cache.disk.timeout", DURATION, config, disk_options.timeout_us, "us", US_MS(1), US_S(10), "20ms", NULL,     \
+	  "The longest that the disk may hold up a call; while it hangs it is left alone.")                            \
+	V("cache.disk.snapshot", DURATION, config, disk_options.snapshot_us, "us", 0, US_S(600), "5s", NULL,           \
+	  "The longest that writing memory's answers may take at the end; 0: not written, nor loaded at the start.")   \
+	V("cache.disk.compress", SIZE, config, disk_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,        \
+	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
+	B("cache.redis", BLOCK, 0, "The tier shared by several gateways; without it there is none.")                   \
+	V("cache.redis.url", TEXT, config, redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
+	  "redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \
+	V("cache.redis.username", TEXT, config, redis_options.username, "bytes", 1, 255, NULL, NULL,                   \
+	  "For AUTH; else what the URL says, else the user named default.")                                            \
+	V("cache.redis.password", TEXT, config, redis_options.password, "bytes", 1, 511, NULL, NULL,                   \
+	  "For AUTH; else what the URL says.")                                                                         \
+	V("cache.redis.database", COUNT, config, redis_options.database, "", 0, 65535, "0", NULL,                      \
+	  "For SELECT, where the URL names none.")                                                                     \
+	V("cache.redis.prefix", TEXT, config, redis_options.prefix, "bytes", 1, 64, "jitney", NULL,                    \
+	  "Of every key: A-Z a-z 0-9 _ - . :, so that several fleets may share a Redis.")                              \
+	V("cache.redis.timeout", DURATION, config, redis_options.timeout_us, "us", US_MS(1), US_S(10), "20ms", NULL,   \
+	  "The longest that Redis may hold up a call, once; then it is left alone until it answers.")                  \
+	V("cache.redis.connect_timeout", DURATION, config, redis_options.connect_timeout_us, "us", US_MS(10), US_S(60),\
+	  "1s", NULL, "For each step to a connection: resolve, connect, set up. No call waits for it.")                \
+	V("cache.redis.in_flight", COUNT, config, redis_options.in_flight, "", 16, 65536, "512", NULL,                 \
+	  "Commands without a reply, per worker; beyond it Redis is not asked.")                                       \
+	V("cache.redis.max_value", SIZE, config, redis_options.max_value_bytes, "bytes", 1024, B_MIB(16), "1MiB", NULL,\
+	  "The longest value that is stored, after compression.")                                                      \
+	V("cache.redis.compress", SIZE, config, redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \
+	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
+	V("cache.redis.tracking", BOOL, config, redis_options.tracking, "", 0, 0, "true", NULL,                        \
+	  "Hear what other gateways replace and purge (Redis 6 or later); false: memory keeps it to its end.")         \
+	V("cache.redis.untracked_ttl", DURATION, config, redis_options.untracked_us, "us", 0, US_D(1), "5s", NULL,     \
+	  "How long memory is believed while that is not heard, because Redis is away, say.")                          \
+	V("cache.redis.lease", DURATION, config, redis_options.lease_us, "us", 0, US_S(60), "2s", NULL,                \
+	  "How long one gateway's fetch keeps the others from fetching the same; 0: not at all.")                      \
+	B("cache.redis.sentinel", BLOCK, 0, "Ask Redis Sentinel where the master is.")                                 \
+	V("cache.redis.sentinel.name", TEXT, config, redis_options.sentinel_name, "bytes", 1, 255, OPTION_REQUIRED,    \
+	  NULL, "The master's name, as the Sentinels know it.")                                                        \
+	T("cache.redis.sentinel.nodes", config, redis_options.sentinel_nodes,                                          \
+	  redis_options.sentinel_node_count, 1, 32, 300, OPTION_REQUIRED, "The Sentinels: HOST[:PORT], port 26379.")        \
+	V("cache.redis.sentinel.password", TEXT, config, redis_options.sentinel_password, "bytes", 1, 511, NULL, NULL, \
+	  "For AUTH with the Sentinels themselves.")                                                                   \
+	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
+	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
+	  "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio",                               \
+	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
+	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document), "      \
+	  "openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP); to a program that jitney runs: "     \
+	  "mcp-stdio (an MCP server) or jsonrpc-stdio (JSON-RPC 2.0 by lines).")                                       \
+	B("upstreams.*.envelope", BLOCK, 0, "dialect envelope: the shape of the provider's batches.")                  \
+	V("upstreams.*.envelope.preset", WORD, upstream_draft, envelope.preset, "", 0, 0, NULL, ENVELOPE_PRESETS,      \
+	  "What the options below are where they are not set.")                                                        \
+	V("upstreams.*.envelope.method", WORD, upstream_draft, envelope.method, "", 0, 0, "(POST)", "POST|PUT|PATCH",  \
+	  "The HTTP method of a batch.")                                                                               \
+	V("upstreams.*.envelope.path", TEXT, upstream_draft, envelope.path, "bytes", 0, 2048, "(none)", NULL,          \
+	  "Path and query of a batch, appended to the endpoint's URL.")                                                \
+	V("upstreams.*.envelope.content_type", TEXT, upstream_draft, envelope.content_type, "bytes", 1, 256,           \
+	  "(application/json, or application/x-ndjson)", NULL, "Of a batch.")                                          \
+	V("upstreams.*.envelope.framing", WORD, upstream_draft, envelope.framing, "", 0, 0, "(json)", "json|ndjson",   \
+	  "Of a batch: a JSON array somewhere in body, or lines of JSON.")                                             \
+	V("upstreams.*.envelope.body", TEXT, upstream_draft, envelope.body, "bytes", 1, 65536, "({items})", NULL,      \
+	  "JSON around the array of a batch, which goes where {items} is.")                                            \
+	V("upstreams.*.envelope.item", TEXT, upstream_draft, envelope.item, "bytes", 1, 65536, NULL, NULL,             \
+	  "Template of one call; required without a preset.")                                                          \
+	V("upstreams.*.envelope.max", COUNT, upstream_draft, envelope.max, "", 1, 10000, "(100)", NULL,                \
+	  "Calls in one batch that the provider takes at most; batch.items may ask for fewer.")                        \
+	V("upstreams.*.envelope.answer_framing", WORD, upstream_draft, envelope.answer_framing, "", 0, 0, "(json)",    \
+	  "json|ndjson", "Of the answer: one JSON text, or lines of JSON, each an item.")                              \
+	V("upstreams.*.envelope.list", TEXT, upstream_draft, envelope.list, "bytes", 1, 256, "(.)", NULL,              \
+	  "Path of the array of items in the answer; a dot: the answer itself.")                                       \
+	V("upstreams.*.envelope.match", WORD, upstream_draft, envelope.match, "", 0, 0,                                \
+	  "(id if that is set, else position)",                                                                        \
+	  "id|position", "How an item of the answer finds its call.")                                                  \
+	V("upstreams.*.envelope.id", TEXT, upstream_draft, envelope.id, "bytes", 1, 256, NULL, NULL,                   \
+	  "Path of the id in an item.")                                                                                \
+	V("upstreams.*.envelope.result", TEXT, upstream_draft, envelope.result, "bytes", 1, 256, "(.)", NULL,          \
+	  "Path of the result in an item; a dot: the whole item.")                                                     \
+	V("upstreams.*.envelope.status", TEXT, upstream_draft, envelope.status, "bytes", 1, 256, NULL, NULL,           \
+	  "Path of the HTTP status in an item.")                                                                       \
+	V("upstreams.*.envelope.errors", TEXT, upstream_draft, envelope.errors, "bytes", 1, 256, "(all but 200-299)",  \
+	  NULL,                                                                                                        \
+	  "Statuses of items that mean failure: ranges such as 400-599, 207.")                                         \
+	V("upstreams.*.envelope.error", TEXT, upstream_draft, envelope.error, "bytes", 1, 256, NULL, NULL,             \
+	  "Path of the error in an item; there and not null: the call failed.")                                        \
+	V("upstreams.*.envelope.retry_after", TEXT, upstream_draft, envelope.retry_after, "bytes", 1, 256, NULL, NULL, \
+	  "Path of the seconds to wait in an item that failed; case does not matter.")                                 \
+	B("upstreams.*.graphql", BLOCK, 0, "dialect graphql: how calls become one request.")                           \
+	V("upstreams.*.graphql.merge", WORD, upstream_draft, graphql.merge, "", 0, 0, "(alias)", "alias|array|off",    \
+	  "alias: one document with aliased fields; array: a list of operations, where the server takes one; off.")    \
+	V("upstreams.*.graphql.max", COUNT, upstream_draft, graphql.max, "", 1, 1000, "(20)", NULL,                    \
+	  "Calls in one request that the server takes at most; batch.items may ask for fewer.")                        \
+	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, NULL,          \
+	  "The provider's addresses.")                                                                                 \
+	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
+	  "http:// or https:// URL without user, query or fragment.")                                                  \
+	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
+	  64,                                                                                                          \
+	  NULL, "Headers sent with every request to the provider.")                                                    \
+	V("upstreams.*.ca_file", TEXT, upstream_draft, config.settings.ca_file, "bytes", 1, 4096, "(the system's)",    \
+	  NULL, "PEM file: the provider's certificate must come from one of these authorities, and no others count.")  \
+	V("upstreams.*.protocol", WORD, upstream_draft, config.settings.mcp_protocol, "", 0, 0, "(auto)",              \
+	  "auto|2026-07-28|2025-11-25|2025-06-18|2025-03-26|2024-11-05",                                               \
+	  "dialects mcp, mcp-stdio: the version of MCP that the server speaks; auto: it is asked, a process with initialize.")                                \
+	V("upstreams.*.tools_refresh", DURATION, upstream_draft, config.settings.mcp_refresh_us, "us", 0, US_D(1),     \
+	  "5m", NULL,                                                                                                  \
+	  "dialect mcp: how old the server's list of tools may become; 0: it is read once a session.")                 \
+	B("upstreams.*.batch", BLOCK, 0, "When gathered calls leave together.")                                        \
+	V("upstreams.*.batch.mode", ENUM, upstream_draft, config.batch.mode, "", 0, 0, "adaptive",                     \
+	  "adaptive|fixed|off",                                                                                        \
+	  "adaptive: no wait when idle; fixed: always gather for the whole window; off: every call by itself. "        \
+	  "dialect mcp: off unless set; else calls go as JSON-RPC arrays.")                                            \
+	V("upstreams.*.batch.items", COUNT, upstream_draft, config.batch.max_items, "", 1, 10000, "100", NULL,         \
+	  "Calls in one batch at most.")                                                                               \
+	V("upstreams.*.batch.bytes", SIZE, upstream_draft, config.batch.max_bytes, "bytes", 1, B_GIB(1), "1MiB", NULL, \
+	  "Bytes of arguments in one batch at most; a larger call travels alone.")                                     \
+	V("upstreams.*.batch.window", DURATION, upstream_draft, config.batch.window_us, "us", 0, US_S(10), "5ms",      \
+	  NULL,                                                                                                        \
+	  "The longest time a call gathers while it could leave.")                                                     \
+	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, config.batch.max_in_flight, "", 1, 1000, "10", NULL,   \
+	  "Requests to the provider at once.")                                                                         \
+	B("upstreams.*.rate", BLOCK, 0, "What the provider allows: requests are paced ahead of its refusal.")          \
+	V("upstreams.*.rate.requests", RATE, upstream_draft, config.batch.requests, "", 1, 1000000000, NULL, NULL,     \
+	  "Requests, such as 60/min: no span of that length holds more. Calls gather while they wait.")                \
+	V("upstreams.*.rate.tokens", RATE, upstream_draft, config.batch.tokens, "", 1, 1000000000000, NULL, NULL,      \
+	  "Tokens as estimated, such as 1000000/min; only for dialects that estimate them (openai-embeddings).")       \
+	B("upstreams.*.pool", BLOCK, 0, "Connections to the provider, or its processes.")                                                \
+	V("upstreams.*.pool.max", COUNT, upstream_draft, config.settings.pool_max, "", 1, 10000, "32", NULL,           \
+	  "Connections at most, or processes (then the default is 4).")                                                                                      \
+	V("upstreams.*.pool.min_idle", COUNT, upstream_draft, config.settings.pool_min_idle, "", 0, 10000,             \
+	  "(2, or max if that is less)",                                                                               \
+	  NULL,                                                                                                        \
+	  "So many connections are used past idle_timeout, for up to 5 minutes, by calls that may be repeated; others " \
+	  "never. None is opened ahead. At most max.")                                                   \
+	V("upstreams.*.pool.min", COUNT, upstream_draft, process.min, "", 0, 1000, "1", NULL,                          \
+	  "Processes started with the gateway and kept running; at most max.")                                         \
+	V("upstreams.*.pool.calls", COUNT, upstream_draft, process.calls, "", 1, 100000, "64", NULL,                   \
+	  "Calls in one process at once; when all are full, one more is started, up to max.")                          \
+	V("upstreams.*.pool.max_calls", COUNT, upstream_draft, process.max_calls, "", 0, UINT64_C(1000000000000), "0", \
+	  NULL, "Calls in the life of a process, then it is replaced; 0: no end.")                                     \
+	V("upstreams.*.pool.restart_backoff", DURATION, upstream_draft, process.restart_backoff_us, "us", US_MS(1),    \
+	  US_S(30), "200ms", NULL,                                                                                     \
+	  "Wait after a start that came to nothing; doubles up to 30s, each with jitter.")                             \
+	V("upstreams.*.pool.start_timeout", DURATION, upstream_draft, process.start_timeout_us, "us", US_MS(10),       \
+	  US_M(10), "30s", NULL, "dialect mcp-stdio: from the start of a process to its answer to initialize.")        \
+	V("upstreams.*.pool.idle_timeout", DURATION, upstream_draft, config.settings.idle_timeout_us, "us", US_MS(1),  \
+	  US_D(1),                                                                                                     \
+	  "90s", NULL,                                                                                                 \
+	  "A connection that was idle longer is not used again; keep it below the provider's own timeout. A process "  \
+	  "beyond min that was idle longer is stopped (then the default is 10m).")            \
+	V("upstreams.*.pool.connect_timeout", DURATION, upstream_draft, config.settings.connect_timeout_us, "us",      \
+	  US_MS(1),                                                                                                    \
+	  US_M(1), "2s", NULL, "For name, TCP and TLS together.")                                                      \
+	B("upstreams.*.queue", BLOCK, 0, "Calls waiting for their turn; beyond it they are refused with 503.")         \
+	V("upstreams.*.queue.items", COUNT, upstream_draft, config.batch.queue_items, "", 1, 10000000, "10000", NULL,  \
+	  "Calls waiting at most.")                                                                                    \
+	V("upstreams.*.queue.bytes", SIZE, upstream_draft, config.batch.queue_bytes, "bytes", 1, B_GIB(64), "64MiB",   \
+	  NULL,                                                                                                        \
+	  "Bytes of arguments waiting at most.")                                                                       \
+	V("upstreams.*.timeout", DURATION, upstream_draft, config.settings.timeout_us, "us", US_MS(1), US_H(1), "10s", \
+	  NULL,                                                                                                        \
+	  "For one request to the provider, from connecting to the last byte of the answer.")                          \
+	V("upstreams.*.answer", SIZE, upstream_draft, config.settings.answer_bytes, "bytes", B_KIB(1), B_GIB(1),       \
+	  "16MiB", NULL,                                                                                               \
+	  "The longest body of one answer (of a whole batch); more is refused.")                                       \
+	V("upstreams.*.refreshes", COUNT, upstream_draft, config.refreshes, "", 0, 100000, "32", NULL,                 \
+	  "Background refreshes of kept answers at once; one more is left out until a later call.")                    \
+	V("upstreams.*.command", TEXT, upstream_draft, command, "bytes", 1, 4096, NULL, NULL,                          \
+	  "dialects mcp-stdio, jsonrpc-stdio: the program, sought in PATH. No shell.")                                 \
+	L("upstreams.*.args", ARGUMENTS, upstream_draft, args, arg_count, 0, 1000, NULL, "Its arguments.")             \
+	L("upstreams.*.env", VARIABLES, upstream_draft, process.process.variables, process.process.variable_count, 0,  \
+	  1000, NULL,                                                                                                  \
+	  "Its environment, besides HOME, LANG, LC_ALL, LC_CTYPE, LOGNAME, PATH, SHELL, TERM, TMPDIR, TZ and USER.")   \
+	V("upstreams.*.cwd", TEXT, upstream_draft, cwd, "bytes", 1, 4096, "(the gateway's)", NULL,                     \
+	  "The directory it starts in.")                                                                               \
+	V("upstreams.*.memory", SIZE, upstream_draft, process.process.memory_bytes, "bytes", 0, B_GIB(1024), "0",      \
+	  NULL,                                                                                                        \
+	  "Memory of a process: more is refused to it (RLIMIT_DATA), and one that holds more is replaced; 0: no limit.") \
+	V("upstreams.*.names", ENUM, upstream_draft, config.exposure.names, "", 0, 0, "prefixed", "prefixed|plain",    \
+	  "MCP: a tool is called UPSTREAM__TOOL, or as the server calls it; a tools: entry may name it otherwise.")     \
+	B("upstreams.*.expose", BLOCK, 0, "MCP: which of the server's tools callers see; a tools: entry is always seen.") \
+	T("upstreams.*.expose.allow", upstream_draft, config.exposure.allow, config.exposure.allow_count, 0,           \
+	  1000, 256, NULL,                                                                                             \
+	  "Only tools whose name at the server matches one of these globs (* any text, ? one character).")             \
+	T("upstreams.*.expose.deny", upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000, 256,   \
+	  "[]", "But none whose name at the server matches one of these.")                                             \
+	V("upstreams.*.max_tools", COUNT, upstream_draft, config.exposure.max_tools, "", 1, 4096, "256", NULL,         \
+	  "MCP: names that its list may bring up in the life of the process; tools beyond it are refused.")            \
+	V("upstreams.*.trust_hints", BOOL, upstream_draft, config.exposure.trust_hints, "", 0, 0, "false", NULL,        \
+	  "MCP: believe readOnlyHint and idempotentHint: calls of such tools may be merged and repeated.")             \
+	B("upstreams.*.cache", BLOCK, 0, "MCP: keeps answers of tools with readOnlyHint; needs trust_hints: true.")     \
+	V("upstreams.*.cache.ttl", DURATION, upstream_draft, config.exposure.cache.ttl_us, "us", 0, US_D(365),         \
+	  OPTION_REQUIRED, NULL, "How long an answer is fresh; 0: not kept.")                                          \
+	V("upstreams.*.cache.stale_while_revalidate", DURATION, upstream_draft,                                        \
+	  config.exposure.cache.stale_while_revalidate_us, "us", 0, US_D(365), "0", NULL,                              \
+	  "How much longer it is served while a new one is fetched.")                                                  \
+	V("upstreams.*.cache.stale_if_error", DURATION, upstream_draft, config.exposure.cache.stale_if_error_us, "us", \
+	  0, US_D(365), "0", NULL, "How much longer it is served when the provider fails.")                            \
+	V("upstreams.*.cache.scope", ENUM, upstream_draft, config.exposure.scope, "", 0, 0, "caller",                  \
+	  "shared|tenant|caller",                                                                                      \
+	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
+	T("upstreams.*.cache.tags", upstream_draft, config.exposure.tags, config.exposure.tag_count, 0, 32, 64,        \
+	  NULL, "Words by which operators drop cached answers.")                                                       \
+	B("tools", NAMED, 10000, "The tools, by name ([A-Za-z0-9_.-], at most 128 bytes; at most 64 is wise).")        \
+	V("tools.*.upstream", TEXT, tool_draft, upstream, "bytes", 1, 64, OPTION_REQUIRED, NULL,                       \
+	  "The name of the upstream that runs it.")                                                                    \
+	V("tools.*.method", TEXT, tool_draft, request.method, "bytes", 1, 256, "(the tool's name)", NULL,              \
+	  "dialect jsonrpc: the method; envelope: {tool} of the item.")                                                \
+	V("tools.*.operation", TEXT, tool_draft, request.operation, "bytes", 1, 262144, NULL, NULL,                    \
+	  "dialect graphql: the query or mutation with its fragments; arguments are its variables, by name.")          \
+	V("tools.*.tool", TEXT, tool_draft, remote, "bytes", 1, 256, "(its name, less UPSTREAM__)", NULL,              \
+	  "MCP: the server's name of the tool. What the entry does not say is as the server's list has it.")            \
+	V("tools.*.arguments", OBJECT, tool_draft, tool.constants, "", 0, 0, NULL, NULL,                               \
+	  "MCP: constant arguments that every call has; callers neither see nor override them.")                       \
+	V("tools.*.description", TEXT, tool_draft, tool.description, "bytes", 0, 65536, NULL, NULL,                    \
+	  "What it does, for the model that picks tools.")                                                             \
+	V("tools.*.title", TEXT, tool_draft, tool.title, "bytes", 0, 256, NULL, NULL, "A name for people.")            \
+	V("tools.*.input_schema", SCHEMA, tool_draft, tool.input_schema, "", 0, 0, "(type: object)", NULL,             \
+	  "JSON Schema of the arguments; its type is object.")                                                         \
+	V("tools.*.output_schema", SCHEMA, tool_draft, tool.output_schema, "", 0, 0, NULL, NULL,                       \
+	  "JSON Schema of the result.")                                                                                \
+	B("tools.*.annotations", BLOCK, 0, "What a call does to the world. Only what is declared is believed.")        \
+	V("tools.*.annotations.read_only", BOOL, tool_draft, tool.read_only, "", 0, 0, "false", NULL,                  \
+	  "It changes nothing: calls may be cached, merged and repeated.")                                             \
+	V("tools.*.annotations.idempotent", BOOL, tool_draft, tool.idempotent, "", 0, 0, "false", NULL,                \
+	  "A second call like the first changes nothing more: calls may be cached, merged and repeated.")              \
+	V("tools.*.annotations.destructive", BOOL, tool_draft, tool.destructive, "", 0, 0, "(true unless read_only)",  \
+	  NULL,                                                                                                        \
+	  "It may destroy something; passed on to callers.")                                                           \
+	V("tools.*.annotations.open_world", BOOL, tool_draft, tool.open_world, "", 0, 0, "true", NULL,                 \
+	  "It reaches beyond a closed set of things, such as the web; passed on to callers.")                          \
+	V("tools.*.timeout", DURATION, tool_draft, tool.timeout_us, "us", US_MS(1), US_H(1),                           \
+	  "(the upstream's timeout)", NULL,                                                                            \
+	  "For one call, waiting included.")                                                                           \
+	T("tools.*.models", tool_draft, tool.models, tool.model_count, 0, 256, 256, NULL,                              \
+	  "dialect openai-embeddings: the models that POST /v1/embeddings gives to it; none: all that no other names.")  \
+	B("tools.*.request", BLOCK, 0, "dialects rest, envelope: a call's request; {name} stands for an argument.")    \
+	V("tools.*.request.method", WORD, tool_draft, request.http_method, "", 0, 0, "(POST)",                         \
+	  "GET|POST|PUT|PATCH|DELETE|HEAD", "The HTTP method.")                                                        \
+	V("tools.*.request.path", TEXT, tool_draft, request.path, "bytes", 1, 4096, "(/ and the tool's name)", NULL,   \
+	  "Path template, appended to the endpoint's URL.")                                                            \
+	L("tools.*.request.query", TEMPLATES, tool_draft, request.query, request.query_count, 0, 64, NULL,             \
+	  "Query parameters, each a template.")                                                                        \
+	L("tools.*.request.headers", HEADER_TEMPLATES, tool_draft, request.headers, request.header_count, 0, 64, NULL, \
+	  "Headers, each a template.")                                                                                 \
+	V("tools.*.request.body", TEXT, tool_draft, request.body, "bytes", 0, 65536,                                   \
+	  "({arguments} for POST, PUT and PATCH, else none)", NULL, "Body template; {arguments} is the whole object.") \
+	B("tools.*.request.key_list", BLOCK, 0, "dialect rest: many calls as one request with many keys in its query.") \
+	V("tools.*.request.key_list.parameter", TEXT, tool_draft, request.key_list.parameter, "bytes", 1, 256,         \
+	  OPTION_REQUIRED, NULL, "The query parameter that takes the keys.")                                           \
+	V("tools.*.request.key_list.argument", TEXT, tool_draft, request.key_list.argument, "bytes", 1, 256,           \
+	  OPTION_REQUIRED, NULL, "The argument that is the key; calls that differ in another one do not share.")       \
+	V("tools.*.request.key_list.separator", TEXT, tool_draft, request.key_list.separator, "bytes", 1, 64, "(,)", NULL, \
+	  "What stands between keys; one that begins with & repeats the parameter.")                                   \
+	V("tools.*.request.key_list.list", TEXT, tool_draft, request.key_list.list, "bytes", 1, 256, "(.)", NULL,      \
+	  "Path of the items in the answer; a dot: the answer itself.")                                                \
+	V("tools.*.request.key_list.key", TEXT, tool_draft, request.key_list.key, "bytes", 1, 256, NULL, NULL,         \
+	  "Path of the key in an item of the list; without it the items are an object's members, named by key.")       \
+	V("tools.*.request.key_list.result", TEXT, tool_draft, request.key_list.result, "bytes", 1, 256, "(.)", NULL,  \
+	  "Path of the result in an item; a dot: the whole item.")                                                     \
+	V("tools.*.request.key_list.missing", WORD, tool_draft, request.key_list.missing, "", 0, 0, "(error)",         \
+	  "error|null", "What a call gets whose key is not in the answer.")                                            \
+	V("tools.*.request.key_list.max", COUNT, tool_draft, request.key_list.max, "", 1, 1000, "(50)", NULL,          \
+	  "Keys in one request that the provider takes at most; the smallest of an upstream's tools counts.")          \
+	B("tools.*.cache", BLOCK, 0, "Keeps answers of a tool that is read_only or idempotent.")                       \
+	V("tools.*.cache.ttl", DURATION, tool_draft, tool.cache.ttl_us, "us", 0, US_D(365), OPTION_REQUIRED, NULL,     \
+	  "How long an answer is fresh; 0: not kept.")                                                                 \
+	V("tools.*.cache.stale_while_revalidate", DURATION, tool_draft, tool.cache.stale_while_revalidate_us, "us", 0, \
+	  US_D(365),                                                                                                   \
+	  "0", NULL, "How much longer it is served while a new one is fetched.")                                       \
+	V("tools.*.cache.stale_if_error", DURATION, tool_draft, tool.cache.stale_if_error_us, "us", 0, US_D(365), "0", \
+	  NULL,                                                                                                        \
+	  "How much longer it is served when the provider fails.")                                                     \
+	V("tools.*.cache.negative_ttl", DURATION, tool_draft, tool.cache.negative_ttl_us, "us", 0, US_D(365), "0",     \
+	  NULL,                                                                                                        \
+	  "How long a refusal by the tool itself (tool_error) is kept; 0: not.")                                       \
+	V("tools.*.cache.max_entry", SIZE, tool_draft, tool.cache.max_entry_bytes, "bytes", 0, B_GIB(1), "0", NULL,    \
+	  "The longest answer that is kept; 0: no limit but the tier's.")                                              \
+	V("tools.*.cache.provider_headers", BOOL, tool_draft, tool.cache.provider_headers, "", 0, 0, "false", NULL,    \
+	  "The provider's Cache-Control, Expires, Age and Vary may shorten the ttl or forbid keeping.")                \
+	B("tools.*.cache.key", BLOCK, 0, "Which arguments make two calls the same; else all of them do.")              \
+	T("tools.*.cache.key.ignore", tool_draft, tool.key.ignore, tool.key.ignore_count, 0, 64, 256, NULL,            \
+	  "Arguments that make no difference to the answer.")                                                          \
+	T("tools.*.cache.key.only", tool_draft, tool.key.only, tool.key.only_count, 0, 64, 256, NULL,                  \
+	  "The only arguments that make a difference.")                                                                \
+	V("tools.*.cache.scope", ENUM, tool_draft, tool.scope, "", 0, 0, "caller", "shared|tenant|caller",             \
+	  "Who gets the kept answer: everybody, callers of one tenant, or the same caller only.")                      \
+	T("tools.*.cache.tags", tool_draft, tool.tags, tool.tag_count, 0, 32, 64, NULL,                                \
+	  "Words by which operators drop cached answers.")
+/* clang-format on */
+
+#endif

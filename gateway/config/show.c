@@ -1,0 +1,265 @@
+/* show.c: the configuration in force as JSON, by the option table. What may be a secret is shown as "***". */
+#include <arpa/inet.h>
+
+#include "base/json.h"
+#include "gateway/config/config_private.h"
+
+struct writer {
+	const struct config *config;
+	const struct config_drafts *drafts;
+	struct buf *out;
+};
+
+static void put_members(const struct writer *writer, const char *prefix, const void *owner);
+
+static void put_text(const struct writer *writer, const char *text)
+{
+	json_put_string(writer->out, arena_is_secret(writer->config->arena, text) ? SLICE("***") : slice_of(text));
+}
+
+static uint64_t get_number(const struct option *option, const void *owner)
+{
+	const char *at = (const char *)owner + option->at;
+	uint64_t value = 0;
+	unsigned small;
+	if (option->bytes == sizeof small) {
+		memcpy(&small, at, sizeof small);
+		return small;
+	}
+	memcpy(&value, at, option->bytes);
+	return value;
+}
+
+static void put_network(struct buf *out, const struct network *network)
+{
+	char host[INET6_ADDRSTRLEN] = "";
+	bool v4 = IN6_IS_ADDR_V4MAPPED(&network->address) && network->bits >= 96;
+	if (v4)
+		inet_ntop(AF_INET, network->address.s6_addr + 12, host, sizeof host);
+	else
+		inet_ntop(AF_INET6, &network->address, host, sizeof host);
+	buf_printf(out, "\"%s/%u\"", host, network->bits - (v4 ? 96 : 0));
+}
+
+static void put_list(const struct writer *writer, const struct option *option, const void *items, size_t count)
+{
+	buf_put_char(writer->out, '[');
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			buf_put_char(writer->out, ',');
+		if (option->kind == OPTION_ADDRESSES)
+			put_text(writer, ((const struct listen_address *)items)[i].text);
+		else if (option->kind == OPTION_NETWORKS)
+			put_network(writer->out, &((const struct network *)items)[i]);
+		else
+			put_text(writer, ((const char *const *)items)[i]);
+	}
+	buf_put_char(writer->out, ']');
+}
+
+static void put_pairs(const struct writer *writer, const struct option *option, const void *items, size_t count)
+{
+	buf_put_char(writer->out, '{');
+	for (size_t i = 0; i < count; i++) {
+		const struct upstream_header *header = (const struct upstream_header *)items + i;
+		const struct route_pair *pair = (const struct route_pair *)items + i;
+		bool query = option->kind == OPTION_TEMPLATES;
+		if (i)
+			buf_put_char(writer->out, ',');
+		json_put_string(writer->out, slice_of(option->kind == OPTION_HEADERS ? header->name : pair->name));
+		buf_put_char(writer->out, ':');
+		put_text(writer, query ? pair->value : "***");
+	}
+	buf_put_char(writer->out, '}');
+}
+
+static void put_blocks(const struct writer *writer, const struct upstream_draft *draft)
+{
+	buf_put_char(writer->out, '[');
+	for (size_t i = 0; i < draft->endpoint_count; i++) {
+		if (i)
+			buf_put_char(writer->out, ',');
+		put_members(writer, "upstreams.*.endpoints[].", &draft->endpoints[i]);
+	}
+	buf_put_char(writer->out, ']');
+}
+
+static void put_named(const struct writer *writer, const struct option *option)
+{
+	bool tools = strcmp(option->path, "tools") == 0;
+	size_t count = tools ? writer->drafts->tool_count : writer->drafts->upstream_count;
+	buf_put_char(writer->out, '{');
+	for (size_t i = 0; i < count; i++) {
+		const char *name =
+			tools ? writer->drafts->tools[i].tool.name : writer->drafts->upstreams[i].config.settings.name;
+		if (i)
+			buf_put_char(writer->out, ',');
+		json_put_string(writer->out, slice_of(name));
+		buf_put_char(writer->out, ':');
+		if (tools)
+			put_members(writer, "tools.*.", &writer->drafts->tools[i]);
+		else
+			put_members(writer, "upstreams.*.", &writer->drafts->upstreams[i]);
+	}
+	buf_put_char(writer->out, '}');
+}
+
+static void put_quantity(const struct writer *writer, const struct option *option, uint64_t value)
+{
+	buf_put_char(writer->out, '"');
+	if (option->kind == OPTION_DURATION)
+		value_put_duration(writer->out, value);
+	else
+		value_put_size(writer->out, value);
+	buf_put_char(writer->out, '"');
+}
+
+static void put_rate(const struct writer *writer, const char *at)
+{
+	struct rate rate;
+	memcpy(&rate, at, sizeof rate);
+	buf_put_char(writer->out, '"');
+	value_put_rate(writer->out, &rate);
+	buf_put_char(writer->out, '"');
+}
+
+static void put_block(const struct writer *writer, const struct option *option, const void *owner)
+{
+	struct buf prefix = BUF_INIT(128);
+	buf_printf(&prefix, "%s.", option->path);
+	if (prefix.failed)
+		writer->out->failed = true;
+	else
+		put_members(writer, buf_cstr(&prefix), owner);
+	buf_fini(&prefix);
+}
+
+static void put_value(const struct writer *writer, const struct option *option, const void *owner)
+{
+	const char *at = (const char *)owner + option->at;
+	const char *text = NULL;
+	const void *items = NULL;
+	size_t count = 0;
+	if (option->bytes == sizeof text) {
+		memcpy(&text, at, sizeof text);
+		memcpy(&items, at, sizeof items);
+		memcpy(&count, (const char *)owner + option->count_at, sizeof count);
+	}
+	switch (option->kind) {
+	case OPTION_BLOCK:
+		return put_block(writer, option, owner);
+	case OPTION_NAMED:
+		return put_named(writer, option);
+	case OPTION_BLOCKS:
+		return put_blocks(writer, owner);
+	case OPTION_BOOL:
+		return buf_put_text(writer->out, *(const bool *)at ? "true" : "false");
+	case OPTION_COUNT:
+	case OPTION_WORKERS:
+		return buf_put_u64(writer->out, get_number(option, owner));
+	case OPTION_DURATION:
+	case OPTION_SIZE:
+		return put_quantity(writer, option, get_number(option, owner));
+	case OPTION_RATE:
+		return put_rate(writer, at);
+	case OPTION_ENUM:
+		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
+	case OPTION_OBJECT:
+		return arena_is_secret(writer->config->arena, text) ? put_text(writer, text)
+								    : buf_put_text(writer->out, text);
+	case OPTION_SCHEMA:
+		return buf_put_text(writer->out, text);
+	case OPTION_ADDRESSES:
+	case OPTION_NETWORKS:
+	case OPTION_TEXTS:
+	case OPTION_ARGUMENTS:
+		return put_list(writer, option, items, count);
+	case OPTION_HEADERS:
+	case OPTION_TEMPLATES:
+	case OPTION_HEADER_TEMPLATES:
+	case OPTION_VARIABLES:
+		return put_pairs(writer, option, items, count);
+	default:
+		return put_text(writer, text);
+	}
+}
+
+/* Whether a provider that does not list its tools has no such option. */
+static bool is_of_listing(const char *path)
+{
+	static const char *const paths[] = { "upstreams.*.names", "upstreams.*.expose", "upstreams.*.max_tools",
+					     "upstreams.*.trust_hints", "upstreams.*.cache" };
+	for (size_t i = 0; i < countof(paths); i++)
+		if (strcmp(path, paths[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Options that say nothing: texts that are absent, and blocks that do not apply to this tool. */
+static bool is_silent(const struct option *option, const void *owner)
+{
+	const struct tool_draft *tool = owner;
+	const struct upstream_draft *upstream = owner;
+	const char *text;
+	if (is_of_listing(option->path) && !upstream->config.settings.dialect->lists_tools)
+		return true;
+	struct rate rate;
+	if (strncmp(option->path, "upstreams.*.", strlen("upstreams.*.")) == 0 && !strchr(option->path, '[') &&
+	    config_is_foreign(upstream, option))
+		return true;
+	switch (option->kind) {
+	case OPTION_RATE:
+		memcpy(&rate, (const char *)owner + option->at, sizeof rate);
+		return rate.amount == 0;
+	case OPTION_WORD:
+	case OPTION_TEXT:
+	case OPTION_HEADER_NAME:
+	case OPTION_OBJECT:
+	case OPTION_SCHEMA:
+		memcpy(&text, (const char *)owner + option->at, sizeof text);
+		return text == NULL;
+	case OPTION_BLOCK:
+		if (strcmp(option->path, "cache.disk") == 0)
+			return !((const struct config *)owner)->disk;
+		if (strcmp(option->path, "cache.redis") == 0)
+			return !((const struct config *)owner)->redis;
+		if (strcmp(option->path, "cache.redis.sentinel") == 0)
+			return !((const struct config *)owner)->redis->sentinel_name;
+		return (strcmp(option->path, "upstreams.*.rate") == 0 && !upstream->config.batch.requests.amount &&
+			!upstream->config.batch.tokens.amount) ||
+		       (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
+		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
+		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->request.key_list.parameter) ||
+		       (strcmp(option->path, "upstreams.*.cache") == 0 &&
+			upstream->config.exposure.cache.ttl_us == 0) ||
+		       (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||
+		       (strcmp(option->path, "tools.*.request") == 0 && tool->request.http_method == NULL);
+	default:
+		return false;
+	}
+}
+
+static void put_members(const struct writer *writer, const char *prefix, const void *owner)
+{
+	bool first = true;
+	buf_put_char(writer->out, '{');
+	for (size_t i = 0; i < option_count; i++) {
+		const struct option *option = &option_table[i];
+		const char *key = option_key_below(option, prefix);
+		if (!key || is_silent(option, owner))
+			continue;
+		if (!first)
+			buf_put_char(writer->out, ',');
+		first = false;
+		json_put_string(writer->out, slice_of(key));
+		buf_put_char(writer->out, ':');
+		put_value(writer, option, owner);
+	}
+	buf_put_char(writer->out, '}');
+}
+
+void config_json(const struct config *config, struct buf *out)
+{
+	struct writer writer = { config, arena_drafts(config->arena), out };
+	put_members(&writer, "", config);
+}

@@ -1,0 +1,273 @@
+/* guard.c: the request guard. Each refusal names the rule of RFC 9112 that stands behind it. */
+#include "gateway/http/guard.h"
+
+#include <microhttpd.h>
+#include <strings.h>
+
+static const char *const method_names[HTTP_METHOD_COUNT] = {
+	"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
+};
+
+const char *http_method_name(enum http_method method)
+{
+	return method < HTTP_METHOD_COUNT ? method_names[method] : "?";
+}
+
+/* HTTP_METHOD_COUNT: we know none of that name. */
+static enum http_method method_of(const char *name)
+{
+	for (int i = 0; i < HTTP_METHOD_COUNT; i++)
+		if (strcmp(name, method_names[i]) == 0)
+			return (enum http_method)i;
+	return HTTP_METHOD_COUNT;
+}
+
+static const struct {
+	struct slice name;
+	bool list;
+} known[] = {
+#define X(name, word, list) [HEADER_##name] = { { word, sizeof(word) - 1 }, list },
+	HTTP_HEADERS(X)
+#undef X
+};
+
+/* tchar of RFC 9110, 5.6.2 */
+static bool is_token_byte(unsigned char c)
+{
+	static const char marks[] = "!#$%&'*+-.^_`|~";
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr(marks, c));
+}
+
+static bool is_token(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!is_token_byte((unsigned char)text[i]))
+			return false;
+	return len > 0;
+}
+
+/* Field values hold visible bytes, blanks, tabs and obs-text (RFC 9110, 5.5): no other control byte. */
+static bool is_field_value(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return false;
+	}
+	return true;
+}
+
+static struct slice cut_blanks(const char *text, size_t len)
+{
+	while (len && (text[len - 1] == ' ' || text[len - 1] == '\t'))
+		len--;
+	while (len && (*text == ' ' || *text == '\t'))
+		text++, len--;
+	return (struct slice){ text, len };
+}
+
+struct head_walk {
+	struct request *request;
+	struct slice tenant_header;
+	size_t bytes;        /* head bytes accounted for */
+	size_t cookie_bytes; /* the library copies those */
+	const char *complaint;
+	enum reject_reason reason;
+};
+
+static enum MHD_Result complain(struct head_walk *walk, enum reject_reason reason, const char *complaint)
+{
+	walk->reason = reason;
+	walk->complaint = complaint;
+	return MHD_NO; /* ends the walk */
+}
+
+static bool name_is(const char *name, size_t len, struct slice lower)
+{
+	return len == lower.len && strncasecmp(name, lower.at, len) == 0;
+}
+
+static enum MHD_Result keep_known(struct head_walk *walk, enum http_header header, bool list, struct slice value)
+{
+	struct slice *place = &walk->request->headers[header];
+	if (!place->at) {
+		*place = value;
+		return MHD_YES;
+	}
+	if (header == HEADER_CACHE_CONTROL) {
+		place = &walk->request->headers[HEADER_CACHE_CONTROL_MORE];
+		if (place->at)
+			return complain(walk, REJECT_BAD_HEADER,
+					"Cache-Control comes more than twice; write one line.");
+		*place = value;
+		return MHD_YES;
+	}
+	if (list)
+		return MHD_YES; /* the first line of a list we only look at for hints */
+	if (header <= HEADER_TRANSFER_ENCODING)
+		return complain(walk, REJECT_BAD_FRAMING,
+				"Host, Content-Length or Transfer-Encoding comes twice (RFC 9112, 3.2 and 6.3).");
+	return complain(walk, REJECT_BAD_HEADER, "A header that may come once comes twice.");
+}
+
+static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, const char *name, size_t name_len,
+				      const char *value, size_t value_len)
+{
+	struct head_walk *walk = context;
+	(void)kind;
+	/* Name, colon, blanks and value lie in the read buffer as they came: the gap counts what is between. A folded
+	 * line has been moved elsewhere, its gap is absurd, and the count does not add up. */
+	walk->bytes += (value ? (size_t)(value - name) + value_len : name_len + 1) + 2;
+	if (!value) {
+		value = "";
+		value_len = 0;
+	}
+	if (!is_token(name, name_len))
+		return complain(walk, REJECT_BAD_HEADER,
+				"A header's name has a byte that is not allowed (RFC 9110, 5.1).");
+	if (!is_field_value(value, value_len))
+		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
+	if (name_is(name, name_len, SLICE("cookie")))
+		walk->cookie_bytes += value_len;
+	struct slice cut = cut_blanks(value, value_len);
+	for (size_t i = 0; i < countof(known); i++)
+		if (name_is(name, name_len, known[i].name))
+			return keep_known(walk, (enum http_header)i, known[i].list, cut);
+	if (walk->tenant_header.len && name_is(name, name_len, walk->tenant_header))
+		return keep_known(walk, HEADER_TENANT, false, cut);
+	return MHD_YES;
+}
+
+struct header_search {
+	struct slice name, value;
+	size_t count;
+};
+
+static enum MHD_Result compare_name(void *context, enum MHD_ValueKind kind, const char *name, size_t name_len,
+				    const char *value, size_t value_len)
+{
+	struct header_search *search = context;
+	(void)kind;
+	if (name_is(name, name_len, search->name) && search->count++ == 0)
+		search->value = cut_blanks(value ? value : "", value ? value_len : 0);
+	return MHD_YES;
+}
+
+size_t guard_find_header(struct MHD_Connection *connection, struct slice name, struct slice *value)
+{
+	struct header_search search = { .name = name };
+	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, compare_name, &search);
+	*value = search.value;
+	return search.count;
+}
+
+static struct guard_verdict refuse(enum outcome outcome, enum reject_reason reason, const char *detail)
+{
+	return (struct guard_verdict){ outcome, reason, detail };
+}
+
+static struct guard_verdict bad(enum reject_reason reason, const char *detail)
+{
+	return refuse(OUTCOME_INVALID_REQUEST, reason, detail);
+}
+
+static const struct guard_verdict pass = { OUTCOME_OK, REJECT_REASON_COUNT, NULL };
+
+static struct guard_verdict guard_target(struct request *request, struct slice target, size_t target_len)
+{
+	if (target_len > target.len)
+		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+			      "The request target is longer than 1023 bytes.");
+	if (request->method == HTTP_OPTIONS && slice_equal(target, SLICE("*"))) {
+		request->path = target;
+		return pass;
+	}
+	if (target.len == 0 || target.at[0] != '/')
+		return bad(REJECT_BAD_TARGET,
+			   "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
+	for (size_t i = 0; i < target.len; i++) {
+		unsigned char c = (unsigned char)target.at[i];
+		if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
+			return bad(REJECT_BAD_TARGET, "The request target has a byte that must be percent-encoded.");
+		if (c == '%' && target.len - i > 2 && target.at[i + 1] == '0' && target.at[i + 2] == '0')
+			return bad(REJECT_BAD_TARGET, "The request target has an encoded NUL.");
+	}
+	const char *mark = memchr(target.at, '?', target.len);
+	size_t path_len = mark ? (size_t)(mark - target.at) : target.len;
+	request->path = (struct slice){ target.at, path_len };
+	if (mark)
+		request->query = (struct slice){ mark + 1, target.len - path_len - 1 };
+	return pass;
+}
+
+/* Content-Length and Transfer-Encoding: RFC 9112, 6.1 to 6.3. */
+static struct guard_verdict guard_framing(const struct request *request, struct guard_head *head)
+{
+	struct slice coding = request->headers[HEADER_TRANSFER_ENCODING];
+	struct slice length = request->headers[HEADER_CONTENT_LENGTH];
+	if (coding.at && length.at)
+		return bad(REJECT_BAD_FRAMING,
+			   "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.3).");
+	if (coding.at) {
+		if (!head->keep)
+			return bad(REJECT_BAD_FRAMING, "Transfer-Encoding needs HTTP/1.1 (RFC 9112, 6.1).");
+		if (coding.len != 7 || strncasecmp(coding.at, "chunked", 7) != 0)
+			return bad(REJECT_BAD_FRAMING, "The only Transfer-Encoding taken is \"chunked\".");
+		head->chunked = true;
+	}
+	if (length.at) {
+		if (length.len == 0 || length.len > 18)
+			return bad(REJECT_BAD_FRAMING, "Content-Length must be 1 to 18 digits.");
+		for (size_t i = 0; i < length.len; i++) {
+			if (length.at[i] < '0' || length.at[i] > '9')
+				return bad(REJECT_BAD_FRAMING, "Content-Length must be 1 to 18 digits.");
+			head->length = head->length * 10 + (uint64_t)(length.at[i] - '0');
+		}
+		head->has_length = true;
+	}
+	return pass;
+}
+
+/* What libmicrohttpd 0.9.75 takes of a connection's memory for its head: the bytes, and for every header, argument and
+ * cookie a record of seven words in 16-byte steps. (A complaint ends the walk early, with a little less.) */
+static size_t memory_used(struct MHD_Connection *connection, const struct head_walk *walk, size_t head_len)
+{
+	int records = MHD_get_connection_values(connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND,
+						NULL, NULL);
+	return head_len + walk->cookie_bytes + (size_t)records * GUARD_RECORD_BYTES;
+}
+
+struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
+				   const char *version, struct slice target, size_t target_len,
+				   const char *tenant_header, size_t header_bytes, struct guard_head *head)
+{
+	struct head_walk walk = { .request = request, .tenant_header = slice_of(tenant_header) };
+	MHD_get_connection_values_n(connection, MHD_HEADER_KIND, look_at_header, &walk);
+
+	size_t head_len = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+	head->memory = memory_used(connection, &walk, head_len);
+	if (head_len > header_bytes)
+		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+			      "The request head is larger than limits.headers.");
+	if (!is_token(method, strlen(method)))
+		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
+	request->method = method_of(method);
+	struct guard_verdict verdict = guard_target(request, target, target_len);
+	if (verdict.outcome != OUTCOME_OK)
+		return verdict;
+	if (walk.complaint)
+		return bad(walk.reason, walk.complaint);
+	/* "METHOD SP target SP HTTP/1.1 CRLF", the headers, CRLF: anything more was swallowed by the parser (a NUL and
+	 * what follows it, a folded line, a line without a name), anything less was a line end without its CR. */
+	if (head_len != strlen(method) + 1 + target_len + 1 + strlen(version) + 2 + walk.bytes + 2)
+		return bad(REJECT_BAD_FRAMING,
+			   "The request head has bytes that do not belong: a NUL, a folded line, "
+			   "a line without a name, or a line end without CR (RFC 9112, 2.2 and 5).");
+	bool http_1_1 = strcmp(version, "HTTP/1.1") == 0;
+	if (!http_1_1 && strcmp(version, "HTTP/1.0") != 0)
+		return bad(REJECT_BAD_FRAMING, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
+	head->keep = http_1_1;
+	if (http_1_1 && !request->headers[HEADER_HOST].at)
+		return bad(REJECT_BAD_HEADER, "Host is missing (RFC 9112, 3.2).");
+	return guard_framing(request, head);
+}

@@ -1,0 +1,92 @@
+/*
+ * held_bytes.c: the bytes held for clients, over all workers: bodies being gathered or waiting, replies that their
+ * clients have not taken. What several clients take of the same answer is counted once.
+ */
+#include "gateway/http/http_private.h"
+
+/* The number of replies on their way that share these bytes, or NULL: they are the library's own copy. */
+static atomic_uint *takers_of(struct waiting *waiting)
+{
+	if (waiting->sent_answer)
+		return &waiting->sent_answer->takers;
+	return waiting->sent_blob ? &waiting->sent_blob->takers : NULL;
+}
+
+static size_t shared_bytes(const struct waiting *waiting)
+{
+	return waiting->sent_answer ? answer_held_bytes(waiting->sent_answer) : waiting->sent_blob->len;
+}
+
+static void count(struct waiting *waiting, int64_t bytes)
+{
+	struct http *http = waiting->request.http;
+	if (bytes > 0)
+		atomic_fetch_add_explicit(&http->shared->held_bytes, (size_t)bytes, memory_order_relaxed);
+	else
+		atomic_fetch_sub_explicit(&http->shared->held_bytes, (size_t)-bytes, memory_order_relaxed);
+	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, bytes);
+}
+
+static void count_reply(struct waiting *waiting, int64_t bytes)
+{
+	count(waiting, bytes);
+	meter_move(waiting->request.http->meter, METRIC_ID_REPLY_BYTES, 0, 0, bytes);
+}
+
+void held_add(struct waiting *waiting, size_t bytes)
+{
+	waiting->held += bytes;
+	count(waiting, (int64_t)bytes);
+}
+
+bool held_try(struct waiting *waiting, size_t bytes)
+{
+	struct http *http = waiting->request.http;
+	size_t held = atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed);
+	if (held + bytes > http->settings->held_bytes)
+		return false;
+	held_add(waiting, bytes);
+	return true;
+}
+
+void held_reply(struct waiting *waiting, const struct reply *reply)
+{
+	if (reply->body.len <= HELD_FROM_BYTES)
+		return;
+	waiting->sent_answer = reply->answer ? answer_ref(reply->answer) : NULL;
+	waiting->sent_blob = reply->answer ? NULL : blob_ref(reply->blob);
+	atomic_uint *takers = takers_of(waiting);
+	if (!takers)
+		held_stream(waiting, reply->body.len);
+	else if (atomic_fetch_add_explicit(takers, 1, memory_order_acq_rel) == 0)
+		count_reply(waiting, (int64_t)shared_bytes(waiting));
+}
+
+void held_stream(struct waiting *waiting, size_t bytes)
+{
+	if (bytes <= HELD_FROM_BYTES || bytes <= waiting->reply_held)
+		return;
+	count_reply(waiting, (int64_t)(bytes - waiting->reply_held));
+	waiting->reply_held = bytes;
+}
+
+void held_let_go(struct waiting *waiting)
+{
+	atomic_uint *takers = takers_of(waiting);
+	if (takers && atomic_fetch_sub_explicit(takers, 1, memory_order_acq_rel) == 1)
+		count_reply(waiting, -(int64_t)shared_bytes(waiting));
+	answer_unref(waiting->sent_answer);
+	blob_unref(waiting->sent_blob);
+	waiting->sent_answer = NULL;
+	waiting->sent_blob = NULL;
+	if (waiting->reply_held)
+		count_reply(waiting, -(int64_t)waiting->reply_held);
+	if (waiting->held)
+		count(waiting, -(int64_t)waiting->held);
+	waiting->held = waiting->reply_held = 0;
+}
+
+bool http_full(const struct http *http)
+{
+	return atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed) > http->settings->held_bytes;
+}

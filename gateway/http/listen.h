@@ -1,0 +1,20 @@
+/* listen.h: bound sockets: TCP (several workers share a port by SO_REUSEPORT) and unix. Main thread. */
+#ifndef JITNEY_GATEWAY_HTTP_LISTEN_H
+#define JITNEY_GATEWAY_HTTP_LISTEN_H
+
+#include "base/compiler.h"
+#include "gateway/config/config.h"
+
+/*
+ * Bind and listen, `count` sockets of one address into fds (a unix socket is one, duplicated). A port or path that
+ * somebody else serves is refused, another instance of ours too. A stale unix socket is replaced.
+ * False: `error` says what and why; nothing is left open.
+ */
+bool listen_open(const struct listen_address *address, int *fds, size_t count, char *error,
+		 size_t error_bytes) MUST_CHECK;
+/* Where a bound socket really listens, as it is written in the configuration. */
+void listen_text(int fd, const struct listen_address *address, char *text, size_t bytes);
+/* Remove a unix socket's file. */
+void listen_clean(const struct listen_address *address);
+
+#endif

@@ -1,0 +1,187 @@
+/* response.c: replies into the library's responses, whole or in pieces. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gateway/http/http_private.h"
+
+enum {
+	STREAM_BLOCK_BYTES = 16384,
+	STREAM_MAX_BYTES = 64 << 20, /* pieces a slow reader may leave unread */
+};
+
+void reply_init(struct reply *reply, unsigned status)
+{
+	/* not all of it: the values are large and have counts */
+	memset(reply, 0, offsetof(struct reply, headers));
+	reply->status = status;
+}
+
+void reply_header_text(struct reply *reply, const char *name, struct slice value)
+{
+	assert(reply->header_count < REPLY_HEADERS_MAX);
+	size_t len = value.len < REPLY_HEADER_VALUE_BYTES ? value.len : REPLY_HEADER_VALUE_BYTES - 1;
+	memcpy(reply->headers[reply->header_count].value, value.at, len);
+	reply->headers[reply->header_count].value[len] = '\0';
+	reply->headers[reply->header_count++].name = name;
+}
+
+void reply_header(struct reply *reply, const char *name, const char *format, ...)
+{
+	assert(reply->header_count < REPLY_HEADERS_MAX);
+	va_list args;
+	va_start(args, format);
+	vsnprintf(reply->headers[reply->header_count].value, REPLY_HEADER_VALUE_BYTES, format, args);
+	va_end(args);
+	reply->headers[reply->header_count++].name = name;
+}
+
+static void free_answer(void *answer)
+{
+	answer_unref(answer);
+}
+
+static void free_blob(void *blob)
+{
+	blob_unref(blob);
+}
+
+static struct MHD_Response *body_response(const struct reply *reply)
+{
+	void *bytes = (void *)(uintptr_t)reply->body.at; /* the library takes it as mutable and leaves it alone */
+	struct MHD_Response *response;
+	if (reply->body.len == 0)
+		return MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+	if (reply->answer) {
+		response = MHD_create_response_from_buffer_with_free_callback_cls(reply->body.len, bytes, free_answer,
+										  answer_ref(reply->answer));
+		if (!response)
+			answer_unref(reply->answer);
+	} else if (reply->blob) {
+		response = MHD_create_response_from_buffer_with_free_callback_cls(reply->body.len, bytes, free_blob,
+										  blob_ref(reply->blob));
+		if (!response)
+			blob_unref(reply->blob);
+	} else {
+		response = MHD_create_response_from_buffer(reply->body.len, bytes, MHD_RESPMEM_MUST_COPY);
+	}
+	return response;
+}
+
+/* Put the head on; takes the response. NULL when memory is out. */
+static struct MHD_Response *with_head(struct MHD_Response *response, struct waiting *waiting, const struct reply *reply)
+{
+	if (!response)
+		return NULL;
+	bool close_after = waiting->refused || waiting->request.http->draining;
+	bool fine = !reply->content_type || MHD_add_response_header(response, "Content-Type", reply->content_type);
+	for (size_t i = 0; fine && i < reply->header_count; i++)
+		fine = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
+	if (fine && close_after)
+		fine = MHD_add_response_header(response, "Connection", "close");
+	if (!fine) {
+		MHD_destroy_response(response);
+		return NULL;
+	}
+	return response;
+}
+
+static void answered(struct waiting *waiting, struct MHD_Response *response, unsigned status)
+{
+	waiting->response = response; /* NULL: the handler call returns MHD_NO and the connection is closed */
+	waiting->status = status;
+	waiting->state = STATE_ANSWERED;
+	waiting_resume(waiting);
+}
+
+void request_reply(struct request *request, const struct reply *reply)
+{
+	struct waiting *waiting = container_of(request, struct waiting, request);
+	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
+	request->gone = NULL;
+	waiting->reply_bytes = reply->body.len;
+	held_reply(waiting, reply);
+	answered(waiting, with_head(body_response(reply), waiting, reply), reply->status);
+}
+
+/* The library asks for the next piece. */
+static ssize_t read_stream(void *context, uint64_t position, char *out, size_t max)
+{
+	struct waiting *waiting = context;
+	(void)position;
+	size_t left = waiting->stream.len - waiting->stream_at;
+	if (waiting->state == STATE_GONE)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (left == 0) {
+		if (waiting->stream_ended)
+			return MHD_CONTENT_READER_END_OF_STREAM;
+		waiting_park(waiting);
+		return 0;
+	}
+	size_t count = left < max ? left : max;
+	memcpy(out, buf_slice(&waiting->stream).at + waiting->stream_at, count);
+	waiting->stream_at += count;
+	if (waiting->stream_at == waiting->stream.len) {
+		buf_reset(&waiting->stream);
+		waiting->stream_at = 0;
+	}
+	return (ssize_t)count;
+}
+
+void request_stream_start(struct request *request, const struct reply *reply)
+{
+	struct waiting *waiting = container_of(request, struct waiting, request);
+	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
+	buf_init(&waiting->stream, STREAM_MAX_BYTES);
+	waiting->streaming = true;
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, waiting, NULL);
+	answered(waiting, with_head(response, waiting, reply), reply->status);
+}
+
+/* A reader that is always a little behind never empties the stream: what it has read must not fill it. Moved once it is
+ * the larger half, so that a byte is moved once on average. */
+static void forget_read(struct waiting *waiting)
+{
+	struct buf *stream = &waiting->stream;
+	if (waiting->stream_at <= stream->len / 2)
+		return;
+	stream->len -= waiting->stream_at;
+	memmove(stream->store->bytes, stream->store->bytes + waiting->stream_at, stream->len);
+	waiting->stream_at = 0;
+}
+
+bool request_stream_put(struct request *request, struct slice piece)
+{
+	struct waiting *waiting = container_of(request, struct waiting, request);
+	assert(waiting->streaming && !waiting->stream_ended);
+	forget_read(waiting);
+	buf_put(&waiting->stream, piece);
+	held_stream(waiting, waiting->stream.store ? waiting->stream.store->len : 0);
+	waiting->reply_bytes += piece.len;
+	waiting_resume(waiting);
+	return !waiting->stream.failed;
+}
+
+size_t request_stream_unread(const struct request *request)
+{
+	const struct waiting *waiting = (const struct waiting *)(uintptr_t)container_of(
+		(struct request *)(uintptr_t)request, struct waiting, request);
+	return waiting->stream.len - waiting->stream_at;
+}
+
+void request_stream_end(struct request *request)
+{
+	struct waiting *waiting = container_of(request, struct waiting, request);
+	request->gone = NULL;
+	waiting->stream_ended = true;
+	waiting_resume(waiting);
+}
+
+void request_stream_abort(struct request *request)
+{
+	struct waiting *waiting = container_of(request, struct waiting, request);
+	request->gone = NULL;
+	waiting->state = STATE_GONE;
+	waiting_resume(waiting);
+}

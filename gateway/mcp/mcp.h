@@ -1,0 +1,20 @@
+/*
+ * mcp.h: the endpoint for MCP clients, both eras of the protocol by request (docs/mcp.md): "legacy", 2024-10-07 to
+ * 2025-11-25, and "modern", 2026-07-28. Stateless: no session is minted and nothing is kept between requests, but for
+ * the streams of subscriptions/listen. A tools/call takes the very path of POST /v1/tools/{tool}.
+ */
+#ifndef JITNEY_GATEWAY_MCP_MCP_H
+#define JITNEY_GATEWAY_MCP_MCP_H
+
+#include "gateway/http/http.h"
+
+struct worker;
+
+/* /mcp, every method. */
+void mcp_serve(struct worker *worker, struct request *request, struct slice rest);
+/* /.well-known/oauth-protected-resource and the same with /mcp behind it (RFC 9728); 404 without mcp.issuer. */
+void mcp_resource_metadata(struct worker *worker, struct request *request, struct slice rest);
+/* The gateway drains: end all streams of subscriptions/listen. Worker's thread. */
+void mcp_end_subscriptions(struct worker *worker);
+
+#endif

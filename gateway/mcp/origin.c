@@ -1,0 +1,239 @@
+/*
+ * origin.c: who may reach /mcp from where. A page in a browser can be made to speak to servers of its user's
+ * machine and network (DNS rebinding), and MCP wants servers to look: Host and Origin must be known ones. For pages
+ * that are: CORS. For clients without a token where an issuer is configured: the way to get one (RFC 9728).
+ */
+#include <arpa/inet.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "gateway/mcp/mcp_private.h"
+#include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
+
+enum {
+	HOST_BYTES = 256,
+	SHOWN_BYTES = 80,
+	CHALLENGE_HOST_BYTES = 120 /* longer names do not fit the header's value */
+};
+
+static const char metadata_path[] = "/.well-known/oauth-protected-resource";
+
+/* The host of an authority without its port, and without the brackets of an IPv6 address. */
+static struct slice host_of(struct slice authority)
+{
+	const char *end;
+	if (authority.len && authority.at[0] == '[') {
+		end = memchr(authority.at, ']', authority.len);
+		return end ? (struct slice){ authority.at + 1, (size_t)(end - authority.at) - 1 } : authority;
+	}
+	end = memchr(authority.at, ':', authority.len);
+	return (struct slice){ authority.at, end ? (size_t)(end - authority.at) : authority.len };
+}
+
+static bool same_text(struct slice a, const char *b)
+{
+	return a.len == strlen(b) && strncasecmp(a.at, b, a.len) == 0;
+}
+
+static bool is_listed(const char *const *list, size_t count, struct slice text)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(list[i], "*") == 0 || same_text(text, list[i]))
+			return true;
+	return false;
+}
+
+/* localhost and what is below it (RFC 6761, 6.3). */
+static bool is_localhost(struct slice host)
+{
+	static const char suffix[] = ".localhost";
+	size_t len = sizeof suffix - 1;
+	return same_text(host, suffix + 1) ||
+	       (host.len > len && strncasecmp(host.at + host.len - len, suffix, len) == 0);
+}
+
+/* *loopback: 127.0.0.0/8 or ::1. */
+static bool is_address(struct slice host, bool *loopback)
+{
+	char text[HOST_BYTES];
+	struct in6_addr six;
+	struct in_addr four;
+	if (host.len >= sizeof text)
+		return false;
+	memcpy(text, host.at, host.len);
+	text[host.len] = '\0';
+	if (inet_pton(AF_INET, text, &four) == 1) {
+		*loopback = ntohl(four.s_addr) >> 24 == 127;
+		return true;
+	}
+	if (inet_pton(AF_INET6, text, &six) == 1) {
+		*loopback = IN6_IS_ADDR_LOOPBACK(&six);
+		return true;
+	}
+	return false;
+}
+
+/* A name that an attacker's DNS cannot point here: rebinding needs a name of his own, so an address is none. */
+static bool host_is_known(const struct config *config, struct slice host)
+{
+	bool loopback;
+	return host.len == 0 || is_localhost(host) || is_address(host, &loopback) ||
+	       is_listed(config->mcp.hosts, config->mcp.host_count, host);
+}
+
+static bool origin_is_known(const struct config *config, struct slice origin)
+{
+	static const char plain[] = "http://", secure[] = "https://";
+	size_t scheme = origin.len > sizeof plain - 1 && strncasecmp(origin.at, plain, sizeof plain - 1) == 0
+				? sizeof plain - 1
+			: origin.len > sizeof secure - 1 && strncasecmp(origin.at, secure, sizeof secure - 1) == 0
+				? sizeof secure - 1
+				: 0;
+	bool loopback = false;
+	if (scheme) {
+		struct slice host = host_of((struct slice){ origin.at + scheme, origin.len - scheme });
+		if (is_localhost(host) || (is_address(host, &loopback) && loopback))
+			return true;
+	}
+	return is_listed(config->mcp.origins, config->mcp.origin_count, origin);
+}
+
+bool mcp_check_origin(const struct worker *worker, const struct request *request, struct mcp_error *error)
+{
+	const struct config *config = worker->gateway->config;
+	struct slice host = host_of(request->headers[HEADER_HOST]), origin = request->headers[HEADER_ORIGIN];
+	if (!host_is_known(config, host)) {
+		mcp_error_set(error, 403, 403, OUTCOME_FORBIDDEN,
+			      "The Host \"%.*s\" is not known here; mcp.allowed_hosts in the gateway's configuration "
+			      "lists the names it may be reached by.",
+			      host.len < SHOWN_BYTES ? (int)host.len : SHOWN_BYTES, host.at);
+		return false;
+	}
+	if (origin.at && !origin_is_known(config, origin)) {
+		mcp_error_set(error, 403, 403, OUTCOME_FORBIDDEN,
+			      "Pages of \"%.*s\" may not use this gateway; mcp.allowed_origins in its configuration "
+			      "lists those that may.",
+			      origin.len < SHOWN_BYTES ? (int)origin.len : SHOWN_BYTES, origin.at);
+		return false;
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- CORS */
+
+void mcp_put_cors(struct reply *reply, const struct request *request)
+{
+	struct slice origin = request->headers[HEADER_ORIGIN];
+	if (!origin.at)
+		return;
+	reply_header_text(reply, "Access-Control-Allow-Origin", origin);
+	reply_header_text(reply, "Vary", SLICE("Origin"));
+	reply_header_text(reply, "Access-Control-Expose-Headers",
+			  SLICE("Mcp-Session-Id, WWW-Authenticate, X-Request-Id, Cache-Status, Age, Server-Timing, "
+				"Retry-After, X-Batch-Size, X-Batch-Id"));
+}
+
+void mcp_preflight(struct request *request)
+{
+	struct reply reply;
+	mcp_reply_init(&reply, request, 204);
+	reply_header_text(&reply, "Allow", SLICE("POST, OPTIONS"));
+	if (request->headers[HEADER_ORIGIN].at) {
+		reply_header_text(&reply, "Access-Control-Allow-Methods", SLICE("POST, GET, DELETE, OPTIONS"));
+		/* the star takes in Mcp-Param-*, whose names nobody knows before; it never stands for Authorization */
+		reply_header_text(&reply, "Access-Control-Allow-Headers",
+				  SLICE("*, Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Method, "
+					"Mcp-Name, Mcp-Session-Id, Last-Event-ID, X-Request-Id"));
+		reply_header_text(&reply, "Access-Control-Max-Age", SLICE("7200"));
+	}
+	request_reply(request, &reply);
+}
+
+/* ---------------------------------------------------------------- tokens */
+
+bool mcp_check_token(const struct worker *worker, const struct request *request)
+{
+	struct slice credential = request->headers[HEADER_AUTHORIZATION];
+	return !worker->gateway->config->mcp.issuer ||
+	       (credential.len > 7 && strncasecmp(credential.at, "bearer ", 7) == 0);
+}
+
+/* The first of a list: the client's own, as the proxy nearest to it wrote it. */
+static struct slice first_of(struct slice list)
+{
+	const char *comma = list.len ? memchr(list.at, ',', list.len) : NULL;
+	size_t len = comma ? (size_t)(comma - list.at) : list.len;
+	while (len && list.at[len - 1] == ' ')
+		len--;
+	return (struct slice){ list.at, len };
+}
+
+static bool is_authority(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]", text.at[i]))
+			return false;
+	return text.len > 0;
+}
+
+/* Append scheme and authority by which the client reached us, as far as we can know. False: we cannot. */
+static bool put_base(struct buf *out, const struct request *request)
+{
+	struct slice scheme = { NULL, 0 }, host = { NULL, 0 };
+	if (request->from_trusted_proxy) {
+		scheme = first_of(request->headers[HEADER_FORWARDED_PROTO]);
+		host = first_of(request->headers[HEADER_FORWARDED_HOST]);
+	}
+	if (host.len == 0)
+		host = request->headers[HEADER_HOST];
+	if (!is_authority(host))
+		return false;
+	buf_put_text(out, same_text(scheme, "https") ? "https://" : "http://");
+	buf_put(out, host);
+	return true;
+}
+
+void mcp_put_challenge(struct reply *reply, const struct worker *worker, const struct request *request)
+{
+	struct buf base = BUF_INIT(CHALLENGE_HOST_BYTES);
+	if (worker->gateway->config->mcp.issuer && put_base(&base, request) && !base.failed)
+		reply_header(reply, "WWW-Authenticate", "Bearer resource_metadata=\"%s%s/mcp\"", buf_cstr(&base),
+			     metadata_path);
+	else
+		reply_header_text(reply, "WWW-Authenticate", SLICE("Bearer"));
+	buf_fini(&base);
+}
+
+void mcp_resource_metadata(struct worker *worker, struct request *request, struct slice rest)
+{
+	const char *issuer = worker->gateway->config->mcp.issuer;
+	struct buf base = BUF_INIT(REQUEST_TARGET_BYTES), text = BUF_INIT(MCP_REPLY_BYTES_MAX);
+	(void)rest;
+	if (!issuer || !put_base(&base, request)) {
+		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NOT_FOUND, 0, 1);
+		reply_problem(request, OUTCOME_NOT_FOUND, NULL,
+			      "No authorization server is configured (mcp.issuer): nothing to log in to.");
+	} else {
+		buf_put(&base, SLICE("/mcp"));
+		buf_put_text(&text, "{\"resource\":");
+		json_put_string(&text, buf_slice(&base));
+		buf_put_text(&text, ",\"authorization_servers\":[");
+		json_put_string(&text, slice_of(issuer));
+		buf_put_text(&text, "],\"bearer_methods_supported\":[\"header\"],\"resource_name\":\"jitney\"}\n");
+		struct blob *blob = buf_take_blob(&text);
+		struct reply reply;
+		reply_init(&reply, blob ? 200 : 503);
+		reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+		reply_header_text(&reply, "Access-Control-Allow-Origin", SLICE("*")); /* it is public */
+		if (blob) {
+			reply.content_type = "application/json";
+			reply.body = blob_slice(blob);
+			reply.blob = blob;
+		}
+		request_reply(request, &reply);
+		blob_unref(blob);
+	}
+	buf_fini(&base);
+	buf_fini(&text);
+}

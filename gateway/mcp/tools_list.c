@@ -1,0 +1,157 @@
+/* list_tools.c: what a client asks before it calls: initialize, server/discover, tools/list. */
+#include <openssl/evp.h>
+
+#include "base/json.h"
+#include "gateway/tools/catalogue.h"
+#include "gateway/mcp/mcp_private.h"
+#include "gateway/call/worker.h"
+
+enum {
+	/* Widely used clients read the first page only, so it holds what a gateway usually has. */
+	PAGE_TOOLS = 500,
+	NAME_BYTES = 129, /* of a tool, NUL included */
+	CURSOR_BYTES = 256
+};
+
+void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked)
+{
+	struct buf proposed = BUF_INIT(NAME_BYTES), result = BUF_INIT(MCP_REPLY_BYTES_MAX);
+	if (asked->proposed.len && json_type(asked->proposed) == JSON_STRING)
+		json_unescape(asked->proposed, &proposed);
+	bool known = !proposed.failed && mcp_version_known(buf_slice(&proposed));
+	buf_printf(&result,
+		   "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{},\"logging\":{}},\"serverInfo\":%s}",
+		   known ? buf_cstr(&proposed) : MCP_VERSION_LEGACY, MCP_SERVER_INFO);
+	if (result.failed)
+		out->failed = true;
+	else
+		mcp_reply_result(out, asked->id, MCP_LEGACY, buf_slice(&result));
+	buf_fini(&proposed);
+	buf_fini(&result);
+}
+
+/* What tells a modern client how long it may keep an answer. The list is the same for everybody. */
+static void put_lifetime(struct buf *out, const struct worker *worker)
+{
+	buf_printf(out, "\"ttlMs\":%llu,\"cacheScope\":\"public\"",
+		   (unsigned long long)(worker->gateway->config->mcp.list_ttl_us / CLOCK_US_PER_MS));
+}
+
+void mcp_reply_discover(struct buf *out, const struct worker *worker, const struct mcp_request *asked)
+{
+	struct buf result = BUF_INIT(MCP_REPLY_BYTES_MAX);
+	buf_put_text(&result, "{\"supportedVersions\":[\"" MCP_VERSION_MODERN
+			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}},");
+	put_lifetime(&result, worker);
+	buf_put_char(&result, '}');
+	if (result.failed)
+		out->failed = true;
+	else
+		mcp_reply_result(out, asked->id, MCP_MODERN, buf_slice(&result));
+	buf_fini(&result);
+}
+
+/* ---------------------------------------------------------------- pages */
+
+/* A cursor is the name of the last tool of the page before: it stays good when tools come and go. */
+static void put_cursor(struct buf *out, const char *name)
+{
+	unsigned char text[CURSOR_BYTES];
+	EVP_EncodeBlock(text, (const unsigned char *)name, (int)strlen(name));
+	buf_printf(out, ",\"nextCursor\":\"%s\"", (const char *)text);
+}
+
+/* The place of the first tool behind the cursor. False: it is none of ours. */
+static bool find_page(const struct catalogue *catalogue, struct slice raw, size_t *first)
+{
+	struct buf text = BUF_INIT(CURSOR_BYTES), name = BUF_INIT(NAME_BYTES);
+	size_t low = 0, high = catalogue_count(catalogue);
+	bool fine = json_type(raw) == JSON_STRING;
+	if (fine) {
+		json_unescape(raw, &text);
+		fine = !text.failed && text.len && mcp_from_base64(buf_slice(&text), &name) && name.len;
+	}
+	while (fine && low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (strcmp(catalogue_nth(catalogue, middle)->name, buf_cstr(&name)) > 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	*first = low;
+	buf_fini(&text);
+	buf_fini(&name);
+	return fine;
+}
+
+/* The elements first to last-1 of the list of all tools, as they stand there. */
+static void put_range(struct buf *out, struct slice tools, size_t first, size_t last)
+{
+	struct slice element;
+	struct json_walk walk = json_walk(tools);
+	for (size_t i = 0; i < last && json_next_element(&walk, &element); i++) {
+		if (i < first)
+			continue;
+		if (i > first)
+			buf_put_char(out, ',');
+		buf_put(out, element);
+	}
+}
+
+bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era era, const struct mcp_request *asked,
+		     struct mcp_error *error)
+{
+	const struct catalogue *catalogue = worker->catalogue;
+	size_t first = 0, count = catalogue_count(catalogue);
+	if (asked->cursor.len && !find_page(catalogue, asked->cursor, &first)) {
+		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_INVALID_REQUEST,
+			      "params.cursor is not one that tools/list has given (nextCursor).");
+		return false;
+	}
+	size_t last = count - first > PAGE_TOOLS ? first + PAGE_TOOLS : count;
+	const struct document *document = definitions_list(catalogue_definitions(catalogue), FORMAT_MCP);
+	struct slice tools = { NULL, 0 };
+	struct buf result = BUF_INIT(MCP_REPLY_BYTES_MAX);
+	if (!json_member(blob_slice(document->blob), SLICE("tools"), &tools))
+		tools = SLICE("[]");
+	buf_put_char(&result, '{');
+	if (era == MCP_MODERN) {
+		put_lifetime(&result, worker);
+		buf_put_char(&result, ',');
+	}
+	buf_put_text(&result, "\"tools\":");
+	if (last - first == count) {
+		buf_put(&result, tools);
+	} else {
+		buf_put_char(&result, '[');
+		put_range(&result, tools, first, last);
+		buf_put_char(&result, ']');
+	}
+	if (last < count)
+		put_cursor(&result, catalogue_nth(catalogue, last - 1)->name);
+	buf_put_char(&result, '}');
+	if (result.failed)
+		out->failed = true;
+	else
+		mcp_reply_result(out, asked->id, era, buf_slice(&result));
+	buf_fini(&result);
+	return true;
+}
+
+const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error)
+{
+	if (raw_name.len == 0 || json_type(raw_name) != JSON_STRING) {
+		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_INVALID_REQUEST,
+			      "params.name must be the name of a tool.");
+		return NULL;
+	}
+	struct buf name = BUF_INIT(NAME_BYTES);
+	json_unescape(raw_name, &name);
+	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker->catalogue, buf_slice(&name));
+	buf_fini(&name);
+	if (!tool)
+		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_UNKNOWN_TOOL,
+			      "Unknown tool: %.*s; tools/list has those there are.",
+			      raw_name.len > 80 ? 80 : (int)raw_name.len, raw_name.at);
+	return tool;
+}

@@ -1,0 +1,367 @@
+/* serve.c: the composition root: what is made in which order, who hears signals, and everything undone in reverse. */
+#include "gateway/server/serve.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <microhttpd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "gateway/admin/export.h"
+#include "gateway/http/listen.h"
+#include "gateway/admin/pages.h"
+#include "gateway/tools/registry.h"
+#include "gateway/call/worker.h"
+#include "upstream/upstream.h"
+
+enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
+#define CHILDREN_US (6 * CLOCK_US_PER_S) /* longer than a child's grace and its SIGTERM: check_process.c */
+
+/* Everything that is undone at the end. */
+struct process {
+	struct config *config;
+	struct gateway gateway;
+	struct metrics_names names;
+	bool library;
+	bool logging;
+	bool hangs;   /* the disk's thread, which goes on using what it has */
+	size_t bound; /* unix sockets' files are ours from here on: addresses bound so far */
+};
+
+static bool complain(const char *what, const char *why)
+{
+	fprintf(stderr, "jitney: %s%s%s\n", what, *why ? ": " : "", why);
+	return false;
+}
+
+/* The library found itself in an impossible state. It must not go on. */
+static void library_panic(void *context, const char *file, unsigned line, const char *reason)
+{
+	(void)context;
+	fprintf(stderr, "jitney: libmicrohttpd gave up at %s:%u: %s\n", file, line, reason ? reason : "");
+	abort();
+}
+
+static void raise_file_limit(const struct config *config)
+{
+	struct rlimit limit;
+	size_t wanted = config->limits.connections + SPARE_FILES;
+	for (size_t i = 0; i < config->upstream_count; i++)
+		wanted += config->upstreams[i].settings.pool_max *
+			  (config->upstreams[i].settings.process ? FILES_OF_PROCESS : 1);
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < wanted)
+		log_message(LOG_LEVEL_WARN, "few_files",
+			    "the limit on open files is %llu; limits.connections and the pools may want %zu",
+			    (unsigned long long)limit.rlim_max, wanted);
+}
+
+/* ---------------------------------------------------------------- start */
+
+static bool make_names(struct process *process)
+{
+	const struct config *config = process->config;
+	size_t endpoints = 0;
+	for (size_t i = 0; i < config->upstream_count; i++)
+		endpoints += config->upstreams[i].settings.endpoint_count;
+	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
+	const char **urls = calloc(endpoints + 1, sizeof *urls);
+	size_t *owners = calloc(endpoints + 1, sizeof *owners);
+	process->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, urls, owners, endpoints };
+	registry_fill_names(process->gateway.registry, &process->names);
+	if (!upstreams || !urls || !owners)
+		return false;
+	for (size_t i = 0; i < config->upstream_count; i++) {
+		const struct upstream_settings *settings = &config->upstreams[i].settings;
+		upstreams[i] = settings->name;
+		for (size_t j = 0; j < settings->endpoint_count; j++) {
+			urls[settings->first_endpoint_label + j] = settings->shown[j];
+			owners[settings->first_endpoint_label + j] = i;
+		}
+	}
+	return true;
+}
+
+static void count_dropped_lines(void *context, struct meter *meter)
+{
+	(void)context;
+	meter_set(meter, METRIC_ID_LOG_DROPPED, 0, 0, (int64_t)log_dropped());
+}
+
+/* Redis is up when every worker has it and asks it. */
+static void show_redis(void *context, struct meter *meter)
+{
+	meter_set(meter, METRIC_ID_REDIS_UP, 0, 0,
+		  redis_workers(context) == ((struct gateway *)context)->config->workers);
+}
+
+static void fill_http_settings(struct http_settings *settings, const struct config *config)
+{
+	*settings = (struct http_settings){
+		.body_bytes = config->limits.body_bytes,
+		.header_bytes = config->limits.header_bytes,
+		.header_timeout_us = config->limits.header_timeout_us,
+		.body_timeout_us = config->limits.body_timeout_us,
+		.idle_timeout_us = config->limits.idle_timeout_us,
+		.connections = config->limits.connections,
+		.held_bytes = config->limits.in_flight_bytes,
+		.trusted_proxies = config->trusted_proxies,
+		.trusted_proxy_count = config->trusted_proxy_count,
+		.tenant_header = config->tenant_header,
+	};
+}
+
+/* What the workers share, then the workers. */
+static bool make_gateway(struct process *process)
+{
+	struct gateway *gateway = &process->gateway;
+	struct config *config = process->config;
+	gateway->config = config;
+	gateway->started_us = clock_now_us();
+	fill_http_settings(&gateway->http_settings, config);
+	if (!(gateway->registry = registry_new(config)) || !make_names(process) ||
+	    !(gateway->metrics = metrics_new(&process->names)) ||
+	    !registry_attach(gateway->registry, gateway->metrics) ||
+	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
+	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
+	    !(gateway->refreshes = calloc(config->upstream_count + 1, sizeof *gateway->refreshes)) ||
+	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
+		return complain("cannot start", "out of memory");
+	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
+	if (config->redis && config->redis->tracking)
+		cache_share(gateway->cache, config->redis->untracked_us);
+	if (config->redis)
+		metrics_on_scrape(gateway->metrics, show_redis, gateway);
+	for (unsigned i = 0; i < config->workers; i++)
+		if (!(gateway->workers[i] = worker_new(gateway, i)))
+			return complain("cannot start a worker", strerror(errno));
+	return true;
+}
+
+static void announce(int fd, const struct listen_address *address, const char *listener)
+{
+	char text[256];
+	struct log_line line;
+	listen_text(fd, address, text, sizeof text);
+	if (!log_begin(&line, LOG_LEVEL_INFO, "listening"))
+		return;
+	log_cstr(&line, "address", text);
+	log_cstr(&line, "listener", listener);
+	log_end(&line);
+}
+
+/* One address on its first `count` workers. */
+static bool listen_on(struct process *process, const struct listen_address *address, size_t count, bool admin)
+{
+	char error[ERROR_BYTES];
+	int *fds = calloc(count, sizeof *fds);
+	if (!fds || !listen_open(address, fds, count, error, sizeof error)) {
+		free(fds);
+		return complain(fds ? error : "out of memory", "");
+	}
+	announce(fds[0], address, admin ? "admin" : "data");
+	bool fine = true;
+	for (size_t i = 0; i < count; i++) {
+		if (!fine)
+			close(fds[i]);
+		else
+			fine = worker_listen(process->gateway.workers[i], fds[i], admin, error, sizeof error);
+	}
+	free(fds);
+	process->bound++;
+	return fine || complain(address->text, error);
+}
+
+static bool listen_everywhere(struct process *process)
+{
+	const struct config *config = process->config;
+	for (size_t i = 0; i < config->listen_count; i++)
+		if (!listen_on(process, &config->listen[i], config->workers, false))
+			return false;
+	for (size_t i = 0; i < config->admin_count; i++)
+		if (!listen_on(process, &config->admin[i], 1, true))
+			return false;
+	return true;
+}
+
+static bool start(struct process *process, const char *config_path)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	char error[ERROR_BYTES];
+	process->library = upstream_library_init();
+	if (!process->library)
+		return complain("cannot start", "libcurl cannot be initialised");
+	process->config = config_load(config_path, &errors);
+	if (!process->config) {
+		fputs(buf_cstr(&errors), stderr);
+		buf_fini(&errors);
+		return false;
+	}
+	buf_fini(&errors);
+	const struct config *config = process->config;
+	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
+	if (!process->logging)
+		return complain("cannot open the log", error);
+	raise_file_limit(config);
+	bool fine = make_gateway(process) && listen_everywhere(process);
+	malloc_trim(0); /* what reading the configuration took lies between what is kept: 1.5 KiB a tool */
+	return fine;
+}
+
+/* ---------------------------------------------------------------- run */
+
+static void begin_drain(struct gateway *gateway)
+{
+	uint64_t now_us = clock_now_us();
+	atomic_store(&gateway->drain_until_us, clock_add(now_us, gateway->config->drain_timeout_us));
+	atomic_store(&gateway->draining, true);
+	for (unsigned i = 0; i < gateway->config->workers; i++)
+		loop_wake(gateway->workers[i]->loop);
+}
+
+/* Until the first SIGTERM or SIGINT. A second one ends the process at once, by its default action. */
+static void wait_for_the_end(const sigset_t *signals)
+{
+	for (;;) {
+		int number = 0;
+		if (sigwait(signals, &number) != 0)
+			continue;
+		if (number == SIGUSR1) {
+			log_reopen();
+			log_message(LOG_LEVEL_INFO, "log_reopened", "signal USR1");
+		} else if (number == SIGHUP) {
+			log_message(LOG_LEVEL_WARN, "signal",
+				    "SIGHUP: this version does not reload its configuration; restart it");
+		} else {
+			log_message(LOG_LEVEL_INFO, "draining", "signal %s; a second one ends at once",
+				    strsignal(number));
+			break;
+		}
+	}
+	sigset_t again;
+	sigemptyset(&again);
+	sigaddset(&again, SIGTERM);
+	sigaddset(&again, SIGINT);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	pthread_sigmask(SIG_UNBLOCK, &again, NULL);
+}
+
+static bool run(struct process *process, const sigset_t *signals)
+{
+	struct gateway *gateway = &process->gateway;
+	unsigned started = 0;
+	while (started < gateway->config->workers && worker_start(gateway->workers[started]))
+		started++;
+	bool fine = started == gateway->config->workers && registry_start(gateway->registry, gateway->workers) &&
+		    (!gateway->disk || disk_start(gateway->disk));
+	if (fine) {
+		log_message(LOG_LEVEL_INFO, "ready", "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
+			    gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
+		wait_for_the_end(signals);
+	} else {
+		complain("cannot start a thread", strerror(errno));
+	}
+	begin_drain(gateway);
+	registry_stop(gateway->registry);
+	for (unsigned i = 0; i < started; i++)
+		pthread_join(gateway->workers[i]->thread, NULL);
+	export_end(gateway);
+	process->hangs = gateway->disk && !disk_stop(gateway->disk);
+	return fine;
+}
+
+/* ---------------------------------------------------------------- stop */
+
+static void settle(struct gateway *gateway)
+{
+	bool quiet;
+	do {
+		quiet = true;
+		for (unsigned i = 0; i < gateway->config->workers; i++)
+			if (!worker_settle(gateway->workers[i]))
+				quiet = false;
+	} while (!quiet);
+}
+
+/* Unix sockets' files. */
+static void clean_addresses(const struct process *process)
+{
+	const struct config *config = process->config;
+	for (size_t i = 0; i < process->bound; i++)
+		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
+}
+
+static void stop(struct process *process)
+{
+	struct gateway *gateway = &process->gateway;
+	struct config *config = process->config;
+	if (gateway->workers) {
+		bool all = true;
+		for (unsigned i = 0; i < config->workers; i++)
+			all = all && gateway->workers[i];
+		if (all)
+			settle(gateway);
+		for (unsigned i = 0; i < config->workers; i++)
+			worker_free(gateway->workers[i]);
+	}
+	if (!upstream_await_children(CHILDREN_US))
+		log_message(LOG_LEVEL_WARN, "processes_left",
+			    "some child processes have not ended; their keepers will see them out");
+	clean_addresses(process);
+	free(gateway->workers);
+	free(gateway->refreshes);
+	disk_free(gateway->disk);
+	cache_free(gateway->cache);
+	metrics_free(gateway->metrics);
+	registry_free(gateway->registry);
+	free((void *)(uintptr_t)process->names.upstreams);
+	free((void *)(uintptr_t)process->names.endpoints);
+	free((void *)(uintptr_t)process->names.endpoint_upstreams);
+	config_free(config);
+	if (process->library)
+		upstream_library_fini();
+	if (process->logging)
+		log_close();
+}
+
+/* Nothing may be freed; the process ends with all it has, the hanging thread included. */
+static void stop_hanging(struct process *process)
+{
+	clean_addresses(process);
+	log_close();
+}
+
+int serve(const char *config_path)
+{
+	struct process process = { 0 };
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGUSR1);
+	/* before any thread is made, so that all of them leave signals to this one */
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the warden */
+	MHD_set_panic_func(library_panic, NULL);
+	int code = EXIT_START;
+	if (start(&process, config_path)) {
+		code = run(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
+		log_message(LOG_LEVEL_INFO, "stopped", "jitney " JITNEY_VERSION);
+	}
+	if (process.hangs) {
+		stop_hanging(&process);
+		return code; /* NOLINT(clang-analyzer-unix.Malloc): all of it stays, see above */
+	}
+	stop(&process);
+	return code;
+}

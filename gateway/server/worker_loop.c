@@ -1,0 +1,326 @@
+/*
+ * worker_loop.c: one worker's loop turn. The order is the design: what has come in is looked at first, what has been
+ * answered is resumed together, then the HTTP library runs once, and last leaves what the new calls made due.
+ */
+#include "gateway/call/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cache/redis/redis_tier.h"
+#include "gateway/mcp/mcp.h"
+#include "gateway/tools/registry.h"
+#include "gateway/server/routes.h"
+#include "upstream/http/transport.h"
+
+enum { KEY_SLOTS = 4096 };
+#define EXPIRE_EVERY_US CLOCK_US_PER_S
+/* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
+#define LAST_WORDS_US CLOCK_US_PER_S
+
+/* ---------------------------------------------------------------- the catalogue */
+
+static void take_offer(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, offer);
+	/* release too: whoever posts this mail again must see that the box is done with it */
+	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acq_rel);
+	struct catalogue *before = worker->catalogue;
+	bool news = catalogue_generation(next) != catalogue_generation(before);
+	worker->catalogue = catalogue_hold(next, worker->index);
+	catalogue_unref(next);
+	catalogue_drop(before, worker->index);
+	struct catalogue_listener *listener = TAILQ_FIRST(&worker->listeners);
+	while (news && listener) {
+		struct catalogue_listener *behind = TAILQ_NEXT(listener, next);
+		listener->changed(listener);
+		listener = behind;
+	}
+}
+
+void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue)
+{
+	struct catalogue *passed_over =
+		atomic_exchange_explicit(&worker->offered, catalogue_ref(catalogue), memory_order_acq_rel);
+	if (passed_over)
+		catalogue_unref(passed_over);
+	else
+		mailbox_post(&worker->mailbox, &worker->offer);
+}
+
+/* ---------------------------------------------------------------- life */
+
+/* False: out of memory. */
+static bool make_tier(struct worker *worker)
+{
+	const struct config *config = worker->gateway->config;
+	char name[32];
+	if (worker->gateway->disk) {
+		worker->tier = disk_tier_new(worker->gateway->disk, worker->loop, worker->meter);
+		return worker->tier != NULL;
+	}
+	if (!config->redis)
+		return true;
+	snprintf(name, sizeof name, "jitney-worker-%u", worker->index);
+	worker->tier = redis_tier_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, name);
+	return worker->tier != NULL;
+}
+
+/* A tool that is no longer there has no tags. */
+static bool has_tag(const void *context, struct slice name, struct slice tag)
+{
+	const struct worker *worker = context;
+	const struct tool *tool = catalogue_tool(worker->catalogue, name);
+	for (size_t i = 0; tool && i < tool->tag_count; i++)
+		if (slice_equal(slice_of(tool->tags[i]), tag))
+			return true;
+	return false;
+}
+
+struct purge_tags worker_tags(const struct worker *worker)
+{
+	return (struct purge_tags){ has_tag, worker };
+}
+
+/* False: out of memory. */
+static bool make_tracking(struct worker *worker)
+{
+	const struct config *config = worker->gateway->config;
+	const struct purge_tags tags = worker_tags(worker);
+	if (!config->redis || !config->redis->tracking || worker->index != 0)
+		return true;
+	worker->tracking =
+		redis_tracking_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, &tags);
+	return worker->tracking != NULL;
+}
+
+struct worker *worker_new(struct gateway *gateway, unsigned index)
+{
+	const struct config *config = gateway->config;
+	struct worker *worker = calloc(1, sizeof *worker);
+	if (!worker)
+		return NULL;
+	worker->gateway = gateway;
+	worker->index = index;
+	TAILQ_INIT(&worker->outgoing);
+	TAILQ_INIT(&worker->returned);
+	TAILQ_INIT(&worker->recycled);
+	TAILQ_INIT(&worker->listeners);
+	TAILQ_INIT(&worker->subscriptions);
+	worker->catalogue = catalogue_hold(registry_catalogue(gateway->registry), index);
+	worker->offer.open = take_offer;
+	worker->loop = loop_new();
+	worker->meter = metrics_meter(gateway->metrics);
+	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
+	worker->daemons = calloc(config->listen_count + config->admin_count + 1, sizeof(struct http *));
+	if (!worker->loop || !worker->meter || !worker->keys || !worker->daemons)
+		goto fail;
+	mailbox_init(&worker->mailbox, worker->loop);
+	/* every call in flight may be here at once, each with a deadline */
+	if (!loop_timers_reserve(worker->loop, config->limits.in_flight))
+		goto fail;
+	size_t connections = 0;
+	for (size_t i = index; i < config->upstream_count; i += config->workers)
+		connections += config->upstreams[i].settings.pool_max;
+	worker->transport = transport_new(worker->loop, worker->meter, connections);
+	if (!worker->transport)
+		goto fail;
+	/* each call may lead a trip that waits for another gateway */
+	if (config->redis && config->redis->lease_us && !loop_timers_reserve(worker->loop, config->limits.in_flight))
+		goto fail;
+	if (!make_tier(worker) || !make_tracking(worker))
+		goto fail;
+	worker->dispatch = dispatch_new(worker);
+	if (!worker->dispatch)
+		goto fail;
+	return worker;
+fail:
+	worker_free(worker);
+	return NULL;
+}
+
+bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes)
+{
+	struct gateway *gateway = worker->gateway;
+	const struct http_handler handler = {
+		.refuse = routes_refuse,
+		.serve = admin ? routes_serve_admin : routes_serve_data,
+		.finished = routes_finished,
+		.context = worker,
+	};
+	struct http *http = http_start(listen_fd, &gateway->http_settings, &gateway->http_shared, handler, worker->loop,
+				       worker->meter, error, error_bytes);
+	if (!http)
+		return false;
+	worker->daemons[worker->daemon_count++] = http;
+	return true;
+}
+
+/* ---------------------------------------------------------------- the turn */
+
+static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
+{
+	uint64_t deadline = dispatch_deadline(worker->dispatch);
+	for (size_t i = 0; i < worker->daemon_count; i++) {
+		uint64_t due = http_deadline(worker->daemons[i], now_us);
+		deadline = due < deadline ? due : deadline;
+	}
+	if (worker->tier) {
+		uint64_t due = tier_deadline(worker->tier);
+		deadline = due < deadline ? due : deadline;
+	}
+	if (worker->tracking) {
+		uint64_t due = redis_tracking_deadline(worker->tracking);
+		deadline = due < deadline ? due : deadline;
+	}
+	return deadline;
+}
+
+/* Let what is due leave, and its answers, if they are there already, be known. What leaves now is timed from now. */
+static void move_calls(struct worker *worker)
+{
+	dispatch_tick(worker->dispatch, loop_refresh(worker->loop));
+	transport_tick(worker->transport);
+	call_finish_returned(worker);
+	call_post_outgoing(worker);
+}
+
+void worker_turn(struct worker *worker, uint64_t latest_us)
+{
+	struct loop *loop = worker->loop;
+	uint64_t deadline = next_deadline(worker, loop_now(loop));
+	loop_wait(loop, deadline < latest_us ? deadline : latest_us);
+	uint64_t now_us = loop_now(loop);
+	meter_add(worker->meter, METRIC_ID_LOOP_TURNS, 0, 0, 1);
+	mailbox_open(&worker->mailbox);
+	transport_tick(worker->transport);
+	loop_run_timers(loop);
+	move_calls(worker);
+	for (size_t i = 0; i < worker->daemon_count; i++)
+		http_turn(worker->daemons[i], now_us);
+	if (worker->tier)
+		tier_tick(worker->tier, now_us);
+	if (worker->tracking)
+		redis_tracking_tick(worker->tracking, now_us);
+	move_calls(worker);
+}
+
+/* ---------------------------------------------------------------- the end */
+
+static bool all_quiet(const struct worker *worker)
+{
+	if (dispatch_busy(worker->dispatch) || atomic_load(&worker->gateway->in_flight))
+		return false;
+	for (size_t i = 0; i < worker->daemon_count; i++)
+		if (http_busy(worker->daemons[i]))
+			return false;
+	return true;
+}
+
+/* Take nothing any more. Once nobody does and nobody waits, no mail can come, and the loops may end. */
+static bool all_done(struct worker *worker, bool *refusing)
+{
+	struct gateway *gateway = worker->gateway;
+	if (!all_quiet(worker))
+		return false;
+	if (!*refusing) {
+		for (size_t i = 0; i < worker->daemon_count; i++)
+			http_refuse(worker->daemons[i]);
+		atomic_fetch_add(&gateway->refusing, 1);
+		*refusing = true;
+		for (unsigned i = 0; i < gateway->config->workers; i++)
+			loop_wake(gateway->workers[i]->loop);
+	}
+	return atomic_load(&gateway->refusing) == gateway->config->workers && all_quiet(worker);
+}
+
+/* Finish what is in flight, at most until the drain's deadline; then say shutting_down to the rest. */
+static void drain(struct worker *worker)
+{
+	struct gateway *gateway = worker->gateway;
+	uint64_t until_us = atomic_load(&gateway->drain_until_us);
+	bool aborted = false, refusing = false;
+	for (size_t i = 0; i < worker->daemon_count; i++)
+		http_drain(worker->daemons[i]);
+	mcp_end_subscriptions(worker);
+	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
+		if (!aborted && loop_now(worker->loop) >= until_us) {
+			struct answer *answer =
+				answer_upstream_error(OUTCOME_SHUTTING_DOWN, 0, 1, (struct slice){ NULL, 0 },
+						      "The gateway is shutting down.");
+			dispatch_abort_all(worker->dispatch, answer, loop_now(worker->loop));
+			answer_unref(answer);
+			aborted = true;
+		}
+		/* in_flight is everybody's: look again soon even if nothing stirs here */
+		worker_turn(worker, loop_now(worker->loop) + 20 * CLOCK_US_PER_MS);
+	}
+}
+
+static void *run(void *context)
+{
+	struct worker *worker = context;
+	struct gateway *gateway = worker->gateway;
+	uint64_t expire_us = 0;
+	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
+		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
+		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {
+			cache_tick(gateway->cache, loop_now(worker->loop));
+			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;
+		}
+	}
+	drain(worker);
+	for (size_t i = 0; i < worker->daemon_count; i++)
+		http_stop(worker->daemons[i]);
+	worker->daemon_count = 0;
+	return NULL;
+}
+
+bool worker_start(struct worker *worker)
+{
+	int result = pthread_create(&worker->thread, NULL, run, worker);
+	if (result) {
+		errno = result;
+		return false;
+	}
+	char name[16];
+	snprintf(name, sizeof name, "worker %u", worker->index);
+	pthread_setname_np(worker->thread, name);
+	return true;
+}
+
+bool worker_settle(struct worker *worker)
+{
+	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down.");
+	size_t opened = mailbox_open(&worker->mailbox);
+	dispatch_abort_all(worker->dispatch, answer, loop_now(worker->loop));
+	answer_unref(answer);
+	bool quiet = opened == 0 && TAILQ_EMPTY(&worker->returned);
+	call_finish_returned(worker);
+	call_post_outgoing(worker);
+	return quiet;
+}
+
+void worker_free(struct worker *worker)
+{
+	if (!worker)
+		return;
+	for (size_t i = 0; i < worker->daemon_count; i++)
+		http_stop(worker->daemons[i]); /* the thread was never started */
+	dispatch_free(worker->dispatch);
+	tier_free(worker->tier);
+	redis_tracking_free(worker->tracking);
+	transport_free(worker->transport);
+	struct call *call;
+	while ((call = TAILQ_FIRST(&worker->recycled))) {
+		TAILQ_REMOVE(&worker->recycled, call, next);
+		free(call);
+	}
+	catalogue_drop(worker->catalogue, worker->index);
+	key_maker_free(worker->keys);
+	json_scratch_fini(&worker->scratch);
+	loop_free(worker->loop);
+	free(worker->daemons);
+	free(worker);
+}

@@ -1,0 +1,85 @@
+/*
+ * catalogue.h: the tools there are, as of one moment: those of the configuration and those that MCP servers say they
+ * have (registry.h). A snapshot, never changed. Each worker has the current one (worker->catalogue; the next one comes
+ * by mail, between requests), each call holds the one it found its tool in, and a replaced snapshot is freed when the
+ * last call that holds it has ended: so a `struct tool` lives as long as the call, and no call takes a lock.
+ */
+#ifndef JITNEY_GATEWAY_TOOLS_CATALOGUE_H
+#define JITNEY_GATEWAY_TOOLS_CATALOGUE_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/compiler.h"
+#include "base/slice.h"
+#include "gateway/config/config.h"
+#include "gateway/tools/definitions.h"
+#include "gateway/tools/mcp_listing.h"
+
+struct catalogue;
+
+/* One upstream's part in a catalogue. */
+enum listing_state {
+	LISTING_DECLARED, /* its tools are those of the configuration: it is not asked */
+	LISTING_AWAITED,  /* it has not said yet which tools it has */
+	LISTING_FRESH,    /* what it said last */
+	LISTING_STALE     /* what it said before it failed to answer: still in force */
+};
+
+struct listing_status {
+	enum listing_state state;
+	const char *why;                    /* STALE, AWAITED: why the last attempt failed; "" if none has */
+	uint64_t listed_us;                 /* monotonic: when it last said which tools it has; 0: never */
+	size_t tools;                       /* in the catalogue */
+	const struct refused_tool *refused; /* and not in it, though nobody wished so */
+	size_t refused_count;
+};
+
+/* The tool of that name, or NULL. */
+const struct tool *catalogue_tool(const struct catalogue *catalogue, struct slice name);
+/* All of them, by name. */
+size_t catalogue_count(const struct catalogue *catalogue);
+const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n);
+/* All of them as documents. */
+const struct definitions *catalogue_definitions(const struct catalogue *catalogue);
+/* Rises whenever the list that MCP callers see is another one. */
+uint64_t catalogue_generation(const struct catalogue *catalogue);
+/* What became of an upstream's list. */
+struct listing_status catalogue_status(const struct catalogue *catalogue, unsigned upstream);
+
+/* --- Who keeps it alive --- */
+
+/* A reference; any thread. The last one out frees. */
+struct catalogue *catalogue_ref(struct catalogue *catalogue);
+void catalogue_unref(struct catalogue *catalogue);
+/* A worker's own count, without an atomic but for its first hold: the worker's thread only, which must see the
+ * catalogue kept by somebody (itself, or a reference on its way) until this has returned. */
+struct catalogue *catalogue_hold(struct catalogue *catalogue, unsigned worker);
+void catalogue_drop(struct catalogue *catalogue, unsigned worker);
+
+/* --- Making one --- */
+
+/* One upstream's share. Borrowed: a catalogue takes references and copies of its own. */
+struct catalogue_part {
+	struct listing *listing; /* NULL: none (yet) */
+	enum listing_state state;
+	const char *why;
+	uint64_t listed_us;
+};
+
+/* `parts`: one for each upstream of the configuration, or NULL: all DECLARED. before: the catalogue this one replaces,
+ * or NULL; who has a name there keeps it against newcomers. The configuration outlives it. NULL: out of memory. */
+struct catalogue *catalogue_new(const struct config *config, const struct catalogue_part *parts,
+				const struct catalogue *before) MUST_CHECK;
+
+/* --- News --- */
+
+/* Somebody on a worker who wants to know when the list that MCP callers see has changed (subscriptions/listen). */
+struct catalogue_listener {
+	/* worker->catalogue is the new one. May take itself off the list, and nobody else. The worker's thread. */
+	void (*changed)(struct catalogue_listener *listener);
+	TAILQ_ENTRY(catalogue_listener) next; /* in worker->listeners */
+};
+TAILQ_HEAD(catalogue_listeners, catalogue_listener);
+
+#endif

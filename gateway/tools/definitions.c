@@ -1,0 +1,302 @@
+/* definitions.c: tools written down in six dialects of "a function with a JSON Schema", and in OpenAPI. */
+#include "gateway/tools/definitions.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/json.h"
+#include "gateway/tools/schema.h"
+
+enum { DOCUMENT_BYTES_MAX = 256 << 20 };
+
+struct definitions {
+	atomic_uint refs;
+	struct document lists[FORMAT_COUNT];
+	struct document openapi;
+};
+
+enum definition_format definition_format(struct slice word)
+{
+	static const char *const words[] = {
+#define X(name, text) text,
+		DEFINITION_FORMATS(X)
+#undef X
+	};
+	if (word.len == 0)
+		return FORMAT_JITNEY;
+	for (int i = 0; i < FORMAT_COUNT; i++)
+		if (slice_equal(word, slice_of(words[i])))
+			return (enum definition_format)i;
+	return FORMAT_COUNT;
+}
+
+bool definition_name_fits(const struct tool *tool, enum definition_format format)
+{
+	size_t len = strlen(tool->name);
+	if (format == FORMAT_OPENAI || format == FORMAT_OPENAI_RESPONSES)
+		return len <= 64 && !strchr(tool->name, '.');
+	if (format == FORMAT_ANTHROPIC)
+		return !strchr(tool->name, '.') &&
+		       (!tool->input_schema || schema_names_are_plain(slice_of(tool->input_schema)));
+	if (format == FORMAT_GEMINI)
+		return tool->name[0] == '_' || (tool->name[0] | 0x20) >= 'a';
+	return true;
+}
+
+/* ,"name":"text" unless the text is empty */
+static void put_text(struct buf *out, const char *name, const char *text)
+{
+	if (!text || !*text)
+		return;
+	buf_printf(out, ",\"%s\":", name);
+	json_put_string(out, slice_of(text));
+}
+
+/* ,"name":<raw JSON> unless there is none */
+static void put_raw(struct buf *out, const char *name, const char *raw)
+{
+	if (raw)
+		buf_printf(out, ",\"%s\":%s", name, raw);
+}
+
+static void put_name(struct buf *out, const struct tool *tool)
+{
+	buf_put_text(out, "\"name\":");
+	json_put_string(out, slice_of(tool->name));
+}
+
+static const char *yes(bool value)
+{
+	return value ? "true" : "false";
+}
+
+static void put_jitney(struct buf *out, const struct config *config, const struct tool *tool)
+{
+	buf_put_char(out, '{');
+	put_name(out, tool);
+	put_text(out, "title", tool->title);
+	put_text(out, "description", tool->description);
+	put_raw(out, "input_schema", tool->input_schema);
+	put_raw(out, "output_schema", tool->output_schema);
+	buf_printf(out, ",\"annotations\":{\"read_only\":%s,\"idempotent\":%s,\"destructive\":%s,\"open_world\":%s}",
+		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
+	put_text(out, "upstream", config->upstreams[tool->upstream].settings.name);
+	buf_printf(out, ",\"timeout_ms\":%llu", (unsigned long long)(tool->timeout_us / CLOCK_US_PER_MS));
+	if (tool->cache.ttl_us)
+		buf_printf(out, ",\"cache\":{\"ttl_ms\":%llu}",
+			   (unsigned long long)(tool->cache.ttl_us / CLOCK_US_PER_MS));
+	buf_put_char(out, '}');
+}
+
+static void put_mcp(struct buf *out, const struct tool *tool)
+{
+	if (tool->mcp) {
+		buf_put_text(out, tool->mcp);
+		return;
+	}
+	buf_put_char(out, '{');
+	put_name(out, tool);
+	put_text(out, "title", tool->title);
+	put_text(out, "description", tool->description);
+	put_raw(out, "inputSchema", tool->input_schema);
+	put_raw(out, "outputSchema", tool->output_schema);
+	buf_printf(out,
+		   ",\"annotations\":{\"readOnlyHint\":%s,\"idempotentHint\":%s,\"destructiveHint\":%s,"
+		   "\"openWorldHint\":%s}}",
+		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
+}
+
+static void put_function(struct buf *out, const struct tool *tool, const char *schema_name, const char *rest)
+{
+	put_name(out, tool);
+	put_text(out, "description", tool->description);
+	put_raw(out, schema_name, tool->input_schema);
+	buf_put_text(out, rest);
+}
+
+static void put_tool(struct buf *out, const struct config *config, const struct tool *tool,
+		     enum definition_format format)
+{
+	switch (format) {
+	case FORMAT_JITNEY:
+		put_jitney(out, config, tool);
+		break;
+	case FORMAT_MCP:
+		put_mcp(out, tool);
+		break;
+	case FORMAT_OPENAI:
+		buf_put_text(out, "{\"type\":\"function\",\"function\":{");
+		put_function(out, tool, "parameters", ",\"strict\":false}}");
+		break;
+	case FORMAT_OPENAI_RESPONSES:
+		buf_put_text(out, "{\"type\":\"function\",");
+		put_function(out, tool, "parameters", ",\"strict\":false}");
+		break;
+	case FORMAT_ANTHROPIC:
+		buf_put_char(out, '{');
+		put_function(out, tool, "input_schema", "}");
+		break;
+	case FORMAT_GEMINI:
+		buf_put_char(out, '{');
+		put_function(out, tool, "parametersJsonSchema", "}");
+		break;
+	case FORMAT_COUNT:
+		break;
+	}
+}
+
+static const struct {
+	const char *before, *after;
+} frames[FORMAT_COUNT] = {
+	[FORMAT_JITNEY] = { "{\"tools\":[", "]}\n" },
+	[FORMAT_MCP] = { "{\"tools\":[", "]}\n" },
+	[FORMAT_OPENAI] = { "[", "]\n" },
+	[FORMAT_OPENAI_RESPONSES] = { "[", "]\n" },
+	[FORMAT_ANTHROPIC] = { "[", "]\n" },
+	[FORMAT_GEMINI] = { "[{\"functionDeclarations\":[", "]}]\n" },
+};
+
+static void put_list(struct buf *out, const struct config *config, const struct tool *const *tools, size_t count,
+		     enum definition_format format)
+{
+	const char *comma = "";
+	buf_put_text(out, frames[format].before);
+	for (size_t i = 0; i < count; i++) {
+		if (!definition_name_fits(tools[i], format))
+			continue;
+		buf_put_text(out, comma);
+		put_tool(out, config, tools[i], format);
+		comma = ",";
+	}
+	buf_put_text(out, frames[format].after);
+}
+
+/* ---------------------------------------------------------------- OpenAPI 3.1 */
+
+static bool takes_arguments(const struct tool *tool)
+{
+	struct slice properties;
+	struct slice schema = slice_of(tool->input_schema);
+	if (!json_member(schema, SLICE("properties"), &properties))
+		return true; /* nothing is said: anything may come */
+	struct slice name, value;
+	struct json_walk walk = json_walk(properties);
+	return json_type(properties) == JSON_OBJECT && json_next_member(&walk, &name, &value);
+}
+
+static void put_operation(struct buf *out, const struct tool *tool)
+{
+	buf_put_text(out, "\"/v1/tools/");
+	buf_put_text(out, tool->name); /* [A-Za-z0-9_.-]: needs no escape anywhere */
+	buf_put_text(out, "\":{\"post\":{\"operationId\":");
+	json_put_string(out, slice_of(tool->name));
+	put_text(out, "summary", *tool->title ? tool->title : tool->name);
+	put_text(out, "description", tool->description);
+	/* Tool servers' clients want no requestBody where there are no arguments. */
+	if (takes_arguments(tool))
+		buf_printf(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":%s}}}",
+			   tool->input_schema);
+	buf_printf(out,
+		   ",\"responses\":{\"200\":{\"description\":\"The tool's "
+		   "result\",\"content\":{\"application/json\":{\"schema\":%s}}},"
+		   "\"default\":{\"$ref\":\"#/components/responses/Problem\"}}}}",
+		   tool->output_schema ? tool->output_schema : "{}");
+}
+
+static void put_openapi(struct buf *out, const struct tool *const *tools, size_t count)
+{
+	buf_put_text(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"jitney\",\"version\":\"" JITNEY_VERSION
+			  "\",\"description\":\"Every tool behind this gateway, one operation each.\"},\"paths\":{");
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			buf_put_char(out, ',');
+		put_operation(out, tools[i]);
+	}
+	buf_put_text(
+		out,
+		"},\"components\":{\"responses\":{\"Problem\":{\"description\":\"An RFC 9457 problem\",\"content\":"
+		"{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}},"
+		"\"schemas\":{\"Problem\":{\"type\":\"object\",\"properties\":{\"type\":{\"type\":\"string\"},"
+		"\"title\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},"
+		"\"code\":{\"type\":\"string\",\"enum\":[");
+	for (int i = OUTCOME_OK + 1; i < OUTCOME_CANCELLED; i++)
+		buf_printf(out, "%s\"%s\"", i > OUTCOME_OK + 1 ? "," : "", outcome_word((enum outcome)i));
+	buf_put_text(out, "]},\"request_id\":{\"type\":\"string\"},\"retryable\":{\"type\":\"boolean\"},"
+			  "\"upstream\":{\"type\":\"object\"}},"
+			  "\"required\":[\"type\",\"title\",\"status\",\"code\",\"request_id\",\"retryable\"]}}}}\n");
+}
+
+/* ---------------------------------------------------------------- documents */
+
+static bool finish(struct document *document, struct buf *text)
+{
+	document->blob = buf_take_blob(text);
+	buf_fini(text);
+	if (!document->blob)
+		return false;
+	snprintf(document->etag, sizeof document->etag, "\"%016llx\"",
+		 (unsigned long long)XXH3_64bits(document->blob->bytes, document->blob->len));
+	return true;
+}
+
+struct definitions *definitions_new(const struct config *config, const struct tool *const *tools, size_t count)
+{
+	struct definitions *definitions = calloc(1, sizeof *definitions);
+	if (!definitions)
+		return NULL;
+	atomic_init(&definitions->refs, 1);
+	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
+	bool fine = true;
+	for (int i = 0; i < FORMAT_COUNT && fine; i++) {
+		put_list(&text, config, tools, count, (enum definition_format)i);
+		fine = finish(&definitions->lists[i], &text);
+	}
+	if (fine) {
+		put_openapi(&text, tools, count);
+		fine = finish(&definitions->openapi, &text);
+	}
+	if (!fine) {
+		definitions_unref(definitions);
+		return NULL;
+	}
+	return definitions;
+}
+
+struct definitions *definitions_ref(struct definitions *definitions)
+{
+	if (definitions)
+		atomic_fetch_add_explicit(&definitions->refs, 1, memory_order_relaxed);
+	return definitions;
+}
+
+void definitions_unref(struct definitions *definitions)
+{
+	if (!definitions || atomic_fetch_sub_explicit(&definitions->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	for (int i = 0; i < FORMAT_COUNT; i++)
+		blob_unref(definitions->lists[i].blob);
+	blob_unref(definitions->openapi.blob);
+	free(definitions);
+}
+
+const struct document *definitions_list(const struct definitions *definitions, enum definition_format format)
+{
+	return &definitions->lists[format];
+}
+
+const struct document *definitions_openapi(const struct definitions *definitions)
+{
+	return &definitions->openapi;
+}
+
+bool definitions_tool(const struct config *config, const struct tool *tool, enum definition_format format,
+		      struct document *document)
+{
+	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
+	put_tool(&text, config, tool, format);
+	buf_put_char(&text, '\n');
+	return finish(document, &text);
+}

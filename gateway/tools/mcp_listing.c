@@ -1,0 +1,509 @@
+/* mcp_listing.c: a server's list taken apart, tool by tool. */
+#include "gateway/tools/mcp_listing.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/json.h"
+#include "base/arena.h"
+#include "gateway/tools/naming.h"
+#include "gateway/tools/schema.h"
+
+enum { TOOLS_MAX = 10000, REMOTE_NAME_BYTES = 256, TEXT_BYTES_MAX = 64 << 20, REASON_BYTES = 256 };
+
+/* What listing_unref needs to know besides. */
+struct kept {
+	struct listing listing;
+	atomic_size_t refs;
+	XXH128_hash_t digest; /* of the array's bytes */
+	struct config_arena *arena;
+};
+
+/* One listing being made. */
+struct maker {
+	const struct config *config;
+	const struct upstream_config *upstream;
+	unsigned index; /* of the upstream */
+	struct slots *slots;
+	struct config_arena *arena;
+	struct listing *listing;
+	bool no_memory;
+};
+
+/* One Tool object: raw members; empty: absent. */
+struct listed {
+	struct slice whole, name, title, description, input, output, annotations;
+	const char *remote;
+};
+
+static void refuse(struct maker *maker, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
+
+static void refuse(struct maker *maker, const char *name, const char *format, ...)
+{
+	char why[2 * REASON_BYTES];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(why, sizeof why, format, args);
+	va_end(args);
+	maker->listing->refused[maker->listing->refused_count++] =
+		(struct refused_tool){ name, arena_text(maker->arena, slice_of(why)) };
+}
+
+/* The buffer's bytes in the arena; the buffer is given back. NULL: out of memory, which the arena remembers or the
+ * maker. */
+static const char *keep(struct maker *maker, struct buf *text)
+{
+	const char *kept = text->failed ? NULL : arena_text(maker->arena, buf_slice(text));
+	maker->no_memory |= kept == NULL;
+	buf_fini(text);
+	return kept;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static void read_members(struct slice object, struct listed *listed)
+{
+	const struct {
+		const char *name;
+		struct slice *value;
+	} members[] = {
+		{ "name", &listed->name },
+		{ "title", &listed->title },
+		{ "description", &listed->description },
+		{ "inputSchema", &listed->input },
+		{ "outputSchema", &listed->output },
+		{ "annotations", &listed->annotations },
+	};
+	struct slice name, value;
+	struct json_walk walk = json_walk(object);
+	listed->whole = object;
+	while (json_next_member(&walk, &name, &value))
+		for (size_t i = 0; i < countof(members); i++)
+			if (json_type(value) != JSON_NULL && json_string_is(name, slice_of(members[i].name)))
+				*members[i].value = value;
+}
+
+/* A string member's text in the arena; "" if it is none. */
+static const char *take_text(struct maker *maker, struct slice raw)
+{
+	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
+	if (raw.len == 0 || json_type(raw) != JSON_STRING)
+		return "";
+	json_unescape(raw, &text);
+	const char *kept = keep(maker, &text);
+	return kept ? kept : "";
+}
+
+/* An annotation that is true or false; else `otherwise`. */
+static bool hint(const struct listed *listed, const char *name, bool otherwise)
+{
+	struct slice value;
+	if (listed->annotations.len == 0 || json_type(listed->annotations) != JSON_OBJECT ||
+	    !json_member(listed->annotations, slice_of(name), &value))
+		return otherwise;
+	if (json_type(value) == JSON_TRUE)
+		return true;
+	return json_type(value) == JSON_FALSE ? false : otherwise;
+}
+
+/* ---------------------------------------------------------------- one tool */
+
+/* Whether it can be had under this name; if not, it has been refused. */
+static bool take_name(struct maker *maker, const struct listed *listed, struct tool *tool)
+{
+	const char *upstream = maker->upstream->settings.name;
+	if (strlen(tool->name) > SHOWN_NAME_BYTES) {
+		refuse(maker, listed->remote,
+		       "its name here would be %zu characters long, %d are allowed; name it: tools: { SHORT_NAME: { "
+		       "upstream: %s, tool: \"%.*s\" } }",
+		       strlen(tool->name), SHOWN_NAME_BYTES, upstream, REASON_BYTES / 2, listed->remote);
+		return false;
+	}
+	for (size_t i = 0; i < maker->listing->count; i++) {
+		if (strcmp(maker->listing->tools[i].name, tool->name) != 0)
+			continue;
+		refuse(maker, listed->remote,
+		       "\"%s\" is the name of the server's tool \"%.100s\" already; name this one: tools: { "
+		       "OTHER_NAME: "
+		       "{ upstream: %s, tool: \"%.100s\" } }",
+		       tool->name, maker->listing->tools[i].remote, upstream, listed->remote);
+		return false;
+	}
+	switch (slots_find(maker->slots, maker->index, tool->name, &tool->index)) {
+	case SLOT_FOUND:
+		return true;
+	case SLOT_FULL:
+		refuse(maker, listed->remote,
+		       "the server has brought up %zu names since the gateway started; raise upstreams.%s.max_tools",
+		       maker->upstream->exposure.max_tools, upstream);
+		return false;
+	default:
+		maker->no_memory = true;
+		return false;
+	}
+}
+
+static void take_hints(const struct maker *maker, const struct listed *listed, struct tool *tool)
+{
+	const struct exposure *exposure = &maker->upstream->exposure;
+	bool trusted = exposure->trust_hints, read_only = hint(listed, "readOnlyHint", false);
+	if (!(tool->said & SAID_READ_ONLY))
+		tool->read_only = trusted && read_only;
+	if (!(tool->said & SAID_IDEMPOTENT))
+		tool->idempotent = trusted && hint(listed, "idempotentHint", false);
+	if (!(tool->said & SAID_DESTRUCTIVE))
+		tool->destructive = hint(listed, "destructiveHint", !read_only && !tool->read_only);
+	if (!(tool->said & SAID_OPEN_WORLD))
+		tool->open_world = hint(listed, "openWorldHint", true);
+	if (!(tool->said & SAID_CACHE) && trusted && read_only && tool->read_only) {
+		tool->cache = exposure->cache;
+		tool->scope = exposure->scope;
+		tool->tags = exposure->tags;
+		tool->tag_count = exposure->tag_count;
+	}
+	if (!tool_is_repeatable(tool))
+		tool->cache = (struct cache_policy){ 0 };
+}
+
+static void take_texts(struct maker *maker, const struct listed *listed, struct tool *tool)
+{
+	struct slice title = listed->title;
+	if (!title.len && listed->annotations.len && json_type(listed->annotations) == JSON_OBJECT &&
+	    !json_member(listed->annotations, SLICE("title"), &title))
+		title.len = 0;
+	if (!(tool->said & SAID_TITLE))
+		tool->title = take_text(maker, title);
+	if (!(tool->said & SAID_DESCRIPTION))
+		tool->description = take_text(maker, listed->description);
+	if (!(tool->said & SAID_OUTPUT_SCHEMA) && listed->output.len)
+		tool->output_schema = arena_text(maker->arena, listed->output);
+}
+
+/* The schema as MCP callers see it: as it came, unless there is a reason. */
+static const char *shown_schema(struct maker *maker, const struct listed *listed, const struct tool *tool)
+{
+	struct buf shown = BUF_INIT(TEXT_BYTES_MAX);
+	struct slice schema = listed->input;
+	if (tool->said & SAID_INPUT_SCHEMA)
+		return tool->input_schema;
+	if (tool->constants && schema.len) {
+		schema_put_without(&shown, schema, slice_of(tool->constants));
+		schema = shown.failed ? schema : buf_slice(&shown);
+	}
+	if (!schema.len || !schema_is_object(schema)) { /* MCP clients would throw the whole list away */
+		struct buf mended = BUF_INIT(TEXT_BYTES_MAX);
+		schema_put_mended(&mended, schema.len ? schema : SLICE("{}"));
+		mended.failed |= shown.failed;
+		buf_fini(&shown);
+		return keep(maker, &mended);
+	}
+	if (shown.store || shown.failed)
+		return keep(maker, &shown);
+	return arena_text(maker->arena, schema);
+}
+
+static void put_hints(struct buf *out, const struct tool *tool)
+{
+	const struct {
+		const char *name;
+		bool value;
+	} hints[] = { { "readOnlyHint", tool->read_only },
+		      { "idempotentHint", tool->idempotent },
+		      { "destructiveHint", tool->destructive },
+		      { "openWorldHint", tool->open_world } };
+	for (size_t i = 0; i < countof(hints); i++)
+		buf_printf(out, "%s\"%s\":%s", i ? "," : "{", hints[i].name, hints[i].value ? "true" : "false");
+	buf_put_char(out, '}');
+}
+
+/* The Tool object for MCP callers: every member as it came, but for what the gateway has its own idea of. */
+static const char *write_mcp(struct maker *maker, const struct listed *listed, const struct tool *tool,
+			     const char *schema)
+{
+	static const char *const ours[] = { "title", "description", "inputSchema", "outputSchema", "annotations" };
+	const bool replaced[countof(ours)] = { tool->said & SAID_TITLE, tool->said & SAID_DESCRIPTION, true,
+					       tool->said & SAID_OUTPUT_SCHEMA, tool->said & SAID_HINTS };
+	struct buf out = BUF_INIT(TEXT_BYTES_MAX);
+	struct slice name, value;
+	struct json_walk walk = json_walk(listed->whole);
+	buf_put_text(&out, "{\"name\":");
+	json_put_string(&out, slice_of(tool->name));
+	while (json_next_member(&walk, &name, &value)) {
+		bool skip = json_string_is(name, SLICE("name"));
+		for (size_t i = 0; i < countof(ours); i++)
+			skip |= replaced[i] && json_string_is(name, slice_of(ours[i]));
+		if (skip)
+			continue;
+		buf_put_char(&out, ',');
+		buf_put(&out, name);
+		buf_put_char(&out, ':');
+		buf_put(&out, value);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		if (!replaced[i])
+			continue;
+		buf_printf(&out, ",\"%s\":", ours[i]);
+		json_put_string(&out, slice_of(i ? tool->description : tool->title));
+	}
+	buf_printf(&out, ",\"inputSchema\":%s", schema);
+	if (replaced[3])
+		buf_printf(&out, ",\"outputSchema\":%s", tool->output_schema);
+	if (replaced[4]) {
+		buf_put_text(&out, ",\"annotations\":");
+		put_hints(&out, tool);
+	}
+	buf_put_char(&out, '}');
+	return keep(maker, &out);
+}
+
+static void hash_text(XXH3_state_t *hash, struct slice text)
+{
+	XXH3_128bits_update(hash, &text.len, sizeof text.len);
+	if (text.len)
+		XXH3_128bits_update(hash, text.at, text.len);
+}
+
+/* Changes with what a call means, as far as that can be seen from here. */
+static const char *write_version(struct maker *maker, const struct listed *listed, const struct tool *tool)
+{
+	XXH3_state_t hash;
+	XXH3_128bits_reset(&hash);
+	hash_text(&hash, slice_of(maker->upstream->exposure.version));
+	hash_text(&hash, slice_of(listed->remote));
+	hash_text(&hash, listed->input);
+	hash_text(&hash, listed->output);
+	hash_text(&hash, slice_of(tool->constants));
+	XXH128_hash_t digest = XXH3_128bits_digest(&hash);
+	return arena_printf(maker->arena, "%016llx%016llx", (unsigned long long)digest.high64,
+			    (unsigned long long)digest.low64);
+}
+
+/* False: refused, or out of memory. */
+static bool compile_route(struct maker *maker, const struct listed *listed, struct tool *tool)
+{
+	char error[REASON_BYTES] = "";
+	const struct dialect *dialect = maker->upstream->settings.dialect;
+	const struct route_settings settings = {
+		.tool = tool->name,
+		.method = listed->remote,
+		.own = dialect,
+		.repeatable = tool_is_repeatable(tool),
+		.constants = tool->constants,
+		.input_schema = listed->input.len ? arena_text(maker->arena, listed->input) : NULL,
+	};
+	tool->route = dialect->route_new(&settings, error, sizeof error);
+	if (tool->route)
+		return true;
+	if (strstr(error, "out of memory")) /* which is no fault of the tool's, and soon over */
+		maker->no_memory = true;
+	else
+		refuse(maker, listed->remote, "%s", error);
+	return false;
+}
+
+/* `declared`: the configuration's entry for it, or NULL. */
+static void add_tool(struct maker *maker, const struct listed *listed, const struct tool *declared)
+{
+	struct tool tool = { .upstream = maker->index, .timeout_us = maker->upstream->settings.timeout_us };
+	const char *fault = NULL;
+	if (declared) {
+		tool = *declared;
+	} else {
+		struct buf name = BUF_INIT(TEXT_BYTES_MAX);
+		exposure_put_name(&name, maker->upstream, slice_of(listed->remote));
+		tool.name = keep(maker, &name);
+		if (!tool.name || !take_name(maker, listed, &tool))
+			return;
+	}
+	if (!(tool.said & SAID_INPUT_SCHEMA) && listed->input.len)
+		fault = schema_fault(listed->input);
+	if (fault) {
+		refuse(maker, listed->remote,
+		       "%s; declare another: tools: { %s: { upstream: %s, tool: \"%.100s\", input_schema: { type: "
+		       "object } } }",
+		       fault, tool.name, maker->upstream->settings.name, listed->remote);
+		return;
+	}
+	tool.remote = listed->remote;
+	take_hints(maker, listed, &tool);
+	take_texts(maker, listed, &tool);
+	const char *schema = shown_schema(maker, listed, &tool);
+	if (!schema)
+		return;
+	tool.mcp = write_mcp(maker, listed, &tool, schema);
+	struct buf mended = BUF_INIT(TEXT_BYTES_MAX);
+	schema_put_mended(&mended, slice_of(schema));
+	tool.input_schema = keep(maker, &mended);
+	tool.version = write_version(maker, listed, &tool);
+	if (compile_route(maker, listed, &tool))
+		maker->listing->tools[maker->listing->count++] = tool;
+}
+
+/* ---------------------------------------------------------------- the list */
+
+static bool is_declared_here(const struct maker *maker, const struct tool *tool)
+{
+	return tool->upstream == maker->index && tool->remote;
+}
+
+static bool is_listed_twice(const struct maker *maker, const char *remote)
+{
+	for (size_t i = 0; i < maker->listing->count; i++)
+		if (strcmp(maker->listing->tools[i].remote, remote) == 0)
+			return true;
+	return false;
+}
+
+/* False: refused. */
+static bool read_tool(struct maker *maker, struct slice element, struct listed *listed)
+{
+	if (json_type(element) != JSON_OBJECT) {
+		refuse(maker, "", "an element of the server's list is no object");
+		return false;
+	}
+	read_members(element, listed);
+	listed->remote = take_text(maker, listed->name);
+	if (!*listed->remote || strlen(listed->remote) > REMOTE_NAME_BYTES ||
+	    memmem(listed->name.at, listed->name.len, "\\u0000", 6)) {
+		refuse(maker, listed->remote, "its name is missing, is no text, or is longer than %d bytes",
+		       REMOTE_NAME_BYTES);
+		return false;
+	}
+	if (is_listed_twice(maker, listed->remote)) {
+		refuse(maker, listed->remote, "the server lists it twice; the first one counts");
+		return false;
+	}
+	return true;
+}
+
+static void take_element(struct maker *maker, struct slice element)
+{
+	struct listed listed = { 0 };
+	bool named = false;
+	if (!read_tool(maker, element, &listed))
+		return;
+	for (size_t i = 0; i < maker->config->tool_count; i++) {
+		const struct tool *declared = &maker->config->tools[i];
+		if (!is_declared_here(maker, declared) || strcmp(declared->remote, listed.remote) != 0)
+			continue;
+		add_tool(maker, &listed, declared);
+		named = true;
+	}
+	if (!named && exposure_shows(&maker->upstream->exposure, slice_of(listed.remote)))
+		add_tool(maker, &listed, NULL);
+}
+
+/* What the configuration speaks of and the server does not have. */
+static void note_missing(struct maker *maker)
+{
+	for (size_t i = 0; i < maker->config->tool_count; i++) {
+		const struct tool *declared = &maker->config->tools[i];
+		bool there = !is_declared_here(maker, declared);
+		for (size_t j = 0; j < maker->listing->count && !there; j++)
+			there = maker->listing->tools[j].index == declared->index;
+		for (size_t j = 0; j < maker->listing->refused_count && !there; j++)
+			there = strcmp(maker->listing->refused[j].name, declared->remote) == 0;
+		if (!there)
+			refuse(maker, declared->remote, "tools.%s is about it, but the server does not list it",
+			       declared->name);
+	}
+}
+
+static size_t count_elements(struct slice array)
+{
+	struct slice element;
+	struct json_walk walk = json_walk(array);
+	size_t count = 0;
+	while (json_next_element(&walk, &element))
+		count++;
+	return count;
+}
+
+/* NULL: out of memory. */
+static struct kept *kept_new(const struct config *config, unsigned upstream, size_t elements)
+{
+	size_t declared = 0;
+	struct kept *kept = calloc(1, sizeof *kept);
+	if (!kept)
+		return NULL;
+	for (size_t i = 0; i < config->tool_count; i++)
+		declared += config->tools[i].upstream == upstream;
+	atomic_init(&kept->refs, 1);
+	kept->arena = arena_new();
+	if (kept->arena) {
+		kept->listing.tools = arena_array(kept->arena, elements + declared, sizeof(struct tool));
+		/* one for each element, or one for each entry about it; and one for each entry without an element */
+		kept->listing.refused = arena_array(kept->arena, elements + 2 * declared, sizeof(struct refused_tool));
+		if (kept->listing.tools && kept->listing.refused)
+			return kept;
+	}
+	arena_free(kept->arena);
+	free(kept);
+	return NULL;
+}
+
+struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
+			    char *error, size_t error_bytes)
+{
+	struct json_fault fault;
+	struct slice element;
+	size_t elements = 0;
+	if (!json_check(tools, config->limits.json_depth, NULL, &fault)) {
+		snprintf(error, error_bytes, "its list is not valid JSON: %s at byte %zu", fault.what, fault.at);
+		return NULL;
+	}
+	if (json_type(json_trim(tools)) == JSON_ARRAY)
+		elements = count_elements(tools);
+	if (json_type(json_trim(tools)) != JSON_ARRAY || elements > TOOLS_MAX) {
+		snprintf(error, error_bytes, "its list is no array of at most %d tools", TOOLS_MAX);
+		return NULL;
+	}
+	struct kept *kept = kept_new(config, upstream, elements);
+	if (!kept) {
+		snprintf(error, error_bytes, "out of memory");
+		return NULL;
+	}
+	struct maker maker = { .config = config,
+			       .upstream = &config->upstreams[upstream],
+			       .index = upstream,
+			       .slots = slots,
+			       .arena = kept->arena,
+			       .listing = &kept->listing };
+	struct json_walk walk = json_walk(tools);
+	while (json_next_element(&walk, &element))
+		take_element(&maker, element);
+	note_missing(&maker);
+	kept->digest = XXH3_128bits(tools.at, tools.len);
+	if (!maker.no_memory && !arena_failed(kept->arena))
+		return &kept->listing;
+	listing_unref(&kept->listing);
+	snprintf(error, error_bytes, "out of memory");
+	return NULL;
+}
+
+struct listing *listing_ref(struct listing *listing)
+{
+	if (listing)
+		atomic_fetch_add_explicit(&container_of(listing, struct kept, listing)->refs, 1, memory_order_relaxed);
+	return listing;
+}
+
+void listing_unref(struct listing *listing)
+{
+	struct kept *kept = listing ? container_of(listing, struct kept, listing) : NULL;
+	if (!kept || atomic_fetch_sub_explicit(&kept->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	for (size_t i = 0; i < listing->count; i++)
+		listing->tools[i].route->dialect->route_free(listing->tools[i].route);
+	arena_free(kept->arena);
+	free(kept);
+}
+
+bool listing_is_of(const struct listing *listing, struct slice tools)
+{
+	XXH128_hash_t digest = XXH3_128bits(tools.at, tools.len);
+	return listing && XXH128_isEqual(container_of(listing, struct kept, listing)->digest, digest);
+}

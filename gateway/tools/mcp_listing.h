@@ -1,0 +1,38 @@
+/*
+ * mcp_listing.h: the tools that one MCP server says it has, as callers get to see them: named, overridden by the
+ * configuration's tools: entries, checked; and what of it was refused, with the reason. Immutable, shared by the
+ * catalogues that it is part of.
+ */
+#ifndef JITNEY_GATEWAY_TOOLS_MCP_LISTING_H
+#define JITNEY_GATEWAY_TOOLS_MCP_LISTING_H
+
+#include "base/slice.h"
+#include "gateway/config/config.h"
+#include "gateway/tools/tool_labels.h"
+
+/* A tool that the server has and callers do not get to see, though nobody wished so. */
+struct refused_tool {
+	const char *name; /* the server's own; "" if it has none */
+	const char *why;  /* what is wrong and what to write */
+};
+
+struct listing {
+	struct tool *tools; /* in the server's order; the same one may be there under several names */
+	size_t count;
+	struct refused_tool *refused;
+	size_t refused_count;
+};
+
+/*
+ * `tools`: a JSON array of MCP Tool objects; nothing of it is borrowed. The configuration outlives the listing, slots
+ * are used in here only. Returns NULL with `error` set: not such an array, or out of memory.
+ */
+struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
+			    char *error, size_t error_bytes) MUST_CHECK;
+/* Any thread. NULL is fine. */
+struct listing *listing_ref(struct listing *listing);
+void listing_unref(struct listing *listing);
+/* Whether it was made of these very bytes. */
+bool listing_is_of(const struct listing *listing, struct slice tools);
+
+#endif

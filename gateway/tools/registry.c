@@ -1,0 +1,340 @@
+/* registry.c: news from upstreams, the thread that reads them, and what it tells. */
+#include "gateway/tools/registry.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mailbox.h"
+#include "gateway/tools/tool_labels.h"
+#include "gateway/call/worker.h"
+
+enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20 };
+/* When memory was out, the news are looked at again after this. */
+#define RETRY_US CLOCK_US_PER_S
+
+/* One upstream, as the registry knows it. */
+struct source {
+	struct registry *registry;
+	struct upstream_watcher watcher; /* its context is this source */
+	unsigned upstream;
+	struct listing *listing; /* owned; NULL: none yet */
+	enum listing_state state;
+	uint64_t listed_us;
+	char why[WHY_BYTES];
+};
+
+struct registry {
+	const struct config *config; /* c */
+	struct loop *loop;           /* the thread's */
+	struct mailbox mailbox;      /* mailbox */
+	atomic_bool stopping;        /* a */
+	pthread_t thread;            /* c: main's, to join */
+	bool started;                /* main's */
+	struct worker **workers;     /* c: while the thread runs */
+	struct slots *slots;         /* the thread's, as all below */
+	struct meter *meter;         /* NULL: none */
+	struct source *sources;      /* by upstream */
+	struct catalogue *current;   /* owned reference */
+	bool dirty;                  /* the sources say more than `current` does */
+};
+/* c constant once the thread runs, a atomic */
+
+/* News on their way. */
+struct report {
+	struct mail mail;
+	struct source *source;
+	struct blob *tools; /* NULL: it failed */
+	char why[WHY_BYTES];
+};
+
+/* ---------------------------------------------------------------- news, on the upstream's thread */
+
+static void open_report(struct mail *mail);
+
+static void send_report(struct source *source, struct blob *tools, const char *why)
+{
+	struct report *report = malloc(sizeof *report);
+	if (!report) { /* the list stays as it is; the upstream will list again */
+		log_message(LOG_LEVEL_WARN, "tools_failed", "upstream %s: out of memory for the news of its tools",
+			    source->registry->config->upstreams[source->upstream].settings.name);
+		blob_unref(tools);
+		return;
+	}
+	report->mail.open = open_report;
+	report->source = source;
+	report->tools = tools;
+	snprintf(report->why, sizeof report->why, "%s", why);
+	mailbox_post(&source->registry->mailbox, &report->mail);
+}
+
+static void hear_tools(void *context, struct slice tools)
+{
+	struct blob *copy = blob_copy(tools);
+	send_report(context, copy, copy ? "" : "the gateway has no memory for its list");
+}
+
+static void hear_failure(void *context, const char *why)
+{
+	send_report(context, NULL, why);
+}
+
+/* ---------------------------------------------------------------- news, on the registry's */
+
+static void fail(struct source *source, const char *why)
+{
+	bool news = source->state != (source->listing ? LISTING_STALE : LISTING_AWAITED) || !source->why[0];
+	source->state = source->listing ? LISTING_STALE : LISTING_AWAITED;
+	source->registry->dirty |= news || strcmp(source->why, why) != 0;
+	snprintf(source->why, sizeof source->why, "%s", why);
+	if (source->registry->meter)
+		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source->upstream, 0, 1);
+	if (news)
+		log_message(LOG_LEVEL_WARN, "tools_failed", "upstream %s: %s%s",
+			    source->registry->config->upstreams[source->upstream].settings.name, why,
+			    source->listing ? "; its last list stays in use" : "");
+}
+
+static void take_list(struct source *source, struct slice tools)
+{
+	struct registry *registry = source->registry;
+	char error[WHY_BYTES];
+	if (listing_is_of(source->listing, tools)) {
+		registry->dirty |= source->state != LISTING_FRESH;
+	} else {
+		struct listing *listing =
+			listing_new(registry->config, source->upstream, tools, registry->slots, error, sizeof error);
+		if (!listing) {
+			fail(source, error);
+			return;
+		}
+		listing_unref(source->listing);
+		source->listing = listing;
+		registry->dirty = true;
+	}
+	source->state = LISTING_FRESH;
+	source->listed_us = clock_now_us();
+	source->why[0] = '\0';
+	if (registry->meter)
+		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source->upstream, 0, 1);
+}
+
+static void open_report(struct mail *mail)
+{
+	struct report *report = container_of(mail, struct report, mail);
+	if (!atomic_load_explicit(&report->source->registry->stopping, memory_order_relaxed)) {
+		if (report->tools)
+			take_list(report->source, blob_slice(report->tools));
+		else
+			fail(report->source, report->why);
+	}
+	blob_unref(report->tools);
+	free(report);
+}
+
+/* ---------------------------------------------------------------- the next catalogue */
+
+static bool was_refused(const struct listing_status *before, const struct refused_tool *refused)
+{
+	for (size_t i = 0; i < before->refused_count; i++)
+		if (strcmp(before->refused[i].name, refused->name) == 0 &&
+		    strcmp(before->refused[i].why, refused->why) == 0)
+			return true;
+	return false;
+}
+
+static void log_refused(const char *upstream, const struct listing_status *before, const struct listing_status *now)
+{
+	struct log_line line;
+	size_t logged = 0;
+	for (size_t i = 0; i < now->refused_count && logged < REFUSALS_LOGGED; i++) {
+		if (was_refused(before, &now->refused[i]) || !log_begin(&line, LOG_LEVEL_WARN, "tool_refused"))
+			continue;
+		log_cstr(&line, "upstream", upstream);
+		log_cstr(&line, "tool", now->refused[i].name);
+		log_cstr(&line, "why", now->refused[i].why);
+		log_end(&line);
+		logged++;
+	}
+	if (logged == REFUSALS_LOGGED)
+		log_message(LOG_LEVEL_WARN, "tool_refused", "upstream %s: more at /admin/tools", upstream);
+}
+
+static void tell(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
+{
+	for (unsigned i = 0; i < registry->config->upstream_count; i++) {
+		const char *upstream = registry->config->upstreams[i].settings.name;
+		struct listing_status old = catalogue_status(before, i), new = catalogue_status(now, i);
+		if (new.state == LISTING_DECLARED)
+			continue;
+		log_refused(upstream, &old, &new);
+		if (new.state == LISTING_FRESH && (old.state != LISTING_FRESH || old.tools != new.tools))
+			log_message(LOG_LEVEL_INFO, "tools_listed", "upstream %s: %zu tools, %zu refused", upstream,
+				    new.tools, new.refused_count);
+	}
+}
+
+static void set_gauges(struct registry *registry)
+{
+	for (unsigned i = 0; registry->meter && i < registry->config->upstream_count; i++) {
+		struct listing_status status = catalogue_status(registry->current, i);
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS, i, 0, (int64_t)status.tools);
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_REFUSED, i, 0, (int64_t)status.refused_count);
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_STALE, i, 0, status.state == LISTING_STALE);
+	}
+}
+
+/* NULL: out of memory. */
+static struct catalogue *make_catalogue(struct registry *registry)
+{
+	size_t count = registry->config->upstream_count;
+	struct catalogue_part *parts = calloc(count + 1, sizeof *parts);
+	if (!parts)
+		return NULL;
+	for (size_t i = 0; i < count; i++) {
+		const struct source *source = &registry->sources[i];
+		parts[i] = (struct catalogue_part){ source->listing, source->state, source->why, source->listed_us };
+	}
+	struct catalogue *catalogue = catalogue_new(registry->config, parts, registry->current);
+	free(parts);
+	return catalogue;
+}
+
+bool registry_turn(struct registry *registry, struct worker **workers)
+{
+	mailbox_open(&registry->mailbox);
+	if (!registry->dirty)
+		return true;
+	struct catalogue *next = make_catalogue(registry), *before = registry->current;
+	if (!next)
+		return false;
+	registry->current = next;
+	registry->dirty = false;
+	for (unsigned i = 0; workers && i < registry->config->workers; i++)
+		worker_offer_catalogue(workers[i], next);
+	set_gauges(registry);
+	tell(registry, before, next);
+	catalogue_unref(before);
+	return true;
+}
+
+static void *run(void *context)
+{
+	struct registry *registry = context;
+	bool fine = true;
+	while (!atomic_load_explicit(&registry->stopping, memory_order_acquire)) {
+		loop_wait(registry->loop, fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US);
+		fine = registry_turn(registry, registry->workers);
+	}
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- life */
+
+struct registry *registry_new(const struct config *config)
+{
+	struct registry *registry = calloc(1, sizeof *registry);
+	if (!registry)
+		return NULL;
+	registry->config = config;
+	registry->loop = loop_new();
+	registry->slots = slots_new(config);
+	registry->sources = calloc(config->upstream_count + 1, sizeof *registry->sources);
+	if (!registry->loop || !registry->slots || !registry->sources)
+		goto fail;
+	mailbox_init(&registry->mailbox, registry->loop);
+	for (unsigned i = 0; i < config->upstream_count; i++) {
+		struct source *source = &registry->sources[i];
+		source->registry = registry;
+		source->watcher = (struct upstream_watcher){ hear_tools, hear_failure, source };
+		source->upstream = i;
+		source->state = config->upstreams[i].settings.dialect->lists_tools ? LISTING_AWAITED : LISTING_DECLARED;
+	}
+	registry->current = make_catalogue(registry);
+	if (registry->current)
+		return registry;
+fail:
+	registry_free(registry);
+	return NULL;
+}
+
+void registry_free(struct registry *registry)
+{
+	if (!registry)
+		return;
+	assert(!registry->started);
+	atomic_store(&registry->stopping, true); /* news that nobody has read are thrown away */
+	if (registry->mailbox.loop)
+		mailbox_open(&registry->mailbox);
+	catalogue_unref(registry->current);
+	for (size_t i = 0; registry->sources && i < registry->config->upstream_count; i++)
+		listing_unref(registry->sources[i].listing);
+	free(registry->sources);
+	slots_free(registry->slots);
+	loop_free(registry->loop);
+	free(registry);
+}
+
+void registry_fill_names(const struct registry *registry, struct metrics_names *names)
+{
+	names->tools = slots_names(registry->slots);
+	names->tool_count = slots_count(registry->slots);
+}
+
+bool registry_attach(struct registry *registry, struct metrics *metrics)
+{
+	registry->meter = metrics_meter(metrics);
+	if (!registry->meter)
+		return false;
+	slots_tell(registry->slots, metrics);
+	set_gauges(registry);
+	return true;
+}
+
+struct catalogue *registry_catalogue(const struct registry *registry)
+{
+	return registry->current;
+}
+
+const struct upstream_watcher *registry_watcher(struct registry *registry, unsigned upstream)
+{
+	return &registry->sources[upstream].watcher;
+}
+
+static bool has_work(const struct registry *registry)
+{
+	for (size_t i = 0; i < registry->config->upstream_count; i++)
+		if (registry->sources[i].state != LISTING_DECLARED)
+			return true;
+	return false;
+}
+
+bool registry_start(struct registry *registry, struct worker **workers)
+{
+	if (!has_work(registry))
+		return true;
+	registry->workers = workers;
+	int result = pthread_create(&registry->thread, NULL, run, registry);
+	if (result) {
+		errno = result;
+		return false;
+	}
+	registry->started = true;
+	pthread_setname_np(registry->thread, "registry");
+	return true;
+}
+
+void registry_stop(struct registry *registry)
+{
+	if (!registry->started)
+		return;
+	atomic_store_explicit(&registry->stopping, true, memory_order_release);
+	loop_wake(registry->loop);
+	pthread_join(registry->thread, NULL);
+	registry->started = false;
+}

@@ -1,0 +1,46 @@
+/*
+ * registry.h: keeps the catalogue. Hears from MCP upstreams which tools they have, makes a new catalogue of it and
+ * gives it to all workers. That takes milliseconds where lists are long, so it has a thread of its own; what comes in
+ * while it works goes into one catalogue. An upstream that fails, or whose list cannot be read, keeps its last one,
+ * marked stale, and delays nobody.
+ */
+#ifndef JITNEY_GATEWAY_TOOLS_REGISTRY_H
+#define JITNEY_GATEWAY_TOOLS_REGISTRY_H
+
+#include "base/compiler.h"
+#include "gateway/tools/catalogue.h"
+#include "gateway/config/config.h"
+#include "metrics/metrics.h"
+#include "upstream/upstream.h"
+
+struct registry;
+struct worker;
+
+/* With a first catalogue of the declared tools. The configuration outlives it. NULL: out of memory. Main thread, as all
+ * here unless said otherwise. */
+struct registry *registry_new(const struct config *config) MUST_CHECK;
+/* After the workers and the metrics are gone; the thread has been stopped or never started. NULL is fine. */
+void registry_free(struct registry *registry);
+
+/* Fill in the tools' part of the names, for metrics_new. */
+void registry_fill_names(const struct registry *registry, struct metrics_names *names);
+/* Count there. Once. False: out of memory. */
+bool registry_attach(struct registry *registry, struct metrics *metrics) MUST_CHECK;
+
+/* The first catalogue, for workers to begin with; borrowed. Before the thread starts. */
+struct catalogue *registry_catalogue(const struct registry *registry);
+/* To be told about this upstream's tools (upstream_watch): takes its news on any thread, and only copies them there. */
+const struct upstream_watcher *registry_watcher(struct registry *registry, unsigned upstream);
+
+/* Start the thread, which gives catalogues to these workers (config->workers of them); none is started where no
+ * upstream lists its tools. False and errno. */
+bool registry_start(struct registry *registry, struct worker **workers) MUST_CHECK;
+/* End it. Workers may still be running. Fine if it was not started. */
+void registry_stop(struct registry *registry);
+
+/* One turn of the thread, for itself and for tests that start none: take the news there are, and if they change
+ * anything, give the workers a new catalogue. `workers` NULL: to nobody. Returns false when memory was out: then the
+ * news are kept for the next turn. */
+bool registry_turn(struct registry *registry, struct worker **workers);
+
+#endif

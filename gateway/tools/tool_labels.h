@@ -1,0 +1,31 @@
+/*
+ * tool_labels.h: which metrics label (tool->index) a tool's name has. A name gets one when it is first seen and keeps it as
+ * long as the process lives, however often the tool comes and goes: so counters never change their meaning, and a
+ * server that invents names cannot grow the metrics. Declared tools have the first ones, by name; behind them each
+ * upstream that lists its tools has as many as its max_tools. One thread at a time.
+ */
+#ifndef JITNEY_GATEWAY_TOOLS_TOOL_LABELS_H
+#define JITNEY_GATEWAY_TOOLS_TOOL_LABELS_H
+
+#include "base/compiler.h"
+#include "gateway/config/config.h"
+#include "metrics/metrics.h"
+
+struct slots;
+
+/* The configuration outlives it. NULL: out of memory. */
+struct slots *slots_new(const struct config *config) MUST_CHECK;
+/* After the metrics, which have its names. NULL is fine. */
+void slots_free(struct slots *slots);
+
+/* How many there are, taken or not; and their names, NULL where none is taken: for metrics_names. */
+size_t slots_count(const struct slots *slots);
+const char *const *slots_names(const struct slots *slots);
+/* Names given from now on are told to them. Once. */
+void slots_tell(struct slots *slots, struct metrics *metrics);
+
+enum slot_verdict { SLOT_FOUND, SLOT_FULL, SLOT_NO_MEMORY };
+/* The slot of a tool that this upstream lists, taken now if need be. */
+enum slot_verdict slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index) MUST_CHECK;
+
+#endif

@@ -1,0 +1,173 @@
+/* Clients' lists of MCP servers become configurations that jitney check accepts, without their secrets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/config/config.h"
+#include "gateway/cli/import.h"
+#include "tests/support/alloc_fail.h"
+
+static struct buf yaml;
+static char error[200];
+
+static bool convert(const char *json)
+{
+	buf_fini(&yaml);
+	yaml = BUF_INIT(1 << 20);
+	return import_convert(slice_of(json), "mcp.json", &yaml, error, sizeof error);
+}
+
+static void expect_says(const char *text)
+{
+	if (!strstr(buf_cstr(&yaml), text))
+		fail_msg("\"%s\" is not in:\n%s", text, buf_cstr(&yaml));
+}
+
+/* The configuration reads back; every variable named in its head is set first. */
+static void expect_good(size_t upstreams)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	char name[100];
+	for (const char *at = buf_cstr(&yaml); (at = strstr(at, "\n#   ")); at += 5)
+		if (sscanf(at, "\n#   %99[A-Z0-9_]", name) == 1)
+			setenv(name, "set", 1);
+	struct config *config = config_parse("c", buf_slice(&yaml), &errors);
+	if (!config)
+		fail_msg("%s\n%s", buf_cstr(&errors), buf_cstr(&yaml));
+	assert_int_equal(config->upstream_count, upstreams);
+	config_free(config);
+	buf_fini(&errors);
+}
+
+static void servers_over_http_become_upstreams(void **state)
+{
+	(void)state;
+	assert_true(convert("{\"mcpServers\":{\"web\":{\"type\":\"http\",\"url\":\"https://h/mcp\",\"headers\":{"
+			    "\"X-Team\":\"a\\\"b\"}},\"w 2\":{\"serverUrl\":\"http://h2/\"},\"w_2\":{\"httpUrl\":"
+			    "\"http://h3/\",\"timeout\":5}},\"theme\":1}"));
+	expect_says("  web:\n    dialect: mcp\n    endpoints: [ { url: \"https://h/mcp\" } ]\n    headers:\n"
+		    "      \"X-Team\": \"a\\\"b\"\n");
+	expect_says("# \"w 2\"\n  w_2:\n");
+	expect_says("  w_2_2:\n");
+	expect_says("# not taken over: \"timeout\"\n");
+	expect_says("# Not taken over: \"theme\"\n");
+	expect_good(3);
+}
+
+static void servers_that_are_programs_become_child_processes(void **state)
+{
+	(void)state;
+	assert_true(convert("{\"servers\":{\"fs\":{\"command\":\"npx\",\"args\":[\"-y\",\"x\"],\"env\":{\"LOG\":\"1\"},"
+			    "\"cwd\":\"/srv\"}}}"));
+	expect_says("  fs:\n    dialect: mcp-stdio\n    command: \"npx\"\n    args: [\"-y\", \"x\"]\n    env:\n"
+		    "      \"LOG\": \"1\"\n    cwd: \"/srv\"\n");
+	if (dialect_find(SLICE("mcp-stdio")))
+		expect_good(1);
+}
+
+static void secrets_become_variables(void **state)
+{
+	(void)state;
+	assert_true(
+		convert("{\"mcpServers\":{\"git\":{\"command\":\"c\",\"args\":[\"--api-key=HUSH\",\"--token\",\"HUSH\","
+			"\"--dir\",\"d\"],\"env\":{\"GITHUB_TOKEN\":\"HUSH\",\"PATH\":\"/bin\",\"MY_PAT\":\"HUSH\"}},"
+			"\"web\":{\"url\":\"http://h\",\"headers\":{\"Authorization\":\"Bearer HUSH\"}},"
+			"\"q\":{\"url\":\"http://h/?k=HUSH\"},\"u\":{\"url\":\"http://me:HUSH@h/\"}}}"));
+	assert_null(strstr(buf_cstr(&yaml), "HUSH"));
+	expect_says("[\"--api-key=${GIT_API_KEY}\", \"--token\", \"${GIT_TOKEN}\", \"--dir\", \"d\"]");
+	expect_says(
+		"\"GITHUB_TOKEN\": \"${GITHUB_TOKEN}\"\n      \"PATH\": \"/bin\"\n      \"MY_PAT\": \"${MY_PAT}\"\n");
+	expect_says("\"Authorization\": \"${WEB_AUTHORIZATION}\"");
+	expect_says("#   WEB_AUTHORIZATION  a secret of web\n");
+}
+
+static void clients_variables_become_ours(void **state)
+{
+	(void)state;
+	assert_true(
+		convert("{\"inputs\":[{\"id\":\"gh-token\"}],\"servers\":{\"a\":{\"url\":\"http://h\",\"headers\":{"
+			"\"Authorization\":\"Bearer ${input:gh-token}\",\"B\":\"${env:B}${C:-d}$\",\"D\":\"${\"}}}}"));
+	expect_says("\"Bearer ${GH_TOKEN}\"");
+	expect_says("\"${B}${C}$\"");
+	expect_says("\"D\": \"$${\"");
+	expect_says("#   GH_TOKEN  an input of a\n#   B  a variable of a\n#   C  a variable (the file has a default) "
+		    "of a\n");
+	expect_good(1);
+}
+
+static void what_cannot_run_is_commented_out(void **state)
+{
+	(void)state;
+	assert_true(
+		convert("{\"mcpServers\":{\"off\":{\"url\":\"http://h\",\"disabled\":true},\"old\":{\"type\":\"sse\","
+			"\"url\":\"http://h/sse\"},\"none\":{},\"odd\":7,\"q\":{\"url\":\"http://h/?q\"}}}"));
+	expect_says("  # switched off: disabled in the file\n  # off:\n  #   dialect: mcp\n");
+	expect_says("  # switched off: type sse");
+	expect_says("  # switched off: neither command nor url is there\n  # none:\n");
+	expect_says("  # switched off: its url cannot be an endpoint");
+	expect_good(0);
+}
+
+static void comments_and_commas_that_editors_allow_are_read(void **state)
+{
+	(void)state;
+	assert_true(convert("// list\n{ \"mcp\": { \"servers\": { /* one */ \"a\": { \"url\": \"http://h//*,]\\\",}\", "
+			    "}, }, }, }\n"));
+	expect_says("  a:\n");
+	assert_true(convert("{\"context_servers\":{\"z\":{\"url\":\"http://h/a,]\"}}}"));
+	expect_says("http://h/a,]");
+}
+
+static void what_is_no_such_file_is_refused(void **state)
+{
+	(void)state;
+	static const char *const bad[] = { "",
+					   "[]",
+					   "7",
+					   "{",
+					   "{}",
+					   "{\"mcpServers\":{}}",
+					   "{\"mcpServers\":[]}",
+					   "/*",
+					   "{\"mcpServers\":{\"a\":{}},,}" };
+	for (size_t i = 0; i < countof(bad); i++) {
+		assert_false(convert(bad[i]));
+		assert_true(*error);
+	}
+}
+
+static void any_allocation_may_fail(void **state)
+{
+	(void)state;
+	bool fine = false;
+	for (size_t n = 1; !fine; n++) {
+		assert_in_range(n, 1, 1000);
+		alloc_fail_at(n);
+		fine = convert(
+			"{\"mcpServers\":{\"git\":{\"command\":\"c\",\"args\":[\"--token\",\"HUSH\"]},\"w\":{\"url\":"
+			"\"http://h\",\"headers\":{\"Authorization\":\"HUSH\",\"X\":\"${env:Y}\"}}}}");
+		alloc_reset();
+		assert_null(strstr(buf_cstr(&yaml), "HUSH"));
+	}
+	expect_says("${GIT_TOKEN}");
+	expect_says("${W_AUTHORIZATION}");
+	buf_fini(&yaml);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(servers_over_http_become_upstreams),
+		cmocka_unit_test(servers_that_are_programs_become_child_processes),
+		cmocka_unit_test(secrets_become_variables),
+		cmocka_unit_test(clients_variables_become_ours),
+		cmocka_unit_test(what_cannot_run_is_commented_out),
+		cmocka_unit_test(comments_and_commas_that_editors_allow_are_read),
+		cmocka_unit_test(what_is_no_such_file_is_refused),
+		cmocka_unit_test(any_allocation_may_fail),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,216 @@
+/* test_simulation.c: the simulator: arrivals read and made, runs of the batcher by a clock turned by hand. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* cmocka wants these three first */
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/cli/arrivals.h"
+#include "gateway/cli/simulation.h"
+#include "tests/support/alloc_fail.h"
+
+static struct simulation usual(enum batch_mode mode)
+{
+	return (struct simulation){
+		.policy = { .mode = mode,
+			    .max_items = 100,
+			    .max_bytes = 1 << 20,
+			    .window_us = 5000,
+			    .max_in_flight = 10,
+			    .queue_items = 10000,
+			    .queue_bytes = 64 << 20 },
+		.provider = { .fixed_us = 5000, .item_us = 50, .slots = 4 },
+		.timeout_us = 10000000,
+		.argument_bytes = 100,
+		.callers = 8,
+	};
+}
+
+static struct arrivals evenly(size_t count, uint64_t gap_us)
+{
+	struct arrivals arrivals = { calloc(count, sizeof(uint64_t)), count };
+	assert_non_null(arrivals.at_us);
+	for (size_t i = 0; i < count; i++)
+		arrivals.at_us[i] = 777 + i * gap_us;
+	return arrivals;
+}
+
+static struct simulation_result run(struct simulation simulation, const struct arrivals *arrivals)
+{
+	struct simulation_result result;
+	assert_true(simulation_run(&simulation, arrivals, &result));
+	assert_int_equal(result.answered + result.expired + result.refused, arrivals->count);
+	return result;
+}
+
+static void calls_that_are_far_apart_never_wait(void **state)
+{
+	(void)state;
+	struct arrivals arrivals = evenly(50, 20000);
+	struct simulation_result result = run(usual(BATCH_ADAPTIVE), &arrivals);
+	assert_int_equal(result.requests, 50);
+	assert_int_equal(result.wait_p99_us, 0);
+	assert_int_equal(result.took_p50_us, 5050);
+	assert_true(simulation_saved(&result) == 0);
+	arrivals_fini(&arrivals);
+}
+
+static void a_fixed_window_makes_each_call_wait_for_it(void **state)
+{
+	(void)state;
+	struct arrivals arrivals = evenly(50, 20000);
+	struct simulation_result result = run(usual(BATCH_FIXED), &arrivals);
+	assert_int_equal(result.requests, 50);
+	assert_int_equal(result.wait_p50_us, 5000);
+	assert_int_equal(result.took_p50_us, 10050);
+	arrivals_fini(&arrivals);
+}
+
+static void calls_that_come_together_share_requests(void **state)
+{
+	(void)state;
+	struct arrivals arrivals = evenly(1000, 0);
+	struct simulation_result result = run(usual(BATCH_ADAPTIVE), &arrivals);
+	assert_int_equal(result.answered, 1000);
+	assert_true(result.requests <= 20);
+	assert_true(simulation_saved(&result) > 0.97);
+	assert_true(simulation_mean(&result) >= 50);
+	arrivals_fini(&arrivals);
+}
+
+static void more_than_the_provider_can_take_expires_or_is_refused(void **state)
+{
+	(void)state;
+	struct simulation simulation = usual(BATCH_OFF);
+	simulation.timeout_us = 100000;
+	simulation.policy.queue_items = 200;
+	struct arrivals arrivals = evenly(2000, 100); /* 10,000/s against 800/s */
+	struct simulation_result result = run(simulation, &arrivals);
+	assert_true(result.refused > 0);
+	assert_true(result.expired > 0);
+	assert_true(result.answered > 0);
+	arrivals_fini(&arrivals);
+}
+
+static void a_run_is_the_same_each_time(void **state)
+{
+	(void)state;
+	struct arrivals arrivals, again;
+	assert_true(arrivals_generate(2000, 1, 7, &arrivals));
+	assert_true(arrivals_generate(2000, 1, 7, &again));
+	assert_in_range(arrivals.count, 1800, 2200);
+	assert_int_equal(arrivals.count, again.count);
+	assert_memory_equal(arrivals.at_us, again.at_us, arrivals.count * sizeof(uint64_t));
+	struct simulation_result one = run(usual(BATCH_ADAPTIVE), &arrivals);
+	struct simulation_result two = run(usual(BATCH_ADAPTIVE), &again);
+	assert_memory_equal(&one, &two, sizeof one);
+	arrivals_fini(&arrivals);
+	arrivals_fini(&again);
+}
+
+static void memory_may_run_out_at_any_point(void **state)
+{
+	(void)state;
+	struct simulation simulation = usual(BATCH_ADAPTIVE);
+	struct arrivals arrivals = evenly(40, 300);
+	struct simulation_result result;
+	bool whole = false;
+	for (size_t n = 1; !whole; n++) {
+		assert_true(n < 100000);
+		alloc_fail_at(n);
+		whole = simulation_run(&simulation, &arrivals, &result);
+		alloc_reset();
+		if (whole && result.answered < arrivals.count)
+			whole = false; /* a call was shed, the run went on */
+	}
+	arrivals_fini(&arrivals);
+}
+
+/* --- logs --- */
+
+static bool read_text(const char *text, const char *tool, struct log_reading *reading, char *error)
+{
+	FILE *log = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
+	assert_non_null(log);
+	bool fine = arrivals_read(log, tool, reading, error, 300);
+	fclose(log);
+	return fine;
+}
+
+static const char two_forms[] =
+	"ts=2026-11-21T06:27:12.500000Z level=info event=call request_id=a tool=x outcome=ok cache=miss "
+	"seconds=0.500000 "
+	"batch_id=1 batch_items=2 upstream_seconds=0.010000\n"
+	"{\"ts\":\"2026-11-21T06:27:12.250000Z\",\"event\":\"call\",\"tool\":\"x\",\"cache\":\"miss\",\"seconds\":0.5}"
+	"\n"
+	"ts=2026-11-21T06:27:12.600000Z level=info event=call tool=x cache=hit seconds=0.000010\n"
+	"ts=2026-11-21T06:27:12.600000Z level=info event=call tool=x cache=collapsed seconds=0.000010\n"
+	"ts=2026-11-21T06:27:12.600000Z level=info event=request path=/v1/tools/x\n"
+	"ts=2026-11-21T06:27:13.000000Z level=info event=call tool=\"y\" cache=bypass seconds=0\n"
+	"not a line of ours\n{broken\n\n";
+
+static void a_log_is_read_in_both_forms_and_sorted_by_when_calls_came(void **state)
+{
+	(void)state;
+	struct log_reading reading;
+	char error[300];
+	assert_true(read_text(two_forms, NULL, &reading, error));
+	assert_int_equal(reading.lines, 9);
+	assert_int_equal(reading.calls, 5);
+	assert_int_equal(reading.arrivals.count, 3);
+	assert_int_equal(reading.arrivals.at_us[1] - reading.arrivals.at_us[0], 250000);
+	assert_int_equal(reading.arrivals.at_us[2] - reading.arrivals.at_us[1], 1000000);
+	assert_int_equal(reading.requests, 1);
+	assert_false(reading.fitted);
+	arrivals_fini(&reading.arrivals);
+	assert_true(read_text(two_forms, "y", &reading, error));
+	assert_int_equal(reading.arrivals.count, 1);
+	arrivals_fini(&reading.arrivals);
+}
+
+static void a_log_tells_what_requests_cost(void **state)
+{
+	(void)state;
+	char text[8192] = "";
+	for (unsigned i = 1; i <= 20; i++)
+		snprintf(text + strlen(text), sizeof text - strlen(text),
+			 "ts=2026-11-21T06:27:12.500000Z event=call tool=x cache=miss seconds=0.1 batch_id=%u "
+			 "batch_items=%u upstream_seconds=%.6f\n",
+			 i, i, 0.004 + i * 0.0002);
+	struct log_reading reading;
+	char error[300];
+	assert_true(read_text(text, NULL, &reading, error));
+	assert_true(reading.fitted);
+	assert_in_range(reading.provider.fixed_us, 3990, 4010);
+	assert_in_range((uint64_t)reading.provider.item_us, 199, 201);
+	arrivals_fini(&reading.arrivals);
+}
+
+static void a_file_that_is_no_log_says_so(void **state)
+{
+	(void)state;
+	struct log_reading reading;
+	char error[300];
+	assert_false(read_text("hello\nworld\n", "x", &reading, error));
+	assert_non_null(strstr(error, "2 lines, 0 calls of x"));
+	assert_null(reading.arrivals.at_us);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(calls_that_are_far_apart_never_wait),
+		cmocka_unit_test(a_fixed_window_makes_each_call_wait_for_it),
+		cmocka_unit_test(calls_that_come_together_share_requests),
+		cmocka_unit_test(more_than_the_provider_can_take_expires_or_is_refused),
+		cmocka_unit_test(a_run_is_the_same_each_time),
+		cmocka_unit_test(memory_may_run_out_at_any_point),
+		cmocka_unit_test(a_log_is_read_in_both_forms_and_sorted_by_when_calls_came),
+		cmocka_unit_test(a_log_tells_what_requests_cost),
+		cmocka_unit_test(a_file_that_is_no_log_says_so),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

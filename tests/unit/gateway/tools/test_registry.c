@@ -1,0 +1,442 @@
+/* What servers say they have becomes a catalogue: names, overrides, refusals, staleness, and calls that outlive it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <malloc.h>
+#include <stdio.h>
+
+#include "gateway/tools/registry.h"
+#include "tests/support/alloc_fail.h"
+#include "tests/support/gateway_world.h"
+
+/* Upstreams a (worker 0) and b (worker 1) list their tools; c is declared. */
+static const char yaml[] =
+	"listen: 127.0.0.1:0\n"
+	"workers: 2\n"
+	"cache: { memory: { size: 16MiB } }\n"
+	"upstreams:\n"
+	"  a: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+	"  b: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+	"  c: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ], timeout: 10s }\n"
+	"tools:\n"
+	"  own: { upstream: c, description: Own }\n"
+	"  here: { upstream: a, description: Ours, title: Title, annotations: { idempotent: true } }\n";
+
+static struct dialect listing_dialect; /* jsonrpc, but for lists_tools */
+static struct gateway_world world;
+static struct config *config;
+
+/* A configuration whose upstreams a and b list their tools under their own names; tools.here is a's "there". */
+static void configure(void)
+{
+	listing_dialect = dialect_jsonrpc;
+	listing_dialect.lists_tools = true;
+	config = gateway_config(yaml);
+	for (int i = 0; i < 2; i++) {
+		config->upstreams[i].settings.dialect = &listing_dialect;
+		config->upstreams[i].exposure.names = NAMES_PLAIN;
+		config->upstreams[i].exposure.max_tools = 8;
+	}
+	config->tools[0].remote = "there";
+	config->tools[0].said = SAID_DESCRIPTION | SAID_TITLE | SAID_IDEMPOTENT;
+	config->tools[0].constants = "{\"key\":\"K\"}";
+	assert_string_equal(config->tools[0].name, "here");
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	configure();
+	gateway_start_with(&world, config);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	gateway_stop(&world);
+	return 0;
+}
+
+static void spread(void)
+{
+	bool fine = registry_turn(world.gateway.registry, world.gateway.workers);
+	assert_true(fine);
+	gateway_settle(&world);
+}
+
+/* Upstream 0 or 1 says what it has. */
+static void list(unsigned upstream, const char *tools)
+{
+	const struct upstream_watcher *watcher = fake_watcher(upstream);
+	watcher->tools(watcher->context, slice_of(tools));
+	spread();
+}
+
+static void fail_to_list(unsigned upstream, const char *why)
+{
+	const struct upstream_watcher *watcher = fake_watcher(upstream);
+	watcher->tools_failed(watcher->context, why);
+	spread();
+}
+
+static const struct catalogue *now(void)
+{
+	return world.gateway.workers[0]->catalogue;
+}
+
+static const struct tool *find(const char *name)
+{
+	return catalogue_tool(now(), slice_of(name));
+}
+
+static void expect_refused(unsigned upstream, const char *name, const char *why)
+{
+	struct listing_status status = catalogue_status(now(), upstream);
+	for (size_t i = 0; i < status.refused_count; i++)
+		if (strcmp(status.refused[i].name, name) == 0) {
+			if (!strstr(status.refused[i].why, why))
+				fail_msg("%s: %s", name, status.refused[i].why);
+			return;
+		}
+	fail_msg("%s is not refused", name);
+}
+
+#define TOOL(name) "{\"name\":\"" name "\",\"inputSchema\":{\"type\":\"object\"}}"
+
+static void listed_tools_join_the_declared_ones(void **state)
+{
+	(void)state;
+	assert_int_equal(catalogue_count(now()), 2);
+	assert_int_equal(catalogue_status(now(), 0).state, LISTING_AWAITED);
+	assert_int_equal(catalogue_status(now(), 2).state, LISTING_DECLARED);
+	list(0, "[" TOOL("read") "," TOOL("there") "]");
+	list(1, "[" TOOL("write") "]");
+	assert_int_equal(catalogue_count(now()), 4);
+	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
+	assert_int_equal(catalogue_status(now(), 0).tools, 2);
+	assert_string_equal(find("read")->remote, "read");
+	assert_int_equal(find("write")->upstream, 1);
+	assert_null(find("there"));
+	assert_ptr_equal(world.gateway.workers[0]->catalogue, world.gateway.workers[1]->catalogue);
+	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS, 0, 0), 2);
+	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_LISTS, 1, 0), 1);
+}
+
+static void what_an_entry_says_overrides_the_list(void **state)
+{
+	(void)state;
+	list(0, "[{\"name\":\"there\",\"title\":\"Theirs\",\"description\":\"Theirs\",\"icons\":[1.0],"
+		"\"inputSchema\":{\"type\":\"object\",\"properties\":{\"key\":{},\"q\":{\"x-mcp-header\":\"Q\"}},"
+		"\"required\":[\"key\",\"q\"]},\"annotations\":{\"readOnlyHint\":true,\"openWorldHint\":false},"
+		"\"_meta\":{ \"a\" : 1e2 }}]");
+	const struct tool *tool = find("here");
+	assert_string_equal(tool->description, "Ours");
+	assert_string_equal(tool->title, "Title");
+	assert_true(tool->idempotent);
+	assert_false(tool->read_only); /* the hint is not trusted */
+	assert_false(tool->open_world);
+	assert_string_equal(
+		tool->input_schema,
+		"{\"type\":\"object\",\"properties\":{\"q\":{\"x-mcp-header\":\"Q\"}},\"required\":[\"q\"]}");
+	assert_string_equal(
+		tool->mcp,
+		"{\"name\":\"here\",\"icons\":[1.0],\"_meta\":{ \"a\" : 1e2 },\"title\":\"Title\",\"description\":"
+		"\"Ours\",\"inputSchema\":{\"type\":\"object\",\"properties\":{\"q\":{\"x-mcp-header\":\"Q\"}},"
+		"\"required\":[\"q\"]},\"annotations\":{\"readOnlyHint\":false,\"idempotentHint\":true,"
+		"\"destructiveHint\":false,\"openWorldHint\":false}}");
+}
+
+static void mcp_callers_see_the_list_as_it_came(void **state)
+{
+	(void)state;
+	list(0, "[{\"description\":\"D\",\"name\":\"t\",\"x\":null,\"inputSchema\":{ \"type\":\"object\",\"anyOf\":[] "
+		"}}]");
+	assert_string_equal(find("t")->mcp, "{\"name\":\"t\",\"description\":\"D\",\"x\":null,\"inputSchema\":{ "
+					    "\"type\":\"object\",\"anyOf\":[] }}");
+	assert_string_equal(find("t")->input_schema, "{\"type\":\"object\",\"properties\":{}}");
+	list(0, "[{\"name\":\"t\",\"inputSchema\":{\"properties\":{}}}]"); /* for which clients drop the whole list */
+	assert_string_equal(find("t")->mcp, "{\"name\":\"t\",\"inputSchema\":{\"type\":\"object\",\"properties\":{}}}");
+}
+
+static void hints_count_where_they_are_trusted(void **state)
+{
+	(void)state;
+	struct exposure *exposure = &config->upstreams[0].exposure;
+	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}},{\"name\":\"i\","
+				    "\"annotations\":{\"idempotentHint\":true}},{\"name\":\"n\"}]";
+	exposure->cache.ttl_us = 60 * CLOCK_US_PER_S;
+	list(0, tools);
+	assert_false(find("r")->read_only || find("i")->idempotent || find("r")->cache.ttl_us);
+	exposure->trust_hints = true;
+	list(0, "[]");
+	list(0, tools);
+	assert_true(find("r")->read_only && !find("r")->destructive && find("i")->idempotent);
+	assert_int_equal(find("r")->cache.ttl_us, 60 * CLOCK_US_PER_S);
+	assert_int_equal(find("i")->cache.ttl_us, 0); /* the default is for what is read only */
+	assert_int_equal(find("n")->cache.ttl_us, 0);
+	assert_true(find("n")->destructive && find("n")->open_world);
+}
+
+static void tools_that_cannot_be_shown_are_refused_by_name(void **state)
+{
+	(void)state;
+	list(0,
+	     "[7,{\"title\":\"nameless\"},{\"name\":\"s\",\"inputSchema\":{\"type\":\"string\"}}," TOOL("a.b") "," TOOL(
+		     "a_b") "," TOOL("twice") "," TOOL("twice") ","
+								"{\"name\":"
+								"\"a234567890123456789012345678901234567890123456789012"
+								"34567890123XY\"}]");
+	assert_int_equal(catalogue_status(now(), 0).tools, 2);
+	assert_string_equal(find("a_b")->remote, "a.b");
+	assert_non_null(find("twice"));
+	expect_refused(0, "s", "tools: { s: { upstream: a, tool: \"s\", input_schema: { type: object } } }");
+	expect_refused(0, "a_b", "\"a_b\" is the name of the server's tool \"a.b\" already; name this one: tools: {");
+	expect_refused(0, "twice", "twice");
+	expect_refused(0, "a23456789012345678901234567890123456789012345678901234567890123XY", "65 characters");
+	expect_refused(0, "there", "tools.here is about it, but the server does not list it");
+	assert_null(find("here"));
+	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS_REFUSED, 0, 0),
+			 catalogue_status(now(), 0).refused_count);
+}
+
+static void whoever_came_first_keeps_a_name(void **state)
+{
+	(void)state;
+	list(1, "[" TOOL("find") "," TOOL("own") "]");
+	expect_refused(1, "own", "\"own\" is the name of a tool of upstream c already");
+	list(0, "[" TOOL("find") "]");
+	assert_int_equal(find("find")->upstream, 1);
+	expect_refused(0, "find",
+		       "is the name of a tool of upstream b already; name this one: tools: { OTHER_NAME: { "
+		       "upstream: a, tool: \"find\" } }, or set upstreams.a.names: prefixed");
+	list(1, "[]");
+	assert_int_equal(find("find")->upstream, 0);
+}
+
+static void a_name_keeps_its_slot_and_there_are_so_many(void **state)
+{
+	(void)state;
+	char tools[64];
+	list(0, "[" TOOL("first") "]");
+	unsigned slot = find("first")->index;
+	assert_int_equal(slot, 2);
+	for (int i = 0; i < 9; i++) {
+		snprintf(tools, sizeof tools, "[{\"name\":\"new%d\"}]", i);
+		list(0, tools);
+	}
+	assert_null(find("new8"));
+	expect_refused(0, "new8", "raise upstreams.a.max_tools");
+	list(0, "[" TOOL("first") "]");
+	assert_int_equal(find("first")->index, slot);
+	list(1, "[" TOOL("other") "]");
+	assert_int_equal(find("other")->index, 2 + 8);
+}
+
+static void a_list_that_fails_stays_in_use_and_is_stale(void **state)
+{
+	(void)state;
+	fail_to_list(1, "no answer");
+	assert_int_equal(catalogue_status(now(), 1).state, LISTING_AWAITED);
+	assert_string_equal(catalogue_status(now(), 1).why, "no answer");
+	list(0, "[" TOOL("read") "]");
+	uint64_t generation = catalogue_generation(now());
+	static const char *const lies[] = { "{}", "[", "[1,2", "7", "" };
+	for (size_t i = 0; i < countof(lies); i++) {
+		list(0, lies[i]);
+		assert_int_equal(catalogue_status(now(), 0).state, LISTING_STALE);
+		assert_non_null(find("read"));
+	}
+	fail_to_list(0, "gone");
+	assert_string_equal(catalogue_status(now(), 0).why, "gone");
+	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS_STALE, 0, 0), 1);
+	list(0, "[" TOOL("read") "]");
+	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
+	assert_string_equal(catalogue_status(now(), 0).why, "");
+	assert_int_equal(catalogue_generation(now()), generation);
+	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS_STALE, 0, 0), 0);
+}
+
+struct counter {
+	struct catalogue_listener listener;
+	unsigned count;
+};
+
+static void count_change(struct catalogue_listener *listener)
+{
+	container_of(listener, struct counter, listener)->count++;
+}
+
+static void listeners_hear_of_changes_and_of_nothing_else(void **state)
+{
+	(void)state;
+	struct counter counter = { .listener.changed = count_change };
+	TAILQ_INSERT_TAIL(&world.gateway.workers[1]->listeners, &counter.listener, next);
+	list(0, "[" TOOL("read") "]");
+	assert_int_equal(counter.count, 1);
+	list(0, "[" TOOL("read") "]");
+	list(0, "[" TOOL("read") " ]");
+	fail_to_list(0, "gone");
+	assert_int_equal(counter.count, 1);
+	list(0, "[]");
+	assert_int_equal(counter.count, 2);
+	TAILQ_REMOVE(&world.gateway.workers[1]->listeners, &counter.listener, next);
+}
+
+static void a_call_outlives_the_catalogue_it_was_found_in(void **state)
+{
+	(void)state;
+	struct ask near, far;
+	list(0, "[" TOOL("read") "]");
+	ask_once(&world, &near, 0, "read", 1);
+	ask_once(&world, &far, 1, "read", 2);
+	gateway_settle(&world);
+	list(0, "[]");
+	assert_null(find("read"));
+	while (fake_nth(0)) { /* the second may have waited for the first */
+		fake_finish(fake_nth(0));
+		gateway_settle(&world);
+	}
+	assert_true(near.ended == 1 && near.own && near.outcome == OUTCOME_OK);
+	assert_true(far.ended == 1 && far.own && far.outcome == OUTCOME_OK);
+}
+
+static void a_trip_outlives_the_catalogue_of_the_call_that_led_it(void **state)
+{
+	(void)state;
+	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
+	struct ask leader, follower;
+	config->upstreams[0].exposure.trust_hints = true;
+	config->upstreams[0].exposure.cache.ttl_us = 60 * CLOCK_US_PER_S;
+	list(0, tools);
+	ask_once(&world, &leader, 0, "r", 1);
+	gateway_settle(&world);
+	list(0, "[]");
+	list(0, tools); /* the same tool, in another catalogue */
+	ask_once(&world, &follower, 0, "r", 1);
+	gateway_settle(&world);
+	assert_int_equal(fake_sent(), 1);
+	ask_cancel(&leader);
+	gateway_settle(&world);
+	fake_finish(fake_nth(0));
+	gateway_settle(&world);
+	assert_true(follower.ended == 1 && follower.own && follower.stored);
+	assert_int_equal(follower.source, SOURCE_COLLAPSED);
+}
+
+static void another_schema_is_another_tool_to_the_cache(void **state)
+{
+	(void)state;
+	static const char old[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
+	static const char new[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true},\"inputSchema\":{}}]";
+	struct ask ask;
+	config->upstreams[0].exposure.trust_hints = true;
+	config->upstreams[0].exposure.cache.ttl_us = 60 * CLOCK_US_PER_S;
+	list(0, old);
+	ask_once(&world, &ask, 0, "r", 1);
+	gateway_settle(&world);
+	fake_finish(fake_nth(0));
+	gateway_settle(&world);
+	assert_true(ask.stored);
+	ask_once(&world, &ask, 0, "r", 1);
+	assert_int_equal(ask.source, SOURCE_HIT);
+	list(0, new);
+	ask_once(&world, &ask, 0, "r", 1);
+	gateway_settle(&world);
+	assert_int_equal(fake_sent(), 2);
+	fake_finish(fake_nth(0));
+	gateway_settle(&world);
+	assert_int_equal(ask.source, SOURCE_MISS);
+}
+
+static void a_list_that_flaps_ten_thousand_times_leaves_nothing_behind(void **state)
+{
+	(void)state;
+	struct ask ask;
+	size_t held = 0;
+	for (int i = 0; i < 10000; i++) {
+		list(0, i % 2 ? "[" TOOL("read") "," TOOL("there") "]" : "[" TOOL("list") "," TOOL("read") "]");
+		if (i % 100 == 0) {
+			ask_once(&world, &ask, (unsigned)i / 100 % 2, "read", 1);
+			gateway_settle(&world);
+			list(0, "[]");
+			fake_finish(fake_nth(0));
+			gateway_settle(&world);
+			assert_int_equal(ask.ended, 1);
+		}
+		if (i == 1000)
+			held = mallinfo2().uordblks;
+	}
+	size_t now_held = mallinfo2().uordblks;
+	if (now_held > held + (64 << 10)) /* one catalogue has several KiB; tables may still grow a little */
+		fail_msg("%zu bytes were held after 1,000 lists, %zu after 10,000", held, now_held);
+}
+
+static void an_offer_that_was_not_taken_is_replaced(void **state)
+{
+	(void)state;
+	const struct upstream_watcher *watcher = fake_watcher(0);
+	struct worker **workers = world.gateway.workers;
+	for (int i = 0; i < 3; i++) {
+		watcher->tools(watcher->context, i % 2 ? SLICE("[]") : SLICE("[" TOOL("read") "]"));
+		assert_true(registry_turn(world.gateway.registry, workers));
+	}
+	assert_null(find("read")); /* nobody was turned */
+	gateway_settle(&world);
+	assert_non_null(find("read"));
+}
+
+static void without_memory_the_last_catalogue_stays(void **state)
+{
+	(void)state;
+	const struct upstream_watcher *watcher = fake_watcher(0);
+	struct registry *registry = world.gateway.registry;
+	bool whole = false;
+	for (size_t n = 1; !whole; n++) {
+		assert_in_range(n, 1, 2000);
+		alloc_fail_at(n);
+		watcher->tools(watcher->context, SLICE("[" TOOL("read") "," TOOL("there") ",{\"name\":\"a.b\"}]"));
+		bool turned = registry_turn(registry, world.gateway.workers);
+		alloc_reset();
+		gateway_settle(&world);
+		assert_non_null(find("own"));
+		whole = turned && find("read");
+		if (!whole) {
+			while (!registry_turn(registry, world.gateway.workers))
+				;
+			gateway_settle(&world);
+			list(0, "[]");
+		}
+	}
+	assert_non_null(find("here"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	char error[100];
+	if (!log_open("/dev/null", LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error))
+		return 1;
+	const struct CMUnitTest tests[] = {
+		TEST(listed_tools_join_the_declared_ones),
+		TEST(what_an_entry_says_overrides_the_list),
+		TEST(mcp_callers_see_the_list_as_it_came),
+		TEST(hints_count_where_they_are_trusted),
+		TEST(tools_that_cannot_be_shown_are_refused_by_name),
+		TEST(whoever_came_first_keeps_a_name),
+		TEST(a_name_keeps_its_slot_and_there_are_so_many),
+		TEST(a_list_that_fails_stays_in_use_and_is_stale),
+		TEST(listeners_hear_of_changes_and_of_nothing_else),
+		TEST(a_call_outlives_the_catalogue_it_was_found_in),
+		TEST(a_trip_outlives_the_catalogue_of_the_call_that_led_it),
+		TEST(another_schema_is_another_tool_to_the_cache),
+		TEST(a_list_that_flaps_ten_thousand_times_leaves_nothing_behind),
+		TEST(an_offer_that_was_not_taken_is_replaced),
+		TEST(without_memory_the_last_catalogue_stays),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	log_close();
+	return failed;
+}

@@ -1,3 +1,0 @@
-/* The same as test_json_chars.c, for machines without the instructions this one has. */
-#define JSON_PORTABLE
-#include "tests/unit/test_json_chars.c"

@@ -1,0 +1,126 @@
+/* Event streams: every form that servers send, in every fragmentation. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/alloc_fail.h"
+#include "upstream/mcp/sse.h"
+
+/* All events' data, each with a | behind it; "!" for too large. */
+static struct buf told = BUF_INIT(10000);
+static struct sse sse;
+
+static bool take(struct slice text, bool last)
+{
+	struct slice data;
+	enum sse_news news;
+	while ((news = sse_next(&sse, text, last, &data)) == SSE_DATA) {
+		buf_put(&told, data);
+		buf_put_char(&told, '|');
+	}
+	return news == SSE_MORE;
+}
+
+/* Feed `text` cut in two at every place, and byte by byte with what was read taken away. */
+static void expect_in_all_pieces(const char *text, const char *events)
+{
+	size_t len = strlen(text);
+	for (size_t cut = 0; cut <= len; cut++) {
+		char *part = malloc(cut + 1);
+		assert_non_null(part);
+		memcpy(part, text, cut);
+		sse_init(&sse, 1000);
+		buf_reset(&told);
+		assert_true(take((struct slice){ part, cut }, false));
+		free(part);
+		assert_true(take((struct slice){ text, len }, true));
+		assert_string_equal(buf_cstr(&told), events);
+		sse_fini(&sse);
+	}
+	sse_init(&sse, 1000);
+	buf_reset(&told);
+	size_t from = 0;
+	for (size_t end = 0; end <= len; end++) {
+		assert_true(take((struct slice){ text + from, end - from }, end == len));
+		size_t gone = sse.at;
+		sse_dropped(&sse, gone);
+		from += gone;
+	}
+	assert_string_equal(buf_cstr(&told), events);
+	sse_fini(&sse);
+}
+
+static void events_are_found_in_every_fragmentation(void **state)
+{
+	(void)state;
+	expect_in_all_pieces("data: a\n\ndata: b\n\n", "a|b|");
+	expect_in_all_pieces("event: message\r\ndata: a\r\n\r\ndata:b\r\n\r\n", "a|b|");
+	expect_in_all_pieces("data: a\r\rdata: b\r\r", "a|b|");
+	expect_in_all_pieces("data: {\"a\":\ndata: 1}\n\n", "{\"a\":\n1}|");
+	expect_in_all_pieces(": hello\n\n:\n\ndata:  two blanks\n\n", " two blanks|");
+	expect_in_all_pieces("\xef\xbb\xbf"
+			     "data: a\n\n",
+			     "a|");
+	expect_in_all_pieces("data\n\ndata: \n\ndata: x\n\n", "x|");
+	expect_in_all_pieces("nonsense\nfoo: bar\ndata: x\n\n", "x|");
+	expect_in_all_pieces("", "");
+	expect_in_all_pieces("data: not ended", "not ended|");
+	expect_in_all_pieces("data: not ended\n", "not ended|");
+}
+
+static void a_priming_event_sets_the_id_and_says_nothing(void **state)
+{
+	(void)state;
+	expect_in_all_pieces("id: 7-a\nretry: 500\ndata:\n\n", "");
+	sse_init(&sse, 1000);
+	assert_true(take(SLICE("id: 7-a\nretry: 500\ndata:\n\nid: 8\ndata: x\n\nretry: soon\n\n"), false));
+	assert_int_equal(sse.id_len, 1);
+	assert_memory_equal(sse.id, "8", 1);
+	assert_int_equal(sse.retry_ms, 500);
+	sse_fini(&sse);
+	sse_init(&sse, 1000);
+	assert_true(take(SLICE("data: x\n\n"), false));
+	assert_int_equal(sse.id_len, 0);
+	assert_true(sse.retry_ms == UINT64_MAX);
+	sse_fini(&sse);
+}
+
+static void an_event_over_the_cap_ends_the_stream(void **state)
+{
+	(void)state;
+	static const char large[] = "data: 0123456789\n\ndata: x\n\n", endless[] = "data: 0123456789";
+	sse_init(&sse, 8);
+	assert_false(take(slice_of(large), false));
+	assert_false(take(slice_of(large), false));
+	sse_fini(&sse);
+	sse_init(&sse, 8);
+	assert_false(take(slice_of(endless), false));
+	sse_fini(&sse);
+}
+
+static void without_memory_it_says_so(void **state)
+{
+	(void)state;
+	sse_init(&sse, 1000);
+	alloc_fail_at(1);
+	assert_false(take(SLICE("data: x\n\n"), false));
+	alloc_reset();
+	sse_fini(&sse);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(events_are_found_in_every_fragmentation),
+		cmocka_unit_test(a_priming_event_sets_the_id_and_says_nothing),
+		cmocka_unit_test(an_event_over_the_cap_ends_the_stream),
+		cmocka_unit_test(without_memory_it_says_so),
+	};
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	buf_fini(&told);
+	return failed;
+}

@@ -1,0 +1,536 @@
+/* Child processes: what they say, how they end, and that nothing of them is left, however they or the gateway end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "tests/support/alloc_fail.h"
+#include "upstream/process/process.h"
+#include "upstream/process/fork_server.h"
+
+#define PATIENCE_US (30 * CLOCK_US_PER_S)
+
+/* One child and what it told. */
+struct witness {
+	struct process *process;
+	struct buf lines, complaints; /* each with a newline */
+	size_t line_count, overlong, samples;
+	char tail[PROCESS_TAIL_BYTES + 1]; /* of the last overlong line */
+	uint64_t resident_bytes;
+	bool ended, cannot_start;
+	char reason[PROCESS_REASON_BYTES];
+};
+
+static struct loop *loop;
+
+static void on_line(void *context, struct slice line)
+{
+	struct witness *witness = context;
+	witness->line_count++;
+	buf_put(&witness->lines, line);
+	buf_put_char(&witness->lines, '\n');
+}
+
+static void on_overlong(void *context, struct slice text, bool ended)
+{
+	struct witness *witness = context;
+	witness->overlong += !ended;
+	if (ended)
+		snprintf(witness->tail, sizeof witness->tail, "%.*s", SLICE_ARG(text));
+}
+
+static void on_complained(void *context, struct slice line)
+{
+	struct witness *witness = context;
+	buf_put(&witness->complaints, line);
+	buf_put_char(&witness->complaints, '\n');
+}
+
+static void on_sampled(void *context, uint64_t cpu_us, uint64_t resident_bytes)
+{
+	struct witness *witness = context;
+	(void)cpu_us;
+	witness->samples++;
+	witness->resident_bytes = resident_bytes;
+}
+
+static void on_ended(void *context, bool cannot_start, const char *reason)
+{
+	struct witness *witness = context;
+	assert_false(witness->ended);
+	witness->ended = true;
+	witness->cannot_start = cannot_start;
+	snprintf(witness->reason, sizeof witness->reason, "%s", reason);
+	process_free(witness->process);
+	witness->process = NULL;
+}
+
+static const struct process_events events = { on_line, on_overlong, on_complained, on_sampled, on_ended };
+
+static struct process_settings settings_of(const char *const *argv)
+{
+	return (struct process_settings){ .argv = argv,
+					  .grace_us = PATIENCE_US,
+					  .term_us = PATIENCE_US,
+					  .line_bytes = 256 * 1024,
+					  .queue_bytes = 1024 * 1024 };
+}
+
+static bool start(struct witness *witness, const struct process_settings *settings)
+{
+	char error[200];
+	*witness = (struct witness){ .lines = BUF_INIT(1 << 24), .complaints = BUF_INIT(1 << 24) };
+	witness->process = process_start(settings, loop, &events, witness, error, sizeof error);
+	return witness->process != NULL;
+}
+
+static void forget(struct witness *witness)
+{
+	process_free(witness->process);
+	buf_fini(&witness->lines);
+	buf_fini(&witness->complaints);
+}
+
+#define WAIT_FOR(condition)                                                                                            \
+	do {                                                                                                           \
+		uint64_t until_us = clock_now_us() + PATIENCE_US;                                                      \
+		while (!(condition)) {                                                                                 \
+			assert_true(clock_now_us() < until_us);                                                        \
+			loop_wait(loop, clock_now_us() + 20 * CLOCK_US_PER_MS);                                        \
+		}                                                                                                      \
+	} while (0)
+
+static void say(struct witness *witness, const char *text)
+{
+	assert_true(process_put(witness->process, slice_of(text)));
+	process_flush(witness->process);
+}
+
+static size_t count_entries(const char *path)
+{
+	size_t count = 0;
+	DIR *dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static bool is_gone(long pid)
+{
+	return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+static void kill_warden(void)
+{
+	siginfo_t info;
+	pid_t pid = warden_pid();
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+}
+
+/* Past libc, which refuses to touch two of them. */
+static void set_all_signals(void (*handler)(int))
+{
+	const uintptr_t action[8] = { (uintptr_t)handler };
+	for (int number = 1; number <= 64; number++)
+		if (number != SIGCHLD)
+			syscall(SYS_rt_sigaction, number, action, NULL, sizeof(uint64_t));
+}
+
+/* Whatever has started this program may have ignored or blocked some. */
+static void set_up_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---------------------------------------------------------------- */
+
+static void lines_go_in_and_come_out(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "cat", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	say(&witness, "one\ntwo\r\n\nthr");
+	WAIT_FOR(witness.line_count == 2);
+	say(&witness, "ee\n");
+	WAIT_FOR(witness.line_count == 3);
+	assert_string_equal(buf_cstr(&witness.lines), "one\ntwo\nthree\n");
+	process_stop(witness.process);
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	assert_string_equal(witness.reason, "exited with status 0");
+	forget(&witness);
+}
+
+static void a_reader_that_is_slow_gets_all_of_it(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "read go; cat", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	char line[10001];
+	memset(line, 'x', sizeof line - 2);
+	line[sizeof line - 2] = '\n';
+	line[sizeof line - 1] = '\0';
+	size_t put = 0;
+	while (process_put(witness.process, slice_of(line))) {
+		put++;
+		process_flush(witness.process);
+	}
+	assert_in_range(put, 100, 200);
+	assert_true(process_written(witness.process) < process_queued(witness.process));
+	WAIT_FOR(process_written(witness.process) == process_queued(witness.process));
+	WAIT_FOR(witness.line_count == put - 1);
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	forget(&witness);
+}
+
+static void an_overlong_line_is_dropped_and_told(void **state)
+{
+	(void)state;
+	static const char *const argv[] = {
+		"sh", "-c", "echo before; head -c 2000000 /dev/zero | tr '\\0' x; echo 'the end'; echo after", NULL
+	};
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_int_equal(witness.overlong, 1);
+	assert_int_equal(strlen(witness.tail), PROCESS_TAIL_BYTES);
+	assert_string_equal(strchr(witness.tail, 't'), "the end");
+	assert_string_equal(buf_cstr(&witness.lines), "before\nafter\n");
+	forget(&witness);
+}
+
+static void the_last_words_come_before_the_end(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "echo said; echo 'no such thing' >&2; printf last >&2; exit 3",
+					    NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_string_equal(buf_cstr(&witness.lines), "said\n");
+	assert_string_equal(buf_cstr(&witness.complaints), "no such thing\nlast\n");
+	assert_string_equal(witness.reason, "exited with status 3");
+	assert_false(witness.cannot_start);
+	forget(&witness);
+}
+
+static void the_environment_is_clean(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "echo $SECRET-$GIVEN-$HOME-$PWD; set -- /proc/$$/fd/*; echo $#",
+					    NULL };
+	static const struct process_variable variables[] = { { "GIVEN", "a b" }, { "HOME", "/nowhere" } };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	settings.variables = variables;
+	settings.variable_count = 2;
+	settings.cwd = "/usr";
+	setenv("SECRET", "hidden", 1);
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_string_equal(buf_cstr(&witness.lines), "-a b-/nowhere-/usr\n4\n");
+	forget(&witness);
+}
+
+static void signals_and_descriptors_are_as_a_program_expects_them(void **state)
+{
+	(void)state;
+	static const char *const argv[] = {
+		"sh", "-c", "set -- /proc/$$/fd/*; echo $#; exec grep -E '^Sig(Blk|Ign)' /proc/self/status", NULL
+	};
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	int inherited[2];
+	assert_int_equal(pipe(inherited), 0); /* without O_CLOEXEC */
+	kill_warden();                        /* the next one inherits all this */
+	set_all_signals(SIG_IGN);
+	assert_true(start(&witness, &settings));
+	set_all_signals(SIG_DFL);
+	set_up_signals();
+	close(inherited[0]);
+	close(inherited[1]);
+	WAIT_FOR(witness.ended);
+	assert_string_equal(buf_cstr(&witness.lines), "4\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	forget(&witness);
+}
+
+static void what_cannot_start_says_why(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "no-such-program", NULL };
+	static const char *const there[] = { "true", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_true(witness.cannot_start);
+	assert_string_equal(witness.reason, "cannot execute 'no-such-program': No such file or directory");
+	forget(&witness);
+	settings = settings_of(there);
+	settings.cwd = "/no/such/place";
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_string_equal(witness.reason, "cannot start in cwd '/no/such/place': No such file or directory");
+	forget(&witness);
+}
+
+static void one_that_will_not_stop_is_killed_with_its_offspring(void **state)
+{
+	(void)state;
+	/* one in its group, one in a session of its own, and one whose parent has left it */
+	static const char *const argv[] = { "sh", "-c",
+					    "trap '' TERM; sleep 1000 & echo $!; setsid sleep 1000 & echo $!;"
+					    "sh -c 'setsid sleep 1000 & echo $!'; while :; do sleep 1000; done",
+					    NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	settings.grace_us = settings.term_us = 10 * CLOCK_US_PER_MS;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.line_count == 3);
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	assert_string_equal(witness.reason, "was killed by signal 9 (Killed)");
+	char *at = (char *)(uintptr_t)buf_cstr(&witness.lines);
+	for (int i = 0; i < 3; i++)
+		assert_true(is_gone(strtol(at, &at, 10)));
+	forget(&witness);
+}
+
+static void a_leader_that_leaves_takes_its_offspring_along(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "setsid sleep 1000 & echo $!; sleep 1000 & echo $!; exit 7",
+					    NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_string_equal(witness.reason, "exited with status 7");
+	char *at = (char *)(uintptr_t)buf_cstr(&witness.lines);
+	for (int i = 0; i < 2; i++)
+		assert_true(is_gone(strtol(at, &at, 10)));
+	forget(&witness);
+}
+
+static void cpu_and_memory_of_the_offspring_are_told(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "sh -c 'sh -c \"read stop; :\"; :'; :", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	settings.sample_us = 5 * CLOCK_US_PER_MS;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.samples >= 20);
+	assert_true(witness.resident_bytes > 100 * 1024);
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	forget(&witness);
+}
+
+static void a_child_that_takes_too_much_memory_is_refused_it(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "/usr/bin/python3", "-c", "print(len(bytearray(1 << 30)))", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	settings.memory_bytes = 256 << 20;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.ended);
+	assert_string_equal(witness.reason, "exited with status 1");
+	assert_non_null(strstr(buf_cstr(&witness.complaints), "MemoryError"));
+	forget(&witness);
+}
+
+static void a_killed_warden_is_replaced(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "cat", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness before, after;
+	assert_true(start(&before, &settings));
+	say(&before, "here\n");
+	WAIT_FOR(before.line_count == 1);
+	pid_t warden = warden_pid();
+	kill_warden();
+	assert_true(start(&after, &settings));
+	say(&before, "still here\n"); /* its keeper needs no warden */
+	say(&after, "new\n");
+	WAIT_FOR(before.line_count == 2 && after.line_count == 1);
+	assert_int_not_equal(warden_pid(), warden);
+	process_stop(before.process);
+	process_stop(after.process);
+	WAIT_FOR(before.ended && after.ended);
+	forget(&before);
+	forget(&after);
+}
+
+/* In a process of its own, which is killed. */
+static _Noreturn void be_a_gateway(int report)
+{
+	static const char *const argv[] = {
+		"sh", "-c", "trap '' TERM; setsid sleep 1000 & echo $!; echo $$; while :; do sleep 1000; done", NULL
+	};
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	loop = loop_new();
+	if (!loop || !start(&witness, &settings))
+		_exit(1);
+	while (witness.line_count < 2)
+		loop_wait(loop, clock_now_us() + CLOCK_US_PER_S);
+	struct slice lines = buf_slice(&witness.lines);
+	if (write(report, lines.at, lines.len) != (ssize_t)lines.len)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void nothing_survives_a_killed_gateway(void **state)
+{
+	(void)state;
+	int pair[2];
+	char text[100] = "";
+	size_t len = 0;
+	assert_true(warden_join(PATIENCE_US)); /* the other process makes its own */
+	assert_int_equal(pipe(pair), 0);
+	pid_t gateway = fork();
+	if (gateway == 0)
+		be_a_gateway(pair[1]);
+	close(pair[1]);
+	while (len < sizeof text - 1 && (len == 0 || text[len - 1] != '\n' || memchr(text, '\n', len - 1) == NULL)) {
+		ssize_t got = read(pair[0], text + len, sizeof text - 1 - len);
+		assert_true(got > 0);
+		len += (size_t)got;
+	}
+	close(pair[0]);
+	kill(gateway, SIGKILL);
+	waitpid(gateway, NULL, 0);
+	char *at = text;
+	long grandchild = strtol(at, &at, 10), child = strtol(at, &at, 10);
+	WAIT_FOR(is_gone(grandchild) && is_gone(child));
+}
+
+/* Starts that end by themselves, crash, are stopped, are killed, are dropped, and cannot start. */
+static void one_round(size_t round)
+{
+	static const char *const cat[] = { "cat", NULL }, *const crash[] = { "sh", "-c", "kill -9 $$", NULL },
+				 *const none[] = { "no-such-program", NULL },
+				 *const leaver[] = { "sh", "-c", "sleep 1000 & exit 1", NULL };
+	static const char *const *const kinds[] = { cat, crash, none, leaver, cat, cat };
+	struct process_settings settings = settings_of(kinds[round % countof(kinds)]);
+	struct witness witness;
+	assert_true(start(&witness, &settings));
+	switch (round % countof(kinds)) {
+	case 0:
+		process_stop(witness.process);
+		break;
+	case 4:
+		process_kill(witness.process);
+		break;
+	case 5:
+		process_free(witness.process);
+		witness.process = NULL;
+		witness.ended = true;
+		break;
+	default:
+		break;
+	}
+	WAIT_FOR(witness.ended);
+	forget(&witness);
+}
+
+static void a_thousand_rounds_leave_nothing(void **state)
+{
+	(void)state;
+	one_round(0);
+	size_t fds = count_entries("/proc/self/fd");
+	for (size_t round = 0; round < 1000; round++)
+		one_round(round);
+	assert_int_equal(count_entries("/proc/self/fd"), fds);
+	assert_true(warden_join(PATIENCE_US)); /* it ends when all its keepers, and they when all theirs have */
+	assert_int_equal(warden_pid(), 0);
+	assert_int_equal(count_entries("/proc/self/fd"), fds - 1); /* and the way to it */
+	assert_true(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+}
+
+static void a_start_without_memory_starts_nothing(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "cat", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	bool done = false;
+	size_t fds = 0;
+	for (size_t n = 1; !done; n++) {
+		fds = count_entries("/proc/self/fd");
+		alloc_fail_at(n);
+		done = start(&witness, &settings);
+		alloc_reset();
+		if (!done)
+			assert_int_equal(count_entries("/proc/self/fd"), fds);
+		assert_true(n < 100);
+	}
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	forget(&witness);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	set_up_signals();
+	loop = loop_new();
+	return loop ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	loop_free(loop);
+	return warden_join(PATIENCE_US) ? 0 : -1;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lines_go_in_and_come_out),
+		cmocka_unit_test(a_reader_that_is_slow_gets_all_of_it),
+		cmocka_unit_test(an_overlong_line_is_dropped_and_told),
+		cmocka_unit_test(the_last_words_come_before_the_end),
+		cmocka_unit_test(the_environment_is_clean),
+		cmocka_unit_test(signals_and_descriptors_are_as_a_program_expects_them),
+		cmocka_unit_test(what_cannot_start_says_why),
+		cmocka_unit_test(one_that_will_not_stop_is_killed_with_its_offspring),
+		cmocka_unit_test(a_leader_that_leaves_takes_its_offspring_along),
+		cmocka_unit_test(cpu_and_memory_of_the_offspring_are_told),
+		cmocka_unit_test(a_child_that_takes_too_much_memory_is_refused_it),
+		cmocka_unit_test(a_killed_warden_is_replaced),
+		cmocka_unit_test(nothing_survives_a_killed_gateway),
+		cmocka_unit_test(a_thousand_rounds_leave_nothing),
+		cmocka_unit_test(a_start_without_memory_starts_nothing),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,263 @@
+/* envelope.c: the settings of an envelope: presets, defaults, and compiling them. */
+#include "upstream/dialects/envelope.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "upstream/dialects/envelope_private.h"
+#include "upstream/dialects/template.h"
+
+/* --- presets and defaults --- */
+
+/* docs/envelope.md says which published rules each line follows */
+static const struct envelope_settings presets[] = {
+	{ .preset = "microsoft-graph",
+	  .path = "/$batch",
+	  .body = "{\"requests\":{items}}",
+	  .item = "{\"id\":{id},\"method\":{method},\"url\":{path},\"headers\":{headers?},\"body\":{body?}}",
+	  .max = 20,
+	  .list = "responses",
+	  .match = "id",
+	  .id = "id",
+	  .result = "body",
+	  .status = "status",
+	  .retry_after = "headers.Retry-After" },
+	{ .preset = "elasticsearch-msearch",
+	  .path = "/_msearch",
+	  .framing = "ndjson",
+	  .item = "{}\n{arguments}",
+	  .max = 100,
+	  .list = "responses",
+	  .match = "position",
+	  .status = "status",
+	  .error = "error" },
+	{ .preset = "elasticsearch-bulk",
+	  .path = "/_bulk",
+	  .framing = "ndjson",
+	  .item = "{\"index\":{\"_index\":{index}}}\n{document}",
+	  .max = 1000,
+	  .list = "items",
+	  .match = "position",
+	  .result = "*",
+	  .status = "*.status",
+	  .error = "*.error" },
+	{ .preset = "odata-json",
+	  .path = "/$batch",
+	  .headers = "Prefer: continue-on-error, odata.continue-on-error\n",
+	  .body = "{\"requests\":{items}}",
+	  .item = "{\"id\":{id},\"method\":{method},\"url\":{relative_path},\"headers\":{headers?},\"body\":{body?}}",
+	  .max = 100,
+	  .list = "responses",
+	  .match = "id",
+	  .id = "id",
+	  .result = "body",
+	  .status = "status",
+	  .retry_after = "headers.Retry-After" },
+};
+
+static void fill(const char **text, const char *with)
+{
+	if (!*text)
+		*text = with;
+}
+
+static void fill_from(struct envelope_settings *settings, const struct envelope_settings *preset)
+{
+	fill(&settings->method, preset->method);
+	fill(&settings->path, preset->path);
+	fill(&settings->content_type, preset->content_type);
+	fill(&settings->headers, preset->headers);
+	fill(&settings->framing, preset->framing);
+	fill(&settings->body, preset->body);
+	fill(&settings->item, preset->item);
+	fill(&settings->answer_framing, preset->answer_framing);
+	fill(&settings->list, preset->list);
+	fill(&settings->match, preset->match);
+	fill(&settings->id, preset->id);
+	fill(&settings->result, preset->result);
+	fill(&settings->status, preset->status);
+	fill(&settings->errors, preset->errors);
+	fill(&settings->error, preset->error);
+	fill(&settings->retry_after, preset->retry_after);
+	if (!settings->max)
+		settings->max = preset->max;
+}
+
+static bool is(const char *text, const char *word)
+{
+	return text && strcmp(text, word) == 0;
+}
+
+void envelope_fill(struct envelope_settings *settings)
+{
+	for (size_t i = 0; i < countof(presets); i++)
+		if (is(settings->preset, presets[i].preset))
+			fill_from(settings, &presets[i]);
+	const struct envelope_settings defaults = {
+		.method = "POST",
+		.path = "",
+		.headers = "",
+		.framing = "json",
+		.content_type = is(settings->framing, "ndjson") ? "application/x-ndjson" : "application/json",
+		.body = is(settings->framing, "ndjson") ? NULL : "{items}",
+		.max = 100,
+		.answer_framing = "json",
+		.list = is(settings->answer_framing, "ndjson") ? NULL : ".",
+		.match = settings->id ? "id" : "position",
+		.result = ".",
+		.errors = "100-199, 300-599",
+	};
+	fill_from(settings, &defaults);
+}
+
+/* --- compiling --- */
+
+struct fault {
+	char *text;
+	size_t bytes;
+};
+
+static bool set_path(struct json_path *path, const char *text, const char *option, const struct fault *fault)
+{
+	const char *what;
+	if (json_path_set(path, text, &what))
+		return true;
+	snprintf(fault->text, fault->bytes, "%s: %s", option, what);
+	return false;
+}
+
+/* One status or range. Behind it, or NULL if it is none. */
+static const char *read_range(const char *at, struct envelope_range *range)
+{
+	int used = 0;
+	if (sscanf(at, " %3u%n", &range->from, &used) != 1)
+		return NULL;
+	at += used;
+	range->to = range->from;
+	if (*at == '-') {
+		if (sscanf(at, "-%3u%n", &range->to, &used) != 1)
+			return NULL;
+		at += used;
+	}
+	return range->from >= 100 && range->to <= 599 && range->from <= range->to ? at + strspn(at, " ") : NULL;
+}
+
+static bool set_errors(struct envelope *envelope, const char *text, const struct fault *fault)
+{
+	const char *at = text;
+	bool good = *at != '\0';
+	for (size_t i = 0; good && *at; i++) {
+		good = i < ENVELOPE_RANGES && (at = read_range(at, &envelope->errors[i]));
+		if (!good)
+			break;
+		envelope->error_count = i + 1;
+		good = *at == '\0' || (*at == ',' && at[1]);
+		at += *at == ',';
+	}
+	if (!good)
+		snprintf(fault->text, fault->bytes,
+			 "errors: must be up to %d statuses or ranges of them, such as 400-599, 207", ENVELOPE_RANGES);
+	return good;
+}
+
+/* The request's body around the list. */
+static bool set_body(struct envelope *envelope, const char *text, const struct fault *fault)
+{
+	static const char items[] = "{items}";
+	if (envelope->ndjson) {
+		if (text)
+			snprintf(fault->text, fault->bytes, "body: NDJSON has none around its items");
+		return !text;
+	}
+	const char *at = strstr(text, items);
+	if (!at || strstr(at + 1, items)) {
+		snprintf(fault->text, fault->bytes, "body: needs {items} once, where the list goes");
+		return false;
+	}
+	char what[200];
+	struct template *template = template_new(text, TEMPLATE_BODY, what, sizeof what);
+	bool good = template && template_check_json(template, what, sizeof what);
+	template_free(template);
+	if (!good)
+		snprintf(fault->text, fault->bytes, "body: %s", what);
+	envelope->before = (struct slice){ text, (size_t)(at - text) };
+	envelope->after = slice_of(at + strlen(items));
+	return good;
+}
+
+/* What is appended to the endpoint's URL. */
+static bool check_target(const char *path, const struct fault *fault)
+{
+	bool good = !*path || *path == '/' || *path == '?';
+	for (const char *at = path; *at; at++)
+		good &= (unsigned char)*at > ' ' && (unsigned char)*at < 0x7f && !strchr("\"#<>\\^`{|}", *at);
+	if (!good)
+		snprintf(fault->text, fault->bytes,
+			 "path: must begin with '/' and hold no blanks, '#' or braces (percent-encode what needs it)");
+	return good;
+}
+
+static bool set_match(struct envelope *envelope, const struct fault *fault)
+{
+	const struct envelope_settings *settings = envelope->settings;
+	envelope->by_id = is(settings->match, "id");
+	const char *wrong = NULL;
+	if (!settings->item || !*settings->item)
+		wrong = "item: is missing";
+	else if (envelope->by_id && !settings->id)
+		wrong = "id: is missing, where is the id in an item of the answer?";
+	else if (envelope->by_id && !strstr(settings->item, "{id}") && !strstr(settings->item, "{id_number}"))
+		wrong = "item: needs {id} (or {id_number}), for answers are matched by id";
+	else if (envelope->answer_ndjson && settings->list)
+		wrong = "list: NDJSON has none, each of its lines is an item";
+	if (wrong)
+		snprintf(fault->text, fault->bytes, "%s", wrong);
+	return !wrong;
+}
+
+static bool compile(struct envelope *envelope, const struct fault *fault)
+{
+	const struct envelope_settings *settings = envelope->settings;
+	return set_match(envelope, fault) && check_target(settings->path, fault) &&
+	       set_body(envelope, settings->body, fault) && set_path(&envelope->list, settings->list, "list", fault) &&
+	       set_path(&envelope->id, settings->id, "id", fault) &&
+	       set_path(&envelope->result, settings->result, "result", fault) &&
+	       set_path(&envelope->status, settings->status, "status", fault) &&
+	       set_path(&envelope->error, settings->error, "error", fault) &&
+	       set_path(&envelope->retry_after, settings->retry_after, "retry_after", fault) &&
+	       set_errors(envelope, settings->errors, fault);
+}
+
+struct dialect *envelope_new(const struct envelope_settings *settings, char *error, size_t error_bytes)
+{
+	struct fault fault = { error, error_bytes };
+	struct envelope *envelope = calloc(1, sizeof *envelope);
+	if (!envelope) {
+		snprintf(error, error_bytes, "out of memory");
+		return NULL;
+	}
+	envelope->dialect = dialect_envelope;
+	envelope->dialect.max_calls = settings->max;
+	envelope->settings = settings;
+	envelope->ndjson = is(settings->framing, "ndjson");
+	envelope->answer_ndjson = is(settings->answer_framing, "ndjson");
+	if (compile(envelope, &fault))
+		return &envelope->dialect;
+	free(envelope);
+	return NULL;
+}
+
+void envelope_free(struct dialect *dialect)
+{
+	if (dialect)
+		free(container_of(dialect, struct envelope, dialect));
+}
+
+bool envelope_is_error(const struct envelope *envelope, uint64_t status)
+{
+	for (size_t i = 0; i < envelope->error_count; i++)
+		if (status >= envelope->errors[i].from && status <= envelope->errors[i].to)
+			return true;
+	return false;
+}

@@ -1,0 +1,475 @@
+/*
+ * rest.c: one call is one plain HTTP request, made from templates (template.h) over the call's arguments:
+ * method, path, query, headers, body. The answer's body is the result, byte for byte.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "upstream/dialects/dialect.h"
+#include "upstream/dialects/template.h"
+#include "upstream/upstream.h"
+
+/* --- routes --- */
+
+struct pair {
+	char *name; /* query: percent-encoded */
+	struct template *value;
+};
+
+struct rest_route {
+	struct dialect_route base;
+	const char *method; /* static */
+	char *tool;
+	struct template *path;
+	struct pair *query;
+	size_t query_count;
+	struct pair *headers;
+	size_t header_count;
+	struct template *body; /* NULL: none */
+};
+
+struct method {
+	const char *name;
+	bool default_body, may_have_body;
+};
+static const struct method methods[] = {
+	{ "POST", true, true },  { "GET", false, true },    { "PUT", true, true },
+	{ "PATCH", true, true }, { "DELETE", false, true }, { "HEAD", false, false },
+};
+
+static void free_pairs(struct pair *pairs, size_t count)
+{
+	for (size_t i = 0; pairs && i < count; i++) {
+		free(pairs[i].name);
+		template_free(pairs[i].value);
+	}
+	free(pairs);
+}
+
+static void rest_route_free(struct dialect_route *base)
+{
+	if (!base)
+		return;
+	struct rest_route *route = container_of(base, struct rest_route, base);
+	free_pairs(route->query, route->query_count);
+	free_pairs(route->headers, route->header_count);
+	template_free(route->path);
+	template_free(route->body);
+	free(route->tool);
+	free(route);
+}
+
+static bool out_of_memory(char *error, size_t error_bytes)
+{
+	snprintf(error, error_bytes, "out of memory");
+	return false;
+}
+
+/* Compile one template; `where` goes before what is wrong. */
+static struct template *compile(const char *text, enum template_place place, const char *where, const char *name,
+				char *error, size_t error_bytes)
+{
+	char what[160];
+	struct template *template = template_new(text, place, what, sizeof what);
+	if (!template)
+		snprintf(error, error_bytes, "%s%s%s: %s", where, name[0] ? "." : "", name, what);
+	return template;
+}
+
+/* The percent-encoded form of a query parameter's name or a tool's name, with `before` in front. NULL: no memory. */
+static char *encoded(const char *before, const char *text)
+{
+	struct buf out = BUF_INIT(SIZE_MAX / 4);
+	buf_put_text(&out, before);
+	template_percent_encode(&out, slice_of(text));
+	char *copy = out.failed ? NULL : strdup(buf_cstr(&out));
+	buf_fini(&out);
+	return copy;
+}
+
+static bool set_method(struct rest_route *route, const char *name, const struct method **found, char *error,
+		       size_t error_bytes)
+{
+	for (size_t i = 0; i < countof(methods); i++) {
+		if (strcmp(name, methods[i].name) != 0)
+			continue;
+		*found = &methods[i];
+		route->method = methods[i].name;
+		return true;
+	}
+	snprintf(error, error_bytes, "method: '%s' is not one of POST, GET, PUT, PATCH, DELETE, HEAD", name);
+	return false;
+}
+
+static bool set_path(struct rest_route *route, const struct route_settings *settings, char *error, size_t error_bytes)
+{
+	if (settings->path) {
+		route->path = compile(settings->path, TEMPLATE_PATH, "path", "", error, error_bytes);
+		return route->path != NULL;
+	}
+	char *path = encoded("/", settings->tool);
+	if (!path)
+		return out_of_memory(error, error_bytes);
+	route->path = compile(path, TEMPLATE_PATH, "path", "", error, error_bytes);
+	free(path);
+	return route->path != NULL;
+}
+
+static bool set_query(struct rest_route *route, const struct route_settings *settings, char *error, size_t error_bytes)
+{
+	route->query = calloc(settings->query_count + 1, sizeof *route->query);
+	if (!route->query)
+		return out_of_memory(error, error_bytes);
+	for (size_t i = 0; i < settings->query_count; i++) {
+		const struct route_pair *from = &settings->query[i];
+		struct pair *pair = &route->query[route->query_count++];
+		if (!(pair->name = encoded("", from->name)))
+			return out_of_memory(error, error_bytes);
+		if (!(pair->value = compile(from->value, TEMPLATE_QUERY, "query", from->name, error, error_bytes)))
+			return false;
+	}
+	return true;
+}
+
+/* RFC 9110 token */
+static bool is_token(const char *name)
+{
+	for (const char *at = name; *at; at++)
+		if ((unsigned char)*at <= 0x20 || (unsigned char)*at >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", *at))
+			return false;
+	return *name != '\0';
+}
+
+/* Headers that say where a request ends or whose connection it is: ours alone. */
+static bool is_framing(const char *name)
+{
+	static const char *const framing[] = {
+		"Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Expect", "TE", "Trailer"
+	};
+	for (size_t i = 0; i < countof(framing); i++)
+		if (strcasecmp(name, framing[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool set_headers(struct rest_route *route, const struct route_settings *settings, char *error,
+			size_t error_bytes)
+{
+	route->headers = calloc(settings->header_count + 1, sizeof *route->headers);
+	if (!route->headers)
+		return out_of_memory(error, error_bytes);
+	for (size_t i = 0; i < settings->header_count; i++) {
+		const struct route_pair *from = &settings->headers[i];
+		if (!is_token(from->name) || is_framing(from->name)) {
+			snprintf(error, error_bytes, "headers.%s: %s", from->name,
+				 is_token(from->name) ? "the gateway sets this header itself" : "not a header name");
+			return false;
+		}
+		struct pair *pair = &route->headers[route->header_count++];
+		if (!(pair->name = strdup(from->name)))
+			return out_of_memory(error, error_bytes);
+		if (!(pair->value = compile(from->value, TEMPLATE_HEADER, "headers", from->name, error, error_bytes)))
+			return false;
+	}
+	return true;
+}
+
+static bool has_content_type(const struct rest_route *route)
+{
+	for (size_t i = 0; i < route->header_count; i++) {
+		assert(route->headers[i].name);
+		if (strcasecmp(route->headers[i].name, "Content-Type") == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool set_body(struct rest_route *route, const struct method *method, const char *text, char *error,
+		     size_t error_bytes)
+{
+	if (!text)
+		text = method->default_body ? "{arguments}" : "";
+	if (!*text)
+		return true;
+	if (!method->may_have_body) {
+		snprintf(error, error_bytes, "body: a %s request has none", method->name);
+		return false;
+	}
+	if (!(route->body = compile(text, TEMPLATE_BODY, "body", "", error, error_bytes)))
+		return false;
+	char what[200];
+	if (has_content_type(route) || template_check_json(route->body, what, sizeof what))
+		return true;
+	snprintf(error, error_bytes, "body: %s", what);
+	return false;
+}
+
+static struct dialect_route *rest_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+{
+	struct rest_route *route = calloc(1, sizeof *route);
+	if (!route || !(route->tool = strdup(settings->tool))) {
+		out_of_memory(error, error_bytes);
+		free(route);
+		return NULL;
+	}
+	route->base.dialect = &dialect_rest;
+	const struct method *method;
+	if (set_method(route, settings->http_method ? settings->http_method : "POST", &method, error, error_bytes) &&
+	    set_path(route, settings, error, error_bytes) && set_query(route, settings, error, error_bytes) &&
+	    set_headers(route, settings, error, error_bytes) &&
+	    set_body(route, method, settings->body, error, error_bytes))
+		return &route->base;
+	rest_route_free(&route->base);
+	return NULL;
+}
+
+/* --- writing --- */
+
+/* Where writing stopped, for the sentence in the refusal. */
+struct place {
+	const char *kind; /* "path" */
+	const char *name; /* of the query parameter or header; "" */
+	struct template_fault fault;
+};
+
+static bool write_query(const struct rest_route *route, struct slice arguments, struct buf *target, struct place *place)
+{
+	char separator = '?';
+	for (size_t i = 0; i < route->query_count; i++) {
+		const struct pair *pair = &route->query[i];
+		size_t before = target->len;
+		*place = (struct place){ .kind = "query parameter ", .name = pair->name };
+		buf_put_char(target, separator);
+		buf_put_text(target, pair->name);
+		buf_put_char(target, '=');
+		switch (template_write(pair->value, arguments, target, &place->fault)) {
+		case TEMPLATE_WRITTEN:
+			separator = '&';
+			break;
+		case TEMPLATE_LEFT_OUT:
+			target->len = before;
+			break;
+		case TEMPLATE_REFUSED:
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool write_headers(const struct rest_route *route, struct slice arguments, struct buf *headers,
+			  struct place *place)
+{
+	for (size_t i = 0; i < route->header_count; i++) {
+		const struct pair *pair = &route->headers[i];
+		size_t before = headers->len;
+		*place = (struct place){ .kind = "header ", .name = pair->name };
+		buf_put_text(headers, pair->name);
+		buf_put_text(headers, ": ");
+		switch (template_write(pair->value, arguments, headers, &place->fault)) {
+		case TEMPLATE_WRITTEN:
+			buf_put_char(headers, '\n');
+			break;
+		case TEMPLATE_LEFT_OUT:
+			headers->len = before;
+			break;
+		case TEMPLATE_REFUSED:
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Fill in all templates. False: an argument does not do, *place says which and where. */
+static bool write_request(const struct rest_route *route, struct slice arguments, struct http_request *request,
+			  struct place *place)
+{
+	*place = (struct place){ .kind = "path", .name = "" };
+	if (template_write(route->path, arguments, &request->target, &place->fault) != TEMPLATE_WRITTEN)
+		return false;
+	if (!write_query(route, arguments, &request->target, place) ||
+	    !write_headers(route, arguments, &request->headers, place))
+		return false;
+	*place = (struct place){ .kind = "body", .name = "" };
+	return !route->body ||
+	       template_write(route->body, arguments, &request->body, &place->fault) == TEMPLATE_WRITTEN;
+}
+
+static struct answer *argument_answer(const struct rest_route *route, const struct place *place)
+{
+	const struct template_fault *fault = &place->fault;
+	if (fault->missing)
+		return answer_error(OUTCOME_INVALID_REQUEST,
+				    "argument '%.*s' is missing; tool '%s' needs it in its %s%s",
+				    SLICE_ARG(fault->name), route->tool, place->kind, place->name);
+	return answer_error(OUTCOME_INVALID_REQUEST, "argument '%.*s' %s; tool '%s' cannot put it in its %s%s",
+			    SLICE_ARG(fault->name), fault->what, route->tool, place->kind, place->name);
+}
+
+static struct answer *size_answer(const struct rest_route *route, const struct http_request *request)
+{
+	if (request->target.failed || request->headers.failed || request->body.failed)
+		return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+	if (request->target.len > HTTP_TARGET_BYTES)
+		return answer_error(OUTCOME_INVALID_REQUEST,
+				    "the arguments make an address of %zu bytes for tool '%s'; %d is the most",
+				    request->target.len, route->tool, HTTP_TARGET_BYTES);
+	if (request->headers.len > HTTP_HEADER_BYTES)
+		return answer_error(OUTCOME_INVALID_REQUEST,
+				    "the arguments make %zu bytes of headers for tool '%s'; %d is the most",
+				    request->headers.len, route->tool, HTTP_HEADER_BYTES);
+	return NULL;
+}
+
+static struct answer *rest_check(const struct dialect_route *base, struct slice arguments)
+{
+	const struct rest_route *route = container_of(base, struct rest_route, base);
+	/* The request is written for a trial: one way to write it means one opinion on what can be written. */
+	struct http_request trial = { .target = BUF_INIT(SIZE_MAX / 4),
+				      .headers = BUF_INIT(SIZE_MAX / 4),
+				      .body = BUF_INIT(SIZE_MAX / 4) };
+	struct place place;
+	struct answer *refusal = write_request(route, arguments, &trial, &place) ? size_answer(route, &trial)
+										 : argument_answer(route, &place);
+	buf_fini(&trial.target);
+	buf_fini(&trial.headers);
+	buf_fini(&trial.body);
+	return refusal;
+}
+
+static bool rest_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
+			struct http_request *request)
+{
+	(void)count; /* max_calls is 1 */
+	(void)first_id;
+	const struct rest_route *route = container_of(calls[0].route, struct rest_route, base);
+	struct place place;
+	request->method = route->method;
+	request->content_type = route->body ? "application/json" : NULL;
+	request->accept = ACCEPT_ANYTHING;
+	return write_request(route, calls[0].arguments, request, &place) && !request->target.failed &&
+	       !request->headers.failed && !request->body.failed;
+}
+
+/* --- reading --- */
+
+struct rest_decoder {
+	struct dialect_decoder base;
+	unsigned json_depth;
+	bool typed;                   /* the provider named a content type */
+	bool json;                    /* and it is JSON's */
+	char type[ANSWER_TYPE_BYTES]; /* NUL-terminated */
+};
+
+static struct dialect_decoder *rest_decoder_new(size_t count, uint64_t first_id, unsigned json_depth,
+						const struct dialect_sink *sink)
+{
+	(void)count;
+	(void)first_id;
+	struct rest_decoder *decoder = calloc(1, sizeof *decoder);
+	if (!decoder)
+		return NULL;
+	decoder->base.dialect = &dialect_rest;
+	decoder->base.sink = *sink;
+	decoder->json_depth = json_depth;
+	return &decoder->base;
+}
+
+/* Whether a media type is application/json or ends in +json; parameters do not matter. */
+static bool is_json_type(struct slice type)
+{
+	const char *semicolon = type.len ? memchr(type.at, ';', type.len) : NULL;
+	if (semicolon)
+		type.len = (size_t)(semicolon - type.at);
+	while (type.len && (type.at[type.len - 1] == ' ' || type.at[type.len - 1] == '\t'))
+		type.len--;
+	if (type.len == strlen("application/json"))
+		return strncasecmp(type.at, "application/json", type.len) == 0;
+	return type.len > strlen("+json") &&
+	       strncasecmp(type.at + type.len - strlen("+json"), "+json", strlen("+json")) == 0;
+}
+
+/* It goes into a header of our answer: anything odd becomes octet-stream. */
+static void keep_type(struct rest_decoder *decoder, struct slice type)
+{
+	bool plain = type.len < sizeof decoder->type;
+	for (size_t i = 0; plain && i < type.len; i++)
+		plain = (unsigned char)type.at[i] >= 0x20 && (unsigned char)type.at[i] < 0x7f;
+	snprintf(decoder->type, sizeof decoder->type, "%.*s", plain ? (int)type.len : 24,
+		 plain ? type.at : "application/octet-stream");
+}
+
+static void rest_head(struct dialect_decoder *base, unsigned status, struct slice content_type, uint32_t retry_after_s)
+{
+	struct rest_decoder *decoder = container_of(base, struct rest_decoder, base);
+	base->status = status;
+	base->retry_after_s = retry_after_s;
+	decoder->typed = content_type.len > 0;
+	decoder->json = decoder->typed && is_json_type(content_type);
+	keep_type(decoder, content_type.len ? content_type : SLICE("application/octet-stream"));
+}
+
+static bool rest_feed(struct dialect_decoder *base, struct slice body)
+{
+	(void)base;
+	(void)body; /* one call: nothing is complete before the end */
+	return true;
+}
+
+static struct answer *result_answer(const struct rest_decoder *decoder, struct slice body)
+{
+	if (body.len == 0)
+		return answer_result(SLICE("null"), true, NULL);
+	struct json_fault fault;
+	if (decoder->typed && !decoder->json)
+		return answer_result(body, false, decoder->type);
+	if (json_check(body, decoder->json_depth, NULL, &fault))
+		return answer_result(body, true, NULL);
+	if (fault.out_of_memory)
+		return NULL;
+	if (!decoder->typed)
+		return answer_result(body, false, decoder->type);
+	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 },
+				     "the provider's answer says it is JSON and is not: %s at byte %zu", fault.what,
+				     fault.at);
+}
+
+static enum outcome rest_finish(struct dialect_decoder *base, struct slice body)
+{
+	struct rest_decoder *decoder = container_of(base, struct rest_decoder, base);
+	struct answer *answer;
+	if (base->status >= 200 && base->status < 300) {
+		answer = result_answer(decoder, body);
+	} else {
+		struct buf scratch = BUF_INIT(SIZE_MAX / 4);
+		struct slice said = dialect_said(body, decoder->json_depth, &scratch);
+		answer = dialect_status_answer(base, OUTCOME_TOOL_ERROR, said);
+		buf_fini(&scratch);
+	}
+	enum outcome outcome = answer ? answer->outcome : OUTCOME_UPSTREAM_ERROR;
+	dialect_emit(base, 0, answer);
+	/* a tool that says no has answered the request as a whole */
+	return outcome == OUTCOME_TOOL_ERROR ? OUTCOME_OK : outcome;
+}
+
+static void rest_decoder_free(struct dialect_decoder *base)
+{
+	if (base)
+		free(container_of(base, struct rest_decoder, base));
+}
+
+const struct dialect dialect_rest = {
+	.name = "rest",
+	.max_calls = 1,
+	.route_new = rest_route_new,
+	.route_free = rest_route_free,
+	.check = rest_check,
+	.encode = rest_encode,
+	.decoder_new = rest_decoder_new,
+	.head = rest_head,
+	.feed = rest_feed,
+	.finish = rest_finish,
+	.decoder_free = rest_decoder_free,
+};

@@ -1,0 +1,341 @@
+/* template.c: compiled `{name}` templates: parsed once when the configuration is read, filled in for each call. */
+#include "upstream/dialects/template.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+
+struct part {
+	struct slice text; /* of the literal, or the placeholder's name; within template->source */
+	bool placeholder;
+	bool optional;
+	bool whole; /* {arguments} */
+};
+
+struct template
+{
+	enum template_place place;
+	size_t part_count;
+	char *source;
+	struct part parts[];
+};
+
+/* --- character classes --- */
+
+static bool is_alpha(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool is_unreserved(char c)
+{
+	return is_alpha(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~';
+}
+
+static bool is_hex(char c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+void template_percent_encode(struct buf *out, struct slice text)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	for (size_t i = 0; i < text.len; i++) {
+		unsigned char c = (unsigned char)text.at[i];
+		if (is_unreserved((char)c)) {
+			buf_put_char(out, (char)c);
+			continue;
+		}
+		char escape[3] = { '%', hex[c >> 4], hex[c & 15] };
+		buf_put(out, (struct slice){ escape, 3 });
+	}
+}
+
+/* --- compiling --- */
+
+/* Bytes of the placeholder at `at`, 0 if there is none. */
+static size_t placeholder_bytes(const char *at)
+{
+	if (at[0] != '{' || !(is_alpha(at[1]) || at[1] == '_'))
+		return 0;
+	size_t i = 2;
+	while (is_alpha(at[i]) || is_digit(at[i]) || at[i] == '_' || at[i] == '.' || at[i] == '-')
+		i++;
+	if (at[i] == '?')
+		i++;
+	return at[i] == '}' ? i + 1 : 0;
+}
+
+static struct part placeholder_part(const char *at, size_t bytes)
+{
+	struct part part = { .text = { at + 1, bytes - 2 }, .placeholder = true };
+	if (part.text.at[part.text.len - 1] == '?') {
+		part.optional = true;
+		part.text.len--;
+	}
+	part.whole = slice_equal(part.text, SLICE("arguments"));
+	return part;
+}
+
+static void split_parts(struct template *template)
+{
+	const char *literal = template->source, *at = template->source;
+	while (*at) {
+		size_t bytes = placeholder_bytes(at);
+		if (!bytes) {
+			at++;
+			continue;
+		}
+		if (at > literal)
+			template->parts[template->part_count++] =
+				(struct part){ .text = { literal, (size_t)(at - literal) } };
+		template->parts[template->part_count++] = placeholder_part(at, bytes);
+		literal = at += bytes;
+	}
+	if (at > literal)
+		template->parts[template->part_count++] = (struct part){ .text = { literal, (size_t)(at - literal) } };
+}
+
+/* RFC 3986: pchar, "/" and whole escapes */
+static bool path_char_ok(const char *at)
+{
+	if (*at == '%')
+		return is_hex(at[1]) && is_hex(at[2]);
+	return is_unreserved(*at) || strchr("!$&'()*+,;=:@/", *at) != NULL;
+}
+
+static bool check_literal(const struct template *template, const struct part *part, char *error, size_t error_bytes)
+{
+	for (size_t i = 0; i < part->text.len; i++) {
+		const char *at = part->text.at + i;
+		size_t where = (size_t)(at - template->source) + 1;
+		if (template->place == TEMPLATE_PATH && !path_char_ok(at)) {
+			if (*at == '{' || *at == '}')
+				snprintf(error, error_bytes, "character %zu: a brace that is no {name} placeholder",
+					 where);
+			else if (*at == '?')
+				snprintf(error, error_bytes, "character %zu: '?' (parameters belong in query)", where);
+			else
+				snprintf(error, error_bytes, "character %zu: byte 0x%02x must be percent-encoded",
+					 where, (unsigned char)*at);
+			return false;
+		}
+		if (template->place == TEMPLATE_HEADER && ((unsigned char)*at < 0x20 || *at == 0x7f) && *at != '\t') {
+			snprintf(error, error_bytes, "character %zu: control character 0x%02x", where,
+				 (unsigned char)*at);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool check_placeholder(const struct template *template, const struct part *part, char *error, size_t error_bytes)
+{
+	size_t where = (size_t)(part->text.at - template->source);
+	if (part->optional && template->place == TEMPLATE_PATH) {
+		snprintf(error, error_bytes, "character %zu: {%.*s?}: a path needs all its arguments, none is optional",
+			 where, SLICE_ARG(part->text));
+		return false;
+	}
+	if (part->whole && (template->place == TEMPLATE_PATH || template->place == TEMPLATE_HEADER)) {
+		snprintf(error, error_bytes,
+			 "character %zu: {arguments} is an object, it can stand in query or body only", where);
+		return false;
+	}
+	return true;
+}
+
+static bool check_parts(const struct template *template, char *error, size_t error_bytes)
+{
+	if (template->place == TEMPLATE_PATH && template->source[0] != '/') {
+		snprintf(error, error_bytes, "character 1: a path begins with '/'");
+		return false;
+	}
+	for (size_t i = 0; i < template->part_count; i++) {
+		const struct part *part = &template->parts[i];
+		bool ok = part->placeholder ? check_placeholder(template, part, error, error_bytes)
+					    : check_literal(template, part, error, error_bytes);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+struct template *template_new(const char *text, enum template_place place, char *error, size_t error_bytes)
+{
+	size_t braces = 0;
+	for (const char *at = text; *at; at++)
+		braces += *at == '{';
+	struct template *template = calloc(1, sizeof *template + (2 * braces + 1) * sizeof(struct part));
+	if (!template || !(template->source = strdup(text))) {
+		snprintf(error, error_bytes, "out of memory");
+		template_free(template);
+		return NULL;
+	}
+	template->place = place;
+	split_parts(template);
+	if (!check_parts(template, error, error_bytes)) {
+		template_free(template);
+		return NULL;
+	}
+	return template;
+}
+
+void template_free(struct template *template)
+{
+	if (!template)
+		return;
+	free(template->source);
+	free(template);
+}
+
+static bool json_with(const struct template *template, const char *value, struct json_fault *fault)
+{
+	struct buf made = BUF_INIT(SIZE_MAX / 4);
+	for (size_t i = 0; i < template->part_count; i++) {
+		const struct part *part = &template->parts[i];
+		buf_put(&made, part->placeholder ? slice_of(part->whole ? "{}" : value) : part->text);
+	}
+	enum { ANY_DEPTH = 128 };
+	*fault = (struct json_fault){ .what = "out of memory" };
+	bool ok = !made.failed && json_check(buf_slice(&made), ANY_DEPTH, NULL, fault);
+	buf_fini(&made);
+	return ok;
+}
+
+bool template_check_json(const struct template *template, char *error, size_t error_bytes)
+{
+	/* A string shows placeholders within quotes, a number those that stand for a member's name. */
+	struct json_fault fault;
+	if (json_with(template, "\"\"", &fault) && json_with(template, "0", &fault))
+		return true;
+	snprintf(error, error_bytes,
+		 "not JSON once its placeholders are filled in (%s); a placeholder is a whole value, without quotes "
+		 "around it",
+		 fault.what);
+	return false;
+}
+
+/* --- filling in --- */
+
+static enum template_result refuse(struct template_fault *fault, const struct part *part, const char *what)
+{
+	*fault = (struct template_fault){ .name = part->text, .missing = what == NULL, .what = what };
+	return TEMPLATE_REFUSED;
+}
+
+static bool has_control(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (((unsigned char)text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
+			return true;
+	return false;
+}
+
+/* What is wrong with a value at this place, NULL if nothing. */
+static const char *text_fault(enum template_place place, struct slice text)
+{
+	if (place == TEMPLATE_HEADER)
+		return has_control(text) ? "holds a line break or another control character" : NULL;
+	if (place != TEMPLATE_PATH)
+		return NULL;
+	if (text.len == 0)
+		return "is empty";
+	if (slice_equal(text, SLICE(".")) || slice_equal(text, SLICE("..")))
+		return "is a path segment with a meaning of its own";
+	return memchr(text.at, '\0', text.len) ? "holds a NUL" : NULL;
+}
+
+static enum template_result put_text(enum template_place place, const struct part *part, struct slice text,
+				     struct buf *out, struct template_fault *fault)
+{
+	const char *wrong = text_fault(place, text);
+	if (wrong)
+		return refuse(fault, part, wrong);
+	if (place == TEMPLATE_HEADER)
+		buf_put(out, text);
+	else
+		template_percent_encode(out, text);
+	return TEMPLATE_WRITTEN;
+}
+
+static enum template_result put_string(enum template_place place, const struct part *part, struct slice raw,
+				       struct buf *out, struct template_fault *fault)
+{
+	struct buf text = BUF_INIT(SIZE_MAX / 4);
+	json_unescape(raw, &text);
+	enum template_result result = TEMPLATE_WRITTEN;
+	if (text.failed)
+		out->failed = true;
+	else
+		result = put_text(place, part, buf_slice(&text), out, fault);
+	buf_fini(&text);
+	return result;
+}
+
+static enum template_result put_value(enum template_place place, const struct part *part, struct slice value,
+				      struct buf *out, struct template_fault *fault)
+{
+	switch (json_type(value)) {
+	case JSON_STRING:
+		return put_string(place, part, value, out, fault);
+	case JSON_OBJECT:
+		if (place != TEMPLATE_QUERY)
+			return refuse(fault, part, "is an object");
+		break;
+	case JSON_ARRAY:
+		if (place != TEMPLATE_QUERY)
+			return refuse(fault, part, "is an array");
+		break;
+	case JSON_NULL:
+		if (part->optional)
+			return TEMPLATE_LEFT_OUT;
+		return refuse(fault, part, NULL);
+	case JSON_NUMBER:
+	case JSON_TRUE:
+	case JSON_FALSE:
+		break;
+	}
+	return put_text(place, part, value, out, fault);
+}
+
+static enum template_result write_placeholder(enum template_place place, const struct part *part,
+					      struct slice arguments, struct buf *out, struct template_fault *fault)
+{
+	struct slice value;
+	if (part->whole)
+		value = json_trim(arguments);
+	else if (!json_member(arguments, part->text, &value))
+		value = part->optional ? SLICE("null") : SLICE("");
+	if (value.len == 0)
+		return refuse(fault, part, NULL);
+	if (place != TEMPLATE_BODY)
+		return put_value(place, part, value, out, fault);
+	buf_put(out, value);
+	return TEMPLATE_WRITTEN;
+}
+
+enum template_result template_write(const struct template *template, struct slice arguments, struct buf *out,
+				    struct template_fault *fault)
+{
+	for (size_t i = 0; i < template->part_count; i++) {
+		const struct part *part = &template->parts[i];
+		if (part->placeholder) {
+			enum template_result result = write_placeholder(template->place, part, arguments, out, fault);
+			if (result != TEMPLATE_WRITTEN)
+				return result;
+		} else if (template->place == TEMPLATE_QUERY) {
+			template_percent_encode(out, part->text);
+		} else {
+			buf_put(out, part->text);
+		}
+	}
+	return TEMPLATE_WRITTEN;
+}

@@ -1,0 +1,170 @@
+/* client.c: a small blocking HTTP fetch for the command line. */
+#include "upstream/http/client.h"
+
+#include <ctype.h>
+#include <curl/curl.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifndef JITNEY_VERSION
+#define JITNEY_VERSION "0"
+#endif
+
+struct fetch {
+	CURL *easy;
+	struct curl_slist *headers;
+	struct buf url;
+	struct client_reply *reply;
+	bool too_large;
+	bool unwanted; /* the sink had enough */
+};
+
+#define SET(option, value)                                                                                             \
+	do {                                                                                                           \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                     \
+			return false;                                                                                  \
+	} while (0)
+
+static const char *socket_path(const char *server)
+{
+	return strncmp(server, "unix:", 5) == 0 ? server + 5 : NULL;
+}
+
+static void put_url(struct buf *url, const char *server, const char *path)
+{
+	struct slice base = socket_path(server) ? SLICE("http://localhost") : slice_of(server);
+	if (!strstr(server, "://") && !socket_path(server))
+		buf_put_text(url, "http://");
+	while (base.len && base.at[base.len - 1] == '/')
+		base.len--;
+	buf_put(url, base);
+	buf_put_text(url, path);
+}
+
+static bool put_header(struct fetch *fetch, const char *name, const char *value)
+{
+	struct buf line = BUF_INIT(SIZE_MAX / 4);
+	buf_printf(&line, *value ? "%s: %s" : "%s;%s", name, value);
+	struct curl_slist *longer = line.failed ? NULL : curl_slist_append(fetch->headers, buf_cstr(&line));
+	buf_fini(&line);
+	if (longer)
+		fetch->headers = longer;
+	return longer != NULL;
+}
+
+static bool put_headers(struct fetch *fetch, const struct client_request *request)
+{
+	for (size_t i = 0; i < request->header_count; i++)
+		if (!put_header(fetch, request->headers[i].name, request->headers[i].value))
+			return false;
+	struct curl_slist *longer = curl_slist_append(fetch->headers, "Expect:");
+	if (longer)
+		fetch->headers = longer;
+	return longer != NULL;
+}
+
+static size_t take_body(char *bytes, size_t size, size_t count, void *context)
+{
+	struct fetch *fetch = context;
+	long status = 0;
+	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (fetch->reply->sink && status == 200) {
+		fetch->unwanted =
+			!fetch->reply->sink(fetch->reply->sink_context, (struct slice){ bytes, size * count });
+		return fetch->unwanted ? 0 : size * count;
+	}
+	buf_put(&fetch->reply->body, (struct slice){ bytes, size * count });
+	fetch->too_large = fetch->reply->body.failed;
+	return fetch->too_large ? 0 : size * count;
+}
+
+static bool set_method(CURL *easy, const struct client_request *request)
+{
+	if (request->has_body) {
+		SET(POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+		SET(POSTFIELDS, request->body.len ? request->body.at : "");
+	} else if (strcmp(request->method, "HEAD") == 0) {
+		SET(NOBODY, 1L);
+		return true;
+	}
+	SET(CUSTOMREQUEST, request->method);
+	return true;
+}
+
+static bool set_up(struct fetch *fetch, const struct client_request *request)
+{
+	CURL *easy = fetch->easy = curl_easy_init();
+	if (!easy || !put_headers(fetch, request))
+		return false;
+	put_url(&fetch->url, request->server, request->path);
+	SET(URL, buf_cstr(&fetch->url));
+	SET(UNIX_SOCKET_PATH, socket_path(request->server));
+	SET(HTTPHEADER, fetch->headers);
+	SET(USERAGENT, "jitney/" JITNEY_VERSION);
+	SET(TIMEOUT_MS, (long)((request->timeout_us + 999) / 1000));
+	SET(NOSIGNAL, 1L);
+	SET(QUICK_EXIT, 1L);
+	SET(PROXY, ""); /* a gateway is near: http_proxy of the environment is not meant for it */
+	SET(NOPROXY, "*");
+	SET(PROTOCOLS_STR, "http,https");
+	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(PATH_AS_IS, 1L);
+	SET(WRITEFUNCTION, take_body);
+	SET(WRITEDATA, fetch);
+	return set_method(easy, request) && !fetch->url.failed;
+}
+
+static void read_reply(struct fetch *fetch)
+{
+	long status = 0;
+	curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+	fetch->reply->status = (unsigned)status;
+	for (size_t i = 0; i < fetch->reply->wanted_count; i++) {
+		struct client_wanted *wanted = &fetch->reply->wanted[i];
+		struct curl_header *header;
+		wanted->value[0] = '\0';
+		if (curl_easy_header(fetch->easy, wanted->name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+			snprintf(wanted->value, sizeof wanted->value, "%s", header->value);
+	}
+}
+
+static void explain(const struct fetch *fetch, const struct client_request *request, CURLcode code, char *error,
+		    size_t error_bytes)
+{
+	long number = 0;
+	const char *server = request->server;
+	curl_easy_getinfo(fetch->easy, CURLINFO_OS_ERRNO, &number);
+	if (fetch->unwanted)
+		snprintf(error, error_bytes, "what %s sent could not be written", server);
+	else if (fetch->too_large)
+		snprintf(error, error_bytes, "the answer of %s is over %zu bytes", server, fetch->reply->body.max);
+	else if (code == CURLE_COULDNT_CONNECT && number > 0) {
+		char text[100];
+		const char *said = strerror_r((int)number, text, sizeof text);
+		snprintf(error, error_bytes, "cannot connect to %s: %c%s", server, tolower((unsigned char)said[0]),
+			 said + 1);
+	} else if (code == CURLE_COULDNT_CONNECT)
+		snprintf(error, error_bytes, "cannot connect to %s", server);
+	else if (code == CURLE_OPERATION_TIMEDOUT)
+		snprintf(error, error_bytes, "%s did not answer within %.3g s", server,
+			 (double)request->timeout_us / 1e6);
+	else
+		snprintf(error, error_bytes, "%s: %s", server, curl_easy_strerror(code));
+}
+
+bool client_fetch(const struct client_request *request, struct client_reply *reply, char *error, size_t error_bytes)
+{
+	struct fetch fetch = { .reply = reply, .url = BUF_INIT(SIZE_MAX / 4) };
+	bool ok = set_up(&fetch, request);
+	CURLcode code = ok ? curl_easy_perform(fetch.easy) : CURLE_OK;
+	if (!ok)
+		snprintf(error, error_bytes, "out of memory");
+	else if (code == CURLE_OK)
+		read_reply(&fetch);
+	else
+		explain(&fetch, request, code, error, error_bytes);
+	curl_easy_cleanup(fetch.easy);
+	curl_slist_free_all(fetch.headers);
+	buf_fini(&fetch.url);
+	return ok && code == CURLE_OK;
+}

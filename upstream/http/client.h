@@ -1,0 +1,49 @@
+/*
+ * client.h: a small blocking HTTP fetch for the command line (`jitney call`, `jitney tools`): one request to a gateway,
+ * over TCP or a unix socket. Not for workers.
+ */
+#ifndef JITNEY_UPSTREAM_HTTP_CLIENT_H
+#define JITNEY_UPSTREAM_HTTP_CLIENT_H
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/slice.h"
+#include "upstream/upstream.h"
+
+struct client_request {
+	const char *server; /* "http://127.0.0.1:8080", "https://host", or "unix:/run/jitney.sock"; a bare "host:port"
+			       is http */
+	const char *path;   /* "/v1/tools/web_search?x=y": begins with '/', encoded */
+	const char *method;
+	const struct upstream_header *headers;
+	size_t header_count;
+	bool has_body;
+	struct slice body;
+	uint64_t timeout_us; /* for all of it */
+};
+
+/* A header the caller is curious about. */
+struct client_wanted {
+	const char *name;
+	char value[512]; /* "" if the answer has none; cut if longer */
+};
+
+struct client_reply {
+	unsigned status;
+	struct buf body;              /* initialised by the caller: its max is the cap; the caller's to free */
+	struct client_wanted *wanted; /* by the caller */
+	size_t wanted_count;
+	/* If set, the body of a 200 goes here, piece by piece, instead of into `body`. False: enough, the fetch fails.
+	 */
+	bool (*sink)(void *context, struct slice piece);
+	void *sink_context;
+};
+
+/* False: no whole answer, `error` is a sentence with the server's name in it ("cannot connect to ...: connection
+ * refused"). upstream_library_init first. Any thread. */
+bool client_fetch(const struct client_request *request, struct client_reply *reply, char *error,
+		  size_t error_bytes) MUST_CHECK;
+
+#endif

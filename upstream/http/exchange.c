@@ -1,0 +1,385 @@
+/* exchange.c: one HTTP exchange on a recycled easy handle. */
+#include "upstream/http/exchange.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <openssl/x509.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+	RETRY_AFTER_MAX_S = 24 * 3600,
+	URL_CHARS = 100, /* of an URL in a reason, which has 200 bytes */
+	CODE_CHARS = 80
+};
+
+/* --- headers --- */
+
+static bool one_line(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (((unsigned char)text.at[i] < 0x20 && text.at[i] != '\t') || text.at[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static struct slice trimmed(struct slice text)
+{
+	while (text.len && (text.at[0] == ' ' || text.at[0] == '\t')) {
+		text.at++;
+		text.len--;
+	}
+	while (text.len && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
+		text.len--;
+	return text;
+}
+
+bool http_exchange_put_header(struct http_exchange *exchange, struct slice name, const struct slice *value,
+			      bool *no_memory)
+{
+	*no_memory = false;
+	if (!one_line(name) || (value && !one_line(*value)))
+		return false;
+	struct buf line = BUF_INIT(SIZE_MAX / 4);
+	struct slice text = value ? trimmed(*value) : (struct slice){ NULL, 0 };
+	buf_put(&line, name);
+	/* curl's words: "Name:" takes a header away, "Name;" sends it empty */
+	buf_put_text(&line, !value ? ":" : text.len ? ": " : ";");
+	buf_put(&line, text);
+	struct curl_slist *longer = line.failed ? NULL : curl_slist_append(exchange->headers, buf_cstr(&line));
+	buf_fini(&line);
+	if (!longer) {
+		*no_memory = true;
+		return false;
+	}
+	exchange->headers = longer;
+	return true;
+}
+
+/* --- curl's callbacks --- */
+
+/*
+ * libcurl repeats a request by itself, POST too, when a kept connection dies before a byte of the answer: up to five
+ * times, without an option against it. Every attempt passes through here just before it is sent; the first one only
+ * is let out. Whether there is a second is for the owner to say.
+ */
+static int let_out(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	struct http_exchange *exchange = context;
+	(void)remote_ip;
+	(void)local_ip;
+	(void)remote_port;
+	(void)local_port;
+	if (exchange->let_out) {
+		exchange->held_back = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
+	exchange->let_out = true;
+	transport_connected(&exchange->transfer);
+	return CURL_PREREQFUNC_OK;
+}
+
+/* A body that curl cannot rewind (no seek function) it cannot repeat either: the second lock on the same door. */
+static size_t read_body(char *to, size_t size, size_t count, void *context)
+{
+	struct http_exchange *exchange = context;
+	struct slice body = buf_slice(&exchange->body);
+	size_t len = body.len - exchange->body_read;
+	if (len > size * count)
+		len = size * count;
+	memcpy(to, body.at + exchange->body_read, len);
+	exchange->body_read += len;
+	return len;
+}
+
+static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
+{
+	struct http_exchange *exchange = context;
+	size_t len = size * count;
+	exchange->too_large = len > exchange->answer.max - exchange->answer.len;
+	if (exchange->too_large)
+		return 0;
+	buf_put(&exchange->answer, (struct slice){ bytes, len });
+	exchange->no_memory = exchange->answer.failed;
+	if (exchange->no_memory)
+		return 0;
+	transport_mark(&exchange->transfer);
+	return len;
+}
+
+/* --- sending --- */
+
+#define SET(option, value)                                                                                             \
+	do {                                                                                                           \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                     \
+			return false;                                                                                  \
+	} while (0)
+
+/* How the body travels, then the method: POSTFIELDS and POST each make it a POST. */
+static bool set_method(struct http_exchange *exchange, CURL *easy)
+{
+	const char *method = exchange->method;
+	bool custom = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0;
+	bool upload = exchange->has_body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+		      strcmp(method, "PATCH") == 0;
+	struct slice body = exchange->has_body ? buf_slice(&exchange->body) : (struct slice){ "", 0 };
+	SET(POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+	SET(POSTFIELDS, exchange->once && body.len ? NULL : body.at);
+	SET(READFUNCTION, read_body);
+	SET(READDATA, exchange);
+	if (upload)
+		SET(POST, 1L);
+	else if (strcmp(method, "HEAD") == 0)
+		SET(NOBODY, 1L);
+	else
+		SET(HTTPGET, 1L);
+	SET(CUSTOMREQUEST, custom || (upload && strcmp(method, "POST") != 0) ? method : NULL);
+	return true;
+}
+
+struct http_url *http_url_new(const char *url)
+{
+	CURLU *parsed = curl_url();
+	if (parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
+		return (struct http_url *)parsed;
+	curl_url_cleanup(parsed);
+	return NULL;
+}
+
+void http_url_free(struct http_url *url)
+{
+	curl_url_cleanup((CURLU *)url);
+}
+
+/* Milliseconds for curl: rounded up, never 0, which would mean none. */
+static long milliseconds(uint64_t us)
+{
+	uint64_t ms = us / CLOCK_US_PER_MS + (us % CLOCK_US_PER_MS != 0);
+	if (ms > INT32_MAX)
+		ms = INT32_MAX;
+	return ms ? (long)ms : 1;
+}
+
+static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
+{
+	CURL *easy = exchange->transfer.easy;
+	SET(CURLU, (CURLU *)exchange->parsed);
+	/* with a parsed URL curl prints its text anew, at 8,500 instructions, unless it is given that too */
+	SET(URL, exchange->url);
+	SET(HTTPHEADER, exchange->standing ? exchange->standing : exchange->headers);
+	SET(FRESH_CONNECT, fresh ? 1L : 0L);
+	SET(CONNECTTIMEOUT_MS, milliseconds(exchange->connect_timeout_us));
+	SET(TIMEOUT_MS, milliseconds(timeout_us));
+	SET(MAXAGE_CONN, (milliseconds(exchange->idle_timeout_us) + 999) / 1000);
+	SET(WRITEFUNCTION, take_answer);
+	SET(WRITEDATA, exchange);
+	SET(PREREQFUNCTION, let_out);
+	SET(PREREQDATA, exchange);
+	if (exchange->ca_file) {
+		exchange->transfer.particular = true;
+		SET(CAINFO, exchange->ca_file);
+	}
+	return set_method(exchange, easy);
+}
+
+/* The answer's Content-Encoding, which was not asked for and which nobody here takes off; empty: none. */
+static struct slice content_coding(const struct http_exchange *exchange)
+{
+	struct curl_header *header;
+	if (curl_easy_header(exchange->transfer.easy, "Content-Encoding", 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
+	    strcasecmp(header->value, "identity") == 0)
+		return (struct slice){ NULL, 0 };
+	return slice_of(header->value);
+}
+
+static enum exchange_end end_of(const struct http_exchange *exchange)
+{
+	CURLcode code = (CURLcode)exchange->transfer.result;
+	if (code == CURLE_OK) /* coded bytes under a name like application/json would be a lie to the caller */
+		return content_coding(exchange).len ? EXCHANGE_BROKE : EXCHANGE_COMPLETE;
+	if (exchange->too_large)
+		return EXCHANGE_TOO_LARGE;
+	if (exchange->no_memory || code == CURLE_OUT_OF_MEMORY)
+		return EXCHANGE_NO_MEMORY;
+	if (!exchange->let_out)
+		return EXCHANGE_NOT_SENT;
+	if (exchange->held_back || code == CURLE_SEND_FAIL_REWIND)
+		return EXCHANGE_STALE;
+	if (!http_exchange_sent(exchange))
+		return EXCHANGE_NOT_SENT;
+	return code == CURLE_OPERATION_TIMEDOUT ? EXCHANGE_TIMED_OUT : EXCHANGE_BROKE;
+}
+
+static void on_news(struct transfer *transfer)
+{
+	struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
+	if (transfer->done)
+		exchange->ended(exchange, end_of(exchange));
+	else
+		exchange->grown(exchange);
+}
+
+bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
+{
+	exchange->transfer.news = on_news;
+	exchange->body_read = 0;
+	exchange->let_out = exchange->held_back = false;
+	exchange->too_large = exchange->no_memory = false;
+	buf_reset(&exchange->answer);
+	if (!exchange->transfer.easy && !transport_prepare(&exchange->transfer))
+		return false;
+	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
+}
+
+void http_exchange_forget(struct http_exchange *exchange, size_t count)
+{
+	struct buf *answer = &exchange->answer;
+	assert(count <= answer->len);
+	if (count == 0)
+		return;
+	memmove(answer->store->bytes, answer->store->bytes + count, answer->len - count);
+	answer->len -= count;
+}
+
+void http_exchange_fini(struct http_exchange *exchange)
+{
+	transport_stop(&exchange->transfer);
+	curl_slist_free_all(exchange->headers);
+	exchange->headers = NULL;
+	buf_fini(&exchange->body);
+	buf_fini(&exchange->answer);
+}
+
+/* --- questions --- */
+
+unsigned http_exchange_status(const struct http_exchange *exchange)
+{
+	long status = 0;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
+	return (unsigned)status;
+}
+
+struct slice http_exchange_content_type(const struct http_exchange *exchange)
+{
+	char *type = NULL;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_CONTENT_TYPE, &type);
+	return slice_of(type);
+}
+
+bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value)
+{
+	struct curl_header *header;
+	if (curl_easy_header(exchange->transfer.easy, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+		return false;
+	*value = slice_of(header->value);
+	return true;
+}
+
+uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)
+{
+	curl_off_t seconds = 0; /* curl reads both forms, the number and the date */
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_RETRY_AFTER, &seconds);
+	if (seconds <= 0)
+		return 0;
+	return seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (uint32_t)seconds;
+}
+
+bool http_exchange_sent(const struct http_exchange *exchange)
+{
+	long bytes = 0;
+	if (!exchange->let_out)
+		return false;
+	return curl_easy_getinfo(exchange->transfer.easy, CURLINFO_REQUEST_SIZE, &bytes) != CURLE_OK || bytes > 0;
+}
+
+bool http_exchange_was_slow(const struct http_exchange *exchange)
+{
+	return exchange->transfer.result == CURLE_OPERATION_TIMEDOUT;
+}
+
+/* ": connection refused" */
+static void put_os_error(const struct http_exchange *exchange, struct buf *out)
+{
+	long number = 0;
+	char text[CODE_CHARS];
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_OS_ERRNO, &number);
+	if (number <= 0)
+		return;
+	const char *said = strerror_r((int)number, text, sizeof text);
+	buf_printf(out, ": %c%s", tolower((unsigned char)said[0]), said + 1);
+}
+
+/* What is wrong with the provider's certificate. */
+static void put_certificate_error(const struct http_exchange *exchange, struct buf *out)
+{
+	long verdict = X509_V_OK;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
+	/* libcurl compares the name itself, before it asks what OpenSSL found: its verdict is still as it began */
+	if (verdict == X509_V_OK || verdict == X509_V_ERR_UNSPECIFIED)
+		buf_put_text(out, "its certificate is for another host");
+	else
+		buf_printf(out, "its certificate: %.*s", CODE_CHARS, X509_verify_cert_error_string(verdict));
+}
+
+static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
+{
+	CURLcode code = (CURLcode)exchange->transfer.result;
+	switch (code) {
+	case CURLE_COULDNT_RESOLVE_HOST:
+		buf_printf(out, "cannot find the host of %.*s", URL_CHARS, exchange->endpoint);
+		break;
+	case CURLE_COULDNT_CONNECT:
+		buf_printf(out, "cannot connect to %.*s", URL_CHARS, exchange->endpoint);
+		put_os_error(exchange, out);
+		break;
+	case CURLE_OPERATION_TIMEDOUT:
+		buf_printf(out, "no connection to %.*s in time", URL_CHARS, exchange->endpoint);
+		break;
+	case CURLE_PEER_FAILED_VERIFICATION:
+		buf_printf(out, "cannot trust %.*s: ", URL_CHARS, exchange->endpoint);
+		put_certificate_error(exchange, out);
+		break;
+	default:
+		buf_printf(out, "cannot connect to %.*s: %.*s", URL_CHARS, exchange->endpoint, CODE_CHARS,
+			   curl_easy_strerror(code));
+		break;
+	}
+}
+
+void http_exchange_put_reason(const struct http_exchange *exchange, enum exchange_end end, struct buf *out)
+{
+	CURLcode code = (CURLcode)exchange->transfer.result;
+	const char *begun = exchange->answer.len ? "the whole answer" : "an answer";
+	switch (end) {
+	case EXCHANGE_COMPLETE:
+		break;
+	case EXCHANGE_NOT_SENT:
+		put_not_sent(exchange, out);
+		break;
+	case EXCHANGE_STALE:
+		buf_printf(out, "%.*s closed a kept connection before an answer", URL_CHARS, exchange->endpoint);
+		break;
+	case EXCHANGE_TIMED_OUT:
+		buf_printf(out, "%.*s did not send %s in time", URL_CHARS, exchange->endpoint, begun);
+		break;
+	case EXCHANGE_BROKE:
+		if (code == CURLE_OK) {
+			struct slice coding = content_coding(exchange);
+			buf_printf(out, "%.*s answered with Content-Encoding %.*s, which was not asked for", URL_CHARS,
+				   exchange->endpoint, coding.len < CODE_CHARS ? (int)coding.len : CODE_CHARS,
+				   coding.at);
+			break;
+		}
+		buf_printf(out, "%.*s broke off before %s: %.*s", URL_CHARS, exchange->endpoint, begun, CODE_CHARS,
+			   curl_easy_strerror(code));
+		break;
+	case EXCHANGE_TOO_LARGE:
+		buf_printf(out, "the answer of %.*s is over the cap of %zu bytes (answer)", URL_CHARS,
+			   exchange->endpoint, exchange->answer.max);
+		break;
+	case EXCHANGE_NO_MEMORY:
+		buf_printf(out, "the gateway is out of memory");
+		break;
+	}
+}

@@ -1,0 +1,113 @@
+/*
+ * freshness.c: whether and for how long a provider's headers let its answer be used again (RFC 9111). What they forbid
+ * is forbidden for all calls of an exchange: its one head speaks for all of its body.
+ */
+#include <curl/curl.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cache_control.h"
+#include "upstream/http/exchange.h"
+
+struct reuse {
+	bool said, forbidden, no_stale;
+	bool shared_said, private_said; /* s-maxage, max-age */
+	uint64_t shared_s, private_s;
+};
+
+/* The n-th line of a header; NULL: there is none. */
+static const char *header(const struct http_exchange *exchange, const char *name, size_t n)
+{
+	struct curl_header *found;
+	if (curl_easy_header(exchange->transfer.easy, name, n, CURLH_HEADER, -1, &found) != CURLHE_OK)
+		return NULL;
+	return found->value[0] == '\r' ? "" : found->value; /* curl 7.88 leaves the CR of an empty one */
+}
+
+/* Of two that differ the shorter one counts; one that cannot be read makes the answer stale (RFC 9111, 4.2.1). */
+static void shorten(struct reuse *reuse, bool *said, uint64_t *limit_s, const struct cache_directive *directive)
+{
+	uint64_t seconds;
+	if (!cache_directive_seconds(directive, &seconds)) {
+		reuse->forbidden = true;
+		return;
+	}
+	if (!*said || seconds < *limit_s)
+		*limit_s = seconds;
+	*said = reuse->said = true;
+}
+
+static void apply(struct reuse *reuse, const struct cache_directive *directive)
+{
+	if (cache_directive_is(directive, "s-maxage")) {
+		shorten(reuse, &reuse->shared_said, &reuse->shared_s, directive);
+		reuse->no_stale = true; /* 5.2.2.10 */
+	} else if (cache_directive_is(directive, "max-age")) {
+		shorten(reuse, &reuse->private_said, &reuse->private_s, directive);
+	} else if (cache_directive_is(directive, "must-revalidate") ||
+		   cache_directive_is(directive, "proxy-revalidate")) {
+		reuse->no_stale = true;
+	} else if (cache_directive_is(directive, "no-store") || cache_directive_is(directive, "no-cache") ||
+		   cache_directive_is(directive, "private")) {
+		reuse->forbidden = true; /* with field names too: 5.2.2.4 and 5.2.2.7 allow it */
+	}
+}
+
+static void read_cache_control(const struct http_exchange *exchange, struct reuse *reuse)
+{
+	const char *line;
+	for (size_t n = 0; (line = header(exchange, "Cache-Control", n)); n++) {
+		struct slice rest = slice_of(line);
+		struct cache_directive directive;
+		bool broken;
+		while (cache_directive_next(&rest, &directive, &broken))
+			apply(reuse, &directive);
+		reuse->forbidden |= broken;
+	}
+}
+
+/* Expires less Date. A date that is none has passed long ago (5.3). */
+static void read_expires(const struct http_exchange *exchange, struct reuse *reuse)
+{
+	const char *expires = header(exchange, "Expires", 0), *date = header(exchange, "Date", 0);
+	if (!expires)
+		return;
+	time_t end = curl_getdate(expires, NULL), start = date ? curl_getdate(date, NULL) : time(NULL);
+	reuse->said = reuse->private_said = true;
+	reuse->private_s = end > start && start >= 0 ? (uint64_t)(end - start) : 0;
+}
+
+static uint64_t age_s(const struct http_exchange *exchange)
+{
+	const char *text = header(exchange, "Age", 0);
+	uint64_t seconds = 0;
+	const struct cache_directive age = { .value = slice_of(text ? text : "0") };
+	return cache_directive_seconds(&age, &seconds) ? seconds : 0; /* 5.1: one that is none is ignored */
+}
+
+static bool varies_with_everything(const struct http_exchange *exchange)
+{
+	const char *line;
+	for (size_t n = 0; (line = header(exchange, "Vary", n)); n++)
+		if (strchr(line, '*'))
+			return true;
+	return false;
+}
+
+bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, bool *no_stale)
+{
+	struct reuse reuse = { 0 };
+	read_cache_control(exchange, &reuse);
+	if (!reuse.shared_said && !reuse.private_said)
+		read_expires(exchange, &reuse);
+	reuse.forbidden |= varies_with_everything(exchange);
+	uint64_t limit_s = UINT32_MAX;
+	if (reuse.shared_said || reuse.private_said) {
+		uint64_t age = age_s(exchange);
+		limit_s = reuse.shared_said ? reuse.shared_s : reuse.private_s;
+		limit_s = limit_s > age ? limit_s - age : 0;
+	}
+	*seconds = reuse.forbidden ? 0 : limit_s < UINT32_MAX ? (uint32_t)limit_s : UINT32_MAX;
+	*no_stale = reuse.no_stale;
+	return reuse.said || reuse.forbidden || reuse.no_stale;
+}

@@ -1,0 +1,550 @@
+/*
+ * transport.c: a curl multi handle on a worker's loop. curl's callbacks note what happened and nothing more; what has
+ * to be told is told by transport_tick, outside of curl, so that whoever hears it may start and stop transfers.
+ */
+#include "upstream/http/transport.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	SPARE_HANDLES = 256,        /* 6 KB each */
+	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
+};
+
+struct transport {
+	struct loop *loop;
+	struct meter *meter;
+	CURLM *multi;
+	CURLSH *share;                 /* TLS sessions: a new connection resumes */
+	struct loop_timer timer;       /* when curl wants to be called */
+	bool due;                      /* the timer has fired, curl has not been called yet */
+	size_t under_way;              /* transfers prepared and not stopped */
+	struct socket_watch **watches; /* by descriptor; NULL: not watched */
+	size_t watch_room;
+	size_t spare_count;
+	CURL *spares[SPARE_HANDLES];
+	TAILQ_HEAD(, transfer) news;
+};
+
+/*
+ * A descriptor of curl's on the loop. curl takes it off when an answer is whole and puts it back with the next request;
+ * a connection that is kept stays on the loop instead (two system calls saved for each exchange), until it speaks up
+ * out of turn or is closed.
+ */
+struct socket_watch {
+	struct loop_watch watch;
+	struct transport *transport;
+	uint32_t events; /* listened for */
+	bool kept;       /* curl does not want to hear of it now */
+};
+
+/*
+ * --- counting connections ---
+ *
+ * curl asks for each socket and hands each back, but for those it gives up while they connect (a timeout, the slower
+ * one of two addresses): these it closes by itself, without a word (7.88, cf_socket_close). So when a transfer is
+ * over, each socket opened for it is looked at: the same file still, or gone.
+ */
+
+struct connections {
+	struct transport *transport;
+	struct meter *meter;
+	unsigned label;
+	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
+	size_t open;                      /* sockets */
+	size_t holds;                     /* transfers that have one, or are opening one */
+	bool left;                        /* the upstream is gone: the last close frees this */
+};
+
+struct connections *connections_new(struct transport *transport, unsigned label)
+{
+	struct connections *connections = calloc(1, sizeof *connections);
+	if (!connections)
+		return NULL;
+	connections->transport = transport;
+	connections->meter = transport->meter;
+	connections->label = label;
+	TAILQ_INIT(&connections->transfers);
+	return connections;
+}
+
+void connections_leave(struct connections *connections)
+{
+	if (!connections)
+		return;
+	assert(connections->holds == 0 && TAILQ_EMPTY(&connections->transfers));
+	connections->left = true;
+	if (connections->open == 0)
+		free(connections);
+}
+
+size_t connections_open(const struct connections *connections)
+{
+	return connections->open;
+}
+
+static void show(const struct connections *connections)
+{
+	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */
+	size_t busy = connections->holds < connections->open ? connections->holds : connections->open;
+	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_BUSY,
+		  (int64_t)busy);
+	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_IDLE,
+		  (int64_t)(connections->open - busy));
+}
+
+static void hold(struct transfer *transfer)
+{
+	if (transfer->holds)
+		return;
+	transfer->holds = true;
+	transfer->connections->holds++;
+	show(transfer->connections);
+}
+
+void transport_connected(struct transfer *transfer)
+{
+	transfer->connected = true;
+	hold(transfer);
+}
+
+static void let_go(struct transfer *transfer)
+{
+	if (!transfer->holds)
+		return;
+	transfer->holds = false;
+	transfer->connections->holds--;
+	show(transfer->connections);
+}
+
+/* 0: no such file. */
+static uint64_t inode_of(int fd)
+{
+	struct stat status;
+	return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
+}
+
+static void socket_gone(struct connections *connections)
+{
+	assert(connections->open > 0);
+	connections->open--;
+	show(connections);
+}
+
+static void forget_opened(struct transfer *transfer, unsigned at)
+{
+	transfer->opened[at] = transfer->opened[--transfer->opened_count];
+}
+
+/* Look which of the sockets opened for a transfer curl has closed without a word. */
+static void check_opened(struct transfer *transfer)
+{
+	for (unsigned i = transfer->opened_count; i-- > 0;) {
+		if (inode_of(transfer->opened[i].fd) == transfer->opened[i].inode)
+			continue;
+		forget_opened(transfer, i);
+		socket_gone(transfer->connections);
+	}
+}
+
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct transfer *transfer = context;
+	struct connections *connections = transfer->connections;
+	(void)purpose;
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd < 0)
+		return CURL_SOCKET_BAD;
+	if (transfer->opened_count == TRANSFER_SOCKETS)
+		check_opened(transfer);
+	if (transfer->opened_count == TRANSFER_SOCKETS) {
+		close(fd);
+		return CURL_SOCKET_BAD;
+	}
+	transfer->opened[transfer->opened_count++] = (struct opened_socket){ fd, inode_of(fd) };
+	connections->open++;
+	meter_add(connections->meter, METRIC_ID_UPSTREAM_CONNECTS, connections->label, 0, 1);
+	hold(transfer);
+	show(connections);
+	return fd;
+}
+
+static struct socket_watch *find_watch(const struct transport *transport, int fd)
+{
+	return (size_t)fd < transport->watch_room ? transport->watches[fd] : NULL;
+}
+
+static void drop_watch(struct socket_watch *watch)
+{
+	if (!watch)
+		return;
+	watch->transport->watches[watch->watch.fd] = NULL;
+	loop_unwatch(watch->transport->loop, &watch->watch);
+	free(watch);
+}
+
+static int close_socket(void *context, curl_socket_t fd)
+{
+	struct connections *connections = context;
+	drop_watch(find_watch(connections->transport, fd));
+	struct transfer *transfer;
+	TAILQ_FOREACH (transfer, &connections->transfers, sibling)
+		for (unsigned i = transfer->opened_count; i-- > 0;)
+			if (transfer->opened[i].fd == fd)
+				forget_opened(transfer, i);
+	int result = close(fd);
+	socket_gone(connections);
+	if (connections->left && connections->open == 0)
+		free(connections);
+	return result;
+}
+
+/* --- curl's wishes --- */
+
+static void socket_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
+	int mask = 0, running;
+	if (socket_watch->kept) {
+		drop_watch(socket_watch); /* closed, or out of turn: curl looks before it uses it again */
+		return;
+	}
+	if (events & (EPOLLIN | EPOLLRDHUP))
+		mask |= CURL_CSELECT_IN;
+	if (events & EPOLLOUT)
+		mask |= CURL_CSELECT_OUT;
+	if (events & (EPOLLERR | EPOLLHUP))
+		mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN;
+	curl_multi_socket_action(socket_watch->transport->multi, watch->fd, mask, &running);
+	/* socket_watch may be gone now */
+}
+
+/* A descriptor cannot be watched: that ends this one transfer. Saying so to curl would end the whole multi handle. */
+static void give_up(struct transport *transport, CURL *easy)
+{
+	struct transfer *transfer = NULL;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+	if (!transfer || transfer->done)
+		return;
+	assert(transfer->transport == transport);
+	transfer->done = true;
+	transfer->result = CURLE_OUT_OF_MEMORY;
+	transport_mark(transfer);
+}
+
+/* Room for descriptors up to fd. */
+static bool make_room(struct transport *transport, int fd)
+{
+	if ((size_t)fd < transport->watch_room)
+		return true;
+	size_t room = (size_t)fd + 1 < 64 ? 64 : ((size_t)fd + 1) * 2;
+	struct socket_watch **watches = realloc(transport->watches, room * sizeof *watches);
+	if (!watches)
+		return false;
+	for (size_t i = transport->watch_room; i < room; i++)
+		watches[i] = NULL;
+	transport->watches = watches;
+	transport->watch_room = room;
+	return true;
+}
+
+static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t fd, uint32_t events)
+{
+	struct socket_watch *watch = make_room(transport, fd) ? calloc(1, sizeof *watch) : NULL;
+	if (watch) {
+		watch->watch = (struct loop_watch){ .ready = socket_ready, .fd = -1 };
+		watch->transport = transport;
+		watch->events = events;
+	}
+	if (!watch || !loop_watch(transport->loop, &watch->watch, fd, events)) {
+		free(watch);
+		give_up(transport, easy);
+		return;
+	}
+	transport->watches[fd] = watch;
+}
+
+/* Whether curl will tell of this descriptor's end: not of one it gives up while it connects (see above). */
+static bool will_be_closed_aloud(CURL *easy)
+{
+	struct transfer *transfer = NULL;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+	return transfer && transfer->connected;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
+{
+	struct transport *transport = context;
+	struct socket_watch *watch = find_watch(transport, fd);
+	(void)socket_context;
+	if (what == CURL_POLL_REMOVE) {
+		if (watch && will_be_closed_aloud(easy))
+			watch->kept = true;
+		else
+			drop_watch(watch);
+		return 0;
+	}
+	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+	if (!watch) {
+		watch_socket(transport, easy, fd, events);
+		return 0;
+	}
+	watch->kept = false;
+	if (watch->events != events)
+		loop_rewatch(transport->loop, &watch->watch, events);
+	watch->events = events;
+	return 0;
+}
+
+/* curl must not be called from in here: it is only noted when it wants to be. */
+static int on_timer(CURLM *multi, long timeout_ms, void *context)
+{
+	struct transport *transport = context;
+	(void)multi;
+	if (timeout_ms < 0) {
+		transport->due = false;
+		loop_disarm(transport->loop, &transport->timer);
+	} else {
+		loop_arm(transport->loop, &transport->timer,
+			 loop_now(transport->loop) + (uint64_t)timeout_ms * CLOCK_US_PER_MS);
+	}
+	return 0;
+}
+
+static void timer_fired(struct loop_timer *timer, uint64_t now_us)
+{
+	struct transport *transport = container_of(timer, struct transport, timer);
+	transport->due = true;
+	/* If the worker has ticked already this turn, it must not sleep before the next. */
+	loop_arm(transport->loop, timer, now_us);
+}
+
+/* --- life --- */
+
+static bool set_multi(struct transport *transport, size_t max_connections)
+{
+	CURLM *multi = transport->multi = curl_multi_init();
+	transport->share = curl_share_init();
+	return multi && transport->share && curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, transport) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_TIMERDATA, transport) == CURLM_OK &&
+	       /* curl counts busy connections too, and by default shrinks the pool as a burst ends */
+	       curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)max_connections) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+	       /* one thread: no lock functions needed */
+	       curl_share_setopt(transport->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
+}
+
+struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections)
+{
+	struct transport *transport = calloc(1, sizeof *transport);
+	if (!transport)
+		return NULL;
+	transport->loop = loop;
+	transport->meter = meter;
+	transport->timer = LOOP_TIMER_INIT(timer_fired);
+	TAILQ_INIT(&transport->news);
+	if (!loop_timers_reserve(loop, 1)) {
+		free(transport);
+		return NULL;
+	}
+	if (!set_multi(transport, max_connections)) {
+		transport_free(transport);
+		return NULL;
+	}
+	return transport;
+}
+
+void transport_free(struct transport *transport)
+{
+	if (!transport)
+		return;
+	assert(transport->under_way == 0);
+	for (size_t i = 0; i < transport->spare_count; i++)
+		curl_easy_cleanup(transport->spares[i]);
+	if (transport->multi)
+		curl_multi_cleanup(transport->multi);
+	if (transport->share)
+		curl_share_cleanup(transport->share);
+	for (size_t i = 0; i < transport->watch_room; i++)
+		drop_watch(transport->watches[i]);
+	free(transport->watches);
+	loop_disarm(transport->loop, &transport->timer);
+	loop_timers_release(transport->loop, 1);
+	free(transport);
+}
+
+/* --- handles --- */
+
+#define SET(option, value)                                                                                             \
+	do {                                                                                                           \
+		if (curl_easy_setopt(easy, CURLOPT_##option, (value)) != CURLE_OK)                                     \
+			return false;                                                                                  \
+	} while (0)
+
+/* Settings that never change. */
+static bool set_constants(const struct transport *transport, CURL *easy)
+{
+	SET(NOSIGNAL, 1L);
+	SET(QUICK_EXIT, 1L); /* else a hung resolver blocks the loop for seconds */
+	SET(CAPATH, NULL);   /* with a CA path set, the CA bundle is parsed anew for every connection: 50 ms */
+	SET(PROXY, "");      /* http_proxy of the environment is not for us */
+	SET(NOPROXY, "*");
+	SET(NETRC, (long)CURL_NETRC_IGNORED);
+	SET(PROTOCOLS_STR, "http,https");
+	SET(FOLLOWLOCATION, 0L); /* a redirect would carry our credentials elsewhere */
+	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(HTTP09_ALLOWED, 0L);
+	SET(PATH_AS_IS, 1L); /* what the templates wrote is what is sent */
+	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(TCP_KEEPALIVE, 1L);
+	SET(UPLOAD_BUFFERSIZE, 16384L); /* not 64 KiB a transfer: bodies are small and come from memory */
+	SET(MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
+	SET(SHARE, transport->share);
+	SET(OPENSOCKETFUNCTION, open_socket);
+	SET(CLOSESOCKETFUNCTION, close_socket);
+	return true;
+}
+
+static CURL *new_handle(const struct transport *transport)
+{
+	CURL *easy = curl_easy_init();
+	if (easy && !set_constants(transport, easy)) {
+		curl_easy_cleanup(easy);
+		return NULL;
+	}
+	return easy;
+}
+
+static bool set_owner(CURL *easy, struct transfer *transfer)
+{
+	SET(PRIVATE, (char *)transfer);
+	SET(OPENSOCKETDATA, transfer);
+	SET(CLOSESOCKETDATA, transfer->connections); /* outlives the transfer: a kept connection closes when it will */
+	return true;
+}
+
+bool transport_prepare(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+	assert(!transfer->easy);
+	CURL *easy = transport->spare_count ? transport->spares[--transport->spare_count] : new_handle(transport);
+	if (!easy)
+		return false;
+	transfer->easy = easy;
+	TAILQ_INSERT_TAIL(&transfer->connections->transfers, transfer, sibling);
+	transport->under_way++;
+	if (set_owner(easy, transfer))
+		return true;
+	transport_stop(transfer);
+	return false;
+}
+
+bool transport_start(struct transfer *transfer)
+{
+	assert(transfer->easy && !transfer->added);
+	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
+		return false;
+	transfer->added = true;
+	transfer->done = transfer->connected = false;
+	return true;
+}
+
+/* Out of the multi handle: a whole answer leaves its connection for the next, a broken-off one closes it. */
+static void take_out(struct transfer *transfer)
+{
+	if (!transfer->added)
+		return;
+	transfer->added = false;
+	curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
+	check_opened(transfer);
+	transfer->opened_count = 0; /* what is left is a kept connection */
+	let_go(transfer);
+}
+
+void transport_mark(struct transfer *transfer)
+{
+	if (transfer->listed)
+		return;
+	transfer->listed = true;
+	TAILQ_INSERT_TAIL(&transfer->transport->news, transfer, next);
+}
+
+static void unlist(struct transfer *transfer)
+{
+	if (!transfer->listed)
+		return;
+	transfer->listed = false;
+	TAILQ_REMOVE(&transfer->transport->news, transfer, next);
+}
+
+static void recycle(struct transport *transport, CURL *easy, bool particular)
+{
+	/* the owner's memory goes: nothing may point there any more */
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+	if (!particular && transport->spare_count < SPARE_HANDLES)
+		transport->spares[transport->spare_count++] = easy;
+	else
+		curl_easy_cleanup(easy);
+}
+
+void transport_stop(struct transfer *transfer)
+{
+	if (!transfer->easy)
+		return;
+	struct transport *transport = transfer->transport;
+	take_out(transfer);
+	unlist(transfer);
+	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
+	recycle(transport, transfer->easy, transfer->particular);
+	transfer->easy = NULL;
+	transport->under_way--;
+}
+
+/* --- the turn --- */
+
+static void collect_done(struct transport *transport)
+{
+	CURLMsg *message;
+	int left;
+	while ((message = curl_multi_info_read(transport->multi, &left))) {
+		struct transfer *transfer = NULL;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+		if (!transfer->done)
+			transfer->result = (int)message->data.result;
+		transfer->done = true;
+		take_out(transfer); /* the message dies with this */
+		transport_mark(transfer);
+	}
+}
+
+void transport_tick(struct transport *transport)
+{
+	int running;
+	if (transport->timer.place && transport->timer.due_us <= loop_now(transport->loop)) {
+		loop_disarm(transport->loop, &transport->timer);
+		transport->due = true;
+	}
+	if (transport->due) {
+		transport->due = false;
+		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	collect_done(transport);
+	if (!TAILQ_EMPTY(&transport->news))
+		loop_refresh(transport->loop); /* curl may have sent and read within this call */
+	struct transfer *transfer;
+	while ((transfer = TAILQ_FIRST(&transport->news))) {
+		unlist(transfer);
+		if (transfer->done)
+			take_out(transfer); /* given up, but curl does not know */
+		transfer->news(transfer);
+	}
+}

@@ -1,0 +1,78 @@
+/*
+ * transport.h: one worker's HTTP client: a curl multi handle on the worker's loop, recycled easy handles, shared TLS
+ * sessions. Knows bytes and connections, nothing of tools. Owned by one thread.
+ */
+#ifndef JITNEY_UPSTREAM_HTTP_TRANSPORT_H
+#define JITNEY_UPSTREAM_HTTP_TRANSPORT_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/compiler.h"
+#include "base/loop.h"
+#include "metrics/metrics.h"
+
+struct transport;
+
+/* max_connections: over all its upstreams, kept and busy. NULL when out of memory. */
+struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections) MUST_CHECK;
+/* No exchange may be under way. NULL is fine. */
+void transport_free(struct transport *transport);
+/* Once a loop turn, after sockets have been dispatched: run due transfers' timers, collect those that finished, call
+ * their events. */
+void transport_tick(struct transport *transport);
+
+/* --- For the rest of upstream/: one transfer's ride. curl's own types stay in the .c files. --- */
+
+/* One upstream's connections, busy and kept, counted into its gauges. */
+struct connections;
+/* label: the upstream's metrics index. NULL when out of memory. */
+struct connections *connections_new(struct transport *transport, unsigned label) MUST_CHECK;
+/* The upstream is gone; its kept connections close later and are counted until then. NULL is fine. */
+void connections_leave(struct connections *connections);
+/* Sockets open now, idle ones included. */
+size_t connections_open(const struct connections *connections);
+
+/* A socket that curl has been given. */
+struct opened_socket {
+	int fd;
+	uint64_t inode; /* a number may have been given to another file meanwhile */
+};
+enum { TRANSFER_SOCKETS = 4 }; /* that one transfer tries at the same time: addresses of a host */
+
+/* Embedded in an exchange. */
+struct transfer {
+	struct transport *transport;     /* set by the owner */
+	struct connections *connections; /* set by the owner */
+	/* There are more bytes (see transport_mark), or it is done. Only from transport_tick; may start and stop
+	 * transfers, this one too. */
+	void (*news)(struct transfer *transfer);
+	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
+	/* the transport's own */
+	void *easy;     /* CURL *; NULL: not under way and no answer kept */
+	int result;     /* CURLcode, once done */
+	bool added;     /* with the multi handle */
+	bool done;      /* over; `easy` still answers questions, and may be started again */
+	bool connected; /* its request is let out over an open connection */
+	bool holds;     /* a connection, or is opening one */
+	bool listed;    /* its news are due */
+	TAILQ_ENTRY(transfer) next;
+	unsigned opened_count;
+	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
+	TAILQ_ENTRY(transfer) sibling;                 /* in connections->transfers while prepared */
+};
+
+/* A handle with all settings that never change; the caller sets the rest before transport_start. It belongs to
+ * transfer->easy until transport_stop. False: out of memory. */
+bool transport_prepare(struct transfer *transfer) MUST_CHECK;
+/* Let it go. Nothing happens before the next turn. False: out of memory. */
+bool transport_start(struct transfer *transfer) MUST_CHECK;
+/* It has more bytes: news come with this turn's tick. From curl's callbacks. */
+void transport_mark(struct transfer *transfer);
+/* It has a connection now. From curl's callbacks. */
+void transport_connected(struct transfer *transfer);
+/* End it and give the handle back; in mid-transfer this closes the connection. Not from curl's callbacks. Fine if not
+ * prepared. */
+void transport_stop(struct transfer *transfer);
+
+#endif

@@ -1,0 +1,596 @@
+/* control.c: a server's session, list and stream, kept off the callers' path. */
+#include "upstream/mcp/control.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+enum { NOTES_MAX = 256, CONTROL_TIMERS = 3 };
+#define OPEN_AGAIN_US CLOCK_US_PER_S /* after a failure; doubled with each, up to */
+#define OPEN_AGAIN_MAX_US (30 * CLOCK_US_PER_S)
+#define LIST_AGAIN_US (2 * CLOCK_US_PER_S) /* likewise, up to mcp_refresh_us */
+#define LISTEN_AGAIN_US CLOCK_US_PER_S     /* likewise */
+#define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
+#define SETTLE_US (100 * CLOCK_US_PER_MS) /* servers say list_changed in bursts */
+#define TTL_MIN_US (5 * CLOCK_US_PER_S)   /* a server's ttlMs may not make us ask more often */
+#define NOTE_TIMEOUT_US (10 * CLOCK_US_PER_S)
+
+static uint64_t backoff(uint64_t first_us, uint64_t most_us, unsigned failures)
+{
+	uint64_t wait_us = first_us;
+	while (failures-- > 1 && wait_us < most_us)
+		wait_us *= 2;
+	return wait_us < most_us ? wait_us : most_us;
+}
+
+static void arm_in(struct mcp_control *control, struct loop_timer *timer, uint64_t wait_us)
+{
+	loop_arm(control->loop, timer, clock_add(loop_now(control->loop), wait_us));
+}
+
+static void log_event(const struct mcp_control *control, enum log_level level, const char *event, const char *why)
+{
+	struct log_line line;
+	if (!log_begin(&line, level, event))
+		return;
+	log_cstr(&line, "upstream", control->settings->name);
+	if (control->session.state == MCP_READY)
+		log_cstr(&line, "protocol",
+			 control->session.era == MCP_MODERN ? MCP_VERSION_MODERN : control->session.version);
+	log_cstr(&line, "reason", why);
+	log_end(&line);
+}
+
+/* --- errands --- */
+
+void mcp_put_transport_headers(struct http_request *request)
+{
+	buf_put_text(&request->headers, request->content_type ? "Accept: application/json, text/event-stream\n"
+							      : "Accept: text/event-stream\n");
+}
+
+static struct mcp_errand *errand_of(struct mcp_post *post)
+{
+	return container_of(post, struct mcp_errand, post);
+}
+
+static void errand_answered(void *context, size_t index, struct answer *answer)
+{
+	struct mcp_errand *errand = context;
+	(void)index;
+	if (answer->outcome != OUTCOME_OK)
+		snprintf(errand->why, sizeof errand->why, "%s", answer->detail);
+	answer_unref(answer);
+}
+
+static void errand_foreign(struct mcp_post *post, const struct mcp_message *message)
+{
+	mcp_control_foreign(errand_of(post)->control, message);
+}
+
+static void errand_prepare(struct mcp_errand *errand, struct mcp_control *control, const struct mcp_post_ops *ops)
+{
+	mcp_post_init(&errand->post, ops, &control->session, loop_now(control->loop));
+	errand->control = control;
+	errand->heard = false;
+	errand->why[0] = '\0';
+}
+
+/* False: it could not even set out; errand->why says why. */
+static bool errand_send(struct mcp_errand *errand, uint64_t timeout_us, const struct upstream_events *events)
+{
+	struct mcp_control *control = errand->control;
+	struct upstream_call call = { .route = &errand->post.route, .arguments = SLICE("{}"), .repeatable = true };
+	struct answer *refusal = NULL;
+	errand->trip = upstream_http.send(control->http, &call, 1, clock_add(loop_now(control->loop), timeout_us),
+					  events, errand, &refusal);
+	if (errand->trip)
+		return true;
+	snprintf(errand->why, sizeof errand->why, "%s", refusal->detail);
+	answer_unref(refusal);
+	return false;
+}
+
+static void errand_stop(struct mcp_errand *errand)
+{
+	if (errand->trip)
+		upstream_http.abort(errand->trip);
+	errand->trip = NULL;
+}
+
+/* --- opening --- */
+
+static void show_state(struct mcp_control *control)
+{
+	bool ready = control->session.state == MCP_READY;
+	meter_set(control->meter, METRIC_ID_MCP_READY, control->settings->label, 0, ready);
+}
+
+static void opened(struct mcp_control *control)
+{
+	bool modern = control->session.era == MCP_MODERN;
+	control->open_failures = control->listen_failures = 0;
+	meter_add(control->meter, METRIC_ID_MCP_OPENS, control->settings->label,
+		  modern ? MCP_OPENING_MODERN : MCP_OPENING_LEGACY, 1);
+	show_state(control);
+	log_event(control, LOG_LEVEL_INFO, "mcp_opened", NULL);
+	if (control->watcher)
+		arm_in(control, &control->list_timer, 0);
+	if (control->session.list_changed && control->watcher)
+		arm_in(control, &control->listen_timer, 0);
+	control->turned(control);
+}
+
+static void open_failed(struct mcp_control *control)
+{
+	/* the first failure of a row is news, the others are noise */
+	if (control->open_failures++ == 0)
+		log_event(control, LOG_LEVEL_WARN, "mcp_not_opened", control->session.why);
+	meter_add(control->meter, METRIC_ID_MCP_OPENS, control->settings->label, MCP_OPENING_FAILED, 1);
+	show_state(control);
+	arm_in(control, &control->open_timer, backoff(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->open_failures));
+	if (control->watcher)
+		control->watcher->tools_failed(control->watcher->context, control->session.why);
+	control->turned(control);
+}
+
+static void take_step(struct mcp_control *control);
+
+static void go_on_opening(struct mcp_control *control)
+{
+	if (control->session.state == MCP_READY)
+		opened(control);
+	else if (control->session.state == MCP_FAILED)
+		open_failed(control);
+	else
+		take_step(control);
+}
+
+static bool write_step(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
+		       struct http_request *request)
+{
+	const struct mcp_session *session = &errand_of(post)->control->session;
+	(void)calls;
+	(void)count;
+	request->method = "POST";
+	request->content_type = "application/json";
+	request->urgent = true;
+	mcp_put_transport_headers(request);
+	mcp_session_put_headers(session, "server/discover", (struct slice){ NULL, 0 }, &request->headers);
+	mcp_session_put(session, first_id, &request->body);
+	return true;
+}
+
+static void hear_step(struct mcp_post *post, const struct mcp_message *message)
+{
+	struct mcp_errand *errand = errand_of(post);
+	struct mcp_reply reply = { post->status, message, slice_of(post->session_id), NULL };
+	errand->heard = true;
+	mcp_session_heard(&errand->control->session, &reply, loop_now(errand->control->loop));
+}
+
+static void step_landed(void *context, enum outcome outcome)
+{
+	struct mcp_errand *errand = context;
+	struct mcp_control *control = errand->control;
+	(void)outcome;
+	errand->trip = NULL;
+	if (!errand->heard) { /* no message: the status speaks, or the silence */
+		struct mcp_reply reply = { errand->post.status, NULL, { NULL, 0 }, errand->why };
+		mcp_session_heard(&control->session, &reply, loop_now(control->loop));
+	}
+	go_on_opening(control);
+}
+
+static void take_step(struct mcp_control *control)
+{
+	static const struct mcp_post_ops ops = { write_step, hear_step, errand_foreign };
+	static const struct upstream_events events = { .answered = errand_answered, .landed = step_landed };
+	struct mcp_errand *errand = &control->opener;
+	errand_prepare(errand, control, &ops);
+	errand->post.expects = control->session.state != MCP_CONFIRMING;
+	if (errand_send(errand, control->settings->timeout_us, &events))
+		return;
+	struct mcp_reply reply = { 0, NULL, { NULL, 0 }, errand->why };
+	mcp_session_heard(&control->session, &reply, loop_now(control->loop));
+	go_on_opening(control); /* FAILED: no recursion */
+}
+
+static void open_due(struct loop_timer *timer, uint64_t now_us)
+{
+	struct mcp_control *control = container_of(timer, struct mcp_control, open_timer);
+	if (control->opener.trip || control->session.state == MCP_READY)
+		return;
+	mcp_session_open(&control->session, now_us);
+	go_on_opening(control);
+}
+
+bool mcp_control_want(struct mcp_control *control, const char **why)
+{
+	const struct mcp_session *session = &control->session;
+	*why = NULL;
+	if (session->state == MCP_READY)
+		return true;
+	if (session->state != MCP_FAILED)
+		return false; /* it is being opened */
+	/* somebody asks: sooner than the backoff would have it, but no server is asked more than once a second */
+	uint64_t latest_us = clock_add(loop_now(control->loop), OPEN_AGAIN_US);
+	if (control->open_timer.due_us > latest_us)
+		loop_arm(control->loop, &control->open_timer, latest_us);
+	*why = session->why;
+	return false;
+}
+
+void mcp_control_lost(struct mcp_control *control, unsigned epoch)
+{
+	if (!mcp_session_lost(&control->session, epoch))
+		return;
+	meter_add(control->meter, METRIC_ID_MCP_LOST, control->settings->label, 0, 1);
+	log_event(control, LOG_LEVEL_INFO, "mcp_session_lost", NULL);
+	show_state(control);
+	errand_stop(&control->listener);
+	arm_in(control, &control->open_timer, 0);
+}
+
+/* --- the list of tools --- */
+
+static void list_again_in(struct mcp_control *control, uint64_t wait_us)
+{
+	uint64_t due_us = clock_add(loop_now(control->loop), wait_us);
+	if (!control->list_timer.place || control->list_timer.due_us > due_us)
+		loop_arm(control->loop, &control->list_timer, due_us);
+}
+
+static void log_list(struct mcp_control *control)
+{
+	const struct mcp_tools *tools = &control->tools;
+	struct log_line line;
+	bool news = !control->list_shown || control->list_failures > 0 || tools->dropped != control->last_dropped;
+	control->list_shown = true;
+	control->last_dropped = tools->dropped;
+	if (!log_begin(&line, news ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "mcp_tools_listed"))
+		return;
+	log_cstr(&line, "upstream", control->settings->name);
+	log_u64(&line, "tools", tools->count);
+	if (tools->dropped) {
+		log_u64(&line, "left_out", tools->dropped);
+		log_cstr(&line, "reason", tools->why_dropped);
+	}
+	log_end(&line);
+}
+
+static void list_complete(struct mcp_control *control)
+{
+	const struct mcp_tools *tools = &control->tools;
+	uint64_t wait_us = control->settings->mcp_refresh_us;
+	uint64_t ttl_us = tools->ttl_ms < UINT64_MAX / 1000 ? tools->ttl_ms * 1000 : UINT64_MAX;
+	log_list(control);
+	control->list_failures = 0;
+	if (ttl_us > 0 &&
+	    ttl_us < wait_us) /* 0 means that it may change at any time, not that we should ask for ever */
+		wait_us = ttl_us < TTL_MIN_US ? TTL_MIN_US : ttl_us;
+	if (control->list_again)
+		wait_us = SETTLE_US;
+	if (wait_us)
+		list_again_in(control, wait_us);
+	if (control->watcher)
+		control->watcher->tools(control->watcher->context, mcp_tools_list(tools));
+}
+
+static void list_failed(struct mcp_control *control, const char *why)
+{
+	uint64_t most_us = control->settings->mcp_refresh_us;
+	if (control->list_failures++ == 0)
+		log_event(control, LOG_LEVEL_WARN, "mcp_tools_not_listed", why);
+	list_again_in(control,
+		      backoff(LIST_AGAIN_US, most_us > OPEN_AGAIN_MAX_US || !most_us ? OPEN_AGAIN_MAX_US : most_us,
+			      control->list_failures));
+	if (control->watcher)
+		control->watcher->tools_failed(control->watcher->context, why);
+}
+
+static bool write_list(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
+		       struct http_request *request)
+{
+	const struct mcp_control *control = errand_of(post)->control;
+	(void)calls;
+	(void)count;
+	request->method = "POST";
+	request->content_type = "application/json";
+	request->urgent = true;
+	mcp_put_transport_headers(request);
+	mcp_session_put_headers(&control->session, "tools/list", (struct slice){ NULL, 0 }, &request->headers);
+	mcp_put_tools_list(&request->body, control->session.era, first_id, buf_slice(&control->tools.cursor));
+	return !control->tools.cursor.failed;
+}
+
+/* What a page said is kept for when the exchange is over: then the next may go. */
+static void hear_list(struct mcp_post *post, const struct mcp_message *message)
+{
+	struct mcp_errand *errand = errand_of(post);
+	const char *why = NULL;
+	errand->heard = true;
+	if (message->kind == MCP_ERROR) {
+		snprintf(errand->why, sizeof errand->why, "tools/list: the server answered with error %d",
+			 mcp_error_code(message));
+		return;
+	}
+	if (mcp_tools_take(&errand->control->tools, message, &why) == MCP_PAGE_BAD)
+		snprintf(errand->why, sizeof errand->why, "%s", why);
+}
+
+static void ask_page(struct mcp_control *control);
+
+static void end_list(struct mcp_control *control, const char *why)
+{
+	bool complete = !why;
+	if (complete)
+		list_complete(control);
+	else
+		list_failed(control, why);
+	control->list_again = false;
+	mcp_tools_fini(&control->tools);
+}
+
+static bool list_ended(const struct mcp_tools *tools)
+{
+	struct slice list = mcp_tools_list(tools);
+	return tools->pages > 0 && list.len >= 2 && list.at[list.len - 1] == ']';
+}
+
+static void page_landed(void *context, enum outcome outcome)
+{
+	struct mcp_errand *errand = context;
+	struct mcp_control *control = errand->control;
+	(void)outcome;
+	errand->trip = NULL;
+	if (errand->post.refused_session) {
+		mcp_tools_fini(&control->tools);
+		mcp_control_lost(control, errand->post.epoch); /* the new session begins with a list */
+		if (control->session.state == MCP_READY)
+			list_again_in(control, 0); /* it has begun already, and found this one under way */
+		return;
+	}
+	if (errand->why[0] || !errand->heard)
+		end_list(control, errand->why[0] ? errand->why : "tools/list was not answered");
+	else if (list_ended(&control->tools))
+		end_list(control, NULL);
+	else
+		ask_page(control);
+}
+
+static void ask_page(struct mcp_control *control)
+{
+	static const struct mcp_post_ops ops = { write_list, hear_list, errand_foreign };
+	static const struct upstream_events events = { .answered = errand_answered, .landed = page_landed };
+	errand_prepare(&control->lister, control, &ops);
+	if (!errand_send(&control->lister, control->settings->timeout_us, &events))
+		end_list(control, control->lister.why);
+}
+
+static void list_due(struct loop_timer *timer, uint64_t now_us)
+{
+	struct mcp_control *control = container_of(timer, struct mcp_control, list_timer);
+	(void)now_us;
+	if (control->session.state != MCP_READY)
+		return; /* it will be asked for when the session is there */
+	if (control->lister.trip) {
+		control->list_again = true;
+		return;
+	}
+	mcp_tools_init(&control->tools, control->settings->answer_bytes, control->session.era == MCP_MODERN);
+	ask_page(control);
+}
+
+void mcp_control_stale(struct mcp_control *control)
+{
+	if (control->lister.trip)
+		control->list_again = true;
+	else if (control->watcher)
+		list_again_in(control, SETTLE_US);
+}
+
+/* --- the stream of the server's own messages --- */
+
+static bool write_listen(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
+			 struct http_request *request)
+{
+	const struct mcp_session *session = &errand_of(post)->control->session;
+	bool modern = session->era == MCP_MODERN;
+	(void)calls;
+	(void)count;
+	request->method = modern ? "POST" : "GET";
+	request->content_type = modern ? "application/json" : NULL;
+	request->endless = true;
+	mcp_put_transport_headers(request);
+	mcp_session_put_headers(session, "subscriptions/listen", (struct slice){ NULL, 0 }, &request->headers);
+	if (modern)
+		mcp_put_listen(&request->body, first_id);
+	return true;
+}
+
+static void hear_listen(struct mcp_post *post, const struct mcp_message *message)
+{
+	(void)post;
+	(void)message; /* a refusal, or the orderly end of the subscription: the end of the exchange follows */
+}
+
+static void listen_landed(void *context, enum outcome outcome)
+{
+	struct mcp_errand *errand = context;
+	struct mcp_control *control = errand->control;
+	unsigned status = errand->post.status;
+	(void)outcome;
+	errand->trip = NULL;
+	if (control->session.state != MCP_READY || errand->post.epoch != control->session.epoch)
+		return;
+	if (errand->post.refused_session) {
+		mcp_control_lost(control, errand->post.epoch);
+		return;
+	}
+	if ((status >= 400 && status < 500 && status != 429) || errand->post.error_code == MCP_METHOD_NOT_FOUND)
+		return; /* it does not want to be listened to; the list is refreshed from time to time */
+	if (status >= 200 && status < 300) {
+		control->listen_failures = 0;
+		mcp_control_stale(control); /* something may have been said meanwhile */
+	}
+	control->listen_failures++;
+	arm_in(control, &control->listen_timer,
+	       backoff(LISTEN_AGAIN_US, LISTEN_AGAIN_MAX_US, control->listen_failures));
+}
+
+static void listen_due(struct loop_timer *timer, uint64_t now_us)
+{
+	static const struct mcp_post_ops ops = { write_listen, hear_listen, errand_foreign };
+	static const struct upstream_events events = { .answered = errand_answered, .landed = listen_landed };
+	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
+	(void)now_us;
+	if (control->session.state != MCP_READY || control->listener.trip)
+		return;
+	errand_prepare(&control->listener, control, &ops);
+	control->listener.post.expects = control->session.era == MCP_MODERN;
+	control->listener.post.endless = true;
+	if (!errand_send(&control->listener, control->settings->timeout_us, &events))
+		arm_in(control, timer, LISTEN_AGAIN_MAX_US);
+}
+
+/* --- notes: what is sent without an answer --- */
+
+struct mcp_note {
+	struct mcp_errand errand;
+	struct buf body;
+	const char *method; /* for the modern era's header */
+	TAILQ_ENTRY(mcp_note) next;
+};
+
+static void note_free(struct mcp_note *note)
+{
+	struct mcp_control *control = note->errand.control;
+	TAILQ_REMOVE(&control->notes, note, next);
+	control->note_count--;
+	buf_fini(&note->body);
+	free(note);
+}
+
+static bool write_note(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
+		       struct http_request *request)
+{
+	struct mcp_note *note = container_of(errand_of(post), struct mcp_note, errand);
+	(void)calls;
+	(void)count;
+	(void)first_id;
+	request->method = "POST";
+	request->content_type = "application/json";
+	request->urgent = true;
+	mcp_put_transport_headers(request);
+	mcp_session_put_headers(post->session, note->method, (struct slice){ NULL, 0 }, &request->headers);
+	buf_put(&request->body, buf_slice(&note->body));
+	return !note->body.failed;
+}
+
+static void note_landed(void *context, enum outcome outcome)
+{
+	(void)outcome;
+	struct mcp_errand *errand = context;
+	note_free(container_of(errand, struct mcp_note, errand));
+}
+
+/* NULL: no memory, or too many are under way: a server that pings without end is not answered without end. */
+static struct mcp_note *note_new(struct mcp_control *control, const char *method)
+{
+	static const struct mcp_post_ops ops = { write_note, hear_listen, errand_foreign };
+	struct mcp_note *note = control->note_count < NOTES_MAX ? calloc(1, sizeof *note) : NULL;
+	if (!note)
+		return NULL;
+	errand_prepare(&note->errand, control, &ops);
+	note->errand.post.expects = false;
+	note->method = method;
+	buf_init(&note->body, HTTP_HEADER_BYTES);
+	TAILQ_INSERT_TAIL(&control->notes, note, next);
+	control->note_count++;
+	return note;
+}
+
+static void note_send(struct mcp_note *note)
+{
+	static const struct upstream_events events = { .answered = errand_answered, .landed = note_landed };
+	if (!errand_send(&note->errand, NOTE_TIMEOUT_US, &events))
+		note_free(note);
+}
+
+void mcp_control_foreign(struct mcp_control *control, const struct mcp_message *message)
+{
+	if (message->kind == MCP_NOTIFICATION) {
+		if (mcp_method_is(message, "notifications/tools/list_changed"))
+			mcp_control_stale(control);
+		return;
+	}
+	struct mcp_note *note = control->session.era == MCP_LEGACY ? note_new(control, "") : NULL;
+	if (!note)
+		return; /* a modern server may not ask */
+	if (mcp_put_reply(&note->body, message))
+		meter_add(control->meter, METRIC_ID_MCP_PINGS, control->settings->label, 0, 1);
+	note_send(note);
+}
+
+void mcp_control_cancel(struct mcp_control *control, uint64_t id)
+{
+	if (control->session.era != MCP_LEGACY || control->session.state != MCP_READY)
+		return; /* modern: the closed stream has said it */
+	struct mcp_note *note = note_new(control, "");
+	if (!note)
+		return;
+	mcp_put_cancelled(&note->body, MCP_LEGACY, id);
+	note_send(note);
+}
+
+/* --- life --- */
+
+bool mcp_control_init(struct mcp_control *control, const struct upstream_settings *settings, struct upstream *http,
+		      struct loop *loop, struct meter *meter, void (*turned)(struct mcp_control *control))
+{
+	if (!loop_timers_reserve(loop, CONTROL_TIMERS))
+		return false;
+	*control = (struct mcp_control){ .settings = settings,
+					 .http = http,
+					 .loop = loop,
+					 .meter = meter,
+					 .turned = turned,
+					 .open_timer = LOOP_TIMER_INIT(open_due),
+					 .list_timer = LOOP_TIMER_INIT(list_due),
+					 .listen_timer = LOOP_TIMER_INIT(listen_due) };
+	TAILQ_INIT(&control->notes);
+	mcp_session_init(&control->session, settings->mcp_protocol);
+	show_state(control);
+	arm_in(control, &control->open_timer, 0);
+	return true;
+}
+
+void mcp_control_watch(struct mcp_control *control, const struct upstream_watcher *watcher)
+{
+	assert(!control->watcher);
+	control->watcher = watcher;
+	if (control->session.state == MCP_READY)
+		arm_in(control, &control->list_timer, 0);
+}
+
+void mcp_control_fini(struct mcp_control *control)
+{
+	errand_stop(&control->opener);
+	errand_stop(&control->listener);
+	if (control->lister.trip)
+		mcp_tools_fini(&control->tools);
+	errand_stop(&control->lister);
+	struct mcp_note *note, *after;
+	for (note = TAILQ_FIRST(&control->notes); note; note = after) {
+		after = TAILQ_NEXT(note, next);
+		errand_stop(&note->errand);
+		note_free(note);
+	}
+	loop_disarm(control->loop, &control->open_timer);
+	loop_disarm(control->loop, &control->list_timer);
+	loop_disarm(control->loop, &control->listen_timer);
+	loop_timers_release(control->loop, CONTROL_TIMERS);
+}

@@ -1,0 +1,74 @@
+/*
+ * control.h: everything between the gateway and one MCP server over HTTP that is not a call: opening the session
+ * and opening it anew, the list of tools and its refreshes, the stream of the server's own messages, answers to its
+ * pings, word of calls that nobody waits for. Off the callers' path. Owned by the upstream's worker.
+ */
+#ifndef JITNEY_UPSTREAM_MCP_CONTROL_H
+#define JITNEY_UPSTREAM_MCP_CONTROL_H
+
+#include <sys/queue.h>
+
+#include "upstream/provider.h"
+#include "upstream/mcp/post.h"
+#include "upstream/mcp/list_tools.h"
+
+struct mcp_control;
+
+/* One message of the gateway's own under way. */
+struct mcp_errand {
+	struct mcp_post post;
+	struct mcp_control *control;
+	struct exchange *trip;         /* upstream_http's; NULL: none under way */
+	bool heard;                    /* a result or error came */
+	char why[ANSWER_DETAIL_BYTES]; /* of the exchange's failure; "": none */
+};
+
+struct mcp_note;
+TAILQ_HEAD(mcp_notes, mcp_note);
+
+struct mcp_control {
+	/* --- set by mcp_control_init --- */
+	const struct upstream_settings *settings;
+	struct upstream *http; /* upstream_http's, with mcp_post_dialect */
+	struct loop *loop;
+	struct meter *meter;
+	/* The session has become READY or FAILED: waiting calls may go, or be told. From the loop, never from within
+	 * mcp_control_want. */
+	void (*turned)(struct mcp_control *control);
+	const struct upstream_watcher *watcher; /* NULL: nobody wants the tools */
+	/* --- its own, to be read --- */
+	struct mcp_session session;
+	/* --- its own --- */
+	struct mcp_errand opener, lister, listener;
+	struct mcp_notes notes;
+	size_t note_count;
+	struct loop_timer open_timer, list_timer, listen_timer;
+	unsigned open_failures, list_failures, listen_failures;
+	struct mcp_tools tools; /* while lister is under way */
+	bool list_again;        /* the list has changed while it was read */
+	bool list_shown;        /* the log has the number of tools */
+	size_t last_dropped;    /* as logged */
+};
+
+/* Starts to open the session with the next turn of the loop. False: out of memory, nothing to undo. */
+bool mcp_control_init(struct mcp_control *control, const struct upstream_settings *settings, struct upstream *http,
+		      struct loop *loop, struct meter *meter, void (*turned)(struct mcp_control *control)) MUST_CHECK;
+/* Ends what is under way. */
+void mcp_control_fini(struct mcp_control *control);
+void mcp_control_watch(struct mcp_control *control, const struct upstream_watcher *watcher);
+
+/* A call wants to go. True: it can, now. False: wait for `turned`, or (*why set) be told that it is closed. */
+bool mcp_control_want(struct mcp_control *control, const char **why) MUST_CHECK;
+/* A request written in session `epoch` was refused because the session is gone: a new one is opened. */
+void mcp_control_lost(struct mcp_control *control, unsigned epoch);
+/* A request or notification of the server's, found in the answer to a call: answered, or taken note of. */
+void mcp_control_foreign(struct mcp_control *control, const struct mcp_message *message);
+/* Tell a legacy server that nobody waits for the call with our id any more. */
+void mcp_control_cancel(struct mcp_control *control, uint64_t id);
+/* The tools have changed, or are thought to have. */
+void mcp_control_stale(struct mcp_control *control);
+
+/* The headers of every MCP request that carries a message, or that asks for a stream (content_type NULL). */
+void mcp_put_transport_headers(struct http_request *request);
+
+#endif

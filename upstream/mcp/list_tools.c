@@ -1,0 +1,105 @@
+/* list_tools.c: tools/list, page by page. */
+#include "upstream/mcp/list_tools.h"
+
+#include "upstream/mcp/param_headers.h"
+
+enum { CURSOR_BYTES = 64 * 1024 };
+
+void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool mirrors)
+{
+	*tools = (struct mcp_tools){ .mirrors = mirrors, .ttl_ms = UINT64_MAX };
+	buf_init(&tools->list, max_bytes);
+	buf_init(&tools->cursor, CURSOR_BYTES);
+	buf_put_char(&tools->list, '[');
+}
+
+void mcp_tools_fini(struct mcp_tools *tools)
+{
+	buf_fini(&tools->list);
+	buf_fini(&tools->cursor);
+}
+
+/* NULL: it can be used. */
+static const char *tool_fault(const struct mcp_tools *tools, struct slice tool)
+{
+	struct slice name, schema, execution, support;
+	size_t count;
+	if (json_type(tool) != JSON_OBJECT || !json_member(tool, SLICE("name"), &name) ||
+	    json_type(name) != JSON_STRING || name.len <= 2)
+		return "a tool without a name";
+	if (json_member(tool, SLICE("execution"), &execution) && json_type(execution) == JSON_OBJECT &&
+	    json_member(execution, SLICE("taskSupport"), &support) && json_type(support) == JSON_STRING &&
+	    json_string_is(support, SLICE("required")))
+		return "it can only be called as a task";
+	if (tools->mirrors && json_member(tool, SLICE("inputSchema"), &schema))
+		return mcp_mirror_fault(schema, &count);
+	return NULL;
+}
+
+static void take_tools(struct mcp_tools *tools, struct slice array)
+{
+	struct slice tool;
+	struct json_walk walk = json_walk(array);
+	while (tools->count <= MCP_TOOLS_MAX && json_next_element(&walk, &tool)) {
+		const char *fault = tool_fault(tools, tool);
+		if (fault) {
+			tools->dropped++;
+			tools->why_dropped = fault;
+			continue;
+		}
+		if (tools->count++)
+			buf_put_char(&tools->list, ',');
+		buf_put(&tools->list, tool);
+	}
+}
+
+static void take_ttl(struct mcp_tools *tools, struct slice raw)
+{
+	uint64_t ms;
+	if (raw.len && json_type(raw) == JSON_NUMBER && json_u64(raw, &ms) && ms < tools->ttl_ms)
+		tools->ttl_ms = ms;
+}
+
+static enum mcp_page bad(const char **why, const char *what)
+{
+	*why = what;
+	return MCP_PAGE_BAD;
+}
+
+/* The next page's cursor, or the end. */
+static enum mcp_page turn(struct mcp_tools *tools, struct slice next, const char **why)
+{
+	if (!next.len || json_type(next) == JSON_NULL) {
+		buf_put_char(&tools->list, ']');
+		return tools->list.failed ? bad(why, "its list of tools is too large") : MCP_PAGE_LAST;
+	}
+	if (json_type(next) != JSON_STRING)
+		return bad(why, "its nextCursor is no string");
+	if (slice_equal(next, buf_slice(&tools->cursor)))
+		return bad(why, "its list of tools goes round in circles: a page's nextCursor is its own");
+	if (tools->pages >= MCP_PAGES_MAX)
+		return bad(why, "its list of tools has too many pages");
+	buf_reset(&tools->cursor);
+	buf_put(&tools->cursor, next);
+	return tools->cursor.failed ? bad(why, "its nextCursor is too long") : MCP_PAGE_MORE;
+}
+
+enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer, const char **why)
+{
+	struct slice array = mcp_result_member(answer, "tools");
+	tools->pages++;
+	if (answer->kind != MCP_RESULT || !array.len || json_type(array) != JSON_ARRAY)
+		return bad(why, "its answer to tools/list has no list of tools");
+	take_tools(tools, array);
+	take_ttl(tools, mcp_result_member(answer, "ttlMs"));
+	if (tools->list.failed)
+		return bad(why, "its list of tools is too large");
+	if (tools->count > MCP_TOOLS_MAX)
+		return bad(why, "it lists too many tools");
+	return turn(tools, mcp_result_member(answer, "nextCursor"), why);
+}
+
+struct slice mcp_tools_list(const struct mcp_tools *tools)
+{
+	return buf_slice(&tools->list);
+}

@@ -1,0 +1,38 @@
+/*
+ * list_tools.h: a server's tools, gathered page by page from its answers to tools/list: one JSON array of the Tool
+ * objects, bytes as they came, less those that no caller could use. Bounded in pages, tools and bytes.
+ */
+#ifndef JITNEY_UPSTREAM_MCP_LIST_TOOLS_H
+#define JITNEY_UPSTREAM_MCP_LIST_TOOLS_H
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/slice.h"
+#include "upstream/mcp/mcp_message.h"
+
+enum { MCP_PAGES_MAX = 500, MCP_TOOLS_MAX = 10000 };
+
+struct mcp_tools {
+	struct buf list;   /* "[{...},{...}", then "]" */
+	struct buf cursor; /* raw, of the next page; empty: none */
+	bool mirrors;      /* drop tools whose x-mcp-header annotations are invalid: modern, over HTTP */
+	size_t count, pages, dropped;
+	uint64_t ttl_ms;         /* the smallest of the pages; UINT64_MAX: none said */
+	const char *why_dropped; /* the last one: static, a phrase */
+};
+
+void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool mirrors);
+void mcp_tools_fini(struct mcp_tools *tools);
+
+enum mcp_page {
+	MCP_PAGE_LAST, /* the list is complete: mcp_tools_list */
+	MCP_PAGE_MORE, /* ask for the page at tools->cursor */
+	MCP_PAGE_BAD   /* give it up: *why says what is wrong */
+};
+/* One answer to tools/list. Tools without a name, and those that can only be called as tasks, are left out. */
+enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer, const char **why);
+
+/* The list, after MCP_PAGE_LAST; valid until mcp_tools_fini. */
+struct slice mcp_tools_list(const struct mcp_tools *tools);
+
+#endif

@@ -1,0 +1,271 @@
+/* post.c: the dialect of one MCP exchange: the post writes, its decoder finds messages and says whose they are. */
+#include "upstream/mcp/post.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/json_split.h"
+#include "upstream/dialects/tally.h"
+
+enum { EVENT_BYTES = 64 * 1024 * 1024 /* one event at most; the answer's own cap is usually smaller */ };
+
+struct post_decoder {
+	struct tally tally;
+	struct mcp_post *post;
+	unsigned json_depth;
+	bool events; /* an event stream */
+	struct sse sse;
+	struct json_split split;
+	struct answer *whole; /* an error that names no call: for all that are left */
+	bool answered[];
+};
+
+void mcp_post_init(struct mcp_post *post, const struct mcp_post_ops *ops, const struct mcp_session *session,
+		   uint64_t now_us)
+{
+	*post = (struct mcp_post){ .route = { .dialect = &mcp_post_dialect },
+				   .ops = ops,
+				   .session = session,
+				   .epoch = session->epoch,
+				   .era = session->era,
+				   .had_session = mcp_session_has_id(session),
+				   .doubtful = mcp_session_doubtful(session, now_us),
+				   .expects = true,
+				   .retry_ms = UINT64_MAX };
+}
+
+static struct mcp_post *post_of(const struct upstream_call *calls)
+{
+	return container_of((struct dialect_route *)(uintptr_t)calls->route, struct mcp_post, route);
+}
+
+/* --- writing --- */
+
+static bool encode(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request)
+{
+	struct mcp_post *post = post_of(calls);
+	if (!post->first_id)
+		post->first_id = first_id;
+	return post->ops->write(post, calls, count, first_id, request) && !request->body.failed &&
+	       !request->headers.failed;
+}
+
+static struct answer *check(const struct dialect_route *route, struct slice arguments)
+{
+	(void)route;
+	(void)arguments;
+	return NULL;
+}
+
+/* --- reading --- */
+
+static struct post_decoder *of(struct dialect_decoder *base)
+{
+	return container_of(container_of(base, struct tally, base), struct post_decoder, tally);
+}
+
+static struct dialect_decoder *decoder_new(size_t count, uint64_t first_id, unsigned json_depth,
+					   const struct dialect_sink *sink)
+{
+	struct post_decoder *decoder = calloc(1, sizeof *decoder + count * sizeof(bool));
+	if (!decoder)
+		return NULL;
+	decoder->json_depth = json_depth;
+	tally_init(&decoder->tally, &mcp_post_dialect, count, first_id, json_depth + 2, sink, decoder->answered);
+	sse_init(&decoder->sse, EVENT_BYTES);
+	json_split_init(&decoder->split);
+	return &decoder->tally.base;
+}
+
+static void decoder_free(struct dialect_decoder *base)
+{
+	if (!base)
+		return;
+	struct post_decoder *decoder = of(base);
+	answer_unref(decoder->whole);
+	sse_fini(&decoder->sse);
+	tally_fini(&decoder->tally);
+	free(decoder);
+}
+
+static void expect(struct dialect_decoder *base, const struct upstream_call *calls)
+{
+	struct post_decoder *decoder = of(base);
+	decoder->post = post_of(calls);
+	if (decoder->post->first_id) /* a stream that is taken up again answers under the ids it was begun with */
+		decoder->tally.first_id = decoder->post->first_id;
+}
+
+static void header(struct dialect_decoder *base, struct slice value)
+{
+	struct mcp_post *post = of(base)->post;
+	snprintf(post->session_id, sizeof post->session_id, "%.*s", SLICE_ARG(value));
+}
+
+static void head(struct dialect_decoder *base, unsigned status, struct slice content_type, uint32_t retry_after_s)
+{
+	static const struct slice stream = { "text/event-stream", 17 };
+	struct post_decoder *decoder = of(base);
+	tally_head(base, status, content_type, retry_after_s);
+	decoder->post->status = status;
+	decoder->events = content_type.len >= stream.len && strncasecmp(content_type.at, stream.at, stream.len) == 0;
+}
+
+static void put_out(struct post_decoder *decoder, size_t index, const struct mcp_message *message)
+{
+	struct mcp_post *post = decoder->post;
+	if (!post->ops->heard) {
+		tally_emit(&decoder->tally, index,
+			   mcp_answer(message, decoder->json_depth, decoder->tally.base.status));
+		return;
+	}
+	post->ops->heard(post, message);
+	tally_emit(&decoder->tally, index, answer_result(SLICE("{}"), true, NULL));
+}
+
+/* An error under no id of ours: about the request as a whole. */
+static void note_whole(struct post_decoder *decoder, const struct mcp_message *message)
+{
+	const struct tally *tally = &decoder->tally;
+	if (decoder->whole)
+		return;
+	if (tally_failed(tally))
+		decoder->whole = dialect_status_answer(&tally->base, OUTCOME_UPSTREAM_ERROR, message->error);
+	else
+		decoder->whole = mcp_answer(message, decoder->json_depth, tally->base.status);
+}
+
+static void take_answer(struct post_decoder *decoder, const struct mcp_message *message)
+{
+	struct mcp_post *post = decoder->post;
+	unsigned status = decoder->tally.base.status;
+	size_t index;
+	if (message->kind == MCP_ERROR)
+		post->error_code = mcp_error_code(message);
+	bool ours = tally_find(&decoder->tally, message->id, &index);
+	if (ours && decoder->answered[index])
+		return; /* the first one counts */
+	/* 400 and 404 are MCP's own ways to say an error; what else fails is HTTP's: busy, forbidden, broken */
+	bool spoken = !tally_failed(&decoder->tally) || status == 400 || status == 404;
+	if (ours && spoken && !mcp_session_refused(post->had_session, status, post->error_code, post->doubtful))
+		put_out(decoder, index, message);
+	else if (message->kind == MCP_ERROR && !decoder->split.array)
+		note_whole(decoder, message);
+}
+
+static void take_message(struct post_decoder *decoder, struct slice text, size_t at)
+{
+	struct mcp_message message;
+	const char *fault;
+	if (!mcp_read(text, decoder->json_depth, &decoder->tally.scratch, &message, &fault)) {
+		tally_note(&decoder->tally, fault, at);
+		return;
+	}
+	if (message.kind == MCP_REQUEST || message.kind == MCP_NOTIFICATION)
+		decoder->post->ops->foreign(decoder->post, &message);
+	else
+		take_answer(decoder, &message);
+}
+
+static void keep_place(struct post_decoder *decoder)
+{
+	struct mcp_post *post = decoder->post;
+	memcpy(post->event_id, decoder->sse.id, decoder->sse.id_len);
+	post->event_id[decoder->sse.id_len] = '\0';
+	post->retry_ms = decoder->sse.retry_ms;
+}
+
+static bool read_events(struct post_decoder *decoder, struct slice body, bool last)
+{
+	struct slice data;
+	enum sse_news news;
+	while ((news = sse_next(&decoder->sse, body, last, &data)) == SSE_DATA) {
+		keep_place(decoder); /* before the message: it may be the end of the call */
+		take_message(decoder, data, decoder->sse.at);
+	}
+	keep_place(decoder);
+	if (news == SSE_LARGE) {
+		tally_note(&decoder->tally, "an event too large", decoder->sse.at);
+		decoder->tally.broken = true;
+	}
+	return news != SSE_LARGE;
+}
+
+/* One object, or an array of them. */
+static bool read_json(struct post_decoder *decoder, struct slice body, bool last)
+{
+	struct tally *tally = &decoder->tally;
+	struct slice element;
+	while (!tally->broken) {
+		switch (json_split_next(&decoder->split, body, last, tally->depth, &element)) {
+		case JSON_SPLIT_ELEMENT:
+			take_message(decoder, element, (size_t)(element.at - body.at));
+			break;
+		case JSON_SPLIT_MORE:
+		case JSON_SPLIT_END:
+			return true;
+		case JSON_SPLIT_BROKEN:
+			tally_note(tally, "not JSON", decoder->split.at);
+			tally->broken = true;
+			break;
+		}
+	}
+	return false;
+}
+
+static bool read_on(struct post_decoder *decoder, struct slice body, bool last)
+{
+	if (!decoder->post->expects && !decoder->post->endless)
+		return false;
+	return decoder->events ? read_events(decoder, body, last) : read_json(decoder, body, last);
+}
+
+static bool feed(struct dialect_decoder *base, struct slice body)
+{
+	return read_on(of(base), body, false);
+}
+
+static size_t consumed(struct dialect_decoder *base)
+{
+	struct post_decoder *decoder = of(base);
+	size_t count = decoder->events ? decoder->sse.at : 0;
+	sse_dropped(&decoder->sse, count);
+	return count;
+}
+
+static enum outcome finish(struct dialect_decoder *base, struct slice body)
+{
+	struct post_decoder *decoder = of(base);
+	struct tally *tally = &decoder->tally;
+	struct mcp_post *post = decoder->post;
+	read_on(decoder, body, true);
+	post->refused_session = mcp_session_refused(post->had_session, base->status, post->error_code, post->doubtful);
+	bool some = tally->answered_count > 0;
+	if (!post->expects && !tally_failed(tally)) {
+		tally_emit(tally, 0, answer_result(SLICE("{}"), true, NULL)); /* it is one message */
+		return OUTCOME_OK;
+	}
+	if (tally->answered_count < tally->count) {
+		struct answer *left = decoder->whole ? decoder->whole : tally_missing(tally, body);
+		decoder->whole = NULL;
+		tally_emit_missing(tally, left);
+	}
+	return tally_outcome(tally, some);
+}
+
+const struct dialect mcp_post_dialect = {
+	.name = "mcp",
+	.max_calls = 10000,
+	.check = check,
+	.encode = encode,
+	.decoder_new = decoder_new,
+	.expect = expect,
+	.wanted_header = "Mcp-Session-Id",
+	.header = header,
+	.head = head,
+	.feed = feed,
+	.consumed = consumed,
+	.finish = finish,
+	.decoder_free = decoder_free,
+};

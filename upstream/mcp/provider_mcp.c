@@ -1,0 +1,118 @@
+/*
+ * provider_mcp.c: the kind of provider that is an MCP server over HTTP. Calls travel as tools/call (mcp_exchange.h) over
+ * upstream_http's kind, which brings pool, endpoints, deadlines and the rule that a write is sent once; control.h
+ * keeps the session and the list of tools.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "upstream/mcp/mcp_exchange.h"
+
+/* The session is there, or will not be for now. */
+static void control_turned(struct mcp_control *control)
+{
+	struct mcp_upstream *upstream = container_of(control, struct mcp_upstream, control);
+	const char *why;
+	bool ready = mcp_control_want(control, &why);
+	if (!ready && !why)
+		return;
+	/* counted: a callback may end rides and begin others */
+	for (size_t left = upstream->waiting_count; left > 0 && !TAILQ_EMPTY(&upstream->waiting); left--) {
+		struct ride *ride = TAILQ_FIRST(&upstream->waiting);
+		if (ready) {
+			ride_go(ride);
+			continue;
+		}
+		ride_close(ride, ride_closed_answer(upstream, why));
+	}
+}
+
+static struct exchange *mcp_send(struct upstream *base, const struct upstream_call *calls, size_t count,
+				 uint64_t deadline_us, const struct upstream_events *events, void *context,
+				 struct answer **refusal)
+{
+	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
+	const char *why;
+	bool ready = mcp_control_want(&upstream->control, &why);
+	if (why) {
+		*refusal = ride_closed_answer(upstream, why);
+		return NULL;
+	}
+	struct ride *ride = ride_new(upstream, calls, count);
+	if (!ride) {
+		*refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+		return NULL;
+	}
+	uint64_t latest_us = clock_add(loop_now(base->loop), base->settings->timeout_us);
+	ride->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
+	ride->events = events;
+	ride->context = context;
+	if (ready)
+		ride_go(ride);
+	else
+		ride_wait(ride);
+	return &ride->base;
+}
+
+static void mcp_abort(struct exchange *exchange)
+{
+	struct ride *ride = container_of(exchange, struct ride, base);
+	struct loop *loop = ride->upstream->base.loop;
+	ride->aborted = true;
+	if (ride->telling)
+		loop_arm(loop, &ride->timer, loop_now(loop)); /* an exchange is in mid-callback: not from here */
+	else
+		ride_abort(ride);
+}
+
+static void mcp_free(struct upstream *base)
+{
+	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
+	struct ride *ride, *after;
+	assert(TAILQ_EMPTY(&upstream->waiting));
+	for (ride = TAILQ_FIRST(&upstream->rides); ride; ride = after) {
+		after = TAILQ_NEXT(ride, next);
+		assert(ride->aborted); /* in mid-callback, its timer still to come */
+		ride_abort(ride);
+	}
+	mcp_control_fini(&upstream->control);
+	upstream_http.free(upstream->http);
+	free(upstream);
+}
+
+static struct upstream *mcp_make(const struct upstream_settings *settings, struct transport *transport,
+				 struct loop *loop, struct meter *meter)
+{
+	struct mcp_upstream *upstream = calloc(1, sizeof *upstream);
+	if (!upstream)
+		return NULL;
+	upstream->base.settings = settings;
+	upstream->base.loop = loop;
+	upstream->meter = meter;
+	upstream->inner = *settings;
+	upstream->inner.dialect = &mcp_post_dialect;
+	TAILQ_INIT(&upstream->rides);
+	TAILQ_INIT(&upstream->waiting);
+	upstream->http = upstream_http.make(&upstream->inner, transport, loop, meter);
+	if (upstream->http &&
+	    mcp_control_init(&upstream->control, settings, upstream->http, loop, meter, control_turned))
+		return &upstream->base;
+	if (upstream->http)
+		upstream_http.free(upstream->http);
+	free(upstream);
+	return NULL;
+}
+
+static void mcp_watch(struct upstream *base, const struct upstream_watcher *watcher)
+{
+	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
+	mcp_control_watch(&upstream->control, watcher);
+}
+
+const struct upstream_kind upstream_mcp = {
+	.make = mcp_make,
+	.free = mcp_free,
+	.send = mcp_send,
+	.abort = mcp_abort,
+	.watch = mcp_watch,
+};

@@ -1,0 +1,118 @@
+/* sse.c: event streams, line by line. */
+#include "upstream/mcp/sse.h"
+
+#include <assert.h>
+
+#include "base/json.h"
+
+void sse_init(struct sse *sse, size_t max_event_bytes)
+{
+	*sse = (struct sse){ .retry_ms = UINT64_MAX };
+	buf_init(&sse->data, max_event_bytes);
+}
+
+void sse_fini(struct sse *sse)
+{
+	buf_fini(&sse->data);
+}
+
+void sse_dropped(struct sse *sse, size_t count)
+{
+	assert(count <= sse->at);
+	sse->at -= count;
+	sse->scanned -= count;
+}
+
+/* The next whole line, without its end. False: it has not ended yet. */
+static bool next_line(struct sse *sse, struct slice text, bool last, struct slice *line)
+{
+	if (sse->skip_lf && sse->at < text.len) {
+		sse->skip_lf = false;
+		if (text.at[sse->at] == '\n')
+			sse->at++;
+	}
+	size_t end = sse->scanned > sse->at ? sse->scanned : sse->at;
+	while (end < text.len && text.at[end] != '\n' && text.at[end] != '\r')
+		end++;
+	sse->scanned = end;
+	if (end == text.len && (!last || end == sse->at))
+		return false;
+	*line = (struct slice){ text.at + sse->at, end - sse->at };
+	sse->skip_lf = end < text.len && text.at[end] == '\r';
+	sse->at = sse->scanned = end < text.len ? end + 1 : end;
+	return true;
+}
+
+static void take_id(struct sse *sse, struct slice value)
+{
+	if (value.len >= sizeof sse->id || (value.len && memchr(value.at, '\0', value.len)))
+		return;
+	sse->id_len = value.len;
+	if (value.len)
+		memcpy(sse->id, value.at, value.len);
+}
+
+static void take_field(struct sse *sse, struct slice name, struct slice value)
+{
+	if (slice_equal(name, SLICE("data"))) {
+		if (sse->has_data)
+			buf_put_char(&sse->data, '\n');
+		buf_put(&sse->data, value);
+		sse->has_data = true;
+	} else if (slice_equal(name, SLICE("id"))) {
+		take_id(sse, value);
+	} else if (slice_equal(name, SLICE("retry"))) {
+		uint64_t ms;
+		if (value.len && json_u64(value, &ms))
+			sse->retry_ms = ms;
+	}
+}
+
+/* "name: value", "name:value", "name"; ":..." is a comment. */
+static void take_line(struct sse *sse, struct slice line)
+{
+	if (!sse->begun && line.len >= 3 && memcmp(line.at, "\xef\xbb\xbf", 3) == 0)
+		line = (struct slice){ line.at + 3, line.len - 3 };
+	sse->begun = true;
+	const char *colon = line.len ? memchr(line.at, ':', line.len) : NULL;
+	size_t name_len = colon ? (size_t)(colon - line.at) : line.len;
+	size_t value_at = colon ? name_len + 1 : line.len;
+	if (value_at < line.len && line.at[value_at] == ' ')
+		value_at++;
+	take_field(sse, (struct slice){ line.at, name_len }, (struct slice){ line.at + value_at, line.len - value_at });
+}
+
+/* A blank line ends the event. False: there was nothing in it. */
+static bool end_event(struct sse *sse, struct slice *data)
+{
+	sse->told = true; /* forget it at the next line */
+	*data = buf_slice(&sse->data);
+	return sse->has_data && data->len > 0;
+}
+
+static void forget_told(struct sse *sse)
+{
+	if (!sse->told)
+		return;
+	sse->told = sse->has_data = false;
+	buf_reset(&sse->data);
+}
+
+enum sse_news sse_next(struct sse *sse, struct slice text, bool last, struct slice *data)
+{
+	struct slice line;
+	if (!sse->data.failed)
+		forget_told(sse);
+	while (!sse->data.failed && next_line(sse, text, last, &line)) {
+		if (line.len) {
+			take_line(sse, line);
+			continue;
+		}
+		if (end_event(sse, data))
+			return SSE_DATA;
+		forget_told(sse);
+	}
+	if (sse->data.failed || text.len - sse->at > sse->data.max)
+		return SSE_LARGE;
+	return last && end_event(sse, data) ? SSE_DATA : SSE_MORE;
+}

@@ -1,0 +1,187 @@
+/* tool_result.c: what becomes of a tool's MCP result: the form that REST callers get, and the outcome. */
+#include "upstream/mcp/mcp_message.h"
+
+/* The members of a CallToolResult that matter here; empty: absent. */
+struct tool_result {
+	struct slice full, content, structured, type;
+	bool is_error;
+};
+
+static void read_result(struct slice full, struct tool_result *result)
+{
+	*result = (struct tool_result){ .full = full };
+	struct json_walk walk = json_walk(full);
+	struct slice name, value;
+	while (json_next_member(&walk, &name, &value)) {
+		if (json_string_is(name, SLICE("content")))
+			result->content = value;
+		else if (json_string_is(name, SLICE("structuredContent")) && json_type(value) != JSON_NULL)
+			result->structured = value;
+		else if (json_string_is(name, SLICE("isError")))
+			result->is_error = json_type(value) == JSON_TRUE;
+		else if (json_string_is(name, SLICE("resultType")))
+			result->type = value;
+	}
+}
+
+/* The raw text of one content block. False: it is no text. */
+static bool block_text(struct slice block, struct slice *raw)
+{
+	struct slice type;
+	return json_type(block) == JSON_OBJECT && json_member(block, SLICE("type"), &type) &&
+	       json_type(type) == JSON_STRING && json_string_is(type, SLICE("text")) &&
+	       json_member(block, SLICE("text"), raw) && json_type(*raw) == JSON_STRING;
+}
+
+struct texts {
+	struct buf joined; /* unescaped, by line feeds */
+	size_t count;      /* of text blocks */
+	size_t others;     /* blocks of other kinds */
+	struct slice raw;  /* of the last one, with its quotes */
+};
+
+static void gather_texts(struct slice content, struct texts *texts)
+{
+	struct slice block;
+	if (!content.len || json_type(content) != JSON_ARRAY)
+		return;
+	struct json_walk walk = json_walk(content);
+	while (json_next_element(&walk, &block)) {
+		struct slice raw;
+		if (!block_text(block, &raw)) {
+			texts->others++;
+			continue;
+		}
+		if (texts->count++)
+			buf_put_char(&texts->joined, '\n');
+		json_unescape(raw, &texts->joined);
+		texts->raw = raw;
+	}
+}
+
+/* The form for REST callers. */
+struct rest_form {
+	struct slice body;
+	bool json;
+	const char *content_type;
+};
+
+static struct rest_form plain_form(const struct tool_result *result, const struct texts *texts, unsigned json_depth)
+{
+	struct json_fault fault;
+	if (result->structured.len)
+		return (struct rest_form){ result->structured, true, NULL };
+	if (!result->content.len)
+		return (struct rest_form){ result->full, true, NULL };
+	if (!texts->count || texts->others)
+		return (struct rest_form){ result->content, true, NULL };
+	struct slice text = buf_slice(&texts->joined);
+	if (texts->count == 1 && json_check(text, json_depth, NULL, &fault))
+		return (struct rest_form){ text, true, NULL };
+	return (struct rest_form){ text, false, "text/plain; charset=utf-8" };
+}
+
+/* Errors carry JSON only: a lone text that is none stays the JSON string it was, several are the content list. */
+static struct slice error_body(const struct tool_result *result, const struct texts *texts, unsigned json_depth)
+{
+	struct rest_form form = plain_form(result, texts, json_depth);
+	if (form.json)
+		return form.body;
+	return texts->count == 1 ? texts->raw : result->content;
+}
+
+static struct answer *out_of_memory(void)
+{
+	return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+}
+
+static struct answer *complete_answer(const struct tool_result *result, unsigned json_depth)
+{
+	struct texts texts = { .joined = BUF_INIT(SIZE_MAX / 4) };
+	struct answer *answer;
+	gather_texts(result->content, &texts);
+	if (texts.joined.failed) {
+		answer = out_of_memory();
+	} else if (result->is_error) {
+		struct slice body = error_body(result, &texts, json_depth);
+		const char *text = texts.joined.len ? buf_cstr(&texts.joined) : "an error without a text";
+		answer = answer_mcp(OUTCOME_TOOL_ERROR, result->full, body, true, NULL, "the tool answered: %.400s",
+				    text);
+	} else {
+		struct rest_form form = plain_form(result, &texts, json_depth);
+		answer = answer_mcp(OUTCOME_OK, result->full, form.body, form.json, form.content_type, "%s", "");
+	}
+	buf_fini(&texts.joined);
+	return answer;
+}
+
+/* A result that is not the end of the call; nobody here could go on with it. */
+static struct answer *unfinished_answer(const struct tool_result *result, unsigned status)
+{
+	if (json_string_is(result->type, SLICE("input_required")))
+		return answer_upstream_error(OUTCOME_TOOL_ERROR, status, 0, result->full,
+					     "the tool asks its user for input in mid-call, which no caller of this "
+					     "gateway can give: call it with all it needs, or deny the tool");
+	if (json_string_is(result->type, SLICE("task")))
+		return answer_upstream_error(OUTCOME_TOOL_ERROR, status, 0, result->full,
+					     "the tool answered with a task to be asked for later, which no caller of "
+					     "this gateway can do: deny the tool");
+	return answer_upstream_error(OUTCOME_TOOL_ERROR, status, 0, result->full,
+				     "the tool's result is of a type (%.*s) that this gateway does not know",
+				     result->type.len < 40 ? (int)result->type.len : 40, result->type.at);
+}
+
+static struct answer *result_answer(struct slice full, unsigned json_depth, unsigned status)
+{
+	struct tool_result result;
+	if (json_type(full) != JSON_OBJECT)
+		return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, status, 0, full,
+					     "the provider's result is no object, as a tool's must be in MCP");
+	read_result(full, &result);
+	/* absent in the legacy era, required in the modern one, where servers forget it */
+	if (result.type.len &&
+	    (json_type(result.type) != JSON_STRING || !json_string_is(result.type, SLICE("complete"))))
+		return unfinished_answer(&result, status);
+	return complete_answer(&result, json_depth);
+}
+
+/* --- errors --- */
+
+static enum outcome error_outcome(int code)
+{
+	switch (code) {
+	case MCP_INVALID_PARAMS:
+		return OUTCOME_INVALID_REQUEST;
+	case MCP_PARSE_ERROR:
+	case MCP_INVALID_REQUEST:
+	case MCP_METHOD_NOT_FOUND:
+	case MCP_HEADER_MISMATCH:
+	case MCP_CAPABILITY_MISSING:
+	case MCP_VERSION_UNSUPPORTED:
+		return OUTCOME_UPSTREAM_ERROR;
+	default:
+		return OUTCOME_TOOL_ERROR;
+	}
+}
+
+static struct answer *error_answer(const struct mcp_message *message, unsigned status)
+{
+	struct buf said = BUF_INIT(SIZE_MAX / 4);
+	struct slice raw;
+	int code = mcp_error_code(message);
+	if (json_type(message->error) == JSON_OBJECT && json_member(message->error, SLICE("message"), &raw) &&
+	    json_type(raw) == JSON_STRING)
+		json_unescape(raw, &said);
+	struct answer *answer = answer_upstream_error(error_outcome(code), status, 0, message->error,
+						      "the MCP server answered with error %d: %.400s", code,
+						      said.len && !said.failed ? buf_cstr(&said) : "no message");
+	buf_fini(&said);
+	return answer;
+}
+
+struct answer *mcp_answer(const struct mcp_message *message, unsigned json_depth, unsigned status)
+{
+	if (message->kind == MCP_ERROR)
+		return error_answer(message, status);
+	return result_answer(message->result, json_depth, status);
+}

@@ -1,0 +1,270 @@
+/* fork_server.c: the gateway's side: makes the warden, writes orders, hands over descriptors. supervisor.c is the other side. */
+#include "upstream/process/fork_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "upstream/process/supervisor.h"
+
+/* One a process, like the children it stands for: two wardens could not tell whose orphans are whose. */
+static struct {
+	pthread_mutex_t mutex;
+	int requests; /* m: -1: no warden */
+	pid_t pid;    /* m: 0: no warden, or reaped */
+} warden = { .mutex = PTHREAD_MUTEX_INITIALIZER, .requests = -1 };
+/* m: under the mutex, which is held for a fork or a sendmsg that does not block */
+
+static bool complain(char *error, size_t error_bytes, const char *what)
+{
+	snprintf(error, error_bytes, "%s: %s", what, strerror(errno));
+	return false;
+}
+
+/* --- the warden itself --- */
+
+/* Under the mutex. */
+static void forget_locked(void)
+{
+	if (warden.requests >= 0)
+		close(warden.requests);
+	warden.requests = -1;
+	if (warden.pid && waitpid(warden.pid, NULL, WNOHANG) != 0)
+		warden.pid = 0;
+}
+
+/* Under the mutex. False and errno. */
+static bool make_locked(void)
+{
+	int pair[2];
+	sigset_t all, before;
+	if (warden.requests >= 0)
+		return true;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return false;
+	sigfillset(&all); /* no handler of ours may run in the warden */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pid_t pid = fork();
+	int fault = errno;
+	if (pid == 0) {
+		close(pair[0]);
+		keeper_warden(pair[1]);
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		errno = fault;
+		return false;
+	}
+	warden.requests = pair[0];
+	warden.pid = pid;
+	return true;
+}
+
+/* Hand the descriptors over. Under the mutex. False and errno. */
+static bool send_locked(const int fds[KEEPER_FDS])
+{
+	char byte = 0;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int) * KEEPER_FDS)];
+	} control;
+	memset(&control, 0, sizeof control);
+	struct iovec vector = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &vector,
+				  .msg_iovlen = 1,
+				  .msg_control = control.bytes,
+				  .msg_controllen = sizeof control.bytes };
+	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+	head->cmsg_level = SOL_SOCKET;
+	head->cmsg_type = SCM_RIGHTS;
+	head->cmsg_len = CMSG_LEN(sizeof(int) * KEEPER_FDS);
+	memcpy(CMSG_DATA(head), fds, sizeof(int) * KEEPER_FDS);
+	return sendmsg(warden.requests, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+}
+
+/* A warden that was killed is found out here and made anew, once. False and errno. */
+static bool request(const int fds[KEEPER_FDS])
+{
+	pthread_mutex_lock(&warden.mutex);
+	bool sent = make_locked() && send_locked(fds);
+	if (!sent && (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)) {
+		forget_locked();
+		sent = make_locked() && send_locked(fds);
+	}
+	int fault = errno;
+	pthread_mutex_unlock(&warden.mutex);
+	errno = fault;
+	return sent;
+}
+
+int warden_pid(void)
+{
+	pthread_mutex_lock(&warden.mutex);
+	int pid = warden.pid;
+	pthread_mutex_unlock(&warden.mutex);
+	return pid;
+}
+
+static bool await_exit(pid_t pid, uint64_t timeout_us)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (fd < 0)
+		return errno == ESRCH;
+	struct pollfd poll_fd = { fd, POLLIN, 0 };
+	uint64_t end_us = clock_add(clock_now_us(), timeout_us);
+	int got;
+	do {
+		uint64_t now_us = clock_now_us();
+		got = poll(&poll_fd, 1, now_us < end_us ? (int)((end_us - now_us) / CLOCK_US_PER_MS) + 1 : 0);
+	} while (got < 0 && errno == EINTR);
+	close(fd);
+	return got > 0;
+}
+
+bool warden_join(uint64_t timeout_us)
+{
+	pthread_mutex_lock(&warden.mutex);
+	forget_locked();
+	pid_t pid = warden.pid;
+	bool gone = !pid || await_exit(pid, timeout_us);
+	if (pid && gone)
+		waitpid(pid, NULL, 0);
+	warden.pid = 0;
+	pthread_mutex_unlock(&warden.mutex);
+	return gone;
+}
+
+/* --- orders --- */
+
+struct sizes {
+	uint64_t argv, envp, texts;
+};
+
+static void add_sizes(const char *const *texts, uint64_t *count, uint64_t *bytes)
+{
+	for (*count = 0; texts[*count]; ++*count)
+		*bytes += strlen(texts[*count]) + 1;
+}
+
+/* Texts from `to` on, their places into `places`. Returns where the next text goes. */
+static uint64_t put_texts(char *base, uint64_t places_at, const char *const *texts, uint64_t to)
+{
+	uint64_t *places = (uint64_t *)(void *)(base + places_at);
+	for (; *texts; texts++) {
+		size_t bytes = strlen(*texts) + 1;
+		memcpy(base + to, *texts, bytes);
+		*places++ = to;
+		to += bytes;
+	}
+	*places = 0;
+	return to;
+}
+
+static void write_order(char *base, const struct keeper_order *head, const struct warden_order *order)
+{
+	memcpy(base, head, sizeof *head);
+	uint64_t to = head->envp_at + (head->envp_count + 1) * sizeof(uint64_t);
+	to = put_texts(base, head->argv_at, order->argv, to);
+	to = put_texts(base, head->envp_at, order->envp, to);
+	if (order->cwd)
+		memcpy(base + to, order->cwd, strlen(order->cwd) + 1);
+}
+
+/* The order in a memory file, whatever its size: a message has a limit. -1 and errno. */
+static int order_file(const struct warden_order *order)
+{
+	struct keeper_order head = { .memory_bytes = order->memory_bytes, .sample_us = order->sample_us };
+	uint64_t texts = 0;
+	add_sizes(order->argv, &head.argv_count, &texts);
+	add_sizes(order->envp, &head.envp_count, &texts);
+	head.argv_at = sizeof head;
+	head.envp_at = head.argv_at + (head.argv_count + 1) * sizeof(uint64_t);
+	uint64_t texts_at = head.envp_at + (head.envp_count + 1) * sizeof(uint64_t);
+	head.cwd_at = order->cwd ? texts_at + texts : 0;
+	head.bytes = texts_at + texts + (order->cwd ? strlen(order->cwd) + 1 : 0);
+	int fd = memfd_create("jitney-order", MFD_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	void *base = MAP_FAILED;
+	if (ftruncate(fd, (off_t)head.bytes) == 0)
+		base = mmap(NULL, head.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED) {
+		int fault = errno;
+		close(fd);
+		errno = fault;
+		return -1;
+	}
+	write_order(base, &head, order);
+	munmap(base, head.bytes);
+	return fd;
+}
+
+/* --- descriptors --- */
+
+static void close_all(const int *fds, size_t count)
+{
+	int fault = errno;
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	errno = fault;
+}
+
+/* A pipe; `near` is the gateway's end and does not block, the child's does. */
+static bool open_pipe(int *read_fd, int *write_fd, int *near)
+{
+	int pair[2];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return false;
+	*read_fd = pair[0];
+	*write_fd = pair[1];
+	return fcntl(*near, F_SETFL, O_NONBLOCK) == 0;
+}
+
+static bool open_leash(int *near, int *far)
+{
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return false;
+	*near = pair[0];
+	*far = pair[1];
+	return true;
+}
+
+bool warden_spawn(const struct warden_order *order, struct warden_child *child, char *error, size_t error_bytes)
+{
+	int far[KEEPER_FDS] = { -1, -1, -1, -1, -1 }, near[KEEPER_FDS] = { -1, -1, -1, -1, -1 };
+	bool fine = false;
+	if ((far[KEEPER_ORDER] = order_file(order)) < 0)
+		complain(error, error_bytes, "cannot make a memory file for a child process");
+	else if (!open_leash(&near[KEEPER_LEASH], &far[KEEPER_LEASH]) ||
+		 !open_pipe(&far[KEEPER_STDIN], &near[KEEPER_STDIN], &near[KEEPER_STDIN]) ||
+		 !open_pipe(&near[KEEPER_STDOUT], &far[KEEPER_STDOUT], &near[KEEPER_STDOUT]) ||
+		 !open_pipe(&near[KEEPER_STDERR], &far[KEEPER_STDERR], &near[KEEPER_STDERR]))
+		complain(error, error_bytes, "cannot make the pipes of a child process");
+	else if (!request(far))
+		complain(error, error_bytes, "cannot ask for a child process");
+	else
+		fine = true;
+	close_all(far, KEEPER_FDS);
+	if (!fine) {
+		close_all(near, KEEPER_FDS);
+		return false;
+	}
+	*child = (struct warden_child){ near[KEEPER_LEASH], near[KEEPER_STDIN], near[KEEPER_STDOUT],
+					near[KEEPER_STDERR] };
+	return true;
+}

@@ -1,0 +1,112 @@
+/*
+ * member.h: one process of a pool and what is spoken with it: the handshake, answers, the server's own requests
+ * and its list of tools. Private to pool.c and member.c.
+ *
+ *   member_start -> STARTING -(handshake)-> READY -(worn, too large)-> RETIRING -(a new one is ready)-> LEAVING
+ *                       `------------- ended ---------'------- idle, hung, one too many ------------------^ -> ended
+ */
+#ifndef JITNEY_UPSTREAM_PROCESS_MEMBER_H
+#define JITNEY_UPSTREAM_PROCESS_MEMBER_H
+
+#include "base/json.h"
+#include "upstream/mcp/list_tools.h"
+#include "upstream/process/process.h"
+#include "upstream/process/pool.h"
+
+enum { LAST_WORDS_BYTES = 160, SAME_IDS = 1024 /* buckets */ };
+
+enum member_state {
+	MEMBER_STARTING,
+	MEMBER_READY,
+	MEMBER_RETIRING, /* takes calls while there is no other */
+	MEMBER_LEAVING   /* takes none; is stopped once it has answered all */
+};
+
+TAILQ_HEAD(pool_call_list, pool_call);
+LIST_HEAD(pool_call_bucket, pool_call);
+TAILQ_HEAD(member_list, member);
+
+struct member {
+	struct process_pool *pool;
+	struct process *process;
+	TAILQ_ENTRY(member) next;
+	enum member_state state;
+	struct pool_call_list calls; /* in it, oldest first */
+	size_t busy;                 /* of them */
+	uint64_t served;             /* calls ever given to it */
+	uint64_t started_us, idle_since_us;
+	uint64_t cpu_us, resident_bytes; /* as last seen */
+	unsigned silent_timeouts;        /* calls that timed out since it last said anything */
+	bool useful;                     /* it has answered a call */
+	bool dirty;                      /* something was put that was not flushed */
+	bool stopped;
+	bool overlong_told;   /* whose the line that is too long was to be */
+	bool clouded;         /* a call in it was forgotten, of which it may still speak */
+	uint64_t greeting_id; /* of initialize or server/discover; 0: none is out */
+	uint64_t listen_id;   /* of subscriptions/listen, whose answer is its end; 0: none was sent */
+	uint64_t list_id;     /* of tools/list; 0: none is out */
+	bool list_again;      /* the list has changed meanwhile */
+	struct mcp_tools tools;
+	struct loop_timer timer; /* STARTING: it takes too long; else: time to list */
+	size_t last_words_len;
+	char last_words[LAST_WORDS_BYTES]; /* the last line of stderr */
+};
+
+struct process_pool {
+	const struct upstream_settings *settings;
+	const struct process_pool_settings *own; /* settings->process */
+	bool mcp;                                /* else plain JSON-RPC: no handshake, no lists */
+	enum mcp_era era;                        /* of MCP: legacy, unless the modern version is pinned */
+	const char *pinned;                      /* version of MCP; NULL: the newest legacy one is offered */
+	struct loop *loop;
+	struct meter *meter;
+	struct member_list members;
+	struct pool_call_list waiting;
+	struct pool_call_bucket by_id[SAME_IDS]; /* calls in members */
+	uint64_t next_id;
+	unsigned failures;      /* starts in a row that came to nothing */
+	uint64_t not_before_us; /* next start */
+	uint64_t cpu_gone_us;   /* used by those that have ended */
+	uint64_t random;
+	struct loop_timer timer;                /* starts that are due, idlers */
+	struct loop_timer flush;                /* this turn */
+	const struct upstream_watcher *watcher; /* NULL: nobody asks for tools */
+	bool unlisted;                          /* somebody does, and has not been told any */
+	uint64_t complaints_since_us;           /* stderr to the log: this second */
+	unsigned complaints, complaints_left_out;
+	struct json_scratch scratch;
+	bool freeing;
+	char trouble[PROCESS_REASON_BYTES + LAST_WORDS_BYTES + 32]; /* why the last one ended; "": none has */
+};
+
+/* NULL: pool->trouble says why. */
+struct member *member_start(struct process_pool *pool);
+/* No callback follows; its calls must have been taken away. */
+void member_free(struct member *member);
+/* Give it a call. False: its queue is full. */
+bool member_give(struct member *member, struct pool_call *call) MUST_CHECK;
+void member_cancel(struct member *member, const struct pool_call *call);
+/* Close its stdin and so on, with all its grace; it takes no calls from now on. */
+void member_stop(struct member *member);
+/* It is of no use: the same at once. */
+void member_kill(struct member *member);
+/* Ask for its tools soon; many wishes are one. */
+void member_list_soon(struct member *member);
+
+/* --- what a member tells its pool; pool.c --- */
+
+void pool_member_ready(struct member *member);
+/* To call `id`, if it is in this member; the reference is taken. */
+void pool_member_answered(struct member *member, uint64_t id, struct answer *answer);
+/* A notification of its own, which may be word of a call. */
+void pool_member_noted(struct member *member, const struct mcp_message *message);
+void pool_member_sampled(struct member *member);
+/* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
+ * member is freed. */
+void pool_member_ended(struct member *member, bool cannot_start, const char *reason);
+/* A line of stderr. */
+void pool_member_complained(struct member *member, struct slice text);
+/* A line that was no answer. */
+void pool_noise(struct process_pool *pool);
+
+#endif

@@ -1,0 +1,642 @@
+/* pool.c: how many processes there are, which one a call goes into, and what becomes of it when that one ends.
+ */
+#include "upstream/process/pool.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "upstream/process/member.h"
+
+#define STEADY_US (5 * CLOCK_US_PER_S) /* one that ends sooner, without an answer to any call, has not started well */
+#define BACKOFF_MAX_US (30 * CLOCK_US_PER_S)
+enum { FAILURES_REFUSE = 2, FAILURES_COUNTED = 16, SILENT_TIMEOUTS = 3, COMPLAINTS_PER_S = 20 };
+
+/* ---------------------------------------------------------------- what is to be seen */
+
+static void show(struct process_pool *pool)
+{
+	size_t count = 0, ready = 0;
+	uint64_t cpu_us = pool->cpu_gone_us, resident_bytes = 0;
+	const struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next) {
+		count++;
+		ready += member->state == MEMBER_READY || member->state == MEMBER_RETIRING;
+		cpu_us += member->cpu_us;
+		resident_bytes += member->resident_bytes;
+	}
+	unsigned label = pool->settings->label;
+	meter_set(pool->meter, METRIC_ID_PROCESSES, label, 0, (int64_t)count);
+	meter_set(pool->meter, METRIC_ID_PROCESS_CPU, label, 0, (int64_t)cpu_us);
+	meter_set(pool->meter, METRIC_ID_PROCESS_RESIDENT, label, 0, (int64_t)resident_bytes);
+	if (pool->settings->endpoint_count)
+		meter_set(pool->meter, METRIC_ID_UPSTREAM_HEALTHY, pool->settings->first_endpoint_label, 0,
+			  ready > 0 || pool->failures == 0);
+}
+
+static void count(const struct process_pool *pool, enum metric metric)
+{
+	meter_add(pool->meter, metric, pool->settings->label, 0, 1);
+}
+
+void pool_noise(struct process_pool *pool)
+{
+	count(pool, METRIC_ID_PROCESS_NOISE);
+}
+
+static void log_process(const struct process_pool *pool, enum log_level level, const char *event, const char *reason,
+			uint64_t lived_us)
+{
+	struct log_line line;
+	if (!log_begin(&line, level, event))
+		return;
+	log_cstr(&line, "upstream", pool->settings->name);
+	log_cstr(&line, "command", pool->own->process.argv[0]);
+	log_cstr(&line, "reason", reason);
+	log_seconds(&line, "after", lived_us);
+	log_end(&line);
+}
+
+static void log_left_out(struct process_pool *pool)
+{
+	if (pool->complaints_left_out)
+		log_message(LOG_LEVEL_WARN, "process_stderr_left_out", "%s: %u lines of its stderr are left out here",
+			    pool->settings->name, pool->complaints_left_out);
+	pool->complaints_left_out = 0;
+}
+
+void pool_member_complained(struct member *member, struct slice text)
+{
+	struct process_pool *pool = member->pool;
+	struct log_line line;
+	uint64_t now_us = loop_now(pool->loop);
+	count(pool, METRIC_ID_PROCESS_STDERR);
+	if (now_us >= clock_add(pool->complaints_since_us, CLOCK_US_PER_S)) {
+		log_left_out(pool);
+		pool->complaints_since_us = now_us;
+		pool->complaints = 0;
+	}
+	if (++pool->complaints > COMPLAINTS_PER_S) {
+		pool->complaints_left_out++;
+		return;
+	}
+	if (!log_begin(&line, LOG_LEVEL_INFO, "process_stderr"))
+		return;
+	log_cstr(&line, "upstream", pool->settings->name);
+	log_u64(&line, "pid", (uint64_t)process_pid(member->process));
+	log_text(&line, "text", text);
+	log_end(&line);
+}
+
+/* ---------------------------------------------------------------- calls in members */
+
+static struct pool_call_bucket *bucket_of(struct process_pool *pool, uint64_t id)
+{
+	return &pool->by_id[id % SAME_IDS];
+}
+
+static void take_out(struct pool_call *call)
+{
+	struct member *member = call->member;
+	TAILQ_REMOVE(&member->calls, call, next);
+	LIST_REMOVE(call, alike);
+	member->busy--;
+	member->idle_since_us = loop_now(member->pool->loop);
+	call->member = NULL;
+}
+
+static bool give(struct member *member, struct pool_call *call)
+{
+	if (!member_give(member, call))
+		return false;
+	call->member = member;
+	TAILQ_INSERT_TAIL(&member->calls, call, next);
+	LIST_INSERT_HEAD(bucket_of(member->pool, call->id), call, alike);
+	member->busy++;
+	member->served++;
+	member->dirty = true;
+	if (member->pool->own->max_calls && member->served >= member->pool->own->max_calls &&
+	    member->state == MEMBER_READY)
+		member->state = MEMBER_RETIRING;
+	return true;
+}
+
+bool process_pool_sent(const struct pool_call *call)
+{
+	return call->repeated || (call->member && process_written(call->member->process) > call->begins_at);
+}
+
+/* The least busy one; NULL: all are full, or there is none. */
+static struct member *pick(const struct process_pool *pool)
+{
+	struct member *member, *best = NULL, *spare = NULL;
+	TAILQ_FOREACH (member, &pool->members, next) {
+		if (member->busy >= pool->own->calls || member->stopped)
+			continue;
+		if (member->state == MEMBER_READY && (!best || member->busy < best->busy))
+			best = member;
+		if (member->state == MEMBER_RETIRING && (!spare || member->busy < spare->busy))
+			spare = member;
+	}
+	return best ? best : spare;
+}
+
+static bool place(struct process_pool *pool, struct pool_call *call)
+{
+	struct member *member = pick(pool);
+	return member && give(member, call);
+}
+
+static void flush_later(struct process_pool *pool)
+{
+	if (!pool->flush.place)
+		loop_arm(pool->loop, &pool->flush, loop_now(pool->loop));
+}
+
+static void place_waiting(struct process_pool *pool)
+{
+	struct pool_call *call;
+	struct member *member;
+	while ((call = TAILQ_FIRST(&pool->waiting)) && (member = pick(pool))) {
+		TAILQ_REMOVE(&pool->waiting, call, next); /* first: it goes into the member's list by the same link */
+		if (!give(member, call)) {
+			TAILQ_INSERT_HEAD(&pool->waiting, call, next);
+			return;
+		}
+		call->waits = false;
+		flush_later(pool);
+	}
+}
+
+/* ---------------------------------------------------------------- when there is none */
+
+static struct answer *trouble_answer_after(const struct process_pool *pool, enum outcome outcome, const char *rest,
+					   uint32_t retry_after_s)
+{
+	return answer_upstream_error(outcome, 0, retry_after_s, SLICE(""), "%.40s: its process %.110s%s",
+				     pool->settings->name, pool->trouble, rest);
+}
+
+static struct answer *trouble_answer(const struct process_pool *pool, enum outcome outcome, const char *rest)
+{
+	return trouble_answer_after(pool, outcome, rest, 0);
+}
+
+/* It waited for a process, and there is no hope of one now. */
+static void refuse_waiting(struct process_pool *pool)
+{
+	struct pool_call *call;
+	while ((call = TAILQ_FIRST(&pool->waiting))) {
+		TAILQ_REMOVE(&pool->waiting, call, next);
+		call->waits = false;
+		call->answered(call, trouble_answer(pool, OUTCOME_UPSTREAM_UNAVAILABLE, "; run it by hand to see"));
+	}
+}
+
+/* ---------------------------------------------------------------- how many there are */
+
+struct crowd {
+	size_t live, ready, starting, retiring, busy, room; /* room: of ready ones, busy included */
+};
+
+static struct crowd look(const struct process_pool *pool)
+{
+	struct crowd crowd = { 0 };
+	const struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next) {
+		crowd.retiring += !member->stopped && member->state == MEMBER_RETIRING;
+		if (member->stopped || member->state >= MEMBER_RETIRING)
+			continue;
+		crowd.live++;
+		crowd.busy += member->busy;
+		if (member->state == MEMBER_READY) {
+			crowd.ready++;
+			crowd.room += pool->own->calls;
+		} else {
+			crowd.starting++;
+		}
+	}
+	return crowd;
+}
+
+/* One more than there are is enough at a time, and before the last place is taken. */
+static size_t wanted(const struct process_pool *pool, const struct crowd *crowd)
+{
+	bool crowded = !TAILQ_EMPTY(&pool->waiting) || (crowd->room && crowd->busy * 4 > crowd->room * 3);
+	size_t want = crowd->live, least = pool->own->min;
+	if (crowded && crowd->starting == 0)
+		want++;
+	if (want > pool->own->max)
+		want = pool->own->max;
+	if (least == 0 && (pool->unlisted || crowd->retiring))
+		least = 1; /* somebody has to tell the tools; and the worn one goes only when there is another */
+	return want < least ? least : want;
+}
+
+static uint64_t jittered(struct process_pool *pool, uint64_t us)
+{
+	pool->random = pool->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return us / 2 + us / 1024 * ((pool->random >> 40) % 1024);
+}
+
+static uint64_t backoff_us(struct process_pool *pool)
+{
+	uint64_t us = pool->own->restart_backoff_us;
+	if (pool->failures == 0)
+		return 0;
+	for (unsigned i = 1; i < pool->failures && us < BACKOFF_MAX_US; i++)
+		us *= 2;
+	return jittered(pool, us < BACKOFF_MAX_US ? us : BACKOFF_MAX_US);
+}
+
+static void note_failure(struct process_pool *pool)
+{
+	if (pool->failures < FAILURES_COUNTED)
+		pool->failures++;
+	pool->not_before_us = clock_add(loop_now(pool->loop), backoff_us(pool));
+}
+
+/* A server that does not come up cannot list its tools. */
+static void note_no_list(struct process_pool *pool)
+{
+	struct crowd crowd = look(pool);
+	if (pool->mcp && pool->watcher && crowd.ready + crowd.retiring == 0)
+		pool->watcher->tools_failed(pool->watcher->context, pool->trouble);
+}
+
+/* False: it came to nothing. */
+static bool start_one(struct process_pool *pool)
+{
+	struct member *member = member_start(pool);
+	if (!member) {
+		note_failure(pool);
+		log_process(pool, LOG_LEVEL_WARN, "process_not_started", pool->trouble, 0);
+		note_no_list(pool);
+		return false;
+	}
+	count(pool, METRIC_ID_PROCESS_STARTS);
+	TAILQ_INSERT_TAIL(&pool->members, member, next);
+	return true;
+}
+
+static void stop_member(struct member *member)
+{
+	member->state = MEMBER_LEAVING;
+	member_stop(member);
+}
+
+/* Those nobody needs any more. Returns when the next one is due. */
+static uint64_t stop_idlers(struct process_pool *pool, const struct crowd *crowd)
+{
+	uint64_t now_us = loop_now(pool->loop), next_us = CLOCK_NEVER;
+	size_t spare = crowd->ready > pool->own->min ? crowd->ready - pool->own->min : 0;
+	struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next) {
+		if (member->stopped || member->busy)
+			continue;
+		if (member->state == MEMBER_LEAVING) {
+			stop_member(member);
+		} else if (member->state == MEMBER_READY && spare) {
+			uint64_t due_us = clock_add(member->idle_since_us, pool->own->idle_timeout_us);
+			spare--;
+			if (due_us <= now_us)
+				stop_member(member);
+			else if (due_us < next_us)
+				next_us = due_us;
+		}
+	}
+	return next_us;
+}
+
+/* After every change: calls to where there is room, processes to where they are needed. */
+static void settle(struct process_pool *pool)
+{
+	uint64_t now_us = loop_now(pool->loop), next_us;
+	if (pool->freeing)
+		return;
+	place_waiting(pool);
+	struct crowd crowd = look(pool);
+	size_t want = wanted(pool, &crowd);
+	while (crowd.live < want && pool->not_before_us <= now_us && start_one(pool)) {
+		place_waiting(pool);
+		crowd = look(pool);
+	}
+	if (crowd.live == 0 && pool->not_before_us > now_us && pool->failures >= FAILURES_REFUSE)
+		refuse_waiting(pool);
+	next_us = stop_idlers(pool, &crowd);
+	if (crowd.live < want && pool->not_before_us < next_us)
+		next_us = pool->not_before_us;
+	if (next_us == CLOCK_NEVER)
+		loop_disarm(pool->loop, &pool->timer);
+	else
+		loop_arm(pool->loop, &pool->timer, next_us);
+	show(pool);
+}
+
+static void on_time(struct loop_timer *timer, uint64_t now_us)
+{
+	(void)now_us;
+	settle(container_of(timer, struct process_pool, timer));
+}
+
+static void on_flush(struct loop_timer *timer, uint64_t now_us)
+{
+	(void)now_us;
+	process_pool_flush(container_of(timer, struct process_pool, flush));
+}
+
+/* ---------------------------------------------------------------- what members tell */
+
+/* The worn ones have waited for this. */
+static void let_retire(struct process_pool *pool)
+{
+	struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next)
+		if (member->state == MEMBER_RETIRING)
+			member->state = MEMBER_LEAVING;
+}
+
+void pool_member_ready(struct member *member)
+{
+	struct process_pool *pool = member->pool;
+	bool first = true;
+	const struct member *other;
+	loop_disarm(pool->loop, &member->timer);
+	TAILQ_FOREACH (other, &pool->members, next)
+		first = first && other->state == MEMBER_STARTING;
+	member->state = MEMBER_READY;
+	member->idle_since_us = loop_now(pool->loop);
+	log_process(pool, LOG_LEVEL_INFO, "process_ready", NULL, loop_now(pool->loop) - member->started_us);
+	let_retire(pool);
+	if (first)
+		member_list_soon(member);
+	settle(pool);
+}
+
+static struct pool_call *find_call(const struct member *member, uint64_t id)
+{
+	struct pool_call *call;
+	LIST_FOREACH(call, bucket_of(member->pool, id), alike)
+	if (call->id == id && call->member == member)
+		break;
+	return call;
+}
+
+/* Progress names its call. A log message does not: it is the call's that is alone in the process, if no other can have
+ * left it behind. */
+void pool_member_noted(struct member *member, const struct mcp_message *message)
+{
+	struct pool_call *call = NULL;
+	uint64_t id;
+	if (!message->params.len || json_type(message->params) != JSON_OBJECT)
+		return;
+	if (mcp_progress_id(message, &id)) {
+		if ((call = find_call(member, id)) && call->asks.progress)
+			call->noted(call, MCP_NOTE_PROGRESS, message->params);
+	} else if (member->busy == 1 && !member->clouded && mcp_method_is(message, "notifications/message")) {
+		call = TAILQ_FIRST(&member->calls);
+		if (call->asks.level != MCP_LEVEL_NONE)
+			call->noted(call, MCP_NOTE_MESSAGE, message->params);
+	}
+}
+
+void pool_member_answered(struct member *member, uint64_t id, struct answer *answer)
+{
+	struct process_pool *pool = member->pool;
+	struct pool_call *call = find_call(member, id);
+	if (!call) {
+		answer_unref(answer); /* nobody waits for it any more, or it was never asked */
+		pool_noise(pool);
+		return;
+	}
+	bool leaves = member->state == MEMBER_LEAVING && member->busy == 1;
+	take_out(call);
+	member->useful = true;
+	call->answered(call, answer);
+	bool may_idle_too_long = member->busy == 0 && !pool->timer.place;
+	if (!TAILQ_EMPTY(&pool->waiting) || leaves || may_idle_too_long)
+		settle(pool);
+}
+
+void pool_member_sampled(struct member *member)
+{
+	struct process_pool *pool = member->pool;
+	uint64_t limit = pool->own->process.memory_bytes;
+	if (limit && member->resident_bytes > limit && member->state == MEMBER_READY) {
+		member->state = MEMBER_RETIRING;
+		log_process(pool, LOG_LEVEL_WARN, "process_too_large", "it holds more than upstreams.*.memory",
+			    loop_now(pool->loop) - member->started_us);
+		settle(pool);
+	}
+	show(pool);
+}
+
+/* ---------------------------------------------------------------- how they end */
+
+static struct answer *lost_answer(const struct process_pool *pool, const struct pool_call *call)
+{
+	if (call->repeatable)
+		return trouble_answer(pool, OUTCOME_UPSTREAM_ERROR, "; so did another one with this call");
+	return trouble_answer(pool, OUTCOME_OUTCOME_UNKNOWN, "; whether the call was carried out is not known");
+}
+
+/* What was not sent, or can be sent again, waits for another process, in its old order, before all others. The rest is
+ * answered. unread: nothing that was sent has been read. */
+static void release_calls(struct process_pool *pool, struct member *member, bool unread)
+{
+	struct pool_call *call, *before = TAILQ_LAST(&member->calls, pool_call_list);
+	while ((call = before)) {
+		before = TAILQ_PREV(call, pool_call_list, next);
+		bool sent = !unread && process_pool_sent(call);
+		if (sent && (!call->repeatable || call->repeated))
+			continue;
+		take_out(call);
+		call->repeated |= sent;
+		call->waits = true;
+		TAILQ_INSERT_HEAD(&pool->waiting, call, next);
+		if (sent)
+			count(pool, METRIC_ID_UPSTREAM_REPEATS);
+	}
+	while ((call = TAILQ_FIRST(&member->calls))) {
+		take_out(call);
+		call->answered(call, lost_answer(pool, call));
+	}
+}
+
+static void tell_trouble(struct process_pool *pool, const struct member *member, const char *reason, uint64_t lived_us)
+{
+	char words[LAST_WORDS_BYTES + 1];
+	snprintf(words, sizeof words, "%.*s", (int)member->last_words_len, member->last_words);
+	snprintf(pool->trouble, sizeof pool->trouble, "%.200s%s%s%s", reason, *words ? " (its last words: " : "", words,
+		 *words ? ")" : "");
+	log_process(pool, LOG_LEVEL_WARN, member->state == MEMBER_STARTING ? "process_not_started" : "process_crashed",
+		    pool->trouble, lived_us);
+}
+
+void pool_member_ended(struct member *member, bool cannot_start, const char *reason)
+{
+	struct process_pool *pool = member->pool;
+	uint64_t lived_us = loop_now(pool->loop) - member->started_us;
+	bool starting = member->state == MEMBER_STARTING || cannot_start;
+	bool meant = member->state == MEMBER_LEAVING;
+	TAILQ_REMOVE(&pool->members, member, next);
+	member->stopped = true;
+	pool->cpu_gone_us += member->cpu_us;
+	if (!meant) {
+		count(pool, METRIC_ID_PROCESS_CRASHES);
+		tell_trouble(pool, member, reason, lived_us);
+		if (starting || (!member->useful && lived_us < STEADY_US))
+			note_failure(pool);
+		else
+			pool->failures = 0; /* what fells it may be a call: the others need it back at once */
+	}
+	release_calls(pool, member, cannot_start);
+	member_free(member);
+	if (!meant && starting)
+		note_no_list(pool);
+	struct crowd crowd = look(pool);
+	if (crowd.live == 0 && !meant && starting)
+		refuse_waiting(pool);
+	settle(pool);
+}
+
+/* ---------------------------------------------------------------- the front door */
+
+uint64_t process_pool_ids(struct process_pool *pool, size_t ids)
+{
+	uint64_t first = pool->next_id;
+	pool->next_id += ids;
+	return first;
+}
+
+enum mcp_era process_pool_era(const struct process_pool *pool)
+{
+	return pool->era;
+}
+
+struct answer *process_pool_refusal(struct process_pool *pool)
+{
+	uint64_t now_us = loop_now(pool->loop);
+	if (pool->failures < FAILURES_REFUSE || pool->not_before_us <= now_us || pick(pool))
+		return NULL;
+	struct crowd crowd = look(pool);
+	if (crowd.live)
+		return NULL;
+	char rest[64];
+	uint64_t wait_us = pool->not_before_us - now_us;
+	snprintf(rest, sizeof rest, "; tried again in %.1f s", (double)wait_us / (double)CLOCK_US_PER_S);
+	return trouble_answer_after(pool, OUTCOME_UPSTREAM_UNAVAILABLE, rest, (uint32_t)(wait_us / CLOCK_US_PER_S) + 1);
+}
+
+void process_pool_put(struct process_pool *pool, struct pool_call *call)
+{
+	call->member = NULL;
+	call->waits = call->repeated = false;
+	if (TAILQ_EMPTY(&pool->waiting) && place(pool, call)) {
+		struct crowd crowd = look(pool);
+		if (crowd.live < wanted(pool, &crowd))
+			loop_arm(pool->loop, &pool->timer, loop_now(pool->loop));
+		return;
+	}
+	call->waits = true;
+	TAILQ_INSERT_TAIL(&pool->waiting, call, next);
+	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop)); /* not here: a start may tell at once */
+}
+
+void process_pool_flush(struct process_pool *pool)
+{
+	struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next) {
+		if (member->dirty)
+			process_flush(member->process);
+		member->dirty = false;
+	}
+}
+
+/* One that answers nobody and says nothing is not there any more. */
+static void note_timeout(struct member *member)
+{
+	if (++member->silent_timeouts < SILENT_TIMEOUTS || member->stopped)
+		return;
+	snprintf(member->last_words, sizeof member->last_words, "it let %d calls time out and said nothing",
+		 SILENT_TIMEOUTS);
+	member->last_words_len = strlen(member->last_words);
+	member_kill(member);
+}
+
+void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool timed_out)
+{
+	struct member *member = call->member;
+	if (call->waits) {
+		TAILQ_REMOVE(&pool->waiting, call, next);
+		call->waits = false;
+	}
+	if (!member)
+		return;
+	take_out(call);
+	member->clouded = true;
+	member_cancel(member, call);
+	if (timed_out)
+		note_timeout(member);
+	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop)); /* there is room now */
+}
+
+void process_pool_watch(struct process_pool *pool, const struct upstream_watcher *watcher)
+{
+	struct member *member;
+	pool->watcher = watcher;
+	pool->unlisted = pool->mcp;
+	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop)); /* with min: 0 one is started to list them */
+	TAILQ_FOREACH (member, &pool->members, next)
+		if (member->state == MEMBER_READY) {
+			member_list_soon(member);
+			return;
+		}
+}
+
+struct process_pool *process_pool_new(const struct upstream_settings *settings, struct loop *loop, struct meter *meter)
+{
+	struct process_pool *pool = calloc(1, sizeof *pool);
+	if (!pool || !loop_timers_reserve(loop, 2)) {
+		free(pool);
+		return NULL;
+	}
+	pool->settings = settings;
+	pool->own = settings->process;
+	pool->mcp = settings->dialect->lists_tools;
+	pool->pinned =
+		settings->mcp_protocol && strcmp(settings->mcp_protocol, "auto") != 0 ? settings->mcp_protocol : NULL;
+	pool->era = pool->pinned && strcmp(pool->pinned, MCP_VERSION_MODERN) == 0 ? MCP_MODERN : MCP_LEGACY;
+	pool->loop = loop;
+	pool->meter = meter;
+	pool->next_id = 1;
+	pool->timer = LOOP_TIMER_INIT(on_time);
+	pool->flush = LOOP_TIMER_INIT(on_flush);
+	TAILQ_INIT(&pool->members);
+	TAILQ_INIT(&pool->waiting);
+	if (getrandom(&pool->random, sizeof pool->random, GRND_NONBLOCK) != sizeof pool->random)
+		pool->random = clock_now_us();
+	assert(pool->own->min <= pool->own->max && pool->own->calls > 0);
+	loop_arm(loop, &pool->timer, 0); /* with the first turn */
+	show(pool);
+	return pool;
+}
+
+void process_pool_free(struct process_pool *pool)
+{
+	struct member *member;
+	assert(TAILQ_EMPTY(&pool->waiting));
+	pool->freeing = true;
+	while ((member = TAILQ_FIRST(&pool->members))) {
+		assert(member->busy == 0);
+		TAILQ_REMOVE(&pool->members, member, next);
+		member_free(member);
+	}
+	loop_disarm(pool->loop, &pool->timer);
+	loop_disarm(pool->loop, &pool->flush);
+	loop_timers_release(pool->loop, 2);
+	json_scratch_fini(&pool->scratch);
+	free(pool);
+}

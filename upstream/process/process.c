@@ -1,0 +1,520 @@
+/* process.c: four descriptors of a child (stdin, stdout, stderr, leash) on the loop, and its two buffers. */
+#include "upstream/process/process.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "upstream/process/fork_server.h"
+
+enum {
+	READ_BYTES = 64 * 1024,      /* at once: what a pipe holds */
+	READS_PER_TURN = 8,          /* then it is another's turn */
+	KEPT_BYTES = 4 * READ_BYTES, /* a larger buffer is given back once it is empty */
+	COMPLAINT_BYTES = 1024,
+	WRITE_BYTES_MAX = 1024 * 1024 /* of one write */
+};
+
+const char *const process_inherited[] = { "HOME",  "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH",
+					  "SHELL", "TERM", "TMPDIR", "TZ",       "USER",    NULL };
+
+struct process {
+	const struct process_settings *settings;
+	struct loop *loop;
+	const struct process_events *events;
+	void *context;
+	struct loop_watch in, out, err, leash; /* fd -1: closed */
+	struct buf said;                       /* of stdout: what is no whole line yet */
+	bool skipping;                         /* an overlong line, to its end */
+	size_t tail_len;
+	char tail[PROCESS_TAIL_BYTES]; /* of that line so far */
+	struct buf queue;              /* for stdin */
+	size_t queue_at;               /* written so far */
+	uint64_t queued, written;
+	bool writable_wanted; /* stdin is full: the loop tells when it is not */
+	size_t complaint_len;
+	char complaint[COMPLAINT_BYTES];
+	int pid;
+	bool stopping;
+	bool cannot_start;
+	char reason[PROCESS_REASON_BYTES]; /* "" until it is known */
+};
+
+/* --- descriptors --- */
+
+static void drop(struct process *process, struct loop_watch *watch)
+{
+	int fd = watch->fd;
+	if (fd < 0)
+		return;
+	loop_unwatch(process->loop, watch);
+	watch->fd = -1;
+	close(fd);
+}
+
+static void drop_stdin(struct process *process)
+{
+	drop(process, &process->in);
+	buf_fini(&process->queue);
+	process->queue_at = 0;
+}
+
+static void drop_all(struct process *process)
+{
+	drop_stdin(process);
+	drop(process, &process->out);
+	drop(process, &process->err);
+	drop(process, &process->leash);
+}
+
+/* --- stdout --- */
+
+/* Forget the first bytes of a buffer. */
+static void shift(struct buf *buf, size_t bytes)
+{
+	buf->len -= bytes;
+	if (buf->store && buf->len)
+		memmove(buf->store->bytes, buf->store->bytes + bytes, buf->len);
+	else if (buf->store && buf->store->len > KEPT_BYTES)
+		buf_fini(buf);
+}
+
+/* The last bytes of what is skipped. */
+static void keep_tail(struct process *process, struct slice text)
+{
+	size_t room = PROCESS_TAIL_BYTES;
+	size_t fresh = text.len < room ? text.len : room;
+	size_t old = process->tail_len < room - fresh ? process->tail_len : room - fresh;
+	memmove(process->tail, process->tail + process->tail_len - old, old);
+	if (fresh)
+		memcpy(process->tail + old, text.at + text.len - fresh, fresh);
+	process->tail_len = old + fresh;
+}
+
+static void give_line(struct process *process, struct slice line)
+{
+	if (process->skipping) {
+		process->skipping = false;
+		keep_tail(process, line);
+		process->events->overlong(process->context, (struct slice){ process->tail, process->tail_len }, true);
+		return;
+	}
+	if (line.len && line.at[line.len - 1] == '\r')
+		line.len--;
+	if (line.len)
+		process->events->line(process->context, line);
+}
+
+/* All whole lines; `from`: bytes that are known to hold no line's end. */
+static void give_lines(struct process *process, size_t from)
+{
+	struct slice said = buf_slice(&process->said);
+	size_t start = 0;
+	const char *end;
+	while ((end = memchr(said.at + from, '\n', said.len - from))) {
+		size_t at = (size_t)(end - said.at);
+		give_line(process, (struct slice){ said.at + start, at - start });
+		start = from = at + 1;
+	}
+	shift(&process->said, start);
+}
+
+static void give_up_line(struct process *process)
+{
+	if (!process->skipping) {
+		process->tail_len = 0;
+		keep_tail(process, buf_slice(&process->said));
+		process->events->overlong(process->context, buf_slice(&process->said), false);
+	}
+	process->skipping = true;
+	buf_fini(&process->said);
+}
+
+/* Once. 0: nothing there now; -1: the end. */
+static int read_out(struct process *process)
+{
+	struct buf *said = &process->said;
+	size_t from = said->len;
+	if (from > process->settings->line_bytes || !buf_reserve(said, READ_BYTES)) {
+		give_up_line(process); /* too long, or memory is out: the same to its caller */
+		if (!buf_reserve(said, READ_BYTES)) {
+			buf_fini(said);
+			return 0;
+		}
+		from = 0;
+	}
+	ssize_t got = read(process->out.fd, said->store->bytes + said->len, READ_BYTES);
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	if (got == 0)
+		return -1;
+	said->len += (size_t)got;
+	give_lines(process, from);
+	if (process->skipping) {
+		keep_tail(process, buf_slice(said));
+		buf_reset(said);
+	}
+	return 1;
+}
+
+/* A child that closes its stdout cannot be talked to any more. */
+static void on_out(struct loop_watch *watch, uint32_t events)
+{
+	struct process *process = container_of(watch, struct process, out);
+	(void)events;
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		int more = read_out(process);
+		if (more == 0)
+			return;
+		if (more < 0) {
+			drop(process, &process->out);
+			process_stop(process);
+			return;
+		}
+	}
+}
+
+/* --- stderr --- */
+
+static void give_complaint(struct process *process)
+{
+	size_t len = process->complaint_len;
+	process->complaint_len = 0;
+	if (len && process->complaint[len - 1] == '\r')
+		len--;
+	if (len)
+		process->events->complained(process->context, (struct slice){ process->complaint, len });
+}
+
+static void take_complaint(struct process *process, struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.at[i] == '\n')
+			give_complaint(process);
+		else if (process->complaint_len < COMPLAINT_BYTES)
+			process->complaint[process->complaint_len++] = text.at[i];
+}
+
+static int read_err(struct process *process)
+{
+	char text[4 * COMPLAINT_BYTES];
+	ssize_t got = read(process->err.fd, text, sizeof text);
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	take_complaint(process, (struct slice){ text, (size_t)got });
+	return got == 0 ? -1 : 1;
+}
+
+static void on_err(struct loop_watch *watch, uint32_t events)
+{
+	struct process *process = container_of(watch, struct process, err);
+	(void)events;
+	if (read_err(process) < 0)
+		drop(process, &process->err);
+}
+
+/* --- the leash --- */
+
+static void note_failed(struct process *process, const struct warden_note *note)
+{
+	process->cannot_start = true;
+	const char *program = process->settings->argv[0], *cwd = process->settings->cwd;
+	switch (note->stage) {
+	case WARDEN_STAGE_CWD:
+		snprintf(process->reason, sizeof process->reason, "cannot start in cwd '%.150s': %s", cwd ? cwd : "",
+			 strerror(note->error));
+		break;
+	case WARDEN_STAGE_EXEC:
+		snprintf(process->reason, sizeof process->reason, "cannot execute '%.150s': %s", program,
+			 strerror(note->error));
+		break;
+	default:
+		snprintf(process->reason, sizeof process->reason, "cannot be started: %s", strerror(note->error));
+		break;
+	}
+}
+
+static void note_exited(struct process *process, int status)
+{
+	if (process->reason[0])
+		return;
+	if (WIFSIGNALED(status))
+		snprintf(process->reason, sizeof process->reason, "was killed by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else
+		snprintf(process->reason, sizeof process->reason, "exited with status %d", WEXITSTATUS(status));
+}
+
+/* It and its offspring are gone, so what the pipes hold is all there will be. */
+static void finish(struct process *process)
+{
+	if (!process->reason[0])
+		snprintf(process->reason, sizeof process->reason, "was lost: its keeper has ended");
+	while (process->out.fd >= 0 && read_out(process) > 0)
+		continue;
+	while (process->err.fd >= 0 && read_err(process) > 0)
+		continue;
+	give_complaint(process);
+	drop_all(process);
+	process->events->ended(process->context, process->cannot_start, process->reason);
+}
+
+/* False: it was the last one. */
+static bool take_note(struct process *process, const struct warden_note *note)
+{
+	switch (note->kind) {
+	case WARDEN_STARTED:
+		process->pid = note->pid;
+		return true;
+	case WARDEN_FAILED:
+		note_failed(process, note);
+		return true;
+	case WARDEN_SAMPLE:
+		process->events->sampled(process->context, note->cpu_us, note->resident_bytes);
+		return true;
+	default:
+		note_exited(process, note->status);
+		return false;
+	}
+}
+
+static void on_leash(struct loop_watch *watch, uint32_t events)
+{
+	struct process *process = container_of(watch, struct process, leash);
+	(void)events;
+	for (;;) {
+		struct warden_note note;
+		ssize_t got = recv(process->leash.fd, &note, sizeof note, 0);
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (got < 0 && errno == ECONNRESET)
+			continue; /* it ended with a word of ours unread; told once, and its own last words follow */
+		if (got == (ssize_t)sizeof note && take_note(process, &note))
+			continue;
+		finish(process);
+		return;
+	}
+}
+
+/* --- stdin --- */
+
+static void want_writable(struct process *process, bool wanted)
+{
+	if (wanted == process->writable_wanted)
+		return;
+	process->writable_wanted = wanted;
+	loop_rewatch(process->loop, &process->in, wanted ? EPOLLOUT : 0);
+}
+
+/* False: its stdin is closed on the other side. */
+static bool write_queue(struct process *process)
+{
+	while (process->queue_at < process->queue.len) {
+		size_t left = process->queue.len - process->queue_at;
+		ssize_t put = write(process->in.fd, process->queue.store->bytes + process->queue_at,
+				    left < WRITE_BYTES_MAX ? left : WRITE_BYTES_MAX);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return errno == EAGAIN;
+		process->queue_at += (size_t)put;
+		process->written += (size_t)put;
+	}
+	process->queue_at = 0;
+	buf_reset(&process->queue);
+	if (process->queue.store && process->queue.store->len > KEPT_BYTES)
+		buf_fini(&process->queue);
+	return true;
+}
+
+void process_flush(struct process *process)
+{
+	if (process->in.fd < 0)
+		return;
+	if (write_queue(process))
+		want_writable(process, process->queue.len > 0);
+	else
+		process_stop(process); /* how it ended is told by the leash */
+}
+
+/* Room at the end was short, but there is some at the front. */
+static bool make_room(struct process *process, size_t bytes)
+{
+	if (process->queue.len - process->queue_at + bytes > process->settings->queue_bytes)
+		return false;
+	if (process->queue_at > process->queue.len / 2) {
+		shift(&process->queue, process->queue_at);
+		process->queue_at = 0;
+	}
+	size_t len = process->queue.len;
+	if (buf_reserve(&process->queue, bytes))
+		return true;
+	process->queue.failed = false;
+	process->queue.len = len;
+	return false;
+}
+
+bool process_put(struct process *process, struct slice bytes)
+{
+	if (process->in.fd < 0 || !make_room(process, bytes.len))
+		return false;
+	buf_put(&process->queue, bytes);
+	process->queued += bytes.len;
+	return true;
+}
+
+uint64_t process_queued(const struct process *process)
+{
+	return process->queued;
+}
+
+uint64_t process_written(const struct process *process)
+{
+	return process->written;
+}
+
+static void on_in(struct loop_watch *watch, uint32_t events)
+{
+	struct process *process = container_of(watch, struct process, in);
+	if (events & EPOLLERR)
+		process_stop(process); /* it has closed its stdin: it takes no calls any more */
+	else
+		process_flush(process);
+}
+
+/* --- life --- */
+
+static void send_stop(struct process *process, uint64_t grace_us, uint64_t term_us)
+{
+	struct warden_stop stop = { grace_us, term_us };
+	if (process->leash.fd < 0)
+		return;
+	if (send(process->leash.fd, &stop, sizeof stop, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof stop)
+		shutdown(process->leash.fd, SHUT_WR); /* the keeper takes that for the end of the gateway */
+}
+
+void process_stop(struct process *process)
+{
+	if (process->stopping)
+		return;
+	process->stopping = true;
+	drop_stdin(process);
+	send_stop(process, process->settings->grace_us, process->settings->term_us);
+}
+
+void process_kill(struct process *process)
+{
+	process->stopping = true;
+	drop_stdin(process);
+	send_stop(process, 0, 0);
+}
+
+int process_pid(const struct process *process)
+{
+	return process->pid;
+}
+
+static bool is_configured(const struct process_settings *settings, const char *name)
+{
+	for (size_t i = 0; i < settings->variable_count; i++)
+		if (strcmp(settings->variables[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* "NAME=value" texts in `text`, their places in the list that is returned (to be freed): what is inherited, then what
+ * is configured. NULL: out of memory. */
+static const char **make_environment(const struct process_settings *settings, struct buf *text)
+{
+	const char **list = calloc(countof(process_inherited) + settings->variable_count + 1, sizeof *list);
+	size_t count = 0, at = 0;
+	for (size_t i = 0; process_inherited[i]; i++) {
+		const char *value = getenv(process_inherited[i]);
+		if (!value || is_configured(settings, process_inherited[i]))
+			continue;
+		buf_printf(text, "%s=%s%c", process_inherited[i], value, '\0');
+		count++;
+	}
+	for (size_t i = 0; i < settings->variable_count; i++, count++)
+		buf_printf(text, "%s=%s%c", settings->variables[i].name, settings->variables[i].value, '\0');
+	if (!list || text->failed) {
+		free(list);
+		return NULL;
+	}
+	for (size_t i = 0; i < count; i++) {
+		list[i] = text->store->bytes + at;
+		at += strlen(list[i]) + 1;
+	}
+	return list;
+}
+
+static bool spawn(const struct process_settings *settings, struct warden_child *child, char *error, size_t error_bytes)
+{
+	struct buf text = BUF_INIT(SIZE_MAX / 4);
+	const char **environment = make_environment(settings, &text);
+	const struct warden_order order = { settings->argv, environment, settings->cwd, settings->memory_bytes,
+					    settings->sample_us };
+	bool fine = environment && warden_spawn(&order, child, error, error_bytes);
+	if (!environment)
+		snprintf(error, error_bytes, "out of memory");
+	free(environment);
+	buf_fini(&text);
+	return fine;
+}
+
+static bool watch_all(struct process *process, const struct warden_child *child)
+{
+	process->leash.fd = child->leash_fd; /* so that all are closed if one cannot be watched */
+	process->in.fd = child->stdin_fd;
+	process->out.fd = child->stdout_fd;
+	process->err.fd = child->stderr_fd;
+	return loop_watch(process->loop, &process->leash, child->leash_fd, EPOLLIN) &&
+	       loop_watch(process->loop, &process->in, child->stdin_fd, 0) &&
+	       loop_watch(process->loop, &process->out, child->stdout_fd, EPOLLIN) &&
+	       loop_watch(process->loop, &process->err, child->stderr_fd, EPOLLIN);
+}
+
+struct process *process_start(const struct process_settings *settings, struct loop *loop,
+			      const struct process_events *events, void *context, char *error, size_t error_bytes)
+{
+	struct process *process = calloc(1, sizeof *process);
+	struct warden_child child;
+	if (!process) {
+		snprintf(error, error_bytes, "out of memory");
+		return NULL;
+	}
+	process->settings = settings;
+	process->loop = loop;
+	process->events = events;
+	process->context = context;
+	process->in = (struct loop_watch){ on_in, -1 };
+	process->out = (struct loop_watch){ on_out, -1 };
+	process->err = (struct loop_watch){ on_err, -1 };
+	process->leash = (struct loop_watch){ on_leash, -1 };
+	buf_init(&process->said, SIZE_MAX / 4);
+	buf_init(&process->queue, SIZE_MAX / 4);
+	if (!spawn(settings, &child, error, error_bytes)) {
+		free(process);
+		return NULL;
+	}
+	if (watch_all(process, &child))
+		return process;
+	snprintf(error, error_bytes, "cannot watch a child process: %s", strerror(errno));
+	process_free(process);
+	return NULL;
+}
+
+void process_free(struct process *process)
+{
+	if (!process)
+		return;
+	process_stop(process);
+	drop_all(process);
+	buf_fini(&process->said);
+	free(process);
+}

@@ -1,0 +1,147 @@
+/*
+ * stdio_dialect.c: calls as lines for a child process: JSON-RPC 2.0 with a method of its own for each tool
+ * (jsonrpc-stdio), or MCP's tools/call (mcp-stdio). Answers come line by line, to member.c.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "upstream/dialects/dialect.h"
+#include "upstream/mcp/mcp_message.h"
+#include "upstream/upstream.h"
+
+enum { MAX_CALLS = 1000 };
+
+struct stdio_route {
+	struct dialect_route base;
+	struct blob *name; /* the method, or the server's name of the tool: a JSON string */
+	char *constants;   /* or NULL */
+};
+
+static void stdio_route_free(struct dialect_route *base)
+{
+	if (!base)
+		return;
+	struct stdio_route *route = container_of(base, struct stdio_route, base);
+	blob_unref(route->name);
+	free(route->constants);
+	free(route);
+}
+
+static struct dialect_route *new_route(const struct dialect *dialect, const struct route_settings *settings,
+				       char *error, size_t error_bytes)
+{
+	struct slice name = slice_of(settings->method ? settings->method : settings->tool);
+	struct buf raw = BUF_INIT(SIZE_MAX / 4);
+	if (name.len == 0) {
+		snprintf(error, error_bytes, "method: is empty");
+		return NULL;
+	}
+	struct stdio_route *route = calloc(1, sizeof *route);
+	json_put_string(&raw, name);
+	if (route && (route->name = buf_take_blob(&raw)) &&
+	    (!settings->constants || (route->constants = strdup(settings->constants)))) {
+		route->base.dialect = dialect;
+		return &route->base;
+	}
+	snprintf(error, error_bytes, "out of memory");
+	buf_fini(&raw);
+	stdio_route_free(route ? &route->base : NULL);
+	return NULL;
+}
+
+static struct dialect_route *jsonrpc_stdio_route_new(const struct route_settings *settings, char *error,
+						     size_t error_bytes)
+{
+	return new_route(&dialect_jsonrpc_stdio, settings, error, error_bytes);
+}
+
+static struct dialect_route *mcp_stdio_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+{
+	return new_route(&dialect_mcp_stdio, settings, error, error_bytes);
+}
+
+static struct answer *stdio_check(const struct dialect_route *route, struct slice arguments)
+{
+	(void)route;
+	(void)arguments; /* any object can be sent */
+	return NULL;
+}
+
+/* A line ends at its end only: line feeds of a JSON text, which are blanks there, become spaces. */
+static void end_line(struct buf *body, size_t start)
+{
+	if (body->failed)
+		return;
+	char *line = body->store->bytes + start;
+	for (size_t i = 0; i < body->len - start; i++)
+		if (line[i] == '\n' || line[i] == '\r')
+			line[i] = ' ';
+	buf_put_char(body, '\n');
+}
+
+static void put_jsonrpc(struct buf *body, const struct stdio_route *route, struct slice arguments, uint64_t id)
+{
+	buf_put(body, SLICE("{\"jsonrpc\":\"2.0\",\"id\":"));
+	buf_put_u64(body, id);
+	buf_put(body, SLICE(",\"method\":"));
+	buf_put(body, blob_slice(route->name));
+	buf_put(body, SLICE(",\"params\":"));
+	dialect_put_arguments(body, route->constants, arguments);
+	buf_put_char(body, '}');
+}
+
+static void put_mcp(struct buf *body, const struct stdio_route *route, const struct upstream_call *call, uint64_t id,
+		    enum mcp_era era)
+{
+	struct buf all = BUF_INIT(SIZE_MAX / 4);
+	struct slice arguments = call->arguments;
+	if (route->constants) {
+		dialect_put_arguments(&all, route->constants, arguments);
+		body->failed |= all.failed;
+		arguments = buf_slice(&all);
+	}
+	mcp_put_tools_call(body, era, id, blob_slice(route->name), arguments, call->traceparent, call->asks);
+	buf_fini(&all);
+}
+
+bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
+		       struct buf *body)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct stdio_route *route = container_of(calls[i].route, struct stdio_route, base);
+		size_t start = body->len;
+		if (route->base.dialect == &dialect_mcp_stdio)
+			put_mcp(body, route, &calls[i], first_id + i, era);
+		else
+			put_jsonrpc(body, route, calls[i].arguments, first_id + i);
+		end_line(body, start);
+	}
+	return !body->failed;
+}
+
+static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
+			 struct http_request *request)
+{
+	return dialect_put_lines(calls, count, first_id, MCP_LEGACY, &request->body);
+}
+
+/* No decoder: nothing of this goes over HTTP. */
+const struct dialect dialect_jsonrpc_stdio = {
+	.name = "jsonrpc-stdio",
+	.max_calls = MAX_CALLS,
+	.route_new = jsonrpc_stdio_route_new,
+	.route_free = stdio_route_free,
+	.check = stdio_check,
+	.encode = stdio_encode,
+};
+
+const struct dialect dialect_mcp_stdio = {
+	.name = "mcp-stdio",
+	.max_calls = MAX_CALLS,
+	.route_new = mcp_stdio_route_new,
+	.route_free = stdio_route_free,
+	.check = stdio_check,
+	.encode = stdio_encode,
+	.lists_tools = true,
+};

@@ -1,0 +1,37 @@
+/* supervisor.h: the warden's side of fork_server.h: what runs in the forked processes. Private to fork_server.c and supervisor.c. */
+#ifndef JITNEY_UPSTREAM_PROCESS_SUPERVISOR_H
+#define JITNEY_UPSTREAM_PROCESS_SUPERVISOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* An order as it travels, in a memory file: this head, then argv, envp and texts. Places are offsets into it. */
+struct keeper_order {
+	uint64_t bytes; /* of the whole */
+	uint64_t argv_at, argv_count;
+	uint64_t envp_at, envp_count; /* argv and envp: count offsets and a 0 each, 8 bytes an entry */
+	uint64_t cwd_at;              /* 0: none */
+	uint64_t memory_bytes, sample_us;
+};
+
+/* The descriptors that travel with it, in this order. */
+enum keeper_fd { KEEPER_ORDER, KEEPER_LEASH, KEEPER_STDIN, KEEPER_STDOUT, KEEPER_STDERR, KEEPER_FDS };
+
+/* What a process and its living offspring use. */
+struct keeper_usage {
+	uint64_t cpu_us, resident_bytes;
+};
+
+/* The warden's whole life. Like all of this it uses nothing but system calls: it may have been forked from a process
+ * of many threads. `requests`: messages with KEEPER_FDS descriptors each; the end of it is the end. */
+_Noreturn void keeper_warden(int requests);
+
+/* --- supervisor_proc.c --- */
+
+/* SIGKILL all children of this process, adopted ones included, save those listed. */
+void keeper_kill_children(const pid_t *spared, size_t spared_count);
+/* Sum over all descendants of this process. */
+void keeper_measure(struct keeper_usage *usage);
+
+#endif

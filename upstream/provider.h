@@ -1,0 +1,39 @@
+/*
+ * provider.h: what a kind of provider (over HTTP, as child processes) does behind the front door of upstream.h. Private to
+ * upstream/: one file a kind, chosen by upstream.c from the settings.
+ */
+#ifndef JITNEY_UPSTREAM_PROVIDER_H
+#define JITNEY_UPSTREAM_PROVIDER_H
+
+#include "upstream/upstream.h"
+
+/* Each function keeps the promise of upstream.h's function of the same name. */
+struct upstream_kind {
+	struct upstream *(*make)(const struct upstream_settings *settings, struct transport *transport,
+				 struct loop *loop, struct meter *meter);
+	void (*free)(struct upstream *upstream);
+	/* The deadline has not passed, count is within the dialect's cap. */
+	struct exchange *(*send)(struct upstream *upstream, const struct upstream_call *calls, size_t count,
+				 uint64_t deadline_us, const struct upstream_events *events, void *context,
+				 struct answer **refusal);
+	void (*abort)(struct exchange *exchange);
+	void (*forget)(struct exchange *exchange, size_t index); /* NULL: an answer that comes is dropped above */
+	void (*watch)(struct upstream *upstream, const struct upstream_watcher *watcher); /* NULL: lists no tools */
+};
+
+/* Each kind embeds these first in its own. `make` sets settings and loop; upstream.c sets kind. */
+struct upstream {
+	const struct upstream_kind *kind;
+	const struct upstream_settings *settings;
+	struct loop *loop;
+};
+struct exchange {
+	const struct upstream_kind *kind;
+};
+
+extern const struct upstream_kind upstream_http;
+extern const struct upstream_kind upstream_mcp;
+extern const struct upstream_kind upstream_simulated;
+extern const struct upstream_kind upstream_process;
+
+#endif
