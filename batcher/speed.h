@@ -20,7 +20,8 @@
 
 enum { CLASS_FACTOR = 5, APART = 2 };
 #define CLASS_FIRST_US                                                                                                 \
-	(20 * CLOCK_US_PER_MS) /* border of the fastest class; each next one is CLASS_FACTOR times it                  \
+	(20 *                                                                                                          \
+	 CLOCK_US_PER_MS) /* border of the fastest class; each next one is CLASS_FACTOR times it                  \
 				*/
 
 /* One tool's. Zeroed: not known yet, in the fastest class. */

@@ -24,7 +24,8 @@ static const char *const of_programs[] = { "command",
 					   "pool.restart_backoff",
 					   "pool.start_timeout",
 					   NULL };
-static const char *const of_servers[] = { "endpoints", "headers", "ca_file", "pool.min_idle", "pool.connect_timeout", NULL };
+static const char *const of_servers[] = { "endpoints", "headers", "ca_file", "pool.min_idle", "pool.connect_timeout",
+					  NULL };
 
 bool config_is_program(const struct upstream_draft *draft)
 {

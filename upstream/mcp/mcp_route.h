@@ -9,7 +9,8 @@ struct mcp_route {
 	struct dialect_route base;
 	struct blob *name;      /* the server's name of the tool, a raw JSON string */
 	struct blob *constants; /* for dialect_put_arguments, NUL-terminated; NULL: none */
-	struct blob *schema; /* the input schema, if some arguments go into headers too (param_headers.h); NULL: none do */
+	struct blob
+		*schema; /* the input schema, if some arguments go into headers too (param_headers.h); NULL: none do */
 };
 
 /* struct dialect's functions of these names, for `dialect`. */

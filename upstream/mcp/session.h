@@ -31,7 +31,8 @@ enum {
 	MCP_VERSION_BYTES = 16
 };
 #define MCP_VERDICT_US                                                                                                 \
-	(UINT64_C(3600) * 1000000) /* how long an era found out is believed when a session opens anew                  \
+	(UINT64_C(3600) *                                                                                              \
+	 1000000) /* how long an era found out is believed when a session opens anew                  \
 				    */
 
 struct mcp_session {

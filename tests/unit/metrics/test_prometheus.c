@@ -102,7 +102,8 @@ static void the_catalogues_text_is_the_golden_one(void **state)
 	buf_fini(&golden);
 	if (!same) {
 		write_whole("prometheus.actual", buf_slice(&out));
-		fail_msg("the text differs: diff %s prometheus.actual", source_path("tests/unit/metrics/prometheus.golden"));
+		fail_msg("the text differs: diff %s prometheus.actual",
+			 source_path("tests/unit/metrics/prometheus.golden"));
 	}
 }
 

@@ -172,11 +172,11 @@ static void results_are_told_apart_by_index_in_every_fragmentation(void **state)
 		assert_true(answer_with(&told, three, 3, 200, body, cut));
 		assert_int_equal(told.outcome, OUTCOME_OK);
 		assert_string_equal(told.answers[0]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
-							   "[1.0, 2e3]}],\"model\":\"m-1\"}");
+							    "[1.0, 2e3]}],\"model\":\"m-1\"}");
 		assert_string_equal(told.answers[1]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
-							   "[],\"index2\":1}],\"model\":\"m-1\"}");
+							    "[],\"index2\":1}],\"model\":\"m-1\"}");
 		assert_string_equal(told.answers[2]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
-							   "\"Cg==\"}],\"model\":\"m-1\"}");
+							    "\"Cg==\"}],\"model\":\"m-1\"}");
 		forget(&told);
 	}
 }
@@ -239,8 +239,8 @@ static void a_call_alone_gets_the_usage_as_it_came(void **state)
 				"\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}",
 				9));
 	assert_string_equal(told.answers[0]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":[1]},"
-						   "{\"index\":1,\"embedding\":[2]}],"
-						   "\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}");
+						    "{\"index\":1,\"embedding\":[2]}],"
+						    "\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}");
 	forget(&told);
 }
 
