@@ -1,6 +1,6 @@
 #!/bin/bash
 # The shape of the tree, checked: who may include whom, which folder may touch which library, that every header
-# compiles alone, that every source is in a list. Says file:line: what is wrong. A table that allows only
+# compiles alone, that every source is in a list, that who keeps a route holds it. Says file:line: what is wrong. A table that allows only
 # downward includes leaves no room for a cycle of folders.
 set -euo pipefail
 cd "${1:-$(dirname "$(readlink -f "$0")")/..}"
@@ -88,7 +88,23 @@ check_lists() {
 	done < <(find tests/unit tests/fuzz -name 'test_*.c' -o -name 'fuzz_*.c' | sort)
 }
 
+# A route lives as long as somebody holds it, and lists of tools change while calls are under way: a pointer to one that
+# stays in a struct is a hold (dialect_route_ref), and says so, or says why it may be borrowed.
+check_holds() {
+	local place
+	while read -r place; do
+		complain "$place" 'a route in a struct: take a hold of it (dialect_route_ref) and say "held", "owned" or "borrowed" with the reason'
+	done < <(find "${folders[@]}" -name '*.[ch]' | sort | xargs awk '
+		/^struct [a-z_]+ \{/ { inside = 1 }
+		/^}/ { inside = 0 }
+		inside && /^\t+(const )?struct [a-z_]*route \*[a-z_]+;/ && !/held|owned|borrowed/ { print FILENAME ":" FNR }')
+	while IFS=: read -r file number _; do
+		complain "$file:$number" 'only dialect_route_unref frees a route'
+	done < <(grep -rnE '[.>]route_free\(' "${folders[@]}" tests/unit tests/fuzz --include='*.[ch]' | grep -v '^upstream/dialects/dialect.c:')
+}
+
 check_includes
+check_holds
 check_headers_alone
 check_lists
 exit $wrong

@@ -66,7 +66,7 @@ bool upstream_await_children(uint64_t timeout_us);
 
 /* One call as the upstream sees it; borrowed for the time of upstream_send only. */
 struct upstream_call {
-	const struct dialect_route *route; /* how this tool is called */
+	const struct dialect_route *route; /* borrowed, as all of this: how this tool is called */
 	struct slice arguments;            /* raw JSON object, checked */
 	bool repeatable;                   /* declared read-only or idempotent: sending it twice does no harm */
 	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */

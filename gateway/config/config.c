@@ -14,11 +14,8 @@ enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
  * dialects of upstreams' own, which routes point to. */
 static void free_routes(const struct config_drafts *drafts)
 {
-	for (size_t i = 0; drafts && i < drafts->tool_count; i++) {
-		struct dialect_route *route = drafts->tools[i].tool.route;
-		if (route)
-			route->dialect->route_free(route);
-	}
+	for (size_t i = 0; drafts && i < drafts->tool_count; i++)
+		dialect_route_unref(drafts->tools[i].tool.route);
 	for (size_t i = 0; drafts && i < drafts->upstream_count; i++)
 		dialect_release(drafts->upstreams[i].own);
 }

@@ -497,7 +497,7 @@ void listing_unref(struct listing *listing)
 	if (!kept || atomic_fetch_sub_explicit(&kept->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	for (size_t i = 0; i < listing->count; i++)
-		listing->tools[i].route->dialect->route_free(listing->tools[i].route);
+		dialect_route_unref(listing->tools[i].route);
 	arena_free(kept->arena);
 	free(kept);
 }

@@ -20,7 +20,7 @@ static void fuzz_answer(const char *merge, const uint8_t *data, size_t size)
 	for (size_t i = 0; i < FUZZ_MAX_CALLS; i++)
 		calls[i] = (struct upstream_call){ .route = route, .arguments = SLICE("{}") };
 	fuzz_dialect(dialect, calls, data, size);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 	dialect_release(dialect);
 }
 
@@ -59,8 +59,8 @@ static void fuzz_operation(const char *operation)
 		struct dialect_route *merged = dialect->route_new(&again, error, sizeof error);
 		/* two calls may have more names, or go deeper into memory's caps, than one document may */
 		must(merged || !shares || document.len > 4000);
-		dialect->route_free(merged);
-		dialect->route_free(route);
+		dialect_route_unref(merged);
+		dialect_route_unref(route);
 		buf_fini(&document);
 	}
 	dialect_release(dialect);

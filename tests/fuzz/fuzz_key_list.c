@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < FUZZ_MAX_CALLS; i++)
 		calls[i] = (struct upstream_call){ .route = route, .arguments = slice_of(arguments[i]) };
 	fuzz_dialect(dialect, calls, data + 1, size - 1);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 	dialect_release(dialect);
 	return 0;
 }

@@ -1,6 +1,8 @@
 /* dialect.c: the list of dialects, and what they share: the meaning of an HTTP status, said once. */
 #include "upstream/dialects/dialect.h"
 
+#include <assert.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -29,6 +31,31 @@ struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_
 	if (dialect->decoder_of)
 		return dialect->decoder_of(dialect, count, first_id, json_depth, sink);
 	return dialect->decoder_new(count, first_id, json_depth, sink);
+}
+
+/* A route that is being freed has this many holds, so that a pointer kept without one is found out early. */
+#define NO_HOLDS (UINT_MAX / 2)
+
+const struct dialect_route *dialect_route_ref(const struct dialect_route *route)
+{
+	struct dialect_route *counted = (struct dialect_route *)(uintptr_t)route;
+	unsigned before = atomic_fetch_add_explicit(&counted->more_holds, 1, memory_order_relaxed);
+	assert(before < NO_HOLDS);
+	(void)before;
+	return route;
+}
+
+void dialect_route_unref(const struct dialect_route *route)
+{
+	struct dialect_route *counted = (struct dialect_route *)(uintptr_t)route;
+	if (!route)
+		return;
+	unsigned before = atomic_fetch_sub_explicit(&counted->more_holds, 1, memory_order_acq_rel);
+	assert(before < NO_HOLDS);
+	if (before > 0)
+		return;
+	atomic_store_explicit(&counted->more_holds, NO_HOLDS, memory_order_relaxed);
+	route->dialect->route_free(counted);
 }
 
 static bool is_constant(struct slice constants, struct slice raw_name)

@@ -7,6 +7,7 @@
 #ifndef JITNEY_UPSTREAM_DIALECTS_DIALECT_H
 #define JITNEY_UPSTREAM_DIALECTS_DIALECT_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/answer.h"
@@ -43,10 +44,23 @@ struct route_settings {
 	const char *input_schema;  /* mcp: as the server sent it: JSON, checked; NULL: not known (yet) */
 };
 
-/* A route compiled from its settings. Immutable, used by any thread at once. Each dialect embeds it first. */
+/*
+ * A route compiled from its settings. Immutable but for its count of holds, used by any thread at once. Each dialect
+ * embeds it first.
+ *
+ * Who made it holds it. The lists of MCP servers change while calls are under way, so whoever keeps a route longer than
+ * the call of a function takes a hold of its own (dialect_route_ref); a pointer in a struct is a hold, but for that of
+ * struct upstream_call, which is borrowed for the time of upstream_send. tests/layers.sh watches over it.
+ */
 struct dialect_route {
 	const struct dialect *dialect;
+	atomic_uint more_holds; /* a: besides the maker's: 0 is right for a route that was just made */
 };
+
+/* One hold more, for a route that somebody holds. Any thread. */
+const struct dialect_route *dialect_route_ref(const struct dialect_route *route) MUST_CHECK;
+/* One less; the last one frees it. Any thread. NULL is fine. */
+void dialect_route_unref(const struct dialect_route *route);
 
 /* Caps on what a call's arguments may make of a request; the body has its own, given with the buffer. */
 enum { HTTP_TARGET_BYTES = 16 * 1024, HTTP_HEADER_BYTES = 32 * 1024 };
@@ -86,6 +100,7 @@ struct dialect {
 
 	/* Compile. NULL with `error` set (a phrase that names what is wrong and where) on bad settings or no memory. */
 	struct dialect_route *(*route_new)(const struct route_settings *settings, char *error, size_t error_bytes);
+	/* dialect_route_unref calls it when nobody holds the route any more; nobody else does. */
 	void (*route_free)(struct dialect_route *route);
 
 	/* Whether these arguments can be written: an answer that says what is missing (INVALID_REQUEST naming the

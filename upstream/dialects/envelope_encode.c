@@ -42,7 +42,7 @@ struct piece {
 struct envelope_route {
 	struct dialect_route base;
 	const struct envelope *envelope;
-	struct dialect_route *rest; /* method, path, query and headers of the item */
+	struct dialect_route *rest; /* owned: method, path, query and headers of the item */
 	char *tool;                 /* for messages */
 	char *tool_name;            /* as the provider calls it */
 	struct piece *pieces;
@@ -70,7 +70,7 @@ void envelope_route_free(struct dialect_route *base)
 	if (!base)
 		return;
 	struct envelope_route *route = container_of(base, struct envelope_route, base);
-	dialect_rest.route_free(route->rest);
+	dialect_route_unref(route->rest);
 	for (size_t i = 0; i < route->piece_count; i++)
 		template_free(route->pieces[i].template);
 	for (size_t i = 0; i < route->body_count; i++)
@@ -310,7 +310,7 @@ struct dialect_route *envelope_route_new(const struct route_settings *settings, 
 
 /* One call being written. */
 struct writing {
-	const struct envelope_route *route;
+	const struct envelope_route *route; /* borrowed: this lives while a function runs */
 	struct slice arguments;
 	uint64_t id;
 	struct http_request *inner; /* what the rest dialect would send */

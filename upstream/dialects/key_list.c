@@ -15,7 +15,7 @@
 
 struct key_list_route {
 	struct dialect_route base;
-	struct dialect_route *rest; /* all but the key */
+	struct dialect_route *rest; /* owned: all but the key */
 	bool keyed;                 /* false: a plain tool of the same upstream */
 	char *tool;
 	char *argument;
@@ -32,7 +32,7 @@ static void key_list_route_free(struct dialect_route *base)
 	if (!base)
 		return;
 	struct key_list_route *route = container_of(base, struct key_list_route, base);
-	dialect_rest.route_free(route->rest);
+	dialect_route_unref(route->rest);
 	free(route->tool);
 	free(route->argument);
 	free(route->parameter);
@@ -387,7 +387,7 @@ static void key_list_group(const struct dialect_route *base, struct slice argume
 
 struct key_list_decoder {
 	struct tally tally;
-	const struct key_list_route *route; /* NULL before expect */
+	const struct key_list_route *route; /* held; NULL before expect */
 	struct dialect_decoder *plain;      /* one call's, should its tool be a plain one; NULL else */
 	struct keys keys;
 	bool no_memory; /* for keys */
@@ -402,6 +402,8 @@ static void key_list_decoder_free(struct dialect_decoder *base)
 		return;
 	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
 	dialect_rest.decoder_free(decoder->plain);
+	if (decoder->route)
+		dialect_route_unref(&decoder->route->base);
 	keys_fini(&decoder->keys);
 	buf_fini(&decoder->scratch);
 	tally_fini(&decoder->tally);
@@ -427,7 +429,7 @@ static struct dialect_decoder *key_list_decoder_of(const struct dialect *dialect
 static void key_list_expect(struct dialect_decoder *base, const struct upstream_call *calls)
 {
 	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
-	decoder->route = container_of(calls[0].route, struct key_list_route, base);
+	decoder->route = container_of(dialect_route_ref(calls[0].route), struct key_list_route, base);
 	if (!decoder->route->keyed)
 		return;
 	dialect_rest.decoder_free(decoder->plain);

@@ -136,8 +136,11 @@ static void ride_free(struct ride *ride)
 		assert(!ride->legs[i].trip);
 		answer_unref(ride->legs[i].refusal);
 	}
-	for (size_t i = 0; i < ride->count; i++)
+	for (size_t i = 0; i < ride->count; i++) {
 		answer_unref(ride->items[i].held);
+		if (ride->items[i].route)
+			dialect_route_unref(&ride->items[i].route->base);
+	}
 	leave_list(ride);
 	loop_disarm(upstream->base.loop, &ride->timer);
 	loop_timers_release(upstream->base.loop, 1);
@@ -601,7 +604,7 @@ static bool copy_texts(struct ride *ride, const struct upstream_call *calls)
 		const char *at = ride->texts.store->bytes + ride->texts.len;
 		buf_put(&ride->texts, calls[i].arguments);
 		ride->items[i].arguments = (struct slice){ at, calls[i].arguments.len };
-		ride->items[i].route = mcp_route_of(calls[i].route);
+		ride->items[i].route = mcp_route_of(dialect_route_ref(calls[i].route));
 		ride->items[i].repeatable = calls[i].repeatable;
 		ride->items[i].asks = calls[i].asks;
 	}

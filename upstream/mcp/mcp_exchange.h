@@ -30,8 +30,8 @@ struct mcp_upstream {
 enum ride_state { RIDE_WAITING, RIDE_GOING, RIDE_RESUMING };
 
 struct ride_item {
-	const struct mcp_route *route;
-	struct slice arguments; /* in ride->texts */
+	const struct mcp_route *route; /* held: the call may be written again when its tool has gone from the list */
+	struct slice arguments;        /* in ride->texts */
 	bool repeatable;
 	struct mcp_asks asks;
 	bool told;

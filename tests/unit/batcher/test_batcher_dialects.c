@@ -532,7 +532,7 @@ static void run(const struct speech *which)
 		seed = scenario;
 		run_scenario();
 	}
-	route->dialect->route_free(route);
+	dialect_route_unref(route);
 	dialect_release(made);
 	metrics_free(metrics);
 	loop_free(loop);

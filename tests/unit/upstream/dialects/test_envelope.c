@@ -58,7 +58,7 @@ static char *encode(const struct dialect *dialect, struct route_settings setting
 	buf_fini(&request.target);
 	buf_fini(&request.headers);
 	buf_fini(&request.body);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 	return copy;
 }
 
@@ -182,7 +182,7 @@ static void a_missing_argument_is_named(void **state)
 	assert_int_equal(answer->outcome, OUTCOME_INVALID_REQUEST);
 	assert_string_equal(answer->detail, "argument 'document' is missing; tool 'find' needs it in its item");
 	answer_unref(answer);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 	envelope_free(dialect);
 }
 
@@ -525,7 +525,7 @@ static void run_once(void)
 			assert_int_equal(fed.emitted[1], 1);
 		}
 		feed_fini(&fed);
-		dialect->route_free(route);
+		dialect_route_unref(route);
 	}
 	envelope_free(dialect);
 }

@@ -39,7 +39,7 @@ static void use(const char *merge, const char *operation, bool repeatable)
 static void done(void)
 {
 	feed_fini(&fed);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 	dialect_release(dialect);
 }
 
@@ -491,7 +491,7 @@ static void run_once(void)
 			assert_int_equal(told.emitted[1], 1);
 		}
 		feed_fini(&told);
-		own->route_free(one);
+		dialect_route_unref(one);
 	}
 	dialect_release(own);
 }

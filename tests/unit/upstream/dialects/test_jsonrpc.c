@@ -83,7 +83,7 @@ static void one_call_is_an_object_and_many_are_an_array(void **state)
 		"{\"n\":123456789012345678901234567890}}]");
 	free(one);
 	free(three);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 }
 
 static void the_method_is_the_tools_name_unless_set_and_is_escaped(void **state)
@@ -96,8 +96,8 @@ static void the_method_is_the_tools_name_unless_set_and_is_escaped(void **state)
 	assert_non_null(strstr(second, "\"method\":\"a\\\"b\\\\c\\n\""));
 	free(first);
 	free(second);
-	dialect->route_free(plain);
-	dialect->route_free(odd);
+	dialect_route_unref(plain);
+	dialect_route_unref(odd);
 	char error[100];
 	struct route_settings empty = { .tool = "t", .method = "" };
 	assert_null(dialect->route_new(&empty, error, sizeof error));
@@ -112,7 +112,7 @@ static void a_request_over_its_cap_is_not_written(void **state)
 	struct http_request request = { .target = BUF_INIT(10), .headers = BUF_INIT(10), .body = BUF_INIT(40) };
 	assert_false(dialect->encode(&call, 1, 1, &request));
 	buf_fini(&request.body);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 }
 
 /* --- reading --- */
@@ -444,7 +444,7 @@ static void without_memory_every_call_is_still_answered_once(void **state)
 			assert_string_equal(error, "out of memory");
 		assert_true(ok || failed);
 		buf_fini(&request.body);
-		dialect->route_free(route);
+		dialect_route_unref(route);
 	}
 }
 

@@ -39,7 +39,7 @@ static void use(struct route_settings settings)
 static void done(void)
 {
 	feed_fini(&fed);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 	dialect_release(dialect);
 }
 
@@ -498,7 +498,7 @@ static void run_once(void)
 			assert_true(told.answers[1]->outcome != OUTCOME_OK);
 		}
 		feed_fini(&told);
-		own->route_free(one);
+		dialect_route_unref(one);
 	}
 	dialect_release(own);
 }

@@ -54,7 +54,7 @@ static void expect_request(const struct route_settings *settings, const char *ar
 	buf_fini(&request.target);
 	buf_fini(&request.headers);
 	buf_fini(&request.body);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 }
 
 static void expect_refusal(const struct route_settings *settings, const char *arguments, const char *detail)
@@ -65,7 +65,7 @@ static void expect_refusal(const struct route_settings *settings, const char *ar
 	assert_int_equal(refusal->outcome, OUTCOME_INVALID_REQUEST);
 	assert_string_equal(refusal->detail, detail);
 	answer_unref(refusal);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 }
 
 static void answer_with(unsigned status, const char *type, const char *body)
@@ -180,7 +180,7 @@ static void an_address_over_the_cap_is_refused(void **state)
 	assert_int_equal(refusal->outcome, OUTCOME_INVALID_REQUEST);
 	assert_non_null(strstr(refusal->detail, "make an address of 16385 bytes"));
 	answer_unref(refusal);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 }
 
 static void bad_routes_name_the_place(void **state)
@@ -210,7 +210,7 @@ static void a_body_of_another_type_need_not_be_json(void **state)
 	static const struct route_pair headers[] = { { "Content-Type", "text/plain" } };
 	struct route_settings settings = { .tool = "t", .headers = headers, .header_count = 1, .body = "say {x}!" };
 	struct dialect_route *route = new_route(&settings);
-	dialect->route_free(route);
+	dialect_route_unref(route);
 }
 
 /* --- reading --- */
@@ -360,7 +360,7 @@ static void running_out_of_memory_is_told(void **state)
 			assert_int_equal(refusal->outcome, OUTCOME_OVERLOADED);
 		assert_true(failed || (route && !refusal));
 		answer_unref(refusal);
-		dialect->route_free(route);
+		dialect_route_unref(route);
 		assert_true(n < 200);
 	}
 	failed = true;

@@ -135,7 +135,7 @@ static void world_open(struct world *world)
 static void world_fini(struct world *world)
 {
 	upstream_free(world->upstream);
-	world->settings.dialect->route_free(world->route);
+	dialect_route_unref(world->route);
 	transport_free(world->transport);
 	/* every socket has been counted in and out */
 	assert_int_equal(metrics_read(world->metrics, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
@@ -528,7 +528,7 @@ static void a_write_without_a_body_is_delivered_once_too(void **state)
 	add_endpoint(&world, provider_port(provider));
 	world_open(&world);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	dialect_rest.route_free(world.route);
+	dialect_route_unref(world.route);
 	char error[200];
 	static const char *const methods[] = { "DELETE", "GET", "POST" };
 	for (size_t i = 0; i < countof(methods); i++) {
@@ -538,12 +538,12 @@ static void a_write_without_a_body_is_delivered_once_too(void **state)
 		unsigned before = provider_requests(provider);
 		assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
 		assert_int_equal(provider_requests(provider), before + 1);
-		dialect_rest.route_free(world.route);
+		dialect_route_unref(world.route);
 		struct route_settings plain = { .tool = "t" };
 		world.route = dialect_rest.route_new(&plain, error, sizeof error);
 		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* a connection to die on */
 		if (i + 1 < countof(methods))
-			dialect_rest.route_free(world.route);
+			dialect_route_unref(world.route);
 	}
 	end(&world, provider);
 }
@@ -1004,7 +1004,7 @@ static void a_rest_request_goes_where_its_templates_say(void **state)
 	char error[200];
 	struct provider *provider = provider_start(note_request, &seen);
 	world_init(&world, &dialect_rest);
-	dialect_rest.route_free(world.route);
+	dialect_route_unref(world.route);
 	static const struct route_pair query[] = { { "days", "{days?}" }, { "unit s", "{u}" } };
 	struct route_settings route = {
 		.tool = "t", .http_method = "GET", .path = "/forecast/{q}", .query = query, .query_count = 2

@@ -23,6 +23,7 @@ enum { CALLS = 3 };
 /* --- the server --- */
 
 static atomic_uint calls_seen; /* messages of tools/call */
+static atomic_uint strangers;  /* messages of tools/call for another tool than t */
 static atomic_bool lose_next;  /* answer the next call with 404 */
 
 static bool has(const struct provider_request *request, const char *text)
@@ -55,6 +56,8 @@ static void answer_calls(struct provider_request *request)
 		}
 		json_member(element, SLICE("id"), &id);
 		atomic_fetch_add(&calls_seen, 1);
+		if (!memmem(element.at, element.len, "\"name\":\"t\"", strlen("\"name\":\"t\"")))
+			atomic_fetch_add(&strangers, 1);
 		buf_printf(&out, "id: 1\r\ndata: {\"id\":%.*s,\"result\":{\"content\":[]}}\r\n\r\n", SLICE_ARG(id));
 	}
 	provider_answer(request, "200 OK", "text/event-stream", buf_slice(&out));
@@ -143,6 +146,15 @@ static void on_tools_failed(void *context, const char *why)
 static const char *const names[] = { "m" };
 static const size_t endpoint_upstreams[] = { 0 };
 
+static struct dialect_route *new_route(const char *tool)
+{
+	struct route_settings settings = { .tool = tool };
+	char error[100];
+	struct dialect_route *route = dialect_mcp.route_new(&settings, error, sizeof error);
+	assert_non_null(route);
+	return route;
+}
+
 static void world_init(struct world *world)
 {
 	struct metrics_names metric_names = { .upstreams = names,
@@ -150,8 +162,6 @@ static void world_init(struct world *world)
 					      .endpoints = names,
 					      .endpoint_upstreams = endpoint_upstreams,
 					      .endpoint_count = 1 };
-	struct route_settings route = { .tool = "t" };
-	char error[100];
 	*world = (struct world){ .provider = provider_start(serve, NULL), .loop = loop_new() };
 	world->metrics = metrics_new(&metric_names);
 	assert_non_null(world->metrics);
@@ -170,8 +180,7 @@ static void world_init(struct world *world)
 						      .timeout_us = 10 * CLOCK_US_PER_S,
 						      .answer_bytes = 1 << 20,
 						      .json_depth = 32 };
-	world->route = dialect_mcp.route_new(&route, error, sizeof error);
-	assert_non_null(world->route);
+	world->route = new_route("t");
 	world->watcher = (struct upstream_watcher){ on_tools, on_tools_failed, world };
 	atomic_store(&lose_next, false);
 }
@@ -179,7 +188,7 @@ static void world_init(struct world *world)
 static void world_fini(struct world *world)
 {
 	upstream_free(world->upstream);
-	dialect_mcp.route_free(world->route);
+	dialect_route_unref(world->route);
 	transport_free(world->transport);
 	metrics_free(world->metrics);
 	loop_free(world->loop);
@@ -265,6 +274,36 @@ static void a_write_is_seen_once_whatever_becomes_of_its_session(void **state)
 	world_fini(&world);
 }
 
+/* The tool's list is replaced: whoever had no hold of his own finds other things where the route was. */
+static void drop_route(struct world *world)
+{
+	dialect_route_unref(world->route);
+	world->route = new_route("s");
+}
+
+/* A call is written when its session is there, and again when that was lost; its tool may be gone from the list. */
+static void a_call_outlives_the_list_that_its_tool_was_in(void **state)
+{
+	struct world world;
+	(void)state;
+	atomic_store(&strangers, 0);
+	world_init(&world);
+	assert_true(open_upstream(&world));
+	for (int round = 0; round < 3; round++) {
+		struct landing landing = { .answered = 0 };
+		if (round)
+			atomic_store(&lose_next, true);
+		assert_true(send_calls(&world, &landing, round == 2 ? CALLS : 1, true));
+		drop_route(&world);
+		turn_until_landed(&world, &landing);
+		assert_int_equal(landing.outcomes, 1u << OUTCOME_OK);
+		dialect_route_unref(world.route);
+		world.route = new_route("t");
+	}
+	assert_int_equal(atomic_load(&strangers), 0);
+	world_fini(&world);
+}
+
 static void callers_may_leave_at_any_moment(void **state)
 {
 	struct world world;
@@ -327,6 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(calls_that_come_before_the_session_wait_for_it),
 		cmocka_unit_test(a_write_is_seen_once_whatever_becomes_of_its_session),
+		cmocka_unit_test(a_call_outlives_the_list_that_its_tool_was_in),
 		cmocka_unit_test(callers_may_leave_at_any_moment),
 		cmocka_unit_test(memory_may_be_out_at_any_moment),
 	};

@@ -101,7 +101,7 @@ static void open_pool(const char *const *argv, size_t max, size_t calls)
 static void close_pool(void)
 {
 	upstream_free(world.upstream);
-	dialect_jsonrpc_stdio.route_free(world.route);
+	dialect_route_unref(world.route);
 }
 
 static struct exchange *send_calls(struct told *told, size_t count, bool repeatable, struct answer **refusal)
