@@ -48,8 +48,10 @@ bool buf_reserve(struct buf *buf, size_t more)
 		buf->failed = true;
 		return false;
 	}
-	if (!buf->store)
+	if (!buf->store) {
 		atomic_init(&store->refs, 1);
+		atomic_init(&store->takers, 0);
+	}
 	store->len = grown;
 	buf->store = store;
 	return true;

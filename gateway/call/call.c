@@ -26,10 +26,38 @@ struct call *call_new(struct worker *home)
 	return call;
 }
 
+/* ---------------------------------------------------------------- limits.in_flight */
+
+/* One of the places that limits.in_flight has, over all workers. Each worker has a timer reserved for every place, so
+ * more calls than places must never be sent: the count is taken first and compared then. */
+static bool take_place(struct call *call)
+{
+	struct gateway *gateway = call->home->gateway;
+	assert(!call->placed);
+	call->placed = atomic_fetch_add_explicit(&gateway->in_flight, 1, memory_order_relaxed) <
+		       gateway->config->limits.in_flight;
+	if (!call->placed)
+		atomic_fetch_sub_explicit(&gateway->in_flight, 1, memory_order_relaxed);
+	return call->placed;
+}
+
+static void leave_place(struct call *call)
+{
+	if (call->placed)
+		atomic_fetch_sub_explicit(&call->home->gateway->in_flight, 1, memory_order_relaxed);
+	call->placed = false;
+}
+
+static bool is_draining(const struct gateway *gateway)
+{
+	return atomic_load_explicit(&gateway->draining, memory_order_relaxed);
+}
+
 void call_free(struct call *call)
 {
 	struct worker *home = call->home;
 	assert(call->mails_out == 0 && !call->timer.place);
+	leave_place(call);
 	answer_unref(call->answer);
 	entry_unref(call->entry);
 	entry_unref(call->fallback);
@@ -158,14 +186,14 @@ bool call_look_up(struct call *call)
 	struct answer *problem = tool->route->dialect->check(tool->route, call->arguments);
 	if (problem)
 		return refused(call, REJECT_BAD_REQUEST, problem);
-	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
-		return refused(call, REJECT_IN_FLIGHT,
-			       turned_away(OUTCOME_OVERLOADED,
-					   "The gateway has as many calls in flight as limits.in_flight allows."));
-	if (atomic_load_explicit(&gateway->draining, memory_order_relaxed) &&
+	if (is_draining(gateway) &&
 	    loop_now(home->loop) >= atomic_load_explicit(&gateway->drain_until_us, memory_order_relaxed))
 		return refused(call, REJECT_SHUTTING_DOWN,
 			       turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
+	if (!take_place(call))
+		return refused(call, REJECT_IN_FLIGHT,
+			       turned_away(OUTCOME_OVERLOADED,
+					   "The gateway has as many calls in flight as limits.in_flight allows."));
 	return false;
 }
 
@@ -210,7 +238,7 @@ void call_send(struct call *call, struct blob *body)
 	keep_text(call->traceparent, sizeof call->traceparent, asker->traceparent);
 	keep_text(call->idempotency_key, sizeof call->idempotency_key, asker->idempotency_key);
 	call->asker = NULL;
-	atomic_fetch_add_explicit(&home->gateway->in_flight, 1, memory_order_relaxed);
+	assert(call->placed);
 	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, 1);
 	call->mails_out++;
 	if (owner == home) {
@@ -317,7 +345,7 @@ static void came_home(struct call *call)
 	struct worker *home = call->home;
 	call->mails_out--;
 	call->ended_us = loop_now(home->loop);
-	atomic_fetch_sub_explicit(&home->gateway->in_flight, 1, memory_order_relaxed);
+	leave_place(call);
 	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, -1);
 	if (call->refresh)
 		refresh(call);
@@ -373,11 +401,12 @@ void call_finish_returned(struct worker *home)
 
 /* ---------------------------------------------------------------- background refresh */
 
-/* Whether one more background refresh of this upstream may begin; then it is counted. */
-static bool claim_place(struct gateway *gateway, unsigned upstream)
+/* Whether one more background refresh of this upstream may begin; then it is counted. None does while draining: there
+ * is nobody to profit from it, and the end would wait for it. */
+static bool claim_refresh(struct gateway *gateway, unsigned upstream)
 {
 	atomic_size_t *refreshes = &gateway->refreshes[upstream];
-	if (atomic_load_explicit(&gateway->in_flight, memory_order_relaxed) >= gateway->config->limits.in_flight)
+	if (is_draining(gateway))
 		return false;
 	if (atomic_fetch_add_explicit(refreshes, 1, memory_order_relaxed) <
 	    gateway->config->upstreams[upstream].refreshes)
@@ -386,26 +415,26 @@ static bool claim_place(struct gateway *gateway, unsigned upstream)
 	return false;
 }
 
-static void give_place_back(struct gateway *gateway, unsigned upstream)
+static void release_refresh(struct gateway *gateway, unsigned upstream)
 {
 	atomic_fetch_sub_explicit(&gateway->refreshes[upstream], 1, memory_order_relaxed);
 }
 
 static void refresh_done(struct call *call)
 {
-	give_place_back(call->home->gateway, call->tool->upstream);
+	release_refresh(call->home->gateway, call->tool->upstream);
 	cache_refreshed(call->refreshes);
 	call_free(call);
 }
 
-/* A call like `served`, for nobody but the cache. False: out of memory. */
+/* A call like `served`, for nobody but the cache. False: out of memory or of places. */
 static bool send_refresh(const struct call *served)
 {
 	struct call *call = call_new(served->home);
 	struct blob *body = blob_copy(served->arguments);
 	/* served from memory before it was sent, or from a tier behind it */
 	uint64_t asker_number = served->asker ? served->asker->number : served->asker_number;
-	if (!call || !body) {
+	if (!call || !body || !take_place(call)) {
 		if (call)
 			call_free(call);
 		blob_unref(body);
@@ -435,9 +464,9 @@ static void refresh(struct call *served)
 {
 	struct gateway *gateway = served->home->gateway;
 	unsigned upstream = served->tool->upstream;
-	bool begun = claim_place(gateway, upstream);
+	bool begun = claim_refresh(gateway, upstream);
 	if (begun && !send_refresh(served)) {
-		give_place_back(gateway, upstream);
+		release_refresh(gateway, upstream);
 		begun = false;
 	}
 	if (!begun)

@@ -72,6 +72,7 @@ struct call {
 	struct key *key;             /* NULL: neither cached nor merged */
 	struct entry *fallback;      /* good for stale-if-error, or NULL */
 	struct entry *refreshes;     /* a background call for this entry, or NULL */
+	bool placed;                 /* counted in gateway->in_flight */
 	bool own_deadline;           /* the caller's deadline is tighter than the tool's */
 	bool abandoned;
 	unsigned mails_out;
@@ -106,7 +107,7 @@ struct call *call_new(struct worker *home) MUST_CHECK;
 void call_free(struct call *call);
 
 /* Check the arguments and look in memory. True: the call has its result (an answer from memory, or a refusal).
- * False: it must be sent. */
+ * False: it must be sent, or freed: it has its place in limits.in_flight. */
 bool call_look_up(struct call *call) MUST_CHECK;
 /* Send it to the owner of its upstream. `body` keeps call->arguments alive (a reference is taken); arguments must have
  * been set anew if the bytes have moved since call_look_up. done() will be called, unless call_cancel comes first. */

@@ -130,11 +130,13 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 	if (name_is(name, name_len, SLICE("cookie")))
 		walk->cookie_bytes += value_len;
 	struct slice cut = cut_blanks(value, value_len);
+	/* First, and beside what the name means otherwise: the operator may have made a known header the tenant's. */
+	if (walk->tenant_header.len && name_is(name, name_len, walk->tenant_header) &&
+	    keep_known(walk, HEADER_TENANT, false, cut) == MHD_NO)
+		return MHD_NO;
 	for (size_t i = 0; i < countof(known); i++)
 		if (name_is(name, name_len, known[i].name))
 			return keep_known(walk, (enum http_header)i, known[i].list, cut);
-	if (walk->tenant_header.len && name_is(name, name_len, walk->tenant_header))
-		return keep_known(walk, HEADER_TENANT, false, cut);
 	return MHD_YES;
 }
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -215,6 +216,21 @@ static void slices_compare_by_bytes_and_print_within_bounds(void **state)
 	assert_ptr_equal(printed.at, huge.at);
 }
 
+/* Memory comes with whatever was in it: a reply whose blob is counted as taken already is never counted. */
+static void the_blob_it_makes_has_no_takers(void **state)
+{
+	(void)state;
+	mallopt(M_PERTURB, 0x5a);
+	struct buf buf = BUF_INIT(1000);
+	buf_put_text(&buf, "x");
+	mallopt(M_PERTURB, 0);
+	struct blob *blob = buf_take_blob(&buf);
+	assert_non_null(blob);
+	assert_int_equal(atomic_load(&blob->takers), 0);
+	assert_int_equal(atomic_load(&blob->refs), 1);
+	blob_unref(blob);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +244,7 @@ int main(void)
 		cmocka_unit_test(taking_the_blob_copies_nothing_and_empties_the_buffer),
 		cmocka_unit_test(a_mostly_empty_blob_is_trimmed_or_kept_when_memory_is_out),
 		cmocka_unit_test(any_allocation_may_fail),
+		cmocka_unit_test(the_blob_it_makes_has_no_takers),
 		cmocka_unit_test(slices_compare_by_bytes_and_print_within_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,6 +160,44 @@ static void a_deadline_is_covered_by_an_old_answer_too(void **state)
 
 /* --- limits --- */
 
+/* A worker has timers for so many calls and no more: a place is taken before it is compared, not when it is sent. */
+static void a_call_that_was_looked_up_has_its_place(void **state)
+{
+	(void)state;
+	struct call *calls[9];
+	struct ask ask;
+	start_with("cached", 1);
+	ask_init(&ask, 0, "write", 1);
+	for (unsigned i = 0; i < countof(calls); i++) {
+		calls[i] = call_new(world.gateway.workers[i % 2]);
+		calls[i]->tool = catalogue_tool(calls[i]->catalogue, SLICE("write"));
+		calls[i]->asker = &ask.asker;
+		assert_int_equal(call_look_up(calls[i]), i == 8);
+	}
+	assert_int_equal(calls[8]->answer->outcome, OUTCOME_OVERLOADED);
+	assert_int_equal(atomic_load(&world.gateway.in_flight), 8);
+	for (unsigned i = 0; i < countof(calls); i++)
+		call_free(calls[i]);
+	assert_int_equal(atomic_load(&world.gateway.in_flight), 0);
+	stop();
+}
+
+static void while_draining_nothing_is_refreshed(void **state)
+{
+	(void)state;
+	struct ask ask;
+	start_with("cached", 1);
+	gateway_pass(&world, 61 * S);
+	atomic_store(&world.gateway.drain_until_us, CLOCK_NEVER);
+	atomic_store(&world.gateway.draining, true);
+	size_t sent = fake_sent();
+	ask_once(&world, &ask, 0, "cached", 1);
+	gateway_settle(&world);
+	assert_got(&ask, SOURCE_STALE);
+	assert_int_equal(fake_sent(), sent);
+	stop();
+}
+
 static void beyond_in_flight_calls_are_refused_and_hits_are_not(void **state)
 {
 	(void)state;
@@ -351,6 +389,8 @@ int main(void)
 		cmocka_unit_test(trouble_upstream_is_covered_by_an_old_answer),
 		cmocka_unit_test(a_deadline_is_covered_by_an_old_answer_too),
 		cmocka_unit_test(beyond_in_flight_calls_are_refused_and_hits_are_not),
+		cmocka_unit_test(a_call_that_was_looked_up_has_its_place),
+		cmocka_unit_test(while_draining_nothing_is_refreshed),
 		cmocka_unit_test(a_call_goes_to_its_owner_and_comes_home),
 		cmocka_unit_test(a_call_cancelled_in_the_turn_it_was_sent_in_is_not_fetched),
 		cmocka_unit_test(a_cancel_may_cross_the_return_anywhere),

@@ -181,6 +181,44 @@ static void bodies_have_a_limit(void **state)
 	http_world_stop(&world);
 }
 
+/* front F4: all tenants were one where identity.tenant_header was a header with a meaning of its own. */
+static void a_tenant_header_may_have_another_meaning_too(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		enum http_header header;
+	} cases[] = { { "X-Forwarded-Host", HEADER_FORWARDED_HOST },
+		      { "Host", HEADER_HOST },
+		      { "Authorization", HEADER_AUTHORIZATION },
+		      { "Priority", HEADER_PRIORITY },
+		      { "Cache-Control", HEADER_CACHE_CONTROL } };
+	for (size_t i = 0; i < countof(cases); i++) {
+		struct client client;
+		char request[256];
+		bool host = cases[i].header == HEADER_HOST;
+		world.settings = http_world_settings();
+		world.settings.tenant_header = cases[i].name;
+		assert_true(http_world_start(&world));
+		client_open(&world, &client);
+		snprintf(request, sizeof request,
+			 "POST /later/1 HTTP/1.1\r\n%s%s: acme.example\r\nContent-Length: 1\r\n\r\nx",
+			 host ? "" : "Host: h\r\n", cases[i].name);
+		send_text(&client, request);
+		wait_for_waiting(1);
+		assert_true(slice_equal(world.waiting[0]->headers[HEADER_TENANT], SLICE("acme.example")));
+		assert_true(slice_equal(world.waiting[0]->headers[cases[i].header], SLICE("acme.example")));
+		http_world_answer(&world, 0);
+		assert_reply(&client, 200, NULL);
+		snprintf(request, sizeof request, "GET /now/1" HOST "%s: a\r\n%s: b\r\n\r\n", cases[i].name,
+			 cases[i].name);
+		send_text(&client, request); /* two tenants are none, though the header may come twice otherwise */
+		assert_reply(&client, 400, NULL);
+		client_close(&client);
+		http_world_stop(&world);
+	}
+}
+
 static void bytes_held_have_a_limit(void **state)
 {
 	(void)state;
@@ -379,6 +417,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_leaves_in_mid_body_is_forgotten),
 		cmocka_unit_test(bodies_have_a_limit),
 		cmocka_unit_test(bytes_held_have_a_limit),
+		cmocka_unit_test(a_tenant_header_may_have_another_meaning_too),
 		cmocka_unit_test(connections_have_a_limit),
 		cmocka_unit_test(a_head_that_drips_is_cut_off),
 		cmocka_unit_test(a_body_that_drips_is_cut_off),
