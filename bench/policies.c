@@ -30,7 +30,7 @@ static void lists_init(uint32_t id_count)
 	held.older = must(calloc(id_count, sizeof *held.older));
 	held.list = must(calloc(id_count, 1));
 	held.frequency = must(calloc(id_count, 1));
-	for (int i = 0; i < LISTS; i++) {
+	for (size_t i = 0; i < LISTS; i++) {
 		held.newest[i] = held.oldest[i] = NONE;
 		held.count[i] = 0;
 	}

@@ -174,7 +174,7 @@ def test_another_programs_database_is_left_alone(start, tier, place):
     until(lambda: page(gateway)["status"] == "down", "it is refused")
     assert "another program's" in page(gateway)["detail"]
     assert verdict(gateway.call("cached")) == "miss"
-    assert gateway.events("disk_cache_away")
+    until(lambda: gateway.events("disk_cache_away"), "it is told")
     gateway.stop()
     assert (place / "cache.db").read_bytes() == before
 
@@ -182,7 +182,8 @@ def test_another_programs_database_is_left_alone(start, tier, place):
 def test_a_second_gateway_on_the_path_goes_without(start, tier, provider):
     first, second = up(start(tier())), start(tier())
     until(lambda: page(second)["status"] == "down", "it is refused")
-    assert "another process" in second.events("disk_cache_away")[0]["message"]
+    event = until(lambda: second.events("disk_cache_away"), "it is told")[0]
+    assert "another process" in event["message"]
     assert second.get("/readyz").json()["components"]["disk"]["status"] == "down"
     assert second.get("/readyz").status == 200
     fill(first)

@@ -1,4 +1,5 @@
 """What people read and copy: the examples, the manual page, the shell's completion, the configurations in the docs."""
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -19,9 +20,19 @@ def variables_of(text):
     return {name: "http://127.0.0.1:9" if name.endswith("_URL") else str(4242 + i) for i, name in enumerate(names)}
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """A PATH on which the programs that papers name are found: what they do is not asked, and not every machine has them."""
+    directory = tmp_path_factory.mktemp("programs")
+    for name in ("npx", "uvx", "node"):
+        (directory / name).write_text("#!/bin/sh\n")
+        (directory / name).chmod(0o755)
+    return {"PATH": f"{os.environ['PATH']}:{directory}"}
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_is_a_good_configuration(path):
-    done = jitney("check", "-c", path, environment=variables_of(path.read_text()))
+def test_an_example_is_a_good_configuration(path, programs):
+    done = jitney("check", "-c", path, environment={**variables_of(path.read_text()), **programs})
     assert done.returncode == 0, done.stderr
 
 
@@ -34,12 +45,12 @@ def configurations():
 
 
 @pytest.mark.parametrize("text", configurations())
-def test_a_configuration_in_the_docs_is_a_good_one(text, tmp_path):
+def test_a_configuration_in_the_docs_is_a_good_one(text, tmp_path, programs):
     path = tmp_path / "jitney.yaml"
     secret = tmp_path / "secret"
     secret.write_text("x\n")
     path.write_text(re.sub(r"\$\{file:[^}]*\}", f"${{file:{secret}}}", text))
-    done = jitney("check", "-c", path, environment=variables_of(text))
+    done = jitney("check", "-c", path, environment={**variables_of(text), **programs})
     assert done.returncode == 0, done.stderr
 
 

@@ -773,7 +773,7 @@ static void statuses_become_outcomes(void **state)
 	assert_int_equal(retry, 7);
 	static const char *const away[] = { "503 Away", "Retry-After: Fri, 31 Dec 2100 23:59:59 GMT\r\n", "{}" };
 	assert_int_equal(outcome_of_status(away, false, &retry), OUTCOME_UPSTREAM_UNAVAILABLE);
-	assert_int_equal(retry, 24 * 3600); /* ours at most */
+	assert_int_equal(retry, 6 * 3600); /* ours at most */
 	static const char *const slow[] = { "504 Slow", "", "" };
 	assert_int_equal(outcome_of_status(slow, true, &retry), OUTCOME_UPSTREAM_TIMEOUT);
 	assert_int_equal(outcome_of_status(slow, false, &retry), OUTCOME_OUTCOME_UNKNOWN);
