@@ -9,6 +9,7 @@ libbase_a_SOURCES = \
 	base/cache_control.c base/cache_control.h \
 	base/clock.c base/clock.h \
 	base/compiler.h \
+	base/crash.c base/crash.h \
 	base/due_heap.c base/due_heap.h \
 	base/hash_table.c base/hash_table.h \
 	base/json.c base/json.h \

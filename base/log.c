@@ -57,6 +57,7 @@ static struct writer *writer; /* m: NULL: lines go to stderr directly */
 static _Atomic uint64_t dropped;
 static _Atomic int wanted_level = LOG_LEVEL_INFO;
 static _Atomic int wanted_format = LOG_FORMAT_LOGFMT;
+static _Atomic int last_fd = STDERR_FILENO; /* the log's, for who cannot take a lock; the file may be another's soon */
 
 static const char *const level_words[] = { "error", "warn", "info", "debug" };
 
@@ -326,6 +327,7 @@ static void reopen_file(struct writer *w)
 	struct log_line line;
 	int fd = open_file(w->path);
 	if (fd >= 0) {
+		atomic_store(&last_fd, fd);
 		close(w->fd);
 		w->fd = fd;
 		w->chunked = is_chunked(fd);
@@ -431,6 +433,31 @@ void log_end(struct log_line *line)
 		kept = write_directly(line);
 	if (!kept)
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
+}
+
+void log_begin_always(struct log_line *line, enum log_level level, const char *event)
+{
+	start_line(line, level, event);
+}
+
+static void write_once(int fd, const char *at, size_t left)
+{
+	while (left > 0) {
+		ssize_t written = write(fd, at, left);
+		if (written <= 0)
+			return; /* full or gone: nobody waits for the last line of a process */
+		at += written;
+		left -= (size_t)written;
+	}
+}
+
+void log_end_at_once(struct log_line *line)
+{
+	int fd = atomic_load(&last_fd);
+	finish_line(line);
+	write_once(fd, line->text, line->len);
+	if (fd != STDERR_FILENO && fd != STDOUT_FILENO)
+		write_once(STDERR_FILENO, line->text, line->len);
 }
 
 void log_message(enum log_level level, const char *event, const char *format, ...)
@@ -555,6 +582,7 @@ bool log_open(const char *path, enum log_level level, enum log_format format, ch
 	}
 	atomic_store_explicit(&wanted_level, (int)level, memory_order_relaxed);
 	atomic_store_explicit(&wanted_format, (int)format, memory_order_relaxed);
+	atomic_store(&last_fd, w->fd);
 	pthread_mutex_lock(&gate);
 	writer = w;
 	pthread_mutex_unlock(&gate);
@@ -566,6 +594,7 @@ void log_close(void)
 	pthread_mutex_lock(&gate);
 	struct writer *w = writer;
 	writer = NULL;
+	atomic_store(&last_fd, STDERR_FILENO);
 	if (!w) {
 		pthread_mutex_unlock(&gate);
 		return;

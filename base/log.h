@@ -49,6 +49,11 @@ void log_seconds(struct log_line *line, const char *name, uint64_t value_us);
 /* Hand the line over. Any thread; never blocks longer than a memcpy under a short mutex. */
 void log_end(struct log_line *line);
 
+/* For the last line of a process that dies (crash.h), from a signal's handler: begun whatever the level, written at
+ * once, past the queue, to the log and, if that is a file, to stderr. */
+void log_begin_always(struct log_line *line, enum log_level level, const char *event);
+void log_end_at_once(struct log_line *line);
+
 /* A whole line with one free-text field `message`, for start-up and rare events. */
 void log_message(enum log_level level, const char *event, const char *format, ...) PRINTF_LIKE(3, 4);
 

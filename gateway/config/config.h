@@ -111,6 +111,7 @@ struct config {
 	size_t admin_count; /* 0: no admin listener */
 	unsigned workers;   /* >= 1; auto has been resolved */
 	uint64_t drain_timeout_us;
+	bool core_dumps; /* and whatever else looks into the process */
 	struct {
 		enum log_level level;
 		enum log_format format;

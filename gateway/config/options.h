@@ -98,6 +98,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Worker threads; auto: one for each CPU this process may use.")                                              \
 	V("drain_timeout", DURATION, config, drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \
 	  "How long a stop waits for calls in flight before it ends them.")                                            \
+	V("core_dumps", BOOL, config, core_dumps, "", 0, 0, "false", NULL,                                             \
+	  "Let core dumps be written and debuggers attach. Then programs of the gateway's user, those that it runs "   \
+	  "included, can read its memory and environment, secrets and all.")                                           \
 	B("log", BLOCK, 0, "What is logged, how and where.")                                                           \
 	V("log.level", ENUM, config, log.level, "", 0, 0, "info", "error|warn|info|debug",                             \
 	  "The least important level that is written.")                                                                \

@@ -7,9 +7,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "gateway/admin/export.h"
 #include "gateway/http/listen.h"
@@ -191,6 +193,14 @@ static bool listen_everywhere(struct process *process)
 	return true;
 }
 
+/* The programs behind run as our user, and what they are told to do comes from strangers: unless the operator wants core
+ * dumps and debuggers, nobody of our user may read our memory or our environment (/proc/PID/mem, environ, ptrace). */
+static void guard_memory(const struct config *config)
+{
+	if (prctl(PR_SET_DUMPABLE, config->core_dumps ? 1 : 0) < 0)
+		log_message(LOG_LEVEL_WARN, "memory_not_guarded", "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
+}
+
 static bool start(struct process *process, const char *config_path)
 {
 	struct buf errors = BUF_INIT(1 << 20);
@@ -209,6 +219,7 @@ static bool start(struct process *process, const char *config_path)
 	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
 	if (!process->logging)
 		return complain("cannot open the log", error);
+	guard_memory(config);
 	raise_file_limit(config);
 	bool fine = make_gateway(process) && listen_everywhere(process);
 	malloc_trim(0); /* what reading the configuration took lies between what is kept: 1.5 KiB a tool */
@@ -350,6 +361,7 @@ int serve(const char *config_path)
 	sigaddset(&signals, SIGUSR1);
 	/* before any thread is made, so that all of them leave signals to this one */
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	crash_handler_install();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the warden */
 	MHD_set_panic_func(library_panic, NULL);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crash.h"
 #include "cache/redis/redis_tier.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
@@ -263,6 +264,7 @@ static void *run(void *context)
 	struct worker *worker = context;
 	struct gateway *gateway = worker->gateway;
 	uint64_t expire_us = 0;
+	crash_handler_thread();
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
 		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
 		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mailbox.h"
@@ -227,6 +228,7 @@ static void *run(void *context)
 {
 	struct registry *registry = context;
 	bool fine = true;
+	crash_handler_thread();
 	while (!atomic_load_explicit(&registry->stopping, memory_order_acquire)) {
 		loop_wait(registry->loop, fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US);
 		fine = registry_turn(registry, registry->workers);

@@ -2,9 +2,11 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -320,3 +322,62 @@ def test_help(command):
 def test_wrong_usage(arguments):
     done = jitney(*arguments)
     assert done.returncode == 2 and done.stderr and len(done.stderr) < 2000
+
+
+SPY = """
+import os, sys
+def parent(pid):
+    return next(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("PPid:"))
+keeper = os.getppid()
+warden = parent(keeper)
+found = []
+for who, pid in (("keeper", keeper), ("warden", warden), ("gateway", parent(warden))):
+    for file in ("environ", "mem", "maps"):
+        try:
+            open(f"/proc/{pid}/{file}", "rb").close()
+            found.append(f"{who} {file}")
+        except PermissionError:
+            pass
+open(sys.argv[1], "w").write("\\n".join([*found, "end"]))
+sys.stdin.read()
+"""
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("core_dumps", [False, True])
+def test_a_program_cannot_read_the_gateways_memory_or_environment(core_dumps):
+    """As the same user, who is not root: root may read everything."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o777)
+        shutil.copy(JITNEY, directory / "jitney")
+        (directory / "spy.py").write_text(SPY)
+        (directory / "jitney.yaml").write_text(json.dumps({
+            "listen": "127.0.0.1:0", "admin": {"listen": "off"}, "workers": 1, "core_dumps": core_dumps,
+            "upstreams": {"spy": {"dialect": "mcp-stdio", "command": "/usr/bin/python3",
+                                  "args": [str(directory / "spy.py"), str(directory / "found")]}}}))
+        user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen([directory / "jitney", "serve", "-c", directory / "jitney.yaml"], stderr=log,
+                                       stdin=subprocess.DEVNULL, **user)
+        try:
+            until(lambda: (directory / "found").exists() and "end" in (directory / "found").read_text(),
+                  "the program has looked")
+        finally:
+            process.terminate()
+            process.wait(30)
+        found = (directory / "found").read_text().split("\n")
+        assert found == (["gateway environ", "gateway mem", "gateway maps"] if core_dumps else []) + ["end"]
+
+
+def test_it_says_what_it_dies_of(start):
+    gateway = start()
+    gateway.signal(signal.SIGUSR2)
+    gateway.signal(signal.SIGXFSZ)
+    assert gateway.call("echo").status == 200
+    gateway.ended_by_test = True
+    gateway.signal(signal.SIGQUIT)
+    assert gateway.wait() == -signal.SIGQUIT
+    last = gateway.events()[-1]
+    assert last["event"] == "died" and last["name"] == "Quit" and "jitney+0x" in last["backtrace"], last
+    gateway.process = None

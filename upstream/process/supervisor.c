@@ -24,6 +24,7 @@
 enum { KEEPERS_MAX = 4096, REQUESTS_FD = 3, EXIT_NOT_EXECUTED = 127 };
 /* When the gateway is gone without a word: its children may write down what they hold, not more. */
 static const uint64_t orphan_term_us = 1000000;
+static const uint64_t kill_again_us = 100000; /* a child that has not ended is killed again after that */
 static const uint64_t never_us = UINT64_MAX;
 
 static uint64_t now_us(void)
@@ -126,7 +127,8 @@ struct keeper {
 	int leash; /* -1: the gateway let go */
 	pid_t child;
 	bool stopping;
-	uint64_t term_at_us, kill_at_us; /* never_us: not meant to, or done */
+	uint64_t term_at_us; /* never_us: not meant to, or done */
+	uint64_t kill_at_us; /* never_us: not meant to; again and again until the child has ended */
 	uint64_t sample_us, sample_at_us;
 };
 
@@ -164,16 +166,23 @@ static void sample(struct keeper *keeper)
 	tell(keeper->leash, &note);
 }
 
+/* A program may leave its group, for ours for instance: then the group is empty, and the child has to be named. */
+static void signal_child(const struct keeper *keeper, int number)
+{
+	kill(-keeper->child, number);
+	kill(keeper->child, number);
+}
+
 static void do_what_is_due(struct keeper *keeper)
 {
 	uint64_t now = now_us();
 	if (now >= keeper->term_at_us) {
 		keeper->term_at_us = never_us;
-		kill(-keeper->child, SIGTERM);
+		signal_child(keeper, SIGTERM);
 	}
 	if (now >= keeper->kill_at_us) {
-		keeper->kill_at_us = never_us;
-		kill(-keeper->child, SIGKILL);
+		keeper->kill_at_us = now + kill_again_us;
+		signal_child(keeper, SIGKILL);
 	}
 	if (now >= keeper->sample_at_us) {
 		keeper->sample_at_us = keeper->leash < 0 ? never_us : now + keeper->sample_us;
@@ -332,9 +341,24 @@ static void start_keeper(int requests, const int fds[KEEPER_FDS])
 		close(fds[i]); /* without a keeper the gateway reads the end of the leash */
 }
 
+/*
+ * The children run as the same user, and this process and the keepers are copies of the gateway: its environment is
+ * wiped out, and nobody may look into their memory, through /proc or as a debugger. Executing a program undoes this for
+ * the program itself.
+ */
+static void hide(void)
+{
+	static char *nothing[] = { NULL };
+	prctl(PR_SET_DUMPABLE, 0);
+	for (char **variable = environ; variable && *variable; variable++)
+		explicit_bzero(*variable, strlen(*variable));
+	environ = nothing;
+}
+
 /* Nothing of the gateway's but the socket: not its terminal, its session, its descriptors. */
 static void leave_home(int requests)
 {
+	hide();
 	setsid();
 	prctl(PR_SET_NAME, "jitney-warden");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

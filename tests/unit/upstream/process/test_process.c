@@ -256,6 +256,33 @@ static void the_environment_is_clean(void **state)
 	forget(&witness);
 }
 
+/* Whoever runs as the same user could read it there. */
+static void the_gateways_environment_is_not_in_its_helpers(void **state)
+{
+	(void)state;
+	static const char *const argv[] = { "sh", "-c", "cat /proc/$PPID/environ | tr -d '\\0'; echo; cat", NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	char path[64];
+	kill_warden(); /* the next one gets the variable */
+	setenv("SECRET", "hidden", 1);
+	assert_true(start(&witness, &settings));
+	snprintf(path, sizeof path, "/proc/%d/environ", warden_pid());
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	assert_null(strstr(buf_cstr(&witness.lines), "="));
+	FILE *file = fopen(path, "r");
+	if (file) { /* by root; nobody else may open it */
+		int c;
+		while ((c = getc(file)) != EOF)
+			assert_int_equal(c, 0);
+		fclose(file);
+	} else {
+		assert_int_equal(errno, EACCES);
+	}
+	forget(&witness);
+}
+
 static void signals_and_descriptors_are_as_a_program_expects_them(void **state)
 {
 	(void)state;
@@ -317,6 +344,28 @@ static void one_that_will_not_stop_is_killed_with_its_offspring(void **state)
 	char *at = (char *)(uintptr_t)buf_cstr(&witness.lines);
 	for (int i = 0; i < 3; i++)
 		assert_true(is_gone(strtol(at, &at, 10)));
+	forget(&witness);
+}
+
+static void one_that_leaves_its_group_is_killed_all_the_same(void **state)
+{
+	(void)state;
+	/* into the keeper's group: its own is empty then */
+	static const char *const argv[] = { "perl", "-e",
+					    "$| = 1; $SIG{TERM} = 'IGNORE'; setpgrp(0, getpgrp(getppid)) or die $!;"
+					    "print \"$$\\n\"; sleep 1000 while 1",
+					    NULL };
+	struct process_settings settings = settings_of(argv);
+	struct witness witness;
+	settings.grace_us = settings.term_us = 10 * CLOCK_US_PER_MS;
+	assert_true(start(&witness, &settings));
+	WAIT_FOR(witness.line_count == 1);
+	long pid = strtol(buf_cstr(&witness.lines), NULL, 10);
+	assert_true(getpgid((pid_t)pid) != pid);
+	process_stop(witness.process);
+	WAIT_FOR(witness.ended);
+	assert_string_equal(witness.reason, "was killed by signal 9 (Killed)");
+	assert_true(is_gone(pid));
 	forget(&witness);
 }
 
@@ -521,9 +570,11 @@ int main(void)
 		cmocka_unit_test(an_overlong_line_is_dropped_and_told),
 		cmocka_unit_test(the_last_words_come_before_the_end),
 		cmocka_unit_test(the_environment_is_clean),
+		cmocka_unit_test(the_gateways_environment_is_not_in_its_helpers),
 		cmocka_unit_test(signals_and_descriptors_are_as_a_program_expects_them),
 		cmocka_unit_test(what_cannot_start_says_why),
 		cmocka_unit_test(one_that_will_not_stop_is_killed_with_its_offspring),
+		cmocka_unit_test(one_that_leaves_its_group_is_killed_all_the_same),
 		cmocka_unit_test(a_leader_that_leaves_takes_its_offspring_along),
 		cmocka_unit_test(cpu_and_memory_of_the_offspring_are_told),
 		cmocka_unit_test(a_child_that_takes_too_much_memory_is_refused_it),
