@@ -64,7 +64,9 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 static bool peer_is_trusted(const struct http_settings *settings, const struct sockaddr *peer)
 {
 	struct in6_addr address;
-	if (!peer || peer->sa_family == AF_UNIX)
+	if (!peer)
+		return false; /* who is not known is not trusted */
+	if (peer->sa_family == AF_UNIX)
 		return true; /* who may open the socket's file is the operator's choice */
 	if (peer->sa_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)peer;
@@ -95,11 +97,13 @@ static void connection_opened(struct http *http, struct MHD_Connection *mhd, voi
 	*socket_context = connection;
 	if (!connection)
 		return; /* its first request is refused: see first_line in http.c */
-	const union MHD_ConnectionInfo *peer = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	/* From libmicrohttpd 1.0 on each answer lies where the one before it lay: read it before the next question. */
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *peer = info ? info->client_addr : NULL;
 	connection->http = http;
 	connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 	connection->number = atomic_fetch_add_explicit(&connection_numbers, 1, memory_order_relaxed);
-	connection->from_trusted_proxy = peer_is_trusted(http->settings, peer ? peer->client_addr : NULL);
+	connection->from_trusted_proxy = peer_is_trusted(http->settings, peer);
 	connection->watch = (struct loop_watch){ connection_stirred, -1 };
 	connection->phase = PHASE_IDLE;
 	connection->since_us = loop_now(http->loop);
@@ -108,7 +112,7 @@ static void connection_opened(struct http *http, struct MHD_Connection *mhd, voi
 			      http->settings->connections;
 	meter_add(http->meter, METRIC_ID_CONNECTIONS_TOTAL, 0, 0, 1);
 	meter_move(http->meter, METRIC_ID_CONNECTIONS, 0, 0, 1);
-	if (peer && peer->client_addr && peer->client_addr->sa_family != AF_UNIX) {
+	if (peer && peer->sa_family != AF_UNIX) {
 		int on = 1; /* answers are written whole: waiting to fill a segment only delays them */
 		setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	}
@@ -116,6 +120,8 @@ static void connection_opened(struct http *http, struct MHD_Connection *mhd, voi
 
 static void connection_closed(struct http *http, struct connection *connection)
 {
+	/* At its limit, or out of descriptors, the library listens again only at the start of its next run. */
+	http->run_due = true;
 	if (!connection)
 		return;
 	loop_unwatch(http->loop, &connection->watch);

@@ -76,7 +76,14 @@ static bool is_stale(const struct sockaddr_un *where)
 	return stale;
 }
 
-static bool open_unix(const struct listen_address *address, int *fds, size_t count)
+static void remember_file(const char *path, struct listen_file *file)
+{
+	struct stat status;
+	if (stat(path, &status) == 0)
+		*file = (struct listen_file){ path, status.st_dev, status.st_ino };
+}
+
+static bool open_unix(const struct listen_address *address, int *fds, size_t count, struct listen_file *file)
 {
 	struct sockaddr_un where = { .sun_family = AF_UNIX };
 	size_t len = strlen(address->unix_path);
@@ -95,8 +102,10 @@ static bool open_unix(const struct listen_address *address, int *fds, size_t cou
 		if (listen(fds[0], BACKLOG) == 0)
 			for (; opened < count && (fds[opened] = fcntl(fds[0], F_DUPFD_CLOEXEC, 0)) >= 0; opened++)
 				;
-		if (opened == count)
+		if (opened == count) {
+			remember_file(address->unix_path, file);
 			return true;
+		}
 		unlink(where.sun_path);
 	}
 	int saved = errno;
@@ -106,9 +115,11 @@ static bool open_unix(const struct listen_address *address, int *fds, size_t cou
 	return false;
 }
 
-bool listen_open(const struct listen_address *address, int *fds, size_t count, char *error, size_t error_bytes)
+bool listen_open(const struct listen_address *address, int *fds, size_t count, struct listen_file *file, char *error,
+		 size_t error_bytes)
 {
-	if (address->unix_path ? open_unix(address, fds, count) : open_all_tcp(address, fds, count))
+	*file = (struct listen_file){ 0 };
+	if (address->unix_path ? open_unix(address, fds, count, file) : open_all_tcp(address, fds, count))
 		return true;
 	const char *hint = "";
 	if (errno == EADDRINUSE)
@@ -136,8 +147,11 @@ void listen_text(int fd, const struct listen_address *address, char *text, size_
 	}
 }
 
-void listen_clean(const struct listen_address *address)
+void listen_remove(struct listen_file *file)
 {
-	if (address->unix_path)
-		unlink(address->unix_path);
+	struct stat status;
+	if (file->path && stat(file->path, &status) == 0 && status.st_dev == file->device &&
+	    status.st_ino == file->number)
+		unlink(file->path);
+	file->path = NULL;
 }

@@ -30,8 +30,9 @@ struct process {
 	struct metrics_names names;
 	bool library;
 	bool logging;
-	bool hangs;   /* the disk's thread, which goes on using what it has */
-	size_t bound; /* unix sockets' files are ours from here on: addresses bound so far */
+	bool hangs; /* the disk's thread, which goes on using what it has */
+	struct listen_file *files;
+	size_t file_count;
 };
 
 static bool complain(const char *what, const char *why)
@@ -164,7 +165,8 @@ static bool listen_on(struct process *process, const struct listen_address *addr
 {
 	char error[ERROR_BYTES];
 	int *fds = calloc(count, sizeof *fds);
-	if (!fds || !listen_open(address, fds, count, error, sizeof error)) {
+	struct listen_file *file = &process->files[process->file_count];
+	if (!fds || !listen_open(address, fds, count, file, error, sizeof error)) {
 		free(fds);
 		return complain(fds ? error : "out of memory", "");
 	}
@@ -177,13 +179,16 @@ static bool listen_on(struct process *process, const struct listen_address *addr
 			fine = worker_listen(process->gateway.workers[i], fds[i], admin, error, sizeof error);
 	}
 	free(fds);
-	process->bound++;
+	process->file_count++;
 	return fine || complain(address->text, error);
 }
 
 static bool listen_everywhere(struct process *process)
 {
 	const struct config *config = process->config;
+	process->files = calloc(config->listen_count + config->admin_count + 1, sizeof *process->files);
+	if (!process->files)
+		return complain("cannot start", "out of memory");
 	for (size_t i = 0; i < config->listen_count; i++)
 		if (!listen_on(process, &config->listen[i], config->workers, false))
 			return false;
@@ -265,6 +270,13 @@ static void wait_for_the_end(const sigset_t *signals)
 	pthread_sigmask(SIG_UNBLOCK, &again, NULL);
 }
 
+/* The unix sockets' files. */
+static void remove_files(struct process *process)
+{
+	for (size_t i = 0; i < process->file_count; i++)
+		listen_remove(&process->files[i]);
+}
+
 static bool run(struct process *process, const sigset_t *signals)
 {
 	struct gateway *gateway = &process->gateway;
@@ -280,6 +292,7 @@ static bool run(struct process *process, const sigset_t *signals)
 	} else {
 		complain("cannot start a thread", strerror(errno));
 	}
+	remove_files(process); /* before the workers stop listening: a successor may take the path from then on */
 	begin_drain(gateway);
 	registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
@@ -302,14 +315,6 @@ static void settle(struct gateway *gateway)
 	} while (!quiet);
 }
 
-/* Unix sockets' files. */
-static void clean_addresses(const struct process *process)
-{
-	const struct config *config = process->config;
-	for (size_t i = 0; i < process->bound; i++)
-		listen_clean(i < config->listen_count ? &config->listen[i] : &config->admin[i - config->listen_count]);
-}
-
 static void stop(struct process *process)
 {
 	struct gateway *gateway = &process->gateway;
@@ -326,7 +331,8 @@ static void stop(struct process *process)
 	if (!upstream_await_children(CHILDREN_US))
 		log_message(LOG_LEVEL_WARN, "processes_left",
 			    "some child processes have not ended; their keepers will see them out");
-	clean_addresses(process);
+	remove_files(process);
+	free(process->files);
 	free(gateway->workers);
 	free(gateway->refreshes);
 	disk_free(gateway->disk);
@@ -346,7 +352,7 @@ static void stop(struct process *process)
 /* Nothing may be freed; the process ends with all it has, the hanging thread included. */
 static void stop_hanging(struct process *process)
 {
-	clean_addresses(process);
+	remove_files(process);
 	log_close();
 }
 

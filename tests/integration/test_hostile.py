@@ -60,6 +60,11 @@ REFUSED = {
     "bare-cr-smuggles-a-header": (GET + b"X-Api: a\rContent-Length: 5\r\n\r\n", {400}, None),
     "bare-lf": (b"GET /healthz HTTP/1.1\nHost: x\n\n", {400}, "bad_framing"),
     "one-bare-lf": (GET + b"X-Api: a\nX-B: b\r\n\r\n", {400}, "bad_framing"),
+    # two faults whose bytes add up to a whole head
+    "bare-lf-and-two-blanks": (b"GET  /healthz HTTP/1.1\nHost: x\r\n\r\n", {400}, "bad_framing"),
+    "bare-lf-and-nul": (GET + b"X-Api: a\nX-B: b\x00\r\n\r\n", {400}, "bad_framing"),
+    "bare-lf-and-nul-and-more": (GET + b"X-Api: a\nX-B: b\nX-C: d\x00e\r\n\r\n", {400}, "bad_framing"),
+    "bare-lf-hides-a-length": (POST.replace(b"POST ", b"POST  ") + b"X-A: b\nContent-Length: 7\r\n\r\n{\"a\":1}", {400}, "bad_framing"),
     "no-name": (GET + b": value\r\n\r\n", {400}, None),
     "no-colon": (GET + b"Nonsense\r\n\r\n", {400}, None),
     "blank-in-name": (GET + b"X Api: a\r\n\r\n", {400}, "bad_header"),

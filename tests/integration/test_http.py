@@ -3,11 +3,13 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
 import pytest
 
+from harness.poll import until
 from harness.wire import Raw, request_bytes
 
 CALL = request_bytes("POST", "/v1/tools/echo", b'{"n":1}')
@@ -158,6 +160,26 @@ def test_a_stale_unix_socket_is_taken_over(start, tmp_path):
     start({"listen": f"unix:{path}"})
     with Raw(path) as connection:
         assert connection.request("GET", "/healthz").status == 200
+
+
+def test_a_draining_gateway_leaves_its_successors_unix_socket_alone(start, provider, later, tmp_path):
+    path = tmp_path / "jitney.sock"
+    old = start({"listen": f"unix:{path}"})
+    provider.hold()
+    with Raw(path) as connection:
+        connection.send(CALL)
+        provider.until_deliveries(1)
+        old.signal(signal.SIGTERM)
+        old.ended_by_test = True
+        until(lambda: not path.exists(), "the name is free")
+        new = start({"listen": f"unix:{path}"})
+        provider.release()
+        assert connection.reply().status == 200
+    assert old.wait() == 0
+    with Raw(path) as connection:
+        assert connection.request("GET", "/healthz").status == 200
+    assert new.stop() == 0
+    assert not path.exists()
 
 
 def test_ipv6(start):

@@ -85,6 +85,17 @@ def test_an_answer_that_many_are_slow_to_take_counts_once(start, provider, clien
     leave(gateway, clients)
 
 
+def test_replies_made_of_many_answers_count(start, provider, clients):
+    """Bodies that the gateway writes itself: /v1/batch and /mcp."""
+    gateway = start(LIMITS)
+    for path, body in (("/v1/batch", {"calls": [{"tool": "echo", "arguments": {}}]}),
+                       ("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {}}})):
+        provider.next(behave.answering("x" * LARGE))
+        ask(gateway, clients, "", body, path, Host="localhost", Accept="application/json, text/event-stream")
+        until(lambda: gateway.metrics().sum("reply_bytes") > LARGE, f"the reply of {path} is held")
+        leave(gateway, clients)
+
+
 def test_a_stream_that_nobody_takes_counts(start, provider, clients):
     gateway = start(LIMITS)
     provider.next(behave.answering("x" * (LARGE // 2)), behave.answering("x" * (LARGE // 2)))

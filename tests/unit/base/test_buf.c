@@ -176,6 +176,25 @@ static bool write_much(struct buf *buf)
 	return !buf->failed;
 }
 
+/* realloc hands out what the last owner has left there. */
+static void a_blob_made_by_a_buffer_has_no_takers(void **state)
+{
+	(void)state;
+	mallopt(M_PERTURB, 0x5a);
+	struct buf buf = BUF_INIT(1 << 20);
+	for (size_t len = 1; len < 1 << 18; len *= 4) {
+		assert_true(buf_reserve(&buf, len));
+		assert_int_equal(atomic_load(&buf.store->takers), 0);
+		buf_put_text(&buf, "x");
+		struct blob *blob = buf_take_blob(&buf);
+		assert_int_equal(atomic_load(&blob->takers), 0);
+		assert_int_equal(atomic_load(&blob->refs), 1);
+		blob_unref(blob);
+	}
+	mallopt(M_PERTURB, 0);
+	buf_fini(&buf);
+}
+
 static void any_allocation_may_fail(void **state)
 {
 	(void)state;
@@ -243,6 +262,7 @@ int main(void)
 		cmocka_unit_test(reserved_room_is_there),
 		cmocka_unit_test(taking_the_blob_copies_nothing_and_empties_the_buffer),
 		cmocka_unit_test(a_mostly_empty_blob_is_trimmed_or_kept_when_memory_is_out),
+		cmocka_unit_test(a_blob_made_by_a_buffer_has_no_takers),
 		cmocka_unit_test(any_allocation_may_fail),
 		cmocka_unit_test(the_blob_it_makes_has_no_takers),
 		cmocka_unit_test(slices_compare_by_bytes_and_print_within_bounds),

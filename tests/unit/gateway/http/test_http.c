@@ -271,6 +271,27 @@ static void connections_have_a_limit(void **state)
 	http_world_stop(&world);
 }
 
+static void when_all_have_left_there_is_room_again(void **state)
+{
+	(void)state;
+	struct client clients[120];
+	start();
+	for (size_t i = 0; i < countof(clients); i++) {
+		client_open(&world, &clients[i]);
+		http_world_turns(&world, 2);
+	}
+	for (size_t i = 0; i < countof(clients); i++)
+		client_close(&clients[i]);
+	http_world_turns(&world, 5);
+	for (size_t i = 0; i < 3; i++) {
+		client_open(&world, &clients[i]);
+		send_text(&clients[i], "GET /now/1" HOST "\r\n");
+		assert_reply(&clients[i], 200, "GET /now/1 ");
+		client_close(&clients[i]);
+	}
+	http_world_stop(&world);
+}
+
 /* --- deadlines --- */
 
 static void a_head_that_drips_is_cut_off(void **state)
@@ -419,6 +440,7 @@ int main(void)
 		cmocka_unit_test(bytes_held_have_a_limit),
 		cmocka_unit_test(a_tenant_header_may_have_another_meaning_too),
 		cmocka_unit_test(connections_have_a_limit),
+		cmocka_unit_test(when_all_have_left_there_is_room_again),
 		cmocka_unit_test(a_head_that_drips_is_cut_off),
 		cmocka_unit_test(a_body_that_drips_is_cut_off),
 		cmocka_unit_test(the_daemon_stops_whatever_waits),
