@@ -155,16 +155,16 @@ static void left(struct request *request)
 		loop_arm(export->worker->loop, &export->timer, loop_now(export->worker->loop));
 }
 
-static size_t read_limit(struct slice query)
+static size_t read_limit(const struct request *request)
 {
-	struct slice text = query_parameter(query, SLICE("limit"));
+	struct slice text = request_query(request, SLICE("limit"));
 	size_t limit = 0;
 	for (size_t i = 0; i < text.len; i++) {
 		if (text.at[i] < '0' || text.at[i] > '9' || limit > SIZE_MAX / 16)
 			return 0;
 		limit = limit * 10 + (size_t)(text.at[i] - '0');
 	}
-	return query.len ? limit : SIZE_MAX;
+	return request->query.len ? limit : SIZE_MAX;
 }
 
 static struct export *export_new(struct worker *worker, struct request *request, size_t limit)
@@ -189,7 +189,7 @@ static struct export *export_new(struct worker *worker, struct request *request,
 
 void page_admin_export(struct worker *worker, struct request *request, struct slice rest)
 {
-	size_t limit = read_limit(request->query);
+	size_t limit = read_limit(request);
 	struct reply reply;
 	(void)rest;
 	if (!limit) {

@@ -5,7 +5,7 @@
 #ifndef JITNEY_GATEWAY_ADMIN_EXPORT_H
 #define JITNEY_GATEWAY_ADMIN_EXPORT_H
 
-#include "gateway/server/routes.h"
+#include "gateway/call/worker.h"
 
 struct gateway;
 

@@ -34,7 +34,7 @@ static void reply_document(struct request *request, const struct document *docum
 
 static enum definition_format wanted_format(struct request *request)
 {
-	struct slice word = query_parameter(request->query, SLICE("format"));
+	struct slice word = request_query(request, SLICE("format"));
 	enum definition_format format = definition_format(word);
 	if (format == FORMAT_COUNT)
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
@@ -392,10 +392,11 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 }
 
 /* A typing error in what to purge must not purge everything. */
-static bool read_purge(struct slice query, struct purge_scope *scope)
+static bool read_purge(const struct request *request, struct purge_scope *scope)
 {
-	*scope = (struct purge_scope){ query_parameter(query, SLICE("tool")), query_parameter(query, SLICE("prefix")),
-				       query_parameter(query, SLICE("tag")), query_parameter(query, SLICE("key")) };
+	struct slice query = request->query;
+	*scope = (struct purge_scope){ request_query(request, SLICE("tool")), request_query(request, SLICE("prefix")),
+				       request_query(request, SLICE("tag")), request_query(request, SLICE("key")) };
 	size_t known = (scope->tool.len > 0) + (scope->prefix.len > 0) + (scope->tag.len > 0) + (scope->key.len > 0);
 	size_t given = query.len > 0;
 	for (size_t i = 0; i < query.len; i++)
@@ -461,7 +462,7 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 	const struct purge_of of = { &scope, worker_tags(worker) };
 	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
-	if (!read_purge(request->query, &scope)) {
+	if (!read_purge(request, &scope)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
 			      "Only tool, prefix, tag and key are known; nothing was purged.");
 		return;

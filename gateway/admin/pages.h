@@ -2,7 +2,7 @@
 #ifndef JITNEY_GATEWAY_ADMIN_PAGES_H
 #define JITNEY_GATEWAY_ADMIN_PAGES_H
 
-#include "gateway/server/routes.h"
+#include "gateway/call/worker.h"
 
 route_function page_tools, page_tool, page_openapi;                                         /* data listener */
 route_function page_healthz, page_readyz, page_metrics;                                     /* both */

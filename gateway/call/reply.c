@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/json.h"
-#include "gateway/server/routes.h"
 #include "gateway/call/worker.h"
 
 enum { PROBLEM_BYTES_MAX = 32 << 20 };
@@ -306,7 +305,7 @@ void reply_call(struct request *request, const struct call *call)
 		send_problem(request, &reply, answer, call);
 		return;
 	}
-	if (answer_full(answer).len && slice_equal(query_parameter(request->query, SLICE("full")), SLICE("1"))) {
+	if (answer_full(answer).len && slice_equal(request_query(request, SLICE("full")), SLICE("1"))) {
 		reply.content_type = "application/json"; /* another form of it, so not under its tag */
 		reply.body = answer_full(answer);
 		reply.answer = answer;

@@ -100,6 +100,9 @@ void worker_free(struct worker *worker);
 /* Which tool has which tag, by this worker's catalogue; for its thread. */
 struct purge_tags worker_tags(const struct worker *worker);
 
+/* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
+typedef void route_function(struct worker *worker, struct request *request, struct slice rest);
+
 /* The worker that owns an upstream. Any thread. */
 static inline struct worker *upstream_owner(const struct gateway *gateway, unsigned upstream)
 {

@@ -115,6 +115,20 @@ size_t request_header(const struct request *request, struct slice name, struct s
 	return guard_find_header(container_of(request, struct waiting, request)->mhd, name, value);
 }
 
+struct slice request_query(const struct request *request, struct slice name)
+{
+	const char *at = request->query.at, *end = at + request->query.len;
+	while (at < end) {
+		const char *stop = memchr(at, '&', (size_t)(end - at));
+		if (!stop)
+			stop = end;
+		if ((size_t)(stop - at) > name.len && memcmp(at, name.at, name.len) == 0 && at[name.len] == '=')
+			return (struct slice){ at + name.len + 1, (size_t)(stop - at) - name.len - 1 };
+		at = stop + 1;
+	}
+	return (struct slice){ "", 0 };
+}
+
 static enum MHD_Result queue(struct waiting *waiting)
 {
 	struct MHD_Response *response = waiting->response;

@@ -85,6 +85,8 @@ struct request {
 /* A header that is not among those above, by its name in any case: how often it came. *value: the first, blanks around
  * it cut; valid like the request. */
 size_t request_header(const struct request *request, struct slice name, struct slice *value);
+/* The value of a parameter of the query, as sent; empty if there is none. Valid like the request. */
+struct slice request_query(const struct request *request, struct slice name);
 
 /* --- Replies --- */
 

@@ -209,17 +209,3 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 	log_seconds(&line, "seconds", loop_now(worker->loop) - request->received_us);
 	log_end(&line);
 }
-
-struct slice query_parameter(struct slice query, struct slice name)
-{
-	const char *at = query.at, *end = query.at + query.len;
-	while (at < end) {
-		const char *stop = memchr(at, '&', (size_t)(end - at));
-		if (!stop)
-			stop = end;
-		if ((size_t)(stop - at) > name.len && memcmp(at, name.at, name.len) == 0 && at[name.len] == '=')
-			return (struct slice){ at + name.len + 1, (size_t)(stop - at) - name.len - 1 };
-		at = stop + 1;
-	}
-	return (struct slice){ "", 0 };
-}
