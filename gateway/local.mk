@@ -10,6 +10,7 @@ libgateway_a_SOURCES = \
 	gateway/call/dispatch.c gateway/call/dispatch.h \
 	gateway/call/dispatch_private.h \
 	gateway/call/dispatch_tier.c \
+	gateway/call/front.c gateway/call/front.h \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/worker.h \
 	gateway/cli/arrivals.c gateway/cli/arrivals.h \

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "gateway/tools/definitions.h"
 #include "gateway/admin/purge.h"
+#include "gateway/call/front.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
 
@@ -54,10 +55,7 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 {
 	const struct tool *tool = catalogue_tool(worker->catalogue, rest);
 	if (!tool) {
-		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
-		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL,
-			      "There is no tool \"%.*s\"; GET /v1/tools lists them.",
-			      rest.len > 80 ? 80 : (int)rest.len, rest.at);
+		reply_answer(request, front_unknown_tool(worker, rest));
 		return;
 	}
 	enum definition_format format = wanted_format(request);

@@ -68,22 +68,41 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_char(out, '}');
 }
 
+void reply_send_text(struct request *request, struct reply *reply, const char *content_type, struct buf *text)
+{
+	struct blob *blob = buf_take_blob(text);
+	buf_fini(text);
+	if (!blob && reply->status < 400) {
+		reply_problem(request, OUTCOME_INTERNAL, NULL,
+			      "The gateway ran out of memory while it wrote the reply.");
+		return;
+	}
+	if (blob) {
+		reply->content_type = content_type;
+		reply->body = blob_slice(blob);
+		reply->blob = blob;
+	}
+	request_reply(request, reply);
+	blob_unref(blob);
+}
+
 static void send_problem(struct request *request, struct reply *reply, const struct answer *answer,
 			 const struct call *call)
 {
 	struct buf text = BUF_INIT(PROBLEM_BYTES_MAX);
 	problem_put(&text, answer, request->id, call);
-	struct blob *blob = buf_take_blob(&text);
-	buf_fini(&text);
-	if (blob) {
-		reply->content_type = problem_type;
-		reply->body = blob_slice(blob);
-		reply->blob = blob;
-	}
 	if (answer->retry_after_s)
 		reply_header(reply, "Retry-After", "%u", answer->retry_after_s);
-	request_reply(request, reply);
-	blob_unref(blob);
+	reply_send_text(request, reply, problem_type, &text);
+}
+
+void reply_answer(struct request *request, struct answer *answer)
+{
+	struct reply reply;
+	reply_init(&reply, outcome_status(answer->outcome));
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	send_problem(request, &reply, answer, NULL);
+	answer_unref(answer);
 }
 
 void reply_problem(struct request *request, enum outcome outcome, const char *allow, const char *format, ...)
@@ -109,20 +128,10 @@ void reply_problem(struct request *request, enum outcome outcome, const char *al
 
 void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text)
 {
-	struct blob *blob = buf_take_blob(text);
-	buf_fini(text);
-	if (!blob) {
-		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
-		return;
-	}
 	struct reply reply;
 	reply_init(&reply, status);
-	reply.content_type = content_type;
-	reply.body = blob_slice(blob);
-	reply.blob = blob;
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
-	request_reply(request, &reply);
-	blob_unref(blob);
+	reply_send_text(request, &reply, content_type, text);
 }
 
 /* ---------------------------------------------------------------- calls */

@@ -15,7 +15,12 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 /* Reply with a problem, its detail printf-like. `allow`: value of an Allow header, or NULL. */
 void reply_problem(struct request *request, enum outcome outcome, const char *allow, const char *format, ...)
 	PRINTF_LIKE(4, 5);
-/* Reply with what was gathered in `text`, which is emptied. */
+/* Reply with the problem that `answer` is, which is taken. */
+void reply_answer(struct request *request, struct answer *answer);
+/* Reply with `reply`, its body what was gathered in `text`, which is emptied. Without memory for a text that was not
+ * an error a problem is sent instead, which never says that nothing was done. */
+void reply_send_text(struct request *request, struct reply *reply, const char *content_type, struct buf *text);
+/* The same with a status and X-Request-Id. */
 void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text);
 
 /* Whether the request's If-None-Match names this strong entity tag (quotes included): then the reply is 304. RFC 9110,

@@ -5,8 +5,8 @@
 
 #include "base/json.h"
 #include "gateway/mcp/mcp_private.h"
+#include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
 
 /* ---------------------------------------------------------------- replies */
@@ -21,51 +21,54 @@ void mcp_reply_init(struct reply *reply, const struct request *request, unsigned
 void mcp_reply_text(struct request *request, unsigned status, struct buf *text, const struct call *call)
 {
 	struct reply reply;
-	struct blob *blob = NULL;
-	if (status != 202)
-		blob = buf_take_blob(text);
-	buf_fini(text);
-	if (!blob && status != 202) {
-		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
-		return;
-	}
 	mcp_reply_init(&reply, request, status);
-	if (blob) {
-		reply.content_type = "application/json";
-		reply.body = blob_slice(blob);
-		reply.blob = blob;
-	}
 	if (call)
 		reply_put_call(&reply, call);
+	if (status != 202) {
+		reply_send_text(request, &reply, "application/json", text);
+		return;
+	}
+	buf_fini(text);
 	request_reply(request, &reply);
-	blob_unref(blob);
+}
+
+static int code_of(enum outcome outcome)
+{
+	switch (outcome) {
+	case OUTCOME_INVALID_JSON:
+		return MCP_PARSE_ERROR;
+	case OUTCOME_UNAUTHORIZED:
+	case OUTCOME_FORBIDDEN:
+	case OUTCOME_PAYLOAD_TOO_LARGE:
+	case OUTCOME_OVERLOADED:
+	case OUTCOME_SHUTTING_DOWN:
+		return (int)outcome_status(outcome); /* JSON-RPC has no code for it */
+	default:
+		return MCP_INVALID_REQUEST;
+	}
 }
 
 /* The whole request is refused with one error, its id null. */
-static void refuse(struct worker *worker, struct request *request, enum reject_reason reason,
-		   const struct mcp_error *error)
+static void refuse_as_jsonrpc(struct worker *worker, struct request *request, enum outcome outcome, const char *detail)
 {
 	struct buf text = BUF_INIT(MCP_REPLY_BYTES_MAX);
+	struct mcp_error error;
 	struct reply reply;
-	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
-	mcp_reply_error(&text, (struct slice){ NULL, 0 }, error, request->id);
-	mcp_reply_init(&reply, request, error->status);
-	struct blob *blob = buf_take_blob(&text);
-	buf_fini(&text);
-	if (blob) {
-		reply.content_type = "application/json";
-		reply.body = blob_slice(blob);
-		reply.blob = blob;
-	}
-	if (error->status == 405)
+	mcp_error_set(&error, outcome_status(outcome), code_of(outcome), outcome, "%s", detail);
+	if (error.status == 503)
+		error.retry_after_s = 1;
+	mcp_reply_error(&text, (struct slice){ NULL, 0 }, &error, request->id);
+	mcp_reply_init(&reply, request, error.status);
+	if (error.status == 405)
 		reply_header_text(&reply, "Allow", SLICE("POST, OPTIONS"));
-	if (error->status == 401)
+	if (error.status == 401)
 		mcp_put_challenge(&reply, worker, request);
-	if (error->retry_after_s)
-		reply_header(&reply, "Retry-After", "%u", error->retry_after_s);
-	request_reply(request, &reply);
-	blob_unref(blob);
+	if (error.retry_after_s)
+		reply_header(&reply, "Retry-After", "%u", error.retry_after_s);
+	reply_send_text(request, &reply, "application/json", &text);
 }
+
+const struct wire wire_mcp = { refuse_as_jsonrpc };
 
 /* ---------------------------------------------------------------- messages */
 
@@ -206,7 +209,6 @@ static bool wants_events(const struct request *request)
 static bool count_messages(struct worker *worker, struct request *request, size_t *count, bool *array)
 {
 	struct slice body = json_trim(buf_slice(&request->body)), element;
-	struct mcp_error error;
 	*array = json_type(body) == JSON_ARRAY;
 	*count = 1;
 	if (!*array)
@@ -217,17 +219,15 @@ static bool count_messages(struct worker *worker, struct request *request, size_
 		++*count;
 	struct slice version = request->headers[HEADER_MCP_VERSION];
 	if (version.len && !mcp_version_known(version))
-		mcp_error_set(&error, 400, MCP_INVALID_REQUEST, OUTCOME_INVALID_REQUEST,
-			      "2026-07-28 takes one message a request; send no array.");
-	else if (*count == 0)
-		mcp_error_set(&error, 400, MCP_INVALID_REQUEST, OUTCOME_INVALID_REQUEST, "The array is empty.");
-	else if (*count > worker->gateway->config->limits.in_flight)
-		mcp_error_set(&error, 413, 413, OUTCOME_PAYLOAD_TOO_LARGE,
-			      "There are more messages in the array than limits.in_flight allows at once.");
-	else
-		return true;
-	refuse(worker, request, REJECT_BAD_REQUEST, &error);
-	return false;
+		return front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "2026-07-28 takes one message a request; send no array.");
+	if (*count == 0)
+		return front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "The array is empty.");
+	if (*count > worker->gateway->config->limits.in_flight)
+		return front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
+				    "There are more messages in the array than limits.in_flight allows at once.");
+	return true;
 }
 
 static void serve_messages(struct worker *worker, struct request *request, const struct asker *asker)
@@ -239,7 +239,7 @@ static void serve_messages(struct worker *worker, struct request *request, const
 		return;
 	struct mcp_exchange *exchange = mcp_exchange_new(worker, request, count);
 	if (!exchange) {
-		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
+		front_refuse_for_memory(worker, request, &wire_mcp);
 		return;
 	}
 	struct slice body = json_trim(blob_slice(exchange->body));
@@ -259,47 +259,16 @@ static void serve_messages(struct worker *worker, struct request *request, const
 	mcp_exchange_settle(exchange);
 }
 
-/* False: answered. */
-static bool check_body(struct worker *worker, struct request *request)
-{
-	struct json_fault fault;
-	struct mcp_error error;
-	const char *complaint = rest_media_complaint(request);
-	if (complaint) {
-		mcp_error_set(&error, 415, MCP_INVALID_REQUEST, OUTCOME_UNSUPPORTED_MEDIA_TYPE, "%s", complaint);
-		refuse(worker, request, REJECT_MEDIA_TYPE, &error);
-		return false;
-	}
-	if (json_check(buf_slice(&request->body), worker->gateway->config->limits.json_depth, &worker->scratch, &fault))
-		return true;
-	if (fault.out_of_memory) {
-		mcp_error_set(&error, 503, 503, OUTCOME_OVERLOADED, "The gateway is out of memory.");
-		error.retry_after_s = 1;
-	} else {
-		mcp_error_set(&error, 400, MCP_PARSE_ERROR, OUTCOME_INVALID_JSON,
-			      "Parse error: %s at byte %zu of the body.", fault.what, fault.at);
-	}
-	refuse(worker, request, fault.out_of_memory ? REJECT_NO_MEMORY : REJECT_BAD_JSON, &error);
-	return false;
-}
-
 static void serve_post(struct worker *worker, struct request *request)
 {
 	struct asker asker;
-	struct mcp_error error;
-	const char *detail;
 	if (!mcp_check_token(worker, request)) {
-		mcp_error_set(&error, 401, 401, OUTCOME_UNAUTHORIZED, "Authorization: Bearer is missing.");
-		refuse(worker, request, REJECT_UNAUTHORIZED, &error);
+		front_refuse(worker, request, &wire_mcp, REJECT_UNAUTHORIZED, OUTCOME_UNAUTHORIZED,
+			     "Authorization: Bearer is missing.");
 		return;
 	}
-	enum outcome outcome = asker_read(&asker, request, &detail);
-	if (outcome != OUTCOME_OK) {
-		mcp_error_set(&error, outcome_status(outcome), MCP_INVALID_REQUEST, outcome, "%s", detail);
-		refuse(worker, request, REJECT_BAD_REQUEST, &error);
-		return;
-	}
-	if (check_body(worker, request))
+	if (front_read_asker(worker, request, &wire_mcp, &asker) && front_body_is_json(worker, request, &wire_mcp) &&
+	    front_check_json(worker, request, &wire_mcp, worker->gateway->config->limits.json_depth))
 		serve_messages(worker, request, &asker);
 }
 
@@ -309,14 +278,13 @@ void mcp_serve(struct worker *worker, struct request *request, struct slice rest
 	(void)rest;
 	if (!mcp_check_origin(worker, request, &error)) {
 		request->headers[HEADER_ORIGIN] = (struct slice){ NULL, 0 }; /* the page is not to read the answer */
-		refuse(worker, request, REJECT_ORIGIN, &error);
+		front_refuse(worker, request, &wire_mcp, REJECT_ORIGIN, error.outcome, "%s", error.message);
 	} else if (request->method == HTTP_POST) {
 		serve_post(worker, request);
 	} else if (request->method == HTTP_OPTIONS) {
 		mcp_preflight(request);
 	} else {
-		mcp_error_set(&error, 405, MCP_INVALID_REQUEST, OUTCOME_METHOD_NOT_ALLOWED,
-			      "Only POST: there are no sessions and no GET stream here.");
-		refuse(worker, request, REJECT_METHOD, &error);
+		front_refuse(worker, request, &wire_mcp, REJECT_METHOD, OUTCOME_METHOD_NOT_ALLOWED,
+			     "Only POST: there are no sessions and no GET stream here.");
 	}
 }

@@ -6,14 +6,15 @@
 #ifndef JITNEY_GATEWAY_MCP_MCP_H
 #define JITNEY_GATEWAY_MCP_MCP_H
 
-#include "gateway/http/http.h"
-
-struct worker;
+#include "gateway/call/front.h"
+#include "gateway/call/worker.h"
 
 /* /mcp, every method. */
-void mcp_serve(struct worker *worker, struct request *request, struct slice rest);
+route_function mcp_serve;
+/* JSON-RPC errors. */
+extern const struct wire wire_mcp;
 /* /.well-known/oauth-protected-resource and the same with /mcp behind it (RFC 9728); 404 without mcp.issuer. */
-void mcp_resource_metadata(struct worker *worker, struct request *request, struct slice rest);
+route_function mcp_resource_metadata;
 /* The gateway drains: end all streams of subscriptions/listen. Worker's thread. */
 void mcp_end_subscriptions(struct worker *worker);
 

@@ -221,18 +221,11 @@ void mcp_resource_metadata(struct worker *worker, struct request *request, struc
 		buf_put_text(&text, ",\"authorization_servers\":[");
 		json_put_string(&text, slice_of(issuer));
 		buf_put_text(&text, "],\"bearer_methods_supported\":[\"header\"],\"resource_name\":\"jitney\"}\n");
-		struct blob *blob = buf_take_blob(&text);
 		struct reply reply;
-		reply_init(&reply, blob ? 200 : 503);
+		reply_init(&reply, 200);
 		reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 		reply_header_text(&reply, "Access-Control-Allow-Origin", SLICE("*")); /* it is public */
-		if (blob) {
-			reply.content_type = "application/json";
-			reply.body = blob_slice(blob);
-			reply.blob = blob;
-		}
-		request_reply(request, &reply);
-		blob_unref(blob);
+		reply_send_text(request, &reply, "application/json", &text);
 	}
 	buf_fini(&base);
 	buf_fini(&text);

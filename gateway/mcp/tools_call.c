@@ -7,8 +7,8 @@
 
 #include "base/json.h"
 #include "gateway/mcp/mcp_private.h"
+#include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
 
 struct mcp_exchange *mcp_exchange_new(struct worker *worker, struct request *request, size_t count)
@@ -121,8 +121,7 @@ static void client_left(struct request *request)
 		struct mcp_seat *seat = &exchange->seats[i];
 		if (!seat->away)
 			continue;
-		meter_add(exchange->worker->meter, METRIC_ID_REQUESTS, seat->call->tool->index, OUTCOME_CANCELLED, 1);
-		call_cancel(seat->call);
+		front_cancel(seat->call);
 		seat->call = NULL;
 	}
 	mcp_exchange_free(exchange);
@@ -130,10 +129,10 @@ static void client_left(struct request *request)
 
 static void count_call(const struct mcp_exchange *exchange, const struct call *call)
 {
-	rest_count(call);
+	front_count(call);
 	if (exchange->array)
-		rest_log_call(call, exchange->request->id, outcome_status(call->answer->outcome),
-			      call->answer->body_len);
+		front_log_call(call, exchange->request->id, outcome_status(call->answer->outcome),
+			       call->answer->body_len);
 }
 
 static void call_home(struct call *call)

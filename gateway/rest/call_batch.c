@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/json.h"
+#include "gateway/call/front.h"
 #include "gateway/call/reply.h"
 #include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
@@ -124,8 +126,7 @@ static void abandon(struct group *group)
 		struct seat *seat = &group->seats[i];
 		if (!seat->away)
 			continue;
-		meter_add(group->worker->meter, METRIC_ID_REQUESTS, seat->call->tool->index, OUTCOME_CANCELLED, 1);
-		call_cancel(seat->call);
+		front_cancel(seat->call);
 		seat->call = NULL;
 	}
 	group_free(group);
@@ -149,8 +150,8 @@ static void call_home(struct call *call)
 	struct seat *seat = &group->seats[call->index];
 	seat->away = false;
 	group->away--;
-	rest_count(call);
-	rest_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
+	front_count(call);
+	front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
 	if (group->ndjson && !write_line(group, seat))
 		cut_short(group);
 	else if (group->away == 0)
@@ -203,11 +204,14 @@ static struct answer *read_item(struct worker *worker, struct slice element, siz
 	return NULL;
 }
 
-static const struct tool *find_tool(const struct catalogue *catalogue, struct slice raw_name)
+/* NULL: *refusal says so. */
+static const struct tool *find_tool(struct worker *worker, struct slice raw_name, struct answer **refusal)
 {
 	struct buf name = BUF_INIT(1024);
 	json_unescape(raw_name, &name);
-	const struct tool *tool = name.failed ? NULL : catalogue_tool(catalogue, buf_slice(&name));
+	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker->catalogue, buf_slice(&name));
+	if (!tool)
+		*refusal = front_unknown_tool(worker, name.failed ? raw_name : buf_slice(&name));
 	buf_fini(&name);
 	return tool;
 }
@@ -222,14 +226,9 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 	seat->id = item.id;
 	if (seat->refusal)
 		return;
-	const struct tool *tool = find_tool(worker->catalogue, item.tool);
-	if (!tool) {
-		seat->refusal = item_problem(worker, REJECT_UNKNOWN_TOOL,
-					     answer_error(OUTCOME_UNKNOWN_TOOL,
-							  "There is no tool %.*s; GET /v1/tools lists them.",
-							  item.tool.len > 80 ? 80 : (int)item.tool.len, item.tool.at));
+	const struct tool *tool = find_tool(worker, item.tool, &seat->refusal);
+	if (!tool)
 		return;
-	}
 	struct call *call = call_new(worker);
 	if (!call) {
 		seat->refusal = answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory.");
@@ -243,8 +242,8 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 	call->context = group;
 	call->index = index;
 	if (call_look_up(call)) {
-		rest_count(call);
-		rest_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
+		front_count(call);
+		front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
 		return;
 	}
 	seat->away = true;
@@ -254,43 +253,27 @@ static void seat_item(struct group *group, size_t index, struct slice element, c
 
 /* ---------------------------------------------------------------- the request */
 
-static bool refuse(struct worker *worker, struct request *request, enum reject_reason reason, enum outcome outcome,
-		   const char *detail)
-{
-	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
-	reply_problem(request, outcome, NULL, "%s", detail);
-	return false;
-}
-
 /* The whole body: {"calls": [...]} and nothing else. False: answered. */
 static bool find_calls(struct worker *worker, struct request *request, struct slice *calls)
 {
 	struct slice body = buf_slice(&request->body), name, value;
-	struct json_fault fault;
 	/* the wrapper is three deep: the body, its calls, one of them */
-	if (!json_check(body, worker->gateway->config->limits.json_depth + 3, &worker->scratch, &fault)) {
-		if (fault.out_of_memory)
-			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED,
-				      "The gateway is out of memory.");
-		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_JSON, 0, 1);
-		reply_problem(request, OUTCOME_INVALID_JSON, NULL, "The body is not valid JSON: %s at byte %zu.",
-			      fault.what, fault.at);
+	if (!front_check_json(worker, request, &wire_problem, worker->gateway->config->limits.json_depth + 3))
 		return false;
-	}
 	calls->len = 0;
 	if (json_type(json_trim(body)) != JSON_OBJECT)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-			      "The body must be an object, {\"calls\": [...]}.");
+		return front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "The body must be an object, {\"calls\": [...]}.");
 	struct json_walk walk = json_walk(body);
 	while (json_next_member(&walk, &name, &value)) {
 		if (!json_string_is(name, SLICE("calls")))
-			return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-				      "The body has a member that is not known; only \"calls\" is.");
+			return front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+					    "The body has a member that is not known; only \"calls\" is.");
 		*calls = value;
 	}
 	if (calls->len == 0 || json_type(*calls) != JSON_ARRAY)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-			      "\"calls\" must be an array of {\"id\", \"tool\", \"arguments\"}.");
+		return front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "\"calls\" must be an array of {\"id\", \"tool\", \"arguments\"}.");
 	return true;
 }
 
@@ -336,13 +319,13 @@ void rest_call_many(struct worker *worker, struct request *request, struct slice
 	struct slice calls, element;
 	struct asker asker;
 	(void)rest;
-	if (!rest_body_is_json(worker, request) || !rest_read_asker(worker, request, &asker) ||
-	    !find_calls(worker, request, &calls))
+	if (!front_body_is_json(worker, request, &wire_problem) ||
+	    !front_read_asker(worker, request, &wire_problem, &asker) || !find_calls(worker, request, &calls))
 		return;
 	size_t count = count_elements(calls);
 	if (count > worker->gateway->config->limits.in_flight) {
-		refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
-		       "There are more calls in the batch than limits.in_flight allows at once.");
+		front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
+			     "There are more calls in the batch than limits.in_flight allows at once.");
 		return;
 	}
 	size_t calls_at = (size_t)(calls.at - buf_slice(&request->body).at);
@@ -351,7 +334,7 @@ void rest_call_many(struct worker *worker, struct request *request, struct slice
 	if (!group || !body) {
 		free(group);
 		blob_unref(body);
-		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
+		front_refuse_for_memory(worker, request, &wire_problem);
 		return;
 	}
 	group->worker = worker;

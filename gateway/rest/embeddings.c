@@ -8,8 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
+#include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
 
 enum {
@@ -71,31 +72,24 @@ static void reply_error(struct request *request, unsigned status, uint32_t retry
 		buf_put_char(&text, '}');
 	}
 	buf_put_char(&text, '}');
-	struct blob *blob = buf_take_blob(&text);
-	buf_fini(&text);
 	struct reply reply;
 	reply_init(&reply, status);
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	if (retry_after_s)
 		reply_header(&reply, "Retry-After", "%u", retry_after_s);
-	if (blob) {
-		reply.content_type = "application/json";
-		reply.body = blob_slice(blob);
-		reply.blob = blob;
-	}
-	request_reply(request, &reply);
-	blob_unref(blob);
+	reply_send_text(request, &reply, "application/json", &text);
 }
 
-static bool refuse(struct worker *worker, struct request *request, enum reject_reason reason, enum outcome outcome,
-		   const char *message)
+static void refuse_as_openai_does(struct worker *worker, struct request *request, enum outcome outcome,
+				  const char *detail)
 {
 	const char *code = outcome == OUTCOME_UNKNOWN_TOOL ? "model_not_found" : outcome_word(outcome);
-	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
-	reply_error(request, outcome_status(outcome), outcome == OUTCOME_OVERLOADED, code, message,
+	(void)worker;
+	reply_error(request, outcome_status(outcome), outcome == OUTCOME_OVERLOADED, code, detail,
 		    (struct slice){ NULL, 0 });
-	return false;
 }
+
+const struct wire wire_openai = { refuse_as_openai_does };
 
 /* A refusal that is about the caller's request keeps the provider's status; one that is about the gateway does not. */
 static unsigned status_of(const struct answer *answer)
@@ -233,23 +227,12 @@ static void reply_success(const struct group *group)
 	struct request *request = group->request;
 	struct buf text = BUF_INIT(REPLY_BYTES_MAX);
 	bool estimated = put_reply(&text, group);
-	struct blob *blob = buf_take_blob(&text);
-	buf_fini(&text);
-	if (!blob) {
-		reply_error(request, 503, 1, outcome_word(OUTCOME_OVERLOADED), "The gateway is out of memory.",
-			    (struct slice){ NULL, 0 });
-		return;
-	}
 	struct reply reply;
 	reply_init(&reply, 200);
-	reply.content_type = "application/json";
-	reply.body = blob_slice(blob);
-	reply.blob = blob;
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	if (estimated)
 		reply_header_text(&reply, "X-Usage-Estimated", SLICE("true"));
-	request_reply(request, &reply);
-	blob_unref(blob);
+	reply_send_text(request, &reply, "application/json", &text);
 }
 
 static void finish(struct group *group)
@@ -271,8 +254,7 @@ static void client_left(struct request *request)
 		struct seat *seat = &group->seats[i];
 		if (!seat->away)
 			continue;
-		meter_add(group->worker->meter, METRIC_ID_REQUESTS, seat->call->tool->index, OUTCOME_CANCELLED, 1);
-		call_cancel(seat->call);
+		front_cancel(seat->call);
 		seat->call = NULL;
 	}
 	group_free(group);
@@ -280,8 +262,8 @@ static void client_left(struct request *request)
 
 static void count_call(const struct group *group, const struct call *call)
 {
-	rest_count(call);
-	rest_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
+	front_count(call);
+	front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
 }
 
 static void call_home(struct call *call)
@@ -386,31 +368,25 @@ static void read_members(struct slice body, struct wish *wish)
 static bool read_wish(struct worker *worker, struct request *request, struct wish *wish)
 {
 	struct slice body = buf_slice(&request->body);
-	struct json_fault fault;
-	if (!json_check(body, worker->gateway->config->limits.json_depth, &worker->scratch, &fault)) {
-		if (fault.out_of_memory)
-			return refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED,
-				      "The gateway is out of memory.");
-		char message[ANSWER_DETAIL_BYTES];
-		snprintf(message, sizeof message, "The body is not valid JSON: %s at byte %zu.", fault.what, fault.at);
-		return refuse(worker, request, REJECT_BAD_JSON, OUTCOME_INVALID_JSON, message);
-	}
+	if (!front_check_json(worker, request, &wire_openai, worker->gateway->config->limits.json_depth))
+		return false;
 	if (json_type(json_trim(body)) != JSON_OBJECT)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-			      "The body must be an object, {\"model\": ..., \"input\": ...}.");
+		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "The body must be an object, {\"model\": ..., \"input\": ...}.");
 	read_members(body, wish);
 	if (wish->settings.failed)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-			      "All members but the input together may have 1024 bytes.");
+		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "All members but the input together may have 1024 bytes.");
 	if (wish->model.len == 0 || json_type(wish->model) != JSON_STRING)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-			      "model: must be a model's name.");
+		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "model: must be a model's name.");
 	if (wish->input.len == 0)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST, "input: is missing.");
+		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+				    "input: is missing.");
 	wish->count = count_inputs(wish->input);
 	if (wish->count > worker->gateway->config->limits.in_flight)
-		return refuse(worker, request, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
-			      "There are more inputs than limits.in_flight allows at once.");
+		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
+				    "There are more inputs than limits.in_flight allows at once.");
 	return true;
 }
 
@@ -455,15 +431,15 @@ static void serve_wish(struct worker *worker, struct request *request, const str
 {
 	const struct tool *tool = find_tool(worker->catalogue, wish->model);
 	if (!tool) {
-		refuse(worker, request, REJECT_UNKNOWN_TOOL, OUTCOME_UNKNOWN_TOOL,
-		       "No tool of this gateway serves embeddings of this model.");
+		front_refuse(worker, request, &wire_openai, REJECT_UNKNOWN_TOOL, OUTCOME_UNKNOWN_TOOL,
+			     "No tool of this gateway serves embeddings of this model.");
 		return;
 	}
 	struct group *group = group_new(worker, request, wish);
 	if (!group || !make_calls(group, tool, asker)) {
 		if (group)
 			group_free(group);
-		refuse(worker, request, REJECT_NO_MEMORY, OUTCOME_OVERLOADED, "The gateway is out of memory.");
+		front_refuse_for_memory(worker, request, &wire_openai);
 		return;
 	}
 	send_calls(group);
@@ -480,7 +456,8 @@ void embeddings_serve(struct worker *worker, struct request *request, struct sli
 	struct asker asker;
 	struct wish wish = { .settings = BUF_INIT(SETTINGS_BYTES_MAX) };
 	(void)rest;
-	if (!rest_body_is_json(worker, request) || !rest_read_asker(worker, request, &asker))
+	if (!front_body_is_json(worker, request, &wire_openai) ||
+	    !front_read_asker(worker, request, &wire_openai, &asker))
 		return;
 	if (read_wish(worker, request, &wish))
 		serve_wish(worker, request, &wish, &asker);

@@ -2,10 +2,11 @@
 #ifndef JITNEY_GATEWAY_REST_EMBEDDINGS_H
 #define JITNEY_GATEWAY_REST_EMBEDDINGS_H
 
-#include "gateway/http/http.h"
+#include "gateway/call/front.h"
+#include "gateway/call/worker.h"
 
-struct worker;
-
-void embeddings_serve(struct worker *worker, struct request *request, struct slice rest);
+route_function embeddings_serve;
+/* {"error":{"message":...,"type":...,"param":null,"code":...}} */
+extern const struct wire wire_openai;
 
 #endif

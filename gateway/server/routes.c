@@ -8,6 +8,7 @@
 #include "gateway/admin/export.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/admin/pages.h"
+#include "gateway/call/front.h"
 #include "gateway/call/reply.h"
 #include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
@@ -196,7 +197,7 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 	struct worker *worker = context;
 	struct log_line line;
 	if (request->logged) {
-		rest_finished(worker, request, status, bytes);
+		front_finished(request, status, bytes);
 		return;
 	}
 	if (!worker->gateway->config->log.access || !log_begin(&line, LOG_LEVEL_INFO, "request"))

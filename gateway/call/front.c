@@ -1,0 +1,137 @@
+/* front.c: see the header. */
+#include "gateway/call/front.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
+
+/* ---------------------------------------------------------------- refusals */
+
+static void refuse_as_problem(struct worker *worker, struct request *request, enum outcome outcome, const char *detail)
+{
+	(void)worker;
+	reply_problem(request, outcome, NULL, "%s", detail);
+}
+
+const struct wire wire_problem = { refuse_as_problem };
+
+bool front_refuse(struct worker *worker, struct request *request, const struct wire *wire, enum reject_reason reason,
+		  enum outcome outcome, const char *format, ...)
+{
+	char detail[ANSWER_DETAIL_BYTES];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(detail, sizeof detail, format, args);
+	va_end(args);
+	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	wire->refuse(worker, request, outcome, detail);
+	return false;
+}
+
+bool front_refuse_for_memory(struct worker *worker, struct request *request, const struct wire *wire)
+{
+	return front_refuse(worker, request, wire, REJECT_NO_MEMORY, OUTCOME_OVERLOADED,
+			    "The gateway is out of memory.");
+}
+
+/* ---------------------------------------------------------------- before */
+
+/* "application/json", or any "...+json", with or without parameters. */
+static bool is_json_type(struct slice type)
+{
+	size_t len = 0;
+	while (len < type.len && type.at[len] != ';' && type.at[len] != ' ')
+		len++;
+	if (len == 16 && strncasecmp(type.at, "application/json", 16) == 0)
+		return true;
+	return len > 5 && strncasecmp(type.at + len - 5, "+json", 5) == 0;
+}
+
+bool front_body_is_json(struct worker *worker, struct request *request, const struct wire *wire)
+{
+	struct slice type = request->headers[HEADER_CONTENT_TYPE];
+	struct slice coding = request->headers[HEADER_CONTENT_ENCODING];
+	if (coding.len && !(coding.len == 8 && strncasecmp(coding.at, "identity", 8) == 0))
+		return front_refuse(worker, request, wire, REJECT_MEDIA_TYPE, OUTCOME_UNSUPPORTED_MEDIA_TYPE,
+				    "Content-Encoding is not taken here; send the body as it is.");
+	if (request->body.len == 0 || (type.len && is_json_type(type)))
+		return true;
+	return front_refuse(worker, request, wire, REJECT_MEDIA_TYPE, OUTCOME_UNSUPPORTED_MEDIA_TYPE,
+			    "The body must be JSON: send it with the header Content-Type: application/json.");
+}
+
+bool front_check_json(struct worker *worker, struct request *request, const struct wire *wire, unsigned depth)
+{
+	struct json_fault fault;
+	if (json_check(buf_slice(&request->body), depth, &worker->scratch, &fault))
+		return true;
+	if (fault.out_of_memory)
+		return front_refuse_for_memory(worker, request, wire);
+	return front_refuse(worker, request, wire, REJECT_BAD_JSON, OUTCOME_INVALID_JSON,
+			    "The body is not valid JSON: %s at byte %zu.", fault.what, fault.at);
+}
+
+bool front_read_asker(struct worker *worker, struct request *request, const struct wire *wire, struct asker *asker)
+{
+	const char *detail;
+	enum outcome outcome = asker_read(asker, request, &detail);
+	return outcome == OUTCOME_OK || front_refuse(worker, request, wire, REJECT_BAD_REQUEST, outcome, "%s", detail);
+}
+
+struct answer *front_unknown_tool(struct worker *worker, struct slice name)
+{
+	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
+	return answer_error(OUTCOME_UNKNOWN_TOOL, "There is no tool \"%.*s\"; GET /v1/tools lists them.",
+			    name.len > 80 ? 80 : (int)name.len, name.at);
+}
+
+/* ---------------------------------------------------------------- after */
+
+void front_count(const struct call *call)
+{
+	struct meter *meter = call->home->meter;
+	meter_add(meter, METRIC_ID_REQUESTS, call->tool->index, call->answer->outcome, 1);
+	meter_observe(meter, METRIC_ID_REQUEST_DURATION, call->tool->index, call->ended_us - call->started_us);
+}
+
+void front_cancel(struct call *call)
+{
+	meter_add(call->home->meter, METRIC_ID_REQUESTS, call->tool->index, OUTCOME_CANCELLED, 1);
+	call_cancel(call);
+}
+
+void front_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes)
+{
+	struct log_line line;
+	if (!call->home->gateway->config->log.access || !log_begin(&line, LOG_LEVEL_INFO, "call"))
+		return;
+	log_cstr(&line, "request_id", request_id);
+	log_cstr(&line, "tool", call->tool->name);
+	log_cstr(&line, "outcome", outcome_word(call->answer->outcome));
+	log_u64(&line, "status", status);
+	log_cstr(&line, "cache", source_word(call->source));
+	log_u64(&line, "bytes", bytes);
+	log_seconds(&line, "seconds", call->ended_us - call->started_us);
+	if (call->facts.id) {
+		log_u64(&line, "batch_id", call->facts.id);
+		log_u64(&line, "batch_items", call->facts.items);
+		log_seconds(&line, "queue_seconds", call->facts.waited_us);
+		log_seconds(&line, "upstream_seconds", call->facts.upstream_us);
+	}
+	if (call->traceparent[0])
+		log_text(&line, "trace_id", (struct slice){ call->traceparent + 3, 32 });
+	if (call->answer->detail[0])
+		log_cstr(&line, "detail", call->answer->detail);
+	log_end(&line);
+}
+
+void front_finished(struct request *request, unsigned status, uint64_t bytes)
+{
+	struct call *call = request->logged;
+	front_log_call(call, request->id, status, bytes);
+	call_free(call);
+}

@@ -1,0 +1,54 @@
+/*
+ * front.h: what every endpoint does before and after its calls: what the body is, who asks, which tool; counting and
+ * logging; and each wire's own form of a problem. Worker's thread.
+ */
+#ifndef JITNEY_GATEWAY_CALL_FRONT_H
+#define JITNEY_GATEWAY_CALL_FRONT_H
+
+#include "gateway/call/call.h"
+#include "gateway/http/http.h"
+#include "metrics/catalogue.h"
+
+struct worker;
+
+/* The form in which a kind of client is told of a problem with its request as a whole. */
+struct wire {
+	/* Reply. `detail` is for people and valid during the call. */
+	void (*refuse)(struct worker *worker, struct request *request, enum outcome outcome, const char *detail);
+};
+/* application/problem+json: all paths but /mcp (mcp/mcp.h) and /v1/embeddings (rest/embeddings.h). */
+extern const struct wire wire_problem;
+
+/* Count a refusal and reply in the wire's form, its detail printf-like. Always false, for `return`. */
+bool front_refuse(struct worker *worker, struct request *request, const struct wire *wire, enum reject_reason reason,
+		  enum outcome outcome, const char *format, ...) PRINTF_LIKE(6, 7);
+/* The same when memory is out. */
+bool front_refuse_for_memory(struct worker *worker, struct request *request, const struct wire *wire);
+
+/* --- Before: each answers the request and returns false if it may not go on. --- */
+
+/* The headers say that the body is JSON, or there is none (415). */
+bool front_body_is_json(struct worker *worker, struct request *request, const struct wire *wire) MUST_CHECK;
+/* The body is one valid JSON text, nested no deeper than `depth` (400). */
+bool front_check_json(struct worker *worker, struct request *request, const struct wire *wire,
+		      unsigned depth) MUST_CHECK;
+/* Who asks, by the headers (400). */
+bool front_read_asker(struct worker *worker, struct request *request, const struct wire *wire,
+		      struct asker *asker) MUST_CHECK;
+
+/* What a caller is told who names a tool that is not there; counted. Never NULL; a reference is given. */
+struct answer *front_unknown_tool(struct worker *worker, struct slice name);
+
+/* --- After --- */
+
+/* Count a finished call in the metrics, under its own outcome. */
+void front_count(const struct call *call);
+/* Count a call whose caller has left, and cancel it. */
+void front_cancel(struct call *call);
+/* One line in the access log about a finished call. */
+void front_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes);
+/* The end of the reply to a request that is one call (request->logged): its line in the access log, and the call is
+ * given back. */
+void front_finished(struct request *request, unsigned status, uint64_t bytes);
+
+#endif
