@@ -66,18 +66,30 @@ struct answer *answer_result(struct slice body, bool json, const char *content_t
 
 static void set_detail(struct answer *answer, const char *format, va_list args) PRINTF_LIKE(2, 0);
 
+/* Cut at a character's border. */
+static void drop_half_character(char *text, size_t end)
+{
+	size_t last = end;
+	while (last > 0 && last + 4 > end && ((unsigned char)text[--last] & 0xC0) == 0x80)
+		continue;
+	if ((unsigned char)text[last] >= 0xC0 && utf8_char(text + last, end - last) == 0)
+		text[last] = '\0';
+}
+
+/* The detail goes into JSON strings: it is UTF-8 whatever others said in it. */
 static void set_detail(struct answer *answer, const char *format, va_list args)
 {
 	int wanted = vsnprintf(answer->detail, sizeof answer->detail, format, args);
-	if (wanted < (int)sizeof answer->detail)
-		return;
-	/* cut at a character's border: the detail goes into a JSON string */
-	size_t end = sizeof answer->detail - 1, last = end;
-	while (last > 0 && last + 4 > end && ((unsigned char)answer->detail[--last] & 0xC0) == 0x80)
-		continue;
-	if ((unsigned char)answer->detail[last] >= 0xC0 && utf8_char(answer->detail + last, end - last) == 0)
-		end = last;
-	answer->detail[end] = '\0';
+	if (wanted >= (int)sizeof answer->detail)
+		drop_half_character(answer->detail, sizeof answer->detail - 1);
+	size_t len = strlen(answer->detail);
+	for (size_t at = 0, bytes; at < len; at += bytes) {
+		bytes = utf8_char(answer->detail + at, len - at);
+		if (bytes)
+			continue;
+		answer->detail[at] = '?';
+		bytes = 1;
+	}
 }
 
 struct answer *answer_error(enum outcome outcome, const char *format, ...)

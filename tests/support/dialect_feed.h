@@ -11,6 +11,9 @@
 
 enum { FEED_MAX_CALLS = 64 };
 
+/* What stands in place of what a provider said of several calls at once. */
+#define FEED_NOT_SHOWN "\"not shown: it may be about another call of the same request\""
+
 struct feed {
 	struct answer *answers[FEED_MAX_CALLS];
 	unsigned emitted[FEED_MAX_CALLS]; /* how often: each index exactly once is right */

@@ -95,12 +95,16 @@ void dialect_release(struct dialect *dialect)
 		dialect->release(dialect);
 }
 
+struct answer *dialect_or_no_memory(struct answer *answer)
+{
+	return answer ? answer
+		      : answer_error(OUTCOME_UPSTREAM_ERROR,
+				     "the gateway had no memory left for the provider's answer");
+}
+
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer)
 {
-	if (!answer)
-		answer = answer_error(OUTCOME_UPSTREAM_ERROR,
-				      "the gateway had no memory left for the provider's answer");
-	decoder->sink.answered(decoder->sink.context, index, answer);
+	decoder->sink.answered(decoder->sink.context, index, dialect_or_no_memory(answer));
 }
 
 void dialect_group_alone(struct buf *out)
@@ -154,14 +158,19 @@ static const char *status_sentence(unsigned status)
 /* status_sentence's formats are its own literals, each with exactly one %u */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
+void dialect_status_sentence(unsigned status, char sentence[ANSWER_DETAIL_BYTES])
+{
+	snprintf(sentence, ANSWER_DETAIL_BYTES, status_sentence(status), status);
+}
+#pragma GCC diagnostic pop
+
 struct answer *dialect_status_answer(const struct dialect_decoder *decoder, enum outcome refusal, struct slice said)
 {
 	char sentence[ANSWER_DETAIL_BYTES];
-	snprintf(sentence, sizeof sentence, status_sentence(decoder->status), decoder->status);
-	enum outcome outcome = dialect_status_outcome(decoder->status, refusal);
-	return answer_upstream_error(outcome, decoder->status, decoder->retry_after_s, said, "%s", sentence);
+	dialect_status_sentence(decoder->status, sentence);
+	return answer_upstream_error(dialect_status_outcome(decoder->status, refusal), decoder->status,
+				     decoder->retry_after_s, said, "%s", sentence);
 }
-#pragma GCC diagnostic pop
 
 /* The first characters of a text, controls as blanks, cut at a character's border. */
 static struct slice printable_start(struct slice text, char *out)

@@ -180,6 +180,9 @@ const struct dialect *dialect_find(struct slice name);
  * of that name are left out of the caller's arguments. Both are checked JSON. */
 void dialect_put_arguments(struct buf *out, const char *constants, struct slice arguments);
 
+/* The answer itself, or one that says that there was no memory for it. */
+struct answer *dialect_or_no_memory(struct answer *answer);
+
 /* Hand over the answer to call `index`. NULL (out of memory) becomes an error. */
 void dialect_emit(const struct dialect_decoder *decoder, size_t index, struct answer *answer);
 
@@ -189,7 +192,9 @@ void dialect_group_alone(struct buf *out);
 /* How an exchange ended whose status is not 2xx: RATE_LIMITED, UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT, UPSTREAM_ERROR;
  * `refusal` for 4xx that say nothing about the gateway's own part. */
 enum outcome dialect_status_outcome(unsigned status, enum outcome refusal);
-/* The answer that goes with it. `said`: one JSON text, or empty. Never NULL. */
+/* A sentence about it. */
+void dialect_status_sentence(unsigned status, char sentence[ANSWER_DETAIL_BYTES]);
+/* The answer that goes with it, for the one call it is about. `said`: one JSON text, or empty. Never NULL. */
 struct answer *dialect_status_answer(const struct dialect_decoder *decoder, enum outcome refusal, struct slice said);
 
 /* What a failed exchange's body says, as one JSON text: itself if it is valid JSON of at most 64 KiB, else its first

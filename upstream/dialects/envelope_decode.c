@@ -7,13 +7,11 @@
 
 #include "base/json.h"
 #include "upstream/dialects/envelope_private.h"
-#include "upstream/dialects/list_reader.h"
 #include "upstream/dialects/tally.h"
 
 struct envelope_decoder {
 	struct tally tally;
 	const struct envelope *envelope;
-	size_t position; /* of the next item in the list */
 	struct list_reader list;
 	size_t line;    /* NDJSON: where the line under way begins */
 	size_t scanned; /* NDJSON: bytes looked at */
@@ -36,7 +34,10 @@ static struct dialect_decoder *envelope_decoder_of(const struct dialect *dialect
 	tally_init(&decoder->tally, dialect, count, first_id, json_depth + (unsigned)decoder->envelope->result.count,
 		   sink, decoder->answered);
 	list_reader_init(&decoder->list);
-	return &decoder->tally.base;
+	if (decoder->envelope->by_id || tally_by_place(&decoder->tally, true))
+		return &decoder->tally.base;
+	free(decoder);
+	return NULL;
 }
 
 /* --- an item --- */
@@ -68,94 +69,83 @@ static struct answer *status_answer(const struct envelope_decoder *decoder, cons
 	return answer;
 }
 
-static void answer_call(struct envelope_decoder *decoder, size_t index, const struct item *item)
+/* Whether the item says anything for its call; the rest is told by the status of the answer. */
+static bool speaks(const struct envelope_decoder *decoder, const struct item *item, uint64_t *status)
 {
-	const struct envelope *envelope = decoder->envelope;
-	uint64_t status = 0;
-	bool known = tally_number(item->status, &status) && status >= 100 && status <= 599;
-	if (decoder->tally.answered[index])
-		return; /* the first one counts */
-	if (known && envelope_is_error(envelope, status))
-		tally_emit(&decoder->tally, index, status_answer(decoder, item, (unsigned)status));
-	else if (item->error.len)
-		tally_emit(&decoder->tally, index,
-			   tally_tool_error(&decoder->tally, item->retry_after_s, item->error, item->error));
-	else if (tally_failed(&decoder->tally))
-		return; /* finish answers by the status */
-	else if (envelope->status.set && !known)
-		tally_emit(&decoder->tally, index,
-			   tally_broken(&decoder->tally, "the provider's answer has no status for this call"));
-	else if (item->result.len)
-		tally_emit(&decoder->tally, index, answer_result(item->result, true, NULL));
-	else if (known) /* 204 and the like */
-		tally_emit(&decoder->tally, index, answer_result(SLICE("null"), true, NULL));
-	else
-		tally_emit(&decoder->tally, index,
-			   tally_broken(&decoder->tally, "the provider's answer has neither a result nor an error"));
+	bool known = tally_number(item->status, status) && *status >= 100 && *status <= 599;
+	if (!known)
+		*status = 0;
+	return !tally_failed(&decoder->tally) || item->error.len ||
+	       (known && envelope_is_error(decoder->envelope, *status));
 }
 
-static void take_element(struct envelope_decoder *decoder, struct slice body, struct slice element)
+/* status: the item's own, 0 if it has none. NULL: out of memory. */
+static struct answer *item_answer(const struct envelope_decoder *decoder, const struct item *item, uint64_t status)
 {
+	const struct tally *tally = &decoder->tally;
+	if (status && envelope_is_error(decoder->envelope, status))
+		return status_answer(decoder, item, (unsigned)status);
+	if (item->error.len)
+		return tally_tool_error(tally, item->retry_after_s, item->error, item->error);
+	if (decoder->envelope->status.set && !status)
+		return tally_broken(tally, "the provider's answer has no status for this call");
+	if (item->result.len)
+		return answer_result(item->result, true, NULL);
+	if (status) /* 204 and the like */
+		return answer_result(SLICE("null"), true, NULL);
+	return tally_broken(tally, "the provider's answer has neither a result nor an error");
+}
+
+static void take_element(struct tally *tally, struct slice element)
+{
+	struct envelope_decoder *decoder = container_of(tally, struct envelope_decoder, tally);
 	struct item item;
-	size_t index = decoder->position++;
-	if (!tally_check(&decoder->tally, body, element))
-		return;
+	uint64_t status = 0;
+	size_t index;
 	read_item(decoder->envelope, element, &item);
-	if (decoder->envelope->by_id ? tally_find(&decoder->tally, item.id, &index) : index < decoder->tally.count)
-		answer_call(decoder, index, &item);
+	bool spoken = speaks(decoder, &item, &status);
+	if (!decoder->envelope->by_id && spoken)
+		tally_place(tally, item_answer(decoder, &item, status));
+	else if (!decoder->envelope->by_id)
+		tally_place_nothing(tally);
+	else if (spoken && tally_find(tally, item.id, &index) && !tally->answered[index]) /* the first one counts */
+		tally_emit(tally, index, item_answer(decoder, &item, status));
 }
 
 /* --- reading on --- */
 
-static bool read_list(struct envelope_decoder *decoder, struct slice body, bool last)
-{
-	struct tally *tally = &decoder->tally;
-	struct slice element;
-	size_t at;
-	while (!tally->broken) {
-		switch (list_reader_next(&decoder->list, &decoder->envelope->list, body, last, tally->depth + 1,
-					 &element, &at)) {
-		case JSON_SPLIT_MORE:
-		case JSON_SPLIT_END:
-			return true;
-		case JSON_SPLIT_ELEMENT:
-			take_element(decoder, body, element);
-			break;
-		case JSON_SPLIT_BROKEN:
-			tally_note(tally, "not JSON", at);
-			tally->broken = true;
-			break;
-		}
-	}
-	return false;
-}
-
 static void take_line(struct envelope_decoder *decoder, struct slice body, size_t end)
 {
+	struct tally *tally = &decoder->tally;
 	struct slice line = json_trim((struct slice){ body.at + decoder->line, end - decoder->line });
-	if (line.len)
-		take_element(decoder, body, line);
+	if (line.len && tally_check(tally, body, line))
+		take_element(tally, line);
+	else if (line.len && tally->by_place)
+		tally_place_nothing(tally);
 	decoder->line = end;
 }
 
+/* Lines end where the answer does: the last one may have come without its end. */
 static bool read_lines(struct envelope_decoder *decoder, struct slice body, bool last)
 {
-	while (decoder->scanned < body.len) {
+	while (decoder->scanned < body.len && !decoder->tally.broken) {
 		const char *newline = memchr(body.at + decoder->scanned, '\n', body.len - decoder->scanned);
 		decoder->scanned = newline ? (size_t)(newline - body.at) + 1 : body.len;
 		if (newline)
 			take_line(decoder, body, decoder->scanned);
 	}
-	if (last)
+	if (last && !decoder->tally.broken) {
 		take_line(decoder, body, body.len);
-	return true;
+		tally_end_list(&decoder->tally);
+	}
+	return !decoder->tally.broken;
 }
 
 static bool read_on(struct envelope_decoder *decoder, struct slice body, bool last)
 {
 	if (decoder->envelope->answer_ndjson)
 		return read_lines(decoder, body, last);
-	return read_list(decoder, body, last);
+	return tally_read_list(&decoder->tally, &decoder->list, &decoder->envelope->list, body, last, take_element);
 }
 
 static bool envelope_feed(struct dialect_decoder *base, struct slice body)
@@ -169,14 +159,10 @@ static bool envelope_feed(struct dialect_decoder *base, struct slice body)
 static struct answer *no_list_answer(const struct envelope_decoder *decoder, struct slice body)
 {
 	const char *list = decoder->envelope->settings->list;
-	const struct tally *tally = &decoder->tally;
-	struct buf scratch = BUF_INIT(SIZE_MAX / 4);
-	struct answer *answer = answer_upstream_error(
-		OUTCOME_UPSTREAM_ERROR, tally->base.status, 0, dialect_said(body, tally->depth, &scratch),
-		"the provider refused the request as a whole: its answer has no list %s%s",
-		strcmp(list, ".") == 0 ? "" : "at ", strcmp(list, ".") == 0 ? "" : list);
-	buf_fini(&scratch);
-	return answer;
+	bool top = strcmp(list, ".") == 0;
+	return tally_refusal(&decoder->tally, OUTCOME_UPSTREAM_ERROR, body,
+			     "the provider refused the request as a whole: its answer has no list %s%s",
+			     top ? "" : "at ", top ? "" : list);
 }
 
 static struct answer *missing_answer(const struct envelope_decoder *decoder, struct slice body)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/json_split.h"
+#include "base/json.h"
 #include "upstream/dialects/graphql.h"
 #include "upstream/dialects/graphql_text.h"
 #include "upstream/dialects/tally.h"
@@ -245,8 +245,7 @@ static bool graphql_encode(const struct upstream_call *calls, size_t count, uint
 struct graphql_decoder {
 	struct tally tally;
 	enum merge merge;
-	struct json_split split; /* of a list */
-	size_t position;         /* in it */
+	struct list_reader list; /* of responses */
 	bool *may_be_empty;      /* by index; behind answered */
 	bool answered[];
 };
@@ -265,8 +264,11 @@ static struct dialect_decoder *graphql_decoder_of(const struct dialect *dialect,
 	tally_init(&decoder->tally, dialect, count, first_id, json_depth + WRAPPER_DEPTH, sink, decoder->answered);
 	decoder->may_be_empty = decoder->answered + count;
 	decoder->merge = count == 1 ? MERGE_OFF : graphql_of(dialect)->merge;
-	json_split_init(&decoder->split);
-	return &decoder->tally.base;
+	list_reader_init(&decoder->list);
+	if (decoder->merge != MERGE_ARRAY || tally_by_place(&decoder->tally, true))
+		return &decoder->tally.base;
+	free(decoder);
+	return NULL;
 }
 
 static void graphql_expect(struct dialect_decoder *base, const struct upstream_call *calls)
@@ -335,44 +337,23 @@ static struct answer *response_answer(const struct tally *tally, const struct re
 	return answer_result(response->data.len ? response->data : SLICE("null"), true, NULL);
 }
 
-static void take_element(struct graphql_decoder *decoder, struct slice body, struct slice element)
+/* One response of a list. Servers give a list the status of one of them. */
+static void take_response(struct tally *tally, struct slice element)
 {
-	struct tally *tally = &decoder->tally;
 	struct response response;
-	size_t index = decoder->position++;
-	if (!tally_check(tally, body, element) || index >= tally->count)
-		return;
-	/* servers give a list the status of one of its responses */
 	bool read = read_response(element, &response);
-	if (read ? !status_allows(tally, &response) : tally_failed(tally))
-		return; /* finish answers by the status */
-	if (read)
-		tally_emit(tally, index, response_answer(tally, &response));
+	if (read && status_allows(tally, &response))
+		tally_place(tally, response_answer(tally, &response));
+	else if (read || tally_failed(tally))
+		tally_place_nothing(tally); /* finish answers by the status */
 	else
-		tally_emit(tally, index, tally_broken(tally, "the provider's answer has neither data nor errors"));
+		tally_place(tally, tally_broken(tally, "the provider's answer has neither data nor errors"));
 }
 
 static bool read_list(struct graphql_decoder *decoder, struct slice body, bool last)
 {
-	struct tally *tally = &decoder->tally;
-	struct slice element;
-	while (!tally->broken) {
-		switch (json_split_next(&decoder->split, body, last, tally->depth, &element)) {
-		case JSON_SPLIT_MORE:
-		case JSON_SPLIT_END:
-			return true;
-		case JSON_SPLIT_ELEMENT:
-			if (!decoder->split.array)
-				return true; /* one response for all; finish reads it */
-			take_element(decoder, body, element);
-			break;
-		case JSON_SPLIT_BROKEN:
-			tally_note(tally, "not JSON", decoder->split.at);
-			tally->broken = true;
-			break;
-		}
-	}
-	return false;
+	static const struct json_path whole = { .set = true };
+	return tally_read_list(&decoder->tally, &decoder->list, &whole, body, last, take_response);
 }
 
 static bool graphql_feed(struct dialect_decoder *base, struct slice body)
@@ -507,12 +488,8 @@ static struct answer *part_answer(const struct graphql_decoder *decoder, size_t 
 /* One answer for all: it cannot be told whose fault it is. */
 static enum outcome refuse_whole(struct tally *tally, const struct response *response)
 {
-	struct answer *said = errors_answer(tally, response->errors, (struct slice){ NULL, 0 });
-	tally_emit_missing(tally,
-			   answer_upstream_error(OUTCOME_UPSTREAM_ERROR, tally->base.status, tally->base.retry_after_s,
-						 answer_body(said), "the provider refused the request as a whole; %s",
-						 said->detail));
-	answer_unref(said);
+	tally_emit_missing(tally, tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, response->errors,
+						"the provider refused the request as a whole"));
 	return OUTCOME_UPSTREAM_ERROR;
 }
 
@@ -557,7 +534,7 @@ static enum outcome graphql_finish(struct dialect_decoder *base, struct slice bo
 	struct response response;
 	if (decoder->merge == MERGE_ARRAY)
 		read_list(decoder, body, true);
-	if (tally->answered_count || (decoder->merge == MERGE_ARRAY && decoder->split.array) ||
+	if (tally->answered_count || (decoder->merge == MERGE_ARRAY && decoder->list.found) ||
 	    json_trim(body).len == 0 || !tally_check(tally, body, json_trim(body)))
 		return finish_missing(decoder, body);
 	if (!read_response(json_trim(body), &response) || !status_allows(tally, &response))

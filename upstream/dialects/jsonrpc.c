@@ -157,15 +157,15 @@ static void answer_call(struct jsonrpc_decoder *decoder, size_t index, const str
 /* One error object, which names none of our calls, speaks for all of them. */
 static void refuse_whole(struct jsonrpc_decoder *decoder, struct slice error)
 {
-	if (tally_failed(&decoder->tally)) {
-		tally_emit_missing(&decoder->tally,
-				   dialect_status_answer(&decoder->tally.base, OUTCOME_UPSTREAM_ERROR, error));
+	struct tally *tally = &decoder->tally;
+	if (tally_failed(tally)) {
+		tally_emit_missing(tally, tally_status_refusal(tally, OUTCOME_UPSTREAM_ERROR, error));
 		return;
 	}
-	struct answer *said = tally_tool_error(&decoder->tally, 0, error, error);
-	tally_emit_missing(&decoder->tally,
-			   answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->tally.base.status, 0, error,
-						 "the provider refused the request as a whole; %s", said->detail));
+	struct answer *said = tally_tool_error(tally, 0, error, error);
+	tally_emit_missing(tally, tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, error,
+						"the provider refused the request as a whole%s%s",
+						tally->count == 1 ? "; " : "", tally->count == 1 ? said->detail : ""));
 	answer_unref(said);
 }
 

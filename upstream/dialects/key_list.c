@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "upstream/dialects/dialect.h"
-#include "upstream/dialects/list_reader.h"
 #include "upstream/dialects/tally.h"
 #include "upstream/dialects/template.h"
 #include "upstream/upstream.h"
@@ -475,28 +474,15 @@ static bool is_ours(const struct key_list_decoder *decoder)
 	return decoder->route && !decoder->no_memory && !tally_failed(&decoder->tally);
 }
 
+static void take_element(struct tally *tally, struct slice element)
+{
+	struct key_list_decoder *decoder = container_of(tally, struct key_list_decoder, tally);
+	take_item(decoder, json_path_at(element, &decoder->route->key, false), element);
+}
+
 static bool read_list(struct key_list_decoder *decoder, struct slice body, bool last)
 {
-	struct tally *tally = &decoder->tally;
-	const struct key_list_route *route = decoder->route;
-	struct slice element;
-	size_t at;
-	while (!tally->broken) {
-		switch (list_reader_next(&decoder->list, &route->list, body, last, tally->depth + 1, &element, &at)) {
-		case JSON_SPLIT_MORE:
-		case JSON_SPLIT_END:
-			return true;
-		case JSON_SPLIT_ELEMENT:
-			if (tally_check(tally, body, element))
-				take_item(decoder, json_path_at(element, &route->key, false), element);
-			break;
-		case JSON_SPLIT_BROKEN:
-			tally_note(tally, "not JSON", at);
-			tally->broken = true;
-			break;
-		}
-	}
-	return false;
+	return tally_read_list(&decoder->tally, &decoder->list, &decoder->route->list, body, last, take_element);
 }
 
 static bool key_list_feed(struct dialect_decoder *base, struct slice body)
@@ -525,14 +511,8 @@ static bool read_object(struct key_list_decoder *decoder, struct slice body)
 /* What is said in place of the items concerns all calls. */
 static struct answer *no_items_answer(const struct key_list_decoder *decoder, struct slice body)
 {
-	const struct tally *tally = &decoder->tally;
-	struct buf scratch = BUF_INIT(SIZE_MAX / 4);
-	struct answer *answer = answer_upstream_error(
-		OUTCOME_UPSTREAM_ERROR, tally->base.status, 0, dialect_said(body, tally->depth, &scratch),
-		"the provider's answer has no %s at %s", decoder->route->key.set ? "list" : "object",
-		decoder->route->texts[0]);
-	buf_fini(&scratch);
-	return answer;
+	return tally_refusal(&decoder->tally, OUTCOME_UPSTREAM_ERROR, body, "the provider's answer has no %s at %s",
+			     decoder->route->key.set ? "list" : "object", decoder->route->texts[0]);
 }
 
 /* A key that is not in an answer that was read to its end. */
@@ -549,10 +529,7 @@ static enum outcome finish_failed(struct key_list_decoder *decoder, struct slice
 {
 	struct tally *tally = &decoder->tally;
 	enum outcome refusal = tally->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
-	struct buf scratch = BUF_INIT(SIZE_MAX / 4);
-	tally_emit_missing(tally,
-			   dialect_status_answer(&tally->base, refusal, dialect_said(body, tally->depth, &scratch)));
-	buf_fini(&scratch);
+	tally_emit_missing(tally, tally_status_refusal(tally, refusal, body));
 	enum outcome outcome = dialect_status_outcome(tally->base.status, refusal);
 	return outcome == OUTCOME_TOOL_ERROR ? OUTCOME_OK : outcome;
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "upstream/dialects/dialect.h"
+#include "upstream/dialects/tally.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -224,26 +224,32 @@ struct expected {
 };
 
 struct embeddings_decoder {
-	struct dialect_decoder base;
-	size_t count;
-	unsigned depth;
+	struct tally tally;
+	bool *answered; /* behind calls */
 	struct expected calls[];
 };
 
 static struct dialect_decoder *embeddings_decoder_new(size_t count, uint64_t first_id, unsigned json_depth,
 						      const struct dialect_sink *sink)
 {
-	(void)first_id;
-	struct embeddings_decoder *decoder = calloc(1, sizeof *decoder + count * sizeof decoder->calls[0]);
+	struct embeddings_decoder *decoder =
+		calloc(1, sizeof *decoder + count * (sizeof decoder->calls[0] + sizeof(bool)));
 	if (!decoder)
 		return NULL;
-	decoder->base.dialect = &dialect_openai_embeddings;
-	decoder->base.sink = *sink;
-	decoder->count = count;
-	decoder->depth = json_depth + WRAPPER_DEPTH;
+	decoder->answered = (bool *)&decoder->calls[count];
+	tally_init(&decoder->tally, &dialect_openai_embeddings, count, first_id, json_depth + WRAPPER_DEPTH, sink,
+		   decoder->answered);
 	for (size_t i = 0; i < count; i++)
 		decoder->calls[i] = (struct expected){ .first = i, .count = 1, .tokens = 1 };
-	return &decoder->base;
+	if (tally_by_place(&decoder->tally, false))
+		return &decoder->tally.base;
+	free(decoder);
+	return NULL;
+}
+
+static struct embeddings_decoder *decoder_of(struct dialect_decoder *base)
+{
+	return container_of(base, struct embeddings_decoder, tally.base);
 }
 
 static uint64_t embeddings_tokens(const struct dialect_route *route, struct slice arguments)
@@ -256,9 +262,9 @@ static uint64_t embeddings_tokens(const struct dialect_route *route, struct slic
 
 static void embeddings_expect(struct dialect_decoder *base, const struct upstream_call *calls)
 {
-	struct embeddings_decoder *decoder = container_of(base, struct embeddings_decoder, base);
+	struct embeddings_decoder *decoder = decoder_of(base);
 	size_t first = 0;
-	for (size_t i = 0; i < decoder->count; i++) {
+	for (size_t i = 0; i < decoder->tally.count; i++) {
 		struct expected *expected = &decoder->calls[i];
 		struct slice input = find_input(calls[i].arguments);
 		enum input_kind kind = input_kind(input, &expected->count);
@@ -267,14 +273,6 @@ static void embeddings_expect(struct dialect_decoder *base, const struct upstrea
 		expected->tokens = estimate_all(input, kind);
 		first += expected->count;
 	}
-}
-
-static void embeddings_head(struct dialect_decoder *base, unsigned status, struct slice content_type,
-			    uint32_t retry_after_s)
-{
-	(void)content_type; /* the body tells */
-	base->status = status;
-	base->retry_after_s = retry_after_s;
 }
 
 static bool embeddings_feed(struct dialect_decoder *base, struct slice body)
@@ -348,12 +346,6 @@ static void put_element(struct buf *out, struct slice element, size_t index)
 	buf_put_char(out, '}');
 }
 
-static struct answer *broken_answer(const struct embeddings_decoder *decoder, const char *what)
-{
-	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 }, "%s",
-				     what);
-}
-
 /* NULL: out of memory. */
 static struct answer *result_of(const struct reading *reading, const struct expected *call, const struct share *share)
 {
@@ -376,123 +368,101 @@ static struct answer *result_of(const struct reading *reading, const struct expe
 	return answer;
 }
 
-static bool is_complete(const struct reading *reading, const struct expected *call)
-{
-	for (size_t i = 0; i < call->count; i++)
-		if (reading->elements[call->first + i].len == 0)
-			return false;
-	return true;
-}
-
-/* Returns how many calls have a result. */
-static size_t emit_results(const struct embeddings_decoder *decoder, const struct reading *reading)
+static void emit_results(struct embeddings_decoder *decoder, const struct reading *reading)
 {
 	struct share share = { 0 };
-	size_t results = 0;
-	for (size_t i = 0; i < decoder->count; i++)
+	size_t count = decoder->tally.count;
+	for (size_t i = 0; i < count; i++)
 		share.all += decoder->calls[i].tokens;
-	for (size_t i = 0; i < decoder->count; i++) {
-		const struct expected *call = &decoder->calls[i];
-		bool complete = is_complete(reading, call);
-		share.own = call->tokens;
-		results += complete;
-		dialect_emit(&decoder->base, i,
-			     complete ? result_of(reading, call, &share)
-				      : broken_answer(decoder, "the provider's answer has no embedding for this call"));
+	for (size_t i = 0; i < count; i++) {
+		share.own = decoder->calls[i].tokens;
+		tally_emit(&decoder->tally, i, result_of(reading, &decoder->calls[i], &share));
 		share.before += share.own;
 	}
-	return results;
 }
 
-/* One answer for all. Takes the reference. */
-static void emit_all(const struct embeddings_decoder *decoder, struct answer *answer)
-{
-	for (size_t i = 0; i < decoder->count; i++)
-		dialect_emit(&decoder->base, i, answer_ref(answer));
-	answer_unref(answer);
-}
-
-/* Elements by their index, not by where they stand; the first of an index counts. */
-static void place_elements(struct reading *reading)
+/* Elements by their index, which is the place of their input; each place has exactly one. *wrong: an element that is
+ * none, or of no place, or of one that is taken. Returns how many have found their places. */
+static size_t place_elements(struct reading *reading, bool *wrong)
 {
 	struct slice element, raw, embedding;
 	struct json_walk walk = json_walk(reading->data);
 	uint64_t index;
-	while (json_next_element(&walk, &element))
-		if (json_type(element) == JSON_OBJECT && json_member(element, SLICE("index"), &raw) &&
-		    json_type(raw) == JSON_NUMBER && json_u64(raw, &index) && index < reading->element_count &&
-		    json_member(element, SLICE("embedding"), &embedding) && !reading->elements[index].len)
+	size_t found = 0;
+	for (*wrong = false; json_next_element(&walk, &element);) {
+		bool placed = json_type(element) == JSON_OBJECT && json_member(element, SLICE("index"), &raw) &&
+			      json_type(raw) == JSON_NUMBER && json_u64(raw, &index) &&
+			      index < reading->element_count && json_member(element, SLICE("embedding"), &embedding) &&
+			      !reading->elements[index].len;
+		*wrong |= !placed;
+		if (placed)
 			reading->elements[index] = element;
+		found += placed;
+	}
+	return found;
 }
 
-/* False: *what is wrong with the body. */
-static bool read_body(const struct embeddings_decoder *decoder, struct slice body, struct reading *reading,
-		      struct answer **problem)
+/* NULL, or what is wrong with the body. */
+static struct answer *read_body(struct tally *tally, struct slice body, struct reading *reading)
 {
-	struct json_fault fault;
 	body = json_trim(body);
-	if (body.len == 0) {
-		*problem = broken_answer(decoder, "the provider's answer is empty");
-		return false;
-	}
-	if (!json_check(body, decoder->depth, NULL, &fault)) {
-		*problem = answer_upstream_error(
-			OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 },
-			"the provider's answer cannot be read: %s at byte %zu", fault.what, fault.at);
-		return false;
-	}
+	if (body.len == 0 || !tally_check(tally, body, body))
+		return tally_missing(tally, body);
 	if (json_type(body) != JSON_OBJECT || !json_member(body, SLICE("data"), &reading->data) ||
-	    json_type(reading->data) != JSON_ARRAY) {
-		struct buf scratch = BUF_INIT(SIZE_MAX / 4);
-		*problem = answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0,
-						 dialect_said(body, decoder->depth, &scratch),
-						 "the provider's answer has no list \"data\"");
-		buf_fini(&scratch);
-		return false;
-	}
+	    json_type(reading->data) != JSON_ARRAY)
+		return tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, body, "the provider's answer has no list \"data\"");
 	json_member(body, SLICE("model"), &reading->model);
 	json_member(body, SLICE("usage"), &reading->usage);
-	return true;
+	return NULL;
 }
 
-static enum outcome finish_well(const struct embeddings_decoder *decoder, struct slice body)
+static enum outcome finish_well(struct embeddings_decoder *decoder, struct slice body)
 {
-	const struct expected *last = &decoder->calls[decoder->count - 1];
+	struct tally *tally = &decoder->tally;
+	const struct expected *last = &decoder->calls[tally->count - 1];
 	struct reading reading = { .element_count = last->first + last->count };
-	struct answer *problem;
-	if (!read_body(decoder, body, &reading, &problem)) {
-		emit_all(decoder, problem);
+	bool wrong;
+	struct answer *problem = read_body(tally, body, &reading);
+	if (problem) {
+		tally_emit_missing(tally, problem);
 		return OUTCOME_UPSTREAM_ERROR;
 	}
 	reading.elements = calloc(reading.element_count, sizeof *reading.elements);
 	if (!reading.elements) {
-		for (size_t i = 0; i < decoder->count; i++)
-			dialect_emit(&decoder->base, i, NULL);
+		tally_emit_missing(tally, dialect_or_no_memory(NULL));
 		return OUTCOME_OK; /* the provider did its part */
 	}
-	place_elements(&reading);
-	size_t results = emit_results(decoder, &reading);
+	size_t found = place_elements(&reading, &wrong);
+	bool proven = !wrong && tally_prove(tally, found, reading.element_count);
+	if (proven)
+		emit_results(decoder, &reading);
+	else
+		tally_emit_missing(tally,
+				   tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, (struct slice){ NULL, 0 },
+						 "the provider's answer has embeddings for %zu inputs of %zu%s", found,
+						 reading.element_count, wrong ? ", and others that are nobody's" : ""));
 	free(reading.elements);
-	return results ? OUTCOME_OK : OUTCOME_UPSTREAM_ERROR;
+	return proven ? OUTCOME_OK : OUTCOME_UPSTREAM_ERROR;
 }
 
 /* What a refusal says about a call that was alone is about that call; else only that one of them is to blame. */
 static enum outcome embeddings_finish(struct dialect_decoder *base, struct slice body)
 {
-	const struct embeddings_decoder *decoder = container_of(base, struct embeddings_decoder, base);
-	if (base->status >= 200 && base->status < 300)
+	struct embeddings_decoder *decoder = decoder_of(base);
+	struct tally *tally = &decoder->tally;
+	if (!tally_failed(tally))
 		return finish_well(decoder, body);
-	enum outcome refusal = decoder->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
-	struct buf scratch = BUF_INIT(SIZE_MAX / 4);
-	emit_all(decoder, dialect_status_answer(base, refusal, dialect_said(body, decoder->depth, &scratch)));
-	buf_fini(&scratch);
+	enum outcome refusal = tally->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
+	tally_emit_missing(tally, tally_status_refusal(tally, refusal, body));
 	return dialect_status_outcome(base->status, refusal);
 }
 
 static void embeddings_decoder_free(struct dialect_decoder *base)
 {
-	if (base)
-		free(container_of(base, struct embeddings_decoder, base));
+	if (!base)
+		return;
+	tally_fini(&decoder_of(base)->tally);
+	free(decoder_of(base));
 }
 
 const struct dialect dialect_openai_embeddings = {
@@ -507,7 +477,7 @@ const struct dialect dialect_openai_embeddings = {
 	.encode = embeddings_encode,
 	.decoder_new = embeddings_decoder_new,
 	.expect = embeddings_expect,
-	.head = embeddings_head,
+	.head = tally_head,
 	.feed = embeddings_feed,
 	.finish = embeddings_finish,
 	.decoder_free = embeddings_decoder_free,

@@ -1,6 +1,13 @@
 /*
  * tally.h: what decoders have in common that answer call by call: which calls have their answer, what was wrong with
  * the bytes, and what the others are told in the end. A decoder embeds it first.
+ *
+ * Two rules have their one place here.
+ *   Whose answer is it?   An item that names its call (by id, key or alias) is handed over at once: tally_emit. One that
+ *                         only stands where its call stood is held (tally_place) until the list has ended, each of its
+ *                         items was sound and there are as many as calls; else no call gets any of them.
+ *   Who may read it?      What is said of an exchange as a whole may hold any caller's arguments. It goes to a call that
+ *                         was alone; calls that were not are told the status and how many they were: tally_refuse.
  */
 #ifndef JITNEY_UPSTREAM_DIALECTS_TALLY_H
 #define JITNEY_UPSTREAM_DIALECTS_TALLY_H
@@ -9,6 +16,7 @@
 
 #include "base/json.h"
 #include "upstream/dialects/dialect.h"
+#include "upstream/dialects/list_reader.h"
 
 struct tally {
 	struct dialect_decoder base;
@@ -20,6 +28,10 @@ struct tally {
 	struct json_scratch scratch;
 	struct json_fault fault; /* the first; what: NULL while nothing was wrong; at: in the body */
 	bool *answered;          /* by index; the decoder's */
+	bool by_place;           /* items do not name their calls */
+	bool proven;             /* by_place: the list was whole, and as long as it should be */
+	size_t placed;           /* items of the list so far */
+	struct answer **held;    /* by place, until it is proven; NULL: none is held by this tally */
 };
 
 /* The tally is zeroed; `answered`: room for `count`, all false. */
@@ -43,10 +55,26 @@ void tally_note(struct tally *tally, const char *what, size_t at);
  * its own call is found missing in the end. */
 bool tally_check(struct tally *tally, struct slice body, struct slice element) MUST_CHECK;
 
-/* Hand over the answer to a call that has none. NULL (out of memory) becomes an error. */
+/* Hand over the answer to a call that has none. NULL (out of memory) becomes an error. Not by place, unless proven. */
 void tally_emit(struct tally *tally, size_t index, struct answer *answer);
 /* One answer for all calls that have none. Takes the reference. */
 void tally_emit_missing(struct tally *tally, struct answer *answer);
+
+/* Right after tally_init: items are matched by their places. hold: tally_place is going to be used. False: no memory. */
+bool tally_by_place(struct tally *tally, bool hold) MUST_CHECK;
+/* The list's next item is this; NULL (out of memory) becomes an error. */
+void tally_place(struct tally *tally, struct answer *answer);
+/* The list's next item says nothing for its call, which is told in the end. */
+void tally_place_nothing(struct tally *tally);
+/* The list has ended: hand over what is held, if that is proven now. Again and again is fine. */
+void tally_end_list(struct tally *tally);
+/* A whole list has `found` sound items where `wanted` belong. True: places are proven, tally_emit may be used. */
+bool tally_prove(struct tally *tally, size_t found, size_t wanted);
+
+/* Read on in the list at `path` of an answer (list_reader.h): each sound element goes to `take`, and each that is not
+ * sound is passed over. False: the rest is not worth reading. */
+bool tally_read_list(struct tally *tally, struct list_reader *list, const struct json_path *path, struct slice body,
+		     bool last, void (*take)(struct tally *tally, struct slice element));
 
 /* The provider broke the rules; `what` says how. Never NULL, as the next ones. */
 struct answer *tally_broken(const struct tally *tally, const char *what);
@@ -56,6 +84,13 @@ struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_
 				struct slice said);
 /* For calls that the whole answer `body` has nothing for. */
 struct answer *tally_missing(const struct tally *tally, struct slice body);
+
+/* About the exchange as a whole, for all calls that tally_emit_missing reaches. `said`: what the provider said, any
+ * bytes; `what`: a phrase. Never NULL. */
+struct answer *tally_refusal(const struct tally *tally, enum outcome outcome, struct slice said, const char *format,
+			     ...) PRINTF_LIKE(4, 5);
+/* The same for a status that is not 2xx; `refusal` as in dialect_status_outcome. */
+struct answer *tally_status_refusal(const struct tally *tally, enum outcome refusal, struct slice said);
 
 /* How the exchange ended. some: a call was answered by the provider itself. */
 enum outcome tally_outcome(const struct tally *tally, bool some);

@@ -131,7 +131,10 @@ static void note_whole(struct post_decoder *decoder, const struct mcp_message *m
 	if (decoder->whole)
 		return;
 	if (tally_failed(tally))
-		decoder->whole = dialect_status_answer(&tally->base, OUTCOME_UPSTREAM_ERROR, message->error);
+		decoder->whole = tally_status_refusal(tally, OUTCOME_UPSTREAM_ERROR, message->error);
+	else if (tally->count > 1)
+		decoder->whole = tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, message->error,
+					       "the MCP server refused the request as a whole");
 	else
 		decoder->whole = mcp_answer(message, decoder->json_depth, tally->base.status);
 }

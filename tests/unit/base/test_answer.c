@@ -113,8 +113,18 @@ static void bytes_that_are_no_text_do_not_run_the_cut_out_of_the_detail(void **s
 		text[sizeof text - 1] = '\0';
 		struct answer *answer = answer_error(OUTCOME_INTERNAL, "%s", text);
 		assert_true(strlen(answer->detail) >= ANSWER_DETAIL_BYTES - 5);
+		assert_true(is_utf8(answer->detail));
 		answer_unref(answer);
 	}
+}
+
+static void a_text_that_others_cut_in_a_character_becomes_text(void **state)
+{
+	(void)state;
+	struct answer *answer = answer_error(OUTCOME_INTERNAL, "type (%.*s) \xff.", 5, "\"ab\u20ac");
+	assert_string_equal(answer->detail, "type (\"ab?"
+					    "?) ?.");
+	answer_unref(answer);
 }
 
 static void without_memory_an_error_is_still_an_answer(void **state)
@@ -218,6 +228,7 @@ int main(void)
 		cmocka_unit_test(a_long_detail_is_cut_at_a_characters_border),
 		cmocka_unit_test(a_detail_that_just_fits_is_kept),
 		cmocka_unit_test(bytes_that_are_no_text_do_not_run_the_cut_out_of_the_detail),
+		cmocka_unit_test(a_text_that_others_cut_in_a_character_becomes_text),
 		cmocka_unit_test(without_memory_an_error_is_still_an_answer),
 		cmocka_unit_test(without_memory_there_is_no_result),
 		cmocka_unit_test(a_body_length_that_would_wrap_is_refused),

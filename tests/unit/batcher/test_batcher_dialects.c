@@ -44,6 +44,7 @@ struct speech {
 	bool keyed;             /* the items are members of one object */
 	bool single;            /* one call alone is answered without before and after */
 	bool placed;            /* answers stand where their calls stood */
+	bool counted;           /* answers count only if there are as many as calls */
 	const char *preset;     /* envelope: whose */
 	const char *merge;      /* graphql: how */
 };
@@ -56,17 +57,18 @@ static const struct speech speeches[] = {
 	  "{\"id\":\"$I\",\"status\":200,\"body\":{\"own\":$T}}", "{\"id\":\"$I\",\"status\":404,\"body\":{\"no\":$T}}",
 	  .preset = "microsoft-graph" },
 	{ "envelope", "{\"t\":", "}", "{\"took\":1,\"responses\":[", "]}", ",", "{\"status\":200,\"own\":$T}",
-	  "{\"status\":400,\"error\":{\"reason\":\"$T\"}}", .placed = true, .preset = "elasticsearch-msearch" },
+	  "{\"status\":400,\"error\":{\"reason\":\"$T\"}}", .placed = true, .counted = true,
+	  .preset = "elasticsearch-msearch" },
 	{ "envelope", "{\"index\":\"i\",\"document\":{\"t\":", "}}", "{\"errors\":true,\"items\":[", "]}", ",",
 	  "{\"index\":{\"status\":201,\"own\":$T}}", "{\"index\":{\"status\":409,\"error\":{\"reason\":\"$T\"}}}",
-	  .placed = true, .preset = "elasticsearch-bulk" },
+	  .placed = true, .counted = true, .preset = "elasticsearch-bulk" },
 	{ "openai-embeddings", "{\"model\":\"m\",\"input\":\"", "\"}", "{\"object\":\"list\",\"data\":[",
 	  "],\"model\":\"m\",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":9}}", ",",
-	  "{\"object\":\"embedding\",\"index\":$N,\"embedding\":[$T]}", .bad = NULL },
+	  "{\"object\":\"embedding\",\"index\":$N,\"embedding\":[$T]}", .bad = NULL, .counted = true },
 	{ "graphql", "{\"id\":", "}", "{\"data\":{", "}}", ",", "\"j$N_user\":{\"own\":$T}", .keyed = true,
 	  .merge = "alias" },
 	{ "graphql", "{\"id\":", "}", "[", "]", ",", "{\"data\":{\"user\":{\"own\":$T}}}",
-	  "{\"errors\":[{\"message\":\"$T\"}]}", .single = true, .placed = true, .merge = "array" },
+	  "{\"errors\":[{\"message\":\"$T\"}]}", .single = true, .placed = true, .counted = true, .merge = "array" },
 	{ "key_list", "{\"id\":", "}", "{\"items\":[", "]}", ",", "{\"id\":$T}", .bad = NULL },
 };
 
@@ -267,11 +269,12 @@ static void blur(const struct heard *heard, bool all)
 	}
 }
 
-/* Reordered, and now and then one missing or one twice, unless the place is all that tells whose it is. */
+/* Reordered, unless the place is all that tells whose it is, and now and then one missing or one twice. */
 static void put_parts(struct buf *out, const struct heard *heard)
 {
 	size_t order[CALLS];
 	const char *between = "";
+	bool was_odd = false; /* one missing and another twice, by place: nobody could tell */
 	for (size_t i = 0; i < heard->count; i++)
 		order[i] = i;
 	for (size_t i = heard->count; i > 1 && !speech->placed; i--) {
@@ -281,9 +284,10 @@ static void put_parts(struct buf *out, const struct heard *heard)
 	}
 	for (size_t i = 0; i < heard->count; i++) {
 		struct life *life = &lives[heard->tags[order[i]]];
-		unsigned odd = heard->count > 1 && !speech->placed ? roll(60) : 9;
-		if (odd <= 1 && speech->keyed)
-			blur(heard, false); /* the answer as a whole is not to be trusted */
+		unsigned odd = heard->count > 1 && !(speech->placed && was_odd) ? roll(60) : 9;
+		was_odd |= odd <= 1;
+		if (odd <= 1 && (speech->keyed || speech->counted))
+			blur(heard, speech->counted); /* the answer as a whole is not to be trusted */
 		if (odd <= 1)
 			life->blurred = true;
 		if (odd == 0)

@@ -304,12 +304,55 @@ static void bulk_items_are_found_below_the_name_of_their_action(void **state)
 	answer_with(bulk, 4, 200,
 		    "{\"took\":3,\"errors\":true,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},"
 		    "{\"create\":{\"_id\":\"2\",\"status\":409,\"error\":{\"reason\":\"exists\"}}},"
-		    "{\"update\":{\"_id\":\"3\",\"status\":429,\"error\":{\"reason\":\"queue\"}}}]}");
+		    "{\"update\":{\"_id\":\"3\",\"status\":429,\"error\":{\"reason\":\"queue\"}}},{}]}");
 	expect_result(0, "{\"_id\":\"1\",\"status\":201}");
 	expect_error(1, OUTCOME_TOOL_ERROR, "409");
 	expect_error(2, OUTCOME_RATE_LIMITED, "429");
-	expect_error(3, OUTCOME_UPSTREAM_ERROR, "nothing for this call");
+	expect_error(3, OUTCOME_UPSTREAM_ERROR, "no status");
 	feed_fini(&fed);
+}
+
+/* One that was left out, or one more in front, shifts all behind it: nobody gets what may be another's. */
+static void items_by_position_count_only_if_there_are_as_many_as_calls(void **state)
+{
+	(void)state;
+	static const char *const bodies[] = { "[1,2]", "[0,1,2,3]", "[1,2,3", "[1,2,x]", "[]", "[1,2,3,", "{}" };
+	struct envelope_settings plain = { .item = "{arguments}" };
+	for (size_t i = 0; i < countof(bodies); i++) {
+		answer_with(plain, 3, 200, bodies[i]);
+		for (size_t call = 0; call < 3; call++)
+			assert_int_equal(fed.answers[call]->outcome, OUTCOME_UPSTREAM_ERROR);
+		assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
+		feed_fini(&fed);
+	}
+	answer_with(plain, 3, 200, "[1,2]");
+	expect_error(1, OUTCOME_UPSTREAM_ERROR, "has 2 items, and no item says whose it is; the request held 3 calls");
+	feed_fini(&fed);
+	struct envelope_settings lines = { .item = "{arguments}", .answer_framing = "ndjson" };
+	answer_with(lines, 2, 200, "{\"took\":1}\n{\"a\":1}\n{\"a\":2}\n");
+	expect_error(1, OUTCOME_UPSTREAM_ERROR, "at least 3 items");
+	feed_fini(&fed);
+	answer_with(lines, 2, 200, "{\"a\":1}\n{\"a\":2}");
+	expect_result(1, "{\"a\":2}");
+	feed_fini(&fed);
+}
+
+static void items_by_position_are_held_until_the_list_has_ended(void **state)
+{
+	(void)state;
+	struct envelope_settings settings = msearch;
+	struct dialect *dialect = new_envelope(&settings);
+	struct dialect_sink sink = { feed_answered, &fed };
+	fed = (struct feed){ .count = 2 };
+	struct dialect_decoder *decoder = dialect_decoder_new(dialect, 2, 5, 32, &sink);
+	dialect->head(decoder, 200, SLICE(""), 0);
+	assert_true(dialect->feed(decoder, SLICE("{\"responses\":[{\"status\":200},{\"status\":200}")));
+	assert_int_equal(fed.emitted[0] + fed.emitted[1], 0);
+	assert_true(dialect->feed(decoder, SLICE("{\"responses\":[{\"status\":200},{\"status\":200}],\"took\":")));
+	assert_int_equal(fed.emitted[0] + fed.emitted[1], 2);
+	dialect->decoder_free(decoder);
+	feed_fini(&fed);
+	envelope_free(dialect);
 }
 
 static void lines_are_items_too(void **state)
@@ -349,9 +392,13 @@ static void an_answer_without_the_list_refuses_all(void **state)
 	answer_with(graph, 2, 200, "{\"error\":{\"code\":\"BadRequest\"}}");
 	for (size_t i = 0; i < 2; i++) {
 		expect_error(i, OUTCOME_UPSTREAM_ERROR, "has no list at responses");
-		assert_string_equal(fed.answers[i]->bytes, "{\"error\":{\"code\":\"BadRequest\"}}");
+		assert_string_equal(fed.answers[i]->bytes, FEED_NOT_SHOWN);
 	}
 	assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
+	feed_fini(&fed);
+	answer_with(graph, 1, 200, "{\"error\":{\"code\":\"BadRequest\"}}");
+	expect_error(0, OUTCOME_UPSTREAM_ERROR, "has no list at responses");
+	assert_string_equal(fed.answers[0]->bytes, "{\"error\":{\"code\":\"BadRequest\"}}");
 	feed_fini(&fed);
 	answer_with(graph, 1, 429, "{\"error\":1}");
 	expect_error(0, OUTCOME_RATE_LIMITED, "429");
@@ -560,6 +607,8 @@ int main(void)
 		cmocka_unit_test(ids_that_are_missing_twice_or_unknown_harm_nobody_else),
 		cmocka_unit_test(searches_are_answered_by_position_with_their_errors),
 		cmocka_unit_test(bulk_items_are_found_below_the_name_of_their_action),
+		cmocka_unit_test(items_by_position_count_only_if_there_are_as_many_as_calls),
+		cmocka_unit_test(items_by_position_are_held_until_the_list_has_ended),
 		cmocka_unit_test(lines_are_items_too),
 		cmocka_unit_test(the_list_is_found_along_its_path_only),
 		cmocka_unit_test(an_answer_without_the_list_refuses_all),

@@ -283,7 +283,8 @@ static void errors_about_the_document_are_about_all_calls(void **state)
 			assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
 			assert_int_equal(fed.answers[0]->outcome, OUTCOME_UPSTREAM_ERROR);
 			assert_int_equal(fed.answers[1]->outcome, OUTCOME_UPSTREAM_ERROR);
-			assert_non_null(strstr(fed.answers[1]->detail, "as a whole; the tool answered: no"));
+			assert_non_null(strstr(fed.answers[1]->detail, "as a whole; the request held 2 calls"));
+			assert_string_equal(fed.answers[0]->bytes, FEED_NOT_SHOWN);
 		}
 	done();
 }
@@ -366,18 +367,35 @@ static void a_lists_responses_are_the_calls_in_order(void **state)
 	expect(0, OUTCOME_OK, "{\"user\": 1}");
 	expect(1, OUTCOME_TOOL_ERROR, "{\"errors\":[{\"message\":\"no\"}]}");
 	assert_int_equal(fed.answers[2]->outcome, OUTCOME_UPSTREAM_ERROR);
-	answer(3, 200, "[{\"data\":1}]");
-	expect(0, OUTCOME_OK, "1");
-	assert_int_equal(fed.answers[2]->outcome, OUTCOME_UPSTREAM_ERROR);
 	answer(2, 200, "{\"errors\":[{\"message\":\"batching is off\"}]}");
 	assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
-	assert_non_null(strstr(fed.answers[1]->detail, "batching is off"));
+	assert_string_equal(fed.answers[1]->bytes, FEED_NOT_SHOWN);
 	answer(2, 503, "[]");
 	assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 	done();
 }
 
-static void a_lists_responses_are_handed_out_as_they_come(void **state)
+static void a_list_that_is_short_long_or_unsound_is_nobodys(void **state)
+{
+	(void)state;
+	static const char *const bodies[] = {
+		"[]",
+		"[{\"data\":1}]",
+		"[{\"data\":1},{\"data\":2},{\"data\":3},{\"data\":4}]",
+		"[{\"data\":1},{\"data\":2},{\"data\":+3}]",
+		"[{\"data\":1},{\"data\":2},{\"data\":3}",
+	};
+	use("array", "{ user { n } }", false);
+	for (size_t i = 0; i < countof(bodies); i++) {
+		answer(3, 200, bodies[i]);
+		assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
+		for (size_t call = 0; call < 3; call++)
+			assert_int_equal(fed.answers[call]->outcome, OUTCOME_UPSTREAM_ERROR);
+	}
+	done();
+}
+
+static void a_lists_responses_are_held_until_it_has_ended(void **state)
 {
 	(void)state;
 	struct dialect_sink sink = { feed_answered, &fed };
@@ -386,9 +404,10 @@ static void a_lists_responses_are_handed_out_as_they_come(void **state)
 	struct dialect_decoder *decoder = dialect_decoder_new(dialect, 2, 1, 32, &sink);
 	dialect->expect(decoder, calls);
 	dialect->head(decoder, 200, SLICE(""), 0);
-	assert_true(dialect->feed(decoder, SLICE("[{\"data\":{}},")));
-	assert_int_equal(fed.emitted[0], 1);
-	assert_int_equal(fed.emitted[1], 0);
+	assert_true(dialect->feed(decoder, SLICE("[{\"data\":{}},{\"data\":{}}")));
+	assert_int_equal(fed.emitted[0] + fed.emitted[1], 0);
+	assert_true(dialect->feed(decoder, SLICE("[{\"data\":{}},{\"data\":{}}] ")));
+	assert_int_equal(fed.emitted[0] + fed.emitted[1], 2);
 	dialect->decoder_free(decoder);
 	done();
 }
@@ -530,7 +549,8 @@ int main(void)
 		cmocka_unit_test(what_is_no_graphql_answer_fails_all_calls),
 		cmocka_unit_test(a_call_without_its_fields_has_no_answer_unless_they_may_be_left_out),
 		cmocka_unit_test(a_lists_responses_are_the_calls_in_order),
-		cmocka_unit_test(a_lists_responses_are_handed_out_as_they_come),
+		cmocka_unit_test(a_list_that_is_short_long_or_unsound_is_nobodys),
+		cmocka_unit_test(a_lists_responses_are_held_until_it_has_ended),
 		cmocka_unit_test(random_batches_give_each_call_its_own),
 		cmocka_unit_test(every_allocation_may_fail),
 	};

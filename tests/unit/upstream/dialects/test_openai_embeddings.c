@@ -165,8 +165,8 @@ static void results_are_told_apart_by_index_in_every_fragmentation(void **state)
 	(void)state;
 	static const char body[] =
 		"{\"object\":\"list\",\"data\":[{\"index\":2,\"embedding\":\"Cg==\"},"
-		"{\"embedding\":[1.0, 2e3],\"index\":0},{\"index\":1,\"embedding\":[],\"index2\":1},"
-		"{\"index\":1,\"embedding\":[9]},{\"index\":7,\"embedding\":[9]}],\"model\":\"m-1\"}";
+		"{\"embedding\":[1.0, 2e3],\"index\":0},{\"index\":1,\"embedding\":[],\"index2\":1}],"
+		"\"model\":\"m-1\"}";
 	for (size_t cut = 0; cut < sizeof body; cut++) {
 		struct told told;
 		assert_true(answer_with(&told, three, 3, 200, body, cut));
@@ -181,19 +181,30 @@ static void results_are_told_apart_by_index_in_every_fragmentation(void **state)
 	}
 }
 
-static void a_missing_embedding_is_one_calls_trouble(void **state)
+static void embeddings_that_are_too_few_too_many_or_placeless_are_nobodys(void **state)
 {
 	(void)state;
-	static const char body[] = "{\"data\":[{\"index\":0,\"embedding\":[1]},{\"index\":\"1\",\"embedding\":[1]},"
-				   "{\"embedding\":[1]},5,{\"index\":2,\"embedding\":[3]}]}";
-	struct told told;
-	assert_true(answer_with(&told, three, 3, 200, body, 3));
-	assert_int_equal(told.outcome, OUTCOME_OK);
-	assert_int_equal(told.answers[0]->outcome, OUTCOME_OK);
-	assert_int_equal(told.answers[1]->outcome, OUTCOME_UPSTREAM_ERROR);
-	assert_non_null(strstr(told.answers[1]->detail, "no embedding for this call"));
-	assert_int_equal(told.answers[2]->outcome, OUTCOME_OK);
-	forget(&told);
+	static const char *const bodies[] = {
+		"{\"data\":[{\"index\":0,\"embedding\":[1]},{\"index\":1,\"embedding\":[3]}]}",
+		"{\"data\":[{\"index\":0,\"embedding\":[1]},{\"index\":\"1\",\"embedding\":[1]},"
+		"{\"index\":2,\"embedding\":[3]}]}",
+		"{\"data\":[{\"index\":0,\"embedding\":[1]},{\"index\":1,\"embedding\":[2]},{\"embedding\":[1]},"
+		"{\"index\":2,\"embedding\":[3]}]}",
+		"{\"data\":[{\"index\":0,\"embedding\":[1]},{\"index\":1,\"embedding\":[2]},"
+		"{\"index\":1,\"embedding\":[2]},{\"index\":2,\"embedding\":[3]}]}",
+		"{\"data\":[{\"index\":0,\"embedding\":[1]},{\"index\":1,\"embedding\":[2]},"
+		"{\"index\":2,\"embedding\":[3]},{\"index\":3,\"embedding\":[4]}]}",
+	};
+	for (size_t i = 0; i < countof(bodies); i++) {
+		struct told told;
+		assert_true(answer_with(&told, three, 3, 200, bodies[i], 3));
+		assert_int_equal(told.outcome, OUTCOME_UPSTREAM_ERROR);
+		for (size_t call = 0; call < 3; call++) {
+			assert_int_equal(told.answers[call]->outcome, OUTCOME_UPSTREAM_ERROR);
+			assert_non_null(strstr(told.answers[call]->detail, "inputs of 3"));
+		}
+		forget(&told);
+	}
 }
 
 static void answers_that_are_none_fail_all_calls(void **state)
@@ -330,7 +341,7 @@ int main(void)
 		cmocka_unit_test(a_call_with_a_list_of_inputs_travels_alone),
 		cmocka_unit_test(what_a_provider_would_refuse_for_all_is_refused_before),
 		cmocka_unit_test(results_are_told_apart_by_index_in_every_fragmentation),
-		cmocka_unit_test(a_missing_embedding_is_one_calls_trouble),
+		cmocka_unit_test(embeddings_that_are_too_few_too_many_or_placeless_are_nobodys),
 		cmocka_unit_test(answers_that_are_none_fail_all_calls),
 		cmocka_unit_test(a_refusal_is_the_calls_own_only_when_it_was_alone),
 		cmocka_unit_test(a_call_alone_gets_the_usage_as_it_came),
