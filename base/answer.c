@@ -45,11 +45,20 @@ static struct answer *answer_with_body(enum outcome outcome, struct slice body)
 	return answer;
 }
 
+/* Whether it can stand in a header as it is: visible characters and blanks between them. */
+static bool is_header_value(const char *text)
+{
+	for (const char *at = text; *at; at++)
+		if (*at < ' ' || *at > '~')
+			return false;
+	return text[0] > ' ';
+}
+
 static void set_content_type(struct answer *answer, const char *content_type)
 {
 	if (!content_type)
 		content_type = "application/json";
-	if (strlen(content_type) >= sizeof answer->content_type)
+	if (strlen(content_type) >= sizeof answer->content_type || !is_header_value(content_type))
 		content_type = "application/octet-stream";
 	memcpy(answer->content_type, content_type, strlen(content_type) + 1);
 }

@@ -15,7 +15,8 @@
 
 enum {
 	ANSWER_DETAIL_BYTES = 200, /* longest detail, NUL included; longer ones are cut */
-	ANSWER_TYPE_BYTES = 64     /* longest content type, NUL included; longer ones become octet-stream */
+	ANSWER_TYPE_BYTES =
+		64 /* longest content type, NUL included; longer ones, and what is no header, become octet-stream */
 };
 
 struct answer {

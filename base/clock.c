@@ -16,7 +16,7 @@ static uint64_t read_us(clockid_t id)
 uint64_t clock_now_us(void)
 {
 	uint64_t cranked = atomic_load_explicit(&hand_cranked_us, memory_order_relaxed);
-	return cranked ? cranked : read_us(CLOCK_MONOTONIC);
+	return cranked ? cranked : read_us(CLOCK_BOOTTIME);
 }
 
 uint64_t clock_wall_us(void)

@@ -12,7 +12,8 @@
 #define CLOCK_US_PER_MS UINT64_C(1000)
 #define CLOCK_US_PER_S UINT64_C(1000000)
 
-/* Monotonic microseconds since an arbitrary point, never 0. Any thread. */
+/* Monotonic microseconds since the machine was started, never 0. They go on while the machine is suspended: what was
+ * stored before is as old as its caller thinks. Any thread. */
 uint64_t clock_now_us(void);
 /* Wall clock, microseconds since 1970 UTC. Any thread. */
 uint64_t clock_wall_us(void);

@@ -438,6 +438,7 @@ enum memory_added cache_warm(struct cache *cache, struct entry *entry, uint64_t 
 		return MEMORY_NO_ROOM;
 	if (cache_mark(cache, entry->key) != mark)
 		return MEMORY_KNOWN;
+	entry->put_us = clock_now_us();
 	enum memory_added added = memory_add(cache->memory, entry);
 	if (added == MEMORY_ADDED && cache_mark(cache, entry->key) != mark) { /* as in cache_admit */
 		memory_remove(cache->memory, entry->key);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "cache/disk/disk_private.h"
@@ -265,6 +266,15 @@ static void settle_change(struct disk *disk, enum disk_fault fault)
 	show(disk);
 }
 
+/* After a purge, which is told as done: it must outlive the machine. */
+static void settle_purge(struct disk *disk, enum disk_fault fault)
+{
+	if (fault == DISK_FINE)
+		fault = disk_store_commit_for_good(disk->store);
+	disk->uncommitted = 0;
+	settle_change(disk, fault);
+}
+
 /* --- look-ups --- */
 
 /* What a value is worth. A row that is worth nothing goes. */
@@ -356,8 +366,7 @@ static void carry_out_purge(struct disk *disk, struct disk_purge *purge)
 		else
 			fault = purge_tools(disk, purge, &count);
 		meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
-		disk->uncommitted = CHANGES_PER_COMMIT; /* commit now: it is told as done */
-		settle_change(disk, fault);
+		settle_purge(disk, fault);
 	} else {
 		atomic_store(&disk->must_empty, true);
 	}
@@ -423,10 +432,16 @@ static void end_change(struct disk *disk, struct change *change)
 /* Returns errno's ETIMEDOUT or 0. */
 static int await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us)
 {
-	const struct timespec until = { .tv_sec = (time_t)(until_us / CLOCK_US_PER_S),
-					.tv_nsec = (long)(until_us % CLOCK_US_PER_S * 1000) };
-	return until_us == CLOCK_NEVER ? pthread_cond_wait(condition, &disk->mutex)
-				       : pthread_cond_timedwait(condition, &disk->mutex, &until);
+	uint64_t now_us = clock_now_us(), left_us = until_us > now_us ? until_us - now_us : 0;
+	struct timespec until;
+	if (until_us == CLOCK_NEVER)
+		return pthread_cond_wait(condition, &disk->mutex);
+	/* a condition knows no boot time; what is left of the wait is the same on both clocks but for a suspend */
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	left_us += (uint64_t)until.tv_nsec / 1000;
+	until.tv_sec += (time_t)(left_us / CLOCK_US_PER_S);
+	until.tv_nsec = (long)(left_us % CLOCK_US_PER_S * 1000);
+	return pthread_cond_timedwait(condition, &disk->mutex, &until);
 }
 
 /* What is to be done next; waits until there is something. */
@@ -487,8 +502,7 @@ static void empty(struct disk *disk)
 	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
 	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
 	log_message(LOG_LEVEL_WARN, "disk_cache_emptied", "a removal could not be kept in mind until it was done");
-	disk->uncommitted = CHANGES_PER_COMMIT; /* commit now */
-	settle_change(disk, fault);
+	settle_purge(disk, fault);
 	while (moot) {
 		struct change *next = moot->next;
 		end_change(disk, moot);

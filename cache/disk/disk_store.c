@@ -226,6 +226,20 @@ enum disk_fault disk_store_commit(struct disk_store *store)
 	return fault;
 }
 
+static enum disk_fault execute(struct disk_store *store, const char *text);
+
+/* The checkpoint moves it from the log into the database: a log that is written anew is never synced. */
+enum disk_fault disk_store_commit_for_good(struct disk_store *store)
+{
+	/* the level cannot be changed within a transaction, so what is open ends first */
+	end_reading(store);
+	enum disk_fault fault = disk_store_commit(store);
+	if (fault == DISK_FINE)
+		fault = execute(store, "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
+	enum disk_fault after = execute(store, "PRAGMA synchronous = OFF");
+	return fault == DISK_FINE ? after : fault;
+}
+
 /* --- room --- */
 
 static enum disk_fault measure(struct disk_store *store, uint64_t *used_pages)
@@ -474,6 +488,19 @@ static enum disk_fault ask(struct disk_store *store, const char *text, int64_t *
 	return fault;
 }
 
+/* Keys hold arguments and values answers: nobody else's to read, whoever made the directory. SQLite gives its log the
+ * rights of the database. */
+static enum disk_fault keep_private(struct disk_store *store)
+{
+	int fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	bool fine = fd >= 0 && fchmod(fd, 0600) == 0;
+	if (!fine)
+		snprintf(store->trouble, sizeof store->trouble, "cannot open it: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return fine ? DISK_FINE : DISK_FAILED;
+}
+
 /* Whose file it is; nothing is written. FINE, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
 static enum disk_fault recognise(struct disk_store *store, uint64_t size_bytes, const char **anew, bool *empty)
 {
@@ -540,6 +567,9 @@ static enum disk_fault open_database(struct disk_store *store, uint64_t size_byt
 {
 	char text[160];
 	bool empty = false;
+	enum disk_fault fault = keep_private(store);
+	if (fault != DISK_FINE)
+		return fault;
 	int code = sqlite3_open_v2(store->path, &store->db,
 				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (code != SQLITE_OK)
@@ -548,7 +578,7 @@ static enum disk_fault open_database(struct disk_store *store, uint64_t size_byt
 		 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA page_size = %d; PRAGMA mmap_size = 0; "
 		 "PRAGMA cache_size = -%d; PRAGMA temp_store = MEMORY;",
 		 PAGE_BYTES, CACHE_KIB);
-	enum disk_fault fault = execute(store, text);
+	fault = execute(store, text);
 	if (fault == DISK_FINE)
 		fault = recognise(store, size_bytes, anew, &empty);
 	if (fault == DISK_FINE)

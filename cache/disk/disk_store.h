@@ -1,6 +1,6 @@
 /*
- * disk_store.h: the file of the disk tier: stored values by digest in one SQLite database, bounded in bytes. It is
- * never synced, so a crash of the machine may damage it: whatever is found damaged, the file is good for nothing but
+ * disk_store.h: the file of the disk tier: stored values by digest in one SQLite database, bounded in bytes. Only
+ * purges are synced, so a crash of the machine may damage it: whatever is found damaged, the file is good for nothing but
  * speed and is begun anew. Blocks as long as the disk does: for the thread of disk.c only.
  */
 #ifndef JITNEY_CACHE_DISK_DISK_STORE_H
@@ -58,6 +58,10 @@ enum disk_fault disk_store_purge_tool(struct disk_store *store, struct slice too
 enum disk_fault disk_store_purge_prefix(struct disk_store *store, struct slice prefix, size_t *count) MUST_CHECK;
 /* Changes so far survive the end of the process, though not that of the machine. */
 enum disk_fault disk_store_commit(struct disk_store *store) MUST_CHECK;
+
+/* The same, and that of the machine: for purges, since a log that loses its end is a consistent, older database, in
+ * which what was purged is back. */
+enum disk_fault disk_store_commit_for_good(struct disk_store *store) MUST_CHECK;
 
 /* The list of what was wanted most, from the last snapshot: emptied, then written hottest first. From then on what is
  * in the list does not make room for what is put, which comes back as FULL when nothing else is left. */

@@ -149,13 +149,19 @@ void redis_set_up_reply(struct redis_connection *connection, const redisReply *r
 
 /* --- connecting --- */
 
+static void failed_by_errno(struct redis_connection *connection, int code, uint64_t now_us)
+{
+	char text[128];
+	redis_connect_failed(connection, strerror_r(code, text, sizeof text), now_us);
+}
+
 static void connect_socket(struct redis_connection *connection, const struct sockaddr *address, socklen_t len,
 			   uint64_t now_us)
 {
 	int one = 1;
 	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
-		redis_lose_by_errno(connection, REDIS_TROUBLE_CONNECT, errno, now_us);
+		failed_by_errno(connection, errno, now_us);
 		return;
 	}
 	if (address->sa_family != AF_UNIX) { /* neither is worth failing for */
@@ -171,7 +177,7 @@ static void connect_socket(struct redis_connection *connection, const struct soc
 	if (code) {
 		if (connection->watch.fd < 0)
 			close(fd);
-		redis_lose_by_errno(connection, REDIS_TROUBLE_CONNECT, code, now_us);
+		failed_by_errno(connection, code, now_us);
 		return;
 	}
 	connection->reader->maxbuf = READER_BYTES_KEPT; /* else it gives its memory back after every few replies */
@@ -211,9 +217,28 @@ static void choose_target(struct redis_connection *connection)
 			connection->asks_sentinel ? settings->sentinels[connection->sentinel] : connection->master;
 }
 
+/* A name stands for several addresses, and only some of them may be listened at (localhost: ::1 and 127.0.0.1). */
+static void connect_next(struct redis_connection *connection, uint64_t now_us)
+{
+	const char *address = connection->resolved.addresses[connection->tried++];
+	if (!connect_literal(connection, address, now_us))
+		redis_lose(connection, REDIS_TROUBLE_RESOLVE, "the name's address is neither IPv4 nor IPv6", now_us);
+}
+
+void redis_connect_failed(struct redis_connection *connection, const char *why, uint64_t now_us)
+{
+	if (connection->tried == connection->resolved.count) {
+		redis_lose(connection, REDIS_TROUBLE_CONNECT, why, now_us);
+		return;
+	}
+	redis_close_socket(connection);
+	connect_next(connection, now_us);
+}
+
 void redis_connect(struct redis_connection *connection, uint64_t now_us)
 {
 	choose_target(connection);
+	connection->resolved.count = connection->tried = 0;
 	if (!connection->target.host[0])
 		return connect_unix(connection, now_us);
 	if (connect_literal(connection, connection->target.host, now_us))
@@ -227,17 +252,16 @@ void redis_connect(struct redis_connection *connection, uint64_t now_us)
 
 void redis_connect_resolved(struct redis_connection *connection, uint64_t now_us)
 {
-	char address[INET6_ADDRSTRLEN];
 	const char *why;
-	enum resolve_state state = resolve_look(connection->resolve, address, &why);
+	enum resolve_state state = resolve_look(connection->resolve, &connection->resolved, &why);
 	if (state == RESOLVE_PENDING)
 		return;
 	resolve_stop(connection->resolve);
 	connection->resolve = NULL;
 	if (state == RESOLVE_FAILED)
 		redis_lose(connection, REDIS_TROUBLE_RESOLVE, why, now_us);
-	else if (!connect_literal(connection, address, now_us))
-		redis_lose(connection, REDIS_TROUBLE_RESOLVE, "the name's address is neither IPv4 nor IPv6", now_us);
+	else
+		connect_next(connection, now_us);
 }
 
 void redis_connect_ended(struct redis_connection *connection, uint64_t now_us)
@@ -247,7 +271,7 @@ void redis_connect_ended(struct redis_connection *connection, uint64_t now_us)
 	if (getsockopt(connection->watch.fd, SOL_SOCKET, SO_ERROR, &code, &len) < 0)
 		code = errno;
 	if (code)
-		redis_lose_by_errno(connection, REDIS_TROUBLE_CONNECT, code, now_us);
+		failed_by_errno(connection, code, now_us);
 	else
 		begin_set_up(connection, now_us);
 }

@@ -309,7 +309,7 @@ static void state_timed_out(struct redis_connection *connection, uint64_t now_us
 		redis_lose(connection, REDIS_TROUBLE_RESOLVE, "its name was not resolved within connect_timeout",
 			   now_us);
 	} else if (connection->state == STATE_CONNECTING) {
-		redis_lose(connection, REDIS_TROUBLE_CONNECT, "no connection within connect_timeout", now_us);
+		redis_connect_failed(connection, "no connection within connect_timeout", now_us);
 	} else {
 		redis_lose(connection, REDIS_TROUBLE_CONNECT, "connected, but no reply within connect_timeout", now_us);
 	}

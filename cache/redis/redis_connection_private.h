@@ -35,6 +35,8 @@ struct redis_connection {
 	struct redis_node master;
 	struct redis_node target; /* of this attempt, for people too */
 	struct resolve *resolve;
+	struct resolved resolved; /* the target's addresses, of which the first `tried` have been */
+	size_t tried;
 
 	struct loop_watch watch;
 	redisReader *reader; /* NULL: no socket */
@@ -69,6 +71,8 @@ void redis_await(struct redis_connection *connection, bool writable);
 void redis_connect(struct redis_connection *connection, uint64_t now_us);
 /* RESOLVING: is there an address? */
 void redis_connect_resolved(struct redis_connection *connection, uint64_t now_us);
+/* CONNECTING: this address did not work. On to the next one, or the attempt is lost. */
+void redis_connect_failed(struct redis_connection *connection, const char *why, uint64_t now_us);
 /* CONNECTING: the socket says that it has ended, well or not. */
 void redis_connect_ended(struct redis_connection *connection, uint64_t now_us);
 /* SETTING_UP: the next reply. */

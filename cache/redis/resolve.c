@@ -12,13 +12,13 @@ enum { STACK_BYTES = 256 * 1024 };
 /* Shared by the asker and the thread; whoever leaves last frees it. */
 struct resolve {
 	pthread_mutex_t mutex;
-	struct loop *loop;              /* m: NULL: nobody waits any more */
-	bool asked;                     /* m: the asker is still there */
-	bool running;                   /* m: the thread is */
-	enum resolve_state state;       /* m */
-	const char *why;                /* m */
-	char address[INET6_ADDRSTRLEN]; /* m */
-	char host[];                    /* c */
+	struct loop *loop;        /* m: NULL: nobody waits any more */
+	bool asked;               /* m: the asker is still there */
+	bool running;             /* m: the thread is */
+	enum resolve_state state; /* m */
+	const char *why;          /* m */
+	struct resolved resolved; /* m */
+	char host[];              /* c */
 };
 /* m under the mutex, c constant */
 
@@ -28,12 +28,17 @@ static void resolve_free(struct resolve *resolve)
 	free(resolve);
 }
 
-static bool write_address(const struct addrinfo *info, char address[INET6_ADDRSTRLEN])
+/* Appended; what is neither IPv4 nor IPv6 is left out. */
+static void add_address(const struct addrinfo *info, struct resolved *resolved)
 {
-	const void *raw = info->ai_family == AF_INET6
-				  ? (const void *)&((const struct sockaddr_in6 *)(const void *)info->ai_addr)->sin6_addr
-				  : (const void *)&((const struct sockaddr_in *)(const void *)info->ai_addr)->sin_addr;
-	return inet_ntop(info->ai_family, raw, address, INET6_ADDRSTRLEN) != NULL;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)info->ai_addr;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)info->ai_addr;
+	const void *raw = info->ai_family == AF_INET6  ? (const void *)&v6->sin6_addr
+			  : info->ai_family == AF_INET ? (const void *)&v4->sin_addr
+						       : NULL;
+	char *place = resolved->addresses[resolved->count];
+	if (raw && inet_ntop(info->ai_family, raw, place, INET6_ADDRSTRLEN))
+		resolved->count++;
 }
 
 static void *look_up(void *context)
@@ -41,14 +46,16 @@ static void *look_up(void *context)
 	struct resolve *resolve = context;
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list = NULL;
-	char address[INET6_ADDRSTRLEN] = "";
+	struct resolved resolved = { 0 };
 	int code = getaddrinfo(resolve->host, NULL, &hints, &list);
-	bool found = code == 0 && list && write_address(list, address);
+	for (const struct addrinfo *info = code ? NULL : list; info && resolved.count < RESOLVED_MAX;
+	     info = info->ai_next)
+		add_address(info, &resolved);
 	if (code == 0)
 		freeaddrinfo(list);
 	pthread_mutex_lock(&resolve->mutex);
-	memcpy(resolve->address, address, sizeof address);
-	resolve->state = found ? RESOLVE_FOUND : RESOLVE_FAILED;
+	resolve->resolved = resolved;
+	resolve->state = resolved.count ? RESOLVE_FOUND : RESOLVE_FAILED;
 	resolve->why = code ? gai_strerror(code) : "the name has no address";
 	if (resolve->loop)
 		loop_wake(resolve->loop); /* under the mutex: the loop is alive as long as somebody waits */
@@ -83,11 +90,11 @@ struct resolve *resolve_start(const char *host, struct loop *loop)
 	return NULL;
 }
 
-enum resolve_state resolve_look(struct resolve *resolve, char address[INET6_ADDRSTRLEN], const char **why)
+enum resolve_state resolve_look(struct resolve *resolve, struct resolved *resolved, const char **why)
 {
 	pthread_mutex_lock(&resolve->mutex);
 	enum resolve_state state = resolve->state;
-	memcpy(address, resolve->address, INET6_ADDRSTRLEN);
+	*resolved = resolve->resolved;
 	*why = resolve->why;
 	pthread_mutex_unlock(&resolve->mutex);
 	return state;

@@ -117,7 +117,7 @@ static enum outcome identify(struct call *call, struct json_fault *fault)
 	if (tool_is_repeatable(tool)) {
 		const struct key_parts parts = {
 			.tool = slice_of(tool->name),
-			.version = slice_of(tool->version),
+			.version = slice_of(tool->source),
 			.identity = asker_identity(call->asker, tool->scope),
 			.arguments = call->arguments,
 			.filter = tool->key.ignore_count || tool->key.only_count ? &tool->key : NULL,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
-#include <xxhash.h>
+#include <openssl/evp.h>
 
 #include "gateway/config/config_private.h"
 
@@ -235,32 +235,60 @@ static const char *shown_command(struct config_load *load, const char *command)
 
 /* --- What follows --- */
 
-static void hash_text(XXH3_state_t *hash, const char *text)
+/*
+ * Two digests of the same definition. The version is shown to callers and knows no secret: it says what a tool means.
+ * The source is part of every key and shown to nobody: it also says whose answers they are, since the account behind
+ * a token, or the database that a program's environment names, decides what comes back. SHA-256, because what it is
+ * made of must not be guessed back from it.
+ */
+struct hashing {
+	EVP_MD_CTX *context;
+	const struct config_load *load;
+	bool source; /* with secrets, and with what only they who run the provider know */
+	bool failed;
+};
+
+static void hash_bytes(struct hashing *hash, const void *bytes, size_t len)
 {
-	uint64_t len = text ? strlen(text) : UINT64_MAX; /* no value is not the empty value */
-	XXH3_128bits_update(hash, &len, sizeof len);
-	if (text)
-		XXH3_128bits_update(hash, text, len);
+	hash->failed = hash->failed || EVP_DigestUpdate(hash->context, bytes, len) != 1;
 }
 
-/* Secrets change nothing about what a tool means, and have no place in a version that callers see. */
-static void hash_pairs(struct config_load *load, XXH3_state_t *hash, const struct route_pair *pairs, size_t count)
+static void hash_count(struct hashing *hash, uint64_t count)
 {
-	XXH3_128bits_update(hash, &count, sizeof count);
+	hash_bytes(hash, &count, sizeof count);
+}
+
+static void hash_text(struct hashing *hash, const char *text)
+{
+	hash_count(hash, text ? strlen(text) : UINT64_MAX); /* no value is not the empty value */
+	if (text)
+		hash_bytes(hash, text, strlen(text));
+}
+
+/* What may be a secret. */
+static void hash_private(struct hashing *hash, const char *text)
+{
+	bool hidden = text && !hash->source && arena_is_secret(hash->load->arena, text);
+	hash_text(hash, hidden ? "${}" : text);
+}
+
+static void hash_pairs(struct hashing *hash, const struct route_pair *pairs, size_t count)
+{
+	hash_count(hash, count);
 	for (size_t i = 0; i < count; i++) {
 		hash_text(hash, pairs[i].name);
-		hash_text(hash, arena_is_secret(load->arena, pairs[i].value) ? "${}" : pairs[i].value);
+		hash_private(hash, pairs[i].value);
 	}
 }
 
-static void hash_names(XXH3_state_t *hash, const char *const *names, size_t count)
+static void hash_names(struct hashing *hash, const char *const *names, size_t count)
 {
-	XXH3_128bits_update(hash, &count, sizeof count);
+	hash_count(hash, count);
 	for (size_t i = 0; i < count; i++)
 		hash_text(hash, names[i]);
 }
 
-static void hash_envelope(XXH3_state_t *hash, const struct envelope_settings *envelope)
+static void hash_envelope(struct hashing *hash, const struct envelope_settings *envelope)
 {
 	const char *const texts[] = { envelope->preset,       envelope->method,     envelope->path,
 				      envelope->content_type, envelope->headers,    envelope->framing,
@@ -272,7 +300,7 @@ static void hash_envelope(XXH3_state_t *hash, const struct envelope_settings *en
 		hash_text(hash, texts[i]);
 }
 
-static void hash_key_list(XXH3_state_t *hash, const struct key_list_settings *keys)
+static void hash_key_list(struct hashing *hash, const struct key_list_settings *keys)
 {
 	const char *const texts[] = { keys->parameter, keys->argument, keys->separator, keys->list,
 				      keys->key,       keys->result,   keys->missing };
@@ -280,7 +308,19 @@ static void hash_key_list(XXH3_state_t *hash, const struct key_list_settings *ke
 		hash_text(hash, texts[i]);
 }
 
-static void hash_upstream(struct config_load *load, XXH3_state_t *hash, const struct upstream_draft *from)
+/* What decides who answers, and is no part of what a tool means. */
+static void hash_source(struct hashing *hash, const struct upstream_settings *upstream)
+{
+	const struct process_settings *process = upstream->process ? &upstream->process->process : NULL;
+	hash_text(hash, upstream->ca_file);
+	hash_count(hash, process ? process->variable_count : 0);
+	for (size_t i = 0; process && i < process->variable_count; i++) {
+		hash_text(hash, process->variables[i].name);
+		hash_text(hash, process->variables[i].value);
+	}
+}
+
+static void hash_upstream(struct hashing *hash, const struct upstream_draft *from)
 {
 	const struct upstream_settings *upstream = &from->config.settings;
 	hash_text(hash, upstream->name);
@@ -288,28 +328,42 @@ static void hash_upstream(struct config_load *load, XXH3_state_t *hash, const st
 	for (size_t i = 0; i < upstream->endpoint_count; i++)
 		hash_text(hash, upstream->endpoints[i]);
 	for (size_t i = 0; i < from->arg_count; i++)
-		hash_text(hash, from->args[i]);
+		hash_private(hash, from->args[i]);
 	hash_text(hash, from->cwd);
 	for (size_t i = 0; i < upstream->header_count; i++)
-		hash_pairs(load, hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value },
-			   1);
+		hash_pairs(hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value }, 1);
+	if (hash->source)
+		hash_source(hash, upstream);
 	if (from->envelope.item)
 		hash_envelope(hash, &from->envelope);
 }
 
-static const char *put_digest(struct config_load *load, const XXH3_state_t *hash)
+static bool begin_digest(struct hashing *hash, const struct config_load *load, bool source)
 {
-	XXH128_hash_t digest = XXH3_128bits_digest(hash);
-	return arena_printf(load->arena, "%016llx%016llx", (unsigned long long)digest.high64,
-			    (unsigned long long)digest.low64);
+	*hash = (struct hashing){ .context = EVP_MD_CTX_new(), .load = load, .source = source };
+	return hash->context && EVP_DigestInit_ex2(hash->context, EVP_sha256(), NULL) == 1;
 }
 
-static const char *upstream_version(struct config_load *load, const struct upstream_draft *draft)
+/* 32 hexadecimal digits for a version, 64 for a source. NULL: out of memory. */
+static const char *end_digest(struct config_load *load, struct hashing *hash)
 {
-	XXH3_state_t hash;
-	XXH3_128bits_reset(&hash);
-	hash_upstream(load, &hash, draft);
-	return put_digest(load, &hash);
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	char text[2 * EVP_MAX_MD_SIZE + 1];
+	unsigned len = 0;
+	bool fine = !hash->failed && EVP_DigestFinal_ex(hash->context, digest, &len) == 1;
+	EVP_MD_CTX_free(hash->context);
+	for (unsigned i = 0; i < len; i++)
+		snprintf(text + 2 * i, 3, "%02x", digest[i]);
+	return fine ? arena_printf(load->arena, "%.*s", (int)(hash->source ? 2 * len : len), text) : NULL;
+}
+
+static const char *digest_upstream(struct config_load *load, const struct upstream_draft *draft, bool source)
+{
+	struct hashing hash;
+	if (!begin_digest(&hash, load, source))
+		return NULL;
+	hash_upstream(&hash, draft);
+	return end_digest(load, &hash);
 }
 
 static bool finish_upstreams(struct config_load *load)
@@ -339,7 +393,10 @@ static bool finish_upstreams(struct config_load *load)
 		settings->label = (unsigned)i;
 		settings->first_endpoint_label = endpoints;
 		settings->json_depth = config->limits.json_depth;
-		draft->config.exposure.version = upstream_version(load, draft);
+		draft->config.exposure.version = digest_upstream(load, draft, false);
+		draft->config.exposure.source = digest_upstream(load, draft, true);
+		if (!draft->config.exposure.version || !draft->config.exposure.source)
+			return false;
 		endpoints += (unsigned)draft->endpoint_count;
 		config->upstreams[i] = draft->config;
 		config->upstream_count = i + 1;
@@ -347,25 +404,26 @@ static bool finish_upstreams(struct config_load *load)
 	return config->upstreams != NULL;
 }
 
-static const char *tool_version(struct config_load *load, const struct tool_draft *draft,
-				const struct upstream_draft *from)
+static const char *digest_tool(struct config_load *load, const struct tool_draft *draft,
+			       const struct upstream_draft *from, bool source)
 {
-	XXH3_state_t hash;
-	XXH3_128bits_reset(&hash);
-	hash_upstream(load, &hash, from);
+	struct hashing hash;
+	if (!begin_digest(&hash, load, source))
+		return NULL;
+	hash_upstream(&hash, from);
 	hash_text(&hash, draft->request.operation);
 	hash_key_list(&hash, &draft->request.key_list);
 	hash_text(&hash, draft->request.method);
 	hash_text(&hash, draft->request.http_method);
 	hash_text(&hash, draft->request.path);
 	hash_text(&hash, draft->request.body);
-	hash_pairs(load, &hash, draft->request.query, draft->request.query_count);
-	hash_pairs(load, &hash, draft->request.headers, draft->request.header_count);
+	hash_pairs(&hash, draft->request.query, draft->request.query_count);
+	hash_pairs(&hash, draft->request.headers, draft->request.header_count);
 	hash_names(&hash, draft->tool.key.ignore, draft->tool.key.ignore_count);
 	hash_names(&hash, draft->tool.key.only, draft->tool.key.only_count);
 	if (draft->tool.constants)
 		hash_text(&hash, draft->tool.constants);
-	return put_digest(load, &hash);
+	return end_digest(load, &hash);
 }
 
 static int by_name(const void *a, const void *b)
@@ -391,7 +449,8 @@ static void finish_tool(struct config_load *load, struct tool_draft *draft, unsi
 		tool->destructive = !tool->read_only;
 	if (!tool->timeout_us)
 		tool->timeout_us = upstream->config.settings.timeout_us;
-	tool->version = tool_version(load, draft, upstream);
+	tool->version = digest_tool(load, draft, upstream, false);
+	tool->source = digest_tool(load, draft, upstream, true);
 	config_fill_request(load, draft, upstream->config.settings.dialect);
 }
 
@@ -411,6 +470,8 @@ bool config_finish(struct config_load *load)
 	for (size_t i = 0; i < drafts->tool_count; i++) {
 		finish_tool(load, &drafts->tools[i], (unsigned)i);
 		config->tools[i] = drafts->tools[i].tool;
+		if (!config->tools[i].version || !config->tools[i].source)
+			return false;
 	}
 	config->tool_count = drafts->tool_count;
 	return !arena_failed(load->arena);

@@ -57,7 +57,8 @@ struct tool {
 	const char *input_schema;    /* JSON text of an object; {"type":"object"} if none */
 	const char *output_schema;   /* JSON text, or NULL */
 	bool read_only, idempotent, destructive, open_world; /* annotations */
-	const char *version;       /* changes when method, request or upstream change: part of the key */
+	const char *version;       /* changes when method, request or upstream change; shown, knows no secret */
+	const char *source;        /* the same with secrets and environment: part of the key, shown to nobody */
 	uint64_t timeout_us;       /* default: the upstream's */
 	struct cache_policy cache; /* ttl_us 0: not cached */
 	struct key_filter key;     /* which arguments count, for the cache and for merging */
@@ -93,7 +94,8 @@ struct exposure {
 	enum identity_scope scope;
 	const char *const *tags;
 	size_t tag_count;
-	const char *version; /* changes when the upstream does */
+	const char *version; /* changes when the upstream does; shown, knows no secret */
+	const char *source;  /* the same with secrets and environment: part of keys, shown to nobody */
 };
 
 struct upstream_config {

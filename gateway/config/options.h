@@ -177,8 +177,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The longest that Redis may hold up a call, once; then it is left alone until it answers.")                  \
 	V("cache.redis.connect_timeout", DURATION, config, redis_options.connect_timeout_us, "us", US_MS(10), US_S(60),\
 	  "1s", NULL, "For each step to a connection: resolve, connect, set up. No call waits for it.")                \
-	V("cache.redis.in_flight", COUNT, config, redis_options.in_flight, "", 16, 65536, "512", NULL,                 \
-	  "Commands without a reply, per worker; beyond it Redis is not asked.")                                       \
+	V("cache.redis.in_flight", COUNT, config, redis_options.in_flight, "", 16, 65536, "8192", NULL,                \
+	  "Commands without a reply, per worker; more wait their turn, within `timeout`.")                                       \
 	V("cache.redis.max_value", SIZE, config, redis_options.max_value_bytes, "bytes", 1024, B_MIB(16), "1MiB", NULL,\
 	  "The longest value that is stored, after compression.")                                                      \
 	V("cache.redis.compress", SIZE, config, redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \

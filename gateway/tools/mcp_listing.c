@@ -266,12 +266,13 @@ static void hash_text(XXH3_state_t *hash, struct slice text)
 		XXH3_128bits_update(hash, text.at, text.len);
 }
 
-/* Changes with what a call means, as far as that can be seen from here. */
-static const char *write_version(struct maker *maker, const struct listed *listed, const struct tool *tool)
+/* Changes with what a call means, as far as that can be seen from here. `of`: the upstream's version, or source. */
+static const char *write_digest(struct maker *maker, const char *of, const struct listed *listed,
+				const struct tool *tool)
 {
 	XXH3_state_t hash;
 	XXH3_128bits_reset(&hash);
-	hash_text(&hash, slice_of(maker->upstream->exposure.version));
+	hash_text(&hash, slice_of(of));
 	hash_text(&hash, slice_of(listed->remote));
 	hash_text(&hash, listed->input);
 	hash_text(&hash, listed->output);
@@ -337,7 +338,8 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 	struct buf mended = BUF_INIT(TEXT_BYTES_MAX);
 	schema_put_mended(&mended, slice_of(schema));
 	tool.input_schema = keep(maker, &mended);
-	tool.version = write_version(maker, listed, &tool);
+	tool.version = write_digest(maker, maker->upstream->exposure.version, listed, &tool);
+	tool.source = write_digest(maker, maker->upstream->exposure.source, listed, &tool);
 	if (compile_route(maker, listed, &tool))
 		maker->listing->tools[maker->listing->count++] = tool;
 }

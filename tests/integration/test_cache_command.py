@@ -10,7 +10,9 @@ import pytest
 
 from harness.gateway import JITNEY
 from harness.poll import until
+from harness.redis import SERVER
 from test_cache import verdict
+from test_redis import tier, up
 
 COUNT = 200
 
@@ -53,6 +55,16 @@ def test_answers_go_from_one_gateway_to_another(start, provider, tmp_path):
     assert len(provider.calls) == COUNT
     again = run(other, "import", "-", input=(tmp_path / "kept").read_bytes())
     assert table(again.stdout)["known"][1] == str(COUNT)
+
+
+@pytest.mark.skipif(SERVER is None, reason="no redis-server")
+def test_what_was_imported_is_served_where_a_fleet_shares_a_redis(start, provider, redis, tmp_path):
+    one, other = start(), up(start(tier(redis.url)))
+    fill(one, 5)
+    export(one, tmp_path / "kept")
+    assert run(other, "import", str(tmp_path / "kept")).returncode == 0
+    assert [verdict(other.call("cached", {"q": number})) for number in range(5)] == ["hit"] * 5
+    assert len(provider.calls) == 5
 
 
 def test_the_most_wanted_come_first(start, tmp_path):

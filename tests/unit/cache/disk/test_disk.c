@@ -586,9 +586,30 @@ static void mixed_operations(void **state)
 	close_world(&world);
 }
 
+static void nobody_else_may_read_it(void **state)
+{
+	struct world world;
+	struct stat seen;
+	char path[128];
+	(void)state;
+	mode_t before = umask(0);
+	open_world(&world, 4 << 20, BUDGET_MS);
+	umask(before);
+	snprintf(path, sizeof path, "%s/cache.db", world.place);
+	assert_int_equal(stat(path, &seen), 0);
+	assert_int_equal(seen.st_mode & 0777, 0600);
+	go(&world);
+	assert_int_equal(chmod(path, 0644), 0); /* as an earlier version left it */
+	come(&world);
+	assert_int_equal(stat(path, &seen), 0);
+	assert_int_equal(seen.st_mode & 0777, 0600);
+	close_world(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nobody_else_may_read_it),
 		cmocka_unit_test(what_is_put_is_found_until_it_is_removed),
 		cmocka_unit_test(answers_outlive_the_process),
 		cmocka_unit_test(the_most_wanted_are_written_at_the_end),

@@ -3,8 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cache/redis/redis_connection.h"
 #include "tests/support/alloc_fail.h"
@@ -352,6 +355,54 @@ static void nonsense_loses_the_connection_and_nothing_else(void **state)
 
 /* --- where it is --- */
 
+/* In place of the C library's: a name with two addresses, as Debian's /etc/hosts has it for localhost. */
+static bool two_addresses;
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **list)
+{
+	static struct sockaddr_in6 v6;
+	static struct sockaddr_in v4;
+	static struct addrinfo second = { .ai_family = AF_INET, .ai_addr = (struct sockaddr *)&v4 };
+	static struct addrinfo first = { .ai_family = AF_INET6, .ai_addr = (struct sockaddr *)&v6, .ai_next = &second };
+	(void)service;
+	(void)hints;
+	if (strcmp(name, "localhost") != 0)
+		return EAI_NONAME;
+	v6.sin6_addr = in6addr_loopback;
+	v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	*list = two_addresses ? &first : &second;
+	return 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+	(void)list;
+}
+
+static void the_next_address_is_tried_where_nobody_listens_at_the_first(void **state)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof address;
+	struct world world;
+	struct redis_settings settings = redis_settings_for("");
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), taken = -1;
+	(void)state;
+	assert_int_equal(bind(fd, (const struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+	settings.path[0] = '\0';
+	snprintf(settings.node.host, sizeof settings.node.host, "localhost");
+	settings.node.port = ntohs(address.sin_port);
+	two_addresses = true;
+	open_world(&world, &settings);
+	turn_until(&world, taken >= 0 || (taken = accept(fd, NULL, NULL)) >= 0);
+	assert_int_equal(world.downs, 0);
+	two_addresses = false;
+	close_world(&world);
+	close(taken);
+	close(fd);
+}
+
 static void a_name_is_resolved_beside_the_loop(void **state)
 {
 	struct world world;
@@ -470,6 +521,7 @@ int main(void)
 		cmocka_unit_test(commands_under_way_are_lost_with_the_connection),
 		cmocka_unit_test(nonsense_loses_the_connection_and_nothing_else),
 		cmocka_unit_test(a_name_is_resolved_beside_the_loop),
+		cmocka_unit_test(the_next_address_is_tried_where_nobody_listens_at_the_first),
 		cmocka_unit_test(sentinels_that_do_not_answer_are_asked_in_turn),
 		cmocka_unit_test(without_memory_it_is_not_made),
 		cmocka_unit_test(urls_are_read),
