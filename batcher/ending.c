@@ -100,12 +100,18 @@ struct answer *ending_rate_limited(const struct lane *lane, uint64_t until_us, u
 				     (struct slice){ NULL, 0 }, "%s", texts[waiting_held_until_us(lane) >= until_us]);
 }
 
+/* Whether a byte of the call may have reached the provider: only the exchange knows whether it got a connection. */
+static bool was_sent(const struct batch *batch)
+{
+	return batch && (batch->before || (batch->state == BATCH_SENT && upstream_sent(batch->exchange)));
+}
+
 static struct answer *expired_answer(const struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
 {
 	uint64_t earliest_us = item->lane ? waiting_earliest_us(batcher, item->lane) : 0;
 	if (earliest_us > now_us)
 		return ending_rate_limited(item->lane, earliest_us, now_us);
-	if (!item->batch)
+	if (!was_sent(item->batch))
 		return answer_error(OUTCOME_DEADLINE_EXCEEDED, "The call's deadline passed before it could be sent.");
 	if (item->call.repeatable)
 		return answer_error(OUTCOME_UPSTREAM_TIMEOUT,

@@ -48,6 +48,7 @@ unit_upstream = \
 	tests/unit/upstream/dialects/test_template \
 	tests/unit/upstream/http/test_client \
 	tests/unit/upstream/http/test_freshness \
+	tests/unit/upstream/http/test_http_faults \
 	tests/unit/upstream/http/test_provider_http \
 	tests/unit/upstream/http/test_request_headers \
 	tests/unit/upstream/mcp/test_mcp_message \
@@ -141,7 +142,8 @@ noinst_HEADERS = \
 	tests/support/front.h \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
-	tests/support/promtool.h
+	tests/support/promtool.h \
+	tests/support/upstream_world.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
@@ -188,6 +190,7 @@ tests_unit_gateway_mcp_test_mcp_SOURCES = tests/unit/gateway/mcp/test_mcp.c $(ga
 provider = tests/support/provider.c tests/support/provider.h
 tests_unit_upstream_http_test_client_SOURCES = tests/unit/upstream/http/test_client.c $(provider)
 tests_unit_upstream_http_test_freshness_SOURCES = tests/unit/upstream/http/test_freshness.c $(provider)
+tests_unit_upstream_http_test_http_faults_SOURCES = tests/unit/upstream/http/test_http_faults.c $(provider)
 tests_unit_upstream_http_test_provider_http_SOURCES = tests/unit/upstream/http/test_provider_http.c $(provider)
 tests_unit_upstream_mcp_test_provider_mcp_SOURCES = tests/unit/upstream/mcp/test_provider_mcp.c $(provider)
 

@@ -18,6 +18,7 @@ struct upstream_kind {
 				 struct answer **refusal);
 	void (*abort)(struct exchange *exchange);
 	void (*forget)(struct exchange *exchange, size_t index); /* NULL: an answer that comes is dropped above */
+	bool (*sent)(const struct exchange *exchange);           /* NULL: always */
 	void (*watch)(struct upstream *upstream, const struct upstream_watcher *watcher); /* NULL: lists no tools */
 };
 

@@ -117,3 +117,8 @@ void upstream_forget(struct exchange *exchange, size_t index)
 	if (exchange->kind->forget)
 		exchange->kind->forget(exchange, index);
 }
+
+bool upstream_sent(const struct exchange *exchange)
+{
+	return !exchange->kind->sent || exchange->kind->sent(exchange);
+}

@@ -132,5 +132,8 @@ void upstream_abort(struct exchange *exchange);
 /* Nobody waits for this one of its calls any more, which has no answer yet, and others have none either. The provider
  * is told if it can be (MCP over stdio); `answered` may be called for it or not. */
 void upstream_forget(struct exchange *exchange, size_t index);
+/* Whether a byte of it may have reached the provider. False: whatever it carries has had no effect, and may be sent
+ * anew. */
+bool upstream_sent(const struct exchange *exchange);
 
 #endif

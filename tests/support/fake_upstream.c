@@ -181,6 +181,11 @@ void upstream_forget(struct exchange *exchange, size_t index)
 	assert(index < exchange->count && !exchange->calls[index].answered);
 }
 
+bool upstream_sent(const struct exchange *exchange)
+{
+	return !exchange->unsent;
+}
+
 void fake_answer(struct exchange *exchange, size_t index, struct answer *answer)
 {
 	assert(index < exchange->count && !exchange->calls[index].answered);

@@ -26,6 +26,7 @@ struct exchange {
 	uint64_t deadline_us;
 	const struct upstream_events *events;
 	void *context;
+	bool unsent; /* set by the test: upstream_sent is false */
 };
 
 /* Everything back to the start: nothing may be under way. */

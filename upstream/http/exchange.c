@@ -93,6 +93,19 @@ static size_t read_body(char *to, size_t size, size_t count, void *context)
 	return len;
 }
 
+/* Called for each line of a head, the blank one too: without that there is a status but no answer. An interim answer
+ * (1xx) has a head of its own before. */
+static size_t take_head_line(char *bytes, size_t size, size_t count, void *context)
+{
+	struct http_exchange *exchange = context;
+	struct slice line = { bytes, size * count };
+	if (line.len >= 5 && memcmp(line.at, "HTTP/", 5) == 0)
+		exchange->head_whole = false;
+	else if (line.len == 1 || (line.len == 2 && line.at[0] == '\r'))
+		exchange->head_whole = true;
+	return line.len;
+}
+
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 {
 	struct http_exchange *exchange = context;
@@ -174,6 +187,8 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 	SET(MAXAGE_CONN, (milliseconds(exchange->idle_timeout_us) + 999) / 1000);
 	SET(WRITEFUNCTION, take_answer);
 	SET(WRITEDATA, exchange);
+	SET(HEADERFUNCTION, take_head_line);
+	SET(HEADERDATA, exchange);
 	SET(PREREQFUNCTION, let_out);
 	SET(PREREQDATA, exchange);
 	if (exchange->ca_file) {
@@ -193,18 +208,24 @@ static struct slice content_coding(const struct http_exchange *exchange)
 	return slice_of(header->value);
 }
 
+/* libcurl takes a head that breaks off, and an interim answer with nothing behind it, for an answer without a body. */
+static bool has_answer(const struct http_exchange *exchange)
+{
+	return exchange->head_whole && http_exchange_status(exchange) >= 200;
+}
+
 static enum exchange_end end_of(const struct http_exchange *exchange)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
 	if (code == CURLE_OK) /* coded bytes under a name like application/json would be a lie to the caller */
-		return content_coding(exchange).len ? EXCHANGE_BROKE : EXCHANGE_COMPLETE;
+		return has_answer(exchange) && content_coding(exchange).len == 0 ? EXCHANGE_COMPLETE : EXCHANGE_BROKE;
 	if (exchange->too_large)
 		return EXCHANGE_TOO_LARGE;
 	if (exchange->no_memory || code == CURLE_OUT_OF_MEMORY)
 		return EXCHANGE_NO_MEMORY;
 	if (!exchange->let_out)
 		return EXCHANGE_NOT_SENT;
-	if (exchange->held_back || code == CURLE_SEND_FAIL_REWIND)
+	if (exchange->held_back || exchange->transfer.turned || code == CURLE_SEND_FAIL_REWIND)
 		return EXCHANGE_STALE;
 	if (!http_exchange_sent(exchange))
 		return EXCHANGE_NOT_SENT;
@@ -214,6 +235,9 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 static void on_news(struct transfer *transfer)
 {
 	struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
+	/* a body that cannot be rewound: from 8.7 on curl wants to do so at the handle's next transfer, and at each one
+	 * after that, whosever it is */
+	transfer->spoilt |= transfer->done && exchange->once && transfer->result != CURLE_OK;
 	if (transfer->done)
 		exchange->ended(exchange, end_of(exchange));
 	else
@@ -224,9 +248,11 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 {
 	exchange->transfer.news = on_news;
 	exchange->body_read = 0;
-	exchange->let_out = exchange->held_back = false;
+	exchange->let_out = exchange->held_back = exchange->head_whole = false;
 	exchange->too_large = exchange->no_memory = false;
 	buf_reset(&exchange->answer);
+	if (exchange->transfer.spoilt)
+		transport_stop(&exchange->transfer);
 	if (!exchange->transfer.easy && !transport_prepare(&exchange->transfer))
 		return false;
 	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
@@ -244,6 +270,7 @@ void http_exchange_forget(struct http_exchange *exchange, size_t count)
 
 void http_exchange_fini(struct http_exchange *exchange)
 {
+	exchange->transfer.spoilt |= exchange->once && exchange->transfer.added; /* as on_news; in mid-transfer */
 	transport_stop(&exchange->transfer);
 	curl_slist_free_all(exchange->headers);
 	exchange->headers = NULL;
@@ -285,11 +312,16 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)
 	return seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (uint32_t)seconds;
 }
 
+bool http_exchange_is_coded(const struct http_exchange *exchange)
+{
+	return content_coding(exchange).len > 0;
+}
+
 bool http_exchange_sent(const struct http_exchange *exchange)
 {
 	long bytes = 0;
-	if (!exchange->let_out)
-		return false;
+	if (!exchange->let_out || !exchange->transfer.easy)
+		return exchange->let_out;
 	return curl_easy_getinfo(exchange->transfer.easy, CURLINFO_REQUEST_SIZE, &bytes) != CURLE_OK || bytes > 0;
 }
 
@@ -364,6 +396,10 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 		buf_printf(out, "%.*s did not send %s in time", URL_CHARS, exchange->endpoint, begun);
 		break;
 	case EXCHANGE_BROKE:
+		if (code == CURLE_OK && !has_answer(exchange)) {
+			buf_printf(out, "%.*s broke off in the head of its answer", URL_CHARS, exchange->endpoint);
+			break;
+		}
 		if (code == CURLE_OK) {
 			struct slice coding = content_coding(exchange);
 			buf_printf(out, "%.*s answered with Content-Encoding %.*s, which was not asked for", URL_CHARS,

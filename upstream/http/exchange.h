@@ -56,6 +56,7 @@ struct http_exchange {
 	size_t body_read; /* bytes of the body that curl has taken, if `once` */
 	bool let_out;     /* a connection was there and the request was let out */
 	bool held_back;   /* curl wanted to let it out a second time */
+	bool head_whole;  /* the blank line that ends the answer's head has come */
 	bool too_large, no_memory;
 };
 
@@ -85,6 +86,8 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
  * (s-maxage before max-age; no-store, no-cache, private and what cannot be read: not at all), else Expires less Date;
  * less Age; Vary: *: not at all. Rounded down. *no_stale: not past that time either. (freshness.c) */
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, bool *no_stale);
+/* Whether the answer has a Content-Encoding, which was not asked for and which nobody here takes off. */
+bool http_exchange_is_coded(const struct http_exchange *exchange);
 /* Whether a byte of the request may have reached the provider. */
 bool http_exchange_sent(const struct http_exchange *exchange);
 /* Whether the time ran out (as against a refusal) when it was not sent. */

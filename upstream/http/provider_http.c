@@ -64,6 +64,7 @@ struct delivery {
 	struct buf url;    /* both, if it is not */
 	uint64_t deadline_us, begun_us;
 	size_t attempts;
+	bool sent;                       /* by an attempt before this one */
 	bool under_way;                  /* counted in upstream->under_way */
 	bool waits;                      /* in upstream->waiting */
 	bool headed, fed_up;             /* the decoder has the head; wants no more bytes */
@@ -277,10 +278,12 @@ static void on_answer(void *context, size_t index, struct answer *answer)
 
 static enum outcome failure_outcome(const struct delivery *delivery, enum exchange_end end, bool repeatable)
 {
-	bool sent = http_exchange_sent(&delivery->exchange);
+	bool sent = delivery->sent || http_exchange_sent(&delivery->exchange);
 	switch (end) {
 	case EXCHANGE_NOT_SENT:
-		return OUTCOME_UPSTREAM_UNAVAILABLE;
+		if (!sent)
+			return OUTCOME_UPSTREAM_UNAVAILABLE;
+		break;
 	case EXCHANGE_NO_MEMORY:
 		if (!sent)
 			return OUTCOME_OVERLOADED;
@@ -359,6 +362,7 @@ static uint64_t idle_limit_us(const struct delivery *delivery)
 static bool begin(struct delivery *delivery, bool fresh)
 {
 	delivery->exchange.idle_timeout_us = idle_limit_us(delivery);
+	delivery->sent |= delivery->attempts > 0 && http_exchange_sent(&delivery->exchange);
 	delivery->attempts++;
 	delivery->begun_us = loop_now(delivery->upstream->base.loop);
 	return http_exchange_begin(&delivery->exchange, fresh, time_left(delivery));
@@ -441,7 +445,9 @@ static void land(struct delivery *delivery, enum outcome outcome)
 static void fail(struct delivery *delivery, enum exchange_end end, const char *reason)
 {
 	delivery->telling = true;
-	bool whole = failure_outcome(delivery, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY;
+	/* by something in it, perhaps; who cannot be reached has not looked at it */
+	bool whole = failure_outcome(delivery, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY &&
+		     end != EXCHANGE_NOT_SENT;
 	fail_items(delivery, true, failure_outcome(delivery, end, true), whole, reason);
 	fail_items(delivery, false, failure_outcome(delivery, end, false), false, reason);
 	land(delivery, failure_outcome(delivery, end, delivery->repeatable));
@@ -485,18 +491,27 @@ static void give_head(struct delivery *delivery)
 	delivery->reuse_said = http_exchange_reuse(exchange, &delivery->reuse_s, &delivery->reuse_no_stale);
 }
 
+/* The decoder gets what there is of the answer. False: the delivery was aborted meanwhile and is gone. */
+static bool feed(struct delivery *delivery)
+{
+	struct slice answer = buf_slice(&delivery->exchange.answer);
+	if (delivery->fed_up || answer.len == 0)
+		return true;
+	delivery->telling = true;
+	give_head(delivery);
+	delivery->fed_up = http_exchange_is_coded(&delivery->exchange) ||
+			   !delivery->decoder->dialect->feed(delivery->decoder, answer);
+	delivery->telling = false;
+	if (!delivery->aborted)
+		return true;
+	land(delivery, OUTCOME_CANCELLED);
+	return false;
+}
+
 static void on_grown(struct http_exchange *exchange)
 {
 	struct delivery *delivery = container_of(exchange, struct delivery, exchange);
-	if (delivery->fed_up)
-		return;
-	delivery->telling = true;
-	give_head(delivery);
-	delivery->fed_up = !delivery->decoder->dialect->feed(delivery->decoder, buf_slice(&exchange->answer));
-	delivery->telling = false;
-	if (delivery->aborted)
-		land(delivery, OUTCOME_CANCELLED);
-	else if (delivery->endless && !delivery->fed_up)
+	if (feed(delivery) && delivery->endless && !delivery->fed_up)
 		http_exchange_forget(exchange, delivery->decoder->dialect->consumed(delivery->decoder));
 }
 
@@ -565,7 +580,8 @@ static void note_not_reached(struct delivery *delivery)
 static bool turn_to_another(struct delivery *delivery)
 {
 	struct http_upstream *upstream = delivery->upstream;
-	return delivery->attempts < upstream->base.settings->endpoint_count && time_left(delivery) > 0 &&
+	size_t most = upstream->base.settings->endpoint_count + delivery->repeated;
+	return delivery->attempts < most && time_left(delivery) > 0 &&
 	       another_endpoint(upstream, loop_now(upstream->base.loop)) && set_out(delivery);
 }
 
@@ -594,7 +610,7 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 	/* A provider that said no has said so, even if its words broke off. */
 	if (end == EXCHANGE_COMPLETE || (http_exchange_sent(exchange) && http_exchange_status(exchange) >= 400))
 		finish(delivery);
-	else
+	else if (feed(delivery)) /* calls whose answers came whole before the break have them */
 		fail_for_its_reason(delivery, end);
 }
 
@@ -744,9 +760,16 @@ static void http_abort(struct exchange *exchange)
 		land(delivery, OUTCOME_CANCELLED);
 }
 
+static bool http_sent(const struct exchange *base)
+{
+	const struct delivery *delivery = container_of(base, const struct delivery, base);
+	return delivery->sent || (delivery->attempts > 0 && http_exchange_sent(&delivery->exchange));
+}
+
 const struct upstream_kind upstream_http = {
 	.make = http_make,
 	.free = http_free,
 	.send = http_send,
 	.abort = http_abort,
+	.sent = http_sent,
 };

@@ -57,11 +57,17 @@ static void put(struct writer *writer, struct slice name, const struct slice *va
 						   SLICE_ARG(name));
 }
 
+/* Whether the operator has set it, for the upstream or for the tool. */
+static bool is_taken(const struct writer *writer, const char *name)
+{
+	return settings_have(writer->settings, name) || lines_have(writer->particular, slice_of(name));
+}
+
 /* One of ours, unless the operator has set it. NULL: curl's own is not wanted. */
 static void put_default(struct writer *writer, const char *name, const char *value)
 {
 	struct slice text = slice_of(value);
-	if (!settings_have(writer->settings, name) && !lines_have(writer->particular, slice_of(name)))
+	if (!is_taken(writer, name))
 		put(writer, slice_of(name), value ? &text : NULL);
 }
 
@@ -89,13 +95,11 @@ static void put_configured(struct writer *writer)
 	}
 }
 
-/* What a single call brings along. */
-static void put_forwarded(struct writer *writer, const struct upstream_call *call)
+/* What a single call brings along. The operator's own line of that name stands: two would be read as either. */
+static void put_forwarded(struct writer *writer, const char *name, struct slice value)
 {
-	if (call->traceparent.len)
-		put(writer, SLICE("traceparent"), &call->traceparent);
-	if (call->idempotency_key.len)
-		put(writer, SLICE("Idempotency-Key"), &call->idempotency_key);
+	if (value.len && !is_taken(writer, name))
+		put(writer, slice_of(name), &value);
 }
 
 static const char *accept_of(const struct http_request *request)
@@ -112,8 +116,10 @@ static void put_all(struct writer *writer, const struct http_request *request, c
 	put_default(writer, "User-Agent", "jitney/" JITNEY_VERSION);
 	if (request->body.len >= EXPECTS_FROM_BYTES)
 		put_default(writer, "Expect", NULL);
-	if (only)
-		put_forwarded(writer, only);
+	if (only) {
+		put_forwarded(writer, "traceparent", only->traceparent);
+		put_forwarded(writer, "Idempotency-Key", only->idempotency_key);
+	}
 }
 
 /* ---------------------------------------------------------------- the lines that are shared */

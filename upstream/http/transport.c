@@ -34,7 +34,8 @@ struct transport {
 /*
  * A descriptor of curl's on the loop. curl takes it off when an answer is whole and puts it back with the next request;
  * a connection that is kept stays on the loop instead (two system calls saved for each exchange), until it speaks up
- * out of turn or is closed.
+ * out of turn or is closed. Nobody has asked it anything: what it says would be read as the answer to the next request,
+ * and that one's answer as the answer to the one after. So it is shut down, whatever it says.
  */
 struct socket_watch {
 	struct loop_watch watch;
@@ -157,6 +158,10 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 	struct transfer *transfer = context;
 	struct connections *connections = transfer->connections;
 	(void)purpose;
+	if (transfer->connected) {
+		transfer->turned = true;
+		return CURL_SOCKET_BAD;
+	}
 	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
@@ -211,7 +216,9 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
 	int mask = 0, running;
 	if (socket_watch->kept) {
-		drop_watch(socket_watch); /* closed, or out of turn: curl looks before it uses it again */
+		/* curl looks for an end before it uses a connection again, not for bytes: this makes one */
+		shutdown(watch->fd, SHUT_RDWR);
+		drop_watch(socket_watch);
 		return;
 	}
 	if (events & (EPOLLIN | EPOLLRDHUP))
@@ -452,7 +459,7 @@ bool transport_start(struct transfer *transfer)
 	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
 		return false;
 	transfer->added = true;
-	transfer->done = transfer->connected = false;
+	transfer->done = transfer->connected = transfer->turned = false;
 	return true;
 }
 
@@ -484,13 +491,13 @@ static void unlist(struct transfer *transfer)
 	TAILQ_REMOVE(&transfer->transport->news, transfer, next);
 }
 
-static void recycle(struct transport *transport, CURL *easy, bool particular)
+static void recycle(struct transport *transport, CURL *easy, bool spare)
 {
 	/* the owner's memory goes: nothing may point there any more */
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
 	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
-	if (!particular && transport->spare_count < SPARE_HANDLES)
+	if (spare && transport->spare_count < SPARE_HANDLES)
 		transport->spares[transport->spare_count++] = easy;
 	else
 		curl_easy_cleanup(easy);
@@ -504,8 +511,9 @@ void transport_stop(struct transfer *transfer)
 	take_out(transfer);
 	unlist(transfer);
 	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
-	recycle(transport, transfer->easy, transfer->particular);
+	recycle(transport, transfer->easy, !transfer->particular && !transfer->spoilt);
 	transfer->easy = NULL;
+	transfer->spoilt = false;
 	transport->under_way--;
 }
 

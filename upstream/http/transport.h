@@ -48,12 +48,14 @@ struct transfer {
 	 * transfers, this one too. */
 	void (*news)(struct transfer *transfer);
 	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
+	bool spoilt; /* set by the owner: its handle may not be used again, until transport_prepare brings another */
 	/* the transport's own */
 	void *easy;     /* CURL *; NULL: not under way and no answer kept */
 	int result;     /* CURLcode, once done */
 	bool added;     /* with the multi handle */
 	bool done;      /* over; `easy` still answers questions, and may be started again */
 	bool connected; /* its request is let out over an open connection */
+	bool turned;    /* after that curl wanted to open another, which it was not given */
 	bool holds;     /* a connection, or is opening one */
 	bool listed;    /* its news are due */
 	TAILQ_ENTRY(transfer) next;

@@ -65,6 +65,17 @@ static void mcp_abort(struct exchange *exchange)
 		ride_abort(ride);
 }
 
+static bool mcp_sent(const struct exchange *exchange)
+{
+	const struct ride *ride = container_of(exchange, const struct ride, base);
+	bool sent = ride->again || ride->state == RIDE_RESUMING;
+	for (size_t i = 0; i < ride->leg_count && ride->state == RIDE_GOING; i++) {
+		const struct leg *leg = &ride->legs[i];
+		sent |= leg->trip ? upstream_http.sent(leg->trip) : !leg->refusal;
+	}
+	return sent;
+}
+
 static void mcp_free(struct upstream *base)
 {
 	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
@@ -114,5 +125,6 @@ const struct upstream_kind upstream_mcp = {
 	.free = mcp_free,
 	.send = mcp_send,
 	.abort = mcp_abort,
+	.sent = mcp_sent,
 	.watch = mcp_watch,
 };

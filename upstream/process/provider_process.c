@@ -230,6 +230,15 @@ static void process_forget(struct exchange *exchange, size_t index)
 		loop_arm(errand->upstream->base.loop, &errand->timer, loop_now(errand->upstream->base.loop));
 }
 
+static bool process_sent(const struct exchange *exchange)
+{
+	const struct errand *errand = container_of(exchange, const struct errand, base);
+	for (size_t i = 0; i < errand->count; i++)
+		if (!errand->items[i].open || process_pool_sent(&errand->items[i].call))
+			return true;
+	return false;
+}
+
 /* --- life --- */
 
 static struct upstream *process_make(const struct upstream_settings *settings, struct transport *transport,
@@ -270,5 +279,6 @@ const struct upstream_kind upstream_process = {
 	.send = process_send,
 	.abort = process_abort,
 	.forget = process_forget,
+	.sent = process_sent,
 	.watch = process_watch,
 };

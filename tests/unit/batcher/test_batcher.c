@@ -544,6 +544,27 @@ static void a_call_already_late_is_not_sent(void **state)
 	world_stop(&world);
 }
 
+/* It waited for a connection all the time: neither it nor its caller has anything to fear from a repeat. */
+static void a_call_that_expires_before_a_byte_has_left_is_told_so(void **state)
+{
+	(void)state;
+	start_plain();
+	struct probe calls[3];
+	calls_add(&world, calls, 3, 0);
+	for (int i = 0; i < 2; i++)
+		batcher_set_deadlines(world.batcher, &calls[i].item, world.now_us + 1000, CLOCK_NEVER);
+	calls[1].item.call.repeatable = false;
+	world_tick(&world);
+	fake_nth(0)->unsent = true;
+	world_pass(&world, 1000);
+	world_tick(&world);
+	assert_ended(&calls[0], OUTCOME_DEADLINE_EXCEEDED);
+	assert_ended(&calls[1], OUTCOME_DEADLINE_EXCEEDED);
+	finish_all();
+	assert_own(&calls[2]);
+	world_stop(&world);
+}
+
 static void a_call_that_expires_travelling_leaves_the_others_alone(void **state)
 {
 	(void)state;
@@ -933,6 +954,7 @@ int main(void)
 		cmocka_unit_test(one_calls_error_is_its_own),
 		cmocka_unit_test(a_call_that_expires_waiting_is_never_sent),
 		cmocka_unit_test(a_call_already_late_is_not_sent),
+		cmocka_unit_test(a_call_that_expires_before_a_byte_has_left_is_told_so),
 		cmocka_unit_test(a_call_that_expires_travelling_leaves_the_others_alone),
 		cmocka_unit_test(an_exchange_nobody_waits_for_is_aborted),
 		cmocka_unit_test(an_aborted_flight_lets_the_next_ones_go),

@@ -137,9 +137,24 @@ static void without_memory_a_request_is_refused_and_nothing_is_kept(void **state
 	assert_true(failures > 0);
 }
 
+/* Two lines of one name are read as either, or both, by whoever is on the way. */
+static void a_callers_line_never_stands_beside_the_operators(void **state)
+{
+	(void)state;
+	struct world world;
+	bool shared;
+	world_init(&world);
+	world.call.idempotency_key = SLICE("the caller's");
+	world.call.traceparent = SLICE("00-1-2-3");
+	buf_put_text(&world.request.headers, "idempotency-key: order-7\n");
+	assert_string_equal(written(&world, &shared), "idempotency-key: order-7|" COMMON "traceparent: 00-1-2-3|");
+	world_fini(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_callers_line_never_stands_beside_the_operators),
 		cmocka_unit_test(requests_of_a_kind_share_their_lines),
 		cmocka_unit_test(what_is_one_calls_own_is_not_shared),
 		cmocka_unit_test(nobody_waits_for_a_100_with_a_large_body),

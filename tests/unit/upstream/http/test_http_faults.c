@@ -1,0 +1,334 @@
+/*
+ * Whose answer it is, and whether it is one: bytes that nobody asked for, heads and bodies that break off, a kept
+ * connection that dies while nobody listens any more, and what libcurl makes of all that by itself.
+ */
+#include "tests/support/upstream_world.h"
+
+#include <curl/curl.h>
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* --- handles that are thrown away --- */
+
+static atomic_uint handles_thrown_away;
+
+/* Preempts libcurl's: the program's own symbol is found first. */
+void curl_easy_cleanup(CURL *easy)
+{
+	void (*real)(CURL *) = NULL;
+	*(void **)&real = dlsym(RTLD_NEXT, "curl_easy_cleanup");
+	assert(real);
+	atomic_fetch_add(&handles_thrown_away, 1);
+	real(easy);
+}
+
+/* --- bytes that nobody asked for --- */
+
+/* Answers, and then says something more, once the test lets it. */
+static enum provider_then answer_then_speak_out_of_turn(struct provider_request *request)
+{
+	answer_well(request);
+	if (request->number > 0)
+		return PROVIDER_KEEP;
+	provider_hold(request);
+	/* with the id that the next call will have: only the connection can tell that it was not asked for */
+	static const char stray[] = "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":\"nobody asked\"}";
+	provider_write(request, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(stray), stray);
+	provider_hold(request);
+	return PROVIDER_KEEP;
+}
+
+static void what_nobody_asked_for_is_nobodys_answer(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, NULL);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	provider_release(provider, 1);
+	for (int i = 0; i < 5; i++) /* the stray bytes come in */
+		turn(&world);
+	struct landing landing = { 0 };
+	call_once(&world, &landing, false);
+	assert_int_equal(landing.answers[0]->outcome, OUTCOME_OK);
+	assert_string_equal(landing.answers[0]->bytes, "{\"n\":2.50}");
+	landing_fini(&landing);
+	assert_int_equal(provider_connections(provider), 2);
+	end(&world, provider);
+}
+
+static enum provider_then time_out_idle(struct provider_request *request)
+{
+	answer_well(request);
+	if (request->number > 0)
+		return PROVIDER_KEEP;
+	provider_hold(request);
+	provider_write(request, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+	return PROVIDER_CLOSE;
+}
+
+static void a_408_on_an_idle_connection_harms_no_write(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, time_out_idle, NULL);
+	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
+	provider_release(provider, 1);
+	for (int i = 0; i < 5; i++)
+		turn(&world);
+	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
+	assert_int_equal(provider_requests(provider), 2);
+	end(&world, provider);
+}
+
+/* --- heads that break off --- */
+
+static enum provider_then say_and_close(struct provider_request *request)
+{
+	provider_write(request, "%s", (const char *)request->context);
+	return PROVIDER_CLOSE;
+}
+
+static void check_said_to(const char *said, bool repeatable, enum outcome wanted)
+{
+	struct world world;
+	struct provider *provider = provider_start(say_and_close, (void *)(uintptr_t)said);
+	world_init(&world, &dialect_rest);
+	add_endpoint(&world, provider_port(provider));
+	world_open(&world);
+	enum outcome outcome = outcome_of(&world, repeatable);
+	if (outcome != wanted)
+		fail_msg("\"%s\" is %s for a %s", said, outcome_word(outcome), repeatable ? "read" : "write");
+	end(&world, provider);
+}
+
+static void check_said(const char *said, enum outcome read, enum outcome write)
+{
+	check_said_to(said, true, read);
+	check_said_to(said, false, write);
+}
+
+static void a_head_that_breaks_off_is_no_answer(void **state)
+{
+	(void)state;
+	static const char *const broken[] = {
+		"HTTP/1.1 200 OK\r\nContent-Le",
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+		"HTTP/1.1 204 No Content\r\n",
+		"HTTP/1.1 200 OK\r\n",
+		"HTTP/1.1 200 OK",
+		"HTTP/1.1 100 Continue\r\n\r\n",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Le",
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"",
+	};
+	for (size_t i = 0; i < countof(broken); i++)
+		check_said(broken[i], OUTCOME_UPSTREAM_ERROR, OUTCOME_OUTCOME_UNKNOWN);
+	static const char *const whole[] = {
+		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+		"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{}",
+		"HTTP/1.1 204 No Content\r\n\r\n",
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n2\r\n{}\r\n0\r\nX: 1\r\n\r\n",
+	};
+	for (size_t i = 0; i < countof(whole); i++)
+		check_said(whole[i], OUTCOME_OK, OUTCOME_OK);
+}
+
+/* A provider that said no has said so: nothing was carried out, whatever the rest of the head would have been. */
+static void a_no_is_a_no_however_it_ends(void **state)
+{
+	(void)state;
+	check_said("HTTP/1.1 503 Away\r\nContent-Le", OUTCOME_UPSTREAM_UNAVAILABLE, OUTCOME_UPSTREAM_UNAVAILABLE);
+}
+
+/* --- answers in hand --- */
+
+/* Two of three answers, whole, and the end of the connection in the same breath. */
+static enum provider_then two_of_three_then_close(struct provider_request *request)
+{
+	uint64_t ids[MAX_CALLS];
+	struct words words = { 0 };
+	size_t count = read_ids(request->body, ids, MAX_CALLS);
+	assert(count == 3);
+	say(&words,
+	    "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":1},"
+	    "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":2},{\"js",
+	    (unsigned long long)ids[0], (unsigned long long)ids[1]);
+	provider_write(request, "%s", words.at);
+	return *(bool *)request->context ? PROVIDER_RESET : PROVIDER_CLOSE;
+}
+
+static void answers_that_came_whole_before_the_break_are_delivered(void **state)
+{
+	(void)state;
+	bool reset = false;
+	struct world world;
+	struct provider *provider = start_with(&world, two_of_three_then_close, &reset);
+	for (int round = 0; round < 10; round++) {
+		struct landing landing = { 0 };
+		send_many(&world, &landing, 3, false, PATIENCE_US);
+		uint64_t latest = clock_now_us() + PATIENCE_US;
+		/* not one turn until all is there: answers and end are met in the same one */
+		while (provider_requests(provider) == (unsigned)round && clock_now_us() < latest)
+			turn(&world);
+		usleep(20 * 1000);
+		wait_landed(&landing);
+		assert_int_equal(landing.answered, 3);
+		assert_int_equal(landing.answers[0]->outcome, OUTCOME_OK);
+		assert_int_equal(landing.answers[1]->outcome, OUTCOME_OK);
+		assert_string_equal(landing.answers[1]->bytes, "2");
+		assert_int_equal(landing.answers[2]->outcome, OUTCOME_OUTCOME_UNKNOWN);
+		landing_fini(&landing);
+	}
+	end(&world, provider);
+}
+
+/* --- libcurl's second thoughts --- */
+
+/* Answers one request. The next one finds the listener gone and its connection dying. */
+struct mortal {
+	pthread_t thread;
+	int fd;
+	unsigned port;
+};
+
+static void read_head(int fd)
+{
+	char bytes[8192];
+	size_t len = 0;
+	while (len < sizeof bytes) {
+		ssize_t got = recv(fd, bytes + len, sizeof bytes - len, 0);
+		if (got <= 0)
+			return;
+		len += (size_t)got;
+		if (memmem(bytes, len, "\r\n\r\n", 4))
+			return;
+	}
+}
+
+static void *live_and_die(void *context)
+{
+	struct mortal *mortal = context;
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+	int fd = accept(mortal->fd, NULL, NULL);
+	read_head(fd);
+	send(fd, answer, strlen(answer), MSG_NOSIGNAL);
+	read_head(fd);
+	close(mortal->fd); /* nobody will answer a second attempt */
+	close(fd);
+	return NULL;
+}
+
+static void mortal_start(struct mortal *mortal)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof address;
+	mortal->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(mortal->fd, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(mortal->fd, 8), 0);
+	assert_int_equal(getsockname(mortal->fd, (struct sockaddr *)&address, &len), 0);
+	mortal->port = ntohs(address.sin_port);
+	assert_int_equal(pthread_create(&mortal->thread, NULL, live_and_die, mortal), 0);
+}
+
+/* The first endpoint dies under a request on a kept connection and takes no other; the second one is well. */
+static void check_mortal(bool repeatable, enum outcome wanted, unsigned other_saw)
+{
+	struct world world;
+	struct mortal mortal;
+	struct provider *other = provider_start(say_and_close, (char[]){ "HTTP/1.1 204 No Content\r\n\r\n" });
+	mortal_start(&mortal);
+	world_init(&world, &dialect_rest);
+	add_endpoint(&world, mortal.port);
+	add_endpoint(&world, provider_port(other));
+	world_open(&world);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the first's turn */
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the second's */
+	struct landing landing = { 0 };
+	call_once(&world, &landing, repeatable);
+	if (landing.answers[0]->outcome != wanted)
+		fail_msg("%s: %s", outcome_word(landing.answers[0]->outcome), landing.answers[0]->detail);
+	landing_fini(&landing);
+	assert_int_equal(provider_requests(other), other_saw);
+	pthread_join(mortal.thread, NULL);
+	end(&world, other);
+}
+
+static void curls_own_second_attempt_is_not_made(void **state)
+{
+	(void)state;
+	check_mortal(true, OUTCOME_OK, 2); /* a read goes to the other endpoint */
+	check_mortal(false, OUTCOME_OUTCOME_UNKNOWN, 1);
+}
+
+/* A handle on which a body could not be rewound may refuse every later transfer (curl 8.7 and on): it is not kept. */
+static void a_handle_whose_write_failed_is_thrown_away(void **state)
+{
+	(void)state;
+	struct world world;
+	char said[] = "HTTP/1.1 200 OK\r\nContent-Le";
+	struct provider *provider = provider_start(say_and_close, said);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider_port(provider));
+	world_open(&world);
+	unsigned before = atomic_load(&handles_thrown_away);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_UPSTREAM_ERROR);
+	assert_int_equal(atomic_load(&handles_thrown_away), before);
+	static char nothing[] = "";
+	memcpy(said, nothing, 1);
+	assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
+	assert_int_equal(atomic_load(&handles_thrown_away), before + 1);
+	end(&world, provider);
+}
+
+/* --- what had left --- */
+
+static void a_call_that_waits_has_not_been_sent(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, NULL);
+	world.settings.pool_max = 1;
+	struct landing first = { 0 }, second = { 0 };
+	send_many(&world, &first, 1, false, PATIENCE_US);
+	send_many(&world, &second, 1, false, PATIENCE_US);
+	assert_false(upstream_sent(first.exchange));
+	assert_false(upstream_sent(second.exchange));
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (provider_requests(provider) == 0 && clock_now_us() < latest)
+		turn(&world);
+	assert_true(first.landed || upstream_sent(first.exchange));
+	wait_landed(&first);
+	wait_landed(&second);
+	landing_fini(&first);
+	landing_fini(&second);
+	end(&world, provider);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_nobody_asked_for_is_nobodys_answer),
+		cmocka_unit_test(a_408_on_an_idle_connection_harms_no_write),
+		cmocka_unit_test(a_head_that_breaks_off_is_no_answer),
+		cmocka_unit_test(a_no_is_a_no_however_it_ends),
+		cmocka_unit_test(answers_that_came_whole_before_the_break_are_delivered),
+		cmocka_unit_test(curls_own_second_attempt_is_not_made),
+		cmocka_unit_test(a_handle_whose_write_failed_is_thrown_away),
+		cmocka_unit_test(a_call_that_waits_has_not_been_sent),
+	};
+	signal(SIGPIPE, SIG_IGN);
+	if (!upstream_library_init())
+		return 1;
+	int failed = cmocka_run_group_tests_name("http faults", tests, NULL, NULL);
+	upstream_library_fini();
+	return failed;
+}
