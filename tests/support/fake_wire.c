@@ -153,6 +153,12 @@ bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds
 	return false;
 }
 
+bool http_exchange_is_coded(const struct http_exchange *exchange)
+{
+	(void)exchange;
+	return false;
+}
+
 bool http_exchange_sent(const struct http_exchange *exchange)
 {
 	return exchange != ended || ended_how != EXCHANGE_NOT_SENT;
