@@ -63,7 +63,7 @@ struct delivery {
 	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
 	struct buf url;    /* both, if it is not */
 	uint64_t deadline_us, begun_us;
-	size_t attempts;
+	size_t attempts, turns;          /* turns: to an endpoint */
 	bool sent;                       /* by an attempt before this one */
 	bool under_way;                  /* counted in upstream->under_way */
 	bool waits;                      /* in upstream->waiting */
@@ -71,7 +71,7 @@ struct delivery {
 	bool reuse_said, reuse_no_stale; /* see struct answer */
 	uint32_t reuse_s;
 	bool repeatable; /* all of its calls */
-	bool repeated;   /* a kept connection had died */
+	bool repeated;   /* a kept connection to this endpoint had died */
 	bool finishing;  /* the decoder says all that is left */
 	bool telling;    /* callbacks run; an abort only marks it */
 	bool aborted;
@@ -375,6 +375,8 @@ static bool set_out(struct delivery *delivery)
 	if (!delivery->under_way && !delivery->urgent)
 		upstream->under_way++;
 	delivery->under_way = !delivery->urgent; /* what may not wait takes nobody's place either */
+	delivery->turns++;
+	delivery->repeated = false;
 	delivery->endpoint = pick_endpoint(upstream, loop_now(upstream->base.loop));
 	return set_url(delivery) && begin(delivery, false);
 }
@@ -580,8 +582,7 @@ static void note_not_reached(struct delivery *delivery)
 static bool turn_to_another(struct delivery *delivery)
 {
 	struct http_upstream *upstream = delivery->upstream;
-	size_t most = upstream->base.settings->endpoint_count + delivery->repeated;
-	return delivery->attempts < most && time_left(delivery) > 0 &&
+	return delivery->turns < upstream->base.settings->endpoint_count && time_left(delivery) > 0 &&
 	       another_endpoint(upstream, loop_now(upstream->base.loop)) && set_out(delivery);
 }
 
