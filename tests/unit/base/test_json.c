@@ -93,10 +93,21 @@ static void no_beginning_of_a_text_is_a_text(void **state)
 		assert_refused((struct slice){ text.at, len });
 }
 
+static bool has_long_number(struct slice text)
+{
+	size_t digits = 0;
+	for (size_t i = 0; i < text.len && digits < 19; i++)
+		digits = text.at[i] >= '0' && text.at[i] <= '9' ? digits + 1 : 0;
+	return digits == 19;
+}
+
+/* Newer versions of it refuse integers of more than 64 bits, which JSON allows: it is not asked about those. */
 static void json_c_agrees_about_what_we_accept(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < countof(json_good); i++) {
+		if (has_long_number(json_good[i]))
+			continue;
 		struct json_tokener *tokener = json_tokener_new_ex(DEPTH);
 		json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 |
 							JSON_TOKENER_ALLOW_TRAILING_CHARS);
