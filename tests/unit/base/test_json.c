@@ -101,7 +101,10 @@ static bool has_long_number(struct slice text)
 	return digits == 19;
 }
 
-/* Newer versions of it refuse integers of more than 64 bits, which JSON allows: it is not asked about those. */
+/*
+ * Not its strict mode: that of 0.18 takes every byte beyond ASCII for a control character. Nor integers of more than 64 bits,
+ * which JSON allows and newer versions refuse.
+ */
 static void json_c_agrees_about_what_we_accept(void **state)
 {
 	(void)state;
@@ -109,15 +112,16 @@ static void json_c_agrees_about_what_we_accept(void **state)
 		if (has_long_number(json_good[i]))
 			continue;
 		struct json_tokener *tokener = json_tokener_new_ex(DEPTH);
-		json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 |
-							JSON_TOKENER_ALLOW_TRAILING_CHARS);
-		struct blob *text = blob_copy(json_good[i]);
-		struct json_object *object = json_tokener_parse_ex(tokener, text->bytes, (int)text->len + 1);
+		json_tokener_set_flags(tokener, JSON_TOKENER_VALIDATE_UTF8 | JSON_TOKENER_ALLOW_TRAILING_CHARS);
+		struct slice text = json_good[i];
+		struct json_object *object = json_tokener_parse_ex(tokener, text.at, (int)text.len);
+		if (json_tokener_get_error(tokener) == json_tokener_continue) /* a number may go on */
+			object = json_tokener_parse_ex(tokener, " ", 1);
 		if (json_tokener_get_error(tokener) != json_tokener_success)
-			fail_msg("json-c refuses %s", text->bytes);
+			fail_msg("json-c refuses %.*s: %s", (int)text.len, text.at,
+				 json_tokener_error_desc(json_tokener_get_error(tokener)));
 		json_object_put(object);
 		json_tokener_free(tokener);
-		blob_unref(text);
 	}
 }
 
