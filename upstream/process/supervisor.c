@@ -367,7 +367,7 @@ static void leave_home(int requests)
 	fcntl(REQUESTS_FD, F_SETFD, FD_CLOEXEC);
 	close_range(REQUESTS_FD + 1, ~0u, 0);
 	int nowhere = open("/dev/null", O_RDWR);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3 && nowhere >= 0; i++)
 		dup2(nowhere, i);
 	if (nowhere > REQUESTS_FD)
 		close(nowhere);
