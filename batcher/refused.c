@@ -167,10 +167,15 @@ static void halve(struct batcher *batcher, struct batch *batch)
 		refused_requeue(batcher, batch, batch->live, batch->live, NULL);
 }
 
+static bool is_too_large(unsigned status)
+{
+	return status == 413 || status == 414 || status == 431;
+}
+
 static void split(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	meter_add(batcher->meter, METRIC_ID_BATCH_BISECTIONS, batcher->label, 0, 1);
-	if (batch->refusal->upstream_status == 413) {
+	if (is_too_large(batch->refusal->upstream_status)) {
 		halve(batcher, batch);
 		ending_hunt(batcher, batch);
 	} else if (batch->hunt) {

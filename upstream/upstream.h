@@ -93,8 +93,9 @@ struct upstream_events {
 	/* Call `index` is answered; `answer` is the receiver's reference. Exactly once for each call of the exchange.
 	 */
 	void (*answered)(void *context, size_t index, struct answer *answer);
-	/* Instead of `answered`, for a repeatable call whose exchange failed as a whole after it was sent (refused, cut
-	 * off, not to be read): this is what it would have been told; it may be sent again. NULL: answered it is. */
+	/* Instead of `answered`, for a call whose exchange failed as a whole after it was sent (refused, cut off, not to
+	 * be read), and that may be sent again: it is repeatable, or the status says that nothing was carried out
+	 * (dialect_nothing_done). This is what it would have been told. NULL: answered it is. */
 	void (*refused)(void *context, size_t index, struct answer *answer);
 	/* Word of call `index`, which has no answer yet, as it asked for: the params of the notification, one JSON
 	 * object, borrowed. Any number of times. No call may be made, forgotten or aborted in here. NULL: nobody
@@ -122,7 +123,7 @@ void upstream_watch(struct upstream *upstream, const struct upstream_watcher *wa
  *   out of memory, or a call the dialect cannot write.
  * Outcomes of calls: OK, TOOL_ERROR (with what the provider said), RATE_LIMITED (429), UPSTREAM_ERROR,
  *   UPSTREAM_UNAVAILABLE (nothing was sent; 503), UPSTREAM_TIMEOUT, and for a call that is not repeatable, sent, and
- *   then without an answer: OUTCOME_UNKNOWN. A call that is not repeatable reaches the provider at most once.
+ *   then without an answer: OUTCOME_UNKNOWN. A call that is not repeatable is carried out at most once.
  */
 struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
 			       uint64_t deadline_us, const struct upstream_events *events, void *context,

@@ -223,6 +223,16 @@ static void keep_text(char *place, size_t bytes, struct slice text)
 	place[text.len] = '\0';
 }
 
+/* Who shares a request with a write is a question of who asks. */
+static void keep_identity(struct call *call, const struct asker *asker)
+{
+	call->identity = (struct slice){ NULL, 0 };
+	if (tool_is_repeatable(call->tool))
+		return;
+	memcpy(call->identity_bytes, asker->caller, asker->caller_len);
+	call->identity = (struct slice){ call->identity_bytes, asker->caller_len };
+}
+
 void call_send(struct call *call, struct blob *body)
 {
 	struct worker *home = call->home;
@@ -232,6 +242,7 @@ void call_send(struct call *call, struct blob *body)
 	call->own_deadline = asker->timeout_us < call->tool->timeout_us;
 	call->deadline_us =
 		clock_add(call->started_us, call->own_deadline ? asker->timeout_us : call->tool->timeout_us);
+	keep_identity(call, asker);
 	call->asker_number = asker->number;
 	call->urgency = asker->urgency;
 	call->wish = asker->wish;

@@ -84,6 +84,8 @@ struct call {
 	uint64_t asker_number;
 	uint8_t urgency;
 	struct cache_wish wish;
+	struct slice identity; /* the caller's, in identity_bytes; empty: nobody asks for it */
+	char identity_bytes[CALLER_BYTES];
 	char traceparent[56];      /* "" if none */
 	char idempotency_key[256]; /* "" if none */
 	atomic_uint notes_out;     /* a: posted by the owner, not yet opened at home */
@@ -91,7 +93,8 @@ struct call {
 	/* the owner's while the call is away */
 	bool at_owner;
 	struct trip *trip;
-	bool refresh; /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_judge */
+	bool refresh;   /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_judge */
+	bool led_again; /* the flight it had joined died of its first caller's deadline */
 	struct waiter waiter;
 	struct loop_timer timer; /* armed only on a shared trip */
 

@@ -9,7 +9,7 @@
 #include "gateway/config/config.h"
 #include "gateway/http/http.h"
 
-enum { TENANT_BYTES = 128 };
+enum { TENANT_BYTES = 128, CALLER_BYTES = 1 + TENANT_BYTES + 1 + 32 };
 
 struct asker {
 	struct cache_wish wish;
@@ -21,7 +21,7 @@ struct asker {
 	/* What scopes a cache key: bytes that are equal for equal tenants, and for equal callers. */
 	size_t tenant_len, caller_len;
 	char tenant[1 + TENANT_BYTES];
-	char caller[1 + TENANT_BYTES + 1 + 32];
+	char caller[CALLER_BYTES];
 };
 
 /* Read the headers. INVALID_REQUEST with `detail` (static) when one has a value that is none. */

@@ -8,6 +8,7 @@
 #include "gateway/tools/registry.h"
 
 enum { KEPT_TRIPS = 1024 };
+#define NEARLY_US (5 * CLOCK_US_PER_MS) /* timers of a deadline do not ring to the microsecond */
 
 struct dispatch *dispatch_new(struct worker *worker)
 {
@@ -123,15 +124,39 @@ static bool store(struct worker *worker, const struct trip *trip, struct answer 
 	return stored;
 }
 
+/* Whether the flight died of its first caller's deadline and this one, who came later, has time left: it asks anew, once
+ * (twice would be a provider that does not answer, asked again and again). */
+static bool leads_again(const struct trip *trip, const struct call *call, const struct answer *answer, uint64_t now_us)
+{
+	bool timed_out = answer->outcome == OUTCOME_UPSTREAM_TIMEOUT || answer->outcome == OUTCOME_DEADLINE_EXCEEDED;
+	return timed_out && !call->led_again && trip->item.deadline_us <= clock_add(now_us, NEARLY_US) &&
+	       call->deadline_us > clock_add(now_us, NEARLY_US);
+}
+
+static void lead_again(struct dispatch *dispatch, struct call *call)
+{
+	loop_disarm(dispatch->worker->loop, &call->timer);
+	call->led_again = true;
+	call->trip = NULL;
+	if (call->source == SOURCE_COLLAPSED)
+		call->source = SOURCE_MISS;
+	dispatch_take(dispatch, call);
+}
+
 /* The trip is over: everybody who waits gets a reference to the answer, which is taken. */
 static void land(struct dispatch *dispatch, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
 {
 	bool stored = trip->store && store(dispatch->worker, trip, answer, facts);
+	uint64_t now_us = loop_now(dispatch->worker->loop);
 	dispatch_release(dispatch, trip);
 	flights_remove(dispatch->flights, &trip->flight);
 	struct waiter *waiter;
 	while ((waiter = flight_take(&trip->flight))) {
 		struct call *call = container_of(waiter, struct call, waiter);
+		if (leads_again(trip, call, answer, now_us)) {
+			lead_again(dispatch, call);
+			continue;
+		}
 		call->facts = *facts;
 		call->stored = stored;
 		dispatch_send_home(dispatch, call, answer_ref(answer));
@@ -256,19 +281,36 @@ static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct cal
 		join(dispatch, trip, call);
 }
 
-/* Calls that the dialect keeps apart get lanes of their own; so does a call with an Idempotency-Key, because only one
- * that travels alone can carry it. False: out of memory. */
-static bool fill_lane_key(struct trip *trip, const struct call *call)
+/* Whether calls of this tool share requests in which one of them can fail the others. */
+static bool shares_fate(const struct upstream_config *upstream)
+{
+	return upstream->batch.mode != BATCH_OFF && upstream->batch.max_items > 1 &&
+	       upstream->settings.dialect->max_calls > 1 && !upstream->settings.process;
+}
+
+/*
+ * Who may share a request: an Idempotency-Key travels alone, because only such a call can carry it; a write with
+ * writes of its own caller (batch.writes), for what fails a request fails it for all in it. Then come the dialect's own
+ * reasons. The first byte tells the kinds apart. Nothing: anybody may. False: out of memory.
+ */
+static bool fill_lane_key(struct trip *trip, const struct call *call, const struct upstream_config *upstream)
 {
 	const struct dialect_route *route = call->tool->route;
-	bool alone = trip->idempotency_key[0] != '\0';
-	if (!route->dialect->group && !alone)
+	bool write = !trip->item.call.repeatable && upstream->writes != WRITES_OF_ANY && shares_fate(upstream);
+	bool alone = trip->idempotency_key[0] != '\0' || (write && upstream->writes == WRITES_ALONE);
+	if (!route->dialect->group && !alone && !write)
 		return true;
 	struct buf group = BUF_INIT(SIZE_MAX / 4);
+	buf_put_char(&group, alone ? 'a' : write ? 'w' : 'g');
+	if (alone) { /* no two trips have the same address */
+		buf_put(&group, (struct slice){ (const char *)&trip, sizeof trip });
+	} else if (write) {
+		buf_put_u64(&group, call->identity.len);
+		buf_put_char(&group, ':');
+		buf_put(&group, call->identity);
+	}
 	if (route->dialect->group)
 		route->dialect->group(route, call->arguments, &group);
-	if (alone) /* no two trips have the same address */
-		buf_put(&group, (struct slice){ (const char *)&trip, sizeof trip });
 	trip->group = buf_take_blob(&group);
 	buf_fini(&group);
 	if (trip->group)
@@ -277,7 +319,7 @@ static bool fill_lane_key(struct trip *trip, const struct call *call)
 }
 
 /* False: out of memory. */
-static bool fill_item(struct trip *trip, const struct call *call, bool shared)
+static bool fill_item(struct trip *trip, const struct call *call, bool shared, const struct config *config)
 {
 	struct batch_item *item = &trip->item;
 	memcpy(trip->traceparent, call->traceparent, sizeof trip->traceparent);
@@ -297,7 +339,7 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 	item->answered = item_answered;
 	item->call.asks = call->asks;
 	item->noted = item_noted;
-	return fill_lane_key(trip, call);
+	return fill_lane_key(trip, call, &config->upstreams[call->tool->upstream]);
 }
 
 void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
@@ -321,7 +363,7 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	struct trip *trip = trip_new(dispatch);
-	if (!trip || !fill_item(trip, call, shared)) {
+	if (!trip || !fill_item(trip, call, shared, dispatch->worker->gateway->config)) {
 		if (trip)
 			trip_free(dispatch, trip);
 		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));

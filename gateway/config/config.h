@@ -98,9 +98,14 @@ struct exposure {
 	const char *source;  /* the same with secrets and environment: part of keys, shown to nobody */
 };
 
+/* Who may share a request with a call that may not be sent twice: a request that fails, fails for all in it. The order
+ * is the option's. */
+enum write_sharing { WRITES_OF_ONE_CALLER, WRITES_OF_ANY, WRITES_ALONE };
+
 struct upstream_config {
 	struct upstream_settings settings;
 	struct batch_policy batch;
+	unsigned writes;  /* enum write_sharing */
 	size_t refreshes; /* background refreshes at once */
 	struct exposure exposure;
 };

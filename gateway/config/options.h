@@ -272,6 +272,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.batch.window", DURATION, upstream_draft, config.batch.window_us, "us", 0, US_S(10), "5ms",      \
 	  NULL,                                                                                                        \
 	  "The longest time a call gathers while it could leave.")                                                     \
+	V("upstreams.*.batch.writes", ENUM, upstream_draft, config.writes, "", 0, 0, "caller", "caller|any|alone",       \
+	  "Whose calls may share a request with calls of a tool that is neither read_only nor idempotent: those of one " \
+	  "caller; any; or none, each goes alone.")                                                                    \
 	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, config.batch.max_in_flight, "", 1, 1000, "10", NULL,   \
 	  "Requests to the provider at once.")                                                                         \
 	B("upstreams.*.rate", BLOCK, 0, "What the provider allows: requests are paced ahead of its refusal.")          \

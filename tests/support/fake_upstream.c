@@ -226,7 +226,7 @@ void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retr
 			continue;
 		struct answer *answer = answer_upstream_error(outcome, status, retry_after_s, (struct slice){ NULL, 0 },
 							      "refused as a whole");
-		if (!exchange->calls[i].repeatable) {
+		if (!exchange->calls[i].repeatable && !dialect_nothing_done(status)) {
 			fake_answer(exchange, i, answer);
 			continue;
 		}

@@ -131,6 +131,11 @@ enum outcome dialect_status_outcome(unsigned status, enum outcome refusal)
 	}
 }
 
+bool dialect_nothing_done(unsigned status)
+{
+	return status == 413 || status == 414 || status == 429 || status == 431;
+}
+
 /* A sentence with one %u for the status. */
 static const char *status_sentence(unsigned status)
 {

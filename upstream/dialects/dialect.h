@@ -192,6 +192,9 @@ void dialect_group_alone(struct buf *out);
 /* How an exchange ended whose status is not 2xx: RATE_LIMITED, UPSTREAM_UNAVAILABLE, UPSTREAM_TIMEOUT, UPSTREAM_ERROR;
  * `refusal` for 4xx that say nothing about the gateway's own part. */
 enum outcome dialect_status_outcome(unsigned status, enum outcome refusal);
+/* Whether it says that nothing of the request was carried out: too large, too long or too often. Then even a write may
+ * be sent again. */
+bool dialect_nothing_done(unsigned status);
 /* A sentence about it. */
 void dialect_status_sentence(unsigned status, char sentence[ANSWER_DETAIL_BYTES]);
 /* The answer that goes with it, for the one call it is about. `said`: one JSON text, or empty. Never NULL. */

@@ -48,8 +48,9 @@ struct http_upstream {
 struct item {
 	bool repeatable;
 	bool answered;
-	struct answer *held; /* until finish knows whether the exchange failed as a whole; NULL: none */
-	bool own;            /* `held` is about this call alone */
+	struct answer *
+		held; /* if it may be sent again: until finish knows whether the exchange failed as a whole; NULL: none */
+	bool own;     /* `held` is about this call alone */
 };
 
 struct delivery {
@@ -264,7 +265,9 @@ static void tell_refused(struct delivery *delivery, size_t index, struct answer 
 static void on_answer(void *context, size_t index, struct answer *answer)
 {
 	struct delivery *delivery = context;
-	if (delivery->finishing && delivery->items[index].repeatable) {
+	bool again =
+		delivery->items[index].repeatable || dialect_nothing_done(http_exchange_status(&delivery->exchange));
+	if (delivery->finishing && again) {
 		delivery->items[index].held = answer;
 		return;
 	}
@@ -525,7 +528,7 @@ static bool is_own(const struct delivery *delivery, const struct answer *answer)
 	return answer->outcome == OUTCOME_TOOL_ERROR && delivery->count > 1 && atomic_load(&answer->refs) == 1;
 }
 
-/* What the decoder said last of the repeatable calls, now that it is known whether all of it failed. What is a call's
+/* What the decoder said last of the calls that may be sent again, now that it is known whether all of it failed. What is a call's
  * own is told to it even then: as a refusal of the whole, others would be told of it. */
 static void tell_held(struct delivery *delivery, bool whole)
 {

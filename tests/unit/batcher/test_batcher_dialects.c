@@ -33,6 +33,7 @@ struct life {
 	enum fate fate;
 	unsigned sent, answered;
 	bool live, blurred; /* something else went wrong with a request it was in */
+	bool undone;        /* the provider has said that nothing of a request was carried out */
 };
 
 /* How a dialect's provider speaks. */
@@ -168,7 +169,7 @@ static void check_end(const struct life *life, const struct answer *answer)
 		CHECK(life->blurred || life->sent == 0);
 		return;
 	case OUTCOME_OUTCOME_UNKNOWN:
-		CHECK(life->sent == 1 && !life->item.call.repeatable && (late || life->blurred));
+		CHECK((life->sent == 1 || life->undone) && !life->item.call.repeatable && (late || life->blurred));
 		return;
 	default:
 		CHECK(answer->outcome == OUTCOME_TOOL_ERROR || answer->outcome == OUTCOME_UPSTREAM_ERROR ||
@@ -357,6 +358,10 @@ static void answer_well(struct http_exchange *exchange, const struct heard *hear
 
 static void refuse(struct http_exchange *exchange, unsigned status)
 {
+	struct heard heard;
+	listen(exchange, &heard);
+	for (size_t i = 0; i < heard.count; i++)
+		lives[heard.tags[i]].undone |= dialect_nothing_done(status);
 	say(exchange, status, SLICE("{\"message\":\"no\"}"), 16);
 	wire_end(exchange, EXCHANGE_COMPLETE);
 }
@@ -407,7 +412,7 @@ static void tick(void)
 		for (size_t i = 0; i < heard.count; i++) {
 			struct life *life = &lives[heard.tags[i]];
 			life->sent++;
-			CHECK(life->item.call.repeatable || life->sent == 1);
+			CHECK(life->item.call.repeatable || life->sent == 1 || life->undone);
 		}
 	}
 }
@@ -499,7 +504,7 @@ static const struct dialect *make_dialect(void)
 	return made;
 }
 
-static void run(const struct speech *which)
+static void begin(const struct speech *which)
 {
 	char error[300] = "";
 	speech = which;
@@ -531,16 +536,26 @@ static void run(const struct speech *which)
 	loop = loop_new();
 	metrics = metrics_new(&names);
 	assert_true(loop && metrics);
-	size_t before = wire_sent();
-	for (scenario = 0; wire_sent() - before < REQUESTS / countof(speeches) + 1; scenario++) {
-		seed = scenario;
-		run_scenario();
-	}
+}
+
+static void end(void)
+{
 	dialect_route_unref(route);
 	dialect_release(made);
 	metrics_free(metrics);
 	loop_free(loop);
 	clock_set(0);
+}
+
+static void run(const struct speech *which)
+{
+	begin(which);
+	size_t before = wire_sent();
+	for (scenario = 0; wire_sent() - before < REQUESTS / countof(speeches) + 1; scenario++) {
+		seed = scenario;
+		run_scenario();
+	}
+	end();
 }
 
 static void each_caller_gets_its_own_outcome_in_every_dialect(void **state)
@@ -551,9 +566,59 @@ static void each_caller_gets_its_own_outcome_in_every_dialect(void **state)
 	assert_true(wire_sent() >= REQUESTS);
 }
 
+static void add_write(void)
+{
+	struct life *life = &lives[used];
+	*life = (struct life){ .live = true };
+	snprintf(life->arguments, sizeof life->arguments, "%s%u%s", speech->opens, FIRST_TAG + (unsigned)used++,
+		 speech->closes);
+	life->item = (struct batch_item){ .call = { .route = route, .arguments = slice_of(life->arguments) },
+					  .deadline_us = now_us + 60 * CLOCK_US_PER_S,
+					  .urgent_us = CLOCK_NEVER,
+					  .answered = on_answered };
+	const char *why;
+	assert_int_equal(batcher_add(batcher, &life->item, now_us, &why), OUTCOME_OK);
+}
+
+/* These statuses say that nothing was carried out. */
+static void writes_that_are_too_many_for_a_request_go_in_smaller_ones(void **state)
+{
+	static const unsigned statuses[] = { 413, 414, 431 };
+	(void)state;
+	for (size_t i = 0; i < countof(statuses); i++) {
+		begin(&speeches[0]);
+		policy = (struct batch_policy){ .mode = BATCH_ADAPTIVE,
+						.max_items = 20,
+						.max_bytes = 4000,
+						.max_in_flight = 1,
+						.queue_items = CALLS,
+						.queue_bytes = 1 << 20 };
+		used = 0;
+		batcher = batcher_new(&policy, &settings, NULL, loop, metrics_meter(metrics));
+		for (size_t calls = 0; calls < 8; calls++)
+			add_write();
+		tick();
+		while (wire_under_way()) {
+			struct heard heard;
+			struct http_exchange *exchange = wire_nth(0);
+			listen(exchange, &heard);
+			if (heard.count > 2)
+				refuse(exchange, statuses[i]);
+			else
+				answer_well(exchange, &heard, false);
+			tick();
+		}
+		for (size_t call = 0; call < used; call++)
+			assert_int_equal(lives[call].answered, 1); /* and well, see check_end */
+		batcher_free(batcher);
+		end();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(writes_that_are_too_many_for_a_request_go_in_smaller_ones),
 		cmocka_unit_test(each_caller_gets_its_own_outcome_in_every_dialect),
 	};
 	return cmocka_run_group_tests_name("batcher and dialects", tests, NULL, NULL);

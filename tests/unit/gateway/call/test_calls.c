@@ -372,11 +372,108 @@ static void the_providers_slowness_is_a_timeout(void **state)
 	stop();
 }
 
+/* Three of them came while the first one travelled, 4 s before it gave up; the provider has lost the first request. */
+static void who_joined_late_asks_anew_when_the_first_one_gives_up(void **state)
+{
+	(void)state;
+	struct ask leader, joiners[3];
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &leader, 0, "cached", 2);
+	gateway_turn(&world, 0);
+	gateway_pass(&world, 4 * S);
+	for (unsigned i = 0; i < countof(joiners); i++)
+		ask_once(&world, &joiners[i], i % 2, "cached", 2);
+	gateway_settle(&world);
+	assert_int_equal(fake_sent(), 1);
+	gateway_pass(&world, 1 * S);
+	gateway_settle(&world);
+	assert_ended(&leader, OUTCOME_UPSTREAM_TIMEOUT);
+	assert_int_equal(fake_sent(), 2); /* one for the three */
+	for (unsigned i = 0; i < countof(joiners); i++)
+		assert_int_equal(joiners[i].ended, 0);
+	finish_all();
+	assert_got(&joiners[0], SOURCE_MISS);
+	assert_got(&joiners[1], SOURCE_COLLAPSED);
+	assert_got(&joiners[2], SOURCE_COLLAPSED);
+	stop();
+}
+
+static void nobody_asks_anew_twice(void **state)
+{
+	(void)state;
+	struct ask leader, joiner, later;
+	gateway_start(&world, gateway_yaml);
+	ask_once(&world, &leader, 0, "cached", 2);
+	gateway_turn(&world, 0);
+	gateway_pass(&world, 3 * S);
+	ask_once(&world, &joiner, 0, "cached", 2);
+	gateway_settle(&world);
+	gateway_pass(&world, 2 * S);
+	gateway_settle(&world);
+	assert_int_equal(fake_sent(), 2);
+	ask_once(&world, &later, 0, "cached", 2);
+	gateway_settle(&world);
+	gateway_pass(&world, 3 * S);
+	gateway_settle(&world);
+	assert_ended(&joiner, OUTCOME_UPSTREAM_TIMEOUT);
+	finish_all();
+	assert_int_equal(later.ended, 1);
+	assert_int_equal(fake_sent(), 3);
+	stop();
+}
+
+static void ask_as(struct ask *ask, const char *caller, const char *tool, unsigned tag)
+{
+	ask_init(ask, 0, tool, tag);
+	strcpy(ask->asker.caller + 1, caller);
+	ask->asker.caller_len = 1 + strlen(caller);
+	assert_true(ask_send(&world, ask));
+}
+
+/* Two callers' three calls, and how many requests they become. */
+static void expect_requests(const char *writes, const char *annotations, size_t wanted)
+{
+	char yaml[600];
+	struct ask asks[3];
+	snprintf(yaml, sizeof yaml,
+		 "listen: 127.0.0.1:0\n"
+		 "workers: 1\n"
+		 "upstreams:\n"
+		 "  near: { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ]%s }\n"
+		 "tools:\n"
+		 "  tool: { upstream: near%s }\n",
+		 writes, annotations);
+	gateway_start(&world, yaml);
+	ask_as(&asks[0], "a", "tool", 1);
+	ask_as(&asks[1], "b", "tool", 2);
+	ask_as(&asks[2], "a", "tool", 3);
+	gateway_settle(&world);
+	assert_int_equal(fake_sent(), wanted);
+	finish_all();
+	for (size_t i = 0; i < countof(asks); i++)
+		assert_got(&asks[i], SOURCE_BYPASS);
+	stop();
+}
+
+static void writes_share_requests_within_one_caller_unless_told_otherwise(void **state)
+{
+	(void)state;
+	expect_requests("", "", 2);
+	expect_requests(", batch: { writes: caller }", "", 2);
+	expect_requests(", batch: { writes: any }", "", 1);
+	expect_requests(", batch: { writes: alone }", "", 3);
+	expect_requests("", ", annotations: { idempotent: true }", 1);
+	expect_requests(", batch: { writes: alone }", ", annotations: { read_only: true }", 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_miss_is_fetched_and_a_second_call_hits),
 		cmocka_unit_test(a_hit_allocates_nothing),
+		cmocka_unit_test(writes_share_requests_within_one_caller_unless_told_otherwise),
+		cmocka_unit_test(who_joined_late_asks_anew_when_the_first_one_gives_up),
+		cmocka_unit_test(nobody_asks_anew_twice),
 		cmocka_unit_test(tenants_do_not_see_each_others_answers),
 		cmocka_unit_test(what_the_caller_wishes_is_done),
 		cmocka_unit_test(arguments_that_are_no_object_are_refused_at_home),
