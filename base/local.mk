@@ -22,5 +22,6 @@ libbase_a_SOURCES = \
 	base/mailbox.c base/mailbox.h \
 	base/mcp.c base/mcp.h \
 	base/outcome.c base/outcome.h \
+	base/random.h \
 	base/slice.h \
 	base/utf8.h

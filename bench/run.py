@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import instructions  # noqa: E402
 import loads  # noqa: E402
 import modes  # noqa: E402
+import regret_table  # noqa: E402
 import scenarios  # noqa: E402
 import slopes  # noqa: E402
 from plot import write_plot  # noqa: E402
@@ -184,12 +185,11 @@ def main():
     parser.add_argument("--instructions", action="store_true", help="instead: count instructions, compare with the budget")
     parser.add_argument("--scenarios", action="store_true", help="instead: herds, Zipf, idle connections, a long mixed load, start")
     parser.add_argument("--slopes", action="store_true", help="instead: how cost grows with callers, workers, batches, bytes, tools")
-    parser.add_argument("--update", action="store_true", help="with --instructions: what is counted becomes the budget")
+    parser.add_argument("--regret", action="store_true", help="instead: the batcher beside the best static setting, worlds x loads, in virtual time")
+    parser.add_argument("--update", action="store_true",
+                        help="with --instructions: what is counted becomes the budget; with --regret: what is best becomes the test's baseline")
     args = parser.parse_args()
     rounds, share = (3, 0.2) if args.quick else (args.rounds, 1.0)
-    for peer in ("nginx", "haproxy", "varnishd"):
-        if not shutil.which(peer):
-            print(f"bench: no {peer} here, so it is left out (./dev deps --all installs it)", file=sys.stderr)
 
     def progress(text):
         if sys.stderr.isatty():
@@ -204,8 +204,13 @@ def main():
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
         return 0
+    if args.regret:
+        return regret_table.run(pathlib.Path(args.jitney).resolve().parent, args, progress)
     if args.modes:
         return run_modes(args, progress)
+    for peer in ("nginx", "haproxy", "varnishd"):
+        if not shutil.which(peer):
+            print(f"bench: no {peer} here, so it is left out (./dev deps --all installs it)", file=sys.stderr)
     with Bench(pathlib.Path(args.jitney).parent, args.workers) as bench:
         if args.loads:
             return run_loads(bench, args, progress)

@@ -18,9 +18,11 @@ libgateway_a_SOURCES = \
 	gateway/cli/cli_cache.c \
 	gateway/cli/cli_client.c gateway/cli/cli_client.h \
 	gateway/cli/import.c gateway/cli/import.h \
+	gateway/cli/load_pattern.c gateway/cli/load_pattern.h \
 	gateway/cli/simulate.c \
 	gateway/cli/simulate_plot.c gateway/cli/simulate_plot.h \
 	gateway/cli/simulation.c gateway/cli/simulation.h \
+	gateway/cli/worlds.c gateway/cli/worlds.h \
 	gateway/config/check.c \
 	gateway/config/check_dialect.c \
 	gateway/config/check_disk.c \

@@ -1,7 +1,7 @@
 # Providers: dialects, connections. The only folder that uses curl.
 noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
-	upstream/provider.h \
+	upstream/provider.h upstream/provider_model.h \
 	upstream/provider_simulated.c \
 	upstream/upstream.c upstream/upstream.h \
 	upstream/dialects/dialect.c upstream/dialects/dialect.h \

@@ -17,16 +17,11 @@
 #include "upstream/dialects/dialect.h"
 #include "upstream/process/process_settings.h"
 
+struct provider_model;
+
 struct upstream_header {
 	const char *name;
 	const char *value; /* may hold a secret: never logged */
-};
-
-/* A provider that is a formula, for `jitney simulate`: no byte is sent, exchanges end when the loop's clock says so. */
-struct provider_model {
-	uint64_t fixed_us; /* of one request, however many calls it carries */
-	double item_us;    /* of each call in it, on top */
-	size_t slots;      /* requests it works on at once, >= 1; more wait their turn, first come first served */
 };
 
 /* From the configuration; constant, borrowed, outlives the upstream. */
@@ -50,7 +45,7 @@ struct upstream_settings {
 	unsigned json_depth;      /* cap on the nesting of answers */
 	const char *mcp_protocol; /* mcp: "auto" or a version (mcp_session_init); NULL: auto */
 	uint64_t mcp_refresh_us;  /* mcp: how old a list of tools may become; 0: it is asked for once a session */
-	const struct provider_model *simulated;      /* NULL: a real provider */
+	const struct provider_model *simulated;      /* provider_model.h; NULL: a real provider */
 	const struct process_pool_settings *process; /* NULL: over HTTP */
 };
 

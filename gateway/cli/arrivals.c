@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/random.h"
 
 enum { CALLS_MAX = 20000000, DEPTH = 16, FIT_LEAST = 8 };
 
@@ -199,18 +200,9 @@ bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, cha
 
 /* --- made up --- */
 
-/* xorshift64*, Vigna 2016: the same everywhere, which rand() is not. In (0, 1]. */
-static double random_part(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return (double)((*state * UINT64_C(2685821657736338717)) >> 11) / 9007199254740992.0 + 1e-16;
-}
-
 bool arrivals_generate(double rate, double seconds, uint64_t seed, struct arrivals *arrivals)
 {
-	uint64_t state = seed * 2 + 1;
+	uint64_t state = random_seeded(seed);
 	size_t room = 0;
 	double at_s = 0;
 	memset(arrivals, 0, sizeof *arrivals);

@@ -7,7 +7,9 @@
 
 #include <stdio.h>
 
-#include "gateway/cli/simulation.h"
+#include "base/compiler.h"
+#include "gateway/cli/load_pattern.h"
+#include "upstream/provider_model.h"
 
 /* What a log says: when calls came that went on to the provider (those answered from a cache or joined to another's
  * flight did not), and what its requests took. */

@@ -267,7 +267,7 @@ static void print_load(const struct setup *setup, const struct log_reading *read
 
 static void print_row(const struct simulation *simulation, const struct simulation_result *result)
 {
-	uint64_t failed = result->expired + result->refused;
+	uint64_t failed = result->failed + result->refused;
 	bool off = simulation->policy.mode == BATCH_OFF;
 	char window[24] = "-", items[24] = "1";
 	if (!off) {
@@ -302,15 +302,15 @@ static bool try_one(struct trial *trial, enum batch_mode mode, uint64_t window_u
 			    .queue_items = 10000,
 			    .queue_bytes = 64 << 20 },
 		.provider = setup->provider,
+		.load = { .kind = LOAD_TIMES, .callers = setup->callers, .arrivals = trial->arrivals },
 		.timeout_us = setup->timeout_us,
 		.argument_bytes = setup->bytes,
-		.callers = setup->callers,
 	};
 	struct simulation_result result;
 	trial->done++;
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r%zu of %zu ...\r", trial->done, trial->total);
-	if (!simulation_run(&simulation, trial->arrivals, &result)) {
+	if (!simulation_run(&simulation, &result)) {
 		fputs("jitney simulate: out of memory\n", stderr);
 		return false;
 	}

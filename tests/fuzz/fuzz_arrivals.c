@@ -27,17 +27,17 @@ static void simulate(const struct log_reading *reading)
 			    .queue_items = 100,
 			    .queue_bytes = 1 << 20 },
 		.provider = { .fixed_us = 5000, .item_us = 50, .slots = 4 },
+		.load = { .kind = LOAD_TIMES, .callers = 3, .arrivals = &reading->arrivals },
 		.timeout_us = 10000000,
 		.argument_bytes = 100,
-		.callers = 3,
 	};
 	struct simulation_result result;
 	if (reading->fitted) {
 		simulation.provider = reading->provider;
 		simulation.provider.slots = 4;
 	}
-	must(simulation_run(&simulation, &reading->arrivals, &result));
-	must(result.answered + result.expired + result.refused == reading->arrivals.count);
+	must(simulation_run(&simulation, &result));
+	must(!result.stuck && result.answered + result.failed + result.refused == reading->arrivals.count);
 }
 
 static void check(const struct log_reading *reading)
