@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "gateway/cli/arrivals.h"
+#include "gateway/cli/simulation.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
