@@ -68,6 +68,7 @@ libgateway_a_SOURCES = \
 	gateway/tools/catalogue.c gateway/tools/catalogue.h \
 	gateway/tools/definitions.c gateway/tools/definitions.h \
 	gateway/tools/mcp_listing.c gateway/tools/mcp_listing.h \
+	gateway/tools/name_map.c gateway/tools/name_map.h \
 	gateway/tools/naming.c gateway/tools/naming.h \
 	gateway/tools/registry.c gateway/tools/registry.h \
 	gateway/tools/schema.c gateway/tools/schema.h \

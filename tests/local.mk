@@ -51,6 +51,7 @@ unit_upstream = \
 	tests/unit/upstream/http/test_http_faults \
 	tests/unit/upstream/http/test_provider_http \
 	tests/unit/upstream/http/test_request_headers \
+	tests/unit/upstream/mcp/test_list_tools \
 	tests/unit/upstream/mcp/test_mcp_message \
 	tests/unit/upstream/mcp/test_provider_mcp \
 	tests/unit/upstream/mcp/test_session \

@@ -4,17 +4,19 @@
  */
 #include "gateway/config/config_private.h"
 
+const char *const config_of_listing[] = { "names",       "expose", "max_list",      "max_tools",
+					  "trust_hints", "cache",  "tools_refresh", NULL };
+
 /* Options of providers that list their tools would do nothing for others, silently. */
 static void refuse_exposure(struct config_load *load, const struct upstream_draft *draft, const struct dialect *dialect)
 {
-	static const char *const options[] = { "names", "expose", "max_tools", "trust_hints", "cache" };
-	for (size_t i = 0; i < countof(options); i++) {
-		const struct node *node = node_find(draft->node, options[i]);
+	for (const char *const *option = config_of_listing; *option; option++) {
+		const struct node *node = node_find(draft->node, *option);
 		if (node)
 			config_error_key(load, node,
 					 "upstreams.%s.%s: is for providers that list their tools (MCP), not for "
 					 "dialect %s",
-					 draft->node->key.at, options[i], dialect->name);
+					 draft->node->key.at, *option, dialect->name);
 	}
 }
 
@@ -60,6 +62,14 @@ bool config_check_listed(struct config_load *load, struct tool_draft *draft, con
 		config_error_key(load, node,
 				 "tools.%s.%s: is for providers that list their tools (MCP), not for dialect %s",
 				 draft->node->key.at, options[i], dialect->name);
+		return false;
+	}
+	const struct node *method = node_find(draft->node, "method");
+	if (dialect->lists_tools && method) {
+		config_error_key(
+			load, method,
+			"tools.%s.method: is for dialect jsonrpc; the server's name of an MCP tool is tools.%s.tool",
+			draft->node->key.at, draft->node->key.at);
 		return false;
 	}
 	if (dialect->lists_tools) {

@@ -27,22 +27,32 @@ static const char *const of_programs[] = { "command",
 static const char *const of_servers[] = { "endpoints", "headers", "ca_file", "pool.min_idle", "pool.connect_timeout",
 					  NULL };
 
+static const char *const of_greeted[] = { "pool.start_timeout", NULL };
+
 bool config_is_program(const struct upstream_draft *draft)
 {
 	const struct dialect *dialect = draft->config.settings.dialect;
 	return dialect == &dialect_mcp_stdio || dialect == &dialect_jsonrpc_stdio;
 }
 
+static bool is_among(const char *const *paths, const char *path)
+{
+	for (; *paths; paths++)
+		if (strcmp(path, *paths) == 0)
+			return true;
+	return false;
+}
+
 bool config_is_foreign(const struct upstream_draft *draft, const struct option *option)
 {
 	static const char prefix[] = "upstreams.*.";
-	const char *const *paths = config_is_program(draft) ? of_servers : of_programs;
+	const struct dialect *dialect = draft->config.settings.dialect;
+	const char *path = option->path + strlen(prefix);
 	if (strncmp(option->path, prefix, strlen(prefix)) != 0)
 		return false;
-	for (; *paths; paths++)
-		if (strcmp(option->path + strlen(prefix), *paths) == 0)
-			return true;
-	return false;
+	return is_among(config_is_program(draft) ? of_servers : of_programs, path) ||
+	       (dialect != &dialect_mcp_stdio && is_among(of_greeted, path)) ||
+	       (!dialect->lists_tools && is_among(config_of_listing, path));
 }
 
 /* Options of the other sort of provider. */
@@ -79,6 +89,8 @@ void config_check_program(struct config_load *load, struct upstream_draft *draft
 		return;
 	}
 	refuse_options(load, draft, of_servers, "providers over HTTP");
+	if (draft->config.settings.dialect != &dialect_mcp_stdio)
+		refuse_options(load, draft, of_greeted, "dialect mcp-stdio, whose processes answer to initialize");
 	check_variables(load, draft);
 	if (!draft->command && !node_find(draft->node, "command"))
 		config_error_key(load, draft->node, "upstreams.%s.command is missing: dialect %s needs it",

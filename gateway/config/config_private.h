@@ -119,7 +119,7 @@ void config_finish_disk(struct config_load *load);
 
 /* Whether its dialect is one of programs. */
 bool config_is_program(const struct upstream_draft *draft);
-/* Whether the option, one of upstreams or another, is for the other sort of provider. */
+/* Whether the option, one of upstreams or another, would do nothing for this upstream: check refuses it there. */
 bool config_is_foreign(const struct upstream_draft *draft, const struct option *option);
 void config_check_program(struct config_load *load, struct upstream_draft *draft);
 /* Fill in what follows, for one that is. False: out of memory. */
@@ -136,6 +136,8 @@ void config_fill_request(struct config_load *load, struct tool_draft *draft, con
 
 /* --- check_listed.c: upstreams that list their tools, and tools: entries about those --- */
 
+/* Options of upstreams that are theirs alone, without "upstreams.*."; NULL-terminated. */
+extern const char *const config_of_listing[];
 /* After config_check_dialect. */
 void config_check_exposure(struct config_load *load, struct upstream_draft *draft);
 /* False: complained about. Fills in what the route of such a tool needs. */

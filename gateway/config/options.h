@@ -342,6 +342,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Only tools whose name at the server matches one of these globs (* any text, ? one character).")             \
 	T("upstreams.*.expose.deny", upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000, 256,   \
 	  "[]", "But none whose name at the server matches one of these.")                                             \
+	V("upstreams.*.max_list", SIZE, upstream_draft, config.settings.mcp_list_bytes, "bytes", B_KIB(1), B_MIB(64),  \
+	  "4MiB", NULL, "MCP: bytes of its list of tools, all pages; a longer one is refused, and the last one stays.") \
 	V("upstreams.*.max_tools", COUNT, upstream_draft, config.exposure.max_tools, "", 1, 4096, "256", NULL,         \
 	  "MCP: names that its list may bring up in the life of the process; tools beyond it are refused.")            \
 	V("upstreams.*.trust_hints", BOOL, upstream_draft, config.exposure.trust_hints, "", 0, 0, "false", NULL,        \

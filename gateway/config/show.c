@@ -184,25 +184,12 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	}
 }
 
-/* Whether a provider that does not list its tools has no such option. */
-static bool is_of_listing(const char *path)
-{
-	static const char *const paths[] = { "upstreams.*.names", "upstreams.*.expose", "upstreams.*.max_tools",
-					     "upstreams.*.trust_hints", "upstreams.*.cache" };
-	for (size_t i = 0; i < countof(paths); i++)
-		if (strcmp(path, paths[i]) == 0)
-			return true;
-	return false;
-}
-
 /* Options that say nothing: texts that are absent, and blocks that do not apply to this tool. */
 static bool is_silent(const struct option *option, const void *owner)
 {
 	const struct tool_draft *tool = owner;
 	const struct upstream_draft *upstream = owner;
 	const char *text;
-	if (is_of_listing(option->path) && !upstream->config.settings.dialect->lists_tools)
-		return true;
 	struct rate rate;
 	if (strncmp(option->path, "upstreams.*.", strlen("upstreams.*.")) == 0 && !strchr(option->path, '[') &&
 	    config_is_foreign(upstream, option))

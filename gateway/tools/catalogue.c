@@ -91,14 +91,11 @@ static void claim(struct making *making, const struct tool *tool, size_t rank)
 	making->claims[making->claim_count++] = (struct claim){ tool, rank };
 }
 
-/* Declared tools first; then who has had the name; then the upstreams in their order. */
+/* Declared tools first; then the upstreams in the order of the configuration: never by who came first, or a server that
+ * is up sooner could put itself in the place of another. */
 static void claim_listed(struct making *making, const struct tool *tool)
 {
-	const struct tool *holder = making->before ? catalogue_tool(making->before, slice_of(tool->name)) : NULL;
-	if (tool->index < making->config->tool_count)
-		claim(making, tool, 0);
-	else
-		claim(making, tool, holder && holder->upstream == tool->upstream ? 1 : 2 + tool->upstream);
+	claim(making, tool, tool->index < making->config->tool_count ? 0 : 1 + tool->upstream);
 }
 
 static int by_name_and_rank(const void *a, const void *b)

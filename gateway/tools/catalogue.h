@@ -68,7 +68,7 @@ struct catalogue_part {
 };
 
 /* `parts`: one for each upstream of the configuration, or NULL: all DECLARED. before: the catalogue this one replaces,
- * or NULL; who has a name there keeps it against newcomers. The configuration outlives it. NULL: out of memory. */
+ * or NULL. A name that several tools want is a declared one's, else the first upstream's in the configuration. The configuration outlives it. NULL: out of memory. */
 struct catalogue *catalogue_new(const struct config *config, const struct catalogue_part *parts,
 				const struct catalogue *before) MUST_CHECK;
 

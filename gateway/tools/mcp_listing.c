@@ -9,10 +9,17 @@
 
 #include "base/json.h"
 #include "base/arena.h"
+#include "gateway/tools/name_map.h"
 #include "gateway/tools/naming.h"
 #include "gateway/tools/schema.h"
 
-enum { TOOLS_MAX = 10000, REMOTE_NAME_BYTES = 256, TEXT_BYTES_MAX = 64 << 20, REASON_BYTES = 256 };
+enum {
+	TOOLS_MAX = 10000,
+	TOOL_BYTES_MAX = 256 * 1024, /* of one definition: docs/mcp.md */
+	REMOTE_NAME_BYTES = 256,
+	TEXT_BYTES_MAX = 64 << 20,
+	REASON_BYTES = 256
+};
 
 /* What listing_unref needs to know besides. */
 struct kept {
@@ -30,8 +37,22 @@ struct maker {
 	struct slots *slots;
 	struct config_arena *arena;
 	struct listing *listing;
+	struct name_map remote;   /* the server's names so far */
+	struct name_map shown;    /* names here: index into listing->tools */
+	struct name_map plain;    /* the server's names that could be names here as they are */
+	struct name_map declared; /* the server's names that tools: entries speak of: index into `about` */
+	struct about *about;
+	size_t about_count;
 	bool no_memory;
 };
+
+/* A tools: entry about a tool of this server. */
+struct about {
+	const struct tool *tool;
+	size_t next; /* another one about the same tool; NO_MORE: none */
+	bool met;    /* the server lists that tool, usable or not */
+};
+#define NO_MORE SIZE_MAX
 
 /* One Tool object: raw members; empty: absent. */
 struct listed {
@@ -111,6 +132,15 @@ static bool hint(const struct listed *listed, const char *name, bool otherwise)
 
 /* ---------------------------------------------------------------- one tool */
 
+static bool refuse_name(struct maker *maker, const char *remote, const char *name, const char *holder)
+{
+	refuse(maker, remote,
+	       "\"%s\" is the name of the server's tool \"%.100s\" already; name this one: tools: { OTHER_NAME: "
+	       "{ upstream: %s, tool: \"%.100s\" } }",
+	       name, holder, maker->upstream->settings.name, remote);
+	return false;
+}
+
 /* Whether it can be had under this name; if not, it has been refused. */
 static bool take_name(struct maker *maker, const struct listed *listed, struct tool *tool)
 {
@@ -122,16 +152,13 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 		       strlen(tool->name), SHOWN_NAME_BYTES, upstream, REASON_BYTES / 2, listed->remote);
 		return false;
 	}
-	for (size_t i = 0; i < maker->listing->count; i++) {
-		if (strcmp(maker->listing->tools[i].name, tool->name) != 0)
-			continue;
-		refuse(maker, listed->remote,
-		       "\"%s\" is the name of the server's tool \"%.100s\" already; name this one: tools: { "
-		       "OTHER_NAME: "
-		       "{ upstream: %s, tool: \"%.100s\" } }",
-		       tool->name, maker->listing->tools[i].remote, upstream, listed->remote);
-		return false;
-	}
+	const size_t *holder = name_map_find(&maker->shown, slice_of(tool->name));
+	if (holder)
+		return refuse_name(maker, listed->remote, tool->name, maker->listing->tools[*holder].remote);
+	/* whose name had to be mended gives way to the one that is really called so, wherever in the list that is */
+	const char *mended = exposure_own_part(tool->name, maker->upstream);
+	if (strcmp(mended, listed->remote) != 0 && name_map_find(&maker->plain, slice_of(mended)))
+		return refuse_name(maker, listed->remote, tool->name, mended);
 	switch (slots_find(maker->slots, maker->index, tool->name, &tool->index)) {
 	case SLOT_FOUND:
 		return true;
@@ -340,24 +367,13 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 	tool.input_schema = keep(maker, &mended);
 	tool.version = write_digest(maker, maker->upstream->exposure.version, listed, &tool);
 	tool.source = write_digest(maker, maker->upstream->exposure.source, listed, &tool);
-	if (compile_route(maker, listed, &tool))
-		maker->listing->tools[maker->listing->count++] = tool;
+	if (!compile_route(maker, listed, &tool))
+		return;
+	name_map_add(&maker->shown, slice_of(tool.name), maker->listing->count);
+	maker->listing->tools[maker->listing->count++] = tool;
 }
 
 /* ---------------------------------------------------------------- the list */
-
-static bool is_declared_here(const struct maker *maker, const struct tool *tool)
-{
-	return tool->upstream == maker->index && tool->remote;
-}
-
-static bool is_listed_twice(const struct maker *maker, const char *remote)
-{
-	for (size_t i = 0; i < maker->listing->count; i++)
-		if (strcmp(maker->listing->tools[i].remote, remote) == 0)
-			return true;
-	return false;
-}
 
 /* False: refused. */
 static bool read_tool(struct maker *maker, struct slice element, struct listed *listed)
@@ -367,6 +383,13 @@ static bool read_tool(struct maker *maker, struct slice element, struct listed *
 		return false;
 	}
 	read_members(element, listed);
+	if (element.len > TOOL_BYTES_MAX) {
+		char name[REASON_BYTES];
+		snprintf(name, sizeof name, "%.*s", SLICE_ARG(listed->name));
+		refuse(maker, arena_text(maker->arena, slice_of(name)),
+		       "its definition is %zu bytes long; %d are allowed", element.len, TOOL_BYTES_MAX);
+		return false;
+	}
 	listed->remote = take_text(maker, listed->name);
 	if (!*listed->remote || strlen(listed->remote) > REMOTE_NAME_BYTES ||
 	    memmem(listed->name.at, listed->name.len, "\\u0000", 6)) {
@@ -374,7 +397,7 @@ static bool read_tool(struct maker *maker, struct slice element, struct listed *
 		       REMOTE_NAME_BYTES);
 		return false;
 	}
-	if (is_listed_twice(maker, listed->remote)) {
+	if (name_map_add(&maker->remote, slice_of(listed->remote), 0)) {
 		refuse(maker, listed->remote, "the server lists it twice; the first one counts");
 		return false;
 	}
@@ -384,34 +407,84 @@ static bool read_tool(struct maker *maker, struct slice element, struct listed *
 static void take_element(struct maker *maker, struct slice element)
 {
 	struct listed listed = { 0 };
-	bool named = false;
 	if (!read_tool(maker, element, &listed))
 		return;
-	for (size_t i = 0; i < maker->config->tool_count; i++) {
-		const struct tool *declared = &maker->config->tools[i];
-		if (!is_declared_here(maker, declared) || strcmp(declared->remote, listed.remote) != 0)
-			continue;
-		add_tool(maker, &listed, declared);
-		named = true;
-	}
-	if (!named && exposure_shows(&maker->upstream->exposure, slice_of(listed.remote)))
+	const size_t *first = name_map_find(&maker->declared, slice_of(listed.remote));
+	if (!first && exposure_shows(&maker->upstream->exposure, slice_of(listed.remote)))
 		add_tool(maker, &listed, NULL);
+	for (size_t i = first ? *first : NO_MORE; i != NO_MORE; i = maker->about[i].next) {
+		maker->about[i].met = true;
+		add_tool(maker, &listed, maker->about[i].tool);
+	}
 }
 
 /* What the configuration speaks of and the server does not have. */
 static void note_missing(struct maker *maker)
 {
-	for (size_t i = 0; i < maker->config->tool_count; i++) {
-		const struct tool *declared = &maker->config->tools[i];
-		bool there = !is_declared_here(maker, declared);
-		for (size_t j = 0; j < maker->listing->count && !there; j++)
-			there = maker->listing->tools[j].index == declared->index;
-		for (size_t j = 0; j < maker->listing->refused_count && !there; j++)
-			there = strcmp(maker->listing->refused[j].name, declared->remote) == 0;
-		if (!there)
-			refuse(maker, declared->remote, "tools.%s is about it, but the server does not list it",
-			       declared->name);
+	for (size_t i = 0; i < maker->about_count; i++) {
+		const struct tool *tool = maker->about[i].tool;
+		if (!maker->about[i].met)
+			refuse(maker, tool->remote, "tools.%s is about it, but the server does not list it",
+			       tool->name);
 	}
+}
+
+/* ---------------------------------------------------------------- the maker */
+
+/* The entries about this server's tools, those about the same one in a row. */
+static bool gather_declared(struct maker *maker)
+{
+	for (size_t i = 0; i < maker->config->tool_count; i++)
+		maker->about_count +=
+			maker->config->tools[i].upstream == maker->index && maker->config->tools[i].remote;
+	maker->about = calloc(maker->about_count + 1, sizeof *maker->about);
+	if (!maker->about) {
+		maker->about_count = 0;
+		return false;
+	}
+	for (size_t i = maker->config->tool_count, at = maker->about_count; i-- > 0;) {
+		const struct tool *tool = &maker->config->tools[i];
+		if (tool->upstream != maker->index || !tool->remote)
+			continue;
+		maker->about[--at] = (struct about){ .tool = tool, .next = NO_MORE };
+		size_t *later = name_map_add(&maker->declared, slice_of(tool->remote), at);
+		if (!later)
+			continue;
+		maker->about[at].next = *later;
+		*later = at;
+	}
+	return true;
+}
+
+/* Names without an escape, and of characters that a name here may have. */
+static void gather_plain(struct maker *maker, struct slice tools)
+{
+	struct slice element, raw;
+	struct json_walk walk = json_walk(tools);
+	while (json_next_element(&walk, &element))
+		if (json_type(element) == JSON_OBJECT && json_member(element, SLICE("name"), &raw) &&
+		    json_type(raw) == JSON_STRING && name_is_plain((struct slice){ raw.at + 1, raw.len - 2 }))
+			name_map_add(&maker->plain, (struct slice){ raw.at + 1, raw.len - 2 }, 0);
+}
+
+static bool maker_init(struct maker *maker, struct slice tools)
+{
+	name_map_init(&maker->remote);
+	name_map_init(&maker->shown);
+	name_map_init(&maker->plain);
+	name_map_init(&maker->declared);
+	gather_plain(maker, tools);
+	return gather_declared(maker);
+}
+
+static void maker_fini(struct maker *maker)
+{
+	maker->no_memory |= maker->remote.failed | maker->shown.failed | maker->plain.failed | maker->declared.failed;
+	name_map_fini(&maker->remote);
+	name_map_fini(&maker->shown);
+	name_map_fini(&maker->plain);
+	name_map_fini(&maker->declared);
+	free(maker->about);
 }
 
 static size_t count_elements(struct slice array)
@@ -447,22 +520,30 @@ static struct kept *kept_new(const struct config *config, unsigned upstream, siz
 	return NULL;
 }
 
-struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
-			    char *error, size_t error_bytes)
+/* Whether it is an array of so many elements at most. False: `error` says what it is. */
+static bool check_list(const struct config *config, struct slice tools, size_t *elements, char *error,
+		       size_t error_bytes)
 {
 	struct json_fault fault;
-	struct slice element;
-	size_t elements = 0;
 	if (!json_check(tools, config->limits.json_depth, NULL, &fault)) {
 		snprintf(error, error_bytes, "its list is not valid JSON: %s at byte %zu", fault.what, fault.at);
-		return NULL;
+		return false;
 	}
-	if (json_type(json_trim(tools)) == JSON_ARRAY)
-		elements = count_elements(tools);
-	if (json_type(json_trim(tools)) != JSON_ARRAY || elements > TOOLS_MAX) {
-		snprintf(error, error_bytes, "its list is no array of at most %d tools", TOOLS_MAX);
+	bool array = json_type(json_trim(tools)) == JSON_ARRAY;
+	*elements = array ? count_elements(tools) : 0;
+	if (array && *elements <= TOOLS_MAX)
+		return true;
+	snprintf(error, error_bytes, "its list is no array of at most %d tools", TOOLS_MAX);
+	return false;
+}
+
+struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
+			    const atomic_bool *stop, char *error, size_t error_bytes)
+{
+	struct slice element;
+	size_t elements;
+	if (!check_list(config, tools, &elements, error, error_bytes))
 		return NULL;
-	}
 	struct kept *kept = kept_new(config, upstream, elements);
 	if (!kept) {
 		snprintf(error, error_bytes, "out of memory");
@@ -474,15 +555,20 @@ struct listing *listing_new(const struct config *config, unsigned upstream, stru
 			       .slots = slots,
 			       .arena = kept->arena,
 			       .listing = &kept->listing };
+	maker.no_memory = !maker_init(&maker, tools);
 	struct json_walk walk = json_walk(tools);
-	while (json_next_element(&walk, &element))
+	bool stopped = false;
+	while (!maker.no_memory && !stopped && json_next_element(&walk, &element)) {
 		take_element(&maker, element);
+		stopped = stop && atomic_load_explicit(stop, memory_order_relaxed);
+	}
 	note_missing(&maker);
+	maker_fini(&maker);
 	kept->digest = XXH3_128bits(tools.at, tools.len);
-	if (!maker.no_memory && !arena_failed(kept->arena))
+	if (!maker.no_memory && !stopped && !arena_failed(kept->arena))
 		return &kept->listing;
 	listing_unref(&kept->listing);
-	snprintf(error, error_bytes, "out of memory");
+	snprintf(error, error_bytes, stopped ? "the gateway is stopping" : "out of memory");
 	return NULL;
 }
 

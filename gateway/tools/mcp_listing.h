@@ -6,6 +6,8 @@
 #ifndef JITNEY_GATEWAY_TOOLS_MCP_LISTING_H
 #define JITNEY_GATEWAY_TOOLS_MCP_LISTING_H
 
+#include <stdatomic.h>
+
 #include "base/slice.h"
 #include "gateway/config/config.h"
 #include "gateway/tools/tool_labels.h"
@@ -25,10 +27,11 @@ struct listing {
 
 /*
  * `tools`: a JSON array of MCP Tool objects; nothing of it is borrowed. The configuration outlives the listing, slots
- * are used in here only. Returns NULL with `error` set: not such an array, or out of memory.
+ * are used in here only. stop: looked at between tools, so that a long list holds up no end; NULL: never. Takes time
+ * in proportion to the list. Returns NULL with `error` set: not such an array, stopped, or out of memory.
  */
 struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
-			    char *error, size_t error_bytes) MUST_CHECK;
+			    const atomic_bool *stop, char *error, size_t error_bytes) MUST_CHECK;
 /* Any thread. NULL is fine. */
 struct listing *listing_ref(struct listing *listing);
 void listing_unref(struct listing *listing);

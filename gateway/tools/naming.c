@@ -39,13 +39,30 @@ bool exposure_shows(const struct exposure *exposure, struct slice remote)
 	return !any_matches(exposure->deny, exposure->deny_count, remote);
 }
 
-void exposure_put_name(struct buf *out, const struct upstream_config *upstream, struct slice remote)
+static bool is_letter(char c)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+	return c && strchr(letters, c);
+}
+
+bool name_is_plain(struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		if (!is_letter(name.at[i]))
+			return false;
+	return name.len > 0;
+}
+
+void exposure_put_name(struct buf *out, const struct upstream_config *upstream, struct slice remote)
+{
 	if (upstream->exposure.names == NAMES_PREFIXED)
 		buf_printf(out, "%s__", upstream->settings.name);
-	for (size_t i = 0; i < remote.len; i++) {
-		char c = remote.at[i];
-		buf_put_char(out, c && strchr(letters, c) ? c : '_');
-	}
+	for (size_t i = 0; i < remote.len; i++)
+		buf_put_char(out, is_letter(remote.at[i]) ? remote.at[i] : '_');
+}
+
+const char *exposure_own_part(const char *name, const struct upstream_config *upstream)
+{
+	return upstream->exposure.names == NAMES_PREFIXED ? name + strlen(upstream->settings.name) + strlen("__")
+							  : name;
 }

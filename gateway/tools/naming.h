@@ -17,5 +17,9 @@ bool exposure_shows(const struct exposure *exposure, struct slice remote);
 /* Append the name it has here: with the upstream's name before it, if `names` says so; what may not stand in a name
  * becomes _. It may come out longer than SHOWN_NAME_BYTES. */
 void exposure_put_name(struct buf *out, const struct upstream_config *upstream, struct slice remote);
+/* Of such a name: what stands for the server's own. */
+const char *exposure_own_part(const char *name, const struct upstream_config *upstream);
+/* Whether a name at the server can be one here as it is. */
+bool name_is_plain(struct slice name);
 
 #endif

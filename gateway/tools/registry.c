@@ -11,7 +11,7 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "base/mailbox.h"
+#include "gateway/tools/name_map.h"
 #include "gateway/tools/tool_labels.h"
 #include "gateway/call/worker.h"
 
@@ -19,12 +19,15 @@ enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20 };
 /* When memory was out, the news are looked at again after this. */
 #define RETRY_US CLOCK_US_PER_S
 
+struct report;
+
 /* One upstream, as the registry knows it. */
 struct source {
 	struct registry *registry;
 	struct upstream_watcher watcher; /* its context is this source */
 	unsigned upstream;
-	struct listing *listing; /* owned; NULL: none yet */
+	_Atomic(struct report *) news; /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
+	struct listing *listing;       /* owned; NULL: none yet */
 	enum listing_state state;
 	uint64_t listed_us;
 	char why[WHY_BYTES];
@@ -33,7 +36,6 @@ struct source {
 struct registry {
 	const struct config *config; /* c */
 	struct loop *loop;           /* the thread's */
-	struct mailbox mailbox;      /* mailbox */
 	atomic_bool stopping;        /* a */
 	pthread_t thread;            /* c: main's, to join */
 	bool started;                /* main's */
@@ -46,43 +48,53 @@ struct registry {
 };
 /* c constant once the thread runs, a atomic */
 
-/* News on their way. */
+/* What an upstream has said last: a list, then maybe that it failed. */
 struct report {
-	struct mail mail;
-	struct source *source;
-	struct blob *tools; /* NULL: it failed */
+	struct blob *tools; /* NULL: no list */
+	bool failed;
 	char why[WHY_BYTES];
 };
 
+static void report_free(struct report *report)
+{
+	if (report)
+		blob_unref(report->tools);
+	free(report);
+}
+
 /* ---------------------------------------------------------------- news, on the upstream's thread */
 
-static void open_report(struct mail *mail);
-
-static void send_report(struct source *source, struct blob *tools, const char *why)
+/* Takes `tools`. The registry holds one report of each upstream at most: one that has not been read yet gives way, but
+ * for its list if there is no newer one. */
+static void send_report(struct source *source, struct blob *tools, bool failed, const char *why)
 {
-	struct report *report = malloc(sizeof *report);
+	struct report *before = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
+	struct report *report = before ? before : calloc(1, sizeof *report);
 	if (!report) { /* the list stays as it is; the upstream will list again */
 		log_message(LOG_LEVEL_WARN, "tools_failed", "upstream %s: out of memory for the news of its tools",
 			    source->registry->config->upstreams[source->upstream].settings.name);
 		blob_unref(tools);
 		return;
 	}
-	report->mail.open = open_report;
-	report->source = source;
-	report->tools = tools;
+	if (tools) {
+		blob_unref(report->tools);
+		report->tools = tools;
+	}
+	report->failed = failed;
 	snprintf(report->why, sizeof report->why, "%s", why);
-	mailbox_post(&source->registry->mailbox, &report->mail);
+	atomic_store_explicit(&source->news, report, memory_order_release); /* its only writer is this thread */
+	loop_wake(source->registry->loop);
 }
 
 static void hear_tools(void *context, struct slice tools)
 {
 	struct blob *copy = blob_copy(tools);
-	send_report(context, copy, copy ? "" : "the gateway has no memory for its list");
+	send_report(context, copy, !copy, copy ? "" : "the gateway has no memory for its list");
 }
 
 static void hear_failure(void *context, const char *why)
 {
-	send_report(context, NULL, why);
+	send_report(context, NULL, true, why);
 }
 
 /* ---------------------------------------------------------------- news, on the registry's */
@@ -101,6 +113,11 @@ static void fail(struct source *source, const char *why)
 			    source->listing ? "; its last list stays in use" : "");
 }
 
+static bool is_stopping(const struct registry *registry)
+{
+	return atomic_load_explicit(&registry->stopping, memory_order_acquire);
+}
+
 static void take_list(struct source *source, struct slice tools)
 {
 	struct registry *registry = source->registry;
@@ -108,10 +125,11 @@ static void take_list(struct source *source, struct slice tools)
 	if (listing_is_of(source->listing, tools)) {
 		registry->dirty |= source->state != LISTING_FRESH;
 	} else {
-		struct listing *listing =
-			listing_new(registry->config, source->upstream, tools, registry->slots, error, sizeof error);
+		struct listing *listing = listing_new(registry->config, source->upstream, tools, registry->slots,
+						      &registry->stopping, error, sizeof error);
 		if (!listing) {
-			fail(source, error);
+			if (!is_stopping(registry))
+				fail(source, error);
 			return;
 		}
 		listing_unref(source->listing);
@@ -125,43 +143,44 @@ static void take_list(struct source *source, struct slice tools)
 		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source->upstream, 0, 1);
 }
 
-static void open_report(struct mail *mail)
+static void read_news(struct registry *registry)
 {
-	struct report *report = container_of(mail, struct report, mail);
-	if (!atomic_load_explicit(&report->source->registry->stopping, memory_order_relaxed)) {
-		if (report->tools)
-			take_list(report->source, blob_slice(report->tools));
-		else
-			fail(report->source, report->why);
+	for (size_t i = 0; i < registry->config->upstream_count; i++) {
+		struct source *source = &registry->sources[i];
+		struct report *report = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
+		if (report && report->tools)
+			take_list(source, blob_slice(report->tools));
+		if (report && report->failed)
+			fail(source, report->why);
+		report_free(report);
+		if (is_stopping(registry))
+			return;
 	}
-	blob_unref(report->tools);
-	free(report);
 }
 
 /* ---------------------------------------------------------------- the next catalogue */
 
-static bool was_refused(const struct listing_status *before, const struct refused_tool *refused)
-{
-	for (size_t i = 0; i < before->refused_count; i++)
-		if (strcmp(before->refused[i].name, refused->name) == 0 &&
-		    strcmp(before->refused[i].why, refused->why) == 0)
-			return true;
-	return false;
-}
-
 static void log_refused(const char *upstream, const struct listing_status *before, const struct listing_status *now)
 {
 	struct log_line line;
+	struct name_map known; /* which one it was: with its old reason it is no news */
 	size_t logged = 0;
+	name_map_init(&known);
+	for (size_t i = 0; i < before->refused_count; i++)
+		name_map_add(&known, slice_of(before->refused[i].name), i);
 	for (size_t i = 0; i < now->refused_count && logged < REFUSALS_LOGGED; i++) {
-		if (was_refused(before, &now->refused[i]) || !log_begin(&line, LOG_LEVEL_WARN, "tool_refused"))
+		const struct refused_tool *refused = &now->refused[i];
+		const size_t *old = name_map_find(&known, slice_of(refused->name));
+		if ((old && strcmp(before->refused[*old].why, refused->why) == 0) ||
+		    !log_begin(&line, LOG_LEVEL_WARN, "tool_refused"))
 			continue;
 		log_cstr(&line, "upstream", upstream);
-		log_cstr(&line, "tool", now->refused[i].name);
-		log_cstr(&line, "why", now->refused[i].why);
+		log_cstr(&line, "tool", refused->name);
+		log_cstr(&line, "why", refused->why);
 		log_end(&line);
 		logged++;
 	}
+	name_map_fini(&known);
 	if (logged == REFUSALS_LOGGED)
 		log_message(LOG_LEVEL_WARN, "tool_refused", "upstream %s: more at /admin/tools", upstream);
 }
@@ -208,8 +227,8 @@ static struct catalogue *make_catalogue(struct registry *registry)
 
 bool registry_turn(struct registry *registry, struct worker **workers)
 {
-	mailbox_open(&registry->mailbox);
-	if (!registry->dirty)
+	read_news(registry);
+	if (!registry->dirty || is_stopping(registry))
 		return true;
 	struct catalogue *next = make_catalogue(registry), *before = registry->current;
 	if (!next)
@@ -229,7 +248,7 @@ static void *run(void *context)
 	struct registry *registry = context;
 	bool fine = true;
 	crash_handler_thread();
-	while (!atomic_load_explicit(&registry->stopping, memory_order_acquire)) {
+	while (!is_stopping(registry)) {
 		loop_wait(registry->loop, fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US);
 		fine = registry_turn(registry, registry->workers);
 	}
@@ -249,7 +268,6 @@ struct registry *registry_new(const struct config *config)
 	registry->sources = calloc(config->upstream_count + 1, sizeof *registry->sources);
 	if (!registry->loop || !registry->slots || !registry->sources)
 		goto fail;
-	mailbox_init(&registry->mailbox, registry->loop);
 	for (unsigned i = 0; i < config->upstream_count; i++) {
 		struct source *source = &registry->sources[i];
 		source->registry = registry;
@@ -270,12 +288,11 @@ void registry_free(struct registry *registry)
 	if (!registry)
 		return;
 	assert(!registry->started);
-	atomic_store(&registry->stopping, true); /* news that nobody has read are thrown away */
-	if (registry->mailbox.loop)
-		mailbox_open(&registry->mailbox);
 	catalogue_unref(registry->current);
-	for (size_t i = 0; registry->sources && i < registry->config->upstream_count; i++)
+	for (size_t i = 0; registry->sources && i < registry->config->upstream_count; i++) {
+		report_free(atomic_load(&registry->sources[i].news)); /* which nobody has read */
 		listing_unref(registry->sources[i].listing);
+	}
 	free(registry->sources);
 	slots_free(registry->slots);
 	loop_free(registry->loop);

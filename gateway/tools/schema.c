@@ -3,6 +3,7 @@
 
 #include "base/compiler.h"
 #include "base/json.h"
+#include "gateway/tools/name_map.h"
 
 enum { SCHEMA_BYTES_MAX = 64 << 20, PLAIN_NAME_BYTES = 64 };
 
@@ -216,60 +217,40 @@ static void gather(struct parts *parts, struct slice schema)
 	}
 }
 
-/* Whether an earlier part has a property of this name. */
-static bool is_there(const struct parts *parts, size_t before, struct slice raw_name)
-{
-	struct slice name, value;
-	for (size_t i = 0; i < before; i++) {
-		struct slice properties = member(parts->schemas[i], "properties", JSON_OBJECT);
-		struct json_walk walk = json_walk(properties);
-		while (properties.len && json_next_member(&walk, &name, &value))
-			if (slice_equal(name, raw_name))
-				return true;
-	}
-	return false;
-}
-
+/* Each name once, of the first part that has it: a part may hold as many as a server likes, so they are looked up. */
 static void put_properties(struct mender *mender, const struct parts *parts)
 {
 	struct slice name, value;
+	struct name_map there;
 	bool first = true;
+	name_map_init(&there);
 	buf_put_text(&mender->out, "\"properties\":{");
 	for (size_t i = 0; i < parts->count; i++) {
 		struct slice properties = member(parts->schemas[i], "properties", JSON_OBJECT);
 		struct json_walk walk = json_walk(properties);
 		while (properties.len && json_next_member(&walk, &name, &value)) {
-			if (is_there(parts, i, name))
+			if (name_map_add(&there, name, 0))
 				continue;
 			put_member(mender, &first, name);
 			put_schema(mender, value);
 		}
 	}
 	buf_put_char(&mender->out, '}');
-}
-
-static bool is_required(const struct parts *parts, size_t before, struct slice raw_name)
-{
-	struct slice name;
-	for (size_t i = 0; i < before; i++) {
-		struct slice required = member(parts->schemas[i], "required", JSON_ARRAY);
-		struct json_walk walk = json_walk(required);
-		while (parts->all[i] && required.len && json_next_element(&walk, &name))
-			if (slice_equal(name, raw_name))
-				return true;
-	}
-	return false;
+	mender->out.failed |= there.failed;
+	name_map_fini(&there);
 }
 
 static void put_required(struct mender *mender, const struct parts *parts)
 {
 	struct slice name;
+	struct name_map there;
 	bool first = true;
+	name_map_init(&there);
 	for (size_t i = 0; i < parts->count; i++) {
 		struct slice required = member(parts->schemas[i], "required", JSON_ARRAY);
 		struct json_walk walk = json_walk(required);
 		while (parts->all[i] && required.len && json_next_element(&walk, &name)) {
-			if (!is_type(name, JSON_STRING) || is_required(parts, i, name))
+			if (!is_type(name, JSON_STRING) || name_map_add(&there, name, 0))
 				continue;
 			buf_put_text(&mender->out, first ? ",\"required\":[" : ",");
 			buf_put(&mender->out, name);
@@ -278,6 +259,8 @@ static void put_required(struct mender *mender, const struct parts *parts)
 	}
 	if (!first)
 		buf_put_char(&mender->out, ']');
+	mender->out.failed |= there.failed;
+	name_map_fini(&there);
 }
 
 static bool top_is_fine(struct slice schema)

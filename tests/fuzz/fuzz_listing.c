@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(config != NULL);
 	struct slots *slots = slots_new(config);
 	must(slots != NULL);
-	struct listing *listing = listing_new(config, 0, text, slots, error, sizeof error);
+	struct listing *listing = listing_new(config, 0, text, slots, NULL, error, sizeof error);
 	must(listing || error[0]);
 	if (listing) {
 		must(listing_is_of(listing, text));

@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -56,6 +57,47 @@ def test_names_globs_overrides_and_constants(serve, behind):
     assert gateway.call("say", {"q": 1, "key": "mine"}).status == 200
     assert server.calls("echo")[0].message["params"]["arguments"] == {"key": "K", "q": 1}
     assert gateway.call("m__secret_one", {}).status == 404
+
+
+def test_streams_that_close_at_once_are_opened_less_and_less_often(serve, behind):
+    server = serve([tool("echo")], list_changed=True, close_streams=True)
+    behind({"m": upstream(server)})
+    gets = until(lambda: (found := [seen.at for seen in server.seen if seen.verb == "GET"])[3:] and found,
+                 "it is tried a fourth time")
+    assert gets[3] - gets[2] > 3.5, "the wait doubles: 1 s, 2 s, 4 s"
+    assert len(server.of("tools/list")) <= len(gets) + 1
+
+
+def test_a_storm_of_changes_is_not_followed(serve, behind):
+    server = serve([tool("echo")], list_changed=True)
+    gateway = behind({"m": upstream(server, names="plain")})
+    until(lambda: "echo" in listed(gateway), "the list is there")
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        server.change_tools([tool("echo"), tool(f"n{len(server.seen)}")])
+        time.sleep(0.02)
+    assert len(server.of("tools/list")) <= 9, "at 0, 0.1, 0.3, 0.7, 1.5, 3.1 s or so"
+    last = server.tools[1]["name"]
+    until(lambda: last in listed(gateway), "the last change is seen in the end")
+
+
+def bomb(bytes_wanted):
+    """A tool whose schema has as many properties in anyOf as beside it."""
+    properties = {f"p{i}": {} for i in range(bytes_wanted // 26)}
+    return tool("bomb", inputSchema={"type": "object", "properties": properties,
+                                     "anyOf": [{"properties": {f"q{i}": {} for i in range(len(properties))}}]})
+
+
+def test_a_schema_bomb_holds_up_nobody(serve, behind):
+    """What one server lists costs in proportion to its length, within bounds, and no stop waits for it."""
+    dud, heavy, fine = serve([bomb(600 << 10)]), serve([bomb(200 << 10)]), serve([tool("echo")])
+    huge = serve([tool(f"t{i}", description="x" * 1000) for i in range(6000)])
+    gateway = behind({"dud": upstream(dud), "heavy": upstream(heavy), "huge": upstream(huge), "fine": upstream(fine)})
+    until(lambda: {"fine__echo", "heavy__bomb"} <= set(listed(gateway)), "the others' tools are there")
+    until(lambda: lists(gateway)["dud"]["refused"], "the bomb is refused")
+    assert "262144 are allowed" in lists(gateway)["dud"]["refused"][0]["why"]
+    until(lambda: "too large" in lists(gateway)["huge"].get("why", ""), "so is a list that is too long")
+    assert gateway.stop() == 0
 
 
 def test_a_tool_that_has_gone_is_unknown_and_comes_back(serve, behind):

@@ -10,7 +10,7 @@
 
 enum {
 	RETRY_AFTER_MAX_S = 6 * 3600, /* what newer libcurls cap it at themselves */
-	URL_CHARS = 100, /* of an URL in a reason, which has 200 bytes */
+	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */
 	CODE_CHARS = 80
 };
 

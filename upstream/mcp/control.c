@@ -13,8 +13,8 @@ enum { NOTES_MAX = 256, CONTROL_TIMERS = 3 };
 #define LIST_AGAIN_US (2 * CLOCK_US_PER_S) /* likewise, up to mcp_refresh_us */
 #define LISTEN_AGAIN_US CLOCK_US_PER_S     /* likewise */
 #define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
-#define SETTLE_US (100 * CLOCK_US_PER_MS) /* servers say list_changed in bursts */
-#define TTL_MIN_US (5 * CLOCK_US_PER_S)   /* a server's ttlMs may not make us ask more often */
+#define LISTEN_STEADY_US (30 * CLOCK_US_PER_S) /* a stream that ends sooner has failed, whatever it said */
+#define TTL_MIN_US (5 * CLOCK_US_PER_S)        /* a server's ttlMs may not make us ask more often */
 #define NOTE_TIMEOUT_US (10 * CLOCK_US_PER_S)
 
 static uint64_t backoff(uint64_t first_us, uint64_t most_us, unsigned failures)
@@ -271,10 +271,10 @@ static void list_complete(struct mcp_control *control)
 	if (ttl_us > 0 &&
 	    ttl_us < wait_us) /* 0 means that it may change at any time, not that we should ask for ever */
 		wait_us = ttl_us < TTL_MIN_US ? TTL_MIN_US : ttl_us;
-	if (control->list_again)
-		wait_us = SETTLE_US;
 	if (wait_us)
 		list_again_in(control, wait_us);
+	if (control->list_again)
+		mcp_control_stale(control);
 	if (control->watcher)
 		control->watcher->tools(control->watcher->context, mcp_tools_list(tools));
 }
@@ -373,23 +373,29 @@ static void ask_page(struct mcp_control *control)
 static void list_due(struct loop_timer *timer, uint64_t now_us)
 {
 	struct mcp_control *control = container_of(timer, struct mcp_control, list_timer);
-	(void)now_us;
 	if (control->session.state != MCP_READY)
 		return; /* it will be asked for when the session is there */
 	if (control->lister.trip) {
 		control->list_again = true;
 		return;
 	}
-	mcp_tools_init(&control->tools, control->settings->answer_bytes, control->session.era == MCP_MODERN);
+	if (control->list_changed)
+		mcp_list_pace_asked(&control->pace, now_us);
+	control->list_changed = false;
+	mcp_tools_init(&control->tools, control->settings->mcp_list_bytes, control->session.era == MCP_MODERN);
 	ask_page(control);
 }
 
 void mcp_control_stale(struct mcp_control *control)
 {
-	if (control->lister.trip)
+	if (control->lister.trip) {
 		control->list_again = true;
-	else if (control->watcher)
-		list_again_in(control, SETTLE_US);
+	} else if (control->watcher) {
+		uint64_t now_us = loop_now(control->loop);
+		control->list_again = false;
+		control->list_changed = true;
+		list_again_in(control, mcp_list_pace_due(&control->pace, now_us) - now_us);
+	}
 }
 
 /* --- the stream of the server's own messages --- */
@@ -433,7 +439,8 @@ static void listen_landed(void *context, enum outcome outcome)
 	if ((status >= 400 && status < 500 && status != 429) || errand->post.error_code == MCP_METHOD_NOT_FOUND)
 		return; /* it does not want to be listened to; the list is refreshed from time to time */
 	if (status >= 200 && status < 300) {
-		control->listen_failures = 0;
+		if (loop_now(control->loop) >= clock_add(control->listening_since_us, LISTEN_STEADY_US))
+			control->listen_failures = 0;
 		mcp_control_stale(control); /* something may have been said meanwhile */
 	}
 	control->listen_failures++;
@@ -446,7 +453,7 @@ static void listen_due(struct loop_timer *timer, uint64_t now_us)
 	static const struct mcp_post_ops ops = { write_listen, hear_listen, errand_foreign };
 	static const struct upstream_events events = { .answered = errand_answered, .landed = listen_landed };
 	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
-	(void)now_us;
+	control->listening_since_us = now_us;
 	if (control->session.state != MCP_READY || control->listener.trip)
 		return;
 	errand_prepare(&control->listener, control, &ops);

@@ -46,8 +46,11 @@ struct mcp_control {
 	unsigned open_failures, list_failures, listen_failures;
 	struct mcp_tools tools; /* while lister is under way */
 	bool list_again;        /* the list has changed while it was read */
-	bool list_shown;        /* the log has the number of tools */
-	size_t last_dropped;    /* as logged */
+	bool list_changed;      /* the list that is due, or under way, is due to a word of the server's */
+	struct mcp_list_pace pace;
+	uint64_t listening_since_us;
+	bool list_shown;     /* the log has the number of tools */
+	size_t last_dropped; /* as logged */
 };
 
 /* Starts to open the session with the next turn of the loop. False: out of memory, nothing to undo. */

@@ -1,9 +1,30 @@
 /* list_tools.c: tools/list, page by page. */
 #include "upstream/mcp/list_tools.h"
 
+#include "base/clock.h"
 #include "upstream/mcp/param_headers.h"
 
 enum { CURSOR_BYTES = 64 * 1024 };
+#define SETTLE_US (100 * CLOCK_US_PER_MS) /* servers say list_changed in bursts */
+#define GAP_MAX_US (10 * CLOCK_US_PER_S)
+#define CALM_GAPS 4 /* after so many gaps without a word it is a calm server again */
+
+uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us)
+{
+	uint64_t soon_us = clock_add(now_us, SETTLE_US);
+	uint64_t allowed_us = pace->asked_us ? clock_add(pace->asked_us, pace->gap_us) : 0;
+	return soon_us > allowed_us ? soon_us : allowed_us;
+}
+
+void mcp_list_pace_asked(struct mcp_list_pace *pace, uint64_t now_us)
+{
+	uint64_t calm_us = CALM_GAPS * pace->gap_us > CLOCK_US_PER_S ? CALM_GAPS * pace->gap_us : CLOCK_US_PER_S;
+	bool calm = !pace->asked_us || now_us >= clock_add(pace->asked_us, calm_us);
+	pace->gap_us = calm ? SETTLE_US : 2 * pace->gap_us;
+	if (pace->gap_us > GAP_MAX_US)
+		pace->gap_us = GAP_MAX_US;
+	pace->asked_us = now_us;
+}
 
 void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool mirrors)
 {

@@ -8,7 +8,6 @@
 #include "upstream/dialects/tally.h"
 
 enum { MESSAGE_BYTES = 4096 };
-#define LIST_AFTER_US (100 * CLOCK_US_PER_MS) /* servers announce a change several times at once */
 #define LIST_TIMEOUT_US (30 * CLOCK_US_PER_S)
 
 /* --- saying something --- */
@@ -69,20 +68,38 @@ static void ask_for_page(struct member *member)
 
 static void list_now(struct member *member)
 {
-	member->list_again = false;
+	if (member->list_changed)
+		mcp_list_pace_asked(&member->pool->pace, loop_now(member->pool->loop));
+	member->list_again = member->list_changed = false;
 	mcp_tools_fini(&member->tools);
-	mcp_tools_init(&member->tools, member->pool->settings->answer_bytes, false);
+	mcp_tools_init(&member->tools, member->pool->settings->mcp_list_bytes, false);
 	ask_for_page(member);
+}
+
+/* False: it is not to be asked, or it is not the time. */
+static bool may_list(const struct member *member)
+{
+	return member->pool->mcp && member->pool->watcher && member->state != MEMBER_STARTING && !member->stopped;
 }
 
 void member_list_soon(struct member *member)
 {
-	if (!member->pool->mcp || !member->pool->watcher || member->state == MEMBER_STARTING)
+	uint64_t now_us = loop_now(member->pool->loop);
+	if (may_list(member) && !member->list_id && !member->timer.place)
+		loop_arm(member->pool->loop, &member->timer, mcp_list_pace_due(&member->pool->pace, now_us));
+}
+
+/* It says that its list has changed. */
+static void list_changed(struct member *member)
+{
+	struct process_pool *pool = member->pool;
+	if (!may_list(member))
 		return;
-	if (member->list_id)
-		member->list_again = true;
-	else if (!member->timer.place)
-		loop_arm(member->pool->loop, &member->timer, clock_add(loop_now(member->pool->loop), LIST_AFTER_US));
+	member->list_again = member->list_id != 0;
+	if (member->list_again || member->timer.place)
+		return;
+	member->list_changed = true;
+	loop_arm(pool->loop, &member->timer, mcp_list_pace_due(&pool->pace, loop_now(pool->loop)));
 }
 
 static void take_page(struct member *member, const struct mcp_message *message)
@@ -106,7 +123,7 @@ static void take_page(struct member *member, const struct mcp_message *message)
 		break;
 	}
 	if (member->list_again)
-		member_list_soon(member);
+		list_changed(member);
 }
 
 /* --- its handshake --- */
@@ -224,7 +241,7 @@ static void on_line(void *context, struct slice line)
 		break;
 	case MCP_NOTIFICATION:
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
-			member_list_soon(member);
+			list_changed(member);
 		else
 			pool_member_noted(member, &message);
 		break;

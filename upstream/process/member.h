@@ -46,6 +46,7 @@ struct member {
 	uint64_t listen_id;   /* of subscriptions/listen, whose answer is its end; 0: none was sent */
 	uint64_t list_id;     /* of tools/list; 0: none is out */
 	bool list_again;      /* the list has changed meanwhile */
+	bool list_changed;    /* the list that is due is due to a word of its own */
 	struct mcp_tools tools;
 	struct loop_timer timer; /* STARTING: it takes too long; else: time to list */
 	size_t last_words_len;
@@ -72,7 +73,8 @@ struct process_pool {
 	struct loop_timer flush;                /* this turn */
 	const struct upstream_watcher *watcher; /* NULL: nobody asks for tools */
 	bool unlisted;                          /* somebody does, and has not been told any */
-	uint64_t complaints_since_us;           /* stderr to the log: this second */
+	struct mcp_list_pace pace;
+	uint64_t complaints_since_us; /* stderr to the log: this second */
 	unsigned complaints, complaints_left_out;
 	struct json_scratch scratch;
 	bool freeing;
@@ -90,7 +92,7 @@ void member_cancel(struct member *member, const struct pool_call *call);
 void member_stop(struct member *member);
 /* It is of no use: the same at once. */
 void member_kill(struct member *member);
-/* Ask for its tools soon; many wishes are one. */
+/* Ask for its tools soon. */
 void member_list_soon(struct member *member);
 
 /* --- what a member tells its pool; pool.c --- */

@@ -1,6 +1,7 @@
 """An MCP server over HTTP that speaks either era of the protocol, and misbehaves on demand."""
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from .poll import until
@@ -25,6 +26,7 @@ class Seen:
 
     def __init__(self, verb, headers, message):
         self.verb, self.headers, self.message = verb, headers, message
+        self.at = time.monotonic()
 
     @property
     def method(self):
@@ -46,6 +48,7 @@ class McpServer:
         self.pages = None                # lists of tools; None: one page
         self.next_cursor = None          # on every page
         self.list_changed = False
+        self.close_streams = False       # a GET stream ends at once
         self.ttl_ms = 0
         self.fail_list = None            # an HTTP status instead of the list
         self.refuse_open = None          # an HTTP status for initialize and server/discover
@@ -348,7 +351,7 @@ class Exchange:
             return self.plain(405)
         self.begin_stream()
         self.chunk(": hello\n\n")
-        return self.listen()
+        return self.end_stream() if self.server.close_streams else self.listen()
 
     def delete(self):
         self.server.seen.append(Seen("DELETE", self.headers, {}))

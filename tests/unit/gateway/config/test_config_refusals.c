@@ -334,6 +334,15 @@ static const struct refusal refusals[] = {
 	  "2:28: tools.t.models: is for dialect openai-embeddings, not jsonrpc\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, cache: { tags: [ \"\", a ], ttl: 0 } } }",
 	  "2:45: tools.t.cache.tags: must be 1 to 64 bytes long\n" },
+	{ "upstreams: { s: { dialect: rest, tools_refresh: 1s, max_list: 1MiB, endpoints: [ { url: \"http://h\" } ] } }",
+	  "1:34: upstreams.s.tools_refresh: is for providers that list their tools (MCP), not for dialect rest\n"
+	  "1:53: upstreams.s.max_list: is for providers that list their tools (MCP), not for dialect rest\n" },
+	{ "upstreams: { s: { dialect: jsonrpc-stdio, command: cat, pool: { start_timeout: 1s } } }",
+	  "1:65: upstreams.s.pool.start_timeout: is for dialect mcp-stdio, whose processes answer to initialize, not "
+	  "jsonrpc-stdio\n" },
+	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }\n"
+	  "tools: { a: { upstream: s, method: read_file } }",
+	  "2:28: tools.a.method: is for dialect jsonrpc; the server's name of an MCP tool is tools.a.tool\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, timeout: 0 } }",
 	  "2:37: tools.t.timeout: must be between 1ms and 1h\n" },
 };

@@ -26,8 +26,10 @@ static void put_nested(struct buf *out, const char *path, const char *more, stru
 /* Options of providers that list their tools. */
 static bool is_of_mcp(const char *path)
 {
-	static const char *const starts[] = { "upstreams.*.names",       "upstreams.*.expose", "upstreams.*.max_tools",
-					      "upstreams.*.trust_hints", "upstreams.*.cache",  "tools.*.tool",
+	static const char *const starts[] = { "upstreams.*.names",     "upstreams.*.expose",
+					      "upstreams.*.max_tools", "upstreams.*.trust_hints",
+					      "upstreams.*.cache",     "tools.*.tool",
+					      "upstreams.*.max_list",  "upstreams.*.tools_refresh",
 					      "tools.*.arguments" };
 	for (size_t i = 0; i < countof(starts); i++)
 		if (strncmp(path, starts[i], strlen(starts[i])) == 0)
@@ -58,7 +60,10 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 				   : cache                     ? "ttl: 1s, "
 							       : "";
 		bool program = is_of_programs(path);
-		buf_printf(out, "upstreams: { s: { dialect: %s, %s, ", program ? "jsonrpc-stdio" : dialect,
+		buf_printf(out, "upstreams: { s: { dialect: %s, %s, ",
+			   strstr(path, ".start_timeout") ? "mcp-stdio"
+			   : program                      ? "jsonrpc-stdio"
+							  : dialect,
 			   program ? "command: cat" : "endpoints: [ { url: \"http://h\" } ]");
 		if (strstr(path, "*.cache."))
 			buf_put_text(out, "trust_hints: true, ");

@@ -189,10 +189,10 @@ static void tools_that_cannot_be_shown_are_refused_by_name(void **state)
 								"\"a234567890123456789012345678901234567890123456789012"
 								"34567890123XY\"}]");
 	assert_int_equal(catalogue_status(now(), 0).tools, 2);
-	assert_string_equal(find("a_b")->remote, "a.b");
+	assert_string_equal(find("a_b")->remote, "a_b"); /* whatever the order: it is really called so */
 	assert_non_null(find("twice"));
 	expect_refused(0, "s", "tools: { s: { upstream: a, tool: \"s\", input_schema: { type: object } } }");
-	expect_refused(0, "a_b", "\"a_b\" is the name of the server's tool \"a.b\" already; name this one: tools: {");
+	expect_refused(0, "a.b", "\"a_b\" is the name of the server's tool \"a_b\" already; name this one: tools: {");
 	expect_refused(0, "twice", "twice");
 	expect_refused(0, "a23456789012345678901234567890123456789012345678901234567890123XY", "65 characters");
 	expect_refused(0, "there", "tools.here is about it, but the server does not list it");
@@ -201,18 +201,76 @@ static void tools_that_cannot_be_shown_are_refused_by_name(void **state)
 			 catalogue_status(now(), 0).refused_count);
 }
 
-static void whoever_came_first_keeps_a_name(void **state)
+/* What has not been read yet is replaced, but for a list that nothing newer stands for. */
+static void one_report_of_a_server_is_held(void **state)
+{
+	(void)state;
+	enum { LIST_BYTES = 1 << 20, REPORTS = 100 };
+	const struct upstream_watcher *watcher = fake_watcher(0);
+	struct buf tools = BUF_INIT(2 * LIST_BYTES);
+	size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	for (int i = 0; i < REPORTS; i++) {
+		buf_reset(&tools);
+		buf_printf(&tools, "[{\"name\":\"t%d\"}%*s]", i, LIST_BYTES, "");
+		watcher->tools(watcher->context, buf_slice(&tools));
+	}
+	buf_fini(&tools);
+	assert_true(mallinfo2().uordblks + mallinfo2().hblkhd < before + 2 * LIST_BYTES);
+	watcher->tools_failed(watcher->context, "gone");
+	spread();
+	assert_null(find("t0"));
+	assert_non_null(find("t99"));
+	assert_int_equal(catalogue_status(now(), 0).state, LISTING_STALE);
+	assert_string_equal(catalogue_status(now(), 0).why, "gone");
+	watcher->tools_failed(watcher->context, "gone again");
+	watcher->tools(watcher->context, SLICE("[{\"name\":\"back\"}]"));
+	spread();
+	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
+	assert_non_null(find("back"));
+	watcher->tools(watcher->context, SLICE("[{\"name\":\"unread\"}]")); /* nobody reads it: it is freed */
+}
+
+static void a_definition_has_a_bound(void **state)
+{
+	(void)state;
+	struct buf tools = BUF_INIT(1 << 20);
+	buf_printf(&tools, "[{\"name\":\"long\",\"description\":\"%*s\"},{\"name\":\"short\"}]", 256 * 1024, "");
+	list(0, buf_cstr(&tools));
+	buf_fini(&tools);
+	assert_non_null(find("short"));
+	expect_refused(0, "\"long\"", "262144 are allowed");
+}
+
+/* One server, as many tools as it may have, each listed twice: a moment, not minutes. */
+static void a_long_list_is_read_in_one_pass(void **state)
+{
+	(void)state;
+	enum { TOOLS = 5000 };
+	struct buf tools = BUF_INIT(1 << 24);
+	buf_put_char(&tools, '[');
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < TOOLS; i++)
+			buf_printf(&tools, "%s{\"name\":\"t.%d\"}", i + round ? "," : "", i);
+	buf_put_char(&tools, ']');
+	list(0, buf_cstr(&tools));
+	buf_fini(&tools);
+	assert_int_equal(catalogue_status(now(), 0).tools, 8);
+	assert_int_equal(catalogue_status(now(), 0).refused_count, 2 * TOOLS - 8 + 1);
+}
+
+static void names_go_by_the_order_of_the_configuration(void **state)
 {
 	(void)state;
 	list(1, "[" TOOL("find") "," TOOL("own") "]");
 	expect_refused(1, "own", "\"own\" is the name of a tool of upstream c already");
-	list(0, "[" TOOL("find") "]");
 	assert_int_equal(find("find")->upstream, 1);
-	expect_refused(0, "find",
-		       "is the name of a tool of upstream b already; name this one: tools: { OTHER_NAME: { "
-		       "upstream: a, tool: \"find\" } }, or set upstreams.a.names: prefixed");
-	list(1, "[]");
+	list(0, "[" TOOL("find") "]"); /* late, but first */
 	assert_int_equal(find("find")->upstream, 0);
+	expect_refused(1, "find",
+		       "is the name of a tool of upstream a already; name this one: tools: { OTHER_NAME: { "
+		       "upstream: b, tool: \"find\" } }, or set upstreams.b.names: prefixed");
+	list(0, "[]");
+	assert_int_equal(find("find")->upstream, 1);
 }
 
 static void a_name_keeps_its_slot_and_there_are_so_many(void **state)
@@ -425,7 +483,10 @@ int main(void)
 		TEST(mcp_callers_see_the_list_as_it_came),
 		TEST(hints_count_where_they_are_trusted),
 		TEST(tools_that_cannot_be_shown_are_refused_by_name),
-		TEST(whoever_came_first_keeps_a_name),
+		TEST(names_go_by_the_order_of_the_configuration),
+		TEST(one_report_of_a_server_is_held),
+		TEST(a_definition_has_a_bound),
+		TEST(a_long_list_is_read_in_one_pass),
 		TEST(a_name_keeps_its_slot_and_there_are_so_many),
 		TEST(a_list_that_fails_stays_in_use_and_is_stale),
 		TEST(listeners_hear_of_changes_and_of_nothing_else),

@@ -121,9 +121,46 @@ static void names_are_plain_at_every_depth(void **state)
 		schema_names_are_plain(SLICE("{\"properties\":{\"a\":{\"default\":{\"properties\":{\"a b\":1}}}}}")));
 }
 
+/* Names that are in every part, and names that are in one only: each stands once, and the work grows with the text. */
+static void a_part_may_have_very_many_names(void **state)
+{
+	(void)state;
+	enum { NAMES = 200000 };
+	struct buf schema = BUF_INIT(1 << 28), out = BUF_INIT(1 << 28);
+	struct json_fault fault;
+	struct slice properties, required, element, value;
+	size_t count = 0;
+	buf_put_text(&schema, "{\"properties\":{");
+	for (int i = 0; i < NAMES; i++)
+		buf_printf(&schema, "%s\"a%d\":{}", i ? "," : "", i);
+	buf_put_text(&schema, "},\"allOf\":[{\"properties\":{");
+	for (int i = 0; i < NAMES; i++)
+		buf_printf(&schema, "%s\"%c%d\":{}", i ? "," : "", i % 2 ? 'a' : 'b', i);
+	buf_put_text(&schema, "},\"required\":[");
+	for (int i = 0; i < NAMES; i++)
+		buf_printf(&schema, "%s\"a%d\"", i ? "," : "", i / 2);
+	buf_put_text(&schema, "]}]}");
+	schema_put_mended(&out, buf_slice(&schema));
+	assert_false(out.failed);
+	assert_true(json_check(buf_slice(&out), 100, NULL, &fault));
+	assert_true(json_member(buf_slice(&out), SLICE("properties"), &properties));
+	struct json_walk walk = json_walk(properties);
+	for (count = 0; json_next_member(&walk, &element, &value); count++)
+		continue;
+	assert_int_equal(count, NAMES + NAMES / 2);
+	assert_true(json_member(buf_slice(&out), SLICE("required"), &required));
+	walk = json_walk(required);
+	for (count = 0; json_next_element(&walk, &element); count++)
+		continue;
+	assert_int_equal(count, NAMES / 2);
+	buf_fini(&schema);
+	buf_fini(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_part_may_have_very_many_names),
 		cmocka_unit_test(what_is_fine_goes_through_byte_for_byte),
 		cmocka_unit_test(type_and_properties_are_put_in),
 		cmocka_unit_test(nulls_that_say_nothing_are_dropped),

@@ -179,6 +179,7 @@ static void world_init(struct world *world)
 						      .connect_timeout_us = 5 * CLOCK_US_PER_S,
 						      .timeout_us = 10 * CLOCK_US_PER_S,
 						      .answer_bytes = 1 << 20,
+						      .mcp_list_bytes = 1 << 20,
 						      .json_depth = 32 };
 	world->route = new_route("t");
 	world->watcher = (struct upstream_watcher){ on_tools, on_tools_failed, world };

@@ -90,6 +90,7 @@ static void open_pool(const char *const *argv, size_t max, size_t calls)
 						     .pool_max = max,
 						     .timeout_us = PATIENCE_US,
 						     .answer_bytes = 1 << 20,
+						     .mcp_list_bytes = 1 << 20,
 						     .json_depth = 16,
 						     .process = &world.pool };
 	world.route = dialect_jsonrpc_stdio.route_new(&route, error, sizeof error);

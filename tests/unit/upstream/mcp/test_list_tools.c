@@ -1,0 +1,61 @@
+/* When a list is asked for again. What a list may be is for test_mcp_message.c and the fuzzers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "upstream/mcp/list_tools.h"
+
+/* How often a server that says list_changed every `every_us` is asked in `span_us`. */
+static unsigned count_lists(struct mcp_list_pace *pace, uint64_t from_us, uint64_t span_us, uint64_t every_us)
+{
+	unsigned lists = 0;
+	uint64_t due_us = CLOCK_NEVER;
+	for (uint64_t now_us = from_us; now_us < from_us + span_us; now_us += every_us) {
+		if (now_us >= due_us) {
+			mcp_list_pace_asked(pace, due_us);
+			due_us = CLOCK_NEVER;
+			lists++;
+		}
+		if (due_us == CLOCK_NEVER)
+			due_us = mcp_list_pace_due(pace, now_us);
+	}
+	return lists;
+}
+
+static void a_change_is_asked_for_soon_and_a_storm_seldom(void **state)
+{
+	(void)state;
+	struct mcp_list_pace pace = { 0 };
+	uint64_t now_us = 100 * CLOCK_US_PER_S;
+	assert_int_equal(mcp_list_pace_due(&pace, now_us), now_us + 100 * CLOCK_US_PER_MS);
+	assert_in_range(count_lists(&pace, now_us, 60 * CLOCK_US_PER_S, 10 * CLOCK_US_PER_MS), 5, 14);
+	assert_in_range(count_lists(&pace, now_us + 60 * CLOCK_US_PER_S, 600 * CLOCK_US_PER_S, 10 * CLOCK_US_PER_MS),
+			50, 61);
+	now_us += 720 * CLOCK_US_PER_S; /* it has been calm for a minute */
+	assert_int_equal(mcp_list_pace_due(&pace, now_us), now_us + 100 * CLOCK_US_PER_MS);
+	mcp_list_pace_asked(&pace, now_us);
+	assert_int_equal(mcp_list_pace_due(&pace, now_us + CLOCK_US_PER_S), now_us + 1100 * CLOCK_US_PER_MS);
+}
+
+/* Somebody who adds a tool every ten seconds sees each at once. */
+static void changes_now_and_then_are_seen_at_once(void **state)
+{
+	(void)state;
+	struct mcp_list_pace pace = { 0 };
+	for (uint64_t now_us = CLOCK_US_PER_S; now_us < 600 * CLOCK_US_PER_S; now_us += 10 * CLOCK_US_PER_S) {
+		uint64_t due_us = mcp_list_pace_due(&pace, now_us);
+		assert_int_equal(due_us, now_us + 100 * CLOCK_US_PER_MS);
+		mcp_list_pace_asked(&pace, due_us);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_change_is_asked_for_soon_and_a_storm_seldom),
+		cmocka_unit_test(changes_now_and_then_are_seen_at_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
