@@ -13,9 +13,7 @@ enum { PATH_BYTES = 96, TEXT_BYTES = 4096, DEPTH_MAX = 16, PROCESSES_MAX = 512 }
 
 static char *put_text(char *to, const char *text)
 {
-	size_t len = strlen(text);
-	memcpy(to, text, len);
-	return to + len;
+	return mempcpy(to, text, strlen(text));
 }
 
 static char *put_number(char *to, long number)
