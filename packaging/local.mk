@@ -3,9 +3,13 @@
 dist_man_MANS = packaging/jitney.1
 completionsdir = $(datadir)/bash-completion/completions
 examplesdir = $(docdir)/examples
-dist_examples_DATA = examples/jitney.yaml examples/minimal.yaml examples/demo.yaml
-dist_doc_DATA = README.md ARCHITECTURE.md NEWS.md
-EXTRA_DIST += docs
+dist_examples_DATA = examples/jitney.yaml examples/minimal.yaml examples/demo.yaml examples/envelope.yaml \
+	examples/graphql.yaml examples/key_list.yaml examples/processes.yaml examples/proxy/nginx.conf examples/proxy/Caddyfile \
+	packaging/programs.conf
+dist_doc_DATA = README.md ARCHITECTURE.md NEWS.md LICENSE
+# Beside README.md, which links to them as docs/*.md.
+docsdir = $(docdir)/docs
+dist_docs_DATA = $(wildcard $(srcdir)/docs/*.md) $(wildcard $(srcdir)/docs/*.svg) $(wildcard $(srcdir)/docs/*.png) docs/jitney.schema.json
 EXTRA_DIST += packaging/jitney.service packaging/jitney.bash
 
 install-data-local:

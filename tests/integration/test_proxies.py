@@ -187,6 +187,16 @@ def test_who_has_no_key_is_refused_in_the_gateways_words(proxy, provider):
     assert not provider.deliveries
 
 
+def test_mcp_clients_come_through(proxy, provider):
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"n": 1}}}
+    headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Host": "localhost"}
+    refused = proxy.request("POST", "/mcp", json.dumps(call).encode(), headers)
+    assert refused.status == 401 and refused.code == "unauthorized" and not provider.deliveries
+    reply = proxy.request("POST", "/mcp", json.dumps(call).encode(), {**headers, **ACME})
+    assert reply.status == 200, reply
+    assert json.loads(reply.json()["result"]["content"][0]["text"]) == {"echo": {"n": 1}}
+
+
 def test_the_gateway_believes_the_proxy_about_tenants(proxy, gateway, provider):
     """That the next test means something: the proxy's word and the same word sent by hand are one tenant."""
     assert "miss" in proxy.call("cached", {"q": "same"}, **ACME).header("cache-status")
