@@ -28,7 +28,6 @@ listen: 127.0.0.1:{port}
 admin: {{ listen: off }}
 workers: 1
 log: {{ access: false }}
-mcp: {{ allowed_hosts: [ bench ] }}
 upstreams:
     free: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{provider}/rpc" }} ] }}
     single: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:{provider}/rpc" }} ], batch: {{ mode: "off" }} }}

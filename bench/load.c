@@ -114,7 +114,7 @@ static void write_request(struct load *load, struct caller *caller)
 	wire_put(out, options->method, strlen(options->method));
 	wire_put(out, " ", 1);
 	render(out, options->path, caller->number);
-	wire_printf(out, " HTTP/1.1\r\nHost: bench\r\n");
+	wire_printf(out, " HTTP/1.1\r\nHost: localhost\r\n");
 	wire_put(out, options->headers.at, options->headers.len);
 	if (!options->body) {
 		wire_put(out, "\r\n", 2);

@@ -138,7 +138,7 @@ def idle(build, quick):
         sockets = []
         for _ in range(count):
             each = socket.create_connection(("127.0.0.1", one.gateway.port))
-            each.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            each.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             sockets.append(each)
         for each in sockets:
             each.recv(4096)
@@ -219,7 +219,7 @@ def starts(build, quick):
             while True:
                 with socket.socket() as probe:
                     if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        probe.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                        probe.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                         probe.recv(100)
                         break
                 time.sleep(0.0005)

@@ -112,7 +112,7 @@ def by_idle(setting, share):
         one = setting.gateway()
         one.idle = [socket.create_connection(("127.0.0.1", one.port)) for _ in range(count)]
         for each in one.idle:
-            each.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            each.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             each.recv(4096)
         points[f"hit, {count:,} idle connections beside"] = lambda one=one: setting.cost(one, "hit", int(20_000 * share))
     return points

@@ -1,6 +1,7 @@
 # Everything that listens, and the binary. The only folder that uses microhttpd.
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
+	gateway/access/access.c gateway/access/access.h \
 	gateway/admin/export.c gateway/admin/export.h \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/purge.c gateway/admin/purge.h \

@@ -70,6 +70,7 @@ unit_batcher = \
 	tests/unit/batcher/test_speed \
 	tests/unit/batcher/test_window
 unit_gateway = \
+	tests/unit/gateway/access/test_access \
 	tests/unit/gateway/call/test_caller \
 	tests/unit/gateway/call/test_calls \
 	tests/unit/gateway/call/test_calls_grace \

@@ -453,6 +453,28 @@ static struct purging *purge_disk(struct worker *worker, const struct purge_of *
 	return purging_begin(worker, DISK_PURGE_TOOLS, &names);
 }
 
+/* What changes something takes a body of nothing or {}, as JSON: a form, which any page can send, is neither. False:
+ * answered. */
+static bool body_is_empty(struct worker *worker, struct request *request)
+{
+	struct slice body = json_trim(buf_slice(&request->body)), name, value;
+	struct slice type = request->headers[HEADER_CONTENT_TYPE];
+	if (type.len && !front_is_json_type(type))
+		return front_refuse(worker, request, &wire_problem, REJECT_MEDIA_TYPE, OUTCOME_UNSUPPORTED_MEDIA_TYPE,
+				    "This takes Content-Type: application/json, with the body {} or none.");
+	if (!front_body_is_json(worker, request, &wire_problem))
+		return false;
+	if (!body.len)
+		return true;
+	if (!front_check_json(worker, request, &wire_problem, worker->gateway->config->limits.json_depth))
+		return false;
+	struct json_walk walk = json_walk(body);
+	if (json_type(body) == JSON_OBJECT && !json_next_member(&walk, &name, &value))
+		return true;
+	return front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+			    "The body must be {}, or none; nothing was done.");
+}
+
 /* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
@@ -460,6 +482,8 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 	const struct purge_of of = { &scope, worker_tags(worker) };
 	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
+	if (!body_is_empty(worker, request))
+		return;
 	if (!read_purge(request, &scope)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
 			      "Only tool, prefix, tag and key are known; nothing was purged.");
@@ -488,8 +512,9 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 void page_admin_drain(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	(void)worker;
 	(void)rest;
+	if (!body_is_empty(worker, request))
+		return;
 	buf_put_text(&text, "{\"status\":\"draining\"}\n");
 	reply_text(request, 202, json_type_text, &text);
 	kill(getpid(), SIGTERM); /* the main thread waits for it: one way to shut down, not two */

@@ -41,7 +41,7 @@ bool front_refuse_for_memory(struct worker *worker, struct request *request, con
 /* ---------------------------------------------------------------- before */
 
 /* "application/json", or any "...+json", with or without parameters. */
-static bool is_json_type(struct slice type)
+bool front_is_json_type(struct slice type)
 {
 	size_t len = 0;
 	while (len < type.len && type.at[len] != ';' && type.at[len] != ' ')
@@ -58,7 +58,7 @@ bool front_body_is_json(struct worker *worker, struct request *request, const st
 	if (coding.len && !(coding.len == 8 && strncasecmp(coding.at, "identity", 8) == 0))
 		return front_refuse(worker, request, wire, REJECT_MEDIA_TYPE, OUTCOME_UNSUPPORTED_MEDIA_TYPE,
 				    "Content-Encoding is not taken here; send the body as it is.");
-	if (request->body.len == 0 || (type.len && is_json_type(type)))
+	if (request->body.len == 0 || (type.len && front_is_json_type(type)))
 		return true;
 	return front_refuse(worker, request, wire, REJECT_MEDIA_TYPE, OUTCOME_UNSUPPORTED_MEDIA_TYPE,
 			    "The body must be JSON: send it with the header Content-Type: application/json.");

@@ -27,6 +27,8 @@ bool front_refuse_for_memory(struct worker *worker, struct request *request, con
 
 /* --- Before: each answers the request and returns false if it may not go on. --- */
 
+/* Whether a Content-Type is application/json, or any "...+json". */
+bool front_is_json_type(struct slice type);
 /* The headers say that the body is JSON, or there is none (415). */
 bool front_body_is_json(struct worker *worker, struct request *request, const struct wire *wire) MUST_CHECK;
 /* The body is one valid JSON text, nested no deeper than `depth` (400). */

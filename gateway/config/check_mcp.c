@@ -1,4 +1,5 @@
-/* check_mcp.c: what the option table cannot say of the block mcp: forms of names that nothing would ever match. */
+/* check_mcp.c: what the option table cannot say of allowed_hosts and the block mcp: forms of names that nothing would
+ * ever match. */
 #include "gateway/config/config_private.h"
 
 /* The length of "http://" or "https://" at the start; 0: neither. */
@@ -34,6 +35,8 @@ void config_check_mcp(struct config_load *load, const struct node *root)
 {
 	const struct config *config = load->config;
 	const struct node *issuer = node_find(root, "mcp.issuer");
+	check_names(load, node_find(root, "allowed_hosts"), config->hosts, config->host_count, is_host,
+		    "allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"");
 	check_names(load, node_find(root, "mcp.allowed_hosts"), config->mcp.hosts, config->mcp.host_count, is_host,
 		    "mcp.allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"");
 	check_names(

@@ -139,8 +139,10 @@ struct config {
 	struct network *trusted_proxies;
 	size_t trusted_proxy_count;
 	const char *tenant_header; /* NULL: none */
+	const char *const *hosts;  /* names it may be reached by, beside loopback names and IP addresses; "*": any */
+	size_t host_count;
 	struct {
-		const char *const *hosts; /* beside loopback names and IP addresses; "*": any */
+		const char *const *hosts; /* the same as `hosts` above, where it stood before */
 		size_t host_count;
 		const char *const *origins; /* beside loopback ones; "*": any */
 		size_t origin_count;

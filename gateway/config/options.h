@@ -91,6 +91,9 @@ struct slice option_word(const struct option *option, unsigned n);
 #define OPTION_TABLE(B, V, L, T)                                                                                       \
 	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
 	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
+	T("allowed_hosts", config, hosts, host_count, 0, 256, 255, NULL,                                               \
+	  "Names that the gateway may be reached by, and whose pages may use it, beside localhost and IP addresses; "  \
+	  "\"*\": any name (pages still need theirs).")                                                                \
 	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
 	L("admin.listen", ADDRESSES, config, admin, admin_count, 0, 16, "127.0.0.1:8081",                              \
 	  "Where operators connect; off: no admin listener.")                                                          \
@@ -138,9 +141,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
 	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
 	T("mcp.allowed_hosts", config, mcp.hosts, mcp.host_count, 0, 256, 255, NULL,                                   \
-	  "Names that clients may reach /mcp by, beside localhost and IP addresses; \"*\": any.")                      \
+	  "The older place of allowed_hosts: both lists count.")                      \
 	T("mcp.allowed_origins", config, mcp.origins, mcp.origin_count, 0, 256, 300, NULL,                             \
-	  "Origins of web pages that may use /mcp, beside loopback ones; \"*\": any.")                                 \
+	  "Origins of web pages that may use the data listener, beside those of allowed_hosts; \"*\": any.")                                 \
 	V("mcp.issuer", TEXT, config, mcp.issuer, "bytes", 1, 2048, NULL, NULL,                                        \
 	  "URL of the authorization server that clients are sent to; set: /mcp wants a bearer token.")                 \
 	V("mcp.subscriptions", COUNT, config, mcp.subscriptions, "", 0, 1000000, "1000", NULL,                         \

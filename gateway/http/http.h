@@ -35,6 +35,7 @@ enum {
 	X(CONTENT_TYPE, "content-type", false)                                                       \
 	X(CONTENT_ENCODING, "content-encoding", false)                                               \
 	X(ORIGIN, "origin", false)                                                                   \
+	X(SEC_FETCH_SITE, "sec-fetch-site", false)                                                   \
 	X(ACCEPT, "accept", true)                                                                    \
 	X(AUTHORIZATION, "authorization", false)                                                     \
 	X(CACHE_CONTROL, "cache-control", true)                                                      \

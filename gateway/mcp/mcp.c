@@ -274,12 +274,8 @@ static void serve_post(struct worker *worker, struct request *request)
 
 void mcp_serve(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct mcp_error error;
 	(void)rest;
-	if (!mcp_check_origin(worker, request, &error)) {
-		request->headers[HEADER_ORIGIN] = (struct slice){ NULL, 0 }; /* the page is not to read the answer */
-		front_refuse(worker, request, &wire_mcp, REJECT_ORIGIN, error.outcome, "%s", error.message);
-	} else if (request->method == HTTP_POST) {
+	if (request->method == HTTP_POST) {
 		serve_post(worker, request);
 	} else if (request->method == HTTP_OPTIONS) {
 		mcp_preflight(request);

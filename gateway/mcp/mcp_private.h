@@ -3,7 +3,7 @@
  *
  *   mcp.c          one POST: what must hold of it, its messages, each to its method
  *   message.c  a message's text into slices
- *   origin.c   who may reach /mcp from where: Host, Origin, CORS, bearer tokens, RFC 9728
+ *   origin.c   CORS, bearer tokens, RFC 9728
  *   headers.c  eras, and the headers that 2026-07-28 mirrors from the body
  *   list_tools.c    initialize, server/discover, tools/list
  *   tools_call.c     tools/call, alone or in an array: calls out, answers home
@@ -63,8 +63,6 @@ bool mcp_check_mirrored(const struct request *request, struct slice schema, stru
 
 /* --- origin.c --- */
 
-/* Host and Origin. False: *error. */
-bool mcp_check_origin(const struct worker *worker, const struct request *request, struct mcp_error *error) MUST_CHECK;
 /* Whether the request may go on without a token, or brings one. */
 bool mcp_check_token(const struct worker *worker, const struct request *request) MUST_CHECK;
 /* The headers that let a page of an allowed origin read the reply. */

@@ -1,9 +1,7 @@
 /*
- * origin.c: who may reach /mcp from where. A page in a browser can be made to speak to servers of its user's
- * machine and network (DNS rebinding), and MCP wants servers to look: Host and Origin must be known ones. For pages
- * that are: CORS. For clients without a token where an issuer is configured: the way to get one (RFC 9728).
+ * origin.c: CORS, for pages that may use /mcp (access/access.h says which may), and for clients without a token where an
+ * issuer is configured: the way to get one (RFC 9728).
  */
-#include <arpa/inet.h>
 #include <strings.h>
 
 #include "base/json.h"
@@ -11,113 +9,13 @@
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
 
-enum {
-	HOST_BYTES = 256,
-	SHOWN_BYTES = 80,
-	CHALLENGE_HOST_BYTES = 120 /* longer names do not fit the header's value */
-};
+enum { CHALLENGE_HOST_BYTES = 120 /* longer names do not fit the header's value */ };
 
 static const char metadata_path[] = "/.well-known/oauth-protected-resource";
-
-/* The host of an authority without its port, and without the brackets of an IPv6 address. */
-static struct slice host_of(struct slice authority)
-{
-	const char *end;
-	if (authority.len && authority.at[0] == '[') {
-		end = memchr(authority.at, ']', authority.len);
-		return end ? (struct slice){ authority.at + 1, (size_t)(end - authority.at) - 1 } : authority;
-	}
-	end = memchr(authority.at, ':', authority.len);
-	return (struct slice){ authority.at, end ? (size_t)(end - authority.at) : authority.len };
-}
 
 static bool same_text(struct slice a, const char *b)
 {
 	return a.len == strlen(b) && strncasecmp(a.at, b, a.len) == 0;
-}
-
-static bool is_listed(const char *const *list, size_t count, struct slice text)
-{
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(list[i], "*") == 0 || same_text(text, list[i]))
-			return true;
-	return false;
-}
-
-/* localhost and what is below it (RFC 6761, 6.3). */
-static bool is_localhost(struct slice host)
-{
-	static const char suffix[] = ".localhost";
-	size_t len = sizeof suffix - 1;
-	return same_text(host, suffix + 1) ||
-	       (host.len > len && strncasecmp(host.at + host.len - len, suffix, len) == 0);
-}
-
-/* *loopback: 127.0.0.0/8 or ::1. */
-static bool is_address(struct slice host, bool *loopback)
-{
-	char text[HOST_BYTES];
-	struct in6_addr six;
-	struct in_addr four;
-	if (host.len >= sizeof text)
-		return false;
-	memcpy(text, host.at, host.len);
-	text[host.len] = '\0';
-	if (inet_pton(AF_INET, text, &four) == 1) {
-		*loopback = ntohl(four.s_addr) >> 24 == 127;
-		return true;
-	}
-	if (inet_pton(AF_INET6, text, &six) == 1) {
-		*loopback = IN6_IS_ADDR_LOOPBACK(&six);
-		return true;
-	}
-	return false;
-}
-
-/* A name that an attacker's DNS cannot point here: rebinding needs a name of his own, so an address is none. */
-static bool host_is_known(const struct config *config, struct slice host)
-{
-	bool loopback;
-	return host.len == 0 || is_localhost(host) || is_address(host, &loopback) ||
-	       is_listed(config->mcp.hosts, config->mcp.host_count, host);
-}
-
-static bool origin_is_known(const struct config *config, struct slice origin)
-{
-	static const char plain[] = "http://", secure[] = "https://";
-	size_t scheme = origin.len > sizeof plain - 1 && strncasecmp(origin.at, plain, sizeof plain - 1) == 0
-				? sizeof plain - 1
-			: origin.len > sizeof secure - 1 && strncasecmp(origin.at, secure, sizeof secure - 1) == 0
-				? sizeof secure - 1
-				: 0;
-	bool loopback = false;
-	if (scheme) {
-		struct slice host = host_of((struct slice){ origin.at + scheme, origin.len - scheme });
-		if (is_localhost(host) || (is_address(host, &loopback) && loopback))
-			return true;
-	}
-	return is_listed(config->mcp.origins, config->mcp.origin_count, origin);
-}
-
-bool mcp_check_origin(const struct worker *worker, const struct request *request, struct mcp_error *error)
-{
-	const struct config *config = worker->gateway->config;
-	struct slice host = host_of(request->headers[HEADER_HOST]), origin = request->headers[HEADER_ORIGIN];
-	if (!host_is_known(config, host)) {
-		mcp_error_set(error, 403, 403, OUTCOME_FORBIDDEN,
-			      "The Host \"%.*s\" is not known here; mcp.allowed_hosts in the gateway's configuration "
-			      "lists the names it may be reached by.",
-			      host.len < SHOWN_BYTES ? (int)host.len : SHOWN_BYTES, host.at);
-		return false;
-	}
-	if (origin.at && !origin_is_known(config, origin)) {
-		mcp_error_set(error, 403, 403, OUTCOME_FORBIDDEN,
-			      "Pages of \"%.*s\" may not use this gateway; mcp.allowed_origins in its configuration "
-			      "lists those that may.",
-			      origin.len < SHOWN_BYTES ? (int)origin.len : SHOWN_BYTES, origin.at);
-		return false;
-	}
-	return true;
 }
 
 /* ---------------------------------------------------------------- CORS */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "gateway/access/access.h"
 #include "gateway/rest/embeddings.h"
 #include "gateway/admin/export.h"
 #include "gateway/mcp/mcp.h"
@@ -16,7 +17,8 @@
 enum { METHODS_PER_PATH = 2, DECODED_BYTES = 256 };
 
 struct route {
-	const char *path; /* a last segment "{}" takes one segment of any name */
+	const char *path;        /* a last segment "{}" takes one segment of any name */
+	const struct wire *wire; /* how its clients are told of a problem; NULL: wire_problem */
 	struct {
 		enum http_method method; /* GET stands for HEAD too, HTTP_METHOD_COUNT for all */
 		route_function *serve;
@@ -24,31 +26,31 @@ struct route {
 };
 
 static const struct route data_routes[] = {
-	{ "/v1/tools/{}", { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
-	{ "/mcp", { { HTTP_METHOD_COUNT, mcp_serve } } },
-	{ "/v1/embeddings", { { HTTP_POST, embeddings_serve } } },
-	{ "/v1/batch", { { HTTP_POST, rest_call_many } } },
-	{ "/v1/tools", { { HTTP_GET, page_tools } } },
-	{ "/openapi.json", { { HTTP_GET, page_openapi } } },
-	{ "/healthz", { { HTTP_GET, page_healthz } } },
-	{ "/readyz", { { HTTP_GET, page_readyz } } },
-	{ "/metrics", { { HTTP_GET, page_metrics } } },
-	{ "/.well-known/oauth-protected-resource", { { HTTP_GET, mcp_resource_metadata } } },
-	{ "/.well-known/oauth-protected-resource/mcp", { { HTTP_GET, mcp_resource_metadata } } },
+	{ "/v1/tools/{}", NULL, { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
+	{ "/mcp", &wire_mcp, { { HTTP_METHOD_COUNT, mcp_serve } } },
+	{ "/v1/embeddings", &wire_openai, { { HTTP_POST, embeddings_serve } } },
+	{ "/v1/batch", NULL, { { HTTP_POST, rest_call_many } } },
+	{ "/v1/tools", NULL, { { HTTP_GET, page_tools } } },
+	{ "/openapi.json", NULL, { { HTTP_GET, page_openapi } } },
+	{ "/healthz", NULL, { { HTTP_GET, page_healthz } } },
+	{ "/readyz", NULL, { { HTTP_GET, page_readyz } } },
+	{ "/metrics", NULL, { { HTTP_GET, page_metrics } } },
+	{ "/.well-known/oauth-protected-resource", NULL, { { HTTP_GET, mcp_resource_metadata } } },
+	{ "/.well-known/oauth-protected-resource/mcp", NULL, { { HTTP_GET, mcp_resource_metadata } } },
 };
 
 static const struct route admin_routes[] = {
-	{ "/", { { HTTP_GET, page_admin_index } } },
-	{ "/metrics", { { HTTP_GET, page_metrics } } },
-	{ "/healthz", { { HTTP_GET, page_healthz } } },
-	{ "/readyz", { { HTTP_GET, page_readyz } } },
-	{ "/admin/config", { { HTTP_GET, page_admin_config } } },
-	{ "/admin/tools", { { HTTP_GET, page_admin_tools } } },
-	{ "/admin/upstreams", { { HTTP_GET, page_admin_upstreams } } },
-	{ "/admin/cache", { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
-	{ "/admin/cache/export", { { HTTP_GET, page_admin_export } } },
-	{ "/admin/cache/import", { { HTTP_POST, page_admin_import } } },
-	{ "/admin/drain", { { HTTP_POST, page_admin_drain } } },
+	{ "/", NULL, { { HTTP_GET, page_admin_index } } },
+	{ "/metrics", NULL, { { HTTP_GET, page_metrics } } },
+	{ "/healthz", NULL, { { HTTP_GET, page_healthz } } },
+	{ "/readyz", NULL, { { HTTP_GET, page_readyz } } },
+	{ "/admin/config", NULL, { { HTTP_GET, page_admin_config } } },
+	{ "/admin/tools", NULL, { { HTTP_GET, page_admin_tools } } },
+	{ "/admin/upstreams", NULL, { { HTTP_GET, page_admin_upstreams } } },
+	{ "/admin/cache", NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
+	{ "/admin/cache/export", NULL, { { HTTP_GET, page_admin_export } } },
+	{ "/admin/cache/import", NULL, { { HTTP_POST, page_admin_import } } },
+	{ "/admin/drain", NULL, { { HTTP_POST, page_admin_drain } } },
 };
 
 static int hex_digit(char c)
@@ -134,62 +136,85 @@ static void serve_route(struct worker *worker, struct request *request, const st
 	reply_problem(request, OUTCOME_METHOD_NOT_ALLOWED, allow, "This path takes %s.", allow);
 }
 
-static void serve(struct worker *worker, struct request *request, const struct route *routes, size_t count)
+struct routes {
+	const struct route *all;
+	size_t count;
+	enum access_listener listener;
+};
+
+static const struct routes data = { data_routes, countof(data_routes), ACCESS_DATA };
+static const struct routes admin = { admin_routes, countof(admin_routes), ACCESS_ADMIN };
+
+/* NULL: there is nothing at this path. */
+static const struct route *find_route(const struct routes *routes, const struct request *request, struct slice *rest)
 {
-	struct slice rest;
-	for (size_t i = 0; i < count; i++) {
-		if (matches(&routes[i], request->path, &rest)) {
-			serve_route(worker, request, &routes[i], rest);
-			return;
-		}
-	}
-	if (slice_equal(request->path, SLICE("*"))) { /* OPTIONS * (RFC 9110, 9.3.7) */
-		struct reply reply;
-		reply_init(&reply, 204);
-		reply_header_text(&reply, "Allow", SLICE("GET, HEAD, POST, DELETE, OPTIONS"));
-		reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
-		request_reply(request, &reply);
+	for (size_t i = 0; i < routes->count; i++)
+		if (matches(&routes->all[i], request->path, rest))
+			return &routes->all[i];
+	return NULL;
+}
+
+static const struct wire *wire_of(const struct route *route)
+{
+	return route && route->wire ? route->wire : &wire_problem;
+}
+
+/* OPTIONS * (RFC 9110, 9.3.7), or a path that is nobody's. */
+static void serve_no_route(struct worker *worker, struct request *request)
+{
+	if (!slice_equal(request->path, SLICE("*"))) {
+		front_refuse(worker, request, &wire_problem, REJECT_NOT_FOUND, OUTCOME_NOT_FOUND,
+			     "There is nothing at this path; docs/api.md lists what there is.");
 		return;
 	}
-	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NOT_FOUND, 0, 1);
-	reply_problem(request, OUTCOME_NOT_FOUND, NULL,
-		      "There is nothing at this path; docs/api.md lists what there is.");
+	struct reply reply;
+	reply_init(&reply, 204);
+	reply_header_text(&reply, "Allow", SLICE("GET, HEAD, POST, DELETE, OPTIONS"));
+	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
+	request_reply(request, &reply);
 }
 
 /* Pages are few and shared; what is posted may bring an answer of any size. */
-static bool turned_away(struct worker *worker, struct request *request)
+static bool is_shed(const struct routes *routes, const struct request *request)
 {
-	if (request->method != HTTP_POST || !http_full(request->http))
-		return false;
-	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
-	reply_problem(request, OUTCOME_OVERLOADED, NULL,
-		      "The gateway holds as many bytes as limits.in_flight_bytes allows, replies that clients are slow "
-		      "to take included.");
-	return true;
+	return routes->listener == ACCESS_DATA && request->method == HTTP_POST && http_full(request->http);
+}
+
+static void serve(struct worker *worker, struct request *request, const struct routes *routes)
+{
+	struct slice rest;
+	struct access_denial denial;
+	const struct route *route = find_route(routes, request, &rest);
+	if (!access_allows(worker->gateway->config, request, routes->listener, &denial)) {
+		request->headers[HEADER_ORIGIN] = (struct slice){ NULL, 0 }; /* the page is not to read the answer */
+		front_refuse(worker, request, wire_of(route), denial.reason, denial.outcome, "%s", denial.detail);
+	} else if (is_shed(routes, request)) {
+		front_refuse(worker, request, wire_of(route), REJECT_IN_FLIGHT_BYTES, OUTCOME_OVERLOADED,
+			     "The gateway holds as many bytes as limits.in_flight_bytes allows, replies that clients "
+			     "are slow to take included.");
+	} else if (route) {
+		serve_route(worker, request, route, rest);
+	} else {
+		serve_no_route(worker, request);
+	}
 }
 
 void routes_serve_data(void *context, struct request *request)
 {
-	if (turned_away(context, request))
-		return;
-	serve(context, request, data_routes, countof(data_routes));
+	serve(context, request, &data);
 }
 
 void routes_serve_admin(void *context, struct request *request)
 {
-	/* Only browsers send Origin, and what a page somewhere makes an operator's browser send is not the operator. */
-	if (request->headers[HEADER_ORIGIN].at && request->method != HTTP_GET && request->method != HTTP_HEAD) {
-		reply_problem(request, OUTCOME_FORBIDDEN, NULL,
-			      "Requests that change something are not taken from web pages.");
-		return;
-	}
-	serve(context, request, admin_routes, countof(admin_routes));
+	serve(context, request, &admin);
 }
 
+/* The head cannot be trusted, so nobody's page is to read the answer. */
 void routes_refuse(void *context, struct request *request, enum outcome outcome, const char *detail)
 {
-	(void)context;
-	reply_problem(request, outcome, NULL, "%s", detail);
+	struct slice rest;
+	request->headers[HEADER_ORIGIN] = (struct slice){ NULL, 0 };
+	wire_of(find_route(&data, request, &rest))->refuse(context, request, outcome, detail);
 }
 
 void routes_finished(void *context, struct request *request, unsigned status, uint64_t bytes)

@@ -82,7 +82,7 @@ def test_a_gateway_ends_while_an_export_is_read_by_nobody(start):
     for number in range(64):
         gateway.call("cached", {"q": f"{number}" + "x" * 100_000})
     with gateway.connect("admin") as reader:
-        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
         until(lambda: "export" in {task.read_text().strip() for task in
                                    Path(f"/proc/{gateway.process.pid}/task").glob("*/comm")}, "the export is under way")
         gateway.ended_by_test = True
@@ -155,7 +155,7 @@ def test_a_large_export_to_a_slow_reader_stays_small_in_memory(start, tmp_path):
         gateway.call("cached", {"blob": blob})
     before = gateway.resident_bytes()
     with gateway.connect("admin") as reader:
-        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert reader.socket.recv(10)
         refused = gateway.get("/admin/cache/export", listener="admin")
         assert (refused.status, refused.json()["code"]) == (503, "overloaded")
@@ -172,7 +172,7 @@ def test_an_export_does_not_outlive_the_gateway(start):
     for _ in range(60):
         gateway.call("cached", {"blob": chance.randbytes(200000).hex()})
     with gateway.connect("admin") as reader:
-        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert reader.socket.recv(10)
         assert gateway.stop() == 0
 

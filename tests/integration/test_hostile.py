@@ -12,9 +12,9 @@ from harness.gateway import SANITIZED, Gateway, standard
 from harness.poll import until
 from harness.provider import Provider
 
-POST = b"POST /v1/tools/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-SMUGGLED = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+SMUGGLED = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 # name: (bytes, statuses that are fine, reason that must be counted or None: the library refuses it before we see it).
@@ -48,20 +48,20 @@ REFUSED = {
     "chunk-overflow": (POST + CHUNKED + b"fffffffffffffffff\r\n{}\r\n0\r\n\r\n", {0, 400, 413}, None),
     "chunk-without-end": (POST + CHUNKED + b"2\r\n{}XX0\r\n\r\n", {0, 400}, None),
     # names and values
-    "two-hosts": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", {400}, "bad_framing"),
+    "two-hosts": (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", {400}, "bad_framing"),
     "no-host": (b"GET /healthz HTTP/1.1\r\n\r\n", {400}, "bad_header"),
     "nul-in-value": (GET + b"X-Api: a\x00b\r\n\r\n", {400}, "bad_framing"),
     "nul-in-name": (GET + b"X-A\x00pi: a\r\n\r\n", {400}, None),
     "folded-value": (GET + b"X-Api: a\r\n b\r\n\r\n", {400}, "bad_framing"),
     "folded-length": (POST + b"Content-Length:\r\n 2\r\n\r\n{}", {400}, None),
     "folded-by-tab": (GET + b"X-Api: a\r\n\tb\r\n\r\n", {400}, "bad_framing"),
-    "blank-first-line": (b"GET /healthz HTTP/1.1\r\n X-Api: a\r\nHost: x\r\n\r\n", {400}, None),
+    "blank-first-line": (b"GET /healthz HTTP/1.1\r\n X-Api: a\r\nHost: localhost\r\n\r\n", {400}, None),
     "bare-cr-in-value": (GET + b"X-Api: a\rb\r\n\r\n", {400}, None),
     "bare-cr-smuggles-a-header": (GET + b"X-Api: a\rContent-Length: 5\r\n\r\n", {400}, None),
-    "bare-lf": (b"GET /healthz HTTP/1.1\nHost: x\n\n", {400}, "bad_framing"),
+    "bare-lf": (b"GET /healthz HTTP/1.1\nHost: localhost\n\n", {400}, "bad_framing"),
     "one-bare-lf": (GET + b"X-Api: a\nX-B: b\r\n\r\n", {400}, "bad_framing"),
     # two faults whose bytes add up to a whole head
-    "bare-lf-and-two-blanks": (b"GET  /healthz HTTP/1.1\nHost: x\r\n\r\n", {400}, "bad_framing"),
+    "bare-lf-and-two-blanks": (b"GET  /healthz HTTP/1.1\nHost: localhost\r\n\r\n", {400}, "bad_framing"),
     "bare-lf-and-nul": (GET + b"X-Api: a\nX-B: b\x00\r\n\r\n", {400}, "bad_framing"),
     "bare-lf-and-nul-and-more": (GET + b"X-Api: a\nX-B: b\nX-C: d\x00e\r\n\r\n", {400}, "bad_framing"),
     "bare-lf-hides-a-length": (POST.replace(b"POST ", b"POST  ") + b"X-A: b\nContent-Length: 7\r\n\r\n{\"a\":1}", {400}, "bad_framing"),
@@ -74,22 +74,22 @@ REFUSED = {
     "delete-in-value": (GET + b"X-Api: a\x7fb\r\n\r\n", {400}, "bad_header"),
     "two-authorizations": (GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", {400}, "bad_header"),
     # the request line
-    "no-slash": (b"GET healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400, 404}, "bad_target"),
-    "absolute": (b"GET http://evil/healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400}, "bad_target"),
-    "connect": (b"CONNECT evil:443 HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405, 501}, None),
-    "encoded-nul": (b"GET /healthz%00x HTTP/1.1\r\nHost: x\r\n\r\n", {400}, "bad_target"),
-    "blank-in-target": (b"GET /healthz x HTTP/1.1\r\nHost: x\r\n\r\n", {0, 400}, None),
-    "bytes-in-target": (b"GET /h\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", {400}, "bad_target"),
-    "http-2.0": (b"GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n", {400, 505}, None),
-    "http-1.2": (b"GET /healthz HTTP/1.2\r\nHost: x\r\n\r\n", {400, 505}, None),
+    "no-slash": (b"GET healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 404}, "bad_target"),
+    "absolute": (b"GET http://evil/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
+    "connect": (b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 405, 501}, None),
+    "encoded-nul": (b"GET /healthz%00x HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
+    "blank-in-target": (b"GET /healthz x HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 400}, None),
+    "bytes-in-target": (b"GET /h\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
+    "http-2.0": (b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", {400, 505}, None),
+    "http-1.2": (b"GET /healthz HTTP/1.2\r\nHost: localhost\r\n\r\n", {400, 505}, None),
     "http-0.9": (b"GET /healthz\r\n\r\n", {0, 400, 505}, None),
-    "odd-method": (b"G\x01T /healthz HTTP/1.1\r\nHost: x\r\n\r\n", {400, 405, 501}, None),
+    "odd-method": (b"G\x01T /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 405, 501}, None),
     "h2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}, None),
     # sizes
     "long-header": (GET + b"X-Api: " + b"a" * 30_000 + b"\r\n\r\n", {431}, None),
     "many-headers": (GET + b"".join(b"X-%d: 1\r\n" % n for n in range(2000)) + b"\r\n", {431}, None),
-    "long-target": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {414, 431}, None),
-    "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {0, 414, 431}, None),
+    "long-target": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {414, 431}, None),
+    "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 414, 431}, None),
 }
 
 # libmicrohttpd 0.9.75 itself refuses these, and writes the status line and headers of its answer twice.
@@ -98,7 +98,7 @@ TWO_STATUS_LINES = {"length-list", "length-plus", "length-minus", "length-hex", 
 
 ACCEPTED = {
     "tab-before-value": POST + b"Transfer-Encoding:\tchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-    "lower-case": b"POST /v1/tools/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+    "lower-case": b"POST /v1/tools/echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
     "chunked-in-capitals": POST + b"Transfer-Encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "leading-zeros": POST + b"Content-Length: 002\r\n\r\n{}",
     "blank-value": POST + b"X-Api:\r\nContent-Length: 2\r\n\r\n{}",
@@ -164,7 +164,7 @@ def test_a_head_is_served_or_refused_whatever_its_headers(gateway, each):
     """The library's memory holds the head, a record for each header and the reply's head: where they do not fit it closes in silence."""
     seen = []
     for size in range(1024, 10_240, 128):
-        head = b"GET /v1/tools HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        head = b"GET /v1/tools HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         number = 0
         while len(head) < size:
             head += (b"X-%d: " % number).ljust(each - 2, b"v") + b"\r\n"
@@ -215,7 +215,7 @@ def test_deep_json_is_refused(gateway, depth):
 @pytest.mark.parametrize("method", [b"get", b"FETCH", b"POST1"])
 def test_an_unknown_method_is_405(gateway, method):
     with gateway.connect() as connection:
-        connection.send(method + b" /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.send(method + b" /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.reply().status in (405, 501)
 
 
@@ -230,7 +230,7 @@ def test_random_damage_does_no_harm(gateway, together):
         return exchange(gateway, bytes(data), half_close=True)
 
     for _ in range(10):
-        assert all(status_of(raw) in {0, 200, 400, 404, 405, 413, 414, 415, 431, 501, 502, 503, 505}
+        assert all(status_of(raw) in {0, 200, 400, 403, 404, 405, 413, 414, 415, 431, 501, 502, 503, 505}
                    for raw in together(damaged, range(40)))
     assert gateway.call("echo").status == 200
 
@@ -443,8 +443,8 @@ def test_a_client_that_sends_too_much_gets_to_read_so(start):
     until(lambda: gateway.fds() < 60, "no descriptor is left behind")
 
 
-@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
-                                  b"GET / HTTP/1.1\r\nHost: x\r\nX-Api: " + b"a" * 30_000 + b"\r\n\r\n"])
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+                                  b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Api: " + b"a" * 30_000 + b"\r\n\r\n"])
 def test_what_the_library_refuses_by_itself_is_counted(gateway, head):
     before = gateway.metrics().sum("rejected_total", reason="bad_framing")
     with gateway.connect() as connection:

@@ -55,7 +55,7 @@ def test_pipelined_requests_in_odd_pieces(gateway):
 
 def chunked(*pieces, extension=b"", trailer=b""):
     body = b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
-    return (b"POST /v1/tools/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return (b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n" + trailer + b"\r\n")
 
 
@@ -75,7 +75,7 @@ def test_chunked_bodies(gateway, request_):
 
 def test_expect_100_continue(gateway):
     with gateway.connect() as connection:
-        connection.send(b"POST /v1/tools/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n")
+        connection.send(b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n")
         assert connection.reply(keep_informational=True).status == 100
         connection.send(b'{"n":1}')
         assert connection.reply().json() == {"echo": {"n": 1}}
@@ -83,7 +83,7 @@ def test_expect_100_continue(gateway):
 
 def test_expect_is_answered_413_at_once_when_the_body_is_too_large(gateway):
     with gateway.connect() as connection:
-        connection.send(b"POST /v1/tools/echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
+        connection.send(b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")
         assert connection.reply(keep_informational=True).status == 413
 
 

@@ -138,7 +138,7 @@ def test_a_call_that_nobody_waits_for_is_cancelled(serve, behind):
     server = serve()
     gateway = behind(server)
     with gateway.connect() as connection:
-        connection.send(b"POST /v1/tools/m__hold HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+        connection.send(b"POST /v1/tools/m__hold HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                         b"Content-Length: 2\r\n\r\n{}")
         until(lambda: server.calls("hold"), "the call is there")
     until(lambda: server.of("notifications/cancelled"), "the server is told")

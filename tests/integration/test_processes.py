@@ -237,7 +237,7 @@ def test_a_process_that_hangs_is_replaced(behind):
 def test_a_caller_that_leaves_cancels_its_call(behind):
     gateway = behind()
     raw = gateway.connect()
-    raw.send(b"POST /v1/tools/hang HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+    raw.send(b"POST /v1/tools/hang HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
     until(lambda: "call hang" in gateway.record(), "it is under way")
     raw.close()
     until(lambda: result(gateway.call("cancelled")) == 1, "the server knows")

@@ -37,7 +37,7 @@ class Closed(Exception):
 
 def request_bytes(method, path, body=None, headers=()):
     headers = dict(headers)
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {headers.pop('Host', 'test')}"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {headers.pop('Host', 'localhost')}"]
     if body is not None:
         headers.setdefault("Content-Type", "application/json")
         headers.setdefault("Content-Length", str(len(body)))

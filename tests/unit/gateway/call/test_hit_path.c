@@ -66,7 +66,7 @@ static void exchange(int fd, const char *request, char *reply, size_t reply_byte
 }
 
 #define REQUEST(extra)                                                                                                 \
-	"POST /v1/tools/cached HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n" extra                        \
+	"POST /v1/tools/cached HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" extra                \
 	"Content-Length: 9\r\n\r\n{\"tag\":7}"
 
 static int start(void **state)
@@ -119,7 +119,7 @@ static void who_has_the_bytes_gets_304_without_them(void **state)
 	assert_non_null(at);
 	assert_int_equal(sscanf(at, "ETag: %31[^\r]", etag), 1);
 	snprintf(request, sizeof request,
-		 "POST /v1/tools/cached HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+		 "POST /v1/tools/cached HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 		 "If-None-Match: \"x\", W/%s\r\nContent-Length: 9\r\n\r\n{\"tag\":7}",
 		 etag);
 	exchange(fd, request, reply, sizeof reply, "\r\n\r\n");

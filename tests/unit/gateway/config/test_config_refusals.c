@@ -76,6 +76,9 @@ static const struct refusal refusals[] = {
 	{ "mcp: { allowed_hosts: [ \"\", " SIXTY SIXTY SIXTY SIXTY "abcdefghijklmnop ] }",
 	  "1:25: mcp.allowed_hosts: must be 1 to 255 bytes long\n"
 	  "1:29: mcp.allowed_hosts: must be 1 to 255 bytes long\n" },
+	{ "allowed_hosts: [ a.example, \"*\", \"https://a\", \"\" ]",
+	  "1:34: allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"\n"
+	  "1:47: allowed_hosts: must be 1 to 255 bytes long\n" },
 	{ "mcp: { allowed_hosts: [ a.example, \"*\", \"a:80\" ] }",
 	  "1:41: mcp.allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"\n" },
 	{ "mcp: { allowed_origins: [ \"https://a.example:1\", \"*\", \"https://a.example/\", a.example ] }",
