@@ -137,7 +137,7 @@ static void serve_route(struct worker *worker, struct request *request, const st
 }
 
 struct routes {
-	const struct route *all;
+	const struct route *all; /* borrowed: the tables above are static */
 	size_t count;
 	enum access_listener listener;
 };
