@@ -5,6 +5,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/slice.h"
+
+/* The text behind the byte order mark that editors on Windows begin files with (U+FEFF), if it begins with one. */
+static inline struct slice utf8_without_mark(struct slice text)
+{
+	if (text.len >= 3 && memcmp(text.at, "\xEF\xBB\xBF", 3) == 0)
+		return (struct slice){ text.at + 3, text.len - 3 };
+	return text;
+}
+
 /* Whether at[1..count] are continuation bytes and at[1] lies in low..high. */
 static inline bool utf8_tail(const unsigned char *at, size_t count, unsigned char low, unsigned char high)
 {

@@ -7,6 +7,7 @@
 
 #include "base/compiler.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "upstream/upstream.h"
 
 enum { OUT_BYTES_MAX = 16 << 20, NAME_BYTES = 65, DEPTH_MAX = 64, REASON_BYTES = 200 };
@@ -505,7 +506,7 @@ bool import_convert(struct slice text, const char *file, struct buf *out, char *
 	struct json_fault fault;
 	struct slice name, value, servers = { NULL, 0 };
 	error[0] = '\0';
-	put_plain_json(&plain, text);
+	put_plain_json(&plain, utf8_without_mark(text));
 	if (plain.len && !plain.failed)
 		drop_trailing_commas(plain.store->bytes, plain.len);
 	struct slice root = json_trim(buf_slice(&plain));

@@ -75,6 +75,12 @@ static void check_variables(struct config_load *load, const struct upstream_draf
 			config_error_key(load, node, "upstreams.%s.env: a name cannot hold '='", draft->node->key.at);
 }
 
+static struct config_mark mark_of(const struct upstream_draft *draft, const char *path)
+{
+	const struct node *node = node_find(draft->node, path);
+	return node ? (struct config_mark){ node->line, node->column } : (struct config_mark){ 0 };
+}
+
 void config_check_program(struct config_load *load, struct upstream_draft *draft)
 {
 	struct process_pool_settings *pool = &draft->process;
@@ -92,6 +98,8 @@ void config_check_program(struct config_load *load, struct upstream_draft *draft
 	if (draft->config.settings.dialect != &dialect_mcp_stdio)
 		refuse_options(load, draft, of_greeted, "dialect mcp-stdio, whose processes answer to initialize");
 	check_variables(load, draft);
+	draft->command_mark = mark_of(draft, "command");
+	draft->cwd_mark = mark_of(draft, "cwd");
 	if (!draft->command && !node_find(draft->node, "command"))
 		config_error_key(load, draft->node, "upstreams.%s.command is missing: dialect %s needs it",
 				 draft->node->key.at, draft->dialect);
@@ -163,27 +171,35 @@ static bool is_there(const struct upstream_draft *draft)
 	return false;
 }
 
+static void tell_missing(const struct config *config, const struct upstream_draft *draft, struct buf *errors)
+{
+	bool secret = arena_is_secret(config->arena, draft->command);
+	const char *why = "; install it, or write its path";
+	if (strchr(draft->command, ' '))
+		why = ": command is the program alone, its arguments go into args";
+	buf_printf(errors, "%s:%u:%u: upstreams.%s.command: there is no program '%s'%s%s\n", config->path,
+		   draft->command_mark.line, draft->command_mark.column, draft->config.settings.name,
+		   secret ? "***" : draft->command, strchr(draft->command, '/') ? "" : " in PATH", why);
+}
+
 bool config_programs(const struct config *config, struct buf *errors)
 {
 	const struct config_drafts *drafts = arena_drafts(config->arena);
 	bool all = true;
 	for (size_t i = 0; i < drafts->upstream_count; i++) {
 		const struct upstream_draft *draft = &drafts->upstreams[i];
-		bool secret = draft->command && arena_is_secret(config->arena, draft->command);
 		if (!draft->config.settings.process || !draft->command)
 			continue; /* the command is required: without one there has been a complaint */
-		if (draft->cwd && access(draft->cwd, X_OK) < 0) {
-			buf_printf(errors, "%s: upstreams.%s.cwd: %s\n", config->path, draft->config.settings.name,
-				   strerror(errno));
-			all = false;
-		} else if (!is_there(draft)) {
-			buf_printf(
-				errors,
-				"%s: upstreams.%s.command: there is no program '%s'%s; install it, or write its path\n",
-				config->path, draft->config.settings.name, secret ? "***" : draft->command,
-				strchr(draft->command, '/') ? "" : " in PATH");
-			all = false;
-		}
+		bool cwd_there = !draft->cwd || access(draft->cwd, X_OK) == 0;
+		if (!cwd_there)
+			buf_printf(errors, "%s:%u:%u: upstreams.%s.cwd: %s\n", config->path, draft->cwd_mark.line,
+				   draft->cwd_mark.column, draft->config.settings.name, strerror(errno));
+		/* a program below a cwd that is not there has been told of with it */
+		bool below = strchr(draft->command, '/') && draft->command[0] != '/';
+		bool there = is_there(draft);
+		if (!there && (cwd_there || !below))
+			tell_missing(config, draft, errors);
+		all = all && cwd_there && there;
 	}
 	return all;
 }

@@ -18,6 +18,11 @@ struct endpoint_draft {
 };
 
 /* As written, with defaults; `config` is complete when the configuration is. */
+/* A place in the file, for what is only known to be wrong after it has been read. */
+struct config_mark {
+	unsigned line, column; /* from 1 */
+};
+
 struct upstream_draft {
 	struct upstream_config config;
 	const struct node *node; /* the block; while the file is read */
@@ -26,6 +31,7 @@ struct upstream_draft {
 	struct endpoint_draft *endpoints;
 	size_t endpoint_count;
 	const char *command, *cwd; /* dialects of programs; NULL: none */
+	struct config_mark command_mark, cwd_mark;
 	const char *const *args;
 	size_t arg_count;
 	struct process_pool_settings process;

@@ -97,7 +97,9 @@ static bool take_string(const struct field *field, struct slice *text)
 	bool filled;
 	if (!take_text(field, text, &filled))
 		return false;
-	if (filled || !(node_is_bool(field->node) || node_is_number(field->node)))
+	/* an address may look like one: what is missing of it is a better complaint than quotes */
+	if (filled || field->option->kind == OPTION_ADDRESSES ||
+	    !(node_is_bool(field->node) || node_is_number(field->node)))
 		return true;
 	config_error_at(field->load, field->node, "%s: must be text: write \"%s\" in quotes", field->where,
 			field->node->text.at);

@@ -212,13 +212,30 @@ static void note_missing(const struct place *place)
 	}
 }
 
+/* What must be in it, for who wrote just that: `endpoints: ["http://…"]`. */
+static const char *required_key(const struct place *place)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		const char *key = option_key_below(&option_table[i], place->prefix);
+		if (key && option_table[i].fallback && strcmp(option_table[i].fallback, OPTION_REQUIRED) == 0)
+			return key;
+	}
+	return NULL;
+}
+
+static void refuse_block(const struct place *place)
+{
+	int len = (int)strlen(place->where);
+	const char *key = place->node->kind == NODE_SCALAR ? required_key(place) : NULL;
+	config_error_at(place->load, place->node, "%.*s%smust be a map of options%s%s%s", len ? len - 1 : 0,
+			place->where, len ? ": " : "", key ? ": write { " : "", key ? key : "", key ? ": … }" : "");
+}
+
 static void read_block(const struct place *place)
 {
 	const struct node *node = place->node;
-	int len = (int)strlen(place->where);
 	if (node->kind != NODE_MAP) {
-		config_error_at(place->load, node, "%.*s%smust be a map of options", len ? len - 1 : 0, place->where,
-				len ? ": " : "");
+		refuse_block(place);
 		return;
 	}
 	for (const struct node *child = node->first; child; child = child->next)

@@ -136,7 +136,8 @@ void value_put_size(struct buf *out, uint64_t value_bytes)
 
 /* --- Addresses --- */
 
-static const char address_form[] = "write ADDRESS:PORT, [IPV6]:PORT or unix:PATH, with an IP address and no name";
+static const char address_form[] =
+	"write ADDRESS:PORT such as 127.0.0.1:8080, [IPV6]:PORT or unix:PATH, with an IP address and no name";
 
 static const char *read_port(const char *text, in_port_t *port)
 {

@@ -8,6 +8,7 @@
 #include <yaml.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "gateway/config/config_private.h"
 
 struct reader {
@@ -242,6 +243,7 @@ static struct node *build_document(struct reader *reader)
 
 struct node *node_parse(struct config_load *load, struct slice text)
 {
+	text = utf8_without_mark(text); /* libyaml, told the encoding, takes the mark for a character */
 	struct reader reader = { .load = load, .text = text };
 	if (!yaml_parser_initialize(&reader.parser))
 		return NULL;

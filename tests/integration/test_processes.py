@@ -292,9 +292,17 @@ def test_many_crashes_leave_no_descriptor_and_no_process(behind):
     until(lambda: gateway.fds() <= before, "no descriptor is left")
 
 
-def test_a_missing_program_is_found_by_check(tmp_path):
+@pytest.mark.parametrize("options, complaints", [
+    ("command: no-such-program", ["1:48: upstreams.p.command: there is no program 'no-such-program' in PATH; install it, or write its path"]),
+    ("command: no-such-program -y x", ["1:48: upstreams.p.command: there is no program 'no-such-program -y x' in PATH: command is the program alone, "
+                                       "its arguments go into args"]),
+    ("cwd: /no/such/place, command: no-such-program", ["1:44: upstreams.p.cwd: No such file or directory",
+                                                       "1:69: upstreams.p.command: there is no program 'no-such-program' in PATH; install it, or write its path"]),
+    ("cwd: /no/such/place, command: ./tool", ["1:44: upstreams.p.cwd: No such file or directory"]),
+])
+def test_a_missing_program_is_found_by_check(tmp_path, options, complaints):
     path = tmp_path / "missing.yaml"
-    path.write_text("upstreams: { p: { dialect: mcp-stdio, command: no-such-program } }\n")
+    path.write_text(f"upstreams: {{ p: {{ dialect: mcp-stdio, {options} }} }}\n")
     done = jitney("check", "-c", path)
     assert done.returncode == 2
-    assert "upstreams.p.command: there is no program 'no-such-program' in PATH; install it, or write its path" in done.stderr
+    assert done.stderr.splitlines() == [f"{path}:{complaint}" for complaint in complaints]
