@@ -38,6 +38,7 @@ unit_cache = \
 	tests/unit/cache/redis/test_redis_tier \
 	tests/unit/cache/redis/test_redis_tracking
 unit_upstream = \
+	tests/unit/upstream/test_provider_simulated \
 	tests/unit/upstream/dialects/test_dialect \
 	tests/unit/upstream/dialects/test_envelope \
 	tests/unit/upstream/dialects/test_graphql \

@@ -8,7 +8,8 @@
 #include "upstream/provider.h"
 #include "upstream/provider_model.h"
 
-#define REFUSAL_US 200 /* a provider that refuses does so at once */
+#define REFUSAL_US 200  /* a provider that refuses does so at once */
+#define LONGEST_US 1e15 /* of a law whose figures came from anywhere */
 
 TAILQ_HEAD(job_list, job);
 
@@ -102,7 +103,7 @@ static void plan_answers(struct job *job, uint64_t begin_us)
 		double drawn_us = draw_latency(&model->call, &simulated->random);
 		own_us = model->in_turn ? own_us + drawn_us : drawn_us;
 		double shared_us = (model->item_us + model->square_us * count) * (double)(i + 1);
-		double takes_us = ((double)model->fixed_us + shared_us + own_us) * factor;
+		double takes_us = fmin(((double)model->fixed_us + shared_us + own_us) * factor, LONGEST_US);
 		last_us = takes_us > last_us ? takes_us : last_us;
 		job->parts[i].at_us = clock_add(begin_us, (uint64_t)takes_us);
 	}
@@ -388,9 +389,15 @@ static void simulated_abort(struct exchange *exchange)
 	job->aborted = true;
 }
 
+static bool simulated_sent(const struct exchange *exchange)
+{
+	return !container_of(exchange, const struct job, base)->unreachable;
+}
+
 const struct upstream_kind upstream_simulated = {
 	.make = simulated_make,
 	.free = simulated_free,
 	.send = simulated_send,
 	.abort = simulated_abort,
+	.sent = simulated_sent,
 };

@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "base/random.h"
 
-enum { CALLS_MAX = 20000000, DEPTH = 16, FIT_LEAST = 8 };
+enum { CALLS_MAX = 20000000, DEPTH = 16, FIT_LEAST = 8, FACTORS_MAX = 65536 };
 
 #define NUMBER_MAX 1e12
 
@@ -88,38 +88,80 @@ static uint64_t timestamp(struct slice text)
 
 /* --- what it cost --- */
 
-/* Least squares over (calls, time) of the requests of the log. */
+/* What one request of the log took. */
+struct point {
+	double items, us;
+};
+
+/* Least squares over the requests of the log. */
 struct fit {
-	double n, x, y, xx, xy;
+	double x, y, xx, xy;
+	struct point *points; /* for the factors: the last FACTORS_MAX requests, in a ring */
+	size_t count;         /* of all requests */
 	uint64_t last_batch;
 };
 
-static void fit_add(struct fit *fit, struct slice line)
+/* False: out of memory. */
+static bool keep_point(struct fit *fit, struct point point)
+{
+	if (!fit->points && !(fit->points = calloc(FACTORS_MAX, sizeof *fit->points)))
+		return false;
+	fit->points[fit->count++ % FACTORS_MAX] = point;
+	return true;
+}
+
+/* False: out of memory. */
+static bool fit_add(struct fit *fit, struct slice line)
 {
 	uint64_t batch = (uint64_t)number_field(line, "batch_id");
 	double items = number_field(line, "batch_items"), us = number_field(line, "upstream_seconds") * 1e6;
 	if (batch == 0 || batch == fit->last_batch || items < 1)
-		return;
+		return true;
 	fit->last_batch = batch; /* its calls end together: the first one's word is enough */
-	fit->n++;
 	fit->x += items;
 	fit->y += us;
 	fit->xx += items * items;
 	fit->xy += items * us;
+	return keep_point(fit, (struct point){ items, us });
 }
 
-static void fit_end(const struct fit *fit, struct log_reading *reading)
+static void fit_costs(const struct fit *fit, struct provider_model *provider)
 {
-	double spread = fit->n * fit->xx - fit->x * fit->x;
-	reading->requests = (size_t)fit->n;
-	reading->fitted = fit->n >= FIT_LEAST;
-	if (!reading->fitted)
-		return;
-	double slope = spread > 0 ? (fit->n * fit->xy - fit->x * fit->y) / spread : 0;
+	double n = (double)fit->count, spread = n * fit->xx - fit->x * fit->x;
+	double slope = spread > 0 ? (n * fit->xy - fit->x * fit->y) / spread : 0;
 	double most = fit->y / fit->x; /* all of it is the calls' */
-	slope = slope < 0 ? 0 : slope > most ? most : slope;
-	reading->provider.item_us = slope;
-	reading->provider.fixed_us = (uint64_t)((fit->y - slope * fit->x) / fit->n);
+	slope = slope < 0 ? 0 : slope;
+	slope = slope > most ? most : slope;
+	provider->item_us = slope;
+	provider->fixed_us = (uint64_t)((fit->y - slope * fit->x) / n);
+}
+
+/* How far each request was from what the costs say. False: out of memory. */
+static bool fit_factors(const struct fit *fit, struct log_reading *reading)
+{
+	struct provider_model *provider = &reading->provider;
+	size_t count = fit->count < FACTORS_MAX ? fit->count : FACTORS_MAX;
+	reading->factors = calloc(count, sizeof *reading->factors);
+	if (!reading->factors)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		double due_us = (double)provider->fixed_us + provider->item_us * fit->points[i].items;
+		reading->factors[i] = due_us > 0 ? fit->points[i].us / due_us : 1;
+	}
+	provider->factors = reading->factors;
+	provider->factor_count = count;
+	return true;
+}
+
+/* False: out of memory. */
+static bool fit_end(const struct fit *fit, struct log_reading *reading)
+{
+	reading->requests = fit->count;
+	reading->fitted = fit->count >= FIT_LEAST;
+	if (!reading->fitted)
+		return true;
+	fit_costs(fit, &reading->provider);
+	return fit_factors(fit, reading);
 }
 
 /* --- lines --- */
@@ -153,7 +195,8 @@ static bool take_line(struct log_reading *reading, struct fit *fit, struct slice
 	if (ended_us == 0 || slice_equal(cache, SLICE("hit")) || slice_equal(cache, SLICE("stale")) ||
 	    slice_equal(cache, SLICE("collapsed")) || slice_equal(cache, SLICE("none")))
 		return true;
-	fit_add(fit, line);
+	if (!fit_add(fit, line))
+		return false;
 	uint64_t took_us = (uint64_t)(seconds * 1e6);
 	return push(&reading->arrivals, ended_us > took_us ? ended_us - took_us : 0, room);
 }
@@ -180,12 +223,13 @@ bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, cha
 	}
 	bool unread = ferror(log);
 	free(text);
-	fit_end(&fit, reading);
+	memory = memory && fit_end(&fit, reading);
+	free(fit.points);
 	if (memory && !unread && reading->arrivals.count) {
 		qsort(reading->arrivals.at_us, reading->arrivals.count, sizeof(uint64_t), by_time);
 		return true;
 	}
-	arrivals_fini(&reading->arrivals);
+	log_reading_fini(reading);
 	if (!memory)
 		snprintf(error, error_bytes, "too many calls, or out of memory");
 	else if (unread)
@@ -220,4 +264,11 @@ void arrivals_fini(struct arrivals *arrivals)
 	free(arrivals->at_us);
 	arrivals->at_us = NULL;
 	arrivals->count = 0;
+}
+
+void log_reading_fini(struct log_reading *reading)
+{
+	arrivals_fini(&reading->arrivals);
+	free(reading->factors);
+	reading->factors = NULL;
 }

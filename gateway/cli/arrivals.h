@@ -15,10 +15,12 @@
  * flight did not), and what its requests took. */
 struct log_reading {
 	struct arrivals arrivals;
-	size_t lines, calls;            /* read; calls in them, served from wherever */
-	size_t requests;                /* to the provider that the log tells of */
-	bool fitted;                    /* provider.fixed_us and item_us are from at least 8 requests of the log */
-	struct provider_model provider; /* slots is not filled in */
+	size_t lines, calls; /* read; calls in them, served from wherever */
+	size_t requests;     /* to the provider that the log tells of */
+	bool fitted; /* provider is from at least 8 requests of the log: fixed_us, item_us, and as factors how much
+		      * longer or shorter than those say each one took */
+	struct provider_model provider;
+	double *factors; /* its */
 };
 
 /* tool: only its calls; NULL: all. False: `error` says why (cannot be read, no such calls, memory). */
@@ -29,5 +31,7 @@ bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, cha
 bool arrivals_generate(double rate, double seconds, uint64_t seed, struct arrivals *arrivals) MUST_CHECK;
 
 void arrivals_fini(struct arrivals *arrivals);
+/* The arrivals too. */
+void log_reading_fini(struct log_reading *reading);
 
 #endif

@@ -11,6 +11,7 @@
 #include "gateway/config/values.h"
 #include "gateway/cli/simulate_plot.h"
 #include "gateway/cli/simulation.h"
+#include "gateway/cli/worlds.h"
 
 enum { CHOICES_MAX = 16 };
 
@@ -26,7 +27,9 @@ static const char help[] =
 	"  -r, --rate CALLS       no log: so many calls a second, at random (Poisson)\n"
 	"  -s, --seconds SECONDS  for so long; default 10\n"
 	"      --seed N           another load of the same kind; default 1\n\n"
-	"The provider; what a log tells is taken from there:\n"
+	"The provider. A log tells its costs, and how far the requests in it were from them: such latencies are drawn "
+	"again.\n"
+	"      --world NAME       one of those below instead; says all that follows\n"
 	"      --fixed TIME       a request takes, however many calls it carries; default 5ms\n"
 	"      --per-call TIME    and for each call on top; default 50us\n"
 	"      --slots N          requests it works on at once; default 10\n\n"
@@ -40,13 +43,24 @@ static const char help[] =
 	"      --bytes N          of a call's arguments; default 200\n\n"
 	"  -p, --plot FILE        draw wait and saved requests over the window, as SVG\n";
 
-enum { OPT_SEED = 256, OPT_FIXED, OPT_PER_CALL, OPT_SLOTS, OPT_IN_FLIGHT, OPT_CALLERS, OPT_TIMEOUT, OPT_BYTES };
+enum {
+	OPT_SEED = 256,
+	OPT_WORLD,
+	OPT_FIXED,
+	OPT_PER_CALL,
+	OPT_SLOTS,
+	OPT_IN_FLIGHT,
+	OPT_CALLERS,
+	OPT_TIMEOUT,
+	OPT_BYTES
+};
 
 static const struct option options[] = {
 	{ "tool", required_argument, NULL, 't' },
 	{ "rate", required_argument, NULL, 'r' },
 	{ "seconds", required_argument, NULL, 's' },
 	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "world", required_argument, NULL, OPT_WORLD },
 	{ "fixed", required_argument, NULL, OPT_FIXED },
 	{ "per-call", required_argument, NULL, OPT_PER_CALL },
 	{ "slots", required_argument, NULL, OPT_SLOTS },
@@ -66,7 +80,9 @@ struct setup {
 	const char *log, *tool, *plot;
 	double rate, seconds;
 	uint64_t seed;
-	bool fixed_given, per_call_given;
+	bool costs_fitted;         /* the provider's are the log's */
+	const struct world *world; /* NULL: none was named */
+	bool fixed_given, per_call_given, slots_given;
 	struct provider_model provider;
 	uint64_t windows_us[CHOICES_MAX], items[CHOICES_MAX];
 	size_t window_count, items_count;
@@ -159,6 +175,8 @@ static bool read_option(int option, struct setup *setup)
 		return read_positive(optarg, &setup->seconds);
 	case OPT_SEED:
 		return read_count(optarg, UINT32_MAX, &setup->seed);
+	case OPT_WORLD:
+		return (setup->world = world_named(optarg)) != NULL;
 	case OPT_FIXED:
 		setup->fixed_given = true;
 		return read_time(optarg, &setup->provider.fixed_us);
@@ -172,6 +190,7 @@ static bool read_option(int option, struct setup *setup)
 		setup->provider.item_us = (double)number;
 		return true;
 	case OPT_SLOTS:
+		setup->slots_given = true;
 		if (!read_count(optarg, 100000, &number))
 			return false;
 		setup->provider.slots = number;
@@ -196,13 +215,21 @@ static bool read_option(int option, struct setup *setup)
 	}
 }
 
+static void print_help(void)
+{
+	fputs(help, stdout);
+	fputs("\nWorlds:\n", stdout);
+	for (size_t i = 0; i < world_count; i++)
+		printf("  %-12s  %s\n", worlds[i].name, worlds[i].what);
+}
+
 /* EXIT_SUCCESS: go on. -1: help was printed. */
 static int read_options(int argc, char **argv, struct setup *setup)
 {
 	int place = 0;
 	for (int option; (option = getopt_long(argc, argv, "t:r:s:w:i:m:p:h", options, &place)) != -1;) {
 		if (option == 'h') {
-			fputs(help, stdout);
+			print_help();
 			return -1;
 		}
 		if (option == '?')
@@ -215,6 +242,8 @@ static int read_options(int argc, char **argv, struct setup *setup)
 		return wrong(argv[optind + 1], ": one log at a time");
 	if ((setup->log != NULL) == (setup->rate > 0))
 		return wrong("", "name either a LOG or a --rate");
+	if (setup->world && (setup->fixed_given || setup->per_call_given || setup->slots_given))
+		return wrong(setup->world->name, ": a --world says what --fixed, --per-call and --slots say");
 	return EXIT_SUCCESS;
 }
 
@@ -250,6 +279,20 @@ static bool load(struct setup *setup, struct log_reading *reading)
 
 /* --- what is printed --- */
 
+static void print_provider(const struct setup *setup)
+{
+	const struct provider_model *provider = &setup->provider;
+	if (setup->world) {
+		printf("\nprovider: %s (%s)\n\n", setup->world->what, setup->world->name);
+		return;
+	}
+	const char *from = provider->factors     ? "fitted to the log, with its latencies"
+			   : setup->costs_fitted ? "fitted to the log"
+						 : "as given";
+	printf("\nprovider: %.2f ms a request + %.3f ms a call, %zu at once (%s)\n\n", (double)provider->fixed_us / 1e3,
+	       provider->item_us / 1e3, provider->slots, from);
+}
+
 static void print_load(const struct setup *setup, const struct log_reading *reading)
 {
 	const struct arrivals *arrivals = &reading->arrivals;
@@ -258,9 +301,7 @@ static void print_load(const struct setup *setup, const struct log_reading *read
 	       span_s > 0 ? (double)arrivals->count / span_s : 0.0);
 	if (setup->log)
 		printf(", of %zu calls in %zu lines; %zu requests", reading->calls, reading->lines, reading->requests);
-	printf("\nprovider: %.2f ms a request + %.3f ms a call, %zu at once (%s)\n\n",
-	       (double)setup->provider.fixed_us / 1e3, setup->provider.item_us / 1e3, setup->provider.slots,
-	       reading->fitted && !setup->fixed_given ? "fitted to the log" : "as given");
+	print_provider(setup);
 	printf("%-8s  %6s  %5s  %9s  %5s  %10s  %19s  %19s  %7s\n", "mode", "window", "items", "requests", "saved",
 	       "mean batch", "wait p50/p99 ms", "answer p50/p99 ms", "failed");
 }
@@ -350,6 +391,23 @@ static int run(struct setup *setup, const struct log_reading *reading)
 	return EXIT_SUCCESS;
 }
 
+/* What was said on the command line counts more than what the log tells. */
+static void choose_provider(struct setup *setup, const struct log_reading *reading)
+{
+	struct provider_model *provider = &setup->provider;
+	if (setup->world)
+		*provider = setup->world->provider;
+	if (setup->world || !reading->fitted)
+		return;
+	setup->costs_fitted = !setup->fixed_given && !setup->per_call_given;
+	provider->fixed_us = setup->fixed_given ? provider->fixed_us : reading->provider.fixed_us;
+	provider->item_us = setup->per_call_given ? provider->item_us : reading->provider.item_us;
+	if (!setup->costs_fitted) /* the log's latencies are relative to its own costs */
+		return;
+	provider->factors = reading->provider.factors;
+	provider->factor_count = reading->provider.factor_count;
+}
+
 int cli_simulate(int argc, char **argv)
 {
 	struct setup setup = {
@@ -372,11 +430,8 @@ int cli_simulate(int argc, char **argv)
 		return code < 0 ? EXIT_SUCCESS : code;
 	if (!load(&setup, &reading))
 		return EXIT_FAILURE;
-	if (reading.fitted && !setup.fixed_given)
-		setup.provider.fixed_us = reading.provider.fixed_us;
-	if (reading.fitted && !setup.per_call_given)
-		setup.provider.item_us = reading.provider.item_us;
+	choose_provider(&setup, &reading);
 	code = run(&setup, &reading);
-	arrivals_fini(&reading.arrivals);
+	log_reading_fini(&reading);
 	return code;
 }

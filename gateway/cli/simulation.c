@@ -80,6 +80,20 @@ static bool is_refusal(enum outcome outcome, bool sent)
 	return !sent && (outcome == OUTCOME_OVERLOADED || outcome == OUTCOME_RATE_LIMITED);
 }
 
+static bool is_measured(const struct run *run, uint64_t caller)
+{
+	return caller != LOAD_FLOODER || run->simulation->load.flood_rate <= 0;
+}
+
+/* Whether calls still come. */
+static bool load_lasts(const struct run *run)
+{
+	const struct simulation_result *result = run->result;
+	size_t calls = run->simulation->calls; /* those refused are cheap, and overload has many */
+	bool enough = calls && (result->came - result->refused >= calls || result->came >= REFUSED_MOST * calls);
+	return !enough && load_next_us(&run->load) != CLOCK_NEVER;
+}
+
 /* A call has ended. waited_us: in its lane. */
 static void count_end(struct run *run, const struct rider *rider, enum outcome outcome, bool sent, uint64_t waited_us)
 {
@@ -96,6 +110,9 @@ static void count_end(struct run *run, const struct rider *rider, enum outcome o
 		run->moment.others++;
 	}
 	load_ended(&run->load, rider->item.caller, outcome == OUTCOME_OK, now_us);
+	bool measured = is_measured(run, rider->item.caller);
+	if (outcome == OUTCOME_OK && measured && run->counts_since_us && load_lasts(run))
+		result->answered_meanwhile++;
 	if (!rider->counts)
 		return;
 	result->outcomes[outcome]++;
@@ -184,15 +201,6 @@ static void begin_counting(struct run *run, uint64_t now_us)
 	bool enough = simulation->settle_calls && run->ended >= simulation->settle_calls;
 	if (enough || now_us >= change_us + simulation->settle_us)
 		run->counts_since_us = now_us;
-}
-
-/* Whether calls still come. */
-static bool load_lasts(const struct run *run)
-{
-	const struct simulation_result *result = run->result;
-	size_t calls = run->simulation->calls; /* those refused are cheap, and overload has many */
-	bool enough = calls && (result->came - result->refused >= calls || result->came >= REFUSED_MOST * calls);
-	return !enough && load_next_us(&run->load) != CLOCK_NEVER;
 }
 
 static bool goes_on(const struct run *run)

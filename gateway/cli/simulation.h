@@ -46,8 +46,9 @@ struct simulation {
 /* Of the calls that count, the flood's left out. */
 struct simulation_result {
 	uint64_t came, answered;
-	uint64_t refused; /* by the gateway, unsent: overloaded, or rate limited */
-	uint64_t failed;  /* ended otherwise: too late, lost, refused by the provider */
+	uint64_t answered_meanwhile; /* while they came: they and those before them */
+	uint64_t refused;            /* by the gateway, unsent: overloaded, or rate limited */
+	uint64_t failed;             /* ended otherwise: too late, lost, refused by the provider */
 	uint64_t outcomes[OUTCOME_COUNT];
 	uint64_t requests;                 /* to the provider, of all calls */
 	uint64_t wait_p50_us, wait_p99_us; /* in the lane, of those answered */

@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(log != NULL);
 	if (arrivals_read(log, size % 2 ? "echo" : NULL, &reading, error, sizeof error)) {
 		check(&reading);
-		arrivals_fini(&reading.arrivals);
+		log_reading_fini(&reading);
 	} else {
 		must(error[0] != '\0');
 	}

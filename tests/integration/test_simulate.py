@@ -28,6 +28,15 @@ def test_a_made_up_load_is_tried_in_all_modes(tmp_path):
     assert done.stderr == ""
 
 
+def test_a_world_takes_the_place_of_the_provider():
+    listed = [line.split()[0] for line in simulate("--help").stdout.split("Worlds:\n")[1].splitlines()]
+    assert len(listed) > 15 and "bimodal" in listed
+    for world in listed:
+        done = simulate("--rate", "20", "--seconds", "5", "--world", world, "--modes", "off", "--timeout", "60s")
+        assert done.returncode == 0 and f"({world})" in done.stdout, (world, done.stderr)
+        assert len(rows(done.stdout)) == 1
+
+
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 def test_the_log_of_a_gateway_is_replayed(start, together, form):
     jitney = start({"log": {"format": form}})
@@ -49,6 +58,7 @@ def test_wrong_words_are_named():
     for options, word in [
         ([], "name either a LOG or a --rate"), (["a.log", "--rate", "5"], "name either"), (["--rate", "-3"], "-3: not a value"),
         (["--rate", "5", "--windows", "1ms,soon"], "1ms,soon: not a value"), (["a.log", "b.log"], "b.log: one log"),
+        (["--rate", "5", "--world", "mars"], "mars: not a value"), (["--rate", "5", "--world", "slots", "--slots", "3"], "slots: a --world"),
         (["--rate", "5", "--modes", "on"], "on: not a value"), (["--nonsense"], "an option is not known"),
     ]:
         done = simulate(*options)

@@ -144,10 +144,8 @@ static void set_times(struct simulation *simulation, const struct regret_cell *c
 		simulation->settle_calls = 10 * size->settle_calls;
 }
 
-struct simulation_result regret_run(const struct regret_cell *cell, const struct regret_setting *setting,
-				    const struct regret_size *size,
-				    void (*watch)(void *context, const struct simulation_moment *moment),
-				    uint64_t watch_us)
+static struct simulation simulation_of(const struct regret_cell *cell, const struct regret_setting *setting,
+				       const struct regret_size *size)
 {
 	struct simulation simulation = {
 		.policy = policy_of(setting),
@@ -156,15 +154,41 @@ struct simulation_result regret_run(const struct regret_cell *cell, const struct
 		.argument_bytes = 200,
 		.call_us = GATEWAY_CALL_US,
 		.request_us = GATEWAY_REQUEST_US,
-		.watch = watch,
-		.watch_us = watch_us,
 	};
-	struct simulation_result result;
 	set_times(&simulation, cell, size);
-	bool whole = simulation_run(&simulation, &result);
+	return simulation;
+}
+
+static struct simulation_result run(const struct simulation *simulation)
+{
+	struct simulation_result result;
+	bool whole = simulation_run(simulation, &result);
 	assert(whole);
 	(void)whole;
 	return result;
+}
+
+struct simulation_result regret_run(const struct regret_cell *cell, const struct regret_setting *setting,
+				    const struct regret_size *size,
+				    void (*watch)(void *context, const struct simulation_moment *moment),
+				    uint64_t watch_us)
+{
+	struct simulation simulation = simulation_of(cell, setting, size);
+	simulation.watch = watch;
+	simulation.watch_us = watch_us;
+	return run(&simulation);
+}
+
+struct simulation_result regret_run_history(const struct regret_cell *cell, const struct provider_model *first,
+					    uint64_t lasts_us, uint64_t slowest_us)
+{
+	struct simulation simulation = simulation_of(cell, &regret_auto, &regret_test_size);
+	simulation.provider = *first;
+	simulation.change_us = lasts_us;
+	simulation.settle_calls = 0; /* the seconds are what is promised */
+	simulation.settle_us = larger(simulation.settle_us, slowest_us);
+	simulation.timeout_us = larger(simulation.timeout_us, 4 * slowest_us);
+	return run(&simulation);
 }
 
 /* --- judging --- */
@@ -174,6 +198,8 @@ double regret_goodput(const struct regret_cell *cell, const struct simulation_re
 	double answered = (double)result->answered * 1e6;
 	if (cell->load->kind == LOAD_CLOSED) /* by Little's law: calls come in waves, whose ends a span would cut */
 		return result->cycles_us ? answered * (double)cell->load->callers / (double)result->cycles_us : 0;
+	if (cell->load->kind == LOAD_OPEN) /* what a growing line takes in is not yet done */
+		answered = (double)result->answered_meanwhile * 1e6;
 	return result->coming_us ? answered / (double)result->coming_us : 0;
 }
 
@@ -224,6 +250,12 @@ double regret_excess(const struct regret_cell *cell, const struct simulation_res
 		return 1e6;
 	bool lost = regret_judge(cell, result, best) & REGRET_LOST;
 	return lost ? fmax(excess, 1) + 100 * (double)result->failed / (double)(result->came + 1) : excess;
+}
+
+bool regret_excused(const struct regret_cell *cell)
+{
+	(void)cell;
+	return false;
 }
 
 /* --- what the last sweep has found --- */

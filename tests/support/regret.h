@@ -55,6 +55,11 @@ struct simulation_result regret_run(const struct regret_cell *cell, const struct
 				    void (*watch)(void *context, const struct simulation_moment *moment),
 				    uint64_t watch_us);
 
+/* The same with the batcher left to itself, after a history of other worlds that lasted so long: `first` is its first
+ * episode, cell->world the last one. slowest_us: what a slow call took in it. */
+struct simulation_result regret_run_history(const struct regret_cell *cell, const struct provider_model *first,
+					    uint64_t lasts_us, uint64_t slowest_us);
+
 /* Answered calls a second. */
 double regret_goodput(const struct regret_cell *cell, const struct simulation_result *result);
 /* Whether a result is better than another, as settings are compared: goodput first, then latency. */
@@ -74,6 +79,9 @@ unsigned regret_judge(const struct regret_cell *cell, const struct simulation_re
 /* How far off it is: 1 at the tightest bound, more beyond it. */
 double regret_excess(const struct regret_cell *cell, const struct simulation_result *result,
 		     const struct simulation_result *best);
+
+/* Whether it is known to be beyond its bounds, and docs/batching.md says why. */
+bool regret_excused(const struct regret_cell *cell);
 
 /* The best static setting of this world and load, as found by the last sweep. NULL: not known. */
 const struct regret_setting *regret_best_known(const struct regret_cell *cell);

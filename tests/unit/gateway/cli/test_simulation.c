@@ -169,10 +169,10 @@ static void a_log_is_read_in_both_forms_and_sorted_by_when_calls_came(void **sta
 	assert_int_equal(reading.arrivals.at_us[2] - reading.arrivals.at_us[1], 1000000);
 	assert_int_equal(reading.requests, 1);
 	assert_false(reading.fitted);
-	arrivals_fini(&reading.arrivals);
+	log_reading_fini(&reading);
 	assert_true(read_text(two_forms, "y", &reading, error));
 	assert_int_equal(reading.arrivals.count, 1);
-	arrivals_fini(&reading.arrivals);
+	log_reading_fini(&reading);
 }
 
 static void a_log_tells_what_requests_cost(void **state)
@@ -190,7 +190,35 @@ static void a_log_tells_what_requests_cost(void **state)
 	assert_true(reading.fitted);
 	assert_in_range(reading.provider.fixed_us, 3990, 4010);
 	assert_in_range((uint64_t)reading.provider.item_us, 199, 201);
-	arrivals_fini(&reading.arrivals);
+	assert_int_equal(reading.provider.factor_count, 20);
+	for (size_t i = 0; i < 20; i++)
+		assert_in_range((uint64_t)(reading.provider.factors[i] * 1000 + 0.5), 995, 1005);
+	log_reading_fini(&reading);
+}
+
+/* Of 200 requests of one call each, ten take a second: so do their like when the log is played. */
+static void a_log_s_own_latencies_are_drawn(void **state)
+{
+	(void)state;
+	static char text[40000];
+	for (unsigned i = 1; i <= 200; i++)
+		snprintf(text + strlen(text), sizeof text - strlen(text),
+			 "ts=2026-11-21T06:27:%02u.500000Z event=call tool=x cache=miss seconds=0.1 batch_id=%u "
+			 "batch_items=1 upstream_seconds=%.6f\n",
+			 i % 60, i, i % 20 == 0 ? 1.0 : 0.004);
+	struct log_reading reading;
+	char error[300];
+	assert_true(read_text(text, NULL, &reading, error));
+	struct simulation simulation = usual(BATCH_OFF);
+	simulation.provider = reading.provider;
+	simulation.provider.slots = 1000;
+	simulation.policy.max_in_flight = 1000;
+	struct arrivals arrivals = evenly(4000, 5000);
+	struct simulation_result result = run(simulation, &arrivals);
+	assert_in_range(result.took_p50_us, 3900, 4100);
+	assert_in_range(result.took_p99_us, 990000, 1010000);
+	arrivals_fini(&arrivals);
+	log_reading_fini(&reading);
 }
 
 static void a_file_that_is_no_log_says_so(void **state)
@@ -214,6 +242,7 @@ int main(void)
 		cmocka_unit_test(memory_may_run_out_at_any_point),
 		cmocka_unit_test(a_log_is_read_in_both_forms_and_sorted_by_when_calls_came),
 		cmocka_unit_test(a_log_tells_what_requests_cost),
+		cmocka_unit_test(a_log_s_own_latencies_are_drawn),
 		cmocka_unit_test(a_file_that_is_no_log_says_so),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
