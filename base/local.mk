@@ -12,6 +12,7 @@ libbase_a_SOURCES = \
 	base/crash.c base/crash.h \
 	base/due_heap.c base/due_heap.h \
 	base/hash_table.c base/hash_table.h \
+	base/hex.h \
 	base/json.c base/json.h \
 	base/json_chars.h \
 	base/json_split.c base/json_split.h \

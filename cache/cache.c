@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "cache/trust.h"
 
 enum {
@@ -287,24 +288,15 @@ struct tool_match {
 	uint8_t digest[KEY_DIGEST_BYTES];
 };
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool cache_read_digest(struct slice hex, uint8_t *digest)
 {
 	if (hex.len != 2 * KEY_DIGEST_BYTES)
 		return false;
 	for (size_t i = 0; i < KEY_DIGEST_BYTES; i++) {
-		int high = hex_digit(hex.at[2 * i]), low = hex_digit(hex.at[2 * i + 1]);
-		if (high < 0 || low < 0)
+		int byte = hex_byte(hex, 2 * i);
+		if (byte < 0)
 			return false;
-		digest[i] = (uint8_t)(high << 4 | low);
+		digest[i] = (uint8_t)byte;
 	}
 	return true;
 }

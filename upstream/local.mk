@@ -17,6 +17,8 @@ libupstream_a_SOURCES = \
 	upstream/dialects/key_list.c upstream/dialects/key_list.h \
 	upstream/dialects/list_reader.c upstream/dialects/list_reader.h \
 	upstream/dialects/openai_embeddings.c \
+	upstream/dialects/media.h \
+	upstream/dialects/path_guard.c upstream/dialects/path_guard.h \
 	upstream/dialects/rest.c \
 	upstream/dialects/tally.c upstream/dialects/tally.h \
 	upstream/dialects/template.c upstream/dialects/template.h \

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/hex.h"
+
 static bool take_prefix(struct slice *text, struct slice prefix)
 {
 	if (text->len < prefix.len || memcmp(text->at, prefix.at, prefix.len) != 0)
@@ -33,15 +35,6 @@ static bool read_number(struct slice text, unsigned most, unsigned *number)
 	return value <= most;
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Percent-decoded and ended by a NUL. False: too long, a bad escape, or an escaped NUL. */
 static bool decode(struct slice text, char *out, size_t out_bytes)
 {
@@ -49,11 +42,10 @@ static bool decode(struct slice text, char *out, size_t out_bytes)
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.at[i];
 		if (c == '%') {
-			int high = i + 2 < text.len ? hex_digit(text.at[i + 1]) : -1;
-			int low = i + 2 < text.len ? hex_digit(text.at[i + 2]) : -1;
-			if (high < 0 || low < 0 || high + low == 0)
+			int byte = hex_byte(text, i + 1);
+			if (byte <= 0)
 				return false;
-			c = (char)(high << 4 | low);
+			c = (char)byte;
 			i += 2;
 		}
 		if (len + 1 >= out_bytes)

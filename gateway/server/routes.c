@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "base/hex.h"
 #include "base/log.h"
 #include "gateway/access/access.h"
 #include "gateway/rest/embeddings.h"
@@ -53,14 +54,6 @@ static const struct route admin_routes[] = {
 	{ "/admin/drain", NULL, { { HTTP_POST, page_admin_drain } } },
 };
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decode (RFC 3986, 2.1) into `place`. False: malformed, or too long for any name of ours. */
 static bool decode(struct slice text, char *place, struct slice *decoded)
 {
@@ -68,11 +61,10 @@ static bool decode(struct slice text, char *place, struct slice *decoded)
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.at[i];
 		if (c == '%') {
-			int high = i + 2 < text.len ? hex_digit(text.at[i + 1]) : -1;
-			int low = high >= 0 ? hex_digit(text.at[i + 2]) : -1;
-			if (low < 0)
+			int byte = hex_byte(text, i + 1);
+			if (byte < 0)
 				return false;
-			c = (char)(high << 4 | low);
+			c = (char)byte;
 			i += 2;
 		}
 		if (len == DECODED_BYTES)

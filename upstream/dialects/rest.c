@@ -2,13 +2,13 @@
  * rest.c: one call is one plain HTTP request, made from templates (template.h) over the call's arguments:
  * method, path, query, headers, body. The answer's body is the result, byte for byte.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
 #include "base/json.h"
 #include "upstream/dialects/dialect.h"
+#include "upstream/dialects/media.h"
 #include "upstream/dialects/template.h"
 #include "upstream/upstream.h"
 
@@ -177,19 +177,97 @@ static bool set_headers(struct rest_route *route, const struct route_settings *s
 	return true;
 }
 
-static bool has_content_type(const struct rest_route *route)
+/* What a body is made of, by the Content-Type among the tool's headers. */
+enum body_kind {
+	BODY_JSON,
+	BODY_LINES, /* of JSON */
+	BODY_FORM,
+	BODY_PLAIN, /* text without a form of its own: values stand in it as JSON */
+	BODY_OTHER  /* nobody here knows how to write a value into it so that it stays one */
+};
+
+static enum body_kind kind_of(struct slice type)
 {
-	for (size_t i = 0; i < route->header_count; i++) {
-		assert(route->headers[i].name);
-		if (strcasecmp(route->headers[i].name, "Content-Type") == 0)
-			return true;
+	static const struct {
+		const char *name;
+		enum body_kind kind;
+	} kinds[] = {
+		{ "application/x-www-form-urlencoded", BODY_FORM },
+		{ "application/x-ndjson", BODY_LINES },
+		{ "application/ndjson", BODY_LINES },
+		{ "application/jsonl", BODY_LINES },
+		{ "application/x-jsonlines", BODY_LINES },
+		{ "text/plain", BODY_PLAIN },
+	};
+	if (media_is_json(type))
+		return BODY_JSON;
+	for (size_t i = 0; i < countof(kinds); i++)
+		if (media_is(type, kinds[i].name))
+			return kinds[i].kind;
+	return BODY_OTHER;
+}
+
+static const char *content_type_of(const struct route_settings *settings)
+{
+	const char *type = NULL;
+	for (size_t i = 0; i < settings->header_count; i++)
+		if (strcasecmp(settings->headers[i].name, "Content-Type") == 0)
+			type = type ? "of which there are two" : settings->headers[i].value;
+	return type ? type : "application/json";
+}
+
+/* A line of JSON, or a whole text of it. */
+static bool check_json(struct slice text, char *error, size_t error_bytes)
+{
+	char what[200] = "out of memory";
+	char *copy = strndup(text.at, text.len);
+	struct template *template = copy ? template_new(copy, TEMPLATE_BODY, what, sizeof what) : NULL;
+	bool good = template && template_check_json(template, what, sizeof what);
+	template_free(template);
+	free(copy);
+	return good || (snprintf(error, error_bytes, "body: %s", what), false);
+}
+
+static bool check_lines(const char *text, char *error, size_t error_bytes)
+{
+	for (const char *at = text; *at; at += strspn(at, "\r\n")) {
+		size_t len = strcspn(at, "\r\n");
+		if (!check_json((struct slice){ at, len }, error, error_bytes))
+			return false;
+		at += len;
 	}
+	return true;
+}
+
+/* That no value can become more than a value. */
+static bool check_body(const struct rest_route *route, enum body_kind kind, const char *text, const char *type,
+		       char *error, size_t error_bytes)
+{
+	switch (kind) {
+	case BODY_JSON:
+		return check_json(slice_of(text), error, error_bytes);
+	case BODY_LINES:
+		return check_lines(text, error, error_bytes);
+	case BODY_FORM:
+	case BODY_PLAIN:
+		return true;
+	case BODY_OTHER:
+		break;
+	}
+	if (template_is_fixed(route->body))
+		return true;
+	snprintf(error, error_bytes,
+		 "body: arguments can be written into JSON, lines of JSON, a form (application/x-www-form-urlencoded) "
+		 "and text/plain, not into Content-Type %.60s",
+		 type);
 	return false;
 }
 
-static bool set_body(struct rest_route *route, const struct method *method, const char *text, char *error,
-		     size_t error_bytes)
+static bool set_body(struct rest_route *route, const struct method *method, const struct route_settings *settings,
+		     char *error, size_t error_bytes)
 {
+	const char *text = settings->body, *type = content_type_of(settings);
+	enum body_kind kind = kind_of(slice_of(type));
 	if (!text)
 		text = method->default_body ? "{arguments}" : "";
 	if (!*text)
@@ -198,13 +276,8 @@ static bool set_body(struct rest_route *route, const struct method *method, cons
 		snprintf(error, error_bytes, "body: a %s request has none", method->name);
 		return false;
 	}
-	if (!(route->body = compile(text, TEMPLATE_BODY, "body", "", error, error_bytes)))
-		return false;
-	char what[200];
-	if (has_content_type(route) || template_check_json(route->body, what, sizeof what))
-		return true;
-	snprintf(error, error_bytes, "body: %s", what);
-	return false;
+	route->body = compile(text, kind == BODY_FORM ? TEMPLATE_FORM : TEMPLATE_BODY, "body", "", error, error_bytes);
+	return route->body && check_body(route, kind, text, type, error, error_bytes);
 }
 
 static struct dialect_route *rest_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
@@ -219,8 +292,7 @@ static struct dialect_route *rest_route_new(const struct route_settings *setting
 	const struct method *method;
 	if (set_method(route, settings->http_method ? settings->http_method : "POST", &method, error, error_bytes) &&
 	    set_path(route, settings, error, error_bytes) && set_query(route, settings, error, error_bytes) &&
-	    set_headers(route, settings, error, error_bytes) &&
-	    set_body(route, method, settings->body, error, error_bytes))
+	    set_headers(route, settings, error, error_bytes) && set_body(route, method, settings, error, error_bytes))
 		return &route->base;
 	rest_route_free(&route->base);
 	return NULL;
@@ -377,20 +449,6 @@ static struct dialect_decoder *rest_decoder_new(size_t count, uint64_t first_id,
 	return &decoder->base;
 }
 
-/* Whether a media type is application/json or ends in +json; parameters do not matter. */
-static bool is_json_type(struct slice type)
-{
-	const char *semicolon = type.len ? memchr(type.at, ';', type.len) : NULL;
-	if (semicolon)
-		type.len = (size_t)(semicolon - type.at);
-	while (type.len && (type.at[type.len - 1] == ' ' || type.at[type.len - 1] == '\t'))
-		type.len--;
-	if (type.len == strlen("application/json"))
-		return strncasecmp(type.at, "application/json", type.len) == 0;
-	return type.len > strlen("+json") &&
-	       strncasecmp(type.at + type.len - strlen("+json"), "+json", strlen("+json")) == 0;
-}
-
 /* It goes into a header of our answer: anything odd becomes octet-stream. */
 static void keep_type(struct rest_decoder *decoder, struct slice type)
 {
@@ -407,7 +465,7 @@ static void rest_head(struct dialect_decoder *base, unsigned status, struct slic
 	base->status = status;
 	base->retry_after_s = retry_after_s;
 	decoder->typed = content_type.len > 0;
-	decoder->json = decoder->typed && is_json_type(content_type);
+	decoder->json = decoder->typed && media_is_json(content_type);
 	keep_type(decoder, content_type.len ? content_type : SLICE("application/octet-stream"));
 }
 

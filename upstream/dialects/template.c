@@ -5,13 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hex.h"
 #include "base/json.h"
+#include "upstream/dialects/path_guard.h"
 
 struct part {
 	struct slice text; /* of the literal, or the placeholder's name; within template->source */
 	bool placeholder;
 	bool optional;
-	bool whole; /* {arguments} */
+	bool whole;   /* {arguments} */
+	bool slashes; /* {name+}: may be several segments of a path */
 };
 
 struct template
@@ -39,11 +42,6 @@ static bool is_unreserved(char c)
 	return is_alpha(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
-static bool is_hex(char c)
-{
-	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 void template_percent_encode(struct buf *out, struct slice text)
 {
 	static const char hex[] = "0123456789ABCDEF";
@@ -61,14 +59,14 @@ void template_percent_encode(struct buf *out, struct slice text)
 /* --- compiling --- */
 
 /* Bytes of the placeholder at `at`, 0 if there is none. */
-static size_t placeholder_bytes(const char *at)
+static size_t placeholder_bytes(const char *at, enum template_place place)
 {
 	if (at[0] != '{' || !(is_alpha(at[1]) || at[1] == '_'))
 		return 0;
 	size_t i = 2;
 	while (is_alpha(at[i]) || is_digit(at[i]) || at[i] == '_' || at[i] == '.' || at[i] == '-')
 		i++;
-	if (at[i] == '?')
+	if (at[i] == '?' || (at[i] == '+' && place == TEMPLATE_PATH))
 		i++;
 	return at[i] == '}' ? i + 1 : 0;
 }
@@ -76,10 +74,10 @@ static size_t placeholder_bytes(const char *at)
 static struct part placeholder_part(const char *at, size_t bytes)
 {
 	struct part part = { .text = { at + 1, bytes - 2 }, .placeholder = true };
-	if (part.text.at[part.text.len - 1] == '?') {
-		part.optional = true;
-		part.text.len--;
-	}
+	char mark = part.text.at[part.text.len - 1];
+	part.optional = mark == '?';
+	part.slashes = mark == '+';
+	part.text.len -= part.optional || part.slashes;
 	part.whole = slice_equal(part.text, SLICE("arguments"));
 	return part;
 }
@@ -88,7 +86,7 @@ static void split_parts(struct template *template)
 {
 	const char *literal = template->source, *at = template->source;
 	while (*at) {
-		size_t bytes = placeholder_bytes(at);
+		size_t bytes = placeholder_bytes(at, template->place);
 		if (!bytes) {
 			at++;
 			continue;
@@ -107,7 +105,7 @@ static void split_parts(struct template *template)
 static bool path_char_ok(const char *at)
 {
 	if (*at == '%')
-		return is_hex(at[1]) && is_hex(at[2]);
+		return hex_digit(at[1]) >= 0 && hex_digit(at[2]) >= 0;
 	return is_unreserved(*at) || strchr("!$&'()*+,;=:@/", *at) != NULL;
 }
 
@@ -152,6 +150,20 @@ static bool check_placeholder(const struct template *template, const struct part
 	return true;
 }
 
+/* What the template itself says may not climb either. */
+static bool check_climbing(const struct template *template, char *error, size_t error_bytes)
+{
+	struct buf made = BUF_INIT(SIZE_MAX / 4);
+	struct path_guard guard = { 0 };
+	for (size_t i = 0; i < template->part_count; i++)
+		buf_put(&made, template->parts[i].placeholder ? SLICE("x") : template->parts[i].text);
+	bool passes = path_guard_passes(&guard, &made, true) && !made.failed;
+	if (!passes)
+		snprintf(error, error_bytes, made.failed ? "out of memory" : "a segment is '.' or '..'");
+	buf_fini(&made);
+	return passes;
+}
+
 static bool check_parts(const struct template *template, char *error, size_t error_bytes)
 {
 	if (template->place == TEMPLATE_PATH && template->source[0] != '/') {
@@ -165,7 +177,7 @@ static bool check_parts(const struct template *template, char *error, size_t err
 		if (!ok)
 			return false;
 	}
-	return true;
+	return template->place != TEMPLATE_PATH || check_climbing(template, error, error_bytes);
 }
 
 struct template *template_new(const char *text, enum template_place place, char *error, size_t error_bytes)
@@ -239,28 +251,60 @@ static bool has_control(struct slice text)
 	return false;
 }
 
+/* Whether a text of several segments has an empty one. */
+static bool has_empty_segment(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.at[i] == '/' && (i == 0 || i + 1 == text.len || text.at[i - 1] == '/'))
+			return true;
+	return false;
+}
+
+static const char *segment_fault(const struct part *part, struct slice text)
+{
+	if (text.len == 0)
+		return "is empty";
+	if (memchr(text.at, '\0', text.len))
+		return "holds a NUL";
+	if (part->slashes)
+		return has_empty_segment(text) ? "has nothing before, behind or between its slashes" : NULL;
+	if (memchr(text.at, '/', text.len) || memchr(text.at, '\\', text.len))
+		return "holds a slash, and its placeholder stands for one segment ({name+} takes several)";
+	return NULL;
+}
+
 /* What is wrong with a value at this place, NULL if nothing. */
-static const char *text_fault(enum template_place place, struct slice text)
+static const char *text_fault(enum template_place place, const struct part *part, struct slice text)
 {
 	if (place == TEMPLATE_HEADER)
 		return has_control(text) ? "holds a line break or another control character" : NULL;
-	if (place != TEMPLATE_PATH)
-		return NULL;
-	if (text.len == 0)
-		return "is empty";
-	if (slice_equal(text, SLICE(".")) || slice_equal(text, SLICE("..")))
-		return "is a path segment with a meaning of its own";
-	return memchr(text.at, '\0', text.len) ? "holds a NUL" : NULL;
+	return place == TEMPLATE_PATH ? segment_fault(part, text) : NULL;
+}
+
+/* Percent-encoded, slashes as they are. */
+static void put_segments(struct buf *out, struct slice text)
+{
+	while (text.len) {
+		const char *slash = memchr(text.at, '/', text.len);
+		size_t len = slash ? (size_t)(slash - text.at) : text.len;
+		template_percent_encode(out, (struct slice){ text.at, len });
+		if (slash)
+			buf_put_char(out, '/');
+		len += slash != NULL;
+		text = (struct slice){ text.at + len, text.len - len };
+	}
 }
 
 static enum template_result put_text(enum template_place place, const struct part *part, struct slice text,
 				     struct buf *out, struct template_fault *fault)
 {
-	const char *wrong = text_fault(place, text);
+	const char *wrong = text_fault(place, part, text);
 	if (wrong)
 		return refuse(fault, part, wrong);
 	if (place == TEMPLATE_HEADER)
 		buf_put(out, text);
+	else if (part->slashes)
+		put_segments(out, text);
 	else
 		template_percent_encode(out, text);
 	return TEMPLATE_WRITTEN;
@@ -287,16 +331,16 @@ static enum template_result put_value(enum template_place place, const struct pa
 	case JSON_STRING:
 		return put_string(place, part, value, out, fault);
 	case JSON_OBJECT:
-		if (place != TEMPLATE_QUERY)
+		if (place != TEMPLATE_QUERY && place != TEMPLATE_FORM)
 			return refuse(fault, part, "is an object");
 		break;
 	case JSON_ARRAY:
-		if (place != TEMPLATE_QUERY)
+		if (place != TEMPLATE_QUERY && place != TEMPLATE_FORM)
 			return refuse(fault, part, "is an array");
 		break;
 	case JSON_NULL:
 		if (part->optional)
-			return TEMPLATE_LEFT_OUT;
+			return place == TEMPLATE_FORM ? TEMPLATE_WRITTEN : TEMPLATE_LEFT_OUT;
 		return refuse(fault, part, NULL);
 	case JSON_NUMBER:
 	case JSON_TRUE:
@@ -304,6 +348,28 @@ static enum template_result put_value(enum template_place place, const struct pa
 		break;
 	}
 	return put_text(place, part, value, out, fault);
+}
+
+/* The members of an object as a form's fields; those that are null are left out. */
+static enum template_result put_fields(const struct part *part, struct slice object, struct buf *out,
+				       struct template_fault *fault)
+{
+	struct json_walk walk = json_walk(object);
+	struct slice name, value;
+	size_t from = out->len;
+	while (json_next_member(&walk, &name, &value)) {
+		if (json_type(value) == JSON_NULL)
+			continue;
+		if (out->len > from)
+			buf_put_char(out, '&');
+		enum template_result result = put_string(TEMPLATE_FORM, part, name, out, fault);
+		buf_put_char(out, '=');
+		if (result == TEMPLATE_WRITTEN)
+			result = put_value(TEMPLATE_FORM, part, value, out, fault);
+		if (result != TEMPLATE_WRITTEN)
+			return result;
+	}
+	return TEMPLATE_WRITTEN;
 }
 
 static enum template_result write_placeholder(enum template_place place, const struct part *part,
@@ -316,26 +382,49 @@ static enum template_result write_placeholder(enum template_place place, const s
 		value = part->optional ? SLICE("null") : SLICE("");
 	if (value.len == 0)
 		return refuse(fault, part, NULL);
+	if (part->whole && place == TEMPLATE_FORM)
+		return put_fields(part, value, out, fault);
 	if (place != TEMPLATE_BODY)
 		return put_value(place, part, value, out, fault);
 	buf_put(out, value);
 	return TEMPLATE_WRITTEN;
 }
 
+static enum template_result write_part(enum template_place place, const struct part *part, struct slice arguments,
+				       struct buf *out, struct template_fault *fault)
+{
+	if (part->placeholder)
+		return write_placeholder(place, part, arguments, out, fault);
+	if (place == TEMPLATE_QUERY)
+		template_percent_encode(out, part->text);
+	else
+		buf_put(out, part->text);
+	return TEMPLATE_WRITTEN;
+}
+
 enum template_result template_write(const struct template *template, struct slice arguments, struct buf *out,
 				    struct template_fault *fault)
 {
+	const struct part *last = NULL; /* placeholder */
+	struct path_guard guard = { .from = out->len };
 	for (size_t i = 0; i < template->part_count; i++) {
 		const struct part *part = &template->parts[i];
-		if (part->placeholder) {
-			enum template_result result = write_placeholder(template->place, part, arguments, out, fault);
-			if (result != TEMPLATE_WRITTEN)
-				return result;
-		} else if (template->place == TEMPLATE_QUERY) {
-			template_percent_encode(out, part->text);
-		} else {
-			buf_put(out, part->text);
-		}
+		enum template_result result = write_part(template->place, part, arguments, out, fault);
+		if (result != TEMPLATE_WRITTEN)
+			return result;
+		last = part->placeholder ? part : last;
+		bool ends = i + 1 == template->part_count;
+		/* what is wrong is so for an argument: the text alone has been checked */
+		if (template->place == TEMPLATE_PATH && !path_guard_passes(&guard, out, ends) && last)
+			return refuse(fault, last, "makes a segment that a server may read as '.' or '..'");
 	}
 	return TEMPLATE_WRITTEN;
+}
+
+bool template_is_fixed(const struct template *template)
+{
+	for (size_t i = 0; i < template->part_count; i++)
+		if (template->parts[i].placeholder)
+			return false;
+	return true;
 }

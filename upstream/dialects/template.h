@@ -5,10 +5,14 @@
  * is text (so a JSON body is written as it is). `{arguments}` is the whole object. What a value becomes depends on the
  * place:
  *
- *   path     strings unescaped, numbers and booleans by their text, percent-encoded after RFC 3986 ("/" too).
- *            Refused: "", ".", "..", NUL, objects, arrays. No optional placeholders. The text must be a valid path.
+ *   path     strings unescaped, numbers and booleans by their text, percent-encoded after RFC 3986. A value is one
+ *            segment or a part of one: refused are "", slashes of either kind, NUL, objects, arrays, and what makes a
+ *            segment that a server may read as "." or ".." (path_guard.h). `{name+}` takes several segments, with "/"
+ *            between them, none of them empty. No optional placeholders. The text must be a valid path.
  *   query    the same, objects and arrays as JSON text; the template's own text is encoded too.
  *   header   as in a path, but not encoded; control characters are refused, "" is fine.
+ *   form     of a body of name=value pairs: as in a query, but the template's own text stays as it is; absent and
+ *            optional: "". `{arguments}`: all members as pairs.
  *   body     the raw JSON value as it came, quotes and all: {"q": {query}, "n": {count?}}. Never write quotes around
  *            it. Absent and optional: null.
  *
@@ -22,7 +26,7 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 
-enum template_place { TEMPLATE_PATH, TEMPLATE_QUERY, TEMPLATE_HEADER, TEMPLATE_BODY };
+enum template_place { TEMPLATE_PATH, TEMPLATE_QUERY, TEMPLATE_HEADER, TEMPLATE_BODY, TEMPLATE_FORM };
 
 struct template; /* immutable once made; any thread */
 
@@ -30,6 +34,9 @@ struct template; /* immutable once made; any thread */
 struct template *template_new(const char *text, enum template_place place, char *error, size_t error_bytes) MUST_CHECK;
 /* NULL is fine. */
 void template_free(struct template *template);
+
+/* Whether it has no placeholder. */
+bool template_is_fixed(const struct template *template);
 
 /* Whether what the template makes is JSON whatever the arguments are: placeholders stand for whole values. False:
  * `error` says where. Bodies only. */

@@ -107,10 +107,10 @@ static const struct envelope_settings graph = { .preset = "microsoft-graph" },
 static void graph_items_are_requests_with_string_ids(void **state)
 {
 	(void)state;
-	static const char *const users[] = { "{\"user\":\"a b\"}", "{\"user\":\"c/d\"}" };
+	static const char *const users[] = { "{\"user\":\"a b\"}", "{\"user\":\"c?d\"}" };
 	expect_request(graph, (struct route_settings){ .http_method = "GET", .path = "/users/{user}" }, users, 2,
 		       "POST /$batch||application/json|{\"requests\":[{\"id\":\"5\",\"method\":\"GET\",\"url\":"
-		       "\"/users/a%20b\"},{\"id\":\"6\",\"method\":\"GET\",\"url\":\"/users/c%2Fd\"}]}");
+		       "\"/users/a%20b\"},{\"id\":\"6\",\"method\":\"GET\",\"url\":\"/users/c%3Fd\"}]}");
 }
 
 static void graph_items_with_a_body_say_its_type(void **state)

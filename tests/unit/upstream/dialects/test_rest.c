@@ -126,8 +126,8 @@ static void templates_fill_path_query_headers_and_body(void **state)
 					   .headers = headers,
 					   .header_count = 2,
 					   .body = "{\"q\": {q}, \"n\": {n?}}" };
-	expect_request(&settings, "{\"city\":\"a/b\",\"plan\":\"\",\"q\":\"x\\ny\"}", "POST",
-		       "/forecast/a%2Fb?units%26=metric", "X-Plan: p-\n", "{\"q\": \"x\\ny\", \"n\": null}");
+	expect_request(&settings, "{\"city\":\"a?b\",\"plan\":\"\",\"q\":\"x\\ny\"}", "POST",
+		       "/forecast/a%3Fb?units%26=metric", "X-Plan: p-\n", "{\"q\": \"x\\ny\", \"n\": null}");
 	expect_request(&settings,
 		       "{\"city\":1,\"plan\":2,\"q\":{},\"days\":3,\"lang\":\"en\",\"filter\":{\"a\":1},\"n\":-0.0}",
 		       "POST", "/forecast/1?days=3&units%26=metric&f=%7B%22a%22%3A1%7D", "X-Lang: en\nX-Plan: p-2\n",
@@ -152,8 +152,11 @@ static void what_cannot_be_written_is_refused_by_name(void **state)
 	expect_refusal(&settings, "{\"city\":\"x\"}",
 		       "argument 'days' is missing; tool 'forecast' needs it in its query parameter days");
 	expect_refusal(&settings, "{\"city\":\"..\",\"days\":1}",
-		       "argument 'city' is a path segment with a meaning of its own; tool 'forecast' cannot put it in "
-		       "its path");
+		       "argument 'city' makes a segment that a server may read as '.' or '..'; tool 'forecast' cannot "
+		       "put it in its path");
+	expect_refusal(&settings, "{\"city\":\"../admin/users\",\"days\":1}",
+		       "argument 'city' holds a slash, and its placeholder stands for one segment ({name+} takes "
+		       "several); tool 'forecast' cannot put it in its path");
 	expect_refusal(&settings, "{\"city\":[],\"days\":1}",
 		       "argument 'city' is an array; tool 'forecast' cannot put it in its path");
 	expect_refusal(
@@ -211,6 +214,47 @@ static void a_body_of_another_type_need_not_be_json(void **state)
 	struct route_settings settings = { .tool = "t", .headers = headers, .header_count = 1, .body = "say {x}!" };
 	struct dialect_route *route = new_route(&settings);
 	dialect_route_unref(route);
+}
+
+/* Where nobody knows how to write a value so that it stays one, none is written. */
+static void a_body_takes_arguments_only_where_they_stay_values(void **state)
+{
+	(void)state;
+	static const char *const refused[] = { "application/xml", "text/html", "multipart/form-data; boundary=x",
+					       "{type}" };
+	struct route_pair headers[] = { { "Content-Type", NULL }, { "content-type", "text/plain" } };
+	struct route_settings settings = { .tool = "t", .headers = headers, .header_count = 1 };
+	for (size_t i = 0; i < countof(refused); i++) {
+		headers[0].value = refused[i];
+		settings.body = "<a>{x}</a>";
+		expect_bad_route(&settings, "body: arguments can be written into JSON");
+		settings.body = "<a>1</a>";
+		dialect_route_unref(new_route(&settings));
+	}
+	settings.body = "{\"q\":\"{q}\"}";
+	headers[0].value = "application/vnd.x+json";
+	expect_bad_route(&settings, "body: not JSON once");
+	settings.body = "{\"q\":{q}}\n{\"q\":\"{q}\"}\n";
+	headers[0].value = "application/x-ndjson";
+	expect_bad_route(&settings, "body: not JSON once");
+	settings.body = "{\"q\":{q}}\n{arguments}\n";
+	dialect_route_unref(new_route(&settings));
+	settings.header_count = 2;
+	expect_bad_route(&settings, "of which there are two");
+}
+
+static void a_forms_values_stay_values(void **state)
+{
+	(void)state;
+	static const struct route_pair headers[] = { { "Content-Type", "application/x-www-form-urlencoded" } };
+	struct route_settings settings = { .tool = "t", .headers = headers, .header_count = 1, .path = "/x" };
+	settings.body = "user={user}&role=guest";
+	expect_request(&settings, "{\"user\":\"bob&role=admin&x=\"}", "POST", "/x",
+		       "Content-Type: application/x-www-form-urlencoded\n",
+		       "user=bob%26role%3Dadmin%26x%3D&role=guest");
+	settings.body = NULL;
+	expect_request(&settings, "{\"user\":\"a b\",\"n\":1}", "POST", "/x",
+		       "Content-Type: application/x-www-form-urlencoded\n", "user=a%20b&n=1");
 }
 
 /* --- reading --- */
@@ -385,6 +429,8 @@ int main(void)
 		cmocka_unit_test(an_address_over_the_cap_is_refused),
 		cmocka_unit_test(bad_routes_name_the_place),
 		cmocka_unit_test(a_body_of_another_type_need_not_be_json),
+		cmocka_unit_test(a_body_takes_arguments_only_where_they_stay_values),
+		cmocka_unit_test(a_forms_values_stay_values),
 		cmocka_unit_test(a_good_answers_body_is_the_result_as_it_came),
 		cmocka_unit_test(an_empty_answer_is_null),
 		cmocka_unit_test(json_that_is_none_is_the_providers_failure),

@@ -761,14 +761,14 @@ static void a_rest_request_goes_where_its_templates_say(void **state)
 	world.endpoints[0] = world.urls[0];
 	world_open(&world);
 	struct upstream_call call = { .route = world.route,
-				      .arguments = SLICE("{\"q\":\"a/../b\",\"u\":\"\\u00b0C\"}"),
+				      .arguments = SLICE("{\"q\":\"a;..?b\",\"u\":\"\\u00b0C\"}"),
 				      .repeatable = true };
 	struct answer *refusal = NULL;
 	struct landing landing = { .world = &world };
 	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
 	wait_landed(&landing);
 	landing_fini(&landing);
-	static const char wanted[] = "GET /v1/forecast/a%2F..%2Fb?unit%20s=%C2%B0C HTTP/1.1\r\n";
+	static const char wanted[] = "GET /v1/forecast/a%3B..%3Fb?unit%20s=%C2%B0C HTTP/1.1\r\n";
 	if (strncmp(seen.text, wanted, strlen(wanted)) != 0)
 		fail_msg("not %s but %s", wanted, seen.text);
 	assert_null(strstr(seen.text, "Content-"));
