@@ -262,7 +262,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "dialects mcp, mcp-stdio: the version of MCP that the server speaks; auto: it is asked, a process with initialize.")                                \
 	V("upstreams.*.tools_refresh", DURATION, upstream_draft, config.settings.mcp_refresh_us, "us", 0, US_D(1),     \
 	  "5m", NULL,                                                                                                  \
-	  "dialect mcp: how old the server's list of tools may become; 0: it is read once a session.")                 \
+	  "MCP: how old the server's list of tools may become; 0: it is read once a session, or a process.")                 \
 	B("upstreams.*.batch", BLOCK, 0, "When gathered calls leave together.")                                        \
 	V("upstreams.*.batch.mode", ENUM, upstream_draft, config.batch.mode, "", 0, 0, "adaptive",                     \
 	  "adaptive|fixed|off",                                                                                        \

@@ -24,7 +24,7 @@ def behind(make, tmp_path):
                 "env": {"RECORD": str(record), **(environment or {})},
                 "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
         names = ("echo", "slow", "crash", "hang", "garbage", "pid", "offspring", "ask", "big", "complain", "cancelled",
-                 "flap")
+                 "flap", "raw", "busy")
         gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
                                "upstreams": {"p": {**base, **(upstream or {})}},
                                "tools": {name: {"upstream": "p", "annotations": {"read_only": name == "slow"}}
@@ -62,6 +62,48 @@ def test_an_answer_too_long_among_others_fails_at_once(behind):
     assert (code, "longer than 102400 bytes" in detail) == ("upstream_error", True), detail
     for other in others:
         other.close()
+
+
+def test_a_list_that_fails_is_asked_for_again(behind):
+    gateway = behind({"tools_refresh": "1s"}, environment={"FAIL_LISTS": "2"})
+    until(lambda: "database still starting" in listing(gateway).get("why", ""), "its own words are told")
+    assert listing(gateway)["list"] == "awaited"
+    until(lambda: listing(gateway)["list"] == "fresh", "the list is there in the end")
+    assert gateway.request("POST", "/v1/tools/busy", b'{"steps": 0, "every": 0}').status == 200
+    lists = gateway.record().count("list")
+    until(lambda: gateway.record().count("list") > lists, "it is read again from time to time")
+
+
+def test_a_process_that_dies_while_it_lists_is_not_the_last_word(behind):
+    gateway = behind({"pool": {"min": 2, "max": 2, "restart_backoff": "20ms"}, "tools_refresh": "1s"})
+    until(lambda: listing(gateway)["list"] == "fresh", "the list is there")
+    for _ in range(3):
+        lists = gateway.record().count("list")
+        gateway.call("crash")
+        until(lambda: gateway.record().count("list") > lists, "the other one is asked")
+    until(lambda: listing(gateway)["list"] == "fresh", "and answers")
+
+
+ANSWER = '"jsonrpc":"2.0","id":ID,"result":{"content":[{"type":"text","text":"%s"}]}'
+
+
+def test_an_answer_that_is_no_json_fails_its_own_call_at_once(behind):
+    gateway = behind({"timeout": "60s"})
+    other = gateway.connect()
+    other.send(request_bytes("POST", "/v1/tools/slow", b'{"seconds": 2}'))
+    for line in ("{" + ANSWER % "a\tb" + "}",                                     # a raw tab
+                 '{"jsonrpc":"2.0","id":ID,"result":{"n":NaN}}', '{"result":{"a":1,"a":2},"jsonrpc":"2.0","id":ID}',
+                 '{"jsonrpc":"2.0","id":ID,"result":{"half":'):
+        code, detail = problem(gateway.call("raw", {"lines": ["noise", line]}))
+        assert code == "upstream_error" and "has answered, but not in JSON that can be read: " in detail, (line, detail)
+    assert other.reply().status == 200, "the process and the others' calls are left alone"
+    assert not gateway.events("process_crashed")
+
+
+def test_half_a_surrogate_pair_is_mended(behind):
+    gateway = behind()
+    reply = gateway.call("raw", {"lines": ["{" + ANSWER % "hello \\ud83d \\ud83d\\ude00 \\\\ud83d \\ude00" + "}"]})
+    assert reply.status == 200 and reply.body.decode() == "hello \ufffd \U0001f600 \\ud83d \ufffd", reply
 
 
 def test_a_pinned_modern_server_is_never_asked_to_initialize(behind):

@@ -10,11 +10,9 @@
 enum { NOTES_MAX = 256, CONTROL_TIMERS = 3 };
 #define OPEN_AGAIN_US CLOCK_US_PER_S /* after a failure; doubled with each, up to */
 #define OPEN_AGAIN_MAX_US (30 * CLOCK_US_PER_S)
-#define LIST_AGAIN_US (2 * CLOCK_US_PER_S) /* likewise, up to mcp_refresh_us */
-#define LISTEN_AGAIN_US CLOCK_US_PER_S     /* likewise */
+#define LISTEN_AGAIN_US CLOCK_US_PER_S /* likewise */
 #define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
 #define LISTEN_STEADY_US (30 * CLOCK_US_PER_S) /* a stream that ends sooner has failed, whatever it said */
-#define TTL_MIN_US (5 * CLOCK_US_PER_S)        /* a server's ttlMs may not make us ask more often */
 #define NOTE_TIMEOUT_US (10 * CLOCK_US_PER_S)
 
 static uint64_t backoff(uint64_t first_us, uint64_t most_us, unsigned failures)
@@ -264,14 +262,10 @@ static void log_list(struct mcp_control *control)
 static void list_complete(struct mcp_control *control)
 {
 	const struct mcp_tools *tools = &control->tools;
-	uint64_t wait_us = control->settings->mcp_refresh_us;
-	uint64_t ttl_us = tools->ttl_ms < UINT64_MAX / 1000 ? tools->ttl_ms * 1000 : UINT64_MAX;
+	uint64_t wait_us = mcp_list_refresh_us(control->settings->mcp_refresh_us, tools->ttl_ms);
 	log_list(control);
 	control->list_failures = 0;
-	if (ttl_us > 0 &&
-	    ttl_us < wait_us) /* 0 means that it may change at any time, not that we should ask for ever */
-		wait_us = ttl_us < TTL_MIN_US ? TTL_MIN_US : ttl_us;
-	if (wait_us)
+	if (wait_us != UINT64_MAX)
 		list_again_in(control, wait_us);
 	if (control->list_again)
 		mcp_control_stale(control);
@@ -281,12 +275,9 @@ static void list_complete(struct mcp_control *control)
 
 static void list_failed(struct mcp_control *control, const char *why)
 {
-	uint64_t most_us = control->settings->mcp_refresh_us;
 	if (control->list_failures++ == 0)
 		log_event(control, LOG_LEVEL_WARN, "mcp_tools_not_listed", why);
-	list_again_in(control,
-		      backoff(LIST_AGAIN_US, most_us > OPEN_AGAIN_MAX_US || !most_us ? OPEN_AGAIN_MAX_US : most_us,
-			      control->list_failures));
+	list_again_in(control, mcp_list_retry_us(control->settings->mcp_refresh_us, control->list_failures));
 	if (control->watcher)
 		control->watcher->tools_failed(control->watcher->context, why);
 }
@@ -310,15 +301,10 @@ static bool write_list(struct mcp_post *post, const struct upstream_call *calls,
 static void hear_list(struct mcp_post *post, const struct mcp_message *message)
 {
 	struct mcp_errand *errand = errand_of(post);
-	const char *why = NULL;
+	struct mcp_tools *tools = &errand->control->tools;
 	errand->heard = true;
-	if (message->kind == MCP_ERROR) {
-		snprintf(errand->why, sizeof errand->why, "tools/list: the server answered with error %d",
-			 mcp_error_code(message));
-		return;
-	}
-	if (mcp_tools_take(&errand->control->tools, message, &why) == MCP_PAGE_BAD)
-		snprintf(errand->why, sizeof errand->why, "%s", why);
+	if (mcp_tools_take(tools, message) == MCP_PAGE_BAD)
+		snprintf(errand->why, sizeof errand->why, "%s", tools->why);
 }
 
 static void ask_page(struct mcp_control *control);

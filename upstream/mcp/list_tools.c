@@ -1,12 +1,17 @@
 /* list_tools.c: tools/list, page by page. */
 #include "upstream/mcp/list_tools.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "upstream/mcp/param_headers.h"
 
 enum { CURSOR_BYTES = 64 * 1024 };
 #define SETTLE_US (100 * CLOCK_US_PER_MS) /* servers say list_changed in bursts */
 #define GAP_MAX_US (10 * CLOCK_US_PER_S)
+#define TTL_MIN_US (5 * CLOCK_US_PER_S) /* a server's ttlMs may not make us ask more often */
+#define RETRY_US (2 * CLOCK_US_PER_S)   /* after a failure; doubled with each, up to the refresh, or */
+#define RETRY_MAX_US (30 * CLOCK_US_PER_S)
 #define CALM_GAPS 4 /* after so many gaps without a word it is a calm server again */
 
 uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us)
@@ -24,6 +29,26 @@ void mcp_list_pace_asked(struct mcp_list_pace *pace, uint64_t now_us)
 	if (pace->gap_us > GAP_MAX_US)
 		pace->gap_us = GAP_MAX_US;
 	pace->asked_us = now_us;
+}
+
+uint64_t mcp_list_refresh_us(uint64_t refresh_us, uint64_t ttl_ms)
+{
+	uint64_t wait_us = refresh_us ? refresh_us : UINT64_MAX;
+	uint64_t ttl_us = ttl_ms < UINT64_MAX / CLOCK_US_PER_MS ? ttl_ms * CLOCK_US_PER_MS : UINT64_MAX;
+	if (ttl_us == 0 ||
+	    ttl_us >= wait_us) /* 0 means that it may change at any time, not that we should ask for ever */
+		return wait_us;
+	return ttl_us < TTL_MIN_US ? TTL_MIN_US : ttl_us;
+}
+
+uint64_t mcp_list_retry_us(uint64_t refresh_us, unsigned failures)
+{
+	uint64_t wait_us = RETRY_US, most_us = RETRY_MAX_US;
+	if (refresh_us && refresh_us < most_us)
+		most_us = refresh_us;
+	while (failures-- > 1 && wait_us < most_us)
+		wait_us *= 2;
+	return wait_us < most_us ? wait_us : most_us;
 }
 
 void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool mirrors)
@@ -81,43 +106,56 @@ static void take_ttl(struct mcp_tools *tools, struct slice raw)
 		tools->ttl_ms = ms;
 }
 
-static enum mcp_page bad(const char **why, const char *what)
+static enum mcp_page bad(struct mcp_tools *tools, const char *what)
 {
-	*why = what;
+	snprintf(tools->why, sizeof tools->why, "%s", what);
+	return MCP_PAGE_BAD;
+}
+
+/* The server answers that it cannot: in its own words. */
+static enum mcp_page refused(struct mcp_tools *tools, const struct mcp_message *answer)
+{
+	struct buf said = BUF_INIT(SIZE_MAX / 4);
+	mcp_error_put_text(answer, &said);
+	snprintf(tools->why, sizeof tools->why, "tools/list: the server answered with error %d: %.150s",
+		 mcp_error_code(answer), said.len && !said.failed ? buf_cstr(&said) : "no message");
+	buf_fini(&said);
 	return MCP_PAGE_BAD;
 }
 
 /* The next page's cursor, or the end. */
-static enum mcp_page turn(struct mcp_tools *tools, struct slice next, const char **why)
+static enum mcp_page turn(struct mcp_tools *tools, struct slice next)
 {
 	if (!next.len || json_type(next) == JSON_NULL) {
 		buf_put_char(&tools->list, ']');
-		return tools->list.failed ? bad(why, "its list of tools is too large") : MCP_PAGE_LAST;
+		return tools->list.failed ? bad(tools, "its list of tools is too large") : MCP_PAGE_LAST;
 	}
 	if (json_type(next) != JSON_STRING)
-		return bad(why, "its nextCursor is no string");
+		return bad(tools, "its nextCursor is no string");
 	if (slice_equal(next, buf_slice(&tools->cursor)))
-		return bad(why, "its list of tools goes round in circles: a page's nextCursor is its own");
+		return bad(tools, "its list of tools goes round in circles: a page's nextCursor is its own");
 	if (tools->pages >= MCP_PAGES_MAX)
-		return bad(why, "its list of tools has too many pages");
+		return bad(tools, "its list of tools has too many pages");
 	buf_reset(&tools->cursor);
 	buf_put(&tools->cursor, next);
-	return tools->cursor.failed ? bad(why, "its nextCursor is too long") : MCP_PAGE_MORE;
+	return tools->cursor.failed ? bad(tools, "its nextCursor is too long") : MCP_PAGE_MORE;
 }
 
-enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer, const char **why)
+enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer)
 {
 	struct slice array = mcp_result_member(answer, "tools");
 	tools->pages++;
+	if (answer->kind == MCP_ERROR)
+		return refused(tools, answer);
 	if (answer->kind != MCP_RESULT || !array.len || json_type(array) != JSON_ARRAY)
-		return bad(why, "its answer to tools/list has no list of tools");
+		return bad(tools, "its answer to tools/list has no list of tools");
 	take_tools(tools, array);
 	take_ttl(tools, mcp_result_member(answer, "ttlMs"));
 	if (tools->list.failed)
-		return bad(why, "its list of tools is too large");
+		return bad(tools, "its list of tools is too large");
 	if (tools->count > MCP_TOOLS_MAX)
-		return bad(why, "it lists too many tools");
-	return turn(tools, mcp_result_member(answer, "nextCursor"), why);
+		return bad(tools, "it lists too many tools");
+	return turn(tools, mcp_result_member(answer, "nextCursor"));
 }
 
 struct slice mcp_tools_list(const struct mcp_tools *tools)

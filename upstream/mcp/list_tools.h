@@ -10,16 +10,23 @@
 #include "base/slice.h"
 #include "upstream/mcp/mcp_message.h"
 
-enum { MCP_PAGES_MAX = 500, MCP_TOOLS_MAX = 10000 };
+enum { MCP_PAGES_MAX = 500, MCP_TOOLS_MAX = 10000, MCP_LIST_WHY_BYTES = 200 };
 
 struct mcp_tools {
 	struct buf list;   /* "[{...},{...}", then "]" */
 	struct buf cursor; /* raw, of the next page; empty: none */
 	bool mirrors;      /* drop tools whose x-mcp-header annotations are invalid: modern, over HTTP */
 	size_t count, pages, dropped;
-	uint64_t ttl_ms;         /* the smallest of the pages; UINT64_MAX: none said */
-	const char *why_dropped; /* the last one: static, a phrase */
+	uint64_t ttl_ms;              /* the smallest of the pages; UINT64_MAX: none said */
+	const char *why_dropped;      /* the last one: static, a phrase */
+	char why[MCP_LIST_WHY_BYTES]; /* MCP_PAGE_BAD: what is wrong, for people; the server's own words if it has any */
 };
+
+/* When a list is asked for that nobody says has changed. UINT64_MAX: not again. */
+/* It is complete. refresh_us: how old it may become, 0: as old as it likes; ttl_ms: what the server says of that. */
+uint64_t mcp_list_refresh_us(uint64_t refresh_us, uint64_t ttl_ms);
+/* It has failed so often in a row, >= 1. */
+uint64_t mcp_list_retry_us(uint64_t refresh_us, unsigned failures);
 
 /*
  * When a list is asked for because the server says that it has changed: soon, since somebody may wait for the new tool,
@@ -40,10 +47,10 @@ void mcp_tools_fini(struct mcp_tools *tools);
 enum mcp_page {
 	MCP_PAGE_LAST, /* the list is complete: mcp_tools_list */
 	MCP_PAGE_MORE, /* ask for the page at tools->cursor */
-	MCP_PAGE_BAD   /* give it up: *why says what is wrong */
+	MCP_PAGE_BAD   /* give it up: tools->why says what is wrong */
 };
 /* One answer to tools/list. Tools without a name, and those that can only be called as tasks, are left out. */
-enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer, const char **why);
+enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer);
 
 /* The list, after MCP_PAGE_LAST; valid until mcp_tools_fini. */
 struct slice mcp_tools_list(const struct mcp_tools *tools);

@@ -216,6 +216,66 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 	return !*fault;
 }
 
+/* The value of four hexadecimal digits at `at`; -1: they are none. */
+static int unit_at(const char *at)
+{
+	int unit = 0;
+	for (int i = 0; i < 4; i++) {
+		char c = at[i];
+		int digit = c >= '0' && c <= '9'                     ? c - '0'
+			    : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+								     : -1;
+		if (digit < 0)
+			return -1;
+		unit = unit * 16 + digit;
+	}
+	return unit;
+}
+
+static bool is_unit(struct slice text, size_t at, int from, int to)
+{
+	if (at + 6 > text.len || text.at[at] != '\\' || text.at[at + 1] != 'u')
+		return false;
+	int unit = unit_at(text.at + at + 2);
+	return unit >= from && unit <= to;
+}
+
+/* Halves of surrogate pairs become U+FFFD, which is as long. A backslash stands in strings only. False: there are none.
+ */
+static bool mend_surrogates(char *text, size_t len)
+{
+	struct slice all = { text, len };
+	bool some = false;
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] != '\\')
+			continue;
+		bool high = is_unit(all, i, 0xD800, 0xDBFF);
+		if (high && is_unit(all, i + 6, 0xDC00, 0xDFFF)) {
+			i += 11;
+		} else if (high || is_unit(all, i, 0xDC00, 0xDFFF)) {
+			memcpy(text + i + 2, "fffd", 4);
+			some = true;
+			i += 5;
+		} else {
+			i++;
+		}
+	}
+	return some;
+}
+
+bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct buf *mended,
+		     struct mcp_message *message, const char **fault)
+{
+	if (mcp_read(text, json_depth, scratch, message, fault))
+		return true;
+	if (!memmem(text.at, text.len, "\\u", 2))
+		return false;
+	buf_reset(mended);
+	buf_put(mended, text);
+	return !mended->failed && mend_surrogates(mended->store->bytes, mended->len) &&
+	       mcp_read(buf_slice(mended), json_depth, scratch, message, fault);
+}
+
 bool mcp_method_is(const struct mcp_message *message, const char *method)
 {
 	return message->method.len && json_string_is(message->method, slice_of(method));
@@ -303,12 +363,27 @@ bool mcp_id_at_end(struct slice text, uint64_t *id)
 	       take_back(&text, SLICE(",")) && json_u64(number, id);
 }
 
+/* A request or a notification has ids of its own. */
+bool mcp_id_of_broken(struct slice text, uint64_t *id)
+{
+	return !memmem(text.at, text.len, "\"method\"", strlen("\"method\"")) &&
+	       (mcp_id_at_start(text, id) || mcp_id_at_end(text, id));
+}
+
 bool mcp_progress_id(const struct mcp_message *message, uint64_t *id)
 {
 	struct slice token;
 	return mcp_method_is(message, "notifications/progress") && message->params.len &&
 	       json_type(message->params) == JSON_OBJECT &&
 	       json_member(message->params, SLICE("progressToken"), &token) && number_of(token, id);
+}
+
+void mcp_error_put_text(const struct mcp_message *message, struct buf *out)
+{
+	struct slice raw;
+	if (message->error.len && json_type(message->error) == JSON_OBJECT &&
+	    json_member(message->error, SLICE("message"), &raw) && json_type(raw) == JSON_STRING)
+		json_unescape(raw, out);
 }
 
 int mcp_error_code(const struct mcp_message *message)

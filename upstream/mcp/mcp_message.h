@@ -67,6 +67,14 @@ struct mcp_message {
 bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct mcp_message *message,
 	      const char **fault) MUST_CHECK;
 
+/*
+ * The same for a server that may have cut a character in two: JavaScript's strings can hold half a surrogate pair, and
+ * are written with it ("\\ud83d"), which other readers of JSON refuse. Each half becomes U+FFFD; the message's slices
+ * then point into `mended`, which is reused from call to call and is the caller's to end.
+ */
+bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct buf *mended,
+		     struct mcp_message *message, const char **fault) MUST_CHECK;
+
 /* Whether the method is this one ("notifications/tools/list_changed"). */
 bool mcp_method_is(const struct mcp_message *message, const char *method);
 /* The id as a number of ours. False: none that we could have given. */
@@ -75,8 +83,12 @@ bool mcp_id(const struct mcp_message *message, uint64_t *id);
  * behind, all members that are not short texts, as every server known writes it. */
 bool mcp_id_at_start(struct slice text, uint64_t *id);
 bool mcp_id_at_end(struct slice text, uint64_t *id);
+/* The id of an answer that cannot be read, if it can be seen nevertheless. */
+bool mcp_id_of_broken(struct slice text, uint64_t *id);
 /* Whether it is notifications/progress for a request of ours, whose id is its token. */
 bool mcp_progress_id(const struct mcp_message *message, uint64_t *id);
+/* Append the text of an MCP_ERROR, if it has one. */
+void mcp_error_put_text(const struct mcp_message *message, struct buf *out);
 /* The code of an MCP_ERROR; 0: it has none that can be read. */
 int mcp_error_code(const struct mcp_message *message);
 /* Whether a version that we could speak in that era is in an array of raw strings; what is no array has none. */
@@ -98,5 +110,7 @@ struct slice mcp_result_member(const struct mcp_message *message, const char *na
  *   no object as result             UPSTREAM_ERROR
  */
 struct answer *mcp_answer(const struct mcp_message *message, unsigned json_depth, unsigned status);
+/* The answer to a call that the server has answered with what cannot be read. NULL: out of memory. */
+struct answer *mcp_broken_answer(const char *fault);
 
 #endif

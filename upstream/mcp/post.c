@@ -17,6 +17,7 @@ struct post_decoder {
 	bool events; /* an event stream */
 	struct sse sse;
 	struct json_split split;
+	struct buf mended;    /* the last message, if it had to be */
 	struct answer *whole; /* an error that names no call: for all that are left */
 	bool answered[];
 };
@@ -73,6 +74,7 @@ static struct dialect_decoder *decoder_new(size_t count, uint64_t first_id, unsi
 		return NULL;
 	decoder->json_depth = json_depth;
 	tally_init(&decoder->tally, &mcp_post_dialect, count, first_id, json_depth + 2, sink, decoder->answered);
+	decoder->mended = BUF_INIT(SIZE_MAX / 4);
 	sse_init(&decoder->sse, EVENT_BYTES);
 	json_split_init(&decoder->split);
 	return &decoder->tally.base;
@@ -84,6 +86,7 @@ static void decoder_free(struct dialect_decoder *base)
 		return;
 	struct post_decoder *decoder = of(base);
 	answer_unref(decoder->whole);
+	buf_fini(&decoder->mended);
 	sse_fini(&decoder->sse);
 	tally_fini(&decoder->tally);
 	free(decoder);
@@ -157,12 +160,24 @@ static void take_answer(struct post_decoder *decoder, const struct mcp_message *
 		note_whole(decoder, message);
 }
 
+/* It fails its own call, if it says which that is; the others may still be answered. */
+static void take_broken(struct post_decoder *decoder, struct slice text, const char *fault, size_t at)
+{
+	struct tally *tally = &decoder->tally;
+	uint64_t id;
+	tally_note(tally, fault, at);
+	if (!mcp_id_of_broken(text, &id) || id < tally->first_id || id - tally->first_id >= tally->count ||
+	    decoder->answered[id - tally->first_id] || decoder->post->ops->heard)
+		return;
+	tally_emit(tally, (size_t)(id - tally->first_id), mcp_broken_answer(fault));
+}
+
 static void take_message(struct post_decoder *decoder, struct slice text, size_t at)
 {
 	struct mcp_message message;
 	const char *fault;
-	if (!mcp_read(text, decoder->json_depth, &decoder->tally.scratch, &message, &fault)) {
-		tally_note(&decoder->tally, fault, at);
+	if (!mcp_read_mended(text, decoder->json_depth, &decoder->tally.scratch, &decoder->mended, &message, &fault)) {
+		take_broken(decoder, text, fault, at);
 		return;
 	}
 	if (message.kind == MCP_REQUEST || message.kind == MCP_NOTIFICATION)

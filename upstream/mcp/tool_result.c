@@ -167,11 +167,8 @@ static enum outcome error_outcome(int code)
 static struct answer *error_answer(const struct mcp_message *message, unsigned status)
 {
 	struct buf said = BUF_INIT(SIZE_MAX / 4);
-	struct slice raw;
 	int code = mcp_error_code(message);
-	if (json_type(message->error) == JSON_OBJECT && json_member(message->error, SLICE("message"), &raw) &&
-	    json_type(raw) == JSON_STRING)
-		json_unescape(raw, &said);
+	mcp_error_put_text(message, &said);
 	struct answer *answer = answer_upstream_error(error_outcome(code), status, 0, message->error,
 						      "the MCP server answered with error %d: %.400s", code,
 						      said.len && !said.failed ? buf_cstr(&said) : "no message");
@@ -184,4 +181,10 @@ struct answer *mcp_answer(const struct mcp_message *message, unsigned json_depth
 	if (message->kind == MCP_ERROR)
 		return error_answer(message, status);
 	return result_answer(message->result, json_depth, status);
+}
+
+struct answer *mcp_broken_answer(const char *fault)
+{
+	return answer_error(OUTCOME_UPSTREAM_ERROR, "the server has answered, but not in JSON that can be read: %s",
+			    fault);
 }

@@ -45,14 +45,18 @@ static void reply(struct member *member, const struct mcp_message *request)
 
 /* --- its tools --- */
 
+static void end_list(struct member *member)
+{
+	member->list_id = 0;
+	if (member->state != MEMBER_STARTING)
+		loop_disarm(member->pool->loop, &member->timer);
+}
+
 static void list_failed(struct member *member, const char *why)
 {
-	const struct upstream_watcher *watcher = member->pool->watcher;
-	member->list_id = 0;
-	loop_disarm(member->pool->loop, &member->timer);
+	end_list(member);
 	mcp_tools_fini(&member->tools);
-	if (watcher)
-		watcher->tools_failed(watcher->context, why);
+	pool_list_failed(member->pool, why);
 }
 
 static void ask_for_page(struct member *member)
@@ -66,64 +70,30 @@ static void ask_for_page(struct member *member)
 		list_failed(member, "it does not read what it is sent");
 }
 
-static void list_now(struct member *member)
+void member_list(struct member *member)
 {
-	if (member->list_changed)
-		mcp_list_pace_asked(&member->pool->pace, loop_now(member->pool->loop));
-	member->list_again = member->list_changed = false;
 	mcp_tools_fini(&member->tools);
 	mcp_tools_init(&member->tools, member->pool->settings->mcp_list_bytes, false);
 	ask_for_page(member);
 }
 
-/* False: it is not to be asked, or it is not the time. */
-static bool may_list(const struct member *member)
-{
-	return member->pool->mcp && member->pool->watcher && member->state != MEMBER_STARTING && !member->stopped;
-}
-
-void member_list_soon(struct member *member)
-{
-	uint64_t now_us = loop_now(member->pool->loop);
-	if (may_list(member) && !member->list_id && !member->timer.place)
-		loop_arm(member->pool->loop, &member->timer, mcp_list_pace_due(&member->pool->pace, now_us));
-}
-
-/* It says that its list has changed. */
-static void list_changed(struct member *member)
-{
-	struct process_pool *pool = member->pool;
-	if (!may_list(member))
-		return;
-	member->list_again = member->list_id != 0;
-	if (member->list_again || member->timer.place)
-		return;
-	member->list_changed = true;
-	loop_arm(pool->loop, &member->timer, mcp_list_pace_due(&pool->pace, loop_now(pool->loop)));
-}
-
 static void take_page(struct member *member, const struct mcp_message *message)
 {
-	const struct upstream_watcher *watcher = member->pool->watcher;
-	const char *why = NULL;
-	loop_disarm(member->pool->loop, &member->timer);
-	switch (mcp_tools_take(&member->tools, message, &why)) {
+	char why[MCP_LIST_WHY_BYTES];
+	end_list(member);
+	switch (mcp_tools_take(&member->tools, message)) {
 	case MCP_PAGE_BAD:
+		memcpy(why, member->tools.why, sizeof why);
 		list_failed(member, why);
 		break;
 	case MCP_PAGE_MORE:
 		ask_for_page(member);
-		return;
+		break;
 	case MCP_PAGE_LAST:
-		member->list_id = 0;
-		member->pool->unlisted = false;
-		if (watcher)
-			watcher->tools(watcher->context, mcp_tools_list(&member->tools));
+		pool_listed(member);
 		mcp_tools_fini(&member->tools);
 		break;
 	}
-	if (member->list_again)
-		list_changed(member);
 }
 
 /* --- its handshake --- */
@@ -181,10 +151,8 @@ static void on_time(struct loop_timer *timer, uint64_t now_us)
 			 (double)member->pool->own->start_timeout_us / (double)CLOCK_US_PER_S);
 		member->last_words_len = strlen(member->last_words);
 		member_kill(member);
-	} else if (member->list_id) {
-		list_failed(member, "no answer to tools/list in time");
 	} else {
-		list_now(member);
+		list_failed(member, "no answer to tools/list in time");
 	}
 }
 
@@ -199,10 +167,16 @@ static struct answer *rpc_answer(const struct mcp_message *message)
 
 static struct answer *answer_of(const struct process_pool *pool, const struct mcp_message *message)
 {
-	struct answer *answer = pool->mcp ? mcp_answer(message, pool->settings->json_depth, 0) : rpc_answer(message);
-	return answer ? answer
-		      : answer_error(OUTCOME_UPSTREAM_ERROR,
-				     "the gateway had no memory left for the provider's answer");
+	return pool->mcp ? mcp_answer(message, pool->settings->json_depth, 0) : rpc_answer(message);
+}
+
+/* NULL: out of memory. */
+static void answer_call(struct member *member, uint64_t id, struct answer *answer)
+{
+	pool_member_answered(member, id,
+			     answer ? answer
+				    : answer_error(OUTCOME_UPSTREAM_ERROR,
+						   "the gateway had no memory left for the provider's answer"));
 }
 
 static void take_answer(struct member *member, const struct mcp_message *message)
@@ -217,7 +191,20 @@ static void take_answer(struct member *member, const struct mcp_message *message
 	else if (id == member->list_id)
 		take_page(member, message);
 	else
-		pool_member_answered(member, id, answer_of(member->pool, message));
+		answer_call(member, id, answer_of(member->pool, message));
+}
+
+/* An answer that cannot be read fails its call at once, if it says whose it was to be. */
+static void take_broken(struct member *member, struct slice line, const char *fault)
+{
+	uint64_t id;
+	pool_noise(member->pool);
+	if (!mcp_id_of_broken(line, &id) || id == 0)
+		return;
+	if (id == member->list_id)
+		list_failed(member, fault);
+	else if (id != member->greeting_id && id != member->listen_id)
+		answer_call(member, id, mcp_broken_answer(fault));
 }
 
 static void on_line(void *context, struct slice line)
@@ -227,8 +214,8 @@ static void on_line(void *context, struct slice line)
 	struct mcp_message message;
 	const char *fault;
 	member->silent_timeouts = 0;
-	if (!mcp_read(line, pool->settings->json_depth, &pool->scratch, &message, &fault)) {
-		pool_noise(pool);
+	if (!mcp_read_mended(line, pool->settings->json_depth, &pool->scratch, &pool->mended, &message, &fault)) {
+		take_broken(member, line, fault);
 		return;
 	}
 	switch (message.kind) {
@@ -241,7 +228,7 @@ static void on_line(void *context, struct slice line)
 		break;
 	case MCP_NOTIFICATION:
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
-			list_changed(member);
+			pool_list_changed(pool);
 		else
 			pool_member_noted(member, &message);
 		break;
@@ -292,8 +279,6 @@ static void on_sampled(void *context, uint64_t cpu_us, uint64_t resident_bytes)
 static void on_ended(void *context, bool cannot_start, const char *reason)
 {
 	struct member *member = context;
-	if (member->list_id)
-		list_failed(member, reason);
 	pool_member_ended(member, cannot_start, reason);
 }
 

@@ -45,10 +45,8 @@ struct member {
 	uint64_t greeting_id; /* of initialize or server/discover; 0: none is out */
 	uint64_t listen_id;   /* of subscriptions/listen, whose answer is its end; 0: none was sent */
 	uint64_t list_id;     /* of tools/list; 0: none is out */
-	bool list_again;      /* the list has changed meanwhile */
-	bool list_changed;    /* the list that is due is due to a word of its own */
 	struct mcp_tools tools;
-	struct loop_timer timer; /* STARTING: it takes too long; else: time to list */
+	struct loop_timer timer; /* STARTING: it takes too long; else so does its list */
 	size_t last_words_len;
 	char last_words[LAST_WORDS_BYTES]; /* the last line of stderr */
 };
@@ -73,10 +71,15 @@ struct process_pool {
 	struct loop_timer flush;                /* this turn */
 	const struct upstream_watcher *watcher; /* NULL: nobody asks for tools */
 	bool unlisted;                          /* somebody does, and has not been told any */
+	struct loop_timer list;                 /* time to ask one for its tools */
 	struct mcp_list_pace pace;
+	unsigned list_failures;       /* in a row */
+	bool list_changed;            /* the list that is due is due to a word of a member's */
+	bool list_waits;              /* it was due, and there was none to ask */
 	uint64_t complaints_since_us; /* stderr to the log: this second */
 	unsigned complaints, complaints_left_out;
 	struct json_scratch scratch;
+	struct buf mended; /* the last message, if it had to be */
 	bool freeing;
 	char trouble[PROCESS_REASON_BYTES + LAST_WORDS_BYTES + 32]; /* why the last one ended; "": none has */
 };
@@ -92,8 +95,8 @@ void member_cancel(struct member *member, const struct pool_call *call);
 void member_stop(struct member *member);
 /* It is of no use: the same at once. */
 void member_kill(struct member *member);
-/* Ask for its tools soon. */
-void member_list_soon(struct member *member);
+/* Ask it for its tools. That ends in pool_listed or pool_list_failed, or with the member. READY or RETIRING. */
+void member_list(struct member *member);
 
 /* --- what a member tells its pool; pool.c --- */
 
@@ -106,6 +109,11 @@ void pool_member_sampled(struct member *member);
 /* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
  * member is freed. */
 void pool_member_ended(struct member *member, bool cannot_start, const char *reason);
+/* Its list is complete, in member->tools, or has failed. */
+void pool_listed(struct member *member);
+void pool_list_failed(struct process_pool *pool, const char *why);
+/* It says that its tools have changed. */
+void pool_list_changed(struct process_pool *pool);
 /* A line of stderr. */
 void pool_member_complained(struct member *member, struct slice text);
 /* A line that was no answer. */

@@ -11,10 +11,11 @@ PLAIN = "--plain" in sys.argv
 MODERN = "--modern" in sys.argv  # 2026-07-28: no initialize, list changes to listeners only
 write_lock = threading.Lock()
 tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled",
-         "steps"]
+         "steps", "raw", "busy"]
 cancelled = []
 listening = []
 META = "io.modelcontextprotocol/"
+failing_lists = ["database still starting"] * int(os.environ.get("FAIL_LISTS", 0))
 replies = {}
 replied = threading.Condition()
 
@@ -99,6 +100,15 @@ def run(number, name, arguments, meta):
         for i in range(arguments["lines"]):
             print("complaint", i, file=sys.stderr, flush=True)
         answer(number, {})
+    elif name == "raw":
+        for line in arguments["lines"]:
+            write(line.replace("ID", str(number)))
+    elif name == "busy":
+        for i in range(arguments["steps"]):
+            time.sleep(arguments["every"])
+            if "progressToken" in meta:
+                send(method="notifications/progress", params={"progress": i, "progressToken": meta["progressToken"]})
+        answer(number, {})
     elif name == "steps":
         steps(arguments["count"], meta, arguments.get("pad", 0))
         answer(number, meta)
@@ -136,7 +146,10 @@ def take(message):
                                 "serverInfo": {"name": "stdio", "version": "1"}})
     elif method == "tools/list":
         record("list")
-        send(id=number, result={**complete(), **page(params)})
+        if failing_lists:
+            send(id=number, error={"code": -32603, "message": failing_lists.pop()})
+        else:
+            send(id=number, result={**complete(), **page(params)})
     elif method == "notifications/cancelled":
         cancelled.append(params["requestId"])
     elif PLAIN or method == "tools/call":

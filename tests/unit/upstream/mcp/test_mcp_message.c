@@ -336,9 +336,55 @@ static void without_memory_a_result_is_refused_and_nothing_leaks(void **state)
 	assert_true(done);
 }
 
+static void expect_mended(const char *text, const char *result)
+{
+	struct buf mended = BUF_INIT(1000);
+	char line[200];
+	snprintf(line, sizeof line, "{\"id\":1,\"result\":\"%s\"}", text);
+	bool read = mcp_read_mended(slice_of(line), 10, NULL, &mended, &message, &fault);
+	assert_int_equal(read, result != NULL);
+	if (read) {
+		assert_int_equal(message.result.len, strlen(result) + 2);
+		assert_memory_equal(message.result.at + 1, result, strlen(result));
+	}
+	buf_fini(&mended);
+}
+
+static void halves_of_surrogate_pairs_are_mended_and_nothing_else(void **state)
+{
+	(void)state;
+	expect_mended("\\ud83d", "\\ufffd");
+	expect_mended("\\uD83D\\uDE00 \\uDE00", "\\uD83D\\uDE00 \\ufffd");
+	expect_mended("\\ud83d\\ud83d\\ude00", "\\ufffd\\ud83d\\ude00");
+	expect_mended("\\\\ud83d", "\\\\ud83d");
+	expect_mended("\\ud83d\\\\ude00", "\\ufffd\\\\ude00");
+	expect_mended("\\ud83", NULL);
+	expect_mended("\\ud83d \t", NULL);
+}
+
+static void whose_a_broken_answer_is(void **state)
+{
+	(void)state;
+	static const char *const answers[] = { "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"a\":NaN}}",
+					       "{\"id\":7,\"result\":", "{\"result\":{,},\"jsonrpc\":\"2.0\",\"id\":7}",
+					       "{\"error\":{},\"id\":7}" };
+	static const char *const others[] = { "{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"ping\",}", "id 7",
+					      "{\"x\":7}", "" };
+	uint64_t id;
+	for (size_t i = 0; i < countof(answers); i++) {
+		id = 0;
+		assert_true(mcp_id_of_broken(slice_of(answers[i]), &id));
+		assert_int_equal(id, 7);
+	}
+	for (size_t i = 0; i < countof(others); i++)
+		assert_false(mcp_id_of_broken(slice_of(others[i]), &id));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(halves_of_surrogate_pairs_are_mended_and_nothing_else),
+		cmocka_unit_test(whose_a_broken_answer_is),
 		cmocka_unit_test_teardown(legacy_requests_carry_no_meta, clear),
 		cmocka_unit_test_teardown(modern_requests_say_in_meta_who_speaks_which_version, clear),
 		cmocka_unit_test(kinds_are_told_by_method_and_id),
