@@ -25,6 +25,7 @@ struct batch {
 	bool queued;               /* open, and in its lane's list of those to be sent again */
 	uint64_t asked_us;         /* longest pause that an answer asked for; 0: none */
 	bool told;                 /* calls of it were refused and told so; or its only call's answer is an error */
+	bool doubted;              /* those who live were answered in company only: each is sent again alone */
 	struct hunt *hunt;         /* it is a try of this hunt; NULL: of none */
 	struct answer *refusal;    /* of the whole; those who live will be sent again. A reference; NULL: none */
 	struct answer *before; /* its calls were sent before, and this came of it. A reference; NULL: they were not */

@@ -130,6 +130,7 @@ void refused_again(struct batcher *batcher, struct batch *batch);
 /* How long the provider asks to be left alone; 0: it does not. */
 uint64_t refused_pause_us(const struct answer *answer);
 void refused_call(void *context, size_t index, struct answer *answer);
+void refused_doubted(void *context, size_t index, struct answer *answer);
 /* No memory to send them again: they are told what the provider said. */
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);
 /* Up to `most` of those who live move into a batch of their own, to be sent again. */

@@ -71,6 +71,17 @@ void refused_call(void *context, size_t index, struct answer *answer)
 		batch->refusal = answer;
 }
 
+void refused_doubted(void *context, size_t index, struct answer *answer)
+{
+	struct batch *batch = context;
+	assert(answer->outcome != OUTCOME_OK);
+	batch->doubted |= batch->items[index] != NULL;
+	if (batch->refusal || !batch->items[index])
+		answer_unref(answer);
+	else
+		batch->refusal = answer;
+}
+
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)
 {
 	for (size_t i = 0; i < batch->count; i++) {
@@ -167,6 +178,17 @@ static void halve(struct batcher *batcher, struct batch *batch)
 		refused_requeue(batcher, batch, batch->live, batch->live, NULL);
 }
 
+/* Each by itself, before all that waits. */
+static void ask_alone(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	for (size_t live = 0; batch->live > 0 && batch->live != live;) {
+		live = batch->live;
+		refused_requeue(batcher, batch, 1, 1, NULL);
+	}
+	if (batch->live > 0) /* no memory */
+		refused_tell(batcher, batch, batch->refusal, now_us);
+}
+
 static bool is_too_large(unsigned status)
 {
 	return status == 413 || status == 414 || status == 431;
@@ -233,6 +255,8 @@ void refused_landed(void *context, enum outcome outcome)
 	learn_pace(batch, outcome);
 	if (batch->lane->group->paused_until_us > now_us)
 		pause_lane(batcher, batch, now_us);
+	if (batch->doubted)
+		ask_alone(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */
 		split(batcher, batch, now_us);
 	else if (batch->hunt)

@@ -4,9 +4,11 @@
 
 #include "batcher/batcher_private.h"
 
-static const struct upstream_events events = {
-	.answered = sending_answered, .refused = refused_call, .landed = refused_landed, .noted = sending_noted
-};
+static const struct upstream_events events = { .answered = sending_answered,
+					       .refused = refused_call,
+					       .doubted = refused_doubted,
+					       .landed = refused_landed,
+					       .noted = sending_noted };
 
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {

@@ -93,6 +93,9 @@ struct upstream_events {
 	 * be read), and that may be sent again: it is repeatable, or the status says that nothing was carried out
 	 * (dialect_nothing_done). This is what it would have been told. NULL: answered it is. */
 	void (*refused)(void *context, size_t index, struct answer *answer);
+	/* Instead of `answered`, for a repeatable call that was answered only because of others in the exchange, as it may
+	 * be (dialect_sink): it is to be sent again alone. `answer` is an error, for when it cannot. NULL: answered it is. */
+	void (*doubted)(void *context, size_t index, struct answer *answer);
 	/* Word of call `index`, which has no answer yet, as it asked for: the params of the notification, one JSON
 	 * object, borrowed. Any number of times. No call may be made, forgotten or aborted in here. NULL: nobody
 	 * listens. */

@@ -19,6 +19,7 @@ struct feed {
 	unsigned emitted[FEED_MAX_CALLS]; /* how often: each index exactly once is right */
 	size_t count;
 	bool stray; /* an index out of range */
+	bool doubted[FEED_MAX_CALLS];
 	enum outcome outcome;
 };
 
@@ -35,6 +36,14 @@ static inline void feed_answered(void *context, size_t index, struct answer *ans
 	feed->answers[index] = answer;
 }
 
+static inline void feed_doubted(void *context, size_t index, struct answer *answer)
+{
+	struct feed *feed = context;
+	if (index < feed->count)
+		feed->doubted[index] = true;
+	feed_answered(context, index, answer);
+}
+
 static inline void feed_fini(struct feed *feed)
 {
 	for (size_t i = 0; i < feed->count; i++)
@@ -49,7 +58,7 @@ static inline bool feed_calls(struct feed *feed, const struct dialect *dialect, 
 			      size_t count, uint64_t first_id, unsigned status, const char *type, struct slice body,
 			      const size_t *cuts, size_t cut_count)
 {
-	struct dialect_sink sink = { feed_answered, feed };
+	struct dialect_sink sink = { .answered = feed_answered, .doubted = feed_doubted, .context = feed };
 	*feed = (struct feed){ .count = count };
 	struct dialect_decoder *decoder = dialect_decoder_new(dialect, count, first_id, 32, &sink);
 	if (!decoder)

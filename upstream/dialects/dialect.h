@@ -84,6 +84,9 @@ struct http_request {
 struct dialect_sink {
 	void (*answered)(void *context, size_t index, struct answer *answer);
 	void *context;
+	/* Instead, for what is said of a call only because others were in the request, as it may be: it is to be asked
+	 * again, alone. `answer` is an error, for when that cannot be. NULL: answered it is. */
+	void (*doubted)(void *context, size_t index, struct answer *answer);
 };
 
 /* One answer being taken apart. Each dialect embeds it first. */

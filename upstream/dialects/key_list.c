@@ -515,13 +515,32 @@ static struct answer *no_items_answer(const struct key_list_decoder *decoder, st
 			     decoder->route->key.set ? "list" : "object", decoder->route->texts[0]);
 }
 
-/* A key that is not in an answer that was read to its end. */
+/* Sorted: if any differ, the first and the last do. */
+static bool in_company(const struct keys *keys)
+{
+	return !slice_equal(key_text(keys, &keys->sorted[0]), key_text(keys, &keys->sorted[keys->count - 1]));
+}
+
+/* A key that is not in an answer to it alone, which was read to its end. */
 static struct answer *absent_answer(const struct key_list_decoder *decoder)
 {
 	if (decoder->route->null_missing)
 		return answer_result(SLICE("null"), true, NULL);
 	return answer_upstream_error(OUTCOME_TOOL_ERROR, decoder->tally.base.status, 0, (struct slice){ NULL, 0 },
 				     "the provider has nothing under this key: it is not in its answer");
+}
+
+/* A key that is not in an answer that was read to its end. Many a provider has pages and leaves out what is beyond the
+ * first: that a key does not exist is believed when it was asked for alone. */
+static void tell_absent(struct key_list_decoder *decoder, size_t index)
+{
+	struct tally *tally = &decoder->tally;
+	if (in_company(&decoder->keys))
+		tally_doubt(tally, index,
+			    tally_broken(tally, "the provider's answer to several keys has nothing under this one, and "
+						"it could not be asked for alone"));
+	else
+		tally_emit(tally, index, absent_answer(decoder));
 }
 
 /* A call alone that is refused is refused for its own sake. */
@@ -547,8 +566,10 @@ static enum outcome finish_read(struct key_list_decoder *decoder, struct slice b
 	bool whole = found && !tally->broken && !tally->fault.what && (!decoder->route->key.set || decoder->list.ended);
 	bool some = tally->answered_count > 0 || whole;
 	for (size_t i = 0; i < tally->count && (decoder->no_memory || whole); i++)
-		if (!tally->answered[i])
-			tally_emit(tally, i, decoder->no_memory ? NULL : absent_answer(decoder));
+		if (!tally->answered[i] && decoder->no_memory)
+			tally_emit(tally, i, NULL);
+		else if (!tally->answered[i])
+			tell_absent(decoder, i);
 	if (tally->answered_count < tally->count)
 		tally_emit_missing(tally, found || tally->broken || json_trim(body).len == 0
 						  ? tally_missing(tally, body)

@@ -78,12 +78,28 @@ bool tally_check(struct tally *tally, struct slice body, struct slice element)
 	return false;
 }
 
-static void hand_over(struct tally *tally, size_t index, struct answer *answer)
+static void mark(struct tally *tally, size_t index)
 {
 	assert(index < tally->count && !tally->answered[index]);
 	tally->answered[index] = true;
 	tally->answered_count++;
+}
+
+static void hand_over(struct tally *tally, size_t index, struct answer *answer)
+{
+	mark(tally, index);
 	dialect_emit(&tally->base, index, answer);
+}
+
+void tally_doubt(struct tally *tally, size_t index, struct answer *answer)
+{
+	const struct dialect_sink *sink = &tally->base.sink;
+	assert(answer->outcome != OUTCOME_OK);
+	mark(tally, index);
+	if (sink->doubted)
+		sink->doubted(sink->context, index, answer);
+	else
+		sink->answered(sink->context, index, answer);
 }
 
 void tally_emit(struct tally *tally, size_t index, struct answer *answer)

@@ -60,6 +60,9 @@ void tally_emit(struct tally *tally, size_t index, struct answer *answer);
 /* One answer for all calls that have none. Takes the reference. */
 void tally_emit_missing(struct tally *tally, struct answer *answer);
 
+/* The same for what cannot be believed in company: dialect_sink's doubted. `answer` is an error. */
+void tally_doubt(struct tally *tally, size_t index, struct answer *answer);
+
 /* Right after tally_init: items are matched by their places. hold: tally_place is going to be used. False: no memory. */
 bool tally_by_place(struct tally *tally, bool hold) MUST_CHECK;
 /* The list's next item is this; NULL (out of memory) becomes an error. */

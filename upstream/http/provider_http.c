@@ -279,6 +279,18 @@ static void on_answer(void *context, size_t index, struct answer *answer)
 	tell(delivery, index, answer);
 }
 
+/* Likewise: what is to be asked again alone, if it may be. */
+static void on_doubt(void *context, size_t index, struct answer *answer)
+{
+	struct delivery *delivery = context;
+	if (delivery->aborted || !delivery->events->doubted || !delivery->items[index].repeatable) {
+		on_answer(context, index, answer);
+		return;
+	}
+	delivery->items[index].answered = true;
+	delivery->events->doubted(delivery->context, index, answer);
+}
+
 static enum outcome failure_outcome(const struct delivery *delivery, enum exchange_end end, bool repeatable)
 {
 	bool sent = delivery->sent || http_exchange_sent(&delivery->exchange);
@@ -695,7 +707,7 @@ static struct delivery *delivery_new(struct http_upstream *upstream, const struc
 		delivery->repeatable &= calls[i].repeatable;
 	}
 	set_exchange(delivery);
-	struct dialect_sink sink = { on_answer, delivery };
+	struct dialect_sink sink = { .answered = on_answer, .doubted = on_doubt, .context = delivery };
 	delivery->decoder = dialect_decoder_new(settings->dialect, count, first_id, settings->json_depth, &sink);
 	if (!delivery->decoder) {
 		delivery_free(delivery);

@@ -342,7 +342,7 @@ static void items_by_position_are_held_until_the_list_has_ended(void **state)
 	(void)state;
 	struct envelope_settings settings = msearch;
 	struct dialect *dialect = new_envelope(&settings);
-	struct dialect_sink sink = { feed_answered, &fed };
+	struct dialect_sink sink = { .answered = feed_answered, .context = &fed };
 	fed = (struct feed){ .count = 2 };
 	struct dialect_decoder *decoder = dialect_decoder_new(dialect, 2, 5, 32, &sink);
 	dialect->head(decoder, 200, SLICE(""), 0);
@@ -443,7 +443,7 @@ static void an_item_is_answered_before_the_list_ends(void **state)
 	(void)state;
 	struct envelope_settings settings = graph;
 	struct dialect *dialect = new_envelope(&settings);
-	struct dialect_sink sink = { feed_answered, &fed };
+	struct dialect_sink sink = { .answered = feed_answered, .context = &fed };
 	fed = (struct feed){ .count = 2 };
 	struct dialect_decoder *decoder = dialect_decoder_new(dialect, 2, 5, 32, &sink);
 	dialect->head(decoder, 200, SLICE(""), 0);

@@ -398,7 +398,7 @@ static void a_list_that_is_short_long_or_unsound_is_nobodys(void **state)
 static void a_lists_responses_are_held_until_it_has_ended(void **state)
 {
 	(void)state;
-	struct dialect_sink sink = { feed_answered, &fed };
+	struct dialect_sink sink = { .answered = feed_answered, .context = &fed };
 	use("array", "{ user { n } }", false);
 	fed = (struct feed){ .count = 2 };
 	struct dialect_decoder *decoder = dialect_decoder_new(dialect, 2, 1, 32, &sink);

@@ -159,7 +159,7 @@ static void an_item_is_emitted_when_its_bytes_are_complete(void **state)
 {
 	(void)state;
 	static const char text[] = "[{\"id\":6,\"result\":1},{\"id\":5,\"res";
-	struct dialect_sink sink = { feed_answered, &fed };
+	struct dialect_sink sink = { .answered = feed_answered, .context = &fed };
 	fed = (struct feed){ .count = 2 };
 	struct dialect_decoder *decoder = dialect->decoder_new(2, 5, 32, &sink);
 	dialect->head(decoder, 200, SLICE(""), 0);

@@ -324,7 +324,8 @@ static void an_object_may_be_named_by_key(void **state)
 	answer(count, 200, "{\"7\":{\"v\":{\"w\":null}},\"b\":{\"v\":1},\"c\":2}");
 	assert_int_equal(fed.outcome, OUTCOME_OK);
 	expect(0, OUTCOME_OK, "null");
-	expect_error(1, OUTCOME_TOOL_ERROR, "nothing under this key");
+	assert_true(fed.doubted[1]);
+	expect_error(1, OUTCOME_UPSTREAM_ERROR, "nothing under this one");
 	expect_error(2, OUTCOME_UPSTREAM_ERROR, "item for this key has no result");
 	answer(count, 200, "[]");
 	assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
@@ -336,19 +337,38 @@ static void a_key_that_is_not_there_has_its_own_outcome(void **state)
 {
 	(void)state;
 	use(users);
-	size_t count = CALL_WITH("{\"id\":7}", "{\"id\":8}");
+	size_t count = CALL_WITH("{\"id\":7}", "{\"id\":\"7\"}"); /* one key */
 	answer(count, 200, "{\"items\":[]}");
 	assert_int_equal(fed.outcome, OUTCOME_OK);
 	expect_error(1, OUTCOME_TOOL_ERROR, "the provider has nothing under this key");
+	assert_false(fed.doubted[1]);
 	done();
 	struct route_settings settings = users;
 	settings.key_list.missing = "null";
 	use(settings);
-	count = CALL_WITH("{\"id\":7}", "{\"id\":8}");
+	count = CALL_WITH("{\"id\":8}");
 	answer(count, 200, "{\"items\":[{\"id\":7}]}");
-	expect(0, OUTCOME_OK, "{\"id\":7}");
-	expect(1, OUTCOME_OK, "null");
+	expect(0, OUTCOME_OK, "null");
 	done();
+}
+
+/* It may be on the next page. */
+static void a_key_that_is_not_there_in_company_is_doubted(void **state)
+{
+	(void)state;
+	static const char *const missing[] = { "error", "null" };
+	for (size_t i = 0; i < countof(missing); i++) {
+		struct route_settings settings = users;
+		settings.key_list.missing = missing[i];
+		use(settings);
+		size_t count = CALL_WITH("{\"id\":7}", "{\"id\":8}", "{\"id\":9}");
+		answer(count, 200, "{\"items\":[{\"id\":8}]}");
+		assert_int_equal(fed.outcome, OUTCOME_OK);
+		expect(1, OUTCOME_OK, "{\"id\":8}");
+		assert_true(fed.doubted[0] && !fed.doubted[1] && fed.doubted[2]);
+		expect_error(0, OUTCOME_UPSTREAM_ERROR, "could not be asked for alone");
+		done();
+	}
 }
 
 static void without_the_list_nobody_is_told_that_a_key_is_not_there(void **state)
@@ -360,7 +380,7 @@ static void without_the_list_nobody_is_told_that_a_key_is_not_there(void **state
 		      { "{\"items\":{}}", "no list at items" },
 		      { "{\"error\":1}", "no list at items" },
 		      { "{\"items\":[", "not JSON" },
-		      { "{\"items\":[]]", "nothing under this key" },
+		      { "{\"items\":[]]", "nothing under this one" },
 		      { "{\"items\":[{\"id\":01}]}", "cannot be read" },
 		      { "{\"items\":[}", "not JSON" } };
 	use(users);
@@ -369,7 +389,8 @@ static void without_the_list_nobody_is_told_that_a_key_is_not_there(void **state
 		answer(count, 200, cases[i].body);
 		if (i != 4)
 			assert_int_equal(fed.outcome, OUTCOME_UPSTREAM_ERROR);
-		expect_error(1, i == 4 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR, cases[i].detail);
+		expect_error(1, OUTCOME_UPSTREAM_ERROR, cases[i].detail);
+		assert_int_equal(fed.doubted[1], i == 4);
 	}
 	answer(count, 200, "{\"items\":[{\"id\":7},{\"id\":8");
 	expect(0, OUTCOME_OK, "{\"id\":7}");
@@ -396,7 +417,7 @@ static void a_failing_status_concerns_all_calls(void **state)
 static void items_are_handed_out_as_they_come(void **state)
 {
 	(void)state;
-	struct dialect_sink sink = { feed_answered, &fed };
+	struct dialect_sink sink = { .answered = feed_answered, .context = &fed };
 	use(users);
 	size_t count = CALL_WITH("{\"id\":7}", "{\"id\":8}");
 	fed = (struct feed){ .count = count };
@@ -451,7 +472,7 @@ static void random_batches_give_each_call_its_own(void **state)
 			struct slice id;
 			uint64_t number;
 			assert_int_equal(fed.emitted[i], 1);
-			assert_int_equal(fed.answers[i]->outcome, there[keys[i]] ? OUTCOME_OK : OUTCOME_TOOL_ERROR);
+			assert_int_equal(fed.answers[i]->outcome == OUTCOME_OK, there[keys[i]]);
 			if (!there[keys[i]])
 				continue;
 			assert_true(json_member(answer_body(fed.answers[i]), SLICE("id"), &id));
@@ -531,6 +552,7 @@ int main(void)
 		cmocka_unit_test(each_call_gets_the_item_with_its_key),
 		cmocka_unit_test(an_object_may_be_named_by_key),
 		cmocka_unit_test(a_key_that_is_not_there_has_its_own_outcome),
+		cmocka_unit_test(a_key_that_is_not_there_in_company_is_doubted),
 		cmocka_unit_test(without_the_list_nobody_is_told_that_a_key_is_not_there),
 		cmocka_unit_test(a_failing_status_concerns_all_calls),
 		cmocka_unit_test(items_are_handed_out_as_they_come),

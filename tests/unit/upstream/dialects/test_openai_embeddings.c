@@ -43,7 +43,7 @@ static bool answer_with(struct told *told, const char *const *arguments, size_t 
 			const char *body, size_t cut)
 {
 	struct upstream_call calls[CALLS];
-	struct dialect_sink sink = { keep, told };
+	struct dialect_sink sink = { .answered = keep, .context = told };
 	*told = (struct told){ .outcome = OUTCOME_OK };
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = &route, .arguments = slice_of(arguments[i]) };
