@@ -8,7 +8,7 @@
 
 static int print_version(int argc, char **argv)
 {
-	bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
+	bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 	if (argc > 1 && !help) {
 		fputs("jitney version: it takes no words\n", stderr);
 		return EXIT_USAGE;

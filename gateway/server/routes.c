@@ -209,6 +209,16 @@ void routes_refuse(void *context, struct request *request, enum outcome outcome,
 	wire_of(find_route(&data, request, &rest))->refuse(context, request, outcome, detail);
 }
 
+/* Who only looks, every few seconds and for ever: a line each would bury those that matter. */
+static bool is_probe(const struct request *request)
+{
+	static const char *const probes[] = { "/healthz", "/readyz", "/metrics" };
+	bool one = false;
+	for (size_t i = 0; i < countof(probes); i++)
+		one = one || slice_equal(request->path, slice_of(probes[i]));
+	return one;
+}
+
 void routes_finished(void *context, struct request *request, unsigned status, uint64_t bytes)
 {
 	struct worker *worker = context;
@@ -217,7 +227,8 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 		front_finished(request, status, bytes);
 		return;
 	}
-	if (!worker->gateway->config->log.access || !log_begin(&line, LOG_LEVEL_INFO, "request"))
+	enum log_level level = is_probe(request) && status < 400 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+	if (!worker->gateway->config->log.access || !log_begin(&line, level, "request"))
 		return;
 	log_cstr(&line, "request_id", request->id);
 	log_cstr(&line, "method", http_method_name(request->method));

@@ -223,7 +223,7 @@ static bool start(struct process *process, const char *config_path)
 	const struct config *config = process->config;
 	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
 	if (!process->logging)
-		return complain("cannot open the log", error);
+		return complain("cannot start", error);
 	guard_memory(config);
 	raise_file_limit(config);
 	bool fine = make_gateway(process) && listen_everywhere(process);
@@ -249,12 +249,10 @@ static void wait_for_the_end(const sigset_t *signals)
 		int number = 0;
 		if (sigwait(signals, &number) != 0)
 			continue;
-		if (number == SIGUSR1) {
+		if (number == SIGUSR1 || number == SIGHUP) {
 			log_reopen();
-			log_message(LOG_LEVEL_INFO, "log_reopened", "signal USR1");
-		} else if (number == SIGHUP) {
-			log_message(LOG_LEVEL_WARN, "signal",
-				    "SIGHUP: this version does not reload its configuration; restart it");
+			log_message(LOG_LEVEL_INFO, "log_reopened", "signal %s",
+				    number == SIGUSR1 ? "USR1" : "HUP; the configuration is read at a start only");
 		} else {
 			log_message(LOG_LEVEL_INFO, "draining", "signal %s; a second one ends at once",
 				    strsignal(number));

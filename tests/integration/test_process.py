@@ -136,6 +136,32 @@ def test_stop_under_load(start, later, workers):
         assert set(report["statuses"]) <= {"200", "503"}, report
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP])
+def test_the_log_is_opened_anew(start, tmp_path, number):
+    path = tmp_path / "gateway0" / "jitney.log" # where the harness reads
+    rotated = path.with_suffix(".1")
+    gateway = start({"log": {"file": str(path)}})
+    gateway.call("echo")
+    until(lambda: "event=call" in path.read_text(), "a line")
+    path.rename(rotated)
+    gateway.signal(number)
+    until(path.exists, "it is there again")
+    gateway.call("echo")
+    until(lambda: "event=call" in path.read_text(), "lines go to the new file")
+    assert rotated.read_text().count("event=call") == 1
+
+
+def test_probes_are_no_news(start):
+    """Every few seconds and for ever: a line each at `info` would bury the calls."""
+    gateway = start()
+    for path in ("/healthz", "/readyz", "/metrics"):
+        for listener in ("data", "admin"):
+            assert gateway.get(path, listener).status == 200
+    assert gateway.get("/no/such/page").status == 404
+    until(lambda: gateway.events("request"), "what is no probe is told")
+    assert [event["path"] for event in gateway.events("request")] == ["/no/such/page"]
+
+
 # ---- starting -------------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +219,8 @@ def test_an_address_that_is_not_ours(tmp_path, provider):
 
 def test_a_log_file_that_cannot_be_written(tmp_path, provider):
     path = write(tmp_path, {**standard(provider), "log": {"file": "/nonexistent/jitney.log"}})
-    assert "/nonexistent/jitney.log" in one_line(jitney("serve", "-c", path))
+    line = one_line(jitney("serve", "-c", path))
+    assert line.count("cannot open the log") == 1 and "/nonexistent/jitney.log" in line
 
 
 def test_every_mistake_is_named_with_its_place(tmp_path):
