@@ -134,7 +134,7 @@
 	X(NO_MEMORY, "no_memory")
 
 /* What became of a purge that holds for the whole fleet. */
-#define PURGE_WAYS(X)                                                                                \
+#define PURGE_DIRECTIONS(X)                                                                                \
 	X(SENT, "sent")           /* asked for here, and told to Redis and the others */             \
 	X(RECEIVED, "received")   /* asked for on another gateway */                                 \
 	X(FAILED, "failed")       /* asked for here, and Redis refused to tell it */
@@ -160,7 +160,7 @@
 
 /* What a server says of a call under way, and what became of it. */
 #define MCP_NOTE_KINDS(X) X(PROGRESS, "progress") X(MESSAGE, "message")
-#define MCP_NOTE_FATES(X) X(PASSED, "passed") X(DROPPED, "dropped")
+#define MCP_NOTE_RESULTS(X) X(PASSED, "passed") X(DROPPED, "dropped")
 
 /* legacy: up to 2025-11-25; modern: 2026-07-28. */
 #define MCP_ERAS(X) X(LEGACY, "legacy") X(MODERN, "modern")
@@ -186,12 +186,12 @@ enum metric_label {
 	LABEL_DISK_JOB,
 	LABEL_DISK_TROUBLE,
 	LABEL_DISK_SKIP,
-	LABEL_PURGE_WAY,
+	LABEL_PURGE_DIRECTION,
 	LABEL_LEASE_RESULT,
 	LABEL_MCP_METHOD,
 	LABEL_MCP_ERA,
 	LABEL_MCP_NOTE,
-	LABEL_MCP_NOTE_FATE,
+	LABEL_MCP_NOTE_RESULT,
 	LABEL_LATENCY_CLASS,
 	LABEL_KIND_COUNT
 };
@@ -214,7 +214,7 @@ enum metric_type {
 	X(REPLY_BYTES, "reply_bytes", GAUGE, NONE, NONE, "Of these, replies that clients have not taken yet.")         \
 	X(REJECTED, "rejected_total", COUNTER, REJECT_REASON, NONE, "Requests and calls refused, by reason.")          \
 	X(MCP_MESSAGES, "mcp_messages_total", COUNTER, MCP_METHOD, MCP_ERA, "Messages of MCP clients, by method and era of the protocol.") \
-	X(MCP_NOTES, "mcp_notifications_total", COUNTER, MCP_NOTE, MCP_NOTE_FATE, "Word of calls under way for those who asked: on its way to the client, or dropped because that is behind.") \
+	X(MCP_NOTES, "mcp_notifications_total", COUNTER, MCP_NOTE, MCP_NOTE_RESULT, "Word of calls under way for those who asked: on its way to the client, or dropped because that is behind.") \
 	X(MCP_SUBSCRIPTIONS, "mcp_subscriptions", GAUGE, NONE, NONE, "Streams of subscriptions/listen open.")            \
 	X(CONNECTIONS, "connections", GAUGE, NONE, NONE, "Client connections open.")                                   \
 	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
@@ -259,7 +259,7 @@ enum metric_type {
 	X(PROCESS_CRASHES, "upstream_process_crashes_total", COUNTER, UPSTREAM, NONE, "Child processes that ended though nobody had stopped them.") \
 	X(PROCESS_CPU, "upstream_process_cpu_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "CPU time that child processes and their offspring have used, ended ones included.") \
 	X(PROCESS_RESIDENT, "upstream_process_resident_bytes", GAUGE, UPSTREAM, NONE, "Memory that child processes and their offspring hold now.") \
-	X(PROCESS_NOISE, "upstream_process_noise_total", COUNTER, UPSTREAM, NONE, "Lines of child processes that were no answer to a call under way, and messages they did not take.") \
+	X(PROCESS_UNPARSED_LINES, "upstream_process_unparsed_lines_total", COUNTER, UPSTREAM, NONE, "Lines of child processes that were no answer to a call under way, and messages they did not take.") \
 	X(PROCESS_STDERR, "upstream_process_stderr_lines_total", COUNTER, UPSTREAM, NONE, "Lines child processes wrote to stderr.") \
 	X(REDIS_UP, "redis_up", GAUGE, NONE, NONE, "1 if Redis is configured and answers.")                            \
 	X(REDIS_CONNECTED, "redis_connected_workers", GAUGE, NONE, NONE, "Workers with a connection to Redis.")        \
@@ -274,7 +274,7 @@ enum metric_type {
 	X(DISK_SKIPPED, "disk_skipped_total", COUNTER, DISK_SKIP, NONE, "Look-ups and stores that the disk tier was spared, by reason.") \
 	X(REDIS_TRACKING, "redis_tracking", GAUGE, NONE, NONE, "1 while what other gateways replace and purge is heard of.") \
 	X(REDIS_INVALIDATIONS, "redis_invalidations_total", COUNTER, NONE, NONE, "Values in Redis of which this gateway was told that they had changed.") \
-	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_WAY, NONE, "Purges told to the other gateways, or by them.") \
+	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges told to the other gateways, or by them.") \
 	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
@@ -370,9 +370,9 @@ enum disk_skip {
 };
 enum purge_way {
 #define X(name, word) PURGE_##name,
-	PURGE_WAYS(X)
+	PURGE_DIRECTIONS(X)
 #undef X
-	PURGE_WAY_COUNT
+	PURGE_DIRECTION_COUNT
 };
 enum lease_result {
 #define X(name, word) LEASE_##name,
@@ -388,9 +388,9 @@ enum mcp_method {
 };
 enum mcp_note_fate {
 #define X(name, word) MCP_NOTE_##name,
-	MCP_NOTE_FATES(X)
+	MCP_NOTE_RESULTS(X)
 #undef X
-	MCP_NOTE_FATE_COUNT
+	MCP_NOTE_RESULT_COUNT
 };
 enum mcp_era {
 #define X(name, word) MCP_##name,

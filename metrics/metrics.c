@@ -44,12 +44,12 @@ static const char *const skip_words[] = { REDIS_SKIPS(X) };
 static const char *const disk_job_words[] = { DISK_JOBS(X) };
 static const char *const disk_trouble_words[] = { DISK_TROUBLES(X) };
 static const char *const disk_skip_words[] = { DISK_SKIPS(X) };
-static const char *const purge_words[] = { PURGE_WAYS(X) };
+static const char *const purge_words[] = { PURGE_DIRECTIONS(X) };
 static const char *const lease_words[] = { LEASE_RESULTS(X) };
 static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
-static const char *const mcp_fate_words[] = { MCP_NOTE_FATES(X) };
+static const char *const mcp_note_result_words[] = { MCP_NOTE_RESULTS(X) };
 #undef X
 
 /* The labels whose values this file knows; the others draw from the names and from base/outcome.h. */
@@ -78,12 +78,12 @@ static const struct {
 	[LABEL_DISK_JOB] = { "job", disk_job_words, countof(disk_job_words) },
 	[LABEL_DISK_TROUBLE] = { "reason", disk_trouble_words, countof(disk_trouble_words) },
 	[LABEL_DISK_SKIP] = { "reason", disk_skip_words, countof(disk_skip_words) },
-	[LABEL_PURGE_WAY] = { "way", purge_words, countof(purge_words) },
+	[LABEL_PURGE_DIRECTION] = { "direction", purge_words, countof(purge_words) },
 	[LABEL_LEASE_RESULT] = { "result", lease_words, countof(lease_words) },
 	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
-	[LABEL_MCP_NOTE_FATE] = { "fate", mcp_fate_words, countof(mcp_fate_words) },
+	[LABEL_MCP_NOTE_RESULT] = { "result", mcp_note_result_words, countof(mcp_note_result_words) },
 };
 
 const char *metric_label_name(enum metric_label label)

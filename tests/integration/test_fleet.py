@@ -75,8 +75,8 @@ def test_a_purge_on_one_leaves_the_others(fleet, redis, provider, query):
     until(lambda: redis.ask("GET", stored(redis)[0]) != old, "the new one is shared")
     assert verdict(gateways[2].call("cached", {"q": 1})) == "hit"
     assert len(provider.calls) == 2
-    assert gateways[0].metrics().sum("redis_purges_total", way="sent") == 1
-    assert gateways[1].metrics().sum("redis_purges_total", way="received") == 1
+    assert gateways[0].metrics().sum("redis_purges_total", direction="sent") == 1
+    assert gateways[1].metrics().sum("redis_purges_total", direction="received") == 1
 
 
 def test_a_purge_touches_nothing_else(fleet, redis, provider):
@@ -189,8 +189,8 @@ def test_a_purge_without_redis_is_told_when_it_is_back(fleet, redis, provider):
     assert entries(one) == 0
     redis.thaw()
     up(one), up(other)
-    until(lambda: one.metrics().sum("redis_purges_total", way="sent") == 1, "told")
-    until(lambda: other.metrics().sum("redis_purges_total", way="received") == 1 or
+    until(lambda: one.metrics().sum("redis_purges_total", direction="sent") == 1, "told")
+    until(lambda: other.metrics().sum("redis_purges_total", direction="received") == 1 or
           redis.ask("ZCARD", "jitney:1:purges") == 1, "known")
     assert verdict(other.call("cached", {"q": 1})) == "miss"
     assert len(provider.calls) == 2
@@ -205,7 +205,7 @@ def test_a_fetch_under_way_is_not_kept(fleet, redis, provider, later, query):
     slow = later(other.call, "cached", {"q": 1}, cache_control="no-cache")
     until(lambda: len(provider.deliveries) == 2, "it is under way")
     purge(one, query.format(key=key))
-    until(lambda: other.metrics().sum("redis_purges_total", way="received") == 1, "heard")
+    until(lambda: other.metrics().sum("redis_purges_total", direction="received") == 1, "heard")
     provider.release()
     assert slow.result(20).status == 200
     assert entries(other) == 0

@@ -136,7 +136,7 @@ def test_a_client_that_is_behind_loses_progress_but_not_its_result(behind, kind)
         "name": "steps", "arguments": {"count": 3000, "pad": 20000}, "_meta": {"progressToken": 1}}}).encode()
     connection.send(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, text/event-stream\r\n"
                     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    until(lambda: gateway.metrics().sum("mcp_notifications_total", fate="dropped") > 100, "some is dropped", seconds=60)
+    until(lambda: gateway.metrics().sum("mcp_notifications_total", result="dropped") > 100, "some is dropped", seconds=60)
     connection.head()
     text = b""
     while chunk := connection.chunk():

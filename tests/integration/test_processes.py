@@ -176,7 +176,7 @@ def test_requests_of_the_server_are_answered(behind):
 def test_garbage_is_passed_over_and_counted(behind, plain):
     gateway = behind(plain=plain)
     assert result(gateway.call("garbage", {"a": 1})) == {"a": 1}
-    assert processes(gateway, "upstream_process_noise_total") == 4
+    assert processes(gateway, "upstream_process_unparsed_lines_total") == 4
     assert result(gateway.call("echo", {"b": 1})) == {"b": 1}
 
 

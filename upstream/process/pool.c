@@ -43,7 +43,7 @@ static void count(const struct process_pool *pool, enum metric metric)
 
 void pool_noise(struct process_pool *pool)
 {
-	count(pool, METRIC_ID_PROCESS_NOISE);
+	count(pool, METRIC_ID_PROCESS_UNPARSED_LINES);
 }
 
 static void log_process(const struct process_pool *pool, enum log_level level, const char *event, const char *reason,
