@@ -90,7 +90,7 @@ static struct answer *item_answer(const struct envelope_decoder *decoder, const 
 	if (decoder->envelope->status.set && !status)
 		return tally_broken(tally, "the provider's answer has no status for this call");
 	if (item->result.len)
-		return answer_result(item->result, true, NULL);
+		return tally_result(tally, item->result);
 	if (status) /* 204 and the like */
 		return answer_result(SLICE("null"), true, NULL);
 	return tally_broken(tally, "the provider's answer has neither a result nor an error");

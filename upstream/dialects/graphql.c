@@ -334,7 +334,7 @@ static struct answer *response_answer(const struct tally *tally, const struct re
 {
 	if (response->errors.len)
 		return errors_answer(tally, response->errors, response->data);
-	return answer_result(response->data.len ? response->data : SLICE("null"), true, NULL);
+	return response->data.len ? tally_result(tally, response->data) : answer_result(SLICE("null"), true, NULL);
 }
 
 /* One response of a list. Servers give a list the status of one of them. */
@@ -477,7 +477,7 @@ static struct answer *part_answer(const struct graphql_decoder *decoder, size_t 
 	else if (part->errors.len)
 		answer = errors_answer(tally, buf_slice(&errors), buf_slice(&data));
 	else if (part->data.len || decoder->may_be_empty[call])
-		answer = answer_result(buf_slice(&data), true, NULL);
+		answer = tally_made(&data);
 	else
 		answer = tally_broken(tally, "the provider's answer has nothing for this call");
 	buf_fini(&data);

@@ -148,7 +148,7 @@ static void answer_call(struct jsonrpc_decoder *decoder, size_t index, const str
 	else if (tally_failed(&decoder->tally))
 		return; /* finish answers by the status */
 	else if (response->result.len)
-		tally_emit(&decoder->tally, index, answer_result(response->result, true, NULL));
+		tally_emit(&decoder->tally, index, tally_result(&decoder->tally, response->result));
 	else
 		tally_emit(&decoder->tally, index,
 			   tally_broken(&decoder->tally, "the provider's answer has neither a result nor an error"));

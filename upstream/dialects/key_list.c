@@ -429,11 +429,22 @@ static void key_list_expect(struct dialect_decoder *base, const struct upstream_
 {
 	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
 	decoder->route = container_of(dialect_route_ref(calls[0].route), struct key_list_route, base);
-	if (!decoder->route->keyed)
+	if (!decoder->route->keyed) {
+		struct upstream_call plain = calls[0];
+		plain.route = decoder->route->rest;
+		dialect_rest.expect(decoder->plain, &plain);
 		return;
+	}
 	dialect_rest.decoder_free(decoder->plain);
 	decoder->plain = NULL;
 	decoder->no_memory = !keys_init(&decoder->keys, calls, decoder->tally.count);
+}
+
+static void key_list_header(struct dialect_decoder *base, struct slice value)
+{
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
+	if (decoder->plain)
+		dialect_rest.header(decoder->plain, value);
 }
 
 static void key_list_head(struct dialect_decoder *base, unsigned status, struct slice content_type,
@@ -464,7 +475,7 @@ static void take_item(struct key_list_decoder *decoder, struct slice raw_key, st
 			break;
 		if (!tally->answered[key->call])
 			tally_emit(tally, key->call,
-				   result.len ? answer_result(result, true, NULL)
+				   result.len ? tally_result(tally, result)
 					      : tally_broken(tally, "the provider's item for this key has no result"));
 	}
 }
@@ -604,6 +615,8 @@ const struct dialect dialect_key_list = {
 	.encode = key_list_encode,
 	.decoder_of = key_list_decoder_of,
 	.expect = key_list_expect,
+	.wanted_header = "Content-Length",
+	.header = key_list_header,
 	.head = key_list_head,
 	.feed = key_list_feed,
 	.finish = key_list_finish,

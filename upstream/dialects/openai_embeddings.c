@@ -363,7 +363,7 @@ static struct answer *result_of(const struct reading *reading, const struct expe
 	}
 	put_usage(&out, reading, share);
 	buf_put_char(&out, '}');
-	struct answer *answer = out.failed ? NULL : answer_result(buf_slice(&out), true, NULL);
+	struct answer *answer = tally_made(&out);
 	buf_fini(&out);
 	return answer;
 }

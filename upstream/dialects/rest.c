@@ -430,6 +430,8 @@ static bool rest_encode(const struct upstream_call *calls, size_t count, uint64_
 struct rest_decoder {
 	struct dialect_decoder base;
 	unsigned json_depth;
+	bool no_body;                 /* the request's method has none in its answer */
+	bool sized;                   /* the provider said how long the body is */
 	bool typed;                   /* the provider named a content type */
 	bool json;                    /* and it is JSON's */
 	char type[ANSWER_TYPE_BYTES]; /* NUL-terminated */
@@ -459,6 +461,18 @@ static void keep_type(struct rest_decoder *decoder, struct slice type)
 		 plain ? type.at : "application/octet-stream");
 }
 
+static void rest_expect(struct dialect_decoder *base, const struct upstream_call *calls)
+{
+	struct rest_decoder *decoder = container_of(base, struct rest_decoder, base);
+	decoder->no_body = strcmp(container_of(calls[0].route, struct rest_route, base)->method, "HEAD") == 0;
+}
+
+/* Content-Length */
+static void rest_header(struct dialect_decoder *base, struct slice value)
+{
+	container_of(base, struct rest_decoder, base)->sized = value.len > 0;
+}
+
 static void rest_head(struct dialect_decoder *base, unsigned status, struct slice content_type, uint32_t retry_after_s)
 {
 	struct rest_decoder *decoder = container_of(base, struct rest_decoder, base);
@@ -476,11 +490,29 @@ static bool rest_feed(struct dialect_decoder *base, struct slice body)
 	return true;
 }
 
+static struct answer *broken_answer(const struct rest_decoder *decoder, const struct json_fault *fault)
+{
+	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 },
+				     "the provider's answer says it is JSON and is not: %s at byte %zu", fault->what,
+				     fault->at);
+}
+
+/* Nothing at all is a result where it was meant: no text is JSON that was cut before its first byte. */
+static struct answer *empty_answer(const struct rest_decoder *decoder)
+{
+	bool meant = decoder->no_body || decoder->sized || decoder->base.status == 204 || decoder->base.status == 205;
+	const struct json_fault fault = { .what = "it is empty" };
+	if (decoder->json && !meant)
+		return broken_answer(decoder, &fault);
+	return answer_result(SLICE("null"), true, NULL);
+}
+
+/* Whether a whole body is a result, and of which kind. */
 static struct answer *result_answer(const struct rest_decoder *decoder, struct slice body)
 {
-	if (body.len == 0)
-		return answer_result(SLICE("null"), true, NULL);
 	struct json_fault fault;
+	if (body.len == 0)
+		return empty_answer(decoder);
 	if (decoder->typed && !decoder->json)
 		return answer_result(body, false, decoder->type);
 	if (json_check(body, decoder->json_depth, NULL, &fault))
@@ -489,9 +521,7 @@ static struct answer *result_answer(const struct rest_decoder *decoder, struct s
 		return NULL;
 	if (!decoder->typed)
 		return answer_result(body, false, decoder->type);
-	return answer_upstream_error(OUTCOME_UPSTREAM_ERROR, decoder->base.status, 0, (struct slice){ NULL, 0 },
-				     "the provider's answer says it is JSON and is not: %s at byte %zu", fault.what,
-				     fault.at);
+	return broken_answer(decoder, &fault);
 }
 
 static enum outcome rest_finish(struct dialect_decoder *base, struct slice body)
@@ -526,6 +556,9 @@ const struct dialect dialect_rest = {
 	.check = rest_check,
 	.encode = rest_encode,
 	.decoder_new = rest_decoder_new,
+	.expect = rest_expect,
+	.wanted_header = "Content-Length",
+	.header = rest_header,
 	.head = rest_head,
 	.feed = rest_feed,
 	.finish = rest_finish,

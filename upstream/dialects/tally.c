@@ -72,8 +72,10 @@ void tally_note(struct tally *tally, const char *what, size_t at)
 bool tally_check(struct tally *tally, struct slice body, struct slice element)
 {
 	struct json_fault fault;
-	if (json_check(element, tally->depth, &tally->scratch, &fault))
+	if (json_check(element, tally->depth, &tally->scratch, &fault)) {
+		tally->sound = element;
 		return true;
+	}
 	tally_note(tally, fault.what, (size_t)(element.at - body.at) + fault.at);
 	return false;
 }
@@ -204,6 +206,18 @@ bool tally_read_list(struct tally *tally, struct list_reader *list, const struct
 }
 
 /* --- answers --- */
+
+struct answer *tally_result(const struct tally *tally, struct slice value)
+{
+	const struct slice sound = tally->sound;
+	assert(value.len && value.at >= sound.at && value.at + value.len <= sound.at + sound.len);
+	return answer_result(value, true, NULL);
+}
+
+struct answer *tally_made(const struct buf *made)
+{
+	return made->failed ? NULL : answer_result(buf_slice(made), true, NULL);
+}
 
 struct answer *tally_broken(const struct tally *tally, const char *what)
 {

@@ -27,6 +27,7 @@ struct tally {
 	bool broken;    /* cannot be read on */
 	struct json_scratch scratch;
 	struct json_fault fault; /* the first; what: NULL while nothing was wrong; at: in the body */
+	struct slice sound;      /* the last part of the body that tally_check has let pass */
 	bool *answered;          /* by index; the decoder's */
 	bool by_place;           /* items do not name their calls */
 	bool proven;             /* by_place: the list was whole, and as long as it should be */
@@ -78,6 +79,12 @@ bool tally_prove(struct tally *tally, size_t found, size_t wanted);
  * sound is passed over. False: the rest is not worth reading. */
 bool tally_read_list(struct tally *tally, struct list_reader *list, const struct json_path *path, struct slice body,
 		     bool last, void (*take)(struct tally *tally, struct slice element));
+
+/* A result: one JSON value within what tally_check has let pass last; so no byte is a result that was not looked at.
+ * NULL: out of memory. */
+struct answer *tally_result(const struct tally *tally, struct slice value) MUST_CHECK;
+/* The same, put together from values that have passed; buf is left as it is. NULL: it has failed, or out of memory. */
+struct answer *tally_made(const struct buf *made) MUST_CHECK;
 
 /* The provider broke the rules; `what` says how. Never NULL, as the next ones. */
 struct answer *tally_broken(const struct tally *tally, const char *what);
