@@ -42,7 +42,10 @@ libgateway_a_SOURCES = \
 	gateway/config/show.c \
 	gateway/config/values.c gateway/config/values.h \
 	gateway/config/yaml.c gateway/config/yaml.h \
+	gateway/http/accept.c \
+	gateway/http/address.h \
 	gateway/http/connection.c \
+	gateway/http/daemon.c \
 	gateway/http/guard.c gateway/http/guard.h \
 	gateway/http/held_bytes.c \
 	gateway/http/http.c gateway/http/http.h \

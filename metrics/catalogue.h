@@ -24,7 +24,9 @@
 	X(HEAD_SIZE, "head_size")               /* 431 */                                                \
 	X(HEAD_TIMEOUT, "head_timeout")         /* limits.header_timeout */                              \
 	X(BODY_TIMEOUT, "body_timeout")         /* limits.body_timeout */                                \
+	X(SEND_TIMEOUT, "send_timeout")         /* limits.send_rate: a reply that is taken too slowly */ \
 	X(CONNECTIONS, "connections")           /* limits.connections */                                 \
+	X(DESCRIPTORS, "descriptors")           /* a connection for which no descriptor is left */       \
 	X(IN_FLIGHT, "in_flight")               /* limits.in_flight */                                   \
 	X(IN_FLIGHT_BYTES, "in_flight_bytes")   /* limits.in_flight_bytes */                             \
 	X(QUEUE_ITEMS, "queue_items")           /* upstreams.*.queue.items */                            \

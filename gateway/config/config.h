@@ -6,7 +6,6 @@
 #ifndef JITNEY_GATEWAY_CONFIG_CONFIG_H
 #define JITNEY_GATEWAY_CONFIG_CONFIG_H
 
-#include <netinet/in.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -16,20 +15,8 @@
 #include "cache/cache.h"
 #include "cache/disk/disk_settings.h"
 #include "cache/redis/redis_settings.h"
+#include "gateway/http/address.h"
 #include "upstream/upstream.h"
-
-/* Where to listen. */
-struct listen_address {
-	const char *text;        /* as written: "127.0.0.1:8080", "[::1]:8080", "unix:/run/jitney.sock" */
-	const char *unix_path;   /* NULL: TCP */
-	struct sockaddr_in6 in6; /* TCP: family AF_INET6, or AF_INET laid over it; port 0: the kernel picks */
-};
-
-/* One CIDR block. IPv4 as ::ffff:a.b.c.d with 96 more bits. */
-struct network {
-	struct in6_addr address;
-	unsigned bits;
-};
 
 enum identity_scope { SCOPE_SHARED, SCOPE_TENANT, SCOPE_CALLER };
 
@@ -130,6 +117,7 @@ struct config {
 		size_t header_bytes;
 		uint64_t header_timeout_us;
 		uint64_t body_timeout_us;
+		size_t send_rate; /* bytes a second */
 		uint64_t idle_timeout_us;
 		size_t connections;
 		size_t in_flight;

@@ -116,15 +116,18 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("limits.body", SIZE, config, limits.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
 	  "The longest request body; more is refused with 413.")                                                       \
 	V("limits.headers", SIZE, config, limits.header_bytes, "bytes", B_KIB(1), B_MIB(1), "8KiB", NULL,              \
-	  "The longest request head, with few headers (docs/operations.md); more is refused with 431.")                \
+	  "The longest request head, of at most a header for every 96 bytes of this; more is refused with 431.")       \
 	V("limits.header_timeout", DURATION, config, limits.header_timeout_us, "us", US_MS(1), US_M(10), "5s", NULL,   \
-	  "From the first byte of a request to the end of its head.")                                                  \
+	  "From the first byte of a request to the end of its head; and from a new connection to its first byte.")     \
 	V("limits.body_timeout", DURATION, config, limits.body_timeout_us, "us", US_MS(1), US_H(1), "30s", NULL,       \
 	  "From the end of a request's head to the end of its body.")                                                  \
+	V("limits.send_rate", SIZE, config, limits.send_rate, "bytes", 1, B_GIB(1), "16KiB", NULL,                     \
+	  "Bytes a second of a reply that a client must take, once body_timeout is over; who is slower is cut off.")   \
 	V("limits.idle_timeout", DURATION, config, limits.idle_timeout_us, "us", US_MS(1), US_D(1), "75s", NULL,       \
 	  "How long a client's connection may stay open between requests.")                                            \
 	V("limits.connections", COUNT, config, limits.connections, "", 1, 1000000, "10000", NULL,                      \
-	  "Client connections at once; one more is answered with 503 and closed.")                                     \
+	  "Client connections at once, over all workers; one more is answered with 503 and closed. Admin listeners "   \
+	  "have 64 places of their own.")                                                                              \
 	V("limits.in_flight", COUNT, config, limits.in_flight, "", 1, 10000000, "20000", NULL,                         \
 	  "Calls at once; one more is refused with 503.")                                                              \
 	V("limits.in_flight_bytes", SIZE, config, limits.in_flight_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB",    \

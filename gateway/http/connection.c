@@ -2,11 +2,9 @@
  * connection.c: the life of a client's connection: its phases, the absolute deadlines against drip-feeding, and
  * how its end is noticed although the library does not tell.
  */
-#include <linux/tcp.h> /* glibc's own tcp_info ends before tcpi_bytes_received */
+#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
-#include "gateway/config/config.h"
 #include "gateway/http/http_private.h"
 
 /* Watching a connection for its next first byte, or for its end, costs a system call each way, so only one that has
@@ -14,6 +12,8 @@
 #define QUIET_US (250 * CLOCK_US_PER_MS)
 /* The same for a request that waits for its reply: most are answered before it pays to watch their clients. */
 #define WATCH_AFTER_US (25 * CLOCK_US_PER_MS)
+/* How often slow readers are looked at. */
+#define SENDING_CHECK_US CLOCK_US_PER_S
 
 void connection_enter(struct connection *connection, enum phase phase, uint64_t now_us)
 {
@@ -46,14 +46,15 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 	struct http *http = connection->http;
 	bool left = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
 	loop_unwatch(http->loop, watch);
-	if (connection->waiting) {
-		if (left)
-			waiting_left(connection->waiting);
+	struct waiting *waiting = connection->waiting;
+	if (waiting && waiting->parked) {
+		if (left && waiting->state != STATE_GONE)
+			waiting_left(waiting);
 	} else if (left) {
 		/* The library reads on edges and can miss an end that came together with bytes: this makes another
 		 * edge. What has been received can still be read, so a request sent before the end is served. */
 		shutdown(connection->fd, SHUT_RD);
-		http->run_due = true;
+		daemon_run_soon(connection->daemon);
 		/* That edge is missed as well if the bytes are read after it: see cut_left. */
 		connection_enter(connection, PHASE_LEFT, loop_now(http->loop));
 	} else if (connection->phase == PHASE_DOZING) {
@@ -61,21 +62,16 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 	}
 }
 
-static bool peer_is_trusted(const struct http_settings *settings, const struct sockaddr *peer)
+static bool peer_is_trusted(const struct http_settings *settings, const struct sockaddr_in6 *peer)
 {
-	struct in6_addr address;
-	if (!peer)
-		return false; /* who is not known is not trusted */
-	if (peer->sa_family == AF_UNIX)
+	struct in6_addr address = peer->sin6_addr;
+	if (peer->sin6_family == AF_UNIX)
 		return true; /* who may open the socket's file is the operator's choice */
-	if (peer->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)peer;
+	if (peer->sin6_family == AF_INET) {
 		memset(&address, 0, sizeof address);
 		address.s6_addr[10] = address.s6_addr[11] = 0xff;
-		memcpy(address.s6_addr + 12, &in->sin_addr, 4);
-	} else if (peer->sa_family == AF_INET6) {
-		address = ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-	} else {
+		memcpy(address.s6_addr + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
+	} else if (peer->sin6_family != AF_INET6) {
 		return false;
 	}
 	for (size_t i = 0; i < settings->trusted_proxy_count; i++) {
@@ -91,70 +87,63 @@ static bool peer_is_trusted(const struct http_settings *settings, const struct s
 
 static _Atomic uint64_t connection_numbers = 1; /* a: over all workers, so that a number names one caller */
 
-static void connection_opened(struct http *http, struct MHD_Connection *mhd, void **socket_context)
+struct connection *connection_new(struct http *http, int fd, const struct sockaddr_in6 *peer)
 {
 	struct connection *connection = calloc(1, sizeof *connection);
-	*socket_context = connection;
 	if (!connection)
-		return; /* its first request is refused: see first_line in http.c */
-	/* From libmicrohttpd 1.0 on each answer lies where the one before it lay: read it before the next question. */
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	const struct sockaddr *peer = info ? info->client_addr : NULL;
+		return NULL;
 	connection->http = http;
-	connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	connection->fd = fd;
 	connection->number = atomic_fetch_add_explicit(&connection_numbers, 1, memory_order_relaxed);
+	connection->peer = *peer;
 	connection->from_trusted_proxy = peer_is_trusted(http->settings, peer);
-	connection->watch = (struct loop_watch){ connection_stirred, -1 };
-	connection->phase = PHASE_IDLE;
+	connection->watch.fd = -1;
+	connection->phase = PHASE_ARRIVED;
 	connection->since_us = loop_now(http->loop);
-	TAILQ_INSERT_TAIL(&http->phases[PHASE_IDLE], connection, next);
-	connection->surplus = atomic_fetch_add_explicit(&http->shared->connections, 1, memory_order_relaxed) >=
-			      http->settings->connections;
+	TAILQ_INSERT_TAIL(&http->phases[PHASE_ARRIVED], connection, next);
 	meter_add(http->meter, METRIC_ID_CONNECTIONS_TOTAL, 0, 0, 1);
 	meter_move(http->meter, METRIC_ID_CONNECTIONS, 0, 0, 1);
-	if (peer && peer->sa_family != AF_UNIX) {
+	if (peer->sin6_family != AF_UNIX) {
 		int on = 1; /* answers are written whole: waiting to fill a segment only delays them */
-		setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	}
+	return connection;
 }
 
-static void connection_closed(struct http *http, struct connection *connection)
+void connection_free(struct connection *connection)
 {
-	/* At its limit, or out of descriptors, the library listens again only at the start of its next run. */
-	http->run_due = true;
-	if (!connection)
-		return;
-	loop_unwatch(http->loop, &connection->watch);
+	struct http *http = connection->http;
 	TAILQ_REMOVE(&http->phases[connection->phase], connection, next);
 	free(connection);
-	atomic_fetch_sub_explicit(&http->shared->connections, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(http->places, 1, memory_order_relaxed);
 	meter_move(http->meter, METRIC_ID_CONNECTIONS, 0, 0, -1);
 }
 
 void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_context,
 		       enum MHD_ConnectionNotificationCode code)
 {
-	if (code == MHD_CONNECTION_NOTIFY_STARTED)
-		connection_opened(context, mhd, socket_context);
-	else
-		connection_closed(context, *socket_context);
+	struct http *http = context;
+	struct connection *connection = *socket_context;
+	(void)mhd;
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		*socket_context = http->handed;
+		http->handed->watch = (struct loop_watch){ connection_stirred, -1 };
+		http->handed = NULL;
+		return;
+	}
+	loop_unwatch(http->loop, &connection->watch);
+	daemon_let_go(connection->daemon);
+	connection_free(connection);
 }
 
-/* A connection quiet since it was opened or last answered: has a head begun meanwhile? If the kernel can tell, for a
- * new connection it has as soon as any byte came. */
+/* A connection quiet since it was last answered: watch it for its next head. */
 static void doze(struct connection *connection, uint64_t now_us)
 {
-	struct http *http = connection->http;
-	struct tcp_info info;
-	socklen_t size = sizeof info;
-	bool begun = !connection->answered_before &&
-		     getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-		     size >= offsetof(struct tcp_info, tcpi_segs_out) && info.tcpi_bytes_received > 0;
 	/* one that cannot be watched is held to the tighter deadline */
-	if (begun || !loop_watch(http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT))
-		begin_head(connection, now_us);
-	else
+	if (loop_watch(connection->http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT))
 		connection_enter(connection, PHASE_DOZING, now_us);
+	else
+		begin_head(connection, now_us);
 }
 
 static void slow_down(struct connection *connection, uint64_t now_us)
@@ -163,45 +152,80 @@ static void slow_down(struct connection *connection, uint64_t now_us)
 	connection_enter(connection, PHASE_SLOW_BODY, now_us);
 }
 
-/* How long a body may still take once it is slow. */
-static uint64_t slow_body_us(const struct http *http)
+/* How much is left of a limit for a phase that begins when the one before it has been quiet for long enough. */
+static uint64_t after_quiet(uint64_t limit_us)
 {
-	uint64_t limit = http->settings->body_timeout_us;
-	return limit > QUIET_US ? limit - QUIET_US : 0;
+	return limit_us > QUIET_US ? limit_us - QUIET_US : 0;
 }
 
-/* Cut off the connections of a phase that have been in it for longer than `limit_us`. */
+static void cut(struct connection *connection, uint64_t now_us)
+{
+	if (!connection->daemon) {
+		door_close(connection);
+		return;
+	}
+	connection_enter(connection, PHASE_CUT, now_us);
+	shutdown(connection->fd, SHUT_RDWR); /* the library sees the end and closes */
+	daemon_run_soon(connection->daemon);
+}
+
+/* Cut off the connections of a phase that have been in it for longer than `limit_us`; REJECT_REASON_COUNT: that is
+ * nothing to be counted. */
 static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, enum reject_reason reason,
 			uint64_t now_us)
 {
 	struct connection *connection;
 	while ((connection = TAILQ_FIRST(&http->phases[phase])) &&
 	       clock_add(connection->since_us, limit_us) <= now_us) {
-		meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
-		connection_enter(connection, PHASE_CUT, now_us);
-		shutdown(connection->fd, SHUT_RDWR); /* the library sees the end and closes */
-		http->run_due = true;
+		if (reason != REJECT_REASON_COUNT)
+			meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
+		cut(connection, now_us);
 	}
 }
 
-/* Clients that have left, whose last bytes made no whole request and whose end the library has missed. */
-static void cut_left(struct http *http, uint64_t now_us)
+/* No reply for a while: from now on its client's end is noticed at once. A reply for a while: it is a slow reader's. */
+static void served_for_long(struct connection *connection, uint64_t now_us)
 {
-	struct connection *connection;
-	while ((connection = TAILQ_FIRST(&http->phases[PHASE_LEFT])) &&
-	       clock_add(connection->since_us, QUIET_US) <= now_us) {
-		connection_enter(connection, PHASE_CUT, now_us);
-		shutdown(connection->fd, SHUT_RDWR);
-		http->run_due = true;
-	}
-}
-
-/* No reply for a while: from now on its client's end is noticed at once. */
-static void begin_watching(struct connection *connection, uint64_t now_us)
-{
-	if (connection->waiting)
+	struct waiting *waiting = connection->waiting;
+	if (waiting && waiting->parked) {
 		watch_for_end(connection);
-	connection_enter(connection, PHASE_WATCHED, now_us);
+		connection_enter(connection, PHASE_WATCHED, now_us);
+		return;
+	}
+	if (waiting)
+		waiting->sending_from = waiting->stream_taken;
+	connection_enter(connection, PHASE_SENDING, now_us);
+}
+
+/* Whether a reply is taken too slowly: limits.send_rate, after limits.body_timeout. Of a stream what has been taken so
+ * far counts; of another reply nothing is known until all of it has been, and all of it counts. */
+static bool is_overdue(const struct connection *connection, uint64_t now_us)
+{
+	const struct http_settings *settings = connection->http->settings;
+	const struct waiting *waiting = connection->waiting;
+	uint64_t us = now_us - connection->since_us;
+	if (us <= settings->body_timeout_us)
+		return false;
+	uint64_t bytes = 0;
+	if (waiting)
+		bytes = waiting->streaming ? waiting->stream_taken - waiting->sending_from : waiting->reply_bytes;
+	return (double)bytes < (double)settings->send_rate * (double)(us - settings->body_timeout_us) / CLOCK_US_PER_S;
+}
+
+/* Each has a deadline of its own, so all are looked at, but not often: there are few. */
+static void cut_slow_readers(struct http *http, uint64_t now_us)
+{
+	struct connection *connection = TAILQ_FIRST(&http->phases[PHASE_SENDING]), *behind;
+	if (!connection || http->sending_check_us > now_us)
+		return;
+	http->sending_check_us = clock_add(now_us, SENDING_CHECK_US);
+	for (; connection; connection = behind) {
+		behind = TAILQ_NEXT(connection, next);
+		if (is_overdue(connection, now_us)) {
+			meter_add(http->meter, METRIC_ID_REJECTED, REJECT_SEND_TIMEOUT, 0, 1);
+			cut(connection, now_us);
+		}
+	}
 }
 
 void connections_turn(struct http *http, uint64_t now_us)
@@ -215,23 +239,34 @@ void connections_turn(struct http *http, uint64_t now_us)
 		slow_down(connection, now_us);
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_SERVED])) &&
 	       clock_add(connection->since_us, WATCH_AFTER_US) <= now_us)
-		begin_watching(connection, now_us);
-	cut_overdue(http, PHASE_HEAD, http->settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
-	cut_overdue(http, PHASE_SLOW_BODY, slow_body_us(http), REJECT_BODY_TIMEOUT, now_us);
-	cut_left(http, now_us);
+		served_for_long(connection, now_us);
+	const struct http_settings *settings = http->settings;
+	cut_overdue(http, PHASE_ARRIVED, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
+	cut_overdue(http, PHASE_HEAD, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
+	cut_overdue(http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us), REJECT_BODY_TIMEOUT, now_us);
+	cut_overdue(http, PHASE_DOZING, after_quiet(settings->idle_timeout_us), REJECT_REASON_COUNT, now_us);
+	/* clients that have left, whose last bytes made no whole request and whose end the library has missed */
+	cut_overdue(http, PHASE_LEFT, QUIET_US, REJECT_REASON_COUNT, now_us);
+	cut_slow_readers(http, now_us);
 }
 
 uint64_t connections_deadline(const struct http *http)
 {
+	const struct http_settings *settings = http->settings;
 	const struct {
 		enum phase phase;
 		uint64_t limit_us;
 	} limits[] = {
-		{ PHASE_IDLE, QUIET_US },         { PHASE_HEAD, http->settings->header_timeout_us },
-		{ PHASE_BODY, QUIET_US },         { PHASE_SLOW_BODY, slow_body_us(http) },
-		{ PHASE_SERVED, WATCH_AFTER_US }, { PHASE_LEFT, QUIET_US },
+		{ PHASE_IDLE, QUIET_US },
+		{ PHASE_BODY, QUIET_US },
+		{ PHASE_SERVED, WATCH_AFTER_US },
+		{ PHASE_ARRIVED, settings->header_timeout_us },
+		{ PHASE_HEAD, settings->header_timeout_us },
+		{ PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us) },
+		{ PHASE_DOZING, after_quiet(settings->idle_timeout_us) },
+		{ PHASE_LEFT, QUIET_US },
 	};
-	uint64_t deadline = CLOCK_NEVER;
+	uint64_t deadline = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;
 	for (size_t i = 0; i < countof(limits); i++) {
 		const struct connection *first = TAILQ_FIRST(&http->phases[limits[i].phase]);
 		uint64_t due = first ? clock_add(first->since_us, limits[i].limit_us) : CLOCK_NEVER;

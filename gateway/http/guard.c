@@ -1,4 +1,5 @@
-/* guard.c: the request guard. Each refusal names the rule of RFC 9112 that stands behind it. */
+/* guard.c: the request guard. Each refusal names the rule of RFC 9112 that stands behind it. One set of rules
+ * (take_header, check_head); two ways to split a head into lines: from its bytes, and from what the library made of them. */
 #include "gateway/http/guard.h"
 
 #include <microhttpd.h>
@@ -14,10 +15,10 @@ const char *http_method_name(enum http_method method)
 }
 
 /* HTTP_METHOD_COUNT: we know none of that name. */
-static enum http_method method_of(const char *name)
+static enum http_method method_of(struct slice name)
 {
 	for (int i = 0; i < HTTP_METHOD_COUNT; i++)
-		if (strcmp(name, method_names[i]) == 0)
+		if (slice_equal(name, slice_of(method_names[i])))
 			return (enum http_method)i;
 	return HTTP_METHOD_COUNT;
 }
@@ -70,17 +71,25 @@ struct head_walk {
 	struct request *request;
 	struct slice tenant_header;
 	const char *at,
-		*end; /* what is next in the head, as it lies in the library's read buffer; where the head ends */
+		*end;   /* what is next in the head, as it lies in the library's read buffer; where the head ends */
+	size_t records; /* headers and cookies */
 	size_t cookie_bytes; /* the library copies those */
 	const char *complaint;
 	enum reject_reason reason;
 };
 
-static enum MHD_Result complain(struct head_walk *walk, enum reject_reason reason, const char *complaint)
+/* The first line of a request. */
+struct request_line {
+	struct slice method, target, version;
+	size_t target_len; /* as it came: target may have been cut */
+};
+
+/* False: it ends the walk. */
+static bool complain(struct head_walk *walk, enum reject_reason reason, const char *complaint)
 {
 	walk->reason = reason;
 	walk->complaint = complaint;
-	return MHD_NO; /* ends the walk */
+	return false;
 }
 
 static bool name_is(const char *name, size_t len, struct slice lower)
@@ -88,12 +97,12 @@ static bool name_is(const char *name, size_t len, struct slice lower)
 	return len == lower.len && strncasecmp(name, lower.at, len) == 0;
 }
 
-static enum MHD_Result keep_known(struct head_walk *walk, enum http_header header, bool list, struct slice value)
+static bool keep_known(struct head_walk *walk, enum http_header header, bool list, struct slice value)
 {
 	struct slice *place = &walk->request->headers[header];
 	if (!place->at) {
 		*place = value;
-		return MHD_YES;
+		return true;
 	}
 	if (header == HEADER_CACHE_CONTROL) {
 		place = &walk->request->headers[HEADER_CACHE_CONTROL_MORE];
@@ -101,14 +110,39 @@ static enum MHD_Result keep_known(struct head_walk *walk, enum http_header heade
 			return complain(walk, REJECT_BAD_HEADER,
 					"Cache-Control comes more than twice; write one line.");
 		*place = value;
-		return MHD_YES;
+		return true;
 	}
 	if (list)
-		return MHD_YES; /* the first line of a list we only look at for hints */
+		return true; /* the first line of a list we only look at for hints */
 	if (header <= HEADER_TRANSFER_ENCODING)
 		return complain(walk, REJECT_BAD_FRAMING,
 				"Host, Content-Length or Transfer-Encoding comes twice (RFC 9112, 3.2 and 6.3).");
 	return complain(walk, REJECT_BAD_HEADER, "A header that may come once comes twice.");
+}
+
+/* One header by the rules, whoever has split the head into lines. */
+static bool take_header(struct head_walk *walk, struct slice name, struct slice value)
+{
+	walk->records++;
+	if (!is_token(name.at, name.len))
+		return complain(walk, REJECT_BAD_HEADER,
+				"A header's name has a byte that is not allowed (RFC 9110, 5.1).");
+	if (!is_field_value(value.at, value.len))
+		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
+	if (name_is(name.at, name.len, SLICE("cookie"))) {
+		walk->cookie_bytes += value.len;
+		for (size_t i = 0; i < value.len; i++)
+			walk->records += value.at[i] == ';' || i == 0;
+	}
+	struct slice cut = cut_blanks(value.at, value.len);
+	/* First, and beside what the name means otherwise: the operator may have made a known header the tenant's. */
+	if (walk->tenant_header.len && name_is(name.at, name.len, walk->tenant_header) &&
+	    !keep_known(walk, HEADER_TENANT, false, cut))
+		return false;
+	for (size_t i = 0; i < countof(known); i++)
+		if (name_is(name.at, name.len, known[i].name))
+			return keep_known(walk, (enum http_header)i, known[i].list, cut);
+	return true;
 }
 
 /*
@@ -155,28 +189,11 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 {
 	struct head_walk *walk = context;
 	(void)kind;
-	if (!line_is_whole(walk, name, name_len, value, value_len))
-		return complain(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
-	if (!value) {
-		value = "";
-		value_len = 0;
-	}
-	if (!is_token(name, name_len))
-		return complain(walk, REJECT_BAD_HEADER,
-				"A header's name has a byte that is not allowed (RFC 9110, 5.1).");
-	if (!is_field_value(value, value_len))
-		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
-	if (name_is(name, name_len, SLICE("cookie")))
-		walk->cookie_bytes += value_len;
-	struct slice cut = cut_blanks(value, value_len);
-	/* First, and beside what the name means otherwise: the operator may have made a known header the tenant's. */
-	if (walk->tenant_header.len && name_is(name, name_len, walk->tenant_header) &&
-	    keep_known(walk, HEADER_TENANT, false, cut) == MHD_NO)
-		return MHD_NO;
-	for (size_t i = 0; i < countof(known); i++)
-		if (name_is(name, name_len, known[i].name))
-			return keep_known(walk, (enum http_header)i, known[i].list, cut);
-	return MHD_YES;
+	bool fine = line_is_whole(walk, name, name_len, value, value_len)
+			    ? take_header(walk, (struct slice){ name, name_len },
+					  (struct slice){ value ? value : "", value ? value_len : 0 })
+			    : complain(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+	return fine ? MHD_YES : MHD_NO;
 }
 
 struct header_search {
@@ -214,7 +231,42 @@ static struct guard_verdict bad(enum reject_reason reason, const char *detail)
 
 static const struct guard_verdict pass = { OUTCOME_OK, REJECT_REASON_COUNT, NULL };
 
-static struct guard_verdict guard_target(struct request *request, struct slice target, size_t target_len)
+/* Of "http://authority/path" the authority's length, scheme included; 0: not in absolute form. */
+static size_t absolute_prefix(struct slice target, struct slice *authority)
+{
+	static const struct slice schemes[] = { { "http://", 7 }, { "https://", 8 } };
+	for (size_t i = 0; i < countof(schemes); i++) {
+		size_t scheme = schemes[i].len;
+		if (target.len <= scheme || strncasecmp(target.at, schemes[i].at, scheme) != 0)
+			continue;
+		size_t len = scheme;
+		while (len < target.len && target.at[len] != '/' && target.at[len] != '?')
+			len++;
+		*authority = (struct slice){ target.at + scheme, len - scheme };
+		return len;
+	}
+	return 0;
+}
+
+/* Of a target in absolute form only path and query are left; its authority takes the place of Host (RFC 9112, 3.2.2). */
+static struct guard_verdict cut_authority(struct request *request, struct slice *target)
+{
+	struct slice authority;
+	size_t len = absolute_prefix(*target, &authority);
+	if (len == 0)
+		return pass;
+	if (authority.len == 0 || memchr(authority.at, '@', authority.len))
+		return bad(REJECT_BAD_TARGET, "The request target's authority must be a host (RFC 9110, 4.2).");
+	struct slice *host = &request->headers[HEADER_HOST], *tenant = &request->headers[HEADER_TENANT];
+	if (host->at && tenant->at == host->at) /* the operator may have made Host the tenant's header */
+		*tenant = authority;
+	if (host->at)
+		*host = authority;
+	*target = (struct slice){ target->at + len, target->len - len };
+	return pass;
+}
+
+static struct guard_verdict check_target(struct request *request, struct slice target, size_t target_len)
 {
 	if (target_len > target.len)
 		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
@@ -223,9 +275,6 @@ static struct guard_verdict guard_target(struct request *request, struct slice t
 		request->path = target;
 		return pass;
 	}
-	if (target.len == 0 || target.at[0] != '/')
-		return bad(REJECT_BAD_TARGET,
-			   "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
 	for (size_t i = 0; i < target.len; i++) {
 		unsigned char c = (unsigned char)target.at[i];
 		if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
@@ -233,16 +282,25 @@ static struct guard_verdict guard_target(struct request *request, struct slice t
 		if (c == '%' && target.len - i > 2 && target.at[i + 1] == '0' && target.at[i + 2] == '0')
 			return bad(REJECT_BAD_TARGET, "The request target has an encoded NUL.");
 	}
+	const char *whole = target.at;
+	struct guard_verdict verdict = cut_authority(request, &target);
+	if (verdict.outcome != OUTCOME_OK)
+		return verdict;
 	const char *mark = memchr(target.at, '?', target.len);
 	size_t path_len = mark ? (size_t)(mark - target.at) : target.len;
 	request->path = (struct slice){ target.at, path_len };
+	if (path_len == 0 && target.at != whole)
+		request->path = SLICE("/"); /* http://host, http://host?query */
+	if (request->path.len == 0 || request->path.at[0] != '/')
+		return bad(REJECT_BAD_TARGET,
+			   "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
 	if (mark)
 		request->query = (struct slice){ mark + 1, target.len - path_len - 1 };
 	return pass;
 }
 
 /* Content-Length and Transfer-Encoding: RFC 9112, 6.1 to 6.3. */
-static struct guard_verdict guard_framing(const struct request *request, struct guard_head *head)
+static struct guard_verdict check_framing(const struct request *request, struct guard_head *head)
 {
 	struct slice coding = request->headers[HEADER_TRANSFER_ENCODING];
 	struct slice length = request->headers[HEADER_CONTENT_LENGTH];
@@ -269,13 +327,31 @@ static struct guard_verdict guard_framing(const struct request *request, struct 
 	return pass;
 }
 
-/* What libmicrohttpd 0.9.75 takes of a connection's memory for its head: the bytes, and for every header, argument and
- * cookie a record of seven words in 16-byte steps. (A complaint ends the walk early, with a little less.) */
-static size_t memory_used(struct MHD_Connection *connection, const struct head_walk *walk, size_t head_len)
+/* The head by the rules, once its lines have been taken. */
+static struct guard_verdict check_head(struct head_walk *walk, const struct request_line *line, size_t head_len,
+				       size_t header_bytes, bool whole, struct guard_head *head)
 {
-	int records = MHD_get_connection_values(connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND,
-						NULL, NULL);
-	return head_len + walk->cookie_bytes + (size_t)records * GUARD_RECORD_BYTES;
+	struct request *request = walk->request;
+	if (head_len > header_bytes)
+		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+			      "The request head is larger than limits.headers.");
+	if (!is_token(line->method.at, line->method.len))
+		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
+	request->method = method_of(line->method);
+	struct guard_verdict verdict = check_target(request, line->target, line->target_len);
+	if (verdict.outcome != OUTCOME_OK)
+		return verdict;
+	if (walk->complaint)
+		return bad(walk->reason, walk->complaint);
+	if (!whole)
+		return bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+	bool http_1_1 = slice_equal(line->version, SLICE("HTTP/1.1"));
+	if (!http_1_1 && !slice_equal(line->version, SLICE("HTTP/1.0")))
+		return bad(REJECT_BAD_FRAMING, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
+	head->keep = http_1_1;
+	if (http_1_1 && !request->headers[HEADER_HOST].at)
+		return bad(REJECT_BAD_HEADER, "Host is missing (RFC 9112, 3.2).");
+	return check_framing(request, head);
 }
 
 struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
@@ -284,30 +360,105 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 {
 	struct head_walk walk = { .request = request, .tenant_header = slice_of(tenant_header) };
 	size_t head_len = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+	const struct request_line line = { slice_of(method), target, slice_of(version), target_len };
 	walk.end = method + head_len; /* the library counts from the method on */
-	bool line_whole = version == method + strlen(method) + 1 + target_len + 1 &&
-			  (walk.at = skip_line_end(version + strlen(version), walk.end));
-	if (line_whole)
+	bool whole = version == method + line.method.len + 1 + target_len + 1 &&
+		     (walk.at = skip_line_end(version + line.version.len, walk.end));
+	if (whole)
 		MHD_get_connection_values_n(connection, MHD_HEADER_KIND, look_at_header, &walk);
-	head->memory = memory_used(connection, &walk, head_len);
-	if (head_len > header_bytes)
-		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
-			      "The request head is larger than limits.headers.");
-	if (!is_token(method, strlen(method)))
-		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
-	request->method = method_of(method);
-	struct guard_verdict verdict = guard_target(request, target, target_len);
-	if (verdict.outcome != OUTCOME_OK)
-		return verdict;
-	if (walk.complaint)
-		return bad(walk.reason, walk.complaint);
-	if (!line_whole || skip_line_end(walk.at, walk.end) != walk.end)
-		return bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
-	bool http_1_1 = strcmp(version, "HTTP/1.1") == 0;
-	if (!http_1_1 && strcmp(version, "HTTP/1.0") != 0)
-		return bad(REJECT_BAD_FRAMING, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
-	head->keep = http_1_1;
-	if (http_1_1 && !request->headers[HEADER_HOST].at)
-		return bad(REJECT_BAD_HEADER, "Host is missing (RFC 9112, 3.2).");
-	return guard_framing(request, head);
+	whole = whole && !walk.complaint && skip_line_end(walk.at, walk.end) == walk.end;
+	/* What the library takes of a connection's memory: the head, and for every header, argument and cookie a record.
+	 * (A complaint ends the walk early, with a little less.) */
+	int records = MHD_get_connection_values(connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND,
+						NULL, NULL);
+	head->memory = head_len + walk.cookie_bytes + (size_t)records * GUARD_RECORD_BYTES;
+	return check_head(&walk, &line, head_len, header_bytes, whole, head);
+}
+
+/* --- the head as bytes --- */
+
+/* The next line without its end. False: there is no whole line; or its end lacks the CR, told by *bare. */
+static bool take_line(struct slice *rest, struct slice *line, bool *bare)
+{
+	const char *feed = rest->len ? memchr(rest->at, '\n', rest->len) : NULL;
+	*bare = feed && (feed == rest->at || feed[-1] != '\r');
+	if (!feed || *bare)
+		return false;
+	*line = (struct slice){ rest->at, (size_t)(feed - rest->at) - 1 };
+	*rest = (struct slice){ feed + 1, rest->len - (size_t)(feed - rest->at) - 1 };
+	return true;
+}
+
+/* "METHOD SP target SP version": none of them has a blank. */
+static bool split_request_line(struct slice text, struct request_line *line)
+{
+	const char *end = text.at + text.len;
+	const char *first = text.len ? memchr(text.at, ' ', text.len) : NULL;
+	const char *second = first ? memchr(first + 1, ' ', (size_t)(end - first) - 1) : NULL;
+	if (!second || memchr(second + 1, ' ', (size_t)(end - second) - 1))
+		return false;
+	line->method = (struct slice){ text.at, (size_t)(first - text.at) };
+	line->target = (struct slice){ first + 1, (size_t)(second - first) - 1 };
+	line->version = (struct slice){ second + 1, (size_t)(end - second) - 1 };
+	line->target_len = line->target.len;
+	if (line->target.len >= REQUEST_TARGET_BYTES)
+		line->target.len = REQUEST_TARGET_BYTES - 1;
+	return true;
+}
+
+static bool split_header(struct head_walk *walk, struct slice line)
+{
+	const char *colon = memchr(line.at, ':', line.len);
+	if (*line.at == ' ' || *line.at == '\t')
+		return complain(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+	if (!colon)
+		return complain(walk, REJECT_BAD_HEADER, "A header line has no colon (RFC 9112, 5).");
+	size_t name_len = (size_t)(colon - line.at);
+	return take_header(walk, (struct slice){ line.at, name_len },
+			   (struct slice){ colon + 1, line.len - name_len - 1 });
+}
+
+static size_t count_arguments(struct slice query)
+{
+	size_t count = query.at != NULL;
+	for (size_t i = 0; i < query.len; i++)
+		count += query.at[i] == '&';
+	return count;
+}
+
+bool guard_bytes(struct slice bytes, struct request *request, const char *tenant_header, size_t header_bytes,
+		 struct guard_head *head, struct guard_verdict *verdict)
+{
+	struct head_walk walk = { .request = request, .tenant_header = slice_of(tenant_header) };
+	struct request_line request_line = { 0 };
+	struct slice rest = bytes, line;
+	bool bare, whole = false;
+	if (bytes.len >= 2 &&
+	    memcmp(bytes.at, "\r\n", 2) == 0) /* one empty line before it is forgiven (RFC 9112, 2.2) */
+		rest = (struct slice){ bytes.at + 2, bytes.len - 2 };
+	const char *begin = rest.at;
+	bool begun = take_line(&rest, &line, &bare);
+	if (begun && !split_request_line(line, &request_line)) {
+		*verdict = bad(REJECT_BAD_FRAMING,
+			       "The request line must be a method, a target and a version (RFC 9112, 3).");
+		return true;
+	}
+	while (begun && !whole && !walk.complaint && take_line(&rest, &line, &bare)) {
+		whole = line.len == 0;
+		if (!whole)
+			split_header(&walk, line);
+	}
+	size_t head_len = (size_t)(rest.at - begin) + (whole || walk.complaint ? 0 : rest.len);
+	if (bare)
+		complain(&walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+	if (!whole && !walk.complaint && head_len <= header_bytes)
+		return false;
+	if (bare && !begun) {
+		*verdict = bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+		return true;
+	}
+	*verdict = check_head(&walk, &request_line, head_len, header_bytes, whole, head);
+	head->memory =
+		head_len + walk.cookie_bytes + (walk.records + count_arguments(request->query)) * GUARD_RECORD_BYTES;
+	return true;
 }

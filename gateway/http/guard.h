@@ -1,7 +1,8 @@
 /*
- * guard.h: what libmicrohttpd 0.9.75 lets through and must not: framing that two parsers would read differently,
- * duplicate headers, bytes that do not belong. Run in the first handler call, when nothing after the head has been
- * parsed; a reply there ends the connection. Inside http.c only.
+ * guard.h: what libmicrohttpd lets through and must not: framing that two parsers would read differently, duplicate
+ * headers, bytes that do not belong. The first head of a connection is looked at before the library sees a byte of it
+ * (accept.c), so that whatever the library would refuse in its own way is refused in ours; every head is looked at in
+ * the first handler call, when nothing after it has been parsed (http.c). A reply there ends the connection.
  */
 #ifndef JITNEY_GATEWAY_HTTP_GUARD_H
 #define JITNEY_GATEWAY_HTTP_GUARD_H
@@ -37,6 +38,13 @@ struct guard_head {
 struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
 				   const char *version, struct slice target, size_t target_len,
 				   const char *tenant_header, size_t header_bytes, struct guard_head *head);
+
+/*
+ * The same for a head as it came, which may not be whole yet: false, and nothing is said. Bytes behind the head are not
+ * looked at. header_bytes bounds what is waited for. request->path, query and headers point into `bytes`.
+ */
+bool guard_bytes(struct slice bytes, struct request *request, const char *tenant_header, size_t header_bytes,
+		 struct guard_head *head, struct guard_verdict *verdict);
 
 /* What request_header says. */
 size_t guard_find_header(struct MHD_Connection *connection, struct slice name, struct slice *value);

@@ -39,11 +39,15 @@ void held_add(struct waiting *waiting, size_t bytes)
 	count(waiting, (int64_t)bytes);
 }
 
+bool held_has_room(const struct http *http, uint64_t bytes)
+{
+	return atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed) + bytes <=
+	       http->settings->held_bytes;
+}
+
 bool held_try(struct waiting *waiting, size_t bytes)
 {
-	struct http *http = waiting->request.http;
-	size_t held = atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed);
-	if (held + bytes > http->settings->held_bytes)
+	if (!held_has_room(waiting->request.http, bytes))
 		return false;
 	held_add(waiting, bytes);
 	return true;

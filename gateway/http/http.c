@@ -1,6 +1,7 @@
 /*
- * http.c: one libmicrohttpd daemon on a worker's loop: the life of a request, then the daemon. The lives of connections
- * are in connection.c, replies in response.c, the guard in guard.c; http_private.h draws the states.
+ * http.c: the life of a request, from the library's callbacks to the handler and back, and the turn of a listener. How
+ * connections come is in accept.c, how they live in connection.c, replies in response.c, the guard in guard.c, the
+ * library's daemons in daemon.c; http_private.h draws the states.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -13,17 +14,15 @@
 #include "gateway/http/http_private.h"
 
 enum {
-	KEPT_BODY_BYTES = 16384,                /* body memory a recycled request keeps */
-	KEPT_REQUESTS = 256,                    /* recycled requests kept */
-	SPARE_CONNECTIONS = 64,                 /* beyond the cap, to be told 503 */
-	RECORDS_BYTES = 8 * GUARD_RECORD_BYTES, /* memory for headers beyond their bytes */
-	REPLY_HEAD_BYTES = 768,                 /* memory for a reply's head */
-	REFUSAL_HEAD_BYTES = 512,               /* the same for a problem */
+	KEPT_BODY_BYTES = 16384, /* body memory a recycled request keeps */
+	KEPT_REQUESTS = 256,     /* recycled requests kept */
+	FIRST_BODY_BYTES = 4096, /* of a body that has only been announced, what is made room for */
+	REPLY_HEAD_BYTES = 768,  /* memory of the library's for a reply's head */
 };
 
 /* ---------------------------------------------------------------- requests */
 
-static struct waiting *waiting_new(struct http *http)
+struct waiting *request_new(struct http *http)
 {
 	struct waiting *waiting = TAILQ_FIRST(&http->recycled);
 	if (waiting) {
@@ -44,7 +43,7 @@ static struct waiting *waiting_new(struct http *http)
 	return waiting;
 }
 
-static void waiting_free(struct http *http, struct waiting *waiting)
+void request_recycle(struct http *http, struct waiting *waiting)
 {
 	if (waiting->response)
 		MHD_destroy_response(waiting->response);
@@ -89,24 +88,24 @@ static void set_request_id(struct http *http, struct request *request)
 }
 
 /* The request line has been read; what is returned becomes the handler's context. */
-static void *first_line(void *context, const char *uri, struct MHD_Connection *mhd)
+void *request_first_line(void *context, const char *uri, struct MHD_Connection *mhd)
 {
 	struct http *http = context;
 	struct connection *connection =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-	if (!connection)
-		return NULL;
-	struct waiting *waiting = waiting_new(http);
+	struct waiting *waiting = request_new(http);
 	if (!waiting)
 		return NULL;
 	waiting->mhd = mhd;
 	waiting->connection = connection;
+	connection->waiting = waiting;
 	waiting->target_len = strlen(uri);
 	size_t kept = waiting->target_len < sizeof waiting->target ? waiting->target_len : sizeof waiting->target - 1;
 	memcpy(waiting->target, uri, kept); /* the library decodes it in place later */
 	waiting->target[kept] = '\0';
 	waiting->request.caller = connection->number;
 	waiting->request.from_trusted_proxy = connection->from_trusted_proxy;
+	waiting->request.peer = (const struct sockaddr *)&connection->peer;
 	return waiting;
 }
 
@@ -140,51 +139,66 @@ static enum MHD_Result queue(struct waiting *waiting)
 	return result;
 }
 
-static enum MHD_Result refuse(struct http *http, struct waiting *waiting, enum outcome outcome,
-			      enum reject_reason reason, const char *detail)
+static void begin_refusal(struct http *http, struct waiting *waiting, enum reject_reason reason)
 {
 	meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
-	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
 	waiting->refused = true;
 	waiting->known = true;
 	waiting->state = STATE_SERVING;
 	waiting->request.received_us = loop_now(http->loop);
+}
+
+static enum MHD_Result refuse(struct http *http, struct waiting *waiting, enum outcome outcome,
+			      enum reject_reason reason, const char *detail)
+{
+	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
+	begin_refusal(http, waiting, reason);
 	http->handler.refuse(http->handler.context, &waiting->request, outcome, detail);
 	if (waiting->body_due)
 		linger(http, waiting->connection->fd);
 	return queue(waiting);
 }
 
-/*
- * What a connection has to keep a request's head, its records and the reply's head in. The library clears all of it for
- * every request and an idle connection holds on to it, so it is made no larger than a head as long as limits.headers
- * with few headers needs: 9.9 KiB an idle connection, against 18.6 when it was twice the head. A head with many
- * headers has less room, see guard_head.memory.
- */
-static size_t memory_limit(const struct http_settings *settings)
+void waiting_refuse_past_library(struct waiting *waiting, const struct guard_verdict *verdict)
 {
-	return settings->header_bytes + RECORDS_BYTES + REPLY_HEAD_BYTES;
+	struct http *http = waiting->request.http;
+	const struct connection *connection = waiting->connection;
+	set_request_id(http, &waiting->request);
+	waiting->request.peer = (const struct sockaddr *)&connection->peer;
+	waiting->request.caller = connection->number;
+	waiting->request.from_trusted_proxy = connection->from_trusted_proxy;
+	waiting->past_library = true;
+	begin_refusal(http, waiting, verdict->reason);
+	http->handler.refuse(http->handler.context, &waiting->request, verdict->outcome, verdict->detail);
+	http->handler.finished(http->handler.context, &waiting->request, waiting->status, waiting->reply_bytes);
+	waiting->known = false; /* `finished` has been called */
 }
 
-/* There is not even memory for a reply's head: the library would close without a word. Nothing is being sent on the
+/* There is no memory for a reply's head: the library would close without a word. Nothing is being sent on the
  * connection, so the refusal is written past it. */
 static enum MHD_Result refuse_without_memory(struct http *http, struct waiting *waiting)
 {
-	static const char text[] =
-		"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/problem+json\r\n"
-		"Connection: close\r\n\r\n" /* its end is the connection's */
-		"{\"type\":\"urn:jitney:problem:headers_too_large\",\"title\":\"The request head is too large\","
-		"\"status\":431,\"detail\":\"The request head has too many headers for limits.headers.\","
-		"\"code\":\"headers_too_large\",\"retryable\":false}";
+	static const struct guard_verdict verdict = {
+		OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+		"The request head has too many headers: one for each 96 bytes of limits.headers is the most."
+	};
 	int fd = waiting->connection->fd;
-	meter_add(http->meter, METRIC_ID_REJECTED, REJECT_HEAD_SIZE, 0, 1);
 	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
+	waiting_refuse_past_library(waiting, &verdict);
 	waiting->state = STATE_GONE;
-	ssize_t sent = send(fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)sent; /* who does not read its replies misses this one */
 	shutdown(fd, SHUT_WR);
 	linger(http, fd);
 	return MHD_NO;
+}
+
+/* A body is coming. Room is made for what an ordinary one takes; more as it comes. False: out of memory. */
+static bool expect_body(struct waiting *waiting, const struct guard_head *head)
+{
+	struct buf *body = &waiting->request.body;
+	waiting->body_due = head->chunked || head->length > 0;
+	if (head->has_length)
+		body->max = head->length < body->max ? (size_t)head->length : body->max;
+	return buf_reserve(body, head->length < FIRST_BODY_BYTES ? (size_t)head->length : FIRST_BODY_BYTES);
 }
 
 /* The whole head is there, nothing after it has been looked at. Refusing here ends the connection. */
@@ -202,63 +216,64 @@ static enum MHD_Result head_complete(struct http *http, struct waiting *waiting,
 		guard_request(waiting->mhd, request, method, version, (struct slice){ waiting->target, kept },
 			      waiting->target_len, settings->tenant_header, settings->header_bytes, &head);
 	set_request_id(http, request);
-	if (head.memory + REFUSAL_HEAD_BYTES > memory_limit(settings))
+	if (head.memory + REPLY_HEAD_BYTES > daemon_memory(settings))
 		return refuse_without_memory(http, waiting);
-	if (verdict.outcome == OUTCOME_OK && head.memory + REPLY_HEAD_BYTES > memory_limit(settings))
-		verdict =
-			(struct guard_verdict){ OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
-						"The request head has too many headers for limits.headers: each counts "
-						"64 bytes more than its text, of which 512 are free." };
 	if (verdict.outcome != OUTCOME_OK)
 		return refuse(http, waiting, verdict.outcome, verdict.reason, verdict.detail);
-	waiting->body_due = head.chunked || head.length > 0;
-	if (waiting->connection->surplus &&
-	    atomic_load_explicit(&http->shared->connections, memory_order_relaxed) > settings->connections)
-		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_CONNECTIONS,
-			      "The gateway has as many connections as limits.connections allows.");
-	if (head.length > settings->body_bytes)
+	if (head.length > settings->body_bytes) {
+		waiting->body_due = true;
 		return refuse(http, waiting, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,
 			      "The body is larger than limits.body.");
-	if (head.length > HELD_FROM_BYTES && !held_try(waiting, (size_t)head.length))
+	}
+	if (!expect_body(waiting, &head))
+		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_NO_MEMORY, "The gateway is out of memory.");
+	if (head.length > HELD_FROM_BYTES && !held_has_room(http, head.length))
 		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_IN_FLIGHT_BYTES,
 			      "The gateway holds as many bytes as limits.in_flight_bytes allows.");
-	if (head.length && !buf_reserve(&request->body, (size_t)head.length))
-		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_NO_MEMORY, "The gateway is out of memory.");
 	connection_enter(waiting->connection, PHASE_BODY, loop_now(http->loop));
 	return MHD_YES;
+}
+
+/* Room for more of the body, counted before it is taken. */
+static bool make_room(struct waiting *waiting, size_t more)
+{
+	struct buf *body = &waiting->request.body;
+	size_t before = body->store ? body->store->len : 0, wanted = body->len + more;
+	if (wanted <= before)
+		return true;
+	if (wanted > body->max)
+		return false;
+	size_t grown = 2 * before < wanted ? wanted : 2 * before;
+	grown = grown < body->max ? grown : body->max;
+	if (grown > HELD_FROM_BYTES && grown > waiting->held && !held_try(waiting, grown - waiting->held))
+		return false;
+	if (!buf_reserve(body, grown - body->len))
+		return false;
+	if (body->store->len > waiting->held && waiting->held)
+		held_add(waiting, body->store->len - waiting->held);
+	return true;
 }
 
 static enum MHD_Result body_piece(struct http *http, struct waiting *waiting, const char *bytes, size_t *len)
 {
 	struct buf *body = &waiting->request.body;
 	waiting->received += *len;
-	if (!waiting->overflown) {
-		size_t before = body->store ? body->store->len : 0;
+	if (!waiting->overflown && make_room(waiting, *len)) {
 		buf_put(body, (struct slice){ bytes, *len });
-		size_t after = body->store ? body->store->len : 0;
-		/* a chunked body is counted as its buffer grows */
-		if (body->failed || (after > before && after > HELD_FROM_BYTES && after > waiting->held &&
-				     !held_try(waiting, after - waiting->held))) {
-			waiting->overflown = true;
-			buf_fini(body);
-		}
+	} else if (!waiting->overflown) {
+		waiting->overflown = true;
+		buf_fini(body);
+		held_let_go(waiting);
 	}
 	*len = 0;
 	/* The reply can only come at the body's end; who sends without end is dropped. */
 	return waiting->received > 2 * (uint64_t)http->settings->body_bytes + 65536 ? MHD_NO : MHD_YES;
 }
 
-static void stop_watching(struct waiting *waiting)
-{
-	loop_unwatch(waiting->request.http->loop, &waiting->connection->watch);
-	waiting->connection->waiting = NULL;
-}
-
 void waiting_park(struct waiting *waiting)
 {
 	MHD_suspend_connection(waiting->mhd);
 	waiting->parked = true;
-	waiting->connection->waiting = waiting;
 	connection_enter(waiting->connection, PHASE_SERVED, loop_now(waiting->request.http->loop));
 }
 
@@ -294,8 +309,8 @@ static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
 	return MHD_YES;
 }
 
-static enum MHD_Result handle(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
-			      const char *version, const char *upload, size_t *upload_len, void **request_context)
+enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
+			       const char *version, const char *upload, size_t *upload_len, void **request_context)
 {
 	struct http *http = context;
 	struct waiting *waiting = *request_context;
@@ -331,7 +346,6 @@ void waiting_resume(struct waiting *waiting)
 void waiting_left(struct waiting *waiting)
 {
 	struct http *http = waiting->request.http;
-	waiting->connection->waiting = NULL;
 	meter_add(http->meter, METRIC_ID_CLIENTS_GONE, 0, 0, 1);
 	void (*gone)(struct request *) = waiting->request.gone;
 	waiting->request.gone = NULL;
@@ -346,17 +360,20 @@ static void resume_all(struct http *http)
 {
 	struct waiting *waiting;
 	while ((waiting = TAILQ_FIRST(&http->resume))) {
+		struct connection *connection = waiting->connection;
 		TAILQ_REMOVE(&http->resume, waiting, next);
 		waiting->resume_due = false;
 		waiting->parked = false;
-		stop_watching(waiting);
+		loop_unwatch(http->loop, &connection->watch);
+		if (connection->phase != PHASE_SERVED)
+			connection_enter(connection, PHASE_SERVED, loop_now(http->loop));
 		MHD_resume_connection(waiting->mhd);
-		http->run_due = true;
+		daemon_run_soon(connection->daemon);
 	}
 }
 
-static void notify_completed(void *context, struct MHD_Connection *mhd, void **request_context,
-			     enum MHD_RequestTerminationCode code)
+void request_completed(void *context, struct MHD_Connection *mhd, void **request_context,
+		       enum MHD_RequestTerminationCode code)
 {
 	struct http *http = context;
 	struct waiting *waiting = *request_context;
@@ -368,7 +385,8 @@ static void notify_completed(void *context, struct MHD_Connection *mhd, void **r
 	bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && waiting->status && waiting->state == STATE_ANSWERED;
 	if (waiting->resume_due)
 		TAILQ_REMOVE(&http->resume, waiting, next);
-	stop_watching(waiting);
+	loop_unwatch(http->loop, &waiting->connection->watch);
+	waiting->connection->waiting = NULL;
 	if (request->gone) { /* died while answering in pieces */
 		meter_add(http->meter, METRIC_ID_CLIENTS_GONE, 0, 0, 1);
 		request->gone(request);
@@ -379,67 +397,59 @@ static void notify_completed(void *context, struct MHD_Connection *mhd, void **r
 	if (waiting->head_seen)
 		http->busy--;
 	else if (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		/* The library refused the head itself: a Content-Length that is no number, a head larger than its pool.
-		 */
+		/* The library refused the head itself, one that is not its connection's first: a Content-Length that is
+		 * no number, a head larger than its memory. */
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BAD_FRAMING, 0, 1);
 	held_let_go(waiting);
-	waiting->connection->answered_before = true;
 	connection_enter(waiting->connection, PHASE_IDLE, loop_now(http->loop));
-	waiting_free(http, waiting);
+	request_recycle(http, waiting);
 }
 
-/* ---------------------------------------------------------------- the daemon */
+/* ---------------------------------------------------------------- the listener */
 
-static void daemon_ready(struct loop_watch *watch, uint32_t events)
-{
-	(void)events;
-	container_of(watch, struct http, ready)->run_due = true;
-}
-
-struct http *http_start(int listen_fd, const struct http_settings *settings, struct http_shared *shared,
-			struct http_handler handler, struct loop *loop, struct meter *meter, char *error,
-			size_t error_bytes)
+static struct http *http_new(const struct http_settings *settings, struct http_shared *shared,
+			     struct http_handler handler, struct loop *loop, struct meter *meter)
 {
 	struct http *http = calloc(1, sizeof *http);
-	if (!http) {
-		snprintf(error, error_bytes, "out of memory");
-		close(listen_fd);
+	if (!http)
 		return NULL;
-	}
 	http->settings = settings;
 	http->shared = shared;
 	http->handler = handler;
 	http->loop = loop;
 	http->meter = meter;
-	http->listen_fd = -1;
 	for (int i = 0; i < PHASE_COUNT; i++)
 		TAILQ_INIT(&http->phases[i]);
+	TAILQ_INIT(&http->roomy);
+	TAILQ_INIT(&http->full);
+	TAILQ_INIT(&http->due);
 	TAILQ_INIT(&http->resume);
 	TAILQ_INIT(&http->lingering);
 	TAILQ_INIT(&http->recycled);
-	http->ready = (struct loop_watch){ daemon_ready, -1 };
 	if (getrandom(&http->next_id, sizeof http->next_id, 0) != sizeof http->next_id)
 		http->next_id = clock_wall_us() ^ (uint64_t)(uintptr_t)http;
+	return http;
+}
 
-	unsigned idle_s = (unsigned)((settings->idle_timeout_us + CLOCK_US_PER_S - 1) / CLOCK_US_PER_S);
-	http->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, http, MHD_OPTION_LISTEN_SOCKET,
-		listen_fd, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_STRICT_FOR_CLIENT,
-		0, /* its own refusals come with two status lines; the guard does it */
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(settings->connections + SPARE_CONNECTIONS),
-		MHD_OPTION_CONNECTION_TIMEOUT, idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory_limit(settings),
-		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED, notify_completed,
-		http, MHD_OPTION_URI_LOG_CALLBACK, first_line, http, MHD_OPTION_END);
-	if (!http->daemon) {
-		snprintf(error, error_bytes, "libmicrohttpd cannot start a daemon");
+struct http *http_start(int listen_fd, bool admin, const struct http_settings *settings, struct http_shared *shared,
+			struct http_handler handler, struct loop *loop, struct meter *meter, char *error,
+			size_t error_bytes)
+{
+	struct http *http = http_new(settings, shared, handler, loop, meter);
+	if (!http) {
+		snprintf(error, error_bytes, "out of memory");
 		close(listen_fd);
+		return NULL;
+	}
+	http->places = admin ? &shared->admin_connections : &shared->connections;
+	http->place_limit = admin ? HTTP_ADMIN_CONNECTIONS : settings->connections;
+	if (!accept_start(http, listen_fd, error, error_bytes)) {
 		free(http);
 		return NULL;
 	}
-	int epoll_fd = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-	if (!loop_watch(loop, &http->ready, epoll_fd, EPOLLIN)) {
-		snprintf(error, error_bytes, "cannot watch the daemon: %m");
-		MHD_stop_daemon(http->daemon);
+	if (!daemons_start(http)) {
+		snprintf(error, error_bytes, "libmicrohttpd cannot start a daemon");
+		accept_stop(http);
 		free(http);
 		return NULL;
 	}
@@ -448,29 +458,22 @@ struct http *http_start(int listen_fd, const struct http_settings *settings, str
 
 void http_turn(struct http *http, uint64_t now_us)
 {
+	accept_turn(http, now_us);
 	connections_turn(http, now_us);
 	linger_turn(http, now_us);
 	resume_all(http);
-	unsigned long long wait_ms;
-	if (!http->run_due && MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES && wait_ms == 0)
-		http->run_due = true;
-	if (!http->run_due)
-		return;
-	http->run_due = false;
-	MHD_run(http->daemon);
+	daemons_turn(http);
 }
 
 uint64_t http_deadline(struct http *http, uint64_t now_us)
 {
-	if (http->run_due || TAILQ_FIRST(&http->resume))
+	if (TAILQ_FIRST(&http->due) || TAILQ_FIRST(&http->resume))
 		return now_us;
-	uint64_t deadline = connections_deadline(http), lingering = linger_deadline(http);
-	deadline = lingering < deadline ? lingering : deadline;
-	unsigned long long wait_ms;
-	if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES &&
-	    clock_add(now_us, wait_ms * CLOCK_US_PER_MS) < deadline)
-		deadline = now_us + wait_ms * CLOCK_US_PER_MS;
-	return deadline;
+	const uint64_t deadlines[] = { accept_deadline(http), connections_deadline(http), linger_deadline(http) };
+	uint64_t earliest = CLOCK_NEVER;
+	for (size_t i = 0; i < countof(deadlines); i++)
+		earliest = deadlines[i] < earliest ? deadlines[i] : earliest;
+	return earliest;
 }
 
 void http_drain(struct http *http)
@@ -478,10 +481,7 @@ void http_drain(struct http *http)
 	if (http->draining)
 		return;
 	http->draining = true;
-	http->listen_fd = MHD_quiesce_daemon(http->daemon);
-	/* Without this new connects would queue in the kernel until they time out. */
-	if (http->listen_fd >= 0)
-		shutdown(http->listen_fd, SHUT_RDWR);
+	accept_drain(http);
 }
 
 void http_refuse(struct http *http)
@@ -494,24 +494,30 @@ size_t http_busy(const struct http *http)
 	return http->busy;
 }
 
+/* The library aborts the process if it is stopped with a suspended connection. */
+static void give_up_all(struct http *http)
+{
+	http->stopping = true;
+	for (int phase = 0; phase < PHASE_COUNT; phase++) {
+		struct connection *connection;
+		TAILQ_FOREACH (connection, &http->phases[phase], next) {
+			struct waiting *waiting = connection->waiting;
+			if (waiting && waiting->parked && waiting->state != STATE_GONE && !waiting->resume_due)
+				waiting_left(waiting);
+		}
+	}
+	resume_all(http);
+}
+
 void http_stop(struct http *http)
 {
 	if (!http)
 		return;
 	http_drain(http);
 	http_refuse(http);
-	/* The library aborts the process if it is stopped with a suspended connection. */
-	struct connection *connection;
-	for (enum phase phase = PHASE_SERVED; phase <= PHASE_WATCHED; phase++)
-		TAILQ_FOREACH (connection, &http->phases[phase], next)
-			if (connection->waiting)
-				waiting_left(connection->waiting);
-	resume_all(http);
-	MHD_run(http->daemon);
-	loop_unwatch(http->loop, &http->ready);
-	MHD_stop_daemon(http->daemon);
-	if (http->listen_fd >= 0)
-		close(http->listen_fd);
+	accept_stop(http);
+	give_up_all(http);
+	daemons_stop(http);
 	linger_stop(http);
 	struct waiting *waiting;
 	while ((waiting = TAILQ_FIRST(&http->recycled))) {

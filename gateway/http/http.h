@@ -1,13 +1,13 @@
 /*
- * http.h: the client's side of the wire: one libmicrohttpd daemon a worker and listener, in external-epoll mode, with
- * the guard that the library lacks (guard.c), absolute deadlines against drip-feeding, and suspend and resume.
+ * http.h: the client's side of the wire, one for each worker and listener: connections are accepted here and handed to
+ * libmicrohttpd's daemons once their first head has come (accept.c, daemon.c); the guard that the library lacks
+ * (guard.c), absolute deadlines against drip-feeding (connection.c), suspend and resume.
  * Hands whole requests to one handler and takes replies, now or later. Knows nothing of tools.
  * Everything here runs on the worker's thread unless said otherwise.
  */
 #ifndef JITNEY_GATEWAY_HTTP_HTTP_H
 #define JITNEY_GATEWAY_HTTP_HTTP_H
 
-#include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/loop.h"
+#include "gateway/http/address.h"
 #include "metrics/metrics.h"
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_PATCH, HTTP_METHOD_COUNT };
@@ -74,6 +75,7 @@ struct request {
 	char id[REQUEST_ID_BYTES];          /* the caller's X-Request-Id if it was fit, else ours */
 	uint64_t received_us;               /* when the request was complete */
 	uint64_t caller;                    /* number of the connection: who asks, for want of a better name */
+	const struct sockaddr *peer; /* the connection's other end: AF_INET, AF_INET6, or AF_UNIX without a name */
 	bool from_trusted_proxy;
 	/* The handler's: what the request waits for. `gone` is called (once, if set) when the client has left or the
 	 * gateway gives up on it before a reply; the handler then owes no reply. */
@@ -136,7 +138,8 @@ struct http_settings {
 	uint64_t header_timeout_us;
 	uint64_t body_timeout_us;
 	uint64_t idle_timeout_us;
-	size_t connections; /* over all workers */
+	uint64_t send_rate; /* bytes a second of a reply that a client must take once body_timeout is over */
+	size_t connections; /* over all workers, on data listeners */
 	size_t held_bytes;  /* over all workers: bodies being gathered or held, replies not taken yet */
 	const struct network *trusted_proxies;
 	size_t trusted_proxy_count;
@@ -145,8 +148,9 @@ struct http_settings {
 
 /* What the workers' daemons share. Zero-initialise. */
 struct http_shared {
-	atomic_size_t connections; /* a: open now, over all workers */
-	atomic_size_t held_bytes;  /* a: bytes of bodies being gathered or held for calls, of replies not taken yet */
+	atomic_size_t connections;       /* a: open now on data listeners, over all workers */
+	atomic_size_t admin_connections; /* a: likewise on admin listeners: those have places of their own */
+	atomic_size_t held_bytes; /* a: bytes of bodies being gathered or held for calls, of replies not taken yet */
 };
 
 struct http_handler {
@@ -160,10 +164,20 @@ struct http_handler {
 	void *context;
 };
 
-/* A daemon on `listen_fd`, which is taken. settings, shared: borrowed. NULL with `error` set. */
-struct http *http_start(int listen_fd, const struct http_settings *settings, struct http_shared *shared,
+enum { HTTP_ADMIN_CONNECTIONS = 64 }; /* places of admin listeners, beside limits.connections */
+
+/* What the library says, with its file and line, before the process must end. */
+typedef void http_panic(void *context, const char *file, unsigned line, const char *reason);
+/* Once, before anything else here. */
+void http_library_init(http_panic *panic);
+
+/* Serve `listen_fd`, which is taken; `admin`: its connections count by themselves. settings, shared: borrowed. NULL with
+ * `error` set. */
+struct http *http_start(int listen_fd, bool admin, const struct http_settings *settings, struct http_shared *shared,
 			struct http_handler handler, struct loop *loop, struct meter *meter, char *error,
 			size_t error_bytes) MUST_CHECK;
+/* Descriptors that `listeners` of these take at most, over all workers, beside connections. */
+size_t http_descriptors(const struct http_settings *settings, size_t listeners);
 
 /* Once a loop turn: cut off what is past its deadline, resume every request that has been answered, let the library
  * read and write. Calls handler->serve. */

@@ -1,27 +1,45 @@
 /*
- * http_private.h: what the files behind http.h share: the daemon, its connections and their phases, its requests and
- * their states.
+ * http_private.h: what the files behind http.h share: the listener, the library's daemons, connections and their
+ * phases, requests and their states.
  *
- *   connection:  IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD --(whole head)--> BODY --(whole body)-->
- * SERVED ^                                                              (after a while: SLOW_BODY)       |
- *                  +------------------ reply sent ------------------ (after a while without a reply: WATCHED) -----+
- *                DOZING, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
- *   request:     READING -> SERVING -> ANSWERED                     (replied from within the handler)
- *                           SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
- *                                      SUSPENDED -> GONE            (the client left: closed without a reply)
+ *   connection, at the door (accept.c):
+ *     ARRIVED --(a byte)--> HEAD --(whole head)--> the library's
+ *        |                   |
+ *        +--(no byte in time)+--(not whole in time, refused, the client leaves)--> closed
+ *
+ *   connection, the library's (connection.c):
+ *     IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD
+ *     IDLE, HEAD --(whole head)--> BODY --(whole body)--> SERVED --(reply sent)--> IDLE
+ *     BODY --(after a while)--> SLOW_BODY
+ *     SERVED --(after a while without a reply)--> WATCHED --(there is one)--> SERVED
+ *     SERVED --(after a while of sending)--> SENDING
+ *     DOZING, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
+ *     DOZING, HEAD, SLOW_BODY, SENDING --(too long)--> CUT
+ *
+ *   request:
+ *     READING -> SERVING -> ANSWERED                     (replied from within the handler)
+ *                SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
+ *                           SUSPENDED -> GONE            (the client left: closed without a reply)
+ *     A reply in pieces is ANSWERED from its head on, and parked whenever the library has taken all there is of it.
  */
 #ifndef JITNEY_GATEWAY_HTTP_HTTP_PRIVATE_H
 #define JITNEY_GATEWAY_HTTP_HTTP_PRIVATE_H
 
 #include <microhttpd.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
+#include "gateway/http/guard.h"
 #include "gateway/http/http.h"
 
 /* Smaller bodies count only once their call waits, smaller replies not at all: connections bound them. */
 enum { HELD_FROM_BYTES = 4096 };
 
+/* Sockets of a listener that are kept only to be closed gently. */
+enum { LINGERS_MAX = 128 };
+
 enum phase {
+	PHASE_ARRIVED,
 	PHASE_IDLE,
 	PHASE_DOZING,
 	PHASE_HEAD,
@@ -29,42 +47,59 @@ enum phase {
 	PHASE_SLOW_BODY,
 	PHASE_SERVED,
 	PHASE_WATCHED,
+	PHASE_SENDING,
 	PHASE_LEFT,
 	PHASE_CUT,
 	PHASE_COUNT
 };
 
+/* One of the library's daemons: a resume walks all that are suspended in it, so each takes few connections. */
+struct http_daemon {
+	TAILQ_ENTRY(http_daemon) next; /* in http->roomy or http->full */
+	TAILQ_ENTRY(http_daemon) due;  /* in http->due while run_due */
+	struct http *http;
+	struct MHD_Daemon *mhd;
+	struct loop_watch ready; /* the library's own epoll */
+	bool run_due;            /* something for MHD_run to do */
+	size_t connections;
+};
+TAILQ_HEAD(http_daemons, http_daemon);
+
 struct connection {
 	TAILQ_ENTRY(connection) next; /* in http->phases[phase], oldest first */
 	struct http *http;
+	struct http_daemon *daemon; /* NULL: at the door, the library does not know of it yet */
 	enum phase phase;
 	int fd;
 	uint64_t since_us; /* when the phase began: a list is ordered by it, since it only gets tails */
 	uint64_t number;
+	struct sockaddr_in6 peer; /* AF_INET6, AF_INET laid over it, or AF_UNIX */
 	bool from_trusted_proxy;
-	bool surplus;            /* opened beyond limits.connections */
-	bool answered_before;    /* bytes have been received that were not the next head's */
-	struct loop_watch watch; /* DOZING: for a byte; HEAD, SLOW_BODY, WATCHED: for the client leaving */
-	struct waiting *waiting; /* SUSPENDED: the request; else NULL */
+	struct loop_watch
+		watch; /* ARRIVED, HEAD at the door, DOZING: for bytes; HEAD, SLOW_BODY, WATCHED: for the end */
+	struct waiting *waiting; /* the request whose first line has come; else NULL */
 };
 TAILQ_HEAD(connections, connection);
 
 enum request_state { STATE_READING, STATE_SERVING, STATE_SUSPENDED, STATE_ANSWERED, STATE_GONE };
 
-/* A request with what only this file needs. */
+/* A request with what only these files need. */
 struct waiting {
 	struct request request; /* what others see */
 	enum request_state state;
-	bool refused;    /* answered in the first call: nothing after the head is read */
-	bool overflown;  /* a chunked body outgrew the limit: the rest is read and dropped */
-	bool head_seen;  /* the whole head has come: counted in http->busy */
-	bool body_due;   /* the head announces a body */
-	bool known;      /* serve or refuse has seen it: `finished` is owed */
-	bool parked;     /* the library holds it suspended */
-	bool resume_due; /* in http->resume */
+	bool refused;      /* answered in the first call: nothing after the head is read */
+	bool past_library; /* the reply is written to the socket by us: the library knows nothing of it */
+	bool overflown;    /* the body outgrew a limit: the rest is read and dropped */
+	bool head_seen;    /* the whole head has come: counted in http->busy */
+	bool body_due;     /* the head announces a body */
+	bool known;        /* serve or refuse has seen it: `finished` is owed */
+	bool parked;       /* the library holds it suspended */
+	bool resume_due;   /* in http->resume */
 	bool streaming, stream_ended;
 	struct buf stream;          /* pieces not yet given to the library */
 	size_t stream_at;           /* bytes of it that have been */
+	uint64_t stream_taken;      /* bytes the library has taken, all in all */
+	uint64_t sending_from;      /* the same when SENDING began */
 	size_t held;                /* bytes of the body counted in shared->held_bytes */
 	size_t reply_held;          /* bytes of the reply counted there that are not shared */
 	struct answer *sent_answer; /* the reply's, counted with all who take it; own reference, or NULL */
@@ -73,7 +108,7 @@ struct waiting {
 	unsigned status;            /* of the reply */
 	uint64_t reply_bytes;
 	struct MHD_Response *response; /* ANSWERED: to be queued by the next handler call */
-	struct MHD_Connection *mhd;
+	struct MHD_Connection *mhd;    /* NULL: refused at the door */
 	struct connection *connection;
 	size_t target_len; /* as it came */
 	char target[REQUEST_TARGET_BYTES];
@@ -85,17 +120,30 @@ struct lingering;
 TAILQ_HEAD(lingers, lingering);
 
 struct http {
-	struct MHD_Daemon *daemon;
 	const struct http_settings *settings;
 	struct http_shared *shared;
+	atomic_size_t *places; /* in shared: connections of this kind of listener */
+	size_t place_limit;
 	struct http_handler handler;
 	struct loop *loop;
 	struct meter *meter;
-	struct loop_watch ready; /* the daemon's own epoll */
-	bool run_due;            /* something for MHD_run to do */
 	bool draining;
 	bool refusing; /* what comes now is answered 503 at once: nothing is suspended any more */
+	bool stopping; /* nothing may be suspended any more, streams least of all */
+	/* accept.c */
+	struct loop_watch listener; /* fd -1: does not accept (paused, or draining) */
+	int listen_fd;              /* -1: closed */
+	int spare_fd;               /* given up to accept and close when there is no other; -1: lost */
+	uint64_t paused_until_us;   /* CLOCK_NEVER: not paused */
+	uint64_t starved_us;        /* when a descriptor lacked last; 0: never */
+	struct connection *handed;  /* to the library, which has not said yet that it begins */
+	char *peeked;               /* a head at the door: settings->header_bytes + 1 */
+	/* daemon.c */
+	struct http_daemons roomy, full, due;
+	/* connection.c */
 	struct connections phases[PHASE_COUNT];
+	uint64_t sending_check_us; /* when those in SENDING are looked at again */
+	/* http.c */
 	struct waitings resume;   /* answered or gone while suspended: resumed together once a turn */
 	struct lingers lingering; /* refused while their client still sends: see linger.c */
 	size_t lingering_count;
@@ -103,11 +151,46 @@ struct http {
 	size_t recycled_count;
 	size_t busy;
 	uint64_t next_id; /* for X-Request-Id */
-	int listen_fd;    /* while draining: quiesced, closed by http_stop; else -1 */
 };
+
+/* --- accept.c --- */
+
+/* Take connections from the listening socket, which is taken. False, and the socket is closed: `error` says why. */
+bool accept_start(struct http *http, int listen_fd, char *error, size_t error_bytes) MUST_CHECK;
+/* Once a turn: accept again after a pause. When that has to be at the latest. */
+void accept_turn(struct http *http, uint64_t now_us);
+uint64_t accept_deadline(const struct http *http);
+/* Accept no more; who connects from now on is refused by the kernel. */
+void accept_drain(struct http *http);
+/* Close the socket and whoever still stands at the door. */
+void accept_stop(struct http *http);
+/* Close a connection that the library does not know of. */
+void door_close(struct connection *connection);
+
+/* --- daemon.c --- */
+
+/* Whether the library has taken the connection, whose first head has come, into one of its daemons: from now on it is
+ * the library's to read and to close. False: memory or descriptors are out; it has been closed and freed. */
+bool daemon_hand_over(struct connection *connection) MUST_CHECK;
+/* Something happens on it: let it run this turn, or the next if it is running now. */
+void daemon_run_soon(struct http_daemon *daemon);
+/* A connection of it has ended. */
+void daemon_let_go(struct http_daemon *daemon);
+/* Let those run that have something to do; end those that are empty and not needed. */
+void daemons_turn(struct http *http);
+/* Make the first. False: memory or descriptors are out. */
+bool daemons_start(struct http *http) MUST_CHECK;
+void daemons_stop(struct http *http);
+/* What a connection's memory must hold: a head as long as limits.headers, a record for each header, a reply's head. */
+size_t daemon_memory(const struct http_settings *settings);
 
 /* --- connection.c --- */
 
+/* One more, in PHASE_ARRIVED. Takes the descriptor and a place that has been counted; NULL: out of memory, both stay
+ * the caller's. */
+struct connection *connection_new(struct http *http, int fd, const struct sockaddr_in6 *peer);
+/* Forget it; gives the place back. The descriptor is somebody else's. */
+void connection_free(struct connection *connection);
 /* The library's MHD_OPTION_NOTIFY_CONNECTION; the context is the struct http. */
 void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_context,
 		       enum MHD_ConnectionNotificationCode code);
@@ -123,6 +206,8 @@ uint64_t connections_deadline(const struct http *http);
 /* The library is about to answer and close while the client still sends a body: keep the socket's end open for a while
  * and throw away what comes, so that the client gets to read the answer. Best effort. */
 void linger(struct http *http, int fd);
+/* The same with a descriptor that is ours; it is taken. */
+void linger_take(struct http *http, int fd);
 /* End those that have lasted long enough; when that will be. */
 void linger_turn(struct http *http, uint64_t now_us);
 uint64_t linger_deadline(const struct http *http);
@@ -133,7 +218,9 @@ void linger_stop(struct http *http);
 
 /* Bytes of the request's body. */
 void held_add(struct waiting *waiting, size_t bytes);
-/* The same, unless that is more than limits.in_flight_bytes. The check and the addition are two steps: workers that
+/* Whether so many more would be within limits.in_flight_bytes. */
+bool held_has_room(const struct http *http, uint64_t bytes);
+/* held_add, unless that is more than limits.in_flight_bytes. The check and the addition are two steps: workers that
  * race may overshoot by a body each. */
 bool held_try(struct waiting *waiting, size_t bytes) MUST_CHECK;
 /* A reply that is now the library's to send. */
@@ -145,11 +232,23 @@ void held_let_go(struct waiting *waiting);
 
 /* --- http.c --- */
 
+/* A request object, empty; NULL: out of memory. */
+struct waiting *request_new(struct http *http);
+void request_recycle(struct http *http, struct waiting *waiting);
+/* Answer it with a problem, written to the socket by us since the library knows nothing of it, or has no memory left
+ * for a reply. The connection has to be closed afterwards. */
+void waiting_refuse_past_library(struct waiting *waiting, const struct guard_verdict *verdict);
 /* Suspend it in the library until waiting_resume. */
 void waiting_park(struct waiting *waiting);
 /* Have it resumed with the others; fine if it is not parked. */
 void waiting_resume(struct waiting *waiting);
 /* The client has left, or is given up on. */
 void waiting_left(struct waiting *waiting);
+/* The library's callbacks; the context is the struct http. */
+void *request_first_line(void *context, const char *uri, struct MHD_Connection *mhd);
+enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
+			       const char *version, const char *upload, size_t *upload_len, void **request_context);
+void request_completed(void *context, struct MHD_Connection *mhd, void **request_context,
+		       enum MHD_RequestTerminationCode code);
 
 #endif

@@ -12,7 +12,7 @@
 
 #include "gateway/http/http_private.h"
 
-enum { LINGERS_MAX = 128, PIECE_BYTES = 16384, PIECES_A_TURN = 64 };
+enum { PIECE_BYTES = 16384, PIECES_A_TURN = 64 };
 #define LINGER_US (2 * CLOCK_US_PER_S)
 
 struct lingering {
@@ -47,26 +47,30 @@ static void drop_what_came(struct loop_watch *watch, uint32_t events)
 	}
 }
 
-void linger(struct http *http, int fd)
+void linger_take(struct http *http, int fd)
 {
-	if (http->lingering_count == LINGERS_MAX)
-		return;
-	struct lingering *one = calloc(1, sizeof *one);
-	int own = one ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
-	if (own < 0) {
-		free(one);
+	struct lingering *one = http->lingering_count < LINGERS_MAX ? calloc(1, sizeof *one) : NULL;
+	if (!one) {
+		close(fd);
 		return;
 	}
 	one->http = http;
 	one->watch = (struct loop_watch){ drop_what_came, -1 };
 	one->until_us = loop_now(http->loop) + LINGER_US;
-	if (!loop_watch(http->loop, &one->watch, own, EPOLLIN | EPOLLRDHUP)) {
-		close(own);
+	if (!loop_watch(http->loop, &one->watch, fd, EPOLLIN | EPOLLRDHUP)) {
+		close(fd);
 		free(one);
 		return;
 	}
 	TAILQ_INSERT_TAIL(&http->lingering, one, next);
 	http->lingering_count++;
+}
+
+void linger(struct http *http, int fd)
+{
+	int own = http->lingering_count < LINGERS_MAX ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+	if (own >= 0)
+		linger_take(http, own);
 }
 
 void linger_turn(struct http *http, uint64_t now_us)

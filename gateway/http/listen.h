@@ -5,7 +5,7 @@
 #include <sys/types.h>
 
 #include "base/compiler.h"
-#include "gateway/config/config.h"
+#include "gateway/http/address.h"
 
 /* The file of a unix socket that listen_open has made. No path: none (TCP, or removed). */
 struct listen_file {

@@ -94,12 +94,38 @@ static void answered(struct waiting *waiting, struct MHD_Response *response, uns
 	waiting_resume(waiting);
 }
 
+/* A refusal, small enough for what the socket holds anyway: what it does not take at once is lost. */
+static void write_past_library(struct waiting *waiting, const struct reply *reply)
+{
+	struct buf out = BUF_INIT(1 << 20);
+	buf_printf(&out, "HTTP/1.1 %u %s\r\n", reply->status, MHD_get_reason_phrase_for(reply->status));
+	if (reply->content_type)
+		buf_printf(&out, "Content-Type: %s\r\n", reply->content_type);
+	for (size_t i = 0; i < reply->header_count; i++)
+		buf_printf(&out, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
+	buf_printf(&out, "Content-Length: %zu\r\nConnection: close\r\n\r\n", reply->body.len);
+	if (waiting->request.method != HTTP_HEAD)
+		buf_put(&out, reply->body);
+	struct slice bytes = buf_slice(&out);
+	if (!out.failed) {
+		ssize_t sent = send(waiting->connection->fd, bytes.at, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)sent; /* who does not read its replies misses this one */
+	}
+	buf_fini(&out);
+	waiting->status = reply->status;
+	waiting->state = STATE_ANSWERED;
+}
+
 void request_reply(struct request *request, const struct reply *reply)
 {
 	struct waiting *waiting = container_of(request, struct waiting, request);
 	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
 	request->gone = NULL;
 	waiting->reply_bytes = reply->body.len;
+	if (waiting->past_library) {
+		write_past_library(waiting, reply);
+		return;
+	}
 	held_reply(waiting, reply);
 	answered(waiting, with_head(body_response(reply), waiting, reply), reply->status);
 }
@@ -115,12 +141,15 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t m
 	if (left == 0) {
 		if (waiting->stream_ended)
 			return MHD_CONTENT_READER_END_OF_STREAM;
+		if (waiting->request.http->stopping)
+			return MHD_CONTENT_READER_END_WITH_ERROR;
 		waiting_park(waiting);
 		return 0;
 	}
 	size_t count = left < max ? left : max;
 	memcpy(out, buf_slice(&waiting->stream).at + waiting->stream_at, count);
 	waiting->stream_at += count;
+	waiting->stream_taken += count;
 	if (waiting->stream_at == waiting->stream.len) {
 		buf_reset(&waiting->stream);
 		waiting->stream_at = 0;

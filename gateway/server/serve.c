@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,10 +48,30 @@ static void library_panic(void *context, const char *file, unsigned line, const 
 	abort();
 }
 
+static void fill_http_settings(struct http_settings *settings, const struct config *config)
+{
+	*settings = (struct http_settings){
+		.body_bytes = config->limits.body_bytes,
+		.header_bytes = config->limits.header_bytes,
+		.header_timeout_us = config->limits.header_timeout_us,
+		.body_timeout_us = config->limits.body_timeout_us,
+		.idle_timeout_us = config->limits.idle_timeout_us,
+		.send_rate = config->limits.send_rate,
+		.connections = config->limits.connections,
+		.held_bytes = config->limits.in_flight_bytes,
+		.trusted_proxies = config->trusted_proxies,
+		.trusted_proxy_count = config->trusted_proxy_count,
+		.tenant_header = config->tenant_header,
+	};
+}
+
 static void raise_file_limit(const struct config *config)
 {
 	struct rlimit limit;
-	size_t wanted = config->limits.connections + SPARE_FILES;
+	struct http_settings http;
+	fill_http_settings(&http, config);
+	size_t wanted = config->limits.connections + SPARE_FILES +
+			http_descriptors(&http, config->listen_count * config->workers + config->admin_count);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		wanted += config->upstreams[i].settings.pool_max *
 			  (config->upstreams[i].settings.process ? FILES_OF_PROCESS : 1);
@@ -103,22 +122,6 @@ static void show_redis(void *context, struct meter *meter)
 {
 	meter_set(meter, METRIC_ID_REDIS_UP, 0, 0,
 		  redis_workers(context) == ((struct gateway *)context)->config->workers);
-}
-
-static void fill_http_settings(struct http_settings *settings, const struct config *config)
-{
-	*settings = (struct http_settings){
-		.body_bytes = config->limits.body_bytes,
-		.header_bytes = config->limits.header_bytes,
-		.header_timeout_us = config->limits.header_timeout_us,
-		.body_timeout_us = config->limits.body_timeout_us,
-		.idle_timeout_us = config->limits.idle_timeout_us,
-		.connections = config->limits.connections,
-		.held_bytes = config->limits.in_flight_bytes,
-		.trusted_proxies = config->trusted_proxies,
-		.trusted_proxy_count = config->trusted_proxy_count,
-		.tenant_header = config->tenant_header,
-	};
 }
 
 /* What the workers share, then the workers. */
@@ -368,7 +371,7 @@ int serve(const char *config_path)
 	crash_handler_install();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the warden */
-	MHD_set_panic_func(library_panic, NULL);
+	http_library_init(library_panic);
 	int code = EXIT_START;
 	if (start(&process, config_path)) {
 		code = run(&process, &signals) ? EXIT_SUCCESS : EXIT_START;

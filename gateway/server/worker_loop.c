@@ -150,7 +150,7 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 		.finished = routes_finished,
 		.context = worker,
 	};
-	struct http *http = http_start(listen_fd, &gateway->http_settings, &gateway->http_shared, handler, worker->loop,
+	struct http *http = http_start(listen_fd, admin, &gateway->http_settings, &gateway->http_shared, handler, worker->loop,
 				       worker->meter, error, error_bytes);
 	if (!http)
 		return false;

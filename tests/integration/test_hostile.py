@@ -1,13 +1,16 @@
 """Requests that no honest client sends. Each is refused, counted by its reason, ends its connection, smuggles nothing."""
 import http.client
+import os
 import random
 import re
+import resource
 import socket
 import ssl
 import time
 
 import pytest
 
+from harness import provider as behave
 from harness.gateway import SANITIZED, Gateway, standard
 from harness.poll import until
 from harness.provider import Provider
@@ -17,21 +20,20 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
-# name: (bytes, statuses that are fine, reason that must be counted or None: the library refuses it before we see it).
-# Status 0: closed without a word.
+# name: (bytes, statuses that are fine, reason that must be counted). Status 0: closed without a word.
 REFUSED = {
     # framing
     "length-and-chunked": (POST + b"Content-Length: 2\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", {400}, "bad_framing"),
     "chunked-and-length": (POST + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400}, "bad_framing"),
     "two-lengths": (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", {400}, "bad_framing"),
     "the-same-length-twice": (POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", {400}, "bad_framing"),
-    "length-list": (POST + b"Content-Length: 2, 2\r\n\r\n{}", {400}, None),
-    "length-plus": (POST + b"Content-Length: +2\r\n\r\n{}", {400}, None),
-    "length-minus": (POST + b"Content-Length: -2\r\n\r\n{}", {400}, None),
-    "length-hex": (POST + b"Content-Length: 0x2\r\n\r\n{}", {400}, None),
-    "length-empty": (POST + b"Content-Length:\r\n\r\n{}", {400}, None),
-    "length-words": (POST + b"Content-Length: 2 2\r\n\r\n{}", {400}, None),
-    "length-overflow": (POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}", {400, 413}, None),
+    "length-list": (POST + b"Content-Length: 2, 2\r\n\r\n{}", {400}, "bad_framing"),
+    "length-plus": (POST + b"Content-Length: +2\r\n\r\n{}", {400}, "bad_framing"),
+    "length-minus": (POST + b"Content-Length: -2\r\n\r\n{}", {400}, "bad_framing"),
+    "length-hex": (POST + b"Content-Length: 0x2\r\n\r\n{}", {400}, "bad_framing"),
+    "length-empty": (POST + b"Content-Length:\r\n\r\n{}", {400}, "bad_framing"),
+    "length-words": (POST + b"Content-Length: 2 2\r\n\r\n{}", {400}, "bad_framing"),
+    "length-overflow": (POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}", {400, 413}, "bad_framing"),
     "length-beyond-the-limit": (POST + b"Content-Length: 999999999999\r\n\r\n{}", {413}, "body_size"),
     "blank-before-colon": (POST + b"Content-Length : 2\r\n\r\n{}", {400}, "bad_header"),
     "blank-before-colon-chunked": (POST + b"Transfer-Encoding : chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400}, "bad_header"),
@@ -40,7 +42,7 @@ REFUSED = {
     "xchunked": (POST + b"Transfer-Encoding: xchunked\r\n\r\n", {400, 501}, "bad_framing"),
     "chunked-chunked": (POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400, 501}, "bad_framing"),
     "chunked-twice": (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", {400, 501}, "bad_framing"),
-    "chunked-behind-vt": (POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n", {400, 501}, None),
+    "chunked-behind-vt": (POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n", {400, 501}, "bad_header"),
     "chunked-quoted": (POST + b"Transfer-Encoding: \"chunked\"\r\n\r\n", {400, 501}, "bad_framing"),
     "chunked-on-1.0": (b"POST /v1/tools/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", {400}, "bad_framing"),
     "chunk-hex": (POST + CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n", {0, 400}, None),
@@ -50,14 +52,14 @@ REFUSED = {
     # names and values
     "two-hosts": (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", {400}, "bad_framing"),
     "no-host": (b"GET /healthz HTTP/1.1\r\n\r\n", {400}, "bad_header"),
-    "nul-in-value": (GET + b"X-Api: a\x00b\r\n\r\n", {400}, "bad_framing"),
-    "nul-in-name": (GET + b"X-A\x00pi: a\r\n\r\n", {400}, None),
+    "nul-in-value": (GET + b"X-Api: a\x00b\r\n\r\n", {400}, "bad_header"),
+    "nul-in-name": (GET + b"X-A\x00pi: a\r\n\r\n", {400}, "bad_header"),
     "folded-value": (GET + b"X-Api: a\r\n b\r\n\r\n", {400}, "bad_framing"),
-    "folded-length": (POST + b"Content-Length:\r\n 2\r\n\r\n{}", {400}, None),
+    "folded-length": (POST + b"Content-Length:\r\n 2\r\n\r\n{}", {400}, "bad_framing"),
     "folded-by-tab": (GET + b"X-Api: a\r\n\tb\r\n\r\n", {400}, "bad_framing"),
-    "blank-first-line": (b"GET /healthz HTTP/1.1\r\n X-Api: a\r\nHost: localhost\r\n\r\n", {400}, None),
-    "bare-cr-in-value": (GET + b"X-Api: a\rb\r\n\r\n", {400}, None),
-    "bare-cr-smuggles-a-header": (GET + b"X-Api: a\rContent-Length: 5\r\n\r\n", {400}, None),
+    "blank-first-line": (b"GET /healthz HTTP/1.1\r\n X-Api: a\r\nHost: localhost\r\n\r\n", {400}, "bad_framing"),
+    "bare-cr-in-value": (GET + b"X-Api: a\rb\r\n\r\n", {400}, "bad_header"),
+    "bare-cr-smuggles-a-header": (GET + b"X-Api: a\rContent-Length: 5\r\n\r\n", {400}, "bad_header"),
     "bare-lf": (b"GET /healthz HTTP/1.1\nHost: localhost\n\n", {400}, "bad_framing"),
     "one-bare-lf": (GET + b"X-Api: a\nX-B: b\r\n\r\n", {400}, "bad_framing"),
     # two faults whose bytes add up to a whole head
@@ -65,8 +67,8 @@ REFUSED = {
     "bare-lf-and-nul": (GET + b"X-Api: a\nX-B: b\x00\r\n\r\n", {400}, "bad_framing"),
     "bare-lf-and-nul-and-more": (GET + b"X-Api: a\nX-B: b\nX-C: d\x00e\r\n\r\n", {400}, "bad_framing"),
     "bare-lf-hides-a-length": (POST.replace(b"POST ", b"POST  ") + b"X-A: b\nContent-Length: 7\r\n\r\n{\"a\":1}", {400}, "bad_framing"),
-    "no-name": (GET + b": value\r\n\r\n", {400}, None),
-    "no-colon": (GET + b"Nonsense\r\n\r\n", {400}, None),
+    "no-name": (GET + b": value\r\n\r\n", {400}, "bad_header"),
+    "no-colon": (GET + b"Nonsense\r\n\r\n", {400}, "bad_header"),
     "blank-in-name": (GET + b"X Api: a\r\n\r\n", {400}, "bad_header"),
     "bracket-in-name": (GET + b"X(Api): a\r\n\r\n", {400}, "bad_header"),
     "latin-in-name": (GET + b"X-\xc3\xa9: a\r\n\r\n", {400}, "bad_header"),
@@ -75,28 +77,32 @@ REFUSED = {
     "two-authorizations": (GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", {400}, "bad_header"),
     # the request line
     "no-slash": (b"GET healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 404}, "bad_target"),
-    "absolute": (b"GET http://evil/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
-    "connect": (b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 405, 501}, None),
+    "absolute-without-a-host": (b"GET http:///healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
+    "absolute-with-a-user": (b"GET http://u@localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
+    "absolute-of-ftp": (b"GET ftp://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
+    "connect": (b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 405, 501}, "bad_target"),
     "encoded-nul": (b"GET /healthz%00x HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
-    "blank-in-target": (b"GET /healthz x HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 400}, None),
+    "blank-in-target": (b"GET /healthz x HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 400}, "bad_framing"),
     "bytes-in-target": (b"GET /h\xc3\xa9 HTTP/1.1\r\nHost: localhost\r\n\r\n", {400}, "bad_target"),
-    "http-2.0": (b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", {400, 505}, None),
-    "http-1.2": (b"GET /healthz HTTP/1.2\r\nHost: localhost\r\n\r\n", {400, 505}, None),
-    "http-0.9": (b"GET /healthz\r\n\r\n", {0, 400, 505}, None),
-    "odd-method": (b"G\x01T /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 405, 501}, None),
-    "h2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}, None),
+    "http-2.0": (b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", {400, 505}, "bad_framing"),
+    "http-1.2": (b"GET /healthz HTTP/1.2\r\nHost: localhost\r\n\r\n", {400, 505}, "bad_framing"),
+    "http-0.9": (b"GET /healthz\r\n\r\n", {0, 400, 505}, "bad_framing"),
+    "odd-method": (b"G\x01T /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", {400, 405, 501}, "bad_framing"),
+    "h2-preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", {400, 505}, "bad_target"),
     # sizes
-    "long-header": (GET + b"X-Api: " + b"a" * 30_000 + b"\r\n\r\n", {431}, None),
-    "many-headers": (GET + b"".join(b"X-%d: 1\r\n" % n for n in range(2000)) + b"\r\n", {431}, None),
-    "long-target": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {414, 431}, None),
-    "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 414, 431}, None),
+    "long-header": (GET + b"X-Api: " + b"a" * 30_000 + b"\r\n\r\n", {431}, "head_size"),
+    "many-headers": (GET + b"".join(b"X-%d: 1\r\n" % n for n in range(2000)) + b"\r\n", {431}, "head_size"),
+    "long-target": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {414, 431}, "head_size"),
+    "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 414, 431}, "head_size"),
 }
 
-# libmicrohttpd 0.9.75 itself refuses these, and writes the status line and headers of its answer twice.
-TWO_STATUS_LINES = {"length-list", "length-plus", "length-minus", "length-hex", "length-empty", "length-words",
-                    "length-overflow", "folded-length"}
+# What comes behind a good head is the library's to refuse, in its own way.
+BODIES = {"chunk-hex", "chunk-minus", "chunk-overflow", "chunk-without-end"}
 
 ACCEPTED = {
+    "absolute": b"POST http://localhost:80/v1/tools/echo?a=b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    "a-long-head": POST + b"".join(b"X-%02d: " % n + b"a" * 92 + b"\r\n" for n in range(78)) + b"Content-Length: 2\r\n\r\n{}",
+    "one-long-header": POST + b"X-Api: " + b"a" * 8000 + b"\r\nContent-Length: 2\r\n\r\n{}",
     "tab-before-value": POST + b"Transfer-Encoding:\tchunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "lower-case": b"POST /v1/tools/echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
     "chunked-in-capitals": POST + b"Transfer-Encoding: CHUNKED\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
@@ -140,23 +146,57 @@ def status_of(raw):
     return int(raw.split(b" ", 2)[1]) if raw.startswith(b"HTTP/1.") else 0
 
 
+def assert_nothing_more(gateway, raw, delivered, answers):
+    assert b"components" not in raw, f"the smuggled request was answered: {raw}"
+    assert len(re.findall(rb"HTTP/1\.[01] \d\d\d ", raw)) <= answers, f"more than one answer: {raw}"
+    assert len(gateway.provider.deliveries) == delivered
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(gateway, name):
     data, fine, reason = REFUSED[name]
     before, delivered = gateway.metrics(), len(gateway.provider.deliveries)
     raw = exchange(gateway, data + SMUGGLED)
     assert status_of(raw) in fine, raw
-    assert b"components" not in raw, f"the smuggled request was answered: {raw}"
-    lines = len(re.findall(rb"HTTP/1\.[01] \d\d\d ", raw))
-    assert lines <= (2 if name in TWO_STATUS_LINES else 1), f"more than one answer: {raw}"
-    assert len(gateway.provider.deliveries) == delivered
-    after = gateway.metrics()
-    if reason:
-        assert after.sum("rejected_total", reason=reason) == before.sum("rejected_total", reason=reason) + 1
-        assert b"application/problem+json" in raw
-    else:
-        counted = after.sum("rejected_total") - before.sum("rejected_total")
-        assert counted <= 1
+    assert_nothing_more(gateway, raw, delivered, 1)
+    if name not in BODIES:
+        head = raw.partition(b"\r\n\r\n")[0].lower()
+        assert b"application/problem+json" in head and b"x-request-id: " in head and b"connection: close" in head
+        assert gateway.metrics().sum("rejected_total", reason=reason) == before.sum("rejected_total", reason=reason) + 1
+        assert gateway.metrics().sum("rejected_total") == before.sum("rejected_total") + 1
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_on_a_kept_connection(gateway, name):
+    """There the library reads the head before we see it: what it refuses by itself it refuses in its own way, some
+    of it with two status lines (0.9.75)."""
+    data, fine, _ = REFUSED[name]
+    before, delivered = gateway.metrics().sum("rejected_total"), len(gateway.provider.deliveries)
+    with gateway.connect() as connection:
+        assert connection.request("GET", "/healthz").status == 200
+        try:
+            connection.send(data + SMUGGLED)
+        except OSError:
+            pass
+        raw = connection.rest()
+    assert status_of(raw) in fine | {413, 414, 431, 505}, raw
+    assert_nothing_more(gateway, raw, delivered, 1 if b"problem+json" in raw else 2)
+    assert gateway.metrics().sum("rejected_total") <= before + 1
+
+
+def test_a_head_in_fragments_is_judged_whole(gateway):
+    """The door looks again with each piece; a line that is wrong is refused before the head's end has come."""
+    good = POST + b"X-Filler: " + b"a" * 900 + b"\r\nContent-Length: 2\r\n\r\n{}"
+    for size in (1, 7, 300):
+        with gateway.connect() as connection:
+            for at in range(0, len(good), size):
+                connection.send(good[at:at + size])
+            assert connection.reply().status == 200
+            assert connection.request("GET", "/healthz").status == 200
+    with gateway.connect() as connection:
+        connection.send(b"GET /healthz HTTP/1.1\r\nNonsense\r\n")      # and nothing more
+        assert connection.reply().status == 400
+        assert connection.rest() == b""
 
 
 @pytest.mark.parametrize("each", [20, 40, 100, 1000])
@@ -181,17 +221,6 @@ def test_accepted(gateway, name):
             connection.send(ACCEPTED[name])
             reply = connection.reply()
             assert reply.status == 200, reply
-
-
-def test_every_refusal_is_counted(gateway):
-    """Over all of them; those the library answers by itself are known, and few."""
-    silent = []
-    for name, (data, _, _) in REFUSED.items():
-        before = gateway.metrics().sum("rejected_total")
-        exchange(gateway, data)
-        if gateway.metrics().sum("rejected_total") == before:
-            silent.append(name)
-    assert len(silent) <= len(REFUSED) // 3, silent
 
 
 def test_tls_is_not_spoken_here(gateway):
@@ -315,14 +344,21 @@ def test_an_idle_connection_is_closed(start):
     assert gateway.metrics().sum("rejected_total") == 0
 
 
-def test_a_quiet_connection_is_not_held_to_the_head_deadline(start):
+def test_a_kept_connection_is_not_held_to_the_head_deadline(start):
     gateway = start({"limits": {"header_timeout": "100ms", "idle_timeout": "60s"}})
-    with gateway.connect() as quiet, gateway.connect() as answered:
-        assert answered.request("GET", "/healthz").status == 200
+    with gateway.connect() as connection:
+        assert connection.request("GET", "/healthz").status == 200
         end = time.monotonic() + 0.4
         until(lambda: time.monotonic() > end, "four head deadlines have passed")
-        assert quiet.request("GET", "/healthz").status == 200
-        assert answered.request("GET", "/healthz").status == 200
+        assert connection.request("GET", "/healthz").status == 200
+
+
+def test_a_new_connection_that_says_nothing_is_closed(start):
+    gateway = start({"limits": {"header_timeout": "200ms", "idle_timeout": "60s"}})
+    with gateway.connect() as connection:
+        until(connection.closed, "the connection is closed")
+    gateway.until_metric("rejected_total", 1, reason="head_timeout")
+    gateway.until_metric("connections", 1)
 
 
 def test_a_slow_call_is_not_held_to_the_head_deadline(start, provider, later):
@@ -353,6 +389,109 @@ def test_one_connection_too_many_is_answered_503(start):
             connection.close()
     until(lambda: gateway.get("/healthz").status == 200, "there is room again")
     assert gateway.metrics().sum("rejected_total", reason="connections") >= 1
+
+
+def starve(gateway, left=0):
+    """Leave the gateway that few free descriptors. Returns what its limit was."""
+    before = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
+    highest = max(int(fd) for fd in os.listdir(f"/proc/{gateway.process.pid}/fd"))
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (highest + 1 + left, before[1]))
+    return before
+
+
+def works(gateway, count=32):
+    """Every worker answers: the kernel spreads connections over them."""
+    return all(gateway.get("/healthz").status == 200 for _ in range(count))
+
+
+def test_descriptors_that_run_out_and_come_back(start):
+    gateway = start({"workers": 2})
+    kept = [gateway.connect() for _ in range(12)]
+    for connection in kept:
+        assert connection.request("GET", "/healthz").status == 200
+    before = starve(gateway)
+    for _ in range(40):
+        with gateway.connect() as refused:
+            refused.send(GET + b"\r\n")
+            until(refused.closed, "it is turned away, not left to wait")
+    assert all(connection.request("GET", "/healthz").status == 200 for connection in kept)
+    turns = kept[0].request("GET", "/metrics")
+    assert turns.status == 200
+    for connection in kept:
+        connection.close()
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, before)
+    until(lambda: gateway.metrics().sum("connections") == 1, "all have left")
+    assert works(gateway)
+    assert gateway.metrics().sum("rejected_total", reason="descriptors") == 40
+    assert 1 <= len(gateway.events("out_of_descriptors")) <= 2      # one for each worker's spell
+
+
+def test_a_gateway_without_descriptors_does_not_spin(start):
+    gateway = start({"workers": 1})
+    with gateway.connect() as kept:
+        assert kept.request("GET", "/healthz").status == 200
+        before = starve(gateway)
+        with gateway.connect() as refused:
+            until(refused.closed, "it is turned away")
+
+        def turns():
+            text = kept.request("GET", "/metrics").body.decode()
+            return float(re.search(r"^jitney_loop_turns_total (\S+)", text, re.M).group(1))
+
+        first, end = turns(), time.monotonic() + 0.5
+        until(lambda: time.monotonic() > end, "half a second has passed")
+        assert turns() - first < 100
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, before)
+    assert works(gateway, 3)
+
+
+def test_idle_connections_have_a_limit_over_all_workers_and_admin_has_places_of_its_own(start):
+    gateway = start({"limits": {"connections": 20}, "workers": 2})
+    quiet = [gateway.connect() for _ in range(60)]
+    try:
+        until(lambda: gateway.get("/metrics", "admin").body.find(b'jitney_rejected_total{reason="connections"} 40') > 0,
+              "forty have been turned away")
+        assert gateway.get("/healthz", "admin").status == 200
+        until(lambda: sum(not connection.closed() for connection in quiet) == 20, "twenty are open")
+    finally:
+        for connection in quiet:
+            connection.close()
+    until(lambda: gateway.get("/healthz").status == 200, "there is room again")
+    assert works(gateway)
+
+
+def test_a_reply_that_is_taken_too_slowly_is_cut_off(start, provider):
+    gateway = start({"limits": {"send_rate": "1MiB", "body_timeout": "1s"}})
+    provider.next(behave.answering("x" * 12_000_000))
+    with gateway.connect() as slow:
+        slow.send(POST + b"Content-Length: 2\r\n\r\n{}")
+        gateway.until_metric("rejected_total", 1, reason="send_timeout")
+        gateway.until_metric("in_flight_bytes", 0)
+    gateway.until_metric("connections", 1)
+
+
+def test_a_reply_that_is_taken_fast_enough_is_not(start, provider):
+    gateway = start({"limits": {"send_rate": "1KiB", "body_timeout": "100ms"}})
+    provider.next(behave.answering("x" * 12_000_000))
+    with gateway.connect() as reader:
+        reader.send(POST + b"Content-Length: 2\r\n\r\n{}")
+        until(lambda: gateway.metrics().sum("reply_bytes") > 0, "the reply is held")
+        end = time.monotonic() + 1.5
+        until(lambda: time.monotonic() > end, "more than body_timeout has passed")
+        assert len(reader.reply().body) == 12_000_002
+    assert gateway.metrics().sum("rejected_total") == 0
+
+
+def test_bodies_that_are_announced_and_do_not_come_hold_nothing(start):
+    gateway = start({"limits": {"in_flight_bytes": "32MiB"}})
+    announced = [gateway.connect() for _ in range(32)]
+    for connection in announced:
+        connection.send(POST + b"Content-Length: 8388608\r\n\r\n{")
+    gateway.until_metric("connections", 33)
+    assert gateway.metrics().sum("in_flight_bytes") == 0
+    assert gateway.call("echo", b'{"a":"' + b"x" * 100_000 + b'"}').status == 200
+    for connection in announced:
+        connection.close()
 
 
 def test_a_body_too_large_is_refused_before_it_comes(start, provider):
@@ -448,6 +587,7 @@ def test_a_client_that_sends_too_much_gets_to_read_so(start):
 def test_what_the_library_refuses_by_itself_is_counted(gateway, head):
     before = gateway.metrics().sum("rejected_total", reason="bad_framing")
     with gateway.connect() as connection:
+        assert connection.request("GET", "/healthz").status == 200
         connection.send(head)
         assert connection.rest()
     until(lambda: gateway.metrics().sum("rejected_total", reason="bad_framing") == before + 1, "it is counted")

@@ -21,6 +21,7 @@ struct http_settings http_world_settings(void)
 		.header_timeout_us = 5 * CLOCK_US_PER_S,
 		.body_timeout_us = 30 * CLOCK_US_PER_S,
 		.idle_timeout_us = 75 * CLOCK_US_PER_S,
+		.send_rate = 16 * 1024,
 		.connections = 16,
 		.held_bytes = 256 * 1024,
 	};
@@ -179,7 +180,7 @@ bool http_world_start(struct http_world *world)
 	struct meter *meter = world->metrics ? metrics_meter(world->metrics) : NULL;
 	if (world->loop && meter) {
 		loop_wait(world->loop, world->now_us);
-		world->http = http_start(listen_somewhere(world), &world->settings, &world->shared, handler,
+		world->http = http_start(listen_somewhere(world), false, &world->settings, &world->shared, handler,
 					 world->loop, meter, error, sizeof error);
 		assert(world->http || *error);
 	}

@@ -31,6 +31,7 @@ static void listen_here(void)
 		.header_bytes = 8192,
 		.header_timeout_us = 5 * CLOCK_US_PER_S,
 		.body_timeout_us = 30 * CLOCK_US_PER_S,
+		.send_rate = 16 * 1024,
 		.idle_timeout_us = 75 * CLOCK_US_PER_S,
 		.connections = 16,
 		.held_bytes = 256 * 1024,

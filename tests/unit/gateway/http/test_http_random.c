@@ -170,7 +170,9 @@ static void pipelined_fragments_are_answered_in_order(void **state)
 {
 	(void)state;
 	world.settings = http_world_settings();
-	world.settings.header_timeout_us = world.settings.body_timeout_us = 3600 * CLOCK_US_PER_S; /* they do drip */
+	/* they do drip, and wait for each other */
+	world.settings.header_timeout_us = world.settings.body_timeout_us = 3600 * CLOCK_US_PER_S;
+	world.settings.idle_timeout_us = 3600 * CLOCK_US_PER_S;
 	assert_true(http_world_start(&world));
 	for (unsigned round = 1; round <= ROUNDS; round++) {
 		seed = round;

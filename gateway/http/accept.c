@@ -1,0 +1,260 @@
+/*
+ * accept.c: the listening socket and the door. Connections are accepted by us, a bounded number a turn, counted, and
+ * kept here until their first head has come: a silent or dripping one costs no memory of the library, and a head that
+ * the library would refuse in its own way is refused in ours. Then the library gets the socket (daemon.c).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "gateway/http/http_private.h"
+
+enum { ACCEPTS_A_TURN = 64 };
+#define PAUSE_US (100 * CLOCK_US_PER_MS)             /* without even the spare descriptor */
+#define SPELL_GAP_US (10 * CLOCK_US_PER_S)           /* a lack after so long without is a new one, and told again */
+#define DOOR_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET) /* what came is only looked at: it stays readable */
+
+/* Who gets no place is told so whatever it wants; nothing of it is read. */
+static void turn_away(struct http *http, int fd)
+{
+	static const char problem[] =
+		"{\"type\":\"urn:jitney:problem:overloaded\",\"title\":\"The gateway is at its limit\",\"status\":503,"
+		"\"detail\":\"The gateway has as many connections as limits.connections allows.\","
+		"\"code\":\"overloaded\",\"retryable\":true}";
+	char text[512];
+	int len = snprintf(text, sizeof text,
+			   "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+			   "Content-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+			   sizeof problem - 1, problem);
+	ssize_t sent = send(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)sent; /* a new connection has room for it */
+	shutdown(fd, SHUT_WR);
+	linger_take(http, fd);
+}
+
+/* ---------------------------------------------------------------- the door */
+
+void door_close(struct connection *connection)
+{
+	loop_unwatch(connection->http->loop, &connection->watch);
+	close(connection->fd);
+	connection_free(connection);
+}
+
+static void refuse_head(struct connection *connection, struct waiting *waiting, const struct guard_verdict *verdict)
+{
+	struct http *http = connection->http;
+	waiting->connection = connection;
+	waiting_refuse_past_library(waiting, verdict);
+	loop_unwatch(http->loop, &connection->watch);
+	shutdown(connection->fd, SHUT_WR);
+	linger_take(http, connection->fd);
+	connection_free(connection);
+	request_recycle(http, waiting);
+}
+
+static void hand_over(struct connection *connection)
+{
+	struct http *http = connection->http;
+	loop_unwatch(http->loop, &connection->watch);
+	if (!daemon_hand_over(connection))
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+}
+
+/* Look at the bytes that have come. False: they are no whole head yet. */
+static bool judge(struct connection *connection, struct slice bytes)
+{
+	struct http *http = connection->http;
+	struct waiting *waiting = request_new(http);
+	struct guard_head head = { 0 };
+	struct guard_verdict verdict;
+	if (!waiting) {
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+		door_close(connection);
+		return true;
+	}
+	bool whole = guard_bytes(bytes, &waiting->request, http->settings->tenant_header, http->settings->header_bytes,
+				 &head, &verdict);
+	if (whole && verdict.outcome != OUTCOME_OK) {
+		refuse_head(connection, waiting, &verdict);
+		return true;
+	}
+	request_recycle(http, waiting);
+	if (whole)
+		hand_over(connection);
+	return whole;
+}
+
+/* Whether the connection still stands at the door. `ended`: the client sends no more. */
+static bool look(struct connection *connection, bool ended)
+{
+	struct http *http = connection->http;
+	ssize_t got = recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
+	if (got > 0 && judge(connection, (struct slice){ http->peeked, (size_t)got }))
+		return false;
+	if (ended || got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+		door_close(connection);
+		return false;
+	}
+	if (got > 0 && connection->phase == PHASE_ARRIVED)
+		connection_enter(connection, PHASE_HEAD, loop_now(http->loop));
+	return true;
+}
+
+static void door_stirred(struct loop_watch *watch, uint32_t events)
+{
+	look(container_of(watch, struct connection, watch), events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+}
+
+/* ---------------------------------------------------------------- the listening socket */
+
+static void take(struct http *http, int fd, const struct sockaddr_in6 *peer)
+{
+	if (atomic_fetch_add_explicit(http->places, 1, memory_order_relaxed) >= http->place_limit) {
+		atomic_fetch_sub_explicit(http->places, 1, memory_order_relaxed);
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_CONNECTIONS, 0, 1);
+		turn_away(http, fd);
+		return;
+	}
+	struct connection *connection = connection_new(http, fd, peer);
+	if (!connection) {
+		atomic_fetch_sub_explicit(http->places, 1, memory_order_relaxed);
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+		close(fd);
+		return;
+	}
+	connection->watch = (struct loop_watch){ door_stirred, -1 };
+	if (look(connection, false) && !loop_watch(http->loop, &connection->watch, fd, DOOR_EVENTS)) {
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+		door_close(connection);
+	}
+}
+
+static int accept_one(struct http *http, struct sockaddr_in6 *peer)
+{
+	socklen_t bytes = sizeof *peer;
+	memset(peer, 0, sizeof *peer);
+	return accept4(http->listen_fd, (struct sockaddr *)peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+static void pause_accepting(struct http *http)
+{
+	loop_unwatch(http->loop, &http->listener);
+	http->paused_until_us = clock_add(loop_now(http->loop), PAUSE_US);
+}
+
+static void tell_of_lack(struct http *http)
+{
+	uint64_t now_us = loop_now(http->loop);
+	if (!http->starved_us || http->starved_us + SPELL_GAP_US <= now_us)
+		log_message(LOG_LEVEL_WARN, "out_of_descriptors",
+			    "%s: new connections are turned away until there are descriptors again; raise the limit on "
+			    "open files, or lower limits.connections",
+			    strerror(errno));
+	http->starved_us = now_us;
+}
+
+/* No descriptor for a connection that waits: it is accepted with the spare one and turned away, since a listening
+ * socket that is left alone stays readable and keeps the loop busy. False: not even that is possible. */
+static bool accept_with_spare(struct http *http)
+{
+	struct sockaddr_in6 peer;
+	tell_of_lack(http);
+	if (http->spare_fd < 0)
+		http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (http->spare_fd < 0)
+		return false;
+	close(http->spare_fd);
+	int fd = accept_one(http, &peer);
+	bool accepted = fd >= 0, none = !accepted && errno == EAGAIN;
+	if (accepted) {
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_DESCRIPTORS, 0, 1);
+		close(fd);
+	}
+	http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return accepted || none;
+}
+
+static void accept_some(struct loop_watch *watch, uint32_t events)
+{
+	struct http *http = container_of(watch, struct http, listener);
+	struct sockaddr_in6 peer;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+		int fd = accept_one(http, &peer);
+		if (fd >= 0) {
+			take(http, fd, &peer);
+		} else if (errno == EAGAIN) {
+			return;
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			if (!accept_with_spare(http)) {
+				pause_accepting(http);
+				return;
+			}
+		} else if (errno == EINVAL || errno == EBADF) {
+			return; /* shut down by another worker that shares it (a unix socket) */
+		}
+		/* else that client has left again, or was refused by a firewall: the next */
+	}
+}
+
+bool accept_start(struct http *http, int listen_fd, char *error, size_t error_bytes)
+{
+	http->listen_fd = listen_fd;
+	http->listener = (struct loop_watch){ accept_some, -1 };
+	http->paused_until_us = CLOCK_NEVER;
+	http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	http->peeked = malloc(http->settings->header_bytes + 1);
+	if (http->peeked && http->spare_fd >= 0 && loop_watch(http->loop, &http->listener, listen_fd, EPOLLIN))
+		return true;
+	snprintf(error, error_bytes, "cannot watch the listening socket: %m");
+	accept_stop(http);
+	return false;
+}
+
+void accept_turn(struct http *http, uint64_t now_us)
+{
+	if (http->paused_until_us > now_us)
+		return;
+	http->paused_until_us = CLOCK_NEVER;
+	if (!http->draining && !loop_watch(http->loop, &http->listener, http->listen_fd, EPOLLIN))
+		http->paused_until_us = clock_add(now_us, PAUSE_US);
+}
+
+uint64_t accept_deadline(const struct http *http)
+{
+	return http->paused_until_us;
+}
+
+void accept_drain(struct http *http)
+{
+	loop_unwatch(http->loop, &http->listener);
+	http->paused_until_us = CLOCK_NEVER;
+	/* Without this new connects would queue in the kernel until they time out. */
+	if (http->listen_fd >= 0)
+		shutdown(http->listen_fd, SHUT_RDWR);
+}
+
+void accept_stop(struct http *http)
+{
+	static const enum phase phases[] = { PHASE_ARRIVED, PHASE_HEAD };
+	loop_unwatch(http->loop, &http->listener);
+	for (size_t i = 0; i < countof(phases); i++) {
+		struct connection *connection = TAILQ_FIRST(&http->phases[phases[i]]), *behind;
+		for (; connection; connection = behind) {
+			behind = TAILQ_NEXT(connection, next);
+			if (!connection->daemon)
+				door_close(connection);
+		}
+	}
+	if (http->listen_fd >= 0)
+		close(http->listen_fd);
+	if (http->spare_fd >= 0)
+		close(http->spare_fd);
+	free(http->peeked);
+	http->listen_fd = http->spare_fd = -1;
+	http->peeked = NULL;
+}

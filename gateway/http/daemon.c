@@ -1,0 +1,183 @@
+/*
+ * daemon.c: the library's daemons of one listener, in external-epoll mode, without listening sockets. Whenever the
+ * library resumes a request it walks all that are suspended in the same daemon, so each takes few connections and there
+ * are as many as that needs: the oldest with room is filled first, one that is empty and not needed ends.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "gateway/http/http_private.h"
+
+enum {
+	CONNECTIONS_PER_DAEMON = 128,
+	BYTES_PER_HEADER = 96,  /* what an ordinary header takes in a long head: there is a record for each such */
+	REPLY_HEAD_BYTES = 768, /* memory for a reply's head */
+};
+
+size_t daemon_memory(const struct http_settings *settings)
+{
+	return settings->header_bytes + settings->header_bytes / BYTES_PER_HEADER * GUARD_RECORD_BYTES +
+	       REPLY_HEAD_BYTES;
+}
+
+/* A listener's own, the spare one, those that linger, its daemons: there is never a new one while one has room. */
+size_t http_descriptors(const struct http_settings *settings, size_t listeners)
+{
+	return listeners * (2 + LINGERS_MAX + 1) + settings->connections / CONNECTIONS_PER_DAEMON;
+}
+
+void http_library_init(http_panic *panic)
+{
+	MHD_set_panic_func(panic, NULL);
+}
+
+void daemon_run_soon(struct http_daemon *daemon)
+{
+	if (daemon->run_due)
+		return;
+	daemon->run_due = true;
+	TAILQ_INSERT_TAIL(&daemon->http->due, daemon, due);
+}
+
+static void daemon_ready(struct loop_watch *watch, uint32_t events)
+{
+	(void)events;
+	daemon_run_soon(container_of(watch, struct http_daemon, ready));
+}
+
+static struct MHD_Daemon *start_library(struct http *http)
+{
+	const struct MHD_OptionItem strictness[] = {
+#if MHD_VERSION >= 0x00097701
+		/* The lowest level that refuses folded lines and bare line feeds, in heads as in chunked bodies. */
+		{ MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL },
+#else
+		/* At 1 its refusals come with two status lines; the guard does it. */
+		{ MHD_OPTION_STRICT_FOR_CLIENT, 0, NULL },
+#endif
+		{ MHD_OPTION_END, 0, NULL },
+	};
+	/* No timeouts: connection.c has them all. */
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+				request_handle, http, MHD_OPTION_ARRAY, strictness, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
+				1, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_DAEMON,
+				MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				daemon_memory(http->settings), MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http,
+				MHD_OPTION_NOTIFY_COMPLETED, request_completed, http, MHD_OPTION_URI_LOG_CALLBACK,
+				request_first_line, http, MHD_OPTION_END);
+}
+
+static struct http_daemon *daemon_new(struct http *http)
+{
+	struct http_daemon *daemon = calloc(1, sizeof *daemon);
+	if (!daemon)
+		return NULL;
+	daemon->http = http;
+	daemon->ready = (struct loop_watch){ daemon_ready, -1 };
+	daemon->mhd = start_library(http);
+	int epoll_fd = daemon->mhd ? MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd : -1;
+	if (!daemon->mhd || !loop_watch(http->loop, &daemon->ready, epoll_fd, EPOLLIN)) {
+		if (daemon->mhd)
+			MHD_stop_daemon(daemon->mhd);
+		free(daemon);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&http->roomy, daemon, next);
+	return daemon;
+}
+
+/* It has no connections, or they are closed now. */
+static void daemon_free(struct http_daemon *daemon, struct http_daemons *from)
+{
+	struct http *http = daemon->http;
+	TAILQ_REMOVE(from, daemon, next);
+	loop_unwatch(http->loop, &daemon->ready);
+	MHD_stop_daemon(daemon->mhd);
+	if (daemon->run_due)
+		TAILQ_REMOVE(&http->due, daemon, due);
+	free(daemon);
+}
+
+bool daemons_start(struct http *http)
+{
+	return daemon_new(http);
+}
+
+bool daemon_hand_over(struct connection *connection)
+{
+	struct http *http = connection->http;
+	struct http_daemon *daemon = TAILQ_FIRST(&http->roomy);
+	if (!daemon)
+		daemon = daemon_new(http);
+	if (!daemon) {
+		door_close(connection);
+		return false;
+	}
+	connection->daemon = daemon;
+	connection_enter(connection, PHASE_IDLE, loop_now(http->loop));
+	if (++daemon->connections == CONNECTIONS_PER_DAEMON) {
+		TAILQ_REMOVE(&http->roomy, daemon, next);
+		TAILQ_INSERT_TAIL(&http->full, daemon, next);
+	}
+	daemon_run_soon(daemon);
+	http->handed = connection;
+	static const struct sockaddr nobody = { .sa_family = AF_UNIX }; /* the library has no use for the address */
+	if (MHD_add_connection(daemon->mhd, connection->fd, &nobody, sizeof nobody) == MHD_YES)
+		return true;
+	if (http->handed) { /* it has not begun, so its end is not told; the socket is closed */
+		http->handed = NULL;
+		daemon_let_go(daemon);
+		connection_free(connection);
+	}
+	return false;
+}
+
+void daemon_let_go(struct http_daemon *daemon)
+{
+	struct http *http = daemon->http;
+	if (daemon->connections-- == CONNECTIONS_PER_DAEMON) {
+		TAILQ_REMOVE(&http->full, daemon, next);
+		TAILQ_INSERT_HEAD(&http->roomy, daemon, next);
+	}
+	daemon_run_soon(daemon); /* if it is empty it may end */
+}
+
+/* Whether it has ended: it is empty, and another one has room. */
+static bool end_if_not_needed(struct http_daemon *daemon)
+{
+	struct http_daemons *roomy = &daemon->http->roomy;
+	if (daemon->connections || (TAILQ_FIRST(roomy) == daemon && !TAILQ_NEXT(daemon, next)))
+		return false;
+	daemon_free(daemon, roomy);
+	return true;
+}
+
+void daemons_turn(struct http *http)
+{
+	struct http_daemons due = TAILQ_HEAD_INITIALIZER(due);
+	struct http_daemon *daemon;
+	unsigned long long wait_ms;
+	TAILQ_CONCAT(&due, &http->due, due); /* what becomes due meanwhile runs in the next turn */
+	while ((daemon = TAILQ_FIRST(&due))) {
+		TAILQ_REMOVE(&due, daemon, due);
+		daemon->run_due = false;
+		if (end_if_not_needed(daemon))
+			continue;
+		MHD_run(daemon->mhd);
+		if (MHD_get_timeout(daemon->mhd, &wait_ms) == MHD_YES && wait_ms == 0)
+			daemon_run_soon(daemon); /* it could read or write on */
+	}
+}
+
+void daemons_stop(struct http *http)
+{
+	struct http_daemon *daemon;
+	TAILQ_FOREACH (daemon, &http->roomy, next)
+		MHD_run(daemon->mhd);
+	TAILQ_FOREACH (daemon, &http->full, next)
+		MHD_run(daemon->mhd);
+	while ((daemon = TAILQ_FIRST(&http->roomy)))
+		daemon_free(daemon, &http->roomy);
+	while ((daemon = TAILQ_FIRST(&http->full)))
+		daemon_free(daemon, &http->full);
+}
