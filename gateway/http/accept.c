@@ -187,15 +187,13 @@ static void accept_some(struct loop_watch *watch, uint32_t events)
 		int fd = accept_one(http, &peer);
 		if (fd >= 0) {
 			take(http, fd, &peer);
-		} else if (errno == EAGAIN) {
-			return;
+		} else if (errno == EAGAIN || errno == EINVAL || errno == EBADF) {
+			return; /* none waits; or another worker that shares it, a unix socket, has shut it down */
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			if (!accept_with_spare(http)) {
 				pause_accepting(http);
 				return;
 			}
-		} else if (errno == EINVAL || errno == EBADF) {
-			return; /* shut down by another worker that shares it (a unix socket) */
 		}
 		/* else that client has left again, or was refused by a firewall: the next */
 	}
