@@ -112,6 +112,34 @@
 	X(TOO_LARGE, "too_large") /* longer than cache.redis.max_value: not stored */                \
 	X(NO_MEMORY, "no_memory")
 
+/* What is known of an endpoint of a provider. */
+#define ENDPOINT_STATES(X)                                                                           \
+	X(UP, "up")                                                                                  \
+	X(EJECTED, "ejected")           /* left alone for a while: it failed, or was out of reach */ \
+	X(FAILED_CHECK, "failed_check") /* the active checks say no */                               \
+	X(DRAINING, "draining")         /* an operator said so */
+
+/* Why an endpoint was ejected. */
+#define EJECTIONS(X)                                                                                 \
+	X(UNREACHABLE, "unreachable") /* no connection came about */                                 \
+	X(FAILURES, "failures")       /* it broke off or did not answer, several times in a row */
+
+/* What an active check found. */
+#define CHECK_RESULTS(X) X(OK, "ok") X(FAILED, "failed")
+
+/* Why an attempt to deliver calls to a provider was made, and what came of it. */
+#define ATTEMPT_KINDS(X)                                                                             \
+	X(FIRST, "first")                                                                            \
+	X(FAILOVER, "failover")   /* nothing had been sent: to another endpoint */                   \
+	X(RETRY, "retry")         /* sent before, and no answer came */                              \
+	X(HEDGE, "hedge")         /* beside one that took its time */                                \
+	X(BISECTION, "bisection") /* a part of a batch that was refused as a whole */
+#define ATTEMPT_RESULTS(X)                                                                           \
+	X(OK, "ok")               /* answered, whatever the answer */                                \
+	X(FAILED, "failed")       /* sent, and no whole answer came */                               \
+	X(UNSENT, "unsent")       /* no connection came about */                                     \
+	X(CANCELLED, "cancelled") /* nobody waited any more */
+
 /* What the disk tier's thread does for workers. */
 #define DISK_JOBS(X) X(GET, "get") X(PUT, "put") X(REMOVE, "remove") X(PURGE, "purge")
 
@@ -195,6 +223,10 @@ enum metric_label {
 	LABEL_MCP_NOTE,
 	LABEL_MCP_NOTE_RESULT,
 	LABEL_LATENCY_CLASS,
+	LABEL_ENDPOINT_STATE,
+	LABEL_EJECTION,
+	LABEL_CHECK_RESULT,
+	LABEL_ATTEMPT, /* kind and result in one, see attempt_label; prints kind= and outcome= */
 	LABEL_KIND_COUNT
 };
 
@@ -247,6 +279,10 @@ enum metric_type {
 	X(UPSTREAM_CONNECTS, "upstream_connects_total", COUNTER, UPSTREAM, NONE, "Connections opened.")                \
 	X(UPSTREAM_HEALTHY, "upstream_healthy", GAUGE, ENDPOINT, NONE, "1 if the last exchange reached the endpoint, 0 if not; 1 before the first.") \
 	X(UPSTREAM_REPEATS, "upstream_repeats_total", COUNTER, UPSTREAM, NONE, "Exchanges sent once more because a kept connection had died (repeatable calls only).") \
+	X(ENDPOINT_STATE, "endpoint_state", GAUGE, ENDPOINT, ENDPOINT_STATE, "1 for the state an endpoint is in.") \
+	X(ENDPOINT_EJECTIONS, "endpoint_ejections_total", COUNTER, ENDPOINT, EJECTION, "Times an endpoint was ejected, by reason.") \
+	X(ENDPOINT_CHECKS, "endpoint_checks_total", COUNTER, ENDPOINT, CHECK_RESULT, "Active checks of endpoints, and connections tried to those out of reach, by result.") \
+	X(ATTEMPTS, "attempts_total", COUNTER, UPSTREAM, ATTEMPT, "Attempts to deliver calls to a provider, by why they were made and what came of them.") \
 	X(UPSTREAM_TOOLS, "upstream_tools", GAUGE, UPSTREAM, NONE, "Tools of it that callers see.")                    \
 	X(UPSTREAM_TOOLS_REFUSED, "upstream_tools_refused", GAUGE, UPSTREAM, NONE, "Tools that it lists and that were refused: see /admin/tools.") \
 	X(UPSTREAM_TOOLS_STALE, "upstream_tools_stale", GAUGE, UPSTREAM, NONE, "1 while it does not list its tools and its last list stays in use.") \
@@ -400,6 +436,41 @@ enum mcp_era {
 #undef X
 	MCP_ERA_COUNT
 };
+enum endpoint_state {
+#define X(name, word) ENDPOINT_STATE_##name,
+	ENDPOINT_STATES(X)
+#undef X
+	ENDPOINT_STATE_COUNT
+};
+enum ejection {
+#define X(name, word) EJECTION_##name,
+	EJECTIONS(X)
+#undef X
+	EJECTION_COUNT
+};
+enum check_result {
+#define X(name, word) CHECK_##name,
+	CHECK_RESULTS(X)
+#undef X
+	CHECK_RESULT_COUNT
+};
+enum attempt_kind {
+#define X(name, word) ATTEMPT_##name,
+	ATTEMPT_KINDS(X)
+#undef X
+	ATTEMPT_KIND_COUNT
+};
+enum attempt_result {
+#define X(name, word) ATTEMPT_RESULT_##name,
+	ATTEMPT_RESULTS(X)
+#undef X
+	ATTEMPT_RESULT_COUNT
+};
+/* Both in one label of a metric: of LABEL_ATTEMPT. */
+static inline unsigned attempt_label(enum attempt_kind kind, enum attempt_result result)
+{
+	return (unsigned)kind * ATTEMPT_RESULT_COUNT + (unsigned)result;
+}
 enum metric {
 #define X(id, name, type, label1, label2, help) METRIC_ID_##id,
 	METRIC_CATALOGUE(X)

@@ -37,6 +37,10 @@ static const char *const flush_words[] = { FLUSH_REASONS(X) };
 static const char *const refresh_words[] = { REFRESH_RESULTS(X) };
 static const char *const class_words[] = { LATENCY_CLASSES(X) };
 static const char *const state_words[] = { CONNECTION_STATES(X) };
+static const char *const endpoint_state_words[] = { ENDPOINT_STATES(X) };
+static const char *const ejection_words[] = { EJECTIONS(X) };
+static const char *const check_words[] = { CHECK_RESULTS(X) };
+static const char *const attempt_kind_words[] = { ATTEMPT_KINDS(X) };
 static const char *const opening_words[] = { MCP_OPENINGS(X) };
 static const char *const command_words[] = { REDIS_COMMANDS(X) };
 static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
@@ -51,6 +55,12 @@ static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
 static const char *const mcp_note_result_words[] = { MCP_NOTE_RESULTS(X) };
 #undef X
+/* the results over again for each kind, as attempt_label numbers them */
+#define RESULT(name, word) word,
+#define X(name, word) ATTEMPT_RESULTS(RESULT)
+static const char *const attempt_words[] = { ATTEMPT_KINDS(X) };
+#undef X
+#undef RESULT
 
 /* The labels whose values this file knows; the others draw from the names and from base/outcome.h. */
 static const struct {
@@ -70,6 +80,10 @@ static const struct {
 	[LABEL_FLUSH_REASON] = { "reason", flush_words, countof(flush_words) },
 	[LABEL_REFRESH_RESULT] = { "result", refresh_words, countof(refresh_words) },
 	[LABEL_LATENCY_CLASS] = { "class", class_words, countof(class_words) },
+	[LABEL_ENDPOINT_STATE] = { "state", endpoint_state_words, countof(endpoint_state_words) },
+	[LABEL_EJECTION] = { "reason", ejection_words, countof(ejection_words) },
+	[LABEL_CHECK_RESULT] = { "result", check_words, countof(check_words) },
+	[LABEL_ATTEMPT] = { "outcome", attempt_words, countof(attempt_words) },
 	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
 	[LABEL_MCP_OPENING] = { "result", opening_words, countof(opening_words) },
 	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
@@ -123,6 +137,12 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 	default:
 		return labels[label].words[index];
 	}
+}
+
+const char *metrics_attempt_kind(size_t index)
+{
+	assert(index < countof(attempt_words));
+	return attempt_kind_words[index / ATTEMPT_RESULT_COUNT];
 }
 
 static struct scale make_scale(const uint64_t *bounds, size_t count)

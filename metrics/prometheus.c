@@ -97,6 +97,10 @@ static char put_series_label(struct buf *out, const struct series *series, char 
 		put_label(out, before, "upstream", names->upstreams[upstream]);
 		before = ',';
 	}
+	if (label == LABEL_ATTEMPT) {
+		put_label(out, before, "kind", metrics_attempt_kind(index));
+		before = ',';
+	}
 	put_label(out, before, metric_label_name(label), metrics_label_value(series->metrics, label, index));
 	return ',';
 }

@@ -48,6 +48,7 @@ unit_upstream = \
 	tests/unit/upstream/dialects/test_rest \
 	tests/unit/upstream/dialects/test_template \
 	tests/unit/upstream/http/test_client \
+	tests/unit/upstream/http/test_endpoint \
 	tests/unit/upstream/http/test_freshness \
 	tests/unit/upstream/http/test_http_faults \
 	tests/unit/upstream/http/test_provider_http \

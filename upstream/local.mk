@@ -22,7 +22,10 @@ libupstream_a_SOURCES = \
 	upstream/dialects/rest.c \
 	upstream/dialects/tally.c upstream/dialects/tally.h \
 	upstream/dialects/template.c upstream/dialects/template.h \
+	upstream/http/answers.c upstream/http/delivery.h \
+	upstream/http/attempt.c \
 	upstream/http/client.c upstream/http/client.h \
+	upstream/http/endpoint.c upstream/http/endpoint.h \
 	upstream/http/exchange.c upstream/http/exchange.h \
 	upstream/http/freshness.c \
 	upstream/http/provider_http.c \

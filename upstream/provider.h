@@ -32,6 +32,9 @@ struct exchange {
 	const struct upstream_kind *kind;
 };
 
+/* Whether so many calls may be sent once more: they are taken from the upstream's budget. */
+bool upstream_may_repeat(struct upstream *upstream, size_t calls) MUST_CHECK;
+
 extern const struct upstream_kind upstream_http;
 extern const struct upstream_kind upstream_mcp;
 extern const struct upstream_kind upstream_simulated;

@@ -18,6 +18,7 @@
 #include "upstream/process/process_settings.h"
 
 struct provider_model;
+struct endpoint_policy;
 
 struct upstream_header {
 	const char *name;
@@ -31,7 +32,11 @@ struct upstream_settings {
 	const char *const *endpoints; /* URLs; http or https; checked by upstream_url_check */
 	const char *const *shown;     /* the same for logs, metrics and errors: no secrets; NULL: they hold none */
 	size_t endpoint_count;
-	const struct upstream_header *headers; /* sent with every request */
+	const unsigned *weights;                 /* of the endpoints, 1 or more each; NULL: all the same */
+	const struct endpoint_policy *balancing; /* http/endpoint.h; NULL: its default */
+	bool hedge_p95;                          /* a call that takes longer than 95 of 100 is sent anew beside it */
+	uint64_t hedge_us;                       /* else one that takes longer than this; 0: none is */
+	const struct upstream_header *headers;   /* sent with every request */
 	size_t header_count;
 	const char *ca_file;           /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	unsigned label;                /* metrics index of the upstream */
@@ -67,6 +72,7 @@ struct upstream_call {
 	bool repeatable;                   /* declared read-only or idempotent: sending it twice does no harm */
 	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */
 	struct slice idempotency_key;      /* or empty; likewise */
+	uint64_t caller;                   /* who asks, as a number: for `affinity: caller` */
 	struct mcp_asks asks;              /* what `noted` is to be called for; other kinds than MCP say nothing */
 };
 

@@ -113,10 +113,15 @@ void http_exchange_forget(struct http_exchange *exchange, size_t bytes)
 	assert(bytes == 0);
 }
 
-void http_exchange_fini(struct http_exchange *exchange)
+void http_exchange_stop(struct http_exchange *exchange)
 {
 	if (place(exchange) < count)
 		take_out(place(exchange));
+}
+
+void http_exchange_fini(struct http_exchange *exchange)
+{
+	http_exchange_stop(exchange);
 	buf_fini(&exchange->body);
 	buf_fini(&exchange->answer);
 }

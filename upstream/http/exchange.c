@@ -268,10 +268,15 @@ void http_exchange_forget(struct http_exchange *exchange, size_t count)
 	answer->len -= count;
 }
 
-void http_exchange_fini(struct http_exchange *exchange)
+void http_exchange_stop(struct http_exchange *exchange)
 {
 	exchange->transfer.spoilt |= exchange->once && exchange->transfer.added; /* as on_news; in mid-transfer */
 	transport_stop(&exchange->transfer);
+}
+
+void http_exchange_fini(struct http_exchange *exchange)
+{
+	http_exchange_stop(exchange);
 	curl_slist_free_all(exchange->headers);
 	exchange->headers = NULL;
 	buf_fini(&exchange->body);

@@ -72,6 +72,9 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 /* From `grown`: the first `count` bytes of the answer are not needed any more and stop counting against its cap. */
 void http_exchange_forget(struct http_exchange *exchange, size_t count);
 
+/* End it if it is under way; `ended` does not follow. What it has sent and answered can be asked about no more. */
+void http_exchange_stop(struct http_exchange *exchange);
+
 /* End it if it is under way, free all. Zeroed memory is fine. */
 void http_exchange_fini(struct http_exchange *exchange);
 

@@ -25,7 +25,8 @@ static void put_label(struct buf *out, enum metric_label label, const char *betw
 	if (label == LABEL_NONE)
 		return;
 	buf_put_text(out, between);
-	buf_printf(out, label == LABEL_ENDPOINT ? "`upstream`, `%s`" : "`%s`", metric_label_name(label));
+	const char *before = label == LABEL_ENDPOINT ? "`upstream`, " : label == LABEL_ATTEMPT ? "`kind`, " : "";
+	buf_printf(out, "%s`%s`", before, metric_label_name(label));
 }
 
 static void put_metrics_table(struct buf *out)
@@ -38,6 +39,20 @@ static void put_metrics_table(struct buf *out)
 		put_label(out, entry->label2, ", ");
 		buf_printf(out, "%s| %s |\n", entry->label1 == LABEL_NONE ? "" : " ", entry->help);
 	}
+}
+
+/* How many values of a label are different: an attempt's outcomes are numbered over again for each kind. */
+static size_t count_values(const struct metrics *none, enum metric_label label)
+{
+	return label == LABEL_ATTEMPT ? ATTEMPT_RESULT_COUNT : metrics_label_count(&none->names, label);
+}
+
+static void put_attempt_kinds(struct buf *out)
+{
+	buf_put_text(out, "| `kind` | `jitney_attempts_total` |");
+	for (size_t i = 0; i < ATTEMPT_KIND_COUNT; i++)
+		buf_printf(out, "%s `%s`", i ? "," : "", metrics_attempt_kind(attempt_label((enum attempt_kind)i, 0)));
+	buf_put_text(out, " |\n");
 }
 
 /* The labels whose values are known without a configuration, with the metrics that carry them. */
@@ -54,11 +69,12 @@ static void put_values_table(struct buf *out)
 				between = ", ";
 			}
 		buf_put_text(out, " |");
-		for (size_t i = 0; i < metrics_label_count(&none.names, (enum metric_label)label); i++)
+		for (size_t i = 0; i < count_values(&none, (enum metric_label)label); i++)
 			buf_printf(out, "%s `%s`", i ? "," : "",
 				   metrics_label_value(&none, (enum metric_label)label, i));
 		buf_put_text(out, " |\n");
 	}
+	put_attempt_kinds(out);
 }
 
 static void put_tables(struct buf *out)

@@ -3,6 +3,7 @@
  * connection that dies while nobody listens any more, and what libcurl makes of all that by itself.
  */
 #include "tests/support/upstream_world.h"
+#include "upstream/http/endpoint.h"
 
 #include <curl/curl.h>
 #include <dlfcn.h>
@@ -249,6 +250,9 @@ static void check_mortal(bool repeatable, enum outcome wanted, unsigned other_sa
 	world_init(&world, &dialect_rest);
 	add_endpoint(&world, mortal.port);
 	add_endpoint(&world, provider_port(other));
+	struct endpoint_policy in_turn = endpoint_default_policy;
+	in_turn.balance = BALANCE_ROUND_ROBIN;
+	world.settings.balancing = &in_turn;
 	world_open(&world);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the first's turn */
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the second's */

@@ -20,6 +20,7 @@
 
 #include "tests/support/alloc_fail.h"
 #include "tests/support/upstream_world.h"
+#include "upstream/http/endpoint.h"
 
 static enum provider_then answer_in_chunks(struct provider_request *request)
 {
@@ -431,6 +432,9 @@ static void endpoints_take_turns(void **state)
 	world_init(&world, &dialect_jsonrpc);
 	add_endpoint(&world, provider_port(first));
 	add_endpoint(&world, provider_port(second));
+	struct endpoint_policy in_turn = endpoint_default_policy;
+	in_turn.balance = BALANCE_ROUND_ROBIN;
+	world.settings.balancing = &in_turn;
 	world_open(&world);
 	for (int i = 0; i < 10; i++)
 		assert_int_equal(outcome_of(&world, true), OUTCOME_OK);

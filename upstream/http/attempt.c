@@ -1,0 +1,424 @@
+/* attempt.c: one attempt to deliver: where it goes, what comes of it, and whether there is another. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "upstream/http/delivery.h"
+
+enum { HEDGE_SAMPLES = 20 }; /* answers before their p95 is believed */
+
+/* --- reaching an endpoint --- */
+
+/* Changes only are logged: a provider that is down for an hour is two lines. */
+static void note_reached(struct http_upstream *upstream, struct place *place, bool reached, const char *reason)
+{
+	struct log_line line;
+	if (place->reached == reached)
+		return;
+	place->reached = reached;
+	meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, reached);
+	if (!log_begin(&line, reached ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+		       reached ? "endpoint_reached" : "endpoint_not_reached"))
+		return;
+	log_cstr(&line, "upstream", upstream->base.settings->name);
+	log_cstr(&line, "endpoint", place->shown);
+	if (reason)
+		log_text(&line, "reason", slice_of(reason));
+	log_end(&line);
+}
+
+bool attempt_sent(const struct attempt *attempt)
+{
+	return attempt->begun_us > 0 && http_exchange_sent(&attempt->exchange);
+}
+
+/* --- setting out --- */
+
+/* The endpoint's URL and the target behind it, with one slash between. */
+static bool set_url(struct attempt *attempt)
+{
+	const struct buf *target = &attempt->delivery->target;
+	struct slice base = slice_of(attempt->place->url);
+	attempt->exchange.endpoint = attempt->place->shown;
+	attempt->exchange.url = base.at;
+	attempt->exchange.parsed = target->len ? NULL : attempt->place->parsed;
+	if (target->len == 0)
+		return true;
+	if (base.at[base.len - 1] == '/')
+		base.len--;
+	buf_reset(&attempt->url);
+	buf_put(&attempt->url, base);
+	buf_put(&attempt->url, buf_slice(target));
+	if (attempt->url.failed)
+		return false;
+	attempt->exchange.url = buf_cstr(&attempt->url);
+	return true;
+}
+
+/* How long the connection may have been idle. A provider may hang up on one that waits at the very moment a request
+ * leaves: what may not be sent twice takes none that is past idle_timeout, the rest may take the last few. */
+static uint64_t idle_limit_us(const struct delivery *delivery)
+{
+	const struct http_upstream *upstream = delivery->upstream;
+	const struct upstream_settings *settings = upstream->base.settings;
+	bool few = connections_open(upstream->connections) <= settings->pool_min_idle;
+	return few && delivery->repeatable ? CLOCK_NEVER : settings->idle_timeout_us;
+}
+
+static bool begin(struct attempt *attempt, bool fresh)
+{
+	struct delivery *delivery = attempt->delivery;
+	attempt->exchange.idle_timeout_us = idle_limit_us(delivery);
+	attempt->begun_us = loop_now(delivery->upstream->base.loop);
+	delivery->attempts++;
+	return http_exchange_begin(&attempt->exchange, fresh, delivery_time_left(delivery));
+}
+
+static enum attempt_result result_shown(enum endpoint_result result)
+{
+	switch (result) {
+	case ENDPOINT_ANSWERED:
+		return ATTEMPT_RESULT_OK;
+	case ENDPOINT_UNREACHABLE:
+		return ATTEMPT_RESULT_UNSENT;
+	case ENDPOINT_BROKE:
+	case ENDPOINT_TIMED_OUT:
+		return ATTEMPT_RESULT_FAILED;
+	case ENDPOINT_NOTHING:
+		break;
+	}
+	return ATTEMPT_RESULT_CANCELLED;
+}
+
+/* It is over, and that is what came of it. */
+static void close_attempt(struct attempt *attempt, enum endpoint_result result, const char *reason)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct http_upstream *upstream = delivery->upstream;
+	if (!attempt->live)
+		return;
+	attempt->live = false;
+	delivery->sent |= attempt_sent(attempt);
+	meter_add(upstream->meter, METRIC_ID_ATTEMPTS, upstream->base.settings->label,
+		  attempt_label(attempt->kind, result_shown(result)), 1);
+	endpoint_end(upstream->set, &attempt->visit, result, reason, loop_now(upstream->base.loop));
+}
+
+/* To the endpoint whose turn it is. False: none is usable (delivery->unusable), or out of memory. */
+static bool go(struct attempt *attempt, enum attempt_kind kind)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct http_upstream *upstream = delivery->upstream;
+	uint64_t now_us = loop_now(upstream->base.loop);
+	struct endpoint *endpoint = endpoint_pick(upstream->set, &delivery->wish, now_us);
+	delivery->unusable = !endpoint;
+	if (!endpoint)
+		return false;
+	delivery->wish.tried |= UINT64_C(1) << endpoint->index;
+	attempt->place = &upstream->places[endpoint->index];
+	attempt->kind = kind;
+	attempt->repeated = false;
+	attempt->live = true;
+	endpoint_begin(upstream->set, &attempt->visit, endpoint, now_us);
+	if (set_url(attempt) && begin(attempt, false))
+		return true;
+	close_attempt(attempt, ENDPOINT_NOTHING, NULL);
+	return false;
+}
+
+struct answer *attempt_unusable_answer(const struct http_upstream *upstream)
+{
+	const char *name = upstream->base.settings->name;
+	uint64_t now_us = loop_now(upstream->base.loop), usable_us = endpoint_usable_us(upstream->set, now_us);
+	if (usable_us == CLOCK_NEVER)
+		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "%s: all of its endpoints are being drained", name);
+	uint64_t wait_us = usable_us > now_us ? usable_us - now_us : 0;
+	const char *why = upstream->set->endpoints[0].reason;
+	return answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
+				     (struct slice){ NULL, 0 }, "%s: none of its endpoints can be reached: %.130s",
+				     name, why);
+}
+
+/* --- hedging --- */
+
+static bool is_live(const struct attempt *attempt)
+{
+	return attempt && attempt->live;
+}
+
+static struct attempt *other_than(const struct attempt *attempt)
+{
+	struct delivery *delivery = attempt->delivery;
+	return attempt == &delivery->first ? delivery->hedge : &delivery->first;
+}
+
+/* The other one was faster. */
+static void drop(struct attempt *attempt)
+{
+	bool silent = attempt_sent(attempt) && !attempt->headed;
+	close_attempt(attempt, silent ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING, "no answer while another one came");
+	http_exchange_stop(&attempt->exchange);
+}
+
+static uint64_t hedge_after_us(const struct http_upstream *upstream)
+{
+	const struct upstream_settings *settings = upstream->base.settings;
+	if (!settings->hedge_p95)
+		return settings->hedge_us;
+	return upstream->p95_count >= HEDGE_SAMPLES ? upstream->p95_us : 0;
+}
+
+bool attempt_set_out(struct delivery *delivery)
+{
+	struct loop *loop = delivery->upstream->base.loop;
+	uint64_t after_us = delivery->hedge ? hedge_after_us(delivery->upstream) : 0;
+	if (!go(&delivery->first, ATTEMPT_FIRST))
+		return false;
+	if (after_us)
+		loop_arm(loop, &delivery->timer, clock_add(loop_now(loop), after_us));
+	return true;
+}
+
+void attempt_hedge(struct delivery *delivery)
+{
+	struct http_upstream *upstream = delivery->upstream;
+	struct attempt *hedge = delivery->hedge;
+	uint64_t now_us = loop_now(upstream->base.loop);
+	bool silent = delivery->first.live && !delivery->first.headed && !hedge->place;
+	if (!silent || upstream->under_way >= upstream->base.settings->pool_max ||
+	    !endpoint_another(upstream->set, &delivery->wish, now_us) || !upstream_may_repeat(&upstream->base, 1))
+		return;
+	const struct http_exchange *exchange = &delivery->first.exchange;
+	hedge->exchange.method = exchange->method;
+	hedge->exchange.has_body = exchange->has_body;
+	hedge->exchange.standing = exchange->standing ? exchange->standing : exchange->headers;
+	hedge->exchange.body = exchange->body;
+	if (hedge->exchange.body.store)
+		blob_ref(hedge->exchange.body.store);
+	if (!go(hedge, ATTEMPT_HEDGE))
+		return; /* the first goes on */
+	upstream->under_way++;
+}
+
+/* A running guess: up by nineteen steps for each one that is over it, down by one for each that is under it. */
+static void learn_p95(struct http_upstream *upstream, uint64_t took_us)
+{
+	uint64_t step_us = upstream->p95_us / 100 + 1;
+	if (upstream->p95_count++ == 0)
+		upstream->p95_us = took_us;
+	else if (took_us > upstream->p95_us)
+		upstream->p95_us += 19 * step_us;
+	else if (upstream->p95_us > step_us)
+		upstream->p95_us -= step_us;
+}
+
+/* --- what the exchange tells --- */
+
+/* The decoder gets what there is of the answer. False: the delivery was aborted meanwhile and is gone. */
+static bool feed(struct attempt *attempt)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct slice answer = buf_slice(&attempt->exchange.answer);
+	if (attempt->fed_up || answer.len == 0)
+		return true;
+	delivery->telling = true;
+	answers_give_head(attempt);
+	attempt->fed_up = http_exchange_is_coded(&attempt->exchange) ||
+			  !attempt->decoder->dialect->feed(attempt->decoder, answer);
+	delivery->telling = false;
+	if (!delivery->aborted)
+		return true;
+	attempt_give_up(delivery);
+	delivery_land(delivery, OUTCOME_CANCELLED);
+	return false;
+}
+
+static void on_grown(struct http_exchange *exchange)
+{
+	struct attempt *attempt = container_of(exchange, struct attempt, exchange);
+	struct delivery *delivery = attempt->delivery;
+	if (!feed(attempt))
+		return;
+	if (delivery->endless && !attempt->fed_up)
+		http_exchange_forget(exchange, attempt->decoder->dialect->consumed(attempt->decoder));
+	if (delivery->hedge && delivery->items[0].answered && is_live(other_than(attempt)))
+		drop(other_than(attempt));
+}
+
+/* A kept connection died under the request: once more over a fresh one, if that can do no harm. */
+static bool repeat(struct attempt *attempt)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct http_upstream *upstream = delivery->upstream;
+	bool sent = attempt_sent(attempt);
+	if (attempt->repeated || (sent && !delivery->repeatable) || delivery_time_left(delivery) == 0 ||
+	    is_live(other_than(attempt)))
+		return false;
+	if (sent && !upstream_may_repeat(&upstream->base, delivery->count))
+		return false;
+	attempt->repeated = true;
+	delivery->sent |= sent;
+	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REPEATS, upstream->base.settings->label, 0, 1);
+	return begin(attempt, true);
+}
+
+/* Whether the call, and not the endpoint, had too little time for a connection. */
+static bool was_hurried(const struct attempt *attempt)
+{
+	const struct http_upstream *upstream = attempt->delivery->upstream;
+	uint64_t took_us = loop_now(upstream->base.loop) - attempt->begun_us;
+	return http_exchange_was_slow(&attempt->exchange) && took_us < upstream->base.settings->connect_timeout_us;
+}
+
+/* What the end of an exchange says of the endpoint. */
+static enum endpoint_result result_of(const struct attempt *attempt, enum exchange_end end)
+{
+	const struct http_exchange *exchange = &attempt->exchange;
+	switch (end) {
+	case EXCHANGE_COMPLETE:
+	case EXCHANGE_TOO_LARGE:
+		return ENDPOINT_ANSWERED;
+	case EXCHANGE_NOT_SENT:
+		return was_hurried(attempt) ? ENDPOINT_NOTHING : ENDPOINT_UNREACHABLE;
+	case EXCHANGE_TIMED_OUT:
+		return attempt->delivery->endless ? ENDPOINT_NOTHING : ENDPOINT_TIMED_OUT;
+	case EXCHANGE_BROKE:
+		if (attempt->delivery->endless)
+			return ENDPOINT_NOTHING;
+		return http_exchange_is_coded(exchange) || http_exchange_status(exchange) >= 400 ? ENDPOINT_ANSWERED
+												 : ENDPOINT_BROKE;
+	case EXCHANGE_STALE:
+	case EXCHANGE_NO_MEMORY:
+		break;
+	}
+	return ENDPOINT_NOTHING;
+}
+
+static void judge(struct attempt *attempt, enum exchange_end end, const char *reason)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct http_upstream *upstream = delivery->upstream;
+	enum endpoint_result result = result_of(attempt, end);
+	if (end == EXCHANGE_COMPLETE && delivery->count == 1)
+		learn_p95(upstream, loop_now(upstream->base.loop) - attempt->begun_us);
+	if (result == ENDPOINT_UNREACHABLE)
+		note_reached(upstream, attempt->place, false, reason);
+	else if (result != ENDPOINT_NOTHING)
+		note_reached(upstream, attempt->place, true, NULL);
+	close_attempt(attempt, result, reason);
+}
+
+/*
+ * Another endpoint may do. What was never sent goes there as if for the first time; what was, only if it may be, if no
+ * byte of an answer has come, and on the budget of repeats.
+ */
+static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct http_upstream *upstream = delivery->upstream;
+	if (delivery_time_left(delivery) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_TOO_LARGE ||
+	    !endpoint_another(upstream->set, &delivery->wish, loop_now(upstream->base.loop)))
+		return false;
+	if (!delivery->sent)
+		return go(attempt, ATTEMPT_FAILOVER);
+	return delivery->repeatable && !delivery->endless && !attempt->headed && end != EXCHANGE_TIMED_OUT &&
+	       upstream_may_repeat(&upstream->base, delivery->count) && go(attempt, ATTEMPT_RETRY);
+}
+
+/* A provider that said no has said so, even if its words broke off. */
+static bool is_answer(const struct attempt *attempt, enum exchange_end end)
+{
+	return end == EXCHANGE_COMPLETE ||
+	       (http_exchange_sent(&attempt->exchange) && http_exchange_status(&attempt->exchange) >= 400);
+}
+
+static void on_ended(struct http_exchange *exchange, enum exchange_end end)
+{
+	struct attempt *attempt = container_of(exchange, struct attempt, exchange), *other = other_than(attempt);
+	struct buf text = BUF_INIT(REASON_BYTES);
+	char reason[ANSWER_DETAIL_BYTES] = "";
+	if (end == EXCHANGE_STALE && repeat(attempt))
+		return;
+	bool answered = is_answer(attempt, end);
+	if (!answered) {
+		http_exchange_put_reason(exchange, end, &text);
+		snprintf(reason, sizeof reason, "%s", buf_cstr(&text));
+		buf_fini(&text);
+	}
+	judge(attempt, end, reason);
+	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500))
+		return; /* the other one may do better */
+	if (answered) {
+		if (is_live(other))
+			drop(other);
+		answers_finish(attempt);
+	} else if (feed(attempt) /* calls whose answers came whole before the break have them */ &&
+		   !turn_to_another(attempt, end)) {
+		answers_fail(attempt->delivery, end, reason);
+	}
+}
+
+/* --- life --- */
+
+static void set_exchange(struct attempt *attempt)
+{
+	const struct delivery *delivery = attempt->delivery;
+	const struct upstream_settings *settings = delivery->upstream->base.settings;
+	struct http_exchange *exchange = &attempt->exchange;
+	exchange->transfer.transport = delivery->upstream->transport;
+	exchange->transfer.connections = delivery->upstream->connections;
+	exchange->grown = on_grown;
+	exchange->ended = on_ended;
+	exchange->connect_timeout_us = settings->connect_timeout_us;
+	exchange->ca_file = settings->ca_file;
+	exchange->once = !delivery->repeatable;
+	buf_init(&exchange->answer, settings->answer_bytes);
+	buf_init(&exchange->body, REQUEST_BODY_BYTES);
+}
+
+bool attempt_init(struct attempt *attempt, struct delivery *delivery, const struct upstream_call *calls,
+		  uint64_t first_id)
+{
+	const struct upstream_settings *settings = delivery->upstream->base.settings;
+	struct dialect_sink sink = { .answered = answers_hear, .doubted = answers_doubt, .context = attempt };
+	attempt->delivery = delivery;
+	buf_init(&attempt->url, SIZE_MAX / 4);
+	set_exchange(attempt);
+	attempt->decoder =
+		dialect_decoder_new(settings->dialect, delivery->count, first_id, settings->json_depth, &sink);
+	if (attempt->decoder && settings->dialect->expect)
+		settings->dialect->expect(attempt->decoder, calls);
+	return attempt->decoder != NULL;
+}
+
+void attempt_fini(struct attempt *attempt)
+{
+	if (attempt->live)
+		close_attempt(attempt, ENDPOINT_NOTHING, NULL);
+	if (attempt->decoder)
+		attempt->decoder->dialect->decoder_free(attempt->decoder);
+	http_exchange_fini(&attempt->exchange);
+	buf_fini(&attempt->url);
+}
+
+static void give_up(struct attempt *attempt)
+{
+	const struct http_upstream *upstream = attempt->delivery->upstream;
+	uint64_t took_us = loop_now(upstream->base.loop) - attempt->begun_us;
+	bool sent = attempt_sent(attempt);
+	enum endpoint_result result = ENDPOINT_NOTHING;
+	if (sent && !attempt->headed && !attempt->delivery->endless)
+		result = ENDPOINT_TIMED_OUT; /* if there was time enough: the room knows what is enough */
+	else if (!sent && took_us >= upstream->base.settings->connect_timeout_us / 2)
+		result = ENDPOINT_UNREACHABLE;
+	close_attempt(attempt, result, sent ? "no answer while anybody waited" : "no connection while anybody waited");
+}
+
+void attempt_give_up(struct delivery *delivery)
+{
+	if (delivery->first.live)
+		give_up(&delivery->first);
+	if (is_live(delivery->hedge))
+		give_up(delivery->hedge);
+}

@@ -1,0 +1,142 @@
+/*
+ * delivery.h: what the files of providers over HTTP share. A delivery is some calls on their way to the provider in
+ * one request; it has an attempt, and at times a second one beside it (hedge), of which the first to answer counts.
+ *
+ *   http_send -> WAITING (the pool is full) -> UNDER WAY -> told and gone
+ *                   |  no place in time           |  an attempt ends without harm done: the next one, elsewhere
+ *                   v                             |  (delivery_failed), at once or after a pause (PAUSED)
+ *                 told and gone                   `- hedge: a second attempt beside the first
+ *
+ * Private to provider_http.c (life, pool, sending), attempt.c (one attempt: where, when, how it went) and answers.c
+ * (what the calls are told).
+ */
+#ifndef JITNEY_UPSTREAM_HTTP_DELIVERY_H
+#define JITNEY_UPSTREAM_HTTP_DELIVERY_H
+
+#include "upstream/http/endpoint.h"
+#include "upstream/http/exchange.h"
+#include "upstream/http/request_headers.h"
+#include "upstream/provider.h"
+
+enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
+
+TAILQ_HEAD(delivery_list, delivery);
+
+/* An endpoint's address, as curl and as people want it. */
+struct place {
+	char *url;
+	struct http_url *parsed;
+	const char *shown; /* to people: what is secret in it is left out */
+	unsigned label;
+	bool reached; /* by the last exchange; true before the first */
+};
+
+struct http_upstream {
+	struct upstream base; /* settings in it */
+	struct transport *transport;
+	struct connections *connections;
+	struct meter *meter;
+	struct http_headers headers;
+	uint64_t next_id; /* of calls */
+	size_t under_way; /* deliveries with an attempt begun, and hedges: at most pool_max */
+	uint64_t p95_us;  /* of answered exchanges of one call; 0: not known */
+	size_t p95_count; /* of those it was learned from */
+	struct delivery_list waiting;
+	struct endpoint_set *set;
+	struct place places[]; /* settings->endpoint_count */
+};
+
+struct item {
+	bool repeatable;
+	bool answered;
+	struct answer *held; /* if it may be sent again: until finish knows whether the exchange failed as a whole */
+	bool own;            /* `held` is about this call alone */
+};
+
+struct attempt {
+	struct http_exchange exchange;
+	struct delivery *delivery;
+	struct dialect_decoder *decoder;
+	struct endpoint_visit visit;
+	struct place *place;
+	struct buf url; /* endpoint's and target, if there is a target */
+	uint64_t begun_us;
+	enum attempt_kind kind;
+	bool live;                       /* begun, and not ended */
+	bool repeated;                   /* a kept connection to this endpoint had died */
+	bool headed, fed_up;             /* the decoder has the head; wants no more bytes */
+	bool reuse_said, reuse_no_stale; /* see struct answer */
+	uint32_t reuse_s;
+};
+
+enum delivery_state {
+	DELIVERY_NEW,
+	DELIVERY_WAITING,   /* in upstream->waiting: the timer is the deadline */
+	DELIVERY_UNDER_WAY, /* an attempt is live: the timer is when a hedge is due */
+	DELIVERY_STUCK      /* its turn came and it could not set out: told so by the timer, at once */
+};
+
+struct delivery {
+	struct exchange base; /* what the caller holds */
+	struct http_upstream *upstream;
+	enum delivery_state state;
+	struct attempt first;
+	struct attempt *hedge;    /* NULL: none was asked for */
+	struct attempt *speaking; /* whose decoder speaks */
+	const struct upstream_events *events;
+	void *context;
+	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
+	uint64_t deadline_us;
+	struct endpoint_wish wish; /* endpoints tried in it */
+	size_t attempts;
+	bool sent;       /* by an attempt that is over */
+	bool counted;    /* in upstream->under_way */
+	bool repeatable; /* all of its calls */
+	bool finishing;  /* a decoder says all that is left */
+	bool telling;    /* callbacks run; an abort only marks it */
+	bool aborted;
+	bool urgent, endless;    /* see struct http_request */
+	bool unusable;           /* STUCK because no endpoint is usable; else memory was out */
+	struct loop_timer timer; /* see state */
+	TAILQ_ENTRY(delivery) next;
+	size_t count;
+	struct item items[];
+};
+
+/* --- provider_http.c --- */
+
+/* It is over for all: counted, freed, and its owner is told. The delivery is gone. */
+void delivery_land(struct delivery *delivery, enum outcome outcome);
+uint64_t delivery_time_left(const struct delivery *delivery);
+
+/* --- attempt.c --- */
+
+/* What never changes of an attempt, before its request is written. False: out of memory. */
+bool attempt_init(struct attempt *attempt, struct delivery *delivery, const struct upstream_call *calls,
+		  uint64_t first_id) MUST_CHECK;
+void attempt_fini(struct attempt *attempt);
+/* The first one, to the endpoint whose turn it is. False: see delivery->unusable. */
+bool attempt_set_out(struct delivery *delivery) MUST_CHECK;
+/* The first one has not answered for a while. */
+void attempt_hedge(struct delivery *delivery);
+/* Whether a byte of it may have left. */
+bool attempt_sent(const struct attempt *attempt);
+/* Of those that are live, as nobody waits for them any more: what their endpoints are to be blamed for. */
+void attempt_give_up(struct delivery *delivery);
+/* Whoever has no endpoint to go to is told so. */
+struct answer *attempt_unusable_answer(const struct http_upstream *upstream);
+
+/* --- answers.c --- */
+
+/* The decoder's sink; its context is the attempt. */
+void answers_hear(void *context, size_t index, struct answer *answer);
+/* Likewise: what is to be asked again alone, if it may be. */
+void answers_doubt(void *context, size_t index, struct answer *answer);
+/* The decoder answers all that is left. The delivery is gone. */
+void answers_finish(struct attempt *attempt);
+/* What is left fails for the same reason. The delivery is gone. */
+void answers_fail(struct delivery *delivery, enum exchange_end end, const char *reason);
+/* Give the decoder the head, once. */
+void answers_give_head(struct attempt *attempt);
+
+#endif
