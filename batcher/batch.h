@@ -33,6 +33,8 @@ struct batch {
 	uint64_t sent_us;
 	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
 	size_t under_way;           /* exchanges of the upstream as it left, itself included */
+	uint64_t overdue_us;        /* when it is far past its time */
+	bool overdue;               /* it is */
 	struct tool_speed *speed;   /* of the tool that all its calls as it left were of; NULL: of several */
 	size_t bytes;               /* of arguments */
 	uint64_t tokens;            /* estimated; 0: nobody counts them */

@@ -19,7 +19,7 @@
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
 			    struct transport *transport, struct loop *loop, struct meter *meter)
 {
-	assert(policy->max_items >= 1 && policy->max_in_flight >= 1 && settings->dialect->max_calls >= 1);
+	assert(policy->max_items >= 1 && settings->dialect->max_calls >= 1);
 	struct batcher *batcher = calloc(1, sizeof *batcher);
 	if (!batcher)
 		return NULL;
@@ -32,8 +32,11 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	if (batcher->policy.max_items > settings->dialect->max_calls)
 		batcher->policy.max_items = settings->dialect->max_calls;
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
-		model_init(&batcher->classes[i].model, batcher->policy.max_in_flight);
+		arrays_init(&batcher->classes[i].arrays);
 	}
+	limiter_init(&batcher->limiter, policy->concurrency,
+		     window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH);
+	batcher->overdue_look_us = CLOCK_NEVER;
 	batcher->label = settings->label;
 	batcher->loop = loop;
 	batcher->meter = meter;
@@ -134,6 +137,7 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 {
 	ending_expire(batcher, now_us);
 	sending_abort(batcher);
+	sending_age(batcher, now_us);
 	sending_flush(batcher, now_us);
 	ending_tell(batcher);
 }

@@ -8,7 +8,9 @@
 #include "batcher/batch.h"
 #include "batcher/hunt.h"
 #include "batcher/lane.h"
-#include "batcher/model.h"
+#include "batcher/arrays.h"
+#include "batcher/costs.h"
+#include "batcher/limiter.h"
 #include "batcher/ready.h"
 #include "batcher/speed.h"
 #include "base/hash_table.h"
@@ -20,12 +22,15 @@ struct tool_speed {
 	struct tool_speed *next;
 	unsigned number; /* metrics index */
 	struct speed speed;
+	struct costs costs; /* of one call of it that travels alone */
 };
 
 /* The lanes of one class of latency, over all groups; lanes come and go, what was learned stays. */
 struct lane_class {
-	struct model model;
-	struct window_costs costs;
+	struct costs costs;
+	struct arrays arrays;
+	struct window_costs exchange;
+	double load;             /* highest `outstanding` of late */
 	struct ready_line ready; /* lanes that may send; wait here at the cap of exchanges */
 	size_t in_flight;        /* exchanges under way */
 	size_t outstanding;      /* items waiting, and travelling in batches, that somebody waits for */
@@ -54,7 +59,11 @@ struct batcher {
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be told */
 	struct pace requests, tokens;   /* what the provider allows */
-	uint64_t freed_us;              /* when an exchange last ended */
+	struct limiter limiter;         /* how many of `flights` at once */
+	size_t overdue;                 /* of those, far past their time */
+	uint64_t overdue_look_us;       /* when one may become so; CLOCK_NEVER: none will */
+	uint64_t held_us;               /* when it last kept calls waiting */
+	uint64_t free_us;               /* since when the limiter lets one more out */
 	struct upstream_call *calls;    /* scratch for upstream_send */
 	size_t calls_room;
 };
@@ -71,6 +80,8 @@ void learned_load(struct lane_class *class, bool landed);
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us);
 /* It landed well. */
 void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
+/* What this one should take. */
+const struct costs *learned_costs(struct lane_class *class, const struct batch *batch);
 
 /* --- waiting.c: lanes --- */
 
@@ -102,6 +113,8 @@ uint64_t waiting_held_until_us(const struct lane *lane);
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane);
 /* When there will be a lane that may send: 0 now, CLOCK_NEVER only after news. */
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us);
+/* Whether calls wait that could leave if the limiter let them. */
+bool waiting_held_back(const struct batcher *batcher);
 /* The lane that sends next. NULL: none may. */
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us);
 
@@ -143,6 +156,8 @@ void refused_landed(void *context, enum outcome outcome);
 void sending_ended(struct batcher *batcher, struct batch *batch);
 void sending_answered(void *context, size_t index, struct answer *answer);
 void sending_noted(void *context, size_t index, enum mcp_note_kind note, struct slice params);
+/* Note which exchanges are far past their time by now. */
+void sending_age(struct batcher *batcher, uint64_t now_us);
 void sending_abort(struct batcher *batcher);
 void sending_flush(struct batcher *batcher, uint64_t now_us);
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { GAP_SMOOTHING = 16 };
+
 struct lane_group *lane_group_new(struct slice key)
 {
 	if (key.len > SIZE_MAX - sizeof(struct lane_group))
@@ -85,6 +87,19 @@ static void end_turn(struct lane *lane, struct lane_turn *turn)
 	free(turn);
 }
 
+static void note_arrival(struct lane *lane, uint64_t now_us)
+{
+	uint64_t gap_us = lane->came_us ? window_elapsed_us(lane->came_us, now_us) : 0;
+	if (lane->gap_us == 0)
+		lane->gap_us = gap_us;
+	else
+		lane->gap_us += gap_us / GAP_SMOOTHING;
+	lane->gap_us -= lane->gap_us / GAP_SMOOTHING;
+	if (lane->came_us && lane->gap_us == 0)
+		lane->gap_us = 1; /* 0 would say that nothing is known */
+	lane->came_us = now_us;
+}
+
 bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 {
 	assert(item->urgency < LANE_LEVELS);
@@ -96,6 +111,7 @@ bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 	item->lane = lane;
 	item->turn = turn;
 	item->added_us = now_us;
+	note_arrival(lane, now_us);
 	TAILQ_INSERT_TAIL(&turn->items, item, next);
 	TAILQ_INSERT_TAIL(&lane->arrivals, item, arrival);
 	due_set(&lane->urgent, &item->urgent, item->urgent_us);
@@ -186,5 +202,6 @@ struct window_view lane_view(const struct lane *lane)
 		.urgent_us = due_first_us(&lane->urgent),
 		.in_flight = lane->in_flight,
 		.landed = lane->landed,
+		.gap_us = lane->gap_us,
 	};
 }

@@ -68,6 +68,8 @@ struct lane {
 	size_t in_flight;           /* the batcher's: exchanges under way */
 	struct batch_queue again;   /* the batcher's: open batches to be sent before anything that waits */
 	bool landed;                /* the batcher's: see struct window_view */
+	uint64_t came_us;           /* when the last call came in; 0: none yet */
+	uint64_t gap_us;            /* smoothed time from one to the next; 0: not known */
 
 	size_t items;                              /* waiting */
 	size_t bytes;                              /* of their arguments */

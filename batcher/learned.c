@@ -1,22 +1,13 @@
 /* learned.c: what has been learned, as the rule of window.h wants it; and shown. */
 #include "batcher/batcher_private.h"
 
-enum { LEAST_WINDOW_US = 1000 }; /* a shorter wait than this is not worth cutting: a flight lands soon */
-
 struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us)
 {
-	const struct model *model = &class->model;
-	struct window_plan plan = { .singles = model_shuns(model, now_us) };
-	if (batcher->policy.mode != BATCH_ADAPTIVE || !model_known(model))
-		return plan;
-	uint64_t fixed_us = (uint64_t)model->fixed_us;
-	plan.slots = model_slots(model);
-	if (batcher->policy.requests.amount)
-		return plan; /* requests are what is scarce: none leaves with a share only */
-	plan.useful = model_useful(model);
-	plan.share = model_share(model);
-	plan.gather_us = fixed_us / 4;
-	plan.window_us = fixed_us / 2 > LEAST_WINDOW_US ? fixed_us / 2 : LEAST_WINDOW_US;
+	struct window_plan plan = { .useful = 0 };
+	/* if requests are what is scarce, none leaves with a share only */
+	if (batcher->policy.mode == BATCH_ADAPTIVE && costs_known(&class->costs) && !batcher->policy.requests.amount)
+		plan = window_make_plan(&class->costs, class->load, limiter_limit(&batcher->limiter));
+	plan.singles = arrays_shunned(&class->arrays, now_us);
 	return plan;
 }
 
@@ -24,9 +15,8 @@ struct window_view learned_view(struct batcher *batcher, const struct lane *lane
 {
 	const struct lane_class *class = waiting_class(batcher, lane);
 	struct window_view view = lane_view(lane);
-	view.costs = class->costs;
-	view.busy = batcher->in_flight;
-	view.freed_us = batcher->freed_us;
+	view.costs = class->exchange;
+	view.free_us = batcher->free_us;
 	view.plan = learned_plan(batcher, class, now_us);
 	return view;
 }
@@ -34,8 +24,8 @@ struct window_view learned_view(struct batcher *batcher, const struct lane *lane
 struct batch_policy learned_policy(const struct batcher *batcher, const struct lane_class *class)
 {
 	struct batch_policy policy = batcher->policy;
-	policy.max_items = model_cap_items(&class->model, policy.max_items);
-	policy.max_bytes = model_cap_bytes(&class->model, policy.max_bytes);
+	policy.max_items = arrays_cap_items(&class->arrays, policy.max_items);
+	policy.max_bytes = arrays_cap_bytes(&class->arrays, policy.max_bytes);
 	return policy;
 }
 
@@ -43,31 +33,34 @@ void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now
 {
 	struct meter *meter = batcher->meter;
 	const struct lane_class *class = waiting_class(batcher, lane);
-	const struct model *model = &class->model;
 	struct window_plan plan = learned_plan(batcher, class, now_us);
-	uint64_t window_us = plan.window_us && plan.window_us < batcher->policy.window_us ? plan.window_us
-											  : batcher->policy.window_us;
+	uint64_t window_us =
+		plan.useful && plan.gather_us < batcher->policy.window_us ? plan.gather_us : batcher->policy.window_us;
 	bool singles = plan.singles || window_single(&batcher->policy);
 	meter_set(meter, METRIC_ID_BATCH_WINDOW, batcher->label, lane->class, singles ? 0 : (int64_t)window_us);
-	meter_set(meter, METRIC_ID_BATCH_EXCHANGE_COST, batcher->label, lane->class, (int64_t)model->fixed_us);
-	meter_set(meter, METRIC_ID_BATCH_ITEM_COST, batcher->label, lane->class, (int64_t)model->item_us);
-	meter_set(meter, METRIC_ID_BATCH_CONCURRENCY, batcher->label, lane->class, (int64_t)model_slots(model));
+	meter_set(meter, METRIC_ID_BATCH_EXCHANGE_COST, batcher->label, lane->class, (int64_t) class->costs.fixed_us);
+	meter_set(meter, METRIC_ID_BATCH_ITEM_COST, batcher->label, lane->class, (int64_t) class->costs.item_us);
+	meter_set(meter, METRIC_ID_CONCURRENCY_LIMIT, batcher->label, 0, (int64_t)limiter_limit(&batcher->limiter));
 }
 
 void learned_load(struct lane_class *class, bool landed)
 {
-	model_load(&class->model, class->outstanding, landed);
+	double now = (double)class->outstanding;
+	if (now > class->load)
+		class->load = now;
+	else if (landed)
+		class->load -= (class->load - now) / 16;
 }
 
 /* What one call by itself would have taken, of a batch that took so long. */
-static double alone_us(const struct lane_class *class, const struct batch *batch, uint64_t took_us)
+static double alone_us(const struct batcher *batcher, const struct lane_class *class, const struct batch *batch,
+		       uint64_t took_us)
 {
-	const struct model *model = &class->model;
-	double us = (double)took_us;
-	if (!model_known(model))
+	double us = (double)took_us, limit = (double)limiter_limit(&batcher->limiter);
+	if (!costs_known(&class->costs))
 		return us;
-	us *= (model->fixed_us + model->item_us) / (model->fixed_us + model->item_us * (double)batch->count);
-	return (double)batch->under_way > model->limit ? us * model->limit / (double)batch->under_way : us;
+	us *= costs_expected_us(&class->costs, 1) / costs_expected_us(&class->costs, batch->count);
+	return (double)batch->under_way > limit ? us * limit / (double)batch->under_way : us;
 }
 
 static void show_speed(struct batcher *batcher, const struct tool_speed *tool)
@@ -80,7 +73,7 @@ void learned_answer(struct batcher *batcher, const struct batch *batch, const st
 	if (batch->speed || !item->speed)
 		return; /* its landing will tell */
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
-	speed_shared(&item->speed->speed, alone_us(waiting_class(batcher, batch->lane), batch, took_us));
+	speed_shared(&item->speed->speed, alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us));
 	show_speed(batcher, item->speed);
 }
 
@@ -93,10 +86,39 @@ static struct lane_class *class_told(struct batcher *batcher, const struct batch
 	return speed_beyond(batch->lane->class, alone) ? NULL : waiting_class(batcher, batch->lane);
 }
 
+/* By whose costs this exchange is to be judged: a tool's own, if one of its calls travelled alone. */
+static struct costs *costs_of(struct lane_class *class, const struct batch *batch)
+{
+	return batch->count == 1 && batch->speed ? &batch->speed->costs : &class->costs;
+}
+
+const struct costs *learned_costs(struct lane_class *class, const struct batch *batch)
+{
+	const struct costs *own = costs_of(class, batch);
+	return costs_known(own) ? own : &class->costs;
+}
+
+static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, uint64_t took_us,
+			uint64_t now_us)
+{
+	struct limiter_sample sample = {
+		.costs = costs_of(class, batch),
+		.items = batch->count,
+		.took_us = took_us ? (double)took_us : 1,
+		.under_way = (double)batch->under_way,
+		.sent_us = batch->sent_us,
+		.held = batcher->held_us >= batch->sent_us,
+		.overdue = now_us >= batch->overdue_us,
+	};
+	limiter_landed(&batcher->limiter, &sample, now_us);
+	if (sample.costs != &class->costs)
+		costs_learn(&class->costs, 1, sample.took_us);
+}
+
 void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
 {
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
-	double alone = alone_us(waiting_class(batcher, batch->lane), batch, took_us);
+	double alone = alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us);
 	if (batch->speed) {
 		speed_alone(&batch->speed->speed, alone);
 		show_speed(batcher, batch->speed);
@@ -104,7 +126,9 @@ void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_
 	struct lane_class *class = class_told(batcher, batch, alone);
 	if (!class)
 		return;
-	window_learn(&class->costs, took_us);
-	model_learn(&class->model, batch->count, took_us, batch->under_way, now_us);
-	model_passed(&class->model, batch->count);
+	window_learn(&class->exchange, took_us);
+	arrays_passed(&class->arrays, batch->count);
+	if (batch->under_way <= 2)
+		arrays_learn(&class->arrays, batch->count, took_us, now_us);
+	learn_limit(batcher, class, batch, took_us, now_us);
 }

@@ -1,14 +1,16 @@
 # Lanes, windows, batches.
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
+	batcher/arrays.c batcher/arrays.h \
 	batcher/batch.c batcher/batch.h \
 	batcher/batcher.c batcher/batcher.h \
 	batcher/batcher_private.h \
+	batcher/costs.c batcher/costs.h \
 	batcher/ending.c \
 	batcher/hunt.c batcher/hunt.h \
 	batcher/lane.c batcher/lane.h \
 	batcher/learned.c \
-	batcher/model.c batcher/model.h \
+	batcher/limiter.c batcher/limiter.h \
 	batcher/pace.c batcher/pace.h \
 	batcher/ready.c batcher/ready.h \
 	batcher/refused.c \

@@ -171,7 +171,7 @@ static void go_on(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 /* Too large for the provider: both halves may fit, so there is no culprit to look for. */
 static void halve(struct batcher *batcher, struct batch *batch)
 {
-	model_too_large(&waiting_class(batcher, batch->lane)->model, batch->count, batch->bytes);
+	arrays_too_large(&waiting_class(batcher, batch->lane)->arrays, batch->count, batch->bytes);
 	size_t half = (batch->live + 1) / 2;
 	refused_requeue(batcher, batch, half, half, NULL);
 	if (batch->live > 0)
@@ -230,7 +230,7 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 	}
 	/* All passed alone, no array did, and nobody else was in the one refused: it was for being an array. */
 	if (last && hunt->all && !hunt->accepted)
-		model_shun(&waiting_class(batcher, batch->lane)->model, now_us);
+		arrays_shun(&waiting_class(batcher, batch->lane)->arrays, now_us);
 	go_on(batcher, batch, now_us);
 }
 

@@ -13,16 +13,21 @@ static const struct upstream_events events = { .answered = sending_answered,
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
+	bool full = batcher->in_flight - batcher->overdue >= limiter_limit(&batcher->limiter);
 	TAILQ_REMOVE(&batcher->flights, batch, next);
 	batcher->in_flight--;
 	waiting_class(batcher, lane)->in_flight--;
 	lane->in_flight--;
 	if (batch->forgotten)
 		batcher->forgotten--;
+	if (batch->overdue)
+		batcher->overdue--;
 	lane->landed = true;
-	batcher->freed_us = loop_now(batcher->loop);
+	uint64_t now_us = loop_now(batcher->loop);
+	if (full)
+		batcher->free_us = now_us;
 	learned_load(waiting_class(batcher, lane), true);
-	learned_show(batcher, lane, batcher->freed_us);
+	learned_show(batcher, lane, now_us);
 	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, lane->class, -1);
 	waiting_news(batcher, lane);
 	ending_hunt(batcher, batch);
@@ -172,7 +177,7 @@ static size_t batch_limit(struct batcher *batcher, const struct lane *lane, enum
 		return 1;
 	most = share > 0 && share < most ? share : most;
 	most = lane->items < most ? lane->items : most;
-	return model_wants_other(&class->model, most, batcher->in_flight + 1) ? most / 2 : most;
+	return costs_want_other(&class->costs, most) ? most / 2 : most;
 }
 
 static struct tool_speed *only_tool(const struct batch *batch)
@@ -190,6 +195,35 @@ static void count_rate(struct batcher *batcher, const struct batch *batch, uint6
 	pace_take(&batcher->requests, 1, now_us);
 	pace_take(&batcher->tokens, batch->tokens, now_us);
 	pace_visit(&batch->lane->group->learned, now_us);
+}
+
+/* How long until it holds no slot any more. */
+static void watch_age(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	const struct costs *costs = learned_costs(waiting_class(batcher, batch->lane), batch);
+	uint64_t patience_us = limiter_patience_us(costs, batch->count);
+	limiter_sent(&batcher->limiter, batcher->in_flight - 1, batcher->overdue, patience_us, now_us);
+	batch->overdue_us = clock_add(now_us, patience_us);
+	if (batch->overdue_us < batcher->overdue_look_us)
+		batcher->overdue_look_us = batch->overdue_us;
+}
+
+void sending_age(struct batcher *batcher, uint64_t now_us)
+{
+	struct batch *batch;
+	if (now_us < batcher->overdue_look_us || !waiting_held_back(batcher))
+		return;
+	batcher->overdue_look_us = CLOCK_NEVER;
+	TAILQ_FOREACH (batch, &batcher->flights, next) {
+		if (batch->overdue)
+			continue;
+		if (batch->overdue_us <= now_us) {
+			batch->overdue = true;
+			batcher->overdue++;
+		} else if (batch->overdue_us < batcher->overdue_look_us) {
+			batcher->overdue_look_us = batch->overdue_us;
+		}
+	}
 }
 
 /* Out it goes, or its calls are told why not. */
@@ -210,6 +244,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	waiting_class(batcher, batch->lane)->in_flight++;
 	batch->lane->in_flight++;
 	batch->under_way = batcher->in_flight;
+	watch_age(batcher, batch, now_us);
 	count_sent(batcher, batch, reason);
 }
 
@@ -248,9 +283,9 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 /* What was refused is sent again, before all that waits. A batch that had to pause takes along what fits. */
 static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	const struct model *model = &waiting_class(batcher, lane)->model;
+	bool shunned = arrays_shunned(&waiting_class(batcher, lane)->arrays, now_us);
 	struct batch *batch = TAILQ_FIRST(&lane->again);
-	if (model_shuns(model, now_us) && batch->live > 1 && !batch->hunt) {
+	if (shunned && batch->live > 1 && !batch->hunt) {
 		refused_requeue(batcher, batch, 1, 1, NULL);
 		batch = TAILQ_LAST(&lane->again, batch_queue);
 	}
@@ -265,7 +300,7 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 		return;
 	}
 	close_up(batcher, batch);
-	if (!batch->hunt && !batch->before && !model_shuns(model, now_us))
+	if (!batch->hunt && !batch->before && !shunned)
 		fill(batcher, batch, now_us);
 	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
 }
@@ -306,4 +341,6 @@ void sending_flush(struct batcher *batcher, uint64_t now_us)
 	struct lane *lane;
 	while ((lane = waiting_next(batcher, now_us)))
 		serve(batcher, lane, now_us);
+	if (waiting_held_back(batcher))
+		batcher->held_us = now_us;
 }

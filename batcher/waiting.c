@@ -193,7 +193,7 @@ void waiting_count(struct batcher *batcher, const struct lane *lane, const struc
  * keeps some to itself, since a slot that a slow call has taken comes back late. */
 static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t now_us)
 {
-	size_t slots = batcher->policy.max_in_flight;
+	size_t slots = limiter_limit(&batcher->limiter) + batcher->overdue;
 	size_t kept = slots / 4 ? slots / 4 : 1;
 	for (size_t i = 0; i < class && slots > 1; i++) {
 		uint64_t used_us = batcher->classes[i].used_us;
@@ -230,8 +230,6 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 	struct lane *first = NULL;
 	uint64_t longest_us = CLOCK_NEVER;
 	size_t in_flight = 0;
-	if (batcher->in_flight >= batcher->policy.max_in_flight)
-		return NULL;
 	for (size_t i = LATENCY_CLASS_COUNT; i-- > 0;) {
 		struct lane *lane = ready_first(&batcher->classes[i].ready);
 		uint64_t since_us = lane ? ready_since_us(&batcher->classes[i].ready) : CLOCK_NEVER;
@@ -244,15 +242,35 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 	return first;
 }
 
+static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
+{
+	return limiter_free_us(&batcher->limiter, batcher->in_flight, batcher->overdue, now_us);
+}
+
+bool waiting_held_back(const struct batcher *batcher)
+{
+	if (batcher->in_flight - batcher->overdue < limiter_limit(&batcher->limiter))
+		return false;
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
+		if (ready_first(&batcher->classes[i].ready))
+			return true;
+	return false;
+}
+
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
 {
-	return waiting_paced_us(batcher) > now_us ? NULL : first_ready(batcher, now_us);
+	bool held = waiting_paced_us(batcher) > now_us || slot_free_us(batcher, now_us) > now_us;
+	return held ? NULL : first_ready(batcher, now_us);
 }
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
-	uint64_t paced_us = waiting_paced_us(batcher);
-	return paced_us > now_us ? paced_us : 0;
+	uint64_t due_us = waiting_paced_us(batcher);
+	uint64_t slot_us = slot_free_us(batcher, now_us);
+	if (slot_us > now_us && batcher->overdue_look_us < slot_us)
+		slot_us = batcher->overdue_look_us; /* then one may hold no slot any more */
+	due_us = slot_us > due_us ? slot_us : due_us;
+	return due_us > now_us ? due_us : 0;
 }

@@ -1,7 +1,18 @@
 /* window.c: the rule of window.h. */
 #include "batcher/window.h"
 
-enum { SMOOTHING = 8 };
+enum {
+	SMOOTHING = 8,
+	FIXED_PART = 8, /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */
+	GATHER_PART = 4 /* of an exchange's fixed cost: more is too much to wait for company */
+};
+
+static size_t round_up(double a)
+{
+	size_t whole = (size_t)a;
+	whole += (double)whole < a;
+	return whole ? whole : 1;
+}
 
 void window_learn(struct window_costs *costs, uint64_t exchange_us)
 {
@@ -16,10 +27,10 @@ void window_learn(struct window_costs *costs, uint64_t exchange_us)
 		costs->exchange_us = 1; /* 0 would say that nothing is known */
 }
 
-/* The last moment at which the tightest deadline can still be met. */
-static uint64_t leave_by_us(const struct window_view *view)
+/* The last moment at which the tightest deadline can still be met. One that cannot be met hurries nobody. */
+static uint64_t leave_by_us(const struct window_view *view, uint64_t now_us)
 {
-	if (view->urgent_us == CLOCK_NEVER)
+	if (view->urgent_us == CLOCK_NEVER || clock_add(now_us, view->costs.exchange_us) > view->urgent_us)
 		return CLOCK_NEVER;
 	uint64_t needed_us = clock_add(view->costs.exchange_us, WINDOW_MARGIN_US);
 	return view->urgent_us > needed_us ? view->urgent_us - needed_us : 0;
@@ -30,43 +41,44 @@ static struct window_verdict leave(enum flush_reason reason)
 	return (struct window_verdict){ .leave = true, .reason = reason, .again_us = CLOCK_NEVER };
 }
 
-/* The provider works on all it can: what is sent now would wait there instead of here. */
-static bool would_queue(const struct batch_policy *policy, const struct window_view *view)
+/* Half as many exchanges more would shorten each by so little that they are not worth it: with `useful` of them, the
+ * calls' part of an exchange is an eighth of the fixed one. */
+struct window_plan window_make_plan(const struct costs *costs, double outstanding, size_t slots)
 {
-	return policy->mode == BATCH_ADAPTIVE && view->plan.slots && view->in_flight > 0 &&
-	       view->busy >= view->plan.slots;
+	struct window_plan plan = { .useful = 1 };
+	double fixed_us = costs->fixed_us > 1 ? costs->fixed_us : 1;
+	double wanted = FIXED_PART * costs->item_us * outstanding / fixed_us;
+	if (wanted > 1)
+		plan.useful = wanted < (double)slots ? round_up(wanted) : slots;
+	plan.share = round_up(outstanding / (double)plan.useful);
+	plan.gather_us = (uint64_t)fixed_us / GATHER_PART;
+	return plan;
 }
 
-/* A slot is free that is worth filling, with a fair share. */
-static bool fills_slot(const struct window_view *view)
+/* Somebody is likely to come in that time. */
+static bool company_comes(const struct window_view *view, uint64_t within_us)
 {
-	return view->plan.useful > 0 && view->in_flight < view->plan.useful;
+	return view->gap_us > 0 && view->gap_us <= within_us;
 }
 
 /* Until when it gathers if nothing else happens. */
 static uint64_t window_end_us(const struct batch_policy *policy, const struct window_view *view)
 {
-	if (policy->mode != BATCH_ADAPTIVE)
-		return clock_add(view->oldest_us, policy->window_us);
-	if (would_queue(policy, view))
-		return CLOCK_NEVER;
 	const struct window_plan *plan = &view->plan;
-	uint64_t since_us = view->oldest_us;
-	uint64_t learned_us = plan->window_us ? plan->window_us : policy->window_us;
-	if (fills_slot(view)) {
-		since_us = view->freed_us > since_us ? view->freed_us : since_us;
-		learned_us = plan->gather_us;
-	}
-	return clock_add(since_us, learned_us < policy->window_us ? learned_us : policy->window_us);
+	if (policy->mode != BATCH_ADAPTIVE || plan->useful == 0)
+		return clock_add(view->oldest_us, policy->window_us);
+	uint64_t since_us = view->free_us > view->oldest_us ? view->free_us : view->oldest_us;
+	uint64_t gather_us = plan->gather_us < policy->window_us ? plan->gather_us : policy->window_us;
+	return company_comes(view, gather_us) ? clock_add(since_us, gather_us) : 0;
 }
 
 /* Whether the adaptive rule lets it go, full or not. */
 static bool adaptive_leaves(const struct window_view *view, enum flush_reason *reason)
 {
-	bool fills = fills_slot(view);
+	bool fills = view->in_flight < view->plan.useful;
 	if (view->in_flight == 0 || (view->landed && !fills))
 		*reason = view->landed ? FLUSH_LANDED : FLUSH_IDLE;
-	else if (fills && view->items >= view->plan.share)
+	else if (view->plan.useful > 0 && view->items >= view->plan.share)
 		*reason = FLUSH_SHARE;
 	else
 		return false;
@@ -81,18 +93,16 @@ struct window_verdict window_judge(const struct batch_policy *policy, const stru
 	if (window_single(policy) || view->plan.singles)
 		return leave(FLUSH_SINGLE);
 	enum flush_reason reason;
-	if (!would_queue(policy, view)) {
-		if (view->items >= policy->max_items)
-			return leave(FLUSH_ITEMS);
-		if (view->bytes >= policy->max_bytes)
-			return leave(FLUSH_BYTES);
-		if (policy->mode == BATCH_ADAPTIVE && adaptive_leaves(view, &reason))
-			return leave(reason);
-	}
+	if (view->items >= policy->max_items)
+		return leave(FLUSH_ITEMS);
+	if (view->bytes >= policy->max_bytes)
+		return leave(FLUSH_BYTES);
+	if (policy->mode == BATCH_ADAPTIVE && adaptive_leaves(view, &reason))
+		return leave(reason);
 	uint64_t window_ends_us = window_end_us(policy, view);
 	if (window_ends_us <= now_us)
 		return leave(FLUSH_WINDOW);
-	uint64_t leave_by = leave_by_us(view);
+	uint64_t leave_by = leave_by_us(view, now_us);
 	if (leave_by <= now_us)
 		return leave(FLUSH_DEADLINE);
 	gather.again_us = leave_by < window_ends_us ? leave_by : window_ends_us;

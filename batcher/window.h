@@ -9,10 +9,11 @@
  *   Shapiro, Stonebraker, Wood 1984), whose log writes are our exchanges.
  * - The wait is bounded: by count, by bytes, by a window since the oldest call was added, and by the tightest deadline
  *   less what an exchange takes. A window that adapts to measured cost is Clipper's (Crankshaw et al., NSDI 2017).
- * - What model.h has learned bends the adaptive rule, as struct window_plan. While the provider works on all it can,
- *   sending would only queue there: gather on. While it has slots free that are worth using, a batch leaves with its
- *   fair share of the outstanding calls, or after a quarter of what an exchange costs at least, whichever is first: so
- *   the slots stay evenly filled and no convoy forms. Between the two the window is half of that cost.
+ * - What costs.h has learned bends the adaptive rule, as struct window_plan. How many exchanges may be under way is not
+ *   asked here (limiter.h): a lane that is to leave waits for a slot, and gathers meanwhile by itself. With a slot free,
+ *   a batch leaves with its fair share of the outstanding calls, so that the slots stay evenly filled and no convoy
+ *   forms; or after a quarter of what an exchange costs at least, so that no call pays more than that for company; or at
+ *   once, if at the rate of late nobody would come in that time.
  */
 #ifndef JITNEY_BATCHER_WINDOW_H
 #define JITNEY_BATCHER_WINDOW_H
@@ -21,6 +22,7 @@
 
 #include "base/compiler.h"
 #include "batcher/batcher.h"
+#include "batcher/costs.h"
 #include "metrics/catalogue.h"
 
 #define WINDOW_MARGIN_US UINT64_C(1000) /* a batch leaves this much before the estimate says it must */
@@ -33,15 +35,16 @@ struct window_costs {
 /* One exchange that went well took so long. Smoothed by 1/8, as TCP does its round trip (Jacobson 1988). */
 void window_learn(struct window_costs *costs, uint64_t exchange_us);
 
-/* What the model makes of the present load. Zeroed: nothing is known, the rule is Nagle's alone. */
+/* What is worth doing at the present load. Zeroed: nothing is known, the rule is Nagle's alone. */
 struct window_plan {
-	size_t slots;       /* exchanges the provider works on at once; 0: unknown */
-	size_t useful;      /* of those, how many are worth using; 0: unknown */
+	size_t useful;      /* exchanges at once that are worth using; 0: unknown */
 	size_t share;       /* calls of a batch when they are evenly used */
-	uint64_t gather_us; /* longest wait for a share while a useful slot is free */
-	uint64_t window_us; /* longest wait while only the others are; 0: the policy's */
+	uint64_t gather_us; /* longest wait for a share while a slot is free */
 	bool singles;       /* arrays do not pay */
 };
+
+/* What an exchange costs, the calls waiting and travelling, the exchanges that may be under way. */
+struct window_plan window_make_plan(const struct costs *costs, double outstanding, size_t slots);
 
 /* A lane as the rule sees it. */
 struct window_view {
@@ -52,8 +55,8 @@ struct window_view {
 	size_t in_flight;   /* exchanges of this lane under way */
 	bool landed;        /* one of them has ended since calls began to gather */
 	struct window_costs costs;
-	size_t busy;       /* exchanges of the whole upstream under way */
-	uint64_t freed_us; /* when a slot last became free */
+	uint64_t gap_us;  /* from one call to the next, of late; 0: not known */
+	uint64_t free_us; /* since when a slot is free */
 	struct window_plan plan;
 };
 

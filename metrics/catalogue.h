@@ -269,7 +269,7 @@ enum metric_type {
 	X(BATCH_WINDOW, "batch_window_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Longest wait for company, as learned.")  \
 	X(BATCH_EXCHANGE_COST, "batch_exchange_cost_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Learned fixed part of a request's time.") \
 	X(BATCH_ITEM_COST, "batch_item_cost_seconds", GAUGE_SECONDS, UPSTREAM, LATENCY_CLASS, "Learned part of it for each call.") \
-	X(BATCH_CONCURRENCY, "batch_concurrency", GAUGE, UPSTREAM, LATENCY_CLASS, "Requests the provider works on at once, as learned.") \
+	X(CONCURRENCY_LIMIT, "concurrency_limit", GAUGE, UPSTREAM, NONE, "Requests to the provider that may be under way at once, as configured or learned.") \
 	X(TOOL_ALONE, "tool_alone_seconds", GAUGE_SECONDS, TOOL, NONE, "Learned time of one call by itself, which decides its class of latency.") \
 	X(BATCH_PACED, "batch_paced_seconds", SECONDS, UPSTREAM, NONE, "How long a request that could have left was held by the rate.") \
 	X(BATCH_BISECTIONS, "batch_bisections_total", COUNTER, UPSTREAM, NONE, "Times a batch refused as a whole was split.") \

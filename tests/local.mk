@@ -39,6 +39,7 @@ unit_cache = \
 	tests/unit/cache/redis/test_redis_tracking
 unit_upstream = \
 	tests/unit/upstream/test_provider_simulated \
+	tests/unit/upstream/test_retry_budget \
 	tests/unit/upstream/dialects/test_dialect \
 	tests/unit/upstream/dialects/test_envelope \
 	tests/unit/upstream/dialects/test_graphql \
@@ -61,13 +62,15 @@ unit_upstream = \
 	tests/unit/upstream/process/test_pool \
 	tests/unit/upstream/process/test_process
 unit_batcher = \
+	tests/unit/batcher/test_arrays \
 	tests/unit/batcher/test_batcher \
 	tests/unit/batcher/test_batcher_dialects \
 	tests/unit/batcher/test_batcher_fairness \
 	tests/unit/batcher/test_batcher_random \
+	tests/unit/batcher/test_costs \
 	tests/unit/batcher/test_hunt \
 	tests/unit/batcher/test_lane \
-	tests/unit/batcher/test_model \
+	tests/unit/batcher/test_limiter \
 	tests/unit/batcher/test_pace \
 	tests/unit/batcher/test_speed \
 	tests/unit/batcher/test_window

@@ -3,6 +3,7 @@ noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \
 	upstream/provider.h upstream/provider_model.h \
 	upstream/provider_simulated.c \
+	upstream/retry_budget.c upstream/retry_budget.h \
 	upstream/upstream.c upstream/upstream.h \
 	upstream/dialects/dialect.c upstream/dialects/dialect.h \
 	upstream/dialects/envelope.c upstream/dialects/envelope.h \

@@ -22,11 +22,12 @@ struct upstream_kind {
 	void (*watch)(struct upstream *upstream, const struct upstream_watcher *watcher); /* NULL: lists no tools */
 };
 
-/* Each kind embeds these first in its own. `make` sets settings and loop; upstream.c sets kind. */
+/* Each kind embeds these first in its own. `make` sets settings and loop; upstream.c the rest. */
 struct upstream {
 	const struct upstream_kind *kind;
 	const struct upstream_settings *settings;
 	struct loop *loop;
+	struct retry_budget retry_budget; /* every repeat asks it: failover and hedges here, the rest in the batcher */
 };
 struct exchange {
 	const struct upstream_kind *kind;

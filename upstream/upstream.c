@@ -75,9 +75,16 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 {
 	const struct upstream_kind *kind = kind_of(settings);
 	struct upstream *upstream = kind->make(settings, transport, loop, meter);
-	if (upstream)
-		upstream->kind = kind;
+	if (!upstream)
+		return NULL;
+	upstream->kind = kind;
+	retry_budget_init(&upstream->retry_budget, &settings->retries, RETRY_RESERVE);
 	return upstream;
+}
+
+struct retry_budget *upstream_retry_budget(struct upstream *upstream)
+{
+	return &upstream->retry_budget;
 }
 
 void upstream_free(struct upstream *upstream)

@@ -16,6 +16,7 @@
 #include "metrics/metrics.h"
 #include "upstream/dialects/dialect.h"
 #include "upstream/process/process_settings.h"
+#include "upstream/retry_budget.h"
 
 struct provider_model;
 struct endpoint_policy;
@@ -45,7 +46,8 @@ struct upstream_settings {
 	size_t pool_min_idle;          /* so many are used past idle_timeout, by calls that may be sent again */
 	uint64_t idle_timeout_us;      /* a kept connection older than this is not used again */
 	uint64_t connect_timeout_us;
-	uint64_t timeout_us;      /* one exchange at most */
+	uint64_t timeout_us; /* one exchange at most */
+	struct retry_settings retries;
 	size_t answer_bytes;      /* cap on one HTTP answer's body */
 	unsigned json_depth;      /* cap on the nesting of answers */
 	const char *mcp_protocol; /* mcp: "auto" or a version (mcp_session_init); NULL: auto */
@@ -116,6 +118,9 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 			      struct meter *meter) MUST_CHECK;
 /* No exchange may be under way. NULL is fine. */
 void upstream_free(struct upstream *upstream);
+
+/* What is left for repeats; its own. */
+struct retry_budget *upstream_retry_budget(struct upstream *upstream);
 
 /* Start to list the provider's tools, and keep the list current. Once, before any call; a provider that lists none says
  * nothing. `watcher` is borrowed and outlives the upstream. */

@@ -245,7 +245,7 @@ static void put_classes(struct buf *out, const struct gateway *gateway, size_t i
 		int64_t flies = metrics_read(gateway->metrics, METRIC_ID_BATCH_IN_FLIGHT, index, i);
 		waiting += waits;
 		in_flight += flies;
-		if (!waits && !flies && !metrics_read(gateway->metrics, METRIC_ID_BATCH_CONCURRENCY, index, i))
+		if (!waits && !flies && !metrics_read(gateway->metrics, METRIC_ID_BATCH_EXCHANGE_COST, index, i))
 			continue;
 		buf_printf(out, "%s{\"class\":\"%s\"", comma, words[i]);
 		put_count(out, gateway, "waiting", METRIC_ID_BATCH_WAITING, index, i);
@@ -253,7 +253,6 @@ static void put_classes(struct buf *out, const struct gateway *gateway, size_t i
 		put_count(out, gateway, "learned_window_us", METRIC_ID_BATCH_WINDOW, index, i);
 		put_count(out, gateway, "learned_exchange_us", METRIC_ID_BATCH_EXCHANGE_COST, index, i);
 		put_count(out, gateway, "learned_item_us", METRIC_ID_BATCH_ITEM_COST, index, i);
-		put_count(out, gateway, "learned_concurrency", METRIC_ID_BATCH_CONCURRENCY, index, i);
 		buf_put_char(out, '}');
 		comma = ",";
 	}
@@ -275,9 +274,9 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 	put_endpoints(out, gateway, settings);
 	page_put_listing(out, worker->catalogue, (unsigned)index);
 	buf_printf(out,
-		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"max_in_flight\":%zu}",
+		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"concurrency\":%zu}",
 		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
-		   batch->max_in_flight);
+		   batch->concurrency);
 	put_classes(out, gateway, index);
 	put_count(out, gateway, "bisections", METRIC_ID_BATCH_BISECTIONS, index, 0);
 	put_count(out, gateway, "batches", METRIC_ID_BATCH_ITEMS, index, 0);

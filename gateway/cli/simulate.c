@@ -339,7 +339,7 @@ static bool try_one(struct trial *trial, enum batch_mode mode, uint64_t window_u
 			    .max_items = items,
 			    .max_bytes = 1 << 20,
 			    .window_us = window_us,
-			    .max_in_flight = setup->in_flight,
+			    .concurrency = setup->in_flight,
 			    .queue_items = 10000,
 			    .queue_bytes = 64 << 20 },
 		.provider = setup->provider,

@@ -9,6 +9,7 @@
 #define XXH_INLINE_ALL
 #include <openssl/evp.h>
 
+#include "batcher/limiter.h"
 #include "gateway/config/config_private.h"
 
 enum { REASON_BYTES = 256 };
@@ -96,10 +97,30 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 	}
 }
 
+/* Old files say batch.in_flight; and the pool holds whatever the limiter lets out, unless it is given a size. */
+static void check_concurrency(struct config_load *load, struct upstream_draft *draft)
+{
+	struct batch_policy *policy = &draft->config.batch;
+	const struct node *old = node_find(draft->node, "batch.in_flight");
+	if (old && node_find(draft->node, "concurrency"))
+		config_error_at(load, old,
+				"upstreams.%s.batch.in_flight: is the old name of concurrency, which is given too",
+				draft->node->key.at);
+	else if (old && draft->in_flight)
+		config_warning(load, old,
+			       "upstreams.%s.batch.in_flight: is now called concurrency; write concurrency: %zu",
+			       draft->node->key.at, draft->in_flight);
+	if (old && draft->in_flight)
+		policy->concurrency = draft->in_flight;
+	if (!node_find(draft->node, "pool.max"))
+		draft->config.settings.pool_max = policy->concurrency ? policy->concurrency : LIMITER_MOST;
+}
+
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
 	struct batch_policy *policy = &draft->config.batch;
+	check_concurrency(load, draft);
 	const struct node *idle = node_find(draft->node, "pool.min_idle");
 	if (!idle)
 		settings->pool_min_idle = settings->pool_max < 2 ? settings->pool_max : 2;

@@ -68,6 +68,7 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 	struct config *config = NULL;
 	if (load) {
 		load->name = name;
+		load->warnings = (struct buf)BUF_INIT(MESSAGES_BYTES);
 		config = make_empty(load);
 	}
 	bool good = config && fill(load, text);
@@ -80,8 +81,12 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 	} else if (!good) {
 		buf_printf(errors, "%s: out of memory\n", name);
 	}
-	if (load)
+	if (good)
+		buf_put(errors, buf_slice(&load->warnings));
+	if (load) {
 		arena_free(load->nodes);
+		buf_fini(&load->warnings);
+	}
 	free(load);
 	return config;
 }

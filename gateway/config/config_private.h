@@ -28,6 +28,7 @@ struct upstream_draft {
 	const struct node *node; /* the block; while the file is read */
 	const char *dialect;     /* NULL: missing, wrong or not supported */
 	bool faulty;             /* its block has been complained about */
+	size_t in_flight;        /* batch.in_flight, as older files have it; 0: not given */
 	struct endpoint_draft *endpoints;
 	size_t endpoint_count;
 	const char *command, *cwd; /* dialects of programs; NULL: none */
@@ -71,6 +72,7 @@ struct config_load {
 	struct config_drafts *drafts;
 	struct config_fault faults[CONFIG_ERRORS]; /* the first ones, in file order */
 	size_t fault_count, fault_total;
+	struct buf warnings; /* what still works and ought to be written another way: one line each */
 };
 
 /* --- errors.c --- */
@@ -80,6 +82,8 @@ void config_error(struct config_load *load, unsigned line, unsigned column, cons
 /* The same at a node's value, or at its key. */
 #define config_error_at(load, node, ...) config_error((load), (node)->line, (node)->column, __VA_ARGS__)
 #define config_error_key(load, node, ...) config_error((load), (node)->key_line, (node)->key_column, __VA_ARGS__)
+/* Note something at a node's key that is no mistake, and that the operator should know. */
+void config_warning(struct config_load *load, const struct node *node, const char *format, ...) PRINTF_LIKE(3, 4);
 /* Append all lines: "name:line:column: message\n". */
 void config_errors_put(const struct config_load *load, struct buf *out);
 

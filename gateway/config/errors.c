@@ -59,3 +59,15 @@ void config_errors_put(const struct config_load *load, struct buf *out)
 	if (load->fault_total > load->fault_count)
 		buf_printf(out, "%s: %zu more errors\n", load->name, load->fault_total - load->fault_count);
 }
+
+void config_warning(struct config_load *load, const struct node *node, const char *format, ...)
+{
+	char message[MESSAGE_BYTES];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(message, sizeof message, format, args);
+	va_end(args);
+	buf_printf(&load->warnings, "%s:%u:%u: warning: ", load->name, node->key_line, node->key_column);
+	put_visible(&load->warnings, message);
+	buf_put_char(&load->warnings, '\n');
+}

@@ -30,6 +30,10 @@ static const char *expected(enum option_kind kind)
 		return "a whole number, such as 100";
 	case OPTION_WORKERS:
 		return "auto or a whole number";
+	case OPTION_AUTO:
+		return "auto or a whole number";
+	case OPTION_PERCENT:
+		return "a share, such as 20%";
 	case OPTION_DURATION:
 		return "a duration, such as 10s";
 	case OPTION_SIZE:
@@ -187,6 +191,14 @@ static void read_workers(const struct field *field)
 {
 	if (field->node->kind == NODE_SCALAR && slice_equal(field->node->text, SLICE("auto")))
 		store_number(field, count_cpus(field->option->max));
+	else
+		read_number(field, parse_workers);
+}
+
+static void read_auto(const struct field *field)
+{
+	if (field->node->kind == NODE_SCALAR && slice_equal(field->node->text, SLICE("auto")))
+		store_number(field, 0);
 	else
 		read_number(field, parse_workers);
 }
@@ -521,6 +533,10 @@ static void read_field(const struct field *field)
 		return read_number(field, value_count);
 	case OPTION_WORKERS:
 		return read_workers(field);
+	case OPTION_AUTO:
+		return read_auto(field);
+	case OPTION_PERCENT:
+		return read_number(field, value_percent);
 	case OPTION_DURATION:
 		return read_number(field, value_duration);
 	case OPTION_SIZE:

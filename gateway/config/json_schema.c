@@ -75,7 +75,7 @@ static void put_words(struct buf *out, const struct option *option)
 static void put_integer(struct buf *out, const struct option *option)
 {
 	buf_put_text(out, "\"anyOf\":[");
-	if (option->kind == OPTION_WORKERS)
+	if (option->kind == OPTION_WORKERS || option->kind == OPTION_AUTO)
 		buf_put_text(out, "{\"const\":\"auto\"},");
 	buf_printf(out, "{\"type\":\"integer\",\"minimum\":%lu,\"maximum\":%lu}," FILLED "]",
 		   (unsigned long)option->min, (unsigned long)option->max);
@@ -145,7 +145,11 @@ static void put_type(const struct writer *writer, const struct option *option)
 		return buf_put_text(out, "\"anyOf\":[{\"type\":\"boolean\"}," FILLED "]");
 	case OPTION_COUNT:
 	case OPTION_WORKERS:
+	case OPTION_AUTO:
 		return put_integer(out, option);
+	case OPTION_PERCENT:
+		return buf_put_text(out, "\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^(100|[1-9]?[0-9])%$\"}," FILLED
+					 "]");
 	case OPTION_DURATION:
 		return put_quantity(out, option, DURATION_PATTERN);
 	case OPTION_SIZE:

@@ -20,6 +20,8 @@ enum option_kind {
 	OPTION_BOOL,        /* bool */
 	OPTION_COUNT,       /* size_t or unsigned */
 	OPTION_WORKERS,     /* unsigned; "auto" is one a CPU */
+	OPTION_AUTO,        /* size_t; "auto" is 0 */
+	OPTION_PERCENT,     /* unsigned, whole */
 	OPTION_DURATION,    /* uint64_t, microseconds */
 	OPTION_SIZE,        /* size_t, bytes */
 	OPTION_RATE,        /* struct rate; bounds are its amount; absent: no limit */
@@ -281,15 +283,27 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.batch.writes", ENUM, upstream_draft, config.writes, "", 0, 0, "caller", "caller|any|alone",       \
 	  "Whose calls may share a request with calls of a tool that is neither read_only nor idempotent: those of one " \
 	  "caller; any; or none, each goes alone.")                                                                    \
-	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, config.batch.max_in_flight, "", 1, 1000, "10", NULL,   \
-	  "Requests to the provider at once.")                                                                         \
+	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, in_flight, "", 1, 1000, NULL, NULL,                    \
+	  "Old name of concurrency, as a number; check warns of it.")                                                  \
+	V("upstreams.*.concurrency", AUTO, upstream_draft, config.batch.concurrency, "", 1, 1000, "auto", NULL,        \
+	  "Requests to the provider at once; auto: learned from how long they take, up to 1000.")                      \
+	B("upstreams.*.retries", BLOCK, 0, "When a call that may be repeated is sent again.")                          \
+	V("upstreams.*.retries.attempts", COUNT, upstream_draft, config.settings.retries.attempts, "", 1, 10, "2",     \
+	  NULL, "How often a call is tried at most, the first time included; 1: never again.")                         \
+	V("upstreams.*.retries.backoff", DURATION, upstream_draft, config.settings.retries.backoff_us, "us", 0,        \
+	  US_S(10), "25ms", NULL,                                                                                      \
+	  "Wait before the second try: a random part of it; doubles with each further one.")                           \
+	V("upstreams.*.retries.budget", PERCENT, upstream_draft, config.settings.retries.budget_percent, "", 0, 100,   \
+	  "20%", NULL,                                                                                                 \
+	  "Calls that may be sent again, as a share of all calls sent: failover, retry, hedge and bisection together.") \
 	B("upstreams.*.rate", BLOCK, 0, "What the provider allows: requests are paced ahead of its refusal.")          \
 	V("upstreams.*.rate.requests", RATE, upstream_draft, config.batch.requests, "", 1, 1000000000, NULL, NULL,     \
 	  "Requests, such as 60/min: no span of that length holds more. Calls gather while they wait.")                \
 	V("upstreams.*.rate.tokens", RATE, upstream_draft, config.batch.tokens, "", 1, 1000000000000, NULL, NULL,      \
 	  "Tokens as estimated, such as 1000000/min; only for dialects that estimate them (openai-embeddings).")       \
 	B("upstreams.*.pool", BLOCK, 0, "Connections to the provider, or its processes.")                                                \
-	V("upstreams.*.pool.max", COUNT, upstream_draft, config.settings.pool_max, "", 1, 10000, "32", NULL,           \
+	V("upstreams.*.pool.max", COUNT, upstream_draft, config.settings.pool_max, "", 1, 10000,                       \
+	  "(follows concurrency)", NULL,                                                                               \
 	  "Connections at most, or processes (then the default is 4).")                                                                                      \
 	V("upstreams.*.pool.min_idle", COUNT, upstream_draft, config.settings.pool_min_idle, "", 0, 10000,             \
 	  "(2, or max if that is less)",                                                                               \
@@ -321,6 +335,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.queue.bytes", SIZE, upstream_draft, config.batch.queue_bytes, "bytes", 1, B_GIB(64), "64MiB",   \
 	  NULL,                                                                                                        \
 	  "Bytes of arguments waiting at most.")                                                                       \
+	V("upstreams.*.queue.wait", DURATION, upstream_draft, config.batch.queue_wait_us, "us", US_MS(1), US_H(1),     \
+	  "2s", NULL, "The longest time a call waits for its turn; one that would wait longer is refused at once.")     \
 	V("upstreams.*.timeout", DURATION, upstream_draft, config.settings.timeout_us, "us", US_MS(1), US_H(1), "10s", \
 	  NULL,                                                                                                        \
 	  "For one request to the provider, from connecting to the last byte of the answer.")                          \

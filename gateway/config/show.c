@@ -157,6 +157,12 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	case OPTION_COUNT:
 	case OPTION_WORKERS:
 		return buf_put_u64(writer->out, get_number(option, owner));
+	case OPTION_AUTO:
+		if (get_number(option, owner) == 0)
+			return buf_put_text(writer->out, "\"auto\"");
+		return buf_put_u64(writer->out, get_number(option, owner));
+	case OPTION_PERCENT:
+		return buf_printf(writer->out, "\"%llu%%\"", (unsigned long long)get_number(option, owner));
 	case OPTION_DURATION:
 	case OPTION_SIZE:
 		return put_quantity(writer, option, get_number(option, owner));

@@ -42,6 +42,14 @@ const char *value_count(struct slice text, uint64_t *value)
 	return wrong || (len > 0 && len == text.len) ? wrong : "must be a whole number, such as 100";
 }
 
+const char *value_percent(struct slice text, uint64_t *value)
+{
+	size_t len;
+	const char *wrong = read_digits(text, value, &len);
+	bool fits = len > 0 && len + 1 == text.len && text.at[len] == '%';
+	return wrong || fits ? wrong : "must be a share, a whole number and %, such as 20%";
+}
+
 static const struct unit *find_unit(const struct unit *units, size_t count, struct slice name)
 {
 	for (size_t i = 0; i < count; i++)

@@ -12,6 +12,8 @@
 
 const char *value_bool(struct slice text, bool *value);
 const char *value_count(struct slice text, uint64_t *value);
+/* "20%" */
+const char *value_percent(struct slice text, uint64_t *value);
 const char *value_duration(struct slice text, uint64_t *value_us);
 const char *value_size(struct slice text, uint64_t *value_bytes);
 const char *value_rate(struct slice text, struct rate *value);

@@ -217,12 +217,10 @@ static bool start(struct process *process, const char *config_path)
 	if (!process->library)
 		return complain("cannot start", "libcurl cannot be initialised");
 	process->config = config_load(config_path, &errors);
-	if (!process->config) {
-		fputs(buf_cstr(&errors), stderr);
-		buf_fini(&errors);
-		return false;
-	}
+	fputs(buf_cstr(&errors), stderr); /* mistakes, or warnings */
 	buf_fini(&errors);
+	if (!process->config)
+		return false;
 	const struct config *config = process->config;
 	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
 	if (!process->logging)

@@ -24,7 +24,7 @@ static void simulate(const struct log_reading *reading)
 			    .max_items = 10,
 			    .max_bytes = 1 << 20,
 			    .window_us = 5000,
-			    .max_in_flight = 4,
+			    .concurrency = 4,
 			    .queue_items = 100,
 			    .queue_bytes = 1 << 20 },
 		.provider = { .fixed_us = 5000, .item_us = 50, .slots = 4 },

@@ -23,7 +23,7 @@ struct batch_policy world_policy(void)
 		.max_items = 10,
 		.max_bytes = 1000,
 		.window_us = 5000,
-		.max_in_flight = 4,
+		.concurrency = 4,
 		.queue_items = 100,
 		.queue_bytes = 10000,
 	};

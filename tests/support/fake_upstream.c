@@ -7,6 +7,7 @@
 
 struct upstream {
 	const struct upstream_settings *settings;
+	struct retry_budget retry_budget;
 };
 
 static struct exchange *exchanges;
@@ -80,9 +81,16 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 	(void)loop;
 	(void)meter;
 	struct upstream *upstream = malloc(sizeof *upstream);
-	if (upstream)
+	if (upstream) {
 		upstream->settings = settings;
+		retry_budget_init(&upstream->retry_budget, &settings->retries, RETRY_RESERVE);
+	}
 	return upstream;
+}
+
+struct retry_budget *upstream_retry_budget(struct upstream *upstream)
+{
+	return &upstream->retry_budget;
 }
 
 void upstream_free(struct upstream *upstream)

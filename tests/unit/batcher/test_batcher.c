@@ -405,7 +405,7 @@ static void at_the_cap_nothing_leaves(void **state)
 {
 	(void)state;
 	struct batch_policy policy = world_policy();
-	policy.max_in_flight = 2;
+	policy.concurrency = 2;
 	start_busy(&policy);
 	struct probe calls[40];
 	calls_add(&world, calls, 40, 0);
@@ -425,7 +425,7 @@ static void an_idle_lane_held_at_the_cap_leaves_as_landed(void **state)
 {
 	(void)state;
 	struct batch_policy policy = world_policy();
-	policy.max_in_flight = 1;
+	policy.concurrency = 1;
 	start_busy(&policy);
 	struct probe other;
 	call_init(&world, &other, 1);
@@ -614,7 +614,7 @@ static void an_aborted_flight_lets_the_next_ones_go(void **state)
 {
 	(void)state;
 	struct batch_policy policy = world_policy();
-	policy.max_in_flight = 1;
+	policy.concurrency = 1;
 	start_busy(&policy);
 	struct probe call;
 	calls_add(&world, &call, 1, 0);
@@ -662,7 +662,7 @@ static void lanes_emptied_at_the_cap_are_freed(void **state)
 {
 	(void)state;
 	struct batch_policy policy = world_policy();
-	policy.max_in_flight = 1;
+	policy.concurrency = 1;
 	start_busy(&policy);
 	alloc_reset();
 	for (unsigned i = 0; i < 1000; i++) {

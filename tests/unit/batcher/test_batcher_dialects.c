@@ -533,7 +533,7 @@ static void run_scenario(void)
 					.max_items = 1 + roll(20),
 					.max_bytes = 4000,
 					.window_us = roll(5000),
-					.max_in_flight = 1 + roll(4),
+					.concurrency = 1 + roll(4),
 					.queue_items = CALLS,
 					.queue_bytes = 1 << 20 };
 	used = 0;
@@ -662,7 +662,7 @@ static void writes_that_are_too_many_for_a_request_go_in_smaller_ones(void **sta
 		policy = (struct batch_policy){ .mode = BATCH_ADAPTIVE,
 						.max_items = 20,
 						.max_bytes = 4000,
-						.max_in_flight = 1,
+						.concurrency = 1,
 						.queue_items = CALLS,
 						.queue_bytes = 1 << 20 };
 		used = 0;

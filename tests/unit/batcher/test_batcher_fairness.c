@@ -22,7 +22,7 @@ static void start_narrow(enum batch_mode mode)
 	struct batch_policy policy = world_policy();
 	policy.queue_items = 2 * MANY;
 	policy.queue_bytes = 1 << 20;
-	policy.max_in_flight = 1;
+	policy.concurrency = 1;
 	policy.mode = mode;
 	world_start(&world, &policy, 100);
 }

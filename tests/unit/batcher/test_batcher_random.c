@@ -158,7 +158,7 @@ static void on_send(const struct exchange *exchange)
 	size_t bytes = 0;
 	uint64_t latest_us = 0;
 	CHECK(exchange->count <= (world.policy.mode == BATCH_OFF ? 1 : most));
-	CHECK(fake_under_way() <= world.policy.max_in_flight);
+	CHECK(fake_under_way() <= world.policy.concurrency);
 	char key = life_of_call(&exchange->calls[0])->probe.key[0];
 	for (size_t i = 0; i < exchange->count; i++) {
 		struct life *life = life_of_call(&exchange->calls[i]);
@@ -231,7 +231,7 @@ static void check_rest(void)
 		if (life->state != LIVE)
 			continue;
 		CHECK(life->probe.item.deadline_us > world.now_us);
-		if (life->sent || fake_under_way() == world.policy.max_in_flight)
+		if (life->sent || fake_under_way() == world.policy.concurrency)
 			continue;
 		/* it waits though there is room: not where it would be alone */
 		CHECK(world.policy.mode != BATCH_OFF);
@@ -259,7 +259,7 @@ static void random_policy(struct batch_policy *policy, size_t *max_calls)
 		.max_items = 1 + roll(12),
 		.max_bytes = 10 + roll(200),
 		.window_us = roll(5000),
-		.max_in_flight = 1 + roll(4),
+		.concurrency = 1 + roll(4),
 		.queue_items = 1 + roll(40),
 		.queue_bytes = 50 + roll(600),
 	};

@@ -125,7 +125,7 @@ static void start(void)
 {
 	struct batch_policy policy = world_policy();
 	policy.max_items = CALLS;
-	policy.max_in_flight = 8;
+	policy.concurrency = 8;
 	world_start(&world, &policy, CALLS);
 }
 

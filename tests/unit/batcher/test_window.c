@@ -47,7 +47,7 @@ static const struct row {
 	{ "hurry after the window",          A, 10, 2,   8, 1, false,    0, 9000,    0, STAYS, WINDOW_US },
 	{ "hurry, provider known as slow",   A, 10, 2,   8, 1, false,    0, 4000, 2000, STAYS, 1000 },
 	{ "hurry, provider known as slower", A, 10, 2,   8, 1, false,    0, 4000, 3000, FLUSH_DEADLINE, 0 },
-	{ "hurry that cannot be met",        A, 10, 2,   8, 1, false,    0, 4000, 9000, FLUSH_DEADLINE, 0 },
+	{ "hurry that cannot be met",        A, 10, 2,   8, 1, false,    0, 4000, 9000, STAYS, WINDOW_US },
 	{ "hurry within the margin",         A, 10, 2,   8, 1, false,    0, 1000,    0, FLUSH_DEADLINE, 0 },
 	{ "fixed waits when idle",           F, 10, 1,   8, 0, false,    0,    0,    0, STAYS, WINDOW_US },
 	{ "fixed waits when landed",         F, 10, 1,   8, 0, true,  1000,    0,    0, STAYS, 4000 },
@@ -70,7 +70,7 @@ static void check_row(const struct row *row)
 				       .max_items = row->max_items,
 				       .max_bytes = 100,
 				       .window_us = WINDOW_US,
-				       .max_in_flight = 4,
+				       .concurrency = 4,
 				       .queue_items = 1000,
 				       .queue_bytes = 100000 };
 	struct window_view view = {
@@ -104,7 +104,7 @@ static void the_time_to_look_again_is_when_it_leaves(void **state)
 				       .max_items = 10,
 				       .max_bytes = 100,
 				       .window_us = WINDOW_US,
-				       .max_in_flight = 4,
+				       .concurrency = 4,
 				       .queue_items = 1000,
 				       .queue_bytes = 100000 };
 	for (uint64_t urgent_in_us = 500; urgent_in_us < 12000; urgent_in_us += 250) {
@@ -129,7 +129,7 @@ static void times_near_never_do_not_wrap(void **state)
 				       .max_items = 10,
 				       .max_bytes = 100,
 				       .window_us = CLOCK_NEVER,
-				       .max_in_flight = 4,
+				       .concurrency = 4,
 				       .queue_items = 1000,
 				       .queue_bytes = 100000 };
 	struct window_view view = { .items = 2,
@@ -158,16 +158,16 @@ static void the_exchange_time_follows_slowly(void **state)
 	assert_in_range(costs.exchange_us, 1, 8); /* never 0, which means unknown */
 }
 
-/* What the model knows: four slots, all worth using, shares of ten; 600 us to gather one, 2500 us of window. */
-static const struct window_plan plan = { 4, 4, 10, 600, 2500, false };
+/* Three exchanges at once are worth using, shares of ten; 600 us to gather one, with company coming each 100 us. */
+static const struct window_plan plan = { 3, 10, 600, false };
 
-static struct window_verdict judge_planned(size_t items, size_t in_flight, uint64_t age_us, bool landed)
+static struct window_verdict judge_planned(size_t items, size_t in_flight, uint64_t age_us, uint64_t gap_us)
 {
 	struct batch_policy policy = { .mode = BATCH_ADAPTIVE,
 				       .max_items = 100,
 				       .max_bytes = 100000,
 				       .window_us = WINDOW_US,
-				       .max_in_flight = 10,
+				       .concurrency = 10,
 				       .queue_items = 1000,
 				       .queue_bytes = 100000 };
 	struct window_view view = { .items = items,
@@ -175,8 +175,7 @@ static struct window_verdict judge_planned(size_t items, size_t in_flight, uint6
 				    .oldest_us = NOW - age_us,
 				    .urgent_us = CLOCK_NEVER,
 				    .in_flight = in_flight,
-				    .landed = landed,
-				    .busy = in_flight,
+				    .gap_us = gap_us,
 				    .plan = plan };
 	return window_judge(&policy, &view, NOW);
 }
@@ -184,27 +183,44 @@ static struct window_verdict judge_planned(size_t items, size_t in_flight, uint6
 static void nothing_waits_while_nothing_is_in_flight(void **state)
 {
 	(void)state;
-	assert_true(judge_planned(1, 0, 0, false).reason == FLUSH_IDLE);
-	assert_true(judge_planned(1, 0, 0, true).reason == FLUSH_LANDED);
+	assert_true(judge_planned(1, 0, 0, 100).reason == FLUSH_IDLE);
 }
 
 static void a_free_slot_takes_a_fair_share_or_what_has_gathered(void **state)
 {
 	(void)state;
-	assert_true(judge_planned(10, 2, 0, false).reason == FLUSH_SHARE);
-	struct window_verdict verdict = judge_planned(9, 2, 0, true);
+	assert_true(judge_planned(10, 2, 0, 100).reason == FLUSH_SHARE);
+	assert_true(judge_planned(10, 3, 0, 100).reason == FLUSH_SHARE);
+	struct window_verdict verdict = judge_planned(9, 2, 0, 100);
 	assert_false(verdict.leave);
 	assert_true(verdict.again_us == NOW + 600);
-	assert_true(judge_planned(9, 2, 600, true).reason == FLUSH_WINDOW);
+	assert_true(judge_planned(9, 2, 600, 100).reason == FLUSH_WINDOW);
+	assert_true(judge_planned(9, 5, 600, 100).reason == FLUSH_WINDOW); /* however many are under way */
 }
 
-static void when_the_provider_is_full_calls_gather_until_it_is_not(void **state)
+static void nobody_waits_for_company_that_is_not_coming(void **state)
 {
 	(void)state;
-	struct window_verdict verdict = judge_planned(100, 4, 2 * WINDOW_US, false);
-	assert_false(verdict.leave);
-	assert_true(verdict.again_us == CLOCK_NEVER);
-	assert_true(judge_planned(100, 3, 0, false).leave);
+	assert_true(judge_planned(1, 1, 0, 5000).leave); /* 200 calls a second: the next one is 5 ms away */
+	assert_true(judge_planned(1, 1, 0, 0).leave);    /* nobody knows of any */
+	assert_false(judge_planned(1, 1, 0, 300).leave);
+}
+
+static void the_plan_spreads_calls_as_far_as_it_pays(void **state)
+{
+	struct costs costs = { .fixed_us = 5000, .item_us = 50 };
+	(void)state;
+	struct window_plan many = window_make_plan(&costs, 256, 4);
+	assert_int_equal(many.useful, 4);
+	assert_int_equal(many.share, 64);
+	assert_int_equal(many.gather_us, 1250);
+	assert_int_equal(window_make_plan(&costs, 256, 100).useful, 21);
+	assert_int_equal(window_make_plan(&costs, 1, 4).useful, 1);
+	costs.item_us = 0; /* an exchange costs the same whatever it carries: one is enough */
+	assert_int_equal(window_make_plan(&costs, 256, 4).useful, 1);
+	costs = (struct costs){ .fixed_us = 0, .item_us = 1000 }; /* sharing gains nothing */
+	assert_int_equal(window_make_plan(&costs, 4, 4).share, 1);
+	assert_int_equal(window_make_plan(&costs, 4, 4).gather_us, 0);
 }
 
 int main(void)
@@ -216,7 +232,8 @@ int main(void)
 		cmocka_unit_test(the_exchange_time_follows_slowly),
 		cmocka_unit_test(nothing_waits_while_nothing_is_in_flight),
 		cmocka_unit_test(a_free_slot_takes_a_fair_share_or_what_has_gathered),
-		cmocka_unit_test(when_the_provider_is_full_calls_gather_until_it_is_not),
+		cmocka_unit_test(nobody_waits_for_company_that_is_not_coming),
+		cmocka_unit_test(the_plan_spreads_calls_as_far_as_it_pays),
 	};
 	return cmocka_run_group_tests_name("window", tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@ static struct simulation usual(enum batch_mode mode)
 			    .max_items = 100,
 			    .max_bytes = 1 << 20,
 			    .window_us = 5000,
-			    .max_in_flight = 10,
+			    .concurrency = 10,
 			    .queue_items = 10000,
 			    .queue_bytes = 64 << 20 },
 		.provider = { .fixed_us = 5000, .item_us = 50, .slots = 4 },
@@ -212,7 +212,7 @@ static void a_log_s_own_latencies_are_drawn(void **state)
 	struct simulation simulation = usual(BATCH_OFF);
 	simulation.provider = reading.provider;
 	simulation.provider.slots = 1000;
-	simulation.policy.max_in_flight = 1000;
+	simulation.policy.concurrency = 1000;
 	struct arrivals arrivals = evenly(4000, 5000);
 	struct simulation_result result = run(simulation, &arrivals);
 	assert_in_range(result.took_p50_us, 3900, 4100);

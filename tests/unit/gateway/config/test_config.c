@@ -97,7 +97,7 @@ static void assert_upstream_is_the_contracts(const struct upstream_config *upstr
 	assert_int_equal(upstream->batch.max_items, 100);
 	assert_int_equal(upstream->batch.max_bytes, 1 << 20);
 	assert_int_equal(upstream->batch.window_us, 5000);
-	assert_int_equal(upstream->batch.max_in_flight, 10);
+	assert_int_equal(upstream->batch.concurrency, 10);
 	assert_int_equal(upstream->batch.queue_items, 10000);
 	assert_int_equal(upstream->batch.queue_bytes, 64 << 20);
 }

@@ -1,0 +1,414 @@
+/* limiter.c: the states of limiter.h. */
+#include "batcher/limiter.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define SLACK_US 200.0 /* of our own making: loop turns and system calls */
+#define QUEUED 0.95    /* a mean gradient below this is a queue */
+#define LATE 1.06      /* times what it should take: one exchange is late */
+#define BEST 2.0       /* however fast one was, its gradient counts as no more */
+#define HELPED 0.35    /* of what a change should have brought if exchanges queued: they did */
+#define SAME 0.98      /* of the time it took before, from which on it takes as long */
+#define OUTLIER 3.0    /* times the round's median: one exchange counts as no more */
+#define NOISE 2.0      /* standard errors */
+#define EXACT 0.03     /* standard error from which on a round need not go on */
+#define STEP (1.0 / 8) /* of the limit, by which MORE rises */
+#define DOWN 0.75      /* of the limit, to which FEWER goes */
+#define DEEPEST 0.25   /* of the limit, to which one cut goes at most */
+enum {
+	LEAST_ROUND = 8,
+	LATE_PART = 5, /* more than a fifth of a round late: that is no bad luck */
+	UNSURE = 4,    /* rounds in a row that were not clear: better find out */
+	CERTAIN = 2,   /* times its noise: one round is enough */
+	QUIET = 2,     /* with so few under way, and at most half of the limit, hardly anything queues */
+	RISEN_MOST = 3 /* tries kept in a row after which it doubles with each */
+};
+#define OVERDUE 4.0 /* times what it should take: it holds no slot any more */
+#define OVERDUE_LEAST_US (10 * CLOCK_US_PER_MS)
+#define REST_FIRST_US (20 * CLOCK_US_PER_MS)
+
+static double larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+static double smaller(double a, double b)
+{
+	return a < b ? a : b;
+}
+
+static double floor_of(double a)
+{
+	return (double)(uint64_t)a;
+}
+
+/* Newton's, from above; a few steps are enough for a margin of error. */
+static double square_root(double a)
+{
+	double root = a > 1 ? a : 1;
+	if (a <= 0)
+		return 0;
+	for (int i = 0; i < 12; i++)
+		root = (root + a / root) / 2;
+	return root;
+}
+
+void limiter_init(struct limiter *limiter, size_t fixed, size_t start)
+{
+	assert(fixed > 0 || (start >= 1 && start <= LIMITER_MOST));
+	memset(limiter, 0, sizeof *limiter);
+	limiter->fixed = fixed > 0;
+	limiter->limit = (double)(fixed ? fixed : start);
+	limiter->most = fixed ? (double)fixed : LIMITER_MOST;
+	limiter->reason = fixed ? LIMITER_CONFIGURED : LIMITER_INITIAL;
+	limiter->rest_us = REST_FIRST_US;
+}
+
+size_t limiter_limit(const struct limiter *limiter)
+{
+	return (size_t)limiter->limit;
+}
+
+size_t limiter_reachable(const struct limiter *limiter)
+{
+	bool ceiling_seen = limiter->fixed || limiter->state != LIMITER_START;
+	return (size_t)(ceiling_seen ? limiter->limit : limiter->most);
+}
+
+/* --- what is overdue --- */
+
+uint64_t limiter_patience_us(const struct costs *costs, size_t items)
+{
+	if (!costs_known(costs))
+		return CLOCK_NEVER;
+	return (uint64_t)(OVERDUE * costs_expected_us(costs, items)) + OVERDUE_LEAST_US;
+}
+
+static bool stands_still(const struct limiter *limiter, uint64_t now_us)
+{
+	return clock_add(limiter->landed_us, limiter->patience_us) < now_us;
+}
+
+uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
+{
+	size_t limit = limiter_limit(limiter);
+	if (under_way < limit)
+		return 0;
+	if (limiter->fixed || under_way >= LIMITER_MOST || under_way - overdue >= limit)
+		return CLOCK_NEVER;
+	if (!stands_still(limiter, now_us) || limiter->probe_us <= now_us)
+		return 0;
+	return limiter->probe_us;
+}
+
+void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t patience_us, uint64_t now_us)
+{
+	bool probes = under_way >= limiter_limit(limiter) && overdue > 0 && stands_still(limiter, now_us);
+	limiter->patience_us = patience_us;
+	if (!probes)
+		return;
+	limiter->probe_rest_us = limiter->probe_rest_us ? limiter->probe_rest_us * 2 : OVERDUE_LEAST_US;
+	if (limiter->probe_rest_us > LIMITER_REST_US)
+		limiter->probe_rest_us = LIMITER_REST_US;
+	limiter->probe_us = clock_add(now_us, limiter->probe_rest_us);
+}
+
+/* --- what a round shows --- */
+
+struct findings {
+	double gradient; /* of the round as a whole */
+	double error;    /* standard error of that */
+	double noise;    /* what it may be off by */
+	double used;     /* exchanges under way as they left, mean */
+	double took_us;  /* of exchanges, mean; one counts as no more than OUTLIER times what is usual */
+	bool full;       /* the limit held calls back */
+	bool queued;     /* beyond its noise */
+	bool clear;      /* not queued, by all that can be seen: it may rise */
+};
+
+/* How many times as long as it should it took. */
+static double delay_of(const struct limiter_sample *sample)
+{
+	return sample->took_us / (costs_expected_us(sample->costs, sample->items) + SLACK_US);
+}
+
+static void sort_up(double *values, unsigned count)
+{
+	for (unsigned i = 1; i < count; i++) {
+		double value = values[i];
+		unsigned at = i;
+		for (; at > 0 && values[at - 1] > value; at--)
+			values[at] = values[at - 1];
+		values[at] = value;
+	}
+}
+
+static struct findings judge_round(const struct limiter *limiter)
+{
+	double delays[LIMITER_ROUND], count = limiter->landed, sum = 0, squares = 0, used = 0, took_us = 0;
+	unsigned late = 0;
+	for (unsigned i = 0; i < limiter->landed; i++) {
+		delays[i] = larger(delay_of(&limiter->round[i]), 1 / BEST);
+		used += limiter->round[i].under_way;
+		late += delays[i] > LATE;
+	}
+	sort_up(delays, limiter->landed);
+	double most = OUTLIER * delays[limiter->landed / 2];
+	for (unsigned i = 0; i < limiter->landed; i++) {
+		double delay = smaller(delays[i], most);
+		sum += delay;
+		squares += delay * delay;
+		took_us += limiter->round[i].took_us * smaller(1, most / delay_of(&limiter->round[i]));
+	}
+	double mean = sum / count;
+	double deviation = square_root(larger(0, squares / count - mean * mean));
+	struct findings found = { .gradient = 1 / mean, .used = used / count, .took_us = took_us / count };
+	found.error = deviation / square_root(count) / mean * found.gradient;
+	found.noise = NOISE * found.error;
+	found.queued = found.gradient + found.noise < QUEUED && late * LATE_PART > limiter->landed;
+	found.clear = found.gradient >= QUEUED;
+	found.full = limiter->held * 2 > limiter->landed;
+	if (found.full) /* one that lands makes room for the next */
+		found.used = larger(found.used, floor_of(limiter->limit));
+	return found;
+}
+
+/* --- states --- */
+
+static void begin_round(struct limiter *limiter)
+{
+	limiter->landed = limiter->held = limiter->seen = 0;
+}
+
+static void set_limit(struct limiter *limiter, double limit, enum limiter_reason reason, uint64_t now_us)
+{
+	limiter->limit = larger(1, smaller(limiter->most, limit));
+	limiter->reason = reason;
+	limiter->changed_us = now_us;
+}
+
+static void rest(struct limiter *limiter, uint64_t rest_us, uint64_t now_us)
+{
+	limiter->state = LIMITER_STEADY;
+	limiter->rest_us = rest_us < LIMITER_REST_US ? rest_us : LIMITER_REST_US;
+	limiter->try_us = clock_add(now_us, limiter->rest_us);
+}
+
+/* Nothing queued in this round: it tells what exchanges take. */
+static void teach(const struct limiter *limiter)
+{
+	for (unsigned i = 0; i < limiter->landed; i++) {
+		const struct limiter_sample *sample = &limiter->round[i];
+		if (!sample->learned)
+			costs_learn(sample->costs, sample->items, sample->took_us);
+	}
+}
+
+/* How many times as long as they should this round's exchanges took that are held to the same costs as the `first` one.
+ * Marks them. */
+static double mean_delay(const struct limiter *limiter, unsigned first, bool *counted)
+{
+	double sum = 0, count = 0;
+	for (unsigned i = first; i < limiter->landed; i++) {
+		if (limiter->round[i].costs != limiter->round[first].costs)
+			continue;
+		sum += delay_of(&limiter->round[i]);
+		count++;
+		counted[i] = true;
+	}
+	return sum / count;
+}
+
+/* Each of the costs that this round's exchanges were held to, corrected by what its own ones took. */
+static void correct_costs(const struct limiter *limiter)
+{
+	bool counted[LIMITER_ROUND] = { false };
+	for (unsigned i = 0; i < limiter->landed; i++)
+		if (!counted[i])
+			costs_scale(limiter->round[i].costs, mean_delay(limiter, i, counted));
+}
+
+/* Try another limit: this round is what the next one is held to. */
+static void compare_with(struct limiter *limiter, enum limiter_state state, const struct findings *found, double limit,
+			 enum limiter_reason reason, uint64_t now_us)
+{
+	limiter->before.limit = limiter->limit;
+	limiter->before.gradient = found->gradient;
+	limiter->before.took_us = found->took_us;
+	limiter->before.used = found->used;
+	limiter->state = state;
+	set_limit(limiter, limit, reason, now_us);
+}
+
+static void cut(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	double worked_on = floor_of(found->used * found->gradient + 0.5);
+	double target = larger(worked_on, floor_of(limiter->limit * DEEPEST));
+	if (limiter->limit < 2) { /* nothing to cut: one by one, nothing of ours can queue */
+		correct_costs(limiter);
+		rest(limiter, REST_FIRST_US, now_us);
+		return;
+	}
+	limiter->risen = 0;
+	target = smaller(target, floor_of(limiter->limit) - 1);
+	compare_with(limiter, LIMITER_CUT, found, target, LIMITER_QUEUED, now_us);
+}
+
+/* Whether a round at an old limit lets one go on; it teaches, or the limit is cut. */
+static bool goes_on(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	bool certain = found->gradient + CERTAIN * found->noise < QUEUED;
+	limiter->unsure = found->clear ? 0 : limiter->unsure + (found->queued ? UNSURE / 2 : 1);
+	if ((found->queued && certain) || limiter->unsure >= UNSURE) {
+		limiter->unsure = 0;
+		cut(limiter, found, now_us);
+		return false;
+	}
+	if (found->clear)
+		teach(limiter);
+	return found->full && found->clear;
+}
+
+static void end_start(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	if (goes_on(limiter, found, now_us))
+		set_limit(limiter, limiter->limit * 2, LIMITER_ROSE, now_us);
+}
+
+static void try_other(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	bool fewer = limiter->fewer_next && limiter->limit >= 2;
+	limiter->fewer_next = !limiter->fewer_next;
+	double step = smaller(1, STEP * (double)(1U << limiter->risen));
+	double more = larger(floor_of(limiter->limit) + 1, floor_of(limiter->limit * (1 + step)));
+	double limit = fewer ? floor_of(limiter->limit * DOWN) : more;
+	compare_with(limiter, fewer ? LIMITER_FEWER : LIMITER_MORE, found, limit, LIMITER_TRIED, now_us);
+}
+
+static void end_steady(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	if (goes_on(limiter, found, now_us) && now_us >= limiter->try_us)
+		try_other(limiter, found, now_us);
+}
+
+/* Whether what this round shows, beside the one before, is the doing of a queue: exchanges take less of what they should
+ * by a good part of `by_queue`, what a queue would make of the other limit. And they take less at all: a batch that grew
+ * as the limit fell, of a provider to which size matters less than is known, looks fast only beside what it should take. */
+static bool became_faster(const struct limiter *limiter, const struct findings *found, double gradient, double by_queue)
+{
+	double gained = gradient / limiter->before.gradient;
+	return gained - 1 >= HELPED * (by_queue - 1) && found->took_us < SAME * limiter->before.took_us;
+}
+
+static bool became_slower(const struct limiter *limiter, const struct findings *found)
+{
+	double lost = found->gradient / limiter->before.gradient;
+	double by_queue = limiter->before.limit / limiter->limit;
+	bool slower = !found->clear || lost - 1 < HELPED * (by_queue - 1);
+	return slower && found->took_us * SAME > limiter->before.took_us;
+}
+
+static void go_back(struct limiter *limiter, enum limiter_reason reason, uint64_t rest_us, uint64_t now_us)
+{
+	set_limit(limiter, limiter->before.limit, reason, now_us);
+	rest(limiter, rest_us, now_us);
+}
+
+/* Something was gained: more of the same may be. */
+static void go_further(struct limiter *limiter, enum limiter_reason reason, uint64_t now_us)
+{
+	limiter->reason = reason;
+	limiter->fewer_next = reason == LIMITER_QUEUED;
+	rest(limiter, 0, now_us);
+	limiter->rest_us = REST_FIRST_US;
+}
+
+static void end_more(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	if (!found->full || became_slower(limiter, found)) {
+		limiter->risen = 0;
+		go_back(limiter, LIMITER_QUEUED, limiter->rest_us * 2, now_us);
+		return;
+	}
+	if (!found->clear)
+		correct_costs(limiter); /* smaller batches take as long: size matters less than was known */
+	teach(limiter);
+	go_further(limiter, LIMITER_ROSE, now_us);
+	if (limiter->risen < RISEN_MOST)
+		limiter->risen++;
+}
+
+static void end_fewer(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	if (!became_faster(limiter, found, found->gradient - found->noise, limiter->before.limit / limiter->limit)) {
+		go_back(limiter, LIMITER_TRIED, limiter->rest_us * 2, now_us);
+		return;
+	}
+	correct_costs(limiter);
+	go_further(limiter, LIMITER_QUEUED, now_us);
+}
+
+static void end_cut(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	double by_queue = smaller(1 / limiter->before.gradient, limiter->before.used / larger(1, found->used));
+	if (!became_faster(limiter, found, found->gradient, larger(1, by_queue))) {
+		correct_costs(limiter);
+		go_back(limiter, LIMITER_SLOWER, REST_FIRST_US, now_us);
+	} else if (found->queued) {
+		cut(limiter, found, now_us);
+	} else {
+		teach(limiter);
+		limiter->fewer_next = true; /* had it been deep enough? */
+		rest(limiter, REST_FIRST_US, now_us);
+	}
+}
+
+/* All that were let out at once have landed: the first to land tell of luck only. */
+static bool is_whole(const struct limiter *limiter)
+{
+	return limiter->seen >= LEAST_ROUND && (double)limiter->seen >= floor_of(limiter->limit);
+}
+
+static void end_round(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	static void (*const ends[])(struct limiter *, const struct findings *, uint64_t) = {
+		[LIMITER_START] = end_start, [LIMITER_STEADY] = end_steady, [LIMITER_MORE] = end_more,
+		[LIMITER_FEWER] = end_fewer, [LIMITER_CUT] = end_cut,
+	};
+	ends[limiter->state](limiter, found, now_us);
+	begin_round(limiter);
+}
+
+static double at_most_expected_us(const struct limiter_sample *sample)
+{
+	double expected_us = costs_expected_us(sample->costs, sample->items);
+	return expected_us > 0 ? smaller(expected_us, sample->took_us) : sample->took_us;
+}
+
+void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
+{
+	bool quiet = sample->under_way <= larger(1, smaller(QUIET, limiter->limit / 2));
+	if (!sample->overdue) {
+		limiter->landed_us = now_us;
+		limiter->probe_rest_us = limiter->probe_us = 0;
+	}
+	bool known = costs_known(sample->costs);
+	if (quiet || limiter->fixed)
+		costs_learn(sample->costs, sample->items, sample->took_us);
+	else if (!known) /* they may have queued, and a queue can only add */
+		costs_learn(sample->costs, sample->items, at_most_expected_us(sample));
+	if (limiter->fixed || !known || sample->sent_us < limiter->changed_us)
+		return;
+	/* of many, some: evenly over all that are under way at once */
+	if (limiter->seen++ % (1 + (unsigned)limiter->limit / LIMITER_ROUND) == 0) {
+		limiter->round[limiter->landed] = *sample;
+		limiter->round[limiter->landed++].learned = quiet;
+		limiter->held += sample->held;
+	}
+	if (!is_whole(limiter))
+		return;
+	struct findings found = judge_round(limiter);
+	if (found.error <= EXACT || limiter->landed == LIMITER_ROUND)
+		end_round(limiter, &found, now_us);
+}

@@ -1,0 +1,107 @@
+/*
+ * limiter.h: how many exchanges at once. One per upstream, singles included. Arithmetic only, no clock.
+ *
+ * What it measures is the gradient: what an exchange of its size should take (costs.h), over what it took. Below 1, the
+ * provider queued it; by Little's law, of those under way as it left, that part was worked on (TCP Vegas, Brakmo and
+ * Peterson 1995; Netflix's and Envoy's limiters). The size is in the expectation, so that a growing batch does not look
+ * like a queue. Exchanges are judged in rounds, of those only that left since the limit was last changed. A round shows
+ * a queue if its mean gradient says so beyond its own noise, and more than half of it was late: a queue delays
+ * everybody, bad luck some.
+ *
+ *     START   doubles with each round in which the limit was used up and nothing queued, until something does
+ *     STEADY  waits; a round that shows a queue cuts the limit to what was worked on
+ *     MORE    tries a little more for a round: kept if nothing queues, and then more is tried each time; else taken back
+ *     FEWER   tries a little less: kept if exchanges become faster, since then they had been queued all along
+ *     CUT     looks whether a cut has helped. If not, that was no queue: the provider has become slower. What exchanges
+ *             should take is corrected, and the limit goes back up
+ *
+ * An exchange that is far past its expected time holds no slot, as long as others land in time: a few slow or lost ones
+ * must not hold up everybody. If none does any more, the provider stands still or has a queue: then all count, and one
+ * more is let out now and then to find out whether it still does.
+ *
+ * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and FEWER
+ * come again and again, at most LIMITER_REST_US apart, as long as the limit is what holds calls back.
+ */
+#ifndef JITNEY_BATCHER_LIMITER_H
+#define JITNEY_BATCHER_LIMITER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "batcher/costs.h"
+
+enum {
+	LIMITER_MOST = 1000,       /* exchanges at once that `auto` goes up to */
+	LIMITER_START_SINGLE = 64, /* where it starts for calls that travel alone; the provider may well want as many */
+	LIMITER_START_BATCH = 10,  /* and where they share: what is held back gathers meanwhile */
+	LIMITER_ROUND = 32         /* exchanges in a round at most */
+};
+#define LIMITER_REST_US CLOCK_US_PER_S /* longest time between two tries */
+
+enum limiter_state { LIMITER_START, LIMITER_STEADY, LIMITER_MORE, LIMITER_FEWER, LIMITER_CUT };
+
+/* Why the limit is what it is. */
+enum limiter_reason {
+	LIMITER_CONFIGURED,
+	LIMITER_INITIAL,
+	LIMITER_ROSE,
+	LIMITER_TRIED,
+	LIMITER_QUEUED,
+	LIMITER_SLOWER
+};
+
+/* One exchange that has ended with an answer. */
+struct limiter_sample {
+	struct costs *costs; /* what its size should take, and who learns from it; outlives the limiter */
+	size_t items;
+	double took_us;
+	double under_way; /* exchanges as it left, itself included */
+	uint64_t sent_us;
+	bool held;    /* calls waited because of the limit while it was under way */
+	bool overdue; /* it was far past its time */
+	bool learned; /* the limiter's: its costs know of it already */
+};
+
+struct limiter {
+	double limit; /* whole */
+	double most;
+	bool fixed; /* the configuration's number */
+	enum limiter_state state;
+	enum limiter_reason reason;
+	uint64_t changed_us; /* when the limit was last changed: what left before tells nothing of it */
+	struct {
+		double limit, gradient, took_us, used;
+	} before;                         /* MORE, FEWER, CUT: the limit to go back to, and what a round showed at it */
+	unsigned unsure;                  /* rounds in a row that showed neither a queue nor its absence */
+	bool fewer_next;                  /* which of the two is tried next */
+	unsigned risen;                   /* tries of MORE in a row that were kept */
+	uint64_t rest_us;                 /* from one try to the next */
+	uint64_t try_us;                  /* when to try */
+	uint64_t landed_us;               /* when an exchange last landed in time */
+	uint64_t patience_us;             /* how long without one until the provider seems to stand still */
+	uint64_t probe_us, probe_rest_us; /* it does: when the next one is let out; from one to the next */
+	struct limiter_sample round[LIMITER_ROUND];
+	unsigned landed; /* in it */
+	unsigned held;   /* of those */
+	unsigned seen;   /* landings since it began */
+};
+
+/* fixed: that many, for ever; 0: learned, from `start` on. */
+void limiter_init(struct limiter *limiter, size_t fixed, size_t start);
+/* Exchanges that may be under way. */
+size_t limiter_limit(const struct limiter *limiter);
+/* How many it may come to soon, for whoever reckons how fast a line moves: `most` until a queue has been seen. */
+size_t limiter_reachable(const struct limiter *limiter);
+/* How long an exchange of so many may take until it is far past its time; CLOCK_NEVER: nobody knows. */
+uint64_t limiter_patience_us(const struct costs *costs, size_t items);
+/* When one more exchange may leave, with so many under way, `overdue` of them far past their time: 0 now, CLOCK_NEVER
+ * only when one lands or becomes overdue. */
+uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
+/* One has left; under_way without it. */
+void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t patience_us, uint64_t now_us);
+/* An exchange has landed. Teaches its costs, too, when it is sure that nothing queued. */
+void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us);
+
+#endif
