@@ -16,6 +16,8 @@
 #include "metrics/metrics.h"
 #include "upstream/upstream.h"
 
+enum { CONCURRENCY_MOST = 1000 }; /* exchanges at once, however it is learned */
+
 enum batch_mode {
 	BATCH_ADAPTIVE, /* no wait when idle; else as above */
 	BATCH_FIXED,    /* always gathers for the whole window */

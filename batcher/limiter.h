@@ -30,10 +30,11 @@
 
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "batcher/batcher.h"
 #include "batcher/costs.h"
 
 enum {
-	LIMITER_MOST = 1000,       /* exchanges at once that `auto` goes up to */
+	LIMITER_MOST = CONCURRENCY_MOST,
 	LIMITER_START_SINGLE = 64, /* where it starts for calls that travel alone; the provider may well want as many */
 	LIMITER_START_BATCH = 10,  /* and where they share: what is held back gathers meanwhile */
 	LIMITER_ROUND = 32         /* exchanges in a round at most */

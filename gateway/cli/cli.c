@@ -119,7 +119,10 @@ int cli_check(int argc, char **argv)
 	if (fine)
 		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", words.path, config->tool_count,
 		       config->upstream_count, config->workers);
-	fputs(buf_cstr(&errors), stderr); /* mistakes, or warnings */
+	else
+		fputs(buf_cstr(&errors), stderr);
+	if (fine && config->warnings)
+		fputs(config->warnings, stderr);
 	buf_fini(&errors);
 	config_free(config);
 	return fine ? EXIT_SUCCESS : EXIT_USAGE;

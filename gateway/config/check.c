@@ -9,7 +9,6 @@
 #define XXH_INLINE_ALL
 #include <openssl/evp.h>
 
-#include "batcher/limiter.h"
 #include "gateway/config/config_private.h"
 
 enum { REASON_BYTES = 256 };
@@ -113,7 +112,7 @@ static void check_concurrency(struct config_load *load, struct upstream_draft *d
 	if (old && draft->in_flight)
 		policy->concurrency = draft->in_flight;
 	if (!node_find(draft->node, "pool.max"))
-		draft->config.settings.pool_max = policy->concurrency ? policy->concurrency : LIMITER_MOST;
+		draft->config.settings.pool_max = policy->concurrency ? policy->concurrency : CONCURRENCY_MOST;
 }
 
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)

@@ -81,8 +81,8 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 	} else if (!good) {
 		buf_printf(errors, "%s: out of memory\n", name);
 	}
-	if (good)
-		buf_put(errors, buf_slice(&load->warnings));
+	if (good && load->warnings.len)
+		config->warnings = arena_text(load->arena, buf_slice(&load->warnings));
 	if (load) {
 		arena_free(load->nodes);
 		buf_fini(&load->warnings);

@@ -99,6 +99,7 @@ struct upstream_config {
 
 struct config {
 	const char *path; /* of the file, as given */
+	const char *warnings; /* what ought to be written another way, a line each, for stderr; NULL: nothing */
 	struct listen_address *listen;
 	size_t listen_count;
 	struct listen_address *admin;

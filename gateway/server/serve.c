@@ -217,10 +217,12 @@ static bool start(struct process *process, const char *config_path)
 	if (!process->library)
 		return complain("cannot start", "libcurl cannot be initialised");
 	process->config = config_load(config_path, &errors);
-	fputs(buf_cstr(&errors), stderr); /* mistakes, or warnings */
+	fputs(buf_cstr(&errors), stderr);
 	buf_fini(&errors);
 	if (!process->config)
 		return false;
+	if (process->config->warnings)
+		fputs(process->config->warnings, stderr);
 	const struct config *config = process->config;
 	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
 	if (!process->logging)

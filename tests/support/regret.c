@@ -78,7 +78,7 @@ static struct batch_policy policy_of(const struct regret_setting *setting)
 		.max_items = 100,
 		.max_bytes = 1 << 20,
 		.window_us = setting->window_us,
-		.concurrency = setting->concurrency ? setting->concurrency : 10,
+		.concurrency = setting->concurrency, /* 0: learned */
 		.queue_items = 10000,
 		.queue_bytes = 64 << 20,
 	};
