@@ -96,23 +96,31 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 	}
 }
 
-/* Old files say batch.in_flight; and the pool holds whatever the limiter lets out, unless it is given a size. */
+/* Old files say batch.in_flight. */
+static void check_in_flight(struct config_load *load, struct upstream_draft *draft)
+{
+	const struct node *node = node_find(draft->node, "batch.in_flight");
+	const char *name = draft->node->key.at;
+	if (!node || draft->in_flight == 0)
+		return;
+	if (node_find(draft->node, "concurrency"))
+		config_error_at(load, node,
+				"upstreams.%s.batch.in_flight: is the old name of concurrency, which is given too",
+				name);
+	else
+		config_warning(load, node,
+			       "upstreams.%s.batch.in_flight: is now called concurrency; write concurrency: %zu", name,
+			       draft->in_flight);
+	draft->config.batch.concurrency = draft->in_flight;
+}
+
+/* The pool holds whatever the limiter lets out, unless it is given a size. */
 static void check_concurrency(struct config_load *load, struct upstream_draft *draft)
 {
-	struct batch_policy *policy = &draft->config.batch;
-	const struct node *old = node_find(draft->node, "batch.in_flight");
-	if (old && node_find(draft->node, "concurrency"))
-		config_error_at(load, old,
-				"upstreams.%s.batch.in_flight: is the old name of concurrency, which is given too",
-				draft->node->key.at);
-	else if (old && draft->in_flight)
-		config_warning(load, old,
-			       "upstreams.%s.batch.in_flight: is now called concurrency; write concurrency: %zu",
-			       draft->node->key.at, draft->in_flight);
-	if (old && draft->in_flight)
-		policy->concurrency = draft->in_flight;
+	check_in_flight(load, draft);
+	size_t concurrency = draft->config.batch.concurrency;
 	if (!node_find(draft->node, "pool.max"))
-		draft->config.settings.pool_max = policy->concurrency ? policy->concurrency : CONCURRENCY_MOST;
+		draft->config.settings.pool_max = concurrency ? concurrency : CONCURRENCY_MOST;
 }
 
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)

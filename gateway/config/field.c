@@ -144,7 +144,8 @@ static void read_number(const struct field *field, const char *(*parse)(struct s
 {
 	struct slice text;
 	uint64_t value;
-	bool filled, with_unit = field->option->kind == OPTION_DURATION || field->option->kind == OPTION_SIZE;
+	enum option_kind kind = field->option->kind;
+	bool filled, with_unit = kind == OPTION_DURATION || kind == OPTION_SIZE || kind == OPTION_PERCENT;
 	if (with_unit ? !take_text(field, &text, &filled) : !take_literal(field, &text))
 		return;
 	const char *wrong = parse(text, &value);

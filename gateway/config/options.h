@@ -283,8 +283,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.batch.writes", ENUM, upstream_draft, config.writes, "", 0, 0, "caller", "caller|any|alone",       \
 	  "Whose calls may share a request with calls of a tool that is neither read_only nor idempotent: those of one " \
 	  "caller; any; or none, each goes alone.")                                                                    \
-	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, in_flight, "", 1, 1000, NULL, NULL,                    \
-	  "Old name of concurrency, as a number; check warns of it.")                                                  \
+	V("upstreams.*.batch.in_flight", COUNT, upstream_draft, in_flight, "", 0, 1000, "0", NULL,                     \
+	  "Old name of concurrency, as a number; 0: concurrency counts.")                                                  \
 	V("upstreams.*.concurrency", AUTO, upstream_draft, config.batch.concurrency, "", 1, 1000, "auto", NULL,        \
 	  "Requests to the provider at once; auto: learned from how long they take, up to 1000.")                      \
 	B("upstreams.*.retries", BLOCK, 0, "When a call that may be repeated is sent again.")                          \

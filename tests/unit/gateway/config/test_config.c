@@ -46,7 +46,7 @@ static const char contract[] =
 	"    endpoints: [ { url: http://127.0.0.1:9001/rpc } ]\n"
 	"    headers: { Authorization: \"Bearer ${SEARCH_TOKEN}\" }\n"
 	"    batch: { mode: adaptive, items: 100, bytes: 1MiB, window: 5ms }\n"
-	"    pool: { max: 32, min_idle: 2, idle_timeout: 90s, connect_timeout: 2s }\n"
+	"    pool: { min_idle: 2, idle_timeout: 90s, connect_timeout: 2s }\n"
 	"    queue: { items: 10000, bytes: 64MiB }\n"
 	"    timeout: 10s\n"
 	"    answer: 16MiB\n"
@@ -97,7 +97,11 @@ static void assert_upstream_is_the_contracts(const struct upstream_config *upstr
 	assert_int_equal(upstream->batch.max_items, 100);
 	assert_int_equal(upstream->batch.max_bytes, 1 << 20);
 	assert_int_equal(upstream->batch.window_us, 5000);
-	assert_int_equal(upstream->batch.concurrency, 10);
+	assert_int_equal(upstream->batch.concurrency, 0);
+	assert_int_equal(upstream->batch.queue_wait_us, 2000000);
+	assert_int_equal(settings->retries.attempts, 2);
+	assert_int_equal(settings->retries.backoff_us, 25000);
+	assert_int_equal(settings->retries.budget_percent, 20);
 	assert_int_equal(upstream->batch.queue_items, 10000);
 	assert_int_equal(upstream->batch.queue_bytes, 64 << 20);
 }
@@ -499,6 +503,61 @@ static void constants_are_filled_in_and_not_shown(void **state)
 	config_free(config);
 }
 
+/* One upstream with these lines in it. */
+static struct config *parse_upstream(const char *lines, struct buf *errors)
+{
+	char yaml[600];
+	snprintf(yaml, sizeof yaml,
+		 "upstreams:\n  u:\n    dialect: rest\n    endpoints: [ { url: http://127.0.0.1:1 } ]\n%s", lines);
+	return config_parse("test.yaml", slice_of(yaml), errors);
+}
+
+static void the_pool_follows_concurrency(void **state)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	(void)state;
+	struct config *config = parse_upstream("    concurrency: 77\n", &errors);
+	assert_non_null(config);
+	assert_int_equal(config->upstreams[0].batch.concurrency, 77);
+	assert_int_equal(config->upstreams[0].settings.pool_max, 77);
+	assert_null(config->warnings);
+	config_free(config);
+	config = parse_upstream("    concurrency: auto\n    pool: { max: 5 }\n    retries: { budget: 0% }\n", &errors);
+	assert_non_null(config);
+	assert_int_equal(config->upstreams[0].batch.concurrency, 0);
+	assert_int_equal(config->upstreams[0].settings.pool_max, 5);
+	assert_int_equal(config->upstreams[0].settings.retries.budget_percent, 0);
+	config_free(config);
+	buf_fini(&errors);
+}
+
+static void the_old_name_of_concurrency_is_understood_and_warned_of(void **state)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	(void)state;
+	struct config *config = parse_upstream("    batch: { in_flight: 12 }\n", &errors);
+	assert_non_null(config);
+	assert_int_equal(errors.len, 0);
+	assert_int_equal(config->upstreams[0].batch.concurrency, 12);
+	assert_string_equal(config->warnings, "test.yaml:5:14: warning: upstreams.u.batch.in_flight: is now called "
+					      "concurrency; write concurrency: 12\n");
+	config_free(config);
+	assert_null(parse_upstream("    batch: { in_flight: 12 }\n    concurrency: 3\n", &errors));
+	assert_non_null(strstr(buf_cstr(&errors), "is the old name of concurrency, which is given too"));
+	buf_fini(&errors);
+}
+
+static void a_share_needs_its_sign(void **state)
+{
+	struct buf errors = BUF_INIT(1 << 20);
+	(void)state;
+	assert_null(parse_upstream("    retries: { budget: 20 }\n", &errors));
+	assert_non_null(strstr(buf_cstr(&errors), "must be a share, a whole number and %, such as 20%"));
+	assert_null(parse_upstream("    retries: { budget: 101% }\n", &errors));
+	assert_null(parse_upstream("    retries: { budget: 2.5% }\n", &errors));
+	buf_fini(&errors);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -515,6 +574,9 @@ int main(void)
 		cmocka_unit_test(variables_and_files_fill_in_any_value_once),
 		cmocka_unit_test(a_version_changes_with_what_is_called_and_only_then),
 		cmocka_unit_test(what_is_in_force_can_be_shown_without_secrets),
+		cmocka_unit_test(the_pool_follows_concurrency),
+		cmocka_unit_test(the_old_name_of_concurrency_is_understood_and_warned_of),
+		cmocka_unit_test(a_share_needs_its_sign),
 		cmocka_unit_test(what_is_shown_can_be_read_again),
 		cmocka_unit_test(without_memory_there_is_no_configuration_and_no_leak),
 		cmocka_unit_test(constants_are_filled_in_and_not_shown),
