@@ -73,7 +73,7 @@ static void tell_end(int number, const siginfo_t *info)
 {
 	struct log_line line;
 	char address[24];
-	log_begin_always(&line, LOG_LEVEL_ERROR, "died");
+	log_begin_always(&line, &EVENT_DIED);
 	log_u64(&line, "signal", (uint64_t)number);
 	log_cstr(&line, "name", strsignal(number));
 	if (info->si_code > 0) { /* a fault of our own, not sent by somebody */

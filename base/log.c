@@ -223,12 +223,16 @@ void log_seconds(struct log_line *line, const char *name, uint64_t value_us)
 	put_digits(line, value_us % CLOCK_US_PER_S, 6);
 }
 
+#define X(ID, NAME, LEVEL, FIELDS, WHEN) const struct log_event EVENT_##ID = { LOG_LEVEL_##LEVEL, NAME };
+LOG_EVENTS(X)
+#undef X
+
 bool log_wanted(enum log_level level)
 {
 	return (int)level <= atomic_load_explicit(&wanted_level, memory_order_relaxed);
 }
 
-static void start_line(struct log_line *line, enum log_level level, const char *event)
+static void start_line(struct log_line *line, const struct log_event *event)
 {
 	bool json = atomic_load_explicit(&wanted_format, memory_order_relaxed) == LOG_FORMAT_JSON;
 	line->len = 0;
@@ -236,15 +240,15 @@ static void start_line(struct log_line *line, enum log_level level, const char *
 	put_text(line, json ? "{\"ts\":\"" : "ts=");
 	put_time(line, clock_wall_us());
 	put_text(line, json ? "\"" : "");
-	log_cstr(line, "level", level_words[level]);
-	log_cstr(line, "event", event);
+	log_cstr(line, "level", level_words[event->level]);
+	log_cstr(line, "event", event->name);
 }
 
-bool log_begin(struct log_line *line, enum log_level level, const char *event)
+bool log_begin(struct log_line *line, const struct log_event *event)
 {
-	if (!log_wanted(level))
+	if (!log_wanted(event->level))
 		return false;
-	start_line(line, level, event);
+	start_line(line, event);
 	return true;
 }
 
@@ -334,7 +338,7 @@ static void reopen_file(struct writer *w)
 		w->torn = false;
 		return;
 	}
-	start_line(&line, LOG_LEVEL_ERROR, "log_reopen_failed");
+	start_line(&line, &EVENT_LOG_REOPEN_FAILED);
 	log_cstr(&line, "message", strerror(errno));
 	finish_line(&line);
 	write_lines(w, line.text, line.len);
@@ -344,7 +348,7 @@ static void reopen_file(struct writer *w)
 static void mark_loss(struct writer *w, uint64_t dropped_by_now)
 {
 	struct log_line line;
-	start_line(&line, LOG_LEVEL_WARN, "log_dropped");
+	start_line(&line, &EVENT_LOG_DROPPED);
 	log_u64(&line, "lines", dropped_by_now - w->dropped_said);
 	finish_line(&line);
 	if (write_lines(w, line.text, line.len) == 0)
@@ -435,9 +439,9 @@ void log_end(struct log_line *line)
 		atomic_fetch_add_explicit(&dropped, 1, memory_order_relaxed);
 }
 
-void log_begin_always(struct log_line *line, enum log_level level, const char *event)
+void log_begin_always(struct log_line *line, const struct log_event *event)
 {
-	start_line(line, level, event);
+	start_line(line, event);
 }
 
 static void write_once(int fd, const char *at, size_t left)
@@ -460,10 +464,10 @@ void log_end_at_once(struct log_line *line)
 		write_once(STDERR_FILENO, line->text, line->len);
 }
 
-void log_message(enum log_level level, const char *event, const char *format, ...)
+void log_message(const struct log_event *event, const char *format, ...)
 {
 	struct log_line line;
-	if (!log_begin(&line, level, event))
+	if (!log_begin(&line, event))
 		return;
 	char text[LOG_LINE_BYTES]; /* as long as the line: what it cuts, the line would have cut */
 	va_list args;

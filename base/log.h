@@ -10,10 +10,20 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/log_events.h"
 #include "base/slice.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
+
+/* One row of log_events.h, as EVENT_CALL and so on. */
+struct log_event {
+	enum log_level level;
+	const char *name;
+};
+#define LOG_DECLARE_EVENT(ID, NAME, LEVEL, FIELDS, WHEN) extern const struct log_event EVENT_##ID;
+LOG_EVENTS(LOG_DECLARE_EVENT)
+#undef LOG_DECLARE_EVENT
 
 enum { LOG_LINE_BYTES = 2048 }; /* a longer line loses its last fields and gets truncated=true */
 
@@ -38,8 +48,8 @@ void log_reopen(void);
 /* Whether a line of this level would be written. Any thread, cheap. */
 bool log_wanted(enum log_level level);
 
-/* Start a line: time, level, event ("upstream_failed"). False when not wanted: then skip the fields and log_end. */
-bool log_begin(struct log_line *line, enum log_level level, const char *event);
+/* Start a line: time, level, event. False when its level is not wanted: then skip the fields and log_end. */
+bool log_begin(struct log_line *line, const struct log_event *event);
 /* A field. Names are ours: [a-z_]+. Values are escaped: quotes, backslash, control bytes, invalid UTF-8. */
 void log_text(struct log_line *line, const char *name, struct slice value);
 void log_cstr(struct log_line *line, const char *name, const char *value); /* NULL: the field is left out */
@@ -51,10 +61,10 @@ void log_end(struct log_line *line);
 
 /* For the last line of a process that dies (crash.h), from a signal's handler: begun whatever the level, written at
  * once, past the queue, to the log and, if that is a file, to stderr. */
-void log_begin_always(struct log_line *line, enum log_level level, const char *event);
+void log_begin_always(struct log_line *line, const struct log_event *event);
 void log_end_at_once(struct log_line *line);
 
 /* A whole line with one free-text field `message`, for start-up and rare events. */
-void log_message(enum log_level level, const char *event, const char *format, ...) PRINTF_LIKE(3, 4);
+void log_message(const struct log_event *event, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

@@ -207,8 +207,7 @@ static void go_away(struct disk *disk, enum disk_fault fault, const char *why)
 	disk->retry_us = clock_now_us() + disk->retry_after_us;
 	disk->retry_after_us = 2 * disk->retry_after_us < RETRY_MOST_US ? 2 * disk->retry_after_us : RETRY_MOST_US;
 	if (news)
-		log_message(LOG_LEVEL_ERROR, "disk_cache_away", "%s: %s; calls go on without it", disk->settings->path,
-			    why);
+		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "%s: %s; calls go on without it", disk->settings->path, why);
 }
 
 static void open_store(struct disk *disk)
@@ -222,12 +221,12 @@ static void open_store(struct disk *disk)
 	}
 	if (anew) {
 		count_trouble(disk, DISK_TROUBLE_DAMAGED);
-		log_message(LOG_LEVEL_WARN, "disk_cache_anew", "%s/cache.db was deleted and begun anew: %s",
+		log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and begun anew: %s",
 			    disk->settings->path, anew);
 	}
 	show(disk);
 	disk_load_begin(disk);
-	log_message(LOG_LEVEL_INFO, "disk_cache_up", "%s: %llu answers", disk->settings->path,
+	log_message(&EVENT_DISK_CACHE_UP, "%s: %llu answers", disk->settings->path,
 		    (unsigned long long)atomic_load(&disk->entries));
 	atomic_store(&disk->state, DISK_UP);
 }
@@ -243,7 +242,7 @@ static void begin_anew(struct disk *disk, enum disk_fault fault)
 	disk->counted = (struct disk_store_stats){ 0 };
 	disk->uncommitted = 0;
 	atomic_store(&disk->loading, false);
-	log_message(LOG_LEVEL_WARN, "disk_cache_anew", "%s/cache.db was deleted and will be begun anew: %s",
+	log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and will be begun anew: %s",
 		    disk->settings->path, why);
 	go_away(disk, fault, why);
 	show(disk);
@@ -501,7 +500,7 @@ static void empty(struct disk *disk)
 	struct change *moot = take_moot_changes(disk);
 	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
 	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
-	log_message(LOG_LEVEL_WARN, "disk_cache_emptied", "a removal could not be kept in mind until it was done");
+	log_message(&EVENT_DISK_CACHE_CLEARED, "a removal could not be kept in mind until it was done");
 	settle_purge(disk, fault);
 	while (moot) {
 		struct change *next = moot->next;
@@ -663,8 +662,7 @@ bool disk_stop(struct disk *disk)
 	bool ended = disk->ended;
 	pthread_mutex_unlock(&disk->mutex);
 	if (!ended) {
-		log_message(LOG_LEVEL_ERROR, "disk_cache_hangs", "%s does not answer; it is left as it is",
-			    disk->settings->path);
+		log_message(&EVENT_DISK_CACHE_HUNG, "%s does not answer; it is left as it is", disk->settings->path);
 		return false;
 	}
 	pthread_join(disk->thread, NULL);

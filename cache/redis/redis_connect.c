@@ -120,7 +120,7 @@ static void come_up(struct redis_connection *connection, uint64_t now_us)
 	connection->ups++;
 	redis_name_target(connection, target, sizeof target);
 	if (connection->ups == 1 || connection->told[0])
-		log_message(LOG_LEVEL_INFO, "redis_connected", "%s as %s", target, connection->client_name);
+		log_message(&EVENT_REDIS_CONNECTED, "%s as %s", target, connection->client_name);
 	connection->told[0] = '\0';
 	if (connection->hooks.up)
 		connection->hooks.up(connection->hooks.context, now_us);

@@ -79,7 +79,7 @@ static void log_failure(struct redis_connection *connection, const char *why, bo
 	if (!was_up && strcmp(connection->told, why) == 0)
 		return;
 	snprintf(connection->told, sizeof connection->told, "%s", why);
-	log_message(LOG_LEVEL_WARN, was_up ? "redis_lost" : "redis_failed", "%s", why);
+	log_message(was_up ? &EVENT_REDIS_LOST : &EVENT_REDIS_FAILED, "%s", why);
 }
 
 void redis_name_target(const struct redis_connection *connection, char *text, size_t bytes)

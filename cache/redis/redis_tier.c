@@ -90,10 +90,9 @@ static void show_breaker(struct redis_tier *tier, bool was_open, const char *why
 		return;
 	meter_set(tier->meter, METRIC_ID_REDIS_BREAKER, 0, 0, open);
 	if (open)
-		log_message(LOG_LEVEL_WARN, "redis_breaker_open", "%s; calls go on without Redis until it answers",
-			    why);
+		log_message(&EVENT_REDIS_BREAKER_OPEN, "%s; calls go on without Redis until it answers", why);
 	else
-		log_message(LOG_LEVEL_INFO, "redis_breaker_closed", "Redis answers in time again");
+		log_message(&EVENT_REDIS_BREAKER_CLOSED, "Redis answers in time again");
 }
 
 /* --- operations --- */
@@ -282,7 +281,7 @@ static void script_answered(struct redis_tier *tier, const struct operation *ope
 	if (redis_script_answered(script, refused ? reply->str : NULL) || !refused)
 		return;
 	if (!tier->leases_from_us)
-		log_message(LOG_LEVEL_WARN, "redis_no_leases",
+		log_message(&EVENT_REDIS_NO_LEASES,
 			    "Redis refused the script of cache.redis.lease (%.100s): every gateway fetches for itself",
 			    reply->str);
 	tier->leases_from_us = now_us + LEASES_AGAIN_US;

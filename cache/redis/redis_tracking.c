@@ -128,7 +128,7 @@ static void tell(struct redis_tracking *tracking, const char *why)
 		return;
 	snprintf(tracking->told, sizeof tracking->told, "%s", why);
 	log_message(
-		LOG_LEVEL_WARN, "redis_untracked",
+		&EVENT_REDIS_UNTRACKED,
 		"%s; what other gateways replace is noticed after cache.redis.untracked_ttl until it is heard again",
 		why);
 }
@@ -205,7 +205,7 @@ static void settle(struct redis_tracking *tracking, uint64_t now_us)
 	tracking->give_up_us = CLOCK_NEVER;
 	cache_tracked(tracking->cache);
 	meter_set(tracking->meter, METRIC_ID_REDIS_TRACKING, 0, 0, 1);
-	log_message(LOG_LEVEL_INFO, "redis_tracked", "what other gateways change is heard of");
+	log_message(&EVENT_REDIS_TRACKED, "what other gateways change is heard of");
 	tracking->told[0] = '\0';
 	send_pending(tracking, now_us);
 }
@@ -281,7 +281,7 @@ static void purge_told(struct errand *errand, enum command_end end, const redisR
 	} else {
 		count_purge(tracking, PURGE_FAILED);
 		cache_recall_all(tracking->cache);
-		log_message(LOG_LEVEL_WARN, "purge_not_shared",
+		log_message(&EVENT_PURGE_NOT_SHARED,
 			    "Redis refused the script that tells the other gateways of a purge (%.100s); "
 			    "it holds on this gateway only",
 			    reply->str ? reply->str : "no text");

@@ -107,7 +107,7 @@ void front_cancel(struct call *call)
 void front_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes)
 {
 	struct log_line line;
-	if (!call->home->gateway->config->log.access || !log_begin(&line, LOG_LEVEL_INFO, "call"))
+	if (!call->home->gateway->config->log.access || !log_begin(&line, &EVENT_CALL))
 		return;
 	log_cstr(&line, "request_id", request_id);
 	log_cstr(&line, "tool", call->tool->name);

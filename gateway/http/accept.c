@@ -150,7 +150,7 @@ static void tell_of_lack(struct http *http)
 {
 	uint64_t now_us = loop_now(http->loop);
 	if (!http->starved_us || http->starved_us + SPELL_GAP_US <= now_us)
-		log_message(LOG_LEVEL_WARN, "out_of_descriptors",
+		log_message(&EVENT_OUT_OF_DESCRIPTORS,
 			    "%s: new connections are turned away until there are descriptors again; raise the limit on "
 			    "open files, or lower limits.connections",
 			    strerror(errno));

@@ -227,8 +227,8 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 		front_finished(request, status, bytes);
 		return;
 	}
-	enum log_level level = is_probe(request) && status < 400 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
-	if (!worker->gateway->config->log.access || !log_begin(&line, level, "request"))
+	const struct log_event *event = is_probe(request) && status < 400 ? &EVENT_PROBE : &EVENT_REQUEST;
+	if (!worker->gateway->config->log.access || !log_begin(&line, event))
 		return;
 	log_cstr(&line, "request_id", request->id);
 	log_cstr(&line, "method", http_method_name(request->method));

@@ -80,7 +80,7 @@ static void raise_file_limit(const struct config *config)
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max < wanted)
-		log_message(LOG_LEVEL_WARN, "few_files",
+		log_message(&EVENT_FD_LIMIT_LOW,
 			    "the limit on open files is %llu; limits.connections and the pools may want %zu",
 			    (unsigned long long)limit.rlim_max, wanted);
 }
@@ -156,7 +156,7 @@ static void announce(int fd, const struct listen_address *address, const char *l
 	char text[256];
 	struct log_line line;
 	listen_text(fd, address, text, sizeof text);
-	if (!log_begin(&line, LOG_LEVEL_INFO, "listening"))
+	if (!log_begin(&line, &EVENT_LISTENING))
 		return;
 	log_cstr(&line, "address", text);
 	log_cstr(&line, "listener", listener);
@@ -206,7 +206,7 @@ static bool listen_everywhere(struct process *process)
 static void guard_memory(const struct config *config)
 {
 	if (prctl(PR_SET_DUMPABLE, config->core_dumps ? 1 : 0) < 0)
-		log_message(LOG_LEVEL_WARN, "memory_not_guarded", "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
+		log_message(&EVENT_MEMORY_NOT_GUARDED, "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
 }
 
 static bool start(struct process *process, const char *config_path)
@@ -254,11 +254,10 @@ static void wait_for_the_end(const sigset_t *signals)
 			continue;
 		if (number == SIGUSR1 || number == SIGHUP) {
 			log_reopen();
-			log_message(LOG_LEVEL_INFO, "log_reopened", "signal %s",
+			log_message(&EVENT_LOG_REOPENED, "signal %s",
 				    number == SIGUSR1 ? "USR1" : "HUP; the configuration is read at a start only");
 		} else {
-			log_message(LOG_LEVEL_INFO, "draining", "signal %s; a second one ends at once",
-				    strsignal(number));
+			log_message(&EVENT_DRAINING, "signal %s; a second one ends at once", strsignal(number));
 			break;
 		}
 	}
@@ -287,7 +286,7 @@ static bool run(struct process *process, const sigset_t *signals)
 	bool fine = started == gateway->config->workers && registry_start(gateway->registry, gateway->workers) &&
 		    (!gateway->disk || disk_start(gateway->disk));
 	if (fine) {
-		log_message(LOG_LEVEL_INFO, "ready", "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
+		log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
 			    gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
 		wait_for_the_end(signals);
 	} else {
@@ -330,7 +329,7 @@ static void stop(struct process *process)
 			worker_free(gateway->workers[i]);
 	}
 	if (!upstream_await_children(CHILDREN_US))
-		log_message(LOG_LEVEL_WARN, "processes_left",
+		log_message(&EVENT_CHILDREN_LEFT,
 			    "some child processes have not ended; their keepers will see them out");
 	remove_files(process);
 	free(process->files);
@@ -375,7 +374,7 @@ int serve(const char *config_path)
 	int code = EXIT_START;
 	if (start(&process, config_path)) {
 		code = run(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
-		log_message(LOG_LEVEL_INFO, "stopped", "jitney " JITNEY_VERSION);
+		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
 	}
 	if (process.hangs) {
 		stop_hanging(&process);

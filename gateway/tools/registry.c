@@ -71,7 +71,7 @@ static void send_report(struct source *source, struct blob *tools, bool failed, 
 	struct report *before = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
 	struct report *report = before ? before : calloc(1, sizeof *report);
 	if (!report) { /* the list stays as it is; the upstream will list again */
-		log_message(LOG_LEVEL_WARN, "tools_failed", "upstream %s: out of memory for the news of its tools",
+		log_message(&EVENT_TOOLS_FAILED, "upstream %s: out of memory for the news of its tools",
 			    source->registry->config->upstreams[source->upstream].settings.name);
 		blob_unref(tools);
 		return;
@@ -108,7 +108,7 @@ static void fail(struct source *source, const char *why)
 	if (source->registry->meter)
 		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source->upstream, 0, 1);
 	if (news)
-		log_message(LOG_LEVEL_WARN, "tools_failed", "upstream %s: %s%s",
+		log_message(&EVENT_TOOLS_FAILED, "upstream %s: %s%s",
 			    source->registry->config->upstreams[source->upstream].settings.name, why,
 			    source->listing ? "; its last list stays in use" : "");
 }
@@ -172,17 +172,17 @@ static void log_refused(const char *upstream, const struct listing_status *befor
 		const struct refused_tool *refused = &now->refused[i];
 		const size_t *old = name_map_find(&known, slice_of(refused->name));
 		if ((old && strcmp(before->refused[*old].why, refused->why) == 0) ||
-		    !log_begin(&line, LOG_LEVEL_WARN, "tool_refused"))
+		    !log_begin(&line, &EVENT_TOOL_REFUSED))
 			continue;
 		log_cstr(&line, "upstream", upstream);
 		log_cstr(&line, "tool", refused->name);
-		log_cstr(&line, "why", refused->why);
+		log_cstr(&line, "reason", refused->why);
 		log_end(&line);
 		logged++;
 	}
 	name_map_fini(&known);
 	if (logged == REFUSALS_LOGGED)
-		log_message(LOG_LEVEL_WARN, "tool_refused", "upstream %s: more at /admin/tools", upstream);
+		log_message(&EVENT_TOOL_REFUSED, "upstream %s: more at /admin/tools", upstream);
 }
 
 static void tell(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
@@ -194,8 +194,8 @@ static void tell(struct registry *registry, const struct catalogue *before, cons
 			continue;
 		log_refused(upstream, &old, &new);
 		if (new.state == LISTING_FRESH && (old.state != LISTING_FRESH || old.tools != new.tools))
-			log_message(LOG_LEVEL_INFO, "tools_listed", "upstream %s: %zu tools, %zu refused", upstream,
-				    new.tools, new.refused_count);
+			log_message(&EVENT_TOOLS_LISTED, "upstream %s: %zu tools, %zu refused", upstream, new.tools,
+				    new.refused_count);
 	}
 }
 

@@ -174,7 +174,7 @@ def test_another_programs_database_is_left_alone(start, tier, place):
     until(lambda: page(gateway)["status"] == "down", "it is refused")
     assert "another program's" in page(gateway)["detail"]
     assert verdict(gateway.call("cached")) == "miss"
-    until(lambda: gateway.events("disk_cache_away"), "it is told")
+    until(lambda: gateway.events("disk_cache_unavailable"), "it is told")
     gateway.stop()
     assert (place / "cache.db").read_bytes() == before
 
@@ -182,7 +182,7 @@ def test_another_programs_database_is_left_alone(start, tier, place):
 def test_a_second_gateway_on_the_path_goes_without(start, tier, provider):
     first, second = up(start(tier())), start(tier())
     until(lambda: page(second)["status"] == "down", "it is refused")
-    event = until(lambda: second.events("disk_cache_away"), "it is told")[0]
+    event = until(lambda: second.events("disk_cache_unavailable"), "it is told")[0]
     assert "another process" in event["message"]
     assert second.get("/readyz").json()["components"]["disk"]["status"] == "down"
     assert second.get("/readyz").status == 200
@@ -212,9 +212,9 @@ def test_twenty_kills_in_the_middle_of_writes(start, tier, place, provider):
             assert gateway.call("cached", {"round": number, "q": made}).status == 200
             made += 1
         kill(gateway)
-        assert not gateway.events("disk_cache_anew")
+        assert not gateway.events("disk_cache_recreated")
     last = up(start(tier()))
-    assert not last.events("disk_cache_anew")
+    assert not last.events("disk_cache_recreated")
     calls = len(provider.calls)
     assert verdict(last.call("cached", {"round": 0, "q": 0})) == "hit"
     assert len(provider.calls) == calls
@@ -243,7 +243,7 @@ def test_what_is_larger_than_it_may_be_is_begun_anew(start, tier, place):
     until(lambda: page(first)["entries"] == 300, "all on the disk")
     first.stop()
     second = up(start(tier(size="1MiB")))
-    assert "larger than cache.disk.size" in second.events("disk_cache_anew")[0]["message"]
+    assert "larger than cache.disk.size" in second.events("disk_cache_recreated")[0]["message"]
 
 
 def test_a_full_disk(start, tier, place, provider):
@@ -259,7 +259,7 @@ def test_a_full_disk(start, tier, place, provider):
         until(lambda: gateway.metrics().sum("disk_errors_total", reason="full") > 0, "it is full")
         assert gateway.call("cached", {"q": 0, "blob": blob}).status == 200
         until(lambda: gateway.metrics().sum("disk_up") == 1, "it is begun anew")
-        assert "full" in gateway.events("disk_cache_anew")[0]["message"]
+        assert "full" in gateway.events("disk_cache_recreated")[0]["message"]
         assert gateway.stop() == 0
     finally:
         subprocess.run(["umount", "-l", place], check=True)

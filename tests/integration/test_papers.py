@@ -95,3 +95,31 @@ def test_the_map_shows_files_that_are_there_and_every_thread():
     starters = {path for path in there if "pthread_create(" in (TOP / path).read_text()
                 and not path.startswith(("tests/", "bench/"))}
     assert starters - shown == set()
+
+
+def events():
+    """The rows of base/log_events.h: identifier, name, level, fields, when."""
+    text = (TOP / "base" / "log_events.h").read_text()
+    return re.findall(r'^\tX\((\w+), "(\w+)", (\w+), "([^"]*)", "([^"]*)"\)', text, re.M)
+
+
+def test_the_docs_show_every_event_of_the_log():
+    page = (TOP / "docs" / "operations.md").read_text()
+    rows = [f"| `{name}` | {level.lower()} | {when} | `{fields}` |" for _, name, level, fields, when in events()]
+    shown = re.findall(r"^\| `\w+` \| (?:error|warn|info|debug) \| .*$", page, re.M)
+    assert len(rows) > 40 and shown == rows
+
+
+def test_every_event_is_written_somewhere_with_the_fields_of_its_row():
+    known = {identifier: set(fields.split()) for identifier, _, _, fields, _ in events()}
+    used = set()
+    for path in TOP.glob("[bcgmu]*/**/*.c"):
+        text = path.read_text()
+        used |= set(re.findall(r"&EVENT_(\w+)", text))
+        assert "(struct log_event){" not in text, f"{path}: an event has its row in base/log_events.h"
+        # from the line's begin to its end; what is written in between are its fields
+        for identifiers, body in re.findall(r"log_begin\(&line, ([^;]*?)\)\)(.*?)log_end\(&line\)", text, re.S):
+            fields = set(re.findall(r'log_(?:text|cstr|u64|seconds)\(&line, "(\w+)"', body))
+            for identifier in re.findall(r"&EVENT_(\w+)", identifiers):
+                assert fields <= known[identifier], (path, identifier, fields - known[identifier])
+    assert used == set(known)

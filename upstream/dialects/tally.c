@@ -247,7 +247,7 @@ struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_
 static void log_refusal(const struct tally *tally, struct slice said)
 {
 	struct log_line line;
-	if (!log_begin(&line, LOG_LEVEL_DEBUG, "request_refused"))
+	if (!log_begin(&line, &EVENT_REQUEST_REFUSED))
 		return;
 	log_cstr(&line, "dialect", tally->base.dialect->name);
 	log_u64(&line, "status", tally->base.status);

@@ -18,8 +18,7 @@ static void note_reached(struct http_upstream *upstream, struct place *place, bo
 		return;
 	place->reached = reached;
 	meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, reached);
-	if (!log_begin(&line, reached ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-		       reached ? "endpoint_reached" : "endpoint_not_reached"))
+	if (!log_begin(&line, reached ? &EVENT_ENDPOINT_REACHED : &EVENT_ENDPOINT_NOT_REACHED))
 		return;
 	log_cstr(&line, "upstream", upstream->base.settings->name);
 	log_cstr(&line, "endpoint", place->shown);

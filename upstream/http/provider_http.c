@@ -29,8 +29,8 @@ static void on_changed(void *context, struct endpoint *endpoint)
 	if (endpoint->ejected)
 		meter_add(upstream->meter, METRIC_ID_ENDPOINT_EJECTIONS, place->label,
 			  endpoint->unreachable ? EJECTION_UNREACHABLE : EJECTION_FAILURES, 1);
-	if (!log_begin(&line, endpoint_state(endpoint) == ENDPOINT_STATE_UP ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-		       "endpoint_state"))
+	bool up = endpoint_state(endpoint) == ENDPOINT_STATE_UP;
+	if (!log_begin(&line, up ? &EVENT_ENDPOINT_UP : &EVENT_ENDPOINT_STATE))
 		return;
 	log_cstr(&line, "upstream", upstream->base.settings->name);
 	log_cstr(&line, "endpoint", place->shown);

@@ -28,10 +28,10 @@ static void arm_in(struct mcp_control *control, struct loop_timer *timer, uint64
 	loop_arm(control->loop, timer, clock_add(loop_now(control->loop), wait_us));
 }
 
-static void log_event(const struct mcp_control *control, enum log_level level, const char *event, const char *why)
+static void log_event(const struct mcp_control *control, const struct log_event *event, const char *why)
 {
 	struct log_line line;
-	if (!log_begin(&line, level, event))
+	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "upstream", control->settings->name);
 	if (control->session.state == MCP_READY)
@@ -113,7 +113,7 @@ static void opened(struct mcp_control *control)
 	meter_add(control->meter, METRIC_ID_MCP_OPENS, control->settings->label,
 		  modern ? MCP_OPENING_MODERN : MCP_OPENING_LEGACY, 1);
 	show_state(control);
-	log_event(control, LOG_LEVEL_INFO, "mcp_opened", NULL);
+	log_event(control, &EVENT_MCP_OPENED, NULL);
 	if (control->watcher)
 		arm_in(control, &control->list_timer, 0);
 	if (control->session.list_changed && control->watcher)
@@ -125,7 +125,7 @@ static void open_failed(struct mcp_control *control)
 {
 	/* the first failure of a row is news, the others are noise */
 	if (control->open_failures++ == 0)
-		log_event(control, LOG_LEVEL_WARN, "mcp_not_opened", control->session.why);
+		log_event(control, &EVENT_MCP_NOT_OPENED, control->session.why);
 	meter_add(control->meter, METRIC_ID_MCP_OPENS, control->settings->label, MCP_OPENING_FAILED, 1);
 	show_state(control);
 	arm_in(control, &control->open_timer, backoff(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->open_failures));
@@ -226,7 +226,7 @@ void mcp_control_lost(struct mcp_control *control, unsigned epoch)
 	if (!mcp_session_lost(&control->session, epoch))
 		return;
 	meter_add(control->meter, METRIC_ID_MCP_LOST, control->settings->label, 0, 1);
-	log_event(control, LOG_LEVEL_INFO, "mcp_session_lost", NULL);
+	log_event(control, &EVENT_MCP_SESSION_LOST, NULL);
 	show_state(control);
 	errand_stop(&control->listener);
 	arm_in(control, &control->open_timer, 0);
@@ -248,7 +248,7 @@ static void log_list(struct mcp_control *control)
 	bool news = !control->list_shown || control->list_failures > 0 || tools->dropped != control->last_dropped;
 	control->list_shown = true;
 	control->last_dropped = tools->dropped;
-	if (!log_begin(&line, news ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "mcp_tools_listed"))
+	if (!log_begin(&line, news ? &EVENT_MCP_TOOLS_LISTED : &EVENT_MCP_TOOLS_LISTED_AGAIN))
 		return;
 	log_cstr(&line, "upstream", control->settings->name);
 	log_u64(&line, "tools", tools->count);
@@ -276,7 +276,7 @@ static void list_complete(struct mcp_control *control)
 static void list_failed(struct mcp_control *control, const char *why)
 {
 	if (control->list_failures++ == 0)
-		log_event(control, LOG_LEVEL_WARN, "mcp_tools_not_listed", why);
+		log_event(control, &EVENT_MCP_TOOLS_NOT_LISTED, why);
 	list_again_in(control, mcp_list_retry_us(control->settings->mcp_refresh_us, control->list_failures));
 	if (control->watcher)
 		control->watcher->tools_failed(control->watcher->context, why);

@@ -460,7 +460,7 @@ static bool go_singly(struct leg *leg)
 {
 	struct ride *ride = leg->ride;
 	ride->upstream->arrays_refused = true;
-	log_message(LOG_LEVEL_WARN, "mcp_arrays_refused",
+	log_message(&EVENT_MCP_ARRAYS_REFUSED,
 		    "upstream %s takes no JSON-RPC arrays: calls go one by one from now on (batch.mode: off says so)",
 		    ride->upstream->base.settings->name);
 	for (size_t i = leg->first; i < leg->first + leg->count; i++) {

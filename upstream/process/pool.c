@@ -46,11 +46,11 @@ void pool_noise(struct process_pool *pool)
 	count(pool, METRIC_ID_PROCESS_UNPARSED_LINES);
 }
 
-static void log_process(const struct process_pool *pool, enum log_level level, const char *event, const char *reason,
+static void log_process(const struct process_pool *pool, const struct log_event *event, const char *reason,
 			uint64_t lived_us)
 {
 	struct log_line line;
-	if (!log_begin(&line, level, event))
+	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "upstream", pool->settings->name);
 	log_cstr(&line, "command", pool->own->process.argv[0]);
@@ -62,7 +62,7 @@ static void log_process(const struct process_pool *pool, enum log_level level, c
 static void log_left_out(struct process_pool *pool)
 {
 	if (pool->complaints_left_out)
-		log_message(LOG_LEVEL_WARN, "process_stderr_left_out", "%s: %u lines of its stderr are left out here",
+		log_message(&EVENT_PROCESS_STDERR_LEFT_OUT, "%s: %u lines of its stderr are left out here",
 			    pool->settings->name, pool->complaints_left_out);
 	pool->complaints_left_out = 0;
 }
@@ -82,7 +82,7 @@ void pool_member_complained(struct member *member, struct slice text)
 		pool->complaints_left_out++;
 		return;
 	}
-	if (!log_begin(&line, LOG_LEVEL_INFO, "process_stderr"))
+	if (!log_begin(&line, &EVENT_PROCESS_STDERR))
 		return;
 	log_cstr(&line, "upstream", pool->settings->name);
 	log_u64(&line, "pid", (uint64_t)process_pid(member->process));
@@ -272,7 +272,7 @@ static bool start_one(struct process_pool *pool)
 	struct member *member = member_start(pool);
 	if (!member) {
 		note_failure(pool);
-		log_process(pool, LOG_LEVEL_WARN, "process_not_started", pool->trouble, 0);
+		log_process(pool, &EVENT_PROCESS_NOT_STARTED, pool->trouble, 0);
 		note_no_list(pool);
 		return false;
 	}
@@ -428,7 +428,7 @@ void pool_member_ready(struct member *member)
 		first = first && other->state == MEMBER_STARTING;
 	member->state = MEMBER_READY;
 	member->idle_since_us = loop_now(pool->loop);
-	log_process(pool, LOG_LEVEL_INFO, "process_ready", NULL, loop_now(pool->loop) - member->started_us);
+	log_process(pool, &EVENT_PROCESS_READY, NULL, loop_now(pool->loop) - member->started_us);
 	let_retire(pool);
 	if (first || pool->list_waits)
 		list_soon(pool);
@@ -486,7 +486,7 @@ void pool_member_sampled(struct member *member)
 	uint64_t limit = pool->own->process.memory_bytes;
 	if (limit && member->resident_bytes > limit && member->state == MEMBER_READY) {
 		member->state = MEMBER_RETIRING;
-		log_process(pool, LOG_LEVEL_WARN, "process_too_large", "it holds more than upstreams.*.memory",
+		log_process(pool, &EVENT_PROCESS_TOO_LARGE, "it holds more than upstreams.*.memory",
 			    loop_now(pool->loop) - member->started_us);
 		settle(pool);
 	}
@@ -531,7 +531,7 @@ static void tell_trouble(struct process_pool *pool, const struct member *member,
 	snprintf(words, sizeof words, "%.*s", (int)member->last_words_len, member->last_words);
 	snprintf(pool->trouble, sizeof pool->trouble, "%.200s%s%s%s", reason, *words ? " (its last words: " : "", words,
 		 *words ? ")" : "");
-	log_process(pool, LOG_LEVEL_WARN, member->state == MEMBER_STARTING ? "process_not_started" : "process_crashed",
+	log_process(pool, member->state == MEMBER_STARTING ? &EVENT_PROCESS_NOT_STARTED : &EVENT_PROCESS_CRASHED,
 		    pool->trouble, lived_us);
 }
 

@@ -84,7 +84,7 @@ static size_t count_of(const char *text, const char *needle)
 static void log_all_kinds(struct slice value)
 {
 	struct log_line line;
-	assert_true(log_begin(&line, LOG_LEVEL_INFO, "request"));
+	assert_true(log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "request" }));
 	log_text(&line, "tool", value);
 	log_cstr(&line, "absent", NULL);
 	log_u64(&line, "size", UINT64_MAX);
@@ -133,7 +133,7 @@ static void the_time_is_the_wall_clocks(void **state)
 	(void)state;
 	uint64_t before_s = clock_wall_us() / CLOCK_US_PER_S;
 	open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-	log_message(LOG_LEVEL_INFO, "now", "x");
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "now" }, "x");
 	log_close();
 	uint64_t after_s = clock_wall_us() / CLOCK_US_PER_S;
 	char *text = read_whole(path);
@@ -152,9 +152,9 @@ static void levels_beyond_the_wanted_one_are_not_built(void **state)
 	assert_true(log_wanted(LOG_LEVEL_ERROR));
 	assert_true(log_wanted(LOG_LEVEL_WARN));
 	assert_false(log_wanted(LOG_LEVEL_INFO));
-	assert_false(log_begin(&line, LOG_LEVEL_DEBUG, "detail"));
-	log_message(LOG_LEVEL_INFO, "hidden", "x");
-	log_message(LOG_LEVEL_ERROR, "shown", "port %d taken", 80);
+	assert_false(log_begin(&line, &(struct log_event){ LOG_LEVEL_DEBUG, "detail" }));
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "hidden" }, "x");
+	log_message(&(struct log_event){ LOG_LEVEL_ERROR, "shown" }, "port %d taken", 80);
 	log_close();
 	char *text = read_whole(path);
 	assert_null(strstr(text, "hidden"));
@@ -193,7 +193,7 @@ static void every_awkward_value_is_escaped(void **state)
 	open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
 	for (size_t i = 0; i < countof(escapes); i++) {
 		struct log_line line;
-		assert_true(log_begin(&line, LOG_LEVEL_INFO, "e"));
+		assert_true(log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "e" }));
 		log_text(&line, "v", escapes[i].value);
 		log_end(&line);
 	}
@@ -215,7 +215,7 @@ static void pairs_of_any_bytes_make_one_valid_json_line(void **state)
 	open_log(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
 	for (unsigned first = 0; first < 256; first++) {
 		struct log_line line;
-		assert_true(log_begin(&line, LOG_LEVEL_INFO, "e"));
+		assert_true(log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "e" }));
 		char value[2] = { (char)first, (char)(first * 7 + 3) };
 		log_text(&line, "v", (struct slice){ value, 2 });
 		log_end(&line);
@@ -251,7 +251,7 @@ static void a_line_too_long_says_so_and_stays_well_formed(void **state)
 			struct log_line line;
 			memset(value, len % 3 ? 'a' : '\n', sizeof value);
 			open_log(LOG_LEVEL_INFO, format);
-			assert_true(log_begin(&line, LOG_LEVEL_INFO, "e"));
+			assert_true(log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "e" }));
 			log_text(&line, "v", (struct slice){ value, len });
 			log_u64(&line, "last", 1);
 			log_end(&line);
@@ -280,14 +280,14 @@ static void many_fields_lose_the_last_ones(void **state)
 	(void)state;
 	struct log_line line;
 	open_log(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
-	assert_true(log_begin(&line, LOG_LEVEL_INFO, "e"));
+	assert_true(log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "e" }));
 	for (int i = 0; i < 1000; i++) {
 		log_u64(&line, "number", UINT64_MAX);
 		log_seconds(&line, "seconds", UINT64_MAX);
 		log_cstr(&line, "text", "\xff\xff\xff");
 	}
 	log_end(&line);
-	log_message(LOG_LEVEL_INFO, "long", "%0*d", 3 * LOG_LINE_BYTES, 7);
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "long" }, "%0*d", 3 * LOG_LINE_BYTES, 7);
 	log_close();
 	char *text = read_whole(path);
 	assert_int_equal(count_of(text, ",\"truncated\":true}\n"), 2);
@@ -303,7 +303,7 @@ static void a_file_is_appended_to(void **state)
 	(void)state;
 	for (int i = 0; i < 3; i++) {
 		open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-		log_message(LOG_LEVEL_INFO, "hello", "%d", i);
+		log_message(&(struct log_event){ LOG_LEVEL_INFO, "hello" }, "%d", i);
 		log_close();
 	}
 	char *text = read_whole(path);
@@ -328,7 +328,7 @@ static void rotation_moves_the_next_line_to_a_new_file(void **state)
 {
 	(void)state;
 	open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
-	log_message(LOG_LEVEL_INFO, "before", "x");
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "before" }, "x");
 	/* the writer must have written it, or it would follow into the new file */
 	char *text;
 	for (bool written = false; !written; free(text)) {
@@ -337,7 +337,7 @@ static void rotation_moves_the_next_line_to_a_new_file(void **state)
 	}
 	assert_int_equal(rename(path, moved), 0);
 	log_reopen();
-	log_message(LOG_LEVEL_INFO, "after", "x");
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "after" }, "x");
 	log_close();
 	text = read_whole(moved);
 	assert_int_equal(count_of(text, "\n"), 1);
@@ -355,7 +355,7 @@ static void a_reopen_that_fails_keeps_the_old_file(void **state)
 	assert_int_equal(rename(path, moved), 0);
 	assert_int_equal(mkdir(path, 0700), 0);
 	log_reopen();
-	log_message(LOG_LEVEL_INFO, "after", "x");
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "after" }, "x");
 	log_close();
 	assert_int_equal(rmdir(path), 0);
 	char *text = read_whole(moved);
@@ -379,7 +379,7 @@ static void any_allocation_may_fail_at_the_start(void **state)
 	}
 	assert_true(failures >= 2);
 	alloc_reset();
-	log_message(LOG_LEVEL_INFO, "hello", "%d", 1);
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "hello" }, "%d", 1);
 	assert_int_equal(alloc_count(), 0); /* a line costs no allocation */
 }
 
@@ -421,7 +421,7 @@ static void without_a_writer_lines_go_to_stderr_at_once(void **state)
 	(void)state;
 	char text[4096];
 	int reader = pipe_stderr();
-	log_message(LOG_LEVEL_ERROR, "early", "before %s", "log_open");
+	log_message(&(struct log_event){ LOG_LEVEL_ERROR, "early" }, "before %s", "log_open");
 	drain(reader, text, sizeof text);
 	restore_stderr();
 	close(reader);
@@ -438,11 +438,11 @@ static void stderr_that_nobody_reads_or_holds_costs_lines_only(void **state)
 	while (write(writer, "x", 1) == 1)
 		continue;
 	fcntl(writer, F_SETFL, 0);
-	log_message(LOG_LEVEL_ERROR, "full", "x"); /* returns */
+	log_message(&(struct log_event){ LOG_LEVEL_ERROR, "full" }, "x"); /* returns */
 	assert_int_equal(log_dropped() - before, 1);
 	close(reader);
 	void (*handler)(int) = signal(SIGPIPE, SIG_DFL);
-	log_message(LOG_LEVEL_ERROR, "broken", "x"); /* and we live */
+	log_message(&(struct log_event){ LOG_LEVEL_ERROR, "broken" }, "x"); /* and we live */
 	signal(SIGPIPE, handler);
 	assert_int_equal(log_dropped() - before, 2);
 	restore_stderr();
@@ -458,7 +458,7 @@ static void a_blocked_reader_costs_lines_and_never_blocks_the_caller(void **stat
 	int reader = pipe_stderr();
 	assert_true(log_open("stderr", LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error));
 	for (int i = 0; i < LINES; i++) /* some 3 MB: more than the pipe and both buffers */
-		log_message(LOG_LEVEL_INFO, "flood", "line %d", i);
+		log_message(&(struct log_event){ LOG_LEVEL_INFO, "flood" }, "line %d", i);
 	uint64_t at_flood = log_dropped() - before;
 	log_close(); /* returns although nobody reads */
 	uint64_t lost = log_dropped() - before;
@@ -495,7 +495,7 @@ static void a_reader_that_wakes_up_gets_whole_lines_and_a_mark_of_the_loss(void 
 	reader.fd = pipe_stderr();
 	assert_true(log_open("stderr", LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error));
 	for (int i = 0; i < LINES; i++)
-		log_message(LOG_LEVEL_INFO, "flood", "line %d", i);
+		log_message(&(struct log_event){ LOG_LEVEL_INFO, "flood" }, "line %d", i);
 	uint64_t lost = log_dropped() - before;
 	assert_true(lost > 0);
 	assert_int_equal(pthread_create(&thread, NULL, read_to_end, &reader), 0);
@@ -524,7 +524,7 @@ static void a_reader_that_leaves_is_counted_and_not_fatal(void **state)
 	assert_true(log_open("stderr", LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error));
 	close(reader);
 	for (int i = 0; i < 10; i++)
-		log_message(LOG_LEVEL_INFO, "nobody", "line %d", i);
+		log_message(&(struct log_event){ LOG_LEVEL_INFO, "nobody" }, "line %d", i);
 	log_close();
 	signal(SIGPIPE, handler);
 	restore_stderr();
@@ -538,7 +538,7 @@ static void a_full_disk_is_counted_and_not_fatal(void **state)
 	if (!log_open("/dev/full", LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, error, sizeof error))
 		skip();
 	for (int i = 0; i < 10; i++)
-		log_message(LOG_LEVEL_INFO, "full", "line %d", i);
+		log_message(&(struct log_event){ LOG_LEVEL_INFO, "full" }, "line %d", i);
 	log_close();
 	assert_int_equal(log_dropped() - before, 10);
 }
@@ -551,7 +551,7 @@ static void *log_lines(void *context)
 {
 	for (int i = 0; i < LINES_EACH; i++) {
 		struct log_line line;
-		if (!log_begin(&line, LOG_LEVEL_INFO, "work"))
+		if (!log_begin(&line, &(struct log_event){ LOG_LEVEL_INFO, "work" }))
 			return NULL;
 		log_cstr(&line, "thread", context);
 		log_u64(&line, "i", (uint64_t)i);
@@ -592,10 +592,10 @@ static void a_forked_child_logs_to_stderr_and_leaves_the_file_alone(void **state
 	char text[4096];
 	open_log(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
 	int reader = pipe_stderr();
-	log_message(LOG_LEVEL_INFO, "parent", "x");
+	log_message(&(struct log_event){ LOG_LEVEL_INFO, "parent" }, "x");
 	pid_t child = fork();
 	if (child == 0) {
-		log_message(LOG_LEVEL_INFO, "child", "x");
+		log_message(&(struct log_event){ LOG_LEVEL_INFO, "child" }, "x");
 		log_close();
 		_exit(0);
 	}
