@@ -121,7 +121,7 @@ static void print_result(const struct regret_cell *cell, const char *name, const
 	       (unsigned long long)result->failed, (unsigned long long)result->requests);
 }
 
-static void measure(const struct regret_cell *cell, const struct options *options)
+static void measure(const struct regret_cell *cell, const struct options *options, unsigned number)
 {
 	static const char *const modes[] = { "adaptive", "fixed", "off" }; /* enum batch_mode's order */
 	const struct regret_size *size = options->test ? &regret_test_size : &regret_table_size;
@@ -136,10 +136,10 @@ static void measure(const struct regret_cell *cell, const struct options *option
 		print_row(cell, &regret_auto, &result);
 	}
 	unsigned faults = regret_judge(cell, &result, &best.result);
-	printf("{\"world\":\"%s\",\"load\":\"%s\",\"before\":\"%s\",\"mode\":\"%s\",\"concurrency\":%zu,\"window_us\":%llu,\"faults\":%u,"
+	printf("{\"number\":%u,\"world\":\"%s\",\"load\":\"%s\",\"before\":\"%s\",\"mode\":\"%s\",\"concurrency\":%zu,\"window_us\":%llu,\"faults\":%u,"
 	       "\"excess\":%.3f,",
-	       cell->world->name, cell->load->name, cell->before ? cell->before->name : "", modes[best.setting.mode],
-	       best.setting.concurrency, (unsigned long long)best.setting.window_us, faults,
+	       number, cell->world->name, cell->load->name, cell->before ? cell->before->name : "",
+	       modes[best.setting.mode], best.setting.concurrency, (unsigned long long)best.setting.window_us, faults,
 	       regret_excess(cell, &result, &best.result));
 	print_result(cell, "best", &best.result);
 	putchar(',');
@@ -163,8 +163,8 @@ static void measure_all(const struct options *options)
 				    (options->load && options->load != cell.load) ||
 				    (options->before && options->before != before) || !regret_cell_is(&cell))
 					continue;
-				if (number++ % options->parts == options->part)
-					measure(&cell, options);
+				if (++number % options->parts == options->part)
+					measure(&cell, options, number);
 			}
 }
 

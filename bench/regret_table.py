@@ -10,7 +10,7 @@ import os
 import pathlib
 import subprocess
 
-FAULTS = ((16, "stuck"), (8, "lost"), (1, "goodput"), (2, "p50"), (4, "p99"))
+FAULTS = ((16, "stuck"), (32, "storm"), (8, "lost"), (1, "goodput"), (2, "p50"), (4, "p99"))
 BEST = pathlib.Path(__file__).resolve().parent.parent / "tests/support/regret_best.inc"
 
 
@@ -25,7 +25,7 @@ def run_parts(program, arguments, jobs, progress, what):
             progress(f"{len(cells):4} {what}")
         if process.wait():
             raise SystemExit(f"bench: {program} ended with {process.returncode}")
-    return cells
+    return sorted(cells, key=lambda cell: cell["number"])
 
 
 def measure(program, progress):
@@ -94,7 +94,7 @@ def colour(cell):
 
 
 def draw_map(cells, rows, columns, place, left, title):
-    parts = [f'<text x="{left}" y="22" font-size="15" font-weight="600">{html.escape(title)}</text>']
+    parts = [f'<text x="{left + 10}" y="22" font-size="15" font-weight="600">{html.escape(title)}</text>']
     for x, name in enumerate(columns):
         at = left + LEFT + x * SIDE + SIDE / 2
         parts.append(f'<text x="{at}" y="{TOP - 8}" transform="rotate(-50 {at} {TOP - 8})">{html.escape(name)}</text>')

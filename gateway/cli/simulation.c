@@ -172,6 +172,7 @@ static bool come_in(struct run *run, uint64_t now_us)
 		run->counts_since_us && (rider->item.caller != LOAD_FLOODER || simulation->load.flood_rate <= 0);
 	run->result->came += rider->counts;
 	run->moment.came++;
+	run->result->all_calls++;
 	run->handled++;
 	run->closed_us = rider->came_us;
 	enum outcome outcome = batcher_add(run->batcher, &rider->item, now_us, &why);

@@ -50,7 +50,7 @@ struct simulation_result {
 	uint64_t refused;            /* by the gateway, unsent: overloaded, or rate limited */
 	uint64_t failed;             /* ended otherwise: too late, lost, refused by the provider */
 	uint64_t outcomes[OUTCOME_COUNT];
-	uint64_t requests;                 /* to the provider, of all calls */
+	uint64_t all_calls, requests;      /* that came, whether or not they count; to the provider, for them */
 	uint64_t wait_p50_us, wait_p99_us; /* in the lane, of those answered */
 	uint64_t took_p50_us, took_p99_us; /* from coming in to the answer, likewise */
 	uint64_t refused_p50_us;           /* from coming in to the refusal */

@@ -11,6 +11,7 @@
 
 #define MS(n) ((n)*CLOCK_US_PER_MS)
 #define S(n) ((n)*CLOCK_US_PER_S)
+#define MOST_REQUESTS 1.3 /* for each call: one, and the default budget for repeats, whose burst counts too */
 
 enum { BURST = 1000, OPEN_CALLERS = 64, FLOOD = 3, GATEWAY_CALL_US = 2, GATEWAY_REQUEST_US = 10 };
 
@@ -224,6 +225,8 @@ unsigned regret_judge(const struct regret_cell *cell, const struct simulation_re
 	unsigned faults = result->stuck ? REGRET_STUCK : 0;
 	if (!cell->world->ill && result->failed > best->failed)
 		faults |= REGRET_LOST;
+	if ((double)result->requests > MOST_REQUESTS * (double)result->all_calls + 10)
+		faults |= REGRET_STORM;
 	if (regret_goodput(cell, result) < 0.9 * regret_goodput(cell, best))
 		faults |= REGRET_GOODPUT;
 	if (best->answered == 0)
@@ -248,6 +251,7 @@ double regret_excess(const struct regret_cell *cell, const struct simulation_res
 	}
 	if (result->stuck)
 		return 1e6;
+	excess = fmax(excess, (double)result->requests / (MOST_REQUESTS * (double)result->all_calls + 10));
 	bool lost = regret_judge(cell, result, best) & REGRET_LOST;
 	return lost ? fmax(excess, 1) + 100 * (double)result->failed / (double)(result->came + 1) : excess;
 }

@@ -72,7 +72,8 @@ enum regret_fault {
 	REGRET_P50 = 2,     /* > 1.25 x best + 0.5 ms */
 	REGRET_P99 = 4,     /* > 2 x best */
 	REGRET_LOST = 8,    /* the provider was well, and a call ended as neither an answer nor an early refusal */
-	REGRET_STUCK = 16   /* nothing would ever have happened */
+	REGRET_STUCK = 16,  /* nothing would ever have happened */
+	REGRET_STORM = 32   /* more requests than calls and the budget for repeats allow */
 };
 unsigned regret_judge(const struct regret_cell *cell, const struct simulation_result *result,
 		      const struct simulation_result *best);
