@@ -133,6 +133,105 @@ static void memory_may_run_out_at_any_point(void **state)
 	arrivals_fini(&arrivals);
 }
 
+/* --- loads --- */
+
+/* A provider that takes 5 ms for whatever comes. */
+static struct simulation flat(struct load_pattern load)
+{
+	struct simulation simulation = usual(BATCH_OFF);
+	simulation.provider = (struct provider_model){ .fixed_us = 5000 };
+	simulation.policy.max_in_flight = 1000;
+	simulation.load = load;
+	simulation.load.seed = 3;
+	return simulation;
+}
+
+static struct simulation_result run_load(const struct simulation *simulation)
+{
+	struct simulation_result result;
+	assert_true(simulation_run(simulation, &result));
+	assert_int_equal(result.answered + result.failed + result.refused, result.came);
+	return result;
+}
+
+static void a_caller_of_a_closed_loop_waits_for_its_answer(void **state)
+{
+	(void)state;
+	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_CLOSED, .callers = 4 });
+	simulation.calls = 400;
+	struct simulation_result result = run_load(&simulation);
+	assert_int_equal(result.answered, 400);
+	assert_int_equal(result.took_p99_us, 5000);
+	assert_int_equal(result.coming_us, 99 * (5000 + LOAD_THINK_US));
+	assert_int_equal(result.cycles_us, 400 * (5000 + LOAD_THINK_US));
+}
+
+static void only_calls_after_the_change_and_a_while_count(void **state)
+{
+	(void)state;
+	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_OPEN, .callers = 2, .rate = 1000 });
+	const struct provider_model later = { .fixed_us = 1000 };
+	simulation.provider.lasts_us = 500000;
+	simulation.provider.then = &later;
+	simulation.change_us = 500000;
+	simulation.settle_us = 20000;
+	simulation.calls = 300;
+	struct simulation_result result = run_load(&simulation);
+	assert_int_equal(result.came, 300);
+	assert_int_equal(result.took_p50_us, 1000);
+	assert_int_equal(result.took_p99_us, 1000);
+	assert_in_range(result.all_calls, 700, 950);
+	assert_in_range(result.coming_us, 250000, 350000);
+	simulation.settle_calls = 100; /* have ended before that while is over */
+	simulation.settle_us = 100000000;
+	result = run_load(&simulation);
+	assert_in_range(result.all_calls, 800, 1050);
+}
+
+static void bursts_come_at_once(void **state)
+{
+	(void)state;
+	struct simulation simulation =
+		flat((struct load_pattern){ .kind = LOAD_BURSTS, .callers = 7, .burst = 50, .gap_us = 1000000 });
+	simulation.calls = 150;
+	struct simulation_result result = run_load(&simulation);
+	assert_int_equal(result.took_p99_us, 5000);
+	assert_int_equal(result.coming_us, 2000000);
+}
+
+static void the_flood_is_not_among_those_who_count(void **state)
+{
+	(void)state;
+	struct simulation simulation =
+		flat((struct load_pattern){ .kind = LOAD_OPEN, .callers = 5, .rate = 100, .flood_rate = 900 });
+	simulation.calls = 200;
+	struct simulation_result result = run_load(&simulation);
+	assert_int_equal(result.came, 200);
+	assert_in_range(result.all_calls, 1700, 2300);
+}
+
+static void the_gateway_s_own_time_counts(void **state)
+{
+	(void)state;
+	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_CLOSED, .callers = 100 });
+	simulation.calls = 1000;
+	simulation.request_us = 100; /* 100 of them keep it busy for 10 ms, in which nobody is heard */
+	struct simulation_result result = run_load(&simulation);
+	assert_in_range(result.took_p50_us, 9000, 11000);
+}
+
+static void a_run_in_which_nothing_would_ever_happen_says_so(void **state)
+{
+	(void)state;
+	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_CLOSED, .callers = 3 });
+	struct simulation_result result;
+	simulation.provider.state = PROVIDER_FROZEN;
+	simulation.timeout_us = CLOCK_NEVER;
+	assert_true(simulation_run(&simulation, &result));
+	assert_true(result.stuck);
+	assert_int_equal(result.answered, 0);
+}
+
 /* --- logs --- */
 
 static bool read_text(const char *text, const char *tool, struct log_reading *reading, char *error)
@@ -240,6 +339,12 @@ int main(void)
 		cmocka_unit_test(more_than_the_provider_can_take_expires_or_is_refused),
 		cmocka_unit_test(a_run_is_the_same_each_time),
 		cmocka_unit_test(memory_may_run_out_at_any_point),
+		cmocka_unit_test(a_caller_of_a_closed_loop_waits_for_its_answer),
+		cmocka_unit_test(only_calls_after_the_change_and_a_while_count),
+		cmocka_unit_test(bursts_come_at_once),
+		cmocka_unit_test(the_flood_is_not_among_those_who_count),
+		cmocka_unit_test(the_gateway_s_own_time_counts),
+		cmocka_unit_test(a_run_in_which_nothing_would_ever_happen_says_so),
 		cmocka_unit_test(a_log_is_read_in_both_forms_and_sorted_by_when_calls_came),
 		cmocka_unit_test(a_log_tells_what_requests_cost),
 		cmocka_unit_test(a_log_s_own_latencies_are_drawn),
