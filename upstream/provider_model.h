@@ -24,10 +24,14 @@ struct latency {
 	double share, sigma;
 };
 
+#define PROVIDER_HOLE_US 2000000 /* the default of pool.connect_timeout */
+
 enum provider_state {
 	PROVIDER_UP,
 	PROVIDER_FROZEN, /* takes requests, and does nothing about them until the episode has ended */
-	PROVIDER_DOWN    /* refuses to connect; what was under way as it began is broken off */
+	PROVIDER_DOWN,   /* refuses to connect; what was under way as it began is broken off */
+	PROVIDER_HOLE,   /* the same, but nobody says no: connecting takes PROVIDER_HOLE_US and fails */
+	PROVIDER_BREAKS  /* takes each request and hangs up without an answer */
 };
 
 /* All zero but `fixed_us`: every request takes that, however many come. Constant, borrowed, outlives the upstream. */
@@ -53,7 +57,10 @@ struct provider_model {
 	enum provider_state state;
 	uint64_t lasts_us; /* this episode, then comes the next one; 0: for good */
 	const struct provider_model *then;
-	uint64_t seed; /* of the draws; the first episode's counts */
+	const struct provider_model
+		*beside; /* the provider's next endpoint, with episodes of its own; the first episode's
+					      * counts. NULL: there is none */
+	uint64_t seed;   /* of the draws; the first one's counts */
 };
 
 #endif

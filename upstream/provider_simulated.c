@@ -1,10 +1,14 @@
-/* provider_simulated.c: plays the law of provider_model.h by the loop's clock. No byte is sent. */
+/*
+ * provider_simulated.c: plays the law of provider_model.h by the loop's clock. No byte is sent. Which of several
+ * endpoints a request goes to is decided by the very code that decides it over HTTP (http/endpoint.h).
+ */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
 #include "base/random.h"
+#include "upstream/http/endpoint.h"
 #include "upstream/provider.h"
 #include "upstream/provider_model.h"
 
@@ -23,12 +27,16 @@ struct part {
 /* One request at the provider. */
 struct job {
 	struct exchange base; /* what the caller holds */
-	struct simulated *simulated;
+	struct place *place;
+	struct endpoint_visit visit;
+	uint64_t tried; /* endpoints, as bits */
 	const struct upstream_events *events;
 	void *context;
+	uint64_t deadline_us;
 	bool aborted; /* nobody is to be told; the provider works on all the same */
 	bool holds_slot;
-	unsigned refused; /* the status with which it ends as a whole; 0: it is answered */
+	bool breaks;      /* it ends without an answer */
+	unsigned refused; /* the status with which it ends as a whole; 0: it does not */
 	bool unreachable; /* nothing was sent */
 	struct loop_timer timer;
 	TAILQ_ENTRY(job) next;
@@ -37,17 +45,25 @@ struct job {
 	struct part parts[];
 };
 
-struct simulated {
-	struct upstream base;
+/* One endpoint. */
+struct place {
+	struct simulated *simulated;
 	const struct provider_model *model; /* of the present episode */
 	uint64_t since_us;                  /* when that began */
 	struct loop_timer episode;
-	struct answer *answer; /* everybody's */
-	uint64_t random;
 	double next_us;       /* the rate: when the next request would come if they came evenly */
 	size_t busy;          /* slots */
 	struct job_list jobs; /* begun */
 	struct job_list line; /* for a slot */
+};
+
+struct simulated {
+	struct upstream base;
+	struct answer *answer; /* everybody's */
+	uint64_t random;
+	struct endpoint_set *set;
+	size_t count;
+	struct place places[];
 };
 
 /* --- the law --- */
@@ -74,16 +90,16 @@ static double draw_latency(const struct latency *latency, uint64_t *random)
 }
 
 /* By how much a request takes longer than the law's plain parts say. */
-static double draw_factor(struct simulated *simulated)
+static double draw_factor(struct place *place)
 {
-	const struct provider_model *model = simulated->model;
+	const struct provider_model *model = place->model;
 	double factor = 1;
 	if (model->factors) {
-		size_t drawn = (size_t)(random_part(&simulated->random) * (double)model->factor_count);
+		size_t drawn = (size_t)(random_part(&place->simulated->random) * (double)model->factor_count);
 		factor = model->factors[drawn < model->factor_count ? drawn : model->factor_count - 1];
 	}
-	if (model->knee && simulated->busy > model->knee)
-		factor *= pow((double)simulated->busy / (double)model->knee, 1.5);
+	if (model->knee && place->busy > model->knee)
+		factor *= pow((double)place->busy / (double)model->knee, 1.5);
 	return factor;
 }
 
@@ -96,11 +112,11 @@ static int by_time(const void *a, const void *b)
 /* When each call of a request that is begun at begin_us is answered. */
 static void plan_answers(struct job *job, uint64_t begin_us)
 {
-	struct simulated *simulated = job->simulated;
-	const struct provider_model *model = simulated->model;
-	double factor = draw_factor(simulated), count = (double)job->count, own_us = 0, last_us = 0;
+	const struct provider_model *model = job->place->model;
+	uint64_t *random = &job->place->simulated->random;
+	double factor = draw_factor(job->place), count = (double)job->count, own_us = 0, last_us = 0;
 	for (size_t i = 0; i < job->count; i++) {
-		double drawn_us = draw_latency(&model->call, &simulated->random);
+		double drawn_us = draw_latency(&model->call, random);
 		own_us = model->in_turn ? own_us + drawn_us : drawn_us;
 		double shared_us = (model->item_us + model->square_us * count) * (double)(i + 1);
 		double takes_us = fmin(((double)model->fixed_us + shared_us + own_us) * factor, LONGEST_US);
@@ -115,64 +131,123 @@ static void plan_answers(struct job *job, uint64_t begin_us)
 }
 
 /* Whether the rate lets one more in; it is counted then. */
-static bool let_in(struct simulated *simulated, uint64_t now_us)
+static bool let_in(struct place *place, uint64_t now_us)
 {
-	const struct provider_model *model = simulated->model;
+	const struct provider_model *model = place->model;
 	if (model->rate_per_s <= 0)
 		return true;
 	double step_us = 1e6 / model->rate_per_s, now = (double)now_us;
-	double due_us = simulated->next_us > now ? simulated->next_us : now;
+	double due_us = place->next_us > now ? place->next_us : now;
 	if (due_us - now > step_us * model->rate_burst)
 		return false;
-	simulated->next_us = due_us + step_us;
+	place->next_us = due_us + step_us;
 	return true;
 }
 
 /* --- jobs --- */
 
-/* When the present episode ends. */
-static uint64_t episode_end_us(const struct simulated *simulated)
+static struct loop *loop_of(const struct job *job)
 {
-	return simulated->model->lasts_us ? clock_add(simulated->since_us, simulated->model->lasts_us) : CLOCK_NEVER;
+	return job->place->simulated->base.loop;
+}
+
+/* When the present episode ends. */
+static uint64_t episode_end_us(const struct place *place)
+{
+	return place->model->lasts_us ? clock_add(place->since_us, place->model->lasts_us) : CLOCK_NEVER;
 }
 
 static void arm(struct job *job)
 {
-	loop_arm(job->simulated->base.loop, &job->timer, clock_add(job->parts[job->told].at_us, job->frozen_us));
+	loop_arm(loop_of(job), &job->timer, clock_add(job->parts[job->told].at_us, job->frozen_us));
 }
 
 static void start(struct job *job)
 {
-	struct simulated *simulated = job->simulated;
-	uint64_t begin_us = loop_now(simulated->base.loop);
-	if (simulated->model->state == PROVIDER_FROZEN)
-		begin_us = episode_end_us(simulated);
-	simulated->busy++;
+	struct place *place = job->place;
+	uint64_t begin_us = loop_now(loop_of(job));
+	if (place->model->state == PROVIDER_FROZEN)
+		begin_us = episode_end_us(place);
+	place->busy++;
 	job->holds_slot = true;
-	TAILQ_INSERT_TAIL(&simulated->jobs, job, next);
+	TAILQ_INSERT_TAIL(&place->jobs, job, next);
 	plan_answers(job, begin_us);
 	arm(job);
 }
 
 static void job_free(struct job *job)
 {
-	loop_disarm(job->simulated->base.loop, &job->timer);
-	loop_timers_release(job->simulated->base.loop, 1);
+	struct loop *loop = loop_of(job);
+	loop_disarm(loop, &job->timer);
+	loop_timers_release(loop, 1);
 	free(job);
 }
 
-static bool has_slot(const struct simulated *simulated)
+static bool has_slot(const struct place *place)
 {
-	return !simulated->model->slots || simulated->busy < simulated->model->slots;
+	return !place->model->slots || place->busy < place->model->slots;
 }
 
-static void start_waiting(struct simulated *simulated)
+static void start_waiting(struct place *place)
 {
 	struct job *job;
-	while ((job = TAILQ_FIRST(&simulated->line)) && has_slot(simulated)) {
-		TAILQ_REMOVE(&simulated->line, job, next);
+	while ((job = TAILQ_FIRST(&place->line)) && has_slot(place)) {
+		TAILQ_REMOVE(&place->line, job, next);
 		start(job);
 	}
+}
+
+/* The endpoint has nothing more to do with it. */
+static void end_visit(struct job *job, enum endpoint_result result)
+{
+	endpoint_end(job->place->simulated->set, &job->visit, result, NULL, loop_now(loop_of(job)));
+}
+
+/* Ended without any work, or before it: no slot is needed. */
+static void turn_away(struct job *job, uint64_t at_us)
+{
+	for (size_t i = 0; i < job->count; i++)
+		job->parts[i].at_us = at_us;
+	TAILQ_INSERT_TAIL(&job->place->jobs, job, next);
+	arm(job);
+}
+
+/* It has come to an endpoint, which does with it what it does at the time. */
+static void arrive(struct job *job, struct place *place, uint64_t now_us)
+{
+	const struct provider_model *model = place->model;
+	job->place = place;
+	job->unreachable = model->state == PROVIDER_DOWN || model->state == PROVIDER_HOLE;
+	job->breaks = model->state == PROVIDER_BREAKS;
+	if (!job->unreachable && !job->breaks && !let_in(place, now_us))
+		job->refused = 429;
+	if (job->unreachable || job->breaks || job->refused) {
+		turn_away(job, clock_add(now_us, model->state == PROVIDER_HOLE ? PROVIDER_HOLE_US : REFUSAL_US));
+		return;
+	}
+	if (model->failing > 0 && random_part(&place->simulated->random) <= model->failing)
+		job->refused = 500;
+	if (has_slot(place))
+		start(job);
+	else
+		TAILQ_INSERT_TAIL(&place->line, job, next);
+}
+
+/* To the endpoint that shall have it. False: there is none. */
+static bool go_somewhere(struct simulated *simulated, struct job *job, uint64_t now_us)
+{
+	struct endpoint_wish wish = { .tried = job->tried, .repeatable = true };
+	for (size_t i = 0; i < job->count; i++)
+		wish.repeatable = wish.repeatable && job->parts[i].repeatable;
+	if (job->tried && !endpoint_another(simulated->set, &wish, now_us))
+		return false;
+	struct endpoint *endpoint = endpoint_pick(simulated->set, &wish, now_us);
+	if (!endpoint)
+		return false;
+	job->tried |= UINT64_C(1) << endpoint->index;
+	endpoint_begin(simulated->set, &job->visit, endpoint, now_us);
+	arrive(job, &simulated->places[endpoint->index], now_us);
+	return true;
 }
 
 /* What those who have no answer yet are told of the whole. */
@@ -181,27 +256,34 @@ static struct answer *whole_answer(const struct job *job)
 	if (job->unreachable)
 		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "The provider cannot be reached.");
 	enum outcome outcome = job->refused == 429 ? OUTCOME_RATE_LIMITED : OUTCOME_UPSTREAM_ERROR;
-	uint32_t retry_after_s = job->refused == 429 ? job->simulated->model->retry_after_s : 0;
+	uint32_t retry_after_s = job->refused == 429 ? job->place->model->retry_after_s : 0;
 	return answer_upstream_error(outcome, job->refused, retry_after_s, (struct slice){ NULL, 0 },
 				     "The provider refused the request as a whole.");
+}
+
+static void tell_refusal(struct job *job, const struct part *part, struct answer *answer)
+{
+	bool again = part->repeatable && !job->unreachable && job->events->refused;
+	if (again)
+		job->events->refused(job->context, part->index, answer_ref(answer));
+	else if (!part->repeatable && job->breaks)
+		job->events->answered(job->context, part->index,
+				      answer_error(OUTCOME_OUTCOME_UNKNOWN, "The provider broke off."));
+	else
+		job->events->answered(job->context, part->index, answer_ref(answer));
 }
 
 /* It is out of the provider's hands already: whoever is left is told, and the exchange is over. */
 static void end_refused(struct job *job)
 {
+	uint64_t now_us = loop_now(loop_of(job));
+	end_visit(job, job->unreachable ? ENDPOINT_UNREACHABLE : job->refused ? ENDPOINT_ANSWERED : ENDPOINT_BROKE);
+	if (job->unreachable && !job->aborted && go_somewhere(job->place->simulated, job, now_us))
+		return;
 	struct answer *answer = whole_answer(job);
 	enum outcome outcome = answer->outcome;
-	for (; job->told < job->count && !job->aborted; job->told++) {
-		const struct part *part = &job->parts[job->told];
-		bool again = part->repeatable && !job->unreachable && job->events->refused;
-		if (again)
-			job->events->refused(job->context, part->index, answer_ref(answer));
-		else if (!part->repeatable && !job->unreachable && job->refused == 0)
-			job->events->answered(job->context, part->index,
-					      answer_error(OUTCOME_OUTCOME_UNKNOWN, "The provider broke off."));
-		else
-			job->events->answered(job->context, part->index, answer_ref(answer));
-	}
+	for (; job->told < job->count && !job->aborted; job->told++)
+		tell_refusal(job, &job->parts[job->told], answer);
 	answer_unref(answer);
 	if (!job->aborted)
 		job->events->landed(job->context, outcome);
@@ -211,24 +293,34 @@ static void end_refused(struct job *job)
 /* Its slot, if it has one, is the next one's. */
 static void leave_provider(struct job *job)
 {
-	struct simulated *simulated = job->simulated;
-	TAILQ_REMOVE(&simulated->jobs, job, next);
+	struct place *place = job->place;
+	TAILQ_REMOVE(&place->jobs, job, next);
 	if (!job->holds_slot)
 		return;
-	simulated->busy--;
-	start_waiting(simulated);
+	job->holds_slot = false;
+	place->busy--;
+	start_waiting(place);
+}
+
+static void end_answered(struct job *job)
+{
+	leave_provider(job);
+	end_visit(job, ENDPOINT_ANSWERED);
+	if (!job->aborted)
+		job->events->landed(job->context, OUTCOME_OK);
+	job_free(job);
 }
 
 static void job_due(struct loop_timer *timer, uint64_t now_us)
 {
 	struct job *job = container_of(timer, struct job, timer);
-	struct simulated *simulated = job->simulated;
-	if (simulated->model->state == PROVIDER_FROZEN && !job->unreachable) {
-		job->frozen_us = clock_add(job->frozen_us, episode_end_us(simulated) - simulated->since_us);
+	struct place *place = job->place;
+	if (place->model->state == PROVIDER_FROZEN && !job->unreachable) {
+		job->frozen_us = clock_add(job->frozen_us, episode_end_us(place) - place->since_us);
 		arm(job);
 		return;
 	}
-	if (job->refused || job->unreachable) {
+	if (job->refused || job->unreachable || job->breaks) {
 		leave_provider(job);
 		end_refused(job);
 		return;
@@ -236,48 +328,47 @@ static void job_due(struct loop_timer *timer, uint64_t now_us)
 	while (job->told < job->count && clock_add(job->parts[job->told].at_us, job->frozen_us) <= now_us) {
 		size_t index = job->parts[job->told++].index;
 		if (!job->aborted)
-			job->events->answered(job->context, index, answer_ref(simulated->answer));
+			job->events->answered(job->context, index, answer_ref(place->simulated->answer));
 	}
-	if (job->told < job->count) {
+	if (job->told < job->count)
 		arm(job);
-		return;
-	}
-	leave_provider(job);
-	if (!job->aborted)
-		job->events->landed(job->context, OUTCOME_OK);
-	job_free(job);
+	else
+		end_answered(job);
 }
 
 /* --- episodes --- */
 
-static void break_off(struct simulated *simulated)
+static void break_off(struct place *place)
 {
 	struct job_list broken = TAILQ_HEAD_INITIALIZER(broken);
 	struct job *job;
-	TAILQ_CONCAT(&broken, &simulated->jobs, next);
-	TAILQ_CONCAT(&broken, &simulated->line, next);
-	simulated->busy = 0;
+	TAILQ_CONCAT(&broken, &place->jobs, next);
+	TAILQ_CONCAT(&broken, &place->line, next);
+	place->busy = 0;
 	while ((job = TAILQ_FIRST(&broken))) {
 		TAILQ_REMOVE(&broken, job, next);
+		job->holds_slot = false;
+		job->refused = 0;
+		job->breaks = !job->unreachable;
 		end_refused(job);
 	}
 }
 
-static void begin_episode(struct simulated *simulated, const struct provider_model *model, uint64_t now_us)
+static void begin_episode(struct place *place, const struct provider_model *model, uint64_t now_us)
 {
-	simulated->model = model;
-	simulated->since_us = now_us;
+	place->model = model;
+	place->since_us = now_us;
 	if (model->lasts_us && model->then)
-		loop_arm(simulated->base.loop, &simulated->episode, episode_end_us(simulated));
-	if (model->state == PROVIDER_DOWN)
-		break_off(simulated);
-	start_waiting(simulated);
+		loop_arm(place->simulated->base.loop, &place->episode, episode_end_us(place));
+	if (model->state == PROVIDER_DOWN || model->state == PROVIDER_HOLE)
+		break_off(place);
+	start_waiting(place);
 }
 
 static void episode_over(struct loop_timer *timer, uint64_t now_us)
 {
-	struct simulated *simulated = container_of(timer, struct simulated, episode);
-	begin_episode(simulated, simulated->model->then, now_us);
+	struct place *place = container_of(timer, struct place, episode);
+	begin_episode(place, place->model->then, now_us);
 }
 
 /* --- the kind --- */
@@ -288,6 +379,7 @@ static void free_jobs(struct job_list *jobs)
 	while ((job = TAILQ_FIRST(jobs))) {
 		assert(job->aborted);
 		TAILQ_REMOVE(jobs, job, next);
+		end_visit(job, ENDPOINT_NOTHING);
 		job_free(job);
 	}
 }
@@ -295,12 +387,25 @@ static void free_jobs(struct job_list *jobs)
 static void simulated_free(struct upstream *base)
 {
 	struct simulated *simulated = container_of(base, struct simulated, base);
-	free_jobs(&simulated->jobs);
-	free_jobs(&simulated->line);
-	loop_disarm(base->loop, &simulated->episode);
-	loop_timers_release(base->loop, 1);
+	for (size_t i = 0; i < simulated->count; i++) {
+		struct place *place = &simulated->places[i];
+		free_jobs(&place->jobs);
+		free_jobs(&place->line);
+		loop_disarm(base->loop, &place->episode);
+	}
+	loop_timers_release(base->loop, simulated->count);
+	endpoint_set_free(simulated->set);
 	answer_unref(simulated->answer);
 	free(simulated);
+}
+
+static void make_place(struct simulated *simulated, struct place *place, const struct provider_model *model)
+{
+	place->simulated = simulated;
+	place->episode = LOOP_TIMER_INIT(episode_over);
+	TAILQ_INIT(&place->jobs);
+	TAILQ_INIT(&place->line);
+	begin_episode(place, model, clock_now_us());
 }
 
 static struct upstream *simulated_make(const struct upstream_settings *settings, struct transport *transport,
@@ -308,33 +413,38 @@ static struct upstream *simulated_make(const struct upstream_settings *settings,
 {
 	(void)transport;
 	(void)meter;
-	struct simulated *simulated = calloc(1, sizeof *simulated);
+	size_t count = 0;
+	for (const struct provider_model *model = settings->simulated; model; model = model->beside)
+		count++;
+	struct simulated *simulated = calloc(1, sizeof *simulated + count * sizeof *simulated->places);
 	if (!simulated)
 		return NULL;
 	simulated->base.settings = settings;
 	simulated->base.loop = loop;
 	simulated->random = random_seeded(settings->simulated->seed);
-	simulated->episode = LOOP_TIMER_INIT(episode_over);
-	TAILQ_INIT(&simulated->jobs);
-	TAILQ_INIT(&simulated->line);
+	simulated->count = count;
 	simulated->answer = answer_result(SLICE("null"), true, NULL);
-	if (simulated->answer && loop_timers_reserve(loop, 1)) {
-		begin_episode(simulated, settings->simulated, clock_now_us());
-		return &simulated->base;
+	simulated->set = endpoint_set_new(settings->balancing ? settings->balancing : &endpoint_default_policy,
+					  settings->weights, count, settings->simulated->seed);
+	if (!simulated->answer || !simulated->set || !loop_timers_reserve(loop, count)) {
+		endpoint_set_free(simulated->set);
+		answer_unref(simulated->answer);
+		free(simulated);
+		return NULL;
 	}
-	answer_unref(simulated->answer);
-	free(simulated);
-	return NULL;
+	const struct provider_model *model = settings->simulated;
+	for (size_t i = 0; i < count; i++, model = model->beside)
+		make_place(simulated, &simulated->places[i], model);
+	return &simulated->base;
 }
 
-static struct job *job_new(struct simulated *simulated, const struct upstream_call *calls, size_t count)
+static struct job *job_new(const struct simulated *simulated, const struct upstream_call *calls, size_t count)
 {
 	struct job *job = calloc(1, sizeof *job + count * sizeof *job->parts);
 	if (!job || !loop_timers_reserve(simulated->base.loop, 1)) {
 		free(job);
 		return NULL;
 	}
-	job->simulated = simulated;
 	job->count = count;
 	job->timer = LOOP_TIMER_INIT(job_due);
 	for (size_t i = 0; i < count; i++) {
@@ -344,13 +454,12 @@ static struct job *job_new(struct simulated *simulated, const struct upstream_ca
 	return job;
 }
 
-/* Refused without any work: no slot is needed. */
-static void turn_away(struct job *job, uint64_t now_us)
+static struct answer *none_usable(const struct simulated *simulated, uint64_t now_us)
 {
-	for (size_t i = 0; i < job->count; i++)
-		job->parts[i].at_us = clock_add(now_us, REFUSAL_US);
-	TAILQ_INSERT_TAIL(&job->simulated->jobs, job, next);
-	arm(job);
+	uint64_t usable_us = endpoint_usable_us(simulated->set, now_us);
+	uint64_t wait_us = usable_us > now_us && usable_us != CLOCK_NEVER ? usable_us - now_us : 0;
+	return answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
+				     (struct slice){ NULL, 0 }, "No endpoint of the provider can be used.");
 }
 
 static struct exchange *simulated_send(struct upstream *base, const struct upstream_call *calls, size_t count,
@@ -360,33 +469,27 @@ static struct exchange *simulated_send(struct upstream *base, const struct upstr
 	struct simulated *simulated = container_of(base, struct simulated, base);
 	uint64_t now_us = loop_now(base->loop);
 	struct job *job = job_new(simulated, calls, count);
-	(void)deadline_us; /* the batcher ends its items by itself */
 	if (!job) {
 		*refusal = answer_error(OUTCOME_OVERLOADED, "out of memory");
 		return NULL;
 	}
+	job->deadline_us = deadline_us; /* the batcher ends its items by itself */
 	job->events = events;
 	job->context = context;
-	job->unreachable = simulated->model->state == PROVIDER_DOWN;
-	if (!job->unreachable && !let_in(simulated, now_us))
-		job->refused = 429;
-	if (job->unreachable || job->refused) {
-		turn_away(job, now_us);
+	if (go_somewhere(simulated, job, now_us))
 		return &job->base;
-	}
-	if (simulated->model->failing > 0 && random_part(&simulated->random) <= simulated->model->failing)
-		job->refused = 500;
-	if (has_slot(simulated))
-		start(job);
-	else
-		TAILQ_INSERT_TAIL(&simulated->line, job, next);
-	return &job->base;
+	*refusal = none_usable(simulated, now_us);
+	loop_timers_release(base->loop, 1);
+	free(job);
+	return NULL;
 }
 
 static void simulated_abort(struct exchange *exchange)
 {
 	struct job *job = container_of(exchange, struct job, base);
 	job->aborted = true;
+	bool late = loop_now(loop_of(job)) >= job->deadline_us;
+	end_visit(job, late ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING);
 }
 
 static bool simulated_sent(const struct exchange *exchange)

@@ -21,6 +21,15 @@ static const struct provider_model cold = {
 };
 static const struct provider_model gone = { SLOW_SLOTS, .state = PROVIDER_DOWN, .lasts_us = S(2), .then = &cold };
 
+/* A second endpoint beside a good one. */
+#define GOOD .fixed_us = MS(5), .slots = 32
+static const struct provider_model slower = { .fixed_us = MS(50), .slots = 32 };
+static const struct provider_model breaking = { .state = PROVIDER_BREAKS };
+static const struct provider_model hung = { .state = PROVIDER_FROZEN };
+static const struct provider_model hangs = { GOOD, .lasts_us = S(3), .then = &hung };
+static const struct provider_model hole = { .state = PROVIDER_HOLE };
+static const struct provider_model vanishes = { GOOD, .lasts_us = S(3), .then = &hole };
+
 /* clang-format off */
 const struct world worlds[] = {
 	{ "nothing", "0.1 ms a request, any number at once",
@@ -86,6 +95,18 @@ const struct world worlds[] = {
 	{ "restarting", "20 ms a request and 1 ms a call, 2 at once; after 3 s it is gone for 2 s, then five times slower for 1 s",
 	  .provider = { SLOW_SLOTS, .lasts_us = S(3), .then = &gone },
 	  .capacity = 1600, .usual_us = MS(20), .slowest_us = MS(20), .well_us = S(6) },
+	{ "two-slower", "two endpoints, 5 ms a request, 32 at once; one takes ten times as long",
+	  .provider = { GOOD, .beside = &slower },
+	  .capacity = 4000, .usual_us = MS(5), .slowest_us = MS(50) },
+	{ "two-breaking", "two endpoints, 5 ms a request, 32 at once; one breaks off every request",
+	  .provider = { GOOD, .beside = &breaking },
+	  .capacity = 4000, .usual_us = MS(5), .slowest_us = MS(5) },
+	{ "two-hanging", "two endpoints, 5 ms a request, 32 at once; after 3 s one takes requests and never answers",
+	  .provider = { GOOD, .beside = &hangs },
+	  .capacity = 4000, .usual_us = MS(5), .slowest_us = MS(5), .well_us = S(3), .ill = true },
+	{ "two-vanishing", "two endpoints, 5 ms a request, 32 at once; after 3 s one swallows connections",
+	  .provider = { GOOD, .beside = &vanishes },
+	  .capacity = 4000, .usual_us = MS(5), .slowest_us = MS(5), .well_us = S(3) },
 };
 /* clang-format on */
 

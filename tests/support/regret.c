@@ -93,7 +93,10 @@ const struct regret_size regret_test_size = { 6000, 2500 };
 
 bool regret_cell_is(const struct regret_cell *cell)
 {
-	return !cell->before || (!cell->before->provider.then && cell->before != cell->world);
+	const struct world *before = cell->before, *world = cell->world;
+	if (!before)
+		return true;
+	return before != world && !before->provider.then && !before->provider.beside && !world->provider.beside;
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -199,8 +202,8 @@ double regret_goodput(const struct regret_cell *cell, const struct simulation_re
 	double answered = (double)result->answered * 1e6;
 	if (cell->load->kind == LOAD_CLOSED) /* by Little's law: calls come in waves, whose ends a span would cut */
 		return result->cycles_us ? answered * (double)cell->load->callers / (double)result->cycles_us : 0;
-	if (cell->load->kind == LOAD_OPEN) /* what a growing line takes in is not yet done */
-		answered = (double)result->answered_meanwhile * 1e6;
+	if (cell->load->kind == LOAD_OPEN) /* what a growing line takes in is not yet done, what a line gives back was */
+		answered = fmin(answered, (double)result->answered_meanwhile * 1e6);
 	return result->coming_us ? answered / (double)result->coming_us : 0;
 }
 

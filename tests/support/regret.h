@@ -40,7 +40,7 @@ struct regret_cell {
 	const struct world *before, *world;
 	const struct regret_load *load;
 };
-/* Cells that mean something: a world of several episodes is no `before`. */
+/* Cells that mean something: a world of several episodes is no `before`, endpoints do not come and go. */
 bool regret_cell_is(const struct regret_cell *cell);
 
 /* How many calls: all of them for the table, fewer for the test. */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/loop.h"
+#include "upstream/http/endpoint.h"
 #include "upstream/provider_model.h"
 #include "upstream/upstream.h"
 
@@ -330,6 +331,63 @@ static void who_is_gone_breaks_off_and_cannot_be_reached(void **state)
 	stop();
 }
 
+/* The endpoint room itself decides; its own tests say how. */
+static void another_endpoint_takes_what_one_cannot_be_reached_for(void **state)
+{
+	(void)state;
+	const struct provider_model gone = { .state = PROVIDER_DOWN };
+	const struct provider_model model = { .fixed_us = MS(5), .beside = &gone };
+	struct request requests[20];
+	start(&model);
+	for (size_t i = 0; i < 20; i++) {
+		send_calls(&requests[i], 1, false);
+		pass_until(MS(10) * (i + 1));
+		assert_int_equal(requests[i].outcome, OUTCOME_OK);
+	}
+	stop();
+}
+
+static void one_that_hangs_up_is_left_alone_after_a_while(void **state)
+{
+	(void)state;
+	const struct provider_model breaking = { .state = PROVIDER_BREAKS };
+	const struct provider_model model = { .fixed_us = MS(5), .beside = &breaking };
+	struct request request;
+	size_t broken = 0;
+	start(&model);
+	for (size_t i = 0; i < 100; i++) {
+		send_calls(&request, 1, true);
+		pass_until(MS(10) * (i + 1));
+		assert_true(request.landed);
+		broken += request.outcome != OUTCOME_OK;
+	}
+	assert_in_range(broken, 1, 10);
+	stop();
+}
+
+static void who_swallows_connections_costs_the_connect_timeout(void **state)
+{
+	(void)state;
+	const struct provider_model model = { .state = PROVIDER_HOLE };
+	struct request request;
+	start(&model);
+	for (size_t i = 0; i < endpoint_default_policy.failures; i++) {
+		send_calls(&request, 1, false);
+		assert_false(upstream_sent(request.exchange));
+		pass_until((i + 1) * PROVIDER_HOLE_US - 1);
+		assert_false(request.landed);
+		pass_until((i + 1) * PROVIDER_HOLE_US);
+		assert_int_equal(request.outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	}
+	struct upstream_call call = { 0 };
+	struct answer *refusal = NULL; /* the only one is out of reach: nothing is tried for a while */
+	assert_null(upstream_send(upstream, &call, 1, CLOCK_NEVER, &events, &request, &refusal));
+	assert_int_equal(refusal->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	assert_true(refusal->retry_after_s > 0);
+	answer_unref(refusal);
+	stop();
+}
+
 static void nobody_is_told_of_what_was_aborted(void **state)
 {
 	(void)state;
@@ -361,6 +419,9 @@ int main(void)
 		cmocka_unit_test(what_fails_fails_as_a_whole),
 		cmocka_unit_test(a_freeze_lasts_and_then_everything_goes_on),
 		cmocka_unit_test(who_is_gone_breaks_off_and_cannot_be_reached),
+		cmocka_unit_test(another_endpoint_takes_what_one_cannot_be_reached_for),
+		cmocka_unit_test(one_that_hangs_up_is_left_alone_after_a_while),
+		cmocka_unit_test(who_swallows_connections_costs_the_connect_timeout),
 		cmocka_unit_test(nobody_is_told_of_what_was_aborted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
