@@ -239,7 +239,7 @@ static void tell_moment(struct run *run, uint64_t now_us)
 	moment->took_us = moment->answered ? run->took_us / moment->answered : 0;
 	moment->waiting = sum_of(run, METRIC_ID_BATCH_WAITING);
 	moment->under_way = sum_of(run, METRIC_ID_BATCH_IN_FLIGHT);
-	moment->concurrency = most_of(run, METRIC_ID_CONCURRENCY_LIMIT);
+	moment->concurrency = metrics_read(run->metrics, METRIC_ID_CONCURRENCY_LIMIT, 0, 0);
 	moment->window_us = most_of(run, METRIC_ID_BATCH_WINDOW);
 	simulation->watch(simulation->watch_context, moment);
 	memset(moment, 0, sizeof *moment);

@@ -140,7 +140,7 @@ static struct simulation flat(struct load_pattern load)
 {
 	struct simulation simulation = usual(BATCH_OFF);
 	simulation.provider = (struct provider_model){ .fixed_us = 5000 };
-	simulation.policy.max_in_flight = 1000;
+	simulation.policy.concurrency = 1000;
 	simulation.load = load;
 	simulation.load.seed = 3;
 	return simulation;
