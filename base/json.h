@@ -67,6 +67,8 @@ struct json_walk json_walk(struct slice value);
 bool json_next_member(struct json_walk *walk, struct slice *raw_name, struct slice *value);
 /* Next element, trimmed. False at the end. */
 bool json_next_element(struct json_walk *walk, struct slice *value);
+/* How many elements an array has. */
+size_t json_count(struct slice array);
 /* The value of member `name` (unescaped text) of an object. False if there is none. */
 bool json_member(struct slice object, struct slice name, struct slice *value);
 

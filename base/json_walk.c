@@ -159,6 +159,16 @@ static size_t decode_escape(const char *p, const char *end, char to[4], size_t *
 	return read;
 }
 
+size_t json_count(struct slice array)
+{
+	struct slice element;
+	struct json_walk walk = json_walk(array);
+	size_t count = 0;
+	while (json_next_element(&walk, &element))
+		count++;
+	return count;
+}
+
 bool json_string_is(struct slice raw, struct slice text)
 {
 	struct slice body = string_body(raw);

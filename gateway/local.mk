@@ -7,6 +7,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/tools_page.c \
 	gateway/call/call.c gateway/call/call.h \
+	gateway/call/call_group.c gateway/call/call_group.h \
 	gateway/call/caller.c gateway/call/caller.h \
 	gateway/call/dispatch.c gateway/call/dispatch.h \
 	gateway/call/dispatch_private.h \

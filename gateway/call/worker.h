@@ -16,6 +16,7 @@
 #include "cache/redis/redis_tracking.h"
 #include "cache/tier.h"
 #include "gateway/call/call.h"
+#include "gateway/call/call_group.h"
 #include "gateway/tools/catalogue.h"
 #include "gateway/config/config.h"
 #include "gateway/call/dispatch.h"
@@ -76,6 +77,7 @@ struct worker {
 	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
 	struct calls recycled; /* call objects to be used again */
 	size_t recycled_count;
+	struct call_groups groups; /* with something to do */
 };
 
 /* A worker without listeners. NULL when memory is out or the kernel refuses. Main thread. */

@@ -94,3 +94,49 @@ bool http_full(const struct http *http)
 {
 	return atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed) > http->settings->held_bytes;
 }
+
+/* ---------------------------------------------------------------- for replies that are not handed over yet */
+
+bool http_hold(struct http *http, size_t bytes, enum held_for what)
+{
+	size_t limit = http->settings->held_bytes;
+	size_t held = atomic_load_explicit(&http->shared->held_bytes, memory_order_relaxed);
+	if (what == HELD_TO_WRITE)
+		limit += limit / 8;
+	if (held + bytes > limit)
+		return false;
+	http_hold_anyway(http, bytes);
+	return true;
+}
+
+void http_hold_anyway(struct http *http, size_t bytes)
+{
+	atomic_fetch_add_explicit(&http->shared->held_bytes, bytes, memory_order_relaxed);
+	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, (int64_t)bytes);
+	meter_move(http->meter, METRIC_ID_REPLY_BYTES, 0, 0, (int64_t)bytes);
+}
+
+void http_release(struct http *http, size_t bytes)
+{
+	atomic_fetch_sub_explicit(&http->shared->held_bytes, bytes, memory_order_relaxed);
+	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, -(int64_t)bytes);
+	meter_move(http->meter, METRIC_ID_REPLY_BYTES, 0, 0, -(int64_t)bytes);
+}
+
+/* Whoever is the first counts it and whoever is the last takes it off, in whatever order they come and fail. */
+bool http_hold_answer(struct http *http, struct answer *answer)
+{
+	if (atomic_fetch_add_explicit(&answer->takers, 1, memory_order_acq_rel) > 0)
+		return true;
+	http_hold_anyway(http, answer_held_bytes(answer));
+	if (!http_full(http))
+		return true;
+	http_release_answer(http, answer);
+	return false;
+}
+
+void http_release_answer(struct http *http, struct answer *answer)
+{
+	if (atomic_fetch_sub_explicit(&answer->takers, 1, memory_order_acq_rel) == 1)
+		http_release(http, answer_held_bytes(answer));
+}

@@ -349,6 +349,7 @@ void waiting_left(struct waiting *waiting)
 	meter_add(http->meter, METRIC_ID_CLIENTS_GONE, 0, 0, 1);
 	void (*gone)(struct request *) = waiting->request.gone;
 	waiting->request.gone = NULL;
+	waiting->request.drained = NULL;
 	waiting->state = STATE_GONE;
 	waiting->stream_ended = true;
 	if (gone)

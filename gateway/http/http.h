@@ -81,6 +81,9 @@ struct request {
 	 * gateway gives up on it before a reply; the handler then owes no reply. */
 	void *waits_for;
 	void (*gone)(struct request *request);
+	/* Answering in pieces: called (if set) when the client has taken some and few bytes are left, from within the
+	 * library: it may only note that there is room. */
+	void (*drained)(struct request *request);
 
 	void *logged; /* the handler's, for `finished` */
 };
@@ -197,5 +200,20 @@ bool http_full(const struct http *http);
 size_t http_busy(const struct http *http);
 /* End at once: every waiting request gets its `gone`, connections are closed. NULL is fine. */
 void http_stop(struct http *http);
+
+/* --- What is held for replies that are not handed over yet --- */
+
+/* Up to limits.in_flight_bytes for what waits to become a reply; up to an eighth more for what a reply is made of
+ * while it is written, so that what is held can be written when nothing more may be held. */
+enum held_for { HELD_TO_WAIT, HELD_TO_WRITE };
+
+/* Count bytes before they are held. False: there is no room, nothing is counted. */
+bool http_hold(struct http *http, size_t bytes, enum held_for what) MUST_CHECK;
+/* Count them although there may be no room: for the little that must be kept. */
+void http_hold_anyway(struct http *http, size_t bytes);
+void http_release(struct http *http, size_t bytes);
+/* The same for an answer, HELD_TO_WAIT: what several replies hold of it is counted once. Takes no reference. */
+bool http_hold_answer(struct http *http, struct answer *answer) MUST_CHECK;
+void http_release_answer(struct http *http, struct answer *answer);
 
 #endif

@@ -8,6 +8,7 @@
 enum {
 	STREAM_BLOCK_BYTES = 16384,
 	STREAM_MAX_BYTES = 64 << 20, /* pieces a slow reader may leave unread */
+	STREAM_LOW_BYTES = 64 << 10  /* so few left: time for more */
 };
 
 void reply_init(struct reply *reply, unsigned status)
@@ -154,6 +155,8 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t m
 		buf_reset(&waiting->stream);
 		waiting->stream_at = 0;
 	}
+	if (waiting->request.drained && left - count <= STREAM_LOW_BYTES)
+		waiting->request.drained(&waiting->request);
 	return (ssize_t)count;
 }
 
@@ -203,6 +206,7 @@ void request_stream_end(struct request *request)
 {
 	struct waiting *waiting = container_of(request, struct waiting, request);
 	request->gone = NULL;
+	request->drained = NULL;
 	waiting->stream_ended = true;
 	waiting_resume(waiting);
 }
@@ -211,6 +215,7 @@ void request_stream_abort(struct request *request)
 {
 	struct waiting *waiting = container_of(request, struct waiting, request);
 	request->gone = NULL;
+	request->drained = NULL;
 	waiting->state = STATE_GONE;
 	waiting_resume(waiting);
 }

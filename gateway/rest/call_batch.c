@@ -3,204 +3,58 @@
  * look-up, own flight, own outcome. Answered as one JSON document in the order of asking, or line by line (NDJSON) in
  * the order of finishing.
  */
-#include <assert.h>
-#include <stdlib.h>
 #include <strings.h>
 
 #include "base/json.h"
+#include "gateway/call/call_group.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
+#include "gateway/rest/call_tool.h"
 
-enum { RESULTS_BYTES_MAX = 512 << 20 };
+/* ---------------------------------------------------------------- one call */
 
-/* One of the calls asked for. */
-struct seat {
-	struct slice id;   /* raw JSON as it came, or empty */
-	struct call *call; /* NULL: refused before it became one, see refusal; or, with NDJSON, written already */
-	struct answer *refusal;
-	bool away;
-};
-
-/* All calls of one request. */
-struct group {
-	struct worker *worker;
-	struct request *request;
-	struct blob *body;
-	bool ndjson;
-	size_t away; /* calls not home yet */
-	size_t count;
-	struct seat seats[];
-};
-
-static void group_free(struct group *group)
+static struct answer *refuse_item(struct worker *worker, struct answer *answer)
 {
-	for (size_t i = 0; i < group->count; i++) {
-		if (group->seats[i].call)
-			call_free(group->seats[i].call);
-		answer_unref(group->seats[i].refusal);
-	}
-	blob_unref(group->body);
-	free(group);
-}
-
-/* ---------------------------------------------------------------- writing */
-
-static void put_result(struct buf *out, const struct answer *answer)
-{
-	if (answer->json) {
-		buf_put_text(out, ",\"result\":");
-		buf_put(out, answer_body(answer));
-		return;
-	}
-	/* what is no JSON travels as a string, with its type beside it */
-	buf_put_text(out, ",\"content_type\":");
-	json_put_string(out, slice_of(answer->content_type));
-	buf_put_text(out, ",\"result\":");
-	json_put_string(out, answer_body(answer));
-}
-
-static void put_seat(struct buf *out, const struct group *group, const struct seat *seat)
-{
-	const struct call *call = seat->call;
-	const struct answer *answer = call ? call->answer : seat->refusal;
-	assert(answer);
-	buf_put_text(out, "{\"id\":");
-	buf_put(out, seat->id.len ? seat->id : SLICE("null"));
-	buf_put_text(out, ",\"status\":");
-	buf_put_u64(out, outcome_status(answer->outcome));
-	if (call && call->source != SOURCE_NONE) {
-		buf_put_text(out, ",\"cache\":\"");
-		buf_put_text(out, source_word(call->source));
-		buf_put_char(out, '"');
-	}
-	if (answer->outcome == OUTCOME_OK) {
-		put_result(out, answer);
-	} else {
-		buf_put_text(out, ",\"error\":");
-		problem_put(out, answer, group->request->id, call);
-	}
-	buf_put_char(out, '}');
-}
-
-/* NDJSON: one line now, and its call is not needed any more. False: memory is out, or the client does not read. */
-static bool write_line(struct group *group, struct seat *seat)
-{
-	struct buf line = BUF_INIT(RESULTS_BYTES_MAX);
-	put_seat(&line, group, seat);
-	buf_put_char(&line, '\n');
-	bool fine = !line.failed && request_stream_put(group->request, buf_slice(&line));
-	buf_fini(&line);
-	if (seat->call)
-		call_free(seat->call);
-	seat->call = NULL;
-	return fine;
-}
-
-static void finish(struct group *group)
-{
-	struct request *request = group->request;
-	if (group->ndjson) {
-		request_stream_end(request);
-	} else {
-		struct buf text = BUF_INIT(RESULTS_BYTES_MAX);
-		buf_put_text(&text, "{\"results\":[");
-		for (size_t i = 0; i < group->count; i++) {
-			if (i)
-				buf_put_char(&text, ',');
-			put_seat(&text, group, &group->seats[i]);
-		}
-		buf_put_text(&text, "]}\n");
-		reply_text(request, 200, "application/json", &text);
-	}
-	group_free(group);
-}
-
-/* ---------------------------------------------------------------- calls */
-
-/* Nobody reads the rest: the calls that are away are of no use. */
-static void abandon(struct group *group)
-{
-	for (size_t i = 0; i < group->count; i++) {
-		struct seat *seat = &group->seats[i];
-		if (!seat->away)
-			continue;
-		front_cancel(seat->call);
-		seat->call = NULL;
-	}
-	group_free(group);
-}
-
-static void client_left(struct request *request)
-{
-	abandon(request->waits_for);
-}
-
-/* A line could not be kept for the client: an end that looks whole would be a lie, so the connection is cut. */
-static void cut_short(struct group *group)
-{
-	request_stream_abort(group->request);
-	abandon(group);
-}
-
-static void call_home(struct call *call)
-{
-	struct group *group = call->context;
-	struct seat *seat = &group->seats[call->index];
-	seat->away = false;
-	group->away--;
-	front_count(call);
-	front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
-	if (group->ndjson && !write_line(group, seat))
-		cut_short(group);
-	else if (group->away == 0)
-		finish(group);
-}
-
-static struct answer *item_problem(struct worker *worker, enum reject_reason reason, struct answer *answer)
-{
-	meter_add(worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_REQUEST, 0, 1);
 	return answer;
 }
 
-struct item {
+struct wanted {
 	struct slice id, tool, arguments; /* raw JSON; empty: not there */
 };
 
 /* NULL, or what is wrong with an element of "calls". */
-static struct answer *read_item(struct worker *worker, struct slice element, size_t index, struct item *item)
+static struct answer *read_item(struct worker *worker, struct slice element, size_t index, struct wanted *wanted)
 {
 	struct slice name, value;
 	if (json_type(element) != JSON_OBJECT)
-		return item_problem(worker, REJECT_BAD_REQUEST,
-				    answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu] must be an object.", index));
+		return refuse_item(worker,
+				   answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu] must be an object.", index));
 	struct json_walk walk = json_walk(element);
 	while (json_next_member(&walk, &name, &value)) {
 		if (json_string_is(name, SLICE("id")))
-			item->id = value;
+			wanted->id = value;
 		else if (json_string_is(name, SLICE("tool")))
-			item->tool = value;
+			wanted->tool = value;
 		else if (json_string_is(name, SLICE("arguments")))
-			item->arguments = value;
+			wanted->arguments = value;
 		else
-			return item_problem(
-				worker, REJECT_BAD_REQUEST,
+			return refuse_item(
+				worker,
 				answer_error(
 					OUTCOME_INVALID_REQUEST,
 					"calls[%zu] has the unknown member %.*s; id, tool and arguments are known.",
 					index, name.len > 60 ? 60 : (int)name.len, name.at));
 	}
-	if (item->id.len && json_type(item->id) != JSON_STRING && json_type(item->id) != JSON_NUMBER) {
-		item->id.len = 0;
-		return item_problem(
-			worker, REJECT_BAD_REQUEST,
-			answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].id must be a string or a number.", index));
+	if (wanted->id.len && json_type(wanted->id) != JSON_STRING && json_type(wanted->id) != JSON_NUMBER) {
+		wanted->id.len = 0;
+		return refuse_item(worker, answer_error(OUTCOME_INVALID_REQUEST,
+							"calls[%zu].id must be a string or a number.", index));
 	}
-	if (!item->tool.len || json_type(item->tool) != JSON_STRING)
-		return item_problem(
-			worker, REJECT_BAD_REQUEST,
-			answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].tool must be a tool's name.", index));
+	if (!wanted->tool.len || json_type(wanted->tool) != JSON_STRING)
+		return refuse_item(
+			worker, answer_error(OUTCOME_INVALID_REQUEST, "calls[%zu].tool must be a tool's name.", index));
 	return NULL;
 }
 
@@ -216,40 +70,82 @@ static const struct tool *find_tool(struct worker *worker, struct slice raw_name
 	return tool;
 }
 
-/* Seat one element: refused, answered from memory, or on its way. */
-static void seat_item(struct group *group, size_t index, struct slice element, const struct asker *asker)
+static void begin_item(struct call_group *group, struct call_group_item *item)
 {
-	struct worker *worker = group->worker;
-	struct seat *seat = &group->seats[index];
-	struct item item = { 0 };
-	seat->refusal = read_item(worker, element, index, &item);
-	seat->id = item.id;
-	if (seat->refusal)
-		return;
-	const struct tool *tool = find_tool(worker, item.tool, &seat->refusal);
-	if (!tool)
-		return;
-	struct call *call = call_new(worker);
-	if (!call) {
-		seat->refusal = answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory.");
-		return;
-	}
-	seat->call = call;
-	call->tool = tool;
-	call->asker = asker;
-	call->arguments = item.arguments.len ? item.arguments : SLICE("{}");
-	call->done = call_home;
-	call->context = group;
-	call->index = index;
-	if (call_look_up(call)) {
-		front_count(call);
-		front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
-		return;
-	}
-	seat->away = true;
-	group->away++;
-	call_send(call, group->body);
+	struct wanted wanted = { 0 };
+	struct answer *refusal = read_item(group->worker, item->text, (size_t)(item - group->items), &wanted);
+	const struct tool *tool = refusal ? NULL : find_tool(group->worker, wanted.tool, &refusal);
+	item->id = wanted.id;
+	if (tool)
+		call_group_call(group, item, tool, &group->asker, wanted.arguments.len ? wanted.arguments : SLICE("{}"),
+				group->body);
+	else
+		call_group_refuse(item, refusal);
 }
+
+/* ---------------------------------------------------------------- writing */
+
+static void put_item(const struct call_group *group, const struct call_group_item *item, struct buf *out,
+		     struct call_group_rest *rest, const char *after)
+{
+	const struct call *call = item->call;
+	const struct answer *answer = call_group_answer(item);
+	buf_put_text(out, "{\"id\":");
+	buf_put(out, item->id.len ? item->id : SLICE("null"));
+	buf_put_text(out, ",\"status\":");
+	buf_put_u64(out, outcome_status(answer->outcome));
+	if (call && call->source != SOURCE_NONE) {
+		buf_put_text(out, ",\"cache\":\"");
+		buf_put_text(out, source_word(call->source));
+		buf_put_char(out, '"');
+	}
+	rest->after = after;
+	if (answer->outcome != OUTCOME_OK) {
+		buf_put_text(out, ",\"error\":");
+		problem_put(out, answer, group->request->id, call);
+		return;
+	}
+	if (!answer->json) { /* what is no JSON travels as a string, with its type beside it */
+		buf_put_text(out, ",\"content_type\":");
+		json_put_string(out, slice_of(answer->content_type));
+		rest->quoted = true;
+	}
+	buf_put_text(out, ",\"result\":");
+	rest->bytes = answer_body(answer);
+}
+
+static void put_element(struct call_group *group, struct call_group_item *item, struct buf *out,
+			struct call_group_rest *rest)
+{
+	put_item(group, item, out, rest, "}");
+}
+
+static void put_line(struct call_group *group, struct call_group_item *item, struct buf *out,
+		     struct call_group_rest *rest)
+{
+	put_item(group, item, out, rest, "}\n");
+}
+
+static const struct call_group_kind as_document = {
+	.order = GROUP_AS_ASKED,
+	.content_type = "application/json",
+	.opening = "{\"results\":[",
+	.between = ",",
+	.closing = "]}\n",
+	.begin = begin_item,
+	.put = put_element,
+};
+
+static const struct call_group_kind as_lines = {
+	.order = GROUP_AS_DONE,
+	.streams = true,
+	.content_type = "application/x-ndjson",
+	.opening = "",
+	.between = "",
+	.closing = "",
+	.begin = begin_item,
+	.put = put_line,
+};
 
 /* ---------------------------------------------------------------- the request */
 
@@ -287,69 +183,24 @@ static bool wants_lines(const struct request *request)
 	return false;
 }
 
-static size_t count_elements(struct slice array)
-{
-	struct slice element;
-	struct json_walk walk = json_walk(array);
-	size_t count = 0;
-	while (json_next_element(&walk, &element))
-		count++;
-	return count;
-}
-
-/* The head, and a line for each call that has its answer already. False: cut short, and the group is gone. */
-static bool start_lines(struct group *group)
-{
-	struct reply reply;
-	reply_init(&reply, 200);
-	reply.content_type = "application/x-ndjson";
-	reply_header_text(&reply, "X-Request-Id", slice_of(group->request->id));
-	request_stream_start(group->request, &reply);
-	for (size_t i = 0; i < group->count; i++) {
-		if (!group->seats[i].away && !write_line(group, &group->seats[i])) {
-			cut_short(group);
-			return false;
-		}
-	}
-	return true;
-}
-
 void rest_call_many(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct slice calls, element;
+	struct slice calls;
 	struct asker asker;
 	(void)rest;
 	if (!front_body_is_json(worker, request, &wire_problem) ||
 	    !front_read_asker(worker, request, &wire_problem, &asker) || !find_calls(worker, request, &calls))
 		return;
-	size_t count = count_elements(calls);
+	size_t count = json_count(calls);
 	if (count > worker->gateway->config->limits.in_flight) {
 		front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
 			     "There are more calls in the batch than limits.in_flight allows at once.");
 		return;
 	}
-	size_t calls_at = (size_t)(calls.at - buf_slice(&request->body).at);
-	struct group *group = calloc(1, sizeof *group + count * sizeof group->seats[0]);
-	struct blob *body = buf_take_blob(&request->body);
-	if (!group || !body) {
-		free(group);
-		blob_unref(body);
-		front_refuse_for_memory(worker, request, &wire_problem);
-		return;
-	}
-	group->worker = worker;
-	group->request = request;
-	group->body = body;
-	group->ndjson = wants_lines(request);
-	group->count = count;
-	struct json_walk walk = json_walk((struct slice){ body->bytes + calls_at, calls.len });
-	for (size_t i = 0; json_next_element(&walk, &element); i++)
-		seat_item(group, i, element, &asker);
-	request->waits_for = group;
-	if (group->ndjson && !start_lines(group))
-		return;
-	if (group->away == 0)
-		finish(group);
+	struct call_group *group = call_group_new(worker, request, wants_lines(request) ? &as_lines : &as_document,
+						  &asker, calls, false, count, NULL);
+	if (group)
+		call_group_start(group);
 	else
-		request->gone = client_left;
+		front_refuse_for_memory(worker, request, &wire_problem);
 }

@@ -5,50 +5,38 @@
  */
 #include "gateway/rest/embeddings.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "gateway/call/call_group.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
 
 enum {
 	SETTINGS_BYTES_MAX = 1024, /* all members but the input, since each call carries them */
-	REPLY_BYTES_MAX = 512 << 20
+	ARGUMENTS_BYTES_MAX = 1 << 30,
+	MODEL_BYTES_MAX = 64 << 10,
+	REPLY_BYTES_MAX = 32 << 20 /* of an error */
 };
 
-/* One input. */
-struct seat {
-	size_t at, len; /* its call's arguments, in group->arguments */
-	struct call *call;
-	bool away;
+/* What the results of all calls add up to. */
+struct sum {
+	uint64_t prompt_tokens, total_tokens;
+	uint64_t unbilled; /* inputs answered without asking the provider on their behalf */
+	bool estimated;
 };
 
-struct group {
-	struct worker *worker;
-	struct request *request;
-	struct blob *arguments; /* of all calls */
-	size_t away;            /* calls not home yet */
-	size_t count;
-	struct seat seats[];
-};
-
-/* What the body asks for: slices of it. */
-struct wish {
+/* What the body asks for; `model` and `input` are slices of it. */
+struct embeddings {
 	struct slice model, input;
-	size_t count;        /* inputs */
-	struct buf settings; /* all members but the input, each with a comma behind it */
+	size_t count;                /* inputs */
+	struct buf settings;         /* all members but the input, each with a comma behind it */
+	struct catalogue *catalogue; /* held: where `tool` is */
+	const struct tool *tool;
+	struct sum sum;
+	struct buf model_text; /* the first result's, whose answer is gone when it is written; or empty */
 };
-
-static void group_free(struct group *group)
-{
-	for (size_t i = 0; i < group->count; i++)
-		if (group->seats[i].call)
-			call_free(group->seats[i].call);
-	blob_unref(group->arguments);
-	free(group);
-}
 
 /* ---------------------------------------------------------------- errors */
 
@@ -120,13 +108,6 @@ static void reply_failure(struct request *request, const struct answer *answer)
 
 /* ---------------------------------------------------------------- the answer */
 
-/* What the results of all calls add up to. */
-struct sum {
-	uint64_t prompt_tokens, total_tokens;
-	uint64_t unbilled; /* inputs answered without asking the provider on their behalf */
-	bool estimated;
-};
-
 static bool is_billed(enum call_source source)
 {
 	return source == SOURCE_MISS || source == SOURCE_REQUEST || source == SOURCE_BYPASS;
@@ -178,8 +159,20 @@ static void put_element(struct buf *out, struct slice result, size_t index)
 	buf_put_char(out, '}');
 }
 
-static void put_sum(struct buf *out, const struct sum *sum)
+static struct embeddings *embeddings_of(const struct call_group *group)
 {
+	return group->context;
+}
+
+static void put_end(struct call_group *group, struct buf *out)
+{
+	const struct embeddings *embeddings = embeddings_of(group);
+	const struct sum *sum = &embeddings->sum;
+	buf_put_char(out, ']');
+	if (embeddings->model_text.len) {
+		buf_put_text(out, ",\"model\":");
+		buf_put(out, buf_slice(&embeddings->model_text));
+	}
 	buf_put_text(out, ",\"usage\":{\"prompt_tokens\":");
 	buf_put_u64(out, sum->prompt_tokens);
 	buf_put_text(out, ",\"total_tokens\":");
@@ -192,123 +185,50 @@ static void put_sum(struct buf *out, const struct sum *sum)
 	buf_put_char(out, '}');
 }
 
-/* True: the usage is not the provider's own. */
-static bool put_reply(struct buf *out, const struct group *group)
+/* The usage is not the provider's own. */
+static void put_head(struct call_group *group, struct reply *reply)
 {
-	struct sum sum = { 0 };
-	struct slice model;
-	buf_put_text(out, "{\"object\":\"list\",\"data\":[");
-	for (size_t i = 0; i < group->count; i++) {
-		if (i)
-			buf_put_char(out, ',');
-		put_element(out, answer_body(group->seats[i].call->answer), i);
-		add_usage(&sum, group->seats[i].call);
-	}
-	buf_put_char(out, ']');
-	if (json_member(answer_body(group->seats[0].call->answer), SLICE("model"), &model)) {
-		buf_put_text(out, ",\"model\":");
-		buf_put(out, model);
-	}
-	put_sum(out, &sum);
-	buf_put_char(out, '}');
-	return sum.estimated || sum.unbilled;
+	const struct sum *sum = &embeddings_of(group)->sum;
+	if (sum->estimated || sum->unbilled)
+		reply_header_text(reply, "X-Usage-Estimated", SLICE("true"));
 }
 
-static const struct answer *first_failure(const struct group *group)
+static void put_input(struct call_group *group, struct call_group_item *item, struct buf *out,
+		      struct call_group_rest *rest)
 {
-	for (size_t i = 0; i < group->count; i++)
-		if (group->seats[i].call->answer->outcome != OUTCOME_OK)
-			return group->seats[i].call->answer;
-	return NULL;
+	(void)rest;
+	put_element(out, answer_body(item->call->answer), (size_t)(item - group->items));
 }
 
-static void reply_success(const struct group *group)
-{
-	struct request *request = group->request;
-	struct buf text = BUF_INIT(REPLY_BYTES_MAX);
-	bool estimated = put_reply(&text, group);
-	struct reply reply;
-	reply_init(&reply, 200);
-	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
-	if (estimated)
-		reply_header_text(&reply, "X-Usage-Estimated", SLICE("true"));
-	reply_send_text(request, &reply, "application/json", &text);
-}
-
-static void finish(struct group *group)
-{
-	const struct answer *failure = first_failure(group);
-	if (failure)
-		reply_failure(group->request, failure);
-	else
-		reply_success(group);
-	group_free(group);
-}
-
-/* ---------------------------------------------------------------- calls */
-
-static void client_left(struct request *request)
-{
-	struct group *group = request->waits_for;
-	for (size_t i = 0; i < group->count; i++) {
-		struct seat *seat = &group->seats[i];
-		if (!seat->away)
-			continue;
-		front_cancel(seat->call);
-		seat->call = NULL;
-	}
-	group_free(group);
-}
-
-static void count_call(const struct group *group, const struct call *call)
-{
-	front_count(call);
-	front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
-}
-
-static void call_home(struct call *call)
-{
-	struct group *group = call->context;
-	group->seats[call->index].away = false;
-	group->away--;
-	count_call(group, call);
-	if (group->away == 0)
-		finish(group);
-}
-
-/* Look all of them up before any is sent: there is no way back from sending. False: out of memory. */
-static bool make_calls(struct group *group, const struct tool *tool, const struct asker *asker)
+/* One failure fails the request. */
+static bool all_are_good(struct call_group *group)
 {
 	for (size_t i = 0; i < group->count; i++) {
-		struct seat *seat = &group->seats[i];
-		struct call *call = seat->call = call_new(group->worker);
-		if (!call)
+		const struct answer *answer = call_group_answer(&group->items[i]);
+		if (answer->outcome != OUTCOME_OK) {
+			reply_failure(group->request, answer);
 			return false;
-		call->tool = tool;
-		call->asker = asker;
-		call->arguments = (struct slice){ group->arguments->bytes + seat->at, seat->len };
-		call->done = call_home;
-		call->context = group;
-		call->index = i;
+		}
 	}
 	return true;
 }
 
-static void send_calls(struct group *group)
+/* Read while its bytes are at hand: all results at once would hold the worker up. */
+static void add_result(struct call_group *group, struct call_group_item *item)
 {
-	for (size_t i = 0; i < group->count; i++) {
-		struct seat *seat = &group->seats[i];
-		if (call_look_up(seat->call)) {
-			count_call(group, seat->call);
-			continue;
-		}
-		seat->away = true;
-		group->away++;
-		call_send(seat->call, group->arguments);
-	}
+	struct embeddings *embeddings = embeddings_of(group);
+	struct slice model;
+	if (!item->call || item->call->answer->outcome != OUTCOME_OK)
+		return;
+	add_usage(&embeddings->sum, item->call);
+	if (item == group->items && json_member(answer_body(item->call->answer), SLICE("model"), &model) &&
+	    model.len <= MODEL_BYTES_MAX)
+		buf_put(&embeddings->model_text, model);
 }
 
 /* ---------------------------------------------------------------- the request */
+
+static const char no_tool[] = "No tool of this gateway serves embeddings of this model.";
 
 static const struct tool *find_tool(const struct catalogue *catalogue, struct slice model)
 {
@@ -334,38 +254,26 @@ static bool is_list(struct slice input)
 	return json_type(input) == JSON_ARRAY && json_next_element(&walk, &first) && json_type(first) != JSON_NUMBER;
 }
 
-static size_t count_inputs(struct slice input)
-{
-	struct slice element;
-	struct json_walk walk = json_walk(input);
-	size_t count = 0;
-	if (!is_list(input))
-		return 1;
-	while (json_next_element(&walk, &element))
-		count++;
-	return count;
-}
-
-static void read_members(struct slice body, struct wish *wish)
+static void read_members(struct slice body, struct embeddings *embeddings)
 {
 	struct slice name, value;
 	struct json_walk walk = json_walk(body);
 	while (json_next_member(&walk, &name, &value)) {
 		if (json_string_is(name, SLICE("input"))) {
-			wish->input = value;
+			embeddings->input = value;
 			continue;
 		}
 		if (json_string_is(name, SLICE("model")))
-			wish->model = value;
-		buf_put(&wish->settings, name);
-		buf_put_char(&wish->settings, ':');
-		buf_put(&wish->settings, value);
-		buf_put_char(&wish->settings, ',');
+			embeddings->model = value;
+		buf_put(&embeddings->settings, name);
+		buf_put_char(&embeddings->settings, ':');
+		buf_put(&embeddings->settings, value);
+		buf_put_char(&embeddings->settings, ',');
 	}
 }
 
 /* False: answered. */
-static bool read_wish(struct worker *worker, struct request *request, struct wish *wish)
+static bool read_body(struct worker *worker, struct request *request, struct embeddings *embeddings)
 {
 	struct slice body = buf_slice(&request->body);
 	if (!front_check_json(worker, request, &wire_openai, worker->gateway->config->limits.json_depth))
@@ -373,93 +281,120 @@ static bool read_wish(struct worker *worker, struct request *request, struct wis
 	if (json_type(json_trim(body)) != JSON_OBJECT)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
 				    "The body must be an object, {\"model\": ..., \"input\": ...}.");
-	read_members(body, wish);
-	if (wish->settings.failed)
+	read_members(body, embeddings);
+	if (embeddings->settings.failed)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
 				    "All members but the input together may have 1024 bytes.");
-	if (wish->model.len == 0 || json_type(wish->model) != JSON_STRING)
+	if (embeddings->model.len == 0 || json_type(embeddings->model) != JSON_STRING)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
 				    "model: must be a model's name.");
-	if (wish->input.len == 0)
+	if (embeddings->input.len == 0)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
 				    "input: is missing.");
-	wish->count = count_inputs(wish->input);
-	if (wish->count > worker->gateway->config->limits.in_flight)
+	embeddings->count = is_list(embeddings->input) ? json_count(embeddings->input) : 1;
+	if (embeddings->count > worker->gateway->config->limits.in_flight)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
 				    "There are more inputs than limits.in_flight allows at once.");
 	return true;
 }
 
-static void put_arguments(struct buf *out, struct seat *seat, const struct wish *wish, struct slice input)
+/* The tool of the catalogue of today: it may have become another one since the request began. */
+static const struct tool *tool_of_today(struct call_group *group)
 {
-	seat->at = out->len;
-	buf_put_char(out, '{');
-	buf_put(out, buf_slice(&wish->settings));
-	buf_put_text(out, "\"input\":");
-	buf_put(out, input);
-	buf_put_char(out, '}');
-	seat->len = out->len - seat->at;
+	struct embeddings *embeddings = embeddings_of(group);
+	struct worker *worker = group->worker;
+	if (embeddings->catalogue != worker->catalogue) {
+		catalogue_drop(embeddings->catalogue, worker->index);
+		embeddings->catalogue = catalogue_hold(worker->catalogue, worker->index);
+		embeddings->tool = find_tool(worker->catalogue, embeddings->model);
+	}
+	return embeddings->tool;
 }
 
-/* NULL: out of memory. */
-static struct group *group_new(struct worker *worker, struct request *request, const struct wish *wish)
+/* Each call carries its own arguments: the settings and one input. */
+static void begin_input(struct call_group *group, struct call_group_item *item)
 {
-	struct group *group = calloc(1, sizeof *group + wish->count * sizeof group->seats[0]);
-	if (!group)
-		return NULL;
-	group->worker = worker;
-	group->request = request;
-	group->count = wish->count;
-	struct buf arguments = BUF_INIT(SIZE_MAX / 4);
-	struct slice element;
-	struct json_walk walk = json_walk(wish->input);
-	if (!is_list(wish->input))
-		put_arguments(&arguments, &group->seats[0], wish, wish->input);
-	else
-		for (size_t i = 0; json_next_element(&walk, &element); i++)
-			put_arguments(&arguments, &group->seats[i], wish, element);
-	group->arguments = buf_take_blob(&arguments);
+	const struct tool *tool = tool_of_today(group);
+	struct buf arguments = BUF_INIT(ARGUMENTS_BYTES_MAX);
+	buf_put_char(&arguments, '{');
+	buf_put(&arguments, buf_slice(&embeddings_of(group)->settings));
+	buf_put_text(&arguments, "\"input\":");
+	buf_put(&arguments, item->text);
+	buf_put_char(&arguments, '}');
+	struct blob *body = buf_take_blob(&arguments);
 	buf_fini(&arguments);
-	if (group->arguments)
-		return group;
-	group_free(group);
-	return NULL;
+	if (!body)
+		call_group_refuse(item, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+	else if (!tool)
+		call_group_refuse(item, answer_error(OUTCOME_UNKNOWN_TOOL, "%s", no_tool));
+	else
+		call_group_call(group, item, tool, &group->asker, blob_slice(body), body);
+	blob_unref(body);
 }
 
-static void serve_wish(struct worker *worker, struct request *request, const struct wish *wish,
-		       const struct asker *asker)
+static void free_context(struct embeddings *embeddings, const struct worker *worker)
 {
-	const struct tool *tool = find_tool(worker->catalogue, wish->model);
-	if (!tool) {
-		front_refuse(worker, request, &wire_openai, REJECT_UNKNOWN_TOOL, OUTCOME_UNKNOWN_TOOL,
-			     "No tool of this gateway serves embeddings of this model.");
-		return;
-	}
-	struct group *group = group_new(worker, request, wish);
-	if (!group || !make_calls(group, tool, asker)) {
-		if (group)
-			group_free(group);
-		front_refuse_for_memory(worker, request, &wire_openai);
-		return;
-	}
-	send_calls(group);
-	if (group->away == 0) {
-		finish(group);
-		return;
-	}
-	request->waits_for = group;
-	request->gone = client_left;
+	catalogue_drop(embeddings->catalogue, worker->index);
+	buf_fini(&embeddings->settings);
+	buf_fini(&embeddings->model_text);
+	free(embeddings);
+}
+
+static void free_group_context(struct call_group *group)
+{
+	free_context(embeddings_of(group), group->worker);
+}
+
+static const struct call_group_kind together = {
+	.order = GROUP_TOGETHER,
+	.copies = 1,
+	.content_type = "application/json",
+	.opening = "{\"object\":\"list\",\"data\":[",
+	.between = ",",
+	.closing = "}",
+	.begin = begin_input,
+	.put = put_input,
+	.put_head = put_head,
+	.put_end = put_end,
+	.item_done = add_result,
+	.all_done = all_are_good,
+	.free_context = free_group_context,
+};
+
+/* False: answered. */
+static bool start_group(struct worker *worker, struct request *request, struct embeddings *embeddings)
+{
+	struct asker asker;
+	if (!front_read_asker(worker, request, &wire_openai, &asker) || !read_body(worker, request, embeddings))
+		return false;
+	embeddings->tool = find_tool(worker->catalogue, embeddings->model);
+	if (!embeddings->tool)
+		return front_refuse(worker, request, &wire_openai, REJECT_UNKNOWN_TOOL, OUTCOME_UNKNOWN_TOOL, "%s",
+				    no_tool);
+	struct slice body = buf_slice(&request->body);
+	size_t model_at = (size_t)(embeddings->model.at - body.at);
+	struct call_group *group = call_group_new(worker, request, &together, &asker, embeddings->input,
+						  !is_list(embeddings->input), embeddings->count, embeddings);
+	if (!group)
+		return front_refuse_for_memory(worker, request, &wire_openai);
+	embeddings->model.at = group->body->bytes + model_at;
+	call_group_start(group);
+	return true;
 }
 
 void embeddings_serve(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct asker asker;
-	struct wish wish = { .settings = BUF_INIT(SETTINGS_BYTES_MAX) };
 	(void)rest;
-	if (!front_body_is_json(worker, request, &wire_openai) ||
-	    !front_read_asker(worker, request, &wire_openai, &asker))
+	if (!front_body_is_json(worker, request, &wire_openai))
 		return;
-	if (read_wish(worker, request, &wish))
-		serve_wish(worker, request, &wish, &asker);
-	buf_fini(&wish.settings);
+	struct embeddings *embeddings = calloc(1, sizeof *embeddings);
+	if (!embeddings) {
+		front_refuse_for_memory(worker, request, &wire_openai);
+		return;
+	}
+	embeddings->catalogue = catalogue_hold(worker->catalogue, worker->index);
+	buf_init(&embeddings->settings, SETTINGS_BYTES_MAX);
+	buf_init(&embeddings->model_text, MODEL_BYTES_MAX);
+	if (!start_group(worker, request, embeddings))
+		free_context(embeddings, worker);
 }

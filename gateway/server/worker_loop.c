@@ -107,6 +107,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->outgoing);
 	TAILQ_INIT(&worker->returned);
 	TAILQ_INIT(&worker->recycled);
+	call_groups_init(&worker->groups);
 	TAILQ_INIT(&worker->listeners);
 	TAILQ_INIT(&worker->subscriptions);
 	worker->catalogue = catalogue_hold(registry_catalogue(gateway->registry), index);
@@ -162,7 +163,8 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 
 static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 {
-	uint64_t deadline = dispatch_deadline(worker->dispatch);
+	uint64_t deadline = dispatch_deadline(worker->dispatch), groups_due = call_groups_deadline(worker);
+	deadline = groups_due < deadline ? groups_due : deadline;
 	for (size_t i = 0; i < worker->daemon_count; i++) {
 		uint64_t due = http_deadline(worker->daemons[i], now_us);
 		deadline = due < deadline ? due : deadline;
@@ -198,12 +200,14 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	transport_tick(worker->transport);
 	loop_run_timers(loop);
 	move_calls(worker);
+	call_groups_turn(worker, now_us); /* with what came home: it leaves in this turn */
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_turn(worker->daemons[i], now_us);
 	if (worker->tier)
 		tier_tick(worker->tier, now_us);
 	if (worker->tracking)
 		redis_tracking_tick(worker->tracking, now_us);
+	call_groups_turn(worker, now_us);
 	move_calls(worker);
 }
 

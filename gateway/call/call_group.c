@@ -1,0 +1,629 @@
+/* call_group.c: see the header. */
+#include "gateway/call/call_group.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "gateway/call/front.h"
+#include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
+
+enum {
+	TURN_BYTES = 512 << 10,   /* looked at in a turn, by all groups of a worker */
+	ITEM_BYTES = 512,         /* what an item costs beside its bytes, in these terms */
+	WHOLE_BYTES = 256 << 10,  /* a reply up to this size goes out whole, with its length */
+	WINDOW_BYTES = 128 << 10, /* of a stream that its client has not read */
+	PIECE_BYTES = 32 << 10,
+	SMALL_BYTES = 1024, /* an answer up to this size is kept, room or not */
+	PART_BYTES_MAX = 512 << 20,
+	PAUSE_SHARE = 16 /* of limits.in_flight_bytes: begin no more while so much waits to be written */
+};
+#define LOOK_AGAIN_US (10 * CLOCK_US_PER_MS)
+
+static struct call_groups *groups_of(const struct call_group *group)
+{
+	return &group->worker->groups;
+}
+
+static size_t limit_bytes(const struct call_group *group)
+{
+	return group->worker->gateway->config->limits.in_flight_bytes;
+}
+
+/* ---------------------------------------------------------------- whose turn it is */
+
+static void leave_queue(struct call_group *group)
+{
+	if (!group->queued)
+		return;
+	if (group->starved)
+		TAILQ_REMOVE(&groups_of(group)->starved, group, next);
+	else
+		TAILQ_REMOVE(&groups_of(group)->due, group, next);
+	group->queued = group->starved = false;
+}
+
+static void queue_group(struct call_group *group)
+{
+	leave_queue(group);
+	TAILQ_INSERT_TAIL(&groups_of(group)->due, group, next);
+	group->queued = true;
+}
+
+/* There is no room for what it would write next. Nobody says when there is. */
+static void starve_group(struct call_group *group)
+{
+	struct call_groups *groups = groups_of(group);
+	leave_queue(group);
+	if (TAILQ_EMPTY(&groups->starved))
+		groups->look_us = clock_add(loop_now(group->worker->loop), LOOK_AGAIN_US);
+	TAILQ_INSERT_TAIL(&groups->starved, group, next);
+	group->queued = group->starved = true;
+}
+
+static void spend(struct call_group *group, size_t bytes)
+{
+	groups_of(group)->budget -= (int64_t)bytes;
+}
+
+static bool has_budget(const struct call_group *group)
+{
+	return groups_of(group)->budget > 0;
+}
+
+/* ---------------------------------------------------------------- what is held */
+
+/* The item's answer finds no room: what its caller is told instead. A call that was sent has been carried out. */
+static void replace_answer(struct call_group *group, struct call_group_item *item)
+{
+	struct call *call = item->call;
+	bool unknown = item->sent && !tool_is_repeatable(call->tool);
+	struct answer **problem = &group->no_room[unknown];
+	if (!*problem)
+		*problem =
+			unknown ? answer_error(
+					  OUTCOME_OUTCOME_UNKNOWN,
+					  "The call was carried out, but limits.in_flight_bytes has no room for its "
+					  "answer.")
+				: answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
+							"limits.in_flight_bytes has no room for the answer; ask for it "
+							"alone, or with fewer others.");
+	meter_add(group->worker->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
+	answer_unref(call->answer);
+	call->answer = answer_ref(*problem);
+	entry_unref(call->entry);
+	if (call->entry)
+		call->source = SOURCE_NONE;
+	call->entry = NULL;
+}
+
+static void hold_item(struct call_group *group, struct call_group_item *item)
+{
+	struct call *call = item->call;
+	size_t bytes = call ? answer_held_bytes(call->answer) : item->own ? item->own->len : 0;
+	item->held = ITEM_BYTES + (call ? sizeof *call : 0);
+	if (call && bytes > SMALL_BYTES)
+		item->answer_held = http_hold_answer(group->http, call->answer);
+	else
+		item->held += bytes;
+	if (call && bytes > SMALL_BYTES && !item->answer_held)
+		replace_answer(group, item);
+	http_hold_anyway(group->http, item->held);
+	group->held += item->held + (item->answer_held ? bytes : 0);
+}
+
+static void release_item(struct call_group *group, struct call_group_item *item)
+{
+	group->held -= item->held;
+	http_release(group->http, item->held);
+	if (item->answer_held) {
+		group->held -= answer_held_bytes(item->call->answer);
+		http_release_answer(group->http, item->call->answer);
+	}
+	item->held = 0;
+	item->answer_held = false;
+}
+
+static void free_item(struct call_group *group, struct call_group_item *item)
+{
+	release_item(group, item);
+	if (item->call)
+		call_free(item->call);
+	answer_unref(item->refusal);
+	blob_unref(item->own);
+	item->call = NULL;
+	item->refusal = NULL;
+	item->own = NULL;
+}
+
+/* What `out` takes, counted at last. */
+static void hold_out(struct call_group *group)
+{
+	size_t bytes = group->out.store ? group->out.store->len : 0;
+	if (bytes > group->out_held)
+		http_hold_anyway(group->http, bytes - group->out_held);
+	else
+		http_release(group->http, group->out_held - bytes);
+	group->out_held = bytes;
+}
+
+static void empty_out(struct call_group *group)
+{
+	if (group->out.store && group->out.store->len > 2 * (size_t)PIECE_BYTES)
+		buf_fini(&group->out);
+	buf_reset(&group->out);
+	group->out_at = 0;
+	hold_out(group);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static void free_group(struct call_group *group)
+{
+	leave_queue(group);
+	for (size_t i = 0; i < group->begun; i++)
+		free_item(group, &group->items[i]);
+	assert(group->held == 0);
+	buf_fini(&group->out);
+	hold_out(group);
+	http_release(group->http, group->count * sizeof group->items[0]);
+	if (group->kind->free_context)
+		group->kind->free_context(group);
+	answer_unref(group->no_room[0]);
+	answer_unref(group->no_room[1]);
+	blob_unref(group->body);
+	free(group);
+}
+
+/* Nobody reads the rest: the calls that are away are of no use. */
+static void abandon(struct call_group *group)
+{
+	for (size_t i = 0; i < group->begun; i++) {
+		struct call_group_item *item = &group->items[i];
+		if (item->state != ITEM_AWAY)
+			continue;
+		front_cancel(item->call);
+		item->call = NULL;
+	}
+	free_group(group);
+}
+
+static void client_left(struct request *request)
+{
+	abandon(request->waits_for);
+}
+
+static void client_read(struct request *request)
+{
+	queue_group(request->waits_for);
+}
+
+struct call_group *call_group_new(struct worker *worker, struct request *request, const struct call_group_kind *kind,
+				  const struct asker *asker, struct slice list, bool only, size_t count, void *context)
+{
+	size_t at = (size_t)(list.at - buf_slice(&request->body).at);
+	struct call_group *group = NULL;
+	if (!http_hold(request->http, count * sizeof group->items[0], HELD_TO_WAIT))
+		return NULL;
+	group = calloc(1, sizeof *group + count * sizeof group->items[0]);
+	struct blob *body = group ? buf_take_blob(&request->body) : NULL;
+	if (!body) {
+		http_release(request->http, count * sizeof group->items[0]);
+		free(group);
+		return NULL;
+	}
+	group->kind = kind;
+	group->worker = worker;
+	group->request = request;
+	group->http = request->http;
+	group->body = body;
+	group->asker = *asker;
+	group->context = context;
+	group->count = count;
+	buf_init(&group->out, PART_BYTES_MAX);
+	TAILQ_INIT(&group->done);
+	list.at = body->bytes + at;
+	if (only && count)
+		group->items[0].text = list;
+	else
+		group->walk = json_walk(list);
+	return group;
+}
+
+/* ---------------------------------------------------------------- items begin and end */
+
+static void finish_item(struct call_group *group, struct call_group_item *item)
+{
+	struct call *call = item->call;
+	item->state = ITEM_DONE;
+	hold_item(group, item);
+	if (group->kind->order == GROUP_AS_DONE)
+		TAILQ_INSERT_TAIL(&group->done, item, next);
+	if (group->kind->item_done) {
+		group->kind->item_done(group, item);
+		spend(group, call ? call->answer->body_len : 0);
+	}
+	if (!call)
+		return;
+	front_count(call);
+	front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
+}
+
+static void call_home(struct call *call)
+{
+	struct call_group *group = call->context;
+	struct call_group_item *item = &group->items[call->index];
+	group->away--;
+	finish_item(group, item);
+	queue_group(group);
+}
+
+void call_group_refuse(struct call_group_item *item, struct answer *refusal)
+{
+	item->refusal = refusal;
+}
+
+const struct answer *call_group_answer(const struct call_group_item *item)
+{
+	return item->call ? item->call->answer : item->refusal;
+}
+
+void call_group_call(struct call_group *group, struct call_group_item *item, const struct tool *tool,
+		     const struct asker *asker, struct slice arguments, struct blob *body)
+{
+	struct call *call = item->call = call_new(group->worker);
+	if (!call) {
+		call_group_refuse(item, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+		return;
+	}
+	call->tool = tool;
+	call->asker = asker;
+	call->arguments = arguments;
+	call->done = call_home;
+	call->context = group;
+	call->index = (size_t)(item - group->items);
+	if (call_look_up(call))
+		return;
+	item->state = ITEM_AWAY;
+	item->sent = true;
+	group->away++;
+	call_send(call, body);
+}
+
+/* Not while much waits for those before it, or for the client. */
+static bool may_begin(const struct call_group *group)
+{
+	return group->begun < group->count &&
+	       (group->kind->order == GROUP_TOGETHER || group->held < limit_bytes(group) / PAUSE_SHARE);
+}
+
+static void begin_items(struct call_group *group)
+{
+	while (may_begin(group) && has_budget(group)) {
+		struct call_group_item *item = &group->items[group->begun++];
+		if (!item->text.at && !json_next_element(&group->walk, &item->text))
+			assert(!"fewer elements than were counted");
+		spend(group, ITEM_BYTES + item->text.len);
+		group->kind->begin(group, item);
+		if (item->state == ITEM_NEW)
+			finish_item(group, item);
+	}
+}
+
+/* ---------------------------------------------------------------- writing */
+
+/* How a step of writing ended. */
+enum step {
+	STEP_ON,      /* there may be more */
+	STEP_WAITS,   /* for a call, or for the client */
+	STEP_STARVED, /* for room */
+	STEP_BROKEN,  /* memory is out, or the stream takes nothing */
+	STEP_ENDED    /* the reply is complete */
+};
+
+static void start_reply(struct call_group *group, struct reply *reply)
+{
+	reply_init(reply, 200);
+	reply_header_text(reply, "X-Request-Id", slice_of(group->request->id));
+	if (group->kind->put_head)
+		group->kind->put_head(group, reply);
+}
+
+static void start_stream(struct call_group *group)
+{
+	struct reply reply;
+	start_reply(group, &reply);
+	reply.content_type = group->kind->content_type;
+	group->streaming = true;
+	request_stream_start(group->request, &reply);
+	group->request->drained = client_read;
+}
+
+/* Give `out` to the stream, as far as the client reads. Its bytes are counted already. */
+static enum step flush_out(struct call_group *group)
+{
+	struct request *request = group->request;
+	while (group->out_at < group->out.len) {
+		size_t unread = request_stream_unread(request), count = group->out.len - group->out_at;
+		if (unread >= WINDOW_BYTES)
+			return STEP_WAITS;
+		if (count > WINDOW_BYTES - unread)
+			count = WINDOW_BYTES - unread;
+		if (!request_stream_put(request, (struct slice){ buf_slice(&group->out).at + group->out_at, count }))
+			return STEP_BROKEN;
+		group->out_at += count;
+		spend(group, count);
+	}
+	empty_out(group);
+	return STEP_ON;
+}
+
+static struct call_group_item *next_item(struct call_group *group)
+{
+	if (group->kind->order == GROUP_AS_DONE)
+		return TAILQ_FIRST(&group->done);
+	if (group->written == group->begun || group->items[group->written].state != ITEM_DONE)
+		return NULL;
+	return &group->items[group->written];
+}
+
+static void end_item(struct call_group *group, struct call_group_item *item)
+{
+	if (group->kind->order == GROUP_AS_DONE)
+		TAILQ_REMOVE(&group->done, item, next);
+	item->state = ITEM_WRITTEN;
+	free_item(group, item);
+	group->written++;
+	group->writing = NULL;
+}
+
+/* No more of a string than ends between two characters; bytes that are no UTF-8 may be cut anywhere. */
+static size_t cut_between_characters(struct slice text, size_t len)
+{
+	if (len == text.len)
+		return len;
+	for (size_t back = 0; back < 4 && back < len; back++)
+		if (((unsigned char)text.at[len - back] & 0xc0) != 0x80)
+			return len - back;
+	return len;
+}
+
+static void put_quoted(struct buf *out, struct slice bytes)
+{
+	struct buf text = BUF_INIT(8 * PIECE_BYTES);
+	json_put_string(&text, bytes);
+	if (text.failed)
+		out->failed = true;
+	else
+		buf_put(out, (struct slice){ buf_slice(&text).at + 1, text.len - 2 });
+	buf_fini(&text);
+}
+
+/* A piece of the long part of an item. */
+static enum step put_piece(struct call_group *group)
+{
+	struct call_group_rest *rest = &group->rest;
+	size_t len = rest->bytes.len < PIECE_BYTES ? rest->bytes.len : PIECE_BYTES;
+	if (!http_hold(group->http, len, HELD_TO_WRITE))
+		return STEP_STARVED;
+	http_release(group->http, len);
+	if (rest->quoted)
+		len = cut_between_characters(rest->bytes, len);
+	struct slice piece = { rest->bytes.at, len };
+	if (rest->quoted)
+		put_quoted(&group->out, piece);
+	else
+		buf_put(&group->out, piece);
+	hold_out(group);
+	spend(group, len);
+	rest->bytes = (struct slice){ piece.at + len, rest->bytes.len - len };
+	if (rest->bytes.len)
+		return STEP_ON;
+	buf_put_text(&group->out, rest->quoted ? "\"" : "");
+	buf_put_text(&group->out, rest->after);
+	end_item(group, group->writing);
+	return STEP_ON;
+}
+
+/* The most that put() makes of it, for what is not copied by pieces. */
+static size_t estimate(const struct call_group *group, const struct call_group_item *item)
+{
+	const struct answer *answer = call_group_answer(item);
+	unsigned copies = group->kind->copies;
+	if (answer && answer->outcome != OUTCOME_OK && !copies)
+		copies = 1; /* a problem has all that the provider said */
+	return ITEM_BYTES + (item->own ? item->own->len : 0) + (answer ? copies * answer_held_bytes(answer) : 0);
+}
+
+/* An item, or how it begins. */
+static enum step put_item(struct call_group *group, struct call_group_item *item)
+{
+	struct buf *out = &group->out;
+	size_t bytes = estimate(group, item);
+	if (item->silent) {
+		end_item(group, item);
+		return STEP_ON;
+	}
+	if (!http_hold(group->http, bytes, HELD_TO_WRITE)) {
+		if (bytes <= limit_bytes(group) / 8 || !item->call)
+			return STEP_STARVED;
+		release_item(group, item); /* so large that there may never be room */
+		replace_answer(group, item);
+		hold_item(group, item);
+		bytes = 0;
+	}
+	buf_put_text(out, group->any_written ? group->kind->between : group->kind->opening);
+	group->any_written = true;
+	group->rest = (struct call_group_rest){ .after = "" };
+	if (item->own)
+		buf_put(out, blob_slice(item->own));
+	else
+		group->kind->put(group, item, out, &group->rest);
+	http_release(group->http, bytes);
+	hold_out(group);
+	spend(group, ITEM_BYTES);
+	group->writing = item;
+	if (!group->rest.bytes.len) {
+		buf_put_text(out, group->rest.quoted ? "\"\"" : "");
+		buf_put_text(out, group->rest.after);
+		end_item(group, item);
+	} else if (group->rest.quoted) {
+		buf_put_char(out, '"');
+	}
+	return STEP_ON;
+}
+
+/* Everything is written but for the end. */
+static enum step close_reply(struct call_group *group)
+{
+	struct reply reply;
+	if (!group->closed) {
+		group->closed = true;
+		if (!group->any_written)
+			buf_put_text(&group->out, group->kind->opening);
+		if (group->kind->put_end)
+			group->kind->put_end(group, &group->out);
+		buf_put_text(&group->out, group->kind->closing);
+		return STEP_ON;
+	}
+	if (group->streaming) {
+		request_stream_end(group->request);
+		return STEP_ENDED;
+	}
+	start_reply(group, &reply);
+	reply_send_text(group->request, &reply, group->kind->content_type, &group->out);
+	return STEP_ENDED;
+}
+
+static enum step reply_early(struct call_group *group)
+{
+	bool all = group->begun == group->count && group->away == 0;
+	if (group->kind->order == GROUP_TOGETHER && !group->said_done) {
+		if (!all)
+			return STEP_WAITS;
+		group->said_done = true;
+		if (group->kind->all_done && !group->kind->all_done(group))
+			return STEP_ENDED;
+	}
+	if (all && group->written == group->count && !group->any_written && group->kind->reply_nothing) {
+		group->kind->reply_nothing(group);
+		return STEP_ENDED;
+	}
+	return STEP_ON;
+}
+
+static enum step write_step(struct call_group *group)
+{
+	struct call_group_item *item;
+	enum step early = group->any_written ? STEP_ON : reply_early(group);
+	if (early != STEP_ON)
+		return early;
+	if (group->out.failed)
+		return STEP_BROKEN;
+	if (!group->streaming && (group->kind->streams || group->out.len > WHOLE_BYTES))
+		start_stream(group);
+	if (group->streaming && group->out.len >= (group->closed ? 1 : PIECE_BYTES)) {
+		enum step flushed = flush_out(group);
+		if (flushed != STEP_ON)
+			return flushed;
+	}
+	if (group->writing)
+		return put_piece(group);
+	if ((item = next_item(group)))
+		return put_item(group, item);
+	return group->written == group->count ? close_reply(group) : STEP_WAITS;
+}
+
+/* What has been made is on its way before anything is waited for; without room for more, a reply that was to go out
+ * whole must not be in the way of others. */
+static enum step send_what_there_is(struct call_group *group, enum step step)
+{
+	if (group->out.failed)
+		return STEP_BROKEN;
+	if (step == STEP_STARVED && !group->streaming && group->out.len)
+		start_stream(group);
+	return group->streaming && flush_out(group) == STEP_BROKEN ? STEP_BROKEN : step;
+}
+
+static enum step write_items(struct call_group *group)
+{
+	enum step step;
+	while ((step = write_step(group)) == STEP_ON && has_budget(group))
+		;
+	return step == STEP_WAITS || step == STEP_STARVED ? send_what_there_is(group, step) : step;
+}
+
+/* An end that looks whole would be a lie, so the connection is cut; a reply that has not begun can still say so. */
+static void break_off(struct call_group *group)
+{
+	if (group->streaming)
+		request_stream_abort(group->request);
+	else
+		reply_problem(
+			group->request, OUTCOME_INTERNAL, NULL,
+			"The gateway ran out of memory while it wrote the reply; calls may have been carried out.");
+	abandon(group);
+}
+
+static void advance(struct call_group *group)
+{
+	leave_queue(group);
+	begin_items(group);
+	switch (write_items(group)) {
+	case STEP_ON:
+		queue_group(group);
+		break;
+	case STEP_WAITS:
+		if (may_begin(group))
+			queue_group(group);
+		break;
+	case STEP_STARVED:
+		starve_group(group);
+		break;
+	case STEP_BROKEN:
+		break_off(group);
+		break;
+	case STEP_ENDED:
+		free_group(group);
+		break;
+	}
+}
+
+void call_group_start(struct call_group *group)
+{
+	group->request->waits_for = group;
+	group->request->gone = client_left;
+	advance(group);
+}
+
+/* ---------------------------------------------------------------- the worker's */
+
+void call_groups_init(struct call_groups *groups)
+{
+	TAILQ_INIT(&groups->due);
+	TAILQ_INIT(&groups->starved);
+	groups->look_us = CLOCK_NEVER;
+}
+
+void call_groups_turn(struct worker *worker, uint64_t now_us)
+{
+	struct call_groups *groups = &worker->groups;
+	struct call_group *group;
+	groups->budget = TURN_BYTES;
+	while (now_us >= groups->look_us && (group = TAILQ_FIRST(&groups->starved)))
+		queue_group(group);
+	if (TAILQ_EMPTY(&groups->starved))
+		groups->look_us = CLOCK_NEVER;
+	struct call_group *last = TAILQ_LAST(&groups->due, call_group_list);
+	while (last && groups->budget > 0 && (group = TAILQ_FIRST(&groups->due))) {
+		bool was_last = group == last; /* each once: who comes again comes in the next turn */
+		advance(group);
+		if (was_last)
+			break;
+	}
+}
+
+uint64_t call_groups_deadline(const struct worker *worker)
+{
+	return TAILQ_EMPTY(&worker->groups.due) ? worker->groups.look_us : 0;
+}

@@ -1,0 +1,138 @@
+/*
+ * call_group.h: one request, many calls: POST /v1/batch, POST /v1/embeddings, an array of MCP messages. The only writer
+ * of replies that are made of many answers.
+ *
+ *   item:  NEW --begin()--> AWAY --home--> DONE --put()--> WRITTEN
+ *                     +--refused, or in memory--^
+ *
+ * Bounds, for all that use it: items are begun in order, so many a turn, and no further while what waits to be written
+ * is much; what waits is counted in limits.in_flight_bytes before it is held, and an answer for which there is no room
+ * becomes a problem of its item alone: `overloaded` where the call may be repeated, `outcome_unknown` where it was
+ * carried out and may not. A small reply goes out whole; a larger one through the request's stream, no faster than the
+ * client reads. Home worker's thread.
+ */
+#ifndef JITNEY_GATEWAY_CALL_CALL_GROUP_H
+#define JITNEY_GATEWAY_CALL_CALL_GROUP_H
+
+#include <sys/queue.h>
+
+#include "base/json.h"
+#include "gateway/call/call.h"
+#include "gateway/http/http.h"
+
+struct call_group;
+struct worker;
+
+enum call_group_item_state { ITEM_NEW, ITEM_AWAY, ITEM_DONE, ITEM_WRITTEN };
+
+struct call_group_item {
+	enum call_group_item_state state;
+	unsigned char tag;                 /* begin()'s, for put() */
+	bool silent;                       /* begin()'s: nothing is written for it */
+	bool sent;                         /* its call has left */
+	bool answer_held;                  /* call->answer is counted, see http_hold_answer */
+	size_t held;                       /* further bytes that are counted */
+	struct slice text;                 /* its element of the request's array, raw */
+	struct slice id;                   /* begin()'s: within text */
+	struct call *call;                 /* owned; NULL: none was made, or it has been written */
+	struct answer *refusal;            /* owned; why no call was made, or NULL */
+	struct blob *own;                  /* owned; the bytes that stand for it instead, or NULL */
+	TAILQ_ENTRY(call_group_item) next; /* DONE, with AS_DONE */
+};
+
+/* What of an item is long and written as it is read: bytes of its call's answer. */
+struct call_group_rest {
+	struct slice bytes;
+	bool quoted;       /* as a JSON string */
+	const char *after; /* static: behind it */
+};
+
+enum call_group_order {
+	GROUP_AS_ASKED, /* each as soon as all before it are written */
+	GROUP_AS_DONE,  /* each as soon as it is done */
+	GROUP_TOGETHER  /* none before all are done: the reply as a whole depends on them */
+};
+
+/* An endpoint's side of it. */
+struct call_group_kind {
+	enum call_group_order order;
+	bool streams;    /* through the stream from the first byte on */
+	unsigned copies; /* how often put() copies an answer's bytes; 0: it gives them as a rest */
+	const char *content_type;
+	const char *opening, *between, *closing; /* "" if none */
+	/* Take the next item: call_group_call, call_group_refuse, or neither if put() needs no call. */
+	void (*begin)(struct call_group *group, struct call_group_item *item);
+	/* Append what is written for an item that is done and has no bytes of its own. */
+	void (*put)(struct call_group *group, struct call_group_item *item, struct buf *out,
+		    struct call_group_rest *rest);
+	/* The reply's head but for its type. */
+	void (*put_head)(struct call_group *group, struct reply *reply);
+	/* Before the closing; NULL: nothing. */
+	void (*put_end)(struct call_group *group, struct buf *out);
+	/* The item is done, its answer at hand; NULL: nobody cares. */
+	void (*item_done)(struct call_group *group, struct call_group_item *item);
+	/* TOGETHER: all are done, nothing is written. False: it has replied itself. NULL: go on. */
+	bool (*all_done)(struct call_group *group);
+	/* Nothing at all was written: reply. NULL: opening and closing make a reply. */
+	void (*reply_nothing)(struct call_group *group);
+	/* The group is about to be freed; NULL: context is nobody's. */
+	void (*free_context)(struct call_group *group);
+};
+
+struct call_group {
+	const struct call_group_kind *kind;
+	struct worker *worker;
+	struct request *request;
+	struct http *http;
+	struct blob *body;  /* the request's */
+	struct asker asker; /* of the request */
+	void *context;      /* the kind's */
+	size_t count;       /* of items */
+	/* call_group.c's */
+	struct json_walk walk; /* elements not begun yet */
+	size_t begun, away, written;
+	size_t held;                     /* bytes of items that wait to be written */
+	struct buf out;                  /* written, and not yet given to the stream */
+	size_t out_at;                   /* bytes of it that have been */
+	size_t out_held;                 /* bytes of it that are counted */
+	struct call_group_item *writing; /* its rest is being written, or NULL */
+	struct call_group_rest rest;
+	bool said_done, any_written, streaming, closed;
+	bool queued, starved; /* in the worker's list; of those that look again later */
+	struct answer *no_room[2];
+	TAILQ_HEAD(, call_group_item) done;
+	TAILQ_ENTRY(call_group) next;
+	struct call_group_item items[];
+};
+
+/* The groups of a worker that have something to do. Zero-initialise, then call_groups_init. */
+struct call_groups {
+	TAILQ_HEAD(call_group_list, call_group) due, starved;
+	uint64_t look_us; /* when those that are starved look again */
+	int64_t budget;   /* work left in this turn, in bytes that are looked at */
+};
+void call_groups_init(struct call_groups *groups);
+/* Once or twice a loop turn; when it has something to do at the latest. */
+void call_groups_turn(struct worker *worker, uint64_t now_us);
+uint64_t call_groups_deadline(const struct worker *worker);
+
+/*
+ * A group of `count` items: the elements of `list`, an array within the request's body; or `list` itself, if it is the
+ * only one. Takes the request's body, copies *asker. NULL: memory or room is out, and the body is as it was.
+ */
+struct call_group *call_group_new(struct worker *worker, struct request *request, const struct call_group_kind *kind,
+				  const struct asker *asker, struct slice list, bool only, size_t count,
+				  void *context) MUST_CHECK;
+/* Begin: replies now or later, and frees the group in the end. */
+void call_group_start(struct call_group *group);
+
+/* begin()'s. `asker` is borrowed for this call; `body` keeps arguments alive (a reference is taken). */
+void call_group_call(struct call_group *group, struct call_group_item *item, const struct tool *tool,
+		     const struct asker *asker, struct slice arguments, struct blob *body);
+/* begin()'s. Takes `refusal`. */
+void call_group_refuse(struct call_group_item *item, struct answer *refusal);
+
+/* How the item's call, or the refusal of one, ended. For an item that is done. */
+const struct answer *call_group_answer(const struct call_group_item *item);
+
+#endif
