@@ -54,6 +54,7 @@ libgateway_a_SOURCES = \
 	gateway/http/linger.c \
 	gateway/http/listen.c gateway/http/listen.h \
 	gateway/http/response.c \
+	gateway/mcp/array.c \
 	gateway/mcp/headers.c \
 	gateway/mcp/mcp.c gateway/mcp/mcp.h \
 	gateway/mcp/mcp_private.h \

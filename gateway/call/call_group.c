@@ -432,7 +432,8 @@ static size_t estimate(const struct call_group *group, const struct call_group_i
 	unsigned copies = group->kind->copies;
 	if (answer && answer->outcome != OUTCOME_OK && !copies)
 		copies = 1; /* a problem has all that the provider said */
-	return ITEM_BYTES + (item->own ? item->own->len : 0) + (answer ? copies * answer_held_bytes(answer) : 0);
+	return ITEM_BYTES + item->made + (item->own ? item->own->len : 0) +
+	       (answer ? copies * answer_held_bytes(answer) : 0);
 }
 
 /* An item, or how it begins. */
@@ -512,6 +513,13 @@ static enum step reply_early(struct call_group *group)
 	return STEP_ON;
 }
 
+/* Not before it is known that there is something to say, where a reply may have nothing. */
+static bool wants_stream(const struct call_group *group)
+{
+	return group->out.len > WHOLE_BYTES ||
+	       (group->kind->streams && (group->out.len || !group->kind->reply_nothing));
+}
+
 static enum step write_step(struct call_group *group)
 {
 	struct call_group_item *item;
@@ -520,7 +528,7 @@ static enum step write_step(struct call_group *group)
 		return early;
 	if (group->out.failed)
 		return STEP_BROKEN;
-	if (!group->streaming && (group->kind->streams || group->out.len > WHOLE_BYTES))
+	if (!group->streaming && wants_stream(group))
 		start_stream(group);
 	if (group->streaming && group->out.len >= (group->closed ? 1 : PIECE_BYTES)) {
 		enum step flushed = flush_out(group);

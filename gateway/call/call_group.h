@@ -32,6 +32,7 @@ struct call_group_item {
 	bool sent;                         /* its call has left */
 	bool answer_held;                  /* call->answer is counted, see http_hold_answer */
 	size_t held;                       /* further bytes that are counted */
+	size_t made;                       /* begin()'s: how much put() makes of it, where no call's answer says that */
 	struct slice text;                 /* its element of the request's array, raw */
 	struct slice id;                   /* begin()'s: within text */
 	struct call *call;                 /* owned; NULL: none was made, or it has been written */
@@ -87,6 +88,7 @@ struct call_group {
 	struct blob *body;  /* the request's */
 	struct asker asker; /* of the request */
 	void *context;      /* the kind's */
+	size_t tally;       /* the kind's, 0 at first */
 	size_t count;       /* of items */
 	/* call_group.c's */
 	struct json_walk walk; /* elements not begun yet */

@@ -72,19 +72,25 @@ const struct wire wire_mcp = { refuse_as_jsonrpc };
 
 /* ---------------------------------------------------------------- messages */
 
-static void seat_error(struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_error *error)
+void mcp_put_error(struct mcp_message *message, enum reject_reason reason, const struct mcp_error *error)
 {
-	meter_add(exchange->worker->meter, METRIC_ID_REJECTED, REJECT_BAD_REQUEST, 0, 1);
-	seat->status = error->status;
-	mcp_reply_error(&seat->text, seat->id, error, exchange->request->id);
+	meter_add(message->worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	message->status = error->status;
+	mcp_reply_error(message->out, message->asked.id, error, message->request->id);
 }
 
-static void refuse_method(struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_request *asked)
+static enum mcp_taken answer_error_now(struct mcp_message *message, const struct mcp_error *error)
+{
+	mcp_put_error(message, REJECT_BAD_REQUEST, error);
+	return MCP_ANSWERED;
+}
+
+static enum mcp_taken refuse_method(struct mcp_message *message)
 {
 	struct mcp_error error;
-	mcp_error_set(&error, seat->era == MCP_MODERN ? 404 : 200, MCP_METHOD_NOT_FOUND, OUTCOME_NOT_FOUND,
-		      "Method not found: %.*s.", SLICE_ARG(asked->raw_method));
-	seat_error(exchange, seat, &error);
+	mcp_error_set(&error, message->era == MCP_MODERN ? 404 : 200, MCP_METHOD_NOT_FOUND, OUTCOME_NOT_FOUND,
+		      "Method not found: %.*s.", SLICE_ARG(message->asked.raw_method));
+	return answer_error_now(message, &error);
 }
 
 static bool is_of_era(enum mcp_method method, enum mcp_era era)
@@ -105,80 +111,106 @@ static bool is_of_era(enum mcp_method method, enum mcp_era era)
 	}
 }
 
-/* A request that may be served. True: its stream has taken the HTTP request over. */
-static bool serve_method(struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_request *asked,
-			 const struct asker *asker)
+/* The arguments that the call gets: absent and null are none. */
+static bool take_arguments(struct mcp_message *message, struct mcp_error *error)
 {
-	struct worker *worker = exchange->worker;
+	struct slice *arguments = &message->arguments;
+	*arguments = message->asked.arguments;
+	if (arguments->len == 0 || json_type(*arguments) == JSON_NULL)
+		*arguments = SLICE("{}");
+	if (json_type(*arguments) == JSON_OBJECT)
+		return true;
+	mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_INVALID_REQUEST, "params.arguments must be an object.");
+	return false;
+}
+
+/* The W3C trace that _meta brings, where no header does. */
+static void take_trace(struct mcp_message *message)
+{
+	struct slice raw = message->asked.traceparent;
+	if (message->asker.traceparent.len == 0 && raw.len > 2 && json_type(raw) == JSON_STRING)
+		message->asker.traceparent = asker_traceparent((struct slice){ raw.at + 1, raw.len - 2 });
+}
+
+static enum mcp_taken take_call(struct mcp_message *message)
+{
+	struct mcp_error error;
+	message->tool = mcp_find_tool(message->worker, message->asked.name, &error);
+	if (!message->tool) {
+		bool unknown = error.outcome == OUTCOME_UNKNOWN_TOOL;
+		mcp_put_error(message, unknown ? REJECT_UNKNOWN_TOOL : REJECT_BAD_REQUEST, &error);
+		return MCP_ANSWERED;
+	}
+	if (!take_arguments(message, &error) ||
+	    (message->era == MCP_MODERN &&
+	     !mcp_check_mirrored(message->request, slice_of(message->tool->input_schema), message->arguments, &error)))
+		return answer_error_now(message, &error);
+	take_trace(message);
+	return MCP_CALLS;
+}
+
+void mcp_put_list(struct mcp_message *message)
+{
+	struct mcp_error error;
+	if (!mcp_reply_tools(message->out, message->worker, message->era, &message->asked, &error))
+		mcp_put_error(message, REJECT_BAD_REQUEST, &error);
+}
+
+/* A request that may be served. */
+static enum mcp_taken serve_method(struct mcp_message *message)
+{
+	const struct mcp_request *asked = &message->asked;
 	struct mcp_error error;
 	switch (asked->method) {
 	case MCP_METHOD_INITIALIZE:
-		mcp_reply_initialize(&seat->text, asked);
-		return false;
+		mcp_reply_initialize(message->out, asked);
+		return MCP_ANSWERED;
 	case MCP_METHOD_PING:
-		mcp_reply_result(&seat->text, seat->id, MCP_LEGACY, SLICE("{}"));
-		return false;
+		mcp_reply_result(message->out, asked->id, MCP_LEGACY, SLICE("{}"));
+		return MCP_ANSWERED;
 	case MCP_METHOD_SET_LEVEL:
-		if (mcp_check_level(asked, &error))
-			mcp_reply_result(&seat->text, seat->id, MCP_LEGACY, SLICE("{}"));
-		else
-			seat_error(exchange, seat, &error);
-		return false;
+		if (!mcp_check_level(asked, &error))
+			return answer_error_now(message, &error);
+		mcp_reply_result(message->out, asked->id, MCP_LEGACY, SLICE("{}"));
+		return MCP_ANSWERED;
 	case MCP_METHOD_DISCOVER:
-		mcp_reply_discover(&seat->text, worker, asked);
-		return false;
+		mcp_reply_discover(message->out, message->worker, asked);
+		return MCP_ANSWERED;
 	case MCP_METHOD_TOOLS_LIST:
-		if (!mcp_reply_tools(&seat->text, worker, seat->era, asked, &error))
-			seat_error(exchange, seat, &error);
-		return false;
+		if (message->in_array)
+			return MCP_LISTS;
+		mcp_put_list(message);
+		return MCP_ANSWERED;
 	case MCP_METHOD_TOOLS_CALL:
-		mcp_call_tool(exchange, seat, asked, asker);
-		return false;
+		return take_call(message);
 	case MCP_METHOD_LISTEN:
-		if (mcp_listen(worker, exchange->request, asked, &error))
-			return true;
-		seat_error(exchange, seat, &error);
-		return false;
+		return mcp_listen(message->worker, message->request, asked, &error) ? MCP_STREAMS
+										    : answer_error_now(message, &error);
 	default:
-		refuse_method(exchange, seat, asked);
-		return false;
+		return refuse_method(message);
 	}
 }
 
-/* One message. True: its stream has taken the HTTP request over. */
-static bool take_message(struct mcp_exchange *exchange, struct mcp_seat *seat, struct slice text,
-			 const struct asker *asker)
+enum mcp_taken mcp_take_message(struct mcp_message *message, struct slice text)
 {
-	struct mcp_request asked;
 	struct mcp_error error;
-	struct mcp_fault fault = mcp_request_read(text, &asked);
-	seat->id = asked.id;
-	seat->era = mcp_era_of(exchange->request, &asked);
-	meter_add(exchange->worker->meter, METRIC_ID_MCP_MESSAGES, asked.method, seat->era, 1);
+	struct mcp_fault fault = mcp_request_read(text, &message->asked);
+	message->era = mcp_era_of(message->request, &message->asked);
+	meter_add(message->worker->meter, METRIC_ID_MCP_MESSAGES, message->asked.method, message->era, 1);
 	if (fault.code) {
 		mcp_error_set(&error, 400, fault.code, OUTCOME_INVALID_REQUEST, "%s", fault.what);
-		seat_error(exchange, seat, &error);
-		return false;
+		return answer_error_now(message, &error);
 	}
-	if (asked.kind != MCP_ASKS) {
-		seat->silent = true;
-		return false;
-	}
-	if (exchange->array && seat->era == MCP_MODERN) {
+	if (message->asked.kind != MCP_ASKS)
+		return MCP_SILENT;
+	if (message->in_array && message->era == MCP_MODERN) {
 		mcp_error_set(&error, 400, MCP_INVALID_REQUEST, OUTCOME_INVALID_REQUEST,
 			      "2026-07-28 takes one message a request; send no array.");
-		seat_error(exchange, seat, &error);
-		return false;
+		return answer_error_now(message, &error);
 	}
-	if (seat->era == MCP_MODERN && !mcp_check_modern(exchange->request, &asked, &error)) {
-		seat_error(exchange, seat, &error);
-		return false;
-	}
-	if (!is_of_era(asked.method, seat->era)) {
-		refuse_method(exchange, seat, &asked);
-		return false;
-	}
-	return serve_method(exchange, seat, &asked, asker);
+	if (message->era == MCP_MODERN && !mcp_check_modern(message->request, &message->asked, &error))
+		return answer_error_now(message, &error);
+	return is_of_era(message->asked.method, message->era) ? serve_method(message) : refuse_method(message);
 }
 
 /* ---------------------------------------------------------------- a POST */
@@ -192,71 +224,29 @@ static bool has_word(struct slice text, const char *word)
 	return false;
 }
 
-static bool takes_events(const struct request *request)
+bool mcp_takes_events(const struct request *request)
 {
 	return has_word(request->headers[HEADER_ACCEPT], "text/event-stream");
 }
 
 /* JSON is for everybody, but for who wants events and nothing else. */
-static bool wants_events(const struct request *request)
+bool mcp_wants_events(const struct request *request)
 {
 	struct slice accept = request->headers[HEADER_ACCEPT];
-	return takes_events(request) && !has_word(accept, "application/json") && !has_word(accept, "*/*") &&
+	return mcp_takes_events(request) && !has_word(accept, "application/json") && !has_word(accept, "*/*") &&
 	       !has_word(accept, "application/*");
-}
-
-/* How many messages the body has. False: answered. */
-static bool count_messages(struct worker *worker, struct request *request, size_t *count, bool *array)
-{
-	struct slice body = json_trim(buf_slice(&request->body)), element;
-	*array = json_type(body) == JSON_ARRAY;
-	*count = 1;
-	if (!*array)
-		return true;
-	*count = 0;
-	struct json_walk walk = json_walk(body);
-	while (json_next_element(&walk, &element))
-		++*count;
-	struct slice version = request->headers[HEADER_MCP_VERSION];
-	if (version.len && !mcp_version_known(version))
-		return front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-				    "2026-07-28 takes one message a request; send no array.");
-	if (*count == 0)
-		return front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
-				    "The array is empty.");
-	if (*count > worker->gateway->config->limits.in_flight)
-		return front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
-				    "There are more messages in the array than limits.in_flight allows at once.");
-	return true;
 }
 
 static void serve_messages(struct worker *worker, struct request *request, const struct asker *asker)
 {
-	size_t count;
-	bool array;
-	struct slice element;
-	if (!count_messages(worker, request, &count, &array))
-		return;
-	struct mcp_exchange *exchange = mcp_exchange_new(worker, request, count);
-	if (!exchange) {
-		front_refuse_for_memory(worker, request, &wire_mcp);
-		return;
-	}
-	struct slice body = json_trim(blob_slice(exchange->body));
-	exchange->array = array;
-	exchange->events = wants_events(request);
-	exchange->listens = takes_events(request);
-	if (!array) {
-		if (take_message(exchange, &exchange->seats[0], body, asker))
-			mcp_exchange_free(exchange);
-		else
-			mcp_exchange_settle(exchange);
-		return;
-	}
-	struct json_walk walk = json_walk(body);
-	for (size_t i = 0; json_next_element(&walk, &element); i++)
-		(void)take_message(exchange, &exchange->seats[i], element, asker); /* no stream in an array */
-	mcp_exchange_settle(exchange);
+	struct slice body = json_trim(buf_slice(&request->body)), version = request->headers[HEADER_MCP_VERSION];
+	if (json_type(body) != JSON_ARRAY)
+		mcp_serve_message(worker, request, asker);
+	else if (version.len && !mcp_version_known(version))
+		front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
+			     "2026-07-28 takes one message a request; send no array.");
+	else
+		mcp_serve_array(worker, request, asker, body);
 }
 
 static void serve_post(struct worker *worker, struct request *request)

@@ -6,7 +6,8 @@
  *   origin.c   CORS, bearer tokens, RFC 9728
  *   headers.c  eras, and the headers that 2026-07-28 mirrors from the body
  *   list_tools.c    initialize, server/discover, tools/list
- *   tools_call.c     tools/call, alone or in an array: calls out, answers home
+ *   tools_call.c     a POST with one message: its call out, its answer home
+ *   array.c    a POST with many
  *   result.c    results and errors as JSON-RPC
  *   notifications.c     word of calls under way: progress and log messages
  *   subscriptions.c   subscriptions/listen
@@ -79,60 +80,82 @@ void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked);
 void mcp_reply_discover(struct buf *out, const struct worker *worker, const struct mcp_request *asked);
 bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era era, const struct mcp_request *asked,
 		     struct mcp_error *error) MUST_CHECK;
+/* About how long the response to tools/list is. */
+size_t mcp_list_bytes(const struct worker *worker);
 /* The tool a tools/call names, or NULL with *error. */
 const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error);
 
-/* --- tools_call.c --- */
+/* --- mcp.c: one message --- */
 
-/* One message of a POST. */
-struct mcp_seat {
-	struct slice id; /* in exchange->body */
-	enum mcp_era era;
-	bool silent;        /* gets no response: a notification or a response */
-	bool away;          /* its call is not home yet */
-	struct slice token; /* for progress, raw, in exchange->body; empty: none is wanted */
-	unsigned status;    /* of HTTP, if it is the only one */
-	struct call *call;  /* or NULL */
-	struct buf text;    /* the response, if no call gives it */
-};
-
-/* All messages of one POST. */
-struct mcp_exchange {
+/* A message and what is to become of it. */
+struct mcp_message {
 	struct worker *worker;
 	struct request *request;
-	struct blob *body;
-	bool array;
-	bool events;  /* answer as text/event-stream, because the client takes nothing else */
-	bool listens; /* the client takes an event stream */
-	bool started; /* the stream's head is out: something came before the result */
-	size_t away;
-	size_t count;
-	struct mcp_seat seats[];
+	bool in_array;
+	struct asker asker; /* of the message: its _meta may bring a trace */
+	struct buf *out;    /* for ANSWERED: the response */
+	/* mcp_take_message sets */
+	struct mcp_request asked;
+	enum mcp_era era;
+	unsigned status;         /* ANSWERED: of HTTP, if the response is all there is to say; 0: 200 */
+	const struct tool *tool; /* CALLS */
+	struct slice arguments;  /* CALLS: an object */
 };
 
-/* NULL: out of memory. Takes the request's body. */
-struct mcp_exchange *mcp_exchange_new(struct worker *worker, struct request *request, size_t count) MUST_CHECK;
-void mcp_exchange_free(struct mcp_exchange *exchange);
-/* Look the call up and, if need be, send it. asker: as rest.c's. */
-void mcp_call_tool(struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_request *asked,
-		   const struct asker *asker);
-/* All seats have been taken: answer, now or when the last call is home. */
-void mcp_exchange_settle(struct mcp_exchange *exchange);
+enum mcp_taken {
+	MCP_SILENT,   /* a notification or a response: nothing is said */
+	MCP_ANSWERED, /* `out` has the response */
+	MCP_CALLS,    /* a call is to be made */
+	MCP_LISTS,    /* in an array only: the list of tools is asked for, mcp_put_list writes it */
+	MCP_STREAMS   /* not in an array: the request is a subscription's now */
+};
 
-/* --- notifications.c --- */
-
-/* logging/setLevel: the level is checked. False: *error. */
-bool mcp_check_level(const struct mcp_request *asked, struct mcp_error *error) MUST_CHECK;
-/* What the caller wants to hear of its call: into the seat and call->asks. */
-void mcp_note_asks(const struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_request *asked,
-		   struct call *call);
-
-/* --- mcp.c --- */
+/* Read a message (a value that json_check has accepted, trimmed), check all that must hold of it, and serve it if that
+ * takes no call. */
+enum mcp_taken mcp_take_message(struct mcp_message *message, struct slice text) MUST_CHECK;
+/* The response to tools/list. */
+void mcp_put_list(struct mcp_message *message);
+/* An error is the response; counted. */
+void mcp_put_error(struct mcp_message *message, enum reject_reason reason, const struct mcp_error *error);
 
 /* What every reply on /mcp has: X-Request-Id and CORS. */
 void mcp_reply_init(struct reply *reply, const struct request *request, unsigned status);
 /* Reply with a text of ours, which is emptied; `call`: whose headers go with it, or NULL. */
 void mcp_reply_text(struct request *request, unsigned status, struct buf *text, const struct call *call);
+/* Whether the client takes a stream of events; and whether it takes nothing else. */
+bool mcp_takes_events(const struct request *request);
+bool mcp_wants_events(const struct request *request);
+
+/* --- array.c --- */
+
+/* Serve the array of messages that the request's body is (`text`: without the blanks around it), which is taken. */
+void mcp_serve_array(struct worker *worker, struct request *request, const struct asker *asker, struct slice text);
+
+/* --- tools_call.c --- */
+
+/* A POST with one message. */
+struct mcp_exchange {
+	struct worker *worker;
+	struct request *request;
+	struct blob *body;
+	struct slice id; /* in body */
+	enum mcp_era era;
+	bool events;        /* answer as text/event-stream, because the client takes nothing else */
+	bool listens;       /* the client takes an event stream */
+	bool started;       /* the stream's head is out: something came before the result */
+	struct slice token; /* for progress, raw, in body; empty: none is wanted */
+	struct call *call;  /* or NULL */
+};
+
+/* Serve the one message that the request's body is, which is taken. */
+void mcp_serve_message(struct worker *worker, struct request *request, const struct asker *asker);
+
+/* --- notifications.c --- */
+
+/* logging/setLevel: the level is checked. False: *error. */
+bool mcp_check_level(const struct mcp_request *asked, struct mcp_error *error) MUST_CHECK;
+/* What the caller wants to hear of its call: into the exchange and call->asks. */
+void mcp_note_asks(struct mcp_exchange *exchange, const struct mcp_request *asked, struct call *call);
 
 /* --- subscriptions.c --- */
 
@@ -141,6 +164,10 @@ bool mcp_listen(struct worker *worker, struct request *request, const struct mcp
 		struct mcp_error *error) MUST_CHECK;
 /* The head of a stream of events; `call`: whose headers go with it, or NULL. */
 void mcp_start_events(struct request *request, const struct call *call);
+/* The headers of such a head. */
+void mcp_put_events_head(struct reply *reply);
+/* Append an event: `text` is one JSON text. */
+void mcp_append_event(struct buf *out, struct slice text);
 /* One event: `text` is one JSON text. False: memory is out, or the client does not read. */
 bool mcp_put_event(struct request *request, struct slice text) MUST_CHECK;
 

@@ -89,12 +89,11 @@ static bool put_note(struct mcp_exchange *exchange, enum mcp_note_kind note, str
 static void call_noted(struct call *call, enum mcp_note_kind note, struct slice params)
 {
 	struct mcp_exchange *exchange = call->context;
-	const struct mcp_seat *seat = &exchange->seats[call->index];
 	struct slice none = { NULL, 0 };
 	if (note == MCP_NOTE_MESSAGE && !grave_enough(call, params))
 		return;
 	bool behind = exchange->started && request_stream_unread(exchange->request) > UNREAD_BYTES_MAX;
-	bool passed = !behind && put_note(exchange, note, params, note == MCP_NOTE_PROGRESS ? seat->token : none);
+	bool passed = !behind && put_note(exchange, note, params, note == MCP_NOTE_PROGRESS ? exchange->token : none);
 	meter_add(exchange->worker->meter, METRIC_ID_MCP_NOTES, note, passed ? MCP_NOTE_PASSED : MCP_NOTE_DROPPED, 1);
 }
 
@@ -105,15 +104,14 @@ static bool is_token(struct slice raw)
 	return raw.len && raw.len <= TOKEN_BYTES && (json_type(raw) == JSON_STRING || json_type(raw) == JSON_NUMBER);
 }
 
-void mcp_note_asks(const struct mcp_exchange *exchange, struct mcp_seat *seat, const struct mcp_request *asked,
-		   struct call *call)
+void mcp_note_asks(struct mcp_exchange *exchange, const struct mcp_request *asked, struct call *call)
 {
-	if (!exchange->listens || exchange->array)
+	if (!exchange->listens)
 		return;
 	if (is_token(asked->token))
-		seat->token = asked->token;
-	call->asks.progress = seat->token.len > 0;
+		exchange->token = asked->token;
+	call->asks.progress = exchange->token.len > 0;
 	/* a legacy client that has set no level hears what its server says by itself: no session knows of another */
-	call->asks.level = seat->era == MCP_LEGACY ? MCP_LEVEL_UNASKED : level_of(asked->log_level);
+	call->asks.level = exchange->era == MCP_LEGACY ? MCP_LEVEL_UNASKED : level_of(asked->log_level);
 	call->noted = call_noted;
 }

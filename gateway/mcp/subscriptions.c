@@ -24,13 +24,18 @@ struct subscription {
 
 /* ---------------------------------------------------------------- events */
 
+void mcp_put_events_head(struct reply *reply)
+{
+	reply->content_type = "text/event-stream";
+	reply_header_text(reply, "Cache-Control", SLICE("no-cache"));
+	reply_header_text(reply, "X-Accel-Buffering", SLICE("no"));
+}
+
 void mcp_start_events(struct request *request, const struct call *call)
 {
 	struct reply reply;
 	mcp_reply_init(&reply, request, 200);
-	reply.content_type = "text/event-stream";
-	reply_header_text(&reply, "Cache-Control", SLICE("no-cache"));
-	reply_header_text(&reply, "X-Accel-Buffering", SLICE("no"));
+	mcp_put_events_head(&reply);
 	if (call)
 		reply_put_call(&reply, call);
 	request_stream_start(request, &reply);
@@ -44,20 +49,25 @@ static size_t line_length(struct slice text)
 	return len;
 }
 
-bool mcp_put_event(struct request *request, struct slice text)
+void mcp_append_event(struct buf *out, struct slice text)
 {
-	struct buf event = BUF_INIT(text.len * 8 + EVENT_BYTES);
-	buf_put_text(&event, "event: message\n");
+	buf_put_text(out, "event: message\n");
 	for (;;) {
 		size_t len = line_length(text);
-		buf_put_text(&event, "data: ");
-		buf_put(&event, (struct slice){ text.at, len });
-		buf_put_char(&event, '\n');
+		buf_put_text(out, "data: ");
+		buf_put(out, (struct slice){ text.at, len });
+		buf_put_char(out, '\n');
 		if (len == text.len)
 			break;
 		text = (struct slice){ text.at + len + 1, text.len - len - 1 };
 	}
-	buf_put_char(&event, '\n');
+	buf_put_char(out, '\n');
+}
+
+bool mcp_put_event(struct request *request, struct slice text)
+{
+	struct buf event = BUF_INIT(text.len * 8 + EVENT_BYTES);
+	mcp_append_event(&event, text);
 	bool fine = !event.failed && request_stream_put(request, buf_slice(&event));
 	buf_fini(&event);
 	return fine;

@@ -10,7 +10,8 @@ enum {
 	/* Widely used clients read the first page only, so it holds what a gateway usually has. */
 	PAGE_TOOLS = 500,
 	NAME_BYTES = 129, /* of a tool, NUL included */
-	CURSOR_BYTES = 256
+	CURSOR_BYTES = 256,
+	RESPONSE_BYTES = 512 /* around the list */
 };
 
 void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked)
@@ -136,6 +137,11 @@ bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era 
 		mcp_reply_result(out, asked->id, era, buf_slice(&result));
 	buf_fini(&result);
 	return true;
+}
+
+size_t mcp_list_bytes(const struct worker *worker)
+{
+	return definitions_list(catalogue_definitions(worker->catalogue), FORMAT_MCP)->blob->len + RESPONSE_BYTES;
 }
 
 const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error)
