@@ -399,14 +399,26 @@ static void put_quoted(struct buf *out, struct slice bytes)
 	buf_fini(&text);
 }
 
+/* Whether `out` may have so many bytes more: what it has grown to already is counted, so that a client that reads goes on
+ * however many others do not. */
+static bool has_room(struct call_group *group, size_t bytes)
+{
+	size_t spare = group->out.store ? group->out.store->len - group->out.len : 0;
+	if (bytes <= spare)
+		return true;
+	if (!http_hold(group->http, bytes - spare, HELD_TO_WRITE))
+		return false;
+	http_release(group->http, bytes - spare); /* hold_out counts what it really takes */
+	return true;
+}
+
 /* A piece of the long part of an item. */
 static enum step put_piece(struct call_group *group)
 {
 	struct call_group_rest *rest = &group->rest;
 	size_t len = rest->bytes.len < PIECE_BYTES ? rest->bytes.len : PIECE_BYTES;
-	if (!http_hold(group->http, len, HELD_TO_WRITE))
+	if (!has_room(group, len))
 		return STEP_STARVED;
-	http_release(group->http, len);
 	if (rest->quoted)
 		len = cut_between_characters(rest->bytes, len);
 	struct slice piece = { rest->bytes.at, len };
@@ -445,13 +457,12 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 		end_item(group, item);
 		return STEP_ON;
 	}
-	if (!http_hold(group->http, bytes, HELD_TO_WRITE)) {
+	if (!has_room(group, bytes)) {
 		if (bytes <= limit_bytes(group) / 8 || !item->call)
 			return STEP_STARVED;
 		release_item(group, item); /* so large that there may never be room */
 		replace_answer(group, item);
 		hold_item(group, item);
-		bytes = 0;
 	}
 	buf_put_text(out, group->any_written ? group->kind->between : group->kind->opening);
 	group->any_written = true;
@@ -460,7 +471,6 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 		buf_put(out, blob_slice(item->own));
 	else
 		group->kind->put(group, item, out, &group->rest);
-	http_release(group->http, bytes);
 	hold_out(group);
 	spend(group, ITEM_BYTES);
 	group->writing = item;
