@@ -17,6 +17,7 @@
 	X(UNAUTHORIZED, "unauthorized")         /* 401 */                                                \
 	X(NOT_FOUND, "not_found")               /* no such path */                                       \
 	X(UNKNOWN_TOOL, "unknown_tool")                                                                  \
+	X(LIST_AWAITED, "list_awaited")                                                                  \
 	X(MEDIA_TYPE, "media_type")             /* 415 */                                                \
 	X(BAD_JSON, "bad_json")                                                                          \
 	X(BAD_REQUEST, "bad_request")           /* JSON, but not what the path wants; a bad header value */ \

@@ -9,6 +9,7 @@
 #include "gateway/admin/purge.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/await_lists.h"
 #include "gateway/call/worker.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
@@ -130,16 +131,21 @@ static void put_disk(struct buf *out, const struct disk_status *status)
 	buf_put_char(out, '}');
 }
 
-/* Ready as long as calls are taken: a dead provider is shown, but must not take the others' gateway out of rotation. */
+/* Ready as long as calls are taken, once MCP servers have had the time to say which tools they have: a dead provider is
+ * shown, but must not take the others' gateway out of rotation. */
 void page_readyz(struct worker *worker, struct request *request, struct slice rest)
 {
 	const struct gateway *gateway = worker->gateway;
 	bool draining = atomic_load_explicit(&gateway->draining, memory_order_relaxed);
+	bool ready = !draining && lists_complete(worker);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
 	buf_printf(&text,
 		   "{\"status\":\"%s\",\"components\":{\"workers\":{\"status\":\"up\",\"count\":%u},\"upstreams\":{",
-		   draining ? "draining" : "ready", gateway->config->workers);
+		   draining ? "draining"
+		   : ready  ? "ready"
+			    : "starting",
+		   gateway->config->workers);
 	for (size_t i = 0; i < gateway->config->upstream_count; i++) {
 		const struct upstream_settings *settings = &gateway->config->upstreams[i].settings;
 		size_t healthy = healthy_endpoints(gateway, settings);
@@ -163,7 +169,7 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 		put_disk(&text, &status);
 	}
 	buf_put_text(&text, "}}\n");
-	reply_text(request, draining ? 503 : 200, json_type_text, &text);
+	reply_text(request, ready ? 200 : 503, json_type_text, &text);
 }
 
 void page_metrics(struct worker *worker, struct request *request, struct slice rest)

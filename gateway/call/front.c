@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "gateway/call/await_lists.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
 
@@ -79,11 +80,29 @@ bool front_read_asker(struct worker *worker, struct request *request, const stru
 {
 	const char *detail;
 	enum outcome outcome = asker_read(asker, request, &detail);
-	return outcome == OUTCOME_OK || front_refuse(worker, request, wire, REJECT_BAD_REQUEST, outcome, "%s", detail);
+	if (outcome != OUTCOME_OK)
+		return front_refuse(worker, request, wire, REJECT_BAD_REQUEST, outcome, "%s", detail);
+	uint64_t waited_us = loop_now(worker->loop) - request->received_us; /* for lists: await_lists.h */
+	if (asker->timeout_us != CLOCK_NEVER)
+		asker->timeout_us = asker->timeout_us > waited_us ? asker->timeout_us - waited_us : 1;
+	return true;
+}
+
+/* Nobody knows whether there is such a tool. */
+static struct answer *not_listed_yet(struct worker *worker, unsigned upstream)
+{
+	const char *why = catalogue_status(worker->catalogue, upstream).why;
+	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_LIST_AWAITED, 0, 1);
+	return answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, 1, SLICE(""),
+				     "%s: it has not said yet which tools it has%s%.150s",
+				     worker->gateway->config->upstreams[upstream].settings.name, *why ? ": " : "", why);
 }
 
 struct answer *front_unknown_tool(struct worker *worker, struct slice name)
 {
+	unsigned upstream;
+	if (lists_may_hold(worker, name, &upstream))
+		return not_listed_yet(worker, upstream);
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_UNKNOWN_TOOL, 0, 1);
 	return answer_error(OUTCOME_UNKNOWN_TOOL, "There is no tool \"%.*s\"; GET /v1/tools lists them.",
 			    name.len > 80 ? 80 : (int)name.len, name.at);

@@ -38,7 +38,8 @@ bool front_check_json(struct worker *worker, struct request *request, const stru
 bool front_read_asker(struct worker *worker, struct request *request, const struct wire *wire,
 		      struct asker *asker) MUST_CHECK;
 
-/* What a caller is told who names a tool that is not there; counted. Never NULL; a reference is given. */
+/* What a caller is told who names a tool that is not there, or not known yet to be there (503); counted. Never NULL; a
+ * reference is given. */
 struct answer *front_unknown_tool(struct worker *worker, struct slice name);
 
 /* --- After --- */

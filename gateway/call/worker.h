@@ -51,6 +51,7 @@ struct gateway {
 
 TAILQ_HEAD(calls, call);
 TAILQ_HEAD(subscriptions, subscription);
+TAILQ_HEAD(list_waits, lists_wait);
 
 struct worker {
 	struct gateway *gateway;             /* c */
@@ -71,6 +72,7 @@ struct worker {
 	struct catalogue *catalogue;     /* held: the current one */
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (subscriptions.c) */
+	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
 	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
 	struct calls outgoing; /* calls for other workers: posted at the end of the turn */

@@ -137,6 +137,7 @@ struct config {
 		size_t origin_count;
 		const char *issuer;   /* NULL: none */
 		size_t subscriptions; /* open at once, over all workers */
+		uint64_t await_lists_us;
 		uint64_t list_ttl_us; /* what clients are told of tools/list */
 	} mcp;
 	size_t memory_bytes; /* cache.memory.size; 0: no memory tier */

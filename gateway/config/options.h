@@ -153,6 +153,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "URL of the authorization server that clients are sent to; set: /mcp wants a bearer token.")                 \
 	V("mcp.subscriptions", COUNT, config, mcp.subscriptions, "", 0, 1000000, "1000", NULL,                         \
 	  "Streams of subscriptions/listen at once; one more is refused.")                                             \
+	V("mcp.await_lists", DURATION, config, mcp.await_lists_us, "us", 0, US_M(10), "10s", NULL,                     \
+	  "After the start: how long tools/list, /readyz and calls of tools not listed yet wait for the first lists of " \
+	  "MCP servers.")                                                                                              \
 	V("mcp.list_ttl", DURATION, config, mcp.list_ttl_us, "us", 0, US_D(1), "1m", NULL,                             \
 	  "How long clients may keep the list of tools (ttlMs of 2026-07-28).")                                        \
 	B("cache", BLOCK, 0, "Where answers are kept.")                                                                \

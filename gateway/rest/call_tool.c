@@ -2,6 +2,7 @@
 #include "gateway/rest/call_tool.h"
 
 #include "base/json.h"
+#include "gateway/call/await_lists.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
@@ -27,14 +28,21 @@ static void client_left(struct request *request)
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)
 {
 	const struct tool *tool = catalogue_tool(worker->catalogue, tool_name);
-	if (!tool) {
+	struct asker asker;
+	unsigned upstream;
+	if (!tool && !lists_may_hold(worker, tool_name, &upstream)) {
 		reply_answer(request, front_unknown_tool(worker, tool_name));
 		return;
 	}
-	struct asker asker;
 	if (!front_body_is_json(worker, request, &wire_problem) ||
 	    !front_read_asker(worker, request, &wire_problem, &asker))
 		return;
+	if (!tool) {
+		const struct lists_wish wish = { tool_name, asker.timeout_us };
+		if (!lists_await(worker, request, &wish, rest_call_tool, tool_name))
+			reply_answer(request, front_unknown_tool(worker, tool_name));
+		return;
+	}
 	struct call *call = call_new(worker);
 	if (!call) {
 		front_refuse_for_memory(worker, request, &wire_problem);

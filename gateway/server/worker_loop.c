@@ -10,6 +10,7 @@
 
 #include "base/crash.h"
 #include "cache/redis/redis_tier.h"
+#include "gateway/call/await_lists.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/routes.h"
@@ -38,6 +39,7 @@ static void take_offer(struct mail *mail)
 		listener->changed(listener);
 		listener = behind;
 	}
+	lists_news(worker);
 }
 
 void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue)
@@ -110,6 +112,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	call_groups_init(&worker->groups);
 	TAILQ_INIT(&worker->listeners);
 	TAILQ_INIT(&worker->subscriptions);
+	TAILQ_INIT(&worker->list_waits);
 	worker->catalogue = catalogue_hold(registry_catalogue(gateway->registry), index);
 	worker->offer.open = take_offer;
 	worker->loop = loop_new();
@@ -249,6 +252,7 @@ static void drain(struct worker *worker)
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_drain(worker->daemons[i]);
 	mcp_end_subscriptions(worker);
+	lists_end_waits(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
 			struct answer *answer =

@@ -8,6 +8,7 @@ import pytest
 
 from harness.mcp_server import HINTS, McpServer, tool
 from harness.poll import until
+from harness.wire import request_bytes
 
 
 @pytest.fixture
@@ -30,9 +31,9 @@ def upstream(server, **options):
 
 @pytest.fixture
 def behind(make):
-    def build(upstreams, tools=None):
+    def build(upstreams, tools=None, **config):
         return make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
-                            "upstreams": upstreams, "tools": tools or {}}).start()
+                            "upstreams": upstreams, "tools": tools or {}, **config}).start()
 
     return build
 
@@ -98,6 +99,45 @@ def test_a_schema_bomb_holds_up_nobody(serve, behind):
     assert "262144 are allowed" in lists(gateway)["dud"]["refused"][0]["why"]
     until(lambda: "too large" in lists(gateway)["huge"].get("why", ""), "so is a list that is too long")
     assert gateway.stop() == 0
+
+
+def test_a_call_that_comes_before_its_list_waits_for_it(serve, behind, later):
+    server = serve([tool("echo")], hold_open=True)
+    gateway = behind({"m": upstream(server)})
+    assert gateway.get("/readyz").status == 503 and gateway.get("/readyz").json()["status"] == "starting"
+    futures = [later(gateway.call, "m__echo", {"n": n}) for n in range(5)]
+    gone = gateway.connect()
+    gone.send(request_bytes("POST", "/v1/tools/m__echo", b"{}"))
+    assert gateway.call("other", {}).code == "unknown_tool", "no server would call its tool so"
+    hurried = gateway.call("m__echo", {}, x_request_timeout_ms="200")
+    assert (hurried.status, hurried.code) == (503, "upstream_unavailable"), hurried
+    assert "m: it has not said yet which tools it has" in json.loads(hurried.body)["detail"]
+    gone.reset()
+    server.released.set()
+    assert [future.result(20).status for future in futures] == [200] * 5
+    assert len(server.calls("echo")) == 5
+    until(lambda: gateway.get("/readyz").status == 200, "it is ready")
+    assert gateway.call("m__none", {}).code == "unknown_tool"
+
+
+def test_the_first_lists_are_not_waited_for_for_ever(serve, behind):
+    server = serve([tool("echo")], refuse_open=500)
+    gateway = behind({"m": upstream(server)}, mcp={"await_lists": "1500ms"})
+    reply = gateway.call("m__echo", {})
+    assert (reply.status, reply.code) == (503, "upstream_unavailable"), reply
+    assert "500" in json.loads(reply.body)["detail"], "the reason is told"
+    assert gateway.get("/readyz").status == 200
+    server.refuse_open = None
+    assert until(lambda: gateway.call("m__echo", {}).status == 200, "it is there at last")
+
+
+def test_a_stop_does_not_wait_for_lists(serve, behind, later):
+    server = serve([tool("echo")], hold_open=True)
+    gateway = behind({"m": upstream(server)})
+    future = later(gateway.call, "m__echo", {})
+    assert gateway.call("m__echo", {}, x_request_timeout_ms="100").status == 503, "the first one is waiting by then"
+    gateway.stop()
+    assert future.result(20).status == 503
 
 
 def test_a_tool_that_has_gone_is_unknown_and_comes_back(serve, behind):

@@ -1,0 +1,148 @@
+/* await_lists.c: who waits for the first lists, for how long, and what wakes him. */
+#include "gateway/call/await_lists.h"
+
+#include <stdlib.h>
+
+enum { REST_BYTES = 256 };
+#define WORTH_US CLOCK_US_PER_MS /* what is left of a deadline is not waited for if it is less */
+
+struct lists_wait {
+	struct worker *worker;
+	struct request *request;
+	route_function *serve;
+	struct loop_timer timer; /* the latest moment, or at once after news */
+	TAILQ_ENTRY(lists_wait) next;
+	size_t rest_len;
+	char rest[REST_BYTES];
+};
+
+/* ---------------------------------------------------------------- which lists */
+
+static bool is_awaited(const struct worker *worker, unsigned upstream)
+{
+	return catalogue_status(worker->catalogue, upstream).state == LISTING_AWAITED;
+}
+
+static bool may_hold(const struct upstream_config *upstream, struct slice tool)
+{
+	size_t prefix = strlen(upstream->settings.name);
+	if (upstream->exposure.names != NAMES_PREFIXED)
+		return true;
+	return tool.len > prefix + 2 && memcmp(tool.at, upstream->settings.name, prefix) == 0 &&
+	       memcmp(tool.at + prefix, "__", 2) == 0;
+}
+
+bool lists_may_hold(const struct worker *worker, struct slice tool, unsigned *upstream)
+{
+	const struct config *config = worker->gateway->config;
+	for (unsigned i = 0; i < config->upstream_count; i++) {
+		if (!is_awaited(worker, i) || !may_hold(&config->upstreams[i], tool))
+			continue;
+		*upstream = i;
+		return true;
+	}
+	return false;
+}
+
+static uint64_t grace_end_us(const struct worker *worker)
+{
+	const struct gateway *gateway = worker->gateway;
+	return clock_add(gateway->started_us, gateway->config->mcp.await_lists_us);
+}
+
+bool lists_complete(const struct worker *worker)
+{
+	if (loop_now(worker->loop) >= grace_end_us(worker))
+		return true;
+	for (unsigned i = 0; i < worker->gateway->config->upstream_count; i++)
+		if (is_awaited(worker, i))
+			return false;
+	return true;
+}
+
+/* Until when to wait; 0: not at all. */
+static uint64_t wait_until_us(const struct worker *worker, const struct request *request, const struct lists_wish *wish)
+{
+	const struct config *config = worker->gateway->config;
+	uint64_t until_us = clock_add(loop_now(worker->loop), wish->timeout_us);
+	unsigned upstream;
+	if (!wish->tool.len)
+		return lists_complete(worker) ? 0 : until_us < grace_end_us(worker) ? until_us : grace_end_us(worker);
+	if (!lists_may_hold(worker, wish->tool, &upstream))
+		return 0;
+	uint64_t tool_us = clock_add(request->received_us, config->upstreams[upstream].settings.timeout_us);
+	until_us = until_us < tool_us ? until_us : tool_us;
+	bool failed = *catalogue_status(worker->catalogue, upstream).why != '\0';
+	return failed && until_us > grace_end_us(worker) ? grace_end_us(worker) : until_us;
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+static void wait_free(struct lists_wait *wait)
+{
+	struct worker *worker = wait->worker;
+	loop_disarm(worker->loop, &wait->timer);
+	loop_timers_release(worker->loop, 1);
+	TAILQ_REMOVE(&worker->list_waits, wait, next);
+	free(wait);
+}
+
+static void client_left(struct request *request)
+{
+	wait_free(request->waits_for);
+}
+
+static void serve_again(struct lists_wait *wait)
+{
+	struct lists_wait copy = *wait;
+	wait_free(wait);
+	copy.request->waits_for = NULL;
+	copy.request->gone = NULL;
+	copy.serve(copy.worker, copy.request, (struct slice){ copy.rest, copy.rest_len });
+}
+
+static void wait_due(struct loop_timer *timer, uint64_t now_us)
+{
+	(void)now_us;
+	serve_again(container_of(timer, struct lists_wait, timer));
+}
+
+bool lists_await(struct worker *worker, struct request *request, const struct lists_wish *wish, route_function *serve,
+		 struct slice rest)
+{
+	uint64_t until_us = wait_until_us(worker, request, wish);
+	if (until_us < clock_add(loop_now(worker->loop), WORTH_US) || rest.len > REST_BYTES ||
+	    atomic_load_explicit(&worker->gateway->draining, memory_order_relaxed))
+		return false;
+	struct lists_wait *wait = calloc(1, sizeof *wait);
+	if (!wait || !loop_timers_reserve(worker->loop, 1)) {
+		free(wait);
+		return false;
+	}
+	wait->worker = worker;
+	wait->request = request;
+	wait->serve = serve;
+	wait->timer = LOOP_TIMER_INIT(wait_due);
+	wait->rest_len = rest.len;
+	if (rest.len)
+		memcpy(wait->rest, rest.at, rest.len);
+	TAILQ_INSERT_TAIL(&worker->list_waits, wait, next);
+	loop_arm(worker->loop, &wait->timer, until_us);
+	request->waits_for = wait;
+	request->gone = client_left;
+	return true;
+}
+
+void lists_news(struct worker *worker)
+{
+	struct lists_wait *wait;
+	TAILQ_FOREACH (wait, &worker->list_waits, next) /* from the timer: not between two mails */
+		loop_arm(worker->loop, &wait->timer, loop_now(worker->loop));
+}
+
+void lists_end_waits(struct worker *worker)
+{
+	struct lists_wait *wait;
+	while ((wait = TAILQ_FIRST(&worker->list_waits)))
+		serve_again(wait);
+}
