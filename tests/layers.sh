@@ -18,7 +18,7 @@ declare -A may_include=(
 declare -A front_doors=(
 	[metrics]='metrics.h catalogue.h'
 	[cache]='cache.h disk/disk.h disk/disk_settings.h dump.h flight.h redis/redis_settings.h redis/redis_tier.h redis/redis_tracking.h tier.h'
-	[upstream]='upstream.h provider_model.h http/transport.h http/client.h'
+	[upstream]='upstream.h provider_model.h http/transport.h http/client.h dialects/envelope.h dialects/graphql.h dialects/key_list.h process/process_settings.h'
 	[batcher]='batcher.h'
 	[gateway]=''
 )

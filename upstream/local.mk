@@ -5,11 +5,13 @@ libupstream_a_SOURCES = \
 	upstream/provider_simulated.c \
 	upstream/retry_budget.c upstream/retry_budget.h \
 	upstream/upstream.c upstream/upstream.h \
+	upstream/dialects/call.h \
 	upstream/dialects/dialect.c upstream/dialects/dialect.h \
 	upstream/dialects/envelope.c upstream/dialects/envelope.h \
 	upstream/dialects/envelope_decode.c \
 	upstream/dialects/envelope_encode.c \
 	upstream/dialects/envelope_private.h \
+	upstream/dialects/error.c upstream/dialects/error.h \
 	upstream/dialects/graphql.c upstream/dialects/graphql.h \
 	upstream/dialects/graphql_text.c upstream/dialects/graphql_text.h \
 	upstream/dialects/graphql_token.c upstream/dialects/graphql_token.h \

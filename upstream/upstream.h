@@ -15,11 +15,11 @@
 #include "base/slice.h"
 #include "metrics/metrics.h"
 #include "upstream/dialects/dialect.h"
-#include "upstream/process/process_settings.h"
 #include "upstream/retry_budget.h"
 
 struct provider_model;
 struct endpoint_policy;
+struct process_pool_settings;
 
 struct upstream_header {
 	const char *name;
@@ -66,17 +66,6 @@ void upstream_library_fini(void);
 /* After the last upstream is gone: wait until its child processes are too. False: some were left after timeout_us, to
  * the keepers that see them out. Main thread. */
 bool upstream_await_children(uint64_t timeout_us);
-
-/* One call as the upstream sees it; borrowed for the time of upstream_send only. */
-struct upstream_call {
-	const struct dialect_route *route; /* borrowed, as all of this: how this tool is called */
-	struct slice arguments;            /* raw JSON object, checked */
-	bool repeatable;                   /* declared read-only or idempotent: sending it twice does no harm */
-	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */
-	struct slice idempotency_key;      /* or empty; likewise */
-	uint64_t caller;                   /* who asks, as a number: for `affinity: caller` */
-	struct mcp_asks asks;              /* what `noted` is to be called for; other kinds than MCP say nothing */
-};
 
 /* For a provider that lists its own tools (MCP). Called on the owner's thread, from within transport_tick or loop
  * dispatch, any number of times. */

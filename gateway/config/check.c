@@ -440,7 +440,7 @@ static const char *digest_tool(struct config_load *load, const struct tool_draft
 		return NULL;
 	hash_upstream(&hash, from);
 	hash_text(&hash, draft->request.operation);
-	hash_key_list(&hash, &draft->request.key_list);
+	hash_key_list(&hash, &draft->key_list);
 	hash_text(&hash, draft->request.method);
 	hash_text(&hash, draft->request.http_method);
 	hash_text(&hash, draft->request.path);

@@ -6,35 +6,34 @@
 
 #include "gateway/config/config_private.h"
 
-enum { REASON_BYTES = 256 };
-
 static bool is(const char *name, const struct dialect *dialect)
 {
 	return name && strcmp(name, dialect->name) == 0;
 }
 
-/* The node of an option that a reason begins with ("item: is empty"); NULL: the file does not have it. */
-static const struct node *node_of(const struct node *block, const char *reason)
+/* A dialect's error at the option it is about, if the file has it in `block`; else at the block. `where`: of the block,
+ * for people. */
+static void note_error(struct config_load *load, const struct node *block, const char *where,
+		       const struct dialect_error *error)
 {
-	char part[64];
-	snprintf(part, sizeof part, "%.*s", (int)strcspn(reason, ":"), reason);
-	return node_find(block, part);
+	const struct node *node = *error->part ? node_find(block, error->part) : NULL;
+	const char *dot = *error->part ? "." : "";
+	if (node)
+		config_error_at(load, node, "%s.%s: %s", where, error->part, error->text);
+	else
+		config_error_key(load, block, "%s%s%s: %s", where, dot, error->part, error->text);
 }
 
 /* --- upstreams --- */
 
 static void compile_envelope(struct config_load *load, struct upstream_draft *draft, const struct node *block)
 {
-	char error[REASON_BYTES] = "";
+	struct dialect_error error = { 0 };
 	envelope_fill(&draft->envelope);
-	draft->own = envelope_new(&draft->envelope, error, sizeof error);
-	if (draft->own)
-		return;
-	const struct node *node = node_of(block, error);
-	if (node)
-		config_error_at(load, node, "upstreams.%s.envelope.%s", draft->node->key.at, error);
-	else
-		config_error_key(load, block, "upstreams.%s.envelope.%s", draft->node->key.at, error);
+	draft->own = envelope_new(&draft->envelope, &error);
+	if (!draft->own)
+		note_error(load, block, arena_printf(load->arena, "upstreams.%s.envelope", draft->node->key.at),
+			   &error);
 }
 
 static void check_envelope(struct config_load *load, struct upstream_draft *draft)
@@ -76,7 +75,7 @@ static unsigned fewest_keys(const struct config_drafts *drafts, const struct ups
 	unsigned fewest = 0;
 	for (size_t i = 0; i < drafts->tool_count; i++) {
 		const struct tool_draft *tool = &drafts->tools[i];
-		const struct key_list_settings *keys = &tool->request.key_list;
+		const struct key_list_settings *keys = &tool->key_list;
 		if (!keys->parameter || !tool->upstream || strcmp(tool->upstream, upstream->node->key.at) != 0)
 			continue;
 		unsigned max = keys->max ? keys->max : KEY_LIST_DEFAULT_MAX;
@@ -173,28 +172,36 @@ static bool check_options(struct config_load *load, const struct tool_draft *dra
 	return true;
 }
 
-static void compile_route(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
+/* At the option it is about: of the request, or of the tool itself. */
+static void note_route_error(struct config_load *load, const struct tool_draft *draft,
+			     const struct dialect_error *error)
 {
-	char error[REASON_BYTES] = "";
-	draft->request.tool = draft->node->key.at;
-	draft->request.own = dialect;
-	draft->request.repeatable = tool_is_repeatable(&draft->tool);
-	draft->tool.route = dialect->route_new(&draft->request, error, sizeof error);
-	if (draft->tool.route)
-		return;
-	/* the reason begins with the part it is about: "path: ...", "query.days: ..." */
 	const struct node *request = node_find(draft->node, "request"), *method = node_find(draft->node, "method");
-	const struct node *node = node_of(request, error), *own = node_of(draft->node, error);
-	if (node)
-		config_error_at(load, node, "tools.%s.request.%s", draft->node->key.at, error);
-	else if (own && is(dialect->name, &dialect_graphql))
-		config_error_at(load, own, "tools.%s.%s", draft->node->key.at, error);
+	const char *tool = draft->node->key.at, *colon = *error->part ? ": " : "";
+	const struct node *inner = *error->part && request ? node_find(request, error->part) : NULL;
+	const struct node *own = *error->part ? node_find(draft->node, error->part) : NULL;
+	if (inner)
+		config_error_at(load, inner, "tools.%s.request.%s: %s", tool, error->part, error->text);
+	else if (own)
+		config_error_at(load, own, "tools.%s.%s: %s", tool, error->part, error->text);
 	else
 		config_error_key(load,
 				 request  ? request
 				 : method ? method
 					  : draft->node,
-				 "tools.%s: %s", draft->node->key.at, error);
+				 "tools.%s: %s%s%s", tool, error->part, colon, error->text);
+}
+
+static void compile_route(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect)
+{
+	struct dialect_error error = { 0 };
+	draft->request.tool = draft->node->key.at;
+	draft->request.own = dialect;
+	draft->request.repeatable = tool_is_repeatable(&draft->tool);
+	draft->request.key_list = draft->key_list.parameter ? &draft->key_list : NULL;
+	draft->tool.route = dialect->route_new(&draft->request, &error);
+	if (!draft->tool.route)
+		note_route_error(load, draft, &error);
 }
 
 void config_check_route(struct config_load *load, struct tool_draft *draft, const struct upstream_draft *upstream)
@@ -223,10 +230,10 @@ void config_fill_request(struct config_load *load, struct tool_draft *draft, con
 		request->method = NULL; /* shown as `tool` */
 	if (!is(dialect->name, &dialect_rest))
 		return; /* what an envelope's item does not name has no meaning */
-	if (request->key_list.parameter)
-		fill_key_list(&request->key_list);
+	if (draft->key_list.parameter)
+		fill_key_list(&draft->key_list);
 	if (!request->http_method)
-		request->http_method = request->key_list.parameter ? "GET" : "POST";
+		request->http_method = draft->key_list.parameter ? "GET" : "POST";
 	if (!request->path)
 		request->path = arena_printf(load->arena, "/%s", draft->tool.name);
 }

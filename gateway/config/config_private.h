@@ -10,6 +10,10 @@
 #include "gateway/config/yaml.h"
 #include "gateway/config/values.h"
 #include "gateway/config/options.h"
+#include "upstream/dialects/envelope.h"
+#include "upstream/dialects/graphql.h"
+#include "upstream/dialects/key_list.h"
+#include "upstream/process/process_settings.h"
 
 enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
 
@@ -47,7 +51,8 @@ struct tool_draft {
 	const char *upstream;    /* name */
 	bool faulty;             /* its block has been complained about */
 	struct route_settings request;
-	const char *remote; /* as written, or NULL */
+	struct key_list_settings key_list; /* parameter NULL: none */
+	const char *remote;                /* as written, or NULL */
 };
 
 /* Kept as long as the configuration: config_json shows them. */

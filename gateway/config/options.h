@@ -431,21 +431,21 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.request.body", TEXT, tool_draft, request.body, "bytes", 0, 65536,                                   \
 	  "({arguments} for POST, PUT and PATCH, else none)", NULL, "Body template; {arguments} is the whole object.") \
 	B("tools.*.request.key_list", BLOCK, 0, "dialect rest: many calls as one request with many keys in its query.") \
-	V("tools.*.request.key_list.parameter", TEXT, tool_draft, request.key_list.parameter, "bytes", 1, 256,         \
+	V("tools.*.request.key_list.parameter", TEXT, tool_draft, key_list.parameter, "bytes", 1, 256,         \
 	  OPTION_REQUIRED, NULL, "The query parameter that takes the keys.")                                           \
-	V("tools.*.request.key_list.argument", TEXT, tool_draft, request.key_list.argument, "bytes", 1, 256,           \
+	V("tools.*.request.key_list.argument", TEXT, tool_draft, key_list.argument, "bytes", 1, 256,           \
 	  OPTION_REQUIRED, NULL, "The argument that is the key; calls that differ in another one do not share.")       \
-	V("tools.*.request.key_list.separator", TEXT, tool_draft, request.key_list.separator, "bytes", 1, 64, "(,)", NULL, \
+	V("tools.*.request.key_list.separator", TEXT, tool_draft, key_list.separator, "bytes", 1, 64, "(,)", NULL, \
 	  "What stands between keys; one that begins with & repeats the parameter.")                                   \
-	V("tools.*.request.key_list.list", TEXT, tool_draft, request.key_list.list, "bytes", 1, 256, "(.)", NULL,      \
+	V("tools.*.request.key_list.list", TEXT, tool_draft, key_list.list, "bytes", 1, 256, "(.)", NULL,      \
 	  "Path of the items in the answer; a dot: the answer itself.")                                                \
-	V("tools.*.request.key_list.key", TEXT, tool_draft, request.key_list.key, "bytes", 1, 256, NULL, NULL,         \
+	V("tools.*.request.key_list.key", TEXT, tool_draft, key_list.key, "bytes", 1, 256, NULL, NULL,         \
 	  "Path of the key in an item of the list; without it the items are an object's members, named by key.")       \
-	V("tools.*.request.key_list.result", TEXT, tool_draft, request.key_list.result, "bytes", 1, 256, "(.)", NULL,  \
+	V("tools.*.request.key_list.result", TEXT, tool_draft, key_list.result, "bytes", 1, 256, "(.)", NULL,  \
 	  "Path of the result in an item; a dot: the whole item.")                                                     \
-	V("tools.*.request.key_list.missing", WORD, tool_draft, request.key_list.missing, "", 0, 0, "(error)",         \
+	V("tools.*.request.key_list.missing", WORD, tool_draft, key_list.missing, "", 0, 0, "(error)",         \
 	  "error|null", "What a call gets whose key is not in the answer.")                                            \
-	V("tools.*.request.key_list.max", COUNT, tool_draft, request.key_list.max, "", 1, 1000, "(50)", NULL,          \
+	V("tools.*.request.key_list.max", COUNT, tool_draft, key_list.max, "", 1, 1000, "(50)", NULL,          \
 	  "Keys in one request that the provider takes at most; the smallest of an upstream's tools counts.")          \
 	B("tools.*.cache", BLOCK, 0, "Keeps answers of a tool that is read_only or idempotent.")                       \
 	V("tools.*.cache.ttl", DURATION, tool_draft, tool.cache.ttl_us, "us", 0, US_D(365), OPTION_REQUIRED, NULL,     \

@@ -222,7 +222,7 @@ static bool is_silent(const struct option *option, const void *owner)
 			!upstream->config.batch.tokens.amount) ||
 		       (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
 		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
-		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->request.key_list.parameter) ||
+		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->key_list.parameter) ||
 		       (strcmp(option->path, "upstreams.*.cache") == 0 &&
 			upstream->config.exposure.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||

@@ -312,7 +312,7 @@ static const char *write_digest(struct maker *maker, const char *of, const struc
 /* False: refused, or out of memory. */
 static bool compile_route(struct maker *maker, const struct listed *listed, struct tool *tool)
 {
-	char error[REASON_BYTES] = "";
+	struct dialect_error error = { 0 };
 	const struct dialect *dialect = maker->upstream->settings.dialect;
 	const struct route_settings settings = {
 		.tool = tool->name,
@@ -322,13 +322,13 @@ static bool compile_route(struct maker *maker, const struct listed *listed, stru
 		.constants = tool->constants,
 		.input_schema = listed->input.len ? arena_text(maker->arena, listed->input) : NULL,
 	};
-	tool->route = dialect->route_new(&settings, error, sizeof error);
+	tool->route = dialect->route_new(&settings, &error);
 	if (tool->route)
 		return true;
-	if (strstr(error, "out of memory")) /* which is no fault of the tool's, and soon over */
+	if (error.kind == DIALECT_ERROR_NO_MEMORY)
 		maker->no_memory = true;
 	else
-		refuse(maker, listed->remote, "%s", error);
+		refuse(maker, listed->remote, "%s%s%s", error.part, *error.part ? ": " : "", error.text);
 	return false;
 }
 

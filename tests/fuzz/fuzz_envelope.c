@@ -1,5 +1,6 @@
 /* Answers to envelopes: the first byte chooses one, for the rest see dialect_fuzz.h. */
 #include "tests/support/dialect_fuzz.h"
+#include "upstream/dialects/envelope.h"
 
 static const struct envelope_settings shapes[] = {
 	{ .preset = "microsoft-graph" },
@@ -11,12 +12,12 @@ static const struct envelope_settings shapes[] = {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char error[200];
+	struct dialect_error error = { 0 };
 	if (size == 0)
 		return 0;
 	struct envelope_settings settings = shapes[data[0] % countof(shapes)];
 	envelope_fill(&settings);
-	struct dialect *dialect = envelope_new(&settings, error, sizeof error);
+	struct dialect *dialect = envelope_new(&settings, &error);
 	must(dialect != NULL);
 	fuzz_dialect(dialect, NULL, data + 1, size - 1);
 	dialect_release(dialect);

@@ -4,17 +4,18 @@
  */
 #include "tests/support/dialect_fuzz.h"
 #include "upstream/dialects/graphql_text.h"
+#include "upstream/dialects/graphql.h"
 #include "upstream/upstream.h"
 
 static void fuzz_answer(const char *merge, const uint8_t *data, size_t size)
 {
-	char error[200];
+	struct dialect_error error = { 0 };
 	struct dialect *dialect = graphql_new(&(struct graphql_settings){ .merge = merge });
 	must(dialect != NULL);
 	struct route_settings settings = {
 		.tool = "t", .operation = "{ user all @skip(if: false) }", .repeatable = true, .own = dialect
 	};
-	struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
+	struct dialect_route *route = dialect->route_new(&settings, &error);
 	must(route != NULL);
 	struct upstream_call calls[FUZZ_MAX_CALLS];
 	for (size_t i = 0; i < FUZZ_MAX_CALLS; i++)
@@ -43,20 +44,20 @@ static bool merged_document(const struct dialect *dialect, const struct dialect_
 
 static void fuzz_operation(const char *operation)
 {
-	char error[200];
+	struct dialect_error error = { 0 };
 	struct dialect *dialect = graphql_new(&(struct graphql_settings){ .merge = "alias" });
 	must(dialect != NULL);
 	struct route_settings settings = { .tool = "t", .operation = operation, .repeatable = true, .own = dialect };
-	struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
+	struct dialect_route *route = dialect->route_new(&settings, &error);
 	if (route) {
 		struct buf document = BUF_INIT(1 << 24);
 		must(merged_document(dialect, route, &document));
 		struct route_settings again = settings;
 		again.operation = buf_cstr(&document);
 		struct graphql_text text;
-		bool shares = graphql_text_read(operation, &text, error, sizeof error) && !text.alone;
+		bool shares = graphql_text_read(operation, &text, &error) && !text.alone;
 		graphql_text_fini(&text);
-		struct dialect_route *merged = dialect->route_new(&again, error, sizeof error);
+		struct dialect_route *merged = dialect->route_new(&again, &error);
 		/* two calls may have more names, or go deeper into memory's caps, than one document may */
 		must(merged || !shares || document.len > 4000);
 		dialect_route_unref(merged);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "tests/support/dialect_error.h"
 #include "tests/support/provider.h"
 #include "upstream/http/transport.h"
 #include "upstream/upstream.h"
@@ -106,10 +107,10 @@ static inline void world_init(struct world *world, const struct dialect *dialect
 		.answer_bytes = 1 << 20,
 		.json_depth = 32,
 	};
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	struct route_settings route = { .tool = "t" };
-	world->route = dialect->route_new(&route, error, sizeof error);
-	assert_string_equal(error, "");
+	world->route = dialect->route_new(&route, &error);
+	assert_string_equal(error_text(&error), "");
 	assert_non_null(world->route);
 }
 

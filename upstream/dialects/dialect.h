@@ -15,11 +15,10 @@
 #include "base/compiler.h"
 #include "base/slice.h"
 #include "metrics/catalogue.h"
-#include "upstream/dialects/envelope.h"
-#include "upstream/dialects/graphql.h"
-#include "upstream/dialects/key_list.h"
+#include "upstream/dialects/call.h"
+#include "upstream/dialects/error.h"
 
-struct upstream_call;
+struct key_list_settings;
 
 /* How a tool is called, from the configuration; borrowed while route_new runs. NULL: the dialect's default. */
 struct route_pair {
@@ -36,9 +35,9 @@ struct route_settings {
 	const struct route_pair *headers; /* rest: templates */
 	size_t header_count;
 	const char *body; /* rest: template; default {arguments} for POST, PUT, PATCH, else none */
-	struct key_list_settings key_list;
-	const char *operation;     /* graphql: the document; arguments are its variables */
-	bool repeatable;           /* declared: calls may be sent again */
+	const struct key_list_settings *key_list; /* rest; NULL: none */
+	const char *operation;                    /* graphql: the document; arguments are its variables */
+	bool repeatable;                          /* declared: calls may be sent again */
 	const struct dialect *own; /* envelope, graphql, rest with key lists: the upstream's, from envelope_new etc. */
 	const char *constants;     /* mcp: what dialect_put_arguments puts into every call: a JSON object, checked */
 	const char *input_schema;  /* mcp: as the server sent it: JSON, checked; NULL: not known (yet) */
@@ -101,8 +100,8 @@ struct dialect {
 	const char *name; /* as in the configuration */
 	size_t max_calls; /* calls one exchange may carry; 1: no arrays */
 
-	/* Compile. NULL with `error` set (a phrase that names what is wrong and where) on bad settings or no memory. */
-	struct dialect_route *(*route_new)(const struct route_settings *settings, char *error, size_t error_bytes);
+	/* Compile. NULL with `error` set: bad settings, or no memory. */
+	struct dialect_route *(*route_new)(const struct route_settings *settings, struct dialect_error *error);
 	/* dialect_route_unref calls it when nobody holds the route any more; nobody else does. */
 	void (*route_free)(struct dialect_route *route);
 

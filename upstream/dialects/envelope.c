@@ -113,18 +113,12 @@ void envelope_fill(struct envelope_settings *settings)
 
 /* --- compiling --- */
 
-struct fault {
-	char *text;
-	size_t bytes;
-};
-
-static bool set_path(struct json_path *path, const char *text, const char *option, const struct fault *fault)
+static bool set_path(struct json_path *path, const char *text, const char *option, struct dialect_error *error)
 {
 	const char *what;
 	if (json_path_set(path, text, &what))
 		return true;
-	snprintf(fault->text, fault->bytes, "%s: %s", option, what);
-	return false;
+	return dialect_refuse(error, option, "%s", what);
 }
 
 /* One status or range. Behind it, or NULL if it is none. */
@@ -143,7 +137,7 @@ static const char *read_range(const char *at, struct envelope_range *range)
 	return range->from >= 100 && range->to <= 599 && range->from <= range->to ? at + strspn(at, " ") : NULL;
 }
 
-static bool set_errors(struct envelope *envelope, const char *text, const struct fault *fault)
+static bool set_errors(struct envelope *envelope, const char *text, struct dialect_error *error)
 {
 	const char *at = text;
 	bool good = *at != '\0';
@@ -156,85 +150,80 @@ static bool set_errors(struct envelope *envelope, const char *text, const struct
 		at += *at == ',';
 	}
 	if (!good)
-		snprintf(fault->text, fault->bytes,
-			 "errors: must be up to %d statuses or ranges of them, such as 400-599, 207", ENVELOPE_RANGES);
+		dialect_refuse(error, "errors", "must be up to %d statuses or ranges of them, such as 400-599, 207",
+			       ENVELOPE_RANGES);
 	return good;
 }
 
 /* The request's body around the list. */
-static bool set_body(struct envelope *envelope, const char *text, const struct fault *fault)
+static bool set_body(struct envelope *envelope, const char *text, struct dialect_error *error)
 {
 	static const char items[] = "{items}";
 	if (envelope->ndjson) {
 		if (text)
-			snprintf(fault->text, fault->bytes, "body: NDJSON has none around its items");
+			dialect_refuse(error, "body", "NDJSON has none around its items");
 		return !text;
 	}
 	const char *at = strstr(text, items);
 	if (!at || strstr(at + 1, items)) {
-		snprintf(fault->text, fault->bytes, "body: needs {items} once, where the list goes");
+		dialect_refuse(error, "body", "needs {items} once, where the list goes");
 		return false;
 	}
-	char what[200];
-	struct template *template = template_new(text, TEMPLATE_BODY, what, sizeof what);
-	bool good = template && template_check_json(template, what, sizeof what);
+	struct template *template = template_new(text, TEMPLATE_BODY, error);
+	bool good = template && template_check_json(template, error);
 	template_free(template);
 	if (!good)
-		snprintf(fault->text, fault->bytes, "body: %s", what);
+		dialect_error_in(error, "body");
 	envelope->before = (struct slice){ text, (size_t)(at - text) };
 	envelope->after = slice_of(at + strlen(items));
 	return good;
 }
 
 /* What is appended to the endpoint's URL. */
-static bool check_target(const char *path, const struct fault *fault)
+static bool check_target(const char *path, struct dialect_error *error)
 {
 	bool good = !*path || *path == '/' || *path == '?';
 	for (const char *at = path; *at; at++)
 		good &= (unsigned char)*at > ' ' && (unsigned char)*at < 0x7f && !strchr("\"#<>\\^`{|}", *at);
 	if (!good)
-		snprintf(fault->text, fault->bytes,
-			 "path: must begin with '/' and hold no blanks, '#' or braces (percent-encode what needs it)");
+		dialect_refuse(error, "path",
+			       "must begin with '/' and hold no blanks, '#' or braces (percent-encode what needs it)");
 	return good;
 }
 
-static bool set_match(struct envelope *envelope, const struct fault *fault)
+static bool set_match(struct envelope *envelope, struct dialect_error *error)
 {
 	const struct envelope_settings *settings = envelope->settings;
 	envelope->by_id = is(settings->match, "id");
-	const char *wrong = NULL;
 	if (!settings->item || !*settings->item)
-		wrong = "item: is missing";
-	else if (envelope->by_id && !settings->id)
-		wrong = "id: is missing, where is the id in an item of the answer?";
-	else if (envelope->by_id && !strstr(settings->item, "{id}") && !strstr(settings->item, "{id_number}"))
-		wrong = "item: needs {id} (or {id_number}), for answers are matched by id";
-	else if (envelope->answer_ndjson && settings->list)
-		wrong = "list: NDJSON has none, each of its lines is an item";
-	if (wrong)
-		snprintf(fault->text, fault->bytes, "%s", wrong);
-	return !wrong;
+		return dialect_refuse(error, "item", "is missing");
+	if (envelope->by_id && !settings->id)
+		return dialect_refuse(error, "id", "is missing, where is the id in an item of the answer?");
+	if (envelope->by_id && !strstr(settings->item, "{id}") && !strstr(settings->item, "{id_number}"))
+		return dialect_refuse(error, "item", "needs {id} (or {id_number}), for answers are matched by id");
+	if (envelope->answer_ndjson && settings->list)
+		return dialect_refuse(error, "list", "NDJSON has none, each of its lines is an item");
+	return true;
 }
 
-static bool compile(struct envelope *envelope, const struct fault *fault)
+static bool compile(struct envelope *envelope, struct dialect_error *error)
 {
 	const struct envelope_settings *settings = envelope->settings;
-	return set_match(envelope, fault) && check_target(settings->path, fault) &&
-	       set_body(envelope, settings->body, fault) && set_path(&envelope->list, settings->list, "list", fault) &&
-	       set_path(&envelope->id, settings->id, "id", fault) &&
-	       set_path(&envelope->result, settings->result, "result", fault) &&
-	       set_path(&envelope->status, settings->status, "status", fault) &&
-	       set_path(&envelope->error, settings->error, "error", fault) &&
-	       set_path(&envelope->retry_after, settings->retry_after, "retry_after", fault) &&
-	       set_errors(envelope, settings->errors, fault);
+	return set_match(envelope, error) && check_target(settings->path, error) &&
+	       set_body(envelope, settings->body, error) && set_path(&envelope->list, settings->list, "list", error) &&
+	       set_path(&envelope->id, settings->id, "id", error) &&
+	       set_path(&envelope->result, settings->result, "result", error) &&
+	       set_path(&envelope->status, settings->status, "status", error) &&
+	       set_path(&envelope->error, settings->error, "error", error) &&
+	       set_path(&envelope->retry_after, settings->retry_after, "retry_after", error) &&
+	       set_errors(envelope, settings->errors, error);
 }
 
-struct dialect *envelope_new(const struct envelope_settings *settings, char *error, size_t error_bytes)
+struct dialect *envelope_new(const struct envelope_settings *settings, struct dialect_error *error)
 {
-	struct fault fault = { error, error_bytes };
 	struct envelope *envelope = calloc(1, sizeof *envelope);
 	if (!envelope) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		return NULL;
 	}
 	envelope->dialect = dialect_envelope;
@@ -242,7 +231,7 @@ struct dialect *envelope_new(const struct envelope_settings *settings, char *err
 	envelope->settings = settings;
 	envelope->ndjson = is(settings->framing, "ndjson");
 	envelope->answer_ndjson = is(settings->answer_framing, "ndjson");
-	if (compile(envelope, &fault))
+	if (compile(envelope, error))
 		return &envelope->dialect;
 	free(envelope);
 	return NULL;

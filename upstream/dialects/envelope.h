@@ -10,6 +10,7 @@
 #define JITNEY_UPSTREAM_DIALECTS_ENVELOPE_H
 
 #include "base/compiler.h"
+#include "upstream/dialects/error.h"
 
 struct dialect;
 
@@ -47,7 +48,7 @@ void envelope_fill(struct envelope_settings *settings);
 
 /* Compile filled settings, which are borrowed and must outlive it. NULL with `error` set, beginning with the option it
  * is about ("item: ..."). The result is immutable; any thread. */
-struct dialect *envelope_new(const struct envelope_settings *settings, char *error, size_t error_bytes) MUST_CHECK;
+struct dialect *envelope_new(const struct envelope_settings *settings, struct dialect_error *error) MUST_CHECK;
 /* No route or decoder of it may be left. NULL is fine. */
 void envelope_free(struct dialect *dialect);
 

@@ -9,7 +9,6 @@
 #include "base/json.h"
 #include "upstream/dialects/envelope_private.h"
 #include "upstream/dialects/template.h"
-#include "upstream/upstream.h"
 
 enum piece_kind {
 	PIECE_TEMPLATE, /* text and arguments */
@@ -54,17 +53,6 @@ struct envelope_route {
 
 /* --- routes --- */
 
-struct fault {
-	char *text;
-	size_t bytes;
-};
-
-static bool refuse(const struct fault *fault, const char *what)
-{
-	snprintf(fault->text, fault->bytes, "%s", what);
-	return false;
-}
-
 void envelope_route_free(struct dialect_route *base)
 {
 	if (!base)
@@ -83,17 +71,18 @@ void envelope_route_free(struct dialect_route *base)
 }
 
 /* A template of JSON, or (check false) of a part of one. */
-static struct template *compile(struct slice text, bool check, const char *option, const struct fault *fault)
+static struct template *compile(struct slice text, bool check, const char *option, struct dialect_error *error)
 {
-	char what[200] = "out of memory";
 	char *copy = strndup(text.at, text.len);
-	struct template *template = copy ? template_new(copy, TEMPLATE_BODY, what, sizeof what) : NULL;
-	if (template && check && !template_check_json(template, what, sizeof what)) {
+	struct template *template = copy ? template_new(copy, TEMPLATE_BODY, error) : NULL;
+	if (template && check && !template_check_json(template, error)) {
 		template_free(template);
 		template = NULL;
 	}
-	if (!template)
-		snprintf(fault->text, fault->bytes, "%s: %s", option, what);
+	if (!copy)
+		dialect_no_memory(error);
+	else if (!template)
+		dialect_error_in(error, option);
 	free(copy);
 	return template;
 }
@@ -113,14 +102,14 @@ static bool next_line(const struct envelope *envelope, struct slice *left, struc
 	return false;
 }
 
-static bool set_body(struct envelope_route *route, const char *text, const struct fault *fault)
+static bool set_body(struct envelope_route *route, const char *text, struct dialect_error *error)
 {
 	struct slice left = slice_of(text), line;
 	route->body = calloc(left.len + 1, sizeof(struct template *));
 	if (!route->body)
-		return refuse(fault, "out of memory");
+		return dialect_no_memory(error);
 	while (next_line(route->envelope, &left, &line)) {
-		struct template *template = compile(line, true, "body", fault);
+		struct template *template = compile(line, true, "body", error);
 		if (!template)
 			return false;
 		route->body[route->body_count++] = template;
@@ -157,12 +146,13 @@ static bool drop_member(char *text, const char *placeholder)
 	return true;
 }
 
-static bool add_piece(struct envelope_route *route, enum piece_kind kind, struct slice text, const struct fault *fault)
+static bool add_piece(struct envelope_route *route, enum piece_kind kind, struct slice text,
+		      struct dialect_error *error)
 {
 	struct piece piece = { .kind = kind };
 	if (kind == PIECE_TEMPLATE && text.len == 0)
 		return true;
-	if (kind == PIECE_TEMPLATE && !(piece.template = compile(text, false, "item", fault)))
+	if (kind == PIECE_TEMPLATE && !(piece.template = compile(text, false, "item", error)))
 		return false;
 	route->kinds |= 1U << kind;
 	route->pieces[route->piece_count++] = piece;
@@ -180,9 +170,9 @@ static size_t placeholder_at(struct slice at)
 	return i;
 }
 
-static bool add_line(struct envelope_route *route, struct slice line, const struct fault *fault)
+static bool add_line(struct envelope_route *route, struct slice line, struct dialect_error *error)
 {
-	struct template *whole = compile(line, true, "item", fault);
+	struct template *whole = compile(line, true, "item", error);
 	if (!whole)
 		return false;
 	template_free(whole);
@@ -193,27 +183,27 @@ static bool add_line(struct envelope_route *route, struct slice line, const stru
 			at++;
 			continue;
 		}
-		if (!add_piece(route, PIECE_TEMPLATE, (struct slice){ line.at + begin, at - begin }, fault) ||
-		    !add_piece(route, placeholders[which].kind, (struct slice){ NULL, 0 }, fault))
+		if (!add_piece(route, PIECE_TEMPLATE, (struct slice){ line.at + begin, at - begin }, error) ||
+		    !add_piece(route, placeholders[which].kind, (struct slice){ NULL, 0 }, error))
 			return false;
 		begin = at += strlen(placeholders[which].text);
 	}
-	return add_piece(route, PIECE_TEMPLATE, (struct slice){ line.at + begin, line.len - begin }, fault);
+	return add_piece(route, PIECE_TEMPLATE, (struct slice){ line.at + begin, line.len - begin }, error);
 }
 
-static bool set_item(struct envelope_route *route, char *text, const struct fault *fault)
+static bool set_item(struct envelope_route *route, char *text, struct dialect_error *error)
 {
 	struct slice left = slice_of(text), line;
 	route->pieces = calloc(left.len + 2, sizeof *route->pieces);
 	if (!route->pieces)
-		return refuse(fault, "out of memory");
+		return dialect_no_memory(error);
 	while (next_line(route->envelope, &left, &line)) {
-		if (route->piece_count && !add_piece(route, PIECE_NEWLINE, (struct slice){ NULL, 0 }, fault))
+		if (route->piece_count && !add_piece(route, PIECE_NEWLINE, (struct slice){ NULL, 0 }, error))
 			return false;
-		if (!add_line(route, line, fault))
+		if (!add_line(route, line, error))
 			return false;
 	}
-	return route->piece_count > 0 || refuse(fault, "item: is empty");
+	return route->piece_count > 0 || dialect_refuse(error, "item", "is empty");
 }
 
 static bool has(const struct envelope_route *route, enum piece_kind kind)
@@ -223,43 +213,44 @@ static bool has(const struct envelope_route *route, enum piece_kind kind)
 
 /* Settings that would do nothing, silently. */
 static bool check_used(const struct envelope_route *route, const struct route_settings *settings,
-		       const struct fault *fault)
+		       struct dialect_error *error)
 {
 	bool path = has(route, PIECE_PATH) || has(route, PIECE_RELATIVE_PATH);
 	if (settings->method && !has(route, PIECE_TOOL))
-		return refuse(fault, "method: does nothing, for the envelope's item has no {tool}");
+		return dialect_refuse(error, "method", "does nothing, for the envelope's item has no {tool}");
 	if (settings->http_method && !has(route, PIECE_METHOD))
-		return refuse(fault, "method: does nothing, for the envelope's item has no {method}");
+		return dialect_refuse(error, "method", "does nothing, for the envelope's item has no {method}");
 	if (settings->path && !path)
-		return refuse(fault, "path: does nothing, for the envelope's item has no {path}");
+		return dialect_refuse(error, "path", "does nothing, for the envelope's item has no {path}");
 	if (settings->query_count && !path)
-		return refuse(fault, "query: does nothing, for the envelope's item has no {path}");
+		return dialect_refuse(error, "query", "does nothing, for the envelope's item has no {path}");
 	if (settings->header_count && !has(route, PIECE_HEADERS))
-		return refuse(fault, "headers: does nothing, for the envelope's item has no {headers}");
+		return dialect_refuse(error, "headers", "does nothing, for the envelope's item has no {headers}");
 	if (has(route, PIECE_BODY) && !route->body_count)
-		return refuse(fault, "body: is missing, for the envelope's item has {body}");
+		return dialect_refuse(error, "body", "is missing, for the envelope's item has {body}");
 	return true;
 }
 
 /* The item's text for this tool, without the optional members it has no use for. */
 static char *item_text(const struct envelope_route *route, const struct route_settings *settings,
-		       const struct fault *fault)
+		       struct dialect_error *error)
 {
 	const char *item = route->envelope->settings->item;
 	bool replaced = settings->body && !strstr(item, "{body}") && !strstr(item, "{body?}");
 	if (replaced && route->envelope->by_id) {
-		refuse(fault, "body: the envelope's item has no {body}, and an item of the tool's own would lack {id}");
+		dialect_refuse(error, "body",
+			       "the envelope's item has no {body}, and an item of the tool's own would lack {id}");
 		return NULL;
 	}
 	char *text = strdup(replaced ? "{body}" : item);
 	if (!text) {
-		refuse(fault, "out of memory");
+		dialect_no_memory(error);
 		return NULL;
 	}
 	if ((route->body_count || drop_member(text, "{body?}")) &&
 	    (route->body_count || settings->header_count || drop_member(text, "{headers?}")))
 		return text;
-	refuse(fault, "item: {body?} and {headers?} stand for a member's whole value only");
+	dialect_refuse(error, "item", "{body?} and {headers?} stand for a member's whole value only");
 	free(text);
 	return NULL;
 }
@@ -269,38 +260,37 @@ static bool has_default_body(const char *method)
 	return !method || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
 }
 
-static bool fill_route(struct envelope_route *route, const struct route_settings *settings, const struct fault *fault)
+static bool fill_route(struct envelope_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
 	struct route_settings rest = *settings;
 	rest.body = ""; /* it is ours to write */
 	route->tool = strdup(settings->tool);
 	route->tool_name = strdup(settings->method ? settings->method : settings->tool);
 	if (!route->tool || !route->tool_name)
-		return refuse(fault, "out of memory");
-	if (!(route->rest = dialect_rest.route_new(&rest, fault->text, fault->bytes)))
+		return dialect_no_memory(error);
+	if (!(route->rest = dialect_rest.route_new(&rest, error)))
 		return false;
 	const char *body = settings->body                            ? settings->body
 			   : has_default_body(settings->http_method) ? "{arguments}"
 								     : "";
-	if (!set_body(route, body, fault))
+	if (!set_body(route, body, error))
 		return false;
-	char *text = item_text(route, settings, fault);
-	bool good = text && set_item(route, text, fault) && check_used(route, settings, fault);
+	char *text = item_text(route, settings, error);
+	bool good = text && set_item(route, text, error) && check_used(route, settings, error);
 	free(text);
 	return good;
 }
 
-struct dialect_route *envelope_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+struct dialect_route *envelope_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
-	struct fault fault = { error, error_bytes };
 	struct envelope_route *route = calloc(1, sizeof *route);
 	if (!route) {
-		refuse(&fault, "out of memory");
+		dialect_no_memory(error);
 		return NULL;
 	}
 	route->base.dialect = settings->own;
 	route->envelope = envelope_of(settings->own);
-	if (fill_route(route, settings, &fault))
+	if (fill_route(route, settings, error))
 		return &route->base;
 	envelope_route_free(&route->base);
 	return NULL;

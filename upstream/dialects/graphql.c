@@ -10,7 +10,6 @@
 #include "upstream/dialects/graphql.h"
 #include "upstream/dialects/graphql_text.h"
 #include "upstream/dialects/tally.h"
-#include "upstream/upstream.h"
 
 enum {
 	MAX_CALLS = 1000,
@@ -52,39 +51,37 @@ static void graphql_route_free(struct dialect_route *base)
 	free(route);
 }
 
-static bool fill_route(struct graphql_route *route, const struct route_settings *settings, char *error,
-		       size_t error_bytes)
+static bool fill_route(struct graphql_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
-	char what[160];
 	if (!settings->operation) {
-		snprintf(error, error_bytes, "operation: is missing: a query or mutation with $variables");
+		dialect_refuse(error, "operation", "is missing: a query or mutation with $variables");
 		return false;
 	}
 	route->tool = strdup(settings->tool);
 	route->document = strdup(settings->operation);
 	json_put_string(&route->quoted, slice_of(settings->operation));
 	if (!route->tool || !route->document || route->quoted.failed) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		return false;
 	}
-	if (!graphql_text_read(route->document, &route->text, what, sizeof what)) {
-		snprintf(error, error_bytes, "operation: %s", what);
+	if (!graphql_text_read(route->document, &route->text, error)) {
+		dialect_error_in(error, "operation");
 		return false;
 	}
 	route->shares = settings->repeatable && !route->text.alone;
 	return true;
 }
 
-static struct dialect_route *graphql_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *graphql_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
 	struct graphql_route *route = calloc(1, sizeof *route);
 	if (!route) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		return NULL;
 	}
 	route->base.dialect = settings->own;
 	route->quoted = BUF_INIT(SIZE_MAX / 4);
-	if (fill_route(route, settings, error, error_bytes))
+	if (fill_route(route, settings, error))
 		return &route->base;
 	graphql_route_free(&route->base);
 	return NULL;

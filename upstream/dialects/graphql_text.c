@@ -34,8 +34,7 @@ struct reader {
 	size_t use_count;
 	size_t from;  /* what is being read, see struct use */
 	bool defined; /* the operation has been read */
-	char *error;
-	size_t error_bytes;
+	struct dialect_error *error;
 };
 
 /* --- tokens --- */
@@ -66,8 +65,8 @@ static unsigned line_of(const struct reader *reader)
 
 static bool fail(const struct reader *reader, const char *what)
 {
-	if (reader->error[0] == '\0')
-		snprintf(reader->error, reader->error_bytes, "line %u: %s", line_of(reader), what);
+	if (reader->error->kind == DIALECT_ERROR_NONE)
+		dialect_refuse(reader->error, "", "line %u: %s", line_of(reader), what);
 	return false;
 }
 
@@ -506,16 +505,14 @@ static size_t count_signs(const char *document)
 	return count;
 }
 
-bool graphql_text_read(const char *document, struct graphql_text *text, char *error, size_t error_bytes)
+bool graphql_text_read(const char *document, struct graphql_text *text, struct dialect_error *error)
 {
 	enum { TEXT_BYTES = 1 << 20 };
-	struct reader reader = {
-		.start = document, .at = document, .text = text, .error = error, .error_bytes = error_bytes
-	};
+	struct reader reader = { .start = document, .at = document, .text = text, .error = error };
 	*text = (struct graphql_text){ .definitions = BUF_INIT(TEXT_BYTES),
 				       .selection = BUF_INIT(TEXT_BYTES),
 				       .fragments = BUF_INIT(TEXT_BYTES) };
-	error[0] = '\0';
+	error->kind = DIALECT_ERROR_NONE;
 	text->variables = calloc(count_signs(document) + 1, sizeof *text->variables);
 	reader.fragments = calloc(NAMES_MAX, sizeof *reader.fragments);
 	reader.uses = calloc(NAMES_MAX, sizeof *reader.uses);
@@ -526,7 +523,7 @@ bool graphql_text_read(const char *document, struct graphql_text *text, char *er
 	good = good && read_document(&reader) && follow_uses(&reader) && write_fragments(&reader);
 	memory = memory && !text->definitions.failed && !text->selection.failed && !text->fragments.failed;
 	if (!memory)
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 	free(reader.fragments);
 	free(reader.uses);
 	return good && memory;

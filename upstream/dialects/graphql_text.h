@@ -7,6 +7,7 @@
 #define JITNEY_UPSTREAM_DIALECTS_GRAPHQL_TEXT_H
 
 #include "base/buf.h"
+#include "upstream/dialects/error.h"
 #include "base/compiler.h"
 
 enum { GRAPHQL_MARK = 1, GRAPHQL_DEPTH = 64 }; /* a byte that no document holds; nesting of selections and values */
@@ -30,7 +31,7 @@ struct graphql_text {
 
 /* One query or mutation, and the fragments it uses. False with `error` set (a phrase that says what is wrong and in
  * which line): no such document, a subscription, or no memory. Call graphql_text_fini in either case. */
-bool graphql_text_read(const char *document, struct graphql_text *text, char *error, size_t error_bytes) MUST_CHECK;
+bool graphql_text_read(const char *document, struct graphql_text *text, struct dialect_error *error) MUST_CHECK;
 void graphql_text_fini(struct graphql_text *text);
 
 #endif

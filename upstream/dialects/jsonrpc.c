@@ -9,7 +9,6 @@
 #include "base/json_split.h"
 #include "upstream/dialects/dialect.h"
 #include "upstream/dialects/tally.h"
-#include "upstream/upstream.h"
 
 enum {
 	MAX_CALLS = 10000,
@@ -23,11 +22,11 @@ struct jsonrpc_route {
 	struct blob *middle; /* what stands between the id and the arguments: ,"method":"web.search","params": */
 };
 
-static struct dialect_route *jsonrpc_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *jsonrpc_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
 	struct slice method = slice_of(settings->method ? settings->method : settings->tool);
 	if (method.len == 0) {
-		snprintf(error, error_bytes, "method: is empty");
+		dialect_refuse(error, "method", "is empty");
 		return NULL;
 	}
 	struct buf middle = BUF_INIT(SIZE_MAX / 4);
@@ -36,7 +35,7 @@ static struct dialect_route *jsonrpc_route_new(const struct route_settings *sett
 	buf_put_text(&middle, ",\"params\":");
 	struct jsonrpc_route *route = calloc(1, sizeof *route);
 	if (!route || !(route->middle = buf_take_blob(&middle))) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		buf_fini(&middle);
 		free(route);
 		return NULL;

@@ -5,10 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "upstream/dialects/dialect.h"
+#include "upstream/dialects/key_list.h"
 #include "upstream/dialects/tally.h"
 #include "upstream/dialects/template.h"
-#include "upstream/upstream.h"
 
 /* --- routes --- */
 
@@ -42,17 +41,6 @@ static void key_list_route_free(struct dialect_route *base)
 	free(route);
 }
 
-struct fault {
-	char *text;
-	size_t bytes;
-};
-
-static bool refuse(const struct fault *fault, const char *what)
-{
-	snprintf(fault->text, fault->bytes, "%s", what);
-	return false;
-}
-
 /* {name}, {name?} or {arguments} */
 static bool names_argument(const char *template, const char *argument)
 {
@@ -66,24 +54,26 @@ static bool names_argument(const char *template, const char *argument)
 }
 
 /* One request has one of everything else. */
-static bool check_templates(const struct route_settings *settings, const struct fault *fault)
+static bool check_templates(const struct route_settings *settings, struct dialect_error *error)
 {
-	const char *argument = settings->key_list.argument;
+	const char *argument = settings->key_list->argument;
 	bool named = names_argument(settings->path, argument);
 	for (size_t i = 0; i < settings->query_count; i++)
 		named |= names_argument(settings->query[i].value, argument);
 	for (size_t i = 0; i < settings->header_count; i++)
 		named |= names_argument(settings->headers[i].value, argument);
 	if (named)
-		return refuse(fault, "key_list: its argument (or {arguments}) may not stand elsewhere in the request, "
-				     "for calls with different keys share one");
+		return dialect_refuse(error, "key_list.argument",
+				      "it (or {arguments}) may not stand elsewhere in the request, "
+				      "for calls with different keys share one");
 	if (settings->body && *settings->body)
-		return refuse(fault, "key_list: a request with keys in its query has no body");
+		return dialect_refuse(error, "key_list", "a request with keys in its query has no body");
 	if (settings->http_method && strcmp(settings->http_method, "GET") != 0)
-		return refuse(fault, "key_list: is for method GET");
+		return dialect_refuse(error, "key_list", "is for method GET");
 	if (!settings->repeatable)
-		return refuse(fault, "key_list: needs annotations.read_only or idempotent, for a request that is "
-				     "refused for one key is sent again for the others");
+		return dialect_refuse(error, "key_list",
+				      "needs annotations.read_only or idempotent, for a request that is "
+				      "refused for one key is sent again for the others");
 	return true;
 }
 
@@ -102,27 +92,26 @@ static char *encode_separator(const char *separator)
 	return copy;
 }
 
-static bool set_separator(struct key_list_route *route, const char *separator, const struct fault *fault)
+static bool set_separator(struct key_list_route *route, const char *separator, struct dialect_error *error)
 {
 	for (const char *at = separator; *at; at++)
 		if ((unsigned char)*at <= ' ' || (unsigned char)*at >= 0x7f || strchr("\"#<>\\^`{}", *at))
-			return refuse(fault, "key_list: the separator holds a character that no query may hold");
+			return dialect_refuse(error, "key_list.separator", "holds a character that no query may hold");
 	if (*separator != '&' && !(route->separator = strdup(separator)))
-		return refuse(fault, "out of memory");
+		return dialect_no_memory(error);
 	route->between = encode_separator(separator);
-	return route->between || refuse(fault, "out of memory");
+	return route->between || dialect_no_memory(error);
 }
 
 static bool set_path(struct key_list_route *route, size_t which, const char *text, const char *option,
-		     struct json_path *path, const struct fault *fault)
+		     struct json_path *path, struct dialect_error *error)
 {
 	const char *what;
 	if (text && !(route->texts[which] = strdup(text)))
-		return refuse(fault, "out of memory");
+		return dialect_no_memory(error);
 	if (json_path_set(path, route->texts[which], &what))
 		return true;
-	snprintf(fault->text, fault->bytes, "key_list: %s: %s", option, what);
-	return false;
+	return dialect_refuse(error, option, "%s", what);
 }
 
 static char *encode_name(const char *name)
@@ -134,37 +123,36 @@ static char *encode_name(const char *name)
 	return copy;
 }
 
-static bool set_keyed(struct key_list_route *route, const struct route_settings *settings, const struct fault *fault)
+static bool set_keyed(struct key_list_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
-	const struct key_list_settings *keys = &settings->key_list;
+	const struct key_list_settings *keys = settings->key_list;
 	route->keyed = true;
 	route->argument = strdup(keys->argument);
 	route->parameter = encode_name(keys->parameter);
 	route->null_missing = keys->missing && strcmp(keys->missing, "null") == 0;
 	if (!route->argument || !route->parameter)
-		return refuse(fault, "out of memory");
-	return check_templates(settings, fault) &&
-	       set_separator(route, keys->separator ? keys->separator : ",", fault) &&
-	       set_path(route, 0, keys->list ? keys->list : ".", "list", &route->list, fault) &&
-	       set_path(route, 1, keys->key, "key", &route->key, fault) &&
-	       set_path(route, 2, keys->result ? keys->result : ".", "result", &route->result, fault);
+		return dialect_no_memory(error);
+	return check_templates(settings, error) &&
+	       set_separator(route, keys->separator ? keys->separator : ",", error) &&
+	       set_path(route, 0, keys->list ? keys->list : ".", "key_list.list", &route->list, error) &&
+	       set_path(route, 1, keys->key, "key_list.key", &route->key, error) &&
+	       set_path(route, 2, keys->result ? keys->result : ".", "key_list.result", &route->result, error);
 }
 
-static struct dialect_route *key_list_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *key_list_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
-	struct fault fault = { error, error_bytes };
 	struct route_settings rest = *settings;
 	struct key_list_route *route = calloc(1, sizeof *route);
 	if (!route || !(route->tool = strdup(settings->tool))) {
-		refuse(&fault, "out of memory");
+		dialect_no_memory(error);
 		free(route);
 		return NULL;
 	}
 	route->base.dialect = settings->own;
-	if (settings->key_list.parameter && !rest.http_method)
+	if (settings->key_list && !rest.http_method)
 		rest.http_method = "GET";
-	if ((!settings->key_list.parameter || set_keyed(route, settings, &fault)) &&
-	    (route->rest = dialect_rest.route_new(&rest, error, error_bytes)))
+	if ((!settings->key_list || set_keyed(route, settings, error)) &&
+	    (route->rest = dialect_rest.route_new(&rest, error)))
 		return &route->base;
 	key_list_route_free(&route->base);
 	return NULL;

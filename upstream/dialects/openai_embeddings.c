@@ -9,7 +9,6 @@
 
 #include "base/json.h"
 #include "upstream/dialects/tally.h"
-#include "upstream/upstream.h"
 
 enum {
 	MAX_INPUTS = 2048,       /* of one request, as published */
@@ -150,13 +149,12 @@ static void embeddings_group(const struct dialect_route *route, struct slice arg
 
 /* --- routes --- */
 
-static struct dialect_route *embeddings_route_new(const struct route_settings *settings, char *error,
-						  size_t error_bytes)
+static struct dialect_route *embeddings_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
 	(void)settings; /* there is one way to ask */
 	struct dialect_route *route = calloc(1, sizeof *route);
 	if (!route) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		return NULL;
 	}
 	route->dialect = &dialect_openai_embeddings;

@@ -10,7 +10,6 @@
 #include "upstream/dialects/dialect.h"
 #include "upstream/dialects/media.h"
 #include "upstream/dialects/template.h"
-#include "upstream/upstream.h"
 
 /* --- routes --- */
 
@@ -62,21 +61,23 @@ static void rest_route_free(struct dialect_route *base)
 	free(route);
 }
 
-static bool out_of_memory(char *error, size_t error_bytes)
+/* Compile one template; `option` is where it stands. */
+static struct template *compile(const char *text, enum template_place place, const char *option,
+				struct dialect_error *error)
 {
-	snprintf(error, error_bytes, "out of memory");
-	return false;
+	struct template *template = template_new(text, place, error);
+	if (!template)
+		dialect_error_in(error, option);
+	return template;
 }
 
-/* Compile one template; `where` goes before what is wrong. */
-static struct template *compile(const char *text, enum template_place place, const char *where, const char *name,
-				char *error, size_t error_bytes)
+/* The same for an element of a map. */
+static struct template *compile_pair(const struct route_pair *pair, enum template_place place, const char *map,
+				     struct dialect_error *error)
 {
-	char what[160];
-	struct template *template = template_new(text, place, what, sizeof what);
-	if (!template)
-		snprintf(error, error_bytes, "%s%s%s: %s", where, name[0] ? "." : "", name, what);
-	return template;
+	char option[sizeof error->part];
+	snprintf(option, sizeof option, "%s.%s", map, pair->name);
+	return compile(pair->value, place, option, error);
 }
 
 /* The percent-encoded form of a query parameter's name or a tool's name, with `before` in front. NULL: no memory. */
@@ -90,8 +91,8 @@ static char *encoded(const char *before, const char *text)
 	return copy;
 }
 
-static bool set_method(struct rest_route *route, const char *name, const struct method **found, char *error,
-		       size_t error_bytes)
+static bool set_method(struct rest_route *route, const char *name, const struct method **found,
+		       struct dialect_error *error)
 {
 	for (size_t i = 0; i < countof(methods); i++) {
 		if (strcmp(name, methods[i].name) != 0)
@@ -100,35 +101,35 @@ static bool set_method(struct rest_route *route, const char *name, const struct 
 		route->method = methods[i].name;
 		return true;
 	}
-	snprintf(error, error_bytes, "method: '%s' is not one of POST, GET, PUT, PATCH, DELETE, HEAD", name);
+	dialect_refuse(error, "method", "'%s' is not one of POST, GET, PUT, PATCH, DELETE, HEAD", name);
 	return false;
 }
 
-static bool set_path(struct rest_route *route, const struct route_settings *settings, char *error, size_t error_bytes)
+static bool set_path(struct rest_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
 	if (settings->path) {
-		route->path = compile(settings->path, TEMPLATE_PATH, "path", "", error, error_bytes);
+		route->path = compile(settings->path, TEMPLATE_PATH, "path", error);
 		return route->path != NULL;
 	}
 	char *path = encoded("/", settings->tool);
 	if (!path)
-		return out_of_memory(error, error_bytes);
-	route->path = compile(path, TEMPLATE_PATH, "path", "", error, error_bytes);
+		return dialect_no_memory(error);
+	route->path = compile(path, TEMPLATE_PATH, "path", error);
 	free(path);
 	return route->path != NULL;
 }
 
-static bool set_query(struct rest_route *route, const struct route_settings *settings, char *error, size_t error_bytes)
+static bool set_query(struct rest_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
 	route->query = calloc(settings->query_count + 1, sizeof *route->query);
 	if (!route->query)
-		return out_of_memory(error, error_bytes);
+		return dialect_no_memory(error);
 	for (size_t i = 0; i < settings->query_count; i++) {
 		const struct route_pair *from = &settings->query[i];
 		struct pair *pair = &route->query[route->query_count++];
 		if (!(pair->name = encoded("", from->name)))
-			return out_of_memory(error, error_bytes);
-		if (!(pair->value = compile(from->value, TEMPLATE_QUERY, "query", from->name, error, error_bytes)))
+			return dialect_no_memory(error);
+		if (!(pair->value = compile_pair(from, TEMPLATE_QUERY, "query", error)))
 			return false;
 	}
 	return true;
@@ -155,23 +156,24 @@ static bool is_framing(const char *name)
 	return false;
 }
 
-static bool set_headers(struct rest_route *route, const struct route_settings *settings, char *error,
-			size_t error_bytes)
+static bool set_headers(struct rest_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
 	route->headers = calloc(settings->header_count + 1, sizeof *route->headers);
 	if (!route->headers)
-		return out_of_memory(error, error_bytes);
+		return dialect_no_memory(error);
 	for (size_t i = 0; i < settings->header_count; i++) {
 		const struct route_pair *from = &settings->headers[i];
 		if (!is_token(from->name) || is_framing(from->name)) {
-			snprintf(error, error_bytes, "headers.%s: %s", from->name,
-				 is_token(from->name) ? "the gateway sets this header itself" : "not a header name");
-			return false;
+			char option[sizeof error->part];
+			snprintf(option, sizeof option, "headers.%s", from->name);
+			return dialect_refuse(error, option, "%s",
+					      is_token(from->name) ? "the gateway sets this header itself"
+								   : "not a header name");
 		}
 		struct pair *pair = &route->headers[route->header_count++];
 		if (!(pair->name = strdup(from->name)))
-			return out_of_memory(error, error_bytes);
-		if (!(pair->value = compile(from->value, TEMPLATE_HEADER, "headers", from->name, error, error_bytes)))
+			return dialect_no_memory(error);
+		if (!(pair->value = compile_pair(from, TEMPLATE_HEADER, "headers", error)))
 			return false;
 	}
 	return true;
@@ -217,22 +219,25 @@ static const char *content_type_of(const struct route_settings *settings)
 }
 
 /* A line of JSON, or a whole text of it. */
-static bool check_json(struct slice text, char *error, size_t error_bytes)
+static bool check_json(struct slice text, struct dialect_error *error)
 {
-	char what[200] = "out of memory";
 	char *copy = strndup(text.at, text.len);
-	struct template *template = copy ? template_new(copy, TEMPLATE_BODY, what, sizeof what) : NULL;
-	bool good = template && template_check_json(template, what, sizeof what);
+	if (!copy)
+		return dialect_no_memory(error);
+	struct template *template = template_new(copy, TEMPLATE_BODY, error);
+	bool good = template && template_check_json(template, error);
 	template_free(template);
 	free(copy);
-	return good || (snprintf(error, error_bytes, "body: %s", what), false);
+	if (!good)
+		dialect_error_in(error, "body");
+	return good;
 }
 
-static bool check_lines(const char *text, char *error, size_t error_bytes)
+static bool check_lines(const char *text, struct dialect_error *error)
 {
 	for (const char *at = text; *at; at += strspn(at, "\r\n")) {
 		size_t len = strcspn(at, "\r\n");
-		if (!check_json((struct slice){ at, len }, error, error_bytes))
+		if (!check_json((struct slice){ at, len }, error))
 			return false;
 		at += len;
 	}
@@ -241,13 +246,13 @@ static bool check_lines(const char *text, char *error, size_t error_bytes)
 
 /* That no value can become more than a value. */
 static bool check_body(const struct rest_route *route, enum body_kind kind, const char *text, const char *type,
-		       char *error, size_t error_bytes)
+		       struct dialect_error *error)
 {
 	switch (kind) {
 	case BODY_JSON:
-		return check_json(slice_of(text), error, error_bytes);
+		return check_json(slice_of(text), error);
 	case BODY_LINES:
-		return check_lines(text, error, error_bytes);
+		return check_lines(text, error);
 	case BODY_FORM:
 	case BODY_PLAIN:
 		return true;
@@ -256,15 +261,15 @@ static bool check_body(const struct rest_route *route, enum body_kind kind, cons
 	}
 	if (template_is_fixed(route->body))
 		return true;
-	snprintf(error, error_bytes,
-		 "body: arguments can be written into JSON, lines of JSON, a form (application/x-www-form-urlencoded) "
-		 "and text/plain, not into Content-Type %.60s",
-		 type);
+	dialect_refuse(error, "body",
+		       "arguments can be written into JSON, lines of JSON, a form (application/x-www-form-urlencoded) "
+		       "and text/plain, not into Content-Type %.60s",
+		       type);
 	return false;
 }
 
 static bool set_body(struct rest_route *route, const struct method *method, const struct route_settings *settings,
-		     char *error, size_t error_bytes)
+		     struct dialect_error *error)
 {
 	const char *text = settings->body, *type = content_type_of(settings);
 	enum body_kind kind = kind_of(slice_of(type));
@@ -273,26 +278,26 @@ static bool set_body(struct rest_route *route, const struct method *method, cons
 	if (!*text)
 		return true;
 	if (!method->may_have_body) {
-		snprintf(error, error_bytes, "body: a %s request has none", method->name);
+		dialect_refuse(error, "body", "a %s request has none", method->name);
 		return false;
 	}
-	route->body = compile(text, kind == BODY_FORM ? TEMPLATE_FORM : TEMPLATE_BODY, "body", "", error, error_bytes);
-	return route->body && check_body(route, kind, text, type, error, error_bytes);
+	route->body = compile(text, kind == BODY_FORM ? TEMPLATE_FORM : TEMPLATE_BODY, "body", error);
+	return route->body && check_body(route, kind, text, type, error);
 }
 
-static struct dialect_route *rest_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *rest_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
 	struct rest_route *route = calloc(1, sizeof *route);
 	if (!route || !(route->tool = strdup(settings->tool))) {
-		out_of_memory(error, error_bytes);
+		dialect_no_memory(error);
 		free(route);
 		return NULL;
 	}
 	route->base.dialect = &dialect_rest;
 	const struct method *method;
-	if (set_method(route, settings->http_method ? settings->http_method : "POST", &method, error, error_bytes) &&
-	    set_path(route, settings, error, error_bytes) && set_query(route, settings, error, error_bytes) &&
-	    set_headers(route, settings, error, error_bytes) && set_body(route, method, settings, error, error_bytes))
+	if (set_method(route, settings->http_method ? settings->http_method : "POST", &method, error) &&
+	    set_path(route, settings, error) && set_query(route, settings, error) &&
+	    set_headers(route, settings, error) && set_body(route, method, settings, error))
 		return &route->base;
 	rest_route_free(&route->base);
 	return NULL;

@@ -109,49 +109,48 @@ static bool path_char_ok(const char *at)
 	return is_unreserved(*at) || strchr("!$&'()*+,;=:@/", *at) != NULL;
 }
 
-static bool check_literal(const struct template *template, const struct part *part, char *error, size_t error_bytes)
+static bool check_literal(const struct template *template, const struct part *part, struct dialect_error *error)
 {
 	for (size_t i = 0; i < part->text.len; i++) {
 		const char *at = part->text.at + i;
 		size_t where = (size_t)(at - template->source) + 1;
 		if (template->place == TEMPLATE_PATH && !path_char_ok(at)) {
 			if (*at == '{' || *at == '}')
-				snprintf(error, error_bytes, "character %zu: a brace that is no {name} placeholder",
-					 where);
+				dialect_refuse(error, "", "character %zu: a brace that is no {name} placeholder",
+					       where);
 			else if (*at == '?')
-				snprintf(error, error_bytes, "character %zu: '?' (parameters belong in query)", where);
+				dialect_refuse(error, "", "character %zu: '?' (parameters belong in query)", where);
 			else
-				snprintf(error, error_bytes, "character %zu: byte 0x%02x must be percent-encoded",
-					 where, (unsigned char)*at);
+				dialect_refuse(error, "", "character %zu: byte 0x%02x must be percent-encoded", where,
+					       (unsigned char)*at);
 			return false;
 		}
 		if (template->place == TEMPLATE_HEADER && ((unsigned char)*at < 0x20 || *at == 0x7f) && *at != '\t') {
-			snprintf(error, error_bytes, "character %zu: control character 0x%02x", where,
-				 (unsigned char)*at);
+			dialect_refuse(error, "", "character %zu: control character 0x%02x", where, (unsigned char)*at);
 			return false;
 		}
 	}
 	return true;
 }
 
-static bool check_placeholder(const struct template *template, const struct part *part, char *error, size_t error_bytes)
+static bool check_placeholder(const struct template *template, const struct part *part, struct dialect_error *error)
 {
 	size_t where = (size_t)(part->text.at - template->source);
 	if (part->optional && template->place == TEMPLATE_PATH) {
-		snprintf(error, error_bytes, "character %zu: {%.*s?}: a path needs all its arguments, none is optional",
-			 where, SLICE_ARG(part->text));
+		dialect_refuse(error, "", "character %zu: {%.*s?}: a path needs all its arguments, none is optional",
+			       where, SLICE_ARG(part->text));
 		return false;
 	}
 	if (part->whole && (template->place == TEMPLATE_PATH || template->place == TEMPLATE_HEADER)) {
-		snprintf(error, error_bytes,
-			 "character %zu: {arguments} is an object, it can stand in query or body only", where);
+		dialect_refuse(error, "", "character %zu: {arguments} is an object, it can stand in query or body only",
+			       where);
 		return false;
 	}
 	return true;
 }
 
 /* What the template itself says may not climb either. */
-static bool check_climbing(const struct template *template, char *error, size_t error_bytes)
+static bool check_climbing(const struct template *template, struct dialect_error *error)
 {
 	struct buf made = BUF_INIT(SIZE_MAX / 4);
 	struct path_guard guard = { 0 };
@@ -159,41 +158,41 @@ static bool check_climbing(const struct template *template, char *error, size_t 
 		buf_put(&made, template->parts[i].placeholder ? SLICE("x") : template->parts[i].text);
 	bool passes = path_guard_passes(&guard, &made, true) && !made.failed;
 	if (!passes)
-		snprintf(error, error_bytes, made.failed ? "out of memory" : "a segment is '.' or '..'");
+		made.failed ? dialect_no_memory(error) : dialect_refuse(error, "", "a segment is '.' or '..'");
 	buf_fini(&made);
 	return passes;
 }
 
-static bool check_parts(const struct template *template, char *error, size_t error_bytes)
+static bool check_parts(const struct template *template, struct dialect_error *error)
 {
 	if (template->place == TEMPLATE_PATH && template->source[0] != '/') {
-		snprintf(error, error_bytes, "character 1: a path begins with '/'");
+		dialect_refuse(error, "", "character 1: a path begins with '/'");
 		return false;
 	}
 	for (size_t i = 0; i < template->part_count; i++) {
 		const struct part *part = &template->parts[i];
-		bool ok = part->placeholder ? check_placeholder(template, part, error, error_bytes)
-					    : check_literal(template, part, error, error_bytes);
+		bool ok = part->placeholder ? check_placeholder(template, part, error)
+					    : check_literal(template, part, error);
 		if (!ok)
 			return false;
 	}
-	return template->place != TEMPLATE_PATH || check_climbing(template, error, error_bytes);
+	return template->place != TEMPLATE_PATH || check_climbing(template, error);
 }
 
-struct template *template_new(const char *text, enum template_place place, char *error, size_t error_bytes)
+struct template *template_new(const char *text, enum template_place place, struct dialect_error *error)
 {
 	size_t braces = 0;
 	for (const char *at = text; *at; at++)
 		braces += *at == '{';
 	struct template *template = calloc(1, sizeof *template + (2 * braces + 1) * sizeof(struct part));
 	if (!template || !(template->source = strdup(text))) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		template_free(template);
 		return NULL;
 	}
 	template->place = place;
 	split_parts(template);
-	if (!check_parts(template, error, error_bytes)) {
+	if (!check_parts(template, error)) {
 		template_free(template);
 		return NULL;
 	}
@@ -222,16 +221,17 @@ static bool json_with(const struct template *template, const char *value, struct
 	return ok;
 }
 
-bool template_check_json(const struct template *template, char *error, size_t error_bytes)
+bool template_check_json(const struct template *template, struct dialect_error *error)
 {
 	/* A string shows placeholders within quotes, a number those that stand for a member's name. */
 	struct json_fault fault;
 	if (json_with(template, "\"\"", &fault) && json_with(template, "0", &fault))
 		return true;
-	snprintf(error, error_bytes,
-		 "not JSON once its placeholders are filled in (%s); a placeholder is a whole value, without quotes "
-		 "around it",
-		 fault.what);
+	dialect_refuse(
+		error, "",
+		"not JSON once its placeholders are filled in (%s); a placeholder is a whole value, without quotes "
+		"around it",
+		fault.what);
 	return false;
 }
 

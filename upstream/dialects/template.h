@@ -25,13 +25,14 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "upstream/dialects/error.h"
 
 enum template_place { TEMPLATE_PATH, TEMPLATE_QUERY, TEMPLATE_HEADER, TEMPLATE_BODY, TEMPLATE_FORM };
 
 struct template; /* immutable once made; any thread */
 
 /* Compile a copy of `text`. NULL with `error` set: bad template (what, at which character), or no memory. */
-struct template *template_new(const char *text, enum template_place place, char *error, size_t error_bytes) MUST_CHECK;
+struct template *template_new(const char *text, enum template_place place, struct dialect_error *error) MUST_CHECK;
 /* NULL is fine. */
 void template_free(struct template *template);
 
@@ -40,7 +41,7 @@ bool template_is_fixed(const struct template *template);
 
 /* Whether what the template makes is JSON whatever the arguments are: placeholders stand for whole values. False:
  * `error` says where. Bodies only. */
-bool template_check_json(const struct template *template, char *error, size_t error_bytes) MUST_CHECK;
+bool template_check_json(const struct template *template, struct dialect_error *error) MUST_CHECK;
 
 enum template_result {
 	TEMPLATE_WRITTEN,

@@ -28,16 +28,16 @@ static bool fill(struct mcp_route *route, const struct route_settings *settings)
 	return true;
 }
 
-struct dialect_route *mcp_route_new(const struct dialect *dialect, const struct route_settings *settings, char *error,
-				    size_t error_bytes)
+struct dialect_route *mcp_route_new(const struct dialect *dialect, const struct route_settings *settings,
+				    struct dialect_error *error)
 {
 	if (settings->method && !*settings->method) {
-		snprintf(error, error_bytes, "method: is empty");
+		dialect_refuse(error, "method", "is empty");
 		return NULL;
 	}
 	struct mcp_route *route = calloc(1, sizeof *route);
 	if (!route || !fill(route, settings)) {
-		snprintf(error, error_bytes, "out of memory");
+		dialect_no_memory(error);
 		mcp_route_free(route ? &route->base : NULL);
 		return NULL;
 	}
@@ -56,9 +56,9 @@ void mcp_route_free(struct dialect_route *base)
 	free(route);
 }
 
-static struct dialect_route *route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *route_new(const struct route_settings *settings, struct dialect_error *error)
 {
-	return mcp_route_new(&dialect_mcp, settings, error, error_bytes);
+	return mcp_route_new(&dialect_mcp, settings, error);
 }
 
 static struct answer *check(const struct dialect_route *route, struct slice arguments)

@@ -14,8 +14,8 @@ struct mcp_route {
 };
 
 /* struct dialect's functions of these names, for `dialect`. */
-struct dialect_route *mcp_route_new(const struct dialect *dialect, const struct route_settings *settings, char *error,
-				    size_t error_bytes) MUST_CHECK;
+struct dialect_route *mcp_route_new(const struct dialect *dialect, const struct route_settings *settings,
+				    struct dialect_error *error) MUST_CHECK;
 void mcp_route_free(struct dialect_route *base);
 
 static inline const struct mcp_route *mcp_route_of(const struct dialect_route *route)

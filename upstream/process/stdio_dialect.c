@@ -29,12 +29,12 @@ static void stdio_route_free(struct dialect_route *base)
 }
 
 static struct dialect_route *new_route(const struct dialect *dialect, const struct route_settings *settings,
-				       char *error, size_t error_bytes)
+				       struct dialect_error *error)
 {
 	struct slice name = slice_of(settings->method ? settings->method : settings->tool);
 	struct buf raw = BUF_INIT(SIZE_MAX / 4);
 	if (name.len == 0) {
-		snprintf(error, error_bytes, "method: is empty");
+		dialect_refuse(error, "method", "is empty");
 		return NULL;
 	}
 	struct stdio_route *route = calloc(1, sizeof *route);
@@ -44,21 +44,20 @@ static struct dialect_route *new_route(const struct dialect *dialect, const stru
 		route->base.dialect = dialect;
 		return &route->base;
 	}
-	snprintf(error, error_bytes, "out of memory");
+	dialect_no_memory(error);
 	buf_fini(&raw);
 	stdio_route_free(route ? &route->base : NULL);
 	return NULL;
 }
 
-static struct dialect_route *jsonrpc_stdio_route_new(const struct route_settings *settings, char *error,
-						     size_t error_bytes)
+static struct dialect_route *jsonrpc_stdio_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
-	return new_route(&dialect_jsonrpc_stdio, settings, error, error_bytes);
+	return new_route(&dialect_jsonrpc_stdio, settings, error);
 }
 
-static struct dialect_route *mcp_stdio_route_new(const struct route_settings *settings, char *error, size_t error_bytes)
+static struct dialect_route *mcp_stdio_route_new(const struct route_settings *settings, struct dialect_error *error)
 {
-	return new_route(&dialect_mcp_stdio, settings, error, error_bytes);
+	return new_route(&dialect_mcp_stdio, settings, error);
 }
 
 static struct answer *stdio_check(const struct dialect_route *route, struct slice arguments)

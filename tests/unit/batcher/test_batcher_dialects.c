@@ -15,6 +15,7 @@
 
 #include "base/loop.h"
 #include "batcher/batcher.h"
+#include "tests/support/dialect_error.h"
 #include "tests/support/fake_wire.h"
 #include "upstream/dialects/envelope.h"
 #include "upstream/dialects/graphql.h"
@@ -557,12 +558,12 @@ static void run_scenario(void)
 
 static const struct dialect *make_dialect(void)
 {
-	char error[300] = "";
+	struct dialect_error error = { 0 };
 	static struct envelope_settings envelope;
 	envelope = (struct envelope_settings){ .preset = speech->preset };
 	if (strcmp(speech->name, "envelope") == 0) {
 		envelope_fill(&envelope);
-		made = envelope_new(&envelope, error, sizeof error);
+		made = envelope_new(&envelope, &error);
 	} else if (strcmp(speech->name, "graphql") == 0) {
 		made = graphql_new(&(struct graphql_settings){ .merge = speech->merge, .max = 20 });
 	} else if (strcmp(speech->name, "key_list") == 0) {
@@ -571,28 +572,29 @@ static const struct dialect *make_dialect(void)
 		return dialect_find(slice_of(speech->name));
 	}
 	if (!made)
-		fail_msg("%s", error);
+		fail_msg("%s", error_text(&error));
 	return made;
 }
 
 static void begin(const struct speech *which)
 {
-	char error[300] = "";
+	struct dialect_error error = { 0 };
 	speech = which;
 	made = NULL;
 	const struct dialect *dialect = make_dialect();
 	struct route_settings route_settings = { .tool = "tool", .repeatable = true, .own = made };
 	if (strcmp(speech->name, "graphql") == 0)
 		route_settings.operation = "query ($id: ID!) { user(id: $id) { own } }";
+	static const struct key_list_settings keys = {
+		.parameter = "ids", .argument = "id", .list = "items", .key = "id"
+	};
 	if (strcmp(speech->name, "key_list") == 0)
-		route_settings.key_list = (struct key_list_settings){
-			.parameter = "ids", .argument = "id", .list = "items", .key = "id"
-		};
+		route_settings.key_list = &keys;
 	if (strcmp(speech->name, "rest") == 0)
 		route_settings.path = "/x";
-	route = dialect->route_new(&route_settings, error, sizeof error);
+	route = dialect->route_new(&route_settings, &error);
 	if (!route)
-		fail_msg("%s: %s", speech->name, error);
+		fail_msg("%s: %s", speech->name, error_text(&error));
 	settings = (struct upstream_settings){ .name = "this",
 					       .dialect = dialect,
 					       .endpoints = endpoint_names,

@@ -7,8 +7,10 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/dialect_feed.h"
+#include "upstream/dialects/envelope.h"
 #include "upstream/upstream.h"
 
 /* --- helpers --- */
@@ -17,23 +19,23 @@ static struct feed fed;
 
 static struct dialect *new_envelope(struct envelope_settings *settings)
 {
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	envelope_fill(settings);
-	struct dialect *dialect = envelope_new(settings, error, sizeof error);
+	struct dialect *dialect = envelope_new(settings, &error);
 	if (!dialect)
-		fail_msg("%s", error);
+		fail_msg("%s", error_text(&error));
 	return dialect;
 }
 
 static struct dialect_route *new_route(const struct dialect *dialect, struct route_settings settings)
 {
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	settings.own = dialect;
 	if (!settings.tool)
 		settings.tool = "find";
-	struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
+	struct dialect_route *route = dialect->route_new(&settings, &error);
 	if (!route)
-		fail_msg("%s", error);
+		fail_msg("%s", error_text(&error));
 	return route;
 }
 
@@ -188,11 +190,11 @@ static void a_missing_argument_is_named(void **state)
 
 static void refuses(struct envelope_settings settings, const char *expected)
 {
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	envelope_fill(&settings);
-	assert_null(envelope_new(&settings, error, sizeof error));
-	if (!strstr(error, expected))
-		fail_msg("\"%s\" is not in \"%s\"", expected, error);
+	assert_null(envelope_new(&settings, &error));
+	if (!strstr(error_text(&error), expected))
+		fail_msg("\"%s\" is not in \"%s\"", expected, error_text(&error));
 }
 
 static void mistakes_in_an_envelope_are_named(void **state)
@@ -219,13 +221,13 @@ static void mistakes_in_an_envelope_are_named(void **state)
 
 static void refuses_route(struct envelope_settings envelope, struct route_settings settings, const char *expected)
 {
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	struct dialect *dialect = new_envelope(&envelope);
 	settings.tool = "find";
 	settings.own = dialect;
-	assert_null(dialect->route_new(&settings, error, sizeof error));
-	if (!strstr(error, expected))
-		fail_msg("\"%s\" is not in \"%s\"", expected, error);
+	assert_null(dialect->route_new(&settings, &error));
+	if (!strstr(error_text(&error), expected))
+		fail_msg("\"%s\" is not in \"%s\"", expected, error_text(&error));
 	envelope_free(dialect);
 }
 
@@ -548,14 +550,14 @@ static void each_call_of_2000_random_batches_gets_exactly_its_own(void **state)
 
 static void run_once(void)
 {
-	char error[200];
+	struct dialect_error error = { 0 };
 	struct envelope_settings settings = graph;
 	envelope_fill(&settings);
-	struct dialect *dialect = envelope_new(&settings, error, sizeof error);
+	struct dialect *dialect = envelope_new(&settings, &error);
 	if (!dialect)
 		return;
 	struct route_settings tool = { .tool = "find", .path = "/x/{q}", .own = dialect };
-	struct dialect_route *route = dialect->route_new(&tool, error, sizeof error);
+	struct dialect_route *route = dialect->route_new(&tool, &error);
 	if (route) {
 		struct upstream_call call = { .route = route, .arguments = SLICE("{\"q\":\"a\\nb\"}") };
 		struct http_request request = { .target = BUF_INIT(900),

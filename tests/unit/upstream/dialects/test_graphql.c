@@ -8,8 +8,10 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/dialect_feed.h"
+#include "upstream/dialects/graphql.h"
 #include "upstream/upstream.h"
 
 /* --- helpers --- */
@@ -23,15 +25,15 @@ static struct upstream_call calls[CALLS];
 
 static void use(const char *merge, const char *operation, bool repeatable)
 {
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	dialect = graphql_new(&(struct graphql_settings){ .merge = merge, .max = CALLS });
 	assert_non_null(dialect);
 	struct route_settings settings = {
 		.tool = "find", .operation = operation, .repeatable = repeatable, .own = dialect
 	};
-	route = dialect->route_new(&settings, error, sizeof error);
+	route = dialect->route_new(&settings, &error);
 	if (!route)
-		fail_msg("%s", error);
+		fail_msg("%s", error_text(&error));
 	for (size_t i = 0; i < CALLS; i++)
 		calls[i] = (struct upstream_call){ .route = route, .arguments = SLICE("{\"id\":7}") };
 }
@@ -85,11 +87,11 @@ static void expect(size_t index, enum outcome outcome, const char *body)
 
 static void expect_refused(const char *operation, const char *why)
 {
-	char error[200] = "";
+	struct dialect_error error = { 0 };
 	struct dialect *own = graphql_new(&(struct graphql_settings){ .merge = NULL });
 	struct route_settings settings = { .tool = "find", .operation = operation, .own = own };
-	assert_null(own->route_new(&settings, error, sizeof error));
-	assert_string_equal(error, why);
+	assert_null(own->route_new(&settings, &error));
+	assert_string_equal(error_text(&error), why);
 	dialect_release(own);
 }
 
@@ -480,7 +482,7 @@ static void random_batches_give_each_call_its_own(void **state)
 
 static void run_once(void)
 {
-	char error[200];
+	struct dialect_error error = { 0 };
 	struct dialect *own = graphql_new(&(struct graphql_settings){ .max = 5 });
 	if (!own)
 		return;
@@ -488,7 +490,7 @@ static void run_once(void)
 				       .operation = "query($id: ID!) { user(id: $id) { ...F } } fragment F on U { n }",
 				       .repeatable = true,
 				       .own = own };
-	struct dialect_route *one = own->route_new(&tool, error, sizeof error);
+	struct dialect_route *one = own->route_new(&tool, &error);
 	if (one) {
 		struct upstream_call two[2] = { { .route = one, .arguments = SLICE("{\"id\":1}") },
 						{ .route = one, .arguments = SLICE("{\"id\":2}") } };

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/dialect_feed.h"
 #include "upstream/upstream.h"
@@ -43,9 +44,9 @@ static void expect_error(size_t index, enum outcome outcome, const char *detail)
 
 static struct dialect_route *new_route(const char *method)
 {
-	char error[100];
+	struct dialect_error error = { 0 };
 	struct route_settings settings = { .tool = "search", .method = method };
-	struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
+	struct dialect_route *route = dialect->route_new(&settings, &error);
 	assert_non_null(route);
 	return route;
 }
@@ -98,10 +99,10 @@ static void the_method_is_the_tools_name_unless_set_and_is_escaped(void **state)
 	free(second);
 	dialect_route_unref(plain);
 	dialect_route_unref(odd);
-	char error[100];
+	struct dialect_error error = { 0 };
 	struct route_settings empty = { .tool = "t", .method = "" };
-	assert_null(dialect->route_new(&empty, error, sizeof error));
-	assert_string_equal(error, "method: is empty");
+	assert_null(dialect->route_new(&empty, &error));
+	assert_string_equal(error_text(&error), "method: is empty");
 }
 
 static void a_request_over_its_cap_is_not_written(void **state)
@@ -432,10 +433,10 @@ static void without_memory_every_call_is_still_answered_once(void **state)
 	failed = true;
 	static const char arguments[] = "{\"q\":1}";
 	for (size_t n = 1; failed; n++) {
-		char error[100] = "";
+		struct dialect_error error = { 0 };
 		struct route_settings settings = { .tool = "t" };
 		alloc_fail_at(n);
-		struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
+		struct dialect_route *route = dialect->route_new(&settings, &error);
 		struct upstream_call call = { .route = route, .arguments = slice_of(arguments) };
 		struct http_request request = { .target = BUF_INIT(1000),
 						.headers = BUF_INIT(1000),
@@ -444,7 +445,7 @@ static void without_memory_every_call_is_still_answered_once(void **state)
 		failed = alloc_count() >= n;
 		alloc_reset();
 		if (!route)
-			assert_string_equal(error, "out of memory");
+			assert_string_equal(error_text(&error), "out of memory");
 		assert_true(ok || failed);
 		buf_fini(&request.body);
 		dialect_route_unref(route);

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/dialect_feed.h"
+#include "upstream/dialects/key_list.h"
 #include "upstream/upstream.h"
 
 /* --- helpers --- */
@@ -19,21 +21,21 @@ static struct dialect_route *route; /* of the tool under test */
 static struct feed fed;
 static struct upstream_call calls[FEED_MAX_CALLS];
 
+static const struct key_list_settings user_keys = {
+	.parameter = "ids", .argument = "id", .list = "items", .key = "id"
+};
 static const struct route_settings users = {
-	.tool = "users",
-	.path = "/users",
-	.repeatable = true,
-	.key_list = { .parameter = "ids", .argument = "id", .list = "items", .key = "id" }
+	.tool = "users", .path = "/users", .repeatable = true, .key_list = &user_keys
 };
 
 static void use(struct route_settings settings)
 {
-	char error[300] = "";
+	struct dialect_error error = { 0 };
 	dialect = key_list_new(50);
 	settings.own = dialect;
-	route = dialect->route_new(&settings, error, sizeof error);
+	route = dialect->route_new(&settings, &error);
 	if (!route)
-		fail_msg("%s", error);
+		fail_msg("%s", error_text(&error));
 }
 
 static void done(void)
@@ -45,12 +47,12 @@ static void done(void)
 
 static void expect_refused(struct route_settings settings, const char *why)
 {
-	char error[300] = "";
+	struct dialect_error error = { 0 };
 	struct dialect *own = key_list_new(50);
 	settings.own = own;
-	assert_null(own->route_new(&settings, error, sizeof error));
-	if (!strstr(error, why))
-		fail_msg("\"%s\" is not in \"%s\"", why, error);
+	assert_null(own->route_new(&settings, &error));
+	if (!strstr(error_text(&error), why))
+		fail_msg("\"%s\" is not in \"%s\"", why, error_text(&error));
 	dialect_release(own);
 }
 
@@ -152,6 +154,8 @@ static void other_arguments_are_the_templates(void **state)
 	(void)state;
 	const struct route_pair query[] = { { "lang", "{lang?}" } };
 	struct route_settings settings = users;
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
 	settings.query = query;
 	settings.query_count = 1;
 	use(settings);
@@ -164,13 +168,15 @@ static void a_separator_may_repeat_the_parameter_or_need_encoding(void **state)
 {
 	(void)state;
 	struct route_settings settings = users;
-	settings.key_list.separator = "&ids[]=";
-	settings.key_list.parameter = "ids[]";
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
+	keys.separator = "&ids[]=";
+	keys.parameter = "ids[]";
 	use(settings);
 	expect_target(CALL_WITH("{\"id\":\"a,b\"}", "{\"id\":\"&\"}"), "/users?ids%5B%5D=%26&ids[]=a%2Cb");
 	expect_argument("{\"id\":\"a&ids[]=b\"}", NULL);
 	done();
-	settings.key_list.separator = "|";
+	keys.separator = "|";
 	use(settings);
 	expect_target(CALL_WITH("{\"id\":1}", "{\"id\":2}"), "/users?ids%5B%5D=1%7C2");
 	expect_argument("{\"id\":\"a|b\"}", "holds what separates keys");
@@ -225,6 +231,8 @@ static void no_batch_makes_an_address_that_is_too_long(void **state)
 	(void)state;
 	const struct route_pair query[] = { { "q", "{q?}" } };
 	struct route_settings settings = users;
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
 	char longest[KEY_LIST_BYTES], text[2 * HTTP_TARGET_BYTES], many[50][100];
 	settings.query = query;
 	settings.query_count = 1;
@@ -268,8 +276,10 @@ static void mistakes_in_a_tool_are_named(void **state)
 	(void)state;
 	const struct route_pair pair[] = { { "x", "{arguments}" } };
 	struct route_settings settings = users;
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
 	settings.path = "/users/{id}";
-	expect_refused(settings, "key_list: its argument (or {arguments}) may not stand elsewhere");
+	expect_refused(settings, "key_list.argument: it (or {arguments}) may not stand elsewhere");
 	settings = users;
 	settings.query = pair;
 	settings.query_count = 1;
@@ -283,12 +293,13 @@ static void mistakes_in_a_tool_are_named(void **state)
 	settings = users;
 	settings.repeatable = false;
 	expect_refused(settings, "needs annotations.read_only or idempotent");
-	settings = users;
-	settings.key_list.separator = "\n";
+	settings.repeatable = true;
+	settings.key_list = &keys;
+	keys.separator = "\n";
 	expect_refused(settings, "a character that no query may hold");
-	settings = users;
-	settings.key_list.list = "a..b";
-	expect_refused(settings, "key_list: list: an empty name");
+	keys.separator = NULL;
+	keys.list = "a..b";
+	expect_refused(settings, "key_list.list: an empty name");
 	settings = users;
 	settings.path = "users";
 	expect_refused(settings, "path: ");
@@ -316,9 +327,11 @@ static void an_object_may_be_named_by_key(void **state)
 {
 	(void)state;
 	struct route_settings settings = users;
-	settings.key_list.key = NULL;
-	settings.key_list.list = NULL;
-	settings.key_list.result = "v.w";
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
+	keys.key = NULL;
+	keys.list = NULL;
+	keys.result = "v.w";
 	use(settings);
 	size_t count = CALL_WITH("{\"id\":7}", "{\"id\":\"a\"}", "{\"id\":\"b\"}");
 	answer(count, 200, "{\"7\":{\"v\":{\"w\":null}},\"b\":{\"v\":1},\"c\":2}");
@@ -344,7 +357,9 @@ static void a_key_that_is_not_there_has_its_own_outcome(void **state)
 	assert_false(fed.doubted[1]);
 	done();
 	struct route_settings settings = users;
-	settings.key_list.missing = "null";
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
+	keys.missing = "null";
 	use(settings);
 	count = CALL_WITH("{\"id\":8}");
 	answer(count, 200, "{\"items\":[{\"id\":7}]}");
@@ -359,7 +374,9 @@ static void a_key_that_is_not_there_in_company_is_doubted(void **state)
 	static const char *const missing[] = { "error", "null" };
 	for (size_t i = 0; i < countof(missing); i++) {
 		struct route_settings settings = users;
-		settings.key_list.missing = missing[i];
+		struct key_list_settings keys = user_keys;
+		settings.key_list = &keys;
+		keys.missing = missing[i];
 		use(settings);
 		size_t count = CALL_WITH("{\"id\":7}", "{\"id\":8}", "{\"id\":9}");
 		answer(count, 200, "{\"items\":[{\"id\":8}]}");
@@ -491,13 +508,15 @@ static void random_batches_give_each_call_its_own(void **state)
 
 static void run_once(void)
 {
-	char error[300];
+	struct dialect_error error = { 0 };
 	struct dialect *own = key_list_new(5);
 	if (!own)
 		return;
 	struct route_settings settings = users;
+	struct key_list_settings keys = user_keys;
+	settings.key_list = &keys;
 	settings.own = own;
-	struct dialect_route *one = own->route_new(&settings, error, sizeof error);
+	struct dialect_route *one = own->route_new(&settings, &error);
 	if (one) {
 		struct upstream_call two[2] = { { .route = one, .arguments = SLICE("{\"id\":\"a\\n\"}") },
 						{ .route = one, .arguments = SLICE("{\"id\":2}") } };

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/dialect_feed.h"
 #include "upstream/upstream.h"
@@ -17,19 +18,19 @@ static struct feed fed;
 
 static struct dialect_route *new_route(const struct route_settings *settings)
 {
-	char error[200] = "";
-	struct dialect_route *route = dialect->route_new(settings, error, sizeof error);
+	struct dialect_error error = { 0 };
+	struct dialect_route *route = dialect->route_new(settings, &error);
 	if (!route)
-		fail_msg("%s", error);
+		fail_msg("%s", error_text(&error));
 	return route;
 }
 
 static void expect_bad_route(const struct route_settings *settings, const char *wanted)
 {
-	char error[200] = "";
-	assert_null(dialect->route_new(settings, error, sizeof error));
-	if (!strstr(error, wanted))
-		fail_msg("\"%s\" is not in \"%s\"", wanted, error);
+	struct dialect_error error = { 0 };
+	assert_null(dialect->route_new(settings, &error));
+	if (!strstr(error_text(&error), wanted))
+		fail_msg("\"%s\" is not in \"%s\"", wanted, error_text(&error));
 }
 
 /* Write one call and compare all there is to it. */
@@ -424,15 +425,15 @@ static void running_out_of_memory_is_told(void **state)
 	struct slice arguments = SLICE("{\"city\":\"x y\",\"q\":\"z\",\"days\":\"2\",\"lang\":\"en\"}");
 	bool failed = true;
 	for (size_t n = 1; failed; n++) {
-		char error[200] = "";
+		struct dialect_error error = { 0 };
 		alloc_reset();
 		alloc_fail_at(n);
-		struct dialect_route *route = dialect->route_new(&settings, error, sizeof error);
+		struct dialect_route *route = dialect->route_new(&settings, &error);
 		struct answer *refusal = route ? dialect->check(route, arguments) : NULL;
 		failed = alloc_count() >= n;
 		alloc_reset();
-		if (!route && !strstr(error, "out of memory"))
-			fail_msg("%s", error);
+		if (!route && !strstr(error_text(&error), "out of memory"))
+			fail_msg("%s", error_text(&error));
 		if (refusal)
 			assert_int_equal(refusal->outcome, OUTCOME_OVERLOADED);
 		assert_true(failed || (route && !refusal));

@@ -7,15 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/support/dialect_error.h"
 #include "upstream/dialects/template.h"
 
-static char error[200];
+static struct dialect_error error;
 
 /* Fill `text` in and compare; NULL: must be refused, "": for left out use expect_left_out. */
 static enum template_result fill(const char *text, enum template_place place, const char *arguments, char *out,
 				 size_t out_bytes, struct template_fault *fault)
 {
-	struct template *template = template_new(text, place, error, sizeof error);
+	struct template *template = template_new(text, place, &error);
 	assert_non_null(template);
 	struct buf buf = BUF_INIT(1 << 20);
 	struct template_fault scratch;
@@ -38,7 +39,7 @@ static void expect_refused(const char *text, enum template_place place, const ch
 {
 	char out[1000];
 	struct template_fault fault;
-	struct template *template = template_new(text, place, error, sizeof error);
+	struct template *template = template_new(text, place, &error);
 	assert_non_null(template);
 	template_free(template);
 	assert_int_equal(fill(text, place, arguments, out, sizeof out, &fault), TEMPLATE_REFUSED);
@@ -49,8 +50,8 @@ static void expect_refused(const char *text, enum template_place place, const ch
 
 static void expect_bad(const char *text, enum template_place place, const char *wanted)
 {
-	assert_null(template_new(text, place, error, sizeof error));
-	assert_non_null(strstr(error, wanted));
+	assert_null(template_new(text, place, &error));
+	assert_non_null(strstr(error_text(&error), wanted));
 }
 
 static void a_placeholder_is_a_name_in_braces_and_all_else_is_text(void **state)
@@ -209,9 +210,9 @@ static void bad_templates_say_what_and_where(void **state)
 
 static bool is_json(const char *text)
 {
-	struct template *template = template_new(text, TEMPLATE_BODY, error, sizeof error);
+	struct template *template = template_new(text, TEMPLATE_BODY, &error);
 	assert_non_null(template);
-	bool ok = template_check_json(template, error, sizeof error);
+	bool ok = template_check_json(template, &error);
 	template_free(template);
 	return ok;
 }
@@ -223,7 +224,7 @@ static void a_body_template_is_json_with_placeholders_as_whole_values(void **sta
 	assert_true(is_json("{arguments}"));
 	assert_true(is_json("{q}"));
 	assert_false(is_json("{\"q\": \"{q}\"}"));
-	assert_non_null(strstr(error, "without quotes"));
+	assert_non_null(strstr(error_text(&error), "without quotes"));
 	assert_false(is_json("{{q}: 1}"));
 	assert_false(is_json("{\"a\": 1{q}}"));
 	assert_false(is_json("{\"a\": {q}"));

@@ -275,18 +275,18 @@ static void a_write_without_a_body_is_delivered_once_too(void **state)
 	world_open(&world);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
 	dialect_route_unref(world.route);
-	char error[200];
+	struct dialect_error error = { 0 };
 	static const char *const methods[] = { "DELETE", "GET", "POST" };
 	for (size_t i = 0; i < countof(methods); i++) {
 		struct route_settings route = { .tool = "t", .http_method = methods[i], .path = "/t", .body = "" };
-		world.route = dialect_rest.route_new(&route, error, sizeof error);
+		world.route = dialect_rest.route_new(&route, &error);
 		assert_non_null(world.route);
 		unsigned before = provider_requests(provider);
 		assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
 		assert_int_equal(provider_requests(provider), before + 1);
 		dialect_route_unref(world.route);
 		struct route_settings plain = { .tool = "t" };
-		world.route = dialect_rest.route_new(&plain, error, sizeof error);
+		world.route = dialect_rest.route_new(&plain, &error);
 		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* a connection to die on */
 		if (i + 1 < countof(methods))
 			dialect_route_unref(world.route);
@@ -750,7 +750,7 @@ static void a_rest_request_goes_where_its_templates_say(void **state)
 	(void)state;
 	static struct seen seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct world world;
-	char error[200];
+	struct dialect_error error = { 0 };
 	struct provider *provider = provider_start(note_request, &seen);
 	world_init(&world, &dialect_rest);
 	dialect_route_unref(world.route);
@@ -758,7 +758,7 @@ static void a_rest_request_goes_where_its_templates_say(void **state)
 	struct route_settings route = {
 		.tool = "t", .http_method = "GET", .path = "/forecast/{q}", .query = query, .query_count = 2
 	};
-	world.route = dialect_rest.route_new(&route, error, sizeof error);
+	world.route = dialect_rest.route_new(&route, &error);
 	assert_non_null(world.route);
 	world.settings.endpoint_count = 1;
 	snprintf(world.urls[0], sizeof world.urls[0], "http://127.0.0.1:%u/v1/", provider_port(provider));
@@ -899,7 +899,7 @@ static void urls_that_cannot_be_endpoints_are_refused(void **state)
 					   "",
 					   "file:///etc/passwd",
 					   "http://example.com/\n" };
-	char error[200];
+	char error[200] = "";
 	for (size_t i = 0; i < countof(good); i++)
 		if (!upstream_url_check(good[i], error, sizeof error))
 			fail_msg("%s: %s", good[i], error);

@@ -149,8 +149,8 @@ static const size_t endpoint_upstreams[] = { 0 };
 static struct dialect_route *new_route(const char *tool)
 {
 	struct route_settings settings = { .tool = tool };
-	char error[100];
-	struct dialect_route *route = dialect_mcp.route_new(&settings, error, sizeof error);
+	struct dialect_error error = { 0 };
+	struct dialect_route *route = dialect_mcp.route_new(&settings, &error);
 	assert_non_null(route);
 	return route;
 }

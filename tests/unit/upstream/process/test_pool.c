@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "tests/support/alloc_fail.h"
+#include "upstream/process/process_settings.h"
 #include "upstream/upstream.h"
 
 #define PATIENCE_US (30 * CLOCK_US_PER_S)
@@ -70,7 +71,7 @@ static void turn(void)
 static void open_pool(const char *const *argv, size_t max, size_t calls)
 {
 	static const struct route_settings route = { .tool = "t" };
-	char error[100];
+	struct dialect_error error = { 0 };
 	world.pool = (struct process_pool_settings){ .process = { .argv = argv,
 								  .grace_us = CLOCK_US_PER_S,
 								  .term_us = CLOCK_US_PER_S,
@@ -93,7 +94,7 @@ static void open_pool(const char *const *argv, size_t max, size_t calls)
 						     .mcp_list_bytes = 1 << 20,
 						     .json_depth = 16,
 						     .process = &world.pool };
-	world.route = dialect_jsonrpc_stdio.route_new(&route, error, sizeof error);
+	world.route = dialect_jsonrpc_stdio.route_new(&route, &error);
 	assert_non_null(world.route);
 	world.upstream = upstream_new(&world.settings, NULL, world.loop, world.meter);
 	assert_non_null(world.upstream);
