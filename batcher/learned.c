@@ -63,8 +63,12 @@ static double alone_us(const struct batcher *batcher, const struct lane_class *c
 	return (double)batch->under_way > limit ? us * limit / (double)batch->under_way : us;
 }
 
-static void show_speed(struct batcher *batcher, const struct tool_speed *tool)
+/* What was learned of a tool is shown. If it has left its class, nobody is known to be in there any more: a tool that
+ * wanders must not have slots kept for where it was. Whoever else is in there says so with the next call. */
+static void note_speed(struct batcher *batcher, const struct tool_speed *tool, unsigned class_before)
 {
+	if (tool->speed.class != class_before)
+		batcher->classes[class_before].used_us = 0;
 	meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->speed.alone_us);
 }
 
@@ -73,8 +77,9 @@ void learned_answer(struct batcher *batcher, const struct batch *batch, const st
 	if (batch->speed || !item->speed)
 		return; /* its landing will tell */
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
+	unsigned class_before = item->speed->speed.class;
 	speed_shared(&item->speed->speed, alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us));
-	show_speed(batcher, item->speed);
+	note_speed(batcher, item->speed, class_before);
 }
 
 /* Of which class it tells; NULL: of none yet, its tools are still being told apart. */
@@ -120,8 +125,9 @@ void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 	double alone = alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us);
 	if (batch->speed) {
+		unsigned class_before = batch->speed->speed.class;
 		speed_alone(&batch->speed->speed, alone);
-		show_speed(batcher, batch->speed);
+		note_speed(batcher, batch->speed, class_before);
 	}
 	struct lane_class *class = class_told(batcher, batch, alone);
 	if (!class)

@@ -269,7 +269,7 @@ uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
 		return CLOCK_NEVER;
 	uint64_t due_us = waiting_paced_us(batcher);
 	uint64_t slot_us = slot_free_us(batcher, now_us);
-	if (slot_us > now_us && batcher->overdue_look_us < slot_us)
+	if (slot_us > now_us && batcher->overdue_look_us < slot_us && waiting_held_back(batcher))
 		slot_us = batcher->overdue_look_us; /* then one may hold no slot any more */
 	due_us = slot_us > due_us ? slot_us : due_us;
 	return due_us > now_us ? due_us : 0;
