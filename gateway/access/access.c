@@ -54,7 +54,7 @@ static bool is_address(struct slice host, bool *loopback)
 	char text[HOST_BYTES];
 	struct in6_addr six;
 	struct in_addr four;
-	if (host.len >= sizeof text)
+	if (host.len == 0 || host.len >= sizeof text)
 		return false;
 	memcpy(text, host.at, host.len);
 	text[host.len] = '\0';
