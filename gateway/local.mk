@@ -46,6 +46,7 @@ libgateway_a_SOURCES = \
 	gateway/config/yaml.c gateway/config/yaml.h \
 	gateway/http/accept.c \
 	gateway/http/address.h \
+	gateway/http/client_address.c gateway/http/client_address.h \
 	gateway/http/connection.c \
 	gateway/http/daemon.c \
 	gateway/http/guard.c gateway/http/guard.h \

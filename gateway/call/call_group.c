@@ -246,7 +246,7 @@ static void finish_item(struct call_group *group, struct call_group_item *item)
 	if (!call)
 		return;
 	front_count(call);
-	front_log_call(call, group->request->id, outcome_status(call->answer->outcome), call->answer->body_len);
+	front_log_call(call, group->request, outcome_status(call->answer->outcome), call->answer->body_len);
 }
 
 static void call_home(struct call *call)

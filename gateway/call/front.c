@@ -123,12 +123,25 @@ void front_cancel(struct call *call)
 	call_cancel(call);
 }
 
-void front_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes)
+void front_log_client(struct log_line *line, const struct request *request)
+{
+	char text[REQUEST_CLIENT_BYTES];
+	struct slice address = request_client(request, text);
+	if (request->from_trusted_proxy && request->headers[HEADER_TENANT].len)
+		log_text(line, "tenant", request->headers[HEADER_TENANT]);
+	if (address.len)
+		log_text(line, "client", address);
+	if (request->client_name[0])
+		log_cstr(line, "mcp_client", request->client_name);
+}
+
+void front_log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
 	struct log_line line;
 	if (!call->home->gateway->config->log.access || !log_begin(&line, &EVENT_CALL))
 		return;
-	log_cstr(&line, "request_id", request_id);
+	log_cstr(&line, "request_id", request->id);
+	front_log_client(&line, request);
 	log_cstr(&line, "tool", call->tool->name);
 	log_cstr(&line, "outcome", outcome_word(call->answer->outcome));
 	log_u64(&line, "status", status);
@@ -151,6 +164,6 @@ void front_log_call(const struct call *call, const char *request_id, unsigned st
 void front_finished(struct request *request, unsigned status, uint64_t bytes)
 {
 	struct call *call = request->logged;
-	front_log_call(call, request->id, status, bytes);
+	front_log_call(call, request, status, bytes);
 	call_free(call);
 }

@@ -49,7 +49,9 @@ void front_count(const struct call *call);
 /* Count a call whose caller has left, and cancel it. */
 void front_cancel(struct call *call);
 /* One line in the access log about a finished call. */
-void front_log_call(const struct call *call, const char *request_id, unsigned status, uint64_t bytes);
+void front_log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes);
+/* Who asked, into a line of the access log: tenant, address, what an MCP client calls itself. */
+void front_log_client(struct log_line *line, const struct request *request);
 /* The end of the reply to a request that is one call (request->logged): its line in the access log, and the call is
  * given back. */
 void front_finished(struct request *request, unsigned status, uint64_t bytes);

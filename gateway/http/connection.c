@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
+#include "gateway/http/client_address.h"
 #include "gateway/http/http_private.h"
 
 /* Watching a connection for its next first byte, or for its end, costs a system call each way, so only one that has
@@ -62,29 +63,6 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 	}
 }
 
-static bool peer_is_trusted(const struct http_settings *settings, const struct sockaddr_in6 *peer)
-{
-	struct in6_addr address = peer->sin6_addr;
-	if (peer->sin6_family == AF_UNIX)
-		return true; /* who may open the socket's file is the operator's choice */
-	if (peer->sin6_family == AF_INET) {
-		memset(&address, 0, sizeof address);
-		address.s6_addr[10] = address.s6_addr[11] = 0xff;
-		memcpy(address.s6_addr + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-	} else if (peer->sin6_family != AF_INET6) {
-		return false;
-	}
-	for (size_t i = 0; i < settings->trusted_proxy_count; i++) {
-		const struct network *network = &settings->trusted_proxies[i];
-		unsigned whole = network->bits / 8, rest = network->bits % 8;
-		unsigned char mask = (unsigned char)(0xff00 >> rest);
-		if (memcmp(&address, &network->address, whole) == 0 &&
-		    (rest == 0 || ((address.s6_addr[whole] ^ network->address.s6_addr[whole]) & mask) == 0))
-			return true;
-	}
-	return false;
-}
-
 static _Atomic uint64_t connection_numbers = 1; /* a: over all workers, so that a number names one caller */
 
 struct connection *connection_new(struct http *http, int fd, const struct sockaddr_in6 *peer)
@@ -96,7 +74,7 @@ struct connection *connection_new(struct http *http, int fd, const struct sockad
 	connection->fd = fd;
 	connection->number = atomic_fetch_add_explicit(&connection_numbers, 1, memory_order_relaxed);
 	connection->peer = *peer;
-	connection->from_trusted_proxy = peer_is_trusted(http->settings, peer);
+	connection->from_trusted_proxy = client_is_proxy(http->settings, (const struct sockaddr *)peer);
 	connection->watch.fd = -1;
 	connection->phase = PHASE_ARRIVED;
 	connection->since_us = loop_now(http->loop);

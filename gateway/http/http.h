@@ -64,6 +64,8 @@ enum http_header {
 
 struct http;
 
+enum { CLIENT_NAME_BYTES = 48 };
+
 /* One client's request. Valid from the handler's call until its reply has been sent (finished). */
 struct request {
 	struct http *http;
@@ -85,12 +87,18 @@ struct request {
 	 * library: it may only note that there is room. */
 	void (*drained)(struct request *request);
 
-	void *logged; /* the handler's, for `finished` */
+	void *logged;                        /* the handler's, for `finished` */
+	char client_name[CLIENT_NAME_BYTES]; /* for the log: what an MCP client calls itself, cut; "": it does not */
 };
 
 /* A header that is not among those above, by its name in any case: how often it came. *value: the first, blanks around
  * it cut; valid like the request. */
 size_t request_header(const struct request *request, struct slice name, struct slice *value);
+enum { REQUEST_CLIENT_BYTES = 46 }; /* INET6_ADDRSTRLEN */
+
+/* The client's address as text: the connection's other end, or, where that is a trusted proxy, whom X-Forwarded-For
+ * names. Empty: not known (a unix socket). In `text` or in the request. */
+struct slice request_client(const struct request *request, char text[REQUEST_CLIENT_BYTES]);
 /* The value of a parameter of the query, as sent; empty if there is none. Valid like the request. */
 struct slice request_query(const struct request *request, struct slice name);
 

@@ -191,10 +191,29 @@ static enum mcp_taken serve_method(struct mcp_message *message)
 	}
 }
 
+/* Modern clients say who they are with every request, legacy ones once; here it is for the log. */
+static void note_client(struct request *request, const struct mcp_request *asked)
+{
+	struct slice name, value;
+	struct slice info = asked->client.len ? asked->client : asked->introduced;
+	struct json_walk walk;
+	if (!info.len || json_type(info) != JSON_OBJECT)
+		return;
+	walk = json_walk(info);
+	while (json_next_member(&walk, &name, &value)) {
+		if (!json_string_is(name, SLICE("name")) || json_type(value) != JSON_STRING)
+			continue;
+		size_t len = value.len - 2 < CLIENT_NAME_BYTES ? value.len - 2 : CLIENT_NAME_BYTES - 1;
+		memcpy(request->client_name, value.at + 1, len); /* between its quotes, escapes as they are */
+		request->client_name[len] = '\0';
+	}
+}
+
 enum mcp_taken mcp_take_message(struct mcp_message *message, struct slice text)
 {
 	struct mcp_error error;
 	struct mcp_fault fault = mcp_request_read(text, &message->asked);
+	note_client(message->request, &message->asked);
 	message->era = mcp_era_of(message->request, &message->asked);
 	meter_add(message->worker->meter, METRIC_ID_MCP_MESSAGES, message->asked.method, message->era, 1);
 	if (fault.code) {

@@ -67,6 +67,8 @@ static void read_params(struct slice params, struct mcp_request *asked)
 			asked->proposed = value;
 		else if (json_string_is(name, SLICE("level")))
 			asked->level = value;
+		else if (json_string_is(name, SLICE("clientInfo")))
+			asked->introduced = value;
 		else if (json_string_is(name, SLICE("_meta")) && json_type(value) == JSON_OBJECT)
 			read_meta(value, asked);
 	}

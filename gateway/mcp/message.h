@@ -33,7 +33,8 @@ struct mcp_request {
 	struct slice token;       /* params._meta.progressToken, raw, of any type */
 	/* params._meta of 2026-07-28, raw, of any type */
 	struct slice version, capabilities, client, log_level;
-	bool has_meta; /* params._meta is an object */
+	struct slice introduced; /* params.clientInfo, of a legacy initialize */
+	bool has_meta;           /* params._meta is an object */
 };
 
 /* Why a text is no message. code 0: it is one; else of base/mcp.h. */

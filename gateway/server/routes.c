@@ -231,6 +231,7 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 	if (!worker->gateway->config->log.access || !log_begin(&line, event))
 		return;
 	log_cstr(&line, "request_id", request->id);
+	front_log_client(&line, request);
 	log_cstr(&line, "method", http_method_name(request->method));
 	log_text(&line, "path", request->path.len > 200 ? (struct slice){ request->path.at, 200 } : request->path);
 	log_u64(&line, "status", status);
