@@ -28,6 +28,7 @@ struct answer {
 	bool json;                       /* body is one JSON text that our scanner has accepted */
 	bool reuse_said, reuse_no_stale; /* the provider's headers spoke of reuse (reuse_s counts); forbid staleness */
 	uint32_t reuse_s;                /* for how long they allow it; 0: not at all */
+	uint32_t age_s;                  /* how old it was when it came, by the provider's Age; 0: it was just made */
 	atomic_uint_fast64_t tag;        /* a: answer_tag's; 0: not worked out yet */
 	char content_type[ANSWER_TYPE_BYTES]; /* of an OK body, as the provider sent it; "application/json" if json */
 	char detail[ANSWER_DETAIL_BYTES];     /* for people: what, where, what to do. "" when OK. UTF-8 */

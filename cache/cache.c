@@ -6,8 +6,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/hex.h"
-#include "cache/trust.h"
 
 enum {
 	SHARDS_MAX = 16,
@@ -20,10 +18,16 @@ enum {
 #define YOUNG_US CLOCK_US_PER_S /* what others say of an entry stored within it may be meant for our own store */
 
 struct cache {
-	struct recall recall;  /* a */
-	struct trust trust;    /* a */
-	struct purges purges;  /* safe inside */
+	struct validity rule;  /* safe inside */
 	struct memory *memory; /* c: NULL: no memory tier */
+	bool tells;            /* c: purges get their numbers from outside */
+	/* of the sweep, by one thread */
+	size_t sweep_at;            /* its place in memory */
+	uint64_t sweep_event;       /* the round under way is for purges up to it */
+	uint64_t sweep_from_us;     /* and for copies made before it */
+	atomic_uint_fast64_t swept; /* a: the last round was for purges up to it */
+	uint64_t swept_from_us;
+	atomic_uint_fast64_t purged; /* a */
 };
 
 /* --- freshness --- */
@@ -33,23 +37,59 @@ static uint64_t age_us(const struct entry *entry, uint64_t now_us)
 	return now_us > entry->stored_us ? now_us - entry->stored_us : 0;
 }
 
-static bool wish_allows_fresh(const struct cache_wish *wish, const struct entry *entry, uint64_t now_us)
+/* Until when an entry is fresh and good for what. What it was stored with counts as far as the policy of today allows it:
+ * a shorter ttl or grace holds at once, a longer one for what is stored from now on. */
+struct span {
+	uint64_t fresh_us, revalidate_us, error_us;
+};
+
+static uint64_t grace_until(uint64_t fresh_us, uint64_t was_fresh_us, uint64_t was_until_us, uint64_t allowed_us)
+{
+	uint64_t grace_us = was_until_us - was_fresh_us;
+	return clock_add(fresh_us, grace_us < allowed_us ? grace_us : allowed_us);
+}
+
+static uint64_t fresh_until(const struct entry *entry, const struct cache_policy *policy)
+{
+	bool good = entry->answer->outcome == OUTCOME_OK;
+	uint64_t most_us = clock_add(entry->stored_us, good ? policy->ttl_us : policy->negative_ttl_us);
+	return entry->fresh_until_us < most_us ? entry->fresh_until_us : most_us;
+}
+
+static struct span span_of(const struct entry *entry, const struct cache_policy *policy)
+{
+	struct span span = { .fresh_us = fresh_until(entry, policy) };
+	span.revalidate_us = grace_until(span.fresh_us, entry->fresh_until_us, entry->revalidate_until_us,
+					 policy->stale_while_revalidate_us);
+	span.error_us =
+		grace_until(span.fresh_us, entry->fresh_until_us, entry->error_until_us, policy->stale_if_error_us);
+	return span;
+}
+
+static bool wish_allows_fresh(const struct cache_wish *wish, const struct entry *entry, uint64_t fresh_us,
+			      uint64_t now_us)
 {
 	return (!wish->has_max_age || age_us(entry, now_us) <= wish->max_age_us) &&
-	       (!wish->has_min_fresh || entry->fresh_until_us - now_us >= wish->min_fresh_us);
+	       (!wish->has_min_fresh || fresh_us - now_us >= wish->min_fresh_us);
+}
+
+/* Whether it is within the limits that a caller names for what is past its time. */
+static bool wish_bears_stale(const struct cache_wish *wish, const struct entry *entry, const struct span *span,
+			     uint64_t now_us)
+{
+	if (wish->has_min_fresh || (wish->has_max_age && age_us(entry, now_us) > wish->max_age_us))
+		return false;
+	return !wish->has_max_stale || now_us < span->fresh_us || now_us - span->fresh_us <= wish->max_stale_us;
 }
 
 /* A caller who names limits of freshness does not want it stale (RFC 9111, 5.2.1.1), unless it says how stale. */
-static bool wish_allows_stale(const struct cache_wish *wish, const struct entry *entry, uint64_t now_us)
+static bool wish_allows_stale(const struct cache_wish *wish, const struct entry *entry, const struct span *span,
+			      uint64_t now_us)
 {
 	bool names_staleness = wish->any_stale || wish->has_max_stale;
-	if (wish->has_min_fresh || (wish->has_max_age && !names_staleness))
+	if (!wish_bears_stale(wish, entry, span, now_us) || (wish->has_max_age && !names_staleness))
 		return false;
-	if (wish->has_max_age && age_us(entry, now_us) > wish->max_age_us)
-		return false;
-	if (wish->has_max_stale)
-		return now_us - entry->fresh_until_us <= wish->max_stale_us;
-	return wish->any_stale || now_us < entry->revalidate_until_us;
+	return names_staleness || now_us < span->revalidate_us;
 }
 
 /* The first who asks since the last refresh ended. */
@@ -75,75 +115,100 @@ static double draw(uint64_t seed)
  * more look-ups there are. Chance is drawn from clock and key (whose hash differs between processes), so that there
  * is no generator to keep and a test can tell what comes; equal draws within a turn do no harm, one caller refreshes.
  */
-static bool is_due_early(const struct entry *entry, uint64_t now_us)
+static bool is_due_early(const struct entry *entry, uint64_t fresh_us, uint64_t now_us)
 {
-	uint64_t left_us = entry->fresh_until_us - now_us;
+	uint64_t left_us = fresh_us - now_us;
 	if (left_us >= (uint64_t)entry->cost_us * LOG_MAX) /* nearly always; and no cost is never early */
 		return false;
 	return -log(draw(now_us ^ entry->key->hash)) * entry->cost_us >= (double)left_us;
 }
 
-static struct cache_found judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
+/* Past its time: is it good for this caller, or if the provider fails? */
+static struct cache_found judge_stale(struct entry *entry, const struct cache_ask *ask)
 {
-	struct cache_found found = { .verdict = CACHE_VERDICT_MISS, .entry = entry };
-	found.lack = now_us < entry->fresh_until_us ? LACK_WISH : LACK_FRESHNESS;
-	if (now_us < entry->fresh_until_us) {
-		if (wish_allows_fresh(wish, entry, now_us)) {
-			found.verdict = CACHE_VERDICT_HIT;
-			found.refresh = is_due_early(entry, now_us) && !wish->only_if_cached && claim_refresh(entry);
-		}
-	} else if (wish_allows_stale(wish, entry, now_us)) {
+	struct cache_found found = { .verdict = CACHE_VERDICT_MISS, .lack = LACK_FRESHNESS, .entry = entry };
+	const struct span span = span_of(entry, ask->policy);
+	if (wish_allows_stale(ask->wish, entry, &span, ask->now_us)) {
 		found.verdict = CACHE_VERDICT_STALE;
-		found.refresh = !wish->only_if_cached && now_us < entry->revalidate_until_us && claim_refresh(entry);
+		found.refresh = !ask->wish->only_if_cached && ask->now_us < span.revalidate_us && claim_refresh(entry);
+	} else if (ask->now_us >= span.error_us || !wish_bears_stale(ask->wish, entry, &span, ask->now_us)) {
+		found.entry = NULL;
 	}
 	return found;
 }
 
-/* Whether stale-if-error was configured, and lasts. */
-static bool good_on_error(const struct entry *entry, uint64_t now_us)
+/* Fresh, and not as this caller wishes: for the case that the provider fails. */
+static struct entry *keep_for_error(struct entry *entry, const struct cache_ask *ask)
 {
-	return entry->error_until_us > entry->fresh_until_us && now_us < entry->error_until_us;
+	const struct span span = span_of(entry, ask->policy);
+	bool graced = span.error_us > span.fresh_us;
+	return graced && wish_bears_stale(ask->wish, entry, &span, ask->now_us) ? entry : NULL;
 }
 
 /* Without an entry when this one is good for nothing. */
-static struct cache_found settle(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
+static struct cache_found judge(struct entry *entry, const struct cache_ask *ask)
 {
-	struct cache_found found = judge(entry, wish, now_us);
-	if (found.verdict == CACHE_VERDICT_MISS && !good_on_error(entry, now_us))
-		found.entry = NULL;
+	const struct cache_wish *wish = ask->wish;
+	uint64_t fresh_us = fresh_until(entry, ask->policy);
+	if (ask->now_us >= fresh_us)
+		return judge_stale(entry, ask);
+	struct cache_found found = { .verdict = CACHE_VERDICT_HIT, .lack = LACK_WISH, .entry = entry };
+	if (wish_allows_fresh(wish, entry, fresh_us, ask->now_us)) {
+		found.refresh =
+			is_due_early(entry, fresh_us, ask->now_us) && !wish->only_if_cached && claim_refresh(entry);
+		return found;
+	}
+	found.verdict = CACHE_VERDICT_MISS;
+	found.entry = keep_for_error(entry, ask);
 	return found;
 }
 
-static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-			       uint64_t now_us)
+bool cache_covers_error(struct cache *cache, struct entry *entry, const struct cache_ask *ask)
 {
-	if (wish->no_cache || wish->no_store)
+	const struct span span = span_of(entry, ask->policy);
+	return span.error_us > span.fresh_us && ask->now_us < span.error_us &&
+	       wish_bears_stale(ask->wish, entry, &span, ask->now_us) &&
+	       validity_of(&cache->rule, entry, NULL, ask->tags, ask->now_us) == STILL_VALID;
+}
+
+/* What does not count any more; what has been purged leaves. Takes the reference. */
+static void refuse_entry(struct cache *cache, struct entry *entry, enum verdict_of_validity verdict)
+{
+	if (verdict == NOT_VALID_PURGED && memory_remove_entry(cache->memory, entry))
+		atomic_fetch_add_explicit(&cache->purged, 1, memory_order_relaxed);
+	entry_unref(entry);
+}
+
+static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_ask *ask)
+{
+	if (ask->wish->no_cache || ask->wish->no_store)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
-	struct entry *entry = cache->memory ? memory_get(cache->memory, key, now_us) : NULL;
-	if (entry && !trust_holds(&cache->trust, entry->put_us, now_us)) {
-		entry_unref(entry);
-		entry = NULL;
-	}
+	struct entry *entry = cache->memory ? memory_get(cache->memory, key, ask->now_us) : NULL;
 	if (!entry)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_MISS };
-	struct cache_found found = settle(entry, wish, now_us);
+	enum verdict_of_validity verdict = validity_of(&cache->rule, entry, NULL, ask->tags, ask->now_us);
+	if (verdict != STILL_VALID) {
+		refuse_entry(cache, entry, verdict);
+		return (struct cache_found){ .verdict = CACHE_VERDICT_MISS };
+	}
+	struct cache_found found = judge(entry, ask);
 	if (!found.entry)
 		entry_unref(entry);
 	return found;
 }
 
-struct cache_found cache_judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us)
+struct cache_found cache_judge(struct entry *entry, const struct cache_ask *ask)
 {
-	if (wish->no_cache || wish->no_store)
+	if (ask->wish->no_cache || ask->wish->no_store)
 		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
-	struct cache_found found = settle(entry, wish, now_us);
+	struct cache_found found = judge(entry, ask);
 	if (found.entry)
 		entry_ref(found.entry);
 	return found;
 }
 
-struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-			      uint64_t now_us, struct meter *meter)
+struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_ask *ask,
+			      struct meter *meter)
 {
 	static const enum cache_result results[] = {
 		[CACHE_VERDICT_HIT] = CACHE_HIT,
@@ -151,7 +216,7 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
 		[CACHE_VERDICT_MISS] = CACHE_MISS,
 		[CACHE_VERDICT_BYPASS] = CACHE_BYPASS,
 	};
-	struct cache_found found = find(cache, key, wish, now_us);
+	struct cache_found found = find(cache, key, ask);
 	if (meter)
 		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, results[found.verdict], 1);
 	return found;
@@ -184,7 +249,10 @@ static void set_times(struct entry *entry, const struct cache_fill *fill, uint64
 	bool graced =
 		entry->answer->outcome == OUTCOME_OK && !(policy->provider_headers && entry->answer->reuse_no_stale);
 	uint64_t cost_us = fill->cost_us < ttl_us / COST_DIVISOR ? fill->cost_us : ttl_us / COST_DIVISOR;
-	entry->stored_us = fill->now_us;
+	/* RFC 9111, 4.2.3: it was that old when it came. How long the fetch took is not counted: what a tool works out is
+	 * made during it */
+	uint64_t age_us = policy->provider_headers ? (uint64_t)entry->answer->age_s * CLOCK_US_PER_S : 0;
+	entry->stored_us = age_us < fill->now_us ? fill->now_us - age_us : 0;
 	entry->fresh_until_us = clock_add(fill->now_us, ttl_us - jitter_us(entry->key, ttl_us));
 	entry->revalidate_until_us = clock_add(entry->fresh_until_us, graced ? policy->stale_while_revalidate_us : 0);
 	entry->error_until_us = clock_add(entry->fresh_until_us, graced ? policy->stale_if_error_us : 0);
@@ -215,36 +283,37 @@ static struct entry *make_entry(struct cache *cache, struct key *key, struct ans
 	}
 	set_times(entry, fill, ttl_us);
 	entry->put_us = fill->now_us;
-	entry->generation = fill->begun ? fill->begun->generation : purges_newest(&cache->purges);
+	const struct cache_begun begun = fill->begun ? *fill->begun : cache_begin(cache, key);
+	entry->number = begun.number;
+	atomic_store_explicit(&entry->judged, begun.event, memory_order_relaxed);
 	answer_tag(answer); /* here, once, rather than at the first hit */
 	return entry;
 }
 
 struct cache_begun cache_begin(const struct cache *cache, const struct key *key)
 {
-	/* in this order: a purge in between makes the number too small, not too large */
-	uint64_t generation = purges_newest(&cache->purges);
-	return (struct cache_begun){ recall_fetch_mark(&cache->recall, key->digest), generation };
+	return validity_begin(&cache->rule, key->digest);
 }
 
-/* Whether a purge has come since. */
-static bool overtaken(const struct cache *cache, const struct key *key, const struct cache_begun *begun)
+/* Whether a purge has come since the provider was asked. */
+static bool overtaken(struct cache *cache, const struct key *key, const struct cache_fill *fill)
 {
-	return begun && recall_fetch_mark(&cache->recall, key->digest) != begun->mark;
+	const struct cache_begun *begun = fill->begun;
+	return begun && purges_cover(&cache->rule.purges, key, begun->number, begun->event, begun->event, fill->tags);
 }
 
 bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
 		       struct meter *meter, struct entry **entry, bool *drop)
 {
-	bool keeps = cache_keeps(fill->policy, answer) && !overtaken(cache, key, fill->begun);
+	bool keeps = cache_keeps(fill->policy, answer) && !overtaken(cache, key, fill);
 	*entry = keeps ? make_entry(cache, key, answer, fill, meter) : NULL;
 	*drop = keeps && !*entry;
 	bool stored = *entry && cache->memory && memory_put(cache->memory, *entry);
-	if (!*entry || !overtaken(cache, key, fill->begun))
+	if (!*entry || !overtaken(cache, key, fill))
 		return stored;
-	/* a purge between look and put has not seen the entry; one after this look will */
+	/* the purge of a key takes it out of memory: one between look and put has not seen it */
 	if (stored)
-		memory_remove(cache->memory, key);
+		memory_remove_entry(cache->memory, *entry);
 	entry_unref(*entry);
 	*entry = NULL;
 	return false;
@@ -260,11 +329,12 @@ uint64_t cache_age_s(const struct entry *entry, uint64_t now_us)
 	return age_us(entry, now_us) / CLOCK_US_PER_S;
 }
 
-int64_t cache_ttl_s(const struct entry *entry, uint64_t now_us)
+int64_t cache_ttl_s(const struct entry *entry, const struct cache_policy *policy, uint64_t now_us)
 {
-	if (now_us < entry->fresh_until_us)
-		return (int64_t)((entry->fresh_until_us - now_us) / CLOCK_US_PER_S);
-	uint64_t stale_us = now_us - entry->fresh_until_us;
+	uint64_t fresh_us = fresh_until(entry, policy);
+	if (now_us < fresh_us)
+		return (int64_t)((fresh_us - now_us) / CLOCK_US_PER_S);
+	uint64_t stale_us = now_us - fresh_us;
 	return -(int64_t)(stale_us / CLOCK_US_PER_S + 1);
 }
 
@@ -281,102 +351,93 @@ struct memory_stats cache_memory_stats(struct cache *cache)
 	return cache->memory ? memory_stats(cache->memory) : (struct memory_stats){ 0 };
 }
 
-struct tool_match {
-	bool (*match)(struct slice tool, void *context);
-	void *context;
-	bool any_digest;
+/* --- purges --- */
+
+void cache_tell_purges(struct cache *cache)
+{
+	cache->tells = true;
+}
+
+struct validity *cache_rule(struct cache *cache)
+{
+	return &cache->rule;
+}
+
+uint64_t cache_purged(const struct cache *cache)
+{
+	return atomic_load_explicit(&cache->purged, memory_order_relaxed);
+}
+
+/* After the purge has been noted: what is put from now on is held against it. */
+static void take_out(struct cache *cache, const struct purge_scope *scope)
+{
 	uint8_t digest[KEY_DIGEST_BYTES];
-};
-
-bool cache_read_digest(struct slice hex, uint8_t *digest)
-{
-	if (hex.len != 2 * KEY_DIGEST_BYTES)
-		return false;
-	for (size_t i = 0; i < KEY_DIGEST_BYTES; i++) {
-		int byte = hex_byte(hex, 2 * i);
-		if (byte < 0)
-			return false;
-		digest[i] = (uint8_t)byte;
-	}
-	return true;
+	if (purge_scope_is_key(scope, digest) && cache_drop(cache, digest))
+		atomic_fetch_add_explicit(&cache->purged, 1, memory_order_relaxed);
 }
 
-static bool matches_purge(const struct entry *entry, void *context)
+uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope)
 {
-	const struct tool_match *purge = context;
-	return !purge->match || purge->match(key_tool(entry->key), purge->context);
+	char text[PURGE_TEXT_BYTES];
+	uint64_t event = purges_note_own(&cache->rule.purges, purge_scope_write(scope, text), cache->tells);
+	take_out(cache, scope);
+	return event;
 }
 
-static size_t purge_one(struct cache *cache, struct tool_match *purge)
+void cache_purge_heard(struct cache *cache, struct slice text, uint64_t number)
 {
-	recall_one(&cache->recall, purge->digest);
-	struct entry *entry = cache->memory ? memory_peek(cache->memory, purge->digest) : NULL;
-	bool purged = entry && matches_purge(entry, purge) && cache_drop(cache, purge->digest);
-	entry_unref(entry);
-	return purged;
+	const struct purge_scope scope = purge_scope_read(text);
+	purges_note(&cache->rule.purges, text, number);
+	take_out(cache, &scope);
 }
 
-size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *context), void *context,
-		   struct slice digest_hex)
-{
-	struct tool_match purge = { .match = match, .context = context, .any_digest = digest_hex.len == 0 };
-	if (!purge.any_digest && !cache_read_digest(digest_hex, purge.digest))
-		return 0;
-	if (!purge.any_digest)
-		return purge_one(cache, &purge);
-	cache_recall_all(cache);
-	return cache->memory ? memory_purge(cache->memory, matches_purge, &purge) : 0;
-}
-
-bool cache_purge_digest(struct cache *cache, const uint8_t *digest)
-{
-	recall_one(&cache->recall, digest);
-	return cache_drop(cache, digest);
-}
-
-struct covered {
-	const struct purge_scope *scope;
+struct sweep {
+	struct cache *cache;
 	const struct purge_tags *tags;
+	uint64_t from_us;
 };
 
-static bool is_covered(const struct entry *entry, void *context)
+static bool is_over(struct entry *entry, void *context)
 {
-	const struct covered *by = context;
-	return purge_scope_covers(by->scope, key_tool(entry->key), by->tags);
+	const struct sweep *sweep = context;
+	return entry->put_us < sweep->from_us || /* a copy that is believed no more */
+	       validity_is_purged(&sweep->cache->rule, entry, sweep->tags);
 }
 
-size_t cache_purge_scope(struct cache *cache, const struct purge_scope *scope, const struct purge_tags *tags)
+bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t until_us)
 {
-	struct covered by = { scope, tags };
-	recall_some(&cache->recall);
-	return cache->memory ? memory_purge(cache->memory, is_covered, &by) : 0;
+	uint64_t event = atomic_load(&cache->rule.purges.scope_event);
+	uint64_t from_us = atomic_load(&cache->rule.believe_from_us);
+	if (event == atomic_load(&cache->swept) && from_us == cache->swept_from_us)
+		return false;
+	if (cache->sweep_at == 0) { /* a round begins; what comes while it lasts takes another one */
+		cache->sweep_event = event;
+		cache->sweep_from_us = from_us;
+	}
+	struct sweep sweep = { cache, tags, cache->sweep_from_us };
+	do {
+		size_t dropped = cache->memory ? memory_sweep(cache->memory, &cache->sweep_at, is_over, &sweep) : 0;
+		atomic_fetch_add_explicit(&cache->purged, dropped, memory_order_relaxed);
+	} while (cache->sweep_at && clock_now_us() < until_us);
+	if (cache->sweep_at)
+		return true;
+	cache->swept_from_us = cache->sweep_from_us;
+	atomic_store(&cache->swept, cache->sweep_event);
+	return cache->sweep_event != atomic_load(&cache->rule.purges.scope_event);
+}
+
+bool cache_is_swept(const struct cache *cache, uint64_t event)
+{
+	return atomic_load(&cache->swept) >= event || atomic_load(&cache->rule.purges.scope_event) < event;
 }
 
 /* --- what others change --- */
 
-void cache_share(struct cache *cache, uint64_t untracked_us)
-{
-	trust_need(&cache->trust, untracked_us);
-}
-
-void cache_tracked(struct cache *cache)
-{
-	/* what was asked for before may have changed unheard: it is not put from here on, or was before the moment
-	 * below */
-	recall_some(&cache->recall);
-	trust_begin(&cache->trust, clock_now_us() + 1);
-}
-
-void cache_untracked(struct cache *cache, uint64_t now_us)
-{
-	trust_end(&cache->trust, now_us);
-}
-
 struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_t now_us)
 {
-	recall_replaced(&cache->recall, digest);
+	validity_replaced(&cache->rule, digest);
 	struct entry *entry = cache->memory ? memory_peek(cache->memory, digest) : NULL;
-	if (entry && now_us < clock_add(entry->stored_us, YOUNG_US))
+	if (entry && now_us < clock_add(entry->put_us, YOUNG_US))
 		return entry;
 	if (entry)
 		memory_remove_digest(cache->memory, digest);
@@ -389,65 +450,59 @@ bool cache_drop(struct cache *cache, const uint8_t *digest)
 	return cache->memory && memory_remove_digest(cache->memory, digest);
 }
 
-struct purges *cache_purges(struct cache *cache)
-{
-	return &cache->purges;
-}
-
-bool cache_is_purged(struct cache *cache, const struct entry *entry, const struct purge_tags *tags)
-{
-	return purges_cover(&cache->purges, key_tool(entry->key), entry->generation, tags);
-}
-
 /* --- what comes from outside --- */
 
-uint64_t cache_mark(const struct cache *cache, const struct key *key)
+enum verdict_of_validity cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+					const struct cache_ask *ask)
 {
-	return recall_mark(&cache->recall, key->digest);
+	return validity_of(&cache->rule, entry, begun, ask->tags, ask->now_us);
 }
 
-bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark)
+/* What may come between a look and a put is not seen in memory, and sees nothing there; the second look sees it. */
+static bool is_superseded(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+			  const struct purge_tags *tags)
 {
-	const struct key *key = entry->key;
+	return validity_is_replaced(&cache->rule, entry->key->digest, begun) ||
+	       validity_of(&cache->rule, entry, begun, tags, entry->put_us) != STILL_VALID;
+}
+
+bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+		 const struct purge_tags *tags)
+{
 	entry->put_us = clock_now_us();
-	if (!cache->memory || cache_mark(cache, key) != mark || !memory_put(cache->memory, entry))
+	if (!cache->memory || is_superseded(cache, entry, begun, tags) || !memory_put(cache->memory, entry))
 		return false;
-	/* A recall between look and put has not seen the entry; one after this look will. */
-	if (cache_mark(cache, key) == mark)
+	if (!is_superseded(cache, entry, begun, tags))
 		return true;
-	memory_remove(cache->memory, key);
+	memory_remove_entry(cache->memory, entry);
 	return false;
 }
 
-void cache_recall_all(struct cache *cache)
-{
-	recall_all(&cache->recall, clock_now_us());
-}
-
-enum memory_added cache_warm(struct cache *cache, struct entry *entry, uint64_t mark)
+enum memory_added cache_warm(struct cache *cache, struct entry *entry)
 {
 	if (!cache->memory)
 		return MEMORY_NO_ROOM;
-	if (cache_mark(cache, entry->key) != mark)
-		return MEMORY_KNOWN;
+	uint64_t event = purges_event(&cache->rule.purges);
 	entry->put_us = clock_now_us();
 	enum memory_added added = memory_add(cache->memory, entry);
-	if (added == MEMORY_ADDED && cache_mark(cache, entry->key) != mark) { /* as in cache_admit */
-		memory_remove(cache->memory, entry->key);
-		return MEMORY_KNOWN;
-	}
-	return added;
+	if (added != MEMORY_ADDED || event == purges_event(&cache->rule.purges))
+		return added;
+	memory_remove_entry(cache->memory, entry); /* it may have been this one's */
+	return MEMORY_KNOWN;
+}
+
+enum memory_added cache_import(struct cache *cache, struct entry *entry)
+{
+	const struct cache_begun begun = cache_begin(cache, entry->key);
+	entry->number = begun.number;
+	atomic_store_explicit(&entry->judged, begun.event, memory_order_relaxed);
+	return cache_warm(cache, entry);
 }
 
 bool cache_list(struct cache *cache, struct memory_list *list)
 {
 	*list = (struct memory_list){ NULL, 0 };
 	return !cache->memory || memory_list(cache->memory, list);
-}
-
-bool cache_is_recalled(const struct cache *cache, const struct entry *entry)
-{
-	return recall_covers(&cache->recall, entry->stored_us);
 }
 
 static void report(void *context, struct meter *meter)
@@ -471,7 +526,7 @@ struct cache *cache_new(size_t memory_bytes, struct metrics *metrics)
 		free(cache);
 		return NULL;
 	}
-	purges_init(&cache->purges);
+	purges_init(&cache->rule.purges);
 	if (metrics)
 		metrics_on_scrape(metrics, report, cache);
 	return cache;
@@ -482,6 +537,6 @@ void cache_free(struct cache *cache)
 	if (!cache)
 		return;
 	memory_free(cache->memory);
-	purges_fini(&cache->purges);
+	purges_fini(&cache->rule.purges);
 	free(cache);
 }

@@ -11,8 +11,7 @@
 #include "base/buf.h"
 #include "cache/key.h"
 #include "cache/memory.h"
-#include "cache/purges.h"
-#include "cache/recall.h"
+#include "cache/validity.h"
 #include "cache/wish.h"
 #include "metrics/metrics.h"
 
@@ -57,20 +56,29 @@ struct cache *cache_new(size_t memory_bytes, struct metrics *metrics) MUST_CHECK
 /* Entries still out stay valid. NULL is fine. */
 void cache_free(struct cache *cache);
 
+/* Who asks: what his tool allows today, whatever it allowed when an answer was stored, and what he wishes himself. */
+struct cache_ask {
+	const struct cache_policy *policy;
+	const struct cache_wish *wish;
+	const struct purge_tags *tags;
+	uint64_t now_us;
+};
+
 /* Look a call up; `meter` is the calling thread's and gets the result counted (NULL: not counted). No allocation.
  * With only-if-cached MISS means: do not fetch, and do not serve the entry either. */
-struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-			      uint64_t now_us, struct meter *meter);
+struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_ask *ask,
+			      struct meter *meter);
+/* What this asker may have of an answer that still counts (cache_validity); borrows `entry`, and hands out a reference as
+ * cache_find does. */
+struct cache_found cache_judge(struct entry *entry, const struct cache_ask *ask);
+/* Whether an answer found earlier may be served now that its provider has failed (RFC 5861, 4). */
+bool cache_covers_error(struct cache *cache, struct entry *entry, const struct cache_ask *ask);
 /* Whether an answer of this kind is stored under the policy at all: a result, or, with a negative_ttl, a refusal that
  * the tool itself has uttered (TOOL_ERROR; an HTTP 404 is one for dialect rest). Trouble on the way never is: no
  * timeout, no overload, no unknown outcome. */
 bool cache_keeps(const struct cache_policy *policy, const struct answer *answer);
 
-/* What was known when a fetch began: a purge that comes meanwhile makes its answer one that is not kept. */
-struct cache_begun {
-	uint64_t mark;       /* see recall.h */
-	uint64_t generation; /* see purges.h */
-};
+/* To be taken before a provider, or a tier outside, is asked. */
 struct cache_begun cache_begin(const struct cache *cache, const struct key *key);
 
 /* What is stored besides key and answer. */
@@ -79,6 +87,7 @@ struct cache_fill {
 	uint64_t cost_us; /* what fetching it took: for the early refresh; 0: not known, never early */
 	uint64_t now_us;
 	const struct cache_begun *begun; /* NULL: nothing can have been purged since it was fetched */
+	const struct purge_tags *tags;
 };
 
 /*
@@ -96,66 +105,59 @@ bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answ
 
 /* --- entries that come from a tier outside the process --- */
 
-/* To be taken before that tier is asked, and handed to cache_admit: see recall.h. */
-uint64_t cache_mark(const struct cache *cache, const struct key *key);
-/* Put such an entry into memory, unless its key was recalled since `mark`. True: it is there. */
-bool cache_admit(struct cache *cache, struct entry *entry, uint64_t mark);
-/* The same for what nobody asked for yet (a file, another process): only where memory has room, and knows no answer of
- * that key. A recalled one counts as known. */
-enum memory_added cache_warm(struct cache *cache, struct entry *entry, uint64_t mark);
+/* Whether it still counts: validity.h. */
+enum verdict_of_validity cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+					const struct cache_ask *ask);
+/* Put one that does into memory, unless others have changed it since. True: it is there. */
+bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+		 const struct purge_tags *tags);
+/* The same for what nobody asked for yet (a file): only where memory has room, and knows no answer of that key. Whoever
+ * asks for it judges it. */
+enum memory_added cache_warm(struct cache *cache, struct entry *entry);
+/* The same, on an operator's word: whatever was purged here until now, it counts. */
+enum memory_added cache_import(struct cache *cache, struct entry *entry);
 /* All that is in memory, the most wanted first (memory.h); an empty list without a memory tier. */
 bool cache_list(struct cache *cache, struct memory_list *list) MUST_CHECK;
-/* Whether a purge on this gateway covers an entry by the time it was stored: it must be neither served nor kept. */
-bool cache_is_recalled(const struct cache *cache, const struct entry *entry);
-/* What a caller with this wish may have of it; borrows `entry`, and hands out a reference as cache_find does. */
-struct cache_found cache_judge(struct entry *entry, const struct cache_wish *wish, uint64_t now_us);
-/* Everything that tiers outside stored before now is recalled: for what could not be removed there. */
-void cache_recall_all(struct cache *cache);
 
-/* --- a fleet: others store, replace and purge as well (redis_tracking.h) --- */
+/* --- purges --- */
 
-/* What is in memory is believed for so long while nobody says what others change: see trust.h. Before anything is
- * stored. */
-void cache_share(struct cache *cache, uint64_t untracked_us);
-/* From now on everything that others change is told to this cache / no more. */
-void cache_tracked(struct cache *cache);
-void cache_untracked(struct cache *cache, uint64_t now_us);
+/* Purges are told to a fleet, or written to a disk, which number them. Before the first one. */
+void cache_tell_purges(struct cache *cache);
+/* From now on nothing that this scope covers is served. One key's answer leaves memory at once, the others by and by
+ * (cache_sweep). Returns the event. */
+uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope);
+/* The same, said by another gateway, under its number. */
+void cache_purge_heard(struct cache *cache, struct slice text, uint64_t number);
+/* Take what does not count any more out of memory, until clock_now_us() says until_us at most. One thread at a time; its
+ * tags. True: there is more. */
+bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t until_us);
+/* Whether that has been done for all up to this event. */
+bool cache_is_swept(const struct cache *cache, uint64_t event);
+/* How many entries have left memory by purges, ever. */
+uint64_t cache_purged(const struct cache *cache);
+struct validity *cache_rule(struct cache *cache);
+
+/* --- a fleet: others store and replace as well (redis_tracking.h, which tells the rule what it hears) --- */
+
 /*
  * Others have replaced or removed what they had under this digest: it leaves memory.
- * Returns NULL, or, if what is here was stored within the last second, that entry (a reference), which has stayed: it
+ * Returns NULL, or, if what is here was put within the last second, that entry (a reference), which has stayed: it
  * may be this process's own store that is told of; who finds that it is not calls cache_drop.
  */
 struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_t now_us);
 bool cache_drop(struct cache *cache, const uint8_t *digest);
-/* One entry is purged, wherever that was said: it leaves memory, and a fetch of it under way is not kept. */
-bool cache_purge_digest(struct cache *cache, const uint8_t *digest);
-/* The same for all that a scope without a key covers. Returns how many were dropped. */
-size_t cache_purge_scope(struct cache *cache, const struct purge_scope *scope, const struct purge_tags *tags);
-/* What values outside are held against. */
-struct purges *cache_purges(struct cache *cache);
-/* Whether an entry from outside is older than a purge that covers it. */
-bool cache_is_purged(struct cache *cache, const struct entry *entry, const struct purge_tags *tags);
-/* 64 hexadecimal digits to KEY_DIGEST_BYTES. False: they are none. */
-bool cache_read_digest(struct slice hex, uint8_t *digest);
 
 /* The refresh that cache_find asked for has ended, well or not: the next stale look-up may ask again. */
 void cache_refreshed(struct entry *entry);
 /* Drop what has gone past its grace, in short steps, some 16,000 at most; called by one worker about once a second. */
 void cache_tick(struct cache *cache, uint64_t now_us);
 
-/* Whole seconds since the entry was stored / until it is stale (0: within this second; negative: it is stale). */
+/* Whole seconds since the entry was stored / until it is stale under today's policy (0: within this second; negative: it
+ * is stale). */
 uint64_t cache_age_s(const struct entry *entry, uint64_t now_us);
-int64_t cache_ttl_s(const struct entry *entry, uint64_t now_us);
+int64_t cache_ttl_s(const struct entry *entry, const struct cache_policy *policy, uint64_t now_us);
 
 /* For the admin pages. */
 struct memory_stats cache_memory_stats(struct cache *cache);
-/*
- * Drop what was stored for tools of which `match` says so by their name (NULL: any) and, unless empty, with this digest
- * in hex. Returns how many; 0 for a digest that is none.
- *
- * match  called under a lock: quick, no call back into the cache.
- */
-size_t cache_purge(struct cache *cache, bool (*match)(struct slice tool, void *context), void *context,
-		   struct slice digest_hex);
 
 #endif

@@ -7,10 +7,9 @@ libcache_a_SOURCES = \
 	cache/key.c cache/key.h \
 	cache/memory.c cache/memory.h \
 	cache/purges.c cache/purges.h \
-	cache/recall.h \
 	cache/stored_value.c cache/stored_value.h \
 	cache/tier.h \
-	cache/trust.h \
+	cache/validity.c cache/validity.h \
 	cache/wish.c cache/wish.h \
 	cache/disk/disk.c cache/disk/disk.h \
 	cache/disk/disk_private.h \

@@ -19,7 +19,7 @@ enum {
 	BYTES_PER_BUCKET = 512, /* about the smallest entry: bookkeeping, key and answer with hardly a body */
 	GHOST_WAYS = 8,         /* one cache line */
 	STEPS_PER_LOCK = 256,   /* a big entry displaces thousands of small ones: the lock is let go in between */
-	BUCKETS_PER_LOCK = 256, /* the same for a purge */
+	BUCKETS_PER_LOCK = 256, /* the same for a step of a sweep */
 	WHEEL_SLOTS_MAX = 4096, /* of a second each: what lives longer is looked at every 68 minutes */
 	BUCKETS_PER_SLOT = 8,   /* a small memory has a small wheel */
 	CACHE_LINE_BYTES = 64
@@ -79,6 +79,7 @@ struct entry *entry_new(struct key *key, struct answer *answer)
 		return NULL;
 	atomic_init(&entry->refs, 1);
 	atomic_init(&entry->refreshing, false);
+	atomic_init(&entry->judged, 0);
 	entry->key = key_ref(key);
 	entry->answer = answer_ref(answer);
 	entry->queue = QUEUE_NEW;
@@ -417,6 +418,19 @@ bool memory_remove_digest(struct memory *memory, const uint8_t *digest)
 	return entry != NULL;
 }
 
+bool memory_remove_entry(struct memory *memory, struct entry *entry)
+{
+	struct shard *shard = shard_of(memory, entry->key);
+	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+	pthread_mutex_lock(&shard->mutex);
+	bool there = find_locked(memory, shard, entry->key) == entry;
+	if (there)
+		drop_locked(memory, shard, entry, EVICT_PURGED, &dropped);
+	pthread_mutex_unlock(&shard->mutex);
+	release_all(&dropped);
+	return there;
+}
+
 void memory_refuse(struct memory *memory, const struct key *key)
 {
 	struct shard *shard = shard_of(memory, key);
@@ -432,7 +446,7 @@ void memory_refuse(struct memory *memory, const struct key *key)
 
 /* Drop what matches in buckets [from, to) of one shard; returns how many. */
 static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t from, size_t to,
-			   bool (*match)(const struct entry *entry, void *context), void *context)
+			   bool (*match)(struct entry *entry, void *context), void *context)
 {
 	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
 	size_t count = 0;
@@ -452,15 +466,15 @@ static size_t sift_buckets(struct memory *memory, struct shard *shard, size_t fr
 	return count;
 }
 
-size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *entry, void *context), void *context)
+size_t memory_sweep(struct memory *memory, size_t *place, bool (*match)(struct entry *entry, void *context),
+		    void *context)
 {
-	size_t purged = 0, count = memory->bucket_count;
-	for (size_t i = 0; i < memory->shard_count; i++)
-		for (size_t from = 0; from < count; from += BUCKETS_PER_LOCK)
-			purged += sift_buckets(memory, &memory->shards[i], from,
-					       from + BUCKETS_PER_LOCK < count ? from + BUCKETS_PER_LOCK : count, match,
-					       context);
-	return purged;
+	size_t count = memory->bucket_count, steps = (count + BUCKETS_PER_LOCK - 1) / BUCKETS_PER_LOCK;
+	struct shard *shard = &memory->shards[*place / steps];
+	size_t from = *place % steps * BUCKETS_PER_LOCK;
+	size_t to = from + BUCKETS_PER_LOCK < count ? from + BUCKETS_PER_LOCK : count;
+	*place = *place + 1 < steps * memory->shard_count ? *place + 1 : 0;
+	return sift_buckets(memory, shard, from, to, match, context);
 }
 
 /* `to` is empty. */

@@ -27,9 +27,10 @@ struct entry {
 	uint32_t cost_us;             /* c: what fetching it took; 0: not known */
 	struct key *key;              /* c: owned reference */
 	struct answer *answer;        /* c: owned reference */
-	uint64_t stored_us;           /* c: when the provider had answered */
-	uint64_t put_us;              /* c: when it came into this memory: see trust.h */
-	uint64_t generation;          /* c: the newest purge known before it was fetched: see purges.h */
+	uint64_t stored_us;           /* c: when the provider had answered, less the Age it gave */
+	uint64_t put_us;              /* c: when it came into this memory */
+	uint64_t number;              /* c: the largest of purges that was known before it was fetched: see purges.h */
+	atomic_uint_fast64_t judged;  /* a: up to which event of purges it has been held against them */
 	uint64_t fresh_until_us;      /* c */
 	uint64_t revalidate_until_us; /* c: stale-while-revalidate ends; >= fresh_until_us */
 	uint64_t error_until_us;      /* c: stale-if-error ends; >= fresh_until_us */
@@ -81,13 +82,17 @@ struct entry *memory_peek(struct memory *memory, const uint8_t *digest);
 bool memory_remove_digest(struct memory *memory, const uint8_t *digest);
 /* An answer of this key is too large to be stored: counted, and an older one is dropped, since it is outdated. */
 void memory_refuse(struct memory *memory, const struct key *key);
+/* Drop this entry, if it is still there. */
+bool memory_remove_entry(struct memory *memory, struct entry *entry);
 /*
- * Drop all entries for which `match` says so; returns how many. Sees every entry stored before the call; what is put
- * meanwhile may be missed.
+ * Drop entries for which `match` says so, a few hundred at a time; *place is 0 at first, and again when it has gone
+ * round. Sees every entry that was put before the round began; what is put meanwhile may be missed. Returns how many
+ * were dropped in this step.
  *
- * match  called under a shard's lock, a few hundred at a time: quick, no call back into the memory.
+ * match  called under a shard's lock: quick, no call back into the memory.
  */
-size_t memory_purge(struct memory *memory, bool (*match)(const struct entry *entry, void *context), void *context);
+size_t memory_sweep(struct memory *memory, size_t *place, bool (*match)(struct entry *entry, void *context),
+		    void *context);
 /* Drop the entries whose entry_gone_us has come, looking at `budget` entries at most; goes on where the last call
  * ended. One thread at a time. */
 void memory_expire(struct memory *memory, uint64_t now_us, size_t budget);

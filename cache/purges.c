@@ -1,7 +1,9 @@
-/* purges.c: scopes as text, and the list of purges. */
+/* purges.c: scopes as text, and what has been purged. */
 #include "cache/purges.h"
 
 #include <string.h>
+
+#include "base/hex.h"
 
 /* --- scopes --- */
 
@@ -20,14 +22,41 @@ static struct slice *part_of(struct purge_scope *scope, size_t i)
 	return (struct slice *)(void *)((char *)scope + parts[i].offset);
 }
 
-bool purge_scope_covers(const struct purge_scope *scope, struct slice tool, const struct purge_tags *tags)
+bool purge_read_digest(struct slice hex, uint8_t *digest)
 {
+	if (hex.len != 2 * KEY_DIGEST_BYTES)
+		return false;
+	for (size_t i = 0; i < KEY_DIGEST_BYTES; i++) {
+		int byte = hex_byte(hex, 2 * i);
+		if (byte < 0)
+			return false;
+		digest[i] = (uint8_t)byte;
+	}
+	return true;
+}
+
+static bool names_key(struct slice hex, const struct key *key)
+{
+	uint8_t digest[KEY_DIGEST_BYTES];
+	return purge_read_digest(hex, digest) && memcmp(digest, key->digest, sizeof digest) == 0;
+}
+
+bool purge_scope_covers(const struct purge_scope *scope, const struct key *key, const struct purge_tags *tags)
+{
+	struct slice tool = key_tool(key);
+	if (scope->key.len && !names_key(scope->key, key))
+		return false;
 	if (scope->tool.len && !slice_equal(tool, scope->tool))
 		return false;
 	if (tool.len < scope->prefix.len ||
 	    (scope->prefix.len && memcmp(tool.at, scope->prefix.at, scope->prefix.len) != 0))
 		return false;
 	return !scope->tag.len || tags->has(tags->context, tool, scope->tag);
+}
+
+bool purge_scope_is_key(const struct purge_scope *scope, uint8_t digest[KEY_DIGEST_BYTES])
+{
+	return !scope->tool.len && !scope->prefix.len && !scope->tag.len && purge_read_digest(scope->key, digest);
 }
 
 struct slice purge_scope_write(const struct purge_scope *scope, char text[PURGE_TEXT_BYTES])
@@ -47,6 +76,17 @@ struct slice purge_scope_write(const struct purge_scope *scope, char text[PURGE_
 		text[len++] = '\n';
 	}
 	return (struct slice){ text, len };
+}
+
+struct slice purge_key_write(const uint8_t *digest, char text[PURGE_TEXT_BYTES])
+{
+	static const char digits[] = "0123456789abcdef";
+	char hex[2 * KEY_DIGEST_BYTES];
+	for (size_t i = 0; i < KEY_DIGEST_BYTES; i++) {
+		hex[2 * i] = digits[digest[i] >> 4];
+		hex[2 * i + 1] = digits[digest[i] & 15];
+	}
+	return purge_scope_write(&(struct purge_scope){ .key = { hex, sizeof hex } }, text);
 }
 
 /* False: no line that is known. */
@@ -76,8 +116,6 @@ struct purge_scope purge_scope_read(struct slice text)
 	return scope;
 }
 
-/* --- the list --- */
-
 void purges_init(struct purges *purges)
 {
 	pthread_mutex_init(&purges->mutex, NULL);
@@ -88,69 +126,396 @@ void purges_fini(struct purges *purges)
 	pthread_mutex_destroy(&purges->mutex);
 }
 
+/* --- facts --- */
+
+static bool waits(enum purge_state state)
+{
+	return state == PURGE_UNTOLD || state == PURGE_MISSING;
+}
+
+static void count_fact(struct purges *purges, const struct purge_fact *fact, int by)
+{
+	if (waits(fact->state))
+		atomic_fetch_add(&purges->waiting, (size_t)by);
+	if (fact->event && !fact->number)
+		atomic_fetch_add(&purges->unnumbered, (size_t)by);
+}
+
+/* Every change of a fact goes through here, so that the counts are right. */
+static void set_fact(struct purges *purges, struct purge_fact *fact, struct purge_fact to)
+{
+	count_fact(purges, &to, 1);
+	count_fact(purges, fact, -1);
+	*fact = to;
+}
+
+static void set_state(struct purges *purges, struct purge_fact *fact, enum purge_state state)
+{
+	struct purge_fact to = *fact;
+	to.state = state;
+	set_fact(purges, fact, to);
+}
+
+static void forget_fact(struct purges *purges, struct purge_fact *fact)
+{
+	set_fact(purges, fact, (struct purge_fact){ 0 });
+}
+
+static void raise_number(struct purges *purges, uint64_t number)
+{
+	if (number > purges_number(purges))
+		atomic_store_explicit(&purges->number, number, memory_order_release);
+}
+
+/* --- those of one key --- */
+
+static struct purged_keys *keys_of(struct purges *purges, const uint8_t *digest)
+{
+	return &purges->keys[(digest[0] | (size_t)digest[1] << 8) % PURGED_KEY_SETS];
+}
+
+static struct purged_key *find_key(struct purged_keys *keys, const uint8_t *digest)
+{
+	for (size_t i = 0; i < PURGED_KEY_WAYS; i++)
+		if (keys->ways[i].fact.event && memcmp(keys->ways[i].digest, digest, KEY_DIGEST_BYTES) == 0)
+			return &keys->ways[i];
+	return NULL;
+}
+
+static void drop_all_locked(struct purges *purges);
+static struct purge *scope_locked(struct purges *purges, struct slice text);
+static uint64_t happen(struct purges *purges, struct purge_fact *fact, struct purge_fact to);
+
+/* This key's place, the oldest's if there is no other. What the fleet has not heard of is not forgotten: it becomes a
+ * purge of everything. */
+static struct purged_key *key_locked(struct purges *purges, const uint8_t *digest)
+{
+	struct purged_keys *keys = keys_of(purges, digest);
+	struct purged_key *key = find_key(keys, digest), *oldest = &keys->ways[0];
+	if (key)
+		return key;
+	for (size_t i = 1; i < PURGED_KEY_WAYS; i++)
+		if (keys->ways[i].fact.event < oldest->fact.event)
+			oldest = &keys->ways[i];
+	if (oldest->fact.state != PURGE_KNOWN) {
+		drop_all_locked(purges);
+		happen(purges, &scope_locked(purges, (struct slice){ "", 0 })->fact,
+		       (struct purge_fact){ .state = PURGE_UNTOLD });
+	}
+	if (oldest->fact.event > keys->forgotten)
+		keys->forgotten = oldest->fact.event;
+	forget_fact(purges, &oldest->fact);
+	oldest->fact.key = true;
+	memcpy(oldest->digest, digest, KEY_DIGEST_BYTES);
+	return oldest;
+}
+
+/* --- those of a scope --- */
+
+static struct slice text_of(const struct purge *purge)
+{
+	return (struct slice){ purge->text, purge->len };
+}
+
 static struct purge *find_locked(struct purges *purges, struct slice text)
 {
 	for (size_t i = 0; i < purges->count; i++)
-		if (slice_equal((struct slice){ purges->list[i].text, purges->list[i].len }, text))
+		if (slice_equal(text_of(&purges->list[i]), text))
 			return &purges->list[i];
 	return NULL;
 }
 
-static void add_locked(struct purges *purges, struct slice text, uint64_t generation)
+static void drop_all_locked(struct purges *purges)
 {
+	while (purges->count)
+		forget_fact(purges, &purges->list[--purges->count].fact);
+}
+
+/* Those that a purge of everything with this number makes moot. */
+static void drop_older_locked(struct purges *purges, uint64_t number)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < purges->count; i++) {
+		struct purge *purge = &purges->list[i];
+		if (purge->len && purge->fact.number && purge->fact.number <= number)
+			forget_fact(purges, &purge->fact);
+		else
+			purges->list[kept++] = *purge;
+	}
+	purges->count = kept;
+}
+
+/* This scope's place, which is the first from now on: there must be room. */
+static struct purge *scope_locked(struct purges *purges, struct slice text)
+{
+	struct purge first = { .len = text.len }, *found = find_locked(purges, text);
+	memcpy(first.text, text.len ? text.at : "", text.len);
+	size_t at = found ? (size_t)(found - purges->list) : purges->count++;
+	if (found)
+		first = *found;
+	memmove(&purges->list[1], &purges->list[0], at * sizeof purges->list[0]);
+	purges->list[0] = first;
+	return &purges->list[0];
+}
+
+/* --- noting --- */
+
+static struct purge_fact *find_fact(struct purges *purges, struct slice text)
+{
+	const struct purge_scope scope = purge_scope_read(text);
+	uint8_t digest[KEY_DIGEST_BYTES];
+	if (purge_scope_is_key(&scope, digest)) {
+		struct purged_key *key = find_key(keys_of(purges, digest), digest);
+		return key ? &key->fact : NULL;
+	}
 	struct purge *purge = find_locked(purges, text);
-	if (!purge && (purges->count == PURGES_MAX || text.len > PURGE_TEXT_BYTES)) {
-		/* what is there is older than `newest`, so this one covers it all */
-		uint64_t newest = purges_newest(purges);
-		generation = newest > generation ? newest : generation;
-		purges->count = 0;
-		text.len = 0;
-	}
-	if (!purge) {
-		purge = &purges->list[purges->count++];
-		*purge = (struct purge){ .len = (uint16_t)text.len };
-		memcpy(purge->text, text.len ? text.at : "", text.len);
-	}
-	if (generation > purge->generation)
-		purge->generation = generation;
-	if (generation > purges_newest(purges))
-		atomic_store_explicit(&purges->newest, generation, memory_order_release);
+	return purge ? &purge->fact : NULL;
 }
 
-void purges_add(struct purges *purges, struct slice text, uint64_t generation)
+/* Where what this text names is noted. A scope that finds no room becomes one of everything, which covers what all the
+ * others do, and is told if one of them would have been: *to says so then. */
+static struct purge_fact *place_locked(struct purges *purges, struct slice text, struct purge_fact *to)
 {
+	const struct purge_scope scope = purge_scope_read(text);
+	uint8_t digest[KEY_DIGEST_BYTES];
+	if (purge_scope_is_key(&scope, digest))
+		return &key_locked(purges, digest)->fact;
+	if (purges->count < PURGES_MAX || find_locked(purges, text))
+		return &scope_locked(purges, text)->fact;
+	if (!to->number || atomic_load(&purges->unnumbered))
+		*to = (struct purge_fact){ .state = PURGE_UNTOLD };
+	else if (to->number < purges_number(purges))
+		to->number = purges_number(purges);
+	drop_all_locked(purges);
+	return &scope_locked(purges, (struct slice){ "", 0 })->fact;
+}
+
+/* Who sees the event finds the purge, by the mutex. */
+static uint64_t happen(struct purges *purges, struct purge_fact *fact, struct purge_fact to)
+{
+	to.event = purges_event(purges) + 1;
+	to.key = fact->key;
+	set_fact(purges, fact, to);
+	raise_number(purges, to.number);
+	if (!to.key)
+		atomic_store_explicit(&purges->scope_event, to.event, memory_order_release);
+	atomic_store_explicit(&purges->event, to.event, memory_order_release);
+	return to.event;
+}
+
+/* True: it is known already, and Redis has it. */
+static bool is_old_news(struct purges *purges, struct purge_fact *fact, uint64_t number)
+{
+	if (!fact || !fact->number || fact->number < number)
+		return false;
+	fact->seen = true;
+	if (fact->state == PURGE_MISSING)
+		set_state(purges, fact, PURGE_KNOWN);
+	return true;
+}
+
+static struct slice shorten(struct slice text)
+{
+	return text.len <= PURGE_TEXT_BYTES ? text : (struct slice){ "", 0 };
+}
+
+void purges_note(struct purges *purges, struct slice text, uint64_t number)
+{
+	struct purge_fact to = { .number = number, .seen = true };
+	text = shorten(text);
 	pthread_mutex_lock(&purges->mutex);
-	add_locked(purges, text, generation);
+	struct purge_fact *fact = find_fact(purges, text);
+	if (!is_old_news(purges, fact, number)) {
+		if (fact && !fact->number) { /* ours of the same scope is newer still, and waits to be told */
+			to.number = 0;
+			to.state = PURGE_UNTOLD;
+		}
+		raise_number(purges, number);
+		if (!text.len && to.number)
+			drop_older_locked(purges, number);
+		happen(purges, place_locked(purges, text, &to), to);
+	}
 	pthread_mutex_unlock(&purges->mutex);
 }
 
-void purges_add_next(struct purges *purges, struct slice text)
+uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet)
+{
+	text = shorten(text);
+	pthread_mutex_lock(&purges->mutex);
+	struct purge_fact to = { .number = fleet ? 0 : purges_number(purges) + 1,
+				 .state = fleet ? PURGE_UNTOLD : PURGE_KNOWN };
+	if (!text.len)
+		drop_all_locked(purges);
+	uint64_t event = happen(purges, place_locked(purges, text, &to), to);
+	pthread_mutex_unlock(&purges->mutex);
+	return event;
+}
+
+/* --- telling --- */
+
+/* NULL: none waits. */
+static struct purge_fact *find_waiting(struct purges *purges, struct purge_news *news)
+{
+	for (size_t i = purges->count; i-- > 0;)
+		if (waits(purges->list[i].fact.state)) {
+			news->len = purges->list[i].len;
+			memcpy(news->text, purges->list[i].text, news->len);
+			return &purges->list[i].fact;
+		}
+	for (size_t i = 0; i < PURGED_KEY_SETS * PURGED_KEY_WAYS; i++) {
+		struct purged_key *key = &purges->keys[i / PURGED_KEY_WAYS].ways[i % PURGED_KEY_WAYS];
+		if (!waits(key->fact.state))
+			continue;
+		news->len = purge_key_write(key->digest, news->text).len;
+		return &key->fact;
+	}
+	return NULL;
+}
+
+bool purges_take_waiting(struct purges *purges, struct purge_news *news)
+{
+	if (!atomic_load_explicit(&purges->waiting, memory_order_relaxed))
+		return false;
+	pthread_mutex_lock(&purges->mutex);
+	struct purge_fact *fact = find_waiting(purges, news);
+	if (fact) {
+		news->number = fact->number;
+		news->event = fact->event;
+		set_state(purges, fact, PURGE_SAID);
+	}
+	pthread_mutex_unlock(&purges->mutex);
+	return fact != NULL;
+}
+
+void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number)
 {
 	pthread_mutex_lock(&purges->mutex);
-	add_locked(purges, text, purges_newest(purges) + 1);
+	struct purge_fact *fact = find_fact(purges, text);
+	if (fact && fact->event == event) {
+		struct purge_fact to = *fact;
+		to.state = PURGE_KNOWN;
+		to.number = number > to.number ? number : to.number;
+		to.seen = true;
+		set_fact(purges, fact, to); /* no new event: what was asked for since is newer */
+	}
+	raise_number(purges, number);
 	pthread_mutex_unlock(&purges->mutex);
 }
 
-static bool cover_locked(const struct purges *purges, struct slice tool, uint64_t generation,
+void purges_keep_here(struct purges *purges, struct slice text)
+{
+	pthread_mutex_lock(&purges->mutex);
+	struct purge_fact *fact = find_fact(purges, text);
+	if (fact)
+		set_state(purges, fact, PURGE_KNOWN);
+	pthread_mutex_unlock(&purges->mutex);
+}
+
+bool purges_is_told(struct purges *purges, struct slice text)
+{
+	pthread_mutex_lock(&purges->mutex);
+	const struct purge_fact *fact = find_fact(purges, text), *all = find_fact(purges, (struct slice){ "", 0 });
+	bool told = (!fact || fact->state == PURGE_KNOWN) && (!all || all->state == PURGE_KNOWN);
+	pthread_mutex_unlock(&purges->mutex);
+	return told;
+}
+
+/* Calls `visit` for every fact there is. */
+static void visit_locked(struct purges *purges, void (*visit)(struct purges *, struct purge_fact *, uint64_t),
+			 uint64_t number)
+{
+	for (size_t i = 0; i < purges->count; i++)
+		visit(purges, &purges->list[i].fact, number);
+	for (size_t set = 0; set < PURGED_KEY_SETS; set++)
+		for (size_t i = 0; i < PURGED_KEY_WAYS; i++)
+			if (purges->keys[set].ways[i].fact.event)
+				visit(purges, &purges->keys[set].ways[i].fact, number);
+}
+
+static void visit_all(struct purges *purges, void (*visit)(struct purges *, struct purge_fact *, uint64_t),
+		      uint64_t number)
+{
+	pthread_mutex_lock(&purges->mutex);
+	visit_locked(purges, visit, number);
+	pthread_mutex_unlock(&purges->mutex);
+}
+
+static void say_again(struct purges *purges, struct purge_fact *fact, uint64_t number)
+{
+	(void)number;
+	if (fact->state == PURGE_SAID)
+		set_state(purges, fact, fact->number ? PURGE_MISSING : PURGE_UNTOLD);
+}
+
+static void unsee(struct purges *purges, struct purge_fact *fact, uint64_t number)
+{
+	(void)purges;
+	(void)number;
+	fact->seen = false;
+}
+
+static void miss(struct purges *purges, struct purge_fact *fact, uint64_t keys_from)
+{
+	bool should = fact->number && fact->state == PURGE_KNOWN && (!fact->key || fact->number > keys_from);
+	if (should && !fact->seen)
+		set_state(purges, fact, PURGE_MISSING);
+}
+
+void purges_say_again(struct purges *purges)
+{
+	visit_all(purges, say_again, 0);
+}
+
+void purges_read_begin(struct purges *purges)
+{
+	visit_all(purges, unsee, 0);
+}
+
+void purges_read_end(struct purges *purges, uint64_t keys_from)
+{
+	visit_all(purges, miss, keys_from);
+}
+
+/* --- covering --- */
+
+static bool is_newer(const struct purge_fact *fact, uint64_t number, uint64_t event)
+{
+	return fact->event > event && (!fact->number || fact->number > number);
+}
+
+static bool cover_locked(struct purges *purges, const struct key *key, uint64_t number, uint64_t event, uint64_t asked,
 			 const struct purge_tags *tags)
 {
-	for (size_t i = 0; i < purges->count; i++) {
-		const struct purge *purge = &purges->list[i];
-		if (generation >= purge->generation)
-			continue;
-		const struct purge_scope scope = purge_scope_read((struct slice){ purge->text, purge->len });
-		if (purge_scope_covers(&scope, tool, tags))
+	struct purged_keys *keys = keys_of(purges, key->digest);
+	const struct purged_key *own = find_key(keys, key->digest);
+	if ((own && is_newer(&own->fact, number, event)) || keys->forgotten > asked)
+		return true;
+	for (size_t i = 0; i < purges->count && purges->list[i].fact.event > event; i++) {
+		const struct purge_scope scope = purge_scope_read(text_of(&purges->list[i]));
+		if (is_newer(&purges->list[i].fact, number, event) && purge_scope_covers(&scope, key, tags))
 			return true;
 	}
 	return false;
 }
 
-bool purges_cover(struct purges *purges, struct slice tool, uint64_t generation, const struct purge_tags *tags)
+bool purges_cover(struct purges *purges, const struct key *key, uint64_t number, uint64_t event, uint64_t asked,
+		  const struct purge_tags *tags)
 {
-	if (generation >= purges_newest(purges)) /* nearly always */
+	uint64_t newest = purges_event(purges);
+	bool newer = number >= purges_number(purges) && !atomic_load(&purges->unnumbered) && asked >= newest;
+	if (event >= newest || newer) /* nearly always */
 		return false;
 	pthread_mutex_lock(&purges->mutex);
-	bool covered = cover_locked(purges, tool, generation, tags);
+	bool covered = cover_locked(purges, key, number, event, asked, tags);
 	pthread_mutex_unlock(&purges->mutex);
 	return covered;
+}
+
+size_t purges_copy(struct purges *purges, struct purge copy[PURGES_MAX])
+{
+	pthread_mutex_lock(&purges->mutex);
+	size_t count = purges->count;
+	memcpy(copy, purges->list, count * sizeof *copy);
+	pthread_mutex_unlock(&purges->mutex);
+	return count;
 }

@@ -105,7 +105,7 @@ static struct head head_of(const struct entry *entry, const struct stored_clock 
 	};
 	memcpy(head.magic, magic, sizeof magic);
 	memcpy(head.digest, entry->key->digest, sizeof head.digest);
-	uint64_t generation = htole64(entry->generation);
+	uint64_t generation = htole64(entry->number);
 	memcpy(head.generation, &generation, sizeof head.generation);
 	return head;
 }
@@ -302,7 +302,7 @@ static enum stored_fault make_entry(struct parts *parts, struct key *key, const 
 		return STORED_NO_MEMORY;
 	(*entry)->cost_us = parts->head.cost_us;
 	(*entry)->stored_us = from_wall(parts->head.stored_us, clock);
-	(*entry)->generation = generation_of(&parts->head);
+	(*entry)->number = generation_of(&parts->head);
 	(*entry)->fresh_until_us = from_wall(parts->head.fresh_us, clock);
 	(*entry)->revalidate_until_us = from_wall(parts->head.revalidate_us, clock);
 	(*entry)->error_until_us = from_wall(parts->head.error_us, clock);
@@ -343,6 +343,6 @@ bool stored_value_is_of(struct slice start, const struct entry *entry, const str
 	read_head(start, &head);
 	uint64_t stored_us = from_wall(head.stored_us, clock);
 	uint64_t apart_us = stored_us > entry->stored_us ? stored_us - entry->stored_us : entry->stored_us - stored_us;
-	return apart_us <= SAME_US && generation_of(&head) == entry->generation &&
+	return apart_us <= SAME_US && generation_of(&head) == entry->number &&
 	       memcmp(head.digest, entry->key->digest, KEY_DIGEST_BYTES) == 0;
 }

@@ -35,7 +35,7 @@ enum disk_skip disk_ask(struct disk *disk, struct disk_lookup *lookup, uint64_t 
 		return DISK_SKIP_SLOW;
 	enum disk_skip skip = DISK_SKIP_COUNT;
 	pthread_mutex_lock(&disk->mutex);
-	if (disk->purges || atomic_load(&disk->must_empty) || *disk_pending(disk, lookup->key->digest))
+	if (atomic_load(&disk->must_empty) || *disk_pending(disk, lookup->key->digest))
 		skip = DISK_SKIP_CHANGING;
 	else if (disk->lookup_count >= LOOKUPS_MAX)
 		skip = DISK_SKIP_BUSY;
@@ -56,9 +56,7 @@ static void append_locked(struct disk *disk, struct change *change)
 	*disk->last_change = change;
 	disk->last_change = &change->next;
 	disk->change_count++;
-	if (change->kind == CHANGE_PURGE)
-		disk->purges++;
-	else
+	if (change->kind != CHANGE_PURGE)
 		++*disk_pending(disk, change->digest);
 	if (change->entry)
 		disk->change_bytes += entry_bytes(change->entry);
@@ -210,6 +208,10 @@ static void go_away(struct disk *disk, enum disk_fault fault, const char *why)
 		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "%s: %s; calls go on without it", disk->settings->path, why);
 }
 
+static void begin_anew(struct disk *disk, enum disk_fault fault);
+static enum disk_fault note_purges(struct disk *disk);
+static enum disk_fault read_purges(struct disk *disk);
+
 static void open_store(struct disk *disk)
 {
 	char why[128];
@@ -223,6 +225,13 @@ static void open_store(struct disk *disk)
 		count_trouble(disk, DISK_TROUBLE_DAMAGED);
 		log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and begun anew: %s",
 			    disk->settings->path, anew);
+	}
+	fault = read_purges(disk);
+	if (fault == DISK_FINE)
+		fault = note_purges(disk);
+	if (fault != DISK_FINE) {
+		begin_anew(disk, fault);
+		return;
 	}
 	show(disk);
 	disk_load_begin(disk);
@@ -313,7 +322,7 @@ static void look_up(struct disk *disk, struct disk_lookup *lookup)
 		}
 		meter_observe(disk->meter, METRIC_ID_DISK_DURATION, DISK_JOB_GET, clock_now_us() - begun_us);
 	}
-	disk_tier_answer(lookup->home, lookup);
+	mailbox_post(lookup->home, &lookup->mail);
 }
 
 /* --- changes --- */
@@ -339,37 +348,100 @@ enum disk_fault disk_write(struct disk *disk, const struct entry *entry)
 	return fault;
 }
 
-static enum disk_fault purge_tools(struct disk *disk, const struct disk_purge *purge, size_t *count)
+/* --- purges --- */
+
+/* Those that wait get their numbers, and are written down: what is read after a restart is held against them. */
+static enum disk_fault note_purges(struct disk *disk)
+{
+	struct purges *purges = &cache_rule(disk->cache)->purges;
+	struct purge_news news;
+	enum disk_fault fault = DISK_FINE;
+	while (fault == DISK_FINE && purges_take_waiting(purges, &news)) {
+		struct slice text = { news.text, news.len };
+		uint64_t number = purges_number(purges) + 1;
+		fault = disk_store_note_purge(disk->store, text, number);
+		if (fault == DISK_FINE)
+			fault = disk_store_commit_for_good(disk->store);
+		if (fault == DISK_FINE)
+			purges_told(purges, text, news.event, number);
+	}
+	if (fault != DISK_FINE)
+		purges_say_again(purges);
+	return fault;
+}
+
+/* What an earlier process has written down. */
+static enum disk_fault read_purges(struct disk *disk)
+{
+	struct purges *purges = &cache_rule(disk->cache)->purges;
+	uint64_t number = 0;
+	struct slice text;
+	enum disk_fault fault;
+	while ((fault = disk_store_next_purge(disk->store, &number, &text)) == DISK_FINE)
+		purges_note(purges, text, number);
+	return fault == DISK_ABSENT ? DISK_FINE : fault;
+}
+
+/* The next rows. *count 0: all have gone. */
+static enum disk_fault sweep_some(struct disk *disk, struct disk_purge *purge, size_t *count)
 {
 	struct slice names = buf_slice(&purge->names);
 	enum disk_fault fault = DISK_FINE;
 	*count = 0;
-	for (size_t at = 0; fault == DISK_FINE && at < names.len; at += strlen(names.at + at) + 1) {
-		size_t of_tool;
-		fault = disk_store_purge_tool(disk->store, slice_of(names.at + at), &of_tool);
-		*count += of_tool;
+	if (purge->what == DISK_PURGE_ALL)
+		return disk_store_sweep_all(disk->store, count);
+	if (purge->what == DISK_PURGE_PREFIX)
+		return disk_store_sweep_prefix(disk->store, names, count);
+	while (fault == DISK_FINE && !*count && purge->at < names.len) {
+		fault = disk_store_sweep_tool(disk->store, slice_of(names.at + purge->at), count);
+		if (!*count)
+			purge->at += strlen(names.at + purge->at) + 1;
 	}
 	return fault;
 }
 
-static void carry_out_purge(struct disk *disk, struct disk_purge *purge)
+static void end_purge(struct disk *disk, struct disk_purge *purge, bool done)
 {
+	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, purge->count);
+	disk->sweeping = NULL;
+	purge->ended(purge, purge->count, done);
+}
+
+/* A step of the purge under way. */
+static void sweep(struct disk *disk)
+{
+	struct disk_purge *purge = disk->sweeping;
 	size_t count = 0;
-	enum disk_fault fault = DISK_FINE;
-	bool done = disk->store != NULL;
-	if (done) {
-		if (purge->what == DISK_PURGE_ALL)
-			fault = disk_store_purge_all(disk->store, &count);
-		else if (purge->what == DISK_PURGE_PREFIX)
-			fault = disk_store_purge_prefix(disk->store, buf_slice(&purge->names), &count);
-		else
-			fault = purge_tools(disk, purge, &count);
-		meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
-		settle_purge(disk, fault);
-	} else {
+	enum disk_fault fault = disk->store ? sweep_some(disk, purge, &count) : DISK_FINE;
+	purge->count += count;
+	if (fault != DISK_FINE)
+		settle_change(disk, fault);
+	else
+		show(disk);
+	if (!disk->store || !count)
+		end_purge(disk, purge, disk->store != NULL);
+}
+
+static void begin_purge(struct disk *disk, struct disk_purge *purge)
+{
+	purge->count = purge->at = 0;
+	if (!disk->store) {
 		atomic_store(&disk->must_empty, true);
+		end_purge(disk, purge, false);
+		return;
 	}
-	purge->ended(purge, count, done);
+	enum disk_fault fault = note_purges(disk);
+	if (fault == DISK_FINE && purge->what == DISK_PURGE_KEY) {
+		fault = disk_store_remove(disk->store, purge->digest);
+		purge->count = fault == DISK_FINE;
+		settle_purge(disk, fault == DISK_ABSENT ? DISK_FINE : fault);
+	} else if (fault != DISK_FINE) {
+		settle_change(disk, fault);
+	}
+	if (!disk->store || purge->what == DISK_PURGE_KEY)
+		end_purge(disk, purge, disk->store != NULL);
+	else
+		disk->sweeping = purge;
 }
 
 static void carry_out(struct disk *disk, struct change *change)
@@ -379,7 +451,7 @@ static void carry_out(struct disk *disk, struct change *change)
 	};
 	uint64_t begun_us = clock_now_us();
 	if (change->kind == CHANGE_PURGE)
-		carry_out_purge(disk, change->purge);
+		begin_purge(disk, change->purge);
 	else if (disk->store && change->kind == CHANGE_PUT)
 		settle_change(disk, disk_write(disk, change->entry));
 	else if (disk->store)
@@ -391,7 +463,7 @@ static void carry_out(struct disk *disk, struct change *change)
 
 /* --- the thread --- */
 
-enum work { WORK_EMPTY, WORK_LOOKUP, WORK_CHANGE, WORK_COMMIT, WORK_LOAD, WORK_OPEN, WORK_STOP };
+enum work { WORK_EMPTY, WORK_LOOKUP, WORK_SWEEP, WORK_CHANGE, WORK_COMMIT, WORK_LOAD, WORK_OPEN, WORK_STOP };
 
 static struct disk_lookup *take_lookup_locked(struct disk *disk)
 {
@@ -419,9 +491,7 @@ static struct change *take_change_locked(struct disk *disk)
 static void end_change(struct disk *disk, struct change *change)
 {
 	pthread_mutex_lock(&disk->mutex);
-	if (change->kind == CHANGE_PURGE)
-		disk->purges--;
-	else
+	if (change->kind != CHANGE_PURGE)
 		--*disk_pending(disk, change->digest);
 	pthread_mutex_unlock(&disk->mutex);
 	entry_unref(change->entry);
@@ -456,6 +526,8 @@ static enum work next_work(struct disk *disk, struct disk_lookup **lookup, struc
 			*lookup = take_lookup_locked(disk);
 			return WORK_LOOKUP;
 		}
+		if (disk->sweeping && !too_late)
+			return WORK_SWEEP;
 		if (disk->changes && !too_late) {
 			*change = take_change_locked(disk);
 			return WORK_CHANGE;
@@ -501,6 +573,8 @@ static void empty(struct disk *disk)
 	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
 	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
 	log_message(&EVENT_DISK_CACHE_CLEARED, "a removal could not be kept in mind until it was done");
+	if (fault == DISK_FINE)
+		fault = note_purges(disk);
 	settle_purge(disk, fault);
 	while (moot) {
 		struct change *next = moot->next;
@@ -537,6 +611,8 @@ static bool has_removals(struct disk *disk)
 
 static void finish(struct disk *disk)
 {
+	if (disk->sweeping) /* what it has not taken away is refused by what it has written down */
+		end_purge(disk, disk->sweeping, disk->store != NULL);
 	if (disk->store && (has_removals(disk) || atomic_load(&disk->must_empty)))
 		empty(disk);
 	if (!disk->store)
@@ -570,6 +646,8 @@ static void *run(void *context)
 			empty(disk);
 		else if (work == WORK_LOOKUP)
 			look_up(disk, lookup);
+		else if (work == WORK_SWEEP)
+			sweep(disk);
 		else if (work == WORK_COMMIT)
 			commit(disk);
 		else if (work == WORK_LOAD && disk->store)

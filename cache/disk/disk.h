@@ -40,14 +40,17 @@ void disk_free(struct disk *disk);
 /* A worker's side. tier.h; the same `meter` as the worker's. NULL when memory is out. Main thread. */
 struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *meter) MUST_CHECK;
 
-/* A purge: what is to go, and who wants to know when it has gone. */
+/* What a purge takes away, and who wants to know when it is written and all of it has gone. */
 struct disk_purge {
-	enum { DISK_PURGE_ALL, DISK_PURGE_PREFIX, DISK_PURGE_TOOLS } what;
+	enum { DISK_PURGE_ALL, DISK_PURGE_PREFIX, DISK_PURGE_TOOLS, DISK_PURGE_KEY } what;
 	struct buf names; /* PREFIX: it; TOOLS: names, each ended by NUL. Owned by whoever made the purge */
+	uint8_t digest[KEY_DIGEST_BYTES]; /* KEY */
 	/* On the disk's thread; `done` false: the disk is away, and is emptied before it is used again. */
 	void (*ended)(struct disk_purge *purge, size_t count, bool done);
+	/* the thread's */
+	size_t count, at;
 };
-/* Until it has been carried out no look-up finds anything. `ended` is called once, maybe before this returns. */
+/* After cache_purge, by which nothing of it is served any more. `ended` is called once, maybe before this returns. */
 void disk_purge(struct disk *disk, struct disk_purge *purge);
 
 /* All of it goes before the next look-up. */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/mailbox.h"
 #include "cache/disk/disk.h"
 #include "cache/disk/disk_store.h"
 
@@ -18,12 +19,11 @@ enum {
 	CHANGES_PER_COMMIT = 64
 };
 
-struct disk_tier;
-
 /* A look-up on its way: the worker's, then the thread's, then the worker's again. */
 struct disk_lookup {
-	struct disk_lookup *next; /* in disk->lookups, then in the tier's `answered` */
-	struct disk_tier *home;   /* c */
+	struct disk_lookup *next; /* in disk->lookups */
+	struct mail mail;         /* home */
+	struct mailbox *home;     /* c: the worker's side, where it is opened */
 	struct key *key;          /* c while on its way */
 	atomic_bool unwanted;     /* a: nobody waits for it any more */
 	struct entry *entry;      /* the thread's, then the worker's: what was found; a reference */
@@ -56,13 +56,13 @@ struct disk {
 	size_t lookup_count;                        /* m */
 	struct change *changes, **last_change;      /* m: oldest first */
 	size_t change_count, change_bytes;          /* m */
-	size_t purges;                              /* m: that wait */
 	uint16_t pending[PENDING_SLOTS];            /* m: puts and removals that wait, by digest */
 	bool stopping, ended;                       /* m */
 	char trouble[128];                          /* m: why it is away */
 
 	/* the thread's */
-	struct disk_store *store; /* NULL: away */
+	struct disk_store *store;    /* NULL: away */
+	struct disk_purge *sweeping; /* under way: what it names is being removed; NULL: none */
 	struct disk_store_stats counted;
 	struct buf scratch; /* a value being encoded */
 	unsigned uncommitted;
@@ -84,10 +84,6 @@ enum disk_skip disk_ask(struct disk *disk, struct disk_lookup *lookup, uint64_t 
 /* Store an entry; false, and the older one of its key is removed, when too much waits. */
 bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *skip) MUST_CHECK;
 void disk_remove(struct disk *disk, const uint8_t *digest);
-
-/* --- disk_tier.c, for the thread --- */
-
-void disk_tier_answer(struct disk_tier *tier, struct disk_lookup *lookup);
 
 /* --- disk.c, for disk_warm.c --- */
 

@@ -15,10 +15,11 @@
 
 enum {
 	APPLICATION = 0x6a69746e, /* "jitn": whose file it is */
-	VERSION = 1,              /* of the tables; another one is begun anew */
+	VERSION = 2,              /* of the tables; another one is begun anew */
 	PAGE_BYTES = 4096,
 	PAGES_PER_ROW = 4,      /* room for the tree around a row */
 	ROWS_PER_STEP = 32,     /* removed at once to make room */
+	ROWS_PER_SWEEP = 256,   /* by a purge, between two look-ups */
 	EVICT_STEPS_MAX = 4096, /* a row of 16 MiB may take the place of as many small ones */
 	PATH_MAX_BYTES = 4096,
 	CACHE_KIB = 2048, /* SQLite's own memory for pages */
@@ -31,8 +32,12 @@ enum statement {
 	PUT,
 	REMOVE,
 	PURGE_ALL,
-	PURGE_TOOL,
-	PURGE_PREFIX,
+	SWEEP_ALL,
+	SWEEP_TOOL,
+	SWEEP_PREFIX,
+	NOTE_PURGE,
+	DROP_PURGES,
+	NEXT_PURGE,
 	EXPIRE,
 	EVICT,
 	EVICT_COLD,
@@ -53,8 +58,13 @@ static const char *const texts[STATEMENT_COUNT] = {
 	[PUT] = "INSERT OR REPLACE INTO entries (digest, tool, stored, gone, value) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[REMOVE] = "DELETE FROM entries WHERE digest = ?1",
 	[PURGE_ALL] = "DELETE FROM entries",
-	[PURGE_TOOL] = "DELETE FROM entries WHERE tool = ?1",
-	[PURGE_PREFIX] = "DELETE FROM entries WHERE substr(tool, 1, ?2) = ?1",
+	[SWEEP_ALL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries LIMIT ?3)",
+	[SWEEP_TOOL] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE tool = ?1 LIMIT ?3)",
+	[SWEEP_PREFIX] = ("DELETE FROM entries WHERE id IN"
+			  " (SELECT id FROM entries WHERE substr(tool, 1, ?2) = ?1 LIMIT ?3)"),
+	[NOTE_PURGE] = "INSERT OR REPLACE INTO purges (text, number) VALUES (?1, ?2)",
+	[DROP_PURGES] = "DELETE FROM purges WHERE number < ?1",
+	[NEXT_PURGE] = "SELECT number, text FROM purges WHERE number > ?1 ORDER BY number LIMIT 1",
 	[EXPIRE] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE gone <= ?1 ORDER BY gone LIMIT ?2)",
 	[EVICT] = "DELETE FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id LIMIT ?1)",
 	[EVICT_COLD] = ("DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE id > ?2 AND NOT EXISTS"
@@ -75,7 +85,8 @@ static const char schema[] =
 	" tool BLOB NOT NULL, stored INTEGER NOT NULL, gone INTEGER NOT NULL, value BLOB NOT NULL);"
 	"CREATE INDEX by_gone ON entries (gone);"
 	"CREATE INDEX by_tool ON entries (tool);"
-	"CREATE TABLE hot (rank INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);";
+	"CREATE TABLE hot (rank INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);"
+	"CREATE TABLE purges (text BLOB NOT NULL UNIQUE, number INTEGER NOT NULL UNIQUE);";
 
 struct disk_store {
 	sqlite3 *db;
@@ -366,19 +377,48 @@ enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
 	return take_away(store, use(store, PURGE_ALL), count);
 }
 
-enum disk_fault disk_store_purge_tool(struct disk_store *store, struct slice tool, size_t *count)
+/* Committed at once, so that the log stays small and what is looked up meanwhile is not kept waiting. */
+static enum disk_fault sweep(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
 {
-	sqlite3_stmt *statement = use(store, PURGE_TOOL);
-	bind_bytes(statement, 1, tool);
-	return take_away(store, statement, count);
+	sqlite3_bind_int(statement, 3, ROWS_PER_SWEEP);
+	enum disk_fault fault = take_away(store, statement, count);
+	return fault == DISK_FINE ? disk_store_commit(store) : fault;
 }
 
-enum disk_fault disk_store_purge_prefix(struct disk_store *store, struct slice prefix, size_t *count)
+enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count)
 {
-	sqlite3_stmt *statement = use(store, PURGE_PREFIX);
+	return sweep(store, use(store, SWEEP_ALL), count);
+}
+
+enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count)
+{
+	sqlite3_stmt *statement = use(store, SWEEP_TOOL);
+	bind_bytes(statement, 1, tool);
+	return sweep(store, statement, count);
+}
+
+enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count)
+{
+	sqlite3_stmt *statement = use(store, SWEEP_PREFIX);
 	bind_bytes(statement, 1, prefix);
 	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
-	return take_away(store, statement, count);
+	return sweep(store, statement, count);
+}
+
+enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)
+{
+	enum disk_fault fault = begin(store);
+	if (fault == DISK_FINE && !text.len) {
+		sqlite3_stmt *drop = use(store, DROP_PURGES);
+		sqlite3_bind_int64(drop, 1, (sqlite3_int64)number);
+		fault = carry_out(store, drop);
+	}
+	if (fault != DISK_FINE)
+		return fault;
+	sqlite3_stmt *note = use(store, NOTE_PURGE);
+	bind_bytes(note, 1, text);
+	sqlite3_bind_int64(note, 2, (sqlite3_int64)number);
+	return carry_out(store, note);
 }
 
 enum disk_fault disk_store_clear_hot(struct disk_store *store)
@@ -415,6 +455,14 @@ enum disk_fault disk_store_next_hot(struct disk_store *store, int64_t *place, st
 enum disk_fault disk_store_next_newest(struct disk_store *store, int64_t *place, struct slice *value)
 {
 	return next_row(store, NEXT_NEWEST, place, value);
+}
+
+enum disk_fault disk_store_next_purge(struct disk_store *store, uint64_t *number, struct slice *text)
+{
+	int64_t place = (int64_t)*number;
+	enum disk_fault fault = next_row(store, NEXT_PURGE, &place, text);
+	*number = (uint64_t)place;
+	return fault;
 }
 
 struct disk_store_stats disk_store_stats(const struct disk_store *store)

@@ -52,10 +52,18 @@ enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, 
 /* Store, replacing an equal digest, after making room: first what is gone, then the oldest. */
 enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *row, uint64_t wall_us) MUST_CHECK;
 enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *digest) MUST_CHECK;
-/* Remove everything / a tool's answers / those of tools whose names begin so. *count: how many went. */
+/* Remove everything. *count: how many went. */
 enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count) MUST_CHECK;
-enum disk_fault disk_store_purge_tool(struct disk_store *store, struct slice tool, size_t *count) MUST_CHECK;
-enum disk_fault disk_store_purge_prefix(struct disk_store *store, struct slice prefix, size_t *count) MUST_CHECK;
+/* Remove some of all / of a tool's answers / of those of tools whose names begin so, and commit. *count 0: all have
+ * gone. */
+enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count) MUST_CHECK;
+enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count) MUST_CHECK;
+enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count) MUST_CHECK;
+/* Keep in mind that what this text names was purged, under this number (purges.h); to be committed for good. One of
+ * everything, the empty text, takes the place of all before it. */
+enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number) MUST_CHECK;
+/* Walk them: *number is 0 at first. ABSENT: the end. */
+enum disk_fault disk_store_next_purge(struct disk_store *store, uint64_t *number, struct slice *text) MUST_CHECK;
 /* Changes so far survive the end of the process, though not that of the machine. */
 enum disk_fault disk_store_commit(struct disk_store *store) MUST_CHECK;
 

@@ -10,6 +10,7 @@ enum { LOOKUPS_PER_WORKER = 512 };
 /* A look-up under way. Its deadline passes on this side alone: `carried` then comes back to be used again. */
 struct asking {
 	struct disk_lookup carried;
+	struct disk_tier *tier;
 	struct tier_lookup *lookup; /* NULL: nobody waits any more */
 	uint64_t until_us;
 	TAILQ_ENTRY(asking) next; /* in tier->waiting, in the order of their deadlines, while somebody waits */
@@ -24,7 +25,7 @@ struct disk_tier {
 	struct meter *meter;
 	struct askings waiting;
 	struct asking *all, *spare;
-	_Atomic(struct disk_lookup *) answered; /* a: by the thread, newest first */
+	struct mailbox answers; /* from the thread */
 };
 
 static struct disk_tier *of(const struct tier *tier)
@@ -45,6 +46,8 @@ static void give_back(struct disk_tier *tier, struct asking *asking)
 	tier->spare = asking;
 }
 
+static void answered(struct mail *mail);
+
 static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
 	struct disk_tier *tier = of(face);
@@ -57,7 +60,7 @@ static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, 
 	tier->spare = asking->next_spare;
 	asking->lookup = lookup;
 	asking->until_us = clock_add(now_us, tier->disk->settings->timeout_us);
-	asking->carried = (struct disk_lookup){ .home = tier, .key = key_ref(key) };
+	asking->carried = (struct disk_lookup){ .home = &tier->answers, .mail.open = answered, .key = key_ref(key) };
 	enum disk_skip skip = disk_ask(tier->disk, &asking->carried, now_us);
 	if (skip != DISK_SKIP_COUNT) {
 		count_skip(tier, skip);
@@ -91,51 +94,32 @@ static void count_result(struct disk_tier *tier, const struct entry *entry, bool
 	meter_add(tier->meter, METRIC_ID_CACHE_REQUESTS, TIER_DISK, result, 1);
 }
 
-/* On the disk's thread. */
-void disk_tier_answer(struct disk_tier *tier, struct disk_lookup *lookup)
+/* The thread has answered, in time or not. */
+static void answered(struct mail *mail)
 {
-	struct disk_lookup *newest = atomic_load_explicit(&tier->answered, memory_order_relaxed);
-	do
-		lookup->next = newest;
-	while (!atomic_compare_exchange_weak_explicit(&tier->answered, &newest, lookup, memory_order_release,
-						      memory_order_relaxed));
-	if (!newest)
-		loop_wake(tier->loop);
-}
-
-static void end_answered(struct disk_tier *tier, struct asking *asking, uint64_t now_us)
-{
+	struct disk_lookup *carried = container_of(mail, struct disk_lookup, mail);
+	struct asking *asking = container_of(carried, struct asking, carried);
+	struct disk_tier *tier = asking->tier;
 	struct tier_lookup *lookup = asking->lookup;
-	struct entry *entry = asking->carried.entry;
-	bool failed = asking->carried.failed;
-	asking->carried.entry = NULL;
+	struct entry *entry = carried->entry;
+	carried->entry = NULL;
 	if (lookup) {
 		TAILQ_REMOVE(&tier->waiting, asking, next);
 		lookup->operation = NULL;
-		count_result(tier, entry, failed, now_us);
+		count_result(tier, entry, carried->failed, loop_now(tier->loop));
 	}
-	give_back(tier, asking);
+	give_back(tier, asking); /* who is told now may ask with it again */
 	if (lookup)
 		lookup->done(lookup, entry);
 	else
 		entry_unref(entry);
 }
 
-static void take_answers(struct disk_tier *tier, uint64_t now_us)
-{
-	struct disk_lookup *newest = atomic_exchange_explicit(&tier->answered, NULL, memory_order_acquire);
-	while (newest) {
-		struct disk_lookup *next = newest->next; /* what is given back may be asked with again */
-		end_answered(tier, container_of(newest, struct asking, carried), now_us);
-		newest = next;
-	}
-}
-
 static void tick(struct tier *face, uint64_t now_us)
 {
 	struct disk_tier *tier = of(face);
 	struct asking *asking;
-	take_answers(tier, now_us);
+	mailbox_open(&tier->answers);
 	while ((asking = TAILQ_FIRST(&tier->waiting)) && asking->until_us <= now_us) {
 		struct tier_lookup *lookup = asking->lookup;
 		forget(tier, asking);
@@ -149,8 +133,6 @@ static uint64_t deadline(const struct tier *face)
 {
 	const struct disk_tier *tier = of(face);
 	const struct asking *first = TAILQ_FIRST(&tier->waiting);
-	if (atomic_load_explicit(&tier->answered, memory_order_relaxed))
-		return 0;
 	return first ? first->until_us : CLOCK_NEVER;
 }
 
@@ -211,7 +193,9 @@ struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *m
 		free_tier(&tier->face);
 		return NULL;
 	}
+	mailbox_init(&tier->answers, loop);
 	for (size_t i = 0; i < LOOKUPS_PER_WORKER; i++) {
+		tier->all[i].tier = tier;
 		tier->all[i].next_spare = tier->spare;
 		tier->spare = &tier->all[i];
 	}

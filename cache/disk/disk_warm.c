@@ -28,9 +28,7 @@ static void admit(struct disk *disk, struct slice value)
 	struct entry *entry;
 	if (stored_value_read(value, &clock, &entry) != STORED_FINE)
 		return; /* whoever looks it up removes it */
-	/* who purges tells the disk first: either its change waits by now, or its recall comes after this mark */
-	uint64_t mark = cache_mark(disk->cache, entry->key);
-	enum memory_added added = is_changing(disk) ? MEMORY_KNOWN : cache_warm(disk->cache, entry, mark);
+	enum memory_added added = is_changing(disk) ? MEMORY_KNOWN : cache_warm(disk->cache, entry);
 	if (added == MEMORY_ADDED)
 		atomic_fetch_add_explicit(&disk->loaded, 1, memory_order_relaxed);
 	disk->load_refused = added == MEMORY_NO_ROOM ? disk->load_refused + 1 : 0;

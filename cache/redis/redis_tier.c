@@ -209,11 +209,6 @@ static void end_get(struct operation *operation, const redisReply *reply, enum r
 		entry = read_value(tier, operation->key, reply, now_us);
 	if (entry)
 		memcpy(lookup->seen, reply->str + CHECKSUM_AT, sizeof lookup->seen);
-	if (entry && cache_is_recalled(tier->cache, entry)) {
-		send_remove(tier, operation->key->digest, now_us);
-		entry_unref(entry);
-		entry = NULL;
-	}
 	if (operation->kind == REDIS_COMMAND_GET || entry) /* a claim's miss has been counted */
 		count_result(tier, result_of(entry, trouble, now_us));
 	lookup->failed = trouble != REDIS_TROUBLE_COUNT;

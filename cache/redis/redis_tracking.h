@@ -1,12 +1,13 @@
 /*
  * redis_tracking.h: one process among a fleet over one Redis. It hears at once what others replace or remove
  * (server-assisted client caching, in its RESP2 form) and what they purge, so that it leaves this process' memory; and
- * it tells the others, and Redis itself, of purges that were asked for here.
+ * it tells the others, and Redis itself, of purges that were asked for here (cache_purge).
  *
  * Two connections: the mouth has all keys under the prefix tracked (CLIENT TRACKING ... BCAST NOLOOP), redirected to
  * the ear, which subscribes to `__redis__:invalidate`, to purges and to a beat of its own. The mouth publishes the
- * beat, so that hearing it proves the whole way; without it, and whenever either connection is lost, the cache is told
- * (cache_untracked) and both are made anew. Protocol: Redis documentation, "Client-side caching in Redis".
+ * beat, so that hearing it proves the whole way; without it, and whenever either connection is lost, the cache's rule is told
+ * (validity_unheard) and both are made anew. Protocol: Redis documentation, "Client-side caching in Redis". Where Redis
+ * will not have it, or it is off, the mouth alone reads the list of purges every so often.
  *
  * One per process; its loop's thread only.
  */
@@ -21,21 +22,14 @@
 struct redis_tracking;
 
 /*
- * settings  frozen, outlive it, as the cache does; cache_share must have been called.
- * tags      copied.
+ * settings  frozen, outlive it, as the cache does; cache_tell_purges, and validity_share if there is tracking, must have
+ *           been called.
  * NULL when memory is out. Main thread; all else on the loop's.
  */
 struct redis_tracking *redis_tracking_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,
-					  struct meter *meter, const struct purge_tags *tags) MUST_CHECK;
+					  struct meter *meter) MUST_CHECK;
 /* NULL is fine. */
 void redis_tracking_free(struct redis_tracking *tracking);
-
-/*
- * A purge was asked for here: tell Redis and the others, now or as soon as Redis is there. Values in Redis that are
- * older are refused from now on. This process' memory is the caller's to purge (cache_purge_*), after this.
- * False: it cannot be told, Redis has never been heard of.
- */
-bool redis_tracking_purge(struct redis_tracking *tracking, const struct purge_scope *scope, uint64_t now_us) MUST_CHECK;
 
 /* Once a turn. */
 void redis_tracking_tick(struct redis_tracking *tracking, uint64_t now_us);

@@ -245,7 +245,7 @@ struct imported {
 static void take_entry(struct worker *worker, struct entry *entry, struct imported *imported)
 {
 	struct cache *cache = worker->gateway->cache;
-	switch (cache_warm(cache, entry, cache_mark(cache, entry->key))) {
+	switch (cache_import(cache, entry)) {
 	case MEMORY_ADDED:
 		imported->stored++;
 		break;

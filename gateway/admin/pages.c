@@ -407,57 +407,6 @@ static bool read_purge(const struct request *request, struct purge_scope *scope)
 	return known == given;
 }
 
-struct purge_of {
-	const struct purge_scope *scope;
-	struct purge_tags tags;
-};
-
-static bool purges_tool(struct slice name, void *context)
-{
-	const struct purge_of *of = context;
-	return purge_scope_covers(of->scope, name, &of->tags);
-}
-
-/* One key, wherever it is. */
-static size_t purge_key(struct worker *worker, const struct purge_of *of, const uint8_t *digest)
-{
-	struct cache *cache = worker->gateway->cache;
-	uint64_t now_us = loop_now(worker->loop);
-	bool told = worker->tracking && redis_tracking_purge(worker->tracking, of->scope, now_us);
-	if (!told && worker->tier && !tier_remove(worker->tier, digest, now_us))
-		cache_recall_all(cache); /* see cache_is_recalled */
-	return cache_purge(cache, purges_tool, (void *)(uintptr_t)of, of->scope->key);
-}
-
-/* What is covered here, and, if there is a fleet, everywhere. */
-static size_t purge_scope(struct worker *worker, const struct purge_of *of)
-{
-	struct cache *cache = worker->gateway->cache;
-	if (worker->tracking && redis_tracking_purge(worker->tracking, of->scope, loop_now(worker->loop)))
-		return cache_purge_scope(cache, of->scope, &of->tags);
-	return cache_purge(cache, purges_tool, (void *)(uintptr_t)of, (struct slice){ "", 0 });
-}
-
-/* The same on the disk, whose rows know their tools by name. */
-static struct purging *purge_disk(struct worker *worker, const struct purge_of *of)
-{
-	const struct purge_scope *scope = of->scope;
-	const struct catalogue *catalogue = worker->catalogue;
-	struct buf names = BUF_INIT(PAGE_BYTES_MAX);
-	if (!scope->tool.len && !scope->tag.len) {
-		buf_put(&names, scope->prefix);
-		return purging_begin(worker, scope->prefix.len ? DISK_PURGE_PREFIX : DISK_PURGE_ALL, &names);
-	}
-	for (size_t i = 0; i < catalogue_count(catalogue); i++) {
-		const struct tool *tool = catalogue_nth(catalogue, i);
-		if (!purges_tool(slice_of(tool->name), (void *)(uintptr_t)of))
-			continue;
-		buf_put_text(&names, tool->name);
-		buf_put_char(&names, '\0');
-	}
-	return purging_begin(worker, DISK_PURGE_TOOLS, &names);
-}
-
 /* What changes something takes a body of nothing or {}, as JSON: a form, which any page can send, is neither. False:
  * answered. */
 static bool body_is_empty(struct worker *worker, struct request *request)
@@ -484,7 +433,6 @@ static bool body_is_empty(struct worker *worker, struct request *request)
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct purge_scope scope;
-	const struct purge_of of = { &scope, worker_tags(worker) };
 	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
 	if (!body_is_empty(worker, request))
@@ -498,20 +446,12 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;
 	}
-	/* before memory, so that what the disk's thread loads meanwhile is not put there behind the purge */
-	struct purging *purging = worker->gateway->disk && !scope.key.len ? purge_disk(worker, &of) : NULL;
-	size_t purged = 0; /* a key that is no digest is nobody's */
-	if (!scope.key.len)
-		purged = purge_scope(worker, &of);
-	else if (cache_read_digest(scope.key, digest))
-		purged = purge_key(worker, &of, digest);
-	if (purging) {
-		purging_reply(purging, request, purged);
+	if (scope.key.len && !purge_read_digest(scope.key, digest)) {
+		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
+			      "A key is a SHA-256 in 64 hexadecimal digits; nothing was purged.");
 		return;
 	}
-	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	buf_printf(&text, "{\"purged\":%zu}\n", purged);
-	reply_text(request, 200, json_type_text, &text);
+	purge_and_reply(worker, request, &scope);
 }
 
 void page_admin_drain(struct worker *worker, struct request *request, struct slice rest)

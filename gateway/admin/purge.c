@@ -1,4 +1,4 @@
-/* purge.c: a purge waits for the disk's thread, whose word comes by mail. */
+/* purge.c: a purge under way: memory is swept by the worker's turns, the disk's word comes by mail, the fleet's by Redis. */
 #include "gateway/admin/purge.h"
 
 #include <stdlib.h>
@@ -6,105 +6,172 @@
 #include "gateway/call/reply.h"
 
 #define PATIENCE_US (2 * CLOCK_US_PER_S)
-enum { REPLY_BYTES_MAX = 4096 };
+#define LOOK_AGAIN_US CLOCK_US_PER_MS
+enum { REPLY_BYTES_MAX = 4096, NAMES_BYTES_MAX = 1 << 20 };
 
 struct purging {
-	struct disk_purge purge;
+	struct disk_purge disk;
 	struct mail mail; /* home from the disk's thread */
 	struct worker *worker;
-	struct loop_timer timer;
-	struct request *request; /* NULL: not yet, or nobody waits any more */
-	bool home, settled;      /* the mail has come; the request needs nothing any more */
-	bool done;               /* what the disk said */
-	size_t purged, of_disk;
+	struct loop_timer timer; /* armed while somebody waits */
+	struct request *request; /* NULL: nobody waits any more */
+	uint64_t until_us, event, purged_before;
+	bool has_disk, home; /* the disk has a part in it, and its mail has come */
+	bool done;           /* what the disk said */
+	size_t of_disk;
+	size_t text_len;
+	char text[PURGE_TEXT_BYTES];
 };
 
 static void free_when_over(struct purging *purging)
 {
-	if (!purging->home || !purging->settled)
+	if (purging->request || (purging->has_disk && !purging->home))
 		return;
 	loop_disarm(purging->worker->loop, &purging->timer);
 	loop_timers_release(purging->worker->loop, 1);
-	buf_fini(&purging->purge.names);
+	buf_fini(&purging->disk.names);
 	free(purging);
 }
 
-/* pending: it will be done, and until then the disk is not looked at. emptied: likewise, all of it. */
+static bool is_swept(const struct purging *purging)
+{
+	return cache_is_swept(purging->worker->gateway->cache, purging->event);
+}
+
+static bool is_told(const struct purging *purging)
+{
+	struct purges *purges = &cache_rule(purging->worker->gateway->cache)->purges;
+	return !purging->worker->tracking || purges_is_told(purges, (struct slice){ purging->text, purging->text_len });
+}
+
+/* What is not done yet will be; it holds all the same: nothing of it is served, here at once, elsewhere when told. */
 static void reply(struct purging *purging)
 {
+	const struct worker *worker = purging->worker;
 	struct request *request = purging->request;
 	struct buf text = BUF_INIT(REPLY_BYTES_MAX);
 	purging->request = NULL;
-	purging->settled = true;
-	buf_printf(&text, "{\"purged\":%zu,\"disk\":{\"status\":\"%s\",\"purged\":%zu}}\n", purging->purged,
-		   !purging->home  ? "pending"
-		   : purging->done ? "done"
-				   : "emptied",
-		   purging->of_disk);
+	buf_printf(&text, "{\"purged\":%llu",
+		   (unsigned long long)(cache_purged(worker->gateway->cache) - purging->purged_before));
+	if (!is_swept(purging))
+		buf_put_text(&text, ",\"memory\":\"sweeping\"");
+	if (worker->tracking)
+		buf_printf(&text, ",\"fleet\":\"%s\"", is_told(purging) ? "told" : "pending");
+	if (purging->has_disk)
+		buf_printf(&text, ",\"disk\":{\"status\":\"%s\",\"purged\":%zu}",
+			   !purging->home  ? "pending"
+			   : purging->done ? "done"
+					   : "emptied",
+			   purging->of_disk);
+	buf_put_text(&text, "}\n");
 	request->waits_for = NULL;
 	request->gone = NULL;
 	reply_text(request, 200, "application/json", &text);
+}
+
+static void look(struct loop_timer *timer, uint64_t now_us)
+{
+	struct purging *purging = container_of(timer, struct purging, timer);
+	bool over = is_swept(purging) && is_told(purging) && (!purging->has_disk || purging->home);
+	if (purging->request && !over && now_us < purging->until_us) {
+		loop_arm(purging->worker->loop, timer, now_us + LOOK_AGAIN_US);
+		return;
+	}
+	if (purging->request)
+		reply(purging);
+	free_when_over(purging);
 }
 
 static void came_home(struct mail *mail)
 {
 	struct purging *purging = container_of(mail, struct purging, mail);
 	purging->home = true;
-	if (purging->request)
-		reply(purging);
 	free_when_over(purging);
 }
 
 /* On the disk's thread. */
 static void ended(struct disk_purge *purge, size_t count, bool done)
 {
-	struct purging *purging = container_of(purge, struct purging, purge);
+	struct purging *purging = container_of(purge, struct purging, disk);
 	purging->of_disk = count;
 	purging->done = done;
 	mailbox_post(&purging->worker->mailbox, &purging->mail);
-}
-
-static void waited_enough(struct loop_timer *timer, uint64_t now_us)
-{
-	struct purging *purging = container_of(timer, struct purging, timer);
-	(void)now_us;
-	if (purging->request)
-		reply(purging);
-	free_when_over(purging);
 }
 
 static void left(struct request *request)
 {
 	struct purging *purging = request->waits_for;
 	purging->request = NULL;
-	purging->settled = true;
 	free_when_over(purging);
 }
 
-struct purging *purging_begin(struct worker *worker, int what, struct buf *names)
+/* The tools it covers, for the disk, whose rows know their tools by name; a NUL behind each. */
+static void put_names(struct buf *names, const struct worker *worker, const struct purge_scope *scope)
 {
-	struct purging *purging = names->failed ? NULL : calloc(1, sizeof *purging);
+	for (size_t i = 0; i < catalogue_count(worker->catalogue); i++) {
+		struct slice name = slice_of(catalogue_nth(worker->catalogue, i)->name);
+		if ((scope->tool.len && !slice_equal(name, scope->tool)) ||
+		    (scope->tag.len && !worker->tags.has(worker->tags.context, name, scope->tag)) ||
+		    name.len < scope->prefix.len ||
+		    (scope->prefix.len && memcmp(name.at, scope->prefix.at, scope->prefix.len) != 0))
+			continue;
+		buf_put(names, name);
+		buf_put_char(names, '\0');
+	}
+}
+
+static void purge_disk(struct purging *purging, const struct purge_scope *scope)
+{
+	struct worker *worker = purging->worker;
+	struct disk_purge *purge = &purging->disk;
+	purge->ended = ended;
+	if (purge_scope_is_key(scope, purge->digest)) {
+		purge->what = DISK_PURGE_KEY;
+	} else if (!scope->tool.len && !scope->tag.len && !scope->key.len) {
+		purge->what = scope->prefix.len ? DISK_PURGE_PREFIX : DISK_PURGE_ALL;
+		buf_put(&purge->names, scope->prefix);
+	} else {
+		purge->what = DISK_PURGE_TOOLS; /* a key among others: its row is refused when it is read */
+		if (!scope->key.len)
+			put_names(&purge->names, worker, scope);
+	}
+	if (purge->names.failed) {
+		purge->what = DISK_PURGE_ALL;
+		buf_reset(&purge->names);
+	}
+	purging->has_disk = true;
+	disk_purge(worker->gateway->disk, purge);
+}
+
+static struct purging *purging_new(struct worker *worker)
+{
+	struct purging *purging = calloc(1, sizeof *purging);
 	if (!purging || !loop_timers_reserve(worker->loop, 1)) {
 		free(purging);
-		buf_fini(names);
-		disk_empty(worker->gateway->disk);
 		return NULL;
 	}
-	purging->purge.what = what;
-	purging->purge.names = *names;
-	purging->purge.ended = ended;
 	purging->mail.open = came_home;
 	purging->worker = worker;
-	purging->timer = LOOP_TIMER_INIT(waited_enough);
-	disk_purge(worker->gateway->disk, &purging->purge);
+	purging->timer = LOOP_TIMER_INIT(look);
+	buf_init(&purging->disk.names, NAMES_BYTES_MAX);
 	return purging;
 }
 
-void purging_reply(struct purging *purging, struct request *request, size_t purged)
+void purge_and_reply(struct worker *worker, struct request *request, const struct purge_scope *scope)
 {
+	struct purging *purging = purging_new(worker);
+	if (!purging) {
+		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory; nothing was purged.");
+		return;
+	}
+	purging->purged_before = cache_purged(worker->gateway->cache);
+	purging->text_len = purge_scope_write(scope, purging->text).len;
+	purging->event = cache_purge(worker->gateway->cache, scope);
+	if (worker->gateway->disk)
+		purge_disk(purging, scope);
 	purging->request = request;
-	purging->purged = purged;
+	purging->until_us = clock_add(loop_now(worker->loop), PATIENCE_US);
 	request->waits_for = purging;
 	request->gone = left;
-	loop_arm(purging->worker->loop, &purging->timer, clock_add(loop_now(purging->worker->loop), PATIENCE_US));
+	loop_arm(worker->loop, &purging->timer, loop_now(worker->loop));
 }

@@ -1,19 +1,14 @@
 /*
- * purge.h: the disk's part of a purge: its thread does it, and the operator is answered when it is done, or has been
- * waited for long enough. The worker's thread.
+ * purge.h: DELETE /admin/cache. A purge holds as soon as it is noted (cache_purge); the operator is answered when what it
+ * covers has left memory and the disk, and the fleet has been told, or after two seconds. Worker 0's thread.
  */
 #ifndef JITNEY_GATEWAY_ADMIN_PURGE_H
 #define JITNEY_GATEWAY_ADMIN_PURGE_H
 
-#include "base/buf.h"
-#include "cache/disk/disk.h"
+#include "cache/cache.h"
 #include "gateway/call/worker.h"
 
-struct purging;
-
-/* Begin; `names` is taken, see struct disk_purge. NULL: out of memory, and the disk is emptied instead. */
-struct purging *purging_begin(struct worker *worker, int what, struct buf *names);
-/* Reply to the request once the disk has done its part; `purged`: how many went from memory. */
-void purging_reply(struct purging *purging, struct request *request, size_t purged);
+/* Purge, and reply to the request. */
+void purge_and_reply(struct worker *worker, struct request *request, const struct purge_scope *scope);
 
 #endif

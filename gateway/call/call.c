@@ -145,8 +145,8 @@ static bool look_in_memory(struct call *call)
 	if (call->tool->cache.ttl_us == 0) {
 		call->source = SOURCE_BYPASS;
 	} else {
-		struct cache_found found =
-			cache_find(home->gateway->cache, call->key, wish, loop_now(home->loop), home->meter);
+		const struct cache_ask ask = { &call->tool->cache, wish, &home->tags, loop_now(home->loop) };
+		struct cache_found found = cache_find(home->gateway->cache, call->key, &ask, home->meter);
 		switch (found.verdict) {
 		case CACHE_VERDICT_HIT:
 		case CACHE_VERDICT_STALE:
@@ -373,7 +373,8 @@ static void came_home(struct call *call)
 			OUTCOME_DEADLINE_EXCEEDED,
 			"The call's own deadline (X-Request-Timeout-Ms) passed before the provider answered.");
 	}
-	if (call->fallback && may_fall_back(outcome))
+	const struct cache_ask ask = { &call->tool->cache, &call->wish, &home->tags, call->ended_us };
+	if (call->fallback && may_fall_back(outcome) && cache_covers_error(home->gateway->cache, call->fallback, &ask))
 		fall_back(call);
 	call->done(call);
 }

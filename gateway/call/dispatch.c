@@ -112,7 +112,7 @@ static bool store(struct worker *worker, const struct trip *trip, struct answer 
 		  const struct batch_facts *facts)
 {
 	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
-					 loop_now(worker->loop), &trip->begun };
+					 loop_now(worker->loop), &trip->begun, &worker->tags };
 	struct entry *entry;
 	bool drop, stored = cache_store_entry(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
@@ -388,9 +388,10 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 	struct worker *worker = dispatch->worker;
 	if (call->tool->cache.ttl_us == 0 || call->source != SOURCE_MISS)
 		return false;
-	struct cache_found found = cache_find(worker->gateway->cache, call->key, &wish, loop_now(worker->loop), NULL);
+	const struct cache_ask ask = { &call->tool->cache, &wish, &worker->tags, loop_now(worker->loop) };
+	struct cache_found found = cache_find(worker->gateway->cache, call->key, &ask, NULL);
 	/* An older entry the caller has seen, and not wanted (max-age=0, say). */
-	if (found.verdict != CACHE_VERDICT_HIT || found.entry->stored_us < call->started_us) {
+	if (found.verdict != CACHE_VERDICT_HIT || found.entry->put_us < call->started_us) {
 		if (found.refresh)
 			cache_refreshed(found.entry);
 		entry_unref(found.entry);

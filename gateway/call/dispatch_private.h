@@ -32,7 +32,6 @@ struct trip {
 	struct tier_lookup lookup; /* under way, if it asks */
 	struct loop_timer poll;    /* armed, if it waits */
 	uint64_t wait_until_us;    /* 0: it has not asked for the lease yet */
-	uint64_t mark;             /* cache_mark before the look-up */
 	struct cache_begun begun;  /* before the look-up, then before the fetch */
 	uint64_t looked_us;        /* when it began */
 	char traceparent[56];

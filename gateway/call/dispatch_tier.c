@@ -13,13 +13,15 @@
 /* ---------------------------------------------------------------- who waits */
 
 /* What this caller may have of an entry from there, if anything. True: it has its answer. */
-static bool serve(struct call *call, struct entry *entry, enum cache_tier tier, bool waited, uint64_t now_us)
+static bool serve(struct dispatch *dispatch, struct call *call, struct entry *entry, bool waited, uint64_t now_us)
 {
-	struct cache_found found = cache_judge(entry, &call->wish, now_us);
+	const struct worker *worker = dispatch->worker;
+	const struct cache_ask ask = { &call->tool->cache, &call->wish, &worker->tags, now_us };
+	struct cache_found found = cache_judge(entry, &ask);
 	call->lack = found.lack;
 	if (!found.entry)
 		return false;
-	call->tier = tier;
+	call->tier = worker->tier->kind->label;
 	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
 		call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
 		if (waited && call->source == SOURCE_HIT) { /* it was a miss when it came */
@@ -44,7 +46,7 @@ static void serve_waiters(struct dispatch *dispatch, struct trip *trip, struct e
 		struct answer *answer = NULL;
 		next = TAILQ_NEXT(waiter, next);
 		call->look_us = trip->looked_us ? now_us - trip->looked_us : 0;
-		if (entry && serve(call, entry, dispatch->worker->tier->kind->label, trip->waited, now_us))
+		if (entry && serve(dispatch, call, entry, trip->waited, now_us))
 			answer = answer_ref(entry->answer);
 		else if (call->wish.only_if_cached)
 			answer = call_not_cached();
@@ -86,28 +88,21 @@ void dispatch_go_on(struct dispatch *dispatch, struct trip *trip, uint64_t now_u
 
 /* ---------------------------------------------------------------- what is there */
 
-/* Whether a purge covers what came from there: one that overtook it, or one that its writer had not heard of. */
-static bool is_purged(struct dispatch *dispatch, const struct trip *trip, const struct entry *entry, uint64_t now_us)
-{
-	struct worker *worker = dispatch->worker;
-	const struct purge_tags tags = worker_tags(worker);
-	if (cache_begin(worker->gateway->cache, trip->flight.key).mark != trip->begun.mark)
-		return true;
-	if (!cache_is_purged(worker->gateway->cache, entry, &tags))
-		return false;
-	tier_remove(worker->tier, trip->flight.key->digest, now_us); /* if not, the next one will */
-	return true;
-}
-
-/* What came goes into memory and to who may have it. Takes `entry`, which may be NULL. */
+/* What came goes into memory and to who may have it, if it still counts. Takes `entry`, which may be NULL. */
 static void use(struct dispatch *dispatch, struct trip *trip, struct entry *entry, uint64_t now_us)
 {
-	if (entry && is_purged(dispatch, trip, entry, now_us)) {
+	struct worker *worker = dispatch->worker;
+	struct cache *cache = worker->gateway->cache;
+	const struct cache_ask ask = { .policy = &trip->tool->cache, .tags = &worker->tags, .now_us = now_us };
+	enum verdict_of_validity verdict = entry ? cache_validity(cache, entry, &trip->begun, &ask) : STILL_VALID;
+	if (verdict == NOT_VALID_PURGED)
+		tier_remove(worker->tier, trip->flight.key->digest, now_us); /* if not, the next one will */
+	if (verdict != STILL_VALID) {
 		entry_unref(entry);
 		entry = NULL;
 	}
 	if (entry)
-		cache_admit(dispatch->worker->gateway->cache, entry, trip->mark);
+		cache_admit(cache, entry, &trip->begun, &worker->tags);
 	serve_waiters(dispatch, trip, entry, now_us);
 	entry_unref(entry);
 }
@@ -115,10 +110,8 @@ static void use(struct dispatch *dispatch, struct trip *trip, struct entry *entr
 static void prepare(struct dispatch *dispatch, struct trip *trip,
 		    void (*done)(struct tier_lookup *lookup, struct entry *entry))
 {
-	const struct cache *cache = dispatch->worker->gateway->cache;
 	trip->lookup.done = done;
-	trip->mark = cache_mark(cache, trip->flight.key);
-	trip->begun = cache_begin(cache, trip->flight.key);
+	trip->begun = cache_begin(dispatch->worker->gateway->cache, trip->flight.key);
 }
 
 /* ---------------------------------------------------------------- the lease */

@@ -212,7 +212,7 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 	case SOURCE_HIT:
 	case SOURCE_STALE:
 		value_text(&value, call->fell_back ? "fwd=stale; ttl=" : "hit; ttl=");
-		value_number(&value, cache_ttl_s(call->entry, call->ended_us));
+		value_number(&value, cache_ttl_s(call->entry, &call->tool->cache, call->ended_us));
 		value_text(&value, call->tier == TIER_REDIS  ? "; detail=redis"
 				   : call->tier == TIER_DISK ? "; detail=disk"
 							     : "; detail=memory");

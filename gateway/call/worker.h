@@ -67,6 +67,7 @@ struct worker {
 	struct json_scratch scratch;
 	struct transport *transport;
 	struct dispatch *dispatch;
+	struct purge_tags tags;          /* which tool has which tag, by `catalogue` */
 	struct tier *tier;               /* behind the memory tier; NULL: none */
 	struct redis_tracking *tracking; /* worker 0's: the fleet over one Redis; NULL: none */
 	struct catalogue *catalogue;     /* held: the current one */
@@ -75,6 +76,7 @@ struct worker {
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
 	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
+	uint64_t sweep_us;     /* worker 0's: when it goes on sweeping memory; 0: not before there is something */
 	struct calls outgoing; /* calls for other workers: posted at the end of the turn */
 	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
 	struct calls recycled; /* call objects to be used again */
@@ -100,9 +102,6 @@ void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue);
 bool worker_settle(struct worker *worker) MUST_CHECK;
 /* After the thread was joined, or never started. NULL is fine. */
 void worker_free(struct worker *worker);
-
-/* Which tool has which tag, by this worker's catalogue; for its thread. */
-struct purge_tags worker_tags(const struct worker *worker);
 
 /* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
 typedef void route_function(struct worker *worker, struct request *request, struct slice rest);

@@ -141,8 +141,10 @@ static bool make_gateway(struct process *process)
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
+	if (config->redis || config->disk)
+		cache_tell_purges(gateway->cache);
 	if (config->redis && config->redis->tracking)
-		cache_share(gateway->cache, config->redis->untracked_us);
+		validity_share(cache_rule(gateway->cache), config->redis->untracked_us);
 	if (config->redis)
 		metrics_on_scrape(gateway->metrics, show_redis, gateway);
 	for (unsigned i = 0; i < config->workers; i++)

@@ -18,6 +18,7 @@
 
 enum { KEY_SLOTS = 4096 };
 #define EXPIRE_EVERY_US CLOCK_US_PER_S
+#define SWEEP_US (CLOCK_US_PER_MS / 2)
 /* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
 #define LAST_WORDS_US CLOCK_US_PER_S
 
@@ -81,20 +82,13 @@ static bool has_tag(const void *context, struct slice name, struct slice tag)
 	return false;
 }
 
-struct purge_tags worker_tags(const struct worker *worker)
-{
-	return (struct purge_tags){ has_tag, worker };
-}
-
 /* False: out of memory. */
 static bool make_tracking(struct worker *worker)
 {
 	const struct config *config = worker->gateway->config;
-	const struct purge_tags tags = worker_tags(worker);
-	if (!config->redis || !config->redis->tracking || worker->index != 0)
+	if (!config->redis || worker->index != 0)
 		return true;
-	worker->tracking =
-		redis_tracking_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, &tags);
+	worker->tracking = redis_tracking_new(config->redis, worker->gateway->cache, worker->loop, worker->meter);
 	return worker->tracking != NULL;
 }
 
@@ -115,6 +109,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->list_waits);
 	worker->catalogue = catalogue_hold(registry_catalogue(gateway->registry), index);
 	worker->offer.open = take_offer;
+	worker->tags = (struct purge_tags){ has_tag, worker };
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
@@ -180,6 +175,8 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 		uint64_t due = redis_tracking_deadline(worker->tracking);
 		deadline = due < deadline ? due : deadline;
 	}
+	if (worker->sweep_us && worker->sweep_us < deadline)
+		deadline = worker->sweep_us;
 	return deadline;
 }
 
@@ -190,6 +187,16 @@ static void move_calls(struct worker *worker)
 	transport_tick(worker->transport);
 	call_finish_returned(worker);
 	call_post_outgoing(worker);
+}
+
+/* What has been purged leaves memory by and by: a little a turn, and as long again for all else. */
+static void sweep(struct worker *worker)
+{
+	uint64_t now_us = loop_now(worker->loop);
+	if (now_us < worker->sweep_us)
+		return;
+	bool more = cache_sweep(worker->gateway->cache, &worker->tags, clock_now_us() + SWEEP_US);
+	worker->sweep_us = more ? clock_now_us() + SWEEP_US : 0;
 }
 
 void worker_turn(struct worker *worker, uint64_t latest_us)
@@ -211,6 +218,8 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	if (worker->tracking)
 		redis_tracking_tick(worker->tracking, now_us);
 	call_groups_turn(worker, now_us);
+	if (worker->index == 0)
+		sweep(worker);
 	move_calls(worker);
 }
 

@@ -150,10 +150,10 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)
 	return http_exchange_status(exchange) == 429 ? 1 : 0;
 }
 
-bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, bool *no_stale)
+bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale)
 {
 	(void)exchange;
-	*seconds = 0;
+	*seconds = *age = 0;
 	*no_stale = false;
 	return false;
 }

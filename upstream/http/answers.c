@@ -48,6 +48,7 @@ static void note_reuse(const struct attempt *attempt, struct answer *answer)
 		return;
 	answer->reuse_said = attempt->reuse_said;
 	answer->reuse_s = attempt->reuse_s;
+	answer->age_s = attempt->age_s;
 	answer->reuse_no_stale = attempt->reuse_no_stale;
 }
 
@@ -172,7 +173,8 @@ void answers_give_head(struct attempt *attempt)
 		dialect->header(attempt->decoder, wanted);
 	dialect->head(attempt->decoder, http_exchange_status(exchange), http_exchange_content_type(exchange),
 		      http_exchange_retry_after_s(exchange));
-	attempt->reuse_said = http_exchange_reuse(exchange, &attempt->reuse_s, &attempt->reuse_no_stale);
+	attempt->reuse_said =
+		http_exchange_reuse(exchange, &attempt->reuse_s, &attempt->age_s, &attempt->reuse_no_stale);
 }
 
 /* A result is its call's own. So is a tool's error that no other call of the exchange was given. */

@@ -66,7 +66,7 @@ struct attempt {
 	bool repeated;                   /* a kept connection to this endpoint had died */
 	bool headed, fed_up;             /* the decoder has the head; wants no more bytes */
 	bool reuse_said, reuse_no_stale; /* see struct answer */
-	uint32_t reuse_s;
+	uint32_t reuse_s, age_s;
 };
 
 enum delivery_state {

@@ -94,19 +94,19 @@ static bool varies_with_everything(const struct http_exchange *exchange)
 	return false;
 }
 
-bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, bool *no_stale)
+bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale)
 {
 	struct reuse reuse = { 0 };
 	read_cache_control(exchange, &reuse);
 	if (!reuse.shared_said && !reuse.private_said)
 		read_expires(exchange, &reuse);
 	reuse.forbidden |= varies_with_everything(exchange);
-	uint64_t limit_s = UINT32_MAX;
+	uint64_t limit_s = UINT32_MAX, old_s = age_s(exchange);
 	if (reuse.shared_said || reuse.private_said) {
-		uint64_t age = age_s(exchange);
 		limit_s = reuse.shared_said ? reuse.shared_s : reuse.private_s;
-		limit_s = limit_s > age ? limit_s - age : 0;
+		limit_s = limit_s > old_s ? limit_s - old_s : 0;
 	}
+	*age = old_s < UINT32_MAX ? (uint32_t)old_s : UINT32_MAX;
 	*seconds = reuse.forbidden ? 0 : limit_s < UINT32_MAX ? (uint32_t)limit_s : UINT32_MAX;
 	*no_stale = reuse.no_stale;
 	return reuse.said || reuse.forbidden || reuse.no_stale;

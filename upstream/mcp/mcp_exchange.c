@@ -214,8 +214,10 @@ static void tell(struct ride *ride, size_t index, struct answer *answer, bool re
 	assert(!item->told);
 	item->told = true;
 	ride->told_count++;
-	if (atomic_load(&answer->refs) == 1)
-		answer->reuse_said = false; /* the head of an exchange says nothing of a tool's result */
+	if (atomic_load(&answer->refs) == 1) { /* the head of an exchange says nothing of a tool's result */
+		answer->reuse_said = false;
+		answer->age_s = 0;
+	}
 	ride->telling = true;
 	if (ride->aborted)
 		answer_unref(answer);

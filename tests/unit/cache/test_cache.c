@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cache/cache.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/cache_ask.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/cache_store.h"
 
@@ -59,7 +60,7 @@ static int teardown(void **state)
 static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy)
 {
 	struct answer *answer = answer_result(SLICE("{\"t\":1}"), true, NULL);
-	const struct cache_fill fill = { policy, 0, stored_us, NULL };
+	const struct cache_fill fill = { policy, 0, stored_us, NULL, &ask_no_tags };
 	bool stored = store_answer(fixture->cache, key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
@@ -75,7 +76,7 @@ static void store_graced(struct fixture *fixture, uint64_t revalidate_s, uint64_
 static struct cache_found find_at(struct fixture *fixture, const char *control, uint64_t after_us)
 {
 	const struct cache_wish wish = wish_of(control);
-	return cache_find(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
+	return ask_cache(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
 }
 
 /* The verdict, its reference and its right to refresh given back. Entry and verdict must agree. */
@@ -197,7 +198,14 @@ static void a_miss_brings_what_may_be_served_on_error(void **state)
 	assert_non_null(found.entry);
 	assert_false(found.refresh);
 	entry_unref(found.entry);
-	found = find_at(fixture, "max-age=0", 1);
+	found = find_at(fixture, "min-fresh=200, max-age=300",
+			1); /* wants nothing stale, of a failing provider either */
+	assert_int_equal(found.verdict, CACHE_VERDICT_MISS);
+	assert_null(found.entry);
+	assert_null(find_at(fixture, "max-age=0", 1).entry);
+	assert_null(find_at(fixture, "max-age=100", 100 * S + 1).entry);
+	assert_null(find_at(fixture, "max-stale=5", 106 * S).entry);
+	found = find_at(fixture, "max-age=110", 105 * S);
 	assert_int_equal(found.verdict, CACHE_VERDICT_MISS);
 	assert_non_null(found.entry);
 	entry_unref(found.entry);
@@ -213,7 +221,7 @@ static void only_good_answers_with_a_ttl_are_stored(void **state)
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { .ttl_us = 100 * S };
 	const struct cache_policy none = { 0, 10 * S, 10 * S, .negative_ttl_us = 10 * S };
-	const struct cache_fill fill = { &policy, 0, stored_us, NULL };
+	const struct cache_fill fill = { &policy, 0, stored_us, NULL, &ask_no_tags };
 	struct answer *error = answer_error(OUTCOME_UPSTREAM_ERROR, "no");
 	assert_false(store_answer(fixture->cache, fixture->key, error, &fill, fixture->meter));
 	assert_false(store(fixture, fixture->key, &none));
@@ -240,7 +248,7 @@ static uint64_t lifetime_us(struct fixture *fixture, struct key *key, uint64_t t
 	const struct cache_wish wish = { 0 };
 	const struct cache_policy policy = { .ttl_us = ttl_us };
 	assert_true(store(fixture, key, &policy));
-	struct cache_found found = cache_find(fixture->cache, key, &wish, stored_us, fixture->meter);
+	struct cache_found found = ask_cache(fixture->cache, key, &wish, stored_us, fixture->meter);
 	uint64_t us = found.entry->fresh_until_us - stored_us;
 	entry_unref(found.entry);
 	return us;
@@ -267,29 +275,25 @@ static void jitter_takes_up_to_a_tenth_the_same_each_time(void **state)
 static void age_and_ttl_are_whole_seconds(void **state)
 {
 	(void)state;
-	const struct entry entry = { .stored_us = 10 * S, .fresh_until_us = 20 * S };
+	struct answer *answer = answer_result(SLICE("1"), true, NULL);
+	const struct entry entry = { .answer = answer, .stored_us = 10 * S, .fresh_until_us = 20 * S };
 	assert_int_equal(cache_age_s(&entry, 9 * S), 0);
 	assert_int_equal(cache_age_s(&entry, 11 * S - 1), 0);
 	assert_int_equal(cache_age_s(&entry, 12 * S), 2);
-	assert_int_equal(cache_ttl_s(&entry, 12 * S), 8);
-	assert_int_equal(cache_ttl_s(&entry, 20 * S - 1), 0);
-	assert_int_equal(cache_ttl_s(&entry, 20 * S), -1);
-	assert_int_equal(cache_ttl_s(&entry, 25 * S), -6);
+	assert_int_equal(cache_ttl_s(&entry, &ask_any_policy, 12 * S), 8);
+	assert_int_equal(cache_ttl_s(&entry, &ask_any_policy, 20 * S - 1), 0);
+	assert_int_equal(cache_ttl_s(&entry, &ask_any_policy, 20 * S), -1);
+	assert_int_equal(cache_ttl_s(&entry, &ask_any_policy, 25 * S), -6);
+	answer_unref(answer);
 }
 
 /* --- upkeep --- */
 
-static bool is_tool(struct slice name, void *tool)
-{
-	return slice_equal(name, slice_of(tool));
-}
-
 /* tool NULL: any. */
 static size_t purge(struct fixture *fixture, const char *tool, const char *digest)
 {
-	char name[32];
-	snprintf(name, sizeof name, "%s", tool ? tool : "");
-	return cache_purge(fixture->cache, tool ? is_tool : NULL, name, slice_of(digest));
+	const struct purge_scope scope = { .tool = slice_of(tool ? tool : ""), .key = slice_of(digest) };
+	return ask_purge(fixture->cache, &scope);
 }
 
 static void a_purge_is_by_tool_by_digest_or_of_all(void **state)
@@ -347,7 +351,7 @@ static void every_look_up_is_counted_by_its_result(void **state)
 	(void)verdict_at(fixture, "", 1);
 	(void)verdict_at(fixture, "", 101 * S);
 	(void)verdict_at(fixture, "no-store", 0);
-	(void)cache_find(fixture->cache, fixture->key, &(struct cache_wish){ .no_cache = true }, stored_us, NULL);
+	(void)ask_cache(fixture->cache, fixture->key, &(struct cache_wish){ .no_cache = true }, stored_us, NULL);
 	static const int64_t expected[CACHE_RESULT_COUNT] = {
 		[CACHE_HIT] = 2, [CACHE_MISS] = 1, [CACHE_STALE] = 1, [CACHE_BYPASS] = 1
 	};
@@ -403,7 +407,7 @@ static void out_of_memory_a_cache_is_not_made_and_an_answer_not_stored(void **st
 {
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { .ttl_us = 100 * S };
-	const struct cache_fill fill = { &policy, 0, stored_us, NULL };
+	const struct cache_fill fill = { &policy, 0, stored_us, NULL, &ask_no_tags };
 	struct cache *cache = NULL;
 	for (size_t nth = 1; !cache; nth++) {
 		alloc_fail_at(nth);
@@ -438,7 +442,7 @@ static void *race(void *argument)
 	const struct cache_wish wish = { 0 };
 	for (int i = 0; i < ROUNDS; i++) {
 		struct cache_found found =
-			cache_find(racer->fixture->cache, racer->fixture->key, &wish, stored_us + 101 * S, NULL);
+			ask_cache(racer->fixture->cache, racer->fixture->key, &wish, stored_us + 101 * S, NULL);
 		racer->wrong |= found.verdict != CACHE_VERDICT_STALE;
 		if (found.refresh) {
 			racer->wrong |= atomic_fetch_add(racer->refreshing, 1) != 0;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "cache/cache.h"
+#include "tests/support/cache_ask.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/cache_store.h"
 
@@ -51,7 +52,7 @@ static int teardown(void **state)
 /* Takes the answer. */
 static bool store(struct fixture *fixture, struct answer *answer, uint64_t cost_us)
 {
-	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us, NULL };
+	const struct cache_fill fill = { &fixture->policy, cost_us, stored_us, NULL, &ask_no_tags };
 	bool stored = store_answer(fixture->cache, fixture->key, answer, &fill, fixture->meter);
 	answer_unref(answer);
 	return stored;
@@ -65,7 +66,7 @@ static struct answer *result(const char *text)
 static struct cache_found find_at(struct fixture *fixture, uint64_t after_us)
 {
 	const struct cache_wish wish = { 0 };
-	return cache_find(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
+	return ask_cache(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
 }
 
 static enum cache_verdict verdict_at(struct fixture *fixture, uint64_t after_us)
@@ -245,7 +246,7 @@ static void who_wants_no_fetch_starts_none_early(void **state)
 	assert_true(store(fixture, result("1"), 20 * S));
 	for (uint64_t i = 0; i < 1000; i++) {
 		struct cache_found found =
-			cache_find(fixture->cache, fixture->key, &wish, stored_us + 100 * S - 1000 + i, fixture->meter);
+			ask_cache(fixture->cache, fixture->key, &wish, stored_us + 100 * S - 1000 + i, fixture->meter);
 		assert_int_equal(found.verdict, CACHE_VERDICT_HIT);
 		assert_false(found.refresh);
 		entry_unref(found.entry);

@@ -90,7 +90,17 @@ struct worker {
 	uint64_t stored, hits;
 };
 
-static bool is_seventh(const struct entry *entry, void *context)
+/* Once round. */
+static size_t purge_matching(struct memory *memory, bool (*match)(struct entry *entry, void *context), void *context)
+{
+	size_t place = 0, dropped = 0;
+	do
+		dropped += memory_sweep(memory, &place, match, context);
+	while (place);
+	return dropped;
+}
+
+static bool is_seventh(struct entry *entry, void *context)
 {
 	(void)context;
 	uint64_t id;
@@ -133,7 +143,7 @@ static void operate(struct worker *worker, uint64_t now_us)
 		if (worker->expires)
 			memory_expire(worker->memory, now_us, 2000);
 	} else {
-		memory_purge(worker->memory, is_seventh, NULL);
+		purge_matching(worker->memory, is_seventh, NULL);
 	}
 }
 

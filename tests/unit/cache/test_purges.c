@@ -4,10 +4,11 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "cache/purges.h"
-#include "cache/trust.h"
+#include "cache/validity.h"
+#include "tests/support/cache_keys.h"
 
 static bool news_only(const void *context, struct slice tool, struct slice tag)
 {
@@ -16,6 +17,27 @@ static bool news_only(const void *context, struct slice tool, struct slice tag)
 }
 
 static const struct purge_tags tags = { news_only, NULL };
+
+static struct key *key_named(const char *tool, unsigned id)
+{
+	struct key_maker *maker = key_maker_new(0, 8);
+	char arguments[32];
+	struct json_fault fault;
+	struct key *key;
+	snprintf(arguments, sizeof arguments, "{\"id\":%u}", id);
+	const struct key_parts parts = { .tool = slice_of(tool), .arguments = slice_of(arguments) };
+	assert_int_equal(key_make(maker, &parts, &key, &fault), OUTCOME_OK);
+	key_maker_free(maker);
+	return key;
+}
+
+static bool scope_covers(const struct purge_scope *scope, const char *tool)
+{
+	struct key *key = key_named(tool, 0);
+	bool covers = purge_scope_covers(scope, key, &tags);
+	key_unref(key);
+	return covers;
+}
 
 static void a_scope_is_the_same_after_writing_and_reading(void **state)
 {
@@ -38,7 +60,7 @@ static void what_cannot_be_said_or_read_is_everything(void **state)
 	(void)state;
 	for (size_t i = 0; i < countof(odd); i++) {
 		const struct purge_scope scope = purge_scope_read(slice_of(odd[i]));
-		assert_true(purge_scope_covers(&scope, SLICE("any"), &tags));
+		assert_true(scope_covers(&scope, "any"));
 	}
 	memset(word, 'w', sizeof word);
 	for (size_t len = PURGE_TEXT_BYTES - 8; len <= PURGE_TEXT_BYTES; len++) {
@@ -53,7 +75,7 @@ static void what_cannot_be_said_or_read_is_everything(void **state)
 static bool covers(const char *scope, const char *tool)
 {
 	const struct purge_scope read = purge_scope_read(slice_of(scope));
-	return purge_scope_covers(&read, slice_of(tool), &tags);
+	return scope_covers(&read, tool);
 }
 
 static void a_scope_covers_what_matches_all_of_it(void **state)
@@ -70,75 +92,246 @@ static void a_scope_covers_what_matches_all_of_it(void **state)
 	assert_true(covers("tool=paper\nprefix=p\ntag=news\n", "paper"));
 }
 
-static struct purges purges;
+static struct validity rule;
+static struct purges *const purges = &rule.purges;
 
-static bool refused(const char *tool, uint64_t generation)
+static int begin_anew(void **state)
 {
-	return purges_cover(&purges, slice_of(tool), generation, &tags);
+	(void)state;
+	memset(&rule, 0, sizeof rule);
+	purges_init(purges);
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	purges_fini(purges);
+	return 0;
+}
+
+/* Of an answer that has just come from outside. */
+static bool refused(const char *tool, uint64_t number)
+{
+	struct key *key = key_named(tool, 0);
+	bool covered = purges_cover(purges, key, number, 0, purges_event(purges), &tags);
+	key_unref(key);
+	return covered;
+}
+
+/* Of one fetched here, when that event was the last. */
+static bool overtaken(const char *tool, uint64_t number, uint64_t event)
+{
+	struct key *key = key_named(tool, 0);
+	bool covered = purges_cover(purges, key, number, event, event, &tags);
+	key_unref(key);
+	return covered;
 }
 
 static void a_value_is_refused_that_is_older_than_its_purge(void **state)
 {
 	(void)state;
-	memset(&purges, 0, sizeof purges);
-	purges_init(&purges);
 	assert_false(refused("paper", 0));
-	purges_add(&purges, SLICE("tool=paper\n"), 10);
+	purges_note(purges, SLICE("tool=paper\n"), 10);
 	assert_true(refused("paper", 9) && refused("paper", 0));
 	assert_false(refused("paper", 10) || refused("radio", 0));
-	purges_add(&purges, SLICE("tool=paper\n"), 5); /* old news */
+	purges_note(purges, SLICE("tool=paper\n"), 5); /* old news */
 	assert_true(refused("paper", 9));
-	purges_add_next(&purges, SLICE("tag=news\n"));
-	assert_int_equal(purges_newest(&purges), 11);
-	assert_true(refused("paper", 10));
-	assert_false(refused("paper", 11) || refused("radio", 10));
-	purges_add(&purges, SLICE("tag=news\n"), 20); /* its number has come */
+	purges_note(purges, SLICE("tag=news\n"), 20);
 	assert_true(refused("paper", 19));
-	assert_int_equal(purges.count, 2);
-	purges_fini(&purges);
+	assert_false(refused("paper", 20) || refused("radio", 19));
+	assert_int_equal(purges->count, 2);
+	purges_note(purges, SLICE(""), 30); /* makes those moot */
+	assert_int_equal(purges->count, 1);
+	assert_true(refused("radio", 29));
+	assert_false(refused("radio", 30));
+}
+
+static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void **state)
+{
+	struct purge_news news;
+	(void)state;
+	purges_note(purges, SLICE("tool=radio\n"), 100);
+	uint64_t before = purges_event(purges), event = purges_note_own(purges, SLICE("tool=paper\n"), true);
+	assert_true(refused("paper", 100) && refused("paper", PURGE_NUMBER_MAX));
+	assert_false(refused("radio", 100));
+	assert_true(overtaken("paper", 100, before)); /* a fetch that was under way */
+	assert_false(overtaken("paper", 100, event)); /* one that began since */
+	assert_false(purges_is_told(purges, SLICE("tool=paper\n")));
+	assert_true(purges_take_waiting(purges, &news));
+	assert_int_equal(news.event, event);
+	assert_int_equal(news.number, 0);
+	assert_false(purges_take_waiting(purges, &news)); /* on its way */
+	purges_say_again(purges);                         /* nobody knows whether it came */
+	assert_true(purges_take_waiting(purges, &news));
+	purges_told(purges, SLICE("tool=paper\n"), news.event, 120);
+	assert_true(purges_is_told(purges, SLICE("tool=paper\n")));
+	assert_true(refused("paper", 119));
+	assert_false(refused("paper", 120));
+	assert_false(overtaken("paper", 100, event)); /* what was fetched after it, before it had its number */
+}
+
+static void what_is_asked_for_twice_is_told_twice(void **state)
+{
+	struct purge_news first, second;
+	(void)state;
+	purges_note_own(purges, SLICE("tool=paper\n"), true);
+	assert_true(purges_take_waiting(purges, &first));
+	purges_note_own(purges, SLICE("tool=paper\n"), true);
+	purges_told(purges, SLICE("tool=paper\n"), first.event, 50);
+	assert_true(refused("paper", 50)); /* the second is newer, and nobody knows its number */
+	assert_true(purges_take_waiting(purges, &second));
+	purges_note(purges, SLICE("tool=paper\n"), 60); /* another gateway's meanwhile */
+	purges_told(purges, SLICE("tool=paper\n"), second.event, 61);
+	assert_true(refused("paper", 61)); /* ours waits again */
+	assert_true(purges_take_waiting(purges, &second));
+	purges_told(purges, SLICE("tool=paper\n"), second.event, 62);
+	assert_false(refused("paper", 62));
+}
+
+static void without_a_fleet_they_number_themselves(void **state)
+{
+	(void)state;
+	uint64_t before = purges_event(purges);
+	purges_note_own(purges, SLICE("tool=paper\n"), false);
+	assert_true(refused("paper", 0) && overtaken("paper", 0, before));
+	assert_false(refused("paper", 1) || refused("radio", 0));
+	purges_note_own(purges, SLICE("tool=paper\n"), false);
+	assert_true(refused("paper", 1));
+	assert_true(purges_is_told(purges, SLICE("tool=paper\n")));
+}
+
+static void one_key_is_covered_and_its_neighbours_are_not(void **state)
+{
+	char text[PURGE_TEXT_BYTES];
+	struct key *key = key_named("paper", 7), *other = key_named("paper", 8);
+	(void)state;
+	uint64_t before = purges_event(purges);
+	struct slice scope = purge_key_write(key->digest, text);
+	purges_note(purges, scope, 10);
+	assert_true(purges_cover(purges, key, 9, 0, UINT64_MAX, &tags));
+	assert_true(purges_cover(purges, key, 9, before, before, &tags));
+	assert_false(purges_cover(purges, key, 10, 0, UINT64_MAX, &tags));
+	assert_false(purges_cover(purges, other, 9, 0, UINT64_MAX, &tags));
+	assert_int_equal(purges->count, 0); /* it takes no place among the scopes */
+	key_unref(key);
+	key_unref(other);
+}
+
+/* What was asked for before a purge that is forgotten cannot be told from what it covered. */
+static void keys_that_are_forgotten_concern_only_what_was_under_way(void **state)
+{
+	char text[PURGE_TEXT_BYTES];
+	uint8_t digest[KEY_DIGEST_BYTES] = { 0 };
+	struct key *key = key_named("paper", 7);
+	(void)state;
+	memcpy(digest, key->digest, 2);
+	uint64_t before = purges_event(purges), number = 10;
+	for (uint8_t i = 0; i <= PURGED_KEY_WAYS; i++) {
+		digest[31] = i;
+		purges_note(purges, purge_key_write(digest, text), number++);
+	}
+	assert_true(purges_cover(purges, key, 9, before, before, &tags));
+	assert_false(purges_cover(purges, key, 9, 0, purges_event(purges), &tags));
+	assert_false(purges_cover(purges, key, 9, before, UINT64_MAX, &tags)); /* in memory: see purges.h */
+	key_unref(key);
 }
 
 static void too_many_purges_are_one_of_everything(void **state)
 {
 	char text[64];
 	(void)state;
-	memset(&purges, 0, sizeof purges);
-	purges_init(&purges);
 	for (unsigned i = 0; i < PURGES_MAX; i++) {
 		snprintf(text, sizeof text, "tool=t%u\n", i);
-		purges_add(&purges, slice_of(text), 1000 + i);
+		purges_note(purges, slice_of(text), 1000 + i);
 	}
 	assert_false(refused("radio", 0));
-	purges_add(&purges, SLICE("tool=more\n"), 7);
-	assert_int_equal(purges.count, 1);
+	purges_note(purges, SLICE("tool=more\n"), 7);
+	assert_int_equal(purges->count, 1);
 	assert_true(refused("radio", 1000 + PURGES_MAX - 2));
 	assert_false(refused("t0", 1000 + PURGES_MAX - 1));
-	purges_fini(&purges);
+}
+
+/* If one of them was to be told, so is what they have become. */
+static void too_many_untold_ones_are_told_as_one_of_everything(void **state)
+{
+	struct purge_news news;
+	char text[64];
+	(void)state;
+	for (unsigned i = 0; i <= PURGES_MAX; i++) {
+		snprintf(text, sizeof text, "tool=t%u\n", i);
+		if (i == 3)
+			purges_note_own(purges, slice_of(text), true);
+		else
+			purges_note(purges, slice_of(text), 1000 + i);
+	}
+	assert_int_equal(purges->count, 1);
+	assert_true(refused("radio", PURGE_NUMBER_MAX));
+	assert_true(purges_take_waiting(purges, &news));
+	assert_int_equal(news.len, 0);
+}
+
+static void what_redis_has_lost_is_told_once_more_under_its_number(void **state)
+{
+	struct purge_news news;
+	(void)state;
+	purges_note(purges, SLICE(""), 5);
+	purges_note(purges, SLICE("tool=paper\n"), 10);
+	purges_note(purges, SLICE("tool=radio\n"), 11);
+	purges_read_begin(purges);
+	purges_note(purges, SLICE(""), 5);
+	purges_note(purges, SLICE("tool=radio\n"), 11);
+	purges_read_end(purges, 0);
+	assert_true(purges_take_waiting(purges, &news));
+	assert_int_equal(news.number, 10);
+	assert_true(slice_equal((struct slice){ news.text, news.len }, SLICE("tool=paper\n")));
+	assert_false(purges_take_waiting(purges, &news));
+	assert_true(refused("paper", 9));
+	assert_false(refused("paper", 10));
 }
 
 #define S CLOCK_US_PER_S
 
+static bool believed(uint64_t put_us, uint64_t now_us)
+{
+	struct answer *answer = answer_result(SLICE("1"), true, NULL);
+	struct key *key = key_of_id(1);
+	struct entry *entry = entry_new(key, answer);
+	entry->put_us = put_us;
+	bool valid = validity_of(&rule, entry, NULL, &tags, now_us) == STILL_VALID;
+	entry_unref(entry);
+	key_unref(key);
+	answer_unref(answer);
+	return valid;
+}
+
 static void memory_is_believed_as_long_as_changes_are_heard_of(void **state)
 {
-	struct trust trust = { 0 };
 	(void)state;
-	assert_true(trust_holds(&trust, 0, 1000 * S)); /* nobody else there */
-	trust_need(&trust, 5 * S);
-	assert_true(trust_holds(&trust, 100 * S, 104 * S)); /* not heard of anything yet */
-	assert_false(trust_holds(&trust, 100 * S, 105 * S));
-	trust_begin(&trust, 200 * S);
-	assert_false(trust_holds(&trust, 199 * S, 200 * S));
-	assert_true(trust_holds(&trust, 200 * S, 9000 * S));
-	trust_end(&trust, 300 * S);
-	trust_end(&trust, 400 * S); /* the first loss counts */
-	assert_true(trust_holds(&trust, 250 * S, 304 * S));
-	assert_false(trust_holds(&trust, 250 * S, 305 * S));
-	assert_false(trust_holds(&trust, 199 * S, 301 * S)); /* from before the last gap */
-	assert_true(trust_holds(&trust, 310 * S, 314 * S));  /* of the gap itself */
-	assert_false(trust_holds(&trust, 310 * S, 315 * S));
-	trust_begin(&trust, 500 * S);
-	assert_false(trust_holds(&trust, 499 * S, 500 * S));
-	assert_true(trust_holds(&trust, 501 * S, 502 * S));
+	assert_true(believed(0, 1000 * S)); /* nobody else there */
+	validity_share(&rule, 5 * S);
+	assert_true(believed(100 * S, 104 * S)); /* not heard of anything yet */
+	assert_false(believed(100 * S, 105 * S));
+	clock_set(200 * S - 1);
+	validity_heard(&rule);
+	assert_false(believed(199 * S, 200 * S));
+	assert_true(believed(200 * S, 9000 * S));
+	validity_unheard(&rule, 300 * S);
+	validity_unheard(&rule, 400 * S); /* the first loss counts */
+	assert_true(believed(250 * S, 304 * S));
+	assert_false(believed(250 * S, 305 * S));
+	assert_false(believed(199 * S, 301 * S)); /* from before the last gap */
+	assert_true(believed(310 * S, 314 * S));  /* of the gap itself */
+	assert_false(believed(310 * S, 315 * S));
+	clock_set(500 * S - 1);
+	validity_heard(&rule);
+	assert_false(believed(499 * S, 500 * S));
+	assert_true(believed(501 * S, 502 * S));
+	clock_set(600 * S - 1);
+	validity_forget(&rule); /* all of Redis was emptied */
+	assert_false(believed(599 * S, 600 * S));
+	assert_true(believed(600 * S, 9000 * S));
+	clock_set(0);
 }
 
 int main(void)
@@ -147,9 +340,19 @@ int main(void)
 		cmocka_unit_test(a_scope_is_the_same_after_writing_and_reading),
 		cmocka_unit_test(what_cannot_be_said_or_read_is_everything),
 		cmocka_unit_test(a_scope_covers_what_matches_all_of_it),
-		cmocka_unit_test(a_value_is_refused_that_is_older_than_its_purge),
-		cmocka_unit_test(too_many_purges_are_one_of_everything),
-		cmocka_unit_test(memory_is_believed_as_long_as_changes_are_heard_of),
+		cmocka_unit_test_setup_teardown(a_value_is_refused_that_is_older_than_its_purge, begin_anew, end),
+		cmocka_unit_test_setup_teardown(a_purge_without_a_number_is_newer_than_what_comes_from_outside,
+						begin_anew, end),
+		cmocka_unit_test_setup_teardown(what_is_asked_for_twice_is_told_twice, begin_anew, end),
+		cmocka_unit_test_setup_teardown(without_a_fleet_they_number_themselves, begin_anew, end),
+		cmocka_unit_test_setup_teardown(one_key_is_covered_and_its_neighbours_are_not, begin_anew, end),
+		cmocka_unit_test_setup_teardown(keys_that_are_forgotten_concern_only_what_was_under_way, begin_anew,
+						end),
+		cmocka_unit_test_setup_teardown(too_many_purges_are_one_of_everything, begin_anew, end),
+		cmocka_unit_test_setup_teardown(too_many_untold_ones_are_told_as_one_of_everything, begin_anew, end),
+		cmocka_unit_test_setup_teardown(what_redis_has_lost_is_told_once_more_under_its_number, begin_anew,
+						end),
+		cmocka_unit_test_setup_teardown(memory_is_believed_as_long_as_changes_are_heard_of, begin_anew, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

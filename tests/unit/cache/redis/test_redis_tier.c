@@ -8,6 +8,7 @@
 #include "base/breaker.h"
 #include "cache/redis/redis_tier.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/cache_ask.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/redis_server.h"
 
@@ -138,7 +139,7 @@ static void what_is_put_is_found_until_it_is_removed(void **state)
 	close_world(&world);
 }
 
-static void what_was_purged_since_is_not_found(void **state)
+static void what_was_purged_since_is_found_to_be_so(void **state)
 {
 	static struct world world;
 	struct probe probe;
@@ -147,17 +148,18 @@ static void what_was_purged_since_is_not_found(void **state)
 		return;
 	struct key *key = key_of_id(1);
 	struct entry *entry = entry_of(&world, key);
+	const struct cache_wish none = { 0 };
+	const struct cache_ask ask = { &ask_any_policy, &none, &ask_no_tags, loop_now(world.loop) };
 	assert_true(tier_put(world.tier, entry, loop_now(world.loop)));
-	cache_purge(world.cache, NULL, NULL, (struct slice){ "", 0 });
+	const struct cache_begun begun = cache_begin(world.cache, key);
 	assert_true(look(&world, &probe, key));
 	turn_until(&world, probe.ended);
-	assert_null(probe.entry);
-	uint64_t mark = cache_mark(world.cache, key);
-	assert_true(cache_admit(world.cache, entry, mark));
-	cache_purge(world.cache, NULL, NULL, (struct slice){ "", 0 });
-	struct entry *late = entry_of(&world, key);
-	assert_false(cache_admit(world.cache, late, mark));
-	entry_unref(late);
+	assert_non_null(probe.entry);
+	assert_int_equal(cache_validity(world.cache, probe.entry, &begun, &ask), STILL_VALID);
+	ask_purge_all(world.cache); /* while it is on its way */
+	assert_int_equal(cache_validity(world.cache, probe.entry, &begun, &ask), NOT_VALID_PURGED);
+	assert_false(cache_admit(world.cache, probe.entry, &begun, &ask_no_tags));
+	entry_unref(probe.entry);
 	entry_unref(entry);
 	key_unref(key);
 	close_world(&world);
@@ -283,7 +285,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_put_is_found_until_it_is_removed),
-		cmocka_unit_test(what_was_purged_since_is_not_found),
+		cmocka_unit_test(what_was_purged_since_is_found_to_be_so),
 		cmocka_unit_test(cancelled_look_ups_are_told_nothing),
 		cmocka_unit_test(a_frozen_server_is_left_alone_until_it_answers),
 		cmocka_unit_test(memory_that_is_out_costs_misses),

@@ -9,6 +9,7 @@
 #include "cache/redis/redis_tier.h"
 #include "cache/redis/redis_tracking.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/cache_ask.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/redis_server.h"
 
@@ -30,16 +31,6 @@ static struct redis_settings settings;
 static struct loop *loop;
 static struct side sides[SIDES];
 static struct key *key;
-
-static bool has_no_tag(const void *context, struct slice tool, struct slice tag)
-{
-	(void)context;
-	(void)tool;
-	(void)tag;
-	return false;
-}
-
-static const struct purge_tags tags = { has_no_tag, NULL };
 
 static void turn(void)
 {
@@ -78,15 +69,17 @@ static bool open_world(void)
 	redis_server_start(&server, NULL);
 	settings = redis_settings_for(server.path);
 	settings.timeout_us = CLOCK_US_PER_S / 2;
+	settings.tracking = true;
 	loop = loop_new();
 	for (size_t i = 0; i < SIDES; i++) {
 		struct side *side = &sides[i];
 		side->metrics = metrics_new(&names);
 		side->meter = metrics_meter(side->metrics);
 		side->cache = cache_new(1 << 20, NULL);
-		cache_share(side->cache, 0);
+		cache_tell_purges(side->cache);
+		validity_share(cache_rule(side->cache), 0);
 		side->tier = redis_tier_new(&settings, side->cache, loop, side->meter, "test");
-		side->tracking = redis_tracking_new(&settings, side->cache, loop, side->meter, &tags);
+		side->tracking = redis_tracking_new(&settings, side->cache, loop, side->meter);
 		assert_true(side->tier && side->tracking);
 	}
 	key = key_of_id(1);
@@ -122,14 +115,19 @@ static struct entry *new_entry(uint64_t stored_us)
 static void put(struct side *side, uint64_t ago_us)
 {
 	struct entry *entry = new_entry(clock_now_us() - ago_us);
-	assert_true(cache_admit(side->cache, entry, cache_mark(side->cache, key)));
+	const struct cache_begun begun = cache_begin(side->cache, key);
+	entry->number = begun.number;
+	assert_true(cache_admit(side->cache, entry, &begun, &ask_no_tags));
+	entry->put_us -= ago_us;
+	if (ago_us) /* as if it had been heard of changes all that time */
+		atomic_store(&cache_rule(side->cache)->believe_from_us, 0);
 	entry_unref(entry);
 }
 
 static bool has(struct side *side)
 {
 	static const struct cache_wish none;
-	struct cache_found found = cache_find(side->cache, key, &none, clock_now_us(), NULL);
+	struct cache_found found = ask_cache(side->cache, key, &none, clock_now_us(), NULL);
 	entry_unref(found.entry);
 	return found.verdict == CACHE_VERDICT_HIT;
 }
@@ -156,7 +154,9 @@ static void an_own_store_stays(void **state)
 	if (!open_world())
 		return;
 	struct entry *entry = new_entry(clock_now_us());
-	assert_true(cache_admit(sides[0].cache, entry, cache_mark(sides[0].cache, key)));
+	const struct cache_begun begun = cache_begin(sides[0].cache, key);
+	entry->number = begun.number;
+	assert_true(cache_admit(sides[0].cache, entry, &begun, &ask_no_tags));
 	assert_true(tier_put(sides[0].tier, entry, loop_now(loop))); /* by another connection than the mouth */
 	entry_unref(entry);
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_INVALIDATIONS, 0, 0) == 1);
@@ -166,33 +166,40 @@ static void an_own_store_stays(void **state)
 	close_world();
 }
 
+static enum verdict_of_validity verdict_on(struct side *side, uint64_t number, const struct cache_begun *begun)
+{
+	struct entry *entry = new_entry(clock_now_us());
+	const struct cache_ask ask = { &ask_any_policy, NULL, &ask_no_tags, clock_now_us() };
+	entry->number = number;
+	enum verdict_of_validity verdict = cache_validity(side->cache, entry, begun, &ask);
+	entry_unref(entry);
+	return verdict;
+}
+
 static void a_purge_is_heard_and_kept_in_redis(void **state)
 {
-	const struct purge_scope everything = { 0 };
 	(void)state;
 	if (!open_world())
 		return;
 	put(&sides[0], 0);
 	put(&sides[1], 0);
-	struct cache_begun begun = cache_begin(sides[1].cache, key);
-	assert_true(redis_tracking_purge(sides[0].tracking, &everything, loop_now(loop)));
-	assert_int_equal(cache_purge_scope(sides[0].cache, &everything, &tags), 1);
+	const struct cache_begun begun = cache_begin(sides[1].cache, key);
+	ask_purge_all(sides[0].cache);
+	assert_false(has(&sides[0]));
 	turn_until(!has(&sides[1]));
-	assert_int_not_equal(cache_begin(sides[1].cache, key).mark, begun.mark); /* a fetch under way is not kept */
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_PURGES, PURGE_SENT, 0) == 1);
-	struct entry *old = new_entry(clock_now_us());
-	for (size_t i = 0; i < SIDES; i++)
-		assert_true(cache_is_purged(sides[i].cache, old, &tags));
-	old->generation = cache_begin(sides[0].cache, key).generation;
-	for (size_t i = 0; i < SIDES; i++)
-		assert_false(cache_is_purged(sides[i].cache, old, &tags));
-	entry_unref(old);
+	const struct cache_begun now = cache_begin(sides[1].cache, key);
+	assert_int_equal(now.number, cache_begin(sides[0].cache, key).number);
+	for (size_t i = 0; i < SIDES; i++) {
+		assert_int_equal(verdict_on(&sides[i], begun.number, &now), NOT_VALID_PURGED);
+		assert_int_equal(verdict_on(&sides[i], now.number, &now), STILL_VALID);
+		assert_int_equal(verdict_on(&sides[i], now.number + 1, &now), NOT_VALID_AHEAD);
+	}
 	close_world();
 }
 
 static void a_server_that_is_gone_and_back_is_heard_again(void **state)
 {
-	const struct purge_scope everything = { 0 };
 	(void)state;
 	if (!open_world())
 		return;
@@ -200,7 +207,7 @@ static void a_server_that_is_gone_and_back_is_heard_again(void **state)
 	redis_server_kill(&server);
 	turn_until(!hears(&sides[0]) && !hears(&sides[1]));
 	assert_false(has(&sides[1])); /* untracked_ttl is 0 here */
-	assert_true(redis_tracking_purge(sides[0].tracking, &everything, loop_now(loop)));
+	ask_purge_all(sides[0].cache);
 	redis_server_restart(&server, NULL);
 	turn_until(all_hear());
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_PURGES, PURGE_SENT, 0) == 1);
@@ -216,22 +223,19 @@ static void memory_that_is_out_costs_a_session_and_no_more(void **state)
 		return;
 	for (size_t n = 1;; n++) {
 		alloc_fail_at(n);
-		struct redis_tracking *tracking =
-			redis_tracking_new(&settings, sides[0].cache, loop, sides[0].meter, &tags);
+		struct redis_tracking *tracking = redis_tracking_new(&settings, sides[0].cache, loop, sides[0].meter);
 		alloc_reset();
 		redis_tracking_free(tracking);
 		if (tracking)
 			break;
 	}
 	for (size_t n = 1; n < 40; n++) {
-		static const struct purge_scope everything;
 		put(&sides[1], 100 * CLOCK_US_PER_S);
 		alloc_fail_at(n);
-		bool told = redis_tracking_purge(sides[0].tracking, &everything, loop_now(loop));
+		ask_purge_all(sides[0].cache);
 		for (int i = 0; i < 5; i++)
 			turn();
 		alloc_reset();
-		assert_true(told);
 		turn_until(all_hear() && !has(&sides[1]));
 	}
 	close_world();

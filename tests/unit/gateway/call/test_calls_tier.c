@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "tests/support/alloc_fail.h"
+#include "tests/support/cache_ask.h"
 #include "tests/support/gateway_world.h"
 
 #define S CLOCK_US_PER_S
@@ -379,7 +380,7 @@ static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
 	struct ask ask;
 	start();
 	ask_settled(&ask, 0, "cached", 1);
-	cache_purge(world.gateway.cache, NULL, NULL, (struct slice){ "", 0 });
+	ask_purge_all(world.gateway.cache);
 	hit(&tiers[0], &ask, 0, 60 * S);
 	assert_int_equal(ask.ended, 0);
 	finish_all();
@@ -552,7 +553,7 @@ static void a_purge_while_it_is_fetched_keeps_it_from_being_kept(void **state)
 	ask_settled(&ask, 0, "cached", 1);
 	miss(&tiers[0]);
 	answer_claim(&tiers[0], CLAIM_OURS);
-	cache_purge(world.gateway.cache, NULL, NULL, (struct slice){ "", 0 });
+	ask_purge_all(world.gateway.cache);
 	finish_all();
 	assert_got(&ask, SOURCE_MISS);
 	assert_false(ask.stored);

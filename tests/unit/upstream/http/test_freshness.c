@@ -22,7 +22,7 @@ static enum provider_then answer(struct provider_request *request)
 
 struct verdict {
 	bool said, no_stale;
-	uint32_t seconds;
+	uint32_t seconds, age;
 };
 
 static struct verdict read_back(const char *headers)
@@ -38,7 +38,7 @@ static struct verdict read_back(const char *headers)
 	curl_easy_setopt(exchange.transfer.easy, CURLOPT_URL, url);
 	curl_easy_setopt(exchange.transfer.easy, CURLOPT_PROXY, "");
 	assert_int_equal(curl_easy_perform(exchange.transfer.easy), CURLE_OK);
-	verdict.said = http_exchange_reuse(&exchange, &verdict.seconds, &verdict.no_stale);
+	verdict.said = http_exchange_reuse(&exchange, &verdict.seconds, &verdict.age, &verdict.no_stale);
 	curl_easy_cleanup(exchange.transfer.easy);
 	provider_stop(provider);
 	return verdict;

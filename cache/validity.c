@@ -1,0 +1,93 @@
+/* validity.c: purges, and what is heard of a fleet, held against an answer. */
+#include "cache/validity.h"
+
+struct cache_begun validity_begin(const struct validity *validity, const uint8_t *digest)
+{
+	/* in this order: a purge in between makes both too small, not too large */
+	struct cache_begun begun = { .event = purges_event(&validity->purges) };
+	begun.number = purges_number(&validity->purges);
+	begun.replaced = atomic_load(&validity->replaced[digest[0]]);
+	return begun;
+}
+
+/* Whether a copy made at put_us may be believed. */
+static bool is_believed(const struct validity *validity, uint64_t put_us, uint64_t now_us)
+{
+	if (!validity->shared)
+		return true;
+	bool heard = atomic_load_explicit(&validity->heard, memory_order_acquire);
+	uint64_t lost_us = atomic_load_explicit(&validity->unheard_from_us, memory_order_acquire);
+	if (put_us < atomic_load_explicit(&validity->believe_from_us, memory_order_acquire))
+		return false;
+	return heard || now_us < clock_add(put_us > lost_us ? put_us : lost_us, validity->unheard_us);
+}
+
+static bool is_ahead(struct validity *validity, const struct entry *entry)
+{
+	if (entry->number <= purges_number(&validity->purges))
+		return false;
+	atomic_store_explicit(&validity->purges.ahead, entry->number, memory_order_relaxed);
+	return true;
+}
+
+/* `asked`: see purges_cover. What has been judged is not judged again. */
+static bool is_purged(struct purges *purges, struct entry *entry, uint64_t asked, const struct purge_tags *tags)
+{
+	uint64_t judged = atomic_load_explicit(&entry->judged, memory_order_relaxed), newest = purges_event(purges);
+	if (judged >= newest && asked >= newest) /* nearly always */
+		return false;
+	if (purges_cover(purges, entry->key, entry->number, judged, asked, tags))
+		return true;
+	/* two who judge at once: the older event costs another look, no more */
+	atomic_store_explicit(&entry->judged, newest, memory_order_relaxed);
+	return false;
+}
+
+bool validity_is_purged(struct validity *validity, struct entry *entry, const struct purge_tags *tags)
+{
+	return is_purged(&validity->purges, entry, UINT64_MAX, tags);
+}
+
+enum verdict_of_validity validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
+				     const struct purge_tags *tags, uint64_t now_us)
+{
+	if (!begun && !is_believed(validity, entry->put_us, now_us))
+		return NOT_VALID_UNHEARD;
+	if (begun && is_ahead(validity, entry))
+		return NOT_VALID_AHEAD;
+	return is_purged(&validity->purges, entry, begun ? begun->event : UINT64_MAX, tags) ? NOT_VALID_PURGED
+											    : STILL_VALID;
+}
+
+void validity_share(struct validity *validity, uint64_t unheard_us)
+{
+	validity->shared = true;
+	validity->unheard_us = unheard_us;
+}
+
+/* What is asked for just now may have changed unheard: it must not be put behind the moment from which all is believed. */
+static void change_all(struct validity *validity)
+{
+	for (size_t i = 0; i < REPLACED_SLOTS; i++)
+		atomic_fetch_add(&validity->replaced[i], 1);
+}
+
+void validity_forget(struct validity *validity)
+{
+	change_all(validity);
+	atomic_store(&validity->believe_from_us, clock_now_us() + 1);
+}
+
+void validity_heard(struct validity *validity)
+{
+	validity_forget(validity);
+	atomic_store(&validity->heard, true);
+}
+
+void validity_unheard(struct validity *validity, uint64_t now_us)
+{
+	if (!atomic_load(&validity->heard))
+		return; /* the first loss counts */
+	atomic_store(&validity->unheard_from_us, now_us);
+	atomic_store(&validity->heard, false);
+}
