@@ -22,7 +22,8 @@
 enum {
 	NO_NODE = 0, /* node 0 is never used */
 	FIRST_NODES = 64,
-	SORT_BINS = 32, /* bin n holds a sorted chain of 2^n members */
+	SORT_BINS = 32,    /* bin n holds a sorted chain of 2^n members */
+	SMALL_OBJECT = 32, /* members up to which chains are sorted as they are */
 	SCRATCH_KEPT_BYTES = 256 * 1024
 };
 
@@ -41,6 +42,7 @@ struct node {
 struct frame {
 	uint32_t object;    /* its node; NO_NODE: it is an array */
 	uint32_t last;      /* its last member so far */
+	uint32_t members;   /* so far */
 	uint32_t ascending; /* each name so far is greater than the one before */
 	uint32_t kept;      /* an object within it kept its nodes */
 };
@@ -59,6 +61,13 @@ struct scan {
 	const char *run; /* from here on the text still stands for itself */
 	size_t written;  /* bytes in `compact` before the run */
 	bool kept;       /* some object is not in order */
+	size_t unsorted; /* members of large objects that were not in order */
+};
+
+/* A member where members are sorted: what decides most comparisons is at hand, and read in order. */
+struct ranked {
+	uint64_t prefix;
+	uint32_t index;
 };
 
 /* --- Faults and memory --- */
@@ -229,6 +238,27 @@ static uint32_t sort_members(struct scan *scan, uint32_t first, uint32_t *duplic
 	return sorted;
 }
 
+static bool ranks_before(const struct scan *scan, const struct ranked *a, const struct ranked *b, uint32_t *duplicate)
+{
+	if (a->prefix != b->prefix)
+		return a->prefix < b->prefix;
+	int order = compare_names(scan, &scan->nodes[a->index], &scan->nodes[b->index]);
+	if (order == 0)
+		*duplicate = a->index > b->index ? a->index : b->index;
+	return order < 0;
+}
+
+/* Merge the sorted halves of from[low..high) at `middle` into `to`. */
+static void merge_ranked(const struct scan *scan, const struct ranked *from, struct ranked *to, size_t low,
+			 size_t middle, size_t high, uint32_t *duplicate)
+{
+	size_t a = low, b = middle;
+	for (size_t i = low; i < high; i++) {
+		bool second = a == middle || (b < high && ranks_before(scan, &from[b], &from[a], duplicate));
+		to[i] = second ? from[b++] : from[a++];
+	}
+}
+
 static uint64_t name_prefix(const char *name, size_t len, size_t readable)
 {
 	uint64_t word = 0;
@@ -241,6 +271,82 @@ static uint64_t name_prefix(const char *name, size_t len, size_t readable)
 	if (len < sizeof word)
 		word &= len ? ~UINT64_C(0) << (64 - 8 * len) : 0;
 	return word;
+}
+
+/* How many bytes all names of a chain begin with. */
+static size_t common_beginning(const struct scan *scan, uint32_t first)
+{
+	const struct node *member = &scan->nodes[first];
+	const char *name = name_bytes(scan, member);
+	size_t common = member->name_len;
+	for (uint32_t index = member->next; index != NO_NODE && common; index = scan->nodes[index].next) {
+		const struct node *other = &scan->nodes[index];
+		const char *bytes = name_bytes(scan, other);
+		size_t len = other->name_len < common ? other->name_len : common;
+		common = 0;
+		while (common < len && name[common] == bytes[common])
+			common++;
+	}
+	return common;
+}
+
+/* What decides between names that begin with the same `common` bytes. */
+static uint64_t prefix_behind(const struct scan *scan, const struct node *member, size_t common)
+{
+	const char *name = name_bytes(scan, member) + common;
+	size_t len = member->name_len - common;
+	return name_prefix(name, len, member->escaped ? len : (size_t)(scan->end - name));
+}
+
+/* The same for many, as an array: chains of many members are read all over the memory. False: memory is out. */
+static bool sort_many(struct scan *scan, struct node *object, size_t count, uint32_t *duplicate)
+{
+	struct ranked *from = malloc(2 * count * sizeof *from), *to = from + count, *memory = from;
+	uint32_t index = object->next;
+	if (!from) {
+		*scan->fault = (struct json_fault){ "out of memory", 0, true };
+		return false;
+	}
+	size_t common = common_beginning(scan, index);
+	for (size_t i = 0; i < count; i++, index = scan->nodes[index].next)
+		from[i] = (struct ranked){ prefix_behind(scan, &scan->nodes[index], common), index };
+	for (size_t width = 1; width < count; width *= 2) {
+		for (size_t low = 0; low < count; low += 2 * width) {
+			size_t middle = low + width < count ? low + width : count;
+			size_t high = middle + width < count ? middle + width : count;
+			merge_ranked(scan, from, to, low, middle, high, duplicate);
+		}
+		struct ranked *sorted = to;
+		to = from;
+		from = sorted;
+	}
+	object->next = from[0].index;
+	for (size_t i = 0; i < count; i++)
+		scan->nodes[from[i].index].next = i + 1 < count ? from[i + 1].index : NO_NODE;
+	free(memory);
+	return true;
+}
+
+/* Put an object's members in order. False, with the fault: there are too many, or a name is there twice. */
+static bool order_members(struct scan *scan, const struct frame *frame, const char *p)
+{
+	struct node *object = &scan->nodes[frame->object];
+	uint32_t duplicate = NO_NODE;
+	if (frame->members <= SMALL_OBJECT) {
+		object->next = sort_members(scan, object->next, &duplicate);
+	} else {
+		scan->unsorted += frame->members;
+		if (scan->unsorted > JSON_UNSORTED_MAX) {
+			refuse(scan, p, "too many member names that are not in order");
+			return false;
+		}
+		if (!sort_many(scan, object, frame->members, &duplicate))
+			return false;
+	}
+	if (duplicate == NO_NODE)
+		return true;
+	refuse(scan, scan->text + scan->nodes[duplicate].name_at - 1, "duplicate member name");
+	return false;
 }
 
 /* Write what an escaped name means into `names`. Returns its bytes. */
@@ -285,6 +391,7 @@ static bool add_member(struct scan *scan, const char *name, const char *end, boo
 		frame->ascending = frame->ascending && compare_names(scan, before, member) < 0;
 	}
 	frame->last = index;
+	frame->members++;
 	return true;
 }
 
@@ -296,18 +403,12 @@ static void end_member(struct scan *scan, const struct frame *frame, const char 
 	member->after = scan->node_count;
 }
 
-/* The innermost object ends at the bracket `p`. False, with the fault: a name is there twice. */
+/* The innermost object ends at the bracket `p`. False, with the fault. */
 static bool end_object(struct scan *scan, struct frame *frame, const char *p)
 {
 	struct node *object = &scan->nodes[frame->object];
-	uint32_t duplicate = NO_NODE;
-	if (!frame->ascending) {
-		object->next = sort_members(scan, object->next, &duplicate);
-		if (duplicate != NO_NODE) {
-			refuse(scan, scan->text + scan->nodes[duplicate].name_at - 1, "duplicate member name");
-			return false;
-		}
-	}
+	if (!frame->ascending && !order_members(scan, frame, p))
+		return false;
 	if (!scan->compact || (frame->ascending && !frame->kept)) {
 		scan->node_count = frame->object;
 		return true;

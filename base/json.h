@@ -4,7 +4,7 @@
  *
  * Refused beyond the grammar, because two readers would not agree on the meaning: invalid UTF-8 (overlong forms and
  * surrogates too), lone \u surrogates, duplicate member names (compared after unescaping, per object), nesting deeper
- * than asked for. Numbers are checked for form only; their text is kept.
+ * than asked for; and because of what it costs: very many names out of order (JSON_UNSORTED_MAX). Numbers are checked for form only; their text is kept.
  */
 #ifndef JITNEY_BASE_JSON_H
 #define JITNEY_BASE_JSON_H
@@ -19,6 +19,9 @@ enum json_type { JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, J
 
 /* Nesting is never followed further than this, whatever max_depth says. */
 enum { JSON_DEPTH_MAX = 1000 };
+/* Members of objects of more than 32 whose names do not ascend, in one text: they have to be sorted, and more would hold
+ * the thread up. Names that ascend, and small objects, cost nothing and may be as many as fit. */
+enum { JSON_UNSORTED_MAX = 128 * 1024 };
 
 /* What was wrong and where. `what` is static, a phrase for a sentence ("duplicate member name"). */
 struct json_fault {

@@ -244,6 +244,47 @@ static void a_hundred_thousand_members_are_checked_for_duplicates(void **state)
 	}
 }
 
+/* front F10: names out of order are sorted, and too many of them would hold a worker up. */
+static void names_out_of_order_are_bounded(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < 5; kind++) {
+		struct buf text = BUF_INIT(SIZE_MAX);
+		struct json_fault fault;
+		bool small = kind == 3, split = kind == 4;
+		size_t count = kind == 0 ? JSON_UNSORTED_MAX : 2 * JSON_UNSORTED_MAX;
+		buf_put_text(&text, small || split ? "[{" : "{");
+		for (size_t i = 0; i < count; i++) {
+			bool first = i == 0 || (small && i % 8 == 0) || (split && i == JSON_UNSORTED_MAX);
+			if (i && first)
+				buf_put_text(&text, "},{");
+			else if (i)
+				buf_put_char(&text, ',');
+			/* the odd multiplier makes each name once, in no order; kind 2: in order */
+			size_t name = kind == 2 ? i : i * 40503 % count;
+			buf_printf(&text, "\"a common beginning %08zu\":%zu", name, i);
+		}
+		buf_put_text(&text, small || split ? "}]" : "}");
+		bool may = kind == 0 || kind == 2 || kind == 3;
+		assert_int_equal(json_check(buf_slice(&text), 2, NULL, &fault), may);
+		if (!may)
+			assert_string_equal(fault.what, "too many member names that are not in order");
+		if (kind == 0) {
+			struct buf out = BUF_INIT(SIZE_MAX);
+			struct slice name, value;
+			size_t expected = 0;
+			assert_true(json_canonical(buf_slice(&text), 2, NULL, &out, &fault));
+			struct json_walk walk = json_walk(buf_slice(&out));
+			for (; json_next_member(&walk, &name, &value); expected++)
+				assert_int_equal(strtoul(name.at + strlen("\"a common beginning "), NULL, 10),
+						 expected);
+			assert_int_equal(expected, count);
+			buf_fini(&out);
+		}
+		buf_fini(&text);
+	}
+}
+
 static void a_wide_and_deep_text_out_of_order_is_copied_once_a_byte(void **state)
 {
 	(void)state;
@@ -706,6 +747,7 @@ int main(void)
 		cmocka_unit_test(nesting_is_allowed_up_to_the_depth_asked_for_and_no_deeper),
 		cmocka_unit_test(no_depth_asked_for_goes_beyond_the_limit),
 		cmocka_unit_test(a_hundred_thousand_members_are_checked_for_duplicates),
+		cmocka_unit_test(names_out_of_order_are_bounded),
 		cmocka_unit_test(a_wide_and_deep_text_out_of_order_is_copied_once_a_byte),
 		cmocka_unit_test(the_canonical_form_is_as_documented),
 		cmocka_unit_test(what_a_tree_would_merge_stays_apart),
