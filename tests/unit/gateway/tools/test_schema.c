@@ -125,7 +125,7 @@ static void names_are_plain_at_every_depth(void **state)
 static void a_part_may_have_very_many_names(void **state)
 {
 	(void)state;
-	enum { NAMES = 200000 };
+	enum { NAMES = 80000 }; /* and half of it more: JSON_UNSORTED_MAX */
 	struct buf schema = BUF_INIT(1 << 28), out = BUF_INIT(1 << 28);
 	struct json_fault fault;
 	struct slice properties, required, element, value;
