@@ -35,6 +35,13 @@ libgateway_a_SOURCES = \
 	gateway/config/check_redis.c \
 	gateway/config/config.c gateway/config/config.h \
 	gateway/config/config_private.h \
+	gateway/config/dialect_embeddings.c gateway/config/embeddings_options.h \
+	gateway/config/dialect_envelope.c gateway/config/envelope_options.h \
+	gateway/config/dialect_graphql.c gateway/config/graphql_options.h \
+	gateway/config/dialect_jsonrpc.c \
+	gateway/config/dialect_mcp.c \
+	gateway/config/dialect_rest.c gateway/config/key_list_options.h \
+	gateway/config/dialects.h \
 	gateway/config/errors.c \
 	gateway/config/expand.c \
 	gateway/config/field.c \

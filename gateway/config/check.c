@@ -316,24 +316,25 @@ static void hash_names(struct hashing *hash, const char *const *names, size_t co
 		hash_text(hash, names[i]);
 }
 
-static void hash_envelope(struct hashing *hash, const struct envelope_settings *envelope)
+/* Every text that the options right below `prefix` have set in `owner`. */
+static void hash_texts(struct hashing *hash, const char *prefix, const void *owner)
 {
-	const char *const texts[] = { envelope->preset,       envelope->method,     envelope->path,
-				      envelope->content_type, envelope->headers,    envelope->framing,
-				      envelope->body,         envelope->item,       envelope->answer_framing,
-				      envelope->list,         envelope->match,      envelope->id,
-				      envelope->result,       envelope->status,     envelope->errors,
-				      envelope->error,        envelope->retry_after };
-	for (size_t i = 0; i < countof(texts); i++)
-		hash_text(hash, texts[i]);
+	for (size_t i = 0; i < option_count; i++) {
+		const struct option *option = &option_table[i];
+		const char *text;
+		if (!option_key_below(option, prefix) || (option->kind != OPTION_TEXT && option->kind != OPTION_WORD))
+			continue;
+		memcpy(&text, (const char *)owner + option->at, sizeof text);
+		hash_text(hash, text);
+	}
 }
 
-static void hash_key_list(struct hashing *hash, const struct key_list_settings *keys)
+/* The blocks that only the upstream's dialect knows. */
+static void hash_dialect(struct hashing *hash, const struct upstream_draft *draft)
 {
-	const char *const texts[] = { keys->parameter, keys->argument, keys->separator, keys->list,
-				      keys->key,       keys->result,   keys->missing };
-	for (size_t i = 0; i < countof(texts); i++)
-		hash_text(hash, texts[i]);
+	const struct config_dialect *dialect = config_dialect_find(draft->dialect);
+	for (const char *const *option = dialect->options; option && *option; option++)
+		hash_texts(hash, arena_printf(hash->load->arena, "upstreams.*.%s.", *option), draft);
 }
 
 /* What decides who answers, and is no part of what a tool means. */
@@ -362,8 +363,7 @@ static void hash_upstream(struct hashing *hash, const struct upstream_draft *fro
 		hash_pairs(hash, &(struct route_pair){ upstream->headers[i].name, upstream->headers[i].value }, 1);
 	if (hash->source)
 		hash_source(hash, upstream);
-	if (from->envelope.item)
-		hash_envelope(hash, &from->envelope);
+	hash_dialect(hash, from);
 }
 
 static bool begin_digest(struct hashing *hash, const struct config_load *load, bool source)
@@ -442,7 +442,7 @@ static const char *digest_tool(struct config_load *load, const struct tool_draft
 		return NULL;
 	hash_upstream(&hash, from);
 	hash_text(&hash, draft->request.operation);
-	hash_key_list(&hash, &draft->key_list);
+	hash_texts(&hash, "tools.*.request.key_list.", draft);
 	hash_text(&hash, draft->request.method);
 	hash_text(&hash, draft->request.http_method);
 	hash_text(&hash, draft->request.path);

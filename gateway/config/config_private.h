@@ -10,9 +10,6 @@
 #include "gateway/config/yaml.h"
 #include "gateway/config/values.h"
 #include "gateway/config/options.h"
-#include "upstream/dialects/envelope.h"
-#include "upstream/dialects/graphql.h"
-#include "upstream/dialects/key_list.h"
 #include "upstream/process/process_settings.h"
 
 enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
@@ -40,8 +37,7 @@ struct upstream_draft {
 	const char *const *args;
 	size_t arg_count;
 	struct process_pool_settings process;
-	struct envelope_settings envelope;
-	struct graphql_settings graphql;
+	struct dialect_drafts own_settings;
 	struct dialect *own; /* the upstream's own, made from its settings; NULL: it has none. Owned */
 };
 
@@ -51,8 +47,8 @@ struct tool_draft {
 	const char *upstream;    /* name */
 	bool faulty;             /* its block has been complained about */
 	struct route_settings request;
-	struct key_list_settings key_list; /* parameter NULL: none */
-	const char *remote;                /* as written, or NULL */
+	struct dialect_tool_drafts own_settings;
+	const char *remote; /* as written, or NULL */
 };
 
 /* Kept as long as the configuration: config_json shows them. */
@@ -142,6 +138,13 @@ bool config_finish_program(struct config_load *load, struct upstream_draft *draf
 
 /* --- check_dialect.c: what each dialect asks of the options of its upstreams and tools --- */
 
+/* What a dialect adds to the configuration, by its name; NULL: there is none of that name. */
+const struct config_dialect *config_dialect_find(const char *name);
+/* Whether an upstream's option is one that only other dialects know. */
+bool config_dialect_hides(const char *dialect, const char *option);
+/* A dialect's error, at the option in `block` that it is about, or at the block. `where`: the block, for people. */
+void config_note_dialect_error(struct config_load *load, const struct node *block, const char *where,
+			       const struct dialect_error *error);
 /* The upstream's dialect into its settings: one of all upstreams', or its own. NULL there after an error. */
 void config_check_dialect(struct config_load *load, struct upstream_draft *draft);
 /* The tool's options that are its dialect's, and its route. The upstream has a dialect. */

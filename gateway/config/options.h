@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "gateway/config/dialects.h"
 
 /* What may stand there, and in which C type it ends up. */
 enum option_kind {
@@ -209,53 +210,12 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
-	  "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio",                               \
+	  DIALECT_WORDS,                                                                                               \
 	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
 	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document), "      \
 	  "openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP); to a program that jitney runs: "     \
 	  "mcp-stdio (an MCP server) or jsonrpc-stdio (JSON-RPC 2.0 by lines).")                                       \
-	B("upstreams.*.envelope", BLOCK, 0, "dialect envelope: the shape of the provider's batches.")                  \
-	V("upstreams.*.envelope.preset", WORD, upstream_draft, envelope.preset, "", 0, 0, NULL, ENVELOPE_PRESETS,      \
-	  "What the options below are where they are not set.")                                                        \
-	V("upstreams.*.envelope.method", WORD, upstream_draft, envelope.method, "", 0, 0, "(POST)", "POST|PUT|PATCH",  \
-	  "The HTTP method of a batch.")                                                                               \
-	V("upstreams.*.envelope.path", TEXT, upstream_draft, envelope.path, "bytes", 0, 2048, "(none)", NULL,          \
-	  "Path and query of a batch, appended to the endpoint's URL.")                                                \
-	V("upstreams.*.envelope.content_type", TEXT, upstream_draft, envelope.content_type, "bytes", 1, 256,           \
-	  "(application/json, or application/x-ndjson)", NULL, "Of a batch.")                                          \
-	V("upstreams.*.envelope.framing", WORD, upstream_draft, envelope.framing, "", 0, 0, "(json)", "json|ndjson",   \
-	  "Of a batch: a JSON array somewhere in body, or lines of JSON.")                                             \
-	V("upstreams.*.envelope.body", TEXT, upstream_draft, envelope.body, "bytes", 1, 65536, "({items})", NULL,      \
-	  "JSON around the array of a batch, which goes where {items} is.")                                            \
-	V("upstreams.*.envelope.item", TEXT, upstream_draft, envelope.item, "bytes", 1, 65536, NULL, NULL,             \
-	  "Template of one call; required without a preset.")                                                          \
-	V("upstreams.*.envelope.max", COUNT, upstream_draft, envelope.max, "", 1, 10000, "(100)", NULL,                \
-	  "Calls in one batch that the provider takes at most; batch.items may ask for fewer.")                        \
-	V("upstreams.*.envelope.answer_framing", WORD, upstream_draft, envelope.answer_framing, "", 0, 0, "(json)",    \
-	  "json|ndjson", "Of the answer: one JSON text, or lines of JSON, each an item.")                              \
-	V("upstreams.*.envelope.list", TEXT, upstream_draft, envelope.list, "bytes", 1, 256, "(.)", NULL,              \
-	  "Path of the array of items in the answer; a dot: the answer itself.")                                       \
-	V("upstreams.*.envelope.match", WORD, upstream_draft, envelope.match, "", 0, 0,                                \
-	  "(id if that is set, else position)",                                                                        \
-	  "id|position", "How an item of the answer finds its call.")                                                  \
-	V("upstreams.*.envelope.id", TEXT, upstream_draft, envelope.id, "bytes", 1, 256, NULL, NULL,                   \
-	  "Path of the id in an item.")                                                                                \
-	V("upstreams.*.envelope.result", TEXT, upstream_draft, envelope.result, "bytes", 1, 256, "(.)", NULL,          \
-	  "Path of the result in an item; a dot: the whole item.")                                                     \
-	V("upstreams.*.envelope.status", TEXT, upstream_draft, envelope.status, "bytes", 1, 256, NULL, NULL,           \
-	  "Path of the HTTP status in an item.")                                                                       \
-	V("upstreams.*.envelope.errors", TEXT, upstream_draft, envelope.errors, "bytes", 1, 256, "(all but 200-299)",  \
-	  NULL,                                                                                                        \
-	  "Statuses of items that mean failure: ranges such as 400-599, 207.")                                         \
-	V("upstreams.*.envelope.error", TEXT, upstream_draft, envelope.error, "bytes", 1, 256, NULL, NULL,             \
-	  "Path of the error in an item; there and not null: the call failed.")                                        \
-	V("upstreams.*.envelope.retry_after", TEXT, upstream_draft, envelope.retry_after, "bytes", 1, 256, NULL, NULL, \
-	  "Path of the seconds to wait in an item that failed; case does not matter.")                                 \
-	B("upstreams.*.graphql", BLOCK, 0, "dialect graphql: how calls become one request.")                           \
-	V("upstreams.*.graphql.merge", WORD, upstream_draft, graphql.merge, "", 0, 0, "(alias)", "alias|array|off",    \
-	  "alias: one document with aliased fields; array: a list of operations, where the server takes one; off.")    \
-	V("upstreams.*.graphql.max", COUNT, upstream_draft, graphql.max, "", 1, 1000, "(20)", NULL,                    \
-	  "Calls in one request that the server takes at most; batch.items may ask for fewer.")                        \
+	DIALECT_UPSTREAM_ROWS(B, V, L, T)                                                                              \
 	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, NULL,          \
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
@@ -391,8 +351,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The name of the upstream that runs it.")                                                                    \
 	V("tools.*.method", TEXT, tool_draft, request.method, "bytes", 1, 256, "(the tool's name)", NULL,              \
 	  "dialect jsonrpc: the method; envelope: {tool} of the item.")                                                \
-	V("tools.*.operation", TEXT, tool_draft, request.operation, "bytes", 1, 262144, NULL, NULL,                    \
-	  "dialect graphql: the query or mutation with its fragments; arguments are its variables, by name.")          \
+	DIALECT_TOOL_ROWS(B, V, L, T)                                                                                  \
 	V("tools.*.tool", TEXT, tool_draft, remote, "bytes", 1, 256, "(its name, less UPSTREAM__)", NULL,              \
 	  "MCP: the server's name of the tool. What the entry does not say is as the server's list has it.")            \
 	V("tools.*.arguments", OBJECT, tool_draft, tool.constants, "", 0, 0, NULL, NULL,                               \
@@ -417,8 +376,6 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("tools.*.timeout", DURATION, tool_draft, tool.timeout_us, "us", US_MS(1), US_H(1),                           \
 	  "(the upstream's timeout)", NULL,                                                                            \
 	  "For one call, waiting included.")                                                                           \
-	T("tools.*.models", tool_draft, tool.models, tool.model_count, 0, 256, 256, NULL,                              \
-	  "dialect openai-embeddings: the models that POST /v1/embeddings gives to it; none: all that no other names.")  \
 	B("tools.*.request", BLOCK, 0, "dialects rest, envelope: a call's request; {name} stands for an argument.")    \
 	V("tools.*.request.method", WORD, tool_draft, request.http_method, "", 0, 0, "(POST)",                         \
 	  "GET|POST|PUT|PATCH|DELETE|HEAD", "The HTTP method.")                                                        \
@@ -430,23 +387,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Headers, each a template.")                                                                                 \
 	V("tools.*.request.body", TEXT, tool_draft, request.body, "bytes", 0, 65536,                                   \
 	  "({arguments} for POST, PUT and PATCH, else none)", NULL, "Body template; {arguments} is the whole object.") \
-	B("tools.*.request.key_list", BLOCK, 0, "dialect rest: many calls as one request with many keys in its query.") \
-	V("tools.*.request.key_list.parameter", TEXT, tool_draft, key_list.parameter, "bytes", 1, 256,         \
-	  OPTION_REQUIRED, NULL, "The query parameter that takes the keys.")                                           \
-	V("tools.*.request.key_list.argument", TEXT, tool_draft, key_list.argument, "bytes", 1, 256,           \
-	  OPTION_REQUIRED, NULL, "The argument that is the key; calls that differ in another one do not share.")       \
-	V("tools.*.request.key_list.separator", TEXT, tool_draft, key_list.separator, "bytes", 1, 64, "(,)", NULL, \
-	  "What stands between keys; one that begins with & repeats the parameter.")                                   \
-	V("tools.*.request.key_list.list", TEXT, tool_draft, key_list.list, "bytes", 1, 256, "(.)", NULL,      \
-	  "Path of the items in the answer; a dot: the answer itself.")                                                \
-	V("tools.*.request.key_list.key", TEXT, tool_draft, key_list.key, "bytes", 1, 256, NULL, NULL,         \
-	  "Path of the key in an item of the list; without it the items are an object's members, named by key.")       \
-	V("tools.*.request.key_list.result", TEXT, tool_draft, key_list.result, "bytes", 1, 256, "(.)", NULL,  \
-	  "Path of the result in an item; a dot: the whole item.")                                                     \
-	V("tools.*.request.key_list.missing", WORD, tool_draft, key_list.missing, "", 0, 0, "(error)",         \
-	  "error|null", "What a call gets whose key is not in the answer.")                                            \
-	V("tools.*.request.key_list.max", COUNT, tool_draft, key_list.max, "", 1, 1000, "(50)", NULL,          \
-	  "Keys in one request that the provider takes at most; the smallest of an upstream's tools counts.")          \
+	DIALECT_REQUEST_ROWS(B, V, L, T)                                                                               \
 	B("tools.*.cache", BLOCK, 0, "Keeps answers of a tool that is read_only or idempotent.")                       \
 	V("tools.*.cache.ttl", DURATION, tool_draft, tool.cache.ttl_us, "us", 0, US_D(365), OPTION_REQUIRED, NULL,     \
 	  "How long an answer is fresh; 0: not kept.")                                                                 \

@@ -220,9 +220,10 @@ static bool is_silent(const struct option *option, const void *owner)
 			return !((const struct config *)owner)->redis->sentinel_name;
 		return (strcmp(option->path, "upstreams.*.rate") == 0 && !upstream->config.batch.requests.amount &&
 			!upstream->config.batch.tokens.amount) ||
-		       (strcmp(option->path, "upstreams.*.envelope") == 0 && !upstream->envelope.item) ||
-		       (strcmp(option->path, "upstreams.*.graphql") == 0 && !upstream->graphql.merge) ||
-		       (strcmp(option->path, "tools.*.request.key_list") == 0 && !tool->key_list.parameter) ||
+		       (strncmp(option->path, "upstreams.*.", 12) == 0 &&
+			config_dialect_hides(upstream->dialect, option->path + 12)) ||
+		       (strcmp(option->path, "tools.*.request.key_list") == 0 &&
+			!tool->own_settings.key_list.parameter) ||
 		       (strcmp(option->path, "upstreams.*.cache") == 0 &&
 			upstream->config.exposure.cache.ttl_us == 0) ||
 		       (strcmp(option->path, "tools.*.cache") == 0 && tool->tool.cache.ttl_us == 0) ||

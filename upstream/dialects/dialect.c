@@ -15,10 +15,9 @@ enum {
 
 const struct dialect *dialect_find(struct slice name)
 {
-	static const struct dialect *const dialects[] = { &dialect_jsonrpc,           &dialect_rest,
-							  &dialect_envelope,          &dialect_graphql,
-							  &dialect_openai_embeddings, &dialect_mcp,
-							  &dialect_jsonrpc_stdio,     &dialect_mcp_stdio };
+#define ADDRESS(name) &(name),
+	static const struct dialect *const dialects[] = { DIALECTS(ADDRESS) };
+#undef ADDRESS
 	for (size_t i = 0; i < countof(dialects); i++)
 		if (slice_equal(name, slice_of(dialects[i]->name)))
 			return dialects[i];

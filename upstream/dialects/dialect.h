@@ -17,6 +17,7 @@
 #include "metrics/catalogue.h"
 #include "upstream/dialects/call.h"
 #include "upstream/dialects/error.h"
+#include "upstream/dialects/list.h"
 
 struct key_list_settings;
 
@@ -152,19 +153,15 @@ struct dialect {
 	bool lists_tools; /* its providers say themselves which tools they have: upstream_watch */
 };
 
-extern const struct dialect dialect_jsonrpc;
-extern const struct dialect dialect_rest;
-extern const struct dialect dialect_jsonrpc_stdio; /* these two: lines for child processes, no decoder */
-extern const struct dialect dialect_mcp_stdio;
-/* encode of these two, with MCP's era: dialect_mcp_stdio's own is the legacy one. */
+#define DIALECT_DECLARE(name) extern const struct dialect name;
+DIALECTS(DIALECT_DECLARE)
+#undef DIALECT_DECLARE
+/* What the dialects of key_list_new have in common. */
+extern const struct dialect dialect_key_list;
+/* encode of the two for child processes, by lines, with MCP's era: dialect_mcp_stdio's own is the legacy one. They have
+ * no decoder. */
 bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
 		       struct buf *body) MUST_CHECK;
-extern const struct dialect dialect_openai_embeddings;
-/* What the dialects of envelope_new, graphql_new and key_list_new have in common; cannot be used themselves. */
-extern const struct dialect dialect_envelope;
-extern const struct dialect dialect_graphql;
-extern const struct dialect dialect_key_list;
-extern const struct dialect dialect_mcp; /* over HTTP; what travels is provider_mcp.c's */
 
 /* A decoder of any dialect, with or without settings of its own. NULL: no memory. */
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,

@@ -235,7 +235,7 @@ static const struct refusal refusals[] = {
 	  "1:43: upstreams.s.protocol: must be auto, 2026-07-28, 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05\n"
 	  "1:55: upstreams.s.endpoints: an MCP session is one server's: name one, or one upstream for each\n" },
 	{ "upstreams: { s: { dialect: rest, protocol: auto, endpoints: [ { url: \"http://h\" } ] } }",
-	  "1:34: upstreams.s.protocol: is for dialects mcp and mcp-stdio, not rest\n" },
+	  "1:34: upstreams.s.protocol: is for dialect mcp or mcp-stdio, not rest\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ \"http://h\" ] } }",
 	  "1:47: upstreams.s.endpoints[0]: must be a map of options: write { url: … }\n" },
 	{ "upstreams: { s: { dialect: rest, endpoints: [ { url: \"ftp://h\" } ] } }",
