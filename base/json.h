@@ -86,6 +86,10 @@ bool json_u64(struct slice raw, uint64_t *number);
 
 /* Append `text` as a JSON string with quotes. Invalid UTF-8 becomes U+FFFD, so the output is always valid. */
 void json_put_string(struct buf *out, struct slice text);
+/* Append the members of a checked object, as they came, each with a comma before it, but for those of these names. */
+void json_put_members_except(struct buf *out, struct slice object, const struct slice *names, size_t name_count);
+/* How many elements a checked array has. */
+size_t json_count_elements(struct slice array);
 /* Whether bytes are valid UTF-8 (RFC 3629). */
 bool json_utf8(struct slice bytes);
 

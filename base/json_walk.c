@@ -218,3 +218,30 @@ bool json_u64(struct slice raw, uint64_t *number)
 	*number = sum;
 	return true;
 }
+
+void json_put_members_except(struct buf *out, struct slice object, const struct slice *names, size_t name_count)
+{
+	struct json_walk walk = json_walk(object);
+	struct slice name, value;
+	while (json_next_member(&walk, &name, &value)) {
+		size_t i = 0;
+		while (i < name_count && !json_string_is(name, names[i]))
+			i++;
+		if (i < name_count)
+			continue;
+		buf_put_char(out, ',');
+		buf_put(out, name);
+		buf_put_char(out, ':');
+		buf_put(out, value);
+	}
+}
+
+size_t json_count_elements(struct slice array)
+{
+	struct json_walk walk = json_walk(array);
+	struct slice element;
+	size_t count = 0;
+	while (json_next_element(&walk, &element))
+		count++;
+	return count;
+}

@@ -139,7 +139,8 @@ static void add_usage(struct sum *sum, const struct call *call)
 /* The only element of a result's data, as the index-th of ours. */
 static void put_element(struct buf *out, struct slice result, size_t index)
 {
-	struct slice data, element, name, value;
+	static const struct slice index_name = { "index", 5 };
+	struct slice data, element;
 	if (!json_member(result, SLICE("data"), &data))
 		return;
 	struct json_walk walk = json_walk(data);
@@ -147,15 +148,7 @@ static void put_element(struct buf *out, struct slice result, size_t index)
 		return;
 	buf_put_text(out, "{\"index\":");
 	buf_put_u64(out, index);
-	walk = json_walk(element);
-	while (json_next_member(&walk, &name, &value)) {
-		if (json_string_is(name, SLICE("index")))
-			continue;
-		buf_put_char(out, ',');
-		buf_put(out, name);
-		buf_put_char(out, ':');
-		buf_put(out, value);
-	}
+	json_put_members_except(out, element, &index_name, 1);
 	buf_put_char(out, '}');
 }
 

@@ -254,21 +254,14 @@ static const char *write_mcp(struct maker *maker, const struct listed *listed, c
 	const bool replaced[countof(ours)] = { tool->said & SAID_TITLE, tool->said & SAID_DESCRIPTION, true,
 					       tool->said & SAID_OUTPUT_SCHEMA, tool->said & SAID_HINTS };
 	struct buf out = BUF_INIT(TEXT_BYTES_MAX);
-	struct slice name, value;
-	struct json_walk walk = json_walk(listed->whole);
+	struct slice left_out[1 + countof(ours)] = { SLICE("name") };
+	size_t count = 1;
+	for (size_t i = 0; i < countof(ours); i++)
+		if (replaced[i])
+			left_out[count++] = slice_of(ours[i]);
 	buf_put_text(&out, "{\"name\":");
 	json_put_string(&out, slice_of(tool->name));
-	while (json_next_member(&walk, &name, &value)) {
-		bool skip = json_string_is(name, SLICE("name"));
-		for (size_t i = 0; i < countof(ours); i++)
-			skip |= replaced[i] && json_string_is(name, slice_of(ours[i]));
-		if (skip)
-			continue;
-		buf_put_char(&out, ',');
-		buf_put(&out, name);
-		buf_put_char(&out, ':');
-		buf_put(&out, value);
-	}
+	json_put_members_except(&out, listed->whole, left_out, count);
 	for (size_t i = 0; i < 2; i++) {
 		if (!replaced[i])
 			continue;
@@ -487,16 +480,6 @@ static void maker_fini(struct maker *maker)
 	free(maker->about);
 }
 
-static size_t count_elements(struct slice array)
-{
-	struct slice element;
-	struct json_walk walk = json_walk(array);
-	size_t count = 0;
-	while (json_next_element(&walk, &element))
-		count++;
-	return count;
-}
-
 /* NULL: out of memory. */
 static struct kept *kept_new(const struct config *config, unsigned upstream, size_t elements)
 {
@@ -530,7 +513,7 @@ static bool check_list(const struct config *config, struct slice tools, size_t *
 		return false;
 	}
 	bool array = json_type(json_trim(tools)) == JSON_ARRAY;
-	*elements = array ? count_elements(tools) : 0;
+	*elements = array ? json_count_elements(tools) : 0;
 	if (array && *elements <= TOOLS_MAX)
 		return true;
 	snprintf(error, error_bytes, "its list is no array of at most %d tools", TOOLS_MAX);

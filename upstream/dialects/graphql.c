@@ -423,19 +423,11 @@ static void put_path(struct buf *out, struct slice path, struct slice name)
 /* An error as the call alone would have got it: its own name in the path; no places in a text it does not know. */
 static void put_error(struct buf *out, struct slice error, struct slice path, struct slice name)
 {
-	struct json_walk walk = json_walk(error);
-	struct slice raw, value;
+	static const struct slice own[] = { { "path", 4 }, { "locations", 9 } };
 	comma(out);
 	buf_put_text(out, "{\"path\":");
 	put_path(out, path, name);
-	while (json_next_member(&walk, &raw, &value)) {
-		if (json_string_is(raw, SLICE("path")) || json_string_is(raw, SLICE("locations")))
-			continue;
-		buf_put_char(out, ',');
-		buf_put(out, raw);
-		buf_put_char(out, ':');
-		buf_put(out, value);
-	}
+	json_put_members_except(out, error, own, countof(own));
 	buf_put_char(out, '}');
 }
 

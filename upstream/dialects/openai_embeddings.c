@@ -28,8 +28,8 @@ static bool is_token(struct slice value)
 	return json_type(value) == JSON_NUMBER && json_u64(value, &number);
 }
 
-/* How many elements an array has; 0 if one of them is not `fits`. */
-static size_t count_elements(struct slice array, bool (*fits)(struct slice))
+/* How many elements an array has; 0 if one of them does not fit. */
+static size_t count_fitting(struct slice array, bool (*fits)(struct slice))
 {
 	struct slice element;
 	struct json_walk walk = json_walk(array);
@@ -48,7 +48,7 @@ static bool is_text(struct slice value)
 
 static bool is_token_list(struct slice value)
 {
-	return json_type(value) == JSON_ARRAY && count_elements(value, is_token) > 0;
+	return json_type(value) == JSON_ARRAY && count_fitting(value, is_token) > 0;
 }
 
 /* *count: inputs in it. */
@@ -63,9 +63,9 @@ static enum input_kind input_kind(struct slice input, size_t *count)
 		return INPUT_NONE;
 	if (is_token_list(input))
 		return INPUT_TOKENS;
-	if ((*count = count_elements(input, is_text)) > 0)
+	if ((*count = count_fitting(input, is_text)) > 0)
 		return INPUT_TEXTS;
-	return (*count = count_elements(input, is_token_list)) > 0 ? INPUT_TOKEN_LISTS : INPUT_NONE;
+	return (*count = count_fitting(input, is_token_list)) > 0 ? INPUT_TOKEN_LISTS : INPUT_NONE;
 }
 
 static struct slice find_input(struct slice arguments)
@@ -79,7 +79,7 @@ static struct slice find_input(struct slice arguments)
 static uint64_t estimate(struct slice input)
 {
 	if (json_type(input) == JSON_ARRAY)
-		return count_elements(input, is_token);
+		return count_fitting(input, is_token);
 	size_t other = 0;
 	for (size_t i = 0; i < input.len; i++)
 		other += (unsigned char)input.at[i] >= 0x80;
@@ -329,18 +329,10 @@ static void put_usage(struct buf *out, const struct reading *reading, const stru
 /* An element of "data" with another index; all else as it came. */
 static void put_element(struct buf *out, struct slice element, size_t index)
 {
-	struct slice name, value;
-	struct json_walk walk = json_walk(element);
+	static const struct slice index_name = { "index", 5 };
 	buf_put_text(out, "{\"index\":");
 	buf_put_u64(out, index);
-	while (json_next_member(&walk, &name, &value)) {
-		if (json_string_is(name, SLICE("index")))
-			continue;
-		buf_put_char(out, ',');
-		buf_put(out, name);
-		buf_put_char(out, ':');
-		buf_put(out, value);
-	}
+	json_put_members_except(out, element, &index_name, 1);
 	buf_put_char(out, '}');
 }
 
