@@ -13,24 +13,17 @@ struct chunk {
 	_Alignas(ALIGNMENT) char data[];
 };
 
-struct secret {
-	struct secret *next;
-	const char *text;
-};
-
-struct config_arena {
+struct arena {
 	struct chunk *chunks; /* the first is being filled */
-	struct secret *secrets;
-	const struct config_drafts *drafts;
 	bool failed;
 };
 
-struct config_arena *arena_new(void)
+struct arena *arena_new(void)
 {
-	return calloc(1, sizeof(struct config_arena));
+	return calloc(1, sizeof(struct arena));
 }
 
-void arena_free(struct config_arena *arena)
+void arena_free(struct arena *arena)
 {
 	if (!arena)
 		return;
@@ -41,7 +34,7 @@ void arena_free(struct config_arena *arena)
 	free(arena);
 }
 
-static struct chunk *add_chunk(struct config_arena *arena, size_t least)
+static struct chunk *add_chunk(struct arena *arena, size_t least)
 {
 	size_t bytes = least > CHUNK_BYTES ? least : CHUNK_BYTES;
 	struct chunk *chunk = calloc(1, sizeof *chunk + bytes);
@@ -53,7 +46,7 @@ static struct chunk *add_chunk(struct config_arena *arena, size_t least)
 	return chunk;
 }
 
-void *arena_alloc(struct config_arena *arena, size_t bytes)
+void *arena_alloc(struct arena *arena, size_t bytes)
 {
 	struct chunk *chunk = arena->chunks;
 	if (bytes > SIZE_MAX / 2) {
@@ -72,7 +65,7 @@ void *arena_alloc(struct config_arena *arena, size_t bytes)
 	return memory;
 }
 
-void *arena_array(struct config_arena *arena, size_t count, size_t bytes)
+void *arena_array(struct arena *arena, size_t count, size_t bytes)
 {
 	size_t total;
 	if (__builtin_mul_overflow(count, bytes, &total)) {
@@ -82,7 +75,7 @@ void *arena_array(struct config_arena *arena, size_t count, size_t bytes)
 	return arena_alloc(arena, total);
 }
 
-char *arena_text(struct config_arena *arena, struct slice text)
+char *arena_text(struct arena *arena, struct slice text)
 {
 	char *copy = arena_alloc(arena, text.len + 1);
 	if (copy && text.len)
@@ -90,7 +83,7 @@ char *arena_text(struct config_arena *arena, struct slice text)
 	return copy;
 }
 
-const char *arena_printf(struct config_arena *arena, const char *format, ...)
+const char *arena_printf(struct arena *arena, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -105,35 +98,7 @@ const char *arena_printf(struct config_arena *arena, const char *format, ...)
 	return text;
 }
 
-bool arena_failed(const struct config_arena *arena)
+bool arena_failed(const struct arena *arena)
 {
 	return arena->failed;
-}
-
-void arena_mark_secret(struct config_arena *arena, const char *text)
-{
-	struct secret *secret = arena_alloc(arena, sizeof *secret);
-	if (!secret)
-		return;
-	secret->text = text;
-	secret->next = arena->secrets;
-	arena->secrets = secret;
-}
-
-bool arena_is_secret(const struct config_arena *arena, const char *text)
-{
-	const struct secret *secret = arena->secrets;
-	while (secret && secret->text != text)
-		secret = secret->next;
-	return secret != NULL;
-}
-
-void arena_keep_drafts(struct config_arena *arena, const struct config_drafts *drafts)
-{
-	arena->drafts = drafts;
-}
-
-const struct config_drafts *arena_drafts(const struct config_arena *arena)
-{
-	return arena->drafts;
 }

@@ -15,7 +15,7 @@ libgateway_a_SOURCES = \
 	gateway/call/dispatch_tier.c \
 	gateway/call/front.c gateway/call/front.h \
 	gateway/call/reply.c gateway/call/reply.h \
-	gateway/call/worker.h \
+	gateway/call/worker.c gateway/call/worker.h \
 	gateway/cli/arrivals.c gateway/cli/arrivals.h \
 	gateway/cli/cli.c gateway/cli/cli.h \
 	gateway/cli/cli_cache.c \
@@ -48,7 +48,9 @@ libgateway_a_SOURCES = \
 	gateway/config/json_schema.c \
 	gateway/config/options.c gateway/config/options.h \
 	gateway/config/read.c \
+	gateway/config/secrets.c gateway/config/secrets.h \
 	gateway/config/show.c \
+	gateway/config/tool.h \
 	gateway/config/values.c gateway/config/values.h \
 	gateway/config/yaml.c gateway/config/yaml.h \
 	gateway/http/accept.c \
@@ -79,7 +81,7 @@ libgateway_a_SOURCES = \
 	gateway/rest/embeddings.c gateway/rest/embeddings.h \
 	gateway/server/routes.c gateway/server/routes.h \
 	gateway/server/serve.c gateway/server/serve.h \
-	gateway/server/worker_loop.c \
+	gateway/server/worker_loop.c gateway/server/worker_loop.h \
 	gateway/tools/catalogue.c gateway/tools/catalogue.h \
 	gateway/tools/definitions.c gateway/tools/definitions.h \
 	gateway/tools/mcp_listing.c gateway/tools/mcp_listing.h \

@@ -1,7 +1,8 @@
 /*
- * worker.h: one worker: a thread that owns whole a loop, its listeners' daemons, its HTTP client, the batchers of its
- * upstreams and a mailbox. All workers are alike; worker 0 also serves the admin listeners, drops what has
- * expired, and hears what other gateways change.
+ * worker.h: what a call sees of the world: the gateway, which all workers share, and the worker it is at home with: a
+ * thread that owns whole a loop, its listeners' daemons, its HTTP client, the batchers of its upstreams and a mailbox.
+ * All workers are alike; worker 0 also serves the admin listeners, drops what has expired, and hears what other gateways
+ * change. How a worker runs is in server/worker_loop.h.
  */
 #ifndef JITNEY_GATEWAY_CALL_WORKER_H
 #define JITNEY_GATEWAY_CALL_WORKER_H
@@ -84,24 +85,13 @@ struct worker {
 	struct call_groups groups; /* with something to do */
 };
 
-/* A worker without listeners. NULL when memory is out or the kernel refuses. Main thread. */
-struct worker *worker_new(struct gateway *gateway, unsigned index) MUST_CHECK;
-/* One more daemon on a bound socket, which is taken; `admin` picks the paths it serves. False: `error` says why.
- * Main thread, before worker_start. */
-bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes) MUST_CHECK;
-/* Start the thread: it runs until the gateway drains and nothing is left to do. False and errno. Main thread. */
-bool worker_start(struct worker *worker) MUST_CHECK;
-/* One turn of the loop, which waits until `latest_us` at most. For the thread itself, and for tests that turn workers
- * by hand. */
-void worker_turn(struct worker *worker, uint64_t latest_us);
+/* Its offer mail and what knows its tools; for worker_new, which has zeroed it and given it a catalogue. */
+void worker_init_catalogue(struct worker *worker, struct catalogue *first);
 /* This is the catalogue from now on: the worker takes it between two requests. One that it has not taken yet is
  * replaced. A reference is taken. Any one thread. */
 void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue);
-/* After all threads were joined: open what is still in the post and end it. True when there was nothing left; calls
- * may go to and fro between workers, so settle all of them until all say so. Main thread. */
-bool worker_settle(struct worker *worker) MUST_CHECK;
-/* After the thread was joined, or never started. NULL is fine. */
-void worker_free(struct worker *worker);
+/* To all workers; `gateway` is a struct gateway: the registry's registry_offer. */
+void gateway_offer_catalogue(void *gateway, struct catalogue *catalogue);
 
 /* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
 typedef void route_function(struct worker *worker, struct request *request, struct slice rest);

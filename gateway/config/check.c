@@ -48,7 +48,7 @@ static void check_address(struct config_load *load, const struct node *root, boo
 		twice = is_same_address(&config->listen[i], address);
 	if (twice && address->text)
 		config_error_at(load, node, "%s: %s is listened on already", admin ? "admin.listen" : "listen",
-				arena_is_secret(load->arena, address->text) ? "this address" : address->text);
+				secrets_have(&load->config->secrets, address->text) ? "this address" : address->text);
 }
 
 static void check_listeners(struct config_load *load, const struct node *root)
@@ -85,7 +85,7 @@ static void check_urls(struct config_load *load, struct upstream_draft *draft)
 		if (!url || !node)
 			continue;
 		/* the reason may quote the URL, which may hold a secret */
-		bool secret = arena_is_secret(load->arena, url);
+		bool secret = secrets_have(&load->config->secrets, url);
 		if (!upstream_url_check(url, error, sizeof error))
 			config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: %s", draft->node->key.at, i,
 					secret ? "what ${...} stands for is not a URL of an endpoint" : error);
@@ -247,7 +247,7 @@ void config_check(struct config_load *load, const struct node *root)
  * the path is left out then; the number tells endpoints apart that differ in nothing else. NULL: out of memory. */
 static const char *shown_url(struct config_load *load, const char *url, size_t index)
 {
-	if (!arena_is_secret(load->arena, url))
+	if (!secrets_have(&load->config->secrets, url))
 		return url;
 	size_t host = strcspn(url, ":") + strlen("://");
 	size_t path = host + strcspn(url + host, "/");
@@ -258,7 +258,7 @@ static const char *shown_url(struct config_load *load, const char *url, size_t i
 
 static const char *shown_command(struct config_load *load, const char *command)
 {
-	return arena_is_secret(load->arena, command) ? "***" : command;
+	return secrets_have(&load->config->secrets, command) ? "***" : command;
 }
 
 /* --- What follows --- */
@@ -296,7 +296,7 @@ static void hash_text(struct hashing *hash, const char *text)
 /* What may be a secret. */
 static void hash_private(struct hashing *hash, const char *text)
 {
-	bool hidden = text && !hash->source && arena_is_secret(hash->load->arena, text);
+	bool hidden = text && !hash->source && secrets_have(&hash->load->config->secrets, text);
 	hash_text(hash, hidden ? "${}" : text);
 }
 

@@ -173,7 +173,7 @@ static bool is_there(const struct upstream_draft *draft)
 
 static void tell_missing(const struct config *config, const struct upstream_draft *draft, struct buf *errors)
 {
-	bool secret = arena_is_secret(config->arena, draft->command);
+	bool secret = secrets_have(&config->secrets, draft->command);
 	const char *why = "; install it, or write its path";
 	if (strchr(draft->command, ' '))
 		why = ": command is the program alone, its arguments go into args";
@@ -184,7 +184,7 @@ static void tell_missing(const struct config *config, const struct upstream_draf
 
 bool config_programs(const struct config *config, struct buf *errors)
 {
-	const struct config_drafts *drafts = arena_drafts(config->arena);
+	const struct config_drafts *drafts = config->drafts;
 	bool all = true;
 	for (size_t i = 0; i < drafts->upstream_count; i++) {
 		const struct upstream_draft *draft = &drafts->upstreams[i];

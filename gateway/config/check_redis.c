@@ -51,7 +51,7 @@ static const char *secret(struct config_load *load, const char *option, const ch
 	if (!text && from_url[0])
 		text = arena_printf(load->arena, "%s", from_url);
 	if (text)
-		arena_mark_secret(load->arena, text);
+		secrets_add(&load->config->secrets, load->arena, text);
 	return text;
 }
 
@@ -100,7 +100,7 @@ void config_finish_redis(struct config_load *load)
 		settings->username = arena_printf(load->arena, "%s", url.username);
 	settings->password = secret(load, config->redis_options.password, url.password);
 	if (text && url.password[0])
-		arena_mark_secret(load->arena, text);
+		secrets_add(&load->config->secrets, load->arena, text);
 	if (config->redis_options.sentinel_node_count)
 		read_sentinels(load, settings);
 	config->redis = settings;

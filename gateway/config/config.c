@@ -24,7 +24,7 @@ void config_free(struct config *config)
 {
 	if (!config)
 		return;
-	free_routes(arena_drafts(config->arena));
+	free_routes(config->drafts);
 	arena_free(config->arena);
 }
 
@@ -44,7 +44,7 @@ static struct config *make_empty(struct config_load *load)
 		arena_free(load->arena); /* the nodes': config_parse */
 		return NULL;
 	}
-	arena_keep_drafts(load->arena, load->drafts);
+	load->config->drafts = load->drafts;
 	load->config->arena = load->arena;
 	load->config->path = name;
 	return load->config;

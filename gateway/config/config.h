@@ -16,78 +16,11 @@
 #include "cache/disk/disk_settings.h"
 #include "cache/redis/redis_settings.h"
 #include "gateway/http/address.h"
+#include "gateway/config/secrets.h"
+#include "gateway/config/tool.h"
 #include "upstream/upstream.h"
 
-enum identity_scope { SCOPE_SHARED, SCOPE_TENANT, SCOPE_CALLER };
-
-/* What a tools: entry says itself, and a server's list therefore does not decide. */
-enum said {
-	SAID_DESCRIPTION = 1,
-	SAID_TITLE = 2,
-	SAID_INPUT_SCHEMA = 4,
-	SAID_OUTPUT_SCHEMA = 8,
-	SAID_READ_ONLY = 16,
-	SAID_IDEMPOTENT = 32,
-	SAID_DESTRUCTIVE = 64,
-	SAID_OPEN_WORLD = 128,
-	SAID_HINTS = SAID_READ_ONLY | SAID_IDEMPOTENT | SAID_DESTRUCTIVE | SAID_OPEN_WORLD,
-	SAID_CACHE = 256
-};
-
-struct tool {
-	const char *name;
-	unsigned index;              /* the metrics label; of a declared tool also its place in config->tools */
-	unsigned upstream;           /* index in config->upstreams */
-	struct dialect_route *route; /* owned */
-	const char *description;     /* "" if none */
-	const char *title;           /* "" if none */
-	const char *input_schema;    /* JSON text of an object; {"type":"object"} if none */
-	const char *output_schema;   /* JSON text, or NULL */
-	bool read_only, idempotent, destructive, open_world; /* annotations */
-	const char *version;       /* changes when method, request or upstream change; shown, knows no secret */
-	const char *source;        /* the same with secrets and environment: part of the key, shown to nobody */
-	uint64_t timeout_us;       /* default: the upstream's */
-	struct cache_policy cache; /* ttl_us 0: not cached */
-	struct key_filter key;     /* which arguments count, for the cache and for merging */
-	enum identity_scope scope;
-	const char *const *tags;
-	size_t tag_count;
-	const char *const *models; /* that POST /v1/embeddings gives to it */
-	size_t model_count;        /* 0: all that no other tool names, if it is of an embeddings dialect */
-	const char *remote;        /* of an upstream that lists its tools: its own name for this one; else NULL */
-	const char *constants;     /* members that every call's arguments have: a JSON object; NULL: none */
-	const char *mcp;           /* the tool as MCP callers see it: a JSON object; NULL: as the fields say */
-	unsigned said;             /* of a declared tool: enum said */
-};
-
-/* May a call of it be merged with an identical one, cached, repeated? */
-static inline bool tool_is_repeatable(const struct tool *tool)
-{
-	return tool->read_only || tool->idempotent;
-}
-
-/* What callers see of an upstream that lists its tools (dialect->lists_tools). */
-enum naming { NAMES_PREFIXED, NAMES_PLAIN };
-struct exposure {
-	enum naming names;
-	bool only_allowed;        /* what no glob in `allow` matches stays hidden */
-	const char *const *allow; /* globs over the server's names */
-	size_t allow_count;
-	const char *const *deny; /* what one matches stays hidden */
-	size_t deny_count;
-	size_t max_tools;          /* names it may have in the life of the process */
-	bool trust_hints;          /* its readOnlyHint and idempotentHint are believed */
-	struct cache_policy cache; /* for tools with readOnlyHint; ttl_us 0: none */
-	enum identity_scope scope;
-	const char *const *tags;
-	size_t tag_count;
-	const char *version; /* changes when the upstream does; shown, knows no secret */
-	const char *source;  /* the same with secrets and environment: part of keys, shown to nobody */
-};
-
-/* Who may share a request with a call that may not be sent twice: a request that fails, fails for all in it. The order
- * is the option's. */
-enum write_sharing { WRITES_OF_ONE_CALLER, WRITES_OF_ANY, WRITES_ALONE };
+struct config_drafts; /* config_private.h */
 
 struct upstream_config {
 	struct upstream_settings settings;
@@ -98,7 +31,7 @@ struct upstream_config {
 };
 
 struct config {
-	const char *path; /* of the file, as given */
+	const char *path;     /* of the file, as given */
 	const char *warnings; /* what ought to be written another way, a line each, for stderr; NULL: nothing */
 	struct listen_address *listen;
 	size_t listen_count;
@@ -158,7 +91,9 @@ struct config {
 	size_t upstream_count;
 	struct tool *tools; /* sorted by name */
 	size_t tool_count;
-	struct config_arena *arena; /* owns every string and array above */
+	struct arena *arena;                /* owns every string and array above */
+	struct secrets secrets;             /* those of them that are never shown */
+	const struct config_drafts *drafts; /* what the file said, block by block: for config_json */
 };
 
 /*

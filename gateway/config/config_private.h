@@ -66,9 +66,9 @@ struct config_fault {
 
 /* One reading of a file. */
 struct config_load {
-	const char *name;           /* of the file */
-	struct config_arena *arena; /* the configuration's own */
-	struct config_arena *nodes; /* of the file's tree, without its texts; ends with the reading */
+	const char *name;    /* of the file */
+	struct arena *arena; /* the configuration's own */
+	struct arena *nodes; /* of the file's tree, without its texts; ends with the reading */
 	struct config *config;
 	struct config_drafts *drafts;
 	struct config_fault faults[CONFIG_ERRORS]; /* the first ones, in file order */

@@ -144,7 +144,7 @@ bool config_expand(struct config_load *load, const struct node *node, const char
 	bool full = out.failed && out.len + FILLED_BYTES >= EXPANDED_BYTES;
 	buf_fini(&out);
 	if (copy && *filled)
-		arena_mark_secret(load->arena, copy);
+		secrets_add(&load->config->secrets, load->arena, copy);
 	if (full)
 		config_error_at(load, node, "%s: longer than 1MiB when filled in", where);
 	return copy && load->fault_total == errors;

@@ -310,7 +310,7 @@ static void read_object(const struct field *field)
 	if (json.failed)
 		complain(field, "is longer than 64KiB");
 	if (text && secret)
-		arena_mark_secret(field->load->arena, text);
+		secrets_add(&field->load->config->secrets, field->load->arena, text);
 	if (text)
 		memcpy(field->at, &text, sizeof text);
 	buf_fini(&json);

@@ -14,7 +14,7 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 
 static void put_text(const struct writer *writer, const char *text)
 {
-	json_put_string(writer->out, arena_is_secret(writer->config->arena, text) ? SLICE("***") : slice_of(text));
+	json_put_string(writer->out, secrets_have(&writer->config->secrets, text) ? SLICE("***") : slice_of(text));
 }
 
 static uint64_t get_number(const struct option *option, const void *owner)
@@ -171,7 +171,7 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	case OPTION_ENUM:
 		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
 	case OPTION_OBJECT:
-		return arena_is_secret(writer->config->arena, text) ? put_text(writer, text)
+		return secrets_have(&writer->config->secrets, text) ? put_text(writer, text)
 								    : buf_put_text(writer->out, text);
 	case OPTION_SCHEMA:
 		return buf_put_text(writer->out, text);
@@ -254,6 +254,6 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 
 void config_json(const struct config *config, struct buf *out)
 {
-	struct writer writer = { config, arena_drafts(config->arena), out };
+	struct writer writer = { config, config->drafts, out };
 	put_members(&writer, "", config);
 }

@@ -16,7 +16,7 @@
 #include "gateway/http/listen.h"
 #include "gateway/admin/pages.h"
 #include "gateway/tools/registry.h"
-#include "gateway/call/worker.h"
+#include "gateway/server/worker_loop.h"
 #include "upstream/upstream.h"
 
 enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
@@ -285,7 +285,8 @@ static bool run(struct process *process, const sigset_t *signals)
 	unsigned started = 0;
 	while (started < gateway->config->workers && worker_start(gateway->workers[started]))
 		started++;
-	bool fine = started == gateway->config->workers && registry_start(gateway->registry, gateway->workers) &&
+	bool fine = started == gateway->config->workers &&
+		    registry_start(gateway->registry, gateway_offer_catalogue, gateway) &&
 		    (!gateway->disk || disk_start(gateway->disk));
 	if (fine) {
 		log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",

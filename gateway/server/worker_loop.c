@@ -2,7 +2,7 @@
  * worker_loop.c: one worker's loop turn. The order is the design: what has come in is looked at first, what has been
  * answered is resumed together, then the HTTP library runs once, and last leaves what the new calls made due.
  */
-#include "gateway/call/worker.h"
+#include "gateway/server/worker_loop.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,37 +22,6 @@ enum { KEY_SLOTS = 4096 };
 /* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
 #define LAST_WORDS_US CLOCK_US_PER_S
 
-/* ---------------------------------------------------------------- the catalogue */
-
-static void take_offer(struct mail *mail)
-{
-	struct worker *worker = container_of(mail, struct worker, offer);
-	/* release too: whoever posts this mail again must see that the box is done with it */
-	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acq_rel);
-	struct catalogue *before = worker->catalogue;
-	bool news = catalogue_generation(next) != catalogue_generation(before);
-	worker->catalogue = catalogue_hold(next, worker->index);
-	catalogue_unref(next);
-	catalogue_drop(before, worker->index);
-	struct catalogue_listener *listener = TAILQ_FIRST(&worker->listeners);
-	while (news && listener) {
-		struct catalogue_listener *behind = TAILQ_NEXT(listener, next);
-		listener->changed(listener);
-		listener = behind;
-	}
-	lists_news(worker);
-}
-
-void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue)
-{
-	struct catalogue *passed_over =
-		atomic_exchange_explicit(&worker->offered, catalogue_ref(catalogue), memory_order_acq_rel);
-	if (passed_over)
-		catalogue_unref(passed_over);
-	else
-		mailbox_post(&worker->mailbox, &worker->offer);
-}
-
 /* ---------------------------------------------------------------- life */
 
 /* False: out of memory. */
@@ -69,17 +38,6 @@ static bool make_tier(struct worker *worker)
 	snprintf(name, sizeof name, "jitney-worker-%u", worker->index);
 	worker->tier = redis_tier_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, name);
 	return worker->tier != NULL;
-}
-
-/* A tool that is no longer there has no tags. */
-static bool has_tag(const void *context, struct slice name, struct slice tag)
-{
-	const struct worker *worker = context;
-	const struct tool *tool = catalogue_tool(worker->catalogue, name);
-	for (size_t i = 0; tool && i < tool->tag_count; i++)
-		if (slice_equal(slice_of(tool->tags[i]), tag))
-			return true;
-	return false;
 }
 
 /* False: out of memory. */
@@ -107,9 +65,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->listeners);
 	TAILQ_INIT(&worker->subscriptions);
 	TAILQ_INIT(&worker->list_waits);
-	worker->catalogue = catalogue_hold(registry_catalogue(gateway->registry), index);
-	worker->offer.open = take_offer;
-	worker->tags = (struct purge_tags){ has_tag, worker };
+	worker_init_catalogue(worker, registry_catalogue(gateway->registry));
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
@@ -149,8 +105,8 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 		.finished = routes_finished,
 		.context = worker,
 	};
-	struct http *http = http_start(listen_fd, admin, &gateway->http_settings, &gateway->http_shared, handler, worker->loop,
-				       worker->meter, error, error_bytes);
+	struct http *http = http_start(listen_fd, admin, &gateway->http_settings, &gateway->http_shared, handler,
+				       worker->loop, worker->meter, error, error_bytes);
 	if (!http)
 		return false;
 	worker->daemons[worker->daemon_count++] = http;

@@ -28,7 +28,7 @@ struct catalogue {
 	struct share *shares;            /* c: by upstream */
 	size_t share_count;              /* c */
 	struct definitions *definitions; /* c: owned reference */
-	struct config_arena *arena;      /* c: texts and arrays */
+	struct arena *arena;             /* c: texts and arrays */
 	struct holds holds[];            /* by worker */
 };
 /* a atomic, c constant */

@@ -26,7 +26,7 @@ struct kept {
 	struct listing listing;
 	atomic_size_t refs;
 	XXH128_hash_t digest; /* of the array's bytes */
-	struct config_arena *arena;
+	struct arena *arena;
 };
 
 /* One listing being made. */
@@ -35,7 +35,7 @@ struct maker {
 	const struct upstream_config *upstream;
 	unsigned index; /* of the upstream */
 	struct slots *slots;
-	struct config_arena *arena;
+	struct arena *arena;
 	struct listing *listing;
 	struct name_map remote;   /* the server's names so far */
 	struct name_map shown;    /* names here: index into listing->tools */

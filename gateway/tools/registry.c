@@ -13,7 +13,6 @@
 #include "base/loop.h"
 #include "gateway/tools/name_map.h"
 #include "gateway/tools/tool_labels.h"
-#include "gateway/call/worker.h"
 
 enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20 };
 /* When memory was out, the news are looked at again after this. */
@@ -39,7 +38,8 @@ struct registry {
 	atomic_bool stopping;        /* a */
 	pthread_t thread;            /* c: main's, to join */
 	bool started;                /* main's */
-	struct worker **workers;     /* c: while the thread runs */
+	registry_offer *offer;       /* c: while the thread runs */
+	void *offer_context;         /* c: likewise */
 	struct slots *slots;         /* the thread's, as all below */
 	struct meter *meter;         /* NULL: none */
 	struct source *sources;      /* by upstream */
@@ -225,7 +225,7 @@ static struct catalogue *make_catalogue(struct registry *registry)
 	return catalogue;
 }
 
-bool registry_turn(struct registry *registry, struct worker **workers)
+bool registry_turn(struct registry *registry, registry_offer *offer, void *context)
 {
 	read_news(registry);
 	if (!registry->dirty || is_stopping(registry))
@@ -235,8 +235,8 @@ bool registry_turn(struct registry *registry, struct worker **workers)
 		return false;
 	registry->current = next;
 	registry->dirty = false;
-	for (unsigned i = 0; workers && i < registry->config->workers; i++)
-		worker_offer_catalogue(workers[i], next);
+	if (offer)
+		offer(context, next);
 	set_gauges(registry);
 	tell(registry, before, next);
 	catalogue_unref(before);
@@ -250,7 +250,7 @@ static void *run(void *context)
 	crash_handler_thread();
 	while (!is_stopping(registry)) {
 		loop_wait(registry->loop, fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US);
-		fine = registry_turn(registry, registry->workers);
+		fine = registry_turn(registry, registry->offer, registry->offer_context);
 	}
 	return NULL;
 }
@@ -333,11 +333,12 @@ static bool has_work(const struct registry *registry)
 	return false;
 }
 
-bool registry_start(struct registry *registry, struct worker **workers)
+bool registry_start(struct registry *registry, registry_offer *offer, void *context)
 {
 	if (!has_work(registry))
 		return true;
-	registry->workers = workers;
+	registry->offer = offer;
+	registry->offer_context = context;
 	int result = pthread_create(&registry->thread, NULL, run, registry);
 	if (result) {
 		errno = result;

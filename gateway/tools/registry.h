@@ -14,7 +14,8 @@
 #include "upstream/upstream.h"
 
 struct registry;
-struct worker;
+/* Takes every catalogue after the first, with a reference of its own if it keeps it. The registry's thread. */
+typedef void registry_offer(void *context, struct catalogue *catalogue);
 
 /* With a first catalogue of the declared tools. The configuration outlives it. NULL: out of memory. Main thread, as all
  * here unless said otherwise. */
@@ -32,15 +33,15 @@ struct catalogue *registry_catalogue(const struct registry *registry);
 /* To be told about this upstream's tools (upstream_watch): takes its news on any thread, and only copies them there. */
 const struct upstream_watcher *registry_watcher(struct registry *registry, unsigned upstream);
 
-/* Start the thread, which gives catalogues to these workers (config->workers of them); none is started where no
- * upstream lists its tools. False and errno. */
-bool registry_start(struct registry *registry, struct worker **workers) MUST_CHECK;
+/* Start the thread, which offers catalogues there; none is started where no upstream lists its tools. False and
+ * errno. */
+bool registry_start(struct registry *registry, registry_offer *offer, void *context) MUST_CHECK;
 /* End it. Workers may still be running. Fine if it was not started. */
 void registry_stop(struct registry *registry);
 
 /* One turn of the thread, for itself and for tests that start none: take the news there are, and if they change
- * anything, give the workers a new catalogue. `workers` NULL: to nobody. Returns false when memory was out: then the
+ * anything, offer a new catalogue. `offer` NULL: to nobody. Returns false when memory was out: then the
  * news are kept for the next turn. */
-bool registry_turn(struct registry *registry, struct worker **workers);
+bool registry_turn(struct registry *registry, registry_offer *offer, void *context);
 
 #endif

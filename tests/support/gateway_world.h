@@ -5,7 +5,7 @@
 #ifndef TESTS_SUPPORT_GATEWAY_WORLD_H
 #define TESTS_SUPPORT_GATEWAY_WORLD_H
 
-#include "gateway/call/worker.h"
+#include "gateway/server/worker_loop.h"
 #include "tests/support/fake_upstream.h"
 
 struct gateway_world {

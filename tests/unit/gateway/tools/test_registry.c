@@ -61,7 +61,7 @@ static int tear_down(void **state)
 
 static void spread(void)
 {
-	bool fine = registry_turn(world.gateway.registry, world.gateway.workers);
+	bool fine = registry_turn(world.gateway.registry, gateway_offer_catalogue, &world.gateway);
 	assert_true(fine);
 	gateway_settle(&world);
 }
@@ -435,10 +435,9 @@ static void an_offer_that_was_not_taken_is_replaced(void **state)
 {
 	(void)state;
 	const struct upstream_watcher *watcher = fake_watcher(0);
-	struct worker **workers = world.gateway.workers;
 	for (int i = 0; i < 3; i++) {
 		watcher->tools(watcher->context, i % 2 ? SLICE("[]") : SLICE("[" TOOL("read") "]"));
-		assert_true(registry_turn(world.gateway.registry, workers));
+		assert_true(registry_turn(world.gateway.registry, gateway_offer_catalogue, &world.gateway));
 	}
 	assert_null(find("read")); /* nobody was turned */
 	gateway_settle(&world);
@@ -455,13 +454,13 @@ static void without_memory_the_last_catalogue_stays(void **state)
 		assert_in_range(n, 1, 2000);
 		alloc_fail_at(n);
 		watcher->tools(watcher->context, SLICE("[" TOOL("read") "," TOOL("there") ",{\"name\":\"a.b\"}]"));
-		bool turned = registry_turn(registry, world.gateway.workers);
+		bool turned = registry_turn(registry, gateway_offer_catalogue, &world.gateway);
 		alloc_reset();
 		gateway_settle(&world);
 		assert_non_null(find("own"));
 		whole = turned && find("read");
 		if (!whole) {
-			while (!registry_turn(registry, world.gateway.workers))
+			while (!registry_turn(registry, gateway_offer_catalogue, &world.gateway))
 				;
 			gateway_settle(&world);
 			list(0, "[]");

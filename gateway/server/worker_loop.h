@@ -1,0 +1,23 @@
+/* worker_loop.h: how a worker runs: made, given its listeners, started, turned, drained, settled. */
+#ifndef JITNEY_GATEWAY_SERVER_WORKER_LOOP_H
+#define JITNEY_GATEWAY_SERVER_WORKER_LOOP_H
+
+#include "gateway/call/worker.h"
+
+/* A worker without listeners. NULL when memory is out or the kernel refuses. Main thread. */
+struct worker *worker_new(struct gateway *gateway, unsigned index) MUST_CHECK;
+/* One more daemon on a bound socket, which is taken; `admin` picks the paths it serves. False: `error` says why.
+ * Main thread, before worker_start. */
+bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes) MUST_CHECK;
+/* Start the thread: it runs until the gateway drains and nothing is left to do. False and errno. Main thread. */
+bool worker_start(struct worker *worker) MUST_CHECK;
+/* One turn of the loop, which waits until `latest_us` at most. For the thread itself, and for tests that turn workers
+ * by hand. */
+void worker_turn(struct worker *worker, uint64_t latest_us);
+/* After all threads were joined: open what is still in the post and end it. True when there was nothing left; calls
+ * may go to and fro between workers, so settle all of them until all say so. Main thread. */
+bool worker_settle(struct worker *worker) MUST_CHECK;
+/* After the thread was joined, or never started. NULL is fine. */
+void worker_free(struct worker *worker);
+
+#endif
