@@ -24,6 +24,7 @@ struct batch {
 	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
 	bool queued;               /* open, and in its lane's list of those to be sent again */
 	uint64_t asked_us;         /* longest pause that an answer asked for; 0: none */
+	bool limited;              /* an answer said: too many */
 	bool told;                 /* calls of it were refused and told so; or its only call's answer is an error */
 	bool doubted;              /* those who live were answered in company only: each is sent again alone */
 	struct hunt *hunt;         /* it is a try of this hunt; NULL: of none */

@@ -50,12 +50,18 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->flights);
 	TAILQ_INIT(&batcher->settled);
+	TAILQ_INIT(&batcher->line);
+	/* a configured rate makes a line on purpose: only deadlines bound that */
+	batcher->admission.wait_us = policy->requests.amount ? 0 : policy->queue_wait_us;
 	return batcher;
 }
 
 static enum outcome refuse(struct batcher *batcher, enum reject_reason reason, const char *text, const char **why)
 {
 	meter_add(batcher->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	if (reason == REJECT_QUEUE_ITEMS || reason == REJECT_QUEUE_BYTES)
+		meter_add(batcher->meter, METRIC_ID_SHED, batcher->label,
+			  reason == REJECT_QUEUE_ITEMS ? SHED_QUEUE_ITEMS : SHED_QUEUE_BYTES, 1);
 	*why = text;
 	return OUTCOME_OVERLOADED;
 }
@@ -91,10 +97,19 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	uint64_t earliest_us = lane ? waiting_earliest_us(batcher, lane) : 0;
 	if (earliest_us > now_us && item->deadline_us <= earliest_us) {
 		item->added_us = now_us;
-		ending_settle(batcher, item, ending_rate_limited(lane, earliest_us, now_us),
+		ending_settle(batcher, item, ending_rate_limited(batcher, lane, earliest_us, now_us),
 			      ending_facts(item, now_us));
 		waiting_news(batcher, lane);
 		return OUTCOME_OK;
+	}
+	if (lane) {
+		struct admission_verdict verdict = waiting_admits(batcher, lane, item, now_us);
+		if (!verdict.admitted) {
+			item->added_us = now_us;
+			ending_shed(batcher, item, verdict.reason, verdict.retry_us, now_us);
+			waiting_news(batcher, lane);
+			return OUTCOME_OK;
+		}
 	}
 	bool added = lane && lane_add(lane, item, now_us);
 	if (lane)
@@ -136,6 +151,7 @@ void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uin
 void batcher_tick(struct batcher *batcher, uint64_t now_us)
 {
 	ending_expire(batcher, now_us);
+	ending_shed_waited(batcher, now_us);
 	sending_abort(batcher);
 	sending_age(batcher, now_us);
 	sending_flush(batcher, now_us);
@@ -149,7 +165,9 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 	uint64_t ready_us = waiting_due_us(batcher, loop_now(batcher->loop));
 	uint64_t look_us = due_first_us(&batcher->looks);
 	uint64_t expiry_us = due_first_us(&batcher->expiries);
+	uint64_t waited_us = ending_waited_us(batcher);
 	look_us = ready_us < look_us ? ready_us : look_us;
+	look_us = waited_us < look_us ? waited_us : look_us;
 	return look_us < expiry_us ? look_us : expiry_us;
 }
 

@@ -69,6 +69,7 @@ struct batch_item {
 	/* the batcher's own; nothing to fill in */
 	TAILQ_ENTRY(batch_item) next;    /* waiting: in its caller's line; settled: among those to be told */
 	TAILQ_ENTRY(batch_item) arrival; /* waiting: in its lane, oldest first */
+	TAILQ_ENTRY(batch_item) line;    /* waiting: over the whole batcher, by queued_us */
 	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */
 	struct due_node urgent;          /* waiting: by urgent_us, in its lane */
 	uint64_t tokens;                 /* estimated; 0: nobody counts them */
@@ -80,6 +81,7 @@ struct batch_item {
 	struct batch_facts facts;        /* settled: likewise */
 	size_t index;                    /* in its batch */
 	uint64_t added_us;
+	uint64_t queued_us; /* waiting for the limiter since */
 };
 TAILQ_HEAD(batch_item_list, batch_item);
 

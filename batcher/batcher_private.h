@@ -8,6 +8,7 @@
 #include "batcher/batch.h"
 #include "batcher/hunt.h"
 #include "batcher/lane.h"
+#include "batcher/admission.h"
 #include "batcher/arrays.h"
 #include "batcher/costs.h"
 #include "batcher/limiter.h"
@@ -22,7 +23,8 @@ struct tool_speed {
 	struct tool_speed *next;
 	unsigned number; /* metrics index */
 	struct speed speed;
-	struct costs costs; /* of one call of it that travels alone */
+	struct costs costs;       /* of one call of it that travels alone */
+	uint64_t paused_until_us; /* the provider, asked for one call of it, said 503 and not to come before */
 };
 
 /* The lanes of one class of latency, over all groups; lanes come and go, what was learned stays. */
@@ -50,15 +52,20 @@ struct batcher {
 	struct table tools;
 	struct tool_speed *tool_list;
 	struct lane_class classes[LATENCY_CLASS_COUNT];
-	struct due_heap looks;     /* lanes that may not send yet, or have had news: when to judge them */
-	struct due_heap expiries;  /* items waiting and travelling, by deadline_us */
-	struct batch_list flights; /* batches under way */
-	size_t in_flight;          /* of those */
-	size_t forgotten;          /* of those, to be aborted */
-	size_t waiting_items;      /* over all lanes */
+	struct due_heap looks;      /* lanes that may not send yet, or have had news: when to judge them */
+	struct due_heap expiries;   /* items waiting and travelling, by deadline_us */
+	struct batch_list flights;  /* batches under way */
+	size_t in_flight;           /* of those */
+	size_t forgotten;           /* of those, to be aborted */
+	struct admission admission; /* whether one more may wait */
+	struct batch_item_list
+		line;         /* all that wait, in the order in which they are to be refused if they wait too long */
+	size_t waiting_items; /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be told */
 	struct pace requests, tokens;   /* what the provider allows */
+	uint64_t paused_until_us;       /* it said not to come before */
+	struct pace_learned learned;    /* what its refusals have taught */
 	struct limiter limiter;         /* how many of `flights` at once */
 	size_t overdue;                 /* of those, far past their time */
 	uint64_t overdue_look_us;       /* when one may become so; CLOCK_NEVER: none will */
@@ -80,6 +87,8 @@ void learned_load(struct lane_class *class, bool landed);
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us);
 /* It landed well. */
 void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
+/* Nobody waits for it any longer, and it has not landed. */
+void learned_given_up(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
 /* What this one should take. */
 const struct costs *learned_costs(struct lane_class *class, const struct batch *batch);
 
@@ -104,13 +113,19 @@ void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 void waiting_news(struct batcher *batcher, struct lane *lane);
 /* Line the lane up to send, or note when to look again, or free it. It must not be ready. */
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us);
-void waiting_count(struct batcher *batcher, const struct lane *lane, const struct batch_item *item, int by);
+void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by);
 /* When the configured rate lets the next request out; 0: at once. */
 uint64_t waiting_paced_us(const struct batcher *batcher);
-/* Until when the provider wants nothing of this key, or its refusals have taught so; 0: it may come. */
-uint64_t waiting_held_until_us(const struct lane *lane);
+/* Until when the provider wants nothing of what is in this lane, or its refusals have taught so; 0: it may come. */
+uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane);
 /* When a call that came into this lane now could leave at the earliest; 0 at once. */
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane);
+/* Whether one more call may come into this lane. */
+struct admission_verdict waiting_admits(struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
+					uint64_t now_us);
+/* Too little time is left for an exchange, and others find out whether that is still so. */
+bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
+		     uint64_t now_us);
 /* When there will be a lane that may send: 0 now, CLOCK_NEVER only after news. */
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us);
 /* Whether calls wait that could leave if the limiter let them. */
@@ -134,14 +149,24 @@ void ending_settle(struct batcher *batcher, struct batch_item *item, struct answ
 void ending_tell(struct batcher *batcher);
 struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us);
 /* The provider wants to be left alone for longer than a call can wait: not before `until_us`. */
-struct answer *ending_rate_limited(const struct lane *lane, uint64_t until_us, uint64_t now_us);
+struct answer *ending_rate_limited(const struct batcher *batcher, const struct lane *lane, uint64_t until_us,
+				   uint64_t now_us);
 void ending_expire(struct batcher *batcher, uint64_t now_us);
+/* Too many for the provider: a call is refused, and told when to come again. Counted by reason. */
+void ending_shed(struct batcher *batcher, struct batch_item *item, enum shed_reason reason, uint64_t retry_us,
+		 uint64_t now_us);
+/* Those who have waited for as long as one may. */
+void ending_shed_waited(struct batcher *batcher, uint64_t now_us);
+/* When the first of them will have; CLOCK_NEVER: nobody. */
+uint64_t ending_waited_us(const struct batcher *batcher);
 
 /* --- refused.c: refused as a whole --- */
 
 void refused_again(struct batcher *batcher, struct batch *batch);
 /* How long the provider asks to be left alone; 0: it does not. */
 uint64_t refused_pause_us(const struct answer *answer);
+/* An answer that is not OK has come: whether it asks for a pause. */
+void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer);
 void refused_call(void *context, size_t index, struct answer *answer);
 void refused_doubted(void *context, size_t index, struct answer *answer);
 /* No memory to send them again: they are told what the provider said. */

@@ -89,7 +89,8 @@ struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us)
 	return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us) };
 }
 
-struct answer *ending_rate_limited(const struct lane *lane, uint64_t until_us, uint64_t now_us)
+struct answer *ending_rate_limited(const struct batcher *batcher, const struct lane *lane, uint64_t until_us,
+				   uint64_t now_us)
 {
 	static const char *const texts[] = {
 		"The upstream's rate lets no request out before the call's deadline; it was not sent.",
@@ -97,7 +98,8 @@ struct answer *ending_rate_limited(const struct lane *lane, uint64_t until_us, u
 	};
 	uint64_t wait_us = window_elapsed_us(now_us, until_us);
 	return answer_upstream_error(OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
-				     (struct slice){ NULL, 0 }, "%s", texts[waiting_held_until_us(lane) >= until_us]);
+				     (struct slice){ NULL, 0 }, "%s",
+				     texts[waiting_held_until_us(batcher, lane) >= until_us]);
 }
 
 /* Whether a byte of the call may have reached the provider: only the exchange knows whether it got a connection. */
@@ -106,11 +108,64 @@ static bool was_sent(const struct batch *batch)
 	return batch && (batch->before || (batch->state == BATCH_SENT && upstream_sent(batch->exchange)));
 }
 
+static const char *shed_text(enum shed_reason reason)
+{
+	switch (reason) {
+	case SHED_DEADLINE:
+		return "So many calls wait for this provider that the answer would have come after the call's deadline; "
+		       "it was not sent.";
+	case SHED_LATE:
+		return "When the call's turn came, too little of its time was left for the provider; it was not sent.";
+	default:
+		return "The line for this provider is longer than queue.wait allows; the call was not sent.";
+	}
+}
+
+/* A call that was given less time than the provider takes even with nobody before it would fare no better later. */
+static struct answer *shed_answer(enum shed_reason reason, uint64_t retry_us)
+{
+	return answer_upstream_error(OUTCOME_OVERLOADED, 0, (uint32_t)(retry_us / CLOCK_US_PER_S + 1),
+				     (struct slice){ NULL, 0 }, "%s", shed_text(reason));
+}
+
+void ending_shed(struct batcher *batcher, struct batch_item *item, enum shed_reason reason, uint64_t retry_us,
+		 uint64_t now_us)
+{
+	struct batch_facts facts = ending_facts(item, now_us);
+	if (item->lane)
+		ending_withdraw(batcher, item);
+	meter_add(batcher->meter, METRIC_ID_SHED, batcher->label, reason, 1);
+	ending_settle(batcher, item, shed_answer(reason, retry_us), facts);
+}
+
+uint64_t ending_waited_us(const struct batcher *batcher)
+{
+	const struct batch_item *first = TAILQ_FIRST(&batcher->line);
+	return first && batcher->admission.wait_us ? clock_add(first->queued_us, batcher->admission.wait_us)
+						   : CLOCK_NEVER;
+}
+
+void ending_shed_waited(struct batcher *batcher, uint64_t now_us)
+{
+	while (ending_waited_us(batcher) <= now_us) {
+		struct batch_item *item = TAILQ_FIRST(&batcher->line);
+		uint64_t held_us = waiting_held_until_us(batcher, item->lane);
+		if (clock_add(held_us, batcher->admission.wait_us) <= now_us) {
+			ending_shed(batcher, item, SHED_WAITED, batcher->admission.wait_us, now_us);
+			continue;
+		}
+		/* the provider had asked for a pause: only what it waits from then on is a line */
+		TAILQ_REMOVE(&batcher->line, item, line);
+		item->queued_us = now_us;
+		TAILQ_INSERT_TAIL(&batcher->line, item, line);
+	}
+}
+
 static struct answer *expired_answer(const struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
 {
 	uint64_t earliest_us = item->lane ? waiting_earliest_us(batcher, item->lane) : 0;
 	if (earliest_us > now_us)
-		return ending_rate_limited(item->lane, earliest_us, now_us);
+		return ending_rate_limited(batcher, item->lane, earliest_us, now_us);
 	if (!was_sent(item->batch))
 		return answer_error(OUTCOME_DEADLINE_EXCEEDED, "The call's deadline passed before it could be sent.");
 	if (item->call.repeatable)
@@ -124,6 +179,10 @@ void ending_expire(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->expiries) <= now_us) {
 		struct batch_item *item = container_of(batcher->expiries.root, struct batch_item, expiry);
+		if (item->lane && admission_stands(&batcher->admission, now_us)) {
+			ending_shed(batcher, item, SHED_WAITED, batcher->admission.wait_us, now_us);
+			continue;
+		}
 		struct answer *answer = expired_answer(batcher, item, now_us);
 		struct batch_facts facts = ending_facts(item, now_us);
 		if (facts.id)

@@ -72,6 +72,7 @@ static struct lane_turn *begin_turn(struct lane *lane, uint64_t caller, uint8_t 
 	if (!turn)
 		return NULL;
 	TAILQ_INIT(&turn->items);
+	turn->count = 0;
 	turn->caller = caller;
 	turn->level = level;
 	turn->since_us = now_us;
@@ -111,8 +112,11 @@ bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 	item->lane = lane;
 	item->turn = turn;
 	item->added_us = now_us;
+	item->queued_us = now_us;
 	note_arrival(lane, now_us);
 	TAILQ_INSERT_TAIL(&turn->items, item, next);
+	turn->count++;
+	lane->level_items[item->urgency]++;
 	TAILQ_INSERT_TAIL(&lane->arrivals, item, arrival);
 	due_set(&lane->urgent, &item->urgent, item->urgent_us);
 	lane->items++;
@@ -125,6 +129,8 @@ static void detach(struct lane *lane, struct batch_item *item)
 {
 	assert(item->lane == lane);
 	TAILQ_REMOVE(&item->turn->items, item, next);
+	item->turn->count--;
+	lane->level_items[item->turn->level]--;
 	TAILQ_REMOVE(&lane->arrivals, item, arrival);
 	due_clear(&lane->urgent, &item->urgent);
 	lane->items--;
@@ -148,6 +154,16 @@ void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent
 	due_set(&lane->urgent, &item->urgent, urgent_us);
 }
 
+/* Each of the others has a turn for each of its own. */
+size_t lane_ahead(const struct lane *lane, const struct batch_item *item)
+{
+	const struct lane_turn *own = find_turn(lane, item->caller, item->urgency);
+	size_t in_turns = ((own ? own->count : 0) + 1) * lane->turns.count, as_urgent = 0;
+	for (size_t level = 0; level <= item->urgency; level++)
+		as_urgent += lane->level_items[level];
+	return in_turns < as_urgent ? in_turns : as_urgent;
+}
+
 struct batch_item *lane_next(const struct lane *lane)
 {
 	const struct lane_turn *best = NULL;
@@ -160,7 +176,9 @@ struct batch_item *lane_next(const struct lane *lane)
 			best_us = stands_us;
 		}
 	}
-	return best ? TAILQ_FIRST(&best->items) : NULL;
+	if (!best)
+		return NULL;
+	return lane->newest_first ? TAILQ_LAST(&best->items, batch_item_list) : TAILQ_FIRST(&best->items);
 }
 
 void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)

@@ -36,6 +36,7 @@ struct lane_turn {
 	struct batch_item_list items;
 	uint64_t caller;
 	uint64_t since_us; /* waiting since, or last served */
+	size_t count;      /* of items */
 	uint8_t level;
 };
 TAILQ_HEAD(lane_turn_list, lane_turn);
@@ -43,13 +44,10 @@ TAILQ_HEAD(lane_turn_list, lane_turn);
 struct batch;
 TAILQ_HEAD(batch_queue, batch);
 
-/* The lanes whose calls may not mix with those of other keys: they differ in the latency of their tools only. A
- * provider that wants a pause wants it of all of them. */
+/* The lanes whose calls may not mix with those of other keys: they differ in the latency of their tools only. */
 struct lane_group {
 	struct table_node node; /* the batcher's: found by key */
 	TAILQ_HEAD(, lane) lanes;
-	uint64_t paused_until_us;    /* the batcher's: the provider said not to come before */
-	struct pace_learned learned; /* the batcher's: what its refusals have taught */
 	size_t key_len;
 	char key[];
 };
@@ -58,18 +56,19 @@ struct lane {
 	struct lane_group *group;
 	TAILQ_ENTRY(lane) sibling; /* in its group */
 	uint8_t class;             /* enum latency_class of its calls */
-	bool apart;                /* only for calls of `tool`, until its class is known */
+	bool apart;                /* only for calls of `tool`: until its class is known, or while it is paused */
 	unsigned tool;
-	TAILQ_ENTRY(lane) next;     /* ready.h's: in its turn */
-	struct ready_turn *turn;    /* ready.h's: may send, and waits for that turn; NULL: may not */
-	struct ready_turn own_turn; /* ready.h's: room for one that nobody shares */
-	uint64_t ready_us;          /* the batcher's: since when it may send */
-	struct due_node look;       /* the batcher's: when to judge it again */
-	size_t in_flight;           /* the batcher's: exchanges under way */
-	struct batch_queue again;   /* the batcher's: open batches to be sent before anything that waits */
-	bool landed;                /* the batcher's: see struct window_view */
-	uint64_t came_us;           /* when the last call came in; 0: none yet */
-	uint64_t gap_us;            /* smoothed time from one to the next; 0: not known */
+	const struct tool_speed *speed; /* of `tool`; NULL: not apart */
+	TAILQ_ENTRY(lane) next;         /* ready.h's: in its turn */
+	struct ready_turn *turn;        /* ready.h's: may send, and waits for that turn; NULL: may not */
+	struct ready_turn own_turn;     /* ready.h's: room for one that nobody shares */
+	uint64_t ready_us;              /* the batcher's: since when it may send */
+	struct due_node look;           /* the batcher's: when to judge it again */
+	size_t in_flight;               /* the batcher's: exchanges under way */
+	struct batch_queue again;       /* the batcher's: open batches to be sent before anything that waits */
+	bool landed;                    /* the batcher's: see struct window_view */
+	uint64_t came_us;               /* when the last call came in; 0: none yet */
+	uint64_t gap_us;                /* smoothed time from one to the next; 0: not known */
 
 	size_t items;                              /* waiting */
 	size_t bytes;                              /* of their arguments */
@@ -77,6 +76,8 @@ struct lane {
 	struct due_heap urgent;                    /* all of them, by urgent_us */
 	struct lane_turn_list levels[LANE_LEVELS]; /* turns, next one first */
 	struct table turns;                        /* all turns */
+	size_t level_items[LANE_LEVELS];
+	bool newest_first; /* the batcher's: the line stands, see admission.h */
 	uint64_t seed;
 };
 
@@ -102,6 +103,8 @@ void lane_remove(struct lane *lane, struct batch_item *item);
 /* Its urgent_us has changed. */
 void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent_us);
 
+/* How many leave before a call that came now, its caller's turns and its urgency considered. It is not in yet. */
+size_t lane_ahead(const struct lane *lane, const struct batch_item *item);
 /* Who leaves next; NULL: nobody waits. */
 struct batch_item *lane_next(const struct lane *lane);
 /* Take out the one lane_next named; its caller has had its turn. */

@@ -103,9 +103,10 @@ const struct costs *learned_costs(struct lane_class *class, const struct batch *
 	return costs_known(own) ? own : &class->costs;
 }
 
-static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, uint64_t took_us,
+static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, bool given_up,
 			uint64_t now_us)
 {
+	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 	struct limiter_sample sample = {
 		.costs = costs_of(class, batch),
 		.items = batch->count,
@@ -114,9 +115,10 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		.sent_us = batch->sent_us,
 		.held = batcher->held_us >= batch->sent_us,
 		.overdue = now_us >= batch->overdue_us,
+		.given_up = given_up,
 	};
 	limiter_landed(&batcher->limiter, &sample, now_us);
-	if (sample.costs != &class->costs)
+	if (sample.costs != &class->costs && !given_up)
 		costs_learn(&class->costs, 1, sample.took_us);
 }
 
@@ -136,5 +138,15 @@ void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_
 	arrays_passed(&class->arrays, batch->count);
 	if (batch->under_way <= 2)
 		arrays_learn(&class->arrays, batch->count, took_us, now_us);
-	learn_limit(batcher, class, batch, took_us, now_us);
+	learn_limit(batcher, class, batch, false, now_us);
+}
+
+void learned_given_up(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+{
+	struct lane_class *class = waiting_class(batcher, batch->lane);
+	double due_us = costs_expected_us(learned_costs(class, batch), batch->count);
+	if ((double)window_elapsed_us(batch->sent_us, now_us) <= due_us)
+		return;
+	window_learn(&class->exchange, window_elapsed_us(batch->sent_us, now_us));
+	learn_limit(batcher, class, batch, true, now_us);
 }

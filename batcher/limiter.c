@@ -18,13 +18,15 @@
 #define DEEPEST 0.25   /* of the limit, to which one cut goes at most */
 enum {
 	LEAST_ROUND = 8,
+	TIMELY_SMOOTHING = 16,
 	LATE_PART = 5, /* more than a fifth of a round late: that is no bad luck */
 	UNSURE = 4,    /* rounds in a row that were not clear: better find out */
 	CERTAIN = 2,   /* times its noise: one round is enough */
 	QUIET = 2,     /* with so few under way, and at most half of the limit, hardly anything queues */
 	RISEN_MOST = 3 /* tries kept in a row after which it doubles with each */
 };
-#define OVERDUE 4.0 /* times what it should take: it holds no slot any more */
+#define UNTIMELY 0.25 /* part of exchanges that were overdue, from which on it is no bad luck of a few */
+#define OVERDUE 4.0   /* times what it should take: it holds no slot any more */
 #define OVERDUE_LEAST_US (10 * CLOCK_US_PER_MS)
 #define REST_FIRST_US (20 * CLOCK_US_PER_MS)
 
@@ -85,9 +87,15 @@ uint64_t limiter_patience_us(const struct costs *costs, size_t items)
 	return (uint64_t)(OVERDUE * costs_expected_us(costs, items)) + OVERDUE_LEAST_US;
 }
 
-static bool stands_still(const struct limiter *limiter, uint64_t now_us)
+/* Most exchanges of late took their time and no more. */
+static bool is_timely(const struct limiter *limiter)
 {
-	return clock_add(limiter->landed_us, limiter->patience_us) < now_us;
+	return limiter->untimely < UNTIMELY;
+}
+
+void limiter_overdue(struct limiter *limiter)
+{
+	limiter->untimely += (1 - limiter->untimely) / TIMELY_SMOOTHING;
 }
 
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
@@ -97,15 +105,14 @@ uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t
 		return 0;
 	if (limiter->fixed || under_way >= LIMITER_MOST || under_way - overdue >= limit)
 		return CLOCK_NEVER;
-	if (!stands_still(limiter, now_us) || limiter->probe_us <= now_us)
+	if (is_timely(limiter) || limiter->probe_us <= now_us)
 		return 0;
 	return limiter->probe_us;
 }
 
-void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t patience_us, uint64_t now_us)
+void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
 {
-	bool probes = under_way >= limiter_limit(limiter) && overdue > 0 && stands_still(limiter, now_us);
-	limiter->patience_us = patience_us;
+	bool probes = under_way >= limiter_limit(limiter) && overdue > 0 && !is_timely(limiter);
 	if (!probes)
 		return;
 	limiter->probe_rest_us = limiter->probe_rest_us ? limiter->probe_rest_us * 2 : OVERDUE_LEAST_US;
@@ -123,6 +130,8 @@ struct findings {
 	double used;     /* exchanges under way as they left, mean */
 	double took_us;  /* of exchanges, mean; one counts as no more than OUTLIER times what is usual */
 	bool full;       /* the limit held calls back */
+	bool given_up;   /* some were: they would have taken who knows how long */
+	bool lost;       /* many were */
 	bool queued;     /* beyond its noise */
 	bool clear;      /* not queued, by all that can be seen: it may rise */
 };
@@ -147,11 +156,12 @@ static void sort_up(double *values, unsigned count)
 static struct findings judge_round(const struct limiter *limiter)
 {
 	double delays[LIMITER_ROUND], count = limiter->landed, sum = 0, squares = 0, used = 0, took_us = 0;
-	unsigned late = 0;
+	unsigned late = 0, lost = 0;
 	for (unsigned i = 0; i < limiter->landed; i++) {
 		delays[i] = larger(delay_of(&limiter->round[i]), 1 / BEST);
 		used += limiter->round[i].under_way;
 		late += delays[i] > LATE;
+		lost += limiter->round[i].given_up;
 	}
 	sort_up(delays, limiter->landed);
 	double most = OUTLIER * delays[limiter->landed / 2];
@@ -167,7 +177,9 @@ static struct findings judge_round(const struct limiter *limiter)
 	found.error = deviation / square_root(count) / mean * found.gradient;
 	found.noise = NOISE * found.error;
 	found.queued = found.gradient + found.noise < QUEUED && late * LATE_PART > limiter->landed;
-	found.clear = found.gradient >= QUEUED;
+	found.given_up = lost > 0;
+	found.lost = lost * LATE_PART > limiter->landed;
+	found.clear = found.gradient >= QUEUED && !found.lost;
 	found.full = limiter->held * 2 > limiter->landed;
 	if (found.full) /* one that lands makes room for the next */
 		found.used = larger(found.used, floor_of(limiter->limit));
@@ -237,6 +249,7 @@ static void compare_with(struct limiter *limiter, enum limiter_state state, cons
 	limiter->before.gradient = found->gradient;
 	limiter->before.took_us = found->took_us;
 	limiter->before.used = found->used;
+	limiter->before.given_up = found->given_up;
 	limiter->state = state;
 	set_limit(limiter, limit, reason, now_us);
 }
@@ -253,6 +266,9 @@ static void cut(struct limiter *limiter, const struct findings *found, uint64_t 
 	limiter->risen = 0;
 	target = smaller(target, floor_of(limiter->limit) - 1);
 	compare_with(limiter, LIMITER_CUT, found, target, LIMITER_QUEUED, now_us);
+	/* what leaves now still finds the queue there: it lasts for as long as exchanges took too long */
+	if (found->gradient < 1)
+		limiter->changed_us = clock_add(now_us, (uint64_t)(found->took_us * (1 - found->gradient)));
 }
 
 /* Whether a round at an old limit lets one go on; it teaches, or the limit is cut. */
@@ -282,7 +298,7 @@ static void try_other(struct limiter *limiter, const struct findings *found, uin
 	limiter->fewer_next = !limiter->fewer_next;
 	double step = smaller(1, STEP * (double)(1U << limiter->risen));
 	double more = larger(floor_of(limiter->limit) + 1, floor_of(limiter->limit * (1 + step)));
-	double limit = fewer ? floor_of(limiter->limit * DOWN) : more;
+	double limit = fewer ? floor_of(smaller(limiter->limit - 1, limiter->limit * DOWN + 0.5)) : more;
 	compare_with(limiter, fewer ? LIMITER_FEWER : LIMITER_MORE, found, limit, LIMITER_TRIED, now_us);
 }
 
@@ -306,7 +322,7 @@ static bool became_slower(const struct limiter *limiter, const struct findings *
 	double lost = found->gradient / limiter->before.gradient;
 	double by_queue = limiter->before.limit / limiter->limit;
 	bool slower = !found->clear || lost - 1 < HELPED * (by_queue - 1);
-	return slower && found->took_us * SAME > limiter->before.took_us;
+	return slower && (found->lost || found->took_us * SAME > limiter->before.took_us);
 }
 
 static void go_back(struct limiter *limiter, enum limiter_reason reason, uint64_t rest_us, uint64_t now_us)
@@ -352,10 +368,11 @@ static void end_fewer(struct limiter *limiter, const struct findings *found, uin
 static void end_cut(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	double by_queue = smaller(1 / limiter->before.gradient, limiter->before.used / larger(1, found->used));
-	if (!became_faster(limiter, found, found->gradient, larger(1, by_queue))) {
+	bool comparable = !found->given_up && !limiter->before.given_up;
+	if (comparable && !became_faster(limiter, found, found->gradient, larger(1, by_queue))) {
 		correct_costs(limiter);
 		go_back(limiter, LIMITER_SLOWER, REST_FIRST_US, now_us);
-	} else if (found->queued) {
+	} else if (found->queued || found->lost) {
 		cut(limiter, found, now_us);
 	} else {
 		teach(limiter);
@@ -389,12 +406,16 @@ static double at_most_expected_us(const struct limiter_sample *sample)
 void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
 {
 	bool quiet = sample->under_way <= larger(1, smaller(QUIET, limiter->limit / 2));
-	if (!sample->overdue) {
-		limiter->landed_us = now_us;
+	if (!sample->overdue && !sample->given_up) {
+		limiter->untimely -= limiter->untimely / TIMELY_SMOOTHING;
 		limiter->probe_rest_us = limiter->probe_us = 0;
 	}
 	bool known = costs_known(sample->costs);
-	if (quiet || limiter->fixed)
+	if (sample->given_up && !known)
+		return;
+	if (sample->given_up)
+		quiet = true; /* its costs learn nothing from it */
+	else if (quiet || limiter->fixed)
 		costs_learn(sample->costs, sample->items, sample->took_us);
 	else if (!known) /* they may have queued, and a queue can only add */
 		costs_learn(sample->costs, sample->items, at_most_expected_us(sample));

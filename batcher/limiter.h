@@ -15,9 +15,9 @@
  *     CUT     looks whether a cut has helped. If not, that was no queue: the provider has become slower. What exchanges
  *             should take is corrected, and the limit goes back up
  *
- * An exchange that is far past its expected time holds no slot, as long as others land in time: a few slow or lost ones
- * must not hold up everybody. If none does any more, the provider stands still or has a queue: then all count, and one
- * more is let out now and then to find out whether it still does.
+ * An exchange that is far past its expected time holds no slot, as long as most others land in time: a few slow or lost
+ * ones must not hold up everybody. If many become overdue, the provider stands still or has a queue: then all count, and
+ * one more is let out now and then to find out whether it still does.
  *
  * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and FEWER
  * come again and again, at most LIMITER_REST_US apart, as long as the limit is what holds calls back.
@@ -53,16 +53,17 @@ enum limiter_reason {
 	LIMITER_SLOWER
 };
 
-/* One exchange that has ended with an answer. */
+/* One exchange that has ended: with an answer, or given up when it had taken longer than it should. */
 struct limiter_sample {
 	struct costs *costs; /* what its size should take, and who learns from it; outlives the limiter */
 	size_t items;
 	double took_us;
 	double under_way; /* exchanges as it left, itself included */
 	uint64_t sent_us;
-	bool held;    /* calls waited because of the limit while it was under way */
-	bool overdue; /* it was far past its time */
-	bool learned; /* the limiter's: its costs know of it already */
+	bool held;     /* calls waited because of the limit while it was under way */
+	bool overdue;  /* it was far past its time */
+	bool given_up; /* nobody waited any longer: it would have taken longer still */
+	bool learned;  /* the limiter's: its costs know of it already */
 };
 
 struct limiter {
@@ -74,15 +75,15 @@ struct limiter {
 	uint64_t changed_us; /* when the limit was last changed: what left before tells nothing of it */
 	struct {
 		double limit, gradient, took_us, used;
+		bool given_up;
 	} before;                         /* MORE, FEWER, CUT: the limit to go back to, and what a round showed at it */
 	unsigned unsure;                  /* rounds in a row that showed neither a queue nor its absence */
 	bool fewer_next;                  /* which of the two is tried next */
 	unsigned risen;                   /* tries of MORE in a row that were kept */
 	uint64_t rest_us;                 /* from one try to the next */
 	uint64_t try_us;                  /* when to try */
-	uint64_t landed_us;               /* when an exchange last landed in time */
-	uint64_t patience_us;             /* how long without one until the provider seems to stand still */
-	uint64_t probe_us, probe_rest_us; /* it does: when the next one is let out; from one to the next */
+	double untimely;                  /* part of exchanges of late that became overdue */
+	uint64_t probe_us, probe_rest_us; /* too many: when the next one is let out; from one to the next */
 	struct limiter_sample round[LIMITER_ROUND];
 	unsigned landed; /* in it */
 	unsigned held;   /* of those */
@@ -101,7 +102,9 @@ uint64_t limiter_patience_us(const struct costs *costs, size_t items);
  * only when one lands or becomes overdue. */
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
 /* One has left; under_way without it. */
-void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t patience_us, uint64_t now_us);
+void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
+/* One has become so. */
+void limiter_overdue(struct limiter *limiter);
 /* An exchange has landed. Teaches its costs, too, when it is sure that nothing queued. */
 void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us);
 

@@ -1,6 +1,7 @@
 # Lanes, windows, batches.
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
+	batcher/admission.c batcher/admission.h \
 	batcher/arrays.c batcher/arrays.h \
 	batcher/batch.c batcher/batch.h \
 	batcher/batcher.c batcher/batcher.h \

@@ -44,8 +44,11 @@ void pace_visit(struct pace_learned *learned, uint64_t now_us)
 	learned->last_us = now_us;
 }
 
-void pace_refused(struct pace_learned *learned, uint64_t pause_us)
+void pace_refused(struct pace_learned *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us)
 {
+	if (learned->decreased_us && sent_us <= learned->decreased_us)
+		return;
+	learned->decreased_us = now_us;
 	double pace_us = learned->step_us > learned->gap_us ? learned->step_us : learned->gap_us;
 	double most_us = pause_us ? (double)pause_us : LONGEST_GAP_US;
 	learned->step_us = 2 * pace_us < most_us ? 2 * pace_us : most_us;

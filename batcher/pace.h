@@ -33,14 +33,16 @@ void pace_take(struct pace *pace, uint64_t count, uint64_t now_us);
  * visited of late, raised by 1/16 with each visit that passes; forgotten when it no longer holds anything back.
  */
 struct pace_learned {
-	double gap_us;    /* smoothed time between visits */
-	double step_us;   /* least time between visits; 0: none */
-	uint64_t last_us; /* visit; 0: none yet */
+	double gap_us;         /* smoothed time between visits */
+	double step_us;        /* least time between visits; 0: none */
+	uint64_t last_us;      /* visit; 0: none yet */
+	uint64_t decreased_us; /* when it was last halved */
 };
 
 void pace_visit(struct pace_learned *learned, uint64_t now_us);
-/* Refused; it asked for such a pause (0: for none). */
-void pace_refused(struct pace_learned *learned, uint64_t pause_us);
+/* Refused, a visit made at sent_us; it asked for such a pause (0: for none). Visits made before the last decrease are of
+ * the same event, and tell nothing new. */
+void pace_refused(struct pace_learned *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us);
 void pace_passed(struct pace_learned *learned);
 /* When the next visit may be; 0 at once. */
 uint64_t pace_visit_us(const struct pace_learned *learned);

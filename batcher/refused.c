@@ -6,6 +6,7 @@
 
 #include "batcher/batcher_private.h"
 
+#define LONGEST_TOOL_PAUSE_US (5 * CLOCK_US_PER_S)
 #define LONGEST_PAUSE_US (300 * CLOCK_US_PER_S) /* however long the provider asks for */
 
 void refused_again(struct batcher *batcher, struct batch *batch)
@@ -42,10 +43,39 @@ static bool worth_splitting(const struct answer *answer)
 	}
 }
 
-static void pause_group(struct lane_group *group, uint64_t until_us)
+static void prolong(uint64_t *paused_until_us, uint64_t until_us)
 {
-	if (group->paused_until_us < until_us)
-		group->paused_until_us = until_us;
+	if (*paused_until_us < until_us)
+		*paused_until_us = until_us;
+}
+
+/* What was said of one call, that it cannot be served now (503), is meant of its tool, if there are others. */
+static bool is_meant_of_tool(const struct batcher *batcher, const struct batch *batch, unsigned status)
+{
+	return status == 503 && batch->count == 1 && batch->speed && batcher->tool_list->next;
+}
+
+/* The provider wants to be left alone, with that tool or altogether. One call's 503 may be about that call: it is asked
+ * again within seconds. */
+static void pause(struct batcher *batcher, const struct batch *batch, unsigned status, uint64_t pause_us)
+{
+	bool of_tool = is_meant_of_tool(batcher, batch, status);
+	if (status == 503 && batch->count == 1 && pause_us > LONGEST_TOOL_PAUSE_US)
+		pause_us = LONGEST_TOOL_PAUSE_US;
+	prolong(of_tool ? &batch->speed->paused_until_us : &batcher->paused_until_us,
+		clock_add(loop_now(batcher->loop), pause_us));
+}
+
+/* Noted of every answer that is not OK, of a whole batch or of one call in it. */
+void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer)
+{
+	uint64_t pause_us = refused_pause_us(answer);
+	batch->limited |= answer->outcome == OUTCOME_RATE_LIMITED ||
+			  (pause_us && !is_meant_of_tool(batcher, batch, answer->upstream_status));
+	if (!pause_us)
+		return;
+	pause(batcher, batch, answer->upstream_status, pause_us);
+	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
 }
 
 void refused_call(void *context, size_t index, struct answer *answer)
@@ -57,9 +87,7 @@ void refused_call(void *context, size_t index, struct answer *answer)
 	uint64_t pause_us = refused_pause_us(answer);
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
-	if (pause_us)
-		pause_group(batch->lane->group, until_us);
-	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
+	refused_note(batcher, batch, answer);
 	if (!item || !again) {
 		batch->told = true;
 		sending_answered(context, index, answer);
@@ -121,35 +149,32 @@ void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, 
 }
 
 /* Those who wait and cannot wait that long are told now. */
-static void refuse_hurried(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
 {
-	struct batch_item *item = TAILQ_FIRST(&lane->arrivals), *after;
+	struct batch_item *item = TAILQ_FIRST(&batcher->line), *after;
 	for (; item; item = after) {
-		after = TAILQ_NEXT(item, arrival);
-		if (item->deadline_us > lane->group->paused_until_us)
+		struct lane *lane = item->lane;
+		uint64_t until_us = waiting_held_until_us(batcher, lane);
+		after = TAILQ_NEXT(item, line);
+		if (until_us <= now_us || item->deadline_us > until_us)
 			continue;
 		struct batch_facts facts = ending_facts(item, now_us);
 		ending_withdraw(batcher, item);
-		ending_settle(batcher, item, ending_rate_limited(lane, lane->group->paused_until_us, now_us), facts);
+		ending_settle(batcher, item, ending_rate_limited(batcher, lane, until_us, now_us), facts);
 	}
 }
 
-static void pause_lane(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+/* What was sent and is to be sent again waits until then. */
+static void put_off(struct batcher *batcher, struct batch *batch)
 {
-	struct lane *lane;
-	if (batch->live > 0) {
-		struct hunt *hunt = batch->hunt;
-		size_t room = hunt || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
-		batch->hunt = NULL;
-		refused_requeue(batcher, batch, batch->live, room, hunt);
-		if (batch->live > 0) /* no memory */
-			batch->hunt = hunt;
-	}
-	TAILQ_FOREACH (lane, &batch->lane->group->lanes, sibling) {
-		refuse_hurried(batcher, lane, now_us);
-		waiting_hold(batcher, lane);
-		waiting_news(batcher, lane);
-	}
+	struct hunt *hunt = batch->hunt;
+	size_t room = hunt || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
+	if (batch->live == 0)
+		return;
+	batch->hunt = NULL;
+	refused_requeue(batcher, batch, batch->live, room, hunt);
+	if (batch->live > 0) /* no memory */
+		batch->hunt = hunt;
 }
 
 /* The next try of a hunt, or its end. */
@@ -234,13 +259,13 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 	go_on(batcher, batch, now_us);
 }
 
-/* Too many, says the provider: the next ones come less often. */
-static void learn_pace(const struct batch *batch, enum outcome outcome)
+/* Too many, says the provider: the next ones come less often. What it says of one call in a batch counts as well. */
+static void learn_pace(struct batcher *batcher, const struct batch *batch, enum outcome outcome, uint64_t now_us)
 {
-	if (outcome == OUTCOME_OK)
-		pace_passed(&batch->lane->group->learned);
-	else if (outcome == OUTCOME_RATE_LIMITED || batch->asked_us)
-		pace_refused(&batch->lane->group->learned, batch->asked_us);
+	if (outcome == OUTCOME_RATE_LIMITED || batch->limited)
+		pace_refused(&batcher->learned, batch->asked_us, batch->sent_us, now_us);
+	else if (outcome == OUTCOME_OK)
+		pace_passed(&batcher->learned);
 }
 
 void refused_landed(void *context, enum outcome outcome)
@@ -250,11 +275,11 @@ void refused_landed(void *context, enum outcome outcome)
 	uint64_t now_us = loop_now(batcher->loop);
 	if (outcome == OUTCOME_OK)
 		learned_landing(batcher, batch, now_us);
-	else if (batch->asked_us)
-		pause_group(batch->lane->group, clock_add(now_us, batch->asked_us));
-	learn_pace(batch, outcome);
-	if (batch->lane->group->paused_until_us > now_us)
-		pause_lane(batcher, batch, now_us);
+	learn_pace(batcher, batch, outcome, now_us);
+	if (batch->asked_us) {
+		put_off(batcher, batch);
+		refuse_hurried(batcher, now_us);
+	}
 	if (batch->doubted)
 		ask_alone(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */

@@ -51,8 +51,8 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	struct batcher *batcher = batch->batcher;
 	assert(index < batch->count);
 	struct batch_item *item = batch->items[index];
-	uint64_t asked_us = refused_pause_us(answer);
-	batch->asked_us = asked_us > batch->asked_us ? asked_us : batch->asked_us;
+	if (answer->outcome != OUTCOME_OK)
+		refused_note(batcher, batch, answer);
 	/* many a dialect takes what is said to one call alone for that call's own error */
 	batch->told |= batch->count == 1 && answer->outcome != OUTCOME_OK;
 	if (!item) {
@@ -84,6 +84,7 @@ void sending_abort(struct batcher *batcher)
 		struct batch *after = TAILQ_NEXT(batch, next);
 		if (batch->forgotten) {
 			upstream_abort(batch->exchange);
+			learned_given_up(batcher, batch, loop_now(batcher->loop));
 			sending_ended(batcher, batch);
 		}
 		batch = after;
@@ -116,7 +117,12 @@ static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 	struct lane_class *class = waiting_class(batcher, batch->lane);
 	struct batch_policy policy = learned_policy(batcher, class);
 	struct batch_item *item;
+	batch->lane->newest_first = admission_stands(&batcher->admission, now_us);
 	while ((item = lane_next(batch->lane)) && batch_fits(batch, &policy, item)) {
+		if (waiting_is_late(batcher, batch->lane, item, now_us)) {
+			ending_shed(batcher, item, SHED_LATE, 0, now_us);
+			continue;
+		}
 		take(batcher, item, now_us);
 		batcher->calls[batch->count] = item->call;
 		batch_put(batch, item);
@@ -194,7 +200,7 @@ static void count_rate(struct batcher *batcher, const struct batch *batch, uint6
 {
 	pace_take(&batcher->requests, 1, now_us);
 	pace_take(&batcher->tokens, batch->tokens, now_us);
-	pace_visit(&batch->lane->group->learned, now_us);
+	pace_visit(&batcher->learned, now_us);
 }
 
 /* How long until it holds no slot any more. */
@@ -202,7 +208,7 @@ static void watch_age(struct batcher *batcher, struct batch *batch, uint64_t now
 {
 	const struct costs *costs = learned_costs(waiting_class(batcher, batch->lane), batch);
 	uint64_t patience_us = limiter_patience_us(costs, batch->count);
-	limiter_sent(&batcher->limiter, batcher->in_flight - 1, batcher->overdue, patience_us, now_us);
+	limiter_sent(&batcher->limiter, batcher->in_flight - 1, batcher->overdue, now_us);
 	batch->overdue_us = clock_add(now_us, patience_us);
 	if (batch->overdue_us < batcher->overdue_look_us)
 		batcher->overdue_look_us = batch->overdue_us;
@@ -220,6 +226,7 @@ void sending_age(struct batcher *batcher, uint64_t now_us)
 		if (batch->overdue_us <= now_us) {
 			batch->overdue = true;
 			batcher->overdue++;
+			limiter_overdue(&batcher->limiter);
 		} else if (batch->overdue_us < batcher->overdue_look_us) {
 			batcher->overdue_look_us = batch->overdue_us;
 		}
@@ -258,7 +265,10 @@ static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_re
 		return;
 	}
 	fill(batcher, batch, now_us);
-	send_filled(batcher, batch, reason, now_us);
+	if (batch->count > 0)
+		send_filled(batcher, batch, reason, now_us);
+	else
+		batch_free(batch); /* all were late */
 }
 
 /* Those who left on the way leave no gaps. */
@@ -308,7 +318,7 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 /* Judged again now that there is room: the hurried one may have left since. */
 static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	bool held_off = waiting_held_until_us(lane) > now_us;
+	bool held_off = waiting_held_until_us(batcher, lane) > now_us;
 	if (held_off || !TAILQ_EMPTY(&lane->again)) {
 		waiting_take(batcher, lane, now_us);
 		if (!held_off)

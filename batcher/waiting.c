@@ -53,24 +53,35 @@ struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number)
 	return tool;
 }
 
-/* Where calls of that tool belong now. */
-static bool is_for(const struct lane *lane, const struct batch_item *item)
+static bool is_paused(const struct tool_speed *tool, uint64_t now_us)
 {
-	const struct speed *speed = item->speed ? &item->speed->speed : NULL;
-	bool apart = speed && speed->apart > 0;
-	return lane->class == (speed ? speed->class : 0) && lane->apart == apart &&
+	return tool->paused_until_us > now_us;
+}
+
+/* Whether calls of that tool have a lane of their own now. */
+static bool goes_apart(const struct batcher *batcher, const struct batch_item *item)
+{
+	return item->speed && (item->speed->speed.apart > 0 || is_paused(item->speed, loop_now(batcher->loop)));
+}
+
+/* Where calls of that tool belong now. */
+static bool is_for(const struct lane *lane, const struct batch_item *item, bool apart)
+{
+	return lane->class == (item->speed ? item->speed->speed.class : 0) && lane->apart == apart &&
 	       (!apart || lane->tool == item->tool);
 }
 
-static struct lane *new_lane(struct batcher *batcher, struct lane_group *group, const struct batch_item *item)
+static struct lane *new_lane(struct batcher *batcher, struct lane_group *group, const struct batch_item *item,
+			     bool apart)
 {
 	struct lane *lane = lane_new(batcher->seed);
 	if (!lane)
 		return NULL;
 	lane->group = group;
 	lane->class = item->speed ? item->speed->speed.class : 0;
-	lane->apart = item->speed && item->speed->speed.apart > 0;
+	lane->apart = apart;
 	lane->tool = item->tool;
+	lane->speed = apart ? item->speed : NULL;
 	TAILQ_INSERT_TAIL(&group->lanes, lane, sibling);
 	return lane;
 }
@@ -79,13 +90,14 @@ struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item
 {
 	struct lane_group *group = need_group(batcher, item->lane_key);
 	struct lane *lane;
+	bool apart = goes_apart(batcher, item);
 	if (!group)
 		return NULL;
 	TAILQ_FOREACH (lane, &group->lanes, sibling) {
-		if (is_for(lane, item))
+		if (is_for(lane, item, apart))
 			return lane;
 	}
-	lane = new_lane(batcher, group, item);
+	lane = new_lane(batcher, group, item, apart);
 	if (!lane)
 		free_if_empty(batcher, group);
 	return lane;
@@ -156,7 +168,7 @@ void waiting_news(struct batcher *batcher, struct lane *lane)
 
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	uint64_t held_until_us = waiting_held_until_us(lane);
+	uint64_t held_until_us = waiting_held_until_us(batcher, lane);
 	if (held_until_us > now_us) {
 		due_set(&batcher->looks, &lane->look, held_until_us);
 		return;
@@ -180,13 +192,17 @@ void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		due_set(&batcher->looks, &lane->look, verdict.again_us);
 }
 
-void waiting_count(struct batcher *batcher, const struct lane *lane, const struct batch_item *item, int by)
+void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by)
 {
 	size_t bytes = item->call.arguments.len;
 	batcher->waiting_items += (size_t)by;
 	batcher->waiting_bytes = by > 0 ? batcher->waiting_bytes + bytes : batcher->waiting_bytes - bytes;
 	waiting_class(batcher, lane)->outstanding += (size_t)by;
 	meter_move(batcher->meter, METRIC_ID_BATCH_WAITING, batcher->label, lane->class, by);
+	if (by < 0)
+		TAILQ_REMOVE(&batcher->line, item, line);
+	else
+		TAILQ_INSERT_TAIL(&batcher->line, item, line);
 }
 
 /* How many exchanges this class and all slower ones may have under way: each faster class that has had calls of late
@@ -203,10 +219,12 @@ static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t no
 	return slots;
 }
 
-uint64_t waiting_held_until_us(const struct lane *lane)
+uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane)
 {
-	uint64_t visit_us = pace_visit_us(&lane->group->learned);
-	return lane->group->paused_until_us > visit_us ? lane->group->paused_until_us : visit_us;
+	uint64_t visit_us = pace_visit_us(&batcher->learned);
+	uint64_t until_us = batcher->paused_until_us > visit_us ? batcher->paused_until_us : visit_us;
+	uint64_t tool_us = lane->speed ? lane->speed->paused_until_us : 0;
+	return tool_us > until_us ? tool_us : until_us;
 }
 
 uint64_t waiting_paced_us(const struct batcher *batcher)
@@ -217,11 +235,60 @@ uint64_t waiting_paced_us(const struct batcher *batcher)
 
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane)
 {
-	uint64_t held_us = waiting_held_until_us(lane);
+	uint64_t held_us = waiting_held_until_us(batcher, lane);
 	uint64_t paced_us = waiting_paced_us(batcher);
 	size_t ahead = batcher->waiting_items / batcher->policy.max_items;
 	paced_us = clock_add(paced_us, (uint64_t)((double)ahead * batcher->requests.step_us));
+	if (held_us)
+		held_us = clock_add(held_us, (uint64_t)((double)ahead * batcher->learned.step_us));
 	return held_us > paced_us ? held_us : paced_us;
+}
+
+/* What a call of this lane costs, as far as it is known: by its tool if calls travel alone, else by its class. */
+static const struct costs *costs_of_call(const struct batcher *batcher, const struct lane *lane,
+					 const struct batch_item *item)
+{
+	bool own = window_single(&batcher->policy) && item->speed && costs_known(&item->speed->costs);
+	return own ? &item->speed->costs : &batcher->classes[lane->class].costs;
+}
+
+struct admission_verdict waiting_admits(struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
+					uint64_t now_us)
+{
+	const struct lane_class *class = &batcher->classes[lane->class];
+	const struct costs *costs = costs_of_call(batcher, lane, item);
+	if (batcher->waiting_items == 0) {
+		admission_empty(&batcher->admission, now_us);
+		return (struct admission_verdict){ .admitted = true };
+	}
+	size_t ahead = lane_ahead(lane, item), others = batcher->waiting_items - lane->items;
+	size_t of_others = (ahead + 1) * (batcher->groups.count - 1); /* lanes take turns */
+	struct admission_view view = {
+		.ahead = ahead + (others < of_others ? others : of_others),
+		.waiting = batcher->waiting_items,
+		.batch = arrays_shunned(&class->arrays, now_us) ? 1 : learned_policy(batcher, class).max_items,
+		.slots = limiter_reachable(&batcher->limiter),
+		.trip_us = class->exchange.exchange_us,
+		.deadline_us = item->deadline_us,
+	};
+	if (costs_known(costs)) {
+		view.fixed_us = costs->fixed_us;
+		view.item_us = costs->item_us;
+	}
+	struct admission_verdict verdict = admission_judge(&batcher->admission, &view, now_us);
+	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)verdict.wait_us);
+	return verdict;
+}
+
+bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
+		     uint64_t now_us)
+{
+	const struct costs *costs = costs_of_call(batcher, lane, item);
+	if (batcher->in_flight == 0 || !costs_known(costs))
+		return false;
+	uint64_t least_us = (uint64_t)costs_expected_us(costs, 1),
+		 late_us = batcher->classes[lane->class].exchange.exchange_us;
+	return clock_add(now_us, least_us > late_us ? least_us : late_us) > item->deadline_us;
 }
 
 /* Whose turn has come for longest, of those whose class may have one more exchange under way. */

@@ -128,6 +128,15 @@
 /* What an active check found. */
 #define CHECK_RESULTS(X) X(OK, "ok") X(FAILED, "failed")
 
+/* Why a call was not let wait for its turn, or any longer. */
+#define SHED_REASONS(X)                                                                              \
+	X(QUEUE_ITEMS, "queue_items") /* upstreams.*.queue.items */                                  \
+	X(QUEUE_BYTES, "queue_bytes") /* upstreams.*.queue.bytes */                                  \
+	X(QUEUE_WAIT, "queue_wait")   /* the line was longer than upstreams.*.queue.wait allows */   \
+	X(DEADLINE, "deadline")       /* its answer would have come after its deadline */            \
+	X(WAITED, "waited")           /* it had waited for upstreams.*.queue.wait */                 \
+	X(LATE, "late")               /* its turn came, and too little time was left for an exchange */
+
 /* Why an attempt to deliver calls to a provider was made, and what came of it. */
 #define ATTEMPT_KINDS(X)                                                                             \
 	X(FIRST, "first")                                                                            \
@@ -227,6 +236,7 @@ enum metric_label {
 	LABEL_ENDPOINT_STATE,
 	LABEL_EJECTION,
 	LABEL_CHECK_RESULT,
+	LABEL_SHED_REASON,
 	LABEL_ATTEMPT, /* kind and result in one, see attempt_label; prints kind= and outcome= */
 	LABEL_KIND_COUNT
 };
@@ -234,6 +244,7 @@ enum metric_label {
 enum metric_type {
 	METRIC_COUNTER,
 	METRIC_GAUGE,            /* the sum over the threads' parts */
+	METRIC_GAUGE_RATIO,      /* likewise; set in millionths */
 	METRIC_GAUGE_SECONDS,    /* likewise; set in microseconds, exposed in seconds */
 	METRIC_SECONDS,          /* histogram; observed in microseconds, exposed in seconds */
 	METRIC_ITEMS,            /* histogram of counts: 1, 2, 4 ... 1024 */
@@ -284,6 +295,9 @@ enum metric_type {
 	X(ENDPOINT_EJECTIONS, "endpoint_ejections_total", COUNTER, ENDPOINT, EJECTION, "Times an endpoint was ejected, by reason.") \
 	X(ENDPOINT_CHECKS, "endpoint_checks_total", COUNTER, ENDPOINT, CHECK_RESULT, "Active checks of endpoints, and connections tried to those out of reach, by result.") \
 	X(ATTEMPTS, "attempts_total", COUNTER, UPSTREAM, ATTEMPT, "Attempts to deliver calls to a provider, by why they were made and what came of them.") \
+	X(SHED, "shed_total", COUNTER, UPSTREAM, SHED_REASON, "Calls that were not let wait for their turn, or any longer, by reason.") \
+	X(QUEUE_WAIT, "queue_wait_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "How long a call that came last was reckoned to wait for its turn.") \
+	X(RETRY_BUDGET, "retry_budget_ratio", GAUGE_RATIO, UPSTREAM, NONE, "What is left of the budget for repeats, 0 to 1.") \
 	X(UPSTREAM_TOOLS, "upstream_tools", GAUGE, UPSTREAM, NONE, "Tools of it that callers see.")                    \
 	X(UPSTREAM_TOOLS_REFUSED, "upstream_tools_refused", GAUGE, UPSTREAM, NONE, "Tools that it lists and that were refused: see /admin/tools.") \
 	X(UPSTREAM_TOOLS_STALE, "upstream_tools_stale", GAUGE, UPSTREAM, NONE, "1 while it does not list its tools and its last list stays in use.") \
@@ -455,6 +469,12 @@ enum check_result {
 	CHECK_RESULTS(X)
 #undef X
 	CHECK_RESULT_COUNT
+};
+enum shed_reason {
+#define X(name, word) SHED_##name,
+	SHED_REASONS(X)
+#undef X
+	SHED_REASON_COUNT
 };
 enum attempt_kind {
 #define X(name, word) ATTEMPT_##name,

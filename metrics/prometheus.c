@@ -23,9 +23,7 @@ static void put_head(struct buf *out, const char *prefix, const char *name, cons
 
 static const char *type_word(enum metric_type type)
 {
-	return type == METRIC_COUNTER                                 ? "counter"
-	       : type == METRIC_GAUGE || type == METRIC_GAUGE_SECONDS ? "gauge"
-								      : "histogram";
+	return type == METRIC_COUNTER ? "counter" : type < METRIC_SECONDS ? "gauge" : "histogram";
 }
 
 /* name="value" with what the format asks for escaped. One byte that is not UTF-8 would cost the whole scrape. */
@@ -67,7 +65,7 @@ static void put_seconds(struct buf *out, uint64_t us)
 
 static void put_figure(struct buf *out, enum metric_type type, uint64_t figure)
 {
-	if (type == METRIC_SECONDS || type == METRIC_GAUGE_SECONDS) {
+	if (type == METRIC_SECONDS || type == METRIC_GAUGE_SECONDS || type == METRIC_GAUGE_RATIO) {
 		put_seconds(out, figure);
 		return;
 	}

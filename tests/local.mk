@@ -62,6 +62,7 @@ unit_upstream = \
 	tests/unit/upstream/process/test_pool \
 	tests/unit/upstream/process/test_process
 unit_batcher = \
+	tests/unit/batcher/test_admission \
 	tests/unit/batcher/test_arrays \
 	tests/unit/batcher/test_batcher \
 	tests/unit/batcher/test_batcher_dialects \
@@ -156,6 +157,7 @@ noinst_HEADERS = \
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
+tests_unit_batcher_test_admission_SOURCES = tests/unit/batcher/test_admission.c $(batcher_world)
 tests_unit_batcher_test_batcher_SOURCES = tests/unit/batcher/test_batcher.c $(batcher_world)
 tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
 tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)

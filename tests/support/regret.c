@@ -82,6 +82,7 @@ static struct batch_policy policy_of(const struct regret_setting *setting)
 		.concurrency = setting->concurrency, /* 0: learned */
 		.queue_items = 10000,
 		.queue_bytes = 64 << 20,
+		.queue_wait_us = setting->mode == BATCH_ADAPTIVE ? 2 * CLOCK_US_PER_S : 0,
 	};
 }
 

@@ -170,6 +170,9 @@ static void check_end(const struct life *life, const struct answer *answer)
 	case OUTCOME_UPSTREAM_TIMEOUT:
 		CHECK((late || life->blurred) && life->sent > 0 && life->item.call.repeatable);
 		return;
+	case OUTCOME_OVERLOADED: /* too late for it when its turn came */
+		CHECK(life->sent == 0 && answer->retry_after_s > 0);
+		return;
 	case OUTCOME_RATE_LIMITED:
 		CHECK(life->blurred || life->sent == 0);
 		return;

@@ -93,6 +93,8 @@ static void check_end(struct life *life)
 		CHECK(life->sent && late && probe->item.call.repeatable);
 	else if (probe->outcome == OUTCOME_OUTCOME_UNKNOWN)
 		CHECK(life->sent && late && !probe->item.call.repeatable);
+	else if (probe->outcome == OUTCOME_OVERLOADED)
+		CHECK(!life->sent && probe->retry_after_s > 0);
 	else if (probe->outcome == OUTCOME_SHUTTING_DOWN)
 		CHECK(aborting);
 	else

@@ -61,7 +61,10 @@ static size_t count_overdue(struct course *course)
 {
 	size_t overdue = 0;
 	for (size_t i = 0; i < course->count; i++) {
-		course->flights[i].overdue |= course->flights[i].overdue_us <= course->now_us;
+		if (!course->flights[i].overdue && course->flights[i].overdue_us <= course->now_us) {
+			course->flights[i].overdue = true;
+			limiter_overdue(&course->limiter);
+		}
 		overdue += course->flights[i].overdue;
 	}
 	return overdue;
@@ -78,7 +81,7 @@ static void send_one(struct course *course, const struct provider *provider)
 	struct flight *flight = &course->flights[course->count];
 	bool lost = (unsigned)rand_r(&seed) % 1000 < provider->lost;
 	uint64_t patience_us = limiter_patience_us(&course->costs, items);
-	limiter_sent(&course->limiter, course->count, overdue, patience_us, course->now_us);
+	limiter_sent(&course->limiter, course->count, overdue, course->now_us);
 	*flight = (struct flight){ .sent_us = course->now_us, .items = items, .lost = lost };
 	flight->overdue_us = clock_add(course->now_us, patience_us);
 	flight->ends_us = lost ? course->now_us + 10 * CLOCK_US_PER_S : starts_us + (uint64_t)takes_us(provider, items);

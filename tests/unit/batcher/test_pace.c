@@ -56,9 +56,11 @@ static void refusals_halve_what_was_visited_and_passing_raises_it(void **state)
 	for (uint64_t i = 1; i <= 50; i++)
 		pace_visit(&learned, i * 100000);
 	assert_int_equal(pace_visit_us(&learned), 0);
-	pace_refused(&learned, 10 * CLOCK_US_PER_S);
+	pace_refused(&learned, 10 * CLOCK_US_PER_S, 5000000, 5000100);
 	assert_in_range(pace_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
-	pace_refused(&learned, 10 * CLOCK_US_PER_S);
+	pace_refused(&learned, 10 * CLOCK_US_PER_S, 4900000, 5000200); /* left before: the same event */
+	assert_in_range(pace_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
+	pace_refused(&learned, 10 * CLOCK_US_PER_S, 5000150, 5000300);
 	assert_in_range(pace_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
 	for (unsigned i = 0; i < 100; i++)
 		pace_passed(&learned);
@@ -228,12 +230,134 @@ static void a_refused_call_that_must_not_be_repeated_still_pauses_the_lane(void 
 	world_stop(&world);
 }
 
+/* All under way get 429: that is one event, and the pace is halved once. */
+static void one_burst_of_refusals_is_one_event(void **state)
+{
+	(void)state;
+	start((struct rate){ 0 }, BATCH_OFF);
+	struct probe few[10], later[20];
+	for (unsigned i = 0; i < 10; i++) { /* 100 a second */
+		calls_add(&world, &few[i], 1, i);
+		world_tick(&world);
+		fake_finish(fake_nth(0));
+		world_pass(&world, 10000);
+	}
+	calls_add(&world, few, 10, 10);
+	world_tick(&world);
+	assert_int_equal(fake_under_way(), 4); /* the policy's */
+	while (fake_nth(0)) {
+		fake_answer(fake_nth(0), 0,
+			    answer_upstream_error(OUTCOME_RATE_LIMITED, 429, 0, (struct slice){ NULL, 0 }, "no"));
+		fake_land(fake_nth(0), OUTCOME_RATE_LIMITED);
+	}
+	size_t before = fake_sent();
+	calls_add(&world, later, 20, 30);
+	for (unsigned ms = 0; ms < 1000; ms++) {
+		world_tick(&world);
+		finish_all();
+		world_pass(&world, 1000);
+	}
+	assert_int_equal(fake_sent() - before, 26); /* in a second, at half of 100 a second; it was 6 a second once */
+	world_stop(&world);
+}
+
+static struct answer *limited(unsigned status, uint32_t retry_after_s)
+{
+	return answer_upstream_error(OUTCOME_RATE_LIMITED, status, retry_after_s, (struct slice){ NULL, 0 }, "later");
+}
+
+/* Retry-After binds every lane of the upstream, whatever its key is. */
+static void a_pause_is_meant_of_the_whole_upstream(void **state)
+{
+	(void)state;
+	start((struct rate){ 0 }, BATCH_OFF);
+	struct probe three[3];
+	calls_add(&world, &three[0], 1, 0);
+	world_tick(&world);
+	fake_answer(fake_nth(0), 0, limited(429, 30));
+	fake_land(fake_nth(0), OUTCOME_RATE_LIMITED);
+	call_init(&world, &three[1], 1);
+	three[1].item.lane_key = SLICE("alone, as an Idempotency-Key makes it");
+	assert_int_equal(call_add(&three[1]), OUTCOME_OK);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 1); /* it waits: its deadline is a minute away */
+	call_init(&world, &three[2], 2);
+	three[2].item.lane_key = SLICE("another");
+	three[2].item.deadline_us = world.now_us + 10 * CLOCK_US_PER_S;
+	assert_int_equal(call_add(&three[2]), OUTCOME_OK);
+	world_tick(&world);
+	assert_int_equal(three[2].outcome, OUTCOME_RATE_LIMITED);
+	assert_in_range(three[2].retry_after_s, 30, 31);
+	world_pass(&world, 30 * CLOCK_US_PER_S);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 2);
+	finish_all();
+	world_stop(&world);
+}
+
+/* microsoft-graph's way: 200 for the batch, 429 for an item of it. */
+static void a_pause_for_one_call_of_a_batch_counts_as_well(void **state)
+{
+	(void)state;
+	start((struct rate){ 0 }, BATCH_ADAPTIVE);
+	struct probe three[3];
+	calls_add(&world, three, 2, 0);
+	world_tick(&world);
+	fake_echo(fake_nth(0), 0);
+	fake_answer(fake_nth(0), 1, limited(429, 7));
+	fake_land(fake_nth(0), OUTCOME_OK);
+	calls_add(&world, &three[2], 1, 2);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 1);
+	world_pass(&world, 7 * CLOCK_US_PER_S);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 2);
+	finish_all();
+	world_stop(&world);
+}
+
+/* GET /maintenance answers 503, Retry-After: 3600. Nobody else is to wait for that, and it is asked again soon. */
+static void an_unavailable_tool_pauses_itself_for_seconds(void **state)
+{
+	(void)state;
+	start((struct rate){ 0 }, BATCH_OFF);
+	struct probe ill, other, again;
+	calls_add(&world, &other, 1, 3); /* of tool 0 */
+	world_tick(&world);
+	finish_all();
+	call_init(&world, &ill, 0);
+	ill.item.tool = 1;
+	assert_int_equal(call_add(&ill), OUTCOME_OK);
+	world_tick(&world);
+	fake_answer(fake_nth(0), 0,
+		    answer_upstream_error(OUTCOME_UPSTREAM_ERROR, 503, 3600, (struct slice){ NULL, 0 }, "no"));
+	fake_land(fake_nth(0), OUTCOME_UPSTREAM_ERROR);
+	calls_add(&world, &other, 1, 1);
+	call_init(&world, &again, 2);
+	again.item.tool = 1;
+	assert_int_equal(call_add(&again), OUTCOME_OK);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 3);
+	finish_all();
+	assert_true(other.own);
+	world_pass(&world, 5 * CLOCK_US_PER_S);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 4);
+	finish_all();
+	assert_true(again.own);
+	world_stop(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_span_holds_more_than_the_amount),
 		cmocka_unit_test(without_a_limit_nothing_waits),
 		cmocka_unit_test(refusals_halve_what_was_visited_and_passing_raises_it),
+		cmocka_unit_test(one_burst_of_refusals_is_one_event),
+		cmocka_unit_test(a_pause_is_meant_of_the_whole_upstream),
+		cmocka_unit_test(a_pause_for_one_call_of_a_batch_counts_as_well),
+		cmocka_unit_test(an_unavailable_tool_pauses_itself_for_seconds),
 		cmocka_unit_test(what_waits_for_its_turn_gathers),
 		cmocka_unit_test(a_call_that_cannot_wait_that_long_is_told_at_once),
 		cmocka_unit_test(singles_are_paced_too),

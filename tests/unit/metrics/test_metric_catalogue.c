@@ -15,9 +15,13 @@
 #include "tests/support/promtool.h"
 
 static const char *const type_words[] = {
-	[METRIC_COUNTER] = "counter",        [METRIC_GAUGE] = "gauge",
-	[METRIC_GAUGE_SECONDS] = "gauge",    [METRIC_SECONDS] = "histogram, seconds",
-	[METRIC_ITEMS] = "histogram, items", [METRIC_BYTES] = "histogram, bytes",
+	[METRIC_COUNTER] = "counter",
+	[METRIC_GAUGE] = "gauge",
+	[METRIC_GAUGE_RATIO] = "gauge",
+	[METRIC_GAUGE_SECONDS] = "gauge",
+	[METRIC_SECONDS] = "histogram, seconds",
+	[METRIC_ITEMS] = "histogram, items",
+	[METRIC_BYTES] = "histogram, bytes",
 };
 
 static void put_label(struct buf *out, enum metric_label label, const char *between)

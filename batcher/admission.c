@@ -1,0 +1,80 @@
+/* admission.c: the arithmetic of admission.h. */
+#include "batcher/admission.h"
+
+#include "base/clock.h"
+
+enum {
+	SHORT = 20, /* a line of this part of `wait` is short */
+	CALM = 2    /* nobody refused for this part of it: the load has gone */
+};
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static double exchange_us(const struct admission_view *view, size_t items)
+{
+	return view->fixed_us + view->item_us * (double)items;
+}
+
+/* They leave evenly over the slots: each takes a batch of what there is, and then the next. */
+uint64_t admission_line_us(const struct admission_view *view, size_t calls)
+{
+	size_t share = larger(1, smaller(view->batch, (calls + view->slots - 1) / view->slots));
+	double exchanges = (double)calls / (double)share;
+	double us = exchanges * exchange_us(view, share) / (double)view->slots;
+	return us < (double)CLOCK_NEVER / 2 ? (uint64_t)us : CLOCK_NEVER / 2;
+}
+
+static uint64_t short_line_us(const struct admission *admission, const struct admission_view *view)
+{
+	return larger(admission->wait_us / SHORT, (uint64_t)exchange_us(view, 1));
+}
+
+bool admission_stands(const struct admission *admission, uint64_t now_us)
+{
+	return admission->wait_us && clock_add(admission->short_us, admission->wait_us) < now_us;
+}
+
+/* That it is short while others are refused is their doing, not the load's. */
+void admission_empty(struct admission *admission, uint64_t now_us)
+{
+	bool calm = clock_add(admission->refused_us, admission->wait_us / CALM) < now_us;
+	if (calm || !admission_stands(admission, now_us))
+		admission->short_us = now_us;
+}
+
+static struct admission_verdict refuse(struct admission *admission, enum shed_reason reason, uint64_t line_us,
+				       uint64_t allowed_us, uint64_t now_us)
+{
+	admission->refused_us = now_us;
+	return (struct admission_verdict){ .reason = reason, .wait_us = line_us, .retry_us = line_us - allowed_us };
+}
+
+struct admission_verdict admission_judge(struct admission *admission, const struct admission_view *view,
+					 uint64_t now_us)
+{
+	if (exchange_us(view, 1) <= 0)
+		return (struct admission_verdict){ .admitted = true };
+	uint64_t line_us = admission_line_us(view, view->ahead);
+	uint64_t short_us = short_line_us(admission, view);
+	if (admission_line_us(view, view->waiting) <= short_us)
+		admission_empty(admission, now_us);
+	uint64_t allowed_us = admission->wait_us ? admission->wait_us : CLOCK_NEVER;
+	if (admission_stands(admission, now_us))
+		allowed_us = smaller(allowed_us, short_us);
+	if (line_us > allowed_us)
+		return refuse(admission, SHED_QUEUE_WAIT, line_us, allowed_us, now_us);
+	/* with nothing ahead it is sent, however little time there is: what is known may be wrong, and is found out so */
+	uint64_t trip_us = larger(view->trip_us, (uint64_t)exchange_us(view, 1));
+	uint64_t spare_us = view->deadline_us > clock_add(now_us, trip_us) ? view->deadline_us - now_us - trip_us : 0;
+	if (view->ahead > 0 && line_us > spare_us)
+		return refuse(admission, SHED_DEADLINE, line_us, spare_us, now_us);
+	return (struct admission_verdict){ .admitted = true, .wait_us = line_us };
+}
