@@ -27,6 +27,7 @@ void batch_free(struct batch *batch)
 	batch->state = BATCH_DONE;
 	answer_unref(batch->refusal);
 	answer_unref(batch->before);
+	answer_unref(batch->said);
 	free(batch);
 }
 

@@ -13,22 +13,23 @@
 
 enum batch_state { BATCH_OPEN, BATCH_SENT, BATCH_DONE };
 
-struct hunt; /* hunt.h */
+struct bisection; /* bisection.h */
 
 struct batch {
 	TAILQ_ENTRY(batch) next; /* among those sent; or, queued, in its lane */
 	enum batch_state state;
 	struct batcher *batcher;
 	struct lane *lane;
-	struct exchange *exchange; /* while sent */
-	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
-	bool queued;               /* open, and in its lane's list of those to be sent again */
-	uint64_t asked_us;         /* longest pause that an answer asked for; 0: none */
-	bool limited;              /* an answer said: too many */
-	bool told;                 /* calls of it were refused and told so; or its only call's answer is an error */
-	bool doubted;              /* those who live were answered in company only: each is sent again alone */
-	struct hunt *hunt;         /* it is a try of this hunt; NULL: of none */
-	struct answer *refusal;    /* of the whole; those who live will be sent again. A reference; NULL: none */
+	struct exchange *exchange;   /* while sent */
+	bool forgotten;              /* sent, and nobody waits for any of it: to be aborted */
+	bool queued;                 /* open, and in its lane's list of those to be sent again */
+	uint64_t asked_us;           /* longest pause that an answer asked for; 0: none */
+	bool limited;                /* an answer said: too many */
+	bool told;                   /* calls of it were refused and told so; or its only call's answer is an error */
+	bool doubted;                /* those who live were answered in company only: each is sent again alone */
+	struct bisection *bisection; /* it is a try of this bisection; NULL: of none */
+	struct answer *refusal;      /* of the whole; those who live will be sent again. A reference; NULL: none */
+	struct answer *said;         /* it was sent before, and this was the answer. A reference; NULL: it was not */
 	struct answer *before; /* its calls were sent before, and this came of it. A reference; NULL: they were not */
 	uint64_t id;           /* unique in this process; 0: not sent */
 	uint64_t sent_us;

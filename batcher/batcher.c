@@ -16,6 +16,9 @@
 
 #include "batcher/batcher_private.h"
 
+/* Calls sent again in the search for one failing call: twice as many as the batch has, and once those that are cleared. */
+enum { BISECTIONS = 4 };
+
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
 			    struct transport *transport, struct loop *loop, struct meter *meter)
 {
@@ -37,6 +40,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	limiter_init(&batcher->limiter, policy->concurrency,
 		     window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH);
 	batcher->overdue_look_us = CLOCK_NEVER;
+	retry_budget_reserve(upstream_retry_budget(batcher->upstream), BISECTIONS * batcher->policy.max_items);
 	batcher->label = settings->label;
 	batcher->loop = loop;
 	batcher->meter = meter;

@@ -6,7 +6,7 @@
 #define JITNEY_BATCHER_PRIVATE_H
 
 #include "batcher/batch.h"
-#include "batcher/hunt.h"
+#include "batcher/bisection.h"
 #include "batcher/lane.h"
 #include "batcher/admission.h"
 #include "batcher/arrays.h"
@@ -141,7 +141,7 @@ void ending_forget(struct batcher *batcher, struct batch *batch);
 void ending_drop(struct batcher *batcher, struct batch *batch, struct batch_item *item);
 void ending_unqueue(struct batch *batch);
 /* Its search is over, found or not: whoever is left in it travels together, if anybody is. */
-void ending_hunt(struct batcher *batcher, struct batch *batch);
+void ending_bisection(struct batcher *batcher, struct batch *batch);
 /* Out of its lane or batch, not by an answer. */
 void ending_withdraw(struct batcher *batcher, struct batch_item *item);
 /* This is how it ends; ending_tell tells its owner. Takes the reference. The item is nowhere else any more. */
@@ -171,8 +171,11 @@ void refused_call(void *context, size_t index, struct answer *answer);
 void refused_doubted(void *context, size_t index, struct answer *answer);
 /* No memory to send them again: they are told what the provider said. */
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);
+/* The same to all that a bisection still holds. */
+void refused_tell_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us);
 /* Up to `most` of those who live move into a batch of their own, to be sent again. */
-void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room, struct hunt *hunt);
+void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
+		     struct bisection *bisection);
 void refused_landed(void *context, enum outcome outcome);
 
 /* --- sending.c: exchanges --- */

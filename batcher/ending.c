@@ -22,13 +22,10 @@ void ending_unqueue(struct batch *batch)
 	batch->queued = false;
 }
 
-void ending_hunt(struct batcher *batcher, struct batch *batch)
+void ending_bisection(struct batcher *batcher, struct batch *batch)
 {
-	struct batch *accused = NULL;
-	struct batch *left = batch->hunt ? hunt_end(batch->hunt, &accused) : NULL;
-	batch->hunt = NULL;
-	if (accused)
-		refused_again(batcher, accused);
+	struct batch *left = batch->bisection ? bisection_end(batch->bisection) : NULL;
+	batch->bisection = NULL;
 	if (left)
 		refused_again(batcher, left);
 }
@@ -38,7 +35,7 @@ static void lose_queued(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
 	ending_unqueue(batch);
-	ending_hunt(batcher, batch);
+	ending_bisection(batcher, batch);
 	batch_free(batch);
 	waiting_news(batcher, lane);
 }

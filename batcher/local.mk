@@ -4,11 +4,11 @@ libbatcher_a_SOURCES = \
 	batcher/admission.c batcher/admission.h \
 	batcher/arrays.c batcher/arrays.h \
 	batcher/batch.c batcher/batch.h \
+	batcher/bisection.c batcher/bisection.h \
 	batcher/batcher.c batcher/batcher.h \
 	batcher/batcher_private.h \
 	batcher/costs.c batcher/costs.h \
 	batcher/ending.c \
-	batcher/hunt.c batcher/hunt.h \
 	batcher/lane.c batcher/lane.h \
 	batcher/learned.c \
 	batcher/limiter.c batcher/limiter.h \

@@ -1,6 +1,6 @@
 /*
  * refused.c: batches that the provider refused as a whole: who is told, who is sent again, in which parts, and when.
- * The search for a culprit is hunt.h's.
+ * The search for the failing call is bisection.h's.
  */
 #include <assert.h>
 
@@ -123,13 +123,21 @@ void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *r
 	}
 }
 
+void refused_tell_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us)
+{
+	refused_tell(batcher, bisection->candidates, refusal, now_us);
+	refused_tell(batcher, bisection->held, refusal, now_us);
+	refused_tell(batcher, bisection->cleared, refusal, now_us);
+}
+
 /* Whether it was put off only, not carried out in any part. */
 static bool pause_asked(const struct batch *batch)
 {
 	return !batch->refusal || refused_pause_us(batch->refusal) > 0;
 }
 
-void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room, struct hunt *hunt)
+void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
+		     struct bisection *bisection)
 {
 	struct batch *other = batch_new(batcher, batch->lane, room);
 	if (!other)
@@ -141,7 +149,8 @@ void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, 
 		batch_drop(batch, item);
 		batch_put(other, item);
 	}
-	other->hunt = hunt;
+	other->bisection = bisection;
+	other->said = batch->refusal ? answer_ref(batch->refusal) : batch->said ? answer_ref(batch->said) : NULL;
 	other->before = batch->before         ? answer_ref(batch->before)
 			: !pause_asked(batch) ? answer_ref(batch->refusal)
 					      : NULL;
@@ -167,29 +176,29 @@ static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
 /* What was sent and is to be sent again waits until then. */
 static void put_off(struct batcher *batcher, struct batch *batch)
 {
-	struct hunt *hunt = batch->hunt;
-	size_t room = hunt || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
+	struct bisection *bisection = batch->bisection;
+	size_t room = bisection || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
 	if (batch->live == 0)
 		return;
-	batch->hunt = NULL;
-	refused_requeue(batcher, batch, batch->live, room, hunt);
+	batch->bisection = NULL;
+	refused_requeue(batcher, batch, batch->live, room, bisection);
 	if (batch->live > 0) /* no memory */
-		batch->hunt = hunt;
+		batch->bisection = bisection;
 }
 
-/* The next try of a hunt, or its end. */
-static void go_on(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+/* The next try of a bisection, or its end. */
+static void try_next(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
-	struct hunt *hunt = batch->hunt;
+	struct bisection *bisection = batch->bisection;
 	bool no_memory;
-	struct batch *next = hunt_next(hunt, &no_memory);
+	struct batch *next = bisection_next(bisection, &no_memory);
 	if (no_memory)
-		refused_tell(batcher, hunt->suspects, hunt->refusal, now_us);
+		refused_tell(batcher, bisection->candidates, bisection->refusal, now_us);
 	if (!next) {
-		ending_hunt(batcher, batch);
+		ending_bisection(batcher, batch);
 		return;
 	}
-	batch->hunt = NULL;
+	batch->bisection = NULL;
 	refused_again(batcher, next);
 }
 
@@ -224,39 +233,42 @@ static void split(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 	meter_add(batcher->meter, METRIC_ID_BATCH_BISECTIONS, batcher->label, 0, 1);
 	if (is_too_large(batch->refusal->upstream_status)) {
 		halve(batcher, batch);
-		ending_hunt(batcher, batch);
-	} else if (batch->hunt) {
-		hunt_narrow(batch->hunt, batch);
-		go_on(batcher, batch, now_us);
-	} else if ((batch->hunt = hunt_begin(batch))) {
-		go_on(batcher, batch, now_us);
+		ending_bisection(batcher, batch);
+	} else if (batch->bisection) {
+		bisection_narrow(batch->bisection, batch);
+		try_next(batcher, batch, now_us);
+	} else if ((batch->bisection = bisection_begin(batch))) {
+		try_next(batcher, batch, now_us);
 	}
 	if (batch->live > 0)
 		refused_tell(batcher, batch, batch->refusal, now_us);
 }
 
+/* Whatever it is asked, it fails: nothing is gained by asking on. */
+static void blame_provider(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	refused_tell_all(batcher, batch->bisection, batch->bisection->refusal, now_us);
+	ending_bisection(batcher, batch);
+}
+
 /* A try has landed and was not refused in a way that narrows the search. */
 static void end_try(struct batcher *batcher, struct batch *batch, enum outcome outcome, uint64_t now_us)
 {
-	struct hunt *hunt = batch->hunt;
-	bool last = hunt->suspects->live == 0;
-	if (batch->told && hunt_clears(hunt)) { /* found; and another may be proven */
-		go_on(batcher, batch, now_us);
+	struct bisection *bisection = batch->bisection;
+	bool last = bisection->candidates->live == 0 && bisection->held->live == 0;
+	if (batch->told && bisection_blames_provider(bisection)) {
+		blame_provider(batcher, batch, now_us);
 		return;
 	}
 	if (outcome != OUTCOME_OK || batch->told) {
-		ending_hunt(batcher, batch); /* found; or something else is wrong */
+		ending_bisection(batcher, batch); /* found; or something else is wrong */
 		return;
 	}
-	hunt_passed(hunt, batch);
-	if (hunt_proven(hunt)) {
-		refused_tell(batcher, hunt->accused, hunt->verdict, now_us);
-		hunt_convicted(hunt);
-	}
+	bisection_passed(bisection, batch);
 	/* All passed alone, no array did, and nobody else was in the one refused: it was for being an array. */
-	if (last && hunt->all && !hunt->accepted)
+	if (last && bisection->all && !bisection->accepted)
 		arrays_shun(&waiting_class(batcher, batch->lane)->arrays, now_us);
-	go_on(batcher, batch, now_us);
+	try_next(batcher, batch, now_us);
 }
 
 /* Too many, says the provider: the next ones come less often. What it says of one call in a batch counts as well. */
@@ -284,7 +296,7 @@ void refused_landed(void *context, enum outcome outcome)
 		ask_alone(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */
 		split(batcher, batch, now_us);
-	else if (batch->hunt)
+	else if (batch->bisection)
 		end_try(batcher, batch, outcome, now_us);
 	sending_ended(batcher, batch);
 }

@@ -10,6 +10,12 @@ static const struct upstream_events events = { .answered = sending_answered,
 					       .landed = refused_landed,
 					       .noted = sending_noted };
 
+static void show_budget(struct batcher *batcher)
+{
+	double left = retry_budget_left(upstream_retry_budget(batcher->upstream));
+	meter_set(batcher->meter, METRIC_ID_RETRY_BUDGET, batcher->label, 0, (int64_t)(left * 1e6));
+}
+
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
@@ -28,9 +34,10 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 		batcher->free_us = now_us;
 	learned_load(waiting_class(batcher, lane), true);
 	learned_show(batcher, lane, now_us);
+	show_budget(batcher);
 	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, lane->class, -1);
 	waiting_news(batcher, lane);
-	ending_hunt(batcher, batch);
+	ending_bisection(batcher, batch);
 	batch_free(batch);
 }
 
@@ -156,7 +163,7 @@ static void settle_refused(struct batcher *batcher, struct batch *batch, struct 
 		ending_settle(batcher, item, answer_ref(refusal), facts);
 	}
 	answer_unref(refusal);
-	ending_hunt(batcher, batch);
+	ending_bisection(batcher, batch);
 	batch_free(batch);
 }
 
@@ -245,6 +252,8 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	}
 	batch->speed = only_tool(batch);
 	batch_sent(batch, exchange, now_us);
+	if (!batch->said)
+		retry_budget_deposit(upstream_retry_budget(batcher->upstream), batch->count);
 	count_rate(batcher, batch, now_us);
 	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
 	batcher->in_flight++;
@@ -290,27 +299,41 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 	batch->count = live;
 }
 
+/* As much has been sent again as may be: what the provider said stands. */
+static void refuse_repeat(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	refused_tell(batcher, batch, batch->said, now_us);
+	if (batch->bisection)
+		refused_tell_all(batcher, batch->bisection, batch->said, now_us);
+	ending_bisection(batcher, batch);
+	batch_free(batch);
+}
+
 /* What was refused is sent again, before all that waits. A batch that had to pause takes along what fits. */
 static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	bool shunned = arrays_shunned(&waiting_class(batcher, lane)->arrays, now_us);
 	struct batch *batch = TAILQ_FIRST(&lane->again);
-	if (shunned && batch->live > 1 && !batch->hunt) {
+	if (shunned && batch->live > 1 && !batch->bisection) {
 		refused_requeue(batcher, batch, 1, 1, NULL);
 		batch = TAILQ_LAST(&lane->again, batch_queue);
 	}
 	ending_unqueue(batch);
+	if (batch->said && !retry_budget_take(upstream_retry_budget(batcher->upstream), batch->live)) {
+		refuse_repeat(batcher, batch, now_us);
+		return;
+	}
 	if (!reserve_calls(batcher, batch->room)) {
 		struct answer *refusal =
 			answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later.");
 		refused_tell(batcher, batch, refusal, now_us);
 		answer_unref(refusal);
-		ending_hunt(batcher, batch);
+		ending_bisection(batcher, batch);
 		batch_free(batch);
 		return;
 	}
 	close_up(batcher, batch);
-	if (!batch->hunt && !batch->before && !shunned)
+	if (!batch->bisection && !batch->before && !shunned)
 		fill(batcher, batch, now_us);
 	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
 }

@@ -3,7 +3,7 @@
 
 enum {
 	SMOOTHING = 8,
-	FIXED_PART = 8, /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */
+	FIXED_PART = 2, /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */
 	GATHER_PART = 4 /* of an exchange's fixed cost: more is too much to wait for company */
 };
 
@@ -27,10 +27,10 @@ void window_learn(struct window_costs *costs, uint64_t exchange_us)
 		costs->exchange_us = 1; /* 0 would say that nothing is known */
 }
 
-/* The last moment at which the tightest deadline can still be met. One that cannot be met hurries nobody. */
+/* The last moment at which the tightest deadline can still be met. One that cannot be met by far hurries nobody. */
 static uint64_t leave_by_us(const struct window_view *view, uint64_t now_us)
 {
-	if (view->urgent_us == CLOCK_NEVER || clock_add(now_us, view->costs.exchange_us) > view->urgent_us)
+	if (view->urgent_us == CLOCK_NEVER || clock_add(now_us, view->costs.exchange_us / 2) > view->urgent_us)
 		return CLOCK_NEVER;
 	uint64_t needed_us = clock_add(view->costs.exchange_us, WINDOW_MARGIN_US);
 	return view->urgent_us > needed_us ? view->urgent_us - needed_us : 0;
@@ -42,7 +42,7 @@ static struct window_verdict leave(enum flush_reason reason)
 }
 
 /* Half as many exchanges more would shorten each by so little that they are not worth it: with `useful` of them, the
- * calls' part of an exchange is an eighth of the fixed one. */
+ * calls' part of an exchange is half of the fixed one. */
 struct window_plan window_make_plan(const struct costs *costs, double outstanding, size_t slots)
 {
 	struct window_plan plan = { .useful = 1 };

@@ -69,7 +69,7 @@ unit_batcher = \
 	tests/unit/batcher/test_batcher_fairness \
 	tests/unit/batcher/test_batcher_random \
 	tests/unit/batcher/test_costs \
-	tests/unit/batcher/test_hunt \
+	tests/unit/batcher/test_bisection \
 	tests/unit/batcher/test_lane \
 	tests/unit/batcher/test_limiter \
 	tests/unit/batcher/test_pace \
@@ -165,7 +165,7 @@ tests_unit_batcher_test_pace_SOURCES = tests/unit/batcher/test_pace.c $(batcher_
 tests_unit_batcher_test_speed_SOURCES = tests/unit/batcher/test_speed.c $(batcher_world)
 tests_unit_batcher_test_batcher_dialects_SOURCES = tests/unit/batcher/test_batcher_dialects.c \
 	tests/support/fake_wire.c tests/support/fake_wire.h
-tests_unit_batcher_test_hunt_SOURCES = tests/unit/batcher/test_hunt.c $(batcher_world)
+tests_unit_batcher_test_bisection_SOURCES = tests/unit/batcher/test_bisection.c $(batcher_world)
 
 tests_unit_cache_disk_test_disk_SOURCES = tests/unit/cache/disk/test_disk.c tests/support/hard_disk.c tests/support/hard_disk.h
 

@@ -348,6 +348,7 @@ static bool set_up(struct run *run)
 	};
 	run->dialect = (struct dialect){ .name = "simulated", .max_calls = SIZE_MAX };
 	run->settings = (struct upstream_settings){ .name = simulated[0],
+						    .retries = { 2, 25 * CLOCK_US_PER_MS, 20 },
 						    .dialect = &run->dialect,
 						    .simulated = &run->simulation->provider };
 	bool loaded = load_init(&run->load, &run->simulation->load, START_US);

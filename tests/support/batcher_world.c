@@ -34,7 +34,9 @@ void world_start(struct world *world, const struct batch_policy *policy, size_t 
 	fake_reset();
 	world->policy = *policy;
 	world->dialect = (struct dialect){ .name = "fake", .max_calls = max_calls };
-	world->settings = (struct upstream_settings){ .name = "this", .dialect = &world->dialect, .label = LABEL };
+	world->settings = (struct upstream_settings){
+		.name = "this", .dialect = &world->dialect, .label = LABEL, .retries = { 2, 25000, 20 }
+	};
 	world->now_us = CLOCK_US_PER_S;
 	clock_set(world->now_us);
 	world->loop = loop_new();

@@ -10,6 +10,7 @@ struct upstream {
 	struct retry_budget retry_budget;
 };
 
+static struct upstream *last_made;
 static struct exchange *exchanges;
 static void (*send_hook)(const struct exchange *exchange);
 static size_t refusals_left;
@@ -82,10 +83,16 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 	(void)meter;
 	struct upstream *upstream = malloc(sizeof *upstream);
 	if (upstream) {
+		last_made = upstream;
 		upstream->settings = settings;
 		retry_budget_init(&upstream->retry_budget, &settings->retries, RETRY_RESERVE);
 	}
 	return upstream;
+}
+
+struct retry_budget *fake_retry_budget(void)
+{
+	return &last_made->retry_budget;
 }
 
 struct retry_budget *upstream_retry_budget(struct upstream *upstream)

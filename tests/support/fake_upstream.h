@@ -39,6 +39,8 @@ void fake_refuse(size_t count, enum outcome outcome);
 /* Who watches the tools of the upstream with this metrics index (below 64); NULL: nobody. */
 const struct upstream_watcher *fake_watcher(unsigned label);
 
+/* Of the upstream made last. */
+struct retry_budget *fake_retry_budget(void);
 size_t fake_sent(void); /* exchanges sent since the reset */
 size_t fake_refused(void);
 size_t fake_aborted(void);

@@ -441,12 +441,12 @@ static void refuse(struct http_exchange *exchange, unsigned status)
 	wire_end(exchange, EXCHANGE_COMPLETE);
 }
 
-static bool has_poison(const struct heard *heard)
+static size_t count_poison(const struct heard *heard)
 {
+	size_t count = 0;
 	for (size_t i = 0; i < heard->count; i++)
-		if (lives[heard->tags[i]].fate == POISON)
-			return true;
-	return false;
+		count += lives[heard->tags[i]].fate == POISON;
+	return count;
 }
 
 static void provide(struct http_exchange *exchange)
@@ -461,9 +461,11 @@ static void provide(struct http_exchange *exchange)
 	} else if (dice == 1) {
 		blur(&heard, true);
 		refuse(exchange, roll(2) ? 429 : 431);
-	} else if (has_poison(&heard)) {
-		blur(&heard, false);
-		refuse(exchange, refusals[roll(countof(refusals))]);
+	} else if (count_poison(&heard) > 0) {
+		unsigned status = refusals[roll(countof(refusals))];
+		/* one that blames itself is not asked any further if it fails at all else: test_bisection.c */
+		blur(&heard, status >= 500);
+		refuse(exchange, status);
 	} else {
 		answer_well(exchange, &heard, dice == 2);
 	}
@@ -599,6 +601,7 @@ static void begin(const struct speech *which)
 	if (!route)
 		fail_msg("%s: %s", speech->name, error_text(&error));
 	settings = (struct upstream_settings){ .name = "this",
+					       .retries = { 2, 25000, 20 },
 					       .dialect = dialect,
 					       .endpoints = endpoint_names,
 					       .endpoint_count = 1,

@@ -122,8 +122,12 @@ static void finish_all(void)
 {
 	fake_refuse(0, OUTCOME_OK);
 	gateway_settle(&world);
-	while (fake_nth(0)) {
-		fake_finish(fake_nth(0));
+	for (unsigned pauses = 0; pauses < 10; pauses++) { /* 429 has made the calls wait */
+		while (fake_nth(0)) {
+			fake_finish(fake_nth(0));
+			gateway_settle(&world);
+		}
+		gateway_pass(&world, 10 * CLOCK_US_PER_S);
 		gateway_settle(&world);
 	}
 }
