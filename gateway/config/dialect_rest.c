@@ -1,5 +1,8 @@
 /* dialect_rest.c: dialect rest in the configuration: defaults of a request, and key lists. */
+#include <strings.h>
+
 #include "gateway/config/config_private.h"
+#include "upstream/dialects/media.h"
 
 /* The fewest keys that a tool of this upstream lets stand in one request; 0: no tool has key lists. */
 static unsigned fewest_keys(const struct config_drafts *drafts, const struct upstream_draft *upstream)
@@ -16,9 +19,25 @@ static unsigned fewest_keys(const struct config_drafts *drafts, const struct ups
 	return fewest;
 }
 
+/* A tool's body is written for the type that the tool names, JSON if it names none: another name for the same bytes would
+ * let a value become more than a value. */
+static void check_headers(struct config_load *load, const struct upstream_draft *draft)
+{
+	const struct upstream_settings *settings = &draft->config.settings;
+	const struct node *headers = node_find(draft->node, "headers");
+	for (size_t i = 0; headers && i < settings->header_count; i++)
+		if (strcasecmp(settings->headers[i].name, "Content-Type") == 0 &&
+		    !media_is_json(slice_of(settings->headers[i].value)))
+			config_error_key(load, headers,
+					 "upstreams.%s.headers: a Content-Type that is not JSON's belongs to the tools "
+					 "whose bodies are of it: tools.*.request.headers",
+					 draft->node->key.at);
+}
+
 /* An upstream that has tools with key lists has a dialect of its own. */
 static void check(struct config_load *load, struct upstream_draft *draft)
 {
+	check_headers(load, draft);
 	unsigned keys = fewest_keys(load->drafts, draft);
 	if (keys && !(draft->own = key_list_new(keys)))
 		config_error_key(load, draft->node, "upstreams.%s: out of memory", draft->node->key.at);

@@ -266,6 +266,10 @@ static const struct refusal refusals[] = {
 	  "tools: { a: { upstream: s }, b: { upstream: s, operation: \"{ a\" } }",
 	  "2:10: tools.a: operation: is missing: a query or mutation with $variables\n"
 	  "2:59: tools.b.operation: line 1: a field expected, the text ends\n" },
+	{ "upstreams: { s: { dialect: rest, headers: { content-type: application/x-www-form-urlencoded },\n"
+	  "endpoints: [ { url: \"http://h\" } ] } }",
+	  "1:34: upstreams.s.headers: a Content-Type that is not JSON's belongs to the tools whose bodies are of it: "
+	  "tools.*.request.headers\n" },
 	{ "upstreams: { s: { dialect: rest, graphql: { max: 3 }, endpoints: [ { url: \"http://h\" } ] } }",
 	  "1:34: upstreams.s.graphql: is for dialect graphql, not rest\n" },
 	{ PROVIDERS "tools: { t: { upstream: r, request: { key_list: { parameter: ids, argument: id } } } }",
