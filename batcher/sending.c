@@ -132,6 +132,7 @@ static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 		}
 		take(batcher, item, now_us);
 		batcher->calls[batch->count] = item->call;
+		batcher->calls[batch->count].caller = item->caller;
 		batch_put(batch, item);
 		class->outstanding++;
 	}

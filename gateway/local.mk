@@ -3,6 +3,7 @@ noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
 	gateway/access/access.c gateway/access/access.h \
 	gateway/admin/export.c gateway/admin/export.h \
+	gateway/admin/endpoints_page.c \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/tools_page.c \
@@ -28,6 +29,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/worlds.c gateway/cli/worlds.h \
 	gateway/config/check.c \
 	gateway/config/check_dialect.c \
+	gateway/config/check_endpoints.c \
 	gateway/config/check_disk.c \
 	gateway/config/check_listed.c \
 	gateway/config/check_mcp.c \

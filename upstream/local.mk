@@ -28,8 +28,9 @@ libupstream_a_SOURCES = \
 	upstream/dialects/template.c upstream/dialects/template.h \
 	upstream/http/answers.c upstream/http/delivery.h \
 	upstream/http/attempt.c \
+	upstream/http/check.c upstream/http/check.h \
 	upstream/http/client.c upstream/http/client.h \
-	upstream/http/endpoint.c upstream/http/endpoint.h \
+	upstream/http/endpoint.c upstream/http/endpoint.h upstream/http/endpoint_settings.h \
 	upstream/http/exchange.c upstream/http/exchange.h \
 	upstream/http/freshness.c \
 	upstream/http/provider_http.c \

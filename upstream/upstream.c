@@ -127,9 +127,7 @@ void upstream_forget(struct exchange *exchange, size_t index)
 
 bool upstream_may_repeat(struct upstream *upstream, size_t calls)
 {
-	(void)upstream;
-	(void)calls;
-	return true;
+	return retry_budget_take(&upstream->retry_budget, calls);
 }
 
 bool upstream_sent(const struct exchange *exchange)

@@ -15,10 +15,10 @@
 #include "base/slice.h"
 #include "metrics/metrics.h"
 #include "upstream/dialects/dialect.h"
+#include "upstream/http/endpoint_settings.h"
 #include "upstream/retry_budget.h"
 
 struct provider_model;
-struct endpoint_policy;
 struct process_pool_settings;
 
 struct upstream_header {
@@ -34,10 +34,13 @@ struct upstream_settings {
 	const char *const *shown;     /* the same for logs, metrics and errors: no secrets; NULL: they hold none */
 	size_t endpoint_count;
 	const unsigned *weights;                 /* of the endpoints, 1 or more each; NULL: all the same */
-	const struct endpoint_policy *balancing; /* http/endpoint.h; NULL: its default */
+	const struct endpoint_policy *balancing; /* NULL: endpoint_default_policy */
+	const struct health_settings *health;    /* NULL: no active checks */
+	struct endpoint_board *boards;           /* one each, shared with other threads; NULL: nobody looks */
 	bool hedge_p95;                          /* a call that takes longer than 95 of 100 is sent anew beside it */
 	uint64_t hedge_us;                       /* else one that takes longer than this; 0: none is */
-	const struct upstream_header *headers;   /* sent with every request */
+	uint64_t dns_ttl_us; /* how long the addresses of a host are believed; 0: asked for each connection */
+	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
 	const char *ca_file;           /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	unsigned label;                /* metrics index of the upstream */

@@ -218,23 +218,6 @@ static void put_count(struct buf *out, const struct gateway *gateway, const char
 	buf_printf(out, ",\"%s\":%lld", name, (long long)metrics_read(gateway->metrics, metric, label1, label2));
 }
 
-static void put_endpoints(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
-{
-	buf_put_text(out, ",\"endpoints\":[");
-	for (size_t i = 0; i < settings->endpoint_count; i++) {
-		size_t label = settings->first_endpoint_label + i;
-		int64_t requests = 0;
-		for (size_t outcome = 0; outcome < OUTCOME_COUNT; outcome++)
-			requests += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label, outcome);
-		buf_put_text(out, i ? ",{\"url\":" : "{\"url\":");
-		json_put_string(out, slice_of(settings->shown[i]));
-		buf_printf(out, ",\"healthy\":%s,\"requests\":%lld}",
-			   metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
-			   (long long)requests);
-	}
-	buf_put_char(out, ']');
-}
-
 /* By class of latency, those that have been used: a fixed part that is known, or calls. */
 static void put_classes(struct buf *out, const struct gateway *gateway, size_t index)
 {
@@ -277,7 +260,7 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
 		   upstream_owner(gateway, (unsigned)index)->index);
-	put_endpoints(out, gateway, settings);
+	page_put_endpoints(out, gateway, settings);
 	page_put_listing(out, worker->catalogue, (unsigned)index);
 	buf_printf(out,
 		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"concurrency\":%zu}",
@@ -409,7 +392,7 @@ static bool read_purge(const struct request *request, struct purge_scope *scope)
 
 /* What changes something takes a body of nothing or {}, as JSON: a form, which any page can send, is neither. False:
  * answered. */
-static bool body_is_empty(struct worker *worker, struct request *request)
+bool page_body_is_empty(struct worker *worker, struct request *request)
 {
 	struct slice body = json_trim(buf_slice(&request->body)), name, value;
 	struct slice type = request->headers[HEADER_CONTENT_TYPE];
@@ -435,7 +418,7 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 	struct purge_scope scope;
 	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
-	if (!body_is_empty(worker, request))
+	if (!page_body_is_empty(worker, request))
 		return;
 	if (!read_purge(request, &scope)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
@@ -458,7 +441,7 @@ void page_admin_drain(struct worker *worker, struct request *request, struct sli
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
-	if (!body_is_empty(worker, request))
+	if (!page_body_is_empty(worker, request))
 		return;
 	buf_put_text(&text, "{\"status\":\"draining\"}\n");
 	reply_text(request, 202, json_type_text, &text);

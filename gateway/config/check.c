@@ -73,29 +73,6 @@ static void check_identity(struct config_load *load, const struct node *root)
 
 /* --- Upstreams --- */
 
-static void check_urls(struct config_load *load, struct upstream_draft *draft)
-{
-	const struct node *list = node_find(draft->node, "endpoints");
-	size_t i = 0;
-	for (const struct node *child = list ? list->first : NULL; child && i < draft->endpoint_count;
-	     child = child->next, i++) {
-		const char *url = draft->endpoints[i].url;
-		const struct node *node = node_find(child, "url");
-		char error[REASON_BYTES] = "";
-		if (!url || !node)
-			continue;
-		/* the reason may quote the URL, which may hold a secret */
-		bool secret = secrets_have(&load->config->secrets, url);
-		if (!upstream_url_check(url, error, sizeof error))
-			config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: %s", draft->node->key.at, i,
-					secret ? "what ${...} stands for is not a URL of an endpoint" : error);
-		for (size_t j = 0; j < i; j++)
-			if (draft->endpoints[j].url && strcmp(draft->endpoints[j].url, url) == 0)
-				config_error_at(load, node, "upstreams.%s.endpoints[%zu].url: is there twice",
-						draft->node->key.at, i);
-	}
-}
-
 /* Old files say batch.in_flight. */
 static void check_in_flight(struct config_load *load, struct upstream_draft *draft)
 {
@@ -149,7 +126,7 @@ static void check_upstream(struct config_load *load, struct upstream_draft *draf
 	if (settings->dialect && settings->dialect->max_bytes && policy->max_bytes > settings->dialect->max_bytes)
 		policy->max_bytes = settings->dialect->max_bytes;
 	config_check_program(load, draft);
-	check_urls(load, draft);
+	config_check_endpoints(load, draft);
 }
 
 /* --- Tools --- */
@@ -241,24 +218,6 @@ void config_check(struct config_load *load, const struct node *root)
 		check_upstream(load, &load->drafts->upstreams[i]);
 	for (size_t i = 0; i < load->drafts->tool_count; i++)
 		check_tool(load, &load->drafts->tools[i]);
-}
-
-/* A URL for everybody's eyes, callers' too. What ${...} filled in may be a secret, and a token stands in the path, so
- * the path is left out then; the number tells endpoints apart that differ in nothing else. NULL: out of memory. */
-static const char *shown_url(struct config_load *load, const char *url, size_t index)
-{
-	if (!secrets_have(&load->config->secrets, url))
-		return url;
-	size_t host = strcspn(url, ":") + strlen("://");
-	size_t path = host + strcspn(url + host, "/");
-	if (index == 0)
-		return arena_printf(load->arena, "%.*s/***", (int)path, url);
-	return arena_printf(load->arena, "%.*s/***#%zu", (int)path, url, index + 1);
-}
-
-static const char *shown_command(struct config_load *load, const char *command)
-{
-	return secrets_have(&load->config->secrets, command) ? "***" : command;
 }
 
 /* --- What follows --- */
@@ -407,19 +366,8 @@ static bool finish_upstreams(struct config_load *load)
 		struct upstream_settings *settings = &draft->config.settings;
 		if (config_is_program(draft) && !config_finish_program(load, draft))
 			return false;
-		const char **urls = arena_array(load->arena, draft->endpoint_count, sizeof *urls);
-		const char **shown = arena_array(load->arena, draft->endpoint_count, sizeof *shown);
-		if (!urls || !shown)
+		if (!config_finish_endpoints(load, draft))
 			return false;
-		for (size_t j = 0; j < draft->endpoint_count; j++) {
-			urls[j] = draft->endpoints[j].url;
-			shown[j] = settings->process ? shown_command(load, urls[j]) : shown_url(load, urls[j], j);
-			if (!shown[j])
-				return false;
-		}
-		settings->endpoints = urls;
-		settings->shown = shown;
-		settings->endpoint_count = draft->endpoint_count;
 		settings->label = (unsigned)i;
 		settings->first_endpoint_label = endpoints;
 		settings->json_depth = config->limits.json_depth;

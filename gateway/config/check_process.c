@@ -24,7 +24,26 @@ static const char *const of_programs[] = { "command",
 					   "pool.restart_backoff",
 					   "pool.start_timeout",
 					   NULL };
-static const char *const of_servers[] = { "endpoints", "headers", "ca_file", "pool.min_idle", "pool.connect_timeout",
+static const char *const of_servers[] = { "endpoints",
+					  "headers",
+					  "ca_file",
+					  "pool.min_idle",
+					  "pool.connect_timeout",
+					  "balance",
+					  "affinity",
+					  "health.path",
+					  "health.method",
+					  "health.tcp",
+					  "health.interval",
+					  "health.timeout",
+					  "health.rise",
+					  "health.fall",
+					  "ejection.failures",
+					  "ejection.base",
+					  "ejection.max",
+					  "ejection.share",
+					  "hedge",
+					  "dns_ttl",
 					  NULL };
 
 static const char *const of_greeted[] = { "pool.start_timeout", NULL };
@@ -133,6 +152,7 @@ bool config_finish_program(struct config_load *load, struct upstream_draft *draf
 	settings->pool_max = pool->max;
 	settings->idle_timeout_us = pool->idle_timeout_us;
 	endpoint->url = draft->command; /* in metrics and on pages it stands where an address would */
+	endpoint->weight = 1;
 	draft->endpoints = endpoint;
 	draft->endpoint_count = 1;
 	return true;

@@ -24,6 +24,7 @@ struct config_drafts; /* config_private.h */
 
 struct upstream_config {
 	struct upstream_settings settings;
+	struct endpoint_policy balancing; /* as in settings.balancing */
 	struct batch_policy batch;
 	unsigned writes;  /* enum write_sharing */
 	size_t refreshes; /* background refreshes at once */

@@ -16,6 +16,8 @@ enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
 
 struct endpoint_draft {
 	const char *url;
+	unsigned weight;
+	bool drain;
 };
 
 /* As written, with defaults; `config` is complete when the configuration is. */
@@ -32,6 +34,8 @@ struct upstream_draft {
 	size_t in_flight;        /* batch.in_flight, as older files have it; 0: not given */
 	struct endpoint_draft *endpoints;
 	size_t endpoint_count;
+	struct health_settings health;
+	const char *hedge;
 	const char *command, *cwd; /* dialects of programs; NULL: none */
 	struct config_mark command_mark, cwd_mark;
 	const char *const *args;
@@ -135,6 +139,13 @@ bool config_is_foreign(const struct upstream_draft *draft, const struct option *
 void config_check_program(struct config_load *load, struct upstream_draft *draft);
 /* Fill in what follows, for one that is. False: out of memory. */
 bool config_finish_program(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;
+
+/* --- check_endpoints.c --- */
+
+/* What the options of an upstream's endpoints ask of each other. */
+void config_check_endpoints(struct config_load *load, struct upstream_draft *draft);
+/* The settings that follow. False: out of memory. */
+bool config_finish_endpoints(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;
 
 /* --- check_dialect.c: what each dialect asks of the options of its upstreams and tools --- */
 

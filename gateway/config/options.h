@@ -220,6 +220,45 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The provider's addresses.")                                                                                 \
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
 	  "http:// or https:// URL without user, query or fragment.")                                                  \
+	V("upstreams.*.endpoints[].weight", COUNT, endpoint_draft, weight, "", 1, 100, "1", NULL,                      \
+	  "How much of the calls it gets beside the others.")                                                          \
+	V("upstreams.*.endpoints[].drain", BOOL, endpoint_draft, drain, "", 0, 0, "false", NULL,                       \
+	  "No new calls go there.")                                                                                    \
+	V("upstreams.*.balance", ENUM, upstream_draft, config.balancing.balance, "", 0, 0, "adaptive",                 \
+	  "adaptive|fastest|least_loaded|round_robin|affinity",                                                        \
+	  "Which endpoint a request goes to. adaptive: of two at random the one with the smaller product of latency "  \
+	  "and requests under way.")                                                                                   \
+	V("upstreams.*.affinity", ENUM, upstream_draft, config.balancing.affinity, "", 0, 0, "caller", "caller|key",   \
+	  "balance: affinity: what always goes to the same endpoint, a caller's calls, or those of the same arguments.")                                  \
+	B("upstreams.*.health", BLOCK, 0, "Active checks of the endpoints; one of path, method and tcp says how.")     \
+	V("upstreams.*.health.path", TEXT, upstream_draft, health.path, "bytes", 1, 1024, NULL, NULL,                  \
+	  "GET this path of the endpoint's host; a status of 200 to 399 is well.")                                     \
+	V("upstreams.*.health.method", WORD, upstream_draft, health.method, "", 0, 0, NULL, "ping",                    \
+	  "POST this JSON-RPC method to the endpoint; any status below 500 is well.")                                  \
+	V("upstreams.*.health.tcp", BOOL, upstream_draft, health.tcp, "", 0, 0, "false", NULL,                         \
+	  "Connect only; with https, TLS too.")                                                                        \
+	V("upstreams.*.health.interval", DURATION, upstream_draft, health.interval_us, "us", US_MS(50), US_H(1), "5s", \
+	  NULL, "From one check to the next, give or take a tenth.")                                                   \
+	V("upstreams.*.health.timeout", DURATION, upstream_draft, health.timeout_us, "us", US_MS(10), US_M(1), "1s",   \
+	  NULL, "A check that takes longer has failed.")                                                               \
+	V("upstreams.*.health.rise", COUNT, upstream_draft, health.rise, "", 1, 100, "2", NULL,                        \
+	  "Good checks in a row before a failed endpoint is used again.")                                              \
+	V("upstreams.*.health.fall", COUNT, upstream_draft, health.fall, "", 1, 100, "3", NULL,                        \
+	  "Failed checks in a row before an endpoint is used no more.")                                                \
+	B("upstreams.*.ejection", BLOCK, 0, "When an endpoint that fails calls is left alone.")                        \
+	V("upstreams.*.ejection.failures", COUNT, upstream_draft, config.balancing.failures, "", 1, 1000, "5", NULL,   \
+	  "Resets, time-outs and failed connections in a row, with no answer in between; answers are no failures.")    \
+	V("upstreams.*.ejection.base", DURATION, upstream_draft, config.balancing.base_us, "us", US_MS(100), US_H(1),  \
+	  "30s", NULL, "How long, the first time; twice as long each further time.")                                   \
+	V("upstreams.*.ejection.max", DURATION, upstream_draft, config.balancing.max_us, "us", US_MS(100), US_D(1),    \
+	  "5m", NULL, "How long at most.")                                                                             \
+	V("upstreams.*.ejection.share", PERCENT, upstream_draft, config.balancing.share, "", 0, 100, "50%", NULL,      \
+	  "Of the endpoints that may be ejected for failures at once; the last one never is.")                         \
+	V("upstreams.*.hedge", TEXT, upstream_draft, hedge, "bytes", 1, 32, "off", NULL,                               \
+	  "off, p95 or a duration: a single repeatable call without an answer by then is sent to another endpoint too; "  \
+	  "the first answer wins.")                                                                                    \
+	V("upstreams.*.dns_ttl", DURATION, upstream_draft, config.settings.dns_ttl_us, "us", 0, US_D(1), "30s", NULL,  \
+	  "How long the addresses of an endpoint's host are believed, in whole seconds.")                              \
 	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
 	  64,                                                                                                          \
 	  NULL, "Headers sent with every request to the provider.")                                                    \

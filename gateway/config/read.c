@@ -149,6 +149,7 @@ static void read_endpoints(const struct place *place, const struct option *optio
 				       arena_printf(load->arena, "%s[%zu].", where, draft->endpoint_count),
 				       &draft->endpoints[draft->endpoint_count] };
 		draft->endpoint_count++;
+		set_defaults(load, "upstreams.*.endpoints[].", inner.owner);
 		if (child->kind != NODE_BAD)
 			read_block(&inner);
 	}

@@ -18,7 +18,7 @@
 enum { METHODS_PER_PATH = 2, DECODED_BYTES = 256 };
 
 struct route {
-	const char *path;        /* a last segment "{}" takes one segment of any name */
+	const char *path;        /* a last segment "{}" takes one segment of any name, "{*}" all that is left */
 	const struct wire *wire; /* how its clients are told of a problem; NULL: wire_problem */
 	struct {
 		enum http_method method; /* GET stands for HEAD too, HTTP_METHOD_COUNT for all */
@@ -51,6 +51,7 @@ static const struct route admin_routes[] = {
 	{ "/admin/cache", NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
 	{ "/admin/cache/export", NULL, { { HTTP_GET, page_admin_export } } },
 	{ "/admin/cache/import", NULL, { { HTTP_POST, page_admin_import } } },
+	{ "/admin/endpoints/{*}", NULL, { { HTTP_POST, page_admin_endpoint } } },
 	{ "/admin/drain", NULL, { { HTTP_POST, page_admin_drain } } },
 };
 
@@ -82,8 +83,10 @@ static bool matches(const struct route *route, struct slice path, struct slice *
 	*rest = (struct slice){ "", 0 };
 	if (pattern.at[pattern.len - 1] != '}')
 		return slice_equal(path, pattern);
-	size_t stem = pattern.len - 2;
-	if (path.len <= stem || memcmp(path.at, pattern.at, stem) != 0 || memchr(path.at + stem, '/', path.len - stem))
+	bool all = pattern.at[pattern.len - 2] == '*';
+	size_t stem = pattern.len - (all ? strlen("{*}") : strlen("{}"));
+	if (path.len <= stem || memcmp(path.at, pattern.at, stem) != 0 ||
+	    (!all && memchr(path.at + stem, '/', path.len - stem)))
 		return false;
 	*rest = (struct slice){ path.at + stem, path.len - stem };
 	return true;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "upstream/http/check.h"
 #include "upstream/http/delivery.h"
 
 enum { HEDGE_SAMPLES = 20 }; /* answers before their p95 is believed */
@@ -84,6 +85,7 @@ static enum attempt_result result_shown(enum endpoint_result result)
 	case ENDPOINT_BROKE:
 	case ENDPOINT_TIMED_OUT:
 		return ATTEMPT_RESULT_FAILED;
+	case ENDPOINT_OVERTAKEN:
 	case ENDPOINT_NOTHING:
 		break;
 	}
@@ -104,16 +106,28 @@ static void close_attempt(struct attempt *attempt, enum endpoint_result result, 
 	endpoint_end(upstream->set, &attempt->visit, result, reason, loop_now(upstream->base.loop));
 }
 
+/* What operators said meanwhile. */
+static void heed_operators(struct http_upstream *upstream, uint64_t now_us)
+{
+	struct endpoint_board *boards = upstream->base.settings->boards;
+	for (size_t i = 0; boards && i < upstream->set->count; i++)
+		endpoint_drain(upstream->set, &upstream->set->endpoints[i],
+			       atomic_load_explicit(&boards[i].draining, memory_order_relaxed), now_us);
+}
+
 /* To the endpoint whose turn it is. False: none is usable (delivery->unusable), or out of memory. */
 static bool go(struct attempt *attempt, enum attempt_kind kind)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct http_upstream *upstream = delivery->upstream;
 	uint64_t now_us = loop_now(upstream->base.loop);
+	heed_operators(upstream, now_us);
 	struct endpoint *endpoint = endpoint_pick(upstream->set, &delivery->wish, now_us);
 	delivery->unusable = !endpoint;
-	if (!endpoint)
+	if (!endpoint) {
+		checks_hurry(upstream->checks);
 		return false;
+	}
 	delivery->wish.tried |= UINT64_C(1) << endpoint->index;
 	attempt->place = &upstream->places[endpoint->index];
 	attempt->kind = kind;
@@ -155,8 +169,16 @@ static struct attempt *other_than(const struct attempt *attempt)
 /* The other one was faster. */
 static void drop(struct attempt *attempt)
 {
-	bool silent = attempt_sent(attempt) && !attempt->headed;
-	close_attempt(attempt, silent ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING, "no answer while another one came");
+	const struct http_upstream *upstream = attempt->delivery->upstream;
+	bool silent = attempt_sent(attempt) && !attempt->headed, patient = false;
+	uint64_t now_us = loop_now(upstream->base.loop);
+	if (silent && attempt->visit.endpoint)
+		patient = endpoint_had_time(upstream->set, &attempt->visit, now_us);
+	close_attempt(attempt,
+		      patient  ? ENDPOINT_TIMED_OUT
+		      : silent ? ENDPOINT_OVERTAKEN
+			       : ENDPOINT_NOTHING,
+		      "no answer while another endpoint gave one");
 	http_exchange_stop(&attempt->exchange);
 }
 
@@ -254,8 +276,7 @@ static bool repeat(struct attempt *attempt)
 	if (attempt->repeated || (sent && !delivery->repeatable) || delivery_time_left(delivery) == 0 ||
 	    is_live(other_than(attempt)))
 		return false;
-	if (sent && !upstream_may_repeat(&upstream->base, delivery->count))
-		return false;
+	/* not of the budget: there are no more of these than there were kept connections */
 	attempt->repeated = true;
 	delivery->sent |= sent;
 	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REPEATS, upstream->base.settings->label, 0, 1);
@@ -322,6 +343,7 @@ static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
 	if (!delivery->sent)
 		return go(attempt, ATTEMPT_FAILOVER);
 	return delivery->repeatable && !delivery->endless && !attempt->headed && end != EXCHANGE_TIMED_OUT &&
+	       ++delivery->retries < upstream->base.settings->retries.attempts &&
 	       upstream_may_repeat(&upstream->base, delivery->count) && go(attempt, ATTEMPT_RETRY);
 }
 
@@ -370,6 +392,7 @@ static void set_exchange(struct attempt *attempt)
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
+	exchange->dns_ttl_us = settings->dns_ttl_us;
 	exchange->ca_file = settings->ca_file;
 	exchange->once = !delivery->repeatable;
 	buf_init(&exchange->answer, settings->answer_bytes);

@@ -43,6 +43,7 @@ struct http_upstream {
 	size_t p95_count; /* of those it was learned from */
 	struct delivery_list waiting;
 	struct endpoint_set *set;
+	struct checks *checks; /* check.h */
 	struct place places[]; /* settings->endpoint_count */
 };
 
@@ -88,7 +89,7 @@ struct delivery {
 	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
 	uint64_t deadline_us;
 	struct endpoint_wish wish; /* endpoints tried in it */
-	size_t attempts;
+	size_t attempts, retries;
 	bool sent;       /* by an attempt that is over */
 	bool counted;    /* in upstream->under_way */
 	bool repeatable; /* all of its calls */

@@ -5,20 +5,49 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PEAK_HALVES_US (10 * CLOCK_US_PER_S) /* a peak latency is believed half as much after that */
 #define SLOW_START_US (10 * CLOCK_US_PER_S)  /* from a tenth of its weight to all of it */
 #define UNREACHABLE_US CLOCK_US_PER_S        /* left alone after the first connection that did not come about */
+#define REFUSED_US (100 * CLOCK_US_PER_MS)   /* a connection that fails sooner was refused */
 #define UNKNOWN_US (100 * CLOCK_US_PER_MS)   /* taken for the latency of one that is busy and has not answered yet */
 #define UNKNOWN_PATIENCE_US CLOCK_US_PER_S
 #define LEAST_PATIENCE_US (50 * CLOCK_US_PER_MS)
-enum { EXPLORES_ONE_IN = 20, DOUBLINGS_MAX = 20 };
+enum { EXPLORES_ONE_IN = 20, DOUBLINGS_MAX = 20, OVERTAKEN_FOR_ONE = 4 };
 
 const struct endpoint_policy endpoint_default_policy = { .balance = BALANCE_ADAPTIVE,
 							 .failures = 5,
 							 .base_us = 30 * CLOCK_US_PER_S,
 							 .max_us = 300 * CLOCK_US_PER_S,
 							 .share = 50 };
+
+/* --- what other threads may see --- */
+
+void endpoint_board_init(struct endpoint_board *board, bool draining)
+{
+	atomic_init(&board->draining, draining);
+	pthread_mutex_init(&board->mutex, NULL);
+	board->changed_us = 0;
+	board->reason[0] = '\0';
+}
+
+void endpoint_board_write(struct endpoint_board *board, const char *reason)
+{
+	pthread_mutex_lock(&board->mutex);
+	board->changed_us = clock_wall_us();
+	snprintf(board->reason, sizeof board->reason, "%s", reason);
+	pthread_mutex_unlock(&board->mutex);
+}
+
+uint64_t endpoint_board_read(struct endpoint_board *board, char *reason)
+{
+	pthread_mutex_lock(&board->mutex);
+	uint64_t changed_us = board->changed_us;
+	memcpy(reason, board->reason, sizeof board->reason);
+	pthread_mutex_unlock(&board->mutex);
+	return changed_us;
+}
 
 /* --- life --- */
 
@@ -185,7 +214,7 @@ static void note_failed(struct endpoint_set *set, struct endpoint *endpoint, enu
 static void note_answered(struct endpoint_set *set, struct endpoint *endpoint, const struct endpoint_visit *visit,
 			  uint64_t now_us)
 {
-	endpoint->failed = 0;
+	endpoint->failed = endpoint->overtaken = 0;
 	/* an answer to what was asked before it was ejected does not bring it back, but to be reached does */
 	if (endpoint->ejected && (visit->probe || endpoint->unreachable || visit->begun_us > endpoint->changed_us))
 		come_back(set, endpoint, "it answered", now_us);
@@ -220,6 +249,11 @@ static uint64_t patience_us(const struct endpoint_set *set, const struct endpoin
 	if (answer_us == 0)
 		return UNKNOWN_PATIENCE_US;
 	return 4 * answer_us > LEAST_PATIENCE_US ? 4 * answer_us : LEAST_PATIENCE_US;
+}
+
+bool endpoint_had_time(const struct endpoint_set *set, const struct endpoint_visit *visit, uint64_t now_us)
+{
+	return now_us - visit->begun_us >= patience_us(set, visit->endpoint);
 }
 
 /* What the next request would take there: the peak, or what the oldest one there has taken already. */
@@ -393,6 +427,13 @@ static bool is_tried(const struct endpoint_wish *wish, const struct endpoint *en
 	return wish->tried >> endpoint->index & 1;
 }
 
+/* Whether it was out of reach a few times only, as during a restart. */
+static bool may_be_back(const struct endpoint_set *set, const struct endpoint *endpoint)
+{
+	return endpoint->unreachable && !endpoint->draining && !endpoint->check_failed &&
+	       endpoint->failed < set->policy->failures;
+}
+
 /* panic: ejections and checks count no more, but who cannot be reached is no help. */
 static void gather(const struct endpoint_set *set, const struct endpoint_wish *wish, bool panic, bool tried_too,
 		   struct candidates *candidates)
@@ -414,6 +455,15 @@ static bool is_panic(const struct endpoint_set *set)
 	return count_well(set) * 2 < eligible;
 }
 
+/* None is well: those that may be back. */
+static void gather_hopeful(const struct endpoint_set *set, const struct endpoint_wish *wish,
+			   struct candidates *candidates)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (may_be_back(set, &set->endpoints[i]) && !is_tried(wish, &set->endpoints[i]))
+			candidates->all[candidates->count++] = (struct endpoint *)(uintptr_t)&set->endpoints[i];
+}
+
 static struct endpoint *find_due(struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us)
 {
 	for (size_t i = 0; i < set->count; i++)
@@ -431,6 +481,8 @@ struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_w
 	bool panic = is_panic(set);
 	gather(set, wish, panic, false, &candidates);
 	if (candidates.count == 0)
+		gather_hopeful(set, wish, &candidates);
+	if (candidates.count == 0)
 		gather(set, wish, panic, true, &candidates);
 	return candidates.count ? choose(set, &candidates, wish->affinity, now_us) : NULL;
 }
@@ -442,6 +494,8 @@ bool endpoint_another(const struct endpoint_set *set, const struct endpoint_wish
 		if (is_due(set, &set->endpoints[i], wish->repeatable, now_us) && !is_tried(wish, &set->endpoints[i]))
 			return true;
 	gather(set, wish, is_panic(set), false, &candidates);
+	if (candidates.count == 0)
+		gather_hopeful(set, wish, &candidates);
 	return candidates.count > 0;
 }
 
@@ -461,6 +515,30 @@ uint64_t endpoint_usable_us(const struct endpoint_set *set, uint64_t now_us)
 
 /* --- visits --- */
 
+/* Others were faster so many times in a row that it is no chance. */
+static bool is_overtaken_for_good(const struct endpoint_set *set, struct endpoint *endpoint)
+{
+	if (++endpoint->overtaken < OVERTAKEN_FOR_ONE * set->policy->failures)
+		return false;
+	endpoint->failed = set->policy->failures - 1;
+	return true;
+}
+
+/* Whether the failure is news of the endpoint. Refusals of what was under way at once are one event, and so is all that
+ * was under way as it was ejected. */
+static bool is_news(struct endpoint *endpoint, const struct endpoint_visit *visit, enum endpoint_result result,
+		    uint64_t now_us)
+{
+	bool refused = result == ENDPOINT_UNREACHABLE && now_us - visit->begun_us < REFUSED_US;
+	if (refused && endpoint->failed && visit->begun_us < endpoint->refused_us)
+		return false;
+	endpoint->refused_us = refused ? now_us : endpoint->refused_us;
+	if (!endpoint->ejected || visit->probe)
+		return true;
+	endpoint->failed += endpoint->unreachable && visit->begun_us > endpoint->changed_us;
+	return false;
+}
+
 void endpoint_begin(struct endpoint_set *set, struct endpoint_visit *visit, struct endpoint *endpoint, uint64_t now_us)
 {
 	assert(!visit->endpoint);
@@ -478,17 +556,18 @@ void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum e
 	struct endpoint *endpoint = visit->endpoint;
 	if (!endpoint)
 		return;
+	uint64_t took_us = now_us - visit->begun_us;
 	TAILQ_REMOVE(&endpoint->visits, visit, next);
 	endpoint->under_way--;
-	bool probe = visit->probe;
-	endpoint->probing &= !probe;
+	endpoint->probing &= !visit->probe;
 	visit->endpoint = NULL;
-	uint64_t took_us = now_us - visit->begun_us;
 	if (result == ENDPOINT_TIMED_OUT && took_us < patience_us(set, endpoint))
-		result = ENDPOINT_NOTHING;
+		result = ENDPOINT_NOTHING; /* as endpoint_had_time */
+	if (result == ENDPOINT_OVERTAKEN)
+		result = is_overtaken_for_good(set, endpoint) ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING;
 	if (result == ENDPOINT_ANSWERED)
 		note_answered(set, endpoint, visit, now_us);
-	else if (result != ENDPOINT_NOTHING && (!endpoint->ejected || probe)) /* one event, however many it met */
+	else if (result != ENDPOINT_NOTHING && is_news(endpoint, visit, result, now_us))
 		note_failed(set, endpoint, result, reason, now_us);
 	if (result == ENDPOINT_ANSWERED)
 		endpoint->answer_us = endpoint->answer_us ? (7 * endpoint->answer_us + took_us) / 8 : took_us + 1;

@@ -19,29 +19,9 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "metrics/catalogue.h"
+#include "upstream/http/endpoint_settings.h"
 
 enum { ENDPOINTS_MAX = 64 };
-
-enum endpoint_balance {
-	BALANCE_ADAPTIVE, /* two at random, the one whose peak latency x requests under way is the smaller */
-	BALANCE_FASTEST,  /* the smallest peak latency; one in twenty goes elsewhere, to see whether that has changed */
-	BALANCE_LEAST_LOADED, /* the fewest requests under way */
-	BALANCE_ROUND_ROBIN,
-	BALANCE_AFFINITY /* by a key: the same one for the same key as long as it is usable (rendezvous hash) */
-};
-
-enum endpoint_affinity { AFFINITY_CALLER, AFFINITY_KEY };
-
-/* From the configuration; borrowed. */
-struct endpoint_policy {
-	unsigned balance;  /* enum endpoint_balance */
-	unsigned affinity; /* enum endpoint_affinity: what the owner hashes; nothing here reads it */
-	size_t failures;   /* in a row: then it is ejected */
-	uint64_t base_us;  /* for so long the first time, twice as long each time after that, */
-	uint64_t max_us;   /* and at most so long */
-	size_t share;      /* percent of the endpoints that may be ejected; the last one never is */
-};
-extern const struct endpoint_policy endpoint_default_policy;
 
 /* What came of an attempt. */
 enum endpoint_result {
@@ -50,6 +30,7 @@ enum endpoint_result {
 	ENDPOINT_BROKE,       /* a connection that was new died, or what came was no answer */
 	ENDPOINT_TIMED_OUT,   /* sent; no whole answer while anybody waited. Counts if that was long enough: four times
 			       * what an answer takes; a second where nobody knows */
+	ENDPOINT_OVERTAKEN,   /* silent, and an attempt elsewhere was faster: many of those in a row are a failure */
 	ENDPOINT_NOTHING      /* says nothing of it: nobody waited any more, or the gateway's own trouble */
 };
 
@@ -64,20 +45,20 @@ struct endpoint_visit {
 	TAILQ_ENTRY(endpoint_visit) next;
 };
 
-enum { ENDPOINT_REASON_BYTES = 200 };
-
 /* Fields are for endpoint.c, and to be read. */
 struct endpoint {
 	unsigned index, weight;
 	bool draining, check_failed;
-	bool unreachable;  /* no connection came about: left alone even when the others are no better */
-	bool ejected;      /* by its failures, or because it was unreachable */
-	bool probing;      /* a probe is under way */
-	uint64_t until_us; /* ejected: then it may be probed */
-	size_t times;      /* ejected in a row, without a good while in between */
-	size_t failed;     /* attempts in a row */
-	uint64_t back_us;  /* when it came back; 0: it has never been away */
-	uint64_t peak_us;  /* latency: up at once, down slowly; 0: not known */
+	bool unreachable;    /* no connection came about: left alone even when the others are no better */
+	bool ejected;        /* by its failures, or because it was unreachable */
+	bool probing;        /* a probe is under way */
+	uint64_t until_us;   /* ejected: then it may be probed */
+	size_t times;        /* ejected in a row, without a good while in between */
+	size_t failed;       /* attempts in a row */
+	size_t overtaken;    /* likewise */
+	uint64_t refused_us; /* when a refusal counted last */
+	uint64_t back_us;    /* when it came back; 0: it has never been away */
+	uint64_t peak_us;    /* latency: up at once, down slowly; 0: not known */
 	uint64_t peak_at_us;
 	uint64_t answer_us; /* of its answers, smoothed; 0: none yet */
 	size_t under_way;
@@ -113,7 +94,8 @@ struct endpoint_wish {
 
 /*
  * The endpoint to go to. An ejected one whose time has come is taken first, by one probe at a time. If fewer than half
- * are usable, ejections for failures count no more (panic): rather a bad endpoint than a good one overrun.
+ * are usable, ejections for failures count no more (panic): rather a bad endpoint than a good one overrun. If none is,
+ * those that have been out of reach for a few attempts only are tried.
  * NULL: none is usable (drained, or out of reach): see endpoint_usable_us.
  */
 struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us) MUST_CHECK;
@@ -124,6 +106,8 @@ uint64_t endpoint_usable_us(const struct endpoint_set *set, uint64_t now_us);
 
 /* An attempt at what endpoint_pick gave, right after it. */
 void endpoint_begin(struct endpoint_set *set, struct endpoint_visit *visit, struct endpoint *endpoint, uint64_t now_us);
+/* Whether it has lasted so long that the lack of an answer is the endpoint's fault (see ENDPOINT_TIMED_OUT). */
+bool endpoint_had_time(const struct endpoint_set *set, const struct endpoint_visit *visit, uint64_t now_us);
 /* It is over. reason: for people, why it failed; may be NULL. Fine if none is under way. */
 void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum endpoint_result result,
 		  const char *reason, uint64_t now_us);

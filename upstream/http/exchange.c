@@ -191,6 +191,11 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 	SET(HEADERDATA, exchange);
 	SET(PREREQFUNCTION, let_out);
 	SET(PREREQDATA, exchange);
+	SET(DNS_CACHE_TIMEOUT, (long)(exchange->dns_ttl_us / CLOCK_US_PER_S));
+	if (exchange->connect_only) {
+		exchange->transfer.particular = true;
+		SET(CONNECT_ONLY, 1L);
+	}
 	if (exchange->ca_file) {
 		exchange->transfer.particular = true;
 		SET(CAINFO, exchange->ca_file);
@@ -217,6 +222,8 @@ static bool has_answer(const struct http_exchange *exchange)
 static enum exchange_end end_of(const struct http_exchange *exchange)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
+	if (code == CURLE_OK && exchange->connect_only)
+		return EXCHANGE_COMPLETE;
 	if (code == CURLE_OK) /* coded bytes under a name like application/json would be a lie to the caller */
 		return has_answer(exchange) && content_coding(exchange).len == 0 ? EXCHANGE_COMPLETE : EXCHANGE_BROKE;
 	if (exchange->too_large)

@@ -45,8 +45,10 @@ struct http_exchange {
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
 	bool once;           /* what is sent may have an effect that must not happen twice */
+	bool connect_only;   /* a connection is all that is wanted: no request leaves */
 	const char *ca_file; /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	uint64_t connect_timeout_us;
+	uint64_t dns_ttl_us;      /* an older look-up of the host is not believed */
 	uint64_t idle_timeout_us; /* a kept connection older than this is not used */
 
 	/* --- the answer --- */

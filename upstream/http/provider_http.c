@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "upstream/http/check.h"
 #include "upstream/http/delivery.h"
 
 /* --- life --- */
@@ -26,6 +27,10 @@ static void on_changed(void *context, struct endpoint *endpoint)
 	const struct place *place = &upstream->places[endpoint->index];
 	struct log_line line;
 	show_state(upstream, endpoint);
+	if (upstream->base.settings->boards)
+		endpoint_board_write(&upstream->base.settings->boards[endpoint->index], endpoint->reason);
+	if (upstream->checks)
+		checks_note(upstream->checks, endpoint);
 	if (endpoint->ejected)
 		meter_add(upstream->meter, METRIC_ID_ENDPOINT_EJECTIONS, place->label,
 			  endpoint->unreachable ? EJECTION_UNREACHABLE : EJECTION_FAILURES, 1);
@@ -63,6 +68,7 @@ static void http_free(struct upstream *base)
 		free(upstream->places[i].url);
 		http_url_free(upstream->places[i].parsed);
 	}
+	checks_free(upstream->checks);
 	endpoint_set_free(upstream->set);
 	http_headers_fini(&upstream->headers);
 	connections_leave(upstream->connections);
@@ -98,7 +104,8 @@ static struct upstream *http_make(const struct upstream_settings *settings, stru
 	TAILQ_INIT(&upstream->waiting);
 	upstream->connections = connections_new(transport, settings->label);
 	upstream->set = make_set(upstream);
-	if (!upstream->connections || !upstream->set || !set_places(upstream)) {
+	if (!upstream->connections || !upstream->set || !set_places(upstream) ||
+	    !(upstream->checks = checks_new(upstream))) {
 		http_free(&upstream->base);
 		return NULL;
 	}
@@ -242,7 +249,16 @@ static struct answer *write_request(struct delivery *delivery, const struct upst
 	return refusal;
 }
 
-/* What the calls are, before any of it is written. */
+/* FNV-1a. */
+static uint64_t hash_of(struct slice text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	for (size_t i = 0; i < text.len; i++)
+		hash = (hash ^ (unsigned char)text.at[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* What the calls are, before any of it is written. What they want to go by is the first one's. */
 static void read_calls(struct delivery *delivery, const struct upstream_call *calls)
 {
 	delivery->repeatable = true;
@@ -250,7 +266,29 @@ static void read_calls(struct delivery *delivery, const struct upstream_call *ca
 		delivery->items[i].repeatable = calls[i].repeatable;
 		delivery->repeatable &= calls[i].repeatable;
 	}
+	const struct endpoint_policy *policy = delivery->upstream->set->policy;
 	delivery->wish.repeatable = delivery->repeatable;
+	if (policy->balance == BALANCE_AFFINITY)
+		delivery->wish.affinity =
+			policy->affinity == AFFINITY_KEY ? hash_of(calls[0].arguments) : calls[0].caller;
+}
+
+/* Room for a second attempt beside the first, while the calls can be shown to its decoder. Without memory there is
+ * none. */
+static void prepare_hedge(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+{
+	const struct http_upstream *upstream = delivery->upstream;
+	const struct upstream_settings *settings = upstream->base.settings;
+	bool wanted = settings->hedge_p95 || settings->hedge_us;
+	if (!wanted || delivery->count > 1 || !delivery->repeatable || upstream->set->count < 2)
+		return;
+	struct attempt *hedge = calloc(1, sizeof *hedge);
+	if (hedge && !attempt_init(hedge, delivery, calls, first_id)) {
+		attempt_fini(hedge);
+		free(hedge);
+		hedge = NULL;
+	}
+	delivery->hedge = hedge;
 }
 
 /* NULL: out of memory. */
@@ -272,6 +310,7 @@ static struct delivery *delivery_new(struct http_upstream *upstream, const struc
 		delivery_free(delivery);
 		return NULL;
 	}
+	prepare_hedge(delivery, calls, first_id);
 	return delivery;
 }
 

@@ -291,6 +291,8 @@ class Provider:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         body = reader.read(int(headers.get("content-length", 0)))
+        if len(body) < int(headers.get("content-length", 0)):
+            return False    # cut off: nobody could have acted on it
         with self.lock:
             delivery = Delivery(len(self.deliveries), number, method, path, headers, body)
             self.deliveries.append(delivery)

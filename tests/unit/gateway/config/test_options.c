@@ -54,8 +54,16 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 			      : keys                                            ? "rest"
 										: "jsonrpc";
 	bool cache = strstr(path, "*.cache.") && !strstr(path, ".cache.ttl");
-	if (strncmp(path, "upstreams.*.", 12) == 0) {
-		const char *more = strstr(path, "pool.min")    ? "max: 10000, "
+	if (strncmp(path, "upstreams.*.endpoints[].", 24) == 0 && strcmp(path + 24, "url") != 0) {
+		buf_printf(out, "upstreams: { s: { dialect: rest, endpoints: [ { url: \"http://h\", %s: %.*s } ] } }\n",
+			   path + 24, SLICE_ARG(value));
+	} else if (strncmp(path, "upstreams.*.", 12) == 0) {
+		const char *more = strstr(path, "pool.min")                                       ? "max: 10000, "
+				   : strstr(path, "health.tcp")                                   ? "path: /h, "
+				   : strstr(path, "health.path") || strstr(path, "health.method") ? ""
+				   : strstr(path, "health.")                                      ? "tcp: true, "
+				   : strstr(path, "ejection.base")                                ? "max: 1d, "
+				   : strstr(path, "ejection.max")                                 ? "base: 100ms, "
 				   : strstr(path, "envelope.") ? "preset: odata-json, "
 				   : cache                     ? "ttl: 1s, "
 							       : "";

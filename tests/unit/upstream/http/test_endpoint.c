@@ -378,7 +378,7 @@ static void when_all_are_out_of_reach_calls_are_told_at_once(void **state)
 		world_init(&world, BALANCE_ADAPTIVE, count, NULL);
 		for (int i = 0; i < 1000; i++, world.now_us += 10 * MS)
 			*(ask(&world, ENDPOINT_UNREACHABLE, 0) < 0 ? &refused : &tries) += 1;
-		assert_true(tries <= 5 + count + 10 * count); /* ten seconds: one probe each of every second */
+		assert_true(tries <= 6 * count + 10 * count); /* ten seconds: one probe each of every second */
 		assert_true(tries >= 10);
 		assert_int_equal(tries + refused, 1000);
 		uint64_t usable_us = endpoint_usable_us(world.set, world.now_us);

@@ -253,6 +253,7 @@ static void check_mortal(bool repeatable, enum outcome wanted, unsigned other_sa
 	struct endpoint_policy in_turn = endpoint_default_policy;
 	in_turn.balance = BALANCE_ROUND_ROBIN;
 	world.settings.balancing = &in_turn;
+	world.settings.retries = (struct retry_settings){ .attempts = 2, .budget_percent = 20 };
 	world_open(&world);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the first's turn */
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the second's */

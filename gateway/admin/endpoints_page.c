@@ -1,0 +1,117 @@
+/*
+ * endpoints_page.c: an upstream's endpoints as operators see them, and what they may say of them:
+ * POST /admin/endpoints/UPSTREAM/INDEX/drain, or undrain.
+ */
+#include "base/json.h"
+#include "gateway/admin/pages.h"
+#include "gateway/call/reply.h"
+
+enum { PAGE_BYTES = 4096 };
+
+/* --- shown --- */
+
+/* As the endpoint's worker sees it; what an operator has said counts at once. */
+static const char *state_of(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
+{
+	static const char *const words[] = {
+#define X(name, word) word,
+		ENDPOINT_STATES(X)
+#undef X
+	};
+	size_t label = settings->first_endpoint_label + index;
+	if (atomic_load(&settings->boards[index].draining))
+		return words[ENDPOINT_STATE_DRAINING];
+	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
+		if (i != ENDPOINT_STATE_DRAINING &&
+		    metrics_read(gateway->metrics, METRIC_ID_ENDPOINT_STATE, label, i) > 0)
+			return words[i];
+	return words[ENDPOINT_STATE_UP];
+}
+
+static int64_t requests_of(const struct gateway *gateway, size_t label)
+{
+	int64_t requests = 0;
+	for (size_t outcome = 0; outcome < OUTCOME_COUNT; outcome++)
+		requests += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label, outcome);
+	return requests;
+}
+
+static void put_endpoint(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings,
+			 size_t index)
+{
+	size_t label = settings->first_endpoint_label + index;
+	char reason[ENDPOINT_REASON_BYTES];
+	uint64_t changed_us = endpoint_board_read(&settings->boards[index], reason);
+	buf_put_text(out, "{\"url\":");
+	json_put_string(out, slice_of(settings->shown[index]));
+	buf_printf(out, ",\"healthy\":%s,\"state\":\"%s\",\"weight\":%u,\"requests\":%lld",
+		   metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
+		   state_of(gateway, settings, index), settings->weights[index],
+		   (long long)requests_of(gateway, label));
+	if (changed_us) {
+		buf_printf(out,
+			   ",\"changed_at\":%llu.%03llu,\"reason\":", (unsigned long long)(changed_us / CLOCK_US_PER_S),
+			   (unsigned long long)(changed_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+		json_put_string(out, slice_of(reason));
+	}
+	buf_put_char(out, '}');
+}
+
+void page_put_endpoints(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
+{
+	buf_put_text(out, ",\"endpoints\":[");
+	for (size_t i = 0; i < settings->endpoint_count; i++) {
+		if (i)
+			buf_put_char(out, ',');
+		put_endpoint(out, gateway, settings, i);
+	}
+	buf_put_char(out, ']');
+}
+
+/* --- said --- */
+
+/* Up to the next slash, which is taken too. */
+static struct slice next_segment(struct slice *path)
+{
+	const char *slash = memchr(path->at, '/', path->len);
+	struct slice segment = { path->at, slash ? (size_t)(slash - path->at) : path->len };
+	size_t taken = segment.len + (slash != NULL);
+	path->at += taken;
+	path->len -= taken;
+	return segment;
+}
+
+static const struct upstream_settings *find_upstream(const struct gateway *gateway, struct slice name)
+{
+	for (size_t i = 0; i < gateway->config->upstream_count; i++)
+		if (slice_equal(slice_of(gateway->config->upstreams[i].settings.name), name))
+			return &gateway->config->upstreams[i].settings;
+	return NULL;
+}
+
+void page_admin_endpoint(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct slice name = next_segment(&rest), number = next_segment(&rest);
+	const struct upstream_settings *settings = find_upstream(worker->gateway, name);
+	bool drain = slice_equal(rest, SLICE("drain"));
+	uint64_t index;
+	if (!page_body_is_empty(worker, request))
+		return;
+	if (!drain && !slice_equal(rest, SLICE("undrain"))) {
+		reply_problem(request, OUTCOME_NOT_FOUND, NULL,
+			      "It is /admin/endpoints/UPSTREAM/INDEX/drain, or undrain.");
+		return;
+	}
+	if (!settings || settings->process || !json_u64(number, &index) || index >= settings->endpoint_count) {
+		reply_problem(request, OUTCOME_NOT_FOUND, NULL,
+			      settings && !settings->process
+				      ? "The upstream has no endpoint of this number; the first one is 0."
+				      : "There is no such upstream with endpoints.");
+		return;
+	}
+	atomic_store(&settings->boards[index].draining, drain);
+	struct buf text = BUF_INIT(PAGE_BYTES);
+	put_endpoint(&text, worker->gateway, settings, (size_t)index);
+	buf_put_char(&text, '\n');
+	reply_text(request, 200, "application/json", &text);
+}

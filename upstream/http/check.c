@@ -1,0 +1,257 @@
+/* check.c: active checks of endpoints. Each has a timer of its own, with jitter: gateways must not ask in step. */
+#include "upstream/http/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "upstream/http/delivery.h"
+
+/* Between two tries to reach what is out of reach: the first, and the longest; twice as long each time. */
+#define CONNECT_FIRST_US (100 * CLOCK_US_PER_MS)
+#define CONNECT_US CLOCK_US_PER_S
+enum { CHECK_ANSWER_BYTES = 64 * 1024 };
+
+struct check {
+	struct checks *checks;
+	struct endpoint *endpoint;
+	struct http_exchange exchange;
+	struct buf url;
+	struct loop_timer timer;
+	bool under_way;
+	uint64_t connect_us; /* until the next try, where none are configured */
+	unsigned in_row;     /* results that contradict what is believed of it */
+};
+
+struct checks {
+	struct http_upstream *upstream;
+	const struct health_settings *health; /* NULL: none configured */
+	uint64_t random;
+	size_t count;
+	struct check all[];
+};
+
+/* --- when --- */
+
+/* From 90 to 110 percent of it. */
+static uint64_t with_jitter(struct checks *checks, uint64_t us)
+{
+	checks->random ^= checks->random << 13;
+	checks->random ^= checks->random >> 7;
+	checks->random ^= checks->random << 17;
+	return us - us / 10 + checks->random % (us / 5 + 1);
+}
+
+static void arm(struct check *check)
+{
+	struct checks *checks = check->checks;
+	struct loop *loop = checks->upstream->base.loop;
+	uint64_t every_us = checks->health ? checks->health->interval_us : check->connect_us;
+	if (!checks->health && !check->endpoint->unreachable)
+		return;
+	check->connect_us = 2 * check->connect_us < CONNECT_US ? 2 * check->connect_us : CONNECT_US;
+	loop_arm(loop, &check->timer, clock_add(loop_now(loop), with_jitter(checks, every_us)));
+}
+
+void checks_note(struct checks *checks, const struct endpoint *endpoint)
+{
+	struct check *check = &checks->all[endpoint->index];
+	check->connect_us = CONNECT_FIRST_US;
+	if (endpoint->unreachable && !check->under_way && !check->timer.place)
+		arm(check);
+}
+
+void checks_hurry(struct checks *checks)
+{
+	struct loop *loop = checks->upstream->base.loop;
+	uint64_t soon_us = clock_add(loop_now(loop), CONNECT_FIRST_US);
+	for (size_t i = 0; i < checks->count; i++) {
+		struct check *check = &checks->all[i];
+		if (check->endpoint->unreachable && check->timer.place && check->timer.due_us > soon_us)
+			loop_arm(loop, &check->timer, soon_us);
+	}
+}
+
+/* --- what a result means --- */
+
+/* Whether as many in a row say so as are asked for. */
+static bool is_settled(struct check *check, bool well)
+{
+	const struct health_settings *health = check->checks->health;
+	bool believed = !check->endpoint->check_failed;
+	if (well == believed) {
+		check->in_row = 0;
+		return well && check->endpoint->unreachable && !check->endpoint->check_failed;
+	}
+	return ++check->in_row >= (!health ? 1 : well ? health->rise : health->fall);
+}
+
+static void conclude(struct check *check, bool well, const char *reason)
+{
+	struct http_upstream *upstream = check->checks->upstream;
+	meter_add(upstream->meter, METRIC_ID_ENDPOINT_CHECKS, upstream->places[check->endpoint->index].label,
+		  well ? CHECK_OK : CHECK_FAILED, 1);
+	/* without checks configured only good news are news: that it cannot be reached is known */
+	if ((check->checks->health || well) && is_settled(check, well)) {
+		check->in_row = 0;
+		endpoint_checked(upstream->set, check->endpoint, well, reason, loop_now(upstream->base.loop));
+	}
+}
+
+static bool status_is_well(const struct health_settings *health, unsigned status)
+{
+	/* a method that the server does not like is answered all the same: it is there */
+	return health && health->method ? status < 500 : status >= 200 && status < 400;
+}
+
+static void on_ended(struct http_exchange *exchange, enum exchange_end end)
+{
+	struct check *check = container_of(exchange, struct check, exchange);
+	const struct health_settings *health = check->checks->health;
+	struct buf text = BUF_INIT(REASON_BYTES);
+	bool well = end == EXCHANGE_COMPLETE;
+	check->under_way = false;
+	if (well && !exchange->connect_only) {
+		unsigned status = http_exchange_status(exchange);
+		well = status_is_well(health, status);
+		buf_printf(&text, "its check was answered with HTTP status %u", status);
+	} else if (well) {
+		buf_put_text(&text, "a connection came about");
+	} else {
+		buf_put_text(&text, "its check: ");
+		http_exchange_put_reason(exchange, end, &text);
+	}
+	http_exchange_stop(exchange);
+	conclude(check, well, buf_cstr(&text));
+	buf_fini(&text);
+	arm(check);
+}
+
+/* --- checking --- */
+
+static void on_grown(struct http_exchange *exchange)
+{
+	(void)exchange; /* the status is all that counts */
+}
+
+/* The path of the check in place of the endpoint's own. */
+static bool set_url(struct check *check)
+{
+	const struct place *place = &check->checks->upstream->places[check->endpoint->index];
+	const struct health_settings *health = check->checks->health;
+	size_t host = strcspn(place->url, ":") + strlen("://");
+	size_t path = health && health->path ? host + strcspn(place->url + host, "/") : strlen(place->url);
+	buf_reset(&check->url);
+	buf_put(&check->url, (struct slice){ place->url, path });
+	if (health && health->path)
+		buf_put_text(&check->url, health->path);
+	check->exchange.url = buf_cstr(&check->url);
+	check->exchange.endpoint = place->shown;
+	return !check->url.failed;
+}
+
+/* Headers and body, as every request of the upstream has them. */
+static bool write_request(struct check *check)
+{
+	const struct health_settings *health = check->checks->health;
+	struct http_exchange *exchange = &check->exchange;
+	bool ping = health && health->method;
+	struct http_request request = { .headers = BUF_INIT(HTTP_HEADER_BYTES), .body = BUF_INIT(REASON_BYTES) };
+	request.content_type = ping ? "application/json" : NULL;
+	request.accept = ping ? "application/json, text/event-stream" : "*/*";
+	if (ping)
+		buf_printf(&request.body, "{\"jsonrpc\":\"2.0\",\"id\":\"jitney-check\",\"method\":\"%s\"}",
+			   health->method);
+	struct answer *refusal = http_headers_write(&check->checks->upstream->headers, exchange, &request, NULL);
+	exchange->method = ping ? "POST" : "GET";
+	exchange->has_body = ping;
+	exchange->body = request.body;
+	buf_fini(&request.headers);
+	bool good = !refusal;
+	answer_unref(refusal);
+	return good;
+}
+
+static bool begin(struct check *check)
+{
+	const struct upstream_settings *settings = check->checks->upstream->base.settings;
+	const struct health_settings *health = check->checks->health;
+	struct http_exchange *exchange = &check->exchange;
+	uint64_t timeout_us = health ? health->timeout_us : settings->connect_timeout_us;
+	http_exchange_fini(exchange);
+	buf_reset(&exchange->answer);
+	exchange->connect_only = !health || health->tcp;
+	exchange->standing = NULL;
+	exchange->connect_timeout_us = timeout_us;
+	exchange->dns_ttl_us = settings->dns_ttl_us;
+	exchange->idle_timeout_us = settings->idle_timeout_us;
+	return set_url(check) && write_request(check) &&
+	       http_exchange_begin(exchange, exchange->connect_only, timeout_us);
+}
+
+static void on_time(struct loop_timer *timer, uint64_t now_us)
+{
+	struct check *check = container_of(timer, struct check, timer);
+	(void)now_us;
+	check->under_way = begin(check);
+	if (!check->under_way)
+		arm(check); /* no memory: says nothing of the endpoint */
+}
+
+/* --- life --- */
+
+static void init_check(struct checks *checks, struct check *check, struct endpoint *endpoint)
+{
+	const struct http_upstream *upstream = checks->upstream;
+	struct http_exchange *exchange = &check->exchange;
+	check->checks = checks;
+	check->endpoint = endpoint;
+	check->connect_us = CONNECT_FIRST_US;
+	check->timer = LOOP_TIMER_INIT(on_time);
+	buf_init(&check->url, HTTP_TARGET_BYTES);
+	exchange->transfer.transport = upstream->transport;
+	exchange->transfer.connections = upstream->connections;
+	exchange->grown = on_grown;
+	exchange->ended = on_ended;
+	exchange->ca_file = upstream->base.settings->ca_file;
+	buf_init(&exchange->answer, CHECK_ANSWER_BYTES);
+	buf_init(&exchange->body, REASON_BYTES);
+	if (checks->health) /* the first ones spread over an interval */
+		loop_arm(upstream->base.loop, &check->timer,
+			 clock_add(loop_now(upstream->base.loop), with_jitter(checks, checks->health->interval_us) *
+									  (endpoint->index + 1) / upstream->set->count /
+									  2));
+}
+
+struct checks *checks_new(struct http_upstream *upstream)
+{
+	size_t count = upstream->set->count;
+	struct checks *checks = calloc(1, sizeof *checks + count * sizeof(struct check));
+	if (!checks)
+		return NULL;
+	if (!loop_timers_reserve(upstream->base.loop, count)) {
+		free(checks);
+		return NULL;
+	}
+	checks->upstream = upstream;
+	checks->health = upstream->base.settings->health;
+	checks->random = clock_now_us() | 1;
+	checks->count = count;
+	for (size_t i = 0; i < count; i++)
+		init_check(checks, &checks->all[i], &upstream->set->endpoints[i]);
+	upstream->set->connects = true;
+	return checks;
+}
+
+void checks_free(struct checks *checks)
+{
+	if (!checks)
+		return;
+	struct loop *loop = checks->upstream->base.loop;
+	for (size_t i = 0; i < checks->count; i++) {
+		loop_disarm(loop, &checks->all[i].timer);
+		http_exchange_fini(&checks->all[i].exchange);
+		buf_fini(&checks->all[i].url);
+	}
+	loop_timers_release(loop, checks->count);
+	free(checks);
+}

@@ -1,0 +1,61 @@
+/*
+ * endpoint_settings.h: what the configuration says of a provider's endpoints, and what its other threads may say and
+ * see of them while it runs.
+ */
+#ifndef JITNEY_UPSTREAM_HTTP_ENDPOINT_SETTINGS_H
+#define JITNEY_UPSTREAM_HTTP_ENDPOINT_SETTINGS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+enum endpoint_balance {
+	BALANCE_ADAPTIVE, /* two at random, the one whose peak latency x requests under way is the smaller */
+	BALANCE_FASTEST,  /* the smallest peak latency; one in twenty goes elsewhere, to see whether it has changed */
+	BALANCE_LEAST_LOADED, /* the fewest requests under way */
+	BALANCE_ROUND_ROBIN,
+	BALANCE_AFFINITY /* by a key: the same one for the same key as long as it is usable (rendezvous hash) */
+};
+
+enum endpoint_affinity { AFFINITY_CALLER, AFFINITY_KEY };
+
+/* Constant, borrowed. */
+struct endpoint_policy {
+	unsigned balance;  /* enum endpoint_balance */
+	unsigned affinity; /* enum endpoint_affinity: by what */
+	size_t failures;   /* in a row: then it is ejected */
+	uint64_t base_us;  /* for so long the first time, twice as long each time after that, */
+	uint64_t max_us;   /* and at most so long */
+	size_t share;      /* percent of the endpoints that may be ejected; the last one never is */
+};
+extern const struct endpoint_policy endpoint_default_policy;
+
+/* Active checks. One of path, method and tcp is set. */
+struct health_settings {
+	const char *path;   /* GET it: 2xx and 3xx are well */
+	const char *method; /* POST it as a JSON-RPC method ("ping") to the endpoint: all but 5xx is well */
+	bool tcp;           /* connect (and shake hands, for https) only */
+	uint64_t interval_us, timeout_us;
+	size_t rise, fall; /* results in a row before the endpoint counts as well, or as not */
+};
+
+enum { ENDPOINT_REASON_BYTES = 200 };
+
+/* One endpoint's, between its upstream's worker and the threads that serve operators. */
+struct endpoint_board {
+	atomic_bool draining; /* a: set by operators; heeded with the next call or check */
+	pthread_mutex_t mutex;
+	uint64_t changed_us;                /* m: when its state changed last, seconds since 1970 in us; 0: never */
+	char reason[ENDPOINT_REASON_BYTES]; /* m: of that */
+};
+/* a: atomic, m: under the mutex */
+
+void endpoint_board_init(struct endpoint_board *board, bool draining);
+/* Any thread. reason: text of ENDPOINT_REASON_BYTES at most. */
+void endpoint_board_write(struct endpoint_board *board, const char *reason);
+/* When, 0: never; `reason` has ENDPOINT_REASON_BYTES. Any thread. */
+uint64_t endpoint_board_read(struct endpoint_board *board, char *reason);
+
+#endif
