@@ -15,7 +15,7 @@
 #include "base/slice.h"
 #include "metrics/metrics.h"
 #include "upstream/dialects/dialect.h"
-#include "upstream/http/endpoint_settings.h"
+#include "upstream/endpoint_settings.h"
 #include "upstream/retry_budget.h"
 
 struct provider_model;

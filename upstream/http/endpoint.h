@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "metrics/catalogue.h"
-#include "upstream/http/endpoint_settings.h"
+#include "upstream/endpoint_settings.h"
 
 enum { ENDPOINTS_MAX = 64 };
 

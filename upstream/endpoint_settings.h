@@ -2,8 +2,8 @@
  * endpoint_settings.h: what the configuration says of a provider's endpoints, and what its other threads may say and
  * see of them while it runs.
  */
-#ifndef JITNEY_UPSTREAM_HTTP_ENDPOINT_SETTINGS_H
-#define JITNEY_UPSTREAM_HTTP_ENDPOINT_SETTINGS_H
+#ifndef JITNEY_UPSTREAM_ENDPOINT_SETTINGS_H
+#define JITNEY_UPSTREAM_ENDPOINT_SETTINGS_H
 
 #include <pthread.h>
 #include <stdatomic.h>
