@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/compiler.h"
+#include "base/json_write.h"
 #include "base/slice.h"
 
 enum json_type { JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL };
@@ -82,15 +83,12 @@ void json_unescape(struct slice raw, struct buf *out);
 /* A raw number or its text as an unsigned integer. False if it is not a plain non-negative integer or too large. */
 bool json_u64(struct slice raw, uint64_t *number);
 
-/* --- Writing --- */
-
-/* Append `text` as a JSON string with quotes. Invalid UTF-8 becomes U+FFFD, so the output is always valid. */
-void json_put_string(struct buf *out, struct slice text);
-/* Append the members of a checked object, as they came, each with a comma before it, but for those of these names. */
-void json_put_members_except(struct buf *out, struct slice object, const struct slice *names, size_t name_count);
 /* How many elements a checked array has. */
 size_t json_count_elements(struct slice array);
-/* Whether bytes are valid UTF-8 (RFC 3629). */
-bool json_utf8(struct slice bytes);
+
+/* --- Writing; the rest is base/json_write.h, which has no name that json-c has too --- */
+
+/* Append the members of a checked object, as they came, each with a comma before it, but for those of these names. */
+void json_put_members_except(struct buf *out, struct slice object, const struct slice *names, size_t name_count);
 
 #endif

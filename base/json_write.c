@@ -1,5 +1,5 @@
 /* json_write.c: text into JSON strings. */
-#include "base/json.h"
+#include "base/json_write.h"
 
 #include "base/json_chars.h"
 #include "base/utf8.h"

@@ -17,7 +17,7 @@ libbase_a_SOURCES = \
 	base/json_chars.h \
 	base/json_split.c base/json_split.h \
 	base/json_walk.c \
-	base/json_write.c \
+	base/json_write.c base/json_write.h \
 	base/log.c base/log.h base/log_events.h \
 	base/loop.c base/loop.h \
 	base/mailbox.c base/mailbox.h \

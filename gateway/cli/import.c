@@ -1,16 +1,17 @@
-/* import.c: one client's file read member by member and written as YAML. */
+/* import.c: one client's file, read by json-c, written server by server as YAML. */
 #include "gateway/cli/import.h"
 
 #include <ctype.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <strings.h>
 
 #include "base/compiler.h"
-#include "base/json.h"
+#include "base/json_write.h"
 #include "base/utf8.h"
 #include "upstream/upstream.h"
 
-enum { OUT_BYTES_MAX = 16 << 20, NAME_BYTES = 65, DEPTH_MAX = 64, REASON_BYTES = 200 };
+enum { OUT_BYTES_MAX = 16 << 20, NAME_BYTES = 65, DEPTH_MAX = 64, REASON_BYTES = 200, TIMEOUT_MAX_MS = 3600 * 1000 };
 
 struct import {
 	struct buf *body;     /* of upstreams: */
@@ -23,9 +24,9 @@ struct import {
 	bool failed; /* memory was out, or something is too long */
 };
 
-/* What a server's object says; raw, empty if absent. */
+/* What a server's object says; borrowed, NULL if absent. */
 struct server {
-	struct slice type, command, args, env, cwd, url, headers, disabled;
+	struct json_object *type, *command, *args, *env, *cwd, *url, *headers, *disabled, *enabled, *timeout;
 };
 
 /* A text that was put together has been used. */
@@ -37,74 +38,98 @@ static void drop(struct import *import, struct buf *text)
 
 /* ---------------------------------------------------------------- reading */
 
-/* Comments and commas before a closing bracket become blanks, outside strings. */
-static void put_plain_json(struct buf *out, struct slice text)
+static bool is_text(struct json_object *value)
 {
-	bool string = false;
+	return json_object_is_type(value, json_type_string);
+}
+
+static bool is_object(struct json_object *value)
+{
+	return json_object_is_type(value, json_type_object);
+}
+
+/* A string's own text, any other value as it is written. Valid like the value. */
+static struct slice text_of(struct json_object *value)
+{
+	if (is_text(value))
+		return (struct slice){ json_object_get_string(value), (size_t)json_object_get_string_len(value) };
+	return slice_of(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+/* For a comment, whose line must not end in it: between quotes, what is no printable ASCII as \xNN. */
+static void put_shown(struct buf *out, struct slice text)
+{
+	buf_put_char(out, '"');
 	for (size_t i = 0; i < text.len; i++) {
-		char c = text.at[i], next = i + 1 < text.len ? text.at[i + 1] : '\0';
-		if (string) {
-			buf_put_char(out, c);
-			if (c == '\\' && next)
-				buf_put_char(out, text.at[++i]);
-			string = c != '"';
-		} else if (c == '/' && next == '/') {
-			while (i + 1 < text.len && text.at[i + 1] != '\n')
-				i++;
-		} else if (c == '/' && next == '*') {
-			const char *end = memmem(text.at + i + 2, text.len - i - 2, "*/", 2);
-			i = end ? (size_t)(end - text.at) + 1 : text.len;
-		} else {
-			string = c == '"';
-			buf_put_char(out, c);
-		}
+		unsigned char c = (unsigned char)text.at[i];
+		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+			buf_put_char(out, (char)c);
+		else
+			buf_printf(out, "\\x%02x", c);
 	}
+	buf_put_char(out, '"');
 }
 
-static void drop_trailing_commas(char *text, size_t len)
-{
-	size_t comma = SIZE_MAX;
-	bool string = false;
-	for (size_t i = 0; i < len; i++) {
-		if (string) {
-			string = text[i] != '"';
-			i += text[i] == '\\';
-			continue;
-		}
-		if ((text[i] == '}' || text[i] == ']') && comma != SIZE_MAX)
-			text[comma] = ' ';
-		string = text[i] == '"';
-		if (!isspace((unsigned char)text[i]))
-			comma = text[i] == ',' ? i : SIZE_MAX;
-	}
-}
-
-static bool is_type(struct slice value, enum json_type type)
-{
-	return value.len > 0 && json_type(value) == type;
-}
-
-/* The object of servers, whatever the client calls it; empty: there is none. Notes what else is there. */
-static struct slice find_servers(struct import *import, struct slice root)
+/* The object of servers, whatever the client calls it; NULL: there is none. Notes what else is there. */
+static struct json_object *find_servers(struct import *import, struct json_object *root)
 {
 	static const char *const names[] = { "mcpServers", "servers", "context_servers" };
-	struct slice servers = { NULL, 0 }, name, value;
-	struct json_walk walk = json_walk(root);
-	while (json_next_member(&walk, &name, &value)) {
-		bool known = json_string_is(name, SLICE("inputs"));
+	struct json_object *servers = NULL;
+	json_object_object_foreach(root, name, value)
+	{
+		bool known = strcmp(name, "inputs") == 0;
 		for (size_t i = 0; i < countof(names); i++)
-			if (json_string_is(name, slice_of(names[i])) && is_type(value, JSON_OBJECT)) {
+			if (strcmp(name, names[i]) == 0 && is_object(value)) {
 				servers = value;
 				known = true;
 			}
-		if (json_string_is(name, SLICE("mcp")) && is_type(value, JSON_OBJECT) && !servers.len) {
+		if (strcmp(name, "mcp") == 0 && is_object(value) && !servers) {
 			servers = find_servers(import, value);
 			known = true;
 		}
-		if (!known)
-			buf_printf(&import->top, " %.*s", SLICE_ARG(name));
+		if (known)
+			continue;
+		buf_put_char(&import->top, ' ');
+		put_shown(&import->top, slice_of(name));
 	}
 	return servers;
+}
+
+/* Comments and commas before a closing bracket are read over, as json-c does unless it is strict. NULL: `error` says
+ * why. The caller's. */
+static struct json_object *read_file(struct slice text, char *error, size_t error_bytes)
+{
+	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX), *behind = json_tokener_new_ex(DEPTH_MAX);
+	struct json_object *root = NULL, *more = NULL;
+	if (!tokener || !behind || text.len > INT32_MAX) {
+		snprintf(error, error_bytes, "is too large, or memory is out");
+	} else {
+		json_tokener_set_flags(tokener, JSON_TOKENER_VALIDATE_UTF8);
+		root = json_tokener_parse_ex(tokener, text.at, (int)text.len);
+		enum json_tokener_error wrong = json_tokener_get_error(tokener);
+		size_t end = json_tokener_get_parse_end(tokener);
+		/* behind it may stand blanks and comments, of which json-c makes nothing yet */
+		if (wrong == json_tokener_success && end < text.len) {
+			more = json_tokener_parse_ex(behind, text.at + end, (int)(text.len - end));
+			if (more || json_tokener_get_error(behind) != json_tokener_continue)
+				wrong = json_tokener_error_parse_unexpected;
+		}
+		if (wrong == json_tokener_continue)
+			snprintf(error, error_bytes, "is not JSON: it ends too soon");
+		else if (wrong != json_tokener_success)
+			snprintf(error, error_bytes, "is not JSON: %s at byte %zu", json_tokener_error_desc(wrong),
+				 end);
+	}
+	if (*error) {
+		json_object_put(root);
+		root = NULL;
+	}
+	json_object_put(more);
+	if (behind)
+		json_tokener_free(behind);
+	if (tokener)
+		json_tokener_free(tokener);
+	return root;
 }
 
 /* ---------------------------------------------------------------- names and variables */
@@ -198,12 +223,79 @@ static bool sounds_secret(struct slice name)
 	return false;
 }
 
+static bool begins(struct slice text, const char *with)
+{
+	return text.len >= strlen(with) && memcmp(text.at, with, strlen(with)) == 0;
+}
+
+/* Twenty letters and digits in a row, some of each: no word and no name of a package is like that. */
+static bool looks_random(struct slice text)
+{
+	size_t run = 0, letters = 0, digits = 0;
+	for (size_t i = 0; i < text.len; i++) {
+		unsigned char c = (unsigned char)text.at[i];
+		if (!isalnum(c)) {
+			run = letters = digits = 0;
+			continue;
+		}
+		run++;
+		letters += isalpha(c) != 0;
+		digits += isdigit(c) != 0;
+		if (run >= 20 && letters && digits)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a value is likely a secret whatever it is called: issuers' prefixes, URLs with a password, random text. */
+static bool looks_secret(struct slice text)
+{
+	static const char *const issued[] = { "sk-",   "ghp_",  "gho_", "ghs_",    "github_pat_", "glpat-",
+					      "xoxb-", "xoxp-", "AKIA", "AIza",    "eyJ",         "hf_",
+					      "npm_",  "pk_",   "rk_",  "Bearer ", "Basic " };
+	for (size_t i = 0; i < countof(issued); i++)
+		if (begins(text, issued[i]))
+			return true;
+	const char *host = memmem(text.at, text.len, "://", 3);
+	if (host) {
+		size_t rest = text.len - (size_t)(host + 3 - text.at);
+		const char *path = memchr(host + 3, '/', rest);
+		if (memchr(host + 3, '@', path ? (size_t)(path - host) - 3 : rest))
+			return true;
+	}
+	return looks_random(text);
+}
+
 /* ---------------------------------------------------------------- writing */
 
-/* "text" as a scalar of YAML, which takes JSON's strings. */
+/* "text" as a scalar of YAML, which takes JSON's strings but for three characters that it takes for line breaks. */
 static void put_quoted(struct import *import, struct slice text)
 {
-	json_put_string(import->body, text);
+	static const struct {
+		struct slice bytes;
+		const char *escape;
+	} breaks[] = { { SLICE("\xC2\x85"), "\\u0085" },
+		       { SLICE("\xE2\x80\xA8"), "\\u2028" },
+		       { SLICE("\xE2\x80\xA9"), "\\u2029" } };
+	struct buf quoted = BUF_INIT(OUT_BYTES_MAX);
+	json_put_string(&quoted, text);
+	struct slice rest = buf_slice(&quoted);
+	while (rest.len) {
+		size_t taken = 1;
+		const char *escape = NULL;
+		for (size_t i = 0; i < countof(breaks) && !escape; i++)
+			if (rest.len >= breaks[i].bytes.len &&
+			    memcmp(rest.at, breaks[i].bytes.at, breaks[i].bytes.len) == 0) {
+				escape = breaks[i].escape;
+				taken = breaks[i].bytes.len;
+			}
+		if (escape)
+			buf_put_text(import->body, escape);
+		else
+			buf_put_char(import->body, *rest.at);
+		rest = (struct slice){ rest.at + taken, rest.len - taken };
+	}
+	drop(import, &quoted);
 }
 
 static void put_line(struct import *import, const char *key)
@@ -223,128 +315,118 @@ static void put_comment(struct import *import, const char *format, ...)
 	va_end(args);
 }
 
-/* A value that may hold variables, or be a secret as a whole: then it becomes ${secret}, whose name begins with
- * `prefix`, if not empty. */
-static void put_value(struct import *import, struct slice raw, const char *prefix, struct slice name)
+/* ${SERVER_NAME}, or ${NAME} without `prefix`. */
+static void put_secret(struct import *import, struct buf *out, const char *prefix, struct slice name)
 {
-	struct buf text = BUF_INIT(OUT_BYTES_MAX), value = BUF_INIT(OUT_BYTES_MAX), secret = BUF_INIT(1024);
-	if (is_type(raw, JSON_STRING))
-		json_unescape(raw, &text);
-	else
-		buf_put(&text, raw);
-	bool variable = memmem(buf_slice(&text).at, text.len, "${", 2);
-	if (!variable && text.len && sounds_secret(name)) {
-		if (*prefix) {
-			put_variable_name(&secret, slice_of(prefix));
-			buf_put_char(&secret, '_');
-			put_variable_name(&secret, name);
-		} else {
-			buf_put(&secret, name);
-		}
-		put_variable_of(import, &value, buf_slice(&secret), "a secret");
+	struct buf variable = BUF_INIT(1024);
+	if (*prefix) {
+		put_variable_name(&variable, slice_of(prefix));
+		buf_put_char(&variable, '_');
+		put_variable_name(&variable, name);
 	} else {
-		put_expanded(import, &value, buf_slice(&text));
+		buf_put(&variable, name);
 	}
-	put_quoted(import, buf_slice(&value));
-	drop(import, &secret);
-	drop(import, &value);
-	drop(import, &text);
+	put_variable_of(import, out, buf_slice(&variable), "a secret");
+	drop(import, &variable);
 }
 
-static void put_text(struct import *import, const char *key, struct slice raw)
+/* A value that may hold variables, or be a secret as a whole: then it becomes ${secret}, whose name begins with
+ * `prefix`, if not empty. */
+static void put_value(struct import *import, struct slice text, const char *prefix, struct slice name)
+{
+	struct buf value = BUF_INIT(OUT_BYTES_MAX);
+	bool variable = memmem(text.at, text.len, "${", 2);
+	if (!variable && text.len && (sounds_secret(name) || looks_secret(text)))
+		put_secret(import, &value, prefix, name.len ? name : SLICE("SECRET"));
+	else
+		put_expanded(import, &value, text);
+	put_quoted(import, buf_slice(&value));
+	drop(import, &value);
+}
+
+static void put_text(struct import *import, const char *key, struct json_object *value)
 {
 	put_line(import, key);
 	buf_put_char(import->body, ' ');
-	put_value(import, raw, "", SLICE(""));
+	put_value(import, text_of(value), import->server, slice_of(key));
 	buf_put_char(import->body, '\n');
 }
 
 /* env and headers. Secrets of an environment keep their names; headers get the server's before them. */
-static void put_map(struct import *import, const char *key, struct slice map, const char *prefix)
+static void put_map(struct import *import, const char *key, struct json_object *map, const char *prefix)
 {
-	struct slice name, value;
-	struct json_walk walk = json_walk(map);
-	bool first = true;
-	while (is_type(map, JSON_OBJECT) && json_next_member(&walk, &name, &value)) {
-		struct buf plain = BUF_INIT(OUT_BYTES_MAX);
-		if (first) {
-			put_line(import, key);
-			buf_put_char(import->body, '\n');
-		}
-		first = false;
-		json_unescape(name, &plain);
+	if (!is_object(map) || json_object_object_length(map) == 0)
+		return;
+	put_line(import, key);
+	buf_put_char(import->body, '\n');
+	json_object_object_foreach(map, name, value)
+	{
 		buf_printf(import->body, "%s    ", import->indent);
-		put_quoted(import, buf_slice(&plain));
+		put_quoted(import, slice_of(name));
 		buf_put_text(import->body, ": ");
-		put_value(import, value, prefix, buf_slice(&plain));
+		put_value(import, text_of(value), prefix, slice_of(name));
 		buf_put_char(import->body, '\n');
-		drop(import, &plain);
 	}
 }
 
-/* One argument; `flag`: the one before it, which may say that this is a secret. */
-static void put_argument(struct import *import, struct slice raw, struct slice flag)
+/* NAME=VALUE and --name=VALUE, whose value alone is the secret. False: it is not of that form, or none. */
+static bool put_assignment(struct import *import, struct slice argument)
 {
-	struct buf text = BUF_INIT(OUT_BYTES_MAX);
-	json_unescape(raw, &text);
-	struct slice argument = buf_slice(&text);
 	const char *equals = argument.len ? memchr(argument.at, '=', argument.len) : NULL;
-	struct slice name = { argument.at, equals ? (size_t)(equals - argument.at) : 0 };
-	bool variable = memmem(argument.at, argument.len, "${", 2);
-	if (equals && argument.at[0] == '-' && sounds_secret(name) && !variable) {
-		struct buf value = BUF_INIT(OUT_BYTES_MAX), secret = BUF_INIT(1024);
-		while (name.len && name.at[0] == '-')
-			name = (struct slice){ name.at + 1, name.len - 1 };
-		buf_printf(&secret, "%s_%.*s", import->server, SLICE_ARG(name));
-		buf_put(&value, (struct slice){ argument.at, (size_t)(equals - argument.at) + 1 });
-		struct buf upper = BUF_INIT(1024);
-		put_variable_name(&upper, buf_slice(&secret));
-		put_variable(import, &value, buf_slice(&upper), "a secret");
-		put_quoted(import, buf_slice(&value));
-		drop(import, &upper);
-		drop(import, &secret);
-		drop(import, &value);
-	} else {
-		put_value(import, raw, import->server, flag);
-	}
-	drop(import, &text);
+	if (!equals || memmem(argument.at, argument.len, "${", 2))
+		return false;
+	struct slice name = { argument.at, (size_t)(equals - argument.at) };
+	struct slice set = { equals + 1, argument.len - name.len - 1 };
+	if (!sounds_secret(name) && !looks_secret(set))
+		return false;
+	struct buf value = BUF_INIT(OUT_BYTES_MAX);
+	buf_put(&value, (struct slice){ argument.at, name.len + 1 });
+	while (name.len && *name.at == '-')
+		name = (struct slice){ name.at + 1, name.len - 1 };
+	put_secret(import, &value, import->server, name);
+	put_quoted(import, buf_slice(&value));
+	drop(import, &value);
+	return true;
 }
 
-static void put_arguments(struct import *import, struct slice list)
+/* What the argument before says that this one is: "token" after --token, "key" after -k; empty: nothing. */
+static struct slice flag_of(struct slice before, struct slice argument)
 {
-	struct slice element;
-	struct json_walk walk = json_walk(list);
-	struct buf flag = BUF_INIT(OUT_BYTES_MAX); /* "token" behind --token */
+	bool number = argument.len > 0;
+	for (size_t i = 0; i < argument.len; i++)
+		number &= isdigit((unsigned char)argument.at[i]) != 0;
+	if (before.len > 2 && begins(before, "--") && !memchr(before.at, '=', before.len))
+		return (struct slice){ before.at + 2, before.len - 2 };
+	if (slice_equal(before, SLICE("-k")))
+		return SLICE("key");
+	if (slice_equal(before, SLICE("-p")) && !number) /* as a number it is a port */
+		return SLICE("password");
+	return SLICE("");
+}
+
+static void put_arguments(struct import *import, struct json_object *list)
+{
+	struct slice before = SLICE("");
 	put_line(import, "args");
 	buf_put_text(import->body, " [");
-	for (bool first = true; is_type(list, JSON_ARRAY) && json_next_element(&walk, &element); first = false) {
-		if (!first)
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct slice argument = text_of(json_object_array_get_idx(list, i));
+		if (i > 0)
 			buf_put_text(import->body, ", ");
-		if (!is_type(element, JSON_STRING)) {
-			put_quoted(import, element);
-			continue;
-		}
-		put_argument(import, element, buf_slice(&flag));
-		import->failed |= flag.failed;
-		buf_reset(&flag);
-		if (element.len > 4 && element.at[1] == '-' && element.at[2] == '-' &&
-		    !memchr(element.at, '=', element.len))
-			buf_put(&flag, (struct slice){ element.at + 3, element.len - 4 });
+		if (!put_assignment(import, argument))
+			put_value(import, argument, import->server, flag_of(before, argument));
+		before = argument;
 	}
-	drop(import, &flag);
 	buf_put_text(import->body, "]\n");
 }
 
 /* ---------------------------------------------------------------- one server */
 
 /* A name that upstreams may have, and that no other server of the file has. */
-static void name_server(struct import *import, struct slice raw)
+static void name_server(struct import *import, struct slice name)
 {
-	struct buf plain = BUF_INIT(OUT_BYTES_MAX);
 	char line[NAME_BYTES + 2];
 	size_t len = 0;
-	json_unescape(raw, &plain);
-	struct slice name = buf_slice(&plain);
 	for (; len < name.len && len < NAME_BYTES - 6; len++) {
 		char c = name.at[len];
 		import->server[len] = isalnum((unsigned char)c) || c == '-' ? c : '_';
@@ -359,80 +441,83 @@ static void name_server(struct import *import, struct slice raw)
 		snprintf(import->server + len, sizeof import->server - len, "_%u", n % 10000);
 	}
 	buf_put_text(&import->names, line);
-	buf_printf(import->body, "\n");
-	if (!slice_equal(name, slice_of(import->server)))
-		buf_printf(import->body, "  # %.*s\n", SLICE_ARG(raw));
-	drop(import, &plain);
+	buf_put_char(import->body, '\n');
+	if (slice_equal(name, slice_of(import->server)))
+		return;
+	buf_put_text(import->body, "  # ");
+	put_shown(import->body, name);
+	buf_put_char(import->body, '\n');
 }
 
-static void read_server(struct slice object, struct server *server, struct buf *unknown)
+static void read_server(struct json_object *object, struct server *server, struct buf *unknown)
 {
 	const struct {
 		const char *name;
-		struct slice *value;
+		struct json_object **value;
 	} members[] = {
 		{ "type", &server->type },       { "transport", &server->type },  { "transportType", &server->type },
 		{ "command", &server->command }, { "args", &server->args },       { "env", &server->env },
 		{ "cwd", &server->cwd },         { "url", &server->url },         { "serverUrl", &server->url },
-		{ "httpUrl", &server->url },     { "headers", &server->headers }, { "disabled", &server->disabled }
+		{ "httpUrl", &server->url },     { "headers", &server->headers }, { "disabled", &server->disabled },
+		{ "timeout", &server->timeout }, { "enabled", &server->enabled }
 	};
-	struct slice name, value;
-	struct json_walk walk = json_walk(object);
-	while (json_next_member(&walk, &name, &value)) {
+	json_object_object_foreach(object, name, value)
+	{
 		bool known = false;
 		for (size_t i = 0; i < countof(members); i++) {
-			if (!json_string_is(name, slice_of(members[i].name)))
+			if (strcmp(name, members[i].name) != 0)
 				continue;
 			known = true;
-			if (!is_type(value, JSON_NULL))
+			if (value)
 				*members[i].value = value;
 		}
-		if (json_string_is(name, SLICE("enabled"))) {
-			known = true;
-			if (is_type(value, JSON_FALSE))
-				server->disabled = SLICE("true");
-		}
-		if (!known)
-			buf_printf(unknown, " %.*s", SLICE_ARG(name));
+		if (known)
+			continue;
+		buf_put_char(unknown, ' ');
+		put_shown(unknown, slice_of(name));
 	}
 }
 
-/* Why the gateway cannot run it: a phrase in `why`; "" if it can. */
-static void find_obstacle(struct import *import, const struct server *server, char *why, size_t bytes)
+static bool is_off(const struct server *server)
 {
-	struct buf url = BUF_INIT(OUT_BYTES_MAX);
+	bool disabled =
+		json_object_is_type(server->disabled, json_type_boolean) && json_object_get_boolean(server->disabled);
+	bool enabled =
+		!json_object_is_type(server->enabled, json_type_boolean) || json_object_get_boolean(server->enabled);
+	return disabled || !enabled;
+}
+
+/* Why the gateway cannot run it: a phrase in `why`; "" if it can. */
+static void find_obstacle(const struct server *server, char *why, size_t bytes)
+{
 	why[0] = '\0';
-	if (is_type(server->disabled, JSON_TRUE))
+	if (is_off(server)) {
 		snprintf(why, bytes, "disabled in the file");
-	else if (is_type(server->type, JSON_STRING) && json_string_is(server->type, SLICE("sse")))
+	} else if (is_text(server->type) && slice_equal(text_of(server->type), SLICE("sse"))) {
 		snprintf(why, bytes,
 			 "type sse is MCP's transport of 2024, which the gateway does not speak; many such "
 			 "servers have another address with type http");
-	else if (is_type(server->url, JSON_STRING) && !is_type(server->command, JSON_STRING)) {
-		json_unescape(server->url, &url);
-		if (memmem(buf_slice(&url).at, url.len, "${", 2) || upstream_url_check(buf_cstr(&url), why, bytes))
+	} else if (is_text(server->url) && !is_text(server->command)) {
+		const char *url = json_object_get_string(server->url);
+		if (strstr(url, "${") || upstream_url_check(url, why, bytes))
 			why[0] = '\0';
 		else /* the reason may quote the URL, which may hold a secret */
 			snprintf(why, bytes,
 				 "its url cannot be an endpoint: http or https, no user, no query (a key in it "
 				 "may go into headers)");
-	} else if (!is_type(server->command, JSON_STRING)) {
+	} else if (!is_text(server->command)) {
 		snprintf(why, bytes, "neither command nor url is there");
 	}
-	drop(import, &url);
 }
 
 /* A URL's query may be a secret: it is shown as what stands before it. */
-static void put_url(struct import *import, struct slice raw)
+static void put_url(struct import *import, struct slice url)
 {
-	struct buf text = BUF_INIT(OUT_BYTES_MAX), value = BUF_INIT(OUT_BYTES_MAX);
-	json_unescape(raw, &text);
-	struct slice url = buf_slice(&text);
+	struct buf value = BUF_INIT(OUT_BYTES_MAX);
 	const char *query = url.len ? memchr(url.at, '?', url.len) : NULL;
 	if (query)
 		url.len = (size_t)(query - url.at);
-	const char *at = url.len ? memchr(url.at, '@', url.len) : NULL;
-	if (at)
+	if (url.len && memchr(url.at, '@', url.len))
 		url = SLICE("https://HOST");
 	put_expanded(import, &value, url);
 	put_line(import, "endpoints");
@@ -440,38 +525,56 @@ static void put_url(struct import *import, struct slice raw)
 	put_quoted(import, buf_slice(&value));
 	buf_put_text(import->body, " } ]\n");
 	drop(import, &value);
-	drop(import, &text);
 }
 
-static void put_server(struct import *import, struct slice name, struct slice object)
+/* Some clients count in seconds, some in milliseconds: nobody lets a call take a thousand seconds, or 999 ms. */
+static void put_timeout(struct import *import, struct json_object *timeout)
+{
+	double number = json_object_get_double(timeout);
+	double ms = number < 1000 ? number * 1000 : number;
+	if (!json_object_is_type(timeout, json_type_int) && !json_object_is_type(timeout, json_type_double))
+		return;
+	if (!(ms >= 1))
+		return;
+	put_line(import, "timeout");
+	buf_printf(import->body, " %llums\n", (unsigned long long)(ms < TIMEOUT_MAX_MS ? ms : TIMEOUT_MAX_MS));
+}
+
+static void put_program(struct import *import, const struct server *server)
+{
+	put_line(import, "dialect");
+	buf_put_text(import->body, " mcp-stdio\n");
+	put_text(import, "command", server->command);
+	if (json_object_is_type(server->args, json_type_array))
+		put_arguments(import, server->args);
+	put_map(import, "env", server->env, "");
+	if (server->cwd)
+		put_text(import, "cwd", server->cwd);
+}
+
+static void put_server(struct import *import, struct slice name, struct json_object *object)
 {
 	struct server server = { 0 };
 	struct buf unknown = BUF_INIT(OUT_BYTES_MAX);
 	char why[REASON_BYTES];
 	name_server(import, name);
-	if (is_type(object, JSON_OBJECT))
+	if (is_object(object))
 		read_server(object, &server, &unknown);
-	find_obstacle(import, &server, why, sizeof why);
+	find_obstacle(&server, why, sizeof why);
 	import->indent = *why ? "  # " : "  ";
 	import->servers += !*why;
 	if (*why)
 		buf_printf(import->body, "  # switched off: %s\n", why);
 	buf_printf(import->body, "%s%s:\n", import->indent, import->server);
-	if (is_type(server.command, JSON_STRING)) {
-		put_line(import, "dialect");
-		buf_put_text(import->body, " mcp-stdio\n");
-		put_text(import, "command", server.command);
-		if (is_type(server.args, JSON_ARRAY))
-			put_arguments(import, server.args);
-		put_map(import, "env", server.env, "");
-		if (server.cwd.len)
-			put_text(import, "cwd", server.cwd);
-	} else if (is_type(server.url, JSON_STRING)) {
+	if (is_text(server.command)) {
+		put_program(import, &server);
+	} else if (is_text(server.url)) {
 		put_line(import, "dialect");
 		buf_put_text(import->body, " mcp\n");
-		put_url(import, server.url);
+		put_url(import, text_of(server.url));
 		put_map(import, "headers", server.headers, import->server);
 	}
+	put_timeout(import, server.timeout);
 	if (unknown.len)
 		put_comment(import, "not taken over:%s", buf_cstr(&unknown));
 	drop(import, &unknown);
@@ -481,7 +584,9 @@ static void put_server(struct import *import, struct slice name, struct slice ob
 
 static void put_head(const struct import *import, const char *file, struct buf *out)
 {
-	buf_printf(out, "# Made from %s by jitney import.\n", file);
+	buf_put_text(out, "# Made from ");
+	put_shown(out, slice_of(file));
+	buf_put_text(out, " by jitney import.\n");
 	if (import->variables.len) {
 		buf_put_text(
 			out,
@@ -490,46 +595,41 @@ static void put_head(const struct import *import, const char *file, struct buf *
 	}
 	if (import->top.len)
 		buf_printf(out, "#\n# Not taken over:%.*s\n", SLICE_ARG(buf_slice(&import->top)));
-	buf_put_text(out, "#\n# Tools are called SERVER__TOOL; names: plain leaves out the server. See docs/mcp.md.\n\n"
-			  "upstreams:");
+	buf_put_text(
+		out,
+		"#\n# Tools are called SERVER__TOOL; names: plain leaves out the server. See docs/mcp.md.\n"
+		"# All callers share what a server keeps in memory; pool: { max: 1, calls: 1 } for one that keeps much.\n\n"
+		"upstreams:");
 	if (!import->servers)
 		buf_put_text(out, " {}");
 }
 
 bool import_convert(struct slice text, const char *file, struct buf *out, char *error, size_t error_bytes)
 {
-	struct buf plain = BUF_INIT(OUT_BYTES_MAX), body = BUF_INIT(OUT_BYTES_MAX);
+	struct buf body = BUF_INIT(OUT_BYTES_MAX);
 	struct import import = { .body = &body,
 				 .variables = BUF_INIT(OUT_BYTES_MAX),
 				 .names = BUF_INIT(OUT_BYTES_MAX),
 				 .top = BUF_INIT(OUT_BYTES_MAX) };
-	struct json_fault fault;
-	struct slice name, value, servers = { NULL, 0 };
 	error[0] = '\0';
-	put_plain_json(&plain, utf8_without_mark(text));
-	if (plain.len && !plain.failed)
-		drop_trailing_commas(plain.store->bytes, plain.len);
-	struct slice root = json_trim(buf_slice(&plain));
-	if (!json_check(root, DEPTH_MAX, NULL, &fault))
-		snprintf(error, error_bytes, "is not JSON: %s at byte %zu", fault.what, fault.at);
-	else if (is_type(root, JSON_OBJECT))
-		servers = find_servers(&import, root);
-	struct json_walk walk = json_walk(servers);
-	while (servers.len && json_next_member(&walk, &name, &value))
-		put_server(&import, name, value);
-	if (!*error && !import.names.len)
+	struct json_object *root = read_file(utf8_without_mark(text), error, error_bytes);
+	struct json_object *servers = is_object(root) ? find_servers(&import, root) : NULL;
+	if (servers) {
+		json_object_object_foreach(servers, name, value) put_server(&import, slice_of(name), value);
+	}
+	bool failed = body.failed || import.variables.failed || import.names.failed || import.failed;
+	if (!*error && !failed && !import.names.len)
 		snprintf(error, error_bytes, "has no servers: neither mcpServers nor servers has a member");
-	bool failed = body.failed || plain.failed || import.variables.failed || import.names.failed || import.failed;
 	if (!*error && !failed) { /* what was cut short might show a secret */
 		put_head(&import, file, out);
 		buf_put(out, buf_slice(&body));
 	}
 	if (!*error && (failed || out->failed))
 		snprintf(error, error_bytes, "is too large, or memory is out");
+	json_object_put(root);
 	buf_fini(&import.top);
 	buf_fini(&import.names);
 	buf_fini(&import.variables);
 	buf_fini(&body);
-	buf_fini(&plain);
 	return !*error;
 }

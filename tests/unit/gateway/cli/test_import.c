@@ -47,12 +47,12 @@ static void servers_over_http_become_upstreams(void **state)
 	(void)state;
 	assert_true(convert("{\"mcpServers\":{\"web\":{\"type\":\"http\",\"url\":\"https://h/mcp\",\"headers\":{"
 			    "\"X-Team\":\"a\\\"b\"}},\"w 2\":{\"serverUrl\":\"http://h2/\"},\"w_2\":{\"httpUrl\":"
-			    "\"http://h3/\",\"timeout\":5}},\"theme\":1}"));
+			    "\"http://h3/\",\"tools\":5}},\"theme\":1}"));
 	expect_says("  web:\n    dialect: mcp\n    endpoints: [ { url: \"https://h/mcp\" } ]\n    headers:\n"
 		    "      \"X-Team\": \"a\\\"b\"\n");
 	expect_says("# \"w 2\"\n  w_2:\n");
 	expect_says("  w_2_2:\n");
-	expect_says("# not taken over: \"timeout\"\n");
+	expect_says("# not taken over: \"tools\"\n");
 	expect_says("# Not taken over: \"theme\"\n");
 	expect_good(3);
 }
@@ -82,6 +82,68 @@ static void secrets_become_variables(void **state)
 		"\"GITHUB_TOKEN\": \"${GITHUB_TOKEN}\"\n      \"PATH\": \"/bin\"\n      \"MY_PAT\": \"${MY_PAT}\"\n");
 	expect_says("\"Authorization\": \"${WEB_AUTHORIZATION}\"");
 	expect_says("#   WEB_AUTHORIZATION  a secret of web\n");
+}
+
+static void secrets_are_found_by_what_they_look_like(void **state)
+{
+	(void)state;
+	assert_true(
+		convert("{\"mcpServers\":{\"pg\":{\"command\":\"docker\",\"args\":[\"run\",\"-e\",\"DB_PASSWORD=HUSH\","
+			"\"-e\",\"MODE=fast\",\"-k\",\"HUSH\",\"-p\",\"8080\",\"-p\",\"HUSH\","
+			"\"postgresql://me:HUSH@db/x\",\"sk-HUSH\",\"HUSH5aB6cD7eF8gH9iJ0kL1\","
+			"\"@modelcontextprotocol/server-filesystem@2026.8.1\",\"https://h/a@b\"],"
+			"\"env\":{\"DATABASE_URL\":\"mysql://u:HUSH@h\",\"N\":5}},"
+			"\"url\":{\"url\":\"http://h\",\"headers\":{\"X\":\"ghp_HUSH\"}}}}"));
+	assert_null(strstr(buf_cstr(&yaml), "HUSH"));
+	expect_says(
+		"\"DB_PASSWORD=${PG_DB_PASSWORD}\", \"-e\", \"MODE=fast\", \"-k\", \"${PG_KEY}\", \"-p\", \"8080\", "
+		"\"-p\", \"${PG_PASSWORD}\", \"${PG_SECRET}\"");
+	expect_says("\"@modelcontextprotocol/server-filesystem@2026.8.1\", \"https://h/a@b\"]");
+	expect_says("\"DATABASE_URL\": \"${DATABASE_URL}\"\n      \"N\": \"5\"\n");
+	expect_says("\"X\": \"${URL_X}\"");
+}
+
+/* YAML takes U+0085, U+2028 and U+2029 for ends of lines: what is behind one in a comment would be options. */
+static void no_line_break_of_the_file_gets_into_ours(void **state)
+{
+	(void)state;
+	assert_true(convert(
+		"{\"mcpServers\":{\"a\\u2028  evil:\\n    dialect: rest\":{\"url\":\"http://h\",\"x\\u0085y\":1,"
+		"\"headers\":{\"H\":\"v\\u2029w\"}}},\"top\\u2028upstreams:\":1}"));
+	assert_null(strstr(buf_cstr(&yaml), "\xE2\x80\xA8"));
+	assert_null(strstr(buf_cstr(&yaml), "\xE2\x80\xA9"));
+	assert_null(strstr(buf_cstr(&yaml), "\xC2\x85"));
+	assert_null(strstr(buf_cstr(&yaml), "\n    dialect: rest"));
+	expect_says("\"v\\u2029w\"");
+	assert_true(import_convert(SLICE("{\"mcpServers\":{\"a\":{\"url\":\"http://h\"}}}"),
+				   "x\xE2\x80\xA8upstreams:\n", &yaml, error, sizeof error));
+	expect_says("# Made from \"x\\xe2\\x80\\xa8upstreams:\\x0a\" by jitney import.\n");
+}
+
+static void a_clients_timeout_is_taken_over(void **state)
+{
+	static const struct {
+		const char *timeout, *line;
+	} rows[] = {
+		{ "60", "    timeout: 60000ms\n" },      { "600000", "    timeout: 600000ms\n" },
+		{ "0.5", "    timeout: 500ms\n" },       { "99999999999", "    timeout: 3600000ms\n" },
+		{ "1e400", "    timeout: 3600000ms\n" },
+	};
+	static const char *const none[] = { "0", "-5", "\"60\"", "null", "0.0001", "{}" };
+	char text[200];
+	(void)state;
+	for (size_t i = 0; i < countof(rows); i++) {
+		snprintf(text, sizeof text, "{\"servers\":{\"a\":{\"url\":\"http://h\",\"timeout\":%s}}}",
+			 rows[i].timeout);
+		assert_true(convert(text));
+		expect_says(rows[i].line);
+		expect_good(1);
+	}
+	for (size_t i = 0; i < countof(none); i++) {
+		snprintf(text, sizeof text, "{\"servers\":{\"a\":{\"url\":\"http://h\",\"timeout\":%s}}}", none[i]);
+		assert_true(convert(text));
+		assert_null(strstr(buf_cstr(&yaml), "timeout"));
+	}
 }
 
 static void clients_variables_become_ours(void **state)
@@ -117,6 +179,8 @@ static void comments_and_commas_that_editors_allow_are_read(void **state)
 	assert_true(convert("// list\n{ \"mcp\": { \"servers\": { /* one */ \"a\": { \"url\": \"http://h//*,]\\\",}\", "
 			    "}, }, }, }\n"));
 	expect_says("  a:\n");
+	assert_true(convert("{\"servers\":{\"a\":{\"url\":\"http://h\"}}} // the end\n/* really */\n"));
+	assert_true(convert("\xEF\xBB\xBF{\"servers\":{\"a\":{\"url\":\"http://h\"}}}"));
 	assert_true(convert("{\"context_servers\":{\"z\":{\"url\":\"http://h/a,]\"}}}"));
 	expect_says("http://h/a,]");
 }
@@ -132,7 +196,9 @@ static void what_is_no_such_file_is_refused(void **state)
 					   "{\"mcpServers\":{}}",
 					   "{\"mcpServers\":[]}",
 					   "/*",
-					   "{\"mcpServers\":{\"a\":{}},,}" };
+					   "{\"mcpServers\":{\"a\":{}},,}",
+					   "{\"mcpServers\":{\"a\":{}}} x",
+					   "{\"mcpServers\":{\"a\":{}}}{}" };
 	for (size_t i = 0; i < countof(bad); i++) {
 		assert_false(convert(bad[i]));
 		assert_true(*error);
@@ -163,6 +229,9 @@ int main(void)
 		cmocka_unit_test(servers_over_http_become_upstreams),
 		cmocka_unit_test(servers_that_are_programs_become_child_processes),
 		cmocka_unit_test(secrets_become_variables),
+		cmocka_unit_test(secrets_are_found_by_what_they_look_like),
+		cmocka_unit_test(no_line_break_of_the_file_gets_into_ours),
+		cmocka_unit_test(a_clients_timeout_is_taken_over),
 		cmocka_unit_test(clients_variables_become_ours),
 		cmocka_unit_test(what_cannot_run_is_commented_out),
 		cmocka_unit_test(comments_and_commas_that_editors_allow_are_read),
