@@ -83,9 +83,6 @@ void json_unescape(struct slice raw, struct buf *out);
 /* A raw number or its text as an unsigned integer. False if it is not a plain non-negative integer or too large. */
 bool json_u64(struct slice raw, uint64_t *number);
 
-/* How many elements a checked array has. */
-size_t json_count_elements(struct slice array);
-
 /* --- Writing; the rest is base/json_write.h, which has no name that json-c has too --- */
 
 /* Append the members of a checked object, as they came, each with a comma before it, but for those of these names. */

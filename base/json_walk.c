@@ -235,13 +235,3 @@ void json_put_members_except(struct buf *out, struct slice object, const struct 
 		buf_put(out, value);
 	}
 }
-
-size_t json_count_elements(struct slice array)
-{
-	struct json_walk walk = json_walk(array);
-	struct slice element;
-	size_t count = 0;
-	while (json_next_element(&walk, &element))
-		count++;
-	return count;
-}

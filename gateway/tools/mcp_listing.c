@@ -513,7 +513,7 @@ static bool check_list(const struct config *config, struct slice tools, size_t *
 		return false;
 	}
 	bool array = json_type(json_trim(tools)) == JSON_ARRAY;
-	*elements = array ? json_count_elements(tools) : 0;
+	*elements = array ? json_count(tools) : 0;
 	if (array && *elements <= TOOLS_MAX)
 		return true;
 	snprintf(error, error_bytes, "its list is no array of at most %d tools", TOOLS_MAX);
