@@ -43,7 +43,6 @@ libgateway_a_SOURCES = \
 	gateway/config/dialect_jsonrpc.c \
 	gateway/config/dialect_mcp.c \
 	gateway/config/dialect_rest.c gateway/config/key_list_options.h \
-	gateway/config/dialect_toy.c gateway/config/toy_options.h \
 	gateway/config/dialects.h \
 	gateway/config/errors.c \
 	gateway/config/expand.c \

@@ -25,7 +25,6 @@ libupstream_a_SOURCES = \
 	upstream/dialects/path_guard.c upstream/dialects/path_guard.h \
 	upstream/dialects/rest.c \
 	upstream/dialects/tally.c upstream/dialects/tally.h \
-	upstream/dialects/toy.c upstream/dialects/toy.h \
 	upstream/dialects/template.c upstream/dialects/template.h \
 	upstream/http/answers.c upstream/http/delivery.h \
 	upstream/http/attempt.c \

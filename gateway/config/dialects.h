@@ -12,18 +12,15 @@
 #include "upstream/dialects/envelope.h"
 #include "upstream/dialects/graphql.h"
 #include "upstream/dialects/key_list.h"
-#include "gateway/config/toy_options.h"
-#include "upstream/dialects/toy.h"
 
 /* Values of upstreams.*.dialect. */
-#define DIALECT_WORDS "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio|toy"
+#define DIALECT_WORDS "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio"
 
 /* clang-format off */
 /* Rows of upstreams, of tools, and of a tool's request; for OPTION_TABLE. */
 #define DIALECT_UPSTREAM_ROWS(B, V, L, T)                                                                              \
 	ENVELOPE_ROWS(B, V, L, T)                                                                                      \
-	GRAPHQL_ROWS(B, V, L, T)                                                                                       \
-	TOY_ROWS(B, V, L, T)
+	GRAPHQL_ROWS(B, V, L, T)
 #define DIALECT_TOOL_ROWS(B, V, L, T)                                                                                  \
 	GRAPHQL_TOOL_ROWS(B, V, L, T)                                                                                  \
 	EMBEDDINGS_TOOL_ROWS(B, V, L, T)
@@ -33,14 +30,13 @@
 /* X(the dialect's config_dialect), in the order in which people are told of them. */
 #define CONFIG_DIALECTS(X)                                                                                             \
 	X(config_jsonrpc) X(config_rest) X(config_envelope) X(config_graphql) X(config_embeddings)                     \
-	X(config_mcp) X(config_jsonrpc_stdio) X(config_mcp_stdio) X(config_toy)
+	X(config_mcp) X(config_jsonrpc_stdio) X(config_mcp_stdio)
 /* clang-format on */
 
 /* Settings of dialects in the draft of an upstream, and of a tool, for the rows' fields. */
 struct dialect_drafts {
 	struct envelope_settings envelope;
 	struct graphql_settings graphql;
-	struct toy_settings toy;
 };
 struct dialect_tool_drafts {
 	struct key_list_settings key_list; /* parameter NULL: none */

@@ -7,7 +7,7 @@
 /* clang-format off */
 #define DIALECTS(X)                                                                                                    \
 	X(dialect_jsonrpc) X(dialect_rest) X(dialect_envelope) X(dialect_graphql) X(dialect_openai_embeddings)         \
-	X(dialect_mcp) X(dialect_jsonrpc_stdio) X(dialect_mcp_stdio) X(dialect_toy)
+	X(dialect_mcp) X(dialect_jsonrpc_stdio) X(dialect_mcp_stdio)
 /* clang-format on */
 
 #endif
