@@ -135,11 +135,14 @@ void ending_shed(struct batcher *batcher, struct batch_item *item, enum shed_rea
 	ending_settle(batcher, item, shed_answer(reason, retry_us), facts);
 }
 
+/* While the limit doubles with each round nobody knows how fast the line is going to move: then it is let stand. */
 uint64_t ending_waited_us(const struct batcher *batcher)
 {
 	const struct batch_item *first = TAILQ_FIRST(&batcher->line);
-	return first && batcher->admission.wait_us ? clock_add(first->queued_us, batcher->admission.wait_us)
-						   : CLOCK_NEVER;
+	bool grows = limiter_reachable(&batcher->limiter) > limiter_limit(&batcher->limiter);
+	if (!first || !batcher->admission.wait_us || grows)
+		return CLOCK_NEVER;
+	return clock_add(first->queued_us, batcher->admission.wait_us);
 }
 
 void ending_shed_waited(struct batcher *batcher, uint64_t now_us)

@@ -6,6 +6,7 @@
 
 #define SLACK_US 200.0 /* of our own making: loop turns and system calls */
 #define QUEUED 0.95    /* a mean gradient below this is a queue */
+#define NEARLY 0.75    /* START goes on above this: a real ceiling shows more at twice the limit */
 #define LATE 1.06      /* times what it should take: one exchange is late */
 #define BEST 2.0       /* however fast one was, its gradient counts as no more */
 #define HELPED 0.35    /* of what a change should have brought if exchanges queued: they did */
@@ -288,7 +289,10 @@ static bool goes_on(struct limiter *limiter, const struct findings *found, uint6
 
 static void end_start(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
-	if (goes_on(limiter, found, now_us))
+	bool near = found->gradient >= NEARLY && !found->lost;
+	if (near)
+		teach(limiter);
+	if (near ? found->full : goes_on(limiter, found, now_us))
 		set_limit(limiter, limiter->limit * 2, LIMITER_ROSE, now_us);
 }
 

@@ -269,7 +269,7 @@ struct admission_verdict waiting_admits(struct batcher *batcher, const struct la
 		.batch = arrays_shunned(&class->arrays, now_us) ? 1 : learned_policy(batcher, class).max_items,
 		.slots = limiter_reachable(&batcher->limiter),
 		.trip_us = class->exchange.exchange_us,
-		.deadline_us = item->deadline_us,
+		.deadline_us = item->urgent_us < item->deadline_us ? item->urgent_us : item->deadline_us,
 	};
 	if (costs_known(costs)) {
 		view.fixed_us = costs->fixed_us;

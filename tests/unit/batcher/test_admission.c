@@ -60,7 +60,7 @@ static void a_line_that_stands_is_kept_short(void **state)
 	struct admission_view view = five_slots(50);
 	assert_true(admission_stands(&admission, now_us));
 	assert_false(admission_judge(&admission, &view, now_us).admitted);
-	view = five_slots(5); /* a twentieth: 100 ms */
+	view = five_slots(5);
 	assert_true(admission_judge(&admission, &view, now_us).admitted);
 	view = five_slots(50); /* it is short because others are refused */
 	assert_false(admission_judge(&admission, &view, now_us).admitted);
