@@ -37,9 +37,14 @@ static uint64_t short_line_us(const struct admission *admission, const struct ad
 	return larger(admission->wait_us / SHORT, (uint64_t)exchange_us(view, 1));
 }
 
+uint64_t admission_bound_us(const struct admission *admission)
+{
+	return admission->wait_us ? larger(admission->wait_us, admission->bound_us) : CLOCK_NEVER;
+}
+
 bool admission_stands(const struct admission *admission, uint64_t now_us)
 {
-	return admission->wait_us && clock_add(admission->short_us, admission->wait_us) < now_us;
+	return clock_add(admission->short_us, admission_bound_us(admission)) < now_us;
 }
 
 /* That it is short while others are refused is their doing, not the load's. */
@@ -66,7 +71,8 @@ struct admission_verdict admission_judge(struct admission *admission, const stru
 	uint64_t short_us = short_line_us(admission, view);
 	if (admission_line_us(view, view->waiting) <= short_us)
 		admission_empty(admission, now_us);
-	uint64_t allowed_us = admission->wait_us ? admission->wait_us : CLOCK_NEVER;
+	admission->bound_us = (uint64_t)exchange_us(view, 1);
+	uint64_t allowed_us = admission_bound_us(admission);
 	if (admission_stands(admission, now_us))
 		allowed_us = smaller(allowed_us, short_us);
 	if (line_us > allowed_us)

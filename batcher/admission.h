@@ -31,7 +31,8 @@ struct admission_view {
 };
 
 struct admission {
-	uint64_t wait_us;    /* longest line; 0: no bound but deadlines */
+	uint64_t wait_us;    /* longest line, as configured; 0: no bound but deadlines */
+	uint64_t bound_us;   /* that, or one exchange's time if that is longer */
 	uint64_t short_us;   /* when the line was last short, and nobody had been refused for a while */
 	uint64_t refused_us; /* when somebody was */
 };
@@ -49,6 +50,8 @@ struct admission_verdict admission_judge(struct admission *admission, const stru
 					 uint64_t now_us);
 /* Whether the line stands: then the newest call leaves first, since it is the one that can still be on time. */
 bool admission_stands(const struct admission *admission, uint64_t now_us);
+/* How long a call may wait; CLOCK_NEVER: until its deadline. */
+uint64_t admission_bound_us(const struct admission *admission);
 /* Nobody waits. */
 void admission_empty(struct admission *admission, uint64_t now_us);
 

@@ -140,9 +140,9 @@ uint64_t ending_waited_us(const struct batcher *batcher)
 {
 	const struct batch_item *first = TAILQ_FIRST(&batcher->line);
 	bool grows = limiter_reachable(&batcher->limiter) > limiter_limit(&batcher->limiter);
-	if (!first || !batcher->admission.wait_us || grows)
+	if (!first || grows)
 		return CLOCK_NEVER;
-	return clock_add(first->queued_us, batcher->admission.wait_us);
+	return clock_add(first->queued_us, admission_bound_us(&batcher->admission));
 }
 
 void ending_shed_waited(struct batcher *batcher, uint64_t now_us)
@@ -150,7 +150,7 @@ void ending_shed_waited(struct batcher *batcher, uint64_t now_us)
 	while (ending_waited_us(batcher) <= now_us) {
 		struct batch_item *item = TAILQ_FIRST(&batcher->line);
 		uint64_t held_us = waiting_held_until_us(batcher, item->lane);
-		if (clock_add(held_us, batcher->admission.wait_us) <= now_us) {
+		if (clock_add(held_us, admission_bound_us(&batcher->admission)) <= now_us) {
 			ending_shed(batcher, item, SHED_WAITED, batcher->admission.wait_us, now_us);
 			continue;
 		}

@@ -62,6 +62,8 @@ struct lane {
 	TAILQ_ENTRY(lane) next;         /* ready.h's: in its turn */
 	struct ready_turn *turn;        /* ready.h's: may send, and waits for that turn; NULL: may not */
 	struct ready_turn own_turn;     /* ready.h's: room for one that nobody shares */
+	size_t owed;                    /* ready.h's: exchanges of its turn still to come */
+	uint64_t owed_since_us;         /* ready.h's: since when it has that turn */
 	uint64_t ready_us;              /* the batcher's: since when it may send */
 	struct due_node look;           /* the batcher's: when to judge it again */
 	size_t in_flight;               /* the batcher's: exchanges under way */

@@ -40,7 +40,12 @@ static struct ready_turn *begin_turn(struct ready_line *line, struct lane *lane,
 		turn = &lane->own_turn;
 	*turn = (struct ready_turn){ .of_one = of_one, .since_us = now_us };
 	TAILQ_INIT(&turn->lanes);
-	TAILQ_INSERT_TAIL(&line->turns, turn, next);
+	if (!of_one && lane->owed > 0) { /* it goes on with the turn it had */
+		turn->since_us = lane->owed_since_us;
+		TAILQ_INSERT_HEAD(&line->turns, turn, next);
+	} else {
+		TAILQ_INSERT_TAIL(&line->turns, turn, next);
+	}
 	if (of_one) {
 		turn->caller = *caller;
 		table_insert(&line->callers, &turn->node, table_hash_number(line->seed, *caller));
@@ -74,9 +79,17 @@ void ready_remove(struct ready_line *line, struct lane *lane)
 		end_turn(line, turn);
 }
 
+void ready_weigh(struct lane *lane, size_t weight)
+{
+	if (lane->owed == 0)
+		lane->owed = weight;
+}
+
 void ready_serve(struct ready_line *line, struct lane *lane, uint64_t now_us)
 {
 	struct ready_turn *turn = lane->turn;
+	lane->owed_since_us = turn->since_us;
+	lane->owed -= lane->owed > 0;
 	turn->since_us = now_us;
 	TAILQ_REMOVE(&line->turns, turn, next);
 	TAILQ_INSERT_TAIL(&line->turns, turn, next);

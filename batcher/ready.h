@@ -1,7 +1,7 @@
 /*
  * ready.h: the lanes that may send, in the order in which they get a slot: round-robin over callers, one exchange each,
  * as the calls within a lane (lane.h). Lanes whose calls are all of one caller take that caller's turn; a lane of
- * several callers has a turn of its own. So a caller whose calls must each travel alone, 10,000 lanes, delays another's
+ * several callers has a turn of its own, which is as many exchanges long as it takes to give each of them one call. So a caller whose calls must each travel alone, 10,000 lanes, delays another's
  * single call by one exchange.
  */
 #ifndef JITNEY_BATCHER_READY_H
@@ -40,6 +40,8 @@ void ready_fini(struct ready_line *line);
 /* Line it up; it must not be in a line. caller: whose calls all of its calls are; NULL: several callers'. Never fails:
  * without memory it gets a turn of its own. */
 void ready_add(struct ready_line *line, struct lane *lane, const uint64_t *caller, uint64_t now_us);
+/* How many exchanges a turn of this lane is long, >= 1: counted from the next one. */
+void ready_weigh(struct lane *lane, size_t weight);
 /* Out of the line, for another reason than having been served: its turn keeps its place. */
 void ready_remove(struct ready_line *line, struct lane *lane);
 /* Out of the line to be served: its turn, if more lanes are in it, is the last one now. */

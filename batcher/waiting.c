@@ -138,8 +138,17 @@ void waiting_hold(struct batcher *batcher, struct lane *lane)
 		ready_remove(&waiting_class(batcher, lane)->ready, lane);
 }
 
+/* So many exchanges give each of the callers in it one call. */
+static size_t weight_of(const struct batcher *batcher, const struct lane *lane)
+{
+	size_t shared = window_single(&batcher->policy) ? 1 : batcher->policy.max_items;
+	size_t weight = (lane->turns.count + shared - 1) / shared;
+	return weight ? weight : 1;
+}
+
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
+	ready_weigh(lane, weight_of(batcher, lane));
 	ready_serve(&waiting_class(batcher, lane)->ready, lane, now_us);
 }
 

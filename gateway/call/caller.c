@@ -2,6 +2,7 @@
 #include "gateway/call/caller.h"
 
 #include <openssl/sha.h>
+#include <xxhash.h>
 
 /* RFC 9218, 4.1: the member "u" of a structured-fields dictionary. What we cannot read is ignored, as section 4 says.
  */
@@ -88,12 +89,20 @@ static bool read_identity(struct asker *asker, const struct request *request)
 	return true;
 }
 
+/* Turns are shared out by who asks; by connection only if nobody says. A credential or a tenant with a thousand
+ * connections has one turn, and so has each of the callers behind one proxy. */
+static uint64_t fairness_number(const struct asker *asker, const struct request *request)
+{
+	if (asker->caller_len <= 1)
+		return request->caller;
+	return XXH3_64bits(asker->caller, asker->caller_len) | UINT64_C(1) << 63; /* connections have small numbers */
+}
+
 enum outcome asker_read(struct asker *asker, const struct request *request, const char **detail)
 {
 	const struct slice *headers = request->headers;
 	asker->wish = (struct cache_wish){ 0 };
 	asker->timeout_us = CLOCK_NEVER;
-	asker->number = request->caller;
 	asker->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
 	asker->traceparent = asker_traceparent(headers[HEADER_TRACEPARENT]);
 	asker->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
@@ -115,6 +124,7 @@ enum outcome asker_read(struct asker *asker, const struct request *request, cons
 		*detail = "The tenant header is longer than 128 bytes.";
 		return OUTCOME_INVALID_REQUEST;
 	}
+	asker->number = fairness_number(asker, request);
 	return OUTCOME_OK;
 }
 

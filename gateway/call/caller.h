@@ -14,7 +14,7 @@ enum { TENANT_BYTES = 128, CALLER_BYTES = 1 + TENANT_BYTES + 1 + 32 };
 struct asker {
 	struct cache_wish wish;
 	uint64_t timeout_us;          /* X-Request-Timeout-Ms; CLOCK_NEVER: not sent */
-	uint64_t number;              /* fairness: calls of one asker share it */
+	uint64_t number;              /* fairness: calls of one caller share it, whatever its connections */
 	uint8_t urgency;              /* RFC 9218, 4.1: 0..7, default 3 */
 	struct slice traceparent;     /* W3C, checked; or empty. Valid like the request */
 	struct slice idempotency_key; /* or empty. Likewise */

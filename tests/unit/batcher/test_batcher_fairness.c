@@ -234,9 +234,37 @@ static void without_memory_for_turns_all_are_served(void **state)
 		assert_true(nth < 100);
 }
 
+/* back B5: 21 equal callers, one of whom sends each call with an Idempotency-Key, and so in a lane of its own. */
+static void keys_buy_no_larger_share(void **state)
+{
+	enum { CALLERS = 20, EACH = 20 };
+	static struct probe shared[CALLERS][EACH], keyed[EACH * CALLERS];
+	unsigned served_keyed = 0, served_shared = 0;
+	(void)state;
+	start_narrow(BATCH_OFF);
+	for (unsigned i = 0; i < EACH; i++)
+		for (unsigned c = 0; c < CALLERS; c++)
+			add(&shared[c][i], "shared", 1000 + i * CALLERS + c, 1 + c);
+	for (unsigned i = 0; i < EACH * CALLERS; i++)
+		add(&keyed[i], NULL, 10000 + i, 99);
+	world_tick(&world);
+	for (unsigned i = 0; i < 210; i++)
+		finish_one();
+	for (unsigned i = 0; i < EACH * CALLERS; i++)
+		served_keyed += keyed[i].answered;
+	for (unsigned c = 0; c < CALLERS; c++)
+		for (unsigned i = 0; i < EACH; i++)
+			served_shared += shared[c][i].answered;
+	assert_int_equal(served_keyed + served_shared, 210);
+	assert_in_range(served_keyed, 8, 12); /* a twenty-first part; it was the half */
+	finish_all();
+	world_stop(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keys_buy_no_larger_share),
 		cmocka_unit_test(a_single_call_leaves_with_the_next_batch),
 		cmocka_unit_test(lanes_are_served_in_turn_when_slots_free),
 		cmocka_unit_test(a_single_call_waits_for_one_of_a_crowd_that_travels_one_by_one),
