@@ -124,7 +124,7 @@ static bool scan_begin(struct scan *scan, struct slice text, bool canonical)
 	if (scan->max_depth > JSON_DEPTH_MAX)
 		scan->max_depth = JSON_DEPTH_MAX;
 	size_t frames = text.len < scan->max_depth ? text.len : scan->max_depth;
-	scan->frames_bytes = frames * sizeof(struct frame);
+	scan->frames_bytes = whole_words(frames * sizeof(struct frame));
 	scan->names_bytes = whole_words(text.len);
 	scan->compact_bytes = canonical ? whole_words(text.len + 1) : 0;
 	return grow(scan, FIRST_NODES);
