@@ -2,7 +2,9 @@
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
 	gateway/access/access.c gateway/access/access.h \
+	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
 	gateway/admin/export.c gateway/admin/export.h \
+	gateway/admin/health.c gateway/admin/health.h \
 	gateway/admin/endpoints_page.c \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/purge.c gateway/admin/purge.h \
@@ -80,6 +82,7 @@ libgateway_a_SOURCES = \
 	gateway/mcp/tools_list.c \
 	gateway/rest/call_batch.c \
 	gateway/rest/call_tool.c gateway/rest/call_tool.h \
+	gateway/rest/definitions_pages.c gateway/rest/definitions_pages.h \
 	gateway/rest/embeddings.c gateway/rest/embeddings.h \
 	gateway/server/routes.c gateway/server/routes.h \
 	gateway/server/serve.c gateway/server/serve.h \

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "gateway/admin/export.h"
 #include "gateway/http/listen.h"
-#include "gateway/admin/pages.h"
+#include "gateway/admin/health.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/worker_loop.h"
 #include "upstream/upstream.h"

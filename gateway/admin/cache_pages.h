@@ -1,0 +1,9 @@
+/* cache_pages.h: what the tiers hold and how they do; dropping it. */
+#ifndef JITNEY_GATEWAY_ADMIN_CACHE_PAGES_H
+#define JITNEY_GATEWAY_ADMIN_CACHE_PAGES_H
+
+#include "gateway/call/worker.h"
+
+route_function page_admin_cache, page_admin_purge;
+
+#endif

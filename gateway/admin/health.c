@@ -1,0 +1,105 @@
+/* health.c: liveness, readiness with the state of each component, metrics: on both listeners. */
+#include "gateway/admin/health.h"
+
+#include "base/json.h"
+#include "gateway/admin/pages.h"
+#include "gateway/call/await_lists.h"
+#include "gateway/call/reply.h"
+
+enum { PAGE_BYTES_MAX = 64 << 20 };
+
+void page_healthz(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)worker;
+	(void)rest;
+	buf_put_text(&text, "{\"status\":\"ok\"}\n");
+	reply_text(request, 200, "application/json", &text);
+}
+
+static size_t healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings)
+{
+	size_t healthy = 0;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY,
+					settings->first_endpoint_label + i, 0) > 0;
+	return healthy;
+}
+
+unsigned redis_workers(const struct gateway *gateway)
+{
+	int64_t connected = metrics_read(gateway->metrics, METRIC_ID_REDIS_CONNECTED, 0, 0);
+	int64_t open = metrics_read(gateway->metrics, METRIC_ID_REDIS_BREAKER, 0, 0);
+	return connected > open ? (unsigned)(connected - open) : 0;
+}
+
+void health_put_redis(struct buf *out, const struct gateway *gateway)
+{
+	unsigned good = redis_workers(gateway), all = gateway->config->workers;
+	buf_printf(out, "\"redis\":{\"status\":\"%s\",\"workers\":%u}",
+		   good == all ? "up"
+		   : good      ? "degraded"
+			       : "down",
+		   good);
+}
+
+void health_put_disk(struct buf *out, const struct disk_status *status)
+{
+	static const char *const states[] = { [DISK_STARTING] = "starting", [DISK_UP] = "up", [DISK_AWAY] = "down" };
+	buf_printf(out, "\"disk\":{\"status\":\"%s\",\"loading\":%s", states[status->state],
+		   status->loading ? "true" : "false");
+	if (status->state == DISK_AWAY) {
+		buf_put_text(out, ",\"detail\":");
+		json_put_string(out, slice_of(status->trouble));
+	}
+	buf_put_char(out, '}');
+}
+
+/* Ready as long as calls are taken, once MCP servers have had the time to say which tools they have: a dead provider is
+ * shown, but must not take the others' gateway out of rotation. */
+void page_readyz(struct worker *worker, struct request *request, struct slice rest)
+{
+	const struct gateway *gateway = worker->gateway;
+	bool draining = atomic_load_explicit(&gateway->draining, memory_order_relaxed);
+	bool ready = !draining && lists_complete(worker);
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	buf_printf(&text,
+		   "{\"status\":\"%s\",\"components\":{\"workers\":{\"status\":\"up\",\"count\":%u},\"upstreams\":{",
+		   draining ? "draining"
+		   : ready  ? "ready"
+			    : "starting",
+		   gateway->config->workers);
+	for (size_t i = 0; i < gateway->config->upstream_count; i++) {
+		const struct upstream_settings *settings = &gateway->config->upstreams[i].settings;
+		size_t healthy = healthy_endpoints(gateway, settings);
+		if (i)
+			buf_put_char(&text, ',');
+		json_put_string(&text, slice_of(settings->name));
+		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu", healthy ? "up" : "down",
+			   healthy, settings->endpoint_count);
+		page_put_listing(&text, worker->catalogue, (unsigned)i);
+		buf_put_char(&text, '}');
+	}
+	buf_put_char(&text, '}');
+	if (gateway->config->redis) {
+		buf_put_char(&text, ',');
+		health_put_redis(&text, gateway);
+	}
+	if (gateway->disk) {
+		struct disk_status status;
+		disk_status(gateway->disk, &status);
+		buf_put_char(&text, ',');
+		health_put_disk(&text, &status);
+	}
+	buf_put_text(&text, "}}\n");
+	reply_text(request, ready ? 200 : 503, "application/json", &text);
+}
+
+void page_metrics(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	(void)rest;
+	metrics_render(worker->gateway->metrics, &text);
+	reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+}

@@ -1,0 +1,15 @@
+/* health.h: /healthz, /readyz, /metrics, and what other pages show of the tiers' health. */
+#ifndef JITNEY_GATEWAY_ADMIN_HEALTH_H
+#define JITNEY_GATEWAY_ADMIN_HEALTH_H
+
+#include "gateway/call/worker.h"
+
+route_function page_healthz, page_readyz, page_metrics;
+
+/* How many workers have a Redis that answers; 0 without a Redis tier. Any thread. */
+unsigned redis_workers(const struct gateway *gateway);
+/* Append the state of a tier as a member, "redis":{...} and "disk":{...}. */
+void health_put_redis(struct buf *out, const struct gateway *gateway);
+void health_put_disk(struct buf *out, const struct disk_status *status);
+
+#endif
