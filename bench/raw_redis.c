@@ -125,7 +125,7 @@ static void put(unsigned i, const char *prefix)
 	entry->stored_us = loop_now(loop);
 	entry->fresh_until_us = entry->revalidate_until_us = entry->error_until_us =
 		loop_now(loop) + 3600 * CLOCK_US_PER_S;
-	if (!tier_put(tier, entry, loop_now(loop)))
+	if (!tier_put(tier, entry, false, loop_now(loop)))
 		die("the tier does not store");
 	entry_unref(entry);
 	answer_unref(answer);

@@ -13,6 +13,7 @@ enum {
 	EXPIRE_BUDGET = 16384,             /* entries a tick: a few milliseconds */
 	JITTER_DIVISOR = 10,               /* a tenth of the ttl at most */
 	COST_DIVISOR = 4,                  /* an answer slower to fetch than it lives is not fetched all the time */
+	OWN_STORES = 16384,                /* outside, of which this process will be told */
 	LOG_MAX = 37,                      /* -ln of the smallest chance there is, 2^-53, rounded up */
 };
 #define YOUNG_US CLOCK_US_PER_S /* what others say of an entry stored within it may be meant for our own store */
@@ -21,6 +22,7 @@ struct cache {
 	struct validity rule;  /* safe inside */
 	struct memory *memory; /* c: NULL: no memory tier */
 	bool tells;            /* c: purges get their numbers from outside */
+	atomic_uint_fast64_t own_stores[OWN_STORES]; /* a */
 	/* of the sweep, by one thread */
 	size_t sweep_at;            /* its place in memory */
 	uint64_t sweep_event;       /* the round under way is for purges up to it */
@@ -448,6 +450,35 @@ struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_
 bool cache_drop(struct cache *cache, const uint8_t *digest)
 {
 	return cache->memory && memory_remove_digest(cache->memory, digest);
+}
+
+/* A slot: 40 bits of the digest, and the time in milliseconds. Two stores that meet in one slot leave one: the other one is
+ * taken for somebody else's, and looked at. */
+static uint64_t own_store(const uint8_t *digest, uint64_t now_us)
+{
+	uint64_t mark = 0;
+	for (size_t i = 2; i < 7; i++)
+		mark = mark << 8 | digest[i];
+	return mark << 24 | (now_us / CLOCK_US_PER_MS & 0xffffff);
+}
+
+static atomic_uint_fast64_t *own_slot(struct cache *cache, const uint8_t *digest)
+{
+	return &cache->own_stores[(digest[0] | (size_t)digest[1] << 8) % OWN_STORES];
+}
+
+void cache_stores_outside(struct cache *cache, const uint8_t *digest, uint64_t now_us)
+{
+	atomic_store_explicit(own_slot(cache, digest), own_store(digest, now_us), memory_order_relaxed);
+}
+
+bool cache_takes_own_store(struct cache *cache, const uint8_t *digest, uint64_t now_us)
+{
+	atomic_uint_fast64_t *slot = own_slot(cache, digest);
+	uint64_t there = atomic_load_explicit(slot, memory_order_relaxed), now = own_store(digest, now_us);
+	if (there >> 24 != now >> 24 || ((now - there) & 0xffffff) > YOUNG_US / CLOCK_US_PER_MS)
+		return false;
+	return atomic_compare_exchange_strong_explicit(slot, &there, 0, memory_order_relaxed, memory_order_relaxed);
 }
 
 /* --- what comes from outside --- */

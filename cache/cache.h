@@ -146,6 +146,10 @@ struct validity *cache_rule(struct cache *cache);
  */
 struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_t now_us);
 bool cache_drop(struct cache *cache, const uint8_t *digest);
+/* This process stores under that digest in the tier that others share, and will be told of it. */
+void cache_stores_outside(struct cache *cache, const uint8_t *digest, uint64_t now_us);
+/* Whether that is what is told of now, within a second, and once for each time. */
+bool cache_takes_own_store(struct cache *cache, const uint8_t *digest, uint64_t now_us);
 
 /* The refresh that cache_find asked for has ended, well or not: the next stale look-up may ask again. */
 void cache_refreshed(struct entry *entry);

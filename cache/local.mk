@@ -24,6 +24,9 @@ libcache_a_SOURCES = \
 	cache/redis/redis_script.h \
 	cache/redis/redis_settings.c cache/redis/redis_settings.h \
 	cache/redis/redis_slots.c cache/redis/redis_slots.h \
+	cache/redis/redis_tls.c cache/redis/redis_tls.h \
+	cache/redis/redis_wire.c \
+	cache/redis/redis_seal.h \
 	cache/redis/redis_tier.c cache/redis/redis_tier.h \
 	cache/redis/redis_tracking.c cache/redis/redis_tracking.h \
 	cache/redis/resolve.c cache/redis/resolve.h

@@ -12,9 +12,10 @@
 #include <xxhash.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 
 enum { FLAG_COMPRESSED = 1, FLAG_JSON = 2, FLAGS_KNOWN = 3, SAVES_AT_LEAST = 8 };
-enum { PLAIN_BYTES_MAX = 1 << 30 };
+enum { PLAIN_BYTES_MAX = 1 << 30, JSON_DEPTH = 1000 /* the most that limits.json_depth can be */ };
 #define SKEW_MAX_US (60 * CLOCK_US_PER_S)
 #define SAME_US 500 /* the two clocks are not read at the same moment, and the wall's is adjusted */
 
@@ -247,16 +248,44 @@ static struct answer *make_answer(const struct parts *parts, enum outcome outcom
 	return NULL;
 }
 
+/* A stranger's word is not taken for it: bytes that are put into other documents as they are must be what they say. */
+static enum stored_fault check_json(struct slice text)
+{
+	struct json_fault fault;
+	if (json_check(text, JSON_DEPTH, NULL, &fault))
+		return STORED_FINE;
+	return fault.out_of_memory ? STORED_NO_MEMORY : STORED_DAMAGED;
+}
+
+static enum stored_fault check_parts(const struct parts *parts, enum outcome outcome, const char *held)
+{
+	const struct head *head = &parts->head;
+	struct slice body = { held + head->body_at, head->body_len }, full = { held, head->full_len };
+	bool json = head->flags & FLAG_JSON || (outcome != OUTCOME_OK && body.len);
+	enum stored_fault fault = full.len ? check_json(full) : STORED_FINE;
+	if (fault == STORED_FINE && full.len && json_type(json_trim(full)) != JSON_OBJECT)
+		return STORED_DAMAGED;
+	return fault == STORED_FINE && json ? check_json(body) : fault;
+}
+
+static enum stored_fault check_answer(const struct parts *parts, enum outcome outcome, const char *held,
+				      struct answer **answer)
+{
+	enum stored_fault fault = check_parts(parts, outcome, held);
+	if (fault != STORED_FINE)
+		return fault;
+	*answer = make_answer(parts, outcome, held);
+	return *answer ? STORED_FINE : STORED_NO_MEMORY;
+}
+
 static enum stored_fault read_answer(const struct parts *parts, struct answer **answer)
 {
 	enum outcome outcome = read_outcome(parts->word);
 	size_t len = parts->head.held_len;
-	if (outcome == OUTCOME_COUNT)
-		return STORED_FOREIGN; /* of a version that knows more */
-	if (!(parts->head.flags & FLAG_COMPRESSED)) {
-		*answer = make_answer(parts, outcome, parts->held.at);
-		return *answer ? STORED_FINE : STORED_NO_MEMORY;
-	}
+	if (outcome != OUTCOME_OK && outcome != OUTCOME_TOOL_ERROR)
+		return STORED_FOREIGN; /* nothing else is ever kept, but maybe by a version that knows more */
+	if (!(parts->head.flags & FLAG_COMPRESSED))
+		return check_answer(parts, outcome, parts->held.at, answer);
 	/* LZ4 cannot expand more than 255 times: a length beyond that is a lie that need not be allocated for */
 	if (len / 255 > parts->held.len)
 		return STORED_DAMAGED;
@@ -264,10 +293,8 @@ static enum stored_fault read_answer(const struct parts *parts, struct answer **
 	if (!held)
 		return STORED_NO_MEMORY;
 	enum stored_fault fault = STORED_DAMAGED;
-	if (LZ4_decompress_safe(parts->held.at, held, (int)parts->held.len, (int)len) == (int)len) {
-		*answer = make_answer(parts, outcome, held);
-		fault = *answer ? STORED_FINE : STORED_NO_MEMORY;
-	}
+	if (LZ4_decompress_safe(parts->held.at, held, (int)parts->held.len, (int)len) == (int)len)
+		fault = check_answer(parts, outcome, held, answer);
 	free(held);
 	return fault;
 }

@@ -35,7 +35,7 @@ struct tier_kind {
 	enum cache_tier label; /* of metrics, and of Cache-Status' detail */
 	bool (*get)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
 	void (*cancel)(struct tier *tier, struct tier_lookup *lookup);
-	bool (*put)(struct tier *tier, const struct entry *entry, uint64_t now_us);
+	bool (*put)(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us);
 	bool (*remove)(struct tier *tier, const uint8_t *digest, uint64_t now_us);
 	/* NULL: nobody shares it */
 	bool (*claim)(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us);
@@ -65,10 +65,11 @@ static inline void tier_cancel(struct tier *tier, struct tier_lookup *lookup)
 		tier->kind->cancel(tier, lookup);
 }
 
-/* Store until its entry_gone_us. What becomes of it nobody is told. False: it will not be stored. */
-static inline bool tier_put(struct tier *tier, const struct entry *entry, uint64_t now_us)
+/* Store until its entry_gone_us, and `releases` the claim of its fetch, in one. What becomes of it nobody is told. False: it
+ * will not be stored, and a claim is still there. A reference is taken if need be. */
+static inline bool tier_put(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us)
 {
-	return tier->kind->put(tier, entry, now_us);
+	return tier->kind->put(tier, entry, releases, now_us);
 }
 
 /* Drop what is stored under a key's digest (KEY_DIGEST_BYTES). False: it may stay there, for now nothing can be done.
@@ -86,7 +87,7 @@ static inline bool MUST_CHECK tier_claim(struct tier *tier, struct tier_lookup *
 	return tier->kind->claim && tier->kind->claim(tier, lookup, key, now_us);
 }
 
-/* The claim is over; after the tier_put, if there is one. A claim that is not released ends by itself. */
+/* The claim is over, and nothing was stored. A claim that is not released ends by itself. */
 static inline void tier_release(struct tier *tier, const uint8_t *digest, uint64_t now_us)
 {
 	tier->kind->release(tier, digest, now_us);

@@ -136,10 +136,11 @@ static uint64_t deadline(const struct tier *face)
 	return first ? first->until_us : CLOCK_NEVER;
 }
 
-static bool put(struct tier *face, const struct entry *entry, uint64_t now_us)
+static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t now_us)
 {
 	struct disk_tier *tier = of(face);
 	enum disk_skip skip;
+	(void)releases;
 	(void)now_us;
 	if (disk_keep(tier->disk, entry, &skip))
 		return true;

@@ -270,8 +270,26 @@ void redis_connect_ended(struct redis_connection *connection, uint64_t now_us)
 	socklen_t len = sizeof code;
 	if (getsockopt(connection->watch.fd, SOL_SOCKET, SO_ERROR, &code, &len) < 0)
 		code = errno;
-	if (code)
+	if (code) {
 		failed_by_errno(connection, code, now_us);
-	else
+	} else if (!connection->settings->tls) {
 		begin_set_up(connection, now_us);
+	} else if (!redis_secure_begin(connection)) {
+		redis_lose(connection, REDIS_TROUBLE_CONNECT, "out of memory", now_us);
+	} else {
+		connection->state = STATE_SECURING;
+		connection->state_until_us = now_us + connection->settings->connect_timeout_us;
+		redis_connect_secured(connection, now_us);
+	}
+}
+
+void redis_connect_secured(struct redis_connection *connection, uint64_t now_us)
+{
+	char why[sizeof connection->tls_why];
+	int result = redis_secure_step(connection);
+	memcpy(why, connection->tls_why, sizeof why);
+	if (result > 0)
+		begin_set_up(connection, now_us);
+	else if (result < 0)
+		redis_lose(connection, REDIS_TROUBLE_CONNECT, why, now_us);
 }

@@ -12,6 +12,7 @@
 
 enum {
 	READ_BYTES = 64 * 1024,
+	READS_PER_TURN = 16,
 	FEED_BYTES = 8 * 1024,
 	OUT_BYTES_MAX = 16 << 20,  /* unanswered commands, and what of them is not written */
 	OUT_BYTES_KEPT = 1 << 20,  /* a burst's memory is given back */
@@ -38,6 +39,7 @@ static uint64_t random_below(struct redis_connection *connection, uint64_t limit
 void redis_close_socket(struct redis_connection *connection)
 {
 	int fd = connection->watch.fd;
+	redis_secure_end(connection);
 	loop_unwatch(connection->loop, &connection->watch);
 	if (fd >= 0)
 		close(fd);
@@ -166,9 +168,9 @@ static void flush(struct redis_connection *connection, uint64_t now_us)
 	rest.len -= connection->out_at;
 	if (!rest.len)
 		return;
-	ssize_t sent = send(connection->watch.fd, rest.at, rest.len, MSG_NOSIGNAL);
+	ssize_t sent = redis_wire_write(connection, rest);
 	if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-		redis_lose_by_errno(connection, REDIS_TROUBLE_LOST, errno, now_us);
+		redis_lose_by_wire(connection, errno, now_us);
 		return;
 	}
 	connection->out_at += sent > 0 ? (size_t)sent : 0;
@@ -183,14 +185,18 @@ static void flush(struct redis_connection *connection, uint64_t now_us)
 		redis_await(connection, !all);
 }
 
+bool redis_connection_has_room(const struct redis_connection *connection)
+{
+	return connection->state == STATE_UP && !connection->subscribed &&
+	       connection->slots.count < connection->slots.cap && connection->slots.bytes < OUT_BYTES_MAX;
+}
+
 bool redis_connection_send(struct redis_connection *connection, struct redis_command *command, size_t argc,
 			   const struct slice *argv, uint64_t now_us)
 {
 	size_t bytes;
 	assert(!command->slot);
-	if (connection->state != STATE_UP || connection->subscribed ||
-	    connection->slots.count == connection->slots.cap || connection->slots.bytes >= OUT_BYTES_MAX ||
-	    !redis_append(connection, argc, argv, &bytes))
+	if (!redis_connection_has_room(connection) || !redis_append(connection, argc, argv, &bytes))
 		return false;
 	slots_push(&connection->slots, command, bytes, now_us);
 	return true;
@@ -271,18 +277,29 @@ static void feed(struct redis_connection *connection, struct slice bytes, uint64
 	}
 }
 
-static void read_some(struct redis_connection *connection, uint64_t now_us)
+/* False: there is no more for now, or the socket is gone. */
+static bool read_some(struct redis_connection *connection, uint64_t now_us)
 {
 	char bytes[READ_BYTES];
-	ssize_t len = recv(connection->watch.fd, bytes, sizeof bytes, 0);
+	const redisReader *reader = connection->reader;
+	ssize_t len = redis_wire_read(connection, bytes, sizeof bytes);
 	if (len < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (len < 0)
-		redis_lose_by_errno(connection, REDIS_TROUBLE_LOST, errno, now_us);
+		redis_lose_by_wire(connection, errno, now_us);
 	else if (len == 0)
 		redis_lose(connection, REDIS_TROUBLE_LOST, "the server closed the connection", now_us);
 	else
 		feed(connection, (struct slice){ bytes, (size_t)len }, now_us);
+	return len > 0 && connection->reader == reader;
+}
+
+/* All that is there, within bounds: what has been answered in time must not count as overdue because it was not read. */
+static void read_replies(struct redis_connection *connection, uint64_t now_us)
+{
+	int i = 0;
+	while (read_some(connection, now_us) && (++i < READS_PER_TURN || redis_wire_has_more(connection)))
+		continue;
 }
 
 static void socket_ready(struct loop_watch *watch, uint32_t events)
@@ -293,10 +310,14 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 		redis_connect_ended(connection, now_us);
 		return;
 	}
+	if (connection->state == STATE_SECURING) {
+		redis_connect_secured(connection, now_us);
+		return;
+	}
 	if (events & EPOLLOUT)
 		flush(connection, now_us);
 	if (watch->fd >= 0 && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
-		read_some(connection, now_us);
+		read_replies(connection, now_us);
 }
 
 /* --- the turn --- */
@@ -310,6 +331,9 @@ static void state_timed_out(struct redis_connection *connection, uint64_t now_us
 			   now_us);
 	} else if (connection->state == STATE_CONNECTING) {
 		redis_connect_failed(connection, "no connection within connect_timeout", now_us);
+	} else if (connection->state == STATE_SECURING) {
+		redis_lose(connection, REDIS_TROUBLE_CONNECT,
+			   "connected, but no TLS within connect_timeout; does it speak TLS here?", now_us);
 	} else {
 		redis_lose(connection, REDIS_TROUBLE_CONNECT, "connected, but no reply within connect_timeout", now_us);
 	}

@@ -71,11 +71,14 @@ size_t redis_connection_pending(const struct redis_connection *connection);
 /*
  * Queue a command; it leaves at the next tick.
  *
- * argv   copied.
+ * argv    copied.
+ * now_us  from when on its reply is waited for; earlier if it has waited elsewhere.
  * False when it is not up, or has max_commands (or 16 MiB of them) unanswered: nothing has happened.
  */
 bool redis_connection_send(struct redis_connection *connection, struct redis_command *command, size_t argc,
 			   const struct slice *argv, uint64_t now_us) MUST_CHECK;
+/* Whether a command would be taken now. */
+bool redis_connection_has_room(const struct redis_connection *connection);
 /* Its owner does not want the reply any more; done is not called. Fine if not under way. */
 void redis_connection_cancel(struct redis_command *command);
 /* SUBSCRIBE to a channel; from the `up` hook, or later. False: it is not up. */

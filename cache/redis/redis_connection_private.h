@@ -12,7 +12,7 @@
 
 enum { REDIS_WHY_BYTES = 256 };
 
-enum redis_state { STATE_WAITING, STATE_RESOLVING, STATE_CONNECTING, STATE_SETTING_UP, STATE_UP };
+enum redis_state { STATE_WAITING, STATE_RESOLVING, STATE_CONNECTING, STATE_SECURING, STATE_SETTING_UP, STATE_UP };
 
 /* What a reply during set-up belongs to, in the order of sending. */
 enum redis_step { STEP_AUTH, STEP_SELECT, STEP_SETNAME, STEP_ROLE, STEP_SENTINEL };
@@ -40,6 +40,8 @@ struct redis_connection {
 
 	struct loop_watch watch;
 	redisReader *reader; /* NULL: no socket */
+	struct ssl_st *ssl;  /* NULL: in the clear */
+	char tls_why[160];   /* what TLS has failed of */
 	struct buf out;
 	size_t out_at;    /* bytes of out already written */
 	bool out_blocked; /* the socket took no more: EPOLLOUT is awaited */
@@ -65,6 +67,21 @@ bool redis_append(struct redis_connection *connection, size_t argc, const struct
 /* What the socket is watched for: replies, and whether it takes more. */
 void redis_await(struct redis_connection *connection, bool writable);
 
+/* --- redis_wire.c --- */
+
+/* As recv and send; EPROTO: TLS has failed, which redis_lose_by_wire knows to tell. */
+ssize_t redis_wire_read(struct redis_connection *connection, char *bytes, size_t len);
+ssize_t redis_wire_write(struct redis_connection *connection, struct slice bytes);
+/* Bytes have been received that the socket does not tell of any more. */
+bool redis_wire_has_more(const struct redis_connection *connection);
+void redis_lose_by_wire(struct redis_connection *connection, int code, uint64_t now_us);
+/* TLS over the connected socket. False: out of memory. */
+bool redis_secure_begin(struct redis_connection *connection) MUST_CHECK;
+/* 1: it stands; 0: it waits for the socket; -1: it has failed, tls_why says of what. */
+int redis_secure_step(struct redis_connection *connection);
+/* Fine without. */
+void redis_secure_end(struct redis_connection *connection);
+
 /* --- redis_connect.c --- */
 
 /* Begin an attempt. */
@@ -75,6 +92,8 @@ void redis_connect_resolved(struct redis_connection *connection, uint64_t now_us
 void redis_connect_failed(struct redis_connection *connection, const char *why, uint64_t now_us);
 /* CONNECTING: the socket says that it has ended, well or not. */
 void redis_connect_ended(struct redis_connection *connection, uint64_t now_us);
+/* SECURING: the socket is ready. */
+void redis_connect_secured(struct redis_connection *connection, uint64_t now_us);
 /* SETTING_UP: the next reply. */
 void redis_set_up_reply(struct redis_connection *connection, const redisReply *reply, uint64_t now_us);
 

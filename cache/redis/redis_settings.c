@@ -116,12 +116,9 @@ const char *redis_url_parse(struct slice text, struct redis_url *url)
 	memset(url, 0, sizeof *url);
 	if (take_prefix(&text, SLICE("unix:")))
 		return parse_unix(text, url);
-	if (take_prefix(&text, SLICE("rediss://")))
-		return "asks for TLS, which this build does not speak to Redis (hiredis 0.14 has none); use "
-		       "redis:// "
-		       "on a trusted network, a unix socket, or a TLS tunnel (stunnel, Envoy) on this machine";
-	if (!take_prefix(&text, SLICE("redis://")))
-		return "must begin with redis:// or unix:";
+	url->tls = take_prefix(&text, SLICE("rediss://"));
+	if (!url->tls && !take_prefix(&text, SLICE("redis://")))
+		return "must begin with redis://, rediss:// or unix:";
 	size_t at = text.len;
 	while (at > 0 && text.at[at - 1] != '@')
 		at--;

@@ -13,6 +13,8 @@
 
 enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, REDIS_HOST_BYTES = 254, REDIS_PATH_BYTES = 108 };
 
+struct redis_tls;
+
 struct redis_node {
 	char host[REDIS_HOST_BYTES]; /* a name, or an address without brackets */
 	uint16_t port;
@@ -29,6 +31,9 @@ struct redis_settings {
 	const struct redis_node *sentinels;
 	size_t sentinel_count;
 	const char *sentinel_password; /* NULL: no AUTH there */
+	const struct redis_tls *tls;   /* NULL: in the clear; of the servers, and of the Sentinels */
+	const char *server_name;       /* what the certificate must be for; NULL: the node's host */
+	const char *secret;            /* values are signed with it; NULL: not signed */
 	const char *prefix;            /* of every key */
 	uint64_t timeout_us;           /* from sending a command to its reply */
 	uint64_t connect_timeout_us;   /* of each step to a connection: resolve, connect, set up */
@@ -44,13 +49,14 @@ struct redis_settings {
 struct redis_url {
 	struct redis_node node;
 	char path[REDIS_PATH_BYTES];
+	bool tls; /* rediss:// */
 	unsigned database;
 	char username[256]; /* "": none */
 	char password[512]; /* "": none */
 };
 
 /*
- * Read redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], redis://HOST, unix:PATH or unix:PATH?db=N; user and password
+ * Read redis:// or rediss:// and [USER[:PASSWORD]@]HOST[:PORT][/DATABASE], redis://HOST, unix:PATH or unix:PATH?db=N; user and password
  * may be percent-encoded, an IPv6 address stands in brackets.
  * Returns NULL, or what is wrong and what to do (a phrase, static storage, nothing of the URL in it).
  */

@@ -24,6 +24,8 @@ static struct redis_slot *slot_at(const struct redis_slots *slots, size_t index)
 void slots_push(struct redis_slots *slots, struct redis_command *command, size_t bytes, uint64_t now_us)
 {
 	assert(slots->count < slots->cap);
+	if (slots->count && slot_at(slots, slots->count - 1)->sent_us > now_us)
+		now_us = slot_at(slots, slots->count - 1)->sent_us; /* those overdue are the first ones */
 	struct redis_slot *slot = slot_at(slots, slots->count++);
 	*slot = (struct redis_slot){ command, now_us, bytes };
 	slots->bytes += bytes;

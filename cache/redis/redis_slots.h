@@ -26,7 +26,7 @@ struct redis_slots {
 /* False: out of memory. */
 bool slots_init(struct redis_slots *slots, size_t cap) MUST_CHECK;
 void slots_fini(struct redis_slots *slots);
-/* There must be room. */
+/* There must be room. now_us: from when on it is waited for; not before those that were pushed earlier. */
 void slots_push(struct redis_slots *slots, struct redis_command *command, size_t bytes, uint64_t now_us);
 /* The oldest, which must be there; *command (NULL: given up) is not under way any more. */
 void slots_pop(struct redis_slots *slots, struct redis_command **command, uint64_t *sent_us);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -11,25 +12,36 @@
 #include "cache/redis/redis_connection.h"
 #include "cache/redis/redis_keys.h"
 #include "cache/redis/redis_script.h"
+#include "cache/redis/redis_seal.h"
 #include "cache/stored_value.h"
 
 enum {
 	NAME_BYTES = 64,
 	TOKEN_BYTES = 48,
 	CHECKSUM_AT = 8, /* in a value: what tells two of them apart (stored_value.c) */
-	SCRATCH_KEPT_BYTES = 256 * 1024
+	SCRATCH_KEPT_BYTES = 256 * 1024,
+	WAITING_PER_COMMAND = 2, /* look-ups, and writes, that wait for as many commands under way, each */
 };
 #define LEASES_AGAIN_US (60 * CLOCK_US_PER_S)
 
-/* A command under way, with what it is for. */
+/* A command, under way or waiting for room, with what it is for. */
 struct operation {
 	struct redis_command command;
 	struct redis_tier *tier;
 	enum redis_command_kind kind;
-	struct tier_lookup *lookup; /* GET, LEASE: NULL once cancelled */
-	struct key *key;            /* GET, LEASE: owned */
-	struct operation *next;     /* free */
+	struct tier_lookup *lookup;       /* GET, LEASE: NULL once cancelled */
+	struct key *key;                  /* GET, LEASE: owned */
+	struct entry *entry;              /* SET: owned */
+	bool releases;                    /* SET: the lease of its fetch, too */
+	bool encoded;                     /* SET: its value is in tier->scratch, for now */
+	uint8_t digest[KEY_DIGEST_BYTES]; /* SET, DEL, RELEASE */
+	uint64_t asked_us;
+	bool waits;                     /* in one of the tier's queues */
+	bool again;                     /* its script was unknown, and is sent whole */
+	TAILQ_ENTRY(operation) next;    /* while it waits */
+	struct operation *next_spare;
 };
+TAILQ_HEAD(operations, operation);
 
 struct redis_tier {
 	struct tier face;
@@ -40,9 +52,11 @@ struct redis_tier {
 	struct redis_connection *connection;
 	struct breaker breaker;
 	struct operation *operations, *spare;
+	struct operations looks, writes; /* that wait: look-ups go first, somebody waits for them */
+	size_t look_count, write_count, most_waiting;
 	struct buf scratch; /* a value being encoded */
 	char name[NAME_BYTES];
-	struct redis_script claim, release;
+	struct redis_script claim, release, store;
 	char token[TOKEN_BYTES]; /* in this worker's leases; one will do, since a worker fetches a key once at a time */
 	uint64_t leases_from_us; /* Redis has refused a lease: none before then */
 };
@@ -54,6 +68,11 @@ static const char claim_script[] = "local value = redis.call('GET', KEYS[1])\n"
 				   "return 0\n";
 static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
 				     "return redis.call('DEL', KEYS[1])\n";
+
+/* What was fetched, and the end of the lease that kept the others waiting for it. */
+static const char store_script[] = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
+				   "if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end\n"
+				   "return 1\n";
 
 static struct redis_tier *of(const struct tier *tier)
 {
@@ -99,13 +118,15 @@ static void show_breaker(struct redis_tier *tier, bool was_open, const char *why
 
 static void replied(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
 
-static struct operation *take_operation(struct redis_tier *tier, enum redis_command_kind kind)
+static struct operation *take_operation(struct redis_tier *tier, enum redis_command_kind kind, uint64_t now_us)
 {
 	struct operation *operation = tier->spare;
 	if (!operation)
 		return NULL;
-	tier->spare = operation->next;
-	*operation = (struct operation){ .command.done = replied, .tier = tier, .kind = kind };
+	tier->spare = operation->next_spare;
+	*operation = (struct operation){
+		.command.done = replied, .tier = tier, .kind = kind, .asked_us = now_us
+	};
 	return operation;
 }
 
@@ -113,8 +134,10 @@ static void give_back(struct operation *operation)
 {
 	struct redis_tier *tier = operation->tier;
 	key_unref(operation->key);
+	entry_unref(operation->entry);
 	operation->key = NULL;
-	operation->next = tier->spare;
+	operation->entry = NULL;
+	operation->next_spare = tier->spare;
 	tier->spare = operation;
 }
 
@@ -130,11 +153,169 @@ static bool is_usable(struct redis_tier *tier)
 	return false;
 }
 
-/* Queue it, or give it back. */
-static bool launch(struct operation *operation, size_t argc, const struct slice *argv, uint64_t now_us)
+/* --- commands --- */
+
+static struct slice put_number(char text[24], uint64_t number)
+{
+	return (struct slice){ text, (size_t)snprintf(text, 24, "%llu", (unsigned long long)number) };
+}
+
+static bool send_words(struct operation *operation, size_t argc, const struct slice *argv)
+{
+	return redis_connection_send(operation->tier->connection, &operation->command, argc, argv, operation->asked_us);
+}
+
+static bool send_get(struct operation *operation)
+{
+	char text[REDIS_KEY_BYTES];
+	const struct slice argv[] = { SLICE("GET"), write_key(operation->tier, operation->key->digest, text) };
+	return send_words(operation, countof(argv), argv);
+}
+
+static bool send_del(struct operation *operation)
+{
+	char text[REDIS_KEY_BYTES];
+	const struct slice argv[] = { SLICE("DEL"), write_key(operation->tier, operation->digest, text) };
+	return send_words(operation, countof(argv), argv);
+}
+
+static bool send_probe_words(struct operation *operation)
+{
+	char text[REDIS_KEY_BYTES];
+	const struct slice argv[] = { SLICE("GET"), redis_name(operation->tier->settings->prefix, "probe", text) };
+	return send_words(operation, countof(argv), argv);
+}
+
+static bool send_claim(struct operation *operation)
 {
 	struct redis_tier *tier = operation->tier;
-	if (redis_connection_send(tier->connection, &operation->command, argc, argv, now_us))
+	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
+	const uint8_t *digest = operation->key->digest;
+	struct slice argv[] = { { NULL, 0 },
+				{ NULL, 0 },
+				SLICE("2"),
+				write_key(tier, digest, value),
+				redis_lease_key(tier->settings->prefix, digest, lease),
+				slice_of(tier->token),
+				put_number(px, tier->settings->lease_us / CLOCK_US_PER_MS),
+				{ (const char *)operation->lookup->seen, sizeof operation->lookup->seen } };
+	redis_script_words(&tier->claim, argv);
+	return send_words(operation, countof(argv), argv);
+}
+
+static bool send_release(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	char lease[REDIS_KEY_BYTES];
+	struct slice argv[] = { { NULL, 0 },
+				{ NULL, 0 },
+				SLICE("1"),
+				redis_lease_key(tier->settings->prefix, operation->digest, lease),
+				slice_of(tier->token) };
+	redis_script_words(&tier->release, argv);
+	return send_words(operation, countof(argv), argv);
+}
+
+/* The value's bytes, in the scratch. False: too long, or no memory. */
+static bool encode(struct redis_tier *tier, const struct entry *entry)
+{
+	/* not the turn's: see stored_value_is_of */
+	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
+	buf_reset(&tier->scratch);
+	return stored_value_encode(entry, tier->settings->compress_bytes, &clock, &tier->scratch) &&
+	       seal_put(tier->settings, &tier->scratch);
+}
+
+static bool send_set_words(struct operation *operation, uint64_t px_ms)
+{
+	struct redis_tier *tier = operation->tier;
+	char key[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
+	struct slice value = buf_slice(&tier->scratch);
+	const struct slice plain[] = { SLICE("SET"), write_key(tier, operation->digest, key), value, SLICE("PX"),
+				       put_number(px, px_ms) };
+	struct slice script[] = { { NULL, 0 },
+				  { NULL, 0 },
+				  SLICE("2"),
+				  plain[1],
+				  redis_lease_key(tier->settings->prefix, operation->digest, lease),
+				  value,
+				  plain[4],
+				  slice_of(tier->token) };
+	if (!operation->releases)
+		return send_words(operation, countof(plain), plain);
+	redis_script_words(&tier->store, script);
+	return send_words(operation, countof(script), script);
+}
+
+static bool send_set(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	uint64_t now_us = loop_now(tier->loop), gone_us = entry_gone_us(operation->entry);
+	uint64_t px_ms = gone_us > now_us ? (gone_us - now_us) / CLOCK_US_PER_MS : 0;
+	operation->asked_us = now_us; /* nobody waits for it */
+	bool sent = px_ms && (operation->encoded || encode(tier, operation->entry)) && send_set_words(operation, px_ms);
+	if (sent)
+		cache_stores_outside(tier->cache, operation->digest, now_us);
+	if (tier->scratch.len > SCRATCH_KEPT_BYTES)
+		buf_fini(&tier->scratch);
+	return sent;
+}
+
+static bool send_operation(struct operation *operation)
+{
+	switch (operation->kind) {
+	case REDIS_COMMAND_GET:
+		return send_get(operation);
+	case REDIS_COMMAND_SET:
+		return send_set(operation);
+	case REDIS_COMMAND_DEL:
+		return send_del(operation);
+	case REDIS_COMMAND_LEASE:
+		return send_claim(operation);
+	case REDIS_COMMAND_RELEASE:
+		return send_release(operation);
+	default:
+		return send_probe_words(operation);
+	}
+}
+
+/* --- waiting for room --- */
+
+static bool is_look(const struct operation *operation)
+{
+	return operation->kind == REDIS_COMMAND_GET || operation->kind == REDIS_COMMAND_LEASE;
+}
+
+static void leave_queue(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	bool look = is_look(operation);
+	TAILQ_REMOVE(look ? &tier->looks : &tier->writes, operation, next);
+	*(look ? &tier->look_count : &tier->write_count) -= 1;
+	operation->waits = false;
+}
+
+/* False: as many wait as may. */
+static bool join_queue(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	size_t *count = is_look(operation) ? &tier->look_count : &tier->write_count;
+	if (*count >= tier->most_waiting)
+		return false;
+	++*count;
+	operation->encoded = false;
+	operation->waits = true;
+	TAILQ_INSERT_TAIL(is_look(operation) ? &tier->looks : &tier->writes, operation, next);
+	return true;
+}
+
+/* Send it, or have it wait its turn; else it is given back. */
+static bool launch(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	bool first = TAILQ_EMPTY(is_look(operation) ? &tier->looks : &tier->writes);
+	bool now = first && redis_connection_has_room(tier->connection);
+	if (now ? send_operation(operation) : join_queue(operation))
 		return true;
 	give_back(operation);
 	return false;
@@ -142,11 +323,12 @@ static bool launch(struct operation *operation, size_t argc, const struct slice 
 
 static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t now_us)
 {
-	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("DEL"), write_key(tier, digest, text) };
-	struct operation *operation = take_operation(tier, REDIS_COMMAND_DEL);
-	if (operation && launch(operation, countof(argv), argv, now_us))
-		return true;
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_DEL, now_us);
+	if (operation) {
+		memcpy(operation->digest, digest, sizeof operation->digest);
+		if (launch(operation))
+			return true;
+	}
 	count_skip(tier, REDIS_SKIP_BUSY);
 	return false;
 }
@@ -155,11 +337,12 @@ static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t
  * to read as well. */
 static void send_probe(struct redis_tier *tier, uint64_t now_us)
 {
-	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("GET"), redis_name(tier->settings->prefix, "probe", text) };
-	struct operation *operation = take_operation(tier, REDIS_COMMAND_PROBE);
-	if (!operation || !launch(operation, countof(argv), argv, now_us))
-		breaker_probed(&tier->breaker, false, now_us);
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_PROBE, now_us);
+	if (operation && send_operation(operation))
+		return;
+	if (operation)
+		give_back(operation);
+	breaker_probed(&tier->breaker, false, now_us);
 }
 
 /* --- replies --- */
@@ -169,7 +352,9 @@ static struct entry *read_value(struct redis_tier *tier, struct key *key, const 
 {
 	const struct stored_clock clock = { now_us, clock_wall_us() };
 	struct entry *entry = NULL;
-	enum stored_fault fault = stored_value_decode((struct slice){ reply->str, reply->len }, key, &clock, &entry);
+	struct slice value = { reply->str, reply->len };
+	enum stored_fault fault = seal_take(tier->settings, &value) ? stored_value_decode(value, key, &clock, &entry)
+								    : STORED_FOREIGN;
 	switch (fault) {
 	case STORED_FINE:
 		return entry;
@@ -234,6 +419,8 @@ static enum redis_trouble trouble_of(const struct operation *operation, enum com
 		[REDIS_COMMAND_DEL] = REDIS_REPLY_INTEGER,   [REDIS_COMMAND_PROBE] = REDIS_REPLY_STRING,
 		[REDIS_COMMAND_LEASE] = REDIS_REPLY_INTEGER, [REDIS_COMMAND_RELEASE] = REDIS_REPLY_INTEGER,
 	};
+	if (operation->kind == REDIS_COMMAND_SET && operation->releases)
+		return reply->type == REDIS_REPLY_INTEGER ? REDIS_TROUBLE_COUNT : REDIS_TROUBLE_PROTOCOL;
 	if (operation->kind == REDIS_COMMAND_LEASE && reply->type == REDIS_REPLY_STRING)
 		return REDIS_TROUBLE_COUNT;
 	bool asks = operation->kind == REDIS_COMMAND_GET || operation->kind == REDIS_COMMAND_PROBE;
@@ -265,11 +452,21 @@ static void tell_breaker(struct redis_tier *tier, enum redis_trouble trouble, co
 	show_breaker(tier, was_open, text);
 }
 
+/* NULL: it is none. */
+static struct redis_script *script_of(struct redis_tier *tier, const struct operation *operation)
+{
+	if (operation->kind == REDIS_COMMAND_LEASE)
+		return &tier->claim;
+	if (operation->kind == REDIS_COMMAND_RELEASE)
+		return &tier->release;
+	return operation->kind == REDIS_COMMAND_SET && operation->releases ? &tier->store : NULL;
+}
+
 /* A Redis that runs no scripts (its user may not, a proxy cannot) is as good as ever without leases. */
 static void script_answered(struct redis_tier *tier, const struct operation *operation, enum command_end end,
 			    const redisReply *reply, uint64_t now_us)
 {
-	struct redis_script *script = operation->kind == REDIS_COMMAND_LEASE ? &tier->claim : &tier->release;
+	struct redis_script *script = script_of(tier, operation);
 	if (end != COMMAND_ANSWERED && end != COMMAND_REFUSED)
 		return;
 	bool refused = end == COMMAND_REFUSED;
@@ -297,11 +494,18 @@ static void replied(struct redis_command *command, enum command_end end, const r
 	uint64_t now_us = loop_now(tier->loop);
 	enum redis_trouble trouble = trouble_of(operation, end, reply);
 	meter_observe(tier->meter, METRIC_ID_REDIS_DURATION, operation->kind, took_us);
-	bool script = operation->kind == REDIS_COMMAND_LEASE || operation->kind == REDIS_COMMAND_RELEASE;
+	bool script = script_of(tier, operation) != NULL;
 	if (script)
 		script_answered(tier, operation, end, reply, now_us);
-	if (script && end == COMMAND_REFUSED && strncmp(reply->str, "NOSCRIPT", 8) == 0)
-		end = COMMAND_LOST, trouble = REDIS_TROUBLE_LOST; /* the next one is sent whole */
+	bool unknown = script && end == COMMAND_REFUSED && strncmp(reply->str, "NOSCRIPT", 8) == 0;
+	if (unknown && !operation->again && (operation->lookup || !is_look(operation))) {
+		operation->again = true;
+		operation->encoded = false;
+		if (send_operation(operation)) /* whole, this time */
+			return;
+	}
+	if (unknown)
+		end = COMMAND_LOST, trouble = REDIS_TROUBLE_LOST;
 	else if (trouble != REDIS_TROUBLE_COUNT)
 		count_trouble(tier, trouble);
 	if (operation->kind == REDIS_COMMAND_PROBE)
@@ -320,19 +524,15 @@ static void replied(struct redis_command *command, enum command_end end, const r
 
 /* --- the face --- */
 
-static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool look(struct redis_tier *tier, enum redis_command_kind kind, struct tier_lookup *lookup, struct key *key,
+		 uint64_t now_us)
 {
-	struct redis_tier *tier = of(face);
-	char text[REDIS_KEY_BYTES];
+	struct operation *operation = take_operation(tier, kind, now_us);
 	assert(!lookup->operation);
-	if (!is_usable(tier))
-		return false;
-	struct operation *operation = take_operation(tier, REDIS_COMMAND_GET);
 	if (operation) {
-		const struct slice argv[] = { SLICE("GET"), write_key(tier, key->digest, text) };
 		operation->lookup = lookup;
 		operation->key = key_ref(key);
-		if (launch(operation, countof(argv), argv, now_us)) {
+		if (launch(operation)) {
 			lookup->operation = operation;
 			return true;
 		}
@@ -341,50 +541,44 @@ static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, 
 	return false;
 }
 
+static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+{
+	return is_usable(of(face)) && look(of(face), REDIS_COMMAND_GET, lookup, key, now_us);
+}
+
 static void cancel(struct tier *face, struct tier_lookup *lookup)
 {
 	struct operation *operation = lookup->operation;
 	(void)face;
 	lookup->operation = NULL;
+	if (operation->waits)
+		leave_queue(operation);
 	redis_connection_cancel(&operation->command);
 	give_back(operation);
 }
 
-static bool send_set(struct redis_tier *tier, const struct entry *entry, uint64_t px_ms, uint64_t now_us)
-{
-	char key[REDIS_KEY_BYTES], px[24];
-	int px_len = snprintf(px, sizeof px, "%llu", (unsigned long long)px_ms);
-	const struct slice argv[] = { SLICE("SET"),
-				      write_key(tier, entry->key->digest, key),
-				      buf_slice(&tier->scratch),
-				      SLICE("PX"),
-				      { px, (size_t)px_len } };
-	struct operation *operation = take_operation(tier, REDIS_COMMAND_SET);
-	return operation && launch(operation, countof(argv), argv, now_us);
-}
-
-static bool put(struct tier *face, const struct entry *entry, uint64_t now_us)
+static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
-	const struct stored_clock clock = { clock_now_us(),
-					    clock_wall_us() }; /* not the turn's: see stored_value_is_of */
-	uint64_t gone_us = entry_gone_us(entry);
-	uint64_t px_ms = gone_us > now_us ? (gone_us - now_us) / CLOCK_US_PER_MS : 0;
-	if (!px_ms || !is_usable(tier))
+	if (entry_gone_us(entry) < now_us + CLOCK_US_PER_MS || !is_usable(tier))
 		return false;
-	buf_reset(&tier->scratch);
-	if (!stored_value_encode(entry, tier->settings->compress_bytes, &clock, &tier->scratch)) {
+	if (!encode(tier, entry)) {
 		/* what is there is outdated all the same */
 		count_skip(tier, REDIS_SKIP_TOO_LARGE);
 		send_remove(tier, entry->key->digest, now_us);
 		return false;
 	}
-	bool sent = send_set(tier, entry, px_ms, now_us);
-	if (!sent)
-		count_skip(tier, REDIS_SKIP_BUSY);
-	if (tier->scratch.len > SCRATCH_KEPT_BYTES)
-		buf_fini(&tier->scratch);
-	return sent;
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_SET, now_us);
+	if (operation) {
+		operation->entry = entry_ref(entry);
+		operation->releases = releases;
+		operation->encoded = true;
+		memcpy(operation->digest, entry->key->digest, sizeof operation->digest);
+		if (launch(operation))
+			return true;
+	}
+	count_skip(tier, REDIS_SKIP_BUSY);
+	return false;
 }
 
 static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
@@ -393,55 +587,68 @@ static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us
 	return is_usable(tier) && send_remove(tier, digest, now_us);
 }
 
-static bool send_claim(struct redis_tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
-{
-	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
-	snprintf(px, sizeof px, "%llu", (unsigned long long)(tier->settings->lease_us / CLOCK_US_PER_MS));
-	struct slice argv[] = { { NULL, 0 },
-				{ NULL, 0 },
-				SLICE("2"),
-				write_key(tier, key->digest, value),
-				redis_lease_key(tier->settings->prefix, key->digest, lease),
-				slice_of(tier->token),
-				slice_of(px),
-				{ (const char *)lookup->seen, sizeof lookup->seen } };
-	struct operation *operation = take_operation(tier, REDIS_COMMAND_LEASE);
-	if (!operation)
-		return false;
-	redis_script_words(&tier->claim, argv);
-	operation->lookup = lookup;
-	operation->key = key_ref(key);
-	if (!launch(operation, countof(argv), argv, now_us))
-		return false;
-	lookup->operation = operation;
-	return true;
-}
-
 static bool claim(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
-	assert(!lookup->operation);
 	if (tier->settings->lease_us < CLOCK_US_PER_MS || now_us < tier->leases_from_us || !is_usable(tier))
 		return false;
-	if (send_claim(tier, lookup, key, now_us))
-		return true;
-	count_skip(tier, REDIS_SKIP_BUSY);
-	return false;
+	return look(tier, REDIS_COMMAND_LEASE, lookup, key, now_us);
 }
 
 static void release(struct tier *face, const uint8_t *digest, uint64_t now_us)
 {
 	struct redis_tier *tier = of(face);
-	char lease[REDIS_KEY_BYTES];
-	struct slice argv[] = { { NULL, 0 },
-				{ NULL, 0 },
-				SLICE("1"),
-				redis_lease_key(tier->settings->prefix, digest, lease),
-				slice_of(tier->token) };
-	redis_script_words(&tier->release, argv);
-	struct operation *operation = is_usable(tier) ? take_operation(tier, REDIS_COMMAND_RELEASE) : NULL;
-	if (operation && !launch(operation, countof(argv), argv, now_us))
+	if (!is_usable(tier))
+		return;
+	struct operation *operation = take_operation(tier, REDIS_COMMAND_RELEASE, now_us);
+	if (operation)
+		memcpy(operation->digest, digest, sizeof operation->digest);
+	if (!operation || !launch(operation))
 		count_skip(tier, REDIS_SKIP_BUSY);
+}
+
+/* It has waited for as long as Redis may hold up a call, or for nothing. */
+static void end_waiting(struct operation *operation)
+{
+	struct redis_tier *tier = operation->tier;
+	struct tier_lookup *lookup = operation->lookup;
+	bool counts = operation->kind == REDIS_COMMAND_GET;
+	count_skip(tier, REDIS_SKIP_BUSY);
+	leave_queue(operation);
+	give_back(operation);
+	if (!lookup)
+		return;
+	if (counts)
+		count_result(tier, CACHE_ERROR);
+	lookup->failed = true;
+	lookup->claim = CLAIM_NONE;
+	lookup->operation = NULL;
+	lookup->done(lookup, NULL);
+}
+
+static void send_waiting(struct redis_tier *tier, struct operations *queue)
+{
+	struct operation *operation;
+	while ((operation = TAILQ_FIRST(queue)) && redis_connection_has_room(tier->connection)) {
+		if (!send_operation(operation))
+			end_waiting(operation);
+		else
+			leave_queue(operation);
+	}
+}
+
+/* Those that wait, as far as there is room; look-ups no longer than their callers do. */
+static void move_waiting(struct redis_tier *tier, uint64_t now_us)
+{
+	struct operation *operation;
+	bool up = redis_connection_is_up(tier->connection);
+	send_waiting(tier, &tier->looks);
+	while ((operation = TAILQ_FIRST(&tier->looks)) &&
+	       (!up || now_us >= clock_add(operation->asked_us, tier->settings->timeout_us)))
+		end_waiting(operation);
+	send_waiting(tier, &tier->writes);
+	while (!up && (operation = TAILQ_FIRST(&tier->writes)))
+		end_waiting(operation);
 }
 
 static void tick(struct tier *face, uint64_t now_us)
@@ -449,6 +656,7 @@ static void tick(struct tier *face, uint64_t now_us)
 	struct redis_tier *tier = of(face);
 	if (redis_connection_is_up(tier->connection) && breaker_wants_probe(&tier->breaker, now_us))
 		send_probe(tier, now_us);
+	move_waiting(tier, now_us);
 	redis_connection_tick(tier->connection, now_us);
 }
 
@@ -456,6 +664,11 @@ static uint64_t deadline(const struct tier *face)
 {
 	const struct redis_tier *tier = of(face);
 	uint64_t due = redis_connection_deadline(tier->connection);
+	const struct operation *first = TAILQ_FIRST(&tier->looks);
+	uint64_t waited = first ? clock_add(first->asked_us, tier->settings->timeout_us) : CLOCK_NEVER;
+	if ((first || !TAILQ_EMPTY(&tier->writes)) && redis_connection_has_room(tier->connection))
+		return 0;
+	due = waited < due ? waited : due;
 	uint64_t probe = redis_connection_is_up(tier->connection) ? breaker_deadline(&tier->breaker) : CLOCK_NEVER;
 	return probe < due ? probe : due;
 }
@@ -487,7 +700,13 @@ static void went_down(void *context, enum redis_trouble trouble, const char *why
 static void free_tier(struct tier *face)
 {
 	struct redis_tier *tier = of(face);
+	struct operation *operation;
 	redis_connection_free(tier->connection);
+	assert(TAILQ_EMPTY(&tier->looks));
+	while ((operation = TAILQ_FIRST(&tier->writes))) {
+		leave_queue(operation);
+		give_back(operation);
+	}
 	buf_fini(&tier->scratch);
 	free(tier->operations);
 	free(tier);
@@ -526,14 +745,19 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 		 (unsigned long long)((uintptr_t)tier ^ clock_now_us() << 20));
 	redis_script_init(&tier->claim, claim_script);
 	redis_script_init(&tier->release, release_script);
-	tier->operations = calloc(settings->max_commands, sizeof *tier->operations);
+	redis_script_init(&tier->store, store_script);
+	TAILQ_INIT(&tier->looks);
+	TAILQ_INIT(&tier->writes);
+	tier->most_waiting = WAITING_PER_COMMAND * settings->max_commands;
+	size_t count = settings->max_commands + 2 * tier->most_waiting;
+	tier->operations = calloc(count, sizeof *tier->operations);
 	tier->connection = redis_connection_new(loop, settings, tier->name, &hooks);
 	if (!tier->operations || !tier->connection) {
 		free_tier(&tier->face);
 		return NULL;
 	}
-	for (size_t i = 0; i < settings->max_commands; i++) {
-		tier->operations[i].next = tier->spare;
+	for (size_t i = count; i-- > 0;) {
+		tier->operations[i].next_spare = tier->spare;
 		tier->operations[i].tier = tier;
 		tier->spare = &tier->operations[i];
 	}

@@ -37,6 +37,7 @@ struct errand {
 	enum errand_kind kind;
 	struct entry *entry;     /* VERIFY: owned */
 	struct purge_news *news; /* PURGE: its place in tracking->said */
+	unsigned reading;        /* READ, READ_KEYS: which one; only the last one counts */
 	struct errand *next;     /* free */
 };
 
@@ -58,6 +59,7 @@ struct redis_tracking {
 
 	/* the list of purges: over the mouth, whether or not there is a session */
 	enum knowledge list;
+	unsigned reading; /* the last reading that was begun */
 	bool was_empty;     /* the list just read */
 	uint64_t keys_read; /* purges of keys are read up to this number */
 	uint64_t poll_us;   /* when it is read again while nothing is heard */
@@ -138,6 +140,7 @@ static struct errand *take_errand(struct redis_tracking *tracking, enum errand_k
 	errand->kind = kind;
 	errand->entry = NULL;
 	errand->news = NULL;
+	errand->reading = tracking->reading;
 	return errand;
 }
 
@@ -292,8 +295,7 @@ static bool read_list(struct redis_tracking *tracking, uint64_t now_us)
 				      SLICE("+inf"),
 				      SLICE("WITHSCORES") };
 	tracking->poll_us = now_us + poll_interval_us(tracking);
-	if (tracking->list == LIST_READING)
-		return true;
+	tracking->reading++;
 	if (!run_errand(tracking, ERRAND_READ, countof(scopes), scopes, now_us) ||
 	    !run_errand(tracking, ERRAND_READ_KEYS, countof(keys), keys, now_us))
 		return false;
@@ -570,6 +572,10 @@ static void take_key(struct redis_tracking *tracking, struct slice key, uint64_t
 	    !purge_read_digest((struct slice){ key.at + prefix.len, key.len - prefix.len }, digest))
 		return; /* no value's: a lease's, or the list of purges */
 	meter_add(tracking->meter, METRIC_ID_REDIS_INVALIDATIONS, 0, 0, 1);
+	if (cache_takes_own_store(tracking->cache, digest, now_us)) {
+		validity_replaced(cache_rule(tracking->cache), digest); /* who reads the old one just now */
+		return;
+	}
 	struct entry *entry = cache_replaced(tracking->cache, digest, now_us);
 	if (entry)
 		verify(tracking, entry, now_us);
@@ -606,10 +612,12 @@ static void take_result(struct errand *errand, enum command_end end, const redis
 		tracking->tracks = end == COMMAND_ANSWERED;
 		break;
 	case ERRAND_READ:
-		scopes_read(tracking, end, reply);
+		if (errand->reading == tracking->reading)
+			scopes_read(tracking, end, reply);
 		break;
 	case ERRAND_READ_KEYS:
-		keys_read(tracking, end, reply);
+		if (errand->reading == tracking->reading)
+			keys_read(tracking, end, reply);
 		break;
 	case ERRAND_COUNT:
 		list_counted(tracking, end, reply);

@@ -256,8 +256,8 @@ static void take_entry(struct worker *worker, struct entry *entry, struct import
 		imported->no_room++;
 		break;
 	}
-	if (worker->gateway->disk)
-		tier_put(worker->tier, entry, loop_now(worker->loop)); /* what becomes of it is counted there */
+	if (worker->tier)
+		tier_put(worker->tier, entry, false, loop_now(worker->loop)); /* what becomes of it is counted there */
 }
 
 static void take_line(struct worker *worker, struct slice line, struct imported *imported)

@@ -108,7 +108,7 @@ void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct ans
 }
 
 /* Into memory and the tier behind it. True: it is in one of them, or on its way. */
-static bool store(struct worker *worker, const struct trip *trip, struct answer *answer,
+static bool store(struct worker *worker, struct trip *trip, struct answer *answer,
 		  const struct batch_facts *facts)
 {
 	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
@@ -116,8 +116,10 @@ static bool store(struct worker *worker, const struct trip *trip, struct answer 
 	struct entry *entry;
 	bool drop, stored = cache_store_entry(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
-	if (worker->tier && entry && tier_put(worker->tier, entry, fill.now_us))
+	if (worker->tier && entry && tier_put(worker->tier, entry, trip->leased, fill.now_us)) {
 		stored = true;
+		trip->leased = false; /* the others find the answer instead */
+	}
 	if (worker->tier && drop)
 		tier_remove(worker->tier, trip->flight.key->digest, fill.now_us);
 	entry_unref(entry);

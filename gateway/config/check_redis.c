@@ -1,4 +1,5 @@
 /* check_redis.c: cache.redis: what its options mean together, and the settings that follow. */
+#include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
 
 static bool is_prefix(const char *prefix)
@@ -17,6 +18,27 @@ static void check_sentinels(struct config_load *load, const struct node *node)
 		if (wrong)
 			config_error_at(load, node, "cache.redis.sentinel.nodes[%zu] %s", i, wrong);
 	}
+}
+
+/* `wanted`: by the URL's scheme; a Sentinel has none. What the files hold is read now, so that `check` says what is wrong
+ * with them. */
+static void check_tls(struct config_load *load, const struct node *redis, bool wanted)
+{
+	static const char *const names[] = { "ca_file", "cert_file", "key_file", "server_name" };
+	const struct config *config = load->config;
+	const struct redis_tls_files files = { config->redis_options.ca_file, config->redis_options.cert_file,
+					       config->redis_options.key_file };
+	char why[512];
+	for (size_t i = 0; !wanted && i < countof(names); i++)
+		if (node_member(redis, names[i]))
+			config_error_key(load, node_member(redis, names[i]),
+					 "cache.redis.%s: is for TLS: a url that begins with rediss://, or sentinel with "
+					 "ca_file",
+					 names[i]);
+	if (!files.cert_file != !files.key_file)
+		config_error_key(load, redis, "cache.redis.cert_file and key_file go together");
+	else if (wanted && !(load->drafts->redis_tls = redis_tls_new(&files, why, sizeof why)))
+		config_error_key(load, redis, "cache.redis.%s", why);
 }
 
 void config_check_redis(struct config_load *load, const struct node *redis)
@@ -42,6 +64,7 @@ void config_check_redis(struct config_load *load, const struct node *redis)
 				 "cache.redis.username is of no use without a password");
 	if (sentinel)
 		check_sentinels(load, sentinel);
+	check_tls(load, redis, parsed.tls || (sentinel && config->redis_options.ca_file));
 }
 
 /* The URL's, unless the option of its own is set. NULL: neither. Shown to nobody. */
@@ -85,6 +108,8 @@ void config_finish_redis(struct config_load *load)
 		.node = url.node,
 		.database = url.database ? url.database : config->redis_options.database,
 		.username = config->redis_options.username,
+		.tls = load->drafts->redis_tls,
+		.server_name = config->redis_options.server_name,
 		.prefix = config->redis_options.prefix,
 		.timeout_us = config->redis_options.timeout_us,
 		.connect_timeout_us = config->redis_options.connect_timeout_us,
@@ -98,6 +123,7 @@ void config_finish_redis(struct config_load *load)
 	memcpy(settings->path, url.path, sizeof settings->path);
 	if (!settings->username && url.username[0])
 		settings->username = arena_printf(load->arena, "%s", url.username);
+	settings->secret = secret(load, config->redis_options.secret, "");
 	settings->password = secret(load, config->redis_options.password, url.password);
 	if (text && url.password[0])
 		secrets_add(&load->config->secrets, load->arena, text);

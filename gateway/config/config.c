@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
 
 enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
@@ -25,6 +26,7 @@ void config_free(struct config *config)
 	if (!config)
 		return;
 	free_routes(config->drafts);
+	redis_tls_free(config->drafts ? config->drafts->redis_tls : NULL);
 	arena_free(config->arena);
 }
 

@@ -77,6 +77,7 @@ struct config {
 	size_t memory_bytes; /* cache.memory.size; 0: no memory tier */
 	struct {
 		const char *url, *username, *password, *prefix;
+		const char *ca_file, *cert_file, *key_file, *server_name, *secret;
 		uint64_t timeout_us, connect_timeout_us, untracked_us, lease_us;
 		bool tracking;
 		unsigned database;

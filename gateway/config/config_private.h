@@ -61,6 +61,7 @@ struct config_drafts {
 	size_t upstream_count;
 	struct tool_draft *tools; /* in the order of config->tools */
 	size_t tool_count;
+	struct redis_tls *redis_tls; /* owned; NULL: Redis is spoken to in the clear, or not at all */
 };
 
 struct config_fault {

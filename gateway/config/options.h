@@ -176,7 +176,17 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
 	B("cache.redis", BLOCK, 0, "The tier shared by several gateways; without it there is none.")                   \
 	V("cache.redis.url", TEXT, config, redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
-	  "redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \
+	  "redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \
+	V("cache.redis.ca_file", TEXT, config, redis_options.ca_file, "bytes", 1, 4096, NULL, NULL,                    \
+	  "TLS: PEM, who may vouch for the server; without it the system's authorities. With sentinel it asks for TLS.") \
+	V("cache.redis.cert_file", TEXT, config, redis_options.cert_file, "bytes", 1, 4096, NULL, NULL,                \
+	  "TLS: PEM, the certificate this gateway shows, and those between it and its authority.")                     \
+	V("cache.redis.key_file", TEXT, config, redis_options.key_file, "bytes", 1, 4096, NULL, NULL,                  \
+	  "TLS: PEM, the key of cert_file.")                                                                           \
+	V("cache.redis.server_name", TEXT, config, redis_options.server_name, "bytes", 1, 253, NULL, NULL,             \
+	  "TLS: the name the server's certificate must be for; without it the host of the URL, or of the node.")       \
+	V("cache.redis.secret", TEXT, config, redis_options.secret, "bytes", 16, 511, NULL, NULL,                      \
+	  "Values are signed with it (HMAC-SHA-256), and others are refused: the same in the whole fleet.")            \
 	V("cache.redis.username", TEXT, config, redis_options.username, "bytes", 1, 255, NULL, NULL,                   \
 	  "For AUTH; else what the URL says, else the user named default.")                                            \
 	V("cache.redis.password", TEXT, config, redis_options.password, "bytes", 1, 511, NULL, NULL,                   \

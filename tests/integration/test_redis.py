@@ -458,9 +458,3 @@ def test_passwords_are_not_shown(start):
     assert "hushhush" not in gateway.log()
 
 
-def test_tls_is_refused_with_a_reason(make):
-    gateway = make(tier("rediss://h"))
-    gateway.spawn()
-    assert gateway.wait() == 2
-    gateway.process = None
-    assert "TLS" in gateway.log() and "cache.redis.url" in gateway.log()

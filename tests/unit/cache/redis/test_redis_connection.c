@@ -501,12 +501,15 @@ static void urls_that_cannot_be_are_refused(void **state)
 					     "redis://a%00b@h",
 					     "redis://a%4@h",
 					     "redis://::1",
-					     "rediss://h" };
+					     "rediss:/h" };
 	struct redis_url url;
 	(void)state;
 	for (size_t i = 0; i < countof(wrong); i++)
 		assert_non_null(redis_url_parse(slice_of(wrong[i]), &url));
-	assert_non_null(strstr(redis_url_parse(SLICE("rediss://h"), &url), "TLS"));
+	assert_null(redis_url_parse(SLICE("rediss://h"), &url));
+	assert_true(url.tls);
+	assert_null(redis_url_parse(SLICE("redis://h"), &url));
+	assert_false(url.tls);
 }
 
 int main(void)

@@ -122,7 +122,7 @@ static void what_is_put_is_found_until_it_is_removed(void **state)
 	assert_true(look(&world, &probe, key));
 	turn_until(&world, probe.ended);
 	assert_null(probe.entry);
-	assert_true(tier_put(world.tier, entry, loop_now(world.loop)));
+	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
 	assert_true(look(&world, &probe, key)); /* behind the put, on the same connection */
 	turn_until(&world, probe.ended);
 	assert_non_null(probe.entry);
@@ -150,7 +150,7 @@ static void what_was_purged_since_is_found_to_be_so(void **state)
 	struct entry *entry = entry_of(&world, key);
 	const struct cache_wish none = { 0 };
 	const struct cache_ask ask = { &ask_any_policy, &none, &ask_no_tags, loop_now(world.loop) };
-	assert_true(tier_put(world.tier, entry, loop_now(world.loop)));
+	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
 	const struct cache_begun begun = cache_begin(world.cache, key);
 	assert_true(look(&world, &probe, key));
 	turn_until(&world, probe.ended);
@@ -168,7 +168,7 @@ static void what_was_purged_since_is_found_to_be_so(void **state)
 static void cancelled_look_ups_are_told_nothing(void **state)
 {
 	static struct world world;
-	struct probe probes[64];
+	struct probe probes[64 + 2 * 64]; /* under way, and waiting their turn */
 	(void)state;
 	if (!open_world(&world, 5 * CLOCK_US_PER_S))
 		return;
@@ -181,6 +181,7 @@ static void cancelled_look_ups_are_told_nothing(void **state)
 		for (size_t i = 0; i < countof(probes); i += 2)
 			tier_cancel(world.tier, &probes[i].lookup);
 		turn_until(&world, probes[countof(probes) - 1].ended);
+		assert_int_equal(count(&world, METRIC_ID_REDIS_SKIPPED, REDIS_SKIP_BUSY, 0), round + 1);
 		for (size_t i = 0; i < countof(probes); i++)
 			assert_int_equal(probes[i].ended, i % 2);
 	}
@@ -220,7 +221,7 @@ static void memory_that_is_out_costs_misses(void **state)
 		return;
 	struct key *key = key_of_id(1);
 	struct entry *entry = entry_of(&world, key);
-	assert_true(tier_put(world.tier, entry, loop_now(world.loop)));
+	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
 	bool found = false;
 	for (size_t n = 1; !found && n < 200; n++) {
 		turn_until(&world, is_up(&world));
@@ -232,7 +233,7 @@ static void memory_that_is_out_costs_misses(void **state)
 		}
 		found = found && alloc_count() < n;
 		alloc_reset();
-		tier_put(world.tier, entry, loop_now(world.loop));
+		tier_put(world.tier, entry, false, loop_now(world.loop));
 	}
 	assert_true(found);
 	for (size_t n = 1;; n++) {

@@ -141,7 +141,7 @@ static void what_one_stores_leaves_the_other(void **state)
 		put(&sides[1], young ? CLOCK_US_PER_S / 10 : 100 * CLOCK_US_PER_S);
 		assert_true(has(&sides[1]));
 		struct entry *entry = new_entry(clock_now_us());
-		assert_true(tier_put(sides[0].tier, entry, loop_now(loop)));
+		assert_true(tier_put(sides[0].tier, entry, false, loop_now(loop)));
 		entry_unref(entry);
 		turn_until(!has(&sides[1]));
 	}
@@ -157,7 +157,7 @@ static void an_own_store_stays(void **state)
 	const struct cache_begun begun = cache_begin(sides[0].cache, key);
 	entry->number = begun.number;
 	assert_true(cache_admit(sides[0].cache, entry, &begun, &ask_no_tags));
-	assert_true(tier_put(sides[0].tier, entry, loop_now(loop))); /* by another connection than the mouth */
+	assert_true(tier_put(sides[0].tier, entry, false, loop_now(loop))); /* by another connection than the mouth */
 	entry_unref(entry);
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_INVALIDATIONS, 0, 0) == 1);
 	for (int i = 0; i < 20; i++)
@@ -210,7 +210,7 @@ static void a_server_that_is_gone_and_back_is_heard_again(void **state)
 	ask_purge_all(sides[0].cache);
 	redis_server_restart(&server, NULL);
 	turn_until(all_hear());
-	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_PURGES, PURGE_SENT, 0) == 1);
+	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_PURGES, PURGE_SENT, 0) >= 1);
 	put(&sides[1], 0);
 	assert_true(has(&sides[1]));
 	close_world();

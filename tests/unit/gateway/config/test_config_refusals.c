@@ -184,7 +184,7 @@ static const struct refusal refusals[] = {
 	{ "cache: { redis: { url: redis://h, sentinel: { name: m, nodes: [ h ] } } }",
 	  "1:19: cache.redis.url and cache.redis.sentinel exclude each other: Sentinel says where the server is\n" },
 	{ "cache: { redis: { url: \"http://h\" } }",
-	  "1:24: cache.redis.url must begin with redis:// or unix:\n" },
+	  "1:24: cache.redis.url must begin with redis://, rediss:// or unix:\n" },
 	{ "cache: { redis: { url: redis://h, prefix: \"a*b\" } }",
 	  "1:43: cache.redis.prefix may have only A-Z a-z 0-9 _ - . :\n" },
 	{ "cache: { redis: { url: redis://h, username: u } }",

@@ -1,0 +1,114 @@
+/* redis_tls.c: certificates and names, by OpenSSL. */
+#include "cache/redis/redis_tls.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct redis_tls {
+	SSL_CTX *context;
+};
+
+static void say(char *why, size_t why_bytes, const char *what, const char *file)
+{
+	unsigned long code = ERR_peek_error();
+	const char *reason = code && ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+			     : code                         ? ERR_reason_error_string(code)
+							    : NULL;
+	snprintf(why, why_bytes, "%s%s: %s", what, file, reason ? reason : "it is of no use");
+	ERR_clear_error();
+}
+
+static bool load_authorities(SSL_CTX *context, const char *file, char *why, size_t why_bytes)
+{
+	if (file ? SSL_CTX_load_verify_locations(context, file, NULL) == 1
+		 : SSL_CTX_set_default_verify_paths(context) == 1)
+		return true;
+	say(why, why_bytes, "ca_file ", file ? file : "(the system's)");
+	return false;
+}
+
+static bool load_own(SSL_CTX *context, const struct redis_tls_files *files, char *why, size_t why_bytes)
+{
+	if (!files->cert_file)
+		return true;
+	if (SSL_CTX_use_certificate_chain_file(context, files->cert_file) != 1)
+		say(why, why_bytes, "cert_file ", files->cert_file);
+	else if (SSL_CTX_use_PrivateKey_file(context, files->key_file, SSL_FILETYPE_PEM) != 1)
+		say(why, why_bytes, "key_file ", files->key_file);
+	else if (SSL_CTX_check_private_key(context) != 1)
+		say(why, why_bytes, "key_file does not fit the certificate: ", files->key_file);
+	else
+		return true;
+	return false;
+}
+
+struct redis_tls *redis_tls_new(const struct redis_tls_files *files, char *why, size_t why_bytes)
+{
+	struct redis_tls *tls = calloc(1, sizeof *tls);
+	snprintf(why, why_bytes, "out of memory");
+	ERR_clear_error();
+	if (!tls || !(tls->context = SSL_CTX_new(TLS_client_method()))) {
+		free(tls);
+		return NULL;
+	}
+	SSL_CTX_set_min_proto_version(tls->context, TLS1_2_VERSION);
+	SSL_CTX_set_verify(tls->context, SSL_VERIFY_PEER, NULL);
+	/* a write takes what it can, from wherever the rest lies next time */
+	SSL_CTX_set_mode(tls->context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	if (load_authorities(tls->context, files->ca_file, why, why_bytes) &&
+	    load_own(tls->context, files, why, why_bytes))
+		return tls;
+	redis_tls_free(tls);
+	return NULL;
+}
+
+void redis_tls_free(struct redis_tls *tls)
+{
+	if (!tls)
+		return;
+	SSL_CTX_free(tls->context);
+	free(tls);
+}
+
+static bool expect_name(SSL *ssl, const char *name)
+{
+	unsigned char address[sizeof(struct in6_addr)];
+	bool literal = inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+	if (literal) /* which is not said in the hello: RFC 6066, 3 */
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
+struct ssl_st *redis_tls_begin(const struct redis_tls *tls, int fd, const char *name)
+{
+	SSL *ssl = SSL_new(tls->context);
+	if (ssl && SSL_set_fd(ssl, fd) == 1 && expect_name(ssl, name)) {
+		SSL_set_connect_state(ssl);
+		return ssl;
+	}
+	SSL_free(ssl);
+	return NULL;
+}
+
+void redis_tls_explain(struct ssl_st *ssl, char *why, size_t why_bytes)
+{
+	long verdict = SSL_get_verify_result(ssl);
+	unsigned long code = ERR_peek_error();
+	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+	if (verdict != X509_V_OK)
+		snprintf(why, why_bytes, "TLS: its certificate is not to be trusted: %s",
+			 X509_verify_cert_error_string(verdict));
+	else
+		snprintf(why, why_bytes, "TLS: %s",
+			 reason  ? reason
+			 : errno ? strerror(errno)
+				 : "the server closed the connection; does it speak TLS here?");
+	ERR_clear_error();
+}

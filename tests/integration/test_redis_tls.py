@@ -1,0 +1,210 @@
+"""Redis over TLS: authorities, names, client certificates, what is refused, and a proxy in between that misbehaves."""
+import json
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+
+from harness.gateway import JITNEY, merged, standard
+from harness.poll import until
+from harness.redis import SERVER, Redis
+from test_cache import verdict
+from test_redis import detail, tier, up
+
+SSL_TOOL = shutil.which("openssl")
+pytestmark = pytest.mark.skipif(SERVER is None or SSL_TOOL is None, reason="no redis-server, or no openssl")
+
+
+def openssl(*words):
+    subprocess.run([SSL_TOOL, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class Papers:
+    """An authority of the test's own, and what it has signed."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+        self.ca, self.ca_key = directory / "ca.pem", directory / "ca.key"
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                "-subj", "/CN=test authority", "-keyout", str(self.ca_key), "-out", str(self.ca))
+
+    def sign(self, name, names, days="2"):
+        key, request, paper = (self.directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
+        extension = self.directory / f"{name}.ext"
+        extension.write_text(f"subjectAltName={names}\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
+                "-keyout", str(key), "-out", str(request))
+        openssl("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self.ca_key), "-CAcreateserial",
+                "-days", days, "-extfile", str(extension), "-out", str(paper))
+        return paper, key
+
+
+@pytest.fixture
+def papers(tmp_path):
+    return Papers(tmp_path / "papers")
+
+
+class SecureRedis(Redis):
+    def __init__(self, directory, papers, names="IP:127.0.0.1,DNS:localhost", clients="no"):
+        super().__init__(directory)
+        self.paper, self.key = papers.sign("server", names)
+        self.tls_port = free_port()
+        self.options = ("--tls-port", str(self.tls_port), "--tls-cert-file", str(self.paper), "--tls-key-file",
+                        str(self.key), "--tls-ca-cert-file", str(papers.ca), "--tls-auth-clients", clients)
+
+    @property
+    def url(self):
+        return f"rediss://127.0.0.1:{self.tls_port}"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def secure(tmp_path, papers):
+    made = []
+
+    def run(**options):
+        made.append(SecureRedis(tmp_path / f"secure{len(made)}", papers, **options))
+        try:
+            return made[-1].start()
+        except AssertionError:
+            pytest.skip("this redis-server has no TLS")
+
+    yield run
+    for server in made:
+        server.kill()
+
+
+def test_answers_are_shared_over_tls(start, secure, papers, provider):
+    redis = secure()
+    one, other = [up(start(tier(redis.url, ca_file=str(papers.ca)))) for _ in range(2)]
+    for number in range(20):
+        one.call("cached", {"q": number, "text": "x" * 20_000})
+    until(lambda: len([name for name in redis.keys("jitney:1:*") if len(name) == 73]) == 20, "stored")
+    replies = [other.call("cached", {"q": number, "text": "x" * 20_000}) for number in range(20)]
+    assert {(verdict(reply), detail(reply)) for reply in replies} == {("hit", "redis")}
+    assert len(provider.calls) == 20
+    purged = one.request("DELETE", "/admin/cache?tool=cached", listener="admin").json()
+    assert purged["fleet"] == "told"
+    until(lambda: other.metrics().sum("cache_entries", tier="memory") == 0, "heard over TLS")
+
+
+def test_a_name_is_asked_for_and_checked(start, secure, papers):
+    redis = secure(names="DNS:localhost")
+    up(start(tier(f"rediss://localhost:{redis.tls_port}", ca_file=str(papers.ca))))
+    up(start(tier(redis.url, ca_file=str(papers.ca), server_name="localhost")))
+    gateway = start(tier(redis.url, ca_file=str(papers.ca)))
+    until(lambda: gateway.events("redis_failed"), "refused")
+    assert "IP address mismatch" in gateway.events("redis_failed")[0]["message"]
+    assert gateway.call("cached").status == 200
+
+
+def test_an_unknown_authority_is_refused(start, secure, tmp_path):
+    redis = secure()
+    gateway = start(tier(redis.url, ca_file=str(Papers(tmp_path / "others").ca)))
+    until(lambda: gateway.events("redis_failed"), "refused")
+    assert "not to be trusted" in gateway.events("redis_failed")[0]["message"]
+    assert gateway.metrics().sum("redis_up") == 0
+
+
+def test_a_client_certificate_is_shown(start, secure, papers):
+    redis = secure(clients="yes")
+    paper, key = papers.sign("client", "DNS:client")
+    up(start(tier(redis.url, ca_file=str(papers.ca), cert_file=str(paper), key_file=str(key)))).call("cached")
+    without = start(tier(redis.url, ca_file=str(papers.ca)))
+    until(lambda: without.events("redis_failed"), "refused")
+    assert without.metrics().sum("redis_up") == 0
+
+
+def test_tls_to_a_server_that_has_none(start, redis, papers):
+    gateway = start(tier(redis.url.replace("redis:", "rediss:"), ca_file=str(papers.ca)))
+    until(lambda: gateway.events("redis_failed"), "told")
+    assert "TLS" in gateway.events("redis_failed")[0]["message"]
+    assert gateway.call("cached").status == 200
+
+
+class Proxy:
+    """Bytes in small pieces, both ways; cut on demand."""
+
+    def __init__(self, port):
+        self.port, self.connections = port, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.own_port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.port))
+            self.connections += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
+
+    def carry(self, source, sink):
+        try:
+            while piece := source.recv(777):
+                for at in range(0, len(piece), 111):
+                    sink.sendall(piece[at:at + 111])
+        except OSError:
+            pass
+        for one in (source, sink):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        cut, self.connections = self.connections, []
+        for one in cut:
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def finish(self):
+        self.listener.close()
+        self.cut()
+
+
+def test_a_proxy_in_between_that_cuts_and_crumbles(start, secure, papers, provider):
+    redis = secure()
+    proxy = Proxy(redis.tls_port)
+    try:
+        gateway = up(start(tier(f"rediss://127.0.0.1:{proxy.own_port}", ca_file=str(papers.ca))))
+        for turn in range(3):
+            for number in range(5):
+                assert gateway.call("cached", {"q": number, "turn": turn, "text": "y" * 5000}).status == 200
+            connects = gateway.metrics().sum("redis_connects_total")
+            proxy.cut()
+            assert gateway.call("cached", {"q": "while it is away", "turn": turn}).status == 200
+            until(lambda: gateway.metrics().sum("redis_connects_total") > connects, "made anew")
+            up(gateway)
+        assert gateway.metrics().sum("redis_errors_total", reason="damaged") == 0
+    finally:
+        proxy.finish()
+
+
+@pytest.mark.parametrize("options, wrong", [
+    ({"ca_file": "/nowhere.pem"}, "ca_file /nowhere.pem: No such file or directory"),
+    ({"ca_file": "{ca}", "cert_file": "{ca}"}, "cert_file and key_file go together"),
+    ({"ca_file": "{ca}", "cert_file": "{ca}", "key_file": "{ca}"}, "key_file"),
+    ({"url": "redis://127.0.0.1", "ca_file": "{ca}"}, "is for TLS"),
+])
+def test_papers_that_are_of_no_use_are_told_by_check(tmp_path, provider, papers, options, wrong):
+    settings = {name: value.format(ca=papers.ca) for name, value in {"url": "rediss://127.0.0.1", **options}.items()}
+    path = tmp_path / "jitney.yaml"
+    path.write_text(json.dumps(merged(standard(provider), {"cache": {"redis": settings}})))
+    done = subprocess.run([JITNEY, "check", "-c", str(path)], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert wrong in done.stderr + done.stdout
