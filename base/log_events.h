@@ -24,6 +24,7 @@
 	X(OUT_OF_DESCRIPTORS, "out_of_descriptors", WARN, "message", "New connections are turned away until there are descriptors again; one line a spell.") \
 	X(TOOLS_LISTED, "tools_listed", INFO, "message", "The tools of an MCP server are in use; again when their number changes.") \
 	X(TOOLS_FAILED, "tools_failed", WARN, "message", "They could not be listed, or not be used.") \
+	X(TOOL_CHANGED, "tool_changed", WARN, "upstream tool old new", "The server changed what it says of a tool: digests of the old and the new definition.") \
 	X(TOOL_REFUSED, "tool_refused", WARN, "upstream tool reason", "A listed tool is not offered, and why.") \
 	X(MCP_OPENED, "mcp_opened", INFO, "upstream protocol", "An MCP server over HTTP was discovered or initialized.") \
 	X(MCP_NOT_OPENED, "mcp_not_opened", WARN, "upstream reason", "It was not.") \

@@ -92,6 +92,7 @@ libgateway_a_SOURCES = \
 	gateway/tools/mcp_listing.c gateway/tools/mcp_listing.h \
 	gateway/tools/name_map.c gateway/tools/name_map.h \
 	gateway/tools/naming.c gateway/tools/naming.h \
+	gateway/tools/openapi.c gateway/tools/openapi.h \
 	gateway/tools/registry.c gateway/tools/registry.h \
 	gateway/tools/schema.c gateway/tools/schema.h \
 	gateway/tools/tool_labels.c gateway/tools/tool_labels.h

@@ -302,6 +302,7 @@ enum metric_type {
 	X(UPSTREAM_TOOLS_REFUSED, "upstream_tools_refused", GAUGE, UPSTREAM, NONE, "Tools that it lists and that were refused: see /admin/tools.") \
 	X(UPSTREAM_TOOLS_STALE, "upstream_tools_stale", GAUGE, UPSTREAM, NONE, "1 while it does not list its tools and its last list stays in use.") \
 	X(UPSTREAM_LISTS, "upstream_lists_total", COUNTER, UPSTREAM, NONE, "Lists of its tools that were read.")       \
+	X(TOOL_DEFINITION_CHANGES, "tool_definition_changes_total", COUNTER, UPSTREAM, NONE, "Times the server changed what it says of a tool that it had listed (event=tool_changed).") \
 	X(UPSTREAM_LIST_FAILURES, "upstream_list_failures_total", COUNTER, UPSTREAM, NONE, "Times it did not list its tools, or the list could not be read.") \
 	X(MCP_OPENS, "upstream_mcp_opens_total", COUNTER, UPSTREAM, MCP_OPENING, "MCP servers over HTTP opened (discovered or initialized), by era, or that it failed.") \
 	X(MCP_LOST, "upstream_mcp_sessions_lost_total", COUNTER, UPSTREAM, NONE, "MCP sessions that the server did not know any more.") \

@@ -54,8 +54,10 @@ struct upstream_settings {
 	size_t answer_bytes;      /* cap on one HTTP answer's body */
 	unsigned json_depth;      /* cap on the nesting of answers */
 	const char *mcp_protocol; /* mcp: "auto" or a version (mcp_session_init); NULL: auto */
-	size_t mcp_list_bytes;    /* MCP: cap on a list of tools, all pages */
-	uint64_t mcp_refresh_us;  /* mcp: how old a list of tools may become; 0: it is asked for once a session */
+	uint64_t
+		mcp_progress_us; /* MCP: most of a call whose server reports progress; each report is worth timeout_us */
+	size_t mcp_list_bytes;   /* MCP: cap on a list of tools, all pages */
+	uint64_t mcp_refresh_us; /* mcp: how old a list of tools may become; 0: it is asked for once a session */
 	const struct provider_model *simulated;      /* provider_model.h; NULL: a real provider */
 	const struct process_pool_settings *process; /* NULL: over HTTP */
 };

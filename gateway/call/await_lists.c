@@ -50,14 +50,17 @@ static uint64_t grace_end_us(const struct worker *worker)
 	return clock_add(gateway->started_us, gateway->config->mcp.await_lists_us);
 }
 
-bool lists_complete(const struct worker *worker)
+bool lists_known(const struct worker *worker)
 {
-	if (loop_now(worker->loop) >= grace_end_us(worker))
-		return true;
 	for (unsigned i = 0; i < worker->gateway->config->upstream_count; i++)
 		if (is_awaited(worker, i))
 			return false;
 	return true;
+}
+
+bool lists_complete(const struct worker *worker)
+{
+	return loop_now(worker->loop) >= grace_end_us(worker) || lists_known(worker);
 }
 
 /* Until when to wait; 0: not at all. */

@@ -26,6 +26,8 @@ bool lists_await(struct worker *worker, struct request *request, const struct li
 
 /* Whether a list is awaited that may hold a tool of that name: which upstream's, in *upstream. */
 bool lists_may_hold(const struct worker *worker, struct slice tool, unsigned *upstream);
+/* Whether no list is awaited. */
+bool lists_known(const struct worker *worker);
 /* Whether the first lists are all there, or have been waited for long enough. */
 bool lists_complete(const struct worker *worker);
 

@@ -239,6 +239,8 @@ void call_send(struct call *call, struct blob *body)
 	const struct asker *asker = call->asker;
 	struct worker *owner = upstream_owner(home->gateway, call->tool->upstream);
 	call->body = blob_ref(body);
+	call->wanted_us =
+		asker->timeout_us == CLOCK_NEVER ? CLOCK_NEVER : clock_add(call->started_us, asker->timeout_us);
 	call->own_deadline = asker->timeout_us < call->tool->timeout_us;
 	call->deadline_us =
 		clock_add(call->started_us, call->own_deadline ? asker->timeout_us : call->tool->timeout_us);

@@ -79,8 +79,9 @@ struct call {
 	TAILQ_ENTRY(call) next; /* in home->outgoing, returned or recycled */
 
 	/* read by the owner while the call is away */
-	struct blob *body; /* keeps arguments alive */
-	uint64_t deadline_us;
+	struct blob *body;    /* keeps arguments alive */
+	uint64_t deadline_us; /* which the owner puts off while the server reports progress, but not beyond */
+	uint64_t wanted_us;   /* as long as the caller has said that he waits; CLOCK_NEVER: he has not */
 	uint64_t asker_number;
 	uint8_t urgency;
 	struct cache_wish wish;

@@ -185,6 +185,33 @@ static bool wants(const struct call *call, enum mcp_note_kind note)
 	return call->noted && (note == MCP_NOTE_PROGRESS ? call->asks.progress : call->asks.level != MCP_LEVEL_NONE);
 }
 
+/* The server is at work on it: those who wait have the tool's time anew, but for who has said how long he waits. */
+static void extend_deadlines(struct trip *trip)
+{
+	struct dispatch *dispatch = trip->provider->dispatch;
+	struct batch_item *item = &trip->item;
+	uint64_t now_us = loop_now(dispatch->worker->loop), latest_us = item->deadline_us;
+	uint64_t most_us = dispatch->worker->gateway->config->upstreams[trip->tool->upstream].settings.mcp_progress_us;
+	struct waiter *waiter;
+	TAILQ_FOREACH (waiter, &trip->flight.waiters, next) {
+		struct call *call = container_of(waiter, struct call, waiter);
+		uint64_t due_us = clock_add(now_us, call->tool->timeout_us),
+			 end_us = clock_add(call->started_us, most_us);
+		due_us = due_us < end_us ? due_us : end_us;
+		due_us = due_us < call->wanted_us ? due_us : call->wanted_us;
+		if (due_us <= call->deadline_us)
+			continue;
+		call->deadline_us = due_us;
+		if (call->timer.place)
+			loop_arm(dispatch->worker->loop, &call->timer, due_us);
+		latest_us = due_us > latest_us ? due_us : latest_us;
+	}
+	if (latest_us == item->deadline_us)
+		return;
+	batcher_set_deadlines(trip->provider->batcher, item, latest_us, item->urgent_us);
+	trip->provider->news = true;
+}
+
 /* Everybody who waits and asked for it hears it. */
 static void item_noted(struct batch_item *item, enum mcp_note_kind note, struct slice params)
 {
@@ -195,6 +222,8 @@ static void item_noted(struct batch_item *item, enum mcp_note_kind note, struct 
 		if (wants(call, note))
 			call_note(call, trip->provider->dispatch->worker, note, params);
 	}
+	if (note == MCP_NOTE_PROGRESS)
+		extend_deadlines(trip);
 }
 
 /* Its last waiter has left: nobody wants the answer. */

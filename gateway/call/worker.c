@@ -14,11 +14,8 @@ static bool has_tag(const void *context, struct slice name, struct slice tag)
 	return false;
 }
 
-static void take_offer(struct mail *mail)
+static void use_catalogue(struct worker *worker, struct catalogue *next)
 {
-	struct worker *worker = container_of(mail, struct worker, offer);
-	/* release too: whoever posts this mail again must see that the box is done with it */
-	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acq_rel);
 	struct catalogue *before = worker->catalogue;
 	bool news = catalogue_generation(next) != catalogue_generation(before);
 	worker->catalogue = catalogue_hold(next, worker->index);
@@ -33,21 +30,35 @@ static void take_offer(struct mail *mail)
 	lists_news(worker);
 }
 
-void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue)
+void worker_take_catalogue(struct worker *worker)
 {
-	struct catalogue *passed_over =
-		atomic_exchange_explicit(&worker->offered, catalogue_ref(catalogue), memory_order_acq_rel);
-	if (passed_over)
-		catalogue_unref(passed_over);
-	else
-		mailbox_post(&worker->mailbox, &worker->offer);
+	unsigned published = atomic_load_explicit(&worker->gateway->catalogues, memory_order_acquire);
+	if (published == worker->seen_catalogues)
+		return;
+	worker->seen_catalogues = published;
+	struct catalogue *next = atomic_exchange_explicit(&worker->offered, NULL, memory_order_acq_rel);
+	if (next)
+		use_catalogue(worker, next);
+}
+
+static void take_offer(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, offer);
+	atomic_store_explicit(&worker->offer_posted, false, memory_order_release); /* the box is done with it */
+	worker_take_catalogue(worker);
 }
 
 void gateway_offer_catalogue(void *context, struct catalogue *catalogue)
 {
 	struct gateway *gateway = context;
-	for (unsigned i = 0; i < gateway->config->workers; i++)
-		worker_offer_catalogue(gateway->workers[i], catalogue);
+	unsigned count = gateway->config->workers;
+	for (unsigned i = 0; i < count; i++)
+		catalogue_unref(atomic_exchange_explicit(&gateway->workers[i]->offered, catalogue_ref(catalogue),
+							 memory_order_acq_rel));
+	atomic_fetch_add_explicit(&gateway->catalogues, 1, memory_order_release);
+	for (unsigned i = 0; i < count; i++)
+		if (!atomic_exchange_explicit(&gateway->workers[i]->offer_posted, true, memory_order_acq_rel))
+			mailbox_post(&gateway->workers[i]->mailbox, &gateway->workers[i]->offer);
 }
 
 void worker_init_catalogue(struct worker *worker, struct catalogue *first)

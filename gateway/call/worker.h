@@ -41,6 +41,7 @@ struct gateway {
 	uint64_t started_us;                 /* c */
 	struct http_settings http_settings;  /* c */
 	struct http_shared http_shared;      /* a */
+	atomic_uint catalogues;              /* a: rises when all workers have been offered the next one */
 	atomic_size_t subscriptions;         /* a: streams of subscriptions/listen open */
 	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
 	atomic_size_t *refreshes;            /* a: background refreshes under way, by upstream */
@@ -59,8 +60,9 @@ struct worker {
 	unsigned index;                      /* c: in gateway->workers */
 	pthread_t thread;                    /* c: main's, to join */
 	struct mailbox mailbox;              /* mailbox */
-	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken when offer is opened; NULL: none */
-	struct mail offer;                   /* posted while `offered` is not NULL */
+	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken; NULL: none */
+	atomic_bool offer_posted;            /* a: `offer` is in the mailbox */
+	struct mail offer;
 	/* all below: the owner thread's */
 	struct loop *loop;
 	struct meter *meter;
@@ -72,6 +74,7 @@ struct worker {
 	struct tier *tier;               /* behind the memory tier; NULL: none */
 	struct redis_tracking *tracking; /* worker 0's: the fleet over one Redis; NULL: none */
 	struct catalogue *catalogue;     /* held: the current one */
+	unsigned seen_catalogues;        /* of gateway->catalogues */
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (subscriptions.c) */
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
@@ -87,11 +90,12 @@ struct worker {
 
 /* Its offer mail and what knows its tools; for worker_new, which has zeroed it and given it a catalogue. */
 void worker_init_catalogue(struct worker *worker, struct catalogue *first);
-/* This is the catalogue from now on: the worker takes it between two requests. One that it has not taken yet is
- * replaced. A reference is taken. Any one thread. */
-void worker_offer_catalogue(struct worker *worker, struct catalogue *catalogue);
-/* To all workers; `gateway` is a struct gateway: the registry's registry_offer. */
+/* This is the catalogue from now on, of all workers; `gateway` is a struct gateway: the registry's registry_offer. All
+ * are offered it before any may take it, and each takes it before its next request: so once one worker has shown a
+ * list, every worker serves it. One that has not been taken yet is replaced. References are taken. Any one thread. */
 void gateway_offer_catalogue(void *gateway, struct catalogue *catalogue);
+/* Take the one that is offered, if there is one. The worker's thread, between two requests. */
+void worker_take_catalogue(struct worker *worker);
 
 /* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
 typedef void route_function(struct worker *worker, struct request *request, struct slice rest);

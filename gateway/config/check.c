@@ -216,6 +216,7 @@ void config_check(struct config_load *load, const struct node *root)
 		config_check_disk(load, root, node_find(root, "cache.disk"));
 	for (size_t i = 0; i < load->drafts->upstream_count; i++)
 		check_upstream(load, &load->drafts->upstreams[i]);
+	config_check_prefixes(load);
 	for (size_t i = 0; i < load->drafts->tool_count; i++)
 		check_tool(load, &load->drafts->tools[i]);
 }

@@ -4,8 +4,10 @@
  */
 #include "gateway/config/config_private.h"
 
-const char *const config_of_listing[] = { "names",       "expose", "max_list",      "max_tools",
-					  "trust_hints", "cache",  "tools_refresh", NULL };
+#define MCP_TIMEOUT_US (60 * CLOCK_US_PER_S) /* as MCP clients have it themselves */
+
+const char *const config_of_listing[] = { "names",      "expose",           "max_list", "max_tools",     "trust_hints",
+					  "pass_hints", "progress_timeout", "cache",    "tools_refresh", NULL };
 
 /* Options of providers that list their tools would do nothing for others, silently. */
 static void refuse_exposure(struct config_load *load, const struct upstream_draft *draft, const struct dialect *dialect)
@@ -30,6 +32,8 @@ void config_check_exposure(struct config_load *load, struct upstream_draft *draf
 			refuse_exposure(load, draft, dialect);
 		return;
 	}
+	if (!node_find(draft->node, "timeout"))
+		draft->config.settings.timeout_us = MCP_TIMEOUT_US;
 	exposure->only_allowed = node_find(draft->node, "expose.allow") != NULL;
 	if (cache && exposure->cache.ttl_us && !exposure->trust_hints)
 		config_error_key(load, cache,
@@ -100,4 +104,30 @@ unsigned config_said(const struct tool_draft *draft)
 		if (node_find(draft->node, options[i].path))
 			said |= options[i].bit;
 	return said;
+}
+
+static bool is_prefixed(const struct upstream_draft *draft)
+{
+	const struct dialect *dialect = draft->config.settings.dialect;
+	return dialect && dialect->lists_tools && draft->config.exposure.names == NAMES_PREFIXED;
+}
+
+/* A tool "hub__x" of upstream "git" would have the name that tool "x" of upstream "git__hub" has: whose it is must not
+ * depend on what servers list. */
+void config_check_prefixes(struct config_load *load)
+{
+	const struct config_drafts *drafts = load->drafts;
+	for (size_t i = 0; i < drafts->upstream_count; i++)
+		for (size_t j = 0; j < drafts->upstream_count; j++) {
+			const struct upstream_draft *longer = &drafts->upstreams[i], *shorter = &drafts->upstreams[j];
+			size_t len = strlen(shorter->node->key.at);
+			if (i == j || !is_prefixed(longer) || !is_prefixed(shorter) ||
+			    strncmp(longer->node->key.at, shorter->node->key.at, len) != 0 ||
+			    strncmp(longer->node->key.at + len, "__", 2) != 0)
+				continue;
+			config_error_key(load, longer->node,
+					 "upstreams.%s: tools of upstream %s could have the same names (%s__...); "
+					 "rename one of them",
+					 longer->node->key.at, shorter->node->key.at, longer->node->key.at);
+		}
 }

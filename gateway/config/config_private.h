@@ -170,6 +170,8 @@ void config_fill_request(struct config_load *load, struct tool_draft *draft, con
 extern const char *const config_of_listing[];
 /* After config_check_dialect. */
 void config_check_exposure(struct config_load *load, struct upstream_draft *draft);
+/* After it, for all. */
+void config_check_prefixes(struct config_load *load);
 /* False: complained about. Fills in what the route of such a tool needs. */
 bool config_check_listed(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect) MUST_CHECK;
 /* Which of a tool's options the file has: enum said. */

@@ -351,7 +351,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "2s", NULL, "The longest time a call waits for its turn; one that would wait longer is refused at once.")     \
 	V("upstreams.*.timeout", DURATION, upstream_draft, config.settings.timeout_us, "us", US_MS(1), US_H(1), "10s", \
 	  NULL,                                                                                                        \
-	  "For one request to the provider, from connecting to the last byte of the answer.")                          \
+	  "For one request to the provider, from connecting to the last byte of the answer (MCP: then the default is 60s).")                          \
 	V("upstreams.*.answer", SIZE, upstream_draft, config.settings.answer_bytes, "bytes", B_KIB(1), B_GIB(1),       \
 	  "16MiB", NULL,                                                                                               \
 	  "The longest body of one answer (of a whole batch); more is refused.")                                       \
@@ -376,12 +376,18 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Only tools whose name at the server matches one of these globs (* any text, ? one character).")             \
 	T("upstreams.*.expose.deny", upstream_draft, config.exposure.deny, config.exposure.deny_count, 0, 1000, 256,   \
 	  "[]", "But none whose name at the server matches one of these.")                                             \
+	V("upstreams.*.progress_timeout", DURATION, upstream_draft, config.settings.mcp_progress_us, "us", 0, US_D(1),  \
+	  "10m", NULL,                                                                                                 \
+	  "MCP: a call whose client asks for progress may take this long: each report of the server's gives it timeout " \
+	  "anew. Not beyond a deadline of the caller's.")                                                              \
 	V("upstreams.*.max_list", SIZE, upstream_draft, config.settings.mcp_list_bytes, "bytes", B_KIB(1), B_MIB(64),  \
 	  "4MiB", NULL, "MCP: bytes of its list of tools, all pages; a longer one is refused, and the last one stays.") \
 	V("upstreams.*.max_tools", COUNT, upstream_draft, config.exposure.max_tools, "", 1, 4096, "256", NULL,         \
 	  "MCP: names that its list may bring up in the life of the process; tools beyond it are refused.")            \
 	V("upstreams.*.trust_hints", BOOL, upstream_draft, config.exposure.trust_hints, "", 0, 0, "false", NULL,        \
 	  "MCP: believe readOnlyHint and idempotentHint: calls of such tools may be merged and repeated.")             \
+	V("upstreams.*.pass_hints", BOOL, upstream_draft, config.exposure.pass_hints, "", 0, 0, "true", NULL,          \
+	  "MCP: pass the server's annotations on to MCP clients, some of which run tools unasked because of them.")     \
 	B("upstreams.*.cache", BLOCK, 0, "MCP: keeps answers of tools with readOnlyHint; needs trust_hints: true.")     \
 	V("upstreams.*.cache.ttl", DURATION, upstream_draft, config.exposure.cache.ttl_us, "us", 0, US_D(365),         \
 	  OPTION_REQUIRED, NULL, "How long an answer is fresh; 0: not kept.")                                          \

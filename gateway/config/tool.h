@@ -32,6 +32,7 @@ struct tool {
 	const char *name;
 	unsigned index;              /* the metrics label; of a declared tool also its place in config->tools */
 	unsigned upstream;           /* index in config->upstreams */
+	uint64_t definition;         /* of listed ones: a digest of all that the server says of it */
 	struct dialect_route *route; /* owned */
 	const char *description;     /* "" if none */
 	const char *title;           /* "" if none */
@@ -71,6 +72,7 @@ struct exposure {
 	size_t deny_count;
 	size_t max_tools;          /* names it may have in the life of the process */
 	bool trust_hints;          /* its readOnlyHint and idempotentHint are believed */
+	bool pass_hints;           /* its annotations go on to MCP clients */
 	struct cache_policy cache; /* for tools with readOnlyHint; ttl_us 0: none */
 	enum identity_scope scope;
 	const char *const *tags;

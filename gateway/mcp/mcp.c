@@ -137,8 +137,11 @@ static enum mcp_taken take_call(struct mcp_message *message)
 	struct mcp_error error;
 	message->tool = mcp_find_tool(message->worker, message->asked.name, &error);
 	if (!message->tool) {
-		bool unknown = error.outcome == OUTCOME_UNKNOWN_TOOL;
-		mcp_put_error(message, unknown ? REJECT_UNKNOWN_TOOL : REJECT_BAD_REQUEST, &error);
+		mcp_put_error(message,
+			      error.outcome == OUTCOME_UNKNOWN_TOOL           ? REJECT_UNKNOWN_TOOL
+			      : error.outcome == OUTCOME_UPSTREAM_UNAVAILABLE ? REJECT_LIST_AWAITED
+									      : REJECT_BAD_REQUEST,
+			      &error);
 		return MCP_ANSWERED;
 	}
 	if (!take_arguments(message, &error) ||
@@ -268,6 +271,13 @@ static void serve_messages(struct worker *worker, struct request *request, const
 		mcp_serve_array(worker, request, asker, body);
 }
 
+/* The first list that many a client reads is its last, and a tool that is not known yet may be known in a second. */
+static void serve_or_wait(struct worker *worker, struct request *request, const struct asker *asker)
+{
+	if (!mcp_await_lists(worker, request, asker))
+		serve_messages(worker, request, asker);
+}
+
 static void serve_post(struct worker *worker, struct request *request)
 {
 	struct asker asker;
@@ -278,7 +288,7 @@ static void serve_post(struct worker *worker, struct request *request)
 	}
 	if (front_read_asker(worker, request, &wire_mcp, &asker) && front_body_is_json(worker, request, &wire_mcp) &&
 	    front_check_json(worker, request, &wire_mcp, worker->gateway->config->limits.json_depth))
-		serve_messages(worker, request, &asker);
+		serve_or_wait(worker, request, &asker);
 }
 
 void mcp_serve(struct worker *worker, struct request *request, struct slice rest)

@@ -83,6 +83,9 @@ bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era 
 /* About how long the response to tools/list is. */
 size_t mcp_list_bytes(const struct worker *worker);
 /* The tool a tools/call names, or NULL with *error. */
+/* Whether a message in the body asks for what the first lists of the servers behind may have: then the request waits,
+ * and is served again (await_lists.h). */
+bool mcp_await_lists(struct worker *worker, struct request *request, const struct asker *asker) MUST_CHECK;
 const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error);
 
 /* --- mcp.c: one message --- */

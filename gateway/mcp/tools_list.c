@@ -2,6 +2,7 @@
 #include <openssl/evp.h>
 
 #include "base/json.h"
+#include "gateway/call/await_lists.h"
 #include "gateway/tools/catalogue.h"
 #include "gateway/mcp/mcp_private.h"
 #include "gateway/call/worker.h"
@@ -144,6 +145,39 @@ size_t mcp_list_bytes(const struct worker *worker)
 	return definitions_list(catalogue_definitions(worker->catalogue), FORMAT_MCP)->blob->len + RESPONSE_BYTES;
 }
 
+static bool awaits(struct worker *worker, struct request *request, const struct asker *asker, struct slice text)
+{
+	struct mcp_request asked;
+	struct buf name = BUF_INIT(NAME_BYTES);
+	bool waits = false;
+	if (json_type(text) != JSON_OBJECT || mcp_request_read(text, &asked).code || asked.kind != MCP_ASKS)
+		return false;
+	struct lists_wish wish = { .timeout_us = asker->timeout_us };
+	if (asked.method == MCP_METHOD_TOOLS_CALL && asked.name.len && json_type(asked.name) == JSON_STRING) {
+		json_unescape(asked.name, &name);
+		wish.tool = buf_slice(&name);
+		waits = wish.tool.len && !name.failed && !catalogue_tool(worker->catalogue, wish.tool);
+	}
+	waits |= asked.method == MCP_METHOD_TOOLS_LIST;
+	waits = waits && lists_await(worker, request, &wish, mcp_serve, SLICE(""));
+	buf_fini(&name);
+	return waits;
+}
+
+bool mcp_await_lists(struct worker *worker, struct request *request, const struct asker *asker)
+{
+	struct slice body = json_trim(buf_slice(&request->body)), element;
+	struct json_walk walk = json_walk(body);
+	if (lists_known(worker))
+		return false;
+	if (json_type(body) != JSON_ARRAY)
+		return awaits(worker, request, asker, body);
+	while (json_next_element(&walk, &element))
+		if (awaits(worker, request, asker, element))
+			return true;
+	return false;
+}
+
 const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error)
 {
 	if (raw_name.len == 0 || json_type(raw_name) != JSON_STRING) {
@@ -154,8 +188,16 @@ const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_n
 	struct buf name = BUF_INIT(NAME_BYTES);
 	json_unescape(raw_name, &name);
 	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker->catalogue, buf_slice(&name));
+	unsigned upstream;
+	bool awaited = !tool && !name.failed && lists_may_hold(worker, buf_slice(&name), &upstream);
 	buf_fini(&name);
-	if (!tool)
+	if (awaited) {
+		const char *why = catalogue_status(worker->catalogue, upstream).why;
+		mcp_error_set(error, 200, 503, OUTCOME_UPSTREAM_UNAVAILABLE,
+			      "%s: it has not said yet which tools it has%s%.150s",
+			      worker->gateway->config->upstreams[upstream].settings.name, *why ? ": " : "", why);
+		error->retry_after_s = 1;
+	} else if (!tool)
 		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_UNKNOWN_TOOL,
 			      "Unknown tool: %.*s; tools/list has those there are.",
 			      raw_name.len > 80 ? 80 : (int)raw_name.len, raw_name.at);

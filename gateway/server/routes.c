@@ -183,6 +183,7 @@ static void serve(struct worker *worker, struct request *request, const struct r
 	struct slice rest;
 	struct access_denial denial;
 	const struct route *route = find_route(routes, request, &rest);
+	worker_take_catalogue(worker);
 	if (!access_allows(worker->gateway->config, request, routes->listener, &denial)) {
 		request->headers[HEADER_ORIGIN] = (struct slice){ NULL, 0 }; /* the page is not to read the answer */
 		front_refuse(worker, request, wire_of(route), denial.reason, denial.outcome, "%s", denial.detail);

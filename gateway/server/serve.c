@@ -29,6 +29,7 @@ struct process {
 	struct metrics_names names;
 	bool library;
 	bool logging;
+	bool ran;   /* the start was whole: its end is told, when the programs behind have ended too */
 	bool hangs; /* the disk's thread, which goes on using what it has */
 	struct listen_file *files;
 	size_t file_count;
@@ -334,6 +335,8 @@ static void stop(struct process *process)
 	if (!upstream_await_children(CHILDREN_US))
 		log_message(&EVENT_CHILDREN_LEFT,
 			    "some child processes have not ended; their keepers will see them out");
+	if (process->ran)
+		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
 	remove_files(process);
 	free(process->files);
 	free(gateway->workers);
@@ -355,6 +358,8 @@ static void stop(struct process *process)
 /* Nothing may be freed; the process ends with all it has, the hanging thread included. */
 static void stop_hanging(struct process *process)
 {
+	if (process->ran)
+		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
 	remove_files(process);
 	log_close();
 }
@@ -377,7 +382,7 @@ int serve(const char *config_path)
 	int code = EXIT_START;
 	if (start(&process, config_path)) {
 		code = run(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
-		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
+		process.ran = true;
 	}
 	if (process.hangs) {
 		stop_hanging(&process);

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "base/json.h"
+#include "gateway/tools/openapi.h"
 #include "gateway/tools/schema.h"
 
 enum { DOCUMENT_BYTES_MAX = 256 << 20 };
@@ -109,11 +110,20 @@ static void put_mcp(struct buf *out, const struct tool *tool)
 		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
 }
 
+void definition_put_schema(struct buf *out, const struct tool *tool)
+{
+	if (tool->mcp) /* listed: mended when it was taken */
+		buf_put_text(out, tool->input_schema);
+	else
+		schema_put_mended(out, slice_of(tool->input_schema ? tool->input_schema : "{}"));
+}
+
 static void put_function(struct buf *out, const struct tool *tool, const char *schema_name, const char *rest)
 {
 	put_name(out, tool);
 	put_text(out, "description", tool->description);
-	put_raw(out, schema_name, tool->input_schema);
+	buf_printf(out, ",\"%s\":", schema_name);
+	definition_put_schema(out, tool);
 	buf_put_text(out, rest);
 }
 
@@ -174,61 +184,6 @@ static void put_list(struct buf *out, const struct config *config, const struct 
 	buf_put_text(out, frames[format].after);
 }
 
-/* ---------------------------------------------------------------- OpenAPI 3.1 */
-
-static bool takes_arguments(const struct tool *tool)
-{
-	struct slice properties;
-	struct slice schema = slice_of(tool->input_schema);
-	if (!json_member(schema, SLICE("properties"), &properties))
-		return true; /* nothing is said: anything may come */
-	struct slice name, value;
-	struct json_walk walk = json_walk(properties);
-	return json_type(properties) == JSON_OBJECT && json_next_member(&walk, &name, &value);
-}
-
-static void put_operation(struct buf *out, const struct tool *tool)
-{
-	buf_put_text(out, "\"/v1/tools/");
-	buf_put_text(out, tool->name); /* [A-Za-z0-9_.-]: needs no escape anywhere */
-	buf_put_text(out, "\":{\"post\":{\"operationId\":");
-	json_put_string(out, slice_of(tool->name));
-	put_text(out, "summary", *tool->title ? tool->title : tool->name);
-	put_text(out, "description", tool->description);
-	/* Tool servers' clients want no requestBody where there are no arguments. */
-	if (takes_arguments(tool))
-		buf_printf(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":%s}}}",
-			   tool->input_schema);
-	buf_printf(out,
-		   ",\"responses\":{\"200\":{\"description\":\"The tool's "
-		   "result\",\"content\":{\"application/json\":{\"schema\":%s}}},"
-		   "\"default\":{\"$ref\":\"#/components/responses/Problem\"}}}}",
-		   tool->output_schema ? tool->output_schema : "{}");
-}
-
-static void put_openapi(struct buf *out, const struct tool *const *tools, size_t count)
-{
-	buf_put_text(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"jitney\",\"version\":\"" JITNEY_VERSION
-			  "\",\"description\":\"Every tool behind this gateway, one operation each.\"},\"paths\":{");
-	for (size_t i = 0; i < count; i++) {
-		if (i)
-			buf_put_char(out, ',');
-		put_operation(out, tools[i]);
-	}
-	buf_put_text(
-		out,
-		"},\"components\":{\"responses\":{\"Problem\":{\"description\":\"An RFC 9457 problem\",\"content\":"
-		"{\"application/problem+json\":{\"schema\":{\"$ref\":\"#/components/schemas/Problem\"}}}}},"
-		"\"schemas\":{\"Problem\":{\"type\":\"object\",\"properties\":{\"type\":{\"type\":\"string\"},"
-		"\"title\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},\"detail\":{\"type\":\"string\"},"
-		"\"code\":{\"type\":\"string\",\"enum\":[");
-	for (int i = OUTCOME_OK + 1; i < OUTCOME_CANCELLED; i++)
-		buf_printf(out, "%s\"%s\"", i > OUTCOME_OK + 1 ? "," : "", outcome_word((enum outcome)i));
-	buf_put_text(out, "]},\"request_id\":{\"type\":\"string\"},\"retryable\":{\"type\":\"boolean\"},"
-			  "\"upstream\":{\"type\":\"object\"}},"
-			  "\"required\":[\"type\",\"title\",\"status\",\"code\",\"request_id\",\"retryable\"]}}}}\n");
-}
-
 /* ---------------------------------------------------------------- documents */
 
 static bool finish(struct document *document, struct buf *text)
@@ -255,7 +210,7 @@ struct definitions *definitions_new(const struct config *config, const struct to
 		fine = finish(&definitions->lists[i], &text);
 	}
 	if (fine) {
-		put_openapi(&text, tools, count);
+		openapi_put(&text, tools, count);
 		fine = finish(&definitions->openapi, &text);
 	}
 	if (!fine) {

@@ -252,7 +252,8 @@ static const char *write_mcp(struct maker *maker, const struct listed *listed, c
 {
 	static const char *const ours[] = { "title", "description", "inputSchema", "outputSchema", "annotations" };
 	const bool replaced[countof(ours)] = { tool->said & SAID_TITLE, tool->said & SAID_DESCRIPTION, true,
-					       tool->said & SAID_OUTPUT_SCHEMA, tool->said & SAID_HINTS };
+					       tool->said & SAID_OUTPUT_SCHEMA,
+					       (tool->said & SAID_HINTS) || !maker->upstream->exposure.pass_hints };
 	struct buf out = BUF_INIT(TEXT_BYTES_MAX);
 	struct slice left_out[1 + countof(ours)] = { SLICE("name") };
 	size_t count = 1;
@@ -271,7 +272,7 @@ static const char *write_mcp(struct maker *maker, const struct listed *listed, c
 	buf_printf(&out, ",\"inputSchema\":%s", schema);
 	if (replaced[3])
 		buf_printf(&out, ",\"outputSchema\":%s", tool->output_schema);
-	if (replaced[4]) {
+	if (tool->said & SAID_HINTS) {
 		buf_put_text(&out, ",\"annotations\":");
 		put_hints(&out, tool);
 	}
@@ -349,6 +350,7 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 		return;
 	}
 	tool.remote = listed->remote;
+	tool.definition = XXH3_64bits(listed->whole.at, listed->whole.len);
 	take_hints(maker, listed, &tool);
 	take_texts(maker, listed, &tool);
 	const char *schema = shown_schema(maker, listed, &tool);

@@ -14,7 +14,7 @@
 #include "gateway/tools/name_map.h"
 #include "gateway/tools/tool_labels.h"
 
-enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20 };
+enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20, CHANGES_LOGGED = 20 };
 /* When memory was out, the news are looked at again after this. */
 #define RETRY_US CLOCK_US_PER_S
 
@@ -43,6 +43,7 @@ struct registry {
 	struct slots *slots;         /* the thread's, as all below */
 	struct meter *meter;         /* NULL: none */
 	struct source *sources;      /* by upstream */
+	uint64_t *definitions;       /* by slot: digest of what was last said of the tool; 0: nothing yet */
 	struct catalogue *current;   /* owned reference */
 	bool dirty;                  /* the sources say more than `current` does */
 };
@@ -118,6 +119,38 @@ static bool is_stopping(const struct registry *registry)
 	return atomic_load_explicit(&registry->stopping, memory_order_acquire);
 }
 
+static void log_digest(struct log_line *line, const char *name, uint64_t digest)
+{
+	char text[20];
+	snprintf(text, sizeof text, "%016llx", (unsigned long long)digest);
+	log_cstr(line, name, text);
+}
+
+/* What a model is told of a tool has changed in the hands of the server, which may be an update, or a trick; also if the
+ * tool was gone in between. */
+static void note_definitions(struct source *source)
+{
+	struct registry *registry = source->registry;
+	struct log_line line;
+	size_t logged = 0;
+	for (size_t i = 0; i < source->listing->count; i++) {
+		const struct tool *tool = &source->listing->tools[i];
+		uint64_t *known = &registry->definitions[tool->index], old = *known;
+		*known = tool->definition;
+		if (!old || old == tool->definition)
+			continue;
+		if (registry->meter)
+			meter_add(registry->meter, METRIC_ID_TOOL_DEFINITION_CHANGES, source->upstream, 0, 1);
+		if (logged++ >= CHANGES_LOGGED || !log_begin(&line, &EVENT_TOOL_CHANGED))
+			continue;
+		log_cstr(&line, "upstream", registry->config->upstreams[source->upstream].settings.name);
+		log_cstr(&line, "tool", tool->name);
+		log_digest(&line, "old", old);
+		log_digest(&line, "new", tool->definition);
+		log_end(&line);
+	}
+}
+
 static void take_list(struct source *source, struct slice tools)
 {
 	struct registry *registry = source->registry;
@@ -134,6 +167,7 @@ static void take_list(struct source *source, struct slice tools)
 		}
 		listing_unref(source->listing);
 		source->listing = listing;
+		note_definitions(source);
 		registry->dirty = true;
 	}
 	source->state = LISTING_FRESH;
@@ -266,7 +300,9 @@ struct registry *registry_new(const struct config *config)
 	registry->loop = loop_new();
 	registry->slots = slots_new(config);
 	registry->sources = calloc(config->upstream_count + 1, sizeof *registry->sources);
-	if (!registry->loop || !registry->slots || !registry->sources)
+	if (registry->slots)
+		registry->definitions = calloc(slots_count(registry->slots) + 1, sizeof *registry->definitions);
+	if (!registry->loop || !registry->definitions || !registry->sources)
 		goto fail;
 	for (unsigned i = 0; i < config->upstream_count; i++) {
 		struct source *source = &registry->sources[i];
@@ -294,6 +330,7 @@ void registry_free(struct registry *registry)
 		listing_unref(registry->sources[i].listing);
 	}
 	free(registry->sources);
+	free(registry->definitions);
 	slots_free(registry->slots);
 	loop_free(registry->loop);
 	free(registry);

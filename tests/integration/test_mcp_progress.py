@@ -20,14 +20,14 @@ def behind(make):
     """behind(kind) gives the server (None: a process) and a gateway that has its tool `steps`."""
     servers = []
 
-    def build(kind):
+    def build(kind, **options):
         server, upstream = None, {"dialect": "mcp-stdio", "command": sys.executable, "args": [str(SERVER)]}
         if kind != "stdio":
             server = McpServer(kind)
             servers.append(server)
             upstream = {"dialect": "mcp", "endpoints": [{"url": server.url()}]}
         gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
-                               "upstreams": {"m": {**upstream, "names": "plain", "timeout": "20s"}},
+                               "upstreams": {"m": {**upstream, "names": "plain", "timeout": "20s", **options}},
                                "tools": {"steps": {"upstream": "m", "annotations": {"read_only": True}}}}).start()
         # declared, it is there before the list: a call from before and one from after do not share a flight
         until(lambda: all("pid" in names(gateway) or "odd" in names(gateway) for _ in range(20)), "all workers have it")
@@ -171,3 +171,17 @@ def test_a_trace_goes_on_in_meta(behind, kind, era):
         assert server.calls("steps")[0].message["params"]["_meta"]["traceparent"].split("-")[1] == TRACE.split("-")[1]
     else:
         assert json.loads(reply["result"]["content"][0]["text"])["traceparent"].split("-")[1] == TRACE.split("-")[1]
+
+
+@pytest.mark.parametrize("kind", BEHIND)
+def test_progress_puts_the_deadline_off_and_not_for_ever(behind, kind):
+    _, gateway = behind(kind, timeout="1200ms", progress_timeout="5s")
+    long = events(call(gateway, "legacy", {"count": 5, "every": 0.6, "n": 1}, {"progressToken": 1}))
+    assert len(progress(long)) == 5 and "isError" not in long[-1]["result"], long[-1]
+    mute = events(call(gateway, "legacy", {"count": 5, "every": 0.6, "n": 2}, {}, accept="text/event-stream"))
+    assert mute[-1]["result"]["isError"], "who asks for no progress has the timeout"
+    endless = events(call(gateway, "legacy", {"count": 30, "every": 0.6, "n": 3}, {"progressToken": 2}))
+    assert endless[-1]["result"]["isError"] and 3 <= len(progress(endless)) <= 9, endless
+    hurried = events(call(gateway, "legacy", {"count": 5, "every": 0.6, "n": 4}, {"progressToken": 3},
+                          x_request_timeout_ms="1500"))
+    assert hurried[-1]["result"]["isError"], "a caller's own deadline stands"

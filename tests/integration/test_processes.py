@@ -24,7 +24,7 @@ def behind(make, tmp_path):
                 "env": {"RECORD": str(record), **(environment or {})},
                 "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
         names = ("echo", "slow", "crash", "hang", "garbage", "pid", "offspring", "ask", "big", "complain", "cancelled",
-                 "flap", "raw", "busy")
+                 "flap", "raw", "busy", "freeze")
         gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
                                "upstreams": {"p": {**base, **(upstream or {})}},
                                "tools": {name: {"upstream": "p", "annotations": {"read_only": name == "slow"}}
@@ -98,6 +98,45 @@ def test_an_answer_that_is_no_json_fails_its_own_call_at_once(behind):
         assert code == "upstream_error" and "has answered, but not in JSON that can be read: " in detail, (line, detail)
     assert other.reply().status == 200, "the process and the others' calls are left alone"
     assert not gateway.events("process_crashed")
+
+
+def test_one_that_is_slow_is_asked_before_it_is_ended(behind, later):
+    gateway = behind({"timeout": "300ms"})
+    for future in [later(gateway.call, "hang", {"n": n}) for n in range(4)]:
+        assert future.result(20).status in (502, 504)
+    until(lambda: "ping" in gateway.record(), "it is asked whether it is there")
+    assert result(gateway.call("echo", {"a": 1})) == {"a": 1}
+    assert not gateway.events("process_crashed") and len(gateway.events("process_ready")) == 1
+
+
+def test_one_that_is_frozen_is_ended_and_that_is_said(behind, later):
+    gateway = behind({"timeout": "300ms"})
+    gateway.call("freeze")
+    for future in [later(gateway.call, "hang", {"n": n}) for n in range(3)]:
+        assert future.result(20).status in (502, 503, 504)
+    crashed = until(lambda: gateway.events("process_crashed"), "it is ended")
+    assert "was ended by the gateway: it let" in crashed[0]["reason"] and "did not answer a ping" in crashed[0]["reason"]
+    until(lambda: len(gateway.events("process_ready")) == 2, "and replaced")
+
+
+def test_a_program_that_writes_nothing_but_noise_is_not_kept(behind):
+    gateway = behind({"command": "sh", "args": ["-c", "read x; yes '{\"jsonrpc\":\"2.0\",\"method\":\"noise\"}'"]}, ready=False)
+    crashed = until(lambda: gateway.events("process_not_started"), "it is ended")
+    assert "were no answers" in crashed[0]["reason"], crashed
+    assert gateway.get("/healthz").status == 200
+
+
+def test_the_last_line_comes_after_the_programs_have_ended(behind):
+    gateway = behind({"args": ["-c", "trap '' TERM; while read x; do :; done; sleep 1"], "command": "sh"}, ready=False)
+    until(lambda: gateway.metrics().sum("upstream_processes") == 1, "it runs")
+    keepers = children_of(gateway.process.pid)
+    gateway.stop()
+    assert gateway.events()[-1]["event"] == "stopped"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in keepers)
+
+
+def children_of(pid):
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_half_a_surrogate_pair_is_mended(behind):
@@ -266,8 +305,8 @@ def test_a_worn_process_is_replaced_between_calls(behind):
     assert processes(gateway, "upstream_process_crashes_total") == 0
 
 
-def test_a_process_that_hangs_is_replaced(behind):
-    gateway = behind({"timeout": "300ms"})
+def test_a_process_that_hangs_and_cannot_be_asked_is_replaced(behind):
+    gateway = behind({"timeout": "300ms"}, plain=True)
     before = result(gateway.call("pid"))
     for _ in range(3):
         assert problem(gateway.call("hang"))[0] == "outcome_unknown"

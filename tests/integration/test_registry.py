@@ -120,6 +120,31 @@ def test_a_call_that_comes_before_its_list_waits_for_it(serve, behind, later):
     assert gateway.call("m__none", {}).code == "unknown_tool"
 
 
+def rpc(gateway, method, **params):
+    reply = gateway.request("POST", "/mcp", json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}),
+                            [("Content-Type", "application/json"), ("Host", "localhost")])
+    return json.loads(reply.body)
+
+
+def test_an_mcp_client_that_comes_first_sees_the_whole_list(serve, behind, later):
+    slow, quick = serve([tool("a")], hold_open=True), serve([tool("b")])
+    gateway = behind({"slow": upstream(slow), "quick": upstream(quick)})
+    seen = later(rpc, gateway, "tools/list")
+    called = later(rpc, gateway, "tools/call", name="slow__a", arguments={})
+    until(lambda: "quick__b" in listed(gateway), "one list is there")
+    slow.released.set()
+    assert {entry["name"] for entry in seen.result(20)["result"]["tools"]} == {"slow__a", "quick__b"}
+    assert called.result(20)["result"]["content"]
+
+
+def test_an_mcp_client_is_told_that_a_list_is_awaited(serve, behind):
+    server = serve([tool("a")], refuse_open=500)
+    gateway = behind({"m": upstream(server)}, mcp={"await_lists": "300ms"})
+    assert rpc(gateway, "tools/list")["result"]["tools"] == []
+    error = rpc(gateway, "tools/call", name="m__a", arguments={})["error"]
+    assert (error["code"], error["data"]["code"]) == (503, "upstream_unavailable"), error
+
+
 def test_the_first_lists_are_not_waited_for_for_ever(serve, behind):
     server = serve([tool("echo")], refuse_open=500)
     gateway = behind({"m": upstream(server)}, mcp={"await_lists": "1500ms"})

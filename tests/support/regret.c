@@ -203,7 +203,8 @@ double regret_goodput(const struct regret_cell *cell, const struct simulation_re
 	double answered = (double)result->answered * 1e6;
 	if (cell->load->kind == LOAD_CLOSED) /* by Little's law: calls come in waves, whose ends a span would cut */
 		return result->cycles_us ? answered * (double)cell->load->callers / (double)result->cycles_us : 0;
-	if (cell->load->kind == LOAD_OPEN) /* what a growing line takes in is not yet done, what a line gives back was */
+	if (cell->load->kind ==
+	    LOAD_OPEN) /* what a growing line takes in is not yet done, what a line gives back was */
 		answered = fmin(answered, (double)result->answered_meanwhile * 1e6);
 	return result->coming_us ? answered / (double)result->coming_us : 0;
 }

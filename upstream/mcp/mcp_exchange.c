@@ -97,6 +97,34 @@ static bool find_noted(const struct leg *leg, const struct mcp_message *message,
 	       (*note == MCP_NOTE_PROGRESS ? asks->progress : asks->level != MCP_LEVEL_NONE);
 }
 
+bool ride_asks_progress(const struct ride *ride)
+{
+	for (size_t i = 0; i < ride->count; i++)
+		if (ride->items[i].asks.progress)
+			return true;
+	return false;
+}
+
+/* Progress may put its deadline off, so it is minded here and not by the exchanges. */
+static bool minds_deadline(const struct ride *ride)
+{
+	return ride->end_us > ride->deadline_us || ride->extended;
+}
+
+static void put_off_deadline(struct ride *ride)
+{
+	struct loop *loop = ride->upstream->base.loop;
+	uint64_t due_us = clock_add(loop_now(loop), ride->upstream->base.settings->timeout_us);
+	uint64_t old_us = ride->deadline_us;
+	due_us = due_us < ride->end_us ? due_us : ride->end_us;
+	if (due_us <= old_us)
+		return;
+	ride->deadline_us = due_us;
+	ride->extended = true;
+	if (ride->timer.place && ride->timer.due_us == old_us)
+		loop_arm(loop, &ride->timer, due_us);
+}
+
 static void hear_foreign(struct mcp_post *post, const struct mcp_message *message)
 {
 	struct leg *leg = leg_of(post);
@@ -107,6 +135,8 @@ static void hear_foreign(struct mcp_post *post, const struct mcp_message *messag
 		mcp_control_foreign(&ride->upstream->control, message);
 	else if (!ride->aborted && ride->events->noted)
 		ride->events->noted(ride->context, index, note, message->params);
+	if (message->kind == MCP_NOTIFICATION && mcp_method_is(message, "notifications/progress"))
+		put_off_deadline(ride);
 }
 
 /* --- lists --- */
@@ -180,8 +210,16 @@ void ride_abort(struct ride *ride)
 static void linger(struct ride *ride)
 {
 	struct loop *loop = ride->upstream->base.loop;
-	if (!ride->timer.place)
-		loop_arm(loop, &ride->timer, clock_add(loop_now(loop), LINGER_US));
+	uint64_t due_us = clock_add(loop_now(loop), LINGER_US);
+	if (!ride->timer.place || ride->timer.due_us > due_us)
+		loop_arm(loop, &ride->timer, due_us);
+}
+
+/* The deadline, if it is minded here and nothing is due sooner. */
+static void arm_deadline(struct ride *ride)
+{
+	if (minds_deadline(ride) && !ride->timer.place && ride->told_count < ride->count)
+		loop_arm(ride->upstream->base.loop, &ride->timer, ride->deadline_us);
 }
 
 static bool ride_under_way(const struct ride *ride)
@@ -276,7 +314,7 @@ static void leg_go(struct leg *leg)
 				.traceparent = ride->count == 1 ? ride->traceparent : nothing(),
 				.idempotency_key = ride->count == 1 ? ride->idempotency_key : nothing()
 			};
-		leg->trip = upstream_http.send(upstream->http, calls, leg->count, ride->deadline_us, &events, leg,
+		leg->trip = upstream_http.send(upstream->http, calls, leg->count, ride->end_us, &events, leg,
 					       &leg->refusal);
 	}
 	if (calls != &one)
@@ -310,6 +348,7 @@ void ride_go(struct ride *ride)
 			add_leg(ride, i, end - i);
 		i = end > i ? end : i + 1;
 	}
+	arm_deadline(ride);
 }
 
 void ride_wait(struct ride *ride)
@@ -554,6 +593,7 @@ static void resume(struct ride *ride)
 	leg->post.status = 0;
 	leg->post.refused_session = false;
 	leg_go(leg);
+	arm_deadline(ride);
 }
 
 static void tell_refusals(struct ride *ride)
@@ -571,10 +611,37 @@ static void tell_refusals(struct ride *ride)
 	}
 }
 
+static struct answer *late_answer(const struct ride *ride, const struct ride_item *item, bool sent)
+{
+	const char *name = ride->upstream->base.settings->name;
+	if (!sent)
+		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "%s: the call could not be sent in time", name);
+	if (item->repeatable)
+		return answer_error(OUTCOME_UPSTREAM_TIMEOUT, "%s: the server did not answer in time", name);
+	return answer_error(OUTCOME_OUTCOME_UNKNOWN,
+			    "%s: the server did not answer in time; whether the call was carried out is not known",
+			    name);
+}
+
+/* Its time is up, and no progress has put that off. */
+static void time_out(struct ride *ride)
+{
+	for (size_t l = 0; l < ride->leg_count; l++) {
+		const struct leg *leg = &ride->legs[l];
+		bool sent = leg->trip && upstream_http.sent(leg->trip);
+		for (size_t i = leg->first; sent && i < leg->first + leg->count; i++)
+			if (!ride->items[i].told)
+				mcp_control_cancel(&ride->upstream->control, leg->post.first_id + i - leg->first);
+		for (size_t i = leg->first; !ride->aborted && i < leg->first + leg->count; i++)
+			if (!ride->items[i].told)
+				tell(ride, i, late_answer(ride, &ride->items[i], sent), false);
+	}
+	ride->outcome = OUTCOME_UPSTREAM_TIMEOUT;
+}
+
 static void ride_due(struct loop_timer *timer, uint64_t now_us)
 {
 	struct ride *ride = container_of(timer, struct ride, timer);
-	(void)now_us;
 	if (ride->aborted) {
 		ride_abort(ride);
 		return;
@@ -588,8 +655,12 @@ static void ride_due(struct loop_timer *timer, uint64_t now_us)
 		return;
 	}
 	tell_refusals(ride);
+	if (!ride->aborted && minds_deadline(ride) && now_us >= ride->deadline_us)
+		time_out(ride);
 	if (!ride->aborted && ride->told_count == ride->count)
 		stop_legs(ride); /* all is said; the server keeps the stream open for nothing */
+	if (!ride->aborted)
+		arm_deadline(ride);
 	settle(ride);
 }
 

@@ -55,12 +55,14 @@ struct ride {
 	const struct upstream_events *events;
 	void *context;
 	uint64_t deadline_us;
+	uint64_t end_us; /* as far as progress may put the deadline off; deadline_us: it may not */
 	enum ride_state state;
 	struct loop_timer timer;
 	struct buf texts; /* arguments, traceparent, idempotency key */
 	struct slice traceparent, idempotency_key;
-	bool again;   /* it has been sent anew in another session */
-	bool telling; /* callbacks run; an abort only marks it */
+	bool again;    /* it has been sent anew in another session */
+	bool extended; /* progress has put its deadline off */
+	bool telling;  /* callbacks run; an abort only marks it */
 	bool aborted;
 	enum outcome outcome;
 	size_t told_count, leg_count, count;
@@ -71,6 +73,8 @@ struct ride {
 
 /* Between two turns of its life; deadline_us, events and context are the maker's to set. NULL: out of memory. */
 struct ride *ride_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count) MUST_CHECK;
+/* Whether one of its calls is to be told of progress. */
+bool ride_asks_progress(const struct ride *ride);
 /* All calls that have no answer set out, in an array if there are several and the server takes them. */
 void ride_go(struct ride *ride);
 /* Until the session is there, or the deadline. */

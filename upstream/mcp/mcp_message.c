@@ -78,6 +78,16 @@ void mcp_put_discover(struct buf *out, uint64_t id)
 	buf_put(out, SLICE("}}"));
 }
 
+void mcp_put_ping(struct buf *out, enum mcp_era era, uint64_t id)
+{
+	if (era == MCP_MODERN) {
+		mcp_put_discover(out, id);
+		return;
+	}
+	put_request(out, id, "ping");
+	buf_put_char(out, '}');
+}
+
 void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_cursor)
 {
 	put_request(out, id, "tools/list");

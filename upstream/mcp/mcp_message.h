@@ -28,6 +28,8 @@ void mcp_put_initialize(struct buf *out, uint64_t id, const char *version);
 void mcp_put_initialized(struct buf *out);
 /* Modern; tells what the server is. */
 void mcp_put_discover(struct buf *out, uint64_t id);
+/* Whether it is there at all: ping, or in the modern era, which has none, server/discover. */
+void mcp_put_ping(struct buf *out, enum mcp_era era, uint64_t id);
 /* raw_cursor: empty for the first page, else the nextCursor of the page before. */
 void mcp_put_tools_list(struct buf *out, enum mcp_era era, uint64_t id, struct slice raw_cursor);
 /* arguments: one JSON object. traceparent: W3C, or empty (_meta, as in OpenTelemetry's conventions for MCP). asks: a

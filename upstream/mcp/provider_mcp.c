@@ -45,6 +45,8 @@ static struct exchange *mcp_send(struct upstream *base, const struct upstream_ca
 	}
 	uint64_t latest_us = clock_add(loop_now(base->loop), base->settings->timeout_us);
 	ride->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
+	uint64_t end_us = clock_add(loop_now(base->loop), base->settings->mcp_progress_us);
+	ride->end_us = ride_asks_progress(ride) && end_us > ride->deadline_us ? end_us : ride->deadline_us;
 	ride->events = events;
 	ride->context = context;
 	if (ready)
@@ -102,6 +104,8 @@ static struct upstream *mcp_make(const struct upstream_settings *settings, struc
 	upstream->meter = meter;
 	upstream->inner = *settings;
 	upstream->inner.dialect = &mcp_post_dialect;
+	if (settings->mcp_progress_us > settings->timeout_us) /* each exchange is given its own deadline */
+		upstream->inner.timeout_us = settings->mcp_progress_us;
 	TAILQ_INIT(&upstream->rides);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->http = upstream_http.make(&upstream->inner, transport, loop, meter);

@@ -1,14 +1,16 @@
 /* member.c: MCP over stdio (2025-11-25, "stdio": one message a line) and plain JSON-RPC 2.0 by lines. */
 #include "upstream/process/member.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "upstream/dialects/tally.h"
 
-enum { MESSAGE_BYTES = 4096 };
+enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 2, NOISE_BYTES_MAX = 16 << 20 /* a second */ };
 #define LIST_TIMEOUT_US (30 * CLOCK_US_PER_S)
+#define PING_TIMEOUT_US (10 * CLOCK_US_PER_S)
 
 /* --- saying something --- */
 
@@ -32,7 +34,7 @@ static void greet(struct member *member)
 	else
 		mcp_put_initialize(&message, member->greeting_id, member->pool->pinned);
 	if (!say(member, &message))
-		member_kill(member);
+		member_kill(member, "it does not read what it is sent");
 }
 
 static void reply(struct member *member, const struct mcp_message *request)
@@ -129,31 +131,60 @@ static void greeted(struct member *member, const struct mcp_message *message)
 {
 	bool modern = member->pool->era == MCP_MODERN, fits = greeting_fits(member, message);
 	member->greeting_id = 0;
-	if (!fits) {
-		snprintf(member->last_words, sizeof member->last_words,
-			 "its answer to %s names no protocol version that is %s",
-			 modern ? "server/discover" : "initialize", modern ? "configured" : "known");
-		member->last_words_len = strlen(member->last_words);
-	}
-	if (fits && reply_to_greeting(member))
+	if (!fits)
+		member_kill(member, "its answer to %s names no protocol version that is %s",
+			    modern ? "server/discover" : "initialize", modern ? "configured" : "known");
+	else if (reply_to_greeting(member))
 		pool_member_ready(member);
 	else
-		member_kill(member);
+		member_kill(member, "it does not read what it is sent");
 }
 
 static void on_time(struct loop_timer *timer, uint64_t now_us)
 {
 	struct member *member = container_of(timer, struct member, timer);
 	(void)now_us;
-	if (member->state == MEMBER_STARTING) {
-		snprintf(member->last_words, sizeof member->last_words, "no answer to %s within %.1f s",
-			 member->pool->era == MCP_MODERN ? "server/discover" : "initialize",
-			 (double)member->pool->own->start_timeout_us / (double)CLOCK_US_PER_S);
-		member->last_words_len = strlen(member->last_words);
-		member_kill(member);
-	} else {
+	if (member->state == MEMBER_STARTING)
+		member_kill(member, "no answer to %s within %.1f s",
+			    member->pool->era == MCP_MODERN ? "server/discover" : "initialize",
+			    (double)member->pool->own->start_timeout_us / (double)CLOCK_US_PER_S);
+	else
 		list_failed(member, "no answer to tools/list in time");
+}
+
+/* Every line is a sign of life. */
+static void note_life(struct member *member)
+{
+	member->silent_timeouts = 0;
+	if (member->ping_id)
+		loop_disarm(member->pool->loop, &member->ping);
+}
+
+void member_doubt(struct member *member)
+{
+	struct process_pool *pool = member->pool;
+	struct buf message = BUF_INIT(MESSAGE_BYTES);
+	if (member->ping.place || member->stopped)
+		return;
+	if (!pool->mcp) { /* nothing to ask with */
+		member_kill(member, "it let %u calls time out and said nothing", member->silent_timeouts);
+		return;
 	}
+	member->ping_id = process_pool_ids(pool, 1);
+	mcp_put_ping(&message, pool->era, member->ping_id);
+	if (say(member, &message))
+		loop_arm(pool->loop, &member->ping, clock_add(loop_now(pool->loop), PING_TIMEOUT_US));
+	else
+		member_kill(member, "it let %u calls time out and does not read what it is sent",
+			    member->silent_timeouts);
+}
+
+static void on_ping(struct loop_timer *timer, uint64_t now_us)
+{
+	struct member *member = container_of(timer, struct member, ping);
+	(void)now_us;
+	member_kill(member, "it let %u calls time out, said nothing, and did not answer a ping within %d s",
+		    member->silent_timeouts, (int)(PING_TIMEOUT_US / CLOCK_US_PER_S));
 }
 
 /* --- what it says --- */
@@ -171,68 +202,96 @@ static struct answer *answer_of(const struct process_pool *pool, const struct mc
 }
 
 /* NULL: out of memory. */
-static void answer_call(struct member *member, uint64_t id, struct answer *answer)
+static bool answer_call(struct member *member, uint64_t id, struct answer *answer)
 {
-	pool_member_answered(member, id,
-			     answer ? answer
-				    : answer_error(OUTCOME_UPSTREAM_ERROR,
-						   "the gateway had no memory left for the provider's answer"));
+	return pool_member_answered(member, id,
+				    answer ? answer
+					   : answer_error(OUTCOME_UPSTREAM_ERROR,
+							  "the gateway had no memory left for the provider's answer"));
 }
 
-static void take_answer(struct member *member, const struct mcp_message *message)
+/* These take a line and return whether it was one that somebody waits for. */
+
+static bool take_answer(struct member *member, const struct mcp_message *message)
 {
 	uint64_t id;
-	if (!mcp_id(message, &id) || id == 0)
+	if (!mcp_id(message, &id) || id == 0) {
 		pool_noise(member->pool);
-	else if (id == member->greeting_id)
+		return false;
+	}
+	if (id == member->greeting_id)
 		greeted(member, message);
 	else if (id == member->listen_id)
 		member->listen_id = 0; /* it will tell of no changes */
+	else if (id == member->ping_id)
+		member->ping_id = 0;
 	else if (id == member->list_id)
 		take_page(member, message);
 	else
-		answer_call(member, id, answer_of(member->pool, message));
+		return answer_call(member, id, answer_of(member->pool, message));
+	return true;
 }
 
 /* An answer that cannot be read fails its call at once, if it says whose it was to be. */
-static void take_broken(struct member *member, struct slice line, const char *fault)
+static bool take_broken(struct member *member, struct slice line, const char *fault)
 {
 	uint64_t id;
 	pool_noise(member->pool);
-	if (!mcp_id_of_broken(line, &id) || id == 0)
-		return;
+	if (!mcp_id_of_broken(line, &id) || id == 0 || id == member->greeting_id || id == member->listen_id)
+		return false;
 	if (id == member->list_id)
 		list_failed(member, fault);
-	else if (id != member->greeting_id && id != member->listen_id)
-		answer_call(member, id, mcp_broken_answer(fault));
+	else
+		return answer_call(member, id, mcp_broken_answer(fault));
+	return true;
 }
 
-static void on_line(void *context, struct slice line)
+static bool take_line(struct member *member, struct slice line)
 {
-	struct member *member = context;
 	struct process_pool *pool = member->pool;
 	struct mcp_message message;
 	const char *fault;
-	member->silent_timeouts = 0;
-	if (!mcp_read_mended(line, pool->settings->json_depth, &pool->scratch, &pool->mended, &message, &fault)) {
-		take_broken(member, line, fault);
-		return;
-	}
+	if (!mcp_read_mended(line, pool->settings->json_depth, &pool->scratch, &pool->mended, &message, &fault))
+		return take_broken(member, line, fault);
 	switch (message.kind) {
 	case MCP_RESULT:
 	case MCP_ERROR:
-		take_answer(member, &message);
-		break;
+		return take_answer(member, &message);
 	case MCP_REQUEST:
 		reply(member, &message);
-		break;
+		return false;
 	case MCP_NOTIFICATION:
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
 			pool_list_changed(pool);
 		else
 			pool_member_noted(member, &message);
-		break;
+		return false;
 	}
+	return false;
+}
+
+/* Reading lines that nobody waits for takes time from the worker's other callers: a program that writes hardly anything
+ * else is not kept. */
+static void charge_noise(struct member *member, size_t bytes)
+{
+	uint64_t now_us = loop_now(member->pool->loop);
+	if (now_us >= clock_add(member->noise_since_us, CLOCK_US_PER_S)) {
+		member->noise_since_us = now_us;
+		member->noise_bytes = 0;
+	}
+	member->noise_bytes += bytes;
+	if (member->noise_bytes > NOISE_BYTES_MAX && !member->stopped)
+		member_kill(member, "it wrote %d MiB within a second that were no answers", NOISE_BYTES_MAX >> 20);
+}
+
+static bool on_line(void *context, struct slice line)
+{
+	struct member *member = context;
+	note_life(member);
+	if (take_line(member, line))
+		return true;
+	charge_noise(member, line.len);
+	return false;
 }
 
 /* Whose answer it was is said at its beginning or at its end, or there is but one call. */
@@ -290,20 +349,21 @@ struct member *member_start(struct process_pool *pool)
 {
 	char error[PROCESS_REASON_BYTES];
 	struct member *member = calloc(1, sizeof *member);
-	if (!member || !loop_timers_reserve(pool->loop, 1)) {
+	if (!member || !loop_timers_reserve(pool->loop, MEMBER_TIMERS)) {
 		snprintf(pool->trouble, sizeof pool->trouble, "cannot be started: out of memory");
 		free(member);
 		return NULL;
 	}
 	member->pool = pool;
 	member->timer = LOOP_TIMER_INIT(on_time);
+	member->ping = LOOP_TIMER_INIT(on_ping);
 	member->started_us = member->idle_since_us = loop_now(pool->loop);
 	TAILQ_INIT(&member->calls);
 	mcp_tools_init(&member->tools, 0, false);
 	member->process = process_start(&pool->own->process, pool->loop, &events, member, error, sizeof error);
 	if (!member->process) {
 		snprintf(pool->trouble, sizeof pool->trouble, "%s", error);
-		loop_timers_release(pool->loop, 1);
+		loop_timers_release(pool->loop, MEMBER_TIMERS);
 		free(member);
 		return NULL;
 	}
@@ -319,7 +379,8 @@ struct member *member_start(struct process_pool *pool)
 void member_free(struct member *member)
 {
 	loop_disarm(member->pool->loop, &member->timer);
-	loop_timers_release(member->pool->loop, 1);
+	loop_disarm(member->pool->loop, &member->ping);
+	loop_timers_release(member->pool->loop, MEMBER_TIMERS);
 	process_free(member->process);
 	mcp_tools_fini(&member->tools);
 	free(member);
@@ -345,12 +406,19 @@ void member_stop(struct member *member)
 {
 	member->stopped = true;
 	loop_disarm(member->pool->loop, &member->timer);
+	loop_disarm(member->pool->loop, &member->ping);
 	process_stop(member->process);
 }
 
-void member_kill(struct member *member)
+void member_kill(struct member *member, const char *format, ...)
 {
+	va_list args;
+	va_start(args, format);
+	if (!member->killed[0])
+		vsnprintf(member->killed, sizeof member->killed, format, args);
+	va_end(args);
 	member->stopped = true;
 	loop_disarm(member->pool->loop, &member->timer);
+	loop_disarm(member->pool->loop, &member->ping);
 	process_kill(member->process);
 }

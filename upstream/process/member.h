@@ -13,7 +13,7 @@
 #include "upstream/process/process.h"
 #include "upstream/process/pool.h"
 
-enum { LAST_WORDS_BYTES = 160, SAME_IDS = 1024 /* buckets */ };
+enum { LAST_WORDS_BYTES = 160, SAME_IDS = 1024 /* buckets */, KILLED_BYTES = 120 };
 
 enum member_state {
 	MEMBER_STARTING,
@@ -40,11 +40,16 @@ struct member {
 	bool useful;                     /* it has answered a call */
 	bool dirty;                      /* something was put that was not flushed */
 	bool stopped;
-	bool overlong_told;   /* whose the line that is too long was to be */
-	bool clouded;         /* a call in it was forgotten, of which it may still speak */
-	uint64_t greeting_id; /* of initialize or server/discover; 0: none is out */
-	uint64_t listen_id;   /* of subscriptions/listen, whose answer is its end; 0: none was sent */
-	uint64_t list_id;     /* of tools/list; 0: none is out */
+	uint64_t noise_since_us; /* lines that were no answers: this second, */
+	size_t noise_bytes;      /* so many bytes of them */
+	bool overlong_told;      /* whose the line that is too long was to be */
+	bool clouded;            /* a call in it was forgotten, of which it may still speak */
+	uint64_t greeting_id;    /* of initialize or server/discover; 0: none is out */
+	uint64_t listen_id;      /* of subscriptions/listen, whose answer is its end; 0: none was sent */
+	uint64_t list_id;        /* of tools/list; 0: none is out */
+	uint64_t ping_id;        /* of ping; 0: none is out */
+	struct loop_timer ping;
+	char killed[KILLED_BYTES]; /* why we have ended it; "": we have not */
 	struct mcp_tools tools;
 	struct loop_timer timer; /* STARTING: it takes too long; else so does its list */
 	size_t last_words_len;
@@ -93,16 +98,18 @@ bool member_give(struct member *member, struct pool_call *call) MUST_CHECK;
 void member_cancel(struct member *member, const struct pool_call *call);
 /* Close its stdin and so on, with all its grace; it takes no calls from now on. */
 void member_stop(struct member *member);
-/* It is of no use: the same at once. */
-void member_kill(struct member *member);
+/* It is of no use: the same at once. The reason is for people. */
+void member_kill(struct member *member, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Whether it is there is in doubt: ask, and end it if it stays silent. */
+void member_doubt(struct member *member);
 /* Ask it for its tools. That ends in pool_listed or pool_list_failed, or with the member. READY or RETIRING. */
 void member_list(struct member *member);
 
 /* --- what a member tells its pool; pool.c --- */
 
 void pool_member_ready(struct member *member);
-/* To call `id`, if it is in this member; the reference is taken. */
-void pool_member_answered(struct member *member, uint64_t id, struct answer *answer);
+/* To call `id`, if it is in this member; the reference is taken. False: it is not. */
+bool pool_member_answered(struct member *member, uint64_t id, struct answer *answer);
 /* A notification of its own, which may be word of a call. */
 void pool_member_noted(struct member *member, const struct mcp_message *message);
 void pool_member_sampled(struct member *member);

@@ -462,14 +462,14 @@ void pool_member_noted(struct member *member, const struct mcp_message *message)
 	}
 }
 
-void pool_member_answered(struct member *member, uint64_t id, struct answer *answer)
+bool pool_member_answered(struct member *member, uint64_t id, struct answer *answer)
 {
 	struct process_pool *pool = member->pool;
 	struct pool_call *call = find_call(member, id);
 	if (!call) {
 		answer_unref(answer); /* nobody waits for it any more, or it was never asked */
 		pool_noise(pool);
-		return;
+		return false;
 	}
 	bool leaves = member->state == MEMBER_LEAVING && member->busy == 1;
 	take_out(call);
@@ -478,6 +478,7 @@ void pool_member_answered(struct member *member, uint64_t id, struct answer *ans
 	bool may_idle_too_long = member->busy == 0 && !pool->timer.place;
 	if (!TAILQ_EMPTY(&pool->waiting) || leaves || may_idle_too_long)
 		settle(pool);
+	return true;
 }
 
 void pool_member_sampled(struct member *member)
@@ -529,8 +530,9 @@ static void tell_trouble(struct process_pool *pool, const struct member *member,
 {
 	char words[LAST_WORDS_BYTES + 1];
 	snprintf(words, sizeof words, "%.*s", (int)member->last_words_len, member->last_words);
-	snprintf(pool->trouble, sizeof pool->trouble, "%.200s%s%s%s", reason, *words ? " (its last words: " : "", words,
-		 *words ? ")" : "");
+	snprintf(pool->trouble, sizeof pool->trouble, "%s%.160s%s%s%s",
+		 member->killed[0] ? "was ended by the gateway: " : "", member->killed[0] ? member->killed : reason,
+		 *words ? " (its last words: " : "", words, *words ? ")" : "");
 	log_process(pool, member->state == MEMBER_STARTING ? &EVENT_PROCESS_NOT_STARTED : &EVENT_PROCESS_CRASHED,
 		    pool->trouble, lived_us);
 }
@@ -619,15 +621,11 @@ void process_pool_flush(struct process_pool *pool)
 	}
 }
 
-/* One that answers nobody and says nothing is not there any more. */
+/* One that answers nobody and says nothing may not be there any more. */
 static void note_timeout(struct member *member)
 {
-	if (++member->silent_timeouts < SILENT_TIMEOUTS || member->stopped)
-		return;
-	snprintf(member->last_words, sizeof member->last_words, "it let %d calls time out and said nothing",
-		 SILENT_TIMEOUTS);
-	member->last_words_len = strlen(member->last_words);
-	member_kill(member);
+	if (++member->silent_timeouts >= SILENT_TIMEOUTS && !member->stopped)
+		member_doubt(member);
 }
 
 void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool timed_out)

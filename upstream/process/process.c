@@ -31,6 +31,8 @@ struct process {
 	struct loop_watch in, out, err, leash; /* fd -1: closed */
 	struct buf said;                       /* of stdout: what is no whole line yet */
 	bool skipping;                         /* an overlong line, to its end */
+	size_t lines;                          /* given since the last read began, */
+	bool of_use;                           /* and whether one of them was of use */
 	size_t tail_len;
 	char tail[PROCESS_TAIL_BYTES]; /* of that line so far */
 	struct buf queue;              /* for stdin */
@@ -106,8 +108,10 @@ static void give_line(struct process *process, struct slice line)
 	}
 	if (line.len && line.at[line.len - 1] == '\r')
 		line.len--;
-	if (line.len)
-		process->events->line(process->context, line);
+	if (line.len) {
+		process->lines++;
+		process->of_use |= process->events->line(process->context, line);
+	}
 }
 
 /* All whole lines; `from`: bytes that are known to hold no line's end. */
@@ -168,9 +172,11 @@ static void on_out(struct loop_watch *watch, uint32_t events)
 	struct process *process = container_of(watch, struct process, out);
 	(void)events;
 	for (int i = 0; i < READS_PER_TURN; i++) {
+		process->lines = 0;
+		process->of_use = false;
 		int more = read_out(process);
-		if (more == 0)
-			return;
+		if (more == 0 || (more > 0 && process->lines && !process->of_use))
+			return; /* nothing there, or noise: it is another's turn */
 		if (more < 0) {
 			drop(process, &process->out);
 			process_stop(process);

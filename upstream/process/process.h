@@ -22,8 +22,9 @@ struct process;
 
 /* Called from loop dispatch, never from within a function of this file. process_free may be called in `ended` only. */
 struct process_events {
-	/* A line of stdout without its end; borrowed. */
-	void (*line)(void *context, struct slice line);
+	/* A line of stdout without its end; borrowed. Returns whether it was of use: what says nothing of use is read
+	 * less of in one turn of the loop. */
+	bool (*line)(void *context, struct slice line);
 	/* A line of stdout is longer than line_bytes and is lost: its beginning; later, once it has ended, the last
 	 * PROCESS_TAIL_BYTES of it. Borrowed. */
 	void (*overlong)(void *context, struct slice text, bool ended);

@@ -97,10 +97,24 @@ static void on_answered(struct pool_call *call, struct answer *answer)
 	land_if_done(errand);
 }
 
+/* Its server is at work. */
+static void put_off_deadline(struct errand *errand)
+{
+	const struct upstream_settings *settings = errand->upstream->base.settings;
+	struct loop *loop = errand->upstream->base.loop;
+	uint64_t due_us = clock_add(loop_now(loop), settings->timeout_us);
+	uint64_t end_us = clock_add(errand->begun_us, settings->mcp_progress_us);
+	due_us = due_us < end_us ? due_us : end_us;
+	if (errand->timer.place && due_us > errand->timer.due_us && errand->left)
+		loop_arm(loop, &errand->timer, due_us);
+}
+
 static void on_noted(struct pool_call *call, enum mcp_note_kind note, struct slice params)
 {
 	struct item *item = container_of(call, struct item, call);
 	struct errand *errand = item->errand;
+	if (note == MCP_NOTE_PROGRESS)
+		put_off_deadline(errand);
 	if (errand->events->noted)
 		errand->events->noted(errand->context, (size_t)(item - errand->items), note, params);
 }

@@ -291,10 +291,11 @@ class Exchange:
         self.event({"jsonrpc": "2.0", "id": number, "method": method, "params": {}})
         return until(lambda: self.server.replies.get(number), f"an answer to {method}")
 
-    def steps(self, count, meta, pad):
+    def steps(self, count, meta, pad, every):
         """Word of a call: its progress if that is wanted, and a message of each of two levels."""
         for i in range(count):
             self.server.step.acquire(timeout=30)
+            time.sleep(every)
             if "progressToken" in meta:
                 self.event({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
                     "progress": i, "progressToken": meta["progressToken"], "total": count, "message": pad * "x"}})
@@ -305,7 +306,7 @@ class Exchange:
     def call(self, request_id, name, arguments, meta):
         say = json.dumps(arguments)
         if name == "steps":
-            self.steps(arguments["count"], meta, arguments.get("pad", 0))
+            self.steps(arguments["count"], meta, arguments.get("pad", 0), arguments.get("every", 0))
         if name == "fail":
             return self.give(self.result(request_id, {**text("it did not work"), "isError": True}))
         if name == "ping":

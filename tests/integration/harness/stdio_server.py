@@ -2,6 +2,7 @@
 on command. Run by the gateway; tests see what it did through its answers and the file named by $RECORD."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ PLAIN = "--plain" in sys.argv
 MODERN = "--modern" in sys.argv  # 2026-07-28: no initialize, list changes to listeners only
 write_lock = threading.Lock()
 tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled",
-         "steps", "raw", "busy"]
+         "steps", "raw", "busy", "freeze"]
 cancelled = []
 listening = []
 META = "io.modelcontextprotocol/"
@@ -61,8 +62,9 @@ def offspring():
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid for apart in (False, True)]
 
 
-def steps(count, meta, pad):
+def steps(count, meta, pad, every):
     for i in range(count):
+        time.sleep(every)
         if "progressToken" in meta:
             send(method="notifications/progress", params={"progress": i, "progressToken": meta["progressToken"],
                                                           "total": count, "message": pad * "x"})
@@ -103,6 +105,8 @@ def run(number, name, arguments, meta):
     elif name == "raw":
         for line in arguments["lines"]:
             write(line.replace("ID", str(number)))
+    elif name == "freeze":
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif name == "busy":
         for i in range(arguments["steps"]):
             time.sleep(arguments["every"])
@@ -110,7 +114,7 @@ def run(number, name, arguments, meta):
                 send(method="notifications/progress", params={"progress": i, "progressToken": meta["progressToken"]})
         answer(number, {})
     elif name == "steps":
-        steps(arguments["count"], meta, arguments.get("pad", 0))
+        steps(arguments["count"], meta, arguments.get("pad", 0), arguments.get("every", 0))
         answer(number, meta)
     elif name == "cancelled":
         answer(number, len(cancelled))
@@ -150,6 +154,9 @@ def take(message):
             send(id=number, error={"code": -32603, "message": failing_lists.pop()})
         else:
             send(id=number, result={**complete(), **page(params)})
+    elif method == "ping":
+        record("ping")
+        send(id=number, result={})
     elif method == "notifications/cancelled":
         cancelled.append(params["requestId"])
     elif PLAIN or method == "tools/call":

@@ -352,6 +352,9 @@ static const struct refusal refusals[] = {
 	{ "upstreams: { s: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }\n"
 	  "tools: { a: { upstream: s, method: read_file } }",
 	  "2:28: tools.a.method: is for dialect jsonrpc; the server's name of an MCP tool is tools.a.tool\n" },
+	{ "upstreams: { git: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] },\n"
+	  "  git__hub: { dialect: mcp, endpoints: [ { url: \"http://h\" } ] } }",
+	  "2:3: upstreams.git__hub: tools of upstream git could have the same names (git__hub__...); rename one of them\n" },
 	{ PROVIDERS "tools: { t: { upstream: s, timeout: 0 } }",
 	  "2:37: tools.t.timeout: must be between 1ms and 1h\n" },
 };

@@ -26,10 +26,11 @@ static void put_nested(struct buf *out, const char *path, const char *more, stru
 /* Options of providers that list their tools. */
 static bool is_of_mcp(const char *path)
 {
-	static const char *const starts[] = { "upstreams.*.names",     "upstreams.*.expose",
-					      "upstreams.*.max_tools", "upstreams.*.trust_hints",
-					      "upstreams.*.cache",     "tools.*.tool",
-					      "upstreams.*.max_list",  "upstreams.*.tools_refresh",
+	static const char *const starts[] = { "upstreams.*.names",      "upstreams.*.expose",
+					      "upstreams.*.max_tools",  "upstreams.*.trust_hints",
+					      "upstreams.*.pass_hints", "upstreams.*.progress_timeout",
+					      "upstreams.*.cache",      "tools.*.tool",
+					      "upstreams.*.max_list",   "upstreams.*.tools_refresh",
 					      "tools.*.arguments" };
 	for (size_t i = 0; i < countof(starts); i++)
 		if (strncmp(path, starts[i], strlen(starts[i])) == 0)

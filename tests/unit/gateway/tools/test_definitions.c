@@ -8,6 +8,7 @@
 #undef json_type
 
 #include "gateway/tools/definitions.h"
+#include "gateway/tools/openapi.h"
 #include "tests/support/alloc_fail.h"
 
 /* One tool with all there is to say, one with nothing: its hints are what MCP says of a tool without any. */
@@ -39,6 +40,7 @@ static void parse(const char *text)
 
 #define FIND_INPUT "{\"type\":\"object\",\"properties\":{\"q\":{\"type\":\"string\"}}}"
 #define MAIL_INPUT "{\"type\":\"object\"}"
+#define MAIL_MENDED "{\"type\":\"object\",\"properties\":{}}" /* OpenAI refuses what has no properties */
 #define FIND_SAYS "\"description\":\"Say \\\"what\\\".\""
 
 static const char *const lists[FORMAT_COUNT] = {
@@ -56,17 +58,17 @@ static const char *const lists[FORMAT_COUNT] = {
 		       "\"idempotentHint\":false,\"destructiveHint\":true,\"openWorldHint\":true}}]}\n",
 	[FORMAT_OPENAI] =
 		"[{\"type\":\"function\",\"function\":{\"name\":\"find\"," FIND_SAYS ",\"parameters\":" FIND_INPUT
-		",\"strict\":false}},{\"type\":\"function\",\"function\":{\"name\":\"mail\",\"parameters\":" MAIL_INPUT
+		",\"strict\":false}},{\"type\":\"function\",\"function\":{\"name\":\"mail\",\"parameters\":" MAIL_MENDED
 		",\"strict\":false}}]\n",
 	[FORMAT_OPENAI_RESPONSES] =
 		"[{\"type\":\"function\",\"name\":\"find\"," FIND_SAYS ",\"parameters\":" FIND_INPUT
-		",\"strict\":false},{\"type\":\"function\",\"name\":\"mail\",\"parameters\":" MAIL_INPUT
+		",\"strict\":false},{\"type\":\"function\",\"name\":\"mail\",\"parameters\":" MAIL_MENDED
 		",\"strict\":false}]\n",
 	[FORMAT_ANTHROPIC] = "[{\"name\":\"find\"," FIND_SAYS ",\"input_schema\":" FIND_INPUT
-			     "},{\"name\":\"mail\",\"input_schema\":" MAIL_INPUT "}]\n",
+			     "},{\"name\":\"mail\",\"input_schema\":" MAIL_MENDED "}]\n",
 	[FORMAT_GEMINI] =
 		"[{\"functionDeclarations\":[{\"name\":\"find\"," FIND_SAYS ",\"parametersJsonSchema\":" FIND_INPUT
-		"},{\"name\":\"mail\",\"parametersJsonSchema\":" MAIL_INPUT "}]}]\n",
+		"},{\"name\":\"mail\",\"parametersJsonSchema\":" MAIL_MENDED "}]}]\n",
 };
 
 static struct definitions *write_definitions(void)
@@ -189,6 +191,44 @@ static void the_openapi_description_has_an_operation_for_each_tool(void **state)
 	config_free(config);
 }
 
+/* Each schema is a document of its own, whose references would point to nothing in the whole. */
+static void references_in_schemas_lead_somewhere_in_the_openapi_description(void **state)
+{
+	(void)state;
+	static const char schema[] =
+		"{\"type\":\"object\",\"$defs\":{\"A\":{\"properties\":{\"b\":{\"$ref\":\"#/$defs/B\"}}},\"B\":{\"type\":"
+		"\"string\"},\"C[int]\":{}},\"properties\":{\"a\":{\"$ref\":\"#/$defs/A\"},\"deep\":{\"$ref\":"
+		"\"#/$defs/A/properties/b\"},\"c\":{\"$ref\":\"#/$defs/C%5Bint%5D\"},\"again\":{\"$ref\":\"#\"},\"like\":{"
+		"\"$ref\":\"#/properties/a\"},\"far\":{\"$ref\":\"https://x/y\"},\"$ref\":{\"const\":{\"$ref\":\"#/z\"}},"
+		"\"$defs\":{\"type\":\"null\"}}}";
+	static const char *const expected[] = {
+		"\"a\":{\"$ref\":\"#/components/schemas/t.A\"}",
+		"\"deep\":{\"$ref\":\"#/components/schemas/t.A/properties/b\"}",
+		"\"c\":{\"$ref\":\"#/components/schemas/t._2\"}",
+		"\"again\":{\"$ref\":\"#/paths/~1v1~1tools~1t/post/requestBody/content/application~1json/schema\"}",
+		"\"like\":{\"$ref\":\"#/paths/~1v1~1tools~1t/post/requestBody/content/application~1json/schema/properties/"
+		"a\"}",
+		"\"far\":{\"$ref\":\"https://x/y\"}",
+		"\"$ref\":{\"const\":{\"$ref\":\"#/z\"}},\"$defs\":{\"type\":\"null\"}}}",
+		",\"t.A\":{\"properties\":{\"b\":{\"$ref\":\"#/components/schemas/t.B\"}}},\"t.B\":{\"type\":\"string\"},"
+		"\"t._2\":{}",
+		",\"t.output.A\":{\"properties\":{\"b\":{\"$ref\":\"#/components/schemas/t.output.B\"}}}",
+	};
+	const struct tool tool = {
+		.name = "t", .title = "", .description = "", .input_schema = schema, .output_schema = schema
+	};
+	const struct tool *tools[] = { &tool };
+	struct buf out = BUF_INIT(1 << 20);
+	openapi_put(&out, tools, 1);
+	for (size_t i = 0; i < countof(expected); i++)
+		if (!strstr(buf_cstr(&out), expected[i]))
+			fail_msg("no %s in %s", expected[i], buf_cstr(&out));
+	struct json_object *root = json_tokener_parse(buf_cstr(&out));
+	assert_non_null(root);
+	json_object_put(root);
+	buf_fini(&out);
+}
+
 static void without_memory_there_are_no_definitions_and_no_leak(void **state)
 {
 	(void)state;
@@ -212,6 +252,7 @@ int main(void)
 		cmocka_unit_test(formats_have_words),
 		cmocka_unit_test(a_name_that_a_vendor_would_not_take_is_left_out),
 		cmocka_unit_test(the_openapi_description_has_an_operation_for_each_tool),
+		cmocka_unit_test(references_in_schemas_lead_somewhere_in_the_openapi_description),
 		cmocka_unit_test(without_memory_there_are_no_definitions_and_no_leak),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,7 @@ static void configure(void)
 		config->upstreams[i].settings.dialect = &listing_dialect;
 		config->upstreams[i].exposure.names = NAMES_PLAIN;
 		config->upstreams[i].exposure.max_tools = 8;
+		config->upstreams[i].exposure.pass_hints = true;
 	}
 	config->tools[0].remote = "there";
 	config->tools[0].said = SAID_DESCRIPTION | SAID_TITLE | SAID_IDEMPOTENT;
@@ -239,6 +240,33 @@ static void a_definition_has_a_bound(void **state)
 	buf_fini(&tools);
 	assert_non_null(find("short"));
 	expect_refused(0, "\"long\"", "262144 are allowed");
+}
+
+static void hints_are_passed_on_if_the_operator_lets_them(void **state)
+{
+	(void)state;
+	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
+	list(0, tools);
+	assert_non_null(strstr(find("r")->mcp, "readOnlyHint"));
+	config->upstreams[0].exposure.pass_hints = false;
+	list(0, "[]");
+	list(0, tools);
+	assert_null(strstr(find("r")->mcp, "annotations"));
+}
+
+/* A description is an instruction to the models of all callers. */
+static void a_changed_definition_is_counted_once(void **state)
+{
+	(void)state;
+	static const char *const lists[] = { "[{\"name\":\"t\",\"description\":\"Good\"}]",
+					     "[{\"name\":\"t\",\"description\":\"Evil\"}]", "[]",
+					     "[{\"name\":\"t\",\"description\":\"Evil\"} ]",
+					     "[{\"name\":\"t\",\"description\":\"Good\"}]" };
+	static const int changes[] = { 0, 1, 1, 1, 2 };
+	for (size_t i = 0; i < countof(lists); i++) {
+		list(0, lists[i]);
+		assert_int_equal(gateway_metric(&world, METRIC_ID_TOOL_DEFINITION_CHANGES, 0, 0), changes[i]);
+	}
 }
 
 /* One server, as many tools as it may have, each listed twice: a moment, not minutes. */
@@ -485,6 +513,8 @@ int main(void)
 		TEST(names_go_by_the_order_of_the_configuration),
 		TEST(one_report_of_a_server_is_held),
 		TEST(a_definition_has_a_bound),
+		TEST(a_changed_definition_is_counted_once),
+		TEST(hints_are_passed_on_if_the_operator_lets_them),
 		TEST(a_long_list_is_read_in_one_pass),
 		TEST(a_name_keeps_its_slot_and_there_are_so_many),
 		TEST(a_list_that_fails_stays_in_use_and_is_stale),

@@ -32,12 +32,13 @@ struct witness {
 
 static struct loop *loop;
 
-static void on_line(void *context, struct slice line)
+static bool on_line(void *context, struct slice line)
 {
 	struct witness *witness = context;
 	witness->line_count++;
 	buf_put(&witness->lines, line);
 	buf_put_char(&witness->lines, '\n');
+	return true;
 }
 
 static void on_overlong(void *context, struct slice text, bool ended)
