@@ -110,20 +110,12 @@ static void put_mcp(struct buf *out, const struct tool *tool)
 		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
 }
 
-void definition_put_schema(struct buf *out, const struct tool *tool)
-{
-	if (tool->mcp) /* listed: mended when it was taken */
-		buf_put_text(out, tool->input_schema);
-	else
-		schema_put_mended(out, slice_of(tool->input_schema ? tool->input_schema : "{}"));
-}
-
 static void put_function(struct buf *out, const struct tool *tool, const char *schema_name, const char *rest)
 {
 	put_name(out, tool);
 	put_text(out, "description", tool->description);
 	buf_printf(out, ",\"%s\":", schema_name);
-	definition_put_schema(out, tool);
+	schema_put_for_vendors(out, tool->input_schema, tool->mcp != NULL);
 	buf_put_text(out, rest);
 }
 

@@ -53,7 +53,5 @@ bool definitions_tool(const struct config *config, const struct tool *tool, enum
 /* Whether the vendor's API would take this tool's name, and Anthropic's the names of its arguments; a tool that it
  * would not take is left out of that list. */
 bool definition_name_fits(const struct tool *tool, enum definition_format format);
-/* Append the schema of its arguments as vendors take it (schema_put_mended). */
-void definition_put_schema(struct buf *out, const struct tool *tool);
 
 #endif

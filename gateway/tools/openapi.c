@@ -6,7 +6,7 @@
 #include "base/compiler.h"
 #include "base/json.h"
 #include "base/outcome.h"
-#include "gateway/tools/definitions.h"
+#include "gateway/tools/schema.h"
 
 enum { SCHEMA_BYTES_MAX = 64 << 20, PLACE_BYTES = 300, PLAIN_BYTES = 64 };
 
@@ -216,7 +216,7 @@ static void put_defs(struct buf *out, const struct tool *tool, struct slice sche
 static struct slice input_schema(const struct tool *tool, struct buf *mended)
 {
 	*mended = BUF_INIT(SCHEMA_BYTES_MAX);
-	definition_put_schema(mended, tool);
+	schema_put_for_vendors(mended, tool->input_schema, tool->mcp != NULL);
 	return json_trim(buf_slice(mended));
 }
 

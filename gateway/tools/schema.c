@@ -301,6 +301,14 @@ void schema_put_mended(struct buf *out, struct slice schema)
 	buf_fini(&mender.out);
 }
 
+void schema_put_for_vendors(struct buf *out, const char *schema, bool mended)
+{
+	if (mended)
+		buf_put_text(out, schema);
+	else
+		schema_put_mended(out, slice_of(schema ? schema : "{}"));
+}
+
 /* ---------------------------------------------------------------- hiding */
 
 /* Without memory for the name it stays hidden: nobody misses what he cannot set. */

@@ -23,6 +23,9 @@ const char *schema_fault(struct slice schema);
  */
 void schema_put_mended(struct buf *out, struct slice schema);
 
+/* Append a tool's schema for them; NULL: it has none. mended: it is fit already (a listed tool's is). */
+void schema_put_for_vendors(struct buf *out, const char *schema, bool mended);
+
 /* Append the schema less the properties that `constants` (a JSON object) names, and their mention in required. */
 void schema_put_without(struct buf *out, struct slice schema, struct slice constants);
 
