@@ -4,7 +4,7 @@
 enum {
 	SMOOTHING = 8,
 	FIXED_PART = 2, /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */
-	GATHER_PART = 4 /* of an exchange's fixed cost: more is too much to wait for company */
+	GATHER_PART = 12 /* of an exchange's fixed cost: more is too much to wait for company */
 };
 
 static size_t round_up(double a)
