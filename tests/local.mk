@@ -86,6 +86,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_hit_path \
 	tests/unit/gateway/call/test_reply \
 	tests/unit/gateway/cli/test_import \
+	tests/unit/gateway/cli/test_regret \
 	tests/unit/gateway/cli/test_simulation \
 	tests/unit/gateway/config/test_config \
 	tests/unit/gateway/config/test_config_refusals \
@@ -185,6 +186,9 @@ tests_unit_gateway_call_test_reply_SOURCES = tests/unit/gateway/call/test_reply.
 tests_unit_gateway_call_test_calls_refresh_SOURCES = tests/unit/gateway/call/test_calls_refresh.c $(gateway_world)
 tests_unit_gateway_call_test_calls_random_SOURCES = tests/unit/gateway/call/test_calls_random.c $(gateway_world)
 tests_unit_gateway_call_test_calls_tier_SOURCES = tests/unit/gateway/call/test_calls_tier.c $(gateway_world)
+
+tests_unit_gateway_cli_test_regret_SOURCES = tests/unit/gateway/cli/test_regret.c \
+	tests/support/regret.c tests/support/regret.h tests/support/regret_best.inc
 
 # A daemon on a real socket.
 http_world = tests/support/http_world.c tests/support/http_world.h

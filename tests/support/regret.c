@@ -261,12 +261,6 @@ double regret_excess(const struct regret_cell *cell, const struct simulation_res
 	return lost ? fmax(excess, 1) + 100 * (double)result->failed / (double)(result->came + 1) : excess;
 }
 
-bool regret_excused(const struct regret_cell *cell)
-{
-	(void)cell;
-	return false;
-}
-
 /* --- what the last sweep has found --- */
 
 static const struct {

@@ -81,9 +81,6 @@ unsigned regret_judge(const struct regret_cell *cell, const struct simulation_re
 double regret_excess(const struct regret_cell *cell, const struct simulation_result *result,
 		     const struct simulation_result *best);
 
-/* Whether it is known to be beyond its bounds, and docs/batching.md says why. */
-bool regret_excused(const struct regret_cell *cell);
-
 /* The best static setting of this world and load, as found by the last sweep. NULL: not known. */
 const struct regret_setting *regret_best_known(const struct regret_cell *cell);
 

@@ -213,7 +213,7 @@ static void the_plan_spreads_calls_as_far_as_it_pays(void **state)
 	struct window_plan many = window_make_plan(&costs, 256, 4);
 	assert_int_equal(many.useful, 4);
 	assert_int_equal(many.share, 64);
-	assert_int_equal(many.gather_us, 1250);
+	assert_int_equal(many.gather_us, 5000 / 12);
 	assert_int_equal(window_make_plan(&costs, 256, 100).useful, 6);
 	assert_int_equal(window_make_plan(&costs, 1, 4).useful, 1);
 	costs.item_us = 0; /* an exchange costs the same whatever it carries: one is enough */

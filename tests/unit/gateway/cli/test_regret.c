@@ -1,0 +1,166 @@
+/*
+ * test_regret.c: the batcher, left to itself, beside the best it could have been told: a seeded choice of the cells of
+ * the regret table, held to its bounds; and random histories of worlds, after which it must be well again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+/* cmocka wants these three first */
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/random.h"
+#include "tests/support/regret.h"
+
+/* How many are run, and how many of those hold at least; docs/batching.md tells of those that do not. */
+enum { CELLS = 250, HOLD = 150, HISTORIES = 60, EPISODES_MAX = 6, CELLS_MAX = 2000 };
+
+/* --- cells --- */
+
+static const char *cell_text(const struct regret_cell *cell)
+{
+	static char text[120];
+	snprintf(text, sizeof text, "bench/regret --test --known%s%s --world %s --load %s",
+		 cell->before ? " --before " : "", cell->before ? cell->before->name : "", cell->world->name,
+		 cell->load->name);
+	return text;
+}
+
+/* All worlds under all loads, and all changes under one load. */
+static size_t list_cells(struct regret_cell *cells)
+{
+	const struct regret_load *usual = regret_load_named("closed-64");
+	size_t count = 0;
+	for (size_t w = 0; w < world_count; w++) {
+		for (size_t l = 0; l < regret_load_count; l++)
+			cells[count++] = (struct regret_cell){ NULL, &worlds[w], &regret_loads[l] };
+		for (size_t b = 0; b < world_count; b++) {
+			cells[count] = (struct regret_cell){ &worlds[b], &worlds[w], usual };
+			count += regret_cell_is(&cells[count]);
+		}
+		assert_true(count <= CELLS_MAX - world_count - regret_load_count);
+	}
+	return count;
+}
+
+/* The first CELLS of them are a choice that is the same in each run. */
+static void shuffle(struct regret_cell *cells, size_t count)
+{
+	uint64_t random = random_seeded(20261130);
+	for (size_t i = count - 1; i > 0; i--) {
+		size_t other = (size_t)(random_part(&random) * (double)(i + 1)) % (i + 1);
+		struct regret_cell cell = cells[i];
+		cells[i] = cells[other];
+		cells[other] = cell;
+	}
+}
+
+static unsigned judge(const struct regret_cell *cell, double *excess)
+{
+	struct regret_cell alone = { NULL, cell->world, cell->load };
+	const struct regret_setting *known = regret_best_known(&alone);
+	assert_non_null(known); /* ./dev bench --regret --update has not seen it */
+	struct simulation_result best = regret_run(&alone, known, &regret_test_size, NULL, 0);
+	struct simulation_result result = regret_run(cell, &regret_auto, &regret_test_size, NULL, 0);
+	*excess = regret_excess(cell, &result, &best);
+	return regret_judge(cell, &result, &best);
+}
+
+static void a_choice_of_cells_is_within_bounds(void **state)
+{
+	(void)state;
+	static struct regret_cell cells[CELLS_MAX];
+	size_t count = list_cells(cells), hold = 0;
+	assert_true(count >= CELLS);
+	shuffle(cells, count);
+	for (size_t i = 0; i < CELLS; i++) {
+		double excess;
+		unsigned faults = judge(&cells[i], &excess);
+		if (faults & REGRET_STUCK)
+			fail_msg("stuck: %s", cell_text(&cells[i]));
+		hold += !faults;
+		if (faults)
+			print_message("beyond its bounds (%u, %.2f): %s\n", faults, excess, cell_text(&cells[i]));
+	}
+	print_message("%zu of %d cells hold\n", hold, CELLS);
+	assert_in_range(hold, HOLD, CELLS);
+}
+
+/* --- histories --- */
+
+/* Random episodes of random worlds, then one that is well for good. */
+struct history {
+	struct provider_model episodes[EPISODES_MAX + 1];
+	char text[400];
+	uint64_t lasts_us, slowest_us;
+};
+
+static size_t draw(uint64_t *random, size_t count)
+{
+	return (size_t)(random_part(random) * (double)count) % count;
+}
+
+static void make_history(struct history *history, const struct world *last, uint64_t *random)
+{
+	size_t count = 1 + draw(random, EPISODES_MAX);
+	memset(history, 0, sizeof *history);
+	for (size_t i = 0; i < count; i++) {
+		const struct world *world = &worlds[draw(random, world_count)];
+		struct provider_model *episode = &history->episodes[i];
+		*episode = world->provider;
+		episode->beside = NULL; /* endpoints do not come and go */
+		episode->lasts_us = (uint64_t)(random_part(random) * 2.0 * CLOCK_US_PER_S) + 10;
+		if (draw(random, 4) == 0)
+			episode->state = draw(random, 2) ? PROVIDER_FROZEN : PROVIDER_DOWN;
+		episode->then = episode + 1;
+		history->lasts_us += episode->lasts_us;
+		history->slowest_us = world->slowest_us > history->slowest_us ? world->slowest_us : history->slowest_us;
+		size_t len = strlen(history->text);
+		snprintf(history->text + len, sizeof history->text - len, "%s%s %.2f s, ", world->name,
+			 episode->state == PROVIDER_FROZEN ? " (frozen)"
+			 : episode->state == PROVIDER_DOWN ? " (down)"
+							   : "",
+			 (double)episode->lasts_us / 1e6);
+	}
+	history->episodes[count] = last->provider;
+}
+
+/* Whatever has been, in a world that is well it is well within seconds: it does at least half of what it does there
+ * from the start, and nothing is lost. */
+static void no_history_leaves_a_state_that_lasts(void **state)
+{
+	(void)state;
+	static const char *const lasts[] = { "slots", "flat", "serial", "half-second", "bimodal", "streamed" };
+	static const char *const loads[] = { "one", "closed-16", "closed-256", "poisson-50" };
+	uint64_t random = random_seeded(7);
+	for (unsigned i = 0; i < HISTORIES; i++) {
+		struct history history;
+		const struct world *last = world_named(lasts[draw(&random, countof(lasts))]);
+		struct regret_cell cell = { NULL, last, regret_load_named(loads[draw(&random, countof(loads))]) };
+		make_history(&history, last, &random);
+		struct simulation_result fresh = regret_run(&cell, &regret_auto, &regret_test_size, NULL, 0);
+		struct simulation_result result =
+			regret_run_history(&cell, history.episodes, history.lasts_us, history.slowest_us);
+		bool well = !result.stuck && result.failed == 0 && result.answered > 0 &&
+			    regret_goodput(&cell, &result) >= 0.5 * regret_goodput(&cell, &fresh);
+		if (!well)
+			print_message("%sthen %s under %s: %.1f/s instead of %.1f/s, %llu failed%s\n", history.text,
+				      last->name, cell.load->name, regret_goodput(&cell, &result),
+				      regret_goodput(&cell, &fresh), (unsigned long long)result.failed,
+				      result.stuck ? ", stuck" : "");
+		assert_true(well);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_choice_of_cells_is_within_bounds),
+		cmocka_unit_test(no_history_leaves_a_state_that_lasts),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
