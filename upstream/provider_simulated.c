@@ -247,6 +247,8 @@ static bool go_somewhere(struct simulated *simulated, struct job *job, uint64_t 
 	job->tried |= UINT64_C(1) << endpoint->index;
 	endpoint_begin(simulated->set, &job->visit, endpoint, now_us);
 	arrive(job, &simulated->places[endpoint->index], now_us);
+	if (endpoint->unreachable && !job->unreachable) /* a connection came about, whatever its answer will be */
+		endpoint_checked(simulated->set, endpoint, true, NULL, now_us);
 	return true;
 }
 
