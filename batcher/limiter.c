@@ -11,6 +11,7 @@
 #define BEST 2.0       /* however fast one was, its gradient counts as no more */
 #define HELPED 0.35    /* of what a change should have brought if exchanges queued: they did */
 #define SAME 0.98      /* of the time it took before, from which on it takes as long */
+#define LUCKY 0.6      /* of what it should take: a queue leaves no quarter of a round below that */
 #define OUTLIER 3.0    /* times the round's median: one exchange counts as no more */
 #define NOISE 2.0      /* standard errors */
 #define EXACT 0.03     /* standard error from which on a round need not go on */
@@ -135,6 +136,7 @@ struct findings {
 	bool lost;       /* many were */
 	bool queued;     /* beyond its noise */
 	bool clear;      /* not queued, by all that can be seen: it may rise */
+	bool uneven;     /* a good part took far less than it should: they differ by themselves, nothing delays all */
 };
 
 /* How many times as long as it should it took. */
@@ -152,6 +154,13 @@ static void sort_up(double *values, unsigned count)
 			values[at] = values[at - 1];
 		values[at] = value;
 	}
+}
+
+/* What the gradient may be off by because exchanges differ by themselves. A queue spreads them as well, but then there is
+ * none that was fast. */
+static double luck_of(const struct findings *found)
+{
+	return found->uneven ? found->noise : 0;
 }
 
 static struct findings judge_round(const struct limiter *limiter)
@@ -180,7 +189,8 @@ static struct findings judge_round(const struct limiter *limiter)
 	found.queued = found.gradient + found.noise < QUEUED && late * LATE_PART > limiter->landed;
 	found.given_up = lost > 0;
 	found.lost = lost * LATE_PART > limiter->landed;
-	found.clear = found.gradient >= QUEUED && !found.lost;
+	found.uneven = delays[limiter->landed / 4] < LUCKY;
+	found.clear = found.gradient + luck_of(&found) >= QUEUED && !found.lost;
 	found.full = limiter->held * 2 > limiter->landed;
 	if (found.full) /* one that lands makes room for the next */
 		found.used = larger(found.used, floor_of(limiter->limit));
@@ -248,6 +258,7 @@ static void compare_with(struct limiter *limiter, enum limiter_state state, cons
 {
 	limiter->before.limit = limiter->limit;
 	limiter->before.gradient = found->gradient;
+	limiter->before.luck = luck_of(found);
 	limiter->before.took_us = found->took_us;
 	limiter->before.used = found->used;
 	limiter->before.given_up = found->given_up;
@@ -312,6 +323,13 @@ static void end_steady(struct limiter *limiter, const struct findings *found, ui
 		try_other(limiter, found, now_us);
 }
 
+/* What the difference between this round and the one before may be off by. */
+static double luck_of_both(const struct limiter *limiter, const struct findings *found)
+{
+	double luck = luck_of(found), before = limiter->before.luck;
+	return square_root(luck * luck + before * before);
+}
+
 /* Whether what this round shows, beside the one before, is the doing of a queue: exchanges take less of what they should
  * by a good part of `by_queue`, what a queue would make of the other limit. And they take less at all: a batch that grew
  * as the limit fell, of a provider to which size matters less than is known, looks fast only beside what it should take. */
@@ -323,7 +341,7 @@ static bool became_faster(const struct limiter *limiter, const struct findings *
 
 static bool became_slower(const struct limiter *limiter, const struct findings *found)
 {
-	double lost = found->gradient / limiter->before.gradient;
+	double lost = (found->gradient + luck_of_both(limiter, found)) / limiter->before.gradient;
 	double by_queue = limiter->before.limit / limiter->limit;
 	bool slower = !found->clear || lost - 1 < HELPED * (by_queue - 1);
 	return slower && (found->lost || found->took_us * SAME > limiter->before.took_us);
@@ -361,7 +379,8 @@ static void end_more(struct limiter *limiter, const struct findings *found, uint
 
 static void end_fewer(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
-	if (!became_faster(limiter, found, found->gradient - found->noise, limiter->before.limit / limiter->limit)) {
+	double noise = larger(found->noise, luck_of_both(limiter, found));
+	if (!became_faster(limiter, found, found->gradient - noise, limiter->before.limit / limiter->limit)) {
 		go_back(limiter, LIMITER_TRIED, limiter->rest_us * 2, now_us);
 		return;
 	}
@@ -373,7 +392,8 @@ static void end_cut(struct limiter *limiter, const struct findings *found, uint6
 {
 	double by_queue = smaller(1 / limiter->before.gradient, limiter->before.used / larger(1, found->used));
 	bool comparable = !found->given_up && !limiter->before.given_up;
-	if (comparable && !became_faster(limiter, found, found->gradient, larger(1, by_queue))) {
+	if (comparable &&
+	    !became_faster(limiter, found, found->gradient - luck_of_both(limiter, found), larger(1, by_queue))) {
 		correct_costs(limiter);
 		go_back(limiter, LIMITER_SLOWER, REST_FIRST_US, now_us);
 	} else if (found->queued || found->lost) {

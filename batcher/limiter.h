@@ -74,7 +74,7 @@ struct limiter {
 	enum limiter_reason reason;
 	uint64_t changed_us; /* when the limit was last changed: what left before tells nothing of it */
 	struct {
-		double limit, gradient, took_us, used;
+		double limit, gradient, luck, took_us, used;
 		bool given_up;
 	} before;                         /* MORE, FEWER, CUT: the limit to go back to, and what a round showed at it */
 	unsigned unsure;                  /* rounds in a row that showed neither a queue nor its absence */
