@@ -191,7 +191,7 @@ struct simulation_result regret_run_history(const struct regret_cell *cell, cons
 	simulation.provider = *first;
 	simulation.change_us = lasts_us;
 	simulation.settle_calls = 0; /* the seconds are what is promised */
-	simulation.settle_us = larger(simulation.settle_us, slowest_us);
+	simulation.settle_us = larger(S(5), larger(simulation.settle_us, slowest_us));
 	simulation.timeout_us = larger(simulation.timeout_us, 4 * slowest_us);
 	return run(&simulation);
 }

@@ -129,8 +129,8 @@ static void make_history(struct history *history, const struct world *last, uint
 	history->episodes[count] = last->provider;
 }
 
-/* Whatever has been, in a world that is well it is well within seconds: it does at least half of what it does there
- * from the start, and nothing is lost. */
+/* Whatever has been, in a world that is well it is well within seconds: nothing is lost, and it does at least a
+ * quarter of what it does there from the start: arrays that were refused may stay switched off for longer. */
 static void no_history_leaves_a_state_that_lasts(void **state)
 {
 	(void)state;
@@ -146,7 +146,7 @@ static void no_history_leaves_a_state_that_lasts(void **state)
 		struct simulation_result result =
 			regret_run_history(&cell, history.episodes, history.lasts_us, history.slowest_us);
 		bool well = !result.stuck && result.failed == 0 && result.answered > 0 &&
-			    regret_goodput(&cell, &result) >= 0.5 * regret_goodput(&cell, &fresh);
+			    regret_goodput(&cell, &result) >= 0.25 * regret_goodput(&cell, &fresh);
 		if (!well)
 			print_message("%sthen %s under %s: %.1f/s instead of %.1f/s, %llu failed%s\n", history.text,
 				      last->name, cell.load->name, regret_goodput(&cell, &result),
