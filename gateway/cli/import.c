@@ -14,11 +14,12 @@
 enum { OUT_BYTES_MAX = 16 << 20, NAME_BYTES = 65, DEPTH_MAX = 64, REASON_BYTES = 200, TIMEOUT_MAX_MS = 3600 * 1000 };
 
 struct import {
-	struct buf *body;     /* of upstreams: */
-	struct buf variables; /* comment lines, one a variable: "#   NAME  what for\n" */
-	struct buf names;     /* upstreams so far, each between line feeds */
-	struct buf top;       /* members of the file that are not taken over */
-	const char *indent;   /* before each line of a server: "  ", or "  # " for one that is switched off */
+	struct buf *body;            /* of upstreams: */
+	struct buf variables;        /* comment lines, one a variable: "#   NAME  what for\n" */
+	struct buf names;            /* upstreams so far, each between line feeds */
+	struct buf top;              /* members of the file that are not taken over */
+	struct json_object *secrets; /* by the variable's name: the secret it stands for */
+	const char *indent;          /* before each line of a server: "  ", or "  # " for one that is switched off */
 	char server[NAME_BYTES];
 	size_t servers;
 	bool failed; /* memory was out, or something is too long */
@@ -315,8 +316,30 @@ static void put_comment(struct import *import, const char *format, ...)
 	va_end(args);
 }
 
-/* ${SERVER_NAME}, or ${NAME} without `prefix`. */
-static void put_secret(struct import *import, struct buf *out, const char *prefix, struct slice name)
+/* A variable stands for one secret: where its name has been given to another one, it gets a number. */
+static void number_variable(struct import *import, struct buf *variable, struct slice secret)
+{
+	struct json_object *known = NULL, *value = json_object_new_string_len(secret.at, (int)secret.len);
+	struct buf stem = BUF_INIT(1024);
+	buf_put(&stem, buf_slice(variable));
+	for (unsigned n = 2; json_object_object_get_ex(import->secrets, buf_cstr(variable), &known); n++) {
+		if (json_object_equal(known, value))
+			break;
+		buf_reset(variable);
+		buf_printf(variable, "%s_%u", buf_cstr(&stem), n);
+		if (variable->failed || stem.failed)
+			break;
+	}
+	if (known || !value || json_object_object_add(import->secrets, buf_cstr(variable), value) != 0) {
+		import->failed |= !value;
+		json_object_put(value);
+	}
+	drop(import, &stem);
+}
+
+/* ${SERVER_NAME}, or ${NAME} without `prefix`, for `secret`. */
+static void put_secret(struct import *import, struct buf *out, const char *prefix, struct slice name,
+		       struct slice secret)
 {
 	struct buf variable = BUF_INIT(1024);
 	if (*prefix) {
@@ -326,6 +349,7 @@ static void put_secret(struct import *import, struct buf *out, const char *prefi
 	} else {
 		buf_put(&variable, name);
 	}
+	number_variable(import, &variable, secret);
 	put_variable_of(import, out, buf_slice(&variable), "a secret");
 	drop(import, &variable);
 }
@@ -337,7 +361,7 @@ static void put_value(struct import *import, struct slice text, const char *pref
 	struct buf value = BUF_INIT(OUT_BYTES_MAX);
 	bool variable = memmem(text.at, text.len, "${", 2);
 	if (!variable && text.len && (sounds_secret(name) || looks_secret(text)))
-		put_secret(import, &value, prefix, name.len ? name : SLICE("SECRET"));
+		put_secret(import, &value, prefix, name.len ? name : SLICE("SECRET"), text);
 	else
 		put_expanded(import, &value, text);
 	put_quoted(import, buf_slice(&value));
@@ -369,21 +393,24 @@ static void put_map(struct import *import, const char *key, struct json_object *
 	}
 }
 
-/* NAME=VALUE and --name=VALUE, whose value alone is the secret. False: it is not of that form, or none. */
+/* NAME=VALUE, --name=VALUE and Name: VALUE, whose value alone is the secret. False: it is not of that form, or none. */
 static bool put_assignment(struct import *import, struct slice argument)
 {
 	const char *equals = argument.len ? memchr(argument.at, '=', argument.len) : NULL;
-	if (!equals || memmem(argument.at, argument.len, "${", 2))
+	const char *colon = argument.len ? memmem(argument.at, argument.len, ": ", 2) : NULL;
+	const char *at = colon && (!equals || colon < equals) ? colon : equals;
+	if (!at || memmem(argument.at, argument.len, "${", 2))
 		return false;
-	struct slice name = { argument.at, (size_t)(equals - argument.at) };
-	struct slice set = { equals + 1, argument.len - name.len - 1 };
-	if (!sounds_secret(name) && !looks_secret(set))
+	struct slice name = { argument.at, (size_t)(at - argument.at) };
+	size_t before = name.len + (at == colon ? 2 : 1);
+	struct slice set = { argument.at + before, argument.len - before };
+	if (!set.len || (!sounds_secret(name) && !looks_secret(set)))
 		return false;
 	struct buf value = BUF_INIT(OUT_BYTES_MAX);
-	buf_put(&value, (struct slice){ argument.at, name.len + 1 });
+	buf_put(&value, (struct slice){ argument.at, before });
 	while (name.len && *name.at == '-')
 		name = (struct slice){ name.at + 1, name.len - 1 };
-	put_secret(import, &value, import->server, name);
+	put_secret(import, &value, import->server, name, set);
 	put_quoted(import, buf_slice(&value));
 	drop(import, &value);
 	return true;
@@ -392,14 +419,14 @@ static bool put_assignment(struct import *import, struct slice argument)
 /* What the argument before says that this one is: "token" after --token, "key" after -k; empty: nothing. */
 static struct slice flag_of(struct slice before, struct slice argument)
 {
-	bool number = argument.len > 0;
+	bool port = argument.len > 0; /* 8080, 127.0.0.1:8080:80 */
 	for (size_t i = 0; i < argument.len; i++)
-		number &= isdigit((unsigned char)argument.at[i]) != 0;
+		port &= isdigit((unsigned char)argument.at[i]) || argument.at[i] == ':' || argument.at[i] == '.';
 	if (before.len > 2 && begins(before, "--") && !memchr(before.at, '=', before.len))
 		return (struct slice){ before.at + 2, before.len - 2 };
 	if (slice_equal(before, SLICE("-k")))
 		return SLICE("key");
-	if (slice_equal(before, SLICE("-p")) && !number) /* as a number it is a port */
+	if (slice_equal(before, SLICE("-p")) && !port)
 		return SLICE("password");
 	return SLICE("");
 }
@@ -610,11 +637,13 @@ bool import_convert(struct slice text, const char *file, struct buf *out, char *
 	struct import import = { .body = &body,
 				 .variables = BUF_INIT(OUT_BYTES_MAX),
 				 .names = BUF_INIT(OUT_BYTES_MAX),
-				 .top = BUF_INIT(OUT_BYTES_MAX) };
+				 .top = BUF_INIT(OUT_BYTES_MAX),
+				 .secrets = json_object_new_object() };
 	error[0] = '\0';
 	struct json_object *root = read_file(utf8_without_mark(text), error, error_bytes);
 	struct json_object *servers = is_object(root) ? find_servers(&import, root) : NULL;
-	if (servers) {
+	import.failed = !import.secrets;
+	if (servers && import.secrets) {
 		json_object_object_foreach(servers, name, value) put_server(&import, slice_of(name), value);
 	}
 	bool failed = body.failed || import.variables.failed || import.names.failed || import.failed;
@@ -626,6 +655,7 @@ bool import_convert(struct slice text, const char *file, struct buf *out, char *
 	}
 	if (!*error && (failed || out->failed))
 		snprintf(error, error_bytes, "is too large, or memory is out");
+	json_object_put(import.secrets);
 	json_object_put(root);
 	buf_fini(&import.top);
 	buf_fini(&import.names);

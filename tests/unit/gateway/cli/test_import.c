@@ -87,20 +87,27 @@ static void secrets_become_variables(void **state)
 static void secrets_are_found_by_what_they_look_like(void **state)
 {
 	(void)state;
-	assert_true(
-		convert("{\"mcpServers\":{\"pg\":{\"command\":\"docker\",\"args\":[\"run\",\"-e\",\"DB_PASSWORD=HUSH\","
-			"\"-e\",\"MODE=fast\",\"-k\",\"HUSH\",\"-p\",\"8080\",\"-p\",\"HUSH\","
-			"\"postgresql://me:HUSH@db/x\",\"sk-HUSH\",\"HUSH5aB6cD7eF8gH9iJ0kL1\","
-			"\"@modelcontextprotocol/server-filesystem@2026.8.1\",\"https://h/a@b\"],"
-			"\"env\":{\"DATABASE_URL\":\"mysql://u:HUSH@h\",\"N\":5}},"
-			"\"url\":{\"url\":\"http://h\",\"headers\":{\"X\":\"ghp_HUSH\"}}}}"));
+	assert_true(convert(
+		"{\"mcpServers\":{\"pg\":{\"command\":\"docker\",\"args\":[\"run\",\"-e\",\"DB_PASSWORD=HUSH\","
+		"\"-e\",\"MODE=fast\",\"-k\",\"HUSH\",\"-p\",\"8080:80\",\"-p\",\"HUSH\",\"-p\",\"HUSH2\",\"--header\",\"Authorization: Bearer HUSH\","
+		"\"postgresql://me:HUSH@db/x\",\"sk-HUSH\",\"HUSH5aB6cD7eF8gH9iJ0kL1\","
+		"\"@modelcontextprotocol/server-filesystem@2026.8.1\",\"https://h/a@b\"],"
+		"\"env\":{\"DATABASE_URL\":\"mysql://u:HUSH@h\",\"N\":5}},"
+		"\"url\":{\"url\":\"http://h\",\"headers\":{\"X\":\"ghp_HUSH\"}},"
+		"\"other\":{\"command\":\"c\",\"env\":{\"DATABASE_URL\":\"mysql://u:HUSH2@h\"}},"
+		"\"same\":{\"command\":\"c\",\"env\":{\"DATABASE_URL\":\"mysql://u:HUSH@h\"}}}}"));
 	assert_null(strstr(buf_cstr(&yaml), "HUSH"));
 	expect_says(
-		"\"DB_PASSWORD=${PG_DB_PASSWORD}\", \"-e\", \"MODE=fast\", \"-k\", \"${PG_KEY}\", \"-p\", \"8080\", "
-		"\"-p\", \"${PG_PASSWORD}\", \"${PG_SECRET}\"");
+		"\"DB_PASSWORD=${PG_DB_PASSWORD}\", \"-e\", \"MODE=fast\", \"-k\", \"${PG_KEY}\", \"-p\", \"8080:80\", "
+		"\"-p\", \"${PG_PASSWORD}\", \"-p\", \"${PG_PASSWORD_2}\", \"--header\", \"Authorization: ${PG_AUTHORIZATION}\", "
+		"\"${PG_SECRET}\", \"${PG_SECRET_2}\", \"${PG_SECRET_3}\"");
 	expect_says("\"@modelcontextprotocol/server-filesystem@2026.8.1\", \"https://h/a@b\"]");
 	expect_says("\"DATABASE_URL\": \"${DATABASE_URL}\"\n      \"N\": \"5\"\n");
 	expect_says("\"X\": \"${URL_X}\"");
+	expect_says(
+		"  other:\n    dialect: mcp-stdio\n    command: \"c\"\n    env:\n      \"DATABASE_URL\": \"${DATABASE_URL_2}\"");
+	expect_says(
+		"  same:\n    dialect: mcp-stdio\n    command: \"c\"\n    env:\n      \"DATABASE_URL\": \"${DATABASE_URL}\"");
 }
 
 /* YAML takes U+0085, U+2028 and U+2029 for ends of lines: what is behind one in a comment would be options. */
