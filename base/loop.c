@@ -14,6 +14,9 @@ enum { EVENTS_PER_WAIT = 256 };
 struct loop {
 	int epoll_fd;                               /* c */
 	uint64_t now_us;                            /* o */
+	uint64_t turn_us;                           /* o: when the turn began: loop_wait has returned */
+	uint64_t load_us;                           /* o: when `load` was taken last */
+	struct loop_load load;                      /* o */
 	struct loop_timer **heap;                   /* o: heap[0] is due first */
 	size_t heap_len;                            /* o */
 	size_t heap_cap;                            /* o: entries allocated, >= reserved */
@@ -57,7 +60,7 @@ struct loop *loop_new(void)
 		errno = saved;
 		return NULL;
 	}
-	loop->now_us = clock_now_us();
+	loop->now_us = loop->turn_us = loop->load_us = clock_now_us();
 	return loop;
 }
 
@@ -204,11 +207,26 @@ uint64_t loop_refresh(struct loop *loop)
 	return loop->now_us = clock_now_us();
 }
 
+static void end_turn(struct loop *loop, uint64_t now_us)
+{
+	uint64_t us = now_us - loop->turn_us;
+	loop->load.busy_us += us;
+	loop->load.longest_us = us > loop->load.longest_us ? us : loop->load.longest_us;
+}
+
+struct loop_load loop_take_load(struct loop *loop)
+{
+	struct loop_load load = loop->load;
+	load.span_us = loop->turn_us - loop->load_us;
+	loop->load = (struct loop_load){ 0 };
+	loop->load_us = loop->turn_us;
+	return load;
+}
+
 /* Microseconds epoll may sleep; 0 to look only. */
-static uint64_t wait_us(const struct loop *loop, uint64_t latest_us)
+static uint64_t wait_us(const struct loop *loop, uint64_t now, uint64_t latest_us)
 {
 	uint64_t timer_us = loop_next_timer(loop), until = timer_us < latest_us ? timer_us : latest_us;
-	uint64_t now = clock_now_us();
 	uint64_t wait = until > now ? until - now : 0;
 	return wait < LONGEST_WAIT_US ? wait : LONGEST_WAIT_US;
 }
@@ -227,8 +245,10 @@ static int poll_events(struct loop *loop, uint64_t wait)
 
 void loop_wait(struct loop *loop, uint64_t latest_us)
 {
-	int count = poll_events(loop, wait_us(loop, latest_us));
-	loop_refresh(loop);
+	uint64_t now_us = clock_now_us();
+	end_turn(loop, now_us);
+	int count = poll_events(loop, wait_us(loop, now_us, latest_us));
+	loop->turn_us = loop_refresh(loop);
 	loop->event_count = count > 0 ? count : 0;
 	for (loop->event_next = 0; loop->event_next < loop->event_count;) {
 		struct epoll_event *event = &loop->events[loop->event_next++];

@@ -62,6 +62,14 @@ uint64_t loop_refresh(struct loop *loop);
 void loop_wait(struct loop *loop, uint64_t latest_us);
 /* Run the timers due at loop_now(), at most as many as were armed on entry, so none can starve the loop. */
 void loop_run_timers(struct loop *loop);
+/* How the time between two waits was spent: since the last call, in microseconds. */
+struct loop_load {
+	uint64_t busy_us;    /* outside loop_wait */
+	uint64_t longest_us; /* the longest single turn: whatever else became ready meanwhile had to wait for it */
+	uint64_t span_us;    /* all of it, waiting included */
+};
+struct loop_load loop_take_load(struct loop *loop);
+
 /* Make a loop_wait of another thread return soon. Coalesced: many wakes are one. What the waker did before the call
  * is visible after that loop_wait, so look at mailboxes and flags there. Any thread, signal handlers too. */
 void loop_wake(struct loop *loop);

@@ -211,6 +211,7 @@ enum metric_label {
 	LABEL_TOOL,        /* tools of the configuration */
 	LABEL_UPSTREAM,    /* upstreams of the configuration */
 	LABEL_ENDPOINT,    /* all endpoints, numbered through; prints upstream= and endpoint= */
+	LABEL_WORKER,      /* worker threads, by number */
 	LABEL_OUTCOME,     /* base/outcome.h */
 	LABEL_REJECT_REASON,
 	LABEL_TIER,
@@ -332,7 +333,9 @@ enum metric_type {
 	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges told to the other gateways, or by them.") \
 	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
-	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.")
+	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.") \
+	X(WORKER_BUSY, "worker_busy_ratio", GAUGE_RATIO, WORKER, NONE, "Share of the last second in which the worker did not wait; at 1 its core is full.") \
+	X(WORKER_LAG, "worker_loop_lag_seconds", GAUGE_SECONDS, WORKER, NONE, "The longest turn of the worker's loop within the last 10 to 20 s: for so long all else of it waited.")
 enum reject_reason {
 #define X(name, word) REJECT_##name,
 	REJECT_REASONS(X)

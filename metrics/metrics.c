@@ -2,6 +2,7 @@
 #include "metrics/metrics.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/outcome.h"
@@ -73,6 +74,7 @@ static const struct {
 	[LABEL_TOOL] = { "tool", NULL, 0 },
 	[LABEL_UPSTREAM] = { "upstream", NULL, 0 },
 	[LABEL_ENDPOINT] = { "endpoint", NULL, 0 },
+	[LABEL_WORKER] = { "worker", NULL, 0 },
 	[LABEL_OUTCOME] = { "outcome", NULL, OUTCOME_COUNT },
 	[LABEL_REJECT_REASON] = { "reason", reject_words, countof(reject_words) },
 	[LABEL_TIER] = { "tier", tier_words, countof(tier_words) },
@@ -118,6 +120,8 @@ size_t metrics_label_count(const struct metrics_names *names, enum metric_label 
 		return names->upstream_count;
 	case LABEL_ENDPOINT:
 		return names->endpoint_count;
+	case LABEL_WORKER:
+		return names->worker_count;
 	default:
 		return labels[label].count;
 	}
@@ -134,6 +138,8 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 		return names->upstreams[index];
 	case LABEL_ENDPOINT:
 		return names->endpoints[index];
+	case LABEL_WORKER:
+		return metrics->workers[index];
 	case LABEL_OUTCOME:
 		return outcome_word((enum outcome)index);
 	default:
@@ -205,6 +211,15 @@ static const char *_Atomic *copy_tools(const struct metrics_names *names)
 	return tools;
 }
 
+static bool number_workers(struct metrics *metrics)
+{
+	size_t count = metrics->names.worker_count;
+	metrics->workers = calloc(count + 1, sizeof *metrics->workers);
+	for (size_t i = 0; metrics->workers && i < count; i++)
+		snprintf(metrics->workers[i], sizeof metrics->workers[i], "%zu", i);
+	return metrics->workers;
+}
+
 struct metrics *metrics_new(const struct metrics_names *names)
 {
 	struct metrics *metrics = calloc(1, sizeof *metrics);
@@ -216,7 +231,7 @@ struct metrics *metrics_new(const struct metrics_names *names)
 	metrics->bytes = make_scale(bytes_bounds, countof(bytes_bounds) - 1);
 	metrics->process_start_us = prometheus_process_start_us();
 	pthread_mutex_init(&metrics->scrape, NULL);
-	if (lay_out(metrics) && (metrics->tools = copy_tools(names)))
+	if (lay_out(metrics) && (metrics->tools = copy_tools(names)) && number_workers(metrics))
 		metrics->scrape_meter = metrics_meter(metrics);
 	if (!metrics->scrape_meter) {
 		metrics_free(metrics);
@@ -237,6 +252,7 @@ void metrics_free(struct metrics *metrics)
 	}
 	pthread_mutex_destroy(&metrics->scrape);
 	free(metrics->tools);
+	free(metrics->workers);
 	free(metrics);
 }
 

@@ -23,6 +23,7 @@ struct metrics_names {
 	const char *const *endpoints;     /* all of them, numbered through */
 	const size_t *endpoint_upstreams; /* which upstream each belongs to */
 	size_t endpoint_count;
+	size_t worker_count; /* their names are their numbers, from 0 */
 };
 
 /* NULL when out of memory. */

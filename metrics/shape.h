@@ -47,6 +47,7 @@ struct metrics {
 	struct scale seconds, items, bytes;   /* c */
 	struct metrics_names names;           /* c; but for the tools: see below */
 	const char *_Atomic *tools;           /* a: by index; NULL: no name yet, and no series */
+	char (*workers)[24];                  /* c: "0", "1" ... */
 	size_t cell_count;                    /* c */
 	uint64_t process_start_us;            /* c: wall clock */
 	struct meter *_Atomic meters;         /* a: list, pushed by the main thread */

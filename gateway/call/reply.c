@@ -318,11 +318,11 @@ void reply_call(struct request *request, const struct call *call)
 		reply.content_type = "application/json"; /* another form of it, so not under its tag */
 		reply.body = answer_full(answer);
 		reply.answer = answer;
-	} else if (put_etag(request, &reply, call)) {
-		reply.status = 304;
 	} else {
-		reply.content_type = answer->content_type;
-		reply.body = answer_body(answer);
+		bool unchanged = put_etag(request, &reply, call);
+		reply.status = unchanged ? 304 : reply.status;
+		reply.content_type = unchanged ? NULL : answer->content_type;
+		reply.body = answer_body(answer); /* a 304 tells its length */
 		reply.answer = answer;
 	}
 	request_reply(request, &reply);

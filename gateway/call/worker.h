@@ -80,10 +80,13 @@ struct worker {
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
 	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
-	uint64_t sweep_us;     /* worker 0's: when it goes on sweeping memory; 0: not before there is something */
-	struct calls outgoing; /* calls for other workers: posted at the end of the turn */
-	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
-	struct calls recycled; /* call objects to be used again */
+	uint64_t sweep_us;    /* worker 0's: when it goes on sweeping memory; 0: not before there is something */
+	uint64_t load_due_us; /* when how busy the loop is has to be told again */
+	uint64_t lag_due_us;  /* when its longest turns are begun anew */
+	uint64_t lag_us, lag_before_us; /* the longest turn since then, and in the time before */
+	struct calls outgoing;          /* calls for other workers: posted at the end of the turn */
+	struct calls returned;          /* calls of ours whose owner is this worker too: home at the end of the turn */
+	struct calls recycled;          /* call objects to be used again */
 	size_t recycled_count;
 	struct call_groups groups; /* with something to do */
 };

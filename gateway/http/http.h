@@ -108,7 +108,8 @@ enum { REPLY_HEADERS_MAX = 16, REPLY_HEADER_VALUE_BYTES = 256 };
 
 struct reply {
 	unsigned status;
-	/* The body is one of: bytes of an answer or a blob (a reference is taken, nothing is copied), or none. */
+	/* The body is one of: bytes of an answer or a blob (a reference is taken, nothing is copied), or none. With 304 its
+	 * length is told and nothing of it is sent (RFC 9110, 8.6). */
 	struct slice body;
 	struct answer *answer;    /* keeps body alive, or NULL */
 	struct blob *blob;        /* keeps body alive, or NULL */

@@ -122,12 +122,13 @@ void request_reply(struct request *request, const struct reply *reply)
 	struct waiting *waiting = container_of(request, struct waiting, request);
 	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
 	request->gone = NULL;
-	waiting->reply_bytes = reply->body.len;
+	waiting->reply_bytes = reply->status == 304 ? 0 : reply->body.len;
 	if (waiting->past_library) {
 		write_past_library(waiting, reply);
 		return;
 	}
-	held_reply(waiting, reply);
+	if (waiting->reply_bytes)
+		held_reply(waiting, reply);
 	answered(waiting, with_head(body_response(reply), waiting, reply), reply->status);
 }
 

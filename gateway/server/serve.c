@@ -97,7 +97,8 @@ static bool make_names(struct process *process)
 	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
 	const char **urls = calloc(endpoints + 1, sizeof *urls);
 	size_t *owners = calloc(endpoints + 1, sizeof *owners);
-	process->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, urls, owners, endpoints };
+	process->names = (struct metrics_names){ NULL, 0,      upstreams, config->upstream_count,
+						 urls, owners, endpoints, config->workers };
 	registry_fill_names(process->gateway.registry, &process->names);
 	if (!upstreams || !urls || !owners)
 		return false;

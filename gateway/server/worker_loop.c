@@ -19,6 +19,7 @@
 enum { KEY_SLOTS = 4096 };
 #define EXPIRE_EVERY_US CLOCK_US_PER_S
 #define SWEEP_US (CLOCK_US_PER_MS / 2)
+#define LAG_WINDOW_US (10 * CLOCK_US_PER_S)
 /* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
 #define LAST_WORDS_US CLOCK_US_PER_S
 
@@ -232,6 +233,26 @@ static void drain(struct worker *worker)
 	}
 }
 
+/* Tell once a second how busy the loop is, and how long it kept others waiting. */
+static void tell_load(struct worker *worker)
+{
+	uint64_t now_us = loop_now(worker->loop);
+	if (now_us < worker->load_due_us)
+		return;
+	worker->load_due_us = clock_add(now_us, CLOCK_US_PER_S);
+	struct loop_load load = loop_take_load(worker->loop);
+	uint64_t ratio = load.span_us ? load.busy_us * CLOCK_US_PER_S / load.span_us : 0; /* exposed in millionths */
+	if (now_us >= worker->lag_due_us) {
+		worker->lag_due_us = clock_add(now_us, LAG_WINDOW_US);
+		worker->lag_before_us = worker->lag_us;
+		worker->lag_us = 0;
+	}
+	worker->lag_us = load.longest_us > worker->lag_us ? load.longest_us : worker->lag_us;
+	uint64_t lag_us = worker->lag_us > worker->lag_before_us ? worker->lag_us : worker->lag_before_us;
+	meter_set(worker->meter, METRIC_ID_WORKER_BUSY, worker->index, 0, (int64_t)ratio);
+	meter_set(worker->meter, METRIC_ID_WORKER_LAG, worker->index, 0, (int64_t)lag_us);
+}
+
 static void *run(void *context)
 {
 	struct worker *worker = context;
@@ -240,6 +261,7 @@ static void *run(void *context)
 	crash_handler_thread();
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
 		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
+		tell_load(worker);
 		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {
 			cache_tick(gateway->cache, loop_now(worker->loop));
 			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;

@@ -229,6 +229,7 @@ def test_a_kept_answer_has_a_tag_and_who_has_it_gets_304(gateway, provider):
     for value in (tag, f'W/{tag}', f'"x", {tag}', "*"):
         reply = gateway.call("cached", If_None_Match=value)
         assert (reply.status, reply.body) == (304, b""), value
+        assert reply.header("content-length") == first.header("content-length")      # never that of the empty body
         assert reply.header("etag") == tag and verdict(reply) == "hit" and reply.header("age")
     assert gateway.call("cached", If_None_Match='"x"').status == 200
     assert len(provider.calls) == 1

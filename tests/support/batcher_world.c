@@ -13,7 +13,7 @@ static const char *const endpoint_names[] = { "http://127.0.0.1:1" };
 static const size_t endpoint_upstreams[] = { LABEL };
 static const struct metrics_names names = {
 	tool_names,     countof(tool_names), upstream_names,          countof(upstream_names),
-	endpoint_names, endpoint_upstreams,  countof(endpoint_names),
+	endpoint_names, endpoint_upstreams,  countof(endpoint_names), 0,
 };
 
 struct batch_policy world_policy(void)

@@ -60,7 +60,7 @@ static void make_names(struct gateway_world *world)
 	assert(upstreams);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		upstreams[i] = config->upstreams[i].settings.name;
-	world->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, &endpoint, &owner, 1 };
+	world->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, &endpoint, &owner, 1, 0 };
 	registry_fill_names(world->gateway.registry, &world->names);
 }
 

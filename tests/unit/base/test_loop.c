@@ -149,10 +149,38 @@ static void an_event_of_an_unwatched_descriptor_is_dropped(void **state)
 	loop_free(pipe_loop);
 }
 
+static void a_loop_knows_how_busy_it_was(void **state)
+{
+	(void)state;
+	clock_set(1000);
+	struct loop *loop = loop_new();
+	assert_non_null(loop);
+	for (uint64_t now = 1000; now < 10000; now += 1000) { /* 100 us of work, 900 of waiting */
+		clock_set(now + 100);
+		loop_wait(loop, 0);
+		clock_set(now + 1000);
+		loop_refresh(loop);
+		loop_wait(loop, 0); /* what was refreshed is work too */
+	}
+	struct loop_load load = loop_take_load(loop);
+	assert_int_equal(load.busy_us, 9000);
+	assert_int_equal(load.longest_us, 900);
+	assert_int_equal(load.span_us, 9000);
+	clock_set(20000); /* a long turn */
+	loop_wait(loop, 0);
+	load = loop_take_load(loop);
+	assert_int_equal(load.longest_us, 10000);
+	assert_int_equal(load.busy_us, 10000);
+	assert_int_equal(loop_take_load(loop).busy_us, 0);
+	clock_set(0);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timers_fire_in_order_of_due_time),
+		cmocka_unit_test(a_loop_knows_how_busy_it_was),
 		cmocka_unit_test(a_timer_that_rearms_itself_does_not_hold_the_loop),
 		cmocka_unit_test(a_wake_from_another_thread_ends_the_wait),
 		cmocka_unit_test(an_event_of_an_unwatched_descriptor_is_dropped),

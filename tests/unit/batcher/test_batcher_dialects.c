@@ -81,7 +81,9 @@ static const char *const tool_names[] = { "tool" };
 static const char *const upstream_names[] = { "this" };
 static const char *const endpoint_names[] = { "http://127.0.0.1:1" };
 static const size_t endpoint_upstreams[] = { 0 };
-static const struct metrics_names names = { tool_names, 1, upstream_names, 1, endpoint_names, endpoint_upstreams, 1 };
+static const struct metrics_names names = {
+	tool_names, 1, upstream_names, 1, endpoint_names, endpoint_upstreams, 1, 0
+};
 
 static const struct speech *speech;
 static struct dialect *made; /* with settings of its own */

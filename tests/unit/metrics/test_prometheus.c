@@ -23,7 +23,7 @@ static const char *const tools[] = { "search", "never_called", "say \"hi\"\\\n\x
 static const char *const upstreams[] = { "one", "two" };
 static const char *const endpoints[] = { "http://127.0.0.1:9001/rpc", "unix:/run/never called", "http://b\\" };
 static const size_t endpoint_upstreams[] = { 0, 0, 1 };
-static const struct metrics_names names = { tools, 3, upstreams, 2, endpoints, endpoint_upstreams, 3 };
+static const struct metrics_names names = { tools, 3, upstreams, 2, endpoints, endpoint_upstreams, 3, 2 };
 
 static struct metrics *metrics;
 static struct meter *meter;

@@ -1,0 +1,174 @@
+"""A hundred hostile clients at once, of every kind: the bound of bytes holds, the gateway answers all the while, and when they have
+left nothing is left of them."""
+import json
+import os
+import random
+import resource
+import threading
+import time
+
+from harness import provider as behave
+from harness.gateway import SANITIZED
+from harness.poll import until
+from harness.wire import Closed, Raw, request_bytes
+
+BOUND = 32 << 20
+ROOM = 64 << 20             # beside the bound: connections, batches being answered, the allocator
+LARGE = 3_000_000
+EACH = 12
+LIMITS = {"in_flight_bytes": "32MiB", "connections": 400, "header_timeout": "500ms", "body_timeout": "1s", "send_rate": "2MiB",
+          "idle_timeout": "2s"}
+POST = b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+class Hostile(threading.Thread):
+    """One client, which does its worst again and again until it is told to stop."""
+
+    def __init__(self, gateway, worst, seed, stop):
+        super().__init__(daemon=True)
+        self.gateway, self.worst, self.rng, self.stop, self.failure = gateway, worst, random.Random(seed), stop, None
+
+    def run(self):
+        try:
+            while not self.stop.is_set():
+                try:
+                    with self.gateway.connect() as connection:
+                        self.worst(self, connection)
+                except (OSError, Closed):
+                    self.stop.wait(0.02)        # turned away, cut off: that is what shall happen
+        except BaseException as failure:  # noqa: B902 (told by the test, not swallowed)
+            self.failure = failure
+
+    def until_closed(self, connection):
+        while not self.stop.is_set() and not connection.closed():
+            self.stop.wait(0.05)
+
+
+def slow_head(client, connection):
+    for byte in POST + b"X: " + b"a" * 500:
+        connection.send(bytes([byte]))
+        if client.stop.wait(0.05):
+            return
+
+
+def silent(client, connection):
+    client.until_closed(connection)
+
+
+def announced_body(client, connection):
+    connection.send(POST + b"Content-Length: 8000000\r\n\r\n" + b" " * 5000)
+    client.until_closed(connection)
+
+
+def slow_reader(client, connection):
+    """Asks for much, reads nothing."""
+    connection.send(request_bytes("POST", "/v1/tools/cached", b'{"large":%d}' % client.rng.randrange(3), {"Host": "localhost"}))
+    client.stop.wait(client.rng.random() * 2)
+    client.until_closed(connection)
+
+
+def giant_batch(client, connection):
+    """Hits of one large answer, many times over; half of them are read."""
+    calls = [{"id": str(n), "tool": "cached", "arguments": {"large": 0}} for n in range(300)]
+    accept = client.rng.choice(["application/json", "application/x-ndjson"])
+    connection.send(request_bytes("POST", "/v1/batch", json.dumps({"calls": calls}).encode(), {"Host": "localhost", "Accept": accept}))
+    if client.rng.random() < 0.5:
+        end = time.monotonic() + 1
+        while time.monotonic() < end and not client.stop.is_set():
+            connection.receive()
+    client.until_closed(connection)
+
+
+def many_names(client, connection):
+    names = [f"{client.rng.random()}" for _ in range(40_000)]
+    body = ("{" + ",".join(f'"{name}":0' for name in names) + "}").encode()
+    connection.send(request_bytes("POST", "/v1/tools/echo", body, {"Host": "localhost"}))
+    connection.reply()
+
+
+def array_of_lists(client, connection):
+    body = json.dumps([{"jsonrpc": "2.0", "id": n, "method": "tools/list"} for n in range(90)]).encode()
+    connection.send(request_bytes("POST", "/mcp", body, {"Host": "localhost", "Accept": "application/json, text/event-stream"}))
+    connection.reply()
+
+
+def garbage(client, connection):
+    connection.send(bytes(client.rng.randrange(256) for _ in range(client.rng.randrange(1, 20_000))))
+    client.until_closed(connection)
+
+
+def leaves_rudely(client, connection):
+    connection.send(POST + b"Content-Length: 9\r\n\r\n" + (b'{"n":%03d}' % client.rng.randrange(1000))[:client.rng.randrange(10)])
+    connection.reset()
+
+
+WORST = [slow_head, silent, announced_body, slow_reader, giant_batch, many_names, array_of_lists, garbage, leaves_rudely]
+
+
+def take_descriptors_away(gateway, stop):
+    """Now none is free, now there are enough."""
+    before = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
+    while not stop.wait(0.5):
+        used = len(os.listdir(f"/proc/{gateway.process.pid}/fd"))
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (used, before[1]))
+        stop.wait(0.2)
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, before)
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, before)
+
+
+def watch(gateway, admin, seconds):
+    """Look at it from an admin connection that was there before: it answers, and holds no more than it may."""
+    end = time.monotonic() + seconds
+    most = looks = 0
+    while time.monotonic() < end:
+        assert admin.request("GET", "/healthz", headers={"Host": "localhost"}).status == 200
+        text = admin.request("GET", "/metrics", headers={"Host": "localhost"}).body.decode()
+        held = next(float(line.split()[1]) for line in text.splitlines() if line.startswith("jitney_in_flight_bytes "))
+        most = max(most, held)
+        looks += 1
+        time.sleep(0.02)
+    assert looks > 5
+    return most
+
+
+def large_or_small(delivery, wire):
+    """Large answers for those who ask for them."""
+    if delivery.rpc and all("large" in (call.get("params") or {}) for call in delivery.calls):
+        result = [{"jsonrpc": "2.0", "id": call["id"], "result": "x" * LARGE} for call in delivery.calls]
+        wire.answer(result if isinstance(delivery.document, list) else result[0])
+    else:
+        behave.echo(delivery, wire)
+
+
+def test_a_hundred_hostile_clients(start, provider):
+    provider.behaviour = large_or_small
+    gateway = start({"limits": LIMITS, "log": {"access": False}, "workers": 2, "cache": {"memory": {"size": "64MiB"}}})
+    assert gateway.call("cached", {"large": 0}).status == 200
+    stop = threading.Event()
+    with gateway.connect("admin") as admin:
+        assert admin.request("GET", "/healthz", headers={"Host": "localhost"}).status == 200
+        fds, resident = gateway.fds(), gateway.resident_bytes()
+        clients = [Hostile(gateway, worst, seed, stop) for worst in WORST for seed in range(EACH)]
+        clients.append(threading.Thread(target=take_descriptors_away, args=(gateway, stop), daemon=True))
+        for client in clients:
+            client.start()
+        try:
+            most = watch(gateway, admin, 8)
+            grown = gateway.resident_bytes() - resident
+        finally:
+            stop.set()
+            for client in clients:
+                client.join(60)
+        assert not any(client.is_alive() for client in clients)
+        assert [client.failure for client in clients if getattr(client, "failure", None)] == []
+        assert most <= BOUND + 2 * LARGE, "a body and a reply each worker may be over"
+        if not SANITIZED:
+            assert grown < BOUND + ROOM + (64 << 20), "the cache's 64 MiB come on top"
+        for gauge in ("in_flight_requests", "in_flight_bytes", "reply_bytes"):
+            gateway.until_metric(gauge, 0)
+        gateway.until_metric("connections", 2)
+        until(lambda: gateway.fds() <= fds + 12, "the descriptors are back, but for connections to the provider")
+    for reason in ("head_timeout", "body_timeout", "send_timeout", "in_flight_bytes"):
+        assert gateway.metrics().sum("rejected_total", reason=reason) > 0, reason
+    for _ in range(32):
+        assert gateway.call("echo").status == 200
