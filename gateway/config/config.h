@@ -31,14 +31,18 @@ struct upstream_config {
 	struct exposure exposure;
 };
 
+/* Which listeners serve /metrics. */
+enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
+
 struct config {
 	const char *path;     /* of the file, as given */
 	const char *warnings; /* what ought to be written another way, a line each, for stderr; NULL: nothing */
 	struct listen_address *listen;
 	size_t listen_count;
 	struct listen_address *admin;
-	size_t admin_count; /* 0: no admin listener */
-	unsigned workers;   /* >= 1; auto has been resolved */
+	size_t admin_count;  /* 0: no admin listener */
+	unsigned metrics_on; /* enum metrics_on */
+	unsigned workers;    /* >= 1; auto has been resolved */
 	uint64_t drain_timeout_us;
 	bool core_dumps; /* and whatever else looks into the process */
 	struct {

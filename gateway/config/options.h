@@ -100,6 +100,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
 	L("admin.listen", ADDRESSES, config, admin, admin_count, 0, 16, "127.0.0.1:8081",                              \
 	  "Where operators connect; off: no admin listener.")                                                          \
+	V("admin.metrics", ENUM, config, metrics_on, "", 0, 0, "both", "both|admin",                                   \
+	  "Which listeners serve /metrics: data and admin, or admin alone.")                                           \
 	V("workers", WORKERS, config, workers, "", 1, 256, "auto", NULL,                                               \
 	  "Worker threads; auto: one for each CPU this process may use.")                                              \
 	V("drain_timeout", DURATION, config, drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \

@@ -2,6 +2,7 @@
  * connection.c: the life of a client's connection: its phases, the absolute deadlines against drip-feeding, and
  * how its end is noticed although the library does not tell.
  */
+#include <assert.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
@@ -104,6 +105,7 @@ void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_
 	struct connection *connection = *socket_context;
 	(void)mhd;
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		assert(http->handed);
 		*socket_context = http->handed;
 		http->handed->watch = (struct loop_watch){ connection_stirred, -1 };
 		http->handed = NULL;

@@ -57,14 +57,18 @@ static struct MHD_Daemon *start_library(struct http *http)
 #endif
 		{ MHD_OPTION_END, 0, NULL },
 	};
+	unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME;
+#if MHD_VERSION >= 0x00097707
+	flags |=
+		MHD_USE_NO_THREAD_SAFETY; /* as older ones are by themselves here: a connection begins when it is added */
+#endif
 	/* No timeouts: connection.c has them all. */
-	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-				request_handle, http, MHD_OPTION_ARRAY, strictness, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
-				1, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_DAEMON,
-				MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				daemon_memory(http->settings), MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http,
-				MHD_OPTION_NOTIFY_COMPLETED, request_completed, http, MHD_OPTION_URI_LOG_CALLBACK,
-				request_first_line, http, MHD_OPTION_END);
+	return MHD_start_daemon(
+		flags, 0, NULL, NULL, request_handle, http, MHD_OPTION_ARRAY, strictness,
+		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_DAEMON,
+		MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, daemon_memory(http->settings),
+		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED, request_completed,
+		http, MHD_OPTION_URI_LOG_CALLBACK, request_first_line, http, MHD_OPTION_END);
 }
 
 static struct http_daemon *daemon_new(struct http *http)

@@ -145,21 +145,15 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 	return true;
 }
 
-/*
- * Behind the end of the line whose text ends at `at`; NULL: the line does not end there. libmicrohttpd has put NULs
- * over what ended the text. Up to 0.9.77 those are CR and LF; since 1.0 it is one byte: CR, or the first of the blanks
- * that are no part of the value.
- */
+/* A newer library runs at a level of discipline (daemon.c) at which it refuses folded lines, NULs and line ends without CR
+ * itself; and what it leaves in its buffer is not the head as it came. An older one lets them through. */
+enum { LIBRARY_IS_STRICT = MHD_VERSION >= 0x00097701 };
+
+/* Behind the end of the line whose text ends at `at`; NULL: the line does not end there. The older library has put NULs
+ * over CR and LF. */
 static const char *skip_line_end(const char *at, const char *end)
 {
-	if (end - at < 2)
-		return NULL;
-	if (at[0] == '\0' && (at[1] == '\0' || at[1] == '\n'))
-		return at + 2;
-	if (at[0] == '\0')
-		for (at++; at < end && (*at == ' ' || *at == '\t');)
-			at++;
-	return end - at >= 2 && at[0] == '\r' && at[1] == '\n' ? at + 2 : NULL;
+	return end - at >= 2 && at[0] == '\0' && at[1] == '\0' ? at + 2 : NULL;
 }
 
 /* Name, colon, blanks and value must lie in the read buffer where they came, right behind the line before: what two
@@ -167,6 +161,8 @@ static const char *skip_line_end(const char *at, const char *end)
 static bool line_is_whole(struct head_walk *walk, const char *name, size_t name_len, const char *value,
 			  size_t value_len)
 {
+	if (LIBRARY_IS_STRICT)
+		return true;
 	if (name != walk->at || (size_t)(walk->end - name) <= name_len)
 		return false;
 	const char *from = name + name_len + 1;
@@ -362,11 +358,12 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 	size_t head_len = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
 	const struct request_line line = { slice_of(method), target, slice_of(version), target_len };
 	walk.end = method + head_len; /* the library counts from the method on */
-	bool whole = version == method + line.method.len + 1 + target_len + 1 &&
-		     (walk.at = skip_line_end(version + line.version.len, walk.end));
+	bool whole = LIBRARY_IS_STRICT || (version == method + line.method.len + 1 + target_len + 1 &&
+					   (walk.at = skip_line_end(version + line.version.len, walk.end)));
 	if (whole)
 		MHD_get_connection_values_n(connection, MHD_HEADER_KIND, look_at_header, &walk);
-	whole = whole && !walk.complaint && skip_line_end(walk.at, walk.end) == walk.end;
+	if (whole && !LIBRARY_IS_STRICT && !walk.complaint)
+		whole = skip_line_end(walk.at, walk.end) == walk.end;
 	/* What the library takes of a connection's memory: the head, and for every header, argument and cookie a record.
 	 * (A complaint ends the walk early, with a little less.) */
 	int records = MHD_get_connection_values(connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND,

@@ -29,6 +29,8 @@ struct route {
 	} methods[METHODS_PER_PATH];
 };
 
+static route_function serve_data_metrics;
+
 static const struct route data_routes[] = {
 	{ "/v1/tools/{}", NULL, { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
 	{ "/mcp", &wire_mcp, { { HTTP_METHOD_COUNT, mcp_serve } } },
@@ -38,7 +40,7 @@ static const struct route data_routes[] = {
 	{ "/openapi.json", NULL, { { HTTP_GET, page_openapi } } },
 	{ "/healthz", NULL, { { HTTP_GET, page_healthz } } },
 	{ "/readyz", NULL, { { HTTP_GET, page_readyz } } },
-	{ "/metrics", NULL, { { HTTP_GET, page_metrics } } },
+	{ "/metrics", NULL, { { HTTP_GET, serve_data_metrics } } },
 	{ "/.well-known/oauth-protected-resource", NULL, { { HTTP_GET, mcp_resource_metadata } } },
 	{ "/.well-known/oauth-protected-resource/mcp", NULL, { { HTTP_GET, mcp_resource_metadata } } },
 };
@@ -143,6 +145,21 @@ struct routes {
 static const struct routes data = { data_routes, countof(data_routes), ACCESS_DATA };
 static const struct routes admin = { admin_routes, countof(admin_routes), ACCESS_ADMIN };
 
+static void refuse_path(struct worker *worker, struct request *request)
+{
+	front_refuse(worker, request, &wire_problem, REJECT_NOT_FOUND, OUTCOME_NOT_FOUND,
+		     "There is nothing at this path; docs/api.md lists what there is.");
+}
+
+/* With many tools it is large, and takes a worker a while: not everybody needs to be able to ask for it. */
+static void serve_data_metrics(struct worker *worker, struct request *request, struct slice rest)
+{
+	if (worker->gateway->config->metrics_on == METRICS_ON_ADMIN)
+		refuse_path(worker, request);
+	else
+		page_metrics(worker, request, rest);
+}
+
 /* NULL: there is nothing at this path. */
 static const struct route *find_route(const struct routes *routes, const struct request *request, struct slice *rest)
 {
@@ -161,8 +178,7 @@ static const struct wire *wire_of(const struct route *route)
 static void serve_no_route(struct worker *worker, struct request *request)
 {
 	if (!slice_equal(request->path, SLICE("*"))) {
-		front_refuse(worker, request, &wire_problem, REJECT_NOT_FOUND, OUTCOME_NOT_FOUND,
-			     "There is nothing at this path; docs/api.md lists what there is.");
+		refuse_path(worker, request);
 		return;
 	}
 	struct reply reply;

@@ -17,7 +17,7 @@ ROOM = 64 << 20             # beside the bound: connections, batches being answe
 LARGE = 3_000_000
 EACH = 12
 LIMITS = {"in_flight_bytes": "32MiB", "connections": 400, "header_timeout": "500ms", "body_timeout": "1s", "send_rate": "2MiB",
-          "idle_timeout": "2s"}
+          "idle_timeout": "10s"}
 POST = b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
