@@ -7,10 +7,12 @@ import resource
 import threading
 import time
 
+import pytest
+
 from harness import provider as behave
 from harness.gateway import SANITIZED
 from harness.poll import until
-from harness.wire import Closed, Raw, request_bytes
+from harness.wire import Closed, request_bytes
 
 BOUND = 32 << 20
 ROOM = 64 << 20             # beside the bound: connections, batches being answered, the allocator
@@ -140,6 +142,7 @@ def large_or_small(delivery, wire):
         behave.echo(delivery, wire)
 
 
+@pytest.mark.slow
 def test_a_hundred_hostile_clients(start, provider):
     provider.behaviour = large_or_small
     gateway = start({"limits": LIMITS, "log": {"access": False}, "workers": 2, "cache": {"memory": {"size": "64MiB"}}})
