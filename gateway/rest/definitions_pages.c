@@ -13,11 +13,9 @@ static void reply_document(struct request *request, const struct document *docum
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	reply_header_text(&reply, "ETag", slice_of(document->etag));
 	reply_header_text(&reply, "Cache-Control", SLICE("no-cache"));
-	if (!unchanged) {
-		reply.content_type = "application/json";
-		reply.body = blob_slice(document->blob);
-		reply.blob = document->blob;
-	}
+	reply.content_type = unchanged ? NULL : "application/json";
+	reply.body = blob_slice(document->blob); /* a 304 tells its length */
+	reply.blob = document->blob;
 	request_reply(request, &reply);
 }
 
