@@ -231,6 +231,15 @@ static void process_abort(struct exchange *exchange)
 		land_if_done(errand);
 }
 
+/* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline, those
+ * before it one by one. */
+static bool is_late(const struct errand *errand)
+{
+	uint64_t timeout_us = errand->upstream->base.settings->timeout_us;
+	uint64_t took_us = loop_now(errand->upstream->base.loop) - errand->begun_us;
+	return took_us >= timeout_us - timeout_us / 8;
+}
+
 static void process_forget(struct exchange *exchange, size_t index)
 {
 	struct errand *errand = container_of(exchange, struct errand, base);
@@ -239,7 +248,7 @@ static void process_forget(struct exchange *exchange, size_t index)
 	if (!item->open)
 		return;
 	item->open = false;
-	process_pool_forget(errand->upstream->pool, &item->call, false);
+	process_pool_forget(errand->upstream->pool, &item->call, is_late(errand));
 	if (--errand->left == 0) /* lands from the loop, as always */
 		loop_arm(errand->upstream->base.loop, &errand->timer, loop_now(errand->upstream->base.loop));
 }
