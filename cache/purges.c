@@ -139,6 +139,13 @@ static void count_fact(struct purges *purges, const struct purge_fact *fact, int
 		atomic_fetch_add(&purges->waiting, (size_t)by);
 	if (fact->event && !fact->number)
 		atomic_fetch_add(&purges->unnumbered, (size_t)by);
+	if (fact->key && fact->number)
+		atomic_fetch_add(&purges->numbered_keys, (size_t)by);
+}
+
+bool purges_knows_keys(const struct purges *purges)
+{
+	return atomic_load(&purges->numbered_keys) > 0;
 }
 
 /* Every change of a fact goes through here, so that the counts are right. */

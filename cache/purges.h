@@ -86,6 +86,7 @@ struct purges {
 	atomic_uint_fast64_t ahead;               /* a: the largest that an answer from outside carried */
 	atomic_size_t unnumbered;                 /* a */
 	atomic_size_t waiting;                    /* a: UNTOLD or MISSING */
+	atomic_size_t numbered_keys;              /* a */
 	size_t count;                             /* l */
 	struct purge list[PURGES_MAX];            /* l: one for each scope, the last heard of first */
 	struct purged_keys keys[PURGED_KEY_SETS]; /* l: those of one key, by its digest */
@@ -126,6 +127,8 @@ void purges_keep_here(struct purges *purges, struct slice text);
 void purges_say_again(struct purges *purges);
 /* Whether nothing waits or is on its way of what this text names. */
 bool purges_is_told(struct purges *purges, struct slice text);
+/* Whether there is one of a single key that has a number. */
+bool purges_knows_keys(const struct purges *purges);
 /* What Redis holds is noted between these two. What it should hold and does not is MISSING after the second; of keys it
  * is those with a number above `keys_from`. */
 void purges_read_begin(struct purges *purges);

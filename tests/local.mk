@@ -31,6 +31,7 @@ unit_cache = \
 	tests/unit/cache/test_memory \
 	tests/unit/cache/test_memory_load \
 	tests/unit/cache/test_purges \
+	tests/unit/cache/test_validity_random \
 	tests/unit/cache/test_stored_value \
 	tests/unit/cache/test_wish \
 	tests/unit/cache/disk/test_disk \

@@ -20,7 +20,7 @@ enum {
 	TOKEN_BYTES = 48,
 	CHECKSUM_AT = 8, /* in a value: what tells two of them apart (stored_value.c) */
 	SCRATCH_KEPT_BYTES = 256 * 1024,
-	WAITING_PER_COMMAND = 2, /* look-ups, and writes, that wait for as many commands under way, each */
+	WAITING_MAX = 8192, /* look-ups that wait for room, and writes, each: a batch, or several */
 };
 #define LEASES_AGAIN_US (60 * CLOCK_US_PER_S)
 
@@ -36,9 +36,9 @@ struct operation {
 	bool encoded;                     /* SET: its value is in tier->scratch, for now */
 	uint8_t digest[KEY_DIGEST_BYTES]; /* SET, DEL, RELEASE */
 	uint64_t asked_us;
-	bool waits;                     /* in one of the tier's queues */
-	bool again;                     /* its script was unknown, and is sent whole */
-	TAILQ_ENTRY(operation) next;    /* while it waits */
+	bool waits;                  /* in one of the tier's queues */
+	bool again;                  /* its script was unknown, and is sent whole */
+	TAILQ_ENTRY(operation) next; /* while it waits */
 	struct operation *next_spare;
 };
 TAILQ_HEAD(operations, operation);
@@ -53,7 +53,8 @@ struct redis_tier {
 	struct breaker breaker;
 	struct operation *operations, *spare;
 	struct operations looks, writes; /* that wait: look-ups go first, somebody waits for them */
-	size_t look_count, write_count, most_waiting;
+	size_t look_count, write_count;
+	size_t used;        /* operations that have ever been taken: memory is touched as it is needed */
 	struct buf scratch; /* a value being encoded */
 	char name[NAME_BYTES];
 	struct redis_script claim, release, store;
@@ -121,12 +122,13 @@ static void replied(struct redis_command *command, enum command_end end, const r
 static struct operation *take_operation(struct redis_tier *tier, enum redis_command_kind kind, uint64_t now_us)
 {
 	struct operation *operation = tier->spare;
-	if (!operation)
+	if (operation)
+		tier->spare = operation->next_spare;
+	else if (tier->used < tier->settings->max_commands + 2 * WAITING_MAX)
+		operation = &tier->operations[tier->used++];
+	else
 		return NULL;
-	tier->spare = operation->next_spare;
-	*operation = (struct operation){
-		.command.done = replied, .tier = tier, .kind = kind, .asked_us = now_us
-	};
+	*operation = (struct operation){ .command.done = replied, .tier = tier, .kind = kind, .asked_us = now_us };
 	return operation;
 }
 
@@ -300,7 +302,7 @@ static bool join_queue(struct operation *operation)
 {
 	struct redis_tier *tier = operation->tier;
 	size_t *count = is_look(operation) ? &tier->look_count : &tier->write_count;
-	if (*count >= tier->most_waiting)
+	if (*count >= WAITING_MAX)
 		return false;
 	++*count;
 	operation->encoded = false;
@@ -353,8 +355,8 @@ static struct entry *read_value(struct redis_tier *tier, struct key *key, const 
 	const struct stored_clock clock = { now_us, clock_wall_us() };
 	struct entry *entry = NULL;
 	struct slice value = { reply->str, reply->len };
-	enum stored_fault fault = seal_take(tier->settings, &value) ? stored_value_decode(value, key, &clock, &entry)
-								    : STORED_FOREIGN;
+	enum stored_fault fault =
+		seal_take(tier->settings, &value) ? stored_value_decode(value, key, &clock, &entry) : STORED_FOREIGN;
 	switch (fault) {
 	case STORED_FINE:
 		return entry;
@@ -748,18 +750,11 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 	redis_script_init(&tier->store, store_script);
 	TAILQ_INIT(&tier->looks);
 	TAILQ_INIT(&tier->writes);
-	tier->most_waiting = WAITING_PER_COMMAND * settings->max_commands;
-	size_t count = settings->max_commands + 2 * tier->most_waiting;
-	tier->operations = calloc(count, sizeof *tier->operations);
+	tier->operations = calloc(settings->max_commands + 2 * WAITING_MAX, sizeof *tier->operations);
 	tier->connection = redis_connection_new(loop, settings, tier->name, &hooks);
 	if (!tier->operations || !tier->connection) {
 		free_tier(&tier->face);
 		return NULL;
-	}
-	for (size_t i = count; i-- > 0;) {
-		tier->operations[i].next_spare = tier->spare;
-		tier->operations[i].tier = tier;
-		tier->spare = &tier->operations[i];
 	}
 	return &tier->face;
 }

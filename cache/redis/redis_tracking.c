@@ -24,7 +24,8 @@ enum errand_kind {
 	ERRAND_TRACK,
 	ERRAND_READ,      /* the purges of scopes */
 	ERRAND_READ_KEYS, /* those of keys */
-	ERRAND_COUNT,     /* is the list still there? */
+	ERRAND_COUNT,     /* are they still there? */
+	ERRAND_COUNT_KEYS,
 	ERRAND_BEAT,
 	ERRAND_VERIFY,
 	ERRAND_PURGE,
@@ -59,7 +60,7 @@ struct redis_tracking {
 
 	/* the list of purges: over the mouth, whether or not there is a session */
 	enum knowledge list;
-	unsigned reading; /* the last reading that was begun */
+	unsigned reading;   /* the last reading that was begun */
 	bool was_empty;     /* the list just read */
 	uint64_t keys_read; /* purges of keys are read up to this number */
 	uint64_t poll_us;   /* when it is read again while nothing is heard */
@@ -233,10 +234,13 @@ static bool send_beat(struct redis_tracking *tracking, uint64_t now_us)
 	const struct slice argv[] = { SLICE("PUBLISH"), redis_name(tracking->settings->prefix, word, channel),
 				      SLICE("1") };
 	char purges[REDIS_KEY_BYTES];
+	char purged[REDIS_KEY_BYTES];
 	const struct slice count[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purges", purges) };
+	const struct slice count_keys[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purged", purged) };
 	tracking->beat_us = now_us + BEAT_US;
 	return run_errand(tracking, ERRAND_BEAT, countof(argv), argv, now_us) &&
-	       run_errand(tracking, ERRAND_COUNT, countof(count), count, now_us);
+	       run_errand(tracking, ERRAND_COUNT, countof(count), count, now_us) &&
+	       run_errand(tracking, ERRAND_COUNT_KEYS, countof(count_keys), count_keys, now_us);
 }
 
 /* Both are up and the ear listens: from the reply to TRACKING on it hears of everything. What a list that is read after
@@ -596,12 +600,14 @@ static void take_invalidation(struct redis_tracking *tracking, const redisReply 
 
 /* --- the mouth --- */
 
-/* Standing, it finds its list gone: it reads what is there, and tells what is not. */
-static void list_counted(struct redis_tracking *tracking, enum command_end end, const redisReply *reply)
+/* Standing, it finds a list gone: it reads all that is there, and tells what is not. */
+static void list_counted(struct redis_tracking *tracking, bool expected, enum command_end end, const redisReply *reply)
 {
 	bool gone = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;
-	if (gone && tracking->stands)
-		tracking->poll_us = 0;
+	if (!gone || !expected || !tracking->stands)
+		return;
+	tracking->poll_us = 0;
+	tracking->keys_read = 0;
 }
 
 static void take_result(struct errand *errand, enum command_end end, const redisReply *reply)
@@ -620,7 +626,10 @@ static void take_result(struct errand *errand, enum command_end end, const redis
 			keys_read(tracking, end, reply);
 		break;
 	case ERRAND_COUNT:
-		list_counted(tracking, end, reply);
+		list_counted(tracking, true, end, reply);
+		break;
+	case ERRAND_COUNT_KEYS:
+		list_counted(tracking, purges_knows_keys(purges_of(tracking)), end, reply);
 		break;
 	case ERRAND_VERIFY:
 		verified(errand, end, reply);

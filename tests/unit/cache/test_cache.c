@@ -330,6 +330,39 @@ static void a_purge_is_by_tool_by_digest_or_of_all(void **state)
 	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
 }
 
+/* What is purged is refused at once, and leaves by and by: no step looks at more than a few hundred places. */
+static void a_purge_takes_no_longer_the_more_there_is(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct cache_policy policy = { .ttl_us = 100 * S };
+	const struct purge_scope everything = { 0 };
+	enum { COUNT = 4000 };
+	struct key *first = NULL;
+	for (unsigned id = 0; id < COUNT; id++) {
+		struct key *key = key_of_id(id);
+		assert_true(store(fixture, key, &policy));
+		if (id == 0)
+			first = key_ref(key);
+		key_unref(key);
+	}
+	uint64_t event = cache_purge(fixture->cache, &everything);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, COUNT);
+	const struct cache_wish wish = { 0 };
+	assert_null(ask_cache(fixture->cache, first, &wish, stored_us, NULL).entry);
+	size_t steps = 1;
+	uint64_t before = cache_purged(fixture->cache), most = 0;
+	while (cache_sweep(fixture->cache, &ask_no_tags, 0)) {
+		most = cache_purged(fixture->cache) - before > most ? cache_purged(fixture->cache) - before : most;
+		before = cache_purged(fixture->cache);
+		steps++;
+	}
+	assert_true(cache_is_swept(fixture->cache, event));
+	assert_true(steps > 10 && most < 1000);
+	assert_int_equal(cache_purged(fixture->cache), COUNT);
+	assert_int_equal(cache_memory_stats(fixture->cache).entries, 0);
+	key_unref(first);
+}
+
 static void ticks_drop_in_the_end_what_is_past_its_grace(void **state)
 {
 	struct fixture *fixture = *state;
@@ -492,6 +525,7 @@ int main(void)
 		WITH_CACHE(jitter_takes_up_to_a_tenth_the_same_each_time),
 		cmocka_unit_test(age_and_ttl_are_whole_seconds),
 		WITH_CACHE(a_purge_is_by_tool_by_digest_or_of_all),
+		WITH_CACHE(a_purge_takes_no_longer_the_more_there_is),
 		WITH_CACHE(ticks_drop_in_the_end_what_is_past_its_grace),
 		WITH_CACHE(every_look_up_is_counted_by_its_result),
 		WITH_CACHE(a_scrape_sees_entries_bytes_and_evictions),

@@ -1,0 +1,526 @@
+/*
+ * The rule under random histories, in virtual time: three gateways over one Redis, and what happens to them: fetches and
+ * look-ups that overtake each other, stores that come late, purges by every scope, sessions that break, gateways that
+ * die, policies that change, a list of purges that is evicted. Redis, and what redis_tracking.c says to it, is a model;
+ * the caches, the rule and the values are the real ones.
+ *
+ * JITNEY_VALIDITY_STEPS: how many; JITNEY_VALIDITY_SEED.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "cache/cache.h"
+#include "cache/stored_value.h"
+#include "tests/support/cache_ask.h"
+
+#define MS CLOCK_US_PER_MS
+#define S CLOCK_US_PER_S
+#define UNHEARD_US (2 * S)
+#define LATE_US S /* what is sent arrives within, where it arrives at all */
+enum { GATEWAYS = 3, TOOLS = 4, KEYS = 24, TRIPS = 16, SENT_MAX = 64, LIST_MAX = 128, PURGES = 4096, SCOPES = 8 };
+
+static const char *const tools[TOOLS] = { "alpha", "beta", "beta_two", "gamma" };
+
+static uint64_t random_state;
+
+static uint64_t draw(uint64_t limit)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state % limit;
+}
+
+/* gamma is tagged. */
+static bool has_tag(const void *context, struct slice tool, struct slice tag)
+{
+	(void)context;
+	return slice_equal(tool, SLICE("gamma")) && slice_equal(tag, SLICE("news"));
+}
+static const struct purge_tags tags = { has_tag, NULL };
+
+/* --- the truth --- */
+
+struct purge_truth {
+	uint64_t step, told_us; /* when it was asked for; when Redis had it: CLOCK_NEVER: not yet */
+	unsigned by;
+	bool lost; /* whoever asked for it died before it was told: nobody else can know */
+	size_t len;
+	char text[PURGE_TEXT_BYTES];
+};
+
+static struct purge_truth truth[PURGES];
+static size_t truth_count;
+
+/* --- Redis --- */
+
+struct listed {
+	size_t len;
+	uint64_t number;
+	char text[PURGE_TEXT_BYTES];
+};
+
+static struct {
+	struct buf values[KEYS];
+	struct listed list[LIST_MAX + KEYS]; /* scopes and keys */
+	size_t count;
+	uint64_t newest;
+} redis;
+
+/* --- gateways --- */
+
+struct message {
+	uint64_t due_us, number;
+	size_t len;
+	char text[PURGE_TEXT_BYTES];
+};
+
+struct store {
+	uint64_t due_us;
+	unsigned key;
+	struct entry *entry;
+};
+
+struct trip {
+	bool busy, fetch; /* else a look-up in Redis */
+	unsigned key;
+	struct cache_begun begun;
+	uint64_t asked_step, due_us, read_us;
+	struct entry *entry; /* of a look-up: what Redis had */
+	bool read;
+};
+
+struct gateway {
+	struct cache *cache;
+	bool stands;
+	uint64_t poll_us, since_us;
+	struct message messages[SENT_MAX];
+	size_t message_count;
+	struct store stores[SENT_MAX];
+	size_t store_count;
+	struct trip trips[TRIPS];
+	struct cache_policy policies[TOOLS];
+	uint64_t policy_us[TOOLS];
+};
+
+static struct gateway gateways[GATEWAYS];
+static struct key *keys[KEYS];
+static uint64_t now_us, step;
+static size_t served, hits_outside, refused;
+
+static struct stored_clock clock_of_now(void)
+{
+	return (struct stored_clock){ now_us, 1700000000 * S + now_us };
+}
+
+static unsigned tool_of(unsigned key)
+{
+	return key % TOOLS;
+}
+
+static bool text_covers(const char *text, size_t len, unsigned key)
+{
+	const struct purge_scope scope = purge_scope_read((struct slice){ text, len });
+	return purge_scope_covers(&scope, keys[key], &tags);
+}
+
+/* What may not be served, whatever the code thinks. `asked_step` is in the answer's body. */
+static void check_served(unsigned g, unsigned key, const struct entry *entry, const struct cache_ask *ask,
+			 enum cache_verdict verdict)
+{
+	struct slice body = answer_body(entry->answer);
+	char text[32] = "";
+	memcpy(text, body.at, body.len < sizeof text ? body.len : sizeof text - 1);
+	uint64_t asked = strtoull(text, NULL, 10), age_us = now_us - entry->stored_us;
+	for (size_t i = 0; i < truth_count; i++) {
+		const struct purge_truth *purge = &truth[i];
+		bool known = purge->by == g ||
+			     (purge->told_us != CLOCK_NEVER && now_us > purge->told_us + UNHEARD_US + LATE_US);
+		if (purge->step > asked && known && !purge->lost && text_covers(purge->text, purge->len, key))
+			fail_msg(
+				"step %llu: gateway %u serves what was asked for at %llu and purged at %llu by %u: %.*s",
+				(unsigned long long)step, g, (unsigned long long)asked, (unsigned long long)purge->step,
+				purge->by, (int)purge->len, purge->text);
+	}
+	const struct cache_policy *policy = ask->policy;
+	uint64_t most_us = policy->ttl_us + (verdict == CACHE_VERDICT_STALE ? policy->stale_while_revalidate_us : 0);
+	if (age_us > most_us)
+		fail_msg("step %llu: %llu us old, %llu allowed", (unsigned long long)step, (unsigned long long)age_us,
+			 (unsigned long long)most_us);
+	if (ask->wish->has_max_age && age_us > ask->wish->max_age_us)
+		fail_msg("step %llu: older than its caller wishes", (unsigned long long)step);
+	served++;
+}
+
+/* --- purges --- */
+
+static void note_redis(const char *text, size_t len, uint64_t number)
+{
+	struct listed *place = NULL;
+	for (size_t i = 0; i < redis.count && !place; i++)
+		if (redis.list[i].len == len && memcmp(redis.list[i].text, text, len) == 0)
+			place = &redis.list[i];
+	if (!place)
+		place = &redis.list[redis.count++];
+	place->len = len;
+	memcpy(place->text, text, len);
+	place->number = number > place->number ? number : place->number;
+	redis.newest = number > redis.newest ? number : redis.newest;
+}
+
+static void break_session(unsigned g);
+
+/* The script: returns the number. */
+static uint64_t tell_redis(unsigned g, const struct purge_news *news)
+{
+	uint64_t ms = (1700000000 * S + now_us) / MS, known = purges_number(&cache_rule(gateways[g].cache)->purges);
+	uint64_t number = ms > redis.newest + 1 ? ms : redis.newest + 1;
+	struct slice text = { news->text, news->len };
+	number = news->number ? news->number : known + 1 > number ? known + 1 : number;
+	if (!redis.count && !news->number) {
+		note_redis("", 0, number);
+		text.len = 0;
+	}
+	note_redis(text.at, text.len, number);
+	for (unsigned key = 0; key < KEYS; key++) {
+		char own[PURGE_TEXT_BYTES];
+		if (slice_equal(purge_key_write(keys[key]->digest, own), text))
+			buf_reset(&redis.values[key]);
+	}
+	for (unsigned other = 0; other < GATEWAYS; other++) {
+		struct gateway *to = &gateways[other];
+		if (other == g || !to->stands)
+			continue;
+		if (to->message_count == SENT_MAX) {
+			break_session(other); /* as Redis does with one who does not read */
+			continue;
+		}
+		struct message *message = &to->messages[to->message_count++];
+		*message = (struct message){ now_us + draw(LATE_US / 2), number, text.len, "" };
+		memcpy(message->text, text.at, text.len);
+	}
+	return number;
+}
+
+static void tell_waiting(unsigned g)
+{
+	struct purges *purges = &cache_rule(gateways[g].cache)->purges;
+	struct purge_news news;
+	while (purges_take_waiting(purges, &news)) {
+		uint64_t number = tell_redis(g, &news);
+		purges_told(purges, (struct slice){ news.text, news.len }, news.event, number);
+		for (size_t i = 0; i < truth_count; i++)
+			if (truth[i].by == g && truth[i].told_us == CLOCK_NEVER)
+				truth[i].told_us = now_us; /* several of one scope are told as one */
+	}
+}
+
+static void read_list(unsigned g)
+{
+	static const struct purge_scope everything;
+	struct gateway *gateway = &gateways[g];
+	struct purges *purges = &cache_rule(gateway->cache)->purges;
+	uint64_t keys_from = 0;
+	purges_read_begin(purges);
+	for (size_t i = 0; i < redis.count; i++) {
+		const struct purge_scope scope = purge_scope_read((struct slice){ redis.list[i].text, redis.list[i].len });
+		keys_from = scope.key.len && redis.list[i].number > keys_from ? redis.list[i].number : keys_from;
+	}
+	for (size_t i = 0; i < redis.count; i++)
+		cache_purge_heard(gateway->cache, (struct slice){ redis.list[i].text, redis.list[i].len },
+				  redis.list[i].number);
+	purges_read_end(purges, keys_from);
+	if (!redis.count && !gateway->stands)
+		cache_purge(gateway->cache, &everything);
+	tell_waiting(g);
+	gateway->poll_us = now_us + UNHEARD_US / 2;
+}
+
+static struct purge_scope draw_scope(char text[PURGE_TEXT_BYTES])
+{
+	const struct purge_scope scopes[SCOPES] = {
+		{ .tool = SLICE("alpha") },
+		{ .tool = SLICE("beta") },
+		{ .prefix = SLICE("beta") },
+		{ .tag = SLICE("news") },
+		{ .tool = SLICE("gamma"), .tag = SLICE("news") },
+		{ .tool = { NULL, 0 } },
+		{ .tool = { NULL, 0 } },
+	};
+	uint64_t which = draw(40);
+	if (which == 0)
+		return scopes[SCOPES - 1]; /* everything */
+	if (which < 16)
+		return scopes[which % 5];
+	purge_key_write(keys[draw(KEYS)]->digest, text);
+	return purge_scope_read((struct slice){ text, 4 + 2 * KEY_DIGEST_BYTES + 1 });
+}
+
+static void purge(unsigned g)
+{
+	char text[PURGE_TEXT_BYTES];
+	const struct purge_scope scope = draw_scope(text);
+	/* old ones whose answers cannot live any more make room */
+	if (truth_count == PURGES) {
+		memmove(truth, truth + PURGES / 2, PURGES / 2 * sizeof *truth);
+		truth_count = PURGES / 2;
+	}
+	struct purge_truth *fact = &truth[truth_count++];
+	*fact = (struct purge_truth){ .step = step, .told_us = CLOCK_NEVER, .by = g };
+	fact->len = purge_scope_write(&scope, fact->text).len;
+	cache_purge(gateways[g].cache, &scope);
+	if (gateways[g].stands)
+		tell_waiting(g);
+}
+
+/* --- fetches and look-ups --- */
+
+static struct cache_wish draw_wish(void)
+{
+	struct cache_wish wish = { 0 };
+	wish.has_max_age = draw(4) == 0;
+	wish.max_age_us = draw(20) * S;
+	return wish;
+}
+
+static void ask(unsigned g, unsigned key)
+{
+	struct gateway *gateway = &gateways[g];
+	const struct cache_wish wish = draw_wish();
+	const struct cache_ask asks = { &gateway->policies[tool_of(key)], &wish, &tags, now_us };
+	struct cache_found found = cache_find(gateway->cache, keys[key], &asks, NULL);
+	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE)
+		check_served(g, key, found.entry, &asks, found.verdict);
+	if (found.refresh)
+		cache_refreshed(found.entry);
+	entry_unref(found.entry);
+	struct trip *trip = &gateway->trips[draw(TRIPS)];
+	if (trip->busy)
+		return;
+	*trip = (struct trip){ .busy = true, .fetch = draw(3) == 0, .key = key, .asked_step = step };
+	trip->begun = cache_begin(gateway->cache, keys[key]);
+	trip->read_us = now_us + draw(200 * MS);
+	trip->due_us = trip->read_us + draw(400 * MS);
+}
+
+static void land(unsigned g, struct trip *trip)
+{
+	struct gateway *gateway = &gateways[g];
+	char text[32];
+	snprintf(text, sizeof text, "%llu", (unsigned long long)trip->asked_step);
+	struct answer *answer = answer_result(slice_of(text), true, NULL);
+	const struct cache_fill fill = { &gateway->policies[tool_of(trip->key)], 0, now_us, &trip->begun, &tags };
+	struct entry *entry;
+	bool drop;
+	cache_store_entry(gateway->cache, keys[trip->key], answer, &fill, NULL, &entry, &drop);
+	if (entry && gateway->store_count < SENT_MAX)
+		gateway->stores[gateway->store_count++] =
+			(struct store){ now_us + draw(LATE_US / 2), trip->key, entry };
+	else
+		entry_unref(entry);
+	answer_unref(answer);
+}
+
+static void take_found(unsigned g, struct trip *trip)
+{
+	struct gateway *gateway = &gateways[g];
+	const struct cache_wish wish = draw_wish();
+	const struct cache_ask asks = { &gateway->policies[tool_of(trip->key)], &wish, &tags, now_us };
+	if (!trip->entry)
+		return;
+	if (cache_validity(gateway->cache, trip->entry, &trip->begun, &asks) == STILL_VALID) {
+		cache_admit(gateway->cache, trip->entry, &trip->begun, &tags);
+		struct cache_found found = cache_judge(trip->entry, &asks);
+		if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
+			check_served(g, trip->key, found.entry, &asks, found.verdict);
+			hits_outside++;
+		}
+		if (found.refresh)
+			cache_refreshed(found.entry);
+		entry_unref(found.entry);
+	} else {
+		refused++;
+	}
+	entry_unref(trip->entry);
+	trip->entry = NULL;
+}
+
+static void go_on(unsigned g, struct trip *trip)
+{
+	const struct stored_clock clock = clock_of_now();
+	if (trip->busy && !trip->fetch && !trip->read && now_us >= trip->read_us) {
+		trip->read = true;
+		struct slice value = buf_slice(&redis.values[trip->key]);
+		if (value.len && stored_value_decode(value, keys[trip->key], &clock, &trip->entry) != STORED_FINE)
+			trip->entry = NULL;
+	}
+	if (!trip->busy || now_us < trip->due_us)
+		return;
+	if (trip->fetch)
+		land(g, trip);
+	else
+		take_found(g, trip);
+	trip->busy = false;
+}
+
+static void replaced(unsigned by, unsigned key)
+{
+	for (unsigned g = 0; g < GATEWAYS; g++)
+		if (g != by && gateways[g].stands)
+			entry_unref(cache_replaced(gateways[g].cache, keys[key]->digest, now_us));
+}
+
+/* What is due of it: stores, messages, trips, polls. */
+static void turn(unsigned g)
+{
+	struct gateway *gateway = &gateways[g];
+	const struct stored_clock clock = clock_of_now();
+	for (size_t i = 0; i < gateway->store_count;) {
+		struct store *store = &gateway->stores[i];
+		if (now_us < store->due_us) {
+			i++;
+			continue;
+		}
+		buf_reset(&redis.values[store->key]);
+		assert_true(stored_value_encode(store->entry, 0, &clock, &redis.values[store->key]));
+		replaced(g, store->key);
+		entry_unref(store->entry);
+		*store = gateway->stores[--gateway->store_count];
+	}
+	while (gateway->message_count && now_us >= gateway->messages[0].due_us) { /* in order */
+		struct message message = gateway->messages[0];
+		gateway->message_count--;
+		memmove(gateway->messages, gateway->messages + 1, gateway->message_count * sizeof message);
+		cache_purge_heard(gateway->cache, (struct slice){ message.text, message.len }, message.number);
+	}
+	for (size_t i = 0; i < TRIPS; i++)
+		go_on(g, &gateway->trips[i]);
+	if (!gateway->stands && now_us >= gateway->poll_us && draw(2))
+		read_list(g);
+	if (gateway->stands && !redis.count)
+		read_list(g); /* its list is whole */
+	cache_sweep(gateway->cache, &tags, 0);
+}
+
+/* --- what happens to them --- */
+
+static void break_session(unsigned g)
+{
+	gateways[g].stands = false;
+	gateways[g].message_count = 0;
+	validity_unheard(cache_rule(gateways[g].cache), now_us);
+	gateways[g].poll_us = now_us + draw(UNHEARD_US / 2);
+}
+
+static void open_session(unsigned g)
+{
+	if (gateways[g].stands)
+		return;
+	read_list(g);
+	gateways[g].stands = true;
+	validity_heard(cache_rule(gateways[g].cache));
+}
+
+static void draw_policy(unsigned g, unsigned tool)
+{
+	gateways[g].policies[tool] = (struct cache_policy){ .ttl_us = (1 + draw(60)) * S,
+							    .stale_while_revalidate_us = draw(20) * S,
+							    .stale_if_error_us = draw(60) * S };
+}
+
+static void begin_gateway(unsigned g)
+{
+	memset(&gateways[g], 0, sizeof gateways[g]);
+	gateways[g].cache = cache_new(1 << 20, NULL);
+	cache_tell_purges(gateways[g].cache);
+	validity_share(cache_rule(gateways[g].cache), UNHEARD_US);
+	for (unsigned tool = 0; tool < TOOLS; tool++)
+		draw_policy(g, tool);
+}
+
+static void end_gateway(unsigned g)
+{
+	for (size_t i = 0; i < TRIPS; i++)
+		entry_unref(gateways[g].trips[i].entry);
+	for (size_t i = 0; i < gateways[g].store_count; i++)
+		entry_unref(gateways[g].stores[i].entry);
+	cache_free(gateways[g].cache);
+	for (size_t i = 0; i < truth_count; i++) {
+		truth[i].lost |= truth[i].by == g && truth[i].told_us == CLOCK_NEVER;
+		truth[i].by = truth[i].by == g ? GATEWAYS : truth[i].by; /* the next one knows what others know */
+	}
+}
+
+static void step_once(void)
+{
+	unsigned g = (unsigned)draw(GATEWAYS);
+	uint64_t what = draw(10000);
+	step++;
+	now_us += draw(20 * MS);
+	clock_set(now_us);
+	for (unsigned each = 0; each < GATEWAYS; each++)
+		turn(each);
+	if (what < 9000)
+		ask(g, (unsigned)draw(KEYS));
+	else if (what < 9600)
+		purge(g);
+	else if (what < 9700)
+		draw_policy(g, (unsigned)draw(TOOLS));
+	else if (what < 9760)
+		break_session(g);
+	else if (what < 9985)
+		open_session(g);
+	else if (what < 9990) {
+		end_gateway(g);
+		begin_gateway(g);
+	} else if (what < 9995)
+		redis.count = 0; /* evicted */
+}
+
+static void nothing_purged_and_nothing_too_old_is_ever_served(void **state)
+{
+	const char *steps = getenv("JITNEY_VALIDITY_STEPS"), *seed = getenv("JITNEY_VALIDITY_SEED");
+	uint64_t most = steps ? strtoull(steps, NULL, 10) : 500000;
+	struct key_maker *maker = key_maker_new(0, 8);
+	(void)state;
+	random_state = seed ? strtoull(seed, NULL, 10) : 20261130;
+	now_us = 1000 * S;
+	clock_set(now_us);
+	for (unsigned i = 0; i < KEYS; i++) {
+		char arguments[32];
+		struct json_fault fault;
+		snprintf(arguments, sizeof arguments, "{\"id\":%u}", i);
+		const struct key_parts parts = { .tool = slice_of(tools[tool_of(i)]),
+						 .arguments = slice_of(arguments) };
+		assert_int_equal(key_make(maker, &parts, &keys[i], &fault), OUTCOME_OK);
+		buf_init(&redis.values[i], 1 << 16);
+	}
+	for (unsigned g = 0; g < GATEWAYS; g++)
+		begin_gateway(g);
+	while (step < most)
+		step_once();
+	print_message("%llu steps: %zu served, %zu of them from outside, %zu refused\n", (unsigned long long)step,
+		      served, hits_outside, refused);
+	assert_true(served > most / 50 && hits_outside > most / 1000 && refused > most / 1000);
+	for (unsigned g = 0; g < GATEWAYS; g++)
+		end_gateway(g);
+	for (unsigned i = 0; i < KEYS; i++) {
+		key_unref(keys[i]);
+		buf_fini(&redis.values[i]);
+	}
+	key_maker_free(maker);
+	clock_set(0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_purged_and_nothing_too_old_is_ever_served),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
