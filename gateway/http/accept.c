@@ -146,6 +146,13 @@ static void pause_accepting(struct http *http)
 	http->paused_until_us = clock_add(loop_now(http->loop), PAUSE_US);
 }
 
+static bool have_spare(struct http *http)
+{
+	if (http->spare_fd < 0)
+		http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return http->spare_fd >= 0;
+}
+
 static void tell_of_lack(struct http *http)
 {
 	uint64_t now_us = loop_now(http->loop);
@@ -163,18 +170,17 @@ static bool accept_with_spare(struct http *http)
 {
 	struct sockaddr_in6 peer;
 	tell_of_lack(http);
-	if (http->spare_fd < 0)
-		http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (http->spare_fd < 0)
+	if (!have_spare(http))
 		return false;
 	close(http->spare_fd);
+	http->spare_fd = -1;
 	int fd = accept_one(http, &peer);
 	bool accepted = fd >= 0, none = !accepted && errno == EAGAIN;
 	if (accepted) {
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_DESCRIPTORS, 0, 1);
 		close(fd);
 	}
-	http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	have_spare(http); /* another thread may have been quicker: accept_turn tries again */
 	return accepted || none;
 }
 
@@ -204,9 +210,9 @@ bool accept_start(struct http *http, int listen_fd, char *error, size_t error_by
 	http->listen_fd = listen_fd;
 	http->listener = (struct loop_watch){ accept_some, -1 };
 	http->paused_until_us = CLOCK_NEVER;
-	http->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	http->spare_fd = -1;
 	http->peeked = malloc(http->settings->header_bytes + 1);
-	if (http->peeked && http->spare_fd >= 0 && loop_watch(http->loop, &http->listener, listen_fd, EPOLLIN))
+	if (http->peeked && have_spare(http) && loop_watch(http->loop, &http->listener, listen_fd, EPOLLIN))
 		return true;
 	snprintf(error, error_bytes, "cannot watch the listening socket: %m");
 	accept_stop(http);
@@ -215,6 +221,8 @@ bool accept_start(struct http *http, int listen_fd, char *error, size_t error_by
 
 void accept_turn(struct http *http, uint64_t now_us)
 {
+	if (http->spare_fd < 0)
+		have_spare(http);
 	if (http->paused_until_us > now_us)
 		return;
 	http->paused_until_us = CLOCK_NEVER;
