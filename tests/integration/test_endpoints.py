@@ -1,6 +1,7 @@
 """Several endpoints: choice, ejection, checks, drains, failover, hedging; and writes that are never sent twice."""
 import collections
 import re
+import resource
 import socket
 import threading
 import time
@@ -135,6 +136,27 @@ def test_nobody_there_is_told_at_once(start, provider):
     until(lambda: gateway.call("write", {"n": 7}).status == 200, "it is found by itself")
 
 
+def test_what_the_gateway_lacks_is_not_the_endpoints_fault(start, provider):
+    """Without a descriptor for a connection, calls are told so; with one again they pass at once."""
+    gateway = start({"workers": 1, "upstreams": {"array": {"batch": {"mode": "off"}}}})
+    body = b'{"n":1}'
+    with gateway.connect() as client:
+        def call():
+            return client.request("POST", "/v1/tools/write", body, {"Content-Type": "application/json"})
+
+        assert call().status == 200     # the client's connection is accepted
+        provider.cut()
+        limits = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        for _ in range(8):
+            reply = call()
+            assert (reply.status, reply.json()["code"], reply.json()["retryable"]) == (503, "overloaded", True)
+            assert "no descriptor left" in reply.json()["detail"]
+        resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, limits)
+        assert call().status == 200
+    assert not gateway.events("endpoint_state") and not gateway.events("endpoint_not_reached")
+
+
 def test_an_operator_drains_an_endpoint(two, provider, other):
     gateway = two({"balance": "round_robin"})
     path = "/admin/endpoints/array/0/"
@@ -207,6 +229,48 @@ def test_a_slow_answer_is_hedged(two, provider, other):
         gateway.call("write", {"n": n})
     times = collections.Counter(call["params"]["n"] for call in [*provider.calls, *other.calls])
     assert all(times[n] <= 1 for n in range(100, 110)) and len(other.calls) >= seen
+
+
+@pytest.fixture
+def third():
+    provider = Provider()
+    yield provider
+    provider.finish()
+
+
+def in_turn(*behaviours):
+    """Each request of a call, to whichever endpoint, meets the next of (seconds, behaviour); they count from 0 again."""
+    lock, begun = threading.Lock(), []
+
+    def behaviour(delivery, wire):
+        with lock:
+            seconds, meet = behaviours[len(begun) % len(behaviours)]
+            begun.append(delivery)
+        time.sleep(seconds)
+        meet(delivery, wire)
+
+    return behaviour
+
+
+def test_a_hedge_that_was_sent_on_gives_its_place_in_the_pool_back(start, provider, other, third):
+    """First and hedge break off, a third endpoint answers: as often as there are calls, though the pool is small."""
+    urls = [{"url": one.url("/rpc")} for one in (provider, other, third)]
+    gateway = start({"workers": 1, "upstreams": {"array": {
+        "endpoints": urls, "batch": {"mode": "off"}, "pool": {"max": 3}, "hedge": "20ms", "balance": "round_robin",
+        "ejection": {"failures": 1000}, "retries": {"budget": "100%"}}}})
+    provider.behaviour = other.behaviour = third.behaviour = in_turn((.06, behave.reset), (.08, behave.reset),
+                                                                     (0, behave.echo))
+    for n in range(8):
+        assert gateway.call("echo", {"n": n}).json() == {"echo": {"n": n}}
+    assert gateway.metrics().sum("attempts_total", upstream="array", kind="hedge") == 8
+
+
+def test_an_error_is_told_if_the_hedge_does_no_better(two, provider, other):
+    """The first answers 500 while its hedge is under way, and that breaks off: what the provider said is known."""
+    gateway = two({"hedge": "20ms", "balance": "round_robin"})
+    provider.behaviour = other.behaviour = in_turn((.06, behave.status(500, b'{"why":"tired"}')), (.08, behave.reset))
+    reply = gateway.call("echo", {"n": 1})
+    assert (reply.status, reply.json()["upstream"]) == (502, {"name": "array", "status": 500, "error": {"why": "tired"}})
 
 
 def test_what_was_never_sent_goes_elsewhere_writes_too(two, provider, other):

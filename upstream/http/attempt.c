@@ -131,7 +131,7 @@ static bool go(struct attempt *attempt, enum attempt_kind kind)
 	delivery->wish.tried |= UINT64_C(1) << endpoint->index;
 	attempt->place = &upstream->places[endpoint->index];
 	attempt->kind = kind;
-	attempt->repeated = false;
+	attempt->repeated = attempt->spoke = false;
 	attempt->live = true;
 	endpoint_begin(upstream->set, &attempt->visit, endpoint, now_us);
 	if (set_url(attempt) && begin(attempt, false))
@@ -219,6 +219,7 @@ void attempt_hedge(struct delivery *delivery)
 		blob_ref(hedge->exchange.body.store);
 	if (!go(hedge, ATTEMPT_HEDGE))
 		return; /* the first goes on */
+	hedge->placed = true;
 	upstream->under_way++;
 }
 
@@ -354,6 +355,17 @@ static bool is_answer(const struct attempt *attempt, enum exchange_end end)
 	       (http_exchange_sent(&attempt->exchange) && http_exchange_status(&attempt->exchange) >= 400);
 }
 
+/* No answer, and nobody else is asked. What the other one had to say, if it was no more than an error, is an answer. */
+static void fail(struct attempt *attempt, enum exchange_end end, const char *reason)
+{
+	struct delivery *delivery = attempt->delivery;
+	struct attempt *other = other_than(attempt);
+	if (other && other->spoke && !delivery->items[0].answered)
+		answers_finish(other);
+	else
+		answers_fail(delivery, end, reason);
+}
+
 static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 {
 	struct attempt *attempt = container_of(exchange, struct attempt, exchange), *other = other_than(attempt);
@@ -368,15 +380,17 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 		buf_fini(&text);
 	}
 	judge(attempt, end, reason);
-	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500))
+	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500)) {
+		attempt->spoke = answered;
 		return; /* the other one may do better */
+	}
 	if (answered) {
 		if (is_live(other))
 			drop(other);
 		answers_finish(attempt);
 	} else if (feed(attempt) /* calls whose answers came whole before the break have them */ &&
 		   !turn_to_another(attempt, end)) {
-		answers_fail(attempt->delivery, end, reason);
+		fail(attempt, end, reason);
 	}
 }
 

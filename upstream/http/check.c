@@ -121,7 +121,8 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 		http_exchange_put_reason(exchange, end, &text);
 	}
 	http_exchange_stop(exchange);
-	conclude(check, well, buf_cstr(&text));
+	if (end != EXCHANGE_NO_MEMORY) /* says nothing of the endpoint */
+		conclude(check, well, buf_cstr(&text));
 	buf_fini(&text);
 	arm(check);
 }

@@ -64,6 +64,8 @@ struct attempt {
 	uint64_t begun_us;
 	enum attempt_kind kind;
 	bool live;                       /* begun, and not ended */
+	bool placed;                     /* a hedge that has a place of its own in the pool */
+	bool spoke;                      /* its whole answer, a 5xx, waits: another may do better */
 	bool repeated;                   /* a kept connection to this endpoint had died */
 	bool headed, fed_up;             /* the decoder has the head; wants no more bytes */
 	bool reuse_said, reuse_no_stale; /* see struct answer */

@@ -175,7 +175,8 @@ static void eject(struct endpoint_set *set, struct endpoint *endpoint, bool unre
  */
 static void hold_last(struct endpoint_set *set, struct endpoint *endpoint, const char *reason, uint64_t now_us)
 {
-	bool news = !endpoint->ejected;
+	/* one that was ejected for failures is told too: whoever hears of it tries to connect, and no call does */
+	bool news = !endpoint->ejected || !endpoint->unreachable;
 	endpoint->until_us = clock_add(now_us, UNREACHABLE_US);
 	endpoint->ejected = endpoint->unreachable = true;
 	if (news)
@@ -224,10 +225,15 @@ static void note_answered(struct endpoint_set *set, struct endpoint *endpoint, c
 
 /* --- latency --- */
 
+static uint64_t decayed(uint64_t peak_us, uint64_t at_us, uint64_t now_us)
+{
+	uint64_t since_us = now_us > at_us ? now_us - at_us : 0;
+	return (uint64_t)((double)peak_us * exp2(-(double)since_us / (double)PEAK_HALVES_US));
+}
+
 static uint64_t decayed_peak(const struct endpoint *endpoint, uint64_t now_us)
 {
-	uint64_t since_us = now_us > endpoint->peak_at_us ? now_us - endpoint->peak_at_us : 0;
-	return (uint64_t)((double)endpoint->peak_us * exp2(-(double)since_us / (double)PEAK_HALVES_US));
+	return decayed(endpoint->peak_us, endpoint->peak_at_us, now_us);
 }
 
 /* Up at once, down by and by: towards what was measured. */
@@ -239,8 +245,23 @@ static void note_latency(struct endpoint *endpoint, uint64_t took_us, uint64_t n
 	endpoint->peak_at_us = now_us;
 }
 
-/* How long an answer is waited for before its lack is the endpoint's fault and not the call's hurry. */
-static uint64_t patience_us(const struct endpoint_set *set, const struct endpoint *endpoint)
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static void note_answer_time(struct endpoint_set *set, struct endpoint *endpoint, uint64_t took_us, uint64_t now_us)
+{
+	endpoint->answer_us = endpoint->answer_us ? (7 * endpoint->answer_us + took_us) / 8 : took_us + 1;
+	if (took_us < decayed(set->slowest_us, set->slowest_at_us, now_us))
+		return;
+	set->slowest_us = took_us;
+	set->slowest_at_us = now_us;
+}
+
+/* How long an answer is waited for before its lack is the endpoint's fault and not the call's hurry. Tools of one
+ * provider differ: what the fast ones take says little of a slow one. */
+static uint64_t patience_us(const struct endpoint_set *set, const struct endpoint *endpoint, uint64_t now_us)
 {
 	uint64_t answer_us = endpoint->answer_us;
 	for (size_t i = 0; i < set->count && endpoint->answer_us == 0; i++)
@@ -248,12 +269,13 @@ static uint64_t patience_us(const struct endpoint_set *set, const struct endpoin
 			answer_us = set->endpoints[i].answer_us;
 	if (answer_us == 0)
 		return UNKNOWN_PATIENCE_US;
-	return 4 * answer_us > LEAST_PATIENCE_US ? 4 * answer_us : LEAST_PATIENCE_US;
+	uint64_t slowest_us = decayed(set->slowest_us, set->slowest_at_us, now_us);
+	return larger(larger(4 * answer_us, 2 * slowest_us), LEAST_PATIENCE_US);
 }
 
 bool endpoint_had_time(const struct endpoint_set *set, const struct endpoint_visit *visit, uint64_t now_us)
 {
-	return now_us - visit->begun_us >= patience_us(set, visit->endpoint);
+	return now_us - visit->begun_us >= patience_us(set, visit->endpoint, now_us);
 }
 
 /* What the next request would take there: the peak, or what the oldest one there has taken already. */
@@ -561,7 +583,7 @@ void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum e
 	endpoint->under_way--;
 	endpoint->probing &= !visit->probe;
 	visit->endpoint = NULL;
-	if (result == ENDPOINT_TIMED_OUT && took_us < patience_us(set, endpoint))
+	if (result == ENDPOINT_TIMED_OUT && took_us < patience_us(set, endpoint, now_us))
 		result = ENDPOINT_NOTHING; /* as endpoint_had_time */
 	if (result == ENDPOINT_OVERTAKEN)
 		result = is_overtaken_for_good(set, endpoint) ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING;
@@ -570,7 +592,7 @@ void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum e
 	else if (result != ENDPOINT_NOTHING && is_news(endpoint, visit, result, now_us))
 		note_failed(set, endpoint, result, reason, now_us);
 	if (result == ENDPOINT_ANSWERED)
-		endpoint->answer_us = endpoint->answer_us ? (7 * endpoint->answer_us + took_us) / 8 : took_us + 1;
+		note_answer_time(set, endpoint, took_us, now_us);
 	/* what nobody waited for to its end took that long at least */
 	if (result == ENDPOINT_ANSWERED || took_us > decayed_peak(endpoint, now_us))
 		note_latency(endpoint, took_us, now_us);

@@ -29,7 +29,8 @@ enum endpoint_result {
 	ENDPOINT_UNREACHABLE, /* no connection: nothing was sent */
 	ENDPOINT_BROKE,       /* a connection that was new died, or what came was no answer */
 	ENDPOINT_TIMED_OUT,   /* sent; no whole answer while anybody waited. Counts if that was long enough: four times
-			       * what an answer takes; a second where nobody knows */
+			       * what an answer takes, and twice what the slowest of late took anywhere; a second where
+			       * nobody knows */
 	ENDPOINT_OVERTAKEN,   /* silent, and an attempt elsewhere was faster: many of those in a row are a failure */
 	ENDPOINT_NOTHING      /* says nothing of it: nobody waited any more, or the gateway's own trouble */
 };
@@ -76,6 +77,8 @@ struct endpoint_set {
 	bool connects; /* the owner tries itself whether one out of reach can be reached, and says so by
 			* endpoint_checked: no call is sent to find out */
 	uint64_t random;
+	uint64_t slowest_us; /* of all answers of late, from any of them: up at once, half as much after ten seconds */
+	uint64_t slowest_at_us;
 	size_t count;
 	struct endpoint endpoints[];
 };

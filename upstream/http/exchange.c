@@ -231,7 +231,7 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 	if (exchange->no_memory || code == CURLE_OUT_OF_MEMORY)
 		return EXCHANGE_NO_MEMORY;
 	if (!exchange->let_out)
-		return EXCHANGE_NOT_SENT;
+		return exchange->transfer.starved ? EXCHANGE_NO_MEMORY : EXCHANGE_NOT_SENT;
 	if (exchange->held_back || exchange->transfer.turned || code == CURLE_SEND_FAIL_REWIND)
 		return EXCHANGE_STALE;
 	if (!http_exchange_sent(exchange))
@@ -427,7 +427,8 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 			   exchange->endpoint, exchange->answer.max);
 		break;
 	case EXCHANGE_NO_MEMORY:
-		buf_printf(out, "the gateway is out of memory");
+		buf_put_text(out, exchange->transfer.starved ? "the gateway has no descriptor left for a connection"
+							     : "the gateway is out of memory");
 		break;
 	}
 }

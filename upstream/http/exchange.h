@@ -22,7 +22,7 @@ enum exchange_end {
 	EXCHANGE_TIMED_OUT, /* sent; no whole answer in time */
 	EXCHANGE_BROKE,     /* sent; the connection died or what came was not HTTP */
 	EXCHANGE_TOO_LARGE, /* the answer's body is over the cap */
-	EXCHANGE_NO_MEMORY  /* ours; see http_exchange_sent */
+	EXCHANGE_NO_MEMORY  /* ours, or no descriptor was left: says nothing of the provider; see http_exchange_sent */
 };
 
 /* An endpoint's URL, taken apart once: curl would do it anew for each exchange, at 5 % of its whole work. */

@@ -160,7 +160,7 @@ static void delivery_free(struct delivery *delivery)
 	stop_waiting(delivery);
 	loop_timers_release(upstream->base.loop, 1);
 	if (delivery->hedge) { /* before the first: it borrows from that */
-		upstream->under_way -= delivery->hedge->kind == ATTEMPT_HEDGE;
+		upstream->under_way -= delivery->hedge->placed;
 		attempt_fini(delivery->hedge);
 		free(delivery->hedge);
 	}

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -163,8 +164,10 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 		return CURL_SOCKET_BAD;
 	}
 	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-	if (fd < 0)
+	if (fd < 0) {
+		transfer->starved |= errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
 		return CURL_SOCKET_BAD;
+	}
 	if (transfer->opened_count == TRANSFER_SOCKETS)
 		check_opened(transfer);
 	if (transfer->opened_count == TRANSFER_SOCKETS) {
@@ -459,7 +462,7 @@ bool transport_start(struct transfer *transfer)
 	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
 		return false;
 	transfer->added = true;
-	transfer->done = transfer->connected = transfer->turned = false;
+	transfer->done = transfer->connected = transfer->turned = transfer->starved = false;
 	return true;
 }
 

@@ -56,6 +56,7 @@ struct transfer {
 	bool done;      /* over; `easy` still answers questions, and may be started again */
 	bool connected; /* its request is let out over an open connection */
 	bool turned;    /* after that curl wanted to open another, which it was not given */
+	bool starved;   /* this machine had no socket for it: no descriptor left, or no memory */
 	bool holds;     /* a connection, or is opening one */
 	bool listed;    /* its news are due */
 	TAILQ_ENTRY(transfer) next;

@@ -270,6 +270,26 @@ static void only_one_probe_at_a_time(void **state)
 	world_fini(&world);
 }
 
+/* A provider has fast tools and slow ones: callers of a slow one with little time say nothing of the endpoint. */
+static void a_slow_tool_is_not_measured_by_the_fast_ones(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, BALANCE_ROUND_ROBIN, 2, NULL);
+	for (int i = 0; i < 10; i++)
+		ask(&world, ENDPOINT_ANSWERED, i % 5 ? 5 * MS : 600 * MS);
+	for (int i = 0; i < 40; i++)
+		ask(&world, ENDPOINT_ANSWERED, 5 * MS);
+	for (int i = 0; i < 20; i++)
+		ask(&world, ENDPOINT_TIMED_OUT, 300 * MS);
+	assert_int_equal(state_of(&world, 0), ENDPOINT_STATE_UP);
+	assert_int_equal(state_of(&world, 1), ENDPOINT_STATE_UP);
+	for (int i = 0; i < 10; i++)
+		ask(&world, ENDPOINT_TIMED_OUT, 1300 * MS);
+	assert_true(state_of(&world, 0) != state_of(&world, 1)); /* that was time enough */
+	world_fini(&world);
+}
+
 /* A write is lost for good if the probe is not answered. */
 static void a_write_is_no_probe_while_reads_may_come(void **state)
 {
@@ -409,6 +429,36 @@ static void with_a_connector_no_call_is_sent_to_find_out(void **state)
 	world_fini(&world);
 }
 
+static void note_unreachable(void *context, struct endpoint *endpoint)
+{
+	*(bool *)context = endpoint->unreachable;
+}
+
+/* Ejected for failures, and then nobody is there: whoever is to try the connection must hear of it, since no call does. */
+static void who_was_ejected_and_is_gone_is_tried_by_the_connector(void **state)
+{
+	(void)state;
+	struct world world;
+	bool told = false;
+	world_init(&world, BALANCE_ROUND_ROBIN, 2, NULL);
+	world.set->connects = true;
+	while (state_of(&world, 0) == ENDPOINT_STATE_UP)
+		ask_around(&world, 0, ENDPOINT_BROKE, MS);
+	for (int i = 0; i < 5; i++) { /* the other one goes too */
+		struct endpoint_visit visit = { 0 };
+		endpoint_begin(world.set, &visit, &world.set->endpoints[1], world.now_us += S);
+		endpoint_end(world.set, &visit, ENDPOINT_UNREACHABLE, "nobody there", world.now_us);
+	}
+	assert_true(world.set->endpoints[1].unreachable);
+	world.now_us = world.set->endpoints[0].until_us;
+	world.set->changed = note_unreachable;
+	world.set->context = &told;
+	assert_int_equal(ask(&world, ENDPOINT_UNREACHABLE, MS), 0);
+	assert_true(world.set->endpoints[0].unreachable);
+	assert_true(told);
+	world_fini(&world);
+}
+
 /* --- checks, drains, panic --- */
 
 static void failed_checks_and_drains_keep_calls_away(void **state)
@@ -525,6 +575,7 @@ int main(void)
 		cmocka_unit_test(what_was_tried_is_not_tried_again_while_there_is_another),
 		cmocka_unit_test(failures_in_a_row_eject_for_longer_each_time),
 		cmocka_unit_test(answers_in_between_are_no_row),
+		cmocka_unit_test(a_slow_tool_is_not_measured_by_the_fast_ones),
 		cmocka_unit_test(only_one_probe_at_a_time),
 		cmocka_unit_test(a_write_is_no_probe_while_reads_may_come),
 		cmocka_unit_test(who_comes_back_starts_slowly),
@@ -534,6 +585,7 @@ int main(void)
 		cmocka_unit_test(a_burst_that_fails_is_one_failure),
 		cmocka_unit_test(when_all_are_out_of_reach_calls_are_told_at_once),
 		cmocka_unit_test(with_a_connector_no_call_is_sent_to_find_out),
+		cmocka_unit_test(who_was_ejected_and_is_gone_is_tried_by_the_connector),
 		cmocka_unit_test(failed_checks_and_drains_keep_calls_away),
 		cmocka_unit_test(below_half_the_checks_are_not_believed),
 		cmocka_unit_test(a_drained_provider_takes_nothing),
