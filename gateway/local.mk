@@ -10,6 +10,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/tools_page.c \
 	gateway/call/await_lists.c gateway/call/await_lists.h \
+	gateway/call/await_turn.c gateway/call/await_turn.h \
 	gateway/call/call.c gateway/call/call.h \
 	gateway/call/call_group.c gateway/call/call_group.h \
 	gateway/call/caller.c gateway/call/caller.h \

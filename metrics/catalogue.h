@@ -33,6 +33,7 @@
 	X(QUEUE_ITEMS, "queue_items")           /* upstreams.*.queue.items */                            \
 	X(QUEUE_BYTES, "queue_bytes")           /* upstreams.*.queue.bytes */                            \
 	X(SUBSCRIPTIONS, "subscriptions")       /* mcp.subscriptions */                                  \
+	X(DEADLINE, "deadline")                 /* the caller's own passed before its body could be looked at */ \
 	X(SHUTTING_DOWN, "shutting_down")                                                                \
 	X(NO_MEMORY, "no_memory")
 
@@ -266,6 +267,7 @@ enum metric_type {
 	X(CONNECTIONS, "connections", GAUGE, NONE, NONE, "Client connections open.")                                   \
 	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
 	X(CLIENTS_GONE, "clients_gone_total", COUNTER, NONE, NONE, "Clients that left before their answer.")           \
+	X(BODIES_DEFERRED, "bodies_deferred_total", COUNTER, NONE, NONE, "Requests whose body was looked at in a later turn of the loop: enough had come together for one.") \
 	X(CACHE_REQUESTS, "cache_requests_total", COUNTER, TIER, CACHE_RESULT, "Look-ups, by tier and result.")        \
 	X(CACHE_ENTRIES, "cache_entries", GAUGE, TIER, NONE, "Answers held.")                                          \
 	X(CACHE_BYTES, "cache_bytes", GAUGE, TIER, NONE, "Bytes accounted for them: key, body, bookkeeping.")          \

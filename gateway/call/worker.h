@@ -55,6 +55,13 @@ TAILQ_HEAD(calls, call);
 TAILQ_HEAD(subscriptions, subscription);
 TAILQ_HEAD(list_waits, lists_wait);
 
+/* Requests put aside because a turn has looked at enough bodies (await_turn.c). */
+struct turn_waits {
+	TAILQ_HEAD(, turn_wait) waits; /* in the order of coming */
+	int64_t budget;                /* bytes that this turn may still look at */
+	bool serving;                  /* one of them has its turn */
+};
+
 struct worker {
 	struct gateway *gateway;             /* c */
 	unsigned index;                      /* c: in gateway->workers */
@@ -78,7 +85,8 @@ struct worker {
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (subscriptions.c) */
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
-	struct http **daemons;              /* data listeners first, then (worker 0) the admin's */
+	struct turn_waits turns;
+	struct http **daemons; /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;
 	uint64_t sweep_us;    /* worker 0's: when it goes on sweeping memory; 0: not before there is something */
 	uint64_t load_due_us; /* when how busy the loop is has to be told again */

@@ -41,6 +41,7 @@ static int code_of(enum outcome outcome)
 	case OUTCOME_FORBIDDEN:
 	case OUTCOME_PAYLOAD_TOO_LARGE:
 	case OUTCOME_OVERLOADED:
+	case OUTCOME_DEADLINE_EXCEEDED:
 	case OUTCOME_SHUTTING_DOWN:
 		return (int)outcome_status(outcome); /* JSON-RPC has no code for it */
 	default:

@@ -13,6 +13,7 @@
 #include "gateway/admin/health.h"
 #include "gateway/admin/pages.h"
 #include "gateway/rest/definitions_pages.h"
+#include "gateway/call/await_turn.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
 #include "gateway/rest/call_tool.h"
@@ -194,6 +195,15 @@ static bool is_shed(const struct routes *routes, const struct request *request)
 	return routes->listener == ACCESS_DATA && request->method == HTTP_POST && http_full(request->http);
 }
 
+static route_function serve_data_again;
+
+/* Not too many bodies in one turn. What the admin listener takes is small, or streamed. */
+static bool awaits_turn(struct worker *worker, struct request *request, const struct routes *routes,
+			const struct route *route)
+{
+	return routes->listener == ACCESS_DATA && turn_await(worker, request, wire_of(route), serve_data_again);
+}
+
 static void serve(struct worker *worker, struct request *request, const struct routes *routes)
 {
 	struct slice rest;
@@ -207,11 +217,19 @@ static void serve(struct worker *worker, struct request *request, const struct r
 		front_refuse(worker, request, wire_of(route), REJECT_IN_FLIGHT_BYTES, OUTCOME_OVERLOADED,
 			     "The gateway holds as many bytes as limits.in_flight_bytes allows, replies that clients "
 			     "are slow to take included.");
+	} else if (awaits_turn(worker, request, routes, route)) {
+		return;
 	} else if (route) {
 		serve_route(worker, request, route, rest);
 	} else {
 		serve_no_route(worker, request);
 	}
+}
+
+static void serve_data_again(struct worker *worker, struct request *request, struct slice rest)
+{
+	(void)rest;
+	serve(worker, request, &data);
 }
 
 void routes_serve_data(void *context, struct request *request)

@@ -7,7 +7,6 @@
 
 #include "gateway/http/http.h"
 
-
 /* http_handler functions; context is a struct worker. */
 void routes_serve_data(void *context, struct request *request);
 void routes_serve_admin(void *context, struct request *request);

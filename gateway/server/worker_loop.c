@@ -11,6 +11,7 @@
 #include "base/crash.h"
 #include "cache/redis/redis_tier.h"
 #include "gateway/call/await_lists.h"
+#include "gateway/call/await_turn.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/routes.h"
@@ -66,6 +67,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->listeners);
 	TAILQ_INIT(&worker->subscriptions);
 	TAILQ_INIT(&worker->list_waits);
+	turns_init(&worker->turns);
 	worker_init_catalogue(worker, registry_catalogue(gateway->registry));
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
@@ -118,6 +120,8 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 
 static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 {
+	if (turns_wait(worker))
+		return now_us;
 	uint64_t deadline = dispatch_deadline(worker->dispatch), groups_due = call_groups_deadline(worker);
 	deadline = groups_due < deadline ? groups_due : deadline;
 	for (size_t i = 0; i < worker->daemon_count; i++) {
@@ -168,6 +172,7 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	loop_run_timers(loop);
 	move_calls(worker);
 	call_groups_turn(worker, now_us); /* with what came home: it leaves in this turn */
+	turns_serve(worker);              /* before those that come now */
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_turn(worker->daemons[i], now_us);
 	if (worker->tier)
