@@ -9,16 +9,33 @@ enum { HOST_BYTES = 256, SHOWN_BYTES = 60 };
 
 /* ---------------------------------------------------------------- names */
 
-/* The host of an authority without its port, and without the brackets of an IPv6 address. */
+/* ":" and digits, or nothing. */
+static bool is_port(struct slice text)
+{
+	for (size_t i = 1; i < text.len; i++)
+		if (text.at[i] < '0' || text.at[i] > '9')
+			return false;
+	return text.len == 0 || text.at[0] == ':';
+}
+
+static bool is_six(struct slice host)
+{
+	return host.len && memchr(host.at, ':', host.len);
+}
+
+/* The host of an authority without its port, and without the brackets of an IPv6 address. "?", which is nobody's name,
+ * for what is no host and port: whoever reads more leniently must not read another host in it. */
 static struct slice host_of(struct slice authority)
 {
-	const char *end;
-	if (authority.len && authority.at[0] == '[') {
-		end = memchr(authority.at, ']', authority.len);
-		return end ? (struct slice){ authority.at + 1, (size_t)(end - authority.at) - 1 } : authority;
-	}
-	end = authority.len ? memchr(authority.at, ':', authority.len) : NULL;
-	return (struct slice){ authority.at, end ? (size_t)(end - authority.at) : authority.len };
+	bool brackets = authority.len && authority.at[0] == '[';
+	const char *end = authority.len ? memchr(authority.at, brackets ? ']' : ':', authority.len) : NULL;
+	if (!end)
+		return brackets ? SLICE("?") : authority;
+	size_t before = (size_t)(end - authority.at), behind = before + brackets;
+	struct slice host = { authority.at + brackets, before - brackets };
+	bool fine = host.len && is_six(host) == brackets &&
+		    is_port((struct slice){ authority.at + behind, authority.len - behind });
+	return fine ? host : SLICE("?");
 }
 
 static bool same_text(struct slice a, struct slice b)
@@ -144,8 +161,8 @@ static int shown(struct slice text)
 bool access_allows(const struct config *config, const struct request *request, enum access_listener listener,
 		   struct access_denial *denial)
 {
-	struct slice host = host_of(request->headers[HEADER_HOST]), origin = request->headers[HEADER_ORIGIN];
-	if (!is_known_host(config, host))
+	struct slice host = request->headers[HEADER_HOST], origin = request->headers[HEADER_ORIGIN];
+	if (!is_known_host(config, host_of(host)))
 		return deny(denial,
 			    "The Host \"%.*s\" is not known here; allowed_hosts in the gateway's configuration lists "
 			    "the names it may be reached by.",

@@ -78,6 +78,8 @@ static bool judge(struct connection *connection, struct slice bytes)
 	}
 	bool whole = guard_bytes(bytes, &waiting->request, http->settings->tenant_header, http->settings->header_bytes,
 				 &head, &verdict);
+	if (whole && verdict.outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
+		verdict = too_many_headers;
 	if (whole && verdict.outcome != OUTCOME_OK) {
 		refuse_head(connection, waiting, &verdict);
 		return true;

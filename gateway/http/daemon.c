@@ -20,6 +20,16 @@ size_t daemon_memory(const struct http_settings *settings)
 	       REPLY_HEAD_BYTES;
 }
 
+bool daemon_has_memory(const struct http_settings *settings, const struct guard_head *head)
+{
+	return head->memory + REPLY_HEAD_BYTES <= daemon_memory(settings);
+}
+
+const struct guard_verdict too_many_headers = {
+	OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+	"The request head has too many headers, cookies or arguments: one for each 96 bytes of limits.headers is the most."
+};
+
 /* A listener's own, the spare one, those that linger, its daemons: there is never a new one while one has room. */
 size_t http_descriptors(const struct http_settings *settings, size_t listeners)
 {

@@ -256,8 +256,7 @@ static struct guard_verdict cut_authority(struct request *request, struct slice 
 	struct slice *host = &request->headers[HEADER_HOST], *tenant = &request->headers[HEADER_TENANT];
 	if (host->at && tenant->at == host->at) /* the operator may have made Host the tenant's header */
 		*tenant = authority;
-	if (host->at)
-		*host = authority;
+	*host = authority;
 	*target = (struct slice){ target->at + len, target->len - len };
 	return pass;
 }

@@ -17,7 +17,6 @@ enum {
 	KEPT_BODY_BYTES = 16384, /* body memory a recycled request keeps */
 	KEPT_REQUESTS = 256,     /* recycled requests kept */
 	FIRST_BODY_BYTES = 4096, /* of a body that has only been announced, what is made room for */
-	REPLY_HEAD_BYTES = 768,  /* memory of the library's for a reply's head */
 };
 
 /* ---------------------------------------------------------------- requests */
@@ -178,13 +177,10 @@ void waiting_refuse_past_library(struct waiting *waiting, const struct guard_ver
  * connection, so the refusal is written past it. */
 static enum MHD_Result refuse_without_memory(struct http *http, struct waiting *waiting)
 {
-	static const struct guard_verdict verdict = {
-		OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
-		"The request head has too many headers: one for each 96 bytes of limits.headers is the most."
-	};
+
 	int fd = waiting->connection->fd;
 	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
-	waiting_refuse_past_library(waiting, &verdict);
+	waiting_refuse_past_library(waiting, &too_many_headers);
 	waiting->state = STATE_GONE;
 	shutdown(fd, SHUT_WR);
 	linger(http, fd);
@@ -216,7 +212,7 @@ static enum MHD_Result head_complete(struct http *http, struct waiting *waiting,
 		guard_request(waiting->mhd, request, method, version, (struct slice){ waiting->target, kept },
 			      waiting->target_len, settings->tenant_header, settings->header_bytes, &head);
 	set_request_id(http, request);
-	if (head.memory + REPLY_HEAD_BYTES > daemon_memory(settings))
+	if (!daemon_has_memory(settings, &head))
 		return refuse_without_memory(http, waiting);
 	if (verdict.outcome != OUTCOME_OK)
 		return refuse(http, waiting, verdict.outcome, verdict.reason, verdict.detail);

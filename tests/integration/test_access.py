@@ -21,6 +21,7 @@ def routes():
 
 ROUTES = sorted(set(routes()))
 STRANGERS = {
+    "no host and port": {"Host": "localhost:1@evil.example"},
     "rebinding": {"Host": "evil.example:8080", "Origin": "http://evil.example:8080"},
     "rebinding of a plain request": {"Host": "evil.example"},
     "another site": {"Origin": "https://evil.example"},
@@ -48,6 +49,15 @@ def test_no_path_serves_strangers(gateway, provider, kind):
             assert "forbidden" in json.dumps(error) and ("jsonrpc" in error) == (path == "/mcp")
     assert not provider.deliveries and gateway.metrics().sum("rejected_total", reason="origin") == refused
     assert gateway.call("echo", CALL).status == 200
+
+
+def test_the_authority_of_a_target_counts_without_a_host(gateway, provider):
+    """HTTP/1.0 needs no Host; an absolute target names one all the same."""
+    for host, status in (("evil.example", 403), ("localhost", 200)):
+        with gateway.connect() as connection:
+            connection.send(f"POST http://{host}/v1/tools/echo HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode())
+            assert connection.reply().status == status
+    assert len(provider.deliveries) == 1
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

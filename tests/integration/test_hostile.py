@@ -93,6 +93,9 @@ REFUSED = {
     # sizes
     "long-header": (GET + b"X-Api: " + b"a" * 30_000 + b"\r\n\r\n", {431}, "head_size"),
     "many-headers": (GET + b"".join(b"X-%d: 1\r\n" % n for n in range(2000)) + b"\r\n", {431}, "head_size"),
+    "many-cookies": (GET + b"Cookie: " + b"; ".join(b"k%d=v" % n for n in range(600)) + b"\r\n\r\n", {431}, "head_size"),
+    "many-arguments-and-headers": (b"GET /healthz?" + b"&".join([b"a"] * 400) + b" HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100 + b"\r\n",
+                                   {431}, "head_size"),
     "long-target": (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {414, 431}, "head_size"),
     "longer-target": (b"GET /" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", {0, 414, 431}, "head_size"),
 }
