@@ -1,5 +1,6 @@
 """An answer is its caller's: whatever a provider leaves out, adds or echoes, and whatever an argument holds."""
 import json
+import time
 from urllib.parse import unquote
 
 READ = {"read_only": True}
@@ -45,6 +46,46 @@ def test_who_is_left_out_of_a_list_shifts_nobody(start, provider, later):
                 assert (reply.status, reply.json()["code"]) == (502, "upstream_error"), reply
             else:
                 assert (reply.status, reply.json()) == (200, {"secret_of": name}), reply
+
+
+def test_what_a_provider_says_unasked_gives_nobody_the_next_ones_answer(start, provider):
+    """It speaks of itself just as a request is on its way, and answers that later: the next one is not given that."""
+    def behaviour(delivery, wire):
+        thing = json.loads(delivery.body)["variables"]["n"]
+        if thing == 1:
+            wire.answer({"event": "hello"})
+            time.sleep(.1)
+        wire.answer({"data": {"thing": {"of": thing}}})
+
+    gateway = start({"workers": 1, "upstreams": {"shop": {
+        "dialect": "graphql", "endpoints": [{"url": provider.url("/graphql")}], "batch": {"mode": "off"}}}, "tools": {
+            "thing": {"upstream": "shop", "operation": "query ($n: Int!) { thing(n: $n) { of } }"}}})
+    provider.behaviour = behaviour
+    assert gateway.call("thing", {"n": 0}).json() == {"thing": {"of": 0}}
+    assert gateway.call("thing", {"n": 1}).status == 502
+    for n in range(2, 5):
+        assert gateway.call("thing", {"n": n}).json() == {"thing": {"of": n}}
+
+
+def test_a_body_where_http_has_none_is_nobodys_answer(start, provider):
+    """With HEAD, and with a 204 that says how long it is: it comes late, when the next request may have left."""
+    def behaviour(delivery, wire):
+        if delivery.path.startswith("/none"):
+            status = "204 No Content" if delivery.method == "DELETE" else "200 OK"
+            wire.raw(f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\r\n".encode())
+            time.sleep(.05)
+            wire.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n\"EVIL\"")
+        else:
+            wire.answer({"path": delivery.path})
+
+    gateway = start({"workers": 1, "upstreams": {"web": {"dialect": "rest", "endpoints": [{"url": provider.url("")}]}}, "tools": {
+        "head": {"upstream": "web", "request": {"method": "HEAD", "path": "/none/{n}"}},
+        "delete": {"upstream": "web", "request": {"method": "DELETE", "path": "/none/{n}"}},
+        "get": {"upstream": "web", "request": {"method": "GET", "path": "/some/{n}"}}}})
+    provider.behaviour = behaviour
+    for n, tool in enumerate(("head", "delete") * 4):
+        assert gateway.call(tool, {"n": n}).json() is None
+        assert gateway.call("get", {"n": n}).json() == {"path": f"/some/{n}"}
 
 
 def test_writes_of_a_list_that_is_not_whole_are_unknown(start, provider, later):

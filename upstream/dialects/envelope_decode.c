@@ -75,7 +75,8 @@ static bool speaks(const struct envelope_decoder *decoder, const struct item *it
 	bool known = tally_number(item->status, status) && *status >= 100 && *status <= 599;
 	if (!known)
 		*status = 0;
-	return !tally_failed(&decoder->tally) || item->error.len ||
+	/* a status that says that nothing was done is wrong where an item says otherwise */
+	return !tally_failed(&decoder->tally) || dialect_nothing_done(decoder->tally.base.status) || item->error.len ||
 	       (known && envelope_is_error(decoder->envelope, *status));
 }
 

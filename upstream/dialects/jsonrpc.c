@@ -144,8 +144,9 @@ static void answer_call(struct jsonrpc_decoder *decoder, size_t index, const str
 	else if (response->error.len)
 		tally_emit(&decoder->tally, index,
 			   tally_tool_error(&decoder->tally, 0, response->error, response->error));
-	else if (tally_failed(&decoder->tally))
-		return; /* finish answers by the status */
+	else if (tally_failed(&decoder->tally) && !dialect_nothing_done(decoder->tally.base.status))
+		return; /* finish answers by the status. One that says that nothing was done is wrong where there is a
+			 * result: the call would be sent again */
 	else if (response->result.len)
 		tally_emit(&decoder->tally, index, tally_result(&decoder->tally, response->result));
 	else

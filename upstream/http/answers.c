@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "upstream/http/delivery.h"
 
@@ -201,6 +202,24 @@ static void tell_held(struct delivery *delivery, bool whole)
 	}
 }
 
+/*
+ * Whether bytes may follow that the next one to use the connection would take for its answer. What nobody could read was
+ * said, perhaps, of the provider's own accord just after the request had left, and the answer is still to come. And there
+ * are providers that send a body where HTTP has none: with HEAD, and with a 204 that says how long it is.
+ */
+static bool may_have_more_to_say(const struct attempt *attempt, enum outcome outcome)
+{
+	const struct http_exchange *exchange = &attempt->exchange;
+	unsigned status = http_exchange_status(exchange);
+	struct slice value;
+	if (strcmp(exchange->method, "HEAD") == 0)
+		return true;
+	if (status == 204 || status == 304)
+		return http_exchange_header(exchange, "Transfer-Encoding", &value) ||
+		       (http_exchange_header(exchange, "Content-Length", &value) && !slice_equal(value, SLICE("0")));
+	return outcome == OUTCOME_UPSTREAM_ERROR && status < 300;
+}
+
 void answers_finish(struct attempt *attempt)
 {
 	struct delivery *delivery = attempt->delivery;
@@ -211,6 +230,8 @@ void answers_finish(struct attempt *attempt)
 		attempt->decoder->dialect->finish(attempt->decoder, buf_slice(&attempt->exchange.answer));
 	delivery->finishing = false;
 	delivery->speaking = attempt;
+	if (may_have_more_to_say(attempt, outcome))
+		transport_distrust(&attempt->exchange.transfer);
 	tell_held(delivery, outcome != OUTCOME_OK);
 	delivery_land(delivery, outcome);
 }

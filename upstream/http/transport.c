@@ -214,14 +214,19 @@ static int close_socket(void *context, curl_socket_t fd)
 
 /* --- curl's wishes --- */
 
+/* curl looks for an end before it uses a connection again, not for bytes: this makes one. */
+static void end_kept(struct socket_watch *watch)
+{
+	shutdown(watch->watch.fd, SHUT_RDWR);
+	drop_watch(watch);
+}
+
 static void socket_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct socket_watch *socket_watch = container_of(watch, struct socket_watch, watch);
 	int mask = 0, running;
 	if (socket_watch->kept) {
-		/* curl looks for an end before it uses a connection again, not for bytes: this makes one */
-		shutdown(watch->fd, SHUT_RDWR);
-		drop_watch(socket_watch);
+		end_kept(socket_watch);
 		return;
 	}
 	if (events & (EPOLLIN | EPOLLRDHUP))
@@ -462,6 +467,7 @@ bool transport_start(struct transfer *transfer)
 	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
 		return false;
 	transfer->added = true;
+	transfer->kept_fd = -1;
 	transfer->done = transfer->connected = transfer->turned = transfer->starved = false;
 	return true;
 }
@@ -484,6 +490,14 @@ void transport_mark(struct transfer *transfer)
 		return;
 	transfer->listed = true;
 	TAILQ_INSERT_TAIL(&transfer->transport->news, transfer, next);
+}
+
+void transport_distrust(struct transfer *transfer)
+{
+	struct socket_watch *watch = transfer->kept_fd < 0 ? NULL : find_watch(transfer->transport, transfer->kept_fd);
+	transfer->kept_fd = -1;
+	if (watch && watch->kept)
+		end_kept(watch);
 }
 
 static void unlist(struct transfer *transfer)
@@ -522,6 +536,14 @@ void transport_stop(struct transfer *transfer)
 
 /* --- the turn --- */
 
+/* Which connection it leaves behind. curl tells while the handle is in the multi handle. */
+static void note_kept(struct transfer *transfer)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	bool known = curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK;
+	transfer->kept_fd = known && fd != CURL_SOCKET_BAD ? fd : -1;
+}
+
 static void collect_done(struct transport *transport)
 {
 	CURLMsg *message;
@@ -532,6 +554,7 @@ static void collect_done(struct transport *transport)
 		if (!transfer->done)
 			transfer->result = (int)message->data.result;
 		transfer->done = true;
+		note_kept(transfer);
 		take_out(transfer); /* the message dies with this */
 		transport_mark(transfer);
 	}

@@ -56,6 +56,7 @@ struct transfer {
 	bool done;      /* over; `easy` still answers questions, and may be started again */
 	bool connected; /* its request is let out over an open connection */
 	bool turned;    /* after that curl wanted to open another, which it was not given */
+	int kept_fd;    /* of the connection it left behind when it was done, for others to use; -1: none is known */
 	bool starved;   /* this machine had no socket for it: no descriptor left, or no memory */
 	bool holds;     /* a connection, or is opening one */
 	bool listed;    /* its news are due */
@@ -74,6 +75,9 @@ bool transport_start(struct transfer *transfer) MUST_CHECK;
 void transport_mark(struct transfer *transfer);
 /* It has a connection now. From curl's callbacks. */
 void transport_connected(struct transfer *transfer);
+/* What came over its connection was no answer to what was asked: nobody may use that again. Once it is done; in the
+ * same turn, while nobody does. */
+void transport_distrust(struct transfer *transfer);
 /* End it and give the handle back; in mid-transfer this closes the connection. Not from curl's callbacks. Fine if not
  * prepared. */
 void transport_stop(struct transfer *transfer);

@@ -407,6 +407,11 @@ static void an_answer_without_the_list_refuses_all(void **state)
 	assert_int_equal(fed.answers[0]->retry_after_s, 7);
 	assert_int_equal(fed.outcome, OUTCOME_RATE_LIMITED);
 	feed_fini(&fed);
+	/* nothing was done, it says; but who has a result is not sent again */
+	answer_with(graph, 2, 429, "{\"responses\":[{\"id\":\"6\",\"status\":200,\"body\":1}]}");
+	expect_result(1, "1");
+	expect_error(0, OUTCOME_RATE_LIMITED, "429");
+	feed_fini(&fed);
 	answer_with(graph, 1, 200, "");
 	expect_error(0, OUTCOME_UPSTREAM_ERROR, "is empty");
 	feed_fini(&fed);

@@ -359,6 +359,11 @@ static void item_errors_are_heard_under_a_bad_status_and_results_are_not(void **
 	expect_error(1, OUTCOME_RATE_LIMITED, "HTTP 429");
 	assert_string_equal(fed.answers[1]->bytes, FEED_NOT_SHOWN);
 	feed_fini(&fed);
+	/* 429: nothing was done, and the calls may be sent again; but not the one that has a result */
+	answer_with(2, 429, "[{\"id\":6,\"result\":1}]");
+	expect_result(1, "1");
+	expect_error(0, OUTCOME_RATE_LIMITED, "HTTP 429");
+	feed_fini(&fed);
 }
 
 static void long_messages_are_cut_and_control_bytes_stay_text(void **state)
