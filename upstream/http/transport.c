@@ -284,12 +284,18 @@ static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t 
 	transport->watches[fd] = watch;
 }
 
-/* Whether curl will tell of this descriptor's end: not of one it gives up while it connects (see above). */
-static bool will_be_closed_aloud(CURL *easy)
+/* curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it gives
+ * up while it connects (see above). */
+static void take_off(CURL *easy, struct socket_watch *watch)
 {
 	struct transfer *transfer = NULL;
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
-	return transfer && transfer->connected;
+	if (watch && transfer && transfer->connected) {
+		watch->kept = true;
+		transfer->kept_fd = watch->watch.fd;
+	} else {
+		drop_watch(watch);
+	}
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
@@ -298,10 +304,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 	struct socket_watch *watch = find_watch(transport, fd);
 	(void)socket_context;
 	if (what == CURL_POLL_REMOVE) {
-		if (watch && will_be_closed_aloud(easy))
-			watch->kept = true;
-		else
-			drop_watch(watch);
+		take_off(easy, watch);
 		return 0;
 	}
 	uint32_t events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
@@ -536,10 +539,13 @@ void transport_stop(struct transfer *transfer)
 
 /* --- the turn --- */
 
-/* Which connection it leaves behind. curl tells while the handle is in the multi handle. */
+/* Which connection it leaves behind, if it was so quick that curl never took that off. curl looks through all of its
+ * connections for it, and tells while the handle is in the multi handle. */
 static void note_kept(struct transfer *transfer)
 {
 	curl_socket_t fd = CURL_SOCKET_BAD;
+	if (transfer->kept_fd >= 0)
+		return;
 	bool known = curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK;
 	transfer->kept_fd = known && fd != CURL_SOCKET_BAD ? fd : -1;
 }
