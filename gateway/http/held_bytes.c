@@ -24,13 +24,22 @@ static void count(struct waiting *waiting, int64_t bytes)
 		atomic_fetch_add_explicit(&http->shared->held_bytes, (size_t)bytes, memory_order_relaxed);
 	else
 		atomic_fetch_sub_explicit(&http->shared->held_bytes, (size_t)-bytes, memory_order_relaxed);
-	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, bytes);
+	http->held_moved += bytes;
 }
 
 static void count_reply(struct waiting *waiting, int64_t bytes)
 {
 	count(waiting, bytes);
-	meter_move(waiting->request.http->meter, METRIC_ID_REPLY_BYTES, 0, 0, bytes);
+	waiting->request.http->reply_moved += bytes;
+}
+
+void held_show(struct http *http)
+{
+	if (http->held_moved)
+		meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, http->held_moved);
+	if (http->reply_moved)
+		meter_move(http->meter, METRIC_ID_REPLY_BYTES, 0, 0, http->reply_moved);
+	http->held_moved = http->reply_moved = 0;
 }
 
 void held_add(struct waiting *waiting, size_t bytes)
@@ -112,15 +121,15 @@ bool http_hold(struct http *http, size_t bytes, enum held_for what)
 void http_hold_anyway(struct http *http, size_t bytes)
 {
 	atomic_fetch_add_explicit(&http->shared->held_bytes, bytes, memory_order_relaxed);
-	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, (int64_t)bytes);
-	meter_move(http->meter, METRIC_ID_REPLY_BYTES, 0, 0, (int64_t)bytes);
+	http->held_moved += (int64_t)bytes;
+	http->reply_moved += (int64_t)bytes;
 }
 
 void http_release(struct http *http, size_t bytes)
 {
 	atomic_fetch_sub_explicit(&http->shared->held_bytes, bytes, memory_order_relaxed);
-	meter_move(http->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, -(int64_t)bytes);
-	meter_move(http->meter, METRIC_ID_REPLY_BYTES, 0, 0, -(int64_t)bytes);
+	http->held_moved -= (int64_t)bytes;
+	http->reply_moved -= (int64_t)bytes;
 }
 
 /* Whoever is the first counts it and whoever is the last takes it off, in whatever order they come and fail. */

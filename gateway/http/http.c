@@ -460,6 +460,7 @@ void http_turn(struct http *http, uint64_t now_us)
 	linger_turn(http, now_us);
 	resume_all(http);
 	daemons_turn(http);
+	held_show(http);
 }
 
 uint64_t http_deadline(struct http *http, uint64_t now_us)

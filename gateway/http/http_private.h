@@ -151,6 +151,8 @@ struct http {
 	size_t recycled_count;
 	size_t busy;
 	uint64_t next_id; /* for X-Request-Id */
+	/* held_bytes.c: what the gauges do not show yet */
+	int64_t held_moved, reply_moved;
 };
 
 /* --- accept.c --- */
@@ -232,6 +234,8 @@ void held_reply(struct waiting *waiting, const struct reply *reply);
 void held_stream(struct waiting *waiting, size_t bytes);
 /* The request has ended. */
 void held_let_go(struct waiting *waiting);
+/* Once a turn: show in the gauges what has moved; an item of a large batch moves bytes four times. */
+void held_show(struct http *http);
 
 /* --- http.c --- */
 
