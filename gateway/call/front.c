@@ -137,8 +137,10 @@ void front_log_client(struct log_line *line, const struct request *request)
 
 void front_log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
-	struct log_line line;
-	if (!call->home->gateway->config->log.access || !log_begin(&line, &EVENT_CALL))
+	if (!call->home->gateway->config->log.access)
+		return;
+	struct log_line line; /* behind the question: what is on the stack is set to zero first, all of it */
+	if (!log_begin(&line, &EVENT_CALL))
 		return;
 	log_cstr(&line, "request_id", request->id);
 	front_log_client(&line, request);

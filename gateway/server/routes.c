@@ -263,13 +263,15 @@ static bool is_probe(const struct request *request)
 void routes_finished(void *context, struct request *request, unsigned status, uint64_t bytes)
 {
 	struct worker *worker = context;
-	struct log_line line;
 	if (request->logged) {
 		front_finished(request, status, bytes);
 		return;
 	}
 	const struct log_event *event = is_probe(request) && status < 400 ? &EVENT_PROBE : &EVENT_REQUEST;
-	if (!worker->gateway->config->log.access || !log_begin(&line, event))
+	if (!worker->gateway->config->log.access)
+		return;
+	struct log_line line;
+	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "request_id", request->id);
 	front_log_client(&line, request);
