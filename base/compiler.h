@@ -6,6 +6,15 @@
 #include <stddef.h>
 
 #define MUST_CHECK __attribute__((warn_unused_result))
+/*
+ * On a large variable of which only the counted part is ever read: the build clears what is on the stack
+ * (-ftrivial-auto-var-init=zero), which for a reply's 4 KiB of headers is more work than writing them.
+ */
+#if defined(__has_attribute) && __has_attribute(uninitialized)
+#define UNCLEARED __attribute__((uninitialized))
+#else
+#define UNCLEARED
+#endif
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 /* clang-format off */
 #define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))

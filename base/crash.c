@@ -71,7 +71,7 @@ static void put_backtrace(struct log_line *line)
 
 static void tell_end(int number, const siginfo_t *info)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	char address[24];
 	log_begin_always(&line, &EVENT_DIED);
 	log_u64(&line, "signal", (uint64_t)number);

@@ -328,7 +328,7 @@ static bool is_chunked(int fd)
 /* When the new file cannot be opened the old one is kept: better a renamed log than none. */
 static void reopen_file(struct writer *w)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	int fd = open_file(w->path);
 	if (fd >= 0) {
 		atomic_store(&last_fd, fd);
@@ -347,7 +347,7 @@ static void reopen_file(struct writer *w)
 /* Leave a mark where lines are missing. Not through the queue, whose fullness it speaks of. */
 static void mark_loss(struct writer *w, uint64_t dropped_by_now)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	start_line(&line, &EVENT_LOG_DROPPED);
 	log_u64(&line, "lines", dropped_by_now - w->dropped_said);
 	finish_line(&line);
@@ -466,7 +466,7 @@ void log_end_at_once(struct log_line *line)
 
 void log_message(const struct log_event *event, const char *format, ...)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))
 		return;
 	char text[LOG_LINE_BYTES]; /* as long as the line: what it cuts, the line would have cut */

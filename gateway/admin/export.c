@@ -190,7 +190,7 @@ static struct export *export_new(struct worker *worker, struct request *request,
 void page_admin_export(struct worker *worker, struct request *request, struct slice rest)
 {
 	size_t limit = read_limit(request);
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	(void)rest;
 	if (!limit) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "Only limit is known: how many answers at most.");

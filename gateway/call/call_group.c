@@ -331,7 +331,7 @@ static void start_reply(struct call_group *group, struct reply *reply)
 
 static void start_stream(struct call_group *group)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	start_reply(group, &reply);
 	reply.content_type = group->kind->content_type;
 	group->streaming = true;
@@ -487,7 +487,7 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 /* Everything is written but for the end. */
 static enum step close_reply(struct call_group *group)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	if (!group->closed) {
 		group->closed = true;
 		if (!group->any_written)

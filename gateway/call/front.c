@@ -139,7 +139,7 @@ void front_log_call(const struct call *call, const struct request *request, unsi
 {
 	if (!call->home->gateway->config->log.access)
 		return;
-	struct log_line line; /* behind the question: what is on the stack is set to zero first, all of it */
+	struct log_line line UNCLEARED; /* behind the question: what is on the stack is set to zero first, all of it */
 	if (!log_begin(&line, &EVENT_CALL))
 		return;
 	log_cstr(&line, "request_id", request->id);

@@ -98,7 +98,7 @@ static void send_problem(struct request *request, struct reply *reply, const str
 
 void reply_answer(struct request *request, struct answer *answer)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	reply_init(&reply, outcome_status(answer->outcome));
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	send_problem(request, &reply, answer, NULL);
@@ -115,7 +115,7 @@ void reply_problem(struct request *request, enum outcome outcome, const char *al
 	bool wait_a_little = outcome == OUTCOME_OVERLOADED || outcome == OUTCOME_SHUTTING_DOWN;
 	struct answer *answer =
 		answer_upstream_error(outcome, 0, wait_a_little ? 1 : 0, (struct slice){ NULL, 0 }, "%s", detail);
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	reply_init(&reply, outcome_status(outcome));
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	if (allow)
@@ -128,7 +128,7 @@ void reply_problem(struct request *request, enum outcome outcome, const char *al
 
 void reply_text(struct request *request, unsigned status, const char *content_type, struct buf *text)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	reply_init(&reply, status);
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	reply_send_text(request, &reply, content_type, text);
@@ -306,7 +306,7 @@ void reply_put_call(struct reply *reply, const struct call *call)
 void reply_call(struct request *request, const struct call *call)
 {
 	struct answer *answer = call->answer;
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	reply_init(&reply, outcome_status(answer->outcome));
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	reply_put_call(&reply, call);

@@ -20,7 +20,7 @@ void mcp_reply_init(struct reply *reply, const struct request *request, unsigned
 
 void mcp_reply_text(struct request *request, unsigned status, struct buf *text, const struct call *call)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	mcp_reply_init(&reply, request, status);
 	if (call)
 		reply_put_call(&reply, call);
@@ -54,7 +54,7 @@ static void refuse_as_jsonrpc(struct worker *worker, struct request *request, en
 {
 	struct buf text = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	struct mcp_error error;
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	mcp_error_set(&error, outcome_status(outcome), code_of(outcome), outcome, "%s", detail);
 	if (error.status == 503)
 		error.retry_after_s = 1;

@@ -34,7 +34,7 @@ void mcp_put_cors(struct reply *reply, const struct request *request)
 
 void mcp_preflight(struct request *request)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	mcp_reply_init(&reply, request, 204);
 	reply_header_text(&reply, "Allow", SLICE("POST, OPTIONS"));
 	if (request->headers[HEADER_ORIGIN].at) {
@@ -119,7 +119,7 @@ void mcp_resource_metadata(struct worker *worker, struct request *request, struc
 		buf_put_text(&text, ",\"authorization_servers\":[");
 		json_put_string(&text, slice_of(issuer));
 		buf_put_text(&text, "],\"bearer_methods_supported\":[\"header\"],\"resource_name\":\"jitney\"}\n");
-		struct reply reply;
+		struct reply reply UNCLEARED;
 		reply_init(&reply, 200);
 		reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 		reply_header_text(&reply, "Access-Control-Allow-Origin", SLICE("*")); /* it is public */

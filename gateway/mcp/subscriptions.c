@@ -33,7 +33,7 @@ void mcp_put_events_head(struct reply *reply)
 
 void mcp_start_events(struct request *request, const struct call *call)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	mcp_reply_init(&reply, request, 200);
 	mcp_put_events_head(&reply);
 	if (call)

@@ -7,7 +7,7 @@
 
 static void reply_document(struct request *request, const struct document *document)
 {
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	bool unchanged = reply_none_match(request, document->etag);
 	reply_init(&reply, unchanged ? 304 : 200);
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));

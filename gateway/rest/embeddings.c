@@ -60,7 +60,7 @@ static void reply_error(struct request *request, unsigned status, uint32_t retry
 		buf_put_char(&text, '}');
 	}
 	buf_put_char(&text, '}');
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	reply_init(&reply, status);
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	if (retry_after_s)

@@ -126,7 +126,7 @@ static void serve_route(struct worker *worker, struct request *request, const st
 	}
 	write_allow(route, allow, sizeof allow);
 	if (method == HTTP_OPTIONS) {
-		struct reply reply;
+		struct reply reply UNCLEARED;
 		reply_init(&reply, 204);
 		reply_header_text(&reply, "Allow", slice_of(allow));
 		reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
@@ -182,7 +182,7 @@ static void serve_no_route(struct worker *worker, struct request *request)
 		refuse_path(worker, request);
 		return;
 	}
-	struct reply reply;
+	struct reply reply UNCLEARED;
 	reply_init(&reply, 204);
 	reply_header_text(&reply, "Allow", SLICE("GET, HEAD, POST, DELETE, OPTIONS"));
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
@@ -270,7 +270,7 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 	const struct log_event *event = is_probe(request) && status < 400 ? &EVENT_PROBE : &EVENT_REQUEST;
 	if (!worker->gateway->config->log.access)
 		return;
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "request_id", request->id);

@@ -158,7 +158,7 @@ static bool make_gateway(struct process *process)
 static void announce(int fd, const struct listen_address *address, const char *listener)
 {
 	char text[256];
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	listen_text(fd, address, text, sizeof text);
 	if (!log_begin(&line, &EVENT_LISTENING))
 		return;

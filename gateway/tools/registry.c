@@ -131,7 +131,7 @@ static void log_digest(struct log_line *line, const char *name, uint64_t digest)
 static void note_definitions(struct source *source)
 {
 	struct registry *registry = source->registry;
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	size_t logged = 0;
 	for (size_t i = 0; i < source->listing->count; i++) {
 		const struct tool *tool = &source->listing->tools[i];
@@ -196,7 +196,7 @@ static void read_news(struct registry *registry)
 
 static void log_refused(const char *upstream, const struct listing_status *before, const struct listing_status *now)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	struct name_map known; /* which one it was: with its old reason it is no news */
 	size_t logged = 0;
 	name_map_init(&known);

@@ -246,7 +246,7 @@ struct answer *tally_tool_error(const struct tally *tally, uint32_t retry_after_
 /* Who looks for the reason finds it in the log, where callers do not read. */
 static void log_refusal(const struct tally *tally, struct slice said)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	if (!log_begin(&line, &EVENT_REQUEST_REFUSED))
 		return;
 	log_cstr(&line, "dialect", tally->base.dialect->name);

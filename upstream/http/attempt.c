@@ -14,7 +14,7 @@ enum { HEDGE_SAMPLES = 20 }; /* answers before their p95 is believed */
 /* Changes only are logged: a provider that is down for an hour is two lines. */
 static void note_reached(struct http_upstream *upstream, struct place *place, bool reached, const char *reason)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	if (place->reached == reached)
 		return;
 	place->reached = reached;

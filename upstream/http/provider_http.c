@@ -25,7 +25,7 @@ static void on_changed(void *context, struct endpoint *endpoint)
 {
 	struct http_upstream *upstream = context;
 	const struct place *place = &upstream->places[endpoint->index];
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	show_state(upstream, endpoint);
 	if (upstream->base.settings->boards)
 		endpoint_board_write(&upstream->base.settings->boards[endpoint->index], endpoint->reason);

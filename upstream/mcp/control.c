@@ -30,7 +30,7 @@ static void arm_in(struct mcp_control *control, struct loop_timer *timer, uint64
 
 static void log_event(const struct mcp_control *control, const struct log_event *event, const char *why)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "upstream", control->settings->name);
@@ -244,7 +244,7 @@ static void list_again_in(struct mcp_control *control, uint64_t wait_us)
 static void log_list(struct mcp_control *control)
 {
 	const struct mcp_tools *tools = &control->tools;
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	bool news = !control->list_shown || control->list_failures > 0 || tools->dropped != control->last_dropped;
 	control->list_shown = true;
 	control->last_dropped = tools->dropped;

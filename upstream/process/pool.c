@@ -49,7 +49,7 @@ void pool_noise(struct process_pool *pool)
 static void log_process(const struct process_pool *pool, const struct log_event *event, const char *reason,
 			uint64_t lived_us)
 {
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))
 		return;
 	log_cstr(&line, "upstream", pool->settings->name);
@@ -70,7 +70,7 @@ static void log_left_out(struct process_pool *pool)
 void pool_member_complained(struct member *member, struct slice text)
 {
 	struct process_pool *pool = member->pool;
-	struct log_line line;
+	struct log_line line UNCLEARED;
 	uint64_t now_us = loop_now(pool->loop);
 	count(pool, METRIC_ID_PROCESS_STDERR);
 	if (now_us >= clock_add(pool->complaints_since_us, CLOCK_US_PER_S)) {
