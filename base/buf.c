@@ -24,7 +24,7 @@ void buf_reset(struct buf *buf)
 	buf->failed = false;
 }
 
-bool buf_reserve(struct buf *buf, size_t more)
+bool buf_grow(struct buf *buf, size_t more)
 {
 	if (buf->failed)
 		return false;
@@ -55,25 +55,6 @@ bool buf_reserve(struct buf *buf, size_t more)
 	store->len = grown;
 	buf->store = store;
 	return true;
-}
-
-void buf_put(struct buf *buf, struct slice bytes)
-{
-	if (bytes.len == 0 || !buf_reserve(buf, bytes.len))
-		return;
-	memcpy(buf->store->bytes + buf->len, bytes.at, bytes.len);
-	buf->len += bytes.len;
-}
-
-void buf_put_char(struct buf *buf, char c)
-{
-	if (buf_reserve(buf, 1))
-		buf->store->bytes[buf->len++] = c;
-}
-
-void buf_put_text(struct buf *buf, const char *text)
-{
-	buf_put(buf, slice_of(text));
 }
 
 void buf_put_u64(struct buf *buf, uint64_t number)

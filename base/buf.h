@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/blob.h"
 
@@ -25,12 +26,35 @@ void buf_init(struct buf *buf, size_t max_bytes);
 void buf_fini(struct buf *buf);
 /* Forget the bytes and the failure, keep the memory. */
 void buf_reset(struct buf *buf);
-/* Room for `more` bytes after len. False (and failed) when over max or out of memory. */
-bool buf_reserve(struct buf *buf, size_t more);
+/* buf_reserve's work where there is no room yet. */
+bool buf_grow(struct buf *buf, size_t more);
 
-void buf_put(struct buf *buf, struct slice bytes);
-void buf_put_char(struct buf *buf, char c);
-void buf_put_text(struct buf *buf, const char *text);
+/* Room for `more` bytes after len. False (and failed) when over max or out of memory. */
+static inline bool buf_reserve(struct buf *buf, size_t more)
+{
+	return (buf->store && !buf->failed && more <= buf->store->len - buf->len) || buf_grow(buf, more);
+}
+
+/* These are here so that a literal's length is known where it is put: most of a reply is literals. */
+static inline void buf_put(struct buf *buf, struct slice bytes)
+{
+	if (bytes.len == 0 || !buf_reserve(buf, bytes.len))
+		return;
+	memcpy(buf->store->bytes + buf->len, bytes.at, bytes.len);
+	buf->len += bytes.len;
+}
+
+static inline void buf_put_char(struct buf *buf, char c)
+{
+	if (buf_reserve(buf, 1))
+		buf->store->bytes[buf->len++] = c;
+}
+
+static inline void buf_put_text(struct buf *buf, const char *text)
+{
+	buf_put(buf, slice_of(text));
+}
+
 void buf_put_u64(struct buf *buf, uint64_t number);
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *buf, const char *format, va_list args) PRINTF_LIKE(2, 0);
