@@ -48,9 +48,9 @@ static void take_offer(struct mail *mail)
 	worker_take_catalogue(worker);
 }
 
-void gateway_offer_catalogue(void *context, struct catalogue *catalogue)
+void gateway_offer_catalogue(void *gateway_of_workers, struct catalogue *catalogue)
 {
-	struct gateway *gateway = context;
+	struct gateway *gateway = gateway_of_workers;
 	unsigned count = gateway->config->workers;
 	for (unsigned i = 0; i < count; i++)
 		catalogue_unref(atomic_exchange_explicit(&gateway->workers[i]->offered, catalogue_ref(catalogue),

@@ -101,10 +101,10 @@ struct worker {
 
 /* Its offer mail and what knows its tools; for worker_new, which has zeroed it and given it a catalogue. */
 void worker_init_catalogue(struct worker *worker, struct catalogue *first);
-/* This is the catalogue from now on, of all workers; `gateway` is a struct gateway: the registry's registry_offer. All
+/* This is the catalogue from now on, of all workers of a struct gateway: the registry's registry_offer. All
  * are offered it before any may take it, and each takes it before its next request: so once one worker has shown a
  * list, every worker serves it. One that has not been taken yet is replaced. References are taken. Any one thread. */
-void gateway_offer_catalogue(void *gateway, struct catalogue *catalogue);
+void gateway_offer_catalogue(void *gateway_of_workers, struct catalogue *catalogue);
 /* Take the one that is offered, if there is one. The worker's thread, between two requests. */
 void worker_take_catalogue(struct worker *worker);
 

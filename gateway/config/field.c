@@ -29,7 +29,6 @@ static const char *expected(enum option_kind kind)
 	case OPTION_COUNT:
 		return "a whole number, such as 100";
 	case OPTION_WORKERS:
-		return "auto or a whole number";
 	case OPTION_AUTO:
 		return "auto or a whole number";
 	case OPTION_PERCENT:

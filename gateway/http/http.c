@@ -523,5 +523,6 @@ void http_stop(struct http *http)
 		buf_fini(&waiting->request.body);
 		free(waiting);
 	}
+	held_show(http);
 	free(http);
 }

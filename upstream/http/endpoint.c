@@ -353,13 +353,13 @@ static struct endpoint *choose_fastest(struct endpoint_set *set, const struct ca
 /* Smooth weighted round-robin, as in nginx: each gains its weight, the richest goes and pays for all. */
 static struct endpoint *choose_in_turn(const struct candidates *candidates, uint64_t now_us)
 {
-	struct endpoint *best = NULL;
+	struct endpoint *best = candidates->all[0]; /* there is always one */
 	int64_t total = 0;
 	for (size_t i = 0; i < candidates->count; i++) {
 		int64_t weight = (int64_t)(weight_of(candidates->all[i], now_us) * 1000);
 		candidates->all[i]->turn += weight;
 		total += weight;
-		if (!best || candidates->all[i]->turn > best->turn)
+		if (candidates->all[i]->turn > best->turn)
 			best = candidates->all[i];
 	}
 	best->turn -= total;
