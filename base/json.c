@@ -301,12 +301,13 @@ static uint64_t prefix_behind(const struct scan *scan, const struct node *member
 /* The same for many, as an array: chains of many members are read all over the memory. False: memory is out. */
 static bool sort_many(struct scan *scan, struct node *object, size_t count, uint32_t *duplicate)
 {
-	struct ranked *from = malloc(2 * count * sizeof *from), *to = from + count, *memory = from;
+	struct ranked *memory = malloc(2 * count * sizeof *memory);
 	uint32_t index = object->next;
-	if (!from) {
+	if (!memory) {
 		*scan->fault = (struct json_fault){ "out of memory", 0, true };
 		return false;
 	}
+	struct ranked *from = memory, *to = memory + count;
 	size_t common = common_beginning(scan, index);
 	for (size_t i = 0; i < count; i++, index = scan->nodes[index].next)
 		from[i] = (struct ranked){ prefix_behind(scan, &scan->nodes[index], common), index };

@@ -39,6 +39,26 @@ static void drop(struct import *import, struct buf *text)
 
 /* ---------------------------------------------------------------- reading */
 
+/* The members of an object in the file's order; json-c's own loop is a macro that tools cannot read. */
+struct members {
+	struct json_object_iterator at, end;
+};
+
+static struct members members_of(struct json_object *object)
+{
+	return (struct members){ json_object_iter_begin(object), json_object_iter_end(object) };
+}
+
+static bool next_member(struct members *members, const char **name, struct json_object **value)
+{
+	if (json_object_iter_equal(&members->at, &members->end))
+		return false;
+	*name = json_object_iter_peek_name(&members->at);
+	*value = json_object_iter_peek_value(&members->at);
+	json_object_iter_next(&members->at);
+	return true;
+}
+
 static bool is_text(struct json_object *value)
 {
 	return json_object_is_type(value, json_type_string);
@@ -76,8 +96,10 @@ static struct json_object *find_servers(struct import *import, struct json_objec
 {
 	static const char *const names[] = { "mcpServers", "servers", "context_servers" };
 	struct json_object *servers = NULL;
-	json_object_object_foreach(root, name, value)
-	{
+	struct members members = members_of(root);
+	struct json_object *value;
+	const char *name;
+	while (next_member(&members, &name, &value)) {
 		bool known = strcmp(name, "inputs") == 0;
 		for (size_t i = 0; i < countof(names); i++)
 			if (strcmp(name, names[i]) == 0 && is_object(value)) {
@@ -383,8 +405,10 @@ static void put_map(struct import *import, const char *key, struct json_object *
 		return;
 	put_line(import, key);
 	buf_put_char(import->body, '\n');
-	json_object_object_foreach(map, name, value)
-	{
+	struct members members = members_of(map);
+	struct json_object *value;
+	const char *name;
+	while (next_member(&members, &name, &value)) {
 		buf_printf(import->body, "%s    ", import->indent);
 		put_quoted(import, slice_of(name));
 		buf_put_text(import->body, ": ");
@@ -481,22 +505,24 @@ static void read_server(struct json_object *object, struct server *server, struc
 	const struct {
 		const char *name;
 		struct json_object **value;
-	} members[] = {
+	} known_members[] = {
 		{ "type", &server->type },       { "transport", &server->type },  { "transportType", &server->type },
 		{ "command", &server->command }, { "args", &server->args },       { "env", &server->env },
 		{ "cwd", &server->cwd },         { "url", &server->url },         { "serverUrl", &server->url },
 		{ "httpUrl", &server->url },     { "headers", &server->headers }, { "disabled", &server->disabled },
 		{ "timeout", &server->timeout }, { "enabled", &server->enabled }
 	};
-	json_object_object_foreach(object, name, value)
-	{
+	struct members members = members_of(object);
+	struct json_object *value;
+	const char *name;
+	while (next_member(&members, &name, &value)) {
 		bool known = false;
-		for (size_t i = 0; i < countof(members); i++) {
-			if (strcmp(name, members[i].name) != 0)
+		for (size_t i = 0; i < countof(known_members); i++) {
+			if (strcmp(name, known_members[i].name) != 0)
 				continue;
 			known = true;
 			if (value)
-				*members[i].value = value;
+				*known_members[i].value = value;
 		}
 		if (known)
 			continue;
@@ -607,6 +633,15 @@ static void put_server(struct import *import, struct slice name, struct json_obj
 	drop(import, &unknown);
 }
 
+static void put_servers(struct import *import, struct json_object *servers)
+{
+	struct members members = members_of(servers);
+	struct json_object *value;
+	const char *name;
+	while (next_member(&members, &name, &value))
+		put_server(import, slice_of(name), value);
+}
+
 /* ---------------------------------------------------------------- the file */
 
 static void put_head(const struct import *import, const char *file, struct buf *out)
@@ -643,9 +678,8 @@ bool import_convert(struct slice text, const char *file, struct buf *out, char *
 	struct json_object *root = read_file(utf8_without_mark(text), error, error_bytes);
 	struct json_object *servers = is_object(root) ? find_servers(&import, root) : NULL;
 	import.failed = !import.secrets;
-	if (servers && import.secrets) {
-		json_object_object_foreach(servers, name, value) put_server(&import, slice_of(name), value);
-	}
+	if (servers && import.secrets)
+		put_servers(&import, servers);
 	bool failed = body.failed || import.variables.failed || import.names.failed || import.failed;
 	if (!*error && !failed && !import.names.len)
 		snprintf(error, error_bytes, "has no servers: neither mcpServers nor servers has a member");

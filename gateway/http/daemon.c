@@ -138,7 +138,7 @@ bool daemon_hand_over(struct connection *connection)
 	static const struct sockaddr nobody = { .sa_family = AF_UNIX }; /* the library has no use for the address */
 	if (MHD_add_connection(daemon->mhd, connection->fd, &nobody, sizeof nobody) == MHD_YES)
 		return true;
-	if (http->handed) { /* it has not begun, so its end is not told; the socket is closed */
+	if (http->handed == connection) { /* it has not begun, so its end is not told; the socket is closed */
 		http->handed = NULL;
 		daemon_let_go(daemon);
 		connection_free(connection);
