@@ -283,7 +283,7 @@ def batch(gateway, count):
 @pytest.mark.parametrize("in_flight", [16, 512])
 def test_a_batch_beyond_in_flight_finds_all_that_is_there(start, redis, provider, in_flight):
     options = {"in_flight": in_flight, "timeout": "2s"}
-    one = up(start({**tier(redis.url), **TAGGED}))
+    one = up(start({**tier(redis.url, timeout="2s"), **TAGGED}))
     batch(one, 1000)
     stored(redis, 1000)
     other = up(start({**tier(redis.url), "tools": TAGGED["tools"],
@@ -303,7 +303,7 @@ def test_a_gateway_does_not_wait_for_its_own_leases(start, redis, provider):
 
 @needs_redis
 def test_own_stores_stay_in_memory_however_many(start, redis, provider):
-    one = up(start({**tier(redis.url), **TAGGED}))
+    one = up(start({**tier(redis.url, timeout="2s"), **TAGGED}))
     batch(one, 500)
     stored(redis, 500)
     until(lambda: one.metrics().sum("redis_invalidations_total") >= 500, "told of all")
