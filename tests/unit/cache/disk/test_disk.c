@@ -534,8 +534,8 @@ static void without_memory_it_forgets(void **state)
 		key_unref(key);
 	}
 	turn_until(&world, is_up(&world));
-	turn_until(&world, keep(&world, "a", 1000, 10));
-	turn_until(&world, has(&world, "a", 1000));
+	/* what is kept while the thread begins anew, or empties all, is lost with the rest: it is kept once more */
+	turn_until(&world, has(&world, "a", 1000) || (!keep(&world, "a", 1000, 10) && false));
 	close_world(&world);
 }
 
