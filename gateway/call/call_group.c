@@ -55,10 +55,20 @@ static void starve_group(struct call_group *group)
 {
 	struct call_groups *groups = groups_of(group);
 	leave_queue(group);
+	if (!group->starving_us)
+		group->starving_us = loop_now(group->worker->loop);
 	if (TAILQ_EMPTY(&groups->starved))
 		groups->look_us = clock_add(loop_now(group->worker->loop), LOOK_AGAIN_US);
 	TAILQ_INSERT_TAIL(&groups->starved, group, next);
 	group->queued = group->starved = true;
+}
+
+/* Whether it has waited for room, without writing anything, as long as a client may take for a body. */
+static bool is_out_of_patience(const struct call_group *group)
+{
+	return group->starving_us &&
+	       loop_now(group->worker->loop) >=
+		       clock_add(group->starving_us, group->worker->gateway->config->limits.body_timeout_us);
 }
 
 static void spend(struct call_group *group, size_t bytes)
@@ -73,11 +83,9 @@ static bool has_budget(const struct call_group *group)
 
 /* ---------------------------------------------------------------- what is held */
 
-/* The item's answer finds no room: what its caller is told instead. A call that was sent has been carried out. */
-static void replace_answer(struct call_group *group, struct call_group_item *item)
+/* What is said instead of an answer for which there is no room; counted. A reference is given. */
+static struct answer *no_room(struct call_group *group, bool unknown)
 {
-	struct call *call = item->call;
-	bool unknown = item->sent && !tool_is_repeatable(call->tool);
 	struct answer **problem = &group->no_room[unknown];
 	if (!*problem)
 		*problem =
@@ -89,8 +97,15 @@ static void replace_answer(struct call_group *group, struct call_group_item *ite
 							"limits.in_flight_bytes has no room for the answer; ask for it "
 							"alone, or with fewer others.");
 	meter_add(group->worker->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
+	return answer_ref(*problem);
+}
+
+/* The item's answer finds no room: what its caller is told instead. A call that was sent has been carried out. */
+static void replace_answer(struct call_group *group, struct call_group_item *item)
+{
+	struct call *call = item->call;
 	answer_unref(call->answer);
-	call->answer = answer_ref(*problem);
+	call->answer = no_room(group, item->sent && !tool_is_repeatable(call->tool));
 	entry_unref(call->entry);
 	if (call->entry)
 		call->source = SOURCE_NONE;
@@ -134,6 +149,21 @@ static void free_item(struct call_group *group, struct call_group_item *item)
 	item->call = NULL;
 	item->refusal = NULL;
 	item->own = NULL;
+}
+
+/* It will not be written as it is: a problem takes its place, which is written whether there is room or not. */
+static void give_item_up(struct call_group *group, struct call_group_item *item)
+{
+	release_item(group, item);
+	if (item->call) {
+		replace_answer(group, item);
+	} else {
+		blob_unref(item->own);
+		answer_unref(item->refusal);
+		item->own = NULL;
+		item->refusal = no_room(group, false);
+	}
+	hold_item(group, item);
 }
 
 /* What `out` takes, counted at last. */
@@ -418,7 +448,8 @@ static enum step put_piece(struct call_group *group)
 	struct call_group_rest *rest = &group->rest;
 	size_t len = rest->bytes.len < PIECE_BYTES ? rest->bytes.len : PIECE_BYTES;
 	if (!has_room(group, len))
-		return STEP_STARVED;
+		return is_out_of_patience(group) ? STEP_BROKEN : STEP_STARVED;
+	group->starving_us = 0;
 	if (rest->quoted)
 		len = cut_between_characters(rest->bytes, len);
 	struct slice piece = { rest->bytes.at, len };
@@ -458,12 +489,12 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 		return STEP_ON;
 	}
 	if (!has_room(group, bytes)) {
-		if (bytes <= limit_bytes(group) / 8 || !item->call)
+		/* an answer so large may never find room; anything else finds it, unless nobody lets go of what he has */
+		if ((bytes <= limit_bytes(group) / 8 || !item->call) && !is_out_of_patience(group))
 			return STEP_STARVED;
-		release_item(group, item); /* so large that there may never be room */
-		replace_answer(group, item);
-		hold_item(group, item);
+		give_item_up(group, item);
 	}
+	group->starving_us = 0;
 	buf_put_text(out, group->any_written ? group->kind->between : group->kind->opening);
 	group->any_written = true;
 	group->rest = (struct call_group_rest){ .after = "" };

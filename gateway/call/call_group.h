@@ -8,7 +8,8 @@
  * Bounds, for all that use it: items are begun in order, so many a turn, and no further while what waits to be written
  * is much; what waits is counted in limits.in_flight_bytes before it is held, and an answer for which there is no room
  * becomes a problem of its item alone: `overloaded` where the call may be repeated, `outcome_unknown` where it was
- * carried out and may not. A small reply goes out whole; a larger one through the request's stream, no faster than the
+ * carried out and may not. Room to write is waited for as long as limits.body_timeout; then the next item becomes such a
+ * problem, and one that is half written ends the connection. A small reply goes out whole; a larger one through the request's stream, no faster than the
  * client reads. Home worker's thread.
  */
 #ifndef JITNEY_GATEWAY_CALL_CALL_GROUP_H
@@ -100,6 +101,7 @@ struct call_group {
 	struct call_group_item *writing; /* its rest is being written, or NULL */
 	struct call_group_rest rest;
 	bool said_done, any_written, streaming, closed;
+	uint64_t starving_us; /* since when it has waited for room and written nothing; 0: it does not */
 	bool queued, starved; /* in the worker's list; of those that look again later */
 	struct answer *no_room[2];
 	TAILQ_HEAD(, call_group_item) done;

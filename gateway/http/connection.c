@@ -119,8 +119,10 @@ void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_
 /* A connection quiet since it was last answered: watch it for its next head. */
 static void doze(struct connection *connection, uint64_t now_us)
 {
-	/* one that cannot be watched is held to the tighter deadline */
-	if (loop_watch(connection->http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT))
+	/* one whose next head has begun already (and which the library may have given up without a word, for want of
+	 * memory), and one that cannot be watched, are held to the tighter deadline */
+	if (!connection->waiting &&
+	    loop_watch(connection->http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT))
 		connection_enter(connection, PHASE_DOZING, now_us);
 	else
 		begin_head(connection, now_us);

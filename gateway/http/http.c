@@ -263,7 +263,10 @@ static enum MHD_Result body_piece(struct http *http, struct waiting *waiting, co
 	}
 	*len = 0;
 	/* The reply can only come at the body's end; who sends without end is dropped. */
-	return waiting->received > 2 * (uint64_t)http->settings->body_bytes + 65536 ? MHD_NO : MHD_YES;
+	if (waiting->received <= 2 * (uint64_t)http->settings->body_bytes + 65536)
+		return MHD_YES;
+	meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BODY_SIZE, 0, 1);
+	return MHD_NO;
 }
 
 void waiting_park(struct waiting *waiting)

@@ -220,3 +220,14 @@ def test_nobody_waits_for_a_giant(gateway, cached, provider):
     assert len(results) == 20_000 and {result["status"] for result in results} == {200}
     assert len(seen) > 10 and set(seen) == {200}
     at_rest(gateway)
+
+
+def test_room_is_not_waited_for_for_ever(start):
+    """A list that is larger than the bound: there is never room for it, and that is said."""
+    gateway = start({"limits": {"in_flight_bytes": "1KiB", "body_timeout": "500ms"}, "workers": 1})
+    with gateway.connect() as connection:
+        connection.send(messages(2, "tools/list"))
+        errors = connection.reply().json()
+    assert [error["error"]["data"]["code"] for error in errors] == ["overloaded"] * 2
+    assert gateway.metrics().sum("rejected_total", reason="in_flight_bytes") == 2
+    at_rest(gateway)
