@@ -396,7 +396,8 @@ void request_completed(void *context, struct MHD_Connection *mhd, void **request
 				       waiting->reply_bytes);
 	if (waiting->head_seen)
 		http->busy--;
-	else if (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+	else if (waiting->connection->phase != PHASE_CUT && /* else it is counted already */
+		 (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_COMPLETED_OK))
 		/* The library refused the head itself, one that is not its connection's first: a Content-Length that is
 		 * no number, a head larger than its memory. */
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BAD_FRAMING, 0, 1);
