@@ -20,15 +20,17 @@ enum { ACCEPTS_A_TURN = 64 };
 /* Who gets no place is told so whatever it wants; nothing of it is read. */
 static void turn_away(struct http *http, int fd)
 {
-	static const char problem[] =
-		"{\"type\":\"urn:jitney:problem:overloaded\",\"title\":\"The gateway is at its limit\",\"status\":503,"
-		"\"detail\":\"The gateway has as many connections as limits.connections allows.\","
-		"\"code\":\"overloaded\",\"retryable\":true}";
-	char text[512];
+	char id[REQUEST_ID_BYTES], problem[512], text[1024];
+	request_id_new(http, id);
+	int bytes = snprintf(problem, sizeof problem,
+			     "{\"type\":\"urn:jitney:problem:overloaded\",\"title\":\"The gateway is at its limit\","
+			     "\"status\":503,\"detail\":\"The gateway has as many connections as limits.connections "
+			     "allows.\",\"code\":\"overloaded\",\"request_id\":\"%s\",\"retryable\":true}",
+			     id);
 	int len = snprintf(text, sizeof text,
 			   "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-			   "Content-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
-			   sizeof problem - 1, problem);
+			   "Content-Length: %d\r\nX-Request-Id: %s\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+			   bytes, id, problem);
 	ssize_t sent = send(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)sent; /* a new connection has room for it */
 	shutdown(fd, SHUT_WR);

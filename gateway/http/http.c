@@ -4,6 +4,7 @@
  * library's daemons in daemon.c; http_private.h draws the states.
  */
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -69,6 +70,11 @@ static uint64_t next_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
+void request_id_new(struct http *http, char id[REQUEST_ID_BYTES])
+{
+	snprintf(id, REQUEST_ID_BYTES, "%016" PRIx64, next_random(&http->next_id));
+}
+
 static void set_request_id(struct http *http, struct request *request)
 {
 	struct slice given = request->headers[HEADER_REQUEST_ID];
@@ -80,10 +86,7 @@ static void set_request_id(struct http *http, struct request *request)
 		request->id[given.len] = '\0';
 		return;
 	}
-	uint64_t number = next_random(&http->next_id);
-	for (int i = 15; i >= 0; i--, number >>= 4)
-		request->id[i] = "0123456789abcdef"[number & 15];
-	request->id[16] = '\0';
+	request_id_new(http, request->id);
 }
 
 /* The request line has been read; what is returned becomes the handler's context. */

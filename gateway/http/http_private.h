@@ -241,6 +241,8 @@ void held_show(struct http *http);
 
 /* A request object, empty; NULL: out of memory. */
 struct waiting *request_new(struct http *http);
+/* An id for a request that has brought none. */
+void request_id_new(struct http *http, char id[REQUEST_ID_BYTES]);
 void request_recycle(struct http *http, struct waiting *waiting);
 /* Answer it with a problem, written to the socket by us since the library knows nothing of it, or has no memory left
  * for a reply. The connection has to be closed afterwards. */

@@ -397,6 +397,7 @@ def test_one_connection_too_many_is_answered_503(start):
             reply = surplus.request("POST", "/v1/tools/echo", b"{}")
             assert reply.status == 503 and reply.code == "overloaded"
             assert reply.header("connection").lower() == "close"
+            assert reply.header("x-request-id") == reply.json()["request_id"] != ""
             assert int(reply.header("retry-after")) >= 1
         assert connections[0].request("GET", "/healthz").status == 200
     finally:
