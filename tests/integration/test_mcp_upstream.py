@@ -98,6 +98,42 @@ def test_a_lost_session_is_opened_anew_silently(serve, behind, status):
     assert len(server.of("initialize")) == 2
 
 
+@pytest.mark.parametrize("status", [404, 400])
+def test_a_get_that_is_refused_in_two_sessions_costs_no_third(serve, behind, status):
+    server = serve(list_changed=True, refuse_stream=status)
+    gateway = behind(server)
+    until(lambda: len([seen for seen in server.seen if seen.verb == "GET"]) >= 2, "it was tried again")
+    replies = [gateway.call("m__write", {"n": n}) for n in range(20)]
+    assert [json.loads(reply.body) for reply in replies] == [{"n": n} for n in range(20)]
+    assert len(server.of("initialize")) == 2
+    assert len([seen for seen in server.seen if seen.verb == "GET"]) == 2
+
+
+@pytest.mark.parametrize("status", [404, 400])
+def test_a_list_that_is_refused_in_two_sessions_has_failed(serve, behind, status):
+    server = serve(fail_list=status)
+    gateway = behind(server, {"tools_refresh": "50ms"}, wait=False)
+    failed = lambda: gateway.metrics().sum("upstream_list_failures_total", upstream="m")
+    until(lambda: failed() >= 4, "it has failed")
+    assert len(server.of("tools/list")) <= 2 * failed() + 4
+    opened = len(server.of("initialize"))
+    assert 2 <= opened <= 9
+    server.fail_list = None
+    until(lambda: "m__echo" in names(gateway), "the tools are there")
+
+
+def test_a_server_that_forgets_each_session_at_once_is_not_pressed(serve, behind):
+    server = serve(list_changed=True)
+    gateway = behind(server, {"timeout": "2s"})
+    server.forgetful = True
+    for n in range(7):
+        assert gateway.call("m__write", {"n": n}).status == 503
+    opened = [seen.at for seen in server.of("initialize")][4:]
+    assert min(later - sooner for sooner, later in zip(opened, opened[1:])) > 0.9  # after some it is once a second
+    server.forgetful = False
+    until(lambda: gateway.call("m__write", {"n": 1}).status == 200, "it works again")
+
+
 def test_many_calls_open_a_lost_session_once(serve, behind, together):
     server = serve()
     gateway = behind(server)

@@ -10,6 +10,8 @@
 enum { NOTES_MAX = 256, CONTROL_TIMERS = 3 };
 #define OPEN_AGAIN_US CLOCK_US_PER_S /* after a failure; doubled with each, up to */
 #define OPEN_AGAIN_MAX_US (30 * CLOCK_US_PER_S)
+#define SESSION_STEADY_US (10 * CLOCK_US_PER_S) /* a session lost sooner was hardly one; after some of these, */
+enum { SHORT_LIVED_FREE = 3 };                  /* the next is not opened at once */
 #define LISTEN_AGAIN_US CLOCK_US_PER_S /* likewise */
 #define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
 #define LISTEN_STEADY_US (30 * CLOCK_US_PER_S) /* a stream that ends sooner has failed, whatever it said */
@@ -110,6 +112,7 @@ static void opened(struct mcp_control *control)
 {
 	bool modern = control->session.era == MCP_MODERN;
 	control->open_failures = control->listen_failures = 0;
+	control->opened_us = loop_now(control->loop);
 	meter_add(control->meter, METRIC_ID_MCP_OPENS, control->settings->label,
 		  modern ? MCP_OPENING_MODERN : MCP_OPENING_LEGACY, 1);
 	show_state(control);
@@ -211,14 +214,24 @@ bool mcp_control_want(struct mcp_control *control, const char **why)
 	*why = NULL;
 	if (session->state == MCP_READY)
 		return true;
-	if (session->state != MCP_FAILED)
+	if (session->state != MCP_FAILED && session->state != MCP_IDLE)
 		return false; /* it is being opened */
 	/* somebody asks: sooner than the backoff would have it, but no server is asked more than once a second */
 	uint64_t latest_us = clock_add(loop_now(control->loop), OPEN_AGAIN_US);
 	if (control->open_timer.due_us > latest_us)
 		loop_arm(control->loop, &control->open_timer, latest_us);
-	*why = session->why;
+	*why = session->state == MCP_FAILED ? session->why : NULL;
 	return false;
+}
+
+/* A server that forgets each session at once must not be made to open them one after the other. */
+static uint64_t wait_to_reopen_us(struct mcp_control *control)
+{
+	bool steady = loop_now(control->loop) >= clock_add(control->opened_us, SESSION_STEADY_US);
+	control->short_lived = steady ? 0 : control->short_lived + 1;
+	if (control->short_lived <= SHORT_LIVED_FREE)
+		return 0;
+	return backoff(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->short_lived - SHORT_LIVED_FREE);
 }
 
 void mcp_control_lost(struct mcp_control *control, unsigned epoch)
@@ -229,7 +242,16 @@ void mcp_control_lost(struct mcp_control *control, unsigned epoch)
 	log_event(control, &EVENT_MCP_SESSION_LOST, NULL);
 	show_state(control);
 	errand_stop(&control->listener);
-	arm_in(control, &control->open_timer, 0);
+	arm_in(control, &control->open_timer, wait_to_reopen_us(control));
+}
+
+/* Whether an errand was refused because its session is gone. In two sessions one after the other: that is about the
+ * request, which the server does not know. */
+static bool lost_session(struct mcp_errand *errand)
+{
+	bool again = errand->refused;
+	errand->refused = errand->post.refused_session;
+	return errand->refused && !again;
 }
 
 /* --- the list of tools --- */
@@ -332,13 +354,15 @@ static void page_landed(void *context, enum outcome outcome)
 	struct mcp_control *control = errand->control;
 	(void)outcome;
 	errand->trip = NULL;
-	if (errand->post.refused_session) {
+	if (lost_session(errand)) {
 		mcp_tools_fini(&control->tools);
 		mcp_control_lost(control, errand->post.epoch); /* the new session begins with a list */
 		if (control->session.state == MCP_READY)
 			list_again_in(control, 0); /* it has begun already, and found this one under way */
 		return;
 	}
+	if (errand->post.refused_session)
+		errand->refused = false; /* should it be the session after all, the next try will find out */
 	if (errand->why[0] || !errand->heard)
 		end_list(control, errand->why[0] ? errand->why : "tools/list was not answered");
 	else if (list_ended(&control->tools))
@@ -418,7 +442,7 @@ static void listen_landed(void *context, enum outcome outcome)
 	errand->trip = NULL;
 	if (control->session.state != MCP_READY || errand->post.epoch != control->session.epoch)
 		return;
-	if (errand->post.refused_session) {
+	if (lost_session(errand)) {
 		mcp_control_lost(control, errand->post.epoch);
 		return;
 	}

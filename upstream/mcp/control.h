@@ -20,6 +20,7 @@ struct mcp_errand {
 	struct mcp_control *control;
 	struct exchange *trip;         /* upstream_http's; NULL: none under way */
 	bool heard;                    /* a result or error came */
+	bool refused;                  /* the last one was refused together with its session */
 	char why[ANSWER_DETAIL_BYTES]; /* of the exchange's failure; "": none */
 };
 
@@ -44,6 +45,8 @@ struct mcp_control {
 	size_t note_count;
 	struct loop_timer open_timer, list_timer, listen_timer;
 	unsigned open_failures, list_failures, listen_failures;
+	uint64_t opened_us;   /* when the session became READY */
+	unsigned short_lived; /* sessions in a row that were lost soon after that */
 	struct mcp_tools tools; /* while lister is under way */
 	bool list_again;        /* the list has changed while it was read */
 	bool list_changed;      /* the list that is due, or under way, is due to a word of the server's */

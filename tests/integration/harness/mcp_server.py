@@ -41,6 +41,7 @@ class McpServer:
         self.era = era
         self.version = "2025-11-25"
         self.sessions = era == "legacy"  # mint Mcp-Session-Id
+        self.forgetful = False           # no session is known to tools/call
         self.lost_status = 404           # for a session that is not known
         self.sse = False                 # answers as event streams
         self.newline = "\n"
@@ -49,6 +50,7 @@ class McpServer:
         self.next_cursor = None          # on every page
         self.list_changed = False
         self.close_streams = False       # a GET stream ends at once
+        self.refuse_stream = None        # an HTTP status instead of a GET stream
         self.ttl_ms = 0
         self.fail_list = None            # an HTTP status instead of the list
         self.refuse_open = None          # an HTTP status for initialize and server/discover
@@ -188,7 +190,9 @@ class Exchange:
 
     # ---- reading ----
 
-    def session_is_known(self):
+    def session_is_known(self, method=None):
+        if self.server.forgetful and method == "tools/call":
+            return False
         return not self.server.sessions or self.headers.get("mcp-session-id") in self.server.known
 
     def lost(self):
@@ -216,7 +220,7 @@ class Exchange:
                 return self.error(request_id, -32020, wrong, 400)
         elif method == "server/discover":
             return self.error(request_id, -32601, "Method not found")
-        elif not self.session_is_known():
+        elif not self.session_is_known(method):
             return self.lost()
         if request_id is None:
             return self.plain(202)
@@ -350,6 +354,8 @@ class Exchange:
             return self.end_stream()
         if not self.server.list_changed or self.server.era == "modern":
             return self.plain(405)
+        if self.server.refuse_stream:
+            return self.plain(self.server.refuse_stream)
         self.begin_stream()
         self.chunk(": hello\n\n")
         return self.end_stream() if self.server.close_streams else self.listen()
