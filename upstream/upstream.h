@@ -75,8 +75,9 @@ bool upstream_await_children(uint64_t timeout_us);
 /* For a provider that lists its own tools (MCP). Called on the owner's thread, from within transport_tick or loop
  * dispatch, any number of times. */
 struct upstream_watcher {
-	/* Its tools now: one JSON array of MCP Tool objects, all pages, bytes as they came; borrowed. */
-	void (*tools)(void *context, struct slice tools);
+	/* Its tools now: one JSON array of MCP Tool objects, all pages, bytes as they came; and what it says of their use
+	 * (text, mcp_take_instructions; empty: nothing). Both borrowed. */
+	void (*tools)(void *context, struct slice tools, struct slice instructions);
 	/* It does not list them now; what it listed last stays in use. why: for people. */
 	void (*tools_failed)(void *context, const char *why);
 	void *context;

@@ -167,7 +167,7 @@ static enum mcp_taken serve_method(struct mcp_message *message)
 	struct mcp_error error;
 	switch (asked->method) {
 	case MCP_METHOD_INITIALIZE:
-		mcp_reply_initialize(message->out, asked);
+		mcp_reply_initialize(message->out, message->in_array ? NULL : message->worker, asked);
 		return MCP_ANSWERED;
 	case MCP_METHOD_PING:
 		mcp_reply_result(message->out, asked->id, MCP_LEGACY, SLICE("{}"));

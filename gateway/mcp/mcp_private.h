@@ -75,8 +75,9 @@ void mcp_preflight(struct request *request);
 
 /* --- list_tools.c --- */
 
-/* Append the response. False: *error. */
-void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked);
+/* Append the response. False: *error. worker NULL: without the servers' instructions, of which an array of these would
+ * make megabytes. */
+void mcp_reply_initialize(struct buf *out, const struct worker *worker, const struct mcp_request *asked);
 void mcp_reply_discover(struct buf *out, const struct worker *worker, const struct mcp_request *asked);
 bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era era, const struct mcp_request *asked,
 		     struct mcp_error *error) MUST_CHECK;

@@ -15,15 +15,28 @@ enum {
 	RESPONSE_BYTES = 512 /* around the list */
 };
 
-void mcp_reply_initialize(struct buf *out, const struct mcp_request *asked)
+/* What the servers behind say of the use of their tools: of those that have been listed by now. */
+static void put_instructions(struct buf *out, const struct worker *worker)
+{
+	struct slice instructions = catalogue_instructions(worker->catalogue);
+	if (!instructions.len)
+		return;
+	buf_put_text(out, ",\"instructions\":");
+	buf_put(out, instructions);
+}
+
+void mcp_reply_initialize(struct buf *out, const struct worker *worker, const struct mcp_request *asked)
 {
 	struct buf proposed = BUF_INIT(NAME_BYTES), result = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	if (asked->proposed.len && json_type(asked->proposed) == JSON_STRING)
 		json_unescape(asked->proposed, &proposed);
 	bool known = !proposed.failed && mcp_version_known(buf_slice(&proposed));
 	buf_printf(&result,
-		   "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{},\"logging\":{}},\"serverInfo\":%s}",
+		   "{\"protocolVersion\":\"%s\",\"capabilities\":{\"tools\":{},\"logging\":{}},\"serverInfo\":%s",
 		   known ? buf_cstr(&proposed) : MCP_VERSION_LEGACY, MCP_SERVER_INFO);
+	if (worker)
+		put_instructions(&result, worker);
+	buf_put_char(&result, '}');
 	if (result.failed)
 		out->failed = true;
 	else
@@ -45,6 +58,7 @@ void mcp_reply_discover(struct buf *out, const struct worker *worker, const stru
 	buf_put_text(&result, "{\"supportedVersions\":[\"" MCP_VERSION_MODERN
 			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}},");
 	put_lifetime(&result, worker);
+	put_instructions(&result, worker);
 	buf_put_char(&result, '}');
 	if (result.failed)
 		out->failed = true;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "base/json.h"
 
 enum { LINE_BYTES = 64 };
 
@@ -28,6 +29,7 @@ struct catalogue {
 	struct share *shares;            /* c: by upstream */
 	size_t share_count;              /* c */
 	struct definitions *definitions; /* c: owned reference */
+	struct blob *instructions;       /* c: NULL: none */
 	struct arena *arena;             /* c: texts and arrays */
 	struct holds holds[];            /* by worker */
 };
@@ -84,6 +86,26 @@ static void take_shares(struct making *making)
 		share->status.listed_us = part->listed_us;
 		share->status.why = arena_text(catalogue->arena, slice_of(part->why));
 	}
+}
+
+/* What does not fit is left out whole; without memory there are none. */
+static void join_instructions(struct making *making)
+{
+	struct buf text = BUF_INIT(SIZE_MAX / 4), json = BUF_INIT(SIZE_MAX / 4);
+	for (size_t i = 0; making->parts && i < making->config->upstream_count; i++) {
+		struct slice said = making->parts[i].instructions;
+		const char *name = making->config->upstreams[i].settings.name;
+		if (!said.len || text.len + strlen(name) + said.len + 4 > CATALOGUE_INSTRUCTIONS_BYTES)
+			continue;
+		buf_printf(&text, "%s%s: ", text.len ? "\n\n" : "", name);
+		buf_put(&text, said);
+	}
+	if (text.len && !text.failed)
+		json_put_string(&json, buf_slice(&text));
+	if (json.len && !json.failed)
+		making->catalogue->instructions = buf_take_blob(&json);
+	buf_fini(&text);
+	buf_fini(&json);
 }
 
 static void claim(struct making *making, const struct tool *tool, size_t rank)
@@ -218,6 +240,7 @@ struct catalogue *catalogue_new(const struct config *config, const struct catalo
 	if (!making.catalogue)
 		return NULL;
 	take_shares(&making);
+	join_instructions(&making);
 	if (gather_claims(&making)) {
 		settle_claims(&making);
 		if (!arena_failed(making.catalogue->arena))
@@ -243,6 +266,7 @@ void catalogue_unref(struct catalogue *catalogue)
 	if (!catalogue || atomic_fetch_sub_explicit(&catalogue->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	definitions_unref(catalogue->definitions);
+	blob_unref(catalogue->instructions);
 	for (size_t i = 0; i < catalogue->share_count; i++)
 		listing_unref(catalogue->shares[i].listing);
 	arena_free(catalogue->arena);
@@ -302,6 +326,11 @@ const struct definitions *catalogue_definitions(const struct catalogue *catalogu
 uint64_t catalogue_generation(const struct catalogue *catalogue)
 {
 	return catalogue->generation;
+}
+
+struct slice catalogue_instructions(const struct catalogue *catalogue)
+{
+	return catalogue->instructions ? blob_slice(catalogue->instructions) : (struct slice){ NULL, 0 };
 }
 
 struct listing_status catalogue_status(const struct catalogue *catalogue, unsigned upstream)

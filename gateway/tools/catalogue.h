@@ -18,6 +18,8 @@
 
 struct catalogue;
 
+enum { CATALOGUE_INSTRUCTIONS_BYTES = 16 * 1024 };
+
 /* One upstream's part in a catalogue. */
 enum listing_state {
 	LISTING_DECLARED, /* its tools are those of the configuration: it is not asked */
@@ -44,6 +46,9 @@ const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n);
 const struct definitions *catalogue_definitions(const struct catalogue *catalogue);
 /* Rises whenever the list that MCP callers see is another one. */
 uint64_t catalogue_generation(const struct catalogue *catalogue);
+/* What the servers that are listed say of the use of their tools: a JSON string, each behind its upstream's name, in the
+ * order of the configuration, CATALOGUE_INSTRUCTIONS_BYTES of text at most; empty: nothing. */
+struct slice catalogue_instructions(const struct catalogue *catalogue);
 /* What became of an upstream's list. */
 struct listing_status catalogue_status(const struct catalogue *catalogue, unsigned upstream);
 
@@ -65,6 +70,7 @@ struct catalogue_part {
 	enum listing_state state;
 	const char *why;
 	uint64_t listed_us;
+	struct slice instructions; /* text; empty: none */
 };
 
 /* `parts`: one for each upstream of the configuration, or NULL: all DECLARED. before: the catalogue this one replaces,

@@ -27,6 +27,7 @@ struct source {
 	unsigned upstream;
 	_Atomic(struct report *) news; /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
 	struct listing *listing;       /* owned; NULL: none yet */
+	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
 	enum listing_state state;
 	uint64_t listed_us;
 	char why[WHY_BYTES];
@@ -51,23 +52,27 @@ struct registry {
 
 /* What an upstream has said last: a list, then maybe that it failed. */
 struct report {
-	struct blob *tools; /* NULL: no list */
+	struct blob *tools;        /* NULL: no list */
+	struct blob *instructions; /* with the list; NULL: none */
 	bool failed;
 	char why[WHY_BYTES];
 };
 
 static void report_free(struct report *report)
 {
-	if (report)
+	if (report) {
 		blob_unref(report->tools);
+		blob_unref(report->instructions);
+	}
 	free(report);
 }
 
 /* ---------------------------------------------------------------- news, on the upstream's thread */
 
-/* Takes `tools`. The registry holds one report of each upstream at most: one that has not been read yet gives way, but
+/* Takes `tools` and `instructions`. The registry holds one report of each upstream at most: one that has not been read yet gives way, but
  * for its list if there is no newer one. */
-static void send_report(struct source *source, struct blob *tools, bool failed, const char *why)
+static void send_report(struct source *source, struct blob *tools, struct blob *instructions, bool failed,
+			const char *why)
 {
 	struct report *before = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
 	struct report *report = before ? before : calloc(1, sizeof *report);
@@ -75,11 +80,14 @@ static void send_report(struct source *source, struct blob *tools, bool failed, 
 		log_message(&EVENT_TOOLS_FAILED, "upstream %s: out of memory for the news of its tools",
 			    source->registry->config->upstreams[source->upstream].settings.name);
 		blob_unref(tools);
+		blob_unref(instructions);
 		return;
 	}
 	if (tools) {
 		blob_unref(report->tools);
+		blob_unref(report->instructions);
 		report->tools = tools;
+		report->instructions = instructions;
 	}
 	report->failed = failed;
 	snprintf(report->why, sizeof report->why, "%s", why);
@@ -87,15 +95,16 @@ static void send_report(struct source *source, struct blob *tools, bool failed, 
 	loop_wake(source->registry->loop);
 }
 
-static void hear_tools(void *context, struct slice tools)
+static void hear_tools(void *context, struct slice tools, struct slice instructions)
 {
 	struct blob *copy = blob_copy(tools);
-	send_report(context, copy, !copy, copy ? "" : "the gateway has no memory for its list");
+	struct blob *said = copy && instructions.len ? blob_copy(instructions) : NULL; /* no memory: none */
+	send_report(context, copy, said, !copy, copy ? "" : "the gateway has no memory for its list");
 }
 
 static void hear_failure(void *context, const char *why)
 {
-	send_report(context, NULL, true, why);
+	send_report(context, NULL, NULL, true, why);
 }
 
 /* ---------------------------------------------------------------- news, on the registry's */
@@ -151,6 +160,19 @@ static void note_definitions(struct source *source)
 	}
 }
 
+static struct slice text_of(const struct blob *blob)
+{
+	return blob ? blob_slice(blob) : (struct slice){ NULL, 0 };
+}
+
+/* Takes it. */
+static void take_instructions(struct source *source, struct blob *instructions)
+{
+	source->registry->dirty |= !slice_equal(text_of(source->instructions), text_of(instructions));
+	blob_unref(source->instructions);
+	source->instructions = instructions;
+}
+
 static void take_list(struct source *source, struct slice tools)
 {
 	struct registry *registry = source->registry;
@@ -182,8 +204,11 @@ static void read_news(struct registry *registry)
 	for (size_t i = 0; i < registry->config->upstream_count; i++) {
 		struct source *source = &registry->sources[i];
 		struct report *report = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
-		if (report && report->tools)
+		if (report && report->tools) {
+			take_instructions(source, report->instructions);
+			report->instructions = NULL;
 			take_list(source, blob_slice(report->tools));
+		}
 		if (report && report->failed)
 			fail(source, report->why);
 		report_free(report);
@@ -252,7 +277,8 @@ static struct catalogue *make_catalogue(struct registry *registry)
 		return NULL;
 	for (size_t i = 0; i < count; i++) {
 		const struct source *source = &registry->sources[i];
-		parts[i] = (struct catalogue_part){ source->listing, source->state, source->why, source->listed_us };
+		parts[i] = (struct catalogue_part){ source->listing, source->state, source->why, source->listed_us,
+						    text_of(source->instructions) };
 	}
 	struct catalogue *catalogue = catalogue_new(registry->config, parts, registry->current);
 	free(parts);
@@ -328,6 +354,7 @@ void registry_free(struct registry *registry)
 	for (size_t i = 0; registry->sources && i < registry->config->upstream_count; i++) {
 		report_free(atomic_load(&registry->sources[i].news)); /* which nobody has read */
 		listing_unref(registry->sources[i].listing);
+		blob_unref(registry->sources[i].instructions);
 	}
 	free(registry->sources);
 	free(registry->definitions);

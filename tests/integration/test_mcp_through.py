@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from harness.mcp_client import Client, Stream, modern
+from harness.mcp_client import Client, Stream, message, modern
 from harness.mcp_server import McpServer, tool
 from harness.poll import until
 
@@ -81,3 +81,20 @@ def test_whoever_listens_hears_of_a_changed_list(through, behind):
         assert event["params"]["_meta"] == {"io.modelcontextprotocol/subscriptionId": n}
         stream.close()
     assert set(listed(gateway)) == {"echo", "fresh"}
+
+
+@pytest.mark.parametrize("behind", ERAS)
+def test_the_servers_instructions_are_passed_on(through, behind):
+    _, gateway = through(behind, instructions='Ask "echo" first.\n' + 3000 * "ü")
+    client = Client(gateway)
+    old = client.ask("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}}).json()["result"]
+    new = client.ask_modern("server/discover").json()["result"]
+    assert old["instructions"] == new["instructions"]
+    assert old["instructions"].startswith('m: Ask "echo" first.\nüü')
+    assert 4090 <= len(old["instructions"].encode()) - len("m: ") <= 4096  # whole characters
+
+
+def test_an_array_of_initialize_does_not_multiply_them(through):
+    _, gateway = through("legacy", instructions="Ask.")
+    reply = Client(gateway).send([message("initialize", {"protocolVersion": "2025-03-26"}, n) for n in range(3)])
+    assert [len(each["result"].get("instructions", "")) for each in reply.json()] == [0, 0, 0]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.mcp_client import Client
 from harness.poll import until
 from harness.wire import request_bytes
 from test_process import jitney
@@ -156,6 +157,14 @@ def test_a_pinned_modern_server_is_never_asked_to_initialize(behind):
     abandoned.close()
     until(lambda: result(gateway.call("cancelled")) == 1, "it is cancelled")
     assert not gateway.events("process_crashed")
+
+
+@pytest.mark.parametrize("pinned", [{}, {"protocol": "2026-07-28", "args": [str(SERVER), "--modern"]}])
+def test_a_programs_instructions_are_passed_on(behind, pinned):
+    gateway = behind(pinned)
+    until(lambda: listing(gateway)["list"] == "fresh", "the list is there")
+    opening = lambda: Client(gateway).ask("initialize", {"protocolVersion": "2025-11-25"}).json()["result"]
+    until(lambda: opening().get("instructions") == "p: Echo, please.", "they are passed on")
 
 
 def test_a_legacy_server_pinned_as_modern_is_refused_with_a_reason(behind):

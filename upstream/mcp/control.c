@@ -12,7 +12,7 @@ enum { NOTES_MAX = 256, CONTROL_TIMERS = 3 };
 #define OPEN_AGAIN_MAX_US (30 * CLOCK_US_PER_S)
 #define SESSION_STEADY_US (10 * CLOCK_US_PER_S) /* a session lost sooner was hardly one; after some of these, */
 enum { SHORT_LIVED_FREE = 3 };                  /* the next is not opened at once */
-#define LISTEN_AGAIN_US CLOCK_US_PER_S /* likewise */
+#define LISTEN_AGAIN_US CLOCK_US_PER_S          /* likewise */
 #define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
 #define LISTEN_STEADY_US (30 * CLOCK_US_PER_S) /* a stream that ends sooner has failed, whatever it said */
 #define NOTE_TIMEOUT_US (10 * CLOCK_US_PER_S)
@@ -169,6 +169,7 @@ static void hear_step(struct mcp_post *post, const struct mcp_message *message)
 	struct mcp_errand *errand = errand_of(post);
 	struct mcp_reply reply = { post->status, message, slice_of(post->session_id), NULL };
 	errand->heard = true;
+	mcp_take_instructions(message, &errand->control->instructions);
 	mcp_session_heard(&errand->control->session, &reply, loop_now(errand->control->loop));
 }
 
@@ -292,7 +293,8 @@ static void list_complete(struct mcp_control *control)
 	if (control->list_again)
 		mcp_control_stale(control);
 	if (control->watcher)
-		control->watcher->tools(control->watcher->context, mcp_tools_list(tools));
+		control->watcher->tools(control->watcher->context, mcp_tools_list(tools),
+					buf_slice(&control->instructions));
 }
 
 static void list_failed(struct mcp_control *control, const char *why)
@@ -579,6 +581,7 @@ bool mcp_control_init(struct mcp_control *control, const struct upstream_setting
 					 .list_timer = LOOP_TIMER_INIT(list_due),
 					 .listen_timer = LOOP_TIMER_INIT(listen_due) };
 	TAILQ_INIT(&control->notes);
+	buf_init(&control->instructions, SIZE_MAX / 4);
 	mcp_session_init(&control->session, settings->mcp_protocol);
 	show_state(control);
 	arm_in(control, &control->open_timer, 0);
@@ -610,4 +613,5 @@ void mcp_control_fini(struct mcp_control *control)
 	loop_disarm(control->loop, &control->list_timer);
 	loop_disarm(control->loop, &control->listen_timer);
 	loop_timers_release(control->loop, CONTROL_TIMERS);
+	buf_fini(&control->instructions);
 }

@@ -45,11 +45,12 @@ struct mcp_control {
 	size_t note_count;
 	struct loop_timer open_timer, list_timer, listen_timer;
 	unsigned open_failures, list_failures, listen_failures;
-	uint64_t opened_us;   /* when the session became READY */
-	unsigned short_lived; /* sessions in a row that were lost soon after that */
-	struct mcp_tools tools; /* while lister is under way */
-	bool list_again;        /* the list has changed while it was read */
-	bool list_changed;      /* the list that is due, or under way, is due to a word of the server's */
+	uint64_t opened_us;      /* when the session became READY */
+	unsigned short_lived;    /* sessions in a row that were lost soon after that */
+	struct buf instructions; /* of the session, as text; empty: none */
+	struct mcp_tools tools;  /* while lister is under way */
+	bool list_again;         /* the list has changed while it was read */
+	bool list_changed;       /* the list that is due, or under way, is due to a word of the server's */
 	struct mcp_list_pace pace;
 	uint64_t listening_since_us;
 	bool list_shown;     /* the log has the number of tools */

@@ -411,6 +411,24 @@ int mcp_error_code(const struct mcp_message *message)
 	return negative ? -(int)number : (int)number;
 }
 
+void mcp_take_instructions(const struct mcp_message *answer, struct buf *text)
+{
+	struct slice raw = mcp_result_member(answer, "instructions");
+	buf_reset(text);
+	if (!raw.len || json_type(raw) != JSON_STRING)
+		return;
+	json_unescape(raw, text);
+	if (text->failed) {
+		buf_reset(text);
+		return;
+	}
+	if (text->len <= MCP_INSTRUCTIONS_BYTES)
+		return;
+	text->len = MCP_INSTRUCTIONS_BYTES;
+	while (text->len && ((unsigned char)text->store->bytes[text->len] & 0xc0) == 0x80)
+		text->len--; /* in mid-character */
+}
+
 struct slice mcp_result_member(const struct mcp_message *message, const char *name)
 {
 	struct slice value = { NULL, 0 };

@@ -47,6 +47,8 @@ bool mcp_put_reply(struct buf *out, const struct mcp_message *request);
 
 /* --- Reading --- */
 
+enum { MCP_INSTRUCTIONS_BYTES = 4096 };
+
 enum mcp_kind {
 	MCP_RESULT,
 	MCP_ERROR,
@@ -95,6 +97,9 @@ void mcp_error_put_text(const struct mcp_message *message, struct buf *out);
 int mcp_error_code(const struct mcp_message *message);
 /* Whether a version that we could speak in that era is in an array of raw strings; what is no array has none. */
 bool mcp_lists_version(struct slice versions, enum mcp_era era);
+/* Replace `text` by the `instructions` of an answer to initialize or server/discover: whole characters, of
+ * MCP_INSTRUCTIONS_BYTES at most; empty: it has none. */
+void mcp_take_instructions(const struct mcp_message *answer, struct buf *text);
 /* A member of a result object; empty if absent or the result is no object. */
 struct slice mcp_result_member(const struct mcp_message *message, const char *name);
 

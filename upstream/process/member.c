@@ -131,6 +131,7 @@ static void greeted(struct member *member, const struct mcp_message *message)
 {
 	bool modern = member->pool->era == MCP_MODERN, fits = greeting_fits(member, message);
 	member->greeting_id = 0;
+	mcp_take_instructions(message, &member->pool->instructions);
 	if (!fits)
 		member_kill(member, "its answer to %s names no protocol version that is %s",
 			    modern ? "server/discover" : "initialize", modern ? "configured" : "known");

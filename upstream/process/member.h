@@ -78,6 +78,7 @@ struct process_pool {
 	bool unlisted;                          /* somebody does, and has not been told any */
 	struct loop_timer list;                 /* time to ask one for its tools */
 	struct mcp_list_pace pace;
+	struct buf instructions;      /* of the newest member, as text; empty: none */
 	unsigned list_failures;       /* in a row */
 	bool list_changed;            /* the list that is due is due to a word of a member's */
 	bool list_waits;              /* it was due, and there was none to ask */

@@ -397,7 +397,7 @@ void pool_listed(struct member *member)
 	pool->list_failures = 0;
 	if (wait_us != UINT64_MAX)
 		list_at(pool, clock_add(loop_now(pool->loop), wait_us));
-	pool->watcher->tools(pool->watcher->context, mcp_tools_list(&member->tools));
+	pool->watcher->tools(pool->watcher->context, mcp_tools_list(&member->tools), buf_slice(&pool->instructions));
 }
 
 void pool_list_failed(struct process_pool *pool, const char *why)
@@ -670,6 +670,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 	pool->meter = meter;
 	pool->next_id = 1;
 	pool->mended = BUF_INIT(SIZE_MAX / 4);
+	pool->instructions = BUF_INIT(SIZE_MAX / 4);
 	pool->timer = LOOP_TIMER_INIT(on_time);
 	pool->flush = LOOP_TIMER_INIT(on_flush);
 	pool->list = LOOP_TIMER_INIT(on_list);
@@ -699,5 +700,6 @@ void process_pool_free(struct process_pool *pool)
 	loop_timers_release(pool->loop, POOL_TIMERS);
 	json_scratch_fini(&pool->scratch);
 	buf_fini(&pool->mended);
+	buf_fini(&pool->instructions);
 	free(pool);
 }

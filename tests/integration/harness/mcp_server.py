@@ -52,6 +52,7 @@ class McpServer:
         self.close_streams = False       # a GET stream ends at once
         self.refuse_stream = None        # an HTTP status instead of a GET stream
         self.ttl_ms = 0
+        self.instructions = None
         self.fail_list = None            # an HTTP status instead of the list
         self.refuse_open = None          # an HTTP status for initialize and server/discover
         self.hold_open = False           # no answer to them before finish()
@@ -248,14 +249,17 @@ class Exchange:
             headers["Mcp_Session_Id"] = session
         self.give(self.result(request_id, {
             "protocolVersion": self.server.version, "serverInfo": {"name": "test", "version": "1"},
-            "capabilities": {"tools": {"listChanged": self.server.list_changed}}}), **headers)
+            "capabilities": {"tools": {"listChanged": self.server.list_changed}}, **self.instructions()}), **headers)
+
+    def instructions(self):
+        return {"instructions": self.server.instructions} if self.server.instructions else {}
 
     def answer(self, method, message):
         request_id, server = message["id"], self.server
         if method == "server/discover":
             self.give(self.result(request_id, {
                 "supportedVersions": [MODERN], "ttlMs": 0, "cacheScope": "private",
-                "capabilities": {"tools": {"listChanged": server.list_changed}}}))
+                "capabilities": {"tools": {"listChanged": server.list_changed}}, **self.instructions()}))
         elif method == "tools/list":
             self.list(request_id, message.get("params", {}).get("cursor"))
         elif method == "tools/call":

@@ -141,13 +141,13 @@ def take(message):
         os._exit(5)
     elif method == "server/discover" and MODERN:
         send(id=number, result={**complete(), "supportedVersions": ["2026-07-28"], "ttlMs": 0, "cacheScope": "private",
-                                "capabilities": {"tools": {"listChanged": True}}})
+                                "capabilities": {"tools": {"listChanged": True}}, "instructions": "Echo, please."})
     elif method == "subscriptions/listen" and MODERN:
         listening.append(number)
         send(method="notifications/subscriptions/acknowledged", params={})
     elif method == "initialize":
         send(id=number, result={"protocolVersion": params["protocolVersion"], "capabilities": {"tools": {}},
-                                "serverInfo": {"name": "stdio", "version": "1"}})
+                                "serverInfo": {"name": "stdio", "version": "1"}, "instructions": "Echo, please."})
     elif method == "tools/list":
         record("list")
         if failing_lists:

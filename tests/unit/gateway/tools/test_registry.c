@@ -67,11 +67,13 @@ static void spread(void)
 	gateway_settle(&world);
 }
 
+static const struct slice no_instructions;
+
 /* Upstream 0 or 1 says what it has. */
 static void list(unsigned upstream, const char *tools)
 {
 	const struct upstream_watcher *watcher = fake_watcher(upstream);
-	watcher->tools(watcher->context, slice_of(tools));
+	watcher->tools(watcher->context, slice_of(tools), no_instructions);
 	spread();
 }
 
@@ -123,6 +125,35 @@ static void listed_tools_join_the_declared_ones(void **state)
 	assert_ptr_equal(world.gateway.workers[0]->catalogue, world.gateway.workers[1]->catalogue);
 	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS, 0, 0), 2);
 	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_LISTS, 1, 0), 1);
+}
+
+static void list_with(unsigned upstream, const char *tools, const char *instructions)
+{
+	const struct upstream_watcher *watcher = fake_watcher(upstream);
+	watcher->tools(watcher->context, slice_of(tools), slice_of(instructions));
+	spread();
+}
+
+static void instructions_are_joined_and_bounded(void **state)
+{
+	char much[CATALOGUE_INSTRUCTIONS_BYTES - 20];
+	(void)state;
+	assert_int_equal(catalogue_instructions(now()).len, 0);
+	list_with(1, "[" TOOL("write") "]", "Write\n\"slowly\".");
+	list_with(0, "[" TOOL("read") "]", "Read.");
+	assert_true(slice_equal(catalogue_instructions(now()), SLICE("\"a: Read.\\n\\nb: Write\\n\\\"slowly\\\".\"")));
+	uint64_t generation = catalogue_generation(now());
+	list_with(0, "[" TOOL("read") "]", "Read on."); /* the same tools */
+	assert_true(
+		slice_equal(catalogue_instructions(now()), SLICE("\"a: Read on.\\n\\nb: Write\\n\\\"slowly\\\".\"")));
+	assert_int_equal(catalogue_generation(now()), generation);
+	memset(much, 'x', sizeof much - 1);
+	much[sizeof much - 1] = '\0';
+	list_with(0, "[" TOOL("read") "]", much); /* no room for another's */
+	assert_int_equal(catalogue_instructions(now()).len, sizeof much - 1 + strlen("\"a: \""));
+	list_with(0, "[" TOOL("read") "]", "");
+	list_with(1, "[" TOOL("write") "]", "");
+	assert_int_equal(catalogue_instructions(now()).len, 0);
 }
 
 static void what_an_entry_says_overrides_the_list(void **state)
@@ -213,7 +244,7 @@ static void one_report_of_a_server_is_held(void **state)
 	for (int i = 0; i < REPORTS; i++) {
 		buf_reset(&tools);
 		buf_printf(&tools, "[{\"name\":\"t%d\"}%*s]", i, LIST_BYTES, "");
-		watcher->tools(watcher->context, buf_slice(&tools));
+		watcher->tools(watcher->context, buf_slice(&tools), no_instructions);
 	}
 	buf_fini(&tools);
 	assert_true(mallinfo2().uordblks + mallinfo2().hblkhd < before + 2 * LIST_BYTES);
@@ -224,11 +255,12 @@ static void one_report_of_a_server_is_held(void **state)
 	assert_int_equal(catalogue_status(now(), 0).state, LISTING_STALE);
 	assert_string_equal(catalogue_status(now(), 0).why, "gone");
 	watcher->tools_failed(watcher->context, "gone again");
-	watcher->tools(watcher->context, SLICE("[{\"name\":\"back\"}]"));
+	watcher->tools(watcher->context, SLICE("[{\"name\":\"back\"}]"), no_instructions);
 	spread();
 	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
 	assert_non_null(find("back"));
-	watcher->tools(watcher->context, SLICE("[{\"name\":\"unread\"}]")); /* nobody reads it: it is freed */
+	watcher->tools(watcher->context, SLICE("[{\"name\":\"unread\"}]"),
+		       no_instructions); /* nobody reads it: it is freed */
 }
 
 static void a_definition_has_a_bound(void **state)
@@ -464,7 +496,7 @@ static void an_offer_that_was_not_taken_is_replaced(void **state)
 	(void)state;
 	const struct upstream_watcher *watcher = fake_watcher(0);
 	for (int i = 0; i < 3; i++) {
-		watcher->tools(watcher->context, i % 2 ? SLICE("[]") : SLICE("[" TOOL("read") "]"));
+		watcher->tools(watcher->context, i % 2 ? SLICE("[]") : SLICE("[" TOOL("read") "]"), no_instructions);
 		assert_true(registry_turn(world.gateway.registry, gateway_offer_catalogue, &world.gateway));
 	}
 	assert_null(find("read")); /* nobody was turned */
@@ -481,7 +513,8 @@ static void without_memory_the_last_catalogue_stays(void **state)
 	for (size_t n = 1; !whole; n++) {
 		assert_in_range(n, 1, 2000);
 		alloc_fail_at(n);
-		watcher->tools(watcher->context, SLICE("[" TOOL("read") "," TOOL("there") ",{\"name\":\"a.b\"}]"));
+		watcher->tools(watcher->context, SLICE("[" TOOL("read") "," TOOL("there") ",{\"name\":\"a.b\"}]"),
+			       no_instructions);
 		bool turned = registry_turn(registry, gateway_offer_catalogue, &world.gateway);
 		alloc_reset();
 		gateway_settle(&world);
@@ -506,6 +539,7 @@ int main(void)
 		return 1;
 	const struct CMUnitTest tests[] = {
 		TEST(listed_tools_join_the_declared_ones),
+		TEST(instructions_are_joined_and_bounded),
 		TEST(what_an_entry_says_overrides_the_list),
 		TEST(mcp_callers_see_the_list_as_it_came),
 		TEST(hints_count_where_they_are_trusted),

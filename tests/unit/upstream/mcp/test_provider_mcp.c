@@ -72,7 +72,9 @@ static enum provider_then serve(struct provider_request *request)
 	if (has(request, "server/discover"))
 		provider_answer(request, "400 Bad Request", NULL, SLICE("no"));
 	else if (has(request, "\"initialize\""))
-		answer(request, id, "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{}}");
+		answer(request, id,
+		       "{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},"
+		       "\"instructions\":\"Ask \\\"t\\\".\"}");
 	else if (has(request, "tools/list"))
 		answer(request, id, "{\"tools\":[{\"name\":\"t\"}]}");
 	else if (!has(request, "tools/call"))
@@ -129,10 +131,11 @@ static void on_landed(void *context, enum outcome outcome)
 	landing->landed = true;
 }
 
-static void on_tools(void *context, struct slice tools)
+static void on_tools(void *context, struct slice tools, struct slice instructions)
 {
 	struct world *world = context;
 	assert_true(slice_equal(tools, SLICE("[{\"name\":\"t\"}]")));
+	assert_true(slice_equal(instructions, SLICE("Ask \"t\".")));
 	world->lists++;
 }
 
