@@ -12,7 +12,8 @@ enum { CURSOR_BYTES = 64 * 1024 };
 #define TTL_MIN_US (5 * CLOCK_US_PER_S) /* a server's ttlMs may not make us ask more often */
 #define RETRY_US (2 * CLOCK_US_PER_S)   /* after a failure; doubled with each, up to the refresh, or */
 #define RETRY_MAX_US (30 * CLOCK_US_PER_S)
-#define CALM_GAPS 4 /* after so many gaps without a word it is a calm server again */
+#define CALM_GAPS 4                      /* after so many gaps without a word it is a calm server again */
+#define CALM_MIN_US (8 * CLOCK_US_PER_S) /* but not sooner: each list is held by the calls that began with it */
 
 uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us)
 {
@@ -23,7 +24,7 @@ uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us)
 
 void mcp_list_pace_asked(struct mcp_list_pace *pace, uint64_t now_us)
 {
-	uint64_t calm_us = CALM_GAPS * pace->gap_us > CLOCK_US_PER_S ? CALM_GAPS * pace->gap_us : CLOCK_US_PER_S;
+	uint64_t calm_us = CALM_GAPS * pace->gap_us > CALM_MIN_US ? CALM_GAPS * pace->gap_us : CALM_MIN_US;
 	bool calm = !pace->asked_us || now_us >= clock_add(pace->asked_us, calm_us);
 	pace->gap_us = calm ? SETTLE_US : 2 * pace->gap_us;
 	if (pace->gap_us > GAP_MAX_US)

@@ -323,11 +323,11 @@ static void leg_go(struct leg *leg)
 		loop_arm(upstream->base.loop, &ride->timer, loop_now(upstream->base.loop));
 }
 
-static void add_leg(struct ride *ride, size_t first, size_t count)
+/* `leg` is one of the ride's, and nothing of it is under way. */
+static void set_out(struct ride *ride, struct leg *leg, size_t first, size_t count)
 {
 	static const struct mcp_post_ops ops = { .write = write_calls, .foreign = hear_foreign };
 	struct mcp_upstream *upstream = ride->upstream;
-	struct leg *leg = &ride->legs[ride->leg_count++];
 	*leg = (struct leg){ .ride = ride, .first = first, .count = count, .array = count > 1 };
 	mcp_post_init(&leg->post, &ops, &upstream->control.session, loop_now(upstream->base.loop));
 	leg_go(leg);
@@ -345,7 +345,7 @@ void ride_go(struct ride *ride)
 		while (end < ride->count && !ride->items[end].told && (arrays || end == i))
 			end++;
 		if (end > i)
-			add_leg(ride, i, end - i);
+			set_out(ride, &ride->legs[ride->leg_count++], i, end - i);
 		i = end > i ? end : i + 1;
 	}
 	arm_deadline(ride);
@@ -473,7 +473,7 @@ static bool another_leg(const struct leg *leg)
 {
 	const struct ride *ride = leg->ride;
 	for (size_t i = 0; i < ride->leg_count; i++)
-		if (&ride->legs[i] != leg && ride->legs[i].trip)
+		if (&ride->legs[i] != leg && (ride->legs[i].trip || ride->legs[i].refusal))
 			return true;
 	return false;
 }
@@ -496,6 +496,20 @@ static bool go_again(struct leg *leg)
 	return true;
 }
 
+/* Its calls that have no answer set out, each alone. The other legs go on: each has calls of its own, so there is room. */
+static void split_leg(struct leg *leg)
+{
+	struct ride *ride = leg->ride;
+	bool reused = false;
+	for (size_t i = leg->first, end = leg->first + leg->count; i < end; i++) {
+		if (ride->items[i].told)
+			continue;
+		set_out(ride, reused ? &ride->legs[ride->leg_count++] : leg, i, 1);
+		reused = true;
+	}
+	arm_deadline(ride);
+}
+
 /* The server takes no arrays: true if the calls go one by one. */
 static bool go_singly(struct leg *leg)
 {
@@ -515,7 +529,7 @@ static bool go_singly(struct leg *leg)
 	}
 	if (ride->aborted || ride->told_count == ride->count)
 		return false;
-	ride_go(ride);
+	split_leg(leg);
 	return true;
 }
 

@@ -39,6 +39,16 @@ static void a_change_is_asked_for_soon_and_a_storm_seldom(void **state)
 	assert_int_equal(mcp_list_pace_due(&pace, now_us + CLOCK_US_PER_S), now_us + 1100 * CLOCK_US_PER_MS);
 }
 
+/* Each change is a list that calls under way hold: a word a second is a storm, too. */
+static void a_word_a_second_is_a_storm(void **state)
+{
+	(void)state;
+	struct mcp_list_pace pace = { 0 };
+	unsigned first = count_lists(&pace, CLOCK_US_PER_S, 60 * CLOCK_US_PER_S, 1200 * CLOCK_US_PER_MS);
+	assert_in_range(first, 5, 14);
+	assert_in_range(count_lists(&pace, 61 * CLOCK_US_PER_S, 600 * CLOCK_US_PER_S, 1200 * CLOCK_US_PER_MS), 40, 61);
+}
+
 /* Somebody who adds a tool every ten seconds sees each at once. */
 static void changes_now_and_then_are_seen_at_once(void **state)
 {
@@ -55,6 +65,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_change_is_asked_for_soon_and_a_storm_seldom),
+		cmocka_unit_test(a_word_a_second_is_a_storm),
 		cmocka_unit_test(changes_now_and_then_are_seen_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@
 #include "upstream/http/transport.h"
 #include "upstream/upstream.h"
 
-enum { CALLS = 3 };
+enum { CALLS = 4 };
 #define PATIENCE_US (20 * CLOCK_US_PER_S)
 
 /* --- the server --- */
@@ -25,6 +25,8 @@ enum { CALLS = 3 };
 static atomic_uint calls_seen; /* messages of tools/call */
 static atomic_uint strangers;  /* messages of tools/call for another tool than t */
 static atomic_bool lose_next;  /* answer the next call with 404 */
+static atomic_uint singles;    /* calls that came alone since then */
+static atomic_bool part_ways;  /* refuse arrays, and hold the first single call until the test releases it */
 
 static bool has(const struct provider_request *request, const char *text)
 {
@@ -64,6 +66,13 @@ static void answer_calls(struct provider_request *request)
 	buf_fini(&out);
 }
 
+static void hold_first(struct provider_request *request)
+{
+	if (atomic_load(&part_ways) && atomic_fetch_add(&singles, 1) == 0)
+		provider_hold(request);
+	answer_calls(request);
+}
+
 static enum provider_then serve(struct provider_request *request)
 {
 	struct slice id = { NULL, 0 };
@@ -81,8 +90,12 @@ static enum provider_then serve(struct provider_request *request)
 		provider_answer(request, "202 Accepted", NULL, (struct slice){ "", 0 });
 	else if (atomic_exchange(&lose_next, false))
 		provider_answer(request, "404 Not Found", NULL, SLICE("gone"));
+	else if (atomic_load(&part_ways) && request->body.at[0] == '[')
+		provider_answer(
+			request, "200 OK", "application/json",
+			SLICE("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"no\"}}"));
 	else
-		answer_calls(request);
+		hold_first(request);
 	return PROVIDER_KEEP;
 }
 
@@ -101,6 +114,7 @@ struct world {
 	const char *endpoint;
 	struct upstream_watcher watcher;
 	size_t lists, failed_lists;
+	bool instructed;
 };
 
 struct landing {
@@ -135,7 +149,9 @@ static void on_tools(void *context, struct slice tools, struct slice instruction
 {
 	struct world *world = context;
 	assert_true(slice_equal(tools, SLICE("[{\"name\":\"t\"}]")));
-	assert_true(slice_equal(instructions, SLICE("Ask \"t\".")));
+	if (instructions.len) /* without memory there are none */
+		assert_true(slice_equal(instructions, SLICE("Ask \"t\".")));
+	world->instructed |= instructions.len > 0;
 	world->lists++;
 }
 
@@ -308,6 +324,46 @@ static void a_call_outlives_the_list_that_its_tool_was_in(void **state)
 	world_fini(&world);
 }
 
+/* Reads around a write: the session is lost, the write is told so, and the reads go on in two exchanges, of which the
+ * second finds out that the server takes no arrays while the first is under way. */
+static void arrays_refused_beside_an_exchange_under_way(void **state)
+{
+	static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+	static const bool repeatable[CALLS] = { true, false, true, true };
+	struct world world;
+	struct landing landing = { .answered = 0 };
+	struct upstream_call calls[CALLS];
+	struct answer *refusal = NULL;
+	(void)state;
+	world_init(&world);
+	assert_true(open_upstream(&world));
+	for (uint64_t limit_us = clock_now_us() + PATIENCE_US; !world.lists && clock_now_us() < limit_us;)
+		turn(&world);
+	assert_true(world.instructed);
+	for (size_t i = 0; i < CALLS; i++)
+		calls[i] = (struct upstream_call){ .route = world.route,
+						   .arguments = SLICE("{}"),
+						   .repeatable = repeatable[i] };
+	atomic_store(&lose_next, true);
+	atomic_store(&part_ways, true);
+	atomic_store(&singles, 0);
+	landing.exchange = upstream_send(world.upstream, calls, CALLS, clock_now_us() + 10 * CLOCK_US_PER_S, &events,
+					 &landing, &refusal);
+	assert_non_null(landing.exchange);
+	for (uint64_t limit_us = clock_now_us() + PATIENCE_US; atomic_load(&singles) < 1 && clock_now_us() < limit_us;)
+		turn(&world);
+	for (int i = 0; i < 20; i++)
+		turn(&world);
+	provider_release(world.provider, 1);
+	turn_until_landed(&world, &landing);
+	atomic_store(&part_ways, false);
+	assert_int_equal(landing.answered, CALLS);
+	assert_true(landing.outcomes & 1u << OUTCOME_OK);
+	for (int i = 0; i < 20; i++)
+		turn(&world);
+	world_fini(&world);
+}
+
 static void callers_may_leave_at_any_moment(void **state)
 {
 	struct world world;
@@ -371,6 +427,7 @@ int main(void)
 		cmocka_unit_test(calls_that_come_before_the_session_wait_for_it),
 		cmocka_unit_test(a_write_is_seen_once_whatever_becomes_of_its_session),
 		cmocka_unit_test(a_call_outlives_the_list_that_its_tool_was_in),
+		cmocka_unit_test(arrays_refused_beside_an_exchange_under_way),
 		cmocka_unit_test(callers_may_leave_at_any_moment),
 		cmocka_unit_test(memory_may_be_out_at_any_moment),
 	};
