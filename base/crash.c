@@ -89,8 +89,12 @@ static void tell_end(int number, const siginfo_t *info)
 static void handle(int number, siginfo_t *info, void *context)
 {
 	int nobody = 0, self = gettid();
+	sigset_t mine;
 	(void)context;
 	signal(number, SIG_DFL);
+	sigemptyset(&mine);
+	sigaddset(&mine, number);
+	pthread_sigmask(SIG_UNBLOCK, &mine, NULL); /* ThreadSanitizer runs handlers late, with all signals blocked */
 	if (atomic_compare_exchange_strong(&dying, &nobody, self))
 		tell_end(number, info);
 	else if (nobody != self) /* else it is a fault of the handler's own: there is no more to say */
