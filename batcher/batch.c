@@ -72,16 +72,25 @@ void batch_drop(struct batch *batch, struct batch_item *item)
 	batch->items[item->index] = NULL;
 	batch->live--;
 	item->batch = NULL;
+	item->attempts += batch->attempts;
+}
+
+/* A failed batch's exchange may be gone. */
+static uint32_t attempts_of(const struct batch *batch)
+{
+	return batch->attempts ? batch->attempts : (uint32_t)upstream_attempts(batch->exchange);
 }
 
 struct batch_facts batch_facts(const struct batch *batch, const struct batch_item *item, uint64_t now_us)
 {
 	if (batch->state != BATCH_SENT)
-		return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us) };
+		return (struct batch_facts){ .waited_us = window_elapsed_us(item->added_us, now_us),
+					     .attempts = item->attempts };
 	return (struct batch_facts){
 		.id = batch->id,
 		.items = (uint32_t)batch->count,
 		.waited_us = window_elapsed_us(item->added_us, batch->sent_us),
 		.upstream_us = window_elapsed_us(batch->sent_us, now_us),
+		.attempts = item->attempts + attempts_of(batch),
 	};
 }

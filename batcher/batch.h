@@ -20,13 +20,19 @@ struct batch {
 	enum batch_state state;
 	struct batcher *batcher;
 	struct lane *lane;
-	struct exchange *exchange;   /* while sent */
-	bool forgotten;              /* sent, and nobody waits for any of it: to be aborted */
-	bool queued;                 /* open, and in its lane's list of those to be sent again */
-	uint64_t asked_us;           /* longest pause that an answer asked for; 0: none */
-	bool limited;                /* an answer said: too many */
-	bool told;                   /* calls of it were refused and told so; or its only call's answer is an error */
-	bool doubted;                /* those who live were answered in company only: each is sent again alone */
+	struct exchange *exchange; /* while sent */
+	bool forgotten;            /* sent, and nobody waits for any of it: to be aborted */
+	bool queued;               /* open, and in its lane's list of those to be sent again */
+	struct due_node rest;      /* open, and when it may be: retry.h */
+	enum attempt_kind kind;    /* why it is sent */
+	bool paid;                 /* it is sent again, and the budget has been asked */
+	uint64_t retry_us;         /* sent, and it failed: how long until those who live are sent again; 0: no retry */
+	bool unsent;               /* likewise, and none of it has reached the provider */
+	uint32_t attempts;         /* to deliver it, once it has failed */
+	uint64_t asked_us;         /* longest pause that an answer asked for; 0: none */
+	bool limited;              /* an answer said: too many */
+	bool told;                 /* calls of it were refused and told so; or its only call's answer is an error */
+	bool doubted;              /* those who live were answered in company only: each is sent again alone */
 	struct bisection *bisection; /* it is a try of this bisection; NULL: of none */
 	struct answer *refusal;      /* of the whole; those who live will be sent again. A reference; NULL: none */
 	struct answer *said;         /* it was sent before, and this was the answer. A reference; NULL: it was not */

@@ -41,6 +41,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		     window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH);
 	batcher->overdue_look_us = CLOCK_NEVER;
 	retry_budget_reserve(upstream_retry_budget(batcher->upstream), BISECTIONS * batcher->policy.max_items);
+	batcher->retries = &settings->retries;
 	batcher->label = settings->label;
 	batcher->loop = loop;
 	batcher->meter = meter;
@@ -48,6 +49,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
 		ready_init(&batcher->classes[i].ready, batcher->seed);
+	batcher->random = batcher->seed;
 	pace_init(&batcher->requests, &policy->requests);
 	pace_init(&batcher->tokens, &policy->tokens);
 	table_init(&batcher->groups);
@@ -76,6 +78,8 @@ static void reset_item(struct batch_item *item)
 	item->turn = NULL;
 	item->batch = NULL;
 	item->answer = NULL;
+	item->attempts = 0;
+	item->call.kind = ATTEMPT_FIRST;
 	item->expiry = (struct due_node){ .listed = false };
 	item->urgent = (struct due_node){ .listed = false };
 }
@@ -158,6 +162,7 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 	ending_shed_waited(batcher, now_us);
 	sending_abort(batcher);
 	sending_age(batcher, now_us);
+	retry_wake(batcher, now_us);
 	sending_flush(batcher, now_us);
 	ending_tell(batcher);
 }
@@ -170,8 +175,10 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 	uint64_t look_us = due_first_us(&batcher->looks);
 	uint64_t expiry_us = due_first_us(&batcher->expiries);
 	uint64_t waited_us = ending_waited_us(batcher);
+	uint64_t rested_us = due_first_us(&batcher->resting);
 	look_us = ready_us < look_us ? ready_us : look_us;
 	look_us = waited_us < look_us ? waited_us : look_us;
+	look_us = rested_us < look_us ? rested_us : look_us;
 	return look_us < expiry_us ? look_us : expiry_us;
 }
 

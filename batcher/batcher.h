@@ -45,6 +45,7 @@ struct batch_facts {
 	uint32_t items;       /* calls in it; 0: never sent */
 	uint64_t waited_us;   /* from batcher_add to leaving (or to the refusal) */
 	uint64_t upstream_us; /* from leaving to this item's answer; 0: never sent */
+	uint32_t attempts;    /* to deliver the call, all of them; 0: none */
 };
 
 /*
@@ -80,6 +81,7 @@ struct batch_item {
 	struct answer *answer;           /* settled: `answered` is about to be called with it; NULL: not settled */
 	struct batch_facts facts;        /* settled: likewise */
 	size_t index;                    /* in its batch */
+	uint32_t attempts;               /* to deliver it, in batches before this one */
 	uint64_t added_us;
 	uint64_t queued_us; /* waiting for the limiter since */
 };

@@ -1,6 +1,7 @@
 /*
  * batcher_private.h: what the rooms of the front door share: batcher.c (in and out), waiting.c (which lane may send),
- * sending.c (a batch's way), refused.c (what comes back whole), ending.c (deadlines and farewells), learned.c.
+ * sending.c (a batch's way), refused.c (what comes back whole), retry.c (what is tried once more), ending.c (deadlines
+ * and farewells), learned.c.
  */
 #ifndef JITNEY_BATCHER_PRIVATE_H
 #define JITNEY_BATCHER_PRIVATE_H
@@ -52,11 +53,14 @@ struct batcher {
 	struct table tools;
 	struct tool_speed *tool_list;
 	struct lane_class classes[LATENCY_CLASS_COUNT];
-	struct due_heap looks;      /* lanes that may not send yet, or have had news: when to judge them */
-	struct due_heap expiries;   /* items waiting and travelling, by deadline_us */
-	struct batch_list flights;  /* batches under way */
-	size_t in_flight;           /* of those */
-	size_t forgotten;           /* of those, to be aborted */
+	struct due_heap looks;     /* lanes that may not send yet, or have had news: when to judge them */
+	struct due_heap expiries;  /* items waiting and travelling, by deadline_us */
+	struct batch_list flights; /* batches under way */
+	size_t in_flight;          /* of those */
+	size_t forgotten;          /* of those, to be aborted */
+	struct due_heap resting;   /* batches that failed, until they are sent again */
+	const struct retry_settings *retries;
+	uint64_t random;            /* for how long they rest */
 	struct admission admission; /* whether one more may wait */
 	struct batch_item_list
 		line;         /* all that wait, in the order in which they are to be refused if they wait too long */
@@ -173,10 +177,25 @@ void refused_doubted(void *context, size_t index, struct answer *answer);
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);
 /* The same to all that a bisection still holds. */
 void refused_tell_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us);
-/* Up to `most` of those who live move into a batch of their own, to be sent again. */
+/* Up to `most` of those who live move into a batch of their own, to be sent again: it is in no list yet. NULL: no memory. */
+struct batch *refused_part(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
+			   struct bisection *bisection);
+/* Likewise, and it waits for its turn. */
 void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
 		     struct bisection *bisection);
 void refused_landed(void *context, enum outcome outcome);
+
+/* --- retry.c: what failed by no fault of its own is tried once more, after a pause --- */
+
+/* A call's exchange has failed so. True: it stays in its batch until that has landed, and is sent again then; takes the
+ * reference. False: it is to be told. */
+bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, struct answer *answer) MUST_CHECK;
+/* The batch has landed, and some of it was kept: those rest, or are told if the budget is spent. */
+void retry_landed(struct batcher *batcher, struct batch *batch, uint64_t now_us);
+/* It rests, and nobody waits for it any more: it is gone. */
+void retry_lose(struct batcher *batcher, struct batch *batch);
+/* Those who have rested may leave. */
+void retry_wake(struct batcher *batcher, uint64_t now_us);
 
 /* --- sending.c: exchanges --- */
 

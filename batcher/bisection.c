@@ -115,6 +115,7 @@ struct batch *bisection_next(struct bisection *bisection, bool *no_memory)
 		return NULL;
 	move_calls(bisection->candidates, batch, count);
 	batch->bisection = bisection;
+	batch->kind = ATTEMPT_BISECTION;
 	batch->before = answer_ref(bisection->refusal);
 	batch->said = answer_ref(bisection->refusal);
 	return batch;
@@ -127,6 +128,7 @@ struct batch *bisection_end(struct bisection *bisection)
 	move_calls(bisection->held, left, bisection->held->live);
 	batch_free(bisection->candidates);
 	batch_free(bisection->held);
+	left->kind = ATTEMPT_BISECTION;
 	left->before = bisection->refusal;
 	left->said = answer_ref(bisection->refusal);
 	free(bisection);

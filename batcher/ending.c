@@ -57,6 +57,8 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item)
 			upstream_forget(batch->exchange, item->index);
 		else if (batch->live == 0 && batch->queued)
 			lose_queued(batcher, batch);
+		else if (batch->live == 0 && batch->rest.listed)
+			retry_lose(batcher, batch);
 	}
 }
 

@@ -68,6 +68,7 @@ struct lane {
 	struct due_node look;           /* the batcher's: when to judge it again */
 	size_t in_flight;               /* the batcher's: exchanges under way */
 	struct batch_queue again;       /* the batcher's: open batches to be sent before anything that waits */
+	size_t resting;                 /* the batcher's: batches to be sent again later */
 	bool landed;                    /* the batcher's: see struct window_view */
 	uint64_t came_us;               /* when the last call came in; 0: none yet */
 	uint64_t gap_us;                /* smoothed time from one to the next; 0: not known */

@@ -15,6 +15,7 @@ libbatcher_a_SOURCES = \
 	batcher/pace.c batcher/pace.h \
 	batcher/ready.c batcher/ready.h \
 	batcher/refused.c \
+	batcher/retry.c \
 	batcher/sending.c \
 	batcher/speed.c batcher/speed.h \
 	batcher/waiting.c \

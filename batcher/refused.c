@@ -87,7 +87,10 @@ void refused_call(void *context, size_t index, struct answer *answer)
 	uint64_t pause_us = refused_pause_us(answer);
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
+	batch->attempts = (uint32_t)upstream_attempts(batch->exchange);
 	refused_note(batcher, batch, answer);
+	if (!again && retry_keeps(batcher, batch, index, answer))
+		return;
 	if (!item || !again) {
 		batch->told = true;
 		sending_answered(context, index, answer);
@@ -103,6 +106,7 @@ void refused_doubted(void *context, size_t index, struct answer *answer)
 {
 	struct batch *batch = context;
 	assert(answer->outcome != OUTCOME_OK);
+	batch->attempts = (uint32_t)upstream_attempts(batch->exchange);
 	batch->doubted |= batch->items[index] != NULL;
 	if (batch->refusal || !batch->items[index])
 		answer_unref(answer);
@@ -136,12 +140,20 @@ static bool pause_asked(const struct batch *batch)
 	return !batch->refusal || refused_pause_us(batch->refusal) > 0;
 }
 
-void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
-		     struct bisection *bisection)
+/* Why a part of it will be sent. */
+static enum attempt_kind kind_of_part(const struct batch *batch)
+{
+	if (batch->state == BATCH_OPEN)
+		return batch->kind;
+	return batch->asked_us || batch->retry_us ? ATTEMPT_RETRY : ATTEMPT_BISECTION;
+}
+
+struct batch *refused_part(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
+			   struct bisection *bisection)
 {
 	struct batch *other = batch_new(batcher, batch->lane, room);
 	if (!other)
-		return;
+		return NULL;
 	for (size_t i = 0; i < batch->count && other->live < most; i++) {
 		struct batch_item *item = batch->items[i];
 		if (!item)
@@ -150,11 +162,20 @@ void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, 
 		batch_put(other, item);
 	}
 	other->bisection = bisection;
+	other->kind = kind_of_part(batch);
+	other->paid = batch->state == BATCH_OPEN && batch->paid;
 	other->said = batch->refusal ? answer_ref(batch->refusal) : batch->said ? answer_ref(batch->said) : NULL;
-	other->before = batch->before         ? answer_ref(batch->before)
-			: !pause_asked(batch) ? answer_ref(batch->refusal)
-					      : NULL;
-	refused_again(batcher, other);
+	bool carried = !pause_asked(batch) && !batch->unsent;
+	other->before = batch->before ? answer_ref(batch->before) : carried ? answer_ref(batch->refusal) : NULL;
+	return other;
+}
+
+void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
+		     struct bisection *bisection)
+{
+	struct batch *other = refused_part(batcher, batch, most, room, bisection);
+	if (other)
+		refused_again(batcher, other);
 }
 
 /* Those who wait and cannot wait that long are told now. */
@@ -292,6 +313,8 @@ void refused_landed(void *context, enum outcome outcome)
 		put_off(batcher, batch);
 		refuse_hurried(batcher, now_us);
 	}
+	if (batch->retry_us && batch->live > 0)
+		retry_landed(batcher, batch, now_us);
 	if (batch->doubted)
 		ask_alone(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */

@@ -58,6 +58,8 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	struct batcher *batcher = batch->batcher;
 	assert(index < batch->count);
 	struct batch_item *item = batch->items[index];
+	if (answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE && retry_keeps(batcher, batch, index, answer))
+		return;
 	if (answer->outcome != OUTCOME_OK)
 		refused_note(batcher, batch, answer);
 	/* many a dialect takes what is said to one call alone for that call's own error */
@@ -295,7 +297,8 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 		batch->items[live] = item;
 		batch->bytes += item->call.arguments.len;
 		batch->tokens += item->tokens;
-		batcher->calls[live++] = item->call;
+		batcher->calls[live] = item->call;
+		batcher->calls[live++].kind = (uint8_t)batch->kind;
 	}
 	batch->count = live;
 }
@@ -320,7 +323,7 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 		batch = TAILQ_LAST(&lane->again, batch_queue);
 	}
 	ending_unqueue(batch);
-	if (batch->said && !retry_budget_take(upstream_retry_budget(batcher->upstream), batch->live)) {
+	if (batch->said && !batch->paid && !retry_budget_take(upstream_retry_budget(batcher->upstream), batch->live)) {
 		refuse_repeat(batcher, batch, now_us);
 		return;
 	}

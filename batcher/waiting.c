@@ -186,7 +186,7 @@ void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		set_ready(batcher, lane, now_us);
 		return;
 	}
-	if (lane->items == 0 && lane->in_flight == 0) {
+	if (lane->items == 0 && lane->in_flight == 0 && lane->resting == 0) {
 		waiting_free(batcher, lane);
 		return;
 	}

@@ -142,7 +142,7 @@
 #define ATTEMPT_KINDS(X)                                                                             \
 	X(FIRST, "first")                                                                            \
 	X(FAILOVER, "failover")   /* nothing had been sent: to another endpoint */                   \
-	X(RETRY, "retry")         /* sent before, and no answer came */                              \
+	X(RETRY, "retry")         /* it failed before, or was put off */                              \
 	X(HEDGE, "hedge")         /* beside one that took its time */                                \
 	X(BISECTION, "bisection") /* a part of a batch that was refused as a whole */
 #define ATTEMPT_RESULTS(X)                                                                           \

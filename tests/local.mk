@@ -74,6 +74,7 @@ unit_batcher = \
 	tests/unit/batcher/test_lane \
 	tests/unit/batcher/test_limiter \
 	tests/unit/batcher/test_pace \
+	tests/unit/batcher/test_retry \
 	tests/unit/batcher/test_speed \
 	tests/unit/batcher/test_window
 unit_gateway = \
@@ -168,6 +169,7 @@ tests_unit_batcher_test_speed_SOURCES = tests/unit/batcher/test_speed.c $(batche
 tests_unit_batcher_test_batcher_dialects_SOURCES = tests/unit/batcher/test_batcher_dialects.c \
 	tests/support/fake_wire.c tests/support/fake_wire.h
 tests_unit_batcher_test_bisection_SOURCES = tests/unit/batcher/test_bisection.c $(batcher_world)
+tests_unit_batcher_test_retry_SOURCES = tests/unit/batcher/test_retry.c $(batcher_world)
 
 tests_unit_cache_disk_test_disk_SOURCES = tests/unit/cache/disk/test_disk.c tests/support/hard_disk.c tests/support/hard_disk.h
 

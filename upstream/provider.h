@@ -19,6 +19,7 @@ struct upstream_kind {
 	void (*abort)(struct exchange *exchange);
 	void (*forget)(struct exchange *exchange, size_t index); /* NULL: an answer that comes is dropped above */
 	bool (*sent)(const struct exchange *exchange);           /* NULL: always */
+	size_t (*attempts)(const struct exchange *exchange);     /* NULL: one */
 	void (*watch)(struct upstream *upstream, const struct upstream_watcher *watcher); /* NULL: lists no tools */
 };
 

@@ -134,3 +134,8 @@ bool upstream_sent(const struct exchange *exchange)
 {
 	return !exchange->kind->sent || exchange->kind->sent(exchange);
 }
+
+size_t upstream_attempts(const struct exchange *exchange)
+{
+	return exchange->kind->attempts ? exchange->kind->attempts(exchange) : 1;
+}

@@ -93,7 +93,7 @@ struct upstream_events {
 	 */
 	void (*answered)(void *context, size_t index, struct answer *answer);
 	/* Instead of `answered`, for a call whose exchange failed as a whole after it was sent (refused, cut off, not to
-	 * be read), and that may be sent again: it is repeatable, or the status says that nothing was carried out
+	 * be read; a single call's: not once its answer had begun), and that may be sent again: it is repeatable, or the status says that nothing was carried out
 	 * (dialect_nothing_done). This is what it would have been told. NULL: answered it is. */
 	void (*refused)(void *context, size_t index, struct answer *answer);
 	/* Instead of `answered`, for a repeatable call that was answered only because of others in the exchange, as it may
@@ -141,5 +141,8 @@ void upstream_forget(struct exchange *exchange, size_t index);
 /* Whether a byte of it may have reached the provider. False: whatever it carries has had no effect, and may be sent
  * anew. */
 bool upstream_sent(const struct exchange *exchange);
+/* How many attempts to deliver it have been made so far: failover and hedges count; 1 at least. Not
+ * after `landed`. */
+size_t upstream_attempts(const struct exchange *exchange);
 
 #endif

@@ -153,6 +153,8 @@ void front_log_call(const struct call *call, const struct request *request, unsi
 	if (call->facts.id) {
 		log_u64(&line, "batch_id", call->facts.id);
 		log_u64(&line, "batch_items", call->facts.items);
+		if (call->facts.attempts > 1)
+			log_u64(&line, "attempts", call->facts.attempts);
 		log_seconds(&line, "queue_seconds", call->facts.waited_us);
 		log_seconds(&line, "upstream_seconds", call->facts.upstream_us);
 	}

@@ -266,6 +266,8 @@ static void put_timing(struct reply *reply, const struct call *call)
 	reply_header_text(reply, "Server-Timing", (struct slice){ value.text, value.len });
 	if (!call->facts.id)
 		return;
+	if (call->facts.attempts > 1)
+		put_number(reply, "X-Attempts", call->facts.attempts);
 	put_number(reply, "X-Batch-Size", call->facts.items);
 	put_number(reply, "X-Batch-Id", call->facts.id);
 }

@@ -233,6 +233,7 @@ int cli_call(int argc, char **argv)
 					  { .name = "Cache-Status" },
 					  { .name = "Age" },
 					  { .name = "Server-Timing" },
+					  { .name = "X-Attempts" },
 					  { .name = "X-Batch-Size" } };
 	struct client_request request = {
 		.server = setup.server,

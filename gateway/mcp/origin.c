@@ -29,7 +29,7 @@ void mcp_put_cors(struct reply *reply, const struct request *request)
 	reply_header_text(reply, "Vary", SLICE("Origin"));
 	reply_header_text(reply, "Access-Control-Expose-Headers",
 			  SLICE("Mcp-Session-Id, WWW-Authenticate, X-Request-Id, Cache-Status, Age, Server-Timing, "
-				"Retry-After, X-Batch-Size, X-Batch-Id"));
+				"Retry-After, X-Attempts, X-Batch-Size, X-Batch-Id"));
 }
 
 void mcp_preflight(struct request *request)

@@ -39,6 +39,8 @@ def test_a_provider_that_is_down_at_the_start_is_reached_later(start, provider):
                               "html", "deep", "object", "array", "wrong-id"])
 def test_a_fault_is_one_calls_and_the_next_one_works(gateway, provider, fault):
     provider.next(fault)
+    if fault in (behave.reset, behave.close, behave.garbage):
+        provider.next(fault)    # no answer had begun: it is tried once more
     reply = gateway.call("echo", {"n": 1})
     assert reply.status in FAILED_WELL and reply.header("content-type") == "application/problem+json", reply
     provider.planned.clear()
@@ -153,6 +155,38 @@ def test_a_rest_answer_that_is_no_json_keeps_its_type(gateway, provider):
     reply = gateway.call("item", {"id": 1, "q": 1})
     assert reply.status == 200 and reply.body == b"plain \xe9 text"
     assert reply.header("content-type") == "text/plain; charset=latin-1"
+
+
+@pytest.mark.parametrize("fault", [behave.reset, behave.close, behave.status(502), behave.status(503), behave.status(504)],
+                         ids=["reset", "close", "502", "503", "504"])
+def test_what_passes_is_tried_once_more_but_no_write(gateway, provider, fault):
+    for tool in ("echo", "item"):
+        provider.next(fault)
+        reply = gateway.call(tool, {"n": 1, "id": 1, "q": 1})
+        assert reply.status == 200 and reply.header("x-attempts") == "2", reply
+    assert gateway.metrics().sum("attempts_total", kind="retry", outcome="ok") == 2
+    assert gateway.call("echo", {"n": 2}).header("x-attempts") is None
+    delivered = len(provider.deliveries)
+    for tool in ("write", "send"):
+        provider.next(fault)
+        assert gateway.call(tool, {"n": 1}).status in FAILED_WELL
+    assert len(provider.deliveries) == delivered + 2
+
+
+def test_what_keeps_failing_is_tried_as_often_as_configured(start, provider):
+    gateway = start({"upstreams": {"array": {"retries": {"attempts": 3, "backoff": "5ms"}}}})
+    provider.behaviour = behave.status(503)
+    reply = gateway.call("echo")
+    assert reply.status in FAILED_WELL and reply.header("x-attempts") == "3", reply
+    assert len(provider.deliveries) == 3
+
+
+def test_nothing_is_tried_again_beyond_the_budget(start, provider):
+    gateway = start({"upstreams": {"array": {"retries": {"budget": "0%"}}}})
+    provider.behaviour = behave.status(503)
+    reply = gateway.call("echo")
+    assert reply.status in FAILED_WELL and reply.header("x-attempts") is None, reply
+    assert len(provider.deliveries) == 1
 
 
 @pytest.mark.parametrize(("tool", "code"), [("item", "upstream_error"), ("send", "outcome_unknown"),

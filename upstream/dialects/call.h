@@ -17,7 +17,8 @@ struct upstream_call {
 	struct slice traceparent;          /* W3C, or empty; sent when the exchange is of one call */
 	struct slice idempotency_key;      /* or empty; likewise */
 	uint64_t caller;                   /* who asks, as a number: for `affinity: caller` */
-	struct mcp_asks asks;              /* what `noted` is to be called for; other kinds than MCP say nothing */
+	uint8_t kind;         /* enum attempt_kind: why it is sent. Of the first call of an exchange counts */
+	struct mcp_asks asks; /* what `noted` is to be called for; other kinds than MCP say nothing */
 };
 
 #endif

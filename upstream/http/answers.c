@@ -151,12 +151,21 @@ static void fail_items(struct delivery *delivery, bool repeatable, enum outcome 
 	answer_unref(answer);
 }
 
+/* The head of an answer has come. */
+static bool has_begun(const struct delivery *delivery)
+{
+	return http_exchange_status(&delivery->first.exchange) > 0 ||
+	       (delivery->hedge && http_exchange_status(&delivery->hedge->exchange) > 0);
+}
+
 void answers_fail(struct delivery *delivery, enum exchange_end end, const char *reason)
 {
 	delivery->telling = true;
 	/* by something in it, perhaps; who cannot be reached has not looked at it */
 	bool whole = failure_outcome(delivery, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY &&
 		     end != EXCHANGE_NOT_SENT;
+	if (delivery->count == 1 && has_begun(delivery))
+		whole = false; /* that one call has an answer, which is as bad the next time */
 	fail_items(delivery, true, failure_outcome(delivery, end, true), whole, reason);
 	fail_items(delivery, false, failure_outcome(delivery, end, false), false, reason);
 	delivery_land(delivery, failure_outcome(delivery, end, delivery->repeatable));

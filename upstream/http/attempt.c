@@ -194,7 +194,7 @@ bool attempt_set_out(struct delivery *delivery)
 {
 	struct loop *loop = delivery->upstream->base.loop;
 	uint64_t after_us = delivery->hedge ? hedge_after_us(delivery->upstream) : 0;
-	if (!go(&delivery->first, ATTEMPT_FIRST))
+	if (!go(&delivery->first, delivery->kind))
 		return false;
 	if (after_us)
 		loop_arm(loop, &delivery->timer, clock_add(loop_now(loop), after_us));

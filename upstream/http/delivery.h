@@ -91,6 +91,7 @@ struct delivery {
 	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
 	uint64_t deadline_us;
 	struct endpoint_wish wish; /* endpoints tried in it */
+	enum attempt_kind kind;    /* why it is sent */
 	size_t attempts, retries;
 	bool sent;       /* by an attempt that is over */
 	bool counted;    /* in upstream->under_way */

@@ -262,6 +262,7 @@ static uint64_t hash_of(struct slice text)
 static void read_calls(struct delivery *delivery, const struct upstream_call *calls)
 {
 	delivery->repeatable = true;
+	delivery->kind = (enum attempt_kind)calls[0].kind;
 	for (size_t i = 0; i < delivery->count; i++) {
 		delivery->items[i].repeatable = calls[i].repeatable;
 		delivery->repeatable &= calls[i].repeatable;
@@ -380,10 +381,17 @@ static bool http_sent(const struct exchange *base)
 	return delivery->sent || attempt_sent(&delivery->first) || (delivery->hedge && attempt_sent(delivery->hedge));
 }
 
+static size_t http_attempts(const struct exchange *base)
+{
+	size_t attempts = container_of(base, const struct delivery, base)->attempts;
+	return attempts ? attempts : 1;
+}
+
 const struct upstream_kind upstream_http = {
 	.make = http_make,
 	.free = http_free,
 	.send = http_send,
 	.abort = http_abort,
 	.sent = http_sent,
+	.attempts = http_attempts,
 };

@@ -312,7 +312,8 @@ static void leg_go(struct leg *leg)
 				.arguments = ride->items[leg->first + i].arguments,
 				.repeatable = ride->items[leg->first + i].repeatable || leg->resuming,
 				.traceparent = ride->count == 1 ? ride->traceparent : nothing(),
-				.idempotency_key = ride->count == 1 ? ride->idempotency_key : nothing()
+				.idempotency_key = ride->count == 1 ? ride->idempotency_key : nothing(),
+				.kind = ride->kind
 			};
 		leg->trip = upstream_http.send(upstream->http, calls, leg->count, ride->end_us, &events, leg,
 					       &leg->refusal);
@@ -717,6 +718,7 @@ struct ride *ride_new(struct mcp_upstream *upstream, const struct upstream_call 
 	}
 	ride->upstream = upstream;
 	ride->count = count;
+	ride->kind = calls[0].kind;
 	ride->timer = LOOP_TIMER_INIT(ride_due);
 	buf_init(&ride->texts, SIZE_MAX / 4);
 	ride->state = RIDE_GOING;

@@ -56,6 +56,7 @@ struct ride {
 	void *context;
 	uint64_t deadline_us;
 	uint64_t end_us; /* as far as progress may put the deadline off; deadline_us: it may not */
+	uint8_t kind; /* enum attempt_kind */
 	enum ride_state state;
 	struct loop_timer timer;
 	struct buf texts; /* arguments, traceparent, idempotency key */

@@ -1,0 +1,96 @@
+/*
+ * retry.c: what failed by no fault of its own is tried once more. A provider that restarts, or an overloaded proxy before
+ * it, fails for a moment and whatever it is asked: the same request a little later fares better. Those that failed
+ * together must not all come back together, so each batch rests for a random part of the backoff (full jitter: Brooker,
+ * "Exponential Backoff And Jitter", 2015). Sent again is only what may be: repeatable, or never sent at all.
+ */
+#include "batcher/batcher_private.h"
+
+/* xorshift64*: Vigna 2016. Not for secrets. */
+static uint64_t draw(uint64_t *state)
+{
+	uint64_t x = *state ? *state : 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*state = x;
+	return x * UINT64_C(0x2545F4914F6CDD1D);
+}
+
+/* The provider, or who stands before it, is not there for the moment; not: this call cannot be answered. One that says
+ * when to come back (Retry-After) is asked then, see refused.c. */
+static bool is_passing(const struct batch *batch, const struct answer *answer)
+{
+	if (answer->retry_after_s > 0)
+		return false;
+	switch (answer->upstream_status) {
+	case 502:
+	case 503:
+	case 504:
+		return true;
+	case 0: /* no connection, or it broke before an answer. A batch that breaks is searched for the call that did it */
+		return answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE ||
+		       (answer->outcome == OUTCOME_UPSTREAM_ERROR && batch->count == 1 && answer->body_len == 0);
+	default:
+		return false;
+	}
+}
+
+bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, struct answer *answer)
+{
+	const struct batch_item *item = batch->items[index];
+	size_t attempts = upstream_attempts(batch->exchange);
+	bool unsent = !batch->before && !upstream_sent(batch->exchange);
+	if (!item || batch->bisection || (!item->call.repeatable && !unsent) || !is_passing(batch, answer) ||
+	    item->attempts + attempts >= batcher->retries->attempts)
+		return false;
+	if (!batch->retry_us) /* one draw for all that are to travel together */
+		batch->retry_us = 1 + retry_backoff_us(batcher->retries, (unsigned)(item->attempts + attempts + 1),
+						       draw(&batcher->random));
+	if (clock_add(loop_now(batcher->loop), batch->retry_us) >= item->deadline_us)
+		return false;
+	batch->attempts = (uint32_t)attempts;
+	batch->unsent = unsent;
+	if (batch->refusal)
+		answer_unref(answer);
+	else
+		batch->refusal = answer;
+	return true;
+}
+
+void retry_landed(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	struct batch *other = NULL;
+	if (retry_budget_take(upstream_retry_budget(batcher->upstream), batch->live))
+		other = refused_part(batcher, batch, batch->live, batch->live, NULL);
+	if (!other) {
+		refused_tell(batcher, batch, batch->refusal, now_us);
+		return;
+	}
+	other->paid = true;
+	batch->lane->resting++;
+	due_set(&batcher->resting, &other->rest, clock_add(now_us, batch->retry_us));
+}
+
+static void end_rest(struct batcher *batcher, struct batch *batch)
+{
+	due_clear(&batcher->resting, &batch->rest);
+	batch->lane->resting--;
+}
+
+void retry_lose(struct batcher *batcher, struct batch *batch)
+{
+	struct lane *lane = batch->lane;
+	end_rest(batcher, batch);
+	batch_free(batch);
+	waiting_news(batcher, lane);
+}
+
+void retry_wake(struct batcher *batcher, uint64_t now_us)
+{
+	while (due_first_us(&batcher->resting) <= now_us) {
+		struct batch *batch = container_of(batcher->resting.root, struct batch, rest);
+		end_rest(batcher, batch);
+		refused_again(batcher, batch);
+	}
+}
