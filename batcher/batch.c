@@ -48,6 +48,7 @@ void batch_put(struct batch *batch, struct batch_item *item)
 {
 	assert(batch->state == BATCH_OPEN && batch->count < batch->room);
 	item->batch = batch;
+	item->returned = false;
 	item->index = batch->count;
 	batch->items[batch->count++] = item;
 	batch->live++;

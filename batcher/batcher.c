@@ -59,6 +59,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	TAILQ_INIT(&batcher->line);
 	/* a configured rate makes a line on purpose: only deadlines bound that */
 	batcher->admission.wait_us = policy->requests.amount ? 0 : policy->queue_wait_us;
+	learned_show_flow(batcher);
 	return batcher;
 }
 

@@ -82,6 +82,7 @@ struct batch_item {
 	struct batch_facts facts;        /* settled: likewise */
 	size_t index;                    /* in its batch */
 	uint32_t attempts;               /* to deliver it, in batches before this one */
+	bool returned;                   /* its exchange has done with it, but it has no answer: it will be sent again */
 	uint64_t added_us;
 	uint64_t queued_us; /* waiting for the limiter since */
 };

@@ -71,6 +71,8 @@ struct batcher {
 	uint64_t paused_until_us;       /* it said not to come before */
 	struct pace_learned learned;    /* what its refusals have taught */
 	struct limiter limiter;         /* how many of `flights` at once */
+	enum limiter_state state_shown;
+	enum limiter_reason reason_shown;
 	size_t overdue;                 /* of those, far past their time */
 	uint64_t overdue_look_us;       /* when one may become so; CLOCK_NEVER: none will */
 	uint64_t held_us;               /* when it last kept calls waiting */
@@ -86,6 +88,8 @@ struct window_view learned_view(struct batcher *batcher, const struct lane *lane
 /* The configured caps, or what 413 has made of them. */
 struct batch_policy learned_policy(const struct batcher *batcher, const struct lane_class *class);
 void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now_us);
+/* What does not depend on a class: limiter, line, budget. */
+void learned_show_flow(struct batcher *batcher);
 void learned_load(struct lane_class *class, bool landed);
 /* A call of it was answered by the provider, or has expired on the way. */
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us);
@@ -171,6 +175,9 @@ void refused_again(struct batcher *batcher, struct batch *batch);
 uint64_t refused_pause_us(const struct answer *answer);
 /* An answer that is not OK has come: whether it asks for a pause. */
 void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer);
+/* The exchange has done with this call, which stays in its batch until that has landed, to be sent again; `answer` is what
+ * it is told if it cannot. Takes the reference. */
+void refused_keep(struct batch *batch, struct batch_item *item, struct answer *answer);
 void refused_call(void *context, size_t index, struct answer *answer);
 void refused_doubted(void *context, size_t index, struct answer *answer);
 /* No memory to send them again: they are told what the provider said. */

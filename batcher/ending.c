@@ -53,7 +53,7 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item)
 		ending_drop(batcher, batch, item);
 		if (batch->live == 0 && batch->state == BATCH_SENT)
 			ending_forget(batcher, batch);
-		else if (batch->state == BATCH_SENT)
+		else if (batch->state == BATCH_SENT && !item->returned)
 			upstream_forget(batch->exchange, item->index);
 		else if (batch->live == 0 && batch->queued)
 			lose_queued(batcher, batch);

@@ -29,6 +29,23 @@ struct batch_policy learned_policy(const struct batcher *batcher, const struct l
 	return policy;
 }
 
+void learned_show_flow(struct batcher *batcher)
+{
+	struct meter *meter = batcher->meter;
+	const struct limiter *limiter = &batcher->limiter;
+	double left = retry_budget_left(upstream_retry_budget(batcher->upstream));
+	meter_set(meter, METRIC_ID_CONCURRENCY_LIMIT, batcher->label, 0, (int64_t)limiter_limit(limiter));
+	meter_set(meter, METRIC_ID_LIMITER_STATE, batcher->label, batcher->state_shown, 0);
+	meter_set(meter, METRIC_ID_LIMITER_REASON, batcher->label, batcher->reason_shown, 0);
+	batcher->state_shown = limiter->state;
+	batcher->reason_shown = limiter->reason;
+	meter_set(meter, METRIC_ID_LIMITER_STATE, batcher->label, limiter->state, 1);
+	meter_set(meter, METRIC_ID_LIMITER_REASON, batcher->label, limiter->reason, 1);
+	meter_set(meter, METRIC_ID_RETRY_BUDGET, batcher->label, 0, (int64_t)(left * 1e6));
+	if (batcher->waiting_items == 0)
+		meter_set(meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, 0);
+}
+
 void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now_us)
 {
 	struct meter *meter = batcher->meter;
@@ -40,7 +57,7 @@ void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now
 	meter_set(meter, METRIC_ID_BATCH_WINDOW, batcher->label, lane->class, singles ? 0 : (int64_t)window_us);
 	meter_set(meter, METRIC_ID_BATCH_EXCHANGE_COST, batcher->label, lane->class, (int64_t) class->costs.fixed_us);
 	meter_set(meter, METRIC_ID_BATCH_ITEM_COST, batcher->label, lane->class, (int64_t) class->costs.item_us);
-	meter_set(meter, METRIC_ID_CONCURRENCY_LIMIT, batcher->label, 0, (int64_t)limiter_limit(&batcher->limiter));
+	learned_show_flow(batcher);
 }
 
 void learned_load(struct lane_class *class, bool landed)

@@ -32,6 +32,7 @@
 #include "base/compiler.h"
 #include "batcher/batcher.h"
 #include "batcher/costs.h"
+#include "metrics/catalogue.h" /* limiter_state, limiter_reason */
 
 enum {
 	LIMITER_MOST = CONCURRENCY_MOST,
@@ -40,18 +41,6 @@ enum {
 	LIMITER_ROUND = 32         /* exchanges in a round at most */
 };
 #define LIMITER_REST_US CLOCK_US_PER_S /* longest time between two tries */
-
-enum limiter_state { LIMITER_START, LIMITER_STEADY, LIMITER_MORE, LIMITER_FEWER, LIMITER_CUT };
-
-/* Why the limit is what it is. */
-enum limiter_reason {
-	LIMITER_CONFIGURED,
-	LIMITER_INITIAL,
-	LIMITER_ROSE,
-	LIMITER_TRIED,
-	LIMITER_QUEUED,
-	LIMITER_SLOWER
-};
 
 /* One exchange that has ended: with an answer, or given up when it had taken longer than it should. */
 struct limiter_sample {

@@ -78,6 +78,16 @@ void refused_note(struct batcher *batcher, struct batch *batch, const struct ans
 	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
 }
 
+void refused_keep(struct batch *batch, struct batch_item *item, struct answer *answer)
+{
+	batch->attempts = (uint32_t)upstream_attempts(batch->exchange);
+	item->returned = true;
+	if (batch->refusal)
+		answer_unref(answer);
+	else
+		batch->refusal = answer;
+}
+
 void refused_call(void *context, size_t index, struct answer *answer)
 {
 	struct batch *batch = context;
@@ -87,7 +97,6 @@ void refused_call(void *context, size_t index, struct answer *answer)
 	uint64_t pause_us = refused_pause_us(answer);
 	uint64_t until_us = clock_add(loop_now(batcher->loop), pause_us);
 	bool again = pause_us ? item && item->deadline_us > until_us : batch->count > 1 && worth_splitting(answer);
-	batch->attempts = (uint32_t)upstream_attempts(batch->exchange);
 	refused_note(batcher, batch, answer);
 	if (!again && retry_keeps(batcher, batch, index, answer))
 		return;
@@ -96,22 +105,19 @@ void refused_call(void *context, size_t index, struct answer *answer)
 		sending_answered(context, index, answer);
 		return;
 	}
-	if (batch->refusal)
-		answer_unref(answer);
-	else
-		batch->refusal = answer;
+	refused_keep(batch, item, answer);
 }
 
 void refused_doubted(void *context, size_t index, struct answer *answer)
 {
 	struct batch *batch = context;
 	assert(answer->outcome != OUTCOME_OK);
-	batch->attempts = (uint32_t)upstream_attempts(batch->exchange);
-	batch->doubted |= batch->items[index] != NULL;
-	if (batch->refusal || !batch->items[index])
+	if (!batch->items[index]) {
 		answer_unref(answer);
-	else
-		batch->refusal = answer;
+		return;
+	}
+	batch->doubted = true;
+	refused_keep(batch, batch->items[index], answer);
 }
 
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)

@@ -49,12 +49,8 @@ bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, str
 						       draw(&batcher->random));
 	if (clock_add(loop_now(batcher->loop), batch->retry_us) >= item->deadline_us)
 		return false;
-	batch->attempts = (uint32_t)attempts;
 	batch->unsent = unsent;
-	if (batch->refusal)
-		answer_unref(answer);
-	else
-		batch->refusal = answer;
+	refused_keep(batch, batch->items[index], answer);
 	return true;
 }
 

@@ -10,12 +10,6 @@ static const struct upstream_events events = { .answered = sending_answered,
 					       .landed = refused_landed,
 					       .noted = sending_noted };
 
-static void show_budget(struct batcher *batcher)
-{
-	double left = retry_budget_left(upstream_retry_budget(batcher->upstream));
-	meter_set(batcher->meter, METRIC_ID_RETRY_BUDGET, batcher->label, 0, (int64_t)(left * 1e6));
-}
-
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
@@ -34,7 +28,6 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 		batcher->free_us = now_us;
 	learned_load(waiting_class(batcher, lane), true);
 	learned_show(batcher, lane, now_us);
-	show_budget(batcher);
 	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, lane->class, -1);
 	waiting_news(batcher, lane);
 	ending_bisection(batcher, batch);

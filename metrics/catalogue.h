@@ -138,6 +138,16 @@
 	X(WAITED, "waited")           /* it had waited for upstreams.*.queue.wait */                 \
 	X(LATE, "late")               /* its turn came, and too little time was left for an exchange */
 
+/* What the limiter of exchanges does (batcher/limiter.h), and why its limit is what it is. */
+#define LIMITER_STATES(X) X(START, "start") X(STEADY, "steady") X(MORE, "more") X(FEWER, "fewer") X(CUT, "cut")
+#define LIMITER_REASONS(X)                                                                           \
+	X(CONFIGURED, "configured") /* upstreams.*.concurrency is a number */                        \
+	X(INITIAL, "initial")       /* nothing has been learned yet */                               \
+	X(ROSE, "rose")             /* more did not queue */                                         \
+	X(TRIED, "tried")           /* one more or fewer is being tried, or was in vain */           \
+	X(QUEUED, "queued")         /* exchanges queued at the provider */                           \
+	X(SLOWER, "slower")         /* a cut had not helped: the provider had become slower itself */
+
 /* Why an attempt to deliver calls to a provider was made, and what came of it. */
 #define ATTEMPT_KINDS(X)                                                                             \
 	X(FIRST, "first")                                                                            \
@@ -239,6 +249,8 @@ enum metric_label {
 	LABEL_EJECTION,
 	LABEL_CHECK_RESULT,
 	LABEL_SHED_REASON,
+	LABEL_LIMITER_STATE,
+	LABEL_LIMITER_REASON,
 	LABEL_ATTEMPT, /* kind and result in one, see attempt_label; prints kind= and outcome= */
 	LABEL_KIND_COUNT
 };
@@ -298,6 +310,8 @@ enum metric_type {
 	X(ENDPOINT_EJECTIONS, "endpoint_ejections_total", COUNTER, ENDPOINT, EJECTION, "Times an endpoint was ejected, by reason.") \
 	X(ENDPOINT_CHECKS, "endpoint_checks_total", COUNTER, ENDPOINT, CHECK_RESULT, "Active checks of endpoints, and connections tried to those out of reach, by result.") \
 	X(ATTEMPTS, "attempts_total", COUNTER, UPSTREAM, ATTEMPT, "Attempts to deliver calls to a provider, by why they were made and what came of them.") \
+	X(LIMITER_STATE, "concurrency_state", GAUGE, UPSTREAM, LIMITER_STATE, "1 for what the limiter of requests under way does.") \
+	X(LIMITER_REASON, "concurrency_reason", GAUGE, UPSTREAM, LIMITER_REASON, "1 for the reason of the last change of concurrency_limit.") \
 	X(SHED, "shed_total", COUNTER, UPSTREAM, SHED_REASON, "Calls that were not let wait for their turn, or any longer, by reason.") \
 	X(QUEUE_WAIT, "queue_wait_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "How long a call that came last was reckoned to wait for its turn.") \
 	X(RETRY_BUDGET, "retry_budget_ratio", GAUGE_RATIO, UPSTREAM, NONE, "What is left of the budget for repeats, 0 to 1.") \
@@ -481,6 +495,18 @@ enum shed_reason {
 	SHED_REASONS(X)
 #undef X
 	SHED_REASON_COUNT
+};
+enum limiter_state {
+#define X(name, word) LIMITER_##name,
+	LIMITER_STATES(X)
+#undef X
+	LIMITER_STATE_COUNT
+};
+enum limiter_reason {
+#define X(name, word) LIMITER_##name,
+	LIMITER_REASONS(X)
+#undef X
+	LIMITER_REASON_COUNT
 };
 enum attempt_kind {
 #define X(name, word) ATTEMPT_##name,

@@ -47,6 +47,41 @@ void page_put_count(struct buf *out, const struct gateway *gateway, const char *
 	buf_printf(out, ",\"%s\":%lld", name, (long long)metrics_read(gateway->metrics, metric, label1, label2));
 }
 
+#define X(name, word) word,
+static const char *const limiter_states[] = { LIMITER_STATES(X) };
+static const char *const limiter_reasons[] = { LIMITER_REASONS(X) };
+static const char *const shed_reasons[] = { SHED_REASONS(X) };
+#undef X
+
+/* Of a gauge that is 1 for one of its values, that one's word. */
+static const char *word_of(const struct gateway *gateway, enum metric metric, size_t index, const char *const *words,
+			   size_t count)
+{
+	size_t i = 0;
+	while (i + 1 < count && metrics_read(gateway->metrics, metric, index, i) <= 0)
+		i++;
+	return words[i];
+}
+
+/* How many at once and why, how long the line is, what is left for repeats. */
+static void put_flow(struct buf *out, const struct gateway *gateway, size_t index, long long waiting,
+		     long long in_flight)
+{
+	buf_printf(out, ",\"limiter\":{\"in_flight\":%lld", in_flight);
+	page_put_count(out, gateway, "limit", METRIC_ID_CONCURRENCY_LIMIT, index, 0);
+	buf_printf(out, ",\"state\":\"%s\",\"reason\":\"%s\"}",
+		   word_of(gateway, METRIC_ID_LIMITER_STATE, index, limiter_states, countof(limiter_states)),
+		   word_of(gateway, METRIC_ID_LIMITER_REASON, index, limiter_reasons, countof(limiter_reasons)));
+	buf_printf(out, ",\"line\":{\"waiting\":%lld", waiting);
+	page_put_count(out, gateway, "expected_wait_us", METRIC_ID_QUEUE_WAIT, index, 0);
+	buf_put_text(out, ",\"shed\":{");
+	for (size_t i = 0; i < countof(shed_reasons); i++)
+		buf_printf(out, "%s\"%s\":%lld", i ? "," : "", shed_reasons[i],
+			   (long long)metrics_read(gateway->metrics, METRIC_ID_SHED, index, i));
+	buf_printf(out, "}},\"retry_budget\":{\"left\":%.3f}",
+		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, index, 0) / 1e6);
+}
+
 /* By class of latency, those that have been used: a fixed part that is known, or calls. */
 static void put_classes(struct buf *out, const struct gateway *gateway, size_t index)
 {
@@ -75,6 +110,7 @@ static void put_classes(struct buf *out, const struct gateway *gateway, size_t i
 		comma = ",";
 	}
 	buf_printf(out, "],\"waiting\":%lld,\"in_flight\":%lld", (long long)waiting, (long long)in_flight);
+	put_flow(out, gateway, index, (long long)waiting, (long long)in_flight);
 }
 
 static void put_upstream(struct buf *out, const struct worker *worker, size_t index)

@@ -139,6 +139,10 @@ def test_admin_pages(gateway, provider):
     assert config.status == 200 and config.json()["workers"] == 2
     upstreams = gateway.get("/admin/upstreams", "admin")
     assert upstreams.status == 200 and "array" in json.dumps(upstreams.json())
+    array = next(one for one in upstreams.json()["upstreams"] if one["name"] == "array")
+    assert array["limiter"] == {"limit": 10, "in_flight": 0, "state": "start", "reason": "initial"}
+    assert array["line"]["waiting"] == 0 and set(array["line"]["shed"]) >= {"deadline", "queue_wait"}
+    assert array["retry_budget"] == {"left": 1.0} and array["classes"][0]["learned_window_us"] > 0
     cache = gateway.get("/admin/cache", "admin")
     assert cache.status == 200 and json.dumps(cache.json())
     assert gateway.get("/admin/nothing", "admin").status == 404

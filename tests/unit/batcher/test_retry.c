@@ -211,6 +211,33 @@ static void nobody_waits_for_it_any_more_and_it_is_gone(void **state)
 	world_stop(&world);
 }
 
+static void cancel_first(struct probe *probe)
+{
+	batcher_cancel(probe->world->batcher, &probes[0].item, probe->world->now_us);
+}
+
+/* The read has been handed back and waits for the end of its exchange; then the write is told. */
+static void one_that_failed_may_be_cancelled_while_others_are_told(void **state)
+{
+	(void)state;
+	struct batch_policy policy = world_policy();
+	world_start(&world, &policy, CALLS);
+	call_init(&world, &probes[2], 2);
+	probes[2].item.call.repeatable = false;
+	probes[2].then = cancel_first;
+	call_init(&world, &probes[0], 0);
+	assert_int_equal(call_add(&probes[0]), OUTCOME_OK);
+	assert_int_equal(call_add(&probes[2]), OUTCOME_OK);
+	world_tick(&world);
+	assert_int_equal(fake_nth(0)->count, 2);
+	fail_with(503);
+	assert_int_equal(probes[2].answered, 1);
+	assert_int_equal(probes[0].answered, 0);
+	world_tick(&world);
+	assert_int_equal(fake_sent(), 1);
+	world_stop(&world);
+}
+
 static void what_rests_is_told_when_all_ends(void **state)
 {
 	(void)state;
@@ -255,6 +282,7 @@ int main(void)
 		cmocka_unit_test(each_repeat_is_paid_once),
 		cmocka_unit_test(not_before_retry_after),
 		cmocka_unit_test(nobody_waits_for_it_any_more_and_it_is_gone),
+		cmocka_unit_test(one_that_failed_may_be_cancelled_while_others_are_told),
 		cmocka_unit_test(what_rests_is_told_when_all_ends),
 		cmocka_unit_test(others_leave_while_it_rests),
 	};

@@ -127,7 +127,9 @@ static void trouble_upstream_is_covered_by_an_old_answer(void **state)
 			ask_once(&world, &calls[j], j, "cached", 1);
 		gateway_settle(&world);
 		assert_int_equal(calls[0].ended, 0);
-		fake_answer(fake_nth(0), 0, answer_error(table[i].outcome, "No."));
+		fake_answer(fake_nth(0), 0,
+			    answer_upstream_error(table[i].outcome, 0, 1, (struct slice){ NULL, 0 },
+						  "No, not within a second."));
 		fake_land(fake_nth(0), table[i].outcome);
 		gateway_settle(&world);
 		for (unsigned j = 0; j < 2; j++) {

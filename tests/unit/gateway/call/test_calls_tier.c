@@ -368,7 +368,9 @@ static void a_stale_hit_covers_a_provider_that_fails(void **state)
 	ask_settled(&ask, 1, "cached", 1);
 	hit(&tiers[0], &ask, 200 * S, 60 * S);
 	assert_int_equal(ask.ended, 0);
-	fake_answer(fake_nth(0), 0, answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "It is gone."));
+	fake_answer(fake_nth(0), 0,
+		    answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, 1, (struct slice){ NULL, 0 },
+					  "It is gone, for a second."));
 	fake_land(fake_nth(0), OUTCOME_OK);
 	gateway_settle(&world);
 	assert_got(&ask, SOURCE_STALE);
