@@ -43,6 +43,7 @@ struct batch {
 	size_t under_way;           /* exchanges of the upstream as it left, itself included */
 	uint64_t overdue_us;        /* when it is far past its time */
 	bool overdue;               /* it is */
+	bool heard;                 /* a call in it has been answered while others were still out */
 	struct tool_speed *speed;   /* of the tool that all its calls as it left were of; NULL: of several */
 	size_t bytes;               /* of arguments */
 	uint64_t tokens;            /* estimated; 0: nobody counts them */

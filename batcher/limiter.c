@@ -82,11 +82,16 @@ size_t limiter_reachable(const struct limiter *limiter)
 
 /* --- what is overdue --- */
 
+uint64_t limiter_far_beyond_us(double us)
+{
+	return (uint64_t)(OVERDUE * us) + OVERDUE_LEAST_US;
+}
+
 uint64_t limiter_patience_us(const struct costs *costs, size_t items)
 {
 	if (!costs_known(costs))
 		return CLOCK_NEVER;
-	return (uint64_t)(OVERDUE * costs_expected_us(costs, items)) + OVERDUE_LEAST_US;
+	return limiter_far_beyond_us(costs_expected_us(costs, items));
 }
 
 /* Most exchanges of late took their time and no more. */

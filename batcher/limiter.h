@@ -16,8 +16,9 @@
  *             should take is corrected, and the limit goes back up
  *
  * An exchange that is far past its expected time holds no slot, as long as most others land in time: a few slow or lost
- * ones must not hold up everybody. If many become overdue, the provider stands still or has a queue: then all count, and
- * one more is let out now and then to find out whether it still does.
+ * ones must not hold up everybody. If many become overdue of which nothing has been heard, the provider stands still or has
+ * a queue: then all count, and one more is let out now and then to find out whether it still does. (One that has answered
+ * some of its calls waits for a slow one.)
  *
  * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and FEWER
  * come again and again, at most LIMITER_REST_US apart, as long as the limit is what holds calls back.
@@ -87,12 +88,14 @@ size_t limiter_limit(const struct limiter *limiter);
 size_t limiter_reachable(const struct limiter *limiter);
 /* How long an exchange of so many may take until it is far past its time; CLOCK_NEVER: nobody knows. */
 uint64_t limiter_patience_us(const struct costs *costs, size_t items);
+/* What is far more than so long. */
+uint64_t limiter_far_beyond_us(double us);
 /* When one more exchange may leave, with so many under way, `overdue` of them far past their time: 0 now, CLOCK_NEVER
  * only when one lands or becomes overdue. */
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
 /* One has left; under_way without it. */
 void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
-/* One has become so. */
+/* One has become so, and none of its calls is answered. */
 void limiter_overdue(struct limiter *limiter);
 /* An exchange has landed. Teaches its costs, too, when it is sure that nothing queued. */
 void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us);

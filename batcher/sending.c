@@ -45,12 +45,26 @@ static struct answer *whole_story(const struct batch *batch, struct answer *answ
 	return answer_ref(batch->before);
 }
 
+/* Some of it is answered while others are still out: it works, as long as the next answer does not take far longer. */
+static void hear(struct batcher *batcher, struct batch *batch)
+{
+	batch->heard = true;
+	if (batch->overdue || batch->count == 1)
+		return;
+	uint64_t took_us = window_elapsed_us(batch->sent_us, loop_now(batcher->loop));
+	batch->overdue_us = clock_add(batch->sent_us, limiter_far_beyond_us((double)took_us));
+	if (batch->overdue_us < batcher->overdue_look_us)
+		batcher->overdue_look_us = batch->overdue_us;
+}
+
 void sending_answered(void *context, size_t index, struct answer *answer)
 {
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
 	assert(index < batch->count);
 	struct batch_item *item = batch->items[index];
+	if (answer->outcome == OUTCOME_OK)
+		hear(batcher, batch);
 	if (answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE && retry_keeps(batcher, batch, index, answer))
 		return;
 	if (answer->outcome != OUTCOME_OK)
@@ -229,7 +243,8 @@ void sending_age(struct batcher *batcher, uint64_t now_us)
 		if (batch->overdue_us <= now_us) {
 			batch->overdue = true;
 			batcher->overdue++;
-			limiter_overdue(&batcher->limiter);
+			if (!batch->heard)
+				limiter_overdue(&batcher->limiter);
 		} else if (batch->overdue_us < batcher->overdue_look_us) {
 			batcher->overdue_look_us = batch->overdue_us;
 		}

@@ -927,6 +927,37 @@ static void without_memory_there_is_no_batcher(void **state)
 	world_stop(&world);
 }
 
+/* Ten arrays, each with one call that takes long, and nothing is known of the provider yet: whoever comes waits for none of
+ * those, since most have been answered soon. */
+static void a_slow_call_holds_no_slot_once_its_neighbours_are_answered(void **state)
+{
+	(void)state;
+	enum { SLOTS = 10, EACH = 2 };
+	static struct probe pairs[SLOTS * EACH], late;
+	struct batch_policy policy = world_policy();
+	policy.concurrency = 0;
+	policy.max_items = EACH;
+	world_start(&world, &policy, EACH);
+	calls_add(&world, pairs, SLOTS * EACH, 0);
+	world_tick(&world);
+	assert_int_equal(fake_under_way(), SLOTS);
+	calls_add(&world, &late, 1, SLOTS * EACH);
+	world_pass(&world, 5000);
+	for (size_t i = 0; i < SLOTS; i++)
+		fake_echo(fake_nth(i), 0);
+	world_tick(&world);
+	assert_int_equal(fake_under_way(), SLOTS);
+	world_pass(&world, batcher_deadline(world.batcher) - world.now_us);
+	assert_true(world.now_us <= CLOCK_US_PER_S + 30000);
+	world_tick(&world);
+	assert_int_equal(fake_under_way(), SLOTS + 1);
+	while (fake_nth(0))
+		fake_finish(fake_nth(0));
+	world_tick(&world);
+	assert_int_equal(late.answered, 1);
+	world_stop(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -971,6 +1002,7 @@ int main(void)
 		cmocka_unit_test(without_memory_calls_are_shed_never_lost),
 		cmocka_unit_test(without_memory_expiry_still_answers),
 		cmocka_unit_test(without_memory_there_is_no_batcher),
+		cmocka_unit_test(a_slow_call_holds_no_slot_once_its_neighbours_are_answered),
 	};
 	return cmocka_run_group_tests_name("batcher", tests, NULL, NULL);
 }
