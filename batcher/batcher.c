@@ -162,7 +162,6 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 	ending_expire(batcher, now_us);
 	ending_shed_waited(batcher, now_us);
 	sending_abort(batcher);
-	sending_age(batcher, now_us);
 	retry_wake(batcher, now_us);
 	sending_flush(batcher, now_us);
 	ending_tell(batcher);

@@ -210,8 +210,6 @@ void retry_wake(struct batcher *batcher, uint64_t now_us);
 void sending_ended(struct batcher *batcher, struct batch *batch);
 void sending_answered(void *context, size_t index, struct answer *answer);
 void sending_noted(void *context, size_t index, enum mcp_note_kind note, struct slice params);
-/* Note which exchanges are far past their time by now. */
-void sending_age(struct batcher *batcher, uint64_t now_us);
 void sending_abort(struct batcher *batcher);
 void sending_flush(struct batcher *batcher, uint64_t now_us);
 

@@ -231,11 +231,13 @@ static void watch_age(struct batcher *batcher, struct batch *batch, uint64_t now
 		batcher->overdue_look_us = batch->overdue_us;
 }
 
-void sending_age(struct batcher *batcher, uint64_t now_us)
+/* Notes which exchanges are far past their time by now, if that can make room. True: some are, that were not. */
+static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 {
 	struct batch *batch;
+	size_t before = batcher->overdue;
 	if (now_us < batcher->overdue_look_us || !waiting_held_back(batcher))
-		return;
+		return false;
 	batcher->overdue_look_us = CLOCK_NEVER;
 	TAILQ_FOREACH (batch, &batcher->flights, next) {
 		if (batch->overdue)
@@ -249,6 +251,7 @@ void sending_age(struct batcher *batcher, uint64_t now_us)
 			batcher->overdue_look_us = batch->overdue_us;
 		}
 	}
+	return batcher->overdue > before;
 }
 
 /* Out it goes, or its calls are told why not. */
@@ -383,9 +386,11 @@ void sending_flush(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->looks) <= now_us)
 		waiting_judge(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
-	struct lane *lane;
-	while ((lane = waiting_next(batcher, now_us)))
-		serve(batcher, lane, now_us);
+	do {
+		struct lane *lane;
+		while ((lane = waiting_next(batcher, now_us)))
+			serve(batcher, lane, now_us);
+	} while (note_overdue(batcher, now_us));
 	if (waiting_held_back(batcher))
 		batcher->held_us = now_us;
 }

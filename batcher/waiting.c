@@ -339,14 +339,20 @@ struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
 	return held ? NULL : first_ready(batcher, now_us);
 }
 
-uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
+/* When a lane may send, if nothing happens before. */
+static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
-	uint64_t due_us = waiting_paced_us(batcher);
-	uint64_t slot_us = slot_free_us(batcher, now_us);
-	if (slot_us > now_us && batcher->overdue_look_us < slot_us && waiting_held_back(batcher))
-		slot_us = batcher->overdue_look_us; /* then one may hold no slot any more */
-	due_us = slot_us > due_us ? slot_us : due_us;
+	uint64_t paced_us = waiting_paced_us(batcher), slot_us = slot_free_us(batcher, now_us);
+	return slot_us > paced_us ? slot_us : paced_us;
+}
+
+uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
+{
+	uint64_t due_us = ready_due_us(batcher, now_us);
+	/* an exchange may hold no slot any more from then on */
+	uint64_t look_us = waiting_held_back(batcher) ? batcher->overdue_look_us : CLOCK_NEVER;
+	due_us = look_us < due_us ? look_us : due_us;
 	return due_us > now_us ? due_us : 0;
 }

@@ -947,9 +947,11 @@ static void a_slow_call_holds_no_slot_once_its_neighbours_are_answered(void **st
 		fake_echo(fake_nth(i), 0);
 	world_tick(&world);
 	assert_int_equal(fake_under_way(), SLOTS);
-	world_pass(&world, batcher_deadline(world.batcher) - world.now_us);
-	assert_true(world.now_us <= CLOCK_US_PER_S + 30000);
-	world_tick(&world);
+	while (fake_under_way() == SLOTS && world.now_us < CLOCK_US_PER_S + 30000) {
+		uint64_t due_us = batcher_deadline(world.batcher);
+		world_pass(&world, due_us > world.now_us ? due_us - world.now_us : 1);
+		world_tick(&world);
+	}
 	assert_int_equal(fake_under_way(), SLOTS + 1);
 	while (fake_nth(0))
 		fake_finish(fake_nth(0));
