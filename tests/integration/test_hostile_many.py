@@ -19,7 +19,7 @@ BOUND = 32 << 20
 ROOM = 64 << 20             # beside the bound: connections, batches being answered, the allocator
 LARGE = 3_000_000
 EACH = 12
-REASONS = ["head_timeout", "body_timeout", "send_timeout", "bad_framing", "descriptors"]
+REASONS = ["head_timeout", "head_size", "body_timeout", "send_timeout", "bad_framing", "descriptors"]
 LIMITS = {"in_flight_bytes": "32MiB", "connections": 400, "header_timeout": "500ms", "body_timeout": "1s", "send_rate": "2MiB",
           "idle_timeout": "10s"}
 POST = b"POST /v1/tools/echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -90,6 +90,23 @@ def many_names(client, connection):
     connection.reply()
 
 
+def large_bodies(client, connection):
+    """As many as the bound allows, whole, one behind the other; their own deadlines are short or long."""
+    body = json.dumps({"text": "\\u00e4" * 100_000}).encode()
+    headers = {"Host": "localhost", "X-Request-Timeout-Ms": str(client.rng.choice([1, 20, 5000]))}
+    connection.send(request_bytes("POST", client.rng.choice(["/v1/tools/write", "/v1/batch", "/mcp"]), body, headers) * 2)
+    for _ in range(2):
+        connection.reply()
+
+
+def many_cookies(client, connection):
+    """More than the library's memory holds: on a new connection, or on a kept one, where the library refuses it."""
+    if client.rng.random() < 0.5:
+        connection.request("GET", "/healthz", headers={"Host": "localhost"})
+    connection.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"; ".join([b"a=b"] * 900) + b"\r\n\r\n")
+    connection.rest()
+
+
 def array_of_lists(client, connection):
     body = json.dumps([{"jsonrpc": "2.0", "id": n, "method": "tools/list"} for n in range(90)]).encode()
     connection.send(request_bytes("POST", "/mcp", body, {"Host": "localhost", "Accept": "application/json, text/event-stream"}))
@@ -106,7 +123,7 @@ def leaves_rudely(client, connection):
     connection.reset()
 
 
-WORST = [slow_head, silent, announced_body, slow_reader, giant_batch, many_names, array_of_lists, garbage, leaves_rudely]
+WORST = [slow_head, silent, announced_body, slow_reader, giant_batch, many_names, large_bodies, many_cookies, array_of_lists, garbage, leaves_rudely]
 
 
 def take_descriptors_away(gateway, stop):
