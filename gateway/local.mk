@@ -24,6 +24,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/cli.c gateway/cli/cli.h \
 	gateway/cli/cli_cache.c \
 	gateway/cli/cli_client.c gateway/cli/cli_client.h \
+	gateway/cli/explain.c \
 	gateway/cli/import.c gateway/cli/import.h \
 	gateway/cli/load_pattern.c gateway/cli/load_pattern.h \
 	gateway/cli/simulate.c \

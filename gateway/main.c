@@ -24,6 +24,7 @@ static const struct command {
 } commands[] = {
 	{ "serve", cli_serve, "run the gateway" },
 	{ "check", cli_check, "read a configuration and say what is wrong with it" },
+	{ "explain", cli_explain, "say what a tool's flight, cache key and lane are made of, and why" },
 	{ "call", cli_call, "call a tool through a running gateway" },
 	{ "tools", cli_tools, "list the tools of a running gateway" },
 	{ "cache", cli_cache, "look at, move, or drop what a running gateway has cached" },

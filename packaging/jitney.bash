@@ -4,7 +4,7 @@ _jitney() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} choices=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'serve check call tools cache import simulate version --help' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'serve check explain call tools cache import simulate version --help' -- "$word")
 		return
 	fi
 	[[ $word == -* ]] && previous= # an option, whatever else could stand here
@@ -43,6 +43,7 @@ _jitney() {
 	case $command in
 	serve) choices='--config --help' ;;
 	check) choices='--config --schema --help' ;;
+	explain) choices='--config --help' ;;
 	call) choices='--url --timeout --header --verbose --help' ;;
 	simulate) choices='--tool --rate --seconds --seed --world --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --bytes --plot --help' ;;
 	cache) choices='--url --limit --timeout --header --help' ;;

@@ -108,8 +108,7 @@ void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct ans
 }
 
 /* Into memory and the tier behind it. True: it is in one of them, or on its way. */
-static bool store(struct worker *worker, struct trip *trip, struct answer *answer,
-		  const struct batch_facts *facts)
+static bool store(struct worker *worker, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
 {
 	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
 					 loop_now(worker->loop), &trip->begun, &worker->tags };
@@ -312,13 +311,6 @@ static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct cal
 		join(dispatch, trip, call);
 }
 
-/* Whether calls of this tool share requests in which one of them can fail the others. */
-static bool shares_fate(const struct upstream_config *upstream)
-{
-	return upstream->batch.mode != BATCH_OFF && upstream->batch.max_items > 1 &&
-	       upstream->settings.dialect->max_calls > 1 && !upstream->settings.process;
-}
-
 /*
  * Who may share a request: an Idempotency-Key travels alone, because only such a call can carry it; a write with
  * writes of its own caller (batch.writes), for what fails a request fails it for all in it. Then come the dialect's own
@@ -327,7 +319,8 @@ static bool shares_fate(const struct upstream_config *upstream)
 static bool fill_lane_key(struct trip *trip, const struct call *call, const struct upstream_config *upstream)
 {
 	const struct dialect_route *route = call->tool->route;
-	bool write = !trip->item.call.repeatable && upstream->writes != WRITES_OF_ANY && shares_fate(upstream);
+	bool write =
+		!trip->item.call.repeatable && upstream->writes != WRITES_OF_ANY && upstream_shares_requests(upstream);
 	bool alone = trip->idempotency_key[0] != '\0' || (write && upstream->writes == WRITES_ALONE);
 	if (!route->dialect->group && !alone && !write)
 		return true;

@@ -16,8 +16,6 @@
 
 enum { IMPORT_BYTES_MAX = 4 << 20, BODY_BYTES_MAX = 256 << 20, DEPTH = 512 };
 
-static const char default_config[] = "/etc/jitney/jitney.yaml";
-
 static bool read_stream(FILE *file, struct buf *text)
 {
 	char block[16384];
@@ -56,7 +54,7 @@ struct config_words {
 /* NULL, or what is wrong. */
 static const char *read_config_words(int argc, char **argv, struct config_words *words)
 {
-	*words = (struct config_words){ .path = default_config };
+	*words = (struct config_words){ .path = CLI_DEFAULT_CONFIG };
 	for (int option; (option = getopt_long(argc, argv, "c:h", config_options, NULL)) != -1;) {
 		switch (option) {
 		case 'c':

@@ -4,10 +4,12 @@
 #define JITNEY_GATEWAY_CLI_CLI_H
 
 enum { EXIT_USAGE = 2 };
+#define CLI_DEFAULT_CONFIG "/etc/jitney/jitney.yaml"
 
 /* argv[0] is the command's name. */
 int cli_serve(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_explain(int argc, char **argv); /* explain.c */
 int cli_call(int argc, char **argv);
 int cli_tools(int argc, char **argv);
 int cli_cache(int argc, char **argv); /* cli_cache.c */

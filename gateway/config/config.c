@@ -8,6 +8,7 @@
 
 #include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
+#include "upstream/dialects/dialect.h"
 
 enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
 
@@ -124,4 +125,15 @@ struct config *config_load(const char *path, struct buf *errors)
 		close(fd);
 	buf_fini(&text);
 	return config;
+}
+
+bool upstream_shares_requests(const struct upstream_config *upstream)
+{
+	return upstream->batch.mode != BATCH_OFF && upstream->batch.max_items > 1 &&
+	       upstream->settings.dialect->max_calls > 1 && !upstream->settings.process;
+}
+
+const char *tool_grouping_dialect(const struct tool *tool)
+{
+	return tool->route && tool->route->dialect->group ? tool->route->dialect->name : NULL;
 }

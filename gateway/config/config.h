@@ -31,6 +31,11 @@ struct upstream_config {
 	struct exposure exposure;
 };
 
+/* Whether several calls may share a request to it: what fails the request then fails them all. */
+bool upstream_shares_requests(const struct upstream_config *upstream);
+/* The dialect of a tool whose calls do not all fit into one request, by name; NULL: they do. */
+const char *tool_grouping_dialect(const struct tool *tool);
+
 /* Which listeners serve /metrics. */
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
 
