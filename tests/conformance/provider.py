@@ -175,6 +175,7 @@ def serve_stdio():
 
 
 def serve_http():
+    ThreadingHTTPServer.request_queue_size = 256  # its own 5 makes the kernel reset some of 200 connections at once
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()
