@@ -24,6 +24,7 @@ static bool is_passing(const struct batch *batch, const struct answer *answer)
 	if (answer->retry_after_s > 0)
 		return false;
 	switch (answer->upstream_status) {
+	case 429: /* it comes back no sooner than what is learned of the pace allows, pace.h */
 	case 502:
 	case 503:
 	case 504:

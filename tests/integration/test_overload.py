@@ -44,7 +44,7 @@ def test_1000_at_once_on_a_slow_provider_are_all_answered(start, bare_provider):
     gateway = rest(start, bare_provider("--delay-ms", 500))
     report = load(gateway, callers=1000, calls=1000, at_once=True)
     assert report["statuses"] == {"200": 1000} and report["wrong"] == 0, report
-    assert gateway.metrics().sum("concurrency_limit") > 64  # it was let rise, as nothing queued
+    assert gateway.metrics().sum("concurrency_limit", upstream="single") > 64  # it was let rise, as nothing queued
 
 
 def test_five_times_overload_is_answered_or_refused_in_time(start, bare_provider):
@@ -68,7 +68,7 @@ def test_five_times_overload_is_answered_or_refused_in_time(start, bare_provider
     assert report["statuses"]["200"] >= 0.8 * 8 * 50, report  # it was none at all
     after = gateway.metrics()
     assert after.sum("shed_total") - before.sum("shed_total") >= report["statuses"]["503"]
-    assert after.sum("concurrency_limit") <= 16
+    assert after.sum("concurrency_limit", upstream="single") <= 16
     problem = json.loads(refusals[0].body)
     assert problem["code"] == "overloaded" and problem["retryable"] is True
     assert int(refusals[0].header("retry-after")) >= 1
@@ -96,4 +96,4 @@ def test_a_call_that_would_be_late_is_refused_at_once(start, bare_provider):
 def test_the_old_name_of_concurrency_is_understood(start, bare_provider):
     gateway = rest(start, bare_provider(), batch={"in_flight": 7})
     assert gateway.call("one", {"n": 1}).status == 200
-    assert gateway.metrics().sum("concurrency_limit") == 7
+    assert gateway.metrics().sum("concurrency_limit", upstream="single") == 7
