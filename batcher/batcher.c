@@ -49,7 +49,8 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
 		ready_init(&batcher->classes[i].ready, batcher->seed);
-	batcher->random = batcher->seed;
+	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
+	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
 	pace_init(&batcher->requests, &policy->requests);
 	pace_init(&batcher->tokens, &policy->tokens);
 	table_init(&batcher->groups);
