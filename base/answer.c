@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* answer.c: how one call ended, with its bytes. */
 #include "base/answer.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * answer.h: how one call ended, with its bytes. Made by a dialect (or by whoever refuses the call), then shared,
  * never changed: the same answer goes to every caller of a flight, into the memory tier and out to the client

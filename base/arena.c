@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* arena.c: chunks in a list, filled from the front; a large piece gets a chunk of its own. */
 #include "base/arena.h"
 

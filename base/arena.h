@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* arena.h: memory of many small pieces that is given back all at once. One thread. */
 #ifndef JITNEY_BASE_ARENA_H
 #define JITNEY_BASE_ARENA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* blob.c: refcounted immutable bytes. */
 #include "base/blob.h"
 

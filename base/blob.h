@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * blob.h: refcounted immutable bytes, the one way a body travels between modules and threads.
  * Whoever holds a reference may read; nobody writes once a second reference exists.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * breaker.h: when to leave a failing subsystem alone. Open after one timeout, or a few other failures in a row; while
  * it is open nobody asks, only a probe now and then, which no caller waits for; closed again once a probe is answered

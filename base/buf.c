@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* buf.c: the one bounded growing buffer. */
 #include "base/buf.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * buf.h: the one bounded growing buffer. Failure is sticky: write ten fields, look at `failed` once.
  * It grows inside a blob, so that what was gathered can be handed on without a copy.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache_control.c: #cache-directive of RFC 9111, 5.2: tokens, quoted strings, delta-seconds. */
 #include "base/cache_control.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cache_control.h: reading Cache-Control (RFC 9111, 5.2) one directive at a time: the caller's (cache/wish.c) and the
  * provider's (upstream/reuse.c). What a directive means is theirs to say.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* clock.c: the two clocks of the process, and the crank that tests and the simulation turn. */
 #include "base/clock.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * clock.h: time. Everything that waits uses the monotonic microseconds, read by the loop (loop.h) and handed down as
  * `now_us`; only logs and documents for people use the wall clock. Tests and the simulation turn the monotonic clock by

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* compiler.h: the attributes the house style uses, named once. */
 #ifndef JITNEY_BASE_COMPILER_H
 #define JITNEY_BASE_COMPILER_H

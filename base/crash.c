@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* crash.c: a handler that uses nothing but system calls and what was prepared for it. */
 #include "base/crash.h"
 

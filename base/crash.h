@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * crash.h: the last line of a process that dies of a signal: which one, where, and the way there. It goes to the log
  * (past its queue) and, if that is a file, to stderr; then the process dies of the signal, as it would have.

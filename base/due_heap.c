@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* due_heap.c: the pairing heap. */
 #include "base/due_heap.h"
 

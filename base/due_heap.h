@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * due_heap.h: things ordered by when they are due: an intrusive pairing heap (Fredman, Sedgewick, Sleator, Tarjan 1986).
  * Adding is O(1), taking out any member O(log n) amortised, and nothing is ever allocated, so nothing can fail:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hash_table.c: the chained table. Its hash is xxhash's XXH3, compiled in, so that the folder needs no library more. */
 #include "base/hash_table.h"
 

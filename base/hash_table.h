@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hash_table.h: things found by a hash: an intrusive chained table. The finder compares the whole key; the table only
  * narrows the search. A few members need no memory, and when there is none to grow, chains get longer and nothing

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hex.h: hexadecimal digits, and the escapes of URLs that are made of them. */
 #ifndef JITNEY_BASE_HEX_H
 #define JITNEY_BASE_HEX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json.c: the strict scanner behind json_check and json_canonical: one pass, no recursion but in the last step.
  *

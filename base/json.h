@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json.h: a strict RFC 8259 scanner that yields slices of the text it was given, never a tree. Results and arguments
  * are spliced as the bytes they came in, so numbers keep their digits.

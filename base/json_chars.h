@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_chars.h: the characters of a JSON string, one step at a time: runs of plain bytes, escapes. For the rest of
  * UTF-8 see utf8.h.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_split.c: finds the elements of an array while it arrives. A machine over the bytes that have not been looked at
  * yet; all it remembers is in struct json_split, so no byte is looked at twice.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_split.h: finds the elements of a top-level JSON array while its bytes are still arriving, so that each can be
  * answered before the last has come. It looks at structure only (quotes, escapes, brackets); every element is handed

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_walk.c: reading a text that json_check has accepted: members, elements, strings, integers. Nothing is checked
  * twice; every step stays in bounds and moves on whatever the bytes are.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_write.c: text into JSON strings. */
 #include "base/json_write.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_write.h: text into JSON strings. Apart from json.h, so that files that use json-c, which also has a json_type, can write. */
 #ifndef JITNEY_BASE_JSON_WRITE_H
 #define JITNEY_BASE_JSON_WRITE_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The bottom: knows nothing of tools.
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \

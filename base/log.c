@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * log.c: lines and their writer. A line is built on the caller's stack, copied under one short mutex into the buffer
  * that fills, and written by a thread of its own, which swaps the two buffers. Whoever logs never waits for the file.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * log.h: one line per event, logfmt or JSON, every byte escaped. A line is built on the stack and handed to a writer
  * thread through a bounded queue: a slow disk or a full pipe costs lines (counted, and marked in the log by an event

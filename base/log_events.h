@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * log_events.h: every event of the log, a row each: identifier, word in the log, level, its fields, when it is written.
  * docs/operations.md#logs shows the same rows (tests/integration/test_papers.py compares); a name or a field here is a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* loop.c: epoll, an intrusive binary heap of timers, and an eventfd for wake-ups. */
 #include "base/loop.h"
 

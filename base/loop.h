@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop.h: one thread's epoll, its timers and its wake-up. Passive modules hand it descriptors and due times; only
  * the worker turns it. The clock is read when a turn begins, and

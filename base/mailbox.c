@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mailbox.c: many senders, one receiver: a lock-free stack, taken whole and turned round. */
 #include "base/mailbox.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mailbox.h: the only queue between threads. Anyone posts, one worker opens. A post never blocks and never fails:
  * the mail is embedded in what is sent. Wake-ups are coalesced by the loop (loop_wake).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp.c: MCP's versions and levels. */
 #include "base/mcp.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp.h: what both sides of MCP share, the clients' in gateway/ and the servers' in upstream/: versions, error codes.
  */
 #ifndef JITNEY_BASE_MCP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* outcome.c: the outcome table, unfolded into lookups. */
 #include "base/outcome.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * outcome.h: how things end. One enum is return code, metric label, log word and problem code at once, so that a
  * caller, a dashboard and a log line say the same thing. Words and statuses of the answers are the contract's

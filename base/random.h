@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * random.h: numbers that look random and are the same in every run and on every machine, which rand() is not: for loads
  * and providers that are made up. Not for secrets. xorshift64* (Vigna 2016).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* slice.h: a borrowed run of bytes. It owns nothing; whoever hands one out says how long it lives. */
 #ifndef JITNEY_BASE_SLICE_H
 #define JITNEY_BASE_SLICE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* utf8.h: one character of UTF-8 (RFC 3629) at a time, for those who copy text that others wrote. */
 #ifndef JITNEY_BASE_UTF8_H
 #define JITNEY_BASE_UTF8_H

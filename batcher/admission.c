@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* admission.c: the arithmetic of admission.h. */
 #include "batcher/admission.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * admission.h: whether a call may wait at all. One per upstream. Arithmetic only, no clock.
  *

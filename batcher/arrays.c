@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* arrays.c: the estimator of arrays.h. */
 #include "batcher/arrays.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * arrays.h: whether sharing an exchange pays, and how much the provider takes in one. Arithmetic only, no clock.
  *

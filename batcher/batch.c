@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* batch.c: one batch. */
 #include "batcher/batch.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * batch.h: one batch: the calls that travel in one exchange, who of them still waits, and what it was like as it left.
  * States: open (being filled) -> sent (an exchange is under way) -> done. Sends nothing itself.

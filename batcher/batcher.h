@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * batcher.h: the front door of batching, one per upstream: calls go in one by one, leave in batches, are answered one
  * by one. Zero wait while nothing is in flight; else calls gather until the flight lands, or count, bytes, window or

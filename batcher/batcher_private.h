@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * batcher_private.h: what the rooms of the front door share: batcher.c (in and out), waiting.c (which lane may send),
  * sending.c (a batch's way), refused.c (what comes back whole), retry.c (what is tried once more), ending.c (deadlines

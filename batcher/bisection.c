@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bisection.c: the binary search of bisection.h. */
 #include "batcher/bisection.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bisection.h: the search for the call that makes the provider refuse a whole batch: binary search, one exchange a step.
  * `candidates` hold the failing call; half of them are tried together. A half that passes leaves it in the other one; a

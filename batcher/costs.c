@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* costs.c: the estimator of costs.h. Figures are times and counts, 0..1e15: no NaN, no sign of zero. */
 #include "batcher/costs.h"
 

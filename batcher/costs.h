@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * costs.h: what an exchange takes if nothing queues: fixed + items * per item. Arithmetic only, no clock.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ending.c: how a call ends by the batcher's own hand: it leaves its lane or batch, is put down with its answer, and is
  * told when all lanes, batches and heaps are in order again. Deadlines are of this kind.

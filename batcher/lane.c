@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lane.c: the waiting line. */
 #include "batcher/lane.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lane.h: one waiting line: the calls that may share a batch, in the order in which they leave. A data structure only:
  * it decides who is next, not when (window.h), and knows no upstream.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* learned.c: what has been learned, as the rule of window.h wants it; and shown. */
 #include "batcher/batcher_private.h"
 

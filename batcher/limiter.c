@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* limiter.c: the states of limiter.h. */
 #include "batcher/limiter.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * limiter.h: how many exchanges at once. One per upstream, singles included. Arithmetic only, no clock.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Lanes, windows, batches.
 noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pace.c: the arithmetic of pace.h. */
 #include "batcher/pace.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pace.h: how often one may: a token bucket kept as one time, as the generic cell rate algorithm of ATM does (ITU-T
  * I.371). Whatever the limit counts, no span of one period holds more than `amount` of it; a tenth of it may come as a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ready.c: whose turn it is to send. */
 #include "batcher/ready.h"
 

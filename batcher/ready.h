@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ready.h: the lanes that may send, in the order in which they get a slot: round-robin over callers, one exchange each,
  * as the calls within a lane (lane.h). Lanes whose calls are all of one caller take that caller's turn; a lane of

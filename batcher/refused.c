@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * refused.c: batches that the provider refused as a whole: who is told, who is sent again, in which parts, and when.
  * The search for the failing call is bisection.h's.

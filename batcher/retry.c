@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * retry.c: what failed by no fault of its own is tried once more. A provider that restarts, or an overloaded proxy before
  * it, fails for a moment and whatever it is asked: the same request a little later fares better. Those that failed

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sending.c: a batch leaves: filled from its lane, or sent again; its exchange, until that has ended. */
 #include <assert.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* speed.c: the classes of speed.h. */
 #include "batcher/speed.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * speed.h: how long a tool's calls take by themselves, and so in which class of latency it travels: calls of one class
  * share requests, so a slow tool holds up none that is CLASS_FACTOR times as fast. Arithmetic only, no clock.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* waiting.c: the lanes: found, made, freed; and which of them may send, or when to look again. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* window.c: the rule of window.h. */
 #include "batcher/window.h"
 

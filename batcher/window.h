@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window.h: pure arithmetic: does a lane send now, and why? When must one look again? Asks no clock, keeps no pointer.
  *

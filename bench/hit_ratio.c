@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hit_ratio.c: how often the memory tier has what is asked for, beside other policies (policies.h) and the best that
  * anyone could do who knows the future. Traces are made up and the same in every run; all entries have one size.

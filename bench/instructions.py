@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench --instructions: instructions per call, counted by callgrind, against the committed budget.
 
 Instruction counts hold still where times do not: one caller, one worker, the difference between a long run and a short one over the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * load.c: a closed-loop HTTP/1.1 load generator. N callers, each on a kept connection, each with one call under way;
  * every answer is checked to be the right one for its call. Prints one JSON line. Bounded in time and in count.

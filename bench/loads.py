@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench --loads: what a hit and a miss take, and what they cost, over the load, beside nginx.
 
 Open loop: calls come at their times whether or not earlier ones are answered, so a server that cannot keep up shows it. The two take

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Programs that measure: bench/load makes calls, bench/provider answers them; the demo and the whole-process tests use them
 # as well. bench/raw_http is libmicrohttpd alone, bench/raw_curl libcurl alone, bench/raw_redis hiredis alone beside the Redis
 # tier; bench/hit_ratio sets the memory tier beside other policies.

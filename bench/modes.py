@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench --modes: what a call takes and how many requests are saved, over the load, for batch.mode adaptive, fixed and off.
 
 One provider (5 ms a request + 0.05 ms a call, 4 at once), one gateway with an upstream for each mode, 256 callers; the modes take

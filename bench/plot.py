@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CPU per call as bars, and figures over the load as lines, in SVG, by hand: no library needed."""
 
 import html

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* policies.c: see the header. Written from the papers, plain rather than fast. */
 #include "bench/policies.h"
 

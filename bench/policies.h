@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* policies.h: eviction policies to set beside the memory tier's, on traces of numbered keys whose entries have one
  * size. */
 #ifndef JITNEY_BENCH_POLICIES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider.c: a provider that costs almost nothing, for benches and whole-process tests: one thread, epoll.
  *   POST /rpc    JSON-RPC, one object or an array: each result is {"echo":<its params>}, spliced

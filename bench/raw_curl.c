@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * raw_curl.c: the raw limit of the back: libcurl's multi handle by its socket interface on epoll, reused easy handles,
  * kept connections, nothing else. N requests under way at a time; prints its own CPU time per request as one JSON line.

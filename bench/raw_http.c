@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * raw_http.c: the raw limit of the front: libmicrohttpd answering a constant, in the mode the gateway uses it (external
  * epoll, one daemon a thread, SO_REUSEPORT), and nothing else. Prints its port; ends when standard input does.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * raw_redis.c: what a Redis hit costs beside the raw limit: the same GETs of the same values, pipelined to the same
  * depth over the same socket, by hiredis' blocking loop and by the gateway's tier (which also checks and unpacks the

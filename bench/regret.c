@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * regret.c: the regret table. Each cell, a world under a load or a change from one world to another, is run with the
  * batcher left to itself and with the static settings, in virtual time; bench/run.py --regret makes the table of it.

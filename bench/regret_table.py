@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench --regret: how far the batcher, left to itself, is from the best it could have been told.
 
 Worlds times loads, and every change from one world to another, in virtual time (bench/regret.c): goodput, p50 and p99 beside the

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench: the gateway beside the peers and the raw limits on the same work, in one run, on this machine.
 
 CPU time per call (user + system of the whole process tree, from /proc) is the figure to look at: it holds still on a

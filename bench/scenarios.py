@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench --scenarios: what does not fit a row of "so many calls, so much CPU": herds, Zipf, idle connections, calls in flight,
 a long mixed load, /v1/batch, start. Each prints what was seen beside its goal; nothing here fails for being slow."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """./dev bench --slopes: how the cost of a call grows with callers, workers, batch size, bytes, tools and idle connections.
 
 CPU per call of the gateway, the median of three runs that take turns. docs/performance.md makes its model of these."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured: the gateway, the peers people would pick instead, and the raw limits; each a process tree that is
 started on free loopback ports, asked for its CPU time and memory, and ended by its handle."""
 

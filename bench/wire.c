@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* wire.c: just enough HTTP/1.1 for the bench programs. */
 #include "bench/wire.h"
 

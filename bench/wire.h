@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * wire.h: just enough HTTP/1.1 for the bench programs: a growing input buffer, and one message taken from its front.
  * For tools that measure, talking to peers we start ourselves; the gateway has its own, strict, reader. One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache.c: from what was stored when, and what the caller wishes, to what may be served. */
 #include "cache/cache.h"
 

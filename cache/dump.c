@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dump.c: stored values in lines of base64. */
 #include "cache/dump.h"
 

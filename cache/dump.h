@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dump.h: answers as text, to carry them from one gateway to another: a head line that tells versions, a line for each
  * answer (a stored value in base64), an end line that tells how many there were. docs/caching.md describes it.

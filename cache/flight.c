@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* flight.c: the table of flights: chains by hash, doubled when there are more flights than chains. */
 #include "cache/flight.h"
 

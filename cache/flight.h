@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * flight.h: single flight. Callers waiting on the same key share one fetch. A table of flights by key; who waits on
  * one is a list. Owned by one thread (the upstream's), so no lock. What a flight carries is its owner's business:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* key.c: canonical arguments, digests, and the memory of what was canonical before. */
 #include "cache/key.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * key.h: what makes two calls the same call: tool and its version, canonical arguments, identity scope. The bytes of
  * all of it are in the key and compared in full, so that a collision costs a hit and never serves a wrong answer;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Keys, the tiers, shared flights.
 noinst_LIBRARIES += libcache.a
 libcache_a_SOURCES = \

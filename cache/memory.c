@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * memory.c: the memory tier. A shard is one mutex over a hash table whose size is fixed at the start (from the byte
  * budget and the smallest entry there can be), two queues and a ghost table: after memory_new nothing here allocates,

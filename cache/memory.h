@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * memory.h: the memory tier: answers by key, bounded in bytes, evicted by S3-FIFO (Yang et al., "FIFO queues are all
  * you need for cache eviction", SOSP 2023): a small queue of 10 % through which one-hit wonders pass, a main queue,

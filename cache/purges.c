@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* purges.c: scopes as text, and what has been purged. */
 #include "cache/purges.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * purges.h: what has been purged, so that every answer, wherever it is kept or on its way, can be held against it. Two
  * orders decide whether an answer is older than a purge, and neither is a clock. Within the process it is the order of

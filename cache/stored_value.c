@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stored_value.c: the envelope: struct head, little-endian, then key, outcome word, content type, detail, and the
  * answer's bytes (the full form, then the body unless it lies within it). A change to the layout is a new format

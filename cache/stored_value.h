@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stored_value.h: an entry as bytes, for tiers outside the process: format number, checksum, key, times by the wall
  * clock, answer, compressed when that is worth it. What is read back is believed only if all of it adds up; whoever

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* validity.c: purges, and what is heard of a fleet, held against an answer. */
 #include "cache/validity.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* wish.c: what a caller's Cache-Control asks for. */
 #include "cache/wish.h"
 

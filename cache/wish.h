@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* wish.h: what a caller asked of the cache (RFC 9111, 5.2.1). */
 #ifndef JITNEY_CACHE_WISH_H
 #define JITNEY_CACHE_WISH_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Everything that listens, and the binary. The only folder that uses microhttpd.
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* main.c: which command is meant. */
 #include <stdio.h>
 #include <stdlib.h>

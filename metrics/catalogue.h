@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * catalogue.h: every metric once: name, type, labels, help. Code, exposition text and docs/metrics.md are made from
  * this table (a test compares the last). A label's values come from closed sets: those below, or the names in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What the process says about itself.
 noinst_LIBRARIES += libmetrics.a
 libmetrics_a_SOURCES = \

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* metrics.c: the cells behind the catalogue. One flat array a thread, found by arithmetic, written without a lock. */
 #include "metrics/metrics.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * metrics.h: counters, gauges and histograms. Every thread has a meter of its own and writes only there, with relaxed
  * stores; a scrape reads all meters with relaxed loads and sums. Nothing on a call's path takes a lock or allocates.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* prometheus.c: the exposition text, Prometheus format 0.0.4, from the cells and from /proc. */
 #include <dirent.h>
 #include <fcntl.h>

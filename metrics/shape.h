@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * shape.h: what metrics.c (the cells) and prometheus.c (their text) share. Nobody else includes it; outsiders use
  * metrics.h. A meter is one flat array of cells; a shape says where in it the series of one metric lie.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What `make install` puts beside the binary. The unit goes to PREFIX/lib/systemd/system, which systemd reads for
 # /usr and /usr/local alike, with the binary's real path in it.
 dist_man_MANS = packaging/jitney.1

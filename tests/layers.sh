@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The shape of the tree, checked: which room may include which, which room may touch which library, that no files include
 # each other in a circle, that every header compiles alone, that every source is in a list, that who keeps a route holds
 # it. Says file:line: what is wrong. A table that allows only downward includes leaves no room for a cycle of rooms.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Unit tests and fuzz targets: one file here is one line in the list of its layer. tests/README.md says more.
 # A program NAME is tests/unit/NAME.c (or tests/fuzz/NAME.c), linked with its layer's archive and those below,
 # so that a dependency in the wrong direction fails to link.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * endpoint_settings.h: what the configuration says of a provider's endpoints, and what its other threads may say and
  * see of them while it runs.

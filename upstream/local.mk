@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Providers: dialects, connections. The only folder that uses curl.
 noinst_LIBRARIES += libupstream.a
 libupstream_a_SOURCES = \

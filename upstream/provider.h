@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider.h: what a kind of provider (over HTTP, as child processes) does behind the front door of upstream.h. Private to
  * upstream/: one file a kind, chosen by upstream.c from the settings.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider_model.h: a provider that is a law: how long a request takes, how many are worked on at once, when it
  * refuses, breaks off or stands still. provider_simulated.c plays it by the loop's clock, and no byte is sent:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider_simulated.c: plays the law of provider_model.h by the loop's clock. No byte is sent. Which of several
  * endpoints a request goes to is decided by the very code that decides it over HTTP (http/endpoint.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* retry_budget.c: the budget of retry_budget.h. */
 #include "upstream/retry_budget.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * retry_budget.h: one budget for every repeat of an upstream: failover, retry, hedge, bisection, joiners that lead anew.
  * Counted in calls, not requests, since a call is what costs the provider work. Each call sent for the first time pays

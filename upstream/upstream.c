@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* upstream.c: the front door of a provider: picks its kind (provider.h) and holds what all kinds have in common. */
 #include "upstream/upstream.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * upstream.h: the front door of a provider: send some calls in one exchange, get each one's answer as it arrives.
  * Speaks through a dialect (dialect.h) over the worker's transport (transport.h: pooled curl multi). Retries nothing

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * disk.c: the thread of the disk tier. Look-ups go before changes; changes gather in one transaction while there are
  * more. What is in the file may be outdated once a change has failed, so then it is begun anew.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * disk.h: the disk tier's thread, one for the process, over the file (disk_store.h). Workers hand it look-ups and
  * changes through two bounded queues and never wait for it; disk_tier.h is their side. It opens the file, and opens it

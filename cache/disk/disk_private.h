@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* disk_private.h: what the disk's thread (disk.c, disk_warm.c) and the workers' side (disk_tier.c) share. */
 #ifndef JITNEY_CACHE_DISK_DISK_PRIVATE_H
 #define JITNEY_CACHE_DISK_DISK_PRIVATE_H

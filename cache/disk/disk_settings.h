@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * disk_settings.h: where the disk tier is and how large it may become: what the configuration says. Knows nothing of
  * the file's format, so that the gateway's configuration can hold it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* disk_store.c: SQLite, every statement prepared once; changes gather in one transaction until disk_store_commit. */
 #include "cache/disk/disk_store.h"
 

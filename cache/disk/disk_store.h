@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * disk_store.h: the file of the disk tier: stored values by digest in one SQLite database, bounded in bytes. Only
  * purges are synced, so a crash of the machine may damage it: whatever is found damaged, the file is good for nothing but

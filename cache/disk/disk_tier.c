@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* disk_tier.c: a worker's side of the disk: look-ups with a deadline each, whatever the disk's thread does. */
 #include <assert.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* disk_warm.c: from the file into memory at the start, from memory into the file at the end. */
 #include "cache/disk/disk_private.h"
 #include "cache/stored_value.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_connect.c: from nothing to a connection that is set up: Sentinel, resolver, socket, AUTH and the like. */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_connection.c: commands out, replies in, deadlines, and the loss of a connection. */
 #include <assert.h>
 #include <errno.h>

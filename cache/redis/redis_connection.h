@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_connection.h: one connection to Redis, kept up: resolve, ask Sentinel, connect, set up (AUTH, SELECT, CLIENT
  * SETNAME), and again with jittered backoff whenever it is lost. Commands are pipelined and leave together once a turn:

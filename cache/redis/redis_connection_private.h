@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_connection_private.h: what redis_connection.c (commands, replies, deadlines, loss) and redis_connect.c (from
  * nothing to a connection that is set up) share. Nobody else includes it.

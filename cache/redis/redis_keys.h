@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_keys.h: what things are called in Redis: PREFIX:SCHEME:DIGEST for a value, the digest in hex, and the rest of
  * the fleet's names beside it. Another scheme's keys are never touched. Knows nothing of hiredis. */
 #ifndef JITNEY_CACHE_REDIS_REDIS_KEYS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_script.h: a Lua script that Redis remembers: sent whole once (EVAL), by its SHA-1 from then on (EVALSHA), and
  * whole again after Redis has forgotten it (NOSCRIPT: a restart, a failover). One per connection.

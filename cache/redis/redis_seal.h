@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_seal.h: 32 bytes behind a value, made with cache.redis.secret (HMAC, RFC 2104, over SHA-256): who cannot make them
  * cannot make answers, though he can write to this Redis. The fleet's prefix is part of what is signed, the key of the value.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_settings.c: Redis URLs. */
 #include "cache/redis/redis_settings.h"
 

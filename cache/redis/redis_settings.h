@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_settings.h: where Redis is and how it is spoken to: what the configuration says, and the reading of its URL.
  * Knows nothing of hiredis, so that the gateway's configuration can hold it.

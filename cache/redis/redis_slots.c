@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_slots.c: the ring of commands without a reply. */
 #include "cache/redis/redis_slots.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_slots.h: the commands a connection has sent and not had a reply for, in their order: a ring of fixed size, so
  * that sending allocates nothing. A command that is given up leaves its slot behind for the reply that may yet come.

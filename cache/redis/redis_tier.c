@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_tier.c: look-ups and stores over one connection, behind a breaker. */
 #include "cache/redis/redis_tier.h"
 

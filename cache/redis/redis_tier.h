@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_tier.h: Redis as a tier (tier.h): answers shared by gateways, and kept over their restarts. A look-up costs a
  * call at most settings->timeout_us, and once: then a breaker keeps callers away until a probe is answered.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_tls.c: certificates and names, by OpenSSL. */
 #include "cache/redis/redis_tls.h"
 

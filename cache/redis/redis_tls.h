@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_tls.h: TLS to Redis: who may vouch for the server, and what this process shows of itself, read once from files.
  * OpenSSL (libssl) speaks over the connection's own socket; hiredis sees only what it has decrypted.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_tracking.c: the ear, the mouth, and the session that the two make. */
 #include "cache/redis/redis_tracking.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_tracking.h: one process among a fleet over one Redis. It hears at once what others replace or remove
  * (server-assisted client caching, in its RESP2 form) and what they purge, so that it leaves this process' memory; and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_wire.c: bytes to and from the server, through TLS if the settings say so. */
 #include <errno.h>
 #include <openssl/err.h>

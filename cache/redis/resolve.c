@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* resolve.c: getaddrinfo in a detached thread; what it found is handed over under a mutex. */
 #include "cache/redis/resolve.h"
 

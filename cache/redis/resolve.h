@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * resolve.h: a host name to its addresses without blocking a worker: each look-up has a thread of its own, because a
  * resolver may take half a minute over one and cannot be interrupted. A connection asks once per attempt to connect,

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A provider of tools that speaks JSON-RPC 2.0 and takes arrays: the kind that batching is for.
 
 POST /rpc with one call or an array of calls; GET /stats says how many requests and calls came. A request costs 10 ms of

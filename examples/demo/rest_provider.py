@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A provider of tools that is a plain REST service: one call, one request.
 
 GET /v1/forecast/CITY?days=N, POST /v1/mail, and GET /stats for what came. A request costs 10 ms of (simulated) work.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """The demo: two providers and the gateway as real processes, the main job shown on real calls.
 
 Run by `./dev demo`. Prints a table read from the gateway's own /metrics, then stays up until Ctrl-C; with --once it

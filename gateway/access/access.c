@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* access.c: Host and Origin. */
 #include "gateway/access/access.h"
 

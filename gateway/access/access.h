@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * access.h: who may. Asked once for every request of every listener, before any handler (server/routes.c).
  *

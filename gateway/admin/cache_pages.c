@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache_pages.c: GET and DELETE /admin/cache. */
 #include "gateway/admin/cache_pages.h"
 

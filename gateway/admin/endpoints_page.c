@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * endpoints_page.c: an upstream's endpoints as operators see them, and what they may say of them:
  * POST /admin/endpoints/UPSTREAM/INDEX/drain, or undrain.

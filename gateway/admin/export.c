@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * export.c: an export has a thread of its own for the time it takes, since memory's answers have to be listed and
  * sorted; it makes one block at a time and waits until the client has read it. An import comes in pieces, each a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * export.h: answers from one gateway to another over the admin listener: GET /admin/cache/export streams memory's,
  * the most wanted first; POST /admin/cache/import takes such lines. Format: cache/dump.h.

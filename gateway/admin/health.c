@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* health.c: liveness, readiness with the state of each component, metrics: on both listeners. */
 #include "gateway/admin/health.h"
 

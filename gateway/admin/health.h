@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* health.h: /healthz, /readyz, /metrics, and what other pages show of the tiers' health. */
 #ifndef JITNEY_GATEWAY_ADMIN_HEALTH_H
 #define JITNEY_GATEWAY_ADMIN_HEALTH_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pages.c: the admin listener's pages about configuration and upstreams, and the drain. */
 #include "gateway/admin/pages.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pages.h: the admin listener's pages, and what they share. */
 #ifndef JITNEY_GATEWAY_ADMIN_PAGES_H
 #define JITNEY_GATEWAY_ADMIN_PAGES_H

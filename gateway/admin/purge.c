@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* purge.c: a purge under way: memory is swept by the worker's turns, the disk's word comes by mail, the fleet's by Redis. */
 #include "gateway/admin/purge.h"
 

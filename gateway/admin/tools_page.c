@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tools_page.c: what became of the lists of upstreams that say themselves which tools they have. */
 #include "gateway/admin/pages.h"
 

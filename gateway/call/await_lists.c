@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* await_lists.c: who waits for the first lists, for how long, and what wakes him. */
 #include "gateway/call/await_lists.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * await_lists.h: requests that came before the MCP servers behind had said which tools they have. They are put aside
  * and served again when there is news, so that after a start nobody is told that a tool is unknown, or keeps an empty

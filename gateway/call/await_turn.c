@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* await_turn.c: see the header. */
 #include "gateway/call/await_turn.h"
 

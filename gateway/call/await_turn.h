@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * await_turn.h: requests whose bodies came together. To look at a body takes a worker a while for each of its bytes, so
  * in one turn of the loop so many are looked at, and who comes then is put aside and served in a later turn, in the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call.c: a call at its home worker: look-up, sending, coming home. */
 #include "gateway/call/call.h"
 

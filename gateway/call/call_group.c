@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call_group.c: see the header. */
 #include "gateway/call/call_group.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * call_group.h: one request, many calls: POST /v1/batch, POST /v1/embeddings, an array of MCP messages. The only writer
  * of replies that are made of many answers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* caller.c: headers into identity, deadline, priority and cache wishes. */
 #include "gateway/call/caller.h"
 

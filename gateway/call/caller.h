@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * caller.h: who asks and what for: identity, deadline, priority and cache wishes of one HTTP request, read from its
  * headers once and shared by all calls in it.

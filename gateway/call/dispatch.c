@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dispatch.c: flights, batchers, and what landing means. */
 #include "gateway/call/dispatch.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dispatch_private.h: what dispatch.c (flights, batchers, landing) and dispatch_tier.c (a trip before it boards a
  * batch) share. Nobody else includes it.

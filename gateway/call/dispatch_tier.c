@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dispatch_tier.c: a trip before it boards a batch: it looks in the tier behind memory; where a fleet shares that tier
  * and has nothing there, it asks for the lease of the fetch, and if another gateway has it, waits for that one's

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* front.c: see the header. */
 #include "gateway/call/front.h"
 

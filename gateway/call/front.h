@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * front.h: what every endpoint does before and after its calls: what the body is, who asks, which tool; counting and
  * logging; and each wire's own form of a problem. Worker's thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* reply.c: answers into replies. */
 #include "gateway/call/reply.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reply.h: what a caller gets to see: outcomes as RFC 9457 problems, results with the headers of the contract
  * (Cache-Status after RFC 9211, Age, Server-Timing, X-Batch-Size). The one place that turns answers into replies.

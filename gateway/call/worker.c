@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* worker.c: the worker's catalogue: how it gets another one, and what it is asked about its tools. */
 #include "gateway/call/worker.h"
 

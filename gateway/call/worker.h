@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * worker.h: what a call sees of the world: the gateway, which all workers share, and the worker it is at home with: a
  * thread that owns whole a loop, its listeners' daemons, its HTTP client, the batchers of its upstreams and a mailbox.

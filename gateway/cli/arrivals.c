@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* arrivals.c: access logs read back, and loads made up. */
 #include "gateway/cli/arrivals.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * arrivals.h: where the calls of a simulation come from: an access log of this gateway (logfmt or JSON lines), or a
  * generated load. Reads whole files; for `jitney simulate` only.

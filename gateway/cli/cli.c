@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli.c: serve, check, import, call, tools: options into actions. */
 #include "gateway/cli/cli.h"
 

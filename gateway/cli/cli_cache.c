@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli_cache.c: jitney cache: stats, export, import, purge, over a running gateway's admin listener. */
 #include <errno.h>
 #include <getopt.h>

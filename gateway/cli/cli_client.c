@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli_client.c: what commands that talk to a gateway have in common. */
 #include "gateway/cli/cli_client.h"
 

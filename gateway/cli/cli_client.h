@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cli_client.h: what commands that talk to a gateway have in common: options, one request, problems in one line. */
 #ifndef JITNEY_GATEWAY_CLI_CLI_CLIENT_H
 #define JITNEY_GATEWAY_CLI_CLI_CLIENT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* import.c: one client's file, read by json-c, written server by server as YAML. */
 #include "gateway/cli/import.h"
 

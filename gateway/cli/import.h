@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * import.h: the files in which MCP clients keep their servers (claude_desktop_config.json, .mcp.json, mcp.json,
  * settings of Cursor, VS Code, Windsurf, Cline, Gemini CLI, Zed), written as a configuration of ours. What is secret

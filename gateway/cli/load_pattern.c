@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* load_pattern.c: see the header. */
 #include "gateway/cli/load_pattern.h"
 

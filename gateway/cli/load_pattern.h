@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * load_pattern.h: when the calls of a simulation come, and whose they are: times of a log, an open load (calls come
  * whether or not earlier ones are answered), closed loops (each caller waits for its answer), bursts. Arithmetic only,

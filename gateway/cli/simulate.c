@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* simulate.c: jitney simulate: what other windows and sizes would have done to the traffic of an access log. */
 #include <errno.h>
 #include <getopt.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* simulate_plot.c: two panels of lines, one line a mode and size. */
 #include "gateway/cli/simulate_plot.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* simulate_plot.h: the results of `jitney simulate` as an SVG: added wait and saved requests over the window. */
 #ifndef JITNEY_GATEWAY_CLI_SIMULATE_PLOT_H
 #define JITNEY_GATEWAY_CLI_SIMULATE_PLOT_H

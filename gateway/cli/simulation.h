@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * simulation.h: one run of the real batcher under a load, against a provider that is a law (upstream/provider_model.h),
  * by a clock turned by hand: a minute of traffic takes a moment. What `jitney simulate` and `./dev bench --regret` are

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* worlds.c: the list. */
 #include "gateway/cli/worlds.h"
 

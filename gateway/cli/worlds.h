@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * worlds.h: providers by name, as they are met: one list for `jitney simulate --world`, `./dev bench --regret` and the
  * tests.

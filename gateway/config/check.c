@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * check.c: what the option table cannot say: references between blocks, rules that concern two options, routes.
  * And what follows from a file without mistakes: order, indexes, versions.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * check_dialect.c: what is asked of upstreams and tools for the sake of their dialects (dialects.h): options that others
  * know, the dialects' own checks, the tools' routes.

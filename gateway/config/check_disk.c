@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_disk.c: cache.disk: what its options mean together. */
 #include "gateway/config/config_private.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_endpoints.c: what the options of an upstream's endpoints ask of each other, and the settings that follow. */
 #include <stdio.h>
 #include <string.h>

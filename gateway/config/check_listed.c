@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * check_listed.c: what is asked of upstreams that list their tools (MCP), and of the tools: entries about those: which
  * options are theirs alone, and what an entry says itself, so that the server's list does not decide it.

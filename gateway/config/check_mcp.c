@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_mcp.c: what the option table cannot say of allowed_hosts and the block mcp: forms of names that nothing would
  * ever match. */
 #include "gateway/config/config_private.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_process.c: upstreams that are programs: which options go with them, and whether the program is there. */
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_redis.c: cache.redis: what its options mean together, and the settings that follow. */
 #include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"

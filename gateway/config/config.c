@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.c: the front door of the configuration: a file becomes one frozen struct config, or a list of mistakes. */
 #include "gateway/config/config.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.h: the configuration, validated and frozen. Read from YAML (options.h has the table of all options); every
  * mistake in the file is reported at once, each with file:line:column. After config_load nothing changes it; modules

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config_private.h: what the files that read the configuration share: one reading under way, its list of errors, and
  * the drafts that the option table fills. Nobody else includes it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_embeddings.c: dialect openai-embeddings in the configuration: the models that its tools have. */
 #include "gateway/config/config_private.h"
 

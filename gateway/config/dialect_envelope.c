@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_envelope.c: dialect envelope in the configuration: the block `envelope` of its upstreams. */
 #include "gateway/config/config_private.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_graphql.c: dialect graphql in the configuration: the block `graphql` of its upstreams. */
 #include "gateway/config/config_private.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_jsonrpc.c: dialects jsonrpc and jsonrpc-stdio in the configuration: a tool's method. */
 #include "gateway/config/config_private.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_mcp.c: dialects mcp and mcp-stdio in the configuration: the version of the protocol, one server, no arrays. */
 #include "gateway/config/config_private.h"
 

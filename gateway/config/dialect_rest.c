@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_rest.c: dialect rest in the configuration: defaults of a request, and key lists. */
 #include <strings.h>
 

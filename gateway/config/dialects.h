@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dialects.h: what each dialect adds to the configuration: its rows of the option table, its settings in the drafts, its
  * own checks (dialect_NAME.c). A new dialect adds its line to each list in here.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* embeddings_options.h: the rows of the option table that are dialect openai-embeddings' (options.h). */
 #ifndef JITNEY_GATEWAY_CONFIG_EMBEDDINGS_OPTIONS_H
 #define JITNEY_GATEWAY_CONFIG_EMBEDDINGS_OPTIONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* errors.c: the mistakes of one reading, in file order however they were found. */
 #include "gateway/config/config_private.h"
 

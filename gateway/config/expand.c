@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* expand.c: ${NAME} and ${file:PATH} in values. It works on parsed values, so what comes in is never YAML. */
 #include <errno.h>
 #include <fcntl.h>

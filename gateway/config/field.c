@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* field.c: one value of the file into the field that the option table names for it. */
 #include <sched.h>
 #include <strings.h>

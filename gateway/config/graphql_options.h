@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* graphql_options.h: the rows of the option table that are dialect graphql's (options.h). */
 #ifndef JITNEY_GATEWAY_CONFIG_GRAPHQL_OPTIONS_H
 #define JITNEY_GATEWAY_CONFIG_GRAPHQL_OPTIONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_schema.c: the JSON Schema of the configuration, for editors, made from the option table. */
 #include "base/json.h"
 #include "gateway/config/config_private.h"

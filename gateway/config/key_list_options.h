@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* key_list_options.h: the rows of the option table that are key lists' (options.h), of dialect rest. */
 #ifndef JITNEY_GATEWAY_CONFIG_KEY_LIST_OPTIONS_H
 #define JITNEY_GATEWAY_CONFIG_KEY_LIST_OPTIONS_H

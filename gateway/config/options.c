@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* options.c: the table of options.h with its fields, and finding one's way in it. */
 #include "gateway/config/options.h"
 

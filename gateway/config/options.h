@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * options.h: every option of the configuration once: path, type, unit, bounds, default, help. Reading, defaults,
  * /admin/config, the JSON Schema and the checks of docs/configuration.md all come from this table. A path's `*` is a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* read.c: walks the tree of the file along the option table: unknown keys, missing ones, blocks and names. */
 #include <stdlib.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* secrets.c: a list: there are few. */
 #include "gateway/config/secrets.h"
 

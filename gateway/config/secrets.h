@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* secrets.h: which texts of a configuration came from ${...}, so that they are never shown. */
 #ifndef JITNEY_GATEWAY_CONFIG_SECRETS_H
 #define JITNEY_GATEWAY_CONFIG_SECRETS_H

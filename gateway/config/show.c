@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* show.c: the configuration in force as JSON, by the option table. What may be a secret is shown as "***". */
 #include <arpa/inet.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tool.h: one tool, declared in the configuration or made at run time of what an MCP server lists, and how an upstream
  * that lists its tools shows them. Frozen once made.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* values.c: how single values are written: numbers, durations, sizes, addresses, networks, headers. */
 #include <arpa/inet.h>
 #include <sys/un.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * values.h: how single values are written in the configuration and on the command line. The readers return NULL,
  * or what is wrong (a phrase, static storage).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * yaml.c: libyaml's events into a tree. Events rather than libyaml's own documents, because those have
  * forgotten by then whether a node carried an anchor or a tag.

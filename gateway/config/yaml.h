@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * yaml.h: a YAML text as a tree in which every key and value knows its place. What two readers of YAML could
  * understand differently (anchors, tags, several documents, repeated keys) is refused here.

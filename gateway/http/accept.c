@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * accept.c: the listening socket and the door. Connections are accepted by us, a bounded number a turn, counted, and
  * kept here until their first head has come: a silent or dripping one costs no memory of the library, and a head that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* address.h: addresses as the configuration names them: where to listen, whom to trust. */
 #ifndef JITNEY_GATEWAY_HTTP_ADDRESS_H
 #define JITNEY_GATEWAY_HTTP_ADDRESS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* client_address.c: the peer of a connection, and behind trusted proxies the client that X-Forwarded-For names. */
 #include "gateway/http/client_address.h"
 

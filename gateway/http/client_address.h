@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* client_address.h: who is at the other end, through proxies that are trusted. Inside gateway/http only. */
 #ifndef JITNEY_GATEWAY_HTTP_CLIENT_ADDRESS_H
 #define JITNEY_GATEWAY_HTTP_CLIENT_ADDRESS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * connection.c: the life of a client's connection: its phases, the absolute deadlines against drip-feeding, and
  * how its end is noticed although the library does not tell.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * daemon.c: the library's daemons of one listener, in external-epoll mode, without listening sockets. Whenever the
  * library resumes a request it walks all that are suspended in the same daemon, so each takes few connections and there

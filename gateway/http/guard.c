@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* guard.c: the request guard. Each refusal names the rule of RFC 9112 that stands behind it. One set of rules
  * (take_header, check_head); two ways to split a head into lines: from its bytes, and from what the library made of them. */
 #include "gateway/http/guard.h"

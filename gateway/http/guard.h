@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * guard.h: what libmicrohttpd lets through and must not: framing that two parsers would read differently, duplicate
  * headers, bytes that do not belong. The first head of a connection is looked at before the library sees a byte of it

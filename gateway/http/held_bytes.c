@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * held_bytes.c: the bytes held for clients, over all workers: bodies being gathered or waiting, replies that their
  * clients have not taken. What several clients take of the same answer is counted once.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http.c: the life of a request, from the library's callbacks to the handler and back, and the turn of a listener. How
  * connections come is in accept.c, how they live in connection.c, replies in response.c, the guard in guard.c, the

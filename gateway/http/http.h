@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http.h: the client's side of the wire, one for each worker and listener: connections are accepted here and handed to
  * libmicrohttpd's daemons once their first head has come (accept.c, daemon.c); the guard that the library lacks

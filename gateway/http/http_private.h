@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http_private.h: what the files behind http.h share: the listener, the library's daemons, connections and their
  * phases, requests and their states.

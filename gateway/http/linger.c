@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * linger.c: lingering close. A refusal that comes before its body has been read ends with a close, and a close
  * with bytes unread is a reset: the client, still sending, sees a broken pipe and never the 413. So a second descriptor

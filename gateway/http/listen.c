@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* listen.c: bound sockets. */
 #include "gateway/http/listen.h"
 

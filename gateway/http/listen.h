@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* listen.h: bound sockets: TCP (several workers share a port by SO_REUSEPORT) and unix. Main thread. */
 #ifndef JITNEY_GATEWAY_HTTP_LISTEN_H
 #define JITNEY_GATEWAY_HTTP_LISTEN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* response.c: replies into the library's responses, whole or in pieces. */
 #include <assert.h>
 #include <stdio.h>

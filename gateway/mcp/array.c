@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * array.c: a POST with an array of messages (2025-03-26 and before). Each lives and dies alone; the responses stand in
  * the order of asking, in an array or as events. Small ones are kept as they are made; lists of tools, which may be

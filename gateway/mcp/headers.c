@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * headers.c: the era of a request, and the headers that 2026-07-28 mirrors from the body so that intermediaries can
  * route by them: whoever reads the body must refuse what does not match (basic/transports/streamable-http, "Server

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp.c: /mcp: what must hold of a request, and its messages, each to its method. */
 #include "gateway/mcp/mcp.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mcp.h: the endpoint for MCP clients, both eras of the protocol by request (docs/mcp.md): "legacy", 2024-10-07 to
  * 2025-11-25, and "modern", 2026-07-28. Stateless: no session is minted and nothing is kept between requests, but for

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* message.c: one JSON-RPC message of a client, read in one walk over each of its objects. */
 #include "gateway/mcp/message.h"
 

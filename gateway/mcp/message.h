@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * message.h: one JSON-RPC message of an MCP client, read into slices of its text (every revision from 2024-10-07 to
  * 2026-07-28). Pure: it knows the wire and nothing of HTTP, workers or tools.

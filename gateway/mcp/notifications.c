@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * notifications.c: word of calls under way. What an MCP server says of a call before its result (notifications/progress,
  * notifications/message) goes on to the client that asked for it, which turns its answer into a stream of events. A

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * origin.c: CORS, for pages that may use /mcp (access/access.h says which may), and for clients without a token where an
  * issuer is configured: the way to get one (RFC 9728).

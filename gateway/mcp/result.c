@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* result.c: results and errors as JSON-RPC responses. What an MCP server said is spliced, never written anew. */
 #include <openssl/evp.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * subscriptions.c: subscriptions/listen of 2026-07-28: a stream of events that stays open and says when the list of tools
  * has changed. Bounded in number, kept alive by comments, ended when the gateway drains.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tools_call.c: a POST with one message; its tools/call takes the path of every call: call_look_up, call_send,
  * call_cancel. What its server says before the result goes out as events (notifications.c).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* list_tools.c: what a client asks before it calls: initialize, server/discover, tools/list. */
 #include <openssl/evp.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * call_batch.c: POST /v1/batch: many calls in one request, each of which lives and dies alone: own tool, own cache
  * look-up, own flight, own outcome. Answered as one JSON document in the order of asking, or line by line (NDJSON) in

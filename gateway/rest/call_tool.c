@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call_tool.c: POST /v1/tools/{tool}. */
 #include "gateway/rest/call_tool.h"
 

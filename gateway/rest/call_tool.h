@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call_tool.h: POST /v1/tools/{tool}: one call, one answer. And POST /v1/batch (call_batch.c): many calls, many answers. */
 #ifndef JITNEY_GATEWAY_REST_CALL_TOOL_H
 #define JITNEY_GATEWAY_REST_CALL_TOOL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* definitions_pages.c: GET /v1/tools, /v1/tools/{tool} and /openapi.json: what callers can learn about the tools. */
 #include "gateway/rest/definitions_pages.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * embeddings.c: POST /v1/embeddings in OpenAI's form. One call per input, so that each is cached by itself, equal ones
  * share a flight, and the batcher cuts and joins as the provider's caps want it; put together again in order. `usage`

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* embeddings.h: POST /v1/embeddings, on OpenAI's wire: each input becomes a call of the tool that serves its model. */
 #ifndef JITNEY_GATEWAY_REST_EMBEDDINGS_H
 #define JITNEY_GATEWAY_REST_EMBEDDINGS_H

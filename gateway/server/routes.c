@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* routes.c: paths to functions. */
 #include "gateway/server/routes.h"
 

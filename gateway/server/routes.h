@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * routes.h: which path is whose. One table for the data listeners, one for the admin's; 404, 405 with Allow, and
  * OPTIONS are answered here. What the paths do is in rest/, mcp/ and admin/.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* serve.c: the composition root: what is made in which order, who hears signals, and everything undone in reverse. */
 #include "gateway/server/serve.h"
 

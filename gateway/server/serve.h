@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* serve.h: the gateway as a process: start, signals, stop. */
 #ifndef JITNEY_GATEWAY_SERVER_SERVE_H
 #define JITNEY_GATEWAY_SERVER_SERVE_H

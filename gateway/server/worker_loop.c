@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * worker_loop.c: one worker's loop turn. The order is the design: what has come in is looked at first, what has been
  * answered is resumed together, then the HTTP library runs once, and last leaves what the new calls made due.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* worker_loop.h: how a worker runs: made, given its listeners, started, turned, drained, settled. */
 #ifndef JITNEY_GATEWAY_SERVER_WORKER_LOOP_H
 #define JITNEY_GATEWAY_SERVER_WORKER_LOOP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* catalogue.c: a snapshot of the tools, and who keeps it alive. */
 #include "gateway/tools/catalogue.h"
 

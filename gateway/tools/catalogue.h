@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * catalogue.h: the tools there are, as of one moment: those of the configuration and those that MCP servers say they
  * have (registry.h). A snapshot, never changed. Each worker has the current one (worker->catalogue; the next one comes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * definitions.h: the tools as documents: in the formats agent frameworks paste into their requests, and as OpenAPI.
  * Whole lists are written once, with the catalogue they are of; a single tool's definition is written when asked for.

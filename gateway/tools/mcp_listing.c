@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp_listing.c: a server's list taken apart, tool by tool. */
 #include "gateway/tools/mcp_listing.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mcp_listing.h: the tools that one MCP server says it has, as callers get to see them: named, overridden by the
  * configuration's tools: entries, checked; and what of it was refused, with the reason. Immutable, shared by the

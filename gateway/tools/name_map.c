@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* name_map.c: open addressing, at most half full; the hash has a seed that nobody outside knows. */
 #include "gateway/tools/name_map.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * name_map.h: texts and a number for each, found in constant time whoever chose the texts: servers do. Texts are
  * borrowed. One thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* naming.c: globs and names. */
 #include "gateway/tools/naming.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* naming.h: what the tools of an MCP server are called here, and which of them callers see at all. */
 #ifndef JITNEY_GATEWAY_TOOLS_NAMING_H
 #define JITNEY_GATEWAY_TOOLS_NAMING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* openapi.c: the document, and schemas made parts of it. */
 #include "gateway/tools/openapi.h"
 

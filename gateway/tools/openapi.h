@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * openapi.h: all tools as one OpenAPI 3.1 document. Each tool's schemas are documents of their own, whose references
  * ("#/$defs/X") point into themselves; here they are parts of a larger one, so their $defs become components

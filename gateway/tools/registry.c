@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* registry.c: news from upstreams, the thread that reads them, and what it tells. */
 #include "gateway/tools/registry.h"
 

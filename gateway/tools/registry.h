@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * registry.h: keeps the catalogue. Hears from MCP upstreams which tools they have, makes a new catalogue of it and
  * gives it to all workers. That takes milliseconds where lists are long, so it has a thread of its own; what comes in

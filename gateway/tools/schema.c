@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* schema.c: schemas walked keyword by keyword, copied with what has to be mended. */
 #include "gateway/tools/schema.h"
 

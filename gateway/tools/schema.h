@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * schema.h: JSON Schemas of tools' arguments, made fit for those who read less of JSON Schema than there is: OpenAI,
  * Anthropic and Gemini refuse a request with all its tools for one schema they cannot take. Texts in, texts out; all

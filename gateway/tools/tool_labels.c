@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tool_labels.c: names in ranges, found by hash along the range: a list comes seldom, and its thread has the time. */
 #include "gateway/tools/tool_labels.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tool_labels.h: which metrics label (tool->index) a tool's name has. A name gets one when it is first seen and keeps it as
  * long as the process lives, however often the tool comes and goes: so counters never change their meaning, and a

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """The gateway as an MCP client, for the conformance suite's `client` command, which plays the server.
 
 usage: as_client.py JITNEY PROTOCOL URL

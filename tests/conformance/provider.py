@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """The tools that the official suite calls, as a provider behind the gateway: `provider.py` serves /mcp (an MCP server of
 2025-11-25) and /rest/{tool} on a free port, which it prints; `provider.py --stdio` is an MCP server on its own stdin."""
 import base64

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Real MCP clients and the official conformance suite against jitney: `./dev conformance`.
 
 usage: run.py JITNEY MODULES [BEHIND...]

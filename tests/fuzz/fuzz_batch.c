@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any body for POST /v1/batch, over whole workers: the client gets one answer that is JSON (or lines of it), and no
  * call is left behind. The first byte chooses JSON or lines.

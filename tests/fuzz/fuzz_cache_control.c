@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Cache-Control as a caller's wish. Properties: a list that is accepted is accepted again and wishes no more; another
  * directive behind it never makes the wish weaker; what follows a list that is none is not looked at.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes as a configuration: no crash, no leak, and either a configuration or at least one line that says why not.
  * What a good one shows of itself is JSON.

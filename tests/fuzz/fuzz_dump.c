@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Lines of exports under any bytes: heads, ends, answers. Properties: nothing is read out of bounds; an answer that is
  * taken comes back when it is written and read again.

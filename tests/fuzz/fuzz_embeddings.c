@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Answers to embeddings of texts and of lists of texts, see dialect_fuzz.h. */
 #include "tests/support/dialect_fuzz.h"
 #include "upstream/upstream.h"

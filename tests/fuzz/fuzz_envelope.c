@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Answers to envelopes: the first byte chooses one, for the rest see dialect_fuzz.h. */
 #include "tests/support/dialect_fuzz.h"
 #include "upstream/dialects/envelope.h"

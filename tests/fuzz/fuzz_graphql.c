@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The first byte chooses: answers to aliased documents or to lists of operations (see dialect_fuzz.h); or the rest is
  * an operation, and if it is a good one, what two calls of it are merged into is a good one, too.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes, in any fragments, into a connection of a real daemon: no crash, no hang, every request that reaches the
  * handler ends once, and when the client has left nothing is counted any more. The first byte of the input seeds the

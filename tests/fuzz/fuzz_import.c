@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes as the file of an MCP client: no crash, and either a reason or a text that `jitney check` takes or says
  * what is wrong with: a header that no request can have, say, is for people to mend.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The strict JSON scanner under any bytes. The first byte chooses the depth. Properties: check and canonical form
  * agree; a canonical form is its own canonical form and never longer than the text; walking stays in bounds, whether

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Elements of an array in pieces. The first byte seeds the sizes of the pieces, the second is the depth. Properties:
  * pieces give what the whole gives; what the scanner accepts splits into the elements that walking gives; what splits

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON-RPC answers, see dialect_fuzz.h. */
 #include "tests/support/dialect_fuzz.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Answers to lists of keys: the first byte chooses list or object, for the rest see dialect_fuzz.h. */
 #include "tests/support/dialect_fuzz.h"
 #include "upstream/dialects/key_list.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Any bytes as the list of tools of an MCP server, under a configuration that overrides, renames and hides some: no
  * crash; tools have names that callers can use, each once, or there is a reason; all documents about them are JSON.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whatever a server sends as a message: it is taken apart or refused with a reason, and what is made of it is sound. */
 #include <stdint.h>
 #include <stdlib.h>

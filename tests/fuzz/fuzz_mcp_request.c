@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whatever an MCP client sends: a message is read or refused with a code, all that is read lies within the text, and
  * the response to it is JSON. The first byte chooses the era.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whatever a stream holds, in whatever pieces: pieces give the events that the whole gives, taken away or kept. The
  * first byte seeds the sizes of the pieces. */
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Values from a store under any bytes. The first byte chooses whether the checksum is put right (so that what lies
  * behind it is reached). Properties: nothing is read out of bounds; what is taken is an entry whose times are in

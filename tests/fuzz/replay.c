@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A fuzz target without a fuzzer: runs every file of its corpus once, so that what fuzzing ever found stays an
  * ordinary test. Arguments are files or directories; without any: $srcdir/tests/fuzz/corpus/<name>, where the

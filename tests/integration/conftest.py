@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: `provider`, `start` (a gateway of one's own), `gateway` (a standard one). Logs are shown on failure."""
 import sys
 from concurrent.futures import ThreadPoolExecutor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who may, by Host and Origin: every path of both listeners, before anything runs."""
 import json
 import re

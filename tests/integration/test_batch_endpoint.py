@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /v1/batch: order, item by item, NDJSON."""
 import http.client
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Different calls leave together."""
 import json
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The load generator and the bare provider, against this harness' own: what they report must be so."""
 import json
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Large bodies that are complete in one turn of a worker's loop: they are looked at in several, in their order, and others go
 between them."""
 import json

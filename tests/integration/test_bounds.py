@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One request, many answers: whatever it asks for, memory stays within limits.in_flight_bytes and a little, nobody else waits,
 and what was carried out is never said not to have been."""
 import json

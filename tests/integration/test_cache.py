@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers from memory: freshness, grace, identity."""
 import re
 

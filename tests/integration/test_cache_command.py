@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """jitney cache: answers from one gateway to another, what a gateway holds, and dropping it, by the command line."""
 import base64
 import json

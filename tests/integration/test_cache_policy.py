@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tool's cache policy end to end: refusals, sizes, the provider's headers, which arguments count, entity tags, purges."""
 import re
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whose answers they are: another account, database or authority behind a tool is another source, in every tier."""
 import sys
 

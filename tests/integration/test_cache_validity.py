@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One rule for whether an answer still counts: policies of today, the caller's limits, purges that are lost, late, forged."""
 import ctypes
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /v1/tools/{tool}: results, statuses, problems, headers."""
 import json
 import re

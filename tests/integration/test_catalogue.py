@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GET /v1/tools in every format, and the OpenAPI description."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The JSON Schema that editors use, judged by an independent reader of it."""
 import json
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/demo/run.py: what `./dev demo` runs once it has built."""
 import os
 import re

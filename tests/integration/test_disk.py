@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk tier: answers outlive the gateway, whatever becomes of the file; purges reach it; calls never wait for it."""
 import os
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /v1/embeddings and the openai-embeddings dialect, against a provider that follows the published wire."""
 import base64
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several endpoints: choice, ejection, checks, drains, failover, hedging; and writes that are never sent twice."""
 import collections
 import re

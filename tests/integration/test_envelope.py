@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The envelope dialect, against providers that follow the published rules of Microsoft Graph, Elasticsearch and OData."""
 import json
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs of examples/processes.yaml at work: a Tcl script and a WebAssembly module as pooled tools."""
 import json
 import zlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """jitney explain TOOL: what decides whose answer a call may get, and with whom it travels. That it is true: the same calls are made."""
 import json
 

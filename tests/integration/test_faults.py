@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Providers that die, lie and hang."""
 import collections
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two and three gateways over one Redis: what one replaces or purges leaves the memory of the others."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Identical calls in progress share one fetch."""
 from harness import provider as behave
 from harness.poll import until

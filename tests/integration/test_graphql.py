@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The graphql dialect, against a server whose documents are read, judged and carried out by a real GraphQL library."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests that no honest client sends. Each is refused, counted by its reason, ends its connection, smuggles nothing."""
 import http.client
 import os

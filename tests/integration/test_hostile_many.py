@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A hundred hostile clients at once, of every kind: the bound of bytes holds, the gateway answers all the while, and when they have
 left nothing is left of them."""
 import json

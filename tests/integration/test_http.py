@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP as ordinary clients speak it."""
 import http.client
 import json

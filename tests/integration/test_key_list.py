@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Key lists of the rest dialect, against a provider that decodes its query as web frameworks do."""
 import json
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /mcp as clients of 2024-11-05 to 2025-11-25 use it, and what holds in both eras."""
 import base64
 import json

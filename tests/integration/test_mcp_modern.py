@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /mcp as clients of 2026-07-28 use it: every request for itself, mirrored headers, subscriptions."""
 import base64
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Word of calls under way: progress and log messages of MCP servers on their way to whoever asked for them."""
 import json
 import sys

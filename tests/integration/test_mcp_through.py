@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MCP clients in front, MCP servers behind: what goes through, and how."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MCP servers over HTTP behind the gateway: both eras, and servers that misbehave."""
 import json
 import pytest

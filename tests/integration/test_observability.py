@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics, health, admin pages, logs."""
 import json
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """More calls than a provider can do, all at once or for good: as many answers as it can give, and the rest refused in time."""
 import json
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What people read and copy: the examples, the manual page, the shell's completion, the configurations in the docs."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A request refused as a whole: the culprit is told, everybody else is answered."""
 from harness import provider as behave
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process: signals, start, command line."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs behind the gateway: MCP servers and others by lines, pooled, crashing, hanging, and gone when it is gone."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files in examples/proxy/, run by the proxies they are for: only addresses and paths are filled in."""
 import getpass
 import json

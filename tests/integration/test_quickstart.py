@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a newcomer copies, run as it is written: docs/quickstart.md and README's own configuration. Only ports and the place of the binary differ."""
 import re
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pacing ahead of a refusal, and slow tools that do not hold up fast ones, over real sockets."""
 import threading
 

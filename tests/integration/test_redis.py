@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Redis tier: shared and kept answers, and a Redis that is away, frozen, full, wrong or lying: calls go on."""
 import json
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Redis over TLS: authorities, names, client certificates, what is refused, and a proxy in between that misbehaves."""
 import json
 import shutil

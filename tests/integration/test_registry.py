@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tools that MCP servers list, as callers and operators see them."""
 import json
 import os

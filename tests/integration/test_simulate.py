@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """jitney simulate: a real access log goes in, a table and a plot come out."""
 import subprocess
 import xml.etree.ElementTree

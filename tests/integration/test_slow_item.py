@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One slow call among 99 fast ones of a request: the 99 are answered while the slow one is still out."""
 import json
 import threading

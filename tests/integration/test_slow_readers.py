@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients that do not read what they asked for: what is kept for them counts, and new calls are turned away in time."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Providers over TLS: who is trusted, how a refusal is told, and that sessions are resumed."""
 import json
 import ssl

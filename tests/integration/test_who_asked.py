@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of the log say who asked: the address, through proxies that are trusted and no others, the tenant, the MCP client."""
 import json
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An answer is its caller's: whatever a provider leaves out, adds or echoes, and whatever an argument holds."""
 import json
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A program behind the gateway, MCP or (--plain) JSON-RPC by lines, that is slow, falls over, babbles and reorders by dice.
 
 Writes are recorded, one token a line, in the file that $RECORD names, before anything else happens.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A provider that speaks every dialect and misbehaves by dice. Writes that reach it are counted before all else."""
 import asyncio
 import collections

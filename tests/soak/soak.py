@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Everything at once, for a while: one gateway with every dialect, providers and programs that misbehave, a Redis that is
 frozen and killed, clients that leave or read slowly, tenants with equal calls. Afterwards:
 

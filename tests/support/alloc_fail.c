@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The linker's --wrap sends every allocation of the program's own objects here first, before the C library or a
  * sanitizer serves it. Counters are atomic because workers and mailboxes allocate on several threads.

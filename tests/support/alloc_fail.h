@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Makes the Nth allocation fail, to test what shedding a call when memory is out really does.
  *

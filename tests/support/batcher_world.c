@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* batcher_world.c: see the header. */
 #include "tests/support/batcher_world.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * batcher_world.h: a batcher with all it needs (loop, metrics, fake upstream, clock turned by hand), and calls that
  * remember how they ended. For the tests of the batcher.

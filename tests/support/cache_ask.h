@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache_ask.h: who asks a cache in tests: of a tool whose policy allows whatever an answer was stored with, and that has
  * no tag. */
 #ifndef TESTS_SUPPORT_CACHE_ASK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache_keys.h: keys by number, made by hand, for what stores by key but does not care how keys are made. */
 #ifndef TESTS_SUPPORT_CACHE_KEYS_H
 #define TESTS_SUPPORT_CACHE_KEYS_H

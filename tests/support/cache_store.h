@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache_store.h: store an answer as the gateway does, for tests that do not care for the entry. */
 #ifndef TESTS_SUPPORT_CACHE_STORE_H
 #define TESTS_SUPPORT_CACHE_STORE_H

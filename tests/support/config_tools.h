@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config_tools.h: a declared tool by its name. */
 #ifndef TESTS_SUPPORT_CONFIG_TOOLS_H
 #define TESTS_SUPPORT_CONFIG_TOOLS_H

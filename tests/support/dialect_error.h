@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect_error.h: a dialect's error as one text: "path: character 2: a brace". */
 #ifndef TESTS_SUPPORT_DIALECT_ERROR_H
 #define TESTS_SUPPORT_DIALECT_ERROR_H

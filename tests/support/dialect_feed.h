@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dialect_feed.h: feeds an answer's bytes to a dialect by hand, in any fragments, and keeps what it emits. For the
  * tests of the dialects and their fuzz target.

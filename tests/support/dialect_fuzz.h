@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dialect_fuzz.h: whatever a provider sends, in whatever pieces: each call is answered exactly once, and pieces give
  * what the whole gives. For the fuzz targets of the dialects. The first byte of the input seeds the sizes of the

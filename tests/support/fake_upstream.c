@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fake_upstream.c: an upstream whose exchanges end when the test says so. */
 #include "tests/support/fake_upstream.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fake_upstream.h: stands in for upstream/upstream.h's upstream_new, _free, _watch, _send and _abort, and takes any
  * URL. It keeps every exchange until the test answers its calls, in any order, and lands it. A test program that lists

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fake_wire.c: exchanges that end when the test says so. */
 #include "tests/support/fake_wire.h"
 

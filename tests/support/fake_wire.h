@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fake_wire.h: stands in for upstream/http/exchange.h and the connections of transport.h: the real upstream and its
  * dialects write requests and read answers, but no byte leaves. The test sees each request's bytes and says what comes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * front.h: whole workers (gateway_world.h) with a real socket in front of the first one, and one client of it: for
  * tests of what a request does when memory runs out, the clock is turned by hand, or its bytes are anything.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gateway_world.c: see the header. */
 #include "tests/support/gateway_world.h"
 

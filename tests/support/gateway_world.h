@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * gateway_world.h: whole workers in the test's own thread, over a fake upstream and a clock turned by hand, without
  * sockets: made from the text of a configuration, turned when the test says so.

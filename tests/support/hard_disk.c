@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hard_disk.c: a VFS around SQLite's own. Version 1 of the methods is enough: the log is used without shared memory. */
 #include "tests/support/hard_disk.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hard_disk.h: a disk that hangs or is full when a test says so: SQLite's own file access, with a hand on it. Becomes
  * the default of the process, so to be made before the first file is opened.

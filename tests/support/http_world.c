@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* http_world.c: see the header. */
 #include "tests/support/http_world.h"
 

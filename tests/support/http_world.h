@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * http_world.h: a real daemon of http.h on a socket of this machine, turned by hand in the test's thread, with clients
  * that never block. Its handler says what came:

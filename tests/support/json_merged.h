@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_merged.h: texts that a well-known parser (json-c 0.16, in its strict mode) reads as one and the same value or
  * accepts although they are no JSON. A cache that made keys of such a tree would serve one caller the other's answer:

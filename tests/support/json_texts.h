@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_texts.h: what a strict reader must accept and what it must refuse, for the tests of those who read JSON. */
 #ifndef TESTS_SUPPORT_JSON_TEXTS_H
 #define TESTS_SUPPORT_JSON_TEXTS_H

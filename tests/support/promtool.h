@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* promtool.h: what Prometheus's own checker says about a text. For tests; promtool is in Debian's package prometheus.
  */
 #ifndef TESTS_SUPPORT_PROMTOOL_H

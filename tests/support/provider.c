@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* provider.c: a scripted provider for tests. */
 #include "tests/support/provider.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider.h: a scripted provider for tests: a thread that listens on loopback, reads whole HTTP requests and answers
  * each as the test's handler says. Connections are served side by side by a thread each; the script decides.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* redis_server.c: a real Redis, and a scripted one. */
 #include "tests/support/redis_server.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * redis_server.h: Redis for tests: a real redis-server on a unix socket in a directory of its own, and a scripted one,
  * a listening socket in the test's own thread whose every byte the test writes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* regret.c: see the header. */
 #include "tests/support/regret.h"
 

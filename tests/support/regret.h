@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * regret.h: how far the batcher, left to itself, is from the best it could have been told: worlds (gateway/cli/worlds.h)
  * times loads, and every change from one world to another. Virtual time, seeded, the same in each run. For

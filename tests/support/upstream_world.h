@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * upstream_world.h: the world of one test of upstream/http: a loop, a transport, an upstream, and what becomes of an
  * exchange; and a provider that answers JSON-RPC well. For test programs that play the provider themselves.

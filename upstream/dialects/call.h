@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call.h: one call as dialects write it and upstreams send it. */
 #ifndef JITNEY_UPSTREAM_DIALECTS_CALL_H
 #define JITNEY_UPSTREAM_DIALECTS_CALL_H

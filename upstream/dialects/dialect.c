@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* dialect.c: the list of dialects, and what they share: the meaning of an HTTP status, said once. */
 #include "upstream/dialects/dialect.h"
 

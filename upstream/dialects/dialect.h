@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dialect.h: how one or many calls become one HTTP exchange, and its answer becomes many answers. One file a dialect
  * (dialect_NAME.c); this is their shared face. A dialect holds no socket, no timer and no clock, so

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* envelope.c: the settings of an envelope: presets, defaults, and compiling them. */
 #include "upstream/dialects/envelope.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * envelope.h: a provider's own batch shape, declared instead of programmed: where calls go in one request and where
  * their answers are in its answer. docs/envelope.md describes it. An envelope is a dialect of its own (with its own

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * envelope_decode.c: reading with an envelope (envelope.h): finds the list in an answer while its bytes arrive, and
  * for each item the call it belongs to, its status, error and result. Writing is envelope_encode.c's.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * envelope_encode.c: writing with an envelope: a tool's route (the envelope's item template over the tool's own request)
  * and the one request for many calls. Method, path and headers of an item are what the rest dialect would send.

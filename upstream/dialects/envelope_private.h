@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* envelope_private.h: what the files of the envelope dialect share. Nobody else includes it. */
 #ifndef JITNEY_UPSTREAM_DIALECTS_ENVELOPE_PRIVATE_H
 #define JITNEY_UPSTREAM_DIALECTS_ENVELOPE_PRIVATE_H

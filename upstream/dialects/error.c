@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* error.c: noting why settings will not do. */
 #include "upstream/dialects/error.h"
 

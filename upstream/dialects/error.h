@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* error.h: why settings make no dialect or no route, so that whoever has the file can say where in it. */
 #ifndef JITNEY_UPSTREAM_DIALECTS_ERROR_H
 #define JITNEY_UPSTREAM_DIALECTS_ERROR_H

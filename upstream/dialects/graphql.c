@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * graphql.c: GraphQL over HTTP POST. One call is an operation with its variables. Many are one document whose
  * root fields, variables and fragments carry the call's number ("j3_user"), or a list of operations where the server

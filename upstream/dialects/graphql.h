@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * graphql.h: the graphql dialect's settings: how many operations of independent callers become one request. An
  * upstream has a dialect of its own made from them. docs/graphql.md describes it.

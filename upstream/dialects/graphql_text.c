@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* graphql_text.c: a reader of GraphQL's executable documents: enough of the grammar to mark names. */
 #include "upstream/dialects/graphql_text.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * graphql_text.h: an operation's text (GraphQL October 2021, section 2), read so that many can stand in one document:
  * its root fields, variables and fragments are found and marked, each mark to be replaced with what tells one call's

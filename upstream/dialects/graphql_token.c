@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* graphql_token.c: the lexer of GraphQL documents. */
 #include "upstream/dialects/graphql_token.h"
 

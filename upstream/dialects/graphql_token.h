@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* graphql_token.h: the tokens of a GraphQL document (October 2021, section 2.1). */
 #ifndef JITNEY_UPSTREAM_DIALECTS_GRAPHQL_TOKEN_H
 #define JITNEY_UPSTREAM_DIALECTS_GRAPHQL_TOKEN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json_path.c: paths of member names into JSON. */
 #include "upstream/dialects/json_path.h"
 

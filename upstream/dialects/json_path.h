@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * json_path.h: where a value stands in an answer: member names with dots between ("done.calls"), "." for the value
  * itself; "*" is an object's first member, whatever its name.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jsonrpc.c: JSON-RPC 2.0 over HTTP POST. One call is an object, many are an array. Ids are ours: first_id and
  * up, so that an answer finds its call by a subtraction. Arguments and results are spliced as the bytes they came in.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * key_list.c: reads by key (key_list.h). Writing leaves all but the key to the rest dialect; reading finds the
  * items in a list while its bytes arrive, or in an object when it is complete.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * key_list.h: the rest dialect for tools whose provider takes many keys in one query string (GET /users?ids=a,b,c):
  * calls that differ in the key only become one request, and each gets the item with its key. docs/rest.md describes

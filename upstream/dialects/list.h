@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* list.h: every dialect, in one place. */
 #ifndef JITNEY_UPSTREAM_DIALECTS_LIST_H
 #define JITNEY_UPSTREAM_DIALECTS_LIST_H

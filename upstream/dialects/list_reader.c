@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* list_reader.c: finds a list in an answer whose bytes are still arriving, and its elements. */
 #include "upstream/dialects/list_reader.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * list_reader.h: the elements of an array that stands somewhere in an answer, while the answer's bytes arrive: follows
  * a path of member names, then splits. A list behind other members is found when these have passed.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* media.h: media types, as far as it matters what a body is. Parameters ("; charset=utf-8") do not. */
 #ifndef JITNEY_UPSTREAM_DIALECTS_MEDIA_H
 #define JITNEY_UPSTREAM_DIALECTS_MEDIA_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * openai_embeddings.c: many calls as one POST {endpoint}/embeddings in OpenAI's published form. Arguments are a
  * request's own members, {model, input, ...}; the result of a call is what the provider would have answered to it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* path_guard.c: paths that climb, in every reading of them. */
 #include "upstream/dialects/path_guard.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * path_guard.h: whether a provider may read a path as one that climbs out of where it was meant to stay. Servers, and
  * the proxies before them, decode a path once or more often before they resolve its dots, some take a backslash for a

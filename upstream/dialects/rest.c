@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rest.c: one call is one plain HTTP request, made from templates (template.h) over the call's arguments:
  * method, path, query, headers, body. The answer's body is the result, byte for byte.

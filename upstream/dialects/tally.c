@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tally.c: which calls of an exchange have their answer, and how the rest is told. */
 #include "upstream/dialects/tally.h"
 

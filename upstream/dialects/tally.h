@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tally.h: what decoders have in common that answer call by call: which calls have their answer, what was wrong with
  * the bytes, and what the others are told in the end. A decoder embeds it first.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* template.c: compiled `{name}` templates: parsed once when the configuration is read, filled in for each call. */
 #include "upstream/dialects/template.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * template.h: compiled templates of the rest dialect: text with `{name}` placeholders that a call's arguments fill in.
  *

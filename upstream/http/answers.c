@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* answers.c: what the calls of a delivery are told: by the decoder, or in place of it. */
 #include <assert.h>
 #include <stdio.h>

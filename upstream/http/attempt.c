@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attempt.c: one attempt to deliver: where it goes, what comes of it, and whether there is another. */
 #include <assert.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check.c: active checks of endpoints. Each has a timer of its own, with jitter: gateways must not ask in step. */
 #include "upstream/http/check.h"
 

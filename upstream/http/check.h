@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * check.h: active checks of a provider's endpoints: a request, MCP's ping, or a connection only, every now and then. Where
  * none are configured, a connection is tried to whatever is out of reach, so that no call is sent to find out.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* client.c: a small blocking HTTP fetch for the command line. */
 #include "upstream/http/client.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * client.h: a small blocking HTTP fetch for the command line (`jitney call`, `jitney tools`): one request to a gateway,
  * over TCP or a unix socket. Not for workers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * delivery.h: what the files of providers over HTTP share. A delivery is some calls on their way to the provider in
  * one request; it has an attempt, and at times a second one beside it (hedge), of which the first to answer counts.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* endpoint.c: the addresses of a provider: chosen by what is known of them, left alone when they fail. */
 #include "upstream/http/endpoint.h"
 

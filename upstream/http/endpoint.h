@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * endpoint.h: where to. The addresses of one provider: what is known of each, who is next, who is left alone and until
  * when. No sockets, no clock and no callbacks into curl: the owner says what time it is and what came of each attempt,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* exchange.c: one HTTP exchange on a recycled easy handle. */
 #include "upstream/http/exchange.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * exchange.h: one HTTP exchange: a request's bytes out, an answer's bytes in, and an exact word on how far it
  * came. Knows nothing of calls. A request leaves once: libcurl's own silent repeat over a second connection is stopped.

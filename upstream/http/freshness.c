@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * freshness.c: whether and for how long a provider's headers let its answer be used again (RFC 9111). What they forbid
  * is forbidden for all calls of an exchange: its one head speaks for all of its body.

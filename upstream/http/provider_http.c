@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider_http.c: providers over HTTP: their life, the pool of connections and who waits for a place in it, and how
  * calls become a delivery (delivery.h).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* request_headers.c: who may say what in a request's head, and the lines that all requests of an upstream share. */
 #include "upstream/http/request_headers.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * request_headers.h: the headers of an upstream's requests, most particular first: the tool's, the configured ones, ours.
  * Most requests of an upstream have the same ones: those lines are made once and shared.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * transport.c: a curl multi handle on a worker's loop. curl's callbacks note what happened and nothing more; what has
  * to be told is told by transport_tick, outside of curl, so that whoever hears it may start and stop transfers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * transport.h: one worker's HTTP client: a curl multi handle on the worker's loop, recycled easy handles, shared TLS
  * sessions. Knows bytes and connections, nothing of tools. Owned by one thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* control.c: a server's session, list and stream, kept off the callers' path. */
 #include "upstream/mcp/control.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * control.h: everything between the gateway and one MCP server over HTTP that is not a call: opening the session
  * and opening it anew, the list of tools and its refreshes, the stream of the server's own messages, answers to its

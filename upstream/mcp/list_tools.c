@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* list_tools.c: tools/list, page by page. */
 #include "upstream/mcp/list_tools.h"
 

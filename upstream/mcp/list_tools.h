@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * list_tools.h: a server's tools, gathered page by page from its answers to tools/list: one JSON array of the Tool
  * objects, bytes as they came, less those that no caller could use. Bounded in pages, tools and bytes.

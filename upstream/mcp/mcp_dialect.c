@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mcp_dialect.c: tools of MCP servers over HTTP: their routes. Requests and answers are provider_mcp.c's, because they
  * depend on the session with the server.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp_exchange.c: calls to an MCP server: written, told, sent again where that does no harm. */
 #include "upstream/mcp/mcp_exchange.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mcp_exchange.h: calls to an MCP server over HTTP on their way: a ride is what the caller holds, its legs are its HTTP
  * exchanges: one, or one a call where arrays are not taken.

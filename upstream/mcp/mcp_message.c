@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp_message.c: MCP's messages, written and taken apart. What a tool's result becomes is in tool_result.c. */
 #include "upstream/mcp/mcp_message.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mcp_message.h: MCP's messages as bytes, written and taken apart, in both eras of the protocol: "legacy" (2024-11-05
  * to 2025-11-25: initialize first) and "modern" (2026-07-28: every request says in _meta who speaks which version).

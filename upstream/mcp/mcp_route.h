@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mcp_route.h: how a tool of an MCP server is called, whatever carries the messages. Immutable, any thread. */
 #ifndef JITNEY_UPSTREAM_MCP_MCP_ROUTE_H
 #define JITNEY_UPSTREAM_MCP_MCP_ROUTE_H

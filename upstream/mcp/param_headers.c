@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* param_headers.c: x-mcp-header annotations: found, judged, followed. */
 #include "upstream/mcp/param_headers.h"
 

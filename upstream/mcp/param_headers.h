@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * param_headers.h: arguments that a tool wants to see in HTTP headers too (MCP 2026-07-28, "Custom Headers from Tool
  * Parameters"): a property of its input schema with "x-mcp-header": "Region" is sent as Mcp-Param-Region as well.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* post.c: the dialect of one MCP exchange: the post writes, its decoder finds messages and says whose they are. */
 #include "upstream/mcp/post.h"
 

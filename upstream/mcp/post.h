@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * post.h: one HTTP request of MCP's Streamable HTTP and its answer (JSON or an event stream), taken apart message
  * by message as bytes arrive. It travels through upstream_http's kind as if it were a call, or several (an array); this

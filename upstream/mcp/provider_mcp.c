@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider_mcp.c: the kind of provider that is an MCP server over HTTP. Calls travel as tools/call (mcp_exchange.h) over
  * upstream_http's kind, which brings pool, endpoints, deadlines and the rule that a write is sent once; control.h

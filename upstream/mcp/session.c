@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* session.c: the steps that open a session with an MCP server, in either era. */
 #include "upstream/mcp/session.h"
 

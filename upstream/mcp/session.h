@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * session.h: which era a server speaks, and the session with it: what to send next to open it and what its answers
  * mean. No sockets and no clock, so that tests play a server by hand; provider_mcp.c carries the messages over HTTP.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sse.c: event streams, line by line. */
 #include "upstream/mcp/sse.h"
 

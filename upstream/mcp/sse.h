@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sse.h: takes an event stream (text/event-stream, WHATWG HTML 9.2) apart while its bytes arrive. Only what MCP needs:
  * the data of events, the last event id and the retry time; the event's name is passed over.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tool_result.c: what becomes of a tool's MCP result: the form that REST callers get, and the outcome. */
 #include "upstream/mcp/mcp_message.h"
 

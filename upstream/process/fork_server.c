@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fork_server.c: the gateway's side: makes the warden, writes orders, hands over descriptors. supervisor.c is the other side. */
 #include "upstream/process/fork_server.h"
 

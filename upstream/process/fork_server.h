@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fork_server.h: who makes child processes, and who sees to it that none survives. A small process, the warden, is forked
  * once; it forks a keeper for each child, and the keeper is the parent of the child and the heir (subreaper) of all

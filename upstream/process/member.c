@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* member.c: MCP over stdio (2025-11-25, "stdio": one message a line) and plain JSON-RPC 2.0 by lines. */
 #include "upstream/process/member.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * member.h: one process of a pool and what is spoken with it: the handshake, answers, the server's own requests
  * and its list of tools. Private to pool.c and member.c.

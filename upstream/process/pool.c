@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.c: how many processes there are, which one a call goes into, and what becomes of it when that one ends.
  */
 #include "upstream/process/pool.h"

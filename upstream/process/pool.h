@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pool.h: a provider's child processes, kept running: calls go into them by lines, several at once into each,
  * and come back in any order. Started before they are needed, more when they are full, fewer when they idle, anew when

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* process.c: four descriptors of a child (stdin, stdout, stderr, leash) on the loop, and its two buffers. */
 #include "upstream/process/process.h"
 

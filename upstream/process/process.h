@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * process.h: one child process on the loop: lines to its stdin, lines from its stdout and stderr, its CPU and memory,
  * and how it ended. Knows nothing of calls. Started by the warden (fork_server.h), which sees to it that nothing of it

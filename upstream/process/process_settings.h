@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* process_settings.h: how a program is run, and how many of it: plain data from the configuration. */
 #ifndef JITNEY_UPSTREAM_PROCESS_PROCESS_SETTINGS_H
 #define JITNEY_UPSTREAM_PROCESS_PROCESS_SETTINGS_H

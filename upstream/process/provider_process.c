@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider_process.c: providers that are child processes. An exchange is some lines written at once; each of its calls
  * is answered when its own line comes, from whichever process, and is cancelled by itself.

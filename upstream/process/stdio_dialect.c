@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stdio_dialect.c: calls as lines for a child process: JSON-RPC 2.0 with a method of its own for each tool
  * (jsonrpc-stdio), or MCP's tools/call (mcp-stdio). Answers come line by line, to member.c.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * supervisor.c: the warden and the keepers, in processes of their own. No memory is allocated, no lock taken, nothing
  * printed: what was forked from a process of many threads may only make system calls.

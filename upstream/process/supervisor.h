@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* supervisor.h: the warden's side of fork_server.h: what runs in the forked processes. Private to fork_server.c and supervisor.c. */
 #ifndef JITNEY_UPSTREAM_PROCESS_SUPERVISOR_H
 #define JITNEY_UPSTREAM_PROCESS_SUPERVISOR_H

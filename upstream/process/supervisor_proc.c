@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* supervisor_proc.c: what /proc says of a keeper's offspring: whom to kill, what they use. System calls only. */
 #include <fcntl.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One gateway process: its configuration, ports, log and end."""
 import json
 import os

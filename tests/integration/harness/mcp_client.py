@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An MCP client by hand, so that tests can also send what no client would. One message a connection."""
 import json
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An MCP server over HTTP that speaks either era of the protocol, and misbehaves on demand."""
 import json
 import threading

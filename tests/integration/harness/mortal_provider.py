@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A JSON-RPC provider to be killed: a process of its own that writes each call's number to a file before it answers.
 
 mortal_provider.py PORT RECORD HOLD: while the file HOLD exists, what has been recorded is not answered.

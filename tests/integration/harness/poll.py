@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for a condition: the only kind of waiting there is here."""
 import time
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A provider in this process, one thread a connection, that records every delivery and misbehaves on command.
 
 What it does with a request is a function of (delivery, wire): by default `echo`. `provider.next(f, g)` sets what the next

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A redis-server of the test's own, and a fake one that says what the test wants. Ended by their handles."""
 import shutil
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A child process that speaks JSON-RPC by lines, as an MCP server or (--plain) with a method for each tool, and misbehaves
 on command. Run by the gateway; tests see what it did through its answers and the file named by $RECORD."""
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 as bytes on a socket, for what http.client is too polite to send or to see."""
 import json
 import socket

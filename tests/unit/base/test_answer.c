@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Answers: made once, shared, never changed; there is always one, even without memory. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Shared bytes: one copy, many readers, freed by the last. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The buffer: grows within its bound, fails stickily, hands its bytes on without a copy. */
 #include <setjmp.h>
 #include <stdarg.h>

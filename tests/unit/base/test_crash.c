@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The last line of a process that dies of a signal. Each dies in a child of the test's. */
 #include <setjmp.h>
 #include <stdarg.h>

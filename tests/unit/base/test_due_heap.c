@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The heap of due times: always knows the first, whatever is moved and taken out. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table: finds what is in, also when hashes collide and when there is no memory to grow. */
 #include <setjmp.h>
 #include <stdarg.h>

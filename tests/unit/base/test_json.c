@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The strict JSON scanner: what it accepts, what it refuses and where, the canonical form, writing. */
 #include <setjmp.h>
 #include <stdarg.h>

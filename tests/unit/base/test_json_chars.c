@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The runs that strings are scanned by, against a loop over the bytes: every byte at every place and alignment. */
 #include <setjmp.h>
 #include <stdarg.h>

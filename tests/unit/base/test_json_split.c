@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Elements of an array that arrives in pieces: the same ones wherever it is cut, and each as soon as it is there. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Walking over JSON that has been checked: members, elements, types, strings, numbers. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The log: every byte escaped, one record a line, lines lost rather than callers held up. */
 #include <setjmp.h>
 #include <stdarg.h>

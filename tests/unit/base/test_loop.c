@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The loop: timers in order, wake-ups coalesced, stale events dropped. */
 #include <setjmp.h>
 #include <stdarg.h>

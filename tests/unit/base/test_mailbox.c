@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The mailbox: many senders, one receiver, nothing lost, nothing twice, each sender's mails in their order. */
 #include <setjmp.h>
 #include <stdarg.h>

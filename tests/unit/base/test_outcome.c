@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Outcomes are the contract's words and statuses, written down here a second time on purpose; clock and sums of time.
  */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether a call may wait: by what waits before it, by its time, by how long the line has stood; and the batcher that
  * asks this, under five times what its provider can do. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether arrays pay, and how large they may be. */
 #include <setjmp.h>
 #include <stdarg.h>

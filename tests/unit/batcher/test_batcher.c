@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The batcher, over a fake upstream and a clock turned by hand: when calls leave, and how each one ends. */
 #include <setjmp.h>
 #include <stdarg.h>

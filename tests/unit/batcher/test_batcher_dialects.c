@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The batcher, the real upstream and every dialect over 100,000 random requests: providers that reorder, leave out,
  * repeat, make up, refuse with all they were sent, hang up, answer bit by bit, break off or end at any byte, have pages,

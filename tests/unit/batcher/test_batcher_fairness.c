@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who goes first when slots are few: callers take turns, within a lane and over lanes, so that nobody's crowd delays
  * another's single call by more than one exchange.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The batcher's promises over 10,000 random lives: random policies, callers, lanes, sizes, deadlines, cancels, answer
  * orders, refusals, callbacks that come back in. A scenario that fails names its number; it alone decides what happens.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Batches refused as a whole: the culprit is found and told, all others are answered, and in how many exchanges. */
 #include <setjmp.h>
 #include <stdarg.h>

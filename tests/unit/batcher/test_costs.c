@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is made of providers that cannot be seen into: what an exchange costs, through noise, outliers, changes. */
 #include <setjmp.h>
 #include <stdarg.h>

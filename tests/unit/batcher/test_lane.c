@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The waiting line: fair over callers, urgent first, nothing starves. */
 #include <setjmp.h>
 #include <stdarg.h>

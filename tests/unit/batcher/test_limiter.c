@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The limiter against providers in virtual time: it finds what they work on at once, and no history traps it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rates: never more than allowed in any span, calls gather while they wait, and what cannot make its deadline is told.
  */
 #include <setjmp.h>

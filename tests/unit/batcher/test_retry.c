@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What failed by no fault of its own is tried once more: after a pause, in its time, on the budget; a write only if it never left. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Classes of latency: which tools share requests, and that the slow ones do not hold up the fast ones. */
 #include <setjmp.h>
 #include <stdarg.h>

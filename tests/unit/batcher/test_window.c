@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The window's rule, as a table: who leaves now, why, and when to look again. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The cache's front door: what is fresh, what may be served stale, who refreshes. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A tool's cache policy: what is kept and for how long, what the provider may say, when an answer is fetched early. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Exports: written and read again; what is of another version, cut, changed or too late. */
 #include <setjmp.h>
 #include <stdarg.h>

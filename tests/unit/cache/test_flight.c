@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Flights: one for each key, found until taken out; waiters in order, free to leave. */
 #include <setjmp.h>
 #include <stdarg.h>

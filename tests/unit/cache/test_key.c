@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Cache keys: equal for calls that mean the same, different for all others, cheap when the very same bytes repeat. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Keys of random arguments: equal when and only when the arguments mean the same, whatever their spelling; and which
  * arguments count. */
 #include <setjmp.h>

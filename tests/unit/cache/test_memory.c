@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory tier: never more bytes than allowed, never another answer than the last one put, hot keys stay. */
 #include <setjmp.h>
 #include <stdarg.h>

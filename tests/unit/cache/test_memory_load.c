@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory tier under load: what it accounts is what the process grows by; a million mixed operations lose nothing.
  */
 #include <setjmp.h>

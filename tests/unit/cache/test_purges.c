@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What purges cover, as text and by number, and for how long memory is believed meanwhile. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Entries as bytes: there and back, every way of being damaged, clocks that differ, memory that is out. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The rule under random histories, in virtual time: three gateways over one Redis, and what happens to them: fetches and
  * look-ups that overtake each other, stores that come late, purges by every scope, sessions that break, gateways that

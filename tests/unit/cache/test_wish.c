@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a caller's Cache-Control asks for. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The catalogue is the contract's and the documentation's: names to the letter, and docs/metrics.md holds the table
  * that this program prints when it is called with --table.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Meters: each thread counts for itself, a scrape sums, and a thousand tools cost next to nothing. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The exposition text, byte for byte against tests/unit/metrics/prometheus.golden (on a difference the text as it is now is
  * left in prometheus.actual), and in the eyes of promtool.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_provider_simulated.c: the law of provider_model.h, as the loop's clock plays it. */
 #include <setjmp.h>
 #include <stdarg.h>

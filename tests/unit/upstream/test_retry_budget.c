@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The budget for repeats: a share of what is sent, a reserve for quiet times, and waits that spread. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The disk tier: kept and found, over a restart, purged, bounded; a disk that hangs or is full; memory that is out. */
 #include <setjmp.h>
 #include <stdarg.h>

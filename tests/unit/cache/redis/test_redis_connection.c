@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One connection to Redis: set up, pipelined, timed, lost and made again, against a real server and a lying one. */
 #include <setjmp.h>
 #include <stdarg.h>

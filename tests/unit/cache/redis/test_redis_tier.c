@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Redis as a tier: stored, found, cancelled, its breaker, and memory that is out; over a real server. */
 #include <setjmp.h>
 #include <stdarg.h>

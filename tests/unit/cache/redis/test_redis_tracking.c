@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Two processes' sides over a real server: what one changes and purges the other hears; and memory that is out. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who may: what is a known Host, what is a known Origin, and what is neither, by the table. */
 #include <setjmp.h>
 #include <stdarg.h>

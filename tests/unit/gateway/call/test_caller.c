@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The asker: urgency, deadline, trace, cache wishes and identity, as they are read from a request's headers. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A call's life over whole workers in one thread: look-up, flight, deadlines, grace, limits, and the post between. */
 #include <setjmp.h>
 #include <stdarg.h>

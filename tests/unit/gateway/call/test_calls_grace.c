@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls when things go less well: stale answers, limits, a cancel that crosses in the post, the end, no memory. */
 #include <setjmp.h>
 #include <stdarg.h>

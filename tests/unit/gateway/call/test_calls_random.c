@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Storms: two workers, random calls, wishes, cancels, answers, refusals, waits and turns, by seed. Whatever the order:
  * a call ends exactly once, or never if it was cancelled; with its own answer; in time; and nothing is left over.

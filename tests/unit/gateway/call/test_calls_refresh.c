@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Background refreshes: early or late, one for each answer, so many for each upstream; and what is kept of refusals. */
 #include <setjmp.h>
 #include <stdarg.h>

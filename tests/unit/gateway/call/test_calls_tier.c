@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls over a tier behind memory that answers when the test says so: what waits, joins, leaves and ends meanwhile. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A repeat over a real socket, from the first byte to the last: our own code allocates nothing for it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Problems as callers see them (RFC 9457), byte for byte. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Clients' lists of MCP servers become configurations that jitney check accepts, without their secrets. */
 #include <setjmp.h>
 #include <stdarg.h>

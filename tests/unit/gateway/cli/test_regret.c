@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_regret.c: the batcher, left to itself, beside the best it could have been told: a seeded choice of the cells of
  * the regret table, held to its bounds; and random histories of worlds, after which it must be well again.

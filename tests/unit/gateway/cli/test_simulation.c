@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_simulation.c: the simulator: arrivals read and made, runs of the batcher by a clock turned by hand. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration: what a good file means, what is left to defaults, secrets, and memory that runs out. */
 #include <setjmp.h>
 #include <stdarg.h>

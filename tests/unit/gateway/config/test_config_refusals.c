@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the configuration refuses, and the exact words and places. */
 #include <setjmp.h>
 #include <stdarg.h>

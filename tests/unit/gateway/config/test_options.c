@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The option table: its bounds hold, and the schema and the documentation know every option. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon of http.h on a real socket, turned by hand: order, fragments, streams, deadlines, limits, the end. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pipelined requests in random fragments over several connections, answered at once, later or in pieces, by seed, some
  * clients leaving in between: every reply comes, in order, and right; and in the end nothing is counted any more.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mcp.h over whole workers and a real socket: what needs a clock turned by hand, news of the catalogue, or memory that
  * runs out. The wire itself is tested from outside (tests/integration/test_mcp_*.py).

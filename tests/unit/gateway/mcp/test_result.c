@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Results and errors as JSON-RPC: what an MCP server said is spliced byte for byte. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * embeddings.h over whole workers and a real socket: memory that runs out, clients that leave. The wire itself is
  * tested from outside (tests/integration/test_embeddings.py).

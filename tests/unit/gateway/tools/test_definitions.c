@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Tools as documents: every format byte for byte, names that a vendor would not take, the OpenAPI description. */
 #include <setjmp.h>
 #include <stdarg.h>

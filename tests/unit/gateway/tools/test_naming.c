@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which of a server's tools callers see, and what they are called. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What servers say they have becomes a catalogue: names, overrides, refusals, staleness, and calls that outlive it. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Schemas mended for those who take less than JSON Schema allows. */
 #include <setjmp.h>
 #include <stdarg.h>

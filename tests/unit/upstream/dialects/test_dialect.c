@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What dialects share: the constants of a route in a call's arguments. */
 #include <setjmp.h>
 #include <stdarg.h>

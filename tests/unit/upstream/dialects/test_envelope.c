@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The envelope dialect: what its presets write, and what becomes of answers of every shape in every fragmentation. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The graphql dialect: how operations become one document, and how its answer is taken apart. */
 #include <setjmp.h>
 #include <stdarg.h>

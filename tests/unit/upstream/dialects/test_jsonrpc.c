@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The jsonrpc dialect: what is written, and what becomes of answers of every shape in every fragmentation. */
 #include <setjmp.h>
 #include <stdarg.h>

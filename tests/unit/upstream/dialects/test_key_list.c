@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rest dialect with key lists: which calls share a request, its address, and who gets which item. */
 #include <setjmp.h>
 #include <stdarg.h>

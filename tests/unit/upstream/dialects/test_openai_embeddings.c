@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The openai-embeddings dialect: what is written, which calls may share a request, and what becomes of answers. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The rest dialect: the requests that templates make, what is refused before anything is sent, what answers become. */
 #include <setjmp.h>
 #include <stdarg.h>

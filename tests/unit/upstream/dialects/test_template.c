@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Templates: what is a placeholder and what is text, and what a value becomes in each place. */
 #include <setjmp.h>
 #include <stdarg.h>

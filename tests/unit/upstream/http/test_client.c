@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The command line's fetch: over TCP and unix sockets, and what it says when it fails. */
 #include <setjmp.h>
 #include <stdarg.h>

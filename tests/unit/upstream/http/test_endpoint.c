@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where to: choices, ejections, probes and their limits, in a time that the test turns. */
 #include <setjmp.h>
 #include <stdarg.h>

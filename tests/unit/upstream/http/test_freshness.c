@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A provider's headers and for how long its answer may be used again (RFC 9111), over a real exchange of libcurl's. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whose answer it is, and whether it is one: bytes that nobody asked for, heads and bodies that break off, a kept
  * connection that dies while nobody listens any more, and what libcurl makes of all that by itself.

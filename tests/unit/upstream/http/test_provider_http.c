@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The upstream's front door against a scripted provider: what is sent how often, how each way of failing is told,
  * what becomes of connections.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Request heads: who may say what, and which requests share their lines. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* When a list is asked for again. What a list may be is for test_mcp_message.c and the fuzzers. */
 #include <setjmp.h>
 #include <stdarg.h>

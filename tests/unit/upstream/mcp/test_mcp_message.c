@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* MCP's messages: what is written in each era, how what comes is told apart, and what REST callers get of a result. */
 #include <setjmp.h>
 #include <stdarg.h>

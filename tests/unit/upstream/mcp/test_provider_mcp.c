@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * MCP servers behind the front door, at a scripted provider: callers that leave at every moment, and memory that is out
  * at every moment. What travels in which era is for tests/integration/test_mcp_upstream.py.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Opening an MCP server in either era, with the server played by hand; tool lists and mirrored arguments. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Event streams: every form that servers send, in every fragmentation. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The pool without a gateway around it: exchanges of many calls, crashes, memory that runs out. The children are
  * scripts of sh and awk. */
 #include <setjmp.h>

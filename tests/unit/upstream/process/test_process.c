@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Child processes: what they say, how they end, and that nothing of them is left, however they or the gateway end. */
 #include <setjmp.h>
 #include <stdarg.h>
