@@ -123,8 +123,8 @@ static void put_cache(struct buf *out, const struct config *config, const struct
 static void put_lane(struct buf *out, const struct tool *tool, const struct upstream_config *upstream)
 {
 	static const char *const writes[] = { [WRITES_OF_ONE_CALLER] =
-						      "of the same caller (batch.writes: caller): what fails a "
-						      "request fails it for all in it",
+						      ("of the same caller (batch.writes: caller): what fails a "
+						       "request fails it for all in it"),
 					      [WRITES_OF_ANY] = "of anybody (batch.writes: any)",
 					      [WRITES_ALONE] = "with nothing (batch.writes: alone)" };
 	bool shares = upstream_shares_requests(upstream);

@@ -61,10 +61,12 @@ def test_five_times_overload_is_answered_or_refused_in_time(start, bare_provider
             if reply.status != 200:
                 refusals.append(reply)
 
-    asker = threading.Thread(target=ask)
-    asker.start()
+    askers = [threading.Thread(target=ask) for _ in range(16)]  # one alone may be lucky all the time
+    for asker in askers:
+        asker.start()
     report = load(gateway, callers=300, rate=250, seconds=8)
-    asker.join()
+    for asker in askers:
+        asker.join()
     assert set(report["statuses"]) == {"200", "503"}, report  # no 504, nothing unknown
     assert report["statuses"]["200"] >= 0.8 * 8 * 50, report  # it was none at all
     after = gateway.metrics()
