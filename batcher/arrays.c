@@ -10,6 +10,7 @@
 #define AS_COSTLY 0.95 /* of a single's cost: an array that saves less saves nothing */
 #define CAP_GROWS (1.0 / 64)
 enum {
+	REFUSED_PROVES = 2,
 	SOME = 4,      /* calls of an array whose cost tells */
 	FAST_US = 1000 /* a provider that answers this soon: the time is mostly our own, and arrays save that */
 };
@@ -35,6 +36,12 @@ void arrays_shun(struct arrays *arrays, uint64_t now_us)
 	arrays->backoff_us = arrays->backoff_us * 2 < BACKOFF_MOST_US ? arrays->backoff_us * 2 : BACKOFF_MOST_US;
 	arrays->shares = 0; /* the next trial counts afresh */
 	arrays->share_us = 0;
+}
+
+void arrays_refused(struct arrays *arrays, uint64_t now_us)
+{
+	if (++arrays->refused >= REFUSED_PROVES)
+		arrays_shun(arrays, now_us);
 }
 
 bool arrays_shunned(const struct arrays *arrays, uint64_t now_us)
@@ -71,6 +78,8 @@ void arrays_too_large(struct arrays *arrays, size_t items, size_t bytes)
 
 void arrays_passed(struct arrays *arrays, size_t items)
 {
+	if (items > 1)
+		arrays->refused = 0;
 	if (arrays->cap_items <= 0 || items < (size_t)arrays->cap_items / 2)
 		return;
 	arrays->cap_items *= 1 + CAP_GROWS;

@@ -293,9 +293,9 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 		return;
 	}
 	bisection_passed(bisection, batch);
-	/* All passed alone, no array did, and nobody else was in the one refused: it was for being an array. */
+	/* All passed alone, no array did, and nobody else was in the one refused: it may be for being an array. */
 	if (last && bisection->all && !bisection->accepted)
-		arrays_shun(&waiting_class(batcher, batch->lane)->arrays, now_us);
+		arrays_refused(&waiting_class(batcher, batch->lane)->arrays, now_us);
 	try_next(batcher, batch, now_us);
 }
 

@@ -66,6 +66,7 @@ unit_upstream = \
 unit_batcher = \
 	tests/unit/batcher/test_admission \
 	tests/unit/batcher/test_arrays \
+	tests/unit/batcher/test_arrays \
 	tests/unit/batcher/test_batcher \
 	tests/unit/batcher/test_batcher_dialects \
 	tests/unit/batcher/test_batcher_fairness \
