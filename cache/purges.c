@@ -194,6 +194,13 @@ static void drop_all_locked(struct purges *purges);
 static struct purge *scope_locked(struct purges *purges, struct slice text);
 static uint64_t happen(struct purges *purges, struct purge_fact *fact, struct purge_fact to);
 
+static void purge_all_locked(struct purges *purges)
+{
+	drop_all_locked(purges);
+	happen(purges, &scope_locked(purges, (struct slice){ "", 0 })->fact,
+	       (struct purge_fact){ .state = PURGE_UNTOLD });
+}
+
 /* This key's place, the oldest's if there is no other. What the fleet has not heard of is not forgotten: it becomes a
  * purge of everything. */
 static struct purged_key *key_locked(struct purges *purges, const uint8_t *digest)
@@ -205,11 +212,10 @@ static struct purged_key *key_locked(struct purges *purges, const uint8_t *diges
 	for (size_t i = 1; i < PURGED_KEY_WAYS; i++)
 		if (keys->ways[i].fact.event < oldest->fact.event)
 			oldest = &keys->ways[i];
-	if (oldest->fact.state != PURGE_KNOWN) {
-		drop_all_locked(purges);
-		happen(purges, &scope_locked(purges, (struct slice){ "", 0 })->fact,
-		       (struct purge_fact){ .state = PURGE_UNTOLD });
-	}
+	if (oldest->fact.state != PURGE_KNOWN)
+		purge_all_locked(purges);
+	if (oldest->fact.number > purges->forgotten)
+		purges->forgotten = oldest->fact.number;
 	if (oldest->fact.event > keys->forgotten)
 		keys->forgotten = oldest->fact.event;
 	forget_fact(purges, &oldest->fact);
@@ -481,7 +487,13 @@ void purges_read_begin(struct purges *purges)
 
 void purges_read_end(struct purges *purges, uint64_t keys_from)
 {
-	visit_all(purges, miss, keys_from);
+	pthread_mutex_lock(&purges->mutex);
+	visit_locked(purges, miss, keys_from);
+	if (purges->forgotten > keys_from) { /* Redis has lost one, and nobody can tell it which */
+		purges->forgotten = 0;
+		purge_all_locked(purges);
+	}
+	pthread_mutex_unlock(&purges->mutex);
 }
 
 /* --- covering --- */

@@ -88,6 +88,7 @@ struct purges {
 	atomic_size_t unnumbered;                 /* a */
 	atomic_size_t waiting;                    /* a: UNTOLD or MISSING */
 	atomic_size_t numbered_keys;              /* a */
+	uint64_t forgotten;                       /* l: the largest number of a key's purge that made room */
 	size_t count;                             /* l */
 	struct purge list[PURGES_MAX];            /* l: one for each scope, the last heard of first */
 	struct purged_keys keys[PURGED_KEY_SETS]; /* l: those of one key, by its digest */
@@ -131,7 +132,7 @@ bool purges_is_told(struct purges *purges, struct slice text);
 /* Whether there is one of a single key that has a number. */
 bool purges_knows_keys(const struct purges *purges);
 /* What Redis holds is noted between these two. What it should hold and does not is MISSING after the second; of keys it
- * is those with a number above `keys_from`. */
+ * is those with a number above `keys_from`. If one of these is known no more, everything is purged instead. */
 void purges_read_begin(struct purges *purges);
 void purges_read_end(struct purges *purges, uint64_t keys_from);
 

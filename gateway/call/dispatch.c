@@ -303,6 +303,24 @@ static void join(struct dispatch *dispatch, struct trip *trip, struct call *call
 	}
 }
 
+/*
+ * A purge has come since its provider was asked: who was there gets what it says, and nobody else does. The next call
+ * asks anew, and so do the other gateways. While a trip looks, what it finds is held against the purges by itself.
+ */
+static bool is_overtaken(struct dispatch *dispatch, struct trip *trip)
+{
+	struct worker *worker = dispatch->worker;
+	const struct cache_begun *begun = &trip->begun;
+	if (!trip->store || trip->looking ||
+	    !purges_cover(&cache_rule(worker->gateway->cache)->purges, trip->flight.key, begun->number, begun->event,
+			  begun->event, &worker->tags))
+		return false;
+	dispatch_release(dispatch, trip);
+	trip->store = false;
+	flights_remove(dispatch->flights, &trip->flight);
+	return true;
+}
+
 static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct call *call)
 {
 	if (call->wish.only_if_cached && !trip->looking)
@@ -436,8 +454,9 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 	call->at_owner = true;
 	if (shared) {
 		struct flight *flight = flights_find(dispatch->flights, call->key);
-		if (flight) {
-			join_or_not(dispatch, container_of(flight, struct trip, flight), call);
+		struct trip *trip = flight ? container_of(flight, struct trip, flight) : NULL;
+		if (trip && !is_overtaken(dispatch, trip)) {
+			join_or_not(dispatch, trip, call);
 			return;
 		}
 		if (landed_meanwhile(dispatch, call))

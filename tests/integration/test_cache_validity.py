@@ -210,6 +210,52 @@ def test_a_key_purged_while_redis_is_away_is_not_served_when_it_is_back(start, r
     until(lambda: gateway.metrics().sum("redis_purges_total", direction="sent") == 1, "told")
 
 
+def of_one_set(names, count):
+    """So many keys that a gateway remembers in one place of its table of purged keys (cache/purges.c)."""
+    sets = {}
+    for name in names:
+        digest = bytes.fromhex(name.decode().rpartition(":")[2])
+        sets.setdefault((digest[0] | digest[1] << 8) % 1024, []).append(digest.hex())
+    return next((keys for keys in sets.values() if len(keys) >= count), None)
+
+
+@needs_redis
+def test_more_purged_keys_than_are_remembered_do_not_come_back_with_an_old_redis(start, run_redis, provider):
+    redis = run_redis()
+    gateway = up(start({**tier(redis.url), **TAGGED}))
+    asked, keys = 0, None
+    while not keys:
+        for asked in range(asked, asked + 200):
+            gateway.call("cached", {"q": asked})
+        asked += 1
+        keys = of_one_set(stored(redis, asked), 5)
+    redis.ask("SAVE")
+    for key in keys:
+        assert purge(gateway, f"?key={key}").json()["fleet"] == "told"
+    redis.kill()
+    until(lambda: gateway.metrics().sum("redis_tracking") == 0, "noticed")
+    provider.behaviour = behave.answering("new")
+    redis.start()
+    up(gateway)
+    bodies = [gateway.call("cached", {"q": number}).body for number in range(asked)]
+    assert bodies.count(b'"new"') >= len(keys)
+
+
+@pytest.mark.parametrize("query", ["", "?tool=cached", "?tag=news"])
+def test_who_asks_after_a_purge_gets_no_answer_from_before(start, provider, later, query):
+    gateway = start(TAGGED)
+    provider.hold()
+    before = later(gateway.call, "cached", {"q": 1})
+    until(lambda: len(provider.deliveries) == 1, "it is under way")
+    purge(gateway, query)
+    after = [later(gateway.call, "cached", {"q": 1}) for _ in range(3)]
+    until(lambda: len(provider.deliveries) == 2, "asked anew, once for all who came since")
+    provider.release()
+    assert {call.result(20).status for call in [before, *after]} == {200}
+    assert len(provider.deliveries) == 2
+    assert verdict(gateway.call("cached", {"q": 1})) == "hit"
+
+
 # ---- who can write to this Redis ----
 
 def forge(redis, name, change):

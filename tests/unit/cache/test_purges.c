@@ -291,6 +291,35 @@ static void what_redis_has_lost_is_told_once_more_under_its_number(void **state)
 	assert_false(refused("paper", 10));
 }
 
+/* Five keys of one set, numbered 10 to 14: the first has made room. */
+static void note_five_keys(void)
+{
+	uint8_t digest[KEY_DIGEST_BYTES] = { 0 };
+	char text[PURGE_TEXT_BYTES];
+	for (uint8_t i = 0; i <= PURGED_KEY_WAYS; i++) {
+		digest[KEY_DIGEST_BYTES - 1] = i;
+		purges_note(purges, purge_key_write(digest, text), 10 + i);
+	}
+}
+
+static void a_key_that_redis_has_lost_and_nobody_knows_any_more_is_everything(void **state)
+{
+	struct purge_news news;
+	(void)state;
+	note_five_keys();
+	purges_read_begin(purges);
+	purges_read_end(purges, 10); /* it had the one that is forgotten */
+	while (purges_take_waiting(purges, &news))
+		assert_int_not_equal(news.len, 0);
+	assert_false(refused("paper", 14));
+	purges_read_begin(purges);
+	purges_read_end(purges, 9);
+	assert_true(purges_take_waiting(purges, &news));
+	assert_int_equal(news.len, 0);
+	assert_int_equal(news.number, 0);
+	assert_true(refused("paper", 14));
+}
+
 #define S CLOCK_US_PER_S
 
 static bool believed(uint64_t put_us, uint64_t now_us)
@@ -353,6 +382,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(too_many_untold_ones_are_told_as_one_of_everything, begin_anew, end),
 		cmocka_unit_test_setup_teardown(what_redis_has_lost_is_told_once_more_under_its_number, begin_anew,
 						end),
+		cmocka_unit_test_setup_teardown(a_key_that_redis_has_lost_and_nobody_knows_any_more_is_everything,
+						begin_anew, end),
 		cmocka_unit_test_setup_teardown(memory_is_believed_as_long_as_changes_are_heard_of, begin_anew, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
