@@ -2,6 +2,7 @@
 /* cache_pages.c: GET and DELETE /admin/cache. */
 #include "gateway/admin/cache_pages.h"
 
+#include "base/hex.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/pages.h"
 #include "gateway/admin/purge.h"
@@ -96,8 +97,34 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 	reply_text(request, 200, "application/json", &text);
 }
 
+/* As clients write it: user%3A42. False: that is nothing, or a control character. */
+static bool decode_part(struct slice *part, char text[PURGE_TEXT_BYTES])
+{
+	size_t len = 0;
+	if (!part->len || !memchr(part->at, '%', part->len))
+		return true;
+	for (size_t i = 0; i < part->len; i++) {
+		int byte = (unsigned char)part->at[i];
+		if (byte == '%') {
+			byte = i + 2 < part->len ? hex_byte(*part, i + 1) : -1;
+			i += 2;
+		}
+		if (byte < ' ' || len == PURGE_TEXT_BYTES)
+			return false;
+		text[len++] = (char)byte;
+	}
+	*part = (struct slice){ text, len };
+	return true;
+}
+
+static bool decode_purge(struct purge_scope *scope, char text[4][PURGE_TEXT_BYTES])
+{
+	return decode_part(&scope->tool, text[0]) && decode_part(&scope->prefix, text[1]) &&
+	       decode_part(&scope->tag, text[2]) && decode_part(&scope->key, text[3]);
+}
+
 /* A typing error in what to purge must not purge everything. */
-static bool read_purge(const struct request *request, struct purge_scope *scope)
+static bool read_purge(const struct request *request, struct purge_scope *scope, char text[4][PURGE_TEXT_BYTES])
 {
 	struct slice query = request->query;
 	*scope = (struct purge_scope){ request_query(request, SLICE("tool")), request_query(request, SLICE("prefix")),
@@ -106,18 +133,19 @@ static bool read_purge(const struct request *request, struct purge_scope *scope)
 	size_t given = query.len > 0;
 	for (size_t i = 0; i < query.len; i++)
 		given += query.at[i] == '&';
-	return known == given;
+	return known == given && decode_purge(scope, text);
 }
 
 /* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
 void page_admin_purge(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct purge_scope scope;
+	char text[4][PURGE_TEXT_BYTES];
 	uint8_t digest[KEY_DIGEST_BYTES];
 	(void)rest;
 	if (!page_body_is_empty(worker, request))
 		return;
-	if (!read_purge(request, &scope)) {
+	if (!read_purge(request, &scope, text)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
 			      "Only tool, prefix, tag and key are known; nothing was purged.");
 		return;

@@ -210,6 +210,16 @@ def test_a_key_purged_while_redis_is_away_is_not_served_when_it_is_back(start, r
     until(lambda: gateway.metrics().sum("redis_purges_total", direction="sent") == 1, "told")
 
 
+@pytest.mark.parametrize("query, status, then", [
+    ("?tag=user%3A42", 200, "miss"), ("?tag=user:42", 200, "miss"), ("?prefix=c%61", 200, "miss"),
+    ("?tag=user%3", 400, "hit"), ("?tag=user%zz", 400, "hit"), ("?tag=user%0A", 400, "hit"), ("?tag=" + 300 * "%61", 400, "hit")])
+def test_a_purge_is_read_as_clients_write_it(start, query, status, then):
+    gateway = start({"tools": {"cached": {"cache": {"ttl": "1h", "scope": "shared", "tags": ["user:42"]}}}})
+    gateway.call("cached", {"q": 1})
+    assert purge(gateway, query).status == status
+    assert verdict(gateway.call("cached", {"q": 1})) == then
+
+
 def of_one_set(names, count):
     """So many keys that a gateway remembers in one place of its table of purged keys (cache/purges.c)."""
     sets = {}
