@@ -201,10 +201,11 @@ class Provider:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         if verb in ("GET", "DELETE") and path.startswith("/mcp"):
             return await self.say(writer, 405, b"")
-        self.writes.update(WRITE.findall(path + body.decode()))
+        tokens = WRITE.findall(path + body.decode())
+        self.writes.update(tokens)
         wrong = self.dice.random() < self.mischief
         if wrong and self.dice.random() < 0.5:
-            return await self.refuse(writer)        # nothing was done
+            return await self.refuse(writer, tokens)        # nothing was done
         status, answer = self.paths["/" + path.split("/")[1].split("?")[0]](path, body)
         answer = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.history.append((id(writer), path, body, answer))
@@ -222,10 +223,12 @@ class Provider:
         writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         await writer.drain()
 
-    async def refuse(self, writer):
-        """As a whole, with nothing done."""
+    async def refuse(self, writer, tokens):
+        """As a whole, with nothing done. Where the status itself says so, a write may come again: docs/batching.md."""
         what = self.dice.choice(["400", "413", "429", "500", "503", "503 later", "hang up", "reset"])
         self.did[what] += 1
+        if what in ("413", "429"):
+            self.writes.subtract(tokens)
         if what == "hang up":
             raise Hangup
         if what == "reset":
