@@ -50,8 +50,7 @@ def test_1000_different_calls_from_64_callers_leave_in_few_requests(start, bare_
     assert metrics.sum("batch_items_sum", upstream="array") == 1000
     assert metrics.sum("upstream_requests_total", upstream="array") == requests
     assert metrics.sum("batch_saved_requests_total", upstream="array") == 1000 - requests
-    # 30 to 50 on a machine that has the time; where callers come slower, a slot is free more often and nobody waits for company
-    assert requests <= 100, metrics.by("batch_flushes_total", "reason")
+    assert requests <= 60, metrics.by("batch_flushes_total", "reason")
 
 
 def test_a_lone_call_does_not_wait(gateway):
