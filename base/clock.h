@@ -13,7 +13,8 @@
 #define CLOCK_US_PER_MS UINT64_C(1000)
 #define CLOCK_US_PER_S UINT64_C(1000000)
 
-/* Monotonic microseconds since the machine was started, never 0. They go on while the machine is suspended: what was
+/* Monotonic microseconds, counted from ten years before the machine was started: so that the time of what is older than
+ * the machine's run (an `Age` of the provider's) is a number too. They go on while the machine is suspended: what was
  * stored before is as old as its caller thinks. Any thread. */
 uint64_t clock_now_us(void);
 /* Wall clock, microseconds since 1970 UTC. Any thread. */

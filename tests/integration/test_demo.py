@@ -71,7 +71,7 @@ def test_ctrl_c_ends_everything(number):
         if line.startswith("Ctrl-C"):
             break
     started = children(process.pid)
-    assert len(started) == 3
+    assert len(started) == 3, process.communicate(timeout=30)
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and not errors, errors

@@ -95,6 +95,13 @@ static void *wake_many_times(void *loop)
 	return NULL;
 }
 
+/* On a machine that was started five minutes ago, an answer of an hour ago (its provider's `Age`) has a time too. */
+static void what_is_older_than_the_machines_run_has_a_time(void **state)
+{
+	(void)state;
+	assert_true(clock_now_us() > UINT64_C(365) * 24 * 3600 * CLOCK_US_PER_S);
+}
+
 static void a_wake_from_another_thread_ends_the_wait(void **state)
 {
 	(void)state;
@@ -183,6 +190,7 @@ int main(void)
 		cmocka_unit_test(timers_fire_in_order_of_due_time),
 		cmocka_unit_test(a_loop_knows_how_busy_it_was),
 		cmocka_unit_test(a_timer_that_rearms_itself_does_not_hold_the_loop),
+		cmocka_unit_test(what_is_older_than_the_machines_run_has_a_time),
 		cmocka_unit_test(a_wake_from_another_thread_ends_the_wait),
 		cmocka_unit_test(an_event_of_an_unwatched_descriptor_is_dropped),
 	};
