@@ -237,6 +237,12 @@ def test_the_inside_cannot_be_seen_from_outside(proxy):
     assert proxy.request("GET", "/openapi.json").status == 401
 
 
+def test_a_body_that_is_too_large_is_told_so(proxy, provider):
+    reply = proxy.call("echo", {"text": "x" * (9 << 20)}, **ACME)
+    assert reply.status == 413 and reply.json()["code"] == "payload_too_large", reply
+    assert not provider.calls
+
+
 def test_ndjson_arrives_item_by_item(proxy, provider):
     """Each item is let go only when the one before it has been read."""
     gates = {number: threading.Event() for number in ("1", "2", "3")}
@@ -255,7 +261,9 @@ def test_ndjson_arrives_item_by_item(proxy, provider):
             if number == "2":
                 head = connection.head()
                 assert head.status == 200 and head.header("content-type") == "application/x-ndjson"
-            line = json.loads(connection.chunk())
+            chunk = connection.chunk()
+            assert chunk, proxy.log()
+            line = json.loads(chunk)
             assert line["id"] == number and line["status"] == 200
         assert connection.chunk() == b""
 
