@@ -10,6 +10,7 @@ unit_base = \
 	tests/unit/base/test_due_heap \
 	tests/unit/base/test_hash_table \
 	tests/unit/base/test_json \
+	tests/unit/base/test_json_canonical \
 	tests/unit/base/test_json_chars \
 	tests/unit/base/test_json_chars_portable \
 	tests/unit/base/test_json_split \
@@ -30,6 +31,7 @@ unit_cache = \
 	tests/unit/cache/test_key \
 	tests/unit/cache/test_key_random \
 	tests/unit/cache/test_memory \
+	tests/unit/cache/test_memory_eviction \
 	tests/unit/cache/test_memory_load \
 	tests/unit/cache/test_purges \
 	tests/unit/cache/test_validity_random \
@@ -54,6 +56,8 @@ unit_upstream = \
 	tests/unit/upstream/http/test_endpoint \
 	tests/unit/upstream/http/test_freshness \
 	tests/unit/upstream/http/test_http_faults \
+	tests/unit/upstream/http/test_provider_connections \
+	tests/unit/upstream/http/test_provider_deliveries \
 	tests/unit/upstream/http/test_provider_http \
 	tests/unit/upstream/http/test_request_headers \
 	tests/unit/upstream/mcp/test_list_tools \
@@ -66,9 +70,9 @@ unit_upstream = \
 unit_batcher = \
 	tests/unit/batcher/test_admission \
 	tests/unit/batcher/test_arrays \
-	tests/unit/batcher/test_arrays \
 	tests/unit/batcher/test_batcher \
 	tests/unit/batcher/test_batcher_dialects \
+	tests/unit/batcher/test_batcher_ends \
 	tests/unit/batcher/test_batcher_fairness \
 	tests/unit/batcher/test_batcher_random \
 	tests/unit/batcher/test_costs \
@@ -153,17 +157,21 @@ noinst_HEADERS = \
 	tests/support/dialect_error.h \
 	tests/support/dialect_feed.h \
 	tests/support/dialect_fuzz.h \
+	tests/support/dialect_speeches.h \
 	tests/support/front.h \
+	tests/support/json_members.h \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
+	tests/support/memory_entries.h \
 	tests/support/promtool.h \
 	tests/support/upstream_world.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
-batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h \
+batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h tests/support/batcher_test.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_batcher_test_admission_SOURCES = tests/unit/batcher/test_admission.c $(batcher_world)
 tests_unit_batcher_test_batcher_SOURCES = tests/unit/batcher/test_batcher.c $(batcher_world)
+tests_unit_batcher_test_batcher_ends_SOURCES = tests/unit/batcher/test_batcher_ends.c $(batcher_world)
 tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
 tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)
 tests_unit_batcher_test_pace_SOURCES = tests/unit/batcher/test_pace.c $(batcher_world)
@@ -211,6 +219,10 @@ tests_unit_upstream_http_test_client_SOURCES = tests/unit/upstream/http/test_cli
 tests_unit_upstream_http_test_freshness_SOURCES = tests/unit/upstream/http/test_freshness.c $(provider)
 tests_unit_upstream_http_test_http_faults_SOURCES = tests/unit/upstream/http/test_http_faults.c $(provider)
 tests_unit_upstream_http_test_provider_http_SOURCES = tests/unit/upstream/http/test_provider_http.c $(provider)
+tests_unit_upstream_http_test_provider_connections_SOURCES = \
+	tests/unit/upstream/http/test_provider_connections.c $(provider)
+tests_unit_upstream_http_test_provider_deliveries_SOURCES = \
+	tests/unit/upstream/http/test_provider_deliveries.c $(provider)
 tests_unit_upstream_mcp_test_provider_mcp_SOURCES = tests/unit/upstream/mcp/test_provider_mcp.c $(provider)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.

@@ -251,6 +251,12 @@ static inline enum provider_then answer_well(struct provider_request *request)
 	return PROVIDER_KEEP;
 }
 
+static inline enum provider_then hold_then_answer(struct provider_request *request)
+{
+	provider_hold(request);
+	return answer_well(request);
+}
+
 static inline struct provider *start_with(struct world *world, enum provider_then (*handler)(struct provider_request *),
 					  void *context)
 {

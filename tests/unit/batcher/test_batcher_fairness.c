@@ -3,19 +3,13 @@
  * Who goes first when slots are few: callers take turns, within a lane and over lanes, so that nobody's crowd delays
  * another's single call by more than one exchange.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/support/alloc_fail.h"
-#include "tests/support/batcher_world.h"
+#include "tests/support/batcher_test.h"
 
 enum { MANY = 10000 };
-
-static struct world world;
 
 /* Room for a crowd, one exchange at a time. */
 static void start_narrow(enum batch_mode mode)
@@ -33,21 +27,6 @@ static void finish_one(void)
 	assert_int_equal(fake_under_way(), 1);
 	fake_finish(fake_nth(0));
 	world_tick(&world);
-}
-
-static void finish_all(void)
-{
-	while (fake_nth(0)) {
-		fake_finish(fake_nth(0));
-		world_tick(&world);
-	}
-}
-
-static void assert_own(const struct probe *probe)
-{
-	assert_int_equal(probe->answered, 1);
-	assert_int_equal(probe->outcome, OUTCOME_OK);
-	assert_true(probe->own);
 }
 
 /* A call that shares its lane with nobody, or with all that have this key. */

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The upstream's front door against a scripted provider: what is sent how often, how each way of failing is told,
- * what becomes of connections.
+ * The upstream's front door against a scripted provider: what is sent, how each way of failing is told.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 #include <errno.h>
-#include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <assert.h>
@@ -34,55 +32,6 @@ static enum provider_then answer_in_chunks(struct provider_request *request)
 	}
 	provider_write(request, "0\r\n\r\n");
 	return PROVIDER_KEEP;
-}
-
-static enum provider_then first_well_then_close(struct provider_request *request)
-{
-	return request->on_connection == 0 ? answer_well(request) : PROVIDER_CLOSE;
-}
-
-static enum provider_then first_well_then_reset(struct provider_request *request)
-{
-	return request->on_connection == 0 ? answer_well(request) : PROVIDER_RESET;
-}
-
-static enum provider_then always_close(struct provider_request *request)
-{
-	(void)request;
-	return PROVIDER_CLOSE;
-}
-
-static enum provider_then hold_then_answer(struct provider_request *request)
-{
-	provider_hold(request);
-	return answer_well(request);
-}
-
-/* Counts deliveries by id, and lets one connection in ten die under the request, before or after a word of an answer.
- */
-enum { STORM_CALLS = 3000 };
-struct storm {
-	atomic_uint delivered[STORM_CALLS + 1];
-};
-
-static enum provider_then answer_or_die(struct provider_request *request)
-{
-	struct storm *storm = request->context;
-	uint64_t id = 0;
-	size_t count = read_ids(request->body, &id, 1);
-	assert(count == 1 && id >= 1 && id <= STORM_CALLS);
-	atomic_fetch_add(&storm->delivered[id], 1);
-	switch (request->number % 30) {
-	case 7:
-		return PROVIDER_CLOSE;
-	case 17:
-		return PROVIDER_RESET;
-	case 27:
-		provider_write(request, "HTTP/1.1 200 OK\r\nContent-Le");
-		return request->number % 60 < 30 ? PROVIDER_CLOSE : PROVIDER_RESET;
-	default:
-		return answer_well(request);
-	}
 }
 
 /* The first call's answer, then nothing more until released, then RST. */
@@ -130,46 +79,6 @@ static enum provider_then note_request(struct provider_request *request)
 	return answer_well(request);
 }
 
-/* --- a resolver that hangs, as a dead name server makes it --- */
-
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result);
-
-static atomic_int resolver_hung; /* look-ups that are stuck now */
-static atomic_bool resolver_free;
-
-/* Preempts the C library's for libcurl too: the test's own symbol is found first. */
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
-{
-	(void)service;
-	(void)hints;
-	(void)result;
-	(void)node;
-	atomic_fetch_add(&resolver_hung, 1);
-	while (!atomic_load(&resolver_free))
-		usleep(1000);
-	atomic_fetch_sub(&resolver_hung, 1);
-	return EAI_AGAIN;
-}
-
-/* --- tests --- */
-
-static void a_connection_is_kept_and_used_again(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = start_with(&world, answer_well, NULL);
-	for (int i = 0; i < 20; i++)
-		assert_int_equal(outcome_of(&world, i % 2), OUTCOME_OK);
-	assert_int_equal(provider_requests(provider), 20);
-	assert_int_equal(provider_connections(provider), 1);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTS, 0, 0), 1);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 1);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REQUESTS, 0, OUTCOME_OK), 20);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_DURATION, 0, 0), 20);
-	end(&world, provider);
-}
-
 /* A turn may be long, and send and receive in one: an exchange took what it took, not what the turn's begin says. */
 static void an_exchange_lands_when_it_does(void **state)
 {
@@ -211,136 +120,6 @@ static void a_batch_gets_each_call_its_own_answer(void **state)
 	assert_int_equal(provider_requests(provider), 1);
 	landing_fini(&landing);
 	end(&world, provider);
-}
-
-static void check_write_on_dying_connection(enum provider_then (*handler)(struct provider_request *))
-{
-	struct world world;
-	struct provider *provider = start_with(&world, handler, NULL);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, false);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_OUTCOME_UNKNOWN);
-	assert_int_equal(landing.outcome, OUTCOME_OUTCOME_UNKNOWN);
-	expect_detail(landing.answers[0], "whether the call was carried out is not known");
-	assert_int_equal(provider_requests(provider), 2);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 0);
-	landing_fini(&landing);
-	end(&world, provider);
-}
-
-static void a_write_on_a_dying_connection_is_delivered_once(void **state)
-{
-	(void)state;
-	check_write_on_dying_connection(first_well_then_close);
-	check_write_on_dying_connection(first_well_then_reset);
-}
-
-static void check_read_on_dying_connection(enum provider_then (*handler)(struct provider_request *))
-{
-	struct world world;
-	struct provider *provider = start_with(&world, handler, NULL);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	assert_int_equal(provider_requests(provider), 3); /* the second came twice */
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 1);
-	end(&world, provider);
-}
-
-static void a_read_on_a_dying_connection_is_sent_once_more(void **state)
-{
-	(void)state;
-	check_read_on_dying_connection(first_well_then_close);
-	check_read_on_dying_connection(first_well_then_reset);
-}
-
-static void a_new_connection_that_closes_is_not_tried_again(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = start_with(&world, always_close, NULL);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_UPSTREAM_ERROR);
-	assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
-	assert_int_equal(provider_requests(provider), 2);
-	end(&world, provider);
-}
-
-/* Calls without a body: nothing there that curl could fail to rewind. */
-static void a_write_without_a_body_is_delivered_once_too(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = provider_start(first_well_then_close, NULL);
-	world_init(&world, &dialect_rest);
-	add_endpoint(&world, provider_port(provider));
-	world_open(&world);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	dialect_route_unref(world.route);
-	struct dialect_error error = { 0 };
-	static const char *const methods[] = { "DELETE", "GET", "POST" };
-	for (size_t i = 0; i < countof(methods); i++) {
-		struct route_settings route = { .tool = "t", .http_method = methods[i], .path = "/t", .body = "" };
-		world.route = dialect_rest.route_new(&route, &error);
-		assert_non_null(world.route);
-		unsigned before = provider_requests(provider);
-		assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
-		assert_int_equal(provider_requests(provider), before + 1);
-		dialect_route_unref(world.route);
-		struct route_settings plain = { .tool = "t" };
-		world.route = dialect_rest.route_new(&plain, &error);
-		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* a connection to die on */
-		if (i + 1 < countof(methods))
-			dialect_route_unref(world.route);
-	}
-	end(&world, provider);
-}
-
-static void no_write_is_delivered_twice_in_a_storm_of_dying_connections(void **state)
-{
-	(void)state;
-	enum { AT_ONCE = 20 };
-	static struct storm storm;
-	static struct landing landings[AT_ONCE];
-	struct world world;
-	unsigned answered = 0;
-	struct provider *provider = start_with(&world, answer_or_die, &storm);
-	for (int round = 0; round < STORM_CALLS / AT_ONCE; round++) {
-		for (int i = 0; i < AT_ONCE; i++)
-			send_many(&world, &landings[i], 1, false, PATIENCE_US);
-		for (int i = 0; i < AT_ONCE; i++) {
-			wait_landed(&landings[i]);
-			enum outcome outcome = landings[i].answers[0]->outcome;
-			assert_true(outcome == OUTCOME_OK || outcome == OUTCOME_OUTCOME_UNKNOWN);
-			answered += outcome == OUTCOME_OK;
-			landing_fini(&landings[i]);
-		}
-		provider_drop_idle(provider, round % 2);
-	}
-	unsigned delivered = 0;
-	for (int id = 1; id <= STORM_CALLS; id++) {
-		assert_true(atomic_load(&storm.delivered[id]) <= 1);
-		delivered += atomic_load(&storm.delivered[id]);
-	}
-	assert_true(answered <= delivered);
-	assert_true(answered > STORM_CALLS / 2);
-	end(&world, provider);
-}
-
-static void a_connection_closed_while_idle_harms_no_write(void **state)
-{
-	(void)state;
-	for (int reset = 0; reset < 2; reset++) {
-		struct world world;
-		struct provider *provider = start_with(&world, answer_well, NULL);
-		assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
-		provider_drop_idle(provider, reset);
-		/* the FIN is here before the next request: loopback keeps order, and this waits for it */
-		for (int i = 0; i < 5; i++)
-			turn(&world);
-		assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
-		assert_int_equal(provider_requests(provider), 2);
-		end(&world, provider);
-	}
 }
 
 /* A port where nobody listens. */
@@ -538,164 +317,6 @@ static void statuses_become_outcomes(void **state)
 	assert_int_equal(outcome_of_status(garbage, false, &retry), OUTCOME_OUTCOME_UNKNOWN);
 }
 
-static void an_aborted_exchange_says_nothing_more(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = start_with(&world, hold_then_answer, NULL);
-	struct landing landing = { 0 };
-	send_many(&world, &landing, 1, true, 10 * CLOCK_US_PER_S);
-	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (provider_requests(provider) == 0 && clock_now_us() < latest)
-		turn(&world);
-	upstream_abort(landing.exchange);
-	provider_release(provider, 1);
-	for (int i = 0; i < 3; i++)
-		turn(&world);
-	assert_int_equal(landing.answered, 0);
-	assert_false(landing.landed);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 0);
-	/* before anything has happened, too */
-	send_many(&world, &landing, 1, true, 10 * CLOCK_US_PER_S);
-	upstream_abort(landing.exchange);
-	turn(&world);
-	assert_false(landing.landed);
-	end(&world, provider);
-}
-
-static void an_exchange_can_be_aborted_from_its_own_answer(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = start_with(&world, answer_well, NULL);
-	struct landing landing = { .abort_at_first = true };
-	send_many(&world, &landing, 5, true, 10 * CLOCK_US_PER_S);
-	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (landing.answered == 0 && clock_now_us() < latest)
-		turn(&world);
-	for (int i = 0; i < 3; i++)
-		turn(&world);
-	assert_int_equal(landing.answered, 1);
-	assert_false(landing.landed);
-	landing_fini(&landing);
-	end(&world, provider);
-}
-
-static void a_hung_resolver_stalls_nobody(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = provider_start(answer_well, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
-	world_open(&world);
-	struct upstream_settings lost_settings = world.settings;
-	static const char *const lost[] = { "http://provider.invalid/rpc" };
-	lost_settings.endpoints = lost;
-	lost_settings.first_endpoint_label = 1;
-	struct upstream *good = world.upstream;
-	struct upstream *bad = upstream_new(&lost_settings, world.transport, world.loop, world.meter);
-	struct landing stuck = { 0 }, aborted = { 0 };
-	world.upstream = bad;
-	send_many(&world, &stuck, 1, false, 150 * CLOCK_US_PER_MS);
-	send_many(&world, &aborted, 1, false, 10 * CLOCK_US_PER_S);
-	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (atomic_load(&resolver_hung) < 2 && clock_now_us() < latest)
-		turn(&world);
-	assert_int_equal(atomic_load(&resolver_hung), 2);
-	upstream_abort(aborted.exchange);
-	world.upstream = good;
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
-	wait_landed(&stuck);
-	assert_int_equal(stuck.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
-	expect_detail(stuck.answers[0], "no connection to http://provider.invalid/rpc in time");
-	assert_int_equal(atomic_load(&resolver_hung), 2); /* it hangs still, and nobody waited for it */
-	landing_fini(&stuck);
-	upstream_free(bad);
-	atomic_store(&resolver_free, true);
-	while (atomic_load(&resolver_hung) > 0 && clock_now_us() < latest)
-		usleep(1000);
-	end(&world, provider);
-}
-
-static void a_hundred_exchanges_run_side_by_side(void **state)
-{
-	(void)state;
-	enum { COUNT = 100 };
-	static struct landing landings[COUNT];
-	struct world world;
-	struct provider *provider = start_with(&world, hold_then_answer, NULL);
-	for (int round = 0; round < 2; round++) {
-		unsigned before = provider_requests(provider);
-		for (int i = 0; i < COUNT; i++)
-			send_many(&world, &landings[i], 1, false, PATIENCE_US);
-		uint64_t latest = clock_now_us() + PATIENCE_US;
-		while (provider_requests(provider) < before + COUNT && clock_now_us() < latest)
-			turn(&world);
-		assert_int_equal(provider_requests(provider), before + COUNT); /* all held at once */
-		assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), COUNT);
-		provider_release(provider, COUNT);
-		for (int i = 0; i < COUNT; i++) {
-			wait_landed(&landings[i]);
-			assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
-			landing_fini(&landings[i]);
-		}
-	}
-	assert_int_equal(provider_connections(provider), COUNT); /* the second round used the first one's */
-	end(&world, provider);
-}
-
-static void no_more_connections_than_the_pool_allows(void **state)
-{
-	(void)state;
-	enum { COUNT = 20 };
-	static struct landing landings[COUNT];
-	struct world world;
-	struct provider *provider = provider_start(answer_well, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
-	world.settings.pool_max = 3;
-	world_open(&world);
-	for (int i = 0; i < COUNT; i++)
-		send_many(&world, &landings[i], 1, false, PATIENCE_US);
-	upstream_abort(landings[10].exchange); /* it waits: no trace of it */
-	for (int i = 0; i < COUNT; i++) {
-		if (i == 10)
-			continue;
-		wait_landed(&landings[i]);
-		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
-		landing_fini(&landings[i]);
-	}
-	assert_int_equal(provider_requests(provider), COUNT - 1);
-	assert_int_equal(provider_connections(provider), 3);
-	end(&world, provider);
-}
-
-static void waiting_for_the_pool_in_vain_means_nothing_was_sent(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = provider_start(hold_then_answer, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
-	world.settings.pool_max = 1;
-	world_open(&world);
-	struct landing first = { 0 }, second = { 0 };
-	send_many(&world, &first, 1, false, PATIENCE_US);
-	send_many(&world, &second, 1, false, 30 * CLOCK_US_PER_MS);
-	wait_landed(&second);
-	assert_int_equal(second.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
-	expect_detail(second.answers[0], "pool.max");
-	provider_release(provider, 1);
-	wait_landed(&first);
-	assert_int_equal(first.answers[0]->outcome, OUTCOME_OK);
-	landing_fini(&first);
-	landing_fini(&second);
-	assert_int_equal(provider_requests(provider), 1);
-	end(&world, provider);
-}
-
 static void headers_are_ours_unless_the_operator_says_otherwise(void **state)
 {
 	(void)state;
@@ -799,43 +420,6 @@ static void a_passed_deadline_is_not_sent(void **state)
 	end(&world, provider);
 }
 
-/* curl counts idle time in whole seconds of its own clock, which no test can turn. */
-static void min_idle_connections_are_used_past_their_time_by_what_may_be_repeated(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = provider_start(answer_well, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
-	world.settings.idle_timeout_us = 1;
-	world.settings.pool_min_idle = 1;
-	world_open(&world);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	usleep(2100 * 1000);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	assert_int_equal(provider_connections(provider), 1);
-	usleep(2100 * 1000);
-	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
-	assert_int_equal(provider_connections(provider), 2);
-	world.settings.pool_min_idle = 0;
-	usleep(2100 * 1000);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	assert_int_equal(provider_connections(provider), 3);
-	end(&world, provider);
-}
-
-static void kept_connections_outlive_their_upstream(void **state)
-{
-	(void)state;
-	struct world world;
-	struct provider *provider = start_with(&world, answer_well, NULL);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	upstream_free(world.upstream);
-	world.upstream = NULL;
-	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 1);
-	end(&world, provider);
-}
-
 /* Send and receive with the nth allocation failing, for all n: never a crash, never a false word, nothing lost. */
 static void running_out_of_memory_sheds_calls(void **state)
 {
@@ -915,15 +499,8 @@ static void urls_that_cannot_be_endpoints_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_connection_is_kept_and_used_again),
 		cmocka_unit_test(an_exchange_lands_when_it_does),
 		cmocka_unit_test(a_batch_gets_each_call_its_own_answer),
-		cmocka_unit_test(a_write_on_a_dying_connection_is_delivered_once),
-		cmocka_unit_test(a_write_without_a_body_is_delivered_once_too),
-		cmocka_unit_test(a_read_on_a_dying_connection_is_sent_once_more),
-		cmocka_unit_test(a_new_connection_that_closes_is_not_tried_again),
-		cmocka_unit_test(no_write_is_delivered_twice_in_a_storm_of_dying_connections),
-		cmocka_unit_test(a_connection_closed_while_idle_harms_no_write),
 		cmocka_unit_test(a_refused_connection_means_nothing_was_sent),
 		cmocka_unit_test(a_connection_that_does_not_come_about_is_given_up),
 		cmocka_unit_test(a_dead_endpoint_is_passed_over_and_tried_again),
@@ -932,17 +509,9 @@ int main(void)
 		cmocka_unit_test(an_answer_over_the_cap_is_cut_off),
 		cmocka_unit_test(calls_answered_before_a_reset_keep_their_answers),
 		cmocka_unit_test(statuses_become_outcomes),
-		cmocka_unit_test(an_aborted_exchange_says_nothing_more),
-		cmocka_unit_test(an_exchange_can_be_aborted_from_its_own_answer),
-		cmocka_unit_test(a_hung_resolver_stalls_nobody),
-		cmocka_unit_test(a_hundred_exchanges_run_side_by_side),
-		cmocka_unit_test(no_more_connections_than_the_pool_allows),
-		cmocka_unit_test(waiting_for_the_pool_in_vain_means_nothing_was_sent),
 		cmocka_unit_test(headers_are_ours_unless_the_operator_says_otherwise),
 		cmocka_unit_test(a_rest_request_goes_where_its_templates_say),
 		cmocka_unit_test(a_passed_deadline_is_not_sent),
-		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
-		cmocka_unit_test(kept_connections_outlive_their_upstream),
 		cmocka_unit_test(running_out_of_memory_sheds_calls),
 		cmocka_unit_test(urls_that_cannot_be_endpoints_are_refused),
 	};

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections of an upstream's pool against a scripted provider: kept, shared, waited for, let go of; and exchanges
+ * that are aborted, or whose provider has no address.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "tests/support/upstream_world.h"
+
+/* --- a resolver that hangs, as a dead name server makes it --- */
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result);
+
+static atomic_int resolver_hung; /* look-ups that are stuck now */
+static atomic_bool resolver_free;
+
+/* Preempts the C library's for libcurl too: the test's own symbol is found first. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+{
+	(void)service;
+	(void)hints;
+	(void)result;
+	(void)node;
+	atomic_fetch_add(&resolver_hung, 1);
+	while (!atomic_load(&resolver_free))
+		usleep(1000);
+	atomic_fetch_sub(&resolver_hung, 1);
+	return EAI_AGAIN;
+}
+
+static void a_connection_is_kept_and_used_again(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, answer_well, NULL);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(outcome_of(&world, i % 2), OUTCOME_OK);
+	assert_int_equal(provider_requests(provider), 20);
+	assert_int_equal(provider_connections(provider), 1);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTS, 0, 0), 1);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 1);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REQUESTS, 0, OUTCOME_OK), 20);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_DURATION, 0, 0), 20);
+	end(&world, provider);
+}
+static void an_aborted_exchange_says_nothing_more(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, hold_then_answer, NULL);
+	struct landing landing = { 0 };
+	send_many(&world, &landing, 1, true, 10 * CLOCK_US_PER_S);
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (provider_requests(provider) == 0 && clock_now_us() < latest)
+		turn(&world);
+	upstream_abort(landing.exchange);
+	provider_release(provider, 1);
+	for (int i = 0; i < 3; i++)
+		turn(&world);
+	assert_int_equal(landing.answered, 0);
+	assert_false(landing.landed);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 0);
+	/* before anything has happened, too */
+	send_many(&world, &landing, 1, true, 10 * CLOCK_US_PER_S);
+	upstream_abort(landing.exchange);
+	turn(&world);
+	assert_false(landing.landed);
+	end(&world, provider);
+}
+static void an_exchange_can_be_aborted_from_its_own_answer(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, answer_well, NULL);
+	struct landing landing = { .abort_at_first = true };
+	send_many(&world, &landing, 5, true, 10 * CLOCK_US_PER_S);
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (landing.answered == 0 && clock_now_us() < latest)
+		turn(&world);
+	for (int i = 0; i < 3; i++)
+		turn(&world);
+	assert_int_equal(landing.answered, 1);
+	assert_false(landing.landed);
+	landing_fini(&landing);
+	end(&world, provider);
+}
+static void a_hung_resolver_stalls_nobody(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = provider_start(answer_well, NULL);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider_port(provider));
+	world_open(&world);
+	struct upstream_settings lost_settings = world.settings;
+	static const char *const lost[] = { "http://provider.invalid/rpc" };
+	lost_settings.endpoints = lost;
+	lost_settings.first_endpoint_label = 1;
+	struct upstream *good = world.upstream;
+	struct upstream *bad = upstream_new(&lost_settings, world.transport, world.loop, world.meter);
+	struct landing stuck = { 0 }, aborted = { 0 };
+	world.upstream = bad;
+	send_many(&world, &stuck, 1, false, 150 * CLOCK_US_PER_MS);
+	send_many(&world, &aborted, 1, false, 10 * CLOCK_US_PER_S);
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (atomic_load(&resolver_hung) < 2 && clock_now_us() < latest)
+		turn(&world);
+	assert_int_equal(atomic_load(&resolver_hung), 2);
+	upstream_abort(aborted.exchange);
+	world.upstream = good;
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
+	wait_landed(&stuck);
+	assert_int_equal(stuck.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	expect_detail(stuck.answers[0], "no connection to http://provider.invalid/rpc in time");
+	assert_int_equal(atomic_load(&resolver_hung), 2); /* it hangs still, and nobody waited for it */
+	landing_fini(&stuck);
+	upstream_free(bad);
+	atomic_store(&resolver_free, true);
+	while (atomic_load(&resolver_hung) > 0 && clock_now_us() < latest)
+		usleep(1000);
+	end(&world, provider);
+}
+static void a_hundred_exchanges_run_side_by_side(void **state)
+{
+	(void)state;
+	enum { COUNT = 100 };
+	static struct landing landings[COUNT];
+	struct world world;
+	struct provider *provider = start_with(&world, hold_then_answer, NULL);
+	for (int round = 0; round < 2; round++) {
+		unsigned before = provider_requests(provider);
+		for (int i = 0; i < COUNT; i++)
+			send_many(&world, &landings[i], 1, false, PATIENCE_US);
+		uint64_t latest = clock_now_us() + PATIENCE_US;
+		while (provider_requests(provider) < before + COUNT && clock_now_us() < latest)
+			turn(&world);
+		assert_int_equal(provider_requests(provider), before + COUNT); /* all held at once */
+		assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), COUNT);
+		provider_release(provider, COUNT);
+		for (int i = 0; i < COUNT; i++) {
+			wait_landed(&landings[i]);
+			assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
+			landing_fini(&landings[i]);
+		}
+	}
+	assert_int_equal(provider_connections(provider), COUNT); /* the second round used the first one's */
+	end(&world, provider);
+}
+static void no_more_connections_than_the_pool_allows(void **state)
+{
+	(void)state;
+	enum { COUNT = 20 };
+	static struct landing landings[COUNT];
+	struct world world;
+	struct provider *provider = provider_start(answer_well, NULL);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider_port(provider));
+	world.settings.pool_max = 3;
+	world_open(&world);
+	for (int i = 0; i < COUNT; i++)
+		send_many(&world, &landings[i], 1, false, PATIENCE_US);
+	upstream_abort(landings[10].exchange); /* it waits: no trace of it */
+	for (int i = 0; i < COUNT; i++) {
+		if (i == 10)
+			continue;
+		wait_landed(&landings[i]);
+		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
+		landing_fini(&landings[i]);
+	}
+	assert_int_equal(provider_requests(provider), COUNT - 1);
+	assert_int_equal(provider_connections(provider), 3);
+	end(&world, provider);
+}
+static void waiting_for_the_pool_in_vain_means_nothing_was_sent(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = provider_start(hold_then_answer, NULL);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider_port(provider));
+	world.settings.pool_max = 1;
+	world_open(&world);
+	struct landing first = { 0 }, second = { 0 };
+	send_many(&world, &first, 1, false, PATIENCE_US);
+	send_many(&world, &second, 1, false, 30 * CLOCK_US_PER_MS);
+	wait_landed(&second);
+	assert_int_equal(second.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	expect_detail(second.answers[0], "pool.max");
+	provider_release(provider, 1);
+	wait_landed(&first);
+	assert_int_equal(first.answers[0]->outcome, OUTCOME_OK);
+	landing_fini(&first);
+	landing_fini(&second);
+	assert_int_equal(provider_requests(provider), 1);
+	end(&world, provider);
+}
+/* curl counts idle time in whole seconds of its own clock, which no test can turn. */
+static void min_idle_connections_are_used_past_their_time_by_what_may_be_repeated(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = provider_start(answer_well, NULL);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider_port(provider));
+	world.settings.idle_timeout_us = 1;
+	world.settings.pool_min_idle = 1;
+	world_open(&world);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	usleep(2100 * 1000);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	assert_int_equal(provider_connections(provider), 1);
+	usleep(2100 * 1000);
+	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
+	assert_int_equal(provider_connections(provider), 2);
+	world.settings.pool_min_idle = 0;
+	usleep(2100 * 1000);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	assert_int_equal(provider_connections(provider), 3);
+	end(&world, provider);
+}
+static void kept_connections_outlive_their_upstream(void **state)
+{
+	(void)state;
+	struct world world;
+	struct provider *provider = start_with(&world, answer_well, NULL);
+	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
+	upstream_free(world.upstream);
+	world.upstream = NULL;
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 1);
+	end(&world, provider);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_connection_is_kept_and_used_again),
+		cmocka_unit_test(an_aborted_exchange_says_nothing_more),
+		cmocka_unit_test(an_exchange_can_be_aborted_from_its_own_answer),
+		cmocka_unit_test(a_hung_resolver_stalls_nobody),
+		cmocka_unit_test(a_hundred_exchanges_run_side_by_side),
+		cmocka_unit_test(no_more_connections_than_the_pool_allows),
+		cmocka_unit_test(waiting_for_the_pool_in_vain_means_nothing_was_sent),
+		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
+		cmocka_unit_test(kept_connections_outlive_their_upstream),
+	};
+	signal(SIGPIPE, SIG_IGN);
+	if (!upstream_library_init())
+		return 1;
+	int failed = cmocka_run_group_tests_name("upstream", tests, NULL, NULL);
+	upstream_library_fini();
+	return failed;
+}
