@@ -14,75 +14,18 @@
 #include "base/json.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <stdlib.h>
 
 #include "base/json_chars.h"
+#include "base/json_private.h"
 #include "base/utf8.h"
 
-enum {
-	NO_NODE = 0, /* node 0 is never used */
-	FIRST_NODES = 64,
-	SORT_BINS = 32,    /* bin n holds a sorted chain of 2^n members */
-	SMALL_OBJECT = 32, /* members up to which chains are sorted as they are */
-	SCRATCH_KEPT_BYTES = 256 * 1024
-};
-
-/* An object, or one of its members. Offsets are of 32 bits to keep it small; the text's size is bounded for that. */
-struct node {
-	uint64_t prefix;        /* of a member: its name's first 8 bytes, big-endian. Decides most comparisons */
-	uint32_t name_at;       /* of a member: where its name's first byte is in the text (see name_bytes) */
-	uint32_t name_len : 31; /* unescaped bytes */
-	uint32_t escaped : 1;   /* the name was unescaped into `names`, at the same offset as in the text */
-	uint32_t at, end;       /* where object or member lie in the compact text */
-	uint32_t next;          /* of an object: its first member; of a member: the next one */
-	uint32_t after;         /* the first node that does not belong to it */
-};
-
-/* An array or object that is still open. */
-struct frame {
-	uint32_t object;    /* its node; NO_NODE: it is an array */
-	uint32_t last;      /* its last member so far */
-	uint32_t members;   /* so far */
-	uint32_t ascending; /* each name so far is greater than the one before */
-	uint32_t kept;      /* an object within it kept its nodes */
-};
-
-struct scan {
-	const char *text, *end;
-	struct json_fault *fault;
-	struct json_scratch *scratch;
-	size_t frames_bytes, names_bytes, compact_bytes; /* the parts of the scratch memory before the nodes */
-	struct frame *frames;
-	char *names;   /* room for as many bytes as the text has */
-	char *compact; /* the same; NULL when only checking */
-	struct node *nodes;
-	uint32_t node_count, node_room;
-	unsigned depth, max_depth;
-	const char *run; /* from here on the text still stands for itself */
-	size_t written;  /* bytes in `compact` before the run */
-	bool kept;       /* some object is not in order */
-	size_t unsorted; /* members of large objects that were not in order */
-};
-
-/* A member where members are sorted: what decides most comparisons is at hand, and read in order. */
-struct ranked {
-	uint64_t prefix;
-	uint32_t index;
-};
-
 /* --- Faults and memory --- */
-
-static const char *refuse(struct scan *scan, const char *at, const char *what)
-{
-	*scan->fault = (struct json_fault){ what, (size_t)(at - scan->text), false };
-	return NULL;
-}
 
 /* What to say where a byte is missing or wrong. */
 static const char *expected(struct scan *scan, const char *at, const char *what)
 {
-	return refuse(scan, at, at == scan->end ? "unexpected end of text" : what);
+	return json_refuse(scan, at, at == scan->end ? "unexpected end of text" : what);
 }
 
 /* Make room for `nodes` nodes behind the fixed parts. */
@@ -119,7 +62,7 @@ static bool scan_begin(struct scan *scan, struct slice text, bool canonical)
 	scan->run = scan->text;
 	scan->node_count = NO_NODE + 1;
 	if (text.len > INT32_MAX) {
-		refuse(scan, scan->text, "text too large");
+		json_refuse(scan, scan->text, "text too large");
 		return false;
 	}
 	if (scan->max_depth > JSON_DEPTH_MAX)
@@ -182,174 +125,7 @@ static void respell(struct scan *scan, const char *from, const char *to)
 	}
 }
 
-/* --- Members: their order, and whether there are two of a name --- */
-
-static const char *name_bytes(const struct scan *scan, const struct node *member)
-{
-	return (member->escaped ? scan->names : scan->text) + member->name_at;
-}
-
-static int compare_names(const struct scan *scan, const struct node *a, const struct node *b)
-{
-	if (a->prefix != b->prefix)
-		return a->prefix < b->prefix ? -1 : 1;
-	size_t common = a->name_len < b->name_len ? a->name_len : b->name_len;
-	int order = memcmp(name_bytes(scan, a), name_bytes(scan, b), common);
-	return order ? order : (a->name_len > b->name_len) - (a->name_len < b->name_len);
-}
-
-/* Merge two sorted chains. A name that is in both is left in *duplicate (the later member). */
-static uint32_t merge(struct scan *scan, uint32_t a, uint32_t b, uint32_t *duplicate)
-{
-	uint32_t head = NO_NODE, *tail = &head;
-	while (a != NO_NODE && b != NO_NODE) {
-		int order = compare_names(scan, &scan->nodes[a], &scan->nodes[b]);
-		if (order == 0)
-			*duplicate = a > b ? a : b;
-		uint32_t *from = order < 0 ? &a : &b;
-		*tail = *from;
-		tail = &scan->nodes[*from].next;
-		*from = *tail;
-	}
-	*tail = a != NO_NODE ? a : b;
-	return head;
-}
-
-/* Sort a chain of members: a merge sort, since its worst case is its usual case. */
-static uint32_t sort_members(struct scan *scan, uint32_t first, uint32_t *duplicate)
-{
-	uint32_t bins[SORT_BINS] = { NO_NODE };
-	unsigned used = 0;
-	while (first != NO_NODE) {
-		uint32_t chain = first;
-		first = scan->nodes[chain].next;
-		scan->nodes[chain].next = NO_NODE;
-		unsigned bin = 0;
-		for (; bin < used && bins[bin] != NO_NODE; bin++) {
-			chain = merge(scan, bins[bin], chain, duplicate);
-			bins[bin] = NO_NODE;
-		}
-		bins[bin] = chain;
-		if (bin == used)
-			used++;
-	}
-	uint32_t sorted = NO_NODE;
-	for (unsigned bin = 0; bin < used; bin++)
-		sorted = merge(scan, bins[bin], sorted, duplicate);
-	return sorted;
-}
-
-static bool ranks_before(const struct scan *scan, const struct ranked *a, const struct ranked *b, uint32_t *duplicate)
-{
-	if (a->prefix != b->prefix)
-		return a->prefix < b->prefix;
-	int order = compare_names(scan, &scan->nodes[a->index], &scan->nodes[b->index]);
-	if (order == 0)
-		*duplicate = a->index > b->index ? a->index : b->index;
-	return order < 0;
-}
-
-/* Merge the sorted halves of from[low..high) at `middle` into `to`. */
-static void merge_ranked(const struct scan *scan, const struct ranked *from, struct ranked *to, size_t low,
-			 size_t middle, size_t high, uint32_t *duplicate)
-{
-	size_t a = low, b = middle;
-	for (size_t i = low; i < high; i++) {
-		bool second = a == middle || (b < high && ranks_before(scan, &from[b], &from[a], duplicate));
-		to[i] = second ? from[b++] : from[a++];
-	}
-}
-
-static uint64_t name_prefix(const char *name, size_t len, size_t readable)
-{
-	uint64_t word = 0;
-	if (readable < sizeof word) {
-		memcpy(&word, name, len < readable ? len : readable);
-		return be64toh(word);
-	}
-	memcpy(&word, name, sizeof word);
-	word = be64toh(word);
-	if (len < sizeof word)
-		word &= len ? ~UINT64_C(0) << (64 - 8 * len) : 0;
-	return word;
-}
-
-/* How many bytes all names of a chain begin with. */
-static size_t common_beginning(const struct scan *scan, uint32_t first)
-{
-	const struct node *member = &scan->nodes[first];
-	const char *name = name_bytes(scan, member);
-	size_t common = member->name_len;
-	for (uint32_t index = member->next; index != NO_NODE && common; index = scan->nodes[index].next) {
-		const struct node *other = &scan->nodes[index];
-		const char *bytes = name_bytes(scan, other);
-		size_t len = other->name_len < common ? other->name_len : common;
-		common = 0;
-		while (common < len && name[common] == bytes[common])
-			common++;
-	}
-	return common;
-}
-
-/* What decides between names that begin with the same `common` bytes. */
-static uint64_t prefix_behind(const struct scan *scan, const struct node *member, size_t common)
-{
-	const char *name = name_bytes(scan, member) + common;
-	size_t len = member->name_len - common;
-	return name_prefix(name, len, member->escaped ? len : (size_t)(scan->end - name));
-}
-
-/* The same for many, as an array: chains of many members are read all over the memory. False: memory is out. */
-static bool sort_many(struct scan *scan, struct node *object, size_t count, uint32_t *duplicate)
-{
-	struct ranked *memory = malloc(2 * count * sizeof *memory);
-	uint32_t index = object->next;
-	if (!memory) {
-		*scan->fault = (struct json_fault){ "out of memory", 0, true };
-		return false;
-	}
-	struct ranked *from = memory, *to = memory + count;
-	size_t common = common_beginning(scan, index);
-	for (size_t i = 0; i < count; i++, index = scan->nodes[index].next)
-		from[i] = (struct ranked){ prefix_behind(scan, &scan->nodes[index], common), index };
-	for (size_t width = 1; width < count; width *= 2) {
-		for (size_t low = 0; low < count; low += 2 * width) {
-			size_t middle = low + width < count ? low + width : count;
-			size_t high = middle + width < count ? middle + width : count;
-			merge_ranked(scan, from, to, low, middle, high, duplicate);
-		}
-		struct ranked *sorted = to;
-		to = from;
-		from = sorted;
-	}
-	object->next = from[0].index;
-	for (size_t i = 0; i < count; i++)
-		scan->nodes[from[i].index].next = i + 1 < count ? from[i + 1].index : NO_NODE;
-	free(memory);
-	return true;
-}
-
-/* Put an object's members in order. False, with the fault: there are too many, or a name is there twice. */
-static bool order_members(struct scan *scan, const struct frame *frame, const char *p)
-{
-	struct node *object = &scan->nodes[frame->object];
-	uint32_t duplicate = NO_NODE;
-	if (frame->members <= SMALL_OBJECT) {
-		object->next = sort_members(scan, object->next, &duplicate);
-	} else {
-		scan->unsorted += frame->members;
-		if (scan->unsorted > JSON_UNSORTED_MAX) {
-			refuse(scan, p, "too many member names that are not in order");
-			return false;
-		}
-		if (!sort_many(scan, object, frame->members, &duplicate))
-			return false;
-	}
-	if (duplicate == NO_NODE)
-		return true;
-	refuse(scan, scan->text + scan->nodes[duplicate].name_at - 1, "duplicate member name");
-	return false;
-}
+/* --- Members --- */
 
 /* Write what an escaped name means into `names`. Returns its bytes. */
 static size_t unescape_name(struct scan *scan, const char *name, const char *end)
@@ -409,7 +185,7 @@ static void end_member(struct scan *scan, const struct frame *frame, const char 
 static bool end_object(struct scan *scan, struct frame *frame, const char *p)
 {
 	struct node *object = &scan->nodes[frame->object];
-	if (!frame->ascending && !order_members(scan, frame, p))
+	if (!frame->ascending && !json_order_members(scan, frame, p))
 		return false;
 	if (!scan->compact || (frame->ascending && !frame->kept)) {
 		scan->node_count = frame->object;
@@ -432,7 +208,7 @@ static const char *scan_escape(struct scan *scan, const char *p)
 	if (len)
 		return p + len;
 	bool unit = scan->end - p > 2 && p[1] == 'u' && json_hex4(p + 2, scan->end) >= 0;
-	return refuse(scan, p, unit ? "lone surrogate" : "malformed escape");
+	return json_refuse(scan, p, unit ? "lone surrogate" : "malformed escape");
 }
 
 /* A run of characters that are not ASCII. */
@@ -441,7 +217,7 @@ static const char *scan_utf8(struct scan *scan, const char *p)
 	do {
 		size_t len = utf8_char(p, (size_t)(scan->end - p));
 		if (!len)
-			return refuse(scan, p, "invalid UTF-8");
+			return json_refuse(scan, p, "invalid UTF-8");
 		p += len;
 	} while (p < scan->end && (unsigned char)*p >= 0x80);
 	return p;
@@ -454,7 +230,7 @@ static const char *scan_string(struct scan *scan, const char *p, bool *escaped)
 	while (p) {
 		p = json_plain_end(p, scan->end);
 		if (p == scan->end)
-			return refuse(scan, p, "unexpected end of text in a string");
+			return json_refuse(scan, p, "unexpected end of text in a string");
 		if (*p == '"')
 			return p;
 		if (*p == '\\') {
@@ -463,7 +239,7 @@ static const char *scan_string(struct scan *scan, const char *p, bool *escaped)
 		} else if ((unsigned char)*p >= 0x80) {
 			p = scan_utf8(scan, p);
 		} else {
-			return refuse(scan, p, "control character in a string");
+			return json_refuse(scan, p, "control character in a string");
 		}
 	}
 	return NULL;
@@ -494,7 +270,7 @@ static const char *scan_number(struct scan *scan, const char *p)
 	if (p == digits)
 		return expected(scan, p, "a number without digits");
 	if (*digits == '0' && p - digits > 1)
-		return refuse(scan, digits, "a number with a leading zero");
+		return json_refuse(scan, digits, "a number with a leading zero");
 	if (p < scan->end && *p == '.') {
 		digits = ++p;
 		p = skip_digits(scan, digits);
@@ -516,7 +292,7 @@ static const char *scan_number(struct scan *scan, const char *p)
 static const char *scan_literal(struct scan *scan, const char *p, struct slice literal)
 {
 	if ((size_t)(scan->end - p) < literal.len || memcmp(p, literal.at, literal.len) != 0)
-		return refuse(scan, p, "expected a value");
+		return json_refuse(scan, p, "expected a value");
 	return p + literal.len;
 }
 
@@ -543,7 +319,7 @@ static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
 {
 	bool object = *p == '{';
 	if (scan->depth == scan->max_depth)
-		return refuse(scan, p, "nested too deeply");
+		return json_refuse(scan, p, "nested too deeply");
 	if (scan->node_count == scan->node_room && !grow(scan, scan->node_room * 2))
 		return NULL;
 	assert(scan->frames); /* scan_begin has made room for max_depth of them */
@@ -628,7 +404,7 @@ static const char *scan_text(struct scan *scan)
 	while (rest && rest < scan->end && json_blank(*rest))
 		rest++;
 	if (rest && rest < scan->end)
-		return refuse(scan, rest, "more text after the value");
+		return json_refuse(scan, rest, "more text after the value");
 	return p;
 }
 

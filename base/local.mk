@@ -16,6 +16,7 @@ libbase_a_SOURCES = \
 	base/hex.h \
 	base/json.c base/json.h \
 	base/json_chars.h \
+	base/json_order.c base/json_private.h \
 	base/json_split.c base/json_split.h \
 	base/json_walk.c \
 	base/json_write.c base/json_write.h \
