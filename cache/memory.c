@@ -7,10 +7,10 @@
 #include "cache/memory.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "cache/memory_private.h"
 
 enum {
 	FREQUENCY_MAX = 3,      /* 2 bits */
@@ -18,50 +18,9 @@ enum {
 	SMALL_DIVISOR = 10,     /* the small queue's share of the bytes */
 	LARGEST_DIVISOR = 8,    /* an entry has at most this share of a shard */
 	BYTES_PER_BUCKET = 512, /* about the smallest entry: bookkeeping, key and answer with hardly a body */
-	GHOST_WAYS = 8,         /* one cache line */
 	STEPS_PER_LOCK = 256,   /* a big entry displaces thousands of small ones: the lock is let go in between */
-	BUCKETS_PER_LOCK = 256, /* the same for a step of a sweep */
 	WHEEL_SLOTS_MAX = 4096, /* of a second each: what lives longer is looked at every 68 minutes */
-	BUCKETS_PER_SLOT = 8,   /* a small memory has a small wheel */
-	CACHE_LINE_BYTES = 64
-};
-
-enum queue { QUEUE_NEW, QUEUE_SMALL, QUEUE_MAIN, QUEUE_LEFT };
-
-/* A key that has left the small queue unloved: only a mark of its hash. Comes back soon: belongs into main. */
-struct ghost {
-	uint32_t mark; /* upper half of the hash */
-	uint32_t born; /* the shard's ghost_clock then; 0: empty */
-};
-
-struct ghost_set {
-	struct ghost ways[GHOST_WAYS];
-};
-
-struct shard {
-	_Alignas(CACHE_LINE_BYTES) pthread_mutex_t mutex;
-	struct entry **buckets;     /* c: the array; m: what is in it */
-	struct ghost_set *ghosts;   /* c: the array; m: what is in it */
-	size_t limit_bytes;         /* c: for entries */
-	size_t table_bytes;         /* c: this struct and its arrays */
-	struct entries small, main; /* m: newest first */
-	size_t small_bytes, bytes;  /* m: of the small queue, of both */
-	size_t count;               /* m: entries in both */
-	struct due_entries *wheel;  /* c: the array; m: entries by the second in which they are gone */
-	struct due_entries passing; /* m: what is left of the slot that memory_expire is at */
-	uint64_t wheel_at;          /* m: the second of that slot; all before are done */
-	uint32_t ghost_clock;       /* m: ghosts ever born; wraps, by when older ones have been overwritten */
-	uint64_t evictions[EVICT_REASON_COUNT]; /* m */
-};
-
-struct memory {
-	size_t shard_count;     /* c: power of two */
-	size_t bucket_count;    /* c: in each shard */
-	size_t ghost_set_count; /* c: in each shard */
-	size_t slot_count;      /* c: in each wheel */
-	size_t capacity_bytes;  /* c */
-	size_t expire_at;       /* memory_expire's: the shard it begins with */
-	struct shard shards[];
+	BUCKETS_PER_SLOT = 8    /* a small memory has a small wheel */
 };
 
 /* What malloc really takes: 8 bytes of header, multiples of 16; whole pages where glibc starts to map. */
@@ -546,87 +505,6 @@ void memory_expire(struct memory *memory, uint64_t now_us, size_t budget)
 		size_t shard = memory->expire_at++ & (memory->shard_count - 1);
 		budget -= expire_shard(memory, &memory->shards[shard], now_us, budget);
 	}
-}
-
-/* --- the list, hottest first --- */
-
-enum { LIST_STEP = 4096, HEAT_SHIFT = 60, HEAT_MAIN = 4 };
-
-static uint64_t heat_of(const struct entry *entry)
-{
-	uint64_t rank = entry->frequency + (entry->queue == QUEUE_MAIN ? HEAT_MAIN : 0);
-	return rank << HEAT_SHIFT | entry->stored_us;
-}
-
-static int hotter(const void *a, const void *b)
-{
-	uint64_t one = ((const struct memory_listed *)a)->heat, other = ((const struct memory_listed *)b)->heat;
-	return one < other ? 1 : one > other ? -1 : 0;
-}
-
-/* What is in buckets [from, to) of one shard, as far as there is room; returns how many there are. */
-static size_t list_buckets(struct shard *shard, size_t from, size_t to, struct memory_list *list, size_t room)
-{
-	size_t count = 0;
-	pthread_mutex_lock(&shard->mutex);
-	for (size_t i = from; i < to; i++)
-		for (struct entry *entry = shard->buckets[i]; entry; entry = entry->next_in_bucket, count++)
-			if (count < room)
-				list->all[list->count + count] =
-					(struct memory_listed){ heat_of(entry), entry_ref(entry) };
-	pthread_mutex_unlock(&shard->mutex);
-	return count;
-}
-
-/* Room for `more` beyond what there is. False: out of memory. */
-static bool list_reserve(struct memory_list *list, size_t *room, size_t more)
-{
-	if (*room - list->count >= more)
-		return true;
-	size_t wanted = list->count + more + *room / 2;
-	struct memory_listed *all = reallocarray(list->all, wanted, sizeof *all);
-	if (!all)
-		return false;
-	list->all = all;
-	*room = wanted;
-	return true;
-}
-
-/* One shard's, the lock let go in between. */
-static bool list_shard(const struct memory *memory, struct shard *shard, struct memory_list *list, size_t *room)
-{
-	for (size_t from = 0; from < memory->bucket_count; from += BUCKETS_PER_LOCK) {
-		size_t to =
-			from + BUCKETS_PER_LOCK < memory->bucket_count ? from + BUCKETS_PER_LOCK : memory->bucket_count;
-		if (!list_reserve(list, room, LIST_STEP))
-			return false;
-		size_t left = *room - list->count;
-		size_t count = list_buckets(shard, from, to, list, left);
-		list->count += count < left ? count : left; /* more than 16 a bucket: the rest is left out */
-	}
-	return true;
-}
-
-bool memory_list(struct memory *memory, struct memory_list *list)
-{
-	size_t room = 0;
-	bool fine = true;
-	*list = (struct memory_list){ NULL, 0 };
-	for (size_t i = 0; fine && i < memory->shard_count; i++)
-		fine = list_shard(memory, &memory->shards[i], list, &room);
-	if (!fine)
-		memory_list_free(list);
-	else if (list->count)
-		qsort(list->all, list->count, sizeof *list->all, hotter);
-	return fine;
-}
-
-void memory_list_free(struct memory_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		entry_unref(list->all[i].entry);
-	free(list->all);
-	*list = (struct memory_list){ NULL, 0 };
 }
 
 struct memory_stats memory_stats(struct memory *memory)

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * disk.c: the thread of the disk tier. Look-ups go before changes; changes gather in one transaction while there are
- * more. What is in the file may be outdated once a change has failed, so then it is begun anew.
- */
+/* disk.c: what other threads ask of the disk tier: look-ups and changes queued for its thread, its start and end. */
 #include "cache/disk/disk.h"
 
 #include <errno.h>
@@ -13,12 +10,8 @@
 
 #include "base/log.h"
 #include "cache/disk/disk_private.h"
-#include "cache/stored_value.h"
 
-#define RETRY_FIRST_US CLOCK_US_PER_S
-#define RETRY_MOST_US (60 * CLOCK_US_PER_S)
 #define STOP_PATIENCE_US (3 * CLOCK_US_PER_S) /* beyond the snapshot */
-enum { SCRATCH_KEPT_BYTES = 256 * 1024 };
 
 /* --- the workers' side --- */
 
@@ -157,326 +150,9 @@ void disk_status(struct disk *disk, struct disk_status *status)
 	pthread_mutex_unlock(&disk->mutex);
 }
 
-/* --- up and away: the thread's from here on --- */
+/* --- shared with the thread --- */
 
-static enum disk_trouble trouble_of(enum disk_fault fault)
-{
-	switch (fault) {
-	case DISK_IN_USE:
-		return DISK_TROUBLE_IN_USE;
-	case DISK_FOREIGN:
-		return DISK_TROUBLE_FOREIGN;
-	case DISK_DAMAGED:
-		return DISK_TROUBLE_DAMAGED;
-	case DISK_FULL:
-		return DISK_TROUBLE_FULL;
-	case DISK_NO_MEMORY:
-		return DISK_TROUBLE_NO_MEMORY;
-	default:
-		return DISK_TROUBLE_FAILED;
-	}
-}
-
-static void count_trouble(struct disk *disk, enum disk_trouble trouble)
-{
-	meter_add(disk->meter, METRIC_ID_DISK_ERRORS, trouble, 0, 1);
-}
-
-/* For scrapes and pages. */
-static void show(struct disk *disk)
-{
-	const struct disk_store_stats none = { 0 };
-	struct disk_store_stats stats = disk->store ? disk_store_stats(disk->store) : none;
-	atomic_store_explicit(&disk->entries, stats.entries, memory_order_relaxed);
-	atomic_store_explicit(&disk->bytes, stats.bytes, memory_order_relaxed);
-	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_SIZE, stats.evicted - disk->counted.evicted);
-	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_EXPIRED,
-		  stats.expired - disk->counted.expired);
-	disk->counted = stats;
-}
-
-/* It cannot be used now; tried again, later each time. */
-static void go_away(struct disk *disk, enum disk_fault fault, const char *why)
-{
-	bool news = atomic_exchange(&disk->state, DISK_AWAY) != DISK_AWAY || strcmp(disk->trouble, why) != 0;
-	count_trouble(disk, trouble_of(fault));
-	pthread_mutex_lock(&disk->mutex);
-	snprintf(disk->trouble, sizeof disk->trouble, "%s", why);
-	pthread_mutex_unlock(&disk->mutex);
-	disk->retry_us = clock_now_us() + disk->retry_after_us;
-	disk->retry_after_us = 2 * disk->retry_after_us < RETRY_MOST_US ? 2 * disk->retry_after_us : RETRY_MOST_US;
-	if (news)
-		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "%s: %s; calls go on without it", disk->settings->path, why);
-}
-
-static void begin_anew(struct disk *disk, enum disk_fault fault);
-static enum disk_fault note_purges(struct disk *disk);
-static enum disk_fault read_purges(struct disk *disk);
-
-static void open_store(struct disk *disk)
-{
-	char why[128];
-	const char *anew;
-	enum disk_fault fault = disk_store_open(disk->settings, &disk->store, &anew, why, sizeof why);
-	if (fault != DISK_FINE) {
-		go_away(disk, fault, why);
-		return;
-	}
-	if (anew) {
-		count_trouble(disk, DISK_TROUBLE_DAMAGED);
-		log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and begun anew: %s",
-			    disk->settings->path, anew);
-	}
-	fault = read_purges(disk);
-	if (fault == DISK_FINE)
-		fault = note_purges(disk);
-	if (fault != DISK_FINE) {
-		begin_anew(disk, fault);
-		return;
-	}
-	show(disk);
-	disk_load_begin(disk);
-	log_message(&EVENT_DISK_CACHE_UP, "%s: %llu answers", disk->settings->path,
-		    (unsigned long long)atomic_load(&disk->entries));
-	atomic_store(&disk->state, DISK_UP);
-}
-
-/* What is in the file may be outdated, or is not what was put there: begin anew. */
-static void begin_anew(struct disk *disk, enum disk_fault fault)
-{
-	char why[128];
-	snprintf(why, sizeof why, "%s", disk_store_trouble(disk->store));
-	if (!disk_store_discard(disk->store))
-		atomic_store(&disk->must_empty, true);
-	disk->store = NULL;
-	disk->counted = (struct disk_store_stats){ 0 };
-	disk->uncommitted = 0;
-	atomic_store(&disk->loading, false);
-	log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and will be begun anew: %s",
-		    disk->settings->path, why);
-	go_away(disk, fault, why);
-	show(disk);
-}
-
-/* After a change. */
-static void settle_change(struct disk *disk, enum disk_fault fault)
-{
-	if (fault != DISK_FINE && fault != DISK_ABSENT) {
-		begin_anew(disk, fault);
-		return;
-	}
-	disk->retry_after_us = RETRY_FIRST_US;
-	if (++disk->uncommitted >= CHANGES_PER_COMMIT) {
-		disk->uncommitted = 0;
-		fault = disk_store_commit(disk->store);
-		if (fault != DISK_FINE)
-			begin_anew(disk, fault);
-	}
-	show(disk);
-}
-
-/* After a purge, which is told as done: it must outlive the machine. */
-static void settle_purge(struct disk *disk, enum disk_fault fault)
-{
-	if (fault == DISK_FINE)
-		fault = disk_store_commit_for_good(disk->store);
-	disk->uncommitted = 0;
-	settle_change(disk, fault);
-}
-
-/* --- look-ups --- */
-
-/* What a value is worth. A row that is worth nothing goes. */
-static void read_value(struct disk *disk, struct disk_lookup *lookup, struct slice value)
-{
-	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
-	enum stored_fault fault = stored_value_decode(value, lookup->key, &clock, &lookup->entry);
-	if (fault == STORED_FINE)
-		return;
-	if (fault != STORED_GONE) {
-		lookup->failed = true;
-		count_trouble(disk, fault == STORED_NO_MEMORY ? DISK_TROUBLE_NO_MEMORY
-				    : fault == STORED_CLOCK   ? DISK_TROUBLE_CLOCK
-				    : fault == STORED_DAMAGED ? DISK_TROUBLE_VALUE
-							      : DISK_TROUBLE_FOREIGN);
-	}
-	if (fault != STORED_NO_MEMORY)
-		settle_change(disk, disk_store_remove(disk->store, lookup->key->digest));
-}
-
-static void look_up(struct disk *disk, struct disk_lookup *lookup)
-{
-	struct slice value;
-	uint64_t begun_us = clock_now_us();
-	if (!disk->store || atomic_load(&lookup->unwanted)) {
-		lookup->failed = true;
-	} else {
-		enum disk_fault fault = disk_store_get(disk->store, lookup->key->digest, &value);
-		if (fault == DISK_FINE) {
-			read_value(disk, lookup, value);
-		} else if (fault == DISK_NO_MEMORY) {
-			lookup->failed = true;
-			count_trouble(disk, DISK_TROUBLE_NO_MEMORY);
-		} else if (fault != DISK_ABSENT) {
-			lookup->failed = true;
-			begin_anew(disk, fault);
-		}
-		meter_observe(disk->meter, METRIC_ID_DISK_DURATION, DISK_JOB_GET, clock_now_us() - begun_us);
-	}
-	mailbox_post(lookup->home, &lookup->mail);
-}
-
-/* --- changes --- */
-
-enum disk_fault disk_write(struct disk *disk, const struct entry *entry)
-{
-	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
-	buf_reset(&disk->scratch);
-	if (entry_gone_us(entry) <= clock.now_us)
-		return disk_store_remove(disk->store, entry->key->digest);
-	size_t most = disk->settings->size_bytes / 8;
-	if (!stored_value_encode(entry, disk->settings->compress_bytes, &clock, &disk->scratch) ||
-	    disk->scratch.len > most) {
-		meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_TOO_LARGE, 1);
-		return disk_store_remove(disk->store, entry->key->digest); /* it is outdated all the same */
-	}
-	const struct disk_row row = { entry->key->digest, key_tool(entry->key), buf_slice(&disk->scratch),
-				      stored_wall_us(entry->stored_us, &clock),
-				      stored_wall_us(entry_gone_us(entry), &clock) };
-	enum disk_fault fault = disk_store_put(disk->store, &row, clock.wall_us);
-	if (disk->scratch.len > SCRATCH_KEPT_BYTES)
-		buf_fini(&disk->scratch);
-	return fault;
-}
-
-/* --- purges --- */
-
-/* Those that wait get their numbers, and are written down: what is read after a restart is held against them. */
-static enum disk_fault note_purges(struct disk *disk)
-{
-	struct purges *purges = &cache_rule(disk->cache)->purges;
-	struct purge_news news;
-	enum disk_fault fault = DISK_FINE;
-	while (fault == DISK_FINE && purges_take_waiting(purges, &news)) {
-		struct slice text = { news.text, news.len };
-		uint64_t number = purges_number(purges) + 1;
-		fault = disk_store_note_purge(disk->store, text, number);
-		if (fault == DISK_FINE)
-			fault = disk_store_commit_for_good(disk->store);
-		if (fault == DISK_FINE)
-			purges_told(purges, text, news.event, number);
-	}
-	if (fault != DISK_FINE)
-		purges_say_again(purges);
-	return fault;
-}
-
-/* What an earlier process has written down. */
-static enum disk_fault read_purges(struct disk *disk)
-{
-	struct purges *purges = &cache_rule(disk->cache)->purges;
-	uint64_t number = 0;
-	struct slice text;
-	enum disk_fault fault;
-	while ((fault = disk_store_next_purge(disk->store, &number, &text)) == DISK_FINE)
-		purges_note(purges, text, number);
-	return fault == DISK_ABSENT ? DISK_FINE : fault;
-}
-
-/* The next rows. *count 0: all have gone. */
-static enum disk_fault sweep_some(struct disk *disk, struct disk_purge *purge, size_t *count)
-{
-	struct slice names = buf_slice(&purge->names);
-	enum disk_fault fault = DISK_FINE;
-	*count = 0;
-	if (purge->what == DISK_PURGE_ALL)
-		return disk_store_sweep_all(disk->store, count);
-	if (purge->what == DISK_PURGE_PREFIX)
-		return disk_store_sweep_prefix(disk->store, names, count);
-	while (fault == DISK_FINE && !*count && purge->at < names.len) {
-		fault = disk_store_sweep_tool(disk->store, slice_of(names.at + purge->at), count);
-		if (!*count)
-			purge->at += strlen(names.at + purge->at) + 1;
-	}
-	return fault;
-}
-
-static void end_purge(struct disk *disk, struct disk_purge *purge, bool done)
-{
-	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, purge->count);
-	disk->sweeping = NULL;
-	purge->ended(purge, purge->count, done);
-}
-
-/* A step of the purge under way. */
-static void sweep(struct disk *disk)
-{
-	struct disk_purge *purge = disk->sweeping;
-	size_t count = 0;
-	enum disk_fault fault = disk->store ? sweep_some(disk, purge, &count) : DISK_FINE;
-	purge->count += count;
-	if (fault != DISK_FINE)
-		settle_change(disk, fault);
-	else
-		show(disk);
-	if (!disk->store || !count)
-		end_purge(disk, purge, disk->store != NULL);
-}
-
-static void begin_purge(struct disk *disk, struct disk_purge *purge)
-{
-	purge->count = purge->at = 0;
-	if (!disk->store) {
-		atomic_store(&disk->must_empty, true);
-		end_purge(disk, purge, false);
-		return;
-	}
-	enum disk_fault fault = note_purges(disk);
-	if (fault == DISK_FINE && purge->what == DISK_PURGE_KEY) {
-		fault = disk_store_remove(disk->store, purge->digest);
-		purge->count = fault == DISK_FINE;
-		settle_purge(disk, fault == DISK_ABSENT ? DISK_FINE : fault);
-	} else if (fault != DISK_FINE) {
-		settle_change(disk, fault);
-	}
-	if (!disk->store || purge->what == DISK_PURGE_KEY)
-		end_purge(disk, purge, disk->store != NULL);
-	else
-		disk->sweeping = purge;
-}
-
-static void carry_out(struct disk *disk, struct change *change)
-{
-	static const enum disk_job jobs[] = {
-		[CHANGE_PUT] = DISK_JOB_PUT, [CHANGE_REMOVE] = DISK_JOB_REMOVE, [CHANGE_PURGE] = DISK_JOB_PURGE
-	};
-	uint64_t begun_us = clock_now_us();
-	if (change->kind == CHANGE_PURGE)
-		begin_purge(disk, change->purge);
-	else if (disk->store && change->kind == CHANGE_PUT)
-		settle_change(disk, disk_write(disk, change->entry));
-	else if (disk->store)
-		settle_change(disk, disk_store_remove(disk->store, change->digest));
-	else if (change->kind == CHANGE_REMOVE)
-		atomic_store(&disk->must_empty, true);
-	meter_observe(disk->meter, METRIC_ID_DISK_DURATION, jobs[change->kind], clock_now_us() - begun_us);
-}
-
-/* --- the thread --- */
-
-enum work { WORK_EMPTY, WORK_LOOKUP, WORK_SWEEP, WORK_CHANGE, WORK_COMMIT, WORK_LOAD, WORK_OPEN, WORK_STOP };
-
-static struct disk_lookup *take_lookup_locked(struct disk *disk)
-{
-	struct disk_lookup *lookup = disk->lookups;
-	disk->lookups = lookup->next;
-	if (!disk->lookups)
-		disk->last_lookup = &disk->lookups;
-	disk->lookup_count--;
-	return lookup;
-}
-
-static struct change *take_change_locked(struct disk *disk)
+struct change *disk_take_change_locked(struct disk *disk)
 {
 	struct change *change = disk->changes;
 	disk->changes = change->next;
@@ -488,19 +164,7 @@ static struct change *take_change_locked(struct disk *disk)
 	return change;
 }
 
-/* It is done: look-ups may ask for its key again. */
-static void end_change(struct disk *disk, struct change *change)
-{
-	pthread_mutex_lock(&disk->mutex);
-	if (change->kind != CHANGE_PURGE)
-		--*disk_pending(disk, change->digest);
-	pthread_mutex_unlock(&disk->mutex);
-	entry_unref(change->entry);
-	free(change);
-}
-
-/* Returns errno's ETIMEDOUT or 0. */
-static int await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us)
+int disk_await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us)
 {
 	uint64_t now_us = clock_now_us(), left_us = until_us > now_us ? until_us - now_us : 0;
 	struct timespec until;
@@ -512,158 +176,6 @@ static int await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t u
 	until.tv_sec += (time_t)(left_us / CLOCK_US_PER_S);
 	until.tv_nsec = (long)(left_us % CLOCK_US_PER_S * 1000);
 	return pthread_cond_timedwait(condition, &disk->mutex, &until);
-}
-
-/* What is to be done next; waits until there is something. */
-static enum work next_work(struct disk *disk, struct disk_lookup **lookup, struct change **change)
-{
-	for (;;) {
-		bool too_late = disk->stopping && clock_now_us() >= disk->stop_us;
-		if (!disk->store && !disk->stopping && clock_now_us() >= disk->retry_us)
-			return WORK_OPEN;
-		if (disk->store && atomic_load(&disk->must_empty))
-			return WORK_EMPTY; /* before what waits, which may be what was to be removed */
-		if (disk->lookups) {
-			*lookup = take_lookup_locked(disk);
-			return WORK_LOOKUP;
-		}
-		if (disk->sweeping && !too_late)
-			return WORK_SWEEP;
-		if (disk->changes && !too_late) {
-			*change = take_change_locked(disk);
-			return WORK_CHANGE;
-		}
-		if (disk->uncommitted)
-			return WORK_COMMIT;
-		if (disk->stopping)
-			return WORK_STOP;
-		if (disk->store && atomic_load(&disk->loading))
-			return WORK_LOAD;
-		atomic_store_explicit(&disk->busy_since_us, 0, memory_order_relaxed);
-		await_locked(&disk->stirred, disk, disk->store ? CLOCK_NEVER : disk->retry_us);
-	}
-}
-
-/* Stores and removals that wait: what they are about goes anyway. */
-static struct change *take_moot_changes(struct disk *disk)
-{
-	struct change *moot = NULL, **at = &disk->changes;
-	pthread_mutex_lock(&disk->mutex);
-	atomic_store(&disk->must_empty, false); /* one that comes from here on empties again */
-	disk->last_change = &disk->changes;
-	while (*at) {
-		struct change *change = *at;
-		if (change->kind == CHANGE_PURGE) {
-			disk->last_change = at = &change->next;
-			continue;
-		}
-		*at = change->next;
-		change->next = moot;
-		moot = change;
-		disk->change_count--;
-		disk->change_bytes -= change->entry ? entry_bytes(change->entry) : 0;
-	}
-	pthread_mutex_unlock(&disk->mutex);
-	return moot;
-}
-
-static void empty(struct disk *disk)
-{
-	size_t count;
-	struct change *moot = take_moot_changes(disk);
-	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
-	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
-	log_message(&EVENT_DISK_CACHE_CLEARED, "a removal could not be kept in mind until it was done");
-	if (fault == DISK_FINE)
-		fault = note_purges(disk);
-	settle_purge(disk, fault);
-	while (moot) {
-		struct change *next = moot->next;
-		end_change(disk, moot);
-		moot = next;
-	}
-}
-
-static void commit(struct disk *disk)
-{
-	disk->uncommitted = 0;
-	enum disk_fault fault = disk->store ? disk_store_commit(disk->store) : DISK_FINE;
-	if (fault != DISK_FINE)
-		begin_anew(disk, fault);
-}
-
-static void load(struct disk *disk)
-{
-	enum disk_fault fault = disk_load_step(disk);
-	if (fault != DISK_FINE)
-		begin_anew(disk, fault);
-}
-
-/* Whether something that there was no time for should have gone. */
-static bool has_removals(struct disk *disk)
-{
-	bool found = false;
-	pthread_mutex_lock(&disk->mutex);
-	for (const struct change *change = disk->changes; change; change = change->next)
-		found = found || change->kind != CHANGE_PUT;
-	pthread_mutex_unlock(&disk->mutex);
-	return found;
-}
-
-static void finish(struct disk *disk)
-{
-	if (disk->sweeping) /* what it has not taken away is refused by what it has written down */
-		end_purge(disk, disk->sweeping, disk->store != NULL);
-	if (disk->store && (has_removals(disk) || atomic_load(&disk->must_empty)))
-		empty(disk);
-	if (!disk->store)
-		return;
-	enum disk_fault fault = disk_snapshot(disk);
-	if (fault == DISK_FINE)
-		fault = disk_store_commit(disk->store);
-	if (fault != DISK_FINE) {
-		begin_anew(disk, fault);
-		return;
-	}
-	disk_store_close(disk->store);
-	disk->store = NULL;
-}
-
-static void *run(void *context)
-{
-	struct disk *disk = context;
-	for (;;) {
-		struct disk_lookup *lookup = NULL;
-		struct change *change = NULL;
-		pthread_mutex_lock(&disk->mutex);
-		enum work work = next_work(disk, &lookup, &change);
-		pthread_mutex_unlock(&disk->mutex);
-		atomic_store_explicit(&disk->busy_since_us, clock_now_us(), memory_order_relaxed);
-		if (work == WORK_STOP)
-			break;
-		if (work == WORK_OPEN)
-			open_store(disk);
-		else if (work == WORK_EMPTY)
-			empty(disk);
-		else if (work == WORK_LOOKUP)
-			look_up(disk, lookup);
-		else if (work == WORK_SWEEP)
-			sweep(disk);
-		else if (work == WORK_COMMIT)
-			commit(disk);
-		else if (work == WORK_LOAD && disk->store)
-			load(disk);
-		if (change) {
-			carry_out(disk, change);
-			end_change(disk, change);
-		}
-	}
-	finish(disk);
-	pthread_mutex_lock(&disk->mutex);
-	disk->ended = true;
-	pthread_cond_signal(&disk->has_ended);
-	pthread_mutex_unlock(&disk->mutex);
-	return NULL;
 }
 
 /* --- life --- */
@@ -689,7 +201,7 @@ struct disk *disk_new(const struct disk_settings *settings, struct cache *cache,
 	disk->meter = meter;
 	disk->last_lookup = &disk->lookups;
 	disk->last_change = &disk->changes;
-	disk->retry_after_us = RETRY_FIRST_US;
+	disk->retry_after_us = DISK_RETRY_FIRST_US;
 	buf_init(&disk->scratch, VALUE_BYTES_MAX);
 	pthread_mutex_init(&disk->mutex, NULL);
 	pthread_condattr_t monotonic;
@@ -704,7 +216,7 @@ struct disk *disk_new(const struct disk_settings *settings, struct cache *cache,
 
 bool disk_start(struct disk *disk)
 {
-	int result = pthread_create(&disk->thread, NULL, run, disk);
+	int result = pthread_create(&disk->thread, NULL, disk_run, disk);
 	if (result) {
 		errno = result;
 		return false;
@@ -718,7 +230,7 @@ bool disk_start(struct disk *disk)
 static void drop_changes(struct disk *disk)
 {
 	while (disk->changes) {
-		struct change *change = take_change_locked(disk);
+		struct change *change = disk_take_change_locked(disk);
 		if (change->purge)
 			change->purge->ended(change->purge, 0, false);
 		entry_unref(change->entry);
@@ -737,7 +249,7 @@ bool disk_stop(struct disk *disk)
 	disk->stop_us = now_us + disk->settings->snapshot_us;
 	pthread_cond_signal(&disk->stirred);
 	while (!disk->ended && waited == 0)
-		waited = await_locked(&disk->has_ended, disk, last_us);
+		waited = disk_await_locked(&disk->has_ended, disk, last_us);
 	bool ended = disk->ended;
 	pthread_mutex_unlock(&disk->mutex);
 	if (!ended) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* disk_private.h: what the disk's thread (disk.c, disk_warm.c) and the workers' side (disk_tier.c) share. */
+/*
+ * disk_private.h: what the disk's thread (disk_thread.c, disk_warm.c) and the other threads' side (disk.c, disk_tier.c)
+ * share.
+ */
 #ifndef JITNEY_CACHE_DISK_DISK_PRIVATE_H
 #define JITNEY_CACHE_DISK_DISK_PRIVATE_H
 
@@ -19,6 +22,8 @@ enum {
 	VALUE_BYTES_MAX = 16 << 20,  /* of one stored value */
 	CHANGES_PER_COMMIT = 64
 };
+
+#define DISK_RETRY_FIRST_US CLOCK_US_PER_S /* away: tried again, later each time */
 
 /* A look-up on its way: the worker's, then the thread's, then the worker's again. */
 struct disk_lookup {
@@ -86,7 +91,17 @@ enum disk_skip disk_ask(struct disk *disk, struct disk_lookup *lookup, uint64_t 
 bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *skip) MUST_CHECK;
 void disk_remove(struct disk *disk, const uint8_t *digest);
 
-/* --- disk.c, for disk_warm.c --- */
+/* --- disk.c, for the thread --- */
+
+/* The oldest that waits; there is one. The mutex is held. */
+struct change *disk_take_change_locked(struct disk *disk);
+/* Wait on a condition of the disk's, whose mutex is held, no longer than until then. Returns errno's ETIMEDOUT or 0. */
+int disk_await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t until_us);
+
+/* --- disk_thread.c --- */
+
+/* The thread's function: until disk->stopping. */
+void *disk_run(void *disk);
 
 /* Encode and store. */
 enum disk_fault disk_write(struct disk *disk, const struct entry *entry) MUST_CHECK;

@@ -2,7 +2,7 @@
 /*
  * disk_store.h: the file of the disk tier: stored values by digest in one SQLite database, bounded in bytes. Only
  * purges are synced, so a crash of the machine may damage it: whatever is found damaged, the file is good for nothing but
- * speed and is begun anew. Blocks as long as the disk does: for the thread of disk.c only.
+ * speed and is begun anew. Blocks as long as the disk does: for the thread of disk_thread.c only.
  */
 #ifndef JITNEY_CACHE_DISK_DISK_STORE_H
 #define JITNEY_CACHE_DISK_DISK_STORE_H

@@ -1,89 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* redis_tier.c: look-ups and stores over one connection, behind a breaker. */
+/* redis_tier.c: look-ups and stores over one connection, behind a breaker: what waits, and what becomes of replies. */
 #include "cache/redis/redis_tier.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
-#include "base/buf.h"
 #include "base/log.h"
-#include "base/breaker.h"
-#include "cache/redis/redis_connection.h"
-#include "cache/redis/redis_keys.h"
-#include "cache/redis/redis_script.h"
+#include "cache/redis/redis_tier_private.h"
 #include "cache/redis/redis_seal.h"
 #include "cache/stored_value.h"
 
 enum {
-	NAME_BYTES = 64,
-	TOKEN_BYTES = 48,
-	CHECKSUM_AT = 8, /* in a value: what tells two of them apart (stored_value.c) */
-	SCRATCH_KEPT_BYTES = 256 * 1024,
+	CHECKSUM_AT = 8,    /* in a value: what tells two of them apart (stored_value.c) */
 	WAITING_MAX = 8192, /* look-ups that wait for room, and writes, each: a batch, or several */
 };
 #define LEASES_AGAIN_US (60 * CLOCK_US_PER_S)
 
-/* A command, under way or waiting for room, with what it is for. */
-struct operation {
-	struct redis_command command;
-	struct redis_tier *tier;
-	enum redis_command_kind kind;
-	struct tier_lookup *lookup;       /* GET, LEASE: NULL once cancelled */
-	struct key *key;                  /* GET, LEASE: owned */
-	struct entry *entry;              /* SET: owned */
-	bool releases;                    /* SET: the lease of its fetch, too */
-	bool encoded;                     /* SET: its value is in tier->scratch, for now */
-	uint8_t digest[KEY_DIGEST_BYTES]; /* SET, DEL, RELEASE */
-	uint64_t asked_us;
-	bool waits;                  /* in one of the tier's queues */
-	bool again;                  /* its script was unknown, and is sent whole */
-	TAILQ_ENTRY(operation) next; /* while it waits */
-	struct operation *next_spare;
-};
-TAILQ_HEAD(operations, operation);
-
-struct redis_tier {
-	struct tier face;
-	const struct redis_settings *settings;
-	struct cache *cache;
-	struct loop *loop;
-	struct meter *meter;
-	struct redis_connection *connection;
-	struct breaker breaker;
-	struct operation *operations, *spare;
-	struct operations looks, writes; /* that wait: look-ups go first, somebody waits for them */
-	size_t look_count, write_count;
-	size_t used;        /* operations that have ever been taken: memory is touched as it is needed */
-	struct buf scratch; /* a value being encoded */
-	char name[NAME_BYTES];
-	struct redis_script claim, release, store;
-	char token[TOKEN_BYTES]; /* in this worker's leases; one will do, since a worker fetches a key once at a time */
-	uint64_t leases_from_us; /* Redis has refused a lease: none before then */
-};
-
-/* The value if it is another one than was seen; else 1: the lease is the asker's; 0: somebody else's. */
-static const char claim_script[] = "local value = redis.call('GET', KEYS[1])\n"
-				   "if value and string.sub(value, 9, 16) ~= ARGV[3] then return value end\n"
-				   "if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"
-				   "return 0\n";
-static const char release_script[] = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
-				     "return redis.call('DEL', KEYS[1])\n";
-
-/* What was fetched, and the end of the lease that kept the others waiting for it. */
-static const char store_script[] = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n"
-				   "if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end\n"
-				   "return 1\n";
-
 static struct redis_tier *of(const struct tier *tier)
 {
 	return (struct redis_tier *)(uintptr_t)tier;
-}
-
-static struct slice write_key(const struct redis_tier *tier, const uint8_t *digest, char text[REDIS_KEY_BYTES])
-{
-	return redis_key(tier->settings->prefix, digest, text);
 }
 
 /* --- counting --- */
@@ -156,132 +92,6 @@ static bool is_usable(struct redis_tier *tier)
 	return false;
 }
 
-/* --- commands --- */
-
-static struct slice put_number(char text[24], uint64_t number)
-{
-	return (struct slice){ text, (size_t)snprintf(text, 24, "%llu", (unsigned long long)number) };
-}
-
-static bool send_words(struct operation *operation, size_t argc, const struct slice *argv)
-{
-	return redis_connection_send(operation->tier->connection, &operation->command, argc, argv, operation->asked_us);
-}
-
-static bool send_get(struct operation *operation)
-{
-	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("GET"), write_key(operation->tier, operation->key->digest, text) };
-	return send_words(operation, countof(argv), argv);
-}
-
-static bool send_del(struct operation *operation)
-{
-	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("DEL"), write_key(operation->tier, operation->digest, text) };
-	return send_words(operation, countof(argv), argv);
-}
-
-static bool send_probe_words(struct operation *operation)
-{
-	char text[REDIS_KEY_BYTES];
-	const struct slice argv[] = { SLICE("GET"), redis_name(operation->tier->settings->prefix, "probe", text) };
-	return send_words(operation, countof(argv), argv);
-}
-
-static bool send_claim(struct operation *operation)
-{
-	struct redis_tier *tier = operation->tier;
-	char value[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
-	const uint8_t *digest = operation->key->digest;
-	struct slice argv[] = { { NULL, 0 },
-				{ NULL, 0 },
-				SLICE("2"),
-				write_key(tier, digest, value),
-				redis_lease_key(tier->settings->prefix, digest, lease),
-				slice_of(tier->token),
-				put_number(px, tier->settings->lease_us / CLOCK_US_PER_MS),
-				{ (const char *)operation->lookup->seen, sizeof operation->lookup->seen } };
-	redis_script_words(&tier->claim, argv);
-	return send_words(operation, countof(argv), argv);
-}
-
-static bool send_release(struct operation *operation)
-{
-	struct redis_tier *tier = operation->tier;
-	char lease[REDIS_KEY_BYTES];
-	struct slice argv[] = { { NULL, 0 },
-				{ NULL, 0 },
-				SLICE("1"),
-				redis_lease_key(tier->settings->prefix, operation->digest, lease),
-				slice_of(tier->token) };
-	redis_script_words(&tier->release, argv);
-	return send_words(operation, countof(argv), argv);
-}
-
-/* The value's bytes, in the scratch. False: too long, or no memory. */
-static bool encode(struct redis_tier *tier, const struct entry *entry)
-{
-	/* not the turn's: see stored_value_is_of */
-	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
-	buf_reset(&tier->scratch);
-	return stored_value_encode(entry, tier->settings->compress_bytes, &clock, &tier->scratch) &&
-	       seal_put(tier->settings, &tier->scratch);
-}
-
-static bool send_set_words(struct operation *operation, uint64_t px_ms)
-{
-	struct redis_tier *tier = operation->tier;
-	char key[REDIS_KEY_BYTES], lease[REDIS_KEY_BYTES], px[24];
-	struct slice value = buf_slice(&tier->scratch);
-	const struct slice plain[] = { SLICE("SET"), write_key(tier, operation->digest, key), value, SLICE("PX"),
-				       put_number(px, px_ms) };
-	struct slice script[] = { { NULL, 0 },
-				  { NULL, 0 },
-				  SLICE("2"),
-				  plain[1],
-				  redis_lease_key(tier->settings->prefix, operation->digest, lease),
-				  value,
-				  plain[4],
-				  slice_of(tier->token) };
-	if (!operation->releases)
-		return send_words(operation, countof(plain), plain);
-	redis_script_words(&tier->store, script);
-	return send_words(operation, countof(script), script);
-}
-
-static bool send_set(struct operation *operation)
-{
-	struct redis_tier *tier = operation->tier;
-	uint64_t now_us = loop_now(tier->loop), gone_us = entry_gone_us(operation->entry);
-	uint64_t px_ms = gone_us > now_us ? (gone_us - now_us) / CLOCK_US_PER_MS : 0;
-	operation->asked_us = now_us; /* nobody waits for it */
-	bool sent = px_ms && (operation->encoded || encode(tier, operation->entry)) && send_set_words(operation, px_ms);
-	if (sent)
-		cache_stores_outside(tier->cache, operation->digest, now_us);
-	if (tier->scratch.len > SCRATCH_KEPT_BYTES)
-		buf_fini(&tier->scratch);
-	return sent;
-}
-
-static bool send_operation(struct operation *operation)
-{
-	switch (operation->kind) {
-	case REDIS_COMMAND_GET:
-		return send_get(operation);
-	case REDIS_COMMAND_SET:
-		return send_set(operation);
-	case REDIS_COMMAND_DEL:
-		return send_del(operation);
-	case REDIS_COMMAND_LEASE:
-		return send_claim(operation);
-	case REDIS_COMMAND_RELEASE:
-		return send_release(operation);
-	default:
-		return send_probe_words(operation);
-	}
-}
-
 /* --- waiting for room --- */
 
 static bool is_look(const struct operation *operation)
@@ -318,7 +128,7 @@ static bool launch(struct operation *operation)
 	struct redis_tier *tier = operation->tier;
 	bool first = TAILQ_EMPTY(is_look(operation) ? &tier->looks : &tier->writes);
 	bool now = first && redis_connection_has_room(tier->connection);
-	if (now ? send_operation(operation) : join_queue(operation))
+	if (now ? redis_operation_send(operation) : join_queue(operation))
 		return true;
 	give_back(operation);
 	return false;
@@ -341,7 +151,7 @@ static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t
 static void send_probe(struct redis_tier *tier, uint64_t now_us)
 {
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_PROBE, now_us);
-	if (operation && send_operation(operation))
+	if (operation && redis_operation_send(operation))
 		return;
 	if (operation)
 		give_back(operation);
@@ -504,7 +314,7 @@ static void replied(struct redis_command *command, enum command_end end, const r
 	if (unknown && !operation->again && (operation->lookup || !is_look(operation))) {
 		operation->again = true;
 		operation->encoded = false;
-		if (send_operation(operation)) /* whole, this time */
+		if (redis_operation_send(operation)) /* whole, this time */
 			return;
 	}
 	if (unknown)
@@ -565,7 +375,7 @@ static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t 
 	struct redis_tier *tier = of(face);
 	if (entry_gone_us(entry) < now_us + CLOCK_US_PER_MS || !is_usable(tier))
 		return false;
-	if (!encode(tier, entry)) {
+	if (!redis_tier_encode(tier, entry)) {
 		/* what is there is outdated all the same */
 		count_skip(tier, REDIS_SKIP_TOO_LARGE);
 		send_remove(tier, entry->key->digest, now_us);
@@ -633,7 +443,7 @@ static void send_waiting(struct redis_tier *tier, struct operations *queue)
 {
 	struct operation *operation;
 	while ((operation = TAILQ_FIRST(queue)) && redis_connection_has_room(tier->connection)) {
-		if (!send_operation(operation))
+		if (!redis_operation_send(operation))
 			end_waiting(operation);
 		else
 			leave_queue(operation);
@@ -746,9 +556,7 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 	snprintf(tier->name, sizeof tier->name, "%s", name);
 	snprintf(tier->token, sizeof tier->token, "%llx-%llx", (unsigned long long)clock_wall_us(),
 		 (unsigned long long)((uintptr_t)tier ^ clock_now_us() << 20));
-	redis_script_init(&tier->claim, claim_script);
-	redis_script_init(&tier->release, release_script);
-	redis_script_init(&tier->store, store_script);
+	redis_tier_scripts_init(tier);
 	TAILQ_INIT(&tier->looks);
 	TAILQ_INIT(&tier->writes);
 	tier->operations = calloc(settings->max_commands + 2 * WAITING_MAX, sizeof *tier->operations);

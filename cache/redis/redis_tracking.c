@@ -8,131 +8,20 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "cache/redis/redis_connection.h"
 #include "cache/redis/redis_keys.h"
+#include "cache/redis/redis_tracking_private.h"
 #include "cache/stored_value.h"
 
-enum { ERRANDS = 1024, SAID_MAX = 64, CHANNELS = 3, SENDER_BYTES = 32, NUMBER_BYTES = 24 };
-#define BEAT_US (250 * CLOCK_US_PER_MS)
+enum { CHANNELS = 3 };
 #define SILENCE_US CLOCK_US_PER_S /* no beat for so long: nothing is heard any more */
-#define POLL_LEAST_US (100 * CLOCK_US_PER_MS)
 #define HOLD_FIRST_US (100 * CLOCK_US_PER_MS)
 #define HOLD_LAST_US (60 * CLOCK_US_PER_S)
-#define DAY_MS UINT64_C(86400000)
-
-/* What the mouth is asked to do. */
-enum errand_kind {
-	ERRAND_TRACK,
-	ERRAND_READ,      /* the purges of scopes */
-	ERRAND_READ_KEYS, /* those of keys */
-	ERRAND_COUNT,     /* are they still there? */
-	ERRAND_COUNT_KEYS,
-	ERRAND_BEAT,
-	ERRAND_VERIFY,
-	ERRAND_PURGE,
-	ERRAND_DELETE
-};
-
-struct errand {
-	struct redis_command command;
-	struct redis_tracking *tracking;
-	enum errand_kind kind;
-	struct entry *entry;     /* VERIFY: owned */
-	struct purge_news *news; /* PURGE: its place in tracking->said */
-	unsigned reading;        /* READ, READ_KEYS: which one; only the last one counts */
-	struct errand *next;     /* free */
-};
-
-/* The list of purges, as far as this process knows it. */
-enum knowledge {
-	LIST_UNKNOWN,
-	LIST_READING,
-	LIST_READ /* all of it, up to the last time it was read, or heard */
-};
-
-struct redis_tracking {
-	const struct redis_settings *settings;
-	struct cache *cache;
-	struct loop *loop;
-	struct meter *meter;
-	struct redis_connection *ear, *mouth; /* ear NULL: cache.redis.tracking is off */
-	struct redis_command ask_id;          /* the ear's only command */
-	char sender[SENDER_BYTES];            /* names this process in its messages */
-
-	/* the list of purges: over the mouth, whether or not there is a session */
-	enum knowledge list;
-	unsigned reading;   /* the last reading that was begun */
-	bool was_empty;     /* the list just read */
-	uint64_t keys_read; /* purges of keys are read up to this number */
-	uint64_t poll_us;   /* when it is read again while nothing is heard */
-	uint64_t say_us;    /* when what could not be told is told again */
-	bool plain;         /* Redis runs no scripts for us */
-	uint64_t created;   /* the event of our purge of everything that begins a list; 0: none */
-	struct purge_news said[SAID_MAX], *said_spare[SAID_MAX];
-	size_t said_spares;
-
-	/* of the session under way */
-	long long ear_id;   /* 0: not known */
-	unsigned channels;  /* the ear's subscriptions that Redis has confirmed */
-	bool opened;        /* TRACKING and a first beat are on their way */
-	bool tracks, heard; /* each of them has come back */
-	bool stands;        /* both have, and the list is read: changes are heard of */
-	uint64_t heard_us, beat_us, give_up_us;
-
-	bool closing; /* both are being dropped */
-	uint64_t hold_us, held_until_us;
-	char told[128]; /* the last reason logged */
-
-	struct errand errands[ERRANDS], *spare;
-};
-
-/*
- * KEYS: purges of scopes, of keys, and the value of a key's. ARGV: channel, sender, scope, the largest number known
- * there, and what sort of purge it is: '' is numbered here, a number is told once more under that one, 'create' is of
- * everything, and begins a list where there is none.
- *
- * A list that is not there has been lost (evicted, or all of Redis was): what it held nobody knows here, so it begins
- * with a purge of everything. Numbers far ahead of Redis' own clock are nobody's.
- */
-static const char purge_script[] =
-	"local time = redis.call('TIME')\n"
-	"local now = time[1] * 1000 + math.floor(time[2] / 1000)\n"
-	"local limit, newest = now + 86400000, 0\n"
-	"for i = 1, 2 do\n"
-	"  redis.call('ZREMRANGEBYSCORE', KEYS[i], string.format('(%.0f', limit), '+inf')\n"
-	"  newest = math.max(newest, redis.call('ZREVRANGE', KEYS[i], 0, 0, 'WITHSCORES')[2] or 0)\n"
-	"end\n"
-	"local there = redis.call('EXISTS', KEYS[1]) == 1\n"
-	"local number, scope = tonumber(ARGV[5]), ARGV[3]\n"
-	"if ARGV[5] == 'create' and there then return string.format('%.0f', newest) end\n"
-	"if not number then\n"
-	"  number = math.max(now, newest + 1, math.min(tonumber(ARGV[4]), limit) + 1)\n"
-	"  if not there then\n"
-	"    redis.call('ZADD', KEYS[1], string.format('%.0f', number), '')\n"
-	"    scope = ''\n"
-	"  end\n"
-	"end\n"
-	"local list, text = KEYS[1], string.format('%.0f', number)\n"
-	"if KEYS[3] then\n"
-	"  list = KEYS[2]\n"
-	"  redis.call('DEL', KEYS[3])\n"
-	"elseif redis.call('ZCARD', list) >= 128 and not redis.call('ZSCORE', list, scope) then\n"
-	"  redis.call('DEL', list)\n" /* too many to keep apart: from now on it is everything */
-	"  number, scope = math.max(number, newest), ''\n"
-	"  text = string.format('%.0f', number)\n"
-	"end\n"
-	"local member = KEYS[3] and ARGV[3] or scope\n"
-	"local old = redis.call('ZSCORE', list, member)\n"
-	"if not old or tonumber(old) < number then redis.call('ZADD', list, text, member) end\n"
-	"if KEYS[3] then redis.call('ZREMRANGEBYRANK', list, 0, -4097) end\n"
-	"redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' ' .. text .. ' ' .. scope)\n"
-	"return text\n";
 
 /* --- errands --- */
 
 static void errand_done(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
 
-static struct errand *take_errand(struct redis_tracking *tracking, enum errand_kind kind)
+struct errand *redis_errand_take(struct redis_tracking *tracking, enum errand_kind kind)
 {
 	struct errand *errand = tracking->spare;
 	if (!errand)
@@ -158,8 +47,7 @@ static void give_back(struct errand *errand)
 	tracking->spare = errand;
 }
 
-/* False: it has been given back. */
-static bool launch(struct errand *errand, size_t argc, const struct slice *argv, uint64_t now_us)
+bool redis_errand_launch(struct errand *errand, size_t argc, const struct slice *argv, uint64_t now_us)
 {
 	if (redis_connection_send(errand->tracking->mouth, &errand->command, argc, argv, now_us))
 		return true;
@@ -167,11 +55,11 @@ static bool launch(struct errand *errand, size_t argc, const struct slice *argv,
 	return false;
 }
 
-static bool run_errand(struct redis_tracking *tracking, enum errand_kind kind, size_t argc, const struct slice *argv,
-		       uint64_t now_us)
+bool redis_errand_run(struct redis_tracking *tracking, enum errand_kind kind, size_t argc, const struct slice *argv,
+		      uint64_t now_us)
 {
-	struct errand *errand = take_errand(tracking, kind);
-	return errand && launch(errand, argc, argv, now_us);
+	struct errand *errand = redis_errand_take(tracking, kind);
+	return errand && redis_errand_launch(errand, argc, argv, now_us);
 }
 
 /* --- the session --- */
@@ -192,11 +80,6 @@ static void hold(struct redis_tracking *tracking, uint64_t now_us)
 {
 	tracking->held_until_us = now_us + tracking->hold_us;
 	tracking->hold_us = tracking->hold_us * 2 < HOLD_LAST_US ? tracking->hold_us * 2 : HOLD_LAST_US;
-}
-
-static struct purges *purges_of(const struct redis_tracking *tracking)
-{
-	return &cache_rule(tracking->cache)->purges;
 }
 
 /* Nothing is heard any more: the ear goes, and the mouth too, unless it can still ask what has been purged. */
@@ -224,8 +107,6 @@ static void close_session(struct redis_tracking *tracking, const char *why, bool
 	tracking->closing = false;
 }
 
-static bool read_list(struct redis_tracking *tracking, uint64_t now_us);
-
 /* With the question whether the list of purges is there, which also keeps it from being evicted as the one that has not
  * been used for longest. */
 static bool send_beat(struct redis_tracking *tracking, uint64_t now_us)
@@ -239,9 +120,9 @@ static bool send_beat(struct redis_tracking *tracking, uint64_t now_us)
 	const struct slice count[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purges", purges) };
 	const struct slice count_keys[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purged", purged) };
 	tracking->beat_us = now_us + BEAT_US;
-	return run_errand(tracking, ERRAND_BEAT, countof(argv), argv, now_us) &&
-	       run_errand(tracking, ERRAND_COUNT, countof(count), count, now_us) &&
-	       run_errand(tracking, ERRAND_COUNT_KEYS, countof(count_keys), count_keys, now_us);
+	return redis_errand_run(tracking, ERRAND_BEAT, countof(argv), argv, now_us) &&
+	       redis_errand_run(tracking, ERRAND_COUNT, countof(count), count, now_us) &&
+	       redis_errand_run(tracking, ERRAND_COUNT_KEYS, countof(count_keys), count_keys, now_us);
 }
 
 /* Both are up and the ear listens: from the reply to TRACKING on it hears of everything. What a list that is read after
@@ -260,8 +141,8 @@ static void open_session(struct redis_tracking *tracking, uint64_t now_us)
 	tracking->opened = true;
 	tracking->list = LIST_UNKNOWN;
 	tracking->give_up_us = now_us + SILENCE_US;
-	if (!run_errand(tracking, ERRAND_TRACK, countof(track), track, now_us) || !read_list(tracking, now_us) ||
-	    !send_beat(tracking, now_us))
+	if (!redis_errand_run(tracking, ERRAND_TRACK, countof(track), track, now_us) ||
+	    !redis_purges_read(tracking, now_us) || !send_beat(tracking, now_us))
 		close_session(tracking, "out of memory", false, now_us);
 }
 
@@ -278,269 +159,6 @@ static void settle(struct redis_tracking *tracking)
 	tracking->told[0] = '\0';
 }
 
-/* --- the list of purges --- */
-
-static uint64_t poll_interval_us(const struct redis_tracking *tracking)
-{
-	uint64_t half_us = tracking->settings->untracked_us / 2;
-	return half_us > POLL_LEAST_US ? half_us : POLL_LEAST_US;
-}
-
-/* Scopes, then keys; the second reply ends it. */
-static bool read_list(struct redis_tracking *tracking, uint64_t now_us)
-{
-	char purges[REDIS_KEY_BYTES], purged[REDIS_KEY_BYTES], from[NUMBER_BYTES];
-	const char *prefix = tracking->settings->prefix;
-	int len = snprintf(from, sizeof from, "(%" PRIu64, tracking->keys_read);
-	const struct slice scopes[] = { SLICE("ZRANGE"), redis_name(prefix, "purges", purges), SLICE("0"), SLICE("-1"),
-					SLICE("WITHSCORES") };
-	const struct slice keys[] = { SLICE("ZRANGEBYSCORE"),
-				      redis_name(prefix, "purged", purged),
-				      { from, (size_t)len },
-				      SLICE("+inf"),
-				      SLICE("WITHSCORES") };
-	tracking->poll_us = now_us + poll_interval_us(tracking);
-	tracking->reading++;
-	if (!run_errand(tracking, ERRAND_READ, countof(scopes), scopes, now_us) ||
-	    !run_errand(tracking, ERRAND_READ_KEYS, countof(keys), keys, now_us))
-		return false;
-	tracking->list = LIST_READING;
-	return true;
-}
-
-/* A number that Redis can have given: its clock, with a day's grace. 0: it cannot. */
-static uint64_t read_number(struct slice text)
-{
-	uint64_t number = 0, most = clock_wall_us() / CLOCK_US_PER_MS + DAY_MS;
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.at[i] < '0' || text.at[i] > '9' || number > PURGE_NUMBER_MAX)
-			return 0;
-		number = number * 10 + (uint64_t)(text.at[i] - '0');
-	}
-	return number <= PURGE_NUMBER_MAX && number <= most ? number : 0;
-}
-
-static struct slice text_of(const redisReply *reply)
-{
-	return (struct slice){ reply->str ? reply->str : "", reply->str ? reply->len : 0 };
-}
-
-/* Returns the largest number in it. */
-static uint64_t take_list(struct redis_tracking *tracking, const redisReply *reply)
-{
-	uint64_t largest = 0;
-	for (size_t i = 0; i + 1 < reply->elements; i += 2) {
-		uint64_t number = read_number(text_of(reply->element[i + 1]));
-		if (number)
-			cache_purge_heard(tracking->cache, text_of(reply->element[i]), number);
-		largest = number > largest ? number : largest;
-	}
-	return largest;
-}
-
-static bool is_list(enum command_end end, const redisReply *reply)
-{
-	return end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_ARRAY;
-}
-
-static void scopes_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply)
-{
-	if (!is_list(end, reply)) {
-		tracking->list = LIST_UNKNOWN;
-		return;
-	}
-	purges_read_begin(purges_of(tracking));
-	tracking->was_empty = reply->elements == 0;
-	take_list(tracking, reply);
-}
-
-/* One that has lost its list while nobody listened may have lost any purge: everything older is refused. While this
- * process listens its own list is whole, and is told again. */
-static void keys_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply)
-{
-	static const struct purge_scope everything;
-	if (!is_list(end, reply) || tracking->list != LIST_READING) {
-		tracking->list = LIST_UNKNOWN;
-		return;
-	}
-	uint64_t largest = take_list(tracking, reply);
-	bool from_start = tracking->keys_read == 0;
-	tracking->keys_read = largest > tracking->keys_read ? largest : tracking->keys_read;
-	purges_read_end(purges_of(tracking), from_start ? largest : PURGE_NUMBER_MAX);
-	bool tells_all = !purges_is_told(purges_of(tracking), (struct slice){ "", 0 });
-	if (tracking->was_empty && !tracking->stands && !tells_all)
-		tracking->created = cache_purge(tracking->cache, &everything);
-	tracking->list = LIST_READ;
-	meter_set(tracking->meter, METRIC_ID_REDIS_PURGES_KNOWN, 0, 0, 1);
-}
-
-/* --- purges --- */
-
-static void count_purge(struct redis_tracking *tracking, enum purge_way way)
-{
-	meter_add(tracking->meter, METRIC_ID_REDIS_PURGES, way, 0, 1);
-}
-
-static void delete_value(struct redis_tracking *tracking, const struct purge_scope *scope, uint64_t now_us)
-{
-	char key[REDIS_KEY_BYTES];
-	uint8_t digest[KEY_DIGEST_BYTES];
-	if (!purge_scope_is_key(scope, digest))
-		return;
-	const struct slice argv[] = { SLICE("DEL"), redis_key(tracking->settings->prefix, digest, key) };
-	/* if not: it is refused here as long as the purge is remembered */
-	(void)run_errand(tracking, ERRAND_DELETE, countof(argv), argv, now_us);
-}
-
-/* Its errand, with which `news` comes back. */
-static struct errand *take_purge_errand(struct redis_tracking *tracking, struct purge_news *news)
-{
-	struct errand *errand = take_errand(tracking, ERRAND_PURGE);
-	if (errand)
-		errand->news = news;
-	else
-		tracking->said_spare[tracking->said_spares++] = news;
-	return errand;
-}
-
-/* What the script does, without it: the number is this gateway's, by its clock and by what it knows. */
-static bool send_plain(struct redis_tracking *tracking, struct purge_news *news, uint64_t now_us)
-{
-	char list[REDIS_KEY_BYTES], channel[REDIS_KEY_BYTES],
-		message[PURGE_TEXT_BYTES + SENDER_BYTES + NUMBER_BYTES + 2];
-	const char *prefix = tracking->settings->prefix;
-	const struct slice text = { news->text, news->len };
-	const struct purge_scope scope = purge_scope_read(text);
-	uint64_t next = purges_number(purges_of(tracking)) + 1, wall_ms = clock_wall_us() / CLOCK_US_PER_MS;
-	uint8_t digest[KEY_DIGEST_BYTES];
-	char number[NUMBER_BYTES];
-	if (!news->number)
-		news->number = next > wall_ms ? next : wall_ms;
-	snprintf(number, sizeof number, "%" PRIu64, news->number);
-	int len = snprintf(message, sizeof message, "%s %s %.*s", tracking->sender, number, SLICE_ARG(text));
-	bool one = purge_scope_is_key(&scope, digest);
-	const struct slice add[] = { SLICE("ZADD"), redis_name(prefix, one ? "purged" : "purges", list),
-				     slice_of(number), text };
-	const struct slice publish[] = { SLICE("PUBLISH"),
-					 redis_name(prefix, "purge", channel),
-					 { message, (size_t)len } };
-	struct errand *errand = take_purge_errand(tracking, news);
-	delete_value(tracking, &scope, now_us);
-	return errand && launch(errand, countof(add), add, now_us) &&
-	       run_errand(tracking, ERRAND_BEAT, countof(publish), publish, now_us);
-}
-
-static bool send_purge(struct redis_tracking *tracking, struct purge_news *news, uint64_t now_us)
-{
-	char purges[REDIS_KEY_BYTES], purged[REDIS_KEY_BYTES], channel[REDIS_KEY_BYTES], key[REDIS_KEY_BYTES];
-	char newest[NUMBER_BYTES], number[NUMBER_BYTES] = "";
-	const char *prefix = tracking->settings->prefix;
-	const struct slice text = { news->text, news->len };
-	const struct purge_scope scope = purge_scope_read(text);
-	uint8_t digest[KEY_DIGEST_BYTES];
-	bool one = purge_scope_is_key(&scope, digest);
-	snprintf(newest, sizeof newest, "%" PRIu64, purges_number(purges_of(tracking)));
-	if (news->number)
-		snprintf(number, sizeof number, "%" PRIu64, news->number);
-	else if (news->event == tracking->created)
-		snprintf(number, sizeof number, "create");
-	struct slice argv[11] = { SLICE("EVAL"), slice_of(purge_script), one ? SLICE("3") : SLICE("2"),
-				  redis_name(prefix, "purges", purges), redis_name(prefix, "purged", purged) };
-	size_t argc = 5;
-	if (one)
-		argv[argc++] = redis_key(prefix, digest, key);
-	argv[argc++] = redis_name(prefix, "purge", channel);
-	argv[argc++] = slice_of(tracking->sender);
-	argv[argc++] = text;
-	argv[argc++] = slice_of(newest);
-	argv[argc++] = slice_of(number);
-	struct errand *errand = take_purge_errand(tracking, news);
-	return errand && launch(errand, argc, argv, now_us);
-}
-
-/* Those that wait. What cannot be sent now waits on. */
-static void send_purges(struct redis_tracking *tracking, uint64_t now_us)
-{
-	if (now_us < tracking->say_us || tracking->list == LIST_UNKNOWN || !redis_connection_is_up(tracking->mouth))
-		return;
-	while (tracking->said_spares) {
-		struct purge_news *news = tracking->said_spare[tracking->said_spares - 1];
-		if (!purges_take_waiting(purges_of(tracking), news))
-			return;
-		tracking->said_spares--;
-		if (tracking->plain
-			    ? !send_plain(tracking, news, now_us)
-			    : !send_purge(tracking, news, now_us)) { /* whoever could not launch it has given it back */
-			purges_say_again(purges_of(tracking));
-			tracking->say_us = now_us + BEAT_US;
-			return;
-		}
-	}
-}
-
-static bool is_passing(enum redis_trouble trouble)
-{
-	return trouble != REDIS_TROUBLE_REFUSED && trouble != REDIS_TROUBLE_AUTH;
-}
-
-static void purge_refused(struct redis_tracking *tracking, const struct purge_news *news, const char *why)
-{
-	if (!tracking->plain) { /* its user may not, or a proxy does not know scripts */
-		tracking->plain = true;
-		purges_say_again(purges_of(tracking));
-		log_message(&EVENT_REDIS_NO_SCRIPTS,
-			    "Redis refused the script that tells the other gateways of a purge (%.100s): "
-			    "purges are told without it, in the order of the gateways' clocks",
-			    why ? why : "no text");
-		return;
-	}
-	count_purge(tracking, PURGE_FAILED);
-	purges_keep_here(purges_of(tracking), (struct slice){ news->text, news->len });
-	log_message(&EVENT_PURGE_NOT_SHARED,
-		    "Redis refused to tell the other gateways of a purge (%.100s); it holds on this gateway only, "
-		    "which leaves alone what Redis has of it until it is restarted",
-		    why ? why : "no text");
-}
-
-static void purge_told(struct errand *errand, enum command_end end, const redisReply *reply)
-{
-	struct redis_tracking *tracking = errand->tracking;
-	const struct purge_news *news = errand->news;
-	bool plain = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_INTEGER; /* ZADD's */
-	uint64_t number = plain ? news->number : end == COMMAND_ANSWERED ? read_number(text_of(reply)) : 0;
-	if (number) {
-		if (news->event != tracking->created && (plain || !news->number))
-			count_purge(tracking, PURGE_SENT);
-		purges_told(purges_of(tracking), (struct slice){ news->text, news->len }, news->event, number);
-	} else if (end == COMMAND_REFUSED && !is_passing(redis_trouble_of(reply))) {
-		purge_refused(tracking, news, reply->str);
-	} else { /* maybe it was told: twice does no harm */
-		purges_say_again(purges_of(tracking));
-		tracking->say_us = loop_now(tracking->loop) + BEAT_US;
-	}
-}
-
-/* "SENDER NUMBER SCOPE" */
-static void take_purge(struct redis_tracking *tracking, struct slice message)
-{
-	size_t sender_len = strlen(tracking->sender);
-	const char *end = message.at + message.len, *blank = memchr(message.at, ' ', message.len);
-	if (!blank || (message.len > sender_len && message.at[sender_len] == ' ' &&
-		       memcmp(message.at, tracking->sender, sender_len) == 0))
-		return; /* ours, which is known already */
-	const char *second = memchr(blank + 1, ' ', (size_t)(end - blank - 1));
-	struct slice text = { second ? second + 1 : end, second ? (size_t)(end - second - 1) : 0 };
-	uint64_t number = read_number((struct slice){ blank + 1, (size_t)((second ? second : end) - blank - 1) });
-	count_purge(tracking, PURGE_RECEIVED);
-	if (number) {
-		cache_purge_heard(tracking->cache, text, number);
-		return;
-	}
-	/* whose number cannot be Redis': what is here is looked up anew, and the list says what was purged */
-	validity_forget(cache_rule(tracking->cache));
-	tracking->poll_us = 0;
-}
-
 /* --- what others change --- */
 
 /* It was stored here a moment ago: is that what was told of? */
@@ -550,10 +168,10 @@ static void verify(struct redis_tracking *tracking, struct entry *entry, uint64_
 	_Static_assert(STORED_HEAD_BYTES == 120, "as GETRANGE asks for");
 	const struct slice argv[] = { SLICE("GETRANGE"), redis_key(tracking->settings->prefix, entry->key->digest, key),
 				      SLICE("0"), SLICE("119") };
-	struct errand *errand = take_errand(tracking, ERRAND_VERIFY);
+	struct errand *errand = redis_errand_take(tracking, ERRAND_VERIFY);
 	if (errand) {
 		errand->entry = entry_ref(entry);
-		if (launch(errand, countof(argv), argv, now_us))
+		if (redis_errand_launch(errand, countof(argv), argv, now_us))
 			return;
 	}
 	cache_drop(tracking->cache, entry->key->digest);
@@ -620,11 +238,11 @@ static void take_result(struct errand *errand, enum command_end end, const redis
 		break;
 	case ERRAND_READ:
 		if (errand->reading == tracking->reading)
-			scopes_read(tracking, end, reply);
+			redis_purges_scopes_read(tracking, end, reply);
 		break;
 	case ERRAND_READ_KEYS:
 		if (errand->reading == tracking->reading)
-			keys_read(tracking, end, reply);
+			redis_purges_keys_read(tracking, end, reply);
 		break;
 	case ERRAND_COUNT:
 		list_counted(tracking, true, end, reply);
@@ -636,7 +254,7 @@ static void take_result(struct errand *errand, enum command_end end, const redis
 		verified(errand, end, reply);
 		break;
 	case ERRAND_PURGE:
-		purge_told(errand, end, reply);
+		redis_purges_told(errand, end, reply);
 		break;
 	case ERRAND_BEAT:
 	case ERRAND_DELETE:
@@ -730,7 +348,7 @@ static void take_message(struct redis_tracking *tracking, struct slice channel, 
 		take_invalidation(tracking, payload, now_us);
 	} else if (slice_equal(channel, redis_name(tracking->settings->prefix, "purge", purge))) {
 		if (payload->str)
-			take_purge(tracking, (struct slice){ payload->str, payload->len });
+			redis_purges_take(tracking, (struct slice){ payload->str, payload->len });
 	} else {
 		tracking->heard = true;
 		tracking->heard_us = now_us;
@@ -767,7 +385,7 @@ static bool wants_list(const struct redis_tracking *tracking, uint64_t now_us)
 	bool ahead = atomic_load_explicit(&purges->ahead, memory_order_relaxed) > purges_number(purges);
 	if (!redis_connection_is_up(tracking->mouth) || tracking->list == LIST_READING)
 		return false;
-	if (ahead && now_us + poll_interval_us(tracking) >= tracking->poll_us + POLL_LEAST_US / 2)
+	if (ahead && now_us + redis_purges_poll_us(tracking) >= tracking->poll_us + POLL_LEAST_US / 2)
 		return true;
 	return tracking->poll_us <= now_us && (!tracking->stands || tracking->poll_us == 0);
 }
@@ -791,8 +409,8 @@ void redis_tracking_tick(struct redis_tracking *tracking, uint64_t now_us)
 	if (!is_held(tracking, now_us))
 		mind_session(tracking, now_us);
 	if (wants_list(tracking, now_us))
-		(void)read_list(tracking, now_us); /* if not: at the next poll */
-	send_purges(tracking, now_us);
+		(void)redis_purges_read(tracking, now_us); /* if not: at the next poll */
+	redis_purges_send(tracking, now_us);
 	if (!is_held(tracking, now_us))
 		redis_connection_tick(tracking->ear, now_us);
 	redis_connection_tick(tracking->mouth, now_us);

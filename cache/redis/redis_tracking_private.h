@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* redis_tracking_private.h: what the session (redis_tracking.c) and the purges (redis_purges.c) share. */
+#ifndef JITNEY_CACHE_REDIS_REDIS_TRACKING_PRIVATE_H
+#define JITNEY_CACHE_REDIS_REDIS_TRACKING_PRIVATE_H
+
+#include "cache/redis/redis_connection.h"
+#include "cache/redis/redis_tracking.h"
+
+enum { ERRANDS = 1024, SAID_MAX = 64, SENDER_BYTES = 32, NUMBER_BYTES = 24 };
+#define BEAT_US (250 * CLOCK_US_PER_MS)
+#define POLL_LEAST_US (100 * CLOCK_US_PER_MS)
+
+/* What the mouth is asked to do. */
+enum errand_kind {
+	ERRAND_TRACK,
+	ERRAND_READ,      /* the purges of scopes */
+	ERRAND_READ_KEYS, /* those of keys */
+	ERRAND_COUNT,     /* are they still there? */
+	ERRAND_COUNT_KEYS,
+	ERRAND_BEAT,
+	ERRAND_VERIFY,
+	ERRAND_PURGE,
+	ERRAND_DELETE
+};
+
+struct errand {
+	struct redis_command command;
+	struct redis_tracking *tracking;
+	enum errand_kind kind;
+	struct entry *entry;     /* VERIFY: owned */
+	struct purge_news *news; /* PURGE: its place in tracking->said */
+	unsigned reading;        /* READ, READ_KEYS: which one; only the last one counts */
+	struct errand *next;     /* free */
+};
+
+/* The list of purges, as far as this process knows it. */
+enum knowledge {
+	LIST_UNKNOWN,
+	LIST_READING,
+	LIST_READ /* all of it, up to the last time it was read, or heard */
+};
+
+struct redis_tracking {
+	const struct redis_settings *settings;
+	struct cache *cache;
+	struct loop *loop;
+	struct meter *meter;
+	struct redis_connection *ear, *mouth; /* ear NULL: cache.redis.tracking is off */
+	struct redis_command ask_id;          /* the ear's only command */
+	char sender[SENDER_BYTES];            /* names this process in its messages */
+
+	/* the list of purges: over the mouth, whether or not there is a session */
+	enum knowledge list;
+	unsigned reading;   /* the last reading that was begun */
+	bool was_empty;     /* the list just read */
+	uint64_t keys_read; /* purges of keys are read up to this number */
+	uint64_t poll_us;   /* when it is read again while nothing is heard */
+	uint64_t say_us;    /* when what could not be told is told again */
+	bool plain;         /* Redis runs no scripts for us */
+	uint64_t created;   /* the event of our purge of everything that begins a list; 0: none */
+	struct purge_news said[SAID_MAX], *said_spare[SAID_MAX];
+	size_t said_spares;
+
+	/* of the session under way */
+	long long ear_id;   /* 0: not known */
+	unsigned channels;  /* the ear's subscriptions that Redis has confirmed */
+	bool opened;        /* TRACKING and a first beat are on their way */
+	bool tracks, heard; /* each of them has come back */
+	bool stands;        /* both have, and the list is read: changes are heard of */
+	uint64_t heard_us, beat_us, give_up_us;
+
+	bool closing; /* both are being dropped */
+	uint64_t hold_us, held_until_us;
+	char told[128]; /* the last reason logged */
+
+	struct errand errands[ERRANDS], *spare;
+};
+
+static inline struct purges *purges_of(const struct redis_tracking *tracking)
+{
+	return &cache_rule(tracking->cache)->purges;
+}
+
+/* --- redis_tracking.c --- */
+
+/* NULL: all are under way. */
+struct errand *redis_errand_take(struct redis_tracking *tracking, enum errand_kind kind) MUST_CHECK;
+/* False: it has been given back. */
+bool redis_errand_launch(struct errand *errand, size_t argc, const struct slice *argv, uint64_t now_us) MUST_CHECK;
+/* Take and launch. */
+bool redis_errand_run(struct redis_tracking *tracking, enum errand_kind kind, size_t argc, const struct slice *argv,
+		      uint64_t now_us);
+
+/* --- redis_purges.c --- */
+
+/* How often the list is read while nothing is heard. */
+uint64_t redis_purges_poll_us(const struct redis_tracking *tracking);
+/* Ask for the list. False: it could not be asked for. */
+bool redis_purges_read(struct redis_tracking *tracking, uint64_t now_us);
+/* Its two replies: scopes, then keys. */
+void redis_purges_scopes_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply);
+void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply);
+/* Tell those that wait, as far as that goes now. */
+void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us);
+/* What became of one that was told. */
+void redis_purges_told(struct errand *errand, enum command_end end, const redisReply *reply);
+/* Another gateway's, from the channel. */
+void redis_purges_take(struct redis_tracking *tracking, struct slice message);
+
+#endif
