@@ -37,6 +37,7 @@ libupstream_a_SOURCES = \
 	upstream/http/provider_http.c \
 	upstream/http/request_headers.c upstream/http/request_headers.h \
 	upstream/http/transport.c upstream/http/transport.h \
+	upstream/mcp/call_messages.c \
 	upstream/mcp/control.c upstream/mcp/control.h \
 	upstream/mcp/list_tools.c upstream/mcp/list_tools.h \
 	upstream/mcp/mcp_dialect.c \
@@ -52,6 +53,7 @@ libupstream_a_SOURCES = \
 	upstream/process/fork_server.c upstream/process/fork_server.h \
 	upstream/process/member.c upstream/process/member.h \
 	upstream/process/pool.c upstream/process/pool.h \
+	upstream/process/pool_tools.c \
 	upstream/process/process.c upstream/process/process.h \
 	upstream/process/process_settings.h \
 	upstream/process/provider_process.c \

@@ -1,143 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mcp_exchange.c: calls to an MCP server: written, told, sent again where that does no harm. */
+/* mcp_exchange.c: calls to an MCP server: sent, told, sent again where that does no harm. */
 #include "upstream/mcp/mcp_exchange.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "upstream/mcp/param_headers.h"
 
 enum { RESUMES_MAX = 20 /* of one call's stream */ };
 #define LINGER_US (200 * CLOCK_US_PER_MS) /* a stream whose calls are all answered may stay open that long */
 #define RESUME_US CLOCK_US_PER_S /* a broken stream is taken up again after that, unless the server says when */
 #define RESUME_MIN_US (10 * CLOCK_US_PER_MS)
 
-/* --- writing --- */
-
-static struct leg *leg_of(struct mcp_post *post)
-{
-	return container_of(post, struct leg, post);
-}
-
-/* What the server gets: the caller's arguments and the route's constants. `merged` holds them if there are any. */
-static struct slice full_arguments(const struct ride_item *item, struct buf *merged)
-{
-	const char *constants = mcp_route_constants(item->route);
-	if (!constants)
-		return item->arguments;
-	dialect_put_arguments(merged, constants, item->arguments);
-	return buf_slice(merged);
-}
-
-static void put_call(const struct leg *leg, const struct ride_item *item, uint64_t id, struct http_request *request)
-{
-	struct buf merged = BUF_INIT(SIZE_MAX / 4);
-	struct slice arguments = full_arguments(item, &merged);
-	enum mcp_era era = leg->post.session->era;
-	mcp_put_tools_call(&request->body, era, id, blob_slice(item->route->name), arguments, leg->ride->traceparent,
-			   item->asks);
-	if (era == MCP_MODERN && item->route->schema && !merged.failed)
-		mcp_mirror_put(blob_slice(item->route->schema), arguments, &request->headers);
-	request->body.failed |= merged.failed;
-	buf_fini(&merged);
-}
-
-static void put_calls(const struct leg *leg, uint64_t first_id, struct http_request *request)
-{
-	struct buf *body = &request->body;
-	if (leg->array)
-		buf_put_char(body, '[');
-	for (size_t i = 0; i < leg->count; i++) {
-		if (i)
-			buf_put_char(body, ',');
-		put_call(leg, &leg->ride->items[leg->first + i], first_id + i, request);
-	}
-	if (leg->array)
-		buf_put_char(body, ']');
-}
-
-static bool write_calls(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-			struct http_request *request)
-{
-	const struct leg *leg = leg_of(post);
-	const struct ride_item *item = &leg->ride->items[leg->first];
-	(void)calls;
-	(void)count;
-	request->method = leg->resuming ? "GET" : "POST";
-	request->content_type = leg->resuming ? NULL : "application/json";
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(post->session, "tools/call", blob_slice(item->route->name), &request->headers);
-	if (leg->resuming) {
-		buf_printf(&request->headers, "Last-Event-ID: %s\n", post->event_id);
-		return true;
-	}
-	put_calls(leg, first_id, request);
-	return true;
-}
-
-/* Which of the leg's calls a notification speaks of: its token says so, or there is but one. False: of none. */
-static bool find_noted(const struct leg *leg, const struct mcp_message *message, enum mcp_note_kind *note,
-		       size_t *index)
-{
-	const struct mcp_asks *asks;
-	uint64_t id = leg->post.first_id;
-	if (message->kind != MCP_NOTIFICATION || !message->params.len || json_type(message->params) != JSON_OBJECT)
-		return false;
-	if (mcp_progress_id(message, &id))
-		*note = MCP_NOTE_PROGRESS;
-	else if (leg->count == 1 && mcp_method_is(message, "notifications/message"))
-		*note = MCP_NOTE_MESSAGE;
-	else
-		return false;
-	if (id < leg->post.first_id || id - leg->post.first_id >= leg->count)
-		return false;
-	*index = leg->first + (size_t)(id - leg->post.first_id);
-	asks = &leg->ride->items[*index].asks;
-	return !leg->ride->items[*index].told &&
-	       (*note == MCP_NOTE_PROGRESS ? asks->progress : asks->level != MCP_LEVEL_NONE);
-}
-
-bool ride_asks_progress(const struct ride *ride)
-{
-	for (size_t i = 0; i < ride->count; i++)
-		if (ride->items[i].asks.progress)
-			return true;
-	return false;
-}
-
 /* Progress may put its deadline off, so it is minded here and not by the exchanges. */
 static bool minds_deadline(const struct ride *ride)
 {
 	return ride->end_us > ride->deadline_us || ride->extended;
-}
-
-static void put_off_deadline(struct ride *ride)
-{
-	struct loop *loop = ride->upstream->base.loop;
-	uint64_t due_us = clock_add(loop_now(loop), ride->upstream->base.settings->timeout_us);
-	uint64_t old_us = ride->deadline_us;
-	due_us = due_us < ride->end_us ? due_us : ride->end_us;
-	if (due_us <= old_us)
-		return;
-	ride->deadline_us = due_us;
-	ride->extended = true;
-	if (ride->timer.place && ride->timer.due_us == old_us)
-		loop_arm(loop, &ride->timer, due_us);
-}
-
-static void hear_foreign(struct mcp_post *post, const struct mcp_message *message)
-{
-	struct leg *leg = leg_of(post);
-	struct ride *ride = leg->ride;
-	enum mcp_note_kind note;
-	size_t index;
-	if (!find_noted(leg, message, &note, &index))
-		mcp_control_foreign(&ride->upstream->control, message);
-	else if (!ride->aborted && ride->events->noted)
-		ride->events->noted(ride->context, index, note, message->params);
-	if (message->kind == MCP_NOTIFICATION && mcp_method_is(message, "notifications/progress"))
-		put_off_deadline(ride);
 }
 
 /* --- lists --- */
@@ -328,10 +206,9 @@ static void leg_go(struct leg *leg)
 /* `leg` is one of the ride's, and nothing of it is under way. */
 static void set_out(struct ride *ride, struct leg *leg, size_t first, size_t count)
 {
-	static const struct mcp_post_ops ops = { .write = write_calls, .foreign = hear_foreign };
 	struct mcp_upstream *upstream = ride->upstream;
 	*leg = (struct leg){ .ride = ride, .first = first, .count = count, .array = count > 1 };
-	mcp_post_init(&leg->post, &ops, &upstream->control.session, loop_now(upstream->base.loop));
+	mcp_post_init(&leg->post, &leg_messages, &upstream->control.session, loop_now(upstream->base.loop));
 	leg_go(leg);
 }
 
@@ -681,6 +558,14 @@ static void ride_due(struct loop_timer *timer, uint64_t now_us)
 }
 
 /* --- the front door's functions --- */
+
+bool ride_asks_progress(const struct ride *ride)
+{
+	for (size_t i = 0; i < ride->count; i++)
+		if (ride->items[i].asks.progress)
+			return true;
+	return false;
+}
 
 static bool copy_texts(struct ride *ride, const struct upstream_call *calls)
 {

@@ -57,7 +57,7 @@ struct ride {
 	void *context;
 	uint64_t deadline_us;
 	uint64_t end_us; /* as far as progress may put the deadline off; deadline_us: it may not */
-	uint8_t kind; /* enum attempt_kind */
+	uint8_t kind;    /* enum attempt_kind */
 	enum ride_state state;
 	struct loop_timer timer;
 	struct buf texts; /* arguments, traceparent, idempotency key */
@@ -72,6 +72,9 @@ struct ride {
 	TAILQ_ENTRY(ride) next;
 	struct ride_item items[];
 };
+
+/* What a leg writes, and what it does with messages that are no answers: call_messages.c. */
+extern const struct mcp_post_ops leg_messages;
 
 /* Between two turns of its life; deadline_us, events and context are the maker's to set. NULL: out of memory. */
 struct ride *ride_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count) MUST_CHECK;

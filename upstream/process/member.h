@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * member.h: one process of a pool and what is spoken with it: the handshake, answers, the server's own requests
- * and its list of tools. Private to pool.c and member.c.
+ * and its list of tools. Private to pool.c, pool_tools.c and member.c.
  *
  *   member_start -> STARTING -(handshake)-> READY -(worn, too large)-> RETIRING -(a new one is ready)-> LEAVING
  *                       `------------- ended ---------'------- idle, hung, one too many ------------------^ -> ended
@@ -107,6 +107,18 @@ void member_doubt(struct member *member);
 /* Ask it for its tools. That ends in pool_listed or pool_list_failed, or with the member. READY or RETIRING. */
 void member_list(struct member *member);
 
+/* --- the list of tools; pool_tools.c --- */
+
+/* The list is asked for as soon as its pace allows. */
+void pool_list_soon(struct process_pool *pool);
+/* pool->list: ask one of the members, if none is being asked. Where none is ready the first that is will be asked. */
+void pool_on_list(struct loop_timer *timer, uint64_t now_us);
+/* A member's list is complete, in member->tools, or has failed. */
+void pool_listed(struct member *member);
+void pool_list_failed(struct process_pool *pool, const char *why);
+/* A member says that its tools have changed. */
+void pool_list_changed(struct process_pool *pool);
+
 /* --- what a member tells its pool; pool.c --- */
 
 void pool_member_ready(struct member *member);
@@ -118,11 +130,6 @@ void pool_member_sampled(struct member *member);
 /* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
  * member is freed. */
 void pool_member_ended(struct member *member, bool cannot_start, const char *reason);
-/* Its list is complete, in member->tools, or has failed. */
-void pool_listed(struct member *member);
-void pool_list_failed(struct process_pool *pool, const char *why);
-/* It says that its tools have changed. */
-void pool_list_changed(struct process_pool *pool);
 /* A line of stderr. */
 void pool_member_complained(struct member *member, struct slice text);
 /* A line that was no answer. */

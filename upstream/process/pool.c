@@ -348,66 +348,6 @@ static void on_flush(struct loop_timer *timer, uint64_t now_us)
 	process_pool_flush(container_of(timer, struct process_pool, flush));
 }
 
-/* ---------------------------------------------------------------- its tools */
-
-/* Not before `due_us`, and not later than it was due already. */
-static void list_at(struct process_pool *pool, uint64_t due_us)
-{
-	if (pool->mcp && pool->watcher && !pool->freeing && (!pool->list.place || pool->list.due_us > due_us))
-		loop_arm(pool->loop, &pool->list, due_us);
-}
-
-static void list_soon(struct process_pool *pool)
-{
-	list_at(pool, mcp_list_pace_due(&pool->pace, loop_now(pool->loop)));
-}
-
-void pool_list_changed(struct process_pool *pool)
-{
-	pool->list_changed = true;
-	list_soon(pool);
-}
-
-/* Ask one of them, if none is being asked. Where none is ready the first that is will be asked. */
-static void on_list(struct loop_timer *timer, uint64_t now_us)
-{
-	struct process_pool *pool = container_of(timer, struct process_pool, list);
-	struct member *member, *fit = NULL;
-	TAILQ_FOREACH (member, &pool->members, next) {
-		if (member->list_id && !member->stopped) {
-			list_at(pool, clock_add(now_us, CLOCK_US_PER_S)); /* it may have changed since it was asked */
-			return;
-		}
-		if (!fit && !member->stopped && (member->state == MEMBER_READY || member->state == MEMBER_RETIRING))
-			fit = member;
-	}
-	pool->list_waits = !fit;
-	if (!fit)
-		return;
-	if (pool->list_changed)
-		mcp_list_pace_asked(&pool->pace, now_us);
-	pool->list_changed = false;
-	member_list(fit);
-}
-
-void pool_listed(struct member *member)
-{
-	struct process_pool *pool = member->pool;
-	uint64_t wait_us = mcp_list_refresh_us(pool->settings->mcp_refresh_us, member->tools.ttl_ms);
-	pool->unlisted = false;
-	pool->list_failures = 0;
-	if (wait_us != UINT64_MAX)
-		list_at(pool, clock_add(loop_now(pool->loop), wait_us));
-	pool->watcher->tools(pool->watcher->context, mcp_tools_list(&member->tools), buf_slice(&pool->instructions));
-}
-
-void pool_list_failed(struct process_pool *pool, const char *why)
-{
-	uint64_t wait_us = mcp_list_retry_us(pool->settings->mcp_refresh_us, ++pool->list_failures);
-	list_at(pool, clock_add(loop_now(pool->loop), wait_us));
-	pool->watcher->tools_failed(pool->watcher->context, why);
-}
-
 /* ---------------------------------------------------------------- what members tell */
 
 /* The worn ones have waited for this. */
@@ -432,7 +372,7 @@ void pool_member_ready(struct member *member)
 	log_process(pool, &EVENT_PROCESS_READY, NULL, loop_now(pool->loop) - member->started_us);
 	let_retire(pool);
 	if (first || pool->list_waits)
-		list_soon(pool);
+		pool_list_soon(pool);
 	settle(pool);
 }
 
@@ -557,7 +497,7 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	}
 	release_calls(pool, member, cannot_start);
 	if (member->list_id && meant)
-		list_soon(pool); /* another one will tell */
+		pool_list_soon(pool); /* another one will tell */
 	else if (member->list_id)
 		pool_list_failed(pool, pool->trouble);
 	member_free(member);
@@ -651,7 +591,7 @@ void process_pool_watch(struct process_pool *pool, const struct upstream_watcher
 	pool->watcher = watcher;
 	pool->unlisted = pool->mcp;
 	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop)); /* with min: 0 one is started to list them */
-	list_soon(pool);
+	pool_list_soon(pool);
 }
 
 struct process_pool *process_pool_new(const struct upstream_settings *settings, struct loop *loop, struct meter *meter)
@@ -674,7 +614,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 	pool->instructions = BUF_INIT(SIZE_MAX / 4);
 	pool->timer = LOOP_TIMER_INIT(on_time);
 	pool->flush = LOOP_TIMER_INIT(on_flush);
-	pool->list = LOOP_TIMER_INIT(on_list);
+	pool->list = LOOP_TIMER_INIT(pool_on_list);
 	TAILQ_INIT(&pool->members);
 	TAILQ_INIT(&pool->waiting);
 	if (getrandom(&pool->random, sizeof pool->random, GRND_NONBLOCK) != sizeof pool->random)
