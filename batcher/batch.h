@@ -10,7 +10,8 @@
 #include <sys/queue.h>
 
 #include "base/compiler.h"
-#include "batcher/batcher.h"
+#include "batcher/item.h"
+#include "batcher/policy.h"
 
 enum batch_state { BATCH_OPEN, BATCH_SENT, BATCH_DONE };
 

@@ -8,86 +8,13 @@
 #define JITNEY_BATCHER_BATCHER_H
 
 #include <stdint.h>
-#include <sys/queue.h>
 
 #include "base/answer.h"
 #include "base/compiler.h"
-#include "base/due_heap.h"
-#include "batcher/pace.h"
+#include "batcher/item.h"
+#include "batcher/policy.h"
 #include "metrics/metrics.h"
 #include "upstream/upstream.h"
-
-enum { CONCURRENCY_MOST = 1000 }; /* exchanges at once, however it is learned */
-
-enum batch_mode {
-	BATCH_ADAPTIVE, /* no wait when idle; else as above */
-	BATCH_FIXED,    /* always gathers for the whole window */
-	BATCH_OFF       /* every call by itself */
-};
-
-/* From the configuration; constant, borrowed, outlives the batcher. */
-struct batch_policy {
-	enum batch_mode mode;
-	size_t max_items;       /* calls in one batch, >= 1 */
-	size_t max_bytes;       /* bytes of arguments in one batch; a larger call travels alone */
-	uint64_t max_tokens;    /* estimated tokens in one batch, likewise; 0: no cap */
-	uint64_t window_us;     /* longest time a call gathers while it could leave */
-	size_t concurrency;     /* exchanges at once; 0: learned, see limiter.h */
-	size_t queue_items;     /* calls waiting at most */
-	size_t queue_bytes;     /* bytes of arguments waiting at most */
-	uint64_t queue_wait_us; /* a call that would wait longer is refused at once; 0: only its deadline counts */
-	struct rate requests;   /* what the provider allows: exchanges */
-	struct rate tokens;     /* likewise: tokens, as the dialect estimates them */
-};
-
-/* Facts about the batch an item travelled in, for headers, logs and metrics. */
-struct batch_facts {
-	uint64_t id;          /* unique in this process; 0: never sent */
-	uint32_t items;       /* calls in it; 0: never sent */
-	uint64_t waited_us;   /* from batcher_add to leaving (or to the refusal) */
-	uint64_t upstream_us; /* from leaving to this item's answer; 0: never sent */
-	uint32_t attempts;    /* to deliver the call, all of them; 0: none */
-};
-
-/*
- * One call to be sent. Embedded in its owner, who fills the first part before batcher_add and keeps `call.arguments`
- * alive until the item is answered or cancelled.
- */
-struct batch_item {
-	struct upstream_call call;
-	uint64_t deadline_us;  /* when the last one who waits for it gives up */
-	uint64_t urgent_us;    /* when the first one does: a batch leaves early for it, see window.h */
-	unsigned tool;         /* metrics index; tools that differ much in latency do not share a batch, see speed.h */
-	uint64_t caller;       /* fairness: items are taken round-robin over callers */
-	uint8_t urgency;       /* RFC 9218: 0 first .. 7 last; 3 by default */
-	struct slice lane_key; /* credential and all forwarded headers: items with different ones never share a batch.
-				* Borrowed like arguments */
-	/* Called once, never from within batcher_add; `answer` is the receiver's reference. The item is its owner's
-	 * again: it may be freed or added anew in here, other items may be added or cancelled. */
-	void (*answered)(struct batch_item *item, struct answer *answer, const struct batch_facts *facts);
-	/* Word of it while it travels, as call.asks wants: see upstream_events. May be NULL if it asks for nothing. */
-	void (*noted)(struct batch_item *item, enum mcp_note_kind note, struct slice params);
-
-	/* the batcher's own; nothing to fill in */
-	TAILQ_ENTRY(batch_item) next;    /* waiting: in its caller's line; settled: among those to be told */
-	TAILQ_ENTRY(batch_item) arrival; /* waiting: in its lane, oldest first */
-	TAILQ_ENTRY(batch_item) line;    /* waiting: over the whole batcher, by queued_us */
-	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */
-	struct due_node urgent;          /* waiting: by urgent_us, in its lane */
-	uint64_t tokens;                 /* estimated; 0: nobody counts them */
-	struct tool_speed *speed;        /* its tool's; NULL: no memory for it */
-	struct lane *lane;               /* waiting there; NULL: not waiting */
-	struct lane_turn *turn;          /* waiting: its caller's line */
-	struct batch *batch;             /* travelling in it; NULL: not travelling */
-	struct answer *answer;           /* settled: `answered` is about to be called with it; NULL: not settled */
-	struct batch_facts facts;        /* settled: likewise */
-	size_t index;                    /* in its batch */
-	uint32_t attempts;               /* to deliver it, in batches before this one */
-	bool returned;                   /* its exchange has done with it, but it has no answer: it will be sent again */
-	uint64_t added_us;
-	uint64_t queued_us; /* waiting for the limiter since */
-};
-TAILQ_HEAD(batch_item_list, batch_item);
 
 struct batcher;
 

@@ -20,7 +20,7 @@
 
 #include "base/compiler.h"
 #include "base/slice.h"
-#include "batcher/batcher.h"
+#include "batcher/item.h"
 #include "base/due_heap.h"
 #include "batcher/pace.h"
 #include "batcher/ready.h"

@@ -32,7 +32,7 @@
 
 #include "base/clock.h"
 #include "base/compiler.h"
-#include "batcher/batcher.h"
+#include "batcher/policy.h"
 #include "batcher/costs.h"
 #include "metrics/catalogue.h" /* limiter_state, limiter_reason */
 

@@ -10,10 +10,12 @@ libbatcher_a_SOURCES = \
 	batcher/batcher_private.h \
 	batcher/costs.c batcher/costs.h \
 	batcher/ending.c \
+	batcher/item.h \
 	batcher/lane.c batcher/lane.h \
 	batcher/learned.c \
 	batcher/limiter.c batcher/limiter.h \
 	batcher/pace.c batcher/pace.h \
+	batcher/policy.h \
 	batcher/ready.c batcher/ready.h \
 	batcher/refused.c \
 	batcher/retry.c \

@@ -2,6 +2,8 @@
 /* window.c: the rule of window.h. */
 #include "batcher/window.h"
 
+#include "base/clock.h"
+
 enum {
 	SMOOTHING = 8,
 	FIXED_PART = 2, /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
-#include "batcher/batcher.h"
+#include "batcher/policy.h"
 #include "batcher/costs.h"
 #include "metrics/catalogue.h"
 

@@ -12,7 +12,7 @@
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/log.h"
-#include "batcher/batcher.h"
+#include "batcher/policy.h"
 #include "cache/cache.h"
 #include "cache/disk/disk_settings.h"
 #include "cache/redis/redis_settings.h"

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "batcher/window.h"
 
 enum { NOW = 1000000, WINDOW_US = 5000 };
