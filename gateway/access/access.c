@@ -88,20 +88,21 @@ static bool is_address(struct slice host, bool *loopback)
 }
 
 /* By name; mcp.allowed_hosts is the older place for the same list. */
-static bool is_allowed_host(const struct config *config, struct slice host)
+static bool is_allowed_host(const struct generation *generation, struct slice host)
 {
-	return is_listed(config->hosts, config->host_count, host) ||
-	       is_listed(config->mcp.hosts, config->mcp.host_count, host);
+	return is_listed(generation->hosts, generation->host_count, host) ||
+	       is_listed(generation->mcp.hosts, generation->mcp.host_count, host);
 }
 
 /* ---------------------------------------------------------------- Host and Origin */
 
 /* A name that an attacker's DNS cannot point here: rebinding needs a name of his own, so an address is none. */
-static bool is_known_host(const struct config *config, struct slice host)
+static bool is_known_host(const struct generation *generation, struct slice host)
 {
 	bool loopback;
-	return host.len == 0 || is_localhost(host) || is_address(host, &loopback) || is_allowed_host(config, host) ||
-	       has_star(config->hosts, config->host_count) || has_star(config->mcp.hosts, config->mcp.host_count);
+	return host.len == 0 || is_localhost(host) || is_address(host, &loopback) ||
+	       is_allowed_host(generation, host) || has_star(generation->hosts, generation->host_count) ||
+	       has_star(generation->mcp.hosts, generation->mcp.host_count);
 }
 
 /* What is behind http:// or https://; empty: the origin is of another kind, or null. */
@@ -117,17 +118,18 @@ static struct slice authority_of(struct slice origin)
 }
 
 /* "*" among the hosts says that any name may point here, not that any page may use it. */
-static bool is_known_origin(const struct config *config, const struct request *request, enum access_listener listener)
+static bool is_known_origin(const struct generation *generation, const struct request *request,
+			    enum access_listener listener)
 {
 	struct slice origin = request->headers[HEADER_ORIGIN], authority = authority_of(origin);
 	struct slice host = host_of(authority);
 	bool loopback = false, address = is_address(host, &loopback);
-	if (authority.len && (is_localhost(host) || loopback || is_allowed_host(config, host)))
+	if (authority.len && (is_localhost(host) || loopback || is_allowed_host(generation, host)))
 		return true;
 	if (address && same_text(authority, request->headers[HEADER_HOST]))
 		return true; /* a page of ours; a name would not prove that */
-	return listener == ACCESS_DATA && (is_listed(config->mcp.origins, config->mcp.origin_count, origin) ||
-					   has_star(config->mcp.origins, config->mcp.origin_count));
+	return listener == ACCESS_DATA && (is_listed(generation->mcp.origins, generation->mcp.origin_count, origin) ||
+					   has_star(generation->mcp.origins, generation->mcp.origin_count));
 }
 
 static bool changes_something(const struct request *request)
@@ -159,16 +161,16 @@ static int shown(struct slice text)
 	return text.len < SHOWN_BYTES ? (int)text.len : SHOWN_BYTES;
 }
 
-bool access_allows(const struct config *config, const struct request *request, enum access_listener listener,
+bool access_allows(const struct generation *generation, const struct request *request, enum access_listener listener,
 		   struct access_denial *denial)
 {
 	struct slice host = request->headers[HEADER_HOST], origin = request->headers[HEADER_ORIGIN];
-	if (!is_known_host(config, host_of(host)))
+	if (!is_known_host(generation, host_of(host)))
 		return deny(denial,
 			    "The Host \"%.*s\" is not known here; allowed_hosts in the gateway's configuration lists "
 			    "the names it may be reached by.",
 			    shown(host), host.at);
-	if (origin.at && !is_known_origin(config, request, listener))
+	if (origin.at && !is_known_origin(generation, request, listener))
 		return deny(denial,
 			    "Pages of \"%.*s\" may not use this; allowed_hosts%s in the gateway's configuration lists "
 			    "the hosts whose pages may.",

@@ -29,7 +29,7 @@ struct access_denial {
  *         of elsewhere sent it needs such an Origin; programs send neither.
  * False: *denial.
  */
-bool access_allows(const struct config *config, const struct request *request, enum access_listener listener,
+bool access_allows(const struct generation *generation, const struct request *request, enum access_listener listener,
 		   struct access_denial *denial) MUST_CHECK;
 
 #endif

@@ -82,18 +82,18 @@ static struct slice next_segment(struct slice *path)
 	return segment;
 }
 
-static const struct upstream_settings *find_upstream(const struct gateway *gateway, struct slice name)
+static const struct upstream_settings *find_upstream(const struct generation *generation, struct slice name)
 {
-	for (size_t i = 0; i < gateway->config->upstream_count; i++)
-		if (slice_equal(slice_of(gateway->config->upstreams[i].settings.name), name))
-			return &gateway->config->upstreams[i].settings;
+	for (size_t i = 0; i < generation->upstream_count; i++)
+		if (slice_equal(slice_of(generation->upstreams[i].settings.name), name))
+			return &generation->upstreams[i].settings;
 	return NULL;
 }
 
 void page_admin_endpoint(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct slice name = next_segment(&rest), number = next_segment(&rest);
-	const struct upstream_settings *settings = find_upstream(worker->gateway, name);
+	const struct upstream_settings *settings = find_upstream(worker_generation(worker), name);
 	bool drain = slice_equal(rest, SLICE("drain"));
 	uint64_t index;
 	if (!page_body_is_empty(worker, request))

@@ -71,8 +71,9 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 		   : ready  ? "ready"
 			    : "starting",
 		   gateway->config->workers);
-	for (size_t i = 0; i < gateway->config->upstream_count; i++) {
-		const struct upstream_settings *settings = &gateway->config->upstreams[i].settings;
+	const struct generation *generation = worker_generation(worker);
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		const struct upstream_settings *settings = &generation->upstreams[i].settings;
 		size_t healthy = healthy_endpoints(gateway, settings);
 		if (i)
 			buf_put_char(&text, ',');

@@ -15,7 +15,6 @@ enum { PAGE_BYTES_MAX = 64 << 20 };
 void page_admin_index(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	const struct config *config = worker->gateway->config;
 	(void)rest;
 	buf_printf(
 		&text,
@@ -28,7 +27,8 @@ void page_admin_index(struct worker *worker, struct request *request, struct sli
 		"<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
 		"<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
 		"</ul></html>\n",
-		catalogue_count(worker->catalogue), config->upstream_count, config->workers,
+		catalogue_count(worker->catalogue), worker_generation(worker)->upstream_count,
+		worker->gateway->config->workers,
 		(unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
 	reply_text(request, 200, "text/html; charset=utf-8", &text);
 }
@@ -120,25 +120,27 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 		[BATCH_ADAPTIVE] = "adaptive", [BATCH_FIXED] = "fixed", [BATCH_OFF] = "off"
 	};
 	const struct gateway *gateway = worker->gateway;
-	const struct upstream_settings *settings = &gateway->config->upstreams[index].settings;
-	const struct batch_policy *batch = &gateway->config->upstreams[index].batch;
+	const struct upstream_config *upstream = &worker_generation(worker)->upstreams[index];
+	const struct upstream_settings *settings = &upstream->settings;
+	const struct batch_policy *batch = &upstream->batch;
+	size_t label = settings->label;
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
-		   upstream_owner(gateway, (unsigned)index)->index);
+		   upstream_owner(gateway, upstream)->index);
 	page_put_endpoints(out, gateway, settings);
 	page_put_listing(out, worker->catalogue, (unsigned)index);
 	buf_printf(out,
 		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"concurrency\":%zu}",
 		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,
 		   batch->concurrency);
-	put_classes(out, gateway, index);
-	page_put_count(out, gateway, "bisections", METRIC_ID_BATCH_BISECTIONS, index, 0);
-	page_put_count(out, gateway, "batches", METRIC_ID_BATCH_ITEMS, index, 0);
-	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, index, 0);
-	page_put_count(out, gateway, "connections_busy", METRIC_ID_UPSTREAM_CONNECTIONS, index, CONNECTION_BUSY);
-	page_put_count(out, gateway, "connections_idle", METRIC_ID_UPSTREAM_CONNECTIONS, index, CONNECTION_IDLE);
-	page_put_count(out, gateway, "connects", METRIC_ID_UPSTREAM_CONNECTS, index, 0);
+	put_classes(out, gateway, label);
+	page_put_count(out, gateway, "bisections", METRIC_ID_BATCH_BISECTIONS, label, 0);
+	page_put_count(out, gateway, "batches", METRIC_ID_BATCH_ITEMS, label, 0);
+	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, label, 0);
+	page_put_count(out, gateway, "connections_busy", METRIC_ID_UPSTREAM_CONNECTIONS, label, CONNECTION_BUSY);
+	page_put_count(out, gateway, "connections_idle", METRIC_ID_UPSTREAM_CONNECTIONS, label, CONNECTION_IDLE);
+	page_put_count(out, gateway, "connects", METRIC_ID_UPSTREAM_CONNECTS, label, 0);
 	buf_put_char(out, '}');
 }
 
@@ -147,7 +149,7 @@ void page_admin_upstreams(struct worker *worker, struct request *request, struct
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
 	buf_put_text(&text, "{\"upstreams\":[");
-	for (size_t i = 0; i < worker->gateway->config->upstream_count; i++) {
+	for (size_t i = 0; i < worker_generation(worker)->upstream_count; i++) {
 		if (i)
 			buf_put_char(&text, ',');
 		put_upstream(&text, worker, i);

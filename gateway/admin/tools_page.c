@@ -31,12 +31,12 @@ void page_put_listing(struct buf *out, const struct catalogue *catalogue, unsign
 	buf_put_char(out, '}');
 }
 
-static void put_tool(struct buf *out, const struct gateway *gateway, const struct tool *tool)
+static void put_tool(struct buf *out, const struct generation *generation, const struct tool *tool)
 {
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(tool->name));
 	buf_put_text(out, ",\"upstream\":");
-	json_put_string(out, slice_of(gateway->config->upstreams[tool->upstream].settings.name));
+	json_put_string(out, slice_of(generation->upstreams[tool->upstream].settings.name));
 	if (tool->remote) {
 		buf_put_text(out, ",\"tool\":");
 		json_put_string(out, slice_of(tool->remote));
@@ -50,7 +50,7 @@ static void put_upstream(struct buf *out, const struct worker *worker, unsigned 
 {
 	struct listing_status status = catalogue_status(worker->catalogue, upstream);
 	buf_put_text(out, "{\"upstream\":");
-	json_put_string(out, slice_of(worker->gateway->config->upstreams[upstream].settings.name));
+	json_put_string(out, slice_of(worker_generation(worker)->upstreams[upstream].settings.name));
 	buf_printf(out, ",\"list\":\"%s\",\"shown\":%zu", state_word(status.state), status.tools);
 	if (status.listed_us)
 		buf_printf(out, ",\"age_ms\":%llu",
@@ -79,10 +79,10 @@ void page_admin_tools(struct worker *worker, struct request *request, struct sli
 	buf_put_text(&text, "{\"tools\":[");
 	for (size_t i = 0; i < catalogue_count(catalogue); i++) {
 		buf_put_text(&text, i ? "," : "");
-		put_tool(&text, worker->gateway, catalogue_nth(catalogue, i));
+		put_tool(&text, worker_generation(worker), catalogue_nth(catalogue, i));
 	}
 	buf_put_text(&text, "],\"lists\":[");
-	for (unsigned i = 0; i < worker->gateway->config->upstream_count; i++) {
+	for (unsigned i = 0; i < worker_generation(worker)->upstream_count; i++) {
 		if (catalogue_status(catalogue, i).state == LISTING_DECLARED)
 			continue;
 		buf_put_text(&text, comma);

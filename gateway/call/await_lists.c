@@ -35,9 +35,9 @@ static bool may_hold(const struct upstream_config *upstream, struct slice tool)
 
 bool lists_may_hold(const struct worker *worker, struct slice tool, unsigned *upstream)
 {
-	const struct config *config = worker->gateway->config;
-	for (unsigned i = 0; i < config->upstream_count; i++) {
-		if (!is_awaited(worker, i) || !may_hold(&config->upstreams[i], tool))
+	const struct generation *generation = worker_generation(worker);
+	for (unsigned i = 0; i < generation->upstream_count; i++) {
+		if (!is_awaited(worker, i) || !may_hold(&generation->upstreams[i], tool))
 			continue;
 		*upstream = i;
 		return true;
@@ -47,13 +47,12 @@ bool lists_may_hold(const struct worker *worker, struct slice tool, unsigned *up
 
 static uint64_t grace_end_us(const struct worker *worker)
 {
-	const struct gateway *gateway = worker->gateway;
-	return clock_add(gateway->started_us, gateway->config->mcp.await_lists_us);
+	return clock_add(worker->gateway->started_us, worker_generation(worker)->mcp.await_lists_us);
 }
 
 bool lists_known(const struct worker *worker)
 {
-	for (unsigned i = 0; i < worker->gateway->config->upstream_count; i++)
+	for (unsigned i = 0; i < worker_generation(worker)->upstream_count; i++)
 		if (is_awaited(worker, i))
 			return false;
 	return true;
@@ -67,14 +66,14 @@ bool lists_complete(const struct worker *worker)
 /* Until when to wait; 0: not at all. */
 static uint64_t wait_until_us(const struct worker *worker, const struct request *request, const struct lists_wish *wish)
 {
-	const struct config *config = worker->gateway->config;
+	const struct generation *generation = worker_generation(worker);
 	uint64_t until_us = clock_add(loop_now(worker->loop), wish->timeout_us);
 	unsigned upstream;
 	if (!wish->tool.len)
 		return lists_complete(worker) ? 0 : until_us < grace_end_us(worker) ? until_us : grace_end_us(worker);
 	if (!lists_may_hold(worker, wish->tool, &upstream))
 		return 0;
-	uint64_t tool_us = clock_add(request->received_us, config->upstreams[upstream].settings.timeout_us);
+	uint64_t tool_us = clock_add(request->received_us, generation->upstreams[upstream].settings.timeout_us);
 	until_us = until_us < tool_us ? until_us : tool_us;
 	bool failed = *catalogue_status(worker->catalogue, upstream).why != '\0';
 	return failed && until_us > grace_end_us(worker) ? grace_end_us(worker) : until_us;

@@ -203,7 +203,7 @@ bool call_look_up(struct call *call)
 static void open_at_owner(struct mail *mail)
 {
 	struct call *call = container_of(mail, struct call, mail);
-	dispatch_take(upstream_owner(call->home->gateway, call->tool->upstream)->dispatch, call);
+	dispatch_take(call_owner(call)->dispatch, call);
 }
 
 static void open_cancel_at_home(struct mail *mail);
@@ -211,7 +211,7 @@ static void open_cancel_at_home(struct mail *mail);
 static void open_cancel_at_owner(struct mail *mail)
 {
 	struct call *call = container_of(mail, struct call, cancel_mail);
-	dispatch_cancel(upstream_owner(call->home->gateway, call->tool->upstream)->dispatch, call);
+	dispatch_cancel(call_owner(call)->dispatch, call);
 	mail->open = open_cancel_at_home;
 	mailbox_post(&call->home->mailbox, mail);
 }
@@ -238,7 +238,7 @@ void call_send(struct call *call, struct blob *body)
 {
 	struct worker *home = call->home;
 	const struct asker *asker = call->asker;
-	struct worker *owner = upstream_owner(home->gateway, call->tool->upstream);
+	struct worker *owner = call_owner(call);
 	call->body = blob_ref(body);
 	call->wanted_us =
 		asker->timeout_us == CLOCK_NEVER ? CLOCK_NEVER : clock_add(call->started_us, asker->timeout_us);
@@ -268,14 +268,14 @@ void call_post_outgoing(struct worker *home)
 	while ((call = TAILQ_FIRST(&home->outgoing))) {
 		TAILQ_REMOVE(&home->outgoing, call, next);
 		call->mail.open = open_at_owner;
-		mailbox_post(&upstream_owner(home->gateway, call->tool->upstream)->mailbox, &call->mail);
+		mailbox_post(&call_owner(call)->mailbox, &call->mail);
 	}
 }
 
 void call_cancel(struct call *call)
 {
 	struct worker *home = call->home;
-	struct worker *owner = upstream_owner(home->gateway, call->tool->upstream);
+	struct worker *owner = call_owner(call);
 	call->abandoned = true;
 	if (owner == home) {
 		dispatch_cancel(home->dispatch, call);
@@ -418,26 +418,25 @@ void call_finish_returned(struct worker *home)
 
 /* Whether one more background refresh of this upstream may begin; then it is counted. None does while draining: there
  * is nobody to profit from it, and the end would wait for it. */
-static bool claim_refresh(struct gateway *gateway, unsigned upstream)
+static bool claim_refresh(struct gateway *gateway, const struct upstream_config *upstream)
 {
-	atomic_size_t *refreshes = &gateway->refreshes[upstream];
+	atomic_size_t *refreshes = &gateway->refreshes[upstream->settings.label];
 	if (is_draining(gateway))
 		return false;
-	if (atomic_fetch_add_explicit(refreshes, 1, memory_order_relaxed) <
-	    gateway->config->upstreams[upstream].refreshes)
+	if (atomic_fetch_add_explicit(refreshes, 1, memory_order_relaxed) < upstream->refreshes)
 		return true;
 	atomic_fetch_sub_explicit(refreshes, 1, memory_order_relaxed);
 	return false;
 }
 
-static void release_refresh(struct gateway *gateway, unsigned upstream)
+static void release_refresh(struct gateway *gateway, const struct upstream_config *upstream)
 {
-	atomic_fetch_sub_explicit(&gateway->refreshes[upstream], 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&gateway->refreshes[upstream->settings.label], 1, memory_order_relaxed);
 }
 
 static void refresh_done(struct call *call)
 {
-	release_refresh(call->home->gateway, call->tool->upstream);
+	release_refresh(call->home->gateway, call_upstream(call));
 	cache_refreshed(call->refreshes);
 	call_free(call);
 }
@@ -478,7 +477,7 @@ static bool send_refresh(const struct call *served)
 static void refresh(struct call *served)
 {
 	struct gateway *gateway = served->home->gateway;
-	unsigned upstream = served->tool->upstream;
+	const struct upstream_config *upstream = call_upstream(served);
 	bool begun = claim_refresh(gateway, upstream);
 	if (begun && !send_refresh(served)) {
 		release_refresh(gateway, upstream);
@@ -486,5 +485,6 @@ static void refresh(struct call *served)
 	}
 	if (!begun)
 		cache_refreshed(served->entry);
-	meter_add(served->home->meter, METRIC_ID_CACHE_REFRESHES, upstream, begun ? REFRESH_BEGUN : REFRESH_SKIPPED, 1);
+	meter_add(served->home->meter, METRIC_ID_CACHE_REFRESHES, upstream->settings.label,
+		  begun ? REFRESH_BEGUN : REFRESH_SKIPPED, 1);
 }

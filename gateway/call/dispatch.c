@@ -13,7 +13,7 @@ enum { KEPT_TRIPS = 1024 };
 
 struct dispatch *dispatch_new(struct worker *worker)
 {
-	const struct config *config = worker->gateway->config;
+	const struct generation *generation = worker_generation(worker);
 	struct dispatch *dispatch = calloc(1, sizeof *dispatch);
 	if (!dispatch)
 		return NULL;
@@ -21,20 +21,21 @@ struct dispatch *dispatch_new(struct worker *worker)
 	TAILQ_INIT(&dispatch->recycled);
 	dispatch->worker = worker;
 	dispatch->flights = flights_new();
-	dispatch->providers = calloc(config->upstream_count + 1, sizeof *dispatch->providers);
+	dispatch->providers = calloc(generation->upstream_count + 1, sizeof *dispatch->providers);
 	if (!dispatch->flights || !dispatch->providers)
 		goto fail;
-	dispatch->provider_count = config->upstream_count;
-	for (unsigned i = 0; i < config->upstream_count; i++) {
+	dispatch->provider_count = generation->upstream_count;
+	for (unsigned i = 0; i < generation->upstream_count; i++) {
 		struct provider *provider = &dispatch->providers[i];
 		provider->dispatch = dispatch;
-		if (i % config->workers != worker->index)
-			continue; /* see upstream_owner */
-		provider->batcher = batcher_new(&config->upstreams[i].batch, &config->upstreams[i].settings,
+		provider->upstream = &generation->upstreams[i];
+		if (!worker_owns(worker, provider->upstream))
+			continue;
+		provider->batcher = batcher_new(&provider->upstream->batch, &provider->upstream->settings,
 						worker->transport, worker->loop, worker->meter);
 		if (!provider->batcher)
 			goto fail;
-		if (config->upstreams[i].settings.dialect->lists_tools)
+		if (provider->upstream->settings.dialect->lists_tools)
 			batcher_watch(provider->batcher, registry_watcher(worker->gateway->registry, i));
 	}
 	return dispatch;
@@ -191,7 +192,7 @@ static void extend_deadlines(struct trip *trip)
 	struct dispatch *dispatch = trip->provider->dispatch;
 	struct batch_item *item = &trip->item;
 	uint64_t now_us = loop_now(dispatch->worker->loop), latest_us = item->deadline_us;
-	uint64_t most_us = dispatch->worker->gateway->config->upstreams[trip->tool->upstream].settings.mcp_progress_us;
+	uint64_t most_us = trip->provider->upstream->settings.mcp_progress_us;
 	struct waiter *waiter;
 	TAILQ_FOREACH (waiter, &trip->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);
@@ -362,7 +363,7 @@ static bool fill_lane_key(struct trip *trip, const struct call *call, const stru
 }
 
 /* False: out of memory. */
-static bool fill_item(struct trip *trip, const struct call *call, bool shared, const struct config *config)
+static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 {
 	struct batch_item *item = &trip->item;
 	memcpy(trip->traceparent, call->traceparent, sizeof trip->traceparent);
@@ -382,7 +383,7 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared, c
 	item->answered = item_answered;
 	item->call.asks = call->asks;
 	item->noted = item_noted;
-	return fill_lane_key(trip, call, &config->upstreams[call->tool->upstream]);
+	return fill_lane_key(trip, call, call_upstream(call));
 }
 
 void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
@@ -393,7 +394,7 @@ void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_
 	enum outcome outcome = batcher_add(trip->provider->batcher, &trip->item, now_us, &why);
 	if (outcome != OUTCOME_OK) {
 		const struct batch_facts none = { 0 };
-		const char *name = dispatch->worker->gateway->config->upstreams[trip->tool->upstream].settings.name;
+		const char *name = trip->provider->upstream->settings.name;
 		struct answer *answer =
 			answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
 		land(dispatch, trip, answer, &none);
@@ -406,7 +407,7 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	struct trip *trip = trip_new(dispatch);
-	if (!trip || !fill_item(trip, call, shared, dispatch->worker->gateway->config)) {
+	if (!trip || !fill_item(trip, call, shared)) {
 		if (trip)
 			trip_free(dispatch, trip);
 		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));

@@ -44,6 +44,7 @@ TAILQ_HEAD(trips, trip);
 /* An upstream of ours. */
 struct provider {
 	struct dispatch *dispatch;
+	const struct upstream_config *upstream;
 	struct batcher *batcher; /* NULL: belongs to another worker */
 	bool news;               /* something was added or cancelled since its last tick */
 };

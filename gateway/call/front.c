@@ -94,9 +94,9 @@ static struct answer *not_listed_yet(struct worker *worker, unsigned upstream)
 {
 	const char *why = catalogue_status(worker->catalogue, upstream).why;
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_LIST_AWAITED, 0, 1);
-	return answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, 1, SLICE(""),
-				     "%s: it has not said yet which tools it has%s%.150s",
-				     worker->gateway->config->upstreams[upstream].settings.name, *why ? ": " : "", why);
+	return answer_upstream_error(
+		OUTCOME_UPSTREAM_UNAVAILABLE, 0, 1, SLICE(""), "%s: it has not said yet which tools it has%s%.150s",
+		worker_generation(worker)->upstreams[upstream].settings.name, *why ? ": " : "", why);
 }
 
 struct answer *front_unknown_tool(struct worker *worker, struct slice name)
@@ -138,7 +138,7 @@ void front_log_client(struct log_line *line, const struct request *request)
 
 void front_log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
-	if (!call->home->gateway->config->log.access)
+	if (!catalogue_made_for(call->catalogue)->access_log)
 		return;
 	struct log_line line UNCLEARED; /* behind the question: what is on the stack is set to zero first, all of it */
 	if (!log_begin(&line, &EVENT_CALL))

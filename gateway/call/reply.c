@@ -26,7 +26,7 @@ static const char *provider_name(const struct call *call)
 		if (call->answer->upstream_status == 0)
 			return NULL;
 	}
-	return call->home->gateway->config->upstreams[call->tool->upstream].settings.name;
+	return call_upstream(call)->settings.name;
 }
 
 bool reply_may_retry(const struct answer *answer, const struct call *call)

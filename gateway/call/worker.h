@@ -32,7 +32,7 @@ struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
 struct gateway {
-	const struct config *config;         /* c */
+	const struct config *config;         /* c: what the process is made of; the rest is worker_generation's */
 	struct metrics *metrics;             /* c; safe inside */
 	struct cache *cache;                 /* c; safe inside */
 	struct export *export;               /* worker 0's; NULL: none is under way */
@@ -45,7 +45,7 @@ struct gateway {
 	atomic_uint catalogues;              /* a: rises when all workers have been offered the next one */
 	atomic_size_t subscriptions;         /* a: streams of subscriptions/listen open */
 	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
-	atomic_size_t *refreshes;            /* a: background refreshes under way, by upstream */
+	atomic_size_t *refreshes;            /* a: background refreshes under way, by the upstream's label */
 	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
 	atomic_uint refusing;                /* a: workers that take nothing any more; all of them: the loops may end */
@@ -112,10 +112,33 @@ void worker_take_catalogue(struct worker *worker);
 /* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
 typedef void route_function(struct worker *worker, struct request *request, struct slice rest);
 
-/* The worker that owns an upstream. Any thread. */
-static inline struct worker *upstream_owner(const struct gateway *gateway, unsigned upstream)
+/* The generation of the configuration that is in force: for whoever asks now. A call goes by the one it began with.
+ * Worker's thread; borrowed until it takes another catalogue. */
+static inline const struct generation *worker_generation(const struct worker *worker)
 {
-	return gateway->workers[upstream % gateway->config->workers];
+	return catalogue_made_for(worker->catalogue);
+}
+
+/* The upstream of a call's tool, as of the generation that the call began with. Any thread. */
+static inline const struct upstream_config *call_upstream(const struct call *call)
+{
+	return &catalogue_made_for(call->catalogue)->upstreams[call->tool->upstream];
+}
+
+/* Which worker owns an upstream, in every generation; and whether this one does. Any thread. */
+static inline struct worker *upstream_owner(const struct gateway *gateway, const struct upstream_config *upstream)
+{
+	return gateway->workers[upstream->settings.label % gateway->config->workers];
+}
+
+static inline bool worker_owns(const struct worker *worker, const struct upstream_config *upstream)
+{
+	return upstream->settings.label % worker->gateway->config->workers == worker->index;
+}
+
+static inline struct worker *call_owner(const struct call *call)
+{
+	return upstream_owner(call->home->gateway, call_upstream(call));
 }
 
 #endif

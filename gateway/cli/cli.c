@@ -116,8 +116,8 @@ int cli_check(int argc, char **argv)
 	struct config *config = config_load(words.path, &errors);
 	bool fine = config && config_programs(config, &errors);
 	if (fine)
-		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", words.path, config->tool_count,
-		       config->upstream_count, config->workers);
+		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", words.path, config->generation.tool_count,
+		       config->generation.upstream_count, config->workers);
 	else
 		fputs(buf_cstr(&errors), stderr);
 	if (fine && config->warnings)
@@ -228,12 +228,9 @@ int cli_call(int argc, char **argv)
 		return cli_wrong_usage("call", "standard input cannot be read");
 	put_tool_path(&path, argv[optind]);
 	setup.headers[setup.header_count++] = (struct upstream_header){ "Content-Type", "application/json" };
-	struct client_wanted wanted[] = { { .name = "X-Request-Id" },
-					  { .name = "Cache-Status" },
-					  { .name = "Age" },
-					  { .name = "Server-Timing" },
-					  { .name = "X-Attempts" },
-					  { .name = "X-Batch-Size" } };
+	struct client_wanted wanted[] = { { .name = "X-Request-Id" }, { .name = "Cache-Status" },
+					  { .name = "Age" },          { .name = "Server-Timing" },
+					  { .name = "X-Attempts" },   { .name = "X-Batch-Size" } };
 	struct client_request request = {
 		.server = setup.server,
 		.path = buf_cstr(&path),

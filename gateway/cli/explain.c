@@ -154,9 +154,9 @@ static int explain(const char *path, const char *name)
 	struct buf errors = BUF_INIT(OUT_BYTES_MAX), out = BUF_INIT(OUT_BYTES_MAX);
 	struct config *config = config_load(path, &errors);
 	const struct tool *tool = NULL;
-	for (size_t i = 0; config && i < config->tool_count && !tool; i++)
-		if (strcmp(config->tools[i].name, name) == 0)
-			tool = &config->tools[i];
+	for (size_t i = 0; config && i < config->generation.tool_count && !tool; i++)
+		if (strcmp(config->generation.tools[i].name, name) == 0)
+			tool = &config->generation.tools[i];
 	if (!config) {
 		fputs(buf_cstr(&errors), stderr);
 	} else if (!tool) {
@@ -164,7 +164,7 @@ static int explain(const char *path, const char *name)
 			"jitney explain: %s declares no tool \"%s\"; one that an MCP server lists is shown by GET /admin/tools\n",
 			path, name);
 	} else {
-		const struct upstream_config *upstream = &config->upstreams[tool->upstream];
+		const struct upstream_config *upstream = &config->generation.upstreams[tool->upstream];
 		buf_printf(&out, "%s\n", name);
 		put_flight(&out, tool, upstream);
 		put_cache(&out, config, tool);

@@ -362,8 +362,9 @@ static bool finish_upstreams(struct config_load *load)
 	struct config *config = load->config;
 	struct config_drafts *drafts = load->drafts;
 	unsigned endpoints = 0;
-	config->upstreams = arena_array(load->arena, drafts->upstream_count, sizeof *config->upstreams);
-	for (size_t i = 0; config->upstreams && i < drafts->upstream_count; i++) {
+	config->generation.upstreams =
+		arena_array(load->arena, drafts->upstream_count, sizeof *config->generation.upstreams);
+	for (size_t i = 0; config->generation.upstreams && i < drafts->upstream_count; i++) {
 		struct upstream_draft *draft = &drafts->upstreams[i];
 		struct upstream_settings *settings = &draft->config.settings;
 		if (config_is_program(draft) && !config_finish_program(load, draft))
@@ -378,10 +379,10 @@ static bool finish_upstreams(struct config_load *load)
 		if (!draft->config.exposure.version || !draft->config.exposure.source)
 			return false;
 		endpoints += (unsigned)draft->endpoint_count;
-		config->upstreams[i] = draft->config;
-		config->upstream_count = i + 1;
+		config->generation.upstreams[i] = draft->config;
+		config->generation.upstream_count = i + 1;
 	}
-	return config->upstreams != NULL;
+	return config->generation.upstreams != NULL;
 }
 
 static const char *digest_tool(struct config_load *load, const struct tool_draft *draft,
@@ -444,15 +445,15 @@ bool config_finish(struct config_load *load)
 		return false;
 	if (drafts->tool_count)
 		qsort(drafts->tools, drafts->tool_count, sizeof *drafts->tools, by_name);
-	config->tools = arena_array(load->arena, drafts->tool_count, sizeof *config->tools);
-	if (!config->tools)
+	config->generation.tools = arena_array(load->arena, drafts->tool_count, sizeof *config->generation.tools);
+	if (!config->generation.tools)
 		return false;
 	for (size_t i = 0; i < drafts->tool_count; i++) {
 		finish_tool(load, &drafts->tools[i], (unsigned)i);
-		config->tools[i] = drafts->tools[i].tool;
-		if (!config->tools[i].version || !config->tools[i].source)
+		config->generation.tools[i] = drafts->tools[i].tool;
+		if (!config->generation.tools[i].version || !config->generation.tools[i].source)
 			return false;
 	}
-	config->tool_count = drafts->tool_count;
+	config->generation.tool_count = drafts->tool_count;
 	return !arena_failed(load->arena);
 }

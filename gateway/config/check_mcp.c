@@ -36,17 +36,21 @@ void config_check_mcp(struct config_load *load, const struct node *root)
 {
 	const struct config *config = load->config;
 	const struct node *issuer = node_find(root, "mcp.issuer");
-	check_names(load, node_find(root, "allowed_hosts"), config->hosts, config->host_count, is_host,
+	check_names(load, node_find(root, "allowed_hosts"), config->generation.hosts, config->generation.host_count,
+		    is_host,
 		    "allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"");
-	check_names(load, node_find(root, "mcp.allowed_hosts"), config->mcp.hosts, config->mcp.host_count, is_host,
+	check_names(load, node_find(root, "mcp.allowed_hosts"), config->generation.mcp.hosts,
+		    config->generation.mcp.host_count, is_host,
 		    "mcp.allowed_hosts: must be a name without scheme and port, such as tools.example.com, or \"*\"");
 	check_names(
-		load, node_find(root, "mcp.allowed_origins"), config->mcp.origins, config->mcp.origin_count, is_origin,
+		load, node_find(root, "mcp.allowed_origins"), config->generation.mcp.origins,
+		config->generation.mcp.origin_count, is_origin,
 		"mcp.allowed_origins: must be scheme://name or scheme://name:port, such as https://app.example.com, "
 		"or \"*\"");
-	if (issuer && config->mcp.issuer &&
-	    (!scheme_length(config->mcp.issuer) || !config->mcp.issuer[scheme_length(config->mcp.issuer)] ||
-	     strpbrk(config->mcp.issuer, "?# ")))
+	if (issuer && config->generation.mcp.issuer &&
+	    (!scheme_length(config->generation.mcp.issuer) ||
+	     !config->generation.mcp.issuer[scheme_length(config->generation.mcp.issuer)] ||
+	     strpbrk(config->generation.mcp.issuer, "?# ")))
 		config_error_at(load, issuer,
 				"mcp.issuer: must be an https:// or http:// URL without query and fragment");
 }

@@ -2,6 +2,7 @@
 /* config.c: the front door of the configuration: a file becomes one frozen struct config, or a list of mistakes. */
 #include "gateway/config/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -23,13 +24,36 @@ static void free_routes(const struct config_drafts *drafts)
 		dialect_release(drafts->upstreams[i].own);
 }
 
-void config_free(struct config *config)
+static void free_all(struct config *config)
 {
-	if (!config)
-		return;
 	free_routes(config->drafts);
 	redis_tls_free(config->drafts ? config->drafts->redis_tls : NULL);
 	arena_free(config->arena);
+}
+
+struct generation *generation_ref(const struct generation *generation)
+{
+	struct generation *held = (struct generation *)(uintptr_t)generation; /* all but the count is constant */
+	size_t before = atomic_fetch_add_explicit(&held->holders, 1, memory_order_relaxed);
+	assert(before > 0);
+	return held;
+}
+
+void generation_unref(const struct generation *generation)
+{
+	struct generation *held = (struct generation *)(uintptr_t)generation;
+	if (!held)
+		return;
+	size_t before = atomic_fetch_sub_explicit(&held->holders, 1, memory_order_acq_rel);
+	assert(before > 0);
+	if (before == 1)
+		free_all(container_of(held, struct config, generation));
+}
+
+void config_free(struct config *config)
+{
+	if (config)
+		generation_unref(&config->generation);
 }
 
 /* An arena with an empty configuration in it. NULL: out of memory. */
@@ -48,6 +72,7 @@ static struct config *make_empty(struct config_load *load)
 		arena_free(load->arena); /* the nodes': config_parse */
 		return NULL;
 	}
+	atomic_init(&load->config->generation.holders, 1);
 	load->config->drafts = load->drafts;
 	load->config->arena = load->arena;
 	load->config->path = name;

@@ -7,6 +7,7 @@
 #ifndef JITNEY_GATEWAY_CONFIG_CONFIG_H
 #define JITNEY_GATEWAY_CONFIG_CONFIG_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -40,22 +41,52 @@ const char *tool_grouping_dialect(const struct tool *tool);
 /* Which listeners serve /metrics. */
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
 
+/*
+ * What the gateway is told to do, in difference to what the process is made of: upstreams, tools, who may call. Immutable
+ * once it is in use, and held by whoever borrows of it: a catalogue of its tools, a listing, the process. The last
+ * one out frees it, and the file it was read from with it.
+ */
+struct generation {
+	struct upstream_config *upstreams;
+	size_t upstream_count;
+	struct tool *tools; /* sorted by name */
+	size_t tool_count;
+	const char *const *hosts; /* names it may be reached by, beside loopback names and IP addresses; "*": any */
+	size_t host_count;
+	struct {
+		const char *const *hosts; /* the same as `hosts` above, where it stood before */
+		size_t host_count;
+		const char *const *origins; /* beside loopback ones; "*": any */
+		size_t origin_count;
+		const char *issuer;   /* NULL: none */
+		size_t subscriptions; /* open at once, over all workers */
+		uint64_t await_lists_us;
+		uint64_t list_ttl_us; /* what clients are told of tools/list */
+	} mcp;
+	unsigned metrics_on;   /* enum metrics_on */
+	bool access_log;       /* a line in the log for each request */
+	atomic_size_t holders; /* a: all else is constant */
+};
+
+/* One more holder, who must see it held until this has returned; and one less. Any thread. NULL is fine for unref. */
+struct generation *generation_ref(const struct generation *generation);
+void generation_unref(const struct generation *generation);
+
+/* What the process is made of, which nothing changes while it runs, and the first generation. */
 struct config {
 	const char *path;     /* of the file, as given */
 	const char *warnings; /* what ought to be written another way, a line each, for stderr; NULL: nothing */
 	struct listen_address *listen;
 	size_t listen_count;
 	struct listen_address *admin;
-	size_t admin_count;  /* 0: no admin listener */
-	unsigned metrics_on; /* enum metrics_on */
-	unsigned workers;    /* >= 1; auto has been resolved */
+	size_t admin_count; /* 0: no admin listener */
+	unsigned workers;   /* >= 1; auto has been resolved */
 	uint64_t drain_timeout_us;
 	bool core_dumps; /* and whatever else looks into the process */
 	struct {
 		enum log_level level;
 		enum log_format format;
 		const char *file; /* "stderr", "stdout" or a path */
-		bool access;
 	} log;
 	struct {
 		size_t body_bytes;
@@ -72,19 +103,7 @@ struct config {
 	struct network *trusted_proxies;
 	size_t trusted_proxy_count;
 	const char *tenant_header; /* NULL: none */
-	const char *const *hosts;  /* names it may be reached by, beside loopback names and IP addresses; "*": any */
-	size_t host_count;
-	struct {
-		const char *const *hosts; /* the same as `hosts` above, where it stood before */
-		size_t host_count;
-		const char *const *origins; /* beside loopback ones; "*": any */
-		size_t origin_count;
-		const char *issuer;   /* NULL: none */
-		size_t subscriptions; /* open at once, over all workers */
-		uint64_t await_lists_us;
-		uint64_t list_ttl_us; /* what clients are told of tools/list */
-	} mcp;
-	size_t memory_bytes; /* cache.memory.size; 0: no memory tier */
+	size_t memory_bytes;       /* cache.memory.size; 0: no memory tier */
 	struct {
 		const char *url, *username, *password, *prefix;
 		const char *ca_file, *cert_file, *key_file, *server_name, *secret;
@@ -95,14 +114,11 @@ struct config {
 		const char *sentinel_name, *sentinel_password;
 		const char *const *sentinel_nodes;
 		size_t sentinel_node_count;
-	} redis_options;                   /* cache.redis as written; see redis */
-	struct redis_settings *redis;      /* NULL: no Redis tier */
-	struct disk_settings disk_options; /* cache.disk as written; see disk */
-	struct disk_settings *disk;        /* NULL: no disk tier */
-	struct upstream_config *upstreams;
-	size_t upstream_count;
-	struct tool *tools; /* sorted by name */
-	size_t tool_count;
+	} redis_options;                    /* cache.redis as written; see redis */
+	struct redis_settings *redis;       /* NULL: no Redis tier */
+	struct disk_settings disk_options;  /* cache.disk as written; see disk */
+	struct disk_settings *disk;         /* NULL: no disk tier */
+	struct generation generation;       /* whose last holder frees all of this */
 	struct arena *arena;                /* owns every string and array above */
 	struct secrets secrets;             /* those of them that are never shown */
 	const struct config_drafts *drafts; /* what the file said, block by block: for config_json */
@@ -116,6 +132,7 @@ struct config {
 struct config *config_load(const char *path, struct buf *errors) MUST_CHECK;
 /* The same from a text in memory; `name` stands for the file in messages. */
 struct config *config_parse(const char *name, struct slice text, struct buf *errors) MUST_CHECK;
+/* The reader's hold on it ends: it is freed with the last holder of its generation. NULL is fine. */
 void config_free(struct config *config);
 
 /* Whether the programs of upstreams that are child processes can be found. Errors as above, without a line: they say

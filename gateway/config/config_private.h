@@ -58,9 +58,9 @@ struct tool_draft {
 
 /* Kept as long as the configuration: config_json shows them. */
 struct config_drafts {
-	struct upstream_draft *upstreams; /* in the order of the file, as in config->upstreams */
+	struct upstream_draft *upstreams; /* in the order of the file, as in generation.upstreams */
 	size_t upstream_count;
-	struct tool_draft *tools; /* in the order of config->tools */
+	struct tool_draft *tools; /* in the order of generation.tools */
 	size_t tool_count;
 	struct redis_tls *redis_tls; /* owned; NULL: Redis is spoken to in the clear, or not at all */
 };

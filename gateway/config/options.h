@@ -95,13 +95,13 @@ struct slice option_word(const struct option *option, unsigned n);
 #define OPTION_TABLE(B, V, L, T)                                                                                       \
 	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
 	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
-	T("allowed_hosts", config, hosts, host_count, 0, 256, 255, NULL,                                               \
+	T("allowed_hosts", config, generation.hosts, generation.host_count, 0, 256, 255, NULL,                                               \
 	  "Names that the gateway may be reached by, and whose pages may use it, beside localhost and IP addresses; "  \
 	  "\"*\": any name (pages still need theirs).")                                                                \
 	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
 	L("admin.listen", ADDRESSES, config, admin, admin_count, 0, 16, "127.0.0.1:8081",                              \
 	  "Where operators connect; off: no admin listener.")                                                          \
-	V("admin.metrics", ENUM, config, metrics_on, "", 0, 0, "both", "both|admin",                                   \
+	V("admin.metrics", ENUM, config, generation.metrics_on, "", 0, 0, "both", "both|admin",                                   \
 	  "Which listeners serve /metrics: data and admin, or admin alone.")                                           \
 	V("workers", WORKERS, config, workers, "", 1, 256, "auto", NULL,                                               \
 	  "Worker threads; auto: one for each CPU this process may use.")                                              \
@@ -117,7 +117,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "One line per event, in this form.")                                                                         \
 	V("log.file", TEXT, config, log.file, "bytes", 1, 4096, "stderr", NULL,                                        \
 	  "stderr, stdout, or a path that is appended to.")                                                            \
-	V("log.access", BOOL, config, log.access, "", 0, 0, "true", NULL, "One line per finished request.")            \
+	V("log.access", BOOL, config, generation.access_log, "", 0, 0, "true", NULL, "One line per finished request.")            \
 	B("limits", BLOCK, 0, "What a client may ask of the gateway.")                                                 \
 	V("limits.body", SIZE, config, limits.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
 	  "The longest request body; more is refused with 413.")                                                       \
@@ -149,18 +149,18 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
 	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
-	T("mcp.allowed_hosts", config, mcp.hosts, mcp.host_count, 0, 256, 255, NULL,                                   \
+	T("mcp.allowed_hosts", config, generation.mcp.hosts, generation.mcp.host_count, 0, 256, 255, NULL,                                   \
 	  "The older place of allowed_hosts: both lists count.")                      \
-	T("mcp.allowed_origins", config, mcp.origins, mcp.origin_count, 0, 256, 300, NULL,                             \
+	T("mcp.allowed_origins", config, generation.mcp.origins, generation.mcp.origin_count, 0, 256, 300, NULL,                             \
 	  "Origins of web pages that may use the data listener, beside those of allowed_hosts; \"*\": any.")                                 \
-	V("mcp.issuer", TEXT, config, mcp.issuer, "bytes", 1, 2048, NULL, NULL,                                        \
+	V("mcp.issuer", TEXT, config, generation.mcp.issuer, "bytes", 1, 2048, NULL, NULL,                                        \
 	  "URL of the authorization server that clients are sent to; set: /mcp wants a bearer token.")                 \
-	V("mcp.subscriptions", COUNT, config, mcp.subscriptions, "", 0, 1000000, "1000", NULL,                         \
+	V("mcp.subscriptions", COUNT, config, generation.mcp.subscriptions, "", 0, 1000000, "1000", NULL,                         \
 	  "Streams of subscriptions/listen at once; one more is refused.")                                             \
-	V("mcp.await_lists", DURATION, config, mcp.await_lists_us, "us", 0, US_M(10), "10s", NULL,                     \
+	V("mcp.await_lists", DURATION, config, generation.mcp.await_lists_us, "us", 0, US_M(10), "10s", NULL,                     \
 	  "After the start: how long tools/list, /readyz and calls of tools not listed yet wait for the first lists of " \
 	  "MCP servers.")                                                                                              \
-	V("mcp.list_ttl", DURATION, config, mcp.list_ttl_us, "us", 0, US_D(1), "1m", NULL,                             \
+	V("mcp.list_ttl", DURATION, config, generation.mcp.list_ttl_us, "us", 0, US_D(1), "1m", NULL,                             \
 	  "How long clients may keep the list of tools (ttlMs of 2026-07-28).")                                        \
 	B("cache", BLOCK, 0, "Where answers are kept.")                                                                \
 	B("cache.memory", BLOCK, 0, "The tier in this process.")                                                       \

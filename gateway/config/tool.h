@@ -31,8 +31,8 @@ enum said {
 
 struct tool {
 	const char *name;
-	unsigned index;              /* the metrics label; of a declared tool also its place in config->tools */
-	unsigned upstream;           /* index in config->upstreams */
+	unsigned index;              /* the metrics label; of a declared tool also its place in generation->tools */
+	unsigned upstream;           /* index in generation->upstreams */
 	uint64_t definition;         /* of listed ones: a digest of all that the server says of it */
 	struct dialect_route *route; /* owned */
 	const char *description;     /* "" if none */

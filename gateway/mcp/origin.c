@@ -54,7 +54,7 @@ void mcp_preflight(struct request *request)
 bool mcp_check_token(const struct worker *worker, const struct request *request)
 {
 	struct slice credential = request->headers[HEADER_AUTHORIZATION];
-	return !worker->gateway->config->mcp.issuer ||
+	return !worker_generation(worker)->mcp.issuer ||
 	       (credential.len > 7 && strncasecmp(credential.at, "bearer ", 7) == 0);
 }
 
@@ -96,7 +96,7 @@ static bool put_base(struct buf *out, const struct request *request)
 void mcp_put_challenge(struct reply *reply, const struct worker *worker, const struct request *request)
 {
 	struct buf base = BUF_INIT(CHALLENGE_HOST_BYTES);
-	if (worker->gateway->config->mcp.issuer && put_base(&base, request) && !base.failed)
+	if (worker_generation(worker)->mcp.issuer && put_base(&base, request) && !base.failed)
 		reply_header(reply, "WWW-Authenticate", "Bearer resource_metadata=\"%s%s/mcp\"", buf_cstr(&base),
 			     metadata_path);
 	else
@@ -106,7 +106,7 @@ void mcp_put_challenge(struct reply *reply, const struct worker *worker, const s
 
 void mcp_resource_metadata(struct worker *worker, struct request *request, struct slice rest)
 {
-	const char *issuer = worker->gateway->config->mcp.issuer;
+	const char *issuer = worker_generation(worker)->mcp.issuer;
 	struct buf base = BUF_INIT(REQUEST_TARGET_BYTES), text = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	(void)rest;
 	if (!issuer || !put_base(&base, request)) {

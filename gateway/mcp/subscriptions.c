@@ -166,7 +166,7 @@ static bool take_place(struct worker *worker, struct mcp_error *error)
 	if (atomic_load_explicit(&gateway->draining, memory_order_relaxed))
 		return refuse(error, OUTCOME_SHUTTING_DOWN, "The gateway is shutting down.");
 	if (atomic_fetch_add_explicit(&gateway->subscriptions, 1, memory_order_relaxed) <
-	    gateway->config->mcp.subscriptions)
+	    worker_generation(worker)->mcp.subscriptions)
 		return true;
 	atomic_fetch_sub_explicit(&gateway->subscriptions, 1, memory_order_relaxed);
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_SUBSCRIPTIONS, 0, 1);

@@ -50,7 +50,7 @@ void mcp_reply_initialize(struct buf *out, const struct worker *worker, const st
 static void put_lifetime(struct buf *out, const struct worker *worker)
 {
 	buf_printf(out, "\"ttlMs\":%llu,\"cacheScope\":\"public\"",
-		   (unsigned long long)(worker->gateway->config->mcp.list_ttl_us / CLOCK_US_PER_MS));
+		   (unsigned long long)(worker_generation(worker)->mcp.list_ttl_us / CLOCK_US_PER_MS));
 }
 
 void mcp_reply_discover(struct buf *out, const struct worker *worker, const struct mcp_request *asked)
@@ -210,7 +210,7 @@ const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_n
 		const char *why = catalogue_status(worker->catalogue, upstream).why;
 		mcp_error_set(error, 200, 503, OUTCOME_UPSTREAM_UNAVAILABLE,
 			      "%s: it has not said yet which tools it has%s%.150s",
-			      worker->gateway->config->upstreams[upstream].settings.name, *why ? ": " : "", why);
+			      worker_generation(worker)->upstreams[upstream].settings.name, *why ? ": " : "", why);
 		error->retry_after_s = 1;
 	} else if (!tool)
 		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_UNKNOWN_TOOL,

@@ -54,7 +54,7 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 			      "The tool's name, or a name in its schema, does not fit the rules of that format.");
 		return;
 	}
-	if (!definitions_tool(worker->gateway->config, tool, format, &document)) {
+	if (!definitions_tool(worker_generation(worker), tool, format, &document)) {
 		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory.");
 		return;
 	}

@@ -156,7 +156,7 @@ static void refuse_path(struct worker *worker, struct request *request)
 /* With many tools it is large, and takes a worker a while: not everybody needs to be able to ask for it. */
 static void serve_data_metrics(struct worker *worker, struct request *request, struct slice rest)
 {
-	if (worker->gateway->config->metrics_on == METRICS_ON_ADMIN)
+	if (worker_generation(worker)->metrics_on == METRICS_ON_ADMIN)
 		refuse_path(worker, request);
 	else
 		page_metrics(worker, request, rest);
@@ -211,7 +211,7 @@ static void serve(struct worker *worker, struct request *request, const struct r
 	struct access_denial denial;
 	const struct route *route = find_route(routes, request, &rest);
 	worker_take_catalogue(worker);
-	if (!access_allows(worker->gateway->config, request, routes->listener, &denial)) {
+	if (!access_allows(worker_generation(worker), request, routes->listener, &denial)) {
 		request->headers[HEADER_ORIGIN] = (struct slice){ NULL, 0 }; /* the page is not to read the answer */
 		front_refuse(worker, request, wire_of(route), denial.reason, denial.outcome, "%s", denial.detail);
 	} else if (is_shed(routes, request)) {
@@ -269,7 +269,7 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 		return;
 	}
 	const struct log_event *event = is_probe(request) && status < 400 ? &EVENT_PROBE : &EVENT_REQUEST;
-	if (!worker->gateway->config->log.access)
+	if (!worker_generation(worker)->access_log)
 		return;
 	struct log_line line UNCLEARED;
 	if (!log_begin(&line, event))

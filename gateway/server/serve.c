@@ -74,9 +74,10 @@ static void raise_file_limit(const struct config *config)
 	fill_http_settings(&http, config);
 	size_t wanted = config->limits.connections + SPARE_FILES +
 			http_descriptors(&http, config->listen_count * config->workers + config->admin_count);
-	for (size_t i = 0; i < config->upstream_count; i++)
-		wanted += config->upstreams[i].settings.pool_max *
-			  (config->upstreams[i].settings.process ? FILES_OF_PROCESS : 1);
+	for (size_t i = 0; i < config->generation.upstream_count; i++) {
+		const struct upstream_settings *settings = &config->generation.upstreams[i].settings;
+		wanted += settings->pool_max * (settings->process ? FILES_OF_PROCESS : 1);
+	}
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
@@ -91,20 +92,20 @@ static void raise_file_limit(const struct config *config)
 
 static bool make_names(struct process *process)
 {
-	const struct config *config = process->config;
+	const struct generation *generation = &process->config->generation;
 	size_t endpoints = 0;
-	for (size_t i = 0; i < config->upstream_count; i++)
-		endpoints += config->upstreams[i].settings.endpoint_count;
-	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
+	for (size_t i = 0; i < generation->upstream_count; i++)
+		endpoints += generation->upstreams[i].settings.endpoint_count;
+	const char **upstreams = calloc(generation->upstream_count + 1, sizeof *upstreams);
 	const char **urls = calloc(endpoints + 1, sizeof *urls);
 	size_t *owners = calloc(endpoints + 1, sizeof *owners);
-	process->names = (struct metrics_names){ NULL, 0,      upstreams, config->upstream_count,
-						 urls, owners, endpoints, config->workers };
+	process->names = (struct metrics_names){ NULL, 0,      upstreams, generation->upstream_count,
+						 urls, owners, endpoints, process->config->workers };
 	registry_fill_names(process->gateway.registry, &process->names);
 	if (!upstreams || !urls || !owners)
 		return false;
-	for (size_t i = 0; i < config->upstream_count; i++) {
-		const struct upstream_settings *settings = &config->upstreams[i].settings;
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		const struct upstream_settings *settings = &generation->upstreams[i].settings;
 		upstreams[i] = settings->name;
 		for (size_t j = 0; j < settings->endpoint_count; j++) {
 			urls[settings->first_endpoint_label + j] = settings->shown[j];
@@ -140,7 +141,7 @@ static bool make_gateway(struct process *process)
 	    !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
 	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
-	    !(gateway->refreshes = calloc(config->upstream_count + 1, sizeof *gateway->refreshes)) ||
+	    !(gateway->refreshes = calloc(config->generation.upstream_count + 1, sizeof *gateway->refreshes)) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
@@ -293,7 +294,8 @@ static bool run(struct process *process, const sigset_t *signals)
 		    (!gateway->disk || disk_start(gateway->disk));
 	if (fine) {
 		log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
-			    gateway->config->tool_count, gateway->config->upstream_count, gateway->config->workers);
+			    gateway->config->generation.tool_count, gateway->config->generation.upstream_count,
+			    gateway->config->workers);
 		wait_for_the_end(signals);
 	} else {
 		complain("cannot start a thread", strerror(errno));

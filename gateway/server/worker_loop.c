@@ -81,8 +81,10 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	if (!loop_timers_reserve(worker->loop, config->limits.in_flight))
 		goto fail;
 	size_t connections = 0;
-	for (size_t i = index; i < config->upstream_count; i += config->workers)
-		connections += config->upstreams[i].settings.pool_max;
+	const struct generation *generation = worker_generation(worker);
+	for (size_t i = 0; i < generation->upstream_count; i++)
+		if (worker_owns(worker, &generation->upstreams[i]))
+			connections += generation->upstreams[i].settings.pool_max;
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
 		goto fail;

@@ -24,7 +24,8 @@ struct share {
 
 struct catalogue {
 	atomic_size_t refs;              /* a: one for each worker with holds, and those of catalogue_ref */
-	uint64_t generation;             /* c */
+	struct generation *made_for;     /* c: held: the tools and their names are its */
+	uint64_t generation;             /* c: of the list */
 	const struct tool **tools;       /* c: sorted by name; the configuration's or a listing's */
 	size_t tool_count;               /* c */
 	struct share *shares;            /* c: by upstream */
@@ -47,16 +48,16 @@ struct claim {
 /* Under way. */
 struct making {
 	struct catalogue *catalogue;
-	const struct config *config;
+	const struct generation *generation;
 	const struct catalogue_part *parts; /* or NULL */
 	const struct catalogue *before;     /* or NULL */
 	struct claim *claims;
 	size_t claim_count;
 };
 
-static struct catalogue *make_empty(const struct config *config)
+static struct catalogue *make_empty(const struct generation *generation, unsigned workers)
 {
-	size_t bytes = sizeof(struct catalogue) + config->workers * sizeof(struct holds);
+	size_t bytes = sizeof(struct catalogue) + workers * sizeof(struct holds);
 	struct catalogue *catalogue = aligned_alloc(LINE_BYTES, bytes);
 	if (!catalogue)
 		return NULL;
@@ -64,9 +65,11 @@ static struct catalogue *make_empty(const struct config *config)
 	atomic_init(&catalogue->refs, 1);
 	catalogue->arena = arena_new();
 	if (catalogue->arena)
-		catalogue->shares = arena_array(catalogue->arena, config->upstream_count, sizeof(struct share));
-	if (catalogue->shares)
+		catalogue->shares = arena_array(catalogue->arena, generation->upstream_count, sizeof(struct share));
+	if (catalogue->shares) {
+		catalogue->made_for = generation_ref(generation);
 		return catalogue;
+	}
 	arena_free(catalogue->arena);
 	free(catalogue);
 	return NULL;
@@ -75,7 +78,7 @@ static struct catalogue *make_empty(const struct config *config)
 static void take_shares(struct making *making)
 {
 	struct catalogue *catalogue = making->catalogue;
-	catalogue->share_count = making->config->upstream_count;
+	catalogue->share_count = making->generation->upstream_count;
 	for (size_t i = 0; i < catalogue->share_count; i++) {
 		struct share *share = &catalogue->shares[i];
 		share->status.why = "";
@@ -93,9 +96,9 @@ static void take_shares(struct making *making)
 static void join_instructions(struct making *making)
 {
 	struct buf text = BUF_INIT(SIZE_MAX / 4), json = BUF_INIT(SIZE_MAX / 4);
-	for (size_t i = 0; making->parts && i < making->config->upstream_count; i++) {
+	for (size_t i = 0; making->parts && i < making->generation->upstream_count; i++) {
 		struct slice said = making->parts[i].instructions;
-		const char *name = making->config->upstreams[i].settings.name;
+		const char *name = making->generation->upstreams[i].settings.name;
 		if (!said.len || text.len + strlen(name) + said.len + 4 > CATALOGUE_INSTRUCTIONS_BYTES)
 			continue;
 		buf_printf(&text, "%s%s: ", text.len ? "\n\n" : "", name);
@@ -118,7 +121,7 @@ static void claim(struct making *making, const struct tool *tool, size_t rank)
  * is up sooner could put itself in the place of another. */
 static void claim_listed(struct making *making, const struct tool *tool)
 {
-	claim(making, tool, tool->index < making->config->tool_count ? 0 : 1 + tool->upstream);
+	claim(making, tool, tool->index < making->generation->tool_count ? 0 : 1 + tool->upstream);
 }
 
 static int by_name_and_rank(const void *a, const void *b)
@@ -131,17 +134,17 @@ static int by_name_and_rank(const void *a, const void *b)
 /* False: out of memory. */
 static bool gather_claims(struct making *making)
 {
-	const struct config *config = making->config;
+	const struct generation *generation = making->generation;
 	struct catalogue *catalogue = making->catalogue;
-	size_t most = config->tool_count;
+	size_t most = generation->tool_count;
 	for (size_t i = 0; i < catalogue->share_count; i++)
 		most += catalogue->shares[i].listing ? catalogue->shares[i].listing->count : 0;
 	making->claims = calloc(most + 1, sizeof *making->claims);
 	catalogue->tools = arena_array(catalogue->arena, most, sizeof *catalogue->tools);
 	if (!making->claims || !catalogue->tools)
 		return false;
-	for (size_t i = 0; i < config->tool_count; i++) {
-		const struct tool *tool = &config->tools[i];
+	for (size_t i = 0; i < generation->tool_count; i++) {
+		const struct tool *tool = &generation->tools[i];
 		if (!tool->remote || !catalogue->shares[tool->upstream].listing) /* else the listing has it, or not */
 			claim(making, tool, 0);
 	}
@@ -179,17 +182,17 @@ static void make_room_for_refused(struct making *making)
 
 static void refuse(struct making *making, const struct tool *tool, const struct tool *holder)
 {
-	const struct config *config = making->config;
+	const struct generation *generation = making->generation;
 	struct listing_status *status = &making->catalogue->shares[tool->upstream].status;
 	struct refused_tool *place = (struct refused_tool *)(uintptr_t)&status->refused[status->refused_count++];
-	const char *upstream = config->upstreams[tool->upstream].settings.name;
+	const char *upstream = generation->upstreams[tool->upstream].settings.name;
 	*place = (struct refused_tool){
 		tool->remote,
 		arena_printf(
 			making->catalogue->arena,
 			"\"%s\" is the name of a tool of upstream %s already; name this one: tools: { OTHER_NAME: { "
 			"upstream: %s, tool: \"%s\" } }, or set upstreams.%s.names: prefixed",
-			tool->name, config->upstreams[holder->upstream].settings.name, upstream, tool->remote,
+			tool->name, generation->upstreams[holder->upstream].settings.name, upstream, tool->remote,
 			upstream),
 	};
 }
@@ -226,7 +229,7 @@ static void write_definitions(struct making *making)
 		catalogue->generation = before->generation;
 		return;
 	}
-	catalogue->definitions = definitions_new(making->config, catalogue->tools, catalogue->tool_count);
+	catalogue->definitions = definitions_new(making->generation, catalogue->tools, catalogue->tool_count);
 	if (!catalogue->definitions || !before)
 		return;
 	const struct blob *now = definitions_list(catalogue->definitions, FORMAT_MCP)->blob;
@@ -234,10 +237,10 @@ static void write_definitions(struct making *making)
 	catalogue->generation = before->generation + !slice_equal(blob_slice(now), blob_slice(then));
 }
 
-struct catalogue *catalogue_new(const struct config *config, const struct catalogue_part *parts,
-				const struct catalogue *before)
+struct catalogue *catalogue_new(const struct generation *generation, unsigned workers,
+				const struct catalogue_part *parts, const struct catalogue *before)
 {
-	struct making making = { .catalogue = make_empty(config), .config = config, .parts = parts, .before = before };
+	struct making making = { make_empty(generation, workers), generation, parts, before, NULL, 0 };
 	if (!making.catalogue)
 		return NULL;
 	take_shares(&making);
@@ -270,6 +273,7 @@ void catalogue_unref(struct catalogue *catalogue)
 	blob_unref(catalogue->instructions);
 	for (size_t i = 0; i < catalogue->share_count; i++)
 		listing_unref(catalogue->shares[i].listing);
+	generation_unref(catalogue->made_for);
 	arena_free(catalogue->arena);
 	free(catalogue);
 }
@@ -322,6 +326,11 @@ const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n)
 const struct definitions *catalogue_definitions(const struct catalogue *catalogue)
 {
 	return catalogue->definitions;
+}
+
+const struct generation *catalogue_made_for(const struct catalogue *catalogue)
+{
+	return catalogue->made_for;
 }
 
 uint64_t catalogue_generation(const struct catalogue *catalogue)

@@ -45,6 +45,8 @@ size_t catalogue_count(const struct catalogue *catalogue);
 const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n);
 /* All of them as documents. */
 const struct definitions *catalogue_definitions(const struct catalogue *catalogue);
+/* The generation of the configuration it was made for, which it holds: what a tool's `upstream` is an index in. */
+const struct generation *catalogue_made_for(const struct catalogue *catalogue);
 /* Rises whenever the list that MCP callers see is another one. */
 uint64_t catalogue_generation(const struct catalogue *catalogue);
 /* What the servers that are listed say of the use of their tools: a JSON string, each behind its upstream's name, in the
@@ -75,9 +77,10 @@ struct catalogue_part {
 };
 
 /* `parts`: one for each upstream of the configuration, or NULL: all DECLARED. before: the catalogue this one replaces,
- * or NULL. A name that several tools want is a declared one's, else the first upstream's in the configuration. The configuration outlives it. NULL: out of memory. */
-struct catalogue *catalogue_new(const struct config *config, const struct catalogue_part *parts,
-				const struct catalogue *before) MUST_CHECK;
+ * or NULL. A name that several tools want is a declared one's, else the first upstream's in the configuration.
+ * workers: how many hold it. It holds the generation. NULL: out of memory. */
+struct catalogue *catalogue_new(const struct generation *generation, unsigned workers,
+				const struct catalogue_part *parts, const struct catalogue *before) MUST_CHECK;
 
 /* --- News --- */
 

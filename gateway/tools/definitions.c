@@ -75,7 +75,7 @@ static const char *yes(bool value)
 	return value ? "true" : "false";
 }
 
-static void put_jitney(struct buf *out, const struct config *config, const struct tool *tool)
+static void put_jitney(struct buf *out, const struct generation *generation, const struct tool *tool)
 {
 	buf_put_char(out, '{');
 	put_name(out, tool);
@@ -85,7 +85,7 @@ static void put_jitney(struct buf *out, const struct config *config, const struc
 	put_raw(out, "output_schema", tool->output_schema);
 	buf_printf(out, ",\"annotations\":{\"read_only\":%s,\"idempotent\":%s,\"destructive\":%s,\"open_world\":%s}",
 		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
-	put_text(out, "upstream", config->upstreams[tool->upstream].settings.name);
+	put_text(out, "upstream", generation->upstreams[tool->upstream].settings.name);
 	buf_printf(out, ",\"timeout_ms\":%llu", (unsigned long long)(tool->timeout_us / CLOCK_US_PER_MS));
 	if (tool->cache.ttl_us)
 		buf_printf(out, ",\"cache\":{\"ttl_ms\":%llu}",
@@ -120,12 +120,12 @@ static void put_function(struct buf *out, const struct tool *tool, const char *s
 	buf_put_text(out, rest);
 }
 
-static void put_tool(struct buf *out, const struct config *config, const struct tool *tool,
+static void put_tool(struct buf *out, const struct generation *generation, const struct tool *tool,
 		     enum definition_format format)
 {
 	switch (format) {
 	case FORMAT_JITNEY:
-		put_jitney(out, config, tool);
+		put_jitney(out, generation, tool);
 		break;
 	case FORMAT_MCP:
 		put_mcp(out, tool);
@@ -162,8 +162,8 @@ static const struct {
 	[FORMAT_GEMINI] = { "[{\"functionDeclarations\":[", "]}]\n" },
 };
 
-static void put_list(struct buf *out, const struct config *config, const struct tool *const *tools, size_t count,
-		     enum definition_format format)
+static void put_list(struct buf *out, const struct generation *generation, const struct tool *const *tools,
+		     size_t count, enum definition_format format)
 {
 	const char *comma = "";
 	buf_put_text(out, frames[format].before);
@@ -171,7 +171,7 @@ static void put_list(struct buf *out, const struct config *config, const struct 
 		if (!definition_name_fits(tools[i], format))
 			continue;
 		buf_put_text(out, comma);
-		put_tool(out, config, tools[i], format);
+		put_tool(out, generation, tools[i], format);
 		comma = ",";
 	}
 	buf_put_text(out, frames[format].after);
@@ -190,7 +190,7 @@ static bool finish(struct document *document, struct buf *text)
 	return true;
 }
 
-struct definitions *definitions_new(const struct config *config, const struct tool *const *tools, size_t count)
+struct definitions *definitions_new(const struct generation *generation, const struct tool *const *tools, size_t count)
 {
 	struct definitions *definitions = calloc(1, sizeof *definitions);
 	if (!definitions)
@@ -199,7 +199,7 @@ struct definitions *definitions_new(const struct config *config, const struct to
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
 	bool fine = true;
 	for (int i = 0; i < FORMAT_COUNT && fine; i++) {
-		put_list(&text, config, tools, count, (enum definition_format)i);
+		put_list(&text, generation, tools, count, (enum definition_format)i);
 		fine = finish(&definitions->lists[i], &text);
 	}
 	if (fine) {
@@ -240,11 +240,11 @@ const struct document *definitions_openapi(const struct definitions *definitions
 	return &definitions->openapi;
 }
 
-bool definitions_tool(const struct config *config, const struct tool *tool, enum definition_format format,
+bool definitions_tool(const struct generation *generation, const struct tool *tool, enum definition_format format,
 		      struct document *document)
 {
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
-	put_tool(&text, config, tool, format);
+	put_tool(&text, generation, tool, format);
 	buf_put_char(&text, '\n');
 	return finish(document, &text);
 }

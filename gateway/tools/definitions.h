@@ -37,7 +37,7 @@ struct document {
 struct definitions; /* frozen; any thread may read */
 
 /* Of `count` tools in this order. NULL when memory is out. Nothing is borrowed. */
-struct definitions *definitions_new(const struct config *config, const struct tool *const *tools,
+struct definitions *definitions_new(const struct generation *generation, const struct tool *const *tools,
 				    size_t count) MUST_CHECK;
 /* Any thread. NULL is fine. */
 struct definitions *definitions_ref(struct definitions *definitions);
@@ -49,7 +49,7 @@ enum definition_format definition_format(struct slice word);
 const struct document *definitions_list(const struct definitions *definitions, enum definition_format format);
 const struct document *definitions_openapi(const struct definitions *definitions);
 /* One tool. False: memory is out. The caller unrefs document->blob. */
-bool definitions_tool(const struct config *config, const struct tool *tool, enum definition_format format,
+bool definitions_tool(const struct generation *generation, const struct tool *tool, enum definition_format format,
 		      struct document *document) MUST_CHECK;
 /* Whether the vendor's API would take this tool's name, and Anthropic's the names of its arguments; a tool that it
  * would not take is left out of that list. */

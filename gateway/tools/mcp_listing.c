@@ -26,13 +26,14 @@ enum {
 struct kept {
 	struct listing listing;
 	atomic_size_t refs;
-	XXH128_hash_t digest; /* of the array's bytes */
+	XXH128_hash_t digest;          /* of the array's bytes */
+	struct generation *generation; /* held: what its tools are declared to be */
 	struct arena *arena;
 };
 
 /* One listing being made. */
 struct maker {
-	const struct config *config;
+	const struct generation *generation;
 	const struct upstream_config *upstream;
 	unsigned index; /* of the upstream */
 	struct slots *slots;
@@ -430,16 +431,16 @@ static void note_missing(struct maker *maker)
 /* The entries about this server's tools, those about the same one in a row. */
 static bool gather_declared(struct maker *maker)
 {
-	for (size_t i = 0; i < maker->config->tool_count; i++)
+	for (size_t i = 0; i < maker->generation->tool_count; i++)
 		maker->about_count +=
-			maker->config->tools[i].upstream == maker->index && maker->config->tools[i].remote;
+			maker->generation->tools[i].upstream == maker->index && maker->generation->tools[i].remote;
 	maker->about = calloc(maker->about_count + 1, sizeof *maker->about);
 	if (!maker->about) {
 		maker->about_count = 0;
 		return false;
 	}
-	for (size_t i = maker->config->tool_count, at = maker->about_count; i-- > 0;) {
-		const struct tool *tool = &maker->config->tools[i];
+	for (size_t i = maker->generation->tool_count, at = maker->about_count; i-- > 0;) {
+		const struct tool *tool = &maker->generation->tools[i];
 		if (tool->upstream != maker->index || !tool->remote)
 			continue;
 		maker->about[--at] = (struct about){ .tool = tool, .next = NO_MORE };
@@ -484,22 +485,24 @@ static void maker_fini(struct maker *maker)
 }
 
 /* NULL: out of memory. */
-static struct kept *kept_new(const struct config *config, unsigned upstream, size_t elements)
+static struct kept *kept_new(const struct generation *generation, unsigned upstream, size_t elements)
 {
 	size_t declared = 0;
 	struct kept *kept = calloc(1, sizeof *kept);
 	if (!kept)
 		return NULL;
-	for (size_t i = 0; i < config->tool_count; i++)
-		declared += config->tools[i].upstream == upstream;
+	for (size_t i = 0; i < generation->tool_count; i++)
+		declared += generation->tools[i].upstream == upstream;
 	atomic_init(&kept->refs, 1);
 	kept->arena = arena_new();
 	if (kept->arena) {
 		kept->listing.tools = arena_array(kept->arena, elements + declared, sizeof(struct tool));
 		/* one for each element, or one for each entry about it; and one for each entry without an element */
 		kept->listing.refused = arena_array(kept->arena, elements + 2 * declared, sizeof(struct refused_tool));
-		if (kept->listing.tools && kept->listing.refused)
+		if (kept->listing.tools && kept->listing.refused) {
+			kept->generation = generation_ref(generation);
 			return kept;
+		}
 	}
 	arena_free(kept->arena);
 	free(kept);
@@ -507,11 +510,10 @@ static struct kept *kept_new(const struct config *config, unsigned upstream, siz
 }
 
 /* Whether it is an array of so many elements at most. False: `error` says what it is. */
-static bool check_list(const struct config *config, struct slice tools, size_t *elements, char *error,
-		       size_t error_bytes)
+static bool check_list(unsigned depth, struct slice tools, size_t *elements, char *error, size_t error_bytes)
 {
 	struct json_fault fault;
-	if (!json_check(tools, config->limits.json_depth, NULL, &fault)) {
+	if (!json_check(tools, depth, NULL, &fault)) {
 		snprintf(error, error_bytes, "its list is not valid JSON: %s at byte %zu", fault.what, fault.at);
 		return false;
 	}
@@ -523,20 +525,20 @@ static bool check_list(const struct config *config, struct slice tools, size_t *
 	return false;
 }
 
-struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
-			    const atomic_bool *stop, char *error, size_t error_bytes)
+struct listing *listing_new(const struct generation *generation, unsigned upstream, struct slice tools,
+			    struct slots *slots, const atomic_bool *stop, char *error, size_t error_bytes)
 {
 	struct slice element;
 	size_t elements;
-	if (!check_list(config, tools, &elements, error, error_bytes))
+	if (!check_list(generation->upstreams[upstream].settings.json_depth, tools, &elements, error, error_bytes))
 		return NULL;
-	struct kept *kept = kept_new(config, upstream, elements);
+	struct kept *kept = kept_new(generation, upstream, elements);
 	if (!kept) {
 		snprintf(error, error_bytes, "out of memory");
 		return NULL;
 	}
-	struct maker maker = { .config = config,
-			       .upstream = &config->upstreams[upstream],
+	struct maker maker = { .generation = generation,
+			       .upstream = &generation->upstreams[upstream],
 			       .index = upstream,
 			       .slots = slots,
 			       .arena = kept->arena,
@@ -572,6 +574,7 @@ void listing_unref(struct listing *listing)
 		return;
 	for (size_t i = 0; i < listing->count; i++)
 		dialect_route_unref(listing->tools[i].route);
+	generation_unref(kept->generation);
 	arena_free(kept->arena);
 	free(kept);
 }

@@ -27,12 +27,12 @@ struct listing {
 };
 
 /*
- * `tools`: a JSON array of MCP Tool objects; nothing of it is borrowed. The configuration outlives the listing, slots
- * are used in here only. stop: looked at between tools, so that a long list holds up no end; NULL: never. Takes time
+ * `tools`: a JSON array of MCP Tool objects; nothing of it is borrowed. The listing holds the generation; slots are
+ * used in here only. stop: looked at between tools, so that a long list holds up no end; NULL: never. Takes time
  * in proportion to the list. Returns NULL with `error` set: not such an array, stopped, or out of memory.
  */
-struct listing *listing_new(const struct config *config, unsigned upstream, struct slice tools, struct slots *slots,
-			    const atomic_bool *stop, char *error, size_t error_bytes) MUST_CHECK;
+struct listing *listing_new(const struct generation *generation, unsigned upstream, struct slice tools,
+			    struct slots *slots, const atomic_bool *stop, char *error, size_t error_bytes) MUST_CHECK;
 /* Any thread. NULL is fine. */
 struct listing *listing_ref(struct listing *listing);
 void listing_unref(struct listing *listing);

@@ -35,19 +35,20 @@ struct source {
 };
 
 struct registry {
-	const struct config *config; /* c */
-	struct loop *loop;           /* the thread's */
-	atomic_bool stopping;        /* a */
-	pthread_t thread;            /* c: main's, to join */
-	bool started;                /* main's */
-	registry_offer *offer;       /* c: while the thread runs */
-	void *offer_context;         /* c: likewise */
-	struct slots *slots;         /* the thread's, as all below */
-	struct meter *meter;         /* NULL: none */
-	struct source *sources;      /* by upstream */
-	uint64_t *definitions;       /* by slot: digest of what was last said of the tool; 0: nothing yet */
-	struct catalogue *current;   /* owned reference */
-	bool dirty;                  /* the sources say more than `current` does */
+	struct generation *generation; /* held */
+	unsigned workers;              /* c */
+	struct loop *loop;             /* the thread's */
+	atomic_bool stopping;          /* a */
+	pthread_t thread;              /* c: main's, to join */
+	bool started;                  /* main's */
+	registry_offer *offer;         /* c: while the thread runs */
+	void *offer_context;           /* c: likewise */
+	struct slots *slots;           /* the thread's, as all below */
+	struct meter *meter;           /* NULL: none */
+	struct source *sources;        /* by upstream */
+	uint64_t *definitions;         /* by slot: digest of what was last said of the tool; 0: nothing yet */
+	struct catalogue *current;     /* owned reference */
+	bool dirty;                    /* the sources say more than `current` does */
 };
 /* c constant once the thread runs, a atomic */
 
@@ -79,7 +80,7 @@ static void send_report(struct source *source, struct blob *tools, struct blob *
 	struct report *report = before ? before : calloc(1, sizeof *report);
 	if (!report) { /* the list stays as it is; the upstream will list again */
 		log_message(&EVENT_TOOLS_FAILED, "upstream %s: out of memory for the news of its tools",
-			    source->registry->config->upstreams[source->upstream].settings.name);
+			    source->registry->generation->upstreams[source->upstream].settings.name);
 		blob_unref(tools);
 		blob_unref(instructions);
 		return;
@@ -110,6 +111,11 @@ static void hear_failure(void *context, const char *why)
 
 /* ---------------------------------------------------------------- news, on the registry's */
 
+static unsigned source_label(const struct source *source)
+{
+	return source->registry->generation->upstreams[source->upstream].settings.label;
+}
+
 static void fail(struct source *source, const char *why)
 {
 	bool news = source->state != (source->listing ? LISTING_STALE : LISTING_AWAITED) || !source->why[0];
@@ -117,10 +123,10 @@ static void fail(struct source *source, const char *why)
 	source->registry->dirty |= news || strcmp(source->why, why) != 0;
 	snprintf(source->why, sizeof source->why, "%s", why);
 	if (source->registry->meter)
-		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source->upstream, 0, 1);
+		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source_label(source), 0, 1);
 	if (news)
 		log_message(&EVENT_TOOLS_FAILED, "upstream %s: %s%s",
-			    source->registry->config->upstreams[source->upstream].settings.name, why,
+			    source->registry->generation->upstreams[source->upstream].settings.name, why,
 			    source->listing ? "; its last list stays in use" : "");
 }
 
@@ -150,10 +156,10 @@ static void note_definitions(struct source *source)
 		if (!old || old == tool->definition)
 			continue;
 		if (registry->meter)
-			meter_add(registry->meter, METRIC_ID_TOOL_DEFINITION_CHANGES, source->upstream, 0, 1);
+			meter_add(registry->meter, METRIC_ID_TOOL_DEFINITION_CHANGES, source_label(source), 0, 1);
 		if (logged++ >= CHANGES_LOGGED || !log_begin(&line, &EVENT_TOOL_CHANGED))
 			continue;
-		log_cstr(&line, "upstream", registry->config->upstreams[source->upstream].settings.name);
+		log_cstr(&line, "upstream", registry->generation->upstreams[source->upstream].settings.name);
 		log_cstr(&line, "tool", tool->name);
 		log_digest(&line, "old", old);
 		log_digest(&line, "new", tool->definition);
@@ -181,7 +187,7 @@ static void take_list(struct source *source, struct slice tools)
 	if (listing_is_of(source->listing, tools)) {
 		registry->dirty |= source->state != LISTING_FRESH;
 	} else {
-		struct listing *listing = listing_new(registry->config, source->upstream, tools, registry->slots,
+		struct listing *listing = listing_new(registry->generation, source->upstream, tools, registry->slots,
 						      &registry->stopping, error, sizeof error);
 		if (!listing) {
 			if (!is_stopping(registry))
@@ -197,12 +203,12 @@ static void take_list(struct source *source, struct slice tools)
 	source->listed_us = clock_now_us();
 	source->why[0] = '\0';
 	if (registry->meter)
-		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source->upstream, 0, 1);
+		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source_label(source), 0, 1);
 }
 
 static void read_news(struct registry *registry)
 {
-	for (size_t i = 0; i < registry->config->upstream_count; i++) {
+	for (size_t i = 0; i < registry->generation->upstream_count; i++) {
 		struct source *source = &registry->sources[i];
 		struct report *report = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
 		if (report && report->tools) {
@@ -247,8 +253,8 @@ static void log_refused(const char *upstream, const struct listing_status *befor
 
 static void tell(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
 {
-	for (unsigned i = 0; i < registry->config->upstream_count; i++) {
-		const char *upstream = registry->config->upstreams[i].settings.name;
+	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
+		const char *upstream = registry->generation->upstreams[i].settings.name;
 		struct listing_status old = catalogue_status(before, i), new = catalogue_status(now, i);
 		if (new.state == LISTING_DECLARED)
 			continue;
@@ -261,18 +267,19 @@ static void tell(struct registry *registry, const struct catalogue *before, cons
 
 static void set_gauges(struct registry *registry)
 {
-	for (unsigned i = 0; registry->meter && i < registry->config->upstream_count; i++) {
+	for (unsigned i = 0; registry->meter && i < registry->generation->upstream_count; i++) {
 		struct listing_status status = catalogue_status(registry->current, i);
-		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS, i, 0, (int64_t)status.tools);
-		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_REFUSED, i, 0, (int64_t)status.refused_count);
-		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_STALE, i, 0, status.state == LISTING_STALE);
+		unsigned label = registry->generation->upstreams[i].settings.label;
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS, label, 0, (int64_t)status.tools);
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_REFUSED, label, 0, (int64_t)status.refused_count);
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_STALE, label, 0, status.state == LISTING_STALE);
 	}
 }
 
 /* NULL: out of memory. */
 static struct catalogue *make_catalogue(struct registry *registry)
 {
-	size_t count = registry->config->upstream_count;
+	size_t count = registry->generation->upstream_count;
 	struct catalogue_part *parts = calloc(count + 1, sizeof *parts);
 	if (!parts)
 		return NULL;
@@ -281,7 +288,7 @@ static struct catalogue *make_catalogue(struct registry *registry)
 		parts[i] = (struct catalogue_part){ source->listing, source->state, source->why, source->listed_us,
 						    text_of(source->instructions) };
 	}
-	struct catalogue *catalogue = catalogue_new(registry->config, parts, registry->current);
+	struct catalogue *catalogue = catalogue_new(registry->generation, registry->workers, parts, registry->current);
 	free(parts);
 	return catalogue;
 }
@@ -323,20 +330,22 @@ struct registry *registry_new(const struct config *config)
 	struct registry *registry = calloc(1, sizeof *registry);
 	if (!registry)
 		return NULL;
-	registry->config = config;
+	registry->generation = generation_ref(&config->generation);
+	registry->workers = config->workers;
 	registry->loop = loop_new();
-	registry->slots = slots_new(config);
-	registry->sources = calloc(config->upstream_count + 1, sizeof *registry->sources);
+	registry->slots = slots_new(registry->generation);
+	registry->sources = calloc(registry->generation->upstream_count + 1, sizeof *registry->sources);
 	if (registry->slots)
 		registry->definitions = calloc(slots_count(registry->slots) + 1, sizeof *registry->definitions);
 	if (!registry->loop || !registry->definitions || !registry->sources)
 		goto fail;
-	for (unsigned i = 0; i < config->upstream_count; i++) {
+	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		struct source *source = &registry->sources[i];
 		source->registry = registry;
 		source->watcher = (struct upstream_watcher){ hear_tools, hear_failure, source };
 		source->upstream = i;
-		source->state = config->upstreams[i].settings.dialect->lists_tools ? LISTING_AWAITED : LISTING_DECLARED;
+		source->state = registry->generation->upstreams[i].settings.dialect->lists_tools ? LISTING_AWAITED
+												 : LISTING_DECLARED;
 	}
 	registry->current = make_catalogue(registry);
 	if (registry->current)
@@ -352,7 +361,7 @@ void registry_free(struct registry *registry)
 		return;
 	assert(!registry->started);
 	catalogue_unref(registry->current);
-	for (size_t i = 0; registry->sources && i < registry->config->upstream_count; i++) {
+	for (size_t i = 0; registry->sources && i < registry->generation->upstream_count; i++) {
 		report_free(atomic_load(&registry->sources[i].news)); /* which nobody has read */
 		listing_unref(registry->sources[i].listing);
 		blob_unref(registry->sources[i].instructions);
@@ -361,6 +370,7 @@ void registry_free(struct registry *registry)
 	free(registry->definitions);
 	slots_free(registry->slots);
 	loop_free(registry->loop);
+	generation_unref(registry->generation);
 	free(registry);
 }
 
@@ -392,7 +402,7 @@ const struct upstream_watcher *registry_watcher(struct registry *registry, unsig
 
 static bool has_work(const struct registry *registry)
 {
-	for (size_t i = 0; i < registry->config->upstream_count; i++)
+	for (size_t i = 0; i < registry->generation->upstream_count; i++)
 		if (registry->sources[i].state != LISTING_DECLARED)
 			return true;
 	return false;

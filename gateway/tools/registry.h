@@ -18,7 +18,7 @@ struct registry;
 /* Takes every catalogue after the first, with a reference of its own if it keeps it. The registry's thread. */
 typedef void registry_offer(void *context, struct catalogue *catalogue);
 
-/* With a first catalogue of the declared tools. The configuration outlives it. NULL: out of memory. Main thread, as all
+/* With a first catalogue of the declared tools. It holds the generation. NULL: out of memory. Main thread, as all
  * here unless said otherwise. */
 struct registry *registry_new(const struct config *config) MUST_CHECK;
 /* After the workers and the metrics are gone; the thread has been stopped or never started. NULL is fine. */

@@ -18,17 +18,17 @@ struct slots {
 	size_t count, declared;
 };
 
-struct slots *slots_new(const struct config *config)
+struct slots *slots_new(const struct generation *generation)
 {
 	struct slots *slots = calloc(1, sizeof *slots);
 	if (!slots)
 		return NULL;
-	slots->ranges = calloc(config->upstream_count + 1, sizeof *slots->ranges);
-	slots->declared = slots->count = config->tool_count;
-	for (size_t i = 0; slots->ranges && i < config->upstream_count; i++) {
-		if (!config->upstreams[i].settings.dialect->lists_tools)
+	slots->ranges = calloc(generation->upstream_count + 1, sizeof *slots->ranges);
+	slots->declared = slots->count = generation->tool_count;
+	for (size_t i = 0; slots->ranges && i < generation->upstream_count; i++) {
+		if (!generation->upstreams[i].settings.dialect->lists_tools)
 			continue;
-		slots->ranges[i] = (struct range){ slots->count, config->upstreams[i].exposure.max_tools, 0 };
+		slots->ranges[i] = (struct range){ slots->count, generation->upstreams[i].exposure.max_tools, 0 };
 		slots->count += slots->ranges[i].size;
 	}
 	slots->names = calloc(slots->count + 1, sizeof *slots->names);
@@ -37,8 +37,8 @@ struct slots *slots_new(const struct config *config)
 		slots_free(slots);
 		return NULL;
 	}
-	for (size_t i = 0; i < config->tool_count; i++)
-		slots->names[i] = config->tools[i].name;
+	for (size_t i = 0; i < generation->tool_count; i++)
+		slots->names[i] = generation->tools[i].name;
 	return slots;
 }
 

@@ -14,8 +14,8 @@
 
 struct slots;
 
-/* The configuration outlives it. NULL: out of memory. */
-struct slots *slots_new(const struct config *config) MUST_CHECK;
+/* The generation outlives it. NULL: out of memory. */
+struct slots *slots_new(const struct generation *generation) MUST_CHECK;
 /* After the metrics, which have its names. NULL is fine. */
 void slots_free(struct slots *slots);
 

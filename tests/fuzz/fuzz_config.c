@@ -20,10 +20,10 @@ static void check(const struct config *config)
 	config_json(config, &shown);
 	if (!json_check(buf_slice(&shown), 100, NULL, &fault))
 		abort();
-	for (size_t i = 0; i < config->tool_count; i++) {
-		const struct tool *tool = &config->tools[i];
-		bool sorted = i == 0 || strcmp(config->tools[i - 1].name, tool->name) < 0;
-		if (!sorted || tool->index != i || !tool->route || tool->upstream >= config->upstream_count)
+	for (size_t i = 0; i < config->generation.tool_count; i++) {
+		const struct tool *tool = &config->generation.tools[i];
+		bool sorted = i == 0 || strcmp(config->generation.tools[i - 1].name, tool->name) < 0;
+		if (!sorted || tool->index != i || !tool->route || tool->upstream >= config->generation.upstream_count)
 			abort();
 	}
 	buf_fini(&shown);

@@ -40,7 +40,7 @@ static void check_documents(const struct config *config, const struct listing *l
 	must(tools != NULL);
 	for (size_t i = 0; i < listing->count; i++)
 		tools[i] = &listing->tools[i];
-	struct definitions *definitions = definitions_new(config, tools, listing->count);
+	struct definitions *definitions = definitions_new(&config->generation, tools, listing->count);
 	must(definitions != NULL);
 	for (unsigned format = 0; format < FORMAT_COUNT; format++)
 		check_json(blob_slice(definitions_list(definitions, (enum definition_format)format)->blob));
@@ -70,9 +70,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice text = { (const char *)data, size };
 	struct config *config = config_parse("fuzz", slice_of(yaml), &errors);
 	must(config != NULL);
-	struct slots *slots = slots_new(config);
+	struct slots *slots = slots_new(&config->generation);
 	must(slots != NULL);
-	struct listing *listing = listing_new(config, 0, text, slots, NULL, error, sizeof error);
+	struct listing *listing = listing_new(&config->generation, 0, text, slots, NULL, error, sizeof error);
 	must(listing || error[0]);
 	if (listing) {
 		must(listing_is_of(listing, text));

@@ -8,9 +8,9 @@
 /* NULL: there is none. */
 static inline const struct tool *config_tool(const struct config *config, const char *name)
 {
-	for (size_t i = 0; i < config->tool_count; i++)
-		if (strcmp(config->tools[i].name, name) == 0)
-			return &config->tools[i];
+	for (size_t i = 0; i < config->generation.tool_count; i++)
+		if (strcmp(config->generation.tools[i].name, name) == 0)
+			return &config->generation.tools[i];
 	return NULL;
 }
 

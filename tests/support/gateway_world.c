@@ -57,11 +57,12 @@ static void make_names(struct gateway_world *world)
 	static const char *const endpoint = "http://127.0.0.1:1";
 	static const size_t owner;
 	const struct config *config = world->config;
-	const char **upstreams = calloc(config->upstream_count + 1, sizeof *upstreams);
+	const char **upstreams = calloc(config->generation.upstream_count + 1, sizeof *upstreams);
 	assert(upstreams);
-	for (size_t i = 0; i < config->upstream_count; i++)
-		upstreams[i] = config->upstreams[i].settings.name;
-	world->names = (struct metrics_names){ NULL, 0, upstreams, config->upstream_count, &endpoint, &owner, 1, 0 };
+	for (size_t i = 0; i < config->generation.upstream_count; i++)
+		upstreams[i] = config->generation.upstreams[i].settings.name;
+	world->names = (struct metrics_names){ NULL,      0,      upstreams, config->generation.upstream_count,
+					       &endpoint, &owner, 1,         0 };
 	registry_fill_names(world->gateway.registry, &world->names);
 }
 
@@ -93,7 +94,7 @@ void gateway_start_with(struct gateway_world *world, struct config *config)
 	assert(attached);
 	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
-	gateway->refreshes = calloc(world->config->upstream_count, sizeof *gateway->refreshes);
+	gateway->refreshes = calloc(world->config->generation.upstream_count, sizeof *gateway->refreshes);
 	assert(gateway->cache && gateway->workers && gateway->refreshes);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		gateway->workers[i] = worker_new(gateway, i);
@@ -112,7 +113,7 @@ void gateway_stop(struct gateway_world *world)
 	assert(gateway_metric(world, METRIC_ID_IN_FLIGHT, 0, 0) == 0);
 	for (unsigned i = 0; i < world->config->workers; i++)
 		worker_free(gateway->workers[i]);
-	for (size_t i = 0; i < world->config->upstream_count; i++)
+	for (size_t i = 0; i < world->config->generation.upstream_count; i++)
 		assert(atomic_load(&gateway->refreshes[i]) == 0);
 	free(gateway->refreshes);
 	free(gateway->workers);

@@ -114,8 +114,8 @@ static void who_may(void **state)
 			request.headers[HEADER_ORIGIN] = slice_of(cases[i].origin);
 		if (cases[i].site)
 			request.headers[HEADER_SEC_FETCH_SITE] = slice_of(cases[i].site);
-		int may = access_allows(config, &request, ACCESS_DATA, &denial) ? DATA : 0;
-		may |= access_allows(config, &request, ACCESS_ADMIN, &denial) ? ADMIN : 0;
+		int may = access_allows(&config->generation, &request, ACCESS_DATA, &denial) ? DATA : 0;
+		may |= access_allows(&config->generation, &request, ACCESS_ADMIN, &denial) ? ADMIN : 0;
 		if (may != cases[i].may)
 			fail_msg("case %zu (Host %s, Origin %s): %d, not %d", i, cases[i].host,
 				 cases[i].origin ? cases[i].origin : "-", may, cases[i].may);
@@ -136,7 +136,7 @@ static void a_long_name_is_shown_cut(void **state)
 	struct request request = { .method = HTTP_GET };
 	memset(host, 'a', sizeof host);
 	request.headers[HEADER_HOST] = (struct slice){ host, sizeof host };
-	assert_false(access_allows(config, &request, ACCESS_DATA, &denial));
+	assert_false(access_allows(&config->generation, &request, ACCESS_DATA, &denial));
 	assert_non_null(strstr(denial.detail, "allowed_hosts"));
 	config_free(config);
 }

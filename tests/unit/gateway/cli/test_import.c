@@ -38,7 +38,7 @@ static void expect_good(size_t upstreams)
 	struct config *config = config_parse("c", buf_slice(&yaml), &errors);
 	if (!config)
 		fail_msg("%s\n%s", buf_cstr(&errors), buf_cstr(&yaml));
-	assert_int_equal(config->upstream_count, upstreams);
+	assert_int_equal(config->generation.upstream_count, upstreams);
 	config_free(config);
 	buf_fini(&errors);
 }

@@ -118,7 +118,7 @@ static void assert_top_is_the_contracts(const struct config *config)
 	assert_int_equal(config->log.level, LOG_LEVEL_INFO);
 	assert_int_equal(config->log.format, LOG_FORMAT_LOGFMT);
 	assert_string_equal(config->log.file, "stderr");
-	assert_true(config->log.access);
+	assert_true(config->generation.access_log);
 	assert_int_equal(config->limits.body_bytes, 8 << 20);
 	assert_int_equal(config->limits.header_bytes, 8 << 10);
 	assert_int_equal(config->limits.header_timeout_us, 5000000);
@@ -141,16 +141,16 @@ static void the_contracts_example_means_what_it_says(void **state)
 	assert_int_equal(config->trusted_proxy_count, 1);
 	assert_int_equal(config->trusted_proxies[0].bits, 128);
 	assert_string_equal(config->tenant_header, "X-Tenant");
-	assert_int_equal(config->upstream_count, 2);
-	assert_upstream_is_the_contracts(&config->upstreams[0]);
-	assert_string_equal(config->upstreams[0].settings.name, "search");
-	assert_string_equal(config->upstreams[0].settings.endpoints[0], "http://127.0.0.1:9001/rpc");
-	assert_int_equal(config->upstreams[0].settings.header_count, 1);
-	assert_string_equal(config->upstreams[0].settings.headers[0].name, "Authorization");
-	assert_string_equal(config->upstreams[0].settings.headers[0].value, "Bearer s3cret");
-	assert_string_equal(config->upstreams[1].settings.dialect->name, "rest");
-	assert_int_equal(config->upstreams[1].settings.label, 1);
-	assert_int_equal(config->upstreams[1].settings.first_endpoint_label, 1);
+	assert_int_equal(config->generation.upstream_count, 2);
+	assert_upstream_is_the_contracts(&config->generation.upstreams[0]);
+	assert_string_equal(config->generation.upstreams[0].settings.name, "search");
+	assert_string_equal(config->generation.upstreams[0].settings.endpoints[0], "http://127.0.0.1:9001/rpc");
+	assert_int_equal(config->generation.upstreams[0].settings.header_count, 1);
+	assert_string_equal(config->generation.upstreams[0].settings.headers[0].name, "Authorization");
+	assert_string_equal(config->generation.upstreams[0].settings.headers[0].value, "Bearer s3cret");
+	assert_string_equal(config->generation.upstreams[1].settings.dialect->name, "rest");
+	assert_int_equal(config->generation.upstreams[1].settings.label, 1);
+	assert_int_equal(config->generation.upstreams[1].settings.first_endpoint_label, 1);
 	config_free(config);
 }
 
@@ -159,11 +159,11 @@ static void tools_are_sorted_and_found_by_name(void **state)
 	(void)state;
 	struct config *config = parse(contract);
 	static const char *const names[] = { "forecast", "send_mail", "web_search" };
-	assert_int_equal(config->tool_count, 3);
+	assert_int_equal(config->generation.tool_count, 3);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_string_equal(config->tools[i].name, names[i]);
-		assert_int_equal(config->tools[i].index, i);
-		assert_ptr_equal(config_tool(config, names[i]), &config->tools[i]);
+		assert_string_equal(config->generation.tools[i].name, names[i]);
+		assert_int_equal(config->generation.tools[i].index, i);
+		assert_ptr_equal(config_tool(config, names[i]), &config->generation.tools[i]);
 	}
 	config_free(config);
 }
@@ -194,12 +194,13 @@ static void what_a_file_leaves_out_is_the_contracts_default(void **state)
 	(void)state;
 	struct config *config = parse("");
 	assert_top_is_the_contracts(config);
-	assert_int_equal(config->trusted_proxy_count + config->upstream_count + config->tool_count, 0);
+	assert_int_equal(
+		config->trusted_proxy_count + config->generation.upstream_count + config->generation.tool_count, 0);
 	assert_null(config->tenant_header);
 	config_free(config);
 	config = parse(PROVIDERS "tools: { t: { upstream: s } }");
-	assert_upstream_is_the_contracts(&config->upstreams[0]);
-	const struct tool *tool = &config->tools[0];
+	assert_upstream_is_the_contracts(&config->generation.upstreams[0]);
+	const struct tool *tool = &config->generation.tools[0];
 	assert_string_equal(tool->description, "");
 	assert_string_equal(tool->title, "");
 	assert_string_equal(tool->input_schema, "{\"type\":\"object\"}");
@@ -220,12 +221,12 @@ static void some_defaults_follow_from_other_options(void **state)
 				      " b: { upstream: s, annotations: { read_only: true, destructive: true } },"
 				      " c: { upstream: s, annotations: { destructive: false } } }\n"
 				      "limits: { json_depth: 7 }");
-	assert_int_equal(config->upstreams[0].settings.pool_min_idle, 1);
-	assert_int_equal(config->upstreams[0].settings.json_depth, 7);
-	assert_int_equal(config->tools[0].timeout_us, 3000000);
-	assert_false(config->tools[0].destructive);
-	assert_true(config->tools[1].destructive);
-	assert_false(config->tools[2].destructive);
+	assert_int_equal(config->generation.upstreams[0].settings.pool_min_idle, 1);
+	assert_int_equal(config->generation.upstreams[0].settings.json_depth, 7);
+	assert_int_equal(config->generation.tools[0].timeout_us, 3000000);
+	assert_false(config->generation.tools[0].destructive);
+	assert_true(config->generation.tools[1].destructive);
+	assert_false(config->generation.tools[2].destructive);
 	config_free(config);
 }
 
@@ -296,7 +297,7 @@ static void durations_and_sizes_have_their_units(void **state)
 			 "tools: { t: { upstream: s, annotations: { read_only: true }, cache: { ttl: %s } } }",
 			 ttls[i].text);
 		struct config *config = parse(yaml);
-		assert_int_equal(config->tools[0].cache.ttl_us, ttls[i].value);
+		assert_int_equal(config->generation.tools[0].cache.ttl_us, ttls[i].value);
 		config_free(config);
 		snprintf(yaml, sizeof yaml, "cache: { memory: { size: %s } }", sizes[i].text);
 		config = parse(yaml);
@@ -324,11 +325,11 @@ static void a_schema_keeps_its_types_and_order(void **state)
 			  "        two\n"
 			  "        lines\n"
 			  "    output_schema: { type: array }\n");
-	assert_string_equal(config->tools[0].input_schema,
+	assert_string_equal(config->generation.tools[0].input_schema,
 			    "{\"zebra\":1.50,\"type\":\"object\",\"alpha\":[\"1\",\"true\",1,-2e3,true,null,null,\"y\","
 			    "\"2024-01-01\",\"a\\\"b\\nü\"],\"empty\":{},\"none\":[],\"nothing\":null,"
 			    "\"pattern\":\"^\\\\$\\\\{x}$\",\"text\":\"two\\nlines\\n\"}");
-	assert_string_equal(config->tools[0].output_schema, "{\"type\":\"array\"}");
+	assert_string_equal(config->generation.tools[0].output_schema, "{\"type\":\"array\"}");
 	config_free(config);
 }
 
@@ -359,7 +360,8 @@ static void variables_and_files_fill_in_any_value_once(void **state)
 		fail_msg("%s", buf_cstr(&errors));
 	assert_int_equal(config->workers, 3);
 	assert_int_equal(config->drain_timeout_us, 7000000);
-	assert_string_equal(config->tools[0].description, "<va: {l}ue||${A}|$A|from file: ${A}\n|from file: ${A}\n>");
+	assert_string_equal(config->generation.tools[0].description,
+			    "<va: {l}ue||${A}|$A|from file: ${A}\n|from file: ${A}\n>");
 	config_free(config);
 	buf_fini(&errors);
 	snprintf(path, sizeof path, "%s/key", folder);
@@ -373,7 +375,7 @@ static void get_version(const char *upstream, const char *tool, char version[64]
 	char yaml[1024];
 	snprintf(yaml, sizeof yaml, "upstreams: { s: { %s } }\ntools: { t: { upstream: s, %s } }", upstream, tool);
 	struct config *config = parse(yaml);
-	snprintf(version, 64, "%s", config->tools[0].version);
+	snprintf(version, 64, "%s", config->generation.tools[0].version);
 	config_free(config);
 }
 
@@ -492,9 +494,9 @@ static void constants_are_filled_in_and_not_shown(void **state)
 		"tools: { m__t: { upstream: m, arguments: { key: \"${JITNEY_TEST_SECRET}\", n: [ 1.50, true, null ] } "
 		"},\n"
 		"  u: { upstream: m, tool: t, arguments: { a: \"b\" } } }\n");
-	assert_string_equal(config->tools[0].constants, "{\"key\":\"hu\\\"hush\",\"n\":[1.50,true,null]}");
-	assert_string_equal(config->tools[0].remote, "t");
-	assert_string_equal(config->tools[1].remote, "t");
+	assert_string_equal(config->generation.tools[0].constants, "{\"key\":\"hu\\\"hush\",\"n\":[1.50,true,null]}");
+	assert_string_equal(config->generation.tools[0].remote, "t");
+	assert_string_equal(config->generation.tools[1].remote, "t");
 	struct buf shown = BUF_INIT(1 << 20);
 	config_json(config, &shown);
 	assert_null(strstr(buf_cstr(&shown), "\"hush"));
@@ -519,15 +521,15 @@ static void the_pool_follows_concurrency(void **state)
 	(void)state;
 	struct config *config = parse_upstream("    concurrency: 77\n", &errors);
 	assert_non_null(config);
-	assert_int_equal(config->upstreams[0].batch.concurrency, 77);
-	assert_int_equal(config->upstreams[0].settings.pool_max, 77);
+	assert_int_equal(config->generation.upstreams[0].batch.concurrency, 77);
+	assert_int_equal(config->generation.upstreams[0].settings.pool_max, 77);
 	assert_null(config->warnings);
 	config_free(config);
 	config = parse_upstream("    concurrency: auto\n    pool: { max: 5 }\n    retries: { budget: 0% }\n", &errors);
 	assert_non_null(config);
-	assert_int_equal(config->upstreams[0].batch.concurrency, 0);
-	assert_int_equal(config->upstreams[0].settings.pool_max, 5);
-	assert_int_equal(config->upstreams[0].settings.retries.budget_percent, 0);
+	assert_int_equal(config->generation.upstreams[0].batch.concurrency, 0);
+	assert_int_equal(config->generation.upstreams[0].settings.pool_max, 5);
+	assert_int_equal(config->generation.upstreams[0].settings.retries.budget_percent, 0);
 	config_free(config);
 	buf_fini(&errors);
 }
@@ -539,7 +541,7 @@ static void the_old_name_of_concurrency_is_understood_and_warned_of(void **state
 	struct config *config = parse_upstream("    batch: { in_flight: 12 }\n", &errors);
 	assert_non_null(config);
 	assert_int_equal(errors.len, 0);
-	assert_int_equal(config->upstreams[0].batch.concurrency, 12);
+	assert_int_equal(config->generation.upstreams[0].batch.concurrency, 12);
 	assert_string_equal(config->warnings, "test.yaml:5:14: warning: upstreams.u.batch.in_flight: is now called "
 					      "concurrency; write concurrency: 12\n");
 	config_free(config);

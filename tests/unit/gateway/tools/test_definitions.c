@@ -75,10 +75,10 @@ static const char *const lists[FORMAT_COUNT] = {
 static struct definitions *write_definitions(void)
 {
 	const struct tool *tools[8];
-	assert_in_range(config->tool_count, 0, countof(tools));
-	for (size_t i = 0; i < config->tool_count; i++)
-		tools[i] = &config->tools[i];
-	return definitions_new(config, tools, config->tool_count);
+	assert_in_range(config->generation.tool_count, 0, countof(tools));
+	for (size_t i = 0; i < config->generation.tool_count; i++)
+		tools[i] = &config->generation.tools[i];
+	return definitions_new(&config->generation, tools, config->generation.tool_count);
 }
 
 static void assert_document(const struct document *document, const char *expected)
@@ -107,8 +107,9 @@ static void one_tool_is_written_as_in_the_list(void **state)
 	parse(yaml);
 	struct document document;
 	for (int i = 0; i < FORMAT_COUNT; i++)
-		for (size_t t = 0; t < config->tool_count; t++) {
-			assert_true(definitions_tool(config, &config->tools[t], (enum definition_format)i, &document));
+		for (size_t t = 0; t < config->generation.tool_count; t++) {
+			assert_true(definitions_tool(&config->generation, &config->generation.tools[t],
+						     (enum definition_format)i, &document));
 			char *bytes = document.blob->bytes;
 			size_t len = document.blob->len;
 			assert_int_equal(bytes[len - 1], '\n');

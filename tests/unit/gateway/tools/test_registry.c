@@ -35,15 +35,15 @@ static void configure(void)
 	listing_dialect.lists_tools = true;
 	config = gateway_config(yaml);
 	for (int i = 0; i < 2; i++) {
-		config->upstreams[i].settings.dialect = &listing_dialect;
-		config->upstreams[i].exposure.names = NAMES_PLAIN;
-		config->upstreams[i].exposure.max_tools = 8;
-		config->upstreams[i].exposure.pass_hints = true;
+		config->generation.upstreams[i].settings.dialect = &listing_dialect;
+		config->generation.upstreams[i].exposure.names = NAMES_PLAIN;
+		config->generation.upstreams[i].exposure.max_tools = 8;
+		config->generation.upstreams[i].exposure.pass_hints = true;
 	}
-	config->tools[0].remote = "there";
-	config->tools[0].said = SAID_DESCRIPTION | SAID_TITLE | SAID_IDEMPOTENT;
-	config->tools[0].constants = "{\"key\":\"K\"}";
-	assert_string_equal(config->tools[0].name, "here");
+	config->generation.tools[0].remote = "there";
+	config->generation.tools[0].said = SAID_DESCRIPTION | SAID_TITLE | SAID_IDEMPOTENT;
+	config->generation.tools[0].constants = "{\"key\":\"K\"}";
+	assert_string_equal(config->generation.tools[0].name, "here");
 }
 
 static int set_up(void **state)
@@ -196,7 +196,7 @@ static void mcp_callers_see_the_list_as_it_came(void **state)
 static void hints_count_where_they_are_trusted(void **state)
 {
 	(void)state;
-	struct exposure *exposure = &config->upstreams[0].exposure;
+	struct exposure *exposure = &config->generation.upstreams[0].exposure;
 	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}},{\"name\":\"i\","
 				    "\"annotations\":{\"idempotentHint\":true}},{\"name\":\"n\"}]";
 	exposure->cache.ttl_us = 60 * CLOCK_US_PER_S;
@@ -281,7 +281,7 @@ static void hints_are_passed_on_if_the_operator_lets_them(void **state)
 	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
 	list(0, tools);
 	assert_non_null(strstr(find("r")->mcp, "readOnlyHint"));
-	config->upstreams[0].exposure.pass_hints = false;
+	config->generation.upstreams[0].exposure.pass_hints = false;
 	list(0, "[]");
 	list(0, tools);
 	assert_null(strstr(find("r")->mcp, "annotations"));
@@ -403,6 +403,51 @@ static void listeners_hear_of_changes_and_of_nothing_else(void **state)
 	TAILQ_REMOVE(&world.gateway.workers[1]->listeners, &counter.listener, next);
 }
 
+static size_t holders(const struct generation *generation)
+{
+	return atomic_load(&generation->holders);
+}
+
+static void a_generation_lives_as_long_as_somebody_borrows_of_it(void **state)
+{
+	char error[200];
+	(void)state;
+	struct config *own = gateway_config(yaml);
+	const struct generation *generation = &own->generation;
+	struct slots *slots = slots_new(generation);
+	assert_non_null(slots);
+	struct listing *listing =
+		listing_new(generation, 0, SLICE("[" TOOL("x") "]"), slots, NULL, error, sizeof error);
+	struct catalogue *catalogue = catalogue_new(generation, 1, NULL, NULL);
+	assert_true(listing && catalogue);
+	assert_int_equal(holders(generation), 3);
+	slots_free(slots);
+	config_free(own);
+	assert_int_equal(holders(generation), 2);
+	assert_ptr_equal(catalogue_made_for(catalogue), generation);
+	assert_string_equal(catalogue_tool(catalogue, SLICE("own"))->description, "Own");
+	catalogue_unref(catalogue);
+	assert_int_equal(holders(generation), 1);
+	listing_unref(listing); /* the last one: the leak checker sees whether all of it is gone */
+}
+
+static void a_call_that_is_away_holds_its_generation(void **state)
+{
+	(void)state;
+	const struct generation *generation = &config->generation;
+	struct ask ask;
+	size_t before = holders(generation);
+	ask_once(&world, &ask, 0, "own", 1);
+	gateway_settle(&world);
+	list(0, "[" TOOL("read") "]");
+	assert_int_equal(holders(generation),
+			 before + 2); /* the old catalogue, which the call holds; and the listing */
+	fake_finish(fake_nth(0));
+	gateway_settle(&world);
+	assert_int_equal(ask.ended, 1);
+	assert_int_equal(holders(generation), before + 1);
+}
+
 static void a_call_outlives_the_catalogue_it_was_found_in(void **state)
 {
 	(void)state;
@@ -426,8 +471,8 @@ static void a_trip_outlives_the_catalogue_of_the_call_that_led_it(void **state)
 	(void)state;
 	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
 	struct ask leader, follower;
-	config->upstreams[0].exposure.trust_hints = true;
-	config->upstreams[0].exposure.cache.ttl_us = 60 * CLOCK_US_PER_S;
+	config->generation.upstreams[0].exposure.trust_hints = true;
+	config->generation.upstreams[0].exposure.cache.ttl_us = 60 * CLOCK_US_PER_S;
 	list(0, tools);
 	ask_once(&world, &leader, 0, "r", 1);
 	gateway_settle(&world);
@@ -450,8 +495,8 @@ static void another_schema_is_another_tool_to_the_cache(void **state)
 	static const char old[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
 	static const char new[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true},\"inputSchema\":{}}]";
 	struct ask ask;
-	config->upstreams[0].exposure.trust_hints = true;
-	config->upstreams[0].exposure.cache.ttl_us = 60 * CLOCK_US_PER_S;
+	config->generation.upstreams[0].exposure.trust_hints = true;
+	config->generation.upstreams[0].exposure.cache.ttl_us = 60 * CLOCK_US_PER_S;
 	list(0, old);
 	ask_once(&world, &ask, 0, "r", 1);
 	gateway_settle(&world);
@@ -554,6 +599,8 @@ int main(void)
 		TEST(a_name_keeps_its_slot_and_there_are_so_many),
 		TEST(a_list_that_fails_stays_in_use_and_is_stale),
 		TEST(listeners_hear_of_changes_and_of_nothing_else),
+		TEST(a_generation_lives_as_long_as_somebody_borrows_of_it),
+		TEST(a_call_that_is_away_holds_its_generation),
 		TEST(a_call_outlives_the_catalogue_it_was_found_in),
 		TEST(a_trip_outlives_the_catalogue_of_the_call_that_led_it),
 		TEST(another_schema_is_another_tool_to_the_cache),
