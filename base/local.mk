@@ -7,6 +7,7 @@ libbase_a_SOURCES = \
 	base/blob.c base/blob.h \
 	base/breaker.h \
 	base/buf.c base/buf.h \
+	base/byte_account.h \
 	base/cache_control.c base/cache_control.h \
 	base/clock.c base/clock.h \
 	base/compiler.h \

@@ -18,6 +18,8 @@ struct loop {
 	uint64_t turn_us;                           /* o: when the turn began: loop_wait has returned */
 	uint64_t load_us;                           /* o: when `load` was taken last */
 	struct loop_load load;                      /* o */
+	uint64_t turn;                              /* o: its number */
+	size_t spent;                               /* o: bytes of its work */
 	struct loop_timer **heap;                   /* o: heap[0] is due first */
 	size_t heap_len;                            /* o */
 	size_t heap_cap;                            /* o: entries allocated, >= reserved */
@@ -208,6 +210,21 @@ uint64_t loop_refresh(struct loop *loop)
 	return loop->now_us = clock_now_us();
 }
 
+uint64_t loop_turn(const struct loop *loop)
+{
+	return loop->turn;
+}
+
+void loop_spend(struct loop *loop, size_t bytes)
+{
+	loop->spent += bytes;
+}
+
+bool loop_spent(const struct loop *loop)
+{
+	return loop->spent >= LOOP_TURN_BYTES;
+}
+
 static void end_turn(struct loop *loop, uint64_t now_us)
 {
 	uint64_t us = now_us - loop->turn_us;
@@ -250,6 +267,8 @@ void loop_wait(struct loop *loop, uint64_t latest_us)
 	end_turn(loop, now_us);
 	int count = poll_events(loop, wait_us(loop, now_us, latest_us));
 	loop->turn_us = loop_refresh(loop);
+	loop->turn++;
+	loop->spent = 0;
 	loop->event_count = count > 0 ? count : 0;
 	for (loop->event_next = 0; loop->event_next < loop->event_count;) {
 		struct epoll_event *event = &loop->events[loop->event_next++];

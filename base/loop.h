@@ -71,6 +71,15 @@ struct loop_load {
 };
 struct loop_load loop_take_load(struct loop *loop);
 
+/* The number of this turn. */
+uint64_t loop_turn(const struct loop *loop);
+/* Bytes that were read or looked at in this turn, by whoever can go on in the next one: so that many who have much to
+ * say at the same time do not make one long turn. Level-triggered readers just return, and are called again. */
+void loop_spend(struct loop *loop, size_t bytes);
+/* Whether it is enough for this turn. */
+bool loop_spent(const struct loop *loop);
+enum { LOOP_TURN_BYTES = 1024 * 1024 };
+
 /* Make a loop_wait of another thread return soon. Coalesced: many wakes are one. What the waker did before the call
  * is visible after that loop_wait, so look at mailboxes and flags there. Any thread, signal handlers too. */
 void loop_wake(struct loop *loop);

@@ -52,6 +52,7 @@ unit_upstream = \
 	tests/unit/upstream/dialects/test_openai_embeddings \
 	tests/unit/upstream/dialects/test_rest \
 	tests/unit/upstream/dialects/test_template \
+	tests/unit/upstream/http/test_answer_bytes \
 	tests/unit/upstream/http/test_client \
 	tests/unit/upstream/http/test_endpoint \
 	tests/unit/upstream/http/test_freshness \
@@ -215,6 +216,7 @@ tests_unit_gateway_mcp_test_mcp_SOURCES = tests/unit/gateway/mcp/test_mcp.c $(ga
 
 # The upstream's bring a provider over a real socket.
 provider = tests/support/provider.c tests/support/provider.h
+tests_unit_upstream_http_test_answer_bytes_SOURCES = tests/unit/upstream/http/test_answer_bytes.c $(provider)
 tests_unit_upstream_http_test_client_SOURCES = tests/unit/upstream/http/test_client.c $(provider)
 tests_unit_upstream_http_test_freshness_SOURCES = tests/unit/upstream/http/test_freshness.c $(provider)
 tests_unit_upstream_http_test_http_faults_SOURCES = tests/unit/upstream/http/test_http_faults.c $(provider)

@@ -138,8 +138,8 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Calls at once; one more is refused with 503.")                                                              \
 	V("limits.in_flight_bytes", SIZE, config, limits.in_flight_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB",    \
 	  NULL,                                                                                                        \
-	  "Bytes held for clients at once: request bodies, and replies they are slow to take; calls beyond it are "    \
-	  "refused with 503.")                                                                                         \
+	  "Bytes held for clients at once: request bodies, providers' answers as they arrive, and replies they are "   \
+	  "slow to take; calls beyond it are refused with 503.")                                                       \
 	V("limits.json_depth", COUNT, config, limits.json_depth, "", 2, 1000, "64", NULL,                              \
 	  "How deep JSON may be nested, in requests and in providers' answers.")                                       \
 	L("trusted_proxies", NETWORKS, config, trusted_proxies, trusted_proxy_count, 0, 256, "[]",                     \

@@ -88,6 +88,8 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
 		goto fail;
+	const struct byte_account account = { &gateway->http_shared.held_bytes, config->limits.in_flight_bytes };
+	transport_set_account(worker->transport, &account);
 	/* each call may lead a trip that waits for another gateway */
 	if (config->redis && config->redis->lease_us && !loop_timers_reserve(worker->loop, config->limits.in_flight))
 		goto fail;
@@ -123,7 +125,7 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 
 static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 {
-	if (turns_wait(worker))
+	if (turns_wait(worker) || transport_waits(worker->transport))
 		return now_us;
 	uint64_t deadline = dispatch_deadline(worker->dispatch), groups_due = call_groups_deadline(worker);
 	deadline = groups_due < deadline ? groups_due : deadline;

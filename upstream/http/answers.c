@@ -119,6 +119,8 @@ static enum outcome failure_outcome(const struct delivery *delivery, enum exchan
 		if (!sent)
 			return OUTCOME_OVERLOADED;
 		return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
+	case EXCHANGE_NO_ROOM:
+		return repeatable ? OUTCOME_OVERLOADED : OUTCOME_OUTCOME_UNKNOWN;
 	case EXCHANGE_TIMED_OUT:
 		return repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN;
 	case EXCHANGE_STALE:

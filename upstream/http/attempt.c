@@ -311,6 +311,7 @@ static enum endpoint_result result_of(const struct attempt *attempt, enum exchan
 		return http_exchange_is_coded(exchange) || http_exchange_status(exchange) >= 400 ? ENDPOINT_ANSWERED
 												 : ENDPOINT_BROKE;
 	case EXCHANGE_STALE:
+	case EXCHANGE_NO_ROOM:
 	case EXCHANGE_NO_MEMORY:
 		break;
 	}
@@ -339,7 +340,8 @@ static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct http_upstream *upstream = delivery->upstream;
-	if (delivery_time_left(delivery) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_TOO_LARGE ||
+	if (delivery_time_left(delivery) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_NO_ROOM ||
+	    end == EXCHANGE_TOO_LARGE ||
 	    !endpoint_another(upstream->set, &delivery->wish, loop_now(upstream->base.loop)))
 		return false;
 	if (!delivery->sent)

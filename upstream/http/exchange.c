@@ -12,7 +12,8 @@
 enum {
 	RETRY_AFTER_MAX_S = 6 * 3600, /* what newer libcurls cap it at themselves */
 	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */
-	CODE_CHARS = 80
+	CODE_CHARS = 80,
+	HELD_STEP_BYTES = 16 * 1024 /* answers are counted by so many bytes; one that is smaller is not */
 };
 
 /* --- headers --- */
@@ -107,18 +108,48 @@ static size_t take_head_line(char *bytes, size_t size, size_t count, void *conte
 	return line.len;
 }
 
+/* Count what the answer is about to grow by. */
+static bool make_room(struct http_exchange *exchange, size_t more)
+{
+	size_t steps = (exchange->answer.len + more) / HELD_STEP_BYTES, counted = steps * HELD_STEP_BYTES;
+	if (counted <= exchange->held)
+		return true;
+	if (!transport_hold(exchange->transfer.transport, counted - exchange->held))
+		return false;
+	exchange->held = counted;
+	return true;
+}
+
+static void let_go(struct http_exchange *exchange)
+{
+	if (exchange->held)
+		transport_let_go(exchange->transfer.transport, exchange->held);
+	exchange->held = 0;
+}
+
+static void drop_answer(struct http_exchange *exchange)
+{
+	let_go(exchange);
+	exchange->transfer.gathered = 0;
+	buf_fini(&exchange->answer);
+}
+
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 {
 	struct http_exchange *exchange = context;
 	size_t len = size * count;
 	exchange->too_large = len > exchange->answer.max - exchange->answer.len;
-	if (exchange->too_large)
+	exchange->no_room = !exchange->too_large && !make_room(exchange, len);
+	if (exchange->too_large || exchange->no_room) {
+		let_go(exchange); /* it goes with this turn, and somebody else's may need the room now */
 		return 0;
+	}
 	buf_put(&exchange->answer, (struct slice){ bytes, len });
 	exchange->no_memory = exchange->answer.failed;
 	if (exchange->no_memory)
 		return 0;
-	transport_mark(&exchange->transfer);
+	exchange->transfer.gathered = exchange->answer.len;
+	transport_mark(&exchange->transfer, len);
 	return len;
 }
 
@@ -229,6 +260,8 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 		return has_answer(exchange) && content_coding(exchange).len == 0 ? EXCHANGE_COMPLETE : EXCHANGE_BROKE;
 	if (exchange->too_large)
 		return EXCHANGE_TOO_LARGE;
+	if (exchange->no_room)
+		return EXCHANGE_NO_ROOM;
 	if (exchange->no_memory || code == CURLE_OUT_OF_MEMORY)
 		return EXCHANGE_NO_MEMORY;
 	if (!exchange->let_out)
@@ -257,8 +290,8 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 	exchange->transfer.news = on_news;
 	exchange->body_read = 0;
 	exchange->let_out = exchange->held_back = exchange->head_whole = false;
-	exchange->too_large = exchange->no_memory = false;
-	buf_reset(&exchange->answer);
+	exchange->too_large = exchange->no_room = exchange->no_memory = false;
+	drop_answer(exchange);
 	if (exchange->transfer.spoilt)
 		transport_stop(&exchange->transfer);
 	if (!exchange->transfer.easy && !transport_prepare(&exchange->transfer))
@@ -274,6 +307,7 @@ void http_exchange_forget(struct http_exchange *exchange, size_t count)
 		return;
 	memmove(answer->store->bytes, answer->store->bytes + count, answer->len - count);
 	answer->len -= count;
+	exchange->transfer.gathered = answer->len;
 }
 
 void http_exchange_stop(struct http_exchange *exchange)
@@ -288,7 +322,7 @@ void http_exchange_fini(struct http_exchange *exchange)
 	curl_slist_free_all(exchange->headers);
 	exchange->headers = NULL;
 	buf_fini(&exchange->body);
-	buf_fini(&exchange->answer);
+	drop_answer(exchange);
 }
 
 /* --- questions --- */
@@ -426,6 +460,11 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 	case EXCHANGE_TOO_LARGE:
 		buf_printf(out, "the answer of %.*s is over the cap of %zu bytes (answer)", URL_CHARS,
 			   exchange->endpoint, exchange->answer.max);
+		break;
+	case EXCHANGE_NO_ROOM:
+		buf_put_text(out,
+			     "the gateway holds as many bytes as limits.in_flight_bytes allows, and had no room for "
+			     "the answer");
 		break;
 	case EXCHANGE_NO_MEMORY:
 		buf_put_text(out, exchange->transfer.starved ? "the gateway has no descriptor left for a connection"

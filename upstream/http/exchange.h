@@ -23,6 +23,7 @@ enum exchange_end {
 	EXCHANGE_TIMED_OUT, /* sent; no whole answer in time */
 	EXCHANGE_BROKE,     /* sent; the connection died or what came was not HTTP */
 	EXCHANGE_TOO_LARGE, /* the answer's body is over the cap */
+	EXCHANGE_NO_ROOM,   /* sent; limits.in_flight_bytes has no room for the answer */
 	EXCHANGE_NO_MEMORY  /* ours, or no descriptor was left: says nothing of the provider; see http_exchange_sent */
 };
 
@@ -60,7 +61,8 @@ struct http_exchange {
 	bool let_out;     /* a connection was there and the request was let out */
 	bool held_back;   /* curl wanted to let it out a second time */
 	bool head_whole;  /* the blank line that ends the answer's head has come */
-	bool too_large, no_memory;
+	bool too_large, no_room, no_memory;
+	size_t held; /* bytes of `answer` that are counted (transport_hold) */
 };
 
 /* Append a request header. An empty value is sent as such; NULL takes back a header that curl would add. False: a

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 enum {
+	LARGE_BYTES = 64 * 1024,    /* of an answer: whoever hears of it may have much to look at */
+	HEAR_BYTES = 512 * 1024,    /* of those, in one turn; one of any size always */
 	SPARE_HANDLES = 256,        /* 6 KB each */
 	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
 };
@@ -21,6 +23,9 @@ enum {
 struct transport {
 	struct loop *loop;
 	struct meter *meter;
+	struct byte_account account; /* of answers being gathered */
+	uint64_t turn;               /* of the loop, in which */
+	size_t heard;                /* so many bytes of large answers were told of */
 	CURLM *multi;
 	CURLSH *share;                 /* TLS sessions: a new connection resumes */
 	struct loop_timer timer;       /* when curl wants to be called */
@@ -30,7 +35,8 @@ struct transport {
 	size_t watch_room;
 	size_t spare_count;
 	CURL *spares[SPARE_HANDLES];
-	TAILQ_HEAD(, transfer) news;
+	struct transfers news;  /* to be told with this tick */
+	struct transfers large; /* likewise, a few a turn */
 };
 
 /*
@@ -230,6 +236,8 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 		end_kept(socket_watch);
 		return;
 	}
+	if ((events & EPOLLIN) && loop_spent(socket_watch->transport->loop))
+		return; /* it stays readable: the next turn reads on */
 	if (events & (EPOLLIN | EPOLLRDHUP))
 		mask |= CURL_CSELECT_IN;
 	if (events & EPOLLOUT)
@@ -250,7 +258,7 @@ static void give_up(struct transport *transport, CURL *easy)
 	assert(transfer->transport == transport);
 	transfer->done = true;
 	transfer->result = CURLE_OUT_OF_MEMORY;
-	transport_mark(transfer);
+	transport_mark(transfer, 0);
 }
 
 /* Room for descriptors up to fd. */
@@ -369,6 +377,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	transport->meter = meter;
 	transport->timer = LOOP_TIMER_INIT(timer_fired);
 	TAILQ_INIT(&transport->news);
+	TAILQ_INIT(&transport->large);
 	if (!loop_timers_reserve(loop, 1)) {
 		free(transport);
 		return NULL;
@@ -397,6 +406,35 @@ void transport_free(struct transport *transport)
 	loop_disarm(transport->loop, &transport->timer);
 	loop_timers_release(transport->loop, 1);
 	free(transport);
+}
+
+/* --- what is held --- */
+
+void transport_set_account(struct transport *transport, const struct byte_account *account)
+{
+	transport->account = *account;
+}
+
+static void show_held(const struct transport *transport, int64_t bytes)
+{
+	meter_move(transport->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, bytes);
+	meter_move(transport->meter, METRIC_ID_ANSWER_BYTES, 0, 0, bytes);
+}
+
+bool transport_hold(struct transport *transport, size_t bytes)
+{
+	bool room = byte_account_take(&transport->account, bytes);
+	if (room)
+		show_held(transport, (int64_t)bytes);
+	else
+		meter_add(transport->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
+	return room;
+}
+
+void transport_let_go(struct transport *transport, size_t bytes)
+{
+	byte_account_give(&transport->account, bytes);
+	show_held(transport, -(int64_t)bytes);
 }
 
 /* --- handles --- */
@@ -488,12 +526,23 @@ static void take_out(struct transfer *transfer)
 	let_go(transfer);
 }
 
-void transport_mark(struct transfer *transfer)
+static void unlist(struct transfer *transfer)
 {
 	if (transfer->listed)
+		TAILQ_REMOVE(transfer->listed, transfer, next);
+	transfer->listed = NULL;
+}
+
+void transport_mark(struct transfer *transfer, size_t bytes)
+{
+	struct transport *transport = transfer->transport;
+	loop_spend(transport->loop, bytes);
+	struct transfers *list = transfer->gathered < LARGE_BYTES ? &transport->news : &transport->large;
+	if (transfer->listed == list)
 		return;
-	transfer->listed = true;
-	TAILQ_INSERT_TAIL(&transfer->transport->news, transfer, next);
+	unlist(transfer);
+	transfer->listed = list;
+	TAILQ_INSERT_TAIL(list, transfer, next);
 }
 
 void transport_distrust(struct transfer *transfer)
@@ -502,14 +551,6 @@ void transport_distrust(struct transfer *transfer)
 	transfer->kept_fd = -1;
 	if (watch && watch->kept)
 		end_kept(watch);
-}
-
-static void unlist(struct transfer *transfer)
-{
-	if (!transfer->listed)
-		return;
-	transfer->listed = false;
-	TAILQ_REMOVE(&transfer->transport->news, transfer, next);
 }
 
 static void recycle(struct transport *transport, CURL *easy, bool spare)
@@ -563,8 +604,36 @@ static void collect_done(struct transport *transport)
 		transfer->done = true;
 		note_kept(transfer);
 		take_out(transfer); /* the message dies with this */
-		transport_mark(transfer);
+		transport_mark(transfer, 0);
 	}
+}
+
+static void tell(struct transfer *transfer)
+{
+	unlist(transfer);
+	if (transfer->done)
+		take_out(transfer); /* given up, but curl does not know */
+	transfer->news(transfer);
+}
+
+/* Small answers do not wait behind large ones. Whoever hears may start and stop transfers. */
+static void tell_news(struct transport *transport)
+{
+	struct transfer *transfer;
+	while ((transfer = TAILQ_FIRST(&transport->news)))
+		tell(transfer);
+	if (transport->turn != loop_turn(transport->loop))
+		transport->heard = 0;
+	transport->turn = loop_turn(transport->loop);
+	while (transport->heard < HEAR_BYTES && (transfer = TAILQ_FIRST(&transport->large))) {
+		transport->heard += transfer->gathered;
+		tell(transfer);
+	}
+}
+
+bool transport_waits(const struct transport *transport)
+{
+	return !TAILQ_EMPTY(&transport->large);
 }
 
 void transport_tick(struct transport *transport)
@@ -579,13 +648,7 @@ void transport_tick(struct transport *transport)
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);
-	if (!TAILQ_EMPTY(&transport->news))
+	if (!TAILQ_EMPTY(&transport->news) || !TAILQ_EMPTY(&transport->large))
 		loop_refresh(transport->loop); /* curl may have sent and read within this call */
-	struct transfer *transfer;
-	while ((transfer = TAILQ_FIRST(&transport->news))) {
-		unlist(transfer);
-		if (transfer->done)
-			take_out(transfer); /* given up, but curl does not know */
-		transfer->news(transfer);
-	}
+	tell_news(transport);
 }

@@ -9,19 +9,25 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/byte_account.h"
 #include "base/compiler.h"
 #include "base/loop.h"
 #include "metrics/metrics.h"
 
 struct transport;
+TAILQ_HEAD(transfers, transfer);
 
 /* max_connections: over all its upstreams, kept and busy. NULL when out of memory. */
 struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections) MUST_CHECK;
+/* What its exchanges gather of answers is counted there; else nowhere. Once, before the first exchange. */
+void transport_set_account(struct transport *transport, const struct byte_account *account);
 /* No exchange may be under way. NULL is fine. */
 void transport_free(struct transport *transport);
 /* Once a loop turn, after sockets have been dispatched: run due transfers' timers, collect those that finished, call
  * their events. */
 void transport_tick(struct transport *transport);
+/* Whether news were left for the next turn, which has to begin at once. */
+bool transport_waits(const struct transport *transport);
 
 /* --- For the rest of upstream/: one transfer's ride. curl's own types stay in the .c files. --- */
 
@@ -50,6 +56,7 @@ struct transfer {
 	void (*news)(struct transfer *transfer);
 	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
 	bool spoilt; /* set by the owner: its handle may not be used again, until transport_prepare brings another */
+	size_t gathered; /* kept by the owner: bytes of its answer, which whoever hears its news may have to look at */
 	/* the transport's own */
 	void *easy;     /* CURL *; NULL: not under way and no answer kept */
 	int result;     /* CURLcode, once done */
@@ -60,7 +67,7 @@ struct transfer {
 	int kept_fd;    /* of the connection it left behind when it was done, for others to use; -1: none is known */
 	bool starved;   /* this machine had no socket for it: no descriptor left, or no memory */
 	bool holds;     /* a connection, or is opening one */
-	bool listed;    /* its news are due */
+	struct transfers *listed; /* its news are due, and it is in there; NULL: they are not */
 	TAILQ_ENTRY(transfer) next;
 	unsigned opened_count;
 	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
@@ -72,8 +79,13 @@ struct transfer {
 bool transport_prepare(struct transfer *transfer) MUST_CHECK;
 /* Let it go. Nothing happens before the next turn. False: out of memory. */
 bool transport_start(struct transfer *transfer) MUST_CHECK;
-/* It has more bytes: news come with this turn's tick. From curl's callbacks. */
-void transport_mark(struct transfer *transfer);
+/* It has so many bytes more: news come with this turn's tick, or, where much has been gathered, when it is its turn. From
+ * curl's callbacks. */
+void transport_mark(struct transfer *transfer, size_t bytes);
+/* Bytes of an answer that are about to be gathered. False: limits.in_flight_bytes has no room for them; that is counted,
+ * they are not. */
+bool transport_hold(struct transport *transport, size_t bytes) MUST_CHECK;
+void transport_let_go(struct transport *transport, size_t bytes);
 /* It has a connection now. From curl's callbacks. */
 void transport_connected(struct transfer *transfer);
 /* What came over its connection was no answer to what was asked: nobody may use that again. Once it is done; in the

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Large answers that come together: their bytes are counted before they are held, and a turn looks at few of them. */
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "tests/support/upstream_world.h"
+
+enum { LARGE = 600 * 1000, COUNT = 6, LIMIT = 1024 * 1024 };
+
+/* The provider's side: an answer of LARGE bytes, whose last byte waits for provider_release. */
+static atomic_uint held_back, sent_whole;
+
+static void write_answer(struct provider_request *request, const char *text)
+{
+	static char filler[1000];
+	uint64_t id = 0;
+	memset(filler, 'x', sizeof filler - 1);
+	read_ids(request->body, &id, 1);
+	char head[80];
+	int len = snprintf(head, sizeof head, "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":\"%s",
+			   (unsigned long long)id, text);
+	size_t fillers = LARGE / (sizeof filler - 1);
+	provider_write(request, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		       (size_t)len + fillers * (sizeof filler - 1) + 2, head);
+	for (size_t i = 0; i < fillers; i++)
+		provider_write(request, "%s", filler);
+	provider_write(request, "\"");
+}
+
+static enum provider_then answer_in_two(struct provider_request *request)
+{
+	write_answer(request, "");
+	atomic_fetch_add(&held_back, 1);
+	provider_hold(request);
+	provider_write(request, "}");
+	atomic_fetch_add(&sent_whole, 1);
+	return PROVIDER_KEEP;
+}
+
+static struct provider *start(struct world *world)
+{
+	struct provider *provider = start_with(world, answer_in_two, NULL);
+	atomic_store(&held_back, 0);
+	atomic_store(&sent_whole, 0);
+	return provider;
+}
+
+/* Another turn, until somebody has seen to it. */
+static bool go_on(struct world *world, uint64_t latest_us)
+{
+	turn(world);
+	return clock_now_us() < latest_us;
+}
+
+static int64_t gathered(const struct world *world)
+{
+	return metrics_read(world->metrics, METRIC_ID_ANSWER_BYTES, 0, 0);
+}
+
+static size_t landed_of(const struct landing *landings)
+{
+	size_t landed = 0;
+	for (size_t i = 0; i < COUNT; i++)
+		landed += landings[i].landed;
+	return landed;
+}
+
+static void test_a_turn_looks_at_few(void **state)
+{
+	struct world world;
+	static struct landing landings[COUNT];
+	struct provider *provider = start(&world);
+	uint64_t latest_us = clock_now_us() + PATIENCE_US;
+	(void)state;
+	for (size_t i = 0; i < COUNT; i++)
+		send_many(&world, &landings[i], 1, true, PATIENCE_US);
+	while ((atomic_load(&held_back) < COUNT || gathered(&world) < COUNT * (LARGE - LARGE / 20)) &&
+	       go_on(&world, latest_us))
+		continue;
+	provider_release(provider, COUNT);
+	while (atomic_load(&sent_whole) < COUNT && clock_now_us() < latest_us)
+		sched_yield();
+	for (size_t before = 0; before < COUNT; before = landed_of(landings)) {
+		assert_true(go_on(&world, latest_us));
+		assert_true(landed_of(landings) <= before + 1); /* each is more than a turn's worth */
+	}
+	for (size_t i = 0; i < COUNT; i++) {
+		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
+		landing_fini(&landings[i]);
+	}
+	assert_int_equal(gathered(&world), 0);
+	world_fini(&world);
+	provider_stop(provider);
+}
+
+static void expect_no_room(const struct landing *landing, bool repeatable)
+{
+	assert_int_equal(landing->answers[0]->outcome, repeatable ? OUTCOME_OVERLOADED : OUTCOME_OUTCOME_UNKNOWN);
+	expect_detail(landing->answers[0], "limits.in_flight_bytes");
+}
+
+static void test_what_has_no_room_is_refused(void **state)
+{
+	struct world world;
+	static struct landing landings[COUNT];
+	atomic_size_t held = 0;
+	const struct byte_account account = { &held, LIMIT };
+	struct provider *provider = start(&world);
+	uint64_t latest_us = clock_now_us() + PATIENCE_US;
+	(void)state;
+	transport_set_account(world.transport, &account);
+	for (size_t i = 0; i < COUNT; i++)
+		send_many(&world, &landings[i], 1, i % 2 == 0, PATIENCE_US);
+	while (landed_of(landings) < COUNT - 1 && go_on(&world, latest_us))
+		assert_true(atomic_load(&held) <= LIMIT);
+	assert_int_equal(landed_of(landings), COUNT - 1);
+	while (gathered(&world) < LARGE - LARGE / 20 && go_on(&world, latest_us))
+		continue;
+	provider_release(provider, COUNT);
+	while (landed_of(landings) < COUNT && go_on(&world, latest_us))
+		continue;
+	size_t fine = 0;
+	for (size_t i = 0; i < COUNT; i++) {
+		if (landings[i].answers[0]->outcome == OUTCOME_OK)
+			fine++;
+		else
+			expect_no_room(&landings[i], i % 2 == 0);
+		landing_fini(&landings[i]);
+	}
+	assert_int_equal(fine, 1);
+	assert_int_equal(metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0), COUNT - 1);
+	assert_int_equal(atomic_load(&held), 0);
+	assert_int_equal(gathered(&world), 0);
+	world_fini(&world);
+	provider_stop(provider);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_turn_looks_at_few),
+		cmocka_unit_test(test_what_has_no_room_is_refused),
+	};
+	signal(SIGPIPE, SIG_IGN);
+	if (!upstream_library_init())
+		return 1;
+	int failed = cmocka_run_group_tests_name("answer bytes", tests, NULL, NULL);
+	upstream_library_fini();
+	return failed;
+}
