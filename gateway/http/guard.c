@@ -24,38 +24,77 @@ static enum http_method method_of(struct slice name)
 	return HTTP_METHOD_COUNT;
 }
 
-static const struct {
-	struct slice name;
-	bool list;
-} known[] = {
-#define X(name, word, list) [HEADER_##name] = { { word, sizeof(word) - 1 }, list },
+/* Whether a name is this lower-case word in any case. Of a token: a byte 0x20 below a mark would count for the mark, and
+ * that is none of a token's. Words at a time, since each header is compared with some. */
+static inline bool is_word(const char *name, const char *word, size_t len)
+{
+	const uint64_t lower = UINT64_C(0x2020202020202020);
+	uint64_t a, b;
+	size_t at = 0;
+	for (; len - at >= sizeof a; at += sizeof a) {
+		memcpy(&a, name + at, sizeof a);
+		memcpy(&b, word + at, sizeof b);
+		if ((a | lower) != b)
+			return false;
+	}
+	for (; at < len; at++)
+		if ((name[at] | 0x20) != word[at])
+			return false;
+	return true;
+}
+
+/* HEADER_COUNT: nobody here looks at it. *list: it may come twice. */
+static enum http_header known_header(struct slice name, bool *list)
+{
+#define X(id, word, may_repeat)                                                                                        \
+	if (name.len == sizeof(word) - 1 && is_word(name.at, word, sizeof(word) - 1)) {                                \
+		*list = may_repeat;                                                                                    \
+		return HEADER_##id;                                                                                    \
+	}
 	HTTP_HEADERS(X)
 #undef X
-};
+	return HEADER_COUNT;
+}
 
 /* tchar of RFC 9110, 5.6.2 */
-static bool is_token_byte(unsigned char c)
-{
-	static const char marks[] = "!#$%&'*+-.^_`|~";
-	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr(marks, c));
-}
+static const bool token_bytes[256] = {
+	['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['!'] = true, ['#'] = true, ['$'] = true,
+	['%'] = true,         ['&'] = true,         ['\''] = true,        ['*'] = true, ['+'] = true, ['-'] = true,
+	['.'] = true,         ['^'] = true,         ['_'] = true,         ['`'] = true, ['|'] = true, ['~'] = true,
+};
 
 static bool is_token(const char *text, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
-		if (!is_token_byte((unsigned char)text[i]))
+		if (!token_bytes[(unsigned char)text[i]])
 			return false;
 	return len > 0;
+}
+
+static bool is_control(unsigned char c)
+{
+	return (c < 0x20 && c != '\t') || c == 0x7f;
+}
+
+/* Whether one of eight bytes is below 0x20 or 0x7f (a tab too). */
+static bool has_control(const char *text)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t word;
+	memcpy(&word, text, sizeof word);
+	uint64_t low = (word - ones * 0x20) & ~word, rubout = word ^ ones * 0x7f;
+	return (low | ((rubout - ones) & ~rubout)) & ones * 0x80;
 }
 
 /* Field values hold visible bytes, blanks, tabs and obs-text (RFC 9110, 5.5): no other control byte. */
 static bool is_field_value(const char *text, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)text[i];
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
+	size_t i = 0;
+	while (len - i >= 8 && !has_control(text + i))
+		i += 8;
+	for (; i < len; i++)
+		if (is_control((unsigned char)text[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -130,7 +169,7 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 				"A header's name has a byte that is not allowed (RFC 9110, 5.1).");
 	if (!is_field_value(value.at, value.len))
 		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
-	if (name_is(name.at, name.len, SLICE("cookie"))) {
+	if (name.len == 6 && is_word(name.at, "cookie", 6)) {
 		walk->cookie_bytes += value.len;
 		for (size_t i = 0; i < value.len; i++)
 			walk->records += value.at[i] == ';' || i == 0;
@@ -140,10 +179,9 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 	if (walk->tenant_header.len && name_is(name.at, name.len, walk->tenant_header) &&
 	    !keep_known(walk, HEADER_TENANT, false, cut))
 		return false;
-	for (size_t i = 0; i < countof(known); i++)
-		if (name_is(name.at, name.len, known[i].name))
-			return keep_known(walk, (enum http_header)i, known[i].list, cut);
-	return true;
+	bool list = false;
+	enum http_header header = known_header(name, &list);
+	return header == HEADER_COUNT || keep_known(walk, header, list, cut);
 }
 
 /* A newer library runs at a level of discipline (daemon.c) at which it refuses folded lines, NULs and line ends without CR

@@ -23,7 +23,7 @@
 enum { METHODS_PER_PATH = 2, DECODED_BYTES = 256 };
 
 struct route {
-	const char *path;        /* a last segment "{}" takes one segment of any name, "{*}" all that is left */
+	struct slice path;       /* a last segment "{}" takes one segment of any name, "{*}" all that is left */
 	const struct wire *wire; /* how its clients are told of a problem; NULL: wire_problem */
 	struct {
 		enum http_method method; /* GET stands for HEAD too, HTTP_METHOD_COUNT for all */
@@ -33,33 +33,35 @@ struct route {
 
 static route_function serve_data_metrics;
 
+#define PATH(text) { "" text, sizeof(text) - 1 }
+
 static const struct route data_routes[] = {
-	{ "/v1/tools/{}", NULL, { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
-	{ "/mcp", &wire_mcp, { { HTTP_METHOD_COUNT, mcp_serve } } },
-	{ "/v1/embeddings", &wire_openai, { { HTTP_POST, embeddings_serve } } },
-	{ "/v1/batch", NULL, { { HTTP_POST, rest_call_many } } },
-	{ "/v1/tools", NULL, { { HTTP_GET, page_tools } } },
-	{ "/openapi.json", NULL, { { HTTP_GET, page_openapi } } },
-	{ "/healthz", NULL, { { HTTP_GET, page_healthz } } },
-	{ "/readyz", NULL, { { HTTP_GET, page_readyz } } },
-	{ "/metrics", NULL, { { HTTP_GET, serve_data_metrics } } },
-	{ "/.well-known/oauth-protected-resource", NULL, { { HTTP_GET, mcp_resource_metadata } } },
-	{ "/.well-known/oauth-protected-resource/mcp", NULL, { { HTTP_GET, mcp_resource_metadata } } },
+	{ PATH("/v1/tools/{}"), NULL, { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
+	{ PATH("/mcp"), &wire_mcp, { { HTTP_METHOD_COUNT, mcp_serve } } },
+	{ PATH("/v1/embeddings"), &wire_openai, { { HTTP_POST, embeddings_serve } } },
+	{ PATH("/v1/batch"), NULL, { { HTTP_POST, rest_call_many } } },
+	{ PATH("/v1/tools"), NULL, { { HTTP_GET, page_tools } } },
+	{ PATH("/openapi.json"), NULL, { { HTTP_GET, page_openapi } } },
+	{ PATH("/healthz"), NULL, { { HTTP_GET, page_healthz } } },
+	{ PATH("/readyz"), NULL, { { HTTP_GET, page_readyz } } },
+	{ PATH("/metrics"), NULL, { { HTTP_GET, serve_data_metrics } } },
+	{ PATH("/.well-known/oauth-protected-resource"), NULL, { { HTTP_GET, mcp_resource_metadata } } },
+	{ PATH("/.well-known/oauth-protected-resource/mcp"), NULL, { { HTTP_GET, mcp_resource_metadata } } },
 };
 
 static const struct route admin_routes[] = {
-	{ "/", NULL, { { HTTP_GET, page_admin_index } } },
-	{ "/metrics", NULL, { { HTTP_GET, page_metrics } } },
-	{ "/healthz", NULL, { { HTTP_GET, page_healthz } } },
-	{ "/readyz", NULL, { { HTTP_GET, page_readyz } } },
-	{ "/admin/config", NULL, { { HTTP_GET, page_admin_config } } },
-	{ "/admin/tools", NULL, { { HTTP_GET, page_admin_tools } } },
-	{ "/admin/upstreams", NULL, { { HTTP_GET, page_admin_upstreams } } },
-	{ "/admin/cache", NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
-	{ "/admin/cache/export", NULL, { { HTTP_GET, page_admin_export } } },
-	{ "/admin/cache/import", NULL, { { HTTP_POST, page_admin_import } } },
-	{ "/admin/endpoints/{*}", NULL, { { HTTP_POST, page_admin_endpoint } } },
-	{ "/admin/drain", NULL, { { HTTP_POST, page_admin_drain } } },
+	{ PATH("/"), NULL, { { HTTP_GET, page_admin_index } } },
+	{ PATH("/metrics"), NULL, { { HTTP_GET, page_metrics } } },
+	{ PATH("/healthz"), NULL, { { HTTP_GET, page_healthz } } },
+	{ PATH("/readyz"), NULL, { { HTTP_GET, page_readyz } } },
+	{ PATH("/admin/config"), NULL, { { HTTP_GET, page_admin_config } } },
+	{ PATH("/admin/tools"), NULL, { { HTTP_GET, page_admin_tools } } },
+	{ PATH("/admin/upstreams"), NULL, { { HTTP_GET, page_admin_upstreams } } },
+	{ PATH("/admin/cache"), NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },
+	{ PATH("/admin/cache/export"), NULL, { { HTTP_GET, page_admin_export } } },
+	{ PATH("/admin/cache/import"), NULL, { { HTTP_POST, page_admin_import } } },
+	{ PATH("/admin/endpoints/{*}"), NULL, { { HTTP_POST, page_admin_endpoint } } },
+	{ PATH("/admin/drain"), NULL, { { HTTP_POST, page_admin_drain } } },
 };
 
 /* Percent-decode (RFC 3986, 2.1) into `place`. False: malformed, or too long for any name of ours. */
@@ -86,7 +88,7 @@ static bool decode(struct slice text, char *place, struct slice *decoded)
 /* Whether `path` is the route's; what stands for {} goes to *rest, still encoded. */
 static bool matches(const struct route *route, struct slice path, struct slice *rest)
 {
-	struct slice pattern = slice_of(route->path);
+	struct slice pattern = route->path;
 	*rest = (struct slice){ "", 0 };
 	if (pattern.at[pattern.len - 1] != '}')
 		return slice_equal(path, pattern);

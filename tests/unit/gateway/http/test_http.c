@@ -4,11 +4,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "tests/support/alloc_fail.h"
+#include "gateway/http/guard.h"
 #include "tests/support/http_world.h"
 
 #define MS CLOCK_US_PER_MS
@@ -183,6 +185,67 @@ static void bodies_have_a_limit(void **state)
 }
 
 /* front F4: all tenants were one where identity.tenant_header was a header with a meaning of its own. */
+/* Whether a head with this one more line passes; *request as the guard has filled it. */
+static bool line_passes(struct slice line, struct request *request)
+{
+	struct buf bytes = BUF_INIT(4096);
+	struct guard_head head = { 0 };
+	struct guard_verdict verdict = { 0 };
+	buf_put_text(&bytes, "GET /x HTTP/1.1\r\nHost: a\r\n");
+	buf_put(&bytes, line);
+	buf_put_text(&bytes, "\r\n\r\n");
+	*request = (struct request){ .http = NULL };
+	assert_true(guard_bytes(buf_slice(&bytes), request, NULL, 4096, &head, &verdict));
+	buf_fini(&bytes);
+	return verdict.outcome == OUTCOME_OK;
+}
+
+/* All 256 values at each place of a name and of a value, against the grammar as RFC 9110 writes it (5.1, 5.5, 5.6.2). */
+static void each_byte_of_a_header_is_looked_at(void **state)
+{
+	(void)state;
+	struct request request;
+	char line[] = "Abcdefghijklmnop: abcdefghijklmnopqrs";
+	const size_t name_len = 16, value_at = 18, len = sizeof line - 1;
+	for (size_t at = 0; at < len; at++) {
+		for (unsigned c = 0; c < 256; c++) {
+			if ((at >= name_len && at < value_at) || c == '\n' || (c == ':' && at < name_len))
+				continue;
+			char before = line[at];
+			bool token = (c && c < 128 && isalnum((int)c)) || (c && strchr("!#$%&'*+-.^_`|~", (int)c));
+			bool visible = c == '\t' || (c >= 0x20 && c != 0x7f);
+			line[at] = (char)c;
+			if (line_passes((struct slice){ line, len }, &request) != (at < name_len ? token : visible))
+				fail_msg("byte %u at %zu", c, at);
+			line[at] = before;
+		}
+	}
+}
+
+static void known_headers_are_found_in_any_case(void **state)
+{
+	(void)state;
+	static const char *const names[] = {
+#define X(name, word, list) word,
+		HTTP_HEADERS(X)
+#undef X
+	};
+	struct request request;
+	for (size_t i = 0; i < countof(names); i++) {
+		if (i == HEADER_HOST || i == HEADER_CONTENT_LENGTH || i == HEADER_TRANSFER_ENCODING)
+			continue; /* their values have rules of their own */
+		char line[64];
+		size_t len = (size_t)snprintf(line, sizeof line, "%s: v", names[i]);
+		for (size_t at = 0; at + 3 < len; at += 2)
+			line[at] = (char)toupper((unsigned char)line[at]);
+		assert_true(line_passes((struct slice){ line, len }, &request));
+		assert_int_equal(request.headers[i].len, 1);
+		line[len - 4]++; /* another name, as long */
+		assert_true(line_passes((struct slice){ line, len }, &request));
+		assert_null(request.headers[i].at);
+	}
+}
+
 static void a_tenant_header_may_have_another_meaning_too(void **state)
 {
 	(void)state;
@@ -439,6 +502,8 @@ int main(void)
 		cmocka_unit_test(a_client_that_leaves_in_mid_body_is_forgotten),
 		cmocka_unit_test(bodies_have_a_limit),
 		cmocka_unit_test(bytes_held_have_a_limit),
+		cmocka_unit_test(each_byte_of_a_header_is_looked_at),
+		cmocka_unit_test(known_headers_are_found_in_any_case),
 		cmocka_unit_test(a_tenant_header_may_have_another_meaning_too),
 		cmocka_unit_test(connections_have_a_limit),
 		cmocka_unit_test(when_all_have_left_there_is_room_again),
