@@ -32,7 +32,8 @@ bool reply_none_match(const struct request *request, const char *etag);
  * 304 without the bytes to a caller that has them. With ?full=1 an MCP result comes whole (answer_full). */
 void reply_call(struct request *request, const struct call *call);
 
-/* The headers that tell how a finished call's result came about: Cache-Status, Age, Server-Timing and X-Batch-*. */
+/* The headers that tell how a finished call's result came about: Cache-Status, Age, Server-Timing and X-Batch-*; none with
+ * reply_headers: minimal. */
 void reply_put_call(struct reply *reply, const struct call *call);
 /* Whether the same call, sent again, may succeed and cannot do harm: more than the outcome decides. `call` may be NULL.
  */

@@ -38,6 +38,9 @@ bool upstream_shares_requests(const struct upstream_config *upstream);
 /* The dialect of a tool whose calls do not all fit into one request, by name; NULL: they do. */
 const char *tool_grouping_dialect(const struct tool *tool);
 
+/* Whether replies to calls tell how they came about. */
+enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
+
 /* Which listeners serve /metrics. */
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
 
@@ -82,7 +85,8 @@ struct config {
 	size_t admin_count; /* 0: no admin listener */
 	unsigned workers;   /* >= 1; auto has been resolved */
 	uint64_t drain_timeout_us;
-	bool core_dumps; /* and whatever else looks into the process */
+	bool core_dumps;        /* and whatever else looks into the process */
+	unsigned reply_headers; /* enum reply_headers */
 	struct {
 		enum log_level level;
 		enum log_format format;

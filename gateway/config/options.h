@@ -110,6 +110,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("core_dumps", BOOL, config, core_dumps, "", 0, 0, "false", NULL,                                             \
 	  "Let core dumps be written and debuggers attach. Then programs of the gateway's user, those that it runs "   \
 	  "included, can read its memory and environment, secrets and all.")                                           \
+	V("reply_headers", ENUM, config, reply_headers, "", 0, 0, "full", "full|minimal",                              \
+	  "Whether replies to calls say where the answer comes from and how long it took (Cache-Status, Age, "         \
+	  "Server-Timing, X-Attempts, X-Batch-*), or only what a client acts on.")                                     \
 	B("log", BLOCK, 0, "What is logged, how and where.")                                                           \
 	V("log.level", ENUM, config, log.level, "", 0, 0, "info", "error|warn|info|debug",                             \
 	  "The least important level that is written.")                                                                \

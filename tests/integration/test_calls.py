@@ -127,6 +127,16 @@ def test_an_answer_says_how_it_came_about(gateway):
     assert again.header("age").isdigit()
 
 
+def test_an_answer_says_no_more_than_it_must(start):
+    gateway = start({"reply_headers": "minimal"})
+    for _ in range(2):
+        reply = gateway.call("cached", {"n": 1})
+        assert reply.status == 200 and reply.json()
+        assert set(reply.headers) == {"content-type", "content-length", "date", "etag", "x-request-id"}
+    assert gateway.call("cached", {"n": 1}, If_None_Match=reply.header("etag")).status == 304
+    assert "cache-status" not in gateway.call("missing").headers
+
+
 def test_an_answer_not_stored_says_so(gateway):
     for tool in ("echo", "write"):     # not for the cache by configuration: "bypass" (RFC 9211, 2.2)
         assert gateway.call(tool).header("cache-status") == "jitney; fwd=bypass"
