@@ -102,4 +102,5 @@ libgateway_a_SOURCES = \
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c
-jitney_LDADD = $(LIBS_GATEWAY) -lpthread
+jitney_CPPFLAGS = $(AM_CPPFLAGS) -DJITNEY_MALLOC='"$(MALLOC_NAME)"'
+jitney_LDADD = $(LIBS_GATEWAY) $(MALLOC_LIBS) -lpthread

@@ -7,6 +7,15 @@
 #include "base/compiler.h"
 #include "gateway/cli/cli.h"
 
+#ifndef JITNEY_MALLOC
+#define JITNEY_MALLOC "libc"
+#endif
+
+/* Read by jemalloc, if that is what allocates: what a burst took goes back to the system within seconds, by a thread of
+ * jemalloc's own, since workers that sleep free nothing. The environment's MALLOC_CONF goes before. */
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:3000,muzzy_decay_ms:0";
+
 static int print_version(int argc, char **argv)
 {
 	bool help = argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
@@ -14,7 +23,8 @@ static int print_version(int argc, char **argv)
 		fputs("jitney version: it takes no words\n", stderr);
 		return EXIT_USAGE;
 	}
-	puts(help ? "usage: jitney version\n\nPrints the version." : "jitney " JITNEY_VERSION);
+	puts(help ? "usage: jitney version\n\nPrints the version, and what allocates its memory."
+		  : "jitney " JITNEY_VERSION "\nmalloc: " JITNEY_MALLOC);
 	return EXIT_SUCCESS;
 }
 

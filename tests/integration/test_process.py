@@ -336,7 +336,8 @@ def test_tools(start):
 
 def test_version():
     done = jitney("version")
-    assert done.returncode == 0 and re.search(r"\d+\.\d+", done.stdout)
+    assert done.returncode == 0
+    assert re.fullmatch(r"jitney \d+\.\d+\.\d+\nmalloc: (libc|jemalloc [\d._]+|mimalloc [\d._]+)\n", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("command", [(), ("serve",), ("check",), ("call",), ("tools",), ("version",)])
