@@ -51,6 +51,9 @@ struct batch {
 	uint64_t tokens;            /* estimated; 0: nobody counts them */
 	size_t room;                /* items it can hold */
 	size_t count;               /* items put in */
+	size_t answered;            /* of those, the provider has done with */
+	uint64_t answers_us;        /* when, since it left, summed: so long it has held its slot, times count */
+	uint64_t alone_count;       /* arrays_sent's, if it is one */
 	size_t live;                /* of those, still waiting for an answer */
 	struct batch_item *items[]; /* NULL: answered, expired or cancelled */
 };

@@ -34,12 +34,16 @@ struct lane_class {
 	struct costs costs;
 	struct arrays arrays;
 	struct window_costs exchange;
+	struct window_purse purse;
 	double load;             /* highest `outstanding` of late */
 	struct ready_line ready; /* lanes that may send; wait here at the cap of exchanges */
 	size_t in_flight;        /* exchanges under way */
 	size_t outstanding;      /* items waiting, and travelling in batches, that somebody waits for */
 	uint64_t used_us;        /* when a call last came in; 0: never */
 };
+
+/* An exchange whose calls are answered one by one holds a slot less and less: by the part of them that is still out. */
+enum { SLOT_PARTS = 1 << 20 };
 
 struct batcher {
 	struct batch_policy policy; /* max_items capped by what the dialect can carry */
@@ -74,11 +78,12 @@ struct batcher {
 	struct limiter limiter;         /* how many of `flights` at once */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
-	size_t overdue;                 /* of those, far past their time */
-	uint64_t overdue_look_us;       /* when one may become so; CLOCK_NEVER: none will */
-	uint64_t held_us;               /* when it last kept calls waiting */
-	uint64_t free_us;               /* since when the limiter lets one more out */
-	struct upstream_call *calls;    /* scratch for upstream_send */
+	size_t overdue;           /* of those, far past their time */
+	uint64_t freed;           /* of those that are not: slots that answers have made free, in parts of SLOT_PARTS */
+	uint64_t overdue_look_us; /* when one may become so; CLOCK_NEVER: none will */
+	uint64_t held_us;         /* when it last kept calls waiting */
+	uint64_t free_us;         /* since when the limiter lets one more out */
+	struct upstream_call *calls; /* scratch for upstream_send */
 	size_t calls_room;
 };
 
@@ -102,6 +107,13 @@ void learned_given_up(struct batcher *batcher, const struct batch *batch, uint64
 const struct costs *learned_costs(struct lane_class *class, const struct batch *batch);
 
 /* --- waiting.c: lanes --- */
+
+/* Exchanges under way, as the limiter counts them. A configured number is a promise: it counts each for one until it has
+ * landed. */
+static inline size_t waiting_under_way(const struct batcher *batcher)
+{
+	return batcher->in_flight - (batcher->limiter.fixed ? 0 : (size_t)(batcher->freed / SLOT_PARTS));
+}
 
 static inline struct lane_class *waiting_class(struct batcher *batcher, const struct lane *lane)
 {

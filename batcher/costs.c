@@ -76,6 +76,13 @@ void costs_learn(struct costs *costs, size_t items, double took_us)
 	fit_line(costs);
 }
 
+void costs_forget(struct costs *costs)
+{
+	forget_past(costs);
+	costs->samples = 0;
+	costs->spread_us = costs->fixed_us = costs->item_us = 0;
+}
+
 void costs_scale(struct costs *costs, double factor)
 {
 	costs->fixed_us *= factor;

@@ -33,6 +33,8 @@ static inline bool costs_known(const struct costs *costs)
 
 /* An exchange of so many took so long, and nothing queued. */
 void costs_learn(struct costs *costs, size_t items, double took_us);
+/* It is another provider now: the next ones to be learned are all that is known. */
+void costs_forget(struct costs *costs);
 /* The provider has become so many times as slow. */
 void costs_scale(struct costs *costs, double factor);
 /* What an exchange of so many takes; 0: nothing is known at all. */

@@ -222,5 +222,6 @@ struct window_view lane_view(const struct lane *lane)
 		.in_flight = lane->in_flight,
 		.landed = lane->landed,
 		.gap_us = lane->gap_us,
+		.company = lane->company,
 	};
 }

@@ -17,6 +17,7 @@ struct window_view learned_view(struct batcher *batcher, const struct lane *lane
 	const struct lane_class *class = waiting_class(batcher, lane);
 	struct window_view view = lane_view(lane);
 	view.costs = class->exchange;
+	view.purse = class->purse;
 	view.free_us = batcher->free_us;
 	view.plan = learned_plan(batcher, class, now_us);
 	return view;
@@ -136,8 +137,27 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		.given_up = given_up,
 	};
 	limiter_landed(&batcher->limiter, &sample, now_us);
+	if (batcher->limiter.forgot_us == now_us)
+		arrays_init(&class->arrays); /* it is another provider */
 	if (sample.costs != &class->costs && !given_up)
 		costs_learn(&class->costs, 1, sample.took_us);
+}
+
+/* What company costs. A call alone that is far past its time holds no slot from then on. */
+static void learn_company(struct lane_class *class, const struct batch *batch, uint64_t took_us, uint64_t now_us)
+{
+	uint64_t patience_us = window_elapsed_us(batch->sent_us, batch->overdue_us);
+	struct arrays_company company = {
+		.items = batch->count,
+		.sent_count = batch->alone_count,
+		.held_us = batch->answered ? (double)batch->answers_us / (double)batch->answered : 0,
+		.alone_us = limiter_patience_us(&class->costs, 1),
+		.late = took_us > patience_us && costs_known(&class->costs),
+	};
+	if (batch->count == 1)
+		arrays_alone(&class->arrays, (double)(took_us < patience_us ? took_us : patience_us), now_us);
+	else
+		arrays_company(&class->arrays, &company, now_us);
 }
 
 void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
@@ -154,6 +174,7 @@ void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_
 		return;
 	window_learn(&class->exchange, took_us);
 	arrays_passed(&class->arrays, batch->count);
+	learn_company(class, batch, took_us, now_us);
 	if (batch->under_way <= 2)
 		arrays_learn(&class->arrays, batch->count, took_us, now_us);
 	learn_limit(batcher, class, batch, false, now_us);

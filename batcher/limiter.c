@@ -5,8 +5,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define SLACK_US 200.0 /* of our own making: loop turns and system calls */
-#define QUEUED 0.95    /* a mean gradient below this is a queue */
+#define VERY_SLOW_US (10.0 * LIMITER_SLOW_US) /* a round of such is longer than anybody wants to wait */
+#define SLACK_US 200.0                        /* of our own making: loop turns and system calls */
+#define QUEUED 0.95                           /* a mean gradient below this is a queue */
 #define NEARLY 0.75    /* START goes on above this: a real ceiling shows more at twice the limit */
 #define LATE 1.06      /* times what it should take: one exchange is late */
 #define BEST 2.0       /* however fast one was, its gradient counts as no more */
@@ -19,6 +20,7 @@
 #define STEP (1.0 / 8) /* of the limit, by which MORE rises */
 #define DOWN 0.75      /* of the limit, to which FEWER goes */
 #define DEEPEST 0.25   /* of the limit, to which one cut goes at most */
+#define CHANGED 0.5    /* a gradient below this where nothing queued before: it is another provider */
 enum {
 	LEAST_ROUND = 8,
 	TIMELY_SMOOTHING = 16,
@@ -66,6 +68,7 @@ void limiter_init(struct limiter *limiter, size_t fixed, size_t start)
 	limiter->fixed = fixed > 0;
 	limiter->limit = (double)(fixed ? fixed : start);
 	limiter->most = fixed ? (double)fixed : LIMITER_MOST;
+	limiter->start = limiter->limit;
 	limiter->reason = fixed ? LIMITER_CONFIGURED : LIMITER_INITIAL;
 	limiter->rest_us = REST_FIRST_US;
 }
@@ -106,11 +109,26 @@ void limiter_overdue(struct limiter *limiter)
 	limiter->untimely += (1 - limiter->untimely) / TIMELY_SMOOTHING;
 }
 
+/* Nothing has landed yet, so for how long that is so tells all that is known of the provider. */
+static bool may_be_bold(const struct limiter *limiter)
+{
+	return limiter->bold_us > 0 && limiter->bold_us < CLOCK_NEVER && limiter->limit < LIMITER_START_SINGLE;
+}
+
+static void be_bold(struct limiter *limiter)
+{
+	limiter->limit = LIMITER_START_SINGLE;
+	limiter->reason = LIMITER_ROSE;
+	limiter->bold_us = CLOCK_NEVER;
+}
+
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
 {
 	size_t limit = limiter_limit(limiter);
 	if (under_way < limit)
 		return 0;
+	if (may_be_bold(limiter) && under_way < LIMITER_START_SINGLE)
+		return limiter->bold_us <= now_us ? 0 : limiter->bold_us;
 	if (limiter->fixed || under_way >= LIMITER_MOST || under_way - overdue >= limit)
 		return CLOCK_NEVER;
 	if (is_timely(limiter) || limiter->probe_us <= now_us)
@@ -120,6 +138,10 @@ uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t
 
 void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us)
 {
+	if (limiter->bold_us == 0 && !limiter->fixed)
+		limiter->bold_us = clock_add(now_us, LIMITER_SLOW_US);
+	if (may_be_bold(limiter) && limiter->bold_us <= now_us && under_way >= limiter_limit(limiter))
+		be_bold(limiter);
 	bool probes = under_way >= limiter_limit(limiter) && overdue > 0 && !is_timely(limiter);
 	if (!probes)
 		return;
@@ -272,6 +294,30 @@ static void compare_with(struct limiter *limiter, enum limiter_state state, cons
 	set_limit(limiter, limit, reason, now_us);
 }
 
+/* At no higher limit than one at which nothing queued: what is so much slower now, or faster, is the provider. */
+static bool has_changed(const struct limiter *limiter, const struct findings *found)
+{
+	bool slower = found->gradient + found->noise < CHANGED && limiter->limit <= limiter->clear_limit;
+	return (slower || found->gradient - found->noise > 1 / CHANGED * QUEUED) && !found->given_up;
+}
+
+static void forget_provider(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	bool counted[LIMITER_ROUND] = { false };
+	for (unsigned i = 0; i < limiter->landed; i++) {
+		if (!counted[i]) {
+			mean_delay(limiter, i, counted);
+			costs_forget(limiter->round[i].costs);
+		}
+	}
+	bool slow = found->took_us >= (double)LIMITER_SLOW_US;
+	limiter->state = LIMITER_START;
+	limiter->unsure = limiter->risen = 0;
+	limiter->clear_limit = 0;
+	limiter->forgot_us = now_us;
+	set_limit(limiter, slow ? LIMITER_START_SINGLE : limiter->start, LIMITER_SLOWER, now_us);
+}
+
 static void cut(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	double worked_on = floor_of(found->used * found->gradient + 0.5);
@@ -299,16 +345,46 @@ static bool goes_on(struct limiter *limiter, const struct findings *found, uint6
 		cut(limiter, found, now_us);
 		return false;
 	}
-	if (found->clear)
+	if (found->clear) {
+		limiter->clear_limit = limiter->limit;
 		teach(limiter);
+	}
 	return found->full && found->clear;
+}
+
+/* No queue that would make a doubling wrong: a real ceiling shows more at twice the limit. */
+static bool is_nearly_clear(const struct findings *found)
+{
+	return found->gradient >= NEARLY && !found->lost;
+}
+
+/* Of those that were let out at once the fast ones land first, and where exchanges take long and differ, what was learned
+ * from those is far too little. The first round that is whole tells. */
+static bool tells_of_slow_ones(const struct limiter *limiter, const struct findings *found)
+{
+	return limiter->state == LIMITER_START && limiter->clear_limit <= 0 && found->took_us >= VERY_SLOW_US;
+}
+
+/* What begins cannot wait for rounds to be exact: where exchanges differ much and take long, that would be minutes. */
+static bool doubles_at_once(const struct limiter *limiter, const struct findings *found)
+{
+	bool goes_on = tells_of_slow_ones(limiter, found) || (found->full && is_nearly_clear(found));
+	return limiter->state == LIMITER_START && goes_on;
 }
 
 static void end_start(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
-	bool near = found->gradient >= NEARLY && !found->lost;
+	if (limiter->clear_limit > 0 && has_changed(limiter, found)) {
+		forget_provider(limiter, found, now_us);
+		return;
+	}
+	bool first = tells_of_slow_ones(limiter, found), near = first || is_nearly_clear(found);
+	if (first)
+		correct_costs(limiter);
 	if (near)
 		teach(limiter);
+	if (first || found->clear)
+		limiter->clear_limit = limiter->limit;
 	if (near ? found->full : goes_on(limiter, found, now_us))
 		set_limit(limiter, limiter->limit * 2, LIMITER_ROSE, now_us);
 }
@@ -325,7 +401,9 @@ static void try_other(struct limiter *limiter, const struct findings *found, uin
 
 static void end_steady(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
-	if (goes_on(limiter, found, now_us) && now_us >= limiter->try_us)
+	if (has_changed(limiter, found))
+		forget_provider(limiter, found, now_us);
+	else if (goes_on(limiter, found, now_us) && now_us >= limiter->try_us)
 		try_other(limiter, found, now_us);
 }
 
@@ -440,14 +518,17 @@ void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample
 		limiter->untimely -= limiter->untimely / TIMELY_SMOOTHING;
 		limiter->probe_rest_us = limiter->probe_us = 0;
 	}
+	if (may_be_bold(limiter) && sample->took_us >= (double)LIMITER_SLOW_US)
+		be_bold(limiter);
+	limiter->bold_us = CLOCK_NEVER;
 	bool known = costs_known(sample->costs);
 	if (sample->given_up && !known)
 		return;
 	if (sample->given_up)
 		quiet = true; /* its costs learn nothing from it */
-	else if (quiet || limiter->fixed)
+	else if ((quiet && sample->sent_us >= limiter->forgot_us) || limiter->fixed)
 		costs_learn(sample->costs, sample->items, sample->took_us);
-	else if (!known) /* they may have queued, and a queue can only add */
+	else if (!known && sample->sent_us >= limiter->changed_us) /* they may have queued, and a queue can only add */
 		costs_learn(sample->costs, sample->items, at_most_expected_us(sample));
 	if (limiter->fixed || !known || sample->sent_us < limiter->changed_us)
 		return;
@@ -460,6 +541,6 @@ void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample
 	if (!is_whole(limiter))
 		return;
 	struct findings found = judge_round(limiter);
-	if (found.error <= EXACT || limiter->landed == LIMITER_ROUND)
+	if (found.error <= EXACT || limiter->landed == LIMITER_ROUND || doubles_at_once(limiter, &found))
 		end_round(limiter, &found, now_us);
 }

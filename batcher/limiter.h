@@ -21,6 +21,10 @@
  * a queue: then all count, and one more is let out now and then to find out whether it still does. (One that has answered
  * some of its calls waits for a slow one.)
  *
+ * A round that is twice as slow as the one before, at no higher limit, is not our doing; nor is one much faster: the provider
+ * has changed. What was known of it is forgotten, and START begins anew. A provider that takes LIMITER_SLOW_US for its first
+ * exchange is allowed as many at once as if calls travelled alone: waiting for its landings would be the slowest part.
+ *
  * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and FEWER
  * come again and again, at most LIMITER_REST_US apart, as long as the limit is what holds calls back.
  */
@@ -42,6 +46,7 @@ enum {
 	LIMITER_START_BATCH = 10,  /* and where they share: what is held back gathers meanwhile */
 	LIMITER_ROUND = 32         /* exchanges in a round at most */
 };
+#define LIMITER_SLOW_US (100 * CLOCK_US_PER_MS)
 #define LIMITER_REST_US CLOCK_US_PER_S /* longest time between two tries */
 
 /* One exchange that has ended: with an answer, or given up when it had taken longer than it should. */
@@ -63,6 +68,10 @@ struct limiter {
 	bool fixed; /* the configuration's number */
 	enum limiter_state state;
 	enum limiter_reason reason;
+	double start;       /* where it starts */
+	double clear_limit; /* the last one at which nothing queued */
+	uint64_t bold_us; /* START: when it may go on as if calls travelled alone; 0: nothing sent; CLOCK_NEVER: not */
+	uint64_t forgot_us;  /* when what was known of the provider was forgotten: what left before was another one's */
 	uint64_t changed_us; /* when the limit was last changed: what left before tells nothing of it */
 	struct {
 		double limit, gradient, luck, took_us, used;

@@ -11,10 +11,16 @@ static const struct upstream_events events = { .answered = sending_answered,
 					       .landed = refused_landed,
 					       .noted = sending_noted };
 
+/* What it has given back of its slot. */
+static uint64_t freed_by(const struct batch *batch)
+{
+	return batch->answered * (SLOT_PARTS / batch->count);
+}
+
 void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
-	bool full = batcher->in_flight - batcher->overdue >= limiter_limit(&batcher->limiter);
+	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
 	TAILQ_REMOVE(&batcher->flights, batch, next);
 	batcher->in_flight--;
 	waiting_class(batcher, lane)->in_flight--;
@@ -23,8 +29,13 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 		batcher->forgotten--;
 	if (batch->overdue)
 		batcher->overdue--;
+	else
+		batcher->freed -= freed_by(batch);
+	if (batch->count > 1)
+		arrays_ended(&waiting_class(batcher, lane)->arrays);
 	lane->landed = true;
 	uint64_t now_us = loop_now(batcher->loop);
+	window_landed(&lane->company, batch->count, now_us);
 	if (full)
 		batcher->free_us = now_us;
 	learned_load(waiting_class(batcher, lane), true);
@@ -58,12 +69,26 @@ static void hear(struct batcher *batcher, struct batch *batch)
 		batcher->overdue_look_us = batch->overdue_us;
 }
 
+/* The provider has done with one of its calls. */
+static void free_part(struct batcher *batcher, struct batch *batch)
+{
+	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
+	batch->answered++;
+	batch->answers_us += window_elapsed_us(batch->sent_us, loop_now(batcher->loop));
+	if (batch->overdue)
+		return;
+	batcher->freed += SLOT_PARTS / batch->count;
+	if (full && waiting_under_way(batcher) - batcher->overdue < limiter_limit(&batcher->limiter))
+		batcher->free_us = loop_now(batcher->loop);
+}
+
 void sending_answered(void *context, size_t index, struct answer *answer)
 {
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
 	assert(index < batch->count);
 	struct batch_item *item = batch->items[index];
+	free_part(batcher, batch);
 	if (answer->outcome == OUTCOME_OK)
 		hear(batcher, batch);
 	if (answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE && retry_keeps(batcher, batch, index, answer))
@@ -226,10 +251,22 @@ static void watch_age(struct batcher *batcher, struct batch *batch, uint64_t now
 {
 	const struct costs *costs = learned_costs(waiting_class(batcher, batch->lane), batch);
 	uint64_t patience_us = limiter_patience_us(costs, batch->count);
-	limiter_sent(&batcher->limiter, batcher->in_flight - 1, batcher->overdue, now_us);
+	limiter_sent(&batcher->limiter, waiting_under_way(batcher) - 1, batcher->overdue, now_us);
 	batch->overdue_us = clock_add(now_us, patience_us);
 	if (batch->overdue_us < batcher->overdue_look_us)
 		batcher->overdue_look_us = batch->overdue_us;
+}
+
+/* Those in it are company for others when they are back; what waiting for company has cost this one is paid. */
+static void note_company(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+{
+	struct lane *lane = batch->lane;
+	struct lane_class *class = waiting_class(batcher, lane);
+	uint64_t expected_us = (uint64_t)costs_expected_us(learned_costs(class, batch), batch->count);
+	if (lane->held_us)
+		window_pay(&class->purse, batch->count, lane->held_us, now_us);
+	lane->held_us = 0;
+	window_sent(&lane->company, &class->purse, batch->count, expected_us, class->load, now_us);
 }
 
 /* Notes which exchanges are far past their time by now, if that can make room. True: some are, that were not. */
@@ -246,6 +283,7 @@ static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 		if (batch->overdue_us <= now_us) {
 			batch->overdue = true;
 			batcher->overdue++;
+			batcher->freed -= freed_by(batch);
 			if (!batch->heard)
 				limiter_overdue(&batcher->limiter);
 		} else if (batch->overdue_us < batcher->overdue_look_us) {
@@ -274,8 +312,11 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	batcher->in_flight++;
 	waiting_class(batcher, batch->lane)->in_flight++;
 	batch->lane->in_flight++;
-	batch->under_way = batcher->in_flight;
+	batch->under_way = waiting_under_way(batcher);
 	watch_age(batcher, batch, now_us);
+	if (batch->count > 1)
+		batch->alone_count = arrays_sent(&waiting_class(batcher, batch->lane)->arrays);
+	note_company(batcher, batch, now_us);
 	count_sent(batcher, batch, reason);
 }
 

@@ -176,6 +176,19 @@ void waiting_news(struct batcher *batcher, struct lane *lane)
 		due_set(&batcher->looks, &lane->look, 0);
 }
 
+/* Nothing is left of it: but those who have just been answered may call again, and what is known of them is kept until
+ * they should have. */
+static void wait_for_company(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+{
+	const struct lane_class *class = waiting_class(batcher, lane);
+	uint64_t until_us = clock_add(lane->company.back_us, learned_plan(batcher, class, now_us).gather_us);
+	lane->came_us = lane->gap_us = 0; /* how calls come is another matter when they come again */
+	if (lane->company.items > 1 && class->exchange.exchange_us >= WINDOW_FAST_US && until_us > now_us)
+		due_set(&batcher->looks, &lane->look, until_us);
+	else
+		waiting_free(batcher, lane);
+}
+
 void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	uint64_t held_until_us = waiting_held_until_us(batcher, lane);
@@ -188,12 +201,14 @@ void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		return;
 	}
 	if (lane->items == 0 && lane->in_flight == 0 && lane->resting == 0) {
-		waiting_free(batcher, lane);
+		wait_for_company(batcher, lane, now_us);
 		return;
 	}
 	struct window_view view = learned_view(batcher, lane, now_us);
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
+	if (verdict.held && !lane->held_us)
+		lane->held_us = now_us;
 	if (verdict.leave)
 		set_ready(batcher, lane, now_us);
 	else if (verdict.again_us == CLOCK_NEVER)
@@ -219,7 +234,8 @@ void waiting_count(struct batcher *batcher, const struct lane *lane, struct batc
  * keeps some to itself, since a slot that a slow call has taken comes back late. */
 static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t now_us)
 {
-	size_t slots = limiter_limit(&batcher->limiter) + batcher->overdue;
+	size_t slots =
+		limiter_limit(&batcher->limiter) + batcher->overdue + batcher->in_flight - waiting_under_way(batcher);
 	size_t kept = slots / 4 ? slots / 4 : 1;
 	for (size_t i = 0; i < class && slots > 1; i++) {
 		uint64_t used_us = batcher->classes[i].used_us;
@@ -321,12 +337,12 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 
 static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 {
-	return limiter_free_us(&batcher->limiter, batcher->in_flight, batcher->overdue, now_us);
+	return limiter_free_us(&batcher->limiter, waiting_under_way(batcher), batcher->overdue, now_us);
 }
 
 bool waiting_held_back(const struct batcher *batcher)
 {
-	if (batcher->in_flight - batcher->overdue < limiter_limit(&batcher->limiter))
+	if (waiting_under_way(batcher) - batcher->overdue < limiter_limit(&batcher->limiter))
 		return false;
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
 		if (ready_first(&batcher->classes[i].ready))

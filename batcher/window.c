@@ -6,8 +6,11 @@
 
 enum {
 	SMOOTHING = 8,
-	FIXED_PART = 2, /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */
-	GATHER_PART = 12 /* of an exchange's fixed cost: more is too much to wait for company */
+	FIXED_PART = 2,   /* of an exchange's fixed cost, the calls' part: less is not worth another exchange */
+	GATHER_PART = 12, /* of an exchange's fixed cost: more is too much to wait for company */
+	PUT_BY_PART =
+		25,    /* of an exchange's time, for each call that leaves: what may be lost by waiting for company */
+	PURSE_PART = 2 /* of an exchange's time, for each call outstanding: no more is put by */
 };
 
 static size_t round_up(double a)
@@ -28,6 +31,34 @@ void window_learn(struct window_costs *costs, uint64_t exchange_us)
 		costs->exchange_us = known - (known - exchange_us) / SMOOTHING;
 	if (costs->exchange_us == 0)
 		costs->exchange_us = 1; /* 0 would say that nothing is known */
+}
+
+/* What it costs when so many calls gather for so long: they come one by one. */
+static double wait_of(size_t items, uint64_t us)
+{
+	return (double)items * (double)us / 2;
+}
+
+void window_sent(struct window_company *company, struct window_purse *purse, size_t items, uint64_t expected_us,
+		 double outstanding, uint64_t now_us)
+{
+	double most = outstanding * (double)expected_us / PURSE_PART;
+	purse->call_us += (double)items * (double)expected_us / PUT_BY_PART;
+	purse->call_us = purse->call_us < most ? purse->call_us : most;
+	if (items >= company->items || company->back_us <= now_us)
+		*company = (struct window_company){ items, clock_add(now_us, expected_us) };
+}
+
+void window_landed(struct window_company *company, size_t items, uint64_t now_us)
+{
+	if (items >= company->items || company->back_us <= now_us)
+		*company = (struct window_company){ items, now_us };
+}
+
+void window_pay(struct window_purse *purse, size_t items, uint64_t since_us, uint64_t now_us)
+{
+	double paid = wait_of(items, window_elapsed_us(since_us, now_us));
+	purse->call_us = purse->call_us > paid ? purse->call_us - paid : 0;
 }
 
 /* The last moment at which the tightest deadline can still be met. One that cannot be met by far hurries nobody. */
@@ -88,26 +119,50 @@ static bool adaptive_leaves(const struct window_view *view, enum flush_reason *r
 	return true;
 }
 
-struct window_verdict window_judge(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us)
+/* Until when company is worth waiting for: at least as many are about to be back, one exchange takes all, nobody waits
+ * longer for them than half of an exchange's time, and it is paid for. 0: it is not. */
+static uint64_t company_by_us(const struct batch_policy *policy, const struct window_view *view)
+{
+	const struct window_company *company = &view->company;
+	if (policy->mode != BATCH_ADAPTIVE || view->plan.useful != 1 || view->costs.exchange_us < WINDOW_FAST_US ||
+	    company->items < view->items || view->items >= view->plan.share)
+		return 0;
+	uint64_t by_us = clock_add(company->back_us, view->plan.gather_us);
+	uint64_t longest_us = window_elapsed_us(view->oldest_us, by_us);
+	bool soon = longest_us <= view->costs.exchange_us / 2 + view->plan.gather_us;
+	return soon && wait_of(view->items, longest_us) <= view->purse.call_us ? by_us : 0;
+}
+
+/* Whether it leaves, whoever else may come. */
+static struct window_verdict judge_alone(const struct batch_policy *policy, const struct window_view *view,
+					 uint64_t now_us)
 {
 	struct window_verdict gather = { .leave = false, .again_us = CLOCK_NEVER };
+	enum flush_reason reason;
+	if (policy->mode == BATCH_ADAPTIVE && adaptive_leaves(view, &reason))
+		return leave(reason);
+	gather.again_us = window_end_us(policy, view);
+	return gather.again_us <= now_us ? leave(FLUSH_WINDOW) : gather;
+}
+
+struct window_verdict window_judge(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us)
+{
 	if (view->items == 0)
-		return gather;
+		return (struct window_verdict){ .leave = false, .again_us = CLOCK_NEVER };
 	if (window_single(policy) || view->plan.singles)
 		return leave(FLUSH_SINGLE);
-	enum flush_reason reason;
 	if (view->items >= policy->max_items)
 		return leave(FLUSH_ITEMS);
 	if (view->bytes >= policy->max_bytes)
 		return leave(FLUSH_BYTES);
-	if (policy->mode == BATCH_ADAPTIVE && adaptive_leaves(view, &reason))
-		return leave(reason);
-	uint64_t window_ends_us = window_end_us(policy, view);
-	if (window_ends_us <= now_us)
-		return leave(FLUSH_WINDOW);
-	uint64_t leave_by = leave_by_us(view, now_us);
+	struct window_verdict verdict = judge_alone(policy, view, now_us);
+	uint64_t company_us = company_by_us(policy, view), leave_by = leave_by_us(view, now_us);
+	if (verdict.leave && company_us > now_us)
+		verdict = (struct window_verdict){ .held = true, .again_us = company_us };
+	if (verdict.leave)
+		return verdict;
 	if (leave_by <= now_us)
 		return leave(FLUSH_DEADLINE);
-	gather.again_us = leave_by < window_ends_us ? leave_by : window_ends_us;
-	return gather;
+	verdict.again_us = leave_by < verdict.again_us ? leave_by : verdict.again_us;
+	return verdict;
 }

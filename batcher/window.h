@@ -13,8 +13,11 @@
  * - What costs.h has learned bends the adaptive rule, as struct window_plan. How many exchanges may be under way is not
  *   asked here (limiter.h): a lane that is to leave waits for a slot, and gathers meanwhile by itself. With a slot free,
  *   a batch leaves with its fair share of the outstanding calls, so that the slots stay evenly filled and no convoy
- *   forms; or after a quarter of what an exchange costs at least, so that no call pays more than that for company; or at
- *   once, if at the rate of late nobody would come in that time.
+ *   forms; or after a twelfth of what an exchange costs, so that no call pays more than that for company; or at once,
+ *   if at the rate of late nobody would come in that time.
+ * - Callers that call again once they are answered come in crowds, one behind each flight. Two crowds of which one
+ *   exchange could take both stay two for ever if each leaves as it comes. So the smaller one waits for the larger one's
+ *   landing, once, and from then on they are one: struct window_company. What that costs is saved up beforehand.
  */
 #ifndef JITNEY_BATCHER_WINDOW_H
 #define JITNEY_BATCHER_WINDOW_H
@@ -26,6 +29,7 @@
 #include "batcher/costs.h"
 #include "metrics/catalogue.h"
 
+#define WINDOW_FAST_US UINT64_C(1000)   /* a provider that is faster is not worth waiting for company */
 #define WINDOW_MARGIN_US UINT64_C(1000) /* a batch leaves this much before the estimate says it must */
 
 /* What a lane has learned of its provider. Zeroed: nothing yet. */
@@ -35,6 +39,28 @@ struct window_costs {
 
 /* One exchange that went well took so long. Smoothed by 1/8, as TCP does its round trip (Jacobson 1988). */
 void window_learn(struct window_costs *costs, uint64_t exchange_us);
+
+/*
+ * Who will soon be back, of the calls of a lane: the latest large flight's. A small crowd waits for them if that is paid
+ * for: every call sent puts by a little of the time that an exchange takes, so that on the whole no more than that is
+ * lost, whoever comes or does not. Zeroed: nobody.
+ */
+struct window_company {
+	size_t items;     /* how many there are */
+	uint64_t back_us; /* when their flight lands, as far as is known; or has landed */
+};
+/* What has been put by for it; one for all lanes of a class. */
+struct window_purse {
+	double call_us; /* calls times the time that each may wait */
+};
+
+/* So many calls have left, in an exchange that should take so long; outstanding: all calls of the class. */
+void window_sent(struct window_company *company, struct window_purse *purse, size_t items, uint64_t expected_us,
+		 double outstanding, uint64_t now_us);
+/* So many are back. */
+void window_landed(struct window_company *company, size_t items, uint64_t now_us);
+/* So many calls have waited for company from then on. */
+void window_pay(struct window_purse *purse, size_t items, uint64_t since_us, uint64_t now_us);
 
 /* What is worth doing at the present load. Zeroed: nothing is known, the rule is Nagle's alone. */
 struct window_plan {
@@ -58,12 +84,15 @@ struct window_view {
 	struct window_costs costs;
 	uint64_t gap_us;  /* from one call to the next, of late; 0: not known */
 	uint64_t free_us; /* since when a slot is free */
+	struct window_company company;
+	struct window_purse purse;
 	struct window_plan plan;
 };
 
 struct window_verdict {
 	bool leave;               /* a batch leaves now, if the upstream's cap on exchanges allows */
 	enum flush_reason reason; /* why; if leave */
+	bool held;                /* it would, but for the company that is about to come */
 	uint64_t again_us;        /* look again then, unless there is news before; CLOCK_NEVER: only after news */
 };
 

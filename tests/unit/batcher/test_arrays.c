@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "batcher/arrays.h"
+#include "batcher/costs.h"
 
 /* One exchange in a hundred answered 500, whatever it held, once cost four fifths of the calls a second: arrays were switched off. */
 static void a_refusal_now_and_then_proves_nothing(void **state)
@@ -39,11 +40,89 @@ static void two_in_a_row_do(void **state)
 	assert_false(arrays_shunned(&arrays, 3 * CLOCK_US_PER_S));
 }
 
+static void land_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned overtaken,
+		       double alone_us, uint64_t now_us)
+{
+	struct arrays_company company = { .items = items, .held_us = held_us, .alone_us = 30000, .late = late };
+	company.sent_count = arrays_sent(arrays);
+	while (overtaken-- > 0)
+		arrays_alone(arrays, alone_us, now_us);
+	arrays_company(arrays, &company, now_us);
+	arrays_ended(arrays);
+}
+
+/* 2 % of calls take 2 s, and an array is answered when its slowest one is done. */
+static void arrays_that_calls_alone_overtake_do_not_pay(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	land_array(&arrays, 64, 2e6, false, 7, 5000, 1);
+	assert_false(arrays_shunned(&arrays, 1)); /* too few to tell */
+	land_array(&arrays, 64, 2e6, false, 8, 5000, 2);
+	assert_true(arrays_shunned(&arrays, 2));
+	/* a longer array that takes longer, as it should */
+	arrays_init(&arrays);
+	for (unsigned i = 0; i < 100; i++)
+		land_array(&arrays, 64, 50000, false, 20, 10000, i);
+	assert_false(arrays_shunned(&arrays, 100));
+}
+
+static void an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	land_array(&arrays, 64, 2e6, true, 0, 0, 0);
+	assert_true(arrays_shunned(&arrays, 0)); /* for as long as that takes */
+	assert_false(arrays_shunned(&arrays, 30000));
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, 5000, 10000);
+	assert_true(arrays_shunned(&arrays, 10001));
+	assert_true(arrays_shunned(&arrays, CLOCK_US_PER_S)); /* for longer: it is the company */
+	/* the provider is slow, whatever it is sent */
+	arrays_init(&arrays);
+	land_array(&arrays, 64, 2e6, true, 0, 0, 0);
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, 2e6, 10000);
+	assert_false(arrays_shunned(&arrays, 10001));
+	land_array(&arrays, 64, 2e6, true, 0, 0, 20000);
+	assert_false(arrays_shunned(&arrays, 20000)); /* once looked is enough for a while */
+}
+
+static void what_was_off_is_tried_again_in_small(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, 5000, 0);
+	arrays_shun(&arrays, 0);
+	uint64_t now_us = CLOCK_US_PER_S;
+	for (size_t most = 8; most <= 64; most *= 2) {
+		assert_int_equal(arrays_cap_items(&arrays, 100), most);
+		arrays_sent(&arrays);
+		assert_true(arrays_shunned(&arrays, now_us)); /* one at a time */
+		arrays_ended(&arrays);
+		assert_false(arrays_shunned(&arrays, now_us));
+		for (unsigned i = 0; i < 4; i++)
+			land_array(&arrays, most, 6000, false, 0, 0, now_us);
+	}
+	assert_int_equal(arrays_cap_items(&arrays, 100), 100);
+	arrays_shun(&arrays, now_us);
+	now_us += CLOCK_US_PER_S;                              /* what went well is no reason to be patient */
+	land_array(&arrays, 8, 8 * 5000, false, 0, 0, now_us); /* as costly as eight calls alone: the trial is over */
+	assert_true(arrays_shunned(&arrays, now_us + 2 * CLOCK_US_PER_S - 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_refusal_now_and_then_proves_nothing),
 		cmocka_unit_test(two_in_a_row_do),
+		cmocka_unit_test(arrays_that_calls_alone_overtake_do_not_pay),
+		cmocka_unit_test(an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone),
+		cmocka_unit_test(what_was_off_is_tried_again_in_small),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

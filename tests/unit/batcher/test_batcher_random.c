@@ -238,9 +238,10 @@ static void check_rest(void)
 			continue;
 		/* it waits though there is room: not where it would be alone */
 		CHECK(world.policy.mode != BATCH_OFF);
-		CHECK(world.policy.mode == BATCH_FIXED || flies(life->probe.key[0]));
-		/* once the provider is known, it may gather for longer: until a flight lands */
-		bool known = world.policy.mode == BATCH_ADAPTIVE && fake_sent() > 8;
+		/* once the provider is known, it may gather for longer: until a flight lands, and those are back who were in it */
+		bool known = world.policy.mode == BATCH_ADAPTIVE && fake_sent() >= 8;
+		CHECK(world.policy.mode == BATCH_FIXED || flies(life->probe.key[0]) ||
+		      (known && batcher_deadline(world.batcher) <= world.now_us + world.policy.window_us));
 		CHECK(known || world.now_us - life->probe.item.added_us < world.policy.window_us);
 	}
 }

@@ -251,6 +251,33 @@ static void a_slower_provider_is_no_fuller_one(void **state)
 	assert_in_range(settled(&course), before * 3 / 4, LIMITER_MOST);
 }
 
+/* Nothing queued, and from one round to the next it is another provider: what it takes at once is found out anew, as from
+ * the start, and not by an eighth more a second. */
+static void another_provider_is_learned_from_the_start(void **state)
+{
+	struct provider serial = { .slots = 1, .fixed_us = 5000 }, wide = { .slots = 500, .fixed_us = 40000 };
+	(void)state;
+	begin(&course, LIMITER_START_BATCH);
+	course.callers = 1;
+	run_for(&course, &serial, 2 * CLOCK_US_PER_S);
+	assert_in_range(settled(&course), 1, 2);
+	run_for(&course, &wide, CLOCK_US_PER_S);
+	assert_in_range(settled(&course), 160, LIMITER_MOST);
+}
+
+/* Exchanges take half a minute, and differ: rounds that are waited for to be exact would be minutes. */
+static void a_slow_provider_is_allowed_many_at_once(void **state)
+{
+	struct provider slow = { .slots = LIMITER_MOST, .fixed_us = 10000000, .noise = 80 };
+	(void)state;
+	begin(&course, LIMITER_START_BATCH);
+	course.callers = 1;
+	run_for(&course, &slow, CLOCK_US_PER_S);
+	assert_int_equal(limiter_limit(&course.limiter), LIMITER_START_SINGLE);
+	run_for(&course, &slow, 40 * CLOCK_US_PER_S);
+	assert_in_range(limiter_limit(&course.limiter), 4 * LIMITER_START_SINGLE, LIMITER_MOST);
+}
+
 static void a_fixed_number_stays(void **state)
 {
 	struct provider provider = { .slots = 1, .fixed_us = 5000 };
@@ -321,6 +348,8 @@ int main(void)
 		cmocka_unit_test(two_lost_of_two_do_not_stop_the_rest),
 		cmocka_unit_test(a_provider_that_stands_still_gets_few),
 		cmocka_unit_test(a_slower_provider_is_no_fuller_one),
+		cmocka_unit_test(another_provider_is_learned_from_the_start),
+		cmocka_unit_test(a_slow_provider_is_allowed_many_at_once),
 		cmocka_unit_test(a_fixed_number_stays),
 		cmocka_unit_test(no_history_traps_it),
 	};

@@ -211,6 +211,29 @@ static void the_flood_is_not_among_those_who_count(void **state)
 	assert_in_range(result.all_calls, 1700, 2300);
 }
 
+/* 64 callers who call again once they are answered, of a provider to which it does not matter how many share a request. */
+static struct simulation_result run_crowd(size_t calls)
+{
+	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_CLOSED, .callers = 64 });
+	simulation.policy.mode = BATCH_ADAPTIVE;
+	simulation.policy.concurrency = 0;
+	simulation.call_us = 2;
+	simulation.request_us = 10;
+	simulation.calls = calls;
+	return run_load(&simulation);
+}
+
+/* It was 24 of 1,000 and 347 of 10,000: two crowds, each of which left as it came, for good. */
+static void crowds_that_one_request_could_take_become_one(void **state)
+{
+	(void)state;
+	struct simulation_result few = run_crowd(1000), many = run_crowd(10000);
+	assert_in_range(few.requests, 1000 / 64, 20);
+	assert_in_range(many.requests, 10000 / 64, 190);
+	assert_in_range(many.took_p50_us, 5000, 5500);
+	assert_in_range(many.took_p99_us, 5000, 8000);
+}
+
 static void the_gateway_s_own_time_counts(void **state)
 {
 	(void)state;
@@ -344,6 +367,7 @@ int main(void)
 		cmocka_unit_test(only_calls_after_the_change_and_a_while_count),
 		cmocka_unit_test(bursts_come_at_once),
 		cmocka_unit_test(the_flood_is_not_among_those_who_count),
+		cmocka_unit_test(crowds_that_one_request_could_take_become_one),
 		cmocka_unit_test(the_gateway_s_own_time_counts),
 		cmocka_unit_test(a_run_in_which_nothing_would_ever_happen_says_so),
 		cmocka_unit_test(a_log_is_read_in_both_forms_and_sorted_by_when_calls_came),
