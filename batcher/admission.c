@@ -79,8 +79,8 @@ struct admission_verdict admission_judge(struct admission *admission, const stru
 	if (line_us > allowed_us)
 		return refuse(admission, SHED_QUEUE_WAIT, line_us, allowed_us, now_us);
 	/* with nothing ahead it is sent, however little time there is: what is known may be wrong, and is found out so */
-	uint64_t trip_us = larger(view->trip_us, (uint64_t)exchange_us(view, 1));
-	uint64_t spare_us = view->deadline_us > clock_add(now_us, trip_us) ? view->deadline_us - now_us - trip_us : 0;
+	uint64_t round_trip_us = larger(view->round_trip_us, (uint64_t)exchange_us(view, 1));
+	uint64_t spare_us = view->deadline_us > clock_add(now_us, round_trip_us) ? view->deadline_us - now_us - round_trip_us : 0;
 	if (view->ahead > 0 && line_us > spare_us)
 		return refuse(admission, SHED_DEADLINE, line_us, spare_us, now_us);
 	return (struct admission_verdict){ .admitted = true, .wait_us = line_us };

@@ -27,7 +27,7 @@ struct admission_view {
 	size_t slots;         /* exchanges at once, >= 1 */
 	double fixed_us;      /* what an exchange takes, */
 	double item_us;       /* and each call in it on top; both 0: not known */
-	uint64_t trip_us;     /* what exchanges take of late, queued at the provider or not */
+	uint64_t round_trip_us;     /* what exchanges take of late, queued at the provider or not */
 	uint64_t deadline_us; /* the call's; CLOCK_NEVER: none */
 };
 

@@ -294,7 +294,7 @@ struct admission_verdict waiting_admits(struct batcher *batcher, const struct la
 		.waiting = batcher->waiting_items,
 		.batch = arrays_shunned(&class->arrays, now_us) ? 1 : learned_policy(batcher, class).max_items,
 		.slots = limiter_reachable(&batcher->limiter),
-		.trip_us = class->exchange.exchange_us,
+		.round_trip_us = class->exchange.exchange_us,
 		.deadline_us = item->urgent_us < item->deadline_us ? item->urgent_us : item->deadline_us,
 	};
 	if (costs_known(costs)) {

@@ -29,7 +29,7 @@ void transport_tick(struct transport *transport);
 /* Whether news were left for the next turn, which has to begin at once. */
 bool transport_waits(const struct transport *transport);
 
-/* --- For the rest of upstream/: one transfer's ride. curl's own types stay in the .c files. --- */
+/* --- For the rest of upstream/: one transfer. curl's own types stay in the .c files. --- */
 
 /* One upstream's connections, busy and kept, counted into its gauges. */
 struct connections;

@@ -85,9 +85,9 @@ static bool errand_send(struct mcp_errand *errand, uint64_t timeout_us, const st
 	struct mcp_control *control = errand->control;
 	struct upstream_call call = { .route = &errand->post.route, .arguments = SLICE("{}"), .repeatable = true };
 	struct answer *refusal = NULL;
-	errand->trip = upstream_http.send(control->http, &call, 1, clock_add(loop_now(control->loop), timeout_us),
+	errand->exchange = upstream_http.send(control->http, &call, 1, clock_add(loop_now(control->loop), timeout_us),
 					  events, errand, &refusal);
-	if (errand->trip)
+	if (errand->exchange)
 		return true;
 	snprintf(errand->why, sizeof errand->why, "%s", refusal->detail);
 	answer_unref(refusal);
@@ -96,9 +96,9 @@ static bool errand_send(struct mcp_errand *errand, uint64_t timeout_us, const st
 
 static void errand_stop(struct mcp_errand *errand)
 {
-	if (errand->trip)
-		upstream_http.abort(errand->trip);
-	errand->trip = NULL;
+	if (errand->exchange)
+		upstream_http.abort(errand->exchange);
+	errand->exchange = NULL;
 }
 
 /* --- opening --- */
@@ -179,7 +179,7 @@ static void step_landed(void *context, enum outcome outcome)
 	struct mcp_errand *errand = context;
 	struct mcp_control *control = errand->control;
 	(void)outcome;
-	errand->trip = NULL;
+	errand->exchange = NULL;
 	if (!errand->heard) { /* no message: the status speaks, or the silence */
 		struct mcp_reply reply = { errand->post.status, NULL, { NULL, 0 }, errand->why };
 		mcp_session_heard(&control->session, &reply, loop_now(control->loop));
@@ -204,7 +204,7 @@ static void take_step(struct mcp_control *control)
 static void open_due(struct loop_timer *timer, uint64_t now_us)
 {
 	struct mcp_control *control = container_of(timer, struct mcp_control, open_timer);
-	if (control->opener.trip || control->session.state == MCP_READY)
+	if (control->opener.exchange || control->session.state == MCP_READY)
 		return;
 	mcp_session_open(&control->session, now_us);
 	go_on_opening(control);
@@ -356,7 +356,7 @@ static void page_landed(void *context, enum outcome outcome)
 	struct mcp_errand *errand = context;
 	struct mcp_control *control = errand->control;
 	(void)outcome;
-	errand->trip = NULL;
+	errand->exchange = NULL;
 	if (lost_session(errand)) {
 		mcp_tools_fini(&control->tools);
 		mcp_control_lost(control, errand->post.epoch); /* the new session begins with a list */
@@ -388,7 +388,7 @@ static void list_due(struct loop_timer *timer, uint64_t now_us)
 	struct mcp_control *control = container_of(timer, struct mcp_control, list_timer);
 	if (control->session.state != MCP_READY)
 		return; /* it will be asked for when the session is there */
-	if (control->lister.trip) {
+	if (control->lister.exchange) {
 		control->list_again = true;
 		return;
 	}
@@ -401,7 +401,7 @@ static void list_due(struct loop_timer *timer, uint64_t now_us)
 
 void mcp_control_stale(struct mcp_control *control)
 {
-	if (control->lister.trip) {
+	if (control->lister.exchange) {
 		control->list_again = true;
 	} else if (control->watcher) {
 		uint64_t now_us = loop_now(control->loop);
@@ -442,7 +442,7 @@ static void listen_landed(void *context, enum outcome outcome)
 	struct mcp_control *control = errand->control;
 	unsigned status = errand->post.status;
 	(void)outcome;
-	errand->trip = NULL;
+	errand->exchange = NULL;
 	if (control->session.state != MCP_READY || errand->post.epoch != control->session.epoch)
 		return;
 	if (lost_session(errand)) {
@@ -467,7 +467,7 @@ static void listen_due(struct loop_timer *timer, uint64_t now_us)
 	static const struct upstream_events events = { .answered = errand_answered, .landed = listen_landed };
 	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
 	control->listening_since_us = now_us;
-	if (control->session.state != MCP_READY || control->listener.trip)
+	if (control->session.state != MCP_READY || control->listener.exchange)
 		return;
 	errand_prepare(&control->listener, control, &ops);
 	control->listener.post.expects = control->session.era == MCP_MODERN;
@@ -601,7 +601,7 @@ void mcp_control_fini(struct mcp_control *control)
 {
 	errand_stop(&control->opener);
 	errand_stop(&control->listener);
-	if (control->lister.trip)
+	if (control->lister.exchange)
 		mcp_tools_fini(&control->tools);
 	errand_stop(&control->lister);
 	struct mcp_note *note, *after;

@@ -19,7 +19,7 @@ struct mcp_control;
 struct mcp_errand {
 	struct mcp_post post;
 	struct mcp_control *control;
-	struct exchange *trip;         /* upstream_http's; NULL: none under way */
+	struct exchange *exchange;         /* upstream_http's; NULL: none under way */
 	bool heard;                    /* a result or error came */
 	bool refused;                  /* the last one was refused together with its session */
 	char why[ANSWER_DETAIL_BYTES]; /* of the exchange's failure; "": none */

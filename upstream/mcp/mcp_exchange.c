@@ -13,153 +13,153 @@ enum { RESUMES_MAX = 20 /* of one call's stream */ };
 #define RESUME_MIN_US (10 * CLOCK_US_PER_MS)
 
 /* Progress may put its deadline off, so it is minded here and not by the exchanges. */
-static bool minds_deadline(const struct ride *ride)
+static bool minds_deadline(const struct mcp_call_set *set)
 {
-	return ride->end_us > ride->deadline_us || ride->extended;
+	return set->end_us > set->deadline_us || set->extended;
 }
 
 /* --- lists --- */
 
-static void leave_list(struct ride *ride)
+static void leave_list(struct mcp_call_set *set)
 {
-	struct mcp_upstream *upstream = ride->upstream;
-	TAILQ_REMOVE(ride->state == RIDE_WAITING ? &upstream->waiting : &upstream->rides, ride, next);
-	upstream->waiting_count -= ride->state == RIDE_WAITING;
+	struct mcp_upstream *upstream = set->upstream;
+	TAILQ_REMOVE(set->state == SET_WAITING ? &upstream->waiting : &upstream->sets, set, next);
+	upstream->waiting_count -= set->state == SET_WAITING;
 }
 
-static void set_state(struct ride *ride, enum ride_state state)
+static void set_state(struct mcp_call_set *set, enum mcp_set_state state)
 {
-	struct mcp_upstream *upstream = ride->upstream;
-	leave_list(ride);
-	ride->state = state;
-	TAILQ_INSERT_TAIL(state == RIDE_WAITING ? &upstream->waiting : &upstream->rides, ride, next);
-	upstream->waiting_count += state == RIDE_WAITING;
+	struct mcp_upstream *upstream = set->upstream;
+	leave_list(set);
+	set->state = state;
+	TAILQ_INSERT_TAIL(state == SET_WAITING ? &upstream->waiting : &upstream->sets, set, next);
+	upstream->waiting_count += state == SET_WAITING;
 }
 
-/* --- the end of a ride --- */
+/* --- the end of a call set --- */
 
-static void ride_free(struct ride *ride)
+static void free_set(struct mcp_call_set *set)
 {
-	struct mcp_upstream *upstream = ride->upstream;
-	for (size_t i = 0; i < ride->leg_count; i++) {
-		assert(!ride->legs[i].trip);
-		answer_unref(ride->legs[i].refusal);
+	struct mcp_upstream *upstream = set->upstream;
+	for (size_t i = 0; i < set->attempt_count; i++) {
+		assert(!set->attempts[i].exchange);
+		answer_unref(set->attempts[i].refusal);
 	}
-	for (size_t i = 0; i < ride->count; i++) {
-		answer_unref(ride->items[i].held);
-		if (ride->items[i].route)
-			dialect_route_unref(&ride->items[i].route->base);
+	for (size_t i = 0; i < set->count; i++) {
+		answer_unref(set->items[i].held);
+		if (set->items[i].route)
+			dialect_route_unref(&set->items[i].route->base);
 	}
-	leave_list(ride);
-	loop_disarm(upstream->base.loop, &ride->timer);
+	leave_list(set);
+	loop_disarm(upstream->base.loop, &set->timer);
 	loop_timers_release(upstream->base.loop, 1);
-	buf_fini(&ride->texts);
-	free(ride->legs);
-	free(ride);
+	buf_fini(&set->texts);
+	free(set->attempts);
+	free(set);
 }
 
-static void stop_legs(struct ride *ride)
+static void stop_attempts(struct mcp_call_set *set)
 {
-	for (size_t i = 0; i < ride->leg_count; i++) {
-		if (ride->legs[i].trip)
-			upstream_http.abort(ride->legs[i].trip);
-		ride->legs[i].trip = NULL;
+	for (size_t i = 0; i < set->attempt_count; i++) {
+		if (set->attempts[i].exchange)
+			upstream_http.abort(set->attempts[i].exchange);
+		set->attempts[i].exchange = NULL;
 	}
 }
 
 /* Nobody waits for these calls any more; a legacy server does not take a closed stream for that. */
-static void cancel_untold(struct ride *ride)
+static void cancel_untold(struct mcp_call_set *set)
 {
-	for (size_t i = 0; i < ride->leg_count; i++) {
-		const struct leg *leg = &ride->legs[i];
-		for (size_t k = 0; leg->post.first_id && k < leg->count; k++)
-			if (!ride->items[leg->first + k].told)
-				mcp_control_cancel(&ride->upstream->control, leg->post.first_id + k);
+	for (size_t i = 0; i < set->attempt_count; i++) {
+		const struct mcp_attempt *attempt = &set->attempts[i];
+		for (size_t k = 0; attempt->post.first_id && k < attempt->count; k++)
+			if (!set->items[attempt->first + k].told)
+				mcp_control_cancel(&set->upstream->control, attempt->post.first_id + k);
 	}
 }
 
-void ride_abort(struct ride *ride)
+void call_set_abort(struct mcp_call_set *set)
 {
-	cancel_untold(ride);
-	stop_legs(ride);
-	ride_free(ride);
+	cancel_untold(set);
+	stop_attempts(set);
+	free_set(set);
 }
 
 /* All is said. An exchange ends by itself then, as it should; if it does not, it is ended. */
-static void linger(struct ride *ride)
+static void linger(struct mcp_call_set *set)
 {
-	struct loop *loop = ride->upstream->base.loop;
+	struct loop *loop = set->upstream->base.loop;
 	uint64_t due_us = clock_add(loop_now(loop), LINGER_US);
-	if (!ride->timer.place || ride->timer.due_us > due_us)
-		loop_arm(loop, &ride->timer, due_us);
+	if (!set->timer.place || set->timer.due_us > due_us)
+		loop_arm(loop, &set->timer, due_us);
 }
 
 /* The deadline, if it is minded here and nothing is due sooner. */
-static void arm_deadline(struct ride *ride)
+static void arm_deadline(struct mcp_call_set *set)
 {
-	if (minds_deadline(ride) && !ride->timer.place && ride->told_count < ride->count)
-		loop_arm(ride->upstream->base.loop, &ride->timer, ride->deadline_us);
+	if (minds_deadline(set) && !set->timer.place && set->told_count < set->count)
+		loop_arm(set->upstream->base.loop, &set->timer, set->deadline_us);
 }
 
-static bool ride_under_way(const struct ride *ride)
+static bool is_under_way(const struct mcp_call_set *set)
 {
-	for (size_t i = 0; i < ride->leg_count; i++)
-		if (ride->legs[i].trip || ride->legs[i].refusal)
+	for (size_t i = 0; i < set->attempt_count; i++)
+		if (set->attempts[i].exchange || set->attempts[i].refusal)
 			return true;
 	return false;
 }
 
-/* Every callback is over: end the ride if it has nothing left to do. */
-static void settle(struct ride *ride)
+/* Every callback is over: end the set if it has nothing left to do. */
+static void settle(struct mcp_call_set *set)
 {
-	if (ride->aborted || ride->told_count < ride->count)
+	if (set->aborted || set->told_count < set->count)
 		return;
-	if (ride_under_way(ride)) {
-		linger(ride);
+	if (is_under_way(set)) {
+		linger(set);
 		return;
 	}
-	const struct upstream_events *events = ride->events;
-	void *context = ride->context;
-	enum outcome outcome = ride->outcome;
-	ride_free(ride);
+	const struct upstream_events *events = set->events;
+	void *context = set->context;
+	enum outcome outcome = set->outcome;
+	free_set(set);
 	events->landed(context, outcome);
 }
 
-static void tell(struct ride *ride, size_t index, struct answer *answer, bool refused)
+static void tell(struct mcp_call_set *set, size_t index, struct answer *answer, bool refused)
 {
-	struct ride_item *item = &ride->items[index];
+	struct mcp_set_item *item = &set->items[index];
 	assert(!item->told);
 	item->told = true;
-	ride->told_count++;
+	set->told_count++;
 	if (atomic_load(&answer->refs) == 1) { /* the head of an exchange says nothing of a tool's result */
 		answer->reuse_said = false;
 		answer->age_s = 0;
 	}
-	ride->telling = true;
-	if (ride->aborted)
+	set->telling = true;
+	if (set->aborted)
 		answer_unref(answer);
-	else if (refused && ride->events->refused)
-		ride->events->refused(ride->context, index, answer);
+	else if (refused && set->events->refused)
+		set->events->refused(set->context, index, answer);
 	else
-		ride->events->answered(ride->context, index, answer);
-	ride->telling = false;
+		set->events->answered(set->context, index, answer);
+	set->telling = false;
 }
 
-static void tell_rest(struct ride *ride, struct answer *answer, enum outcome outcome)
+static void tell_rest(struct mcp_call_set *set, struct answer *answer, enum outcome outcome)
 {
-	ride->outcome = outcome;
-	for (size_t i = 0; i < ride->count; i++)
-		if (!ride->items[i].told)
-			tell(ride, i, answer_ref(answer), false);
+	set->outcome = outcome;
+	for (size_t i = 0; i < set->count; i++)
+		if (!set->items[i].told)
+			tell(set, i, answer_ref(answer), false);
 	answer_unref(answer);
 }
 
-void ride_close(struct ride *ride, struct answer *answer)
+void call_set_close(struct mcp_call_set *set, struct answer *answer)
 {
-	set_state(ride, RIDE_GOING);
-	loop_disarm(ride->upstream->base.loop, &ride->timer);
-	tell_rest(ride, answer, OUTCOME_UPSTREAM_UNAVAILABLE);
-	settle(ride);
+	set_state(set, SET_GOING);
+	loop_disarm(set->upstream->base.loop, &set->timer);
+	tell_rest(set, answer, OUTCOME_UPSTREAM_UNAVAILABLE);
+	settle(set);
 }
 
 /* --- going --- */
@@ -169,114 +169,114 @@ static struct slice nothing(void)
 	return (struct slice){ NULL, 0 };
 }
 
-static void leg_answered(void *context, size_t index, struct answer *answer);
-static void leg_refused(void *context, size_t index, struct answer *answer);
-static void leg_landed(void *context, enum outcome outcome);
+static void attempt_answered(void *context, size_t index, struct answer *answer);
+static void attempt_refused(void *context, size_t index, struct answer *answer);
+static void attempt_landed(void *context, enum outcome outcome);
 
-/* Send a leg; what hinders it is told from the timer. */
-static void leg_go(struct leg *leg)
+/* Send an attempt; what hinders it is told from the timer. */
+static void attempt_go(struct mcp_attempt *attempt)
 {
-	static const struct upstream_events events = { .answered = leg_answered,
-						       .refused = leg_refused,
-						       .landed = leg_landed };
-	struct ride *ride = leg->ride;
-	struct mcp_upstream *upstream = ride->upstream;
+	static const struct upstream_events events = { .answered = attempt_answered,
+						       .refused = attempt_refused,
+						       .landed = attempt_landed };
+	struct mcp_call_set *set = attempt->set;
+	struct mcp_upstream *upstream = set->upstream;
 	struct upstream_call one = { .route = NULL }, *calls = &one;
-	if (leg->count > 1 && !(calls = calloc(leg->count, sizeof *calls))) {
-		leg->refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
+	if (attempt->count > 1 && !(calls = calloc(attempt->count, sizeof *calls))) {
+		attempt->refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 	} else {
-		for (size_t i = 0; i < leg->count; i++)
+		for (size_t i = 0; i < attempt->count; i++)
 			calls[i] = (struct upstream_call){
-				.route = &leg->post.route,
-				.arguments = ride->items[leg->first + i].arguments,
-				.repeatable = ride->items[leg->first + i].repeatable || leg->resuming,
-				.traceparent = ride->count == 1 ? ride->traceparent : nothing(),
-				.idempotency_key = ride->count == 1 ? ride->idempotency_key : nothing(),
-				.kind = ride->kind
+				.route = &attempt->post.route,
+				.arguments = set->items[attempt->first + i].arguments,
+				.repeatable = set->items[attempt->first + i].repeatable || attempt->resuming,
+				.traceparent = set->count == 1 ? set->traceparent : nothing(),
+				.idempotency_key = set->count == 1 ? set->idempotency_key : nothing(),
+				.kind = set->kind
 			};
-		leg->trip = upstream_http.send(upstream->http, calls, leg->count, ride->end_us, &events, leg,
-					       &leg->refusal);
+		attempt->exchange = upstream_http.send(upstream->http, calls, attempt->count, set->end_us, &events, attempt,
+					       &attempt->refusal);
 	}
 	if (calls != &one)
 		free(calls);
-	if (!leg->trip)
-		loop_arm(upstream->base.loop, &ride->timer, loop_now(upstream->base.loop));
+	if (!attempt->exchange)
+		loop_arm(upstream->base.loop, &set->timer, loop_now(upstream->base.loop));
 }
 
-/* `leg` is one of the ride's, and nothing of it is under way. */
-static void set_out(struct ride *ride, struct leg *leg, size_t first, size_t count)
+/* `attempt` is one of the set's, and nothing of it is under way. */
+static void set_out(struct mcp_call_set *set, struct mcp_attempt *attempt, size_t first, size_t count)
 {
-	struct mcp_upstream *upstream = ride->upstream;
-	*leg = (struct leg){ .ride = ride, .first = first, .count = count, .array = count > 1 };
-	mcp_post_init(&leg->post, &leg_messages, &upstream->control.session, loop_now(upstream->base.loop));
-	leg_go(leg);
+	struct mcp_upstream *upstream = set->upstream;
+	*attempt = (struct mcp_attempt){ .set = set, .first = first, .count = count, .array = count > 1 };
+	mcp_post_init(&attempt->post, &mcp_attempt_messages, &upstream->control.session, loop_now(upstream->base.loop));
+	attempt_go(attempt);
 }
 
-void ride_go(struct ride *ride)
+void call_set_go(struct mcp_call_set *set)
 {
-	struct mcp_upstream *upstream = ride->upstream;
+	struct mcp_upstream *upstream = set->upstream;
 	bool arrays = upstream->control.session.era == MCP_LEGACY && !upstream->arrays_refused;
-	set_state(ride, RIDE_GOING);
-	ride->leg_count = 0;
-	loop_disarm(upstream->base.loop, &ride->timer);
-	for (size_t i = 0; i < ride->count;) {
+	set_state(set, SET_GOING);
+	set->attempt_count = 0;
+	loop_disarm(upstream->base.loop, &set->timer);
+	for (size_t i = 0; i < set->count;) {
 		size_t end = i;
-		while (end < ride->count && !ride->items[end].told && (arrays || end == i))
+		while (end < set->count && !set->items[end].told && (arrays || end == i))
 			end++;
 		if (end > i)
-			set_out(ride, &ride->legs[ride->leg_count++], i, end - i);
+			set_out(set, &set->attempts[set->attempt_count++], i, end - i);
 		i = end > i ? end : i + 1;
 	}
-	arm_deadline(ride);
+	arm_deadline(set);
 }
 
-void ride_wait(struct ride *ride)
+void call_set_wait(struct mcp_call_set *set)
 {
-	set_state(ride, RIDE_WAITING);
-	ride->leg_count = 0;
-	loop_arm(ride->upstream->base.loop, &ride->timer, ride->deadline_us);
+	set_state(set, SET_WAITING);
+	set->attempt_count = 0;
+	loop_arm(set->upstream->base.loop, &set->timer, set->deadline_us);
 }
 
-struct answer *ride_closed_answer(const struct mcp_upstream *upstream, const char *why)
+struct answer *mcp_closed_answer(const struct mcp_upstream *upstream, const char *why)
 {
 	return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "%s: %.150s", upstream->base.settings->name, why);
 }
 
-/* --- what a leg hears --- */
+/* --- what an attempt hears --- */
 
 /* Whether the stream broke off before this answer came, and can be taken up again. */
-static bool may_resume(const struct leg *leg, const struct answer *answer)
+static bool may_resume(const struct mcp_attempt *attempt, const struct answer *answer)
 {
-	const struct ride *ride = leg->ride;
+	const struct mcp_call_set *set = attempt->set;
 	bool cut = answer->outcome == OUTCOME_UPSTREAM_ERROR || answer->outcome == OUTCOME_OUTCOME_UNKNOWN;
-	return cut && answer->body_len == 0 && ride->leg_count == 1 && leg->post.event_id[0] &&
-	       leg->post.era == MCP_LEGACY && leg->post.status >= 200 && leg->post.status < 300 &&
-	       leg->resumes < RESUMES_MAX && loop_now(ride->upstream->base.loop) < ride->deadline_us;
+	return cut && answer->body_len == 0 && set->attempt_count == 1 && attempt->post.event_id[0] &&
+	       attempt->post.era == MCP_LEGACY && attempt->post.status >= 200 && attempt->post.status < 300 &&
+	       attempt->resumes < RESUMES_MAX && loop_now(set->upstream->base.loop) < set->deadline_us;
 }
 
 /* Whether the server would not take an array, and so has run none of it. */
-static bool array_refused(const struct leg *leg)
+static bool array_refused(const struct mcp_attempt *attempt)
 {
-	return leg->array && !leg->post.refused_session &&
-	       (leg->post.status == 400 || leg->post.error_code == MCP_INVALID_REQUEST);
+	return attempt->array && !attempt->post.refused_session &&
+	       (attempt->post.status == 400 || attempt->post.error_code == MCP_INVALID_REQUEST);
 }
 
-static void hear_answer(struct leg *leg, size_t index, struct answer *answer, bool refused)
+static void hear_answer(struct mcp_attempt *attempt, size_t index, struct answer *answer, bool refused)
 {
-	struct ride *ride = leg->ride;
-	struct ride_item *item = &ride->items[leg->first + index];
+	struct mcp_call_set *set = attempt->set;
+	struct mcp_set_item *item = &set->items[attempt->first + index];
 	if (item->told) { /* before the stream broke off; the one that goes on from there speaks of all its calls */
-		assert(leg->resuming);
+		assert(attempt->resuming);
 		answer_unref(answer);
 		return;
 	}
 	bool final = answer->outcome == OUTCOME_OK || answer->outcome == OUTCOME_TOOL_ERROR ||
 		     answer->outcome == OUTCOME_INVALID_REQUEST;
-	if (leg->resuming && item->held && !final) {
+	if (attempt->resuming && item->held && !final) {
 		answer_unref(answer); /* of the way back only: what the first way said still holds */
 		return;
 	}
-	if (!leg->resuming && (leg->post.refused_session || array_refused(leg) || may_resume(leg, answer))) {
+	if (!attempt->resuming && (attempt->post.refused_session || array_refused(attempt) || may_resume(attempt, answer))) {
 		assert(!item->held);
 		item->held = answer;
 		item->refused = refused;
@@ -284,229 +284,229 @@ static void hear_answer(struct leg *leg, size_t index, struct answer *answer, bo
 	}
 	answer_unref(item->held);
 	item->held = NULL;
-	tell(ride, leg->first + index, answer, refused);
-	if (!ride->aborted && ride->told_count == ride->count)
-		linger(ride);
+	tell(set, attempt->first + index, answer, refused);
+	if (!set->aborted && set->told_count == set->count)
+		linger(set);
 }
 
-static void leg_answered(void *context, size_t index, struct answer *answer)
+static void attempt_answered(void *context, size_t index, struct answer *answer)
 {
-	struct leg *leg = context;
-	hear_answer(leg, index, answer, false);
+	struct mcp_attempt *attempt = context;
+	hear_answer(attempt, index, answer, false);
 }
 
-static void leg_refused(void *context, size_t index, struct answer *answer)
+static void attempt_refused(void *context, size_t index, struct answer *answer)
 {
-	struct leg *leg = context;
-	hear_answer(leg, index, answer, !leg->resuming);
+	struct mcp_attempt *attempt = context;
+	hear_answer(attempt, index, answer, !attempt->resuming);
 }
 
 /* A call that the server refused together with its session. Repeatable: it goes again. Else: nothing ran, and its
  * caller is told so; what is not declared harmless is never sent twice. */
-static void tell_writes(struct leg *leg)
+static void tell_writes(struct mcp_attempt *attempt)
 {
-	struct ride *ride = leg->ride;
-	for (size_t i = leg->first; i < leg->first + leg->count; i++) {
-		struct ride_item *item = &ride->items[i];
+	struct mcp_call_set *set = attempt->set;
+	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++) {
+		struct mcp_set_item *item = &set->items[i];
 		if (item->told || item->repeatable)
 			continue;
-		tell(ride, i,
-		     ride_closed_answer(
-			     ride->upstream,
+		tell(set, i,
+		     mcp_closed_answer(
+			     set->upstream,
 			     "the server had forgotten its MCP session, and refused the call unseen; a new session "
 			     "is being opened: send the call again"),
 		     false);
 	}
 }
 
-static void forget_held(struct ride *ride)
+static void forget_held(struct mcp_call_set *set)
 {
-	for (size_t i = 0; i < ride->count; i++) {
-		answer_unref(ride->items[i].held);
-		ride->items[i].held = NULL;
+	for (size_t i = 0; i < set->count; i++) {
+		answer_unref(set->items[i].held);
+		set->items[i].held = NULL;
 	}
 }
 
-static void tell_held(struct leg *leg)
+static void tell_held(struct mcp_attempt *attempt)
 {
-	struct ride *ride = leg->ride;
-	for (size_t i = leg->first; i < leg->first + leg->count; i++) {
-		struct answer *answer = ride->items[i].held;
-		ride->items[i].held = NULL;
-		if (answer && !ride->items[i].told)
-			tell(ride, i, answer, ride->items[i].refused);
+	struct mcp_call_set *set = attempt->set;
+	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++) {
+		struct answer *answer = set->items[i].held;
+		set->items[i].held = NULL;
+		if (answer && !set->items[i].told)
+			tell(set, i, answer, set->items[i].refused);
 		else
 			answer_unref(answer);
 	}
 }
 
-static bool holds(const struct leg *leg)
+static bool holds(const struct mcp_attempt *attempt)
 {
-	for (size_t i = leg->first; i < leg->first + leg->count; i++)
-		if (leg->ride->items[i].held)
+	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++)
+		if (attempt->set->items[i].held)
 			return true;
 	return false;
 }
 
-static bool another_leg(const struct leg *leg)
+static bool has_other_attempt(const struct mcp_attempt *attempt)
 {
-	const struct ride *ride = leg->ride;
-	for (size_t i = 0; i < ride->leg_count; i++)
-		if (&ride->legs[i] != leg && (ride->legs[i].trip || ride->legs[i].refusal))
+	const struct mcp_call_set *set = attempt->set;
+	for (size_t i = 0; i < set->attempt_count; i++)
+		if (&set->attempts[i] != attempt && (set->attempts[i].exchange || set->attempts[i].refusal))
 			return true;
 	return false;
 }
 
-/* The session was gone: true if the ride goes on in another. */
-static bool go_again(struct leg *leg)
+/* The session was gone: true if the set goes on in another. */
+static bool go_again(struct mcp_attempt *attempt)
 {
-	struct ride *ride = leg->ride;
-	struct mcp_upstream *upstream = ride->upstream;
-	mcp_control_lost(&upstream->control, leg->post.epoch);
-	tell_writes(leg);
-	if (ride->aborted || ride->told_count == ride->count || ride->again || another_leg(leg))
+	struct mcp_call_set *set = attempt->set;
+	struct mcp_upstream *upstream = set->upstream;
+	mcp_control_lost(&upstream->control, attempt->post.epoch);
+	tell_writes(attempt);
+	if (set->aborted || set->told_count == set->count || set->again || has_other_attempt(attempt))
 		return false;
-	ride->again = true;
-	forget_held(ride);
-	ride_wait(ride);
+	set->again = true;
+	forget_held(set);
+	call_set_wait(set);
 	const char *why;
 	if (mcp_control_want(&upstream->control, &why))
-		ride_go(ride);
+		call_set_go(set);
 	return true;
 }
 
-/* Its calls that have no answer set out, each alone. The other legs go on: each has calls of its own, so there is room. */
-static void split_leg(struct leg *leg)
+/* Its calls that have no answer set out, each alone. The other attempts go on: each has its own calls, so there is room. */
+static void split_attempt(struct mcp_attempt *attempt)
 {
-	struct ride *ride = leg->ride;
+	struct mcp_call_set *set = attempt->set;
 	bool reused = false;
-	for (size_t i = leg->first, end = leg->first + leg->count; i < end; i++) {
-		if (ride->items[i].told)
+	for (size_t i = attempt->first, end = attempt->first + attempt->count; i < end; i++) {
+		if (set->items[i].told)
 			continue;
-		set_out(ride, reused ? &ride->legs[ride->leg_count++] : leg, i, 1);
+		set_out(set, reused ? &set->attempts[set->attempt_count++] : attempt, i, 1);
 		reused = true;
 	}
-	arm_deadline(ride);
+	arm_deadline(set);
 }
 
 /* The server takes no arrays: true if the calls go one by one. */
-static bool go_singly(struct leg *leg)
+static bool go_singly(struct mcp_attempt *attempt)
 {
-	struct ride *ride = leg->ride;
-	ride->upstream->arrays_refused = true;
+	struct mcp_call_set *set = attempt->set;
+	set->upstream->arrays_refused = true;
 	log_message(&EVENT_MCP_ARRAYS_REFUSED,
 		    "upstream %s takes no JSON-RPC arrays: calls go one by one from now on (batch.mode: off says so)",
-		    ride->upstream->base.settings->name);
-	for (size_t i = leg->first; i < leg->first + leg->count; i++) {
-		struct ride_item *item = &ride->items[i];
+		    set->upstream->base.settings->name);
+	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++) {
+		struct mcp_set_item *item = &set->items[i];
 		struct answer *answer = item->held;
 		item->held = NULL;
 		if (answer && !item->repeatable)
-			tell(ride, i, answer, false);
+			tell(set, i, answer, false);
 		else
 			answer_unref(answer);
 	}
-	if (ride->aborted || ride->told_count == ride->count)
+	if (set->aborted || set->told_count == set->count)
 		return false;
-	split_leg(leg);
+	split_attempt(attempt);
 	return true;
 }
 
-static void wait_to_resume(struct leg *leg)
+static void wait_to_resume(struct mcp_attempt *attempt)
 {
-	struct ride *ride = leg->ride;
-	struct loop *loop = ride->upstream->base.loop;
-	uint64_t wait_us = leg->post.retry_ms == UINT64_MAX ? RESUME_US : leg->post.retry_ms * CLOCK_US_PER_MS;
-	if (leg->post.retry_ms != UINT64_MAX && leg->post.retry_ms > UINT64_MAX / CLOCK_US_PER_MS)
+	struct mcp_call_set *set = attempt->set;
+	struct loop *loop = set->upstream->base.loop;
+	uint64_t wait_us = attempt->post.retry_ms == UINT64_MAX ? RESUME_US : attempt->post.retry_ms * CLOCK_US_PER_MS;
+	if (attempt->post.retry_ms != UINT64_MAX && attempt->post.retry_ms > UINT64_MAX / CLOCK_US_PER_MS)
 		wait_us = CLOCK_NEVER;
 	if (wait_us < RESUME_MIN_US)
 		wait_us = RESUME_MIN_US;
 	uint64_t due_us = clock_add(loop_now(loop), wait_us);
-	set_state(ride, RIDE_RESUMING);
-	loop_arm(loop, &ride->timer, due_us < ride->deadline_us ? due_us : ride->deadline_us);
+	set_state(set, SET_RESUMING);
+	loop_arm(loop, &set->timer, due_us < set->deadline_us ? due_us : set->deadline_us);
 }
 
-static bool can_resume(const struct leg *leg)
+static bool can_resume(const struct mcp_attempt *attempt)
 {
 	bool resumable = false;
-	for (size_t i = leg->first; i < leg->first + leg->count; i++)
-		resumable |= leg->ride->items[i].held && may_resume(leg, leg->ride->items[i].held);
+	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++)
+		resumable |= attempt->set->items[i].held && may_resume(attempt, attempt->set->items[i].held);
 	return resumable;
 }
 
-static void leg_landed(void *context, enum outcome outcome)
+static void attempt_landed(void *context, enum outcome outcome)
 {
-	struct leg *leg = context;
-	struct ride *ride = leg->ride;
-	struct loop *loop = ride->upstream->base.loop;
-	leg->trip = NULL;
-	ride->outcome = outcome;
-	if (loop_now(loop) >= ride->deadline_us && outcome != OUTCOME_OK && leg->post.first_id && leg->post.status)
-		for (size_t i = 0; i < leg->count; i++) /* it timed out: nobody will read what comes */
-			mcp_control_cancel(&ride->upstream->control, leg->post.first_id + i);
-	if (leg->post.error_code == MCP_HEADER_MISMATCH)
-		mcp_control_stale(&ride->upstream->control); /* it mirrors other arguments than we know of */
-	if (ride->aborted || !holds(leg)) {
-		settle(ride);
+	struct mcp_attempt *attempt = context;
+	struct mcp_call_set *set = attempt->set;
+	struct loop *loop = set->upstream->base.loop;
+	attempt->exchange = NULL;
+	set->outcome = outcome;
+	if (loop_now(loop) >= set->deadline_us && outcome != OUTCOME_OK && attempt->post.first_id && attempt->post.status)
+		for (size_t i = 0; i < attempt->count; i++) /* it timed out: nobody will read what comes */
+			mcp_control_cancel(&set->upstream->control, attempt->post.first_id + i);
+	if (attempt->post.error_code == MCP_HEADER_MISMATCH)
+		mcp_control_stale(&set->upstream->control); /* it mirrors other arguments than we know of */
+	if (set->aborted || !holds(attempt)) {
+		settle(set);
 		return;
 	}
-	if (leg->post.refused_session && leg->resuming) {
-		mcp_control_lost(&ride->upstream->control, leg->post.epoch);
-	} else if (leg->post.refused_session) {
-		if (go_again(leg))
+	if (attempt->post.refused_session && attempt->resuming) {
+		mcp_control_lost(&set->upstream->control, attempt->post.epoch);
+	} else if (attempt->post.refused_session) {
+		if (go_again(attempt))
 			return;
-		if (ride->again && leg->post.status == 400)
-			mcp_session_doubt(&ride->upstream->control.session, loop_now(loop));
-	} else if (array_refused(leg)) {
-		if (go_singly(leg))
+		if (set->again && attempt->post.status == 400)
+			mcp_session_doubt(&set->upstream->control.session, loop_now(loop));
+	} else if (array_refused(attempt)) {
+		if (go_singly(attempt))
 			return;
-	} else if (can_resume(leg)) {
-		wait_to_resume(leg);
+	} else if (can_resume(attempt)) {
+		wait_to_resume(attempt);
 		return;
 	}
-	tell_held(leg);
-	settle(ride);
+	tell_held(attempt);
+	settle(set);
 }
 
 /* --- the timer: what could not be done where it was found --- */
 
-static void resume(struct ride *ride)
+static void resume(struct mcp_call_set *set)
 {
-	struct leg *leg = &ride->legs[0];
-	struct loop *loop = ride->upstream->base.loop;
-	set_state(ride, RIDE_GOING);
-	if (loop_now(loop) >= ride->deadline_us) {
-		tell_held(leg);
-		settle(ride);
+	struct mcp_attempt *attempt = &set->attempts[0];
+	struct loop *loop = set->upstream->base.loop;
+	set_state(set, SET_GOING);
+	if (loop_now(loop) >= set->deadline_us) {
+		tell_held(attempt);
+		settle(set);
 		return;
 	}
-	leg->resuming = true;
-	leg->resumes++;
-	leg->post.error_code = 0;
-	leg->post.status = 0;
-	leg->post.refused_session = false;
-	leg_go(leg);
-	arm_deadline(ride);
+	attempt->resuming = true;
+	attempt->resumes++;
+	attempt->post.error_code = 0;
+	attempt->post.status = 0;
+	attempt->post.refused_session = false;
+	attempt_go(attempt);
+	arm_deadline(set);
 }
 
-static void tell_refusals(struct ride *ride)
+static void tell_refusals(struct mcp_call_set *set)
 {
-	for (size_t i = 0; i < ride->leg_count; i++) {
-		struct leg *leg = &ride->legs[i];
-		struct answer *refusal = leg->refusal;
-		leg->refusal = NULL;
-		for (size_t k = leg->first; refusal && k < leg->first + leg->count; k++)
-			if (!ride->items[k].told)
-				tell(ride, k, answer_ref(refusal), false);
+	for (size_t i = 0; i < set->attempt_count; i++) {
+		struct mcp_attempt *attempt = &set->attempts[i];
+		struct answer *refusal = attempt->refusal;
+		attempt->refusal = NULL;
+		for (size_t k = attempt->first; refusal && k < attempt->first + attempt->count; k++)
+			if (!set->items[k].told)
+				tell(set, k, answer_ref(refusal), false);
 		if (refusal)
-			ride->outcome = refusal->outcome;
+			set->outcome = refusal->outcome;
 		answer_unref(refusal);
 	}
 }
 
-static struct answer *late_answer(const struct ride *ride, const struct ride_item *item, bool sent)
+static struct answer *late_answer(const struct mcp_call_set *set, const struct mcp_set_item *item, bool sent)
 {
-	const char *name = ride->upstream->base.settings->name;
+	const char *name = set->upstream->base.settings->name;
 	if (!sent)
 		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "%s: the call could not be sent in time", name);
 	if (item->repeatable)
@@ -517,100 +517,100 @@ static struct answer *late_answer(const struct ride *ride, const struct ride_ite
 }
 
 /* Its time is up, and no progress has put that off. */
-static void time_out(struct ride *ride)
+static void time_out(struct mcp_call_set *set)
 {
-	for (size_t l = 0; l < ride->leg_count; l++) {
-		const struct leg *leg = &ride->legs[l];
-		bool sent = leg->trip && upstream_http.sent(leg->trip);
-		for (size_t i = leg->first; sent && i < leg->first + leg->count; i++)
-			if (!ride->items[i].told)
-				mcp_control_cancel(&ride->upstream->control, leg->post.first_id + i - leg->first);
-		for (size_t i = leg->first; !ride->aborted && i < leg->first + leg->count; i++)
-			if (!ride->items[i].told)
-				tell(ride, i, late_answer(ride, &ride->items[i], sent), false);
+	for (size_t l = 0; l < set->attempt_count; l++) {
+		const struct mcp_attempt *attempt = &set->attempts[l];
+		bool sent = attempt->exchange && upstream_http.sent(attempt->exchange);
+		for (size_t i = attempt->first; sent && i < attempt->first + attempt->count; i++)
+			if (!set->items[i].told)
+				mcp_control_cancel(&set->upstream->control, attempt->post.first_id + i - attempt->first);
+		for (size_t i = attempt->first; !set->aborted && i < attempt->first + attempt->count; i++)
+			if (!set->items[i].told)
+				tell(set, i, late_answer(set, &set->items[i], sent), false);
 	}
-	ride->outcome = OUTCOME_UPSTREAM_TIMEOUT;
+	set->outcome = OUTCOME_UPSTREAM_TIMEOUT;
 }
 
-static void ride_due(struct loop_timer *timer, uint64_t now_us)
+static void on_set_timer(struct loop_timer *timer, uint64_t now_us)
 {
-	struct ride *ride = container_of(timer, struct ride, timer);
-	if (ride->aborted) {
-		ride_abort(ride);
+	struct mcp_call_set *set = container_of(timer, struct mcp_call_set, timer);
+	if (set->aborted) {
+		call_set_abort(set);
 		return;
 	}
-	if (ride->state == RIDE_RESUMING) {
-		resume(ride);
+	if (set->state == SET_RESUMING) {
+		resume(set);
 		return;
 	}
-	if (ride->state == RIDE_WAITING) {
-		ride_close(ride, ride_closed_answer(ride->upstream, "its MCP session could not be opened in time"));
+	if (set->state == SET_WAITING) {
+		call_set_close(set, mcp_closed_answer(set->upstream, "its MCP session could not be opened in time"));
 		return;
 	}
-	tell_refusals(ride);
-	if (!ride->aborted && minds_deadline(ride) && now_us >= ride->deadline_us)
-		time_out(ride);
-	if (!ride->aborted && ride->told_count == ride->count)
-		stop_legs(ride); /* all is said; the server keeps the stream open for nothing */
-	if (!ride->aborted)
-		arm_deadline(ride);
-	settle(ride);
+	tell_refusals(set);
+	if (!set->aborted && minds_deadline(set) && now_us >= set->deadline_us)
+		time_out(set);
+	if (!set->aborted && set->told_count == set->count)
+		stop_attempts(set); /* all is said; the server keeps the stream open for nothing */
+	if (!set->aborted)
+		arm_deadline(set);
+	settle(set);
 }
 
 /* --- the front door's functions --- */
 
-bool ride_asks_progress(const struct ride *ride)
+bool call_set_asks_progress(const struct mcp_call_set *set)
 {
-	for (size_t i = 0; i < ride->count; i++)
-		if (ride->items[i].asks.progress)
+	for (size_t i = 0; i < set->count; i++)
+		if (set->items[i].asks.progress)
 			return true;
 	return false;
 }
 
-static bool copy_texts(struct ride *ride, const struct upstream_call *calls)
+static bool copy_texts(struct mcp_call_set *set, const struct upstream_call *calls)
 {
 	size_t bytes = calls[0].traceparent.len + calls[0].idempotency_key.len;
-	for (size_t i = 0; i < ride->count; i++)
+	for (size_t i = 0; i < set->count; i++)
 		bytes += calls[i].arguments.len;
-	if (!buf_reserve(&ride->texts, bytes + 1))
+	if (!buf_reserve(&set->texts, bytes + 1))
 		return false;
-	for (size_t i = 0; i < ride->count; i++) {
-		const char *at = ride->texts.store->bytes + ride->texts.len;
-		buf_put(&ride->texts, calls[i].arguments);
-		ride->items[i].arguments = (struct slice){ at, calls[i].arguments.len };
-		ride->items[i].route = mcp_route_of(dialect_route_ref(calls[i].route));
-		ride->items[i].repeatable = calls[i].repeatable;
-		ride->items[i].asks = calls[i].asks;
+	for (size_t i = 0; i < set->count; i++) {
+		const char *at = set->texts.store->bytes + set->texts.len;
+		buf_put(&set->texts, calls[i].arguments);
+		set->items[i].arguments = (struct slice){ at, calls[i].arguments.len };
+		set->items[i].route = mcp_route_of(dialect_route_ref(calls[i].route));
+		set->items[i].repeatable = calls[i].repeatable;
+		set->items[i].asks = calls[i].asks;
 	}
-	const char *at = ride->texts.store->bytes + ride->texts.len;
-	buf_put(&ride->texts, calls[0].traceparent);
-	buf_put(&ride->texts, calls[0].idempotency_key);
-	if (ride->count == 1) {
-		ride->traceparent = (struct slice){ at, calls[0].traceparent.len };
-		ride->idempotency_key = (struct slice){ at + calls[0].traceparent.len, calls[0].idempotency_key.len };
+	const char *at = set->texts.store->bytes + set->texts.len;
+	buf_put(&set->texts, calls[0].traceparent);
+	buf_put(&set->texts, calls[0].idempotency_key);
+	if (set->count == 1) {
+		set->traceparent = (struct slice){ at, calls[0].traceparent.len };
+		set->idempotency_key = (struct slice){ at + calls[0].traceparent.len, calls[0].idempotency_key.len };
 	}
 	return true;
 }
 
-struct ride *ride_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count)
+struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count)
 {
-	struct ride *ride = calloc(1, sizeof *ride + count * sizeof(struct ride_item));
-	if (!ride)
+	struct mcp_call_set *set = calloc(1, sizeof *set + count * sizeof(struct mcp_set_item));
+	if (!set)
 		return NULL;
-	if (!(ride->legs = calloc(count, sizeof *ride->legs)) || !loop_timers_reserve(upstream->base.loop, 1)) {
-		free(ride->legs);
-		free(ride);
+	if (!(set->attempts = calloc(count, sizeof *set->attempts)) || !loop_timers_reserve(upstream->base.loop, 1)) {
+		free(set->attempts);
+		free(set);
 		return NULL;
 	}
-	ride->upstream = upstream;
-	ride->count = count;
-	ride->kind = calls[0].kind;
-	ride->timer = LOOP_TIMER_INIT(ride_due);
-	buf_init(&ride->texts, SIZE_MAX / 4);
-	ride->state = RIDE_GOING;
-	TAILQ_INSERT_TAIL(&upstream->rides, ride, next);
-	if (copy_texts(ride, calls))
-		return ride;
-	ride_free(ride);
+	set->upstream = upstream;
+	set->count = count;
+	set->kind = calls[0].kind;
+	set->timer = LOOP_TIMER_INIT(on_set_timer);
+	buf_init(&set->texts, SIZE_MAX / 4);
+	set->state = SET_GOING;
+	TAILQ_INSERT_TAIL(&upstream->sets, set, next);
+	if (copy_texts(set, calls))
+		return set;
+	free_set(set);
 	return NULL;
 }

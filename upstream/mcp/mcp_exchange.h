@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mcp_exchange.h: calls to an MCP server over HTTP on their way: a ride is what the caller holds, its legs are its HTTP
+ * mcp_exchange.h: calls to an MCP server over HTTP on their way: a call set is what the caller holds, its attempts its HTTP
  * exchanges: one, or one a call where arrays are not taken.
  *
  *   new -> WAITING (no session yet) -> GOING -> each call told as it is answered -> landed
@@ -14,7 +14,7 @@
 #include "upstream/mcp/control.h"
 #include "upstream/mcp/mcp_route.h"
 
-TAILQ_HEAD(ride_list, ride);
+TAILQ_HEAD(mcp_call_sets, mcp_call_set);
 
 struct mcp_upstream {
 	struct upstream base;
@@ -22,35 +22,35 @@ struct mcp_upstream {
 	struct upstream *http;
 	struct meter *meter;
 	struct mcp_control control;
-	struct ride_list rides;   /* but for */
-	struct ride_list waiting; /* those in RIDE_WAITING */
+	struct mcp_call_sets sets;   /* but for */
+	struct mcp_call_sets waiting; /* those in SET_WAITING */
 	size_t waiting_count;
 	bool arrays_refused; /* by this server: calls go one by one */
 };
 
-enum ride_state { RIDE_WAITING, RIDE_GOING, RIDE_RESUMING };
+enum mcp_set_state { SET_WAITING, SET_GOING, SET_RESUMING };
 
-struct ride_item {
+struct mcp_set_item {
 	const struct mcp_route *route; /* held: the call may be written again when its tool has gone from the list */
-	struct slice arguments;        /* in ride->texts */
+	struct slice arguments;        /* in set->texts */
 	bool repeatable;
 	struct mcp_asks asks;
 	bool told;
 	bool refused;        /* `held` would go to events->refused */
-	struct answer *held; /* until it is known whether the leg goes on; NULL: none */
+	struct answer *held; /* until it is known whether the attempt goes on; NULL: none */
 };
 
-struct leg {
+struct mcp_attempt {
 	struct mcp_post post;
-	struct ride *ride;
-	struct exchange *trip;  /* NULL: none under way */
+	struct mcp_call_set *set;
+	struct exchange *exchange;  /* NULL: none under way */
 	struct answer *refusal; /* it could not set out: for its calls, from the timer */
-	size_t first, count;    /* of the ride's items */
+	size_t first, count;    /* of the set's items */
 	size_t resumes;
 	bool array, resuming;
 };
 
-struct ride {
+struct mcp_call_set {
 	struct exchange base; /* what the caller holds */
 	struct mcp_upstream *upstream;
 	const struct upstream_events *events;
@@ -58,7 +58,7 @@ struct ride {
 	uint64_t deadline_us;
 	uint64_t end_us; /* as far as progress may put the deadline off; deadline_us: it may not */
 	uint8_t kind;    /* enum attempt_kind */
-	enum ride_state state;
+	enum mcp_set_state state;
 	struct loop_timer timer;
 	struct buf texts; /* arguments, traceparent, idempotency key */
 	struct slice traceparent, idempotency_key;
@@ -67,29 +67,29 @@ struct ride {
 	bool telling;  /* callbacks run; an abort only marks it */
 	bool aborted;
 	enum outcome outcome;
-	size_t told_count, leg_count, count;
-	struct leg *legs; /* room for count */
-	TAILQ_ENTRY(ride) next;
-	struct ride_item items[];
+	size_t told_count, attempt_count, count;
+	struct mcp_attempt *attempts; /* room for count */
+	TAILQ_ENTRY(mcp_call_set) next;
+	struct mcp_set_item items[];
 };
 
-/* What a leg writes, and what it does with messages that are no answers: call_messages.c. */
-extern const struct mcp_post_ops leg_messages;
+/* What an attempt writes, and what it does with messages that are no answers: call_messages.c. */
+extern const struct mcp_post_ops mcp_attempt_messages;
 
 /* Between two turns of its life; deadline_us, events and context are the maker's to set. NULL: out of memory. */
-struct ride *ride_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count) MUST_CHECK;
+struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count) MUST_CHECK;
 /* Whether one of its calls is to be told of progress. */
-bool ride_asks_progress(const struct ride *ride);
+bool call_set_asks_progress(const struct mcp_call_set *set);
 /* All calls that have no answer set out, in an array if there are several and the server takes them. */
-void ride_go(struct ride *ride);
+void call_set_go(struct mcp_call_set *set);
 /* Until the session is there, or the deadline. */
-void ride_wait(struct ride *ride);
-/* A waiting ride will not go: `answer` (taken) is for all its calls. It is gone afterwards. */
-void ride_close(struct ride *ride, struct answer *answer);
+void call_set_wait(struct mcp_call_set *set);
+/* A waiting set will not go: `answer` (taken) is for all its calls. It is gone afterwards. */
+void call_set_close(struct mcp_call_set *set, struct answer *answer);
 /* Nobody waits any more: end it. Not from within its callbacks. */
-void ride_abort(struct ride *ride);
+void call_set_abort(struct mcp_call_set *set);
 
 /* The server is not open for calls: nothing was sent. Never NULL. */
-struct answer *ride_closed_answer(const struct mcp_upstream *upstream, const char *why);
+struct answer *mcp_closed_answer(const struct mcp_upstream *upstream, const char *why);
 
 #endif

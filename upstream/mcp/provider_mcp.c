@@ -17,14 +17,14 @@ static void control_turned(struct mcp_control *control)
 	bool ready = mcp_control_want(control, &why);
 	if (!ready && !why)
 		return;
-	/* counted: a callback may end rides and begin others */
+	/* counted: a callback may end sets and begin others */
 	for (size_t left = upstream->waiting_count; left > 0 && !TAILQ_EMPTY(&upstream->waiting); left--) {
-		struct ride *ride = TAILQ_FIRST(&upstream->waiting);
+		struct mcp_call_set *set = TAILQ_FIRST(&upstream->waiting);
 		if (ready) {
-			ride_go(ride);
+			call_set_go(set);
 			continue;
 		}
-		ride_close(ride, ride_closed_answer(upstream, why));
+		call_set_close(set, mcp_closed_answer(upstream, why));
 	}
 }
 
@@ -36,45 +36,45 @@ static struct exchange *mcp_send(struct upstream *base, const struct upstream_ca
 	const char *why;
 	bool ready = mcp_control_want(&upstream->control, &why);
 	if (why) {
-		*refusal = ride_closed_answer(upstream, why);
+		*refusal = mcp_closed_answer(upstream, why);
 		return NULL;
 	}
-	struct ride *ride = ride_new(upstream, calls, count);
-	if (!ride) {
+	struct mcp_call_set *set = call_set_new(upstream, calls, count);
+	if (!set) {
 		*refusal = answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 		return NULL;
 	}
 	uint64_t latest_us = clock_add(loop_now(base->loop), base->settings->timeout_us);
-	ride->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
+	set->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
 	uint64_t end_us = clock_add(loop_now(base->loop), base->settings->mcp_progress_us);
-	ride->end_us = ride_asks_progress(ride) && end_us > ride->deadline_us ? end_us : ride->deadline_us;
-	ride->events = events;
-	ride->context = context;
+	set->end_us = call_set_asks_progress(set) && end_us > set->deadline_us ? end_us : set->deadline_us;
+	set->events = events;
+	set->context = context;
 	if (ready)
-		ride_go(ride);
+		call_set_go(set);
 	else
-		ride_wait(ride);
-	return &ride->base;
+		call_set_wait(set);
+	return &set->base;
 }
 
 static void mcp_abort(struct exchange *exchange)
 {
-	struct ride *ride = container_of(exchange, struct ride, base);
-	struct loop *loop = ride->upstream->base.loop;
-	ride->aborted = true;
-	if (ride->telling)
-		loop_arm(loop, &ride->timer, loop_now(loop)); /* an exchange is in mid-callback: not from here */
+	struct mcp_call_set *set = container_of(exchange, struct mcp_call_set, base);
+	struct loop *loop = set->upstream->base.loop;
+	set->aborted = true;
+	if (set->telling)
+		loop_arm(loop, &set->timer, loop_now(loop)); /* an exchange is in mid-callback: not from here */
 	else
-		ride_abort(ride);
+		call_set_abort(set);
 }
 
 static bool mcp_sent(const struct exchange *exchange)
 {
-	const struct ride *ride = container_of(exchange, const struct ride, base);
-	bool sent = ride->again || ride->state == RIDE_RESUMING;
-	for (size_t i = 0; i < ride->leg_count && ride->state == RIDE_GOING; i++) {
-		const struct leg *leg = &ride->legs[i];
-		sent |= leg->trip ? upstream_http.sent(leg->trip) : !leg->refusal;
+	const struct mcp_call_set *set = container_of(exchange, const struct mcp_call_set, base);
+	bool sent = set->again || set->state == SET_RESUMING;
+	for (size_t i = 0; i < set->attempt_count && set->state == SET_GOING; i++) {
+		const struct mcp_attempt *attempt = &set->attempts[i];
+		sent |= attempt->exchange ? upstream_http.sent(attempt->exchange) : !attempt->refusal;
 	}
 	return sent;
 }
@@ -82,12 +82,12 @@ static bool mcp_sent(const struct exchange *exchange)
 static void mcp_free(struct upstream *base)
 {
 	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
-	struct ride *ride, *after;
+	struct mcp_call_set *set, *after;
 	assert(TAILQ_EMPTY(&upstream->waiting));
-	for (ride = TAILQ_FIRST(&upstream->rides); ride; ride = after) {
-		after = TAILQ_NEXT(ride, next);
-		assert(ride->aborted); /* in mid-callback, its timer still to come */
-		ride_abort(ride);
+	for (set = TAILQ_FIRST(&upstream->sets); set; set = after) {
+		after = TAILQ_NEXT(set, next);
+		assert(set->aborted); /* in mid-callback, its timer still to come */
+		call_set_abort(set);
 	}
 	mcp_control_fini(&upstream->control);
 	upstream_http.free(upstream->http);
@@ -107,7 +107,7 @@ static struct upstream *mcp_make(const struct upstream_settings *settings, struc
 	upstream->inner.dialect = &mcp_post_dialect;
 	if (settings->mcp_progress_us > settings->timeout_us) /* each exchange is given its own deadline */
 		upstream->inner.timeout_us = settings->mcp_progress_us;
-	TAILQ_INIT(&upstream->rides);
+	TAILQ_INIT(&upstream->sets);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->http = upstream_http.make(&upstream->inner, transport, loop, meter);
 	if (upstream->http &&
