@@ -73,8 +73,8 @@ bool redis_purges_read(struct redis_tracking *tracking, uint64_t now_us)
 				      SLICE("WITHSCORES") };
 	tracking->poll_us = now_us + redis_purges_poll_us(tracking);
 	tracking->reading++;
-	if (!redis_errand_run(tracking, ERRAND_READ, countof(scopes), scopes, now_us) ||
-	    !redis_errand_run(tracking, ERRAND_READ_KEYS, countof(keys), keys, now_us))
+	if (!redis_job_run(tracking, JOB_READ, countof(scopes), scopes, now_us) ||
+	    !redis_job_run(tracking, JOB_READ_KEYS, countof(keys), keys, now_us))
 		return false;
 	tracking->list = LIST_READING;
 	return true;
@@ -161,18 +161,18 @@ static void delete_value(struct redis_tracking *tracking, const struct purge_sco
 		return;
 	const struct slice argv[] = { SLICE("DEL"), redis_key(tracking->settings->prefix, digest, key) };
 	/* if not: it is refused here as long as the purge is remembered */
-	(void)redis_errand_run(tracking, ERRAND_DELETE, countof(argv), argv, now_us);
+	(void)redis_job_run(tracking, JOB_DELETE, countof(argv), argv, now_us);
 }
 
-/* Its errand, with which `news` comes back. */
-static struct errand *take_purge_errand(struct redis_tracking *tracking, struct purge_news *news)
+/* Its job, with which `news` comes back. */
+static struct redis_job *take_purge_job(struct redis_tracking *tracking, struct purge_news *news)
 {
-	struct errand *errand = redis_errand_take(tracking, ERRAND_PURGE);
-	if (errand)
-		errand->news = news;
+	struct redis_job *job = redis_job_take(tracking, JOB_PURGE);
+	if (job)
+		job->news = news;
 	else
 		tracking->said_spare[tracking->said_spares++] = news;
-	return errand;
+	return job;
 }
 
 /* What the script does, without it: the number is this gateway's, by its clock and by what it knows. */
@@ -196,10 +196,10 @@ static bool send_plain(struct redis_tracking *tracking, struct purge_news *news,
 	const struct slice publish[] = { SLICE("PUBLISH"),
 					 redis_name(prefix, "purge", channel),
 					 { message, (size_t)len } };
-	struct errand *errand = take_purge_errand(tracking, news);
+	struct redis_job *job = take_purge_job(tracking, news);
 	delete_value(tracking, &scope, now_us);
-	return errand && redis_errand_launch(errand, countof(add), add, now_us) &&
-	       redis_errand_run(tracking, ERRAND_BEAT, countof(publish), publish, now_us);
+	return job && redis_job_launch(job, countof(add), add, now_us) &&
+	       redis_job_run(tracking, JOB_BEAT, countof(publish), publish, now_us);
 }
 
 static bool send_purge(struct redis_tracking *tracking, struct purge_news *news, uint64_t now_us)
@@ -226,8 +226,8 @@ static bool send_purge(struct redis_tracking *tracking, struct purge_news *news,
 	argv[argc++] = text;
 	argv[argc++] = slice_of(newest);
 	argv[argc++] = slice_of(number);
-	struct errand *errand = take_purge_errand(tracking, news);
-	return errand && redis_errand_launch(errand, argc, argv, now_us);
+	struct redis_job *job = take_purge_job(tracking, news);
+	return job && redis_job_launch(job, argc, argv, now_us);
 }
 
 void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us)
@@ -273,10 +273,10 @@ static void purge_refused(struct redis_tracking *tracking, const struct purge_ne
 		    why ? why : "no text");
 }
 
-void redis_purges_told(struct errand *errand, enum command_end end, const redisReply *reply)
+void redis_purges_told(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
-	struct redis_tracking *tracking = errand->tracking;
-	const struct purge_news *news = errand->news;
+	struct redis_tracking *tracking = job->tracking;
+	const struct purge_news *news = job->news;
 	bool plain = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_INTEGER; /* ZADD's */
 	uint64_t number = plain ? news->number : end == COMMAND_ANSWERED ? read_number(text_of(reply)) : 0;
 	if (number) {

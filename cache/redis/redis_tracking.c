@@ -17,49 +17,49 @@ enum { CHANNELS = 3 };
 #define HOLD_FIRST_US (100 * CLOCK_US_PER_MS)
 #define HOLD_LAST_US (60 * CLOCK_US_PER_S)
 
-/* --- errands --- */
+/* --- jobs --- */
 
-static void errand_done(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
+static void end_job(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
 
-struct errand *redis_errand_take(struct redis_tracking *tracking, enum errand_kind kind)
+struct redis_job *redis_job_take(struct redis_tracking *tracking, enum redis_job_kind kind)
 {
-	struct errand *errand = tracking->spare;
-	if (!errand)
+	struct redis_job *job = tracking->spare;
+	if (!job)
 		return NULL;
-	tracking->spare = errand->next;
-	errand->command = (struct redis_command){ .done = errand_done };
-	errand->kind = kind;
-	errand->entry = NULL;
-	errand->news = NULL;
-	errand->reading = tracking->reading;
-	return errand;
+	tracking->spare = job->next;
+	job->command = (struct redis_command){ .done = end_job };
+	job->kind = kind;
+	job->entry = NULL;
+	job->news = NULL;
+	job->reading = tracking->reading;
+	return job;
 }
 
-static void give_back(struct errand *errand)
+static void give_back(struct redis_job *job)
 {
-	struct redis_tracking *tracking = errand->tracking;
-	entry_unref(errand->entry);
-	errand->entry = NULL;
-	if (errand->news)
-		tracking->said_spare[tracking->said_spares++] = errand->news;
-	errand->news = NULL;
-	errand->next = tracking->spare;
-	tracking->spare = errand;
+	struct redis_tracking *tracking = job->tracking;
+	entry_unref(job->entry);
+	job->entry = NULL;
+	if (job->news)
+		tracking->said_spare[tracking->said_spares++] = job->news;
+	job->news = NULL;
+	job->next = tracking->spare;
+	tracking->spare = job;
 }
 
-bool redis_errand_launch(struct errand *errand, size_t argc, const struct slice *argv, uint64_t now_us)
+bool redis_job_launch(struct redis_job *job, size_t argc, const struct slice *argv, uint64_t now_us)
 {
-	if (redis_connection_send(errand->tracking->mouth, &errand->command, argc, argv, now_us))
+	if (redis_connection_send(job->tracking->mouth, &job->command, argc, argv, now_us))
 		return true;
-	give_back(errand);
+	give_back(job);
 	return false;
 }
 
-bool redis_errand_run(struct redis_tracking *tracking, enum errand_kind kind, size_t argc, const struct slice *argv,
-		      uint64_t now_us)
+bool redis_job_run(struct redis_tracking *tracking, enum redis_job_kind kind, size_t argc, const struct slice *argv,
+		   uint64_t now_us)
 {
-	struct errand *errand = redis_errand_take(tracking, kind);
-	return errand && redis_errand_launch(errand, argc, argv, now_us);
+	struct redis_job *job = redis_job_take(tracking, kind);
+	return job && redis_job_launch(job, argc, argv, now_us);
 }
 
 /* --- the session --- */
@@ -120,9 +120,9 @@ static bool send_beat(struct redis_tracking *tracking, uint64_t now_us)
 	const struct slice count[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purges", purges) };
 	const struct slice count_keys[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purged", purged) };
 	tracking->beat_us = now_us + BEAT_US;
-	return redis_errand_run(tracking, ERRAND_BEAT, countof(argv), argv, now_us) &&
-	       redis_errand_run(tracking, ERRAND_COUNT, countof(count), count, now_us) &&
-	       redis_errand_run(tracking, ERRAND_COUNT_KEYS, countof(count_keys), count_keys, now_us);
+	return redis_job_run(tracking, JOB_BEAT, countof(argv), argv, now_us) &&
+	       redis_job_run(tracking, JOB_COUNT, countof(count), count, now_us) &&
+	       redis_job_run(tracking, JOB_COUNT_KEYS, countof(count_keys), count_keys, now_us);
 }
 
 /* Both are up and the ear listens: from the reply to TRACKING on it hears of everything. What a list that is read after
@@ -141,7 +141,7 @@ static void open_session(struct redis_tracking *tracking, uint64_t now_us)
 	tracking->opened = true;
 	tracking->list = LIST_UNKNOWN;
 	tracking->give_up_us = now_us + SILENCE_US;
-	if (!redis_errand_run(tracking, ERRAND_TRACK, countof(track), track, now_us) ||
+	if (!redis_job_run(tracking, JOB_TRACK, countof(track), track, now_us) ||
 	    !redis_purges_read(tracking, now_us) || !send_beat(tracking, now_us))
 		close_session(tracking, "out of memory", false, now_us);
 }
@@ -168,22 +168,22 @@ static void verify(struct redis_tracking *tracking, struct entry *entry, uint64_
 	_Static_assert(STORED_HEAD_BYTES == 120, "as GETRANGE asks for");
 	const struct slice argv[] = { SLICE("GETRANGE"), redis_key(tracking->settings->prefix, entry->key->digest, key),
 				      SLICE("0"), SLICE("119") };
-	struct errand *errand = redis_errand_take(tracking, ERRAND_VERIFY);
-	if (errand) {
-		errand->entry = entry_ref(entry);
-		if (redis_errand_launch(errand, countof(argv), argv, now_us))
+	struct redis_job *job = redis_job_take(tracking, JOB_VERIFY);
+	if (job) {
+		job->entry = entry_ref(entry);
+		if (redis_job_launch(job, countof(argv), argv, now_us))
 			return;
 	}
 	cache_drop(tracking->cache, entry->key->digest);
 }
 
-static void verified(struct errand *errand, enum command_end end, const redisReply *reply)
+static void verified(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	bool same = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_STRING &&
-		    stored_value_is_of((struct slice){ reply->str, reply->len }, errand->entry, &clock);
+		    stored_value_is_of((struct slice){ reply->str, reply->len }, job->entry, &clock);
 	if (!same)
-		cache_drop(errand->tracking->cache, errand->entry->key->digest);
+		cache_drop(job->tracking->cache, job->entry->key->digest);
 }
 
 static void take_key(struct redis_tracking *tracking, struct slice key, uint64_t now_us)
@@ -229,51 +229,50 @@ static void list_counted(struct redis_tracking *tracking, bool expected, enum co
 	tracking->keys_read = 0;
 }
 
-static void take_result(struct errand *errand, enum command_end end, const redisReply *reply)
+static void take_result(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
-	struct redis_tracking *tracking = errand->tracking;
-	switch (errand->kind) {
-	case ERRAND_TRACK:
+	struct redis_tracking *tracking = job->tracking;
+	switch (job->kind) {
+	case JOB_TRACK:
 		tracking->tracks = end == COMMAND_ANSWERED;
 		break;
-	case ERRAND_READ:
-		if (errand->reading == tracking->reading)
+	case JOB_READ:
+		if (job->reading == tracking->reading)
 			redis_purges_scopes_read(tracking, end, reply);
 		break;
-	case ERRAND_READ_KEYS:
-		if (errand->reading == tracking->reading)
+	case JOB_READ_KEYS:
+		if (job->reading == tracking->reading)
 			redis_purges_keys_read(tracking, end, reply);
 		break;
-	case ERRAND_COUNT:
+	case JOB_COUNT:
 		list_counted(tracking, true, end, reply);
 		break;
-	case ERRAND_COUNT_KEYS:
+	case JOB_COUNT_KEYS:
 		list_counted(tracking, purges_knows_keys(purges_of(tracking)), end, reply);
 		break;
-	case ERRAND_VERIFY:
-		verified(errand, end, reply);
+	case JOB_VERIFY:
+		verified(job, end, reply);
 		break;
-	case ERRAND_PURGE:
-		redis_purges_told(errand, end, reply);
+	case JOB_PURGE:
+		redis_purges_told(job, end, reply);
 		break;
-	case ERRAND_BEAT:
-	case ERRAND_DELETE:
+	case JOB_BEAT:
+	case JOB_DELETE:
 		break;
 	}
 }
 
-static void errand_done(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
+static void end_job(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
 {
-	struct errand *errand = container_of(command, struct errand, command);
-	struct redis_tracking *tracking = errand->tracking;
+	struct redis_job *job = container_of(command, struct redis_job, command);
+	struct redis_tracking *tracking = job->tracking;
 	char why[96] = "";
 	(void)took_us;
-	take_result(errand, end, reply);
-	bool opens = errand->kind == ERRAND_TRACK || errand->kind == ERRAND_BEAT ||
-		     (errand->kind == ERRAND_READ && tracking->opened);
+	take_result(job, end, reply);
+	bool opens = job->kind == JOB_TRACK || job->kind == JOB_BEAT || (job->kind == JOB_READ && tracking->opened);
 	if (opens && end == COMMAND_REFUSED)
 		snprintf(why, sizeof why, "Redis refuses what tracking takes: %.60s", reply->str);
-	give_back(errand);
+	give_back(job);
 	if (why[0])
 		close_session(tracking, why, true, loop_now(tracking->loop));
 	else
@@ -462,10 +461,10 @@ struct redis_tracking *redis_tracking_new(const struct redis_settings *settings,
 	tracking->give_up_us = CLOCK_NEVER;
 	snprintf(tracking->sender, sizeof tracking->sender, "%" PRIx64 "-%" PRIx64, clock_wall_us(),
 		 (uint64_t)(uintptr_t)tracking ^ (clock_now_us() << 20));
-	for (size_t i = 0; i < ERRANDS; i++) {
-		tracking->errands[i].tracking = tracking;
-		tracking->errands[i].next = tracking->spare;
-		tracking->spare = &tracking->errands[i];
+	for (size_t i = 0; i < JOBS; i++) {
+		tracking->jobs[i].tracking = tracking;
+		tracking->jobs[i].next = tracking->spare;
+		tracking->spare = &tracking->jobs[i];
 	}
 	for (size_t i = 0; i < SAID_MAX; i++)
 		tracking->said_spare[tracking->said_spares++] = &tracking->said[i];

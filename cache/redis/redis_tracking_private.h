@@ -6,31 +6,31 @@
 #include "cache/redis/redis_connection.h"
 #include "cache/redis/redis_tracking.h"
 
-enum { ERRANDS = 1024, SAID_MAX = 64, SENDER_BYTES = 32, NUMBER_BYTES = 24 };
+enum { JOBS = 1024, SAID_MAX = 64, SENDER_BYTES = 32, NUMBER_BYTES = 24 };
 #define BEAT_US (250 * CLOCK_US_PER_MS)
 #define POLL_LEAST_US (100 * CLOCK_US_PER_MS)
 
 /* What the mouth is asked to do. */
-enum errand_kind {
-	ERRAND_TRACK,
-	ERRAND_READ,      /* the purges of scopes */
-	ERRAND_READ_KEYS, /* those of keys */
-	ERRAND_COUNT,     /* are they still there? */
-	ERRAND_COUNT_KEYS,
-	ERRAND_BEAT,
-	ERRAND_VERIFY,
-	ERRAND_PURGE,
-	ERRAND_DELETE
+enum redis_job_kind {
+	JOB_TRACK,
+	JOB_READ,      /* the purges of scopes */
+	JOB_READ_KEYS, /* those of keys */
+	JOB_COUNT,     /* are they still there? */
+	JOB_COUNT_KEYS,
+	JOB_BEAT,
+	JOB_VERIFY,
+	JOB_PURGE,
+	JOB_DELETE
 };
 
-struct errand {
+struct redis_job {
 	struct redis_command command;
 	struct redis_tracking *tracking;
-	enum errand_kind kind;
+	enum redis_job_kind kind;
 	struct entry *entry;     /* VERIFY: owned */
 	struct purge_news *news; /* PURGE: its place in tracking->said */
 	unsigned reading;        /* READ, READ_KEYS: which one; only the last one counts */
-	struct errand *next;     /* free */
+	struct redis_job *next;  /* free */
 };
 
 /* The list of purges, as far as this process knows it. */
@@ -73,7 +73,7 @@ struct redis_tracking {
 	uint64_t hold_us, held_until_us;
 	char told[128]; /* the last reason logged */
 
-	struct errand errands[ERRANDS], *spare;
+	struct redis_job jobs[JOBS], *spare;
 };
 
 static inline struct purges *purges_of(const struct redis_tracking *tracking)
@@ -84,12 +84,12 @@ static inline struct purges *purges_of(const struct redis_tracking *tracking)
 /* --- redis_tracking.c --- */
 
 /* NULL: all are under way. */
-struct errand *redis_errand_take(struct redis_tracking *tracking, enum errand_kind kind) MUST_CHECK;
+struct redis_job *redis_job_take(struct redis_tracking *tracking, enum redis_job_kind kind) MUST_CHECK;
 /* False: it has been given back. */
-bool redis_errand_launch(struct errand *errand, size_t argc, const struct slice *argv, uint64_t now_us) MUST_CHECK;
+bool redis_job_launch(struct redis_job *job, size_t argc, const struct slice *argv, uint64_t now_us) MUST_CHECK;
 /* Take and launch. */
-bool redis_errand_run(struct redis_tracking *tracking, enum errand_kind kind, size_t argc, const struct slice *argv,
-		      uint64_t now_us);
+bool redis_job_run(struct redis_tracking *tracking, enum redis_job_kind kind, size_t argc, const struct slice *argv,
+		   uint64_t now_us);
 
 /* --- redis_purges.c --- */
 
@@ -103,7 +103,7 @@ void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end en
 /* Tell those that wait, as far as that goes now. */
 void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us);
 /* What became of one that was told. */
-void redis_purges_told(struct errand *errand, enum command_end end, const redisReply *reply);
+void redis_purges_told(struct redis_job *job, enum command_end end, const redisReply *reply);
 /* Another gateway's, from the channel. */
 void redis_purges_take(struct redis_tracking *tracking, struct slice message);
 

@@ -44,7 +44,7 @@ static void log_event(const struct mcp_control *control, const struct log_event 
 	log_end(&line);
 }
 
-/* --- errands --- */
+/* --- jobs --- */
 
 void mcp_put_transport_headers(struct http_request *request)
 {
@@ -52,53 +52,53 @@ void mcp_put_transport_headers(struct http_request *request)
 							      : "Accept: text/event-stream\n");
 }
 
-static struct mcp_errand *errand_of(struct mcp_post *post)
+static struct mcp_job *job_of(struct mcp_post *post)
 {
-	return container_of(post, struct mcp_errand, post);
+	return container_of(post, struct mcp_job, post);
 }
 
-static void errand_answered(void *context, size_t index, struct answer *answer)
+static void job_answered(void *context, size_t index, struct answer *answer)
 {
-	struct mcp_errand *errand = context;
+	struct mcp_job *job = context;
 	(void)index;
 	if (answer->outcome != OUTCOME_OK)
-		snprintf(errand->why, sizeof errand->why, "%s", answer->detail);
+		snprintf(job->why, sizeof job->why, "%s", answer->detail);
 	answer_unref(answer);
 }
 
-static void errand_foreign(struct mcp_post *post, const struct mcp_message *message)
+static void job_foreign(struct mcp_post *post, const struct mcp_message *message)
 {
-	mcp_control_foreign(errand_of(post)->control, message);
+	mcp_control_foreign(job_of(post)->control, message);
 }
 
-static void errand_prepare(struct mcp_errand *errand, struct mcp_control *control, const struct mcp_post_ops *ops)
+static void job_prepare(struct mcp_job *job, struct mcp_control *control, const struct mcp_post_ops *ops)
 {
-	mcp_post_init(&errand->post, ops, &control->session, loop_now(control->loop));
-	errand->control = control;
-	errand->heard = false;
-	errand->why[0] = '\0';
+	mcp_post_init(&job->post, ops, &control->session, loop_now(control->loop));
+	job->control = control;
+	job->heard = false;
+	job->why[0] = '\0';
 }
 
-/* False: it could not even set out; errand->why says why. */
-static bool errand_send(struct mcp_errand *errand, uint64_t timeout_us, const struct upstream_events *events)
+/* False: it could not even set out; job->why says why. */
+static bool job_send(struct mcp_job *job, uint64_t timeout_us, const struct upstream_events *events)
 {
-	struct mcp_control *control = errand->control;
-	struct upstream_call call = { .route = &errand->post.route, .arguments = SLICE("{}"), .repeatable = true };
+	struct mcp_control *control = job->control;
+	struct upstream_call call = { .route = &job->post.route, .arguments = SLICE("{}"), .repeatable = true };
 	struct answer *refusal = NULL;
-	errand->exchange = upstream_http.send(control->http, &call, 1, clock_add(loop_now(control->loop), timeout_us),
-					  events, errand, &refusal);
-	if (errand->exchange)
+	job->exchange = upstream_http.send(control->http, &call, 1, clock_add(loop_now(control->loop), timeout_us),
+					   events, job, &refusal);
+	if (job->exchange)
 		return true;
-	snprintf(errand->why, sizeof errand->why, "%s", refusal->detail);
+	snprintf(job->why, sizeof job->why, "%s", refusal->detail);
 	answer_unref(refusal);
 	return false;
 }
 
-static void errand_stop(struct mcp_errand *errand)
+static void job_stop(struct mcp_job *job)
 {
-	if (errand->exchange)
-		upstream_http.abort(errand->exchange);
-	errand->exchange = NULL;
+	if (job->exchange)
+		upstream_http.abort(job->exchange);
+	job->exchange = NULL;
 }
 
 /* --- opening --- */
@@ -153,7 +153,7 @@ static void go_on_opening(struct mcp_control *control)
 static bool write_step(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 		       struct http_request *request)
 {
-	const struct mcp_session *session = &errand_of(post)->control->session;
+	const struct mcp_session *session = &job_of(post)->control->session;
 	(void)calls;
 	(void)count;
 	request->method = "POST";
@@ -167,21 +167,21 @@ static bool write_step(struct mcp_post *post, const struct upstream_call *calls,
 
 static void hear_step(struct mcp_post *post, const struct mcp_message *message)
 {
-	struct mcp_errand *errand = errand_of(post);
+	struct mcp_job *job = job_of(post);
 	struct mcp_reply reply = { post->status, message, slice_of(post->session_id), NULL };
-	errand->heard = true;
-	mcp_take_instructions(message, &errand->control->instructions);
-	mcp_session_heard(&errand->control->session, &reply, loop_now(errand->control->loop));
+	job->heard = true;
+	mcp_take_instructions(message, &job->control->instructions);
+	mcp_session_heard(&job->control->session, &reply, loop_now(job->control->loop));
 }
 
 static void step_landed(void *context, enum outcome outcome)
 {
-	struct mcp_errand *errand = context;
-	struct mcp_control *control = errand->control;
+	struct mcp_job *job = context;
+	struct mcp_control *control = job->control;
 	(void)outcome;
-	errand->exchange = NULL;
-	if (!errand->heard) { /* no message: the status speaks, or the silence */
-		struct mcp_reply reply = { errand->post.status, NULL, { NULL, 0 }, errand->why };
+	job->exchange = NULL;
+	if (!job->heard) { /* no message: the status speaks, or the silence */
+		struct mcp_reply reply = { job->post.status, NULL, { NULL, 0 }, job->why };
 		mcp_session_heard(&control->session, &reply, loop_now(control->loop));
 	}
 	go_on_opening(control);
@@ -189,14 +189,14 @@ static void step_landed(void *context, enum outcome outcome)
 
 static void take_step(struct mcp_control *control)
 {
-	static const struct mcp_post_ops ops = { write_step, hear_step, errand_foreign };
-	static const struct upstream_events events = { .answered = errand_answered, .landed = step_landed };
-	struct mcp_errand *errand = &control->opener;
-	errand_prepare(errand, control, &ops);
-	errand->post.expects = control->session.state != MCP_CONFIRMING;
-	if (errand_send(errand, control->settings->timeout_us, &events))
+	static const struct mcp_post_ops ops = { write_step, hear_step, job_foreign };
+	static const struct upstream_events events = { .answered = job_answered, .landed = step_landed };
+	struct mcp_job *job = &control->opener;
+	job_prepare(job, control, &ops);
+	job->post.expects = control->session.state != MCP_CONFIRMING;
+	if (job_send(job, control->settings->timeout_us, &events))
 		return;
-	struct mcp_reply reply = { 0, NULL, { NULL, 0 }, errand->why };
+	struct mcp_reply reply = { 0, NULL, { NULL, 0 }, job->why };
 	mcp_session_heard(&control->session, &reply, loop_now(control->loop));
 	go_on_opening(control); /* FAILED: no recursion */
 }
@@ -243,17 +243,17 @@ void mcp_control_lost(struct mcp_control *control, unsigned epoch)
 	meter_add(control->meter, METRIC_ID_MCP_LOST, control->settings->label, 0, 1);
 	log_event(control, &EVENT_MCP_SESSION_LOST, NULL);
 	show_state(control);
-	errand_stop(&control->listener);
+	job_stop(&control->listener);
 	arm_in(control, &control->open_timer, wait_to_reopen_us(control));
 }
 
-/* Whether an errand was refused because its session is gone. In two sessions one after the other: that is about the
+/* Whether a job was refused because its session is gone. In two sessions one after the other: that is about the
  * request, which the server does not know. */
-static bool lost_session(struct mcp_errand *errand)
+static bool lost_session(struct mcp_job *job)
 {
-	bool again = errand->refused;
-	errand->refused = errand->post.refused_session;
-	return errand->refused && !again;
+	bool again = job->refused;
+	job->refused = job->post.refused_session;
+	return job->refused && !again;
 }
 
 /* --- the list of tools --- */
@@ -310,7 +310,7 @@ static void list_failed(struct mcp_control *control, const char *why)
 static bool write_list(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 		       struct http_request *request)
 {
-	const struct mcp_control *control = errand_of(post)->control;
+	const struct mcp_control *control = job_of(post)->control;
 	(void)calls;
 	(void)count;
 	request->method = "POST";
@@ -325,11 +325,11 @@ static bool write_list(struct mcp_post *post, const struct upstream_call *calls,
 /* What a page said is kept for when the exchange is over: then the next may go. */
 static void hear_list(struct mcp_post *post, const struct mcp_message *message)
 {
-	struct mcp_errand *errand = errand_of(post);
-	struct mcp_tools *tools = &errand->control->tools;
-	errand->heard = true;
+	struct mcp_job *job = job_of(post);
+	struct mcp_tools *tools = &job->control->tools;
+	job->heard = true;
 	if (mcp_tools_take(tools, message) == MCP_PAGE_BAD)
-		snprintf(errand->why, sizeof errand->why, "%s", tools->why);
+		snprintf(job->why, sizeof job->why, "%s", tools->why);
 }
 
 static void ask_page(struct mcp_control *control);
@@ -353,21 +353,21 @@ static bool list_ended(const struct mcp_tools *tools)
 
 static void page_landed(void *context, enum outcome outcome)
 {
-	struct mcp_errand *errand = context;
-	struct mcp_control *control = errand->control;
+	struct mcp_job *job = context;
+	struct mcp_control *control = job->control;
 	(void)outcome;
-	errand->exchange = NULL;
-	if (lost_session(errand)) {
+	job->exchange = NULL;
+	if (lost_session(job)) {
 		mcp_tools_fini(&control->tools);
-		mcp_control_lost(control, errand->post.epoch); /* the new session begins with a list */
+		mcp_control_lost(control, job->post.epoch); /* the new session begins with a list */
 		if (control->session.state == MCP_READY)
 			list_again_in(control, 0); /* it has begun already, and found this one under way */
 		return;
 	}
-	if (errand->post.refused_session)
-		errand->refused = false; /* should it be the session after all, the next try will find out */
-	if (errand->why[0] || !errand->heard)
-		end_list(control, errand->why[0] ? errand->why : "tools/list was not answered");
+	if (job->post.refused_session)
+		job->refused = false; /* should it be the session after all, the next try will find out */
+	if (job->why[0] || !job->heard)
+		end_list(control, job->why[0] ? job->why : "tools/list was not answered");
 	else if (list_ended(&control->tools))
 		end_list(control, NULL);
 	else
@@ -376,10 +376,10 @@ static void page_landed(void *context, enum outcome outcome)
 
 static void ask_page(struct mcp_control *control)
 {
-	static const struct mcp_post_ops ops = { write_list, hear_list, errand_foreign };
-	static const struct upstream_events events = { .answered = errand_answered, .landed = page_landed };
-	errand_prepare(&control->lister, control, &ops);
-	if (!errand_send(&control->lister, control->settings->timeout_us, &events))
+	static const struct mcp_post_ops ops = { write_list, hear_list, job_foreign };
+	static const struct upstream_events events = { .answered = job_answered, .landed = page_landed };
+	job_prepare(&control->lister, control, &ops);
+	if (!job_send(&control->lister, control->settings->timeout_us, &events))
 		end_list(control, control->lister.why);
 }
 
@@ -416,7 +416,7 @@ void mcp_control_stale(struct mcp_control *control)
 static bool write_listen(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 			 struct http_request *request)
 {
-	const struct mcp_session *session = &errand_of(post)->control->session;
+	const struct mcp_session *session = &job_of(post)->control->session;
 	bool modern = session->era == MCP_MODERN;
 	(void)calls;
 	(void)count;
@@ -438,18 +438,18 @@ static void hear_listen(struct mcp_post *post, const struct mcp_message *message
 
 static void listen_landed(void *context, enum outcome outcome)
 {
-	struct mcp_errand *errand = context;
-	struct mcp_control *control = errand->control;
-	unsigned status = errand->post.status;
+	struct mcp_job *job = context;
+	struct mcp_control *control = job->control;
+	unsigned status = job->post.status;
 	(void)outcome;
-	errand->exchange = NULL;
-	if (control->session.state != MCP_READY || errand->post.epoch != control->session.epoch)
+	job->exchange = NULL;
+	if (control->session.state != MCP_READY || job->post.epoch != control->session.epoch)
 		return;
-	if (lost_session(errand)) {
-		mcp_control_lost(control, errand->post.epoch);
+	if (lost_session(job)) {
+		mcp_control_lost(control, job->post.epoch);
 		return;
 	}
-	if ((status >= 400 && status < 500 && status != 429) || errand->post.error_code == MCP_METHOD_NOT_FOUND)
+	if ((status >= 400 && status < 500 && status != 429) || job->post.error_code == MCP_METHOD_NOT_FOUND)
 		return; /* it does not want to be listened to; the list is refreshed from time to time */
 	if (status >= 200 && status < 300) {
 		if (loop_now(control->loop) >= clock_add(control->listening_since_us, LISTEN_STEADY_US))
@@ -463,23 +463,23 @@ static void listen_landed(void *context, enum outcome outcome)
 
 static void listen_due(struct loop_timer *timer, uint64_t now_us)
 {
-	static const struct mcp_post_ops ops = { write_listen, hear_listen, errand_foreign };
-	static const struct upstream_events events = { .answered = errand_answered, .landed = listen_landed };
+	static const struct mcp_post_ops ops = { write_listen, hear_listen, job_foreign };
+	static const struct upstream_events events = { .answered = job_answered, .landed = listen_landed };
 	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
 	control->listening_since_us = now_us;
 	if (control->session.state != MCP_READY || control->listener.exchange)
 		return;
-	errand_prepare(&control->listener, control, &ops);
+	job_prepare(&control->listener, control, &ops);
 	control->listener.post.expects = control->session.era == MCP_MODERN;
 	control->listener.post.endless = true;
-	if (!errand_send(&control->listener, control->settings->timeout_us, &events))
+	if (!job_send(&control->listener, control->settings->timeout_us, &events))
 		arm_in(control, timer, LISTEN_AGAIN_MAX_US);
 }
 
 /* --- notes: what is sent without an answer --- */
 
 struct mcp_note {
-	struct mcp_errand errand;
+	struct mcp_job job;
 	struct buf body;
 	const char *method; /* for the modern era's header */
 	TAILQ_ENTRY(mcp_note) next;
@@ -487,7 +487,7 @@ struct mcp_note {
 
 static void note_free(struct mcp_note *note)
 {
-	struct mcp_control *control = note->errand.control;
+	struct mcp_control *control = note->job.control;
 	TAILQ_REMOVE(&control->notes, note, next);
 	control->note_count--;
 	buf_fini(&note->body);
@@ -497,7 +497,7 @@ static void note_free(struct mcp_note *note)
 static bool write_note(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 		       struct http_request *request)
 {
-	struct mcp_note *note = container_of(errand_of(post), struct mcp_note, errand);
+	struct mcp_note *note = container_of(job_of(post), struct mcp_note, job);
 	(void)calls;
 	(void)count;
 	(void)first_id;
@@ -513,19 +513,19 @@ static bool write_note(struct mcp_post *post, const struct upstream_call *calls,
 static void note_landed(void *context, enum outcome outcome)
 {
 	(void)outcome;
-	struct mcp_errand *errand = context;
-	note_free(container_of(errand, struct mcp_note, errand));
+	struct mcp_job *job = context;
+	note_free(container_of(job, struct mcp_note, job));
 }
 
 /* NULL: no memory, or too many are under way: a server that pings without end is not answered without end. */
 static struct mcp_note *note_new(struct mcp_control *control, const char *method)
 {
-	static const struct mcp_post_ops ops = { write_note, hear_listen, errand_foreign };
+	static const struct mcp_post_ops ops = { write_note, hear_listen, job_foreign };
 	struct mcp_note *note = control->note_count < NOTES_MAX ? calloc(1, sizeof *note) : NULL;
 	if (!note)
 		return NULL;
-	errand_prepare(&note->errand, control, &ops);
-	note->errand.post.expects = false;
+	job_prepare(&note->job, control, &ops);
+	note->job.post.expects = false;
 	note->method = method;
 	buf_init(&note->body, HTTP_HEADER_BYTES);
 	TAILQ_INSERT_TAIL(&control->notes, note, next);
@@ -535,8 +535,8 @@ static struct mcp_note *note_new(struct mcp_control *control, const char *method
 
 static void note_send(struct mcp_note *note)
 {
-	static const struct upstream_events events = { .answered = errand_answered, .landed = note_landed };
-	if (!errand_send(&note->errand, NOTE_TIMEOUT_US, &events))
+	static const struct upstream_events events = { .answered = job_answered, .landed = note_landed };
+	if (!job_send(&note->job, NOTE_TIMEOUT_US, &events))
 		note_free(note);
 }
 
@@ -599,15 +599,15 @@ void mcp_control_watch(struct mcp_control *control, const struct upstream_watche
 
 void mcp_control_fini(struct mcp_control *control)
 {
-	errand_stop(&control->opener);
-	errand_stop(&control->listener);
+	job_stop(&control->opener);
+	job_stop(&control->listener);
 	if (control->lister.exchange)
 		mcp_tools_fini(&control->tools);
-	errand_stop(&control->lister);
+	job_stop(&control->lister);
 	struct mcp_note *note, *after;
 	for (note = TAILQ_FIRST(&control->notes); note; note = after) {
 		after = TAILQ_NEXT(note, next);
-		errand_stop(&note->errand);
+		job_stop(&note->job);
 		note_free(note);
 	}
 	loop_disarm(control->loop, &control->open_timer);

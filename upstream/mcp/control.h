@@ -16,10 +16,10 @@
 struct mcp_control;
 
 /* One message of the gateway's own under way. */
-struct mcp_errand {
+struct mcp_job {
 	struct mcp_post post;
 	struct mcp_control *control;
-	struct exchange *exchange;         /* upstream_http's; NULL: none under way */
+	struct exchange *exchange;     /* upstream_http's; NULL: none under way */
 	bool heard;                    /* a result or error came */
 	bool refused;                  /* the last one was refused together with its session */
 	char why[ANSWER_DETAIL_BYTES]; /* of the exchange's failure; "": none */
@@ -41,7 +41,7 @@ struct mcp_control {
 	/* --- its own, to be read --- */
 	struct mcp_session session;
 	/* --- its own --- */
-	struct mcp_errand opener, lister, listener;
+	struct mcp_job opener, lister, listener;
 	struct mcp_notes notes;
 	size_t note_count;
 	struct loop_timer open_timer, list_timer, listen_timer;

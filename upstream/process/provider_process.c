@@ -18,7 +18,7 @@ struct process_upstream {
 	struct meter *meter;
 };
 
-struct errand {
+struct process_exchange {
 	struct exchange base; /* what the caller holds */
 	struct process_upstream *upstream;
 	const struct upstream_events *events;
@@ -33,44 +33,44 @@ struct errand {
 	size_t count;
 	struct item {
 		struct pool_call call;
-		struct errand *errand;
+		struct process_exchange *exchange;
 		bool open; /* no answer yet */
 	} items[];
 };
 
-static void errand_free(struct errand *errand)
+static void exchange_free(struct process_exchange *exchange)
 {
-	struct loop *loop = errand->upstream->base.loop;
-	for (size_t i = 0; i < errand->count; i++)
-		if (errand->items[i].open)
-			process_pool_forget(errand->upstream->pool, &errand->items[i].call, false);
-	loop_disarm(loop, &errand->timer);
+	struct loop *loop = exchange->upstream->base.loop;
+	for (size_t i = 0; i < exchange->count; i++)
+		if (exchange->items[i].open)
+			process_pool_forget(exchange->upstream->pool, &exchange->items[i].call, false);
+	loop_disarm(loop, &exchange->timer);
 	loop_timers_release(loop, 1);
-	buf_fini(&errand->lines);
-	free(errand);
+	buf_fini(&exchange->lines);
+	free(exchange);
 }
 
-static void count_exchange(const struct errand *errand, enum outcome outcome)
+static void count_exchange(const struct process_exchange *exchange, enum outcome outcome)
 {
-	const struct upstream_settings *settings = errand->upstream->base.settings;
-	struct meter *meter = errand->upstream->meter;
+	const struct upstream_settings *settings = exchange->upstream->base.settings;
+	struct meter *meter = exchange->upstream->meter;
 	if (settings->endpoint_count)
 		meter_add(meter, METRIC_ID_UPSTREAM_REQUESTS, settings->first_endpoint_label, outcome, 1);
 	meter_observe(meter, METRIC_ID_UPSTREAM_DURATION, settings->label,
-		      loop_now(errand->upstream->base.loop) - errand->begun_us);
+		      loop_now(exchange->upstream->base.loop) - exchange->begun_us);
 }
 
-/* After a callback has run: is it over? True: the errand is gone. */
-static bool land_if_done(struct errand *errand)
+/* After a callback has run: is it over? True: the exchange is gone. */
+static bool land_if_done(struct process_exchange *exchange)
 {
-	const struct upstream_events *events = errand->events;
-	void *context = errand->context;
-	enum outcome outcome = errand->aborted ? OUTCOME_CANCELLED : errand->outcome;
-	bool aborted = errand->aborted;
-	if (errand->left && !aborted)
+	const struct upstream_events *events = exchange->events;
+	void *context = exchange->context;
+	enum outcome outcome = exchange->aborted ? OUTCOME_CANCELLED : exchange->outcome;
+	bool aborted = exchange->aborted;
+	if (exchange->left && !aborted)
 		return false;
-	count_exchange(errand, outcome);
-	errand_free(errand);
+	count_exchange(exchange, outcome);
+	exchange_free(exchange);
 	if (!aborted)
 		events->landed(context, outcome);
 	return true;
@@ -78,51 +78,51 @@ static bool land_if_done(struct errand *errand)
 
 static void tell(struct item *item, struct answer *answer)
 {
-	struct errand *errand = item->errand;
+	struct process_exchange *exchange = item->exchange;
 	item->open = false;
-	errand->left--;
+	exchange->left--;
 	if (answer->outcome == OUTCOME_OK || answer->outcome == OUTCOME_TOOL_ERROR)
-		errand->outcome = OUTCOME_OK;
-	else if (errand->left == 0 && errand->outcome != OUTCOME_OK)
-		errand->outcome = answer->outcome;
-	errand->events->answered(errand->context, (size_t)(item - errand->items), answer);
+		exchange->outcome = OUTCOME_OK;
+	else if (exchange->left == 0 && exchange->outcome != OUTCOME_OK)
+		exchange->outcome = answer->outcome;
+	exchange->events->answered(exchange->context, (size_t)(item - exchange->items), answer);
 }
 
 static void on_answered(struct pool_call *call, struct answer *answer)
 {
 	struct item *item = container_of(call, struct item, call);
-	struct errand *errand = item->errand;
-	errand->telling = true;
+	struct process_exchange *exchange = item->exchange;
+	exchange->telling = true;
 	tell(item, answer);
-	errand->telling = false;
-	land_if_done(errand);
+	exchange->telling = false;
+	land_if_done(exchange);
 }
 
 /* Its server is at work. */
-static void put_off_deadline(struct errand *errand)
+static void put_off_deadline(struct process_exchange *exchange)
 {
-	const struct upstream_settings *settings = errand->upstream->base.settings;
-	struct loop *loop = errand->upstream->base.loop;
+	const struct upstream_settings *settings = exchange->upstream->base.settings;
+	struct loop *loop = exchange->upstream->base.loop;
 	uint64_t due_us = clock_add(loop_now(loop), settings->timeout_us);
-	uint64_t end_us = clock_add(errand->begun_us, settings->mcp_progress_us);
+	uint64_t end_us = clock_add(exchange->begun_us, settings->mcp_progress_us);
 	due_us = due_us < end_us ? due_us : end_us;
-	if (errand->timer.place && due_us > errand->timer.due_us && errand->left)
-		loop_arm(loop, &errand->timer, due_us);
+	if (exchange->timer.place && due_us > exchange->timer.due_us && exchange->left)
+		loop_arm(loop, &exchange->timer, due_us);
 }
 
 static void on_noted(struct pool_call *call, enum mcp_note_kind note, struct slice params)
 {
 	struct item *item = container_of(call, struct item, call);
-	struct errand *errand = item->errand;
+	struct process_exchange *exchange = item->exchange;
 	if (note == MCP_NOTE_PROGRESS)
-		put_off_deadline(errand);
-	if (errand->events->noted)
-		errand->events->noted(errand->context, (size_t)(item - errand->items), note, params);
+		put_off_deadline(exchange);
+	if (exchange->events->noted)
+		exchange->events->noted(exchange->context, (size_t)(item - exchange->items), note, params);
 }
 
 static struct answer *timeout_answer(const struct item *item)
 {
-	const char *name = item->errand->upstream->base.settings->name;
+	const char *name = item->exchange->upstream->base.settings->name;
 	if (!process_pool_sent(&item->call))
 		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE,
 				    "%s: no process took the call in time: all are busy or still starting (pool.max)",
@@ -136,32 +136,32 @@ static struct answer *timeout_answer(const struct item *item)
 
 static void on_deadline(struct loop_timer *timer, uint64_t now_us)
 {
-	struct errand *errand = container_of(timer, struct errand, timer);
+	struct process_exchange *exchange = container_of(timer, struct process_exchange, timer);
 	(void)now_us;
-	errand->telling = true;
-	for (size_t i = 0; i < errand->count && !errand->aborted; i++) {
-		struct item *item = &errand->items[i];
+	exchange->telling = true;
+	for (size_t i = 0; i < exchange->count && !exchange->aborted; i++) {
+		struct item *item = &exchange->items[i];
 		if (!item->open)
 			continue;
 		struct answer *answer = timeout_answer(item);
-		process_pool_forget(errand->upstream->pool, &item->call, true);
+		process_pool_forget(exchange->upstream->pool, &item->call, true);
 		tell(item, answer);
 	}
-	errand->telling = false;
-	land_if_done(errand);
+	exchange->telling = false;
+	land_if_done(exchange);
 }
 
 /* --- sending --- */
 
 /* Each call's own line. */
-static void cut_lines(struct errand *errand, const struct upstream_call *calls, uint64_t first_id)
+static void cut_lines(struct process_exchange *exchange, const struct upstream_call *calls, uint64_t first_id)
 {
-	struct slice left = buf_slice(&errand->lines);
-	for (size_t i = 0; i < errand->count; i++) {
-		struct item *item = &errand->items[i];
+	struct slice left = buf_slice(&exchange->lines);
+	for (size_t i = 0; i < exchange->count; i++) {
+		struct item *item = &exchange->items[i];
 		const char *end = memchr(left.at, '\n', left.len);
 		assert(end);
-		item->errand = errand;
+		item->exchange = exchange;
 		item->open = true;
 		item->call.id = first_id + i;
 		item->call.line = (struct slice){ left.at, (size_t)(end + 1 - left.at) };
@@ -174,26 +174,26 @@ static void cut_lines(struct errand *errand, const struct upstream_call *calls, 
 	}
 }
 
-static bool write_lines(struct errand *errand, const struct upstream_call *calls, uint64_t first_id)
+static bool write_lines(struct process_exchange *exchange, const struct upstream_call *calls, uint64_t first_id)
 {
-	buf_init(&errand->lines, REQUEST_BODY_BYTES);
-	return dialect_put_lines(calls, errand->count, first_id, process_pool_era(errand->upstream->pool),
-				 &errand->lines);
+	buf_init(&exchange->lines, REQUEST_BODY_BYTES);
+	return dialect_put_lines(calls, exchange->count, first_id, process_pool_era(exchange->upstream->pool),
+				 &exchange->lines);
 }
 
-static struct errand *errand_new(struct process_upstream *upstream, size_t count)
+static struct process_exchange *exchange_new(struct process_upstream *upstream, size_t count)
 {
-	struct errand *errand = calloc(1, sizeof *errand + count * sizeof(struct item));
-	if (!errand || !loop_timers_reserve(upstream->base.loop, 1)) {
-		free(errand);
+	struct process_exchange *exchange = calloc(1, sizeof *exchange + count * sizeof(struct item));
+	if (!exchange || !loop_timers_reserve(upstream->base.loop, 1)) {
+		free(exchange);
 		return NULL;
 	}
-	errand->upstream = upstream;
-	errand->timer = LOOP_TIMER_INIT(on_deadline);
-	errand->begun_us = loop_now(upstream->base.loop);
-	errand->outcome = OUTCOME_UPSTREAM_ERROR;
-	errand->count = errand->left = count;
-	return errand;
+	exchange->upstream = upstream;
+	exchange->timer = LOOP_TIMER_INIT(on_deadline);
+	exchange->begun_us = loop_now(upstream->base.loop);
+	exchange->outcome = OUTCOME_UPSTREAM_ERROR;
+	exchange->count = exchange->left = count;
+	return exchange;
 }
 
 static struct exchange *process_send(struct upstream *base, const struct upstream_call *calls, size_t count,
@@ -204,61 +204,61 @@ static struct exchange *process_send(struct upstream *base, const struct upstrea
 	if ((*refusal = process_pool_refusal(upstream->pool)))
 		return NULL;
 	uint64_t first_id = process_pool_ids(upstream->pool, count);
-	struct errand *errand = errand_new(upstream, count);
-	if (!errand || !write_lines(errand, calls, first_id)) {
-		if (errand)
-			errand_free(errand);
+	struct process_exchange *exchange = exchange_new(upstream, count);
+	if (!exchange || !write_lines(exchange, calls, first_id)) {
+		if (exchange)
+			exchange_free(exchange);
 		*refusal =
 			answer_error(OUTCOME_OVERLOADED, "%s: the call is over %d MiB, or the gateway is out of memory",
 				     base->settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
 		return NULL;
 	}
-	errand->events = events;
-	errand->context = context;
-	cut_lines(errand, calls, first_id);
-	uint64_t latest_us = clock_add(errand->begun_us, base->settings->timeout_us);
-	loop_arm(base->loop, &errand->timer, deadline_us < latest_us ? deadline_us : latest_us);
+	exchange->events = events;
+	exchange->context = context;
+	cut_lines(exchange, calls, first_id);
+	uint64_t latest_us = clock_add(exchange->begun_us, base->settings->timeout_us);
+	loop_arm(base->loop, &exchange->timer, deadline_us < latest_us ? deadline_us : latest_us);
 	for (size_t i = 0; i < count; i++)
-		process_pool_put(upstream->pool, &errand->items[i].call);
+		process_pool_put(upstream->pool, &exchange->items[i].call);
 	process_pool_flush(upstream->pool);
-	return &errand->base;
+	return &exchange->base;
 }
 
-static void process_abort(struct exchange *exchange)
+static void process_abort(struct exchange *base)
 {
-	struct errand *errand = container_of(exchange, struct errand, base);
-	errand->aborted = true;
-	if (!errand->telling)
-		land_if_done(errand);
+	struct process_exchange *exchange = container_of(base, struct process_exchange, base);
+	exchange->aborted = true;
+	if (!exchange->telling)
+		land_if_done(exchange);
 }
 
 /* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline, those
  * before it one by one. */
-static bool is_late(const struct errand *errand)
+static bool is_late(const struct process_exchange *exchange)
 {
-	uint64_t timeout_us = errand->upstream->base.settings->timeout_us;
-	uint64_t took_us = loop_now(errand->upstream->base.loop) - errand->begun_us;
+	uint64_t timeout_us = exchange->upstream->base.settings->timeout_us;
+	uint64_t took_us = loop_now(exchange->upstream->base.loop) - exchange->begun_us;
 	return took_us >= timeout_us - timeout_us / 8;
 }
 
-static void process_forget(struct exchange *exchange, size_t index)
+static void process_forget(struct exchange *base, size_t index)
 {
-	struct errand *errand = container_of(exchange, struct errand, base);
-	struct item *item = &errand->items[index];
-	assert(index < errand->count);
+	struct process_exchange *exchange = container_of(base, struct process_exchange, base);
+	struct item *item = &exchange->items[index];
+	assert(index < exchange->count);
 	if (!item->open)
 		return;
 	item->open = false;
-	process_pool_forget(errand->upstream->pool, &item->call, is_late(errand));
-	if (--errand->left == 0) /* lands from the loop, as always */
-		loop_arm(errand->upstream->base.loop, &errand->timer, loop_now(errand->upstream->base.loop));
+	process_pool_forget(exchange->upstream->pool, &item->call, is_late(exchange));
+	if (--exchange->left == 0) /* lands from the loop, as always */
+		loop_arm(exchange->upstream->base.loop, &exchange->timer, loop_now(exchange->upstream->base.loop));
 }
 
-static bool process_sent(const struct exchange *exchange)
+static bool process_sent(const struct exchange *base)
 {
-	const struct errand *errand = container_of(exchange, const struct errand, base);
-	for (size_t i = 0; i < errand->count; i++)
-		if (!errand->items[i].open || process_pool_sent(&errand->items[i].call))
+	const struct process_exchange *exchange = container_of(base, const struct process_exchange, base);
+	for (size_t i = 0; i < exchange->count; i++)
+		if (!exchange->items[i].open || process_pool_sent(&exchange->items[i].call))
 			return true;
 	return false;
 }
