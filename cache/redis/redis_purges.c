@@ -199,7 +199,7 @@ static bool send_plain(struct redis_tracking *tracking, struct purge_news *news,
 	struct redis_job *job = take_purge_job(tracking, news);
 	delete_value(tracking, &scope, now_us);
 	return job && redis_job_launch(job, countof(add), add, now_us) &&
-	       redis_job_run(tracking, JOB_BEAT, countof(publish), publish, now_us);
+	       redis_job_run(tracking, JOB_HEARTBEAT, countof(publish), publish, now_us);
 }
 
 static bool send_purge(struct redis_tracking *tracking, struct purge_news *news, uint64_t now_us)
@@ -232,7 +232,7 @@ static bool send_purge(struct redis_tracking *tracking, struct purge_news *news,
 
 void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us)
 {
-	if (now_us < tracking->say_us || tracking->list == LIST_UNKNOWN || !redis_connection_is_up(tracking->mouth))
+	if (now_us < tracking->say_us || tracking->list == LIST_UNKNOWN || !redis_connection_is_up(tracking->publisher))
 		return;
 	while (tracking->said_spares) {
 		struct purge_news *news = tracking->said_spare[tracking->said_spares - 1];
@@ -243,7 +243,7 @@ void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us)
 			    ? !send_plain(tracking, news, now_us)
 			    : !send_purge(tracking, news, now_us)) { /* whoever could not launch it has given it back */
 			purges_say_again(purges_of(tracking));
-			tracking->say_us = now_us + BEAT_US;
+			tracking->say_us = now_us + HEARTBEAT_US;
 			return;
 		}
 	}
@@ -287,7 +287,7 @@ void redis_purges_told(struct redis_job *job, enum command_end end, const redisR
 		purge_refused(tracking, news, reply->str);
 	} else { /* maybe it was told: twice does no harm */
 		purges_say_again(purges_of(tracking));
-		tracking->say_us = loop_now(tracking->loop) + BEAT_US;
+		tracking->say_us = loop_now(tracking->loop) + HEARTBEAT_US;
 	}
 }
 

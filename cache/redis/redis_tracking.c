@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* redis_tracking.c: the ear, the mouth, and the session that the two make. */
+/* redis_tracking.c: the subscriber, the publisher, and the session that the two make. */
 #include "cache/redis/redis_tracking.h"
 
 #include <assert.h>
@@ -13,7 +13,7 @@
 #include "cache/stored_value.h"
 
 enum { CHANNELS = 3 };
-#define SILENCE_US CLOCK_US_PER_S /* no beat for so long: nothing is heard any more */
+#define HEARTBEAT_TIMEOUT_US CLOCK_US_PER_S /* no heartbeat for so long: nothing is heard any more */
 #define HOLD_FIRST_US (100 * CLOCK_US_PER_MS)
 #define HOLD_LAST_US (60 * CLOCK_US_PER_S)
 
@@ -49,7 +49,7 @@ static void give_back(struct redis_job *job)
 
 bool redis_job_launch(struct redis_job *job, size_t argc, const struct slice *argv, uint64_t now_us)
 {
-	if (redis_connection_send(job->tracking->mouth, &job->command, argc, argv, now_us))
+	if (redis_connection_send(job->tracking->publisher, &job->command, argc, argv, now_us))
 		return true;
 	give_back(job);
 	return false;
@@ -82,7 +82,8 @@ static void hold(struct redis_tracking *tracking, uint64_t now_us)
 	tracking->hold_us = tracking->hold_us * 2 < HOLD_LAST_US ? tracking->hold_us * 2 : HOLD_LAST_US;
 }
 
-/* Nothing is heard any more: the ear goes, and the mouth too, unless it can still ask what has been purged. */
+/* Nothing is heard any more: the subscriber goes, and the publisher too, unless it can still ask what has been
+ * purged. */
 static void close_session(struct redis_tracking *tracking, const char *why, bool refused, uint64_t now_us)
 {
 	if (tracking->closing)
@@ -96,43 +97,43 @@ static void close_session(struct redis_tracking *tracking, const char *why, bool
 	if (tracking->stands || tracking->opened || refused)
 		tell(tracking, why);
 	tracking->stands = tracking->opened = tracking->tracks = tracking->heard = false;
-	tracking->ear_id = 0;
+	tracking->subscriber_id = 0;
 	tracking->channels = 0;
 	tracking->give_up_us = CLOCK_NEVER;
 	tracking->poll_us = 0;
 	tracking->closing = true;
-	redis_connection_drop(tracking->ear, REDIS_TROUBLE_LOST, why, now_us);
+	redis_connection_drop(tracking->subscriber, REDIS_TROUBLE_LOST, why, now_us);
 	if (!refused)
-		redis_connection_drop(tracking->mouth, REDIS_TROUBLE_LOST, why, now_us);
+		redis_connection_drop(tracking->publisher, REDIS_TROUBLE_LOST, why, now_us);
 	tracking->closing = false;
 }
 
 /* With the question whether the list of purges is there, which also keeps it from being evicted as the one that has not
  * been used for longest. */
-static bool send_beat(struct redis_tracking *tracking, uint64_t now_us)
+static bool send_heartbeat(struct redis_tracking *tracking, uint64_t now_us)
 {
 	char word[48], channel[REDIS_KEY_BYTES];
-	snprintf(word, sizeof word, "beat:%lld", tracking->ear_id);
+	snprintf(word, sizeof word, "beat:%lld", tracking->subscriber_id);
 	const struct slice argv[] = { SLICE("PUBLISH"), redis_name(tracking->settings->prefix, word, channel),
 				      SLICE("1") };
 	char purges[REDIS_KEY_BYTES];
 	char purged[REDIS_KEY_BYTES];
 	const struct slice count[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purges", purges) };
 	const struct slice count_keys[] = { SLICE("ZCARD"), redis_name(tracking->settings->prefix, "purged", purged) };
-	tracking->beat_us = now_us + BEAT_US;
-	return redis_job_run(tracking, JOB_BEAT, countof(argv), argv, now_us) &&
+	tracking->heartbeat_us = now_us + HEARTBEAT_US;
+	return redis_job_run(tracking, JOB_HEARTBEAT, countof(argv), argv, now_us) &&
 	       redis_job_run(tracking, JOB_COUNT, countof(count), count, now_us) &&
 	       redis_job_run(tracking, JOB_COUNT_KEYS, countof(count_keys), count_keys, now_us);
 }
 
-/* Both are up and the ear listens: from the reply to TRACKING on it hears of everything. What a list that is read after
- * that reply does not have is heard. */
+/* Both are up and the subscriber listens: from the reply to TRACKING on it hears of everything. What a list that is
+ * read after that reply does not have is heard. */
 static void open_session(struct redis_tracking *tracking, uint64_t now_us)
 {
 	char id[NUMBER_BYTES], prefix[REDIS_KEY_BYTES];
-	if (tracking->opened || tracking->channels < CHANNELS || !redis_connection_is_up(tracking->mouth))
+	if (tracking->opened || tracking->channels < CHANNELS || !redis_connection_is_up(tracking->publisher))
 		return;
-	int len = snprintf(id, sizeof id, "%lld", tracking->ear_id);
+	int len = snprintf(id, sizeof id, "%lld", tracking->subscriber_id);
 	const struct slice track[] = { SLICE("CLIENT"),     SLICE("TRACKING"),
 				       SLICE("ON"),         SLICE("REDIRECT"),
 				       { id, (size_t)len }, SLICE("BCAST"),
@@ -140,9 +141,9 @@ static void open_session(struct redis_tracking *tracking, uint64_t now_us)
 				       SLICE("NOLOOP") };
 	tracking->opened = true;
 	tracking->list = LIST_UNKNOWN;
-	tracking->give_up_us = now_us + SILENCE_US;
+	tracking->give_up_us = now_us + HEARTBEAT_TIMEOUT_US;
 	if (!redis_job_run(tracking, JOB_TRACK, countof(track), track, now_us) ||
-	    !redis_purges_read(tracking, now_us) || !send_beat(tracking, now_us))
+	    !redis_purges_read(tracking, now_us) || !send_heartbeat(tracking, now_us))
 		close_session(tracking, "out of memory", false, now_us);
 }
 
@@ -217,7 +218,7 @@ static void take_invalidation(struct redis_tracking *tracking, const redisReply 
 			take_key(tracking, (struct slice){ keys->element[i]->str, keys->element[i]->len }, now_us);
 }
 
-/* --- the mouth --- */
+/* --- the publisher --- */
 
 /* Standing, it finds a list gone: it reads all that is there, and tells what is not. */
 static void list_counted(struct redis_tracking *tracking, bool expected, enum command_end end, const redisReply *reply)
@@ -256,7 +257,7 @@ static void take_result(struct redis_job *job, enum command_end end, const redis
 	case JOB_PURGE:
 		redis_purges_told(job, end, reply);
 		break;
-	case JOB_BEAT:
+	case JOB_HEARTBEAT:
 	case JOB_DELETE:
 		break;
 	}
@@ -269,7 +270,8 @@ static void end_job(struct redis_command *command, enum command_end end, const r
 	char why[96] = "";
 	(void)took_us;
 	take_result(job, end, reply);
-	bool opens = job->kind == JOB_TRACK || job->kind == JOB_BEAT || (job->kind == JOB_READ && tracking->opened);
+	bool opens =
+		job->kind == JOB_TRACK || job->kind == JOB_HEARTBEAT || (job->kind == JOB_READ && tracking->opened);
 	if (opens && end == COMMAND_REFUSED)
 		snprintf(why, sizeof why, "Redis refuses what tracking takes: %.60s", reply->str);
 	give_back(job);
@@ -279,14 +281,14 @@ static void end_job(struct redis_command *command, enum command_end end, const r
 		settle(tracking);
 }
 
-static void mouth_up(void *context, uint64_t now_us)
+static void publisher_up(void *context, uint64_t now_us)
 {
 	struct redis_tracking *tracking = context;
 	tracking->poll_us = tracking->say_us = 0;
 	open_session(tracking, now_us);
 }
 
-static void mouth_down(void *context, enum redis_trouble trouble, const char *why, bool was_up, uint64_t now_us)
+static void publisher_down(void *context, enum redis_trouble trouble, const char *why, bool was_up, uint64_t now_us)
 {
 	struct redis_tracking *tracking = context;
 	(void)trouble;
@@ -294,24 +296,24 @@ static void mouth_down(void *context, enum redis_trouble trouble, const char *wh
 	tracking->keys_read = 0; /* it may be another Redis next time, and an older one */
 	purges_say_again(purges_of(tracking));
 	meter_set(tracking->meter, METRIC_ID_REDIS_PURGES_KNOWN, 0, 0, 0);
-	if (was_up && tracking->ear)
+	if (was_up && tracking->subscriber)
 		close_session(tracking, why, false, now_us);
 }
 
-static void ear_down(void *context, enum redis_trouble trouble, const char *why, bool was_up, uint64_t now_us)
+static void subscriber_down(void *context, enum redis_trouble trouble, const char *why, bool was_up, uint64_t now_us)
 {
 	(void)trouble;
 	if (was_up)
 		close_session(context, why, false, now_us);
 }
 
-/* --- the ear --- */
+/* --- the subscriber --- */
 
 static void id_told(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
 {
 	struct redis_tracking *tracking = container_of(command, struct redis_tracking, ask_id);
 	const char *prefix = tracking->settings->prefix;
-	char word[48], purge[REDIS_KEY_BYTES], beat[REDIS_KEY_BYTES];
+	char word[48], purge[REDIS_KEY_BYTES], heartbeat[REDIS_KEY_BYTES];
 	(void)took_us;
 	if (end == COMMAND_LOST) /* either_down says so */
 		return;
@@ -320,22 +322,23 @@ static void id_told(struct redis_command *command, enum command_end end, const r
 			      loop_now(tracking->loop));
 		return;
 	}
-	tracking->ear_id = reply->integer;
-	tracking->give_up_us = loop_now(tracking->loop) + SILENCE_US;
-	snprintf(word, sizeof word, "beat:%lld", tracking->ear_id);
+	tracking->subscriber_id = reply->integer;
+	tracking->give_up_us = loop_now(tracking->loop) + HEARTBEAT_TIMEOUT_US;
+	snprintf(word, sizeof word, "beat:%lld", tracking->subscriber_id);
 	redis_name(prefix, "purge", purge);
-	redis_name(prefix, word, beat);
-	if (!redis_connection_subscribe(tracking->ear, "__redis__:invalidate") ||
-	    !redis_connection_subscribe(tracking->ear, purge) || !redis_connection_subscribe(tracking->ear, beat))
+	redis_name(prefix, word, heartbeat);
+	if (!redis_connection_subscribe(tracking->subscriber, "__redis__:invalidate") ||
+	    !redis_connection_subscribe(tracking->subscriber, purge) ||
+	    !redis_connection_subscribe(tracking->subscriber, heartbeat))
 		close_session(tracking, "out of memory", false, loop_now(tracking->loop));
 }
 
-static void ear_up(void *context, uint64_t now_us)
+static void subscriber_up(void *context, uint64_t now_us)
 {
 	struct redis_tracking *tracking = context;
 	const struct slice argv[] = { SLICE("CLIENT"), SLICE("ID") };
 	tracking->ask_id = (struct redis_command){ .done = id_told };
-	if (!redis_connection_send(tracking->ear, &tracking->ask_id, countof(argv), argv, now_us))
+	if (!redis_connection_send(tracking->subscriber, &tracking->ask_id, countof(argv), argv, now_us))
 		close_session(tracking, "out of memory", false, now_us);
 }
 
@@ -355,7 +358,7 @@ static void take_message(struct redis_tracking *tracking, struct slice channel, 
 	}
 }
 
-static void ear_heard(void *context, const redisReply *reply, uint64_t now_us)
+static void subscriber_heard(void *context, const redisReply *reply, uint64_t now_us)
 {
 	struct redis_tracking *tracking = context;
 	if (reply->elements < 3 || !reply->element[0]->str || !reply->element[1]->str)
@@ -371,10 +374,10 @@ static void ear_heard(void *context, const redisReply *reply, uint64_t now_us)
 
 /* --- the turn --- */
 
-/* There is no session for now: Redis will not have one. The mouth goes on alone. */
+/* There is no session for now: Redis will not have one. The publisher goes on alone. */
 static bool is_held(const struct redis_tracking *tracking, uint64_t now_us)
 {
-	return !tracking->ear || now_us < tracking->held_until_us;
+	return !tracking->subscriber || now_us < tracking->held_until_us;
 }
 
 /* Whether the list is to be read: nothing is heard, or Redis has lost it, or an answer came that knows more. */
@@ -382,7 +385,7 @@ static bool wants_list(const struct redis_tracking *tracking, uint64_t now_us)
 {
 	const struct purges *purges = purges_of(tracking);
 	bool ahead = atomic_load_explicit(&purges->ahead, memory_order_relaxed) > purges_number(purges);
-	if (!redis_connection_is_up(tracking->mouth) || tracking->list == LIST_READING)
+	if (!redis_connection_is_up(tracking->publisher) || tracking->list == LIST_READING)
 		return false;
 	if (ahead && now_us + redis_purges_poll_us(tracking) >= tracking->poll_us + POLL_LEAST_US / 2)
 		return true;
@@ -391,19 +394,19 @@ static bool wants_list(const struct redis_tracking *tracking, uint64_t now_us)
 
 static void mind_session(struct redis_tracking *tracking, uint64_t now_us)
 {
-	if (tracking->stands && now_us >= tracking->heard_us + SILENCE_US)
+	if (tracking->stands && now_us >= tracking->heard_us + HEARTBEAT_TIMEOUT_US)
 		close_session(tracking, "Redis was silent for a second", false, now_us);
 	else if (now_us >= tracking->give_up_us)
 		close_session(tracking, "Redis does not tell what is published there", true, now_us);
-	if (tracking->stands && now_us >= tracking->beat_us && !send_beat(tracking, now_us))
-		tracking->beat_us = now_us + BEAT_US;
+	if (tracking->stands && now_us >= tracking->heartbeat_us && !send_heartbeat(tracking, now_us))
+		tracking->heartbeat_us = now_us + HEARTBEAT_US;
 }
 
 void redis_tracking_tick(struct redis_tracking *tracking, uint64_t now_us)
 {
-	if (tracking->ear && tracking->held_until_us && now_us >= tracking->held_until_us) {
+	if (tracking->subscriber && tracking->held_until_us && now_us >= tracking->held_until_us) {
 		tracking->held_until_us = 0; /* once more, from the beginning */
-		redis_connection_drop(tracking->mouth, REDIS_TROUBLE_LOST, "tracking is tried again", now_us);
+		redis_connection_drop(tracking->publisher, REDIS_TROUBLE_LOST, "tracking is tried again", now_us);
 	}
 	if (!is_held(tracking, now_us))
 		mind_session(tracking, now_us);
@@ -411,8 +414,8 @@ void redis_tracking_tick(struct redis_tracking *tracking, uint64_t now_us)
 		(void)redis_purges_read(tracking, now_us); /* if not: at the next poll */
 	redis_purges_send(tracking, now_us);
 	if (!is_held(tracking, now_us))
-		redis_connection_tick(tracking->ear, now_us);
-	redis_connection_tick(tracking->mouth, now_us);
+		redis_connection_tick(tracking->subscriber, now_us);
+	redis_connection_tick(tracking->publisher, now_us);
 }
 
 static uint64_t least(const uint64_t *dues, size_t count)
@@ -426,19 +429,19 @@ static uint64_t least(const uint64_t *dues, size_t count)
 uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 {
 	uint64_t now_us = loop_now(tracking->loop);
-	bool held = is_held(tracking, now_us), up = redis_connection_is_up(tracking->mouth);
+	bool held = is_held(tracking, now_us), up = redis_connection_is_up(tracking->publisher);
 	bool polls = up && !tracking->stands && tracking->list != LIST_READING;
 	bool says = up && tracking->list != LIST_UNKNOWN && tracking->said_spares &&
 		    atomic_load_explicit(&purges_of(tracking)->waiting, memory_order_relaxed);
 	const uint64_t dues[] = {
-		redis_connection_deadline(tracking->mouth),
+		redis_connection_deadline(tracking->publisher),
 		polls ? tracking->poll_us : CLOCK_NEVER,
 		says ? tracking->say_us : CLOCK_NEVER,
-		held ? CLOCK_NEVER : redis_connection_deadline(tracking->ear),
+		held ? CLOCK_NEVER : redis_connection_deadline(tracking->subscriber),
 		held ? CLOCK_NEVER : tracking->give_up_us,
-		held && tracking->ear ? tracking->held_until_us : CLOCK_NEVER,
-		tracking->stands ? tracking->beat_us : CLOCK_NEVER,
-		tracking->stands ? tracking->heard_us + SILENCE_US : CLOCK_NEVER,
+		held && tracking->subscriber ? tracking->held_until_us : CLOCK_NEVER,
+		tracking->stands ? tracking->heartbeat_us : CLOCK_NEVER,
+		tracking->stands ? tracking->heard_us + HEARTBEAT_TIMEOUT_US : CLOCK_NEVER,
 	};
 	return least(dues, countof(dues));
 }
@@ -451,8 +454,8 @@ struct redis_tracking *redis_tracking_new(const struct redis_settings *settings,
 	struct redis_tracking *tracking = calloc(1, sizeof *tracking);
 	if (!tracking)
 		return NULL;
-	const struct redis_hooks ear = { ear_up, ear_down, ear_heard, tracking };
-	const struct redis_hooks mouth = { mouth_up, mouth_down, NULL, tracking };
+	const struct redis_hooks subscriber = { subscriber_up, subscriber_down, subscriber_heard, tracking };
+	const struct redis_hooks publisher = { publisher_up, publisher_down, NULL, tracking };
 	tracking->settings = settings;
 	tracking->cache = cache;
 	tracking->loop = loop;
@@ -469,9 +472,9 @@ struct redis_tracking *redis_tracking_new(const struct redis_settings *settings,
 	for (size_t i = 0; i < SAID_MAX; i++)
 		tracking->said_spare[tracking->said_spares++] = &tracking->said[i];
 	if (settings->tracking)
-		tracking->ear = redis_connection_new(loop, settings, "jitney-ear", &ear);
-	tracking->mouth = redis_connection_new(loop, settings, "jitney-mouth", &mouth);
-	if (tracking->mouth && (tracking->ear || !settings->tracking))
+		tracking->subscriber = redis_connection_new(loop, settings, "jitney-subscriber", &subscriber);
+	tracking->publisher = redis_connection_new(loop, settings, "jitney-publisher", &publisher);
+	if (tracking->publisher && (tracking->subscriber || !settings->tracking))
 		return tracking;
 	redis_tracking_free(tracking);
 	return NULL;
@@ -482,7 +485,7 @@ void redis_tracking_free(struct redis_tracking *tracking)
 	if (!tracking)
 		return;
 	tracking->closing = true;
-	redis_connection_free(tracking->ear);
-	redis_connection_free(tracking->mouth);
+	redis_connection_free(tracking->subscriber);
+	redis_connection_free(tracking->publisher);
 	free(tracking);
 }

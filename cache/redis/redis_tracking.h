@@ -4,11 +4,12 @@
  * (server-assisted client caching, in its RESP2 form) and what they purge, so that it leaves this process' memory; and
  * it tells the others, and Redis itself, of purges that were asked for here (cache_purge).
  *
- * Two connections: the mouth has all keys under the prefix tracked (CLIENT TRACKING ... BCAST NOLOOP), redirected to
- * the ear, which subscribes to `__redis__:invalidate`, to purges and to a beat of its own. The mouth publishes the
- * beat, so that hearing it proves the whole way; without it, and whenever either connection is lost, the cache's rule is told
- * (validity_unheard) and both are made anew. Protocol: Redis documentation, "Client-side caching in Redis". Where Redis
- * will not have it, or it is off, the mouth alone reads the list of purges every so often.
+ * Two connections: the publisher has all keys under the prefix tracked (CLIENT TRACKING ... BCAST NOLOOP), redirected
+ * to the subscriber, which subscribes to `__redis__:invalidate`, to purges and to a heartbeat of its own. The publisher
+ * publishes the heartbeat, so that hearing it proves the whole way; without it, and whenever either connection is lost,
+ * the cache's rule is told (validity_unheard) and both are made anew. Protocol: Redis documentation, "Client-side
+ * caching in Redis". Where Redis will not have it, or it is off, the publisher alone reads the list of purges every so
+ * often.
  *
  * One per process; its loop's thread only.
  */

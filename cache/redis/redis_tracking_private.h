@@ -7,17 +7,17 @@
 #include "cache/redis/redis_tracking.h"
 
 enum { JOBS = 1024, SAID_MAX = 64, SENDER_BYTES = 32, NUMBER_BYTES = 24 };
-#define BEAT_US (250 * CLOCK_US_PER_MS)
+#define HEARTBEAT_US (250 * CLOCK_US_PER_MS)
 #define POLL_LEAST_US (100 * CLOCK_US_PER_MS)
 
-/* What the mouth is asked to do. */
+/* What the publisher is asked to do. */
 enum redis_job_kind {
 	JOB_TRACK,
 	JOB_READ,      /* the purges of scopes */
 	JOB_READ_KEYS, /* those of keys */
 	JOB_COUNT,     /* are they still there? */
 	JOB_COUNT_KEYS,
-	JOB_BEAT,
+	JOB_HEARTBEAT,
 	JOB_VERIFY,
 	JOB_PURGE,
 	JOB_DELETE
@@ -45,11 +45,11 @@ struct redis_tracking {
 	struct cache *cache;
 	struct loop *loop;
 	struct meter *meter;
-	struct redis_connection *ear, *mouth; /* ear NULL: cache.redis.tracking is off */
-	struct redis_command ask_id;          /* the ear's only command */
-	char sender[SENDER_BYTES];            /* names this process in its messages */
+	struct redis_connection *subscriber, *publisher; /* subscriber NULL: cache.redis.tracking is off */
+	struct redis_command ask_id;                     /* the subscriber's only command */
+	char sender[SENDER_BYTES];                       /* names this process in its messages */
 
-	/* the list of purges: over the mouth, whether or not there is a session */
+	/* the list of purges: over the publisher, whether or not there is a session */
 	enum knowledge list;
 	unsigned reading;   /* the last reading that was begun */
 	bool was_empty;     /* the list just read */
@@ -62,12 +62,12 @@ struct redis_tracking {
 	size_t said_spares;
 
 	/* of the session under way */
-	long long ear_id;   /* 0: not known */
-	unsigned channels;  /* the ear's subscriptions that Redis has confirmed */
-	bool opened;        /* TRACKING and a first beat are on their way */
-	bool tracks, heard; /* each of them has come back */
-	bool stands;        /* both have, and the list is read: changes are heard of */
-	uint64_t heard_us, beat_us, give_up_us;
+	long long subscriber_id; /* 0: not known */
+	unsigned channels;       /* the subscriber's subscriptions that Redis has confirmed */
+	bool opened;             /* TRACKING and a first heartbeat are on their way */
+	bool tracks, heard;      /* each of them has come back */
+	bool stands;             /* both have, and the list is read: changes are heard of */
+	uint64_t heard_us, heartbeat_us, give_up_us;
 
 	bool closing; /* both are being dropped */
 	uint64_t hold_us, held_until_us;

@@ -139,7 +139,7 @@ def test_an_emptied_redis_empties_memory(fleet, redis, provider):
     warm(gateways, redis)
 
 
-@pytest.mark.parametrize("name", ["jitney-ear", "jitney-mouth"])
+@pytest.mark.parametrize("name", ["jitney-subscriber", "jitney-publisher"])
 def test_a_lost_connection_shortens_trust_and_is_made_anew(fleet, redis, provider, name):
     one, other = fleet(2, untracked_ttl="0s")
     warm([one, other], redis)

@@ -158,7 +158,8 @@ static void an_own_store_stays(void **state)
 	const struct cache_begun begun = cache_begin(sides[0].cache, key);
 	entry->number = begun.number;
 	assert_true(cache_admit(sides[0].cache, entry, &begun, &ask_no_tags));
-	assert_true(tier_put(sides[0].tier, entry, false, loop_now(loop))); /* by another connection than the mouth */
+	assert_true(
+		tier_put(sides[0].tier, entry, false, loop_now(loop))); /* by another connection than the publisher */
 	entry_unref(entry);
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_INVALIDATIONS, 0, 0) == 1);
 	for (int i = 0; i < 20; i++)
