@@ -29,11 +29,11 @@ static bool say(struct member *member, struct buf *message)
 static void greet(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
-	member->greeting_id = process_pool_ids(member->pool, 1);
+	member->handshake_id = process_pool_ids(member->pool, 1);
 	if (member->pool->era == MCP_MODERN)
-		mcp_put_discover(&message, member->greeting_id);
+		mcp_put_discover(&message, member->handshake_id);
 	else
-		mcp_put_initialize(&message, member->greeting_id, member->pool->pinned);
+		mcp_put_initialize(&message, member->handshake_id, member->pool->pinned);
 	if (!say(member, &message))
 		member_kill(member, "it does not read what it is sent");
 }
@@ -102,7 +102,7 @@ static void take_page(struct member *member, const struct mcp_message *message)
 /* --- its handshake --- */
 
 /* Whether the answer names a version that we speak. */
-static bool greeting_fits(const struct member *member, const struct mcp_message *message)
+static bool handshake_fits(const struct member *member, const struct mcp_message *message)
 {
 	struct slice version = mcp_result_member(message, "protocolVersion");
 	struct buf text = BUF_INIT(64);
@@ -116,7 +116,7 @@ static bool greeting_fits(const struct member *member, const struct mcp_message 
 }
 
 /* A legacy server is told that all is well, a modern one what it may tell. */
-static bool reply_to_greeting(struct member *member)
+static bool reply_to_handshake(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	if (member->pool->era == MCP_MODERN) {
@@ -130,13 +130,13 @@ static bool reply_to_greeting(struct member *member)
 
 static void greeted(struct member *member, const struct mcp_message *message)
 {
-	bool modern = member->pool->era == MCP_MODERN, fits = greeting_fits(member, message);
-	member->greeting_id = 0;
+	bool modern = member->pool->era == MCP_MODERN, fits = handshake_fits(member, message);
+	member->handshake_id = 0;
 	mcp_take_instructions(message, &member->pool->instructions);
 	if (!fits)
 		member_kill(member, "its answer to %s names no protocol version that is %s",
 			    modern ? "server/discover" : "initialize", modern ? "configured" : "known");
-	else if (reply_to_greeting(member))
+	else if (reply_to_handshake(member))
 		pool_member_ready(member);
 	else
 		member_kill(member, "it does not read what it is sent");
@@ -221,7 +221,7 @@ static bool take_answer(struct member *member, const struct mcp_message *message
 		pool_noise(member->pool);
 		return false;
 	}
-	if (id == member->greeting_id)
+	if (id == member->handshake_id)
 		greeted(member, message);
 	else if (id == member->listen_id)
 		member->listen_id = 0; /* it will tell of no changes */
@@ -239,7 +239,7 @@ static bool take_broken(struct member *member, struct slice line, const char *fa
 {
 	uint64_t id;
 	pool_noise(member->pool);
-	if (!mcp_id_of_broken(line, &id) || id == 0 || id == member->greeting_id || id == member->listen_id)
+	if (!mcp_id_of_broken(line, &id) || id == 0 || id == member->handshake_id || id == member->listen_id)
 		return false;
 	if (id == member->list_id)
 		list_failed(member, fault);

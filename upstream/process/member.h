@@ -44,8 +44,8 @@ struct member {
 	uint64_t noise_since_us; /* lines that were no answers: this second, */
 	size_t noise_bytes;      /* so many bytes of them */
 	bool overlong_told;      /* whose the line that is too long was to be */
-	bool clouded;            /* a call in it was forgotten, of which it may still speak */
-	uint64_t greeting_id;    /* of initialize or server/discover; 0: none is out */
+	bool ambiguous;          /* a call in it was forgotten, of which it may still speak */
+	uint64_t handshake_id;   /* of initialize or server/discover; 0: none is out */
 	uint64_t listen_id;      /* of subscriptions/listen, whose answer is its end; 0: none was sent */
 	uint64_t list_id;        /* of tools/list; 0: none is out */
 	uint64_t ping_id;        /* of ping; 0: none is out */

@@ -198,40 +198,40 @@ static void refuse_waiting(struct process_pool *pool)
 
 /* ---------------------------------------------------------------- how many there are */
 
-struct crowd {
+struct pool_counts {
 	size_t live, ready, starting, retiring, busy, room; /* room: of ready ones, busy included */
 };
 
-static struct crowd look(const struct process_pool *pool)
+static struct pool_counts count_members(const struct process_pool *pool)
 {
-	struct crowd crowd = { 0 };
+	struct pool_counts counts = { 0 };
 	const struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
-		crowd.retiring += !member->stopped && member->state == MEMBER_RETIRING;
+		counts.retiring += !member->stopped && member->state == MEMBER_RETIRING;
 		if (member->stopped || member->state >= MEMBER_RETIRING)
 			continue;
-		crowd.live++;
-		crowd.busy += member->busy;
+		counts.live++;
+		counts.busy += member->busy;
 		if (member->state == MEMBER_READY) {
-			crowd.ready++;
-			crowd.room += pool->own->calls;
+			counts.ready++;
+			counts.room += pool->own->calls;
 		} else {
-			crowd.starting++;
+			counts.starting++;
 		}
 	}
-	return crowd;
+	return counts;
 }
 
 /* One more than there are is enough at a time, and before the last place is taken. */
-static size_t wanted(const struct process_pool *pool, const struct crowd *crowd)
+static size_t wanted(const struct process_pool *pool, const struct pool_counts *counts)
 {
-	bool crowded = !TAILQ_EMPTY(&pool->waiting) || (crowd->room && crowd->busy * 4 > crowd->room * 3);
-	size_t want = crowd->live, least = pool->own->min;
-	if (crowded && crowd->starting == 0)
+	bool crowded = !TAILQ_EMPTY(&pool->waiting) || (counts->room && counts->busy * 4 > counts->room * 3);
+	size_t want = counts->live, least = pool->own->min;
+	if (crowded && counts->starting == 0)
 		want++;
 	if (want > pool->own->max)
 		want = pool->own->max;
-	if (least == 0 && (pool->unlisted || crowd->retiring))
+	if (least == 0 && (pool->unlisted || counts->retiring))
 		least = 1; /* somebody has to tell the tools; and the worn one goes only when there is another */
 	return want < least ? least : want;
 }
@@ -262,8 +262,8 @@ static void note_failure(struct process_pool *pool)
 /* A server that does not come up cannot list its tools. */
 static void note_no_list(struct process_pool *pool)
 {
-	struct crowd crowd = look(pool);
-	if (pool->mcp && pool->watcher && crowd.ready + crowd.retiring == 0)
+	struct pool_counts counts = count_members(pool);
+	if (pool->mcp && pool->watcher && counts.ready + counts.retiring == 0)
 		pool->watcher->tools_failed(pool->watcher->context, pool->trouble);
 }
 
@@ -289,10 +289,10 @@ static void stop_member(struct member *member)
 }
 
 /* Those nobody needs any more. Returns when the next one is due. */
-static uint64_t stop_idlers(struct process_pool *pool, const struct crowd *crowd)
+static uint64_t stop_idlers(struct process_pool *pool, const struct pool_counts *counts)
 {
 	uint64_t now_us = loop_now(pool->loop), next_us = CLOCK_NEVER;
-	size_t spare = crowd->ready > pool->own->min ? crowd->ready - pool->own->min : 0;
+	size_t spare = counts->ready > pool->own->min ? counts->ready - pool->own->min : 0;
 	struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
 		if (member->stopped || member->busy)
@@ -318,16 +318,16 @@ static void settle(struct process_pool *pool)
 	if (pool->freeing)
 		return;
 	place_waiting(pool);
-	struct crowd crowd = look(pool);
-	size_t want = wanted(pool, &crowd);
-	while (crowd.live < want && pool->not_before_us <= now_us && start_one(pool)) {
+	struct pool_counts counts = count_members(pool);
+	size_t want = wanted(pool, &counts);
+	while (counts.live < want && pool->not_before_us <= now_us && start_one(pool)) {
 		place_waiting(pool);
-		crowd = look(pool);
+		counts = count_members(pool);
 	}
-	if (crowd.live == 0 && pool->not_before_us > now_us && pool->failures >= FAILURES_REFUSE)
+	if (counts.live == 0 && pool->not_before_us > now_us && pool->failures >= FAILURES_REFUSE)
 		refuse_waiting(pool);
-	next_us = stop_idlers(pool, &crowd);
-	if (crowd.live < want && pool->not_before_us < next_us)
+	next_us = stop_idlers(pool, &counts);
+	if (counts.live < want && pool->not_before_us < next_us)
 		next_us = pool->not_before_us;
 	if (next_us == CLOCK_NEVER)
 		loop_disarm(pool->loop, &pool->timer);
@@ -396,7 +396,7 @@ void pool_member_noted(struct member *member, const struct mcp_message *message)
 	if (mcp_progress_id(message, &id)) {
 		if ((call = find_call(member, id)) && call->asks.progress)
 			call->noted(call, MCP_NOTE_PROGRESS, message->params);
-	} else if (member->busy == 1 && !member->clouded && mcp_method_is(message, "notifications/message")) {
+	} else if (member->busy == 1 && !member->ambiguous && mcp_method_is(message, "notifications/message")) {
 		call = TAILQ_FIRST(&member->calls);
 		if (call->asks.level != MCP_LEVEL_NONE)
 			call->noted(call, MCP_NOTE_MESSAGE, message->params);
@@ -503,8 +503,8 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	member_free(member);
 	if (!meant && starting)
 		note_no_list(pool);
-	struct crowd crowd = look(pool);
-	if (crowd.live == 0 && !meant && starting)
+	struct pool_counts counts = count_members(pool);
+	if (counts.live == 0 && !meant && starting)
 		refuse_waiting(pool);
 	settle(pool);
 }
@@ -528,8 +528,8 @@ struct answer *process_pool_refusal(struct process_pool *pool)
 	uint64_t now_us = loop_now(pool->loop);
 	if (pool->failures < FAILURES_REFUSE || pool->not_before_us <= now_us || pick(pool))
 		return NULL;
-	struct crowd crowd = look(pool);
-	if (crowd.live)
+	struct pool_counts counts = count_members(pool);
+	if (counts.live)
 		return NULL;
 	char rest[64];
 	uint64_t wait_us = pool->not_before_us - now_us;
@@ -542,8 +542,8 @@ void process_pool_put(struct process_pool *pool, struct pool_call *call)
 	call->member = NULL;
 	call->waits = call->repeated = false;
 	if (TAILQ_EMPTY(&pool->waiting) && place(pool, call)) {
-		struct crowd crowd = look(pool);
-		if (crowd.live < wanted(pool, &crowd))
+		struct pool_counts counts = count_members(pool);
+		if (counts.live < wanted(pool, &counts))
 			loop_arm(pool->loop, &pool->timer, loop_now(pool->loop));
 		return;
 	}
@@ -579,7 +579,7 @@ void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool
 	if (!member)
 		return;
 	take_out(call);
-	member->clouded = true;
+	member->ambiguous = true;
 	member_cancel(member, call);
 	if (timed_out)
 		note_timeout(member);
