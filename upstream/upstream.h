@@ -70,14 +70,14 @@ bool upstream_url_check(const char *url, char *error, size_t error_bytes) MUST_C
 bool upstream_library_init(void) MUST_CHECK;
 void upstream_library_fini(void);
 /* After the last upstream is gone: wait until its child processes are too. False: some were left after timeout_us, to
- * the keepers that see them out. Main thread. */
+ * the supervisors that see them out. Main thread. */
 bool upstream_await_children(uint64_t timeout_us);
 
 /* For a provider that lists its own tools (MCP). Called on the owner's thread, from within transport_tick or loop
  * dispatch, any number of times. */
 struct upstream_watcher {
-	/* Its tools now: one JSON array of MCP Tool objects, all pages, bytes as they came; and what it says of their use
-	 * (text, mcp_take_instructions; empty: nothing). Both borrowed. */
+	/* Its tools now: one JSON array of MCP Tool objects, all pages, bytes as they came; and what it says of their
+	 * use (text, mcp_take_instructions; empty: nothing). Both borrowed. */
 	void (*tools)(void *context, struct slice tools, struct slice instructions);
 	/* It does not list them now; what it listed last stays in use. why: for people. */
 	void (*tools_failed)(void *context, const char *why);
@@ -93,12 +93,14 @@ struct upstream_events {
 	/* Call `index` is answered; `answer` is the receiver's reference. Exactly once for each call of the exchange.
 	 */
 	void (*answered)(void *context, size_t index, struct answer *answer);
-	/* Instead of `answered`, for a call whose exchange failed as a whole after it was sent (refused, cut off, not to
-	 * be read; a single call's: not once its answer had begun), and that may be sent again: it is repeatable, or the status says that nothing was carried out
-	 * (dialect_nothing_done). This is what it would have been told. NULL: answered it is. */
+	/* Instead of `answered`, for a call whose exchange failed as a whole after it was sent (refused, cut off, not
+	 * to be read; a single call's: not once its answer had begun), and that may be sent again: it is repeatable, or
+	 * the status says that nothing was carried out (dialect_nothing_done). This is what it would have been told.
+	 * NULL: answered it is. */
 	void (*refused)(void *context, size_t index, struct answer *answer);
-	/* Instead of `answered`, for a repeatable call that was answered only because of others in the exchange, as it may
-	 * be (dialect_sink): it is to be sent again alone. `answer` is an error, for when it cannot. NULL: answered it is. */
+	/* Instead of `answered`, for a repeatable call that was answered only because of others in the exchange, as it
+	 * may be (dialect_sink): it is to be sent again alone. `answer` is an error, for when it cannot. NULL: answered
+	 * it is. */
 	void (*doubted)(void *context, size_t index, struct answer *answer);
 	/* Word of call `index`, which has no answer yet, as it asked for: the params of the notification, one JSON
 	 * object, borrowed. Any number of times. No call may be made, forgotten or aborted in here. NULL: nobody

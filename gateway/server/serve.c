@@ -207,8 +207,9 @@ static bool listen_everywhere(struct process *process)
 	return true;
 }
 
-/* The programs behind run as our user, and what they are told to do comes from strangers: unless the operator wants core
- * dumps and debuggers, nobody of our user may read our memory or our environment (/proc/PID/mem, environ, ptrace). */
+/* The programs behind run as our user, and what they are told to do comes from strangers: unless the operator wants
+ * core dumps and debuggers, nobody of our user may read our memory or our environment (/proc/PID/mem, environ,
+ * ptrace). */
 static void guard_memory(const struct config *config)
 {
 	if (prctl(PR_SET_DUMPABLE, config->core_dumps ? 1 : 0) < 0)
@@ -338,7 +339,7 @@ static void stop(struct process *process)
 	}
 	if (!upstream_await_children(CHILDREN_US))
 		log_message(&EVENT_CHILDREN_LEFT,
-			    "some child processes have not ended; their keepers will see them out");
+			    "some child processes have not ended; their supervisors will see them out");
 	if (process->ran)
 		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
 	remove_files(process);
@@ -381,7 +382,7 @@ int serve(const char *config_path)
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	crash_handler_install();
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the warden */
+	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the fork server */
 	http_library_init(library_panic);
 	int code = EXIT_START;
 	if (start(&process, config_path)) {

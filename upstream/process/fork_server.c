@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fork_server.c: the gateway's side: makes the warden, writes orders, hands over descriptors. supervisor.c is the other side. */
+/* fork_server.c: the gateway's side: makes the fork server, writes orders, hands over descriptors. supervisor.c is the
+ * other side. */
 #include "upstream/process/fork_server.h"
 
 #include <errno.h>
@@ -19,12 +20,12 @@
 #include "base/clock.h"
 #include "upstream/process/supervisor.h"
 
-/* One a process, like the children it stands for: two wardens could not tell whose orphans are whose. */
+/* One a process, like the children it stands for: two fork servers could not tell whose orphans are whose. */
 static struct {
 	pthread_mutex_t mutex;
-	int requests; /* m: -1: no warden */
-	pid_t pid;    /* m: 0: no warden, or reaped */
-} warden = { .mutex = PTHREAD_MUTEX_INITIALIZER, .requests = -1 };
+	int requests; /* m: -1: no fork server */
+	pid_t pid;    /* m: 0: no fork server, or reaped */
+} fork_server = { .mutex = PTHREAD_MUTEX_INITIALIZER, .requests = -1 };
 /* m: under the mutex, which is held for a fork or a sendmsg that does not block */
 
 static bool complain(char *error, size_t error_bytes, const char *what)
@@ -33,16 +34,16 @@ static bool complain(char *error, size_t error_bytes, const char *what)
 	return false;
 }
 
-/* --- the warden itself --- */
+/* --- the fork server itself --- */
 
 /* Under the mutex. */
 static void forget_locked(void)
 {
-	if (warden.requests >= 0)
-		close(warden.requests);
-	warden.requests = -1;
-	if (warden.pid && waitpid(warden.pid, NULL, WNOHANG) != 0)
-		warden.pid = 0;
+	if (fork_server.requests >= 0)
+		close(fork_server.requests);
+	fork_server.requests = -1;
+	if (fork_server.pid && waitpid(fork_server.pid, NULL, WNOHANG) != 0)
+		fork_server.pid = 0;
 }
 
 /* Under the mutex. False and errno. */
@@ -50,17 +51,17 @@ static bool make_locked(void)
 {
 	int pair[2];
 	sigset_t all, before;
-	if (warden.requests >= 0)
+	if (fork_server.requests >= 0)
 		return true;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return false;
-	sigfillset(&all); /* no handler of ours may run in the warden */
+	sigfillset(&all); /* no handler of ours may run in the fork server */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid_t pid = fork();
 	int fault = errno;
 	if (pid == 0) {
 		close(pair[0]);
-		keeper_warden(pair[1]);
+		run_fork_server(pair[1]);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	close(pair[1]);
@@ -69,18 +70,18 @@ static bool make_locked(void)
 		errno = fault;
 		return false;
 	}
-	warden.requests = pair[0];
-	warden.pid = pid;
+	fork_server.requests = pair[0];
+	fork_server.pid = pid;
 	return true;
 }
 
 /* Hand the descriptors over. Under the mutex. False and errno. */
-static bool send_locked(const int fds[KEEPER_FDS])
+static bool send_locked(const int fds[FD_COUNT])
 {
 	char byte = 0;
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * KEEPER_FDS)];
+		char bytes[CMSG_SPACE(sizeof(int) * FD_COUNT)];
 	} control;
 	memset(&control, 0, sizeof control);
 	struct iovec vector = { &byte, 1 };
@@ -91,31 +92,31 @@ static bool send_locked(const int fds[KEEPER_FDS])
 	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
 	head->cmsg_level = SOL_SOCKET;
 	head->cmsg_type = SCM_RIGHTS;
-	head->cmsg_len = CMSG_LEN(sizeof(int) * KEEPER_FDS);
-	memcpy(CMSG_DATA(head), fds, sizeof(int) * KEEPER_FDS);
-	return sendmsg(warden.requests, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+	head->cmsg_len = CMSG_LEN(sizeof(int) * FD_COUNT);
+	memcpy(CMSG_DATA(head), fds, sizeof(int) * FD_COUNT);
+	return sendmsg(fork_server.requests, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
 }
 
-/* A warden that was killed is found out here and made anew, once. False and errno. */
-static bool request(const int fds[KEEPER_FDS])
+/* A fork server that was killed is found out here and made anew, once. False and errno. */
+static bool request(const int fds[FD_COUNT])
 {
-	pthread_mutex_lock(&warden.mutex);
+	pthread_mutex_lock(&fork_server.mutex);
 	bool sent = make_locked() && send_locked(fds);
 	if (!sent && (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)) {
 		forget_locked();
 		sent = make_locked() && send_locked(fds);
 	}
 	int fault = errno;
-	pthread_mutex_unlock(&warden.mutex);
+	pthread_mutex_unlock(&fork_server.mutex);
 	errno = fault;
 	return sent;
 }
 
-int warden_pid(void)
+int fork_server_pid(void)
 {
-	pthread_mutex_lock(&warden.mutex);
-	int pid = warden.pid;
-	pthread_mutex_unlock(&warden.mutex);
+	pthread_mutex_lock(&fork_server.mutex);
+	int pid = fork_server.pid;
+	pthread_mutex_unlock(&fork_server.mutex);
 	return pid;
 }
 
@@ -135,16 +136,16 @@ static bool await_exit(pid_t pid, uint64_t timeout_us)
 	return got > 0;
 }
 
-bool warden_join(uint64_t timeout_us)
+bool fork_server_join(uint64_t timeout_us)
 {
-	pthread_mutex_lock(&warden.mutex);
+	pthread_mutex_lock(&fork_server.mutex);
 	forget_locked();
-	pid_t pid = warden.pid;
+	pid_t pid = fork_server.pid;
 	bool gone = !pid || await_exit(pid, timeout_us);
 	if (pid && gone)
 		waitpid(pid, NULL, 0);
-	warden.pid = 0;
-	pthread_mutex_unlock(&warden.mutex);
+	fork_server.pid = 0;
+	pthread_mutex_unlock(&fork_server.mutex);
 	return gone;
 }
 
@@ -174,7 +175,7 @@ static uint64_t put_texts(char *base, uint64_t places_at, const char *const *tex
 	return to;
 }
 
-static void write_order(char *base, const struct keeper_order *head, const struct warden_order *order)
+static void write_order(char *base, const struct supervisor_order *head, const struct fork_server_order *order)
 {
 	memcpy(base, head, sizeof *head);
 	uint64_t to = head->envp_at + (head->envp_count + 1) * sizeof(uint64_t);
@@ -185,9 +186,9 @@ static void write_order(char *base, const struct keeper_order *head, const struc
 }
 
 /* The order in a memory file, whatever its size: a message has a limit. -1 and errno. */
-static int order_file(const struct warden_order *order)
+static int order_file(const struct fork_server_order *order)
 {
-	struct keeper_order head = { .memory_bytes = order->memory_bytes, .sample_us = order->sample_us };
+	struct supervisor_order head = { .memory_bytes = order->memory_bytes, .sample_us = order->sample_us };
 	uint64_t texts = 0;
 	add_sizes(order->argv, &head.argv_count, &texts);
 	add_sizes(order->envp, &head.envp_count, &texts);
@@ -235,7 +236,7 @@ static bool open_pipe(int *read_fd, int *write_fd, int *near)
 	return fcntl(*near, F_SETFL, O_NONBLOCK) == 0;
 }
 
-static bool open_leash(int *near, int *far)
+static bool open_control(int *near, int *far)
 {
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
@@ -245,27 +246,27 @@ static bool open_leash(int *near, int *far)
 	return true;
 }
 
-bool warden_spawn(const struct warden_order *order, struct warden_child *child, char *error, size_t error_bytes)
+bool fork_server_spawn(const struct fork_server_order *order, struct fork_server_child *child, char *error,
+		       size_t error_bytes)
 {
-	int far[KEEPER_FDS] = { -1, -1, -1, -1, -1 }, near[KEEPER_FDS] = { -1, -1, -1, -1, -1 };
+	int far[FD_COUNT] = { -1, -1, -1, -1, -1 }, near[FD_COUNT] = { -1, -1, -1, -1, -1 };
 	bool fine = false;
-	if ((far[KEEPER_ORDER] = order_file(order)) < 0)
+	if ((far[FD_ORDER] = order_file(order)) < 0)
 		complain(error, error_bytes, "cannot make a memory file for a child process");
-	else if (!open_leash(&near[KEEPER_LEASH], &far[KEEPER_LEASH]) ||
-		 !open_pipe(&far[KEEPER_STDIN], &near[KEEPER_STDIN], &near[KEEPER_STDIN]) ||
-		 !open_pipe(&near[KEEPER_STDOUT], &far[KEEPER_STDOUT], &near[KEEPER_STDOUT]) ||
-		 !open_pipe(&near[KEEPER_STDERR], &far[KEEPER_STDERR], &near[KEEPER_STDERR]))
+	else if (!open_control(&near[FD_CONTROL], &far[FD_CONTROL]) ||
+		 !open_pipe(&far[FD_STDIN], &near[FD_STDIN], &near[FD_STDIN]) ||
+		 !open_pipe(&near[FD_STDOUT], &far[FD_STDOUT], &near[FD_STDOUT]) ||
+		 !open_pipe(&near[FD_STDERR], &far[FD_STDERR], &near[FD_STDERR]))
 		complain(error, error_bytes, "cannot make the pipes of a child process");
 	else if (!request(far))
 		complain(error, error_bytes, "cannot ask for a child process");
 	else
 		fine = true;
-	close_all(far, KEEPER_FDS);
+	close_all(far, FD_COUNT);
 	if (!fine) {
-		close_all(near, KEEPER_FDS);
+		close_all(near, FD_COUNT);
 		return false;
 	}
-	*child = (struct warden_child){ near[KEEPER_LEASH], near[KEEPER_STDIN], near[KEEPER_STDOUT],
-					near[KEEPER_STDERR] };
+	*child = (struct fork_server_child){ near[FD_CONTROL], near[FD_STDIN], near[FD_STDOUT], near[FD_STDERR] };
 	return true;
 }

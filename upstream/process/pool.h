@@ -42,7 +42,8 @@ struct pool_call {
 /* Starts `min` processes. settings->process is not NULL. NULL: out of memory. */
 struct process_pool *process_pool_new(const struct upstream_settings *settings, struct loop *loop,
 				      struct meter *meter) MUST_CHECK;
-/* No call may be in it. The processes are stopped with their grace, which nobody here waits for: see warden_join. */
+/* No call may be in it. The processes are stopped with their grace, which nobody here waits for: see
+ * fork_server_join. */
 void process_pool_free(struct process_pool *pool);
 
 /* `ids` ids that were never used: the first of them. */

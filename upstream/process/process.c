@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* process.c: four descriptors of a child (stdin, stdout, stderr, leash) on the loop, and its two buffers. */
+/* process.c: four descriptors of a child (stdin, stdout, stderr, control) on the loop, and its two buffers. */
 #include "upstream/process/process.h"
 
 #include <assert.h>
@@ -29,11 +29,11 @@ struct process {
 	struct loop *loop;
 	const struct process_events *events;
 	void *context;
-	struct loop_watch in, out, err, leash; /* fd -1: closed */
-	struct buf said;                       /* of stdout: what is no whole line yet */
-	bool skipping;                         /* an overlong line, to its end */
-	size_t lines;                          /* given since the last read began, */
-	bool of_use;                           /* and whether one of them was of use */
+	struct loop_watch in, out, err, control; /* fd -1: closed */
+	struct buf said;                         /* of stdout: what is no whole line yet */
+	bool skipping;                           /* an overlong line, to its end */
+	size_t lines;                            /* given since the last read began, */
+	bool of_use;                             /* and whether one of them was of use */
 	size_t tail_len;
 	char tail[PROCESS_TAIL_BYTES]; /* of that line so far */
 	struct buf queue;              /* for stdin */
@@ -72,7 +72,7 @@ static void drop_all(struct process *process)
 	drop_stdin(process);
 	drop(process, &process->out);
 	drop(process, &process->err);
-	drop(process, &process->leash);
+	drop(process, &process->control);
 }
 
 /* --- stdout --- */
@@ -225,18 +225,18 @@ static void on_err(struct loop_watch *watch, uint32_t events)
 		drop(process, &process->err);
 }
 
-/* --- the leash --- */
+/* --- the control socket --- */
 
-static void note_failed(struct process *process, const struct warden_note *note)
+static void note_failed(struct process *process, const struct child_report *note)
 {
 	process->cannot_start = true;
 	const char *program = process->settings->argv[0], *cwd = process->settings->cwd;
 	switch (note->stage) {
-	case WARDEN_STAGE_CWD:
+	case STAGE_CWD:
 		snprintf(process->reason, sizeof process->reason, "cannot start in cwd '%.150s': %s", cwd ? cwd : "",
 			 strerror(note->error));
 		break;
-	case WARDEN_STAGE_EXEC:
+	case STAGE_EXEC:
 		snprintf(process->reason, sizeof process->reason, "cannot execute '%.150s': %s", program,
 			 strerror(note->error));
 		break;
@@ -261,7 +261,7 @@ static void note_exited(struct process *process, int status)
 static void finish(struct process *process)
 {
 	if (!process->reason[0])
-		snprintf(process->reason, sizeof process->reason, "was lost: its keeper has ended");
+		snprintf(process->reason, sizeof process->reason, "was lost: its supervisor has ended");
 	while (process->out.fd >= 0 && read_out(process) > 0)
 		continue;
 	while (process->err.fd >= 0 && read_err(process) > 0)
@@ -272,16 +272,16 @@ static void finish(struct process *process)
 }
 
 /* False: it was the last one. */
-static bool take_note(struct process *process, const struct warden_note *note)
+static bool take_note(struct process *process, const struct child_report *note)
 {
 	switch (note->kind) {
-	case WARDEN_STARTED:
+	case CHILD_STARTED:
 		process->pid = note->pid;
 		return true;
-	case WARDEN_FAILED:
+	case CHILD_FAILED:
 		note_failed(process, note);
 		return true;
-	case WARDEN_SAMPLE:
+	case CHILD_SAMPLE:
 		process->events->sampled(process->context, note->cpu_us, note->resident_bytes);
 		return true;
 	default:
@@ -290,13 +290,13 @@ static bool take_note(struct process *process, const struct warden_note *note)
 	}
 }
 
-static void on_leash(struct loop_watch *watch, uint32_t events)
+static void on_control(struct loop_watch *watch, uint32_t events)
 {
-	struct process *process = container_of(watch, struct process, leash);
+	struct process *process = container_of(watch, struct process, control);
 	(void)events;
 	for (;;) {
-		struct warden_note note;
-		ssize_t got = recv(process->leash.fd, &note, sizeof note, 0);
+		struct child_report note;
+		ssize_t got = recv(process->control.fd, &note, sizeof note, 0);
 		if (got < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (got < 0 && errno == ECONNRESET)
@@ -346,7 +346,7 @@ void process_flush(struct process *process)
 	if (write_queue(process))
 		want_writable(process, process->queue.len > 0);
 	else
-		process_stop(process); /* how it ended is told by the leash */
+		process_stop(process); /* how it ended is told by the control socket */
 }
 
 /* Room at the end was short, but there is some at the front. */
@@ -398,11 +398,11 @@ static void on_in(struct loop_watch *watch, uint32_t events)
 
 static void send_stop(struct process *process, uint64_t grace_us, uint64_t term_us)
 {
-	struct warden_stop stop = { grace_us, term_us };
-	if (process->leash.fd < 0)
+	struct child_stop stop = { grace_us, term_us };
+	if (process->control.fd < 0)
 		return;
-	if (send(process->leash.fd, &stop, sizeof stop, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof stop)
-		shutdown(process->leash.fd, SHUT_WR); /* the keeper takes that for the end of the gateway */
+	if (send(process->control.fd, &stop, sizeof stop, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof stop)
+		shutdown(process->control.fd, SHUT_WR); /* the supervisor takes that for the end of the gateway */
 }
 
 void process_stop(struct process *process)
@@ -460,13 +460,14 @@ static const char **make_environment(const struct process_settings *settings, st
 	return list;
 }
 
-static bool spawn(const struct process_settings *settings, struct warden_child *child, char *error, size_t error_bytes)
+static bool spawn(const struct process_settings *settings, struct fork_server_child *child, char *error,
+		  size_t error_bytes)
 {
 	struct buf text = BUF_INIT(SIZE_MAX / 4);
 	const char **environment = make_environment(settings, &text);
-	const struct warden_order order = { settings->argv, environment, settings->cwd, settings->memory_bytes,
-					    settings->sample_us };
-	bool fine = environment && warden_spawn(&order, child, error, error_bytes);
+	const struct fork_server_order order = { settings->argv, environment, settings->cwd, settings->memory_bytes,
+						 settings->sample_us };
+	bool fine = environment && fork_server_spawn(&order, child, error, error_bytes);
 	if (!environment)
 		snprintf(error, error_bytes, "out of memory");
 	free(environment);
@@ -474,13 +475,13 @@ static bool spawn(const struct process_settings *settings, struct warden_child *
 	return fine;
 }
 
-static bool watch_all(struct process *process, const struct warden_child *child)
+static bool watch_all(struct process *process, const struct fork_server_child *child)
 {
-	process->leash.fd = child->leash_fd; /* so that all are closed if one cannot be watched */
+	process->control.fd = child->control_fd; /* so that all are closed if one cannot be watched */
 	process->in.fd = child->stdin_fd;
 	process->out.fd = child->stdout_fd;
 	process->err.fd = child->stderr_fd;
-	return loop_watch(process->loop, &process->leash, child->leash_fd, EPOLLIN) &&
+	return loop_watch(process->loop, &process->control, child->control_fd, EPOLLIN) &&
 	       loop_watch(process->loop, &process->in, child->stdin_fd, 0) &&
 	       loop_watch(process->loop, &process->out, child->stdout_fd, EPOLLIN) &&
 	       loop_watch(process->loop, &process->err, child->stderr_fd, EPOLLIN);
@@ -490,7 +491,7 @@ struct process *process_start(const struct process_settings *settings, struct lo
 			      const struct process_events *events, void *context, char *error, size_t error_bytes)
 {
 	struct process *process = calloc(1, sizeof *process);
-	struct warden_child child;
+	struct fork_server_child child;
 	if (!process) {
 		snprintf(error, error_bytes, "out of memory");
 		return NULL;
@@ -502,7 +503,7 @@ struct process *process_start(const struct process_settings *settings, struct lo
 	process->in = (struct loop_watch){ on_in, -1 };
 	process->out = (struct loop_watch){ on_out, -1 };
 	process->err = (struct loop_watch){ on_err, -1 };
-	process->leash = (struct loop_watch){ on_leash, -1 };
+	process->control = (struct loop_watch){ on_control, -1 };
 	buf_init(&process->said, SIZE_MAX / 4);
 	buf_init(&process->queue, SIZE_MAX / 4);
 	if (!spawn(settings, &child, error, error_bytes)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * process.h: one child process on the loop: lines to its stdin, lines from its stdout and stderr, its CPU and memory,
- * and how it ended. Knows nothing of calls. Started by the warden (fork_server.h), which sees to it that nothing of it
- * survives. Owned by one thread; it never waits.
+ * and how it ended. Knows nothing of calls. Started by the fork server (fork_server.h), which sees to it that nothing
+ * of it survives. Owned by one thread; it never waits.
  */
 #ifndef JITNEY_UPSTREAM_PROCESS_PROCESS_H
 #define JITNEY_UPSTREAM_PROCESS_PROCESS_H

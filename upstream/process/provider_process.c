@@ -232,8 +232,8 @@ static void process_abort(struct exchange *base)
 		land_if_done(exchange);
 }
 
-/* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline, those
- * before it one by one. */
+/* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline,
+ * those before it one by one. */
 static bool is_late(const struct process_exchange *exchange)
 {
 	uint64_t timeout_us = exchange->upstream->base.settings->timeout_us;
@@ -294,7 +294,7 @@ static void process_watch(struct upstream *base, const struct upstream_watcher *
 
 bool upstream_await_children(uint64_t timeout_us)
 {
-	return warden_join(timeout_us);
+	return fork_server_join(timeout_us);
 }
 
 const struct upstream_kind upstream_process = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * supervisor.c: the warden and the keepers, in processes of their own. No memory is allocated, no lock taken, nothing
- * printed: what was forked from a process of many threads may only make system calls.
+ * supervisor.c: the fork server and the supervisors, in processes of their own. No memory is allocated, no lock taken,
+ * nothing printed: what was forked from a process of many threads may only make system calls.
  */
 #include "upstream/process/supervisor.h"
 
@@ -22,7 +22,7 @@
 
 #include "upstream/process/fork_server.h"
 
-enum { KEEPERS_MAX = 4096, REQUESTS_FD = 3, EXIT_NOT_EXECUTED = 127 };
+enum { SUPERVISORS_MAX = 4096, REQUESTS_FD = 3, EXIT_NOT_EXECUTED = 127 };
 /* When the gateway is gone without a word: its children may write down what they hold, not more. */
 static const uint64_t orphan_term_us = 1000000;
 static const uint64_t kill_again_us = 100000; /* a child that has not ended is killed again after that */
@@ -65,17 +65,18 @@ static bool doze(int fd, uint64_t until_us)
 
 /* ---------------------------------------------------------------- the child */
 
-static void tell(int leash, const struct warden_note *note)
+static void tell(int control, const struct child_report *note)
 {
-	/* A full leash loses a sample: the last note is small, and a gateway that does not read is gone soon. */
-	ssize_t sent = send(leash, note, sizeof *note, MSG_DONTWAIT | MSG_NOSIGNAL);
+	/* A full control socket loses a sample: the last note is small, and a gateway that does not read is gone
+	 * soon. */
+	ssize_t sent = send(control, note, sizeof *note, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)sent;
 }
 
-static _Noreturn void give_up(int leash, enum warden_stage stage)
+static _Noreturn void give_up(int control, enum child_stage stage)
 {
-	struct warden_note note = { .kind = WARDEN_FAILED, .stage = stage, .error = errno };
-	tell(leash, &note);
+	struct child_report note = { .kind = CHILD_FAILED, .stage = stage, .error = errno };
+	tell(control, &note);
 	_exit(EXIT_NOT_EXECUTED);
 }
 
@@ -101,31 +102,31 @@ static char **pointers(char *base, uint64_t at, uint64_t count)
 	return list;
 }
 
-static _Noreturn void run_child(char *base, const int fds[KEEPER_FDS])
+static _Noreturn void run_child(char *base, const int fds[FD_COUNT])
 {
-	const struct keeper_order *order = (const struct keeper_order *)(void *)base;
-	int leash = fds[KEEPER_LEASH];
+	const struct supervisor_order *order = (const struct supervisor_order *)(void *)base;
+	int control = fds[FD_CONTROL];
 	setpgid(0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (int i = 0; i < 3; i++)
-		if (dup2(fds[KEEPER_STDIN + i], i) < 0)
-			give_up(leash, WARDEN_STAGE_FORK);
+		if (dup2(fds[FD_STDIN + i], i) < 0)
+			give_up(control, STAGE_FORK);
 	if (order->cwd_at && chdir(base + order->cwd_at) < 0)
-		give_up(leash, WARDEN_STAGE_CWD);
+		give_up(control, STAGE_CWD);
 	struct rlimit limit = { order->memory_bytes, order->memory_bytes };
 	if (order->memory_bytes && setrlimit(RLIMIT_DATA, &limit) < 0)
-		give_up(leash, WARDEN_STAGE_LIMIT);
+		give_up(control, STAGE_LIMIT);
 	char **argv = pointers(base, order->argv_at, order->argv_count);
 	environ = pointers(base, order->envp_at, order->envp_count);
 	reset_signals();
 	execvp(argv[0], argv);
-	give_up(leash, WARDEN_STAGE_EXEC);
+	give_up(control, STAGE_EXEC);
 }
 
-/* ---------------------------------------------------------------- its keeper */
+/* ---------------------------------------------------------------- its supervisor */
 
-struct keeper {
-	int leash; /* -1: the gateway let go */
+struct supervisor {
+	int control; /* -1: the gateway let go */
 	pid_t child;
 	bool stopping;
 	uint64_t term_at_us; /* never_us: not meant to, or done */
@@ -133,184 +134,184 @@ struct keeper {
 	uint64_t sample_us, sample_at_us;
 };
 
-static void begin_stop(struct keeper *keeper, uint64_t grace_us, uint64_t term_us)
+static void begin_stop(struct supervisor *supervisor, uint64_t grace_us, uint64_t term_us)
 {
-	keeper->stopping = true;
-	keeper->term_at_us = now_us() + grace_us;
-	keeper->kill_at_us = keeper->term_at_us + term_us;
+	supervisor->stopping = true;
+	supervisor->term_at_us = now_us() + grace_us;
+	supervisor->kill_at_us = supervisor->term_at_us + term_us;
 }
 
-static void hear_leash(struct keeper *keeper)
+static void read_control(struct supervisor *supervisor)
 {
-	struct warden_stop stop;
-	ssize_t got = recv(keeper->leash, &stop, sizeof stop, MSG_DONTWAIT);
+	struct child_stop stop;
+	ssize_t got = recv(supervisor->control, &stop, sizeof stop, MSG_DONTWAIT);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got == (ssize_t)sizeof stop) {
-		begin_stop(keeper, stop.grace_us, stop.term_us);
+		begin_stop(supervisor, stop.grace_us, stop.term_us);
 		return;
 	}
-	close(keeper->leash);
-	keeper->leash = -1;
-	if (!keeper->stopping)
-		begin_stop(keeper, 0, orphan_term_us);
+	close(supervisor->control);
+	supervisor->control = -1;
+	if (!supervisor->stopping)
+		begin_stop(supervisor, 0, orphan_term_us);
 }
 
-static void sample(struct keeper *keeper)
+static void sample(struct supervisor *supervisor)
 {
-	struct keeper_usage usage = { 0, 0 };
-	keeper_measure(&usage);
-	struct warden_note note = { .kind = WARDEN_SAMPLE,
-				    .pid = keeper->child,
-				    .cpu_us = usage.cpu_us,
-				    .resident_bytes = usage.resident_bytes };
-	tell(keeper->leash, &note);
+	struct supervisor_usage usage = { 0, 0 };
+	supervisor_measure(&usage);
+	struct child_report note = { .kind = CHILD_SAMPLE,
+				     .pid = supervisor->child,
+				     .cpu_us = usage.cpu_us,
+				     .resident_bytes = usage.resident_bytes };
+	tell(supervisor->control, &note);
 }
 
 /* A program may leave its group, for ours for instance: then the group is empty, and the child has to be named. */
-static void signal_child(const struct keeper *keeper, int number)
+static void signal_child(const struct supervisor *supervisor, int number)
 {
-	kill(-keeper->child, number);
-	kill(keeper->child, number);
+	kill(-supervisor->child, number);
+	kill(supervisor->child, number);
 }
 
-static void do_what_is_due(struct keeper *keeper)
+static void do_what_is_due(struct supervisor *supervisor)
 {
 	uint64_t now = now_us();
-	if (now >= keeper->term_at_us) {
-		keeper->term_at_us = never_us;
-		signal_child(keeper, SIGTERM);
+	if (now >= supervisor->term_at_us) {
+		supervisor->term_at_us = never_us;
+		signal_child(supervisor, SIGTERM);
 	}
-	if (now >= keeper->kill_at_us) {
-		keeper->kill_at_us = now + kill_again_us;
-		signal_child(keeper, SIGKILL);
+	if (now >= supervisor->kill_at_us) {
+		supervisor->kill_at_us = now + kill_again_us;
+		signal_child(supervisor, SIGKILL);
 	}
-	if (now >= keeper->sample_at_us) {
-		keeper->sample_at_us = keeper->leash < 0 ? never_us : now + keeper->sample_us;
-		if (keeper->leash >= 0)
-			sample(keeper);
+	if (now >= supervisor->sample_at_us) {
+		supervisor->sample_at_us = supervisor->control < 0 ? never_us : now + supervisor->sample_us;
+		if (supervisor->control >= 0)
+			sample(supervisor);
 	}
 }
 
-static uint64_t earliest(const struct keeper *keeper)
+static uint64_t earliest(const struct supervisor *supervisor)
 {
-	uint64_t at = keeper->term_at_us < keeper->kill_at_us ? keeper->term_at_us : keeper->kill_at_us;
-	return at < keeper->sample_at_us ? at : keeper->sample_at_us;
+	uint64_t at = supervisor->term_at_us < supervisor->kill_at_us ? supervisor->term_at_us : supervisor->kill_at_us;
+	return at < supervisor->sample_at_us ? at : supervisor->sample_at_us;
 }
 
 /* Bury adopted ones; true once the child itself has ended (it is left a zombie, so that its number stays its own). */
-static bool child_ended(const struct keeper *keeper)
+static bool child_ended(const struct supervisor *supervisor)
 {
 	for (;;) {
 		siginfo_t info = { .si_pid = 0 };
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
 			return false;
-		if (info.si_pid == keeper->child)
+		if (info.si_pid == supervisor->child)
 			return true;
 		waitpid(info.si_pid, NULL, 0);
 	}
 }
 
 /* The child has ended: its group, and whatever else it left, follow. Returns its status. */
-static int clear_away(const struct keeper *keeper)
+static int clear_away(const struct supervisor *supervisor)
 {
 	int status = 0, one;
 	pid_t pid;
-	kill(-keeper->child, SIGKILL);
-	waitpid(keeper->child, &status, 0);
+	kill(-supervisor->child, SIGKILL);
+	waitpid(supervisor->child, &status, 0);
 	for (;;) {
-		keeper_kill_children(NULL, 0);
+		supervisor_kill_children(NULL, 0);
 		pid = waitpid(-1, &one, 0);
 		if (pid < 0 && errno != EINTR)
 			return status; /* ECHILD: nobody is left */
 	}
 }
 
-static _Noreturn void keep(struct keeper *keeper)
+static _Noreturn void keep(struct supervisor *supervisor)
 {
-	while (!child_ended(keeper)) {
-		if (doze(keeper->leash, earliest(keeper)))
-			hear_leash(keeper);
-		do_what_is_due(keeper);
+	while (!child_ended(supervisor)) {
+		if (doze(supervisor->control, earliest(supervisor)))
+			read_control(supervisor);
+		do_what_is_due(supervisor);
 	}
-	struct warden_note note = { .kind = WARDEN_EXITED, .pid = keeper->child };
-	note.status = clear_away(keeper);
-	if (keeper->leash >= 0)
-		tell(keeper->leash, &note);
+	struct child_report note = { .kind = CHILD_EXITED, .pid = supervisor->child };
+	note.status = clear_away(supervisor);
+	if (supervisor->control >= 0)
+		tell(supervisor->control, &note);
 	_exit(0);
 }
 
 /* The order, mapped so that we may write into our copy. */
 static char *map_order(int fd)
 {
-	struct keeper_order head;
+	struct supervisor_order head;
 	if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head)
 		return NULL;
 	void *base = mmap(NULL, head.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	return base == MAP_FAILED ? NULL : base;
 }
 
-static _Noreturn void run_keeper(const int fds[KEEPER_FDS])
+static _Noreturn void run_supervisor(const int fds[FD_COUNT])
 {
-	int leash = fds[KEEPER_LEASH];
-	prctl(PR_SET_NAME, "jitney-keeper");
+	int control = fds[FD_CONTROL];
+	prctl(PR_SET_NAME, "jitney-superv");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	char *base = map_order(fds[KEEPER_ORDER]);
+	char *base = map_order(fds[FD_ORDER]);
 	pid_t child = base ? fork() : -1;
 	if (child < 0)
-		give_up(leash, WARDEN_STAGE_FORK);
+		give_up(control, STAGE_FORK);
 	if (child == 0)
 		run_child(base, fds);
 	setpgid(child, child); /* both sides do it: whoever comes first */
-	for (int i = KEEPER_STDIN; i < KEEPER_FDS; i++)
+	for (int i = FD_STDIN; i < FD_COUNT; i++)
 		close(fds[i]);
-	close(fds[KEEPER_ORDER]);
-	struct warden_note note = { .kind = WARDEN_STARTED, .pid = child };
-	tell(leash, &note);
-	uint64_t sample_us = ((const struct keeper_order *)(void *)base)->sample_us;
-	struct keeper keeper = { .leash = leash,
-				 .child = child,
-				 .term_at_us = never_us,
-				 .kill_at_us = never_us,
-				 .sample_us = sample_us,
-				 .sample_at_us = sample_us ? now_us() + sample_us : never_us };
-	keep(&keeper);
+	close(fds[FD_ORDER]);
+	struct child_report note = { .kind = CHILD_STARTED, .pid = child };
+	tell(control, &note);
+	uint64_t sample_us = ((const struct supervisor_order *)(void *)base)->sample_us;
+	struct supervisor supervisor = { .control = control,
+					 .child = child,
+					 .term_at_us = never_us,
+					 .kill_at_us = never_us,
+					 .sample_us = sample_us,
+					 .sample_at_us = sample_us ? now_us() + sample_us : never_us };
+	keep(&supervisor);
 }
 
-/* ---------------------------------------------------------------- the warden */
+/* ---------------------------------------------------------------- the fork server */
 
-static pid_t keepers[KEEPERS_MAX]; /* in the warden's process only */
-static size_t keeper_count;
+static pid_t supervisors[SUPERVISORS_MAX]; /* in the fork server's process only */
+static size_t supervisor_count;
 
-static void forget_keeper(pid_t pid)
+static void forget_supervisor(pid_t pid)
 {
-	for (size_t i = 0; i < keeper_count; i++)
-		if (keepers[i] == pid) {
-			keepers[i] = keepers[--keeper_count];
+	for (size_t i = 0; i < supervisor_count; i++)
+		if (supervisors[i] == pid) {
+			supervisors[i] = supervisors[--supervisor_count];
 			return;
 		}
 }
 
-/* A keeper that was killed leaves its child's offspring to us. False: no child is left. */
+/* A supervisor that was killed leaves its child's offspring to us. False: no child is left. */
 static bool bury(void)
 {
 	int status;
 	pid_t pid;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		forget_keeper(pid);
+		forget_supervisor(pid);
 		if (!WIFEXITED(status))
-			keeper_kill_children(keepers, keeper_count);
+			supervisor_kill_children(supervisors, supervisor_count);
 	}
 	return pid == 0;
 }
 
-/* KEEPER_FDS descriptors. 0: nothing to take now. -1: the end. */
-static int take_request(int requests, int fds[KEEPER_FDS])
+/* FD_COUNT descriptors. 0: nothing to take now. -1: the end. */
+static int take_request(int requests, int fds[FD_COUNT])
 {
 	char byte;
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * KEEPER_FDS)];
+		char bytes[CMSG_SPACE(sizeof(int) * FD_COUNT)];
 	} control;
 	struct iovec vector = { &byte, 1 };
 	struct msghdr message = { .msg_iov = &vector,
@@ -323,27 +324,27 @@ static int take_request(int requests, int fds[KEEPER_FDS])
 	const struct cmsghdr *head = CMSG_FIRSTHDR(&message);
 	if (got == 0)
 		return -1;
-	if (!head || head->cmsg_len != CMSG_LEN(sizeof(int) * KEEPER_FDS))
+	if (!head || head->cmsg_len != CMSG_LEN(sizeof(int) * FD_COUNT))
 		return 0; /* out of descriptors: the kernel has closed them, which the gateway sees */
-	memcpy(fds, CMSG_DATA(head), sizeof(int) * KEEPER_FDS);
+	memcpy(fds, CMSG_DATA(head), sizeof(int) * FD_COUNT);
 	return 1;
 }
 
-static void start_keeper(int requests, const int fds[KEEPER_FDS])
+static void start_supervisor(int requests, const int fds[FD_COUNT])
 {
-	pid_t pid = keeper_count < KEEPERS_MAX ? fork() : -1;
+	pid_t pid = supervisor_count < SUPERVISORS_MAX ? fork() : -1;
 	if (pid == 0) {
 		close(requests);
-		run_keeper(fds);
+		run_supervisor(fds);
 	}
 	if (pid > 0)
-		keepers[keeper_count++] = pid;
-	for (int i = 0; i < KEEPER_FDS; i++)
-		close(fds[i]); /* without a keeper the gateway reads the end of the leash */
+		supervisors[supervisor_count++] = pid;
+	for (int i = 0; i < FD_COUNT; i++)
+		close(fds[i]); /* without a supervisor the gateway reads the end of the control socket */
 }
 
 /*
- * The children run as the same user, and this process and the keepers are copies of the gateway: its environment is
+ * The children run as the same user, and this process and the supervisors are copies of the gateway: its environment is
  * wiped out, and nobody may look into their memory, through /proc or as a debugger. Executing a program undoes this for
  * the program itself.
  */
@@ -361,7 +362,7 @@ static void leave_home(int requests)
 {
 	hide();
 	setsid();
-	prctl(PR_SET_NAME, "jitney-warden");
+	prctl(PR_SET_NAME, "jitney-fork");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	hear_children();
 	dup2(requests, REQUESTS_FD);
@@ -374,9 +375,9 @@ static void leave_home(int requests)
 		close(nowhere);
 }
 
-_Noreturn void keeper_warden(int requests)
+_Noreturn void run_fork_server(int requests)
 {
-	int fds[KEEPER_FDS];
+	int fds[FD_COUNT];
 	bool open = true;
 	leave_home(requests);
 	for (;;) {
@@ -387,7 +388,7 @@ _Noreturn void keeper_warden(int requests)
 			continue;
 		int got = take_request(REQUESTS_FD, fds);
 		if (got > 0)
-			start_keeper(REQUESTS_FD, fds);
+			start_supervisor(REQUESTS_FD, fds);
 		else if (got < 0)
 			open = false;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* supervisor.h: the warden's side of fork_server.h: what runs in the forked processes. Private to fork_server.c and supervisor.c. */
+/* supervisor.h: the fork server's side of fork_server.h: what runs in the forked processes. Private to fork_server.c
+ * and supervisor.c. */
 #ifndef JITNEY_UPSTREAM_PROCESS_SUPERVISOR_H
 #define JITNEY_UPSTREAM_PROCESS_SUPERVISOR_H
 
@@ -8,7 +9,7 @@
 #include <sys/types.h>
 
 /* An order as it travels, in a memory file: this head, then argv, envp and texts. Places are offsets into it. */
-struct keeper_order {
+struct supervisor_order {
 	uint64_t bytes; /* of the whole */
 	uint64_t argv_at, argv_count;
 	uint64_t envp_at, envp_count; /* argv and envp: count offsets and a 0 each, 8 bytes an entry */
@@ -17,22 +18,22 @@ struct keeper_order {
 };
 
 /* The descriptors that travel with it, in this order. */
-enum keeper_fd { KEEPER_ORDER, KEEPER_LEASH, KEEPER_STDIN, KEEPER_STDOUT, KEEPER_STDERR, KEEPER_FDS };
+enum supervisor_fd { FD_ORDER, FD_CONTROL, FD_STDIN, FD_STDOUT, FD_STDERR, FD_COUNT };
 
 /* What a process and its living offspring use. */
-struct keeper_usage {
+struct supervisor_usage {
 	uint64_t cpu_us, resident_bytes;
 };
 
-/* The warden's whole life. Like all of this it uses nothing but system calls: it may have been forked from a process
- * of many threads. `requests`: messages with KEEPER_FDS descriptors each; the end of it is the end. */
-_Noreturn void keeper_warden(int requests);
+/* The fork server's whole life. Like all of this it uses nothing but system calls: it may have been forked from a
+ * process of many threads. `requests`: messages with FD_COUNT descriptors each; the end of it is the end. */
+_Noreturn void run_fork_server(int requests);
 
 /* --- supervisor_proc.c --- */
 
 /* SIGKILL all children of this process, adopted ones included, save those listed. */
-void keeper_kill_children(const pid_t *spared, size_t spared_count);
+void supervisor_kill_children(const pid_t *spared, size_t spared_count);
 /* Sum over all descendants of this process. */
-void keeper_measure(struct keeper_usage *usage);
+void supervisor_measure(struct supervisor_usage *usage);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* supervisor_proc.c: what /proc says of a keeper's offspring: whom to kill, what they use. System calls only. */
+/* supervisor_proc.c: what /proc says of a supervisor's offspring: whom to kill, what they use. System calls only. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -71,7 +71,7 @@ static bool listed(const pid_t *list, size_t count, pid_t pid)
 	return false;
 }
 
-void keeper_kill_children(const pid_t *spared, size_t spared_count)
+void supervisor_kill_children(const pid_t *spared, size_t spared_count)
 {
 	char path[PATH_BYTES], text[TEXT_BYTES];
 	*put_text(put_number(put_text(path, "/proc/self/task/"), getpid()), "/children") = '\0';
@@ -88,7 +88,7 @@ void keeper_kill_children(const pid_t *spared, size_t spared_count)
 /* ---------------------------------------------------------------- what they use */
 
 struct census {
-	struct keeper_usage *usage;
+	struct supervisor_usage *usage;
 	unsigned left; /* processes still to be counted at most */
 	uint64_t tick_us, page_bytes;
 };
@@ -168,7 +168,7 @@ static void count_offspring(struct census *census, long pid, unsigned depth)
 	close(fd);
 }
 
-void keeper_measure(struct keeper_usage *usage)
+void supervisor_measure(struct supervisor_usage *usage)
 {
 	struct rusage buried = { 0 };
 	struct census census = { .usage = usage,

@@ -133,10 +133,10 @@ static bool is_gone(long pid)
 	return kill((pid_t)pid, 0) < 0 && errno == ESRCH;
 }
 
-static void kill_warden(void)
+static void kill_fork_server(void)
 {
 	siginfo_t info;
-	pid_t pid = warden_pid();
+	pid_t pid = fork_server_pid();
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
 }
@@ -266,10 +266,10 @@ static void the_gateways_environment_is_not_in_its_helpers(void **state)
 	struct process_settings settings = settings_of(argv);
 	struct witness witness;
 	char path[64];
-	kill_warden(); /* the next one gets the variable */
+	kill_fork_server(); /* the next one gets the variable */
 	setenv("SECRET", "hidden", 1);
 	assert_true(start(&witness, &settings));
-	snprintf(path, sizeof path, "/proc/%d/environ", warden_pid());
+	snprintf(path, sizeof path, "/proc/%d/environ", fork_server_pid());
 	process_stop(witness.process);
 	WAIT_FOR(witness.ended);
 	assert_null(strstr(buf_cstr(&witness.lines), "="));
@@ -295,7 +295,7 @@ static void signals_and_descriptors_are_as_a_program_expects_them(void **state)
 	struct witness witness;
 	int inherited[2];
 	assert_int_equal(pipe(inherited), 0); /* without O_CLOEXEC */
-	kill_warden();                        /* the next one inherits all this */
+	kill_fork_server();                   /* the next one inherits all this */
 	set_all_signals(SIG_IGN);
 	assert_true(start(&witness, &settings));
 	set_all_signals(SIG_DFL);
@@ -352,7 +352,7 @@ static void one_that_will_not_stop_is_killed_with_its_offspring(void **state)
 static void one_that_leaves_its_group_is_killed_all_the_same(void **state)
 {
 	(void)state;
-	/* into the keeper's group: its own is empty then */
+	/* into the supervisor's group: its own is empty then */
 	static const char *const argv[] = { "perl", "-e",
 					    "$| = 1; $SIG{TERM} = 'IGNORE'; setpgrp(0, getpgrp(getppid)) or die $!;"
 					    "print \"$$\\n\"; sleep 1000 while 1",
@@ -416,7 +416,7 @@ static void a_child_that_takes_too_much_memory_is_refused_it(void **state)
 	forget(&witness);
 }
 
-static void a_killed_warden_is_replaced(void **state)
+static void a_killed_fork_server_is_replaced(void **state)
 {
 	(void)state;
 	static const char *const argv[] = { "cat", NULL };
@@ -425,13 +425,13 @@ static void a_killed_warden_is_replaced(void **state)
 	assert_true(start(&before, &settings));
 	say(&before, "here\n");
 	WAIT_FOR(before.line_count == 1);
-	pid_t warden = warden_pid();
-	kill_warden();
+	pid_t old = fork_server_pid();
+	kill_fork_server();
 	assert_true(start(&after, &settings));
-	say(&before, "still here\n"); /* its keeper needs no warden */
+	say(&before, "still here\n"); /* its supervisor needs no fork server */
 	say(&after, "new\n");
 	WAIT_FOR(before.line_count == 2 && after.line_count == 1);
-	assert_int_not_equal(warden_pid(), warden);
+	assert_int_not_equal(fork_server_pid(), old);
 	process_stop(before.process);
 	process_stop(after.process);
 	WAIT_FOR(before.ended && after.ended);
@@ -465,7 +465,7 @@ static void nothing_survives_a_killed_gateway(void **state)
 	int pair[2];
 	char text[100] = "";
 	size_t len = 0;
-	assert_true(warden_join(PATIENCE_US)); /* the other process makes its own */
+	assert_true(fork_server_join(PATIENCE_US)); /* the other process makes its own */
 	assert_int_equal(pipe(pair), 0);
 	pid_t gateway = fork();
 	if (gateway == 0)
@@ -521,8 +521,9 @@ static void a_thousand_rounds_leave_nothing(void **state)
 	for (size_t round = 0; round < 1000; round++)
 		one_round(round);
 	assert_int_equal(count_entries("/proc/self/fd"), fds);
-	assert_true(warden_join(PATIENCE_US)); /* it ends when all its keepers, and they when all theirs have */
-	assert_int_equal(warden_pid(), 0);
+	assert_true(
+		fork_server_join(PATIENCE_US)); /* it ends when all its supervisors, and they when all theirs have */
+	assert_int_equal(fork_server_pid(), 0);
 	assert_int_equal(count_entries("/proc/self/fd"), fds - 1); /* and the way to it */
 	assert_true(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
@@ -561,7 +562,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	loop_free(loop);
-	return warden_join(PATIENCE_US) ? 0 : -1;
+	return fork_server_join(PATIENCE_US) ? 0 : -1;
 }
 
 int main(void)
@@ -580,7 +581,7 @@ int main(void)
 		cmocka_unit_test(a_leader_that_leaves_takes_its_offspring_along),
 		cmocka_unit_test(cpu_and_memory_of_the_offspring_are_told),
 		cmocka_unit_test(a_child_that_takes_too_much_memory_is_refused_it),
-		cmocka_unit_test(a_killed_warden_is_replaced),
+		cmocka_unit_test(a_killed_fork_server_is_replaced),
 		cmocka_unit_test(nothing_survives_a_killed_gateway),
 		cmocka_unit_test(a_thousand_rounds_leave_nothing),
 		cmocka_unit_test(a_start_without_memory_starts_nothing),
