@@ -29,7 +29,7 @@
 #include "base/mailbox.h"
 
 struct worker;
-struct trip;
+struct fetch;
 
 /* How an answer came about: the caller's Cache-Status. */
 enum call_source {
@@ -48,8 +48,8 @@ struct call {
 	struct slice arguments;          /* raw; whatever was sent, maybe empty */
 	const struct asker *asker;       /* borrowed until call_send has returned */
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
-	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params of
-	 * a notification, borrowed. Nothing may be cancelled in here. Home thread; NULL if nothing is asked for */
+	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params
+	 * of a notification, borrowed. Nothing may be cancelled in here. Home thread; NULL if nothing is asked for */
 	void (*noted)(struct call *call, enum mcp_note_kind note, struct slice params);
 	struct mcp_asks asks;
 	void *context;
@@ -94,11 +94,11 @@ struct call {
 
 	/* the owner's while the call is away */
 	bool at_owner;
-	struct trip *trip;
+	struct fetch *fetch;
 	bool refresh;   /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_judge */
 	bool led_again; /* the flight it had joined died of its first caller's deadline */
 	struct waiter waiter;
-	struct loop_timer timer; /* armed only on a shared trip */
+	struct loop_timer timer; /* armed only on a shared fetch */
 
 	/* mailboxes */
 	struct mail mail;        /* there and back */

@@ -51,88 +51,89 @@ void dispatch_free(struct dispatch *dispatch)
 	assert(dispatch->busy == 0);
 	for (size_t i = 0; i < dispatch->provider_count; i++)
 		batcher_free(dispatch->providers[i].batcher);
-	struct trip *trip;
-	while ((trip = TAILQ_FIRST(&dispatch->recycled))) {
-		TAILQ_REMOVE(&dispatch->recycled, trip, next);
-		free(trip);
+	struct fetch *fetch;
+	while ((fetch = TAILQ_FIRST(&dispatch->recycled))) {
+		TAILQ_REMOVE(&dispatch->recycled, fetch, next);
+		free(fetch);
 	}
 	free(dispatch->providers);
 	flights_free(dispatch->flights);
 	free(dispatch);
 }
 
-/* ---------------------------------------------------------------- trips */
+/* ---------------------------------------------------------------- fetches */
 
-static struct trip *trip_new(struct dispatch *dispatch)
+static struct fetch *take_fetch(struct dispatch *dispatch)
 {
-	struct trip *trip = TAILQ_FIRST(&dispatch->recycled);
-	if (trip) {
-		TAILQ_REMOVE(&dispatch->recycled, trip, next);
+	struct fetch *fetch = TAILQ_FIRST(&dispatch->recycled);
+	if (fetch) {
+		TAILQ_REMOVE(&dispatch->recycled, fetch, next);
 		dispatch->recycled_count--;
 	} else {
-		trip = malloc(sizeof *trip);
-		if (!trip)
+		fetch = malloc(sizeof *fetch);
+		if (!fetch)
 			return NULL;
 	}
-	memset(trip, 0, offsetof(struct trip, traceparent));
+	memset(fetch, 0, offsetof(struct fetch, traceparent));
 	dispatch->busy++;
-	return trip;
+	return fetch;
 }
 
-static void trip_free(struct dispatch *dispatch, struct trip *trip)
+static void free_fetch(struct dispatch *dispatch, struct fetch *fetch)
 {
-	assert(trip->flight.waiter_count == 0 && !trip->flight.key);
-	blob_unref(trip->body);
-	blob_unref(trip->group);
+	assert(fetch->flight.waiter_count == 0 && !fetch->flight.key);
+	blob_unref(fetch->body);
+	blob_unref(fetch->group);
 	dispatch->busy--;
 	if (dispatch->recycled_count >= KEPT_TRIPS) {
-		free(trip);
+		free(fetch);
 		return;
 	}
-	TAILQ_INSERT_HEAD(&dispatch->recycled, trip, next);
+	TAILQ_INSERT_HEAD(&dispatch->recycled, fetch, next);
 	dispatch->recycled_count++;
 }
 
-void dispatch_end_trip(struct dispatch *dispatch, struct trip *trip)
+void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch)
 {
-	dispatch_release(dispatch, trip);
-	flights_remove(dispatch->flights, &trip->flight);
-	trip_free(dispatch, trip);
+	dispatch_release(dispatch, fetch);
+	flights_remove(dispatch->flights, &fetch->flight);
+	free_fetch(dispatch, fetch);
 }
 
 void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct answer *answer)
 {
 	loop_disarm(dispatch->worker->loop, &call->timer);
 	call->answer = answer;
-	call->trip = NULL;
+	call->fetch = NULL;
 	call->at_owner = false;
 	call_return(call, dispatch->worker);
 }
 
 /* Into memory and the tier behind it. True: it is in one of them, or on its way. */
-static bool store(struct worker *worker, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
+static bool store(struct worker *worker, struct fetch *fetch, struct answer *answer, const struct batch_facts *facts)
 {
-	const struct cache_fill fill = { &trip->tool->cache, facts->waited_us + facts->upstream_us,
-					 loop_now(worker->loop), &trip->begun, &worker->tags };
+	const struct cache_fill fill = { &fetch->tool->cache, facts->waited_us + facts->upstream_us,
+					 loop_now(worker->loop), &fetch->begun, &worker->tags };
 	struct entry *entry;
-	bool drop, stored = cache_store_entry(worker->gateway->cache, trip->flight.key, answer, &fill, worker->meter,
+	bool drop, stored = cache_store_entry(worker->gateway->cache, fetch->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
-	if (worker->tier && entry && tier_put(worker->tier, entry, trip->leased, fill.now_us)) {
+	if (worker->tier && entry && tier_put(worker->tier, entry, fetch->leased, fill.now_us)) {
 		stored = true;
-		trip->leased = false; /* the others find the answer instead */
+		fetch->leased = false; /* the others find the answer instead */
 	}
 	if (worker->tier && drop)
-		tier_remove(worker->tier, trip->flight.key->digest, fill.now_us);
+		tier_remove(worker->tier, fetch->flight.key->digest, fill.now_us);
 	entry_unref(entry);
 	return stored;
 }
 
-/* Whether the flight died of its first caller's deadline and this one, who came later, has time left: it asks anew, once
- * (twice would be a provider that does not answer, asked again and again). */
-static bool leads_again(const struct trip *trip, const struct call *call, const struct answer *answer, uint64_t now_us)
+/* Whether the flight died of its first caller's deadline and this one, who came later, has time left: it asks anew,
+ * once (twice would be a provider that does not answer, asked again and again). */
+static bool leads_again(const struct fetch *fetch, const struct call *call, const struct answer *answer,
+			uint64_t now_us)
 {
 	bool timed_out = answer->outcome == OUTCOME_UPSTREAM_TIMEOUT || answer->outcome == OUTCOME_DEADLINE_EXCEEDED;
-	return timed_out && !call->led_again && trip->item.deadline_us <= clock_add(now_us, NEARLY_US) &&
+	return timed_out && !call->led_again && fetch->item.deadline_us <= clock_add(now_us, NEARLY_US) &&
 	       call->deadline_us > clock_add(now_us, NEARLY_US);
 }
 
@@ -140,23 +141,24 @@ static void lead_again(struct dispatch *dispatch, struct call *call)
 {
 	loop_disarm(dispatch->worker->loop, &call->timer);
 	call->led_again = true;
-	call->trip = NULL;
+	call->fetch = NULL;
 	if (call->source == SOURCE_COLLAPSED)
 		call->source = SOURCE_MISS;
 	dispatch_take(dispatch, call);
 }
 
-/* The trip is over: everybody who waits gets a reference to the answer, which is taken. */
-static void land(struct dispatch *dispatch, struct trip *trip, struct answer *answer, const struct batch_facts *facts)
+/* The fetch is over: everybody who waits gets a reference to the answer, which is taken. */
+static void complete_fetch(struct dispatch *dispatch, struct fetch *fetch, struct answer *answer,
+			   const struct batch_facts *facts)
 {
-	bool stored = trip->store && store(dispatch->worker, trip, answer, facts);
+	bool stored = fetch->store && store(dispatch->worker, fetch, answer, facts);
 	uint64_t now_us = loop_now(dispatch->worker->loop);
-	dispatch_release(dispatch, trip);
-	flights_remove(dispatch->flights, &trip->flight);
+	dispatch_release(dispatch, fetch);
+	flights_remove(dispatch->flights, &fetch->flight);
 	struct waiter *waiter;
-	while ((waiter = flight_take(&trip->flight))) {
+	while ((waiter = flight_take(&fetch->flight))) {
 		struct call *call = container_of(waiter, struct call, waiter);
-		if (leads_again(trip, call, answer, now_us)) {
+		if (leads_again(fetch, call, answer, now_us)) {
 			lead_again(dispatch, call);
 			continue;
 		}
@@ -165,12 +167,12 @@ static void land(struct dispatch *dispatch, struct trip *trip, struct answer *an
 		dispatch_send_home(dispatch, call, answer_ref(answer));
 	}
 	answer_unref(answer);
-	trip_free(dispatch, trip);
+	free_fetch(dispatch, fetch);
 }
 
 static void item_answered(struct batch_item *item, struct answer *answer, const struct batch_facts *facts)
 {
-	struct trip *trip = container_of(item, struct trip, item);
+	struct fetch *fetch = container_of(item, struct fetch, item);
 	if (answer->outcome == OUTCOME_SHUTTING_DOWN && facts->id && !item->call.repeatable) {
 		/* it was on its way when the gateway gave up: not the same as never sent */
 		answer_unref(answer);
@@ -178,7 +180,7 @@ static void item_answered(struct batch_item *item, struct answer *answer, const 
 			answer_error(OUTCOME_OUTCOME_UNKNOWN, "The gateway shut down before the provider had answered; "
 							      "whether the call was carried out is not known.");
 	}
-	land(trip->provider->dispatch, trip, answer, facts);
+	complete_fetch(fetch->provider->dispatch, fetch, answer, facts);
 }
 
 static bool wants(const struct call *call, enum mcp_note_kind note)
@@ -187,14 +189,14 @@ static bool wants(const struct call *call, enum mcp_note_kind note)
 }
 
 /* The server is at work on it: those who wait have the tool's time anew, but for who has said how long he waits. */
-static void extend_deadlines(struct trip *trip)
+static void extend_deadlines(struct fetch *fetch)
 {
-	struct dispatch *dispatch = trip->provider->dispatch;
-	struct batch_item *item = &trip->item;
+	struct dispatch *dispatch = fetch->provider->dispatch;
+	struct batch_item *item = &fetch->item;
 	uint64_t now_us = loop_now(dispatch->worker->loop), latest_us = item->deadline_us;
-	uint64_t most_us = trip->provider->upstream->settings.mcp_progress_us;
+	uint64_t most_us = fetch->provider->upstream->settings.mcp_progress_us;
 	struct waiter *waiter;
-	TAILQ_FOREACH (waiter, &trip->flight.waiters, next) {
+	TAILQ_FOREACH (waiter, &fetch->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);
 		uint64_t due_us = clock_add(now_us, call->tool->timeout_us),
 			 end_us = clock_add(call->started_us, most_us);
@@ -209,66 +211,67 @@ static void extend_deadlines(struct trip *trip)
 	}
 	if (latest_us == item->deadline_us)
 		return;
-	batcher_set_deadlines(trip->provider->batcher, item, latest_us, item->urgent_us);
-	trip->provider->news = true;
+	batcher_set_deadlines(fetch->provider->batcher, item, latest_us, item->urgent_us);
+	fetch->provider->news = true;
 }
 
 /* Everybody who waits and asked for it hears it. */
 static void item_noted(struct batch_item *item, enum mcp_note_kind note, struct slice params)
 {
-	struct trip *trip = container_of(item, struct trip, item);
+	struct fetch *fetch = container_of(item, struct fetch, item);
 	struct waiter *waiter;
-	TAILQ_FOREACH (waiter, &trip->flight.waiters, next) {
+	TAILQ_FOREACH (waiter, &fetch->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);
 		if (wants(call, note))
-			call_note(call, trip->provider->dispatch->worker, note, params);
+			call_note(call, fetch->provider->dispatch->worker, note, params);
 	}
 	if (note == MCP_NOTE_PROGRESS)
-		extend_deadlines(trip);
+		extend_deadlines(fetch);
 }
 
 /* Its last waiter has left: nobody wants the answer. */
-static void give_up(struct dispatch *dispatch, struct trip *trip)
+static void give_up(struct dispatch *dispatch, struct fetch *fetch)
 {
-	if (trip->looking) {
-		dispatch_stop_looking(dispatch, trip);
+	if (fetch->looking) {
+		dispatch_stop_looking(dispatch, fetch);
 	} else {
-		batcher_cancel(trip->provider->batcher, &trip->item, loop_now(dispatch->worker->loop));
-		trip->provider->news = true;
+		batcher_cancel(fetch->provider->batcher, &fetch->item, loop_now(dispatch->worker->loop));
+		fetch->provider->news = true;
 	}
-	dispatch_end_trip(dispatch, trip);
+	dispatch_end_fetch(dispatch, fetch);
 }
 
-bool dispatch_take_tool(struct trip *trip)
+bool dispatch_take_tool(struct fetch *fetch)
 {
-	const struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters);
+	const struct waiter *waiter = TAILQ_FIRST(&fetch->flight.waiters);
 	if (!waiter)
 		return false;
-	trip->tool = container_of(waiter, struct call, waiter)->tool;
-	trip->item.call.route = trip->tool->route;
+	fetch->tool = container_of(waiter, struct call, waiter)->tool;
+	fetch->item.call.route = fetch->tool->route;
 	return true;
 }
 
 /*
- * The call leaves its trip, and with it goes what keeps its tool alive (its catalogue): the trip goes on with the tool
- * of one who still waits. It is the same tool, though maybe of a later catalogue: name and version are in the key.
+ * The call leaves its fetch, and with it goes what keeps its tool alive (its catalogue): the fetch goes on with the
+ * tool of one who still waits. It is the same tool, though maybe of a later catalogue: name and version are in the key.
  */
 static void leave(struct dispatch *dispatch, struct call *call)
 {
-	struct trip *trip = call->trip;
+	struct fetch *fetch = call->fetch;
 	flight_leave(&call->waiter);
-	if (!dispatch_take_tool(trip))
-		give_up(dispatch, trip);
+	if (!dispatch_take_tool(fetch))
+		give_up(dispatch, fetch);
 }
 
-/* On a shared trip a call that is in more of a hurry than the trip has its own deadline: it leaves, the others stay. */
+/* On a shared fetch a call that is in more of a hurry than the fetch has its own deadline: it leaves, the others
+ * stay. */
 static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 {
 	struct call *call = container_of(timer, struct call, timer);
-	struct trip *trip = call->trip;
-	struct dispatch *dispatch = trip->provider->dispatch;
-	bool sent = trip->item.batch != NULL;
-	call->facts.waited_us = trip->looking ? 0 : now_us - trip->item.added_us;
+	struct fetch *fetch = call->fetch;
+	struct dispatch *dispatch = fetch->provider->dispatch;
+	bool sent = fetch->item.batch != NULL;
+	call->facts.waited_us = fetch->looking ? 0 : now_us - fetch->item.added_us;
 	leave(dispatch, call);
 	dispatch_send_home(
 		dispatch, call,
@@ -277,58 +280,58 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 				    "The call's deadline passed while it waited for its turn; it was not sent."));
 }
 
-static void board(struct trip *trip, struct call *call)
+static void board(struct fetch *fetch, struct call *call)
 {
-	call->trip = trip;
+	call->fetch = fetch;
 	call->timer = LOOP_TIMER_INIT(deadline_passed);
-	flight_join(&trip->flight, &call->waiter);
-	/* in the batcher the trip's own deadline is the batcher's affair */
-	if (call->deadline_us < trip->item.deadline_us || trip->looking)
-		loop_arm(trip->provider->dispatch->worker->loop, &call->timer, call->deadline_us);
+	flight_join(&fetch->flight, &call->waiter);
+	/* in the batcher the fetch's own deadline is the batcher's affair */
+	if (call->deadline_us < fetch->item.deadline_us || fetch->looking)
+		loop_arm(fetch->provider->dispatch->worker->loop, &call->timer, call->deadline_us);
 }
 
 /* ---------------------------------------------------------------- taking calls */
 
-static void join(struct dispatch *dispatch, struct trip *trip, struct call *call)
+static void join(struct dispatch *dispatch, struct fetch *fetch, struct call *call)
 {
-	struct batch_item *item = &trip->item;
-	board(trip, call);
+	struct batch_item *item = &fetch->item;
+	board(fetch, call);
 	if (call->source == SOURCE_MISS)
 		call->source = SOURCE_COLLAPSED;
-	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, trip->tool->index, 0, 1);
-	if (trip->looking) {
+	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, fetch->tool->index, 0, 1);
+	if (fetch->looking) {
 		item->urgent_us = call->deadline_us < item->urgent_us ? call->deadline_us : item->urgent_us;
 	} else if (call->deadline_us < item->urgent_us) {
-		batcher_set_deadlines(trip->provider->batcher, item, item->deadline_us, call->deadline_us);
-		trip->provider->news = true;
+		batcher_set_deadlines(fetch->provider->batcher, item, item->deadline_us, call->deadline_us);
+		fetch->provider->news = true;
 	}
 }
 
 /*
  * A purge has come since its provider was asked: who was there gets what it says, and nobody else does. The next call
- * asks anew, and so do the other gateways. While a trip looks, what it finds is held against the purges by itself.
+ * asks anew, and so do the other gateways. While a fetch looks, what it finds is held against the purges by itself.
  */
-static bool is_overtaken(struct dispatch *dispatch, struct trip *trip)
+static bool is_overtaken(struct dispatch *dispatch, struct fetch *fetch)
 {
 	struct worker *worker = dispatch->worker;
-	const struct cache_begun *begun = &trip->begun;
-	if (!trip->store || trip->looking ||
-	    !purges_cover(&cache_rule(worker->gateway->cache)->purges, trip->flight.key, begun->number, begun->event,
+	const struct cache_begun *begun = &fetch->begun;
+	if (!fetch->store || fetch->looking ||
+	    !purges_cover(&cache_rule(worker->gateway->cache)->purges, fetch->flight.key, begun->number, begun->event,
 			  begun->event, &worker->tags))
 		return false;
-	dispatch_release(dispatch, trip);
-	trip->store = false;
-	flights_remove(dispatch->flights, &trip->flight);
+	dispatch_release(dispatch, fetch);
+	fetch->store = false;
+	flights_remove(dispatch->flights, &fetch->flight);
 	return true;
 }
 
-static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct call *call)
+static void join_or_not(struct dispatch *dispatch, struct fetch *fetch, struct call *call)
 {
-	if (call->wish.only_if_cached && !trip->looking)
+	if (call->wish.only_if_cached && !fetch->looking)
 		dispatch_send_home(dispatch, call,
 				   call_not_cached()); /* a fetch is under way, which it does not want */
 	else
-		join(dispatch, trip, call);
+		join(dispatch, fetch, call);
 }
 
 /*
@@ -336,18 +339,18 @@ static void join_or_not(struct dispatch *dispatch, struct trip *trip, struct cal
  * writes of its own caller (batch.writes), for what fails a request fails it for all in it. Then come the dialect's own
  * reasons. The first byte tells the kinds apart. Nothing: anybody may. False: out of memory.
  */
-static bool fill_lane_key(struct trip *trip, const struct call *call, const struct upstream_config *upstream)
+static bool fill_lane_key(struct fetch *fetch, const struct call *call, const struct upstream_config *upstream)
 {
 	const struct dialect_route *route = call->tool->route;
 	bool write =
-		!trip->item.call.repeatable && upstream->writes != WRITES_OF_ANY && upstream_shares_requests(upstream);
-	bool alone = trip->idempotency_key[0] != '\0' || (write && upstream->writes == WRITES_ALONE);
+		!fetch->item.call.repeatable && upstream->writes != WRITES_OF_ANY && upstream_shares_requests(upstream);
+	bool alone = fetch->idempotency_key[0] != '\0' || (write && upstream->writes == WRITES_ALONE);
 	if (!route->dialect->group && !alone && !write)
 		return true;
 	struct buf group = BUF_INIT(SIZE_MAX / 4);
 	buf_put_char(&group, alone ? 'a' : write ? 'w' : 'g');
-	if (alone) { /* no two trips have the same address */
-		buf_put(&group, (struct slice){ (const char *)&trip, sizeof trip });
+	if (alone) { /* no two fetches have the same address */
+		buf_put(&group, (struct slice){ (const char *)&fetch, sizeof fetch });
 	} else if (write) {
 		buf_put_u64(&group, call->identity.len);
 		buf_put_char(&group, ':');
@@ -355,26 +358,26 @@ static bool fill_lane_key(struct trip *trip, const struct call *call, const stru
 	}
 	if (route->dialect->group)
 		route->dialect->group(route, call->arguments, &group);
-	trip->group = buf_take_blob(&group);
+	fetch->group = buf_take_blob(&group);
 	buf_fini(&group);
-	if (trip->group)
-		trip->item.lane_key = blob_slice(trip->group);
-	return trip->group != NULL;
+	if (fetch->group)
+		fetch->item.lane_key = blob_slice(fetch->group);
+	return fetch->group != NULL;
 }
 
 /* False: out of memory. */
-static bool fill_item(struct trip *trip, const struct call *call, bool shared)
+static bool fill_item(struct fetch *fetch, const struct call *call, bool shared)
 {
-	struct batch_item *item = &trip->item;
-	memcpy(trip->traceparent, call->traceparent, sizeof trip->traceparent);
-	memcpy(trip->idempotency_key, call->idempotency_key, sizeof trip->idempotency_key);
-	trip->body = blob_ref(call->body);
+	struct batch_item *item = &fetch->item;
+	memcpy(fetch->traceparent, call->traceparent, sizeof fetch->traceparent);
+	memcpy(fetch->idempotency_key, call->idempotency_key, sizeof fetch->idempotency_key);
+	fetch->body = blob_ref(call->body);
 	item->call.route = call->tool->route;
 	item->call.arguments = call->arguments;
 	item->call.repeatable = tool_is_repeatable(call->tool);
-	item->call.traceparent = slice_of(trip->traceparent);
-	item->call.idempotency_key = slice_of(trip->idempotency_key);
-	/* A trip that others may join lasts as long as the tool may take: the leader's own hurry is not theirs. */
+	item->call.traceparent = slice_of(fetch->traceparent);
+	item->call.idempotency_key = slice_of(fetch->idempotency_key);
+	/* A fetch that others may join lasts as long as the tool may take: the leader's own hurry is not theirs. */
 	item->deadline_us = shared ? clock_add(call->started_us, call->tool->timeout_us) : call->deadline_us;
 	item->urgent_us = call->deadline_us;
 	item->tool = call->tool->index;
@@ -383,46 +386,46 @@ static bool fill_item(struct trip *trip, const struct call *call, bool shared)
 	item->answered = item_answered;
 	item->call.asks = call->asks;
 	item->noted = item_noted;
-	return fill_lane_key(trip, call, call_upstream(call));
+	return fill_lane_key(fetch, call, call_upstream(call));
 }
 
-void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
 	const char *why;
-	if (trip->store)
-		trip->begun = cache_begin(dispatch->worker->gateway->cache, trip->flight.key);
-	enum outcome outcome = batcher_add(trip->provider->batcher, &trip->item, now_us, &why);
+	if (fetch->store)
+		fetch->begun = cache_begin(dispatch->worker->gateway->cache, fetch->flight.key);
+	enum outcome outcome = batcher_add(fetch->provider->batcher, &fetch->item, now_us, &why);
 	if (outcome != OUTCOME_OK) {
 		const struct batch_facts none = { 0 };
-		const char *name = trip->provider->upstream->settings.name;
+		const char *name = fetch->provider->upstream->settings.name;
 		struct answer *answer =
 			answer_upstream_error(outcome, 0, 1, (struct slice){ NULL, 0 }, "%s: %s", name, why);
-		land(dispatch, trip, answer, &none);
+		complete_fetch(dispatch, fetch, answer, &none);
 		return;
 	}
-	trip->provider->news = true;
+	fetch->provider->news = true;
 }
 
 static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
-	struct trip *trip = trip_new(dispatch);
-	if (!trip || !fill_item(trip, call, shared)) {
-		if (trip)
-			trip_free(dispatch, trip);
+	struct fetch *fetch = take_fetch(dispatch);
+	if (!fetch || !fill_item(fetch, call, shared)) {
+		if (fetch)
+			free_fetch(dispatch, fetch);
 		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 		return;
 	}
-	trip->provider = &dispatch->providers[call->tool->upstream];
-	trip->tool = call->tool;
-	trip->store = shared && call->tool->cache.ttl_us > 0;
-	flights_add(dispatch->flights, &trip->flight, shared ? call->key : NULL);
-	bool looking = call->source == SOURCE_MISS && dispatch_look(dispatch, trip, now_us);
-	board(trip, call);
+	fetch->provider = &dispatch->providers[call->tool->upstream];
+	fetch->tool = call->tool;
+	fetch->store = shared && call->tool->cache.ttl_us > 0;
+	flights_add(dispatch->flights, &fetch->flight, shared ? call->key : NULL);
+	bool looking = call->source == SOURCE_MISS && dispatch_look(dispatch, fetch, now_us);
+	board(fetch, call);
 	if (!looking && call->wish.only_if_cached)
-		dispatch_go_on(dispatch, trip, now_us);
+		dispatch_go_on(dispatch, fetch, now_us);
 	else if (!looking)
-		dispatch_depart(dispatch, trip, now_us);
+		dispatch_depart(dispatch, fetch, now_us);
 }
 
 /* Between the home worker's look and the call's arrival here a flight may have landed. */
@@ -455,9 +458,9 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 	call->at_owner = true;
 	if (shared) {
 		struct flight *flight = flights_find(dispatch->flights, call->key);
-		struct trip *trip = flight ? container_of(flight, struct trip, flight) : NULL;
-		if (trip && !is_overtaken(dispatch, trip)) {
-			join_or_not(dispatch, trip, call);
+		struct fetch *fetch = flight ? container_of(flight, struct fetch, flight) : NULL;
+		if (fetch && !is_overtaken(dispatch, fetch)) {
+			join_or_not(dispatch, fetch, call);
 			return;
 		}
 		if (landed_meanwhile(dispatch, call))
@@ -510,10 +513,10 @@ size_t dispatch_busy(const struct dispatch *dispatch)
 void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64_t now_us)
 {
 	const struct batch_facts none = { 0 };
-	struct trip *trip;
-	while ((trip = TAILQ_FIRST(&dispatch->looking))) {
-		dispatch_stop_looking(dispatch, trip);
-		land(dispatch, trip, answer_ref(answer), &none);
+	struct fetch *fetch;
+	while ((fetch = TAILQ_FIRST(&dispatch->looking))) {
+		dispatch_stop_looking(dispatch, fetch);
+		complete_fetch(dispatch, fetch, answer_ref(answer), &none);
 	}
 	for (size_t i = 0; i < dispatch->provider_count; i++)
 		if (dispatch->providers[i].batcher)

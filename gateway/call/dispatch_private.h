@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dispatch_private.h: what dispatch.c (flights, batchers, landing) and dispatch_tier.c (a trip before it boards a
+ * dispatch_private.h: what dispatch.c (flights, batchers, landing) and dispatch_tier.c (a fetch before it boards a
  * batch) share. Nobody else includes it.
  */
 #ifndef JITNEY_GATEWAY_CALL_DISPATCH_PRIVATE_H
@@ -17,12 +17,12 @@
 #include "gateway/call/worker.h"
 
 /* One fetch under way: a flight of calls and its seat in a batch. */
-struct trip {
+struct fetch {
 	struct flight flight; /* who waits; keyed if it may be shared */
 	struct batch_item item;
 	struct provider *provider;
 	const struct tool *tool;
-	struct blob *body;  /* keeps item.call.arguments alive: the call that led may leave before the trip ends */
+	struct blob *body;  /* keeps item.call.arguments alive: the call that led may leave before the fetch ends */
 	struct blob *group; /* item.lane_key's bytes; NULL: shares its lane with all others */
 	bool store;         /* the answer may go into the cache */
 	/* before it boards a batch: dispatch_tier.c's */
@@ -37,9 +37,9 @@ struct trip {
 	uint64_t looked_us;        /* when it began */
 	char traceparent[56];
 	char idempotency_key[256];
-	TAILQ_ENTRY(trip) next; /* in dispatch->recycled or, while looking, dispatch->looking */
+	TAILQ_ENTRY(fetch) next; /* in dispatch->recycled or, while looking, dispatch->looking */
 };
-TAILQ_HEAD(trips, trip);
+TAILQ_HEAD(fetches, fetch);
 
 /* An upstream of ours. */
 struct provider {
@@ -54,8 +54,8 @@ struct dispatch {
 	struct flights *flights;
 	struct provider *providers; /* by upstream */
 	size_t provider_count;
-	struct trips looking; /* in the tier behind memory */
-	struct trips recycled;
+	struct fetches looking; /* in the tier behind memory */
+	struct fetches recycled;
 	size_t recycled_count;
 	size_t busy;
 };
@@ -65,21 +65,21 @@ struct dispatch {
 /* The call has its answer and goes home. Takes `answer`. */
 void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct answer *answer);
 /* Into the batcher. */
-void dispatch_depart(struct dispatch *dispatch, struct trip *trip, uint64_t now_us);
-/* The tool of one who waits becomes the trip's. False: nobody does. */
-bool dispatch_take_tool(struct trip *trip);
+void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us);
+/* The tool of one who waits becomes the fetch's. False: nobody does. */
+bool dispatch_take_tool(struct fetch *fetch);
 /* Nobody waits any more: out of the table, and gone. */
-void dispatch_end_trip(struct dispatch *dispatch, struct trip *trip);
+void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch);
 
 /* --- dispatch_tier.c --- */
 
-/* Look in the tier behind memory. True: the trip goes on by itself. */
-bool dispatch_look(struct dispatch *dispatch, struct trip *trip, uint64_t now_us);
+/* Look in the tier behind memory. True: the fetch goes on by itself. */
+bool dispatch_look(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us);
 /* No look-up, and the leader wants no fetch: serve who can be served, depart for the others. */
-void dispatch_go_on(struct dispatch *dispatch, struct trip *trip, uint64_t now_us);
-/* The trip looks no more, whatever for. Fine if it does not. */
-void dispatch_stop_looking(struct dispatch *dispatch, struct trip *trip);
+void dispatch_go_on(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us);
+/* The fetch looks no more, whatever for. Fine if it does not. */
+void dispatch_stop_looking(struct dispatch *dispatch, struct fetch *fetch);
 /* It has been fetched, or will not be: the other gateways need not wait any more. Fine without a lease. */
-void dispatch_release(struct dispatch *dispatch, struct trip *trip);
+void dispatch_release(struct dispatch *dispatch, struct fetch *fetch);
 
 #endif

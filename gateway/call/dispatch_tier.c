@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dispatch_tier.c: a trip before it boards a batch: it looks in the tier behind memory; where a fleet shares that tier
+ * dispatch_tier.c: a fetch before it boards a batch: it looks in the tier behind memory; where a fleet shares that tier
  * and has nothing there, it asks for the lease of the fetch, and if another gateway has it, waits for that one's
  * answer, for a bounded time, and then fetches all the same. The lease keeps a provider from being asked the same by
  * every gateway; nothing relies on it.
@@ -39,15 +39,15 @@ static bool serve(struct dispatch *dispatch, struct call *call, struct entry *en
 }
 
 /* Everybody who waits and can be answered now: from `entry` (NULL: there is none), or because they want no fetch. */
-static void serve_waiters(struct dispatch *dispatch, struct trip *trip, struct entry *entry, uint64_t now_us)
+static void serve_waiters(struct dispatch *dispatch, struct fetch *fetch, struct entry *entry, uint64_t now_us)
 {
-	struct waiter *waiter = TAILQ_FIRST(&trip->flight.waiters), *next;
+	struct waiter *waiter = TAILQ_FIRST(&fetch->flight.waiters), *next;
 	for (; waiter; waiter = next) {
 		struct call *call = container_of(waiter, struct call, waiter);
 		struct answer *answer = NULL;
 		next = TAILQ_NEXT(waiter, next);
-		call->look_us = trip->looked_us ? now_us - trip->looked_us : 0;
-		if (entry && serve(dispatch, call, entry, trip->waited, now_us))
+		call->look_us = fetch->looked_us ? now_us - fetch->looked_us : 0;
+		if (entry && serve(dispatch, call, entry, fetch->waited, now_us))
 			answer = answer_ref(entry->answer);
 		else if (call->wish.only_if_cached)
 			answer = call_not_cached();
@@ -58,61 +58,61 @@ static void serve_waiters(struct dispatch *dispatch, struct trip *trip, struct e
 	}
 }
 
-/* On a trip in the batcher it is the batcher that minds the deadlines of those who are not in more of a hurry. */
-static void hand_over_deadlines(struct dispatch *dispatch, struct trip *trip)
+/* On a fetch in the batcher it is the batcher that minds the deadlines of those who are not in more of a hurry. */
+static void hand_over_deadlines(struct dispatch *dispatch, struct fetch *fetch)
 {
 	struct waiter *waiter;
-	TAILQ_FOREACH (waiter, &trip->flight.waiters, next) {
+	TAILQ_FOREACH (waiter, &fetch->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);
-		call->look_us = trip->looked_us ? loop_now(dispatch->worker->loop) - trip->looked_us : 0;
-		if (call->deadline_us >= trip->item.deadline_us)
+		call->look_us = fetch->looked_us ? loop_now(dispatch->worker->loop) - fetch->looked_us : 0;
+		if (call->deadline_us >= fetch->item.deadline_us)
 			loop_disarm(dispatch->worker->loop, &call->timer);
 	}
 }
 
 /* Nothing is to be had there: fetch for who is left. */
-static void go_on(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+static void go_on(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
-	dispatch_stop_looking(dispatch, trip);
-	hand_over_deadlines(dispatch, trip);
-	if (dispatch_take_tool(trip))
-		dispatch_depart(dispatch, trip, now_us);
+	dispatch_stop_looking(dispatch, fetch);
+	hand_over_deadlines(dispatch, fetch);
+	if (dispatch_take_tool(fetch))
+		dispatch_depart(dispatch, fetch, now_us);
 	else
-		dispatch_end_trip(dispatch, trip);
+		dispatch_end_fetch(dispatch, fetch);
 }
 
-void dispatch_go_on(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+void dispatch_go_on(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
-	serve_waiters(dispatch, trip, NULL, now_us);
-	go_on(dispatch, trip, now_us);
+	serve_waiters(dispatch, fetch, NULL, now_us);
+	go_on(dispatch, fetch, now_us);
 }
 
 /* ---------------------------------------------------------------- what is there */
 
 /* What came goes into memory and to who may have it, if it still counts. Takes `entry`, which may be NULL. */
-static void use(struct dispatch *dispatch, struct trip *trip, struct entry *entry, uint64_t now_us)
+static void use(struct dispatch *dispatch, struct fetch *fetch, struct entry *entry, uint64_t now_us)
 {
 	struct worker *worker = dispatch->worker;
 	struct cache *cache = worker->gateway->cache;
-	const struct cache_ask ask = { .policy = &trip->tool->cache, .tags = &worker->tags, .now_us = now_us };
-	enum verdict_of_validity verdict = entry ? cache_validity(cache, entry, &trip->begun, &ask) : STILL_VALID;
+	const struct cache_ask ask = { .policy = &fetch->tool->cache, .tags = &worker->tags, .now_us = now_us };
+	enum verdict_of_validity verdict = entry ? cache_validity(cache, entry, &fetch->begun, &ask) : STILL_VALID;
 	if (verdict == NOT_VALID_PURGED)
-		tier_remove(worker->tier, trip->flight.key->digest, now_us); /* if not, the next one will */
+		tier_remove(worker->tier, fetch->flight.key->digest, now_us); /* if not, the next one will */
 	if (verdict != STILL_VALID) {
 		entry_unref(entry);
 		entry = NULL;
 	}
 	if (entry)
-		cache_admit(cache, entry, &trip->begun, &worker->tags);
-	serve_waiters(dispatch, trip, entry, now_us);
+		cache_admit(cache, entry, &fetch->begun, &worker->tags);
+	serve_waiters(dispatch, fetch, entry, now_us);
 	entry_unref(entry);
 }
 
-static void prepare(struct dispatch *dispatch, struct trip *trip,
+static void prepare(struct dispatch *dispatch, struct fetch *fetch,
 		    void (*done)(struct tier_lookup *lookup, struct entry *entry))
 {
-	trip->lookup.done = done;
-	trip->begun = cache_begin(dispatch->worker->gateway->cache, trip->flight.key);
+	fetch->lookup.done = done;
+	fetch->begun = cache_begin(dispatch->worker->gateway->cache, fetch->flight.key);
 }
 
 /* ---------------------------------------------------------------- the lease */
@@ -123,9 +123,9 @@ static void count_lease(const struct dispatch *dispatch, enum lease_result resul
 }
 
 /* At most half of the time that is left, so that there is time to fetch. */
-static uint64_t patience_us(const struct dispatch *dispatch, const struct trip *trip, uint64_t now_us)
+static uint64_t patience_us(const struct dispatch *dispatch, const struct fetch *fetch, uint64_t now_us)
 {
-	uint64_t claim_us = dispatch->worker->tier->claim_us, deadline_us = trip->item.deadline_us;
+	uint64_t claim_us = dispatch->worker->tier->claim_us, deadline_us = fetch->item.deadline_us;
 	uint64_t half_us = deadline_us > now_us ? (deadline_us - now_us) / 2 : 0;
 	return claim_us < half_us ? claim_us : half_us;
 }
@@ -133,94 +133,94 @@ static uint64_t patience_us(const struct dispatch *dispatch, const struct trip *
 static void claimed(struct tier_lookup *lookup, struct entry *entry);
 
 /* True: claimed will be called. */
-static bool claim(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+static bool claim(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
-	if (!trip->wait_until_us)
-		trip->wait_until_us = now_us + patience_us(dispatch, trip, now_us);
-	if (now_us >= trip->wait_until_us)
+	if (!fetch->wait_until_us)
+		fetch->wait_until_us = now_us + patience_us(dispatch, fetch, now_us);
+	if (now_us >= fetch->wait_until_us)
 		return false;
-	prepare(dispatch, trip, claimed);
-	return tier_claim(dispatch->worker->tier, &trip->lookup, trip->flight.key, now_us);
+	prepare(dispatch, fetch, claimed);
+	return tier_claim(dispatch->worker->tier, &fetch->lookup, fetch->flight.key, now_us);
 }
 
 static void poll_again(struct loop_timer *timer, uint64_t now_us)
 {
-	struct trip *trip = container_of(timer, struct trip, poll);
-	struct dispatch *dispatch = trip->provider->dispatch;
-	if (claim(dispatch, trip, now_us))
+	struct fetch *fetch = container_of(timer, struct fetch, poll);
+	struct dispatch *dispatch = fetch->provider->dispatch;
+	if (claim(dispatch, fetch, now_us))
 		return;
 	count_lease(dispatch, LEASE_EXPIRED);
-	go_on(dispatch, trip, now_us);
+	go_on(dispatch, fetch, now_us);
 }
 
-static void wait_for_other(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+static void wait_for_other(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
-	uint64_t pause_us = POLL_FIRST_US << (trip->polls < 4 ? trip->polls : 4);
+	uint64_t pause_us = POLL_FIRST_US << (fetch->polls < 4 ? fetch->polls : 4);
 	pause_us = pause_us < POLL_LAST_US ? pause_us : POLL_LAST_US;
-	pause_us = pause_us / 2 + (now_us ^ trip->flight.key->hash) % (pause_us / 2);
+	pause_us = pause_us / 2 + (now_us ^ fetch->flight.key->hash) % (pause_us / 2);
 	uint64_t due_us = now_us + pause_us;
-	trip->polls++;
-	trip->waited = true;
-	trip->poll = LOOP_TIMER_INIT(poll_again);
-	loop_arm(dispatch->worker->loop, &trip->poll, due_us < trip->wait_until_us ? due_us : trip->wait_until_us);
+	fetch->polls++;
+	fetch->waited = true;
+	fetch->poll = LOOP_TIMER_INIT(poll_again);
+	loop_arm(dispatch->worker->loop, &fetch->poll, due_us < fetch->wait_until_us ? due_us : fetch->wait_until_us);
 }
 
 static void claimed(struct tier_lookup *lookup, struct entry *entry)
 {
-	struct trip *trip = container_of(lookup, struct trip, lookup);
-	struct dispatch *dispatch = trip->provider->dispatch;
+	struct fetch *fetch = container_of(lookup, struct fetch, lookup);
+	struct dispatch *dispatch = fetch->provider->dispatch;
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	bool found = entry != NULL;
-	trip->leased = lookup->claim == CLAIM_OURS;
-	use(dispatch, trip, entry, now_us);
-	if (trip->leased)
+	fetch->leased = lookup->claim == CLAIM_OURS;
+	use(dispatch, fetch, entry, now_us);
+	if (fetch->leased)
 		count_lease(dispatch, LEASE_TAKEN);
-	else if (trip->waited && found)
+	else if (fetch->waited && found)
 		count_lease(dispatch, LEASE_WAITED);
-	if (lookup->claim == CLAIM_HELD && dispatch_take_tool(trip))
-		wait_for_other(dispatch, trip, now_us);
+	if (lookup->claim == CLAIM_HELD && dispatch_take_tool(fetch))
+		wait_for_other(dispatch, fetch, now_us);
 	else
-		go_on(dispatch, trip, now_us);
+		go_on(dispatch, fetch, now_us);
 }
 
-void dispatch_release(struct dispatch *dispatch, struct trip *trip)
+void dispatch_release(struct dispatch *dispatch, struct fetch *fetch)
 {
-	if (trip->leased)
-		tier_release(dispatch->worker->tier, trip->flight.key->digest, loop_now(dispatch->worker->loop));
-	trip->leased = false;
+	if (fetch->leased)
+		tier_release(dispatch->worker->tier, fetch->flight.key->digest, loop_now(dispatch->worker->loop));
+	fetch->leased = false;
 }
 
 /* ---------------------------------------------------------------- the look-up */
 
 static void looked_up(struct tier_lookup *lookup, struct entry *entry)
 {
-	struct trip *trip = container_of(lookup, struct trip, lookup);
-	struct dispatch *dispatch = trip->provider->dispatch;
+	struct fetch *fetch = container_of(lookup, struct fetch, lookup);
+	struct dispatch *dispatch = fetch->provider->dispatch;
 	uint64_t now_us = loop_now(dispatch->worker->loop);
-	use(dispatch, trip, entry, now_us);
-	if (!dispatch_take_tool(trip) || lookup->failed || !claim(dispatch, trip, now_us))
-		go_on(dispatch, trip, now_us);
+	use(dispatch, fetch, entry, now_us);
+	if (!dispatch_take_tool(fetch) || lookup->failed || !claim(dispatch, fetch, now_us))
+		go_on(dispatch, fetch, now_us);
 }
 
-bool dispatch_look(struct dispatch *dispatch, struct trip *trip, uint64_t now_us)
+bool dispatch_look(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
-	if (!dispatch->worker->tier || !trip->store)
+	if (!dispatch->worker->tier || !fetch->store)
 		return false;
-	prepare(dispatch, trip, looked_up);
-	if (!tier_get(dispatch->worker->tier, &trip->lookup, trip->flight.key, now_us))
+	prepare(dispatch, fetch, looked_up);
+	if (!tier_get(dispatch->worker->tier, &fetch->lookup, fetch->flight.key, now_us))
 		return false;
-	trip->looked_us = now_us;
-	trip->looking = true;
-	TAILQ_INSERT_TAIL(&dispatch->looking, trip, next);
+	fetch->looked_us = now_us;
+	fetch->looking = true;
+	TAILQ_INSERT_TAIL(&dispatch->looking, fetch, next);
 	return true;
 }
 
-void dispatch_stop_looking(struct dispatch *dispatch, struct trip *trip)
+void dispatch_stop_looking(struct dispatch *dispatch, struct fetch *fetch)
 {
-	if (!trip->looking)
+	if (!fetch->looking)
 		return;
-	trip->looking = false;
-	tier_cancel(dispatch->worker->tier, &trip->lookup);
-	loop_disarm(dispatch->worker->loop, &trip->poll);
-	TAILQ_REMOVE(&dispatch->looking, trip, next);
+	fetch->looking = false;
+	tier_cancel(dispatch->worker->tier, &fetch->lookup);
+	loop_disarm(dispatch->worker->loop, &fetch->poll);
+	TAILQ_REMOVE(&dispatch->looking, fetch, next);
 }

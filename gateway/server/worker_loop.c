@@ -90,7 +90,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 		goto fail;
 	const struct byte_account account = { &gateway->http_shared.held_bytes, config->limits.in_flight_bytes };
 	transport_set_account(worker->transport, &account);
-	/* each call may lead a trip that waits for another gateway */
+	/* each call may lead a fetch that waits for another gateway */
 	if (config->redis && config->redis->lease_us && !loop_timers_reserve(worker->loop, config->limits.in_flight))
 		goto fail;
 	if (!make_tier(worker) || !make_tracking(worker))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rule under random histories, in virtual time: three gateways over one Redis, and what happens to them: fetches and
- * look-ups that overtake each other, stores that come late, purges by every scope, sessions that break, gateways that
- * die, policies that change, a list of purges that is evicted. Redis, and what redis_tracking.c says to it, is a model;
- * the caches, the rule and the values are the real ones.
+ * The rule under random histories, in virtual time: three gateways over one Redis, and what happens to them: fetches
+ * and look-ups that overtake each other, stores that come late, purges by every scope, sessions that break, gateways
+ * that die, policies that change, a list of purges that is evicted. Redis, and what redis_tracking.c says to it, is a
+ * model; the caches, the rule and the values are the real ones.
  *
  * JITNEY_VALIDITY_STEPS: how many; JITNEY_VALIDITY_SEED.
  */
@@ -23,7 +23,7 @@
 #define S CLOCK_US_PER_S
 #define UNHEARD_US (2 * S)
 #define LATE_US S /* what is sent arrives within, where it arrives at all */
-enum { GATEWAYS = 3, TOOLS = 4, KEYS = 24, TRIPS = 16, SENT_MAX = 64, LIST_MAX = 128, PURGES = 4096, SCOPES = 8 };
+enum { GATEWAYS = 3, TOOLS = 4, KEYS = 24, LOOK_UPS = 16, SENT_MAX = 64, LIST_MAX = 128, PURGES = 4096, SCOPES = 8 };
 
 static const char *const tools[TOOLS] = { "alpha", "beta", "beta_two", "gamma" };
 
@@ -87,7 +87,7 @@ struct store {
 	struct entry *entry;
 };
 
-struct trip {
+struct look_up {
 	bool busy, fetch; /* else a look-up in Redis */
 	unsigned key;
 	struct cache_begun begun;
@@ -104,7 +104,7 @@ struct gateway {
 	size_t message_count;
 	struct store stores[SENT_MAX];
 	size_t store_count;
-	struct trip trips[TRIPS];
+	struct look_up look_ups[LOOK_UPS];
 	struct cache_policy policies[TOOLS];
 	uint64_t policy_us[TOOLS];
 };
@@ -229,7 +229,8 @@ static void read_list(unsigned g)
 	uint64_t keys_from = 0;
 	purges_read_begin(purges);
 	for (size_t i = 0; i < redis.count; i++) {
-		const struct purge_scope scope = purge_scope_read((struct slice){ redis.list[i].text, redis.list[i].len });
+		const struct purge_scope scope =
+			purge_scope_read((struct slice){ redis.list[i].text, redis.list[i].len });
 		keys_from = scope.key.len && redis.list[i].number > keys_from ? redis.list[i].number : keys_from;
 	}
 	for (size_t i = 0; i < redis.count; i++)
@@ -300,45 +301,45 @@ static void ask(unsigned g, unsigned key)
 	if (found.refresh)
 		cache_refreshed(found.entry);
 	entry_unref(found.entry);
-	struct trip *trip = &gateway->trips[draw(TRIPS)];
-	if (trip->busy)
+	struct look_up *look_up = &gateway->look_ups[draw(LOOK_UPS)];
+	if (look_up->busy)
 		return;
-	*trip = (struct trip){ .busy = true, .fetch = draw(3) == 0, .key = key, .asked_step = step };
-	trip->begun = cache_begin(gateway->cache, keys[key]);
-	trip->read_us = now_us + draw(200 * MS);
-	trip->due_us = trip->read_us + draw(400 * MS);
+	*look_up = (struct look_up){ .busy = true, .fetch = draw(3) == 0, .key = key, .asked_step = step };
+	look_up->begun = cache_begin(gateway->cache, keys[key]);
+	look_up->read_us = now_us + draw(200 * MS);
+	look_up->due_us = look_up->read_us + draw(400 * MS);
 }
 
-static void land(unsigned g, struct trip *trip)
+static void land(unsigned g, struct look_up *look_up)
 {
 	struct gateway *gateway = &gateways[g];
 	char text[32];
-	snprintf(text, sizeof text, "%llu", (unsigned long long)trip->asked_step);
+	snprintf(text, sizeof text, "%llu", (unsigned long long)look_up->asked_step);
 	struct answer *answer = answer_result(slice_of(text), true, NULL);
-	const struct cache_fill fill = { &gateway->policies[tool_of(trip->key)], 0, now_us, &trip->begun, &tags };
+	const struct cache_fill fill = { &gateway->policies[tool_of(look_up->key)], 0, now_us, &look_up->begun, &tags };
 	struct entry *entry;
 	bool drop;
-	cache_store_entry(gateway->cache, keys[trip->key], answer, &fill, NULL, &entry, &drop);
+	cache_store_entry(gateway->cache, keys[look_up->key], answer, &fill, NULL, &entry, &drop);
 	if (entry && gateway->store_count < SENT_MAX)
 		gateway->stores[gateway->store_count++] =
-			(struct store){ now_us + draw(LATE_US / 2), trip->key, entry };
+			(struct store){ now_us + draw(LATE_US / 2), look_up->key, entry };
 	else
 		entry_unref(entry);
 	answer_unref(answer);
 }
 
-static void take_found(unsigned g, struct trip *trip)
+static void take_found(unsigned g, struct look_up *look_up)
 {
 	struct gateway *gateway = &gateways[g];
 	const struct cache_wish wish = draw_wish();
-	const struct cache_ask asks = { &gateway->policies[tool_of(trip->key)], &wish, &tags, now_us };
-	if (!trip->entry)
+	const struct cache_ask asks = { &gateway->policies[tool_of(look_up->key)], &wish, &tags, now_us };
+	if (!look_up->entry)
 		return;
-	if (cache_validity(gateway->cache, trip->entry, &trip->begun, &asks) == STILL_VALID) {
-		cache_admit(gateway->cache, trip->entry, &trip->begun, &tags);
-		struct cache_found found = cache_judge(trip->entry, &asks);
+	if (cache_validity(gateway->cache, look_up->entry, &look_up->begun, &asks) == STILL_VALID) {
+		cache_admit(gateway->cache, look_up->entry, &look_up->begun, &tags);
+		struct cache_found found = cache_judge(look_up->entry, &asks);
 		if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
-			check_served(g, trip->key, found.entry, &asks, found.verdict);
+			check_served(g, look_up->key, found.entry, &asks, found.verdict);
 			hits_outside++;
 		}
 		if (found.refresh)
@@ -347,26 +348,26 @@ static void take_found(unsigned g, struct trip *trip)
 	} else {
 		refused++;
 	}
-	entry_unref(trip->entry);
-	trip->entry = NULL;
+	entry_unref(look_up->entry);
+	look_up->entry = NULL;
 }
 
-static void go_on(unsigned g, struct trip *trip)
+static void go_on(unsigned g, struct look_up *look_up)
 {
 	const struct stored_clock clock = clock_of_now();
-	if (trip->busy && !trip->fetch && !trip->read && now_us >= trip->read_us) {
-		trip->read = true;
-		struct slice value = buf_slice(&redis.values[trip->key]);
-		if (value.len && stored_value_decode(value, keys[trip->key], &clock, &trip->entry) != STORED_FINE)
-			trip->entry = NULL;
+	if (look_up->busy && !look_up->fetch && !look_up->read && now_us >= look_up->read_us) {
+		look_up->read = true;
+		struct slice value = buf_slice(&redis.values[look_up->key]);
+		if (value.len && stored_value_decode(value, keys[look_up->key], &clock, &look_up->entry) != STORED_FINE)
+			look_up->entry = NULL;
 	}
-	if (!trip->busy || now_us < trip->due_us)
+	if (!look_up->busy || now_us < look_up->due_us)
 		return;
-	if (trip->fetch)
-		land(g, trip);
+	if (look_up->fetch)
+		land(g, look_up);
 	else
-		take_found(g, trip);
-	trip->busy = false;
+		take_found(g, look_up);
+	look_up->busy = false;
 }
 
 static void replaced(unsigned by, unsigned key)
@@ -376,7 +377,7 @@ static void replaced(unsigned by, unsigned key)
 			entry_unref(cache_replaced(gateways[g].cache, keys[key]->digest, now_us));
 }
 
-/* What is due of it: stores, messages, trips, polls. */
+/* What is due of it: stores, messages, look_ups, polls. */
 static void turn(unsigned g)
 {
 	struct gateway *gateway = &gateways[g];
@@ -399,8 +400,8 @@ static void turn(unsigned g)
 		memmove(gateway->messages, gateway->messages + 1, gateway->message_count * sizeof message);
 		cache_purge_heard(gateway->cache, (struct slice){ message.text, message.len }, message.number);
 	}
-	for (size_t i = 0; i < TRIPS; i++)
-		go_on(g, &gateway->trips[i]);
+	for (size_t i = 0; i < LOOK_UPS; i++)
+		go_on(g, &gateway->look_ups[i]);
 	if (!gateway->stands && now_us >= gateway->poll_us && draw(2))
 		read_list(g);
 	if (gateway->stands && !redis.count)
@@ -446,8 +447,8 @@ static void begin_gateway(unsigned g)
 
 static void end_gateway(unsigned g)
 {
-	for (size_t i = 0; i < TRIPS; i++)
-		entry_unref(gateways[g].trips[i].entry);
+	for (size_t i = 0; i < LOOK_UPS; i++)
+		entry_unref(gateways[g].look_ups[i].entry);
 	for (size_t i = 0; i < gateways[g].store_count; i++)
 		entry_unref(gateways[g].stores[i].entry);
 	cache_free(gateways[g].cache);

@@ -446,7 +446,7 @@ static void a_claim_is_given_back_when_nobody_waits(void **state)
 	stop();
 }
 
-/* Turn until the trip has looked again. */
+/* Turn until the fetch has looked again. */
 static void poll(struct fake_tier *fake)
 {
 	for (unsigned i = 0; i < 60 && !fake->lookup; i++) {
