@@ -69,8 +69,8 @@ struct cache_ask {
  * With only-if-cached MISS means: do not fetch, and do not serve the entry either. */
 struct cache_found cache_find(struct cache *cache, const struct key *key, const struct cache_ask *ask,
 			      struct meter *meter);
-/* What this asker may have of an answer that still counts (cache_validity); borrows `entry`, and hands out a reference as
- * cache_find does. */
+/* What this caller may have of an answer that still counts (cache_validity); borrows `entry`, and hands out a reference
+ * as cache_find does. */
 struct cache_found cache_judge(struct entry *entry, const struct cache_ask *ask);
 /* Whether an answer found earlier may be served now that its provider has failed (RFC 5861, 4). */
 bool cache_covers_error(struct cache *cache, struct entry *entry, const struct cache_ask *ask);
@@ -129,8 +129,8 @@ void cache_tell_purges(struct cache *cache);
 uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope);
 /* The same, said by another gateway, under its number. */
 void cache_purge_heard(struct cache *cache, struct slice text, uint64_t number);
-/* Take what does not count any more out of memory, until clock_now_us() says until_us at most. One thread at a time; its
- * tags. True: there is more. */
+/* Take what does not count any more out of memory, until clock_now_us() says until_us at most. One thread at a time;
+ * its tags. True: there is more. */
 bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t until_us);
 /* Whether that has been done for all up to this event. */
 bool cache_is_swept(const struct cache *cache, uint64_t event);
@@ -157,8 +157,8 @@ void cache_refreshed(struct entry *entry);
 /* Drop what has gone past its grace, in short steps, some 16,000 at most; called by one worker about once a second. */
 void cache_tick(struct cache *cache, uint64_t now_us);
 
-/* Whole seconds since the entry was stored / until it is stale under today's policy (0: within this second; negative: it
- * is stale). */
+/* Whole seconds since the entry was stored / until it is stale under today's policy (0: within this second; negative:
+ * it is stale). */
 uint64_t cache_age_s(const struct entry *entry, uint64_t now_us);
 int64_t cache_ttl_s(const struct entry *entry, const struct cache_policy *policy, uint64_t now_us);
 

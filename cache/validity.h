@@ -2,7 +2,7 @@
 /*
  * validity.h: the one rule that says whether an answer still counts, whoever keeps it: memory, a tier outside, a fetch
  * that lands, what is held for stale-if-error. It counts unless a purge covers it that is newer (purges.h), or it is a
- * copy in memory of something that others may have changed unheard. How fresh it must be is the asker's affair
+ * copy in memory of something that others may have changed unheard. How fresh it must be is the caller's affair
  * (cache.h). Any thread.
  */
 #ifndef JITNEY_CACHE_VALIDITY_H
@@ -47,7 +47,7 @@ enum verdict_of_validity {
  * The rule.
  *
  * begun  when it was asked for: it has just come from outside, or from its provider. NULL: it is in memory.
- * tags   the asker's, of today.
+ * tags   the caller's, of today.
  */
 enum verdict_of_validity validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
 				     const struct purge_tags *tags, uint64_t now_us);

@@ -9,7 +9,7 @@
 
 enum { SCRATCH_KEPT_BYTES = 256 * 1024 };
 
-/* The value if it is another one than was seen; else 1: the lease is the asker's; 0: somebody else's. */
+/* The value if it is another one than was seen; else 1: the lease is the caller's; 0: somebody else's. */
 static const char claim_script[] = "local value = redis.call('GET', KEYS[1])\n"
 				   "if value and string.sub(value, 9, 16) ~= ARGV[3] then return value end\n"
 				   "if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end\n"

@@ -10,11 +10,11 @@
 
 enum { STACK_BYTES = 256 * 1024 };
 
-/* Shared by the asker and the thread; whoever leaves last frees it. */
+/* Shared by the caller and the thread; whoever leaves last frees it. */
 struct resolve {
 	pthread_mutex_t mutex;
 	struct loop *loop;        /* m: NULL: nobody waits any more */
-	bool asked;               /* m: the asker is still there */
+	bool asked;               /* m: the caller is still there */
 	bool running;             /* m: the thread is */
 	enum resolve_state state; /* m */
 	const char *why;          /* m */

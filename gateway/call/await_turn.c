@@ -56,11 +56,11 @@ static void tell_late(struct loop_timer *timer, uint64_t now_us)
 /* CLOCK_NEVER: the caller has said none, or nothing that makes sense, which he is told when it is his turn. */
 static uint64_t own_deadline_us(const struct request *request)
 {
-	struct asker asker;
+	struct caller caller;
 	const char *detail;
-	if (asker_read(&asker, request, &detail) != OUTCOME_OK || asker.timeout_us == CLOCK_NEVER)
+	if (caller_read(&caller, request, &detail) != OUTCOME_OK || caller.timeout_us == CLOCK_NEVER)
 		return CLOCK_NEVER;
-	return clock_add(request->received_us, asker.timeout_us);
+	return clock_add(request->received_us, caller.timeout_us);
 }
 
 /* False: out of memory. */

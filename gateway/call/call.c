@@ -119,7 +119,7 @@ static enum outcome identify(struct call *call, struct json_fault *fault)
 		const struct key_parts parts = {
 			.tool = slice_of(tool->name),
 			.version = slice_of(tool->source),
-			.identity = asker_identity(call->asker, tool->scope),
+			.identity = caller_identity(call->caller, tool->scope),
 			.arguments = call->arguments,
 			.filter = tool->key.ignore_count || tool->key.only_count ? &tool->key : NULL,
 		};
@@ -142,7 +142,7 @@ struct answer *call_not_cached(void)
 static bool look_in_memory(struct call *call)
 {
 	struct worker *home = call->home;
-	const struct cache_wish *wish = &call->asker->wish;
+	const struct cache_wish *wish = &call->caller->wish;
 	if (call->tool->cache.ttl_us == 0) {
 		call->source = SOURCE_BYPASS;
 	} else {
@@ -225,33 +225,33 @@ static void keep_text(char *place, size_t bytes, struct slice text)
 }
 
 /* Who shares a request with a write is a question of who asks. */
-static void keep_identity(struct call *call, const struct asker *asker)
+static void keep_identity(struct call *call, const struct caller *caller)
 {
 	call->identity = (struct slice){ NULL, 0 };
 	if (tool_is_repeatable(call->tool))
 		return;
-	memcpy(call->identity_bytes, asker->caller, asker->caller_len);
-	call->identity = (struct slice){ call->identity_bytes, asker->caller_len };
+	memcpy(call->identity_bytes, caller->name, caller->name_len);
+	call->identity = (struct slice){ call->identity_bytes, caller->name_len };
 }
 
 void call_send(struct call *call, struct blob *body)
 {
 	struct worker *home = call->home;
-	const struct asker *asker = call->asker;
+	const struct caller *caller = call->caller;
 	struct worker *owner = call_owner(call);
 	call->body = blob_ref(body);
 	call->wanted_us =
-		asker->timeout_us == CLOCK_NEVER ? CLOCK_NEVER : clock_add(call->started_us, asker->timeout_us);
-	call->own_deadline = asker->timeout_us < call->tool->timeout_us;
+		caller->timeout_us == CLOCK_NEVER ? CLOCK_NEVER : clock_add(call->started_us, caller->timeout_us);
+	call->own_deadline = caller->timeout_us < call->tool->timeout_us;
 	call->deadline_us =
-		clock_add(call->started_us, call->own_deadline ? asker->timeout_us : call->tool->timeout_us);
-	keep_identity(call, asker);
-	call->asker_number = asker->number;
-	call->urgency = asker->urgency;
-	call->wish = asker->wish;
-	keep_text(call->traceparent, sizeof call->traceparent, asker->traceparent);
-	keep_text(call->idempotency_key, sizeof call->idempotency_key, asker->idempotency_key);
-	call->asker = NULL;
+		clock_add(call->started_us, call->own_deadline ? caller->timeout_us : call->tool->timeout_us);
+	keep_identity(call, caller);
+	call->caller_number = caller->number;
+	call->urgency = caller->urgency;
+	call->wish = caller->wish;
+	keep_text(call->traceparent, sizeof call->traceparent, caller->traceparent);
+	keep_text(call->idempotency_key, sizeof call->idempotency_key, caller->idempotency_key);
+	call->caller = NULL;
 	assert(call->placed);
 	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, 1);
 	call->mails_out++;
@@ -447,21 +447,21 @@ static bool send_refresh(const struct call *served)
 	struct call *call = call_new(served->home);
 	struct blob *body = blob_copy(served->arguments);
 	/* served from memory before it was sent, or from a tier behind it */
-	uint64_t asker_number = served->asker ? served->asker->number : served->asker_number;
+	uint64_t caller_number = served->caller ? served->caller->number : served->caller_number;
 	if (!call || !body || !take_place(call)) {
 		if (call)
 			call_free(call);
 		blob_unref(body);
 		return false;
 	}
-	struct asker background = { .timeout_us = CLOCK_NEVER, .number = asker_number, .urgency = 7 };
+	struct caller background = { .timeout_us = CLOCK_NEVER, .number = caller_number, .urgency = 7 };
 	background.wish.no_cache = true;
 	if (call->catalogue != served->catalogue) { /* a later one came while the call was away */
 		catalogue_drop(call->catalogue, call->home->index);
 		call->catalogue = catalogue_hold(served->catalogue, call->home->index);
 	}
 	call->tool = served->tool;
-	call->asker = &background;
+	call->caller = &background;
 	call->arguments = blob_slice(body);
 	call->key = key_ref(served->key);
 	call->refreshes = entry_ref(served->entry);

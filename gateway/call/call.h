@@ -46,14 +46,14 @@ struct call {
 	/* filled by whoever asks, before call_look_up */
 	const struct tool *tool;         /* of `catalogue` */
 	struct slice arguments;          /* raw; whatever was sent, maybe empty */
-	const struct asker *asker;       /* borrowed until call_send has returned */
+	const struct caller *caller;     /* borrowed until call_send has returned */
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
 	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params
 	 * of a notification, borrowed. Nothing may be cancelled in here. Home thread; NULL if nothing is asked for */
 	void (*noted)(struct call *call, enum mcp_note_kind note, struct slice params);
 	struct mcp_asks asks;
 	void *context;
-	size_t index; /* the asker's own: place in its batch */
+	size_t index; /* the caller's own: place in its batch */
 
 	/* the result: set when call_look_up says so, or when done is called */
 	struct answer *answer; /* owned reference */
@@ -83,7 +83,7 @@ struct call {
 	struct blob *body;    /* keeps arguments alive */
 	uint64_t deadline_us; /* which the owner puts off while the server reports progress, but not beyond */
 	uint64_t wanted_us;   /* as long as the caller has said that he waits; CLOCK_NEVER: he has not */
-	uint64_t asker_number;
+	uint64_t caller_number;
 	uint8_t urgency;
 	struct cache_wish wish;
 	struct slice identity; /* the caller's, in identity_bytes; empty: nobody asks for it */

@@ -230,7 +230,8 @@ static void client_read(struct request *request)
 }
 
 struct call_group *call_group_new(struct worker *worker, struct request *request, const struct call_group_kind *kind,
-				  const struct asker *asker, struct slice list, bool only, size_t count, void *context)
+				  const struct caller *caller, struct slice list, bool only, size_t count,
+				  void *context)
 {
 	size_t at = (size_t)(list.at - buf_slice(&request->body).at);
 	struct call_group *group = NULL;
@@ -248,7 +249,7 @@ struct call_group *call_group_new(struct worker *worker, struct request *request
 	group->request = request;
 	group->http = request->http;
 	group->body = body;
-	group->asker = *asker;
+	group->caller = *caller;
 	group->context = context;
 	group->count = count;
 	buf_init(&group->out, PART_BYTES_MAX);
@@ -300,7 +301,7 @@ const struct answer *call_group_answer(const struct call_group_item *item)
 }
 
 void call_group_call(struct call_group *group, struct call_group_item *item, const struct tool *tool,
-		     const struct asker *asker, struct slice arguments, struct blob *body)
+		     const struct caller *caller, struct slice arguments, struct blob *body)
 {
 	struct call *call = item->call = call_new(group->worker);
 	if (!call) {
@@ -308,7 +309,7 @@ void call_group_call(struct call_group *group, struct call_group_item *item, con
 		return;
 	}
 	call->tool = tool;
-	call->asker = asker;
+	call->caller = caller;
 	call->arguments = arguments;
 	call->done = call_home;
 	call->context = group;
@@ -430,8 +431,8 @@ static void put_quoted(struct buf *out, struct slice bytes)
 	buf_fini(&text);
 }
 
-/* Whether `out` may have so many bytes more: what it has grown to already is counted, so that a client that reads goes on
- * however many others do not. */
+/* Whether `out` may have so many bytes more: what it has grown to already is counted, so that a client that reads goes
+ * on however many others do not. */
 static bool has_room(struct call_group *group, size_t bytes)
 {
 	size_t spare = group->out.store ? group->out.store->len - group->out.len : 0;
@@ -490,7 +491,8 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 		return STEP_ON;
 	}
 	if (!has_room(group, bytes)) {
-		/* an answer so large may never find room; anything else finds it, unless nobody lets go of what he has */
+		/* an answer so large may never find room; anything else finds it, unless nobody lets go of what he
+		 * has */
 		if ((bytes <= limit_bytes(group) / 8 || !item->call) && !is_out_of_patience(group))
 			return STEP_STARVED;
 		give_item_up(group, item);

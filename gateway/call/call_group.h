@@ -9,9 +9,9 @@
  * Bounds, for all that use it: items are begun in order, so many a turn, and no further while what waits to be written
  * is much; what waits is counted in limits.in_flight_bytes before it is held, and an answer for which there is no room
  * becomes a problem of its item alone: `overloaded` where the call may be repeated, `outcome_unknown` where it was
- * carried out and may not. Room to write is waited for as long as limits.body_timeout; then the next item becomes such a
- * problem, and one that is half written ends the connection. A small reply goes out whole; a larger one through the request's stream, no faster than the
- * client reads. Home worker's thread.
+ * carried out and may not. Room to write is waited for as long as limits.body_timeout; then the next item becomes such
+ * a problem, and one that is half written ends the connection. A small reply goes out whole; a larger one through the
+ * request's stream, no faster than the client reads. Home worker's thread.
  */
 #ifndef JITNEY_GATEWAY_CALL_CALL_GROUP_H
 #define JITNEY_GATEWAY_CALL_CALL_GROUP_H
@@ -87,11 +87,11 @@ struct call_group {
 	struct worker *worker;
 	struct request *request;
 	struct http *http;
-	struct blob *body;  /* the request's */
-	struct asker asker; /* of the request */
-	void *context;      /* the kind's */
-	size_t tally;       /* the kind's, 0 at first */
-	size_t count;       /* of items */
+	struct blob *body;    /* the request's */
+	struct caller caller; /* of the request */
+	void *context;        /* the kind's */
+	size_t tally;         /* the kind's, 0 at first */
+	size_t count;         /* of items */
 	/* call_group.c's */
 	struct json_walk walk; /* elements not begun yet */
 	size_t begun, away, written;
@@ -123,17 +123,17 @@ uint64_t call_groups_deadline(const struct worker *worker);
 
 /*
  * A group of `count` items: the elements of `list`, an array within the request's body; or `list` itself, if it is the
- * only one. Takes the request's body, copies *asker. NULL: memory or room is out, and the body is as it was.
+ * only one. Takes the request's body, copies *caller. NULL: memory or room is out, and the body is as it was.
  */
 struct call_group *call_group_new(struct worker *worker, struct request *request, const struct call_group_kind *kind,
-				  const struct asker *asker, struct slice list, bool only, size_t count,
+				  const struct caller *caller, struct slice list, bool only, size_t count,
 				  void *context) MUST_CHECK;
 /* Begin: replies now or later, and frees the group in the end. */
 void call_group_start(struct call_group *group);
 
-/* begin()'s. `asker` is borrowed for this call; `body` keeps arguments alive (a reference is taken). */
+/* begin()'s. `caller` is borrowed for this call; `body` keeps arguments alive (a reference is taken). */
 void call_group_call(struct call_group *group, struct call_group_item *item, const struct tool *tool,
-		     const struct asker *asker, struct slice arguments, struct blob *body);
+		     const struct caller *caller, struct slice arguments, struct blob *body);
 /* begin()'s. Takes `refusal`. */
 void call_group_refuse(struct call_group_item *item, struct answer *refusal);
 

@@ -37,7 +37,7 @@ static bool all_zero(struct slice text)
 }
 
 /* W3C Trace Context, 3.2: version 00, lower-case hex, no all-zero ids. An invalid one is as if it had not come. */
-struct slice asker_traceparent(struct slice value)
+struct slice caller_traceparent(struct slice value)
 {
 	const struct slice none = { NULL, 0 };
 	if (value.len != 55 || value.at[2] != '-' || value.at[35] != '-' || value.at[52] != '-')
@@ -66,78 +66,78 @@ static bool read_timeout(struct slice value, uint64_t *timeout_us)
 
 /* tenant: 't' and the name. caller: 'c', the tenant, NUL, SHA-256 of the credential (nothing if there is none): a
  * tenant's name has no NUL, so two different pairs never give the same bytes. */
-static bool read_identity(struct asker *asker, const struct request *request)
+static bool read_identity(struct caller *caller, const struct request *request)
 {
 	struct slice tenant = { NULL, 0 };
 	if (request->from_trusted_proxy)
 		tenant = request->headers[HEADER_TENANT];
 	if (tenant.len > TENANT_BYTES)
 		return false;
-	asker->tenant[0] = 't';
-	asker->caller[0] = 'c';
+	caller->tenant[0] = 't';
+	caller->name[0] = 'c';
 	if (tenant.len) {
-		memcpy(asker->tenant + 1, tenant.at, tenant.len);
-		memcpy(asker->caller + 1, tenant.at, tenant.len);
+		memcpy(caller->tenant + 1, tenant.at, tenant.len);
+		memcpy(caller->name + 1, tenant.at, tenant.len);
 	}
-	asker->tenant_len = asker->caller_len = 1 + tenant.len;
+	caller->tenant_len = caller->name_len = 1 + tenant.len;
 	struct slice credential = request->headers[HEADER_AUTHORIZATION];
 	if (credential.len) {
-		asker->caller[asker->caller_len++] = '\0';
+		caller->name[caller->name_len++] = '\0';
 		SHA256((const unsigned char *)credential.at, credential.len,
-		       (unsigned char *)asker->caller + asker->caller_len);
-		asker->caller_len += 32;
+		       (unsigned char *)caller->name + caller->name_len);
+		caller->name_len += 32;
 	}
 	return true;
 }
 
 /* Turns are shared out by who asks; by connection only if nobody says. A credential or a tenant with a thousand
  * connections has one turn, and so has each of the callers behind one proxy. */
-static uint64_t fairness_number(const struct asker *asker, const struct request *request)
+static uint64_t fairness_number(const struct caller *caller, const struct request *request)
 {
-	if (asker->caller_len <= 1)
+	if (caller->name_len <= 1)
 		return request->caller;
-	return XXH3_64bits(asker->caller, asker->caller_len) | UINT64_C(1) << 63; /* connections have small numbers */
+	return XXH3_64bits(caller->name, caller->name_len) | UINT64_C(1) << 63; /* connections have small numbers */
 }
 
-enum outcome asker_read(struct asker *asker, const struct request *request, const char **detail)
+enum outcome caller_read(struct caller *caller, const struct request *request, const char **detail)
 {
 	const struct slice *headers = request->headers;
-	asker->wish = (struct cache_wish){ 0 };
-	asker->timeout_us = CLOCK_NEVER;
-	asker->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
-	asker->traceparent = asker_traceparent(headers[HEADER_TRACEPARENT]);
-	asker->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
-	if ((headers[HEADER_CACHE_CONTROL].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL], &asker->wish)) ||
+	caller->wish = (struct cache_wish){ 0 };
+	caller->timeout_us = CLOCK_NEVER;
+	caller->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
+	caller->traceparent = caller_traceparent(headers[HEADER_TRACEPARENT]);
+	caller->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
+	if ((headers[HEADER_CACHE_CONTROL].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL], &caller->wish)) ||
 	    (headers[HEADER_CACHE_CONTROL_MORE].len &&
-	     !cache_wish_parse(headers[HEADER_CACHE_CONTROL_MORE], &asker->wish))) {
+	     !cache_wish_parse(headers[HEADER_CACHE_CONTROL_MORE], &caller->wish))) {
 		*detail = "Cache-Control has a directive whose value is not a number of seconds (RFC 9111, 5.2.1).";
 		return OUTCOME_INVALID_REQUEST;
 	}
-	if (headers[HEADER_REQUEST_TIMEOUT].at && !read_timeout(headers[HEADER_REQUEST_TIMEOUT], &asker->timeout_us)) {
+	if (headers[HEADER_REQUEST_TIMEOUT].at && !read_timeout(headers[HEADER_REQUEST_TIMEOUT], &caller->timeout_us)) {
 		*detail = "X-Request-Timeout-Ms must be a whole number of milliseconds, 1 to 999999999.";
 		return OUTCOME_INVALID_REQUEST;
 	}
-	if (asker->idempotency_key.len > 255) {
+	if (caller->idempotency_key.len > 255) {
 		*detail = "Idempotency-Key is longer than 255 bytes.";
 		return OUTCOME_INVALID_REQUEST;
 	}
-	if (!read_identity(asker, request)) {
+	if (!read_identity(caller, request)) {
 		*detail = "The tenant header is longer than 128 bytes.";
 		return OUTCOME_INVALID_REQUEST;
 	}
-	asker->number = fairness_number(asker, request);
+	caller->number = fairness_number(caller, request);
 	return OUTCOME_OK;
 }
 
-struct slice asker_identity(const struct asker *asker, enum identity_scope scope)
+struct slice caller_identity(const struct caller *caller, enum identity_scope scope)
 {
 	switch (scope) {
 	case SCOPE_SHARED:
 		return (struct slice){ "", 0 };
 	case SCOPE_TENANT:
-		return (struct slice){ asker->tenant, asker->tenant_len };
+		return (struct slice){ caller->tenant, caller->tenant_len };
 	case SCOPE_CALLER:
 		break;
 	}
-	return (struct slice){ asker->caller, asker->caller_len };
+	return (struct slice){ caller->name, caller->name_len };
 }

@@ -12,7 +12,7 @@
 
 enum { TENANT_BYTES = 128, CALLER_BYTES = 1 + TENANT_BYTES + 1 + 32 };
 
-struct asker {
+struct caller {
 	struct cache_wish wish;
 	uint64_t timeout_us;          /* X-Request-Timeout-Ms; CLOCK_NEVER: not sent */
 	uint64_t number;              /* fairness: calls of one caller share it, whatever its connections */
@@ -20,18 +20,18 @@ struct asker {
 	struct slice traceparent;     /* W3C, checked; or empty. Valid like the request */
 	struct slice idempotency_key; /* or empty. Likewise */
 	/* What scopes a cache key: bytes that are equal for equal tenants, and for equal callers. */
-	size_t tenant_len, caller_len;
+	size_t tenant_len, name_len;
 	char tenant[1 + TENANT_BYTES];
-	char caller[CALLER_BYTES];
+	char name[CALLER_BYTES];
 };
 
 /* Read the headers. INVALID_REQUEST with `detail` (static) when one has a value that is none. */
-enum outcome asker_read(struct asker *asker, const struct request *request, const char **detail) MUST_CHECK;
+enum outcome caller_read(struct caller *caller, const struct request *request, const char **detail) MUST_CHECK;
 
 /* A W3C traceparent (Trace Context, 3.2) if `value` is a valid one, else empty. */
-struct slice asker_traceparent(struct slice value);
+struct slice caller_traceparent(struct slice value);
 
-/* The part of a key that keeps askers apart, as the tool's scope wants it. */
-struct slice asker_identity(const struct asker *asker, enum identity_scope scope);
+/* The part of a key that keeps callers apart, as the tool's scope wants it. */
+struct slice caller_identity(const struct caller *caller, enum identity_scope scope);
 
 #endif

@@ -381,7 +381,7 @@ static bool fill_item(struct fetch *fetch, const struct call *call, bool shared)
 	item->deadline_us = shared ? clock_add(call->started_us, call->tool->timeout_us) : call->deadline_us;
 	item->urgent_us = call->deadline_us;
 	item->tool = call->tool->index;
-	item->caller = call->asker_number;
+	item->caller = call->caller_number;
 	item->urgency = call->urgency;
 	item->answered = item_answered;
 	item->call.asks = call->asks;

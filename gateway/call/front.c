@@ -77,15 +77,15 @@ bool front_check_json(struct worker *worker, struct request *request, const stru
 			    "The body is not valid JSON: %s at byte %zu.", fault.what, fault.at);
 }
 
-bool front_read_asker(struct worker *worker, struct request *request, const struct wire *wire, struct asker *asker)
+bool front_read_caller(struct worker *worker, struct request *request, const struct wire *wire, struct caller *caller)
 {
 	const char *detail;
-	enum outcome outcome = asker_read(asker, request, &detail);
+	enum outcome outcome = caller_read(caller, request, &detail);
 	if (outcome != OUTCOME_OK)
 		return front_refuse(worker, request, wire, REJECT_BAD_REQUEST, outcome, "%s", detail);
 	uint64_t waited_us = loop_now(worker->loop) - request->received_us; /* for lists: await_lists.h */
-	if (asker->timeout_us != CLOCK_NEVER)
-		asker->timeout_us = asker->timeout_us > waited_us ? asker->timeout_us - waited_us : 1;
+	if (caller->timeout_us != CLOCK_NEVER)
+		caller->timeout_us = caller->timeout_us > waited_us ? caller->timeout_us - waited_us : 1;
 	return true;
 }
 

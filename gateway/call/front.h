@@ -36,8 +36,8 @@ bool front_body_is_json(struct worker *worker, struct request *request, const st
 bool front_check_json(struct worker *worker, struct request *request, const struct wire *wire,
 		      unsigned depth) MUST_CHECK;
 /* Who asks, by the headers (400). */
-bool front_read_asker(struct worker *worker, struct request *request, const struct wire *wire,
-		      struct asker *asker) MUST_CHECK;
+bool front_read_caller(struct worker *worker, struct request *request, const struct wire *wire,
+		       struct caller *caller) MUST_CHECK;
 
 /* What a caller is told who names a tool that is not there, or not known yet to be there (503); counted. Never NULL; a
  * reference is given. */

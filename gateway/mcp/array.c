@@ -15,9 +15,11 @@ enum { LISTS_MAX = 100, RESPONSE_BYTES_MAX = 64 << 10 };
 
 static struct mcp_message message_of(struct call_group *group, struct buf *out)
 {
-	return (struct mcp_message){
-		.worker = group->worker, .request = group->request, .in_array = true, .asker = group->asker, .out = out
-	};
+	return (struct mcp_message){ .worker = group->worker,
+				     .request = group->request,
+				     .in_array = true,
+				     .caller = group->caller,
+				     .out = out };
 }
 
 /* An item that is answered keeps its response. */
@@ -48,7 +50,7 @@ static void begin_message(struct call_group *group, struct call_group_item *item
 	item->tag = (unsigned char)message.era;
 	switch (taken) {
 	case MCP_CALLS:
-		call_group_call(group, item, message.tool, &message.asker, message.arguments, group->body);
+		call_group_call(group, item, message.tool, &message.caller, message.arguments, group->body);
 		break;
 	case MCP_LISTS:
 		item->made = 3 * mcp_list_bytes(group->worker);
@@ -153,7 +155,7 @@ static const struct call_group_kind as_events = {
 	.reply_nothing = reply_nothing,
 };
 
-void mcp_serve_array(struct worker *worker, struct request *request, const struct asker *asker, struct slice text)
+void mcp_serve_array(struct worker *worker, struct request *request, const struct caller *caller, struct slice text)
 {
 	size_t count = json_count(text);
 	if (count == 0) {
@@ -167,7 +169,7 @@ void mcp_serve_array(struct worker *worker, struct request *request, const struc
 		return;
 	}
 	struct call_group *group = call_group_new(worker, request, mcp_wants_events(request) ? &as_events : &as_array,
-						  asker, text, false, count, NULL);
+						  caller, text, false, count, NULL);
 	if (group)
 		call_group_start(group);
 	else

@@ -130,8 +130,8 @@ static bool take_arguments(struct mcp_message *message, struct mcp_error *error)
 static void take_trace(struct mcp_message *message)
 {
 	struct slice raw = message->asked.traceparent;
-	if (message->asker.traceparent.len == 0 && raw.len > 2 && json_type(raw) == JSON_STRING)
-		message->asker.traceparent = asker_traceparent((struct slice){ raw.at + 1, raw.len - 2 });
+	if (message->caller.traceparent.len == 0 && raw.len > 2 && json_type(raw) == JSON_STRING)
+		message->caller.traceparent = caller_traceparent((struct slice){ raw.at + 1, raw.len - 2 });
 }
 
 static enum mcp_taken take_call(struct mcp_message *message)
@@ -261,36 +261,36 @@ bool mcp_wants_events(const struct request *request)
 	       !has_word(accept, "application/*");
 }
 
-static void serve_messages(struct worker *worker, struct request *request, const struct asker *asker)
+static void serve_messages(struct worker *worker, struct request *request, const struct caller *caller)
 {
 	struct slice body = json_trim(buf_slice(&request->body)), version = request->headers[HEADER_MCP_VERSION];
 	if (json_type(body) != JSON_ARRAY)
-		mcp_serve_message(worker, request, asker);
+		mcp_serve_message(worker, request, caller);
 	else if (version.len && !mcp_version_known(version))
 		front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
 			     "2026-07-28 takes one message a request; send no array.");
 	else
-		mcp_serve_array(worker, request, asker, body);
+		mcp_serve_array(worker, request, caller, body);
 }
 
 /* The first list that many a client reads is its last, and a tool that is not known yet may be known in a second. */
-static void serve_or_wait(struct worker *worker, struct request *request, const struct asker *asker)
+static void serve_or_wait(struct worker *worker, struct request *request, const struct caller *caller)
 {
-	if (!mcp_await_lists(worker, request, asker))
-		serve_messages(worker, request, asker);
+	if (!mcp_await_lists(worker, request, caller))
+		serve_messages(worker, request, caller);
 }
 
 static void serve_post(struct worker *worker, struct request *request)
 {
-	struct asker asker;
+	struct caller caller;
 	if (!mcp_check_token(worker, request)) {
 		front_refuse(worker, request, &wire_mcp, REJECT_UNAUTHORIZED, OUTCOME_UNAUTHORIZED,
 			     "Authorization: Bearer is missing.");
 		return;
 	}
-	if (front_read_asker(worker, request, &wire_mcp, &asker) && front_body_is_json(worker, request, &wire_mcp) &&
+	if (front_read_caller(worker, request, &wire_mcp, &caller) && front_body_is_json(worker, request, &wire_mcp) &&
 	    front_check_json(worker, request, &wire_mcp, worker->gateway->config->limits.json_depth))
-		serve_or_wait(worker, request, &asker);
+		serve_or_wait(worker, request, &caller);
 }
 
 void mcp_serve(struct worker *worker, struct request *request, struct slice rest)

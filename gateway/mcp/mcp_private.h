@@ -87,7 +87,7 @@ size_t mcp_list_bytes(const struct worker *worker);
 /* The tool a tools/call names, or NULL with *error. */
 /* Whether a message in the body asks for what the first lists of the servers behind may have: then the request waits,
  * and is served again (await_lists.h). */
-bool mcp_await_lists(struct worker *worker, struct request *request, const struct asker *asker) MUST_CHECK;
+bool mcp_await_lists(struct worker *worker, struct request *request, const struct caller *caller) MUST_CHECK;
 const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error);
 
 /* --- mcp.c: one message --- */
@@ -97,8 +97,8 @@ struct mcp_message {
 	struct worker *worker;
 	struct request *request;
 	bool in_array;
-	struct asker asker; /* of the message: its _meta may bring a trace */
-	struct buf *out;    /* for ANSWERED: the response */
+	struct caller caller; /* of the message: its _meta may bring a trace */
+	struct buf *out;      /* for ANSWERED: the response */
 	/* mcp_take_message sets */
 	struct mcp_request asked;
 	enum mcp_era era;
@@ -134,7 +134,7 @@ bool mcp_wants_events(const struct request *request);
 /* --- array.c --- */
 
 /* Serve the array of messages that the request's body is (`text`: without the blanks around it), which is taken. */
-void mcp_serve_array(struct worker *worker, struct request *request, const struct asker *asker, struct slice text);
+void mcp_serve_array(struct worker *worker, struct request *request, const struct caller *caller, struct slice text);
 
 /* --- tools_call.c --- */
 
@@ -153,7 +153,7 @@ struct mcp_exchange {
 };
 
 /* Serve the one message that the request's body is, which is taken. */
-void mcp_serve_message(struct worker *worker, struct request *request, const struct asker *asker);
+void mcp_serve_message(struct worker *worker, struct request *request, const struct caller *caller);
 
 /* --- notifications.c --- */
 

@@ -102,7 +102,7 @@ static void make_call(struct mcp_exchange *exchange, struct mcp_message *message
 		return;
 	}
 	call->tool = message->tool;
-	call->asker = &message->asker;
+	call->caller = &message->caller;
 	call->arguments = message->arguments;
 	call->done = call_home;
 	call->context = exchange;
@@ -118,7 +118,7 @@ static void make_call(struct mcp_exchange *exchange, struct mcp_message *message
 
 /* ---------------------------------------------------------------- the message */
 
-void mcp_serve_message(struct worker *worker, struct request *request, const struct asker *asker)
+void mcp_serve_message(struct worker *worker, struct request *request, const struct caller *caller)
 {
 	struct mcp_exchange *exchange = new_exchange(worker, request);
 	if (!exchange) {
@@ -126,7 +126,7 @@ void mcp_serve_message(struct worker *worker, struct request *request, const str
 		return;
 	}
 	struct buf text = BUF_INIT(MCP_REPLY_BYTES_MAX);
-	struct mcp_message message = { .worker = worker, .request = request, .asker = *asker, .out = &text };
+	struct mcp_message message = { .worker = worker, .request = request, .caller = *caller, .out = &text };
 	enum mcp_taken taken = mcp_take_message(&message, json_trim(blob_slice(exchange->body)));
 	exchange->id = message.asked.id;
 	exchange->era = message.era;

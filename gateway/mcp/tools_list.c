@@ -160,14 +160,14 @@ size_t mcp_list_bytes(const struct worker *worker)
 	return definitions_list(catalogue_definitions(worker->catalogue), FORMAT_MCP)->blob->len + RESPONSE_BYTES;
 }
 
-static bool awaits(struct worker *worker, struct request *request, const struct asker *asker, struct slice text)
+static bool awaits(struct worker *worker, struct request *request, const struct caller *caller, struct slice text)
 {
 	struct mcp_request asked;
 	struct buf name = BUF_INIT(NAME_BYTES);
 	bool waits = false;
 	if (json_type(text) != JSON_OBJECT || mcp_request_read(text, &asked).code || asked.kind != MCP_ASKS)
 		return false;
-	struct lists_wish wish = { .timeout_us = asker->timeout_us };
+	struct lists_wish wish = { .timeout_us = caller->timeout_us };
 	if (asked.method == MCP_METHOD_TOOLS_CALL && asked.name.len && json_type(asked.name) == JSON_STRING) {
 		json_unescape(asked.name, &name);
 		wish.tool = buf_slice(&name);
@@ -179,16 +179,16 @@ static bool awaits(struct worker *worker, struct request *request, const struct 
 	return waits;
 }
 
-bool mcp_await_lists(struct worker *worker, struct request *request, const struct asker *asker)
+bool mcp_await_lists(struct worker *worker, struct request *request, const struct caller *caller)
 {
 	struct slice body = json_trim(buf_slice(&request->body)), element;
 	struct json_walk walk = json_walk(body);
 	if (lists_known(worker))
 		return false;
 	if (json_type(body) != JSON_ARRAY)
-		return awaits(worker, request, asker, body);
+		return awaits(worker, request, caller, body);
 	while (json_next_element(&walk, &element))
-		if (awaits(worker, request, asker, element))
+		if (awaits(worker, request, caller, element))
 			return true;
 	return false;
 }

@@ -78,8 +78,8 @@ static void begin_item(struct call_group *group, struct call_group_item *item)
 	const struct tool *tool = refusal ? NULL : find_tool(group->worker, wanted.tool, &refusal);
 	item->id = wanted.id;
 	if (tool)
-		call_group_call(group, item, tool, &group->asker, wanted.arguments.len ? wanted.arguments : SLICE("{}"),
-				group->body);
+		call_group_call(group, item, tool, &group->caller,
+				wanted.arguments.len ? wanted.arguments : SLICE("{}"), group->body);
 	else
 		call_group_refuse(item, refusal);
 }
@@ -187,10 +187,10 @@ static bool wants_lines(const struct request *request)
 void rest_call_many(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct slice calls;
-	struct asker asker;
+	struct caller caller;
 	(void)rest;
 	if (!front_body_is_json(worker, request, &wire_problem) ||
-	    !front_read_asker(worker, request, &wire_problem, &asker) || !find_calls(worker, request, &calls))
+	    !front_read_caller(worker, request, &wire_problem, &caller) || !find_calls(worker, request, &calls))
 		return;
 	size_t count = json_count(calls);
 	if (count > worker->gateway->config->limits.in_flight) {
@@ -199,7 +199,7 @@ void rest_call_many(struct worker *worker, struct request *request, struct slice
 		return;
 	}
 	struct call_group *group = call_group_new(worker, request, wants_lines(request) ? &as_lines : &as_document,
-						  &asker, calls, false, count, NULL);
+						  &caller, calls, false, count, NULL);
 	if (group)
 		call_group_start(group);
 	else

@@ -29,17 +29,17 @@ static void client_left(struct request *request)
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)
 {
 	const struct tool *tool = catalogue_tool(worker->catalogue, tool_name);
-	struct asker asker;
+	struct caller caller;
 	unsigned upstream;
 	if (!tool && !lists_may_hold(worker, tool_name, &upstream)) {
 		reply_answer(request, front_unknown_tool(worker, tool_name));
 		return;
 	}
 	if (!front_body_is_json(worker, request, &wire_problem) ||
-	    !front_read_asker(worker, request, &wire_problem, &asker))
+	    !front_read_caller(worker, request, &wire_problem, &caller))
 		return;
 	if (!tool) {
-		const struct lists_wish wish = { tool_name, asker.timeout_us };
+		const struct lists_wish wish = { tool_name, caller.timeout_us };
 		if (!lists_await(worker, request, &wish, rest_call_tool, tool_name))
 			reply_answer(request, front_unknown_tool(worker, tool_name));
 		return;
@@ -50,7 +50,7 @@ void rest_call_tool(struct worker *worker, struct request *request, struct slice
 		return;
 	}
 	call->tool = tool;
-	call->asker = &asker;
+	call->caller = &caller;
 	call->arguments = buf_slice(&request->body);
 	call->done = call_done;
 	call->context = request;

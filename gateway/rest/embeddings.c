@@ -322,7 +322,7 @@ static void begin_input(struct call_group *group, struct call_group_item *item)
 	else if (!tool)
 		call_group_refuse(item, answer_error(OUTCOME_UNKNOWN_TOOL, "%s", no_tool));
 	else
-		call_group_call(group, item, tool, &group->asker, blob_slice(body), body);
+		call_group_call(group, item, tool, &group->caller, blob_slice(body), body);
 	blob_unref(body);
 }
 
@@ -358,8 +358,8 @@ static const struct call_group_kind together = {
 /* False: answered. */
 static bool start_group(struct worker *worker, struct request *request, struct embeddings *embeddings)
 {
-	struct asker asker;
-	if (!front_read_asker(worker, request, &wire_openai, &asker) || !read_body(worker, request, embeddings))
+	struct caller caller;
+	if (!front_read_caller(worker, request, &wire_openai, &caller) || !read_body(worker, request, embeddings))
 		return false;
 	embeddings->tool = find_tool(worker->catalogue, embeddings->model);
 	if (!embeddings->tool)
@@ -367,7 +367,7 @@ static bool start_group(struct worker *worker, struct request *request, struct e
 				    no_tool);
 	struct slice body = buf_slice(&request->body);
 	size_t model_at = (size_t)(embeddings->model.at - body.at);
-	struct call_group *group = call_group_new(worker, request, &together, &asker, embeddings->input,
+	struct call_group *group = call_group_new(worker, request, &together, &caller, embeddings->input,
 						  !is_list(embeddings->input), embeddings->count, embeddings);
 	if (!group)
 		return front_refuse_for_memory(worker, request, &wire_openai);

@@ -176,11 +176,10 @@ void ask_init(struct ask *ask, unsigned worker, const char *tool, unsigned tag)
 	memset(ask, 0, sizeof *ask);
 	ask->worker = worker;
 	ask->tool = tool;
-	ask->asker = (struct asker){
-		.timeout_us = CLOCK_NEVER, .number = 1, .urgency = 3, .tenant_len = 1, .caller_len = 1
-	};
-	ask->asker.tenant[0] = 't';
-	ask->asker.caller[0] = 'c';
+	ask->caller =
+		(struct caller){ .timeout_us = CLOCK_NEVER, .number = 1, .urgency = 3, .tenant_len = 1, .name_len = 1 };
+	ask->caller.tenant[0] = 't';
+	ask->caller.name[0] = 'c';
 	snprintf(ask->arguments, sizeof ask->arguments, "{\"tag\":%u}", tag);
 }
 
@@ -192,7 +191,7 @@ bool ask_send(struct gateway_world *world, struct ask *ask)
 	ask->call = call;
 	call->tool = catalogue_tool(call->catalogue, slice_of(ask->tool));
 	assert(call->tool);
-	call->asker = &ask->asker;
+	call->caller = &ask->caller;
 	call->arguments = slice_of(ask->arguments);
 	call->done = call_done;
 	call->context = ask;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The asker: urgency, deadline, trace, cache wishes and identity, as they are read from a request's headers. */
+/* The caller: urgency, deadline, trace, cache wishes and identity, as they are read from a request's headers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@
 #include "gateway/call/caller.h"
 
 static struct request request;
-static struct asker asker;
+static struct caller caller;
 static const char *detail;
 
 static enum outcome read_header(enum http_header header, const char *value)
@@ -18,19 +18,20 @@ static enum outcome read_header(enum http_header header, const char *value)
 	if (value)
 		request.headers[header] = slice_of(value);
 	detail = NULL;
-	return asker_read(&asker, &request, &detail);
+	return caller_read(&caller, &request, &detail);
 }
 
 static void without_headers_everything_has_its_default(void **state)
 {
 	(void)state;
 	assert_int_equal(read_header(HEADER_HOST, NULL), OUTCOME_OK);
-	assert_int_equal(asker.urgency, 3);
-	assert_int_equal(asker.number, 7);
-	assert_true(asker.timeout_us == CLOCK_NEVER);
-	assert_int_equal(asker.traceparent.len, 0);
-	assert_int_equal(asker.idempotency_key.len, 0);
-	assert_false(asker.wish.no_cache || asker.wish.no_store || asker.wish.only_if_cached || asker.wish.has_max_age);
+	assert_int_equal(caller.urgency, 3);
+	assert_int_equal(caller.number, 7);
+	assert_true(caller.timeout_us == CLOCK_NEVER);
+	assert_int_equal(caller.traceparent.len, 0);
+	assert_int_equal(caller.idempotency_key.len, 0);
+	assert_false(caller.wish.no_cache || caller.wish.no_store || caller.wish.only_if_cached ||
+		     caller.wish.has_max_age);
 }
 
 static void urgency_is_the_member_u(void **state)
@@ -46,7 +47,7 @@ static void urgency_is_the_member_u(void **state)
 	};
 	for (size_t i = 0; i < countof(table); i++) {
 		assert_int_equal(read_header(HEADER_PRIORITY, table[i].value), OUTCOME_OK);
-		assert_int_equal(asker.urgency, table[i].urgency);
+		assert_int_equal(caller.urgency, table[i].urgency);
 	}
 }
 
@@ -66,7 +67,7 @@ static void a_timeout_is_whole_milliseconds(void **state)
 		enum outcome outcome = read_header(HEADER_REQUEST_TIMEOUT, table[i].value);
 		assert_int_equal(outcome, table[i].timeout_us ? OUTCOME_OK : OUTCOME_INVALID_REQUEST);
 		if (table[i].timeout_us)
-			assert_true(asker.timeout_us == table[i].timeout_us);
+			assert_true(caller.timeout_us == table[i].timeout_us);
 		else
 			assert_non_null(strstr(detail, "X-Request-Timeout-Ms"));
 	}
@@ -88,10 +89,10 @@ static void a_traceparent_that_is_none_is_as_if_it_had_not_come(void **state)
 		"00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
 	};
 	assert_int_equal(read_header(HEADER_TRACEPARENT, good), OUTCOME_OK);
-	assert_true(slice_equal(asker.traceparent, slice_of(good)));
+	assert_true(slice_equal(caller.traceparent, slice_of(good)));
 	for (size_t i = 0; i < countof(bad); i++) {
 		assert_int_equal(read_header(HEADER_TRACEPARENT, bad[i]), OUTCOME_OK);
-		assert_int_equal(asker.traceparent.len, 0);
+		assert_int_equal(caller.traceparent.len, 0);
 	}
 }
 
@@ -101,11 +102,11 @@ static void two_lines_of_cache_control_count_together(void **state)
 	memset(&request, 0, sizeof request);
 	request.headers[HEADER_CACHE_CONTROL] = SLICE("no-cache, max-age=60");
 	request.headers[HEADER_CACHE_CONTROL_MORE] = SLICE("no-store, max-age=30");
-	assert_int_equal(asker_read(&asker, &request, &detail), OUTCOME_OK);
-	assert_true(asker.wish.no_cache && asker.wish.no_store && asker.wish.has_max_age);
-	assert_int_equal(asker.wish.max_age_us, 30 * CLOCK_US_PER_S); /* the stricter one */
+	assert_int_equal(caller_read(&caller, &request, &detail), OUTCOME_OK);
+	assert_true(caller.wish.no_cache && caller.wish.no_store && caller.wish.has_max_age);
+	assert_int_equal(caller.wish.max_age_us, 30 * CLOCK_US_PER_S); /* the stricter one */
 	request.headers[HEADER_CACHE_CONTROL_MORE] = SLICE("max-age=x");
-	assert_int_equal(asker_read(&asker, &request, &detail), OUTCOME_INVALID_REQUEST);
+	assert_int_equal(caller_read(&caller, &request, &detail), OUTCOME_INVALID_REQUEST);
 	assert_non_null(strstr(detail, "Cache-Control"));
 }
 
@@ -116,7 +117,7 @@ static void an_idempotency_key_has_255_bytes_at_most(void **state)
 	memset(key, 'k', sizeof key);
 	key[255] = '\0';
 	assert_int_equal(read_header(HEADER_IDEMPOTENCY_KEY, key), OUTCOME_OK);
-	assert_int_equal(asker.idempotency_key.len, 255);
+	assert_int_equal(caller.idempotency_key.len, 255);
 	key[255] = 'k';
 	key[256] = '\0';
 	assert_int_equal(read_header(HEADER_IDEMPOTENCY_KEY, key), OUTCOME_INVALID_REQUEST);
@@ -136,8 +137,8 @@ static void keep_identity(int at, enum identity_scope scope, const char *tenant,
 		request.headers[HEADER_TENANT] = slice_of(tenant);
 	if (credential)
 		request.headers[HEADER_AUTHORIZATION] = slice_of(credential);
-	assert_int_equal(asker_read(&asker, &request, &detail), OUTCOME_OK);
-	struct slice identity = asker_identity(&asker, scope);
+	assert_int_equal(caller_read(&caller, &request, &detail), OUTCOME_OK);
+	struct slice identity = caller_identity(&caller, scope);
 	assert_in_range(identity.len, 0, sizeof kept[at]);
 	memcpy(kept[at], identity.at, identity.len);
 	kept_len[at] = identity.len;
@@ -200,7 +201,7 @@ static void a_tenants_name_has_128_bytes_at_most(void **state)
 	name[128] = 'n';
 	name[129] = '\0';
 	request.headers[HEADER_TENANT] = slice_of(name);
-	assert_int_equal(asker_read(&asker, &request, &detail), OUTCOME_INVALID_REQUEST);
+	assert_int_equal(caller_read(&caller, &request, &detail), OUTCOME_INVALID_REQUEST);
 }
 
 int main(void)

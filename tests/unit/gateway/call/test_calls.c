@@ -100,9 +100,9 @@ static void tenants_do_not_see_each_others_answers(void **state)
 	struct ask mine, yours, mine_again;
 	gateway_start(&world, gateway_yaml);
 	ask_init(&mine, 0, "tenants", 1);
-	memcpy(mine.asker.tenant, "tmine", mine.asker.tenant_len = 5);
+	memcpy(mine.caller.tenant, "tmine", mine.caller.tenant_len = 5);
 	yours = mine_again = mine;
-	memcpy(yours.asker.tenant, "tyour", 5);
+	memcpy(yours.caller.tenant, "tyour", 5);
 	assert_true(ask_send(&world, &mine));
 	assert_true(ask_send(&world, &yours)); /* nor share they a flight */
 	finish_all();
@@ -119,11 +119,11 @@ static void what_the_caller_wishes_is_done(void **state)
 	struct ask only, no_cache, no_store, merged;
 	gateway_start(&world, gateway_yaml);
 	ask_init(&only, 0, "cached", 1);
-	only.asker.wish.only_if_cached = true;
+	only.caller.wish.only_if_cached = true;
 	assert_true(ask_send(&world, &only));
 	assert_ended(&only, OUTCOME_NOT_CACHED);
 	ask_init(&no_store, 0, "cached", 1);
-	no_store.asker.wish.no_store = true;
+	no_store.caller.wish.no_store = true;
 	assert_true(ask_send(&world, &no_store));
 	ask_once(&world, &merged, 0, "cached", 1); /* does not ride with one that must not be stored */
 	finish_all();
@@ -132,7 +132,7 @@ static void what_the_caller_wishes_is_done(void **state)
 	assert_got(&merged, SOURCE_MISS);
 	assert_true(merged.stored);
 	ask_init(&no_cache, 0, "cached", 1);
-	no_cache.asker.wish.no_cache = true;
+	no_cache.caller.wish.no_cache = true;
 	assert_true(ask_send(&world, &no_cache));
 	finish_all();
 	assert_got(&no_cache, SOURCE_REQUEST);
@@ -315,7 +315,7 @@ static void a_hurried_leader_leaves_at_its_own_deadline(void **state)
 	struct ask leader, joiner;
 	gateway_start(&world, gateway_yaml);
 	ask_init(&leader, 0, "cached", 1);
-	leader.asker.timeout_us = 100 * MS;
+	leader.caller.timeout_us = 100 * MS;
 	assert_true(ask_send(&world, &leader));
 	gateway_turn(&world, 0);
 	ask_once(&world, &joiner, 0, "cached", 1);
@@ -341,7 +341,7 @@ static void a_hurried_joiner_leaves_at_its_own_deadline(void **state)
 	gateway_turn(&world, 0);
 	for (unsigned i = 0; i < countof(joiners); i++) {
 		ask_init(&joiners[i], i % 2, "cached", 1);
-		joiners[i].asker.timeout_us = (300 - 100 * i) * MS;
+		joiners[i].caller.timeout_us = (300 - 100 * i) * MS;
 		assert_true(ask_send(&world, &joiners[i]));
 	}
 	gateway_settle(&world);
@@ -426,8 +426,8 @@ static void nobody_asks_anew_twice(void **state)
 static void ask_as(struct ask *ask, const char *caller, const char *tool, unsigned tag)
 {
 	ask_init(ask, 0, tool, tag);
-	strcpy(ask->asker.caller + 1, caller);
-	ask->asker.caller_len = 1 + strlen(caller);
+	strcpy(ask->caller.name + 1, caller);
+	ask->caller.name_len = 1 + strlen(caller);
 	assert_true(ask_send(&world, ask));
 }
 

@@ -151,7 +151,7 @@ static void a_deadline_is_covered_by_an_old_answer_too(void **state)
 	start_with("cached", 1);
 	gateway_pass(&world, 200 * S);
 	ask_init(&ask, 1, "cached", 1);
-	ask.asker.timeout_us = S;
+	ask.caller.timeout_us = S;
 	assert_true(ask_send(&world, &ask));
 	gateway_settle(&world);
 	gateway_pass(&world, S);
@@ -174,7 +174,7 @@ static void a_call_that_was_looked_up_has_its_place(void **state)
 	for (unsigned i = 0; i < countof(calls); i++) {
 		calls[i] = call_new(world.gateway.workers[i % 2]);
 		calls[i]->tool = catalogue_tool(calls[i]->catalogue, SLICE("write"));
-		calls[i]->asker = &ask.asker;
+		calls[i]->caller = &ask.caller;
 		assert_int_equal(call_look_up(calls[i]), i == 8);
 	}
 	assert_int_equal(calls[8]->answer->outcome, OUTCOME_OVERLOADED);

@@ -40,11 +40,11 @@ static void send_one(void)
 	struct ask *ask = &asks[asked];
 	uint64_t timeout_us = 5 * CLOCK_US_PER_S;
 	ask_init(ask, pick(2), tools[pick(countof(tools))], pick(3));
-	ask->asker.number = pick(3);
-	ask->asker.urgency = (uint8_t)pick(8);
+	ask->caller.number = pick(3);
+	ask->caller.urgency = (uint8_t)pick(8);
 	if (one_in(3))
-		timeout_us = ask->asker.timeout_us = (1 + pick(6000)) * CLOCK_US_PER_MS;
-	ask->asker.wish =
+		timeout_us = ask->caller.timeout_us = (1 + pick(6000)) * CLOCK_US_PER_MS;
+	ask->caller.wish =
 		(struct cache_wish){ .no_cache = one_in(8), .no_store = one_in(8), .only_if_cached = one_in(16) };
 	cancelled[asked] = false;
 	due_us[asked] = world.now_us + timeout_us;
