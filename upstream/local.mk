@@ -6,6 +6,7 @@ libupstream_a_SOURCES = \
 	upstream/provider_simulated.c \
 	upstream/retry_budget.c upstream/retry_budget.h \
 	upstream/upstream.c upstream/upstream.h \
+	upstream/dialects/answer_tracker.c upstream/dialects/answer_tracker.h \
 	upstream/dialects/call.h \
 	upstream/dialects/dialect.c upstream/dialects/dialect.h \
 	upstream/dialects/envelope.c upstream/dialects/envelope.h \
@@ -25,7 +26,6 @@ libupstream_a_SOURCES = \
 	upstream/dialects/media.h \
 	upstream/dialects/path_guard.c upstream/dialects/path_guard.h \
 	upstream/dialects/rest.c \
-	upstream/dialects/tally.c upstream/dialects/tally.h \
 	upstream/dialects/template.c upstream/dialects/template.h \
 	upstream/http/answers.c upstream/http/delivery.h \
 	upstream/http/attempt.c \

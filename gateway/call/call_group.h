@@ -90,7 +90,7 @@ struct call_group {
 	struct blob *body;    /* the request's */
 	struct caller caller; /* of the request */
 	void *context;        /* the kind's */
-	size_t tally;         /* the kind's, 0 at first */
+	size_t counted;       /* the kind's, 0 at first */
 	size_t count;         /* of items */
 	/* call_group.c's */
 	struct json_walk walk; /* elements not begun yet */

@@ -54,7 +54,7 @@ static void begin_message(struct call_group *group, struct call_group_item *item
 		break;
 	case MCP_LISTS:
 		item->made = 3 * mcp_list_bytes(group->worker);
-		if (group->tally++ < LISTS_MAX)
+		if (group->counted++ < LISTS_MAX)
 			break;
 		refuse_list(&message);
 		/* fall through */

@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "upstream/dialects/graphql.h"
 #include "upstream/dialects/graphql_text.h"
-#include "upstream/dialects/tally.h"
+#include "upstream/dialects/answer_tracker.h"
 
 enum {
 	MAX_CALLS = 1000,
@@ -241,7 +241,7 @@ static bool graphql_encode(const struct upstream_call *calls, size_t count, uint
 /* --- reading --- */
 
 struct graphql_decoder {
-	struct tally tally;
+	struct answer_tracker tracker;
 	enum merge merge;
 	struct list_reader list; /* of responses */
 	bool *may_be_empty;      /* by index; behind answered */
@@ -259,20 +259,20 @@ static struct dialect_decoder *graphql_decoder_of(const struct dialect *dialect,
 	struct graphql_decoder *decoder = calloc(1, sizeof *decoder + 2 * count * sizeof(bool));
 	if (!decoder)
 		return NULL;
-	tally_init(&decoder->tally, dialect, count, first_id, json_depth + WRAPPER_DEPTH, sink, decoder->answered);
+	tracker_init(&decoder->tracker, dialect, count, first_id, json_depth + WRAPPER_DEPTH, sink, decoder->answered);
 	decoder->may_be_empty = decoder->answered + count;
 	decoder->merge = count == 1 ? MERGE_OFF : graphql_of(dialect)->merge;
 	list_reader_init(&decoder->list);
-	if (decoder->merge != MERGE_ARRAY || tally_by_place(&decoder->tally, true))
-		return &decoder->tally.base;
+	if (decoder->merge != MERGE_ARRAY || tracker_by_place(&decoder->tracker, true))
+		return &decoder->tracker.base;
 	free(decoder);
 	return NULL;
 }
 
 static void graphql_expect(struct dialect_decoder *base, const struct upstream_call *calls)
 {
-	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tally.base);
-	for (size_t i = 0; i < decoder->tally.count; i++)
+	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tracker.base);
+	for (size_t i = 0; i < decoder->tracker.count; i++)
 		decoder->may_be_empty[i] = container_of(calls[i].route, struct graphql_route, base)->text.may_be_empty;
 }
 
@@ -297,10 +297,10 @@ static bool read_response(struct slice object, struct response *response)
 
 /* Whether a response speaks for itself, or the status does. GraphQL over HTTP: a request that cannot be carried out is
  * 4xx with errors and no data; what was carried out in part may have a failing status and data. */
-static bool status_allows(const struct tally *tally, const struct response *response)
+static bool status_allows(const struct answer_tracker *tracker, const struct response *response)
 {
-	return !tally_failed(tally) || response->data.len ||
-	       dialect_status_outcome(tally->base.status, OUTCOME_TOOL_ERROR) == OUTCOME_TOOL_ERROR;
+	return !tracker_failed(tracker) || response->data.len ||
+	       dialect_status_outcome(tracker->base.status, OUTCOME_TOOL_ERROR) == OUTCOME_TOOL_ERROR;
 }
 
 static struct slice first_error(struct slice errors)
@@ -311,7 +311,7 @@ static struct slice first_error(struct slice errors)
 }
 
 /* Its errors and the data that came with them. `errors`, `data`: texts; data may be empty. */
-static struct answer *errors_answer(const struct tally *tally, struct slice errors, struct slice data)
+static struct answer *errors_answer(const struct answer_tracker *tracker, struct slice errors, struct slice data)
 {
 	struct buf said = BUF_INIT(SIZE_MAX / 4);
 	buf_put_text(&said, "{\"errors\":");
@@ -321,42 +321,42 @@ static struct answer *errors_answer(const struct tally *tally, struct slice erro
 		buf_put(&said, data);
 	}
 	buf_put_char(&said, '}');
-	struct answer *answer = tally_tool_error(tally, tally->base.retry_after_s, first_error(errors),
-						 said.failed ? (struct slice){ NULL, 0 } : buf_slice(&said));
+	struct answer *answer = tracker_tool_error(tracker, tracker->base.retry_after_s, first_error(errors),
+						   said.failed ? (struct slice){ NULL, 0 } : buf_slice(&said));
 	buf_fini(&said);
 	return answer;
 }
 
 /* A response that is one call's. */
-static struct answer *response_answer(const struct tally *tally, const struct response *response)
+static struct answer *response_answer(const struct answer_tracker *tracker, const struct response *response)
 {
 	if (response->errors.len)
-		return errors_answer(tally, response->errors, response->data);
-	return response->data.len ? tally_result(tally, response->data) : answer_result(SLICE("null"), true, NULL);
+		return errors_answer(tracker, response->errors, response->data);
+	return response->data.len ? tracker_result(tracker, response->data) : answer_result(SLICE("null"), true, NULL);
 }
 
 /* One response of a list. Servers give a list the status of one of them. */
-static void take_response(struct tally *tally, struct slice element)
+static void take_response(struct answer_tracker *tracker, struct slice element)
 {
 	struct response response;
 	bool read = read_response(element, &response);
-	if (read && status_allows(tally, &response))
-		tally_place(tally, response_answer(tally, &response));
-	else if (read || tally_failed(tally))
-		tally_place_nothing(tally); /* finish answers by the status */
+	if (read && status_allows(tracker, &response))
+		tracker_place(tracker, response_answer(tracker, &response));
+	else if (read || tracker_failed(tracker))
+		tracker_place_nothing(tracker); /* finish answers by the status */
 	else
-		tally_place(tally, tally_broken(tally, "the provider's answer has neither data nor errors"));
+		tracker_place(tracker, tracker_broken(tracker, "the provider's answer has neither data nor errors"));
 }
 
 static bool read_list(struct graphql_decoder *decoder, struct slice body, bool last)
 {
 	static const struct json_path whole = { .set = true };
-	return tally_read_list(&decoder->tally, &decoder->list, &whole, body, last, take_response);
+	return tracker_read_list(&decoder->tracker, &decoder->list, &whole, body, last, take_response);
 }
 
 static bool graphql_feed(struct dialect_decoder *base, struct slice body)
 {
-	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tally.base);
+	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tracker.base);
 	/* elsewhere errors may stand behind the data */
 	return decoder->merge != MERGE_ARRAY || read_list(decoder, body, false);
 }
@@ -369,7 +369,7 @@ struct part {
 };
 
 /* "j3_user", raw: call 3 and what is behind it with the quote ('user"'). False: no alias of ours. */
-static bool split_alias(const struct tally *tally, struct slice raw, size_t *call, struct slice *name)
+static bool split_alias(const struct answer_tracker *tracker, struct slice raw, size_t *call, struct slice *name)
 {
 	const char *at = raw.at + 2, *end = raw.at + raw.len;
 	size_t number = 0;
@@ -377,7 +377,7 @@ static bool split_alias(const struct tally *tally, struct slice raw, size_t *cal
 		return false;
 	for (; at < end && *at >= '0' && *at <= '9' && number <= MAX_CALLS; at++)
 		number = number * 10 + (size_t)(*at - '0');
-	if (at == raw.at + 2 || at == end || *at != '_' || number >= tally->count)
+	if (at == raw.at + 2 || at == end || *at != '_' || number >= tracker->count)
 		return false;
 	*call = number;
 	*name = (struct slice){ at + 1, (size_t)(end - at - 1) };
@@ -390,13 +390,13 @@ static void comma(struct buf *out)
 		buf_put_char(out, ',');
 }
 
-static void take_data(const struct tally *tally, struct slice data, struct part *parts)
+static void take_data(const struct answer_tracker *tracker, struct slice data, struct part *parts)
 {
 	struct json_walk walk = json_walk(data);
 	struct slice raw, value, name;
 	size_t call;
 	while (json_next_member(&walk, &raw, &value)) {
-		if (!split_alias(tally, raw, &call, &name))
+		if (!split_alias(tracker, raw, &call, &name))
 			continue;
 		comma(&parts[call].data);
 		buf_put_char(&parts[call].data, '"');
@@ -433,7 +433,7 @@ static void put_error(struct buf *out, struct slice error, struct slice path, st
 }
 
 /* False: an error that is about the request as a whole. */
-static bool take_errors(const struct tally *tally, struct slice errors, struct part *parts)
+static bool take_errors(const struct answer_tracker *tracker, struct slice errors, struct part *parts)
 {
 	struct json_walk walk = json_walk(errors.len ? errors : SLICE("[]"));
 	struct slice error, path, raw, name;
@@ -443,7 +443,7 @@ static bool take_errors(const struct tally *tally, struct slice errors, struct p
 		    json_type(path) != JSON_ARRAY)
 			return false;
 		struct json_walk steps = json_walk(path);
-		if (!json_next_element(&steps, &raw) || !split_alias(tally, raw, &call, &name))
+		if (!json_next_element(&steps, &raw) || !split_alias(tracker, raw, &call, &name))
 			return false;
 		put_error(&parts[call].errors, error, path, name);
 	}
@@ -453,7 +453,7 @@ static bool take_errors(const struct tally *tally, struct slice errors, struct p
 /* NULL: out of memory. */
 static struct answer *part_answer(const struct graphql_decoder *decoder, size_t call, const struct part *part)
 {
-	const struct tally *tally = &decoder->tally;
+	const struct answer_tracker *tracker = &decoder->tracker;
 	struct buf data = BUF_INIT(SIZE_MAX / 4), errors = BUF_INIT(SIZE_MAX / 4);
 	struct answer *answer = NULL;
 	buf_put_char(&data, '{');
@@ -465,40 +465,40 @@ static struct answer *part_answer(const struct graphql_decoder *decoder, size_t 
 	if (part->data.failed || part->errors.failed || data.failed || errors.failed)
 		answer = NULL;
 	else if (part->errors.len)
-		answer = errors_answer(tally, buf_slice(&errors), buf_slice(&data));
+		answer = errors_answer(tracker, buf_slice(&errors), buf_slice(&data));
 	else if (part->data.len || decoder->may_be_empty[call])
-		answer = tally_made(&data);
+		answer = tracker_made(&data);
 	else
-		answer = tally_broken(tally, "the provider's answer has nothing for this call");
+		answer = tracker_broken(tracker, "the provider's answer has nothing for this call");
 	buf_fini(&data);
 	buf_fini(&errors);
 	return answer;
 }
 
 /* One answer for all: it cannot be told whose fault it is. */
-static enum outcome refuse_whole(struct tally *tally, const struct response *response)
+static enum outcome refuse_whole(struct answer_tracker *tracker, const struct response *response)
 {
-	tally_emit_missing(tally, tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, response->errors,
-						"the provider refused the request as a whole"));
+	tracker_emit_missing(tracker, tracker_refusal(tracker, OUTCOME_UPSTREAM_ERROR, response->errors,
+						      "the provider refused the request as a whole"));
 	return OUTCOME_UPSTREAM_ERROR;
 }
 
 static enum outcome finish_parts(struct graphql_decoder *decoder, const struct response *response)
 {
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	enum outcome outcome = OUTCOME_OK;
-	struct part *parts = calloc(tally->count, sizeof *parts);
-	for (size_t i = 0; parts && i < tally->count; i++)
+	struct part *parts = calloc(tracker->count, sizeof *parts);
+	for (size_t i = 0; parts && i < tracker->count; i++)
 		parts[i] = (struct part){ BUF_INIT(SIZE_MAX / 4), BUF_INIT(SIZE_MAX / 4) };
-	if (parts && !take_errors(tally, response->errors, parts)) {
-		outcome = refuse_whole(tally, response);
+	if (parts && !take_errors(tracker, response->errors, parts)) {
+		outcome = refuse_whole(tracker, response);
 	} else {
 		if (parts)
-			take_data(tally, response->data, parts);
-		for (size_t i = 0; i < tally->count; i++)
-			tally_emit(tally, i, parts ? part_answer(decoder, i, &parts[i]) : NULL);
+			take_data(tracker, response->data, parts);
+		for (size_t i = 0; i < tracker->count; i++)
+			tracker_emit(tracker, i, parts ? part_answer(decoder, i, &parts[i]) : NULL);
 	}
-	for (size_t i = 0; parts && i < tally->count; i++) {
+	for (size_t i = 0; parts && i < tracker->count; i++) {
 		buf_fini(&parts[i].data);
 		buf_fini(&parts[i].errors);
 	}
@@ -510,40 +510,40 @@ static enum outcome finish_parts(struct graphql_decoder *decoder, const struct r
 
 static enum outcome finish_missing(struct graphql_decoder *decoder, struct slice body)
 {
-	struct tally *tally = &decoder->tally;
-	bool some = tally->answered_count > 0;
-	if (tally->answered_count < tally->count)
-		tally_emit_missing(tally, tally_missing(tally, body));
-	return tally_outcome(tally, some);
+	struct answer_tracker *tracker = &decoder->tracker;
+	bool some = tracker->answered_count > 0;
+	if (tracker->answered_count < tracker->count)
+		tracker_emit_missing(tracker, tracker_missing(tracker, body));
+	return tracker_outcome(tracker, some);
 }
 
 static enum outcome graphql_finish(struct dialect_decoder *base, struct slice body)
 {
-	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tally.base);
-	struct tally *tally = &decoder->tally;
+	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tracker.base);
+	struct answer_tracker *tracker = &decoder->tracker;
 	struct response response;
 	if (decoder->merge == MERGE_ARRAY)
 		read_list(decoder, body, true);
-	if (tally->answered_count || (decoder->merge == MERGE_ARRAY && decoder->list.found) ||
-	    json_trim(body).len == 0 || !tally_check(tally, body, json_trim(body)))
+	if (tracker->answered_count || (decoder->merge == MERGE_ARRAY && decoder->list.found) ||
+	    json_trim(body).len == 0 || !tracker_check(tracker, body, json_trim(body)))
 		return finish_missing(decoder, body);
-	if (!read_response(json_trim(body), &response) || !status_allows(tally, &response))
+	if (!read_response(json_trim(body), &response) || !status_allows(tracker, &response))
 		return finish_missing(decoder, body);
-	if (tally->count == 1) {
-		tally_emit(tally, 0, response_answer(tally, &response));
+	if (tracker->count == 1) {
+		tracker_emit(tracker, 0, response_answer(tracker, &response));
 		return OUTCOME_OK;
 	}
 	if (decoder->merge == MERGE_ALIAS && response.data.len && json_type(response.data) == JSON_OBJECT)
 		return finish_parts(decoder, &response);
-	return response.errors.len ? refuse_whole(tally, &response) : finish_missing(decoder, body);
+	return response.errors.len ? refuse_whole(tracker, &response) : finish_missing(decoder, body);
 }
 
 static void graphql_decoder_free(struct dialect_decoder *base)
 {
 	if (!base)
 		return;
-	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tally.base);
-	tally_fini(&decoder->tally);
+	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tracker.base);
+	tracker_fini(&decoder->tracker);
 	free(decoder);
 }
 
@@ -557,7 +557,7 @@ const struct dialect dialect_graphql = {
 	.encode = graphql_encode,
 	.decoder_of = graphql_decoder_of,
 	.expect = graphql_expect,
-	.head = tally_head,
+	.head = tracker_head,
 	.feed = graphql_feed,
 	.finish = graphql_finish,
 	.decoder_free = graphql_decoder_free,

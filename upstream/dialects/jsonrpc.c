@@ -9,7 +9,7 @@
 #include "base/json.h"
 #include "base/json_split.h"
 #include "upstream/dialects/dialect.h"
-#include "upstream/dialects/tally.h"
+#include "upstream/dialects/answer_tracker.h"
 
 enum {
 	MAX_CALLS = 10000,
@@ -93,7 +93,7 @@ static bool jsonrpc_encode(const struct upstream_call *calls, size_t count, uint
 /* --- reading --- */
 
 struct jsonrpc_decoder {
-	struct tally tally;
+	struct answer_tracker tracker;
 	struct json_split split;
 	bool refused_whole;             /* one error object spoke for all */
 	size_t refusal_at, refusal_len; /* it: where in the body; finish passes it on */
@@ -111,10 +111,10 @@ static struct dialect_decoder *jsonrpc_decoder_new(size_t count, uint64_t first_
 	struct jsonrpc_decoder *decoder = calloc(1, sizeof *decoder + count * sizeof(bool));
 	if (!decoder)
 		return NULL;
-	tally_init(&decoder->tally, &dialect_jsonrpc, count, first_id, json_depth + ENVELOPE_DEPTH, sink,
-		   decoder->answered);
+	tracker_init(&decoder->tracker, &dialect_jsonrpc, count, first_id, json_depth + ENVELOPE_DEPTH, sink,
+		     decoder->answered);
 	json_split_init(&decoder->split);
-	return &decoder->tally.base;
+	return &decoder->tracker.base;
 }
 
 static void read_response(struct slice object, struct response *response)
@@ -137,36 +137,39 @@ static void read_response(struct slice object, struct response *response)
 
 static void answer_call(struct jsonrpc_decoder *decoder, size_t index, const struct response *response)
 {
-	if (decoder->tally.answered[index])
+	if (decoder->tracker.answered[index])
 		return; /* the first one counts */
 	if (response->error.len && response->result.len)
-		tally_emit(&decoder->tally, index,
-			   tally_broken(&decoder->tally, "the provider's answer has a result and an error at once"));
+		tracker_emit(
+			&decoder->tracker, index,
+			tracker_broken(&decoder->tracker, "the provider's answer has a result and an error at once"));
 	else if (response->error.len)
-		tally_emit(&decoder->tally, index,
-			   tally_tool_error(&decoder->tally, 0, response->error, response->error));
-	else if (tally_failed(&decoder->tally) && !dialect_nothing_done(decoder->tally.base.status))
+		tracker_emit(&decoder->tracker, index,
+			     tracker_tool_error(&decoder->tracker, 0, response->error, response->error));
+	else if (tracker_failed(&decoder->tracker) && !dialect_nothing_done(decoder->tracker.base.status))
 		return; /* finish answers by the status. One that says that nothing was done is wrong where there is a
 			 * result: the call would be sent again */
 	else if (response->result.len)
-		tally_emit(&decoder->tally, index, tally_result(&decoder->tally, response->result));
+		tracker_emit(&decoder->tracker, index, tracker_result(&decoder->tracker, response->result));
 	else
-		tally_emit(&decoder->tally, index,
-			   tally_broken(&decoder->tally, "the provider's answer has neither a result nor an error"));
+		tracker_emit(
+			&decoder->tracker, index,
+			tracker_broken(&decoder->tracker, "the provider's answer has neither a result nor an error"));
 }
 
 /* One error object, which names none of our calls, speaks for all of them. */
 static void refuse_whole(struct jsonrpc_decoder *decoder, struct slice error)
 {
-	struct tally *tally = &decoder->tally;
-	if (tally_failed(tally)) {
-		tally_emit_missing(tally, tally_status_refusal(tally, OUTCOME_UPSTREAM_ERROR, error));
+	struct answer_tracker *tracker = &decoder->tracker;
+	if (tracker_failed(tracker)) {
+		tracker_emit_missing(tracker, tracker_status_refusal(tracker, OUTCOME_UPSTREAM_ERROR, error));
 		return;
 	}
-	struct answer *said = tally_tool_error(tally, 0, error, error);
-	tally_emit_missing(tally, tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, error,
-						"the provider refused the request as a whole%s%s",
-						tally->count == 1 ? "; " : "", tally->count == 1 ? said->detail : ""));
+	struct answer *said = tracker_tool_error(tracker, 0, error, error);
+	tracker_emit_missing(tracker,
+			     tracker_refusal(tracker, OUTCOME_UPSTREAM_ERROR, error,
+					     "the provider refused the request as a whole%s%s",
+					     tracker->count == 1 ? "; " : "", tracker->count == 1 ? said->detail : ""));
 	answer_unref(said);
 }
 
@@ -181,17 +184,17 @@ static void note_refusal(struct jsonrpc_decoder *decoder, struct slice body, str
 
 static void take_element(struct jsonrpc_decoder *decoder, struct slice body, struct slice element)
 {
-	struct tally *tally = &decoder->tally;
-	if (!tally_check(tally, body, element))
+	struct answer_tracker *tracker = &decoder->tracker;
+	if (!tracker_check(tracker, body, element))
 		return;
 	if (json_type(element) != JSON_OBJECT) {
-		tally_note(tally, "not a response object", (size_t)(element.at - body.at));
+		tracker_note(tracker, "not a response object", (size_t)(element.at - body.at));
 		return;
 	}
 	struct response response;
 	size_t index;
 	read_response(element, &response);
-	if (tally_find(tally, response.id, &index))
+	if (tracker_find(tracker, response.id, &index))
 		answer_call(decoder, index, &response);
 	else if (response.error.len && !decoder->split.array)
 		note_refusal(decoder, body, response.error);
@@ -200,8 +203,8 @@ static void take_element(struct jsonrpc_decoder *decoder, struct slice body, str
 static bool read_on(struct jsonrpc_decoder *decoder, struct slice body, bool last)
 {
 	struct slice element;
-	while (!decoder->tally.broken) {
-		switch (json_split_next(&decoder->split, body, last, decoder->tally.depth, &element)) {
+	while (!decoder->tracker.broken) {
+		switch (json_split_next(&decoder->split, body, last, decoder->tracker.depth, &element)) {
 		case JSON_SPLIT_MORE:
 			return true;
 		case JSON_SPLIT_ELEMENT:
@@ -210,8 +213,8 @@ static bool read_on(struct jsonrpc_decoder *decoder, struct slice body, bool las
 		case JSON_SPLIT_END:
 			return true;
 		case JSON_SPLIT_BROKEN:
-			tally_note(&decoder->tally, "not JSON", decoder->split.at);
-			decoder->tally.broken = true;
+			tracker_note(&decoder->tracker, "not JSON", decoder->split.at);
+			decoder->tracker.broken = true;
 			break;
 		}
 	}
@@ -220,29 +223,29 @@ static bool read_on(struct jsonrpc_decoder *decoder, struct slice body, bool las
 
 static bool jsonrpc_feed(struct dialect_decoder *base, struct slice body)
 {
-	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, tally.base);
+	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, tracker.base);
 	return read_on(decoder, body, false);
 }
 
 static enum outcome jsonrpc_finish(struct dialect_decoder *base, struct slice body)
 {
-	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, tally.base);
-	struct tally *tally = &decoder->tally;
+	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, tracker.base);
+	struct answer_tracker *tracker = &decoder->tracker;
 	read_on(decoder, body, true);
 	if (decoder->refused_whole)
 		refuse_whole(decoder, (struct slice){ body.at + decoder->refusal_at, decoder->refusal_len });
-	bool some = tally->answered_count > 0 && !decoder->refused_whole;
-	if (tally->answered_count < tally->count)
-		tally_emit_missing(tally, tally_missing(tally, body));
-	return tally_outcome(tally, some);
+	bool some = tracker->answered_count > 0 && !decoder->refused_whole;
+	if (tracker->answered_count < tracker->count)
+		tracker_emit_missing(tracker, tracker_missing(tracker, body));
+	return tracker_outcome(tracker, some);
 }
 
 static void jsonrpc_decoder_free(struct dialect_decoder *base)
 {
 	if (!base)
 		return;
-	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, tally.base);
-	tally_fini(&decoder->tally);
+	struct jsonrpc_decoder *decoder = container_of(base, struct jsonrpc_decoder, tracker.base);
+	tracker_fini(&decoder->tracker);
 	free(decoder);
 }
 
@@ -254,7 +257,7 @@ const struct dialect dialect_jsonrpc = {
 	.check = jsonrpc_check,
 	.encode = jsonrpc_encode,
 	.decoder_new = jsonrpc_decoder_new,
-	.head = tally_head,
+	.head = tracker_head,
 	.feed = jsonrpc_feed,
 	.finish = jsonrpc_finish,
 	.decoder_free = jsonrpc_decoder_free,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "upstream/dialects/key_list.h"
-#include "upstream/dialects/tally.h"
+#include "upstream/dialects/answer_tracker.h"
 #include "upstream/dialects/template.h"
 
 /* --- routes --- */
@@ -374,7 +374,7 @@ static void key_list_group(const struct dialect_route *base, struct slice argume
 /* --- reading --- */
 
 struct key_list_decoder {
-	struct tally tally;
+	struct answer_tracker tracker;
 	const struct key_list_route *route; /* held; NULL before expect */
 	struct dialect_decoder *plain;      /* one call's, should its tool be a plain one; NULL else */
 	struct keys keys;
@@ -388,13 +388,13 @@ static void key_list_decoder_free(struct dialect_decoder *base)
 {
 	if (!base)
 		return;
-	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
 	dialect_rest.decoder_free(decoder->plain);
 	if (decoder->route)
 		dialect_route_unref(&decoder->route->base);
 	keys_fini(&decoder->keys);
 	buf_fini(&decoder->scratch);
-	tally_fini(&decoder->tally);
+	tracker_fini(&decoder->tracker);
 	free(decoder);
 }
 
@@ -404,19 +404,19 @@ static struct dialect_decoder *key_list_decoder_of(const struct dialect *dialect
 	struct key_list_decoder *decoder = calloc(1, sizeof *decoder + count * sizeof(bool));
 	if (!decoder)
 		return NULL;
-	tally_init(&decoder->tally, dialect, count, first_id, json_depth + JSON_PATH_NAMES + 1, sink,
-		   decoder->answered);
+	tracker_init(&decoder->tracker, dialect, count, first_id, json_depth + JSON_PATH_NAMES + 1, sink,
+		     decoder->answered);
 	list_reader_init(&decoder->list);
 	decoder->scratch = BUF_INIT(SIZE_MAX / 4);
 	if (count > 1 || (decoder->plain = dialect_rest.decoder_new(count, first_id, json_depth, sink)))
-		return &decoder->tally.base;
-	key_list_decoder_free(&decoder->tally.base);
+		return &decoder->tracker.base;
+	key_list_decoder_free(&decoder->tracker.base);
 	return NULL;
 }
 
 static void key_list_expect(struct dialect_decoder *base, const struct upstream_call *calls)
 {
-	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
 	decoder->route = container_of(dialect_route_ref(calls[0].route), struct key_list_route, base);
 	if (!decoder->route->keyed) {
 		struct upstream_call plain = calls[0];
@@ -426,12 +426,12 @@ static void key_list_expect(struct dialect_decoder *base, const struct upstream_
 	}
 	dialect_rest.decoder_free(decoder->plain);
 	decoder->plain = NULL;
-	decoder->no_memory = !keys_init(&decoder->keys, calls, decoder->tally.count);
+	decoder->no_memory = !keys_init(&decoder->keys, calls, decoder->tracker.count);
 }
 
 static void key_list_header(struct dialect_decoder *base, struct slice value)
 {
-	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
 	if (decoder->plain)
 		dialect_rest.header(decoder->plain, value);
 }
@@ -439,8 +439,8 @@ static void key_list_header(struct dialect_decoder *base, struct slice value)
 static void key_list_head(struct dialect_decoder *base, unsigned status, struct slice content_type,
 			  uint32_t retry_after_s)
 {
-	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
-	tally_head(base, status, content_type, retry_after_s);
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
+	tracker_head(base, status, content_type, retry_after_s);
 	if (decoder->plain)
 		dialect_rest.head(decoder->plain, status, content_type, retry_after_s);
 }
@@ -448,7 +448,7 @@ static void key_list_head(struct dialect_decoder *base, unsigned status, struct 
 /* An item for all calls that asked for its key; the first of a key counts. */
 static void take_item(struct key_list_decoder *decoder, struct slice raw_key, struct slice item)
 {
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	buf_reset(&decoder->scratch);
 	if (!put_key(&decoder->scratch, raw_key))
 		return;
@@ -462,32 +462,33 @@ static void take_item(struct key_list_decoder *decoder, struct slice raw_key, st
 		const struct key *key = &keys->sorted[i];
 		if (!slice_equal(key_text(keys, key), text))
 			break;
-		if (!tally->answered[key->call])
-			tally_emit(tally, key->call,
-				   result.len ? tally_result(tally, result)
-					      : tally_broken(tally, "the provider's item for this key has no result"));
+		if (!tracker->answered[key->call])
+			tracker_emit(
+				tracker, key->call,
+				result.len ? tracker_result(tracker, result)
+					   : tracker_broken(tracker, "the provider's item for this key has no result"));
 	}
 }
 
 static bool is_ours(const struct key_list_decoder *decoder)
 {
-	return decoder->route && !decoder->no_memory && !tally_failed(&decoder->tally);
+	return decoder->route && !decoder->no_memory && !tracker_failed(&decoder->tracker);
 }
 
-static void take_element(struct tally *tally, struct slice element)
+static void take_element(struct answer_tracker *tracker, struct slice element)
 {
-	struct key_list_decoder *decoder = container_of(tally, struct key_list_decoder, tally);
+	struct key_list_decoder *decoder = container_of(tracker, struct key_list_decoder, tracker);
 	take_item(decoder, json_path_at(element, &decoder->route->key, false), element);
 }
 
 static bool read_list(struct key_list_decoder *decoder, struct slice body, bool last)
 {
-	return tally_read_list(&decoder->tally, &decoder->list, &decoder->route->list, body, last, take_element);
+	return tracker_read_list(&decoder->tracker, &decoder->list, &decoder->route->list, body, last, take_element);
 }
 
 static bool key_list_feed(struct dialect_decoder *base, struct slice body)
 {
-	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
 	if (decoder->plain)
 		return dialect_rest.feed(decoder->plain, body);
 	return !is_ours(decoder) || !decoder->route->key.set || read_list(decoder, body, false);
@@ -496,8 +497,8 @@ static bool key_list_feed(struct dialect_decoder *base, struct slice body)
 /* Items by their names in an object. False: there is no such object. */
 static bool read_object(struct key_list_decoder *decoder, struct slice body)
 {
-	struct tally *tally = &decoder->tally;
-	if (!tally_check(tally, body, json_trim(body)))
+	struct answer_tracker *tracker = &decoder->tracker;
+	if (!tracker_check(tracker, body, json_trim(body)))
 		return true;
 	struct slice object = json_path_at(json_trim(body), &decoder->route->list, false), name, value;
 	if (object.len == 0 || json_type(object) != JSON_OBJECT)
@@ -511,8 +512,8 @@ static bool read_object(struct key_list_decoder *decoder, struct slice body)
 /* What is said in place of the items concerns all calls. */
 static struct answer *no_items_answer(const struct key_list_decoder *decoder, struct slice body)
 {
-	return tally_refusal(&decoder->tally, OUTCOME_UPSTREAM_ERROR, body, "the provider's answer has no %s at %s",
-			     decoder->route->key.set ? "list" : "object", decoder->route->texts[0]);
+	return tracker_refusal(&decoder->tracker, OUTCOME_UPSTREAM_ERROR, body, "the provider's answer has no %s at %s",
+			       decoder->route->key.set ? "list" : "object", decoder->route->texts[0]);
 }
 
 /* Sorted: if any differ, the first and the last do. */
@@ -526,7 +527,7 @@ static struct answer *absent_answer(const struct key_list_decoder *decoder)
 {
 	if (decoder->route->null_missing)
 		return answer_result(SLICE("null"), true, NULL);
-	return answer_upstream_error(OUTCOME_TOOL_ERROR, decoder->tally.base.status, 0, (struct slice){ NULL, 0 },
+	return answer_upstream_error(OUTCOME_TOOL_ERROR, decoder->tracker.base.status, 0, (struct slice){ NULL, 0 },
 				     "the provider has nothing under this key: it is not in its answer");
 }
 
@@ -534,28 +535,29 @@ static struct answer *absent_answer(const struct key_list_decoder *decoder)
  * first: that a key does not exist is believed when it was asked for alone. */
 static void tell_absent(struct key_list_decoder *decoder, size_t index)
 {
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	if (in_company(&decoder->keys))
-		tally_doubt(tally, index,
-			    tally_broken(tally, "the provider's answer to several keys has nothing under this one, and "
-						"it could not be asked for alone"));
+		tracker_doubt(tracker, index,
+			      tracker_broken(tracker,
+					     "the provider's answer to several keys has nothing under this one, and "
+					     "it could not be asked for alone"));
 	else
-		tally_emit(tally, index, absent_answer(decoder));
+		tracker_emit(tracker, index, absent_answer(decoder));
 }
 
 /* A call alone that is refused is refused for its own sake. */
 static enum outcome finish_failed(struct key_list_decoder *decoder, struct slice body)
 {
-	struct tally *tally = &decoder->tally;
-	enum outcome refusal = tally->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
-	tally_emit_missing(tally, tally_status_refusal(tally, refusal, body));
-	enum outcome outcome = dialect_status_outcome(tally->base.status, refusal);
+	struct answer_tracker *tracker = &decoder->tracker;
+	enum outcome refusal = tracker->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
+	tracker_emit_missing(tracker, tracker_status_refusal(tracker, refusal, body));
+	enum outcome outcome = dialect_status_outcome(tracker->base.status, refusal);
 	return outcome == OUTCOME_TOOL_ERROR ? OUTCOME_OK : outcome;
 }
 
 static enum outcome finish_read(struct key_list_decoder *decoder, struct slice body)
 {
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	bool found;
 	if (decoder->route->key.set) {
 		read_list(decoder, body, true);
@@ -563,33 +565,34 @@ static enum outcome finish_read(struct key_list_decoder *decoder, struct slice b
 	} else {
 		found = read_object(decoder, body);
 	}
-	bool whole = found && !tally->broken && !tally->fault.what && (!decoder->route->key.set || decoder->list.ended);
-	bool some = tally->answered_count > 0 || whole;
-	for (size_t i = 0; i < tally->count && (decoder->no_memory || whole); i++)
-		if (!tally->answered[i] && decoder->no_memory)
-			tally_emit(tally, i, NULL);
-		else if (!tally->answered[i])
+	bool whole =
+		found && !tracker->broken && !tracker->fault.what && (!decoder->route->key.set || decoder->list.ended);
+	bool some = tracker->answered_count > 0 || whole;
+	for (size_t i = 0; i < tracker->count && (decoder->no_memory || whole); i++)
+		if (!tracker->answered[i] && decoder->no_memory)
+			tracker_emit(tracker, i, NULL);
+		else if (!tracker->answered[i])
 			tell_absent(decoder, i);
-	if (tally->answered_count < tally->count)
-		tally_emit_missing(tally, found || tally->broken || json_trim(body).len == 0
-						  ? tally_missing(tally, body)
-						  : no_items_answer(decoder, body));
-	return tally_outcome(tally, some);
+	if (tracker->answered_count < tracker->count)
+		tracker_emit_missing(tracker, found || tracker->broken || json_trim(body).len == 0
+						      ? tracker_missing(tracker, body)
+						      : no_items_answer(decoder, body));
+	return tracker_outcome(tracker, some);
 }
 
 static enum outcome key_list_finish(struct dialect_decoder *base, struct slice body)
 {
-	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tally.base);
-	struct tally *tally = &decoder->tally;
+	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
+	struct answer_tracker *tracker = &decoder->tracker;
 	if (decoder->plain)
 		return dialect_rest.finish(decoder->plain, body);
-	if (tally_failed(tally))
+	if (tracker_failed(tracker))
 		return finish_failed(decoder, body);
 	if (is_ours(decoder))
 		return finish_read(decoder, body);
-	for (size_t i = 0; i < tally->count; i++)
-		if (!tally->answered[i])
-			tally_emit(tally, i, NULL);
+	for (size_t i = 0; i < tracker->count; i++)
+		if (!tracker->answered[i])
+			tracker_emit(tracker, i, NULL);
 	return OUTCOME_OK; /* the provider did its part */
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "upstream/dialects/tally.h"
+#include "upstream/dialects/answer_tracker.h"
 
 enum {
 	MAX_INPUTS = 2048,       /* of one request, as published */
@@ -223,7 +223,7 @@ struct expected {
 };
 
 struct embeddings_decoder {
-	struct tally tally;
+	struct answer_tracker tracker;
 	bool *answered; /* behind calls */
 	struct expected calls[];
 };
@@ -236,19 +236,19 @@ static struct dialect_decoder *embeddings_decoder_new(size_t count, uint64_t fir
 	if (!decoder)
 		return NULL;
 	decoder->answered = (bool *)&decoder->calls[count];
-	tally_init(&decoder->tally, &dialect_openai_embeddings, count, first_id, json_depth + WRAPPER_DEPTH, sink,
-		   decoder->answered);
+	tracker_init(&decoder->tracker, &dialect_openai_embeddings, count, first_id, json_depth + WRAPPER_DEPTH, sink,
+		     decoder->answered);
 	for (size_t i = 0; i < count; i++)
 		decoder->calls[i] = (struct expected){ .first = i, .count = 1, .tokens = 1 };
-	if (tally_by_place(&decoder->tally, false))
-		return &decoder->tally.base;
+	if (tracker_by_place(&decoder->tracker, false))
+		return &decoder->tracker.base;
 	free(decoder);
 	return NULL;
 }
 
 static struct embeddings_decoder *decoder_of(struct dialect_decoder *base)
 {
-	return container_of(base, struct embeddings_decoder, tally.base);
+	return container_of(base, struct embeddings_decoder, tracker.base);
 }
 
 static uint64_t embeddings_tokens(const struct dialect_route *route, struct slice arguments)
@@ -263,7 +263,7 @@ static void embeddings_expect(struct dialect_decoder *base, const struct upstrea
 {
 	struct embeddings_decoder *decoder = decoder_of(base);
 	size_t first = 0;
-	for (size_t i = 0; i < decoder->tally.count; i++) {
+	for (size_t i = 0; i < decoder->tracker.count; i++) {
 		struct expected *expected = &decoder->calls[i];
 		struct slice input = find_input(calls[i].arguments);
 		enum input_kind kind = input_kind(input, &expected->count);
@@ -354,7 +354,7 @@ static struct answer *result_of(const struct reading *reading, const struct expe
 	}
 	put_usage(&out, reading, share);
 	buf_put_char(&out, '}');
-	struct answer *answer = tally_made(&out);
+	struct answer *answer = tracker_made(&out);
 	buf_fini(&out);
 	return answer;
 }
@@ -362,12 +362,12 @@ static struct answer *result_of(const struct reading *reading, const struct expe
 static void emit_results(struct embeddings_decoder *decoder, const struct reading *reading)
 {
 	struct share share = { 0 };
-	size_t count = decoder->tally.count;
+	size_t count = decoder->tracker.count;
 	for (size_t i = 0; i < count; i++)
 		share.all += decoder->calls[i].tokens;
 	for (size_t i = 0; i < count; i++) {
 		share.own = decoder->calls[i].tokens;
-		tally_emit(&decoder->tally, i, result_of(reading, &decoder->calls[i], &share));
+		tracker_emit(&decoder->tracker, i, result_of(reading, &decoder->calls[i], &share));
 		share.before += share.own;
 	}
 }
@@ -394,14 +394,15 @@ static size_t place_elements(struct reading *reading, bool *wrong)
 }
 
 /* NULL, or what is wrong with the body. */
-static struct answer *read_body(struct tally *tally, struct slice body, struct reading *reading)
+static struct answer *read_body(struct answer_tracker *tracker, struct slice body, struct reading *reading)
 {
 	body = json_trim(body);
-	if (body.len == 0 || !tally_check(tally, body, body))
-		return tally_missing(tally, body);
+	if (body.len == 0 || !tracker_check(tracker, body, body))
+		return tracker_missing(tracker, body);
 	if (json_type(body) != JSON_OBJECT || !json_member(body, SLICE("data"), &reading->data) ||
 	    json_type(reading->data) != JSON_ARRAY)
-		return tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, body, "the provider's answer has no list \"data\"");
+		return tracker_refusal(tracker, OUTCOME_UPSTREAM_ERROR, body,
+				       "the provider's answer has no list \"data\"");
 	json_member(body, SLICE("model"), &reading->model);
 	json_member(body, SLICE("usage"), &reading->usage);
 	return NULL;
@@ -409,27 +410,27 @@ static struct answer *read_body(struct tally *tally, struct slice body, struct r
 
 static enum outcome finish_well(struct embeddings_decoder *decoder, struct slice body)
 {
-	struct tally *tally = &decoder->tally;
-	const struct expected *last = &decoder->calls[tally->count - 1];
+	struct answer_tracker *tracker = &decoder->tracker;
+	const struct expected *last = &decoder->calls[tracker->count - 1];
 	struct reading reading = { .element_count = last->first + last->count };
 	bool wrong;
-	struct answer *problem = read_body(tally, body, &reading);
+	struct answer *problem = read_body(tracker, body, &reading);
 	if (problem) {
-		tally_emit_missing(tally, problem);
+		tracker_emit_missing(tracker, problem);
 		return OUTCOME_UPSTREAM_ERROR;
 	}
 	reading.elements = calloc(reading.element_count, sizeof *reading.elements);
 	if (!reading.elements) {
-		tally_emit_missing(tally, dialect_or_no_memory(NULL));
+		tracker_emit_missing(tracker, dialect_or_no_memory(NULL));
 		return OUTCOME_OK; /* the provider did its part */
 	}
 	size_t found = place_elements(&reading, &wrong);
-	bool proven = !wrong && tally_prove(tally, found, reading.element_count);
+	bool proven = !wrong && tracker_prove(tracker, found, reading.element_count);
 	if (proven)
 		emit_results(decoder, &reading);
 	else
-		tally_emit_missing(tally,
-				   tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, (struct slice){ NULL, 0 },
+		tracker_emit_missing(
+			tracker, tracker_refusal(tracker, OUTCOME_UPSTREAM_ERROR, (struct slice){ NULL, 0 },
 						 "the provider's answer has embeddings for %zu inputs of %zu%s", found,
 						 reading.element_count, wrong ? ", and others that are nobody's" : ""));
 	free(reading.elements);
@@ -440,11 +441,11 @@ static enum outcome finish_well(struct embeddings_decoder *decoder, struct slice
 static enum outcome embeddings_finish(struct dialect_decoder *base, struct slice body)
 {
 	struct embeddings_decoder *decoder = decoder_of(base);
-	struct tally *tally = &decoder->tally;
-	if (!tally_failed(tally))
+	struct answer_tracker *tracker = &decoder->tracker;
+	if (!tracker_failed(tracker))
 		return finish_well(decoder, body);
-	enum outcome refusal = tally->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
-	tally_emit_missing(tally, tally_status_refusal(tally, refusal, body));
+	enum outcome refusal = tracker->count == 1 ? OUTCOME_TOOL_ERROR : OUTCOME_UPSTREAM_ERROR;
+	tracker_emit_missing(tracker, tracker_status_refusal(tracker, refusal, body));
 	return dialect_status_outcome(base->status, refusal);
 }
 
@@ -452,7 +453,7 @@ static void embeddings_decoder_free(struct dialect_decoder *base)
 {
 	if (!base)
 		return;
-	tally_fini(&decoder_of(base)->tally);
+	tracker_fini(&decoder_of(base)->tracker);
 	free(decoder_of(base));
 }
 
@@ -468,7 +469,7 @@ const struct dialect dialect_openai_embeddings = {
 	.encode = embeddings_encode,
 	.decoder_new = embeddings_decoder_new,
 	.expect = embeddings_expect,
-	.head = tally_head,
+	.head = tracker_head,
 	.feed = embeddings_feed,
 	.finish = embeddings_finish,
 	.decoder_free = embeddings_decoder_free,

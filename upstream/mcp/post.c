@@ -7,12 +7,12 @@
 #include <strings.h>
 
 #include "base/json_split.h"
-#include "upstream/dialects/tally.h"
+#include "upstream/dialects/answer_tracker.h"
 
 enum { EVENT_BYTES = 64 * 1024 * 1024 /* one event at most; the answer's own cap is usually smaller */ };
 
 struct post_decoder {
-	struct tally tally;
+	struct answer_tracker tracker;
 	struct mcp_post *post;
 	unsigned json_depth;
 	bool events; /* an event stream */
@@ -64,7 +64,7 @@ static struct answer *check(const struct dialect_route *route, struct slice argu
 
 static struct post_decoder *of(struct dialect_decoder *base)
 {
-	return container_of(container_of(base, struct tally, base), struct post_decoder, tally);
+	return container_of(container_of(base, struct answer_tracker, base), struct post_decoder, tracker);
 }
 
 static struct dialect_decoder *decoder_new(size_t count, uint64_t first_id, unsigned json_depth,
@@ -74,11 +74,11 @@ static struct dialect_decoder *decoder_new(size_t count, uint64_t first_id, unsi
 	if (!decoder)
 		return NULL;
 	decoder->json_depth = json_depth;
-	tally_init(&decoder->tally, &mcp_post_dialect, count, first_id, json_depth + 2, sink, decoder->answered);
+	tracker_init(&decoder->tracker, &mcp_post_dialect, count, first_id, json_depth + 2, sink, decoder->answered);
 	decoder->mended = BUF_INIT(SIZE_MAX / 4);
 	sse_init(&decoder->sse, EVENT_BYTES);
 	json_split_init(&decoder->split);
-	return &decoder->tally.base;
+	return &decoder->tracker.base;
 }
 
 static void decoder_free(struct dialect_decoder *base)
@@ -89,7 +89,7 @@ static void decoder_free(struct dialect_decoder *base)
 	answer_unref(decoder->whole);
 	buf_fini(&decoder->mended);
 	sse_fini(&decoder->sse);
-	tally_fini(&decoder->tally);
+	tracker_fini(&decoder->tracker);
 	free(decoder);
 }
 
@@ -98,7 +98,7 @@ static void expect(struct dialect_decoder *base, const struct upstream_call *cal
 	struct post_decoder *decoder = of(base);
 	decoder->post = post_of(calls);
 	if (decoder->post->first_id) /* a stream that is taken up again answers under the ids it was begun with */
-		decoder->tally.first_id = decoder->post->first_id;
+		decoder->tracker.first_id = decoder->post->first_id;
 }
 
 static void header(struct dialect_decoder *base, struct slice value)
@@ -111,7 +111,7 @@ static void head(struct dialect_decoder *base, unsigned status, struct slice con
 {
 	static const struct slice stream = { "text/event-stream", 17 };
 	struct post_decoder *decoder = of(base);
-	tally_head(base, status, content_type, retry_after_s);
+	tracker_head(base, status, content_type, retry_after_s);
 	decoder->post->status = status;
 	decoder->events = content_type.len >= stream.len && strncasecmp(content_type.at, stream.at, stream.len) == 0;
 }
@@ -120,41 +120,41 @@ static void put_out(struct post_decoder *decoder, size_t index, const struct mcp
 {
 	struct mcp_post *post = decoder->post;
 	if (!post->ops->heard) {
-		tally_emit(&decoder->tally, index,
-			   mcp_answer(message, decoder->json_depth, decoder->tally.base.status));
+		tracker_emit(&decoder->tracker, index,
+			     mcp_answer(message, decoder->json_depth, decoder->tracker.base.status));
 		return;
 	}
 	post->ops->heard(post, message);
-	tally_emit(&decoder->tally, index, answer_result(SLICE("{}"), true, NULL));
+	tracker_emit(&decoder->tracker, index, answer_result(SLICE("{}"), true, NULL));
 }
 
 /* An error under no id of ours: about the request as a whole. */
 static void note_whole(struct post_decoder *decoder, const struct mcp_message *message)
 {
-	const struct tally *tally = &decoder->tally;
+	const struct answer_tracker *tracker = &decoder->tracker;
 	if (decoder->whole)
 		return;
-	if (tally_failed(tally))
-		decoder->whole = tally_status_refusal(tally, OUTCOME_UPSTREAM_ERROR, message->error);
-	else if (tally->count > 1)
-		decoder->whole = tally_refusal(tally, OUTCOME_UPSTREAM_ERROR, message->error,
-					       "the MCP server refused the request as a whole");
+	if (tracker_failed(tracker))
+		decoder->whole = tracker_status_refusal(tracker, OUTCOME_UPSTREAM_ERROR, message->error);
+	else if (tracker->count > 1)
+		decoder->whole = tracker_refusal(tracker, OUTCOME_UPSTREAM_ERROR, message->error,
+						 "the MCP server refused the request as a whole");
 	else
-		decoder->whole = mcp_answer(message, decoder->json_depth, tally->base.status);
+		decoder->whole = mcp_answer(message, decoder->json_depth, tracker->base.status);
 }
 
 static void take_answer(struct post_decoder *decoder, const struct mcp_message *message)
 {
 	struct mcp_post *post = decoder->post;
-	unsigned status = decoder->tally.base.status;
+	unsigned status = decoder->tracker.base.status;
 	size_t index;
 	if (message->kind == MCP_ERROR)
 		post->error_code = mcp_error_code(message);
-	bool ours = tally_find(&decoder->tally, message->id, &index);
+	bool ours = tracker_find(&decoder->tracker, message->id, &index);
 	if (ours && decoder->answered[index])
 		return; /* the first one counts */
 	/* 400 and 404 are MCP's own ways to say an error; what else fails is HTTP's: busy, forbidden, broken */
-	bool spoken = !tally_failed(&decoder->tally) || status == 400 || status == 404;
+	bool spoken = !tracker_failed(&decoder->tracker) || status == 400 || status == 404;
 	if (ours && spoken && !mcp_session_refused(post->had_session, status, post->error_code, post->doubtful))
 		put_out(decoder, index, message);
 	else if (message->kind == MCP_ERROR && !decoder->split.array)
@@ -164,20 +164,21 @@ static void take_answer(struct post_decoder *decoder, const struct mcp_message *
 /* It fails its own call, if it says which that is; the others may still be answered. */
 static void take_broken(struct post_decoder *decoder, struct slice text, const char *fault, size_t at)
 {
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	uint64_t id;
-	tally_note(tally, fault, at);
-	if (!mcp_id_of_broken(text, &id) || id < tally->first_id || id - tally->first_id >= tally->count ||
-	    decoder->answered[id - tally->first_id] || decoder->post->ops->heard)
+	tracker_note(tracker, fault, at);
+	if (!mcp_id_of_broken(text, &id) || id < tracker->first_id || id - tracker->first_id >= tracker->count ||
+	    decoder->answered[id - tracker->first_id] || decoder->post->ops->heard)
 		return;
-	tally_emit(tally, (size_t)(id - tally->first_id), mcp_broken_answer(fault));
+	tracker_emit(tracker, (size_t)(id - tracker->first_id), mcp_broken_answer(fault));
 }
 
 static void take_message(struct post_decoder *decoder, struct slice text, size_t at)
 {
 	struct mcp_message message;
 	const char *fault;
-	if (!mcp_read_mended(text, decoder->json_depth, &decoder->tally.scratch, &decoder->mended, &message, &fault)) {
+	if (!mcp_read_mended(text, decoder->json_depth, &decoder->tracker.scratch, &decoder->mended, &message,
+			     &fault)) {
 		take_broken(decoder, text, fault, at);
 		return;
 	}
@@ -205,8 +206,8 @@ static bool read_events(struct post_decoder *decoder, struct slice body, bool la
 	}
 	keep_place(decoder);
 	if (news == SSE_LARGE) {
-		tally_note(&decoder->tally, "an event too large", decoder->sse.at);
-		decoder->tally.broken = true;
+		tracker_note(&decoder->tracker, "an event too large", decoder->sse.at);
+		decoder->tracker.broken = true;
 	}
 	return news != SSE_LARGE;
 }
@@ -214,10 +215,10 @@ static bool read_events(struct post_decoder *decoder, struct slice body, bool la
 /* One object, or an array of them. */
 static bool read_json(struct post_decoder *decoder, struct slice body, bool last)
 {
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	struct slice element;
-	while (!tally->broken) {
-		switch (json_split_next(&decoder->split, body, last, tally->depth, &element)) {
+	while (!tracker->broken) {
+		switch (json_split_next(&decoder->split, body, last, tracker->depth, &element)) {
 		case JSON_SPLIT_ELEMENT:
 			take_message(decoder, element, (size_t)(element.at - body.at));
 			break;
@@ -225,8 +226,8 @@ static bool read_json(struct post_decoder *decoder, struct slice body, bool last
 		case JSON_SPLIT_END:
 			return true;
 		case JSON_SPLIT_BROKEN:
-			tally_note(tally, "not JSON", decoder->split.at);
-			tally->broken = true;
+			tracker_note(tracker, "not JSON", decoder->split.at);
+			tracker->broken = true;
 			break;
 		}
 	}
@@ -256,21 +257,21 @@ static size_t consumed(struct dialect_decoder *base)
 static enum outcome finish(struct dialect_decoder *base, struct slice body)
 {
 	struct post_decoder *decoder = of(base);
-	struct tally *tally = &decoder->tally;
+	struct answer_tracker *tracker = &decoder->tracker;
 	struct mcp_post *post = decoder->post;
 	read_on(decoder, body, true);
 	post->refused_session = mcp_session_refused(post->had_session, base->status, post->error_code, post->doubtful);
-	bool some = tally->answered_count > 0;
-	if (!post->expects && !tally_failed(tally)) {
-		tally_emit(tally, 0, answer_result(SLICE("{}"), true, NULL)); /* it is one message */
+	bool some = tracker->answered_count > 0;
+	if (!post->expects && !tracker_failed(tracker)) {
+		tracker_emit(tracker, 0, answer_result(SLICE("{}"), true, NULL)); /* it is one message */
 		return OUTCOME_OK;
 	}
-	if (tally->answered_count < tally->count) {
-		struct answer *left = decoder->whole ? decoder->whole : tally_missing(tally, body);
+	if (tracker->answered_count < tracker->count) {
+		struct answer *left = decoder->whole ? decoder->whole : tracker_missing(tracker, body);
 		decoder->whole = NULL;
-		tally_emit_missing(tally, left);
+		tracker_emit_missing(tracker, left);
 	}
-	return tally_outcome(tally, some);
+	return tracker_outcome(tracker, some);
 }
 
 const struct dialect mcp_post_dialect = {

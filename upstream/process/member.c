@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "upstream/dialects/tally.h"
+#include "upstream/dialects/answer_tracker.h"
 
 enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 2, NOISE_BYTES_MAX = 16 << 20 /* a second */ };
 #define LIST_TIMEOUT_US (30 * CLOCK_US_PER_S)
@@ -193,9 +193,9 @@ static void on_ping(struct loop_timer *timer, uint64_t now_us)
 
 static struct answer *rpc_answer(const struct mcp_message *message)
 {
-	static const struct tally no_tally;
+	static const struct answer_tracker no_tracker;
 	return message->kind == MCP_RESULT ? answer_result(message->result, true, NULL)
-					   : tally_tool_error(&no_tally, 0, message->error, message->error);
+					   : tracker_tool_error(&no_tracker, 0, message->error, message->error);
 }
 
 static struct answer *answer_of(const struct process_pool *pool, const struct mcp_message *message)
