@@ -17,7 +17,8 @@
 
 #include "batcher/batcher_private.h"
 
-/* Calls sent again in the search for one failing call: twice as many as the batch has, and once those that are cleared. */
+/* Calls sent again in the search for one failing call: twice as many as the batch has, and once those that are
+ * cleared. */
 enum { BISECTIONS = 4 };
 
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
@@ -49,7 +50,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		ready_init(&batcher->classes[i].ready, batcher->seed);
+		run_queue_init(&batcher->classes[i].ready, batcher->seed);
 	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
 	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
 	pace_init(&batcher->requests, &policy->requests);
@@ -78,7 +79,7 @@ static enum outcome refuse(struct batcher *batcher, enum reject_reason reason, c
 static void reset_item(struct batch_item *item)
 {
 	item->lane = NULL;
-	item->turn = NULL;
+	item->entry = NULL;
 	item->batch = NULL;
 	item->answer = NULL;
 	item->attempts = 0;
@@ -212,7 +213,7 @@ void batcher_free(struct batcher *batcher)
 		waiting_free(batcher, container_of(batcher->looks.root, struct lane, look));
 	assert(batcher->groups.count == 0);
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		ready_fini(&batcher->classes[i].ready);
+		run_queue_fini(&batcher->classes[i].ready);
 	table_fini(&batcher->groups);
 	table_fini(&batcher->tools);
 	for (struct tool_speed *tool = batcher->tool_list, *next; tool; tool = next) {

@@ -14,7 +14,7 @@
 #include "batcher/arrays.h"
 #include "batcher/costs.h"
 #include "batcher/limiter.h"
-#include "batcher/ready.h"
+#include "batcher/run_queue.h"
 #include "batcher/speed.h"
 #include "base/hash_table.h"
 #include "batcher/window.h"
@@ -35,11 +35,11 @@ struct lane_class {
 	struct arrays arrays;
 	struct window_costs exchange;
 	struct window_purse purse;
-	double load;             /* highest `outstanding` of late */
-	struct ready_line ready; /* lanes that may send; wait here at the cap of exchanges */
-	size_t in_flight;        /* exchanges under way */
-	size_t outstanding;      /* items waiting, and travelling in batches, that somebody waits for */
-	uint64_t used_us;        /* when a call last came in; 0: never */
+	double load;            /* highest `outstanding` of late */
+	struct run_queue ready; /* lanes that may send; wait here at the cap of exchanges */
+	size_t in_flight;       /* exchanges under way */
+	size_t outstanding;     /* items waiting, and travelling in batches, that somebody waits for */
+	uint64_t used_us;       /* when a call last came in; 0: never */
 };
 
 /* An exchange whose calls are answered one by one holds a slot less and less: by the part of them that is still out. */
@@ -108,8 +108,8 @@ const struct costs *learned_costs(struct lane_class *class, const struct batch *
 
 /* --- waiting.c: lanes --- */
 
-/* Exchanges under way, as the limiter counts them. A configured number is a promise: it counts each for one until it has
- * landed. */
+/* Exchanges under way, as the limiter counts them. A configured number is a promise: it counts each for one until it
+ * has landed. */
 static inline size_t waiting_under_way(const struct batcher *batcher)
 {
 	return batcher->in_flight - (batcher->limiter.fixed ? 0 : (size_t)(batcher->freed / SLOT_PARTS));
@@ -188,8 +188,8 @@ void refused_again(struct batcher *batcher, struct batch *batch);
 uint64_t refused_pause_us(const struct answer *answer);
 /* An answer that is not OK has come: whether it asks for a pause. */
 void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer);
-/* The exchange has done with this call, which stays in its batch until that has landed, to be sent again; `answer` is what
- * it is told if it cannot. Takes the reference. */
+/* The exchange has done with this call, which stays in its batch until that has landed, to be sent again; `answer` is
+ * what it is told if it cannot. Takes the reference. */
 void refused_keep(struct batch *batch, struct batch_item *item, struct answer *answer);
 void refused_call(void *context, size_t index, struct answer *answer);
 void refused_doubted(void *context, size_t index, struct answer *answer);
@@ -197,7 +197,8 @@ void refused_doubted(void *context, size_t index, struct answer *answer);
 void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);
 /* The same to all that a bisection still holds. */
 void refused_tell_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us);
-/* Up to `most` of those who live move into a batch of their own, to be sent again: it is in no list yet. NULL: no memory. */
+/* Up to `most` of those who live move into a batch of their own, to be sent again: it is in no list yet. NULL: no
+ * memory. */
 struct batch *refused_part(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
 			   struct bisection *bisection);
 /* Likewise, and it waits for its turn. */

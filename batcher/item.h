@@ -47,13 +47,13 @@ struct batch_item {
 	uint64_t tokens;                 /* estimated; 0: nobody counts them */
 	struct tool_speed *speed;        /* its tool's; NULL: no memory for it */
 	struct lane *lane;               /* waiting there; NULL: not waiting */
-	struct lane_turn *turn;          /* waiting: its caller's line */
+	struct lane_entry *entry;        /* waiting: its caller's line */
 	struct batch *batch;             /* travelling in it; NULL: not travelling */
 	struct answer *answer;           /* settled: `answered` is about to be called with it; NULL: not settled */
 	struct batch_facts facts;        /* settled: likewise */
 	size_t index;                    /* in its batch */
 	uint32_t attempts;               /* to deliver it, in batches before this one */
-	bool returned;                   /* its exchange has done with it, but it has no answer: it will be sent again */
+	bool returned; /* its exchange has done with it, but it has no answer: it will be sent again */
 	uint64_t added_us;
 	uint64_t queued_us; /* waiting for the limiter since */
 };

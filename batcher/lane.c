@@ -37,7 +37,7 @@ struct lane *lane_new(uint64_t seed)
 	TAILQ_INIT(&lane->again);
 	for (size_t i = 0; i < LANE_LEVELS; i++)
 		TAILQ_INIT(&lane->levels[i]);
-	table_init(&lane->turns);
+	table_init(&lane->entries);
 	lane->seed = seed;
 	return lane;
 }
@@ -47,46 +47,46 @@ void lane_free(struct lane *lane)
 	if (!lane)
 		return;
 	assert(lane->items == 0);
-	table_fini(&lane->turns);
+	table_fini(&lane->entries);
 	free(lane);
 }
 
-static uint64_t turn_hash(const struct lane *lane, uint64_t caller, uint8_t level)
+static uint64_t hash_entry(const struct lane *lane, uint64_t caller, uint8_t level)
 {
 	return table_hash_number(lane->seed, caller) + level;
 }
 
-static struct lane_turn *find_turn(const struct lane *lane, uint64_t caller, uint8_t level)
+static struct lane_entry *find_entry(const struct lane *lane, uint64_t caller, uint8_t level)
 {
-	struct table_node *node = table_first(&lane->turns, turn_hash(lane, caller, level));
+	struct table_node *node = table_first(&lane->entries, hash_entry(lane, caller, level));
 	for (; node; node = table_again(node)) {
-		struct lane_turn *turn = container_of(node, struct lane_turn, node);
-		if (turn->caller == caller && turn->level == level)
-			return turn;
+		struct lane_entry *entry = container_of(node, struct lane_entry, node);
+		if (entry->caller == caller && entry->level == level)
+			return entry;
 	}
 	return NULL;
 }
 
-static struct lane_turn *begin_turn(struct lane *lane, uint64_t caller, uint8_t level, uint64_t now_us)
+static struct lane_entry *begin_entry(struct lane *lane, uint64_t caller, uint8_t level, uint64_t now_us)
 {
-	struct lane_turn *turn = malloc(sizeof *turn);
-	if (!turn)
+	struct lane_entry *entry = malloc(sizeof *entry);
+	if (!entry)
 		return NULL;
-	TAILQ_INIT(&turn->items);
-	turn->count = 0;
-	turn->caller = caller;
-	turn->level = level;
-	turn->since_us = now_us;
-	TAILQ_INSERT_TAIL(&lane->levels[level], turn, next);
-	table_insert(&lane->turns, &turn->node, turn_hash(lane, caller, level));
-	return turn;
+	TAILQ_INIT(&entry->items);
+	entry->count = 0;
+	entry->caller = caller;
+	entry->level = level;
+	entry->since_us = now_us;
+	TAILQ_INSERT_TAIL(&lane->levels[level], entry, next);
+	table_insert(&lane->entries, &entry->node, hash_entry(lane, caller, level));
+	return entry;
 }
 
-static void end_turn(struct lane *lane, struct lane_turn *turn)
+static void end_entry(struct lane *lane, struct lane_entry *entry)
 {
-	TAILQ_REMOVE(&lane->levels[turn->level], turn, next);
-	table_remove(&lane->turns, &turn->node);
-	free(turn);
+	TAILQ_REMOVE(&lane->levels[entry->level], entry, next);
+	table_remove(&lane->entries, &entry->node);
+	free(entry);
 }
 
 static void note_arrival(struct lane *lane, uint64_t now_us)
@@ -105,18 +105,18 @@ static void note_arrival(struct lane *lane, uint64_t now_us)
 bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 {
 	assert(item->urgency < LANE_LEVELS);
-	struct lane_turn *turn = find_turn(lane, item->caller, item->urgency);
-	if (!turn)
-		turn = begin_turn(lane, item->caller, item->urgency, now_us);
-	if (!turn)
+	struct lane_entry *entry = find_entry(lane, item->caller, item->urgency);
+	if (!entry)
+		entry = begin_entry(lane, item->caller, item->urgency, now_us);
+	if (!entry)
 		return false;
 	item->lane = lane;
-	item->turn = turn;
+	item->entry = entry;
 	item->added_us = now_us;
 	item->queued_us = now_us;
 	note_arrival(lane, now_us);
-	TAILQ_INSERT_TAIL(&turn->items, item, next);
-	turn->count++;
+	TAILQ_INSERT_TAIL(&entry->items, item, next);
+	entry->count++;
 	lane->level_items[item->urgency]++;
 	TAILQ_INSERT_TAIL(&lane->arrivals, item, arrival);
 	due_set(&lane->urgent, &item->urgent, item->urgent_us);
@@ -129,23 +129,23 @@ bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 static void detach(struct lane *lane, struct batch_item *item)
 {
 	assert(item->lane == lane);
-	TAILQ_REMOVE(&item->turn->items, item, next);
-	item->turn->count--;
-	lane->level_items[item->turn->level]--;
+	TAILQ_REMOVE(&item->entry->items, item, next);
+	item->entry->count--;
+	lane->level_items[item->entry->level]--;
 	TAILQ_REMOVE(&lane->arrivals, item, arrival);
 	due_clear(&lane->urgent, &item->urgent);
 	lane->items--;
 	lane->bytes -= item->call.arguments.len;
 	item->lane = NULL;
-	item->turn = NULL;
+	item->entry = NULL;
 }
 
 void lane_remove(struct lane *lane, struct batch_item *item)
 {
-	struct lane_turn *turn = item->turn;
+	struct lane_entry *entry = item->entry;
 	detach(lane, item);
-	if (TAILQ_EMPTY(&turn->items))
-		end_turn(lane, turn);
+	if (TAILQ_EMPTY(&entry->items))
+		end_entry(lane, entry);
 }
 
 void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent_us)
@@ -158,22 +158,22 @@ void lane_set_urgent(struct lane *lane, struct batch_item *item, uint64_t urgent
 /* Each of the others has a turn for each of its own. */
 size_t lane_ahead(const struct lane *lane, const struct batch_item *item)
 {
-	const struct lane_turn *own = find_turn(lane, item->caller, item->urgency);
-	size_t in_turns = ((own ? own->count : 0) + 1) * lane->turns.count, as_urgent = 0;
+	const struct lane_entry *own = find_entry(lane, item->caller, item->urgency);
+	size_t in_entries = ((own ? own->count : 0) + 1) * lane->entries.count, as_urgent = 0;
 	for (size_t level = 0; level <= item->urgency; level++)
 		as_urgent += lane->level_items[level];
-	return in_turns < as_urgent ? in_turns : as_urgent;
+	return in_entries < as_urgent ? in_entries : as_urgent;
 }
 
 struct batch_item *lane_next(const struct lane *lane)
 {
-	const struct lane_turn *best = NULL;
+	const struct lane_entry *best = NULL;
 	uint64_t best_us = CLOCK_NEVER;
 	for (size_t level = 0; level < LANE_LEVELS; level++) {
-		const struct lane_turn *turn = TAILQ_FIRST(&lane->levels[level]);
-		uint64_t stands_us = turn ? clock_add(turn->since_us, level * LANE_STEP_US) : CLOCK_NEVER;
-		if (turn && (!best || stands_us < best_us)) {
-			best = turn;
+		const struct lane_entry *entry = TAILQ_FIRST(&lane->levels[level]);
+		uint64_t stands_us = entry ? clock_add(entry->since_us, level * LANE_STEP_US) : CLOCK_NEVER;
+		if (entry && (!best || stands_us < best_us)) {
+			best = entry;
 			best_us = stands_us;
 		}
 	}
@@ -184,27 +184,27 @@ struct batch_item *lane_next(const struct lane *lane)
 
 void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)
 {
-	struct lane_turn *turn = item->turn;
+	struct lane_entry *entry = item->entry;
 	detach(lane, item);
-	if (TAILQ_EMPTY(&turn->items)) {
-		end_turn(lane, turn);
+	if (TAILQ_EMPTY(&entry->items)) {
+		end_entry(lane, entry);
 		return;
 	}
-	turn->since_us = now_us;
-	TAILQ_REMOVE(&lane->levels[turn->level], turn, next);
-	TAILQ_INSERT_TAIL(&lane->levels[turn->level], turn, next);
+	entry->since_us = now_us;
+	TAILQ_REMOVE(&lane->levels[entry->level], entry, next);
+	TAILQ_INSERT_TAIL(&lane->levels[entry->level], entry, next);
 }
 
 bool lane_only_caller(const struct lane *lane, uint64_t *caller)
 {
-	const struct lane_turn *seen = NULL;
+	const struct lane_entry *seen = NULL;
 	for (size_t level = 0; level < LANE_LEVELS; level++) {
-		const struct lane_turn *turn = TAILQ_FIRST(&lane->levels[level]);
-		if (!turn)
+		const struct lane_entry *entry = TAILQ_FIRST(&lane->levels[level]);
+		if (!entry)
 			continue;
-		if (TAILQ_NEXT(turn, next) || (seen && seen->caller != turn->caller))
+		if (TAILQ_NEXT(entry, next) || (seen && seen->caller != entry->caller))
 			return false;
-		seen = turn;
+		seen = entry;
 	}
 	if (seen)
 		*caller = seen->caller;

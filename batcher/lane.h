@@ -23,7 +23,7 @@
 #include "batcher/item.h"
 #include "base/due_heap.h"
 #include "batcher/pace.h"
-#include "batcher/ready.h"
+#include "batcher/run_queue.h"
 #include "base/hash_table.h"
 #include "batcher/window.h"
 
@@ -31,16 +31,16 @@ enum { LANE_LEVELS = 8 };
 #define LANE_STEP_US (500 * CLOCK_US_PER_MS) /* what one level of urgency is worth in waiting */
 
 /* One caller's calls of one urgency; lives while there are any. */
-struct lane_turn {
+struct lane_entry {
 	struct table_node node; /* in the lane's table, by caller and level */
-	TAILQ_ENTRY(lane_turn) next;
+	TAILQ_ENTRY(lane_entry) next;
 	struct batch_item_list items;
 	uint64_t caller;
 	uint64_t since_us; /* waiting since, or last served */
 	size_t count;      /* of items */
 	uint8_t level;
 };
-TAILQ_HEAD(lane_turn_list, lane_turn);
+TAILQ_HEAD(lane_entries, lane_entry);
 
 struct batch;
 TAILQ_HEAD(batch_queue, batch);
@@ -59,29 +59,29 @@ struct lane {
 	uint8_t class;             /* enum latency_class of its calls */
 	bool apart;                /* only for calls of `tool`: until its class is known, or while it is paused */
 	unsigned tool;
-	const struct tool_speed *speed; /* of `tool`; NULL: not apart */
-	TAILQ_ENTRY(lane) next;         /* ready.h's: in its turn */
-	struct ready_turn *turn;        /* ready.h's: may send, and waits for that turn; NULL: may not */
-	struct ready_turn own_turn;     /* ready.h's: room for one that nobody shares */
-	size_t owed;                    /* ready.h's: exchanges of its turn still to come */
-	uint64_t owed_since_us;         /* ready.h's: since when it has that turn */
-	uint64_t ready_us;              /* the batcher's: since when it may send */
-	struct due_node look;           /* the batcher's: when to judge it again */
-	size_t in_flight;               /* the batcher's: exchanges under way */
-	struct batch_queue again;       /* the batcher's: open batches to be sent before anything that waits */
-	size_t resting;                 /* the batcher's: batches to be sent again later */
-	bool landed;                    /* the batcher's: see struct window_view */
-	struct window_company company;  /* the batcher's */
-	uint64_t held_us;               /* the batcher's: since when it waits for that; 0: it does not */
-	uint64_t came_us;               /* when the last call came in; 0: none yet */
-	uint64_t gap_us;                /* smoothed time from one to the next; 0: not known */
+	const struct tool_speed *speed;   /* of `tool`; NULL: not apart */
+	TAILQ_ENTRY(lane) next;           /* run_queue.h's: in its turn */
+	struct run_queue_entry *entry;    /* run_queue.h's: may send, and waits for that entry; NULL: may not */
+	struct run_queue_entry own_entry; /* run_queue.h's: room for one that nobody shares */
+	size_t owed;                      /* run_queue.h's: exchanges of its turn still to come */
+	uint64_t owed_since_us;           /* run_queue.h's: since when it has that turn */
+	uint64_t ready_us;                /* the batcher's: since when it may send */
+	struct due_node look;             /* the batcher's: when to judge it again */
+	size_t in_flight;                 /* the batcher's: exchanges under way */
+	struct batch_queue again;         /* the batcher's: open batches to be sent before anything that waits */
+	size_t resting;                   /* the batcher's: batches to be sent again later */
+	bool landed;                      /* the batcher's: see struct window_view */
+	struct window_company company;    /* the batcher's */
+	uint64_t held_us;                 /* the batcher's: since when it waits for that; 0: it does not */
+	uint64_t came_us;                 /* when the last call came in; 0: none yet */
+	uint64_t gap_us;                  /* smoothed time from one to the next; 0: not known */
 
-	size_t items;                              /* waiting */
-	size_t bytes;                              /* of their arguments */
-	struct batch_item_list arrivals;           /* all of them, oldest first */
-	struct due_heap urgent;                    /* all of them, by urgent_us */
-	struct lane_turn_list levels[LANE_LEVELS]; /* turns, next one first */
-	struct table turns;                        /* all turns */
+	size_t items;                            /* waiting */
+	size_t bytes;                            /* of their arguments */
+	struct batch_item_list arrivals;         /* all of them, oldest first */
+	struct due_heap urgent;                  /* all of them, by urgent_us */
+	struct lane_entries levels[LANE_LEVELS]; /* turns, next one first */
+	struct table entries;                    /* all turns */
 	size_t level_items[LANE_LEVELS];
 	bool newest_first; /* the batcher's: the line stands, see admission.h */
 	uint64_t seed;

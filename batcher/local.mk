@@ -16,9 +16,9 @@ libbatcher_a_SOURCES = \
 	batcher/limiter.c batcher/limiter.h \
 	batcher/pace.c batcher/pace.h \
 	batcher/policy.h \
-	batcher/ready.c batcher/ready.h \
 	batcher/refused.c \
 	batcher/retry.c \
+	batcher/run_queue.c batcher/run_queue.h \
 	batcher/sending.c \
 	batcher/speed.c batcher/speed.h \
 	batcher/waiting.c \

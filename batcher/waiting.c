@@ -129,39 +129,39 @@ static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_u
 {
 	uint64_t caller;
 	due_clear(&batcher->looks, &lane->look);
-	ready_add(&waiting_class(batcher, lane)->ready, lane, only_caller(lane, &caller) ? &caller : NULL, now_us);
+	run_queue_add(&waiting_class(batcher, lane)->ready, lane, only_caller(lane, &caller) ? &caller : NULL, now_us);
 	lane->ready_us = now_us;
 }
 
 void waiting_hold(struct batcher *batcher, struct lane *lane)
 {
-	if (lane->turn)
-		ready_remove(&waiting_class(batcher, lane)->ready, lane);
+	if (lane->entry)
+		run_queue_remove(&waiting_class(batcher, lane)->ready, lane);
 }
 
 /* So many exchanges give each of the callers in it one call. */
 static size_t weight_of(const struct batcher *batcher, const struct lane *lane)
 {
 	size_t shared = window_single(&batcher->policy) ? 1 : batcher->policy.max_items;
-	size_t weight = (lane->turns.count + shared - 1) / shared;
+	size_t weight = (lane->entries.count + shared - 1) / shared;
 	return weight ? weight : 1;
 }
 
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
-	ready_weigh(lane, weight_of(batcher, lane));
-	ready_serve(&waiting_class(batcher, lane)->ready, lane, now_us);
+	run_queue_weigh(lane, weight_of(batcher, lane));
+	run_queue_serve(&waiting_class(batcher, lane)->ready, lane, now_us);
 }
 
 /* Calls of others have come into a lane that takes turns as one caller's. */
 static void review_turn(struct batcher *batcher, struct lane *lane)
 {
-	struct ready_line *line = &waiting_class(batcher, lane)->ready;
+	struct run_queue *queue = &waiting_class(batcher, lane)->ready;
 	uint64_t caller;
-	if (!lane->turn->of_one || (only_caller(lane, &caller) && ready_is_of(lane, caller)))
+	if (!lane->entry->of_one || (only_caller(lane, &caller) && run_queue_is_of(lane, caller)))
 		return;
-	ready_remove(line, lane);
-	ready_add(line, lane, NULL, loop_now(batcher->loop));
+	run_queue_remove(queue, lane);
+	run_queue_add(queue, lane, NULL, loop_now(batcher->loop));
 }
 
 void waiting_news(struct batcher *batcher, struct lane *lane)
@@ -170,7 +170,7 @@ void waiting_news(struct batcher *batcher, struct lane *lane)
 		waiting_hold(batcher, lane);
 		lane->landed = false; /* those who had gathered have gone another way */
 	}
-	if (lane->turn)
+	if (lane->entry)
 		review_turn(batcher, lane);
 	else
 		due_set(&batcher->looks, &lane->look, 0);
@@ -324,8 +324,8 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 	uint64_t longest_us = CLOCK_NEVER;
 	size_t in_flight = 0;
 	for (size_t i = LATENCY_CLASS_COUNT; i-- > 0;) {
-		struct lane *lane = ready_first(&batcher->classes[i].ready);
-		uint64_t since_us = lane ? ready_since_us(&batcher->classes[i].ready) : CLOCK_NEVER;
+		struct lane *lane = run_queue_first(&batcher->classes[i].ready);
+		uint64_t since_us = lane ? run_queue_since_us(&batcher->classes[i].ready) : CLOCK_NEVER;
 		in_flight += batcher->classes[i].in_flight;
 		if (lane && in_flight < slots_for(batcher, i, now_us) && since_us <= longest_us) {
 			first = lane;
@@ -345,7 +345,7 @@ bool waiting_held_back(const struct batcher *batcher)
 	if (waiting_under_way(batcher) - batcher->overdue < limiter_limit(&batcher->limiter))
 		return false;
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		if (ready_first(&batcher->classes[i].ready))
+		if (run_queue_first(&batcher->classes[i].ready))
 			return true;
 	return false;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How each call ends, over a fake upstream and a clock turned by hand: answered, late, given up, refused, without memory. */
+/* How each call ends, over a fake upstream and a clock turned by hand: answered, late, given up, refused, without
+ * memory. */
 #include <stdio.h>
 
 #include "tests/support/batcher_test.h"
@@ -213,7 +214,8 @@ static void lanes_emptied_at_the_cap_are_freed(void **state)
 		batcher_cancel(world.batcher, &call.item, world.now_us);
 		world_tick(&world);
 	}
-	/* a group, a lane, a turn in it and one among lanes each; a table that kept them would have had to grow */
+	/* a group, a lane, an entry in it and one in the run queue each; a table that kept them would have had to
+	 * grow */
 	assert_int_equal(alloc_count(), 4000);
 	finish_all();
 	world_stop(&world);

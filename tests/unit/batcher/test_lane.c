@@ -180,7 +180,7 @@ static void a_cancelled_call_leaves_the_order_as_it_was(void **state)
 	struct batch_item *order[] = { &a[1], &c[0], &a[2], &c[1] };
 	for (size_t i = 0; i < countof(order); i++)
 		assert_ptr_equal(take_next(lane, 200), order[i]);
-	assert_int_equal(lane->turns.count, 0);
+	assert_int_equal(lane->entries.count, 0);
 	lane_free(lane);
 }
 
