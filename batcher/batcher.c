@@ -53,8 +53,8 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		run_queue_init(&batcher->classes[i].ready, batcher->seed);
 	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
 	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
-	pace_init(&batcher->requests, &policy->requests);
-	pace_init(&batcher->tokens, &policy->tokens);
+	rate_limiter_init(&batcher->requests, &policy->requests);
+	rate_limiter_init(&batcher->tokens, &policy->tokens);
 	table_init(&batcher->groups);
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->flights);

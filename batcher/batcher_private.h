@@ -71,11 +71,11 @@ struct batcher {
 		line;         /* all that wait, in the order in which they are to be refused if they wait too long */
 	size_t waiting_items; /* over all lanes */
 	size_t waiting_bytes;
-	struct batch_item_list settled; /* to be told */
-	struct pace requests, tokens;   /* what the provider allows */
-	uint64_t paused_until_us;       /* it said not to come before */
-	struct pace_learned learned;    /* what its refusals have taught */
-	struct limiter limiter;         /* how many of `flights` at once */
+	struct batch_item_list settled;       /* to be told */
+	struct rate_limiter requests, tokens; /* what the provider allows */
+	uint64_t paused_until_us;             /* it said not to come before */
+	struct learned_rate learned_rate;     /* what its refusals have taught */
+	struct limiter limiter;               /* how many of `flights` at once */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
 	size_t overdue;           /* of those, far past their time */

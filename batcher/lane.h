@@ -22,7 +22,7 @@
 #include "base/slice.h"
 #include "batcher/item.h"
 #include "base/due_heap.h"
-#include "batcher/pace.h"
+#include "batcher/rate_limiter.h"
 #include "batcher/run_queue.h"
 #include "base/hash_table.h"
 #include "batcher/window.h"

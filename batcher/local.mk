@@ -14,8 +14,8 @@ libbatcher_a_SOURCES = \
 	batcher/lane.c batcher/lane.h \
 	batcher/learned.c \
 	batcher/limiter.c batcher/limiter.h \
-	batcher/pace.c batcher/pace.h \
 	batcher/policy.h \
+	batcher/rate_limiter.c batcher/rate_limiter.h \
 	batcher/refused.c \
 	batcher/retry.c \
 	batcher/run_queue.c batcher/run_queue.h \

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "batcher/pace.h"
+#include "batcher/rate_limiter.h"
 
 enum { CONCURRENCY_MOST = 1000 }; /* exchanges at once, however it is learned */
 

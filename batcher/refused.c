@@ -300,12 +300,12 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 }
 
 /* Too many, says the provider: the next ones come less often. What it says of one call in a batch counts as well. */
-static void learn_pace(struct batcher *batcher, const struct batch *batch, enum outcome outcome, uint64_t now_us)
+static void learn_rate(struct batcher *batcher, const struct batch *batch, enum outcome outcome, uint64_t now_us)
 {
 	if (outcome == OUTCOME_RATE_LIMITED || batch->limited)
-		pace_refused(&batcher->learned, batch->asked_us, batch->sent_us, now_us);
+		learned_rate_refused(&batcher->learned_rate, batch->asked_us, batch->sent_us, now_us);
 	else if (outcome == OUTCOME_OK)
-		pace_passed(&batcher->learned);
+		learned_rate_passed(&batcher->learned_rate);
 }
 
 void refused_landed(void *context, enum outcome outcome)
@@ -315,7 +315,7 @@ void refused_landed(void *context, enum outcome outcome)
 	uint64_t now_us = loop_now(batcher->loop);
 	if (outcome == OUTCOME_OK)
 		learned_landing(batcher, batch, now_us);
-	learn_pace(batcher, batch, outcome, now_us);
+	learn_rate(batcher, batch, outcome, now_us);
 	if (batch->asked_us) {
 		put_off(batcher, batch);
 		refuse_hurried(batcher, now_us);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * retry.c: what failed by no fault of its own is tried once more. A provider that restarts, or an overloaded proxy before
- * it, fails for a moment and whatever it is asked: the same request a little later fares better. Those that failed
- * together must not all come back together, so each batch rests for a random part of the backoff (full jitter: Brooker,
- * "Exponential Backoff And Jitter", 2015). Sent again is only what may be: repeatable, or never sent at all.
+ * retry.c: what failed by no fault of its own is tried once more. A provider that restarts, or an overloaded proxy
+ * before it, fails for a moment and whatever it is asked: the same request a little later fares better. Those that
+ * failed together must not all come back together, so each batch rests for a random part of the backoff (full jitter:
+ * Brooker, "Exponential Backoff And Jitter", 2015). Sent again is only what may be: repeatable, or never sent at all.
  */
 #include "batcher/batcher_private.h"
 
@@ -25,7 +25,7 @@ static bool is_passing(const struct batch *batch, const struct answer *answer)
 	if (answer->retry_after_s > 0)
 		return false;
 	switch (answer->upstream_status) {
-	case 429: /* it comes back no sooner than what is learned of the pace allows, pace.h */
+	case 429: /* it comes back no sooner than what is learned of the rate allows, rate_limiter.h */
 	case 502:
 	case 503:
 	case 504:

@@ -80,7 +80,7 @@ unit_batcher = \
 	tests/unit/batcher/test_bisection \
 	tests/unit/batcher/test_lane \
 	tests/unit/batcher/test_limiter \
-	tests/unit/batcher/test_pace \
+	tests/unit/batcher/test_rate_limiter \
 	tests/unit/batcher/test_retry \
 	tests/unit/batcher/test_speed \
 	tests/unit/batcher/test_window
@@ -175,7 +175,7 @@ tests_unit_batcher_test_batcher_SOURCES = tests/unit/batcher/test_batcher.c $(ba
 tests_unit_batcher_test_batcher_ends_SOURCES = tests/unit/batcher/test_batcher_ends.c $(batcher_world)
 tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
 tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)
-tests_unit_batcher_test_pace_SOURCES = tests/unit/batcher/test_pace.c $(batcher_world)
+tests_unit_batcher_test_rate_limiter_SOURCES = tests/unit/batcher/test_rate_limiter.c $(batcher_world)
 tests_unit_batcher_test_speed_SOURCES = tests/unit/batcher/test_speed.c $(batcher_world)
 tests_unit_batcher_test_batcher_dialects_SOURCES = tests/unit/batcher/test_batcher_dialects.c \
 	tests/support/fake_wire.c tests/support/fake_wire.h

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pace.c: the arithmetic of pace.h. */
-#include "batcher/pace.h"
+/* rate_limiter.c: the arithmetic of rate_limiter.h. */
+#include "batcher/rate_limiter.h"
 
 #include "base/clock.h"
 
@@ -8,32 +8,32 @@ enum { BURSTS = 10, SMOOTHING = 8 };
 #define RAISED (15.0 / 16)
 #define LONGEST_GAP_US (10.0 * CLOCK_US_PER_S) /* a quiet hour says nothing of the rate of a busy minute */
 
-void pace_init(struct pace *pace, const struct rate *rate)
+void rate_limiter_init(struct rate_limiter *limiter, const struct rate *rate)
 {
-	*pace = (struct pace){ .step_us = 0 };
+	*limiter = (struct rate_limiter){ .step_us = 0 };
 	if (rate->amount == 0)
 		return;
 	uint64_t burst = rate->amount / BURSTS ? rate->amount / BURSTS : 1;
 	/* with the burst in it, a period still holds no more than the amount */
-	pace->step_us = (double)rate->period_us / (double)(rate->amount - burst + 1);
-	pace->burst_us = pace->step_us * (double)(burst - 1);
+	limiter->step_us = (double)rate->period_us / (double)(rate->amount - burst + 1);
+	limiter->burst_us = limiter->step_us * (double)(burst - 1);
 }
 
-uint64_t pace_free_us(const struct pace *pace)
+uint64_t rate_limiter_free_us(const struct rate_limiter *limiter)
 {
-	double free_us = pace->next_us - pace->burst_us;
-	if (pace->step_us <= 0 || free_us <= 0)
+	double free_us = limiter->next_us - limiter->burst_us;
+	if (limiter->step_us <= 0 || free_us <= 0)
 		return 0;
 	return (uint64_t)free_us + ((double)(uint64_t)free_us < free_us);
 }
 
-void pace_take(struct pace *pace, uint64_t count, uint64_t now_us)
+void rate_limiter_take(struct rate_limiter *limiter, uint64_t count, uint64_t now_us)
 {
 	double now = (double)now_us;
-	pace->next_us = (pace->next_us > now ? pace->next_us : now) + pace->step_us * (double)count;
+	limiter->next_us = (limiter->next_us > now ? limiter->next_us : now) + limiter->step_us * (double)count;
 }
 
-void pace_visit(struct pace_learned *learned, uint64_t now_us)
+void learned_rate_visit(struct learned_rate *learned, uint64_t now_us)
 {
 	double gap_us = learned->last_us < now_us ? (double)(now_us - learned->last_us) : 0;
 	if (gap_us > LONGEST_GAP_US)
@@ -45,7 +45,7 @@ void pace_visit(struct pace_learned *learned, uint64_t now_us)
 	learned->last_us = now_us;
 }
 
-void pace_refused(struct pace_learned *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us)
+void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us)
 {
 	if (learned->decreased_us && sent_us <= learned->decreased_us)
 		return;
@@ -55,14 +55,14 @@ void pace_refused(struct pace_learned *learned, uint64_t pause_us, uint64_t sent
 	learned->step_us = 2 * pace_us < most_us ? 2 * pace_us : most_us;
 }
 
-void pace_passed(struct pace_learned *learned)
+void learned_rate_passed(struct learned_rate *learned)
 {
 	learned->step_us *= RAISED;
 	if (learned->step_us < (double)CLOCK_US_PER_MS)
 		learned->step_us = 0;
 }
 
-uint64_t pace_visit_us(const struct pace_learned *learned)
+uint64_t learned_rate_visit_us(const struct learned_rate *learned)
 {
 	return learned->step_us > 0 ? learned->last_us + (uint64_t)learned->step_us : 0;
 }

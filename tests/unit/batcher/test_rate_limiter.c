@@ -24,15 +24,15 @@ static void no_span_holds_more_than_the_amount(void **state)
 	static uint64_t visits[VISITS];
 	unsigned seed = 1;
 	for (size_t n = 0; n < countof(amounts); n++) {
-		struct pace pace;
-		pace_init(&pace, &(struct rate){ amounts[n], MINUTE_US });
+		struct rate_limiter limiter;
+		rate_limiter_init(&limiter, &(struct rate){ amounts[n], MINUTE_US });
 		uint64_t now_us = CLOCK_US_PER_S;
 		for (size_t i = 0; i < VISITS; i++) {
 			if (rand_r(&seed) % 50 == 0) /* bursts after idle times */
 				now_us += (uint64_t)rand_r(&seed) % (2 * MINUTE_US);
-			uint64_t free_us = pace_free_us(&pace);
+			uint64_t free_us = rate_limiter_free_us(&limiter);
 			now_us = free_us > now_us ? free_us : now_us;
-			pace_take(&pace, 1, now_us);
+			rate_limiter_take(&limiter, 1, now_us);
 			visits[i] = now_us;
 			if (i >= amounts[n])
 				assert_true(visits[i] - visits[i - amounts[n]] >= MINUTE_US);
@@ -43,29 +43,29 @@ static void no_span_holds_more_than_the_amount(void **state)
 static void without_a_limit_nothing_waits(void **state)
 {
 	(void)state;
-	struct pace pace;
-	pace_init(&pace, &(struct rate){ 0, 0 });
+	struct rate_limiter limiter;
+	rate_limiter_init(&limiter, &(struct rate){ 0, 0 });
 	for (unsigned i = 0; i < 100; i++)
-		pace_take(&pace, 1000, 5);
-	assert_int_equal(pace_free_us(&pace), 0);
+		rate_limiter_take(&limiter, 1000, 5);
+	assert_int_equal(rate_limiter_free_us(&limiter), 0);
 }
 
 static void refusals_halve_what_was_visited_and_passing_raises_it(void **state)
 {
 	(void)state;
-	struct pace_learned learned = { 0 };
+	struct learned_rate learned = { 0 };
 	for (uint64_t i = 1; i <= 50; i++)
-		pace_visit(&learned, i * 100000);
-	assert_int_equal(pace_visit_us(&learned), 0);
-	pace_refused(&learned, 10 * CLOCK_US_PER_S, 5000000, 5000100);
-	assert_in_range(pace_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
-	pace_refused(&learned, 10 * CLOCK_US_PER_S, 4900000, 5000200); /* left before: the same event */
-	assert_in_range(pace_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
-	pace_refused(&learned, 10 * CLOCK_US_PER_S, 5000150, 5000300);
-	assert_in_range(pace_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
+		learned_rate_visit(&learned, i * 100000);
+	assert_int_equal(learned_rate_visit_us(&learned), 0);
+	learned_rate_refused(&learned, 10 * CLOCK_US_PER_S, 5000000, 5000100);
+	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
+	learned_rate_refused(&learned, 10 * CLOCK_US_PER_S, 4900000, 5000200); /* left before: the same event */
+	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
+	learned_rate_refused(&learned, 10 * CLOCK_US_PER_S, 5000150, 5000300);
+	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
 	for (unsigned i = 0; i < 100; i++)
-		pace_passed(&learned);
-	assert_int_equal(pace_visit_us(&learned), 0);
+		learned_rate_passed(&learned);
+	assert_int_equal(learned_rate_visit_us(&learned), 0);
 }
 
 /* --- in a batcher --- */
@@ -167,7 +167,7 @@ static void singles_are_paced_too(void **state)
 }
 
 /* A provider that takes one request in two seconds and says so. */
-static void refusals_teach_the_pace_before_callers_are_told(unsigned status)
+static void refusals_teach_the_rate_before_callers_are_told(unsigned status)
 {
 	start((struct rate){ 0, 0 }, BATCH_ADAPTIVE);
 	uint64_t next_us = 0;
@@ -200,13 +200,13 @@ static void refusals_teach_the_pace_before_callers_are_told(unsigned status)
 static void after_429_the_same_work_fits_fewer_requests(void **state)
 {
 	(void)state;
-	refusals_teach_the_pace_before_callers_are_told(429);
+	refusals_teach_the_rate_before_callers_are_told(429);
 }
 
 static void after_503_with_retry_after_likewise(void **state)
 {
 	(void)state;
-	refusals_teach_the_pace_before_callers_are_told(503);
+	refusals_teach_the_rate_before_callers_are_told(503);
 }
 
 static void a_refused_call_that_must_not_be_repeated_still_pauses_the_lane(void **state)
@@ -231,7 +231,7 @@ static void a_refused_call_that_must_not_be_repeated_still_pauses_the_lane(void 
 	world_stop(&world);
 }
 
-/* All under way get 429: that is one event, and the pace is halved once. */
+/* All under way get 429: that is one event, and the rate is halved once. */
 static void one_burst_of_refusals_is_one_event(void **state)
 {
 	(void)state;
@@ -366,5 +366,5 @@ int main(void)
 		cmocka_unit_test(after_503_with_retry_after_likewise),
 		cmocka_unit_test(a_refused_call_that_must_not_be_repeated_still_pauses_the_lane),
 	};
-	return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("rate limiter", tests, NULL, NULL);
 }
