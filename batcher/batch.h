@@ -41,21 +41,21 @@ struct batch {
 	struct answer *before; /* its calls were sent before, and this came of it. A reference; NULL: they were not */
 	uint64_t id;           /* unique in this process; 0: not sent */
 	uint64_t sent_us;
-	uint64_t deadline_us;       /* the latest of its items' deadlines as it left */
-	size_t under_way;           /* exchanges of the upstream as it left, itself included */
-	uint64_t overdue_us;        /* when it is far past its time */
-	bool overdue;               /* it is */
-	bool heard;                 /* a call in it has been answered while others were still out */
-	struct tool_speed *speed;   /* of the tool that all its calls as it left were of; NULL: of several */
-	size_t bytes;               /* of arguments */
-	uint64_t tokens;            /* estimated; 0: nobody counts them */
-	size_t room;                /* items it can hold */
-	size_t count;               /* items put in */
-	size_t answered;            /* of those, the provider has done with */
-	uint64_t answers_us;        /* when, since it left, summed: so long it has held its slot, times count */
-	uint64_t alone_count;       /* arrays_sent's, if it is one */
-	size_t live;                /* of those, still waiting for an answer */
-	struct batch_item *items[]; /* NULL: answered, expired or cancelled */
+	uint64_t deadline_us;         /* the latest of its items' deadlines as it left */
+	size_t under_way;             /* exchanges of the upstream as it left, itself included */
+	uint64_t overdue_us;          /* when it is far past its time */
+	bool overdue;                 /* it is */
+	bool heard;                   /* a call in it has been answered while others were still out */
+	struct learned_tool *learned; /* of the tool that all its calls as it left were of; NULL: of several */
+	size_t bytes;                 /* of arguments */
+	uint64_t tokens;              /* estimated; 0: nobody counts them */
+	size_t room;                  /* items it can hold */
+	size_t count;                 /* items put in */
+	size_t answered;              /* of those, the provider has done with */
+	uint64_t answers_us;          /* when, since it left, summed: so long it has held its slot, times count */
+	uint64_t alone_count;         /* arrays_sent's, if it is one */
+	size_t live;                  /* of those, still waiting for an answer */
+	struct batch_item *items[];   /* NULL: answered, expired or cancelled */
 };
 TAILQ_HEAD(batch_list, batch);
 

@@ -98,7 +98,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 {
 	size_t bytes = item->call.arguments.len;
 	reset_item(item);
-	item->speed = waiting_tool(batcher, item->tool);
+	item->learned = waiting_tool(batcher, item->tool);
 	bool counted = batcher->policy.tokens.amount || batcher->policy.max_tokens;
 	item->tokens = counted ? estimate_tokens(item) : 0;
 	if (batcher->waiting_items >= batcher->policy.queue_items)
@@ -216,7 +216,7 @@ void batcher_free(struct batcher *batcher)
 		run_queue_fini(&batcher->classes[i].ready);
 	table_fini(&batcher->groups);
 	table_fini(&batcher->tools);
-	for (struct tool_speed *tool = batcher->tool_list, *next; tool; tool = next) {
+	for (struct learned_tool *tool = batcher->tool_list, *next; tool; tool = next) {
 		next = tool->next;
 		free(tool);
 	}

@@ -15,16 +15,16 @@
 #include "batcher/costs.h"
 #include "batcher/limiter.h"
 #include "batcher/run_queue.h"
-#include "batcher/speed.h"
+#include "batcher/latency_class.h"
 #include "base/hash_table.h"
 #include "batcher/window.h"
 
 /* What is known of a tool. Lives as long as the batcher. */
-struct tool_speed {
+struct learned_tool {
 	struct table_node node; /* by number */
-	struct tool_speed *next;
+	struct learned_tool *next;
 	unsigned number; /* metrics index */
-	struct speed speed;
+	struct tool_latency latency;
 	struct costs costs;       /* of one call of it that travels alone */
 	uint64_t paused_until_us; /* the provider, asked for one call of it, said 503 and not to come before */
 };
@@ -56,7 +56,7 @@ struct batcher {
 	struct table groups; /* by key; an empty lane with nothing in flight is freed by the next tick, and its group
 				with it */
 	struct table tools;
-	struct tool_speed *tool_list;
+	struct learned_tool *tool_list;
 	struct lane_class classes[LATENCY_CLASS_COUNT];
 	struct due_heap looks;     /* lanes that may not send yet, or have had news: when to judge them */
 	struct due_heap expiries;  /* items waiting and travelling, by deadline_us */
@@ -120,10 +120,10 @@ static inline struct lane_class *waiting_class(struct batcher *batcher, const st
 	return &batcher->classes[lane->class];
 }
 
-/* Where the item belongs, by key and class of its tool (item->speed). NULL: out of memory. */
+/* Where the item belongs, by key and class of its tool (item->learned). NULL: out of memory. */
 struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item);
 /* NULL: out of memory. */
-struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number);
+struct learned_tool *waiting_tool(struct batcher *batcher, unsigned number);
 void waiting_free(struct batcher *batcher, struct lane *lane);
 /* Out of the line of those that may send, if it is in there. */
 void waiting_hold(struct batcher *batcher, struct lane *lane);

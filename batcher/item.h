@@ -25,9 +25,9 @@ struct batch_facts {
  */
 struct batch_item {
 	struct upstream_call call;
-	uint64_t deadline_us;  /* when the last one who waits for it gives up */
-	uint64_t urgent_us;    /* when the first one does: a batch leaves early for it, see window.h */
-	unsigned tool;         /* metrics index; tools that differ much in latency do not share a batch, see speed.h */
+	uint64_t deadline_us; /* when the last one who waits for it gives up */
+	uint64_t urgent_us;   /* when the first one does: a batch leaves early for it, see window.h */
+	unsigned tool; /* metrics index; tools that differ much in latency do not share a batch, see latency_class.h */
 	uint64_t caller;       /* fairness: items are taken round-robin over callers */
 	uint8_t urgency;       /* RFC 9218: 0 first .. 7 last; 3 by default */
 	struct slice lane_key; /* credential and all forwarded headers: items with different ones never share a batch.
@@ -45,7 +45,7 @@ struct batch_item {
 	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */
 	struct due_node urgent;          /* waiting: by urgent_us, in its lane */
 	uint64_t tokens;                 /* estimated; 0: nobody counts them */
-	struct tool_speed *speed;        /* its tool's; NULL: no memory for it */
+	struct learned_tool *learned;    /* its tool's; NULL: no memory for it */
 	struct lane *lane;               /* waiting there; NULL: not waiting */
 	struct lane_entry *entry;        /* waiting: its caller's line */
 	struct batch *batch;             /* travelling in it; NULL: not travelling */

@@ -57,24 +57,24 @@ struct lane {
 	struct lane_group *group;
 	TAILQ_ENTRY(lane) sibling; /* in its group */
 	uint8_t class;             /* enum latency_class of its calls */
-	bool apart;                /* only for calls of `tool`: until its class is known, or while it is paused */
+	bool alone;                /* only for calls of `tool`: until its class is known, or while it is paused */
 	unsigned tool;
-	const struct tool_speed *speed;   /* of `tool`; NULL: not apart */
-	TAILQ_ENTRY(lane) next;           /* run_queue.h's: in its turn */
-	struct run_queue_entry *entry;    /* run_queue.h's: may send, and waits for that entry; NULL: may not */
-	struct run_queue_entry own_entry; /* run_queue.h's: room for one that nobody shares */
-	size_t owed;                      /* run_queue.h's: exchanges of its turn still to come */
-	uint64_t owed_since_us;           /* run_queue.h's: since when it has that turn */
-	uint64_t ready_us;                /* the batcher's: since when it may send */
-	struct due_node look;             /* the batcher's: when to judge it again */
-	size_t in_flight;                 /* the batcher's: exchanges under way */
-	struct batch_queue again;         /* the batcher's: open batches to be sent before anything that waits */
-	size_t resting;                   /* the batcher's: batches to be sent again later */
-	bool landed;                      /* the batcher's: see struct window_view */
-	struct window_company company;    /* the batcher's */
-	uint64_t held_us;                 /* the batcher's: since when it waits for that; 0: it does not */
-	uint64_t came_us;                 /* when the last call came in; 0: none yet */
-	uint64_t gap_us;                  /* smoothed time from one to the next; 0: not known */
+	const struct learned_tool *learned; /* of `tool`; NULL: not alone */
+	TAILQ_ENTRY(lane) next;             /* run_queue.h's: in its turn */
+	struct run_queue_entry *entry;      /* run_queue.h's: may send, and waits for that entry; NULL: may not */
+	struct run_queue_entry own_entry;   /* run_queue.h's: room for one that nobody shares */
+	size_t owed;                        /* run_queue.h's: exchanges of its turn still to come */
+	uint64_t owed_since_us;             /* run_queue.h's: since when it has that turn */
+	uint64_t ready_us;                  /* the batcher's: since when it may send */
+	struct due_node look;               /* the batcher's: when to judge it again */
+	size_t in_flight;                   /* the batcher's: exchanges under way */
+	struct batch_queue again;           /* the batcher's: open batches to be sent before anything that waits */
+	size_t resting;                     /* the batcher's: batches to be sent again later */
+	bool landed;                        /* the batcher's: see struct window_view */
+	struct window_company company;      /* the batcher's */
+	uint64_t held_us;                   /* the batcher's: since when it waits for that; 0: it does not */
+	uint64_t came_us;                   /* when the last call came in; 0: none yet */
+	uint64_t gap_us;                    /* smoothed time from one to the next; 0: not known */
 
 	size_t items;                            /* waiting */
 	size_t bytes;                            /* of their arguments */

@@ -84,36 +84,37 @@ static double alone_us(const struct batcher *batcher, const struct lane_class *c
 
 /* What was learned of a tool is shown. If it has left its class, nobody is known to be in there any more: a tool that
  * wanders must not have slots kept for where it was. Whoever else is in there says so with the next call. */
-static void note_speed(struct batcher *batcher, const struct tool_speed *tool, unsigned class_before)
+static void note_latency(struct batcher *batcher, const struct learned_tool *tool, unsigned class_before)
 {
-	if (tool->speed.class != class_before)
+	if (tool->latency.class != class_before)
 		batcher->classes[class_before].used_us = 0;
-	meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->speed.alone_us);
+	meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->latency.alone_us);
 }
 
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us)
 {
-	if (batch->speed || !item->speed)
+	if (batch->learned || !item->learned)
 		return; /* its landing will tell */
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
-	unsigned class_before = item->speed->speed.class;
-	speed_shared(&item->speed->speed, alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us));
-	note_speed(batcher, item->speed, class_before);
+	unsigned class_before = item->learned->latency.class;
+	tool_latency_shared(&item->learned->latency,
+			    alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us));
+	note_latency(batcher, item->learned, class_before);
 }
 
 /* Of which class it tells; NULL: of none yet, its tools are still being told apart. */
 static struct lane_class *class_told(struct batcher *batcher, const struct batch *batch, double alone)
 {
-	const struct speed *speed = batch->speed ? &batch->speed->speed : NULL;
-	if (speed)
-		return speed->apart ? NULL : &batcher->classes[speed->class];
-	return speed_beyond(batch->lane->class, alone) ? NULL : waiting_class(batcher, batch->lane);
+	const struct tool_latency *latency = batch->learned ? &batch->learned->latency : NULL;
+	if (latency)
+		return latency->measured_alone ? NULL : &batcher->classes[latency->class];
+	return latency_class_beyond(batch->lane->class, alone) ? NULL : waiting_class(batcher, batch->lane);
 }
 
 /* By whose costs this exchange is to be judged: a tool's own, if one of its calls travelled alone. */
 static struct costs *costs_of(struct lane_class *class, const struct batch *batch)
 {
-	return batch->count == 1 && batch->speed ? &batch->speed->costs : &class->costs;
+	return batch->count == 1 && batch->learned ? &batch->learned->costs : &class->costs;
 }
 
 const struct costs *learned_costs(struct lane_class *class, const struct batch *batch)
@@ -164,10 +165,10 @@ void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_
 {
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 	double alone = alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us);
-	if (batch->speed) {
-		unsigned class_before = batch->speed->speed.class;
-		speed_alone(&batch->speed->speed, alone);
-		note_speed(batcher, batch->speed, class_before);
+	if (batch->learned) {
+		unsigned class_before = batch->learned->latency.class;
+		tool_latency_alone(&batch->learned->latency, alone);
+		note_latency(batcher, batch->learned, class_before);
 	}
 	struct lane_class *class = class_told(batcher, batch, alone);
 	if (!class)

@@ -12,6 +12,7 @@ libbatcher_a_SOURCES = \
 	batcher/ending.c \
 	batcher/item.h \
 	batcher/lane.c batcher/lane.h \
+	batcher/latency_class.c batcher/latency_class.h \
 	batcher/learned.c \
 	batcher/limiter.c batcher/limiter.h \
 	batcher/policy.h \
@@ -20,6 +21,5 @@ libbatcher_a_SOURCES = \
 	batcher/retry.c \
 	batcher/run_queue.c batcher/run_queue.h \
 	batcher/sending.c \
-	batcher/speed.c batcher/speed.h \
 	batcher/waiting.c \
 	batcher/window.c batcher/window.h

@@ -53,7 +53,7 @@ static void prolong(uint64_t *paused_until_us, uint64_t until_us)
 /* What was said of one call, that it cannot be served now (503), is meant of its tool, if there are others. */
 static bool is_meant_of_tool(const struct batcher *batcher, const struct batch *batch, unsigned status)
 {
-	return status == 503 && batch->count == 1 && batch->speed && batcher->tool_list->next;
+	return status == 503 && batch->count == 1 && batch->learned && batcher->tool_list->next;
 }
 
 /* The provider wants to be left alone, with that tool or altogether. One call's 503 may be about that call: it is asked
@@ -63,7 +63,7 @@ static void pause(struct batcher *batcher, const struct batch *batch, unsigned s
 	bool of_tool = is_meant_of_tool(batcher, batch, status);
 	if (status == 503 && batch->count == 1 && pause_us > LONGEST_TOOL_PAUSE_US)
 		pause_us = LONGEST_TOOL_PAUSE_US;
-	prolong(of_tool ? &batch->speed->paused_until_us : &batcher->paused_until_us,
+	prolong(of_tool ? &batch->learned->paused_until_us : &batcher->paused_until_us,
 		clock_add(loop_now(batcher->loop), pause_us));
 }
 

@@ -229,13 +229,13 @@ static size_t batch_limit(struct batcher *batcher, const struct lane *lane, enum
 	return costs_want_other(&class->costs, most) ? most / 2 : most;
 }
 
-static struct tool_speed *only_tool(const struct batch *batch)
+static struct learned_tool *only_tool(const struct batch *batch)
 {
-	struct tool_speed *speed = batch->items[0]->speed;
+	struct learned_tool *tool = batch->items[0]->learned;
 	for (size_t i = 1; i < batch->count; i++)
-		if (batch->items[i]->speed != speed)
+		if (batch->items[i]->learned != tool)
 			return NULL;
-	return speed;
+	return tool;
 }
 
 /* It counts against what the provider allows. */
@@ -303,7 +303,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 		settle_refused(batcher, batch, refusal, now_us);
 		return;
 	}
-	batch->speed = only_tool(batch);
+	batch->learned = only_tool(batch);
 	batch_sent(batch, exchange, now_us);
 	if (!batch->said)
 		retry_budget_deposit(upstream_retry_budget(batcher->upstream), batch->count);

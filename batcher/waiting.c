@@ -36,15 +36,15 @@ static void free_if_empty(struct batcher *batcher, struct lane_group *group)
 	lane_group_free(group);
 }
 
-struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number)
+struct learned_tool *waiting_tool(struct batcher *batcher, unsigned number)
 {
 	uint64_t hash = table_hash_number(batcher->seed, number);
 	for (struct table_node *node = table_first(&batcher->tools, hash); node; node = table_again(node)) {
-		struct tool_speed *tool = container_of(node, struct tool_speed, node);
+		struct learned_tool *tool = container_of(node, struct learned_tool, node);
 		if (tool->number == number)
 			return tool;
 	}
-	struct tool_speed *tool = calloc(1, sizeof *tool);
+	struct learned_tool *tool = calloc(1, sizeof *tool);
 	if (!tool)
 		return NULL;
 	tool->number = number;
@@ -54,35 +54,36 @@ struct tool_speed *waiting_tool(struct batcher *batcher, unsigned number)
 	return tool;
 }
 
-static bool is_paused(const struct tool_speed *tool, uint64_t now_us)
+static bool is_paused(const struct learned_tool *tool, uint64_t now_us)
 {
 	return tool->paused_until_us > now_us;
 }
 
 /* Whether calls of that tool have a lane of their own now. */
-static bool goes_apart(const struct batcher *batcher, const struct batch_item *item)
+static bool travels_alone(const struct batcher *batcher, const struct batch_item *item)
 {
-	return item->speed && (item->speed->speed.apart > 0 || is_paused(item->speed, loop_now(batcher->loop)));
+	return item->learned &&
+	       (item->learned->latency.measured_alone > 0 || is_paused(item->learned, loop_now(batcher->loop)));
 }
 
 /* Where calls of that tool belong now. */
-static bool is_for(const struct lane *lane, const struct batch_item *item, bool apart)
+static bool is_for(const struct lane *lane, const struct batch_item *item, bool alone)
 {
-	return lane->class == (item->speed ? item->speed->speed.class : 0) && lane->apart == apart &&
-	       (!apart || lane->tool == item->tool);
+	return lane->class == (item->learned ? item->learned->latency.class : 0) && lane->alone == alone &&
+	       (!alone || lane->tool == item->tool);
 }
 
 static struct lane *new_lane(struct batcher *batcher, struct lane_group *group, const struct batch_item *item,
-			     bool apart)
+			     bool alone)
 {
 	struct lane *lane = lane_new(batcher->seed);
 	if (!lane)
 		return NULL;
 	lane->group = group;
-	lane->class = item->speed ? item->speed->speed.class : 0;
-	lane->apart = apart;
+	lane->class = item->learned ? item->learned->latency.class : 0;
+	lane->alone = alone;
 	lane->tool = item->tool;
-	lane->speed = apart ? item->speed : NULL;
+	lane->learned = alone ? item->learned : NULL;
 	TAILQ_INSERT_TAIL(&group->lanes, lane, sibling);
 	return lane;
 }
@@ -91,14 +92,14 @@ struct lane *waiting_lane(struct batcher *batcher, const struct batch_item *item
 {
 	struct lane_group *group = need_group(batcher, item->lane_key);
 	struct lane *lane;
-	bool apart = goes_apart(batcher, item);
+	bool alone = travels_alone(batcher, item);
 	if (!group)
 		return NULL;
 	TAILQ_FOREACH (lane, &group->lanes, sibling) {
-		if (is_for(lane, item, apart))
+		if (is_for(lane, item, alone))
 			return lane;
 	}
-	lane = new_lane(batcher, group, item, apart);
+	lane = new_lane(batcher, group, item, alone);
 	if (!lane)
 		free_if_empty(batcher, group);
 	return lane;
@@ -249,7 +250,7 @@ uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane 
 {
 	uint64_t visit_us = learned_rate_visit_us(&batcher->learned_rate);
 	uint64_t until_us = batcher->paused_until_us > visit_us ? batcher->paused_until_us : visit_us;
-	uint64_t tool_us = lane->speed ? lane->speed->paused_until_us : 0;
+	uint64_t tool_us = lane->learned ? lane->learned->paused_until_us : 0;
 	return tool_us > until_us ? tool_us : until_us;
 }
 
@@ -275,8 +276,8 @@ uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *l
 static const struct costs *costs_of_call(const struct batcher *batcher, const struct lane *lane,
 					 const struct batch_item *item)
 {
-	bool own = window_single(&batcher->policy) && item->speed && costs_known(&item->speed->costs);
-	return own ? &item->speed->costs : &batcher->classes[lane->class].costs;
+	bool own = window_single(&batcher->policy) && item->learned && costs_known(&item->learned->costs);
+	return own ? &item->learned->costs : &batcher->classes[lane->class].costs;
 }
 
 struct admission_verdict waiting_admits(struct batcher *batcher, const struct lane *lane, const struct batch_item *item,

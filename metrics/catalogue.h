@@ -72,7 +72,8 @@
 	X(DEADLINE, "deadline") /* the tightest deadline would have been missed */                   \
 	X(SINGLE, "single")     /* batching is off, or the dialect sends one call a request */
 
-/* How long a call of a tool takes by itself: at most so long. Tools of one class share requests (batcher/speed.h). */
+/* How long a call of a tool takes by itself: at most so long. Tools of one class share requests:
+ * batcher/latency_class.h. */
 #define LATENCY_CLASSES(X)                                                                           \
 	X(20MS, "20ms")                                                                              \
 	X(100MS, "100ms")                                                                            \

@@ -79,10 +79,10 @@ unit_batcher = \
 	tests/unit/batcher/test_costs \
 	tests/unit/batcher/test_bisection \
 	tests/unit/batcher/test_lane \
+	tests/unit/batcher/test_latency_class \
 	tests/unit/batcher/test_limiter \
 	tests/unit/batcher/test_rate_limiter \
 	tests/unit/batcher/test_retry \
-	tests/unit/batcher/test_speed \
 	tests/unit/batcher/test_window
 unit_gateway = \
 	tests/unit/gateway/access/test_access \
@@ -176,7 +176,7 @@ tests_unit_batcher_test_batcher_ends_SOURCES = tests/unit/batcher/test_batcher_e
 tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
 tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)
 tests_unit_batcher_test_rate_limiter_SOURCES = tests/unit/batcher/test_rate_limiter.c $(batcher_world)
-tests_unit_batcher_test_speed_SOURCES = tests/unit/batcher/test_speed.c $(batcher_world)
+tests_unit_batcher_test_latency_class_SOURCES = tests/unit/batcher/test_latency_class.c $(batcher_world)
 tests_unit_batcher_test_batcher_dialects_SOURCES = tests/unit/batcher/test_batcher_dialects.c \
 	tests/support/fake_wire.c tests/support/fake_wire.h
 tests_unit_batcher_test_bisection_SOURCES = tests/unit/batcher/test_bisection.c $(batcher_world)

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "batcher/speed.h"
+#include "batcher/latency_class.h"
 #include "tests/support/batcher_world.h"
 
 enum { FAST, SLOW, CALLS = 64 };
@@ -21,64 +21,64 @@ static void a_tool_is_in_the_class_of_its_time(void **state)
 	(void)state;
 	static const double times_us[] = { 5e3, 60e3, 300e3, 2e6, 9e6 };
 	for (unsigned i = 0; i < LATENCY_CLASS_COUNT; i++) {
-		struct speed speed = { 0 };
+		struct tool_latency latency = { 0 };
 		for (unsigned n = 0; n < 30; n++)
-			speed_alone(&speed, times_us[i]);
-		assert_int_equal(speed.class, i);
+			tool_latency_alone(&latency, times_us[i]);
+		assert_int_equal(latency.class, i);
 	}
 }
 
 static void near_a_border_the_class_stays(void **state)
 {
 	(void)state;
-	struct speed speed = { 0 };
-	speed_alone(&speed, 15e3);
+	struct tool_latency latency = { 0 };
+	tool_latency_alone(&latency, 15e3);
 	for (unsigned n = 0; n < 100; n++) {
-		speed_alone(&speed, n % 2 ? 17e3 : 23e3);
-		assert_int_equal(speed.class, 0);
+		tool_latency_alone(&latency, n % 2 ? 17e3 : 23e3);
+		assert_int_equal(latency.class, 0);
 	}
 }
 
 static void an_outlier_moves_nobody(void **state)
 {
 	(void)state;
-	struct speed speed = { 0 };
-	speed_alone(&speed, 5e3);
-	speed_alone(&speed, 60e6);
-	assert_int_equal(speed.class, 0);
+	struct tool_latency latency = { 0 };
+	tool_latency_alone(&latency, 5e3);
+	tool_latency_alone(&latency, 60e6);
+	assert_int_equal(latency.class, 0);
 }
 
 static void a_new_tool_that_is_slow_in_company_is_measured_apart(void **state)
 {
 	(void)state;
-	struct speed slow = { 0 }, fast = { 0 };
-	speed_shared(&slow, 2e6);
-	speed_shared(&fast, 2e6);
-	assert_int_equal(slow.apart, APART);
-	assert_int_equal(fast.apart, APART);
-	for (unsigned n = 0; n < APART; n++) {
-		speed_alone(&slow, 2e6);
-		speed_alone(&fast, 5e3);
+	struct tool_latency slow = { 0 }, fast = { 0 };
+	tool_latency_shared(&slow, 2e6);
+	tool_latency_shared(&fast, 2e6);
+	assert_int_equal(slow.measured_alone, MEASURED_ALONE);
+	assert_int_equal(fast.measured_alone, MEASURED_ALONE);
+	for (unsigned n = 0; n < MEASURED_ALONE; n++) {
+		tool_latency_alone(&slow, 2e6);
+		tool_latency_alone(&fast, 5e3);
 	}
 	assert_int_equal(fast.class, 0);
 	assert_int_equal(slow.class, CLASS_2500MS);
-	assert_int_equal(slow.apart + fast.apart, 0);
+	assert_int_equal(slow.measured_alone + fast.measured_alone, 0);
 }
 
 static void a_known_tool_is_patient_and_ever_more_so(void **state)
 {
 	(void)state;
-	struct speed fast = { 0 };
-	speed_alone(&fast, 5e3);
+	struct tool_latency fast = { 0 };
+	tool_latency_alone(&fast, 5e3);
 	unsigned last = 0;
 	for (unsigned round = 0; round < 4; round++) {
 		unsigned doubts = 0;
-		for (; !fast.apart; doubts++)
-			speed_shared(&fast, 2e6);
+		for (; !fast.measured_alone; doubts++)
+			tool_latency_shared(&fast, 2e6);
 		assert_true(doubts > last);
 		last = doubts;
-		for (unsigned n = 0; n < APART; n++)
-			speed_alone(&fast, 5e3);
+		for (unsigned n = 0; n < MEASURED_ALONE; n++)
+			tool_latency_alone(&fast, 5e3);
 		assert_int_equal(fast.class, 0);
 	}
 }
