@@ -33,7 +33,7 @@ struct batch {
 	uint32_t attempts;         /* to deliver it, once it has failed */
 	uint64_t asked_us;         /* longest pause that an answer asked for; 0: none */
 	bool limited;              /* an answer said: too many */
-	bool told;                 /* calls of it were refused and told so; or its only call's answer is an error */
+	bool any_refused;          /* calls of it were refused, or its only call's answer is an error */
 	bool doubted;              /* those who live were answered in company only: each is sent again alone */
 	struct bisection *bisection; /* it is a try of this bisection; NULL: of none */
 	struct answer *refusal;      /* of the whole; those who live will be sent again. A reference; NULL: none */

@@ -57,7 +57,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	rate_limiter_init(&batcher->tokens, &policy->tokens);
 	table_init(&batcher->groups);
 	table_init(&batcher->tools);
-	TAILQ_INIT(&batcher->flights);
+	TAILQ_INIT(&batcher->sent);
 	TAILQ_INIT(&batcher->settled);
 	TAILQ_INIT(&batcher->line);
 	/* a configured rate makes a line on purpose: only deadlines bound that */
@@ -196,7 +196,7 @@ void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t 
 	}
 	/* all answered, yet not landed: nobody waits for those either */
 	struct batch *batch;
-	TAILQ_FOREACH (batch, &batcher->flights, next) {
+	TAILQ_FOREACH (batch, &batcher->sent, next) {
 		if (!batch->forgotten)
 			ending_forget(batcher, batch);
 	}

@@ -58,12 +58,12 @@ struct batcher {
 	struct table tools;
 	struct learned_tool *tool_list;
 	struct lane_class classes[LATENCY_CLASS_COUNT];
-	struct due_heap looks;     /* lanes that may not send yet, or have had news: when to judge them */
-	struct due_heap expiries;  /* items waiting and travelling, by deadline_us */
-	struct batch_list flights; /* batches under way */
-	size_t in_flight;          /* of those */
-	size_t forgotten;          /* of those, to be aborted */
-	struct due_heap resting;   /* batches that failed, until they are sent again */
+	struct due_heap looks;    /* lanes that may not send yet, or have had news: when to judge them */
+	struct due_heap expiries; /* items waiting and travelling, by deadline_us */
+	struct batch_list sent;   /* batches under way */
+	size_t in_flight;         /* of those */
+	size_t forgotten;         /* of those, to be aborted */
+	struct due_heap resting;  /* batches that failed, until they are sent again */
 	const struct retry_settings *retries;
 	uint64_t random;            /* for how long they rest */
 	struct admission admission; /* whether one more may wait */
@@ -75,7 +75,7 @@ struct batcher {
 	struct rate_limiter requests, tokens; /* what the provider allows */
 	uint64_t paused_until_us;             /* it said not to come before */
 	struct learned_rate learned_rate;     /* what its refusals have taught */
-	struct limiter limiter;               /* how many of `flights` at once */
+	struct limiter limiter;               /* how many of `in_flight` at once */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
 	size_t overdue;           /* of those, far past their time */

@@ -102,7 +102,7 @@ void refused_call(void *context, size_t index, struct answer *answer)
 	if (!again && retry_keeps(batcher, batch, index, answer))
 		return;
 	if (!item || !again) {
-		batch->told = true;
+		batch->any_refused = true;
 		sending_answered(context, index, answer);
 		return;
 	}
@@ -284,11 +284,11 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 {
 	struct bisection *bisection = batch->bisection;
 	bool last = bisection->candidates->live == 0 && bisection->held->live == 0;
-	if (batch->told && bisection_blames_provider(bisection)) {
+	if (batch->any_refused && bisection_blames_provider(bisection)) {
 		blame_provider(batcher, batch, now_us);
 		return;
 	}
-	if (outcome != OUTCOME_OK || batch->told) {
+	if (outcome != OUTCOME_OK || batch->any_refused) {
 		ending_bisection(batcher, batch); /* found; or something else is wrong */
 		return;
 	}

@@ -21,7 +21,7 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
 	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
-	TAILQ_REMOVE(&batcher->flights, batch, next);
+	TAILQ_REMOVE(&batcher->in_flight, batch, next);
 	batcher->in_flight--;
 	waiting_class(batcher, lane)->in_flight--;
 	lane->in_flight--;
@@ -96,7 +96,7 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	if (answer->outcome != OUTCOME_OK)
 		refused_note(batcher, batch, answer);
 	/* many a dialect takes what is said to one call alone for that call's own error */
-	batch->told |= batch->count == 1 && answer->outcome != OUTCOME_OK;
+	batch->any_refused |= batch->count == 1 && answer->outcome != OUTCOME_OK;
 	if (!item) {
 		answer_unref(answer); /* expired or cancelled on the way */
 		return;
@@ -121,7 +121,7 @@ void sending_noted(void *context, size_t index, enum mcp_note_kind note, struct 
 
 void sending_abort(struct batcher *batcher)
 {
-	struct batch *batch = TAILQ_FIRST(&batcher->flights);
+	struct batch *batch = TAILQ_FIRST(&batcher->in_flight);
 	while (batch && batcher->forgotten > 0) {
 		struct batch *after = TAILQ_NEXT(batch, next);
 		if (batch->forgotten) {
@@ -277,7 +277,7 @@ static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 	if (now_us < batcher->overdue_look_us || !waiting_held_back(batcher))
 		return false;
 	batcher->overdue_look_us = CLOCK_NEVER;
-	TAILQ_FOREACH (batch, &batcher->flights, next) {
+	TAILQ_FOREACH (batch, &batcher->in_flight, next) {
 		if (batch->overdue)
 			continue;
 		if (batch->overdue_us <= now_us) {
@@ -308,7 +308,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	if (!batch->said)
 		retry_budget_deposit(upstream_retry_budget(batcher->upstream), batch->count);
 	count_rate(batcher, batch, now_us);
-	TAILQ_INSERT_TAIL(&batcher->flights, batch, next);
+	TAILQ_INSERT_TAIL(&batcher->in_flight, batch, next);
 	batcher->in_flight++;
 	waiting_class(batcher, batch->lane)->in_flight++;
 	batch->lane->in_flight++;
@@ -409,7 +409,7 @@ static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 	struct window_view view = learned_view(batcher, lane, now_us);
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_verdict verdict = window_judge(&policy, &view, now_us);
-	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's flight to land */
+	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's batch to complete */
 	uint64_t paced_us = window_elapsed_us(lane->ready_us, waiting_paced_us(batcher));
 	waiting_take(batcher, lane, now_us);
 	if (verdict.leave) {

@@ -216,5 +216,5 @@ int main(void)
 		cmocka_unit_test(tools_of_like_latency_share),
 		cmocka_unit_test(slow_calls_leave_slots_for_fast_ones),
 	};
-	return cmocka_run_group_tests_name("speed", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("latency class", tests, NULL, NULL);
 }
