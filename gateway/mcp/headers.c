@@ -183,8 +183,8 @@ static bool same_value(struct slice text, struct slice value)
 }
 
 /* One annotated property. value: the argument, raw; empty or null: not there, and then the header must not be. */
-static bool check_mirror(const struct request *request, struct slice raw_suffix, struct slice value,
-			 struct mcp_error *error)
+static bool check_param_header(const struct request *request, struct slice raw_suffix, struct slice value,
+			       struct mcp_error *error)
 {
 	struct buf name = BUF_INIT(HEADER_NAME_BYTES), place = BUF_INIT(DECODED_BYTES_MAX);
 	struct slice header, text;
@@ -237,7 +237,7 @@ static bool check_properties(const struct request *request, struct slice schema,
 			continue;
 		struct slice value = member_of(arguments, name);
 		if (json_member(property, SLICE("x-mcp-header"), &suffix) && json_type(suffix) == JSON_STRING &&
-		    !check_mirror(request, suffix, value, error))
+		    !check_param_header(request, suffix, value, error))
 			return false;
 		if (!check_properties(request, property, value, error))
 			return false;
@@ -245,8 +245,8 @@ static bool check_properties(const struct request *request, struct slice schema,
 	return true;
 }
 
-bool mcp_check_mirrored(const struct request *request, struct slice schema, struct slice arguments,
-			struct mcp_error *error)
+bool mcp_check_param_headers(const struct request *request, struct slice schema, struct slice arguments,
+			     struct mcp_error *error)
 {
 	static const char word[] = "x-mcp-header";
 	if (!memmem(schema.at, schema.len, word, sizeof word - 1))

@@ -148,7 +148,8 @@ static enum mcp_taken take_call(struct mcp_message *message)
 	}
 	if (!take_arguments(message, &error) ||
 	    (message->era == MCP_MODERN &&
-	     !mcp_check_mirrored(message->request, slice_of(message->tool->input_schema), message->arguments, &error)))
+	     !mcp_check_param_headers(message->request, slice_of(message->tool->input_schema), message->arguments,
+				      &error)))
 		return answer_error_now(message, &error);
 	take_trace(message);
 	return MCP_CALLS;

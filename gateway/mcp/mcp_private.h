@@ -60,8 +60,8 @@ bool mcp_from_base64(struct slice text, struct buf *out) MUST_CHECK;
 bool mcp_check_modern(const struct request *request, const struct mcp_request *asked,
 		      struct mcp_error *error) MUST_CHECK;
 /* Mcp-Param-*: the arguments that the schema wants mirrored (x-mcp-header). arguments: an object, or empty. */
-bool mcp_check_mirrored(const struct request *request, struct slice schema, struct slice arguments,
-			struct mcp_error *error) MUST_CHECK;
+bool mcp_check_param_headers(const struct request *request, struct slice schema, struct slice arguments,
+			     struct mcp_error *error) MUST_CHECK;
 
 /* --- origin.c --- */
 

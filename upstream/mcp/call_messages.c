@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* call_messages.c: messages of calls to an MCP server: tools/call as it is written, and what is said of calls under way. */
+/* call_messages.c: messages of calls to an MCP server: tools/call as it is written, and what is said of calls under
+ * way. */
 #include "upstream/mcp/mcp_exchange.h"
 #include "upstream/mcp/param_headers.h"
 
@@ -18,7 +19,8 @@ static struct slice full_arguments(const struct mcp_set_item *item, struct buf *
 	return buf_slice(merged);
 }
 
-static void put_call(const struct mcp_attempt *attempt, const struct mcp_set_item *item, uint64_t id, struct http_request *request)
+static void put_call(const struct mcp_attempt *attempt, const struct mcp_set_item *item, uint64_t id,
+		     struct http_request *request)
 {
 	struct buf merged = BUF_INIT(SIZE_MAX / 4);
 	struct slice arguments = full_arguments(item, &merged);
@@ -26,7 +28,7 @@ static void put_call(const struct mcp_attempt *attempt, const struct mcp_set_ite
 	mcp_put_tools_call(&request->body, era, id, blob_slice(item->route->name), arguments, attempt->set->traceparent,
 			   item->asks);
 	if (era == MCP_MODERN && item->route->schema && !merged.failed)
-		mcp_mirror_put(blob_slice(item->route->schema), arguments, &request->headers);
+		param_headers_put(blob_slice(item->route->schema), arguments, &request->headers);
 	request->body.failed |= merged.failed;
 	buf_fini(&merged);
 }

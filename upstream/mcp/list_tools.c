@@ -53,9 +53,9 @@ uint64_t mcp_list_retry_us(uint64_t refresh_us, unsigned failures)
 	return wait_us < most_us ? wait_us : most_us;
 }
 
-void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool mirrors)
+void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool param_headers)
 {
-	*tools = (struct mcp_tools){ .mirrors = mirrors, .ttl_ms = UINT64_MAX };
+	*tools = (struct mcp_tools){ .param_headers = param_headers, .ttl_ms = UINT64_MAX };
 	buf_init(&tools->list, max_bytes);
 	buf_init(&tools->cursor, CURSOR_BYTES);
 	buf_put_char(&tools->list, '[');
@@ -79,8 +79,8 @@ static const char *tool_fault(const struct mcp_tools *tools, struct slice tool)
 	    json_member(execution, SLICE("taskSupport"), &support) && json_type(support) == JSON_STRING &&
 	    json_string_is(support, SLICE("required")))
 		return "it can only be called as a task";
-	if (tools->mirrors && json_member(tool, SLICE("inputSchema"), &schema))
-		return mcp_mirror_fault(schema, &count);
+	if (tools->param_headers && json_member(tool, SLICE("inputSchema"), &schema))
+		return param_headers_fault(schema, &count);
 	return NULL;
 }
 

@@ -14,9 +14,9 @@
 enum { MCP_PAGES_MAX = 500, MCP_TOOLS_MAX = 10000, MCP_LIST_WHY_BYTES = 200 };
 
 struct mcp_tools {
-	struct buf list;   /* "[{...},{...}", then "]" */
-	struct buf cursor; /* raw, of the next page; empty: none */
-	bool mirrors;      /* drop tools whose x-mcp-header annotations are invalid: modern, over HTTP */
+	struct buf list;    /* "[{...},{...}", then "]" */
+	struct buf cursor;  /* raw, of the next page; empty: none */
+	bool param_headers; /* drop tools whose x-mcp-header annotations are invalid: modern, over HTTP */
 	size_t count, pages, dropped;
 	uint64_t ttl_ms;              /* the smallest of the pages; UINT64_MAX: none said */
 	const char *why_dropped;      /* the last one: static, a phrase */
@@ -42,7 +42,7 @@ uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us);
 /* It is asked now, for that reason. */
 void mcp_list_pace_asked(struct mcp_list_pace *pace, uint64_t now_us);
 
-void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool mirrors);
+void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool param_headers);
 void mcp_tools_fini(struct mcp_tools *tools);
 
 enum mcp_page {

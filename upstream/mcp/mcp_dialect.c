@@ -15,7 +15,7 @@ enum { MAX_CALLS = 1000 /* in one array, where arrays are switched on */ };
 static bool fill(struct mcp_route *route, const struct route_settings *settings)
 {
 	struct buf name = BUF_INIT(SIZE_MAX / 4);
-	size_t mirrored = 0;
+	size_t headers = 0;
 	json_put_string(&name, slice_of(settings->method ? settings->method : settings->tool));
 	route->name = buf_take_blob(&name);
 	buf_fini(&name);
@@ -23,8 +23,8 @@ static bool fill(struct mcp_route *route, const struct route_settings *settings)
 		return false;
 	if (settings->constants && !(route->constants = blob_copy(slice_of(settings->constants))))
 		return false;
-	if (settings->input_schema && !mcp_mirror_fault(json_trim(slice_of(settings->input_schema)), &mirrored) &&
-	    mirrored > 0)
+	if (settings->input_schema && !param_headers_fault(json_trim(slice_of(settings->input_schema)), &headers) &&
+	    headers > 0)
 		return (route->schema = blob_copy(json_trim(slice_of(settings->input_schema)))) != NULL;
 	return true;
 }

@@ -142,7 +142,7 @@ static void survey_schema(struct survey *survey, struct slice schema, bool reach
 	}
 }
 
-const char *mcp_mirror_fault(struct slice schema, size_t *count)
+const char *param_headers_fault(struct slice schema, size_t *count)
 {
 	struct survey survey = { .count = 0 };
 	survey_schema(&survey, schema, true, true);
@@ -178,7 +178,7 @@ static void unescaped(struct slice raw, struct buf *name)
 	json_unescape(raw, name);
 }
 
-void mcp_mirror_put(struct slice schema, struct slice arguments, struct buf *lines)
+void param_headers_put(struct slice schema, struct slice arguments, struct buf *lines)
 {
 	struct slice properties, raw_name, property, header, value;
 	if (json_type(schema) != JSON_OBJECT || json_type(arguments) != JSON_OBJECT ||
@@ -192,7 +192,7 @@ void mcp_mirror_put(struct slice schema, struct slice arguments, struct buf *lin
 			continue;
 		if (json_member(property, SLICE("x-mcp-header"), &header))
 			put_line(header, value, lines);
-		mcp_mirror_put(property, value, lines);
+		param_headers_put(property, value, lines);
 	}
 	lines->failed |= name.failed;
 	buf_fini(&name);

@@ -17,11 +17,11 @@ enum { MCP_MIRROR_MAX = 32 /* annotated properties a tool may have */ };
  * what is wrong with the first bad one (static, a phrase): then clients must not use the tool. *count: annotations
  * found.
  */
-const char *mcp_mirror_fault(struct slice schema, size_t *count);
+const char *param_headers_fault(struct slice schema, size_t *count);
 
 /* Append the header lines ("Mcp-Param-Region: eu\n") that go with these arguments. schema: one without a fault. What is
  * null or absent has no line. */
-void mcp_mirror_put(struct slice schema, struct slice arguments, struct buf *lines);
+void param_headers_put(struct slice schema, struct slice arguments, struct buf *lines);
 
 /* Append `text` as the value of an MCP header: itself, or =?base64?...?= if a header could not carry it. */
 void mcp_header_put(struct buf *out, struct slice text);

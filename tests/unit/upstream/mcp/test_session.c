@@ -209,11 +209,11 @@ static void only_valid_annotations_are_accepted(void **state)
 	size_t count;
 	(void)state;
 	for (size_t i = 0; i < countof(good); i++) {
-		assert_null(mcp_mirror_fault(good[i], &count));
+		assert_null(param_headers_fault(good[i], &count));
 		assert_int_equal(count, i < 2);
 	}
 	for (size_t i = 0; i < countof(bad); i++)
-		assert_non_null(mcp_mirror_fault(bad[i], &count));
+		assert_non_null(param_headers_fault(bad[i], &count));
 }
 
 static void annotated_arguments_become_headers(void **state)
@@ -226,7 +226,7 @@ static void annotated_arguments_become_headers(void **state)
 		"\"y\":{\"type\":\"string\",\"x-mcp-header\":\"Y\"}");
 	struct buf lines = BUF_INIT(1000);
 	(void)state;
-	mcp_mirror_put(schema, SLICE("{\"z\":null,\"s\":\" a\\n\",\"o\":{\"n\":42},\"b\":true,\"q\":1}"), &lines);
+	param_headers_put(schema, SLICE("{\"z\":null,\"s\":\" a\\n\",\"o\":{\"n\":42},\"b\":true,\"q\":1}"), &lines);
 	assert_string_equal(buf_cstr(&lines), "Mcp-Param-S: =?base64?IGEK?=\nMcp-Param-N: 42\nMcp-Param-B: true\n");
 	buf_fini(&lines);
 }
