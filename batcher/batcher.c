@@ -111,7 +111,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 		item->added_us = now_us;
 		ending_settle(batcher, item, ending_rate_limited(batcher, lane, earliest_us, now_us),
 			      ending_facts(item, now_us));
-		waiting_news(batcher, lane);
+		waiting_mark_dirty(batcher, lane);
 		return OUTCOME_OK;
 	}
 	if (lane) {
@@ -119,13 +119,13 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 		if (!verdict.admitted) {
 			item->added_us = now_us;
 			ending_shed(batcher, item, verdict.reason, verdict.retry_us, now_us);
-			waiting_news(batcher, lane);
+			waiting_mark_dirty(batcher, lane);
 			return OUTCOME_OK;
 		}
 	}
 	bool added = lane && lane_add(lane, item, now_us);
 	if (lane)
-		waiting_news(batcher, lane); /* a new one that stays empty is freed by the tick */
+		waiting_mark_dirty(batcher, lane); /* a new one that stays empty is freed by the tick */
 	if (!added)
 		return refuse(batcher, REJECT_NO_MEMORY, "the gateway is out of memory", why);
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
@@ -157,7 +157,7 @@ void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uin
 	if (!item->lane)
 		return;
 	lane_set_urgent(item->lane, item, urgent_us);
-	waiting_news(batcher, item->lane);
+	waiting_mark_dirty(batcher, item->lane);
 }
 
 void batcher_tick(struct batcher *batcher, uint64_t now_us)

@@ -38,7 +38,7 @@ static void lose_queued(struct batcher *batcher, struct batch *batch)
 	ending_unqueue(batch);
 	ending_bisection(batcher, batch);
 	batch_free(batch);
-	waiting_news(batcher, lane);
+	waiting_mark_dirty(batcher, lane);
 }
 
 void ending_withdraw(struct batcher *batcher, struct batch_item *item)
@@ -49,7 +49,7 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item)
 	if (lane) {
 		lane_remove(lane, item);
 		waiting_count(batcher, lane, item, -1);
-		waiting_news(batcher, lane);
+		waiting_mark_dirty(batcher, lane);
 	} else if (batch) {
 		ending_drop(batcher, batch, item);
 		if (batch->live == 0 && batch->state == BATCH_SENT)

@@ -15,7 +15,7 @@ void refused_again(struct batcher *batcher, struct batch *batch)
 	struct lane *lane = batch->lane;
 	batch->queued = true;
 	TAILQ_INSERT_TAIL(&lane->again, batch, next);
-	waiting_news(batcher, lane);
+	waiting_mark_dirty(batcher, lane);
 }
 
 uint64_t refused_pause_us(const struct answer *answer)

@@ -81,7 +81,7 @@ void retry_lose(struct batcher *batcher, struct batch *batch)
 	struct lane *lane = batch->lane;
 	end_rest(batcher, batch);
 	batch_free(batch);
-	waiting_news(batcher, lane);
+	waiting_mark_dirty(batcher, lane);
 }
 
 void retry_wake(struct batcher *batcher, uint64_t now_us)

@@ -41,7 +41,7 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 	learned_load(waiting_class(batcher, lane), true);
 	learned_show(batcher, lane, now_us);
 	meter_move(batcher->meter, METRIC_ID_BATCH_IN_FLIGHT, batcher->label, lane->class, -1);
-	waiting_news(batcher, lane);
+	waiting_mark_dirty(batcher, lane);
 	ending_bisection(batcher, batch);
 	batch_free(batch);
 }

@@ -165,7 +165,7 @@ static void review_turn(struct batcher *batcher, struct lane *lane)
 	run_queue_add(queue, lane, NULL, loop_now(batcher->loop));
 }
 
-void waiting_news(struct batcher *batcher, struct lane *lane)
+void waiting_mark_dirty(struct batcher *batcher, struct lane *lane)
 {
 	if (lane->items == 0 && TAILQ_EMPTY(&lane->again)) {
 		waiting_hold(batcher, lane);

@@ -212,7 +212,7 @@ static void extend_deadlines(struct fetch *fetch)
 	if (latest_us == item->deadline_us)
 		return;
 	batcher_set_deadlines(fetch->provider->batcher, item, latest_us, item->urgent_us);
-	fetch->provider->news = true;
+	fetch->provider->changed = true;
 }
 
 /* Everybody who waits and asked for it hears it. */
@@ -236,7 +236,7 @@ static void give_up(struct dispatch *dispatch, struct fetch *fetch)
 		dispatch_stop_looking(dispatch, fetch);
 	} else {
 		batcher_cancel(fetch->provider->batcher, &fetch->item, loop_now(dispatch->worker->loop));
-		fetch->provider->news = true;
+		fetch->provider->changed = true;
 	}
 	dispatch_end_fetch(dispatch, fetch);
 }
@@ -303,7 +303,7 @@ static void join(struct dispatch *dispatch, struct fetch *fetch, struct call *ca
 		item->urgent_us = call->deadline_us < item->urgent_us ? call->deadline_us : item->urgent_us;
 	} else if (call->deadline_us < item->urgent_us) {
 		batcher_set_deadlines(fetch->provider->batcher, item, item->deadline_us, call->deadline_us);
-		fetch->provider->news = true;
+		fetch->provider->changed = true;
 	}
 }
 
@@ -403,7 +403,7 @@ void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t no
 		complete_fetch(dispatch, fetch, answer, &none);
 		return;
 	}
-	fetch->provider->news = true;
+	fetch->provider->changed = true;
 }
 
 static void lead(struct dispatch *dispatch, struct call *call, bool shared)
@@ -483,9 +483,9 @@ void dispatch_tick(struct dispatch *dispatch, uint64_t now_us)
 {
 	for (size_t i = 0; i < dispatch->provider_count; i++) {
 		struct provider *provider = &dispatch->providers[i];
-		if (!provider->batcher || (!provider->news && batcher_deadline(provider->batcher) > now_us))
+		if (!provider->batcher || (!provider->changed && batcher_deadline(provider->batcher) > now_us))
 			continue;
-		provider->news = false;
+		provider->changed = false;
 		batcher_tick(provider->batcher, now_us);
 	}
 }
@@ -497,7 +497,7 @@ uint64_t dispatch_deadline(const struct dispatch *dispatch)
 		const struct provider *provider = &dispatch->providers[i];
 		if (!provider->batcher)
 			continue;
-		if (provider->news)
+		if (provider->changed)
 			return 0;
 		uint64_t due = batcher_deadline(provider->batcher);
 		deadline = due < deadline ? due : deadline;

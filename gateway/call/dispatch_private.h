@@ -46,7 +46,7 @@ struct provider {
 	struct dispatch *dispatch;
 	const struct upstream_config *upstream;
 	struct batcher *batcher; /* NULL: belongs to another worker */
-	bool news;               /* something was added or cancelled since its last tick */
+	bool changed;            /* something was added or cancelled since its last tick */
 };
 
 struct dispatch {
