@@ -71,8 +71,8 @@ static void report_free(struct report *report)
 
 /* ---------------------------------------------------------------- news, on the upstream's thread */
 
-/* Takes `tools` and `instructions`. The registry holds one report of each upstream at most: one that has not been read yet gives way, but
- * for its list if there is no newer one. */
+/* Takes `tools` and `instructions`. The registry holds one report of each upstream at most: one that has not been read
+ * yet gives way, but for its list if there is no newer one. */
 static void send_report(struct source *source, struct blob *tools, struct blob *instructions, bool failed,
 			const char *why)
 {
@@ -97,14 +97,14 @@ static void send_report(struct source *source, struct blob *tools, struct blob *
 	loop_wake(source->registry->loop);
 }
 
-static void hear_tools(void *context, struct slice tools, struct slice instructions)
+static void on_tools_listed(void *context, struct slice tools, struct slice instructions)
 {
 	struct blob *copy = blob_copy(tools);
 	struct blob *said = copy && instructions.len ? blob_copy(instructions) : NULL; /* no memory: none */
 	send_report(context, copy, said, !copy, copy ? "" : "the gateway has no memory for its list");
 }
 
-static void hear_failure(void *context, const char *why)
+static void on_list_failed(void *context, const char *why)
 {
 	send_report(context, NULL, NULL, true, why);
 }
@@ -142,8 +142,8 @@ static void log_digest(struct log_line *line, const char *name, uint64_t digest)
 	log_cstr(line, name, text);
 }
 
-/* What a model is told of a tool has changed in the hands of the server, which may be an update, or a trick; also if the
- * tool was gone in between. */
+/* What a model is told of a tool has changed in the hands of the server, which may be an update, or a trick; also if
+ * the tool was gone in between. */
 static void note_definitions(struct source *source)
 {
 	struct registry *registry = source->registry;
@@ -342,7 +342,7 @@ struct registry *registry_new(const struct config *config)
 	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		struct source *source = &registry->sources[i];
 		source->registry = registry;
-		source->watcher = (struct upstream_watcher){ hear_tools, hear_failure, source };
+		source->watcher = (struct upstream_watcher){ on_tools_listed, on_list_failed, source };
 		source->upstream = i;
 		source->state = registry->generation->upstreams[i].settings.dialect->lists_tools ? LISTING_AWAITED
 												 : LISTING_DECLARED;

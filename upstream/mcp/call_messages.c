@@ -102,7 +102,7 @@ static void put_off_deadline(struct mcp_call_set *set)
 		loop_arm(loop, &set->timer, due_us);
 }
 
-static void hear_foreign(struct mcp_post *post, const struct mcp_message *message)
+static void on_foreign(struct mcp_post *post, const struct mcp_message *message)
 {
 	struct mcp_attempt *attempt = attempt_of(post);
 	struct mcp_call_set *set = attempt->set;
@@ -116,4 +116,4 @@ static void hear_foreign(struct mcp_post *post, const struct mcp_message *messag
 		put_off_deadline(set);
 }
 
-const struct mcp_post_ops mcp_attempt_messages = { .write = write_calls, .foreign = hear_foreign };
+const struct mcp_post_ops mcp_attempt_messages = { .write = write_calls, .foreign = on_foreign };

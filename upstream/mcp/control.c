@@ -165,7 +165,7 @@ static bool write_step(struct mcp_post *post, const struct upstream_call *calls,
 	return true;
 }
 
-static void hear_step(struct mcp_post *post, const struct mcp_message *message)
+static void on_step_message(struct mcp_post *post, const struct mcp_message *message)
 {
 	struct mcp_job *job = job_of(post);
 	struct mcp_reply reply = { post->status, message, slice_of(post->session_id), NULL };
@@ -189,7 +189,7 @@ static void step_landed(void *context, enum outcome outcome)
 
 static void take_step(struct mcp_control *control)
 {
-	static const struct mcp_post_ops ops = { write_step, hear_step, job_foreign };
+	static const struct mcp_post_ops ops = { write_step, on_step_message, job_foreign };
 	static const struct upstream_events events = { .answered = job_answered, .landed = step_landed };
 	struct mcp_job *job = &control->opener;
 	job_prepare(job, control, &ops);
@@ -323,7 +323,7 @@ static bool write_list(struct mcp_post *post, const struct upstream_call *calls,
 }
 
 /* What a page said is kept for when the exchange is over: then the next may go. */
-static void hear_list(struct mcp_post *post, const struct mcp_message *message)
+static void on_list_message(struct mcp_post *post, const struct mcp_message *message)
 {
 	struct mcp_job *job = job_of(post);
 	struct mcp_tools *tools = &job->control->tools;
@@ -376,7 +376,7 @@ static void page_landed(void *context, enum outcome outcome)
 
 static void ask_page(struct mcp_control *control)
 {
-	static const struct mcp_post_ops ops = { write_list, hear_list, job_foreign };
+	static const struct mcp_post_ops ops = { write_list, on_list_message, job_foreign };
 	static const struct upstream_events events = { .answered = job_answered, .landed = page_landed };
 	job_prepare(&control->lister, control, &ops);
 	if (!job_send(&control->lister, control->settings->timeout_us, &events))
@@ -430,7 +430,7 @@ static bool write_listen(struct mcp_post *post, const struct upstream_call *call
 	return true;
 }
 
-static void hear_listen(struct mcp_post *post, const struct mcp_message *message)
+static void on_listen_message(struct mcp_post *post, const struct mcp_message *message)
 {
 	(void)post;
 	(void)message; /* a refusal, or the orderly end of the subscription: the end of the exchange follows */
@@ -463,7 +463,7 @@ static void listen_landed(void *context, enum outcome outcome)
 
 static void listen_due(struct loop_timer *timer, uint64_t now_us)
 {
-	static const struct mcp_post_ops ops = { write_listen, hear_listen, job_foreign };
+	static const struct mcp_post_ops ops = { write_listen, on_listen_message, job_foreign };
 	static const struct upstream_events events = { .answered = job_answered, .landed = listen_landed };
 	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
 	control->listening_since_us = now_us;
@@ -520,7 +520,7 @@ static void note_landed(void *context, enum outcome outcome)
 /* NULL: no memory, or too many are under way: a server that pings without end is not answered without end. */
 static struct mcp_note *note_new(struct mcp_control *control, const char *method)
 {
-	static const struct mcp_post_ops ops = { write_note, hear_listen, job_foreign };
+	static const struct mcp_post_ops ops = { write_note, on_listen_message, job_foreign };
 	struct mcp_note *note = control->note_count < NOTES_MAX ? calloc(1, sizeof *note) : NULL;
 	if (!note)
 		return NULL;

@@ -194,8 +194,8 @@ static void attempt_go(struct mcp_attempt *attempt)
 				.idempotency_key = set->count == 1 ? set->idempotency_key : nothing(),
 				.kind = set->kind
 			};
-		attempt->exchange = upstream_http.send(upstream->http, calls, attempt->count, set->end_us, &events, attempt,
-					       &attempt->refusal);
+		attempt->exchange = upstream_http.send(upstream->http, calls, attempt->count, set->end_us, &events,
+						       attempt, &attempt->refusal);
 	}
 	if (calls != &one)
 		free(calls);
@@ -261,7 +261,7 @@ static bool array_refused(const struct mcp_attempt *attempt)
 	       (attempt->post.status == 400 || attempt->post.error_code == MCP_INVALID_REQUEST);
 }
 
-static void hear_answer(struct mcp_attempt *attempt, size_t index, struct answer *answer, bool refused)
+static void take_answer(struct mcp_attempt *attempt, size_t index, struct answer *answer, bool refused)
 {
 	struct mcp_call_set *set = attempt->set;
 	struct mcp_set_item *item = &set->items[attempt->first + index];
@@ -276,7 +276,8 @@ static void hear_answer(struct mcp_attempt *attempt, size_t index, struct answer
 		answer_unref(answer); /* of the way back only: what the first way said still holds */
 		return;
 	}
-	if (!attempt->resuming && (attempt->post.refused_session || array_refused(attempt) || may_resume(attempt, answer))) {
+	if (!attempt->resuming &&
+	    (attempt->post.refused_session || array_refused(attempt) || may_resume(attempt, answer))) {
 		assert(!item->held);
 		item->held = answer;
 		item->refused = refused;
@@ -292,13 +293,13 @@ static void hear_answer(struct mcp_attempt *attempt, size_t index, struct answer
 static void attempt_answered(void *context, size_t index, struct answer *answer)
 {
 	struct mcp_attempt *attempt = context;
-	hear_answer(attempt, index, answer, false);
+	take_answer(attempt, index, answer, false);
 }
 
 static void attempt_refused(void *context, size_t index, struct answer *answer)
 {
 	struct mcp_attempt *attempt = context;
-	hear_answer(attempt, index, answer, !attempt->resuming);
+	take_answer(attempt, index, answer, !attempt->resuming);
 }
 
 /* A call that the server refused together with its session. Repeatable: it goes again. Else: nothing ran, and its
@@ -375,7 +376,8 @@ static bool go_again(struct mcp_attempt *attempt)
 	return true;
 }
 
-/* Its calls that have no answer set out, each alone. The other attempts go on: each has its own calls, so there is room. */
+/* Its calls that have no answer set out, each alone. The other attempts go on: each has its own calls, so there is
+ * room. */
 static void split_attempt(struct mcp_attempt *attempt)
 {
 	struct mcp_call_set *set = attempt->set;
@@ -441,7 +443,8 @@ static void attempt_landed(void *context, enum outcome outcome)
 	struct loop *loop = set->upstream->base.loop;
 	attempt->exchange = NULL;
 	set->outcome = outcome;
-	if (loop_now(loop) >= set->deadline_us && outcome != OUTCOME_OK && attempt->post.first_id && attempt->post.status)
+	if (loop_now(loop) >= set->deadline_us && outcome != OUTCOME_OK && attempt->post.first_id &&
+	    attempt->post.status)
 		for (size_t i = 0; i < attempt->count; i++) /* it timed out: nobody will read what comes */
 			mcp_control_cancel(&set->upstream->control, attempt->post.first_id + i);
 	if (attempt->post.error_code == MCP_HEADER_MISMATCH)
@@ -524,7 +527,8 @@ static void time_out(struct mcp_call_set *set)
 		bool sent = attempt->exchange && upstream_http.sent(attempt->exchange);
 		for (size_t i = attempt->first; sent && i < attempt->first + attempt->count; i++)
 			if (!set->items[i].told)
-				mcp_control_cancel(&set->upstream->control, attempt->post.first_id + i - attempt->first);
+				mcp_control_cancel(&set->upstream->control,
+						   attempt->post.first_id + i - attempt->first);
 		for (size_t i = attempt->first; !set->aborted && i < attempt->first + attempt->count; i++)
 			if (!set->items[i].told)
 				tell(set, i, late_answer(set, &set->items[i], sent), false);

@@ -40,7 +40,7 @@ static void ignore_signal(int number)
 	(void)number; /* only to end a ppoll */
 }
 
-static void hear_children(void)
+static void watch_children(void)
 {
 	struct sigaction action = { .sa_handler = ignore_signal };
 	sigaction(SIGCHLD, &action, NULL);
@@ -364,7 +364,7 @@ static void leave_home(int requests)
 	setsid();
 	prctl(PR_SET_NAME, "jitney-fork");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	hear_children();
+	watch_children();
 	dup2(requests, REQUESTS_FD);
 	fcntl(REQUESTS_FD, F_SETFD, FD_CLOEXEC);
 	close_range(REQUESTS_FD + 1, ~0u, 0);
