@@ -39,6 +39,6 @@ struct mcp_asks {
 	uint8_t level; /* of messages, at least */
 };
 
-enum mcp_note_kind { MCP_NOTE_PROGRESS, MCP_NOTE_MESSAGE };
+enum mcp_notification_kind { MCP_NOTIFICATION_PROGRESS, MCP_NOTIFICATION_MESSAGE };
 
 #endif

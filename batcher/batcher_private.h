@@ -223,7 +223,7 @@ void retry_wake(struct batcher *batcher, uint64_t now_us);
 /* The exchange is over, by landing or by our hand. What gathered behind it may go. */
 void sending_ended(struct batcher *batcher, struct batch *batch);
 void sending_answered(void *context, size_t index, struct answer *answer);
-void sending_noted(void *context, size_t index, enum mcp_note_kind note, struct slice params);
+void sending_notification(void *context, size_t index, enum mcp_notification_kind note, struct slice params);
 void sending_abort(struct batcher *batcher);
 void sending_flush(struct batcher *batcher, uint64_t now_us);
 

@@ -36,7 +36,7 @@ struct batch_item {
 	 * again: it may be freed or added anew in here, other items may be added or cancelled. */
 	void (*answered)(struct batch_item *item, struct answer *answer, const struct batch_facts *facts);
 	/* Word of it while it travels, as call.asks wants: see upstream_events. May be NULL if it asks for nothing. */
-	void (*noted)(struct batch_item *item, enum mcp_note_kind note, struct slice params);
+	void (*on_notification)(struct batch_item *item, enum mcp_notification_kind note, struct slice params);
 
 	/* the batcher's own; nothing to fill in */
 	TAILQ_ENTRY(batch_item) next;    /* waiting: in its caller's line; settled: among those to be told */

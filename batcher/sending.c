@@ -9,7 +9,7 @@ static const struct upstream_events events = { .answered = sending_answered,
 					       .refused = refused_call,
 					       .doubted = refused_doubted,
 					       .landed = refused_landed,
-					       .noted = sending_noted };
+					       .on_notification = sending_notification };
 
 /* What it has given back of its slot. */
 static uint64_t freed_by(const struct batch *batch)
@@ -110,13 +110,13 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	item->answered(item, answer, &facts);
 }
 
-void sending_noted(void *context, size_t index, enum mcp_note_kind note, struct slice params)
+void sending_notification(void *context, size_t index, enum mcp_notification_kind note, struct slice params)
 {
 	const struct batch *batch = context;
 	assert(index < batch->count);
 	struct batch_item *item = batch->items[index]; /* NULL: expired or cancelled on the way */
-	if (item && item->noted)
-		item->noted(item, note, params);
+	if (item && item->on_notification)
+		item->on_notification(item, note, params);
 }
 
 void sending_abort(struct batcher *batcher)

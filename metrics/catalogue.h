@@ -463,7 +463,7 @@ enum mcp_method {
 #undef X
 	MCP_METHOD_COUNT
 };
-enum mcp_note_fate {
+enum mcp_notification_result {
 #define X(name, word) MCP_NOTE_##name,
 	MCP_NOTE_RESULTS(X)
 #undef X

@@ -105,7 +105,7 @@ struct upstream_events {
 	/* Word of call `index`, which has no answer yet, as it asked for: the params of the notification, one JSON
 	 * object, borrowed. Any number of times. No call may be made, forgotten or aborted in here. NULL: nobody
 	 * listens. */
-	void (*noted)(void *context, size_t index, enum mcp_note_kind note, struct slice params);
+	void (*on_notification)(void *context, size_t index, enum mcp_notification_kind note, struct slice params);
 	/* All calls have been answered or refused; the exchange is gone. `outcome`: OK if the provider answered the
 	 * request as a whole, else why not. Once, last. */
 	void (*landed)(void *context, enum outcome outcome);

@@ -295,30 +295,30 @@ enum { NOTES_OUT_MAX = 16 /* of one call; a home that is so far behind does with
 struct call_mail {
 	struct mail mail;
 	struct call *call;
-	enum mcp_note_kind note;
+	enum mcp_notification_kind note;
 	size_t len;
 	char params[];
 };
 
-static void note_home(struct call *call, enum mcp_note_kind note, struct slice params)
+static void notify_home(struct call *call, enum mcp_notification_kind note, struct slice params)
 {
 	if (!call->abandoned)
-		call->noted(call, note, params);
+		call->on_notification(call, note, params);
 }
 
-static void open_note(struct mail *mail)
+static void open_notification(struct mail *mail)
 {
 	struct call_mail *letter = container_of(mail, struct call_mail, mail);
 	atomic_fetch_sub_explicit(&letter->call->notes_out, 1, memory_order_relaxed);
-	note_home(letter->call, letter->note, (struct slice){ letter->params, letter->len });
+	notify_home(letter->call, letter->note, (struct slice){ letter->params, letter->len });
 	free(letter);
 }
 
-void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note, struct slice params)
+void call_notify(struct call *call, struct worker *owner, enum mcp_notification_kind note, struct slice params)
 {
 	struct call_mail *letter = NULL;
 	if (owner == call->home) {
-		note_home(call, note, params);
+		notify_home(call, note, params);
 		return;
 	}
 	if (params.len <= NOTE_BYTES_MAX &&
@@ -328,7 +328,7 @@ void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note,
 		meter_add(owner->meter, METRIC_ID_MCP_NOTES, note, MCP_NOTE_DROPPED, 1);
 		return;
 	}
-	*letter = (struct call_mail){ .mail.open = open_note, .call = call, .note = note, .len = params.len };
+	*letter = (struct call_mail){ .mail.open = open_notification, .call = call, .note = note, .len = params.len };
 	memcpy(letter->params, params.at, params.len);
 	atomic_fetch_add_explicit(&call->notes_out, 1, memory_order_relaxed);
 	mailbox_post(&call->home->mailbox, &letter->mail);

@@ -50,7 +50,7 @@ struct call {
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
 	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params
 	 * of a notification, borrowed. Nothing may be cancelled in here. Home thread; NULL if nothing is asked for */
-	void (*noted)(struct call *call, enum mcp_note_kind note, struct slice params);
+	void (*on_notification)(struct call *call, enum mcp_notification_kind note, struct slice params);
 	struct mcp_asks asks;
 	void *context;
 	size_t index; /* the caller's own: place in its batch */
@@ -127,7 +127,7 @@ struct answer *call_not_cached(void);
 void call_return(struct call *call, struct worker *owner);
 /* Word of a call that is away reaches its home; called by its owner on the owner's thread. It may be dropped, and is
  * counted then. */
-void call_note(struct call *call, struct worker *owner, enum mcp_note_kind note, struct slice params);
+void call_notify(struct call *call, struct worker *owner, enum mcp_notification_kind note, struct slice params);
 /* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a
  * batch's, say) arrive together: the first post wakes their owner. */
 void call_post_outgoing(struct worker *home);

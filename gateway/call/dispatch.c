@@ -183,9 +183,10 @@ static void item_answered(struct batch_item *item, struct answer *answer, const 
 	complete_fetch(fetch->provider->dispatch, fetch, answer, facts);
 }
 
-static bool wants(const struct call *call, enum mcp_note_kind note)
+static bool wants(const struct call *call, enum mcp_notification_kind note)
 {
-	return call->noted && (note == MCP_NOTE_PROGRESS ? call->asks.progress : call->asks.level != MCP_LEVEL_NONE);
+	return call->on_notification &&
+	       (note == MCP_NOTIFICATION_PROGRESS ? call->asks.progress : call->asks.level != MCP_LEVEL_NONE);
 }
 
 /* The server is at work on it: those who wait have the tool's time anew, but for who has said how long he waits. */
@@ -216,16 +217,16 @@ static void extend_deadlines(struct fetch *fetch)
 }
 
 /* Everybody who waits and asked for it hears it. */
-static void item_noted(struct batch_item *item, enum mcp_note_kind note, struct slice params)
+static void notify_waiters(struct batch_item *item, enum mcp_notification_kind note, struct slice params)
 {
 	struct fetch *fetch = container_of(item, struct fetch, item);
 	struct waiter *waiter;
 	TAILQ_FOREACH (waiter, &fetch->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);
 		if (wants(call, note))
-			call_note(call, fetch->provider->dispatch->worker, note, params);
+			call_notify(call, fetch->provider->dispatch->worker, note, params);
 	}
-	if (note == MCP_NOTE_PROGRESS)
+	if (note == MCP_NOTIFICATION_PROGRESS)
 		extend_deadlines(fetch);
 }
 
@@ -385,7 +386,7 @@ static bool fill_item(struct fetch *fetch, const struct call *call, bool shared)
 	item->urgency = call->urgency;
 	item->answered = item_answered;
 	item->call.asks = call->asks;
-	item->noted = item_noted;
+	item->on_notification = notify_waiters;
 	return fill_lane_key(fetch, call, call_upstream(call));
 }
 

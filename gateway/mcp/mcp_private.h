@@ -160,7 +160,7 @@ void mcp_serve_message(struct worker *worker, struct request *request, const str
 /* logging/setLevel: the level is checked. False: *error. */
 bool mcp_check_level(const struct mcp_request *asked, struct mcp_error *error) MUST_CHECK;
 /* What the caller wants to hear of its call: into the exchange and call->asks. */
-void mcp_note_asks(struct mcp_exchange *exchange, const struct mcp_request *asked, struct call *call);
+void mcp_ask_notifications(struct mcp_exchange *exchange, const struct mcp_request *asked, struct call *call);
 
 /* --- subscriptions.c --- */
 

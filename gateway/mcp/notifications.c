@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * notifications.c: word of calls under way. What an MCP server says of a call before its result (notifications/progress,
- * notifications/message) goes on to the client that asked for it, which turns its answer into a stream of events. A
- * client that is behind gets less of it; its result it gets all the same.
+ * notifications.c: word of calls under way. What an MCP server says of a call before its result
+ * (notifications/progress, notifications/message) goes on to the client that asked for it, which turns its answer into
+ * a stream of events. A client that is behind gets less of it; its result it gets all the same.
  */
 #include "base/json.h"
 #include "gateway/mcp/mcp_private.h"
@@ -69,11 +69,12 @@ static bool grave_enough(const struct call *call, struct slice params)
 	return json_member(params, SLICE("level"), &level) && level_of(level) >= call->asks.level;
 }
 
-static bool put_note(struct mcp_exchange *exchange, enum mcp_note_kind note, struct slice params, struct slice token)
+static bool put_notification(struct mcp_exchange *exchange, enum mcp_notification_kind note, struct slice params,
+			     struct slice token)
 {
 	struct buf text = BUF_INIT(NOTE_BYTES_MAX);
 	buf_printf(&text, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/%s\",\"params\":",
-		   note == MCP_NOTE_PROGRESS ? "progress" : "message");
+		   note == MCP_NOTIFICATION_PROGRESS ? "progress" : "message");
 	put_params(&text, params, token);
 	buf_put_char(&text, '}');
 	bool fine = !text.failed;
@@ -87,14 +88,15 @@ static bool put_note(struct mcp_exchange *exchange, enum mcp_note_kind note, str
 	return fine;
 }
 
-static void call_noted(struct call *call, enum mcp_note_kind note, struct slice params)
+static void send_notification(struct call *call, enum mcp_notification_kind note, struct slice params)
 {
 	struct mcp_exchange *exchange = call->context;
 	struct slice none = { NULL, 0 };
-	if (note == MCP_NOTE_MESSAGE && !grave_enough(call, params))
+	if (note == MCP_NOTIFICATION_MESSAGE && !grave_enough(call, params))
 		return;
 	bool behind = exchange->started && request_stream_unread(exchange->request) > UNREAD_BYTES_MAX;
-	bool passed = !behind && put_note(exchange, note, params, note == MCP_NOTE_PROGRESS ? exchange->token : none);
+	bool passed = !behind && put_notification(exchange, note, params,
+						  note == MCP_NOTIFICATION_PROGRESS ? exchange->token : none);
 	meter_add(exchange->worker->meter, METRIC_ID_MCP_NOTES, note, passed ? MCP_NOTE_PASSED : MCP_NOTE_DROPPED, 1);
 }
 
@@ -105,7 +107,7 @@ static bool is_token(struct slice raw)
 	return raw.len && raw.len <= TOKEN_BYTES && (json_type(raw) == JSON_STRING || json_type(raw) == JSON_NUMBER);
 }
 
-void mcp_note_asks(struct mcp_exchange *exchange, const struct mcp_request *asked, struct call *call)
+void mcp_ask_notifications(struct mcp_exchange *exchange, const struct mcp_request *asked, struct call *call)
 {
 	if (!exchange->listens)
 		return;
@@ -114,5 +116,5 @@ void mcp_note_asks(struct mcp_exchange *exchange, const struct mcp_request *aske
 	call->asks.progress = exchange->token.len > 0;
 	/* a legacy client that has set no level hears what its server says by itself: no session knows of another */
 	call->asks.level = exchange->era == MCP_LEGACY ? MCP_LEVEL_UNASKED : level_of(asked->log_level);
-	call->noted = call_noted;
+	call->on_notification = send_notification;
 }

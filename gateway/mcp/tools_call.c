@@ -106,7 +106,7 @@ static void make_call(struct mcp_exchange *exchange, struct mcp_message *message
 	call->arguments = message->arguments;
 	call->done = call_home;
 	call->context = exchange;
-	mcp_note_asks(exchange, &message->asked, call);
+	mcp_ask_notifications(exchange, &message->asked, call);
 	if (call_look_up(call)) {
 		answer_call(exchange);
 		return;

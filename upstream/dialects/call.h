@@ -19,7 +19,7 @@ struct upstream_call {
 	struct slice idempotency_key;      /* or empty; likewise */
 	uint64_t caller;                   /* who asks, as a number: for `affinity: caller` */
 	uint8_t kind;         /* enum attempt_kind: why it is sent. Of the first call of an exchange counts */
-	struct mcp_asks asks; /* what `noted` is to be called for; other kinds than MCP say nothing */
+	struct mcp_asks asks; /* what `on_notification` is to be called for; other kinds than MCP say nothing */
 };
 
 #endif

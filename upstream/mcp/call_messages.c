@@ -67,17 +67,17 @@ static bool write_calls(struct mcp_post *post, const struct upstream_call *calls
 }
 
 /* Which of the attempt's calls a notification speaks of: its token says so, or there is but one. False: of none. */
-static bool find_noted(const struct mcp_attempt *attempt, const struct mcp_message *message, enum mcp_note_kind *note,
-		       size_t *index)
+static bool find_notified(const struct mcp_attempt *attempt, const struct mcp_message *message,
+			  enum mcp_notification_kind *note, size_t *index)
 {
 	const struct mcp_asks *asks;
 	uint64_t id = attempt->post.first_id;
 	if (message->kind != MCP_NOTIFICATION || !message->params.len || json_type(message->params) != JSON_OBJECT)
 		return false;
 	if (mcp_progress_id(message, &id))
-		*note = MCP_NOTE_PROGRESS;
+		*note = MCP_NOTIFICATION_PROGRESS;
 	else if (attempt->count == 1 && mcp_method_is(message, "notifications/message"))
-		*note = MCP_NOTE_MESSAGE;
+		*note = MCP_NOTIFICATION_MESSAGE;
 	else
 		return false;
 	if (id < attempt->post.first_id || id - attempt->post.first_id >= attempt->count)
@@ -85,7 +85,7 @@ static bool find_noted(const struct mcp_attempt *attempt, const struct mcp_messa
 	*index = attempt->first + (size_t)(id - attempt->post.first_id);
 	asks = &attempt->set->items[*index].asks;
 	return !attempt->set->items[*index].told &&
-	       (*note == MCP_NOTE_PROGRESS ? asks->progress : asks->level != MCP_LEVEL_NONE);
+	       (*note == MCP_NOTIFICATION_PROGRESS ? asks->progress : asks->level != MCP_LEVEL_NONE);
 }
 
 static void put_off_deadline(struct mcp_call_set *set)
@@ -106,12 +106,12 @@ static void on_foreign(struct mcp_post *post, const struct mcp_message *message)
 {
 	struct mcp_attempt *attempt = attempt_of(post);
 	struct mcp_call_set *set = attempt->set;
-	enum mcp_note_kind note;
+	enum mcp_notification_kind note;
 	size_t index;
-	if (!find_noted(attempt, message, &note, &index))
+	if (!find_notified(attempt, message, &note, &index))
 		mcp_control_foreign(&set->upstream->control, message);
-	else if (!set->aborted && set->events->noted)
-		set->events->noted(set->context, index, note, message->params);
+	else if (!set->aborted && set->events->on_notification)
+		set->events->on_notification(set->context, index, note, message->params);
 	if (message->kind == MCP_NOTIFICATION && mcp_method_is(message, "notifications/progress"))
 		put_off_deadline(set);
 }

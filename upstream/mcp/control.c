@@ -478,14 +478,14 @@ static void listen_due(struct loop_timer *timer, uint64_t now_us)
 
 /* --- notes: what is sent without an answer --- */
 
-struct mcp_note {
+struct mcp_notification {
 	struct mcp_job job;
 	struct buf body;
 	const char *method; /* for the modern era's header */
-	TAILQ_ENTRY(mcp_note) next;
+	TAILQ_ENTRY(mcp_notification) next;
 };
 
-static void note_free(struct mcp_note *note)
+static void notification_free(struct mcp_notification *note)
 {
 	struct mcp_control *control = note->job.control;
 	TAILQ_REMOVE(&control->notes, note, next);
@@ -494,10 +494,10 @@ static void note_free(struct mcp_note *note)
 	free(note);
 }
 
-static bool write_note(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-		       struct http_request *request)
+static bool write_notification(struct mcp_post *post, const struct upstream_call *calls, size_t count,
+			       uint64_t first_id, struct http_request *request)
 {
-	struct mcp_note *note = container_of(job_of(post), struct mcp_note, job);
+	struct mcp_notification *note = container_of(job_of(post), struct mcp_notification, job);
 	(void)calls;
 	(void)count;
 	(void)first_id;
@@ -514,14 +514,14 @@ static void note_landed(void *context, enum outcome outcome)
 {
 	(void)outcome;
 	struct mcp_job *job = context;
-	note_free(container_of(job, struct mcp_note, job));
+	notification_free(container_of(job, struct mcp_notification, job));
 }
 
 /* NULL: no memory, or too many are under way: a server that pings without end is not answered without end. */
-static struct mcp_note *note_new(struct mcp_control *control, const char *method)
+static struct mcp_notification *notification_new(struct mcp_control *control, const char *method)
 {
-	static const struct mcp_post_ops ops = { write_note, on_listen_message, job_foreign };
-	struct mcp_note *note = control->note_count < NOTES_MAX ? calloc(1, sizeof *note) : NULL;
+	static const struct mcp_post_ops ops = { write_notification, on_listen_message, job_foreign };
+	struct mcp_notification *note = control->note_count < NOTES_MAX ? calloc(1, sizeof *note) : NULL;
 	if (!note)
 		return NULL;
 	job_prepare(&note->job, control, &ops);
@@ -533,11 +533,11 @@ static struct mcp_note *note_new(struct mcp_control *control, const char *method
 	return note;
 }
 
-static void note_send(struct mcp_note *note)
+static void notification_send(struct mcp_notification *note)
 {
 	static const struct upstream_events events = { .answered = job_answered, .landed = note_landed };
 	if (!job_send(&note->job, NOTE_TIMEOUT_US, &events))
-		note_free(note);
+		notification_free(note);
 }
 
 void mcp_control_foreign(struct mcp_control *control, const struct mcp_message *message)
@@ -547,23 +547,23 @@ void mcp_control_foreign(struct mcp_control *control, const struct mcp_message *
 			mcp_control_stale(control);
 		return;
 	}
-	struct mcp_note *note = control->session.era == MCP_LEGACY ? note_new(control, "") : NULL;
+	struct mcp_notification *note = control->session.era == MCP_LEGACY ? notification_new(control, "") : NULL;
 	if (!note)
 		return; /* a modern server may not ask */
 	if (mcp_put_reply(&note->body, message))
 		meter_add(control->meter, METRIC_ID_MCP_PINGS, control->settings->label, 0, 1);
-	note_send(note);
+	notification_send(note);
 }
 
 void mcp_control_cancel(struct mcp_control *control, uint64_t id)
 {
 	if (control->session.era != MCP_LEGACY || control->session.state != MCP_READY)
 		return; /* modern: the closed stream has said it */
-	struct mcp_note *note = note_new(control, "");
+	struct mcp_notification *note = notification_new(control, "");
 	if (!note)
 		return;
 	mcp_put_cancelled(&note->body, MCP_LEGACY, id);
-	note_send(note);
+	notification_send(note);
 }
 
 /* --- life --- */
@@ -604,11 +604,11 @@ void mcp_control_fini(struct mcp_control *control)
 	if (control->lister.exchange)
 		mcp_tools_fini(&control->tools);
 	job_stop(&control->lister);
-	struct mcp_note *note, *after;
+	struct mcp_notification *note, *after;
 	for (note = TAILQ_FIRST(&control->notes); note; note = after) {
 		after = TAILQ_NEXT(note, next);
 		job_stop(&note->job);
-		note_free(note);
+		notification_free(note);
 	}
 	loop_disarm(control->loop, &control->open_timer);
 	loop_disarm(control->loop, &control->list_timer);

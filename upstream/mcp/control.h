@@ -25,8 +25,8 @@ struct mcp_job {
 	char why[ANSWER_DETAIL_BYTES]; /* of the exchange's failure; "": none */
 };
 
-struct mcp_note;
-TAILQ_HEAD(mcp_notes, mcp_note);
+struct mcp_notification;
+TAILQ_HEAD(mcp_notifications, mcp_notification);
 
 struct mcp_control {
 	/* --- set by mcp_control_init --- */
@@ -42,7 +42,7 @@ struct mcp_control {
 	struct mcp_session session;
 	/* --- its own --- */
 	struct mcp_job opener, lister, listener;
-	struct mcp_notes notes;
+	struct mcp_notifications notes;
 	size_t note_count;
 	struct loop_timer open_timer, list_timer, listen_timer;
 	unsigned open_failures, list_failures, listen_failures;

@@ -266,7 +266,7 @@ static bool take_line(struct member *member, struct slice line)
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
 			pool_list_changed(pool);
 		else
-			pool_member_noted(member, &message);
+			pool_member_notification(member, &message);
 		return false;
 	}
 	return false;

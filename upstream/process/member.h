@@ -125,7 +125,7 @@ void pool_member_ready(struct member *member);
 /* To call `id`, if it is in this member; the reference is taken. False: it is not. */
 bool pool_member_answered(struct member *member, uint64_t id, struct answer *answer);
 /* A notification of its own, which may be word of a call. */
-void pool_member_noted(struct member *member, const struct mcp_message *message);
+void pool_member_notification(struct member *member, const struct mcp_message *message);
 void pool_member_sampled(struct member *member);
 /* Its process is gone (or could not be made); cannot_start: not even executed, so nothing it was sent was read. The
  * member is freed. */

@@ -387,7 +387,7 @@ static struct pool_call *find_call(const struct member *member, uint64_t id)
 
 /* Progress names its call. A log message does not: it is the call's that is alone in the process, if no other can have
  * left it behind. */
-void pool_member_noted(struct member *member, const struct mcp_message *message)
+void pool_member_notification(struct member *member, const struct mcp_message *message)
 {
 	struct pool_call *call = NULL;
 	uint64_t id;
@@ -395,11 +395,11 @@ void pool_member_noted(struct member *member, const struct mcp_message *message)
 		return;
 	if (mcp_progress_id(message, &id)) {
 		if ((call = find_call(member, id)) && call->asks.progress)
-			call->noted(call, MCP_NOTE_PROGRESS, message->params);
+			call->on_notification(call, MCP_NOTIFICATION_PROGRESS, message->params);
 	} else if (member->busy == 1 && !member->ambiguous && mcp_method_is(message, "notifications/message")) {
 		call = TAILQ_FIRST(&member->calls);
 		if (call->asks.level != MCP_LEVEL_NONE)
-			call->noted(call, MCP_NOTE_MESSAGE, message->params);
+			call->on_notification(call, MCP_NOTIFICATION_MESSAGE, message->params);
 	}
 }
 

@@ -26,9 +26,9 @@ struct pool_call {
 	bool repeatable;
 	/* Once, from loop dispatch; `answer` is the receiver's reference. */
 	void (*answered)(struct pool_call *call, struct answer *answer);
-	/* Word of it, as `asks` wants, any number of times before that; as upstream_events' noted. */
+	/* Word of it, as `asks` wants, any number of times before that; as upstream_events' on_notification. */
 	struct mcp_asks asks;
-	void (*noted)(struct pool_call *call, enum mcp_note_kind note, struct slice params);
+	void (*on_notification)(struct pool_call *call, enum mcp_notification_kind note, struct slice params);
 
 	/* the pool's own */
 	TAILQ_ENTRY(pool_call) next; /* waiting, or in its member */

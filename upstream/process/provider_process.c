@@ -110,14 +110,14 @@ static void put_off_deadline(struct process_exchange *exchange)
 		loop_arm(loop, &exchange->timer, due_us);
 }
 
-static void on_noted(struct pool_call *call, enum mcp_note_kind note, struct slice params)
+static void on_call_notification(struct pool_call *call, enum mcp_notification_kind note, struct slice params)
 {
 	struct item *item = container_of(call, struct item, call);
 	struct process_exchange *exchange = item->exchange;
-	if (note == MCP_NOTE_PROGRESS)
+	if (note == MCP_NOTIFICATION_PROGRESS)
 		put_off_deadline(exchange);
-	if (exchange->events->noted)
-		exchange->events->noted(exchange->context, (size_t)(item - exchange->items), note, params);
+	if (exchange->events->on_notification)
+		exchange->events->on_notification(exchange->context, (size_t)(item - exchange->items), note, params);
 }
 
 static struct answer *timeout_answer(const struct item *item)
@@ -168,7 +168,7 @@ static void cut_lines(struct process_exchange *exchange, const struct upstream_c
 		item->call.repeatable = calls[i].repeatable;
 		item->call.answered = on_answered;
 		item->call.asks = calls[i].asks;
-		item->call.noted = on_noted;
+		item->call.on_notification = on_call_notification;
 		left.at += item->call.line.len;
 		left.len -= item->call.line.len;
 	}
