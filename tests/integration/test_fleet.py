@@ -8,7 +8,7 @@ from harness.gateway import SANITIZED
 from harness.poll import until
 from harness.redis import SERVER
 from test_cache import verdict
-from test_redis import detail, stored, tier, up, values
+from test_redis import detail, stored, tier, until_older_than_a_second, up, values
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="no redis-server")
 
@@ -93,7 +93,7 @@ def test_a_purge_touches_nothing_else(fleet, redis, provider):
 def test_a_replaced_answer_leaves_the_others(fleet, redis, provider):
     one, other, third = fleet(3)
     warm([one, other, third], redis)
-    time.sleep(1.1)  # not one that was stored just now
+    until_older_than_a_second(one, "cached", {"q": 1})  # not one that was stored just now
     began = time.monotonic()
     assert one.call("cached", {"q": 1}, cache_control="no-cache").status == 200
     leaves([other, third], began, "replaced")
@@ -105,7 +105,8 @@ def test_a_replaced_answer_leaves_the_others(fleet, redis, provider):
 def test_an_answer_replaced_at_once_leaves_the_others(fleet, redis, provider):
     one, other = fleet(2)
     warm([one, other], redis)
-    time.sleep(0.01)  # two answers of the same half millisecond count as one
+    began = time.time()
+    until(lambda: time.time() > began + 0.001, "two answers of the same half millisecond count as one")
     assert one.call("cached", {"q": 1}, cache_control="no-cache").status == 200
     until(lambda: not in_memory(other) or None, "found to be another one", SOON_SECONDS)
     assert in_memory(one)
@@ -117,7 +118,8 @@ def test_own_stores_stay_in_memory(fleet, redis, provider):
         one.call("cached", {"q": number})
     stored(redis, 50)
     until(lambda: one.metrics().sum("redis_invalidations_total") == 50, "it was told of all")
-    time.sleep(0.1)  # what it verifies is verified
+    purge(one, "?tool=other")  # goes to Redis behind what it verifies, by the same connection
+    one.until_metric("redis_purges_total", 1, direction="sent")
     assert entries(one) == 50
 
 
@@ -216,8 +218,10 @@ def test_a_fetch_under_way_is_not_kept(fleet, redis, provider, later, query):
 def test_without_tracking_memory_keeps_to_its_end(start, redis, provider):
     one, other = [up(start({**tier(redis.url, tracking=False), **TAGGED})) for _ in range(2)]
     warm([one, other], redis)
-    redis.ask("DEL", values(redis)[0])
-    time.sleep(0.1)
+    hears = up(start({**tier(redis.url), **TAGGED}))
+    warm([hears], redis, "other")
+    redis.ask("DEL", *values(redis))
+    until(lambda: not in_memory(hears, "other") or None, "who tracks has heard of it")
     assert in_memory(one) and in_memory(other)
     purge(one, "?tool=cached")
     assert entries(one) == 0 and entries(other) == 1
