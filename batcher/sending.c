@@ -21,7 +21,7 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 {
 	struct lane *lane = batch->lane;
 	bool full = waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
-	TAILQ_REMOVE(&batcher->in_flight, batch, next);
+	TAILQ_REMOVE(&batcher->sent, batch, next);
 	batcher->in_flight--;
 	waiting_class(batcher, lane)->in_flight--;
 	lane->in_flight--;
@@ -121,7 +121,7 @@ void sending_notification(void *context, size_t index, enum mcp_notification_kin
 
 void sending_abort(struct batcher *batcher)
 {
-	struct batch *batch = TAILQ_FIRST(&batcher->in_flight);
+	struct batch *batch = TAILQ_FIRST(&batcher->sent);
 	while (batch && batcher->forgotten > 0) {
 		struct batch *after = TAILQ_NEXT(batch, next);
 		if (batch->forgotten) {
@@ -277,7 +277,7 @@ static bool note_overdue(struct batcher *batcher, uint64_t now_us)
 	if (now_us < batcher->overdue_look_us || !waiting_held_back(batcher))
 		return false;
 	batcher->overdue_look_us = CLOCK_NEVER;
-	TAILQ_FOREACH (batch, &batcher->in_flight, next) {
+	TAILQ_FOREACH (batch, &batcher->sent, next) {
 		if (batch->overdue)
 			continue;
 		if (batch->overdue_us <= now_us) {
@@ -308,7 +308,7 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	if (!batch->said)
 		retry_budget_deposit(upstream_retry_budget(batcher->upstream), batch->count);
 	count_rate(batcher, batch, now_us);
-	TAILQ_INSERT_TAIL(&batcher->in_flight, batch, next);
+	TAILQ_INSERT_TAIL(&batcher->sent, batch, next);
 	batcher->in_flight++;
 	waiting_class(batcher, batch->lane)->in_flight++;
 	batch->lane->in_flight++;
