@@ -27,5 +27,6 @@ libbase_a_SOURCES = \
 	base/mcp.c base/mcp.h \
 	base/outcome.c base/outcome.h \
 	base/random.h \
+	base/resolve.c base/resolve.h \
 	base/slice.h \
 	base/utf8.h

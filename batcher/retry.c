@@ -22,7 +22,7 @@ static uint64_t draw(uint64_t *state)
  * when to come back (Retry-After) is asked then, see refused.c. */
 static bool is_passing(const struct batch *batch, const struct answer *answer)
 {
-	if (answer->retry_after_s > 0)
+	if (answer->retry_after_s > 0 || answer->lasting)
 		return false;
 	switch (answer->upstream_status) {
 	case 429: /* it comes back no sooner than what is learned of the rate allows, rate_limiter.h */

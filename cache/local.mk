@@ -33,5 +33,4 @@ libcache_a_SOURCES = \
 	cache/redis/redis_wire.c \
 	cache/redis/redis_seal.h \
 	cache/redis/redis_tier.c cache/redis/redis_tier.h cache/redis/redis_tier_private.h \
-	cache/redis/redis_tracking.c cache/redis/redis_tracking.h cache/redis/redis_tracking_private.h \
-	cache/redis/resolve.c cache/redis/resolve.h
+	cache/redis/redis_tracking.c cache/redis/redis_tracking.h cache/redis/redis_tracking_private.h

@@ -18,7 +18,8 @@ unit_base = \
 	tests/unit/base/test_log \
 	tests/unit/base/test_loop \
 	tests/unit/base/test_mailbox \
-	tests/unit/base/test_outcome
+	tests/unit/base/test_outcome \
+	tests/unit/base/test_resolve
 unit_metrics = \
 	tests/unit/metrics/test_metric_catalogue \
 	tests/unit/metrics/test_metrics \

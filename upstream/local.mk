@@ -34,9 +34,11 @@ libupstream_a_SOURCES = \
 	upstream/http/endpoint.c upstream/http/endpoint.h upstream/endpoint_settings.h \
 	upstream/http/exchange.c upstream/http/exchange.h \
 	upstream/http/freshness.c \
+	upstream/http/lookup.c upstream/http/lookup.h \
 	upstream/http/provider_http.c \
 	upstream/http/request_headers.c upstream/http/request_headers.h \
-	upstream/http/transport.c upstream/http/transport.h \
+	upstream/http/connections.c \
+	upstream/http/transport.c upstream/http/transport.h upstream/http/transport_private.h \
 	upstream/mcp/call_messages.c \
 	upstream/mcp/control.c upstream/mcp/control.h \
 	upstream/mcp/list_tools.c upstream/mcp/list_tools.h \

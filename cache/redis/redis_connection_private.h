@@ -7,9 +7,9 @@
 #define JITNEY_CACHE_REDIS_REDIS_CONNECTION_PRIVATE_H
 
 #include "base/buf.h"
+#include "base/resolve.h"
 #include "cache/redis/redis_connection.h"
 #include "cache/redis/redis_slots.h"
-#include "cache/redis/resolve.h"
 
 enum { REDIS_WHY_BYTES = 256 };
 

@@ -44,10 +44,10 @@ def make(request, tmp_path, provider):
     """make({changes to the standard configuration}) gives a gateway that is not started yet."""
     request.node.gateways = made = []
 
-    def build(changes=None, environment=None, config=None):
+    def build(changes=None, environment=None, config=None, before=()):
         directory = tmp_path / f"gateway{len(made)}"
         directory.mkdir()
-        gateway = Gateway(directory, merged(config or standard(provider), changes or {}), environment)
+        gateway = Gateway(directory, merged(config or standard(provider), changes or {}), environment, before)
         made.append(gateway)
         return gateway
 

@@ -36,7 +36,7 @@ def calm():
 
 def run(request_id, name, arguments):
     if name.endswith("write"):
-        os.write(record, (re.search(r"W\d+W", json.dumps(arguments)).group() + "\n").encode())
+        os.write(record, (re.search(r"W\d+W", json.dumps(arguments)).group() + f" {os.getpid()}\n").encode())
     made = {"args": arguments, "stamp": f"P{os.getpid()}"}
     roll = 1 if calm() else dice.random() / MISCHIEF
     if roll < 0.1:

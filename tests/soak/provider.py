@@ -19,6 +19,9 @@ TOOLS = [{"name": name, "inputSchema": {"type": "object"}, "annotations": {"read
          for name in ("echo", "write")]
 
 
+REFUSALS = {"413", "429"}      # a status that says itself that nothing was carried out
+
+
 class Hangup(Exception):
     """The connection ends here."""
 
@@ -35,7 +38,7 @@ class Provider:
     def __init__(self, seed, mischief):
         self.dice = random.Random(seed)
         self.mischief = mischief      # share of requests that go wrong
-        self.writes = collections.Counter()
+        self.writes = collections.defaultdict(list)     # token -> its arrivals: [on which connection, path, with how many, what came of it]
         self.did = collections.Counter()
         self.stamps = itertools.count(1)
         self.history = collections.deque(maxlen=3000)     # what was asked, what was answered: for those who look for a culprit
@@ -202,15 +205,17 @@ class Provider:
         if verb in ("GET", "DELETE") and path.startswith("/mcp"):
             return await self.say(writer, 405, b"")
         tokens = WRITE.findall(path + body.decode())
-        self.writes.update(tokens)
+        arrival = [f"{writer.get_extra_info('peername')[1]}", path, len(tokens), "answered"]
+        for token in tokens:
+            self.writes[token].append(arrival)
         wrong = self.dice.random() < self.mischief
         if wrong and self.dice.random() < 0.5:
-            return await self.refuse(writer, tokens)        # nothing was done
+            return await self.refuse(writer, arrival)        # nothing was done
         status, answer = self.paths["/" + path.split("/")[1].split("?")[0]](path, body)
         answer = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.history.append((id(writer), path, body, answer))
         if wrong:
-            return await self.spoil(writer, status, answer)
+            return await self.spoil(writer, status, answer, arrival)
         if self.dice.random() < 0.1:
             await asyncio.sleep(self.dice.uniform(0, 0.1))
         return await self.say(writer, status, answer)
@@ -223,12 +228,11 @@ class Provider:
         writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         await writer.drain()
 
-    async def refuse(self, writer, tokens):
+    async def refuse(self, writer, arrival):
         """As a whole, with nothing done. Where the status itself says so, a write may come again: docs/batching.md."""
         what = self.dice.choice(["400", "413", "429", "500", "503", "503 later", "hang up", "reset"])
         self.did[what] += 1
-        if what in ("413", "429"):
-            self.writes.subtract(tokens)
+        arrival[3] = what
         if what == "hang up":
             raise Hangup
         if what == "reset":
@@ -237,10 +241,11 @@ class Provider:
         later = ["Retry-After: 1"] if what in ("429", "503 later") else []
         await self.say(writer, int(what.split(" ")[0]), b'{"error":{"message":"not this"}}', *later)
 
-    async def spoil(self, writer, status, body):
+    async def spoil(self, writer, status, body, arrival):
         """It was done, but the answer suffers."""
         what = self.dice.choice(["slow", "hang", "garbage", "half", "trickle", "lost", "close", "extra"])
         self.did[what] += 1
+        arrival[3] = what
         if what == "slow":
             await asyncio.sleep(self.dice.uniform(0.05, 0.5))
         elif what == "hang":

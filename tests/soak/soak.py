@@ -40,7 +40,7 @@ logging.getLogger("asyncio").setLevel(logging.ERROR)
 from harness.gateway import REPORTS, SANITIZED, Gateway  # noqa: E402
 from harness.mcp_client import META, MODERN  # noqa: E402
 from harness.redis import Redis  # noqa: E402
-from provider import TOKEN, Provider, number_of  # noqa: E402
+from provider import REFUSALS, TOKEN, Provider, number_of  # noqa: E402
 
 MISCHIEF = 0.15
 ANSWER_SECONDS = 30 if SANITIZED else 12
@@ -401,12 +401,20 @@ class Soak:
         client.close()
 
     def judge_writes(self, directory):
-        counts = collections.Counter(self.provider.writes)
         record = directory / "record"
-        counts.update(record.read_text().split() if record.exists() else [])
-        twice = {token: count for token, count in counts.items() if count > 1}
+        arrivals = self.provider.writes
+        for line in record.read_text().splitlines() if record.exists() else []:
+            token, process = line.split()
+            arrivals[token].append([process, "stdio", 1, "answered or not"])
+        counts = collections.Counter({token: sum(arrival[3] not in REFUSALS for arrival in came)
+                                      for token, came in arrivals.items()})
+        twice = [token for token, count in counts.items() if count > 1]
+        refused = sum(len(came) > 1 for came in arrivals.values()) - len(twice)
+        print(f"  writes:        {len(arrivals)}, {refused} of them again after {' or '.join(sorted(REFUSALS))}")
         if twice:
-            raise Wrong(f"writes that arrived more than once: {dict(list(twice.items())[:10])}")
+            stories = [f"  {token}, told {self.owed.get(token)}: {arrivals[token]}" for token in twice[:20]]
+            raise Wrong(f"{len(twice)} writes that arrived more than once (connection, path, calls in it, what came of it):\n" +
+                        "\n".join(stories))
         for token, word in self.owed.items():
             if word == "ok" and not counts[token]:
                 raise Wrong(f"{token} was answered well and never arrived")

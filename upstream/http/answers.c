@@ -112,6 +112,8 @@ static enum outcome failure_outcome(const struct delivery *delivery, enum exchan
 	bool sent = delivery->sent;
 	switch (end) {
 	case EXCHANGE_NOT_SENT:
+	case EXCHANGE_SHUT_OUT:
+	case EXCHANGE_STALE:
 		if (!sent)
 			return OUTCOME_UPSTREAM_UNAVAILABLE;
 		break;
@@ -123,16 +125,21 @@ static enum outcome failure_outcome(const struct delivery *delivery, enum exchan
 		return repeatable ? OUTCOME_OVERLOADED : OUTCOME_OUTCOME_UNKNOWN;
 	case EXCHANGE_TIMED_OUT:
 		return repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN;
-	case EXCHANGE_STALE:
-		if (!sent)
-			return OUTCOME_UPSTREAM_UNAVAILABLE;
-		break;
 	case EXCHANGE_COMPLETE:
 	case EXCHANGE_BROKE:
 	case EXCHANGE_TOO_LARGE:
 		break;
 	}
 	return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
+}
+
+static struct answer *failure_answer(const struct delivery *delivery, enum outcome outcome, const char *reason)
+{
+	struct answer *answer = answer_error(outcome, "%s: %s", delivery->upstream->base.settings->name, reason);
+	if (answer->outcome ==
+	    OUTCOME_UPSTREAM_UNAVAILABLE) /* else it may be the one for want of memory, which is shared */
+		answer->lasting = delivery->shut_out > 0 && delivery->shut_out == delivery->attempts;
+	return answer;
 }
 
 /* One answer for all calls of one kind that have none yet. whole: those that are repeatable may be sent again. */
@@ -145,7 +152,7 @@ static void fail_items(struct delivery *delivery, bool repeatable, enum outcome 
 		if (!answer && outcome == OUTCOME_OUTCOME_UNKNOWN)
 			answer = unknown_answer(delivery->upstream, NULL, reason);
 		else if (!answer)
-			answer = answer_error(outcome, "%s: %s", delivery->upstream->base.settings->name, reason);
+			answer = failure_answer(delivery, outcome, reason);
 		if (whole)
 			tell_refused(delivery, i, answer_ref(answer));
 		else
@@ -166,7 +173,7 @@ void answers_fail(struct delivery *delivery, enum exchange_end end, const char *
 	delivery->telling = true;
 	/* by something in it, perhaps; who cannot be reached has not looked at it */
 	bool whole = failure_outcome(delivery, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY &&
-		     end != EXCHANGE_NOT_SENT;
+		     end != EXCHANGE_NOT_SENT && end != EXCHANGE_SHUT_OUT;
 	if (delivery->count == 1 && has_begun(delivery))
 		whole = false; /* that one call has an answer, which is as bad the next time */
 	fail_items(delivery, true, failure_outcome(delivery, end, true), whole, reason);

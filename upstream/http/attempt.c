@@ -303,6 +303,8 @@ static enum endpoint_result result_of(const struct attempt *attempt, enum exchan
 		return ENDPOINT_ANSWERED;
 	case EXCHANGE_NOT_SENT:
 		return was_hurried(attempt) ? ENDPOINT_NOTHING : ENDPOINT_UNREACHABLE;
+	case EXCHANGE_SHUT_OUT:
+		return ENDPOINT_UNREACHABLE;
 	case EXCHANGE_TIMED_OUT:
 		return attempt->delivery->endless ? ENDPOINT_NOTHING : ENDPOINT_TIMED_OUT;
 	case EXCHANGE_BROKE:
@@ -372,6 +374,7 @@ static void fail(struct attempt *attempt, enum exchange_end end, const char *rea
 static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 {
 	struct attempt *attempt = container_of(exchange, struct attempt, exchange), *other = other_than(attempt);
+	struct delivery *delivery = attempt->delivery;
 	struct buf text = BUF_INIT(REASON_BYTES);
 	char reason[ANSWER_DETAIL_BYTES] = "";
 	if (end == EXCHANGE_STALE && repeat(attempt))
@@ -383,6 +386,7 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 		buf_fini(&text);
 	}
 	judge(attempt, end, reason);
+	delivery->shut_out += end == EXCHANGE_SHUT_OUT;
 	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500)) {
 		attempt->spoke = answered;
 		return; /* the other one may do better */

@@ -93,12 +93,14 @@ struct delivery {
 	uint64_t deadline_us;
 	struct endpoint_wish wish; /* endpoints tried in it */
 	enum attempt_kind kind;    /* why it is sent */
-	size_t attempts, retries;
-	bool sent;       /* by an attempt that is over */
-	bool counted;    /* in upstream->under_way */
-	bool repeatable; /* all of its calls */
-	bool finishing;  /* a decoder says all that is left */
-	bool telling;    /* callbacks run; an abort only marks it */
+	size_t attempts;           /* begun */
+	size_t shut_out;           /* of those, ended by EXCHANGE_SHUT_OUT */
+	size_t retries;            /* of those, after one that was sent */
+	bool sent;                 /* by an attempt that is over */
+	bool counted;              /* in upstream->under_way */
+	bool repeatable;           /* all of its calls */
+	bool finishing;            /* a decoder says all that is left */
+	bool telling;              /* callbacks run; an abort only marks it */
 	bool aborted;
 	bool urgent, endless;    /* see struct http_request */
 	bool unusable;           /* STUCK because no endpoint is usable; else memory was out */

@@ -5,7 +5,10 @@
 #include <assert.h>
 #include <ctype.h>
 #include <curl/curl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -214,8 +217,8 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 	SET(URL, exchange->url);
 	SET(HTTPHEADER, exchange->standing ? exchange->standing : exchange->headers);
 	SET(FRESH_CONNECT, fresh ? 1L : 0L);
-	SET(CONNECTTIMEOUT_MS, milliseconds(exchange->connect_timeout_us));
-	SET(TIMEOUT_MS, milliseconds(timeout_us));
+	exchange->transfer.connect_timeout_ms = milliseconds(exchange->connect_timeout_us);
+	exchange->transfer.timeout_ms = milliseconds(timeout_us);
 	SET(MAXAGE_CONN, (milliseconds(exchange->idle_timeout_us) + 999) / 1000);
 	SET(WRITEFUNCTION, take_answer);
 	SET(WRITEDATA, exchange);
@@ -251,6 +254,73 @@ static bool has_answer(const struct http_exchange *exchange)
 	return exchange->head_whole && http_exchange_status(exchange) >= 200;
 }
 
+/* OpenSSL's code in what curl says ("OpenSSL SSL_read: error:0A00045C:SSL routines::..."); 0: none. */
+static unsigned long tls_error(const struct http_exchange *exchange)
+{
+	static const char mark[] = "error:";
+	unsigned long code = 0;
+	const char *at = transport_error(&exchange->transfer);
+	while (code == 0 && (at = strstr(at, mark)))
+		code = strtoul(at += strlen(mark), NULL, 16);
+	return code && ERR_GET_LIB(code) == ERR_LIB_SSL ? code : 0;
+}
+
+/* An alert of the provider's that is about who this gateway is: by TLS 1.3 it comes when the first request has left, and
+ * in place of reading it (RFC 8446, 4.4.2.4 and 6.2). */
+static bool is_about_us(int alert)
+{
+	return (alert >= SSL_AD_NO_CERTIFICATE && alert <= SSL_AD_CERTIFICATE_UNKNOWN) || alert == SSL_AD_UNKNOWN_CA ||
+	       alert == SSL_AD_ACCESS_DENIED || alert == SSL_AD_CERTIFICATE_REQUIRED;
+}
+
+/* The two have no protocol or cipher in common, or the other does not speak TLS. */
+static bool has_no_common_tongue(int reason)
+{
+	switch (reason) {
+	case SSL_R_WRONG_VERSION_NUMBER:
+	case SSL_R_UNSUPPORTED_PROTOCOL:
+	case SSL_AD_REASON_OFFSET + SSL_AD_HANDSHAKE_FAILURE:
+	case SSL_AD_REASON_OFFSET + SSL_AD_PROTOCOL_VERSION:
+	case SSL_AD_REASON_OFFSET + SSL_AD_INSUFFICIENT_SECURITY:
+	case SSL_AD_REASON_OFFSET + SSL_AD_UNRECOGNIZED_NAME:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether it is over a connection of its own making, and nothing has come back. */
+static bool is_met_with_silence(const struct http_exchange *exchange)
+{
+	long made = 0;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_NUM_CONNECTS, &made);
+	return made > 0 && http_exchange_status(exchange) == 0 && exchange->answer.len == 0;
+}
+
+/* Whether no TLS came about, and none will until somebody mends a certificate, a file or the provider's address. */
+static bool is_shut_out(const struct http_exchange *exchange)
+{
+	int reason = ERR_GET_REASON(tls_error(exchange));
+	switch ((CURLcode)exchange->transfer.result) {
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_CLIENTCERT:
+	case CURLE_SSL_INVALIDCERTSTATUS:
+	case CURLE_SSL_ISSUER_ERROR:
+		return !exchange->let_out;
+	case CURLE_SSL_CONNECT_ERROR:
+		return !exchange->let_out &&
+		       (has_no_common_tongue(reason) || is_about_us(reason - SSL_AD_REASON_OFFSET));
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR:
+		return is_about_us(reason - SSL_AD_REASON_OFFSET) && is_met_with_silence(exchange);
+	default:
+		return false;
+	}
+}
+
 static enum exchange_end end_of(const struct http_exchange *exchange)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
@@ -264,6 +334,8 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 		return EXCHANGE_NO_ROOM;
 	if (exchange->no_memory || code == CURLE_OUT_OF_MEMORY)
 		return EXCHANGE_NO_MEMORY;
+	if (exchange->shut_out)
+		return EXCHANGE_SHUT_OUT;
 	if (!exchange->let_out)
 		return exchange->transfer.starved ? EXCHANGE_NO_MEMORY : EXCHANGE_NOT_SENT;
 	if (exchange->held_back || exchange->transfer.turned || code == CURLE_SEND_FAIL_REWIND)
@@ -279,6 +351,7 @@ static void on_news(struct transfer *transfer)
 	/* a body that cannot be rewound: from 8.7 on curl wants to do so at the handle's next transfer, and at each one
 	 * after that, whosever it is */
 	transfer->spoilt |= transfer->done && exchange->once && transfer->result != CURLE_OK;
+	exchange->shut_out = transfer->done && !transfer->starved && is_shut_out(exchange);
 	if (transfer->done)
 		exchange->ended(exchange, end_of(exchange));
 	else
@@ -289,7 +362,7 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 {
 	exchange->transfer.news = on_news;
 	exchange->body_read = 0;
-	exchange->let_out = exchange->held_back = exchange->head_whole = false;
+	exchange->let_out = exchange->held_back = exchange->shut_out = exchange->head_whole = false;
 	exchange->too_large = exchange->no_room = exchange->no_memory = false;
 	drop_answer(exchange);
 	if (exchange->transfer.spoilt)
@@ -367,8 +440,10 @@ bool http_exchange_is_coded(const struct http_exchange *exchange)
 bool http_exchange_sent(const struct http_exchange *exchange)
 {
 	long bytes = 0;
-	if (!exchange->let_out || !exchange->transfer.easy)
-		return exchange->let_out;
+	if (!exchange->let_out || exchange->shut_out)
+		return false;
+	if (!exchange->transfer.easy)
+		return true;
 	return curl_easy_getinfo(exchange->transfer.easy, CURLINFO_REQUEST_SIZE, &bytes) != CURLE_OK || bytes > 0;
 }
 
@@ -404,6 +479,8 @@ static void put_certificate_error(const struct http_exchange *exchange, struct b
 static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 {
 	CURLcode code = (CURLcode)exchange->transfer.result;
+	unsigned long tls_code = tls_error(exchange);
+	const char *tls_why = tls_code ? ERR_reason_error_string(tls_code) : NULL;
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		buf_printf(out, "cannot find the host of %.*s", URL_CHARS, exchange->endpoint);
@@ -420,8 +497,8 @@ static void put_not_sent(const struct http_exchange *exchange, struct buf *out)
 		put_certificate_error(exchange, out);
 		break;
 	default:
-		buf_printf(out, "cannot connect to %.*s: %.*s", URL_CHARS, exchange->endpoint, CODE_CHARS,
-			   curl_easy_strerror(code));
+		buf_printf(out, tls_why ? "cannot speak TLS with %.*s: %.*s" : "cannot connect to %.*s: %.*s",
+			   URL_CHARS, exchange->endpoint, CODE_CHARS, tls_why ? tls_why : curl_easy_strerror(code));
 		break;
 	}
 }
@@ -434,6 +511,7 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 	case EXCHANGE_COMPLETE:
 		break;
 	case EXCHANGE_NOT_SENT:
+	case EXCHANGE_SHUT_OUT:
 		put_not_sent(exchange, out);
 		break;
 	case EXCHANGE_STALE:

@@ -17,9 +17,11 @@ struct curl_slist;
 
 /* How far it came. */
 enum exchange_end {
-	EXCHANGE_COMPLETE,  /* a whole answer, whatever its status */
-	EXCHANGE_NOT_SENT,  /* no byte of the request has left: resolving, connecting or TLS failed */
-	EXCHANGE_STALE,     /* a kept connection died before a byte of the answer; what was sent may have been seen */
+	EXCHANGE_COMPLETE, /* a whole answer, whatever its status */
+	EXCHANGE_NOT_SENT, /* no byte of the request has left: resolving, connecting or TLS failed */
+	EXCHANGE_SHUT_OUT, /* likewise, or the provider broke the handshake off before it read any: one of the two does not
+			     * take the other's certificate, or they do not speak the same TLS. Until somebody mends it */
+	EXCHANGE_STALE,    /* a kept connection died before a byte of the answer; what was sent may have been seen */
 	EXCHANGE_TIMED_OUT, /* sent; no whole answer in time */
 	EXCHANGE_BROKE,     /* sent; the connection died or what came was not HTTP */
 	EXCHANGE_TOO_LARGE, /* the answer's body is over the cap */
@@ -60,6 +62,7 @@ struct http_exchange {
 	size_t body_read; /* bytes of the body that curl has taken, if `once` */
 	bool let_out;     /* a connection was there and the request was let out */
 	bool held_back;   /* curl wanted to let it out a second time */
+	bool shut_out;    /* EXCHANGE_SHUT_OUT: what was let out has not been read */
 	bool head_whole;  /* the blank line that ends the answer's head has come */
 	bool too_large, no_room, no_memory;
 	size_t held; /* bytes of `answer` that are counted (transport_hold) */

@@ -7,36 +7,17 @@
 
 #include <assert.h>
 #include <curl/curl.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "upstream/http/lookup.h"
+#include "upstream/http/transport_private.h"
 
 enum {
 	LARGE_BYTES = 64 * 1024,    /* of an answer: whoever hears of it may have much to look at */
 	HEAR_BYTES = 512 * 1024,    /* of those, in one turn; one of any size always */
-	SPARE_HANDLES = 256,        /* 6 KB each */
+	TRANSPORT_TIMERS = 2,
 	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
-};
-
-struct transport {
-	struct loop *loop;
-	struct meter *meter;
-	struct byte_account account; /* of answers being gathered */
-	uint64_t turn;               /* of the loop, in which */
-	size_t heard;                /* so many bytes of large answers were told of */
-	CURLM *multi;
-	CURLSH *share;                 /* TLS sessions: a new connection resumes */
-	struct loop_timer timer;       /* when curl wants to be called */
-	bool due;                      /* the timer has fired, curl has not been called yet */
-	size_t under_way;              /* transfers prepared and not stopped */
-	struct socket_watch **watches; /* by descriptor; NULL: not watched */
-	size_t watch_room;
-	size_t spare_count;
-	CURL *spares[SPARE_HANDLES];
-	struct transfers news;  /* to be told with this tick */
-	struct transfers large; /* likewise, a few a turn */
 };
 
 /*
@@ -52,143 +33,6 @@ struct socket_watch {
 	bool kept;       /* curl does not want to hear of it now */
 };
 
-/*
- * --- counting connections ---
- *
- * curl asks for each socket and hands each back, but for those it gives up while they connect (a timeout, the slower
- * one of two addresses): these it closes by itself, without a word (7.88, cf_socket_close). So when a transfer is
- * over, each socket opened for it is looked at: the same file still, or gone.
- */
-
-struct connections {
-	struct transport *transport;
-	struct meter *meter;
-	unsigned label;
-	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
-	size_t open;                      /* sockets */
-	size_t holds;                     /* transfers that have one, or are opening one */
-	bool left;                        /* the upstream is gone: the last close frees this */
-};
-
-struct connections *connections_new(struct transport *transport, unsigned label)
-{
-	struct connections *connections = calloc(1, sizeof *connections);
-	if (!connections)
-		return NULL;
-	connections->transport = transport;
-	connections->meter = transport->meter;
-	connections->label = label;
-	TAILQ_INIT(&connections->transfers);
-	return connections;
-}
-
-void connections_leave(struct connections *connections)
-{
-	if (!connections)
-		return;
-	assert(connections->holds == 0 && TAILQ_EMPTY(&connections->transfers));
-	connections->left = true;
-	if (connections->open == 0)
-		free(connections);
-}
-
-size_t connections_open(const struct connections *connections)
-{
-	return connections->open;
-}
-
-static void show(const struct connections *connections)
-{
-	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */
-	size_t busy = connections->holds < connections->open ? connections->holds : connections->open;
-	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_BUSY,
-		  (int64_t)busy);
-	meter_set(connections->meter, METRIC_ID_UPSTREAM_CONNECTIONS, connections->label, CONNECTION_IDLE,
-		  (int64_t)(connections->open - busy));
-}
-
-static void hold(struct transfer *transfer)
-{
-	if (transfer->holds)
-		return;
-	transfer->holds = true;
-	transfer->connections->holds++;
-	show(transfer->connections);
-}
-
-void transport_connected(struct transfer *transfer)
-{
-	transfer->connected = true;
-	hold(transfer);
-}
-
-static void let_go(struct transfer *transfer)
-{
-	if (!transfer->holds)
-		return;
-	transfer->holds = false;
-	transfer->connections->holds--;
-	show(transfer->connections);
-}
-
-/* 0: no such file. */
-static uint64_t inode_of(int fd)
-{
-	struct stat status;
-	return fstat(fd, &status) == 0 ? (uint64_t)status.st_ino : 0;
-}
-
-static void socket_gone(struct connections *connections)
-{
-	assert(connections->open > 0);
-	connections->open--;
-	show(connections);
-}
-
-static void forget_opened(struct transfer *transfer, unsigned at)
-{
-	transfer->opened[at] = transfer->opened[--transfer->opened_count];
-}
-
-/* Look which of the sockets opened for a transfer curl has closed without a word. */
-static void check_opened(struct transfer *transfer)
-{
-	for (unsigned i = transfer->opened_count; i-- > 0;) {
-		if (inode_of(transfer->opened[i].fd) == transfer->opened[i].inode)
-			continue;
-		forget_opened(transfer, i);
-		socket_gone(transfer->connections);
-	}
-}
-
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	struct transfer *transfer = context;
-	struct connections *connections = transfer->connections;
-	(void)purpose;
-	if (transfer->connected) {
-		transfer->turned = true;
-		return CURL_SOCKET_BAD;
-	}
-	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-	if (fd < 0) {
-		transfer->starved |= errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-		return CURL_SOCKET_BAD;
-	}
-	if (transfer->opened_count == TRANSFER_SOCKETS)
-		check_opened(transfer);
-	if (transfer->opened_count == TRANSFER_SOCKETS) {
-		close(fd);
-		return CURL_SOCKET_BAD;
-	}
-	transfer->opened[transfer->opened_count++] = (struct opened_socket){ fd, inode_of(fd) };
-	connections->open++;
-	meter_add(connections->meter, METRIC_ID_UPSTREAM_CONNECTS, connections->label, 0, 1);
-	hold(transfer);
-	show(connections);
-	return fd;
-}
-
 static struct socket_watch *find_watch(const struct transport *transport, int fd)
 {
 	return (size_t)fd < transport->watch_room ? transport->watches[fd] : NULL;
@@ -203,20 +47,17 @@ static void drop_watch(struct socket_watch *watch)
 	free(watch);
 }
 
-static int close_socket(void *context, curl_socket_t fd)
+void transport_unwatch(struct transport *transport, int fd)
 {
-	struct connections *connections = context;
-	drop_watch(find_watch(connections->transport, fd));
-	struct transfer *transfer;
-	TAILQ_FOREACH (transfer, &connections->transfers, sibling)
-		for (unsigned i = transfer->opened_count; i-- > 0;)
-			if (transfer->opened[i].fd == fd)
-				forget_opened(transfer, i);
-	int result = close(fd);
-	socket_gone(connections);
-	if (connections->left && connections->open == 0)
-		free(connections);
-	return result;
+	drop_watch(find_watch(transport, fd));
+}
+
+/* NULL: nobody's any more. */
+static struct transfer *transfer_of(CURL *easy)
+{
+	struct handle *handle = NULL;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&handle);
+	return handle ? handle->transfer : NULL;
 }
 
 /* --- curl's wishes --- */
@@ -251,8 +92,7 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 /* A descriptor cannot be watched: that ends this one transfer. Saying so to curl would end the whole multi handle. */
 static void give_up(struct transport *transport, CURL *easy)
 {
-	struct transfer *transfer = NULL;
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+	struct transfer *transfer = transfer_of(easy);
 	if (!transfer || transfer->done)
 		return;
 	assert(transfer->transport == transport);
@@ -297,8 +137,7 @@ static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t 
  * up while it connects (see above). */
 static void take_off(CURL *easy, struct socket_watch *watch)
 {
-	struct transfer *transfer = NULL;
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+	struct transfer *transfer = transfer_of(easy);
 	if (watch && transfer && transfer->connected) {
 		watch->kept = true;
 		transfer->kept_fd = watch->watch.fd;
@@ -351,7 +190,33 @@ static void timer_fired(struct loop_timer *timer, uint64_t now_us)
 	loop_arm(transport->loop, timer, now_us);
 }
 
+static void lookup_timer_fired(struct loop_timer *timer, uint64_t now_us)
+{
+	struct transport *transport = container_of(timer, struct transport, lookup_timer);
+	loop_arm(transport->loop, timer, now_us); /* likewise: the tick looks */
+}
+
+/* A name is about to be looked up: not by curl. Non-zero ends the transfer, which then waits for its addresses. */
+static int on_resolve(void *resolver, void *reserved, void *context)
+{
+	const struct handle *handle = context;
+	char *url = NULL;
+	(void)resolver;
+	(void)reserved;
+	struct transfer *transfer = handle->transfer;
+	transfer->turned |= transfer->connected; /* as open_socket */
+	curl_easy_getinfo(handle->easy, CURLINFO_EFFECTIVE_URL, &url);
+	transfer->unresolved = !transfer->turned && !transfer->addresses && url && lookup_is_needed(url);
+	return transfer->unresolved || transfer->turned;
+}
+
 /* --- life --- */
+
+static void free_handle(struct handle *handle)
+{
+	curl_easy_cleanup(handle->easy);
+	free(handle);
+}
 
 static bool set_multi(struct transport *transport, size_t max_connections)
 {
@@ -376,9 +241,11 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	transport->loop = loop;
 	transport->meter = meter;
 	transport->timer = LOOP_TIMER_INIT(timer_fired);
+	transport->lookup_timer = LOOP_TIMER_INIT(lookup_timer_fired);
 	TAILQ_INIT(&transport->news);
 	TAILQ_INIT(&transport->large);
-	if (!loop_timers_reserve(loop, 1)) {
+	TAILQ_INIT(&transport->lookups);
+	if (!loop_timers_reserve(loop, TRANSPORT_TIMERS)) {
 		free(transport);
 		return NULL;
 	}
@@ -395,7 +262,7 @@ void transport_free(struct transport *transport)
 		return;
 	assert(transport->under_way == 0);
 	for (size_t i = 0; i < transport->spare_count; i++)
-		curl_easy_cleanup(transport->spares[i]);
+		free_handle(transport->spares[i]);
 	if (transport->multi)
 		curl_multi_cleanup(transport->multi);
 	if (transport->share)
@@ -404,7 +271,8 @@ void transport_free(struct transport *transport)
 		drop_watch(transport->watches[i]);
 	free(transport->watches);
 	loop_disarm(transport->loop, &transport->timer);
-	loop_timers_release(transport->loop, 1);
+	loop_disarm(transport->loop, &transport->lookup_timer);
+	loop_timers_release(transport->loop, TRANSPORT_TIMERS);
 	free(transport);
 }
 
@@ -446,8 +314,9 @@ void transport_let_go(struct transport *transport, size_t bytes)
 	} while (0)
 
 /* Settings that never change. */
-static bool set_constants(const struct transport *transport, CURL *easy)
+static bool set_constants(const struct transport *transport, struct handle *handle)
 {
+	CURL *easy = handle->easy;
 	SET(NOSIGNAL, 1L);
 	SET(QUICK_EXIT, 1L); /* else a hung resolver blocks the loop for seconds */
 	SET(CAPATH, NULL);   /* with a CA path set, the CA bundle is parsed anew for every connection: 50 ms */
@@ -464,26 +333,30 @@ static bool set_constants(const struct transport *transport, CURL *easy)
 	SET(UPLOAD_BUFFERSIZE, 16384L); /* not 64 KiB a transfer: bodies are small and come from memory */
 	SET(MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
 	SET(SHARE, transport->share);
-	SET(OPENSOCKETFUNCTION, open_socket);
-	SET(CLOSESOCKETFUNCTION, close_socket);
+	SET(PRIVATE, (char *)handle);
+	SET(ERRORBUFFER, handle->error);
+	SET(OPENSOCKETFUNCTION, connections_open_socket);
+	SET(OPENSOCKETDATA, handle);
+	SET(CLOSESOCKETFUNCTION, connections_close_socket);
+	SET(RESOLVER_START_FUNCTION, on_resolve);
+	SET(RESOLVER_START_DATA, handle);
 	return true;
 }
 
-static CURL *new_handle(const struct transport *transport)
+static struct handle *new_handle(const struct transport *transport)
 {
-	CURL *easy = curl_easy_init();
-	if (easy && !set_constants(transport, easy)) {
-		curl_easy_cleanup(easy);
-		return NULL;
-	}
-	return easy;
+	struct handle *handle = calloc(1, sizeof *handle);
+	if (handle && (handle->easy = curl_easy_init()) && set_constants(transport, handle))
+		return handle;
+	if (handle)
+		free_handle(handle);
+	return NULL;
 }
 
-static bool set_owner(CURL *easy, struct transfer *transfer)
+/* Outlives the transfer: a kept connection closes when it will. */
+static bool set_owner(CURL *easy, struct connections *connections)
 {
-	SET(PRIVATE, (char *)transfer);
-	SET(OPENSOCKETDATA, transfer);
-	SET(CLOSESOCKETDATA, transfer->connections); /* outlives the transfer: a kept connection closes when it will */
+	SET(CLOSESOCKETDATA, connections);
 	return true;
 }
 
@@ -491,27 +364,64 @@ bool transport_prepare(struct transfer *transfer)
 {
 	struct transport *transport = transfer->transport;
 	assert(!transfer->easy);
-	CURL *easy = transport->spare_count ? transport->spares[--transport->spare_count] : new_handle(transport);
-	if (!easy)
+	struct handle *handle =
+		transport->spare_count ? transport->spares[--transport->spare_count] : new_handle(transport);
+	if (!handle)
 		return false;
-	transfer->easy = easy;
+	handle->transfer = transfer;
+	transfer->handle = handle;
+	transfer->easy = handle->easy;
 	TAILQ_INSERT_TAIL(&transfer->connections->transfers, transfer, sibling);
 	transport->under_way++;
-	if (set_owner(easy, transfer))
+	if (set_owner(handle->easy, transfer->connections))
 		return true;
 	transport_stop(transfer);
 	return false;
 }
 
-bool transport_start(struct transfer *transfer)
+/* What is left of its time. */
+static bool set_times(const struct transfer *transfer)
 {
-	assert(transfer->easy && !transfer->added);
-	if (curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
+	CURL *easy = transfer->easy;
+	uint64_t waited_us = loop_now(transfer->transport->loop) - transfer->begun_us;
+	long waited_ms = (long)(waited_us / CLOCK_US_PER_MS);
+	if (waited_ms >= transfer->timeout_ms || waited_ms >= transfer->connect_timeout_ms)
+		return false;
+	SET(CONNECTTIMEOUT_MS, transfer->connect_timeout_ms - waited_ms);
+	SET(TIMEOUT_MS, transfer->timeout_ms - waited_ms);
+	return true;
+}
+
+static bool put_in(struct transfer *transfer)
+{
+	if (!set_times(transfer) || curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
 		return false;
 	transfer->added = true;
 	transfer->kept_fd = -1;
-	transfer->done = transfer->connected = transfer->turned = transfer->starved = false;
+	transfer->done = transfer->connected = transfer->turned = transfer->starved = transfer->unresolved = false;
 	return true;
+}
+
+static void forget_addresses(struct transfer *transfer)
+{
+	if (!transfer->addresses)
+		return;
+	curl_easy_setopt(transfer->easy, CURLOPT_RESOLVE, NULL);
+	curl_slist_free_all(transfer->addresses);
+	transfer->addresses = NULL;
+}
+
+bool transport_start(struct transfer *transfer)
+{
+	assert(transfer->easy && !transfer->added && !transfer->lookup);
+	forget_addresses(transfer);
+	transfer->begun_us = loop_now(transfer->transport->loop);
+	return put_in(transfer);
+}
+
+const char *transport_error(const struct transfer *transfer)
+{
+	return transfer->handle ? ((struct handle *)transfer->handle)->error : "";
 }
 
 /* Out of the multi handle: a whole answer leaves its connection for the next, a broken-off one closes it. */
@@ -521,9 +431,9 @@ static void take_out(struct transfer *transfer)
 		return;
 	transfer->added = false;
 	curl_multi_remove_handle(transfer->transport->multi, transfer->easy);
-	check_opened(transfer);
+	connections_check_opened(transfer);
 	transfer->opened_count = 0; /* what is left is a kept connection */
-	let_go(transfer);
+	connections_let_go(transfer);
 }
 
 static void unlist(struct transfer *transfer)
@@ -553,16 +463,26 @@ void transport_distrust(struct transfer *transfer)
 		end_kept(watch);
 }
 
-static void recycle(struct transport *transport, CURL *easy, bool spare)
+/* The owner's memory goes: nothing may point there any more. */
+static void recycle(struct transport *transport, struct handle *handle, bool spare)
 {
-	/* the owner's memory goes: nothing may point there any more */
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+	handle->transfer = NULL;
+	curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(handle->easy, CURLOPT_POSTFIELDS, NULL);
 	if (spare && transport->spare_count < SPARE_HANDLES)
-		transport->spares[transport->spare_count++] = easy;
+		transport->spares[transport->spare_count++] = handle;
 	else
-		curl_easy_cleanup(easy);
+		free_handle(handle);
+}
+
+static void end_lookup(struct transfer *transfer)
+{
+	if (!transfer->lookup)
+		return;
+	lookup_stop(transfer->lookup);
+	transfer->lookup = NULL;
+	TAILQ_REMOVE(&transfer->transport->lookups, transfer, waiting);
+	connections_show_lookups(transfer->connections, -1);
 }
 
 void transport_stop(struct transfer *transfer)
@@ -571,12 +491,87 @@ void transport_stop(struct transfer *transfer)
 		return;
 	struct transport *transport = transfer->transport;
 	take_out(transfer);
+	end_lookup(transfer);
+	forget_addresses(transfer);
 	unlist(transfer);
 	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
-	recycle(transport, transfer->easy, !transfer->particular && !transfer->spoilt);
-	transfer->easy = NULL;
+	recycle(transport, transfer->handle, !transfer->particular && !transfer->spoilt);
+	transfer->easy = transfer->handle = NULL;
 	transfer->spoilt = false;
 	transport->under_way--;
+}
+
+static void end_transfer(struct transfer *transfer, int result)
+{
+	if (!transfer->done)
+		transfer->result = result;
+	transfer->done = true;
+	transport_mark(transfer, 0);
+}
+
+/* --- waiting for the addresses of a host --- */
+
+static void wait_for_lookup(struct transfer *transfer)
+{
+	struct transport *transport = transfer->transport;
+	char *url = NULL;
+	curl_easy_getinfo(transfer->easy, CURLINFO_EFFECTIVE_URL, &url);
+	transfer->lookup = lookup_start(url, transport->loop);
+	if (transfer->lookup) {
+		TAILQ_INSERT_TAIL(&transport->lookups, transfer, waiting);
+		connections_show_lookups(transfer->connections, 1);
+		return;
+	}
+	transfer->starved = true;
+	end_transfer(transfer, CURLE_COULDNT_RESOLVE_HOST);
+}
+
+static uint64_t lookup_until_us(const struct transfer *transfer)
+{
+	long ms = transfer->timeout_ms < transfer->connect_timeout_ms ? transfer->timeout_ms
+								      : transfer->connect_timeout_ms;
+	return transfer->begun_us + (uint64_t)ms * CLOCK_US_PER_MS;
+}
+
+/* With the addresses, which are believed from now on for as long as its owner says. */
+static bool start_again(struct transfer *transfer)
+{
+	CURL *easy = transfer->easy;
+	SET(RESOLVE, transfer->addresses);
+	SET(DNS_CACHE_TIMEOUT, -1L); /* they have just been found */
+	return put_in(transfer);
+}
+
+static void look(struct transfer *transfer)
+{
+	bool late = lookup_until_us(transfer) <= loop_now(transfer->transport->loop);
+	enum resolve_state state = lookup_look(transfer->lookup, &transfer->addresses);
+	if (state == RESOLVE_PENDING && !late)
+		return;
+	end_lookup(transfer);
+	if (transfer->addresses && !late && start_again(transfer))
+		return;
+	transfer->starved = state == RESOLVE_FOUND && !late;
+	if (!transfer->starved)
+		meter_add(transfer->connections->meter, METRIC_ID_UPSTREAM_UNRESOLVED, transfer->connections->label, 0,
+			  1);
+	end_transfer(transfer, state == RESOLVE_FAILED ? CURLE_COULDNT_RESOLVE_HOST : CURLE_OPERATION_TIMEDOUT);
+}
+
+static void look_for_addresses(struct transport *transport)
+{
+	uint64_t first_us = CLOCK_NEVER;
+	struct transfer *transfer = TAILQ_FIRST(&transport->lookups), *after;
+	for (; transfer; transfer = after) {
+		after = TAILQ_NEXT(transfer, waiting);
+		look(transfer);
+		if (transfer->lookup && lookup_until_us(transfer) < first_us)
+			first_us = lookup_until_us(transfer);
+	}
+	if (first_us == CLOCK_NEVER)
+		loop_disarm(transport->loop, &transport->lookup_timer);
+	else
+		loop_arm(transport->loop, &transport->lookup_timer, first_us);
 }
 
 /* --- the turn --- */
@@ -597,14 +592,14 @@ static void collect_done(struct transport *transport)
 	CURLMsg *message;
 	int left;
 	while ((message = curl_multi_info_read(transport->multi, &left))) {
-		struct transfer *transfer = NULL;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-		if (!transfer->done)
-			transfer->result = (int)message->data.result;
-		transfer->done = true;
+		struct transfer *transfer = transfer_of(message->easy_handle);
+		int result = (int)message->data.result;
 		note_kept(transfer);
 		take_out(transfer); /* the message dies with this */
-		transport_mark(transfer, 0);
+		if (transfer->unresolved && !transfer->done)
+			wait_for_lookup(transfer);
+		else
+			end_transfer(transfer, result);
 	}
 }
 
@@ -639,6 +634,7 @@ bool transport_waits(const struct transport *transport)
 void transport_tick(struct transport *transport)
 {
 	int running;
+	look_for_addresses(transport);
 	if (transport->timer.place && transport->timer.due_us <= loop_now(transport->loop)) {
 		loop_disarm(transport->loop, &transport->timer);
 		transport->due = true;
@@ -648,6 +644,7 @@ void transport_tick(struct transport *transport)
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);
+	look_for_addresses(transport); /* those that have begun to wait */
 	if (!TAILQ_EMPTY(&transport->news) || !TAILQ_EMPTY(&transport->large))
 		loop_refresh(transport->loop); /* curl may have sent and read within this call */
 	tell_news(transport);

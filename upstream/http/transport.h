@@ -47,6 +47,9 @@ struct opened_socket {
 };
 enum { TRANSFER_SOCKETS = 4 }; /* that one transfer tries at the same time: addresses of a host */
 
+struct lookup;
+struct curl_slist;
+
 /* Embedded in an exchange. */
 struct transfer {
 	struct transport *transport;     /* set by the owner */
@@ -57,18 +60,26 @@ struct transfer {
 	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
 	bool spoilt; /* set by the owner: its handle may not be used again, until transport_prepare brings another */
 	size_t gathered; /* kept by the owner: bytes of its answer, which whoever hears its news may have to look at */
+	/* set by the owner before transport_start: of all of it; until it is let out */
+	long timeout_ms, connect_timeout_ms;
 	/* the transport's own */
-	void *easy;     /* CURL *; NULL: not under way and no answer kept */
-	int result;     /* CURLcode, once done */
-	bool added;     /* with the multi handle */
-	bool done;      /* over; `easy` still answers questions, and may be started again */
-	bool connected; /* its request is let out over an open connection */
-	bool turned;    /* after that curl wanted to open another, which it was not given */
-	int kept_fd;    /* of the connection it left behind when it was done, for others to use; -1: none is known */
-	bool starved;   /* this machine had no socket for it: no descriptor left, or no memory */
-	bool holds;     /* a connection, or is opening one */
+	void *easy;   /* CURL *; NULL: not under way and no answer kept */
+	void *handle; /* what that is part of */
+	uint64_t begun_us;
+	bool unresolved;              /* curl wanted to look the host up */
+	struct lookup *lookup;        /* which it waits for; NULL: for none */
+	struct curl_slist *addresses; /* what that has found */
+	int result;                   /* CURLcode, once done */
+	bool added;                   /* with the multi handle */
+	bool done;                    /* over; `easy` still answers questions, and may be started again */
+	bool connected;               /* its request is let out over an open connection */
+	bool turned;                  /* after that curl wanted to open another, which it was not given */
+	int kept_fd;  /* of the connection it left behind when it was done, for others to use; -1: none is known */
+	bool starved; /* this machine had no socket for it: no descriptor left, or no memory */
+	bool holds;   /* a connection, or is opening one */
 	struct transfers *listed; /* its news are due, and it is in there; NULL: they are not */
 	TAILQ_ENTRY(transfer) next;
+	TAILQ_ENTRY(transfer) waiting; /* in transport->lookups while there is a lookup */
 	unsigned opened_count;
 	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
 	TAILQ_ENTRY(transfer) sibling;                 /* in connections->transfers while prepared */
@@ -79,6 +90,8 @@ struct transfer {
 bool transport_prepare(struct transfer *transfer) MUST_CHECK;
 /* Let it go. Nothing happens before the next turn. False: out of memory. */
 bool transport_start(struct transfer *transfer) MUST_CHECK;
+/* What libcurl says of its failure, for people and OpenSSL's codes; "" if nothing. */
+const char *transport_error(const struct transfer *transfer);
 /* It has so many bytes more: news come with this turn's tick, or, where much has been gathered, when it is its turn. From
  * curl's callbacks. */
 void transport_mark(struct transfer *transfer, size_t bytes);

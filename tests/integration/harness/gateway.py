@@ -70,12 +70,14 @@ def log_fields(line):
 
 
 class Gateway:
-    def __init__(self, directory, config, environment=None):
+    def __init__(self, directory, config, environment=None, before=()):
+        """before: a command that ends by becoming what it is given, in whose world the gateway is to live."""
         self.directory = Path(directory)
         self.config = config
         self.config_path = self.directory / "jitney.yaml"
         self.log_path = self.directory / "jitney.log"
         self.environment = environment or {}
+        self.before = before
         self.process = None
         self.addresses = {}
         self.ended_by_test = False
@@ -87,7 +89,7 @@ class Gateway:
         # by way of JSON: YAML would write what occurs twice as anchor and alias, which jitney does not take
         self.config_path.write_text(yaml.safe_dump(json.loads(json.dumps(self.config)), sort_keys=False))
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([JITNEY, "serve", "-c", self.config_path], stdout=log, stderr=log,
+            self.process = subprocess.Popen([*self.before, JITNEY, "serve", "-c", self.config_path], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env={**os.environ, **self.environment})
 
     def start(self):
@@ -154,6 +156,9 @@ class Gateway:
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
 
     def resident_bytes(self):
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()

@@ -139,6 +139,23 @@ static void a_write_that_was_never_sent_is(void **state)
 	assert_told(1, OUTCOME_UPSTREAM_ERROR, 2);
 }
 
+/* A certificate is as wrong the next time. */
+static void what_a_repeat_cannot_mend_is_told_at_once(void **state)
+{
+	(void)state;
+	for (int repeatable = 0; repeatable <= 1; repeatable++) {
+		begin(1, repeatable);
+		struct answer *answer = answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "its certificate has expired");
+		answer->lasting = true;
+		fake_nth(0)->unsent = true;
+		fake_answer(fake_nth(0), 0, answer);
+		fake_land(fake_nth(0), OUTCOME_UPSTREAM_UNAVAILABLE);
+		world_tick(&world);
+		assert_int_equal(fake_sent(), 1);
+		assert_told(1, OUTCOME_UPSTREAM_UNAVAILABLE, 1);
+	}
+}
+
 static void one_that_never_was_sent_says_so_in_the_end(void **state)
 {
 	(void)state;
@@ -277,6 +294,7 @@ int main(void)
 		cmocka_unit_test(those_who_failed_together_are_tried_together),
 		cmocka_unit_test(a_write_that_was_sent_never_is),
 		cmocka_unit_test(a_write_that_was_never_sent_is),
+		cmocka_unit_test(what_a_repeat_cannot_mend_is_told_at_once),
 		cmocka_unit_test(one_that_never_was_sent_says_so_in_the_end),
 		cmocka_unit_test(not_beyond_its_deadline),
 		cmocka_unit_test(not_beyond_the_budget),

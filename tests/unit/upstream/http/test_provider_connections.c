@@ -7,33 +7,40 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "base/resolve.h"
 #include "tests/support/upstream_world.h"
 
-/* --- a resolver that hangs, as a dead name server makes it --- */
+/* --- a resolver: of provider.test it knows the address, at all others it hangs as a dead name server makes it --- */
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result);
 
-static atomic_int resolver_hung; /* look-ups that are stuck now */
+static atomic_int resolver_asked; /* look-ups of provider.test */
+static atomic_int resolver_hung;  /* look-ups that are stuck now */
 static atomic_bool resolver_free;
 
 /* Preempts the C library's for libcurl too: the test's own symbol is found first. */
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
 {
-	(void)service;
-	(void)hints;
-	(void)result;
-	(void)node;
+	int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+	if (strncmp(node, "provider.test", 13) == 0) {
+		atomic_fetch_add(&resolver_asked, 1);
+		*(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+		return real("127.0.0.1", service, hints, result);
+	}
 	atomic_fetch_add(&resolver_hung, 1);
 	while (!atomic_load(&resolver_free))
 		usleep(1000);
 	atomic_fetch_sub(&resolver_hung, 1);
 	return EAI_AGAIN;
 }
+
+/* --- tests --- */
 
 static void a_connection_is_kept_and_used_again(void **state)
 {
@@ -93,9 +100,11 @@ static void an_exchange_can_be_aborted_from_its_own_answer(void **state)
 	landing_fini(&landing);
 	end(&world, provider);
 }
+/* One look-up at a time of one name, however many calls come and go: each would be a thread of half a minute. */
 static void a_hung_resolver_stalls_nobody(void **state)
 {
 	(void)state;
+	enum { ROUNDS = 10, AT_ONCE = 50 };
 	struct world world;
 	struct provider *provider = provider_start(answer_well, NULL);
 	world_init(&world, &dialect_jsonrpc);
@@ -107,28 +116,103 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	lost_settings.first_endpoint_label = 1;
 	struct upstream *good = world.upstream;
 	struct upstream *bad = upstream_new(&lost_settings, world.transport, world.loop, world.meter);
-	struct landing stuck = { 0 }, aborted = { 0 };
-	world.upstream = bad;
-	send_many(&world, &stuck, 1, false, 150 * CLOCK_US_PER_MS);
-	send_many(&world, &aborted, 1, false, 10 * CLOCK_US_PER_S);
+	static struct landing stuck[AT_ONCE];
+	struct landing aborted = { 0 };
 	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (atomic_load(&resolver_hung) < 2 && clock_now_us() < latest)
+	world.upstream = bad;
+	send_many(&world, &aborted, 1, false, 10 * CLOCK_US_PER_S);
+	while (atomic_load(&resolver_hung) < 1 && clock_now_us() < latest)
 		turn(&world);
-	assert_int_equal(atomic_load(&resolver_hung), 2);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), 1);
+	for (int round = 0; round < ROUNDS; round++) {
+		world.upstream = bad;
+		for (int i = 0; i < AT_ONCE; i++)
+			send_many(&world, &stuck[i], 1, i % 2, 20 * CLOCK_US_PER_MS);
+		world.upstream = good;
+		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
+		for (int i = 0; i < AT_ONCE; i++) {
+			wait_landed(&stuck[i]);
+			assert_int_equal(stuck[i].answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+			expect_detail(stuck[i].answers[0], "no connection to http://provider.invalid/rpc in time");
+			landing_fini(&stuck[i]);
+		}
+		assert_int_equal(atomic_load(&resolver_hung), 1); /* it hangs still, and nobody waited for it */
+		assert_int_equal(resolve_threads(), 1);
+	}
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), ROUNDS * AT_ONCE);
 	upstream_abort(aborted.exchange);
-	world.upstream = good;
-	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
-	wait_landed(&stuck);
-	assert_int_equal(stuck.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
-	expect_detail(stuck.answers[0], "no connection to http://provider.invalid/rpc in time");
-	assert_int_equal(atomic_load(&resolver_hung), 2); /* it hangs still, and nobody waited for it */
-	landing_fini(&stuck);
+	turn(&world);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), 0);
 	upstream_free(bad);
 	atomic_store(&resolver_free, true);
-	while (atomic_load(&resolver_hung) > 0 && clock_now_us() < latest)
+	while (resolve_threads() > 0 && clock_now_us() < latest)
 		usleep(1000);
+	atomic_store(&resolver_free, false);
 	end(&world, provider);
 }
+
+/* A name that is not found is told as such. */
+static void a_name_without_an_address_is_told(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, &dialect_jsonrpc);
+	world.endpoints[world.settings.endpoint_count++] = "http://provider.invalid/rpc";
+	world_open(&world);
+	atomic_store(&resolver_free, true);
+	struct landing landing = { 0 };
+	call_once(&world, &landing, false);
+	assert_int_equal(landing.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	expect_detail(landing.answers[0], "cannot find the host of http://provider.invalid/rpc");
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), 1);
+	landing_fini(&landing);
+	while (resolve_threads() > 0)
+		usleep(1000);
+	atomic_store(&resolver_free, false);
+	end(&world, NULL);
+}
+
+static void check_named(const char *host, uint64_t dns_ttl_us, int connections, int look_ups)
+{
+	enum { AT_ONCE = 5 };
+	struct world world;
+	struct landing landings[AT_ONCE];
+	struct provider *provider = provider_start(hold_then_answer, NULL);
+	world_init(&world, &dialect_jsonrpc);
+	snprintf(world.urls[0], sizeof world.urls[0], "http://%s:%u/rpc", host, provider_port(provider));
+	world.endpoints[world.settings.endpoint_count++] = world.urls[0];
+	world.settings.dns_ttl_us = dns_ttl_us;
+	world_open(&world);
+	atomic_store(&resolver_asked, 0);
+	for (int i = 0; i < connections; i++) {
+		send_many(&world, &landings[i], 1, false, PATIENCE_US);
+		uint64_t latest = clock_now_us() + PATIENCE_US;
+		while ((int)provider_requests(provider) <= i && clock_now_us() < latest)
+			turn(&world);
+		assert_int_equal(provider_requests(provider), i + 1);
+	}
+	provider_release(provider, (unsigned)connections);
+	for (int i = 0; i < connections; i++) {
+		wait_landed(&landings[i]);
+		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
+		landing_fini(&landings[i]);
+	}
+	assert_int_equal(provider_connections(provider), connections);
+	assert_int_equal(atomic_load(&resolver_asked), look_ups);
+	end(&world, provider);
+}
+
+static void a_name_is_looked_up_and_believed_for_a_while(void **state)
+{
+	(void)state;
+	check_named("provider.test", 30 * CLOCK_US_PER_S, 5, 1);
+	check_named("provider.test.", 30 * CLOCK_US_PER_S, 5, 1);
+	check_named("provider.test", 0, 5, 5); /* asked for each connection */
+	check_named("localhost", 0, 5, 0);     /* which curl knows */
+	check_named("127.0.0.1", 0, 5, 0);
+	check_named("2130706433", 0, 5, 0); /* the same */
+}
+
 static void a_hundred_exchanges_run_side_by_side(void **state)
 {
 	(void)state;
@@ -246,6 +330,8 @@ int main(void)
 		cmocka_unit_test(an_aborted_exchange_says_nothing_more),
 		cmocka_unit_test(an_exchange_can_be_aborted_from_its_own_answer),
 		cmocka_unit_test(a_hung_resolver_stalls_nobody),
+		cmocka_unit_test(a_name_without_an_address_is_told),
+		cmocka_unit_test(a_name_is_looked_up_and_believed_for_a_while),
 		cmocka_unit_test(a_hundred_exchanges_run_side_by_side),
 		cmocka_unit_test(no_more_connections_than_the_pool_allows),
 		cmocka_unit_test(waiting_for_the_pool_in_vain_means_nothing_was_sent),

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * transport_private.h: what transport.c (curl's multi handle on the loop, easy handles, the turn) and connections.c (sockets
+ * opened, closed and counted) share. Nobody else includes it.
+ */
+#ifndef JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
+#define JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
+
+#include <curl/curl.h>
+
+#include "upstream/http/transport.h"
+
+enum { SPARE_HANDLES = 256 /* 6 KB each */ };
+
+/* An easy handle, and what curl's callbacks need to know of it. */
+struct handle {
+	CURL *easy;
+	struct transfer *transfer;   /* NULL: a spare */
+	char error[CURL_ERROR_SIZE]; /* what curl says of a failure; "" */
+};
+
+struct transport {
+	struct loop *loop;
+	struct meter *meter;
+	struct byte_account account; /* of answers being gathered */
+	uint64_t turn;               /* of the loop, in which */
+	size_t heard;                /* so many bytes of large answers were told of */
+	CURLM *multi;
+	CURLSH *share;                 /* TLS sessions: a new connection resumes */
+	struct loop_timer timer;       /* when curl wants to be called */
+	bool due;                      /* the timer has fired, curl has not been called yet */
+	size_t under_way;              /* transfers prepared and not stopped */
+	struct socket_watch **watches; /* by descriptor; NULL: not watched */
+	size_t watch_room;
+	size_t spare_count;
+	struct handle *spares[SPARE_HANDLES];
+	struct transfers news;  /* to be told with this tick */
+	struct transfers large; /* likewise, a few a turn */
+	TAILQ_HEAD(, transfer) lookups; /* that wait for the addresses of a host */
+	struct loop_timer lookup_timer; /* when the first of those waits no longer */
+};
+
+struct connections {
+	struct transport *transport;
+	struct meter *meter;
+	unsigned label;
+	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
+	size_t open;                      /* sockets */
+	size_t holds;                     /* transfers that have one, or are opening one */
+	bool left;                        /* the upstream is gone: the last close frees this */
+};
+
+/* --- connections.c --- */
+
+/* The transfer has a connection, or is opening one; has none any more. */
+void connections_hold(struct transfer *transfer);
+void connections_let_go(struct transfer *transfer);
+/* Look which of the sockets opened for a transfer curl has closed without a word. */
+void connections_check_opened(struct transfer *transfer);
+void connections_show_lookups(const struct connections *connections, int by);
+/* curl's callbacks: context is the struct handle, the struct connections. */
+curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);
+int connections_close_socket(void *context, curl_socket_t fd);
+
+/* --- transport.c --- */
+
+/* Listen to it no more. Fine if nobody does. */
+void transport_unwatch(struct transport *transport, int fd);
+
+#endif
