@@ -20,9 +20,9 @@ enum {
 #define YOUNG_US CLOCK_US_PER_S /* what others say of an entry stored within it may be meant for our own store */
 
 struct cache {
-	struct validity rule;  /* safe inside */
-	struct memory *memory; /* c: NULL: no memory tier */
-	bool tells;            /* c: purges get their numbers from outside */
+	struct validity rule;                        /* safe inside */
+	struct memory *memory;                       /* c: NULL: no memory tier */
+	bool tells;                                  /* c: purges get their numbers from outside */
 	atomic_uint_fast64_t own_stores[OWN_STORES]; /* a */
 	/* of the sweep, by one thread */
 	size_t sweep_at;            /* its place in memory */
@@ -439,7 +439,7 @@ bool cache_is_swept(const struct cache *cache, uint64_t event)
 struct entry *cache_replaced(struct cache *cache, const uint8_t *digest, uint64_t now_us)
 {
 	validity_replaced(&cache->rule, digest);
-	struct entry *entry = cache->memory ? memory_peek(cache->memory, digest) : NULL;
+	struct entry *entry = cache_peek(cache, digest);
 	if (entry && now_us < clock_add(entry->put_us, YOUNG_US))
 		return entry;
 	if (entry)
@@ -535,6 +535,11 @@ bool cache_list(struct cache *cache, struct memory_list *list)
 {
 	*list = (struct memory_list){ NULL, 0 };
 	return !cache->memory || memory_list(cache->memory, list);
+}
+
+struct entry *cache_peek(struct cache *cache, const uint8_t *digest)
+{
+	return cache->memory ? memory_peek(cache->memory, digest) : NULL;
 }
 
 static void report(void *context, struct meter *meter)

@@ -119,6 +119,8 @@ enum memory_added cache_warm(struct cache *cache, struct entry *entry);
 enum memory_added cache_import(struct cache *cache, struct entry *entry);
 /* All that is in memory, the most wanted first (memory.h); an empty list without a memory tier. */
 bool cache_list(struct cache *cache, struct memory_list *list) MUST_CHECK;
+/* One of the list, with a reference for the caller, if it is still there; that is no look-up of a caller's. */
+struct entry *cache_peek(struct cache *cache, const uint8_t *digest);
 
 /* --- purges --- */
 

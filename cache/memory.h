@@ -98,12 +98,13 @@ size_t memory_sweep(struct memory *memory, size_t *place, bool (*match)(struct e
  * ended. One thread at a time. */
 void memory_expire(struct memory *memory, uint64_t now_us, size_t budget);
 
-/* Entries, each with a reference, the most wanted first: those in main before those in small, then by look-ups, then
- * the younger. */
+/* Which entries there are, the most wanted first: those in main before those in small, then by look-ups, then the younger.
+ * It holds none of them: memory_peek says whether one is still there, so that going through the list slowly keeps nothing
+ * alive that has left. */
 struct memory_list {
 	struct memory_listed {
 		uint64_t heat;
-		struct entry *entry;
+		uint8_t digest[KEY_DIGEST_BYTES];
 	} * all;
 	size_t count;
 };

@@ -18,6 +18,12 @@ static int hotter(const void *a, const void *b)
 	return one < other ? 1 : one > other ? -1 : 0;
 }
 
+static void list_entry(struct memory_listed *listed, const struct entry *entry)
+{
+	listed->heat = heat_of(entry);
+	memcpy(listed->digest, entry->key->digest, sizeof listed->digest);
+}
+
 /* What is in buckets [from, to) of one shard, as far as there is room; returns how many there are. */
 static size_t list_buckets(struct shard *shard, size_t from, size_t to, struct memory_list *list, size_t room)
 {
@@ -26,8 +32,7 @@ static size_t list_buckets(struct shard *shard, size_t from, size_t to, struct m
 	for (size_t i = from; i < to; i++)
 		for (struct entry *entry = shard->buckets[i]; entry; entry = entry->next_in_bucket, count++)
 			if (count < room)
-				list->all[list->count + count] =
-					(struct memory_listed){ heat_of(entry), entry_ref(entry) };
+				list_entry(&list->all[list->count + count], entry);
 	pthread_mutex_unlock(&shard->mutex);
 	return count;
 }
@@ -77,8 +82,6 @@ bool memory_list(struct memory *memory, struct memory_list *list)
 
 void memory_list_free(struct memory_list *list)
 {
-	for (size_t i = 0; i < list->count; i++)
-		entry_unref(list->all[i].entry);
 	free(list->all);
 	*list = (struct memory_list){ NULL, 0 };
 }

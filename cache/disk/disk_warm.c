@@ -57,13 +57,16 @@ enum disk_fault disk_load_step(struct disk *disk)
 	return fault == DISK_ABSENT || fault == DISK_NO_MEMORY ? DISK_FINE : fault;
 }
 
-/* One entry, and its rank. */
-static enum disk_fault keep_hot(struct disk *disk, const struct entry *entry, const struct stored_clock *clock)
+/* One entry, if it is still in memory, and its rank. */
+static enum disk_fault keep_hot(struct disk *disk, const uint8_t *digest, const struct stored_clock *clock)
 {
-	const uint8_t *digest = entry->key->digest;
+	struct entry *entry = cache_peek(disk->cache, digest);
+	if (!entry)
+		return DISK_ABSENT;
 	enum disk_fault fault = disk_store_has(disk->store, digest, stored_wall_us(entry->stored_us, clock));
 	if (fault == DISK_ABSENT)
 		fault = disk_write(disk, entry);
+	entry_unref(entry);
 	return fault == DISK_FINE ? disk_store_add_hot(disk->store, digest) : fault;
 }
 
@@ -76,7 +79,7 @@ enum disk_fault disk_snapshot(struct disk *disk)
 	enum disk_fault fault = disk_store_clear_hot(disk->store);
 	size_t i = 0;
 	for (; i < list.count && fault == DISK_FINE && clock_now_us() < disk->stop_us; i++) {
-		fault = keep_hot(disk, list.all[i].entry, &clock);
+		fault = keep_hot(disk, list.all[i].digest, &clock);
 		if (fault == DISK_ABSENT)
 			fault = DISK_FINE; /* it was gone, or too large */
 	}

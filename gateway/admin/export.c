@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * export.c: an export has a thread of its own for the time it takes, since memory's answers have to be listed and
- * sorted; it makes one block at a time and waits until the client has read it. An import comes in pieces, each a
+ * sorted; it makes one block at a time and waits until the client has read it. It knows them by their digests, so that a
+ * slow client keeps nothing in memory that has left it. An import comes in pieces, each a
  * request.
  */
 #include "gateway/admin/export.h"
@@ -57,6 +58,15 @@ static bool hand_over(struct export *export, bool last)
 	return !stop;
 }
 
+/* Whether it is still in memory, and in the block now. */
+static bool put_listed(struct export *export, const uint8_t *digest)
+{
+	struct entry *entry = cache_peek(export->cache, digest);
+	bool put = entry && dump_put_entry(&export->block, entry);
+	entry_unref(entry);
+	return put;
+}
+
 static void *run(void *context)
 {
 	struct export *export = context;
@@ -66,7 +76,7 @@ static void *run(void *context)
 	export->fine = cache_list(export->cache, &list);
 	dump_put_head(&export->block);
 	for (size_t i = 0; wanted && i < list.count && count < export->limit; i++) {
-		count += dump_put_entry(&export->block, list.all[i].entry);
+		count += put_listed(export, list.all[i].digest);
 		if (export->block.failed)
 			break;
 		if (export->block.len >= BLOCK_BYTES)

@@ -4,14 +4,16 @@ import base64
 import json
 import random
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness.gateway import JITNEY
+from harness.gateway import JITNEY, SANITIZED
 from harness.poll import until
 from harness.redis import SERVER
+from harness.wire import request_bytes
 from test_cache import verdict
 from test_redis import tier, up
 
@@ -148,23 +150,46 @@ def test_a_file_that_ends_early_is_told_of(start, tmp_path):
     assert table(done.stdout)["imported"][1] == "3"
 
 
-def test_a_large_export_to_a_slow_reader_stays_small_in_memory(start, tmp_path):
+def large(delivery, wire):
+    """400 KB that cannot be packed to less than half of it."""
+    wire.answer([{"jsonrpc": "2.0", "id": call["id"], "result": random.Random(call["params"]["n"]).randbytes(200000).hex()}
+                 for call in delivery.calls])
+
+
+def test_a_large_export_to_a_slow_reader_stays_small_in_memory(start, provider, tmp_path):
     gateway = start()
-    chance = random.Random(1)
-    blobs = [chance.randbytes(200000).hex() for _ in range(60)]  # 16 MiB once packed: more than sockets hold
-    for blob in blobs:
-        gateway.call("cached", {"blob": blob})
+    provider.behaviour = large
+    for n in range(60):                                         # 16 MiB once packed: more than sockets hold
+        gateway.call("cached", {"n": n})
     before = gateway.resident_bytes()
     with gateway.connect("admin") as reader:
         reader.send(b"GET /admin/cache/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert reader.socket.recv(10)
         refused = gateway.get("/admin/cache/export", listener="admin")
         assert (refused.status, refused.json()["code"]) == (503, "overloaded")
-        for blob in blobs:
-            assert verdict(gateway.call("cached", {"blob": blob})) == "hit"
+        for n in range(60):
+            assert verdict(gateway.call("cached", {"n": n})) == "hit"
         assert gateway.resident_bytes() - before < 40 << 20
     # the reader has left: the next one may begin
     assert json.loads(export(gateway, tmp_path / "kept")[-1]) == {"end": 60}
+
+
+def test_an_export_keeps_nothing_that_memory_has_let_go_of(start, provider):
+    gateway = start({"cache": {"memory": {"size": "64MiB"}}})
+    provider.behaviour = large
+    for n in range(300):                                        # as it will be, whoever exports: full, and its heap used
+        gateway.call("cached", {"n": n})
+    before = gateway.resident_bytes()
+    with gateway.connect("admin") as reader:
+        reader.send(request_bytes("GET", "/admin/cache/export"))
+        assert reader.socket.recv(10, socket.MSG_PEEK)
+        for n in range(300, 600):
+            gateway.call("cached", {"n": n})
+        if not SANITIZED:                                       # what is freed stays in quarantine
+            assert gateway.resident_bytes() - before < 24 << 20
+        head, *values, end = reader.reply().body.splitlines()
+    assert json.loads(head)["jitney_cache"] == 1
+    assert json.loads(end) == {"end": len(values)}, "those that were left when it was their turn"
 
 
 def test_an_export_does_not_outlive_the_gateway(start):
