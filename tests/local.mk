@@ -89,6 +89,7 @@ unit_gateway = \
 	tests/unit/gateway/access/test_access \
 	tests/unit/gateway/call/test_caller \
 	tests/unit/gateway/call/test_calls \
+	tests/unit/gateway/call/test_await_lists \
 	tests/unit/gateway/call/test_calls_grace \
 	tests/unit/gateway/call/test_calls_random \
 	tests/unit/gateway/call/test_calls_refresh \
@@ -194,6 +195,7 @@ tests_unit_cache_redis_test_redis_tracking_SOURCES = tests/unit/cache/redis/test
 gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_gateway_call_test_calls_SOURCES = tests/unit/gateway/call/test_calls.c $(gateway_world)
+tests_unit_gateway_call_test_await_lists_SOURCES = tests/unit/gateway/call/test_await_lists.c $(gateway_world)
 tests_unit_gateway_call_test_calls_grace_SOURCES = tests/unit/gateway/call/test_calls_grace.c $(gateway_world)
 tests_unit_gateway_call_test_hit_path_SOURCES = tests/unit/gateway/call/test_hit_path.c $(gateway_world)
 tests_unit_gateway_tools_test_registry_SOURCES = tests/unit/gateway/tools/test_registry.c $(gateway_world)

@@ -4,14 +4,15 @@
 
 #include <stdlib.h>
 
-enum { REST_BYTES = 256 };
+enum { REST_BYTES = 256, SERVED_A_TURN = 16 };
 #define WORTH_US CLOCK_US_PER_MS /* what is left of a deadline is not waited for if it is less */
 
 struct lists_wait {
 	struct worker *worker;
 	struct request *request;
 	route_function *serve;
-	struct loop_timer timer; /* the latest moment, or at once after news */
+	struct loop_timer timer; /* the latest moment; not armed once it is due */
+	bool due;                /* in worker->lists_due */
 	TAILQ_ENTRY(lists_wait) next;
 	size_t rest_len;
 	char rest[REST_BYTES];
@@ -86,7 +87,7 @@ static void wait_free(struct lists_wait *wait)
 	struct worker *worker = wait->worker;
 	loop_disarm(worker->loop, &wait->timer);
 	loop_timers_release(worker->loop, 1);
-	TAILQ_REMOVE(&worker->list_waits, wait, next);
+	TAILQ_REMOVE(wait->due ? &worker->lists_due : &worker->list_waits, wait, next);
 	free(wait);
 }
 
@@ -104,10 +105,20 @@ static void serve_again(struct lists_wait *wait)
 	copy.serve(copy.worker, copy.request, (struct slice){ copy.rest, copy.rest_len });
 }
 
+/* It is served when it is its turn: many wait for the same list, or for the same moment. */
+static void make_due(struct lists_wait *wait)
+{
+	struct worker *worker = wait->worker;
+	loop_disarm(worker->loop, &wait->timer);
+	TAILQ_REMOVE(&worker->list_waits, wait, next);
+	TAILQ_INSERT_TAIL(&worker->lists_due, wait, next);
+	wait->due = true;
+}
+
 static void wait_due(struct loop_timer *timer, uint64_t now_us)
 {
 	(void)now_us;
-	serve_again(container_of(timer, struct lists_wait, timer));
+	make_due(container_of(timer, struct lists_wait, timer));
 }
 
 bool lists_await(struct worker *worker, struct request *request, const struct lists_wish *wish, route_function *serve,
@@ -139,13 +150,18 @@ bool lists_await(struct worker *worker, struct request *request, const struct li
 void lists_news(struct worker *worker)
 {
 	struct lists_wait *wait;
-	TAILQ_FOREACH (wait, &worker->list_waits, next) /* from the timer: not between two mails */
-		loop_arm(worker->loop, &wait->timer, loop_now(worker->loop));
+	while ((wait = TAILQ_FIRST(&worker->list_waits)))
+		make_due(wait);
 }
 
-void lists_end_waits(struct worker *worker)
+void lists_serve(struct worker *worker)
 {
 	struct lists_wait *wait;
-	while ((wait = TAILQ_FIRST(&worker->list_waits)))
+	for (int i = 0; i < SERVED_A_TURN && (wait = TAILQ_FIRST(&worker->lists_due)); i++)
 		serve_again(wait);
+}
+
+bool lists_due(const struct worker *worker)
+{
+	return !TAILQ_EMPTY(&worker->lists_due);
 }

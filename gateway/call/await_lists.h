@@ -32,9 +32,11 @@ bool lists_known(const struct worker *worker);
 /* Whether the first lists are all there, or have been waited for long enough. */
 bool lists_complete(const struct worker *worker);
 
-/* There is a new catalogue. */
+/* There is a new catalogue, or the gateway drains: all that wait are served with what there is, by and by. */
 void lists_news(struct worker *worker);
-/* The gateway drains: all that wait are served with what there is. */
-void lists_end_waits(struct worker *worker);
+/* Once a turn: serve a few of those that need not wait any more, in the order of coming. */
+void lists_serve(struct worker *worker);
+/* Whether the loop has to turn again at once. */
+bool lists_due(const struct worker *worker);
 
 #endif

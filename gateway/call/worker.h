@@ -86,6 +86,7 @@ struct worker {
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (subscriptions.c) */
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
+	struct list_waits lists_due;        /* those of them that need not wait any more */
 	struct turn_waits turns;
 	struct http **daemons; /* data listeners first, then (worker 0) the admin's */
 	size_t daemon_count;

@@ -68,6 +68,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->listeners);
 	TAILQ_INIT(&worker->subscriptions);
 	TAILQ_INIT(&worker->list_waits);
+	TAILQ_INIT(&worker->lists_due);
 	turns_init(&worker->turns);
 	worker_init_catalogue(worker, registry_catalogue(gateway->registry));
 	worker->loop = loop_new();
@@ -125,7 +126,7 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 
 static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 {
-	if (turns_wait(worker) || transport_waits(worker->transport))
+	if (turns_wait(worker) || lists_due(worker) || transport_waits(worker->transport))
 		return now_us;
 	uint64_t deadline = dispatch_deadline(worker->dispatch), groups_due = call_groups_deadline(worker);
 	deadline = groups_due < deadline ? groups_due : deadline;
@@ -177,7 +178,8 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	loop_run_timers(loop);
 	move_calls(worker);
 	call_groups_turn(worker, now_us); /* with what came home: it leaves in this turn */
-	turns_serve(worker);              /* before those that come now */
+	lists_serve(worker);              /* before those that come now */
+	turns_serve(worker);
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_turn(worker->daemons[i], now_us);
 	if (worker->tier)
@@ -228,7 +230,7 @@ static void drain(struct worker *worker)
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_drain(worker->daemons[i]);
 	mcp_end_subscriptions(worker);
-	lists_end_waits(worker);
+	lists_news(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
 			struct answer *answer =
