@@ -308,6 +308,7 @@ static struct purge_fact *place_locked(struct purges *purges, struct slice text,
 static uint64_t happen(struct purges *purges, struct purge_fact *fact, struct purge_fact to)
 {
 	to.event = purges_event(purges) + 1;
+	to.since = purges_number(purges);
 	to.key = fact->key;
 	set_fact(purges, fact, to);
 	raise_number(purges, to.number);
@@ -401,7 +402,7 @@ bool purges_take_waiting(struct purges *purges, struct purge_news *news)
 	return fact != NULL;
 }
 
-void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number)
+void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before)
 {
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
@@ -410,7 +411,10 @@ void purges_told(struct purges *purges, struct slice text, uint64_t event, uint6
 		to.state = PURGE_KNOWN;
 		to.number = number > to.number ? number : to.number;
 		to.seen = true;
-		set_fact(purges, fact, to); /* no new event: what was asked for since is newer */
+		if (before > fact->since) /* it stands for that one, too */
+			happen(purges, fact->key ? fact : &scope_locked(purges, text)->fact, to);
+		else
+			set_fact(purges, fact, to); /* no new event: what was asked for since is newer */
 	}
 	raise_number(purges, number);
 	pthread_mutex_unlock(&purges->mutex);

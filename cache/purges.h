@@ -57,6 +57,7 @@ enum purge_state {
 struct purge_fact {
 	uint64_t event;  /* when it was heard of here; 0: never */
 	uint64_t number; /* 0: none yet */
+	uint64_t since;  /* the largest number that was known here just before the event */
 	enum purge_state state;
 	bool seen; /* while Redis' list is read: it is there */
 	bool key;  /* it is one key's */
@@ -121,8 +122,14 @@ struct purge_news {
 };
 /* The next that waits; it is SAID from then on. False: none does. */
 bool purges_take_waiting(struct purges *purges, struct purge_news *news);
-/* What was asked for at that event has been told, under this number; without effect if it has been asked for since. */
-void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number);
+/*
+ * What was asked for at that event has been told, under this number; without effect if it has been asked for since.
+ *
+ * before  the number that the same had there until then, by somebody else maybe, of whom nothing may have been heard: if
+ *         it is newer than what was known when this was asked for, what was fetched since is older than that one. 0:
+ *         none.
+ */
+void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before);
 /* It cannot be told: it holds here, and stays newer than whatever comes from outside. */
 void purges_keep_here(struct purges *purges, struct slice text);
 /* Nobody knows whether what is SAID has been heard: it waits again. */

@@ -96,6 +96,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_calls_tier \
 	tests/unit/gateway/call/test_hit_path \
 	tests/unit/gateway/call/test_reply \
+	tests/unit/gateway/call/test_whose_whole \
 	tests/unit/gateway/cli/test_import \
 	tests/unit/gateway/cli/test_regret \
 	tests/unit/gateway/cli/test_simulation \
@@ -203,6 +204,13 @@ tests_unit_gateway_call_test_reply_SOURCES = tests/unit/gateway/call/test_reply.
 tests_unit_gateway_call_test_calls_refresh_SOURCES = tests/unit/gateway/call/test_calls_refresh.c $(gateway_world)
 tests_unit_gateway_call_test_calls_random_SOURCES = tests/unit/gateway/call/test_calls_random.c $(gateway_world)
 tests_unit_gateway_call_test_calls_tier_SOURCES = tests/unit/gateway/call/test_calls_tier.c $(gateway_world)
+
+# Whole workers over the real upstreams, whose requests the test answers.
+tests_unit_gateway_call_test_whose_whole_SOURCES = tests/unit/gateway/call/test_whose_whole.c \
+	tests/support/gateway_world.c tests/support/gateway_world.h tests/support/fake_wire.c tests/support/fake_wire.h \
+	tests/support/outside.c tests/support/outside_fleet.c tests/support/outside.h tests/support/outside_private.h \
+	tests/support/whose_mcp.c tests/support/whose_mcp.h tests/support/whose_provider.c tests/support/whose_provider.h \
+	tests/support/whose_speech.c tests/support/whose_speech.h tests/support/whose_truth.c tests/support/whose_truth.h
 
 tests_unit_gateway_cli_test_regret_SOURCES = tests/unit/gateway/cli/test_regret.c \
 	tests/support/regret.c tests/support/regret.h tests/support/regret_best.inc

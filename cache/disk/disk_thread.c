@@ -221,7 +221,7 @@ static enum disk_fault note_purges(struct disk *disk)
 		if (fault == DISK_FINE)
 			fault = disk_store_commit_for_good(disk->store);
 		if (fault == DISK_FINE)
-			purges_told(purges, text, news.event, number);
+			purges_told(purges, text, news.event, number, 0);
 	}
 	if (fault != DISK_FINE)
 		purges_say_again(purges);

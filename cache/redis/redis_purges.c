@@ -15,7 +15,8 @@
  * everything, and begins a list where there is none.
  *
  * A list that is not there has been lost (evicted, or all of Redis was): what it held nobody knows here, so it begins
- * with a purge of everything. Numbers far ahead of Redis' own clock are nobody's.
+ * with a purge of everything. Numbers far ahead of Redis' own clock are nobody's. The reply: its number, and the one that
+ * the same had until then.
  */
 static const char purge_script[] =
 	"local time = redis.call('TIME')\n"
@@ -49,7 +50,7 @@ static const char purge_script[] =
 	"if not old or tonumber(old) < number then redis.call('ZADD', list, text, member) end\n"
 	"if KEYS[3] then redis.call('ZREMRANGEBYRANK', list, 0, -4097) end\n"
 	"redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' ' .. text .. ' ' .. scope)\n"
-	"return text\n";
+	"return text .. ' ' .. (old or 0)\n";
 
 /* --- the list of purges --- */
 
@@ -273,16 +274,28 @@ static void purge_refused(struct redis_tracking *tracking, const struct purge_ne
 		    why ? why : "no text");
 }
 
+/* "NUMBER BEFORE", or one number: nothing was there. */
+static uint64_t read_told(struct slice reply, uint64_t *before)
+{
+	const char *blank = memchr(reply.at, ' ', reply.len);
+	size_t len = blank ? (size_t)(blank - reply.at) : reply.len;
+	*before = blank ? read_number((struct slice){ blank + 1, reply.len - len - 1 }) : 0;
+	return read_number((struct slice){ reply.at, len });
+}
+
 void redis_purges_told(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
 	struct redis_tracking *tracking = job->tracking;
 	const struct purge_news *news = job->news;
 	bool plain = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_INTEGER; /* ZADD's */
-	uint64_t number = plain ? news->number : end == COMMAND_ANSWERED ? read_number(text_of(reply)) : 0;
+	/* ZADD says that the same was there, not since when */
+	uint64_t before = plain && reply->integer == 0 ? PURGE_NUMBER_MAX : 0, number = plain ? news->number : 0;
+	if (end == COMMAND_ANSWERED && !plain)
+		number = read_told(text_of(reply), &before);
 	if (number) {
 		if (news->event != tracking->created && (plain || !news->number))
 			count_purge(tracking, PURGE_SENT);
-		purges_told(purges_of(tracking), (struct slice){ news->text, news->len }, news->event, number);
+		purges_told(purges_of(tracking), (struct slice){ news->text, news->len }, news->event, number, before);
 	} else if (end == COMMAND_REFUSED && !is_passing(redis_trouble_of(reply))) {
 		purge_refused(tracking, news, reply->str);
 	} else { /* maybe it was told: twice does no harm */

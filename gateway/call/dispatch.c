@@ -316,7 +316,7 @@ static bool is_overtaken(struct dispatch *dispatch, struct fetch *fetch)
 {
 	struct worker *worker = dispatch->worker;
 	const struct cache_begun *begun = &fetch->begun;
-	if (!fetch->store || fetch->looking ||
+	if (fetch->looking ||
 	    !purges_cover(&cache_rule(worker->gateway->cache)->purges, fetch->flight.key, begun->number, begun->event,
 			  begun->event, &worker->tags))
 		return false;
@@ -393,7 +393,7 @@ static bool fill_item(struct fetch *fetch, const struct call *call, bool shared)
 void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
 	const char *why;
-	if (fetch->store)
+	if (fetch->flight.key) /* kept or not: who asks after a purge does not join */
 		fetch->begun = cache_begin(dispatch->worker->gateway->cache, fetch->flight.key);
 	enum outcome outcome = batcher_add(fetch->provider->batcher, &fetch->item, now_us, &why);
 	if (outcome != OUTCOME_OK) {

@@ -1,15 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fake_wire.c: exchanges that end when the test says so. */
+/* fake_wire.c: exchanges that end when the test says so, or when their time is up. */
 #include "tests/support/fake_wire.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { MOST = 64 };
+enum { MOST = 256 };
 
-static struct http_exchange *begun[MOST];
-static unsigned statuses[MOST];
+struct line {
+	struct connections *pool;
+	struct buf left; /* sent by the provider, read by nobody */
+	bool busy, distrusted;
+	LIST_ENTRY(line) next;
+};
+LIST_HEAD(lines, line);
+
+struct riding {
+	struct http_exchange *exchange;
+	struct line *line;
+	unsigned status;
+	const char *type;
+	uint64_t due_us;
+	struct wire_note note;
+};
+
+static struct riding begun[MOST];
 static size_t count, sent;
+static void (*on_begin)(struct http_exchange *exchange), (*on_ending)(struct http_exchange *exchange);
+
+struct transport {
+	struct loop *loop;
+};
+
+struct connections {
+	struct lines lines;
+};
+
+void fake_reset(void)
+{
+	assert(count == 0);
+	sent = 0;
+	on_begin = on_ending = NULL;
+}
+
+void wire_watch(void (*begun_call)(struct http_exchange *exchange), void (*ending)(struct http_exchange *exchange))
+{
+	on_begin = begun_call;
+	on_ending = ending;
+}
 
 size_t wire_sent(void)
 {
@@ -24,54 +63,116 @@ size_t wire_under_way(void)
 struct http_exchange *wire_nth(size_t n)
 {
 	assert(n < count);
-	return begun[n];
+	return begun[n].exchange;
 }
 
 /* Where it is; `count` if it is not under way. */
 static size_t place(const struct http_exchange *exchange)
 {
 	size_t n = 0;
-	while (n < count && begun[n] != exchange)
+	while (n < count && begun[n].exchange != exchange)
 		n++;
 	return n;
 }
 
-static void take_out(size_t n)
+static struct riding *riding_of(const struct http_exchange *exchange)
 {
-	count--;
-	for (; n < count; n++) {
-		begun[n] = begun[n + 1];
-		statuses[n] = statuses[n + 1];
-	}
+	size_t n = place(exchange);
+	assert(n < count);
+	return &begun[n];
+}
+
+struct wire_note *wire_note(struct http_exchange *exchange)
+{
+	return &riding_of(exchange)->note;
+}
+
+struct slice wire_left(const struct http_exchange *exchange)
+{
+	return buf_slice(&riding_of(exchange)->line->left);
+}
+
+void wire_leave(struct http_exchange *exchange, struct slice bytes)
+{
+	struct line *line = riding_of(exchange)->line;
+	buf_reset(&line->left);
+	buf_put(&line->left, bytes);
 }
 
 void wire_status(struct http_exchange *exchange, unsigned status)
 {
-	statuses[place(exchange)] = status;
+	riding_of(exchange)->status = status;
+}
+
+void wire_content_type(struct http_exchange *exchange, const char *type)
+{
+	riding_of(exchange)->type = type;
 }
 
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes)
 {
-	statuses[place(exchange)] = status;
+	riding_of(exchange)->status = status;
 	buf_put(&exchange->answer, bytes);
 	exchange->grown(exchange);
 }
 
+/* --- connections --- */
+
+static void close_line(struct line *line)
+{
+	LIST_REMOVE(line, next);
+	buf_fini(&line->left);
+	free(line);
+}
+
+/* The one that was kept first, or a new one. */
+static struct line *open_line(struct connections *pool, bool fresh)
+{
+	struct line *line;
+	LIST_FOREACH(line, &pool->lines, next)
+	{
+		if (line->busy || fresh)
+			continue;
+		line->busy = true;
+		return line;
+	}
+	line = calloc(1, sizeof *line);
+	assert(line);
+	*line = (struct line){ .pool = pool, .left = BUF_INIT(SIZE_MAX / 4), .busy = true };
+	LIST_INSERT_HEAD(&pool->lines, line, next);
+	return line;
+}
+
+/* It is off the wire. kept: the connection may be used again. */
+static struct line *take_out(size_t n)
+{
+	struct line *line = begun[n].line;
+	buf_fini(&begun[n].note.rest);
+	memmove(&begun[n], &begun[n + 1], (count - n - 1) * sizeof begun[0]);
+	count--;
+	return line;
+}
+
 /* What is asked about an exchange that has just ended is answered from here. */
 static const struct http_exchange *ended;
-static unsigned ended_status;
+static struct riding ended_as;
 static enum exchange_end ended_how;
 
 void wire_end(struct http_exchange *exchange, enum exchange_end end)
 {
 	size_t n = place(exchange);
 	assert(n < count);
+	if (on_ending)
+		on_ending(exchange);
 	ended = exchange;
-	ended_status = statuses[n];
+	ended_as = begun[n];
 	ended_how = end;
-	take_out(n);
+	struct line *line = take_out(n);
 	exchange->ended(exchange, end);
 	ended = NULL;
+	line->busy = false;
+	if (end != EXCHANGE_COMPLETE || line->distrusted)
+		close_line(line);
 }
 
 /* --- exchange.h --- */
@@ -99,25 +200,35 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
 
 bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
-	(void)fresh;
-	(void)timeout_us;
+	const struct transport *transport = exchange->transfer.transport;
 	assert(count < MOST && place(exchange) == count);
-	begun[count] = exchange;
-	statuses[count++] = 0;
+	buf_reset(&exchange->answer);
+	begun[count++] =
+		(struct riding){ .exchange = exchange,
+				 .line = open_line(exchange->transfer.connections, fresh),
+				 .type = "application/json",
+				 .due_us = transport ? clock_add(loop_now(transport->loop), timeout_us) : CLOCK_NEVER,
+				 .note.rest = BUF_INIT(SIZE_MAX / 4) };
 	sent++;
+	if (on_begin)
+		on_begin(exchange);
 	return true;
 }
 
 void http_exchange_forget(struct http_exchange *exchange, size_t bytes)
 {
-	(void)exchange;
-	assert(bytes == 0);
+	struct buf *answer = &exchange->answer;
+	assert(bytes <= answer->len);
+	if (bytes == 0)
+		return;
+	memmove(answer->store->bytes, answer->store->bytes + bytes, answer->len - bytes);
+	answer->len -= bytes;
 }
 
 void http_exchange_stop(struct http_exchange *exchange)
 {
 	if (place(exchange) < count)
-		take_out(place(exchange));
+		close_line(take_out(place(exchange)));
 }
 
 void http_exchange_fini(struct http_exchange *exchange)
@@ -129,13 +240,14 @@ void http_exchange_fini(struct http_exchange *exchange)
 
 unsigned http_exchange_status(const struct http_exchange *exchange)
 {
-	return exchange == ended ? ended_status : statuses[place(exchange)];
+	if (exchange == ended)
+		return ended_as.status;
+	return place(exchange) < count ? riding_of(exchange)->status : 0;
 }
 
 struct slice http_exchange_content_type(const struct http_exchange *exchange)
 {
-	(void)exchange;
-	return SLICE("application/json");
+	return slice_of(exchange == ended ? ended_as.type : riding_of(exchange)->type);
 }
 
 bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value)
@@ -184,29 +296,79 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 
 /* --- transport.h --- */
 
-struct connections {
-	char nothing;
-};
+struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections)
+{
+	struct transport *transport = malloc(sizeof *transport);
+	(void)meter;
+	(void)max_connections;
+	if (transport)
+		transport->loop = loop;
+	return transport;
+}
+
+void transport_free(struct transport *transport)
+{
+	free(transport);
+}
+
+void transport_set_account(struct transport *transport, const struct byte_account *account)
+{
+	(void)transport;
+	(void)account;
+}
+
+bool transport_waits(const struct transport *transport)
+{
+	(void)transport;
+	return false;
+}
+
+/* Whose time is up. */
+void transport_tick(struct transport *transport)
+{
+	for (size_t n = 0; n < count;) {
+		struct http_exchange *exchange = begun[n].exchange;
+		if (exchange->transfer.transport != transport || loop_now(transport->loop) < begun[n].due_us) {
+			n++;
+			continue;
+		}
+		wire_end(exchange, EXCHANGE_TIMED_OUT);
+		n = 0; /* whoever heard it may have ended or begun others */
+	}
+}
 
 struct connections *connections_new(struct transport *transport, unsigned label)
 {
+	struct connections *pool = malloc(sizeof *pool);
 	(void)transport;
 	(void)label;
-	return malloc(sizeof(struct connections));
+	if (pool)
+		LIST_INIT(&pool->lines);
+	return pool;
 }
 
-void connections_leave(struct connections *connections)
+void connections_leave(struct connections *pool)
 {
-	free(connections);
+	struct line *line;
+	while (pool && (line = LIST_FIRST(&pool->lines))) {
+		assert(!line->busy);
+		close_line(line);
+	}
+	free(pool);
 }
 
-size_t connections_open(const struct connections *connections)
+size_t connections_open(const struct connections *pool)
 {
-	(void)connections;
-	return 0;
+	const struct line *line;
+	size_t open = 0;
+	LIST_FOREACH(line, &pool->lines, next)
+	open++;
+	return open;
 }
 
 void transport_distrust(struct transfer *transfer)
 {
-	(void)transfer; /* there are no connections that could be used again */
+	const struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
+	assert(exchange == ended);
+	ended_as.line->distrusted = true;
 }

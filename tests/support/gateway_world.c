@@ -52,18 +52,29 @@ static struct config *read_config(const char *yaml)
 	return config;
 }
 
+/* Of each upstream's endpoints the first, whose label is the upstream's as long as no upstream has more. */
 static void make_names(struct gateway_world *world)
 {
-	static const char *const endpoint = "http://127.0.0.1:1";
-	static const size_t owner;
 	const struct config *config = world->config;
-	const char **upstreams = calloc(config->generation.upstream_count + 1, sizeof *upstreams);
-	assert(upstreams);
-	for (size_t i = 0; i < config->generation.upstream_count; i++)
+	size_t count = config->generation.upstream_count;
+	const char **upstreams = calloc(count + 1, sizeof *upstreams);
+	const char **endpoints = calloc(count + 1, sizeof *endpoints);
+	size_t *owners = calloc(count + 1, sizeof *owners);
+	assert(upstreams && endpoints && owners);
+	for (size_t i = 0; i < count; i++) {
 		upstreams[i] = config->generation.upstreams[i].settings.name;
-	world->names = (struct metrics_names){ NULL,      0,      upstreams, config->generation.upstream_count,
-					       &endpoint, &owner, 1,         0 };
+		endpoints[i] = "http://127.0.0.1:1";
+		owners[i] = i;
+	}
+	world->names = (struct metrics_names){ NULL, 0, upstreams, count, endpoints, owners, count, config->workers };
 	registry_fill_names(world->gateway.registry, &world->names);
+}
+
+static void free_names(struct gateway_world *world)
+{
+	free((void *)(uintptr_t)world->names.upstreams);
+	free((void *)(uintptr_t)world->names.endpoints);
+	free((void *)(uintptr_t)world->names.endpoint_upstreams);
 }
 
 void gateway_start(struct gateway_world *world, const char *yaml)
@@ -120,7 +131,7 @@ void gateway_stop(struct gateway_world *world)
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	registry_free(gateway->registry);
-	free((void *)(uintptr_t)world->names.upstreams);
+	free_names(world);
 	config_free(world->config);
 	clock_set(0);
 }

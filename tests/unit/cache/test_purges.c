@@ -165,11 +165,31 @@ static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void 
 	assert_false(purges_take_waiting(purges, &news)); /* on its way */
 	purges_say_again(purges);                         /* nobody knows whether it came */
 	assert_true(purges_take_waiting(purges, &news));
-	purges_told(purges, SLICE("tool=paper\n"), news.event, 120);
+	purges_told(purges, SLICE("tool=paper\n"), news.event, 120, 0);
 	assert_true(purges_is_told(purges, SLICE("tool=paper\n")));
 	assert_true(refused("paper", 119));
 	assert_false(refused("paper", 120));
 	assert_false(overtaken("paper", 100, event)); /* what was fetched after it, before it had its number */
+}
+
+/* Its number is overwritten by ours, and word of it may come later, or never. */
+static void what_another_gateway_purged_before_ours_was_told_is_not_lost(void **state)
+{
+	struct purge_news news;
+	(void)state;
+	purges_note(purges, SLICE("tool=radio\n"), 100);
+	uint64_t paper = purges_note_own(purges, SLICE("tool=paper\n"), true);
+	uint64_t print = purges_note_own(purges, SLICE("tool=print\n"), true);
+	while (purges_take_waiting(purges, &news))
+		continue;
+	purges_told(purges, SLICE("tool=paper\n"), paper, 120, 100); /* which was known when ours was asked for */
+	assert_false(overtaken("paper", 100, print));
+	purges_told(purges, SLICE("tool=print\n"), print, 121, 101);
+	assert_true(overtaken("print", 100, print));
+	purges_note(purges, SLICE("tool=print\n"), 101); /* late */
+	assert_true(overtaken("print", 100, print));
+	assert_false(refused("print", 121) || refused("paper", 120));
+	assert_false(overtaken("print", 121, purges_event(purges)));
 }
 
 static void what_is_asked_for_twice_is_told_twice(void **state)
@@ -179,14 +199,14 @@ static void what_is_asked_for_twice_is_told_twice(void **state)
 	purges_note_own(purges, SLICE("tool=paper\n"), true);
 	assert_true(purges_take_waiting(purges, &first));
 	purges_note_own(purges, SLICE("tool=paper\n"), true);
-	purges_told(purges, SLICE("tool=paper\n"), first.event, 50);
+	purges_told(purges, SLICE("tool=paper\n"), first.event, 50, 0);
 	assert_true(refused("paper", 50)); /* the second is newer, and nobody knows its number */
 	assert_true(purges_take_waiting(purges, &second));
 	purges_note(purges, SLICE("tool=paper\n"), 60); /* another gateway's meanwhile */
-	purges_told(purges, SLICE("tool=paper\n"), second.event, 61);
+	purges_told(purges, SLICE("tool=paper\n"), second.event, 61, 0);
 	assert_true(refused("paper", 61)); /* ours waits again */
 	assert_true(purges_take_waiting(purges, &second));
-	purges_told(purges, SLICE("tool=paper\n"), second.event, 62);
+	purges_told(purges, SLICE("tool=paper\n"), second.event, 62, 0);
 	assert_false(refused("paper", 62));
 }
 
@@ -372,6 +392,8 @@ int main(void)
 		cmocka_unit_test(a_scope_covers_what_matches_all_of_it),
 		cmocka_unit_test_setup_teardown(a_value_is_refused_that_is_older_than_its_purge, begin_anew, end),
 		cmocka_unit_test_setup_teardown(a_purge_without_a_number_is_newer_than_what_comes_from_outside,
+						begin_anew, end),
+		cmocka_unit_test_setup_teardown(what_another_gateway_purged_before_ours_was_told_is_not_lost,
 						begin_anew, end),
 		cmocka_unit_test_setup_teardown(what_is_asked_for_twice_is_told_twice, begin_anew, end),
 		cmocka_unit_test_setup_teardown(without_a_fleet_they_number_themselves, begin_anew, end),

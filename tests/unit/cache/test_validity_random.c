@@ -160,24 +160,29 @@ static void check_served(unsigned g, unsigned key, const struct entry *entry, co
 
 /* --- purges --- */
 
-static void note_redis(const char *text, size_t len, uint64_t number)
+/* Returns the number that it had before; 0: none. */
+static uint64_t note_redis(const char *text, size_t len, uint64_t number)
 {
 	struct listed *place = NULL;
 	for (size_t i = 0; i < redis.count && !place; i++)
 		if (redis.list[i].len == len && memcmp(redis.list[i].text, text, len) == 0)
 			place = &redis.list[i];
-	if (!place)
+	if (!place) {
 		place = &redis.list[redis.count++];
+		place->number = 0;
+	}
+	uint64_t before = place->number;
 	place->len = len;
 	memcpy(place->text, text, len);
 	place->number = number > place->number ? number : place->number;
 	redis.newest = number > redis.newest ? number : redis.newest;
+	return before;
 }
 
 static void break_session(unsigned g);
 
-/* The script: returns the number. */
-static uint64_t tell_redis(unsigned g, const struct purge_news *news)
+/* The script: returns the number. *before: what the same had until then. */
+static uint64_t tell_redis(unsigned g, const struct purge_news *news, uint64_t *before)
 {
 	uint64_t ms = (1700000000 * S + now_us) / MS, known = purges_number(&cache_rule(gateways[g].cache)->purges);
 	uint64_t number = ms > redis.newest + 1 ? ms : redis.newest + 1;
@@ -187,7 +192,7 @@ static uint64_t tell_redis(unsigned g, const struct purge_news *news)
 		note_redis("", 0, number);
 		text.len = 0;
 	}
-	note_redis(text.at, text.len, number);
+	*before = note_redis(text.at, text.len, number);
 	for (unsigned key = 0; key < KEYS; key++) {
 		char own[PURGE_TEXT_BYTES];
 		if (slice_equal(purge_key_write(keys[key]->digest, own), text))
@@ -213,8 +218,8 @@ static void tell_waiting(unsigned g)
 	struct purges *purges = &cache_rule(gateways[g].cache)->purges;
 	struct purge_news news;
 	while (purges_take_waiting(purges, &news)) {
-		uint64_t number = tell_redis(g, &news);
-		purges_told(purges, (struct slice){ news.text, news.len }, news.event, number);
+		uint64_t before, number = tell_redis(g, &news, &before);
+		purges_told(purges, (struct slice){ news.text, news.len }, news.event, number, before);
 		for (size_t i = 0; i < truth_count; i++)
 			if (truth[i].by == g && truth[i].told_us == CLOCK_NEVER)
 				truth[i].told_us = now_us; /* several of one scope are told as one */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "tests/support/alloc_fail.h"
+#include "tests/support/cache_ask.h"
 #include "tests/support/config_tools.h"
 #include "tests/support/gateway_world.h"
 
@@ -204,6 +205,26 @@ static void calls_that_are_not_cached_are_merged_if_repeatable(void **state)
 	assert_int_equal(calls[0].ended, 0); /* nothing was kept */
 	stop();
 	assert_int_equal(fake_sent(), 2);
+}
+
+/* Kept or not: its provider was asked before. */
+static void who_asks_after_a_purge_joins_no_fetch_from_before(void **state)
+{
+	static const char *const tools[] = { "cached", "merged" };
+	struct ask before, after, joined;
+	(void)state;
+	for (size_t i = 0; i < countof(tools); i++) {
+		gateway_start(&world, gateway_yaml);
+		ask_once(&world, &before, 0, tools[i], 1);
+		gateway_settle(&world);
+		ask_purge_all(world.gateway.cache);
+		ask_once(&world, &after, 0, tools[i], 1);
+		ask_once(&world, &joined, 1, tools[i], 1);
+		finish_all();
+		assert_int_equal(fake_sent(), 2);
+		assert_true(before.own && after.own && joined.own);
+		stop();
+	}
 }
 
 static void calls_that_are_not_repeatable_are_never_merged(void **state)
@@ -480,6 +501,7 @@ int main(void)
 		cmocka_unit_test(arguments_that_are_no_object_are_refused_at_home),
 		cmocka_unit_test(identical_calls_share_one_fetch),
 		cmocka_unit_test(calls_that_are_not_cached_are_merged_if_repeatable),
+		cmocka_unit_test(who_asks_after_a_purge_joins_no_fetch_from_before),
 		cmocka_unit_test(calls_that_are_not_repeatable_are_never_merged),
 		cmocka_unit_test(the_leader_leaves_and_the_joiner_gets_its_answer),
 		cmocka_unit_test(when_all_have_left_the_fetch_is_ended),

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* whose_mcp.h: MCP servers on the fake wire: sessions, lists of tools, and how answers to calls are dressed. */
+#ifndef TESTS_SUPPORT_WHOSE_MCP_H
+#define TESTS_SUPPORT_WHOSE_MCP_H
+
+#include "tests/support/whose_speech.h"
+
+void whose_mcp_begin(unsigned *seed);
+/* True: the request was none that carries calls, and has been answered. */
+bool whose_mcp_control(struct http_exchange *exchange, const struct heard *heard);
+/* An answer as a server sends it: as JSON, or as events. */
+void whose_mcp_dress(struct http_exchange *exchange, struct buf *body);
+
+#endif
