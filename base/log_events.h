@@ -25,11 +25,15 @@
 	X(OUT_OF_DESCRIPTORS, "out_of_descriptors", WARN, "message", "New connections are turned away until there are descriptors again; one line a spell.") \
 	X(TOOLS_LISTED, "tools_listed", INFO, "message", "The tools of an MCP server are in use; again when their number changes.") \
 	X(TOOLS_FAILED, "tools_failed", WARN, "message", "They could not be listed, or not be used.") \
+	X(LIST_KEPT, "list_kept", INFO, "message", "The tools of an MCP server are those it had before the start (mcp.lists), until it lists them.") \
+	X(LISTS_NOT_USED, "lists_not_used", WARN, "message", "The file of mcp.lists is damaged or cannot be read, and why: it is passed over.") \
+	X(LISTS_NOT_WRITTEN, "lists_not_written", WARN, "message", "It cannot be written, and why; one line a spell.") \
 	X(TOOL_CHANGED, "tool_changed", WARN, "upstream tool old new", "The server changed what it says of a tool: digests of the old and the new definition.") \
 	X(TOOL_REFUSED, "tool_refused", WARN, "upstream tool reason", "A listed tool is not offered, and why.") \
 	X(MCP_OPENED, "mcp_opened", INFO, "upstream protocol", "An MCP server over HTTP was discovered or initialized.") \
 	X(MCP_NOT_OPENED, "mcp_not_opened", WARN, "upstream reason", "It was not.") \
 	X(MCP_SESSION_LOST, "mcp_session_lost", INFO, "upstream protocol", "It no longer knows the session: a new one is opened.") \
+	X(MCP_SESSION_LEFT, "mcp_session_left", INFO, "upstream reason", "A session that is not used any more could not be ended: the server keeps it until it expires.") \
 	X(MCP_TOOLS_LISTED, "mcp_tools_listed", INFO, "upstream tools left_out reason", "It has listed its tools.") \
 	X(MCP_TOOLS_LISTED_AGAIN, "mcp_tools_listed", DEBUG, "upstream tools left_out reason", "It has listed the same tools again.") \
 	X(MCP_TOOLS_NOT_LISTED, "mcp_tools_not_listed", WARN, "upstream protocol reason", "It has not.") \

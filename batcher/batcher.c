@@ -229,3 +229,13 @@ void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watch
 {
 	upstream_watch(batcher->upstream, watcher);
 }
+
+void batcher_leave(struct batcher *batcher, uint64_t timeout_us)
+{
+	upstream_leave(batcher->upstream, timeout_us);
+}
+
+bool batcher_leaving(const struct batcher *batcher)
+{
+	return upstream_leaving(batcher->upstream);
+}

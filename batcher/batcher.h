@@ -26,6 +26,9 @@ void batcher_free(struct batcher *batcher);
 
 /* Have the provider's tools listed and kept current: upstream_watch. */
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher);
+/* The end: upstream_leave, upstream_leaving. No item is in it. */
+void batcher_leave(struct batcher *batcher, uint64_t timeout_us);
+bool batcher_leaving(const struct batcher *batcher);
 
 /* Put an item into its lane. It leaves with batcher_tick at the end of this loop turn at the earliest, so that calls
  * that came in the same turn travel together.

@@ -92,6 +92,7 @@ libgateway_a_SOURCES = \
 	gateway/server/worker_loop.c gateway/server/worker_loop.h \
 	gateway/tools/catalogue.c gateway/tools/catalogue.h \
 	gateway/tools/definitions.c gateway/tools/definitions.h \
+	gateway/tools/list_store.c gateway/tools/list_store.h \
 	gateway/tools/mcp_listing.c gateway/tools/mcp_listing.h \
 	gateway/tools/name_map.c gateway/tools/name_map.h \
 	gateway/tools/naming.c gateway/tools/naming.h \

@@ -86,6 +86,9 @@
 /* How opening an MCP server ended: in which of the protocol's eras (docs/mcp.md), or not. */
 #define MCP_OPENINGS(X) X(LEGACY, "legacy") X(MODERN, "modern") X(FAILED, "failed")
 
+/* How a session with one ended that is not used any more; refused: the server wishes no DELETE. */
+#define MCP_ENDINGS(X) X(ENDED, "ended") X(REFUSED, "refused") X(FAILED, "failed")
+
 #define REDIS_COMMANDS(X)                                                                            \
 	X(GET, "get") X(SET, "set") X(DEL, "del") X(PROBE, "probe") X(LEASE, "lease") X(RELEASE, "release")
 
@@ -234,6 +237,7 @@ enum metric_label {
 	LABEL_REFRESH_RESULT,
 	LABEL_CONNECTION_STATE,
 	LABEL_MCP_OPENING,
+	LABEL_MCP_ENDING,
 	LABEL_REDIS_COMMAND,
 	LABEL_REDIS_TROUBLE,
 	LABEL_REDIS_SKIP,
@@ -328,6 +332,7 @@ enum metric_type {
 	X(UPSTREAM_LIST_FAILURES, "upstream_list_failures_total", COUNTER, UPSTREAM, NONE, "Times it did not list its tools, or the list could not be read.") \
 	X(MCP_OPENS, "upstream_mcp_opens_total", COUNTER, UPSTREAM, MCP_OPENING, "MCP servers over HTTP opened (discovered or initialized), by era, or that it failed.") \
 	X(MCP_LOST, "upstream_mcp_sessions_lost_total", COUNTER, UPSTREAM, NONE, "MCP sessions that the server did not know any more.") \
+	X(MCP_ENDS, "upstream_mcp_session_ends_total", COUNTER, UPSTREAM, MCP_ENDING, "MCP sessions not used any more that were ended with DELETE, that the server does not let clients end, or that were left to expire.") \
 	X(MCP_READY, "upstream_mcp_ready", GAUGE, UPSTREAM, NONE, "1 if the MCP server is open for calls.") \
 	X(MCP_PINGS, "upstream_mcp_pings_total", COUNTER, UPSTREAM, NONE, "Pings of MCP servers answered.") \
 	X(PROCESSES, "upstream_processes", GAUGE, UPSTREAM, NONE, "Child processes running.")                          \
@@ -410,6 +415,12 @@ enum mcp_opening {
 	MCP_OPENINGS(X)
 #undef X
 	MCP_OPENING_COUNT
+};
+enum mcp_ending {
+#define X(name, word) MCP_ENDING_##name,
+	MCP_ENDINGS(X)
+#undef X
+	MCP_ENDING_COUNT
 };
 enum redis_command_kind {
 #define X(name, word) REDIS_COMMAND_##name,

@@ -47,6 +47,7 @@ static const char *const limiter_reason_words[] = { LIMITER_REASONS(X) };
 static const char *const check_words[] = { CHECK_RESULTS(X) };
 static const char *const attempt_kind_words[] = { ATTEMPT_KINDS(X) };
 static const char *const opening_words[] = { MCP_OPENINGS(X) };
+static const char *const ending_words[] = { MCP_ENDINGS(X) };
 static const char *const command_words[] = { REDIS_COMMANDS(X) };
 static const char *const trouble_words[] = { REDIS_TROUBLES(X) };
 static const char *const skip_words[] = { REDIS_SKIPS(X) };
@@ -95,6 +96,7 @@ static const struct {
 	[LABEL_ATTEMPT] = { "outcome", attempt_words, countof(attempt_words) },
 	[LABEL_CONNECTION_STATE] = { "state", state_words, countof(state_words) },
 	[LABEL_MCP_OPENING] = { "result", opening_words, countof(opening_words) },
+	[LABEL_MCP_ENDING] = { "result", ending_words, countof(ending_words) },
 	[LABEL_REDIS_COMMAND] = { "command", command_words, countof(command_words) },
 	[LABEL_REDIS_TROUBLE] = { "reason", trouble_words, countof(trouble_words) },
 	[LABEL_REDIS_SKIP] = { "reason", skip_words, countof(skip_words) },

@@ -109,6 +109,7 @@ unit_gateway = \
 	tests/unit/gateway/mcp/test_result \
 	tests/unit/gateway/rest/test_embeddings \
 	tests/unit/gateway/tools/test_definitions \
+	tests/unit/gateway/tools/test_list_store \
 	tests/unit/gateway/tools/test_naming \
 	tests/unit/gateway/tools/test_registry \
 	tests/unit/gateway/tools/test_schema
@@ -199,6 +200,7 @@ tests_unit_gateway_call_test_calls_SOURCES = tests/unit/gateway/call/test_calls.
 tests_unit_gateway_call_test_await_lists_SOURCES = tests/unit/gateway/call/test_await_lists.c $(gateway_world)
 tests_unit_gateway_call_test_calls_grace_SOURCES = tests/unit/gateway/call/test_calls_grace.c $(gateway_world)
 tests_unit_gateway_call_test_hit_path_SOURCES = tests/unit/gateway/call/test_hit_path.c $(gateway_world)
+tests_unit_gateway_tools_test_list_store_SOURCES = tests/unit/gateway/tools/test_list_store.c $(gateway_world)
 tests_unit_gateway_tools_test_registry_SOURCES = tests/unit/gateway/tools/test_registry.c $(gateway_world)
 tests_unit_gateway_call_test_reply_SOURCES = tests/unit/gateway/call/test_reply.c $(gateway_world)
 tests_unit_gateway_call_test_calls_refresh_SOURCES = tests/unit/gateway/call/test_calls_refresh.c $(gateway_world)

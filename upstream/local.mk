@@ -40,12 +40,14 @@ libupstream_a_SOURCES = \
 	upstream/http/connections.c \
 	upstream/http/transport.c upstream/http/transport.h upstream/http/transport_private.h \
 	upstream/mcp/call_messages.c \
-	upstream/mcp/control.c upstream/mcp/control.h \
+	upstream/mcp/control.c upstream/mcp/control.h upstream/mcp/control_private.h \
+	upstream/mcp/farewell.c \
 	upstream/mcp/list_tools.c upstream/mcp/list_tools.h \
 	upstream/mcp/mcp_dialect.c \
 	upstream/mcp/mcp_exchange.c upstream/mcp/mcp_exchange.h \
 	upstream/mcp/mcp_message.c upstream/mcp/mcp_message.h \
 	upstream/mcp/mcp_route.h \
+	upstream/mcp/notes.c \
 	upstream/mcp/param_headers.c upstream/mcp/param_headers.h \
 	upstream/mcp/post.c upstream/mcp/post.h \
 	upstream/mcp/provider_mcp.c \

@@ -22,6 +22,8 @@ struct upstream_kind {
 	bool (*sent)(const struct exchange *exchange);           /* NULL: always */
 	size_t (*attempts)(const struct exchange *exchange);     /* NULL: one */
 	void (*watch)(struct upstream *upstream, const struct upstream_watcher *watcher); /* NULL: lists no tools */
+	void (*leave)(struct upstream *upstream, uint64_t timeout_us);                    /* NULL: nothing to say */
+	bool (*leaving)(const struct upstream *upstream);                                 /* with leave */
 };
 
 /* Each kind embeds these first in its own. `make` sets settings and loop; upstream.c the rest. */

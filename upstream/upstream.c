@@ -100,6 +100,17 @@ void upstream_watch(struct upstream *upstream, const struct upstream_watcher *wa
 		upstream->kind->watch(upstream, watcher);
 }
 
+void upstream_leave(struct upstream *upstream, uint64_t timeout_us)
+{
+	if (upstream->kind->leave)
+		upstream->kind->leave(upstream, timeout_us);
+}
+
+bool upstream_leaving(const struct upstream *upstream)
+{
+	return upstream->kind->leaving && upstream->kind->leaving(upstream);
+}
+
 struct exchange *upstream_send(struct upstream *upstream, const struct upstream_call *calls, size_t count,
 			       uint64_t deadline_us, const struct upstream_events *events, void *context,
 			       struct answer **refusal)

@@ -124,6 +124,12 @@ struct retry_budget *upstream_retry_budget(struct upstream *upstream);
  * nothing. `watcher` is borrowed and outlives the upstream. */
 void upstream_watch(struct upstream *upstream, const struct upstream_watcher *watcher);
 
+/* No call will come any more, and none is under way: say what is left to say to the provider (MCP: that its session has
+ * ended). Once; it takes timeout_us at most, of the loop's turns. */
+void upstream_leave(struct upstream *upstream, uint64_t timeout_us);
+/* Whether that is still under way. */
+bool upstream_leaving(const struct upstream *upstream);
+
 /*
  * Send 1..dialect->max_calls calls as one HTTP exchange.
  * deadline_us  the exchange ends then (or after settings->timeout_us, whichever is sooner), monotonic.

@@ -12,6 +12,7 @@ static const char *state_word(enum listing_state state)
 {
 	static const char *const words[] = { [LISTING_DECLARED] = "declared",
 					     [LISTING_AWAITED] = "awaited",
+					     [LISTING_KEPT] = "kept",
 					     [LISTING_FRESH] = "fresh",
 					     [LISTING_STALE] = "stale" };
 	return words[state];

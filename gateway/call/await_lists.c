@@ -25,6 +25,12 @@ static bool is_awaited(const struct worker *worker, unsigned upstream)
 	return catalogue_status(worker->catalogue, upstream).state == LISTING_AWAITED;
 }
 
+/* It has not spoken: what it said before the start is in force, but it may have more tools by now. */
+static bool is_silent(const struct worker *worker, unsigned upstream)
+{
+	return is_awaited(worker, upstream) || catalogue_status(worker->catalogue, upstream).state == LISTING_KEPT;
+}
+
 static bool may_hold(const struct upstream_config *upstream, struct slice tool)
 {
 	size_t prefix = strlen(upstream->settings.name);
@@ -38,7 +44,7 @@ bool lists_may_hold(const struct worker *worker, struct slice tool, unsigned *up
 {
 	const struct generation *generation = worker_generation(worker);
 	for (unsigned i = 0; i < generation->upstream_count; i++) {
-		if (!is_awaited(worker, i) || !may_hold(&generation->upstreams[i], tool))
+		if (!is_silent(worker, i) || !may_hold(&generation->upstreams[i], tool))
 			continue;
 		*upstream = i;
 		return true;

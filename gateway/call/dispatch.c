@@ -523,3 +523,18 @@ void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64
 		if (dispatch->providers[i].batcher)
 			batcher_abort_all(dispatch->providers[i].batcher, answer, now_us);
 }
+
+void dispatch_leave(struct dispatch *dispatch, uint64_t timeout_us)
+{
+	for (size_t i = 0; i < dispatch->provider_count; i++)
+		if (dispatch->providers[i].batcher)
+			batcher_leave(dispatch->providers[i].batcher, timeout_us);
+}
+
+bool dispatch_leaving(const struct dispatch *dispatch)
+{
+	for (size_t i = 0; i < dispatch->provider_count; i++)
+		if (dispatch->providers[i].batcher && batcher_leaving(dispatch->providers[i].batcher))
+			return true;
+	return false;
+}

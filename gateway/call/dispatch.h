@@ -33,5 +33,8 @@ uint64_t dispatch_deadline(const struct dispatch *dispatch);
 size_t dispatch_busy(const struct dispatch *dispatch);
 /* Shutting down: every call here goes home with (a reference to) `answer`. */
 void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64_t now_us);
+/* After that, with no fetch under way: upstream_leave and upstream_leaving of the providers that are here. */
+void dispatch_leave(struct dispatch *dispatch, uint64_t timeout_us);
+bool dispatch_leaving(const struct dispatch *dispatch);
 
 #endif

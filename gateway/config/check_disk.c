@@ -19,4 +19,6 @@ void config_finish_disk(struct config_load *load)
 	struct config *config = load->config;
 	if (config->disk_options.path)
 		config->disk = &config->disk_options;
+	if (config->disk && !config->generation.mcp.lists)
+		config->generation.mcp.lists = arena_printf(config->arena, "%s/mcp.lists", config->disk->path);
 }

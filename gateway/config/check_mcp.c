@@ -47,6 +47,9 @@ void config_check_mcp(struct config_load *load, const struct node *root)
 		config->generation.mcp.origin_count, is_origin,
 		"mcp.allowed_origins: must be scheme://name or scheme://name:port, such as https://app.example.com, "
 		"or \"*\"");
+	const struct node *lists = node_find(root, "mcp.lists");
+	if (lists && config->generation.mcp.lists && config->generation.mcp.lists[0] != '/')
+		config_error_at(load, lists, "mcp.lists must be absolute: it begins with /");
 	if (issuer && config->generation.mcp.issuer &&
 	    (!scheme_length(config->generation.mcp.issuer) ||
 	     !config->generation.mcp.issuer[scheme_length(config->generation.mcp.issuer)] ||

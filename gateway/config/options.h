@@ -163,6 +163,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("mcp.await_lists", DURATION, config, generation.mcp.await_lists_us, "us", 0, US_M(10), "10s", NULL,                     \
 	  "After the start: how long tools/list, /readyz and calls of tools not listed yet wait for the first lists of " \
 	  "MCP servers.")                                                                                              \
+	V("mcp.lists", TEXT, config, generation.mcp.lists, "bytes", 1, 2048, NULL, NULL,                               \
+	  "A file for the last lists of MCP servers, so that their tools are there right after a restart; without it " \
+	  "mcp.lists in cache.disk.path, if there is a disk tier.")                                                    \
 	V("mcp.list_ttl", DURATION, config, generation.mcp.list_ttl_us, "us", 0, US_D(1), "1m", NULL,                             \
 	  "How long clients may keep the list of tools (ttlMs of 2026-07-28).")                                        \
 	B("cache", BLOCK, 0, "Where answers are kept.")                                                                \

@@ -31,7 +31,7 @@ struct process {
 	bool library;
 	bool logging;
 	bool ran;   /* the start was whole: its end is told, when the programs behind have ended too */
-	bool hangs; /* the disk's thread, which goes on using what it has */
+	bool hangs; /* a thread that waits for the disk and goes on using what it has */
 	struct listen_file *files;
 	size_t file_count;
 };
@@ -144,6 +144,7 @@ static bool make_gateway(struct process *process)
 	    !(gateway->refreshes = calloc(config->generation.upstream_count + 1, sizeof *gateway->refreshes)) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
+	registry_load(gateway->registry);
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
 	if (config->redis || config->disk)
 		cache_tell_purges(gateway->cache);
@@ -303,11 +304,11 @@ static bool run(struct process *process, const sigset_t *signals)
 	}
 	remove_files(process); /* before the workers stop listening: a successor may take the path from then on */
 	begin_drain(gateway);
-	registry_stop(gateway->registry);
+	process->hangs = !registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(gateway->workers[i]->thread, NULL);
 	export_end(gateway);
-	process->hangs = gateway->disk && !disk_stop(gateway->disk);
+	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
 	return fine;
 }
 

@@ -24,6 +24,8 @@ enum { KEY_SLOTS = 4096 };
 #define LAG_WINDOW_US (10 * CLOCK_US_PER_S)
 /* After the drain's deadline calls are ended with shutting_down; their replies get this long to be written. */
 #define LAST_WORDS_US CLOCK_US_PER_S
+/* What providers are told at the end may take so long, of the drain's time. */
+#define FAREWELL_US CLOCK_US_PER_S
 
 /* ---------------------------------------------------------------- life */
 
@@ -221,6 +223,18 @@ static bool all_done(struct worker *worker, bool *refusing)
 	return atomic_load(&gateway->refusing) == gateway->config->workers && all_quiet(worker);
 }
 
+/* Tell providers that it is over, as far as there is time. */
+static void leave_providers(struct worker *worker, uint64_t latest_us)
+{
+	uint64_t now_us = loop_now(worker->loop), until_us = clock_add(now_us, FAREWELL_US);
+	until_us = until_us < latest_us ? until_us : latest_us;
+	if (until_us <= now_us || dispatch_busy(worker->dispatch))
+		return;
+	dispatch_leave(worker->dispatch, until_us - now_us);
+	while (dispatch_leaving(worker->dispatch) && loop_now(worker->loop) < until_us)
+		worker_turn(worker, until_us);
+}
+
 /* Finish what is in flight, at most until the drain's deadline; then say shutting_down to the rest. */
 static void drain(struct worker *worker)
 {
@@ -243,6 +257,7 @@ static void drain(struct worker *worker)
 		/* in_flight is everybody's: look again soon even if nothing stirs here */
 		worker_turn(worker, loop_now(worker->loop) + 20 * CLOCK_US_PER_MS);
 	}
+	leave_providers(worker, clock_add(until_us, LAST_WORDS_US));
 }
 
 /* Tell once a second how busy the loop is, and how long it kept others waiting. */

@@ -25,15 +25,17 @@ enum { CATALOGUE_INSTRUCTIONS_BYTES = 16 * 1024 };
 enum listing_state {
 	LISTING_DECLARED, /* its tools are those of the configuration: it is not asked */
 	LISTING_AWAITED,  /* it has not said yet which tools it has */
+	LISTING_KEPT,     /* what it said before the gateway was started: in force until it speaks */
 	LISTING_FRESH,    /* what it said last */
 	LISTING_STALE     /* what it said before it failed to answer: still in force */
 };
 
 struct listing_status {
 	enum listing_state state;
-	const char *why;                    /* STALE, AWAITED: why the last attempt failed; "" if none has */
-	uint64_t listed_us;                 /* monotonic: when it last said which tools it has; 0: never */
-	size_t tools;                       /* in the catalogue */
+	const char *why;    /* but for FRESH: why the last attempt failed; "" if none has */
+	uint64_t listed_us; /* monotonic: when it last said which tools it has; 0: never. KEPT: maybe before
+					       that clock began; then the difference to now is right all the same */
+	size_t tools;       /* in the catalogue */
 	const struct refused_tool *refused; /* and not in it, though nobody wished so */
 	size_t refused_count;
 };

@@ -12,12 +12,18 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "gateway/tools/list_store.h"
 #include "gateway/tools/name_map.h"
 #include "gateway/tools/tool_labels.h"
 
 enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20, CHANGES_LOGGED = 20 };
 /* When memory was out, the news are looked at again after this. */
 #define RETRY_US CLOCK_US_PER_S
+/* Lists are kept so long after they came: servers that are started together speak together. */
+#define SAVE_AFTER_US (2 * CLOCK_US_PER_S)
+#define SAVE_AGAIN_US (30 * CLOCK_US_PER_S) /* after it failed */
+/* A disk that takes longer at the end hangs. */
+#define HANGS_US (5 * CLOCK_US_PER_S)
 
 struct report;
 
@@ -28,6 +34,8 @@ struct source {
 	unsigned upstream;
 	_Atomic(struct report *) news; /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
 	struct listing *listing;       /* owned; NULL: none yet */
+	struct blob *raw;              /* owned; its bytes, where lists are kept; else NULL */
+	uint64_t listed_at_s;          /* wall clock: when it said so */
 	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
 	enum listing_state state;
 	uint64_t listed_us;
@@ -49,6 +57,9 @@ struct registry {
 	uint64_t *definitions;         /* by slot: digest of what was last said of the tool; 0: nothing yet */
 	struct catalogue *current;     /* owned reference */
 	bool dirty;                    /* the sources say more than `current` does */
+	bool unsaved;                  /* and more than the file of mcp.lists, */
+	uint64_t save_us;              /* which is written then */
+	bool save_failed;              /* the last time; told once */
 };
 /* c constant once the thread runs, a atomic */
 
@@ -118,8 +129,11 @@ static unsigned source_label(const struct source *source)
 
 static void fail(struct source *source, const char *why)
 {
-	bool news = source->state != (source->listing ? LISTING_STALE : LISTING_AWAITED) || !source->why[0];
-	source->state = source->listing ? LISTING_STALE : LISTING_AWAITED;
+	enum listing_state state = source->state == LISTING_KEPT ? LISTING_KEPT
+				   : source->listing             ? LISTING_STALE
+								 : LISTING_AWAITED;
+	bool news = source->state != state || !source->why[0];
+	source->state = state;
 	source->registry->dirty |= news || strcmp(source->why, why) != 0;
 	snprintf(source->why, sizeof source->why, "%s", why);
 	if (source->registry->meter)
@@ -180,9 +194,23 @@ static void take_instructions(struct source *source, struct blob *instructions)
 	source->instructions = instructions;
 }
 
-static void take_list(struct source *source, struct slice tools)
+/* A list that is in force now, so that it is in force after a restart. Takes `raw`. */
+static void keep_list(struct source *source, struct blob *raw)
 {
 	struct registry *registry = source->registry;
+	blob_unref(source->raw);
+	source->raw = raw;
+	source->listed_at_s = clock_wall_us() / CLOCK_US_PER_S;
+	if (registry->unsaved)
+		return;
+	registry->unsaved = true;
+	registry->save_us = clock_add(clock_now_us(), SAVE_AFTER_US);
+}
+
+static void take_list(struct source *source, struct blob *raw)
+{
+	struct registry *registry = source->registry;
+	struct slice tools = blob_slice(raw);
 	char error[WHY_BYTES];
 	if (listing_is_of(source->listing, tools)) {
 		registry->dirty |= source->state != LISTING_FRESH;
@@ -199,6 +227,9 @@ static void take_list(struct source *source, struct slice tools)
 		note_definitions(source);
 		registry->dirty = true;
 	}
+	if (registry->generation->mcp.lists &&
+	    (source->state != LISTING_FRESH || !source->raw || !slice_equal(blob_slice(source->raw), tools)))
+		keep_list(source, blob_ref(raw));
 	source->state = LISTING_FRESH;
 	source->listed_us = clock_now_us();
 	source->why[0] = '\0';
@@ -214,7 +245,7 @@ static void read_news(struct registry *registry)
 		if (report && report->tools) {
 			take_instructions(source, report->instructions);
 			report->instructions = NULL;
-			take_list(source, blob_slice(report->tools));
+			take_list(source, report->tools);
 		}
 		if (report && report->failed)
 			fail(source, report->why);
@@ -272,7 +303,8 @@ static void set_gauges(struct registry *registry)
 		unsigned label = registry->generation->upstreams[i].settings.label;
 		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS, label, 0, (int64_t)status.tools);
 		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_REFUSED, label, 0, (int64_t)status.refused_count);
-		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_STALE, label, 0, status.state == LISTING_STALE);
+		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_STALE, label, 0,
+			  status.state == LISTING_STALE || status.state == LISTING_KEPT);
 	}
 }
 
@@ -311,15 +343,85 @@ bool registry_turn(struct registry *registry, registry_offer *offer, void *conte
 	return true;
 }
 
+/* ---------------------------------------------------------------- over a restart */
+
+static void log_store(const struct registry *registry, const struct log_event *event, const char *why)
+{
+	log_message(event, "%s: %s", registry->generation->mcp.lists, why);
+}
+
+static void take_kept(void *context, const struct kept_list *list)
+{
+	struct registry *registry = context;
+	struct source *source = &registry->sources[list->upstream];
+	uint64_t now_s = clock_wall_us() / CLOCK_US_PER_S;
+	uint64_t age_s = list->listed_at_s < now_s ? now_s - list->listed_at_s : 0;
+	char error[WHY_BYTES];
+	struct blob *raw = blob_copy(list->tools);
+	struct listing *listing = raw ? listing_new(registry->generation, list->upstream, list->tools, registry->slots,
+						    NULL, error, sizeof error)
+				      : NULL;
+	if (!listing) { /* its server is asked all the same */
+		blob_unref(raw);
+		return;
+	}
+	source->listing = listing;
+	source->raw = raw;
+	source->instructions = list->instructions.len ? blob_copy(list->instructions) : NULL;
+	source->listed_at_s = now_s - age_s;
+	source->listed_us = clock_now_us() - age_s * CLOCK_US_PER_S;
+	source->state = LISTING_KEPT;
+	note_definitions(source);
+	registry->dirty = true;
+	log_message(&EVENT_LIST_KEPT, "upstream %s: %zu tools, as it said %llu s ago, until it speaks",
+		    registry->generation->upstreams[list->upstream].settings.name, listing->count,
+		    (unsigned long long)age_s);
+}
+
+void registry_load(struct registry *registry)
+{
+	char why[LIST_STORE_WHY_BYTES];
+	if (!registry->generation->mcp.lists)
+		return;
+	if (list_store_read(registry->generation, take_kept, registry, why) == LIST_STORE_DAMAGED)
+		log_store(registry, &EVENT_LISTS_NOT_USED, why);
+	if (!registry_turn(registry, NULL, NULL))
+		registry->dirty = true; /* the first news will try again */
+}
+
+static void save(struct registry *registry)
+{
+	char why[LIST_STORE_WHY_BYTES];
+	size_t count = 0;
+	struct kept_list *lists = calloc(registry->generation->upstream_count + 1, sizeof *lists);
+	for (unsigned i = 0; lists && i < registry->generation->upstream_count; i++) {
+		const struct source *source = &registry->sources[i];
+		if (source->raw)
+			lists[count++] = (struct kept_list){ i, blob_slice(source->raw), text_of(source->instructions),
+							     source->listed_at_s };
+	}
+	bool fine = lists && list_store_write(registry->generation, lists, count, why);
+	if (!fine && !registry->save_failed)
+		log_store(registry, &EVENT_LISTS_NOT_WRITTEN, lists ? why : "out of memory");
+	registry->save_failed = registry->unsaved = !fine;
+	registry->save_us = clock_add(loop_now(registry->loop), SAVE_AGAIN_US);
+	free(lists);
+}
+
 static void *run(void *context)
 {
 	struct registry *registry = context;
 	bool fine = true;
 	crash_handler_thread();
 	while (!is_stopping(registry)) {
-		loop_wait(registry->loop, fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US);
+		uint64_t due_us = fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US;
+		loop_wait(registry->loop, registry->unsaved && registry->save_us < due_us ? registry->save_us : due_us);
 		fine = registry_turn(registry, registry->offer, registry->offer_context);
+		if (registry->unsaved && loop_now(registry->loop) >= registry->save_us)
+			save(registry);
 	}
+	if (registry->unsaved)
+		save(registry);
 	return NULL;
 }
 
@@ -364,6 +466,7 @@ void registry_free(struct registry *registry)
 	for (size_t i = 0; registry->sources && i < registry->generation->upstream_count; i++) {
 		report_free(atomic_load(&registry->sources[i].news)); /* which nobody has read */
 		listing_unref(registry->sources[i].listing);
+		blob_unref(registry->sources[i].raw);
 		blob_unref(registry->sources[i].instructions);
 	}
 	free(registry->sources);
@@ -424,12 +527,18 @@ bool registry_start(struct registry *registry, registry_offer *offer, void *cont
 	return true;
 }
 
-void registry_stop(struct registry *registry)
+bool registry_stop(struct registry *registry)
 {
 	if (!registry->started)
-		return;
+		return true;
 	atomic_store_explicit(&registry->stopping, true, memory_order_release);
 	loop_wake(registry->loop);
-	pthread_join(registry->thread, NULL);
-	registry->started = false;
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += HANGS_US / CLOCK_US_PER_S;
+	/* without a file to write it cannot hang */
+	int result = registry->generation->mcp.lists ? pthread_timedjoin_np(registry->thread, NULL, &until)
+						     : pthread_join(registry->thread, NULL);
+	registry->started = result != 0;
+	return result == 0;
 }

@@ -29,6 +29,10 @@ void registry_fill_names(const struct registry *registry, struct metrics_names *
 /* Count there. Once. False: out of memory. */
 bool registry_attach(struct registry *registry, struct metrics *metrics) MUST_CHECK;
 
+/* Take the lists of before the start, if they are kept (mcp.lists): in force until the servers speak. Once, after
+ * registry_attach and before any worker is made; says in the log what became of it. */
+void registry_load(struct registry *registry);
+
 /* The first catalogue, for workers to begin with; borrowed. Before the thread starts. */
 struct catalogue *registry_catalogue(const struct registry *registry);
 /* To be told about this upstream's tools (upstream_watch): takes its news on any thread, and only copies them there. */
@@ -37,8 +41,9 @@ const struct upstream_watcher *registry_watcher(struct registry *registry, unsig
 /* Start the thread, which offers catalogues there; none is started where no upstream lists its tools. False and
  * errno. */
 bool registry_start(struct registry *registry, registry_offer *offer, void *context) MUST_CHECK;
-/* End it. Workers may still be running. Fine if it was not started. */
-void registry_stop(struct registry *registry);
+/* End it; lists are written where they are kept. False: the disk hangs and so does the thread, which is left alone: nothing
+ * that it uses may be freed. Workers may still be running. Fine if it was not started. */
+bool registry_stop(struct registry *registry) MUST_CHECK;
 
 /* One turn of the thread, for itself and for tests that start none: take the news there are, and if they change
  * anything, offer a new catalogue. `offer` NULL: to nobody. Returns false when memory was out: then the

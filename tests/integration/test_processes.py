@@ -27,7 +27,7 @@ def behind(make, tmp_path):
                 "env": {"RECORD": str(record), **(environment or {})},
                 "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
         names = ("echo", "slow", "crash", "hang", "garbage", "pid", "offspring", "ask", "big", "complain", "cancelled",
-                 "flap", "raw", "busy", "freeze")
+                 "flap", "raw", "busy", "freeze", "endless")
         gateway = make(config={"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2,
                                "upstreams": {"p": {**base, **(upstream or {})}},
                                "tools": {name: {"upstream": "p", "annotations": {"read_only": name == "slow"}}
@@ -85,6 +85,57 @@ def test_a_process_that_dies_while_it_lists_is_not_the_last_word(behind):
         gateway.call("crash")
         until(lambda: gateway.record().count("list") > lists, "the other one is asked")
     until(lambda: listing(gateway)["list"] == "fresh", "and answers")
+
+
+def test_a_list_too_long_for_a_line_fails_at_once(behind):
+    """Not after the 30 s that a list may take."""
+    gateway = behind({"answer": "64KiB"}, environment={"LONG_LIST": "100000"})
+    until(lambda: "its answer to tools/list is longer" in listing(gateway).get("why", ""), "the reason is told")
+    assert not gateway.events("process_crashed")
+
+
+def test_an_answer_too_long_that_says_last_whose_it_is_is_waited_for(behind, later):
+    gateway = behind({"answer": "64KiB", "timeout": "60s"})
+    other = later(gateway.call, "slow", {"seconds": 2})
+    until(lambda: "call slow" in gateway.record(), "another call is in the process")
+    line = '{"result":{"content":[{"type":"text","text":"%s"}]},"jsonrpc":"2.0","id":ID}' % ("x" * 100000)
+    code, detail = problem(gateway.call("raw", {"lines": [line]}))
+    assert (code, "longer than 65536 bytes" in detail) == ("upstream_error", True), detail
+    assert other.result(20).status == 200
+
+
+def test_an_answer_too_long_that_says_not_whose_it_is_is_everybodys(behind, later):
+    gateway = behind({"answer": "64KiB", "timeout": "60s"})
+    others = [later(gateway.call, "hang", {"n": n}) for n in range(3)]
+    until(lambda: gateway.record().count("call hang") == 3, "others are in the process")
+    line = '{"result":{"text":"%s"},"id":ID,"jsonrpc":"2.0"}' % ("x" * 100000)
+    code, detail = problem(gateway.call("raw", {"lines": [line]}))
+    assert (code, "says not whose it is; whether the call was carried out is not known" in detail) == (
+        "outcome_unknown", True), detail
+    for other in others:
+        assert problem(other.result(20))[0] == "outcome_unknown"
+    assert result(gateway.call("cancelled")) == 4, "the process is told that nobody waits for them, and works on"
+    assert not gateway.events("process_crashed")
+
+
+def test_a_line_too_long_that_is_no_answer_fails_nobody(behind):
+    gateway = behind({"answer": "64KiB", "timeout": "60s"})
+    line = '{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"%s"}}' % ("x" * 100000)
+    answer = '{"jsonrpc":"2.0","id":ID,"result":{"content":[{"type":"text","text":"fine"}]}}'
+    assert gateway.call("raw", {"lines": [line, answer]}).body == b"fine"
+
+
+@pytest.mark.parametrize("head", ["", '{"jsonrpc":"2.0","id":999999,'])
+def test_a_line_without_an_end_ends_its_process(behind, later, head):
+    gateway = behind({"answer": "64KiB", "timeout": "600s", "pool": {"max": 1}})
+    others = [later(gateway.call, "hang", {"n": n}) for n in range(3)]
+    until(lambda: gateway.record().count("call hang") == 3, "others are in the process")
+    others.append(later(gateway.call, "endless", {"head": head}))
+    for other in others:
+        assert problem(other.result(30))[0] == "outcome_unknown"
+    until(lambda: gateway.events("process_crashed"), "it is replaced")
+    assert "did not end it within 5 s" in gateway.events("process_crashed")[0]["reason"]
+    assert gateway.call("echo", {"n": 1}).status == 200
 
 
 ANSWER = '"jsonrpc":"2.0","id":ID,"result":{"content":[{"type":"text","text":"%s"}]}'

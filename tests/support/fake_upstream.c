@@ -197,6 +197,18 @@ void upstream_forget(struct exchange *exchange, size_t index)
 	assert(index < exchange->count && !exchange->calls[index].answered);
 }
 
+void upstream_leave(struct upstream *upstream, uint64_t timeout_us)
+{
+	(void)upstream;
+	(void)timeout_us;
+}
+
+bool upstream_leaving(const struct upstream *upstream)
+{
+	(void)upstream;
+	return false;
+}
+
 bool upstream_sent(const struct exchange *exchange)
 {
 	return !exchange->unsent;

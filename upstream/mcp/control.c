@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* control.c: a server's session, list and stream, kept off the callers' path. */
-#include "upstream/mcp/control.h"
+#include "upstream/mcp/control_private.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 
-enum { NOTES_MAX = 256, CONTROL_TIMERS = 3 };
+enum { CONTROL_TIMERS = 4 };
 #define OPEN_AGAIN_US CLOCK_US_PER_S /* after a failure; doubled with each, up to */
 #define OPEN_AGAIN_MAX_US (30 * CLOCK_US_PER_S)
 #define SESSION_STEADY_US (10 * CLOCK_US_PER_S) /* a session lost sooner was hardly one; after some of these, */
@@ -16,7 +16,6 @@ enum { SHORT_LIVED_FREE = 3 };                  /* the next is not opened at onc
 #define LISTEN_AGAIN_US CLOCK_US_PER_S          /* likewise */
 #define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
 #define LISTEN_STEADY_US (30 * CLOCK_US_PER_S) /* a stream that ends sooner has failed, whatever it said */
-#define NOTE_TIMEOUT_US (10 * CLOCK_US_PER_S)
 
 static uint64_t backoff(uint64_t first_us, uint64_t most_us, unsigned failures)
 {
@@ -52,12 +51,12 @@ void mcp_put_transport_headers(struct http_request *request)
 							      : "Accept: text/event-stream\n");
 }
 
-static struct mcp_job *job_of(struct mcp_post *post)
+struct mcp_job *mcp_job_of(struct mcp_post *post)
 {
 	return container_of(post, struct mcp_job, post);
 }
 
-static void job_answered(void *context, size_t index, struct answer *answer)
+void mcp_job_answered(void *context, size_t index, struct answer *answer)
 {
 	struct mcp_job *job = context;
 	(void)index;
@@ -66,12 +65,18 @@ static void job_answered(void *context, size_t index, struct answer *answer)
 	answer_unref(answer);
 }
 
-static void job_foreign(struct mcp_post *post, const struct mcp_message *message)
+void mcp_job_foreign(struct mcp_post *post, const struct mcp_message *message)
 {
-	mcp_control_foreign(job_of(post)->control, message);
+	mcp_control_foreign(mcp_job_of(post)->control, message);
 }
 
-static void job_prepare(struct mcp_job *job, struct mcp_control *control, const struct mcp_post_ops *ops)
+void mcp_job_ignore(struct mcp_post *post, const struct mcp_message *message)
+{
+	(void)post;
+	(void)message; /* a refusal, or the orderly end of a subscription: the end of the exchange follows */
+}
+
+void mcp_job_prepare(struct mcp_job *job, struct mcp_control *control, const struct mcp_post_ops *ops)
 {
 	mcp_post_init(&job->post, ops, &control->session, loop_now(control->loop));
 	job->control = control;
@@ -79,8 +84,7 @@ static void job_prepare(struct mcp_job *job, struct mcp_control *control, const 
 	job->why[0] = '\0';
 }
 
-/* False: it could not even set out; job->why says why. */
-static bool job_send(struct mcp_job *job, uint64_t timeout_us, const struct upstream_events *events)
+bool mcp_job_send(struct mcp_job *job, uint64_t timeout_us, const struct upstream_events *events)
 {
 	struct mcp_control *control = job->control;
 	struct upstream_call call = { .route = &job->post.route, .arguments = SLICE("{}"), .repeatable = true };
@@ -94,7 +98,7 @@ static bool job_send(struct mcp_job *job, uint64_t timeout_us, const struct upst
 	return false;
 }
 
-static void job_stop(struct mcp_job *job)
+void mcp_job_stop(struct mcp_job *job)
 {
 	if (job->exchange)
 		upstream_http.abort(job->exchange);
@@ -122,7 +126,7 @@ static void opened(struct mcp_control *control)
 		arm_in(control, &control->list_timer, 0);
 	if (control->session.list_changed && control->watcher)
 		arm_in(control, &control->listen_timer, 0);
-	control->turned(control);
+	control->events->turned(control);
 }
 
 static void open_failed(struct mcp_control *control)
@@ -135,7 +139,7 @@ static void open_failed(struct mcp_control *control)
 	arm_in(control, &control->open_timer, backoff(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->open_failures));
 	if (control->watcher)
 		control->watcher->tools_failed(control->watcher->context, control->session.why);
-	control->turned(control);
+	control->events->turned(control);
 }
 
 static void take_step(struct mcp_control *control);
@@ -153,7 +157,7 @@ static void go_on_opening(struct mcp_control *control)
 static bool write_step(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 		       struct http_request *request)
 {
-	const struct mcp_session *session = &job_of(post)->control->session;
+	const struct mcp_session *session = &mcp_job_of(post)->control->session;
 	(void)calls;
 	(void)count;
 	request->method = "POST";
@@ -167,7 +171,7 @@ static bool write_step(struct mcp_post *post, const struct upstream_call *calls,
 
 static void on_step_message(struct mcp_post *post, const struct mcp_message *message)
 {
-	struct mcp_job *job = job_of(post);
+	struct mcp_job *job = mcp_job_of(post);
 	struct mcp_reply reply = { post->status, message, slice_of(post->session_id), NULL };
 	job->heard = true;
 	mcp_take_instructions(message, &job->control->instructions);
@@ -189,12 +193,12 @@ static void step_landed(void *context, enum outcome outcome)
 
 static void take_step(struct mcp_control *control)
 {
-	static const struct mcp_post_ops ops = { write_step, on_step_message, job_foreign };
-	static const struct upstream_events events = { .answered = job_answered, .landed = step_landed };
+	static const struct mcp_post_ops ops = { write_step, on_step_message, mcp_job_foreign };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = step_landed };
 	struct mcp_job *job = &control->opener;
-	job_prepare(job, control, &ops);
+	mcp_job_prepare(job, control, &ops);
 	job->post.expects = control->session.state != MCP_CONFIRMING;
-	if (job_send(job, control->settings->timeout_us, &events))
+	if (mcp_job_send(job, control->settings->timeout_us, &events))
 		return;
 	struct mcp_reply reply = { 0, NULL, { NULL, 0 }, job->why };
 	mcp_session_heard(&control->session, &reply, loop_now(control->loop));
@@ -206,6 +210,7 @@ static void open_due(struct loop_timer *timer, uint64_t now_us)
 	struct mcp_control *control = container_of(timer, struct mcp_control, open_timer);
 	if (control->opener.exchange || control->session.state == MCP_READY)
 		return;
+	mcp_farewell_begin(control);
 	mcp_session_open(&control->session, now_us);
 	go_on_opening(control);
 }
@@ -243,7 +248,7 @@ void mcp_control_lost(struct mcp_control *control, unsigned epoch)
 	meter_add(control->meter, METRIC_ID_MCP_LOST, control->settings->label, 0, 1);
 	log_event(control, &EVENT_MCP_SESSION_LOST, NULL);
 	show_state(control);
-	job_stop(&control->listener);
+	mcp_job_stop(&control->listener);
 	arm_in(control, &control->open_timer, wait_to_reopen_us(control));
 }
 
@@ -310,7 +315,7 @@ static void list_failed(struct mcp_control *control, const char *why)
 static bool write_list(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 		       struct http_request *request)
 {
-	const struct mcp_control *control = job_of(post)->control;
+	const struct mcp_control *control = mcp_job_of(post)->control;
 	(void)calls;
 	(void)count;
 	request->method = "POST";
@@ -325,7 +330,7 @@ static bool write_list(struct mcp_post *post, const struct upstream_call *calls,
 /* What a page said is kept for when the exchange is over: then the next may go. */
 static void on_list_message(struct mcp_post *post, const struct mcp_message *message)
 {
-	struct mcp_job *job = job_of(post);
+	struct mcp_job *job = mcp_job_of(post);
 	struct mcp_tools *tools = &job->control->tools;
 	job->heard = true;
 	if (mcp_tools_take(tools, message) == MCP_PAGE_BAD)
@@ -376,10 +381,10 @@ static void page_landed(void *context, enum outcome outcome)
 
 static void ask_page(struct mcp_control *control)
 {
-	static const struct mcp_post_ops ops = { write_list, on_list_message, job_foreign };
-	static const struct upstream_events events = { .answered = job_answered, .landed = page_landed };
-	job_prepare(&control->lister, control, &ops);
-	if (!job_send(&control->lister, control->settings->timeout_us, &events))
+	static const struct mcp_post_ops ops = { write_list, on_list_message, mcp_job_foreign };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = page_landed };
+	mcp_job_prepare(&control->lister, control, &ops);
+	if (!mcp_job_send(&control->lister, control->settings->timeout_us, &events))
 		end_list(control, control->lister.why);
 }
 
@@ -416,7 +421,7 @@ void mcp_control_stale(struct mcp_control *control)
 static bool write_listen(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
 			 struct http_request *request)
 {
-	const struct mcp_session *session = &job_of(post)->control->session;
+	const struct mcp_session *session = &mcp_job_of(post)->control->session;
 	bool modern = session->era == MCP_MODERN;
 	(void)calls;
 	(void)count;
@@ -428,12 +433,6 @@ static bool write_listen(struct mcp_post *post, const struct upstream_call *call
 	if (modern)
 		mcp_put_listen(&request->body, first_id);
 	return true;
-}
-
-static void on_listen_message(struct mcp_post *post, const struct mcp_message *message)
-{
-	(void)post;
-	(void)message; /* a refusal, or the orderly end of the subscription: the end of the exchange follows */
 }
 
 static void listen_landed(void *context, enum outcome outcome)
@@ -463,113 +462,23 @@ static void listen_landed(void *context, enum outcome outcome)
 
 static void listen_due(struct loop_timer *timer, uint64_t now_us)
 {
-	static const struct mcp_post_ops ops = { write_listen, on_listen_message, job_foreign };
-	static const struct upstream_events events = { .answered = job_answered, .landed = listen_landed };
+	static const struct mcp_post_ops ops = { write_listen, mcp_job_ignore, mcp_job_foreign };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = listen_landed };
 	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
 	control->listening_since_us = now_us;
 	if (control->session.state != MCP_READY || control->listener.exchange)
 		return;
-	job_prepare(&control->listener, control, &ops);
+	mcp_job_prepare(&control->listener, control, &ops);
 	control->listener.post.expects = control->session.era == MCP_MODERN;
 	control->listener.post.endless = true;
-	if (!job_send(&control->listener, control->settings->timeout_us, &events))
+	if (!mcp_job_send(&control->listener, control->settings->timeout_us, &events))
 		arm_in(control, timer, LISTEN_AGAIN_MAX_US);
-}
-
-/* --- notes: what is sent without an answer --- */
-
-struct mcp_notification {
-	struct mcp_job job;
-	struct buf body;
-	const char *method; /* for the modern era's header */
-	TAILQ_ENTRY(mcp_notification) next;
-};
-
-static void notification_free(struct mcp_notification *note)
-{
-	struct mcp_control *control = note->job.control;
-	TAILQ_REMOVE(&control->notes, note, next);
-	control->note_count--;
-	buf_fini(&note->body);
-	free(note);
-}
-
-static bool write_notification(struct mcp_post *post, const struct upstream_call *calls, size_t count,
-			       uint64_t first_id, struct http_request *request)
-{
-	struct mcp_notification *note = container_of(job_of(post), struct mcp_notification, job);
-	(void)calls;
-	(void)count;
-	(void)first_id;
-	request->method = "POST";
-	request->content_type = "application/json";
-	request->urgent = true;
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(post->session, note->method, (struct slice){ NULL, 0 }, &request->headers);
-	buf_put(&request->body, buf_slice(&note->body));
-	return !note->body.failed;
-}
-
-static void note_landed(void *context, enum outcome outcome)
-{
-	(void)outcome;
-	struct mcp_job *job = context;
-	notification_free(container_of(job, struct mcp_notification, job));
-}
-
-/* NULL: no memory, or too many are under way: a server that pings without end is not answered without end. */
-static struct mcp_notification *notification_new(struct mcp_control *control, const char *method)
-{
-	static const struct mcp_post_ops ops = { write_notification, on_listen_message, job_foreign };
-	struct mcp_notification *note = control->note_count < NOTES_MAX ? calloc(1, sizeof *note) : NULL;
-	if (!note)
-		return NULL;
-	job_prepare(&note->job, control, &ops);
-	note->job.post.expects = false;
-	note->method = method;
-	buf_init(&note->body, HTTP_HEADER_BYTES);
-	TAILQ_INSERT_TAIL(&control->notes, note, next);
-	control->note_count++;
-	return note;
-}
-
-static void notification_send(struct mcp_notification *note)
-{
-	static const struct upstream_events events = { .answered = job_answered, .landed = note_landed };
-	if (!job_send(&note->job, NOTE_TIMEOUT_US, &events))
-		notification_free(note);
-}
-
-void mcp_control_foreign(struct mcp_control *control, const struct mcp_message *message)
-{
-	if (message->kind == MCP_NOTIFICATION) {
-		if (mcp_method_is(message, "notifications/tools/list_changed"))
-			mcp_control_stale(control);
-		return;
-	}
-	struct mcp_notification *note = control->session.era == MCP_LEGACY ? notification_new(control, "") : NULL;
-	if (!note)
-		return; /* a modern server may not ask */
-	if (mcp_put_reply(&note->body, message))
-		meter_add(control->meter, METRIC_ID_MCP_PINGS, control->settings->label, 0, 1);
-	notification_send(note);
-}
-
-void mcp_control_cancel(struct mcp_control *control, uint64_t id)
-{
-	if (control->session.era != MCP_LEGACY || control->session.state != MCP_READY)
-		return; /* modern: the closed stream has said it */
-	struct mcp_notification *note = notification_new(control, "");
-	if (!note)
-		return;
-	mcp_put_cancelled(&note->body, MCP_LEGACY, id);
-	notification_send(note);
 }
 
 /* --- life --- */
 
 bool mcp_control_init(struct mcp_control *control, const struct upstream_settings *settings, struct upstream *http,
-		      struct loop *loop, struct meter *meter, void (*turned)(struct mcp_control *control))
+		      struct loop *loop, struct meter *meter, const struct mcp_control_events *events)
 {
 	if (!loop_timers_reserve(loop, CONTROL_TIMERS))
 		return false;
@@ -577,11 +486,13 @@ bool mcp_control_init(struct mcp_control *control, const struct upstream_setting
 					 .http = http,
 					 .loop = loop,
 					 .meter = meter,
-					 .turned = turned,
+					 .events = events,
 					 .open_timer = LOOP_TIMER_INIT(open_due),
 					 .list_timer = LOOP_TIMER_INIT(list_due),
-					 .listen_timer = LOOP_TIMER_INIT(listen_due) };
+					 .listen_timer = LOOP_TIMER_INIT(listen_due),
+					 .farewell_timer = LOOP_TIMER_INIT(mcp_farewell_due) };
 	TAILQ_INIT(&control->notes);
+	TAILQ_INIT(&control->farewells);
 	buf_init(&control->instructions, SIZE_MAX / 4);
 	mcp_session_init(&control->session, settings->mcp_protocol);
 	show_state(control);
@@ -597,22 +508,37 @@ void mcp_control_watch(struct mcp_control *control, const struct upstream_watche
 		arm_in(control, &control->list_timer, 0);
 }
 
-void mcp_control_fini(struct mcp_control *control)
+/* Nothing is begun any more. */
+static void end_jobs(struct mcp_control *control)
 {
-	job_stop(&control->opener);
-	job_stop(&control->listener);
+	mcp_job_stop(&control->opener);
+	mcp_job_stop(&control->listener);
 	if (control->lister.exchange)
 		mcp_tools_fini(&control->tools);
-	job_stop(&control->lister);
-	struct mcp_notification *note, *after;
-	for (note = TAILQ_FIRST(&control->notes); note; note = after) {
-		after = TAILQ_NEXT(note, next);
-		job_stop(&note->job);
-		notification_free(note);
-	}
+	mcp_job_stop(&control->lister);
 	loop_disarm(control->loop, &control->open_timer);
 	loop_disarm(control->loop, &control->list_timer);
 	loop_disarm(control->loop, &control->listen_timer);
+}
+
+void mcp_control_leave(struct mcp_control *control, uint64_t timeout_us)
+{
+	end_jobs(control);
+	mcp_farewell_begin(control);
+	mcp_session_end(&control->session);
+	mcp_farewell_hurry(control, timeout_us);
+}
+
+bool mcp_control_leaving(const struct mcp_control *control)
+{
+	return !TAILQ_EMPTY(&control->farewells);
+}
+
+void mcp_control_fini(struct mcp_control *control)
+{
+	end_jobs(control);
+	mcp_notes_drop(control);
+	mcp_farewells_drop(control);
 	loop_timers_release(control->loop, CONTROL_TIMERS);
 	buf_fini(&control->instructions);
 }

@@ -15,6 +15,14 @@
 
 struct mcp_control;
 
+struct mcp_control_events {
+	/* The session has become READY or FAILED: waiting calls may go, or be told. From the loop, never from within
+	 * mcp_control_want. */
+	void (*turned)(struct mcp_control *control);
+	/* Whether a call is in the session of `epoch`. */
+	bool (*in_use)(const struct mcp_control *control, unsigned epoch);
+};
+
 /* One message of the gateway's own under way. */
 struct mcp_job {
 	struct mcp_post post;
@@ -27,6 +35,8 @@ struct mcp_job {
 
 struct mcp_notification;
 TAILQ_HEAD(mcp_notifications, mcp_notification);
+struct mcp_farewell;
+TAILQ_HEAD(mcp_farewells, mcp_farewell);
 
 struct mcp_control {
 	/* --- set by mcp_control_init --- */
@@ -34,9 +44,7 @@ struct mcp_control {
 	struct upstream *http; /* upstream_http's, with mcp_post_dialect */
 	struct loop *loop;
 	struct meter *meter;
-	/* The session has become READY or FAILED: waiting calls may go, or be told. From the loop, never from within
-	 * mcp_control_want. */
-	void (*turned)(struct mcp_control *control);
+	const struct mcp_control_events *events;
 	const struct upstream_watcher *watcher; /* NULL: nobody wants the tools */
 	/* --- its own, to be read --- */
 	struct mcp_session session;
@@ -44,7 +52,9 @@ struct mcp_control {
 	struct mcp_job opener, lister, listener;
 	struct mcp_notifications notes;
 	size_t note_count;
-	struct loop_timer open_timer, list_timer, listen_timer;
+	struct mcp_farewells farewells; /* oldest first */
+	size_t farewell_count;
+	struct loop_timer open_timer, list_timer, listen_timer, farewell_timer;
 	unsigned open_failures, list_failures, listen_failures;
 	uint64_t opened_us;      /* when the session became READY */
 	unsigned short_lived;    /* sessions in a row that were lost soon after that */
@@ -60,7 +70,11 @@ struct mcp_control {
 
 /* Starts to open the session with the next turn of the loop. False: out of memory, nothing to undo. */
 bool mcp_control_init(struct mcp_control *control, const struct upstream_settings *settings, struct upstream *http,
-		      struct loop *loop, struct meter *meter, void (*turned)(struct mcp_control *control)) MUST_CHECK;
+		      struct loop *loop, struct meter *meter, const struct mcp_control_events *events) MUST_CHECK;
+/* No call will come any more, and none is under way: end the session, and those before it, within timeout_us. */
+void mcp_control_leave(struct mcp_control *control, uint64_t timeout_us);
+/* Whether that is still under way. */
+bool mcp_control_leaving(const struct mcp_control *control);
 /* Ends what is under way. */
 void mcp_control_fini(struct mcp_control *control);
 void mcp_control_watch(struct mcp_control *control, const struct upstream_watcher *watcher);

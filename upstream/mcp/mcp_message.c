@@ -340,17 +340,26 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-bool mcp_id_at_start(struct slice text, uint64_t *id)
+/* What comes after the bracket and "jsonrpc", which may be there. False: neither is, or what is there is something else. */
+static bool skip_version(struct slice *text)
 {
 	enum { START_BYTES = 128 };
-	text.len = text.len < START_BYTES ? text.len : START_BYTES;
-	text = cut_blanks(text);
-	if (!take_front(&text, SLICE("{")))
+	text->len = text->len < START_BYTES ? text->len : START_BYTES;
+	*text = cut_blanks(*text);
+	if (!take_front(text, SLICE("{")))
 		return false;
-	if (take_front(&text, SLICE("\"jsonrpc\"")) &&
-	    !(take_front(&text, SLICE(":")) && take_front(&text, SLICE("\"2.0\"")) && take_front(&text, SLICE(","))))
-		return false;
-	if (!take_front(&text, SLICE("\"id\"")) || !take_front(&text, SLICE(":")))
+	return !take_front(text, SLICE("\"jsonrpc\"")) ||
+	       (take_front(text, SLICE(":")) && take_front(text, SLICE("\"2.0\"")) && take_front(text, SLICE(",")));
+}
+
+bool mcp_asks_at_start(struct slice text)
+{
+	return skip_version(&text) && take_front(&text, SLICE("\"method\""));
+}
+
+bool mcp_id_at_start(struct slice text, uint64_t *id)
+{
+	if (!skip_version(&text) || !take_front(&text, SLICE("\"id\"")) || !take_front(&text, SLICE(":")))
 		return false;
 	size_t digits = 0;
 	while (digits < text.len && is_digit(text.at[digits]))

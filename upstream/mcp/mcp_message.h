@@ -88,6 +88,8 @@ bool mcp_id(const struct mcp_message *message, uint64_t *id);
  * behind, all members that are not short texts, as every server known writes it. */
 bool mcp_id_at_start(struct slice text, uint64_t *id);
 bool mcp_id_at_end(struct slice text, uint64_t *id);
+/* Whether what begins so is a request or notification, by a method that stands as the id of an answer would. */
+bool mcp_asks_at_start(struct slice text);
 /* The id of an answer that cannot be read, if it can be seen nevertheless. */
 bool mcp_id_of_broken(struct slice text, uint64_t *id);
 /* Whether it is notifications/progress for a request of ours, whose id is its token. */

@@ -28,6 +28,17 @@ static void control_turned(struct mcp_control *control)
 	}
 }
 
+static bool session_in_use(const struct mcp_control *control, unsigned epoch)
+{
+	const struct mcp_upstream *upstream = container_of(control, const struct mcp_upstream, control);
+	const struct mcp_call_set *set;
+	TAILQ_FOREACH (set, &upstream->sets, next)
+		for (size_t i = 0; i < set->attempt_count; i++)
+			if (set->attempts[i].post.epoch == epoch)
+				return true;
+	return false;
+}
+
 static struct exchange *mcp_send(struct upstream *base, const struct upstream_call *calls, size_t count,
 				 uint64_t deadline_us, const struct upstream_events *events, void *context,
 				 struct answer **refusal)
@@ -97,6 +108,7 @@ static void mcp_free(struct upstream *base)
 static struct upstream *mcp_make(const struct upstream_settings *settings, struct transport *transport,
 				 struct loop *loop, struct meter *meter)
 {
+	static const struct mcp_control_events events = { control_turned, session_in_use };
 	struct mcp_upstream *upstream = calloc(1, sizeof *upstream);
 	if (!upstream)
 		return NULL;
@@ -110,8 +122,7 @@ static struct upstream *mcp_make(const struct upstream_settings *settings, struc
 	TAILQ_INIT(&upstream->sets);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->http = upstream_http.make(&upstream->inner, transport, loop, meter);
-	if (upstream->http &&
-	    mcp_control_init(&upstream->control, settings, upstream->http, loop, meter, control_turned))
+	if (upstream->http && mcp_control_init(&upstream->control, settings, upstream->http, loop, meter, &events))
 		return &upstream->base;
 	if (upstream->http)
 		upstream_http.free(upstream->http);
@@ -125,6 +136,16 @@ static void mcp_watch(struct upstream *base, const struct upstream_watcher *watc
 	mcp_control_watch(&upstream->control, watcher);
 }
 
+static void mcp_leave(struct upstream *base, uint64_t timeout_us)
+{
+	mcp_control_leave(&container_of(base, struct mcp_upstream, base)->control, timeout_us);
+}
+
+static bool mcp_leaving(const struct upstream *base)
+{
+	return mcp_control_leaving(&container_of(base, const struct mcp_upstream, base)->control);
+}
+
 const struct upstream_kind upstream_mcp = {
 	.make = mcp_make,
 	.free = mcp_free,
@@ -132,4 +153,6 @@ const struct upstream_kind upstream_mcp = {
 	.abort = mcp_abort,
 	.sent = mcp_sent,
 	.watch = mcp_watch,
+	.leave = mcp_leave,
+	.leaving = mcp_leaving,
 };

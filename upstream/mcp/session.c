@@ -242,6 +242,12 @@ bool mcp_session_lost(struct mcp_session *session, unsigned epoch)
 	return true;
 }
 
+void mcp_session_end(struct mcp_session *session)
+{
+	session->state = MCP_IDLE;
+	session->id[0] = '\0';
+}
+
 void mcp_session_doubt(struct mcp_session *session, uint64_t now_us)
 {
 	session->doubtful_until_us = now_us + DOUBT_US;

@@ -82,6 +82,8 @@ bool mcp_session_refused(bool had_id, unsigned status, int error_code, bool doub
 bool mcp_session_has_id(const struct mcp_session *session);
 /* The session of `epoch` is gone. False: that was an older one, and there is a new one already or under way. */
 bool mcp_session_lost(struct mcp_session *session, unsigned epoch);
+/* It is not used any more. IDLE. */
+void mcp_session_end(struct mcp_session *session);
 /* A call was refused with 400 in two sessions: that is about the call. For a while 400 loses no session. */
 void mcp_session_doubt(struct mcp_session *session, uint64_t now_us);
 bool mcp_session_doubtful(const struct mcp_session *session, uint64_t now_us);

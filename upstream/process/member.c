@@ -9,9 +9,10 @@
 #include "base/log.h"
 #include "upstream/dialects/answer_tracker.h"
 
-enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 2, NOISE_BYTES_MAX = 16 << 20 /* a second */ };
+enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 3, NOISE_BYTES_MAX = 16 << 20 /* a second */ };
 #define LIST_TIMEOUT_US (30 * CLOCK_US_PER_S)
 #define PING_TIMEOUT_US (10 * CLOCK_US_PER_S)
+#define OVERLONG_TIMEOUT_US (5 * CLOCK_US_PER_S) /* from the cap of a line to its end */
 
 /* --- saying something --- */
 
@@ -296,28 +297,91 @@ static bool on_line(void *context, struct slice line)
 	return false;
 }
 
-/* Whose answer it was is said at its beginning or at its end, or there is but one call. */
+/* --- an answer that is too long --- */
+
+/* Request `id` was answered with it. */
+static void fail_overlong(struct member *member, uint64_t id)
+{
+	const struct upstream_settings *settings = member->pool->settings;
+	member->overlong_told = true;
+	if (id == member->handshake_id && id)
+		member_kill(member, "its answer to %s is longer than %zu bytes (upstreams.*.answer)",
+			    member->pool->era == MCP_MODERN ? "server/discover" : "initialize", settings->answer_bytes);
+	else if (id == member->list_id && id)
+		list_failed(member, "its answer to tools/list is longer than a line may be (upstreams.*.answer)");
+	else
+		pool_member_answered(member, id,
+				     answer_error(OUTCOME_UPSTREAM_ERROR,
+						  "%s: the answer is longer than %zu bytes (upstreams.*.answer)",
+						  settings->name, settings->answer_bytes));
+}
+
+static struct answer *stray_answer(const struct member *member, const struct pool_call *call)
+{
+	const struct upstream_settings *settings = member->pool->settings;
+	return answer_error(call->repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN,
+			    "%s: an answer is longer than %zu bytes (upstreams.*.answer) and says not whose it is%s",
+			    settings->name, settings->answer_bytes,
+			    call->repeatable ? "" : "; whether the call was carried out is not known");
+}
+
+/* It may have been anybody's. Counted: those that come in meanwhile are not in question. */
+static void fail_all(struct member *member)
+{
+	member->overlong_told = true;
+	for (size_t left = member->busy; left > 0 && !TAILQ_EMPTY(&member->calls); left--) {
+		const struct pool_call *call = TAILQ_FIRST(&member->calls);
+		member_cancel(member, call);
+		pool_member_answered(member, call->id, stray_answer(member, call));
+	}
+	if (member->list_id)
+		fail_overlong(member, member->list_id);
+	if (member->handshake_id)
+		fail_overlong(member, member->handshake_id);
+}
+
+/* The only request that waits for an answer; 0: there are several, or none. */
+static uint64_t only_request(const struct member *member)
+{
+	size_t own = (member->handshake_id != 0) + (member->list_id != 0);
+	if (member->busy + own != 1)
+		return 0;
+	return member->busy ? TAILQ_FIRST(&member->calls)->id : member->list_id | member->handshake_id;
+}
+
+/* Others' answers are behind it. */
+static void on_overlong_time(struct loop_timer *timer, uint64_t now_us)
+{
+	struct member *member = container_of(timer, struct member, overlong);
+	(void)now_us;
+	if (!member->overlong_told)
+		fail_all(member);
+	member_kill(member, "it wrote a line longer than %zu bytes (upstreams.*.answer) and did not end it within %d s",
+		    member->pool->settings->answer_bytes, (int)(OVERLONG_TIMEOUT_US / CLOCK_US_PER_S));
+}
+
+/* Whose answer it was is said at its beginning or at its end, or there is but one that waits. Else it is everybody's. */
 static void on_overlong(void *context, struct slice text, bool ended)
 {
 	struct member *member = context;
-	const struct pool_call *first = TAILQ_FIRST(&member->calls);
+	struct process_pool *pool = member->pool;
 	uint64_t id;
-	if (!ended) {
-		pool_noise(member->pool);
-		member->overlong_told = false;
-	}
-	if (member->overlong_told)
-		return;
-	if (!(ended ? mcp_id_at_end(text, &id) : mcp_id_at_start(text, &id))) {
-		if (member->busy != 1 || ended)
+	if (ended) {
+		loop_disarm(pool->loop, &member->overlong);
+		if (member->overlong_told)
 			return;
-		id = first->id;
+		if (mcp_id_at_end(text, &id))
+			fail_overlong(member, id);
+		else
+			fail_all(member);
+		return;
 	}
-	member->overlong_told = true;
-	pool_member_answered(member, id,
-			     answer_error(OUTCOME_UPSTREAM_ERROR,
-					  "%s: the answer is longer than %zu bytes (upstreams.*.answer)",
-					  member->pool->settings->name, member->pool->settings->answer_bytes));
+	pool_noise(pool);
+	if (!member->stopped)
+		loop_arm(pool->loop, &member->overlong, clock_add(loop_now(pool->loop), OVERLONG_TIMEOUT_US));
+	member->overlong_told = mcp_asks_at_start(text);
+	if (!member->overlong_told && (mcp_id_at_start(text, &id) || (id = only_request(member))))
+		fail_overlong(member, id);
 }
 
 static void on_complained(void *context, struct slice line)
@@ -359,6 +423,7 @@ struct member *member_start(struct process_pool *pool)
 	member->pool = pool;
 	member->timer = LOOP_TIMER_INIT(on_time);
 	member->ping = LOOP_TIMER_INIT(on_ping);
+	member->overlong = LOOP_TIMER_INIT(on_overlong_time);
 	member->started_us = member->idle_since_us = loop_now(pool->loop);
 	TAILQ_INIT(&member->calls);
 	mcp_tools_init(&member->tools, 0, false);
@@ -378,10 +443,16 @@ struct member *member_start(struct process_pool *pool)
 	return member;
 }
 
-void member_free(struct member *member)
+static void disarm_all(struct member *member)
 {
 	loop_disarm(member->pool->loop, &member->timer);
 	loop_disarm(member->pool->loop, &member->ping);
+	loop_disarm(member->pool->loop, &member->overlong);
+}
+
+void member_free(struct member *member)
+{
+	disarm_all(member);
 	loop_timers_release(member->pool->loop, MEMBER_TIMERS);
 	process_free(member->process);
 	mcp_tools_fini(&member->tools);
@@ -407,8 +478,7 @@ void member_cancel(struct member *member, const struct pool_call *call)
 void member_stop(struct member *member)
 {
 	member->stopped = true;
-	loop_disarm(member->pool->loop, &member->timer);
-	loop_disarm(member->pool->loop, &member->ping);
+	disarm_all(member);
 	process_stop(member->process);
 }
 
@@ -420,7 +490,6 @@ void member_kill(struct member *member, const char *format, ...)
 		vsnprintf(member->killed, sizeof member->killed, format, args);
 	va_end(args);
 	member->stopped = true;
-	loop_disarm(member->pool->loop, &member->timer);
-	loop_disarm(member->pool->loop, &member->ping);
+	disarm_all(member);
 	process_kill(member->process);
 }

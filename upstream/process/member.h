@@ -43,14 +43,15 @@ struct member {
 	bool stopped;
 	uint64_t noise_since_us; /* lines that were no answers: this second, */
 	size_t noise_bytes;      /* so many bytes of them */
-	bool overlong_told;      /* whose the line that is too long was to be */
+	bool overlong_told;      /* those who waited for the line that is too long know it */
 	bool ambiguous;          /* a call in it was forgotten, of which it may still speak */
 	uint64_t handshake_id;   /* of initialize or server/discover; 0: none is out */
 	uint64_t listen_id;      /* of subscriptions/listen, whose answer is its end; 0: none was sent */
 	uint64_t list_id;        /* of tools/list; 0: none is out */
 	uint64_t ping_id;        /* of ping; 0: none is out */
 	struct loop_timer ping;
-	char killed[KILLED_BYTES]; /* why we have ended it; "": we have not */
+	struct loop_timer overlong; /* such a line has not ended */
+	char killed[KILLED_BYTES];  /* why we have ended it; "": we have not */
 	struct mcp_tools tools;
 	struct loop_timer timer; /* STARTING: it takes too long; else so does its list */
 	size_t last_words_len;

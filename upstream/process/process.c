@@ -99,12 +99,23 @@ static void keep_tail(struct process *process, struct slice text)
 	process->tail_len = old + fresh;
 }
 
+static void end_overlong(struct process *process, struct slice rest)
+{
+	process->skipping = false;
+	keep_tail(process, rest);
+	process->events->overlong(process->context, (struct slice){ process->tail, process->tail_len }, true);
+}
+
 static void give_line(struct process *process, struct slice line)
 {
 	if (process->skipping) {
-		process->skipping = false;
-		keep_tail(process, line);
-		process->events->overlong(process->context, (struct slice){ process->tail, process->tail_len }, true);
+		end_overlong(process, line);
+		return;
+	}
+	if (line.len > process->settings->line_bytes) { /* its end came with it */
+		process->tail_len = 0;
+		process->events->overlong(process->context, line, false);
+		end_overlong(process, line);
 		return;
 	}
 	if (line.len && line.at[line.len - 1] == '\r')

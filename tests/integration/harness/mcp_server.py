@@ -56,6 +56,9 @@ class McpServer:
         self.instructions = None
         self.fail_list = None            # an HTTP status instead of the list
         self.refuse_open = None          # an HTTP status for initialize and server/discover
+        self.refuse_delete = None        # an HTTP status for DELETE; the session stays
+        self.hold_delete = False         # no answer to it before finish()
+        self.refuse_initialized = None   # an HTTP status for notifications/initialized
         self.hold_open = False           # no answer to them before finish()
         self.released = threading.Event()
         self.step = threading.Semaphore(1000000)  # tool steps takes one each time
@@ -224,6 +227,8 @@ class Exchange:
             return self.error(request_id, -32601, "Method not found")
         elif not self.session_is_known(method):
             return self.lost()
+        if method == "notifications/initialized" and self.server.refuse_initialized:
+            return self.plain(self.server.refuse_initialized)
         if request_id is None:
             return self.plain(202)
         return self.answer(method, message)
@@ -367,8 +372,12 @@ class Exchange:
 
     def delete(self):
         self.server.seen.append(Seen("DELETE", self.headers, {}))
+        if self.server.hold_delete:
+            self.server.released.wait(60)
+        if self.server.refuse_delete:
+            return self.plain(self.server.refuse_delete)
         self.server.known.discard(self.headers.get("mcp-session-id"))
-        self.plain(200)
+        return self.plain(200)
 
 
 def text(say):

@@ -13,10 +13,11 @@ PLAIN = "--plain" in sys.argv
 MODERN = "--modern" in sys.argv  # 2026-07-28: no initialize, list changes to listeners only
 write_lock = threading.Lock()
 tools = ["echo", "slow", "crash", "hang", "garbage", "flap", "pid", "offspring", "ask", "big", "complain", "cancelled",
-         "steps", "raw", "busy", "freeze"]
+         "steps", "raw", "busy", "freeze", "endless"]
 cancelled = []
 listening = []
 META = "io.modelcontextprotocol/"
+long_list = int(os.environ.get("LONG_LIST", 0))  # so many bytes more, in the first page
 failing_lists = ["database still starting"] * int(os.environ.get("FAIL_LISTS", 0))
 replies = {}
 replied = threading.Condition()
@@ -106,6 +107,10 @@ def run(number, name, arguments, meta):
     elif name == "raw":
         for line in arguments["lines"]:
             write(line.replace("ID", str(number)))
+    elif name == "endless":
+        with write_lock:
+            while True:
+                sys.stdout.write(arguments["head"] + "x" * 65536)
     elif name == "freeze":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif name == "busy":
@@ -126,6 +131,8 @@ def run(number, name, arguments, meta):
 def page(params):
     """Three tools a page."""
     first = int(params.get("cursor", 0))
+    if long_list:
+        return {"tools": [{"name": "long", "inputSchema": {"type": "object"}, "description": "x" * long_list}]}
     shown = [{"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": name in ("slow", "echo")}}
              for name in tools[first:first + 3]]
     return {"tools": shown, **({"nextCursor": str(first + 3)} if first + 3 < len(tools) else {})}
