@@ -319,6 +319,14 @@ bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, con
 	return clock_add(now_us, least_us > late_us ? least_us : late_us) > item->deadline_us;
 }
 
+static bool any_ready(const struct batcher *batcher)
+{
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
+		if (!run_queue_is_empty(&batcher->classes[i].ready))
+			return true;
+	return false;
+}
+
 /* Whose turn has come for longest, of those whose class may have one more exchange under way. */
 static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 {
@@ -344,12 +352,7 @@ static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 
 bool waiting_held_back(const struct batcher *batcher)
 {
-	if (waiting_under_way(batcher) - batcher->overdue < limiter_limit(&batcher->limiter))
-		return false;
-	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		if (run_queue_first(&batcher->classes[i].ready))
-			return true;
-	return false;
+	return waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter) && any_ready(batcher);
 }
 
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
@@ -369,6 +372,8 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
 {
+	if (!any_ready(batcher)) /* asked three times a turn of each upstream: mostly there is nobody */
+		return CLOCK_NEVER;
 	uint64_t due_us = ready_due_us(batcher, now_us);
 	/* an exchange may hold no slot any more from then on */
 	uint64_t look_us = waiting_held_back(batcher) ? batcher->overdue_look_us : CLOCK_NEVER;

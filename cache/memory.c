@@ -455,6 +455,8 @@ static bool next_slot_locked(const struct memory *memory, struct shard *shard, u
 		return true;
 	if (*last)
 		return false;
+	if (shard->count == 0) /* a new one's wheel would go round once, since it has stood still for ever */
+		shard->wheel_at = now_s;
 	if (now_s - shard->wheel_at > memory->slot_count)
 		shard->wheel_at = now_s - memory->slot_count;
 	move_all(slot_of(memory, shard, shard->wheel_at * CLOCK_US_PER_S), &shard->passing);
