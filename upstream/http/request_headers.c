@@ -9,10 +9,6 @@
 #include "upstream/http/exchange.h"
 #include "upstream/upstream.h"
 
-#ifndef JITNEY_VERSION
-#define JITNEY_VERSION "0"
-#endif
-
 /* libcurl asks for a "100 Continue" only with bodies over a megabyte, and then waits a second for it. Every line in the
  * list of headers is compared with each header that curl would add, 2,700 instructions for this one, so the line that
  * takes the question back is sent only where there would be one. */
@@ -114,7 +110,6 @@ static void put_all(struct writer *writer, const struct http_request *request, c
 	put_configured(writer);
 	put_default(writer, "Content-Type", request->content_type);
 	put_default(writer, "Accept", accept_of(request));
-	put_default(writer, "User-Agent", "jitney/" JITNEY_VERSION);
 	if (request->body.len >= EXPECTS_FROM_BYTES)
 		put_default(writer, "Expect", NULL);
 	if (only) {
