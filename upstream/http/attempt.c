@@ -415,7 +415,6 @@ static void set_exchange(struct attempt *attempt)
 	exchange->connect_timeout_us = settings->connect_timeout_us;
 	exchange->dns_ttl_us = settings->dns_ttl_us;
 	exchange->ca_file = settings->ca_file;
-	exchange->once = !delivery->repeatable;
 	buf_init(&exchange->answer, settings->answer_bytes);
 	buf_init(&exchange->body, REQUEST_BODY_BYTES);
 }

@@ -26,6 +26,7 @@ struct connections *connections_new(struct transport *transport, unsigned label)
 	connections->meter = transport->meter;
 	connections->label = label;
 	TAILQ_INIT(&connections->transfers);
+	TAILQ_INIT(&connections->spares);
 	return connections;
 }
 
@@ -34,6 +35,7 @@ void connections_leave(struct connections *connections)
 	if (!connections)
 		return;
 	assert(connections->holds == 0 && TAILQ_EMPTY(&connections->transfers));
+	transport_drop_spares(connections);
 	connections->left = true;
 	if (connections->open == 0)
 		free(connections);

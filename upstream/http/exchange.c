@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -62,16 +63,22 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
 	return true;
 }
 
-/* --- curl's callbacks --- */
+/* --- curl's callbacks: their context is the handle --- */
+
+static struct http_exchange *exchange_of(void *context)
+{
+	return container_of(((struct handle *)context)->transfer, struct http_exchange, transfer);
+}
 
 /*
  * libcurl repeats a request by itself, POST too, when a kept connection dies before a byte of the answer: up to five
- * times, without an option against it. Every attempt passes through here just before it is sent; the first one only
- * is let out. Whether there is a second is for the owner to say.
+ * times, without an option against it. Every attempt passes through here just before it is sent, whatever it is sent
+ * over; the first one only is let out, and after it no further connection is opened either (connections.c). Whether
+ * there is a second is for the owner to say.
  */
 static int let_out(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
-	struct http_exchange *exchange = context;
+	struct http_exchange *exchange = exchange_of(context);
 	(void)remote_ip;
 	(void)local_ip;
 	(void)remote_port;
@@ -85,24 +92,11 @@ static int let_out(void *context, char *remote_ip, char *local_ip, int remote_po
 	return CURL_PREREQFUNC_OK;
 }
 
-/* A body that curl cannot rewind (no seek function) it cannot repeat either: the second lock on the same door. */
-static size_t read_body(char *to, size_t size, size_t count, void *context)
-{
-	struct http_exchange *exchange = context;
-	struct slice body = buf_slice(&exchange->body);
-	size_t len = body.len - exchange->body_read;
-	if (len > size * count)
-		len = size * count;
-	memcpy(to, body.at + exchange->body_read, len);
-	exchange->body_read += len;
-	return len;
-}
-
 /* Called for each line of a head, the blank one too: without that there is a status but no answer. An interim answer
  * (1xx) has a head of its own before. */
 static size_t take_head_line(char *bytes, size_t size, size_t count, void *context)
 {
-	struct http_exchange *exchange = context;
+	struct http_exchange *exchange = exchange_of(context);
 	struct slice line = { bytes, size * count };
 	if (line.len >= 5 && memcmp(line.at, "HTTP/", 5) == 0)
 		exchange->head_whole = false;
@@ -139,7 +133,7 @@ static void drop_answer(struct http_exchange *exchange)
 
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 {
-	struct http_exchange *exchange = context;
+	struct http_exchange *exchange = exchange_of(context);
 	size_t len = size * count;
 	exchange->too_large = len > exchange->answer.max - exchange->answer.len;
 	exchange->no_room = !exchange->too_large && !make_room(exchange, len);
@@ -164,18 +158,27 @@ static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 			return false;                                                                                  \
 	} while (0)
 
-/* How the body travels, then the method: POSTFIELDS and POST each make it a POST. */
-static bool set_method(struct http_exchange *exchange, CURL *easy)
+/* The callbacks, and who may vouch for the upstream's providers. */
+static bool set_constants(const struct http_exchange *exchange, CURL *easy, struct handle *handle)
 {
-	const char *method = exchange->method;
+	SET(WRITEFUNCTION, take_answer);
+	SET(WRITEDATA, handle);
+	SET(HEADERFUNCTION, take_head_line);
+	SET(HEADERDATA, handle);
+	SET(PREREQFUNCTION, let_out);
+	SET(PREREQDATA, handle);
+	if (exchange->ca_file)
+		SET(CAINFO, exchange->ca_file);
+	return true;
+}
+
+/* POST, HTTPGET and NOBODY each make a method of their own. */
+static bool set_method(CURL *easy, struct handle *handle, const char *method, bool upload)
+{
 	bool custom = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0;
-	bool upload = exchange->has_body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
-		      strcmp(method, "PATCH") == 0;
-	struct slice body = exchange->has_body ? buf_slice(&exchange->body) : (struct slice){ "", 0 };
-	SET(POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
-	SET(POSTFIELDS, exchange->once && body.len ? NULL : body.at);
-	SET(READFUNCTION, read_body);
-	SET(READDATA, exchange);
+	if (handle->set.all && handle->set.method == method && handle->set.upload == upload)
+		return true;
+	handle->set.method = NULL;
 	if (upload)
 		SET(POST, 1L);
 	else if (strcmp(method, "HEAD") == 0)
@@ -183,21 +186,62 @@ static bool set_method(struct http_exchange *exchange, CURL *easy)
 	else
 		SET(HTTPGET, 1L);
 	SET(CUSTOMREQUEST, custom || (upload && strcmp(method, "POST") != 0) ? method : NULL);
+	handle->set.method = method;
+	handle->set.upload = upload;
 	return true;
 }
 
-struct http_url *http_url_new(const char *url)
+/* The body is borrowed and leaves with the head in one piece. That curl could rewind it is no matter: see let_out. */
+static bool set_method_and_body(const struct http_exchange *exchange, CURL *easy, struct handle *handle)
 {
-	CURLU *parsed = curl_url();
-	if (parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK)
-		return (struct http_url *)parsed;
-	curl_url_cleanup(parsed);
+	const char *method = exchange->method;
+	bool upload = exchange->has_body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+		      strcmp(method, "PATCH") == 0;
+	if (!set_method(easy, handle, method, upload))
+		return false;
+	if (!upload)
+		return true;
+	struct slice body = exchange->has_body ? buf_slice(&exchange->body) : (struct slice){ NULL, 0 };
+	SET(POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+	SET(POSTFIELDS, body.len ? body.at : "");
+	return true;
+}
+
+struct http_url {
+	CURLU *parsed;
+	uint64_t number; /* no other has it in this process, while an address may come again */
+};
+
+struct http_url *http_url_new(const char *text)
+{
+	static atomic_uint_fast64_t numbers;
+	struct http_url *url = malloc(sizeof *url);
+	if (!url)
+		return NULL;
+	*url = (struct http_url){ curl_url(), atomic_fetch_add_explicit(&numbers, 1, memory_order_relaxed) + 1 };
+	if (url->parsed && curl_url_set(url->parsed, CURLUPART_URL, text, 0) == CURLUE_OK)
+		return url;
+	http_url_free(url);
 	return NULL;
 }
 
 void http_url_free(struct http_url *url)
 {
-	curl_url_cleanup((CURLU *)url);
+	if (url)
+		curl_url_cleanup(url->parsed);
+	free(url);
+}
+
+static bool set_url(CURL *easy, struct handle *handle, const char *text, const struct http_url *url)
+{
+	if (url && handle->set.url == url->number)
+		return true;
+	handle->set.url = 0;
+	SET(CURLU, url ? url->parsed : NULL);
+	/* with a parsed URL curl prints its text anew, at 8,500 instructions, unless it is given that too */
+	SET(URL, text);
+	handle->set.url = url ? url->number : 0;
+	return true;
 }
 
 /* Milliseconds for curl: rounded up, never 0, which would mean none. */
@@ -211,31 +255,22 @@ static long milliseconds(uint64_t us)
 
 static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
-	CURL *easy = exchange->transfer.easy;
-	SET(CURLU, (CURLU *)exchange->parsed);
-	/* with a parsed URL curl prints its text anew, at 8,500 instructions, unless it is given that too */
-	SET(URL, exchange->url);
-	SET(HTTPHEADER, exchange->standing ? exchange->standing : exchange->headers);
-	SET(FRESH_CONNECT, fresh ? 1L : 0L);
+	struct handle *handle = exchange->transfer.handle;
+	CURL *easy = handle->easy;
+	if ((!handle->set.all && !set_constants(exchange, easy, handle)) ||
+	    !set_url(easy, handle, exchange->url, exchange->parsed) || !set_method_and_body(exchange, easy, handle))
+		return false;
 	exchange->transfer.connect_timeout_ms = milliseconds(exchange->connect_timeout_us);
 	exchange->transfer.timeout_ms = milliseconds(timeout_us);
-	SET(MAXAGE_CONN, (milliseconds(exchange->idle_timeout_us) + 999) / 1000);
-	SET(WRITEFUNCTION, take_answer);
-	SET(WRITEDATA, exchange);
-	SET(HEADERFUNCTION, take_head_line);
-	SET(HEADERDATA, exchange);
-	SET(PREREQFUNCTION, let_out);
-	SET(PREREQDATA, exchange);
-	SET(DNS_CACHE_TIMEOUT, (long)(exchange->dns_ttl_us / CLOCK_US_PER_S));
+	HANDLE_SET(handle, HTTPHEADER, headers, exchange->standing ? exchange->standing : exchange->headers);
+	HANDLE_SET(handle, FRESH_CONNECT, fresh, (long)fresh);
+	HANDLE_SET(handle, MAXAGE_CONN, max_age_s, (milliseconds(exchange->idle_timeout_us) + 999) / 1000);
+	HANDLE_SET(handle, DNS_CACHE_TIMEOUT, dns_cache_s, (long)(exchange->dns_ttl_us / CLOCK_US_PER_S));
 	if (exchange->connect_only) {
 		exchange->transfer.particular = true;
 		SET(CONNECT_ONLY, 1L);
 	}
-	if (exchange->ca_file) {
-		exchange->transfer.particular = true;
-		SET(CAINFO, exchange->ca_file);
-	}
-	return set_method(exchange, easy);
+	return true;
 }
 
 /* The answer's Content-Encoding, which was not asked for and which nobody here takes off; empty: none. */
@@ -338,7 +373,7 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 		return EXCHANGE_SHUT_OUT;
 	if (!exchange->let_out)
 		return exchange->transfer.starved ? EXCHANGE_NO_MEMORY : EXCHANGE_NOT_SENT;
-	if (exchange->held_back || exchange->transfer.turned || code == CURLE_SEND_FAIL_REWIND)
+	if (exchange->held_back || exchange->transfer.turned)
 		return EXCHANGE_STALE;
 	if (!http_exchange_sent(exchange))
 		return EXCHANGE_NOT_SENT;
@@ -348,9 +383,6 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 static void on_news(struct transfer *transfer)
 {
 	struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
-	/* a body that cannot be rewound: from 8.7 on curl wants to do so at the handle's next transfer, and at each one
-	 * after that, whosever it is */
-	transfer->spoilt |= transfer->done && exchange->once && transfer->result != CURLE_OK;
 	exchange->shut_out = transfer->done && !transfer->starved && is_shut_out(exchange);
 	if (transfer->done)
 		exchange->ended(exchange, end_of(exchange));
@@ -361,13 +393,10 @@ static void on_news(struct transfer *transfer)
 bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
 	exchange->transfer.news = on_news;
-	exchange->body_read = 0;
 	exchange->let_out = exchange->held_back = exchange->shut_out = exchange->head_whole = false;
 	exchange->too_large = exchange->no_room = exchange->no_memory = false;
 	drop_answer(exchange);
-	if (exchange->transfer.spoilt)
-		transport_stop(&exchange->transfer);
-	if (!exchange->transfer.easy && !transport_prepare(&exchange->transfer))
+	if (!exchange->transfer.handle && !transport_prepare(&exchange->transfer))
 		return false;
 	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
 }
@@ -385,7 +414,6 @@ void http_exchange_forget(struct http_exchange *exchange, size_t count)
 
 void http_exchange_stop(struct http_exchange *exchange)
 {
-	exchange->transfer.spoilt |= exchange->once && exchange->transfer.added; /* as on_news; in mid-transfer */
 	transport_stop(&exchange->transfer);
 }
 

@@ -48,7 +48,6 @@ struct http_exchange {
 	struct curl_slist *standing;   /* instead of those: borrowed from the upstream (request_headers.h) */
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
-	bool once;           /* what is sent may have an effect that must not happen twice */
 	bool connect_only;   /* a connection is all that is wanted: no request leaves */
 	const char *ca_file; /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	uint64_t connect_timeout_us;
@@ -59,11 +58,10 @@ struct http_exchange {
 	struct buf answer; /* its max is the cap; freed by http_exchange_fini */
 
 	/* --- its own --- */
-	size_t body_read; /* bytes of the body that curl has taken, if `once` */
-	bool let_out;     /* a connection was there and the request was let out */
-	bool held_back;   /* curl wanted to let it out a second time */
-	bool shut_out;    /* EXCHANGE_SHUT_OUT: what was let out has not been read */
-	bool head_whole;  /* the blank line that ends the answer's head has come */
+	bool let_out;    /* a connection was there and the request was let out */
+	bool held_back;  /* curl wanted to let it out a second time */
+	bool shut_out;   /* EXCHANGE_SHUT_OUT: what was let out has not been read */
+	bool head_whole; /* the blank line that ends the answer's head has come */
 	bool too_large, no_room, no_memory;
 	size_t held; /* bytes of `answer` that are counted (transport_hold) */
 };

@@ -14,8 +14,8 @@
 #include "upstream/http/transport_private.h"
 
 enum {
-	LARGE_BYTES = 64 * 1024,    /* of an answer: whoever hears of it may have much to look at */
-	HEAR_BYTES = 512 * 1024,    /* of those, in one turn; one of any size always */
+	LARGE_BYTES = 64 * 1024, /* of an answer: whoever hears of it may have much to look at */
+	HEAR_BYTES = 512 * 1024, /* of those, in one turn; one of any size always */
 	TRANSPORT_TIMERS = 2,
 	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
 };
@@ -212,10 +212,45 @@ static int on_resolve(void *resolver, void *reserved, void *context)
 
 /* --- life --- */
 
+static_assert(HANDLE_ERROR_BYTES == CURL_ERROR_SIZE, "curl writes as much");
+
 static void free_handle(struct handle *handle)
 {
 	curl_easy_cleanup(handle->easy);
 	free(handle);
+}
+
+/* The one used last; NULL: there is none. */
+static struct handle *take_spare(struct connections *connections)
+{
+	struct handle *handle = TAILQ_FIRST(&connections->spares);
+	if (!handle)
+		return NULL;
+	TAILQ_REMOVE(&connections->spares, handle, sibling);
+	TAILQ_REMOVE(&connections->transport->spares, handle, next);
+	connections->transport->spare_count--;
+	return handle;
+}
+
+static void keep_spare(struct handle *handle)
+{
+	struct transport *transport = handle->connections->transport;
+	TAILQ_INSERT_HEAD(&handle->connections->spares, handle, sibling);
+	TAILQ_INSERT_HEAD(&transport->spares, handle, next);
+	if (++transport->spare_count <= SPARE_HANDLES)
+		return;
+	struct handle *oldest = TAILQ_LAST(&transport->spares, handles);
+	TAILQ_REMOVE(&oldest->connections->spares, oldest, sibling);
+	TAILQ_REMOVE(&transport->spares, oldest, next);
+	transport->spare_count--;
+	free_handle(oldest);
+}
+
+void transport_drop_spares(struct connections *connections)
+{
+	struct handle *handle;
+	while ((handle = take_spare(connections)))
+		free_handle(handle);
 }
 
 static bool set_multi(struct transport *transport, size_t max_connections)
@@ -245,6 +280,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	TAILQ_INIT(&transport->news);
 	TAILQ_INIT(&transport->large);
 	TAILQ_INIT(&transport->lookups);
+	TAILQ_INIT(&transport->spares);
 	if (!loop_timers_reserve(loop, TRANSPORT_TIMERS)) {
 		free(transport);
 		return NULL;
@@ -261,8 +297,7 @@ void transport_free(struct transport *transport)
 	if (!transport)
 		return;
 	assert(transport->under_way == 0);
-	for (size_t i = 0; i < transport->spare_count; i++)
-		free_handle(transport->spares[i]);
+	assert(transport->spare_count == 0);
 	if (transport->multi)
 		curl_multi_cleanup(transport->multi);
 	if (transport->share)
@@ -338,57 +373,52 @@ static bool set_constants(const struct transport *transport, struct handle *hand
 	SET(OPENSOCKETFUNCTION, connections_open_socket);
 	SET(OPENSOCKETDATA, handle);
 	SET(CLOSESOCKETFUNCTION, connections_close_socket);
+	SET(CLOSESOCKETDATA, handle->connections); /* outlives the handle: a kept connection closes when it will */
 	SET(RESOLVER_START_FUNCTION, on_resolve);
 	SET(RESOLVER_START_DATA, handle);
 	return true;
 }
 
-static struct handle *new_handle(const struct transport *transport)
+static struct handle *new_handle(struct connections *connections)
 {
 	struct handle *handle = calloc(1, sizeof *handle);
-	if (handle && (handle->easy = curl_easy_init()) && set_constants(transport, handle))
+	if (!handle)
+		return NULL;
+	handle->connections = connections;
+	handle->easy = curl_easy_init();
+	if (handle->easy && set_constants(connections->transport, handle))
 		return handle;
-	if (handle)
-		free_handle(handle);
+	free_handle(handle);
 	return NULL;
-}
-
-/* Outlives the transfer: a kept connection closes when it will. */
-static bool set_owner(CURL *easy, struct connections *connections)
-{
-	SET(CLOSESOCKETDATA, connections);
-	return true;
 }
 
 bool transport_prepare(struct transfer *transfer)
 {
-	struct transport *transport = transfer->transport;
-	assert(!transfer->easy);
-	struct handle *handle =
-		transport->spare_count ? transport->spares[--transport->spare_count] : new_handle(transport);
+	struct connections *connections = transfer->connections;
+	assert(!transfer->handle);
+	struct handle *handle = take_spare(connections);
+	if (!handle)
+		handle = new_handle(connections);
 	if (!handle)
 		return false;
 	handle->transfer = transfer;
 	transfer->handle = handle;
 	transfer->easy = handle->easy;
-	TAILQ_INSERT_TAIL(&transfer->connections->transfers, transfer, sibling);
-	transport->under_way++;
-	if (set_owner(handle->easy, transfer->connections))
-		return true;
-	transport_stop(transfer);
-	return false;
+	TAILQ_INSERT_TAIL(&connections->transfers, transfer, sibling);
+	transfer->transport->under_way++;
+	return true;
 }
 
 /* What is left of its time. */
 static bool set_times(const struct transfer *transfer)
 {
-	CURL *easy = transfer->easy;
+	struct handle *handle = transfer->handle;
 	uint64_t waited_us = loop_now(transfer->transport->loop) - transfer->begun_us;
 	long waited_ms = (long)(waited_us / CLOCK_US_PER_MS);
 	if (waited_ms >= transfer->timeout_ms || waited_ms >= transfer->connect_timeout_ms)
 		return false;
-	SET(CONNECTTIMEOUT_MS, transfer->connect_timeout_ms - waited_ms);
-	SET(TIMEOUT_MS, transfer->timeout_ms - waited_ms);
+	HANDLE_SET(handle, CONNECTTIMEOUT_MS, connect_timeout_ms, transfer->connect_timeout_ms - waited_ms);
+	HANDLE_SET(handle, TIMEOUT_MS, timeout_ms, transfer->timeout_ms - waited_ms);
 	return true;
 }
 
@@ -396,6 +426,7 @@ static bool put_in(struct transfer *transfer)
 {
 	if (!set_times(transfer) || curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
 		return false;
+	transfer->handle->set.all = true;
 	transfer->added = true;
 	transfer->kept_fd = -1;
 	transfer->done = transfer->connected = transfer->turned = transfer->starved = transfer->unresolved = false;
@@ -421,7 +452,7 @@ bool transport_start(struct transfer *transfer)
 
 const char *transport_error(const struct transfer *transfer)
 {
-	return transfer->handle ? ((struct handle *)transfer->handle)->error : "";
+	return transfer->handle ? transfer->handle->error : "";
 }
 
 /* Out of the multi handle: a whole answer leaves its connection for the next, a broken-off one closes it. */
@@ -463,18 +494,6 @@ void transport_distrust(struct transfer *transfer)
 		end_kept(watch);
 }
 
-/* The owner's memory goes: nothing may point there any more. */
-static void recycle(struct transport *transport, struct handle *handle, bool spare)
-{
-	handle->transfer = NULL;
-	curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, NULL);
-	curl_easy_setopt(handle->easy, CURLOPT_POSTFIELDS, NULL);
-	if (spare && transport->spare_count < SPARE_HANDLES)
-		transport->spares[transport->spare_count++] = handle;
-	else
-		free_handle(handle);
-}
-
 static void end_lookup(struct transfer *transfer)
 {
 	if (!transfer->lookup)
@@ -487,18 +506,22 @@ static void end_lookup(struct transfer *transfer)
 
 void transport_stop(struct transfer *transfer)
 {
-	if (!transfer->easy)
+	struct handle *handle = transfer->handle;
+	if (!handle)
 		return;
-	struct transport *transport = transfer->transport;
 	take_out(transfer);
 	end_lookup(transfer);
 	forget_addresses(transfer);
 	unlist(transfer);
 	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
-	recycle(transport, transfer->handle, !transfer->particular && !transfer->spoilt);
-	transfer->easy = transfer->handle = NULL;
-	transfer->spoilt = false;
-	transport->under_way--;
+	transfer->transport->under_way--;
+	transfer->handle = NULL;
+	transfer->easy = NULL;
+	handle->transfer = NULL;
+	if (transfer->particular)
+		free_handle(handle);
+	else
+		keep_spare(handle);
 }
 
 static void end_transfer(struct transfer *transfer, int result)
@@ -538,7 +561,7 @@ static bool start_again(struct transfer *transfer)
 {
 	CURL *easy = transfer->easy;
 	SET(RESOLVE, transfer->addresses);
-	SET(DNS_CACHE_TIMEOUT, -1L); /* they have just been found */
+	HANDLE_SET(transfer->handle, DNS_CACHE_TIMEOUT, dns_cache_s, -1L); /* they have just been found */
 	return put_in(transfer);
 }
 
@@ -560,6 +583,8 @@ static void look(struct transfer *transfer)
 
 static void look_for_addresses(struct transport *transport)
 {
+	if (TAILQ_EMPTY(&transport->lookups) && !transport->lookup_timer.place)
+		return;
 	uint64_t first_us = CLOCK_NEVER;
 	struct transfer *transfer = TAILQ_FIRST(&transport->lookups), *after;
 	for (; transfer; transfer = after) {

@@ -49,6 +49,41 @@ enum { TRANSFER_SOCKETS = 4 }; /* that one transfer tries at the same time: addr
 
 struct lookup;
 struct curl_slist;
+struct transfer;
+
+/*
+ * An easy handle, for its life one upstream's. It is the context of curl's callbacks, which so are set once; and it
+ * remembers what it has been set to, since a setting costs more than to see that it is there already.
+ */
+enum { HANDLE_ERROR_BYTES = 256 }; /* CURL_ERROR_SIZE */
+struct handle {
+	void *easy;                /* CURL * */
+	struct transfer *transfer; /* that has it; NULL: it is a spare */
+	struct connections *connections;
+	/* All of it counts once `all` is said. Pointers are those that curl has as well, followed when a transfer
+	 * starts and not before: an owner that is gone is no harm. */
+	struct {
+		bool all, fresh, upload;
+		long connect_timeout_ms, timeout_ms, max_age_s, dns_cache_s;
+		const char *method; /* static */
+		const struct curl_slist *headers;
+		uint64_t url; /* number of the http_url; 0: another text */
+	} set;
+	char error[HANDLE_ERROR_BYTES]; /* what curl says of a failure; "" */
+	TAILQ_ENTRY(handle) next;       /* in transport->spares: last used first */
+	TAILQ_ENTRY(handle) sibling;    /* in connections->spares: likewise */
+};
+TAILQ_HEAD(handles, handle);
+
+/* Make a setting of a handle unless it is made; from functions that return false when memory is out. */
+#define HANDLE_SET(handle, option, field, value)                                                                       \
+	do {                                                                                                           \
+		if ((handle)->set.all && (handle)->set.field == (value))                                               \
+			break;                                                                                         \
+		if (curl_easy_setopt((handle)->easy, CURLOPT_##option, (value)) != CURLE_OK)                           \
+			return false;                                                                                  \
+		(handle)->set.field = (value);                                                                         \
+	} while (0)
 
 /* Embedded in an exchange. */
 struct transfer {
@@ -58,13 +93,12 @@ struct transfer {
 	 * transfers, this one too. */
 	void (*news)(struct transfer *transfer);
 	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
-	bool spoilt; /* set by the owner: its handle may not be used again, until transport_prepare brings another */
 	size_t gathered; /* kept by the owner: bytes of its answer, which whoever hears its news may have to look at */
 	/* set by the owner before transport_start: of all of it; until it is let out */
 	long timeout_ms, connect_timeout_ms;
 	/* the transport's own */
-	void *easy;   /* CURL *; NULL: not under way and no answer kept */
-	void *handle; /* what that is part of */
+	struct handle *handle; /* NULL: not under way and no answer kept */
+	void *easy;            /* the handle's; CURL * */
 	uint64_t begun_us;
 	bool unresolved;              /* curl wanted to look the host up */
 	struct lookup *lookup;        /* which it waits for; NULL: for none */
@@ -85,8 +119,8 @@ struct transfer {
 	TAILQ_ENTRY(transfer) sibling;                 /* in connections->transfers while prepared */
 };
 
-/* A handle with all settings that never change; the caller sets the rest before transport_start. It belongs to
- * transfer->easy until transport_stop. False: out of memory. */
+/* A handle of its upstream's with all settings that never change; the caller makes the rest before transport_start. It
+ * belongs to transfer->handle until transport_stop. False: out of memory. */
 bool transport_prepare(struct transfer *transfer) MUST_CHECK;
 /* Let it go. Nothing happens before the next turn. False: out of memory. */
 bool transport_start(struct transfer *transfer) MUST_CHECK;

@@ -10,14 +10,7 @@
 
 #include "upstream/http/transport.h"
 
-enum { SPARE_HANDLES = 256 /* 6 KB each */ };
-
-/* An easy handle, and what curl's callbacks need to know of it. */
-struct handle {
-	CURL *easy;
-	struct transfer *transfer;   /* NULL: a spare */
-	char error[CURL_ERROR_SIZE]; /* what curl says of a failure; "" */
-};
+enum { SPARE_HANDLES = 256 /* 6 KB each; over that the one that was used longest ago goes */ };
 
 struct transport {
 	struct loop *loop;
@@ -33,9 +26,9 @@ struct transport {
 	struct socket_watch **watches; /* by descriptor; NULL: not watched */
 	size_t watch_room;
 	size_t spare_count;
-	struct handle *spares[SPARE_HANDLES];
-	struct transfers news;  /* to be told with this tick */
-	struct transfers large; /* likewise, a few a turn */
+	struct handles spares;
+	struct transfers news;          /* to be told with this tick */
+	struct transfers large;         /* likewise, a few a turn */
 	TAILQ_HEAD(, transfer) lookups; /* that wait for the addresses of a host */
 	struct loop_timer lookup_timer; /* when the first of those waits no longer */
 };
@@ -45,9 +38,10 @@ struct connections {
 	struct meter *meter;
 	unsigned label;
 	TAILQ_HEAD(, transfer) transfers; /* prepared ones */
-	size_t open;                      /* sockets */
-	size_t holds;                     /* transfers that have one, or are opening one */
-	bool left;                        /* the upstream is gone: the last close frees this */
+	struct handles spares;
+	size_t open;  /* sockets */
+	size_t holds; /* transfers that have one, or are opening one */
+	bool left;    /* the upstream is gone: the last close frees this */
 };
 
 /* --- connections.c --- */
@@ -63,6 +57,9 @@ curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struc
 int connections_close_socket(void *context, curl_socket_t fd);
 
 /* --- transport.c --- */
+
+/* The upstream is gone, and its spare handles with it. */
+void transport_drop_spares(struct connections *connections);
 
 /* Listen to it no more. Fine if nobody does. */
 void transport_unwatch(struct transport *transport, int fd);

@@ -15,11 +15,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- handles that are thrown away --- */
+/* --- handles that are made and thrown away --- */
 
-static atomic_uint handles_thrown_away;
+static atomic_uint handles_made, handles_thrown_away;
 
-/* Preempts libcurl's: the program's own symbol is found first. */
+/* Preempt libcurl's: the program's own symbols are found first. */
+CURL *curl_easy_init(void)
+{
+	CURL *(*real)(void) = NULL;
+	*(void **)&real = dlsym(RTLD_NEXT, "curl_easy_init");
+	assert(real);
+	atomic_fetch_add(&handles_made, 1);
+	return real();
+}
+
 void curl_easy_cleanup(CURL *easy)
 {
 	void (*real)(CURL *) = NULL;
@@ -275,23 +284,92 @@ static void curls_own_second_attempt_is_not_made(void **state)
 	check_mortal(false, OUTCOME_OUTCOME_UNKNOWN, 1);
 }
 
-/* A handle on which a body could not be rewound may refuse every later transfer (curl 8.7 and on): it is not kept. */
-static void a_handle_whose_write_failed_is_thrown_away(void **state)
+/* Answers every second request of its connection, and dies under the other, before or after a word of an answer. */
+static enum provider_then answer_every_second(struct provider_request *request)
+{
+	if (request->on_connection == 0)
+		return answer_well(request);
+	if (request->number % 4 < 2)
+		provider_write(request, "HTTP/1.1 200 OK\r\nContent-Le");
+	return request->number % 8 < 4 ? PROVIDER_CLOSE : PROVIDER_RESET;
+}
+
+/* What a write that died leaves in its handle (curl 8.7 and on wants to rewind the body first) spoils nobody's request. */
+static void a_handle_whose_write_failed_is_as_good_as_new(void **state)
 {
 	(void)state;
 	struct world world;
-	char said[] = "HTTP/1.1 200 OK\r\nContent-Le";
-	struct provider *provider = provider_start(say_and_close, said);
-	world_init(&world, &dialect_jsonrpc);
+	struct provider *provider = start_with(&world, answer_every_second, NULL);
+	unsigned before = atomic_load(&handles_thrown_away);
+	for (unsigned i = 0; i < 40; i++) {
+		assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
+		assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
+		assert_int_equal(provider_requests(provider), 2 * i + 2); /* each once */
+	}
+	assert_int_equal(atomic_load(&handles_thrown_away), before);
+	end(&world, provider);
+}
+
+/* --- one handle, requests of every kind --- */
+
+/* Request line and body of the last request. */
+struct spoken {
+	pthread_mutex_t lock;
+	char text[300];
+};
+
+static enum provider_then note_and_answer(struct provider_request *request)
+{
+	struct spoken *spoken = request->context;
+	const char *end = memchr(request->head.at, '\r', request->head.len);
+	pthread_mutex_lock(&spoken->lock);
+	snprintf(spoken->text, sizeof spoken->text, "%.*s|%.*s|%.*s", (int)(end - request->head.at), request->head.at,
+		 SLICE_ARG(provider_header(request, "Content-Length")), SLICE_ARG(request->body));
+	pthread_mutex_unlock(&spoken->lock);
+	if (memcmp(request->head.at, "HEAD", 4) == 0)
+		provider_write(request, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+	else
+		provider_answer(request, "200 OK", "application/json", SLICE("{}"));
+	return PROVIDER_KEEP;
+}
+
+/* What one request sets on the handle is nothing the next one comes by. */
+static void a_handle_keeps_nothing_of_the_request_before(void **state)
+{
+	(void)state;
+	static struct spoken spoken = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	static const struct {
+		const char *method, *path, *body, *seen;
+	} kinds[] = {
+		{ "GET", "/a", NULL, "GET /rpc/a HTTP/1.1||" },
+		{ "POST", NULL, "{\"n\":1}", "POST /rpc/t HTTP/1.1|7|{\"n\":1}" },
+		{ "DELETE", "/b", NULL, "DELETE /rpc/b HTTP/1.1||" },
+		{ "HEAD", NULL, NULL, "HEAD /rpc/t HTTP/1.1||" },
+		{ "PUT", NULL, "{}", "PUT /rpc/t HTTP/1.1|2|{}" },
+		{ "POST", NULL, "", "POST /rpc/t HTTP/1.1|0|" },
+	};
+	struct world world;
+	struct provider *provider = provider_start(note_and_answer, &spoken);
+	world_init(&world, &dialect_rest);
 	add_endpoint(&world, provider_port(provider));
 	world_open(&world);
-	unsigned before = atomic_load(&handles_thrown_away);
-	assert_int_equal(outcome_of(&world, true), OUTCOME_UPSTREAM_ERROR);
-	assert_int_equal(atomic_load(&handles_thrown_away), before);
-	static char nothing[] = "";
-	memcpy(said, nothing, 1);
-	assert_int_equal(outcome_of(&world, false), OUTCOME_OUTCOME_UNKNOWN);
-	assert_int_equal(atomic_load(&handles_thrown_away), before + 1);
+	unsigned before = atomic_load(&handles_made);
+	for (size_t i = 0; i < 2 * countof(kinds) * countof(kinds); i++) { /* each after each */
+		size_t kind = i % 2 ? i / 2 % countof(kinds) : i / 2 / countof(kinds);
+		struct dialect_error error = { 0 };
+		struct route_settings route = { .tool = "t",
+						.http_method = kinds[kind].method,
+						.path = kinds[kind].path,
+						.body = kinds[kind].body };
+		dialect_route_unref(world.route);
+		world.route = dialect_rest.route_new(&route, &error);
+		assert_non_null(world.route);
+		assert_int_equal(outcome_of(&world, i % 3), OUTCOME_OK);
+		pthread_mutex_lock(&spoken.lock);
+		assert_string_equal(spoken.text, kinds[kind].seen);
+		pthread_mutex_unlock(&spoken.lock);
+	}
+	assert_int_equal(atomic_load(&handles_made), before + 1);
 	end(&world, provider);
 }
 
@@ -328,7 +406,8 @@ int main(void)
 		cmocka_unit_test(a_no_is_a_no_however_it_ends),
 		cmocka_unit_test(answers_that_came_whole_before_the_break_are_delivered),
 		cmocka_unit_test(curls_own_second_attempt_is_not_made),
-		cmocka_unit_test(a_handle_whose_write_failed_is_thrown_away),
+		cmocka_unit_test(a_handle_whose_write_failed_is_as_good_as_new),
+		cmocka_unit_test(a_handle_keeps_nothing_of_the_request_before),
 		cmocka_unit_test(a_call_that_waits_has_not_been_sent),
 	};
 	signal(SIGPIPE, SIG_IGN);
