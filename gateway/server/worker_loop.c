@@ -18,7 +18,7 @@
 #include "gateway/server/routes.h"
 #include "upstream/http/transport.h"
 
-enum { KEY_SLOTS = 4096 };
+enum { KEY_SLOTS = 4096, ANSWERS_MORE_BYTES = 4 << 20 };
 #define EXPIRE_EVERY_US CLOCK_US_PER_S
 #define SWEEP_US (CLOCK_US_PER_MS / 2)
 #define LAG_WINDOW_US (10 * CLOCK_US_PER_S)
@@ -53,6 +53,17 @@ static bool make_tracking(struct worker *worker)
 		return true;
 	worker->tracking = redis_tracking_new(config->redis, worker->gateway->cache, worker->loop, worker->meter);
 	return worker->tracking != NULL;
+}
+
+/* What has been let in shall be answered: where bodies and replies may not take more, answers may take an eighth more, and
+ * ANSWERS_MORE_BYTES at least. */
+static void count_answers(struct worker *worker)
+{
+	struct gateway *gateway = worker->gateway;
+	size_t limit = gateway->config->limits.in_flight_bytes;
+	size_t more = limit / 8 > ANSWERS_MORE_BYTES ? limit / 8 : ANSWERS_MORE_BYTES;
+	const struct byte_account account = { &gateway->http_shared.held_bytes, limit + more };
+	transport_set_account(worker->transport, &account);
 }
 
 struct worker *worker_new(struct gateway *gateway, unsigned index)
@@ -91,8 +102,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
 		goto fail;
-	const struct byte_account account = { &gateway->http_shared.held_bytes, config->limits.in_flight_bytes };
-	transport_set_account(worker->transport, &account);
+	count_answers(worker);
 	/* each call may lead a fetch that waits for another gateway */
 	if (config->redis && config->redis->lease_us && !loop_timers_reserve(worker->loop, config->limits.in_flight))
 		goto fail;
