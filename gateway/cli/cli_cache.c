@@ -352,6 +352,15 @@ static int import_from(struct import_file *in, const char *path)
 	return code == EXIT_SUCCESS && in->ended ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* Bytes, for the progress; 0 if it is a pipe. The file is at its begin as before. */
+static off_t measure_file(FILE *file)
+{
+	if (fseeko(file, 0, SEEK_END) != 0)
+		return 0;
+	off_t size = ftello(file);
+	return fseeko(file, 0, SEEK_SET) == 0 && size > 0 ? size : 0;
+}
+
 static int import(const struct cli_client *setup, const char *path)
 {
 	bool standard = strcmp(path, "-") == 0;
@@ -363,10 +372,8 @@ static int import(const struct cli_client *setup, const char *path)
 		fprintf(stderr, "jitney: %s: %s\n", path, strerror(errno));
 		return EXIT_FAILURE;
 	}
-	if (!standard && fseeko(in.file, 0, SEEK_END) == 0) {
-		in.all = ftello(in.file);
-		rewind(in.file);
-	}
+	if (!standard)
+		in.all = measure_file(in.file);
 	int code = import_from(&in, standard ? "standard input" : path);
 	free(in.line);
 	buf_fini(&in.piece);
