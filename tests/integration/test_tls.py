@@ -137,7 +137,9 @@ def test_a_certificate_of_the_right_name_and_authority_passes(behind, host):
     for _ in range(3):
         assert gateway.call("write").json() == {"secret": True}
     assert provider.resumed == [False]
-    assert gateway.metrics().sum("upstream_connects_total", upstream="array") == 1
+    # a name may have two addresses, and the provider is at the last of them: a socket for each that is tried
+    addresses = {found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    assert 1 <= gateway.metrics().sum("upstream_connects_total", upstream="array") <= len(addresses)
 
 
 @pytest.mark.parametrize("name, authority, reason", [
