@@ -38,6 +38,7 @@ struct provider {
 	struct connection connections[MAX_CONNECTIONS];
 	atomic_uint requests;
 	atomic_uint accepted;
+	atomic_uint ended;
 };
 
 static void close_fd(struct connection *connection, bool reset)
@@ -49,6 +50,7 @@ static void close_fd(struct connection *connection, bool reset)
 		if (reset)
 			setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
 		close(connection->fd);
+		atomic_fetch_add(&provider->ended, 1);
 	}
 	connection->fd = -1;
 	pthread_mutex_unlock(&provider->lock);
@@ -251,6 +253,11 @@ unsigned provider_requests(const struct provider *provider)
 unsigned provider_connections(const struct provider *provider)
 {
 	return atomic_load(&provider->accepted);
+}
+
+unsigned provider_ended(const struct provider *provider)
+{
+	return atomic_load(&provider->ended);
 }
 
 void provider_drop_idle(struct provider *provider, int reset)

@@ -38,6 +38,7 @@ void provider_stop(struct provider *provider);
 unsigned provider_port(const struct provider *provider);
 unsigned provider_requests(const struct provider *provider);    /* whole ones that came in */
 unsigned provider_connections(const struct provider *provider); /* accepted */
+unsigned provider_ended(const struct provider *provider);       /* of those, closed by the provider */
 /* Close (RST if `reset`) all connections that wait for a request. */
 void provider_drop_idle(struct provider *provider, int reset);
 

@@ -43,6 +43,7 @@ static bool has_tag(const void *context, struct slice tool, struct slice tag)
 	(void)context;
 	return slice_equal(tool, SLICE("gamma")) && slice_equal(tag, SLICE("news"));
 }
+
 static const struct purge_tags tags = { has_tag, NULL };
 
 /* --- the truth --- */

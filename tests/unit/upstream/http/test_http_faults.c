@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -190,7 +191,9 @@ static void answers_that_came_whole_before_the_break_are_delivered(void **state)
 		/* not one turn until all is there: answers and end are met in the same one */
 		while (provider_requests(provider) == (unsigned)round && clock_now_us() < latest)
 			turn(&world);
-		usleep(20 * 1000);
+		while (provider_ended(provider) == (unsigned)round && clock_now_us() < latest)
+			sched_yield();
+		assert_int_equal(provider_ended(provider), (unsigned)round + 1);
 		wait_landed(&landing);
 		assert_int_equal(landing.answered, 3);
 		assert_int_equal(landing.answers[0]->outcome, OUTCOME_OK);

@@ -14,15 +14,18 @@ static enum provider_then first_well_then_close(struct provider_request *request
 {
 	return request->on_connection == 0 ? answer_well(request) : PROVIDER_CLOSE;
 }
+
 static enum provider_then first_well_then_reset(struct provider_request *request)
 {
 	return request->on_connection == 0 ? answer_well(request) : PROVIDER_RESET;
 }
+
 static enum provider_then always_close(struct provider_request *request)
 {
 	(void)request;
 	return PROVIDER_CLOSE;
 }
+
 /* Counts deliveries by id, and lets one connection in ten die under the request, before or after a word of an answer.
  */
 enum { STORM_CALLS = 3000 };
@@ -49,6 +52,7 @@ static enum provider_then answer_or_die(struct provider_request *request)
 		return answer_well(request);
 	}
 }
+
 static void check_write_on_dying_connection(enum provider_then (*handler)(struct provider_request *))
 {
 	struct world world;
@@ -64,12 +68,14 @@ static void check_write_on_dying_connection(enum provider_then (*handler)(struct
 	landing_fini(&landing);
 	end(&world, provider);
 }
+
 static void a_write_on_a_dying_connection_is_delivered_once(void **state)
 {
 	(void)state;
 	check_write_on_dying_connection(first_well_then_close);
 	check_write_on_dying_connection(first_well_then_reset);
 }
+
 static void check_read_on_dying_connection(enum provider_then (*handler)(struct provider_request *))
 {
 	struct world world;
@@ -80,12 +86,14 @@ static void check_read_on_dying_connection(enum provider_then (*handler)(struct 
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 1);
 	end(&world, provider);
 }
+
 static void a_read_on_a_dying_connection_is_sent_once_more(void **state)
 {
 	(void)state;
 	check_read_on_dying_connection(first_well_then_close);
 	check_read_on_dying_connection(first_well_then_reset);
 }
+
 static void a_new_connection_that_closes_is_not_tried_again(void **state)
 {
 	(void)state;
@@ -96,6 +104,7 @@ static void a_new_connection_that_closes_is_not_tried_again(void **state)
 	assert_int_equal(provider_requests(provider), 2);
 	end(&world, provider);
 }
+
 /* Calls without a body: nothing there that curl could fail to rewind. */
 static void a_write_without_a_body_is_delivered_once_too(void **state)
 {
@@ -125,6 +134,7 @@ static void a_write_without_a_body_is_delivered_once_too(void **state)
 	}
 	end(&world, provider);
 }
+
 static void no_write_is_delivered_twice_in_a_storm_of_dying_connections(void **state)
 {
 	(void)state;
@@ -155,6 +165,7 @@ static void no_write_is_delivered_twice_in_a_storm_of_dying_connections(void **s
 	assert_true(answered > STORM_CALLS / 2);
 	end(&world, provider);
 }
+
 static void a_connection_closed_while_idle_harms_no_write(void **state)
 {
 	(void)state;
