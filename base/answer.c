@@ -11,9 +11,9 @@
 
 #include "base/utf8.h"
 
-/* What a call is told when there is no memory even for its error. The high count keeps it from being freed. */
+/* What a call is told when there is no memory even for its error. */
 static struct answer out_of_memory = {
-	.refs = 1u << 30,
+	.refs = ANSWER_STATIC,
 	.outcome = OUTCOME_OVERLOADED,
 	.retry_after_s = 1,
 	.detail = "The gateway is out of memory; try again later.",

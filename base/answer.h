@@ -15,13 +15,14 @@
 #include "base/slice.h"
 
 enum {
+	ANSWER_STATIC = 1 << 30,   /* references of one that is static: more than are ever given back */
 	ANSWER_DETAIL_BYTES = 200, /* longest detail, NUL included; longer ones are cut */
 	ANSWER_TYPE_BYTES =
 		64 /* longest content type, NUL included; longer ones, and what is no header, become octet-stream */
 };
 
 struct answer {
-	atomic_uint refs;
+	atomic_uint refs;                /* from ANSWER_STATIC on: it is not on the heap, and never freed */
 	atomic_uint takers;              /* a: replies on their way with these bytes; see gateway/http/held_bytes.c */
 	enum outcome outcome;            /* OK: body is the tool's result */
 	uint16_t upstream_status;        /* the provider's HTTP status; 0: none was received */

@@ -259,7 +259,7 @@ static bool make_room_locked(const struct memory *memory, struct shard *shard, s
 	return true;
 }
 
-/* --- the face --- */
+/* --- the front door --- */
 
 struct entry *memory_get(struct memory *memory, const struct key *key, uint64_t now_us)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tier.h: the face of a tier outside the process (Redis, and what may come behind or beside it: a disk): looked up
+ * tier.h: the interface of a tier outside the process (Redis, and what may come behind or beside it: a disk): looked up
  * without blocking, within a budget of its own, and good for nothing but speed: whatever is wrong with it is a miss.
  * One instance per worker, used by that worker's thread only.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * disk.h: the disk tier's thread, one for the process, over the file (disk_store.h). Workers hand it look-ups and
- * changes through two bounded queues and never wait for it; disk_tier.h is their side. It opens the file, and opens it
+ * changes through two bounded queues and never wait for it; disk_tier.c is their side. It opens the file, and opens it
  * anew when it is damaged or cannot be written; loads memory from it when the process starts, and writes what memory
  * holds into it when the process ends.
  */

@@ -326,7 +326,7 @@ static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_
 	return DISK_FULL;
 }
 
-/* --- the face --- */
+/* --- the front door --- */
 
 enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, struct slice *value)
 {
@@ -360,7 +360,8 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 	sqlite3_bind_int64(statement, 4, (sqlite3_int64)(row->gone_us > INT64_MAX ? INT64_MAX : row->gone_us));
 	bind_bytes(statement, 5, row->value);
 	fault = carry_out(store, statement);
-	store->stats.entries += fault == DISK_FINE;
+	if (fault == DISK_FINE)
+		store->stats.entries++;
 	return fault;
 }
 

@@ -20,7 +20,7 @@ struct asking {
 TAILQ_HEAD(askings, asking);
 
 struct disk_tier {
-	struct tier face;
+	struct tier base;
 	struct disk *disk;
 	struct loop *loop;
 	struct meter *meter;
@@ -29,9 +29,9 @@ struct disk_tier {
 	struct mailbox answers; /* from the thread */
 };
 
-static struct disk_tier *of(const struct tier *tier)
+static struct disk_tier *tier_of(struct tier *base)
 {
-	return (struct disk_tier *)(uintptr_t)tier;
+	return container_of(base, struct disk_tier, base);
 }
 
 static void count_skip(struct disk_tier *tier, enum disk_skip skip)
@@ -49,9 +49,9 @@ static void give_back(struct disk_tier *tier, struct asking *asking)
 
 static void answered(struct mail *mail);
 
-static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
-	struct disk_tier *tier = of(face);
+	struct disk_tier *tier = tier_of(base);
 	struct asking *asking = tier->spare;
 	assert(!lookup->operation);
 	if (!asking) {
@@ -82,9 +82,9 @@ static void forget(struct disk_tier *tier, struct asking *asking)
 	atomic_store(&asking->carried.unwanted, true);
 }
 
-static void cancel(struct tier *face, struct tier_lookup *lookup)
+static void cancel(struct tier *base, struct tier_lookup *lookup)
 {
-	forget(of(face), lookup->operation);
+	forget(tier_of(base), lookup->operation);
 }
 
 static void count_result(struct disk_tier *tier, const struct entry *entry, bool failed, uint64_t now_us)
@@ -116,9 +116,9 @@ static void answered(struct mail *mail)
 		entry_unref(entry);
 }
 
-static void tick(struct tier *face, uint64_t now_us)
+static void tick(struct tier *base, uint64_t now_us)
 {
-	struct disk_tier *tier = of(face);
+	struct disk_tier *tier = tier_of(base);
 	struct asking *asking;
 	mailbox_open(&tier->answers);
 	while ((asking = TAILQ_FIRST(&tier->waiting)) && asking->until_us <= now_us) {
@@ -130,16 +130,16 @@ static void tick(struct tier *face, uint64_t now_us)
 	}
 }
 
-static uint64_t deadline(const struct tier *face)
+static uint64_t deadline(const struct tier *base)
 {
-	const struct disk_tier *tier = of(face);
+	const struct disk_tier *tier = container_of(base, const struct disk_tier, base);
 	const struct asking *first = TAILQ_FIRST(&tier->waiting);
 	return first ? first->until_us : CLOCK_NEVER;
 }
 
-static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t now_us)
+static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
 {
-	struct disk_tier *tier = of(face);
+	struct disk_tier *tier = tier_of(base);
 	enum disk_skip skip;
 	(void)releases;
 	(void)now_us;
@@ -150,16 +150,16 @@ static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t 
 }
 
 /* A removal that cannot be kept in mind empties the disk: it is done, one way or the other. */
-static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
+static bool remove_key(struct tier *base, const uint8_t *digest, uint64_t now_us)
 {
 	(void)now_us;
-	disk_remove(of(face)->disk, digest);
+	disk_remove(tier_of(base)->disk, digest);
 	return true;
 }
 
-static void free_tier(struct tier *face)
+static void free_tier(struct tier *base)
 {
-	struct disk_tier *tier = of(face);
+	struct disk_tier *tier = tier_of(base);
 	assert(TAILQ_EMPTY(&tier->waiting));
 	for (size_t i = 0; tier->all && i < LOOKUPS_PER_WORKER; i++) {
 		entry_unref(tier->all[i].carried.entry);
@@ -185,14 +185,14 @@ struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *m
 	struct disk_tier *tier = calloc(1, sizeof *tier);
 	if (!tier)
 		return NULL;
-	tier->face.kind = &disk_kind;
+	tier->base.kind = &disk_kind;
 	tier->disk = disk;
 	tier->loop = loop;
 	tier->meter = meter;
 	TAILQ_INIT(&tier->waiting);
 	tier->all = calloc(LOOKUPS_PER_WORKER, sizeof *tier->all);
 	if (!tier->all) {
-		free_tier(&tier->face);
+		free_tier(&tier->base);
 		return NULL;
 	}
 	mailbox_init(&tier->answers, loop);
@@ -201,5 +201,5 @@ struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *m
 		tier->all[i].next_spare = tier->spare;
 		tier->spare = &tier->all[i];
 	}
-	return &tier->face;
+	return &tier->base;
 }

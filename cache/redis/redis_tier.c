@@ -17,9 +17,9 @@ enum {
 };
 #define LEASES_AGAIN_US (60 * CLOCK_US_PER_S)
 
-static struct redis_tier *of(const struct tier *tier)
+static struct redis_tier *tier_of(struct tier *base)
 {
-	return (struct redis_tier *)(uintptr_t)tier;
+	return container_of(base, struct redis_tier, base);
 }
 
 /* --- counting --- */
@@ -335,7 +335,7 @@ static void replied(struct redis_command *command, enum command_end end, const r
 				      "it is a replica now; Sentinel will be asked for the master", now_us);
 }
 
-/* --- the face --- */
+/* --- what the cache asks of it --- */
 
 static bool look(struct redis_tier *tier, enum redis_command_kind kind, struct tier_lookup *lookup, struct key *key,
 		 uint64_t now_us)
@@ -354,15 +354,15 @@ static bool look(struct redis_tier *tier, enum redis_command_kind kind, struct t
 	return false;
 }
 
-static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
-	return is_usable(of(face)) && look(of(face), REDIS_COMMAND_GET, lookup, key, now_us);
+	return is_usable(tier_of(base)) && look(tier_of(base), REDIS_COMMAND_GET, lookup, key, now_us);
 }
 
-static void cancel(struct tier *face, struct tier_lookup *lookup)
+static void cancel(struct tier *base, struct tier_lookup *lookup)
 {
 	struct operation *operation = lookup->operation;
-	(void)face;
+	(void)base;
 	lookup->operation = NULL;
 	if (operation->waits)
 		leave_queue(operation);
@@ -370,9 +370,9 @@ static void cancel(struct tier *face, struct tier_lookup *lookup)
 	give_back(operation);
 }
 
-static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t now_us)
+static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
 {
-	struct redis_tier *tier = of(face);
+	struct redis_tier *tier = tier_of(base);
 	if (entry_gone_us(entry) < now_us + CLOCK_US_PER_MS || !is_usable(tier))
 		return false;
 	if (!redis_tier_encode(tier, entry)) {
@@ -394,23 +394,23 @@ static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t 
 	return false;
 }
 
-static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
+static bool remove_key(struct tier *base, const uint8_t *digest, uint64_t now_us)
 {
-	struct redis_tier *tier = of(face);
+	struct redis_tier *tier = tier_of(base);
 	return is_usable(tier) && send_remove(tier, digest, now_us);
 }
 
-static bool claim(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool claim(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
-	struct redis_tier *tier = of(face);
+	struct redis_tier *tier = tier_of(base);
 	if (tier->settings->lease_us < CLOCK_US_PER_MS || now_us < tier->leases_from_us || !is_usable(tier))
 		return false;
 	return look(tier, REDIS_COMMAND_LEASE, lookup, key, now_us);
 }
 
-static void release(struct tier *face, const uint8_t *digest, uint64_t now_us)
+static void release(struct tier *base, const uint8_t *digest, uint64_t now_us)
 {
-	struct redis_tier *tier = of(face);
+	struct redis_tier *tier = tier_of(base);
 	if (!is_usable(tier))
 		return;
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_RELEASE, now_us);
@@ -464,18 +464,18 @@ static void move_waiting(struct redis_tier *tier, uint64_t now_us)
 		end_waiting(operation);
 }
 
-static void tick(struct tier *face, uint64_t now_us)
+static void tick(struct tier *base, uint64_t now_us)
 {
-	struct redis_tier *tier = of(face);
+	struct redis_tier *tier = tier_of(base);
 	if (redis_connection_is_up(tier->connection) && breaker_wants_probe(&tier->breaker, now_us))
 		send_probe(tier, now_us);
 	move_waiting(tier, now_us);
 	redis_connection_tick(tier->connection, now_us);
 }
 
-static uint64_t deadline(const struct tier *face)
+static uint64_t deadline(const struct tier *base)
 {
-	const struct redis_tier *tier = of(face);
+	const struct redis_tier *tier = container_of(base, const struct redis_tier, base);
 	uint64_t due = redis_connection_deadline(tier->connection);
 	const struct operation *first = TAILQ_FIRST(&tier->looks);
 	uint64_t waited = first ? clock_add(first->asked_us, tier->settings->timeout_us) : CLOCK_NEVER;
@@ -510,9 +510,9 @@ static void went_down(void *context, enum redis_trouble trouble, const char *why
 	meter_set(tier->meter, METRIC_ID_REDIS_CONNECTED, 0, 0, 0);
 }
 
-static void free_tier(struct tier *face)
+static void free_tier(struct tier *base)
 {
-	struct redis_tier *tier = of(face);
+	struct redis_tier *tier = tier_of(base);
 	struct operation *operation;
 	redis_connection_free(tier->connection);
 	assert(TAILQ_EMPTY(&tier->looks));
@@ -545,8 +545,8 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 	if (!tier)
 		return NULL;
 	const struct redis_hooks hooks = { came_up, went_down, NULL, tier };
-	tier->face.kind = &redis_kind;
-	tier->face.claim_us = settings->lease_us;
+	tier->base.kind = &redis_kind;
+	tier->base.claim_us = settings->lease_us;
 	tier->settings = settings;
 	tier->cache = cache;
 	tier->loop = loop;
@@ -562,8 +562,8 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 	tier->operations = calloc(settings->max_commands + 2 * WAITING_MAX, sizeof *tier->operations);
 	tier->connection = redis_connection_new(loop, settings, tier->name, &hooks);
 	if (!tier->operations || !tier->connection) {
-		free_tier(&tier->face);
+		free_tier(&tier->base);
 		return NULL;
 	}
-	return &tier->face;
+	return &tier->base;
 }

@@ -34,7 +34,7 @@ struct operation {
 TAILQ_HEAD(operations, operation);
 
 struct redis_tier {
-	struct tier face;
+	struct tier base;
 	const struct redis_settings *settings;
 	struct cache *cache;
 	struct loop *loop;

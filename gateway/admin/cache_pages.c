@@ -132,7 +132,8 @@ static bool read_purge(const struct request *request, struct purge_scope *scope,
 	size_t known = (scope->tool.len > 0) + (scope->prefix.len > 0) + (scope->tag.len > 0) + (scope->key.len > 0);
 	size_t given = query.len > 0;
 	for (size_t i = 0; i < query.len; i++)
-		given += query.at[i] == '&';
+		if (query.at[i] == '&')
+			given++;
 	return known == given && decode_purge(scope, text);
 }
 

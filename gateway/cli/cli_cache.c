@@ -183,7 +183,8 @@ static bool write_piece(void *context, struct slice piece)
 	struct export_file *out = context;
 	out->bytes += piece.len;
 	for (size_t i = 0; i < piece.len; i++)
-		out->lines += piece.at[i] == '\n';
+		if (piece.at[i] == '\n')
+			out->lines++;
 	keep_last(out, piece);
 	uint64_t now_us = clock_now_us();
 	if (out->tell && now_us - out->told_us > 100 * CLOCK_US_PER_MS) {

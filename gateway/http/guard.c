@@ -457,7 +457,8 @@ static size_t count_arguments(struct slice query)
 {
 	size_t count = query.at != NULL;
 	for (size_t i = 0; i < query.len; i++)
-		count += query.at[i] == '&';
+		if (query.at[i] == '&')
+			count++;
 	return count;
 }
 

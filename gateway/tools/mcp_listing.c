@@ -492,7 +492,8 @@ static struct kept *kept_new(const struct generation *generation, unsigned upstr
 	if (!kept)
 		return NULL;
 	for (size_t i = 0; i < generation->tool_count; i++)
-		declared += generation->tools[i].upstream == upstream;
+		if (generation->tools[i].upstream == upstream)
+			declared++;
 	atomic_init(&kept->refs, 1);
 	kept->arena = arena_new();
 	if (kept->arena) {

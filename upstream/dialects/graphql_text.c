@@ -60,7 +60,8 @@ static unsigned line_of(const struct reader *reader)
 {
 	unsigned line = 1;
 	for (const char *at = reader->start; at < reader->at; at++)
-		line += *at == '\n';
+		if (*at == '\n')
+			line++;
 	return line;
 }
 

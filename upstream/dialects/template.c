@@ -184,7 +184,8 @@ struct template *template_new(const char *text, enum template_place place, struc
 {
 	size_t braces = 0;
 	for (const char *at = text; *at; at++)
-		braces += *at == '{';
+		if (*at == '{')
+			braces++;
 	struct template *template = calloc(1, sizeof *template + (2 * braces + 1) * sizeof(struct part));
 	if (!template || !(template->source = strdup(text))) {
 		dialect_no_memory(error);

@@ -7,9 +7,9 @@
 
 #include "upstream/http/delivery.h"
 
-/* When there is no memory even to say it. The high count keeps it from being freed. */
+/* When there is no memory even to say it. */
 static struct answer unknown_without_memory = {
-	.refs = 1u << 30,
+	.refs = ANSWER_STATIC,
 	.outcome = OUTCOME_OUTCOME_UNKNOWN,
 	.detail = "Sent, but the gateway had no memory for the answer; whether the call was carried out is not known.",
 };

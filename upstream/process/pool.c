@@ -24,7 +24,8 @@ static void show(struct process_pool *pool)
 	const struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
 		count++;
-		ready += member->state == MEMBER_READY || member->state == MEMBER_RETIRING;
+		if (member->state == MEMBER_READY || member->state == MEMBER_RETIRING)
+			ready++;
 		cpu_us += member->cpu_us;
 		resident_bytes += member->resident_bytes;
 	}

@@ -201,7 +201,8 @@ static struct exchange *process_send(struct upstream *base, const struct upstrea
 				     struct answer **refusal)
 {
 	struct process_upstream *upstream = container_of(base, struct process_upstream, base);
-	if ((*refusal = process_pool_refusal(upstream->pool)))
+	*refusal = process_pool_refusal(upstream->pool);
+	if (*refusal)
 		return NULL;
 	uint64_t first_id = process_pool_ids(upstream->pool, count);
 	struct process_exchange *exchange = exchange_new(upstream, count);
