@@ -47,16 +47,17 @@ void door_close(struct connection *connection)
 	connection_free(connection);
 }
 
-static void refuse_head(struct connection *connection, struct waiting *waiting, const struct guard_verdict *verdict)
+static void refuse_head(struct connection *connection, struct http_request *http_request,
+			const struct guard_verdict *verdict)
 {
 	struct http *http = connection->http;
-	waiting->connection = connection;
-	waiting_refuse_past_library(waiting, verdict);
+	http_request->connection = connection;
+	http_request_refuse_past_library(http_request, verdict);
 	loop_unwatch(http->loop, &connection->watch);
 	shutdown(connection->fd, SHUT_WR);
 	linger_take(http, connection->fd);
 	connection_free(connection);
-	request_recycle(http, waiting);
+	request_recycle(http, http_request);
 }
 
 static void hand_over(struct connection *connection)
@@ -71,23 +72,23 @@ static void hand_over(struct connection *connection)
 static bool judge(struct connection *connection, struct slice bytes)
 {
 	struct http *http = connection->http;
-	struct waiting *waiting = request_new(http);
+	struct http_request *http_request = request_new(http);
 	struct guard_head head = { 0 };
 	struct guard_verdict verdict;
-	if (!waiting) {
+	if (!http_request) {
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 		door_close(connection);
 		return true;
 	}
-	bool whole = guard_bytes(bytes, &waiting->request, http->settings->tenant_header, http->settings->header_bytes,
-				 &head, &verdict);
+	bool whole = guard_bytes(bytes, &http_request->request, http->settings->tenant_header,
+				 http->settings->header_bytes, &head, &verdict);
 	if (whole && verdict.outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
 		verdict = too_many_headers;
 	if (whole && verdict.outcome != OUTCOME_OK) {
-		refuse_head(connection, waiting, &verdict);
+		refuse_head(connection, http_request, &verdict);
 		return true;
 	}
-	request_recycle(http, waiting);
+	request_recycle(http, http_request);
 	if (whole)
 		hand_over(connection);
 	return whole;

@@ -49,10 +49,10 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 	struct http *http = connection->http;
 	bool left = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
 	loop_unwatch(http->loop, watch);
-	struct waiting *waiting = connection->waiting;
-	if (waiting && waiting->parked) {
-		if (left && waiting->state != STATE_GONE)
-			waiting_left(waiting);
+	struct http_request *http_request = connection->http_request;
+	if (http_request && http_request->suspended) {
+		if (left && http_request->state != STATE_GONE)
+			http_request_left(http_request);
 	} else if (left) {
 		/* The library reads on edges and can miss an end that came together with bytes: this makes another
 		 * edge. What has been received can still be read, so a request sent before the end is served. */
@@ -60,7 +60,7 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 		daemon_run_soon(connection->daemon);
 		/* That edge is missed as well if the bytes are read after it: see cut_left. */
 		connection_enter(connection, PHASE_LEFT, loop_now(http->loop));
-	} else if (connection->phase == PHASE_DOZING) {
+	} else if (connection->phase == PHASE_IDLE_WATCHED) {
 		begin_head(connection, loop_now(http->loop));
 	}
 }
@@ -122,9 +122,9 @@ static void doze(struct connection *connection, uint64_t now_us)
 {
 	/* one whose next head has begun already (and which the library may have given up without a word, for want of
 	 * memory), and one that cannot be watched, are held to the tighter deadline */
-	if (!connection->waiting &&
+	if (!connection->http_request &&
 	    loop_watch(connection->http->loop, &connection->watch, connection->fd, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT))
-		connection_enter(connection, PHASE_DOZING, now_us);
+		connection_enter(connection, PHASE_IDLE_WATCHED, now_us);
 	else
 		begin_head(connection, now_us);
 }
@@ -169,14 +169,14 @@ static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, 
 /* No reply for a while: from now on its client's end is noticed at once. A reply for a while: it is a slow reader's. */
 static void served_for_long(struct connection *connection, uint64_t now_us)
 {
-	struct waiting *waiting = connection->waiting;
-	if (waiting && waiting->parked) {
+	struct http_request *http_request = connection->http_request;
+	if (http_request && http_request->suspended) {
 		watch_for_end(connection);
-		connection_enter(connection, PHASE_WATCHED, now_us);
+		connection_enter(connection, PHASE_WATCHING_CLIENT, now_us);
 		return;
 	}
-	if (waiting)
-		waiting->sending_from = waiting->stream_taken;
+	if (http_request)
+		http_request->sending_from = http_request->stream_taken;
 	connection_enter(connection, PHASE_SENDING, now_us);
 }
 
@@ -185,13 +185,14 @@ static void served_for_long(struct connection *connection, uint64_t now_us)
 static bool is_overdue(const struct connection *connection, uint64_t now_us)
 {
 	const struct http_settings *settings = connection->http->settings;
-	const struct waiting *waiting = connection->waiting;
+	const struct http_request *http_request = connection->http_request;
 	uint64_t us = now_us - connection->since_us;
 	if (us <= settings->body_timeout_us)
 		return false;
 	uint64_t bytes = 0;
-	if (waiting)
-		bytes = waiting->streaming ? waiting->stream_taken - waiting->sending_from : waiting->reply_bytes;
+	if (http_request)
+		bytes = http_request->streaming ? http_request->stream_taken - http_request->sending_from
+						: http_request->reply_bytes;
 	return (double)bytes < (double)settings->send_rate * (double)(us - settings->body_timeout_us) / CLOCK_US_PER_S;
 }
 
@@ -220,14 +221,14 @@ void connections_turn(struct http *http, uint64_t now_us)
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_BODY])) &&
 	       clock_add(connection->since_us, QUIET_US) <= now_us)
 		slow_down(connection, now_us);
-	while ((connection = TAILQ_FIRST(&http->phases[PHASE_SERVED])) &&
+	while ((connection = TAILQ_FIRST(&http->phases[PHASE_PROCESSING])) &&
 	       clock_add(connection->since_us, WATCH_AFTER_US) <= now_us)
 		served_for_long(connection, now_us);
 	const struct http_settings *settings = http->settings;
 	cut_overdue(http, PHASE_ARRIVED, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_HEAD, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us), REJECT_BODY_TIMEOUT, now_us);
-	cut_overdue(http, PHASE_DOZING, after_quiet(settings->idle_timeout_us), REJECT_REASON_COUNT, now_us);
+	cut_overdue(http, PHASE_IDLE_WATCHED, after_quiet(settings->idle_timeout_us), REJECT_REASON_COUNT, now_us);
 	/* clients that have left, whose last bytes made no whole request and whose end the library has missed */
 	cut_overdue(http, PHASE_LEFT, QUIET_US, REJECT_REASON_COUNT, now_us);
 	cut_slow_readers(http, now_us);
@@ -242,11 +243,11 @@ uint64_t connections_deadline(const struct http *http)
 	} limits[] = {
 		{ PHASE_IDLE, QUIET_US },
 		{ PHASE_BODY, QUIET_US },
-		{ PHASE_SERVED, WATCH_AFTER_US },
+		{ PHASE_PROCESSING, WATCH_AFTER_US },
 		{ PHASE_ARRIVED, settings->header_timeout_us },
 		{ PHASE_HEAD, settings->header_timeout_us },
 		{ PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us) },
-		{ PHASE_DOZING, after_quiet(settings->idle_timeout_us) },
+		{ PHASE_IDLE_WATCHED, after_quiet(settings->idle_timeout_us) },
 		{ PHASE_LEFT, QUIET_US },
 	};
 	uint64_t deadline = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;

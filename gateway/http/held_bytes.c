@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * held_bytes.c: the bytes held for clients, over all workers: bodies being gathered or waiting, replies that their
+ * held_bytes.c: the bytes held for clients, over all workers: bodies being gathered or http_request, replies that their
  * clients have not taken. What several clients take of the same answer is counted once.
  */
 #include "gateway/http/http_private.h"
 
 /* The number of replies on their way that share these bytes, or NULL: they are the library's own copy. */
-static atomic_uint *takers_of(struct waiting *waiting)
+static atomic_uint *takers_of(struct http_request *http_request)
 {
-	if (waiting->sent_answer)
-		return &waiting->sent_answer->takers;
-	return waiting->sent_blob ? &waiting->sent_blob->takers : NULL;
+	if (http_request->sent_answer)
+		return &http_request->sent_answer->takers;
+	return http_request->sent_blob ? &http_request->sent_blob->takers : NULL;
 }
 
-static size_t shared_bytes(const struct waiting *waiting)
+static size_t shared_bytes(const struct http_request *http_request)
 {
-	return waiting->sent_answer ? answer_held_bytes(waiting->sent_answer) : waiting->sent_blob->len;
+	return http_request->sent_answer ? answer_held_bytes(http_request->sent_answer) : http_request->sent_blob->len;
 }
 
-static void count(struct waiting *waiting, int64_t bytes)
+static void count(struct http_request *http_request, int64_t bytes)
 {
-	struct http *http = waiting->request.http;
+	struct http *http = http_request->request.http;
 	if (bytes > 0)
 		atomic_fetch_add_explicit(&http->shared->held_bytes, (size_t)bytes, memory_order_relaxed);
 	else
@@ -28,10 +28,10 @@ static void count(struct waiting *waiting, int64_t bytes)
 	http->held_moved += bytes;
 }
 
-static void count_reply(struct waiting *waiting, int64_t bytes)
+static void count_reply(struct http_request *http_request, int64_t bytes)
 {
-	count(waiting, bytes);
-	waiting->request.http->reply_moved += bytes;
+	count(http_request, bytes);
+	http_request->request.http->reply_moved += bytes;
 }
 
 void held_show(struct http *http)
@@ -43,10 +43,10 @@ void held_show(struct http *http)
 	http->held_moved = http->reply_moved = 0;
 }
 
-void held_add(struct waiting *waiting, size_t bytes)
+void held_add(struct http_request *http_request, size_t bytes)
 {
-	waiting->held += bytes;
-	count(waiting, (int64_t)bytes);
+	http_request->held += bytes;
+	count(http_request, (int64_t)bytes);
 }
 
 bool held_has_room(const struct http *http, uint64_t bytes)
@@ -55,49 +55,49 @@ bool held_has_room(const struct http *http, uint64_t bytes)
 	       http->settings->held_bytes;
 }
 
-bool held_try(struct waiting *waiting, size_t bytes)
+bool held_try(struct http_request *http_request, size_t bytes)
 {
-	if (!held_has_room(waiting->request.http, bytes))
+	if (!held_has_room(http_request->request.http, bytes))
 		return false;
-	held_add(waiting, bytes);
+	held_add(http_request, bytes);
 	return true;
 }
 
-void held_reply(struct waiting *waiting, const struct reply *reply)
+void held_reply(struct http_request *http_request, const struct reply *reply)
 {
 	if (reply->body.len <= HELD_FROM_BYTES)
 		return;
-	waiting->sent_answer = reply->answer ? answer_ref(reply->answer) : NULL;
-	waiting->sent_blob = reply->answer ? NULL : blob_ref(reply->blob);
-	atomic_uint *takers = takers_of(waiting);
+	http_request->sent_answer = reply->answer ? answer_ref(reply->answer) : NULL;
+	http_request->sent_blob = reply->answer ? NULL : blob_ref(reply->blob);
+	atomic_uint *takers = takers_of(http_request);
 	if (!takers)
-		held_stream(waiting, reply->body.len);
+		held_stream(http_request, reply->body.len);
 	else if (atomic_fetch_add_explicit(takers, 1, memory_order_acq_rel) == 0)
-		count_reply(waiting, (int64_t)shared_bytes(waiting));
+		count_reply(http_request, (int64_t)shared_bytes(http_request));
 }
 
-void held_stream(struct waiting *waiting, size_t bytes)
+void held_stream(struct http_request *http_request, size_t bytes)
 {
-	if (bytes <= HELD_FROM_BYTES || bytes <= waiting->reply_held)
+	if (bytes <= HELD_FROM_BYTES || bytes <= http_request->reply_held)
 		return;
-	count_reply(waiting, (int64_t)(bytes - waiting->reply_held));
-	waiting->reply_held = bytes;
+	count_reply(http_request, (int64_t)(bytes - http_request->reply_held));
+	http_request->reply_held = bytes;
 }
 
-void held_let_go(struct waiting *waiting)
+void held_let_go(struct http_request *http_request)
 {
-	atomic_uint *takers = takers_of(waiting);
+	atomic_uint *takers = takers_of(http_request);
 	if (takers && atomic_fetch_sub_explicit(takers, 1, memory_order_acq_rel) == 1)
-		count_reply(waiting, -(int64_t)shared_bytes(waiting));
-	answer_unref(waiting->sent_answer);
-	blob_unref(waiting->sent_blob);
-	waiting->sent_answer = NULL;
-	waiting->sent_blob = NULL;
-	if (waiting->reply_held)
-		count_reply(waiting, -(int64_t)waiting->reply_held);
-	if (waiting->held)
-		count(waiting, -(int64_t)waiting->held);
-	waiting->held = waiting->reply_held = 0;
+		count_reply(http_request, -(int64_t)shared_bytes(http_request));
+	answer_unref(http_request->sent_answer);
+	blob_unref(http_request->sent_blob);
+	http_request->sent_answer = NULL;
+	http_request->sent_blob = NULL;
+	if (http_request->reply_held)
+		count_reply(http_request, -(int64_t)http_request->reply_held);
+	if (http_request->held)
+		count(http_request, -(int64_t)http_request->held);
+	http_request->held = http_request->reply_held = 0;
 }
 
 bool http_full(const struct http *http)

@@ -22,41 +22,41 @@ enum {
 
 /* ---------------------------------------------------------------- requests */
 
-struct waiting *request_new(struct http *http)
+struct http_request *request_new(struct http *http)
 {
-	struct waiting *waiting = TAILQ_FIRST(&http->recycled);
-	if (waiting) {
-		TAILQ_REMOVE(&http->recycled, waiting, next);
+	struct http_request *http_request = TAILQ_FIRST(&http->recycled);
+	if (http_request) {
+		TAILQ_REMOVE(&http->recycled, http_request, next);
 		http->recycled_count--;
 	} else {
-		waiting = malloc(sizeof *waiting);
-		if (!waiting)
+		http_request = malloc(sizeof *http_request);
+		if (!http_request)
 			return NULL;
-		buf_init(&waiting->request.body, 0);
+		buf_init(&http_request->request.body, 0);
 	}
 	/* all but the big target, whose bytes are set by its length */
-	struct buf body = waiting->request.body;
-	memset(waiting, 0, offsetof(struct waiting, target));
+	struct buf body = http_request->request.body;
+	memset(http_request, 0, offsetof(struct http_request, target));
 	body.max = http->settings->body_bytes;
-	waiting->request.body = body;
-	waiting->request.http = http;
-	return waiting;
+	http_request->request.body = body;
+	http_request->request.http = http;
+	return http_request;
 }
 
-void request_recycle(struct http *http, struct waiting *waiting)
+void request_recycle(struct http *http, struct http_request *http_request)
 {
-	if (waiting->response)
-		MHD_destroy_response(waiting->response);
-	buf_fini(&waiting->stream);
-	if (waiting->request.body.store && waiting->request.body.store->len > KEPT_BODY_BYTES)
-		buf_fini(&waiting->request.body);
-	buf_reset(&waiting->request.body);
+	if (http_request->response)
+		MHD_destroy_response(http_request->response);
+	buf_fini(&http_request->stream);
+	if (http_request->request.body.store && http_request->request.body.store->len > KEPT_BODY_BYTES)
+		buf_fini(&http_request->request.body);
+	buf_reset(&http_request->request.body);
 	if (http->recycled_count >= KEPT_REQUESTS) {
-		buf_fini(&waiting->request.body);
-		free(waiting);
+		buf_fini(&http_request->request.body);
+		free(http_request);
 		return;
 	}
-	TAILQ_INSERT_HEAD(&http->recycled, waiting, next);
+	TAILQ_INSERT_HEAD(&http->recycled, http_request, next);
 	http->recycled_count++;
 }
 
@@ -98,25 +98,26 @@ void *request_first_line(void *context, const char *uri, struct MHD_Connection *
 	struct http *http = context;
 	struct connection *connection =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-	struct waiting *waiting = request_new(http);
-	if (!waiting)
+	struct http_request *http_request = request_new(http);
+	if (!http_request)
 		return NULL;
-	waiting->mhd = mhd;
-	waiting->connection = connection;
-	connection->waiting = waiting;
-	waiting->target_len = strlen(uri);
-	size_t kept = waiting->target_len < sizeof waiting->target ? waiting->target_len : sizeof waiting->target - 1;
-	memcpy(waiting->target, uri, kept); /* the library decodes it in place later */
-	waiting->target[kept] = '\0';
-	waiting->request.caller = connection->number;
-	waiting->request.from_trusted_proxy = connection->from_trusted_proxy;
-	waiting->request.peer = (const struct sockaddr *)&connection->peer;
-	return waiting;
+	http_request->mhd = mhd;
+	http_request->connection = connection;
+	connection->http_request = http_request;
+	http_request->target_len = strlen(uri);
+	size_t kept = http_request->target_len < sizeof http_request->target ? http_request->target_len
+									     : sizeof http_request->target - 1;
+	memcpy(http_request->target, uri, kept); /* the library decodes it in place later */
+	http_request->target[kept] = '\0';
+	http_request->request.caller = connection->number;
+	http_request->request.from_trusted_proxy = connection->from_trusted_proxy;
+	http_request->request.peer = (const struct sockaddr *)&connection->peer;
+	return http_request;
 }
 
 size_t request_header(const struct request *request, struct slice name, struct slice *value)
 {
-	return guard_find_header(container_of(request, struct waiting, request)->mhd, name, value);
+	return guard_find_header(container_of(request, struct http_request, request)->mhd, name, value);
 }
 
 struct slice request_query(const struct request *request, struct slice name)
@@ -133,113 +134,116 @@ struct slice request_query(const struct request *request, struct slice name)
 	return (struct slice){ "", 0 };
 }
 
-static enum MHD_Result queue(struct waiting *waiting)
+static enum MHD_Result queue(struct http_request *http_request)
 {
-	struct MHD_Response *response = waiting->response;
+	struct MHD_Response *response = http_request->response;
 	if (!response)
 		return MHD_NO;
-	waiting->response = NULL;
-	enum MHD_Result result = MHD_queue_response(waiting->mhd, waiting->status, response);
+	http_request->response = NULL;
+	enum MHD_Result result = MHD_queue_response(http_request->mhd, http_request->status, response);
 	MHD_destroy_response(response);
 	return result;
 }
 
-static void begin_refusal(struct http *http, struct waiting *waiting, enum reject_reason reason)
+static void begin_refusal(struct http *http, struct http_request *http_request, enum reject_reason reason)
 {
 	meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
-	waiting->refused = true;
-	waiting->known = true;
-	waiting->state = STATE_SERVING;
-	waiting->request.received_us = loop_now(http->loop);
+	http_request->refused = true;
+	http_request->known = true;
+	http_request->state = STATE_SERVING;
+	http_request->request.received_us = loop_now(http->loop);
 }
 
-static enum MHD_Result refuse(struct http *http, struct waiting *waiting, enum outcome outcome,
+static enum MHD_Result refuse(struct http *http, struct http_request *http_request, enum outcome outcome,
 			      enum reject_reason reason, const char *detail)
 {
-	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
-	begin_refusal(http, waiting, reason);
-	http->handler.refuse(http->handler.context, &waiting->request, outcome, detail);
-	if (waiting->body_due)
-		linger(http, waiting->connection->fd);
-	return queue(waiting);
+	connection_enter(http_request->connection, PHASE_PROCESSING, loop_now(http->loop));
+	begin_refusal(http, http_request, reason);
+	http->handler.refuse(http->handler.context, &http_request->request, outcome, detail);
+	if (http_request->body_due)
+		linger(http, http_request->connection->fd);
+	return queue(http_request);
 }
 
-void waiting_refuse_past_library(struct waiting *waiting, const struct guard_verdict *verdict)
+void http_request_refuse_past_library(struct http_request *http_request, const struct guard_verdict *verdict)
 {
-	struct http *http = waiting->request.http;
-	const struct connection *connection = waiting->connection;
-	set_request_id(http, &waiting->request);
-	waiting->request.peer = (const struct sockaddr *)&connection->peer;
-	waiting->request.caller = connection->number;
-	waiting->request.from_trusted_proxy = connection->from_trusted_proxy;
-	waiting->past_library = true;
-	begin_refusal(http, waiting, verdict->reason);
-	http->handler.refuse(http->handler.context, &waiting->request, verdict->outcome, verdict->detail);
-	http->handler.finished(http->handler.context, &waiting->request, waiting->status, waiting->reply_bytes);
-	waiting->known = false; /* `finished` has been called */
+	struct http *http = http_request->request.http;
+	const struct connection *connection = http_request->connection;
+	set_request_id(http, &http_request->request);
+	http_request->request.peer = (const struct sockaddr *)&connection->peer;
+	http_request->request.caller = connection->number;
+	http_request->request.from_trusted_proxy = connection->from_trusted_proxy;
+	http_request->past_library = true;
+	begin_refusal(http, http_request, verdict->reason);
+	http->handler.refuse(http->handler.context, &http_request->request, verdict->outcome, verdict->detail);
+	http->handler.finished(http->handler.context, &http_request->request, http_request->status,
+			       http_request->reply_bytes);
+	http_request->known = false; /* `finished` has been called */
 }
 
 /* There is no memory for a reply's head: the library would close without a word. Nothing is being sent on the
  * connection, so the refusal is written past it. */
-static enum MHD_Result refuse_without_memory(struct http *http, struct waiting *waiting)
+static enum MHD_Result refuse_without_memory(struct http *http, struct http_request *http_request)
 {
 
-	int fd = waiting->connection->fd;
-	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
-	waiting_refuse_past_library(waiting, &too_many_headers);
-	waiting->state = STATE_GONE;
+	int fd = http_request->connection->fd;
+	connection_enter(http_request->connection, PHASE_PROCESSING, loop_now(http->loop));
+	http_request_refuse_past_library(http_request, &too_many_headers);
+	http_request->state = STATE_GONE;
 	shutdown(fd, SHUT_WR);
 	linger(http, fd);
 	return MHD_NO;
 }
 
 /* A body is coming. Room is made for what an ordinary one takes; more as it comes. False: out of memory. */
-static bool expect_body(struct waiting *waiting, const struct guard_head *head)
+static bool expect_body(struct http_request *http_request, const struct guard_head *head)
 {
-	struct buf *body = &waiting->request.body;
-	waiting->body_due = head->chunked || head->length > 0;
+	struct buf *body = &http_request->request.body;
+	http_request->body_due = head->chunked || head->length > 0;
 	if (head->has_length)
 		body->max = head->length < body->max ? (size_t)head->length : body->max;
 	return buf_reserve(body, head->length < FIRST_BODY_BYTES ? (size_t)head->length : FIRST_BODY_BYTES);
 }
 
 /* The whole head is there, nothing after it has been looked at. Refusing here ends the connection. */
-static enum MHD_Result head_complete(struct http *http, struct waiting *waiting, const char *method,
+static enum MHD_Result head_complete(struct http *http, struct http_request *http_request, const char *method,
 				     const char *version)
 {
 	const struct http_settings *settings = http->settings;
-	struct request *request = &waiting->request;
+	struct request *request = &http_request->request;
 	struct guard_head head = { 0 };
-	size_t kept = waiting->target_len < sizeof waiting->target ? waiting->target_len : sizeof waiting->target - 1;
-	waiting->head_seen = true;
+	size_t kept = http_request->target_len < sizeof http_request->target ? http_request->target_len
+									     : sizeof http_request->target - 1;
+	http_request->head_seen = true;
 	http->busy++;
-	loop_unwatch(http->loop, &waiting->connection->watch);
+	loop_unwatch(http->loop, &http_request->connection->watch);
 	struct guard_verdict verdict =
-		guard_request(waiting->mhd, request, method, version, (struct slice){ waiting->target, kept },
-			      waiting->target_len, settings->tenant_header, settings->header_bytes, &head);
+		guard_request(http_request->mhd, request, method, version, (struct slice){ http_request->target, kept },
+			      http_request->target_len, settings->tenant_header, settings->header_bytes, &head);
 	set_request_id(http, request);
 	if (!daemon_has_memory(settings, &head))
-		return refuse_without_memory(http, waiting);
+		return refuse_without_memory(http, http_request);
 	if (verdict.outcome != OUTCOME_OK)
-		return refuse(http, waiting, verdict.outcome, verdict.reason, verdict.detail);
+		return refuse(http, http_request, verdict.outcome, verdict.reason, verdict.detail);
 	if (head.length > settings->body_bytes) {
-		waiting->body_due = true;
-		return refuse(http, waiting, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,
+		http_request->body_due = true;
+		return refuse(http, http_request, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,
 			      "The body is larger than limits.body.");
 	}
-	if (!expect_body(waiting, &head))
-		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_NO_MEMORY, "The gateway is out of memory.");
+	if (!expect_body(http_request, &head))
+		return refuse(http, http_request, OUTCOME_OVERLOADED, REJECT_NO_MEMORY,
+			      "The gateway is out of memory.");
 	if (head.length > HELD_FROM_BYTES && !held_has_room(http, head.length))
-		return refuse(http, waiting, OUTCOME_OVERLOADED, REJECT_IN_FLIGHT_BYTES,
+		return refuse(http, http_request, OUTCOME_OVERLOADED, REJECT_IN_FLIGHT_BYTES,
 			      "The gateway holds as many bytes as limits.in_flight_bytes allows.");
-	connection_enter(waiting->connection, PHASE_BODY, loop_now(http->loop));
+	connection_enter(http_request->connection, PHASE_BODY, loop_now(http->loop));
 	return MHD_YES;
 }
 
 /* Room for more of the body, counted before it is taken. */
-static bool make_room(struct waiting *waiting, size_t more)
+static bool make_room(struct http_request *http_request, size_t more)
 {
-	struct buf *body = &waiting->request.body;
+	struct buf *body = &http_request->request.body;
 	size_t before = body->store ? body->store->len : 0, wanted = body->len + more;
 	if (wanted <= before)
 		return true;
@@ -247,70 +251,71 @@ static bool make_room(struct waiting *waiting, size_t more)
 		return false;
 	size_t grown = 2 * before < wanted ? wanted : 2 * before;
 	grown = grown < body->max ? grown : body->max;
-	if (grown > HELD_FROM_BYTES && grown > waiting->held && !held_try(waiting, grown - waiting->held))
+	if (grown > HELD_FROM_BYTES && grown > http_request->held &&
+	    !held_try(http_request, grown - http_request->held))
 		return false;
 	if (!buf_reserve(body, grown - body->len))
 		return false;
-	if (body->store->len > waiting->held && waiting->held)
-		held_add(waiting, body->store->len - waiting->held);
+	if (body->store->len > http_request->held && http_request->held)
+		held_add(http_request, body->store->len - http_request->held);
 	return true;
 }
 
-static enum MHD_Result body_piece(struct http *http, struct waiting *waiting, const char *bytes, size_t *len)
+static enum MHD_Result body_piece(struct http *http, struct http_request *http_request, const char *bytes, size_t *len)
 {
-	struct buf *body = &waiting->request.body;
-	waiting->received += *len;
-	if (!waiting->overflown && make_room(waiting, *len)) {
+	struct buf *body = &http_request->request.body;
+	http_request->received += *len;
+	if (!http_request->overflown && make_room(http_request, *len)) {
 		buf_put(body, (struct slice){ bytes, *len });
-	} else if (!waiting->overflown) {
-		waiting->overflown = true;
+	} else if (!http_request->overflown) {
+		http_request->overflown = true;
 		buf_fini(body);
-		held_let_go(waiting);
+		held_let_go(http_request);
 	}
 	*len = 0;
 	/* The reply can only come at the body's end; who sends without end is dropped. */
-	if (waiting->received <= 2 * (uint64_t)http->settings->body_bytes + 65536)
+	if (http_request->received <= 2 * (uint64_t)http->settings->body_bytes + 65536)
 		return MHD_YES;
 	meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BODY_SIZE, 0, 1);
 	return MHD_NO;
 }
 
-void waiting_park(struct waiting *waiting)
+void http_request_suspend(struct http_request *http_request)
 {
-	MHD_suspend_connection(waiting->mhd);
-	waiting->parked = true;
-	connection_enter(waiting->connection, PHASE_SERVED, loop_now(waiting->request.http->loop));
+	MHD_suspend_connection(http_request->mhd);
+	http_request->suspended = true;
+	connection_enter(http_request->connection, PHASE_PROCESSING, loop_now(http_request->request.http->loop));
 }
 
-static enum MHD_Result body_complete(struct http *http, struct waiting *waiting)
+static enum MHD_Result body_complete(struct http *http, struct http_request *http_request)
 {
-	loop_unwatch(http->loop, &waiting->connection->watch);
-	connection_enter(waiting->connection, PHASE_SERVED, loop_now(http->loop));
-	waiting->state = STATE_SERVING;
-	waiting->known = true;
-	waiting->request.received_us = loop_now(http->loop);
-	if (waiting->overflown) {
-		bool large = waiting->received > http->settings->body_bytes;
+	loop_unwatch(http->loop, &http_request->connection->watch);
+	connection_enter(http_request->connection, PHASE_PROCESSING, loop_now(http->loop));
+	http_request->state = STATE_SERVING;
+	http_request->known = true;
+	http_request->request.received_us = loop_now(http->loop);
+	if (http_request->overflown) {
+		bool large = http_request->received > http->settings->body_bytes;
 		meter_add(http->meter, METRIC_ID_REJECTED, large ? REJECT_BODY_SIZE : REJECT_IN_FLIGHT_BYTES, 0, 1);
-		http->handler.refuse(http->handler.context, &waiting->request,
+		http->handler.refuse(http->handler.context, &http_request->request,
 				     large ? OUTCOME_PAYLOAD_TOO_LARGE : OUTCOME_OVERLOADED,
 				     large ? "The body is larger than limits.body."
 					   : "The gateway holds as many bytes as limits.in_flight_bytes allows.");
 	} else if (http->refusing) {
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_SHUTTING_DOWN, 0, 1);
-		http->handler.refuse(http->handler.context, &waiting->request, OUTCOME_SHUTTING_DOWN,
+		http->handler.refuse(http->handler.context, &http_request->request, OUTCOME_SHUTTING_DOWN,
 				     "The gateway is shutting down.");
 	} else {
-		http->handler.serve(http->handler.context, &waiting->request);
+		http->handler.serve(http->handler.context, &http_request->request);
 	}
-	if (waiting->state == STATE_ANSWERED)
-		return queue(waiting);
-	if (waiting->state == STATE_GONE)
+	if (http_request->state == STATE_ANSWERED)
+		return queue(http_request);
+	if (http_request->state == STATE_GONE)
 		return MHD_NO;
-	waiting->state = STATE_SUSPENDED;
-	if (!waiting->held)
-		held_add(waiting, (size_t)waiting->received);
-	waiting_park(waiting);
+	http_request->state = STATE_SUSPENDED;
+	if (!http_request->held)
+		held_add(http_request, (size_t)http_request->received);
+	http_request_suspend(http_request);
 	return MHD_YES;
 }
 
@@ -318,18 +323,19 @@ enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const 
 			       const char *version, const char *upload, size_t *upload_len, void **request_context)
 {
 	struct http *http = context;
-	struct waiting *waiting = *request_context;
+	struct http_request *http_request = *request_context;
 	(void)mhd;
 	(void)url;
-	if (!waiting)
+	if (!http_request)
 		return MHD_NO; /* out of memory when it began */
-	switch (waiting->state) {
+	switch (http_request->state) {
 	case STATE_READING:
-		if (!waiting->head_seen)
-			return head_complete(http, waiting, method, version);
-		return *upload_len ? body_piece(http, waiting, upload, upload_len) : body_complete(http, waiting);
+		if (!http_request->head_seen)
+			return head_complete(http, http_request, method, version);
+		return *upload_len ? body_piece(http, http_request, upload, upload_len)
+				   : body_complete(http, http_request);
 	case STATE_ANSWERED:
-		return queue(waiting);
+		return queue(http_request);
 	case STATE_SERVING:
 	case STATE_SUSPENDED:
 	case STATE_GONE:
@@ -338,42 +344,42 @@ enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const 
 	return MHD_NO;
 }
 
-void waiting_resume(struct waiting *waiting)
+void http_request_resume(struct http_request *http_request)
 {
-	struct http *http = waiting->request.http;
-	if (!waiting->parked || waiting->resume_due)
+	struct http *http = http_request->request.http;
+	if (!http_request->suspended || http_request->resume_due)
 		return;
-	waiting->resume_due = true;
-	TAILQ_INSERT_TAIL(&http->resume, waiting, next);
+	http_request->resume_due = true;
+	TAILQ_INSERT_TAIL(&http->resume, http_request, next);
 }
 
 /* The client has left, or is given up on. */
-void waiting_left(struct waiting *waiting)
+void http_request_left(struct http_request *http_request)
 {
-	struct http *http = waiting->request.http;
+	struct http *http = http_request->request.http;
 	meter_add(http->meter, METRIC_ID_CLIENTS_GONE, 0, 0, 1);
-	void (*gone)(struct request *) = waiting->request.gone;
-	waiting->request.gone = NULL;
-	waiting->request.drained = NULL;
-	waiting->state = STATE_GONE;
-	waiting->stream_ended = true;
+	void (*gone)(struct request *) = http_request->request.gone;
+	http_request->request.gone = NULL;
+	http_request->request.drained = NULL;
+	http_request->state = STATE_GONE;
+	http_request->stream_ended = true;
 	if (gone)
-		gone(&waiting->request);
-	waiting_resume(waiting);
+		gone(&http_request->request);
+	http_request_resume(http_request);
 }
 
 static void resume_all(struct http *http)
 {
-	struct waiting *waiting;
-	while ((waiting = TAILQ_FIRST(&http->resume))) {
-		struct connection *connection = waiting->connection;
-		TAILQ_REMOVE(&http->resume, waiting, next);
-		waiting->resume_due = false;
-		waiting->parked = false;
+	struct http_request *http_request;
+	while ((http_request = TAILQ_FIRST(&http->resume))) {
+		struct connection *connection = http_request->connection;
+		TAILQ_REMOVE(&http->resume, http_request, next);
+		http_request->resume_due = false;
+		http_request->suspended = false;
 		loop_unwatch(http->loop, &connection->watch);
-		if (connection->phase != PHASE_SERVED)
-			connection_enter(connection, PHASE_SERVED, loop_now(http->loop));
-		MHD_resume_connection(waiting->mhd);
+		if (connection->phase != PHASE_PROCESSING)
+			connection_enter(connection, PHASE_PROCESSING, loop_now(http->loop));
+		MHD_resume_connection(http_request->mhd);
 		daemon_run_soon(connection->daemon);
 	}
 }
@@ -382,34 +388,35 @@ void request_completed(void *context, struct MHD_Connection *mhd, void **request
 		       enum MHD_RequestTerminationCode code)
 {
 	struct http *http = context;
-	struct waiting *waiting = *request_context;
+	struct http_request *http_request = *request_context;
 	(void)mhd;
 	*request_context = NULL;
-	if (!waiting)
+	if (!http_request)
 		return;
-	struct request *request = &waiting->request;
-	bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && waiting->status && waiting->state == STATE_ANSWERED;
-	if (waiting->resume_due)
-		TAILQ_REMOVE(&http->resume, waiting, next);
-	loop_unwatch(http->loop, &waiting->connection->watch);
-	waiting->connection->waiting = NULL;
+	struct request *request = &http_request->request;
+	bool sent = code == MHD_REQUEST_TERMINATED_COMPLETED_OK && http_request->status &&
+		    http_request->state == STATE_ANSWERED;
+	if (http_request->resume_due)
+		TAILQ_REMOVE(&http->resume, http_request, next);
+	loop_unwatch(http->loop, &http_request->connection->watch);
+	http_request->connection->http_request = NULL;
 	if (request->gone) { /* died while answering in pieces */
 		meter_add(http->meter, METRIC_ID_CLIENTS_GONE, 0, 0, 1);
 		request->gone(request);
 	}
-	if (waiting->known)
-		http->handler.finished(http->handler.context, request, sent ? waiting->status : 499,
-				       waiting->reply_bytes);
-	if (waiting->head_seen)
+	if (http_request->known)
+		http->handler.finished(http->handler.context, request, sent ? http_request->status : 499,
+				       http_request->reply_bytes);
+	if (http_request->head_seen)
 		http->busy--;
-	else if (waiting->connection->phase != PHASE_CUT && /* else it is counted already */
+	else if (http_request->connection->phase != PHASE_CUT && /* else it is counted already */
 		 (code == MHD_REQUEST_TERMINATED_WITH_ERROR || code == MHD_REQUEST_TERMINATED_COMPLETED_OK))
 		/* The library refused the head itself, one that is not its connection's first: a Content-Length that is
 		 * no number, a head larger than its memory. */
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_BAD_FRAMING, 0, 1);
-	held_let_go(waiting);
-	connection_enter(waiting->connection, PHASE_IDLE, loop_now(http->loop));
-	request_recycle(http, waiting);
+	held_let_go(http_request);
+	connection_enter(http_request->connection, PHASE_IDLE, loop_now(http->loop));
+	request_recycle(http, http_request);
 }
 
 /* ---------------------------------------------------------------- the listener */
@@ -509,9 +516,10 @@ static void give_up_all(struct http *http)
 	for (int phase = 0; phase < PHASE_COUNT; phase++) {
 		struct connection *connection;
 		TAILQ_FOREACH (connection, &http->phases[phase], next) {
-			struct waiting *waiting = connection->waiting;
-			if (waiting && waiting->parked && waiting->state != STATE_GONE && !waiting->resume_due)
-				waiting_left(waiting);
+			struct http_request *http_request = connection->http_request;
+			if (http_request && http_request->suspended && http_request->state != STATE_GONE &&
+			    !http_request->resume_due)
+				http_request_left(http_request);
 		}
 	}
 	resume_all(http);
@@ -527,11 +535,11 @@ void http_stop(struct http *http)
 	give_up_all(http);
 	daemons_stop(http);
 	linger_stop(http);
-	struct waiting *waiting;
-	while ((waiting = TAILQ_FIRST(&http->recycled))) {
-		TAILQ_REMOVE(&http->recycled, waiting, next);
-		buf_fini(&waiting->request.body);
-		free(waiting);
+	struct http_request *http_request;
+	while ((http_request = TAILQ_FIRST(&http->recycled))) {
+		TAILQ_REMOVE(&http->recycled, http_request, next);
+		buf_fini(&http_request->request.body);
+		free(http_request);
 	}
 	held_show(http);
 	free(http);

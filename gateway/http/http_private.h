@@ -9,19 +9,19 @@
  *        +--(no byte in time)+--(not whole in time, refused, the client leaves)--> closed
  *
  *   connection, the library's (connection.c):
- *     IDLE --(quiet for a while)--> DOZING --(a byte)--> HEAD
- *     IDLE, HEAD --(whole head)--> BODY --(whole body)--> SERVED --(reply sent)--> IDLE
+ *     IDLE --(quiet for a while)--> IDLE_WATCHED --(a byte)--> HEAD
+ *     IDLE, HEAD --(whole head)--> BODY --(whole body)--> PROCESSING --(reply sent)--> IDLE
  *     BODY --(after a while)--> SLOW_BODY
- *     SERVED --(after a while without a reply)--> WATCHED --(there is one)--> SERVED
- *     SERVED --(after a while of sending)--> SENDING
- *     DOZING, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
- *     DOZING, HEAD, SLOW_BODY, SENDING --(too long)--> CUT
+ *     PROCESSING --(after a while without a reply)--> WATCHING_CLIENT --(there is one)--> PROCESSING
+ *     PROCESSING --(after a while of sending)--> SENDING
+ *     IDLE_WATCHED, HEAD, SLOW_BODY --(the client leaves)--> LEFT --(nothing whole came)--> CUT
+ *     IDLE_WATCHED, HEAD, SLOW_BODY, SENDING --(too long)--> CUT
  *
  *   request:
  *     READING -> SERVING -> ANSWERED                     (replied from within the handler)
  *                SERVING -> SUSPENDED -> ANSWERED        (later; resumed with the others once a turn)
  *                           SUSPENDED -> GONE            (the client left: closed without a reply)
- *     A reply in pieces is ANSWERED from its head on, and parked whenever the library has taken all there is of it.
+ *     A reply in pieces is ANSWERED from its head on, and suspended whenever the library has taken all there is of it.
  */
 #ifndef JITNEY_GATEWAY_HTTP_HTTP_PRIVATE_H
 #define JITNEY_GATEWAY_HTTP_HTTP_PRIVATE_H
@@ -42,12 +42,12 @@ enum { LINGERS_MAX = 128 };
 enum phase {
 	PHASE_ARRIVED,
 	PHASE_IDLE,
-	PHASE_DOZING,
+	PHASE_IDLE_WATCHED,
 	PHASE_HEAD,
 	PHASE_BODY,
 	PHASE_SLOW_BODY,
-	PHASE_SERVED,
-	PHASE_WATCHED,
+	PHASE_PROCESSING,
+	PHASE_WATCHING_CLIENT,
 	PHASE_SENDING,
 	PHASE_LEFT,
 	PHASE_CUT,
@@ -77,15 +77,15 @@ struct connection {
 	struct sockaddr_in6 peer; /* AF_INET6, AF_INET laid over it, or AF_UNIX */
 	bool from_trusted_proxy;
 	struct loop_watch
-		watch; /* ARRIVED, HEAD at the door, DOZING: for bytes; HEAD, SLOW_BODY, WATCHED: for the end */
-	struct waiting *waiting; /* the request whose first line has come; else NULL */
+		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED: for bytes; HEAD, SLOW_BODY, WATCHING_CLIENT: for the end */
+	struct http_request *http_request; /* the request whose first line has come; else NULL */
 };
 TAILQ_HEAD(connections, connection);
 
 enum request_state { STATE_READING, STATE_SERVING, STATE_SUSPENDED, STATE_ANSWERED, STATE_GONE };
 
 /* A request with what only these files need. */
-struct waiting {
+struct http_request {
 	struct request request; /* what others see */
 	enum request_state state;
 	bool refused;      /* answered in the first call: nothing after the head is read */
@@ -94,7 +94,7 @@ struct waiting {
 	bool head_seen;    /* the whole head has come: counted in http->busy */
 	bool body_due;     /* the head announces a body */
 	bool known;        /* serve or refuse has seen it: `finished` is owed */
-	bool parked;       /* the library holds it suspended */
+	bool suspended;    /* the library holds it suspended */
 	bool resume_due;   /* in http->resume */
 	bool streaming, stream_ended;
 	struct buf stream;          /* pieces not yet given to the library */
@@ -113,9 +113,9 @@ struct waiting {
 	struct connection *connection;
 	size_t target_len; /* as it came */
 	char target[REQUEST_TARGET_BYTES];
-	TAILQ_ENTRY(waiting) next; /* in http->resume, or http->recycled */
+	TAILQ_ENTRY(http_request) next; /* in http->resume, or http->recycled */
 };
-TAILQ_HEAD(waitings, waiting);
+TAILQ_HEAD(http_requests, http_request);
 
 struct lingering;
 TAILQ_HEAD(lingers, lingering);
@@ -145,10 +145,10 @@ struct http {
 	struct connections phases[PHASE_COUNT];
 	uint64_t sending_check_us; /* when those in SENDING are looked at again */
 	/* http.c */
-	struct waitings resume;   /* answered or gone while suspended: resumed together once a turn */
-	struct lingers lingering; /* refused while their client still sends: see linger.c */
+	struct http_requests resume; /* answered or gone while suspended: resumed together once a turn */
+	struct lingers lingering;    /* refused while their client still sends: see linger.c */
 	size_t lingering_count;
-	struct waitings recycled;
+	struct http_requests recycled;
 	size_t recycled_count;
 	size_t busy;
 	uint64_t next_id; /* for X-Request-Id */
@@ -223,37 +223,37 @@ void linger_stop(struct http *http);
 /* --- held_bytes.c: all counted until held_let_go --- */
 
 /* Bytes of the request's body. */
-void held_add(struct waiting *waiting, size_t bytes);
+void held_add(struct http_request *http_request, size_t bytes);
 /* Whether so many more would be within limits.in_flight_bytes. */
 bool held_has_room(const struct http *http, uint64_t bytes);
 /* held_add, unless that is more than limits.in_flight_bytes. The check and the addition are two steps: workers that
  * race may overshoot by a body each. */
-bool held_try(struct waiting *waiting, size_t bytes) MUST_CHECK;
+bool held_try(struct http_request *http_request, size_t bytes) MUST_CHECK;
 /* A reply that is now the library's to send. */
-void held_reply(struct waiting *waiting, const struct reply *reply);
+void held_reply(struct http_request *http_request, const struct reply *reply);
 /* A stream whose pieces take this much memory by now; never less than before. */
-void held_stream(struct waiting *waiting, size_t bytes);
+void held_stream(struct http_request *http_request, size_t bytes);
 /* The request has ended. */
-void held_let_go(struct waiting *waiting);
+void held_let_go(struct http_request *http_request);
 /* Once a turn: show in the gauges what has moved; an item of a large batch moves bytes four times. */
 void held_show(struct http *http);
 
 /* --- http.c --- */
 
 /* A request object, empty; NULL: out of memory. */
-struct waiting *request_new(struct http *http);
+struct http_request *request_new(struct http *http);
 /* An id for a request that has brought none. */
 void request_id_new(struct http *http, char id[REQUEST_ID_BYTES]);
-void request_recycle(struct http *http, struct waiting *waiting);
+void request_recycle(struct http *http, struct http_request *http_request);
 /* Answer it with a problem, written to the socket by us since the library knows nothing of it, or has no memory left
  * for a reply. The connection has to be closed afterwards. */
-void waiting_refuse_past_library(struct waiting *waiting, const struct guard_verdict *verdict);
-/* Suspend it in the library until waiting_resume. */
-void waiting_park(struct waiting *waiting);
-/* Have it resumed with the others; fine if it is not parked. */
-void waiting_resume(struct waiting *waiting);
+void http_request_refuse_past_library(struct http_request *http_request, const struct guard_verdict *verdict);
+/* Suspend it in the library until http_request_resume. */
+void http_request_suspend(struct http_request *http_request);
+/* Have it resumed with the others; fine if it is not suspended. */
+void http_request_resume(struct http_request *http_request);
 /* The client has left, or is given up on. */
-void waiting_left(struct waiting *waiting);
+void http_request_left(struct http_request *http_request);
 /* The library's callbacks; the context is the struct http. */
 void *request_first_line(void *context, const char *uri, struct MHD_Connection *mhd);
 enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const char *url, const char *method,

@@ -71,11 +71,12 @@ static struct MHD_Response *body_response(const struct reply *reply)
 }
 
 /* Put the head on; takes the response. NULL when memory is out. */
-static struct MHD_Response *with_head(struct MHD_Response *response, struct waiting *waiting, const struct reply *reply)
+static struct MHD_Response *with_head(struct MHD_Response *response, struct http_request *http_request,
+				      const struct reply *reply)
 {
 	if (!response)
 		return NULL;
-	bool close_after = waiting->refused || waiting->request.http->draining;
+	bool close_after = http_request->refused || http_request->request.http->draining;
 	bool fine = !reply->content_type || MHD_add_response_header(response, "Content-Type", reply->content_type);
 	for (size_t i = 0; fine && i < reply->header_count; i++)
 		fine = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
@@ -88,16 +89,16 @@ static struct MHD_Response *with_head(struct MHD_Response *response, struct wait
 	return response;
 }
 
-static void answered(struct waiting *waiting, struct MHD_Response *response, unsigned status)
+static void answered(struct http_request *http_request, struct MHD_Response *response, unsigned status)
 {
-	waiting->response = response; /* NULL: the handler call returns MHD_NO and the connection is closed */
-	waiting->status = status;
-	waiting->state = STATE_ANSWERED;
-	waiting_resume(waiting);
+	http_request->response = response; /* NULL: the handler call returns MHD_NO and the connection is closed */
+	http_request->status = status;
+	http_request->state = STATE_ANSWERED;
+	http_request_resume(http_request);
 }
 
 /* A refusal, small enough for what the socket holds anyway: what it does not take at once is lost. */
-static void write_past_library(struct waiting *waiting, const struct reply *reply)
+static void write_past_library(struct http_request *http_request, const struct reply *reply)
 {
 	struct buf out = BUF_INIT(1 << 20);
 	buf_printf(&out, "HTTP/1.1 %u %s\r\n", reply->status, MHD_get_reason_phrase_for(reply->status));
@@ -106,118 +107,118 @@ static void write_past_library(struct waiting *waiting, const struct reply *repl
 	for (size_t i = 0; i < reply->header_count; i++)
 		buf_printf(&out, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
 	buf_printf(&out, "Content-Length: %zu\r\nConnection: close\r\n\r\n", reply->body.len);
-	if (waiting->request.method != HTTP_HEAD)
+	if (http_request->request.method != HTTP_HEAD)
 		buf_put(&out, reply->body);
 	struct slice bytes = buf_slice(&out);
 	if (!out.failed) {
-		ssize_t sent = send(waiting->connection->fd, bytes.at, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = send(http_request->connection->fd, bytes.at, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		(void)sent; /* who does not read its replies misses this one */
 	}
 	buf_fini(&out);
-	waiting->status = reply->status;
-	waiting->state = STATE_ANSWERED;
+	http_request->status = reply->status;
+	http_request->state = STATE_ANSWERED;
 }
 
 void request_reply(struct request *request, const struct reply *reply)
 {
-	struct waiting *waiting = container_of(request, struct waiting, request);
-	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
+	struct http_request *http_request = container_of(request, struct http_request, request);
+	assert(http_request->state == STATE_SERVING || http_request->state == STATE_SUSPENDED);
 	request->gone = NULL;
-	waiting->reply_bytes = reply->status == 304 ? 0 : reply->body.len;
-	if (waiting->past_library) {
-		write_past_library(waiting, reply);
+	http_request->reply_bytes = reply->status == 304 ? 0 : reply->body.len;
+	if (http_request->past_library) {
+		write_past_library(http_request, reply);
 		return;
 	}
-	if (waiting->reply_bytes)
-		held_reply(waiting, reply);
-	answered(waiting, with_head(body_response(reply), waiting, reply), reply->status);
+	if (http_request->reply_bytes)
+		held_reply(http_request, reply);
+	answered(http_request, with_head(body_response(reply), http_request, reply), reply->status);
 }
 
 /* The library asks for the next piece. */
 static ssize_t read_stream(void *context, uint64_t position, char *out, size_t max)
 {
-	struct waiting *waiting = context;
+	struct http_request *http_request = context;
 	(void)position;
-	size_t left = waiting->stream.len - waiting->stream_at;
-	if (waiting->state == STATE_GONE)
+	size_t left = http_request->stream.len - http_request->stream_at;
+	if (http_request->state == STATE_GONE)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (left == 0) {
-		if (waiting->stream_ended)
+		if (http_request->stream_ended)
 			return MHD_CONTENT_READER_END_OF_STREAM;
-		if (waiting->request.http->stopping)
+		if (http_request->request.http->stopping)
 			return MHD_CONTENT_READER_END_WITH_ERROR;
-		waiting_park(waiting);
+		http_request_suspend(http_request);
 		return 0;
 	}
 	size_t count = left < max ? left : max;
-	memcpy(out, buf_slice(&waiting->stream).at + waiting->stream_at, count);
-	waiting->stream_at += count;
-	waiting->stream_taken += count;
-	if (waiting->stream_at == waiting->stream.len) {
-		buf_reset(&waiting->stream);
-		waiting->stream_at = 0;
+	memcpy(out, buf_slice(&http_request->stream).at + http_request->stream_at, count);
+	http_request->stream_at += count;
+	http_request->stream_taken += count;
+	if (http_request->stream_at == http_request->stream.len) {
+		buf_reset(&http_request->stream);
+		http_request->stream_at = 0;
 	}
-	if (waiting->request.drained && left - count <= STREAM_LOW_BYTES)
-		waiting->request.drained(&waiting->request);
+	if (http_request->request.drained && left - count <= STREAM_LOW_BYTES)
+		http_request->request.drained(&http_request->request);
 	return (ssize_t)count;
 }
 
 void request_stream_start(struct request *request, const struct reply *reply)
 {
-	struct waiting *waiting = container_of(request, struct waiting, request);
-	assert(waiting->state == STATE_SERVING || waiting->state == STATE_SUSPENDED);
-	buf_init(&waiting->stream, STREAM_MAX_BYTES);
-	waiting->streaming = true;
-	struct MHD_Response *response =
-		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, waiting, NULL);
-	answered(waiting, with_head(response, waiting, reply), reply->status);
+	struct http_request *http_request = container_of(request, struct http_request, request);
+	assert(http_request->state == STATE_SERVING || http_request->state == STATE_SUSPENDED);
+	buf_init(&http_request->stream, STREAM_MAX_BYTES);
+	http_request->streaming = true;
+	struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES,
+									  read_stream, http_request, NULL);
+	answered(http_request, with_head(response, http_request, reply), reply->status);
 }
 
 /* A reader that is always a little behind never empties the stream: what it has read must not fill it. Moved once it is
  * the larger half, so that a byte is moved once on average. */
-static void forget_read(struct waiting *waiting)
+static void forget_read(struct http_request *http_request)
 {
-	struct buf *stream = &waiting->stream;
-	if (waiting->stream_at <= stream->len / 2)
+	struct buf *stream = &http_request->stream;
+	if (http_request->stream_at <= stream->len / 2)
 		return;
-	stream->len -= waiting->stream_at;
-	memmove(stream->store->bytes, stream->store->bytes + waiting->stream_at, stream->len);
-	waiting->stream_at = 0;
+	stream->len -= http_request->stream_at;
+	memmove(stream->store->bytes, stream->store->bytes + http_request->stream_at, stream->len);
+	http_request->stream_at = 0;
 }
 
 bool request_stream_put(struct request *request, struct slice piece)
 {
-	struct waiting *waiting = container_of(request, struct waiting, request);
-	assert(waiting->streaming && !waiting->stream_ended);
-	forget_read(waiting);
-	buf_put(&waiting->stream, piece);
-	held_stream(waiting, waiting->stream.store ? waiting->stream.store->len : 0);
-	waiting->reply_bytes += piece.len;
-	waiting_resume(waiting);
-	return !waiting->stream.failed;
+	struct http_request *http_request = container_of(request, struct http_request, request);
+	assert(http_request->streaming && !http_request->stream_ended);
+	forget_read(http_request);
+	buf_put(&http_request->stream, piece);
+	held_stream(http_request, http_request->stream.store ? http_request->stream.store->len : 0);
+	http_request->reply_bytes += piece.len;
+	http_request_resume(http_request);
+	return !http_request->stream.failed;
 }
 
 size_t request_stream_unread(const struct request *request)
 {
-	const struct waiting *waiting = (const struct waiting *)(uintptr_t)container_of(
-		(struct request *)(uintptr_t)request, struct waiting, request);
-	return waiting->stream.len - waiting->stream_at;
+	const struct http_request *http_request = (const struct http_request *)(uintptr_t)container_of(
+		(struct request *)(uintptr_t)request, struct http_request, request);
+	return http_request->stream.len - http_request->stream_at;
 }
 
 void request_stream_end(struct request *request)
 {
-	struct waiting *waiting = container_of(request, struct waiting, request);
+	struct http_request *http_request = container_of(request, struct http_request, request);
 	request->gone = NULL;
 	request->drained = NULL;
-	waiting->stream_ended = true;
-	waiting_resume(waiting);
+	http_request->stream_ended = true;
+	http_request_resume(http_request);
 }
 
 void request_stream_abort(struct request *request)
 {
-	struct waiting *waiting = container_of(request, struct waiting, request);
+	struct http_request *http_request = container_of(request, struct http_request, request);
 	request->gone = NULL;
 	request->drained = NULL;
-	waiting->state = STATE_GONE;
-	waiting_resume(waiting);
+	http_request->state = STATE_GONE;
+	http_request_resume(http_request);
 }
