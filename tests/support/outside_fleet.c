@@ -295,7 +295,7 @@ static struct answer *fetch_anew(const struct answer *known)
 		char digits[16];
 		if (!fetch)
 			continue;
-		uint64_t anew = truth_say(fetch->question, fetch->asker, truth_moment(), clock_now_us());
+		uint64_t anew = truth_say(fetch->question, fetch->caller, truth_moment(), clock_now_us());
 		snprintf(digits, sizeof digits, "%010llu", (unsigned long long)anew);
 		memcpy(copy.store->bytes + at - 10, digits, 10);
 		any = true;

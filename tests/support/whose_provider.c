@@ -136,7 +136,7 @@ static const char *put_item(struct buf *out, const struct speech *speech, const 
 	const struct heard_call *call = &heard->calls[n];
 	uint64_t moment = wire_note((struct http_exchange *)(uintptr_t)exchange)->moment;
 	buf_put_text(out, between);
-	speech_put_item(speech, heard, n, truth_say(call->question, call->asker, moment, clock_now_us()), out);
+	speech_put_item(speech, heard, n, truth_say(call->question, call->caller, moment, clock_now_us()), out);
 	return speech->between;
 }
 
@@ -271,7 +271,7 @@ static void refuse(struct http_exchange *exchange, const struct heard *heard, un
 	buf_put_text(&body, "{\"message\":\"no\",\"input\":[0");
 	for (size_t i = 0; i < heard->count; i++)
 		buf_printf(&body, ",%llu,%llu", (unsigned long long)heard->calls[i].question,
-			   (unsigned long long)heard->calls[i].asker);
+			   (unsigned long long)heard->calls[i].caller);
 	buf_put_text(&body, "]}");
 	wire_grow(exchange, status, buf_slice(&body));
 	buf_fini(&body);

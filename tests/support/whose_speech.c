@@ -181,7 +181,7 @@ const struct spoken_tool *spoken_tool_of(uint64_t question)
 
 /* One letter of a form. */
 struct form_values {
-	uint64_t question, asker, id, place, fetch;
+	uint64_t question, caller, id, place, fetch;
 	const char *path;
 };
 
@@ -197,7 +197,7 @@ static void put_form(const char *form, const struct form_values *values, struct 
 			buf_put_u64(out, values->question);
 			break;
 		case 'A':
-			buf_put_u64(out, values->asker);
+			buf_put_u64(out, values->caller);
 			break;
 		case 'I':
 			buf_put_u64(out, values->id);
@@ -214,9 +214,9 @@ static void put_form(const char *form, const struct form_values *values, struct 
 	}
 }
 
-void speech_ask(const struct speech *speech, uint64_t question, uint64_t asker, const char *path, struct buf *out)
+void speech_ask(const struct speech *speech, uint64_t question, uint64_t caller, const char *path, struct buf *out)
 {
-	const struct form_values values = { .question = question, .asker = asker, .path = path };
+	const struct form_values values = { .question = question, .caller = caller, .path = path };
 	put_form(speech->arguments, &values, out);
 }
 
@@ -245,7 +245,7 @@ void speech_hear(const struct speech *speech, const struct http_exchange *exchan
 	for (size_t t = 0; t < countof(texts); t++)
 		for (size_t at = 0; whose_next(texts[t], &at, &number);) {
 			if (number.kind == WHOSE_ASKER && heard->count) {
-				heard->calls[heard->count - 1].asker = number.number;
+				heard->calls[heard->count - 1].caller = number.number;
 				continue;
 			}
 			if (number.kind != WHOSE_QUESTION)
@@ -262,6 +262,6 @@ void speech_hear(const struct speech *speech, const struct http_exchange *exchan
 void speech_put_item(const struct speech *speech, const struct heard *heard, size_t n, uint64_t fetch, struct buf *out)
 {
 	const struct heard_call *call = &heard->calls[n];
-	const struct form_values values = { call->question, call->asker, call->id, call->place, fetch, "" };
+	const struct form_values values = { call->question, call->caller, call->id, call->place, fetch, "" };
 	put_form(call->fails && speech->bad ? speech->bad : speech->good, &values, out);
 }

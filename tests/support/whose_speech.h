@@ -16,7 +16,7 @@ enum { HEARD_MAX = 64 };
 /* How an upstream's provider speaks. */
 struct speech {
 	const char *upstream;
-	const char *arguments; /* of a call: $Q question, $A asker, $P a part of a path */
+	const char *arguments; /* of a call: $Q question, $A caller, $P a part of a path */
 	const char *id;        /* what stands before an id in a request; NULL: there are none */
 	/* the answer: $I id, $N place, $Q, $A, $F fetch */
 	const char *before, *after, *between;
@@ -50,13 +50,13 @@ const struct speech *speech_at(const char *url);
 const struct spoken_tool *spoken_tool_of(uint64_t question);
 
 /* A call's arguments. */
-void speech_ask(const struct speech *speech, uint64_t question, uint64_t asker, const char *path, struct buf *out);
+void speech_ask(const struct speech *speech, uint64_t question, uint64_t caller, const char *path, struct buf *out);
 
 /* The calls in a request, in its order. */
 struct heard {
 	size_t count;
 	struct heard_call {
-		uint64_t question, asker, id, place;
+		uint64_t question, caller, id, place;
 		bool fails; /* to be set: it is answered with `bad` */
 	} calls[HEARD_MAX];
 };

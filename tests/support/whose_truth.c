@@ -78,11 +78,11 @@ static void *grow(void *array, size_t count, size_t *room, size_t each)
 	return array;
 }
 
-uint64_t truth_say(uint64_t question, uint64_t asker, uint64_t begun, uint64_t said_us)
+uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t said_us)
 {
 	fetches = grow(fetches, fetch_count, &fetch_room, sizeof *fetches);
 	fetches[fetch_count] =
-		(struct truth_fetch){ .question = question, .asker = asker, .begun = begun, .said_us = said_us };
+		(struct truth_fetch){ .question = question, .caller = caller, .begun = begun, .said_us = said_us };
 	return FIRST_FETCH + fetch_count++;
 }
 

@@ -6,7 +6,7 @@
  *
  * Numbers stand in arguments and answers, so that every byte that a caller gets can be traced:
  *   question  six digits, 1 or 2 first: what is asked, of which tool; one that begins with 2 is a write, and asked once
- *   asker     six digits, 7 first: who asked, which the cache's key leaves to the identity of the caller
+ *   caller     six digits, 7 first: who asked, which the cache's key leaves to the identity of the caller
  *   fetch     - and ten digits: which answer of a provider's this is
  */
 #ifndef TESTS_SUPPORT_WHOSE_TRUTH_H
@@ -49,14 +49,14 @@ uint64_t truth_moment(void);
 /* --- what providers said --- */
 
 struct truth_fetch {
-	uint64_t question, asker; /* asker 0: not told */
-	uint64_t begun;           /* when the request had set out */
+	uint64_t question, caller; /* caller 0: not told */
+	uint64_t begun;            /* when the request had set out */
 	uint64_t said_us;
 	uint64_t delivered; /* when a tier outside gave it out last; 0: never */
 	bool damaged;       /* it was not what the provider meant to say */
 };
 /* A new one; returns the number that stands for it. */
-uint64_t truth_say(uint64_t question, uint64_t asker, uint64_t begun, uint64_t said_us);
+uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t said_us);
 /* All that stand in this text are being said now. */
 void truth_say_now(struct slice text, uint64_t now_us);
 /* NULL: there is no such number. */

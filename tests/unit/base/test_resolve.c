@@ -98,25 +98,25 @@ static void all_who_ask_for_a_name_wait_for_one_look_up(void **state)
 {
 	(void)state;
 	enum { ASKERS = 100 };
-	struct resolve *askers[ASKERS];
+	struct resolve *callers[ASKERS];
 	struct resolved resolved;
 	struct loop *loop = loop_new();
 	begin_test();
 	for (int i = 0; i < ASKERS; i++)
-		askers[i] = ask("provider.test", loop);
+		callers[i] = ask("provider.test", loop);
 	await(&begun, 1);
 	assert_int_equal(resolve_threads(), 1);
-	assert_int_equal(look(askers[0], &resolved), RESOLVE_PENDING);
-	resolve_stop(askers[7]);
+	assert_int_equal(look(callers[0], &resolved), RESOLVE_PENDING);
+	resolve_stop(callers[7]);
 	allow(1);
 	for (int i = 0; i < ASKERS; i++) {
 		if (i == 7)
 			continue;
-		await_answer(loop, askers[i]);
-		assert_int_equal(look(askers[i], &resolved), RESOLVE_FOUND);
+		await_answer(loop, callers[i]);
+		assert_int_equal(look(callers[i], &resolved), RESOLVE_FOUND);
 		assert_int_equal(resolved.count, 1);
 		assert_string_equal(resolved.addresses[0], "192.0.2.7");
-		resolve_stop(askers[i]);
+		resolve_stop(callers[i]);
 	}
 	assert_int_equal(begun, 1);
 	await_quiet();
@@ -127,29 +127,29 @@ static void a_dead_name_server_costs_so_many_threads_and_no_more(void **state)
 {
 	(void)state;
 	enum { NAMES = 5 * RESOLVE_THREADS };
-	struct resolve *askers[NAMES];
+	struct resolve *callers[NAMES];
 	struct resolved resolved;
 	struct loop *loop = loop_new();
 	begin_test();
 	for (int i = 0; i < NAMES; i++) {
 		char host[30];
 		snprintf(host, sizeof host, "host%d.test", i);
-		askers[i] = ask(host, loop);
+		callers[i] = ask(host, loop);
 	}
 	await(&begun, RESOLVE_THREADS);
 	assert_int_equal(resolve_threads(), RESOLVE_THREADS);
 	/* nobody waits any more for every other one that has no thread yet: it is never looked up */
 	for (int i = RESOLVE_THREADS; i < NAMES; i += 2) {
-		resolve_stop(askers[i]);
-		askers[i] = NULL;
+		resolve_stop(callers[i]);
+		callers[i] = NULL;
 	}
 	allow(NAMES);
 	for (int i = 0; i < NAMES; i++) {
-		if (!askers[i])
+		if (!callers[i])
 			continue;
-		await_answer(loop, askers[i]);
-		assert_int_equal(look(askers[i], &resolved), RESOLVE_FOUND);
-		resolve_stop(askers[i]);
+		await_answer(loop, callers[i]);
+		assert_int_equal(look(callers[i], &resolved), RESOLVE_FOUND);
+		resolve_stop(callers[i]);
 	}
 	await_quiet();
 	assert_int_equal(begun, RESOLVE_THREADS + (NAMES - RESOLVE_THREADS) / 2);

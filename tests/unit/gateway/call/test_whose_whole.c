@@ -85,9 +85,9 @@ static void complain(const struct asking *asking, const char *what)
 
 /* --- what a caller may get --- */
 
-static bool shares(const struct asking *asking, uint64_t asker)
+static bool shares(const struct asking *asking, uint64_t caller)
 {
-	unsigned who = (unsigned)(asker - FIRST_ASKER);
+	unsigned who = (unsigned)(caller - FIRST_ASKER);
 	if (asking->tool->writes || asking->tool->scope == SCOPE_CALLER)
 		return who == asking->who;
 	return asking->tool->scope == SCOPE_SHARED || who / 2 == asking->who / 2; /* two callers a tenant */
@@ -243,11 +243,11 @@ static void draw_caller(struct asking *asking)
 	struct caller *caller = &asking->caller;
 	asking->who = roll(ASKERS);
 	*caller = (struct caller){ .timeout_us = roll(4) ? CLOCK_NEVER : (1 + roll(4000)) * MS,
-				 .number = asking->who,
-				 .urgency = (uint8_t)roll(8),
-				 .tenant_len = 2,
-				 .name_len = 3,
-				 .wish = draw_wish() };
+				   .number = asking->who,
+				   .urgency = (uint8_t)roll(8),
+				   .tenant_len = 2,
+				   .name_len = 3,
+				   .wish = draw_wish() };
 	caller->tenant[0] = caller->name[0] = 't';
 	caller->tenant[1] = caller->name[1] = (char)('0' + asking->who / 2);
 	caller->name[2] = (char)('0' + asking->who);
@@ -329,8 +329,8 @@ static void ask(void)
 	assert_int_equal(tool_is_repeatable(call->tool), !asking->tool->writes);
 	asking->policy = call->tool->cache;
 	asking->moment = truth_moment();
-	asking->due_us =
-		clock_add(world.now_us, asking->caller.timeout_us < TIMEOUT_US ? asking->caller.timeout_us : TIMEOUT_US);
+	asking->due_us = clock_add(world.now_us,
+				   asking->caller.timeout_us < TIMEOUT_US ? asking->caller.timeout_us : TIMEOUT_US);
 	set_out(asking);
 }
 
