@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "cache/redis/redis_connection_private.h"
+#include "cache/redis/redis_tls.h"
 
 enum {
 	READ_BYTES = 64 * 1024,
@@ -389,7 +390,12 @@ struct redis_connection *redis_connection_new(struct loop *loop, const struct re
 	struct redis_connection *connection = calloc(1, sizeof *connection);
 	if (!connection)
 		return NULL;
+	if (settings->tls && !(connection->tls = redis_tls_copy(settings->tls))) {
+		free(connection);
+		return NULL;
+	}
 	if (!slots_init(&connection->slots, settings->max_commands)) {
+		redis_tls_free(connection->tls);
 		free(connection);
 		return NULL;
 	}
@@ -414,6 +420,7 @@ void redis_connection_free(struct redis_connection *connection)
 	redis_close_socket(connection);
 	buf_fini(&connection->out);
 	slots_fini(&connection->slots);
+	redis_tls_free(connection->tls);
 	free(connection);
 }
 

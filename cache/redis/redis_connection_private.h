@@ -41,7 +41,8 @@ struct redis_connection {
 
 	struct loop_watch watch;
 	redisReader *reader; /* NULL: no socket */
-	struct ssl_st *ssl;  /* NULL: in the clear */
+	struct redis_tls *tls; /* its own; NULL: in the clear */
+	struct ssl_st *ssl;    /* likewise */
 	char tls_why[160];   /* what TLS has failed of */
 	struct buf out;
 	size_t out_at;    /* bytes of out already written */

@@ -32,7 +32,7 @@ struct redis_settings {
 	const struct redis_node *sentinels;
 	size_t sentinel_count;
 	const char *sentinel_password; /* NULL: no AUTH there */
-	const struct redis_tls *tls;   /* NULL: in the clear; of the servers, and of the Sentinels */
+	const struct redis_tls *tls;   /* NULL: in the clear; of the servers, and of the Sentinels; each connection copies it */
 	const char *server_name;       /* what the certificate must be for; NULL: the node's host */
 	const char *secret;            /* values are signed with it; NULL: not signed */
 	const char *prefix;            /* of every key */

@@ -13,6 +13,7 @@
 
 struct redis_tls {
 	SSL_CTX *context;
+	bool system; /* the system's authorities, which are read as they are needed */
 };
 
 static void say(char *why, size_t why_bytes, const char *what, const char *file)
@@ -49,11 +50,10 @@ static bool load_own(SSL_CTX *context, const struct redis_tls_files *files, char
 	return false;
 }
 
-struct redis_tls *redis_tls_new(const struct redis_tls_files *files, char *why, size_t why_bytes)
+/* NULL: out of memory. */
+static struct redis_tls *make_empty(void)
 {
 	struct redis_tls *tls = calloc(1, sizeof *tls);
-	snprintf(why, why_bytes, "out of memory");
-	ERR_clear_error();
 	if (!tls || !(tls->context = SSL_CTX_new(TLS_client_method()))) {
 		free(tls);
 		return NULL;
@@ -62,10 +62,86 @@ struct redis_tls *redis_tls_new(const struct redis_tls_files *files, char *why, 
 	SSL_CTX_set_verify(tls->context, SSL_VERIFY_PEER, NULL);
 	/* a write takes what it can, from wherever the rest lies next time */
 	SSL_CTX_set_mode(tls->context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	return tls;
+}
+
+struct redis_tls *redis_tls_new(const struct redis_tls_files *files, char *why, size_t why_bytes)
+{
+	snprintf(why, why_bytes, "out of memory");
+	ERR_clear_error();
+	struct redis_tls *tls = make_empty();
+	if (!tls)
+		return NULL;
+	tls->system = !files->ca_file;
 	if (load_authorities(tls->context, files->ca_file, why, why_bytes) &&
 	    load_own(tls->context, files, why, why_bytes))
 		return tls;
 	redis_tls_free(tls);
+	return NULL;
+}
+
+/* --- once more --- */
+
+static bool add_authority(X509_STORE *store, X509 *certificate)
+{
+	X509 *copy = X509_dup(certificate);
+	bool added = copy && X509_STORE_add_cert(store, copy) == 1; /* holds it, too */
+	X509_free(copy);
+	return added;
+}
+
+/* Revocation lists are not copied: nothing asks for them. */
+static bool copy_authorities(SSL_CTX *from, SSL_CTX *to)
+{
+	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(from));
+	for (int i = 0; i < sk_X509_OBJECT_num(objects); i++) {
+		X509 *certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+		if (certificate && !add_authority(SSL_CTX_get_cert_store(to), certificate))
+			return false;
+	}
+	return true;
+}
+
+static bool copy_chain(SSL_CTX *from, SSL_CTX *to)
+{
+	STACK_OF(X509) *chain = NULL;
+	if (SSL_CTX_get0_chain_certs(from, &chain) != 1)
+		return false;
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		X509 *copy = X509_dup(sk_X509_value(chain, i));
+		if (!copy || SSL_CTX_add0_chain_cert(to, copy) != 1) {
+			X509_free(copy);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool copy_own(SSL_CTX *from, SSL_CTX *to)
+{
+	X509 *certificate = SSL_CTX_get0_certificate(from);
+	if (!certificate)
+		return true;
+	X509 *copy = X509_dup(certificate);
+	EVP_PKEY *key = EVP_PKEY_dup(SSL_CTX_get0_privatekey(from));
+	bool copied = copy && key && SSL_CTX_use_certificate(to, copy) == 1 && SSL_CTX_use_PrivateKey(to, key) == 1 &&
+		      copy_chain(from, to);
+	X509_free(copy); /* the context holds both, too */
+	EVP_PKEY_free(key);
+	return copied;
+}
+
+struct redis_tls *redis_tls_copy(const struct redis_tls *tls)
+{
+	struct redis_tls *copy = make_empty();
+	if (!copy)
+		return NULL;
+	copy->system = tls->system;
+	bool authorities = tls->system ? SSL_CTX_set_default_verify_paths(copy->context) == 1
+				       : copy_authorities(tls->context, copy->context);
+	if (authorities && copy_own(tls->context, copy->context))
+		return copy;
+	redis_tls_free(copy);
 	return NULL;
 }
 

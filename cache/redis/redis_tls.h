@@ -10,16 +10,18 @@
 
 #include "base/compiler.h"
 
-struct redis_tls; /* constant once made; any thread */
+struct redis_tls; /* of one thread, once its connections begin: OpenSSL notes on certificates what it finds out of them */
 struct ssl_st;
 
 struct redis_tls_files {
-	const char *ca_file;             /* PEM; NULL: the system's authorities */
+	const char *ca_file;              /* PEM; NULL: the system's authorities */
 	const char *cert_file, *key_file; /* PEM, of this process; both or neither */
 };
 
 /* NULL: `why` says which file and what is wrong with it. Main thread. */
 struct redis_tls *redis_tls_new(const struct redis_tls_files *files, char *why, size_t why_bytes) MUST_CHECK;
+/* The same again, from what was read: nothing in it is shared with the first. One thread at a time. NULL: out of memory. */
+struct redis_tls *redis_tls_copy(const struct redis_tls *tls) MUST_CHECK;
 /* When no connection uses it any more. NULL is fine. */
 void redis_tls_free(struct redis_tls *tls);
 

@@ -68,7 +68,7 @@ bool redis_secure_begin(struct redis_connection *connection)
 {
 	const struct redis_settings *settings = connection->settings;
 	const char *name = settings->server_name ? settings->server_name : connection->target.host;
-	connection->ssl = redis_tls_begin(settings->tls, connection->watch.fd, name);
+	connection->ssl = redis_tls_begin(connection->tls, connection->watch.fd, name);
 	return connection->ssl != NULL;
 }
 
