@@ -62,6 +62,8 @@
 	X(DISK_CACHE_HUNG, "disk_cache_hung", ERROR, "message", "At the end: the disk does not answer, the process ends without its snapshot.") \
 	X(FD_LIMIT_LOW, "fd_limit_low", WARN, "message", "The limit on open files is lower than limits.connections and the pools may want.") \
 	X(MEMORY_NOT_GUARDED, "memory_not_guarded", WARN, "message", "The kernel did not let the gateway keep its memory from programs of the same user.") \
+	X(CONFIG_RELOADED, "config_reloaded", INFO, "generation asked_by changed needs_restart", "The configuration was read anew and is in force.") \
+	X(CONFIG_REFUSED, "config_refused", WARN, "asked_by reason", "It is not in order: a line for each mistake; the one before stays in force.") \
 	X(LOG_REOPENED, "log_reopened", INFO, "message", "USR1 or HUP: the log file was closed and opened.") \
 	X(LOG_REOPEN_FAILED, "log_reopen_failed", ERROR, "message", "It could not be opened: lines go to the old one.") \
 	X(LOG_DROPPED, "log_dropped", WARN, "lines", "So many lines are missing here: the disk or the pipe was too slow.")

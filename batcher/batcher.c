@@ -204,11 +204,16 @@ void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t 
 	ending_tell(batcher);
 }
 
+bool batcher_is_quiet(const struct batcher *batcher)
+{
+	return batcher->waiting_items == 0 && batcher->in_flight == 0;
+}
+
 void batcher_free(struct batcher *batcher)
 {
 	if (!batcher)
 		return;
-	assert(batcher->waiting_items == 0 && batcher->in_flight == 0);
+	assert(batcher_is_quiet(batcher));
 	while (batcher->looks.root) /* empty lanes that no tick has freed yet */
 		waiting_free(batcher, container_of(batcher->looks.root, struct lane, look));
 	assert(batcher->groups.count == 0);

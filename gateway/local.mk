@@ -4,11 +4,13 @@ noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
 	gateway/access/access.c gateway/access/access.h \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
+	gateway/admin/config_page.c \
 	gateway/admin/export.c gateway/admin/export.h \
 	gateway/admin/health.c gateway/admin/health.h \
 	gateway/admin/endpoints_page.c \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/purge.c gateway/admin/purge.h \
+	gateway/admin/reload.c gateway/admin/reload.h \
 	gateway/admin/tools_page.c \
 	gateway/call/await_lists.c gateway/call/await_lists.h \
 	gateway/call/await_turn.c gateway/call/await_turn.h \
@@ -19,6 +21,7 @@ libgateway_a_SOURCES = \
 	gateway/call/dispatch_private.h \
 	gateway/call/dispatch_tier.c \
 	gateway/call/front.c gateway/call/front.h \
+	gateway/call/provider.c gateway/call/provider.h \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/worker.c gateway/call/worker.h \
 	gateway/cli/arrivals.c gateway/cli/arrivals.h \
@@ -49,6 +52,7 @@ libgateway_a_SOURCES = \
 	gateway/config/dialect_mcp.c \
 	gateway/config/dialect_rest.c gateway/config/key_list_options.h \
 	gateway/config/dialects.h \
+	gateway/config/difference.c gateway/config/difference.h \
 	gateway/config/errors.c \
 	gateway/config/expand.c \
 	gateway/config/field.c \
@@ -99,7 +103,8 @@ libgateway_a_SOURCES = \
 	gateway/tools/openapi.c gateway/tools/openapi.h \
 	gateway/tools/registry.c gateway/tools/registry.h \
 	gateway/tools/schema.c gateway/tools/schema.h \
-	gateway/tools/tool_labels.c gateway/tools/tool_labels.h
+	gateway/tools/tool_labels.c gateway/tools/tool_labels.h \
+	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c

@@ -218,6 +218,8 @@
 #define MCP_NOTE_KINDS(X) X(PROGRESS, "progress") X(MESSAGE, "message")
 #define MCP_NOTE_RESULTS(X) X(PASSED, "passed") X(DROPPED, "dropped")
 
+#define RELOAD_RESULTS(X) X(OK, "ok") X(FAILED, "failed")
+
 /* legacy: up to 2025-11-25; modern: 2026-07-28. */
 #define MCP_ERAS(X) X(LEGACY, "legacy") X(MODERN, "modern")
 
@@ -257,6 +259,7 @@ enum metric_label {
 	LABEL_SHED_REASON,
 	LABEL_LIMITER_STATE,
 	LABEL_LIMITER_REASON,
+	LABEL_RELOAD_RESULT,
 	LABEL_ATTEMPT, /* kind and result in one, see attempt_label; prints kind= and outcome= */
 	LABEL_KIND_COUNT
 };
@@ -282,6 +285,10 @@ enum metric_type {
 	X(REJECTED, "rejected_total", COUNTER, REJECT_REASON, NONE, "Requests and calls refused, by reason.")          \
 	X(MCP_MESSAGES, "mcp_messages_total", COUNTER, MCP_METHOD, MCP_ERA, "Messages of MCP clients, by method and era of the protocol.") \
 	X(MCP_NOTES, "mcp_notifications_total", COUNTER, MCP_NOTE, MCP_NOTE_RESULT, "Word of calls under way for those who asked: on its way to the client, or dropped because that is behind.") \
+	X(CONFIG_GENERATION, "config_generation", GAUGE, NONE, NONE, "Number of the configuration's generation in force; 1: the one the process began with.") \
+	X(CONFIG_RELOADS, "config_reloads_total", COUNTER, RELOAD_RESULT, NONE, "Times the configuration was read anew, by result.") \
+	X(CONFIG_LAST_RELOAD_SUCCESS, "config_last_reload_success", GAUGE, NONE, NONE, "1 if the last one was good, or there was none; 0: the file is not in order, and the generation before stays.") \
+	X(CONFIG_LAST_RELOAD, "config_last_reload_timestamp_seconds", GAUGE_SECONDS, NONE, NONE, "When that was; when the process began, if there was none.") \
 	X(MCP_SUBSCRIPTIONS, "mcp_subscriptions", GAUGE, NONE, NONE, "Streams of subscriptions/listen open.")            \
 	X(CONNECTIONS, "connections", GAUGE, NONE, NONE, "Client connections open.")                                   \
 	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
@@ -475,6 +482,12 @@ enum mcp_method {
 	MCP_METHODS(X)
 #undef X
 	MCP_METHOD_COUNT
+};
+enum reload_result {
+#define X(name, word) RELOAD_##name,
+	RELOAD_RESULTS(X)
+#undef X
+	RELOAD_RESULT_COUNT
 };
 enum mcp_notification_result {
 #define X(name, word) MCP_NOTE_##name,

@@ -59,6 +59,7 @@ static const char *const lease_words[] = { LEASE_RESULTS(X) };
 static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
+static const char *const reload_words[] = { RELOAD_RESULTS(X) };
 static const char *const mcp_note_result_words[] = { MCP_NOTE_RESULTS(X) };
 #undef X
 /* the results over again for each kind, as attempt_label numbers them */
@@ -108,6 +109,7 @@ static const struct {
 	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
+	[LABEL_RELOAD_RESULT] = { "result", reload_words, countof(reload_words) },
 	[LABEL_MCP_NOTE_RESULT] = { "result", mcp_note_result_words, countof(mcp_note_result_words) },
 };
 
@@ -142,9 +144,9 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 	case LABEL_TOOL:
 		return atomic_load_explicit(&metrics->tools[index], memory_order_acquire);
 	case LABEL_UPSTREAM:
-		return names->upstreams[index];
+		return atomic_load_explicit(&metrics->upstreams[index], memory_order_acquire);
 	case LABEL_ENDPOINT:
-		return names->endpoints[index];
+		return atomic_load_explicit(&metrics->endpoints[index], memory_order_acquire);
 	case LABEL_WORKER:
 		return metrics->workers[index];
 	case LABEL_OUTCOME:
@@ -209,13 +211,25 @@ static bool lay_out(struct metrics *metrics)
 	return at <= (SIZE_MAX - 4 * (size_t)LINE_BYTES) / sizeof(uint64_t);
 }
 
-/* Fewer than cells, which have been counted. NULL: out of memory. */
-static const char *_Atomic *copy_tools(const struct metrics_names *names)
+static const char *_Atomic *copy_names(const char *_Atomic *place, const char *const *names, size_t count)
 {
-	const char *_Atomic *tools = calloc(names->tool_count ? names->tool_count : 1, sizeof *tools);
-	for (size_t i = 0; tools && i < names->tool_count; i++)
-		atomic_init(&tools[i], names->tools[i]);
-	return tools;
+	for (size_t i = 0; i < count; i++)
+		atomic_init(&place[i], names[i]);
+	return place + count;
+}
+
+/* In one piece, which begins with the tools'. Fewer than cells, which have been counted. False: out of memory. */
+static bool copy_all_names(struct metrics *metrics)
+{
+	const struct metrics_names *names = &metrics->names;
+	size_t count = names->tool_count + names->upstream_count + names->endpoint_count;
+	metrics->tools = calloc(count ? count : 1, sizeof *metrics->tools);
+	if (!metrics->tools)
+		return false;
+	metrics->upstreams = copy_names(metrics->tools, names->tools, names->tool_count);
+	metrics->endpoints = copy_names(metrics->upstreams, names->upstreams, names->upstream_count);
+	copy_names(metrics->endpoints, names->endpoints, names->endpoint_count);
+	return true;
 }
 
 static bool number_workers(struct metrics *metrics)
@@ -238,7 +252,7 @@ struct metrics *metrics_new(const struct metrics_names *names)
 	metrics->bytes = make_scale(bytes_bounds, countof(bytes_bounds) - 1);
 	metrics->process_start_us = prometheus_process_start_us();
 	pthread_mutex_init(&metrics->scrape, NULL);
-	if (lay_out(metrics) && (metrics->tools = copy_tools(names)) && number_workers(metrics))
+	if (lay_out(metrics) && copy_all_names(metrics) && number_workers(metrics))
 		metrics->scrape_meter = metrics_meter(metrics);
 	if (!metrics->scrape_meter) {
 		metrics_free(metrics);
@@ -263,10 +277,15 @@ void metrics_free(struct metrics *metrics)
 	free(metrics);
 }
 
-void metrics_name_tool(struct metrics *metrics, size_t index, const char *name)
+void metrics_name(struct metrics *metrics, enum metric_label label, size_t index, const char *name)
 {
-	assert(index < metrics->names.tool_count && name);
-	atomic_store_explicit(&metrics->tools[index], name, memory_order_release);
+	assert(label == LABEL_TOOL || label == LABEL_UPSTREAM || label == LABEL_ENDPOINT);
+	assert(index < metrics_label_count(&metrics->names, label) && name);
+	const char *_Atomic *places = label == LABEL_TOOL       ? metrics->tools
+				      : label == LABEL_UPSTREAM ? metrics->upstreams
+								: metrics->endpoints;
+	assert(!atomic_load_explicit(&places[index], memory_order_relaxed));
+	atomic_store_explicit(&places[index], name, memory_order_release);
 }
 
 /*

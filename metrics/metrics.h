@@ -15,9 +15,10 @@
 struct metrics; /* the shapes, all meters, the scrape hooks */
 struct meter;   /* one thread's part */
 
-/* The names of the configuration that labels draw from. Borrowed: must outlive the metrics. */
+/* The names of the configuration that labels draw from; NULL in a place of tools, upstreams or endpoints that gets its
+ * name later: metrics_name. The names, and endpoint_upstreams, are borrowed and must outlive the metrics. */
 struct metrics_names {
-	const char *const *tools; /* NULL in a place that gets its name later: metrics_name_tool */
+	const char *const *tools;
 	size_t tool_count;
 	const char *const *upstreams;
 	size_t upstream_count;
@@ -32,9 +33,10 @@ struct metrics *metrics_new(const struct metrics_names *names) MUST_CHECK;
 /* Frees all meters too; no thread may write any more. */
 void metrics_free(struct metrics *metrics);
 
-/* Tool `index` had no name and has this one from now on, which outlives the metrics. Its series appear with it. One
- * thread at a time. */
-void metrics_name_tool(struct metrics *metrics, size_t index, const char *name);
+/* Place `index` of LABEL_TOOL, LABEL_UPSTREAM or LABEL_ENDPOINT had no name and has this one from now on, which outlives
+ * the metrics. Its series appear with it; what belongs to it (an endpoint's upstream) has been said before. One thread
+ * at a time. */
+void metrics_name(struct metrics *metrics, enum metric_label label, size_t index, const char *name);
 
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;

@@ -93,7 +93,7 @@ static char put_series_label(struct buf *out, const struct series *series, char 
 	if (label == LABEL_ENDPOINT) {
 		const struct metrics_names *names = &series->metrics->names;
 		size_t upstream = names->endpoint_upstreams[index];
-		put_label(out, before, "upstream", names->upstreams[upstream]);
+		put_label(out, before, "upstream", metrics_label_value(series->metrics, LABEL_UPSTREAM, upstream));
 		before = ',';
 	}
 	if (label == LABEL_ATTEMPT) {
@@ -167,6 +167,12 @@ static void put_scalar(const struct metrics *metrics, struct buf *out, const str
 	buf_put_char(out, '\n');
 }
 
+/* Places that wait for a name have no series. */
+static bool has_name(const struct metrics *metrics, enum metric_label label, size_t index)
+{
+	return label == LABEL_NONE || metrics_label_value(metrics, label, index);
+}
+
 static void put_metric(const struct metrics *metrics, struct buf *out, enum metric metric)
 {
 	const struct metric_entry *entry = &metric_entries[metric];
@@ -175,7 +181,7 @@ static void put_metric(const struct metrics *metrics, struct buf *out, enum metr
 	size_t cell = shape->first, width = shape->scale ? shape->scale->count + 2 : 1;
 	put_head(out, PREFIX, entry->name, type_word(entry->type), entry->help);
 	for (series.label1 = 0; series.label1 < shape->count1; series.label1++) {
-		if (entry->label1 == LABEL_TOOL && !metrics_label_value(metrics, LABEL_TOOL, series.label1)) {
+		if (!has_name(metrics, entry->label1, series.label1)) {
 			cell += width * shape->count2;
 			continue;
 		}

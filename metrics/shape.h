@@ -46,13 +46,14 @@ struct meter {
 struct metrics {
 	struct shape shapes[METRIC_ID_COUNT]; /* c */
 	struct scale seconds, items, bytes;   /* c */
-	struct metrics_names names;           /* c; but for the tools: see below */
-	const char *_Atomic *tools;           /* a: by index; NULL: no name yet, and no series */
-	char (*workers)[24];                  /* c: "0", "1" ... */
-	size_t cell_count;                    /* c */
-	uint64_t process_start_us;            /* c: wall clock */
-	struct meter *_Atomic meters;         /* a: list, pushed by the main thread */
-	struct meter *scrape_meter;           /* m: the hooks' own */
+	struct metrics_names names;           /* c; but for the names that come later: see below */
+	/* a: by index; NULL: no name yet, and no series */
+	const char *_Atomic *tools, *_Atomic *upstreams, *_Atomic *endpoints;
+	char (*workers)[24];          /* c: "0", "1" ... */
+	size_t cell_count;            /* c */
+	uint64_t process_start_us;    /* c: wall clock */
+	struct meter *_Atomic meters; /* a: list, pushed by the main thread */
+	struct meter *scrape_meter;   /* m: the hooks' own */
 	struct {
 		void (*call)(void *context, struct meter *meter);
 		void *context;
@@ -66,9 +67,9 @@ struct metrics {
 const char *metric_label_name(enum metric_label label);
 /* How many values the label has. */
 size_t metrics_label_count(const struct metrics_names *names, enum metric_label label);
-/* Value `index` of the label; NULL: a tool without a name. */
 /* The value of kind= that goes with an index of LABEL_ATTEMPT: static storage. */
 const char *metrics_attempt_kind(size_t index);
+/* Value `index` of the label; NULL: a place that has no name yet. */
 const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
 /* Sum of one cell over all meters. Any thread. */
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell);

@@ -60,7 +60,7 @@ one_thing=(
 	'batcher/batcher: batcher/admission batcher/batch batcher/bisection batcher/lane batcher/limiter batcher/run_queue batcher/window' # a lane knows its batches, a batch its lane
 	'gateway/config/config: gateway/config/options gateway/config/values gateway/config/yaml'               # the table reads into the struct it is a table of
 	'gateway/http/http: gateway/http/guard'                        # a request and who looks at its head
-	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/dispatch gateway/call/front gateway/call/reply gateway/call/worker' # send, take, return, refresh, send: true recursion; the worker holds its calls
+	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/dispatch gateway/call/front gateway/call/provider gateway/call/reply gateway/call/worker' # send, take, return, refresh, send: true recursion; the worker holds its calls
 	'gateway/cli/cli: gateway/cli/cli_client'                      # the commands and what they share
 )
 

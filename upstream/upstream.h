@@ -43,12 +43,12 @@ struct upstream_settings {
 	uint64_t dns_ttl_us; /* how long the addresses of a host are believed; 0: asked for each connection */
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
-	const char *ca_file;           /* PEM; who may vouch for the provider; NULL: the system's authorities */
-	unsigned label;                /* metrics index of the upstream */
-	unsigned first_endpoint_label; /* metrics index of endpoints[0] */
-	size_t pool_max;               /* connections at most, >= 1 */
-	size_t pool_min_idle;          /* so many are used past idle_timeout, by calls that may be sent again */
-	uint64_t idle_timeout_us;      /* a kept connection older than this is not used again */
+	const char *ca_file;             /* PEM; who may vouch for the provider; NULL: the system's authorities */
+	unsigned label;                  /* metrics index of the upstream */
+	const unsigned *endpoint_labels; /* metrics index of each endpoint; NULL: its place */
+	size_t pool_max;                 /* connections at most, >= 1 */
+	size_t pool_min_idle;            /* so many are used past idle_timeout, by calls that may be sent again */
+	uint64_t idle_timeout_us;        /* a kept connection older than this is not used again */
 	uint64_t connect_timeout_us;
 	uint64_t timeout_us; /* one exchange at most */
 	struct retry_settings retries;
@@ -62,6 +62,11 @@ struct upstream_settings {
 	const struct provider_model *simulated;      /* provider_model.h; NULL: a real provider */
 	const struct process_pool_settings *process; /* NULL: over HTTP */
 };
+
+static inline unsigned upstream_endpoint_label(const struct upstream_settings *settings, size_t endpoint)
+{
+	return settings->endpoint_labels ? settings->endpoint_labels[endpoint] : (unsigned)endpoint;
+}
 
 /* Whether a URL can be an endpoint: http or https, a host, no user info, query or fragment. Main thread. */
 bool upstream_url_check(const char *url, char *error, size_t error_bytes) MUST_CHECK;
@@ -84,7 +89,10 @@ struct upstream_watcher {
 	void *context;
 };
 
-struct transport; /* transport.h: one per worker */
+struct transport; /* http/transport.h: one per worker */
+/* It keeps so many connections at least, from now on. The worker's thread. */
+void transport_grow(struct transport *transport, size_t max_connections);
+
 struct upstream;
 struct exchange; /* one request under way */
 

@@ -19,7 +19,7 @@ static const char *state_of(const struct gateway *gateway, const struct upstream
 		ENDPOINT_STATES(X)
 #undef X
 	};
-	size_t label = settings->first_endpoint_label + index;
+	size_t label = upstream_endpoint_label(settings, index);
 	if (atomic_load(&settings->boards[index].draining))
 		return words[ENDPOINT_STATE_DRAINING];
 	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
@@ -40,7 +40,7 @@ static int64_t requests_of(const struct gateway *gateway, size_t label)
 static void put_endpoint(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings,
 			 size_t index)
 {
-	size_t label = settings->first_endpoint_label + index;
+	size_t label = upstream_endpoint_label(settings, index);
 	char reason[ENDPOINT_REASON_BYTES];
 	uint64_t changed_us = endpoint_board_read(&settings->boards[index], reason);
 	buf_put_text(out, "{\"url\":");

@@ -23,7 +23,7 @@ static size_t healthy_endpoints(const struct gateway *gateway, const struct upst
 	size_t healthy = 0;
 	for (size_t i = 0; i < settings->endpoint_count; i++)
 		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY,
-					settings->first_endpoint_label + i, 0) > 0;
+					upstream_endpoint_label(settings, i), 0) > 0;
 	return healthy;
 }
 

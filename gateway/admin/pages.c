@@ -33,15 +33,6 @@ void page_admin_index(struct worker *worker, struct request *request, struct sli
 	reply_text(request, 200, "text/html; charset=utf-8", &text);
 }
 
-void page_admin_config(struct worker *worker, struct request *request, struct slice rest)
-{
-	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	(void)rest;
-	config_json(worker->gateway->config, &text);
-	buf_put_char(&text, '\n');
-	reply_text(request, 200, "application/json", &text);
-}
-
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2)
 {

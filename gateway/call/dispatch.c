@@ -6,40 +6,22 @@
 #include <stdlib.h>
 
 #include "gateway/call/dispatch_private.h"
-#include "gateway/tools/registry.h"
 
 enum { KEPT_TRIPS = 1024 };
 #define NEARLY_US (5 * CLOCK_US_PER_MS) /* timers of a deadline do not ring to the microsecond */
 
 struct dispatch *dispatch_new(struct worker *worker)
 {
-	const struct generation *generation = worker_generation(worker);
 	struct dispatch *dispatch = calloc(1, sizeof *dispatch);
 	if (!dispatch)
 		return NULL;
 	TAILQ_INIT(&dispatch->looking);
 	TAILQ_INIT(&dispatch->recycled);
+	TAILQ_INIT(&dispatch->providers);
 	dispatch->worker = worker;
 	dispatch->flights = flights_new();
-	dispatch->providers = calloc(generation->upstream_count + 1, sizeof *dispatch->providers);
-	if (!dispatch->flights || !dispatch->providers)
-		goto fail;
-	dispatch->provider_count = generation->upstream_count;
-	for (unsigned i = 0; i < generation->upstream_count; i++) {
-		struct provider *provider = &dispatch->providers[i];
-		provider->dispatch = dispatch;
-		provider->upstream = &generation->upstreams[i];
-		if (!worker_owns(worker, provider->upstream))
-			continue;
-		provider->batcher = batcher_new(&provider->upstream->batch, &provider->upstream->settings,
-						worker->transport, worker->loop, worker->meter);
-		if (!provider->batcher)
-			goto fail;
-		if (provider->upstream->settings.dialect->lists_tools)
-			batcher_watch(provider->batcher, registry_watcher(worker->gateway->registry, i));
-	}
-	return dispatch;
-fail:
+	if (dispatch->flights && dispatch_open(dispatch, worker_generation(worker)))
+		return dispatch;
 	dispatch_free(dispatch);
 	return NULL;
 }
@@ -49,14 +31,14 @@ void dispatch_free(struct dispatch *dispatch)
 	if (!dispatch)
 		return;
 	assert(dispatch->busy == 0);
-	for (size_t i = 0; i < dispatch->provider_count; i++)
-		batcher_free(dispatch->providers[i].batcher);
+	struct provider *provider;
+	while ((provider = TAILQ_FIRST(&dispatch->providers)))
+		provider_close(provider);
 	struct fetch *fetch;
 	while ((fetch = TAILQ_FIRST(&dispatch->recycled))) {
 		TAILQ_REMOVE(&dispatch->recycled, fetch, next);
 		free(fetch);
 	}
-	free(dispatch->providers);
 	flights_free(dispatch->flights);
 	free(dispatch);
 }
@@ -84,6 +66,8 @@ static void free_fetch(struct dispatch *dispatch, struct fetch *fetch)
 	assert(fetch->flight.waiter_count == 0 && !fetch->flight.key);
 	blob_unref(fetch->body);
 	blob_unref(fetch->group);
+	if (fetch->provider)
+		fetch->provider->fetches--;
 	dispatch->busy--;
 	if (dispatch->recycled_count >= KEPT_TRIPS) {
 		free(fetch);
@@ -407,17 +391,29 @@ void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t no
 	fetch->provider->changed = true;
 }
 
+/* NULL: out of memory. */
+static struct fetch *make_trip(struct dispatch *dispatch, struct call *call, bool shared)
+{
+	struct provider *provider = call_upstream(call)->provider;
+	struct fetch *fetch = provider_open(provider, dispatch) ? take_fetch(dispatch) : NULL;
+	if (!fetch)
+		return NULL;
+	fetch->provider = provider;
+	provider->fetches++;
+	if (fill_item(fetch, call, shared))
+		return fetch;
+	free_fetch(dispatch, fetch);
+	return NULL;
+}
+
 static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
-	struct fetch *fetch = take_fetch(dispatch);
-	if (!fetch || !fill_item(fetch, call, shared)) {
-		if (fetch)
-			free_fetch(dispatch, fetch);
+	struct fetch *fetch = make_trip(dispatch, call, shared);
+	if (!fetch) {
 		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 		return;
 	}
-	fetch->provider = &dispatch->providers[call->tool->upstream];
 	fetch->tool = call->tool;
 	fetch->store = shared && call->tool->cache.ttl_us > 0;
 	flights_add(dispatch->flights, &fetch->flight, shared ? call->key : NULL);
@@ -482,22 +478,22 @@ void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 
 void dispatch_tick(struct dispatch *dispatch, uint64_t now_us)
 {
-	for (size_t i = 0; i < dispatch->provider_count; i++) {
-		struct provider *provider = &dispatch->providers[i];
-		if (!provider->batcher || (!provider->changed && batcher_deadline(provider->batcher) > now_us))
-			continue;
-		provider->changed = false;
-		batcher_tick(provider->batcher, now_us);
+	struct provider *provider, *after;
+	for (provider = TAILQ_FIRST(&dispatch->providers); provider; provider = after) {
+		after = TAILQ_NEXT(provider, next);
+		if (provider->changed || batcher_deadline(provider->batcher) <= now_us) {
+			provider->changed = false;
+			batcher_tick(provider->batcher, now_us);
+		}
+		provider_close_if_over(provider);
 	}
 }
 
 uint64_t dispatch_deadline(const struct dispatch *dispatch)
 {
 	uint64_t deadline = CLOCK_NEVER;
-	for (size_t i = 0; i < dispatch->provider_count; i++) {
-		const struct provider *provider = &dispatch->providers[i];
-		if (!provider->batcher)
-			continue;
+	const struct provider *provider;
+	TAILQ_FOREACH (provider, &dispatch->providers, next) {
 		if (provider->changed)
 			return 0;
 		uint64_t due = batcher_deadline(provider->batcher);
@@ -519,22 +515,23 @@ void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64
 		dispatch_stop_looking(dispatch, fetch);
 		complete_fetch(dispatch, fetch, answer_ref(answer), &none);
 	}
-	for (size_t i = 0; i < dispatch->provider_count; i++)
-		if (dispatch->providers[i].batcher)
-			batcher_abort_all(dispatch->providers[i].batcher, answer, now_us);
+	struct provider *provider;
+	TAILQ_FOREACH (provider, &dispatch->providers, next)
+		batcher_abort_all(provider->batcher, answer, now_us);
 }
 
 void dispatch_leave(struct dispatch *dispatch, uint64_t timeout_us)
 {
-	for (size_t i = 0; i < dispatch->provider_count; i++)
-		if (dispatch->providers[i].batcher)
-			batcher_leave(dispatch->providers[i].batcher, timeout_us);
+	struct provider *provider;
+	TAILQ_FOREACH (provider, &dispatch->providers, next)
+		batcher_leave(provider->batcher, timeout_us);
 }
 
 bool dispatch_leaving(const struct dispatch *dispatch)
 {
-	for (size_t i = 0; i < dispatch->provider_count; i++)
-		if (dispatch->providers[i].batcher && batcher_leaving(dispatch->providers[i].batcher))
+	const struct provider *provider;
+	TAILQ_FOREACH (provider, &dispatch->providers, next)
+		if (batcher_leaving(provider->batcher))
 			return true;
 	return false;
 }

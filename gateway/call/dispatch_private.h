@@ -14,6 +14,7 @@
 #include "cache/tier.h"
 #include "gateway/call/call.h"
 #include "gateway/call/dispatch.h"
+#include "gateway/call/provider.h"
 #include "gateway/call/worker.h"
 
 /* One fetch under way: a flight of calls and its seat in a batch. */
@@ -41,20 +42,29 @@ struct fetch {
 };
 TAILQ_HEAD(fetches, fetch);
 
-/* An upstream of ours. */
 struct provider {
-	struct dispatch *dispatch;
-	const struct upstream_config *upstream;
-	struct batcher *batcher; /* NULL: belongs to another worker */
-	bool changed;            /* something was added or cancelled since its last tick */
+	atomic_size_t generations;              /* a: that have it */
+	struct gateway *gateway;                /* c */
+	struct generation *kept;                /* c: where its options stand */
+	const struct upstream_config *upstream; /* c: in `kept` */
+	struct tool_source *source;             /* c: owned; NULL: it lists no tools */
+	struct mail retire;                     /* posted when the last generation has ended */
+	/* all below: the owner's thread */
+	struct dispatch *dispatch;  /* NULL: not open */
+	struct batcher *batcher;    /* likewise */
+	bool changed;               /* something was added or cancelled since its last tick */
+	bool retired;               /* no generation has it */
+	bool leaves;                /* and its server has been told */
+	size_t fetches;             /* that go by it */
+	TAILQ_ENTRY(provider) next; /* in dispatch->providers while open */
 };
+TAILQ_HEAD(providers, provider);
 
 struct dispatch {
 	struct worker *worker;
 	struct flights *flights;
-	struct provider *providers; /* by upstream */
-	size_t provider_count;
-	struct fetches looking; /* in the tier behind memory */
+	struct providers providers; /* the open ones */
+	struct fetches looking;     /* in the tier behind memory */
 	struct fetches recycled;
 	size_t recycled_count;
 	size_t busy;
@@ -70,6 +80,15 @@ void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t no
 bool dispatch_take_tool(struct fetch *fetch);
 /* Nobody waits any more: out of the table, and gone. */
 void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch);
+
+/* --- provider.c --- */
+
+/* Open it if it is not open. False: out of memory. */
+bool provider_open(struct provider *provider, struct dispatch *dispatch) MUST_CHECK;
+/* Close and free it if it is retired and carries nothing any more. True: it is gone. */
+bool provider_close_if_over(struct provider *provider);
+/* The worker ends: close it. It is freed with the last generation that has it. */
+void provider_close(struct provider *provider);
 
 /* --- dispatch_tier.c --- */
 

@@ -3,6 +3,7 @@
 #include "gateway/call/worker.h"
 
 #include "gateway/call/await_lists.h"
+#include "gateway/call/provider.h"
 
 /* A tool that is no longer there has no tags. */
 static bool has_tag(const void *context, struct slice name, struct slice tag)
@@ -15,10 +16,24 @@ static bool has_tag(const void *context, struct slice name, struct slice tag)
 	return false;
 }
 
+/* What of the generation is ours runs from now on, called or not: servers are to be asked for their tools. */
+static void use_generation(struct worker *worker, const struct generation *generation)
+{
+	size_t connections = 0;
+	for (size_t i = 0; i < generation->upstream_count; i++)
+		if (worker_owns(worker, &generation->upstreams[i]))
+			connections += generation->upstreams[i].settings.pool_max;
+	transport_grow(worker->transport, connections);
+	if (!dispatch_open(worker->dispatch, generation))
+		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+}
+
 static void use_catalogue(struct worker *worker, struct catalogue *next)
 {
 	struct catalogue *before = worker->catalogue;
 	bool news = catalogue_generation(next) != catalogue_generation(before);
+	if (catalogue_made_for(next) != catalogue_made_for(before))
+		use_generation(worker, catalogue_made_for(next));
 	worker->catalogue = catalogue_hold(next, worker->index);
 	catalogue_unref(next);
 	catalogue_drop(before, worker->index);

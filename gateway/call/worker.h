@@ -28,6 +28,7 @@
 
 struct export;
 struct registry;
+struct reload;
 struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
@@ -38,6 +39,7 @@ struct gateway {
 	struct export *export;               /* worker 0's; NULL: none is under way */
 	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */
 	struct registry *registry;           /* c; safe inside */
+	struct reload *reload;               /* c; safe inside; NULL: the generation stays */
 	struct worker **workers;             /* c: config->workers of them */
 	uint64_t started_us;                 /* c */
 	struct http_settings http_settings;  /* c */
@@ -46,6 +48,7 @@ struct gateway {
 	atomic_size_t subscriptions;         /* a: streams of subscriptions/listen open */
 	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
 	atomic_size_t *refreshes;            /* a: background refreshes under way, by the upstream's label */
+	bool settled;                        /* main's: the threads are joined, and nothing is under way any more */
 	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
 	atomic_uint refusing;                /* a: workers that take nothing any more; all of them: the loops may end */

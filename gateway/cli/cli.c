@@ -30,7 +30,7 @@ static bool read_stream(FILE *file, struct buf *text)
 static const char serve_help[] =
 	"usage: jitney serve [-c FILE]\n\n"
 	"Runs the gateway until SIGTERM or SIGINT, which let calls in flight finish (drain_timeout).\n"
-	"A second signal ends it at once. SIGUSR1 opens the log file anew.\n\n"
+	"A second signal ends it at once. SIGHUP reads the configuration anew, SIGUSR1 opens the log file anew.\n\n"
 	"  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n";
 
 static const char check_help[] = "usage: jitney check [-c FILE]\n"

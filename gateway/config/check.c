@@ -357,6 +357,16 @@ static const char *digest_upstream(struct config_load *load, const struct upstre
 	return end_digest(load, &hash);
 }
 
+/* Endpoints are numbered through. False: out of memory. */
+static bool number_endpoints(struct config_load *load, struct upstream_settings *settings, unsigned first)
+{
+	unsigned *labels = arena_array(load->arena, settings->endpoint_count, sizeof *labels);
+	for (size_t i = 0; labels && i < settings->endpoint_count; i++)
+		labels[i] = first + (unsigned)i;
+	settings->endpoint_labels = labels;
+	return labels != NULL;
+}
+
 static bool finish_upstreams(struct config_load *load)
 {
 	struct config *config = load->config;
@@ -372,7 +382,8 @@ static bool finish_upstreams(struct config_load *load)
 		if (!config_finish_endpoints(load, draft))
 			return false;
 		settings->label = (unsigned)i;
-		settings->first_endpoint_label = endpoints;
+		if (!number_endpoints(load, settings, endpoints))
+			return false;
 		settings->json_depth = config->limits.json_depth;
 		draft->config.exposure.version = digest_upstream(load, draft, false);
 		draft->config.exposure.source = digest_upstream(load, draft, true);
@@ -418,6 +429,7 @@ static void finish_tool(struct config_load *load, struct tool_draft *draft, unsi
 	const struct upstream_draft *upstream = find_upstream(load->drafts, draft->upstream);
 	tool->name = draft->node->key.at;
 	tool->index = index;
+	tool->declared = true;
 	tool->said = config_said(draft);
 	tool->upstream = (unsigned)(upstream - load->drafts->upstreams);
 	if (!tool->description)

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -46,8 +48,27 @@ void generation_unref(const struct generation *generation)
 		return;
 	size_t before = atomic_fetch_sub_explicit(&held->holders, 1, memory_order_acq_rel);
 	assert(before > 0);
+	if (before > 1)
+		return;
+	if (held->ended)
+		held->ended(held);
+	generation_unkeep(held);
+}
+
+void generation_keep(struct generation *generation)
+{
+	struct config *config = container_of(generation, struct config, generation);
+	size_t before = atomic_fetch_add_explicit(&config->supervisors, 1, memory_order_relaxed);
+	assert(before > 0);
+}
+
+void generation_unkeep(struct generation *generation)
+{
+	struct config *config = container_of(generation, struct config, generation);
+	size_t before = atomic_fetch_sub_explicit(&config->supervisors, 1, memory_order_acq_rel);
+	assert(before > 0);
 	if (before == 1)
-		free_all(container_of(held, struct config, generation));
+		free_all(config);
 }
 
 void config_free(struct config *config)
@@ -73,6 +94,8 @@ static struct config *make_empty(struct config_load *load)
 		return NULL;
 	}
 	atomic_init(&load->config->generation.holders, 1);
+	atomic_init(&load->config->supervisors, 1);
+	load->config->generation.number = 1;
 	load->config->drafts = load->drafts;
 	load->config->arena = load->arena;
 	load->config->path = name;
@@ -91,6 +114,21 @@ static bool fill(struct config_load *load, struct slice text)
 	       config_finish(load);
 }
 
+/* False: out of memory. */
+static bool hash_text(struct config_load *load, struct slice text)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
+	size_t len = 0;
+	if (EVP_Q_digest(NULL, "SHA256", NULL, text.at, text.len, digest, &len) != 1)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	load->config->generation.bytes = text.len;
+	load->config->generation.hash = arena_text(load->arena, slice_of(hex));
+	return load->config->generation.hash != NULL;
+}
+
 struct config *config_parse(const char *name, struct slice text, struct buf *errors)
 {
 	struct config_load *load = calloc(1, sizeof *load);
@@ -100,7 +138,7 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 		load->warnings = (struct buf)BUF_INIT(MESSAGES_BYTES);
 		config = make_empty(load);
 	}
-	bool good = config && fill(load, text);
+	bool good = config && hash_text(load, text) && fill(load, text);
 	if (config && !good) {
 		config_errors_put(load, errors);
 		if (load->fault_total == 0 || arena_failed(load->arena) || arena_failed(load->nodes))

@@ -31,6 +31,9 @@ struct upstream_config {
 	unsigned writes;  /* enum write_sharing */
 	size_t refreshes; /* background refreshes at once */
 	struct exposure exposure;
+	/* what runs by it, set before it is used: the same in every generation in which its options are the same */
+	struct provider *provider;  /* gateway/call/provider.h */
+	struct tool_source *source; /* gateway/tools/registry.h; NULL: it lists no tools */
 };
 
 /* Whether several calls may share a request to it: what fails the request then fails them all. */
@@ -67,14 +70,25 @@ struct generation {
 		const char *lists;    /* a file; NULL: lists are not kept over a restart */
 		uint64_t list_ttl_us; /* what clients are told of tools/list */
 	} mcp;
-	unsigned metrics_on;   /* enum metrics_on */
-	bool access_log;       /* a line in the log for each request */
-	atomic_size_t holders; /* a: all else is constant */
+	unsigned metrics_on;  /* enum metrics_on */
+	bool access_log;      /* a line in the log for each request */
+	size_t bytes;         /* of the file */
+	const char *hash;     /* likewise: SHA-256, 64 hexadecimal digits */
+	uint64_t number;      /* 1: the one the process began with */
+	uint64_t loaded_us;   /* wall clock; 0: it is not in use yet */
+	const char *asked_by; /* "start", "signal HUP", "POST /admin/reload" ...: static storage; NULL likewise */
+	/* Called once when the last holder has left, on his thread; NULL: nobody cares. */
+	void (*ended)(struct generation *generation);
+	atomic_size_t holders; /* a: all else is constant once it is in use */
 };
 
 /* One more holder, who must see it held until this has returned; and one less. Any thread. NULL is fine for unref. */
 struct generation *generation_ref(const struct generation *generation);
 void generation_unref(const struct generation *generation);
+/* What it says stays readable, though it may end: for an upstream that runs by its options in later generations too. Any
+ * thread. */
+void generation_keep(struct generation *generation);
+void generation_unkeep(struct generation *generation);
 
 /* What the process is made of, which nothing changes while it runs, and the first generation. */
 struct config {
@@ -124,6 +138,7 @@ struct config {
 	struct disk_settings disk_options;  /* cache.disk as written; see disk */
 	struct disk_settings *disk;         /* NULL: no disk tier */
 	struct generation generation;       /* whose last holder frees all of this */
+	atomic_size_t supervisors;              /* a: generation_keep's, and one for all holders of the generation */
 	struct arena *arena;                /* owns every string and array above */
 	struct secrets secrets;             /* those of them that are never shown */
 	const struct config_drafts *drafts; /* what the file said, block by block: for config_json */
@@ -145,7 +160,7 @@ void config_free(struct config *config);
 bool config_programs(const struct config *config, struct buf *errors);
 
 /* Append what is in force, defaults filled in, secrets shown as "***", as one JSON object: /admin/config. */
-void config_json(const struct config *config, struct buf *out);
+void config_json(const struct config *process, const struct generation *generation, struct buf *out);
 /* Append the JSON Schema (2020-12) of the file, made from the option table: `jitney check --schema`. */
 void config_schema(struct buf *out);
 

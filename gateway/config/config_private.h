@@ -178,6 +178,14 @@ bool config_check_listed(struct config_load *load, struct tool_draft *draft, con
 /* Which of a tool's options the file has: enum said. */
 unsigned config_said(const struct tool_draft *draft);
 
+/* --- show.c: all that an option says, secrets included: two that write the same are the same --- */
+
+/* All options of the upstream (of the tool) of this place in the generation. */
+void config_put_upstream(const struct config *config, size_t index, struct buf *out);
+void config_put_tool(const struct config *config, size_t index, struct buf *out);
+/* An option that is neither a block nor below upstreams or tools. */
+void config_put_setting(const struct config *config, const struct option *option, struct buf *out);
+
 /* --- expand.c --- */
 
 /*

@@ -108,6 +108,12 @@ const char *option_suggest(const char *prefix, struct slice typed)
 	return nearest;
 }
 
+bool option_of_generation(const struct option *option)
+{
+	size_t from = offsetof(struct config, generation);
+	return !strpbrk(option->path, "*[") && option->at >= from && option->at < from + sizeof(struct generation);
+}
+
 bool option_has_default(const struct option *option)
 {
 	return option->fallback && option->fallback[0] != '(';

@@ -70,6 +70,8 @@ const char *option_suggest(const char *prefix, struct slice typed);
 const char *option_key_below(const struct option *option, const char *prefix);
 /* Whether the option's default is a value to be read (and not a remark, or none). */
 bool option_has_default(const struct option *option);
+/* Whether a reload can change it: it stands in struct generation. False for blocks, upstreams and tools. */
+bool option_of_generation(const struct option *option);
 /* Iterates over "a|b|c". *at starts at option->words; false at the end. */
 bool option_next_word(const char **at, struct slice *word);
 /* The n-th word, or empty. */

@@ -6,16 +6,24 @@
 #include "gateway/config/config_private.h"
 
 struct writer {
-	const struct config *config;
-	const struct config_drafts *drafts;
+	const struct config *config;        /* what the process is made of */
+	const struct config *now;           /* whose generation is shown; often the same */
+	const struct config_drafts *drafts; /* of `now` */
 	struct buf *out;
+	bool bare; /* secrets too: for comparing, never for showing */
 };
 
 static void put_members(const struct writer *writer, const char *prefix, const void *owner);
 
+static bool is_hidden(const struct writer *writer, const char *text)
+{
+	return !writer->bare &&
+	       (secrets_have(&writer->config->secrets, text) || secrets_have(&writer->now->secrets, text));
+}
+
 static void put_text(const struct writer *writer, const char *text)
 {
-	json_put_string(writer->out, secrets_have(&writer->config->secrets, text) ? SLICE("***") : slice_of(text));
+	json_put_string(writer->out, is_hidden(writer, text) ? SLICE("***") : slice_of(text));
 }
 
 static uint64_t get_number(const struct option *option, const void *owner)
@@ -58,6 +66,13 @@ static void put_list(const struct writer *writer, const struct option *option, c
 	buf_put_char(writer->out, ']');
 }
 
+/* The kinds of pairs do not have their values at the same place. */
+static const char *pair_value(const struct option *option, const struct upstream_header *header,
+			      const struct route_pair *pair)
+{
+	return option->kind == OPTION_HEADERS ? header->value : pair->value;
+}
+
 static void put_pairs(const struct writer *writer, const struct option *option, const void *items, size_t count)
 {
 	buf_put_char(writer->out, '{');
@@ -69,7 +84,7 @@ static void put_pairs(const struct writer *writer, const struct option *option, 
 			buf_put_char(writer->out, ',');
 		json_put_string(writer->out, slice_of(option->kind == OPTION_HEADERS ? header->name : pair->name));
 		buf_put_char(writer->out, ':');
-		put_text(writer, query ? pair->value : "***");
+		put_text(writer, query || writer->bare ? pair_value(option, header, pair) : "***");
 	}
 	buf_put_char(writer->out, '}');
 }
@@ -137,6 +152,8 @@ static void put_block(const struct writer *writer, const struct option *option, 
 
 static void put_value(const struct writer *writer, const struct option *option, const void *owner)
 {
+	if (owner == writer->config && option_of_generation(option))
+		owner = writer->now;
 	const char *at = (const char *)owner + option->at;
 	const char *text = NULL;
 	const void *items = NULL;
@@ -172,8 +189,7 @@ static void put_value(const struct writer *writer, const struct option *option, 
 	case OPTION_ENUM:
 		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
 	case OPTION_OBJECT:
-		return secrets_have(&writer->config->secrets, text) ? put_text(writer, text)
-								    : buf_put_text(writer->out, text);
+		return is_hidden(writer, text) ? put_text(writer, text) : buf_put_text(writer->out, text);
 	case OPTION_SCHEMA:
 		return buf_put_text(writer->out, text);
 	case OPTION_ADDRESSES:
@@ -241,7 +257,8 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option *option = &option_table[i];
 		const char *key = option_key_below(option, prefix);
-		if (!key || is_silent(option, owner))
+		const void *whose = owner == writer->config && option_of_generation(option) ? writer->now : owner;
+		if (!key || is_silent(option, whose))
 			continue;
 		if (!first)
 			buf_put_char(writer->out, ',');
@@ -253,8 +270,32 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 	buf_put_char(writer->out, '}');
 }
 
-void config_json(const struct config *config, struct buf *out)
+void config_json(const struct config *process, const struct generation *generation, struct buf *out)
 {
-	struct writer writer = { config, config->drafts, out };
-	put_members(&writer, "", config);
+	const struct config *now = container_of(generation, const struct config, generation);
+	struct writer writer = { process, now, now->drafts, out, false };
+	put_members(&writer, "", process);
+}
+
+/* ---------------------------------------------------------------- for comparing */
+
+void config_put_upstream(const struct config *config, size_t index, struct buf *out)
+{
+	struct writer writer = { config, config, config->drafts, out, true };
+	put_members(&writer, "upstreams.*.", &config->drafts->upstreams[index]);
+}
+
+void config_put_tool(const struct config *config, size_t index, struct buf *out)
+{
+	struct writer writer = { config, config, config->drafts, out, true };
+	put_members(&writer, "tools.*.", &config->drafts->tools[index]);
+}
+
+void config_put_setting(const struct config *config, const struct option *option, struct buf *out)
+{
+	struct writer writer = { config, config, config->drafts, out, true };
+	if (is_silent(option, config))
+		buf_put_text(out, "null");
+	else
+		put_value(&writer, option, config);
 }

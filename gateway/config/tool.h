@@ -31,7 +31,8 @@ enum said {
 
 struct tool {
 	const char *name;
-	unsigned index;              /* the metrics label; of a declared tool also its place in generation->tools */
+	unsigned index;              /* the metrics label */
+	bool declared;               /* in the configuration, be it as an entry about a listed one */
 	unsigned upstream;           /* index in generation->upstreams */
 	uint64_t definition;         /* of listed ones: a digest of all that the server says of it */
 	struct dialect_route *route; /* owned */

@@ -13,6 +13,7 @@
 #include "gateway/admin/cache_pages.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/pages.h"
+#include "gateway/admin/reload.h"
 #include "gateway/rest/definitions_pages.h"
 #include "gateway/call/await_turn.h"
 #include "gateway/call/front.h"
@@ -61,6 +62,7 @@ static const struct route admin_routes[] = {
 	{ PATH("/admin/cache/export"), NULL, { { HTTP_GET, page_admin_export } } },
 	{ PATH("/admin/cache/import"), NULL, { { HTTP_POST, page_admin_import } } },
 	{ PATH("/admin/endpoints/{*}"), NULL, { { HTTP_POST, page_admin_endpoint } } },
+	{ PATH("/admin/reload"), NULL, { { HTTP_POST, page_admin_reload } } },
 	{ PATH("/admin/drain"), NULL, { { HTTP_POST, page_admin_drain } } },
 };
 

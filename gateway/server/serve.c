@@ -16,6 +16,8 @@
 #include "gateway/admin/export.h"
 #include "gateway/http/listen.h"
 #include "gateway/admin/health.h"
+#include "gateway/admin/reload.h"
+#include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/worker_loop.h"
 #include "upstream/upstream.h"
@@ -27,7 +29,6 @@ enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 
 struct process {
 	struct config *config;
 	struct gateway gateway;
-	struct metrics_names names;
 	bool library;
 	bool logging;
 	bool ran;   /* the start was whole: its end is told, when the programs behind have ended too */
@@ -90,31 +91,6 @@ static void raise_file_limit(const struct config *config)
 
 /* ---------------------------------------------------------------- start */
 
-static bool make_names(struct process *process)
-{
-	const struct generation *generation = &process->config->generation;
-	size_t endpoints = 0;
-	for (size_t i = 0; i < generation->upstream_count; i++)
-		endpoints += generation->upstreams[i].settings.endpoint_count;
-	const char **upstreams = calloc(generation->upstream_count + 1, sizeof *upstreams);
-	const char **urls = calloc(endpoints + 1, sizeof *urls);
-	size_t *owners = calloc(endpoints + 1, sizeof *owners);
-	process->names = (struct metrics_names){ NULL, 0,      upstreams, generation->upstream_count,
-						 urls, owners, endpoints, process->config->workers };
-	registry_fill_names(process->gateway.registry, &process->names);
-	if (!upstreams || !urls || !owners)
-		return false;
-	for (size_t i = 0; i < generation->upstream_count; i++) {
-		const struct upstream_settings *settings = &generation->upstreams[i].settings;
-		upstreams[i] = settings->name;
-		for (size_t j = 0; j < settings->endpoint_count; j++) {
-			urls[settings->first_endpoint_label + j] = settings->shown[j];
-			owners[settings->first_endpoint_label + j] = i;
-		}
-	}
-	return true;
-}
-
 static void count_dropped_lines(void *context, struct meter *meter)
 {
 	(void)context;
@@ -136,12 +112,17 @@ static bool make_gateway(struct process *process)
 	gateway->config = config;
 	gateway->started_us = clock_now_us();
 	fill_http_settings(&gateway->http_settings, config);
-	if (!(gateway->registry = registry_new(config)) || !make_names(process) ||
-	    !(gateway->metrics = metrics_new(&process->names)) ||
-	    !registry_attach(gateway->registry, gateway->metrics) ||
+	struct metrics_names names = { .worker_count = config->workers };
+	config->generation.loaded_us = clock_wall_us();
+	config->generation.asked_by = "start";
+	if (!(gateway->registry = registry_new(config)))
+		return complain("cannot start", "out of memory");
+	registry_fill_names(gateway->registry, &names);
+	if (!(gateway->metrics = metrics_new(&names)) || !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
 	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
-	    !(gateway->refreshes = calloc(config->generation.upstream_count + 1, sizeof *gateway->refreshes)) ||
+	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
+	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain("cannot start", "out of memory");
 	registry_load(gateway->registry);
@@ -254,7 +235,7 @@ static void begin_drain(struct gateway *gateway)
 }
 
 /* Until the first SIGTERM or SIGINT. A second one ends the process at once, by its default action. */
-static void wait_for_the_end(const sigset_t *signals)
+static void wait_for_the_end(struct gateway *gateway, const sigset_t *signals)
 {
 	for (;;) {
 		int number = 0;
@@ -262,8 +243,9 @@ static void wait_for_the_end(const sigset_t *signals)
 			continue;
 		if (number == SIGUSR1 || number == SIGHUP) {
 			log_reopen();
-			log_message(&EVENT_LOG_REOPENED, "signal %s",
-				    number == SIGUSR1 ? "USR1" : "HUP; the configuration is read at a start only");
+			log_message(&EVENT_LOG_REOPENED, "signal %s", number == SIGUSR1 ? "USR1" : "HUP");
+			if (number == SIGHUP)
+				reload_ask(gateway->reload, "signal HUP");
 		} else {
 			log_message(&EVENT_DRAINING, "signal %s; a second one ends at once", strsignal(number));
 			break;
@@ -293,17 +275,18 @@ static bool run(struct process *process, const sigset_t *signals)
 		started++;
 	bool fine = started == gateway->config->workers &&
 		    registry_start(gateway->registry, gateway_offer_catalogue, gateway) &&
-		    (!gateway->disk || disk_start(gateway->disk));
+		    reload_start(gateway->reload) && (!gateway->disk || disk_start(gateway->disk));
 	if (fine) {
 		log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
 			    gateway->config->generation.tool_count, gateway->config->generation.upstream_count,
 			    gateway->config->workers);
-		wait_for_the_end(signals);
+		wait_for_the_end(gateway, signals);
 	} else {
 		complain("cannot start a thread", strerror(errno));
 	}
 	remove_files(process); /* before the workers stop listening: a successor may take the path from then on */
 	begin_drain(gateway);
+	reload_stop(gateway->reload);
 	process->hangs = !registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(gateway->workers[i]->thread, NULL);
@@ -329,12 +312,15 @@ static void stop(struct process *process)
 {
 	struct gateway *gateway = &process->gateway;
 	struct config *config = process->config;
+	if (gateway->reload)
+		reload_settle(gateway->reload);
 	if (gateway->workers) {
 		bool all = true;
 		for (unsigned i = 0; i < config->workers; i++)
 			all = all && gateway->workers[i];
 		if (all)
 			settle(gateway);
+		gateway->settled = true;
 		for (unsigned i = 0; i < config->workers; i++)
 			worker_free(gateway->workers[i]);
 	}
@@ -350,10 +336,9 @@ static void stop(struct process *process)
 	disk_free(gateway->disk);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
+	gateway->settled = true;
+	reload_free(gateway->reload);
 	registry_free(gateway->registry);
-	free((void *)(uintptr_t)process->names.upstreams);
-	free((void *)(uintptr_t)process->names.endpoints);
-	free((void *)(uintptr_t)process->names.endpoint_upstreams);
 	config_free(config);
 	if (process->library)
 		upstream_library_fini();

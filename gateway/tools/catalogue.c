@@ -121,7 +121,7 @@ static void claim(struct making *making, const struct tool *tool, size_t rank)
  * is up sooner could put itself in the place of another. */
 static void claim_listed(struct making *making, const struct tool *tool)
 {
-	claim(making, tool, tool->index < making->generation->tool_count ? 0 : 1 + tool->upstream);
+	claim(making, tool, tool->declared ? 0 : 1 + tool->upstream);
 }
 
 static int by_name_and_rank(const void *a, const void *b)

@@ -161,7 +161,7 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 	const char *mended = exposure_own_part(tool->name, maker->upstream);
 	if (strcmp(mended, listed->remote) != 0 && name_map_find(&maker->plain, slice_of(mended)))
 		return refuse_name(maker, listed->remote, tool->name, mended);
-	switch (slots_find(maker->slots, maker->index, tool->name, &tool->index)) {
+	switch (slots_find(maker->slots, maker->upstream->settings.label, tool->name, &tool->index)) {
 	case SLOT_FOUND:
 		return true;
 	case SLOT_FULL:

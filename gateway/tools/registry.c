@@ -15,6 +15,7 @@
 #include "gateway/tools/list_store.h"
 #include "gateway/tools/name_map.h"
 #include "gateway/tools/tool_labels.h"
+#include "gateway/tools/upstream_labels.h"
 
 enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20, CHANGES_LOGGED = 20 };
 /* When memory was out, the news are looked at again after this. */
@@ -27,39 +28,41 @@ enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20, CHANGES_LOGGED = 20 };
 
 struct report;
 
-/* One upstream, as the registry knows it. */
-struct source {
+struct tool_source {
 	struct registry *registry;
 	struct upstream_watcher watcher; /* its context is this source */
-	unsigned upstream;
-	_Atomic(struct report *) news; /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
-	struct listing *listing;       /* owned; NULL: none yet */
-	struct blob *raw;              /* owned; its bytes, where lists are kept; else NULL */
-	uint64_t listed_at_s;          /* wall clock: when it said so */
-	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
+	const char *name;                /* the upstream's, borrowed */
+	unsigned label;                  /* likewise */
+	_Atomic(struct report *) news;   /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
+	/* all below: under the registry's mutex */
+	struct blob *raw;          /* owned: the list as it came, for the next generation; NULL: none yet */
+	struct listing *listing;   /* owned: of raw; NULL: none yet */
+	uint64_t listed_at_s;      /* wall clock: when it said so */
+	struct blob *instructions; /* owned; what it says of their use; NULL: nothing */
 	enum listing_state state;
 	uint64_t listed_us;
 	char why[WHY_BYTES];
 };
 
 struct registry {
-	struct generation *generation; /* held */
 	unsigned workers;              /* c */
 	struct loop *loop;             /* the thread's */
 	atomic_bool stopping;          /* a */
-	pthread_t thread;              /* c: main's, to join */
-	bool started;                  /* main's */
-	registry_offer *offer;         /* c: while the thread runs */
+	pthread_t thread;              /* of who starts and stops it */
+	bool started;                  /* likewise */
+	registry_offer *offer;         /* c: once started */
 	void *offer_context;           /* c: likewise */
-	struct slots *slots;           /* the thread's, as all below */
-	struct meter *meter;           /* NULL: none */
-	struct source *sources;        /* by upstream */
-	uint64_t *definitions;         /* by slot: digest of what was last said of the tool; 0: nothing yet */
-	struct catalogue *current;     /* owned reference */
-	bool dirty;                    /* the sources say more than `current` does */
-	bool unsaved;                  /* and more than the file of mcp.lists, */
-	uint64_t save_us;              /* which is written then */
-	bool save_failed;              /* the last time; told once */
+	pthread_mutex_t mutex;         /* held for all below: by a turn of the thread, or by who brings a generation */
+	struct generation *generation; /* held: the one in force */
+	struct upstream_labels *labels;
+	struct slots *slots;
+	struct meter *meter;       /* NULL: none */
+	uint64_t *definitions;     /* by slot: digest of what was last said of the tool; 0: nothing yet */
+	struct catalogue *current; /* owned reference */
+	bool dirty;                /* the sources say more than `current` does */
+	bool unsaved;              /* the thread's, as all below: they say more than the file of mcp.lists, */
+	uint64_t save_us;          /* which is written then */
+	bool save_failed;          /* the last time; told once */
 };
 /* c constant once the thread runs, a atomic */
 
@@ -84,14 +87,13 @@ static void report_free(struct report *report)
 
 /* Takes `tools` and `instructions`. The registry holds one report of each upstream at most: one that has not been read
  * yet gives way, but for its list if there is no newer one. */
-static void send_report(struct source *source, struct blob *tools, struct blob *instructions, bool failed,
+static void send_report(struct tool_source *source, struct blob *tools, struct blob *instructions, bool failed,
 			const char *why)
 {
 	struct report *before = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
 	struct report *report = before ? before : calloc(1, sizeof *report);
 	if (!report) { /* the list stays as it is; the upstream will list again */
-		log_message(&EVENT_TOOLS_FAILED, "upstream %s: out of memory for the news of its tools",
-			    source->registry->generation->upstreams[source->upstream].settings.name);
+		log_message(&EVENT_TOOLS_FAILED, "upstream %s: out of memory for the news of its tools", source->name);
 		blob_unref(tools);
 		blob_unref(instructions);
 		return;
@@ -122,12 +124,7 @@ static void on_list_failed(void *context, const char *why)
 
 /* ---------------------------------------------------------------- news, on the registry's */
 
-static unsigned source_label(const struct source *source)
-{
-	return source->registry->generation->upstreams[source->upstream].settings.label;
-}
-
-static void fail(struct source *source, const char *why)
+static void fail(struct tool_source *source, const char *why)
 {
 	enum listing_state state = source->state == LISTING_KEPT ? LISTING_KEPT
 				   : source->listing             ? LISTING_STALE
@@ -137,10 +134,9 @@ static void fail(struct source *source, const char *why)
 	source->registry->dirty |= news || strcmp(source->why, why) != 0;
 	snprintf(source->why, sizeof source->why, "%s", why);
 	if (source->registry->meter)
-		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source_label(source), 0, 1);
+		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source->label, 0, 1);
 	if (news)
-		log_message(&EVENT_TOOLS_FAILED, "upstream %s: %s%s",
-			    source->registry->generation->upstreams[source->upstream].settings.name, why,
+		log_message(&EVENT_TOOLS_FAILED, "upstream %s: %s%s", source->name, why,
 			    source->listing ? "; its last list stays in use" : "");
 }
 
@@ -158,7 +154,7 @@ static void log_digest(struct log_line *line, const char *name, uint64_t digest)
 
 /* What a model is told of a tool has changed in the hands of the server, which may be an update, or a trick; also if
  * the tool was gone in between. */
-static void note_definitions(struct source *source)
+static void note_definitions(struct tool_source *source)
 {
 	struct registry *registry = source->registry;
 	struct log_line line UNCLEARED;
@@ -170,10 +166,10 @@ static void note_definitions(struct source *source)
 		if (!old || old == tool->definition)
 			continue;
 		if (registry->meter)
-			meter_add(registry->meter, METRIC_ID_TOOL_DEFINITION_CHANGES, source_label(source), 0, 1);
+			meter_add(registry->meter, METRIC_ID_TOOL_DEFINITION_CHANGES, source->label, 0, 1);
 		if (logged++ >= CHANGES_LOGGED || !log_begin(&line, &EVENT_TOOL_CHANGED))
 			continue;
-		log_cstr(&line, "upstream", registry->generation->upstreams[source->upstream].settings.name);
+		log_cstr(&line, "upstream", source->name);
 		log_cstr(&line, "tool", tool->name);
 		log_digest(&line, "old", old);
 		log_digest(&line, "new", tool->definition);
@@ -187,19 +183,17 @@ static struct slice text_of(const struct blob *blob)
 }
 
 /* Takes it. */
-static void take_instructions(struct source *source, struct blob *instructions)
+static void take_instructions(struct tool_source *source, struct blob *instructions)
 {
 	source->registry->dirty |= !slice_equal(text_of(source->instructions), text_of(instructions));
 	blob_unref(source->instructions);
 	source->instructions = instructions;
 }
 
-/* A list that is in force now, so that it is in force after a restart. Takes `raw`. */
-static void keep_list(struct source *source, struct blob *raw)
+/* A list that is in force now, so that it is in force after a restart. */
+static void keep_list(struct tool_source *source)
 {
 	struct registry *registry = source->registry;
-	blob_unref(source->raw);
-	source->raw = raw;
 	source->listed_at_s = clock_wall_us() / CLOCK_US_PER_S;
 	if (registry->unsaved)
 		return;
@@ -207,15 +201,17 @@ static void keep_list(struct source *source, struct blob *raw)
 	registry->save_us = clock_add(clock_now_us(), SAVE_AFTER_US);
 }
 
-static void take_list(struct source *source, struct blob *raw)
+/* `upstream`: the source's, in the generation in force. */
+static void take_list(struct tool_source *source, unsigned upstream, struct blob *raw)
 {
 	struct registry *registry = source->registry;
-	struct slice tools = blob_slice(raw);
 	char error[WHY_BYTES];
+	struct slice tools = blob_slice(raw);
+	bool known = source->raw && slice_equal(blob_slice(source->raw), tools);
 	if (listing_is_of(source->listing, tools)) {
 		registry->dirty |= source->state != LISTING_FRESH;
 	} else {
-		struct listing *listing = listing_new(registry->generation, source->upstream, tools, registry->slots,
+		struct listing *listing = listing_new(registry->generation, upstream, tools, registry->slots,
 						      &registry->stopping, error, sizeof error);
 		if (!listing) {
 			if (!is_stopping(registry))
@@ -227,25 +223,30 @@ static void take_list(struct source *source, struct blob *raw)
 		note_definitions(source);
 		registry->dirty = true;
 	}
-	if (registry->generation->mcp.lists &&
-	    (source->state != LISTING_FRESH || !source->raw || !slice_equal(blob_slice(source->raw), tools)))
-		keep_list(source, blob_ref(raw));
+	if (!known) {
+		blob_unref(source->raw);
+		source->raw = blob_ref(raw);
+	}
+	if (registry->generation->mcp.lists && (source->state != LISTING_FRESH || !known))
+		keep_list(source);
 	source->state = LISTING_FRESH;
 	source->listed_us = clock_now_us();
 	source->why[0] = '\0';
 	if (registry->meter)
-		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source_label(source), 0, 1);
+		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source->label, 0, 1);
 }
 
 static void read_news(struct registry *registry)
 {
-	for (size_t i = 0; i < registry->generation->upstream_count; i++) {
-		struct source *source = &registry->sources[i];
+	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
+		struct tool_source *source = registry->generation->upstreams[i].source;
+		if (!source)
+			continue;
 		struct report *report = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
 		if (report && report->tools) {
 			take_instructions(source, report->instructions);
 			report->instructions = NULL;
-			take_list(source, report->tools);
+			take_list(source, i, report->tools);
 		}
 		if (report && report->failed)
 			fail(source, report->why);
@@ -282,11 +283,21 @@ static void log_refused(const char *upstream, const struct listing_status *befor
 		log_message(&EVENT_TOOL_REFUSED, "upstream %s: more at /admin/tools", upstream);
 }
 
+/* What became of the list of the upstream of that name, if there was one. */
+static struct listing_status status_of(const struct catalogue *catalogue, const char *name)
+{
+	const struct generation *generation = catalogue_made_for(catalogue);
+	for (unsigned i = 0; i < generation->upstream_count; i++)
+		if (strcmp(generation->upstreams[i].settings.name, name) == 0)
+			return catalogue_status(catalogue, i);
+	return (struct listing_status){ .why = "" };
+}
+
 static void tell(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
 {
 	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		const char *upstream = registry->generation->upstreams[i].settings.name;
-		struct listing_status old = catalogue_status(before, i), new = catalogue_status(now, i);
+		struct listing_status old = status_of(before, upstream), new = catalogue_status(now, i);
 		if (new.state == LISTING_DECLARED)
 			continue;
 		log_refused(upstream, &old, &new);
@@ -308,31 +319,40 @@ static void set_gauges(struct registry *registry)
 	}
 }
 
-/* NULL: out of memory. */
-static struct catalogue *make_catalogue(struct registry *registry)
+/* The share of an upstream whose list is `listing`; NULL: it has none. */
+static struct catalogue_part part_of(const struct upstream_config *upstream, struct listing *listing)
 {
-	size_t count = registry->generation->upstream_count;
+	const struct tool_source *source = upstream->source;
+	if (!upstream->settings.dialect->lists_tools)
+		return (struct catalogue_part){ .state = LISTING_DECLARED, .why = "" };
+	if (!source) /* nobody runs it yet */
+		return (struct catalogue_part){ .state = LISTING_AWAITED, .why = "" };
+	return (struct catalogue_part){ listing, source->state, source->why, source->listed_us,
+					text_of(source->instructions) };
+}
+
+/* `listings`: by upstream; NULL: the sources' own. Returns NULL when memory is out. */
+static struct catalogue *make_catalogue(const struct registry *registry, const struct generation *generation,
+					struct listing *const *listings)
+{
+	size_t count = generation->upstream_count;
 	struct catalogue_part *parts = calloc(count + 1, sizeof *parts);
 	if (!parts)
 		return NULL;
 	for (size_t i = 0; i < count; i++) {
-		const struct source *source = &registry->sources[i];
-		parts[i] = (struct catalogue_part){ source->listing, source->state, source->why, source->listed_us,
-						    text_of(source->instructions) };
+		const struct upstream_config *upstream = &generation->upstreams[i];
+		struct listing *own = upstream->source ? upstream->source->listing : NULL;
+		parts[i] = part_of(upstream, listings ? listings[i] : own);
 	}
-	struct catalogue *catalogue = catalogue_new(registry->generation, registry->workers, parts, registry->current);
+	struct catalogue *catalogue = catalogue_new(generation, registry->workers, parts, registry->current);
 	free(parts);
 	return catalogue;
 }
 
-bool registry_turn(struct registry *registry, registry_offer *offer, void *context)
+/* It is the current one from now on, and goes to everybody. */
+static void publish(struct registry *registry, struct catalogue *next, registry_offer *offer, void *context)
 {
-	read_news(registry);
-	if (!registry->dirty || is_stopping(registry))
-		return true;
-	struct catalogue *next = make_catalogue(registry), *before = registry->current;
-	if (!next)
-		return false;
+	struct catalogue *before = registry->current;
 	registry->current = next;
 	registry->dirty = false;
 	if (offer)
@@ -340,7 +360,25 @@ bool registry_turn(struct registry *registry, registry_offer *offer, void *conte
 	set_gauges(registry);
 	tell(registry, before, next);
 	catalogue_unref(before);
-	return true;
+}
+
+static bool take_turn(struct registry *registry, registry_offer *offer, void *context)
+{
+	read_news(registry);
+	if (!registry->dirty || is_stopping(registry))
+		return true;
+	struct catalogue *next = make_catalogue(registry, registry->generation, NULL);
+	if (next)
+		publish(registry, next, offer, context);
+	return next != NULL;
+}
+
+bool registry_turn(struct registry *registry, registry_offer *offer, void *context)
+{
+	pthread_mutex_lock(&registry->mutex);
+	bool good = take_turn(registry, offer, context);
+	pthread_mutex_unlock(&registry->mutex);
+	return good;
 }
 
 /* ---------------------------------------------------------------- over a restart */
@@ -353,7 +391,7 @@ static void log_store(const struct registry *registry, const struct log_event *e
 static void take_kept(void *context, const struct kept_list *list)
 {
 	struct registry *registry = context;
-	struct source *source = &registry->sources[list->upstream];
+	struct tool_source *source = registry->generation->upstreams[list->upstream].source;
 	uint64_t now_s = clock_wall_us() / CLOCK_US_PER_S;
 	uint64_t age_s = list->listed_at_s < now_s ? now_s - list->listed_at_s : 0;
 	char error[WHY_BYTES];
@@ -361,7 +399,8 @@ static void take_kept(void *context, const struct kept_list *list)
 	struct listing *listing = raw ? listing_new(registry->generation, list->upstream, list->tools, registry->slots,
 						    NULL, error, sizeof error)
 				      : NULL;
-	if (!listing) { /* its server is asked all the same */
+	if (!listing || !source) { /* its server is asked all the same */
+		listing_unref(listing);
 		blob_unref(raw);
 		return;
 	}
@@ -389,23 +428,60 @@ void registry_load(struct registry *registry)
 		registry->dirty = true; /* the first news will try again */
 }
 
+/* What is written, held: it is written without the mutex, which a slow disk would keep from a reload. */
+struct saved_lists {
+	struct generation *generation;
+	struct kept_list *lists;
+	struct blob **blobs; /* two each: list and instructions, NULL: none */
+	size_t count;
+};
+
+static void hold_list(struct saved_lists *saved, unsigned upstream, const struct tool_source *source)
+{
+	struct blob *said = source->instructions ? blob_ref(source->instructions) : NULL;
+	saved->blobs[2 * saved->count] = blob_ref(source->raw);
+	saved->blobs[2 * saved->count + 1] = said;
+	saved->lists[saved->count++] =
+		(struct kept_list){ upstream, blob_slice(source->raw), text_of(said), source->listed_at_s };
+}
+
+/* False: out of memory. */
+static bool hold_lists(struct registry *registry, struct saved_lists *saved)
+{
+	pthread_mutex_lock(&registry->mutex);
+	struct generation *generation = saved->generation = generation_ref(registry->generation);
+	saved->lists = calloc(generation->upstream_count + 1, sizeof *saved->lists);
+	saved->blobs = calloc(2 * generation->upstream_count + 1, sizeof(struct blob *));
+	for (unsigned i = 0; saved->lists && saved->blobs && i < generation->upstream_count; i++)
+		if (generation->upstreams[i].source && generation->upstreams[i].source->raw)
+			hold_list(saved, i, generation->upstreams[i].source);
+	pthread_mutex_unlock(&registry->mutex);
+	return saved->lists && saved->blobs;
+}
+
+static void drop_lists(struct saved_lists *saved)
+{
+	for (size_t i = 0; i < 2 * saved->count; i++)
+		blob_unref(saved->blobs[i]);
+	free(saved->blobs);
+	free(saved->lists);
+	generation_unref(saved->generation);
+}
+
 static void save(struct registry *registry)
 {
 	char why[LIST_STORE_WHY_BYTES];
-	size_t count = 0;
-	struct kept_list *lists = calloc(registry->generation->upstream_count + 1, sizeof *lists);
-	for (unsigned i = 0; lists && i < registry->generation->upstream_count; i++) {
-		const struct source *source = &registry->sources[i];
-		if (source->raw)
-			lists[count++] = (struct kept_list){ i, blob_slice(source->raw), text_of(source->instructions),
-							     source->listed_at_s };
-	}
-	bool fine = lists && list_store_write(registry->generation, lists, count, why);
-	if (!fine && !registry->save_failed)
-		log_store(registry, &EVENT_LISTS_NOT_WRITTEN, lists ? why : "out of memory");
-	registry->save_failed = registry->unsaved = !fine;
+	struct saved_lists saved = { 0 };
+	bool held = hold_lists(registry, &saved);
+	bool written = held && saved.generation->mcp.lists &&
+		       list_store_write(saved.generation, saved.lists, saved.count, why);
+	if (!written && !registry->save_failed && saved.generation->mcp.lists)
+		log_message(&EVENT_LISTS_NOT_WRITTEN, "%s: %s", saved.generation->mcp.lists,
+			    held ? why : "out of memory");
+	registry->unsaved = !written && saved.generation->mcp.lists;
+	registry->save_failed = registry->unsaved;
 	registry->save_us = clock_add(loop_now(registry->loop), SAVE_AGAIN_US);
-	free(lists);
+	drop_lists(&saved);
 }
 
 static void *run(void *context)
@@ -425,34 +501,181 @@ static void *run(void *context)
 	return NULL;
 }
 
+static bool has_work(const struct generation *generation)
+{
+	for (size_t i = 0; i < generation->upstream_count; i++)
+		if (generation->upstreams[i].settings.dialect->lists_tools)
+			return true;
+	return false;
+}
+
+/* Where there is something to hear. False and errno. */
+static bool start_thread(struct registry *registry, const struct generation *generation)
+{
+	if (registry->started || !registry->offer || !has_work(generation))
+		return true;
+	int result = pthread_create(&registry->thread, NULL, run, registry);
+	if (result) {
+		errno = result;
+		return false;
+	}
+	registry->started = true;
+	pthread_setname_np(registry->thread, "registry");
+	return true;
+}
+
+/* ---------------------------------------------------------------- sources */
+
+struct tool_source *tool_source_new(struct registry *registry, const struct upstream_config *upstream)
+{
+	struct tool_source *source = calloc(1, sizeof *source);
+	if (!source)
+		return NULL;
+	source->registry = registry;
+	source->watcher = (struct upstream_watcher){ on_tools_listed, on_list_failed, source };
+	source->name = upstream->settings.name;
+	source->label = upstream->settings.label;
+	source->state = LISTING_AWAITED;
+	return source;
+}
+
+void tool_source_free(struct tool_source *source)
+{
+	if (!source)
+		return;
+	report_free(atomic_load(&source->news)); /* which nobody has read */
+	blob_unref(source->raw);
+	listing_unref(source->listing);
+	blob_unref(source->instructions);
+	free(source);
+}
+
+const struct upstream_watcher *tool_source_watcher(struct tool_source *source)
+{
+	return &source->watcher;
+}
+
+/* ---------------------------------------------------------------- the next generation */
+
+bool registry_number(struct registry *registry, struct generation *next)
+{
+	pthread_mutex_lock(&registry->mutex);
+	bool good = upstream_labels_give(registry->labels, next) && slots_give(registry->slots, next);
+	pthread_mutex_unlock(&registry->mutex);
+	return good;
+}
+
+/* What ran under this name up to now, if it lists its tools. */
+static const struct tool_source *source_before(const struct registry *registry, unsigned label)
+{
+	for (size_t i = 0; i < registry->generation->upstream_count; i++)
+		if (registry->generation->upstreams[i].settings.label == label)
+			return registry->generation->upstreams[i].source;
+	return NULL;
+}
+
+/* Until it has been asked, an upstream whose options have changed has the tools it had. */
+static void inherit_list(const struct registry *registry, struct tool_source *source)
+{
+	const struct tool_source *before = source_before(registry, source->label);
+	if (source->raw || !before || !before->raw)
+		return;
+	source->raw = blob_ref(before->raw);
+	source->instructions = before->instructions ? blob_ref(before->instructions) : NULL;
+	source->listed_us = before->listed_us;
+	source->listed_at_s = before->listed_at_s;
+	source->state = LISTING_STALE;
+	snprintf(source->why, sizeof source->why, "its options have changed, and it has not listed its tools since");
+}
+
+/* What the sources have said, as the next generation has it: names, overrides, indexes may be other ones. */
+static void list_anew(struct registry *registry, const struct generation *next, struct listing **listings)
+{
+	char error[WHY_BYTES];
+	for (unsigned i = 0; i < next->upstream_count; i++) {
+		struct tool_source *source = next->upstreams[i].source;
+		if (!source)
+			continue;
+		inherit_list(registry, source);
+		if (source->raw)
+			listings[i] = listing_new(next, i, blob_slice(source->raw), registry->slots,
+						  &registry->stopping, error, sizeof error);
+	}
+}
+
+/* They hold the generation they are of, which has the sources: so the end of its use is the end of them. */
+static void drop_listings(const struct generation *generation)
+{
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		struct tool_source *source = generation->upstreams[i].source;
+		if (!source)
+			continue;
+		listing_unref(source->listing);
+		source->listing = NULL;
+	}
+}
+
+/* Takes what is in `listings`. */
+static void use_listings(const struct generation *next, struct listing **listings)
+{
+	for (size_t i = 0; i < next->upstream_count; i++) {
+		struct tool_source *source = next->upstreams[i].source;
+		if (!source)
+			continue;
+		assert(!source->listing);
+		source->listing = listings[i];
+		listings[i] = NULL;
+	}
+}
+
+static bool use(struct registry *registry, struct generation *next, struct listing **listings)
+{
+	list_anew(registry, next, listings);
+	struct catalogue *catalogue = start_thread(registry, next) ? make_catalogue(registry, next, listings) : NULL;
+	if (!catalogue)
+		return false;
+	drop_listings(registry->generation);
+	generation_unref(registry->generation);
+	registry->generation = generation_ref(next);
+	use_listings(next, listings);
+	publish(registry, catalogue, registry->offer, registry->offer_context);
+	return true;
+}
+
+bool registry_use(struct registry *registry, struct generation *next)
+{
+	struct listing **listings = calloc(next->upstream_count + 1, sizeof(struct listing *));
+	if (!listings)
+		return false;
+	pthread_mutex_lock(&registry->mutex);
+	bool good = use(registry, next, listings);
+	pthread_mutex_unlock(&registry->mutex);
+	for (size_t i = 0; i < next->upstream_count; i++)
+		listing_unref(listings[i]);
+	free(listings);
+	return good;
+}
+
 /* ---------------------------------------------------------------- life */
 
-struct registry *registry_new(const struct config *config)
+struct registry *registry_new(struct config *config)
 {
 	struct registry *registry = calloc(1, sizeof *registry);
 	if (!registry)
 		return NULL;
+	pthread_mutex_init(&registry->mutex, NULL);
 	registry->generation = generation_ref(&config->generation);
 	registry->workers = config->workers;
 	registry->loop = loop_new();
-	registry->slots = slots_new(registry->generation);
-	registry->sources = calloc(registry->generation->upstream_count + 1, sizeof *registry->sources);
+	registry->labels = upstream_labels_new(&config->generation);
+	if (registry->labels)
+		registry->slots = slots_new(&config->generation, upstream_labels_room(registry->labels));
 	if (registry->slots)
 		registry->definitions = calloc(slots_count(registry->slots) + 1, sizeof *registry->definitions);
-	if (!registry->loop || !registry->definitions || !registry->sources)
-		goto fail;
-	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
-		struct source *source = &registry->sources[i];
-		source->registry = registry;
-		source->watcher = (struct upstream_watcher){ on_tools_listed, on_list_failed, source };
-		source->upstream = i;
-		source->state = registry->generation->upstreams[i].settings.dialect->lists_tools ? LISTING_AWAITED
-												 : LISTING_DECLARED;
-	}
-	registry->current = make_catalogue(registry);
+	if (registry->loop && registry->definitions)
+		registry->current = make_catalogue(registry, registry->generation, NULL);
 	if (registry->current)
 		return registry;
-fail:
 	registry_free(registry);
 	return NULL;
 }
@@ -463,22 +686,19 @@ void registry_free(struct registry *registry)
 		return;
 	assert(!registry->started);
 	catalogue_unref(registry->current);
-	for (size_t i = 0; registry->sources && i < registry->generation->upstream_count; i++) {
-		report_free(atomic_load(&registry->sources[i].news)); /* which nobody has read */
-		listing_unref(registry->sources[i].listing);
-		blob_unref(registry->sources[i].raw);
-		blob_unref(registry->sources[i].instructions);
-	}
-	free(registry->sources);
+	drop_listings(registry->generation);
 	free(registry->definitions);
 	slots_free(registry->slots);
+	upstream_labels_free(registry->labels);
 	loop_free(registry->loop);
 	generation_unref(registry->generation);
+	pthread_mutex_destroy(&registry->mutex);
 	free(registry);
 }
 
 void registry_fill_names(const struct registry *registry, struct metrics_names *names)
 {
+	upstream_labels_fill_names(registry->labels, names);
 	names->tools = slots_names(registry->slots);
 	names->tool_count = slots_count(registry->slots);
 }
@@ -489,6 +709,7 @@ bool registry_attach(struct registry *registry, struct metrics *metrics)
 	if (!registry->meter)
 		return false;
 	slots_tell(registry->slots, metrics);
+	upstream_labels_tell(registry->labels, metrics);
 	set_gauges(registry);
 	return true;
 }
@@ -498,33 +719,16 @@ struct catalogue *registry_catalogue(const struct registry *registry)
 	return registry->current;
 }
 
-const struct upstream_watcher *registry_watcher(struct registry *registry, unsigned upstream)
+size_t registry_upstream_room(const struct registry *registry)
 {
-	return &registry->sources[upstream].watcher;
-}
-
-static bool has_work(const struct registry *registry)
-{
-	for (size_t i = 0; i < registry->generation->upstream_count; i++)
-		if (registry->sources[i].state != LISTING_DECLARED)
-			return true;
-	return false;
+	return upstream_labels_room(registry->labels);
 }
 
 bool registry_start(struct registry *registry, registry_offer *offer, void *context)
 {
-	if (!has_work(registry))
-		return true;
 	registry->offer = offer;
 	registry->offer_context = context;
-	int result = pthread_create(&registry->thread, NULL, run, registry);
-	if (result) {
-		errno = result;
-		return false;
-	}
-	registry->started = true;
-	pthread_setname_np(registry->thread, "registry");
-	return true;
+	return start_thread(registry, registry->generation);
 }
 
 bool registry_stop(struct registry *registry)

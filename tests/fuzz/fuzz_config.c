@@ -17,7 +17,7 @@ static void check(const struct config *config)
 {
 	struct buf shown = BUF_INIT(64 << 20);
 	struct json_fault fault;
-	config_json(config, &shown);
+	config_json(config, &config->generation, &shown);
 	if (!json_check(buf_slice(&shown), 100, NULL, &fault))
 		abort();
 	for (size_t i = 0; i < config->generation.tool_count; i++) {

@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice text = { (const char *)data, size };
 	struct config *config = config_parse("fuzz", slice_of(yaml), &errors);
 	must(config != NULL);
-	struct slots *slots = slots_new(&config->generation);
+	struct slots *slots = slots_new(&config->generation, 1);
 	must(slots != NULL);
 	struct listing *listing = listing_new(&config->generation, 0, text, slots, NULL, error, sizeof error);
 	must(listing || error[0]);

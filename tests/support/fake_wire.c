@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_wire.c: exchanges that end when the test says so, or when their time is up. */
 #include "tests/support/fake_wire.h"
+#include "upstream/upstream.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -304,6 +305,12 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	if (transport)
 		transport->loop = loop;
 	return transport;
+}
+
+void transport_grow(struct transport *transport, size_t max_connections)
+{
+	(void)transport;
+	(void)max_connections;
 }
 
 void transport_free(struct transport *transport)

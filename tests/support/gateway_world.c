@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
 
 /* The calls of a chain home -> owner -> home, and a cancel behind it. */
@@ -52,31 +53,6 @@ static struct config *read_config(const char *yaml)
 	return config;
 }
 
-/* Of each upstream's endpoints the first, whose label is the upstream's as long as no upstream has more. */
-static void make_names(struct gateway_world *world)
-{
-	const struct config *config = world->config;
-	size_t count = config->generation.upstream_count;
-	const char **upstreams = calloc(count + 1, sizeof *upstreams);
-	const char **endpoints = calloc(count + 1, sizeof *endpoints);
-	size_t *owners = calloc(count + 1, sizeof *owners);
-	assert(upstreams && endpoints && owners);
-	for (size_t i = 0; i < count; i++) {
-		upstreams[i] = config->generation.upstreams[i].settings.name;
-		endpoints[i] = "http://127.0.0.1:1";
-		owners[i] = i;
-	}
-	world->names = (struct metrics_names){ NULL, 0, upstreams, count, endpoints, owners, count, config->workers };
-	registry_fill_names(world->gateway.registry, &world->names);
-}
-
-static void free_names(struct gateway_world *world)
-{
-	free((void *)(uintptr_t)world->names.upstreams);
-	free((void *)(uintptr_t)world->names.endpoints);
-	free((void *)(uintptr_t)world->names.endpoint_upstreams);
-}
-
 void gateway_start(struct gateway_world *world, const char *yaml)
 {
 	gateway_start_with(world, read_config(yaml));
@@ -97,7 +73,7 @@ void gateway_start_with(struct gateway_world *world, struct config *config)
 	struct gateway *gateway = &world->gateway;
 	gateway->registry = registry_new(world->config);
 	assert(gateway->registry);
-	make_names(world);
+	registry_fill_names(gateway->registry, &world->names);
 	gateway->config = world->config;
 	gateway->started_us = world->now_us;
 	gateway->metrics = metrics_new(&world->names);
@@ -105,8 +81,9 @@ void gateway_start_with(struct gateway_world *world, struct config *config)
 	assert(attached);
 	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
-	gateway->refreshes = calloc(world->config->generation.upstream_count, sizeof *gateway->refreshes);
-	assert(gateway->cache && gateway->workers && gateway->refreshes);
+	gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes);
+	bool seated = gateway_seat(gateway, &world->config->generation);
+	assert(gateway->cache && gateway->workers && gateway->refreshes && seated);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		gateway->workers[i] = worker_new(gateway, i);
 		assert(gateway->workers[i]);
@@ -122,16 +99,16 @@ void gateway_stop(struct gateway_world *world)
 	}
 	assert(atomic_load(&gateway->in_flight) == 0);
 	assert(gateway_metric(world, METRIC_ID_IN_FLIGHT, 0, 0) == 0);
+	gateway->settled = true;
 	for (unsigned i = 0; i < world->config->workers; i++)
 		worker_free(gateway->workers[i]);
-	for (size_t i = 0; i < world->config->generation.upstream_count; i++)
+	for (size_t i = 0; i < registry_upstream_room(gateway->registry); i++)
 		assert(atomic_load(&gateway->refreshes[i]) == 0);
 	free(gateway->refreshes);
 	free(gateway->workers);
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	registry_free(gateway->registry);
-	free_names(world);
 	config_free(world->config);
 	clock_set(0);
 }

@@ -53,7 +53,7 @@ static bool set_places(struct http_upstream *upstream)
 		if (!(place->url = strdup(settings->endpoints[i])) || !(place->parsed = http_url_new(place->url)))
 			return false;
 		place->shown = settings->shown ? settings->shown[i] : place->url;
-		place->label = settings->first_endpoint_label + (unsigned)i;
+		place->label = upstream_endpoint_label(settings, i);
 		place->reached = true;
 		meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, 1);
 		show_state(upstream, &upstream->set->endpoints[i]);

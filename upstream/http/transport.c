@@ -12,6 +12,7 @@
 
 #include "upstream/http/lookup.h"
 #include "upstream/http/transport_private.h"
+#include "upstream/upstream.h"
 
 enum {
 	LARGE_BYTES = 64 * 1024, /* of an answer: whoever hears of it may have much to look at */
@@ -277,6 +278,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	transport->meter = meter;
 	transport->timer = LOOP_TIMER_INIT(timer_fired);
 	transport->lookup_timer = LOOP_TIMER_INIT(lookup_timer_fired);
+	transport->max_connections = max_connections;
 	TAILQ_INIT(&transport->news);
 	TAILQ_INIT(&transport->large);
 	TAILQ_INIT(&transport->lookups);
@@ -290,6 +292,14 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 		return NULL;
 	}
 	return transport;
+}
+
+void transport_grow(struct transport *transport, size_t max_connections)
+{
+	if (max_connections <= transport->max_connections)
+		return;
+	transport->max_connections = max_connections;
+	curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, (long)max_connections);
 }
 
 void transport_free(struct transport *transport)

@@ -23,6 +23,7 @@ struct transport {
 	struct loop_timer timer;       /* when curl wants to be called */
 	bool due;                      /* the timer has fired, curl has not been called yet */
 	size_t under_way;              /* transfers prepared and not stopped */
+	size_t max_connections;        /* kept */
 	struct socket_watch **watches; /* by descriptor; NULL: not watched */
 	size_t watch_room;
 	size_t spare_count;

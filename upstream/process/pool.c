@@ -34,7 +34,7 @@ static void show(struct process_pool *pool)
 	meter_set(pool->meter, METRIC_ID_PROCESS_CPU, label, 0, (int64_t)cpu_us);
 	meter_set(pool->meter, METRIC_ID_PROCESS_RESIDENT, label, 0, (int64_t)resident_bytes);
 	if (pool->settings->endpoint_count)
-		meter_set(pool->meter, METRIC_ID_UPSTREAM_HEALTHY, pool->settings->first_endpoint_label, 0,
+		meter_set(pool->meter, METRIC_ID_UPSTREAM_HEALTHY, upstream_endpoint_label(pool->settings, 0), 0,
 			  ready > 0 || pool->failures == 0);
 }
 

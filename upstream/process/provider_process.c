@@ -55,7 +55,7 @@ static void count_exchange(const struct process_exchange *exchange, enum outcome
 	const struct upstream_settings *settings = exchange->upstream->base.settings;
 	struct meter *meter = exchange->upstream->meter;
 	if (settings->endpoint_count)
-		meter_add(meter, METRIC_ID_UPSTREAM_REQUESTS, settings->first_endpoint_label, outcome, 1);
+		meter_add(meter, METRIC_ID_UPSTREAM_REQUESTS, upstream_endpoint_label(settings, 0), outcome, 1);
 	meter_observe(meter, METRIC_ID_UPSTREAM_DURATION, settings->label,
 		      loop_now(exchange->upstream->base.loop) - exchange->begun_us);
 }

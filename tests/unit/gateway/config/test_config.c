@@ -150,7 +150,7 @@ static void the_contracts_example_means_what_it_says(void **state)
 	assert_string_equal(config->generation.upstreams[0].settings.headers[0].value, "Bearer s3cret");
 	assert_string_equal(config->generation.upstreams[1].settings.dialect->name, "rest");
 	assert_int_equal(config->generation.upstreams[1].settings.label, 1);
-	assert_int_equal(config->generation.upstreams[1].settings.first_endpoint_label, 1);
+	assert_int_equal(config->generation.upstreams[1].settings.endpoint_labels[0], 1);
 	config_free(config);
 }
 
@@ -427,7 +427,7 @@ static void what_is_in_force_can_be_shown_without_secrets(void **state)
 	setenv("SEARCH_TOKEN", "s3cret", 1);
 	struct config *config = parse(contract);
 	struct buf out = BUF_INIT(1 << 20);
-	config_json(config, &out);
+	config_json(config, &config->generation, &out);
 	assert_null(strstr(buf_cstr(&out), "s3cret"));
 	struct json_object *shown = json_tokener_parse(buf_cstr(&out));
 	assert_non_null(shown);
@@ -448,9 +448,9 @@ static void what_is_shown_can_be_read_again(void **state)
 	(void)state;
 	struct config *config = parse(contract);
 	struct buf first = BUF_INIT(1 << 20), second = BUF_INIT(1 << 20);
-	config_json(config, &first);
+	config_json(config, &config->generation, &first);
 	struct config *again = parse(buf_cstr(&first));
-	config_json(again, &second);
+	config_json(again, &again->generation, &second);
 	assert_string_equal(buf_cstr(&first), buf_cstr(&second));
 	config_free(config);
 	config_free(again);
@@ -498,7 +498,7 @@ static void constants_are_filled_in_and_not_shown(void **state)
 	assert_string_equal(config->generation.tools[0].remote, "t");
 	assert_string_equal(config->generation.tools[1].remote, "t");
 	struct buf shown = BUF_INIT(1 << 20);
-	config_json(config, &shown);
+	config_json(config, &config->generation, &shown);
 	assert_null(strstr(buf_cstr(&shown), "\"hush"));
 	assert_non_null(strstr(buf_cstr(&shown), "\"arguments\":\"***\""));
 	assert_non_null(strstr(buf_cstr(&shown), "\"arguments\":{\"a\":\"b\"}"));

@@ -414,7 +414,7 @@ static void a_generation_lives_as_long_as_somebody_borrows_of_it(void **state)
 	(void)state;
 	struct config *own = gateway_config(yaml);
 	const struct generation *generation = &own->generation;
-	struct slots *slots = slots_new(generation);
+	struct slots *slots = slots_new(&own->generation, 3);
 	assert_non_null(slots);
 	struct listing *listing =
 		listing_new(generation, 0, SLICE("[" TOOL("x") "]"), slots, NULL, error, sizeof error);

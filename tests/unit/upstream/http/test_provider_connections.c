@@ -133,7 +133,8 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	struct upstream_settings lost_settings = world.settings;
 	static const char *const lost[] = { "http://provider.invalid/rpc" };
 	lost_settings.endpoints = lost;
-	lost_settings.first_endpoint_label = 1;
+	static const unsigned lost_labels[] = { 1 };
+	lost_settings.endpoint_labels = lost_labels;
 	struct upstream *good = world.upstream;
 	struct upstream *bad = upstream_new(&lost_settings, world.transport, world.loop, world.meter);
 	static struct landing stuck[AT_ONCE];

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reload.c: who asks for a reload, the thread that does it, and what is told. */
+#include "gateway/admin/reload.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/crash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "gateway/admin/pages.h"
+#include "gateway/call/provider.h"
+#include "gateway/call/reply.h"
+#include "gateway/config/difference.h"
+#include "gateway/tools/registry.h"
+
+enum { TEXT_BYTES_MAX = 64 << 20, MESSAGES_LOGGED = 20 };
+
+struct reload {
+	struct gateway *gateway;    /* c */
+	struct meter *meter;        /* the thread's */
+	struct loop *loop;          /* likewise */
+	struct mailbox mailbox;     /* of asks */
+	pthread_t thread;           /* main's */
+	bool started;               /* main's */
+	atomic_bool stopping;       /* a */
+	struct generation *current; /* the thread's: held */
+	pthread_mutex_t mutex;
+	struct buf last; /* m: what the last one came to, a JSON object; empty: there was none */
+};
+/* c constant, a atomic, m: under the mutex */
+
+/* What a reload came to. */
+struct outcome_of_reload {
+	bool good;
+	struct buf text; /* good: the reply; else its errors, a JSON array of texts */
+};
+
+/* Somebody wants one: by mail there, and back if somebody waits. */
+struct ask {
+	struct mail mail;
+	struct reload *reload;
+	const char *who;
+	struct worker *home;     /* NULL: nobody waits */
+	struct request *request; /* the home's; NULL: its client has left */
+	struct outcome_of_reload outcome;
+};
+
+/* ---------------------------------------------------------------- what is told */
+
+static void put_lines(struct buf *out, const char *lines)
+{
+	const char *comma = "";
+	buf_put_char(out, '[');
+	for (size_t len; *lines; lines += len + (lines[len] == '\n')) {
+		len = strcspn(lines, "\n");
+		buf_put_text(out, comma);
+		json_put_string(out, (struct slice){ lines, len });
+		comma = ",";
+	}
+	buf_put_char(out, ']');
+}
+
+static void log_lines(const char *who, const char *lines)
+{
+	size_t logged = 0;
+	for (size_t len; *lines && logged < MESSAGES_LOGGED; lines += len + (lines[len] == '\n'), logged++) {
+		struct log_line line UNCLEARED;
+		len = strcspn(lines, "\n");
+		if (!log_begin(&line, &EVENT_CONFIG_REFUSED))
+			continue;
+		log_cstr(&line, "asked_by", who);
+		log_text(&line, "reason", (struct slice){ lines, len });
+		log_end(&line);
+	}
+}
+
+/* Takes `lines`. */
+static void fail(struct reload *reload, const char *who, struct buf *lines, struct outcome_of_reload *outcome)
+{
+	if (!lines->len)
+		buf_put_text(lines, "the gateway is out of memory\n");
+	outcome->good = false;
+	put_lines(&outcome->text, buf_cstr(lines));
+	log_lines(who, buf_cstr(lines));
+	buf_fini(lines);
+	meter_add(reload->meter, METRIC_ID_CONFIG_RELOADS, RELOAD_FAILED, 0, 1);
+	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 0);
+}
+
+static void succeed(struct reload *reload, const char *who, const struct difference *difference,
+		    struct outcome_of_reload *outcome)
+{
+	struct buf *text = &outcome->text;
+	struct log_line line UNCLEARED;
+	outcome->good = true;
+	buf_printf(text, "{\"generation\":%llu,\"changed\":", (unsigned long long)reload->current->number);
+	buf_put(text, buf_slice(&difference->changed));
+	buf_printf(text, ",\"unchanged\":%zu,\"needs_restart\":", difference->unchanged);
+	buf_put(text, buf_slice(&difference->needs_restart));
+	buf_put_char(text, '}');
+	meter_add(reload->meter, METRIC_ID_CONFIG_RELOADS, RELOAD_OK, 0, 1);
+	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 1);
+	meter_set(reload->meter, METRIC_ID_CONFIG_GENERATION, 0, 0, (int64_t)reload->current->number);
+	if (!log_begin(&line, &EVENT_CONFIG_RELOADED))
+		return;
+	log_u64(&line, "generation", reload->current->number);
+	log_cstr(&line, "asked_by", who);
+	log_text(&line, "changed", buf_slice(&difference->changed));
+	log_text(&line, "needs_restart", buf_slice(&difference->needs_restart));
+	log_end(&line);
+}
+
+static void note_last(struct reload *reload, const char *who, const struct outcome_of_reload *outcome)
+{
+	uint64_t now_us = clock_wall_us();
+	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD, 0, 0, (int64_t)now_us);
+	pthread_mutex_lock(&reload->mutex);
+	buf_reset(&reload->last);
+	buf_printf(&reload->last, "{\"result\":\"%s\",\"at\":%llu,\"asked_by\":", outcome->good ? "ok" : "failed",
+		   (unsigned long long)(now_us / CLOCK_US_PER_S));
+	json_put_string(&reload->last, slice_of(who));
+	if (!outcome->good) {
+		buf_put_text(&reload->last, ",\"errors\":");
+		buf_put(&reload->last, buf_slice(&outcome->text));
+	}
+	buf_put_char(&reload->last, '}');
+	pthread_mutex_unlock(&reload->mutex);
+}
+
+void reload_put_last(struct reload *reload, struct buf *out)
+{
+	pthread_mutex_lock(&reload->mutex);
+	if (reload->last.len && !reload->last.failed) {
+		buf_put_text(out, ",\"last_reload\":");
+		buf_put(out, buf_slice(&reload->last));
+	}
+	pthread_mutex_unlock(&reload->mutex);
+}
+
+/* ---------------------------------------------------------------- the reload */
+
+/* What stays the same is the same: an upstream runs on by the options it was made with, which are kept for it. */
+static void adopt_providers(const struct generation *before, struct generation *next, const size_t *same)
+{
+	for (size_t i = 0; i < next->upstream_count; i++) {
+		if (same[i] == SIZE_MAX)
+			continue;
+		next->upstreams[i] = before->upstreams[same[i]];
+		provider_ref(next->upstreams[i].provider);
+	}
+}
+
+/* Put it in force. False: out of memory, or out of labels: `errors` says so; the one before stays. Takes next. */
+static bool use(struct reload *reload, const char *who, struct config *config, const size_t *same, struct buf *errors)
+{
+	struct gateway *gateway = reload->gateway;
+	struct generation *next = &config->generation;
+	next->number = reload->current->number + 1;
+	next->loaded_us = clock_wall_us();
+	next->asked_by = who;
+	bool numbered = registry_number(gateway->registry, next);
+	if (!numbered)
+		buf_printf(errors, "%s: has more new names than metrics have room for until the gateway is restarted\n",
+			   config->path);
+	if (numbered)
+		adopt_providers(reload->current, next, same);
+	if (!numbered || !gateway_seat(gateway, next) || !registry_use(gateway->registry, next)) {
+		config_free(config);
+		return false;
+	}
+	generation_unref(reload->current);
+	reload->current = next;
+	return true;
+}
+
+/* It is read, and is whole. Takes config. */
+static void take(struct reload *reload, const char *who, struct config *config, struct outcome_of_reload *outcome)
+{
+	struct buf errors = BUF_INIT(TEXT_BYTES_MAX);
+	struct difference difference;
+	const struct config *process = reload->gateway->config;
+	bool good = difference_find(&difference, process, reload->current, &config->generation);
+	if (good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0)
+		config_free(config);
+	else if (good)
+		good = use(reload, who, config, difference.same, &errors);
+	else
+		config_free(config);
+	if (good)
+		succeed(reload, who, &difference, outcome);
+	else
+		fail(reload, who, &errors, outcome);
+	buf_fini(&errors);
+	difference_fini(&difference);
+}
+
+static void read_anew(struct reload *reload, const char *who, struct outcome_of_reload *outcome)
+{
+	struct buf errors = BUF_INIT(TEXT_BYTES_MAX);
+	struct config *config = config_load(reload->gateway->config->path, &errors);
+	buf_init(&outcome->text, TEXT_BYTES_MAX);
+	if (config && !config->generation.bytes) { /* good for a start; here somebody is about to write it */
+		buf_printf(&errors, "%s: the file is empty\n", config->path);
+		config_free(config);
+		config = NULL;
+	}
+	if (config)
+		take(reload, who, config, outcome);
+	else
+		fail(reload, who, &errors, outcome);
+	buf_fini(&errors);
+	note_last(reload, who, outcome);
+}
+
+/* ---------------------------------------------------------------- who asks */
+
+static void reply_outcome(struct request *request, struct outcome_of_reload *outcome)
+{
+	struct buf text = BUF_INIT(TEXT_BYTES_MAX);
+	buf_put(&text, buf_slice(&outcome->text));
+	if (!outcome->good) {
+		buf_reset(&text);
+		buf_put_text(&text, "{\"type\":\"about:blank\",\"title\":\"Unprocessable Content\",\"status\":422,"
+				    "\"detail\":\"The configuration is not in order; the one before stays in force.\","
+				    "\"errors\":");
+		buf_put(&text, buf_slice(&outcome->text));
+		buf_put_char(&text, '}');
+	}
+	buf_put_char(&text, '\n');
+	reply_text(request, outcome->good ? 200 : 422, outcome->good ? "application/json" : "application/problem+json",
+		   &text);
+}
+
+static void free_ask(struct ask *ask)
+{
+	buf_fini(&ask->outcome.text);
+	free(ask);
+}
+
+/* Back at its worker. */
+static void came_home(struct mail *mail)
+{
+	struct ask *ask = container_of(mail, struct ask, mail);
+	struct request *request = ask->request;
+	if (request) {
+		request->waits_for = NULL;
+		request->gone = NULL;
+		reply_outcome(request, &ask->outcome);
+	}
+	free_ask(ask);
+}
+
+/* On the reload's thread; or on main's, once that has ended. */
+static void open_ask(struct mail *mail)
+{
+	struct ask *ask = container_of(mail, struct ask, mail);
+	struct reload *reload = ask->reload;
+	if (!atomic_load_explicit(&reload->stopping, memory_order_acquire)) {
+		read_anew(reload, ask->who, &ask->outcome);
+	} else {
+		buf_init(&ask->outcome.text, TEXT_BYTES_MAX);
+		put_lines(&ask->outcome.text, "the gateway is shutting down");
+	}
+	if (!ask->home) {
+		free_ask(ask);
+		return;
+	}
+	ask->mail.open = came_home;
+	mailbox_post(&ask->home->mailbox, &ask->mail);
+}
+
+static struct ask *ask_new(struct reload *reload, const char *who)
+{
+	struct ask *ask = calloc(1, sizeof *ask);
+	if (!ask)
+		return NULL;
+	ask->mail.open = open_ask;
+	ask->reload = reload;
+	ask->who = who;
+	return ask;
+}
+
+void reload_ask(struct reload *reload, const char *who)
+{
+	struct ask *ask = ask_new(reload, who);
+	if (ask)
+		mailbox_post(&reload->mailbox, &ask->mail);
+	else
+		log_lines(who, "the gateway is out of memory");
+}
+
+static void left(struct request *request)
+{
+	struct ask *ask = request->waits_for;
+	ask->request = NULL;
+}
+
+void page_admin_reload(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct reload *reload = worker->gateway->reload;
+	(void)rest;
+	if (!page_body_is_empty(worker, request))
+		return;
+	if (!reload || atomic_load_explicit(&worker->gateway->draining, memory_order_relaxed)) {
+		reply_problem(request, OUTCOME_SHUTTING_DOWN, NULL, "The gateway is shutting down.");
+		return;
+	}
+	struct ask *ask = ask_new(reload, "POST /admin/reload");
+	if (!ask) {
+		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory; nothing was reloaded.");
+		return;
+	}
+	ask->home = worker;
+	ask->request = request;
+	request->waits_for = ask;
+	request->gone = left;
+	mailbox_post(&reload->mailbox, &ask->mail);
+}
+
+/* ---------------------------------------------------------------- life */
+
+static void *run(void *context)
+{
+	struct reload *reload = context;
+	crash_handler_thread();
+	while (!atomic_load_explicit(&reload->stopping, memory_order_acquire)) {
+		loop_wait(reload->loop, CLOCK_NEVER);
+		mailbox_open(&reload->mailbox);
+	}
+	return NULL;
+}
+
+struct reload *reload_new(struct gateway *gateway)
+{
+	struct reload *reload = calloc(1, sizeof *reload);
+	if (!reload)
+		return NULL;
+	pthread_mutex_init(&reload->mutex, NULL);
+	buf_init(&reload->last, TEXT_BYTES_MAX);
+	reload->gateway = gateway;
+	reload->current = generation_ref(&gateway->config->generation);
+	reload->loop = loop_new();
+	reload->meter = metrics_meter(gateway->metrics);
+	if (!reload->loop || !reload->meter) {
+		reload_free(reload);
+		return NULL;
+	}
+	mailbox_init(&reload->mailbox, reload->loop);
+	meter_set(reload->meter, METRIC_ID_CONFIG_GENERATION, 0, 0, (int64_t)reload->current->number);
+	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 1);
+	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD, 0, 0, (int64_t)reload->current->loaded_us);
+	return reload;
+}
+
+bool reload_start(struct reload *reload)
+{
+	int result = pthread_create(&reload->thread, NULL, run, reload);
+	if (result) {
+		errno = result;
+		return false;
+	}
+	reload->started = true;
+	pthread_setname_np(reload->thread, "reload");
+	return true;
+}
+
+void reload_stop(struct reload *reload)
+{
+	atomic_store_explicit(&reload->stopping, true, memory_order_release);
+	if (!reload->started)
+		return;
+	loop_wake(reload->loop);
+	pthread_join(reload->thread, NULL);
+	reload->started = false;
+}
+
+void reload_settle(struct reload *reload)
+{
+	while (mailbox_open(&reload->mailbox))
+		;
+}
+
+void reload_free(struct reload *reload)
+{
+	if (!reload)
+		return;
+	generation_unref(reload->current);
+	loop_free(reload->loop);
+	buf_fini(&reload->last);
+	pthread_mutex_destroy(&reload->mutex);
+	free(reload);
+}

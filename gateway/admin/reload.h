@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reload.h: the configuration is read anew while the gateway runs: on a thread of its own, off the workers' way. A file
+ * that is not whole or not right changes nothing, and says why: in the log, on /admin/config, to who asked. What has
+ * changed is rebuilt, what has not goes on as it is; what cannot change in a running process is named. Calls under way
+ * end as they began.
+ */
+#ifndef JITNEY_GATEWAY_ADMIN_RELOAD_H
+#define JITNEY_GATEWAY_ADMIN_RELOAD_H
+
+#include "gateway/call/worker.h"
+
+struct reload;
+
+/* For the file that gateway->config was read from. The gateway's registry and metrics are there; its generation is in
+ * force. NULL: out of memory, or the kernel refuses. Main thread, as all here unless said otherwise. */
+struct reload *reload_new(struct gateway *gateway) MUST_CHECK;
+/* Start its thread. False and errno. */
+bool reload_start(struct reload *reload) MUST_CHECK;
+/* End it. After the workers have been told to drain; before the registry stops, whose catalogues it has made. Fine if it
+ * was not started. */
+void reload_stop(struct reload *reload);
+/* After the workers' threads are joined: whoever still asks is told that it is too late. */
+void reload_settle(struct reload *reload);
+/* NULL is fine. */
+void reload_free(struct reload *reload);
+
+/* Read it soon, for nobody who waits. who: static storage. Any thread. */
+void reload_ask(struct reload *reload, const char *who);
+/* Append what the last reload came to, as a member: ,"last_reload":{...}; nothing before the first. Any thread. */
+void reload_put_last(struct reload *reload, struct buf *out);
+
+/* POST /admin/reload */
+route_function page_admin_reload;
+
+#endif

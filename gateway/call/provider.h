@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * provider.h: what runs behind an upstream: its batcher with all that has been learned, its connections, session or
+ * processes, and what it has said of its tools. It belongs to every generation in which the upstream's options are the
+ * same, and to one worker, which opens it when it is first needed. When the last generation that has it has ended (so
+ * no call can know it any more), it is closed: once what it still carries for nobody is gone.
+ */
+#ifndef JITNEY_GATEWAY_CALL_PROVIDER_H
+#define JITNEY_GATEWAY_CALL_PROVIDER_H
+
+#include "base/compiler.h"
+#include "gateway/config/config.h"
+
+struct dispatch;
+struct gateway;
+struct provider;
+
+/* One more generation has it. Any thread. */
+struct provider *provider_ref(struct provider *provider);
+/* Give every upstream of a generation that nobody uses yet a provider, but for those that have one, whose reference the
+ * generation takes over. Its upstreams have their labels. All are let go when it ends, also if this fails. False: out
+ * of memory. Main thread, or the one that brings generations. */
+bool gateway_seat(struct gateway *gateway, struct generation *next) MUST_CHECK;
+/* Open those of this generation that are the dispatch's and not open yet. False: out of memory for some: they are tried again
+ * with the next call. The worker's thread. */
+bool dispatch_open(struct dispatch *dispatch, const struct generation *generation) MUST_CHECK;
+
+#endif

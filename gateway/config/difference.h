@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* difference.h: what another reading of the configuration changes, by name. */
+#ifndef JITNEY_GATEWAY_CONFIG_DIFFERENCE_H
+#define JITNEY_GATEWAY_CONFIG_DIFFERENCE_H
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "gateway/config/config.h"
+
+struct difference {
+	struct buf changed; /* JSON: {"tools":{"added":[],"removed":[],"changed":[]},"upstreams":{...},"settings":[]} */
+	struct buf needs_restart; /* JSON: names of options that stay as they are until the process starts anew */
+	size_t unchanged;         /* tools and upstreams */
+	bool any;                 /* something of the generation is another */
+	size_t *same; /* by upstream of the next: the one before with the same name and options; SIZE_MAX: none */
+};
+
+/* From what is in force (`process` and `before`) to `next`. Fill in *difference, which needs difference_fini in any
+ * case. False: out of memory. */
+bool difference_find(struct difference *difference, const struct config *process, const struct generation *before,
+		     const struct generation *next) MUST_CHECK;
+void difference_fini(struct difference *difference);
+
+#endif

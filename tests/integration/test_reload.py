@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new configuration while the gateway runs: what has changed is in force, what has not goes on, what is wrong is refused."""
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.gateway import merged
+from harness.poll import until
+
+SERVER = Path(__file__).parent / "harness" / "stdio_server.py"
+STDIO = {"dialect": "mcp-stdio", "command": sys.executable, "args": [str(SERVER)], "timeout": "15s",
+         "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
+
+
+def write(gateway, changes, whole=True):
+    """Lay changes over the gateway's configuration, and write the file: in one piece, as a careful writer does."""
+    gateway.config = merged(gateway.config, changes)
+    text = yaml.safe_dump(json.loads(json.dumps(gateway.config)), sort_keys=False)
+    new = gateway.config_path.with_suffix(".new")
+    new.write_text(text if whole else text[:len(text) // 2])
+    new.rename(gateway.config_path)
+
+
+def reload(gateway):
+    reply = gateway.request("POST", "/admin/reload", listener="admin")
+    return reply.status, json.loads(reply.body)
+
+
+def reloaded(gateway, changes):
+    write(gateway, changes)
+    status, told = reload(gateway)
+    assert status == 200, told
+    return told
+
+
+def in_force(gateway):
+    return json.loads(gateway.get("/admin/config", "admin").body)
+
+
+NOTHING = {"added": [], "removed": [], "changed": []}
+
+
+def test_the_reply_says_what_happened(start):
+    gateway = start()
+    told = reloaded(gateway, {"tools": {"write": {"description": "Another."}, "send": None,
+                                        "fresh": {"upstream": "array"}},
+                              "mcp": {"list_ttl": "5m"}, "limits": {"in_flight": 77}})
+    assert told == {"generation": 2, "unchanged": 5, "needs_restart": ["limits.in_flight"],
+                    "changed": {"tools": {"added": ["fresh"], "removed": ["send"], "changed": ["write"]},
+                                "upstreams": NOTHING, "settings": ["mcp.list_ttl"]}}
+    assert gateway.call("fresh").status == 200
+    assert gateway.call("send").status == 404
+    now = in_force(gateway)
+    assert (now["generation"], now["asked_by"], len(now["hash"])) == (2, "POST /admin/reload", 64)
+    assert now["last_reload"]["result"] == "ok"
+    assert now["tools"]["write"]["description"] == "Another."
+    assert now["mcp"]["list_ttl"] == "5m" and now["limits"]["in_flight"] != 77
+    metrics = gateway.metrics()
+    assert metrics.sum("config_generation") == 2 and metrics.sum("config_last_reload_success") == 1
+    assert metrics.sum("config_reloads_total", result="ok") == 1
+    assert metrics.sum("config_last_reload_timestamp_seconds") > 1e9
+    assert gateway.events("config_reloaded")[0]["generation"] == "2"
+
+
+def test_nothing_changed_is_no_new_generation(start):
+    gateway = start()
+    status, told = reload(gateway)
+    assert (status, told["generation"], told["unchanged"]) == (200, 1, 7)
+    assert told["changed"] == {"tools": NOTHING, "upstreams": NOTHING, "settings": []}
+
+
+def test_hup_reloads_and_usr1_does_not(start):
+    gateway = start()
+    write(gateway, {"tools": {"fresh": {"upstream": "array"}}})
+    gateway.signal(signal.SIGUSR1)
+    until(lambda: gateway.events("log_reopened"), "the log is opened anew")
+    assert gateway.call("fresh").status == 404
+    gateway.signal(signal.SIGHUP)
+    until(lambda: gateway.events("config_reloaded"), "it is read anew")
+    assert gateway.call("fresh").status == 200
+    assert in_force(gateway)["asked_by"] == "signal HUP"
+
+
+BAD = [
+    ("tools: [\n", "jitney.yaml:"),
+    ("", "jitney.yaml: the file is empty"),
+    ("\0\1\2", "jitney.yaml:"),
+    ("[1, 2]", "jitney.yaml:1:1"),
+    ("listen: 127.0.0.1:0\nnonsense: 1\n", "jitney.yaml:2:1: unknown key \"nonsense\""),
+    ("listen: 127.0.0.1:99999\n", "jitney.yaml:1:9"),
+    ("workers: many\n", "jitney.yaml:1:10"),
+    ("workers: 0\n", "jitney.yaml:1:10"),
+    ("limits: { body: lots }\n", "jitney.yaml:1:17"),
+    ("limits: { body_timeout: 3 }\n", "jitney.yaml:1:25"),
+    ("upstreams: { p: { dialect: nosuch, endpoints: [ { url: \"http://h\" } ] } }\n", "jitney.yaml:1:28"),
+    ("upstreams: { p: { dialect: jsonrpc } }\n", "jitney.yaml:1:14"),
+    ("upstreams: { p: { dialect: jsonrpc, endpoints: [] } }\n", "jitney.yaml:1:48"),
+    ("upstreams: { p: { dialect: jsonrpc, endpoints: [ { url: \"ftp://h\" } ] } }\n", "jitney.yaml:1:57"),
+    ("upstreams: { \"a b\": { dialect: jsonrpc, endpoints: [ { url: \"http://h\" } ] } }\n", "jitney.yaml:1:14"),
+    ("tools: { t: { upstream: nobody } }\n", "jitney.yaml:1:25"),
+    ("tools: { t: {} }\n", "jitney.yaml:1:10"),
+    ("listen: [ 127.0.0.1:1, 127.0.0.1:1 ]\n", "jitney.yaml:1:24"),
+    ("mcp: { allowed_origins: [ nowhere ] }\n", "jitney.yaml:1:27"),
+    ("listen: ${NOT_IN_THE_ENVIRONMENT}\n", "jitney.yaml:1:9"),
+    ("listen: ${file:/no/such/file}\n", "jitney.yaml:1:9"),
+    ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", "jitney.yaml:2:1"),
+]
+
+
+def test_a_bad_file_changes_nothing_and_says_where(start):
+    gateway = start()
+    for number, (text, where) in enumerate(BAD):
+        gateway.config_path.write_text(text)
+        status, told = reload(gateway)
+        assert status == 422 and any(where in error for error in told["errors"]), (text, told)
+        assert in_force(gateway)["last_reload"]["errors"] == told["errors"]
+        assert gateway.metrics().sum("config_reloads_total", result="failed") == number + 1
+        assert gateway.metrics().sum("config_last_reload_success") == 0
+    assert in_force(gateway)["generation"] == 1
+    assert gateway.call("echo", {"a": 1}).status == 200
+    assert where in gateway.events("config_refused")[-1]["reason"]
+    write(gateway, {})
+    assert reload(gateway)[0] == 200
+
+
+def test_half_a_file_and_none(start):
+    gateway = start()
+    write(gateway, {}, whole=False)
+    assert reload(gateway)[0] == 422
+    gateway.config_path.unlink()
+    status, told = reload(gateway)
+    assert status == 422 and "No such file" in told["errors"][0]
+    assert gateway.call("echo").status == 200
+    write(gateway, {"tools": {"fresh": {"upstream": "array"}}})
+    assert reload(gateway)[0] == 200
+    assert gateway.call("fresh").status == 200
+
+
+def test_a_link_is_followed_to_where_it_leads_now(start):
+    gateway = start()
+    first, second = gateway.directory / "first", gateway.directory / "second"
+    for number, folder in enumerate((first, second)):
+        folder.mkdir()
+        gateway.config_path.rename(folder / "jitney.yaml") if number == 0 else None
+    second.joinpath("jitney.yaml").write_text(
+        first.joinpath("jitney.yaml").read_text().replace("  write:", "  fresh:"))
+    link = gateway.directory / "..data"
+    link.symlink_to(first)
+    gateway.config_path.symlink_to(Path("..data") / "jitney.yaml")
+    assert reload(gateway)[1]["generation"] == 1
+    swapped = gateway.directory / "..new"
+    swapped.symlink_to(second)
+    swapped.rename(link)
+    told = reload(gateway)[1]
+    assert told["changed"]["tools"] == {"added": ["fresh"], "removed": ["write"], "changed": []}
+
+
+def test_what_stays_keeps_its_connections_answers_and_processes(start, provider):
+    gateway = start({"upstreams": {"child": STDIO}})
+    until(lambda: gateway.events("tools_listed"), "its tools are there")
+    pid = json.loads(gateway.call("child__pid").body)
+    first = gateway.call("cached", {"a": 1})
+    connects = gateway.metrics().sum("upstream_connects_total")
+    for number in range(20):
+        told = reloaded(gateway, {"tools": {"write": {"description": f"Number {number}."}}})
+        assert told["changed"]["upstreams"] == NOTHING
+        assert json.loads(gateway.call("child__pid").body) == pid
+        assert gateway.call("cached", {"a": 1}).body == first.body
+        assert gateway.call("echo", {"n": number}).status == 200
+    metrics = gateway.metrics()
+    assert metrics.sum("upstream_connects_total") - connects <= 1, "the workers' first ones"
+    assert metrics.sum("upstream_process_starts_total") == 1
+    assert len(gateway.events("tools_listed")) == 1
+    assert len([call for call in provider.calls if call["params"] == {"a": 1}]) == 1
+
+
+def test_an_upstream_that_changed_is_another_one(start, provider):
+    gateway = start()
+    assert gateway.call("echo").status == 200
+    told = reloaded(gateway, {"upstreams": {"array": {"refreshes": 7}, "more": {
+        "dialect": "jsonrpc", "endpoints": [{"url": provider.url("/rpc")}]}},
+        "tools": {"echo": {"upstream": "more"}}})
+    assert told["changed"]["upstreams"] == {"added": ["more"], "removed": [], "changed": ["array"]}
+    assert told["changed"]["tools"]["changed"] == ["echo"]
+    assert gateway.call("echo").status == 200 and gateway.call("write").status == 200
+    assert gateway.metrics().sum("batch_items_count", upstream="more") == 1
+    assert gateway.metrics().sum("batch_items_count", upstream="array") == 2, "it counts on under its name"
+
+
+def test_calls_under_way_end_as_they_began(start, provider, later):
+    gateway = start()
+    provider.hold()
+    calls = [later(gateway.call, tool, {"id": n, "q": n}) for n in range(10) for tool in ("echo", "item", "write")]
+    until(lambda: gateway.metrics().sum("in_flight_requests") == 30, "they are under way")
+    reloaded(gateway, {"upstreams": {"array": {"timeout": "7s"}, "rest": None},
+                       "tools": {"item": None, "send": None}})
+    provider.release()
+    assert {call.result(20).status for call in calls} == {200}
+    assert gateway.call("item").status == 404
+
+
+def test_a_hundred_reloads_leave_nothing_behind(start):
+    gateway = start()
+
+    def around(count):
+        for number in range(count):
+            reloaded(gateway, {"upstreams": {"array": {"timeout": f"{8 + number % 2}s"}},
+                               "tools": {"write": {"description": f"Number {number}."}}})
+            assert gateway.call("write").status == 200
+
+    around(20)
+    until(lambda: gateway.metrics().sum("in_flight_requests") == 0, "nothing is under way")
+    files, bytes_held = gateway.fds(), gateway.resident_bytes()
+    around(100)
+    until(lambda: gateway.fds() <= files, "no descriptor is left")
+    if not os.environ.get("ASAN_OPTIONS"):
+        assert gateway.resident_bytes() <= bytes_held + (1 << 20)
+
+
+@pytest.mark.slow
+def test_reloads_under_load_cost_nobody_anything(start, later):
+    gateway = start({"log": {"access": False}, "upstreams": {"child": STDIO}})
+    until(lambda: gateway.events("tools_listed"), "its tools are there")
+    loads = [later(gateway.load, callers=20, seconds=5, path="/v1/tools/" + tool, body='{"n":%d}', timeout=10)
+             for tool in ("echo", "cached", "child__echo")]
+    number = 0
+    while not all(load.done() for load in loads):
+        number += 1
+        reloaded(gateway, {"tools": {"write": {"description": f"Number {number}."}}})
+    for load in loads:
+        report = load.result(60)
+        assert report["wrong"] == 0 and set(report["statuses"]) == {"200"}, report
+        assert not any(report["errors"].values()), report
+    assert gateway.metrics().sum("upstream_process_starts_total") == 1
