@@ -56,18 +56,18 @@ void admission_empty(struct admission *admission, uint64_t now_us)
 		admission->short_us = now_us;
 }
 
-static struct admission_verdict refuse(struct admission *admission, enum shed_reason reason, uint64_t line_us,
-				       uint64_t allowed_us, uint64_t now_us)
+static struct admission_decision refuse(struct admission *admission, enum shed_reason reason, uint64_t line_us,
+					uint64_t allowed_us, uint64_t now_us)
 {
 	admission->refused_us = now_us;
-	return (struct admission_verdict){ .reason = reason, .wait_us = line_us, .retry_us = line_us - allowed_us };
+	return (struct admission_decision){ .reason = reason, .wait_us = line_us, .retry_us = line_us - allowed_us };
 }
 
-struct admission_verdict admission_judge(struct admission *admission, const struct admission_view *view,
-					 uint64_t now_us)
+struct admission_decision admission_evaluate(struct admission *admission, const struct admission_view *view,
+					     uint64_t now_us)
 {
 	if (exchange_us(view, 1) <= 0)
-		return (struct admission_verdict){ .admitted = true };
+		return (struct admission_decision){ .admitted = true };
 	uint64_t line_us = admission_line_us(view, view->ahead);
 	uint64_t short_us = short_line_us(admission, view);
 	if (admission_line_us(view, view->waiting) <= short_us)
@@ -78,10 +78,12 @@ struct admission_verdict admission_judge(struct admission *admission, const stru
 		allowed_us = smaller(allowed_us, short_us);
 	if (line_us > allowed_us)
 		return refuse(admission, SHED_QUEUE_WAIT, line_us, allowed_us, now_us);
-	/* with nothing ahead it is sent, however little time there is: what is known may be wrong, and is found out so */
+	/* with nothing ahead it is sent, however little time there is: what is known may be wrong, and is found out
+	 * so */
 	uint64_t round_trip_us = larger(view->round_trip_us, (uint64_t)exchange_us(view, 1));
-	uint64_t spare_us = view->deadline_us > clock_add(now_us, round_trip_us) ? view->deadline_us - now_us - round_trip_us : 0;
+	uint64_t spare_us =
+		view->deadline_us > clock_add(now_us, round_trip_us) ? view->deadline_us - now_us - round_trip_us : 0;
 	if (view->ahead > 0 && line_us > spare_us)
 		return refuse(admission, SHED_DEADLINE, line_us, spare_us, now_us);
-	return (struct admission_verdict){ .admitted = true, .wait_us = line_us };
+	return (struct admission_decision){ .admitted = true, .wait_us = line_us };
 }

@@ -21,14 +21,14 @@
 
 /* What is known as a call comes in. Zeroed: nothing, and it is admitted. */
 struct admission_view {
-	size_t ahead;         /* calls that leave before it */
-	size_t waiting;       /* calls that wait in all */
-	size_t batch;         /* calls that may share an exchange, >= 1 */
-	size_t slots;         /* exchanges at once, >= 1 */
-	double fixed_us;      /* what an exchange takes, */
-	double item_us;       /* and each call in it on top; both 0: not known */
-	uint64_t round_trip_us;     /* what exchanges take of late, queued at the provider or not */
-	uint64_t deadline_us; /* the call's; CLOCK_NEVER: none */
+	size_t ahead;           /* calls that leave before it */
+	size_t waiting;         /* calls that wait in all */
+	size_t batch;           /* calls that may share an exchange, >= 1 */
+	size_t slots;           /* exchanges at once, >= 1 */
+	double fixed_us;        /* what an exchange takes, */
+	double item_us;         /* and each call in it on top; both 0: not known */
+	uint64_t round_trip_us; /* what exchanges take of late, queued at the provider or not */
+	uint64_t deadline_us;   /* the call's; CLOCK_NEVER: none */
 };
 
 struct admission {
@@ -38,7 +38,7 @@ struct admission {
 	uint64_t refused_us; /* when somebody was */
 };
 
-struct admission_verdict {
+struct admission_decision {
 	bool admitted;
 	enum shed_reason reason; /* if not */
 	uint64_t wait_us;        /* how long it would have waited, or will */
@@ -47,8 +47,8 @@ struct admission_verdict {
 
 /* How long so many calls take to leave. */
 uint64_t admission_line_us(const struct admission_view *view, size_t calls);
-struct admission_verdict admission_judge(struct admission *admission, const struct admission_view *view,
-					 uint64_t now_us);
+struct admission_decision admission_evaluate(struct admission *admission, const struct admission_view *view,
+					     uint64_t now_us);
 /* Whether the line stands: then the newest call leaves first, since it is the one that can still be on time. */
 bool admission_stands(const struct admission *admission, uint64_t now_us);
 /* How long a call may wait; CLOCK_NEVER: until its deadline. */

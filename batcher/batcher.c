@@ -115,10 +115,10 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 		return OUTCOME_OK;
 	}
 	if (lane) {
-		struct admission_verdict verdict = waiting_admits(batcher, lane, item, now_us);
-		if (!verdict.admitted) {
+		struct admission_decision decision = waiting_admits(batcher, lane, item, now_us);
+		if (!decision.admitted) {
 			item->added_us = now_us;
-			ending_shed(batcher, item, verdict.reason, verdict.retry_us, now_us);
+			ending_shed(batcher, item, decision.reason, decision.retry_us, now_us);
 			waiting_mark_dirty(batcher, lane);
 			return OUTCOME_OK;
 		}

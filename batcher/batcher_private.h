@@ -58,7 +58,7 @@ struct batcher {
 	struct table tools;
 	struct learned_tool *tool_list;
 	struct lane_class classes[LATENCY_CLASS_COUNT];
-	struct due_heap looks;    /* lanes that may not send yet, or have had news: when to judge them */
+	struct due_heap looks;    /* lanes that may not send yet, or have had news: when to evaluate them */
 	struct due_heap expiries; /* items waiting and travelling, by deadline_us */
 	struct batch_list sent;   /* batches under way */
 	size_t in_flight;         /* of those */
@@ -129,11 +129,11 @@ void waiting_free(struct batcher *batcher, struct lane *lane);
 void waiting_hold(struct batcher *batcher, struct lane *lane);
 /* Its turn has come, or seems to have: out of the line. */
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us);
-/* Something about the lane has changed: the next tick judges it. A ready one is judged anyway before it sends; but an
- * empty one must not wait there, at the cap, for longer than its calls did. */
+/* Something about the lane has changed: the next tick evaluates it. A ready one is evaluated anyway before it sends;
+ * but an empty one must not wait there, at the cap, for longer than its calls did. */
 void waiting_mark_dirty(struct batcher *batcher, struct lane *lane);
 /* Line the lane up to send, or note when to look again, or free it. It must not be ready. */
-void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us);
+void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by);
 /* When the configured rate lets the next request out; 0: at once. */
 uint64_t waiting_paced_us(const struct batcher *batcher);
@@ -142,8 +142,8 @@ uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane 
 /* When a call that came into this lane now could leave at the earliest; 0 at once. */
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane);
 /* Whether one more call may come into this lane. */
-struct admission_verdict waiting_admits(struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
-					uint64_t now_us);
+struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
+					 const struct batch_item *item, uint64_t now_us);
 /* Too little time is left for an exchange, and others find out whether that is still so. */
 bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
 		     uint64_t now_us);

@@ -66,7 +66,7 @@ struct lane {
 	size_t owed;                        /* run_queue.h's: exchanges of its turn still to come */
 	uint64_t owed_since_us;             /* run_queue.h's: since when it has that turn */
 	uint64_t ready_us;                  /* the batcher's: since when it may send */
-	struct due_node look;               /* the batcher's: when to judge it again */
+	struct due_node look;               /* the batcher's: when to evaluate it again */
 	size_t in_flight;                   /* the batcher's: exchanges under way */
 	struct batch_queue again;           /* the batcher's: open batches to be sent before anything that waits */
 	size_t resting;                     /* the batcher's: batches to be sent again later */

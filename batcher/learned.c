@@ -111,7 +111,7 @@ static struct lane_class *class_told(struct batcher *batcher, const struct batch
 	return latency_class_beyond(batch->lane->class, alone) ? NULL : waiting_class(batcher, batch->lane);
 }
 
-/* By whose costs this exchange is to be judged: a tool's own, if one of its calls travelled alone. */
+/* By whose costs this exchange is to be evaluated: a tool's own, if one of its calls travelled alone. */
 static struct costs *costs_of(struct lane_class *class, const struct batch *batch)
 {
 	return batch->count == 1 && batch->learned ? &batch->learned->costs : &class->costs;

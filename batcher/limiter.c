@@ -184,14 +184,14 @@ static void sort_up(double *values, unsigned count)
 	}
 }
 
-/* What the gradient may be off by because exchanges differ by themselves. A queue spreads them as well, but then there is
- * none that was fast. */
+/* What the gradient may be off by because exchanges differ by themselves. A queue spreads them as well, but then there
+ * is none that was fast. */
 static double luck_of(const struct findings *found)
 {
 	return found->uneven ? found->noise : 0;
 }
 
-static struct findings judge_round(const struct limiter *limiter)
+static struct findings evaluate_round(const struct limiter *limiter)
 {
 	double delays[LIMITER_ROUND], count = limiter->landed, sum = 0, squares = 0, used = 0, took_us = 0;
 	unsigned late = 0, lost = 0;
@@ -358,8 +358,8 @@ static bool is_nearly_clear(const struct findings *found)
 	return found->gradient >= NEARLY && !found->lost;
 }
 
-/* Of those that were let out at once the fast ones land first, and where exchanges take long and differ, what was learned
- * from those is far too little. The first round that is whole tells. */
+/* Of those that were let out at once the fast ones land first, and where exchanges take long and differ, what was
+ * learned from those is far too little. The first round that is whole tells. */
 static bool tells_of_slow_ones(const struct limiter *limiter, const struct findings *found)
 {
 	return limiter->state == LIMITER_START && limiter->clear_limit <= 0 && found->took_us >= VERY_SLOW_US;
@@ -414,9 +414,10 @@ static double luck_of_both(const struct limiter *limiter, const struct findings 
 	return square_root(luck * luck + before * before);
 }
 
-/* Whether what this round shows, beside the one before, is the doing of a queue: exchanges take less of what they should
- * by a good part of `by_queue`, what a queue would make of the other limit. And they take less at all: a batch that grew
- * as the limit fell, of a provider to which size matters less than is known, looks fast only beside what it should take. */
+/* Whether what this round shows, beside the one before, is the doing of a queue: exchanges take less of what they
+ * should by a good part of `by_queue`, what a queue would make of the other limit. And they take less at all: a batch
+ * that grew as the limit fell, of a provider to which size matters less than is known, looks fast only beside what it
+ * should take. */
 static bool became_faster(const struct limiter *limiter, const struct findings *found, double gradient, double by_queue)
 {
 	double gained = gradient / limiter->before.gradient;
@@ -540,7 +541,7 @@ void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample
 	}
 	if (!is_whole(limiter))
 		return;
-	struct findings found = judge_round(limiter);
+	struct findings found = evaluate_round(limiter);
 	if (found.error <= EXACT || limiter->landed == LIMITER_ROUND || doubles_at_once(limiter, &found))
 		end_round(limiter, &found, now_us);
 }

@@ -5,8 +5,8 @@
  * What it measures is the gradient: what an exchange of its size should take (costs.h), over what it took. Below 1, the
  * provider queued it; by Little's law, of those under way as it left, that part was worked on (TCP Vegas, Brakmo and
  * Peterson 1995; Netflix's and Envoy's limiters). The size is in the expectation, so that a growing batch does not look
- * like a queue. Exchanges are judged in rounds, of those only that left since the limit was last changed. A round shows
- * a queue if its mean gradient says so beyond its own noise, and more than half of it was late: a queue delays
+ * like a queue. Exchanges are evaluated in rounds, of those only that left since the limit was last changed. A round
+ * shows a queue if its mean gradient says so beyond its own noise, and more than half of it was late: a queue delays
  * everybody, bad luck some.
  *
  *     START   doubles with each round in which the limit was used up and nothing queued, until something does
@@ -17,16 +17,17 @@
  *             should take is corrected, and the limit goes back up
  *
  * An exchange that is far past its expected time holds no slot, as long as most others land in time: a few slow or lost
- * ones must not hold up everybody. If many become overdue of which nothing has been heard, the provider stands still or has
- * a queue: then all count, and one more is let out now and then to find out whether it still does. (One that has answered
- * some of its calls waits for a slow one.)
+ * ones must not hold up everybody. If many become overdue of which nothing has been heard, the provider stands still or
+ * has a queue: then all count, and one more is let out now and then to find out whether it still does. (One that has
+ * answered some of its calls waits for a slow one.)
  *
- * A round that is twice as slow as the one before, at no higher limit, is not our doing; nor is one much faster: the provider
- * has changed. What was known of it is forgotten, and START begins anew. A provider that takes LIMITER_SLOW_US for its first
- * exchange is allowed as many at once as if calls travelled alone: waiting for its landings would be the slowest part.
+ * A round that is twice as slow as the one before, at no higher limit, is not our doing; nor is one much faster: the
+ * provider has changed. What was known of it is forgotten, and START begins anew. A provider that takes LIMITER_SLOW_US
+ * for its first exchange is allowed as many at once as if calls travelled alone: waiting for its landings would be the
+ * slowest part.
  *
- * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and FEWER
- * come again and again, at most LIMITER_REST_US apart, as long as the limit is what holds calls back.
+ * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and
+ * FEWER come again and again, at most LIMITER_REST_US apart, as long as the limit is what holds calls back.
  */
 #ifndef JITNEY_BATCHER_LIMITER_H
 #define JITNEY_BATCHER_LIMITER_H

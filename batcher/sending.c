@@ -403,31 +403,31 @@ static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 		waiting_take(batcher, lane, now_us);
 		if (!held_off)
 			send_again(batcher, lane, now_us);
-		waiting_judge(batcher, lane, now_us);
+		waiting_evaluate(batcher, lane, now_us);
 		return;
 	}
 	struct window_view view = learned_view(batcher, lane, now_us);
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
-	struct window_verdict verdict = window_judge(&policy, &view, now_us);
+	struct window_decision decision = window_evaluate(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's batch to complete */
 	uint64_t paced_us = window_elapsed_us(lane->ready_us, waiting_paced_us(batcher));
 	waiting_take(batcher, lane, now_us);
-	if (verdict.leave) {
+	if (decision.leave) {
 		if (paced_us > 0) {
 			meter_observe(batcher->meter, METRIC_ID_BATCH_PACED, batcher->label, paced_us);
-			verdict.reason = verdict.reason == FLUSH_SINGLE ? FLUSH_SINGLE : FLUSH_RATE;
-		} else if (verdict.reason == FLUSH_IDLE && held) {
-			verdict.reason = FLUSH_LANDED;
+			decision.reason = decision.reason == FLUSH_SINGLE ? FLUSH_SINGLE : FLUSH_RATE;
+		} else if (decision.reason == FLUSH_IDLE && held) {
+			decision.reason = FLUSH_LANDED;
 		}
-		send_batch(batcher, lane, verdict.reason, now_us);
+		send_batch(batcher, lane, decision.reason, now_us);
 	}
-	waiting_judge(batcher, lane, now_us);
+	waiting_evaluate(batcher, lane, now_us);
 }
 
 void sending_flush(struct batcher *batcher, uint64_t now_us)
 {
 	while (due_first_us(&batcher->looks) <= now_us)
-		waiting_judge(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
+		waiting_evaluate(batcher, container_of(batcher->looks.root, struct lane, look), now_us);
 	do {
 		struct lane *lane;
 		while ((lane = waiting_next(batcher, now_us)))

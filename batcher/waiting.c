@@ -190,7 +190,7 @@ static void wait_for_company(struct batcher *batcher, struct lane *lane, uint64_
 		waiting_free(batcher, lane);
 }
 
-void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	uint64_t held_until_us = waiting_held_until_us(batcher, lane);
 	if (held_until_us > now_us) {
@@ -207,15 +207,15 @@ void waiting_judge(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 	}
 	struct window_view view = learned_view(batcher, lane, now_us);
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
-	struct window_verdict verdict = window_judge(&policy, &view, now_us);
-	if (verdict.held && !lane->held_us)
+	struct window_decision decision = window_evaluate(&policy, &view, now_us);
+	if (decision.held && !lane->held_us)
 		lane->held_us = now_us;
-	if (verdict.leave)
+	if (decision.leave)
 		set_ready(batcher, lane, now_us);
-	else if (verdict.again_us == CLOCK_NEVER)
+	else if (decision.again_us == CLOCK_NEVER)
 		due_clear(&batcher->looks, &lane->look);
 	else
-		due_set(&batcher->looks, &lane->look, verdict.again_us);
+		due_set(&batcher->looks, &lane->look, decision.again_us);
 }
 
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by)
@@ -280,14 +280,14 @@ static const struct costs *costs_of_call(const struct batcher *batcher, const st
 	return own ? &item->learned->costs : &batcher->classes[lane->class].costs;
 }
 
-struct admission_verdict waiting_admits(struct batcher *batcher, const struct lane *lane, const struct batch_item *item,
-					uint64_t now_us)
+struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
+					 const struct batch_item *item, uint64_t now_us)
 {
 	const struct lane_class *class = &batcher->classes[lane->class];
 	const struct costs *costs = costs_of_call(batcher, lane, item);
 	if (batcher->waiting_items == 0) {
 		admission_empty(&batcher->admission, now_us);
-		return (struct admission_verdict){ .admitted = true };
+		return (struct admission_decision){ .admitted = true };
 	}
 	size_t ahead = lane_ahead(lane, item), others = batcher->waiting_items - lane->items;
 	size_t of_others = (ahead + 1) * (batcher->groups.count - 1); /* lanes take turns */
@@ -303,9 +303,9 @@ struct admission_verdict waiting_admits(struct batcher *batcher, const struct la
 		view.fixed_us = costs->fixed_us;
 		view.item_us = costs->item_us;
 	}
-	struct admission_verdict verdict = admission_judge(&batcher->admission, &view, now_us);
-	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)verdict.wait_us);
-	return verdict;
+	struct admission_decision decision = admission_evaluate(&batcher->admission, &view, now_us);
+	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)decision.wait_us);
+	return decision;
 }
 
 bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item,

@@ -70,9 +70,9 @@ static uint64_t leave_by_us(const struct window_view *view, uint64_t now_us)
 	return view->urgent_us > needed_us ? view->urgent_us - needed_us : 0;
 }
 
-static struct window_verdict leave(enum flush_reason reason)
+static struct window_decision leave(enum flush_reason reason)
 {
-	return (struct window_verdict){ .leave = true, .reason = reason, .again_us = CLOCK_NEVER };
+	return (struct window_decision){ .leave = true, .reason = reason, .again_us = CLOCK_NEVER };
 }
 
 /* Half as many exchanges more would shorten each by so little that they are not worth it: with `useful` of them, the
@@ -134,10 +134,10 @@ static uint64_t company_by_us(const struct batch_policy *policy, const struct wi
 }
 
 /* Whether it leaves, whoever else may come. */
-static struct window_verdict judge_alone(const struct batch_policy *policy, const struct window_view *view,
-					 uint64_t now_us)
+static struct window_decision evaluate_alone(const struct batch_policy *policy, const struct window_view *view,
+					     uint64_t now_us)
 {
-	struct window_verdict gather = { .leave = false, .again_us = CLOCK_NEVER };
+	struct window_decision gather = { .leave = false, .again_us = CLOCK_NEVER };
 	enum flush_reason reason;
 	if (policy->mode == BATCH_ADAPTIVE && adaptive_leaves(view, &reason))
 		return leave(reason);
@@ -145,24 +145,25 @@ static struct window_verdict judge_alone(const struct batch_policy *policy, cons
 	return gather.again_us <= now_us ? leave(FLUSH_WINDOW) : gather;
 }
 
-struct window_verdict window_judge(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us)
+struct window_decision window_evaluate(const struct batch_policy *policy, const struct window_view *view,
+				       uint64_t now_us)
 {
 	if (view->items == 0)
-		return (struct window_verdict){ .leave = false, .again_us = CLOCK_NEVER };
+		return (struct window_decision){ .leave = false, .again_us = CLOCK_NEVER };
 	if (window_single(policy) || view->plan.singles)
 		return leave(FLUSH_SINGLE);
 	if (view->items >= policy->max_items)
 		return leave(FLUSH_ITEMS);
 	if (view->bytes >= policy->max_bytes)
 		return leave(FLUSH_BYTES);
-	struct window_verdict verdict = judge_alone(policy, view, now_us);
+	struct window_decision decision = evaluate_alone(policy, view, now_us);
 	uint64_t company_us = company_by_us(policy, view), leave_by = leave_by_us(view, now_us);
-	if (verdict.leave && company_us > now_us)
-		verdict = (struct window_verdict){ .held = true, .again_us = company_us };
-	if (verdict.leave)
-		return verdict;
+	if (decision.leave && company_us > now_us)
+		decision = (struct window_decision){ .held = true, .again_us = company_us };
+	if (decision.leave)
+		return decision;
 	if (leave_by <= now_us)
 		return leave(FLUSH_DEADLINE);
-	verdict.again_us = leave_by < verdict.again_us ? leave_by : verdict.again_us;
-	return verdict;
+	decision.again_us = leave_by < decision.again_us ? leave_by : decision.again_us;
+	return decision;
 }

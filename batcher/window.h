@@ -41,9 +41,9 @@ struct window_costs {
 void window_learn(struct window_costs *costs, uint64_t exchange_us);
 
 /*
- * Who will soon be back, of the calls of a lane: the latest large flight's. A small crowd waits for them if that is paid
- * for: every call sent puts by a little of the time that an exchange takes, so that on the whole no more than that is
- * lost, whoever comes or does not. Zeroed: nobody.
+ * Who will soon be back, of the calls of a lane: the latest large flight's. A small crowd waits for them if that is
+ * paid for: every call sent puts by a little of the time that an exchange takes, so that on the whole no more than that
+ * is lost, whoever comes or does not. Zeroed: nobody.
  */
 struct window_company {
 	size_t items;     /* how many there are */
@@ -89,7 +89,7 @@ struct window_view {
 	struct window_plan plan;
 };
 
-struct window_verdict {
+struct window_decision {
 	bool leave;               /* a batch leaves now, if the upstream's cap on exchanges allows */
 	enum flush_reason reason; /* why; if leave */
 	bool held;                /* it would, but for the company that is about to come */
@@ -109,6 +109,7 @@ static inline bool window_single(const struct batch_policy *policy)
 }
 
 /* policy->max_items must be capped by what the dialect can carry already. */
-struct window_verdict window_judge(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us);
+struct window_decision window_evaluate(const struct batch_policy *policy, const struct window_view *view,
+				       uint64_t now_us);
 
 #endif

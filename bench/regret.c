@@ -136,7 +136,7 @@ static void measure(const struct regret_cell *cell, const struct options *option
 		print_row(cell, &best.setting, &best.result);
 		print_row(cell, &regret_auto, &result);
 	}
-	unsigned faults = regret_judge(cell, &result, &best.result);
+	unsigned faults = regret_evaluate(cell, &result, &best.result);
 	printf("{\"number\":%u,\"world\":\"%s\",\"load\":\"%s\",\"before\":\"%s\",\"mode\":\"%s\",\"concurrency\":%zu,\"window_us\":%llu,\"faults\":%u,"
 	       "\"excess\":%.3f,",
 	       number, cell->world->name, cell->load->name, cell->before ? cell->before->name : "",

@@ -40,8 +40,8 @@ static uint64_t age_us(const struct entry *entry, uint64_t now_us)
 	return now_us > entry->stored_us ? now_us - entry->stored_us : 0;
 }
 
-/* Until when an entry is fresh and good for what. What it was stored with counts as far as the policy of today allows it:
- * a shorter ttl or grace holds at once, a longer one for what is stored from now on. */
+/* Until when an entry is fresh and good for what. What it was stored with counts as far as the policy of today allows
+ * it: a shorter ttl or grace holds at once, a longer one for what is stored from now on. */
 struct span {
 	uint64_t fresh_us, revalidate_us, error_us;
 };
@@ -127,12 +127,12 @@ static bool is_due_early(const struct entry *entry, uint64_t fresh_us, uint64_t 
 }
 
 /* Past its time: is it good for this caller, or if the provider fails? */
-static struct cache_found judge_stale(struct entry *entry, const struct cache_ask *ask)
+static struct cache_found evaluate_stale(struct entry *entry, const struct cache_ask *ask)
 {
-	struct cache_found found = { .verdict = CACHE_VERDICT_MISS, .lack = LACK_FRESHNESS, .entry = entry };
+	struct cache_found found = { .decision = CACHE_VERDICT_MISS, .lack = LACK_FRESHNESS, .entry = entry };
 	const struct span span = span_of(entry, ask->policy);
 	if (wish_allows_stale(ask->wish, entry, &span, ask->now_us)) {
-		found.verdict = CACHE_VERDICT_STALE;
+		found.decision = CACHE_VERDICT_STALE;
 		found.refresh = !ask->wish->only_if_cached && ask->now_us < span.revalidate_us && claim_refresh(entry);
 	} else if (ask->now_us >= span.error_us || !wish_bears_stale(ask->wish, entry, &span, ask->now_us)) {
 		found.entry = NULL;
@@ -149,19 +149,19 @@ static struct entry *keep_for_error(struct entry *entry, const struct cache_ask 
 }
 
 /* Without an entry when this one is good for nothing. */
-static struct cache_found judge(struct entry *entry, const struct cache_ask *ask)
+static struct cache_found evaluate(struct entry *entry, const struct cache_ask *ask)
 {
 	const struct cache_wish *wish = ask->wish;
 	uint64_t fresh_us = fresh_until(entry, ask->policy);
 	if (ask->now_us >= fresh_us)
-		return judge_stale(entry, ask);
-	struct cache_found found = { .verdict = CACHE_VERDICT_HIT, .lack = LACK_WISH, .entry = entry };
+		return evaluate_stale(entry, ask);
+	struct cache_found found = { .decision = CACHE_VERDICT_HIT, .lack = LACK_WISH, .entry = entry };
 	if (wish_allows_fresh(wish, entry, fresh_us, ask->now_us)) {
 		found.refresh =
 			is_due_early(entry, fresh_us, ask->now_us) && !wish->only_if_cached && claim_refresh(entry);
 		return found;
 	}
-	found.verdict = CACHE_VERDICT_MISS;
+	found.decision = CACHE_VERDICT_MISS;
 	found.entry = keep_for_error(entry, ask);
 	return found;
 }
@@ -175,9 +175,9 @@ bool cache_covers_error(struct cache *cache, struct entry *entry, const struct c
 }
 
 /* What does not count any more; what has been purged leaves. Takes the reference. */
-static void refuse_entry(struct cache *cache, struct entry *entry, enum verdict_of_validity verdict)
+static void refuse_entry(struct cache *cache, struct entry *entry, enum validity_decision decision)
 {
-	if (verdict == NOT_VALID_PURGED && memory_remove_entry(cache->memory, entry))
+	if (decision == NOT_VALID_PURGED && memory_remove_entry(cache->memory, entry))
 		atomic_fetch_add_explicit(&cache->purged, 1, memory_order_relaxed);
 	entry_unref(entry);
 }
@@ -185,26 +185,26 @@ static void refuse_entry(struct cache *cache, struct entry *entry, enum verdict_
 static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_ask *ask)
 {
 	if (ask->wish->no_cache || ask->wish->no_store)
-		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
+		return (struct cache_found){ .decision = CACHE_VERDICT_BYPASS };
 	struct entry *entry = cache->memory ? memory_get(cache->memory, key, ask->now_us) : NULL;
 	if (!entry)
-		return (struct cache_found){ .verdict = CACHE_VERDICT_MISS };
-	enum verdict_of_validity verdict = validity_of(&cache->rule, entry, NULL, ask->tags, ask->now_us);
-	if (verdict != STILL_VALID) {
-		refuse_entry(cache, entry, verdict);
-		return (struct cache_found){ .verdict = CACHE_VERDICT_MISS };
+		return (struct cache_found){ .decision = CACHE_VERDICT_MISS };
+	enum validity_decision decision = validity_of(&cache->rule, entry, NULL, ask->tags, ask->now_us);
+	if (decision != STILL_VALID) {
+		refuse_entry(cache, entry, decision);
+		return (struct cache_found){ .decision = CACHE_VERDICT_MISS };
 	}
-	struct cache_found found = judge(entry, ask);
+	struct cache_found found = evaluate(entry, ask);
 	if (!found.entry)
 		entry_unref(entry);
 	return found;
 }
 
-struct cache_found cache_judge(struct entry *entry, const struct cache_ask *ask)
+struct cache_found cache_evaluate(struct entry *entry, const struct cache_ask *ask)
 {
 	if (ask->wish->no_cache || ask->wish->no_store)
-		return (struct cache_found){ .verdict = CACHE_VERDICT_BYPASS };
-	struct cache_found found = judge(entry, ask);
+		return (struct cache_found){ .decision = CACHE_VERDICT_BYPASS };
+	struct cache_found found = evaluate(entry, ask);
 	if (found.entry)
 		entry_ref(found.entry);
 	return found;
@@ -221,7 +221,7 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
 	};
 	struct cache_found found = find(cache, key, ask);
 	if (meter)
-		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, results[found.verdict], 1);
+		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, results[found.decision], 1);
 	return found;
 }
 
@@ -252,8 +252,8 @@ static void set_times(struct entry *entry, const struct cache_fill *fill, uint64
 	bool graced =
 		entry->answer->outcome == OUTCOME_OK && !(policy->provider_headers && entry->answer->reuse_no_stale);
 	uint64_t cost_us = fill->cost_us < ttl_us / COST_DIVISOR ? fill->cost_us : ttl_us / COST_DIVISOR;
-	/* RFC 9111, 4.2.3: it was that old when it came. How long the fetch took is not counted: what a tool works out is
-	 * made during it */
+	/* RFC 9111, 4.2.3: it was that old when it came. How long the fetch took is not counted: what a tool works out
+	 * is made during it */
 	uint64_t age_us = policy->provider_headers ? (uint64_t)entry->answer->age_s * CLOCK_US_PER_S : 0;
 	entry->stored_us = age_us < fill->now_us ? fill->now_us - age_us : 0;
 	entry->fresh_until_us = clock_add(fill->now_us, ttl_us - jitter_us(entry->key, ttl_us));
@@ -288,7 +288,7 @@ static struct entry *make_entry(struct cache *cache, struct key *key, struct ans
 	entry->put_us = fill->now_us;
 	const struct cache_begun begun = fill->begun ? *fill->begun : cache_begin(cache, key);
 	entry->number = begun.number;
-	atomic_store_explicit(&entry->judged, begun.event, memory_order_relaxed);
+	atomic_store_explicit(&entry->evaluated, begun.event, memory_order_relaxed);
 	answer_tag(answer); /* here, once, rather than at the first hit */
 	return entry;
 }
@@ -453,8 +453,8 @@ bool cache_drop(struct cache *cache, const uint8_t *digest)
 	return cache->memory && memory_remove_digest(cache->memory, digest);
 }
 
-/* A slot: 40 bits of the digest, and the time in milliseconds. Two stores that meet in one slot leave one: the other one is
- * taken for somebody else's, and looked at. */
+/* A slot: 40 bits of the digest, and the time in milliseconds. Two stores that meet in one slot leave one: the other
+ * one is taken for somebody else's, and looked at. */
 static uint64_t own_store(const uint8_t *digest, uint64_t now_us)
 {
 	uint64_t mark = 0;
@@ -484,8 +484,8 @@ bool cache_takes_own_store(struct cache *cache, const uint8_t *digest, uint64_t 
 
 /* --- what comes from outside --- */
 
-enum verdict_of_validity cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
-					const struct cache_ask *ask)
+enum validity_decision cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+				      const struct cache_ask *ask)
 {
 	return validity_of(&cache->rule, entry, begun, ask->tags, ask->now_us);
 }
@@ -527,7 +527,7 @@ enum memory_added cache_import(struct cache *cache, struct entry *entry)
 {
 	const struct cache_begun begun = cache_begin(cache, entry->key);
 	entry->number = begun.number;
-	atomic_store_explicit(&entry->judged, begun.event, memory_order_relaxed);
+	atomic_store_explicit(&entry->evaluated, begun.event, memory_order_relaxed);
 	return cache_warm(cache, entry);
 }
 

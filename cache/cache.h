@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cache.h: the front door of the answer cache: tiers, freshness, grace. Callers ask for a verdict and get an answer
+ * cache.h: the front door of the answer cache: tiers, freshness, grace. Callers ask for a decision and get an answer
  * to serve, or learn that they must fetch. Freshness after RFC 9111, grace after RFC 5861, words after RFC 9211.
  */
 #ifndef JITNEY_CACHE_CACHE_H
@@ -26,7 +26,7 @@ struct cache_policy {
 	bool provider_headers;    /* the provider's Cache-Control, Expires, Age, Vary may shorten and forbid */
 };
 
-enum cache_verdict {
+enum cache_decision {
 	CACHE_VERDICT_HIT,   /* serve entry */
 	CACHE_VERDICT_STALE, /* serve entry, it is past its time; see refresh */
 	CACHE_VERDICT_MISS,  /* fetch */
@@ -41,7 +41,7 @@ enum cache_lack {
 };
 
 struct cache_found {
-	enum cache_verdict verdict;
+	enum cache_decision decision;
 	enum cache_lack lack;
 	struct entry *entry; /* the caller's reference. HIT, STALE: serve it. MISS: for stale-if-error, or NULL */
 	bool refresh;        /* STALE within stale-while-revalidate, or HIT and about to be stale: this caller, and no
@@ -71,7 +71,7 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
 			      struct meter *meter);
 /* What this caller may have of an answer that still counts (cache_validity); borrows `entry`, and hands out a reference
  * as cache_find does. */
-struct cache_found cache_judge(struct entry *entry, const struct cache_ask *ask);
+struct cache_found cache_evaluate(struct entry *entry, const struct cache_ask *ask);
 /* Whether an answer found earlier may be served now that its provider has failed (RFC 5861, 4). */
 bool cache_covers_error(struct cache *cache, struct entry *entry, const struct cache_ask *ask);
 /* Whether an answer of this kind is stored under the policy at all: a result, or, with a negative_ttl, a refusal that
@@ -107,13 +107,13 @@ bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answ
 /* --- entries that come from a tier outside the process --- */
 
 /* Whether it still counts: validity.h. */
-enum verdict_of_validity cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
-					const struct cache_ask *ask);
+enum validity_decision cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+				      const struct cache_ask *ask);
 /* Put one that does into memory, unless others have changed it since. True: it is there. */
 bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
 		 const struct purge_tags *tags);
 /* The same for what nobody asked for yet (a file): only where memory has room, and knows no answer of that key. Whoever
- * asks for it judges it. */
+ * asks for it evaluates it. */
 enum memory_added cache_warm(struct cache *cache, struct entry *entry);
 /* The same, on an operator's word: whatever was purged here until now, it counts. */
 enum memory_added cache_import(struct cache *cache, struct entry *entry);

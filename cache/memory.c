@@ -39,7 +39,7 @@ struct entry *entry_new(struct key *key, struct answer *answer)
 		return NULL;
 	atomic_init(&entry->refs, 1);
 	atomic_init(&entry->refreshing, false);
-	atomic_init(&entry->judged, 0);
+	atomic_init(&entry->evaluated, 0);
 	entry->key = key_ref(key);
 	entry->answer = answer_ref(answer);
 	entry->queue = QUEUE_NEW;

@@ -24,19 +24,19 @@
  * exclusive: at fresh_until_us the entry is stale.
  */
 struct entry {
-	atomic_uint refs;             /* a */
-	uint32_t cost_us;             /* c: what fetching it took; 0: not known */
-	struct key *key;              /* c: owned reference */
-	struct answer *answer;        /* c: owned reference */
-	uint64_t stored_us;           /* c: when the provider had answered, less the Age it gave */
-	uint64_t put_us;              /* c: when it came into this memory */
-	uint64_t number;              /* c: the largest of purges that was known before it was fetched: see purges.h */
-	atomic_uint_fast64_t judged;  /* a: up to which event of purges it has been held against them */
-	uint64_t fresh_until_us;      /* c */
-	uint64_t revalidate_until_us; /* c: stale-while-revalidate ends; >= fresh_until_us */
-	uint64_t error_until_us;      /* c: stale-if-error ends; >= fresh_until_us */
-	size_t bytes;                 /* c: see entry_bytes */
-	atomic_bool refreshing;       /* a: a background refresh is under way: at most one */
+	atomic_uint refs;      /* a */
+	uint32_t cost_us;      /* c: what fetching it took; 0: not known */
+	struct key *key;       /* c: owned reference */
+	struct answer *answer; /* c: owned reference */
+	uint64_t stored_us;    /* c: when the provider had answered, less the Age it gave */
+	uint64_t put_us;       /* c: when it came into this memory */
+	uint64_t number;       /* c: the largest of purges that was known before it was fetched: see purges.h */
+	atomic_uint_fast64_t evaluated; /* a: up to which event of purges it has been held against them */
+	uint64_t fresh_until_us;        /* c */
+	uint64_t revalidate_until_us;   /* c: stale-while-revalidate ends; >= fresh_until_us */
+	uint64_t error_until_us;        /* c: stale-if-error ends; >= fresh_until_us */
+	size_t bytes;                   /* c: see entry_bytes */
+	atomic_bool refreshing;         /* a: a background refresh is under way: at most one */
 
 	uint8_t queue;                /* m: memory.c's, as what follows */
 	uint8_t frequency;            /* m: look-ups since it came into its queue, at most 3 */

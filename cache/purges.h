@@ -2,10 +2,10 @@
 /*
  * purges.h: what has been purged, so that every answer, wherever it is kept or on its way, can be held against it. Two
  * orders decide whether an answer is older than a purge, and neither is a clock. Within the process it is the order of
- * events: each purge that is heard of is one, and an answer knows up to which event it has been judged. Between processes it
- * is the purge's number, which Redis hands out rising for the whole fleet (a disk, for its one gateway); an answer
- * carries the newest number that was known before its provider was asked. A purge without a number yet is newer than
- * whatever comes from outside.
+ * events: each purge that is heard of is one, and an answer knows up to which event it has been evaluated. Between
+ * processes it is the purge's number, which Redis hands out rising for the whole fleet (a disk, for its one gateway);
+ * an answer carries the newest number that was known before its provider was asked. A purge without a number yet is
+ * newer than whatever comes from outside.
  */
 #ifndef JITNEY_CACHE_PURGES_H
 #define JITNEY_CACHE_PURGES_H
@@ -147,7 +147,7 @@ void purges_read_end(struct purges *purges, uint64_t keys_from);
  * Whether a purge covers an answer that is older than it.
  *
  * number  what the answer carries.
- * event   up to which it has been judged: 0 for what comes from outside.
+ * event   up to which it has been evaluated: 0 for what comes from outside.
  * asked   the event when it was asked for there: a key's purge that has been forgotten since may have covered it.
  *         UINT64_MAX for what is in memory, out of which such a purge takes its answer at once.
  */

@@ -31,16 +31,17 @@ static bool is_ahead(struct validity *validity, const struct entry *entry)
 	return true;
 }
 
-/* `asked`: see purges_cover. What has been judged is not judged again. */
+/* `asked`: see purges_cover. What has been evaluated is not evaluated again. */
 static bool is_purged(struct purges *purges, struct entry *entry, uint64_t asked, const struct purge_tags *tags)
 {
-	uint64_t judged = atomic_load_explicit(&entry->judged, memory_order_relaxed), newest = purges_event(purges);
-	if (judged >= newest && asked >= newest) /* nearly always */
+	uint64_t evaluated = atomic_load_explicit(&entry->evaluated, memory_order_relaxed),
+		 newest = purges_event(purges);
+	if (evaluated >= newest && asked >= newest) /* nearly always */
 		return false;
-	if (purges_cover(purges, entry->key, entry->number, judged, asked, tags))
+	if (purges_cover(purges, entry->key, entry->number, evaluated, asked, tags))
 		return true;
-	/* two who judge at once: the older event costs another look, no more */
-	atomic_store_explicit(&entry->judged, newest, memory_order_relaxed);
+	/* two who evaluate at once: the older event costs another look, no more */
+	atomic_store_explicit(&entry->evaluated, newest, memory_order_relaxed);
 	return false;
 }
 
@@ -49,8 +50,8 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 	return is_purged(&validity->purges, entry, UINT64_MAX, tags);
 }
 
-enum verdict_of_validity validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
-				     const struct purge_tags *tags, uint64_t now_us)
+enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
+				   const struct purge_tags *tags, uint64_t now_us)
 {
 	if (!begun && !is_believed(validity, entry->put_us, now_us))
 		return NOT_VALID_UNHEARD;
@@ -66,7 +67,8 @@ void validity_share(struct validity *validity, uint64_t unheard_us)
 	validity->unheard_us = unheard_us;
 }
 
-/* What is asked for just now may have changed unheard: it must not be put behind the moment from which all is believed. */
+/* What is asked for just now may have changed unheard: it must not be put behind the moment from which all is
+ * believed. */
 static void change_all(struct validity *validity)
 {
 	for (size_t i = 0; i < REPLACED_SLOTS; i++)

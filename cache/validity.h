@@ -36,7 +36,7 @@ struct cache_begun {
 };
 struct cache_begun validity_begin(const struct validity *validity, const uint8_t *digest);
 
-enum verdict_of_validity {
+enum validity_decision {
 	STILL_VALID,
 	NOT_VALID_PURGED,
 	NOT_VALID_UNHEARD, /* in memory only: it may have been changed unheard */
@@ -49,8 +49,8 @@ enum verdict_of_validity {
  * begun  when it was asked for: it has just come from outside, or from its provider. NULL: it is in memory.
  * tags   the caller's, of today.
  */
-enum verdict_of_validity validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
-				     const struct purge_tags *tags, uint64_t now_us);
+enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
+				   const struct purge_tags *tags, uint64_t now_us);
 
 /* The half of it that is the same everywhere: whether a purge covers an entry in memory. For who sweeps. */
 bool validity_is_purged(struct validity *validity, struct entry *entry, const struct purge_tags *tags);

@@ -176,12 +176,12 @@ struct ssl_st *redis_tls_begin(const struct redis_tls *tls, int fd, const char *
 
 void redis_tls_explain(struct ssl_st *ssl, char *why, size_t why_bytes)
 {
-	long verdict = SSL_get_verify_result(ssl);
+	long decision = SSL_get_verify_result(ssl);
 	unsigned long code = ERR_peek_error();
 	const char *reason = code ? ERR_reason_error_string(code) : NULL;
-	if (verdict != X509_V_OK)
+	if (decision != X509_V_OK)
 		snprintf(why, why_bytes, "TLS: its certificate is not to be trusted: %s",
-			 X509_verify_cert_error_string(verdict));
+			 X509_verify_cert_error_string(decision));
 	else
 		snprintf(why, why_bytes, "TLS: %s",
 			 reason  ? reason

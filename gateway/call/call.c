@@ -148,10 +148,10 @@ static bool look_in_memory(struct call *call)
 	} else {
 		const struct cache_ask ask = { &call->tool->cache, wish, &home->tags, loop_now(home->loop) };
 		struct cache_found found = cache_find(home->gateway->cache, call->key, &ask, home->meter);
-		switch (found.verdict) {
+		switch (found.decision) {
 		case CACHE_VERDICT_HIT:
 		case CACHE_VERDICT_STALE:
-			call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
+			call->source = found.decision == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
 			call->entry = found.entry;
 			if (found.refresh)
 				refresh(call);

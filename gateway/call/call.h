@@ -95,7 +95,7 @@ struct call {
 	/* the owner's while the call is away */
 	bool at_owner;
 	struct fetch *fetch;
-	bool refresh;   /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_judge */
+	bool refresh; /* entry is past its time, or nearly so: the home worker is to fetch it anew, see cache_evaluate */
 	bool led_again; /* the flight it had joined died of its first caller's deadline */
 	struct waiter waiter;
 	struct loop_timer timer; /* armed only on a shared fetch */

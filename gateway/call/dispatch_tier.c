@@ -18,13 +18,13 @@ static bool serve(struct dispatch *dispatch, struct call *call, struct entry *en
 {
 	const struct worker *worker = dispatch->worker;
 	const struct cache_ask ask = { &call->tool->cache, &call->wish, &worker->tags, now_us };
-	struct cache_found found = cache_judge(entry, &ask);
+	struct cache_found found = cache_evaluate(entry, &ask);
 	call->lack = found.lack;
 	if (!found.entry)
 		return false;
 	call->tier = worker->tier->kind->label;
-	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
-		call->source = found.verdict == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
+	if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE) {
+		call->source = found.decision == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
 		if (waited && call->source == SOURCE_HIT) { /* it was a miss when it came */
 			call->source = SOURCE_COLLAPSED;
 			call->lack = LACK_ANSWER;
@@ -95,10 +95,10 @@ static void use(struct dispatch *dispatch, struct fetch *fetch, struct entry *en
 	struct worker *worker = dispatch->worker;
 	struct cache *cache = worker->gateway->cache;
 	const struct cache_ask ask = { .policy = &fetch->tool->cache, .tags = &worker->tags, .now_us = now_us };
-	enum verdict_of_validity verdict = entry ? cache_validity(cache, entry, &fetch->begun, &ask) : STILL_VALID;
-	if (verdict == NOT_VALID_PURGED)
+	enum validity_decision decision = entry ? cache_validity(cache, entry, &fetch->begun, &ask) : STILL_VALID;
+	if (decision == NOT_VALID_PURGED)
 		tier_remove(worker->tier, fetch->flight.key->digest, now_us); /* if not, the next one will */
-	if (verdict != STILL_VALID) {
+	if (decision != STILL_VALID) {
 		entry_unref(entry);
 		entry = NULL;
 	}

@@ -48,11 +48,11 @@ void door_close(struct connection *connection)
 }
 
 static void refuse_head(struct connection *connection, struct http_request *http_request,
-			const struct guard_verdict *verdict)
+			const struct guard_decision *decision)
 {
 	struct http *http = connection->http;
 	http_request->connection = connection;
-	http_request_refuse_past_library(http_request, verdict);
+	http_request_refuse_past_library(http_request, decision);
 	loop_unwatch(http->loop, &connection->watch);
 	shutdown(connection->fd, SHUT_WR);
 	linger_take(http, connection->fd);
@@ -69,23 +69,23 @@ static void hand_over(struct connection *connection)
 }
 
 /* Look at the bytes that have come. False: they are no whole head yet. */
-static bool judge(struct connection *connection, struct slice bytes)
+static bool evaluate_head(struct connection *connection, struct slice bytes)
 {
 	struct http *http = connection->http;
 	struct http_request *http_request = request_new(http);
 	struct guard_head head = { 0 };
-	struct guard_verdict verdict;
+	struct guard_decision decision;
 	if (!http_request) {
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 		door_close(connection);
 		return true;
 	}
 	bool whole = guard_bytes(bytes, &http_request->request, http->settings->tenant_header,
-				 http->settings->header_bytes, &head, &verdict);
-	if (whole && verdict.outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
-		verdict = too_many_headers;
-	if (whole && verdict.outcome != OUTCOME_OK) {
-		refuse_head(connection, http_request, &verdict);
+				 http->settings->header_bytes, &head, &decision);
+	if (whole && decision.outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
+		decision = too_many_headers;
+	if (whole && decision.outcome != OUTCOME_OK) {
+		refuse_head(connection, http_request, &decision);
 		return true;
 	}
 	request_recycle(http, http_request);
@@ -99,7 +99,7 @@ static bool look(struct connection *connection, bool ended)
 {
 	struct http *http = connection->http;
 	ssize_t got = recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
-	if (got > 0 && judge(connection, (struct slice){ http->peeked, (size_t)got }))
+	if (got > 0 && evaluate_head(connection, (struct slice){ http->peeked, (size_t)got }))
 		return false;
 	if (ended || got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
 		door_close(connection);

@@ -26,7 +26,7 @@ bool daemon_has_memory(const struct http_settings *settings, const struct guard_
 	return head->memory + REPLY_HEAD_BYTES <= daemon_memory(settings);
 }
 
-const struct guard_verdict too_many_headers = {
+const struct guard_decision too_many_headers = {
 	OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
 	"The request head has too many headers, cookies or arguments: one for each 96 bytes of limits.headers is the most."
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* guard.c: the request guard. Each refusal names the rule of RFC 9112 that stands behind it. One set of rules
- * (take_header, check_head); two ways to split a head into lines: from its bytes, and from what the library made of them. */
+ * (take_header, check_head); two ways to split a head into lines: from its bytes, and from what the library made of
+ * them. */
 #include "gateway/http/guard.h"
 
 #include <microhttpd.h>
@@ -24,8 +25,8 @@ static enum http_method method_of(struct slice name)
 	return HTTP_METHOD_COUNT;
 }
 
-/* Whether a name is this lower-case word in any case. Of a token: a byte 0x20 below a mark would count for the mark, and
- * that is none of a token's. Words at a time, since each header is compared with some. */
+/* Whether a name is this lower-case word in any case. Of a token: a byte 0x20 below a mark would count for the mark,
+ * and that is none of a token's. Words at a time, since each header is compared with some. */
 static inline bool is_word(const char *name, const char *word, size_t len)
 {
 	const uint64_t lower = UINT64_C(0x2020202020202020);
@@ -184,8 +185,8 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 	return header == HEADER_COUNT || keep_known(walk, header, list, cut);
 }
 
-/* A newer library runs at a level of discipline (daemon.c) at which it refuses folded lines, NULs and line ends without CR
- * itself; and what it leaves in its buffer is not the head as it came. An older one lets them through. */
+/* A newer library runs at a level of discipline (daemon.c) at which it refuses folded lines, NULs and line ends without
+ * CR itself; and what it leaves in its buffer is not the head as it came. An older one lets them through. */
 enum { LIBRARY_IS_STRICT = MHD_VERSION >= 0x00097701 };
 
 /* Behind the end of the line whose text ends at `at`; NULL: the line does not end there. The older library has put NULs
@@ -254,17 +255,17 @@ size_t guard_find_header(struct MHD_Connection *connection, struct slice name, s
 	return search.count;
 }
 
-static struct guard_verdict refuse(enum outcome outcome, enum reject_reason reason, const char *detail)
+static struct guard_decision refuse(enum outcome outcome, enum reject_reason reason, const char *detail)
 {
-	return (struct guard_verdict){ outcome, reason, detail };
+	return (struct guard_decision){ outcome, reason, detail };
 }
 
-static struct guard_verdict bad(enum reject_reason reason, const char *detail)
+static struct guard_decision bad(enum reject_reason reason, const char *detail)
 {
 	return refuse(OUTCOME_INVALID_REQUEST, reason, detail);
 }
 
-static const struct guard_verdict pass = { OUTCOME_OK, REJECT_REASON_COUNT, NULL };
+static const struct guard_decision pass = { OUTCOME_OK, REJECT_REASON_COUNT, NULL };
 
 /* Of "http://authority/path" the authority's length, scheme included; 0: not in absolute form. */
 static size_t absolute_prefix(struct slice target, struct slice *authority)
@@ -283,8 +284,9 @@ static size_t absolute_prefix(struct slice target, struct slice *authority)
 	return 0;
 }
 
-/* Of a target in absolute form only path and query are left; its authority takes the place of Host (RFC 9112, 3.2.2). */
-static struct guard_verdict cut_authority(struct request *request, struct slice *target)
+/* Of a target in absolute form only path and query are left; its authority takes the place of Host (RFC 9112,
+ * 3.2.2). */
+static struct guard_decision cut_authority(struct request *request, struct slice *target)
 {
 	struct slice authority;
 	size_t len = absolute_prefix(*target, &authority);
@@ -300,7 +302,7 @@ static struct guard_verdict cut_authority(struct request *request, struct slice 
 	return pass;
 }
 
-static struct guard_verdict check_target(struct request *request, struct slice target, size_t target_len)
+static struct guard_decision check_target(struct request *request, struct slice target, size_t target_len)
 {
 	if (target_len > target.len)
 		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
@@ -317,9 +319,9 @@ static struct guard_verdict check_target(struct request *request, struct slice t
 			return bad(REJECT_BAD_TARGET, "The request target has an encoded NUL.");
 	}
 	const char *whole = target.at;
-	struct guard_verdict verdict = cut_authority(request, &target);
-	if (verdict.outcome != OUTCOME_OK)
-		return verdict;
+	struct guard_decision decision = cut_authority(request, &target);
+	if (decision.outcome != OUTCOME_OK)
+		return decision;
 	const char *mark = memchr(target.at, '?', target.len);
 	size_t path_len = mark ? (size_t)(mark - target.at) : target.len;
 	request->path = (struct slice){ target.at, path_len };
@@ -334,7 +336,7 @@ static struct guard_verdict check_target(struct request *request, struct slice t
 }
 
 /* Content-Length and Transfer-Encoding: RFC 9112, 6.1 to 6.3. */
-static struct guard_verdict check_framing(const struct request *request, struct guard_head *head)
+static struct guard_decision check_framing(const struct request *request, struct guard_head *head)
 {
 	struct slice coding = request->headers[HEADER_TRANSFER_ENCODING];
 	struct slice length = request->headers[HEADER_CONTENT_LENGTH];
@@ -362,8 +364,8 @@ static struct guard_verdict check_framing(const struct request *request, struct 
 }
 
 /* The head by the rules, once its lines have been taken. */
-static struct guard_verdict check_head(struct head_walk *walk, const struct request_line *line, size_t head_len,
-				       size_t header_bytes, bool whole, struct guard_head *head)
+static struct guard_decision check_head(struct head_walk *walk, const struct request_line *line, size_t head_len,
+					size_t header_bytes, bool whole, struct guard_head *head)
 {
 	struct request *request = walk->request;
 	if (head_len > header_bytes)
@@ -372,9 +374,9 @@ static struct guard_verdict check_head(struct head_walk *walk, const struct requ
 	if (!is_token(line->method.at, line->method.len))
 		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
 	request->method = method_of(line->method);
-	struct guard_verdict verdict = check_target(request, line->target, line->target_len);
-	if (verdict.outcome != OUTCOME_OK)
-		return verdict;
+	struct guard_decision decision = check_target(request, line->target, line->target_len);
+	if (decision.outcome != OUTCOME_OK)
+		return decision;
 	if (walk->complaint)
 		return bad(walk->reason, walk->complaint);
 	if (!whole)
@@ -388,9 +390,9 @@ static struct guard_verdict check_head(struct head_walk *walk, const struct requ
 	return check_framing(request, head);
 }
 
-struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
-				   const char *version, struct slice target, size_t target_len,
-				   const char *tenant_header, size_t header_bytes, struct guard_head *head)
+struct guard_decision guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
+				    const char *version, struct slice target, size_t target_len,
+				    const char *tenant_header, size_t header_bytes, struct guard_head *head)
 {
 	struct head_walk walk = { .request = request, .tenant_header = slice_of(tenant_header) };
 	size_t head_len = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
@@ -402,8 +404,8 @@ struct guard_verdict guard_request(struct MHD_Connection *connection, struct req
 		MHD_get_connection_values_n(connection, MHD_HEADER_KIND, look_at_header, &walk);
 	if (whole && !LIBRARY_IS_STRICT && !walk.complaint)
 		whole = skip_line_end(walk.at, walk.end) == walk.end;
-	/* What the library takes of a connection's memory: the head, and for every header, argument and cookie a record.
-	 * (A complaint ends the walk early, with a little less.) */
+	/* What the library takes of a connection's memory: the head, and for every header, argument and cookie a
+	 * record. (A complaint ends the walk early, with a little less.) */
 	int records = MHD_get_connection_values(connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND | MHD_COOKIE_KIND,
 						NULL, NULL);
 	head->memory = head_len + walk.cookie_bytes + (size_t)records * GUARD_RECORD_BYTES;
@@ -463,7 +465,7 @@ static size_t count_arguments(struct slice query)
 }
 
 bool guard_bytes(struct slice bytes, struct request *request, const char *tenant_header, size_t header_bytes,
-		 struct guard_head *head, struct guard_verdict *verdict)
+		 struct guard_head *head, struct guard_decision *decision)
 {
 	struct head_walk walk = { .request = request, .tenant_header = slice_of(tenant_header) };
 	struct request_line request_line = { 0 };
@@ -475,8 +477,8 @@ bool guard_bytes(struct slice bytes, struct request *request, const char *tenant
 	const char *begin = rest.at;
 	bool begun = take_line(&rest, &line, &bare);
 	if (begun && !split_request_line(line, &request_line)) {
-		*verdict = bad(REJECT_BAD_FRAMING,
-			       "The request line must be a method, a target and a version (RFC 9112, 3).");
+		*decision = bad(REJECT_BAD_FRAMING,
+				"The request line must be a method, a target and a version (RFC 9112, 3).");
 		return true;
 	}
 	while (begun && !whole && !walk.complaint && take_line(&rest, &line, &bare)) {
@@ -490,10 +492,10 @@ bool guard_bytes(struct slice bytes, struct request *request, const char *tenant
 	if (!whole && !walk.complaint && head_len <= header_bytes)
 		return false;
 	if (bare && !begun) {
-		*verdict = bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+		*decision = bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
 		return true;
 	}
-	*verdict = check_head(&walk, &request_line, head_len, header_bytes, whole, head);
+	*decision = check_head(&walk, &request_line, head_len, header_bytes, whole, head);
 	head->memory =
 		head_len + walk.cookie_bytes + (walk.records + count_arguments(request->query)) * GUARD_RECORD_BYTES;
 	return true;

@@ -14,7 +14,7 @@
 
 struct MHD_Connection;
 
-struct guard_verdict {
+struct guard_decision {
 	enum outcome outcome; /* OK: pass */
 	enum reject_reason reason;
 	const char *detail; /* static */
@@ -34,18 +34,18 @@ struct guard_head {
 /*
  * Look at the whole head: request line, every header, and the count of bytes it was made of (RFC 9112, 3 and 5).
  * target   raw request target; target_len: its length as it came (it may have been cut to fit).
- * Fills request->path, query, headers and *head, whatever the verdict.
+ * Fills request->path, query, headers and *head, whatever the decision.
  */
-struct guard_verdict guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
-				   const char *version, struct slice target, size_t target_len,
-				   const char *tenant_header, size_t header_bytes, struct guard_head *head);
+struct guard_decision guard_request(struct MHD_Connection *connection, struct request *request, const char *method,
+				    const char *version, struct slice target, size_t target_len,
+				    const char *tenant_header, size_t header_bytes, struct guard_head *head);
 
 /*
  * The same for a head as it came, which may not be whole yet: false, and nothing is said. Bytes behind the head are not
  * looked at. header_bytes bounds what is waited for. request->path, query and headers point into `bytes`.
  */
 bool guard_bytes(struct slice bytes, struct request *request, const char *tenant_header, size_t header_bytes,
-		 struct guard_head *head, struct guard_verdict *verdict);
+		 struct guard_head *head, struct guard_decision *decision);
 
 /* What request_header says. */
 size_t guard_find_header(struct MHD_Connection *connection, struct slice name, struct slice *value);

@@ -165,7 +165,7 @@ static enum MHD_Result refuse(struct http *http, struct http_request *http_reque
 	return queue(http_request);
 }
 
-void http_request_refuse_past_library(struct http_request *http_request, const struct guard_verdict *verdict)
+void http_request_refuse_past_library(struct http_request *http_request, const struct guard_decision *decision)
 {
 	struct http *http = http_request->request.http;
 	const struct connection *connection = http_request->connection;
@@ -174,8 +174,8 @@ void http_request_refuse_past_library(struct http_request *http_request, const s
 	http_request->request.caller = connection->number;
 	http_request->request.from_trusted_proxy = connection->from_trusted_proxy;
 	http_request->past_library = true;
-	begin_refusal(http, http_request, verdict->reason);
-	http->handler.refuse(http->handler.context, &http_request->request, verdict->outcome, verdict->detail);
+	begin_refusal(http, http_request, decision->reason);
+	http->handler.refuse(http->handler.context, &http_request->request, decision->outcome, decision->detail);
 	http->handler.finished(http->handler.context, &http_request->request, http_request->status,
 			       http_request->reply_bytes);
 	http_request->known = false; /* `finished` has been called */
@@ -217,14 +217,14 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	http_request->head_seen = true;
 	http->busy++;
 	loop_unwatch(http->loop, &http_request->connection->watch);
-	struct guard_verdict verdict =
+	struct guard_decision decision =
 		guard_request(http_request->mhd, request, method, version, (struct slice){ http_request->target, kept },
 			      http_request->target_len, settings->tenant_header, settings->header_bytes, &head);
 	set_request_id(http, request);
 	if (!daemon_has_memory(settings, &head))
 		return refuse_without_memory(http, http_request);
-	if (verdict.outcome != OUTCOME_OK)
-		return refuse(http, http_request, verdict.outcome, verdict.reason, verdict.detail);
+	if (decision.outcome != OUTCOME_OK)
+		return refuse(http, http_request, decision.outcome, decision.reason, decision.detail);
 	if (head.length > settings->body_bytes) {
 		http_request->body_due = true;
 		return refuse(http, http_request, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,

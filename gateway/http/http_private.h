@@ -188,7 +188,7 @@ void daemons_stop(struct http *http);
 size_t daemon_memory(const struct http_settings *settings);
 /* Whether it holds this head, and a reply's. If not: too_many_headers, before the library refuses it in its own way. */
 bool daemon_has_memory(const struct http_settings *settings, const struct guard_head *head);
-extern const struct guard_verdict too_many_headers;
+extern const struct guard_decision too_many_headers;
 
 /* --- connection.c --- */
 
@@ -247,7 +247,7 @@ void request_id_new(struct http *http, char id[REQUEST_ID_BYTES]);
 void request_recycle(struct http *http, struct http_request *http_request);
 /* Answer it with a problem, written to the socket by us since the library knows nothing of it, or has no memory left
  * for a reply. The connection has to be closed afterwards. */
-void http_request_refuse_past_library(struct http_request *http_request, const struct guard_verdict *verdict);
+void http_request_refuse_past_library(struct http_request *http_request, const struct guard_decision *decision);
 /* Suspend it in the library until http_request_resume. */
 void http_request_suspend(struct http_request *http_request);
 /* Have it resumed with the others; fine if it is not suspended. */

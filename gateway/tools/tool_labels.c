@@ -35,7 +35,7 @@ static bool find_in(const struct slots *slots, const struct range *range, const 
 	return false;
 }
 
-static enum slot_verdict take_in(struct slots *slots, struct range *range, const char *name, uint64_t hash,
+static enum slot_decision take_in(struct slots *slots, struct range *range, const char *name, uint64_t hash,
 				 unsigned *index)
 {
 	if (range->used == range->size)
@@ -174,7 +174,7 @@ void slots_tell(struct slots *slots, struct metrics *metrics)
 	slots->metrics = metrics;
 }
 
-enum slot_verdict slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index)
+enum slot_decision slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index)
 {
 	struct range *range = &slots->ranges[upstream];
 	uint64_t hash = hash_of(name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tool_labels.h: which metrics label (tool->index) a tool's name has. A name gets one when it is first seen and keeps it as
- * long as the process lives, however often the tool comes and goes: so counters never change their meaning, and a
+ * tool_labels.h: which metrics label (tool->index) a tool's name has. A name gets one when it is first seen and keeps
+ * it as long as the process lives, however often the tool comes and goes: so counters never change their meaning, and a
  * server that invents names cannot grow the metrics. Declared tools have the first ones, by name; behind them each
  * upstream that lists its tools has as many as its max_tools; and behind all there are some for what later generations
  * bring. One thread at a time.
@@ -15,8 +15,8 @@
 
 struct slots;
 
-/* With the declared tools of the first generation, which it numbers. upstreams: how many may ever have a label. NULL: out of
- * memory. */
+/* With the declared tools of the first generation, which it numbers. upstreams: how many may ever have a label. NULL:
+ * out of memory. */
 struct slots *slots_new(struct generation *first, size_t upstreams) MUST_CHECK;
 /* Number the declared tools of a generation that nobody uses yet, whose upstreams have their labels. False: there is no
  * room for all of its names, or no memory. */
@@ -30,8 +30,8 @@ const char *const *slots_names(const struct slots *slots);
 /* Names given from now on are told to them. Once. */
 void slots_tell(struct slots *slots, struct metrics *metrics);
 
-enum slot_verdict { SLOT_FOUND, SLOT_FULL, SLOT_NO_MEMORY };
+enum slot_decision { SLOT_FOUND, SLOT_FULL, SLOT_NO_MEMORY };
 /* The slot of a tool that the upstream of this label lists, taken now if need be. */
-enum slot_verdict slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index) MUST_CHECK;
+enum slot_decision slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index) MUST_CHECK;
 
 #endif

@@ -225,8 +225,8 @@ bool regret_better(const struct regret_cell *cell, const struct simulation_resul
 	return latency(result) < latency(than);
 }
 
-unsigned regret_judge(const struct regret_cell *cell, const struct simulation_result *result,
-		      const struct simulation_result *best)
+unsigned regret_evaluate(const struct regret_cell *cell, const struct simulation_result *result,
+			 const struct simulation_result *best)
 {
 	unsigned faults = result->stuck ? REGRET_STUCK : 0;
 	if (!cell->world->ill && result->failed > best->failed)
@@ -258,7 +258,7 @@ double regret_excess(const struct regret_cell *cell, const struct simulation_res
 	if (result->stuck)
 		return 1e6;
 	excess = fmax(excess, (double)result->requests / (MOST_REQUESTS * (double)result->all_calls + 10));
-	bool lost = regret_judge(cell, result, best) & REGRET_LOST;
+	bool lost = regret_evaluate(cell, result, best) & REGRET_LOST;
 	return lost ? fmax(excess, 1) + 100 * (double)result->failed / (double)(result->came + 1) : excess;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * regret.h: how far the batcher, left to itself, is from the best it could have been told: worlds (gateway/cli/worlds.h)
- * times loads, and every change from one world to another. Virtual time, seeded, the same in each run. For
- * `./dev bench --regret`, which sweeps all settings, and for the test, which knows the best ones from regret_best.inc.
+ * regret.h: how far the batcher, left to itself, is from the best it could have been told: worlds
+ * (gateway/cli/worlds.h) times loads, and every change from one world to another. Virtual time, seeded, the same in
+ * each run. For `./dev bench --regret`, which sweeps all settings, and for the test, which knows the best ones from
+ * regret_best.inc.
  */
 #ifndef TESTS_SUPPORT_REGRET_H
 #define TESTS_SUPPORT_REGRET_H
@@ -76,8 +77,8 @@ enum regret_fault {
 	REGRET_STUCK = 16,  /* nothing would ever have happened */
 	REGRET_STORM = 32   /* more requests than calls and the budget for repeats allow */
 };
-unsigned regret_judge(const struct regret_cell *cell, const struct simulation_result *result,
-		      const struct simulation_result *best);
+unsigned regret_evaluate(const struct regret_cell *cell, const struct simulation_result *result,
+			 const struct simulation_result *best);
 /* How far off it is: 1 at the tightest bound, more beyond it. */
 double regret_excess(const struct regret_cell *cell, const struct simulation_result *result,
 		     const struct simulation_result *best);

@@ -320,7 +320,7 @@ static enum endpoint_result result_of(const struct attempt *attempt, enum exchan
 	return ENDPOINT_NOTHING;
 }
 
-static void judge(struct attempt *attempt, enum exchange_end end, const char *reason)
+static void evaluate_attempt(struct attempt *attempt, enum exchange_end end, const char *reason)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct http_upstream *upstream = delivery->upstream;
@@ -385,7 +385,7 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 		snprintf(reason, sizeof reason, "%s", buf_cstr(&text));
 		buf_fini(&text);
 	}
-	judge(attempt, end, reason);
+	evaluate_attempt(attempt, end, reason);
 	delivery->shut_out += end == EXCHANGE_SHUT_OUT;
 	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500)) {
 		attempt->spoke = answered;

@@ -300,8 +300,8 @@ static unsigned long tls_error(const struct http_exchange *exchange)
 	return code && ERR_GET_LIB(code) == ERR_LIB_SSL ? code : 0;
 }
 
-/* An alert of the provider's that is about who this gateway is: by TLS 1.3 it comes when the first request has left, and
- * in place of reading it (RFC 8446, 4.4.2.4 and 6.2). */
+/* An alert of the provider's that is about who this gateway is: by TLS 1.3 it comes when the first request has left,
+ * and in place of reading it (RFC 8446, 4.4.2.4 and 6.2). */
 static bool is_about_us(int alert)
 {
 	return (alert >= SSL_AD_NO_CERTIFICATE && alert <= SSL_AD_CERTIFICATE_UNKNOWN) || alert == SSL_AD_UNKNOWN_CA ||
@@ -495,13 +495,13 @@ static void put_os_error(const struct http_exchange *exchange, struct buf *out)
 /* What is wrong with the provider's certificate. */
 static void put_certificate_error(const struct http_exchange *exchange, struct buf *out)
 {
-	long verdict = X509_V_OK;
-	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
-	/* libcurl compares the name itself, before it asks what OpenSSL found: its verdict is still as it began */
-	if (verdict == X509_V_OK || verdict == X509_V_ERR_UNSPECIFIED)
+	long decision = X509_V_OK;
+	curl_easy_getinfo(exchange->transfer.easy, CURLINFO_SSL_VERIFYRESULT, &decision);
+	/* libcurl compares the name itself, before it asks what OpenSSL found: its decision is still as it began */
+	if (decision == X509_V_OK || decision == X509_V_ERR_UNSPECIFIED)
 		buf_put_text(out, "its certificate is for another host");
 	else
-		buf_printf(out, "its certificate: %.*s", CODE_CHARS, X509_verify_cert_error_string(verdict));
+		buf_printf(out, "its certificate: %.*s", CODE_CHARS, X509_verify_cert_error_string(decision));
 }
 
 static void put_not_sent(const struct http_exchange *exchange, struct buf *out)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* param_headers.c: x-mcp-header annotations: found, judged, followed. */
+/* param_headers.c: x-mcp-header annotations: found, evaluated, followed. */
 #include "upstream/mcp/param_headers.h"
 
 #include <strings.h>

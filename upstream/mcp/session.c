@@ -99,7 +99,7 @@ static void fail_for(struct mcp_session *session, const char *step, const struct
 }
 
 /* Says nothing of an era: nobody home, not allowed, not now. */
-static bool no_verdict(unsigned status)
+static bool no_decision(unsigned status)
 {
 	return status == 0 || status >= 500 || status == 401 || status == 403 || status == 407 || status == 408 ||
 	       status == 429;
@@ -108,7 +108,7 @@ static bool no_verdict(unsigned status)
 static void probed(struct mcp_session *session, const struct mcp_reply *reply)
 {
 	const struct mcp_message *message = reply->message;
-	if (no_verdict(reply->status)) {
+	if (no_decision(reply->status)) {
 		fail_for(session, "server/discover", reply);
 		return;
 	}

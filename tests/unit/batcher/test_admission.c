@@ -25,7 +25,7 @@ static void what_is_not_known_is_admitted(void **state)
 	struct admission admission = { .wait_us = WAIT_US };
 	struct admission_view view = { .ahead = 1000000, .waiting = 1000000, .batch = 1, .slots = 1 };
 	(void)state;
-	assert_true(admission_judge(&admission, &view, CLOCK_US_PER_S).admitted);
+	assert_true(admission_evaluate(&admission, &view, CLOCK_US_PER_S).admitted);
 }
 
 static void a_line_takes_what_the_slots_let_through(void **state)
@@ -44,13 +44,13 @@ static void a_burst_may_wait_for_as_long_as_the_line_may_be(void **state)
 	struct admission admission = { .wait_us = WAIT_US, .short_us = CLOCK_US_PER_S };
 	(void)state;
 	struct admission_view view = five_slots(100);
-	assert_true(admission_judge(&admission, &view, CLOCK_US_PER_S).admitted);
+	assert_true(admission_evaluate(&admission, &view, CLOCK_US_PER_S).admitted);
 	view = five_slots(150);
-	struct admission_verdict verdict = admission_judge(&admission, &view, CLOCK_US_PER_S);
-	assert_false(verdict.admitted);
-	assert_int_equal(verdict.reason, SHED_QUEUE_WAIT);
-	assert_int_equal(verdict.wait_us, 3 * CLOCK_US_PER_S);
-	assert_int_equal(verdict.retry_us, CLOCK_US_PER_S); /* then the line is short enough */
+	struct admission_decision decision = admission_evaluate(&admission, &view, CLOCK_US_PER_S);
+	assert_false(decision.admitted);
+	assert_int_equal(decision.reason, SHED_QUEUE_WAIT);
+	assert_int_equal(decision.wait_us, 3 * CLOCK_US_PER_S);
+	assert_int_equal(decision.retry_us, CLOCK_US_PER_S); /* then the line is short enough */
 }
 
 static void a_line_that_stands_is_kept_short(void **state)
@@ -60,14 +60,14 @@ static void a_line_that_stands_is_kept_short(void **state)
 	(void)state;
 	struct admission_view view = five_slots(50);
 	assert_true(admission_stands(&admission, now_us));
-	assert_false(admission_judge(&admission, &view, now_us).admitted);
+	assert_false(admission_evaluate(&admission, &view, now_us).admitted);
 	view = five_slots(5);
-	assert_true(admission_judge(&admission, &view, now_us).admitted);
+	assert_true(admission_evaluate(&admission, &view, now_us).admitted);
 	view = five_slots(50); /* it is short because others are refused */
-	assert_false(admission_judge(&admission, &view, now_us).admitted);
+	assert_false(admission_evaluate(&admission, &view, now_us).admitted);
 	now_us += WAIT_US; /* nobody comes any more */
 	admission_empty(&admission, now_us);
-	assert_true(admission_judge(&admission, &view, now_us).admitted);
+	assert_true(admission_evaluate(&admission, &view, now_us).admitted);
 }
 
 static void a_call_that_will_be_late_is_refused_at_once(void **state)
@@ -76,14 +76,14 @@ static void a_call_that_will_be_late_is_refused_at_once(void **state)
 	struct admission_view view = five_slots(50);
 	(void)state;
 	view.deadline_us = 2 * CLOCK_US_PER_S; /* a second of line, and then the call's own time */
-	struct admission_verdict verdict = admission_judge(&admission, &view, CLOCK_US_PER_S);
-	assert_false(verdict.admitted);
-	assert_int_equal(verdict.reason, SHED_DEADLINE);
+	struct admission_decision decision = admission_evaluate(&admission, &view, CLOCK_US_PER_S);
+	assert_false(decision.admitted);
+	assert_int_equal(decision.reason, SHED_DEADLINE);
 	view.deadline_us += 100001;
-	assert_true(admission_judge(&admission, &view, CLOCK_US_PER_S).admitted);
+	assert_true(admission_evaluate(&admission, &view, CLOCK_US_PER_S).admitted);
 	view = five_slots(0); /* nothing ahead: sent, or nothing would ever be learned again */
 	view.deadline_us = CLOCK_US_PER_S + 1;
-	assert_true(admission_judge(&admission, &view, CLOCK_US_PER_S).admitted);
+	assert_true(admission_evaluate(&admission, &view, CLOCK_US_PER_S).admitted);
 }
 
 /* --- the batcher --- */

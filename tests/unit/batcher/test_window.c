@@ -84,12 +84,12 @@ static void check_row(const struct row *row)
 		.landed = row->landed,
 		.costs = { row->exchange_us },
 	};
-	struct window_verdict verdict = window_judge(&policy, &view, NOW);
+	struct window_decision decision = window_evaluate(&policy, &view, NOW);
 	uint64_t again_us = row->again_in_us ? NOW + row->again_in_us : CLOCK_NEVER;
-	if (verdict.leave != (row->reason != STAYS) || (verdict.leave && verdict.reason != row->reason) ||
-	    verdict.again_us != again_us)
-		fail_msg("%s: leave %d reason %d again %ld", row->says, verdict.leave, (int)verdict.reason,
-			 (long)(verdict.again_us - NOW));
+	if (decision.leave != (row->reason != STAYS) || (decision.leave && decision.reason != row->reason) ||
+	    decision.again_us != again_us)
+		fail_msg("%s: leave %d reason %d again %ld", row->says, decision.leave, (int)decision.reason,
+			 (long)(decision.again_us - NOW));
 }
 
 static void the_rule_holds_row_by_row(void **state)
@@ -116,11 +116,11 @@ static void the_time_to_look_again_is_when_it_leaves(void **state)
 					    .urgent_us = NOW + urgent_in_us,
 					    .in_flight = 1,
 					    .costs = { 700 } };
-		struct window_verdict verdict = window_judge(&policy, &view, NOW);
-		if (verdict.leave)
+		struct window_decision decision = window_evaluate(&policy, &view, NOW);
+		if (decision.leave)
 			continue;
-		assert_false(window_judge(&policy, &view, verdict.again_us - 1).leave);
-		assert_true(window_judge(&policy, &view, verdict.again_us).leave);
+		assert_false(window_evaluate(&policy, &view, decision.again_us - 1).leave);
+		assert_true(window_evaluate(&policy, &view, decision.again_us).leave);
 	}
 }
 
@@ -140,9 +140,9 @@ static void times_near_never_do_not_wrap(void **state)
 				    .urgent_us = CLOCK_NEVER,
 				    .in_flight = 1,
 				    .costs = { CLOCK_NEVER } };
-	struct window_verdict verdict = window_judge(&policy, &view, NOW);
-	assert_false(verdict.leave);
-	assert_true(verdict.again_us == CLOCK_NEVER);
+	struct window_decision decision = window_evaluate(&policy, &view, NOW);
+	assert_false(decision.leave);
+	assert_true(decision.again_us == CLOCK_NEVER);
 }
 
 static void the_exchange_time_follows_slowly(void **state)
@@ -163,7 +163,7 @@ static void the_exchange_time_follows_slowly(void **state)
 /* Three exchanges at once are worth using, shares of ten; 600 us to gather one, with company coming each 100 us. */
 static const struct window_plan plan = { 3, 10, 600, false };
 
-static struct window_verdict judge_planned(size_t items, size_t in_flight, uint64_t age_us, uint64_t gap_us)
+static struct window_decision evaluate_planned(size_t items, size_t in_flight, uint64_t age_us, uint64_t gap_us)
 {
 	struct batch_policy policy = { .mode = BATCH_ADAPTIVE,
 				       .max_items = 100,
@@ -179,33 +179,33 @@ static struct window_verdict judge_planned(size_t items, size_t in_flight, uint6
 				    .in_flight = in_flight,
 				    .gap_us = gap_us,
 				    .plan = plan };
-	return window_judge(&policy, &view, NOW);
+	return window_evaluate(&policy, &view, NOW);
 }
 
 static void nothing_waits_while_nothing_is_in_flight(void **state)
 {
 	(void)state;
-	assert_true(judge_planned(1, 0, 0, 100).reason == FLUSH_IDLE);
+	assert_true(evaluate_planned(1, 0, 0, 100).reason == FLUSH_IDLE);
 }
 
 static void a_free_slot_takes_a_fair_share_or_what_has_gathered(void **state)
 {
 	(void)state;
-	assert_true(judge_planned(10, 2, 0, 100).reason == FLUSH_SHARE);
-	assert_true(judge_planned(10, 3, 0, 100).reason == FLUSH_SHARE);
-	struct window_verdict verdict = judge_planned(9, 2, 0, 100);
-	assert_false(verdict.leave);
-	assert_true(verdict.again_us == NOW + 600);
-	assert_true(judge_planned(9, 2, 600, 100).reason == FLUSH_WINDOW);
-	assert_true(judge_planned(9, 5, 600, 100).reason == FLUSH_WINDOW); /* however many are under way */
+	assert_true(evaluate_planned(10, 2, 0, 100).reason == FLUSH_SHARE);
+	assert_true(evaluate_planned(10, 3, 0, 100).reason == FLUSH_SHARE);
+	struct window_decision decision = evaluate_planned(9, 2, 0, 100);
+	assert_false(decision.leave);
+	assert_true(decision.again_us == NOW + 600);
+	assert_true(evaluate_planned(9, 2, 600, 100).reason == FLUSH_WINDOW);
+	assert_true(evaluate_planned(9, 5, 600, 100).reason == FLUSH_WINDOW); /* however many are under way */
 }
 
 static void nobody_waits_for_company_that_is_not_coming(void **state)
 {
 	(void)state;
-	assert_true(judge_planned(1, 1, 0, 5000).leave); /* 200 calls a second: the next one is 5 ms away */
-	assert_true(judge_planned(1, 1, 0, 0).leave);    /* nobody knows of any */
-	assert_false(judge_planned(1, 1, 0, 300).leave);
+	assert_true(evaluate_planned(1, 1, 0, 5000).leave); /* 200 calls a second: the next one is 5 ms away */
+	assert_true(evaluate_planned(1, 1, 0, 0).leave);    /* nobody knows of any */
+	assert_false(evaluate_planned(1, 1, 0, 300).leave);
 }
 
 static void the_plan_spreads_calls_as_far_as_it_pays(void **state)

@@ -133,7 +133,7 @@ static bool text_covers(const char *text, size_t len, unsigned key)
 
 /* What may not be served, whatever the code thinks. `asked_step` is in the answer's body. */
 static void check_served(unsigned g, unsigned key, const struct entry *entry, const struct cache_ask *ask,
-			 enum cache_verdict verdict)
+			 enum cache_decision decision)
 {
 	struct slice body = answer_body(entry->answer);
 	char text[32] = "";
@@ -150,7 +150,7 @@ static void check_served(unsigned g, unsigned key, const struct entry *entry, co
 				purge->by, (int)purge->len, purge->text);
 	}
 	const struct cache_policy *policy = ask->policy;
-	uint64_t most_us = policy->ttl_us + (verdict == CACHE_VERDICT_STALE ? policy->stale_while_revalidate_us : 0);
+	uint64_t most_us = policy->ttl_us + (decision == CACHE_VERDICT_STALE ? policy->stale_while_revalidate_us : 0);
 	if (age_us > most_us)
 		fail_msg("step %llu: %llu us old, %llu allowed", (unsigned long long)step, (unsigned long long)age_us,
 			 (unsigned long long)most_us);
@@ -302,8 +302,8 @@ static void ask(unsigned g, unsigned key)
 	const struct cache_wish wish = draw_wish();
 	const struct cache_ask asks = { &gateway->policies[tool_of(key)], &wish, &tags, now_us };
 	struct cache_found found = cache_find(gateway->cache, keys[key], &asks, NULL);
-	if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE)
-		check_served(g, key, found.entry, &asks, found.verdict);
+	if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE)
+		check_served(g, key, found.entry, &asks, found.decision);
 	if (found.refresh)
 		cache_refreshed(found.entry);
 	entry_unref(found.entry);
@@ -343,9 +343,9 @@ static void take_found(unsigned g, struct look_up *look_up)
 		return;
 	if (cache_validity(gateway->cache, look_up->entry, &look_up->begun, &asks) == STILL_VALID) {
 		cache_admit(gateway->cache, look_up->entry, &look_up->begun, &tags);
-		struct cache_found found = cache_judge(look_up->entry, &asks);
-		if (found.verdict == CACHE_VERDICT_HIT || found.verdict == CACHE_VERDICT_STALE) {
-			check_served(g, look_up->key, found.entry, &asks, found.verdict);
+		struct cache_found found = cache_evaluate(look_up->entry, &asks);
+		if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE) {
+			check_served(g, look_up->key, found.entry, &asks, found.decision);
 			hits_outside++;
 		}
 		if (found.refresh)

@@ -130,7 +130,7 @@ static bool has(struct side *side)
 	static const struct cache_wish none;
 	struct cache_found found = ask_cache(side->cache, key, &none, clock_now_us(), NULL);
 	entry_unref(found.entry);
-	return found.verdict == CACHE_VERDICT_HIT;
+	return found.decision == CACHE_VERDICT_HIT;
 }
 
 static void what_one_stores_leaves_the_other(void **state)
@@ -168,14 +168,14 @@ static void an_own_store_stays(void **state)
 	close_world();
 }
 
-static enum verdict_of_validity verdict_on(struct side *side, uint64_t number, const struct cache_begun *begun)
+static enum validity_decision decision_on(struct side *side, uint64_t number, const struct cache_begun *begun)
 {
 	struct entry *entry = new_entry(clock_now_us());
 	const struct cache_ask ask = { &ask_any_policy, NULL, &ask_no_tags, clock_now_us() };
 	entry->number = number;
-	enum verdict_of_validity verdict = cache_validity(side->cache, entry, begun, &ask);
+	enum validity_decision decision = cache_validity(side->cache, entry, begun, &ask);
 	entry_unref(entry);
-	return verdict;
+	return decision;
 }
 
 static void a_purge_is_heard_and_kept_in_redis(void **state)
@@ -193,9 +193,9 @@ static void a_purge_is_heard_and_kept_in_redis(void **state)
 	const struct cache_begun now = cache_begin(sides[1].cache, key);
 	assert_int_equal(now.number, cache_begin(sides[0].cache, key).number);
 	for (size_t i = 0; i < SIDES; i++) {
-		assert_int_equal(verdict_on(&sides[i], begun.number, &now), NOT_VALID_PURGED);
-		assert_int_equal(verdict_on(&sides[i], now.number, &now), STILL_VALID);
-		assert_int_equal(verdict_on(&sides[i], now.number + 1, &now), NOT_VALID_AHEAD);
+		assert_int_equal(decision_on(&sides[i], begun.number, &now), NOT_VALID_PURGED);
+		assert_int_equal(decision_on(&sides[i], now.number, &now), STILL_VALID);
+		assert_int_equal(decision_on(&sides[i], now.number + 1, &now), NOT_VALID_AHEAD);
 	}
 	close_world();
 }

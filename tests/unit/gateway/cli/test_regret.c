@@ -60,7 +60,7 @@ static void shuffle(struct regret_cell *cells, size_t count)
 	}
 }
 
-static unsigned judge(const struct regret_cell *cell, double *excess)
+static unsigned evaluate(const struct regret_cell *cell, double *excess)
 {
 	struct regret_cell alone = { NULL, cell->world, cell->load };
 	const struct regret_setting *known = regret_best_known(&alone);
@@ -68,7 +68,7 @@ static unsigned judge(const struct regret_cell *cell, double *excess)
 	struct simulation_result best = regret_run(&alone, known, &regret_test_size, NULL, 0);
 	struct simulation_result result = regret_run(cell, &regret_auto, &regret_test_size, NULL, 0);
 	*excess = regret_excess(cell, &result, &best);
-	return regret_judge(cell, &result, &best);
+	return regret_evaluate(cell, &result, &best);
 }
 
 static void a_choice_of_cells_is_within_bounds(void **state)
@@ -80,7 +80,7 @@ static void a_choice_of_cells_is_within_bounds(void **state)
 	shuffle(cells, count);
 	for (size_t i = 0; i < CELLS; i++) {
 		double excess;
-		unsigned faults = judge(&cells[i], &excess);
+		unsigned faults = evaluate(&cells[i], &excess);
 		if (faults & REGRET_STUCK)
 			fail_msg("stuck: %s", cell_text(&cells[i]));
 		hold += !faults;

@@ -190,17 +190,18 @@ static bool line_passes(struct slice line, struct request *request)
 {
 	struct buf bytes = BUF_INIT(4096);
 	struct guard_head head = { 0 };
-	struct guard_verdict verdict = { 0 };
+	struct guard_decision decision = { 0 };
 	buf_put_text(&bytes, "GET /x HTTP/1.1\r\nHost: a\r\n");
 	buf_put(&bytes, line);
 	buf_put_text(&bytes, "\r\n\r\n");
 	*request = (struct request){ .http = NULL };
-	assert_true(guard_bytes(buf_slice(&bytes), request, NULL, 4096, &head, &verdict));
+	assert_true(guard_bytes(buf_slice(&bytes), request, NULL, 4096, &head, &decision));
 	buf_fini(&bytes);
-	return verdict.outcome == OUTCOME_OK;
+	return decision.outcome == OUTCOME_OK;
 }
 
-/* All 256 values at each place of a name and of a value, against the grammar as RFC 9110 writes it (5.1, 5.5, 5.6.2). */
+/* All 256 values at each place of a name and of a value, against the grammar as RFC 9110 writes it (5.1, 5.5,
+ * 5.6.2). */
 static void each_byte_of_a_header_is_looked_at(void **state)
 {
 	(void)state;

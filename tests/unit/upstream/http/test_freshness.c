@@ -21,16 +21,16 @@ static enum provider_then answer(struct provider_request *request)
 	return PROVIDER_CLOSE;
 }
 
-struct verdict {
+struct decision {
 	bool said, no_stale;
 	uint32_t seconds, age;
 };
 
-static struct verdict read_back(const char *headers)
+static struct decision read_back(const char *headers)
 {
 	static struct provider *provider;
 	char url[60];
-	struct verdict verdict;
+	struct decision decision;
 	lines = headers;
 	provider = provider_start(answer, NULL);
 	snprintf(url, sizeof url, "http://127.0.0.1:%u/", provider_port(provider));
@@ -39,32 +39,32 @@ static struct verdict read_back(const char *headers)
 	curl_easy_setopt(exchange.transfer.easy, CURLOPT_URL, url);
 	curl_easy_setopt(exchange.transfer.easy, CURLOPT_PROXY, "");
 	assert_int_equal(curl_easy_perform(exchange.transfer.easy), CURLE_OK);
-	verdict.said = http_exchange_reuse(&exchange, &verdict.seconds, &verdict.age, &verdict.no_stale);
+	decision.said = http_exchange_reuse(&exchange, &decision.seconds, &decision.age, &decision.no_stale);
 	curl_easy_cleanup(exchange.transfer.easy);
 	provider_stop(provider);
-	return verdict;
+	return decision;
 }
 
 static void expect(const char *headers, uint32_t seconds, bool no_stale)
 {
-	struct verdict verdict = read_back(headers);
-	if (!verdict.said || verdict.seconds != seconds || verdict.no_stale != no_stale)
-		fail_msg("%s: said %d, %u s (wanted %u), no_stale %d (wanted %d)", headers, verdict.said,
-			 verdict.seconds, seconds, verdict.no_stale, no_stale);
+	struct decision decision = read_back(headers);
+	if (!decision.said || decision.seconds != seconds || decision.no_stale != no_stale)
+		fail_msg("%s: said %d, %u s (wanted %u), no_stale %d (wanted %d)", headers, decision.said,
+			 decision.seconds, seconds, decision.no_stale, no_stale);
 }
 
 static void expect_forbidden(const char *headers)
 {
-	struct verdict verdict = read_back(headers);
-	if (!verdict.said || verdict.seconds != 0)
-		fail_msg("%s: said %d, %u s", headers, verdict.said, verdict.seconds);
+	struct decision decision = read_back(headers);
+	if (!decision.said || decision.seconds != 0)
+		fail_msg("%s: said %d, %u s", headers, decision.said, decision.seconds);
 }
 
 static void expect_silence(const char *headers)
 {
-	struct verdict verdict = read_back(headers);
-	if (verdict.said || verdict.no_stale)
-		fail_msg("%s: said %d, %u s, no_stale %d", headers, verdict.said, verdict.seconds, verdict.no_stale);
+	struct decision decision = read_back(headers);
+	if (decision.said || decision.no_stale)
+		fail_msg("%s: said %d, %u s, no_stale %d", headers, decision.said, decision.seconds, decision.no_stale);
 }
 
 static void headers_that_say_nothing_of_it_change_nothing(void **state)
@@ -104,11 +104,11 @@ static void of_two_times_the_shorter_one_counts(void **state)
 static void a_time_beyond_measure_is_a_long_time(void **state)
 {
 	(void)state;
-	struct verdict verdict = read_back("Cache-Control: max-age=99999999999999999999999999\r\n");
-	assert_true(verdict.said);
-	assert_true(verdict.seconds >= 1u << 31 || verdict.seconds == 0); /* 1.2.2: 2^31 or more */
-	verdict = read_back("Cache-Control: max-age=4294967296\r\n");
-	assert_true(verdict.said && verdict.seconds >= 1u << 31);
+	struct decision decision = read_back("Cache-Control: max-age=99999999999999999999999999\r\n");
+	assert_true(decision.said);
+	assert_true(decision.seconds >= 1u << 31 || decision.seconds == 0); /* 1.2.2: 2^31 or more */
+	decision = read_back("Cache-Control: max-age=4294967296\r\n");
+	assert_true(decision.said && decision.seconds >= 1u << 31);
 }
 
 static void a_time_that_cannot_be_read_forbids(void **state)
@@ -137,12 +137,13 @@ static void what_forbids_goes_before_every_time(void **state)
 static void what_must_be_revalidated_is_never_served_stale(void **state)
 {
 	(void)state;
-	struct verdict verdict = read_back("Cache-Control: must-revalidate\r\n");
-	assert_true(verdict.said && verdict.no_stale && verdict.seconds == UINT32_MAX);
+	struct decision decision = read_back("Cache-Control: must-revalidate\r\n");
+	assert_true(decision.said && decision.no_stale && decision.seconds == UINT32_MAX);
 	expect("Cache-Control: max-age=3, must-revalidate\r\n", 3, true);
 	expect("Cache-Control: max-age=3, proxy-revalidate\r\n", 3, true);
-	verdict = read_back("Age: 100\r\nCache-Control: must-revalidate\r\n"); /* no time was said: none is shortened */
-	assert_true(verdict.seconds == UINT32_MAX);
+	decision =
+		read_back("Age: 100\r\nCache-Control: must-revalidate\r\n"); /* no time was said: none is shortened */
+	assert_true(decision.seconds == UINT32_MAX);
 }
 
 static void what_has_been_kept_elsewhere_has_aged(void **state)
@@ -186,8 +187,8 @@ static void without_a_date_the_clock_is_it(void **state)
 	struct tm parts;
 	assert_true(strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&later, &parts)) > 0);
 	snprintf(headers, sizeof headers, "Expires: %s\r\n", date);
-	struct verdict verdict = read_back(headers);
-	assert_true(verdict.said && verdict.seconds > 900 && verdict.seconds <= 1000);
+	struct decision decision = read_back(headers);
+	assert_true(decision.said && decision.seconds > 900 && decision.seconds <= 1000);
 }
 
 int main(void)

@@ -123,7 +123,7 @@ static void a_pin_needs_no_probe(void **state)
 	buf_fini(&out);
 }
 
-static void a_verdict_is_believed_for_an_hour(void **state)
+static void a_decision_holds_for_an_hour(void **state)
 {
 	(void)state;
 	open_legacy();
@@ -302,7 +302,7 @@ int main(void)
 		cmocka_unit_test(a_legacy_server_is_initialized_after_the_probe),
 		cmocka_unit_test(what_says_nothing_of_the_era_fails_the_opening),
 		cmocka_unit_test(a_pin_needs_no_probe),
-		cmocka_unit_test(a_verdict_is_believed_for_an_hour),
+		cmocka_unit_test(a_decision_holds_for_an_hour),
 		cmocka_unit_test(a_session_is_lost_once),
 		cmocka_unit_test(each_era_has_its_headers),
 		cmocka_unit_test(only_valid_annotations_are_accepted),
