@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cache_control.h: reading Cache-Control (RFC 9111, 5.2) one directive at a time: the caller's (cache/wish.c) and the
- * provider's (upstream/http/freshness.c). What a directive means is theirs to say.
+ * cache_control.h: reading Cache-Control (RFC 9111, 5.2) one directive at a time: the caller's (cache/directives.c) and
+ * the provider's (upstream/http/freshness.c). What a directive means is theirs to say.
  */
 #ifndef JITNEY_BASE_CACHE_CONTROL_H
 #define JITNEY_BASE_CACHE_CONTROL_H

@@ -69,28 +69,29 @@ static struct span span_of(const struct entry *entry, const struct cache_policy 
 	return span;
 }
 
-static bool wish_allows_fresh(const struct cache_wish *wish, const struct entry *entry, uint64_t fresh_us,
-			      uint64_t now_us)
+static bool directives_allows_fresh(const struct cache_directives *directives, const struct entry *entry,
+				    uint64_t fresh_us, uint64_t now_us)
 {
-	return (!wish->has_max_age || age_us(entry, now_us) <= wish->max_age_us) &&
-	       (!wish->has_min_fresh || fresh_us - now_us >= wish->min_fresh_us);
+	return (!directives->has_max_age || age_us(entry, now_us) <= directives->max_age_us) &&
+	       (!directives->has_min_fresh || fresh_us - now_us >= directives->min_fresh_us);
 }
 
 /* Whether it is within the limits that a caller names for what is past its time. */
-static bool wish_bears_stale(const struct cache_wish *wish, const struct entry *entry, const struct span *span,
-			     uint64_t now_us)
+static bool directives_bears_stale(const struct cache_directives *directives, const struct entry *entry,
+				   const struct span *span, uint64_t now_us)
 {
-	if (wish->has_min_fresh || (wish->has_max_age && age_us(entry, now_us) > wish->max_age_us))
+	if (directives->has_min_fresh || (directives->has_max_age && age_us(entry, now_us) > directives->max_age_us))
 		return false;
-	return !wish->has_max_stale || now_us < span->fresh_us || now_us - span->fresh_us <= wish->max_stale_us;
+	return !directives->has_max_stale || now_us < span->fresh_us ||
+	       now_us - span->fresh_us <= directives->max_stale_us;
 }
 
 /* A caller who names limits of freshness does not want it stale (RFC 9111, 5.2.1.1), unless it says how stale. */
-static bool wish_allows_stale(const struct cache_wish *wish, const struct entry *entry, const struct span *span,
-			      uint64_t now_us)
+static bool directives_allows_stale(const struct cache_directives *directives, const struct entry *entry,
+				    const struct span *span, uint64_t now_us)
 {
-	bool names_staleness = wish->any_stale || wish->has_max_stale;
-	if (!wish_bears_stale(wish, entry, span, now_us) || (wish->has_max_age && !names_staleness))
+	bool names_staleness = directives->any_stale || directives->has_max_stale;
+	if (!directives_bears_stale(directives, entry, span, now_us) || (directives->has_max_age && !names_staleness))
 		return false;
 	return names_staleness || now_us < span->revalidate_us;
 }
@@ -131,10 +132,12 @@ static struct cache_found evaluate_stale(struct entry *entry, const struct cache
 {
 	struct cache_found found = { .decision = CACHE_VERDICT_MISS, .lack = LACK_FRESHNESS, .entry = entry };
 	const struct span span = span_of(entry, ask->policy);
-	if (wish_allows_stale(ask->wish, entry, &span, ask->now_us)) {
+	if (directives_allows_stale(ask->directives, entry, &span, ask->now_us)) {
 		found.decision = CACHE_VERDICT_STALE;
-		found.refresh = !ask->wish->only_if_cached && ask->now_us < span.revalidate_us && claim_refresh(entry);
-	} else if (ask->now_us >= span.error_us || !wish_bears_stale(ask->wish, entry, &span, ask->now_us)) {
+		found.refresh =
+			!ask->directives->only_if_cached && ask->now_us < span.revalidate_us && claim_refresh(entry);
+	} else if (ask->now_us >= span.error_us ||
+		   !directives_bears_stale(ask->directives, entry, &span, ask->now_us)) {
 		found.entry = NULL;
 	}
 	return found;
@@ -145,20 +148,20 @@ static struct entry *keep_for_error(struct entry *entry, const struct cache_ask 
 {
 	const struct span span = span_of(entry, ask->policy);
 	bool graced = span.error_us > span.fresh_us;
-	return graced && wish_bears_stale(ask->wish, entry, &span, ask->now_us) ? entry : NULL;
+	return graced && directives_bears_stale(ask->directives, entry, &span, ask->now_us) ? entry : NULL;
 }
 
 /* Without an entry when this one is good for nothing. */
 static struct cache_found evaluate(struct entry *entry, const struct cache_ask *ask)
 {
-	const struct cache_wish *wish = ask->wish;
+	const struct cache_directives *directives = ask->directives;
 	uint64_t fresh_us = fresh_until(entry, ask->policy);
 	if (ask->now_us >= fresh_us)
 		return evaluate_stale(entry, ask);
 	struct cache_found found = { .decision = CACHE_VERDICT_HIT, .lack = LACK_WISH, .entry = entry };
-	if (wish_allows_fresh(wish, entry, fresh_us, ask->now_us)) {
-		found.refresh =
-			is_due_early(entry, fresh_us, ask->now_us) && !wish->only_if_cached && claim_refresh(entry);
+	if (directives_allows_fresh(directives, entry, fresh_us, ask->now_us)) {
+		found.refresh = is_due_early(entry, fresh_us, ask->now_us) && !directives->only_if_cached &&
+				claim_refresh(entry);
 		return found;
 	}
 	found.decision = CACHE_VERDICT_MISS;
@@ -170,7 +173,7 @@ bool cache_covers_error(struct cache *cache, struct entry *entry, const struct c
 {
 	const struct span span = span_of(entry, ask->policy);
 	return span.error_us > span.fresh_us && ask->now_us < span.error_us &&
-	       wish_bears_stale(ask->wish, entry, &span, ask->now_us) &&
+	       directives_bears_stale(ask->directives, entry, &span, ask->now_us) &&
 	       validity_of(&cache->rule, entry, NULL, ask->tags, ask->now_us) == STILL_VALID;
 }
 
@@ -184,7 +187,7 @@ static void refuse_entry(struct cache *cache, struct entry *entry, enum validity
 
 static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_ask *ask)
 {
-	if (ask->wish->no_cache || ask->wish->no_store)
+	if (ask->directives->no_cache || ask->directives->no_store)
 		return (struct cache_found){ .decision = CACHE_VERDICT_BYPASS };
 	struct entry *entry = cache->memory ? memory_get(cache->memory, key, ask->now_us) : NULL;
 	if (!entry)
@@ -202,7 +205,7 @@ static struct cache_found find(struct cache *cache, const struct key *key, const
 
 struct cache_found cache_evaluate(struct entry *entry, const struct cache_ask *ask)
 {
-	if (ask->wish->no_cache || ask->wish->no_store)
+	if (ask->directives->no_cache || ask->directives->no_store)
 		return (struct cache_found){ .decision = CACHE_VERDICT_BYPASS };
 	struct cache_found found = evaluate(entry, ask);
 	if (found.entry)

@@ -13,7 +13,7 @@
 #include "cache/key.h"
 #include "cache/memory.h"
 #include "cache/validity.h"
-#include "cache/wish.h"
+#include "cache/directives.h"
 #include "metrics/metrics.h"
 
 /* A tool's policy, from the configuration. */
@@ -60,7 +60,7 @@ void cache_free(struct cache *cache);
 /* Who asks: what his tool allows today, whatever it allowed when an answer was stored, and what he wishes himself. */
 struct cache_ask {
 	const struct cache_policy *policy;
-	const struct cache_wish *wish;
+	const struct cache_directives *directives;
 	const struct purge_tags *tags;
 	uint64_t now_us;
 };

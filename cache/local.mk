@@ -3,6 +3,7 @@
 noinst_LIBRARIES += libcache.a
 libcache_a_SOURCES = \
 	cache/cache.c cache/cache.h \
+	cache/directives.c cache/directives.h \
 	cache/dump.c cache/dump.h \
 	cache/flight.c cache/flight.h \
 	cache/key.c cache/key.h \
@@ -12,7 +13,6 @@ libcache_a_SOURCES = \
 	cache/stored_value.c cache/stored_value.h \
 	cache/tier.h \
 	cache/validity.c cache/validity.h \
-	cache/wish.c cache/wish.h \
 	cache/disk/disk.c cache/disk/disk.h \
 	cache/disk/disk_private.h \
 	cache/disk/disk_settings.h \

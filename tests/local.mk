@@ -27,6 +27,7 @@ unit_metrics = \
 unit_cache = \
 	tests/unit/cache/test_cache \
 	tests/unit/cache/test_cache_policy \
+	tests/unit/cache/test_directives \
 	tests/unit/cache/test_dump \
 	tests/unit/cache/test_flight \
 	tests/unit/cache/test_key \
@@ -37,7 +38,6 @@ unit_cache = \
 	tests/unit/cache/test_purges \
 	tests/unit/cache/test_validity_random \
 	tests/unit/cache/test_stored_value \
-	tests/unit/cache/test_wish \
 	tests/unit/cache/disk/test_disk \
 	tests/unit/cache/redis/test_redis_connection \
 	tests/unit/cache/redis/test_redis_tier \

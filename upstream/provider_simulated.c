@@ -237,12 +237,12 @@ static void arrive(struct job *job, struct place *place, uint64_t now_us)
 /* To the endpoint that shall have it. False: there is none. */
 static bool go_somewhere(struct simulated *simulated, struct job *job, uint64_t now_us)
 {
-	struct endpoint_wish wish = { .tried = job->tried, .repeatable = true };
+	struct endpoint_pick pick = { .tried = job->tried, .repeatable = true };
 	for (size_t i = 0; i < job->count; i++)
-		wish.repeatable = wish.repeatable && job->parts[i].repeatable;
-	if (job->tried && !endpoint_another(simulated->set, &wish, now_us))
+		pick.repeatable = pick.repeatable && job->parts[i].repeatable;
+	if (job->tried && !endpoint_another(simulated->set, &pick, now_us))
 		return false;
-	struct endpoint *endpoint = endpoint_pick(simulated->set, &wish, now_us);
+	struct endpoint *endpoint = endpoint_pick(simulated->set, &pick, now_us);
 	if (!endpoint)
 		return false;
 	job->tried |= UINT64_C(1) << endpoint->index;

@@ -71,14 +71,15 @@ bool lists_complete(const struct worker *worker)
 }
 
 /* Until when to wait; 0: not at all. */
-static uint64_t wait_until_us(const struct worker *worker, const struct request *request, const struct lists_wish *wish)
+static uint64_t wait_until_us(const struct worker *worker, const struct request *request,
+			      const struct lists_awaited *awaited)
 {
 	const struct generation *generation = worker_generation(worker);
-	uint64_t until_us = clock_add(loop_now(worker->loop), wish->timeout_us);
+	uint64_t until_us = clock_add(loop_now(worker->loop), awaited->timeout_us);
 	unsigned upstream;
-	if (!wish->tool.len)
+	if (!awaited->tool.len)
 		return lists_complete(worker) ? 0 : until_us < grace_end_us(worker) ? until_us : grace_end_us(worker);
-	if (!lists_may_hold(worker, wish->tool, &upstream))
+	if (!lists_may_hold(worker, awaited->tool, &upstream))
 		return 0;
 	uint64_t tool_us = clock_add(request->received_us, generation->upstreams[upstream].settings.timeout_us);
 	until_us = until_us < tool_us ? until_us : tool_us;
@@ -127,10 +128,10 @@ static void wait_due(struct loop_timer *timer, uint64_t now_us)
 	make_due(container_of(timer, struct lists_wait, timer));
 }
 
-bool lists_await(struct worker *worker, struct request *request, const struct lists_wish *wish, route_function *serve,
-		 struct slice rest)
+bool lists_await(struct worker *worker, struct request *request, const struct lists_awaited *awaited,
+		 route_function *serve, struct slice rest)
 {
-	uint64_t until_us = wait_until_us(worker, request, wish);
+	uint64_t until_us = wait_until_us(worker, request, awaited);
 	if (until_us < clock_add(loop_now(worker->loop), WORTH_US) || rest.len > REST_BYTES ||
 	    atomic_load_explicit(&worker->gateway->draining, memory_order_relaxed))
 		return false;

@@ -10,20 +10,20 @@
 #include "gateway/call/worker.h"
 
 /* What is wanted of the lists. */
-struct lists_wish {
+struct lists_awaited {
 	/* The tool that is called; not in the catalogue. Empty: all lists. */
 	struct slice tool;
 	uint64_t timeout_us; /* what the caller has left; CLOCK_NEVER: he has said none */
 };
 
 /*
- * Put a request aside, if waiting may help: a list is awaited that may hold the tool (until the caller's deadline or the
- * upstream's timeout; where a first attempt to list has failed already, no longer than mcp.await_lists after the
+ * Put a request aside, if waiting may help: a list is awaited that may hold the tool (until the caller's deadline or
+ * the upstream's timeout; where a first attempt to list has failed already, no longer than mcp.await_lists after the
  * start), or any list is awaited (until then). `serve` is called again with the request and a copy of `rest`, once or
  * more, or nothing follows because the client has left. False: go on with what there is.
  */
-bool lists_await(struct worker *worker, struct request *request, const struct lists_wish *wish, route_function *serve,
-		 struct slice rest) MUST_CHECK;
+bool lists_await(struct worker *worker, struct request *request, const struct lists_awaited *awaited,
+		 route_function *serve, struct slice rest) MUST_CHECK;
 
 /* Whether a list is awaited that may hold a tool of that name: which upstream's, in *upstream. */
 bool lists_may_hold(const struct worker *worker, struct slice tool, unsigned *upstream);

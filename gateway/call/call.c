@@ -142,11 +142,11 @@ struct answer *call_not_cached(void)
 static bool look_in_memory(struct call *call)
 {
 	struct worker *home = call->home;
-	const struct cache_wish *wish = &call->caller->wish;
+	const struct cache_directives *directives = &call->caller->directives;
 	if (call->tool->cache.ttl_us == 0) {
 		call->source = SOURCE_BYPASS;
 	} else {
-		const struct cache_ask ask = { &call->tool->cache, wish, &home->tags, loop_now(home->loop) };
+		const struct cache_ask ask = { &call->tool->cache, directives, &home->tags, loop_now(home->loop) };
 		struct cache_found found = cache_find(home->gateway->cache, call->key, &ask, home->meter);
 		switch (found.decision) {
 		case CACHE_VERDICT_HIT:
@@ -166,7 +166,7 @@ static bool look_in_memory(struct call *call)
 			break;
 		}
 	}
-	if (wish->only_if_cached && !(home->tier && call->source == SOURCE_MISS))
+	if (directives->only_if_cached && !(home->tier && call->source == SOURCE_MISS))
 		return answered(call, call_not_cached());
 	return false;
 }
@@ -248,7 +248,7 @@ void call_send(struct call *call, struct blob *body)
 	keep_identity(call, caller);
 	call->caller_number = caller->number;
 	call->urgency = caller->urgency;
-	call->wish = caller->wish;
+	call->directives = caller->directives;
 	keep_text(call->traceparent, sizeof call->traceparent, caller->traceparent);
 	keep_text(call->idempotency_key, sizeof call->idempotency_key, caller->idempotency_key);
 	call->caller = NULL;
@@ -376,7 +376,7 @@ static void came_home(struct call *call)
 			OUTCOME_DEADLINE_EXCEEDED,
 			"The call's own deadline (X-Request-Timeout-Ms) passed before the provider answered.");
 	}
-	const struct cache_ask ask = { &call->tool->cache, &call->wish, &home->tags, call->ended_us };
+	const struct cache_ask ask = { &call->tool->cache, &call->directives, &home->tags, call->ended_us };
 	if (call->fallback && may_fall_back(outcome) && cache_covers_error(home->gateway->cache, call->fallback, &ask))
 		fall_back(call);
 	call->done(call);
@@ -455,7 +455,7 @@ static bool send_refresh(const struct call *served)
 		return false;
 	}
 	struct caller background = { .timeout_us = CLOCK_NEVER, .number = caller_number, .urgency = 7 };
-	background.wish.no_cache = true;
+	background.directives.no_cache = true;
 	if (call->catalogue != served->catalogue) { /* a later one came while the call was away */
 		catalogue_drop(call->catalogue, call->home->index);
 		call->catalogue = catalogue_hold(served->catalogue, call->home->index);

@@ -85,7 +85,7 @@ struct call {
 	uint64_t wanted_us;   /* as long as the caller has said that he waits; CLOCK_NEVER: he has not */
 	uint64_t caller_number;
 	uint8_t urgency;
-	struct cache_wish wish;
+	struct cache_directives directives;
 	struct slice identity; /* the caller's, in identity_bytes; empty: nobody asks for it */
 	char identity_bytes[CALLER_BYTES];
 	char traceparent[56];      /* "" if none */

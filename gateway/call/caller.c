@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* caller.c: headers into identity, deadline, priority and cache wishes. */
+/* caller.c: headers into identity, deadline, priority and cache directives. */
 #include "gateway/call/caller.h"
 
 #include <openssl/sha.h>
@@ -102,14 +102,15 @@ static uint64_t fairness_number(const struct caller *caller, const struct reques
 enum outcome caller_read(struct caller *caller, const struct request *request, const char **detail)
 {
 	const struct slice *headers = request->headers;
-	caller->wish = (struct cache_wish){ 0 };
+	caller->directives = (struct cache_directives){ 0 };
 	caller->timeout_us = CLOCK_NEVER;
 	caller->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
 	caller->traceparent = caller_traceparent(headers[HEADER_TRACEPARENT]);
 	caller->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
-	if ((headers[HEADER_CACHE_CONTROL].len && !cache_wish_parse(headers[HEADER_CACHE_CONTROL], &caller->wish)) ||
+	if ((headers[HEADER_CACHE_CONTROL].len &&
+	     !cache_directives_parse(headers[HEADER_CACHE_CONTROL], &caller->directives)) ||
 	    (headers[HEADER_CACHE_CONTROL_MORE].len &&
-	     !cache_wish_parse(headers[HEADER_CACHE_CONTROL_MORE], &caller->wish))) {
+	     !cache_directives_parse(headers[HEADER_CACHE_CONTROL_MORE], &caller->directives))) {
 		*detail = "Cache-Control has a directive whose value is not a number of seconds (RFC 9111, 5.2.1).";
 		return OUTCOME_INVALID_REQUEST;
 	}

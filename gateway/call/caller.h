@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * caller.h: who asks and what for: identity, deadline, priority and cache wishes of one HTTP request, read from its
+ * caller.h: who asks and what for: identity, deadline, priority and cache directives of one HTTP request, read from its
  * headers once and shared by all calls in it.
  */
 #ifndef JITNEY_GATEWAY_CALL_CALLER_H
@@ -13,7 +13,7 @@
 enum { TENANT_BYTES = 128, CALLER_BYTES = 1 + TENANT_BYTES + 1 + 32 };
 
 struct caller {
-	struct cache_wish wish;
+	struct cache_directives directives;
 	uint64_t timeout_us;          /* X-Request-Timeout-Ms; CLOCK_NEVER: not sent */
 	uint64_t number;              /* fairness: calls of one caller share it, whatever its connections */
 	uint8_t urgency;              /* RFC 9218, 4.1: 0..7, default 3 */

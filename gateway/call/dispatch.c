@@ -312,7 +312,7 @@ static bool is_overtaken(struct dispatch *dispatch, struct fetch *fetch)
 
 static void join_or_not(struct dispatch *dispatch, struct fetch *fetch, struct call *call)
 {
-	if (call->wish.only_if_cached && !fetch->looking)
+	if (call->directives.only_if_cached && !fetch->looking)
 		dispatch_send_home(dispatch, call,
 				   call_not_cached()); /* a fetch is under way, which it does not want */
 	else
@@ -419,7 +419,7 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 	flights_add(dispatch->flights, &fetch->flight, shared ? call->key : NULL);
 	bool looking = call->source == SOURCE_MISS && dispatch_look(dispatch, fetch, now_us);
 	board(fetch, call);
-	if (!looking && call->wish.only_if_cached)
+	if (!looking && call->directives.only_if_cached)
 		dispatch_go_on(dispatch, fetch, now_us);
 	else if (!looking)
 		dispatch_depart(dispatch, fetch, now_us);
@@ -428,11 +428,11 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 /* Between the home worker's look and the call's arrival here a flight may have landed. */
 static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 {
-	const struct cache_wish wish = { 0 };
+	const struct cache_directives directives = { 0 };
 	struct worker *worker = dispatch->worker;
 	if (call->tool->cache.ttl_us == 0 || call->source != SOURCE_MISS)
 		return false;
-	const struct cache_ask ask = { &call->tool->cache, &wish, &worker->tags, loop_now(worker->loop) };
+	const struct cache_ask ask = { &call->tool->cache, &directives, &worker->tags, loop_now(worker->loop) };
 	struct cache_found found = cache_find(worker->gateway->cache, call->key, &ask, NULL);
 	/* An older entry the caller has seen, and not wanted (max-age=0, say). */
 	if (found.decision != CACHE_VERDICT_HIT || found.entry->put_us < call->started_us) {
@@ -451,7 +451,7 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 
 void dispatch_take(struct dispatch *dispatch, struct call *call)
 {
-	bool shared = call->key && !call->wish.no_store;
+	bool shared = call->key && !call->directives.no_store;
 	call->at_owner = true;
 	if (shared) {
 		struct flight *flight = flights_find(dispatch->flights, call->key);

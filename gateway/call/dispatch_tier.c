@@ -17,7 +17,7 @@
 static bool serve(struct dispatch *dispatch, struct call *call, struct entry *entry, bool waited, uint64_t now_us)
 {
 	const struct worker *worker = dispatch->worker;
-	const struct cache_ask ask = { &call->tool->cache, &call->wish, &worker->tags, now_us };
+	const struct cache_ask ask = { &call->tool->cache, &call->directives, &worker->tags, now_us };
 	struct cache_found found = cache_evaluate(entry, &ask);
 	call->lack = found.lack;
 	if (!found.entry)
@@ -49,7 +49,7 @@ static void serve_waiters(struct dispatch *dispatch, struct fetch *fetch, struct
 		call->look_us = fetch->looked_us ? now_us - fetch->looked_us : 0;
 		if (entry && serve(dispatch, call, entry, fetch->waited, now_us))
 			answer = answer_ref(entry->answer);
-		else if (call->wish.only_if_cached)
+		else if (call->directives.only_if_cached)
 			answer = call_not_cached();
 		if (answer) {
 			flight_leave(waiter);

@@ -167,14 +167,14 @@ static bool awaits(struct worker *worker, struct request *request, const struct 
 	bool waits = false;
 	if (json_type(text) != JSON_OBJECT || mcp_request_read(text, &asked).code || asked.kind != MCP_ASKS)
 		return false;
-	struct lists_wish wish = { .timeout_us = caller->timeout_us };
+	struct lists_awaited awaited = { .timeout_us = caller->timeout_us };
 	if (asked.method == MCP_METHOD_TOOLS_CALL && asked.name.len && json_type(asked.name) == JSON_STRING) {
 		json_unescape(asked.name, &name);
-		wish.tool = buf_slice(&name);
-		waits = wish.tool.len && !name.failed && !catalogue_tool(worker->catalogue, wish.tool);
+		awaited.tool = buf_slice(&name);
+		waits = awaited.tool.len && !name.failed && !catalogue_tool(worker->catalogue, awaited.tool);
 	}
 	waits |= asked.method == MCP_METHOD_TOOLS_LIST;
-	waits = waits && lists_await(worker, request, &wish, mcp_serve, SLICE(""));
+	waits = waits && lists_await(worker, request, &awaited, mcp_serve, SLICE(""));
 	buf_fini(&name);
 	return waits;
 }

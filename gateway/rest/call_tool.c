@@ -39,8 +39,8 @@ void rest_call_tool(struct worker *worker, struct request *request, struct slice
 	    !front_read_caller(worker, request, &wire_problem, &caller))
 		return;
 	if (!tool) {
-		const struct lists_wish wish = { tool_name, caller.timeout_us };
-		if (!lists_await(worker, request, &wish, rest_call_tool, tool_name))
+		const struct lists_awaited awaited = { tool_name, caller.timeout_us };
+		if (!lists_await(worker, request, &awaited, rest_call_tool, tool_name))
 			reply_answer(request, front_unknown_tool(worker, tool_name));
 		return;
 	}

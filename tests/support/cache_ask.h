@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cache_ask.h: who asks a cache in tests: of a tool whose policy allows whatever an answer was stored with, and that has
- * no tag. */
+/* cache_ask.h: who asks a cache in tests: of a tool whose policy allows whatever an answer was stored with, and that
+ * has no tag. */
 #ifndef TESTS_SUPPORT_CACHE_ASK_H
 #define TESTS_SUPPORT_CACHE_ASK_H
 
@@ -17,10 +17,11 @@ static inline bool ask_has_no_tag(const void *context, struct slice tool, struct
 static const struct purge_tags ask_no_tags = { ask_has_no_tag, NULL };
 static const struct cache_policy ask_any_policy = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, true };
 
-static inline struct cache_found ask_cache(struct cache *cache, const struct key *key, const struct cache_wish *wish,
-					   uint64_t now_us, struct meter *meter)
+static inline struct cache_found ask_cache(struct cache *cache, const struct key *key,
+					   const struct cache_directives *directives, uint64_t now_us,
+					   struct meter *meter)
 {
-	const struct cache_ask ask = { &ask_any_policy, wish, &ask_no_tags, now_us };
+	const struct cache_ask ask = { &ask_any_policy, directives, &ask_no_tags, now_us };
 	return cache_find(cache, key, &ask, meter);
 }
 

@@ -58,7 +58,7 @@ struct ask {
 	bool own;       /* the answer was its own arguments: what fake_echo says */
 };
 
-/* Caller number 1, without any wish; arguments {"tag":N}. To be changed before ask_send. */
+/* Caller number 1, without any directives; arguments {"tag":N}. To be changed before ask_send. */
 void ask_init(struct ask *ask, unsigned worker, const char *tool, unsigned tag);
 /* Look up and, if need be, send; ended at once if the look-up was enough. False: memory was out before it began. */
 bool ask_send(struct gateway_world *world, struct ask *ask);

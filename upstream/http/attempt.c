@@ -123,13 +123,13 @@ static bool go(struct attempt *attempt, enum attempt_kind kind)
 	struct http_upstream *upstream = delivery->upstream;
 	uint64_t now_us = loop_now(upstream->base.loop);
 	heed_operators(upstream, now_us);
-	struct endpoint *endpoint = endpoint_pick(upstream->set, &delivery->wish, now_us);
+	struct endpoint *endpoint = endpoint_pick(upstream->set, &delivery->pick, now_us);
 	delivery->unusable = !endpoint;
 	if (!endpoint) {
 		checks_hurry(upstream->checks);
 		return false;
 	}
-	delivery->wish.tried |= UINT64_C(1) << endpoint->index;
+	delivery->pick.tried |= UINT64_C(1) << endpoint->index;
 	attempt->place = &upstream->places[endpoint->index];
 	attempt->kind = kind;
 	attempt->repeated = attempt->spoke = false;
@@ -209,7 +209,7 @@ void attempt_hedge(struct delivery *delivery)
 	uint64_t now_us = loop_now(upstream->base.loop);
 	bool silent = delivery->first.live && !delivery->first.headed && !hedge->place;
 	if (!silent || upstream->under_way >= upstream->base.settings->pool_max ||
-	    !endpoint_another(upstream->set, &delivery->wish, now_us) || !upstream_may_repeat(&upstream->base, 1))
+	    !endpoint_another(upstream->set, &delivery->pick, now_us) || !upstream_may_repeat(&upstream->base, 1))
 		return;
 	const struct http_exchange *exchange = &delivery->first.exchange;
 	hedge->exchange.method = exchange->method;
@@ -344,7 +344,7 @@ static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
 	struct http_upstream *upstream = delivery->upstream;
 	if (delivery_time_left(delivery) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_NO_ROOM ||
 	    end == EXCHANGE_TOO_LARGE ||
-	    !endpoint_another(upstream->set, &delivery->wish, loop_now(upstream->base.loop)))
+	    !endpoint_another(upstream->set, &delivery->pick, loop_now(upstream->base.loop)))
 		return false;
 	if (!delivery->sent)
 		return go(attempt, ATTEMPT_FAILOVER);

@@ -91,7 +91,7 @@ struct delivery {
 	void *context;
 	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
 	uint64_t deadline_us;
-	struct endpoint_wish wish; /* endpoints tried in it */
+	struct endpoint_pick pick; /* endpoints tried in it */
 	enum attempt_kind kind;    /* why it is sent */
 	size_t attempts;           /* begun */
 	size_t shut_out;           /* of those, ended by EXCHANGE_SHUT_OUT */

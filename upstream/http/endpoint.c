@@ -445,9 +445,9 @@ static bool is_due(const struct endpoint_set *set, const struct endpoint *endpoi
 	return now_us >= (any ? endpoint->until_us : clock_add(endpoint->until_us, set->policy->base_us));
 }
 
-static bool is_tried(const struct endpoint_wish *wish, const struct endpoint *endpoint)
+static bool is_tried(const struct endpoint_pick *pick, const struct endpoint *endpoint)
 {
-	return wish->tried >> endpoint->index & 1;
+	return pick->tried >> endpoint->index & 1;
 }
 
 /* Whether it was out of reach a few times only, as during a restart. */
@@ -458,14 +458,14 @@ static bool may_be_back(const struct endpoint_set *set, const struct endpoint *e
 }
 
 /* panic: ejections and checks count no more, but who cannot be reached is no help. */
-static void gather(const struct endpoint_set *set, const struct endpoint_wish *wish, bool panic, bool tried_too,
+static void gather(const struct endpoint_set *set, const struct endpoint_pick *pick, bool panic, bool tried_too,
 		   struct candidates *candidates)
 {
 	candidates->count = 0;
 	for (size_t i = 0; i < set->count; i++) {
 		struct endpoint *endpoint = (struct endpoint *)(uintptr_t)&set->endpoints[i];
 		bool usable = panic ? !endpoint->draining && !endpoint->unreachable : is_well(endpoint);
-		if (usable && (tried_too || !is_tried(wish, endpoint)))
+		if (usable && (tried_too || !is_tried(pick, endpoint)))
 			candidates->all[candidates->count++] = endpoint;
 	}
 }
@@ -479,46 +479,46 @@ static bool is_panic(const struct endpoint_set *set)
 }
 
 /* None is well: those that may be back. */
-static void gather_hopeful(const struct endpoint_set *set, const struct endpoint_wish *wish,
+static void gather_hopeful(const struct endpoint_set *set, const struct endpoint_pick *pick,
 			   struct candidates *candidates)
 {
 	for (size_t i = 0; i < set->count; i++)
-		if (may_be_back(set, &set->endpoints[i]) && !is_tried(wish, &set->endpoints[i]))
+		if (may_be_back(set, &set->endpoints[i]) && !is_tried(pick, &set->endpoints[i]))
 			candidates->all[candidates->count++] = (struct endpoint *)(uintptr_t)&set->endpoints[i];
 }
 
-static struct endpoint *find_due(struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us)
+static struct endpoint *find_due(struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us)
 {
 	for (size_t i = 0; i < set->count; i++)
-		if (is_due(set, &set->endpoints[i], wish->repeatable, now_us) && !is_tried(wish, &set->endpoints[i]))
+		if (is_due(set, &set->endpoints[i], pick->repeatable, now_us) && !is_tried(pick, &set->endpoints[i]))
 			return &set->endpoints[i];
 	return NULL;
 }
 
-struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us)
+struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us)
 {
 	struct candidates candidates;
-	struct endpoint *due = find_due(set, wish, now_us);
+	struct endpoint *due = find_due(set, pick, now_us);
 	if (due)
 		return due;
 	bool panic = is_panic(set);
-	gather(set, wish, panic, false, &candidates);
+	gather(set, pick, panic, false, &candidates);
 	if (candidates.count == 0)
-		gather_hopeful(set, wish, &candidates);
+		gather_hopeful(set, pick, &candidates);
 	if (candidates.count == 0)
-		gather(set, wish, panic, true, &candidates);
-	return candidates.count ? choose(set, &candidates, wish->affinity, now_us) : NULL;
+		gather(set, pick, panic, true, &candidates);
+	return candidates.count ? choose(set, &candidates, pick->affinity, now_us) : NULL;
 }
 
-bool endpoint_another(const struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us)
+bool endpoint_another(const struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us)
 {
 	struct candidates candidates;
 	for (size_t i = 0; i < set->count; i++)
-		if (is_due(set, &set->endpoints[i], wish->repeatable, now_us) && !is_tried(wish, &set->endpoints[i]))
+		if (is_due(set, &set->endpoints[i], pick->repeatable, now_us) && !is_tried(pick, &set->endpoints[i]))
 			return true;
-	gather(set, wish, is_panic(set), false, &candidates);
+	gather(set, pick, is_panic(set), false, &candidates);
 	if (candidates.count == 0)
-		gather_hopeful(set, wish, &candidates);
+		gather_hopeful(set, pick, &candidates);
 	return candidates.count > 0;
 }
 

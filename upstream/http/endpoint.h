@@ -90,7 +90,7 @@ struct endpoint_set *endpoint_set_new(const struct endpoint_policy *policy, cons
 /* No visit may be under way. NULL is fine. */
 void endpoint_set_free(struct endpoint_set *set);
 
-struct endpoint_wish {
+struct endpoint_pick {
 	uint64_t tried;    /* bit i: not endpoint i, if there is another */
 	uint64_t affinity; /* hash of what shall always go to the same one */
 	bool repeatable; /* it may be a probe of an endpoint that did not answer: at worst it is sent again elsewhere */
@@ -102,9 +102,9 @@ struct endpoint_wish {
  * those that have been out of reach for a few attempts only are tried.
  * NULL: none is usable (drained, or out of reach): see endpoint_usable_us.
  */
-struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us) MUST_CHECK;
-/* Whether endpoint_pick would find one that is not in wish->tried. */
-bool endpoint_another(const struct endpoint_set *set, const struct endpoint_wish *wish, uint64_t now_us);
+struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us) MUST_CHECK;
+/* Whether endpoint_pick would find one that is not in pick->tried. */
+bool endpoint_another(const struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us);
 /* When the first of those out of reach may be tried again; now_us: at once; CLOCK_NEVER: all are drained. */
 uint64_t endpoint_usable_us(const struct endpoint_set *set, uint64_t now_us);
 

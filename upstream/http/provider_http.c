@@ -269,9 +269,9 @@ static void read_calls(struct delivery *delivery, const struct upstream_call *ca
 		delivery->repeatable &= calls[i].repeatable;
 	}
 	const struct endpoint_policy *policy = delivery->upstream->set->policy;
-	delivery->wish.repeatable = delivery->repeatable;
+	delivery->pick.repeatable = delivery->repeatable;
 	if (policy->balance == BALANCE_AFFINITY)
-		delivery->wish.affinity =
+		delivery->pick.affinity =
 			policy->affinity == AFFINITY_KEY ? hash_of(calls[0].arguments) : calls[0].caller;
 }
 

@@ -19,12 +19,12 @@
 enum { BYTES = 4 * 1024 * 1024 };
 static const uint64_t stored_us = 1000 * S;
 
-static struct cache_wish wish_of(const char *text)
+static struct cache_directives directives_of(const char *text)
 {
-	struct cache_wish wish = { 0 };
-	if (!cache_wish_parse(slice_of(text), &wish))
+	struct cache_directives directives = { 0 };
+	if (!cache_directives_parse(slice_of(text), &directives))
 		fail_msg("refused: %s", text);
-	return wish;
+	return directives;
 }
 
 /* --- decisions: one entry, looked up at many times --- */
@@ -76,8 +76,8 @@ static void store_graced(struct fixture *fixture, uint64_t revalidate_s, uint64_
 
 static struct cache_found find_at(struct fixture *fixture, const char *control, uint64_t after_us)
 {
-	const struct cache_wish wish = wish_of(control);
-	return ask_cache(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
+	const struct cache_directives directives = directives_of(control);
+	return ask_cache(fixture->cache, fixture->key, &directives, stored_us + after_us, fixture->meter);
 }
 
 /* The decision, its reference and its right to refresh given back. Entry and decision must agree. */
@@ -246,10 +246,10 @@ static void times_that_end_never_do_not_wrap(void **state)
 
 static uint64_t lifetime_us(struct fixture *fixture, struct key *key, uint64_t ttl_us)
 {
-	const struct cache_wish wish = { 0 };
+	const struct cache_directives directives = { 0 };
 	const struct cache_policy policy = { .ttl_us = ttl_us };
 	assert_true(store(fixture, key, &policy));
-	struct cache_found found = ask_cache(fixture->cache, key, &wish, stored_us, fixture->meter);
+	struct cache_found found = ask_cache(fixture->cache, key, &directives, stored_us, fixture->meter);
 	uint64_t us = found.entry->fresh_until_us - stored_us;
 	entry_unref(found.entry);
 	return us;
@@ -348,8 +348,8 @@ static void a_purge_takes_no_longer_the_more_there_is(void **state)
 	}
 	uint64_t event = cache_purge(fixture->cache, &everything);
 	assert_int_equal(cache_memory_stats(fixture->cache).entries, COUNT);
-	const struct cache_wish wish = { 0 };
-	assert_null(ask_cache(fixture->cache, first, &wish, stored_us, NULL).entry);
+	const struct cache_directives directives = { 0 };
+	assert_null(ask_cache(fixture->cache, first, &directives, stored_us, NULL).entry);
 	size_t steps = 1;
 	uint64_t before = cache_purged(fixture->cache), most = 0;
 	while (cache_sweep(fixture->cache, &ask_no_tags, 0)) {
@@ -385,7 +385,7 @@ static void every_look_up_is_counted_by_its_result(void **state)
 	(void)decision_at(fixture, "", 1);
 	(void)decision_at(fixture, "", 101 * S);
 	(void)decision_at(fixture, "no-store", 0);
-	(void)ask_cache(fixture->cache, fixture->key, &(struct cache_wish){ .no_cache = true }, stored_us, NULL);
+	(void)ask_cache(fixture->cache, fixture->key, &(struct cache_directives){ .no_cache = true }, stored_us, NULL);
 	static const int64_t expected[CACHE_RESULT_COUNT] = {
 		[CACHE_HIT] = 2, [CACHE_MISS] = 1, [CACHE_STALE] = 1, [CACHE_BYPASS] = 1
 	};
@@ -473,10 +473,10 @@ struct racer {
 static void *race(void *argument)
 {
 	struct racer *racer = argument;
-	const struct cache_wish wish = { 0 };
+	const struct cache_directives directives = { 0 };
 	for (int i = 0; i < ROUNDS; i++) {
 		struct cache_found found =
-			ask_cache(racer->fixture->cache, racer->fixture->key, &wish, stored_us + 101 * S, NULL);
+			ask_cache(racer->fixture->cache, racer->fixture->key, &directives, stored_us + 101 * S, NULL);
 		racer->wrong |= found.decision != CACHE_VERDICT_STALE;
 		if (found.refresh) {
 			racer->wrong |= atomic_fetch_add(racer->refreshing, 1) != 0;

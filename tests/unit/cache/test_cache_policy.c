@@ -66,8 +66,8 @@ static struct answer *result(const char *text)
 
 static struct cache_found find_at(struct fixture *fixture, uint64_t after_us)
 {
-	const struct cache_wish wish = { 0 };
-	return ask_cache(fixture->cache, fixture->key, &wish, stored_us + after_us, fixture->meter);
+	const struct cache_directives directives = { 0 };
+	return ask_cache(fixture->cache, fixture->key, &directives, stored_us + after_us, fixture->meter);
 }
 
 static enum cache_decision decision_at(struct fixture *fixture, uint64_t after_us)
@@ -243,11 +243,11 @@ static void without_a_known_cost_nothing_is_early(void **state)
 static void who_wants_no_fetch_starts_none_early(void **state)
 {
 	struct fixture *fixture = *state;
-	const struct cache_wish wish = { .only_if_cached = true };
+	const struct cache_directives directives = { .only_if_cached = true };
 	assert_true(store(fixture, result("1"), 20 * S));
 	for (uint64_t i = 0; i < 1000; i++) {
-		struct cache_found found =
-			ask_cache(fixture->cache, fixture->key, &wish, stored_us + 100 * S - 1000 + i, fixture->meter);
+		struct cache_found found = ask_cache(fixture->cache, fixture->key, &directives,
+						     stored_us + 100 * S - 1000 + i, fixture->meter);
 		assert_int_equal(found.decision, CACHE_VERDICT_HIT);
 		assert_false(found.refresh);
 		entry_unref(found.entry);

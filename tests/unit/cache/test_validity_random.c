@@ -154,7 +154,7 @@ static void check_served(unsigned g, unsigned key, const struct entry *entry, co
 	if (age_us > most_us)
 		fail_msg("step %llu: %llu us old, %llu allowed", (unsigned long long)step, (unsigned long long)age_us,
 			 (unsigned long long)most_us);
-	if (ask->wish->has_max_age && age_us > ask->wish->max_age_us)
+	if (ask->directives->has_max_age && age_us > ask->directives->max_age_us)
 		fail_msg("step %llu: older than its caller wishes", (unsigned long long)step);
 	served++;
 }
@@ -288,19 +288,19 @@ static void purge(unsigned g)
 
 /* --- fetches and look-ups --- */
 
-static struct cache_wish draw_wish(void)
+static struct cache_directives draw_directives(void)
 {
-	struct cache_wish wish = { 0 };
-	wish.has_max_age = draw(4) == 0;
-	wish.max_age_us = draw(20) * S;
-	return wish;
+	struct cache_directives directives = { 0 };
+	directives.has_max_age = draw(4) == 0;
+	directives.max_age_us = draw(20) * S;
+	return directives;
 }
 
 static void ask(unsigned g, unsigned key)
 {
 	struct gateway *gateway = &gateways[g];
-	const struct cache_wish wish = draw_wish();
-	const struct cache_ask asks = { &gateway->policies[tool_of(key)], &wish, &tags, now_us };
+	const struct cache_directives directives = draw_directives();
+	const struct cache_ask asks = { &gateway->policies[tool_of(key)], &directives, &tags, now_us };
 	struct cache_found found = cache_find(gateway->cache, keys[key], &asks, NULL);
 	if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE)
 		check_served(g, key, found.entry, &asks, found.decision);
@@ -337,8 +337,8 @@ static void land(unsigned g, struct look_up *look_up)
 static void take_found(unsigned g, struct look_up *look_up)
 {
 	struct gateway *gateway = &gateways[g];
-	const struct cache_wish wish = draw_wish();
-	const struct cache_ask asks = { &gateway->policies[tool_of(look_up->key)], &wish, &tags, now_us };
+	const struct cache_directives directives = draw_directives();
+	const struct cache_ask asks = { &gateway->policies[tool_of(look_up->key)], &directives, &tags, now_us };
 	if (!look_up->entry)
 		return;
 	if (cache_validity(gateway->cache, look_up->entry, &look_up->begun, &asks) == STILL_VALID) {

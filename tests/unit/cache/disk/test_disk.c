@@ -243,7 +243,7 @@ static void answers_outlive_the_process(void **state)
 static void the_most_wanted_are_written_at_the_end(void **state)
 {
 	struct world world;
-	const struct cache_wish wish = { 0 };
+	const struct cache_directives directives = { 0 };
 	(void)state;
 	open_world(&world, 1 << 20, BUDGET_MS);
 	for (unsigned i = 0; i < 120; i++) {
@@ -251,7 +251,7 @@ static void the_most_wanted_are_written_at_the_end(void **state)
 		struct entry *entry = entry_for(&world, key, 6000);
 		assert_int_equal(cache_import(world.cache, entry), MEMORY_ADDED);
 		for (int times = 0; i == 3 && times < 3; times++)
-			entry_unref(ask_cache(world.cache, key, &wish, loop_now(world.loop), world.meter).entry);
+			entry_unref(ask_cache(world.cache, key, &directives, loop_now(world.loop), world.meter).entry);
 		entry_unref(entry);
 		key_unref(key);
 	}

@@ -149,7 +149,7 @@ static void what_was_purged_since_is_found_to_be_so(void **state)
 		return;
 	struct key *key = key_of_id(1);
 	struct entry *entry = entry_of(&world, key);
-	const struct cache_wish none = { 0 };
+	const struct cache_directives none = { 0 };
 	const struct cache_ask ask = { &ask_any_policy, &none, &ask_no_tags, loop_now(world.loop) };
 	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
 	const struct cache_begun begun = cache_begin(world.cache, key);

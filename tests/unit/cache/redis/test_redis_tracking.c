@@ -127,7 +127,7 @@ static void put(struct side *side, uint64_t ago_us)
 
 static bool has(struct side *side)
 {
-	static const struct cache_wish none;
+	static const struct cache_directives none;
 	struct cache_found found = ask_cache(side->cache, key, &none, clock_now_us(), NULL);
 	entry_unref(found.entry);
 	return found.decision == CACHE_VERDICT_HIT;

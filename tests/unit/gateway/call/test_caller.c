@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The caller: urgency, deadline, trace, cache wishes and identity, as they are read from a request's headers. */
+/* The caller: urgency, deadline, trace, cache directives and identity, as they are read from a request's headers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,8 +30,8 @@ static void without_headers_everything_has_its_default(void **state)
 	assert_true(caller.timeout_us == CLOCK_NEVER);
 	assert_int_equal(caller.traceparent.len, 0);
 	assert_int_equal(caller.idempotency_key.len, 0);
-	assert_false(caller.wish.no_cache || caller.wish.no_store || caller.wish.only_if_cached ||
-		     caller.wish.has_max_age);
+	assert_false(caller.directives.no_cache || caller.directives.no_store || caller.directives.only_if_cached ||
+		     caller.directives.has_max_age);
 }
 
 static void urgency_is_the_member_u(void **state)
@@ -103,8 +103,8 @@ static void two_lines_of_cache_control_count_together(void **state)
 	request.headers[HEADER_CACHE_CONTROL] = SLICE("no-cache, max-age=60");
 	request.headers[HEADER_CACHE_CONTROL_MORE] = SLICE("no-store, max-age=30");
 	assert_int_equal(caller_read(&caller, &request, &detail), OUTCOME_OK);
-	assert_true(caller.wish.no_cache && caller.wish.no_store && caller.wish.has_max_age);
-	assert_int_equal(caller.wish.max_age_us, 30 * CLOCK_US_PER_S); /* the stricter one */
+	assert_true(caller.directives.no_cache && caller.directives.no_store && caller.directives.has_max_age);
+	assert_int_equal(caller.directives.max_age_us, 30 * CLOCK_US_PER_S); /* the stricter one */
 	request.headers[HEADER_CACHE_CONTROL_MORE] = SLICE("max-age=x");
 	assert_int_equal(caller_read(&caller, &request, &detail), OUTCOME_INVALID_REQUEST);
 	assert_non_null(strstr(detail, "Cache-Control"));

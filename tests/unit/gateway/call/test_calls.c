@@ -120,11 +120,11 @@ static void what_the_caller_wishes_is_done(void **state)
 	struct ask only, no_cache, no_store, merged;
 	gateway_start(&world, gateway_yaml);
 	ask_init(&only, 0, "cached", 1);
-	only.caller.wish.only_if_cached = true;
+	only.caller.directives.only_if_cached = true;
 	assert_true(ask_send(&world, &only));
 	assert_ended(&only, OUTCOME_NOT_CACHED);
 	ask_init(&no_store, 0, "cached", 1);
-	no_store.caller.wish.no_store = true;
+	no_store.caller.directives.no_store = true;
 	assert_true(ask_send(&world, &no_store));
 	ask_once(&world, &merged, 0, "cached", 1); /* does not ride with one that must not be stored */
 	finish_all();
@@ -133,7 +133,7 @@ static void what_the_caller_wishes_is_done(void **state)
 	assert_got(&merged, SOURCE_MISS);
 	assert_true(merged.stored);
 	ask_init(&no_cache, 0, "cached", 1);
-	no_cache.caller.wish.no_cache = true;
+	no_cache.caller.directives.no_cache = true;
 	assert_true(ask_send(&world, &no_cache));
 	finish_all();
 	assert_got(&no_cache, SOURCE_REQUEST);

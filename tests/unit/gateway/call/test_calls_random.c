@@ -44,8 +44,8 @@ static void send_one(void)
 	ask->caller.urgency = (uint8_t)pick(8);
 	if (one_in(3))
 		timeout_us = ask->caller.timeout_us = (1 + pick(6000)) * CLOCK_US_PER_MS;
-	ask->caller.wish =
-		(struct cache_wish){ .no_cache = one_in(8), .no_store = one_in(8), .only_if_cached = one_in(16) };
+	ask->caller.directives =
+		(struct cache_directives){ .no_cache = one_in(8), .no_store = one_in(8), .only_if_cached = one_in(16) };
 	cancelled[asked] = false;
 	due_us[asked] = world.now_us + timeout_us;
 	asked++;

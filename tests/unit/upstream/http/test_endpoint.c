@@ -18,7 +18,7 @@ struct world {
 	struct endpoint_set *set;
 	uint64_t now_us;
 	unsigned changes;
-	struct endpoint_wish wish;
+	struct endpoint_pick pick;
 };
 
 static void count_change(void *context, struct endpoint *endpoint)
@@ -31,7 +31,7 @@ static void count_change(void *context, struct endpoint *endpoint)
 static void world_init(struct world *world, enum endpoint_balance balance, size_t count, const unsigned *weights)
 {
 	*world =
-		(struct world){ .policy = endpoint_default_policy, .now_us = 1000 * S, .wish = { .repeatable = true } };
+		(struct world){ .policy = endpoint_default_policy, .now_us = 1000 * S, .pick = { .repeatable = true } };
 	world->policy.balance = balance;
 	world->set = endpoint_set_new(&world->policy, weights, count, 42);
 	assert_non_null(world->set);
@@ -48,7 +48,7 @@ static void world_fini(struct world *world)
 static int ask(struct world *world, enum endpoint_result result, uint64_t took_us)
 {
 	struct endpoint_visit visit = { 0 };
-	struct endpoint *endpoint = endpoint_pick(world->set, &world->wish, world->now_us);
+	struct endpoint *endpoint = endpoint_pick(world->set, &world->pick, world->now_us);
 	if (!endpoint)
 		return -1;
 	endpoint_begin(world->set, &visit, endpoint, world->now_us);
@@ -61,7 +61,7 @@ static int ask(struct world *world, enum endpoint_result result, uint64_t took_u
 static int ask_around(struct world *world, unsigned bad, enum endpoint_result result, uint64_t bad_took_us)
 {
 	struct endpoint_visit visit = { 0 };
-	struct endpoint *endpoint = endpoint_pick(world->set, &world->wish, world->now_us);
+	struct endpoint *endpoint = endpoint_pick(world->set, &world->pick, world->now_us);
 	if (!endpoint)
 		return -1;
 	endpoint_begin(world->set, &visit, endpoint, world->now_us);
@@ -110,7 +110,7 @@ static void drive(struct world *world, const uint64_t *took_us, size_t at_once, 
 			next = due_us[i] < due_us[next] ? i : next;
 		world->now_us = due_us[next];
 		endpoint_end(world->set, &visits[next], ENDPOINT_ANSWERED, NULL, world->now_us);
-		struct endpoint *endpoint = endpoint_pick(world->set, &world->wish, world->now_us);
+		struct endpoint *endpoint = endpoint_pick(world->set, &world->pick, world->now_us);
 		assert_non_null(endpoint);
 		endpoint_begin(world->set, &visits[next], endpoint, world->now_us);
 		due_us[next] = world->now_us + took_us[endpoint->index];
@@ -177,7 +177,7 @@ static void a_key_stays_where_it_is(void **state)
 	unsigned seen[4] = { 0 };
 	world_init(&world, BALANCE_AFFINITY, 4, NULL);
 	for (uint64_t key = 0; key < KEYS; key++) {
-		world.wish.affinity = key * 7919;
+		world.pick.affinity = key * 7919;
 		before[key] = ask(&world, ENDPOINT_ANSWERED, MS);
 		assert_int_equal(ask(&world, ENDPOINT_ANSWERED, MS), before[key]);
 		seen[before[key]]++;
@@ -186,7 +186,7 @@ static void a_key_stays_where_it_is(void **state)
 		assert_true(seen[i] > KEYS / 4 - 150 && seen[i] < KEYS / 4 + 150);
 	endpoint_drain(world.set, &world.set->endpoints[2], true, world.now_us);
 	for (uint64_t key = 0; key < KEYS; key++) {
-		world.wish.affinity = key * 7919;
+		world.pick.affinity = key * 7919;
 		int now = ask(&world, ENDPOINT_ANSWERED, MS);
 		assert_int_not_equal(now, 2);
 		if (before[key] != 2)
@@ -200,12 +200,12 @@ static void what_was_tried_is_not_tried_again_while_there_is_another(void **stat
 	(void)state;
 	struct world world;
 	world_init(&world, BALANCE_ROUND_ROBIN, 3, NULL);
-	world.wish.tried = 1 << 0 | 1 << 2;
+	world.pick.tried = 1 << 0 | 1 << 2;
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(ask(&world, ENDPOINT_ANSWERED, MS), 1);
-	assert_true(endpoint_another(world.set, &world.wish, world.now_us));
-	world.wish.tried = 7;
-	assert_false(endpoint_another(world.set, &world.wish, world.now_us));
+	assert_true(endpoint_another(world.set, &world.pick, world.now_us));
+	world.pick.tried = 7;
+	assert_false(endpoint_another(world.set, &world.pick, world.now_us));
 	assert_true(ask(&world, ENDPOINT_ANSWERED, MS) >= 0);
 	world_fini(&world);
 }
@@ -258,7 +258,7 @@ static void only_one_probe_at_a_time(void **state)
 		ask_around(&world, 1, ENDPOINT_BROKE, MS);
 	world.now_us += 31 * S;
 	struct endpoint_visit probe = { 0 };
-	struct endpoint *endpoint = endpoint_pick(world.set, &world.wish, world.now_us);
+	struct endpoint *endpoint = endpoint_pick(world.set, &world.pick, world.now_us);
 	assert_int_equal(endpoint->index, 1);
 	endpoint_begin(world.set, &probe, endpoint, world.now_us);
 	assert_true(probe.probe);
@@ -299,7 +299,7 @@ static void a_write_is_no_probe_while_reads_may_come(void **state)
 	world_init(&world, BALANCE_ROUND_ROBIN, 2, NULL);
 	while (state_of(&world, 1) == ENDPOINT_STATE_UP)
 		ask_around(&world, 1, ENDPOINT_TIMED_OUT, 2 * S);
-	world.wish.repeatable = false;
+	world.pick.repeatable = false;
 	world.now_us = world.set->endpoints[1].until_us;
 	assert_int_equal(ask(&world, ENDPOINT_ANSWERED, MS), 0);
 	world.now_us += 30 * S;
@@ -435,7 +435,8 @@ static void note_unreachable(void *context, struct endpoint *endpoint)
 	*(bool *)context = endpoint->unreachable;
 }
 
-/* Ejected for failures, and then nobody is there: whoever is to try the connection must hear of it, since no call does. */
+/* Ejected for failures, and then nobody is there: whoever is to try the connection must hear of it, since no call
+ * does. */
 static void who_was_ejected_and_is_gone_is_tried_by_the_connector(void **state)
 {
 	(void)state;
@@ -527,7 +528,7 @@ static void no_history_is_a_trap(void **state)
 			struct endpoint *any = &world.set->endpoints[(size_t)random() % count];
 			struct endpoint_visit *visit = &visits[random() % VISITS];
 			world.now_us += (uint64_t)random() % (200 * MS);
-			world.wish = (struct endpoint_wish){ .tried = (uint64_t)random() & 63 & (uint64_t)random(),
+			world.pick = (struct endpoint_pick){ .tried = (uint64_t)random() & 63 & (uint64_t)random(),
 							     .affinity = (uint64_t)random(),
 							     .repeatable = random() % 2 };
 			if (random() % 100 == 0)
@@ -538,7 +539,7 @@ static void no_history_is_a_trap(void **state)
 				endpoint_end(world.set, visit, (enum endpoint_result)(random() % 5), "", world.now_us);
 				continue;
 			}
-			struct endpoint *endpoint = endpoint_pick(world.set, &world.wish, world.now_us);
+			struct endpoint *endpoint = endpoint_pick(world.set, &world.pick, world.now_us);
 			bool help = false;
 			for (size_t i = 0; i < count; i++)
 				help |= !world.set->endpoints[i].draining && !world.set->endpoints[i].unreachable &&
@@ -556,7 +557,7 @@ static void no_history_is_a_trap(void **state)
 			assert_int_equal(world.set->endpoints[i].under_way, 0);
 			assert_false(world.set->endpoints[i].probing);
 		}
-		world.wish = (struct endpoint_wish){ .repeatable = true };
+		world.pick = (struct endpoint_pick){ .repeatable = true };
 		for (int i = 0; i < 400; i++, world.now_us += S)
 			assert_true(ask(&world, ENDPOINT_ANSWERED, MS) >= 0);
 		for (size_t i = 0; i < count; i++)

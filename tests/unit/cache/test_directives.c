@@ -8,42 +8,42 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "cache/wish.h"
+#include "cache/directives.h"
 
 #define S CLOCK_US_PER_S
 #define DELTA_MAX_US (2147483648 * S)
 
-static struct cache_wish wish_of(const char *text)
+static struct cache_directives directives_of(const char *text)
 {
-	struct cache_wish wish = { 0 };
-	if (!cache_wish_parse(slice_of(text), &wish))
+	struct cache_directives directives = { 0 };
+	if (!cache_directives_parse(slice_of(text), &directives))
 		fail_msg("refused: %s", text);
-	return wish;
+	return directives;
 }
 
 static void each_directive_is_understood(void **state)
 {
 	(void)state;
-	assert_true(wish_of("no-cache").no_cache);
-	assert_true(wish_of("no-store").no_store);
-	assert_true(wish_of("only-if-cached").only_if_cached);
-	struct cache_wish wish = wish_of("max-age=0");
-	assert_true(wish.has_max_age);
-	assert_int_equal(wish.max_age_us, 0);
-	assert_int_equal(wish_of("max-age=60").max_age_us, 60 * S);
-	assert_int_equal(wish_of("min-fresh=7").min_fresh_us, 7 * S);
-	wish = wish_of("max-stale");
-	assert_true(wish.any_stale);
-	assert_int_equal(wish.max_stale_us, 0);
-	wish = wish_of("max-stale=9");
-	assert_false(wish.any_stale);
-	assert_int_equal(wish.max_stale_us, 9 * S);
+	assert_true(directives_of("no-cache").no_cache);
+	assert_true(directives_of("no-store").no_store);
+	assert_true(directives_of("only-if-cached").only_if_cached);
+	struct cache_directives directives = directives_of("max-age=0");
+	assert_true(directives.has_max_age);
+	assert_int_equal(directives.max_age_us, 0);
+	assert_int_equal(directives_of("max-age=60").max_age_us, 60 * S);
+	assert_int_equal(directives_of("min-fresh=7").min_fresh_us, 7 * S);
+	directives = directives_of("max-stale");
+	assert_true(directives.any_stale);
+	assert_int_equal(directives.max_stale_us, 0);
+	directives = directives_of("max-stale=9");
+	assert_false(directives.any_stale);
+	assert_int_equal(directives.max_stale_us, 9 * S);
 }
 
 static void nothing_is_wished_by_nothing(void **state)
 {
 	(void)state;
-	static const struct cache_wish none;
+	static const struct cache_directives none;
 	static const char *const texts[] = {
 		"",
 		" ",
@@ -58,8 +58,8 @@ static void nothing_is_wished_by_nothing(void **state)
 		"community=\"a\\\"b\"",
 	};
 	for (size_t i = 0; i < countof(texts); i++) {
-		struct cache_wish wish = wish_of(texts[i]);
-		assert_memory_equal(&wish, &none, sizeof none);
+		struct cache_directives directives = directives_of(texts[i]);
+		assert_memory_equal(&directives, &none, sizeof none);
 	}
 }
 
@@ -77,10 +77,11 @@ static void lists_may_be_oddly_spaced_quoted_and_in_any_case(void **state)
 		"x=\"1, max-age=9\", max-age=005, y, no-store=\"z\", max-stale=6",
 	};
 	for (size_t i = 0; i < countof(texts); i++) {
-		struct cache_wish wish = wish_of(texts[i]);
-		assert_true(wish.has_max_age && wish.no_store && !wish.no_cache && !wish.any_stale);
-		assert_int_equal(wish.max_age_us, 5 * S);
-		assert_int_equal(wish.max_stale_us, 6 * S);
+		struct cache_directives directives = directives_of(texts[i]);
+		assert_true(directives.has_max_age && directives.no_store && !directives.no_cache &&
+			    !directives.any_stale);
+		assert_int_equal(directives.max_age_us, 5 * S);
+		assert_int_equal(directives.max_stale_us, 6 * S);
 	}
 }
 
@@ -93,12 +94,12 @@ static void huge_numbers_saturate(void **state)
 		char text[200];
 		const char *number = numbers[i];
 		snprintf(text, sizeof text, "max-age=%s, max-stale=%s, min-fresh=\"%s\"", number, number, number);
-		struct cache_wish wish = wish_of(text);
-		assert_int_equal(wish.max_age_us, DELTA_MAX_US);
-		assert_int_equal(wish.max_stale_us, DELTA_MAX_US);
-		assert_int_equal(wish.min_fresh_us, DELTA_MAX_US);
+		struct cache_directives directives = directives_of(text);
+		assert_int_equal(directives.max_age_us, DELTA_MAX_US);
+		assert_int_equal(directives.max_stale_us, DELTA_MAX_US);
+		assert_int_equal(directives.min_fresh_us, DELTA_MAX_US);
 	}
-	assert_int_equal(wish_of("max-age=2147483647").max_age_us, 2147483647 * S);
+	assert_int_equal(directives_of("max-age=2147483647").max_age_us, 2147483647 * S);
 }
 
 static void known_directives_with_bad_values_are_refused(void **state)
@@ -131,8 +132,8 @@ static void known_directives_with_bad_values_are_refused(void **state)
 		"no\x01-cache",
 	};
 	for (size_t i = 0; i < countof(texts); i++) {
-		struct cache_wish wish = { 0 };
-		if (cache_wish_parse(slice_of(texts[i]), &wish))
+		struct cache_directives directives = { 0 };
+		if (cache_directives_parse(slice_of(texts[i]), &directives))
 			fail_msg("accepted: %s", texts[i]);
 	}
 }
@@ -140,12 +141,13 @@ static void known_directives_with_bad_values_are_refused(void **state)
 static void several_fields_add_up_and_the_stricter_limit_counts(void **state)
 {
 	(void)state;
-	struct cache_wish wish = wish_of("max-age=60, min-fresh=1, max-stale=100");
-	assert_true(cache_wish_parse(SLICE("no-store, max-age=50, max-age=70, min-fresh=3, max-stale=200"), &wish));
-	assert_true(wish.no_store);
-	assert_int_equal(wish.max_age_us, 50 * S);
-	assert_int_equal(wish.min_fresh_us, 3 * S);
-	assert_int_equal(wish.max_stale_us, 100 * S);
+	struct cache_directives directives = directives_of("max-age=60, min-fresh=1, max-stale=100");
+	assert_true(cache_directives_parse(SLICE("no-store, max-age=50, max-age=70, min-fresh=3, max-stale=200"),
+					   &directives));
+	assert_true(directives.no_store);
+	assert_int_equal(directives.max_age_us, 50 * S);
+	assert_int_equal(directives.min_fresh_us, 3 * S);
+	assert_int_equal(directives.max_stale_us, 100 * S);
 }
 
 static void every_cut_of_a_list_ends_inside_its_bytes(void **state)
@@ -156,8 +158,8 @@ static void every_cut_of_a_list_ends_inside_its_bytes(void **state)
 		char *exact = malloc(len + !len); /* ASan sees a read beyond */
 		assert_non_null(exact);
 		memcpy(exact, text, len);
-		struct cache_wish wish = { 0 };
-		(void)cache_wish_parse((struct slice){ exact, len }, &wish);
+		struct cache_directives directives = { 0 };
+		(void)cache_directives_parse((struct slice){ exact, len }, &directives);
 		free(exact);
 	}
 }
@@ -165,12 +167,12 @@ static void every_cut_of_a_list_ends_inside_its_bytes(void **state)
 static void zero_is_a_limit_too(void **state)
 {
 	(void)state;
-	struct cache_wish wish = wish_of("max-stale=0, min-fresh=0");
-	assert_true(wish.has_max_stale && wish.has_min_fresh && !wish.any_stale);
-	assert_int_equal(wish.max_stale_us + wish.min_fresh_us, 0);
-	wish = wish_of("max-stale=0, max-stale=9, min-fresh=9, min-fresh=0");
-	assert_int_equal(wish.max_stale_us, 0);
-	assert_int_equal(wish.min_fresh_us, 9 * S);
+	struct cache_directives directives = directives_of("max-stale=0, min-fresh=0");
+	assert_true(directives.has_max_stale && directives.has_min_fresh && !directives.any_stale);
+	assert_int_equal(directives.max_stale_us + directives.min_fresh_us, 0);
+	directives = directives_of("max-stale=0, max-stale=9, min-fresh=9, min-fresh=0");
+	assert_int_equal(directives.max_stale_us, 0);
+	assert_int_equal(directives.min_fresh_us, 9 * S);
 }
 
 int main(void)

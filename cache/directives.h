@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wish.h: what a caller asked of the cache (RFC 9111, 5.2.1). */
-#ifndef JITNEY_CACHE_WISH_H
-#define JITNEY_CACHE_WISH_H
+/* directives.h: what a caller asked of the cache (RFC 9111, 5.2.1). */
+#ifndef JITNEY_CACHE_DIRECTIVES_H
+#define JITNEY_CACHE_DIRECTIVES_H
 
 #include <stdint.h>
 
@@ -9,7 +9,7 @@
 #include "base/slice.h"
 
 /* What the caller asked for with Cache-Control (RFC 9111, 5.2.1). */
-struct cache_wish {
+struct cache_directives {
 	bool no_cache; /* do not serve from the cache; the answer may be stored */
 	bool no_store; /* neither serve nor store */
 	bool only_if_cached;
@@ -21,9 +21,9 @@ struct cache_wish {
 	uint64_t min_fresh_us;
 };
 
-/* Read a Cache-Control value into *wish (added to what is there; of two limits the stricter one counts). Unknown
+/* Read a Cache-Control value into *directives (added to what is there; of two limits the stricter one counts). Unknown
  * directives are ignored, as the RFC says; false when a known one that needs delta-seconds has none, or a list is not
  * one. Numbers beyond 2^31 seconds count as 2^31. */
-bool cache_wish_parse(struct slice value, struct cache_wish *wish);
+bool cache_directives_parse(struct slice value, struct cache_directives *directives);
 
 #endif
