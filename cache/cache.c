@@ -130,10 +130,10 @@ static bool is_due_early(const struct entry *entry, uint64_t fresh_us, uint64_t 
 /* Past its time: is it good for this caller, or if the provider fails? */
 static struct cache_found evaluate_stale(struct entry *entry, const struct cache_ask *ask)
 {
-	struct cache_found found = { .decision = CACHE_VERDICT_MISS, .lack = LACK_FRESHNESS, .entry = entry };
+	struct cache_found found = { .decision = CACHE_DECISION_MISS, .miss_reason = MISS_FRESHNESS, .entry = entry };
 	const struct span span = span_of(entry, ask->policy);
 	if (directives_allows_stale(ask->directives, entry, &span, ask->now_us)) {
-		found.decision = CACHE_VERDICT_STALE;
+		found.decision = CACHE_DECISION_STALE;
 		found.refresh =
 			!ask->directives->only_if_cached && ask->now_us < span.revalidate_us && claim_refresh(entry);
 	} else if (ask->now_us >= span.error_us ||
@@ -158,13 +158,13 @@ static struct cache_found evaluate(struct entry *entry, const struct cache_ask *
 	uint64_t fresh_us = fresh_until(entry, ask->policy);
 	if (ask->now_us >= fresh_us)
 		return evaluate_stale(entry, ask);
-	struct cache_found found = { .decision = CACHE_VERDICT_HIT, .lack = LACK_WISH, .entry = entry };
+	struct cache_found found = { .decision = CACHE_DECISION_HIT, .miss_reason = MISS_DIRECTIVES, .entry = entry };
 	if (directives_allows_fresh(directives, entry, fresh_us, ask->now_us)) {
 		found.refresh = is_due_early(entry, fresh_us, ask->now_us) && !directives->only_if_cached &&
 				claim_refresh(entry);
 		return found;
 	}
-	found.decision = CACHE_VERDICT_MISS;
+	found.decision = CACHE_DECISION_MISS;
 	found.entry = keep_for_error(entry, ask);
 	return found;
 }
@@ -188,14 +188,14 @@ static void refuse_entry(struct cache *cache, struct entry *entry, enum validity
 static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_ask *ask)
 {
 	if (ask->directives->no_cache || ask->directives->no_store)
-		return (struct cache_found){ .decision = CACHE_VERDICT_BYPASS };
+		return (struct cache_found){ .decision = CACHE_DECISION_BYPASS };
 	struct entry *entry = cache->memory ? memory_get(cache->memory, key, ask->now_us) : NULL;
 	if (!entry)
-		return (struct cache_found){ .decision = CACHE_VERDICT_MISS };
+		return (struct cache_found){ .decision = CACHE_DECISION_MISS };
 	enum validity_decision decision = validity_of(&cache->rule, entry, NULL, ask->tags, ask->now_us);
 	if (decision != STILL_VALID) {
 		refuse_entry(cache, entry, decision);
-		return (struct cache_found){ .decision = CACHE_VERDICT_MISS };
+		return (struct cache_found){ .decision = CACHE_DECISION_MISS };
 	}
 	struct cache_found found = evaluate(entry, ask);
 	if (!found.entry)
@@ -206,7 +206,7 @@ static struct cache_found find(struct cache *cache, const struct key *key, const
 struct cache_found cache_evaluate(struct entry *entry, const struct cache_ask *ask)
 {
 	if (ask->directives->no_cache || ask->directives->no_store)
-		return (struct cache_found){ .decision = CACHE_VERDICT_BYPASS };
+		return (struct cache_found){ .decision = CACHE_DECISION_BYPASS };
 	struct cache_found found = evaluate(entry, ask);
 	if (found.entry)
 		entry_ref(found.entry);
@@ -217,10 +217,10 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
 			      struct meter *meter)
 {
 	static const enum cache_result results[] = {
-		[CACHE_VERDICT_HIT] = CACHE_HIT,
-		[CACHE_VERDICT_STALE] = CACHE_STALE,
-		[CACHE_VERDICT_MISS] = CACHE_MISS,
-		[CACHE_VERDICT_BYPASS] = CACHE_BYPASS,
+		[CACHE_DECISION_HIT] = CACHE_HIT,
+		[CACHE_DECISION_STALE] = CACHE_STALE,
+		[CACHE_DECISION_MISS] = CACHE_MISS,
+		[CACHE_DECISION_BYPASS] = CACHE_BYPASS,
 	};
 	struct cache_found found = find(cache, key, ask);
 	if (meter)

@@ -27,22 +27,22 @@ struct cache_policy {
 };
 
 enum cache_decision {
-	CACHE_VERDICT_HIT,   /* serve entry */
-	CACHE_VERDICT_STALE, /* serve entry, it is past its time; see refresh */
-	CACHE_VERDICT_MISS,  /* fetch */
-	CACHE_VERDICT_BYPASS /* fetch, because the caller wished so */
+	CACHE_DECISION_HIT,   /* serve entry */
+	CACHE_DECISION_STALE, /* serve entry, it is past its time; see refresh */
+	CACHE_DECISION_MISS,  /* fetch */
+	CACHE_DECISION_BYPASS /* fetch, because the caller wished so */
 };
 
 /* MISS: what was lacking (the `fwd` of RFC 9211). */
-enum cache_lack {
-	LACK_ANSWER,    /* there is none */
-	LACK_FRESHNESS, /* it is past its time */
-	LACK_WISH       /* it is fresh, and not as the caller wishes */
+enum cache_miss_reason {
+	MISS_ANSWER,    /* there is none */
+	MISS_FRESHNESS, /* it is past its time */
+	MISS_DIRECTIVES /* it is fresh, and not as the caller wishes */
 };
 
 struct cache_found {
 	enum cache_decision decision;
-	enum cache_lack lack;
+	enum cache_miss_reason miss_reason;
 	struct entry *entry; /* the caller's reference. HIT, STALE: serve it. MISS: for stale-if-error, or NULL */
 	bool refresh;        /* STALE within stale-while-revalidate, or HIT and about to be stale: this caller, and no
 			      * other, must start a refresh and call cache_refreshed when it has ended. Never for

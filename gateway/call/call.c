@@ -149,19 +149,19 @@ static bool look_in_memory(struct call *call)
 		const struct cache_ask ask = { &call->tool->cache, directives, &home->tags, loop_now(home->loop) };
 		struct cache_found found = cache_find(home->gateway->cache, call->key, &ask, home->meter);
 		switch (found.decision) {
-		case CACHE_VERDICT_HIT:
-		case CACHE_VERDICT_STALE:
-			call->source = found.decision == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
+		case CACHE_DECISION_HIT:
+		case CACHE_DECISION_STALE:
+			call->source = found.decision == CACHE_DECISION_HIT ? SOURCE_HIT : SOURCE_STALE;
 			call->entry = found.entry;
 			if (found.refresh)
 				refresh(call);
 			return answered(call, answer_ref(found.entry->answer));
-		case CACHE_VERDICT_MISS:
+		case CACHE_DECISION_MISS:
 			call->source = SOURCE_MISS;
-			call->lack = found.lack;
+			call->miss_reason = found.miss_reason;
 			call->fallback = found.entry;
 			break;
-		case CACHE_VERDICT_BYPASS:
+		case CACHE_DECISION_BYPASS:
 			call->source = SOURCE_REQUEST;
 			break;
 		}

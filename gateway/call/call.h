@@ -58,13 +58,13 @@ struct call {
 	/* the result: set when call_look_up says so, or when done is called */
 	struct answer *answer; /* owned reference */
 	enum call_source source;
-	struct entry *entry;      /* HIT, STALE: owned reference, for age and ttl; else NULL */
-	struct batch_facts facts; /* zero if it never left */
-	enum cache_tier tier;     /* where entry, or fallback, was found */
-	bool stored;              /* the answer went into the cache */
-	enum cache_lack lack;     /* MISS, COLLAPSED: why */
-	bool fell_back;           /* STALE: because the provider failed, and not at once */
-	uint64_t look_us;         /* spent on looking in a tier outside the process */
+	struct entry *entry;                /* HIT, STALE: owned reference, for age and ttl; else NULL */
+	struct batch_facts facts;           /* zero if it never left */
+	enum cache_tier tier;               /* where entry, or fallback, was found */
+	bool stored;                        /* the answer went into the cache */
+	enum cache_miss_reason miss_reason; /* MISS, COLLAPSED: why */
+	bool fell_back;                     /* STALE: because the provider failed, and not at once */
+	uint64_t look_us;                   /* spent on looking in a tier outside the process */
 	uint64_t started_us, ended_us;
 
 	/* the home worker's */

@@ -435,7 +435,7 @@ static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
 	const struct cache_ask ask = { &call->tool->cache, &directives, &worker->tags, loop_now(worker->loop) };
 	struct cache_found found = cache_find(worker->gateway->cache, call->key, &ask, NULL);
 	/* An older entry the caller has seen, and not wanted (max-age=0, say). */
-	if (found.decision != CACHE_VERDICT_HIT || found.entry->put_us < call->started_us) {
+	if (found.decision != CACHE_DECISION_HIT || found.entry->put_us < call->started_us) {
 		if (found.refresh)
 			cache_refreshed(found.entry);
 		entry_unref(found.entry);

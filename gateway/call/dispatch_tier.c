@@ -19,15 +19,15 @@ static bool serve(struct dispatch *dispatch, struct call *call, struct entry *en
 	const struct worker *worker = dispatch->worker;
 	const struct cache_ask ask = { &call->tool->cache, &call->directives, &worker->tags, now_us };
 	struct cache_found found = cache_evaluate(entry, &ask);
-	call->lack = found.lack;
+	call->miss_reason = found.miss_reason;
 	if (!found.entry)
 		return false;
 	call->tier = worker->tier->kind->label;
-	if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE) {
-		call->source = found.decision == CACHE_VERDICT_HIT ? SOURCE_HIT : SOURCE_STALE;
+	if (found.decision == CACHE_DECISION_HIT || found.decision == CACHE_DECISION_STALE) {
+		call->source = found.decision == CACHE_DECISION_HIT ? SOURCE_HIT : SOURCE_STALE;
 		if (waited && call->source == SOURCE_HIT) { /* it was a miss when it came */
 			call->source = SOURCE_COLLAPSED;
-			call->lack = LACK_ANSWER;
+			call->miss_reason = MISS_ANSWER;
 		}
 		call->entry = found.entry;
 		call->refresh = found.refresh;

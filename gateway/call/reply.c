@@ -197,9 +197,9 @@ static void value_milliseconds(struct value *value, uint64_t us)
 }
 
 /* RFC 9211, 2.2: why it was fetched. */
-static void value_lack(struct value *value, enum cache_lack lack)
+static void value_miss_reason(struct value *value, enum cache_miss_reason reason)
 {
-	value_text(value, lack == LACK_ANSWER ? "fwd=miss" : lack == LACK_FRESHNESS ? "fwd=stale" : "fwd=request");
+	value_text(value, reason == MISS_ANSWER ? "fwd=miss" : reason == MISS_FRESHNESS ? "fwd=stale" : "fwd=request");
 }
 
 static void put_cache_status(struct reply *reply, const struct call *call)
@@ -219,10 +219,10 @@ static void put_cache_status(struct reply *reply, const struct call *call)
 							     : "; detail=memory");
 		break;
 	case SOURCE_MISS:
-		value_lack(&value, call->lack);
+		value_miss_reason(&value, call->miss_reason);
 		break;
 	case SOURCE_COLLAPSED:
-		value_lack(&value, call->lack);
+		value_miss_reason(&value, call->miss_reason);
 		value_text(&value, call->entry ? "; collapsed; detail=redis" : "; collapsed");
 		break;
 	case SOURCE_REQUEST:

@@ -84,9 +84,9 @@ static struct cache_found find_at(struct fixture *fixture, const char *control, 
 static enum cache_decision decision_at(struct fixture *fixture, const char *control, uint64_t after_us)
 {
 	struct cache_found found = find_at(fixture, control, after_us);
-	if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE)
+	if (found.decision == CACHE_DECISION_HIT || found.decision == CACHE_DECISION_STALE)
 		assert_non_null(found.entry);
-	if (found.decision == CACHE_VERDICT_BYPASS)
+	if (found.decision == CACHE_DECISION_BYPASS)
 		assert_null(found.entry);
 	if (found.refresh)
 		cache_refreshed(found.entry);
@@ -97,55 +97,55 @@ static enum cache_decision decision_at(struct fixture *fixture, const char *cont
 static void an_answer_is_fresh_to_the_microsecond(void **state)
 {
 	struct fixture *fixture = *state;
-	assert_int_equal(decision_at(fixture, "", 0), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "", 0), CACHE_DECISION_MISS);
 	store_graced(fixture, 0, 0);
-	assert_int_equal(decision_at(fixture, "", 0), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, "", 100 * S - 1), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, "", 100 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "", 0), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, "", 100 * S - 1), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, "", 100 * S), CACHE_DECISION_MISS);
 }
 
 static void no_store_and_no_cache_bypass(void **state)
 {
 	struct fixture *fixture = *state;
 	store_graced(fixture, 0, 1000);
-	assert_int_equal(decision_at(fixture, "no-store", 1), CACHE_VERDICT_BYPASS);
-	assert_int_equal(decision_at(fixture, "no-cache", 1), CACHE_VERDICT_BYPASS);
-	assert_int_equal(decision_at(fixture, "no-cache, only-if-cached", 1), CACHE_VERDICT_BYPASS);
-	assert_int_equal(decision_at(fixture, "", 1), CACHE_VERDICT_HIT);
+	assert_int_equal(decision_at(fixture, "no-store", 1), CACHE_DECISION_BYPASS);
+	assert_int_equal(decision_at(fixture, "no-cache", 1), CACHE_DECISION_BYPASS);
+	assert_int_equal(decision_at(fixture, "no-cache, only-if-cached", 1), CACHE_DECISION_BYPASS);
+	assert_int_equal(decision_at(fixture, "", 1), CACHE_DECISION_HIT);
 }
 
 static void max_age_and_min_fresh_ask_for_something_fresher(void **state)
 {
 	struct fixture *fixture = *state;
 	store_graced(fixture, 50, 50);
-	assert_int_equal(decision_at(fixture, "max-age=10", 10 * S), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, "max-age=10", 10 * S + 1), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "max-age=0", 1), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "min-fresh=30", 70 * S), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, "min-fresh=30", 70 * S + 1), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "max-age=10", 10 * S), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, "max-age=10", 10 * S + 1), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-age=0", 1), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "min-fresh=30", 70 * S), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, "min-fresh=30", 70 * S + 1), CACHE_DECISION_MISS);
 	/* neither takes it stale, though the tool's policy would */
-	assert_int_equal(decision_at(fixture, "", 101 * S), CACHE_VERDICT_STALE);
-	assert_int_equal(decision_at(fixture, "max-age=1000", 101 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "min-fresh=1", 101 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "", 101 * S), CACHE_DECISION_STALE);
+	assert_int_equal(decision_at(fixture, "max-age=1000", 101 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "min-fresh=1", 101 * S), CACHE_DECISION_MISS);
 }
 
 static void max_stale_takes_what_is_kept_as_stale_as_it_says(void **state)
 {
 	struct fixture *fixture = *state;
 	store_graced(fixture, 10, 1000);
-	assert_int_equal(decision_at(fixture, "", 150 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "max-stale", 150 * S), CACHE_VERDICT_STALE);
-	assert_int_equal(decision_at(fixture, "max-stale=50", 150 * S), CACHE_VERDICT_STALE);
-	assert_int_equal(decision_at(fixture, "max-stale=50", 150 * S + 1), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "max-stale=5", 106 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "", 105 * S), CACHE_VERDICT_STALE);
-	assert_int_equal(decision_at(fixture, "max-stale=0", 105 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "max-stale=50, max-stale=0", 105 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "max-stale, min-fresh=0", 105 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "min-fresh=0", 99 * S), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, "max-stale, max-age=150", 150 * S), CACHE_VERDICT_STALE);
-	assert_int_equal(decision_at(fixture, "max-stale, max-age=149", 150 * S), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(fixture, "max-stale", 1100 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "", 150 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-stale", 150 * S), CACHE_DECISION_STALE);
+	assert_int_equal(decision_at(fixture, "max-stale=50", 150 * S), CACHE_DECISION_STALE);
+	assert_int_equal(decision_at(fixture, "max-stale=50", 150 * S + 1), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-stale=5", 106 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "", 105 * S), CACHE_DECISION_STALE);
+	assert_int_equal(decision_at(fixture, "max-stale=0", 105 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-stale=50, max-stale=0", 105 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-stale, min-fresh=0", 105 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "min-fresh=0", 99 * S), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, "max-stale, max-age=150", 150 * S), CACHE_DECISION_STALE);
+	assert_int_equal(decision_at(fixture, "max-stale, max-age=149", 150 * S), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(fixture, "max-stale", 1100 * S), CACHE_DECISION_MISS);
 	struct cache_found found = find_at(fixture, "max-stale", 50 * S);
 	assert_null(found.entry); /* was dropped when found gone */
 }
@@ -156,19 +156,19 @@ static void exactly_one_caller_refreshes_until_it_has_ended(void **state)
 	store_graced(fixture, 10, 0);
 	struct cache_found fresh = find_at(fixture, "", 100 * S - 1);
 	struct cache_found first = find_at(fixture, "", 100 * S), second = find_at(fixture, "", 105 * S);
-	assert_int_equal(fresh.decision, CACHE_VERDICT_HIT);
+	assert_int_equal(fresh.decision, CACHE_DECISION_HIT);
 	assert_false(fresh.refresh);
-	assert_int_equal(first.decision, CACHE_VERDICT_STALE);
+	assert_int_equal(first.decision, CACHE_DECISION_STALE);
 	assert_true(first.refresh);
-	assert_int_equal(second.decision, CACHE_VERDICT_STALE);
+	assert_int_equal(second.decision, CACHE_DECISION_STALE);
 	assert_false(second.refresh);
 	cache_refreshed(first.entry);
 	struct cache_found third = find_at(fixture, "", 110 * S - 1);
 	assert_true(third.refresh);
 	store_graced(fixture, 10, 0); /* the refresh brought a new entry; the old one's end does not touch it */
 	cache_refreshed(third.entry);
-	assert_int_equal(decision_at(fixture, "", 1), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, "", 110 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "", 1), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, "", 110 * S), CACHE_DECISION_MISS);
 	entry_unref(fresh.entry);
 	entry_unref(first.entry);
 	entry_unref(second.entry);
@@ -180,14 +180,14 @@ static void a_caller_that_wants_no_fetch_starts_no_refresh(void **state)
 	struct fixture *fixture = *state;
 	store_graced(fixture, 10, 1000);
 	struct cache_found found = find_at(fixture, "only-if-cached", 105 * S);
-	assert_int_equal(found.decision, CACHE_VERDICT_STALE);
+	assert_int_equal(found.decision, CACHE_DECISION_STALE);
 	assert_false(found.refresh);
 	entry_unref(found.entry);
 	found = find_at(fixture, "max-stale", 150 * S); /* past stale-while-revalidate */
-	assert_int_equal(found.decision, CACHE_VERDICT_STALE);
+	assert_int_equal(found.decision, CACHE_DECISION_STALE);
 	assert_false(found.refresh);
 	entry_unref(found.entry);
-	assert_int_equal(decision_at(fixture, "only-if-cached", 150 * S), CACHE_VERDICT_MISS);
+	assert_int_equal(decision_at(fixture, "only-if-cached", 150 * S), CACHE_DECISION_MISS);
 }
 
 static void a_miss_brings_what_may_be_served_on_error(void **state)
@@ -195,25 +195,25 @@ static void a_miss_brings_what_may_be_served_on_error(void **state)
 	struct fixture *fixture = *state;
 	store_graced(fixture, 0, 50);
 	struct cache_found found = find_at(fixture, "", 150 * S - 1);
-	assert_int_equal(found.decision, CACHE_VERDICT_MISS);
+	assert_int_equal(found.decision, CACHE_DECISION_MISS);
 	assert_non_null(found.entry);
 	assert_false(found.refresh);
 	entry_unref(found.entry);
 	found = find_at(fixture, "min-fresh=200, max-age=300",
 			1); /* wants nothing stale, of a failing provider either */
-	assert_int_equal(found.decision, CACHE_VERDICT_MISS);
+	assert_int_equal(found.decision, CACHE_DECISION_MISS);
 	assert_null(found.entry);
 	assert_null(find_at(fixture, "max-age=0", 1).entry);
 	assert_null(find_at(fixture, "max-age=100", 100 * S + 1).entry);
 	assert_null(find_at(fixture, "max-stale=5", 106 * S).entry);
 	found = find_at(fixture, "max-age=110", 105 * S);
-	assert_int_equal(found.decision, CACHE_VERDICT_MISS);
+	assert_int_equal(found.decision, CACHE_DECISION_MISS);
 	assert_non_null(found.entry);
 	entry_unref(found.entry);
 	assert_null(find_at(fixture, "", 150 * S).entry);
 	store_graced(fixture, 50, 0);
 	found = find_at(fixture, "max-age=0", 1); /* no stale-if-error: nothing to fall back on */
-	assert_int_equal(found.decision, CACHE_VERDICT_MISS);
+	assert_int_equal(found.decision, CACHE_DECISION_MISS);
 	assert_null(found.entry);
 }
 
@@ -241,7 +241,7 @@ static void times_that_end_never_do_not_wrap(void **state)
 	struct fixture *fixture = *state;
 	const struct cache_policy policy = { UINT64_MAX, UINT64_MAX, UINT64_MAX, 0, 0, false };
 	assert_true(store(fixture, fixture->key, &policy));
-	assert_int_equal(decision_at(fixture, "", UINT64_MAX / 2), CACHE_VERDICT_HIT);
+	assert_int_equal(decision_at(fixture, "", UINT64_MAX / 2), CACHE_DECISION_HIT);
 }
 
 static uint64_t lifetime_us(struct fixture *fixture, struct key *key, uint64_t ttl_us)
@@ -416,8 +416,8 @@ static void without_a_memory_tier_everything_is_a_miss(void **state)
 	struct fixture bare = { .cache = cache_new(0, NULL), .meter = fixture->meter, .key = fixture->key };
 	assert_non_null(bare.cache);
 	assert_false(store(&bare, bare.key, &policy));
-	assert_int_equal(decision_at(&bare, "", 0), CACHE_VERDICT_MISS);
-	assert_int_equal(decision_at(&bare, "no-cache", 0), CACHE_VERDICT_BYPASS);
+	assert_int_equal(decision_at(&bare, "", 0), CACHE_DECISION_MISS);
+	assert_int_equal(decision_at(&bare, "no-cache", 0), CACHE_DECISION_BYPASS);
 	assert_int_equal(purge(&bare, NULL, ""), 0);
 	assert_int_equal(cache_memory_stats(bare.cache).capacity_bytes, 0);
 	cache_tick(bare.cache, stored_us);
@@ -477,7 +477,7 @@ static void *race(void *argument)
 	for (int i = 0; i < ROUNDS; i++) {
 		struct cache_found found =
 			ask_cache(racer->fixture->cache, racer->fixture->key, &directives, stored_us + 101 * S, NULL);
-		racer->wrong |= found.decision != CACHE_VERDICT_STALE;
+		racer->wrong |= found.decision != CACHE_DECISION_STALE;
 		if (found.refresh) {
 			racer->wrong |= atomic_fetch_add(racer->refreshing, 1) != 0;
 			racer->refreshes++;

@@ -93,11 +93,11 @@ static void a_tools_refusal_is_kept_for_its_own_time_and_never_stale(void **stat
 	fixture->policy.negative_ttl_us = 10 * S;
 	assert_true(store(fixture, answer_error(OUTCOME_TOOL_ERROR, "No."), 0));
 	struct cache_found found = find_at(fixture, 10 * S - 1);
-	assert_int_equal(found.decision, CACHE_VERDICT_HIT);
+	assert_int_equal(found.decision, CACHE_DECISION_HIT);
 	assert_int_equal(found.entry->answer->outcome, OUTCOME_TOOL_ERROR);
 	entry_unref(found.entry);
 	found = find_at(fixture, 10 * S);
-	assert_int_equal(found.decision, CACHE_VERDICT_MISS);
+	assert_int_equal(found.decision, CACHE_DECISION_MISS);
 	assert_null(found.entry); /* nothing to fall back on either */
 }
 
@@ -120,7 +120,7 @@ static void a_refusal_that_is_not_kept_leaves_the_older_result(void **state)
 	struct fixture *fixture = *state;
 	assert_true(store(fixture, result("1"), 0));
 	assert_false(store(fixture, answer_error(OUTCOME_TOOL_ERROR, "No."), 0));
-	assert_int_equal(decision_at(fixture, 1), CACHE_VERDICT_HIT);
+	assert_int_equal(decision_at(fixture, 1), CACHE_DECISION_HIT);
 }
 
 /* --- sizes --- */
@@ -152,13 +152,13 @@ static void the_provider_may_shorten_but_not_lengthen(void **state)
 	struct fixture *fixture = *state;
 	fixture->policy.provider_headers = true;
 	assert_true(store(fixture, limited(7, false), 0));
-	assert_int_equal(decision_at(fixture, 7 * S - 1), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, 7 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(decision_at(fixture, 7 * S - 1), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, 7 * S), CACHE_DECISION_STALE);
 	assert_true(store(fixture, limited(1000, false), 0));
-	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, 100 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, 100 * S), CACHE_DECISION_STALE);
 	assert_true(store(fixture, result("1"), 0)); /* says nothing */
-	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_VERDICT_HIT);
+	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_DECISION_HIT);
 }
 
 static void the_provider_may_forbid_grace(void **state)
@@ -166,9 +166,9 @@ static void the_provider_may_forbid_grace(void **state)
 	struct fixture *fixture = *state;
 	fixture->policy.provider_headers = true;
 	assert_true(store(fixture, limited(UINT32_MAX, true), 0));
-	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_VERDICT_HIT);
+	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_DECISION_HIT);
 	struct cache_found found = find_at(fixture, 100 * S);
-	assert_int_equal(found.decision, CACHE_VERDICT_MISS);
+	assert_int_equal(found.decision, CACHE_DECISION_MISS);
 	assert_null(found.entry);
 }
 
@@ -185,8 +185,8 @@ static void unasked_the_provider_has_no_say(void **state)
 {
 	struct fixture *fixture = *state;
 	assert_true(store(fixture, limited(0, true), 0));
-	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_VERDICT_HIT);
-	assert_int_equal(decision_at(fixture, 100 * S), CACHE_VERDICT_STALE);
+	assert_int_equal(decision_at(fixture, 100 * S - 1), CACHE_DECISION_HIT);
+	assert_int_equal(decision_at(fixture, 100 * S), CACHE_DECISION_STALE);
 }
 
 /* --- early --- */
@@ -197,7 +197,7 @@ static unsigned early(struct fixture *fixture, uint64_t after_us, unsigned tries
 	unsigned wanted = 0;
 	for (unsigned i = 0; i < tries; i++) {
 		struct cache_found found = find_at(fixture, after_us + i);
-		assert_int_equal(found.decision, CACHE_VERDICT_HIT);
+		assert_int_equal(found.decision, CACHE_DECISION_HIT);
 		wanted += found.refresh;
 		if (found.refresh)
 			cache_refreshed(found.entry);
@@ -248,7 +248,7 @@ static void who_wants_no_fetch_starts_none_early(void **state)
 	for (uint64_t i = 0; i < 1000; i++) {
 		struct cache_found found = ask_cache(fixture->cache, fixture->key, &directives,
 						     stored_us + 100 * S - 1000 + i, fixture->meter);
-		assert_int_equal(found.decision, CACHE_VERDICT_HIT);
+		assert_int_equal(found.decision, CACHE_DECISION_HIT);
 		assert_false(found.refresh);
 		entry_unref(found.entry);
 	}

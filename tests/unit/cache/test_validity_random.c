@@ -150,7 +150,7 @@ static void check_served(unsigned g, unsigned key, const struct entry *entry, co
 				purge->by, (int)purge->len, purge->text);
 	}
 	const struct cache_policy *policy = ask->policy;
-	uint64_t most_us = policy->ttl_us + (decision == CACHE_VERDICT_STALE ? policy->stale_while_revalidate_us : 0);
+	uint64_t most_us = policy->ttl_us + (decision == CACHE_DECISION_STALE ? policy->stale_while_revalidate_us : 0);
 	if (age_us > most_us)
 		fail_msg("step %llu: %llu us old, %llu allowed", (unsigned long long)step, (unsigned long long)age_us,
 			 (unsigned long long)most_us);
@@ -302,7 +302,7 @@ static void ask(unsigned g, unsigned key)
 	const struct cache_directives directives = draw_directives();
 	const struct cache_ask asks = { &gateway->policies[tool_of(key)], &directives, &tags, now_us };
 	struct cache_found found = cache_find(gateway->cache, keys[key], &asks, NULL);
-	if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE)
+	if (found.decision == CACHE_DECISION_HIT || found.decision == CACHE_DECISION_STALE)
 		check_served(g, key, found.entry, &asks, found.decision);
 	if (found.refresh)
 		cache_refreshed(found.entry);
@@ -344,7 +344,7 @@ static void take_found(unsigned g, struct look_up *look_up)
 	if (cache_validity(gateway->cache, look_up->entry, &look_up->begun, &asks) == STILL_VALID) {
 		cache_admit(gateway->cache, look_up->entry, &look_up->begun, &tags);
 		struct cache_found found = cache_evaluate(look_up->entry, &asks);
-		if (found.decision == CACHE_VERDICT_HIT || found.decision == CACHE_VERDICT_STALE) {
+		if (found.decision == CACHE_DECISION_HIT || found.decision == CACHE_DECISION_STALE) {
 			check_served(g, look_up->key, found.entry, &asks, found.decision);
 			hits_outside++;
 		}

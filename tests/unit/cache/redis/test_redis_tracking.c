@@ -130,7 +130,7 @@ static bool has(struct side *side)
 	static const struct cache_directives none;
 	struct cache_found found = ask_cache(side->cache, key, &none, clock_now_us(), NULL);
 	entry_unref(found.entry);
-	return found.decision == CACHE_VERDICT_HIT;
+	return found.decision == CACHE_DECISION_HIT;
 }
 
 static void what_one_stores_leaves_the_other(void **state)
