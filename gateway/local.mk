@@ -24,7 +24,7 @@ libgateway_a_SOURCES = \
 	gateway/call/provider.c gateway/call/provider.h \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/worker.c gateway/call/worker.h \
-	gateway/cli/arrivals.c gateway/cli/arrivals.h \
+	gateway/cli/workload.c gateway/cli/workload.h \
 	gateway/cli/cli.c gateway/cli/cli.h \
 	gateway/cli/cli_cache.c \
 	gateway/cli/cli_client.c gateway/cli/cli_client.h \

@@ -130,7 +130,7 @@ fuzz_upstream = \
 	tests/fuzz/fuzz_mcp_message \
 	tests/fuzz/fuzz_sse
 fuzz_gateway = \
-	tests/fuzz/fuzz_arrivals \
+	tests/fuzz/fuzz_workload \
 	tests/fuzz/fuzz_batch \
 	tests/fuzz/fuzz_config \
 	tests/fuzz/fuzz_http \

@@ -50,9 +50,9 @@ static uint64_t following_us(struct load_player *player, uint64_t now_us)
 	const struct load_pattern *pattern = player->pattern;
 	switch (pattern->kind) {
 	case LOAD_TIMES:
-		if (player->taken == pattern->arrivals->count)
+		if (player->taken == pattern->workload->count)
 			return CLOCK_NEVER;
-		return player->start_us + pattern->arrivals->at_us[player->taken] - pattern->arrivals->at_us[0];
+		return player->start_us + pattern->workload->at_us[player->taken] - pattern->workload->at_us[0];
 	case LOAD_OPEN:
 		return now_us + draw_gap_us(player, pattern->rate);
 	case LOAD_BURSTS:

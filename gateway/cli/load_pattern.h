@@ -15,13 +15,13 @@
 #include "base/compiler.h"
 
 /* When calls came in, microseconds from any zero, rising. */
-struct arrivals {
+struct workload {
 	uint64_t *at_us;
 	size_t count;
 };
 
 enum load_kind {
-	LOAD_TIMES,  /* those of `arrivals` */
+	LOAD_TIMES,  /* those of `workload` */
 	LOAD_OPEN,   /* a Poisson process of `rate` calls a second */
 	LOAD_CLOSED, /* `callers`, each with one call under way */
 	LOAD_BURSTS  /* `burst` calls at once every `gap_us` */
@@ -31,7 +31,7 @@ enum load_kind {
 struct load_pattern {
 	enum load_kind kind;
 	size_t callers; /* that take turns; >= 1 */
-	const struct arrivals *arrivals;
+	const struct workload *workload;
 	double rate;
 	size_t burst;
 	uint64_t gap_us;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "gateway/cli/arrivals.h"
+#include "gateway/cli/workload.h"
 #include "gateway/cli/cli.h"
 #include "gateway/config/values.h"
 #include "gateway/cli/simulate_plot.h"
@@ -259,7 +259,7 @@ static bool read_log(const struct setup *setup, struct log_reading *reading)
 		fprintf(stderr, "jitney simulate: %s: %s\n", setup->log, strerror(errno));
 		return false;
 	}
-	bool fine = arrivals_read(log, setup->tool, reading, error, sizeof error);
+	bool fine = workload_read(log, setup->tool, reading, error, sizeof error);
 	if (!fine)
 		fprintf(stderr, "jitney simulate: %s: %s\n", setup->log, error);
 	if (!standard)
@@ -272,7 +272,7 @@ static bool load(struct setup *setup, struct log_reading *reading)
 	memset(reading, 0, sizeof *reading);
 	if (setup->log)
 		return read_log(setup, reading);
-	if (arrivals_generate(setup->rate, setup->seconds, setup->seed, &reading->arrivals) && reading->arrivals.count)
+	if (workload_generate(setup->rate, setup->seconds, setup->seed, &reading->workload) && reading->workload.count)
 		return true;
 	fputs("jitney simulate: that makes no calls, or more than memory holds\n", stderr);
 	return false;
@@ -296,10 +296,10 @@ static void print_provider(const struct setup *setup)
 
 static void print_load(const struct setup *setup, const struct log_reading *reading)
 {
-	const struct arrivals *arrivals = &reading->arrivals;
-	double span_s = (double)(arrivals->at_us[arrivals->count - 1] - arrivals->at_us[0]) / 1e6;
-	printf("%zu calls to a provider in %.1f s (%.0f/s)", arrivals->count, span_s,
-	       span_s > 0 ? (double)arrivals->count / span_s : 0.0);
+	const struct workload *workload = &reading->workload;
+	double span_s = (double)(workload->at_us[workload->count - 1] - workload->at_us[0]) / 1e6;
+	printf("%zu calls to a provider in %.1f s (%.0f/s)", workload->count, span_s,
+	       span_s > 0 ? (double)workload->count / span_s : 0.0);
 	if (setup->log)
 		printf(", of %zu calls in %zu lines; %zu requests", reading->calls, reading->lines, reading->requests);
 	print_provider(setup);
@@ -327,7 +327,7 @@ static void print_row(const struct simulation *simulation, const struct simulati
 
 struct trial {
 	const struct setup *setup;
-	const struct arrivals *arrivals;
+	const struct workload *workload;
 	struct simulate_plot *plot;
 	size_t done, total;
 };
@@ -344,7 +344,7 @@ static bool try_one(struct trial *trial, enum batch_mode mode, uint64_t window_u
 			    .queue_items = 10000,
 			    .queue_bytes = 64 << 20 },
 		.provider = setup->provider,
-		.load = { .kind = LOAD_TIMES, .callers = setup->callers, .arrivals = trial->arrivals },
+		.load = { .kind = LOAD_TIMES, .callers = setup->callers, .workload = trial->workload },
 		.timeout_us = setup->timeout_us,
 		.argument_bytes = setup->bytes,
 	};
@@ -378,7 +378,7 @@ static bool try_all(struct trial *trial)
 static int run(struct setup *setup, const struct log_reading *reading)
 {
 	struct simulate_plot plot = { 0 };
-	struct trial trial = { .setup = setup, .arrivals = &reading->arrivals, .plot = &plot };
+	struct trial trial = { .setup = setup, .workload = &reading->workload, .plot = &plot };
 	size_t each = setup->items_count * setup->window_count;
 	trial.total = (setup->modes[BATCH_OFF] ? 1u : 0u) + (setup->modes[BATCH_ADAPTIVE] ? each : 0) +
 		      (setup->modes[BATCH_FIXED] ? each : 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* simulation.c: arrivals, landings and the batcher's own deadlines, one after the other by a clock turned by hand. */
+/* simulation.c: workload, landings and the batcher's own deadlines, one after the other by a clock turned by hand. */
 #include "gateway/cli/simulation.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_simulation.c: the simulator: arrivals read and made, runs of the batcher by a clock turned by hand. */
+/* test_simulation.c: the simulator: workload read and made, runs of the batcher by a clock turned by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/cli/arrivals.h"
+#include "gateway/cli/workload.h"
 #include "gateway/cli/simulation.h"
 #include "tests/support/alloc_fail.h"
 
@@ -30,59 +30,59 @@ static struct simulation usual(enum batch_mode mode)
 	};
 }
 
-static struct arrivals evenly(size_t count, uint64_t gap_us)
+static struct workload evenly(size_t count, uint64_t gap_us)
 {
-	struct arrivals arrivals = { calloc(count, sizeof(uint64_t)), count };
-	assert_non_null(arrivals.at_us);
+	struct workload workload = { calloc(count, sizeof(uint64_t)), count };
+	assert_non_null(workload.at_us);
 	for (size_t i = 0; i < count; i++)
-		arrivals.at_us[i] = 777 + i * gap_us;
-	return arrivals;
+		workload.at_us[i] = 777 + i * gap_us;
+	return workload;
 }
 
-static struct simulation_result run(struct simulation simulation, const struct arrivals *arrivals)
+static struct simulation_result run(struct simulation simulation, const struct workload *workload)
 {
 	struct simulation_result result;
-	simulation.load.arrivals = arrivals;
+	simulation.load.workload = workload;
 	assert_true(simulation_run(&simulation, &result));
 	assert_false(result.stuck);
-	assert_int_equal(result.came, arrivals->count);
-	assert_int_equal(result.answered + result.failed + result.refused, arrivals->count);
+	assert_int_equal(result.came, workload->count);
+	assert_int_equal(result.answered + result.failed + result.refused, workload->count);
 	return result;
 }
 
 static void calls_that_are_far_apart_never_wait(void **state)
 {
 	(void)state;
-	struct arrivals arrivals = evenly(50, 20000);
-	struct simulation_result result = run(usual(BATCH_ADAPTIVE), &arrivals);
+	struct workload workload = evenly(50, 20000);
+	struct simulation_result result = run(usual(BATCH_ADAPTIVE), &workload);
 	assert_int_equal(result.requests, 50);
 	assert_int_equal(result.wait_p99_us, 0);
 	assert_int_equal(result.took_p50_us, 5050);
 	assert_true(simulation_saved(&result) == 0);
-	arrivals_fini(&arrivals);
+	workload_fini(&workload);
 }
 
 static void a_fixed_window_makes_each_call_wait_for_it(void **state)
 {
 	(void)state;
-	struct arrivals arrivals = evenly(50, 20000);
-	struct simulation_result result = run(usual(BATCH_FIXED), &arrivals);
+	struct workload workload = evenly(50, 20000);
+	struct simulation_result result = run(usual(BATCH_FIXED), &workload);
 	assert_int_equal(result.requests, 50);
 	assert_int_equal(result.wait_p50_us, 5000);
 	assert_int_equal(result.took_p50_us, 10050);
-	arrivals_fini(&arrivals);
+	workload_fini(&workload);
 }
 
 static void calls_that_come_together_share_requests(void **state)
 {
 	(void)state;
-	struct arrivals arrivals = evenly(1000, 0);
-	struct simulation_result result = run(usual(BATCH_ADAPTIVE), &arrivals);
+	struct workload workload = evenly(1000, 0);
+	struct simulation_result result = run(usual(BATCH_ADAPTIVE), &workload);
 	assert_int_equal(result.answered, 1000);
 	assert_true(result.requests <= 20);
 	assert_true(simulation_saved(&result) > 0.97);
 	assert_true(simulation_mean(&result) >= 50);
-	arrivals_fini(&arrivals);
+	workload_fini(&workload);
 }
 
 static void more_than_the_provider_can_take_expires_or_is_refused(void **state)
@@ -91,36 +91,36 @@ static void more_than_the_provider_can_take_expires_or_is_refused(void **state)
 	struct simulation simulation = usual(BATCH_OFF);
 	simulation.timeout_us = 100000;
 	simulation.policy.queue_items = 200;
-	struct arrivals arrivals = evenly(2000, 100); /* 10,000/s against 800/s */
-	struct simulation_result result = run(simulation, &arrivals);
+	struct workload workload = evenly(2000, 100); /* 10,000/s against 800/s */
+	struct simulation_result result = run(simulation, &workload);
 	assert_true(result.refused > 0);
 	assert_true(result.failed > 0);
 	assert_true(result.answered > 0);
-	arrivals_fini(&arrivals);
+	workload_fini(&workload);
 }
 
 static void a_run_is_the_same_each_time(void **state)
 {
 	(void)state;
-	struct arrivals arrivals, again;
-	assert_true(arrivals_generate(2000, 1, 7, &arrivals));
-	assert_true(arrivals_generate(2000, 1, 7, &again));
-	assert_in_range(arrivals.count, 1800, 2200);
-	assert_int_equal(arrivals.count, again.count);
-	assert_memory_equal(arrivals.at_us, again.at_us, arrivals.count * sizeof(uint64_t));
-	struct simulation_result one = run(usual(BATCH_ADAPTIVE), &arrivals);
+	struct workload workload, again;
+	assert_true(workload_generate(2000, 1, 7, &workload));
+	assert_true(workload_generate(2000, 1, 7, &again));
+	assert_in_range(workload.count, 1800, 2200);
+	assert_int_equal(workload.count, again.count);
+	assert_memory_equal(workload.at_us, again.at_us, workload.count * sizeof(uint64_t));
+	struct simulation_result one = run(usual(BATCH_ADAPTIVE), &workload);
 	struct simulation_result two = run(usual(BATCH_ADAPTIVE), &again);
 	assert_memory_equal(&one, &two, sizeof one);
-	arrivals_fini(&arrivals);
-	arrivals_fini(&again);
+	workload_fini(&workload);
+	workload_fini(&again);
 }
 
 static void memory_may_run_out_at_any_point(void **state)
 {
 	(void)state;
 	struct simulation simulation = usual(BATCH_ADAPTIVE);
-	struct arrivals arrivals = evenly(40, 300);
-	simulation.load.arrivals = &arrivals;
+	struct workload workload = evenly(40, 300);
+	simulation.load.workload = &workload;
 	struct simulation_result result;
 	bool whole = false;
 	for (size_t n = 1; !whole; n++) {
@@ -128,10 +128,10 @@ static void memory_may_run_out_at_any_point(void **state)
 		alloc_fail_at(n);
 		whole = simulation_run(&simulation, &result);
 		alloc_reset();
-		if (whole && result.answered < arrivals.count)
+		if (whole && result.answered < workload.count)
 			whole = false; /* a call was shed, the run went on */
 	}
-	arrivals_fini(&arrivals);
+	workload_fini(&workload);
 }
 
 /* --- loads --- */
@@ -211,7 +211,8 @@ static void the_flood_is_not_among_those_who_count(void **state)
 	assert_in_range(result.all_calls, 1700, 2300);
 }
 
-/* 64 callers who call again once they are answered, of a provider to which it does not matter how many share a request. */
+/* 64 callers who call again once they are answered, of a provider to which it does not matter how many share a
+ * request. */
 static struct simulation_result run_crowd(size_t calls)
 {
 	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_CLOSED, .callers = 64 });
@@ -262,7 +263,7 @@ static bool read_text(const char *text, const char *tool, struct log_reading *re
 {
 	FILE *log = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
 	assert_non_null(log);
-	bool fine = arrivals_read(log, tool, reading, error, 300);
+	bool fine = workload_read(log, tool, reading, error, 300);
 	fclose(log);
 	return fine;
 }
@@ -287,14 +288,14 @@ static void a_log_is_read_in_both_forms_and_sorted_by_when_calls_came(void **sta
 	assert_true(read_text(two_forms, NULL, &reading, error));
 	assert_int_equal(reading.lines, 9);
 	assert_int_equal(reading.calls, 5);
-	assert_int_equal(reading.arrivals.count, 3);
-	assert_int_equal(reading.arrivals.at_us[1] - reading.arrivals.at_us[0], 250000);
-	assert_int_equal(reading.arrivals.at_us[2] - reading.arrivals.at_us[1], 1000000);
+	assert_int_equal(reading.workload.count, 3);
+	assert_int_equal(reading.workload.at_us[1] - reading.workload.at_us[0], 250000);
+	assert_int_equal(reading.workload.at_us[2] - reading.workload.at_us[1], 1000000);
 	assert_int_equal(reading.requests, 1);
 	assert_false(reading.fitted);
 	log_reading_fini(&reading);
 	assert_true(read_text(two_forms, "y", &reading, error));
-	assert_int_equal(reading.arrivals.count, 1);
+	assert_int_equal(reading.workload.count, 1);
 	log_reading_fini(&reading);
 }
 
@@ -336,11 +337,11 @@ static void a_log_s_own_latencies_are_drawn(void **state)
 	simulation.provider = reading.provider;
 	simulation.provider.slots = 1000;
 	simulation.policy.concurrency = 1000;
-	struct arrivals arrivals = evenly(4000, 5000);
-	struct simulation_result result = run(simulation, &arrivals);
+	struct workload workload = evenly(4000, 5000);
+	struct simulation_result result = run(simulation, &workload);
 	assert_in_range(result.took_p50_us, 3900, 4100);
 	assert_in_range(result.took_p99_us, 990000, 1010000);
-	arrivals_fini(&arrivals);
+	workload_fini(&workload);
 	log_reading_fini(&reading);
 }
 
@@ -351,7 +352,7 @@ static void a_file_that_is_no_log_says_so(void **state)
 	char error[300];
 	assert_false(read_text("hello\nworld\n", "x", &reading, error));
 	assert_non_null(strstr(error, "2 lines, 0 calls of x"));
-	assert_null(reading.arrivals.at_us);
+	assert_null(reading.workload.at_us);
 }
 
 int main(void)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "gateway/cli/arrivals.h"
+#include "gateway/cli/workload.h"
 #include "gateway/cli/simulation.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -29,7 +29,7 @@ static void simulate(const struct log_reading *reading)
 			    .queue_items = 100,
 			    .queue_bytes = 1 << 20 },
 		.provider = { .fixed_us = 5000, .item_us = 50, .slots = 4 },
-		.load = { .kind = LOAD_TIMES, .callers = 3, .arrivals = &reading->arrivals },
+		.load = { .kind = LOAD_TIMES, .callers = 3, .workload = &reading->workload },
 		.timeout_us = 10000000,
 		.argument_bytes = 100,
 	};
@@ -39,17 +39,17 @@ static void simulate(const struct log_reading *reading)
 		simulation.provider.slots = 4;
 	}
 	must(simulation_run(&simulation, &result));
-	must(!result.stuck && result.answered + result.failed + result.refused == reading->arrivals.count);
+	must(!result.stuck && result.answered + result.failed + result.refused == reading->workload.count);
 }
 
 static void check(const struct log_reading *reading)
 {
-	const struct arrivals *arrivals = &reading->arrivals;
-	must(arrivals->count > 0 && arrivals->count <= reading->calls && reading->calls <= reading->lines);
-	for (size_t i = 1; i < arrivals->count; i++)
-		must(arrivals->at_us[i - 1] <= arrivals->at_us[i]);
+	const struct workload *workload = &reading->workload;
+	must(workload->count > 0 && workload->count <= reading->calls && reading->calls <= reading->lines);
+	for (size_t i = 1; i < workload->count; i++)
+		must(workload->at_us[i - 1] <= workload->at_us[i]);
 	must(isfinite(reading->provider.item_us) && reading->provider.item_us >= 0);
-	if (arrivals->count <= 100)
+	if (workload->count <= 100)
 		simulate(reading);
 }
 
@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	FILE *log = fmemopen((void *)(uintptr_t)data, size, "r");
 	must(log != NULL);
-	if (arrivals_read(log, size % 2 ? "echo" : NULL, &reading, error, sizeof error)) {
+	if (workload_read(log, size % 2 ? "echo" : NULL, &reading, error, sizeof error)) {
 		check(&reading);
 		log_reading_fini(&reading);
 	} else {

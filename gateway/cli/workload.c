@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* arrivals.c: access logs read back, and loads made up. */
-#include "gateway/cli/arrivals.h"
+/* workload.c: access logs read back, and loads made up. */
+#include "gateway/cli/workload.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -167,17 +167,17 @@ static bool fit_end(const struct fit *fit, struct log_reading *reading)
 
 /* --- lines --- */
 
-static bool push(struct arrivals *arrivals, uint64_t at_us, size_t *room)
+static bool push(struct workload *workload, uint64_t at_us, size_t *room)
 {
-	if (arrivals->count == *room) {
+	if (workload->count == *room) {
 		size_t more = *room ? *room * 2 : 4096;
-		uint64_t *longer = more <= CALLS_MAX * 2 ? realloc(arrivals->at_us, more * sizeof *longer) : NULL;
+		uint64_t *longer = more <= CALLS_MAX * 2 ? realloc(workload->at_us, more * sizeof *longer) : NULL;
 		if (!longer)
 			return false;
-		arrivals->at_us = longer;
+		workload->at_us = longer;
 		*room = more;
 	}
-	arrivals->at_us[arrivals->count++] = at_us;
+	workload->at_us[workload->count++] = at_us;
 	return true;
 }
 
@@ -199,7 +199,7 @@ static bool take_line(struct log_reading *reading, struct fit *fit, struct slice
 	if (!fit_add(fit, line))
 		return false;
 	uint64_t took_us = (uint64_t)(seconds * 1e6);
-	return push(&reading->arrivals, ended_us > took_us ? ended_us - took_us : 0, room);
+	return push(&reading->workload, ended_us > took_us ? ended_us - took_us : 0, room);
 }
 
 static int by_time(const void *a, const void *b)
@@ -208,7 +208,7 @@ static int by_time(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, char *error, size_t error_bytes)
+bool workload_read(FILE *log, const char *tool, struct log_reading *reading, char *error, size_t error_bytes)
 {
 	struct fit fit = { 0 };
 	char *text = NULL;
@@ -226,8 +226,8 @@ bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, cha
 	free(text);
 	memory = memory && fit_end(&fit, reading);
 	free(fit.points);
-	if (memory && !unread && reading->arrivals.count) {
-		qsort(reading->arrivals.at_us, reading->arrivals.count, sizeof(uint64_t), by_time);
+	if (memory && !unread && reading->workload.count) {
+		qsort(reading->workload.at_us, reading->workload.count, sizeof(uint64_t), by_time);
 		return true;
 	}
 	log_reading_fini(reading);
@@ -245,31 +245,31 @@ bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, cha
 
 /* --- made up --- */
 
-bool arrivals_generate(double rate, double seconds, uint64_t seed, struct arrivals *arrivals)
+bool workload_generate(double rate, double seconds, uint64_t seed, struct workload *workload)
 {
 	uint64_t state = random_seeded(seed);
 	size_t room = 0;
 	double at_s = 0;
-	memset(arrivals, 0, sizeof *arrivals);
+	memset(workload, 0, sizeof *workload);
 	while ((at_s += -log(random_part(&state)) / rate) < seconds) {
-		if (push(arrivals, (uint64_t)(at_s * 1e6), &room))
+		if (push(workload, (uint64_t)(at_s * 1e6), &room))
 			continue;
-		arrivals_fini(arrivals);
+		workload_fini(workload);
 		return false;
 	}
 	return true;
 }
 
-void arrivals_fini(struct arrivals *arrivals)
+void workload_fini(struct workload *workload)
 {
-	free(arrivals->at_us);
-	arrivals->at_us = NULL;
-	arrivals->count = 0;
+	free(workload->at_us);
+	workload->at_us = NULL;
+	workload->count = 0;
 }
 
 void log_reading_fini(struct log_reading *reading)
 {
-	arrivals_fini(&reading->arrivals);
+	workload_fini(&reading->workload);
 	free(reading->factors);
 	reading->factors = NULL;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * arrivals.h: where the calls of a simulation come from: an access log of this gateway (logfmt or JSON lines), or a
+ * workload.h: where the calls of a simulation come from: an access log of this gateway (logfmt or JSON lines), or a
  * generated load. Reads whole files; for `jitney simulate` only.
  */
-#ifndef JITNEY_GATEWAY_CLI_ARRIVALS_H
-#define JITNEY_GATEWAY_CLI_ARRIVALS_H
+#ifndef JITNEY_GATEWAY_CLI_WORKLOAD_H
+#define JITNEY_GATEWAY_CLI_WORKLOAD_H
 
 #include <stdio.h>
 
@@ -15,7 +15,7 @@
 /* What a log says: when calls came that went on to the provider (those answered from a cache or joined to another's
  * flight did not), and what its requests took. */
 struct log_reading {
-	struct arrivals arrivals;
+	struct workload workload;
 	size_t lines, calls; /* read; calls in them, served from wherever */
 	size_t requests;     /* to the provider that the log tells of */
 	bool fitted; /* provider is from at least 8 requests of the log: fixed_us, item_us, and as factors how much
@@ -25,13 +25,13 @@ struct log_reading {
 };
 
 /* tool: only its calls; NULL: all. False: `error` says why (cannot be read, no such calls, memory). */
-bool arrivals_read(FILE *log, const char *tool, struct log_reading *reading, char *error,
+bool workload_read(FILE *log, const char *tool, struct log_reading *reading, char *error,
 		   size_t error_bytes) MUST_CHECK;
 
 /* `rate` calls a second on average, at random (a Poisson process), the same for the same seed. False: out of memory. */
-bool arrivals_generate(double rate, double seconds, uint64_t seed, struct arrivals *arrivals) MUST_CHECK;
+bool workload_generate(double rate, double seconds, uint64_t seed, struct workload *workload) MUST_CHECK;
 
-void arrivals_fini(struct arrivals *arrivals);
+void workload_fini(struct workload *workload);
 /* The arrivals too. */
 void log_reading_fini(struct log_reading *reading);
 
