@@ -289,33 +289,33 @@ static struct entry *make_entry(struct cache *cache, struct key *key, struct ans
 	}
 	set_times(entry, fill, ttl_us);
 	entry->put_us = fill->now_us;
-	const struct cache_begun begun = fill->begun ? *fill->begun : cache_begin(cache, key);
-	entry->number = begun.number;
-	atomic_store_explicit(&entry->evaluated, begun.event, memory_order_relaxed);
+	const struct cache_epoch epoch = fill->epoch ? *fill->epoch : cache_epoch_now(cache, key);
+	entry->number = epoch.number;
+	atomic_store_explicit(&entry->evaluated, epoch.event, memory_order_relaxed);
 	answer_tag(answer); /* here, once, rather than at the first hit */
 	return entry;
 }
 
-struct cache_begun cache_begin(const struct cache *cache, const struct key *key)
+struct cache_epoch cache_epoch_now(const struct cache *cache, const struct key *key)
 {
-	return validity_begin(&cache->rule, key->digest);
+	return validity_epoch(&cache->rule, key->digest);
 }
 
 /* Whether a purge has come since the provider was asked. */
-static bool overtaken(struct cache *cache, const struct key *key, const struct cache_fill *fill)
+static bool invalidated(struct cache *cache, const struct key *key, const struct cache_fill *fill)
 {
-	const struct cache_begun *begun = fill->begun;
-	return begun && purges_cover(&cache->rule.purges, key, begun->number, begun->event, begun->event, fill->tags);
+	const struct cache_epoch *epoch = fill->epoch;
+	return epoch && purges_cover(&cache->rule.purges, key, epoch->number, epoch->event, epoch->event, fill->tags);
 }
 
 bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
 		       struct meter *meter, struct entry **entry, bool *drop)
 {
-	bool keeps = cache_keeps(fill->policy, answer) && !overtaken(cache, key, fill);
+	bool keeps = cache_keeps(fill->policy, answer) && !invalidated(cache, key, fill);
 	*entry = keeps ? make_entry(cache, key, answer, fill, meter) : NULL;
 	*drop = keeps && !*entry;
 	bool stored = *entry && cache->memory && memory_put(cache->memory, *entry);
-	if (!*entry || !overtaken(cache, key, fill))
+	if (!*entry || !invalidated(cache, key, fill))
 		return stored;
 	/* the purge of a key takes it out of memory: one between look and put has not seen it */
 	if (stored)
@@ -487,27 +487,27 @@ bool cache_takes_own_store(struct cache *cache, const uint8_t *digest, uint64_t 
 
 /* --- what comes from outside --- */
 
-enum validity_decision cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+enum validity_decision cache_validity(struct cache *cache, struct entry *entry, const struct cache_epoch *epoch,
 				      const struct cache_ask *ask)
 {
-	return validity_of(&cache->rule, entry, begun, ask->tags, ask->now_us);
+	return validity_of(&cache->rule, entry, epoch, ask->tags, ask->now_us);
 }
 
 /* What may come between a look and a put is not seen in memory, and sees nothing there; the second look sees it. */
-static bool is_superseded(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+static bool is_superseded(struct cache *cache, struct entry *entry, const struct cache_epoch *epoch,
 			  const struct purge_tags *tags)
 {
-	return validity_is_replaced(&cache->rule, entry->key->digest, begun) ||
-	       validity_of(&cache->rule, entry, begun, tags, entry->put_us) != STILL_VALID;
+	return validity_is_replaced(&cache->rule, entry->key->digest, epoch) ||
+	       validity_of(&cache->rule, entry, epoch, tags, entry->put_us) != STILL_VALID;
 }
 
-bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_epoch *epoch,
 		 const struct purge_tags *tags)
 {
 	entry->put_us = clock_now_us();
-	if (!cache->memory || is_superseded(cache, entry, begun, tags) || !memory_put(cache->memory, entry))
+	if (!cache->memory || is_superseded(cache, entry, epoch, tags) || !memory_put(cache->memory, entry))
 		return false;
-	if (!is_superseded(cache, entry, begun, tags))
+	if (!is_superseded(cache, entry, epoch, tags))
 		return true;
 	memory_remove_entry(cache->memory, entry);
 	return false;
@@ -528,9 +528,9 @@ enum memory_added cache_warm(struct cache *cache, struct entry *entry)
 
 enum memory_added cache_import(struct cache *cache, struct entry *entry)
 {
-	const struct cache_begun begun = cache_begin(cache, entry->key);
-	entry->number = begun.number;
-	atomic_store_explicit(&entry->evaluated, begun.event, memory_order_relaxed);
+	const struct cache_epoch epoch = cache_epoch_now(cache, entry->key);
+	entry->number = epoch.number;
+	atomic_store_explicit(&entry->evaluated, epoch.event, memory_order_relaxed);
 	return cache_warm(cache, entry);
 }
 

@@ -80,14 +80,14 @@ bool cache_covers_error(struct cache *cache, struct entry *entry, const struct c
 bool cache_keeps(const struct cache_policy *policy, const struct answer *answer);
 
 /* To be taken before a provider, or a tier outside, is asked. */
-struct cache_begun cache_begin(const struct cache *cache, const struct key *key);
+struct cache_epoch cache_epoch_now(const struct cache *cache, const struct key *key);
 
 /* What is stored besides key and answer. */
 struct cache_fill {
 	const struct cache_policy *policy;
 	uint64_t cost_us; /* what fetching it took: for the early refresh; 0: not known, never early */
 	uint64_t now_us;
-	const struct cache_begun *begun; /* NULL: nothing can have been purged since it was fetched */
+	const struct cache_epoch *epoch; /* NULL: nothing can have been purged since it was fetched */
 	const struct purge_tags *tags;
 };
 
@@ -107,10 +107,10 @@ bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answ
 /* --- entries that come from a tier outside the process --- */
 
 /* Whether it still counts: validity.h. */
-enum validity_decision cache_validity(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+enum validity_decision cache_validity(struct cache *cache, struct entry *entry, const struct cache_epoch *epoch,
 				      const struct cache_ask *ask);
 /* Put one that does into memory, unless others have changed it since. True: it is there. */
-bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_begun *begun,
+bool cache_admit(struct cache *cache, struct entry *entry, const struct cache_epoch *epoch,
 		 const struct purge_tags *tags);
 /* The same for what nobody asked for yet (a file): only where memory has room, and knows no answer of that key. Whoever
  * asks for it evaluates it. */

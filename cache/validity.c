@@ -2,13 +2,13 @@
 /* validity.c: purges, and what is heard of a fleet, held against an answer. */
 #include "cache/validity.h"
 
-struct cache_begun validity_begin(const struct validity *validity, const uint8_t *digest)
+struct cache_epoch validity_epoch(const struct validity *validity, const uint8_t *digest)
 {
 	/* in this order: a purge in between makes both too small, not too large */
-	struct cache_begun begun = { .event = purges_event(&validity->purges) };
-	begun.number = purges_number(&validity->purges);
-	begun.replaced = atomic_load(&validity->replaced[digest[0]]);
-	return begun;
+	struct cache_epoch epoch = { .event = purges_event(&validity->purges) };
+	epoch.number = purges_number(&validity->purges);
+	epoch.replaced = atomic_load(&validity->replaced[digest[0]]);
+	return epoch;
 }
 
 /* Whether a copy made at put_us may be believed. */
@@ -50,14 +50,14 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 	return is_purged(&validity->purges, entry, UINT64_MAX, tags);
 }
 
-enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
+enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_epoch *epoch,
 				   const struct purge_tags *tags, uint64_t now_us)
 {
-	if (!begun && !is_believed(validity, entry->put_us, now_us))
+	if (!epoch && !is_believed(validity, entry->put_us, now_us))
 		return NOT_VALID_UNHEARD;
-	if (begun && is_ahead(validity, entry))
+	if (epoch && is_ahead(validity, entry))
 		return NOT_VALID_AHEAD;
-	return is_purged(&validity->purges, entry, begun ? begun->event : UINT64_MAX, tags) ? NOT_VALID_PURGED
+	return is_purged(&validity->purges, entry, epoch ? epoch->event : UINT64_MAX, tags) ? NOT_VALID_PURGED
 											    : STILL_VALID;
 }
 

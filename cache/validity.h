@@ -30,11 +30,11 @@ struct validity {
 };
 
 /* What was known when an answer was asked for, of the provider or of a tier outside. */
-struct cache_begun {
+struct cache_epoch {
 	uint64_t event, number; /* of purges */
 	uint64_t replaced;      /* changes of its key, and of its neighbours', by others */
 };
-struct cache_begun validity_begin(const struct validity *validity, const uint8_t *digest);
+struct cache_epoch validity_epoch(const struct validity *validity, const uint8_t *digest);
 
 enum validity_decision {
 	STILL_VALID,
@@ -49,7 +49,7 @@ enum validity_decision {
  * begun  when it was asked for: it has just come from outside, or from its provider. NULL: it is in memory.
  * tags   the caller's, of today.
  */
-enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_begun *begun,
+enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_epoch *epoch,
 				   const struct purge_tags *tags, uint64_t now_us);
 
 /* The half of it that is the same everywhere: whether a purge covers an entry in memory. For who sweeps. */
@@ -72,9 +72,9 @@ static inline void validity_replaced(struct validity *validity, const uint8_t *d
 }
 /* Whether that has happened since. */
 static inline bool validity_is_replaced(const struct validity *validity, const uint8_t *digest,
-					const struct cache_begun *begun)
+					const struct cache_epoch *epoch)
 {
-	return atomic_load(&validity->replaced[digest[0]]) != begun->replaced;
+	return atomic_load(&validity->replaced[digest[0]]) != epoch->replaced;
 }
 
 #endif

@@ -97,7 +97,7 @@ void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct ans
 static bool store(struct worker *worker, struct fetch *fetch, struct answer *answer, const struct batch_facts *facts)
 {
 	const struct cache_fill fill = { &fetch->tool->cache, facts->waited_us + facts->upstream_us,
-					 loop_now(worker->loop), &fetch->begun, &worker->tags };
+					 loop_now(worker->loop), &fetch->epoch, &worker->tags };
 	struct entry *entry;
 	bool drop, stored = cache_store_entry(worker->gateway->cache, fetch->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
@@ -296,13 +296,12 @@ static void join(struct dispatch *dispatch, struct fetch *fetch, struct call *ca
  * A purge has come since its provider was asked: who was there gets what it says, and nobody else does. The next call
  * asks anew, and so do the other gateways. While a fetch looks, what it finds is held against the purges by itself.
  */
-static bool is_overtaken(struct dispatch *dispatch, struct fetch *fetch)
+static bool is_invalidated(struct dispatch *dispatch, struct fetch *fetch)
 {
 	struct worker *worker = dispatch->worker;
-	const struct cache_begun *begun = &fetch->begun;
-	if (fetch->looking ||
-	    !purges_cover(&cache_rule(worker->gateway->cache)->purges, fetch->flight.key, begun->number, begun->event,
-			  begun->event, &worker->tags))
+	const struct cache_epoch *epoch = &fetch->epoch;
+	if (fetch->looking || !purges_cover(&cache_rule(worker->gateway->cache)->purges, fetch->flight.key,
+					    epoch->number, epoch->event, epoch->event, &worker->tags))
 		return false;
 	dispatch_release(dispatch, fetch);
 	fetch->store = false;
@@ -378,7 +377,7 @@ void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t no
 {
 	const char *why;
 	if (fetch->flight.key) /* kept or not: who asks after a purge does not join */
-		fetch->begun = cache_begin(dispatch->worker->gateway->cache, fetch->flight.key);
+		fetch->epoch = cache_epoch_now(dispatch->worker->gateway->cache, fetch->flight.key);
 	enum outcome outcome = batcher_add(fetch->provider->batcher, &fetch->item, now_us, &why);
 	if (outcome != OUTCOME_OK) {
 		const struct batch_facts none = { 0 };
@@ -456,7 +455,7 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 	if (shared) {
 		struct flight *flight = flights_find(dispatch->flights, call->key);
 		struct fetch *fetch = flight ? container_of(flight, struct fetch, flight) : NULL;
-		if (fetch && !is_overtaken(dispatch, fetch)) {
+		if (fetch && !is_invalidated(dispatch, fetch)) {
 			join_or_not(dispatch, fetch, call);
 			return;
 		}

@@ -34,7 +34,7 @@ struct fetch {
 	struct tier_lookup lookup; /* under way, if it asks */
 	struct loop_timer poll;    /* armed, if it waits */
 	uint64_t wait_until_us;    /* 0: it has not asked for the lease yet */
-	struct cache_begun begun;  /* before the look-up, then before the fetch */
+	struct cache_epoch epoch;  /* before the look-up, then before the fetch */
 	uint64_t looked_us;        /* when it began */
 	char traceparent[56];
 	char idempotency_key[256];

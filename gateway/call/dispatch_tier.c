@@ -95,7 +95,7 @@ static void use(struct dispatch *dispatch, struct fetch *fetch, struct entry *en
 	struct worker *worker = dispatch->worker;
 	struct cache *cache = worker->gateway->cache;
 	const struct cache_ask ask = { .policy = &fetch->tool->cache, .tags = &worker->tags, .now_us = now_us };
-	enum validity_decision decision = entry ? cache_validity(cache, entry, &fetch->begun, &ask) : STILL_VALID;
+	enum validity_decision decision = entry ? cache_validity(cache, entry, &fetch->epoch, &ask) : STILL_VALID;
 	if (decision == NOT_VALID_PURGED)
 		tier_remove(worker->tier, fetch->flight.key->digest, now_us); /* if not, the next one will */
 	if (decision != STILL_VALID) {
@@ -103,7 +103,7 @@ static void use(struct dispatch *dispatch, struct fetch *fetch, struct entry *en
 		entry = NULL;
 	}
 	if (entry)
-		cache_admit(cache, entry, &fetch->begun, &worker->tags);
+		cache_admit(cache, entry, &fetch->epoch, &worker->tags);
 	serve_waiters(dispatch, fetch, entry, now_us);
 	entry_unref(entry);
 }
@@ -112,7 +112,7 @@ static void prepare(struct dispatch *dispatch, struct fetch *fetch,
 		    void (*done)(struct tier_lookup *lookup, struct entry *entry))
 {
 	fetch->lookup.done = done;
-	fetch->begun = cache_begin(dispatch->worker->gateway->cache, fetch->flight.key);
+	fetch->epoch = cache_epoch_now(dispatch->worker->gateway->cache, fetch->flight.key);
 }
 
 /* ---------------------------------------------------------------- the lease */

@@ -10,7 +10,8 @@
 #include "batcher/arrays.h"
 #include "batcher/costs.h"
 
-/* One exchange in a hundred answered 500, whatever it held, once cost four fifths of the calls a second: arrays were switched off. */
+/* One exchange in a hundred answered 500, whatever it held, once cost four fifths of the calls a second: arrays were
+ * switched off. */
 static void a_refusal_now_and_then_proves_nothing(void **state)
 {
 	struct arrays arrays;
@@ -40,12 +41,12 @@ static void two_in_a_row_do(void **state)
 	assert_false(arrays_shunned(&arrays, 3 * CLOCK_US_PER_S));
 }
 
-static void land_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned overtaken,
+static void land_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned invalidated,
 		       double alone_us, uint64_t now_us)
 {
 	struct arrays_company company = { .items = items, .held_us = held_us, .alone_us = 30000, .late = late };
 	company.sent_count = arrays_sent(arrays);
-	while (overtaken-- > 0)
+	while (invalidated-- > 0)
 		arrays_alone(arrays, alone_us, now_us);
 	arrays_company(arrays, &company, now_us);
 	arrays_ended(arrays);

@@ -121,7 +121,7 @@ static bool refused(const char *tool, uint64_t number)
 }
 
 /* Of one fetched here, when that event was the last. */
-static bool overtaken(const char *tool, uint64_t number, uint64_t event)
+static bool invalidated(const char *tool, uint64_t number, uint64_t event)
 {
 	struct key *key = key_named(tool, 0);
 	bool covered = purges_cover(purges, key, number, event, event, &tags);
@@ -156,8 +156,8 @@ static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void 
 	uint64_t before = purges_event(purges), event = purges_note_own(purges, SLICE("tool=paper\n"), true);
 	assert_true(refused("paper", 100) && refused("paper", PURGE_NUMBER_MAX));
 	assert_false(refused("radio", 100));
-	assert_true(overtaken("paper", 100, before)); /* a fetch that was under way */
-	assert_false(overtaken("paper", 100, event)); /* one that began since */
+	assert_true(invalidated("paper", 100, before)); /* a fetch that was under way */
+	assert_false(invalidated("paper", 100, event)); /* one that began since */
 	assert_false(purges_is_told(purges, SLICE("tool=paper\n")));
 	assert_true(purges_take_waiting(purges, &news));
 	assert_int_equal(news.event, event);
@@ -169,7 +169,7 @@ static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void 
 	assert_true(purges_is_told(purges, SLICE("tool=paper\n")));
 	assert_true(refused("paper", 119));
 	assert_false(refused("paper", 120));
-	assert_false(overtaken("paper", 100, event)); /* what was fetched after it, before it had its number */
+	assert_false(invalidated("paper", 100, event)); /* what was fetched after it, before it had its number */
 }
 
 /* Its number is overwritten by ours, and word of it may come later, or never. */
@@ -183,13 +183,13 @@ static void what_another_gateway_purged_before_ours_was_told_is_not_lost(void **
 	while (purges_take_waiting(purges, &news))
 		continue;
 	purges_told(purges, SLICE("tool=paper\n"), paper, 120, 100); /* which was known when ours was asked for */
-	assert_false(overtaken("paper", 100, print));
+	assert_false(invalidated("paper", 100, print));
 	purges_told(purges, SLICE("tool=print\n"), print, 121, 101);
-	assert_true(overtaken("print", 100, print));
+	assert_true(invalidated("print", 100, print));
 	purges_note(purges, SLICE("tool=print\n"), 101); /* late */
-	assert_true(overtaken("print", 100, print));
+	assert_true(invalidated("print", 100, print));
 	assert_false(refused("print", 121) || refused("paper", 120));
-	assert_false(overtaken("print", 121, purges_event(purges)));
+	assert_false(invalidated("print", 121, purges_event(purges)));
 }
 
 static void what_is_asked_for_twice_is_told_twice(void **state)
@@ -215,7 +215,7 @@ static void without_a_fleet_they_number_themselves(void **state)
 	(void)state;
 	uint64_t before = purges_event(purges);
 	purges_note_own(purges, SLICE("tool=paper\n"), false);
-	assert_true(refused("paper", 0) && overtaken("paper", 0, before));
+	assert_true(refused("paper", 0) && invalidated("paper", 0, before));
 	assert_false(refused("paper", 1) || refused("radio", 0));
 	purges_note_own(purges, SLICE("tool=paper\n"), false);
 	assert_true(refused("paper", 1));

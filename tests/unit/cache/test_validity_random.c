@@ -91,7 +91,7 @@ struct store {
 struct look_up {
 	bool busy, fetch; /* else a look-up in Redis */
 	unsigned key;
-	struct cache_begun begun;
+	struct cache_epoch epoch;
 	uint64_t asked_step, due_us, read_us;
 	struct entry *entry; /* of a look-up: what Redis had */
 	bool read;
@@ -311,7 +311,7 @@ static void ask(unsigned g, unsigned key)
 	if (look_up->busy)
 		return;
 	*look_up = (struct look_up){ .busy = true, .fetch = draw(3) == 0, .key = key, .asked_step = step };
-	look_up->begun = cache_begin(gateway->cache, keys[key]);
+	look_up->epoch = cache_epoch_now(gateway->cache, keys[key]);
 	look_up->read_us = now_us + draw(200 * MS);
 	look_up->due_us = look_up->read_us + draw(400 * MS);
 }
@@ -322,7 +322,7 @@ static void land(unsigned g, struct look_up *look_up)
 	char text[32];
 	snprintf(text, sizeof text, "%llu", (unsigned long long)look_up->asked_step);
 	struct answer *answer = answer_result(slice_of(text), true, NULL);
-	const struct cache_fill fill = { &gateway->policies[tool_of(look_up->key)], 0, now_us, &look_up->begun, &tags };
+	const struct cache_fill fill = { &gateway->policies[tool_of(look_up->key)], 0, now_us, &look_up->epoch, &tags };
 	struct entry *entry;
 	bool drop;
 	cache_store_entry(gateway->cache, keys[look_up->key], answer, &fill, NULL, &entry, &drop);
@@ -341,8 +341,8 @@ static void take_found(unsigned g, struct look_up *look_up)
 	const struct cache_ask asks = { &gateway->policies[tool_of(look_up->key)], &directives, &tags, now_us };
 	if (!look_up->entry)
 		return;
-	if (cache_validity(gateway->cache, look_up->entry, &look_up->begun, &asks) == STILL_VALID) {
-		cache_admit(gateway->cache, look_up->entry, &look_up->begun, &tags);
+	if (cache_validity(gateway->cache, look_up->entry, &look_up->epoch, &asks) == STILL_VALID) {
+		cache_admit(gateway->cache, look_up->entry, &look_up->epoch, &tags);
 		struct cache_found found = cache_evaluate(look_up->entry, &asks);
 		if (found.decision == CACHE_DECISION_HIT || found.decision == CACHE_DECISION_STALE) {
 			check_served(g, look_up->key, found.entry, &asks, found.decision);

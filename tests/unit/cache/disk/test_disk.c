@@ -558,10 +558,10 @@ static void mixed_operations(void **state)
 		struct key *key = key_for(&world, "a", number);
 		if (chance % 16 < 5) {
 			struct entry *entry = entry_for(&world, key, (chance >> 32) % 6000);
-			const struct cache_begun begun = cache_begin(world.cache, key);
-			entry->number = begun.number;
+			const struct cache_epoch epoch = cache_epoch_now(world.cache, key);
+			entry->number = epoch.number;
 			stored_us[number] = entry->stored_us;
-			cache_admit(world.cache, entry, &begun, &ask_no_tags);
+			cache_admit(world.cache, entry, &epoch, &ask_no_tags);
 			tier_put(world.tier, entry, false, loop_now(world.loop));
 			entry_unref(entry);
 		} else if (chance % 16 == 5) {

@@ -152,14 +152,14 @@ static void what_was_purged_since_is_found_to_be_so(void **state)
 	const struct cache_directives none = { 0 };
 	const struct cache_ask ask = { &ask_any_policy, &none, &ask_no_tags, loop_now(world.loop) };
 	assert_true(tier_put(world.tier, entry, false, loop_now(world.loop)));
-	const struct cache_begun begun = cache_begin(world.cache, key);
+	const struct cache_epoch epoch = cache_epoch_now(world.cache, key);
 	assert_true(look(&world, &probe, key));
 	turn_until(&world, probe.ended);
 	assert_non_null(probe.entry);
-	assert_int_equal(cache_validity(world.cache, probe.entry, &begun, &ask), STILL_VALID);
+	assert_int_equal(cache_validity(world.cache, probe.entry, &epoch, &ask), STILL_VALID);
 	ask_purge_all(world.cache); /* while it is on its way */
-	assert_int_equal(cache_validity(world.cache, probe.entry, &begun, &ask), NOT_VALID_PURGED);
-	assert_false(cache_admit(world.cache, probe.entry, &begun, &ask_no_tags));
+	assert_int_equal(cache_validity(world.cache, probe.entry, &epoch, &ask), NOT_VALID_PURGED);
+	assert_false(cache_admit(world.cache, probe.entry, &epoch, &ask_no_tags));
 	entry_unref(probe.entry);
 	entry_unref(entry);
 	key_unref(key);

@@ -116,9 +116,9 @@ static struct entry *new_entry(uint64_t stored_us)
 static void put(struct side *side, uint64_t ago_us)
 {
 	struct entry *entry = new_entry(clock_now_us() - ago_us);
-	const struct cache_begun begun = cache_begin(side->cache, key);
-	entry->number = begun.number;
-	assert_true(cache_admit(side->cache, entry, &begun, &ask_no_tags));
+	const struct cache_epoch epoch = cache_epoch_now(side->cache, key);
+	entry->number = epoch.number;
+	assert_true(cache_admit(side->cache, entry, &epoch, &ask_no_tags));
 	entry->put_us -= ago_us;
 	if (ago_us) /* as if it had been heard of changes all that time */
 		atomic_store(&cache_rule(side->cache)->believe_from_us, 0);
@@ -155,9 +155,9 @@ static void an_own_store_stays(void **state)
 	if (!open_world())
 		return;
 	struct entry *entry = new_entry(clock_now_us());
-	const struct cache_begun begun = cache_begin(sides[0].cache, key);
-	entry->number = begun.number;
-	assert_true(cache_admit(sides[0].cache, entry, &begun, &ask_no_tags));
+	const struct cache_epoch epoch = cache_epoch_now(sides[0].cache, key);
+	entry->number = epoch.number;
+	assert_true(cache_admit(sides[0].cache, entry, &epoch, &ask_no_tags));
 	assert_true(
 		tier_put(sides[0].tier, entry, false, loop_now(loop))); /* by another connection than the publisher */
 	entry_unref(entry);
@@ -168,12 +168,12 @@ static void an_own_store_stays(void **state)
 	close_world();
 }
 
-static enum validity_decision decision_on(struct side *side, uint64_t number, const struct cache_begun *begun)
+static enum validity_decision decision_on(struct side *side, uint64_t number, const struct cache_epoch *epoch)
 {
 	struct entry *entry = new_entry(clock_now_us());
 	const struct cache_ask ask = { &ask_any_policy, NULL, &ask_no_tags, clock_now_us() };
 	entry->number = number;
-	enum validity_decision decision = cache_validity(side->cache, entry, begun, &ask);
+	enum validity_decision decision = cache_validity(side->cache, entry, epoch, &ask);
 	entry_unref(entry);
 	return decision;
 }
@@ -185,15 +185,15 @@ static void a_purge_is_heard_and_kept_in_redis(void **state)
 		return;
 	put(&sides[0], 0);
 	put(&sides[1], 0);
-	const struct cache_begun begun = cache_begin(sides[1].cache, key);
+	const struct cache_epoch epoch = cache_epoch_now(sides[1].cache, key);
 	ask_purge_all(sides[0].cache);
 	assert_false(has(&sides[0]));
 	turn_until(!has(&sides[1]));
 	turn_until(metrics_read(sides[0].metrics, METRIC_ID_REDIS_PURGES, PURGE_SENT, 0) == 1);
-	const struct cache_begun now = cache_begin(sides[1].cache, key);
-	assert_int_equal(now.number, cache_begin(sides[0].cache, key).number);
+	const struct cache_epoch now = cache_epoch_now(sides[1].cache, key);
+	assert_int_equal(now.number, cache_epoch_now(sides[0].cache, key).number);
 	for (size_t i = 0; i < SIDES; i++) {
-		assert_int_equal(decision_on(&sides[i], begun.number, &now), NOT_VALID_PURGED);
+		assert_int_equal(decision_on(&sides[i], epoch.number, &now), NOT_VALID_PURGED);
 		assert_int_equal(decision_on(&sides[i], now.number, &now), STILL_VALID);
 		assert_int_equal(decision_on(&sides[i], now.number + 1, &now), NOT_VALID_AHEAD);
 	}

@@ -109,14 +109,14 @@ static void check_purges(const struct asking *asking, const struct truth_fetch *
 	if (!call->key)
 		return;
 	const struct truth_key key = { asking->tool->name, asking->tool->tagged, call->key->digest };
-	size_t purge = truth_find_purge(&key, fetch->begun, decided(asking, fetch));
+	size_t purge = truth_find_purge(&key, fetch->epoch, decided(asking, fetch));
 	if (!purge)
 		return;
 	struct buf text = BUF_INIT(SIZE_MAX / 4);
 	truth_put_purge(purge - 1, &text);
 	buf_printf(&text, "; caller %u of %s %s, who asked at %llu, got what was fetched at %llu (source %d, tier %d)",
 		   asking->who, asking->tool->name, asking->arguments, (unsigned long long)asking->moment,
-		   (unsigned long long)fetch->begun, (int)call->source, (int)call->tier);
+		   (unsigned long long)fetch->epoch, (int)call->source, (int)call->tier);
 	fail_msg("scenario %u: %s", scenario, buf_cstr(&text));
 }
 
