@@ -16,11 +16,11 @@ static bool is_believed(const struct validity *validity, uint64_t put_us, uint64
 {
 	if (!validity->shared)
 		return true;
-	bool heard = atomic_load_explicit(&validity->heard, memory_order_acquire);
-	uint64_t lost_us = atomic_load_explicit(&validity->unheard_from_us, memory_order_acquire);
+	bool synced = atomic_load_explicit(&validity->synced, memory_order_acquire);
+	uint64_t lost_us = atomic_load_explicit(&validity->unsynced_from_us, memory_order_acquire);
 	if (put_us < atomic_load_explicit(&validity->believe_from_us, memory_order_acquire))
 		return false;
-	return heard || now_us < clock_add(put_us > lost_us ? put_us : lost_us, validity->unheard_us);
+	return synced || now_us < clock_add(put_us > lost_us ? put_us : lost_us, validity->coherence_us);
 }
 
 static bool is_ahead(struct validity *validity, const struct entry *entry)
@@ -61,10 +61,10 @@ enum validity_decision validity_of(struct validity *validity, struct entry *entr
 											    : STILL_VALID;
 }
 
-void validity_share(struct validity *validity, uint64_t unheard_us)
+void validity_share(struct validity *validity, uint64_t coherence_us)
 {
 	validity->shared = true;
-	validity->unheard_us = unheard_us;
+	validity->coherence_us = coherence_us;
 }
 
 /* What is asked for just now may have changed unheard: it must not be put behind the moment from which all is
@@ -81,16 +81,16 @@ void validity_forget(struct validity *validity)
 	atomic_store(&validity->believe_from_us, clock_now_us() + 1);
 }
 
-void validity_heard(struct validity *validity)
+void validity_synced(struct validity *validity)
 {
 	validity_forget(validity);
-	atomic_store(&validity->heard, true);
+	atomic_store(&validity->synced, true);
 }
 
-void validity_unheard(struct validity *validity, uint64_t now_us)
+void validity_lost_sync(struct validity *validity, uint64_t now_us)
 {
-	if (!atomic_load(&validity->heard))
+	if (!atomic_load(&validity->synced))
 		return; /* the first loss counts */
-	atomic_store(&validity->unheard_from_us, now_us);
-	atomic_store(&validity->heard, false);
+	atomic_store(&validity->unsynced_from_us, now_us);
+	atomic_store(&validity->synced, false);
 }

@@ -22,10 +22,10 @@ struct validity {
 	struct purges purges;
 	/* memory holds copies of what a fleet shares */
 	bool shared;                                   /* c: others can replace and remove it */
-	uint64_t unheard_us;                           /* c: how long a copy is believed while that is not heard of */
-	atomic_bool heard;                             /* a: changes are heard of */
+	uint64_t coherence_us;                         /* c: how long a copy is believed while that is not heard of */
+	atomic_bool synced;                            /* a: changes are heard of */
 	atomic_uint_fast64_t believe_from_us;          /* a: copies made before are not believed; 0: all are */
-	atomic_uint_fast64_t unheard_from_us;          /* a: when changes were last heard of no more; 0: never */
+	atomic_uint_fast64_t unsynced_from_us;         /* a: when changes were last heard of no more; 0: never */
 	atomic_uint_fast64_t replaced[REPLACED_SLOTS]; /* a: changes of digests that begin with that byte */
 };
 
@@ -58,11 +58,11 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 /* --- what a fleet changes: redis_tracking.h --- */
 
 /* Others can change what memory has copies of. Before anything is stored. */
-void validity_share(struct validity *validity, uint64_t unheard_us);
+void validity_share(struct validity *validity, uint64_t coherence_us);
 /* All changes from now on are heard of; copies made before are believed no more. */
-void validity_heard(struct validity *validity);
+void validity_synced(struct validity *validity);
 /* Changes from now on may go unheard. Fine if they do already. */
-void validity_unheard(struct validity *validity, uint64_t now_us);
+void validity_lost_sync(struct validity *validity, uint64_t now_us);
 /* Everything outside has been removed: copies made until now are believed no more. */
 void validity_forget(struct validity *validity);
 /* What a tier outside has under this digest has changed: who reads the old value just then must not keep it. */

@@ -141,7 +141,7 @@ void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end en
 	tracking->keys_read = largest > tracking->keys_read ? largest : tracking->keys_read;
 	purges_read_end(purges_of(tracking), from_start ? largest : PURGE_NUMBER_MAX);
 	bool tells_all = !purges_is_told(purges_of(tracking), (struct slice){ "", 0 });
-	if (tracking->was_empty && !tracking->stands && !tells_all)
+	if (tracking->was_empty && !tracking->synced && !tells_all)
 		tracking->created = cache_purge(tracking->cache, &everything);
 	tracking->list = LIST_READ;
 	meter_set(tracking->meter, METRIC_ID_REDIS_PURGES_KNOWN, 0, 0, 1);

@@ -88,15 +88,15 @@ static void close_session(struct redis_tracking *tracking, const char *why, bool
 {
 	if (tracking->closing)
 		return;
-	if (tracking->stands) {
-		validity_unheard(cache_rule(tracking->cache), now_us);
+	if (tracking->synced) {
+		validity_lost_sync(cache_rule(tracking->cache), now_us);
 		meter_set(tracking->meter, METRIC_ID_REDIS_TRACKING, 0, 0, 0);
 	} else if (refused || tracking->channels || tracking->opened) {
 		hold(tracking, now_us);
 	}
-	if (tracking->stands || tracking->opened || refused)
+	if (tracking->synced || tracking->opened || refused)
 		tell(tracking, why);
-	tracking->stands = tracking->opened = tracking->tracks = tracking->heard = false;
+	tracking->synced = tracking->opened = tracking->tracks = tracking->alive = false;
 	tracking->subscriber_id = 0;
 	tracking->channels = 0;
 	tracking->give_up_us = CLOCK_NEVER;
@@ -149,12 +149,12 @@ static void open_session(struct redis_tracking *tracking, uint64_t now_us)
 
 static void settle(struct redis_tracking *tracking)
 {
-	if (tracking->stands || !tracking->tracks || !tracking->heard || tracking->list != LIST_READ)
+	if (tracking->synced || !tracking->tracks || !tracking->alive || tracking->list != LIST_READ)
 		return;
-	tracking->stands = true;
+	tracking->synced = true;
 	tracking->hold_us = HOLD_FIRST_US;
 	tracking->give_up_us = CLOCK_NEVER;
-	validity_heard(cache_rule(tracking->cache));
+	validity_synced(cache_rule(tracking->cache));
 	meter_set(tracking->meter, METRIC_ID_REDIS_TRACKING, 0, 0, 1);
 	log_message(&EVENT_REDIS_TRACKED, "what other gateways change is heard of");
 	tracking->told[0] = '\0';
@@ -224,7 +224,7 @@ static void take_invalidation(struct redis_tracking *tracking, const redisReply 
 static void list_counted(struct redis_tracking *tracking, bool expected, enum command_end end, const redisReply *reply)
 {
 	bool gone = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_INTEGER && reply->integer == 0;
-	if (!gone || !expected || !tracking->stands)
+	if (!gone || !expected || !tracking->synced)
 		return;
 	tracking->poll_us = 0;
 	tracking->keys_read = 0;
@@ -352,7 +352,7 @@ static void take_message(struct redis_tracking *tracking, struct slice channel, 
 		if (payload->str)
 			redis_purges_take(tracking, (struct slice){ payload->str, payload->len });
 	} else {
-		tracking->heard = true;
+		tracking->alive = true;
 		tracking->heard_us = now_us;
 		settle(tracking);
 	}
@@ -389,16 +389,16 @@ static bool wants_list(const struct redis_tracking *tracking, uint64_t now_us)
 		return false;
 	if (ahead && now_us + redis_purges_poll_us(tracking) >= tracking->poll_us + POLL_LEAST_US / 2)
 		return true;
-	return tracking->poll_us <= now_us && (!tracking->stands || tracking->poll_us == 0);
+	return tracking->poll_us <= now_us && (!tracking->synced || tracking->poll_us == 0);
 }
 
 static void mind_session(struct redis_tracking *tracking, uint64_t now_us)
 {
-	if (tracking->stands && now_us >= tracking->heard_us + HEARTBEAT_TIMEOUT_US)
+	if (tracking->synced && now_us >= tracking->heard_us + HEARTBEAT_TIMEOUT_US)
 		close_session(tracking, "Redis was silent for a second", false, now_us);
 	else if (now_us >= tracking->give_up_us)
 		close_session(tracking, "Redis does not tell what is published there", true, now_us);
-	if (tracking->stands && now_us >= tracking->heartbeat_us && !send_heartbeat(tracking, now_us))
+	if (tracking->synced && now_us >= tracking->heartbeat_us && !send_heartbeat(tracking, now_us))
 		tracking->heartbeat_us = now_us + HEARTBEAT_US;
 }
 
@@ -430,7 +430,7 @@ uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 {
 	uint64_t now_us = loop_now(tracking->loop);
 	bool held = is_held(tracking, now_us), up = redis_connection_is_up(tracking->publisher);
-	bool polls = up && !tracking->stands && tracking->list != LIST_READING;
+	bool polls = up && !tracking->synced && tracking->list != LIST_READING;
 	bool says = up && tracking->list != LIST_UNKNOWN && tracking->said_spares &&
 		    atomic_load_explicit(&purges_of(tracking)->waiting, memory_order_relaxed);
 	const uint64_t dues[] = {
@@ -440,8 +440,8 @@ uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 		held ? CLOCK_NEVER : redis_connection_deadline(tracking->subscriber),
 		held ? CLOCK_NEVER : tracking->give_up_us,
 		held && tracking->subscriber ? tracking->held_until_us : CLOCK_NEVER,
-		tracking->stands ? tracking->heartbeat_us : CLOCK_NEVER,
-		tracking->stands ? tracking->heard_us + HEARTBEAT_TIMEOUT_US : CLOCK_NEVER,
+		tracking->synced ? tracking->heartbeat_us : CLOCK_NEVER,
+		tracking->synced ? tracking->heard_us + HEARTBEAT_TIMEOUT_US : CLOCK_NEVER,
 	};
 	return least(dues, countof(dues));
 }

@@ -7,7 +7,7 @@
  * Two connections: the publisher has all keys under the prefix tracked (CLIENT TRACKING ... BCAST NOLOOP), redirected
  * to the subscriber, which subscribes to `__redis__:invalidate`, to purges and to a heartbeat of its own. The publisher
  * publishes the heartbeat, so that hearing it proves the whole way; without it, and whenever either connection is lost,
- * the cache's rule is told (validity_unheard) and both are made anew. Protocol: Redis documentation, "Client-side
+ * the cache's rule is told (validity_lost_sync) and both are made anew. Protocol: Redis documentation, "Client-side
  * caching in Redis". Where Redis will not have it, or it is off, the publisher alone reads the list of purges every so
  * often.
  *

@@ -65,8 +65,8 @@ struct redis_tracking {
 	long long subscriber_id; /* 0: not known */
 	unsigned channels;       /* the subscriber's subscriptions that Redis has confirmed */
 	bool opened;             /* TRACKING and a first heartbeat are on their way */
-	bool tracks, heard;      /* each of them has come back */
-	bool stands;             /* both have, and the list is read: changes are heard of */
+	bool tracks, alive;      /* each of them has come back */
+	bool synced;             /* both have, and the list is read: changes are heard of */
 	uint64_t heard_us, heartbeat_us, give_up_us;
 
 	bool closing; /* both are being dropped */

@@ -363,18 +363,18 @@ static void memory_is_believed_as_long_as_changes_are_heard_of(void **state)
 	assert_true(believed(100 * S, 104 * S)); /* not heard of anything yet */
 	assert_false(believed(100 * S, 105 * S));
 	clock_set(200 * S - 1);
-	validity_heard(&rule);
+	validity_synced(&rule);
 	assert_false(believed(199 * S, 200 * S));
 	assert_true(believed(200 * S, 9000 * S));
-	validity_unheard(&rule, 300 * S);
-	validity_unheard(&rule, 400 * S); /* the first loss counts */
+	validity_lost_sync(&rule, 300 * S);
+	validity_lost_sync(&rule, 400 * S); /* the first loss counts */
 	assert_true(believed(250 * S, 304 * S));
 	assert_false(believed(250 * S, 305 * S));
 	assert_false(believed(199 * S, 301 * S)); /* from before the last gap */
 	assert_true(believed(310 * S, 314 * S));  /* of the gap itself */
 	assert_false(believed(310 * S, 315 * S));
 	clock_set(500 * S - 1);
-	validity_heard(&rule);
+	validity_synced(&rule);
 	assert_false(believed(499 * S, 500 * S));
 	assert_true(believed(501 * S, 502 * S));
 	clock_set(600 * S - 1);

@@ -99,7 +99,7 @@ struct look_up {
 
 struct gateway {
 	struct cache *cache;
-	bool stands;
+	bool synced;
 	uint64_t poll_us, since_us;
 	struct message messages[SENT_MAX];
 	size_t message_count;
@@ -201,7 +201,7 @@ static uint64_t tell_redis(unsigned g, const struct purge_news *news, uint64_t *
 	}
 	for (unsigned other = 0; other < GATEWAYS; other++) {
 		struct gateway *to = &gateways[other];
-		if (other == g || !to->stands)
+		if (other == g || !to->synced)
 			continue;
 		if (to->message_count == SENT_MAX) {
 			break_session(other); /* as Redis does with one who does not read */
@@ -243,7 +243,7 @@ static void read_list(unsigned g)
 		cache_purge_heard(gateway->cache, (struct slice){ redis.list[i].text, redis.list[i].len },
 				  redis.list[i].number);
 	purges_read_end(purges, keys_from);
-	if (!redis.count && !gateway->stands)
+	if (!redis.count && !gateway->synced)
 		cache_purge(gateway->cache, &everything);
 	tell_waiting(g);
 	gateway->poll_us = now_us + UNHEARD_US / 2;
@@ -282,7 +282,7 @@ static void purge(unsigned g)
 	*fact = (struct purge_truth){ .step = step, .told_us = CLOCK_NEVER, .by = g };
 	fact->len = purge_scope_write(&scope, fact->text).len;
 	cache_purge(gateways[g].cache, &scope);
-	if (gateways[g].stands)
+	if (gateways[g].synced)
 		tell_waiting(g);
 }
 
@@ -379,7 +379,7 @@ static void go_on(unsigned g, struct look_up *look_up)
 static void replaced(unsigned by, unsigned key)
 {
 	for (unsigned g = 0; g < GATEWAYS; g++)
-		if (g != by && gateways[g].stands)
+		if (g != by && gateways[g].synced)
 			entry_unref(cache_replaced(gateways[g].cache, keys[key]->digest, now_us));
 }
 
@@ -408,9 +408,9 @@ static void turn(unsigned g)
 	}
 	for (size_t i = 0; i < LOOK_UPS; i++)
 		go_on(g, &gateway->look_ups[i]);
-	if (!gateway->stands && now_us >= gateway->poll_us && draw(2))
+	if (!gateway->synced && now_us >= gateway->poll_us && draw(2))
 		read_list(g);
-	if (gateway->stands && !redis.count)
+	if (gateway->synced && !redis.count)
 		read_list(g); /* its list is whole */
 	cache_sweep(gateway->cache, &tags, 0);
 }
@@ -419,19 +419,19 @@ static void turn(unsigned g)
 
 static void break_session(unsigned g)
 {
-	gateways[g].stands = false;
+	gateways[g].synced = false;
 	gateways[g].message_count = 0;
-	validity_unheard(cache_rule(gateways[g].cache), now_us);
+	validity_lost_sync(cache_rule(gateways[g].cache), now_us);
 	gateways[g].poll_us = now_us + draw(UNHEARD_US / 2);
 }
 
 static void open_session(unsigned g)
 {
-	if (gateways[g].stands)
+	if (gateways[g].synced)
 		return;
 	read_list(g);
-	gateways[g].stands = true;
-	validity_heard(cache_rule(gateways[g].cache));
+	gateways[g].synced = true;
+	validity_synced(cache_rule(gateways[g].cache));
 }
 
 static void draw_policy(unsigned g, unsigned tool)
