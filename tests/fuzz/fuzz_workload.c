@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as an access log: no crash; arrivals that rise, costs that are numbers, and a simulation of them in which
+ * Any bytes as an access log: no crash; workload that rise, costs that are numbers, and a simulation of them in which
  * every call ends in one of three ways.
  */
 #include <math.h>

@@ -241,7 +241,7 @@ static void break_session(void)
 {
 	fleet.stands = false;
 	fleet.in_count = fleet.replaced_count = 0;
-	validity_unheard(cache_rule(cache()), clock_now_us());
+	validity_lost_sync(cache_rule(cache()), clock_now_us());
 	lose_letters();
 	fleet.poll_us = clock_now_us() + outside_roll(UNHEARD_US / 2);
 }
@@ -252,7 +252,7 @@ static void open_session(void)
 		return;
 	read_list();
 	fleet.stands = true;
-	validity_heard(cache_rule(cache()));
+	validity_synced(cache_rule(cache()));
 }
 
 /* --- the other gateway --- */

@@ -2,7 +2,7 @@
 /*
  * farewell.c: a legacy session that is not used any more costs its server memory until it expires, so it is ended with
  * DELETE: at the stop, and when a new one takes its place, once no call is in it. Best effort: a server that does not
- * wish it (405), or that has forgotten the session itself (404), is not bothered again.
+ * pick it (405), or that has forgotten the session itself (404), is not bothered again.
  */
 #include <stdlib.h>
 

@@ -31,11 +31,11 @@ static void serve(struct worker *worker, struct request *request, struct slice r
 
 static void await_all(struct gateway_world *world, uint64_t timeout_us)
 {
-	const struct lists_wish wish = { SLICE("server__tool"), timeout_us };
+	const struct lists_awaited awaited = { SLICE("server__tool"), timeout_us };
 	served = in_order = 0;
 	for (size_t i = 0; i < COUNT; i++) {
 		requests[i] = (struct request){ .received_us = world->now_us };
-		assert_true(lists_await(world->gateway.workers[0], &requests[i], &wish, serve, SLICE("rest")));
+		assert_true(lists_await(world->gateway.workers[0], &requests[i], &awaited, serve, SLICE("rest")));
 		assert_non_null(requests[i].gone);
 	}
 	gateway_turn(world, 0);

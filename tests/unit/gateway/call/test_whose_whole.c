@@ -6,7 +6,7 @@
  *
  *   a caller gets what was made for his call, or for one that shares his key, and not a byte of anybody else's;
  *   nothing that was asked for before a purge is served to who asks after it, nor out of any store, nor for an error;
- *   nothing is served past its time, as the tool's policy of today and the caller's own wish have it;
+ *   nothing is served past its time, as the tool's policy of today and the caller's own directives have it;
  *   no write is sent again that may have arrived, and none is called unsent that was carried out;
  *   a call ends exactly once, by its deadline, and in the end nothing is left.
  *
@@ -109,14 +109,14 @@ static void check_purges(const struct asking *asking, const struct truth_fetch *
 	if (!call->key)
 		return;
 	const struct truth_key key = { asking->tool->name, asking->tool->tagged, call->key->digest };
-	size_t purge = truth_find_purge(&key, fetch->epoch, decided(asking, fetch));
+	size_t purge = truth_find_purge(&key, fetch->begun, decided(asking, fetch));
 	if (!purge)
 		return;
 	struct buf text = BUF_INIT(SIZE_MAX / 4);
 	truth_put_purge(purge - 1, &text);
 	buf_printf(&text, "; caller %u of %s %s, who asked at %llu, got what was fetched at %llu (source %d, tier %d)",
 		   asking->who, asking->tool->name, asking->arguments, (unsigned long long)asking->moment,
-		   (unsigned long long)fetch->epoch, (int)call->source, (int)call->tier);
+		   (unsigned long long)fetch->begun, (int)call->source, (int)call->tier);
 	fail_msg("scenario %u: %s", scenario, buf_cstr(&text));
 }
 
@@ -139,22 +139,23 @@ static uint64_t oldest_us(const struct asking *asking)
 	}
 	if (call->source == SOURCE_HIT)
 		return ttl_us;
-	const struct cache_wish *wish = &asking->caller.wish;
-	return !call->fell_back && (wish->any_stale || wish->has_max_stale) ? CLOCK_NEVER : clock_add(ttl_us, grace_us);
+	const struct cache_directives *directives = &asking->caller.directives;
+	return !call->fell_back && (directives->any_stale || directives->has_max_stale) ? CLOCK_NEVER
+											: clock_add(ttl_us, grace_us);
 }
 
 static void check_age(const struct asking *asking, const struct truth_fetch *fetch)
 {
 	const struct call *call = asking->call;
-	const struct cache_wish *wish = &asking->caller.wish;
+	const struct cache_directives *directives = &asking->caller.directives;
 	if (call->source != SOURCE_HIT && call->source != SOURCE_STALE)
 		return;
 	/* it was decided on its way, not when it is looked at here */
 	uint64_t at_us = call->fell_back ? world.now_us : call->started_us;
 	uint64_t age_us = at_us > fetch->said_us ? at_us - fetch->said_us : 0;
 	CHECK(asking, age_us <= clock_add(oldest_us(asking), SLACK_US));
-	CHECK(asking, !wish->has_max_age || age_us <= wish->max_age_us + SLACK_US);
-	CHECK(asking, call->source == SOURCE_HIT || !wish->has_min_fresh);
+	CHECK(asking, !directives->has_max_age || age_us <= directives->max_age_us + SLACK_US);
+	CHECK(asking, call->source == SOURCE_HIT || !directives->has_min_fresh);
 }
 
 /* Whether any byte of it is another's; *fetches: how many answers of providers it is made of. */
@@ -223,19 +224,19 @@ static void on_done(struct call *call)
 
 /* --- callers --- */
 
-static struct cache_wish draw_wish(void)
+static struct cache_directives draw_directives(void)
 {
-	struct cache_wish wish = { .no_cache = roll(20) == 0,
-				   .no_store = roll(20) == 0,
-				   .only_if_cached = roll(30) == 0 };
-	wish.has_max_age = roll(10) == 0;
-	wish.max_age_us = roll(30) * S;
-	wish.has_max_stale = roll(12) == 0;
-	wish.max_stale_us = roll(60) * S;
-	wish.any_stale = roll(30) == 0;
-	wish.has_min_fresh = roll(20) == 0;
-	wish.min_fresh_us = roll(15) * S;
-	return wish;
+	struct cache_directives directives = { .no_cache = roll(20) == 0,
+					       .no_store = roll(20) == 0,
+					       .only_if_cached = roll(30) == 0 };
+	directives.has_max_age = roll(10) == 0;
+	directives.max_age_us = roll(30) * S;
+	directives.has_max_stale = roll(12) == 0;
+	directives.max_stale_us = roll(60) * S;
+	directives.any_stale = roll(30) == 0;
+	directives.has_min_fresh = roll(20) == 0;
+	directives.min_fresh_us = roll(15) * S;
+	return directives;
 }
 
 static void draw_caller(struct asking *asking)
@@ -247,7 +248,7 @@ static void draw_caller(struct asking *asking)
 				   .urgency = (uint8_t)roll(8),
 				   .tenant_len = 2,
 				   .name_len = 3,
-				   .wish = draw_wish() };
+				   .directives = draw_directives() };
 	caller->tenant[0] = caller->name[0] = 't';
 	caller->tenant[1] = caller->name[1] = (char)('0' + asking->who / 2);
 	caller->name[2] = (char)('0' + asking->who);
