@@ -21,7 +21,7 @@ struct riding {
 	struct http_exchange *exchange;
 	struct line *line;
 	unsigned status;
-	const char *type;
+	const char *type, *session;
 	uint64_t due_us;
 	struct wire_note note;
 };
@@ -108,6 +108,11 @@ void wire_status(struct http_exchange *exchange, unsigned status)
 void wire_content_type(struct http_exchange *exchange, const char *type)
 {
 	riding_of(exchange)->type = type;
+}
+
+void wire_session(struct http_exchange *exchange, const char *id)
+{
+	riding_of(exchange)->session = id;
 }
 
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes)
@@ -253,10 +258,9 @@ struct slice http_exchange_content_type(const struct http_exchange *exchange)
 
 bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value)
 {
-	(void)exchange;
-	(void)name;
-	(void)value;
-	return false;
+	const char *session = exchange == ended ? ended_as.session : riding_of(exchange)->session;
+	*value = slice_of(session);
+	return session && strcmp(name, "Mcp-Session-Id") == 0;
 }
 
 uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)

@@ -27,6 +27,8 @@ struct http_exchange *wire_nth(size_t n);
 void wire_status(struct http_exchange *exchange, unsigned status);
 /* Its Content-Type, application/json unless said otherwise: static. */
 void wire_content_type(struct http_exchange *exchange, const char *type);
+/* Its header Mcp-Session-Id: static. */
+void wire_session(struct http_exchange *exchange, const char *id);
 /* Some more of an answer has come: status, then its bytes bit by bit. */
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes);
 /* That was all, or how it broke off. The exchange may be gone, or begun again. */

@@ -206,11 +206,11 @@ static struct way *send_way(struct outside_tier *tier, uint64_t now_us)
 	if (now_us < tier->away_until_us || tier->count == WAYS)
 		return NULL;
 	struct way *way = &tier->ways[tier->count++];
-	uint64_t there_us = now_us + outside_roll(outside_roll(8) ? 4000 : (unsigned)OUTSIDE_LATE_US);
+	uint64_t there_us = now_us + outside_roll(outside_roll(60) ? 3000 : (unsigned)OUTSIDE_LATE_US);
 	tier->last_us = there_us > tier->last_us ? there_us : tier->last_us;
 	*way = (struct way){ .bytes = BUF_INIT(VALUE_BYTES),
 			     .there_us = tier->last_us,
-			     .back_us = tier->last_us + outside_roll(4000),
+			     .back_us = tier->last_us + outside_roll(3000),
 			     .until_us = now_us + TIMEOUT_US,
 			     .lost = outside.kind == OUTSIDE_REDIS && outside_roll(40) == 0 };
 	return way;
@@ -393,7 +393,7 @@ void outside_stir(void)
 	if (outside.kind == OUTSIDE_NONE)
 		return;
 	struct outside_value *value = draw_value();
-	unsigned what = outside_roll(12);
+	unsigned what = outside_roll(20);
 	if (what == 0)
 		tiers[outside_roll(outside.world->config->workers)].away_until_us =
 			clock_now_us() + outside_roll(2 * CLOCK_US_PER_S);

@@ -84,11 +84,23 @@ bool whose_mcp_control(struct http_exchange *exchange, const struct heard *heard
 		say(exchange, 202, (struct slice){ NULL, 0 });
 		return true;
 	}
+	if (is_method(method, "initialize") && roll(3))
+		wire_session(exchange, "session");
 	buf_printf(&out, "{\"jsonrpc\":\"2.0\",\"id\":%.*s,\"result\":", SLICE_ARG(id));
 	put_result(&out, method);
 	buf_put_char(&out, '}');
 	say(exchange, 200, buf_slice(&out));
 	buf_fini(&out);
+	return true;
+}
+
+bool whose_mcp_refuses(struct http_exchange *exchange, const struct heard *heard)
+{
+	unsigned what = roll(60);
+	if (what > 1 || (what == 1 && heard->count == 1))
+		return false;
+	say(exchange, what ? 400 : 404,
+	    SLICE("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"no\"}}"));
 	return true;
 }
 

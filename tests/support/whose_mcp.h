@@ -8,6 +8,8 @@
 void whose_mcp_begin(unsigned *seed);
 /* True: the request was none that carries calls, and has been answered. */
 bool whose_mcp_control(struct http_exchange *exchange, const struct heard *heard);
+/* True: it was refused unseen, because the session is gone, or because it is an array. */
+bool whose_mcp_refuses(struct http_exchange *exchange, const struct heard *heard);
 /* An answer as a server sends it: as JSON, or as events. */
 void whose_mcp_dress(struct http_exchange *exchange, struct buf *body);
 

@@ -357,7 +357,9 @@ void provider_act(size_t n)
 	else if (wire_left(exchange).len)
 		say_what_is_left(exchange);
 	else if (speech->mcp && whose_mcp_control(exchange, &heard))
-		return;
+		counts.controls++;
+	else if (speech->mcp && !behaves && whose_mcp_refuses(exchange, &heard))
+		counts.refused++;
 	else if (what <= 1)
 		break_off(exchange, &heard);
 	else if (what <= 3)

@@ -111,7 +111,7 @@ const size_t spoken_tool_count = countof(spoken_tools);
 /* clang-format off */
 const char spoken_yaml[] =
 	"workers: 2\n"
-	"limits: { in_flight: 48 }\n"
+	"limits: { in_flight: 80 }\n"
 	"trusted_proxies: [ 127.0.0.1/32 ]\n"
 	"identity: { tenant_header: X-Tenant }\n"
 	"cache: { memory: { size: 1MiB } }\n"

@@ -391,7 +391,7 @@ static void purge(void)
 					      { .tool = slice_of(tool->name), .tag = SLICE("news") },
 					      { .prefix = SLICE("r"), .tag = SLICE("news") },
 					      { .tool = { NULL, 0 } } };
-	unsigned which = roll(60);
+	unsigned which = roll(100);
 	struct purge_scope one = purge_scope_read(key);
 	outside_purge(which < countof(scopes) ? &scopes[which] : roll(2) ? &one : &scopes[roll(2)]);
 	purged++;
@@ -418,7 +418,7 @@ static void begin_gateway(void)
 {
 	uint64_t now_us = world.now_us;
 	struct config *config = gateway_config(spoken_yaml);
-	config->memory_bytes = roll(5) ? config->memory_bytes : 0;
+	config->memory_bytes = roll(5) < 3 ? config->memory_bytes : 0;
 	gateway_start_with(&world, config);
 	world.now_us = now_us > world.now_us ? now_us : world.now_us;
 	provider_begin(&seed);
@@ -488,10 +488,10 @@ static void restart(void)
 static void step(void)
 {
 	unsigned what = roll(1000);
-	if (what < 330)
+	if (what < 260)
 		for (unsigned n = roll(3) ? 1 : 1 + roll(6); n > 0; n--)
 			ask();
-	else if (what < 360)
+	else if (what < 285)
 		cancel();
 	else if (what < 640 && wire_under_way())
 		provider_act(roll((unsigned)wire_under_way()));
@@ -501,10 +501,11 @@ static void step(void)
 		gateway_turn(&world, roll(2));
 	else if (what < 920)
 		settle();
-	else if (what < 932)
+	else if (what < 928)
 		purge();
-	else if (what < 945)
-		cache_drop(world.gateway.cache, digests[roll(DIGESTS)]); /* no room for it */
+	else if (what < 940)
+		for (size_t i = roll(DIGESTS); i < DIGESTS; i++)
+			cache_drop(world.gateway.cache, digests[i]); /* no room for it */
 	else if (what < 990)
 		outside_stir();
 	else if (what < 997)
