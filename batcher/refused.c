@@ -205,7 +205,7 @@ static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
 static void put_off(struct batcher *batcher, struct batch *batch)
 {
 	struct bisection *bisection = batch->bisection;
-	size_t room = bisection || batcher->policy.max_items < batch->live ? batch->live : batcher->policy.max_items;
+	size_t most = window_most(&batcher->policy), room = bisection || most < batch->live ? batch->live : most;
 	if (batch->live == 0)
 		return;
 	batch->bisection = NULL;

@@ -143,7 +143,7 @@ void waiting_hold(struct batcher *batcher, struct lane *lane)
 /* So many exchanges give each of the callers in it one call. */
 static size_t weight_of(const struct batcher *batcher, const struct lane *lane)
 {
-	size_t shared = window_single(&batcher->policy) ? 1 : batcher->policy.max_items;
+	size_t shared = window_most(&batcher->policy);
 	size_t weight = (lane->entries.count + shared - 1) / shared;
 	return weight ? weight : 1;
 }

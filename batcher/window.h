@@ -108,6 +108,12 @@ static inline bool window_single(const struct batch_policy *policy)
 	return policy->mode == BATCH_OFF || policy->max_items == 1;
 }
 
+/* How many calls may share a request. */
+static inline size_t window_most(const struct batch_policy *policy)
+{
+	return window_single(policy) ? 1 : policy->max_items;
+}
+
 /* policy->max_items must be capped by what the dialect can carry already. */
 struct window_decision window_evaluate(const struct batch_policy *policy, const struct window_view *view,
 				       uint64_t now_us);

@@ -62,11 +62,14 @@ static void on_begin(struct http_exchange *exchange)
 		fail_msg("a path climbs: %s", exchange->url);
 	speech_hear(speech, exchange, &heard);
 	for (size_t i = 0; i < heard.count; i++) {
-		struct truth_write *write =
-			whose_is_write(heard.calls[i].question) ? truth_write(heard.calls[i].question) : NULL;
-		if (write && write->on_its_way++ > 0)
-			fail_msg("%s: write %llu is sent twice", speech->upstream,
-				 (unsigned long long)heard.calls[i].question);
+		const struct heard_call *call = &heard.calls[i];
+		if (!whose_is_write(call->question))
+			continue;
+		if (truth_write(call->question)->on_its_way++ > 0)
+			fail_msg("%s: write %llu is sent twice", speech->upstream, (unsigned long long)call->question);
+		if (call->asker != heard.calls[0].asker && !speech->mixes)
+			fail_msg("%s: write %llu travels with another caller's: %.*s", speech->upstream,
+				 (unsigned long long)call->question, SLICE_ARG(buf_slice(&exchange->body)));
 	}
 }
 

@@ -30,7 +30,7 @@ const struct speech speeches[] = {
 	  "{\"index\":{\"status\":201,\"own\":$Q,\"who\":$A,\"fetch\":-$F}}",
 	  "{\"index\":{\"status\":409,\"error\":" FAULT "}}", .placed = true },
 	{ "own", BOTH, "\"key\":", "{\"done\":{\"calls\":[", "]}}", ",", "{\"key\":$I,\"value\":" MARK "}",
-	  .bad = "{\"key\":$I,\"failure\":" FAULT "}" },
+	  "{\"key\":$I,\"failure\":" FAULT "}", .mixes = true },
 	{ "lines", BOTH, "\"key\":", "", "", "", "{\"key\":$I,\"value\":" MARK "}\n",
 	  .bad = "{\"key\":$I,\"failure\":" FAULT "}\n" },
 	{ "alias", BOTH, NULL, "{\"data\":{", "}}", ",", "\"j$N_thing\":" MARK, NULL, .keyed = true },

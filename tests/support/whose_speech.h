@@ -25,7 +25,7 @@ struct speech {
 	bool single;            /* one call alone is answered without before and after */
 	bool placed;            /* answers stand where their calls stood */
 	bool mcp;
-	const char *type; /* of the answer; NULL: application/json */
+	bool mixes; /* writes of several callers may share a request (batch.writes: any) */
 };
 
 /* A tool of the configuration. */

@@ -78,6 +78,34 @@ static void what_passes_is_tried_once_more(void **state)
 	}
 }
 
+static void assert_alone(const struct exchange *exchange)
+{
+	assert_int_equal(exchange->count, 1);
+}
+
+/* The others wait meanwhile, and would fit. */
+static void without_batches_what_is_sent_again_travels_alone_too(void **state)
+{
+	(void)state;
+	struct batch_policy policy = world_policy();
+	policy.mode = BATCH_OFF;
+	policy.concurrency = 1;
+	world_start(&world, &policy, CALLS);
+	fake_on_send(assert_alone);
+	calls_add(&world, probes, CALLS, 0);
+	world_tick(&world);
+	fake_refuse_whole(fake_nth(0), 429, 1);
+	while (fake_sent() < CALLS + 1 || fake_under_way()) {
+		world_pass(&world, CLOCK_US_PER_S);
+		world_tick(&world);
+		if (fake_under_way())
+			fake_finish(fake_nth(0));
+	}
+	for (size_t i = 0; i < CALLS; i++)
+		assert_int_equal(probes[i].outcome, OUTCOME_OK);
+	world_stop(&world);
+}
+
 static void what_does_not_pass_is_told_at_once(void **state)
 {
 	(void)state;
@@ -289,6 +317,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_passes_is_tried_once_more),
+		cmocka_unit_test(without_batches_what_is_sent_again_travels_alone_too),
 		cmocka_unit_test(what_does_not_pass_is_told_at_once),
 		cmocka_unit_test(no_oftener_than_attempts_say),
 		cmocka_unit_test(those_who_failed_together_are_tried_together),
