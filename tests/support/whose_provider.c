@@ -67,7 +67,7 @@ static void on_begin(struct http_exchange *exchange)
 			continue;
 		if (truth_write(call->question)->on_its_way++ > 0)
 			fail_msg("%s: write %llu is sent twice", speech->upstream, (unsigned long long)call->question);
-		if (call->asker != heard.calls[0].asker && !speech->mixes)
+		if (call->caller != heard.calls[0].caller && !speech->mixes)
 			fail_msg("%s: write %llu travels with another caller's: %.*s", speech->upstream,
 				 (unsigned long long)call->question, SLICE_ARG(buf_slice(&exchange->body)));
 	}
