@@ -87,7 +87,7 @@ static void tell_end(int number, const siginfo_t *info)
 	log_end_at_once(&line);
 }
 
-static void handle(int number, siginfo_t *info, void *context)
+static void handle_signal(int number, siginfo_t *info, void *context)
 {
 	int nobody = 0, self = gettid();
 	sigset_t mine;
@@ -105,9 +105,9 @@ static void handle(int number, siginfo_t *info, void *context)
 	_exit(128 + number); /* not reached: the default of all of these is the end */
 }
 
-static void hear(int number)
+static void hear_signal(int number)
 {
-	struct sigaction action = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	struct sigaction action = { .sa_sigaction = handle_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 	struct sigaction before;
 	if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_DFL)
 		sigaction(number, &action, NULL);
@@ -122,7 +122,7 @@ void crash_handler_install(void)
 	module_count = 0;
 	dl_iterate_phdr(note_module, NULL);
 	for (size_t i = 0; i < countof(numbers); i++)
-		hear(numbers[i]);
+		hear_signal(numbers[i]);
 	signal(SIGUSR2, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	installed = true;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 /* Two trees become one: the later root becomes the first child of the sooner. Either may be NULL. */
-static struct due_node *meld(struct due_node *a, struct due_node *b)
+static struct due_node *meld_heaps(struct due_node *a, struct due_node *b)
 {
 	if (!a)
 		return b;
@@ -36,7 +36,7 @@ static struct due_node *meld_siblings(struct due_node *first)
 		first->next = first->prev = NULL;
 		if (second)
 			second->next = second->prev = NULL;
-		struct due_node *pair = meld(first, second);
+		struct due_node *pair = meld_heaps(first, second);
 		pair->next = pairs;
 		pairs = pair;
 		first = rest;
@@ -45,14 +45,14 @@ static struct due_node *meld_siblings(struct due_node *first)
 	while (pairs) {
 		struct due_node *rest = pairs->next;
 		pairs->next = NULL;
-		tree = meld(tree, pairs);
+		tree = meld_heaps(tree, pairs);
 		pairs = rest;
 	}
 	return tree;
 }
 
 /* Cut a node and all below it out of its siblings. */
-static void cut(struct due_node *node)
+static void cut_node(struct due_node *node)
 {
 	if (node->prev->child == node)
 		node->prev->child = node->next;
@@ -74,8 +74,8 @@ void due_clear(struct due_heap *heap, struct due_node *node)
 		heap->root = meld_siblings(below);
 		return;
 	}
-	cut(node);
-	heap->root = meld(heap->root, meld_siblings(below));
+	cut_node(node);
+	heap->root = meld_heaps(heap->root, meld_siblings(below));
 }
 
 void due_set(struct due_heap *heap, struct due_node *node, uint64_t at_us)
@@ -86,5 +86,5 @@ void due_set(struct due_heap *heap, struct due_node *node, uint64_t at_us)
 	node->at_us = at_us;
 	node->child = node->next = node->prev = NULL;
 	node->listed = true;
-	heap->root = meld(heap->root, node);
+	heap->root = meld_heaps(heap->root, node);
 }

@@ -27,14 +27,14 @@ static struct table_node **bucket_of(const struct table *table, uint64_t hash)
 	return &table->buckets[hash & (table->bucket_count - 1)];
 }
 
-static void push(struct table *table, struct table_node *node)
+static void push_node(struct table *table, struct table_node *node)
 {
 	struct table_node **bucket = bucket_of(table, node->hash);
 	node->next = *bucket;
 	*bucket = node;
 }
 
-static void grow(struct table *table)
+static void grow_table(struct table *table)
 {
 	size_t old_count = table->bucket_count;
 	struct table_node **old = table->buckets;
@@ -46,7 +46,7 @@ static void grow(struct table *table)
 	for (size_t i = 0; i < old_count; i++) {
 		for (struct table_node *node = old[i], *next; node; node = next) {
 			next = node->next;
-			push(table, node);
+			push_node(table, node);
 		}
 	}
 	if (old != table->few)
@@ -56,9 +56,9 @@ static void grow(struct table *table)
 void table_insert(struct table *table, struct table_node *node, uint64_t hash)
 {
 	if (table->count >= table->bucket_count)
-		grow(table);
+		grow_table(table);
 	node->hash = hash;
-	push(table, node);
+	push_node(table, node);
 	table->count++;
 }
 

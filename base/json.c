@@ -23,13 +23,13 @@
 /* --- Faults and memory --- */
 
 /* What to say where a byte is missing or wrong. */
-static const char *expected(struct scan *scan, const char *at, const char *what)
+static const char *refuse_unexpected(struct scan *scan, const char *at, const char *what)
 {
 	return json_refuse(scan, at, at == scan->end ? "unexpected end of text" : what);
 }
 
 /* Make room for `nodes` nodes behind the fixed parts. */
-static bool grow(struct scan *scan, uint32_t nodes)
+static bool grow_nodes(struct scan *scan, uint32_t nodes)
 {
 	size_t before = scan->frames_bytes + scan->names_bytes + scan->compact_bytes;
 	size_t bytes = before + nodes * sizeof(struct node);
@@ -71,7 +71,7 @@ static bool scan_begin(struct scan *scan, struct slice text, bool canonical)
 	scan->frames_bytes = whole_words(frames * sizeof(struct frame));
 	scan->names_bytes = whole_words(text.len);
 	scan->compact_bytes = canonical ? whole_words(text.len + 1) : 0;
-	return grow(scan, FIRST_NODES);
+	return grow_nodes(scan, FIRST_NODES);
 }
 
 void json_scratch_fini(struct json_scratch *scratch)
@@ -83,7 +83,7 @@ void json_scratch_fini(struct json_scratch *scratch)
 /* --- The compact text --- */
 
 /* Where byte p of the text will be in the compact text. */
-static uint32_t position(const struct scan *scan, const char *p)
+static uint32_t position_of(const struct scan *scan, const char *p)
 {
 	return (uint32_t)(scan->written + (size_t)(p - scan->run));
 }
@@ -108,7 +108,7 @@ static const char *skip_blanks(struct scan *scan, const char *p)
 }
 
 /* Respell a string with escapes the canonical way. from: its opening quote; to: its closing quote. */
-static void respell(struct scan *scan, const char *from, const char *to)
+static void respell_string(struct scan *scan, const char *from, const char *to)
 {
 	const char *p = from + 1;
 	while ((p = memchr(p, '\\', (size_t)(to - p)))) {
@@ -149,7 +149,7 @@ static size_t unescape_name(struct scan *scan, const char *name, const char *end
 /* A new member of the innermost object. name: behind its opening quote; end: its closing quote. */
 static bool add_member(struct scan *scan, const char *name, const char *end, bool escaped)
 {
-	if (scan->node_count == scan->node_room && !grow(scan, scan->node_room * 2))
+	if (scan->node_count == scan->node_room && !grow_nodes(scan, scan->node_room * 2))
 		return false;
 	struct frame *frame = &scan->frames[scan->depth - 1];
 	uint32_t index = scan->node_count++;
@@ -159,7 +159,7 @@ static bool add_member(struct scan *scan, const char *name, const char *end, boo
 	member->name_len = (uint32_t)len & INT32_MAX;
 	member->escaped = escaped;
 	member->prefix = name_prefix(name_bytes(scan, member), len, escaped ? len : (size_t)(scan->end - name));
-	member->at = position(scan, name - 1);
+	member->at = position_of(scan, name - 1);
 	member->next = NO_NODE;
 	if (frame->last == NO_NODE) {
 		scan->nodes[frame->object].next = index;
@@ -177,7 +177,7 @@ static bool add_member(struct scan *scan, const char *name, const char *end, boo
 static void end_member(struct scan *scan, const struct frame *frame, const char *p)
 {
 	struct node *member = &scan->nodes[frame->last];
-	member->end = position(scan, p);
+	member->end = position_of(scan, p);
 	member->after = scan->node_count;
 }
 
@@ -193,7 +193,7 @@ static bool end_object(struct scan *scan, struct frame *frame, const char *p)
 	}
 	if (frame->last != NO_NODE)
 		end_member(scan, frame, p);
-	object->end = position(scan, p + 1);
+	object->end = position_of(scan, p + 1);
 	object->after = scan->node_count;
 	frame->kept = true;
 	return true;
@@ -252,7 +252,7 @@ static const char *scan_string_value(struct scan *scan, const char *p)
 	if (!end)
 		return NULL;
 	if (escaped && scan->compact)
-		respell(scan, p, end);
+		respell_string(scan, p, end);
 	return end + 1;
 }
 
@@ -268,14 +268,14 @@ static const char *scan_number(struct scan *scan, const char *p)
 	const char *digits = p + (*p == '-');
 	p = skip_digits(scan, digits);
 	if (p == digits)
-		return expected(scan, p, "a number without digits");
+		return refuse_unexpected(scan, p, "a number without digits");
 	if (*digits == '0' && p - digits > 1)
 		return json_refuse(scan, digits, "a number with a leading zero");
 	if (p < scan->end && *p == '.') {
 		digits = ++p;
 		p = skip_digits(scan, digits);
 		if (p == digits)
-			return expected(scan, p, "a number without digits after its point");
+			return refuse_unexpected(scan, p, "a number without digits after its point");
 	}
 	if (p < scan->end && (*p == 'e' || *p == 'E')) {
 		p++;
@@ -284,7 +284,7 @@ static const char *scan_number(struct scan *scan, const char *p)
 		digits = p;
 		p = skip_digits(scan, digits);
 		if (p == digits)
-			return expected(scan, p, "a number without digits in its exponent");
+			return refuse_unexpected(scan, p, "a number without digits in its exponent");
 	}
 	return p;
 }
@@ -301,16 +301,16 @@ static const char *scan_name(struct scan *scan, const char *p)
 {
 	p = skip_blanks(scan, p);
 	if (p == scan->end || *p != '"')
-		return expected(scan, p, "expected a member name");
+		return refuse_unexpected(scan, p, "expected a member name");
 	bool escaped;
 	const char *end = scan_string(scan, p + 1, &escaped);
 	if (!end || !add_member(scan, p + 1, end, escaped))
 		return NULL;
 	if (escaped && scan->compact)
-		respell(scan, p, end);
+		respell_string(scan, p, end);
 	p = skip_blanks(scan, end + 1);
 	if (p == scan->end || *p != ':')
-		return expected(scan, p, "expected ':'");
+		return refuse_unexpected(scan, p, "expected ':'");
 	return p + 1;
 }
 
@@ -320,7 +320,7 @@ static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
 	bool object = *p == '{';
 	if (scan->depth == scan->max_depth)
 		return json_refuse(scan, p, "nested too deeply");
-	if (scan->node_count == scan->node_room && !grow(scan, scan->node_room * 2))
+	if (scan->node_count == scan->node_room && !grow_nodes(scan, scan->node_room * 2))
 		return NULL;
 	assert(scan->frames); /* scan_begin has made room for max_depth of them */
 	struct frame *frame = &scan->frames[scan->depth++];
@@ -328,7 +328,7 @@ static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
 	if (object) {
 		frame->object = scan->node_count++;
 		struct node *node = &scan->nodes[frame->object];
-		node->at = position(scan, p);
+		node->at = position_of(scan, p);
 		node->next = NO_NODE;
 	}
 	p = skip_blanks(scan, p + 1);
@@ -360,7 +360,7 @@ static const char *scan_separator(struct scan *scan, const char *p, bool *value_
 	if (p < scan->end && *p == (object ? '}' : ']'))
 		return scan_close(scan, p);
 	if (p == scan->end || *p != ',')
-		return expected(scan, p, object ? "expected ',' or '}'" : "expected ',' or ']'");
+		return refuse_unexpected(scan, p, object ? "expected ',' or '}'" : "expected ',' or ']'");
 	*value_due = true;
 	if (!object)
 		return p + 1;
@@ -388,7 +388,7 @@ static const char *scan_value(struct scan *scan, const char *p, bool *value_due)
 	default:
 		if (p < scan->end && (*p == '-' || (*p >= '0' && *p <= '9')))
 			return scan_number(scan, p);
-		return expected(scan, p, "expected a value");
+		return refuse_unexpected(scan, p, "expected a value");
 	}
 }
 
@@ -443,10 +443,10 @@ static char *emit_range(const struct scan *scan, const char *compact, const stru
 }
 
 /* Append the canonical form of the value that ends before `end`. */
-static bool emit(struct scan *scan, const char *end, struct buf *out)
+static bool emit_canonical(struct scan *scan, const char *end, struct buf *out)
 {
 	const char *compact = scan->run;
-	struct node whole = { .end = position(scan, end), .after = scan->node_count };
+	struct node whole = { .end = position_of(scan, end), .after = scan->node_count };
 	if (scan->written) {
 		end_run(scan, end, end);
 		compact = scan->compact;
@@ -465,13 +465,13 @@ static bool emit(struct scan *scan, const char *end, struct buf *out)
 
 /* --- The front doors --- */
 
-static bool run(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
-		struct json_fault *fault)
+static bool run_scan(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
+		     struct json_fault *fault)
 {
 	struct json_scratch own = { NULL, 0 };
 	struct scan scan = { .fault = fault, .scratch = scratch ? scratch : &own, .max_depth = max_depth };
 	const char *end = scan_begin(&scan, text, out != NULL) ? scan_text(&scan) : NULL;
-	bool done = end && (!out || emit(&scan, end, out));
+	bool done = end && (!out || emit_canonical(&scan, end, out));
 	if (!scratch || scratch->bytes > SCRATCH_KEPT_BYTES)
 		json_scratch_fini(scan.scratch);
 	return done;
@@ -479,12 +479,12 @@ static bool run(struct slice text, unsigned max_depth, struct json_scratch *scra
 
 bool json_check(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct json_fault *fault)
 {
-	return run(text, max_depth, scratch, NULL, fault);
+	return run_scan(text, max_depth, scratch, NULL, fault);
 }
 
 bool json_canonical(struct slice text, unsigned max_depth, struct json_scratch *scratch, struct buf *out,
 		    struct json_fault *fault)
 {
 	assert(out);
-	return run(text, max_depth, scratch, out, fault);
+	return run_scan(text, max_depth, scratch, out, fault);
 }

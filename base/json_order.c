@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* json_order.c: members of an object put in the order of their names, which also shows whether a name is there twice. */
+/* json_order.c: members of an object put in the order of their names, which also shows whether a name is there
+ * twice. */
 #include <stdlib.h>
 
 #include "base/json_private.h"
@@ -16,7 +17,7 @@ struct ranked {
 };
 
 /* Merge two sorted chains. A name that is in both is left in *duplicate (the later member). */
-static uint32_t merge(struct scan *scan, uint32_t a, uint32_t b, uint32_t *duplicate)
+static uint32_t merge_chains(struct scan *scan, uint32_t a, uint32_t b, uint32_t *duplicate)
 {
 	uint32_t head = NO_NODE, *tail = &head;
 	while (a != NO_NODE && b != NO_NODE) {
@@ -43,7 +44,7 @@ static uint32_t sort_members(struct scan *scan, uint32_t first, uint32_t *duplic
 		scan->nodes[chain].next = NO_NODE;
 		unsigned bin = 0;
 		for (; bin < used && bins[bin] != NO_NODE; bin++) {
-			chain = merge(scan, bins[bin], chain, duplicate);
+			chain = merge_chains(scan, bins[bin], chain, duplicate);
 			bins[bin] = NO_NODE;
 		}
 		bins[bin] = chain;
@@ -52,7 +53,7 @@ static uint32_t sort_members(struct scan *scan, uint32_t first, uint32_t *duplic
 	}
 	uint32_t sorted = NO_NODE;
 	for (unsigned bin = 0; bin < used; bin++)
-		sorted = merge(scan, bins[bin], sorted, duplicate);
+		sorted = merge_chains(scan, bins[bin], sorted, duplicate);
 	return sorted;
 }
 

@@ -24,7 +24,7 @@ void json_split_init(struct json_split *split)
 	*split = (struct json_split){ .state = STATE_BEGIN };
 }
 
-static enum json_split_event broken(struct json_split *split)
+static enum json_split_event break_off(struct json_split *split)
 {
 	split->state = STATE_BROKEN;
 	return JSON_SPLIT_BROKEN;
@@ -37,7 +37,7 @@ static void skip_blanks(struct json_split *split, struct slice text)
 }
 
 /* The value under way ends here: hand it out. */
-static enum json_split_event yield(struct json_split *split, struct slice text, struct slice *element)
+static enum json_split_event yield_element(struct json_split *split, struct slice text, struct slice *element)
 {
 	*element = json_trim((struct slice){ text.at + split->start, split->at - split->start });
 	split->state = split->array ? STATE_AFTER : STATE_DONE;
@@ -93,11 +93,11 @@ static enum json_split_event in_nested(struct json_split *split, struct slice te
 		if (split->in_string)
 			skip_string(split, text);
 		if (!split->in_string && split->depth == outside)
-			return yield(split, text, element);
+			return yield_element(split, text, element);
 		if (split->at == text.len)
 			return JSON_SPLIT_MORE;
 		if (!step_nested(split, text.at[split->at++], max_depth))
-			return broken(split);
+			return break_off(split);
 	}
 }
 
@@ -106,13 +106,13 @@ static enum json_split_event in_scalar(struct json_split *split, struct slice te
 	for (; split->at < text.len; split->at++) {
 		char c = text.at[split->at];
 		if (split->array && (c == ',' || c == ']' || json_blank(c)))
-			return yield(split, text, element);
+			return yield_element(split, text, element);
 		if (c == '"' || c == '[' || c == '{' || c == ']' || c == '}' || c == ',')
-			return broken(split);
+			return break_off(split);
 	}
 	if (split->array || !last)
 		return JSON_SPLIT_MORE;
-	return yield(split, text, element);
+	return yield_element(split, text, element);
 }
 
 /* The first byte of a value. False: it cannot be one, or is nested too deeply. */
@@ -187,10 +187,10 @@ enum json_split_event json_split_next(struct json_split *split, struct slice tex
 		if (split->at == text.len) {
 			if (split->state == STATE_DONE)
 				return JSON_SPLIT_END;
-			return last ? broken(split) : JSON_SPLIT_MORE;
+			return last ? break_off(split) : JSON_SPLIT_MORE;
 		}
 		if (!step_between(split, text.at[split->at], max_depth))
-			return broken(split);
+			return break_off(split);
 	}
 	return JSON_SPLIT_BROKEN;
 }

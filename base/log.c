@@ -74,7 +74,7 @@ static bool has_room(const struct log_line *line, size_t more)
 	return more <= LOG_LINE_BYTES - END_ROOM - line->len;
 }
 
-static void put(struct log_line *line, const char *at, size_t len)
+static void put_bytes(struct log_line *line, const char *at, size_t len)
 {
 	memcpy(line->text + line->len, at, len);
 	line->len += len;
@@ -82,7 +82,7 @@ static void put(struct log_line *line, const char *at, size_t len)
 
 static void put_text(struct log_line *line, const char *text)
 {
-	put(line, text, strlen(text));
+	put_bytes(line, text, strlen(text));
 }
 
 static void put_digits(struct log_line *line, uint64_t number, size_t width)
@@ -93,7 +93,7 @@ static void put_digits(struct log_line *line, uint64_t number, size_t width)
 		digits[--at] = (char)('0' + number % 10);
 		number /= 10;
 	}
-	put(line, digits + at, sizeof digits - at);
+	put_bytes(line, digits + at, sizeof digits - at);
 }
 
 /* 2026-11-21T03:20:00.123456Z. By arithmetic (days to civil date, after Howard Hinnant), because gmtime_r takes a
@@ -121,13 +121,13 @@ static void put_time(struct log_line *line, uint64_t wall_us)
 	};
 	for (size_t i = 0; i < countof(parts); i++) {
 		put_digits(line, parts[i].number, parts[i].width);
-		put(line, &parts[i].after, 1);
+		put_bytes(line, &parts[i].after, 1);
 	}
 }
 
 /* One character of a value, escaped: the bytes consumed. What a terminal or a reader of lines could take for more
  * than text is written \u: control characters (DEL and the C1 block too) and the Unicode line ends. */
-static size_t escape(const char *at, size_t left, char out[8], size_t *out_len)
+static size_t escape_byte(const char *at, size_t left, char out[8], size_t *out_len)
 {
 	static const char short_forms[] = { ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\' };
 	unsigned char c = (unsigned char)at[0];
@@ -161,7 +161,7 @@ static bool needs_quotes(struct slice value)
 	char out[8];
 	size_t out_len;
 	for (size_t at = 0, step; at < value.len; at += step) {
-		step = escape(value.at + at, value.len - at, out, &out_len);
+		step = escape_byte(value.at + at, value.len - at, out, &out_len);
 		if (out_len != step || *out == ' ' || *out == '=')
 			return true;
 	}
@@ -177,7 +177,7 @@ static bool put_name(struct log_line *line, const char *name)
 		return false;
 	}
 	put_text(line, is_json(line) ? ",\"" : " ");
-	put(line, name, len);
+	put_bytes(line, name, len);
 	put_text(line, is_json(line) ? "\":" : "=");
 	return true;
 }
@@ -188,19 +188,19 @@ void log_text(struct log_line *line, const char *name, struct slice value)
 		return;
 	bool quoted = is_json(line) || needs_quotes(value);
 	if (quoted)
-		put(line, "\"", 1);
+		put_bytes(line, "\"", 1);
 	while (value.len > 0) {
 		char out[8];
-		size_t out_len, step = escape(value.at, value.len, out, &out_len);
+		size_t out_len, step = escape_byte(value.at, value.len, out, &out_len);
 		if (!has_room(line, out_len + 1)) {
 			line->truncated = true; /* the value is cut here, and nothing follows it */
 			break;
 		}
-		put(line, out, out_len);
+		put_bytes(line, out, out_len);
 		value = (struct slice){ value.at + step, value.len - step };
 	}
 	if (quoted)
-		put(line, "\"", 1);
+		put_bytes(line, "\"", 1);
 }
 
 void log_cstr(struct log_line *line, const char *name, const char *value)
@@ -220,7 +220,7 @@ void log_seconds(struct log_line *line, const char *name, uint64_t value_us)
 	if (!put_name(line, name))
 		return;
 	put_digits(line, value_us / CLOCK_US_PER_S, 1);
-	put(line, ".", 1);
+	put_bytes(line, ".", 1);
 	put_digits(line, value_us % CLOCK_US_PER_S, 6);
 }
 

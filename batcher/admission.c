@@ -9,12 +9,12 @@ enum {
 	CALM = 2    /* nobody refused for this part of it: the load has gone */
 };
 
-static uint64_t smaller(uint64_t a, uint64_t b)
+static uint64_t smaller_of(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
+static uint64_t larger_of(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
@@ -27,7 +27,7 @@ static double exchange_us(const struct admission_view *view, size_t items)
 /* They leave evenly over the slots: each takes a batch of what there is, and then the next. */
 uint64_t admission_line_us(const struct admission_view *view, size_t calls)
 {
-	size_t share = larger(1, smaller(view->batch, (calls + view->slots - 1) / view->slots));
+	size_t share = larger_of(1, smaller_of(view->batch, (calls + view->slots - 1) / view->slots));
 	double exchanges = (double)calls / (double)share;
 	double us = exchanges * exchange_us(view, share) / (double)view->slots;
 	return us < (double)CLOCK_NEVER / 2 ? (uint64_t)us : CLOCK_NEVER / 2;
@@ -35,12 +35,12 @@ uint64_t admission_line_us(const struct admission_view *view, size_t calls)
 
 static uint64_t short_line_us(const struct admission *admission, const struct admission_view *view)
 {
-	return larger(admission->wait_us / SHORT, (uint64_t)exchange_us(view, 1));
+	return larger_of(admission->wait_us / SHORT, (uint64_t)exchange_us(view, 1));
 }
 
 uint64_t admission_bound_us(const struct admission *admission)
 {
-	return admission->wait_us ? larger(admission->wait_us, admission->bound_us) : CLOCK_NEVER;
+	return admission->wait_us ? larger_of(admission->wait_us, admission->bound_us) : CLOCK_NEVER;
 }
 
 bool admission_stands(const struct admission *admission, uint64_t now_us)
@@ -56,8 +56,8 @@ void admission_empty(struct admission *admission, uint64_t now_us)
 		admission->short_us = now_us;
 }
 
-static struct admission_decision refuse(struct admission *admission, enum shed_reason reason, uint64_t line_us,
-					uint64_t allowed_us, uint64_t now_us)
+static struct admission_decision refuse_call(struct admission *admission, enum shed_reason reason, uint64_t line_us,
+					     uint64_t allowed_us, uint64_t now_us)
 {
 	admission->refused_us = now_us;
 	return (struct admission_decision){ .reason = reason, .wait_us = line_us, .retry_us = line_us - allowed_us };
@@ -75,15 +75,15 @@ struct admission_decision admission_evaluate(struct admission *admission, const 
 	admission->bound_us = (uint64_t)exchange_us(view, 1);
 	uint64_t allowed_us = admission_bound_us(admission);
 	if (admission_stands(admission, now_us))
-		allowed_us = smaller(allowed_us, short_us);
+		allowed_us = smaller_of(allowed_us, short_us);
 	if (line_us > allowed_us)
-		return refuse(admission, SHED_QUEUE_WAIT, line_us, allowed_us, now_us);
+		return refuse_call(admission, SHED_QUEUE_WAIT, line_us, allowed_us, now_us);
 	/* with nothing ahead it is sent, however little time there is: what is known may be wrong, and is found out
 	 * so */
-	uint64_t round_trip_us = larger(view->round_trip_us, (uint64_t)exchange_us(view, 1));
+	uint64_t round_trip_us = larger_of(view->round_trip_us, (uint64_t)exchange_us(view, 1));
 	uint64_t spare_us =
 		view->deadline_us > clock_add(now_us, round_trip_us) ? view->deadline_us - now_us - round_trip_us : 0;
 	if (view->ahead > 0 && line_us > spare_us)
-		return refuse(admission, SHED_DEADLINE, line_us, spare_us, now_us);
+		return refuse_call(admission, SHED_DEADLINE, line_us, spare_us, now_us);
 	return (struct admission_decision){ .admitted = true, .wait_us = line_us };
 }

@@ -111,7 +111,7 @@ static void pass_trial(struct arrays *arrays, size_t items)
 }
 
 /* Nobody has gone alone, and something is odd. */
-static void explore(struct arrays *arrays, uint64_t for_us, uint64_t now_us)
+static void explore_again(struct arrays *arrays, uint64_t for_us, uint64_t now_us)
 {
 	arrays->explores_until_us = clock_add(now_us, for_us);
 	arrays->alone = 0;
@@ -132,7 +132,7 @@ void arrays_company(struct arrays *arrays, const struct arrays_company *company,
 	if ((overtaken || arrays->trial) && costs_more(arrays))
 		arrays_shun(arrays, now_us);
 	else if (!overtaken && company->late && now_us >= arrays->explore_us)
-		explore(arrays, company->alone_us, now_us);
+		explore_again(arrays, company->alone_us, now_us);
 	else
 		pass_trial(arrays, company->items);
 }
@@ -174,7 +174,7 @@ void arrays_passed(struct arrays *arrays, size_t items)
 	arrays->cap_bytes *= 1 + CAP_GROWS;
 }
 
-static size_t cap(double cap, size_t max)
+static size_t cap_at(double cap, size_t max)
 {
 	return cap > 0 && cap < (double)max ? (size_t)cap : max;
 }
@@ -182,10 +182,10 @@ static size_t cap(double cap, size_t max)
 size_t arrays_cap_items(const struct arrays *arrays, size_t max)
 {
 	size_t most = arrays->trial && arrays->trial < max ? arrays->trial : max;
-	return cap(arrays->cap_items, most);
+	return cap_at(arrays->cap_items, most);
 }
 
 size_t arrays_cap_bytes(const struct arrays *arrays, size_t max)
 {
-	return cap(arrays->cap_bytes, max);
+	return cap_at(arrays->cap_bytes, max);
 }

@@ -11,12 +11,12 @@ enum {
 	WORTH_VARYING = 4 /* calls in a batch whose size can differ */
 };
 
-static double larger(double a, double b)
+static double larger_of(double a, double b)
 {
 	return a > b ? a : b;
 }
 
-static double distance(double a)
+static double distance_of(double a)
 {
 	return a < 0 ? -a : a;
 }
@@ -36,9 +36,9 @@ static void forget_past(struct costs *costs)
 static double clip_outlier(struct costs *costs, size_t items, double took_us)
 {
 	double expected_us = costs_expected_us(costs, items);
-	double reach_us = larger(OUTLIER * costs->spread_us, expected_us / 4);
+	double reach_us = larger_of(OUTLIER * costs->spread_us, expected_us / 4);
 	double off_us = took_us - expected_us;
-	if (!costs_known(costs) || distance(off_us) <= reach_us) {
+	if (!costs_known(costs) || distance_of(off_us) <= reach_us) {
 		costs->odd = 0;
 		return took_us;
 	}
@@ -55,7 +55,7 @@ static void fit_line(struct costs *costs)
 	double together = costs->xy / costs->weight - mean_x * mean_y;
 	/* the less the sizes differ, the more the slope stays what it was */
 	double inertia = FEW_SIZES * (1 + mean_x * mean_x);
-	double slope_us = larger(0, (together + inertia * costs->item_us) / (variance + inertia));
+	double slope_us = larger_of(0, (together + inertia * costs->item_us) / (variance + inertia));
 	costs->item_us = slope_us < mean_y / mean_x ? slope_us : mean_y / mean_x;
 	costs->fixed_us = mean_y - costs->item_us * mean_x;
 }
@@ -63,7 +63,7 @@ static void fit_line(struct costs *costs)
 void costs_learn(struct costs *costs, size_t items, double took_us)
 {
 	double counts_us = clip_outlier(costs, items, took_us);
-	double off_us = distance(counts_us - costs_expected_us(costs, items));
+	double off_us = distance_of(counts_us - costs_expected_us(costs, items));
 	double x = (double)items;
 	costs->spread_us += costs->samples ? (off_us - costs->spread_us) / 16 : 0;
 	costs->weight = costs->weight * FORGET + 1;

@@ -126,7 +126,7 @@ bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 }
 
 /* Out of everything but its turn's list of turns. */
-static void detach(struct lane *lane, struct batch_item *item)
+static void detach_item(struct lane *lane, struct batch_item *item)
 {
 	assert(item->lane == lane);
 	TAILQ_REMOVE(&item->entry->items, item, next);
@@ -143,7 +143,7 @@ static void detach(struct lane *lane, struct batch_item *item)
 void lane_remove(struct lane *lane, struct batch_item *item)
 {
 	struct lane_entry *entry = item->entry;
-	detach(lane, item);
+	detach_item(lane, item);
 	if (TAILQ_EMPTY(&entry->items))
 		end_entry(lane, entry);
 }
@@ -185,7 +185,7 @@ struct batch_item *lane_next(const struct lane *lane)
 void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)
 {
 	struct lane_entry *entry = item->entry;
-	detach(lane, item);
+	detach_item(lane, item);
 	if (TAILQ_EMPTY(&entry->items)) {
 		end_entry(lane, entry);
 		return;

@@ -20,7 +20,7 @@ bool latency_class_beyond(unsigned class, double us)
 	return class + 1 < LATENCY_CLASS_COUNT && us > border_us(class) * BEYOND;
 }
 
-static void note(struct tool_latency *latency, double us)
+static void note_latency(struct tool_latency *latency, double us)
 {
 	if (latency->alone_us <= 0)
 		latency->alone_us = us;
@@ -31,7 +31,7 @@ static void note(struct tool_latency *latency, double us)
 }
 
 /* Whether it is in another class now. */
-static bool classify(struct tool_latency *latency)
+static bool classify_tool(struct tool_latency *latency)
 {
 	uint8_t was = latency->class;
 	while (latency_class_beyond(latency->class, latency->alone_us))
@@ -43,10 +43,10 @@ static bool classify(struct tool_latency *latency)
 
 void tool_latency_alone(struct tool_latency *latency, double us)
 {
-	note(latency, us);
+	note_latency(latency, us);
 	if (latency->measured_alone > 0 && --latency->measured_alone > 0)
 		return;
-	if (classify(latency))
+	if (classify_tool(latency))
 		latency->patience = PATIENCE;
 }
 
@@ -65,8 +65,8 @@ void tool_latency_shared(struct tool_latency *latency, double us)
 		return; /* left before it was found out */
 	bool slow = latency_class_beyond(latency->class, us);
 	if (latency->alone_us <= 0 ? !slow : us < latency->alone_us) {
-		note(latency, us);
-		classify(latency);
+		note_latency(latency, us);
+		classify_tool(latency);
 	}
 	if (!slow)
 		latency->doubts = 0;

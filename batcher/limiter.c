@@ -35,12 +35,12 @@ enum {
 #define OVERDUE_LEAST_US (10 * CLOCK_US_PER_MS)
 #define REST_FIRST_US (20 * CLOCK_US_PER_MS)
 
-static double larger(double a, double b)
+static double larger_of(double a, double b)
 {
 	return a > b ? a : b;
 }
 
-static double smaller(double a, double b)
+static double smaller_of(double a, double b)
 {
 	return a < b ? a : b;
 }
@@ -196,7 +196,7 @@ static struct findings evaluate_round(const struct limiter *limiter)
 	double delays[LIMITER_ROUND], count = limiter->landed, sum = 0, squares = 0, used = 0, took_us = 0;
 	unsigned late = 0, lost = 0;
 	for (unsigned i = 0; i < limiter->landed; i++) {
-		delays[i] = larger(delay_of(&limiter->round[i]), 1 / BEST);
+		delays[i] = larger_of(delay_of(&limiter->round[i]), 1 / BEST);
 		used += limiter->round[i].under_way;
 		late += delays[i] > LATE;
 		lost += limiter->round[i].given_up;
@@ -204,13 +204,13 @@ static struct findings evaluate_round(const struct limiter *limiter)
 	sort_up(delays, limiter->landed);
 	double most = OUTLIER * delays[limiter->landed / 2];
 	for (unsigned i = 0; i < limiter->landed; i++) {
-		double delay = smaller(delays[i], most);
+		double delay = smaller_of(delays[i], most);
 		sum += delay;
 		squares += delay * delay;
-		took_us += limiter->round[i].took_us * smaller(1, most / delay_of(&limiter->round[i]));
+		took_us += limiter->round[i].took_us * smaller_of(1, most / delay_of(&limiter->round[i]));
 	}
 	double mean = sum / count;
-	double deviation = square_root(larger(0, squares / count - mean * mean));
+	double deviation = square_root(larger_of(0, squares / count - mean * mean));
 	struct findings found = { .gradient = 1 / mean, .used = used / count, .took_us = took_us / count };
 	found.error = deviation / square_root(count) / mean * found.gradient;
 	found.noise = NOISE * found.error;
@@ -221,7 +221,7 @@ static struct findings evaluate_round(const struct limiter *limiter)
 	found.clear = found.gradient + luck_of(&found) >= QUEUED && !found.lost;
 	found.full = limiter->held * 2 > limiter->landed;
 	if (found.full) /* one that lands makes room for the next */
-		found.used = larger(found.used, floor_of(limiter->limit));
+		found.used = larger_of(found.used, floor_of(limiter->limit));
 	return found;
 }
 
@@ -234,12 +234,12 @@ static void begin_round(struct limiter *limiter)
 
 static void set_limit(struct limiter *limiter, double limit, enum limiter_reason reason, uint64_t now_us)
 {
-	limiter->limit = larger(1, smaller(limiter->most, limit));
+	limiter->limit = larger_of(1, smaller_of(limiter->most, limit));
 	limiter->reason = reason;
 	limiter->changed_us = now_us;
 }
 
-static void rest(struct limiter *limiter, uint64_t rest_us, uint64_t now_us)
+static void rest_limit(struct limiter *limiter, uint64_t rest_us, uint64_t now_us)
 {
 	limiter->state = LIMITER_STEADY;
 	limiter->rest_us = rest_us < LIMITER_REST_US ? rest_us : LIMITER_REST_US;
@@ -247,7 +247,7 @@ static void rest(struct limiter *limiter, uint64_t rest_us, uint64_t now_us)
 }
 
 /* Nothing queued in this round: it tells what exchanges take. */
-static void teach(const struct limiter *limiter)
+static void teach_costs(const struct limiter *limiter)
 {
 	for (unsigned i = 0; i < limiter->landed; i++) {
 		const struct limiter_sample *sample = &limiter->round[i];
@@ -318,17 +318,17 @@ static void forget_provider(struct limiter *limiter, const struct findings *foun
 	set_limit(limiter, slow ? LIMITER_START_SINGLE : limiter->start, LIMITER_SLOWER, now_us);
 }
 
-static void cut(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+static void cut_limit(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	double worked_on = floor_of(found->used * found->gradient + 0.5);
-	double target = larger(worked_on, floor_of(limiter->limit * DEEPEST));
+	double target = larger_of(worked_on, floor_of(limiter->limit * DEEPEST));
 	if (limiter->limit < 2) { /* nothing to cut: one by one, nothing of ours can queue */
 		correct_costs(limiter);
-		rest(limiter, REST_FIRST_US, now_us);
+		rest_limit(limiter, REST_FIRST_US, now_us);
 		return;
 	}
 	limiter->risen = 0;
-	target = smaller(target, floor_of(limiter->limit) - 1);
+	target = smaller_of(target, floor_of(limiter->limit) - 1);
 	compare_with(limiter, LIMITER_CUT, found, target, LIMITER_QUEUED, now_us);
 	/* what leaves now still finds the queue there: it lasts for as long as exchanges took too long */
 	if (found->gradient < 1)
@@ -342,12 +342,12 @@ static bool goes_on(struct limiter *limiter, const struct findings *found, uint6
 	limiter->unsure = found->clear ? 0 : limiter->unsure + (found->queued ? UNSURE / 2 : 1);
 	if ((found->queued && certain) || limiter->unsure >= UNSURE) {
 		limiter->unsure = 0;
-		cut(limiter, found, now_us);
+		cut_limit(limiter, found, now_us);
 		return false;
 	}
 	if (found->clear) {
 		limiter->clear_limit = limiter->limit;
-		teach(limiter);
+		teach_costs(limiter);
 	}
 	return found->full && found->clear;
 }
@@ -382,7 +382,7 @@ static void end_start(struct limiter *limiter, const struct findings *found, uin
 	if (first)
 		correct_costs(limiter);
 	if (near)
-		teach(limiter);
+		teach_costs(limiter);
 	if (first || found->clear)
 		limiter->clear_limit = limiter->limit;
 	if (near ? found->full : goes_on(limiter, found, now_us))
@@ -393,9 +393,9 @@ static void try_other(struct limiter *limiter, const struct findings *found, uin
 {
 	bool fewer = limiter->fewer_next && limiter->limit >= 2;
 	limiter->fewer_next = !limiter->fewer_next;
-	double step = smaller(1, STEP * (double)(1U << limiter->risen));
-	double more = larger(floor_of(limiter->limit) + 1, floor_of(limiter->limit * (1 + step)));
-	double limit = fewer ? floor_of(smaller(limiter->limit - 1, limiter->limit * DOWN + 0.5)) : more;
+	double step = smaller_of(1, STEP * (double)(1U << limiter->risen));
+	double more = larger_of(floor_of(limiter->limit) + 1, floor_of(limiter->limit * (1 + step)));
+	double limit = fewer ? floor_of(smaller_of(limiter->limit - 1, limiter->limit * DOWN + 0.5)) : more;
 	compare_with(limiter, fewer ? LIMITER_FEWER : LIMITER_MORE, found, limit, LIMITER_TRIED, now_us);
 }
 
@@ -435,7 +435,7 @@ static bool became_slower(const struct limiter *limiter, const struct findings *
 static void go_back(struct limiter *limiter, enum limiter_reason reason, uint64_t rest_us, uint64_t now_us)
 {
 	set_limit(limiter, limiter->before.limit, reason, now_us);
-	rest(limiter, rest_us, now_us);
+	rest_limit(limiter, rest_us, now_us);
 }
 
 /* Something was gained: more of the same may be. */
@@ -443,7 +443,7 @@ static void go_further(struct limiter *limiter, enum limiter_reason reason, uint
 {
 	limiter->reason = reason;
 	limiter->fewer_next = reason == LIMITER_QUEUED;
-	rest(limiter, 0, now_us);
+	rest_limit(limiter, 0, now_us);
 	limiter->rest_us = REST_FIRST_US;
 }
 
@@ -456,7 +456,7 @@ static void end_more(struct limiter *limiter, const struct findings *found, uint
 	}
 	if (!found->clear)
 		correct_costs(limiter); /* smaller batches take as long: size matters less than was known */
-	teach(limiter);
+	teach_costs(limiter);
 	go_further(limiter, LIMITER_ROSE, now_us);
 	if (limiter->risen < RISEN_MOST)
 		limiter->risen++;
@@ -464,7 +464,7 @@ static void end_more(struct limiter *limiter, const struct findings *found, uint
 
 static void end_fewer(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
-	double noise = larger(found->noise, luck_of_both(limiter, found));
+	double noise = larger_of(found->noise, luck_of_both(limiter, found));
 	if (!became_faster(limiter, found, found->gradient - noise, limiter->before.limit / limiter->limit)) {
 		go_back(limiter, LIMITER_TRIED, limiter->rest_us * 2, now_us);
 		return;
@@ -475,18 +475,18 @@ static void end_fewer(struct limiter *limiter, const struct findings *found, uin
 
 static void end_cut(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
-	double by_queue = smaller(1 / limiter->before.gradient, limiter->before.used / larger(1, found->used));
+	double by_queue = smaller_of(1 / limiter->before.gradient, limiter->before.used / larger_of(1, found->used));
 	bool comparable = !found->given_up && !limiter->before.given_up;
 	if (comparable &&
-	    !became_faster(limiter, found, found->gradient - luck_of_both(limiter, found), larger(1, by_queue))) {
+	    !became_faster(limiter, found, found->gradient - luck_of_both(limiter, found), larger_of(1, by_queue))) {
 		correct_costs(limiter);
 		go_back(limiter, LIMITER_SLOWER, REST_FIRST_US, now_us);
 	} else if (found->queued || found->lost) {
-		cut(limiter, found, now_us);
+		cut_limit(limiter, found, now_us);
 	} else {
-		teach(limiter);
+		teach_costs(limiter);
 		limiter->fewer_next = true; /* had it been deep enough? */
-		rest(limiter, REST_FIRST_US, now_us);
+		rest_limit(limiter, REST_FIRST_US, now_us);
 	}
 }
 
@@ -509,12 +509,12 @@ static void end_round(struct limiter *limiter, const struct findings *found, uin
 static double at_most_expected_us(const struct limiter_sample *sample)
 {
 	double expected_us = costs_expected_us(sample->costs, sample->items);
-	return expected_us > 0 ? smaller(expected_us, sample->took_us) : sample->took_us;
+	return expected_us > 0 ? smaller_of(expected_us, sample->took_us) : sample->took_us;
 }
 
 void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
 {
-	bool quiet = sample->under_way <= larger(1, smaller(QUIET, limiter->limit / 2));
+	bool quiet = sample->under_way <= larger_of(1, smaller_of(QUIET, limiter->limit / 2));
 	if (!sample->overdue && !sample->given_up) {
 		limiter->untimely -= limiter->untimely / TIMELY_SMOOTHING;
 		limiter->probe_rest_us = limiter->probe_us = 0;

@@ -44,7 +44,7 @@ static bool worth_splitting(const struct answer *answer)
 	}
 }
 
-static void prolong(uint64_t *paused_until_us, uint64_t until_us)
+static void prolong_pause(uint64_t *paused_until_us, uint64_t until_us)
 {
 	if (*paused_until_us < until_us)
 		*paused_until_us = until_us;
@@ -58,13 +58,13 @@ static bool is_meant_of_tool(const struct batcher *batcher, const struct batch *
 
 /* The provider wants to be left alone, with that tool or altogether. One call's 503 may be about that call: it is asked
  * again within seconds. */
-static void pause(struct batcher *batcher, const struct batch *batch, unsigned status, uint64_t pause_us)
+static void pause_calls(struct batcher *batcher, const struct batch *batch, unsigned status, uint64_t pause_us)
 {
 	bool of_tool = is_meant_of_tool(batcher, batch, status);
 	if (status == 503 && batch->count == 1 && pause_us > LONGEST_TOOL_PAUSE_US)
 		pause_us = LONGEST_TOOL_PAUSE_US;
-	prolong(of_tool ? &batch->learned->paused_until_us : &batcher->paused_until_us,
-		clock_add(loop_now(batcher->loop), pause_us));
+	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->paused_until_us,
+		      clock_add(loop_now(batcher->loop), pause_us));
 }
 
 /* Noted of every answer that is not OK, of a whole batch or of one call in it. */
@@ -75,7 +75,7 @@ void refused_note(struct batcher *batcher, struct batch *batch, const struct ans
 			  (pause_us && !is_meant_of_tool(batcher, batch, answer->upstream_status));
 	if (!pause_us)
 		return;
-	pause(batcher, batch, answer->upstream_status, pause_us);
+	pause_calls(batcher, batch, answer->upstream_status, pause_us);
 	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
 }
 
@@ -231,7 +231,7 @@ static void try_next(struct batcher *batcher, struct batch *batch, uint64_t now_
 }
 
 /* Too large for the provider: both halves may fit, so there is no culprit to look for. */
-static void halve(struct batcher *batcher, struct batch *batch)
+static void halve_batch(struct batcher *batcher, struct batch *batch)
 {
 	arrays_too_large(&waiting_class(batcher, batch->lane)->arrays, batch->count, batch->bytes);
 	size_t half = (batch->live + 1) / 2;
@@ -256,11 +256,11 @@ static bool is_too_large(unsigned status)
 	return status == 413 || status == 414 || status == 431;
 }
 
-static void split(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+static void split_batch(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	meter_add(batcher->meter, METRIC_ID_BATCH_BISECTIONS, batcher->label, 0, 1);
 	if (is_too_large(batch->refusal->upstream_status)) {
-		halve(batcher, batch);
+		halve_batch(batcher, batch);
 		ending_bisection(batcher, batch);
 	} else if (batch->bisection) {
 		bisection_narrow(batch->bisection, batch);
@@ -325,7 +325,7 @@ void refused_landed(void *context, enum outcome outcome)
 	if (batch->doubted)
 		ask_alone(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */
-		split(batcher, batch, now_us);
+		split_batch(batcher, batch, now_us);
 	else if (batch->bisection)
 		end_try(batcher, batch, outcome, now_us);
 	sending_ended(batcher, batch);

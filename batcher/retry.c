@@ -8,7 +8,7 @@
 #include "batcher/batcher_private.h"
 
 /* xorshift64*: Vigna 2016. Not for secrets. */
-static uint64_t draw(uint64_t *state)
+static uint64_t draw_random(uint64_t *state)
 {
 	uint64_t x = *state ? *state : 1;
 	x ^= x >> 12;
@@ -48,7 +48,7 @@ bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, str
 		return false;
 	if (!batch->retry_us) /* one draw for all that are to travel together */
 		batch->retry_us = 1 + retry_backoff_us(batcher->retries, (unsigned)(item->attempts + attempts + 1),
-						       draw(&batcher->random));
+						       draw_random(&batcher->random));
 	if (clock_add(loop_now(batcher->loop), batch->retry_us) >= item->deadline_us)
 		return false;
 	batch->unsent = unsent;

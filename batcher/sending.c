@@ -58,7 +58,7 @@ static struct answer *whole_story(const struct batch *batch, struct answer *answ
 }
 
 /* Some of it is answered while others are still out: it works, as long as the next answer does not take far longer. */
-static void hear(struct batcher *batcher, struct batch *batch)
+static void hear_batch(struct batcher *batcher, struct batch *batch)
 {
 	batch->heard = true;
 	if (batch->overdue || batch->count == 1)
@@ -90,7 +90,7 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	struct batch_item *item = batch->items[index];
 	free_part(batcher, batch);
 	if (answer->outcome == OUTCOME_OK)
-		hear(batcher, batch);
+		hear_batch(batcher, batch);
 	if (answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE && retry_keeps(batcher, batch, index, answer))
 		return;
 	if (answer->outcome != OUTCOME_OK)
@@ -147,14 +147,14 @@ static bool reserve_calls(struct batcher *batcher, size_t count)
 }
 
 /* Next one out of the lane; still in the heap of deadlines. */
-static void take(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
+static void take_item(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
 {
 	struct lane *lane = item->lane;
 	lane_take(lane, item, now_us);
 	waiting_count(batcher, lane, item, -1);
 }
 
-static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+static void fill_batch(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	struct lane_class *class = waiting_class(batcher, batch->lane);
 	struct batch_policy policy = learned_policy(batcher, class);
@@ -165,7 +165,7 @@ static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 			ending_shed(batcher, item, SHED_LATE, 0, now_us);
 			continue;
 		}
-		take(batcher, item, now_us);
+		take_item(batcher, item, now_us);
 		batcher->calls[batch->count] = item->call;
 		batcher->calls[batch->count].caller = item->caller;
 		batch_put(batch, item);
@@ -174,11 +174,11 @@ static void fill(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 }
 
 /* No memory for the batch: those who would have travelled are told. */
-static void shed(struct batcher *batcher, struct lane *lane, size_t count, uint64_t now_us)
+static void shed_calls(struct batcher *batcher, struct lane *lane, size_t count, uint64_t now_us)
 {
 	while (count-- > 0) {
 		struct batch_item *item = lane_next(lane);
-		take(batcher, item, now_us);
+		take_item(batcher, item, now_us);
 		due_clear(&batcher->expiries, &item->expiry);
 		meter_add(batcher->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 		ending_settle(batcher, item,
@@ -326,10 +326,10 @@ static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_re
 	struct batch *batch = reserve_calls(batcher, room) ? batch_new(batcher, lane, room) : NULL;
 	lane->landed = false;
 	if (!batch) {
-		shed(batcher, lane, room, now_us);
+		shed_calls(batcher, lane, room, now_us);
 		return;
 	}
-	fill(batcher, batch, now_us);
+	fill_batch(batcher, batch, now_us);
 	if (batch->count > 0)
 		send_filled(batcher, batch, reason, now_us);
 	else
@@ -391,12 +391,12 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 	}
 	close_up(batcher, batch);
 	if (!batch->bisection && !batch->before && !shunned)
-		fill(batcher, batch, now_us);
+		fill_batch(batcher, batch, now_us);
 	send_filled(batcher, batch, FLUSH_SPLIT, now_us);
 }
 
 /* Judged again now that there is room: the hurried one may have left since. */
-static void serve(struct batcher *batcher, struct lane *lane, uint64_t now_us)
+static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	bool held_off = waiting_held_until_us(batcher, lane) > now_us;
 	if (held_off || !TAILQ_EMPTY(&lane->again)) {
@@ -431,7 +431,7 @@ void sending_flush(struct batcher *batcher, uint64_t now_us)
 	do {
 		struct lane *lane;
 		while ((lane = waiting_next(batcher, now_us)))
-			serve(batcher, lane, now_us);
+			serve_lane(batcher, lane, now_us);
 	} while (note_overdue(batcher, now_us));
 	if (waiting_held_back(batcher))
 		batcher->held_us = now_us;

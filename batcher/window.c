@@ -70,7 +70,7 @@ static uint64_t leave_by_us(const struct window_view *view, uint64_t now_us)
 	return view->urgent_us > needed_us ? view->urgent_us - needed_us : 0;
 }
 
-static struct window_decision leave(enum flush_reason reason)
+static struct window_decision leave_for(enum flush_reason reason)
 {
 	return (struct window_decision){ .leave = true, .reason = reason, .again_us = CLOCK_NEVER };
 }
@@ -140,9 +140,9 @@ static struct window_decision evaluate_alone(const struct batch_policy *policy, 
 	struct window_decision gather = { .leave = false, .again_us = CLOCK_NEVER };
 	enum flush_reason reason;
 	if (policy->mode == BATCH_ADAPTIVE && adaptive_leaves(view, &reason))
-		return leave(reason);
+		return leave_for(reason);
 	gather.again_us = window_end_us(policy, view);
-	return gather.again_us <= now_us ? leave(FLUSH_WINDOW) : gather;
+	return gather.again_us <= now_us ? leave_for(FLUSH_WINDOW) : gather;
 }
 
 struct window_decision window_evaluate(const struct batch_policy *policy, const struct window_view *view,
@@ -151,11 +151,11 @@ struct window_decision window_evaluate(const struct batch_policy *policy, const 
 	if (view->items == 0)
 		return (struct window_decision){ .leave = false, .again_us = CLOCK_NEVER };
 	if (window_single(policy) || view->plan.singles)
-		return leave(FLUSH_SINGLE);
+		return leave_for(FLUSH_SINGLE);
 	if (view->items >= policy->max_items)
-		return leave(FLUSH_ITEMS);
+		return leave_for(FLUSH_ITEMS);
 	if (view->bytes >= policy->max_bytes)
-		return leave(FLUSH_BYTES);
+		return leave_for(FLUSH_BYTES);
 	struct window_decision decision = evaluate_alone(policy, view, now_us);
 	uint64_t company_us = company_by_us(policy, view), leave_by = leave_by_us(view, now_us);
 	if (decision.leave && company_us > now_us)
@@ -163,7 +163,7 @@ struct window_decision window_evaluate(const struct batch_policy *policy, const 
 	if (decision.leave)
 		return decision;
 	if (leave_by <= now_us)
-		return leave(FLUSH_DEADLINE);
+		return leave_for(FLUSH_DEADLINE);
 	decision.again_us = leave_by < decision.again_us ? leave_by : decision.again_us;
 	return decision;
 }

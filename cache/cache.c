@@ -104,7 +104,7 @@ static bool claim_refresh(struct entry *entry)
 }
 
 /* splitmix64's last step: in (0, 1], evenly spread. */
-static double draw(uint64_t seed)
+static double draw_random(uint64_t seed)
 {
 	seed += UINT64_C(0x9E3779B97F4A7C15);
 	seed = (seed ^ (seed >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -124,7 +124,7 @@ static bool is_due_early(const struct entry *entry, uint64_t fresh_us, uint64_t 
 	uint64_t left_us = fresh_us - now_us;
 	if (left_us >= (uint64_t)entry->cost_us * LOG_MAX) /* nearly always; and no cost is never early */
 		return false;
-	return -log(draw(now_us ^ entry->key->hash)) * entry->cost_us >= (double)left_us;
+	return -log(draw_random(now_us ^ entry->key->hash)) * entry->cost_us >= (double)left_us;
 }
 
 /* Past its time: is it good for this caller, or if the provider fails? */
@@ -152,7 +152,7 @@ static struct entry *keep_for_error(struct entry *entry, const struct cache_ask 
 }
 
 /* Without an entry when this one is good for nothing. */
-static struct cache_found evaluate(struct entry *entry, const struct cache_ask *ask)
+static struct cache_found evaluate_entry(struct entry *entry, const struct cache_ask *ask)
 {
 	const struct cache_directives *directives = ask->directives;
 	uint64_t fresh_us = fresh_until(entry, ask->policy);
@@ -185,7 +185,7 @@ static void refuse_entry(struct cache *cache, struct entry *entry, enum validity
 	entry_unref(entry);
 }
 
-static struct cache_found find(struct cache *cache, const struct key *key, const struct cache_ask *ask)
+static struct cache_found find_entry(struct cache *cache, const struct key *key, const struct cache_ask *ask)
 {
 	if (ask->directives->no_cache || ask->directives->no_store)
 		return (struct cache_found){ .decision = CACHE_DECISION_BYPASS };
@@ -197,7 +197,7 @@ static struct cache_found find(struct cache *cache, const struct key *key, const
 		refuse_entry(cache, entry, decision);
 		return (struct cache_found){ .decision = CACHE_DECISION_MISS };
 	}
-	struct cache_found found = evaluate(entry, ask);
+	struct cache_found found = evaluate_entry(entry, ask);
 	if (!found.entry)
 		entry_unref(entry);
 	return found;
@@ -207,7 +207,7 @@ struct cache_found cache_evaluate(struct entry *entry, const struct cache_ask *a
 {
 	if (ask->directives->no_cache || ask->directives->no_store)
 		return (struct cache_found){ .decision = CACHE_DECISION_BYPASS };
-	struct cache_found found = evaluate(entry, ask);
+	struct cache_found found = evaluate_entry(entry, ask);
 	if (found.entry)
 		entry_ref(found.entry);
 	return found;
@@ -222,7 +222,7 @@ struct cache_found cache_find(struct cache *cache, const struct key *key, const 
 		[CACHE_DECISION_MISS] = CACHE_MISS,
 		[CACHE_DECISION_BYPASS] = CACHE_BYPASS,
 	};
-	struct cache_found found = find(cache, key, ask);
+	struct cache_found found = find_entry(cache, key, ask);
 	if (meter)
 		meter_add(meter, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, results[found.decision], 1);
 	return found;
@@ -302,7 +302,7 @@ struct cache_epoch cache_epoch_now(const struct cache *cache, const struct key *
 }
 
 /* Whether a purge has come since the provider was asked. */
-static bool invalidated(struct cache *cache, const struct key *key, const struct cache_fill *fill)
+static bool is_invalidated(struct cache *cache, const struct key *key, const struct cache_fill *fill)
 {
 	const struct cache_epoch *epoch = fill->epoch;
 	return epoch && purges_cover(&cache->rule.purges, key, epoch->number, epoch->event, epoch->event, fill->tags);
@@ -311,11 +311,11 @@ static bool invalidated(struct cache *cache, const struct key *key, const struct
 bool cache_store_entry(struct cache *cache, struct key *key, struct answer *answer, const struct cache_fill *fill,
 		       struct meter *meter, struct entry **entry, bool *drop)
 {
-	bool keeps = cache_keeps(fill->policy, answer) && !invalidated(cache, key, fill);
+	bool keeps = cache_keeps(fill->policy, answer) && !is_invalidated(cache, key, fill);
 	*entry = keeps ? make_entry(cache, key, answer, fill, meter) : NULL;
 	*drop = keeps && !*entry;
 	bool stored = *entry && cache->memory && memory_put(cache->memory, *entry);
-	if (!*entry || !invalidated(cache, key, fill))
+	if (!*entry || !is_invalidated(cache, key, fill))
 		return stored;
 	/* the purge of a key takes it out of memory: one between look and put has not seen it */
 	if (stored)
@@ -545,7 +545,7 @@ struct entry *cache_peek(struct cache *cache, const uint8_t *digest)
 	return cache->memory ? memory_peek(cache->memory, digest) : NULL;
 }
 
-static void report(void *context, struct meter *meter)
+static void report_metrics(void *context, struct meter *meter)
 {
 	const struct memory_stats stats = cache_memory_stats(context);
 	meter_set(meter, METRIC_ID_CACHE_ENTRIES, TIER_MEMORY, 0, (int64_t)stats.entries);
@@ -568,7 +568,7 @@ struct cache *cache_new(size_t memory_bytes, struct metrics *metrics)
 	}
 	purges_init(&cache->rule.purges);
 	if (metrics)
-		metrics_on_scrape(metrics, report, cache);
+		metrics_on_scrape(metrics, report_metrics, cache);
 	return cache;
 }
 

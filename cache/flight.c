@@ -57,7 +57,7 @@ static void link_flight(struct flights *flights, struct flight *flight)
 }
 
 /* Twice the chains; without memory for them it stays as it is. */
-static void grow(struct flights *flights)
+static void grow_flights(struct flights *flights)
 {
 	struct flight **old = flights->buckets;
 	size_t old_count = flights->bucket_count;
@@ -87,7 +87,7 @@ void flights_add(struct flights *flights, struct flight *flight, struct key *key
 	assert(!flights_find(flights, key));
 	flight->key = key_ref(key);
 	if (flights->count == flights->bucket_count)
-		grow(flights);
+		grow_flights(flights);
 	link_flight(flights, flight);
 	flights->count++;
 }

@@ -49,7 +49,7 @@ static bool prepare_locked(void)
 	return shared.sha256 != NULL;
 }
 
-static bool prepare(void)
+static bool prepare_seeds(void)
 {
 	pthread_mutex_lock(&shared.mutex);
 	bool ready = prepare_locked();
@@ -136,7 +136,7 @@ static char *write_head(char *to, const struct key_parts *parts)
 struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
 {
 	*wrong = false;
-	struct key *key = prepare() ? malloc(sizeof *key + bytes.len) : NULL;
+	struct key *key = prepare_seeds() ? malloc(sizeof *key + bytes.len) : NULL;
 	if (!key)
 		return NULL;
 	atomic_init(&key->refs, 1);
@@ -178,7 +178,7 @@ struct key_maker *key_maker_new(size_t slots, unsigned max_depth)
 		maker->slots *= 2;
 	if (slots && !(maker->memos = calloc(maker->slots, sizeof *maker->memos)))
 		goto failed;
-	if (!prepare() || !(maker->digest = EVP_MD_CTX_new()))
+	if (!prepare_seeds() || !(maker->digest = EVP_MD_CTX_new()))
 		goto failed;
 	return maker;
 failed:
@@ -202,7 +202,7 @@ void key_maker_free(struct key_maker *maker)
 }
 
 /* Remember that `raw` makes `key`. Without memory nothing is remembered, which is no failure. */
-static void remember(struct memo *memo, uint64_t hash, struct slice raw, struct key *key)
+static void remember_key(struct memo *memo, uint64_t hash, struct slice raw, struct key *key)
 {
 	key_unref(memo->key);
 	memo->key = NULL;
@@ -226,7 +226,7 @@ static bool is_named(struct slice raw_name, const char *const *names, size_t cou
 	return false;
 }
 
-static bool counts(const struct key_filter *filter, struct slice raw_name)
+static bool counts_name(const struct key_filter *filter, struct slice raw_name)
 {
 	if (filter->only_count)
 		return is_named(raw_name, filter->only, filter->only_count);
@@ -241,7 +241,7 @@ static void filter_object(struct buf *bytes, size_t at, const struct key_filter 
 	struct slice name, value;
 	while (json_next_member(&walk, &name, &value)) {
 		size_t len = (size_t)(value.at + value.len - name.at);
-		if (!counts(filter, name))
+		if (!counts_name(filter, name))
 			continue;
 		if (to > start + 1)
 			*to++ = ',';
@@ -253,8 +253,8 @@ static void filter_object(struct buf *bytes, size_t at, const struct key_filter 
 }
 
 /* Parse the arguments and make the key of the parts. */
-static enum outcome make(struct key_maker *maker, const struct key_parts *parts, struct key **key,
-			 struct json_fault *fault)
+static enum outcome make_key(struct key_maker *maker, const struct key_parts *parts, struct key **key,
+			     struct json_fault *fault)
 {
 	struct buf *bytes = &maker->bytes;
 	size_t head = head_bytes(parts);
@@ -284,7 +284,7 @@ static enum outcome make(struct key_maker *maker, const struct key_parts *parts,
 static enum outcome make_and_tidy(struct key_maker *maker, const struct key_parts *parts, struct key **key,
 				  struct json_fault *fault)
 {
-	enum outcome outcome = make(maker, parts, key, fault);
+	enum outcome outcome = make_key(maker, parts, key, fault);
 	if (maker->bytes.store && maker->bytes.store->len > BUFFER_KEPT_BYTES)
 		buf_fini(&maker->bytes); /* one huge call shall not cost the worker that much for good */
 	return outcome;
@@ -306,6 +306,6 @@ enum outcome key_make(struct key_maker *maker, const struct key_parts *parts, st
 	}
 	enum outcome outcome = make_and_tidy(maker, parts, key, fault);
 	if (outcome == OUTCOME_OK)
-		remember(memo, hash, raw, *key);
+		remember_key(memo, hash, raw, *key);
 	return outcome;
 }

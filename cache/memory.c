@@ -84,7 +84,7 @@ static struct shard *shard_of_hash(struct memory *memory, uint64_t hash)
 }
 
 /* The lower half of the hash, scaled to 0 .. count - 1. */
-static size_t scaled(uint64_t hash, size_t count)
+static size_t scale_hash(uint64_t hash, size_t count)
 {
 	return (size_t)(((hash & UINT32_MAX) * (uint64_t)count) >> 32);
 }
@@ -96,7 +96,7 @@ static struct shard *shard_of(struct memory *memory, const struct key *key)
 
 static struct entry **bucket_of(const struct memory *memory, struct shard *shard, const struct key *key)
 {
-	return &shard->buckets[scaled(key->hash, memory->bucket_count)];
+	return &shard->buckets[scale_hash(key->hash, memory->bucket_count)];
 }
 
 static struct entry *find_locked(const struct memory *memory, struct shard *shard, const struct key *key)
@@ -110,7 +110,7 @@ static struct entry *find_locked(const struct memory *memory, struct shard *shar
 static struct entry *find_digest_locked(const struct memory *memory, struct shard *shard, uint64_t hash,
 					const uint8_t *digest)
 {
-	struct entry *entry = shard->buckets[scaled(hash, memory->bucket_count)];
+	struct entry *entry = shard->buckets[scale_hash(hash, memory->bucket_count)];
 	while (entry && memcmp(entry->key->digest, digest, KEY_DIGEST_BYTES) != 0)
 		entry = entry->next_in_bucket;
 	return entry;
@@ -120,7 +120,7 @@ static struct entry *find_digest_locked(const struct memory *memory, struct shar
 
 static struct ghost_set *ghost_set_of(const struct memory *memory, struct shard *shard, const struct key *key)
 {
-	return &shard->ghosts[scaled(key->hash, memory->ghost_set_count)];
+	return &shard->ghosts[scale_hash(key->hash, memory->ghost_set_count)];
 }
 
 /* Takes the set's oldest place. */

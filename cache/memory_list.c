@@ -12,7 +12,7 @@ static uint64_t heat_of(const struct entry *entry)
 	return rank << HEAT_SHIFT | entry->stored_us;
 }
 
-static int hotter(const void *a, const void *b)
+static int compare_heat(const void *a, const void *b)
 {
 	uint64_t one = ((const struct memory_listed *)a)->heat, other = ((const struct memory_listed *)b)->heat;
 	return one < other ? 1 : one > other ? -1 : 0;
@@ -76,7 +76,7 @@ bool memory_list(struct memory *memory, struct memory_list *list)
 	if (!fine)
 		memory_list_free(list);
 	else if (list->count)
-		qsort(list->all, list->count, sizeof *list->all, hotter);
+		qsort(list->all, list->count, sizeof *list->all, compare_heat);
 	return fine;
 }
 

@@ -129,14 +129,14 @@ void purges_fini(struct purges *purges)
 
 /* --- facts --- */
 
-static bool waits(enum purge_state state)
+static bool is_waiting(enum purge_state state)
 {
 	return state == PURGE_UNTOLD || state == PURGE_MISSING;
 }
 
 static void count_fact(struct purges *purges, const struct purge_fact *fact, int by)
 {
-	if (waits(fact->state))
+	if (is_waiting(fact->state))
 		atomic_fetch_add(&purges->waiting, (size_t)by);
 	if (fact->event && !fact->number)
 		atomic_fetch_add(&purges->unnumbered, (size_t)by);
@@ -192,13 +192,13 @@ static struct purged_key *find_key(struct purged_keys *keys, const uint8_t *dige
 
 static void drop_all_locked(struct purges *purges);
 static struct purge *scope_locked(struct purges *purges, struct slice text);
-static uint64_t happen(struct purges *purges, struct purge_fact *fact, struct purge_fact to);
+static uint64_t happen_to(struct purges *purges, struct purge_fact *fact, struct purge_fact to);
 
 static void purge_all_locked(struct purges *purges)
 {
 	drop_all_locked(purges);
-	happen(purges, &scope_locked(purges, (struct slice){ "", 0 })->fact,
-	       (struct purge_fact){ .state = PURGE_UNTOLD });
+	happen_to(purges, &scope_locked(purges, (struct slice){ "", 0 })->fact,
+		  (struct purge_fact){ .state = PURGE_UNTOLD });
 }
 
 /* This key's place, the oldest's if there is no other. What the fleet has not heard of is not forgotten: it becomes a
@@ -305,7 +305,7 @@ static struct purge_fact *place_locked(struct purges *purges, struct slice text,
 }
 
 /* Who sees the event finds the purge, by the mutex. */
-static uint64_t happen(struct purges *purges, struct purge_fact *fact, struct purge_fact to)
+static uint64_t happen_to(struct purges *purges, struct purge_fact *fact, struct purge_fact to)
 {
 	to.event = purges_event(purges) + 1;
 	to.since = purges_number(purges);
@@ -329,7 +329,7 @@ static bool is_old_news(struct purges *purges, struct purge_fact *fact, uint64_t
 	return true;
 }
 
-static struct slice shorten(struct slice text)
+static struct slice shorten_text(struct slice text)
 {
 	return text.len <= PURGE_TEXT_BYTES ? text : (struct slice){ "", 0 };
 }
@@ -337,7 +337,7 @@ static struct slice shorten(struct slice text)
 void purges_note(struct purges *purges, struct slice text, uint64_t number)
 {
 	struct purge_fact to = { .number = number, .seen = true };
-	text = shorten(text);
+	text = shorten_text(text);
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
 	if (!is_old_news(purges, fact, number)) {
@@ -348,20 +348,20 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number)
 		raise_number(purges, number);
 		if (!text.len && to.number)
 			drop_older_locked(purges, number);
-		happen(purges, place_locked(purges, text, &to), to);
+		happen_to(purges, place_locked(purges, text, &to), to);
 	}
 	pthread_mutex_unlock(&purges->mutex);
 }
 
 uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet)
 {
-	text = shorten(text);
+	text = shorten_text(text);
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact to = { .number = fleet ? 0 : purges_number(purges) + 1,
 				 .state = fleet ? PURGE_UNTOLD : PURGE_KNOWN };
 	if (!text.len)
 		drop_all_locked(purges);
-	uint64_t event = happen(purges, place_locked(purges, text, &to), to);
+	uint64_t event = happen_to(purges, place_locked(purges, text, &to), to);
 	pthread_mutex_unlock(&purges->mutex);
 	return event;
 }
@@ -372,14 +372,14 @@ uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet)
 static struct purge_fact *find_waiting(struct purges *purges, struct purge_news *news)
 {
 	for (size_t i = purges->count; i-- > 0;)
-		if (waits(purges->list[i].fact.state)) {
+		if (is_waiting(purges->list[i].fact.state)) {
 			news->len = purges->list[i].len;
 			memcpy(news->text, purges->list[i].text, news->len);
 			return &purges->list[i].fact;
 		}
 	for (size_t i = 0; i < PURGED_KEY_SETS * PURGED_KEY_WAYS; i++) {
 		struct purged_key *key = &purges->keys[i / PURGED_KEY_WAYS].ways[i % PURGED_KEY_WAYS];
-		if (!waits(key->fact.state))
+		if (!is_waiting(key->fact.state))
 			continue;
 		news->len = purge_key_write(key->digest, news->text).len;
 		return &key->fact;
@@ -412,7 +412,7 @@ void purges_told(struct purges *purges, struct slice text, uint64_t event, uint6
 		to.number = number > to.number ? number : to.number;
 		to.seen = true;
 		if (before > fact->since) /* it stands for that one, too */
-			happen(purges, fact->key ? fact : &scope_locked(purges, text)->fact, to);
+			happen_to(purges, fact->key ? fact : &scope_locked(purges, text)->fact, to);
 		else
 			set_fact(purges, fact, to); /* no new event: what was asked for since is newer */
 	}
@@ -465,14 +465,14 @@ static void say_again(struct purges *purges, struct purge_fact *fact, uint64_t n
 		set_state(purges, fact, fact->number ? PURGE_MISSING : PURGE_UNTOLD);
 }
 
-static void unsee(struct purges *purges, struct purge_fact *fact, uint64_t number)
+static void unsee_fact(struct purges *purges, struct purge_fact *fact, uint64_t number)
 {
 	(void)purges;
 	(void)number;
 	fact->seen = false;
 }
 
-static void miss(struct purges *purges, struct purge_fact *fact, uint64_t keys_from)
+static void miss_fact(struct purges *purges, struct purge_fact *fact, uint64_t keys_from)
 {
 	bool should = fact->number && fact->state == PURGE_KNOWN && (!fact->key || fact->number > keys_from);
 	if (should && !fact->seen)
@@ -486,13 +486,13 @@ void purges_say_again(struct purges *purges)
 
 void purges_read_begin(struct purges *purges)
 {
-	visit_all(purges, unsee, 0);
+	visit_all(purges, unsee_fact, 0);
 }
 
 void purges_read_end(struct purges *purges, uint64_t keys_from)
 {
 	pthread_mutex_lock(&purges->mutex);
-	visit_locked(purges, miss, keys_from);
+	visit_locked(purges, miss_fact, keys_from);
 	if (purges->forgotten > keys_from) { /* Redis has lost one, and nobody can tell it which */
 		purges->forgotten = 0;
 		purge_all_locked(purges);

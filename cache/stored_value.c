@@ -170,7 +170,7 @@ static uint64_t generation_of(const struct head *head)
 	return le64toh(generation);
 }
 
-static bool take(struct slice *rest, size_t len, struct slice *part)
+static bool take_part(struct slice *rest, size_t len, struct slice *part)
 {
 	if (rest->len < len)
 		return false;
@@ -210,9 +210,9 @@ static enum stored_fault take_apart(struct slice bytes, struct parts *parts)
 		return STORED_FOREIGN;
 	if (checksum_of(bytes) != head->checksum)
 		return STORED_DAMAGED;
-	if (!take(&rest, sizeof *head, &skipped) || !take(&rest, head->key_len, &parts->key) ||
-	    !take(&rest, head->word_len, &parts->word) || !take(&rest, head->type_len, &parts->type) ||
-	    !take(&rest, head->detail_len, &parts->detail))
+	if (!take_part(&rest, sizeof *head, &skipped) || !take_part(&rest, head->key_len, &parts->key) ||
+	    !take_part(&rest, head->word_len, &parts->word) || !take_part(&rest, head->type_len, &parts->type) ||
+	    !take_part(&rest, head->detail_len, &parts->detail))
 		return STORED_DAMAGED;
 	parts->held = rest;
 	return lengths_add_up(head, rest.len) && times_add_up(head) ? STORED_FINE : STORED_DAMAGED;

@@ -318,19 +318,19 @@ static inline size_t scalar_cell(const struct shape *shapes, enum metric metric,
 }
 
 /* Load and store, no locked instruction: only the owner writes here, so nothing can come between. */
-static inline void bump(_Atomic uint64_t *cell, uint64_t by)
+static inline void bump_cell(_Atomic uint64_t *cell, uint64_t by)
 {
 	atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + by, memory_order_relaxed);
 }
 
 void meter_add(struct meter *meter, enum metric metric, size_t label1, size_t label2, uint64_t count)
 {
-	bump(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], count);
+	bump_cell(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], count);
 }
 
 void meter_move(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t by)
 {
-	bump(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], (uint64_t)by);
+	bump_cell(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], (uint64_t)by);
 }
 
 void meter_set(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t value)
@@ -348,8 +348,8 @@ void meter_observe(struct meter *meter, enum metric metric, size_t label1, uint6
 	while (value > scale->bounds[bucket])
 		bucket++;
 	_Atomic uint64_t *series = &meter->cells[shape->first + label1 * (scale->count + 2)];
-	bump(&series[0], value);
-	bump(&series[1 + bucket], 1);
+	bump_cell(&series[0], value);
+	bump_cell(&series[1 + bucket], 1);
 }
 
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell)

@@ -158,12 +158,12 @@ static uint64_t episode_end_us(const struct place *place)
 	return place->model->lasts_us ? clock_add(place->since_us, place->model->lasts_us) : CLOCK_NEVER;
 }
 
-static void arm(struct job *job)
+static void arm_job(struct job *job)
 {
 	loop_arm(loop_of(job), &job->timer, clock_add(job->parts[job->told].at_us, job->frozen_us));
 }
 
-static void start(struct job *job)
+static void start_job(struct job *job)
 {
 	struct place *place = job->place;
 	uint64_t begin_us = loop_now(loop_of(job));
@@ -173,7 +173,7 @@ static void start(struct job *job)
 	job->holds_slot = true;
 	TAILQ_INSERT_TAIL(&place->jobs, job, next);
 	plan_answers(job, begin_us);
-	arm(job);
+	arm_job(job);
 }
 
 static void job_free(struct job *job)
@@ -194,7 +194,7 @@ static void start_waiting(struct place *place)
 	struct job *job;
 	while ((job = TAILQ_FIRST(&place->line)) && has_slot(place)) {
 		TAILQ_REMOVE(&place->line, job, next);
-		start(job);
+		start_job(job);
 	}
 }
 
@@ -210,11 +210,11 @@ static void turn_away(struct job *job, uint64_t at_us)
 	for (size_t i = 0; i < job->count; i++)
 		job->parts[i].at_us = at_us;
 	TAILQ_INSERT_TAIL(&job->place->jobs, job, next);
-	arm(job);
+	arm_job(job);
 }
 
 /* It has come to an endpoint, which does with it what it does at the time. */
-static void arrive(struct job *job, struct place *place, uint64_t now_us)
+static void arrive_at(struct job *job, struct place *place, uint64_t now_us)
 {
 	const struct provider_model *model = place->model;
 	job->place = place;
@@ -229,7 +229,7 @@ static void arrive(struct job *job, struct place *place, uint64_t now_us)
 	if (model->failing > 0 && random_part(&place->simulated->random) <= model->failing)
 		job->refused = 500;
 	if (has_slot(place))
-		start(job);
+		start_job(job);
 	else
 		TAILQ_INSERT_TAIL(&place->line, job, next);
 }
@@ -247,7 +247,7 @@ static bool go_somewhere(struct simulated *simulated, struct job *job, uint64_t 
 		return false;
 	job->tried |= UINT64_C(1) << endpoint->index;
 	endpoint_begin(simulated->set, &job->visit, endpoint, now_us);
-	arrive(job, &simulated->places[endpoint->index], now_us);
+	arrive_at(job, &simulated->places[endpoint->index], now_us);
 	if (endpoint->unreachable && !job->unreachable) /* a connection came about, whatever its answer will be */
 		endpoint_checked(simulated->set, endpoint, true, NULL, now_us);
 	return true;
@@ -320,7 +320,7 @@ static void job_due(struct loop_timer *timer, uint64_t now_us)
 	struct place *place = job->place;
 	if (place->model->state == PROVIDER_FROZEN && !job->unreachable) {
 		job->frozen_us = clock_add(job->frozen_us, episode_end_us(place) - place->since_us);
-		arm(job);
+		arm_job(job);
 		return;
 	}
 	if (job->refused || job->unreachable || job->breaks) {
@@ -334,7 +334,7 @@ static void job_due(struct loop_timer *timer, uint64_t now_us)
 			job->events->answered(job->context, index, answer_ref(place->simulated->answer));
 	}
 	if (job->told < job->count)
-		arm(job);
+		arm_job(job);
 	else
 		end_answered(job);
 }

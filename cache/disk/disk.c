@@ -58,7 +58,7 @@ static void append_locked(struct disk *disk, struct change *change)
 }
 
 /* Take a change; a removal that finds no room empties all. */
-static void append(struct disk *disk, struct change *change)
+static void append_change(struct disk *disk, struct change *change)
 {
 	pthread_mutex_lock(&disk->mutex);
 	bool room = disk->change_count < REMOVALS_MAX;
@@ -81,7 +81,7 @@ void disk_remove(struct disk *disk, const uint8_t *digest)
 	}
 	change->kind = CHANGE_REMOVE;
 	memcpy(change->digest, digest, sizeof change->digest);
-	append(disk, change);
+	append_change(disk, change);
 }
 
 bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *skip)
@@ -180,7 +180,7 @@ int disk_await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t unt
 
 /* --- life --- */
 
-static void report(void *context, struct meter *meter)
+static void report_metrics(void *context, struct meter *meter)
 {
 	struct disk *disk = context;
 	meter_set(meter, METRIC_ID_CACHE_ENTRIES, TIER_DISK, 0, (int64_t)atomic_load(&disk->entries));
@@ -210,7 +210,7 @@ struct disk *disk_new(const struct disk_settings *settings, struct cache *cache,
 	pthread_cond_init(&disk->stirred, &monotonic);
 	pthread_cond_init(&disk->has_ended, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	metrics_on_scrape(metrics, report, disk);
+	metrics_on_scrape(metrics, report_metrics, disk);
 	return disk;
 }
 

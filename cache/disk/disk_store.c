@@ -131,7 +131,7 @@ static enum disk_fault fault_of(int code)
 	}
 }
 
-static enum disk_fault failed(struct disk_store *store, int code)
+static enum disk_fault note_failure(struct disk_store *store, int code)
 {
 	snprintf(store->trouble, sizeof store->trouble, "%s",
 		 store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
@@ -152,7 +152,7 @@ static void end_reading(struct disk_store *store)
 	store->reading = NULL;
 }
 
-static sqlite3_stmt *use(struct disk_store *store, enum statement which)
+static sqlite3_stmt *use_statement(struct disk_store *store, enum statement which)
 {
 	end_reading(store);
 	return store->statements[which];
@@ -162,7 +162,7 @@ static sqlite3_stmt *use(struct disk_store *store, enum statement which)
 static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *statement)
 {
 	int code = sqlite3_step(statement);
-	enum disk_fault fault = code == SQLITE_DONE ? DISK_FINE : failed(store, code);
+	enum disk_fault fault = code == SQLITE_DONE ? DISK_FINE : note_failure(store, code);
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
 	return fault;
@@ -171,9 +171,9 @@ static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *stateme
 /* The one number a statement returns. */
 static enum disk_fault read_number(struct disk_store *store, enum statement which, uint64_t *number)
 {
-	sqlite3_stmt *statement = use(store, which);
+	sqlite3_stmt *statement = use_statement(store, which);
 	int code = sqlite3_step(statement);
-	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : failed(store, code);
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : note_failure(store, code);
 	if (fault == DISK_FINE)
 		*number = (uint64_t)sqlite3_column_int64(statement, 0);
 	sqlite3_reset(statement);
@@ -185,7 +185,7 @@ static enum disk_fault read_row(struct disk_store *store, sqlite3_stmt *statemen
 {
 	int code = sqlite3_step(statement);
 	if (code != SQLITE_ROW) {
-		enum disk_fault fault = code == SQLITE_DONE ? DISK_ABSENT : failed(store, code);
+		enum disk_fault fault = code == SQLITE_DONE ? DISK_ABSENT : note_failure(store, code);
 		sqlite3_reset(statement);
 		return fault;
 	}
@@ -209,11 +209,11 @@ static void bind_digest(sqlite3_stmt *statement, int place, const uint8_t *diges
 }
 
 /* A change begins: open the transaction if none is. */
-static enum disk_fault begin(struct disk_store *store)
+static enum disk_fault begin_transaction(struct disk_store *store)
 {
 	if (store->changing)
 		return DISK_FINE;
-	enum disk_fault fault = carry_out(store, use(store, BEGIN));
+	enum disk_fault fault = carry_out(store, use_statement(store, BEGIN));
 	store->changing = fault == DISK_FINE;
 	return fault;
 }
@@ -221,7 +221,7 @@ static enum disk_fault begin(struct disk_store *store)
 /* A change that takes rows away; *count: how many. */
 static enum disk_fault take_away(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
 {
-	enum disk_fault fault = begin(store);
+	enum disk_fault fault = begin_transaction(store);
 	if (fault == DISK_FINE)
 		fault = carry_out(store, statement);
 	*count = fault == DISK_FINE ? (size_t)sqlite3_changes(store->db) : 0;
@@ -233,12 +233,12 @@ enum disk_fault disk_store_commit(struct disk_store *store)
 {
 	if (!store->changing)
 		return DISK_FINE;
-	enum disk_fault fault = carry_out(store, use(store, COMMIT));
+	enum disk_fault fault = carry_out(store, use_statement(store, COMMIT));
 	store->changing = fault != DISK_FINE;
 	return fault;
 }
 
-static enum disk_fault execute(struct disk_store *store, const char *text);
+static enum disk_fault execute_text(struct disk_store *store, const char *text);
 
 /* The checkpoint moves it from the log into the database: a log that is written anew is never synced. */
 enum disk_fault disk_store_commit_for_good(struct disk_store *store)
@@ -247,14 +247,14 @@ enum disk_fault disk_store_commit_for_good(struct disk_store *store)
 	end_reading(store);
 	enum disk_fault fault = disk_store_commit(store);
 	if (fault == DISK_FINE)
-		fault = execute(store, "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
-	enum disk_fault after = execute(store, "PRAGMA synchronous = OFF");
+		fault = execute_text(store, "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
+	enum disk_fault after = execute_text(store, "PRAGMA synchronous = OFF");
 	return fault == DISK_FINE ? after : fault;
 }
 
 /* --- room --- */
 
-static enum disk_fault measure(struct disk_store *store, uint64_t *used_pages)
+static enum disk_fault measure_pages(struct disk_store *store, uint64_t *used_pages)
 {
 	uint64_t pages, unused = 0;
 	enum disk_fault fault = read_number(store, PAGES, &pages);
@@ -270,8 +270,8 @@ static enum disk_fault measure(struct disk_store *store, uint64_t *used_pages)
 /* The oldest but the hot ones. */
 static enum disk_fault evict_cold(struct disk_store *store, size_t *count)
 {
-	enum disk_fault fault = begin(store);
-	sqlite3_stmt *statement = use(store, EVICT_COLD);
+	enum disk_fault fault = begin_transaction(store);
+	sqlite3_stmt *statement = use_statement(store, EVICT_COLD);
 	int code = SQLITE_DONE;
 	*count = 0;
 	sqlite3_bind_int(statement, 1, ROWS_PER_STEP);
@@ -282,7 +282,7 @@ static enum disk_fault evict_cold(struct disk_store *store, size_t *count)
 		++*count;
 	}
 	if (fault == DISK_FINE && code != SQLITE_DONE)
-		fault = failed(store, code);
+		fault = note_failure(store, code);
 	sqlite3_reset(statement);
 	store->stats.entries -= *count < store->stats.entries ? *count : store->stats.entries;
 	return fault;
@@ -291,7 +291,7 @@ static enum disk_fault evict_cold(struct disk_store *store, size_t *count)
 /* Take some away: what is gone, else the oldest. *count 0: there is nothing left. */
 static enum disk_fault evict_some(struct disk_store *store, uint64_t wall_us, size_t *count)
 {
-	sqlite3_stmt *statement = use(store, EXPIRE);
+	sqlite3_stmt *statement = use_statement(store, EXPIRE);
 	sqlite3_bind_int64(statement, 1, (sqlite3_int64)wall_us);
 	sqlite3_bind_int(statement, 2, ROWS_PER_STEP);
 	enum disk_fault fault = take_away(store, statement, count);
@@ -301,7 +301,7 @@ static enum disk_fault evict_some(struct disk_store *store, uint64_t wall_us, si
 	if (store->sparing) {
 		fault = evict_cold(store, count);
 	} else {
-		statement = use(store, EVICT);
+		statement = use_statement(store, EVICT);
 		sqlite3_bind_int(statement, 1, ROWS_PER_STEP);
 		fault = take_away(store, statement, count);
 	}
@@ -314,7 +314,7 @@ static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_
 	uint64_t wanted = bytes / PAGE_BYTES + PAGES_PER_ROW, used = 0;
 	for (int steps = 0; steps < EVICT_STEPS_MAX; steps++) {
 		size_t count = 1;
-		enum disk_fault fault = measure(store, &used);
+		enum disk_fault fault = measure_pages(store, &used);
 		if (fault != DISK_FINE || used + wanted <= store->limit_pages)
 			return fault;
 		fault = evict_some(store, wall_us, &count);
@@ -330,7 +330,7 @@ static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_
 
 enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, struct slice *value)
 {
-	sqlite3_stmt *statement = use(store, GET);
+	sqlite3_stmt *statement = use_statement(store, GET);
 	bind_digest(statement, 1, digest);
 	return read_row(store, statement, 0, value);
 }
@@ -338,7 +338,7 @@ enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, 
 enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, uint64_t stored_us)
 {
 	struct slice ignored;
-	sqlite3_stmt *statement = use(store, HAS);
+	sqlite3_stmt *statement = use_statement(store, HAS);
 	bind_digest(statement, 1, digest);
 	sqlite3_bind_int64(statement, 2, (sqlite3_int64)stored_us);
 	return read_row(store, statement, 0, &ignored);
@@ -353,7 +353,7 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 		fault = make_room(store, row->tool.len + row->value.len, wall_us);
 	if (fault != DISK_FINE)
 		return fault;
-	sqlite3_stmt *statement = use(store, PUT);
+	sqlite3_stmt *statement = use_statement(store, PUT);
 	bind_digest(statement, 1, row->digest);
 	bind_bytes(statement, 2, row->tool);
 	sqlite3_bind_int64(statement, 3, (sqlite3_int64)row->stored_us);
@@ -368,7 +368,7 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *digest)
 {
 	size_t count;
-	sqlite3_stmt *statement = use(store, REMOVE);
+	sqlite3_stmt *statement = use_statement(store, REMOVE);
 	bind_digest(statement, 1, digest);
 	enum disk_fault fault = take_away(store, statement, &count);
 	return fault == DISK_FINE && !count ? DISK_ABSENT : fault;
@@ -376,11 +376,11 @@ enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *diges
 
 enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
 {
-	return take_away(store, use(store, PURGE_ALL), count);
+	return take_away(store, use_statement(store, PURGE_ALL), count);
 }
 
 /* Committed at once, so that the log stays small and what is looked up meanwhile is not kept waiting. */
-static enum disk_fault sweep(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
+static enum disk_fault sweep_rows(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
 {
 	sqlite3_bind_int(statement, 3, ROWS_PER_SWEEP);
 	enum disk_fault fault = take_away(store, statement, count);
@@ -389,35 +389,35 @@ static enum disk_fault sweep(struct disk_store *store, sqlite3_stmt *statement, 
 
 enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count)
 {
-	return sweep(store, use(store, SWEEP_ALL), count);
+	return sweep_rows(store, use_statement(store, SWEEP_ALL), count);
 }
 
 enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count)
 {
-	sqlite3_stmt *statement = use(store, SWEEP_TOOL);
+	sqlite3_stmt *statement = use_statement(store, SWEEP_TOOL);
 	bind_bytes(statement, 1, tool);
-	return sweep(store, statement, count);
+	return sweep_rows(store, statement, count);
 }
 
 enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count)
 {
-	sqlite3_stmt *statement = use(store, SWEEP_PREFIX);
+	sqlite3_stmt *statement = use_statement(store, SWEEP_PREFIX);
 	bind_bytes(statement, 1, prefix);
 	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
-	return sweep(store, statement, count);
+	return sweep_rows(store, statement, count);
 }
 
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)
 {
-	enum disk_fault fault = begin(store);
+	enum disk_fault fault = begin_transaction(store);
 	if (fault == DISK_FINE && !text.len) {
-		sqlite3_stmt *drop = use(store, DROP_PURGES);
+		sqlite3_stmt *drop = use_statement(store, DROP_PURGES);
 		sqlite3_bind_int64(drop, 1, (sqlite3_int64)number);
 		fault = carry_out(store, drop);
 	}
 	if (fault != DISK_FINE)
 		return fault;
-	sqlite3_stmt *note = use(store, NOTE_PURGE);
+	sqlite3_stmt *note = use_statement(store, NOTE_PURGE);
 	bind_bytes(note, 1, text);
 	sqlite3_bind_int64(note, 2, (sqlite3_int64)number);
 	return carry_out(store, note);
@@ -425,23 +425,23 @@ enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice tex
 
 enum disk_fault disk_store_clear_hot(struct disk_store *store)
 {
-	enum disk_fault fault = begin(store);
+	enum disk_fault fault = begin_transaction(store);
 	store->sparing = true;
 	store->cold = 0;
-	return fault == DISK_FINE ? carry_out(store, use(store, CLEAR_HOT)) : fault;
+	return fault == DISK_FINE ? carry_out(store, use_statement(store, CLEAR_HOT)) : fault;
 }
 
 enum disk_fault disk_store_add_hot(struct disk_store *store, const uint8_t *digest)
 {
-	enum disk_fault fault = begin(store);
-	sqlite3_stmt *statement = use(store, ADD_HOT);
+	enum disk_fault fault = begin_transaction(store);
+	sqlite3_stmt *statement = use_statement(store, ADD_HOT);
 	bind_digest(statement, 1, digest);
 	return fault == DISK_FINE ? carry_out(store, statement) : fault;
 }
 
 static enum disk_fault next_row(struct disk_store *store, enum statement which, int64_t *place, struct slice *value)
 {
-	sqlite3_stmt *statement = use(store, which);
+	sqlite3_stmt *statement = use_statement(store, which);
 	sqlite3_bind_int64(statement, 1, *place);
 	enum disk_fault fault = read_row(store, statement, 1, value);
 	if (store->reading)
@@ -517,14 +517,14 @@ bool disk_store_discard(struct disk_store *store)
 	return gone;
 }
 
-static enum disk_fault execute(struct disk_store *store, const char *text)
+static enum disk_fault execute_text(struct disk_store *store, const char *text)
 {
 	int code = sqlite3_exec(store->db, text, NULL, NULL, NULL);
-	return code == SQLITE_OK ? DISK_FINE : failed(store, code);
+	return code == SQLITE_OK ? DISK_FINE : note_failure(store, code);
 }
 
 /* What PRAGMA `name` says. */
-static enum disk_fault ask(struct disk_store *store, const char *text, int64_t *number)
+static enum disk_fault ask_number(struct disk_store *store, const char *text, int64_t *number)
 {
 	sqlite3_stmt *statement;
 	int code = sqlite3_prepare_v2(store->db, text, -1, &statement, NULL);
@@ -533,7 +533,7 @@ static enum disk_fault ask(struct disk_store *store, const char *text, int64_t *
 		if (code == SQLITE_ROW)
 			*number = sqlite3_column_int64(statement, 0);
 	}
-	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : failed(store, code);
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : note_failure(store, code);
 	sqlite3_finalize(statement);
 	return fault;
 }
@@ -552,18 +552,18 @@ static enum disk_fault keep_private(struct disk_store *store)
 }
 
 /* Whose file it is; nothing is written. FINE, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
-static enum disk_fault recognise(struct disk_store *store, uint64_t size_bytes, const char **anew, bool *empty)
+static enum disk_fault recognise_file(struct disk_store *store, uint64_t size_bytes, const char **anew, bool *empty)
 {
 	int64_t application = 0, version = 0, pages = 0, page_bytes = 0, tables = 0;
-	enum disk_fault fault = ask(store, "PRAGMA application_id", &application);
+	enum disk_fault fault = ask_number(store, "PRAGMA application_id", &application);
 	if (fault == DISK_FINE)
-		fault = ask(store, "PRAGMA user_version", &version);
+		fault = ask_number(store, "PRAGMA user_version", &version);
 	if (fault == DISK_FINE)
-		fault = ask(store, "PRAGMA page_count", &pages);
+		fault = ask_number(store, "PRAGMA page_count", &pages);
 	if (fault == DISK_FINE)
-		fault = ask(store, "PRAGMA page_size", &page_bytes);
+		fault = ask_number(store, "PRAGMA page_size", &page_bytes);
 	if (fault == DISK_FINE)
-		fault = ask(store, "SELECT count(*) FROM sqlite_schema", &tables);
+		fault = ask_number(store, "SELECT count(*) FROM sqlite_schema", &tables);
 	*empty = tables == 0;
 	if (fault != DISK_FINE || *empty)
 		return fault;
@@ -587,7 +587,7 @@ static enum disk_fault set_up(struct disk_store *store, uint64_t size_bytes)
 		 "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 512; "
 		 "PRAGMA journal_size_limit = 4194304; PRAGMA max_page_count = %llu;",
 		 (unsigned long long)(size_bytes / PAGE_BYTES));
-	return execute(store, text);
+	return execute_text(store, text);
 }
 
 static enum disk_fault make_tables(struct disk_store *store)
@@ -595,22 +595,22 @@ static enum disk_fault make_tables(struct disk_store *store)
 	char text[1024];
 	snprintf(text, sizeof text, "BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d; %s COMMIT;",
 		 APPLICATION, VERSION, schema);
-	return execute(store, text);
+	return execute_text(store, text);
 }
 
-static enum disk_fault prepare(struct disk_store *store)
+static enum disk_fault prepare_statements(struct disk_store *store)
 {
 	for (size_t i = 0; i < STATEMENT_COUNT; i++) {
 		int code = sqlite3_prepare_v3(store->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i],
 					      NULL);
 		if (code != SQLITE_OK)
-			return failed(store, code);
+			return note_failure(store, code);
 	}
 	uint64_t used;
 	int64_t entries = 0;
-	enum disk_fault fault = ask(store, "SELECT count(*) FROM entries", &entries);
+	enum disk_fault fault = ask_number(store, "SELECT count(*) FROM entries", &entries);
 	store->stats.entries = (uint64_t)entries;
-	return fault == DISK_FINE ? measure(store, &used) : fault;
+	return fault == DISK_FINE ? measure_pages(store, &used) : fault;
 }
 
 static enum disk_fault open_database(struct disk_store *store, uint64_t size_bytes, const char **anew)
@@ -623,19 +623,19 @@ static enum disk_fault open_database(struct disk_store *store, uint64_t size_byt
 	int code = sqlite3_open_v2(store->path, &store->db,
 				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (code != SQLITE_OK)
-		return failed(store, code);
+		return note_failure(store, code);
 	snprintf(text, sizeof text,
 		 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA page_size = %d; PRAGMA mmap_size = 0; "
 		 "PRAGMA cache_size = -%d; PRAGMA temp_store = MEMORY;",
 		 PAGE_BYTES, CACHE_KIB);
-	fault = execute(store, text);
+	fault = execute_text(store, text);
 	if (fault == DISK_FINE)
-		fault = recognise(store, size_bytes, anew, &empty);
+		fault = recognise_file(store, size_bytes, anew, &empty);
 	if (fault == DISK_FINE)
 		fault = set_up(store, size_bytes);
 	if (fault == DISK_FINE && empty)
 		fault = make_tables(store);
-	return fault == DISK_FINE ? prepare(store) : fault;
+	return fault == DISK_FINE ? prepare_statements(store) : fault;
 }
 
 /* The directory is one process's: by a lock that ends with the process. */

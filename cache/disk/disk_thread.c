@@ -40,7 +40,7 @@ static void count_trouble(struct disk *disk, enum disk_trouble trouble)
 }
 
 /* For scrapes and pages. */
-static void show(struct disk *disk)
+static void show_stats(struct disk *disk)
 {
 	const struct disk_store_stats none = { 0 };
 	struct disk_store_stats stats = disk->store ? disk_store_stats(disk->store) : none;
@@ -91,7 +91,7 @@ static void open_store(struct disk *disk)
 		begin_anew(disk, fault);
 		return;
 	}
-	show(disk);
+	show_stats(disk);
 	disk_load_begin(disk);
 	log_message(&EVENT_DISK_CACHE_UP, "%s: %llu answers", disk->settings->path,
 		    (unsigned long long)atomic_load(&disk->entries));
@@ -112,7 +112,7 @@ static void begin_anew(struct disk *disk, enum disk_fault fault)
 	log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and will be begun anew: %s",
 		    disk->settings->path, why);
 	go_away(disk, fault, why);
-	show(disk);
+	show_stats(disk);
 }
 
 /* After a change. */
@@ -129,7 +129,7 @@ static void settle_change(struct disk *disk, enum disk_fault fault)
 		if (fault != DISK_FINE)
 			begin_anew(disk, fault);
 	}
-	show(disk);
+	show_stats(disk);
 }
 
 /* After a purge, which is told as done: it must outlive the machine. */
@@ -266,7 +266,7 @@ static void end_purge(struct disk *disk, struct disk_purge *purge, bool done)
 }
 
 /* A step of the purge under way. */
-static void sweep(struct disk *disk)
+static void sweep_step(struct disk *disk)
 {
 	struct disk_purge *purge = disk->sweeping;
 	size_t count = 0;
@@ -275,7 +275,7 @@ static void sweep(struct disk *disk)
 	if (fault != DISK_FINE)
 		settle_change(disk, fault);
 	else
-		show(disk);
+		show_stats(disk);
 	if (!disk->store || !count)
 		end_purge(disk, purge, disk->store != NULL);
 }
@@ -397,7 +397,7 @@ static struct change *take_moot_changes(struct disk *disk)
 	return moot;
 }
 
-static void empty(struct disk *disk)
+static void empty_store(struct disk *disk)
 {
 	size_t count;
 	struct change *moot = take_moot_changes(disk);
@@ -414,7 +414,7 @@ static void empty(struct disk *disk)
 	}
 }
 
-static void commit(struct disk *disk)
+static void commit_changes(struct disk *disk)
 {
 	disk->uncommitted = 0;
 	enum disk_fault fault = disk->store ? disk_store_commit(disk->store) : DISK_FINE;
@@ -422,7 +422,7 @@ static void commit(struct disk *disk)
 		begin_anew(disk, fault);
 }
 
-static void load(struct disk *disk)
+static void load_entry(struct disk *disk)
 {
 	enum disk_fault fault = disk_load_step(disk);
 	if (fault != DISK_FINE)
@@ -440,12 +440,12 @@ static bool has_removals(struct disk *disk)
 	return found;
 }
 
-static void finish(struct disk *disk)
+static void finish_thread(struct disk *disk)
 {
 	if (disk->sweeping) /* what it has not taken away is refused by what it has written down */
 		end_purge(disk, disk->sweeping, disk->store != NULL);
 	if (disk->store && (has_removals(disk) || atomic_load(&disk->must_empty)))
-		empty(disk);
+		empty_store(disk);
 	if (!disk->store)
 		return;
 	enum disk_fault fault = disk_snapshot(disk);
@@ -474,21 +474,21 @@ void *disk_run(void *context)
 		if (work == WORK_OPEN)
 			open_store(disk);
 		else if (work == WORK_EMPTY)
-			empty(disk);
+			empty_store(disk);
 		else if (work == WORK_LOOKUP)
 			look_up(disk, lookup);
 		else if (work == WORK_SWEEP)
-			sweep(disk);
+			sweep_step(disk);
 		else if (work == WORK_COMMIT)
-			commit(disk);
+			commit_changes(disk);
 		else if (work == WORK_LOAD && disk->store)
-			load(disk);
+			load_entry(disk);
 		if (change) {
 			carry_out(disk, change);
 			end_change(disk, change);
 		}
 	}
-	finish(disk);
+	finish_thread(disk);
 	pthread_mutex_lock(&disk->mutex);
 	disk->ended = true;
 	pthread_cond_signal(&disk->has_ended);

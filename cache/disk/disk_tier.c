@@ -47,9 +47,9 @@ static void give_back(struct disk_tier *tier, struct asking *asking)
 	tier->spare = asking;
 }
 
-static void answered(struct mail *mail);
+static void take_answer(struct mail *mail);
 
-static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool disk_get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
 	struct disk_tier *tier = tier_of(base);
 	struct asking *asking = tier->spare;
@@ -61,7 +61,7 @@ static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, 
 	tier->spare = asking->next_spare;
 	asking->lookup = lookup;
 	asking->until_us = clock_add(now_us, tier->disk->settings->timeout_us);
-	asking->carried = (struct disk_lookup){ .home = &tier->answers, .mail.open = answered, .key = key_ref(key) };
+	asking->carried = (struct disk_lookup){ .home = &tier->answers, .mail.open = take_answer, .key = key_ref(key) };
 	enum disk_skip skip = disk_ask(tier->disk, &asking->carried, now_us);
 	if (skip != DISK_SKIP_COUNT) {
 		count_skip(tier, skip);
@@ -74,7 +74,7 @@ static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, 
 }
 
 /* The thread may still be at it: it comes back by disk_tier_answer. */
-static void forget(struct disk_tier *tier, struct asking *asking)
+static void forget_asking(struct disk_tier *tier, struct asking *asking)
 {
 	TAILQ_REMOVE(&tier->waiting, asking, next);
 	asking->lookup->operation = NULL;
@@ -82,9 +82,9 @@ static void forget(struct disk_tier *tier, struct asking *asking)
 	atomic_store(&asking->carried.unwanted, true);
 }
 
-static void cancel(struct tier *base, struct tier_lookup *lookup)
+static void disk_cancel(struct tier *base, struct tier_lookup *lookup)
 {
-	forget(tier_of(base), lookup->operation);
+	forget_asking(tier_of(base), lookup->operation);
 }
 
 static void count_result(struct disk_tier *tier, const struct entry *entry, bool failed, uint64_t now_us)
@@ -96,7 +96,7 @@ static void count_result(struct disk_tier *tier, const struct entry *entry, bool
 }
 
 /* The thread has answered, in time or not. */
-static void answered(struct mail *mail)
+static void take_answer(struct mail *mail)
 {
 	struct disk_lookup *carried = container_of(mail, struct disk_lookup, mail);
 	struct asking *asking = container_of(carried, struct asking, carried);
@@ -116,28 +116,28 @@ static void answered(struct mail *mail)
 		entry_unref(entry);
 }
 
-static void tick(struct tier *base, uint64_t now_us)
+static void disk_tick(struct tier *base, uint64_t now_us)
 {
 	struct disk_tier *tier = tier_of(base);
 	struct asking *asking;
 	mailbox_open(&tier->answers);
 	while ((asking = TAILQ_FIRST(&tier->waiting)) && asking->until_us <= now_us) {
 		struct tier_lookup *lookup = asking->lookup;
-		forget(tier, asking);
+		forget_asking(tier, asking);
 		count_skip(tier, DISK_SKIP_TIMEOUT);
 		count_result(tier, NULL, true, now_us);
 		lookup->done(lookup, NULL);
 	}
 }
 
-static uint64_t deadline(const struct tier *base)
+static uint64_t disk_deadline(const struct tier *base)
 {
 	const struct disk_tier *tier = container_of(base, const struct disk_tier, base);
 	const struct asking *first = TAILQ_FIRST(&tier->waiting);
 	return first ? first->until_us : CLOCK_NEVER;
 }
 
-static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
+static bool disk_put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
 {
 	struct disk_tier *tier = tier_of(base);
 	enum disk_skip skip;
@@ -171,12 +171,12 @@ static void free_tier(struct tier *base)
 
 static const struct tier_kind disk_kind = {
 	.label = TIER_DISK,
-	.get = get,
-	.cancel = cancel,
-	.put = put,
+	.get = disk_get,
+	.cancel = disk_cancel,
+	.put = disk_put,
 	.remove = remove_key,
-	.tick = tick,
-	.deadline = deadline,
+	.tick = disk_tick,
+	.deadline = disk_deadline,
 	.free = free_tier,
 };
 

@@ -23,7 +23,7 @@ static bool is_changing(struct disk *disk)
 }
 
 /* Into memory, if it is good. What memory has no room for again and again ends the loading. */
-static void admit(struct disk *disk, struct slice value)
+static void admit_value(struct disk *disk, struct slice value)
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	struct entry *entry;
@@ -45,7 +45,7 @@ enum disk_fault disk_load_step(struct disk *disk)
 	enum disk_fault fault = hot ? disk_store_next_hot(disk->store, &disk->load_hot, &value)
 				    : disk_store_next_newest(disk->store, &disk->load_newest, &value);
 	if (fault == DISK_FINE) {
-		admit(disk, value);
+		admit_value(disk, value);
 		if (disk->load_refused >= REFUSED_MOST)
 			atomic_store(&disk->loading, false);
 		return DISK_FINE;

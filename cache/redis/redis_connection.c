@@ -162,7 +162,7 @@ void redis_await(struct redis_connection *connection, bool writable)
 	loop_rewatch(connection->loop, &connection->watch, writable ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
-static void flush(struct redis_connection *connection, uint64_t now_us)
+static void flush_commands(struct redis_connection *connection, uint64_t now_us)
 {
 	struct buf *out = &connection->out;
 	struct slice rest = buf_slice(out);
@@ -264,7 +264,7 @@ static void take_replies(struct redis_connection *connection, uint64_t now_us)
 }
 
 /* In pieces: after each reply the reader moves all that it has not looked at yet. */
-static void feed(struct redis_connection *connection, struct slice bytes, uint64_t now_us)
+static void feed_reader(struct redis_connection *connection, struct slice bytes, uint64_t now_us)
 {
 	const redisReader *reader = connection->reader;
 	while (bytes.len && connection->reader == reader) {
@@ -292,11 +292,12 @@ static bool read_some(struct redis_connection *connection, uint64_t now_us)
 	else if (len == 0)
 		redis_lose(connection, REDIS_TROUBLE_LOST, "the server closed the connection", now_us);
 	else
-		feed(connection, (struct slice){ bytes, (size_t)len }, now_us);
+		feed_reader(connection, (struct slice){ bytes, (size_t)len }, now_us);
 	return len > 0 && connection->reader == reader;
 }
 
-/* All that is there, within bounds: what has been answered in time must not count as overdue because it was not read. */
+/* All that is there, within bounds: what has been answered in time must not count as overdue because it was not
+ * read. */
 static void read_replies(struct redis_connection *connection, uint64_t now_us)
 {
 	int i = 0;
@@ -317,7 +318,7 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	if (events & EPOLLOUT)
-		flush(connection, now_us);
+		flush_commands(connection, now_us);
 	if (watch->fd >= 0 && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
 		read_replies(connection, now_us);
 }
@@ -368,7 +369,7 @@ void redis_connection_tick(struct redis_connection *connection, uint64_t now_us)
 	if (connection->state == STATE_UP)
 		end_overdue(connection, now_us);
 	if (connection->state >= STATE_SETTING_UP && !connection->out_blocked)
-		flush(connection, now_us);
+		flush_commands(connection, now_us);
 }
 
 uint64_t redis_connection_deadline(const struct redis_connection *connection)

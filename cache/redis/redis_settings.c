@@ -37,7 +37,7 @@ static bool read_number(struct slice text, unsigned most, unsigned *number)
 }
 
 /* Percent-decoded and ended by a NUL. False: too long, a bad escape, or an escaped NUL. */
-static bool decode(struct slice text, char *out, size_t out_bytes)
+static bool decode_percent(struct slice text, char *out, size_t out_bytes)
 {
 	size_t len = 0;
 	for (size_t i = 0; i < text.len; i++) {
@@ -106,8 +106,8 @@ static const char *parse_login(struct slice login, struct redis_url *url)
 	struct slice name = { login.at, colon };
 	struct slice password = { login.at + colon, login.len - colon };
 	take_prefix(&password, SLICE(":"));
-	if (!decode(name, url->username, sizeof url->username) ||
-	    !decode(password, url->password, sizeof url->password))
+	if (!decode_percent(name, url->username, sizeof url->username) ||
+	    !decode_percent(password, url->password, sizeof url->password))
 		return "has a user or password that is too long or badly percent-encoded";
 	return NULL;
 }

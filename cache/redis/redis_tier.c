@@ -54,7 +54,7 @@ static void show_breaker(struct redis_tier *tier, bool was_open, const char *why
 
 /* --- operations --- */
 
-static void replied(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
+static void take_reply(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us);
 
 static struct operation *take_operation(struct redis_tier *tier, enum redis_command_kind kind, uint64_t now_us)
 {
@@ -65,7 +65,7 @@ static struct operation *take_operation(struct redis_tier *tier, enum redis_comm
 		operation = &tier->operations[tier->used++];
 	else
 		return NULL;
-	*operation = (struct operation){ .command.done = replied, .tier = tier, .kind = kind, .asked_us = now_us };
+	*operation = (struct operation){ .command.done = take_reply, .tier = tier, .kind = kind, .asked_us = now_us };
 	return operation;
 }
 
@@ -123,7 +123,7 @@ static bool join_queue(struct operation *operation)
 }
 
 /* Send it, or have it wait its turn; else it is given back. */
-static bool launch(struct operation *operation)
+static bool launch_operation(struct operation *operation)
 {
 	struct redis_tier *tier = operation->tier;
 	bool first = TAILQ_EMPTY(is_look(operation) ? &tier->looks : &tier->writes);
@@ -139,7 +139,7 @@ static bool send_remove(struct redis_tier *tier, const uint8_t *digest, uint64_t
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_DEL, now_us);
 	if (operation) {
 		memcpy(operation->digest, digest, sizeof operation->digest);
-		if (launch(operation))
+		if (launch_operation(operation))
 			return true;
 	}
 	count_skip(tier, REDIS_SKIP_BUSY);
@@ -300,7 +300,7 @@ static void end_probe(struct redis_tier *tier, enum redis_trouble trouble, uint6
 }
 
 /* A reply that came, or did not. */
-static void replied(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
+static void take_reply(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
 {
 	struct operation *operation = container_of(command, struct operation, command);
 	struct redis_tier *tier = operation->tier;
@@ -337,15 +337,15 @@ static void replied(struct redis_command *command, enum command_end end, const r
 
 /* --- what the cache asks of it --- */
 
-static bool look(struct redis_tier *tier, enum redis_command_kind kind, struct tier_lookup *lookup, struct key *key,
-		 uint64_t now_us)
+static bool look_up(struct redis_tier *tier, enum redis_command_kind kind, struct tier_lookup *lookup, struct key *key,
+		    uint64_t now_us)
 {
 	struct operation *operation = take_operation(tier, kind, now_us);
 	assert(!lookup->operation);
 	if (operation) {
 		operation->lookup = lookup;
 		operation->key = key_ref(key);
-		if (launch(operation)) {
+		if (launch_operation(operation)) {
 			lookup->operation = operation;
 			return true;
 		}
@@ -354,12 +354,12 @@ static bool look(struct redis_tier *tier, enum redis_command_kind kind, struct t
 	return false;
 }
 
-static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool redis_get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
-	return is_usable(tier_of(base)) && look(tier_of(base), REDIS_COMMAND_GET, lookup, key, now_us);
+	return is_usable(tier_of(base)) && look_up(tier_of(base), REDIS_COMMAND_GET, lookup, key, now_us);
 }
 
-static void cancel(struct tier *base, struct tier_lookup *lookup)
+static void redis_cancel(struct tier *base, struct tier_lookup *lookup)
 {
 	struct operation *operation = lookup->operation;
 	(void)base;
@@ -370,7 +370,7 @@ static void cancel(struct tier *base, struct tier_lookup *lookup)
 	give_back(operation);
 }
 
-static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
+static bool redis_put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
 {
 	struct redis_tier *tier = tier_of(base);
 	if (entry_gone_us(entry) < now_us + CLOCK_US_PER_MS || !is_usable(tier))
@@ -387,7 +387,7 @@ static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t 
 		operation->releases = releases;
 		operation->encoded = true;
 		memcpy(operation->digest, entry->key->digest, sizeof operation->digest);
-		if (launch(operation))
+		if (launch_operation(operation))
 			return true;
 	}
 	count_skip(tier, REDIS_SKIP_BUSY);
@@ -400,15 +400,15 @@ static bool remove_key(struct tier *base, const uint8_t *digest, uint64_t now_us
 	return is_usable(tier) && send_remove(tier, digest, now_us);
 }
 
-static bool claim(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool redis_claim(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
 	struct redis_tier *tier = tier_of(base);
 	if (tier->settings->lease_us < CLOCK_US_PER_MS || now_us < tier->leases_from_us || !is_usable(tier))
 		return false;
-	return look(tier, REDIS_COMMAND_LEASE, lookup, key, now_us);
+	return look_up(tier, REDIS_COMMAND_LEASE, lookup, key, now_us);
 }
 
-static void release(struct tier *base, const uint8_t *digest, uint64_t now_us)
+static void redis_release(struct tier *base, const uint8_t *digest, uint64_t now_us)
 {
 	struct redis_tier *tier = tier_of(base);
 	if (!is_usable(tier))
@@ -416,7 +416,7 @@ static void release(struct tier *base, const uint8_t *digest, uint64_t now_us)
 	struct operation *operation = take_operation(tier, REDIS_COMMAND_RELEASE, now_us);
 	if (operation)
 		memcpy(operation->digest, digest, sizeof operation->digest);
-	if (!operation || !launch(operation))
+	if (!operation || !launch_operation(operation))
 		count_skip(tier, REDIS_SKIP_BUSY);
 }
 
@@ -464,7 +464,7 @@ static void move_waiting(struct redis_tier *tier, uint64_t now_us)
 		end_waiting(operation);
 }
 
-static void tick(struct tier *base, uint64_t now_us)
+static void redis_tick(struct tier *base, uint64_t now_us)
 {
 	struct redis_tier *tier = tier_of(base);
 	if (redis_connection_is_up(tier->connection) && breaker_wants_probe(&tier->breaker, now_us))
@@ -473,7 +473,7 @@ static void tick(struct tier *base, uint64_t now_us)
 	redis_connection_tick(tier->connection, now_us);
 }
 
-static uint64_t deadline(const struct tier *base)
+static uint64_t redis_deadline(const struct tier *base)
 {
 	const struct redis_tier *tier = container_of(base, const struct redis_tier, base);
 	uint64_t due = redis_connection_deadline(tier->connection);
@@ -527,14 +527,14 @@ static void free_tier(struct tier *base)
 
 static const struct tier_kind redis_kind = {
 	.label = TIER_REDIS,
-	.get = get,
-	.cancel = cancel,
-	.put = put,
+	.get = redis_get,
+	.cancel = redis_cancel,
+	.put = redis_put,
 	.remove = remove_key,
-	.claim = claim,
-	.release = release,
-	.tick = tick,
-	.deadline = deadline,
+	.claim = redis_claim,
+	.release = redis_release,
+	.tick = redis_tick,
+	.deadline = redis_deadline,
 	.free = free_tier,
 };
 

@@ -16,7 +16,7 @@ struct redis_tls {
 	bool system; /* the system's authorities, which are read as they are needed */
 };
 
-static void say(char *why, size_t why_bytes, const char *what, const char *file)
+static void say_why(char *why, size_t why_bytes, const char *what, const char *file)
 {
 	unsigned long code = ERR_peek_error();
 	const char *reason = code && ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
@@ -31,7 +31,7 @@ static bool load_authorities(SSL_CTX *context, const char *file, char *why, size
 	if (file ? SSL_CTX_load_verify_locations(context, file, NULL) == 1
 		 : SSL_CTX_set_default_verify_paths(context) == 1)
 		return true;
-	say(why, why_bytes, "ca_file ", file ? file : "(the system's)");
+	say_why(why, why_bytes, "ca_file ", file ? file : "(the system's)");
 	return false;
 }
 
@@ -40,11 +40,11 @@ static bool load_own(SSL_CTX *context, const struct redis_tls_files *files, char
 	if (!files->cert_file)
 		return true;
 	if (SSL_CTX_use_certificate_chain_file(context, files->cert_file) != 1)
-		say(why, why_bytes, "cert_file ", files->cert_file);
+		say_why(why, why_bytes, "cert_file ", files->cert_file);
 	else if (SSL_CTX_use_PrivateKey_file(context, files->key_file, SSL_FILETYPE_PEM) != 1)
-		say(why, why_bytes, "key_file ", files->key_file);
+		say_why(why, why_bytes, "key_file ", files->key_file);
 	else if (SSL_CTX_check_private_key(context) != 1)
-		say(why, why_bytes, "key_file does not fit the certificate: ", files->key_file);
+		say_why(why, why_bytes, "key_file does not fit the certificate: ", files->key_file);
 	else
 		return true;
 	return false;

@@ -64,7 +64,7 @@ bool redis_job_run(struct redis_tracking *tracking, enum redis_job_kind kind, si
 
 /* --- the session --- */
 
-static void tell(struct redis_tracking *tracking, const char *why)
+static void log_untracked(struct redis_tracking *tracking, const char *why)
 {
 	if (strcmp(tracking->told, why) == 0)
 		return;
@@ -76,7 +76,7 @@ static void tell(struct redis_tracking *tracking, const char *why)
 }
 
 /* Redis can be reached and still it does not work: not at once again. */
-static void hold(struct redis_tracking *tracking, uint64_t now_us)
+static void hold_session(struct redis_tracking *tracking, uint64_t now_us)
 {
 	tracking->held_until_us = now_us + tracking->hold_us;
 	tracking->hold_us = tracking->hold_us * 2 < HOLD_LAST_US ? tracking->hold_us * 2 : HOLD_LAST_US;
@@ -92,10 +92,10 @@ static void close_session(struct redis_tracking *tracking, const char *why, bool
 		validity_lost_sync(cache_rule(tracking->cache), now_us);
 		meter_set(tracking->meter, METRIC_ID_REDIS_TRACKING, 0, 0, 0);
 	} else if (refused || tracking->channels || tracking->opened) {
-		hold(tracking, now_us);
+		hold_session(tracking, now_us);
 	}
 	if (tracking->synced || tracking->opened || refused)
-		tell(tracking, why);
+		log_untracked(tracking, why);
 	tracking->synced = tracking->opened = tracking->tracks = tracking->alive = false;
 	tracking->subscriber_id = 0;
 	tracking->channels = 0;
@@ -147,7 +147,7 @@ static void open_session(struct redis_tracking *tracking, uint64_t now_us)
 		close_session(tracking, "out of memory", false, now_us);
 }
 
-static void settle(struct redis_tracking *tracking)
+static void settle_session(struct redis_tracking *tracking)
 {
 	if (tracking->synced || !tracking->tracks || !tracking->alive || tracking->list != LIST_READ)
 		return;
@@ -163,7 +163,7 @@ static void settle(struct redis_tracking *tracking)
 /* --- what others change --- */
 
 /* It was stored here a moment ago: is that what was told of? */
-static void verify(struct redis_tracking *tracking, struct entry *entry, uint64_t now_us)
+static void verify_entry(struct redis_tracking *tracking, struct entry *entry, uint64_t now_us)
 {
 	char key[REDIS_KEY_BYTES];
 	_Static_assert(STORED_HEAD_BYTES == 120, "as GETRANGE asks for");
@@ -178,7 +178,7 @@ static void verify(struct redis_tracking *tracking, struct entry *entry, uint64_
 	cache_drop(tracking->cache, entry->key->digest);
 }
 
-static void verified(struct redis_job *job, enum command_end end, const redisReply *reply)
+static void take_verified(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	bool same = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_STRING &&
@@ -202,7 +202,7 @@ static void take_key(struct redis_tracking *tracking, struct slice key, uint64_t
 	}
 	struct entry *entry = cache_replaced(tracking->cache, digest, now_us);
 	if (entry)
-		verify(tracking, entry, now_us);
+		verify_entry(tracking, entry, now_us);
 	entry_unref(entry);
 }
 
@@ -252,7 +252,7 @@ static void take_result(struct redis_job *job, enum command_end end, const redis
 		list_counted(tracking, purges_knows_keys(purges_of(tracking)), end, reply);
 		break;
 	case JOB_VERIFY:
-		verified(job, end, reply);
+		take_verified(job, end, reply);
 		break;
 	case JOB_PURGE:
 		redis_purges_told(job, end, reply);
@@ -278,7 +278,7 @@ static void end_job(struct redis_command *command, enum command_end end, const r
 	if (why[0])
 		close_session(tracking, why, true, loop_now(tracking->loop));
 	else
-		settle(tracking);
+		settle_session(tracking);
 }
 
 static void publisher_up(void *context, uint64_t now_us)
@@ -354,7 +354,7 @@ static void take_message(struct redis_tracking *tracking, struct slice channel, 
 	} else {
 		tracking->alive = true;
 		tracking->heard_us = now_us;
-		settle(tracking);
+		settle_session(tracking);
 	}
 }
 
@@ -418,7 +418,7 @@ void redis_tracking_tick(struct redis_tracking *tracking, uint64_t now_us)
 	redis_connection_tick(tracking->publisher, now_us);
 }
 
-static uint64_t least(const uint64_t *dues, size_t count)
+static uint64_t least_of(const uint64_t *dues, size_t count)
 {
 	uint64_t deadline = CLOCK_NEVER;
 	for (size_t i = 0; i < count; i++)
@@ -443,7 +443,7 @@ uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 		tracking->synced ? tracking->heartbeat_us : CLOCK_NEVER,
 		tracking->synced ? tracking->heard_us + HEARTBEAT_TIMEOUT_US : CLOCK_NEVER,
 	};
-	return least(dues, countof(dues));
+	return least_of(dues, countof(dues));
 }
 
 /* --- life --- */

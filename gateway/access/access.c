@@ -144,8 +144,8 @@ static bool comes_from_elsewhere(const struct request *request)
 	return same_text(site, SLICE("cross-site")) || same_text(site, SLICE("same-site"));
 }
 
-static bool deny(struct access_denial *denial, const char *format, ...) PRINTF_LIKE(2, 3);
-static bool deny(struct access_denial *denial, const char *format, ...)
+static bool deny_access(struct access_denial *denial, const char *format, ...) PRINTF_LIKE(2, 3);
+static bool deny_access(struct access_denial *denial, const char *format, ...)
 {
 	va_list args;
 	denial->reason = REJECT_ORIGIN;
@@ -156,7 +156,7 @@ static bool deny(struct access_denial *denial, const char *format, ...)
 	return false;
 }
 
-static int shown(struct slice text)
+static int show_text(struct slice text)
 {
 	return text.len < SHOWN_BYTES ? (int)text.len : SHOWN_BYTES;
 }
@@ -166,16 +166,19 @@ bool access_allows(const struct generation *generation, const struct request *re
 {
 	struct slice host = request->headers[HEADER_HOST], origin = request->headers[HEADER_ORIGIN];
 	if (!is_known_host(generation, host_of(host)))
-		return deny(denial,
-			    "The Host \"%.*s\" is not known here; allowed_hosts in the gateway's configuration lists "
-			    "the names it may be reached by.",
-			    shown(host), host.at);
+		return deny_access(
+			denial,
+			"The Host \"%.*s\" is not known here; allowed_hosts in the gateway's configuration lists "
+			"the names it may be reached by.",
+			show_text(host), host.at);
 	if (origin.at && !is_known_origin(generation, request, listener))
-		return deny(denial,
-			    "Pages of \"%.*s\" may not use this; allowed_hosts%s in the gateway's configuration lists "
-			    "the hosts whose pages may.",
-			    shown(origin), origin.at, listener == ACCESS_DATA ? " (or mcp.allowed_origins)" : "");
+		return deny_access(
+			denial,
+			"Pages of \"%.*s\" may not use this; allowed_hosts%s in the gateway's configuration lists "
+			"the hosts whose pages may.",
+			show_text(origin), origin.at, listener == ACCESS_DATA ? " (or mcp.allowed_origins)" : "");
 	if (!origin.at && changes_something(request) && comes_from_elsewhere(request))
-		return deny(denial, "A page of another site sent this, by its Sec-Fetch-Site, and does not say which.");
+		return deny_access(denial,
+				   "A page of another site sent this, by its Sec-Fetch-Site, and does not say which.");
 	return true;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * export.c: an export has a thread of its own for the time it takes, since memory's answers have to be listed and
- * sorted; it makes one block at a time and waits until the client has read it. It knows them by their digests, so that a
- * slow client keeps nothing in memory that has left it. An import comes in pieces, each a
- * request.
+ * sorted; it makes one block at a time and waits until the client has read it. It knows them by their digests, so that
+ * a slow client keeps nothing in memory that has left it. An import comes in pieces, each a request.
  */
 #include "gateway/admin/export.h"
 
@@ -67,7 +66,7 @@ static bool put_listed(struct export *export, const uint8_t *digest)
 	return put;
 }
 
-static void *run(void *context)
+static void *run_export(void *context)
 {
 	struct export *export = context;
 	struct memory_list list = { NULL, 0 };
@@ -91,7 +90,7 @@ static void *run(void *context)
 
 /* --- the worker --- */
 
-static void say(struct export *export, bool stop)
+static void say_stop(struct export *export, bool stop)
 {
 	pthread_mutex_lock(&export->mutex);
 	export->go = true;
@@ -121,7 +120,7 @@ static void free_export(struct export *export)
 	free(export);
 }
 
-static void finish(struct export *export)
+static void finish_export(struct export *export)
 {
 	pthread_join(export->thread, NULL); /* the mail was its last deed */
 	struct request *request = export->request;
@@ -142,23 +141,23 @@ static void block_came(struct mail *mail)
 		export->fine = false;
 	buf_reset(&export->block);
 	if (export->last) {
-		finish(export);
+		finish_export(export);
 		return;
 	}
 	take_back(export);
 	loop_arm(export->worker->loop, &export->timer, loop_now(export->worker->loop));
 }
 
-static void look(struct loop_timer *timer, uint64_t now_us)
+static void look_again(struct loop_timer *timer, uint64_t now_us)
 {
 	struct export *export = container_of(timer, struct export, timer);
 	if (export->request && request_stream_unread(export->request) > UNREAD_BYTES)
 		loop_arm(export->worker->loop, timer, clock_add(now_us, LOOK_AGAIN_US));
 	else
-		say(export, !export->request);
+		say_stop(export, !export->request);
 }
 
-static void left(struct request *request)
+static void on_left(struct request *request)
 {
 	struct export *export = request->waits_for;
 	export->request = NULL; /* look says so when it is the worker's turn */
@@ -188,7 +187,7 @@ static struct export *export_new(struct worker *worker, struct request *request,
 	export->worker = worker;
 	export->request = request;
 	export->mail.open = block_came;
-	export->timer = LOOP_TIMER_INIT(look);
+	export->timer = LOOP_TIMER_INIT(look_again);
 	export->cache = worker->gateway->cache;
 	export->limit = limit;
 	buf_init(&export->block, BLOCK_BYTES_MAX);
@@ -217,7 +216,7 @@ void page_admin_export(struct worker *worker, struct request *request, struct sl
 		return;
 	}
 	struct export *export = export_new(worker, request, limit);
-	if (!export || pthread_create(&export->thread, NULL, run, export) != 0) {
+	if (!export || pthread_create(&export->thread, NULL, run_export, export) != 0) {
 		if (export)
 			free_export(export);
 		reply_problem(request, OUTCOME_OVERLOADED, NULL, "The gateway is out of memory or threads.");
@@ -229,7 +228,7 @@ void page_admin_export(struct worker *worker, struct request *request, struct sl
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
 	reply_header_text(&reply, "Cache-Control", SLICE("no-store"));
 	request->waits_for = export;
-	request->gone = left;
+	request->gone = on_left;
 	request_stream_start(request, &reply);
 }
 
@@ -241,7 +240,7 @@ void export_end(struct gateway *gateway)
 	const struct timespec moment = { 0, 1000 * 1000 };
 	struct worker *worker = export->worker;
 	while (gateway->export) { /* until its last mail has come */
-		say(export, true);
+		say_stop(export, true);
 		if (!mailbox_open(&worker->mailbox))
 			nanosleep(&moment, NULL);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* purge.c: a purge under way: memory is swept by the worker's turns, the disk's word comes by mail, the fleet's by Redis. */
+/* purge.c: a purge under way: memory is swept by the worker's turns, the disk's word comes by mail, the fleet's by
+ * Redis. */
 #include "gateway/admin/purge.h"
 
 #include <stdlib.h>
@@ -46,7 +47,7 @@ static bool is_told(const struct purging *purging)
 }
 
 /* What is not done yet will be; it holds all the same: nothing of it is served, here at once, elsewhere when told. */
-static void reply(struct purging *purging)
+static void reply_purged(struct purging *purging)
 {
 	const struct worker *worker = purging->worker;
 	struct request *request = purging->request;
@@ -70,7 +71,7 @@ static void reply(struct purging *purging)
 	reply_text(request, 200, "application/json", &text);
 }
 
-static void look(struct loop_timer *timer, uint64_t now_us)
+static void look_again(struct loop_timer *timer, uint64_t now_us)
 {
 	struct purging *purging = container_of(timer, struct purging, timer);
 	bool over = is_swept(purging) && is_told(purging) && (!purging->has_disk || purging->home);
@@ -79,7 +80,7 @@ static void look(struct loop_timer *timer, uint64_t now_us)
 		return;
 	}
 	if (purging->request)
-		reply(purging);
+		reply_purged(purging);
 	free_when_over(purging);
 }
 
@@ -91,7 +92,7 @@ static void came_home(struct mail *mail)
 }
 
 /* On the disk's thread. */
-static void ended(struct disk_purge *purge, size_t count, bool done)
+static void on_ended(struct disk_purge *purge, size_t count, bool done)
 {
 	struct purging *purging = container_of(purge, struct purging, disk);
 	purging->of_disk = count;
@@ -99,7 +100,7 @@ static void ended(struct disk_purge *purge, size_t count, bool done)
 	mailbox_post(&purging->worker->mailbox, &purging->mail);
 }
 
-static void left(struct request *request)
+static void on_left(struct request *request)
 {
 	struct purging *purging = request->waits_for;
 	purging->request = NULL;
@@ -125,7 +126,7 @@ static void purge_disk(struct purging *purging, const struct purge_scope *scope)
 {
 	struct worker *worker = purging->worker;
 	struct disk_purge *purge = &purging->disk;
-	purge->ended = ended;
+	purge->ended = on_ended;
 	if (purge_scope_is_key(scope, purge->digest)) {
 		purge->what = DISK_PURGE_KEY;
 	} else if (!scope->tool.len && !scope->tag.len && !scope->key.len) {
@@ -153,7 +154,7 @@ static struct purging *purging_new(struct worker *worker)
 	}
 	purging->mail.open = came_home;
 	purging->worker = worker;
-	purging->timer = LOOP_TIMER_INIT(look);
+	purging->timer = LOOP_TIMER_INIT(look_again);
 	buf_init(&purging->disk.names, NAMES_BYTES_MAX);
 	return purging;
 }
@@ -173,6 +174,6 @@ void purge_and_reply(struct worker *worker, struct request *request, const struc
 	purging->request = request;
 	purging->until_us = clock_add(loop_now(worker->loop), PATIENCE_US);
 	request->waits_for = purging;
-	request->gone = left;
+	request->gone = on_left;
 	loop_arm(worker->loop, &purging->timer, loop_now(worker->loop));
 }

@@ -77,7 +77,7 @@ static void log_lines(const char *who, const char *lines)
 }
 
 /* Takes `lines`. */
-static void fail(struct reload *reload, const char *who, struct buf *lines, struct outcome_of_reload *outcome)
+static void report_failure(struct reload *reload, const char *who, struct buf *lines, struct outcome_of_reload *outcome)
 {
 	if (!lines->len)
 		buf_put_text(lines, "the gateway is out of memory\n");
@@ -89,8 +89,8 @@ static void fail(struct reload *reload, const char *who, struct buf *lines, stru
 	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 0);
 }
 
-static void succeed(struct reload *reload, const char *who, const struct difference *difference,
-		    struct outcome_of_reload *outcome)
+static void report_success(struct reload *reload, const char *who, const struct difference *difference,
+			   struct outcome_of_reload *outcome)
 {
 	struct buf *text = &outcome->text;
 	struct log_line line UNCLEARED;
@@ -153,7 +153,8 @@ static void adopt_providers(const struct generation *before, struct generation *
 }
 
 /* Put it in force. False: out of memory, or out of labels: `errors` says so; the one before stays. Takes next. */
-static bool use(struct reload *reload, const char *who, struct config *config, const size_t *same, struct buf *errors)
+static bool use_config(struct reload *reload, const char *who, struct config *config, const size_t *same,
+		       struct buf *errors)
 {
 	struct gateway *gateway = reload->gateway;
 	struct generation *next = &config->generation;
@@ -176,7 +177,8 @@ static bool use(struct reload *reload, const char *who, struct config *config, c
 }
 
 /* It is read, and is whole. Takes config. */
-static void take(struct reload *reload, const char *who, struct config *config, struct outcome_of_reload *outcome)
+static void take_config(struct reload *reload, const char *who, struct config *config,
+			struct outcome_of_reload *outcome)
 {
 	struct buf errors = BUF_INIT(TEXT_BYTES_MAX);
 	struct difference difference;
@@ -185,13 +187,13 @@ static void take(struct reload *reload, const char *who, struct config *config, 
 	if (good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0)
 		config_free(config);
 	else if (good)
-		good = use(reload, who, config, difference.same, &errors);
+		good = use_config(reload, who, config, difference.same, &errors);
 	else
 		config_free(config);
 	if (good)
-		succeed(reload, who, &difference, outcome);
+		report_success(reload, who, &difference, outcome);
 	else
-		fail(reload, who, &errors, outcome);
+		report_failure(reload, who, &errors, outcome);
 	buf_fini(&errors);
 	difference_fini(&difference);
 }
@@ -207,9 +209,9 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 		config = NULL;
 	}
 	if (config)
-		take(reload, who, config, outcome);
+		take_config(reload, who, config, outcome);
 	else
-		fail(reload, who, &errors, outcome);
+		report_failure(reload, who, &errors, outcome);
 	buf_fini(&errors);
 	note_last(reload, who, outcome);
 }
@@ -291,7 +293,7 @@ void reload_ask(struct reload *reload, const char *who)
 		log_lines(who, "the gateway is out of memory");
 }
 
-static void left(struct request *request)
+static void on_left(struct request *request)
 {
 	struct ask *ask = request->waits_for;
 	ask->request = NULL;
@@ -315,13 +317,13 @@ void page_admin_reload(struct worker *worker, struct request *request, struct sl
 	ask->home = worker;
 	ask->request = request;
 	request->waits_for = ask;
-	request->gone = left;
+	request->gone = on_left;
 	mailbox_post(&reload->mailbox, &ask->mail);
 }
 
 /* ---------------------------------------------------------------- life */
 
-static void *run(void *context)
+static void *run_reload(void *context)
 {
 	struct reload *reload = context;
 	crash_handler_thread();
@@ -356,7 +358,7 @@ struct reload *reload_new(struct gateway *gateway)
 
 bool reload_start(struct reload *reload)
 {
-	int result = pthread_create(&reload->thread, NULL, run, reload);
+	int result = pthread_create(&reload->thread, NULL, run_reload, reload);
 	if (result) {
 		errno = result;
 		return false;

@@ -20,7 +20,7 @@ struct turn_wait {
 	TAILQ_ENTRY(turn_wait) next;
 };
 
-static void spend(struct worker *worker, const struct request *request)
+static void spend_turn(struct worker *worker, const struct request *request)
 {
 	worker->turns.budget -= (int64_t)request->body.len + REQUEST_BYTES;
 }
@@ -88,7 +88,7 @@ bool turn_await(struct worker *worker, struct request *request, const struct wir
 	bool now = turns->serving || request->body.len == 0 || (turns->budget > 0 && TAILQ_EMPTY(&turns->waits));
 	if (!now && put_aside(worker, request, wire, serve))
 		return true;
-	spend(worker, request);
+	spend_turn(worker, request);
 	return false;
 }
 

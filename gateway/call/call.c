@@ -76,18 +76,18 @@ void call_free(struct call *call)
 
 /* ---------------------------------------------------------------- look-up */
 
-static bool answered(struct call *call, struct answer *answer)
+static bool end_answered(struct call *call, struct answer *answer)
 {
 	call->answer = answer;
 	call->ended_us = loop_now(call->home->loop);
 	return true;
 }
 
-static bool refused(struct call *call, enum reject_reason reason, struct answer *answer)
+static bool end_refused(struct call *call, enum reject_reason reason, struct answer *answer)
 {
 	meter_add(call->home->meter, METRIC_ID_REJECTED, reason, 0, 1);
 	call->source = SOURCE_NONE;
-	return answered(call, answer);
+	return end_answered(call, answer);
 }
 
 /* A refusal that may be over in a second. */
@@ -100,18 +100,18 @@ static struct answer *turned_away(enum outcome outcome, const char *detail)
 static bool refuse_arguments(struct call *call, enum outcome outcome, const struct json_fault *fault)
 {
 	if (outcome == OUTCOME_INVALID_JSON)
-		return refused(call, REJECT_BAD_JSON,
-			       answer_error(outcome, "The arguments are not valid JSON: %s at byte %zu.", fault->what,
-					    fault->at));
+		return end_refused(call, REJECT_BAD_JSON,
+				   answer_error(outcome, "The arguments are not valid JSON: %s at byte %zu.",
+						fault->what, fault->at));
 	if (outcome == OUTCOME_INVALID_REQUEST)
-		return refused(
+		return end_refused(
 			call, REJECT_BAD_REQUEST,
 			answer_error(outcome, "The arguments of a tool must be a JSON object, as {\"name\": value}."));
-	return refused(call, REJECT_NO_MEMORY, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
+	return end_refused(call, REJECT_NO_MEMORY, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 }
 
 /* A repeatable tool's calls get a key; others are only checked. */
-static enum outcome identify(struct call *call, struct json_fault *fault)
+static enum outcome identify_call(struct call *call, struct json_fault *fault)
 {
 	const struct tool *tool = call->tool;
 	struct worker *home = call->home;
@@ -130,7 +130,7 @@ static enum outcome identify(struct call *call, struct json_fault *fault)
 	return json_type(json_trim(call->arguments)) == JSON_OBJECT ? OUTCOME_OK : OUTCOME_INVALID_REQUEST;
 }
 
-static void refresh(struct call *served);
+static void refresh_answer(struct call *served);
 
 struct answer *call_not_cached(void)
 {
@@ -154,8 +154,8 @@ static bool look_in_memory(struct call *call)
 			call->source = found.decision == CACHE_DECISION_HIT ? SOURCE_HIT : SOURCE_STALE;
 			call->entry = found.entry;
 			if (found.refresh)
-				refresh(call);
-			return answered(call, answer_ref(found.entry->answer));
+				refresh_answer(call);
+			return end_answered(call, answer_ref(found.entry->answer));
 		case CACHE_DECISION_MISS:
 			call->source = SOURCE_MISS;
 			call->miss_reason = found.miss_reason;
@@ -167,7 +167,7 @@ static bool look_in_memory(struct call *call)
 		}
 	}
 	if (directives->only_if_cached && !(home->tier && call->source == SOURCE_MISS))
-		return answered(call, call_not_cached());
+		return end_answered(call, call_not_cached());
 	return false;
 }
 
@@ -179,22 +179,22 @@ bool call_look_up(struct call *call)
 	struct json_fault fault;
 	if (json_trim(call->arguments).len == 0)
 		call->arguments = SLICE("{}");
-	enum outcome outcome = identify(call, &fault);
+	enum outcome outcome = identify_call(call, &fault);
 	if (outcome != OUTCOME_OK)
 		return refuse_arguments(call, outcome, &fault);
 	if (look_in_memory(call))
 		return true;
 	struct answer *problem = tool->route->dialect->check(tool->route, call->arguments);
 	if (problem)
-		return refused(call, REJECT_BAD_REQUEST, problem);
+		return end_refused(call, REJECT_BAD_REQUEST, problem);
 	if (is_draining(gateway) &&
 	    loop_now(home->loop) >= atomic_load_explicit(&gateway->drain_until_us, memory_order_relaxed))
-		return refused(call, REJECT_SHUTTING_DOWN,
-			       turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
+		return end_refused(call, REJECT_SHUTTING_DOWN,
+				   turned_away(OUTCOME_SHUTTING_DOWN, "The gateway is shutting down."));
 	if (!take_place(call))
-		return refused(call, REJECT_IN_FLIGHT,
-			       turned_away(OUTCOME_OVERLOADED,
-					   "The gateway has as many calls in flight as limits.in_flight allows."));
+		return end_refused(call, REJECT_IN_FLIGHT,
+				   turned_away(OUTCOME_OVERLOADED,
+					       "The gateway has as many calls in flight as limits.in_flight allows."));
 	return false;
 }
 
@@ -362,7 +362,7 @@ static void came_home(struct call *call)
 	leave_place(call);
 	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, -1);
 	if (call->refresh)
-		refresh(call);
+		refresh_answer(call);
 	if (call->abandoned) {
 		if (call->mails_out == 0)
 			call_free(call);
@@ -474,7 +474,7 @@ static bool send_refresh(const struct call *served)
 
 /* `served` has an answer that is past its time (RFC 5861, 3) or nearly so, and its caller is the one to fetch anew.
  * Nobody waits for it. */
-static void refresh(struct call *served)
+static void refresh_answer(struct call *served)
 {
 	struct gateway *gateway = served->home->gateway;
 	const struct upstream_config *upstream = call_upstream(served);

@@ -72,7 +72,7 @@ static bool is_out_of_patience(const struct call_group *group)
 		       clock_add(group->starving_us, group->worker->gateway->config->limits.body_timeout_us);
 }
 
-static void spend(struct call_group *group, size_t bytes)
+static void spend_bytes(struct call_group *group, size_t bytes)
 {
 	groups_of(group)->budget -= (int64_t)bytes;
 }
@@ -207,7 +207,7 @@ static void free_group(struct call_group *group)
 }
 
 /* Nobody reads the rest: the calls that are away are of no use. */
-static void abandon(struct call_group *group)
+static void abandon_group(struct call_group *group)
 {
 	for (size_t i = 0; i < group->begun; i++) {
 		struct call_group_item *item = &group->items[i];
@@ -221,7 +221,7 @@ static void abandon(struct call_group *group)
 
 static void client_left(struct request *request)
 {
-	abandon(request->waits_for);
+	abandon_group(request->waits_for);
 }
 
 static void client_read(struct request *request)
@@ -273,7 +273,7 @@ static void finish_item(struct call_group *group, struct call_group_item *item)
 		TAILQ_INSERT_TAIL(&group->done, item, next);
 	if (group->kind->item_done) {
 		group->kind->item_done(group, item);
-		spend(group, call ? call->answer->body_len : 0);
+		spend_bytes(group, call ? call->answer->body_len : 0);
 	}
 	if (!call)
 		return;
@@ -335,7 +335,7 @@ static void begin_items(struct call_group *group)
 		struct call_group_item *item = &group->items[group->begun++];
 		if (!item->text.at && !json_next_element(&group->walk, &item->text))
 			assert(!"fewer elements than were counted");
-		spend(group, ITEM_BYTES + item->text.len);
+		spend_bytes(group, ITEM_BYTES + item->text.len);
 		group->kind->begin(group, item);
 		if (item->state == ITEM_NEW)
 			finish_item(group, item);
@@ -384,7 +384,7 @@ static enum step flush_out(struct call_group *group)
 		if (!request_stream_put(request, (struct slice){ buf_slice(&group->out).at + group->out_at, count }))
 			return STEP_BROKEN;
 		group->out_at += count;
-		spend(group, count);
+		spend_bytes(group, count);
 	}
 	empty_out(group);
 	return STEP_ON;
@@ -460,7 +460,7 @@ static enum step put_piece(struct call_group *group)
 	else
 		buf_put(&group->out, piece);
 	hold_out(group);
-	spend(group, len);
+	spend_bytes(group, len);
 	rest->bytes = (struct slice){ piece.at + len, rest->bytes.len - len };
 	if (rest->bytes.len)
 		return STEP_ON;
@@ -471,7 +471,7 @@ static enum step put_piece(struct call_group *group)
 }
 
 /* The most that put() makes of it, for what is not copied by pieces. */
-static size_t estimate(const struct call_group *group, const struct call_group_item *item)
+static size_t estimate_item(const struct call_group *group, const struct call_group_item *item)
 {
 	const struct answer *answer = call_group_answer(item);
 	unsigned copies = group->kind->copies;
@@ -485,7 +485,7 @@ static size_t estimate(const struct call_group *group, const struct call_group_i
 static enum step put_item(struct call_group *group, struct call_group_item *item)
 {
 	struct buf *out = &group->out;
-	size_t bytes = estimate(group, item);
+	size_t bytes = estimate_item(group, item);
 	if (item->silent) {
 		end_item(group, item);
 		return STEP_ON;
@@ -506,7 +506,7 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 	else
 		group->kind->put(group, item, out, &group->rest);
 	hold_out(group);
-	spend(group, ITEM_BYTES);
+	spend_bytes(group, ITEM_BYTES);
 	group->writing = item;
 	if (!group->rest.bytes.len) {
 		buf_put_text(out, group->rest.quoted ? "\"\"" : "");
@@ -614,10 +614,10 @@ static void break_off(struct call_group *group)
 		reply_problem(
 			group->request, OUTCOME_INTERNAL, NULL,
 			"The gateway ran out of memory while it wrote the reply; calls may have been carried out.");
-	abandon(group);
+	abandon_group(group);
 }
 
-static void advance(struct call_group *group)
+static void advance_group(struct call_group *group)
 {
 	leave_queue(group);
 	begin_items(group);
@@ -645,7 +645,7 @@ void call_group_start(struct call_group *group)
 {
 	group->request->waits_for = group;
 	group->request->gone = client_left;
-	advance(group);
+	advance_group(group);
 }
 
 /* ---------------------------------------------------------------- the worker's */
@@ -669,7 +669,7 @@ void call_groups_turn(struct worker *worker, uint64_t now_us)
 	struct call_group *last = TAILQ_LAST(&groups->due, call_group_list);
 	while (last && groups->budget > 0 && (group = TAILQ_FIRST(&groups->due))) {
 		bool was_last = group == last; /* each once: who comes again comes in the next turn */
-		advance(group);
+		advance_group(group);
 		if (was_last)
 			break;
 	}

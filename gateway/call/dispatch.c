@@ -94,7 +94,8 @@ void dispatch_send_home(struct dispatch *dispatch, struct call *call, struct ans
 }
 
 /* Into memory and the tier behind it. True: it is in one of them, or on its way. */
-static bool store(struct worker *worker, struct fetch *fetch, struct answer *answer, const struct batch_facts *facts)
+static bool store_answer(struct worker *worker, struct fetch *fetch, struct answer *answer,
+			 const struct batch_facts *facts)
 {
 	const struct cache_fill fill = { &fetch->tool->cache, facts->waited_us + facts->upstream_us,
 					 loop_now(worker->loop), &fetch->epoch, &worker->tags };
@@ -135,7 +136,7 @@ static void lead_again(struct dispatch *dispatch, struct call *call)
 static void complete_fetch(struct dispatch *dispatch, struct fetch *fetch, struct answer *answer,
 			   const struct batch_facts *facts)
 {
-	bool stored = fetch->store && store(dispatch->worker, fetch, answer, facts);
+	bool stored = fetch->store && store_answer(dispatch->worker, fetch, answer, facts);
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	dispatch_release(dispatch, fetch);
 	flights_remove(dispatch->flights, &fetch->flight);
@@ -167,7 +168,7 @@ static void item_answered(struct batch_item *item, struct answer *answer, const 
 	complete_fetch(fetch->provider->dispatch, fetch, answer, facts);
 }
 
-static bool wants(const struct call *call, enum mcp_notification_kind note)
+static bool wants_notification(const struct call *call, enum mcp_notification_kind note)
 {
 	return call->on_notification &&
 	       (note == MCP_NOTIFICATION_PROGRESS ? call->asks.progress : call->asks.level != MCP_LEVEL_NONE);
@@ -207,7 +208,7 @@ static void notify_waiters(struct batch_item *item, enum mcp_notification_kind n
 	struct waiter *waiter;
 	TAILQ_FOREACH (waiter, &fetch->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);
-		if (wants(call, note))
+		if (wants_notification(call, note))
 			call_notify(call, fetch->provider->dispatch->worker, note, params);
 	}
 	if (note == MCP_NOTIFICATION_PROGRESS)
@@ -240,7 +241,7 @@ bool dispatch_take_tool(struct fetch *fetch)
  * The call leaves its fetch, and with it goes what keeps its tool alive (its catalogue): the fetch goes on with the
  * tool of one who still waits. It is the same tool, though maybe of a later catalogue: name and version are in the key.
  */
-static void leave(struct dispatch *dispatch, struct call *call)
+static void leave_fetch(struct dispatch *dispatch, struct call *call)
 {
 	struct fetch *fetch = call->fetch;
 	flight_leave(&call->waiter);
@@ -257,7 +258,7 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 	struct dispatch *dispatch = fetch->provider->dispatch;
 	bool sent = fetch->item.batch != NULL;
 	call->facts.waited_us = fetch->looking ? 0 : now_us - fetch->item.added_us;
-	leave(dispatch, call);
+	leave_fetch(dispatch, call);
 	dispatch_send_home(
 		dispatch, call,
 		sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
@@ -265,7 +266,7 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 				    "The call's deadline passed while it waited for its turn; it was not sent."));
 }
 
-static void board(struct fetch *fetch, struct call *call)
+static void board_fetch(struct fetch *fetch, struct call *call)
 {
 	call->fetch = fetch;
 	call->timer = LOOP_TIMER_INIT(deadline_passed);
@@ -277,10 +278,10 @@ static void board(struct fetch *fetch, struct call *call)
 
 /* ---------------------------------------------------------------- taking calls */
 
-static void join(struct dispatch *dispatch, struct fetch *fetch, struct call *call)
+static void join_fetch(struct dispatch *dispatch, struct fetch *fetch, struct call *call)
 {
 	struct batch_item *item = &fetch->item;
-	board(fetch, call);
+	board_fetch(fetch, call);
 	if (call->source == SOURCE_MISS)
 		call->source = SOURCE_COLLAPSED;
 	meter_add(dispatch->worker->meter, METRIC_ID_COALESCED, fetch->tool->index, 0, 1);
@@ -315,7 +316,7 @@ static void join_or_not(struct dispatch *dispatch, struct fetch *fetch, struct c
 		dispatch_send_home(dispatch, call,
 				   call_not_cached()); /* a fetch is under way, which it does not want */
 	else
-		join(dispatch, fetch, call);
+		join_fetch(dispatch, fetch, call);
 }
 
 /*
@@ -405,7 +406,7 @@ static struct fetch *make_trip(struct dispatch *dispatch, struct call *call, boo
 	return NULL;
 }
 
-static void lead(struct dispatch *dispatch, struct call *call, bool shared)
+static void lead_fetch(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	struct fetch *fetch = make_trip(dispatch, call, shared);
@@ -417,7 +418,7 @@ static void lead(struct dispatch *dispatch, struct call *call, bool shared)
 	fetch->store = shared && call->tool->cache.ttl_us > 0;
 	flights_add(dispatch->flights, &fetch->flight, shared ? call->key : NULL);
 	bool looking = call->source == SOURCE_MISS && dispatch_look(dispatch, fetch, now_us);
-	board(fetch, call);
+	board_fetch(fetch, call);
 	if (!looking && call->directives.only_if_cached)
 		dispatch_go_on(dispatch, fetch, now_us);
 	else if (!looking)
@@ -462,14 +463,14 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 		if (landed_meanwhile(dispatch, call))
 			return;
 	}
-	lead(dispatch, call, shared);
+	lead_fetch(dispatch, call, shared);
 }
 
 void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 {
 	if (!call->at_owner)
 		return; /* crossed in the post */
-	leave(dispatch, call);
+	leave_fetch(dispatch, call);
 	dispatch_send_home(dispatch, call, answer_error(OUTCOME_CANCELLED, "The caller left."));
 }
 

@@ -14,7 +14,7 @@
 /* ---------------------------------------------------------------- who waits */
 
 /* What this caller may have of an entry from there, if anything. True: it has its answer. */
-static bool serve(struct dispatch *dispatch, struct call *call, struct entry *entry, bool waited, uint64_t now_us)
+static bool serve_entry(struct dispatch *dispatch, struct call *call, struct entry *entry, bool waited, uint64_t now_us)
 {
 	const struct worker *worker = dispatch->worker;
 	const struct cache_ask ask = { &call->tool->cache, &call->directives, &worker->tags, now_us };
@@ -47,7 +47,7 @@ static void serve_waiters(struct dispatch *dispatch, struct fetch *fetch, struct
 		struct answer *answer = NULL;
 		next = TAILQ_NEXT(waiter, next);
 		call->look_us = fetch->looked_us ? now_us - fetch->looked_us : 0;
-		if (entry && serve(dispatch, call, entry, fetch->waited, now_us))
+		if (entry && serve_entry(dispatch, call, entry, fetch->waited, now_us))
 			answer = answer_ref(entry->answer);
 		else if (call->directives.only_if_cached)
 			answer = call_not_cached();
@@ -90,7 +90,7 @@ void dispatch_go_on(struct dispatch *dispatch, struct fetch *fetch, uint64_t now
 /* ---------------------------------------------------------------- what is there */
 
 /* What came goes into memory and to who may have it, if it still counts. Takes `entry`, which may be NULL. */
-static void use(struct dispatch *dispatch, struct fetch *fetch, struct entry *entry, uint64_t now_us)
+static void use_entry(struct dispatch *dispatch, struct fetch *fetch, struct entry *entry, uint64_t now_us)
 {
 	struct worker *worker = dispatch->worker;
 	struct cache *cache = worker->gateway->cache;
@@ -108,8 +108,8 @@ static void use(struct dispatch *dispatch, struct fetch *fetch, struct entry *en
 	entry_unref(entry);
 }
 
-static void prepare(struct dispatch *dispatch, struct fetch *fetch,
-		    void (*done)(struct tier_lookup *lookup, struct entry *entry))
+static void prepare_lookup(struct dispatch *dispatch, struct fetch *fetch,
+			   void (*done)(struct tier_lookup *lookup, struct entry *entry))
 {
 	fetch->lookup.done = done;
 	fetch->epoch = cache_epoch_now(dispatch->worker->gateway->cache, fetch->flight.key);
@@ -130,16 +130,16 @@ static uint64_t patience_us(const struct dispatch *dispatch, const struct fetch 
 	return claim_us < half_us ? claim_us : half_us;
 }
 
-static void claimed(struct tier_lookup *lookup, struct entry *entry);
+static void on_claimed(struct tier_lookup *lookup, struct entry *entry);
 
 /* True: claimed will be called. */
-static bool claim(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
+static bool claim_fetch(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_us)
 {
 	if (!fetch->wait_until_us)
 		fetch->wait_until_us = now_us + patience_us(dispatch, fetch, now_us);
 	if (now_us >= fetch->wait_until_us)
 		return false;
-	prepare(dispatch, fetch, claimed);
+	prepare_lookup(dispatch, fetch, on_claimed);
 	return tier_claim(dispatch->worker->tier, &fetch->lookup, fetch->flight.key, now_us);
 }
 
@@ -147,7 +147,7 @@ static void poll_again(struct loop_timer *timer, uint64_t now_us)
 {
 	struct fetch *fetch = container_of(timer, struct fetch, poll);
 	struct dispatch *dispatch = fetch->provider->dispatch;
-	if (claim(dispatch, fetch, now_us))
+	if (claim_fetch(dispatch, fetch, now_us))
 		return;
 	count_lease(dispatch, LEASE_EXPIRED);
 	go_on(dispatch, fetch, now_us);
@@ -165,14 +165,14 @@ static void wait_for_other(struct dispatch *dispatch, struct fetch *fetch, uint6
 	loop_arm(dispatch->worker->loop, &fetch->poll, due_us < fetch->wait_until_us ? due_us : fetch->wait_until_us);
 }
 
-static void claimed(struct tier_lookup *lookup, struct entry *entry)
+static void on_claimed(struct tier_lookup *lookup, struct entry *entry)
 {
 	struct fetch *fetch = container_of(lookup, struct fetch, lookup);
 	struct dispatch *dispatch = fetch->provider->dispatch;
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	bool found = entry != NULL;
 	fetch->leased = lookup->claim == CLAIM_OURS;
-	use(dispatch, fetch, entry, now_us);
+	use_entry(dispatch, fetch, entry, now_us);
 	if (fetch->leased)
 		count_lease(dispatch, LEASE_TAKEN);
 	else if (fetch->waited && found)
@@ -197,8 +197,8 @@ static void looked_up(struct tier_lookup *lookup, struct entry *entry)
 	struct fetch *fetch = container_of(lookup, struct fetch, lookup);
 	struct dispatch *dispatch = fetch->provider->dispatch;
 	uint64_t now_us = loop_now(dispatch->worker->loop);
-	use(dispatch, fetch, entry, now_us);
-	if (!dispatch_take_tool(fetch) || lookup->failed || !claim(dispatch, fetch, now_us))
+	use_entry(dispatch, fetch, entry, now_us);
+	if (!dispatch_take_tool(fetch) || lookup->failed || !claim_fetch(dispatch, fetch, now_us))
 		go_on(dispatch, fetch, now_us);
 }
 
@@ -206,7 +206,7 @@ bool dispatch_look(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_
 {
 	if (!dispatch->worker->tier || !fetch->store)
 		return false;
-	prepare(dispatch, fetch, looked_up);
+	prepare_lookup(dispatch, fetch, looked_up);
 	if (!tier_get(dispatch->worker->tier, &fetch->lookup, fetch->flight.key, now_us))
 		return false;
 	fetch->looked_us = now_us;

@@ -45,7 +45,7 @@ bool provider_close_if_over(struct provider *provider)
 }
 
 /* The owner's thread. A call of a later generation may have joined a fetch that goes by this one: then it waits. */
-static void retire(struct mail *mail)
+static void retire_provider(struct mail *mail)
 {
 	struct provider *provider = container_of(mail, struct provider, retire);
 	provider->retired = true;
@@ -97,7 +97,7 @@ static struct provider *provider_new(struct gateway *gateway, struct generation 
 	provider->gateway = gateway;
 	provider->upstream = upstream;
 	provider->kept = generation;
-	provider->retire.open = retire;
+	provider->retire.open = retire_provider;
 	generation_keep(generation);
 	return provider;
 }

@@ -31,7 +31,7 @@ static const char cache_help[] =
 	"  -H, --header 'N: V'    send this header too (may come again)\n";
 
 /* One request without a body. */
-static int ask(const struct cli_client *setup, const char *method, const char *path, struct client_reply *reply)
+static int ask_gateway(const struct cli_client *setup, const char *method, const char *path, struct client_reply *reply)
 {
 	const struct client_request request = {
 		.server = setup->server,
@@ -44,7 +44,7 @@ static int ask(const struct cli_client *setup, const char *method, const char *p
 	return cli_fetch(&request, reply, setup);
 }
 
-static bool parse(const struct client_reply *reply)
+static bool parse_reply(const struct client_reply *reply)
 {
 	struct json_fault fault;
 	struct slice body = json_trim(buf_slice(&reply->body));
@@ -130,7 +130,7 @@ static void print_table(const struct table *table)
 		print_row(table, row, widths);
 }
 
-static int stats(const struct cli_client *setup)
+static int run_stats(const struct cli_client *setup)
 {
 	static const char *const titles[COLUMN_COUNT] = { "TIER", "STATE", "ANSWERS", "BYTES", "OF",
 							  "HITS", "STALE", "MISSES",  "ERRORS" };
@@ -138,8 +138,8 @@ static int stats(const struct cli_client *setup)
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
 	struct table table = { .rows = 1 };
 	struct slice tier;
-	int code = ask(setup, "GET", "/admin/cache", &reply);
-	if (code == EXIT_SUCCESS && !parse(&reply))
+	int code = ask_gateway(setup, "GET", "/admin/cache", &reply);
+	if (code == EXIT_SUCCESS && !parse_reply(&reply))
 		code = EXIT_FAILURE;
 	for (size_t i = 0; i < COLUMN_COUNT; i++)
 		snprintf(table.cells[0][i], CELL_BYTES, "%s", titles[i]);
@@ -163,7 +163,7 @@ struct export_file {
 	uint64_t told_us;
 };
 
-static void tell(const struct export_file *out)
+static void tell_exported(const struct export_file *out)
 {
 	fprintf(stderr, "\r%zu answers, %.1f MiB ", out->lines > 1 ? out->lines - 1 : 0,
 		(double)out->bytes / (1 << 20));
@@ -189,7 +189,7 @@ static bool write_piece(void *context, struct slice piece)
 	uint64_t now_us = clock_now_us();
 	if (out->tell && now_us - out->told_us > 100 * CLOCK_US_PER_MS) {
 		out->told_us = now_us;
-		tell(out);
+		tell_exported(out);
 	}
 	return fwrite(piece.at, 1, piece.len, out->file) == piece.len;
 }
@@ -213,7 +213,7 @@ static int export_to(const struct cli_client *setup, const char *path, struct ex
 	if (setup->limit)
 		snprintf(target, sizeof target, "/admin/cache/export?limit=%llu", (unsigned long long)setup->limit);
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX), .sink = write_piece, .sink_context = out };
-	int code = ask(setup, "GET", target, &reply);
+	int code = ask_gateway(setup, "GET", target, &reply);
 	buf_fini(&reply.body);
 	if (out->tell)
 		fputs("\r\033[K", stderr);
@@ -230,7 +230,7 @@ static int export_to(const struct cli_client *setup, const char *path, struct ex
 	return code;
 }
 
-static int export(const struct cli_client *setup, const char *path)
+static int run_export(const struct cli_client *setup, const char *path)
 {
 	bool standard = !path || strcmp(path, "-") == 0;
 	struct export_file out = { .file = standard ? stdout : fopen(path, "we"), .tell = isatty(STDERR_FILENO) };
@@ -294,7 +294,7 @@ static int send_piece(struct import_file *in)
 	};
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
 	int code = cli_fetch(&request, &reply, in->setup);
-	if (code == EXIT_SUCCESS && parse(&reply))
+	if (code == EXIT_SUCCESS && parse_reply(&reply))
 		add_up(in, json_trim(buf_slice(&reply.body)));
 	else
 		code = EXIT_FAILURE;
@@ -362,7 +362,7 @@ static off_t measure_file(FILE *file)
 	return fseeko(file, 0, SEEK_SET) == 0 && size > 0 ? size : 0;
 }
 
-static int import(const struct cli_client *setup, const char *path)
+static int run_import(const struct cli_client *setup, const char *path)
 {
 	bool standard = strcmp(path, "-") == 0;
 	struct import_file in = { .setup = setup,
@@ -394,7 +394,7 @@ static bool is_condition(const char *word)
 	return false;
 }
 
-static int purge(const struct cli_client *setup, int count, char **words)
+static int run_purge(const struct cli_client *setup, int count, char **words)
 {
 	struct buf path = BUF_INIT(65536);
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
@@ -410,8 +410,8 @@ static int purge(const struct cli_client *setup, int count, char **words)
 		}
 		buf_printf(&path, "%c%s", i ? '&' : '?', words[i]);
 	}
-	int code = ask(setup, "DELETE", buf_cstr(&path), &reply);
-	if (code == EXIT_SUCCESS && !parse(&reply))
+	int code = ask_gateway(setup, "DELETE", buf_cstr(&path), &reply);
+	if (code == EXIT_SUCCESS && !parse_reply(&reply))
 		code = EXIT_FAILURE;
 	if (code == EXIT_SUCCESS) {
 		struct slice body = json_trim(buf_slice(&reply.body));
@@ -438,12 +438,12 @@ int cli_cache(int argc, char **argv)
 	if (wrong)
 		return cli_wrong_usage("cache", wrong);
 	if (strcmp(what, "stats") == 0 && count == 1)
-		return stats(&setup);
+		return run_stats(&setup);
 	if (strcmp(what, "export") == 0 && count <= 2)
-		return export(&setup, count == 2 ? words[1] : NULL);
+		return run_export(&setup, count == 2 ? words[1] : NULL);
 	if (strcmp(what, "import") == 0 && count == 2)
-		return import(&setup, words[1]);
+		return run_import(&setup, words[1]);
 	if (strcmp(what, "purge") == 0)
-		return purge(&setup, count - 1, words + 1);
+		return run_purge(&setup, count - 1, words + 1);
 	return cli_wrong_usage("cache", "it takes stats, export [FILE], import FILE, or purge and what");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * explain.c: `jitney explain TOOL`: what the flight, the cache key and the lane of a tool are made of, and why, read from
- * the configuration alone: who wonders why a call was not a hit, or with whom it travels, looks here first.
+ * explain.c: `jitney explain TOOL`: what the flight, the cache key and the lane of a tool are made of, and why, read
+ * from the configuration alone: who wonders why a call was not a hit, or with whom it travels, looks here first.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -149,7 +149,7 @@ static void put_lane(struct buf *out, const struct tool *tool, const struct upst
 	buf_put_text(out, "    alone      a call with an Idempotency-Key, which a request can carry but one of\n");
 }
 
-static int explain(const char *path, const char *name)
+static int explain_tool(const char *path, const char *name)
 {
 	struct buf errors = BUF_INIT(OUT_BYTES_MAX), out = BUF_INIT(OUT_BYTES_MAX);
 	struct config *config = config_load(path, &errors);
@@ -193,5 +193,5 @@ int cli_explain(int argc, char **argv)
 	}
 	if (optind != argc - 1)
 		return cli_wrong_usage("explain", "name one tool");
-	return explain(path, argv[optind]);
+	return explain_tool(path, argv[optind]);
 }

@@ -32,7 +32,7 @@ struct server {
 };
 
 /* A text that was put together has been used. */
-static void drop(struct import *import, struct buf *text)
+static void drop_text(struct import *import, struct buf *text)
 {
 	import->failed |= text->failed;
 	buf_fini(text);
@@ -175,7 +175,7 @@ static void put_variable(struct import *import, struct buf *out, struct slice na
 		buf_put(&import->variables, buf_slice(&line));
 		buf_printf(&import->variables, "%s of %s\n", what_for, import->server);
 	}
-	drop(import, &line);
+	drop_text(import, &line);
 	buf_put_text(out, "${");
 	buf_put(out, name);
 	buf_put_char(out, '}');
@@ -193,7 +193,7 @@ static void put_variable_of(struct import *import, struct buf *out, struct slice
 	else
 		put_variable_name(&name, text);
 	put_variable(import, out, buf_slice(&name), what_for);
-	drop(import, &name);
+	drop_text(import, &name);
 }
 
 /* Copy a text; ${input:x}, ${env:X}, ${X} and ${X:-default} become ${X}. */
@@ -247,7 +247,7 @@ static bool sounds_secret(struct slice name)
 	return false;
 }
 
-static bool begins(struct slice text, const char *with)
+static bool begins_with(struct slice text, const char *with)
 {
 	return text.len >= strlen(with) && memcmp(text.at, with, strlen(with)) == 0;
 }
@@ -278,7 +278,7 @@ static bool looks_secret(struct slice text)
 					      "xoxb-", "xoxp-", "AKIA", "AIza",    "eyJ",         "hf_",
 					      "npm_",  "pk_",   "rk_",  "Bearer ", "Basic " };
 	for (size_t i = 0; i < countof(issued); i++)
-		if (begins(text, issued[i]))
+		if (begins_with(text, issued[i]))
 			return true;
 	const char *host = memmem(text.at, text.len, "://", 3);
 	if (host) {
@@ -319,7 +319,7 @@ static void put_quoted(struct import *import, struct slice text)
 			buf_put_char(import->body, *rest.at);
 		rest = (struct slice){ rest.at + taken, rest.len - taken };
 	}
-	drop(import, &quoted);
+	drop_text(import, &quoted);
 }
 
 static void put_line(struct import *import, const char *key)
@@ -357,7 +357,7 @@ static void number_variable(struct import *import, struct buf *variable, struct 
 		import->failed |= !value;
 		json_object_put(value);
 	}
-	drop(import, &stem);
+	drop_text(import, &stem);
 }
 
 /* ${SERVER_NAME}, or ${NAME} without `prefix`, for `secret`. */
@@ -374,7 +374,7 @@ static void put_secret(struct import *import, struct buf *out, const char *prefi
 	}
 	number_variable(import, &variable, secret);
 	put_variable_of(import, out, buf_slice(&variable), "a secret");
-	drop(import, &variable);
+	drop_text(import, &variable);
 }
 
 /* A value that may hold variables, or be a secret as a whole: then it becomes ${secret}, whose name begins with
@@ -388,7 +388,7 @@ static void put_value(struct import *import, struct slice text, const char *pref
 	else
 		put_expanded(import, &value, text);
 	put_quoted(import, buf_slice(&value));
-	drop(import, &value);
+	drop_text(import, &value);
 }
 
 static void put_text(struct import *import, const char *key, struct json_object *value)
@@ -437,7 +437,7 @@ static bool put_assignment(struct import *import, struct slice argument)
 		name = (struct slice){ name.at + 1, name.len - 1 };
 	put_secret(import, &value, import->server, name, set);
 	put_quoted(import, buf_slice(&value));
-	drop(import, &value);
+	drop_text(import, &value);
 	return true;
 }
 
@@ -447,7 +447,7 @@ static struct slice flag_of(struct slice before, struct slice argument)
 	bool port = argument.len > 0; /* 8080, 127.0.0.1:8080:80 */
 	for (size_t i = 0; i < argument.len; i++)
 		port &= isdigit((unsigned char)argument.at[i]) || argument.at[i] == ':' || argument.at[i] == '.';
-	if (before.len > 2 && begins(before, "--") && !memchr(before.at, '=', before.len))
+	if (before.len > 2 && begins_with(before, "--") && !memchr(before.at, '=', before.len))
 		return (struct slice){ before.at + 2, before.len - 2 };
 	if (slice_equal(before, SLICE("-k")))
 		return SLICE("key");
@@ -578,7 +578,7 @@ static void put_url(struct import *import, struct slice url)
 	buf_put_text(import->body, " [ { url: ");
 	put_quoted(import, buf_slice(&value));
 	buf_put_text(import->body, " } ]\n");
-	drop(import, &value);
+	drop_text(import, &value);
 }
 
 /* Some clients count in seconds, some in milliseconds: nobody lets a call take a thousand seconds, or 999 ms. */
@@ -631,7 +631,7 @@ static void put_server(struct import *import, struct slice name, struct json_obj
 	put_timeout(import, server.timeout);
 	if (unknown.len)
 		put_comment(import, "not taken over:%s", buf_cstr(&unknown));
-	drop(import, &unknown);
+	drop_text(import, &unknown);
 }
 
 static void put_servers(struct import *import, struct json_object *servers)

@@ -92,7 +92,7 @@ struct setup {
 };
 
 /* `what` goes in front: a word of the command line, or nothing. */
-static int wrong(const char *what, const char *why)
+static int say_wrong(const char *what, const char *why)
 {
 	fprintf(stderr, "jitney simulate: %s%s; jitney simulate --help tells more\n", what, why);
 	return EXIT_USAGE;
@@ -234,17 +234,17 @@ static int read_options(int argc, char **argv, struct setup *setup)
 			return -1;
 		}
 		if (option == '?')
-			return wrong("", "an option is not known or lacks its value");
+			return say_wrong("", "an option is not known or lacks its value");
 		if (!read_option(option, setup))
-			return wrong(optarg, ": not a value for that option");
+			return say_wrong(optarg, ": not a value for that option");
 	}
 	setup->log = optind < argc ? argv[optind] : NULL;
 	if (optind + 1 < argc)
-		return wrong(argv[optind + 1], ": one log at a time");
+		return say_wrong(argv[optind + 1], ": one log at a time");
 	if ((setup->log != NULL) == (setup->rate > 0))
-		return wrong("", "name either a LOG or a --rate");
+		return say_wrong("", "name either a LOG or a --rate");
 	if (setup->world && (setup->fixed_given || setup->per_call_given || setup->slots_given))
-		return wrong(setup->world->name, ": a --world says what --fixed, --per-call and --slots say");
+		return say_wrong(setup->world->name, ": a --world says what --fixed, --per-call and --slots say");
 	return EXIT_SUCCESS;
 }
 
@@ -267,7 +267,7 @@ static bool read_log(const struct setup *setup, struct log_reading *reading)
 	return fine;
 }
 
-static bool load(struct setup *setup, struct log_reading *reading)
+static bool load_workload(struct setup *setup, struct log_reading *reading)
 {
 	memset(reading, 0, sizeof *reading);
 	if (setup->log)
@@ -375,7 +375,7 @@ static bool try_all(struct trial *trial)
 	return true;
 }
 
-static int run(struct setup *setup, const struct log_reading *reading)
+static int run_simulations(struct setup *setup, const struct log_reading *reading)
 {
 	struct simulate_plot plot = { 0 };
 	struct trial trial = { .setup = setup, .workload = &reading->workload, .plot = &plot };
@@ -429,10 +429,10 @@ int cli_simulate(int argc, char **argv)
 	int code = read_options(argc, argv, &setup);
 	if (code != EXIT_SUCCESS)
 		return code < 0 ? EXIT_SUCCESS : code;
-	if (!load(&setup, &reading))
+	if (!load_workload(&setup, &reading))
 		return EXIT_FAILURE;
 	choose_provider(&setup, &reading);
-	code = run(&setup, &reading);
+	code = run_simulations(&setup, &reading);
 	log_reading_fini(&reading);
 	return code;
 }

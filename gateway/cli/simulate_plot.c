@@ -114,7 +114,7 @@ static void draw_legend(FILE *out, const struct simulate_plot *plot)
 	}
 }
 
-static void fit(struct panel *panel, const struct simulate_plot *plot)
+static void fit_panel(struct panel *panel, const struct simulate_plot *plot)
 {
 	for (size_t i = 0; i < plot->count; i++) {
 		double value = panel->value(&plot->points[i]), window = plot->points[i].window_ms;
@@ -141,7 +141,7 @@ bool simulate_plot_write(const struct simulate_plot *plot, const char *path)
 		"font-size='13'>\n<rect width='100%%' height='100%%' fill='white'/>\n",
 		WIDTH, LEGEND_Y + 40);
 	for (size_t i = 0; i < countof(panels); i++) {
-		fit(&panels[i], plot);
+		fit_panel(&panels[i], plot);
 		draw_axes(out, &panels[i], plot);
 		draw_lines(out, &panels[i], plot);
 	}

@@ -259,7 +259,7 @@ static uint64_t next_event_us(const struct run *run)
 }
 
 /* One turn of the worker's loop. False: out of memory. */
-static bool turn(struct run *run, uint64_t now_us)
+static bool run_turn(struct run *run, uint64_t now_us)
 {
 	clock_set(now_us);
 	loop_refresh(run->loop);
@@ -297,7 +297,7 @@ static bool turn_until_done(struct run *run)
 		run->result->stuck = now_us == CLOCK_NEVER || idle_turns > STUCK_TURNS;
 		if (run->result->stuck)
 			return true;
-		if (!turn(run, now_us))
+		if (!run_turn(run, now_us))
 			return false;
 		busy_us = own_time_us(run);
 	}
@@ -313,7 +313,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* `times` are sorted. */
-static uint64_t percentile(const struct times *times, unsigned percent)
+static uint64_t percentile_of(const struct times *times, unsigned percent)
 {
 	return times->count ? times->us[(times->count - 1) * percent / 100] : 0;
 }
@@ -332,11 +332,11 @@ static void sum_up(struct run *run)
 	sort_times(&run->waited);
 	sort_times(&run->took);
 	sort_times(&run->refused);
-	result->wait_p50_us = percentile(&run->waited, 50);
-	result->wait_p99_us = percentile(&run->waited, 99);
-	result->took_p50_us = percentile(&run->took, 50);
-	result->took_p99_us = percentile(&run->took, 99);
-	result->refused_p50_us = percentile(&run->refused, 50);
+	result->wait_p50_us = percentile_of(&run->waited, 50);
+	result->wait_p99_us = percentile_of(&run->waited, 99);
+	result->took_p50_us = percentile_of(&run->took, 50);
+	result->took_p99_us = percentile_of(&run->took, 99);
+	result->refused_p50_us = percentile_of(&run->refused, 50);
 	result->span_us = run->last_us > since_us ? run->last_us - since_us : 0;
 	result->coming_us = run->closed_us > since_us ? run->closed_us - since_us : 0;
 }

@@ -50,7 +50,7 @@ static struct slice json_field(struct slice line, const char *name)
 	return value;
 }
 
-static struct slice field(struct slice line, const char *name)
+static struct slice find_field(struct slice line, const char *name)
 {
 	return line.at[0] == '{' ? json_field(line, name) : logfmt_field(line, name);
 }
@@ -58,7 +58,7 @@ static struct slice field(struct slice line, const char *name)
 /* 0 for what no gateway has written: negative, NaN, or beyond any figure of its. */
 static double number_field(struct slice line, const char *name)
 {
-	struct slice text = field(line, name);
+	struct slice text = find_field(line, name);
 	char digits[40];
 	if (text.len == 0 || text.len >= sizeof digits)
 		return 0;
@@ -69,7 +69,7 @@ static double number_field(struct slice line, const char *name)
 }
 
 /* "2026-11-21T06:27:11.072569Z" as microseconds since 1970; 0: it is not one. */
-static uint64_t timestamp(struct slice text)
+static uint64_t read_timestamp(struct slice text)
 {
 	char copy[40];
 	struct tm parts = { 0 };
@@ -167,7 +167,7 @@ static bool fit_end(const struct fit *fit, struct log_reading *reading)
 
 /* --- lines --- */
 
-static bool push(struct workload *workload, uint64_t at_us, size_t *room)
+static bool push_time(struct workload *workload, uint64_t at_us, size_t *room)
 {
 	if (workload->count == *room) {
 		size_t more = *room ? *room * 2 : 4096;
@@ -186,11 +186,11 @@ static bool take_line(struct log_reading *reading, struct fit *fit, struct slice
 {
 	struct json_fault fault;
 	if (line.len == 0 || (line.at[0] == '{' && !json_check(line, DEPTH, NULL, &fault)) ||
-	    !slice_equal(field(line, "event"), SLICE("call")) ||
-	    (tool && !slice_equal(field(line, "tool"), slice_of(tool))))
+	    !slice_equal(find_field(line, "event"), SLICE("call")) ||
+	    (tool && !slice_equal(find_field(line, "tool"), slice_of(tool))))
 		return true;
-	struct slice cache = field(line, "cache");
-	uint64_t ended_us = timestamp(field(line, "ts"));
+	struct slice cache = find_field(line, "cache");
+	uint64_t ended_us = read_timestamp(find_field(line, "ts"));
 	double seconds = number_field(line, "seconds");
 	reading->calls++;
 	if (ended_us == 0 || slice_equal(cache, SLICE("hit")) || slice_equal(cache, SLICE("stale")) ||
@@ -199,7 +199,7 @@ static bool take_line(struct log_reading *reading, struct fit *fit, struct slice
 	if (!fit_add(fit, line))
 		return false;
 	uint64_t took_us = (uint64_t)(seconds * 1e6);
-	return push(&reading->workload, ended_us > took_us ? ended_us - took_us : 0, room);
+	return push_time(&reading->workload, ended_us > took_us ? ended_us - took_us : 0, room);
 }
 
 static int by_time(const void *a, const void *b)
@@ -252,7 +252,7 @@ bool workload_generate(double rate, double seconds, uint64_t seed, struct worklo
 	double at_s = 0;
 	memset(workload, 0, sizeof *workload);
 	while ((at_s += -log(random_part(&state)) / rate) < seconds) {
-		if (push(workload, (uint64_t)(at_s * 1e6), &room))
+		if (push_time(workload, (uint64_t)(at_s * 1e6), &room))
 			continue;
 		workload_fini(workload);
 		return false;

@@ -21,8 +21,8 @@ static void check_sentinels(struct config_load *load, const struct node *node)
 	}
 }
 
-/* `wanted`: by the URL's scheme; a Sentinel has none. What the files hold is read now, so that `check` says what is wrong
- * with them. */
+/* `wanted`: by the URL's scheme; a Sentinel has none. What the files hold is read now, so that `check` says what is
+ * wrong with them. */
 static void check_tls(struct config_load *load, const struct node *redis, bool wanted)
 {
 	static const char *const names[] = { "ca_file", "cert_file", "key_file", "server_name" };
@@ -32,10 +32,11 @@ static void check_tls(struct config_load *load, const struct node *redis, bool w
 	char why[512];
 	for (size_t i = 0; !wanted && i < countof(names); i++)
 		if (node_member(redis, names[i]))
-			config_error_key(load, node_member(redis, names[i]),
-					 "cache.redis.%s: is for TLS: a url that begins with rediss://, or sentinel with "
-					 "ca_file",
-					 names[i]);
+			config_error_key(
+				load, node_member(redis, names[i]),
+				"cache.redis.%s: is for TLS: a url that begins with rediss://, or sentinel with "
+				"ca_file",
+				names[i]);
 	if (!files.cert_file != !files.key_file)
 		config_error_key(load, redis, "cache.redis.cert_file and key_file go together");
 	else if (wanted && !(load->drafts->redis_tls = redis_tls_new(&files, why, sizeof why)))
@@ -69,7 +70,7 @@ void config_check_redis(struct config_load *load, const struct node *redis)
 }
 
 /* The URL's, unless the option of its own is set. NULL: neither. Shown to nobody. */
-static const char *secret(struct config_load *load, const char *option, const char *from_url)
+static const char *choose_secret(struct config_load *load, const char *option, const char *from_url)
 {
 	const char *text = option;
 	if (!text && from_url[0])
@@ -90,7 +91,7 @@ static void read_sentinels(struct config_load *load, struct redis_settings *sett
 		if (redis_node_parse(slice_of(config->redis_options.sentinel_nodes[i]), SENTINEL_PORT, &nodes[i]))
 			return;
 	settings->sentinel_name = config->redis_options.sentinel_name;
-	settings->sentinel_password = secret(load, config->redis_options.sentinel_password, "");
+	settings->sentinel_password = choose_secret(load, config->redis_options.sentinel_password, "");
 	settings->sentinels = nodes;
 	settings->sentinel_count = count;
 }
@@ -124,8 +125,8 @@ void config_finish_redis(struct config_load *load)
 	memcpy(settings->path, url.path, sizeof settings->path);
 	if (!settings->username && url.username[0])
 		settings->username = arena_printf(load->arena, "%s", url.username);
-	settings->secret = secret(load, config->redis_options.secret, "");
-	settings->password = secret(load, config->redis_options.password, url.password);
+	settings->secret = choose_secret(load, config->redis_options.secret, "");
+	settings->password = choose_secret(load, config->redis_options.password, url.password);
 	if (text && url.password[0])
 		secrets_add(&load->config->secrets, load->arena, text);
 	if (config->redis_options.sentinel_node_count)

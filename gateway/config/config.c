@@ -103,7 +103,7 @@ static struct config *make_empty(struct config_load *load)
 }
 
 /* False: mistakes noted, or out of memory. */
-static bool fill(struct config_load *load, struct slice text)
+static bool fill_config(struct config_load *load, struct slice text)
 {
 	struct node *root = node_parse(load, text);
 	if (!root)
@@ -138,7 +138,7 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 		load->warnings = (struct buf)BUF_INIT(MESSAGES_BYTES);
 		config = make_empty(load);
 	}
-	bool good = config && hash_text(load, text) && fill(load, text);
+	bool good = config && hash_text(load, text) && fill_config(load, text);
 	if (config && !good) {
 		config_errors_put(load, errors);
 		if (load->fault_total == 0 || arena_failed(load->arena) || arena_failed(load->nodes))

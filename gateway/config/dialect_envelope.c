@@ -2,7 +2,7 @@
 /* dialect_envelope.c: dialect envelope in the configuration: the block `envelope` of its upstreams. */
 #include "gateway/config/config_private.h"
 
-static void compile(struct config_load *load, struct upstream_draft *draft, const struct node *block)
+static void compile_envelope(struct config_load *load, struct upstream_draft *draft, const struct node *block)
 {
 	struct envelope_settings *settings = &draft->own_settings.envelope;
 	struct dialect_error error = { 0 };
@@ -13,7 +13,7 @@ static void compile(struct config_load *load, struct upstream_draft *draft, cons
 			load, block, arena_printf(load->arena, "upstreams.%s.envelope", draft->node->key.at), &error);
 }
 
-static void check(struct config_load *load, struct upstream_draft *draft)
+static void check_envelope(struct config_load *load, struct upstream_draft *draft)
 {
 	const struct node *block = node_find(draft->node, "envelope"), *type = node_find(block, "content_type");
 	const char *content_type = draft->own_settings.envelope.content_type;
@@ -24,12 +24,12 @@ static void check(struct config_load *load, struct upstream_draft *draft)
 		config_error_key(load, draft->node, "upstreams.%s.envelope is missing: dialect envelope needs it",
 				 draft->node->key.at);
 	else if (block->kind == NODE_MAP && !draft->faulty && !arena_failed(load->arena))
-		compile(load, draft, block);
+		compile_envelope(load, draft, block);
 }
 
 static const char *const options[] = { "envelope", NULL };
 static const char *const tool_options[] = { "request", "method", NULL };
 
 const struct config_dialect config_envelope = {
-	.dialect = &dialect_envelope, .options = options, .tool_options = tool_options, .check = check
+	.dialect = &dialect_envelope, .options = options, .tool_options = tool_options, .check = check_envelope
 };

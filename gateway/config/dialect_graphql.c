@@ -2,7 +2,7 @@
 /* dialect_graphql.c: dialect graphql in the configuration: the block `graphql` of its upstreams. */
 #include "gateway/config/config_private.h"
 
-static void check(struct config_load *load, struct upstream_draft *draft)
+static void check_graphql(struct config_load *load, struct upstream_draft *draft)
 {
 	struct graphql_settings *settings = &draft->own_settings.graphql;
 	settings->merge = settings->merge ? settings->merge : "alias";
@@ -16,5 +16,5 @@ static const char *const options[] = { "graphql", NULL };
 static const char *const tool_options[] = { "operation", NULL };
 
 const struct config_dialect config_graphql = {
-	.dialect = &dialect_graphql, .options = options, .tool_options = tool_options, .check = check
+	.dialect = &dialect_graphql, .options = options, .tool_options = tool_options, .check = check_graphql
 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dialect_mcp.c: dialects mcp and mcp-stdio in the configuration: the version of the protocol, one server, no arrays. */
+/* dialect_mcp.c: dialects mcp and mcp-stdio in the configuration: the version of the protocol, one server, no
+ * arrays. */
 #include "gateway/config/config_private.h"
 
-static void check(struct config_load *load, struct upstream_draft *draft)
+static void check_mcp(struct config_load *load, struct upstream_draft *draft)
 {
 	const struct node *endpoints = node_find(draft->node, "endpoints");
 	if (draft->endpoint_count > 1 && endpoints)
@@ -31,7 +32,7 @@ static const char *const tool_options[] = { "method", NULL };
 const struct config_dialect config_mcp = { .dialect = &dialect_mcp,
 					   .options = options,
 					   .tool_options = tool_options,
-					   .check = check,
+					   .check = check_mcp,
 					   .fill_tool = fill_tool };
 /* Without a version: legacy; some servers end at a question they do not know. */
 const struct config_dialect config_mcp_stdio = {

@@ -20,8 +20,8 @@ static unsigned fewest_keys(const struct config_drafts *drafts, const struct ups
 	return fewest;
 }
 
-/* A tool's body is written for the type that the tool names, JSON if it names none: another name for the same bytes would
- * let a value become more than a value. */
+/* A tool's body is written for the type that the tool names, JSON if it names none: another name for the same bytes
+ * would let a value become more than a value. */
 static void check_headers(struct config_load *load, const struct upstream_draft *draft)
 {
 	const struct upstream_settings *settings = &draft->config.settings;
@@ -36,7 +36,7 @@ static void check_headers(struct config_load *load, const struct upstream_draft 
 }
 
 /* An upstream that has tools with key lists has a dialect of its own. */
-static void check(struct config_load *load, struct upstream_draft *draft)
+static void check_rest(struct config_load *load, struct upstream_draft *draft)
 {
 	check_headers(load, draft);
 	unsigned keys = fewest_keys(load->drafts, draft);
@@ -68,5 +68,5 @@ static void fill_tool(struct config_load *load, struct tool_draft *draft)
 static const char *const tool_options[] = { "request", "request.key_list", NULL };
 
 const struct config_dialect config_rest = {
-	.dialect = &dialect_rest, .tool_options = tool_options, .check = check, .fill_tool = fill_tool
+	.dialect = &dialect_rest, .tool_options = tool_options, .check = check_rest, .fill_tool = fill_tool
 };

@@ -80,8 +80,8 @@ static void fill_variable(struct config_load *load, const struct node *node, con
 }
 
 /* What stands between the braces. Checked on its own, so that the message names the culprit and not its content. */
-static void fill(struct config_load *load, const struct node *node, const char *where, struct slice inside,
-		 struct buf *out)
+static void fill_reference(struct config_load *load, const struct node *node, const char *where, struct slice inside,
+			   struct buf *out)
 {
 	struct buf found = BUF_INIT(FILLED_BYTES + 4096);
 	size_t errors = load->fault_total;
@@ -99,7 +99,7 @@ static void fill(struct config_load *load, const struct node *node, const char *
 }
 
 /* Walks over the text; true if something was filled in. */
-static bool expand(struct config_load *load, const struct node *node, const char *where, struct buf *out)
+static bool expand_text(struct config_load *load, const struct node *node, const char *where, struct buf *out)
 {
 	struct slice rest = node->text;
 	bool filled = false;
@@ -115,7 +115,7 @@ static bool expand(struct config_load *load, const struct node *node, const char
 				return true;
 			}
 			taken = (size_t)(end - rest.at) + 1;
-			fill(load, node, where, (struct slice){ rest.at + 2, taken - 3 }, out);
+			fill_reference(load, node, where, (struct slice){ rest.at + 2, taken - 3 }, out);
 			filled = true;
 		} else {
 			buf_put_char(out, rest.at[0]);
@@ -138,7 +138,7 @@ bool config_expand(struct config_load *load, const struct node *node, const char
 		return true;
 	size_t errors = load->fault_total;
 	struct buf out = BUF_INIT(EXPANDED_BYTES);
-	*filled = expand(load, node, where, &out);
+	*filled = expand_text(load, node, where, &out);
 	bool fits = !out.failed;
 	char *copy = fits ? arena_text(load->arena, buf_slice(&out)) : NULL;
 	*text = (struct slice){ copy, out.len };

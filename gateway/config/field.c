@@ -16,13 +16,13 @@ struct field {
 	size_t *count;     /* of lists */
 };
 
-static void complain(const struct field *field, const char *wrong)
+static void complain_of(const struct field *field, const char *wrong)
 {
 	config_error_at(field->load, field->node, "%s: %s", field->where, wrong);
 }
 
 /* What ought to stand there, for messages. */
-static const char *expected(enum option_kind kind)
+static const char *expected_of(enum option_kind kind)
 {
 	switch (kind) {
 	case OPTION_BOOL:
@@ -67,8 +67,8 @@ static void complain_type(const struct field *field)
 		[NODE_SCALAR] = "a single value", [NODE_LIST] = "a list", [NODE_MAP] = "a map"
 	};
 	const char *what = node_is_null(field->node) ? "nothing" : found[field->node->kind];
-	config_error_at(field->load, field->node, "%s: must be %s, not %s", field->where, expected(field->option->kind),
-			what);
+	config_error_at(field->load, field->node, "%s: must be %s, not %s", field->where,
+			expected_of(field->option->kind), what);
 }
 
 /* The scalar's text, filled in. False: complained about. */
@@ -91,7 +91,7 @@ static bool take_literal(const struct field *field, struct slice *text)
 	if (field->node->plain || filled)
 		return true;
 	config_error_at(field->load, field->node, "%s: must be %s, without quotes", field->where,
-			expected(field->option->kind));
+			expected_of(field->option->kind));
 	return false;
 }
 
@@ -150,7 +150,7 @@ static void read_number(const struct field *field, const char *(*parse)(struct s
 		return;
 	const char *wrong = parse(text, &value);
 	if (wrong)
-		complain(field, wrong);
+		complain_of(field, wrong);
 	else if (value < field->option->min || value > field->option->max)
 		complain_range(field);
 	else
@@ -166,7 +166,7 @@ static void read_rate(const struct field *field)
 		return;
 	const char *wrong = value_rate(text, &value);
 	if (wrong)
-		complain(field, wrong);
+		complain_of(field, wrong);
 	else if (value.amount < field->option->min || value.amount > field->option->max)
 		complain_range(field);
 	else
@@ -212,7 +212,7 @@ static void read_bool(const struct field *field)
 		return;
 	const char *wrong = value_bool(text, &value);
 	if (wrong)
-		complain(field, wrong);
+		complain_of(field, wrong);
 	else
 		memcpy(field->at, &value, sizeof value);
 }
@@ -256,7 +256,7 @@ static void read_text(const struct field *field)
 		return;
 	const char *wrong = field->option->kind == OPTION_HEADER_NAME ? value_header_name(text) : NULL;
 	if (wrong)
-		complain(field, wrong);
+		complain_of(field, wrong);
 	else if (text.len < field->option->min || text.len > field->option->max)
 		config_error_at(field->load, field->node, "%s: must be %lu to %lu bytes long", field->where,
 				(unsigned long)field->option->min, (unsigned long)field->option->max);
@@ -273,7 +273,7 @@ static void read_schema(const struct field *field)
 	node_put_json(field->load, field->node, field->where, &json);
 	char *text = json.failed ? NULL : arena_text(field->load->arena, buf_slice(&json));
 	if (json.failed)
-		complain(field, "is longer than 4MiB");
+		complain_of(field, "is longer than 4MiB");
 	if (text)
 		memcpy(field->at, &text, sizeof text);
 	buf_fini(&json);
@@ -302,13 +302,13 @@ static void read_object(const struct field *field)
 	struct buf json = BUF_INIT(64 << 10);
 	bool secret = false;
 	if (field->node->kind != NODE_MAP)
-		return complain(field, "must be a map, such as { units: metric }");
+		return complain_of(field, "must be a map, such as { units: metric }");
 	/* the tree is this reading's own: nobody else looks at this part of it */
 	fill_in(field, (struct node *)(uintptr_t)field->node, &secret);
 	node_put_json(field->load, field->node, field->where, &json);
 	char *text = json.failed ? NULL : arena_text(field->load->arena, buf_slice(&json));
 	if (json.failed)
-		complain(field, "is longer than 64KiB");
+		complain_of(field, "is longer than 64KiB");
 	if (text && secret)
 		secrets_add(&field->load->config->secrets, field->load->arena, text);
 	if (text)
@@ -318,7 +318,7 @@ static void read_object(const struct field *field)
 
 /* --- Lists and maps --- */
 
-static bool fits(const struct field *field, size_t count)
+static bool fits_count(const struct field *field, size_t count)
 {
 	if (count >= field->option->min && count <= field->option->max)
 		return true;
@@ -341,7 +341,7 @@ static void *make_room(const struct field *field, size_t count, size_t bytes)
 }
 
 /* The same option, one element of it. */
-static struct field element(const struct field *field, const struct node *node)
+static struct field read_element(const struct field *field, const struct node *node)
 {
 	struct field one = *field;
 	one.node = node;
@@ -350,13 +350,13 @@ static struct field element(const struct field *field, const struct node *node)
 
 static void read_address(const struct field *list, const struct node *node, struct listen_address *address)
 {
-	struct field one = element(list, node);
+	struct field one = read_element(list, node);
 	struct slice text;
 	if (!take_string(&one, &text))
 		return;
 	const char *wrong = value_address(text.at, address);
 	if (wrong)
-		complain(&one, wrong);
+		complain_of(&one, wrong);
 }
 
 static void read_addresses(const struct field *field)
@@ -366,7 +366,7 @@ static void read_addresses(const struct field *field)
 	bool off = node->kind == NODE_SCALAR && slice_equal(node->text, SLICE("off"));
 	if (off && field->option->min == 0) {
 		*field->count = 0;
-	} else if (node->kind == NODE_LIST && fits(field, node->count)) {
+	} else if (node->kind == NODE_LIST && fits_count(field, node->count)) {
 		struct listen_address *items = make_room(field, node->count, sizeof *items);
 		for (const struct node *child = node->first; items && child; child = child->next)
 			read_address(field, child, &items[i++]);
@@ -380,7 +380,7 @@ static void read_addresses(const struct field *field)
 static bool is_list(const struct field *field)
 {
 	if (field->node->kind == NODE_LIST)
-		return fits(field, field->node->count);
+		return fits_count(field, field->node->count);
 	if (field->node->kind != NODE_BAD)
 		complain_type(field);
 	return false;
@@ -393,11 +393,11 @@ static void read_networks(const struct field *field)
 		return;
 	struct network *items = make_room(field, field->node->count, sizeof *items);
 	for (const struct node *child = field->node->first; items && child; child = child->next) {
-		struct field one = element(field, child);
+		struct field one = read_element(field, child);
 		struct slice text;
 		const char *wrong = take_string(&one, &text) ? value_network(text.at, &items[i++]) : NULL;
 		if (wrong)
-			complain(&one, wrong);
+			complain_of(&one, wrong);
 	}
 }
 
@@ -408,7 +408,7 @@ static void read_texts(const struct field *field)
 		return;
 	const char **items = make_room(field, field->node->count, sizeof *items);
 	for (const struct node *child = field->node->first; items && child; child = child->next) {
-		struct field one = element(field, child);
+		struct field one = read_element(field, child);
 		struct slice text;
 		if (!take_string(&one, &text))
 			continue;
@@ -422,7 +422,7 @@ static void read_texts(const struct field *field)
 /* Value of a header or template: any scalar, taken as it is written. NULL: complained about. */
 static const char *take_pair(const struct field *field, const struct node *node)
 {
-	struct field one = element(field, node);
+	struct field one = read_element(field, node);
 	struct slice text;
 	bool filled;
 	one.where = arena_printf(field->load->arena, "%s.%.*s", field->where, CONFIG_NAME_BYTES, node->key.at);
@@ -477,7 +477,7 @@ static const char *read_pair(const struct field *field, const struct node *node)
 static bool is_map(const struct field *field)
 {
 	if (field->node->kind == NODE_MAP)
-		return fits(field, field->node->count);
+		return fits_count(field, field->node->count);
 	if (field->node->kind != NODE_BAD)
 		complain_type(field);
 	return false;

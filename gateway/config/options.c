@@ -62,14 +62,14 @@ const struct option *option_find(const char *prefix, struct slice key)
 	return NULL;
 }
 
-static unsigned least(unsigned a, unsigned b, unsigned c)
+static unsigned least_of(unsigned a, unsigned b, unsigned c)
 {
 	unsigned m = a < b ? a : b;
 	return m < c ? m : c;
 }
 
 /* Insertions, deletions, replacements and swaps of neighbours that make `typed` out of `key`. */
-static unsigned distance(const char *key, struct slice typed)
+static unsigned edit_distance(const char *key, struct slice typed)
 {
 	unsigned rows[3][TYPED_BYTES + 1]; /* the last two rows and this one */
 	size_t n = strlen(key);
@@ -83,7 +83,7 @@ static unsigned distance(const char *key, struct slice typed)
 			if (i > 1 && j > 1 && key[i - 1] == typed.at[j - 2] && key[i - 2] == typed.at[j - 1])
 				swap = before[j - 2] + 1;
 			unsigned replaced = last[j - 1] + (key[i - 1] != typed.at[j - 1]);
-			now[j] = least(least(last[j] + 1, now[j - 1] + 1, replaced), swap, swap);
+			now[j] = least_of(least_of(last[j] + 1, now[j - 1] + 1, replaced), swap, swap);
 		}
 	}
 	return rows[n % 3][typed.len];
@@ -99,7 +99,7 @@ const char *option_suggest(const char *prefix, struct slice typed)
 		const char *key = option_key_below(&option_table[i], prefix);
 		if (!key)
 			continue;
-		unsigned d = distance(key, typed);
+		unsigned d = edit_distance(key, typed);
 		if (d < best && d < strlen(key)) {
 			best = d;
 			nearest = key;

@@ -58,7 +58,7 @@ static bool next_event(struct reader *reader, yaml_event_t *event)
 	return false;
 }
 
-static struct node *build(struct reader *reader, const yaml_event_t *event, unsigned depth);
+static struct node *build_node(struct reader *reader, const yaml_event_t *event, unsigned depth);
 
 static void note_anchor_and_tag(struct reader *reader, struct node *node, const yaml_char_t *anchor,
 				const yaml_char_t *tag)
@@ -97,7 +97,7 @@ static bool build_list(struct reader *reader, struct node *node, const yaml_even
 		if (!next_event(reader, &event))
 			return false;
 		bool last = event.type == YAML_SEQUENCE_END_EVENT;
-		struct node *child = last ? NULL : build(reader, &event, depth + 1);
+		struct node *child = last ? NULL : build_node(reader, &event, depth + 1);
 		yaml_event_delete(&event);
 		if (!child)
 			return last;
@@ -113,7 +113,7 @@ static struct node *build_member(struct reader *reader, const struct node *key, 
 	yaml_event_t event;
 	if (!next_event(reader, &event))
 		return NULL;
-	struct node *value = build(reader, &event, depth);
+	struct node *value = build_node(reader, &event, depth);
 	yaml_event_delete(&event);
 	if (!value)
 		return NULL;
@@ -138,7 +138,7 @@ static bool build_map(struct reader *reader, struct node *node, const yaml_event
 		if (!next_event(reader, &event))
 			return false;
 		bool last = event.type == YAML_MAPPING_END_EVENT;
-		struct node *key = last ? NULL : build(reader, &event, depth + 1);
+		struct node *key = last ? NULL : build_node(reader, &event, depth + 1);
 		yaml_event_delete(&event);
 		if (last)
 			return true;
@@ -191,7 +191,7 @@ static bool refuse_duplicates(struct config_load *load, const struct node *map)
 }
 
 /* The node that starts with this event; NULL: an error was noted, or no memory. */
-static struct node *build(struct reader *reader, const yaml_event_t *event, unsigned depth)
+static struct node *build_node(struct reader *reader, const yaml_event_t *event, unsigned depth)
 {
 	struct node *node = arena_alloc(reader->load->nodes, sizeof *node);
 	if (!node)
@@ -234,7 +234,7 @@ static struct node *build_document(struct reader *reader)
 		bool node = type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT &&
 			    type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT;
 		if (node)
-			root = build(reader, &event, 0);
+			root = build_node(reader, &event, 0);
 		yaml_event_delete(&event);
 		if (again || (node && !root) || type == YAML_STREAM_END_EVENT)
 			break;
@@ -291,7 +291,7 @@ bool node_is_bool(const struct node *node)
 	return node->kind == NODE_SCALAR && node->plain && is_one_of(node->text, words);
 }
 
-static const char *skip(const char *at, const char *set)
+static const char *skip_set(const char *at, const char *set)
 {
 	return at + strspn(at, set);
 }
@@ -303,20 +303,20 @@ static bool is_json_number(const char *at)
 	at += *at == '-';
 	if (*at == '0')
 		at++;
-	else if (skip(at, digits) == at)
+	else if (skip_set(at, digits) == at)
 		return false;
 	else
-		at = skip(at, digits);
+		at = skip_set(at, digits);
 	if (*at == '.') {
-		if (skip(at + 1, digits) == at + 1)
+		if (skip_set(at + 1, digits) == at + 1)
 			return false;
-		at = skip(at + 1, digits);
+		at = skip_set(at + 1, digits);
 	}
 	if (*at == 'e' || *at == 'E') {
 		at += 1 + (at[1] == '-' || at[1] == '+');
-		if (skip(at, digits) == at)
+		if (skip_set(at, digits) == at)
 			return false;
-		at = skip(at, digits);
+		at = skip_set(at, digits);
 	}
 	return *at == '\0';
 }
@@ -329,15 +329,15 @@ static bool is_odd_number(const char *at)
 	if (is_one_of(slice_of(at), words))
 		return true;
 	if (at[0] == '0' && (at[1] == 'x' || at[1] == 'o' || at[1] == 'b'))
-		return at[2] && *skip(at + 2, "0123456789abcdefABCDEF_") == '\0';
+		return at[2] && *skip_set(at + 2, "0123456789abcdefABCDEF_") == '\0';
 	const char *digits = *at == '.' ? at + 1 : at;
 	if (*digits < '0' || *digits > '9')
 		return false;
-	const char *end = skip(at, "0123456789_");
-	end = *end == '.' ? skip(end + 1, "0123456789_") : end;
+	const char *end = skip_set(at, "0123456789_");
+	end = *end == '.' ? skip_set(end + 1, "0123456789_") : end;
 	if (*end == 'e' || *end == 'E') {
 		end += 1 + (end[1] == '-' || end[1] == '+');
-		end = skip(end, "0123456789");
+		end = skip_set(end, "0123456789");
 	}
 	return *end == '\0';
 }

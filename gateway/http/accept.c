@@ -95,7 +95,7 @@ static bool evaluate_head(struct connection *connection, struct slice bytes)
 }
 
 /* Whether the connection still stands at the door. `ended`: the client sends no more. */
-static bool look(struct connection *connection, bool ended)
+static bool look_at(struct connection *connection, bool ended)
 {
 	struct http *http = connection->http;
 	ssize_t got = recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
@@ -112,12 +112,12 @@ static bool look(struct connection *connection, bool ended)
 
 static void door_stirred(struct loop_watch *watch, uint32_t events)
 {
-	look(container_of(watch, struct connection, watch), events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+	look_at(container_of(watch, struct connection, watch), events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 }
 
 /* ---------------------------------------------------------------- the listening socket */
 
-static void take(struct http *http, int fd, const struct sockaddr_in6 *peer)
+static void take_connection(struct http *http, int fd, const struct sockaddr_in6 *peer)
 {
 	if (atomic_fetch_add_explicit(http->places, 1, memory_order_relaxed) >= http->place_limit) {
 		atomic_fetch_sub_explicit(http->places, 1, memory_order_relaxed);
@@ -133,7 +133,7 @@ static void take(struct http *http, int fd, const struct sockaddr_in6 *peer)
 		return;
 	}
 	connection->watch = (struct loop_watch){ door_stirred, -1 };
-	if (look(connection, false) && !loop_watch(http->loop, &connection->watch, fd, DOOR_EVENTS)) {
+	if (look_at(connection, false) && !loop_watch(http->loop, &connection->watch, fd, DOOR_EVENTS)) {
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 		door_close(connection);
 	}
@@ -198,7 +198,7 @@ static void accept_some(struct loop_watch *watch, uint32_t events)
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
 		int fd = accept_one(http, &peer);
 		if (fd >= 0) {
-			take(http, fd, &peer);
+			take_connection(http, fd, &peer);
 		} else if (errno == EAGAIN || errno == EINVAL || errno == EBADF) {
 			return; /* none waits; or another worker that shares it, a unix socket, has shut it down */
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {

@@ -118,7 +118,7 @@ void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_
 }
 
 /* A connection quiet since it was last answered: watch it for its next head. */
-static void doze(struct connection *connection, uint64_t now_us)
+static void watch_idle(struct connection *connection, uint64_t now_us)
 {
 	/* one whose next head has begun already (and which the library may have given up without a word, for want of
 	 * memory), and one that cannot be watched, are held to the tighter deadline */
@@ -141,7 +141,7 @@ static uint64_t after_quiet(uint64_t limit_us)
 	return limit_us > QUIET_US ? limit_us - QUIET_US : 0;
 }
 
-static void cut(struct connection *connection, uint64_t now_us)
+static void cut_connection(struct connection *connection, uint64_t now_us)
 {
 	if (!connection->daemon) {
 		door_close(connection);
@@ -162,7 +162,7 @@ static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, 
 	       clock_add(connection->since_us, limit_us) <= now_us) {
 		if (reason != REJECT_REASON_COUNT)
 			meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
-		cut(connection, now_us);
+		cut_connection(connection, now_us);
 	}
 }
 
@@ -207,7 +207,7 @@ static void cut_slow_readers(struct http *http, uint64_t now_us)
 		behind = TAILQ_NEXT(connection, next);
 		if (is_overdue(connection, now_us)) {
 			meter_add(http->meter, METRIC_ID_REJECTED, REJECT_SEND_TIMEOUT, 0, 1);
-			cut(connection, now_us);
+			cut_connection(connection, now_us);
 		}
 	}
 }
@@ -217,7 +217,7 @@ void connections_turn(struct http *http, uint64_t now_us)
 	struct connection *connection;
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_IDLE])) &&
 	       clock_add(connection->since_us, QUIET_US) <= now_us)
-		doze(connection, now_us);
+		watch_idle(connection, now_us);
 	while ((connection = TAILQ_FIRST(&http->phases[PHASE_BODY])) &&
 	       clock_add(connection->since_us, QUIET_US) <= now_us)
 		slow_down(connection, now_us);

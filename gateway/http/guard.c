@@ -126,7 +126,7 @@ struct request_line {
 };
 
 /* False: it ends the walk. */
-static bool complain(struct head_walk *walk, enum reject_reason reason, const char *complaint)
+static bool complain_of(struct head_walk *walk, enum reject_reason reason, const char *complaint)
 {
 	walk->reason = reason;
 	walk->complaint = complaint;
@@ -148,17 +148,17 @@ static bool keep_known(struct head_walk *walk, enum http_header header, bool lis
 	if (header == HEADER_CACHE_CONTROL) {
 		place = &walk->request->headers[HEADER_CACHE_CONTROL_MORE];
 		if (place->at)
-			return complain(walk, REJECT_BAD_HEADER,
-					"Cache-Control comes more than twice; write one line.");
+			return complain_of(walk, REJECT_BAD_HEADER,
+					   "Cache-Control comes more than twice; write one line.");
 		*place = value;
 		return true;
 	}
 	if (list)
 		return true; /* the first line of a list we only look at for hints */
 	if (header <= HEADER_TRANSFER_ENCODING)
-		return complain(walk, REJECT_BAD_FRAMING,
-				"Host, Content-Length or Transfer-Encoding comes twice (RFC 9112, 3.2 and 6.3).");
-	return complain(walk, REJECT_BAD_HEADER, "A header that may come once comes twice.");
+		return complain_of(walk, REJECT_BAD_FRAMING,
+				   "Host, Content-Length or Transfer-Encoding comes twice (RFC 9112, 3.2 and 6.3).");
+	return complain_of(walk, REJECT_BAD_HEADER, "A header that may come once comes twice.");
 }
 
 /* One header by the rules, whoever has split the head into lines. */
@@ -166,10 +166,10 @@ static bool take_header(struct head_walk *walk, struct slice name, struct slice 
 {
 	walk->records++;
 	if (!is_token(name.at, name.len))
-		return complain(walk, REJECT_BAD_HEADER,
-				"A header's name has a byte that is not allowed (RFC 9110, 5.1).");
+		return complain_of(walk, REJECT_BAD_HEADER,
+				   "A header's name has a byte that is not allowed (RFC 9110, 5.1).");
 	if (!is_field_value(value.at, value.len))
-		return complain(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
+		return complain_of(walk, REJECT_BAD_HEADER, "A header's value has a control byte (RFC 9110, 5.5).");
 	if (name.len == 6 && is_word(name.at, "cookie", 6)) {
 		walk->cookie_bytes += value.len;
 		for (size_t i = 0; i < value.len; i++)
@@ -228,7 +228,7 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 	bool fine = line_is_whole(walk, name, name_len, value, value_len)
 			    ? take_header(walk, (struct slice){ name, name_len },
 					  (struct slice){ value ? value : "", value ? value_len : 0 })
-			    : complain(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+			    : complain_of(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
 	return fine ? MHD_YES : MHD_NO;
 }
 
@@ -255,14 +255,14 @@ size_t guard_find_header(struct MHD_Connection *connection, struct slice name, s
 	return search.count;
 }
 
-static struct guard_decision refuse(enum outcome outcome, enum reject_reason reason, const char *detail)
+static struct guard_decision refuse_request(enum outcome outcome, enum reject_reason reason, const char *detail)
 {
 	return (struct guard_decision){ outcome, reason, detail };
 }
 
-static struct guard_decision bad(enum reject_reason reason, const char *detail)
+static struct guard_decision refuse_bad(enum reject_reason reason, const char *detail)
 {
-	return refuse(OUTCOME_INVALID_REQUEST, reason, detail);
+	return refuse_request(OUTCOME_INVALID_REQUEST, reason, detail);
 }
 
 static const struct guard_decision pass = { OUTCOME_OK, REJECT_REASON_COUNT, NULL };
@@ -293,7 +293,7 @@ static struct guard_decision cut_authority(struct request *request, struct slice
 	if (len == 0)
 		return pass;
 	if (authority.len == 0 || memchr(authority.at, '@', authority.len))
-		return bad(REJECT_BAD_TARGET, "The request target's authority must be a host (RFC 9110, 4.2).");
+		return refuse_bad(REJECT_BAD_TARGET, "The request target's authority must be a host (RFC 9110, 4.2).");
 	struct slice *host = &request->headers[HEADER_HOST], *tenant = &request->headers[HEADER_TENANT];
 	if (host->at && tenant->at == host->at) /* the operator may have made Host the tenant's header */
 		*tenant = authority;
@@ -305,8 +305,8 @@ static struct guard_decision cut_authority(struct request *request, struct slice
 static struct guard_decision check_target(struct request *request, struct slice target, size_t target_len)
 {
 	if (target_len > target.len)
-		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
-			      "The request target is longer than 1023 bytes.");
+		return refuse_request(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+				      "The request target is longer than 1023 bytes.");
 	if (request->method == HTTP_OPTIONS && slice_equal(target, SLICE("*"))) {
 		request->path = target;
 		return pass;
@@ -314,9 +314,10 @@ static struct guard_decision check_target(struct request *request, struct slice 
 	for (size_t i = 0; i < target.len; i++) {
 		unsigned char c = (unsigned char)target.at[i];
 		if (c <= 0x20 || c >= 0x7f || c == '#' || c == '\\')
-			return bad(REJECT_BAD_TARGET, "The request target has a byte that must be percent-encoded.");
+			return refuse_bad(REJECT_BAD_TARGET,
+					  "The request target has a byte that must be percent-encoded.");
 		if (c == '%' && target.len - i > 2 && target.at[i + 1] == '0' && target.at[i + 2] == '0')
-			return bad(REJECT_BAD_TARGET, "The request target has an encoded NUL.");
+			return refuse_bad(REJECT_BAD_TARGET, "The request target has an encoded NUL.");
 	}
 	const char *whole = target.at;
 	struct guard_decision decision = cut_authority(request, &target);
@@ -328,8 +329,8 @@ static struct guard_decision check_target(struct request *request, struct slice 
 	if (path_len == 0 && target.at != whole)
 		request->path = SLICE("/"); /* http://host, http://host?query */
 	if (request->path.len == 0 || request->path.at[0] != '/')
-		return bad(REJECT_BAD_TARGET,
-			   "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
+		return refuse_bad(REJECT_BAD_TARGET,
+				  "The request target must be a path that starts with '/' (RFC 9112, 3.2.1).");
 	if (mark)
 		request->query = (struct slice){ mark + 1, target.len - path_len - 1 };
 	return pass;
@@ -341,21 +342,21 @@ static struct guard_decision check_framing(const struct request *request, struct
 	struct slice coding = request->headers[HEADER_TRANSFER_ENCODING];
 	struct slice length = request->headers[HEADER_CONTENT_LENGTH];
 	if (coding.at && length.at)
-		return bad(REJECT_BAD_FRAMING,
-			   "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.3).");
+		return refuse_bad(REJECT_BAD_FRAMING,
+				  "Content-Length and Transfer-Encoding exclude each other (RFC 9112, 6.3).");
 	if (coding.at) {
 		if (!head->keep)
-			return bad(REJECT_BAD_FRAMING, "Transfer-Encoding needs HTTP/1.1 (RFC 9112, 6.1).");
+			return refuse_bad(REJECT_BAD_FRAMING, "Transfer-Encoding needs HTTP/1.1 (RFC 9112, 6.1).");
 		if (coding.len != 7 || strncasecmp(coding.at, "chunked", 7) != 0)
-			return bad(REJECT_BAD_FRAMING, "The only Transfer-Encoding taken is \"chunked\".");
+			return refuse_bad(REJECT_BAD_FRAMING, "The only Transfer-Encoding taken is \"chunked\".");
 		head->chunked = true;
 	}
 	if (length.at) {
 		if (length.len == 0 || length.len > 18)
-			return bad(REJECT_BAD_FRAMING, "Content-Length must be 1 to 18 digits.");
+			return refuse_bad(REJECT_BAD_FRAMING, "Content-Length must be 1 to 18 digits.");
 		for (size_t i = 0; i < length.len; i++) {
 			if (length.at[i] < '0' || length.at[i] > '9')
-				return bad(REJECT_BAD_FRAMING, "Content-Length must be 1 to 18 digits.");
+				return refuse_bad(REJECT_BAD_FRAMING, "Content-Length must be 1 to 18 digits.");
 			head->length = head->length * 10 + (uint64_t)(length.at[i] - '0');
 		}
 		head->has_length = true;
@@ -369,24 +370,24 @@ static struct guard_decision check_head(struct head_walk *walk, const struct req
 {
 	struct request *request = walk->request;
 	if (head_len > header_bytes)
-		return refuse(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
-			      "The request head is larger than limits.headers.");
+		return refuse_request(OUTCOME_HEADERS_TOO_LARGE, REJECT_HEAD_SIZE,
+				      "The request head is larger than limits.headers.");
 	if (!is_token(line->method.at, line->method.len))
-		return bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
+		return refuse_bad(REJECT_BAD_FRAMING, "The method is not a token (RFC 9110, 9.1).");
 	request->method = method_of(line->method);
 	struct guard_decision decision = check_target(request, line->target, line->target_len);
 	if (decision.outcome != OUTCOME_OK)
 		return decision;
 	if (walk->complaint)
-		return bad(walk->reason, walk->complaint);
+		return refuse_bad(walk->reason, walk->complaint);
 	if (!whole)
-		return bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+		return refuse_bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
 	bool http_1_1 = slice_equal(line->version, SLICE("HTTP/1.1"));
 	if (!http_1_1 && !slice_equal(line->version, SLICE("HTTP/1.0")))
-		return bad(REJECT_BAD_FRAMING, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
+		return refuse_bad(REJECT_BAD_FRAMING, "Only HTTP/1.1 and HTTP/1.0 are spoken here.");
 	head->keep = http_1_1;
 	if (http_1_1 && !request->headers[HEADER_HOST].at)
-		return bad(REJECT_BAD_HEADER, "Host is missing (RFC 9112, 3.2).");
+		return refuse_bad(REJECT_BAD_HEADER, "Host is missing (RFC 9112, 3.2).");
 	return check_framing(request, head);
 }
 
@@ -447,9 +448,9 @@ static bool split_header(struct head_walk *walk, struct slice line)
 {
 	const char *colon = memchr(line.at, ':', line.len);
 	if (*line.at == ' ' || *line.at == '\t')
-		return complain(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+		return complain_of(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
 	if (!colon)
-		return complain(walk, REJECT_BAD_HEADER, "A header line has no colon (RFC 9112, 5).");
+		return complain_of(walk, REJECT_BAD_HEADER, "A header line has no colon (RFC 9112, 5).");
 	size_t name_len = (size_t)(colon - line.at);
 	return take_header(walk, (struct slice){ line.at, name_len },
 			   (struct slice){ colon + 1, line.len - name_len - 1 });
@@ -477,8 +478,8 @@ bool guard_bytes(struct slice bytes, struct request *request, const char *tenant
 	const char *begin = rest.at;
 	bool begun = take_line(&rest, &line, &bare);
 	if (begun && !split_request_line(line, &request_line)) {
-		*decision = bad(REJECT_BAD_FRAMING,
-				"The request line must be a method, a target and a version (RFC 9112, 3).");
+		*decision = refuse_bad(REJECT_BAD_FRAMING,
+				       "The request line must be a method, a target and a version (RFC 9112, 3).");
 		return true;
 	}
 	while (begun && !whole && !walk.complaint && take_line(&rest, &line, &bare)) {
@@ -488,11 +489,11 @@ bool guard_bytes(struct slice bytes, struct request *request, const char *tenant
 	}
 	size_t head_len = (size_t)(rest.at - begin) + (whole || walk.complaint ? 0 : rest.len);
 	if (bare)
-		complain(&walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+		complain_of(&walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
 	if (!whole && !walk.complaint && head_len <= header_bytes)
 		return false;
 	if (bare && !begun) {
-		*decision = bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+		*decision = refuse_bad(REJECT_BAD_FRAMING, bytes_that_do_not_belong);
 		return true;
 	}
 	*decision = check_head(&walk, &request_line, head_len, header_bytes, whole, head);

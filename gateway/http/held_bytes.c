@@ -18,7 +18,7 @@ static size_t shared_bytes(const struct http_request *http_request)
 	return http_request->sent_answer ? answer_held_bytes(http_request->sent_answer) : http_request->sent_blob->len;
 }
 
-static void count(struct http_request *http_request, int64_t bytes)
+static void count_bytes(struct http_request *http_request, int64_t bytes)
 {
 	struct http *http = http_request->request.http;
 	if (bytes > 0)
@@ -30,7 +30,7 @@ static void count(struct http_request *http_request, int64_t bytes)
 
 static void count_reply(struct http_request *http_request, int64_t bytes)
 {
-	count(http_request, bytes);
+	count_bytes(http_request, bytes);
 	http_request->request.http->reply_moved += bytes;
 }
 
@@ -46,7 +46,7 @@ void held_show(struct http *http)
 void held_add(struct http_request *http_request, size_t bytes)
 {
 	http_request->held += bytes;
-	count(http_request, (int64_t)bytes);
+	count_bytes(http_request, (int64_t)bytes);
 }
 
 bool held_has_room(const struct http *http, uint64_t bytes)
@@ -96,7 +96,7 @@ void held_let_go(struct http_request *http_request)
 	if (http_request->reply_held)
 		count_reply(http_request, -(int64_t)http_request->reply_held);
 	if (http_request->held)
-		count(http_request, -(int64_t)http_request->held);
+		count_bytes(http_request, -(int64_t)http_request->held);
 	http_request->held = http_request->reply_held = 0;
 }
 

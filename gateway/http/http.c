@@ -134,7 +134,7 @@ struct slice request_query(const struct request *request, struct slice name)
 	return (struct slice){ "", 0 };
 }
 
-static enum MHD_Result queue(struct http_request *http_request)
+static enum MHD_Result queue_reply(struct http_request *http_request)
 {
 	struct MHD_Response *response = http_request->response;
 	if (!response)
@@ -154,15 +154,15 @@ static void begin_refusal(struct http *http, struct http_request *http_request, 
 	http_request->request.received_us = loop_now(http->loop);
 }
 
-static enum MHD_Result refuse(struct http *http, struct http_request *http_request, enum outcome outcome,
-			      enum reject_reason reason, const char *detail)
+static enum MHD_Result refuse_body(struct http *http, struct http_request *http_request, enum outcome outcome,
+				   enum reject_reason reason, const char *detail)
 {
 	connection_enter(http_request->connection, PHASE_PROCESSING, loop_now(http->loop));
 	begin_refusal(http, http_request, reason);
 	http->handler.refuse(http->handler.context, &http_request->request, outcome, detail);
 	if (http_request->body_due)
 		linger(http, http_request->connection->fd);
-	return queue(http_request);
+	return queue_reply(http_request);
 }
 
 void http_request_refuse_past_library(struct http_request *http_request, const struct guard_decision *decision)
@@ -224,18 +224,18 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 	if (!daemon_has_memory(settings, &head))
 		return refuse_without_memory(http, http_request);
 	if (decision.outcome != OUTCOME_OK)
-		return refuse(http, http_request, decision.outcome, decision.reason, decision.detail);
+		return refuse_body(http, http_request, decision.outcome, decision.reason, decision.detail);
 	if (head.length > settings->body_bytes) {
 		http_request->body_due = true;
-		return refuse(http, http_request, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,
-			      "The body is larger than limits.body.");
+		return refuse_body(http, http_request, OUTCOME_PAYLOAD_TOO_LARGE, REJECT_BODY_SIZE,
+				   "The body is larger than limits.body.");
 	}
 	if (!expect_body(http_request, &head))
-		return refuse(http, http_request, OUTCOME_OVERLOADED, REJECT_NO_MEMORY,
-			      "The gateway is out of memory.");
+		return refuse_body(http, http_request, OUTCOME_OVERLOADED, REJECT_NO_MEMORY,
+				   "The gateway is out of memory.");
 	if (head.length > HELD_FROM_BYTES && !held_has_room(http, head.length))
-		return refuse(http, http_request, OUTCOME_OVERLOADED, REJECT_IN_FLIGHT_BYTES,
-			      "The gateway holds as many bytes as limits.in_flight_bytes allows.");
+		return refuse_body(http, http_request, OUTCOME_OVERLOADED, REJECT_IN_FLIGHT_BYTES,
+				   "The gateway holds as many bytes as limits.in_flight_bytes allows.");
 	connection_enter(http_request->connection, PHASE_BODY, loop_now(http->loop));
 	return MHD_YES;
 }
@@ -309,7 +309,7 @@ static enum MHD_Result body_complete(struct http *http, struct http_request *htt
 		http->handler.serve(http->handler.context, &http_request->request);
 	}
 	if (http_request->state == STATE_ANSWERED)
-		return queue(http_request);
+		return queue_reply(http_request);
 	if (http_request->state == STATE_GONE)
 		return MHD_NO;
 	http_request->state = STATE_SUSPENDED;
@@ -335,7 +335,7 @@ enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const 
 		return *upload_len ? body_piece(http, http_request, upload, upload_len)
 				   : body_complete(http, http_request);
 	case STATE_ANSWERED:
-		return queue(http_request);
+		return queue_reply(http_request);
 	case STATE_SERVING:
 	case STATE_SUSPENDED:
 	case STATE_GONE:

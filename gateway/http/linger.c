@@ -23,7 +23,7 @@ struct lingering {
 	uint64_t until_us;
 };
 
-static void end(struct lingering *one)
+static void end_linger(struct lingering *one)
 {
 	struct http *http = one->http;
 	int fd = one->watch.fd;
@@ -43,7 +43,7 @@ static void drop_what_came(struct loop_watch *watch, uint32_t events)
 		if (got > 0)
 			continue;
 		if (got == 0 || errno != EAGAIN)
-			end(container_of(watch, struct lingering, watch));
+			end_linger(container_of(watch, struct lingering, watch));
 		return;
 	}
 }
@@ -79,7 +79,7 @@ void linger_turn(struct http *http, uint64_t now_us)
 	struct lingering *one = TAILQ_FIRST(&http->lingering), *next;
 	for (; one && one->until_us <= now_us; one = next) {
 		next = TAILQ_NEXT(one, next);
-		end(one);
+		end_linger(one);
 	}
 }
 

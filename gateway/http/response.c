@@ -89,7 +89,7 @@ static struct MHD_Response *with_head(struct MHD_Response *response, struct http
 	return response;
 }
 
-static void answered(struct http_request *http_request, struct MHD_Response *response, unsigned status)
+static void note_answered(struct http_request *http_request, struct MHD_Response *response, unsigned status)
 {
 	http_request->response = response; /* NULL: the handler call returns MHD_NO and the connection is closed */
 	http_request->status = status;
@@ -131,7 +131,7 @@ void request_reply(struct request *request, const struct reply *reply)
 	}
 	if (http_request->reply_bytes)
 		held_reply(http_request, reply);
-	answered(http_request, with_head(body_response(reply), http_request, reply), reply->status);
+	note_answered(http_request, with_head(body_response(reply), http_request, reply), reply->status);
 }
 
 /* The library asks for the next piece. */
@@ -171,7 +171,7 @@ void request_stream_start(struct request *request, const struct reply *reply)
 	http_request->streaming = true;
 	struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES,
 									  read_stream, http_request, NULL);
-	answered(http_request, with_head(response, http_request, reply), reply->status);
+	note_answered(http_request, with_head(response, http_request, reply), reply->status);
 }
 
 /* A reader that is always a little behind never empties the stream: what it has read must not fill it. Moved once it is

@@ -17,7 +17,7 @@ enum {
 	DECODED_BYTES_MAX = 1 << 20
 };
 
-static int shown(struct slice text)
+static int show_value(struct slice text)
 {
 	return text.len < SHOWN_BYTES ? (int)text.len : SHOWN_BYTES;
 }
@@ -90,15 +90,15 @@ static bool read_value(struct slice value, struct buf *place, struct slice *text
 
 /* ---------------------------------------------------------------- standard headers */
 
-static bool mismatch(struct mcp_error *error, const char *header, struct slice value, struct slice body)
+static bool refuse_mismatch(struct mcp_error *error, const char *header, struct slice value, struct slice body)
 {
 	if (!value.at)
 		mcp_error_set(error, 400, MCP_HEADER_MISMATCH, OUTCOME_INVALID_REQUEST,
-			      "Header mismatch: %s is missing; the body says %.*s.", header, shown(body), body.at);
+			      "Header mismatch: %s is missing; the body says %.*s.", header, show_value(body), body.at);
 	else
 		mcp_error_set(error, 400, MCP_HEADER_MISMATCH, OUTCOME_INVALID_REQUEST,
-			      "Header mismatch: %s is \"%.*s\", but the body says %.*s.", header, shown(value),
-			      value.at, shown(body), body.at);
+			      "Header mismatch: %s is \"%.*s\", but the body says %.*s.", header, show_value(value),
+			      value.at, show_value(body), body.at);
 	return false;
 }
 
@@ -115,12 +115,12 @@ static bool check_version(const struct request *request, const struct mcp_reques
 		return bad_params(error, "params._meta must have \"io.modelcontextprotocol/protocolVersion\" (a "
 					 "string): 2026-07-28 wants it in every request.");
 	if (!header.at || !json_string_is(asked->version, header))
-		return mismatch(error, "MCP-Protocol-Version", header, asked->version);
+		return refuse_mismatch(error, "MCP-Protocol-Version", header, asked->version);
 	if (slice_equal(header, SLICE(MCP_VERSION_MODERN)))
 		return true;
 	mcp_error_set(error, 400, MCP_VERSION_UNSUPPORTED, OUTCOME_INVALID_REQUEST,
 		      "Unsupported protocol version %.*s; %s is spoken, and older ones after initialize.",
-		      shown(header), header.at, MCP_VERSION_MODERN);
+		      show_value(header), header.at, MCP_VERSION_MODERN);
 	error->requested = asked->version;
 	return false;
 }
@@ -132,7 +132,7 @@ static bool check_name(const struct request *request, const struct mcp_request *
 	bool fine = header.at && asked->name.len && json_type(asked->name) == JSON_STRING &&
 		    read_value(header, &place, &text) && json_string_is(asked->name, text);
 	buf_fini(&place);
-	return fine || mismatch(error, "Mcp-Name", header, asked->name.len ? asked->name : SLICE("nothing"));
+	return fine || refuse_mismatch(error, "Mcp-Name", header, asked->name.len ? asked->name : SLICE("nothing"));
 }
 
 bool mcp_check_modern(const struct request *request, const struct mcp_request *asked, struct mcp_error *error)
@@ -144,7 +144,7 @@ bool mcp_check_modern(const struct request *request, const struct mcp_request *a
 		return bad_params(error, "params._meta must have \"io.modelcontextprotocol/clientCapabilities\" (an "
 					 "object, {} is fine).");
 	if (!method.at || !json_string_is(asked->raw_method, method))
-		return mismatch(error, "Mcp-Method", method, asked->raw_method);
+		return refuse_mismatch(error, "Mcp-Method", method, asked->raw_method);
 	return asked->method != MCP_METHOD_TOOLS_CALL || check_name(request, asked, error);
 }
 
@@ -200,7 +200,8 @@ static bool check_param_header(const struct request *request, struct slice raw_s
 						: "does not match its argument";
 		mcp_error_set(error, 400, MCP_HEADER_MISMATCH, OUTCOME_INVALID_REQUEST,
 			      "Header mismatch: Mcp-Param-%.*s %s; tools/list has the schema (x-mcp-header).",
-			      raw_suffix.len > 2 ? shown((struct slice){ raw_suffix.at + 1, raw_suffix.len - 2 }) : 0,
+			      raw_suffix.len > 2 ? show_value((struct slice){ raw_suffix.at + 1, raw_suffix.len - 2 })
+						 : 0,
 			      raw_suffix.at + 1, wrong);
 	}
 	buf_fini(&name);

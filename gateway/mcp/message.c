@@ -16,7 +16,7 @@ static const struct {
 
 static const struct mcp_fault no_fault;
 
-static struct mcp_fault invalid(const char *what)
+static struct mcp_fault refuse_invalid(const char *what)
 {
 	return (struct mcp_fault){ MCP_INVALID_REQUEST, what };
 }
@@ -104,9 +104,9 @@ static struct mcp_fault read_id(struct slice id, struct mcp_request *asked)
 	if (id.len == 0)
 		return no_fault;
 	if (json_type(id) != JSON_STRING && json_type(id) != JSON_NUMBER)
-		return invalid("\"id\" must be a string or a number.");
+		return refuse_invalid("\"id\" must be a string or a number.");
 	if (id.len > MCP_ID_BYTES)
-		return invalid("\"id\" is longer than 256 bytes.");
+		return refuse_invalid("\"id\" is longer than 256 bytes.");
 	asked->id = id;
 	return no_fault;
 }
@@ -116,22 +116,23 @@ struct mcp_fault mcp_request_read(struct slice text, struct mcp_request *asked)
 	struct envelope envelope = { 0 };
 	*asked = (struct mcp_request){ .method = MCP_METHOD_OTHER };
 	if (json_type(text) != JSON_OBJECT)
-		return invalid("A message is a JSON object, {\"jsonrpc\": \"2.0\", \"id\", \"method\", \"params\"}.");
+		return refuse_invalid(
+			"A message is a JSON object, {\"jsonrpc\": \"2.0\", \"id\", \"method\", \"params\"}.");
 	read_envelope(text, &envelope);
 	struct mcp_fault fault = read_id(envelope.id, asked);
 	if (fault.code)
 		return fault;
 	if (envelope.version.len == 0 || !json_string_is(envelope.version, SLICE("2.0")))
-		return invalid("\"jsonrpc\" must be \"2.0\".");
+		return refuse_invalid("\"jsonrpc\" must be \"2.0\".");
 	if (envelope.method.len == 0 && envelope.result) {
 		asked->kind = MCP_REPLIES;
 		asked->method = MCP_METHOD_RESPONSES;
 		return no_fault;
 	}
 	if (envelope.method.len == 0 || json_type(envelope.method) != JSON_STRING)
-		return invalid("\"method\" must be a string.");
+		return refuse_invalid("\"method\" must be a string.");
 	if (envelope.method.len > MCP_METHOD_BYTES)
-		return invalid("\"method\" is longer than 128 bytes.");
+		return refuse_invalid("\"method\" is longer than 128 bytes.");
 	asked->raw_method = envelope.method;
 	asked->kind = asked->id.len ? MCP_ASKS : MCP_TELLS;
 	asked->method = asked->id.len ? method_by_name(envelope.method) : MCP_METHOD_NOTIFICATIONS;

@@ -47,7 +47,7 @@ void mcp_reply_error(struct buf *out, struct slice id, const struct mcp_error *e
 static const char server_info[] = "\"io.modelcontextprotocol/serverInfo\":" MCP_SERVER_INFO;
 
 /* What stands between the brackets of an object or array. */
-static struct slice inside(struct slice value)
+static struct slice strip_quotes(struct slice value)
 {
 	struct slice text = json_trim(value);
 	return json_trim((struct slice){ text.at + 1, text.len - 2 });
@@ -56,7 +56,7 @@ static struct slice inside(struct slice value)
 /* `first` and then what `object` has, as one object. */
 static void put_before(struct buf *out, const char *first, struct slice object)
 {
-	struct slice rest = inside(object);
+	struct slice rest = strip_quotes(object);
 	buf_put_char(out, '{');
 	buf_put_text(out, first);
 	if (rest.len)
@@ -77,13 +77,13 @@ static void put_modern(struct buf *out, struct slice result)
 	if (!has_meta) {
 		buf_put_text(out, "\"_meta\":{");
 		buf_put_text(out, server_info);
-		buf_put_text(out, inside(result).len ? "}," : "}");
-		buf_put(out, inside(result));
+		buf_put_text(out, strip_quotes(result).len ? "}," : "}");
+		buf_put(out, strip_quotes(result));
 	} else if (json_type(meta) != JSON_OBJECT ||
 		   json_member(meta, SLICE("io.modelcontextprotocol/serverInfo"), &info)) {
-		buf_put(out, inside(result));
+		buf_put(out, strip_quotes(result));
 	} else {
-		struct slice whole = inside(result);
+		struct slice whole = strip_quotes(result);
 		buf_put(out, (struct slice){ whole.at, (size_t)(meta.at - whole.at) });
 		put_before(out, server_info, meta);
 		const char *after = meta.at + meta.len;

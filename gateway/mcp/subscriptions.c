@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * subscriptions.c: subscriptions/listen of 2026-07-28: a stream of events that stays open and says when the list of tools
- * has changed. Bounded in number, kept alive by comments, ended when the gateway drains.
+ * subscriptions.c: subscriptions/listen of 2026-07-28: a stream of events that stays open and says when the list of
+ * tools has changed. Bounded in number, kept alive by comments, ended when the gateway drains.
  */
 #include <stdlib.h>
 
@@ -101,7 +101,7 @@ static void break_off(struct subscription *subscription)
 	subscription_free(subscription);
 }
 
-static bool notify(struct subscription *subscription, const char *method, const char *params)
+static bool notify_client(struct subscription *subscription, const char *method, const char *params)
 {
 	struct buf text = BUF_INIT(EVENT_BYTES);
 	buf_printf(&text, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":{\"_meta\":{", method);
@@ -116,7 +116,7 @@ static bool notify(struct subscription *subscription, const char *method, const 
 static void tools_changed(struct catalogue_listener *listener)
 {
 	struct subscription *subscription = container_of(listener, struct subscription, listener);
-	if (!notify(subscription, "notifications/tools/list_changed", ""))
+	if (!notify_client(subscription, "notifications/tools/list_changed", ""))
 		break_off(subscription);
 }
 
@@ -152,7 +152,7 @@ static struct subscription *subscription_new(struct worker *worker, struct reque
 	return subscription;
 }
 
-static bool refuse(struct mcp_error *error, enum outcome outcome, const char *message)
+static bool refuse_subscription(struct mcp_error *error, enum outcome outcome, const char *message)
 {
 	mcp_error_set(error, 200, (int)outcome_status(outcome), outcome, "%s", message);
 	error->retry_after_s = 1;
@@ -164,13 +164,13 @@ static bool take_place(struct worker *worker, struct mcp_error *error)
 {
 	struct gateway *gateway = worker->gateway;
 	if (atomic_load_explicit(&gateway->draining, memory_order_relaxed))
-		return refuse(error, OUTCOME_SHUTTING_DOWN, "The gateway is shutting down.");
+		return refuse_subscription(error, OUTCOME_SHUTTING_DOWN, "The gateway is shutting down.");
 	if (atomic_fetch_add_explicit(&gateway->subscriptions, 1, memory_order_relaxed) <
 	    worker_generation(worker)->mcp.subscriptions)
 		return true;
 	atomic_fetch_sub_explicit(&gateway->subscriptions, 1, memory_order_relaxed);
 	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_SUBSCRIPTIONS, 0, 1);
-	return refuse(error, OUTCOME_OVERLOADED, "As many streams are open as mcp.subscriptions allows.");
+	return refuse_subscription(error, OUTCOME_OVERLOADED, "As many streams are open as mcp.subscriptions allows.");
 }
 
 bool mcp_listen(struct worker *worker, struct request *request, const struct mcp_request *asked,
@@ -189,13 +189,13 @@ bool mcp_listen(struct worker *worker, struct request *request, const struct mcp
 	struct subscription *subscription = subscription_new(worker, request, asked->id, wants_tools);
 	if (!subscription) {
 		atomic_fetch_sub_explicit(&worker->gateway->subscriptions, 1, memory_order_relaxed);
-		return refuse(error, OUTCOME_OVERLOADED, "The gateway is out of memory.");
+		return refuse_subscription(error, OUTCOME_OVERLOADED, "The gateway is out of memory.");
 	}
 	mcp_start_events(request, NULL);
 	request->waits_for = subscription;
 	request->gone = client_left;
-	if (!notify(subscription, "notifications/subscriptions/acknowledged",
-		    wants_tools ? ",\"notifications\":{\"toolsListChanged\":true}" : ",\"notifications\":{}"))
+	if (!notify_client(subscription, "notifications/subscriptions/acknowledged",
+			   wants_tools ? ",\"notifications\":{\"toolsListChanged\":true}" : ",\"notifications\":{}"))
 		break_off(subscription);
 	return true;
 }

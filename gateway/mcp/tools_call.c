@@ -52,7 +52,7 @@ static void send_events(struct mcp_exchange *exchange, struct buf *text, const s
 
 /* Reply with `text`, which is emptied. The call gives the reply its headers, and is logged and given back when that has
  * been sent. */
-static void finish(struct mcp_exchange *exchange, unsigned status, struct buf *text)
+static void finish_exchange(struct mcp_exchange *exchange, unsigned status, struct buf *text)
 {
 	struct request *request = exchange->request;
 	struct call *call = exchange->call;
@@ -71,7 +71,7 @@ static void answer_call(struct mcp_exchange *exchange)
 	struct buf text = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	front_count(exchange->call);
 	mcp_reply_call(&text, exchange->id, exchange->era, exchange->call, exchange->request->id);
-	finish(exchange, 200, &text);
+	finish_exchange(exchange, 200, &text);
 }
 
 /* ---------------------------------------------------------------- the call */
@@ -98,7 +98,7 @@ static void make_call(struct mcp_exchange *exchange, struct mcp_message *message
 		struct mcp_error error;
 		mcp_error_set(&error, 503, 503, OUTCOME_OVERLOADED, "The gateway is out of memory.");
 		mcp_put_error(message, REJECT_NO_MEMORY, &error);
-		finish(exchange, error.status, message->out);
+		finish_exchange(exchange, error.status, message->out);
 		return;
 	}
 	call->tool = message->tool;
@@ -143,7 +143,7 @@ void mcp_serve_message(struct worker *worker, struct request *request, const str
 		break;
 	case MCP_ANSWERED:
 	case MCP_LISTS:
-		finish(exchange, message.status ? message.status : 200, &text);
+		finish_exchange(exchange, message.status ? message.status : 200, &text);
 		break;
 	}
 	buf_fini(&text);

@@ -160,7 +160,7 @@ size_t mcp_list_bytes(const struct worker *worker)
 	return definitions_list(catalogue_definitions(worker->catalogue), FORMAT_MCP)->blob->len + RESPONSE_BYTES;
 }
 
-static bool awaits(struct worker *worker, struct request *request, const struct caller *caller, struct slice text)
+static bool awaits_lists(struct worker *worker, struct request *request, const struct caller *caller, struct slice text)
 {
 	struct mcp_request asked;
 	struct buf name = BUF_INIT(NAME_BYTES);
@@ -186,9 +186,9 @@ bool mcp_await_lists(struct worker *worker, struct request *request, const struc
 	if (lists_known(worker))
 		return false;
 	if (json_type(body) != JSON_ARRAY)
-		return awaits(worker, request, caller, body);
+		return awaits_lists(worker, request, caller, body);
 	while (json_next_element(&walk, &element))
-		if (awaits(worker, request, caller, element))
+		if (awaits_lists(worker, request, caller, element))
 			return true;
 	return false;
 }

@@ -34,7 +34,10 @@ struct route {
 
 static route_function serve_data_metrics;
 
-#define PATH(text) { "" text, sizeof(text) - 1 }
+#define PATH(text)                                                                                                     \
+	{                                                                                                              \
+		"" text, sizeof(text) - 1                                                                              \
+	}
 
 static const struct route data_routes[] = {
 	{ PATH("/v1/tools/{}"), NULL, { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
@@ -67,7 +70,7 @@ static const struct route admin_routes[] = {
 };
 
 /* Percent-decode (RFC 3986, 2.1) into `place`. False: malformed, or too long for any name of ours. */
-static bool decode(struct slice text, char *place, struct slice *decoded)
+static bool decode_percent(struct slice text, char *place, struct slice *decoded)
 {
 	size_t len = 0;
 	for (size_t i = 0; i < text.len; i++) {
@@ -88,7 +91,7 @@ static bool decode(struct slice text, char *place, struct slice *decoded)
 }
 
 /* Whether `path` is the route's; what stands for {} goes to *rest, still encoded. */
-static bool matches(const struct route *route, struct slice path, struct slice *rest)
+static bool matches_route(const struct route *route, struct slice path, struct slice *rest)
 {
 	struct slice pattern = route->path;
 	*rest = (struct slice){ "", 0 };
@@ -118,7 +121,7 @@ static void serve_route(struct worker *worker, struct request *request, const st
 	char allow[64], place[DECODED_BYTES];
 	struct slice decoded = rest;
 	enum http_method method = request->method == HTTP_HEAD ? HTTP_GET : request->method;
-	if (memchr(rest.at, '%', rest.len) && !decode(rest, place, &decoded)) {
+	if (memchr(rest.at, '%', rest.len) && !decode_percent(rest, place, &decoded)) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_TARGET, 0, 1);
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "The path has a malformed percent-encoding.");
 		return;
@@ -170,7 +173,7 @@ static void serve_data_metrics(struct worker *worker, struct request *request, s
 static const struct route *find_route(const struct routes *routes, const struct request *request, struct slice *rest)
 {
 	for (size_t i = 0; i < routes->count; i++)
-		if (matches(&routes->all[i], request->path, rest))
+		if (matches_route(&routes->all[i], request->path, rest))
 			return &routes->all[i];
 	return NULL;
 }
@@ -209,7 +212,7 @@ static bool awaits_turn(struct worker *worker, struct request *request, const st
 	return routes->listener == ACCESS_DATA && turn_await(worker, request, wire_of(route), serve_data_again);
 }
 
-static void serve(struct worker *worker, struct request *request, const struct routes *routes)
+static void serve_found(struct worker *worker, struct request *request, const struct routes *routes)
 {
 	struct slice rest;
 	struct access_denial denial;
@@ -234,17 +237,17 @@ static void serve(struct worker *worker, struct request *request, const struct r
 static void serve_data_again(struct worker *worker, struct request *request, struct slice rest)
 {
 	(void)rest;
-	serve(worker, request, &data);
+	serve_found(worker, request, &data);
 }
 
 void routes_serve_data(void *context, struct request *request)
 {
-	serve(context, request, &data);
+	serve_found(context, request, &data);
 }
 
 void routes_serve_admin(void *context, struct request *request)
 {
-	serve(context, request, &admin);
+	serve_found(context, request, &admin);
 }
 
 /* The head cannot be trusted, so nobody's page is to read the answer. */

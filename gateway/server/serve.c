@@ -37,7 +37,7 @@ struct process {
 	size_t file_count;
 };
 
-static bool complain(const char *what, const char *why)
+static bool complain_of(const char *what, const char *why)
 {
 	fprintf(stderr, "jitney: %s%s%s\n", what, *why ? ": " : "", why);
 	return false;
@@ -116,7 +116,7 @@ static bool make_gateway(struct process *process)
 	config->generation.loaded_us = clock_wall_us();
 	config->generation.asked_by = "start";
 	if (!(gateway->registry = registry_new(config)))
-		return complain("cannot start", "out of memory");
+		return complain_of("cannot start", "out of memory");
 	registry_fill_names(gateway->registry, &names);
 	if (!(gateway->metrics = metrics_new(&names)) || !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
@@ -124,7 +124,7 @@ static bool make_gateway(struct process *process)
 	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
 	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
-		return complain("cannot start", "out of memory");
+		return complain_of("cannot start", "out of memory");
 	registry_load(gateway->registry);
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
 	if (config->redis || config->disk)
@@ -135,11 +135,11 @@ static bool make_gateway(struct process *process)
 		metrics_on_scrape(gateway->metrics, show_redis, gateway);
 	for (unsigned i = 0; i < config->workers; i++)
 		if (!(gateway->workers[i] = worker_new(gateway, i)))
-			return complain("cannot start a worker", strerror(errno));
+			return complain_of("cannot start a worker", strerror(errno));
 	return true;
 }
 
-static void announce(int fd, const struct listen_address *address, const char *listener)
+static void announce_listener(int fd, const struct listen_address *address, const char *listener)
 {
 	char text[256];
 	struct log_line line UNCLEARED;
@@ -159,9 +159,9 @@ static bool listen_on(struct process *process, const struct listen_address *addr
 	struct listen_file *file = &process->files[process->file_count];
 	if (!fds || !listen_open(address, fds, count, file, error, sizeof error)) {
 		free(fds);
-		return complain(fds ? error : "out of memory", "");
+		return complain_of(fds ? error : "out of memory", "");
 	}
-	announce(fds[0], address, admin ? "admin" : "data");
+	announce_listener(fds[0], address, admin ? "admin" : "data");
 	bool fine = true;
 	for (size_t i = 0; i < count; i++) {
 		if (!fine)
@@ -171,7 +171,7 @@ static bool listen_on(struct process *process, const struct listen_address *addr
 	}
 	free(fds);
 	process->file_count++;
-	return fine || complain(address->text, error);
+	return fine || complain_of(address->text, error);
 }
 
 static bool listen_everywhere(struct process *process)
@@ -179,7 +179,7 @@ static bool listen_everywhere(struct process *process)
 	const struct config *config = process->config;
 	process->files = calloc(config->listen_count + config->admin_count + 1, sizeof *process->files);
 	if (!process->files)
-		return complain("cannot start", "out of memory");
+		return complain_of("cannot start", "out of memory");
 	for (size_t i = 0; i < config->listen_count; i++)
 		if (!listen_on(process, &config->listen[i], config->workers, false))
 			return false;
@@ -198,13 +198,13 @@ static void guard_memory(const struct config *config)
 		log_message(&EVENT_MEMORY_NOT_GUARDED, "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
 }
 
-static bool start(struct process *process, const char *config_path)
+static bool start_process(struct process *process, const char *config_path)
 {
 	struct buf errors = BUF_INIT(1 << 20);
 	char error[ERROR_BYTES];
 	process->library = upstream_library_init();
 	if (!process->library)
-		return complain("cannot start", "libcurl cannot be initialised");
+		return complain_of("cannot start", "libcurl cannot be initialised");
 	process->config = config_load(config_path, &errors);
 	fputs(buf_cstr(&errors), stderr);
 	buf_fini(&errors);
@@ -215,7 +215,7 @@ static bool start(struct process *process, const char *config_path)
 	const struct config *config = process->config;
 	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
 	if (!process->logging)
-		return complain("cannot start", error);
+		return complain_of("cannot start", error);
 	guard_memory(config);
 	raise_file_limit(config);
 	bool fine = make_gateway(process) && listen_everywhere(process);
@@ -267,7 +267,7 @@ static void remove_files(struct process *process)
 		listen_remove(&process->files[i]);
 }
 
-static bool run(struct process *process, const sigset_t *signals)
+static bool run_process(struct process *process, const sigset_t *signals)
 {
 	struct gateway *gateway = &process->gateway;
 	unsigned started = 0;
@@ -282,7 +282,7 @@ static bool run(struct process *process, const sigset_t *signals)
 			    gateway->config->workers);
 		wait_for_the_end(gateway, signals);
 	} else {
-		complain("cannot start a thread", strerror(errno));
+		complain_of("cannot start a thread", strerror(errno));
 	}
 	remove_files(process); /* before the workers stop listening: a successor may take the path from then on */
 	begin_drain(gateway);
@@ -297,7 +297,7 @@ static bool run(struct process *process, const sigset_t *signals)
 
 /* ---------------------------------------------------------------- stop */
 
-static void settle(struct gateway *gateway)
+static void settle_gateway(struct gateway *gateway)
 {
 	bool quiet;
 	do {
@@ -308,7 +308,7 @@ static void settle(struct gateway *gateway)
 	} while (!quiet);
 }
 
-static void stop(struct process *process)
+static void stop_process(struct process *process)
 {
 	struct gateway *gateway = &process->gateway;
 	struct config *config = process->config;
@@ -319,7 +319,7 @@ static void stop(struct process *process)
 		for (unsigned i = 0; i < config->workers; i++)
 			all = all && gateway->workers[i];
 		if (all)
-			settle(gateway);
+			settle_gateway(gateway);
 		gateway->settled = true;
 		for (unsigned i = 0; i < config->workers; i++)
 			worker_free(gateway->workers[i]);
@@ -371,14 +371,14 @@ int serve(const char *config_path)
 	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the fork server */
 	http_library_init(library_panic);
 	int code = EXIT_START;
-	if (start(&process, config_path)) {
-		code = run(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
+	if (start_process(&process, config_path)) {
+		code = run_process(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
 		process.ran = true;
 	}
 	if (process.hangs) {
 		stop_hanging(&process);
 		return code; /* NOLINT(clang-analyzer-unix.Malloc): all of it stays, see above */
 	}
-	stop(&process);
+	stop_process(&process);
 	return code;
 }

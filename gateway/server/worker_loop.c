@@ -55,8 +55,8 @@ static bool make_tracking(struct worker *worker)
 	return worker->tracking != NULL;
 }
 
-/* What has been let in shall be answered: where bodies and replies may not take more, answers may take an eighth more, and
- * ANSWERS_MORE_BYTES at least. */
+/* What has been let in shall be answered: where bodies and replies may not take more, answers may take an eighth more,
+ * and ANSWERS_MORE_BYTES at least. */
 static void count_answers(struct worker *worker)
 {
 	struct gateway *gateway = worker->gateway;
@@ -169,7 +169,7 @@ static void move_calls(struct worker *worker)
 }
 
 /* What has been purged leaves memory by and by: a little a turn, and as long again for all else. */
-static void sweep(struct worker *worker)
+static void sweep_memory(struct worker *worker)
 {
 	uint64_t now_us = loop_now(worker->loop);
 	if (now_us < worker->sweep_us)
@@ -200,7 +200,7 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 		redis_tracking_tick(worker->tracking, now_us);
 	call_groups_turn(worker, now_us);
 	if (worker->index == 0)
-		sweep(worker);
+		sweep_memory(worker);
 	move_calls(worker);
 }
 
@@ -246,7 +246,7 @@ static void leave_providers(struct worker *worker, uint64_t latest_us)
 }
 
 /* Finish what is in flight, at most until the drain's deadline; then say shutting_down to the rest. */
-static void drain(struct worker *worker)
+static void drain_worker(struct worker *worker)
 {
 	struct gateway *gateway = worker->gateway;
 	uint64_t until_us = atomic_load(&gateway->drain_until_us);
@@ -290,7 +290,7 @@ static void tell_load(struct worker *worker)
 	meter_set(worker->meter, METRIC_ID_WORKER_LAG, worker->index, 0, (int64_t)lag_us);
 }
 
-static void *run(void *context)
+static void *run_worker(void *context)
 {
 	struct worker *worker = context;
 	struct gateway *gateway = worker->gateway;
@@ -304,7 +304,7 @@ static void *run(void *context)
 			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;
 		}
 	}
-	drain(worker);
+	drain_worker(worker);
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_stop(worker->daemons[i]);
 	worker->daemon_count = 0;
@@ -313,7 +313,7 @@ static void *run(void *context)
 
 bool worker_start(struct worker *worker)
 {
-	int result = pthread_create(&worker->thread, NULL, run, worker);
+	int result = pthread_create(&worker->thread, NULL, run_worker, worker);
 	if (result) {
 		errno = result;
 		return false;

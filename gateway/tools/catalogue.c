@@ -112,7 +112,7 @@ static void join_instructions(struct making *making)
 	buf_fini(&json);
 }
 
-static void claim(struct making *making, const struct tool *tool, size_t rank)
+static void claim_name(struct making *making, const struct tool *tool, size_t rank)
 {
 	making->claims[making->claim_count++] = (struct claim){ tool, rank };
 }
@@ -121,7 +121,7 @@ static void claim(struct making *making, const struct tool *tool, size_t rank)
  * is up sooner could put itself in the place of another. */
 static void claim_listed(struct making *making, const struct tool *tool)
 {
-	claim(making, tool, tool->declared ? 0 : 1 + tool->upstream);
+	claim_name(making, tool, tool->declared ? 0 : 1 + tool->upstream);
 }
 
 static int by_name_and_rank(const void *a, const void *b)
@@ -146,7 +146,7 @@ static bool gather_claims(struct making *making)
 	for (size_t i = 0; i < generation->tool_count; i++) {
 		const struct tool *tool = &generation->tools[i];
 		if (!tool->remote || !catalogue->shares[tool->upstream].listing) /* else the listing has it, or not */
-			claim(making, tool, 0);
+			claim_name(making, tool, 0);
 	}
 	for (size_t i = 0; i < catalogue->share_count; i++) {
 		const struct listing *listing = catalogue->shares[i].listing;
@@ -180,7 +180,7 @@ static void make_room_for_refused(struct making *making)
 	}
 }
 
-static void refuse(struct making *making, const struct tool *tool, const struct tool *holder)
+static void refuse_tool(struct making *making, const struct tool *tool, const struct tool *holder)
 {
 	const struct generation *generation = making->generation;
 	struct listing_status *status = &making->catalogue->shares[tool->upstream].status;
@@ -206,7 +206,7 @@ static void settle_claims(struct making *making)
 	for (size_t i = 0; i < making->claim_count; i++) {
 		const struct tool *tool = making->claims[i].tool;
 		if (is_beaten(making, i)) {
-			refuse(making, tool, catalogue->tools[catalogue->tool_count - 1]);
+			refuse_tool(making, tool, catalogue->tools[catalogue->tool_count - 1]);
 			continue;
 		}
 		catalogue->tools[catalogue->tool_count++] = tool;

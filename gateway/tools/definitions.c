@@ -70,7 +70,7 @@ static void put_name(struct buf *out, const struct tool *tool)
 	json_put_string(out, slice_of(tool->name));
 }
 
-static const char *yes(bool value)
+static const char *say_bool(bool value)
 {
 	return value ? "true" : "false";
 }
@@ -84,7 +84,8 @@ static void put_jitney(struct buf *out, const struct generation *generation, con
 	put_raw(out, "input_schema", tool->input_schema);
 	put_raw(out, "output_schema", tool->output_schema);
 	buf_printf(out, ",\"annotations\":{\"read_only\":%s,\"idempotent\":%s,\"destructive\":%s,\"open_world\":%s}",
-		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
+		   say_bool(tool->read_only), say_bool(tool->idempotent), say_bool(tool->destructive),
+		   say_bool(tool->open_world));
 	put_text(out, "upstream", generation->upstreams[tool->upstream].settings.name);
 	buf_printf(out, ",\"timeout_ms\":%llu", (unsigned long long)(tool->timeout_us / CLOCK_US_PER_MS));
 	if (tool->cache.ttl_us)
@@ -108,7 +109,8 @@ static void put_mcp(struct buf *out, const struct tool *tool)
 	buf_printf(out,
 		   ",\"annotations\":{\"readOnlyHint\":%s,\"idempotentHint\":%s,\"destructiveHint\":%s,"
 		   "\"openWorldHint\":%s}}",
-		   yes(tool->read_only), yes(tool->idempotent), yes(tool->destructive), yes(tool->open_world));
+		   say_bool(tool->read_only), say_bool(tool->idempotent), say_bool(tool->destructive),
+		   say_bool(tool->open_world));
 }
 
 static void put_function(struct buf *out, const struct tool *tool, const char *schema_name, const char *rest)
@@ -179,7 +181,7 @@ static void put_list(struct buf *out, const struct generation *generation, const
 
 /* ---------------------------------------------------------------- documents */
 
-static bool finish(struct document *document, struct buf *text)
+static bool finish_document(struct document *document, struct buf *text)
 {
 	document->blob = buf_take_blob(text);
 	buf_fini(text);
@@ -200,11 +202,11 @@ struct definitions *definitions_new(const struct generation *generation, const s
 	bool fine = true;
 	for (int i = 0; i < FORMAT_COUNT && fine; i++) {
 		put_list(&text, generation, tools, count, (enum definition_format)i);
-		fine = finish(&definitions->lists[i], &text);
+		fine = finish_document(&definitions->lists[i], &text);
 	}
 	if (fine) {
 		openapi_put(&text, tools, count);
-		fine = finish(&definitions->openapi, &text);
+		fine = finish_document(&definitions->openapi, &text);
 	}
 	if (!fine) {
 		definitions_unref(definitions);
@@ -246,5 +248,5 @@ bool definitions_tool(const struct generation *generation, const struct tool *to
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
 	put_tool(&text, generation, tool, format);
 	buf_put_char(&text, '\n');
-	return finish(document, &text);
+	return finish_document(document, &text);
 }

@@ -42,7 +42,7 @@ struct reader {
 	char *why;
 };
 
-static bool damaged(char *why, const char *what)
+static bool refuse_damaged(char *why, const char *what)
 {
 	snprintf(why, LIST_STORE_WHY_BYTES, "%s", what);
 	return false;
@@ -121,7 +121,7 @@ static bool read_record(struct reader *reader)
 	buf_fini(&name);
 	buf_fini(&source);
 	buf_fini(&said);
-	return fine || damaged(reader->why, "it holds what is no list");
+	return fine || refuse_damaged(reader->why, "it holds what is no list");
 }
 
 static bool read_text(struct reader *reader)
@@ -130,10 +130,10 @@ static bool read_text(struct reader *reader)
 	char digits[HASH_DIGITS + 1];
 	if (!take_line(&reader->left, &head) || head.len != strlen(MAGIC) + HASH_DIGITS ||
 	    memcmp(head.at, MAGIC, strlen(MAGIC)) != 0)
-		return damaged(reader->why, "it does not begin as such a file does");
+		return refuse_damaged(reader->why, "it does not begin as such a file does");
 	put_hash(digits, XXH3_64bits(reader->left.at, reader->left.len));
 	if (memcmp(head.at + strlen(MAGIC), digits, HASH_DIGITS) != 0)
-		return damaged(reader->why, "it is not as it was written: its hash is another one");
+		return refuse_damaged(reader->why, "it is not as it was written: its hash is another one");
 	struct slice records = reader->left;
 	for (reader->checking = true; reader->left.len;)
 		if (!read_record(reader))
@@ -168,11 +168,11 @@ static enum list_store_result read_file(const char *path, struct buf *text, char
 		return LIST_STORE_NONE;
 	bool fine = false;
 	if (fd < 0 || fstat(fd, &status) < 0)
-		damaged(why, strerror(errno));
+		refuse_damaged(why, strerror(errno));
 	else if (!S_ISREG(status.st_mode))
-		damaged(why, "it is no file");
+		refuse_damaged(why, "it is no file");
 	else if (!(fine = read_bytes(fd, text)))
-		damaged(why, text->failed ? "it is too large" : strerror(errno));
+		refuse_damaged(why, text->failed ? "it is too large" : strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return fine ? LIST_STORE_READ : LIST_STORE_DAMAGED;
@@ -189,7 +189,7 @@ enum list_store_result list_store_read(const struct generation *generation,
 	};
 	reader.seen = calloc(generation->upstream_count + 1, sizeof *reader.seen);
 	if (result == LIST_STORE_READ && !reader.seen) {
-		damaged(why, "out of memory");
+		refuse_damaged(why, "out of memory");
 		result = LIST_STORE_DAMAGED;
 	}
 	if (result == LIST_STORE_READ && !read_text(&reader))
@@ -260,10 +260,10 @@ bool list_store_write(const struct generation *generation, const struct kept_lis
 	buf_printf(&path, "%s.new", generation->mcp.lists);
 	bool fine = !text.failed && !head.failed && !path.failed;
 	if (!fine)
-		damaged(why, "out of memory");
+		refuse_damaged(why, "out of memory");
 	else if (!(fine = write_file(buf_cstr(&path), buf_slice(&head), buf_slice(&text)) &&
 			  rename(buf_cstr(&path), generation->mcp.lists) == 0))
-		damaged(why, strerror(errno));
+		refuse_damaged(why, strerror(errno));
 	buf_fini(&text);
 	buf_fini(&path);
 	buf_fini(&head);

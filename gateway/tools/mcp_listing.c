@@ -62,9 +62,9 @@ struct listed {
 	const char *remote;
 };
 
-static void refuse(struct maker *maker, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
+static void refuse_listed(struct maker *maker, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
 
-static void refuse(struct maker *maker, const char *name, const char *format, ...)
+static void refuse_listed(struct maker *maker, const char *name, const char *format, ...)
 {
 	char why[2 * REASON_BYTES];
 	va_list args;
@@ -77,7 +77,7 @@ static void refuse(struct maker *maker, const char *name, const char *format, ..
 
 /* The buffer's bytes in the arena; the buffer is given back. NULL: out of memory, which the arena remembers or the
  * maker. */
-static const char *keep(struct maker *maker, struct buf *text)
+static const char *keep_text(struct maker *maker, struct buf *text)
 {
 	const char *kept = text->failed ? NULL : arena_text(maker->arena, buf_slice(text));
 	maker->no_memory |= kept == NULL;
@@ -116,12 +116,12 @@ static const char *take_text(struct maker *maker, struct slice raw)
 	if (raw.len == 0 || json_type(raw) != JSON_STRING)
 		return "";
 	json_unescape(raw, &text);
-	const char *kept = keep(maker, &text);
+	const char *kept = keep_text(maker, &text);
 	return kept ? kept : "";
 }
 
 /* An annotation that is true or false; else `otherwise`. */
-static bool hint(const struct listed *listed, const char *name, bool otherwise)
+static bool choose_hint(const struct listed *listed, const char *name, bool otherwise)
 {
 	struct slice value;
 	if (listed->annotations.len == 0 || json_type(listed->annotations) != JSON_OBJECT ||
@@ -136,10 +136,10 @@ static bool hint(const struct listed *listed, const char *name, bool otherwise)
 
 static bool refuse_name(struct maker *maker, const char *remote, const char *name, const char *holder)
 {
-	refuse(maker, remote,
-	       "\"%s\" is the name of the server's tool \"%.100s\" already; name this one: tools: { OTHER_NAME: "
-	       "{ upstream: %s, tool: \"%.100s\" } }",
-	       name, holder, maker->upstream->settings.name, remote);
+	refuse_listed(maker, remote,
+		      "\"%s\" is the name of the server's tool \"%.100s\" already; name this one: tools: { OTHER_NAME: "
+		      "{ upstream: %s, tool: \"%.100s\" } }",
+		      name, holder, maker->upstream->settings.name, remote);
 	return false;
 }
 
@@ -148,10 +148,11 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 {
 	const char *upstream = maker->upstream->settings.name;
 	if (strlen(tool->name) > SHOWN_NAME_BYTES) {
-		refuse(maker, listed->remote,
-		       "its name here would be %zu characters long, %d are allowed; name it: tools: { SHORT_NAME: { "
-		       "upstream: %s, tool: \"%.*s\" } }",
-		       strlen(tool->name), SHOWN_NAME_BYTES, upstream, REASON_BYTES / 2, listed->remote);
+		refuse_listed(
+			maker, listed->remote,
+			"its name here would be %zu characters long, %d are allowed; name it: tools: { SHORT_NAME: { "
+			"upstream: %s, tool: \"%.*s\" } }",
+			strlen(tool->name), SHOWN_NAME_BYTES, upstream, REASON_BYTES / 2, listed->remote);
 		return false;
 	}
 	const size_t *holder = name_map_find(&maker->shown, slice_of(tool->name));
@@ -165,9 +166,10 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 	case SLOT_FOUND:
 		return true;
 	case SLOT_FULL:
-		refuse(maker, listed->remote,
-		       "the server has brought up %zu names since the gateway started; raise upstreams.%s.max_tools",
-		       maker->upstream->exposure.max_tools, upstream);
+		refuse_listed(
+			maker, listed->remote,
+			"the server has brought up %zu names since the gateway started; raise upstreams.%s.max_tools",
+			maker->upstream->exposure.max_tools, upstream);
 		return false;
 	default:
 		maker->no_memory = true;
@@ -178,15 +180,15 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 static void take_hints(const struct maker *maker, const struct listed *listed, struct tool *tool)
 {
 	const struct exposure *exposure = &maker->upstream->exposure;
-	bool trusted = exposure->trust_hints, read_only = hint(listed, "readOnlyHint", false);
+	bool trusted = exposure->trust_hints, read_only = choose_hint(listed, "readOnlyHint", false);
 	if (!(tool->said & SAID_READ_ONLY))
 		tool->read_only = trusted && read_only;
 	if (!(tool->said & SAID_IDEMPOTENT))
-		tool->idempotent = trusted && hint(listed, "idempotentHint", false);
+		tool->idempotent = trusted && choose_hint(listed, "idempotentHint", false);
 	if (!(tool->said & SAID_DESTRUCTIVE))
-		tool->destructive = hint(listed, "destructiveHint", !read_only && !tool->read_only);
+		tool->destructive = choose_hint(listed, "destructiveHint", !read_only && !tool->read_only);
 	if (!(tool->said & SAID_OPEN_WORLD))
-		tool->open_world = hint(listed, "openWorldHint", true);
+		tool->open_world = choose_hint(listed, "openWorldHint", true);
 	if (!(tool->said & SAID_CACHE) && trusted && read_only && tool->read_only) {
 		tool->cache = exposure->cache;
 		tool->scope = exposure->scope;
@@ -227,10 +229,10 @@ static const char *shown_schema(struct maker *maker, const struct listed *listed
 		schema_put_mended(&mended, schema.len ? schema : SLICE("{}"));
 		mended.failed |= shown.failed;
 		buf_fini(&shown);
-		return keep(maker, &mended);
+		return keep_text(maker, &mended);
 	}
 	if (shown.store || shown.failed)
-		return keep(maker, &shown);
+		return keep_text(maker, &shown);
 	return arena_text(maker->arena, schema);
 }
 
@@ -279,7 +281,7 @@ static const char *write_mcp(struct maker *maker, const struct listed *listed, c
 		put_hints(&out, tool);
 	}
 	buf_put_char(&out, '}');
-	return keep(maker, &out);
+	return keep_text(maker, &out);
 }
 
 static void hash_text(XXH3_state_t *hash, struct slice text)
@@ -324,7 +326,7 @@ static bool compile_route(struct maker *maker, const struct listed *listed, stru
 	if (error.kind == DIALECT_ERROR_NO_MEMORY)
 		maker->no_memory = true;
 	else
-		refuse(maker, listed->remote, "%s%s%s", error.part, *error.part ? ": " : "", error.text);
+		refuse_listed(maker, listed->remote, "%s%s%s", error.part, *error.part ? ": " : "", error.text);
 	return false;
 }
 
@@ -338,17 +340,18 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 	} else {
 		struct buf name = BUF_INIT(TEXT_BYTES_MAX);
 		exposure_put_name(&name, maker->upstream, slice_of(listed->remote));
-		tool.name = keep(maker, &name);
+		tool.name = keep_text(maker, &name);
 		if (!tool.name || !take_name(maker, listed, &tool))
 			return;
 	}
 	if (!(tool.said & SAID_INPUT_SCHEMA) && listed->input.len)
 		fault = schema_fault(listed->input);
 	if (fault) {
-		refuse(maker, listed->remote,
-		       "%s; declare another: tools: { %s: { upstream: %s, tool: \"%.100s\", input_schema: { type: "
-		       "object } } }",
-		       fault, tool.name, maker->upstream->settings.name, listed->remote);
+		refuse_listed(
+			maker, listed->remote,
+			"%s; declare another: tools: { %s: { upstream: %s, tool: \"%.100s\", input_schema: { type: "
+			"object } } }",
+			fault, tool.name, maker->upstream->settings.name, listed->remote);
 		return;
 	}
 	tool.remote = listed->remote;
@@ -361,7 +364,7 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 	tool.mcp = write_mcp(maker, listed, &tool, schema);
 	struct buf mended = BUF_INIT(TEXT_BYTES_MAX);
 	schema_put_mended(&mended, slice_of(schema));
-	tool.input_schema = keep(maker, &mended);
+	tool.input_schema = keep_text(maker, &mended);
 	tool.version = write_digest(maker, maker->upstream->exposure.version, listed, &tool);
 	tool.source = write_digest(maker, maker->upstream->exposure.source, listed, &tool);
 	if (!compile_route(maker, listed, &tool))
@@ -376,26 +379,26 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 static bool read_tool(struct maker *maker, struct slice element, struct listed *listed)
 {
 	if (json_type(element) != JSON_OBJECT) {
-		refuse(maker, "", "an element of the server's list is no object");
+		refuse_listed(maker, "", "an element of the server's list is no object");
 		return false;
 	}
 	read_members(element, listed);
 	if (element.len > TOOL_BYTES_MAX) {
 		char name[REASON_BYTES];
 		snprintf(name, sizeof name, "%.*s", SLICE_ARG(listed->name));
-		refuse(maker, arena_text(maker->arena, slice_of(name)),
-		       "its definition is %zu bytes long; %d are allowed", element.len, TOOL_BYTES_MAX);
+		refuse_listed(maker, arena_text(maker->arena, slice_of(name)),
+			      "its definition is %zu bytes long; %d are allowed", element.len, TOOL_BYTES_MAX);
 		return false;
 	}
 	listed->remote = take_text(maker, listed->name);
 	if (!*listed->remote || strlen(listed->remote) > REMOTE_NAME_BYTES ||
 	    memmem(listed->name.at, listed->name.len, "\\u0000", 6)) {
-		refuse(maker, listed->remote, "its name is missing, is no text, or is longer than %d bytes",
-		       REMOTE_NAME_BYTES);
+		refuse_listed(maker, listed->remote, "its name is missing, is no text, or is longer than %d bytes",
+			      REMOTE_NAME_BYTES);
 		return false;
 	}
 	if (name_map_add(&maker->remote, slice_of(listed->remote), 0)) {
-		refuse(maker, listed->remote, "the server lists it twice; the first one counts");
+		refuse_listed(maker, listed->remote, "the server lists it twice; the first one counts");
 		return false;
 	}
 	return true;
@@ -421,8 +424,8 @@ static void note_missing(struct maker *maker)
 	for (size_t i = 0; i < maker->about_count; i++) {
 		const struct tool *tool = maker->about[i].tool;
 		if (!maker->about[i].met)
-			refuse(maker, tool->remote, "tools.%s is about it, but the server does not list it",
-			       tool->name);
+			refuse_listed(maker, tool->remote, "tools.%s is about it, but the server does not list it",
+				      tool->name);
 	}
 }
 

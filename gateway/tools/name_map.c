@@ -38,7 +38,7 @@ static struct name_place *place_of(const struct name_map *map, struct slice name
 }
 
 /* False: out of memory, and nothing has changed. */
-static bool grow(struct name_map *map)
+static bool grow_map(struct name_map *map)
 {
 	struct name_map larger = *map;
 	larger.size = map->size ? 2 * map->size : FIRST_SIZE;
@@ -57,7 +57,7 @@ size_t *name_map_add(struct name_map *map, struct slice name, size_t number)
 {
 	if (!name.at)
 		name = SLICE("");
-	if (2 * map->count >= map->size && !grow(map)) {
+	if (2 * map->count >= map->size && !grow_map(map)) {
 		map->failed = true;
 		return NULL;
 	}

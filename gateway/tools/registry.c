@@ -124,7 +124,7 @@ static void on_list_failed(void *context, const char *why)
 
 /* ---------------------------------------------------------------- news, on the registry's */
 
-static void fail(struct tool_source *source, const char *why)
+static void fail_source(struct tool_source *source, const char *why)
 {
 	enum listing_state state = source->state == LISTING_KEPT ? LISTING_KEPT
 				   : source->listing             ? LISTING_STALE
@@ -215,7 +215,7 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 						      &registry->stopping, error, sizeof error);
 		if (!listing) {
 			if (!is_stopping(registry))
-				fail(source, error);
+				fail_source(source, error);
 			return;
 		}
 		listing_unref(source->listing);
@@ -249,7 +249,7 @@ static void read_news(struct registry *registry)
 			take_list(source, i, report->tools);
 		}
 		if (report && report->failed)
-			fail(source, report->why);
+			fail_source(source, report->why);
 		report_free(report);
 		if (is_stopping(registry))
 			return;
@@ -293,7 +293,7 @@ static struct listing_status status_of(const struct catalogue *catalogue, const 
 	return (struct listing_status){ .why = "" };
 }
 
-static void tell(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
+static void tell_changes(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
 {
 	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		const char *upstream = registry->generation->upstreams[i].settings.name;
@@ -350,7 +350,7 @@ static struct catalogue *make_catalogue(const struct registry *registry, const s
 }
 
 /* It is the current one from now on, and goes to everybody. */
-static void publish(struct registry *registry, struct catalogue *next, registry_offer *offer, void *context)
+static void publish_catalogue(struct registry *registry, struct catalogue *next, registry_offer *offer, void *context)
 {
 	struct catalogue *before = registry->current;
 	registry->current = next;
@@ -358,7 +358,7 @@ static void publish(struct registry *registry, struct catalogue *next, registry_
 	if (offer)
 		offer(context, next);
 	set_gauges(registry);
-	tell(registry, before, next);
+	tell_changes(registry, before, next);
 	catalogue_unref(before);
 }
 
@@ -369,7 +369,7 @@ static bool take_turn(struct registry *registry, registry_offer *offer, void *co
 		return true;
 	struct catalogue *next = make_catalogue(registry, registry->generation, NULL);
 	if (next)
-		publish(registry, next, offer, context);
+		publish_catalogue(registry, next, offer, context);
 	return next != NULL;
 }
 
@@ -468,7 +468,7 @@ static void drop_lists(struct saved_lists *saved)
 	generation_unref(saved->generation);
 }
 
-static void save(struct registry *registry)
+static void save_lists(struct registry *registry)
 {
 	char why[LIST_STORE_WHY_BYTES];
 	struct saved_lists saved = { 0 };
@@ -484,7 +484,7 @@ static void save(struct registry *registry)
 	drop_lists(&saved);
 }
 
-static void *run(void *context)
+static void *run_registry(void *context)
 {
 	struct registry *registry = context;
 	bool fine = true;
@@ -494,10 +494,10 @@ static void *run(void *context)
 		loop_wait(registry->loop, registry->unsaved && registry->save_us < due_us ? registry->save_us : due_us);
 		fine = registry_turn(registry, registry->offer, registry->offer_context);
 		if (registry->unsaved && loop_now(registry->loop) >= registry->save_us)
-			save(registry);
+			save_lists(registry);
 	}
 	if (registry->unsaved)
-		save(registry);
+		save_lists(registry);
 	return NULL;
 }
 
@@ -514,7 +514,7 @@ static bool start_thread(struct registry *registry, const struct generation *gen
 {
 	if (registry->started || !registry->offer || !has_work(generation))
 		return true;
-	int result = pthread_create(&registry->thread, NULL, run, registry);
+	int result = pthread_create(&registry->thread, NULL, run_registry, registry);
 	if (result) {
 		errno = result;
 		return false;
@@ -628,7 +628,7 @@ static void use_listings(const struct generation *next, struct listing **listing
 	}
 }
 
-static bool use(struct registry *registry, struct generation *next, struct listing **listings)
+static bool use_generation(struct registry *registry, struct generation *next, struct listing **listings)
 {
 	list_anew(registry, next, listings);
 	struct catalogue *catalogue = start_thread(registry, next) ? make_catalogue(registry, next, listings) : NULL;
@@ -638,7 +638,7 @@ static bool use(struct registry *registry, struct generation *next, struct listi
 	generation_unref(registry->generation);
 	registry->generation = generation_ref(next);
 	use_listings(next, listings);
-	publish(registry, catalogue, registry->offer, registry->offer_context);
+	publish_catalogue(registry, catalogue, registry->offer, registry->offer_context);
 	return true;
 }
 
@@ -648,7 +648,7 @@ bool registry_use(struct registry *registry, struct generation *next)
 	if (!listings)
 		return false;
 	pthread_mutex_lock(&registry->mutex);
-	bool good = use(registry, next, listings);
+	bool good = use_generation(registry, next, listings);
 	pthread_mutex_unlock(&registry->mutex);
 	for (size_t i = 0; i < next->upstream_count; i++)
 		listing_unref(listings[i]);

@@ -50,7 +50,7 @@ static bool is_type(struct slice value, enum json_type type)
 }
 
 /* The member, if it is of that type; else empty. */
-static struct slice member(struct slice object, const char *name, enum json_type type)
+static struct slice find_member(struct slice object, const char *name, enum json_type type)
 {
 	struct slice value;
 	if (is_type(object, JSON_OBJECT) && json_member(object, slice_of(name), &value) && is_type(value, type))
@@ -61,19 +61,19 @@ static struct slice member(struct slice object, const char *name, enum json_type
 /* Whether the schema's type is this, or a list with it. */
 static bool has_type(struct slice schema, const char *type)
 {
-	struct slice element, list = member(schema, "type", JSON_ARRAY);
+	struct slice element, list = find_member(schema, "type", JSON_ARRAY);
 	struct json_walk walk = json_walk(list);
 	while (list.len && json_next_element(&walk, &element))
 		if (is_type(element, JSON_STRING) && json_string_is(element, slice_of(type)))
 			return true;
-	struct slice word = member(schema, "type", JSON_STRING);
+	struct slice word = find_member(schema, "type", JSON_STRING);
 	return word.len && json_string_is(word, slice_of(type));
 }
 
 bool schema_is_object(struct slice schema)
 {
 	schema = json_trim(schema);
-	return member(schema, "type", JSON_STRING).len && has_type(schema, "object");
+	return find_member(schema, "type", JSON_STRING).len && has_type(schema, "object");
 }
 
 const char *schema_fault(struct slice schema)
@@ -201,7 +201,7 @@ struct parts {
 	size_t count;
 };
 
-static void gather(struct parts *parts, struct slice schema)
+static void gather_parts(struct parts *parts, struct slice schema)
 {
 	static const char *const lists[] = { "allOf", "anyOf", "oneOf" };
 	struct slice element;
@@ -209,7 +209,7 @@ static void gather(struct parts *parts, struct slice schema)
 	parts->all[0] = true;
 	parts->count = 1;
 	for (size_t i = 0; i < countof(lists); i++) {
-		struct slice list = member(schema, lists[i], JSON_ARRAY);
+		struct slice list = find_member(schema, lists[i], JSON_ARRAY);
 		struct json_walk walk = json_walk(list);
 		while (list.len && parts->count < PARTS_MAX && json_next_element(&walk, &element)) {
 			parts->schemas[parts->count] = element;
@@ -227,7 +227,7 @@ static void put_properties(struct mender *mender, const struct parts *parts)
 	name_map_init(&there);
 	buf_put_text(&mender->out, "\"properties\":{");
 	for (size_t i = 0; i < parts->count; i++) {
-		struct slice properties = member(parts->schemas[i], "properties", JSON_OBJECT);
+		struct slice properties = find_member(parts->schemas[i], "properties", JSON_OBJECT);
 		struct json_walk walk = json_walk(properties);
 		while (properties.len && json_next_member(&walk, &name, &value)) {
 			if (name_map_add(&there, name, 0))
@@ -248,7 +248,7 @@ static void put_required(struct mender *mender, const struct parts *parts)
 	bool first = true;
 	name_map_init(&there);
 	for (size_t i = 0; i < parts->count; i++) {
-		struct slice required = member(parts->schemas[i], "required", JSON_ARRAY);
+		struct slice required = find_member(parts->schemas[i], "required", JSON_ARRAY);
 		struct json_walk walk = json_walk(required);
 		while (parts->all[i] && required.len && json_next_element(&walk, &name)) {
 			if (!is_type(name, JSON_STRING) || name_map_add(&there, name, 0))
@@ -267,7 +267,7 @@ static void put_required(struct mender *mender, const struct parts *parts)
 static bool top_is_fine(struct slice schema)
 {
 	struct slice value;
-	return schema_is_object(schema) && member(schema, "properties", JSON_OBJECT).len &&
+	return schema_is_object(schema) && find_member(schema, "properties", JSON_OBJECT).len &&
 	       !json_member(schema, SLICE("anyOf"), &value) && !json_member(schema, SLICE("oneOf"), &value) &&
 	       !json_member(schema, SLICE("allOf"), &value);
 }
@@ -276,7 +276,7 @@ static void put_top(struct mender *mender, struct slice schema)
 {
 	bool first = false;
 	struct parts parts;
-	gather(&parts, schema);
+	gather_parts(&parts, schema);
 	mender->changed = true;
 	buf_put_text(&mender->out, "{\"type\":\"object\",");
 	put_properties(mender, &parts);
@@ -313,7 +313,7 @@ void schema_put_for_vendors(struct buf *out, const char *schema, bool mended)
 /* ---------------------------------------------------------------- hiding */
 
 /* Without memory for the name it stays hidden: nobody misses what he cannot set. */
-static bool names(struct slice object, struct slice raw_name)
+static bool names_member(struct slice object, struct slice raw_name)
 {
 	struct buf name = BUF_INIT(SCHEMA_BYTES_MAX);
 	struct slice value;
@@ -330,7 +330,7 @@ static void put_without(struct buf *out, struct slice properties, struct slice c
 	struct json_walk walk = json_walk(properties);
 	buf_put_char(out, '{');
 	while (json_next_member(&walk, &name, &value)) {
-		if (names(constants, name))
+		if (names_member(constants, name))
 			continue;
 		buf_put_text(out, comma);
 		buf_put(out, name);
@@ -348,7 +348,7 @@ static void put_list_without(struct buf *out, struct slice required, struct slic
 	struct json_walk walk = json_walk(required);
 	buf_put_char(out, '[');
 	while (json_next_element(&walk, &name)) {
-		if (is_type(name, JSON_STRING) && names(constants, name))
+		if (is_type(name, JSON_STRING) && names_member(constants, name))
 			continue;
 		buf_put_text(out, comma);
 		buf_put(out, name);

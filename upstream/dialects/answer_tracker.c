@@ -81,7 +81,7 @@ bool tracker_check(struct answer_tracker *tracker, struct slice body, struct sli
 	return false;
 }
 
-static void mark(struct answer_tracker *tracker, size_t index)
+static void mark_answered(struct answer_tracker *tracker, size_t index)
 {
 	assert(index < tracker->count && !tracker->answered[index]);
 	tracker->answered[index] = true;
@@ -90,7 +90,7 @@ static void mark(struct answer_tracker *tracker, size_t index)
 
 static void hand_over(struct answer_tracker *tracker, size_t index, struct answer *answer)
 {
-	mark(tracker, index);
+	mark_answered(tracker, index);
 	dialect_emit(&tracker->base, index, answer);
 }
 
@@ -98,7 +98,7 @@ void tracker_doubt(struct answer_tracker *tracker, size_t index, struct answer *
 {
 	const struct dialect_sink *sink = &tracker->base.sink;
 	assert(answer->outcome != OUTCOME_OK);
-	mark(tracker, index);
+	mark_answered(tracker, index);
 	if (sink->doubted)
 		sink->doubted(sink->context, index, answer);
 	else
@@ -258,7 +258,7 @@ static void log_refusal(const struct answer_tracker *tracker, struct slice said)
 }
 
 /* What calls are shown of it: one JSON text, or empty. The slice points into `said` or `scratch`. */
-static struct slice shown(const struct answer_tracker *tracker, struct slice said, struct buf *scratch)
+static struct slice shown_text(const struct answer_tracker *tracker, struct slice said, struct buf *scratch)
 {
 	if (tracker->count <= 1 || json_trim(said).len == 0)
 		return dialect_said(said, tracker->depth, scratch);
@@ -278,7 +278,7 @@ struct answer *tracker_refusal(const struct answer_tracker *tracker, enum outcom
 	vsnprintf(what, sizeof what - strlen(many), format, args);
 	va_end(args);
 	struct answer *answer = answer_upstream_error(outcome, tracker->base.status, tracker->base.retry_after_s,
-						      shown(tracker, said, &scratch), "%s%s", what, many);
+						      shown_text(tracker, said, &scratch), "%s%s", what, many);
 	buf_fini(&scratch);
 	return answer;
 }
@@ -291,7 +291,7 @@ struct answer *tracker_status_refusal(const struct answer_tracker *tracker, enum
 }
 
 /* Which fault it is that leaves a call of a whole answer without one. */
-static struct answer *unproven(const struct answer_tracker *tracker)
+static struct answer *unproven_outcome(const struct answer_tracker *tracker)
 {
 	return tracker_refusal(tracker, OUTCOME_UPSTREAM_ERROR, (struct slice){ NULL, 0 },
 			       "the provider's list has %s%zu items, and no item says whose it is",
@@ -310,7 +310,7 @@ struct answer *tracker_missing(const struct answer_tracker *tracker, struct slic
 				       "the provider's answer cannot be read: %s at byte %zu", tracker->fault.what,
 				       tracker->fault.at);
 	if (tracker->by_place && !tracker->proven)
-		return unproven(tracker);
+		return unproven_outcome(tracker);
 	return tracker_broken(tracker, "the provider's answer has nothing for this call");
 }
 

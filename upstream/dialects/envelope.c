@@ -57,7 +57,7 @@ static const struct envelope_settings presets[] = {
 	  .retry_after = "headers.Retry-After" },
 };
 
-static void fill(const char **text, const char *with)
+static void fill_default(const char **text, const char *with)
 {
 	if (!*text)
 		*text = with;
@@ -65,27 +65,27 @@ static void fill(const char **text, const char *with)
 
 static void fill_from(struct envelope_settings *settings, const struct envelope_settings *preset)
 {
-	fill(&settings->method, preset->method);
-	fill(&settings->path, preset->path);
-	fill(&settings->content_type, preset->content_type);
-	fill(&settings->headers, preset->headers);
-	fill(&settings->framing, preset->framing);
-	fill(&settings->body, preset->body);
-	fill(&settings->item, preset->item);
-	fill(&settings->answer_framing, preset->answer_framing);
-	fill(&settings->list, preset->list);
-	fill(&settings->match, preset->match);
-	fill(&settings->id, preset->id);
-	fill(&settings->result, preset->result);
-	fill(&settings->status, preset->status);
-	fill(&settings->errors, preset->errors);
-	fill(&settings->error, preset->error);
-	fill(&settings->retry_after, preset->retry_after);
+	fill_default(&settings->method, preset->method);
+	fill_default(&settings->path, preset->path);
+	fill_default(&settings->content_type, preset->content_type);
+	fill_default(&settings->headers, preset->headers);
+	fill_default(&settings->framing, preset->framing);
+	fill_default(&settings->body, preset->body);
+	fill_default(&settings->item, preset->item);
+	fill_default(&settings->answer_framing, preset->answer_framing);
+	fill_default(&settings->list, preset->list);
+	fill_default(&settings->match, preset->match);
+	fill_default(&settings->id, preset->id);
+	fill_default(&settings->result, preset->result);
+	fill_default(&settings->status, preset->status);
+	fill_default(&settings->errors, preset->errors);
+	fill_default(&settings->error, preset->error);
+	fill_default(&settings->retry_after, preset->retry_after);
 	if (!settings->max)
 		settings->max = preset->max;
 }
 
-static bool is(const char *text, const char *word)
+static bool is_word(const char *text, const char *word)
 {
 	return text && strcmp(text, word) == 0;
 }
@@ -93,18 +93,18 @@ static bool is(const char *text, const char *word)
 void envelope_fill(struct envelope_settings *settings)
 {
 	for (size_t i = 0; i < countof(presets); i++)
-		if (is(settings->preset, presets[i].preset))
+		if (is_word(settings->preset, presets[i].preset))
 			fill_from(settings, &presets[i]);
 	const struct envelope_settings defaults = {
 		.method = "POST",
 		.path = "",
 		.headers = "",
 		.framing = "json",
-		.content_type = is(settings->framing, "ndjson") ? "application/x-ndjson" : "application/json",
-		.body = is(settings->framing, "ndjson") ? NULL : "{items}",
+		.content_type = is_word(settings->framing, "ndjson") ? "application/x-ndjson" : "application/json",
+		.body = is_word(settings->framing, "ndjson") ? NULL : "{items}",
 		.max = 100,
 		.answer_framing = "json",
-		.list = is(settings->answer_framing, "ndjson") ? NULL : ".",
+		.list = is_word(settings->answer_framing, "ndjson") ? NULL : ".",
 		.match = settings->id ? "id" : "position",
 		.result = ".",
 		.errors = "100-199, 300-599",
@@ -195,7 +195,7 @@ static bool check_target(const char *path, struct dialect_error *error)
 static bool set_match(struct envelope *envelope, struct dialect_error *error)
 {
 	const struct envelope_settings *settings = envelope->settings;
-	envelope->by_id = is(settings->match, "id");
+	envelope->by_id = is_word(settings->match, "id");
 	if (!settings->item || !*settings->item)
 		return dialect_refuse(error, "item", "is missing");
 	if (envelope->by_id && !settings->id)
@@ -207,7 +207,7 @@ static bool set_match(struct envelope *envelope, struct dialect_error *error)
 	return true;
 }
 
-static bool compile(struct envelope *envelope, struct dialect_error *error)
+static bool compile_envelope(struct envelope *envelope, struct dialect_error *error)
 {
 	const struct envelope_settings *settings = envelope->settings;
 	return set_match(envelope, error) && check_target(settings->path, error) &&
@@ -230,9 +230,9 @@ struct dialect *envelope_new(const struct envelope_settings *settings, struct di
 	envelope->dialect = dialect_envelope;
 	envelope->dialect.max_calls = settings->max;
 	envelope->settings = settings;
-	envelope->ndjson = is(settings->framing, "ndjson");
-	envelope->answer_ndjson = is(settings->answer_framing, "ndjson");
-	if (compile(envelope, error))
+	envelope->ndjson = is_word(settings->framing, "ndjson");
+	envelope->answer_ndjson = is_word(settings->answer_framing, "ndjson");
+	if (compile_envelope(envelope, error))
 		return &envelope->dialect;
 	free(envelope);
 	return NULL;

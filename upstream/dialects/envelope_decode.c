@@ -71,7 +71,7 @@ static struct answer *status_answer(const struct envelope_decoder *decoder, cons
 }
 
 /* Whether the item says anything for its call; the rest is told by the status of the answer. */
-static bool speaks(const struct envelope_decoder *decoder, const struct item *item, uint64_t *status)
+static bool speaks_status(const struct envelope_decoder *decoder, const struct item *item, uint64_t *status)
 {
 	bool known = tracker_number(item->status, status) && *status >= 100 && *status <= 599;
 	if (!known)
@@ -105,7 +105,7 @@ static void take_element(struct answer_tracker *tracker, struct slice element)
 	uint64_t status = 0;
 	size_t index;
 	read_item(decoder->envelope, element, &item);
-	bool spoken = speaks(decoder, &item, &status);
+	bool spoken = speaks_status(decoder, &item, &status);
 	if (!decoder->envelope->by_id && spoken)
 		tracker_place(tracker, item_answer(decoder, &item, status));
 	else if (!decoder->envelope->by_id)

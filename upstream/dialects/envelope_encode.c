@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * envelope_encode.c: writing with an envelope: a tool's route (the envelope's item template over the tool's own request)
- * and the one request for many calls. Method, path and headers of an item are what the rest dialect would send.
+ * envelope_encode.c: writing with an envelope: a tool's route (the envelope's item template over the tool's own
+ * request) and the one request for many calls. Method, path and headers of an item are what the rest dialect would
+ * send.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,7 @@ void envelope_route_free(struct dialect_route *base)
 }
 
 /* A template of JSON, or (check false) of a part of one. */
-static struct template *compile(struct slice text, bool check, const char *option, struct dialect_error *error)
+static struct template *compile_piece(struct slice text, bool check, const char *option, struct dialect_error *error)
 {
 	char *copy = strndup(text.at, text.len);
 	struct template *template = copy ? template_new(copy, TEMPLATE_BODY, error) : NULL;
@@ -110,7 +111,7 @@ static bool set_body(struct envelope_route *route, const char *text, struct dial
 	if (!route->body)
 		return dialect_no_memory(error);
 	while (next_line(route->envelope, &left, &line)) {
-		struct template *template = compile(line, true, "body", error);
+		struct template *template = compile_piece(line, true, "body", error);
 		if (!template)
 			return false;
 		route->body[route->body_count++] = template;
@@ -153,7 +154,7 @@ static bool add_piece(struct envelope_route *route, enum piece_kind kind, struct
 	struct piece piece = { .kind = kind };
 	if (kind == PIECE_TEMPLATE && text.len == 0)
 		return true;
-	if (kind == PIECE_TEMPLATE && !(piece.template = compile(text, false, "item", error)))
+	if (kind == PIECE_TEMPLATE && !(piece.template = compile_piece(text, false, "item", error)))
 		return false;
 	route->kinds |= 1U << kind;
 	route->pieces[route->piece_count++] = piece;
@@ -173,7 +174,7 @@ static size_t placeholder_at(struct slice at)
 
 static bool add_line(struct envelope_route *route, struct slice line, struct dialect_error *error)
 {
-	struct template *whole = compile(line, true, "item", error);
+	struct template *whole = compile_piece(line, true, "item", error);
 	if (!whole)
 		return false;
 	template_free(whole);
@@ -207,7 +208,7 @@ static bool set_item(struct envelope_route *route, char *text, struct dialect_er
 	return route->piece_count > 0 || dialect_refuse(error, "item", "is empty");
 }
 
-static bool has(const struct envelope_route *route, enum piece_kind kind)
+static bool has_piece(const struct envelope_route *route, enum piece_kind kind)
 {
 	return route->kinds & (1U << kind);
 }
@@ -216,18 +217,18 @@ static bool has(const struct envelope_route *route, enum piece_kind kind)
 static bool check_used(const struct envelope_route *route, const struct route_settings *settings,
 		       struct dialect_error *error)
 {
-	bool path = has(route, PIECE_PATH) || has(route, PIECE_RELATIVE_PATH);
-	if (settings->method && !has(route, PIECE_TOOL))
+	bool path = has_piece(route, PIECE_PATH) || has_piece(route, PIECE_RELATIVE_PATH);
+	if (settings->method && !has_piece(route, PIECE_TOOL))
 		return dialect_refuse(error, "method", "does nothing, for the envelope's item has no {tool}");
-	if (settings->http_method && !has(route, PIECE_METHOD))
+	if (settings->http_method && !has_piece(route, PIECE_METHOD))
 		return dialect_refuse(error, "method", "does nothing, for the envelope's item has no {method}");
 	if (settings->path && !path)
 		return dialect_refuse(error, "path", "does nothing, for the envelope's item has no {path}");
 	if (settings->query_count && !path)
 		return dialect_refuse(error, "query", "does nothing, for the envelope's item has no {path}");
-	if (settings->header_count && !has(route, PIECE_HEADERS))
+	if (settings->header_count && !has_piece(route, PIECE_HEADERS))
 		return dialect_refuse(error, "headers", "does nothing, for the envelope's item has no {headers}");
-	if (has(route, PIECE_BODY) && !route->body_count)
+	if (has_piece(route, PIECE_BODY) && !route->body_count)
 		return dialect_refuse(error, "body", "is missing, for the envelope's item has {body}");
 	return true;
 }

@@ -384,7 +384,7 @@ static bool split_alias(const struct answer_tracker *tracker, struct slice raw, 
 	return true;
 }
 
-static void comma(struct buf *out)
+static void put_comma(struct buf *out)
 {
 	if (out->len)
 		buf_put_char(out, ',');
@@ -398,7 +398,7 @@ static void take_data(const struct answer_tracker *tracker, struct slice data, s
 	while (json_next_member(&walk, &raw, &value)) {
 		if (!split_alias(tracker, raw, &call, &name))
 			continue;
-		comma(&parts[call].data);
+		put_comma(&parts[call].data);
 		buf_put_char(&parts[call].data, '"');
 		buf_put(&parts[call].data, name);
 		buf_put_char(&parts[call].data, ':');
@@ -425,7 +425,7 @@ static void put_path(struct buf *out, struct slice path, struct slice name)
 static void put_error(struct buf *out, struct slice error, struct slice path, struct slice name)
 {
 	static const struct slice own[] = { { "path", 4 }, { "locations", 9 } };
-	comma(out);
+	put_comma(out);
 	buf_put_text(out, "{\"path\":");
 	put_path(out, path, name);
 	json_put_members_except(out, error, own, countof(own));

@@ -40,7 +40,7 @@ struct reader {
 
 /* --- tokens --- */
 
-static void look(struct reader *reader, const char *at)
+static void look_at(struct reader *reader, const char *at)
 {
 	reader->at = graphql_skip(at);
 	reader->token = graphql_token_at(reader->at);
@@ -65,7 +65,7 @@ static unsigned line_of(const struct reader *reader)
 	return line;
 }
 
-static bool fail(const struct reader *reader, const char *what)
+static bool fail_at(const struct reader *reader, const char *what)
 {
 	if (reader->error->kind == DIALECT_ERROR_NONE)
 		dialect_refuse(reader->error, "", "line %u: %s", line_of(reader), what);
@@ -80,7 +80,7 @@ static bool fail_at_token(const struct reader *reader, const char *wanted)
 	else
 		snprintf(what, sizeof what, "%s expected, not '%.*s'", wanted,
 			 reader->token.text.len < 40 ? (int)reader->token.text.len : 40, reader->token.text.at);
-	return fail(reader, what);
+	return fail_at(reader, what);
 }
 
 /* --- writing --- */
@@ -91,7 +91,7 @@ static bool is_wordy(char c)
 }
 
 /* Append with a blank before it where two tokens would become one. */
-static void put(struct reader *reader, struct slice text)
+static void put_text(struct reader *reader, struct slice text)
 {
 	struct buf *out = reader->out;
 	if (!out || out->failed || text.len == 0)
@@ -106,19 +106,19 @@ static void put(struct reader *reader, struct slice text)
 static void put_mark(struct reader *reader)
 {
 	static const char mark[] = { GRAPHQL_MARK };
-	put(reader, (struct slice){ mark, sizeof mark });
+	put_text(reader, (struct slice){ mark, sizeof mark });
 }
 
 /* Write the token and go on. */
-static void pass(struct reader *reader)
+static void pass_token(struct reader *reader)
 {
-	put(reader, reader->token.text);
-	look(reader, reader->token.text.at + reader->token.text.len);
+	put_text(reader, reader->token.text);
+	look_at(reader, reader->token.text.at + reader->token.text.len);
 }
 
-static void skip(struct reader *reader)
+static void skip_token(struct reader *reader)
 {
-	look(reader, reader->token.text.at + reader->token.text.len);
+	look_at(reader, reader->token.text.at + reader->token.text.len);
 }
 
 static bool pass_sign(struct reader *reader, const char *sign)
@@ -128,7 +128,7 @@ static bool pass_sign(struct reader *reader, const char *sign)
 		snprintf(wanted, sizeof wanted, "'%.3s'", sign);
 		return fail_at_token(reader, wanted);
 	}
-	pass(reader);
+	pass_token(reader);
 	return true;
 }
 
@@ -136,7 +136,7 @@ static bool pass_name(struct reader *reader)
 {
 	if (reader->token.kind != TOKEN_NAME)
 		return fail_at_token(reader, "a name");
-	pass(reader);
+	pass_token(reader);
 	return true;
 }
 
@@ -152,17 +152,17 @@ static bool is_declared(const struct reader *reader, struct slice name)
 
 static bool read_variable(struct reader *reader)
 {
-	pass(reader);
+	pass_token(reader);
 	put_mark(reader);
 	if (reader->out && reader->token.kind == TOKEN_NAME && !is_declared(reader, reader->token.text))
-		return fail(reader, "a variable that the operation does not declare");
+		return fail_at(reader, "a variable that the operation does not declare");
 	return pass_name(reader);
 }
 
 static bool read_value(struct reader *reader, unsigned depth)
 {
 	if (depth > GRAPHQL_DEPTH)
-		return fail(reader, "nested too deep");
+		return fail_at(reader, "nested too deep");
 	if (is_sign(reader, "$"))
 		return read_variable(reader);
 	const char *close = is_sign(reader, "[") ? "]" : is_sign(reader, "{") ? "}" : NULL;
@@ -170,17 +170,17 @@ static bool read_value(struct reader *reader, unsigned depth)
 		if (reader->token.kind != TOKEN_NAME && reader->token.kind != TOKEN_NUMBER &&
 		    reader->token.kind != TOKEN_STRING)
 			return fail_at_token(reader, "a value");
-		pass(reader);
+		pass_token(reader);
 		return true;
 	}
-	pass(reader);
+	pass_token(reader);
 	while (!is_sign(reader, close)) {
 		if (*close == '}' && (!pass_name(reader) || !pass_sign(reader, ":")))
 			return false;
 		if (!read_value(reader, depth + 1))
 			return false;
 	}
-	pass(reader);
+	pass_token(reader);
 	return true;
 }
 
@@ -188,12 +188,12 @@ static bool read_arguments(struct reader *reader)
 {
 	if (!is_sign(reader, "("))
 		return true;
-	pass(reader);
+	pass_token(reader);
 	do {
 		if (!pass_name(reader) || !pass_sign(reader, ":") || !read_value(reader, 0))
 			return false;
 	} while (!is_sign(reader, ")"));
-	pass(reader);
+	pass_token(reader);
 	return true;
 }
 
@@ -202,7 +202,7 @@ static bool read_directives(struct reader *reader, bool *some)
 {
 	while (is_sign(reader, "@")) {
 		*some = true;
-		pass(reader);
+		pass_token(reader);
 		if (!pass_name(reader) || !read_arguments(reader))
 			return false;
 	}
@@ -214,7 +214,7 @@ static bool note_use(struct reader *reader, bool top)
 	if (reader->out)
 		return true; /* noted the first time */
 	if (reader->use_count == NAMES_MAX)
-		return fail(reader, "too many fragment spreads");
+		return fail_at(reader, "too many fragment spreads");
 	reader->uses[reader->use_count++] =
 		(struct use){ .name = reader->token.text, .from = reader->from, .top = top };
 	return true;
@@ -225,19 +225,19 @@ static bool read_selections(struct reader *reader, bool top, bool root, unsigned
 static bool read_spread(struct reader *reader, bool top, bool root, unsigned depth)
 {
 	bool directed = false;
-	pass(reader);
+	pass_token(reader);
 	if (reader->token.kind == TOKEN_NAME && !is_word(reader, "on")) {
 		put_mark(reader);
 		if (!note_use(reader, top))
 			return false;
-		pass(reader);
+		pass_token(reader);
 		if (!read_directives(reader, &directed))
 			return false;
 		reader->text->may_be_empty |= root;
 		return true;
 	}
 	if (is_word(reader, "on")) {
-		pass(reader);
+		pass_token(reader);
 		if (!pass_name(reader))
 			return false;
 	}
@@ -254,14 +254,14 @@ static bool read_field(struct reader *reader, bool root, unsigned depth)
 		return fail_at_token(reader, "a field");
 	if (root)
 		put_mark(reader);
-	pass(reader);
+	pass_token(reader);
 	if (is_sign(reader, ":")) {
-		pass(reader);
+		pass_token(reader);
 		if (!pass_name(reader))
 			return false;
 	} else if (root) {
-		put(reader, SLICE(":"));
-		put(reader, name);
+		put_text(reader, SLICE(":"));
+		put_text(reader, name);
 	}
 	if (!read_arguments(reader) || !read_directives(reader, &directed))
 		return false;
@@ -284,10 +284,10 @@ static bool read_selection_list(struct reader *reader, bool top, bool root, unsi
 static bool read_selections(struct reader *reader, bool top, bool root, unsigned depth)
 {
 	if (depth > GRAPHQL_DEPTH)
-		return fail(reader, "nested too deep");
+		return fail_at(reader, "nested too deep");
 	if (!pass_sign(reader, "{") || !read_selection_list(reader, top, root, depth))
 		return false;
-	pass(reader);
+	pass_token(reader);
 	return true;
 }
 
@@ -296,9 +296,9 @@ static bool read_type(struct reader *reader, bool *required, unsigned depth)
 {
 	bool inner;
 	if (depth > GRAPHQL_DEPTH)
-		return fail(reader, "nested too deep");
+		return fail_at(reader, "nested too deep");
 	if (is_sign(reader, "[")) {
-		pass(reader);
+		pass_token(reader);
 		if (!read_type(reader, &inner, depth + 1) || !pass_sign(reader, "]"))
 			return false;
 	} else if (!pass_name(reader)) {
@@ -306,7 +306,7 @@ static bool read_type(struct reader *reader, bool *required, unsigned depth)
 	}
 	*required = is_sign(reader, "!");
 	if (*required)
-		pass(reader);
+		pass_token(reader);
 	return true;
 }
 
@@ -320,12 +320,12 @@ static bool read_definition(struct reader *reader)
 	struct graphql_variable *variable = &text->variables[text->variable_count];
 	variable->name = reader->token.text;
 	if (reader->token.kind == TOKEN_NAME && is_declared(reader, variable->name))
-		return fail(reader, "a variable that is there twice");
+		return fail_at(reader, "a variable that is there twice");
 	if (!pass_name(reader) || !pass_sign(reader, ":") || !read_type(reader, &variable->required, 0))
 		return false;
 	if (is_sign(reader, "=")) {
 		variable->required = false;
-		pass(reader);
+		pass_token(reader);
 		if (!read_value(reader, 0))
 			return false;
 	}
@@ -337,13 +337,13 @@ static bool read_definitions(struct reader *reader)
 {
 	if (!is_sign(reader, "("))
 		return true;
-	skip(reader);
+	skip_token(reader);
 	reader->out = &reader->text->definitions;
 	do {
 		if (!read_definition(reader))
 			return false;
 	} while (!is_sign(reader, ")"));
-	skip(reader);
+	skip_token(reader);
 	return true;
 }
 
@@ -352,14 +352,14 @@ static bool read_root(struct reader *reader)
 {
 	const char *begin = reader->at;
 	for (int round = 0; round < 2; round++) {
-		look(reader, begin);
+		look_at(reader, begin);
 		reader->out = NULL;
 		if (!pass_sign(reader, "{"))
 			return false;
 		reader->out = round ? &reader->text->selection : NULL;
 		if (!read_selection_list(reader, true, true, 0))
 			return false;
-		skip(reader);
+		skip_token(reader);
 	}
 	reader->out = NULL;
 	return true;
@@ -369,16 +369,16 @@ static bool read_operation(struct reader *reader)
 {
 	bool directed = false;
 	if (reader->defined)
-		return fail(reader, "a second operation; a tool has one");
+		return fail_at(reader, "a second operation; a tool has one");
 	reader->defined = true;
 	reader->from = OPERATION;
 	if (is_word(reader, "subscription"))
-		return fail(reader, "a subscription; only queries and mutations have one answer");
+		return fail_at(reader, "a subscription; only queries and mutations have one answer");
 	reader->text->mutation = is_word(reader, "mutation");
 	if (!is_sign(reader, "{")) {
-		skip(reader);
+		skip_token(reader);
 		if (reader->token.kind == TOKEN_NAME)
-			skip(reader);
+			skip_token(reader);
 		if (!read_definitions(reader))
 			return false;
 		reader->out = NULL;
@@ -394,24 +394,24 @@ static bool read_operation(struct reader *reader)
 static bool read_fragment(struct reader *reader, bool root)
 {
 	bool directed = false;
-	pass(reader);
+	pass_token(reader);
 	put_mark(reader);
 	if (!pass_name(reader))
 		return false;
 	if (!is_word(reader, "on"))
 		return fail_at_token(reader, "'on'");
-	pass(reader);
+	pass_token(reader);
 	return pass_name(reader) && read_directives(reader, &directed) && read_selections(reader, true, root, 0);
 }
 
 static bool note_fragment(struct reader *reader)
 {
 	if (reader->fragment_count == NAMES_MAX)
-		return fail(reader, "too many fragments");
+		return fail_at(reader, "too many fragments");
 	struct token name = graphql_token_at(graphql_skip(reader->at + reader->token.text.len));
 	for (size_t i = 0; i < reader->fragment_count; i++)
 		if (slice_equal(reader->fragments[i].name, name.text))
-			return fail(reader, "a fragment that is there twice");
+			return fail_at(reader, "a fragment that is there twice");
 	reader->from = reader->fragment_count++;
 	reader->fragments[reader->from] = (struct fragment){ .name = name.text, .at = reader->at };
 	return read_fragment(reader, false);
@@ -431,7 +431,7 @@ static bool read_document(struct reader *reader)
 		if (!good)
 			return false;
 	}
-	return reader->defined || fail(reader, "no operation");
+	return reader->defined || fail_at(reader, "no operation");
 }
 
 /* --- fragments: where they are spread --- */
@@ -466,7 +466,7 @@ static bool follow_uses(struct reader *reader)
 			struct fragment *fragment = find_fragment(reader, reader->uses[i].name);
 			if (!fragment) {
 				reader->at = reader->uses[i].name.at;
-				return fail(reader, "a fragment that is not defined");
+				return fail_at(reader, "a fragment that is not defined");
 			}
 			news |= follow_use(reader, &reader->uses[i], fragment);
 		}
@@ -480,7 +480,7 @@ static bool write_fragments(struct reader *reader)
 		const struct fragment *fragment = &reader->fragments[i];
 		if (fragment->root && fragment->nested)
 			reader->text->alone = "a fragment of its root is spread below it as well";
-		look(reader, fragment->at);
+		look_at(reader, fragment->at);
 		reader->from = i;
 		reader->out = &reader->text->fragments;
 		if (!read_fragment(reader, fragment->root))
@@ -494,8 +494,8 @@ static bool check_bytes(struct reader *reader)
 {
 	for (; *reader->at; reader->at++)
 		if ((unsigned char)*reader->at < 0x20 && !strchr("\t\r\n", *reader->at))
-			return fail(reader, "a control character");
-	return json_utf8(slice_of(reader->start)) || fail(reader, "not UTF-8");
+			return fail_at(reader, "a control character");
+	return json_utf8(slice_of(reader->start)) || fail_at(reader, "not UTF-8");
 }
 
 /* No fewer than it has variables. */
@@ -521,7 +521,7 @@ bool graphql_text_read(const char *document, struct graphql_text *text, struct d
 	bool memory = text->variables && reader.fragments && reader.uses;
 	bool good = memory && check_bytes(&reader);
 	if (good)
-		look(&reader, document);
+		look_at(&reader, document);
 	good = good && read_document(&reader) && follow_uses(&reader) && write_fragments(&reader);
 	memory = memory && !text->definitions.failed && !text->selection.failed && !text->fragments.failed;
 	if (!memory)

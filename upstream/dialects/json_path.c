@@ -33,7 +33,7 @@ static bool is_named(struct slice raw, struct slice name, bool any_case)
 	return json_string_is(raw, name);
 }
 
-static bool member(struct slice object, struct slice name, bool any_case, struct slice *value)
+static bool find_member(struct slice object, struct slice name, bool any_case, struct slice *value)
 {
 	struct slice raw;
 	for (struct json_walk walk = json_walk(object); json_next_member(&walk, &raw, value);)
@@ -48,7 +48,7 @@ struct slice json_path_at(struct slice value, const struct json_path *path, bool
 	if (!path->set)
 		return nothing;
 	for (size_t i = 0; i < path->count; i++)
-		if (json_type(value) != JSON_OBJECT || !member(value, path->names[i], any_case, &value))
+		if (json_type(value) != JSON_OBJECT || !find_member(value, path->names[i], any_case, &value))
 			return nothing;
 	return value;
 }

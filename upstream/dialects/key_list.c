@@ -189,7 +189,7 @@ static struct slice key_text(const struct keys *keys, const struct key *key)
 	return (struct slice){ buf_slice(&keys->texts).at + key->at, key->len };
 }
 
-static int compare(struct slice a, struct slice b)
+static int compare_keys(struct slice a, struct slice b)
 {
 	int order = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
 	return order ? order : (a.len > b.len) - (a.len < b.len);
@@ -197,7 +197,7 @@ static int compare(struct slice a, struct slice b)
 
 static int by_text(const void *a, const void *b, void *keys)
 {
-	return compare(key_text(keys, a), key_text(keys, b));
+	return compare_keys(key_text(keys, a), key_text(keys, b));
 }
 
 static void keys_fini(struct keys *keys)
@@ -234,7 +234,7 @@ static size_t keys_find(const struct keys *keys, struct slice text)
 	size_t from = 0, to = keys->count;
 	while (from < to) {
 		size_t middle = from + (to - from) / 2;
-		if (compare(key_text(keys, &keys->sorted[middle]), text) < 0)
+		if (compare_keys(key_text(keys, &keys->sorted[middle]), text) < 0)
 			from = middle + 1;
 		else
 			to = middle;

@@ -77,7 +77,7 @@ static struct slice find_input(struct slice arguments)
 }
 
 /* Tokens that an input (one that check has let pass) is thought to have, at least 1. */
-static uint64_t estimate(struct slice input)
+static uint64_t estimate_tokens(struct slice input)
 {
 	if (json_type(input) == JSON_ARRAY)
 		return count_fitting(input, is_token);
@@ -91,12 +91,12 @@ static uint64_t estimate(struct slice input)
 static uint64_t estimate_all(struct slice input, enum input_kind kind)
 {
 	if (kind == INPUT_TEXT || kind == INPUT_TOKENS)
-		return estimate(input);
+		return estimate_tokens(input);
 	struct slice element;
 	struct json_walk walk = json_walk(input);
 	uint64_t tokens = 0;
 	while (json_next_element(&walk, &element))
-		tokens += estimate(element);
+		tokens += estimate_tokens(element);
 	return tokens;
 }
 

@@ -31,7 +31,7 @@ static bool has_dots(struct slice text)
 }
 
 /* In place, once; what is no escape stays. False: there was none. */
-static bool decode(char *text, size_t *len)
+static bool decode_percent(char *text, size_t *len)
 {
 	size_t kept = 0;
 	for (size_t at = 0; at < *len; at++) {
@@ -44,7 +44,7 @@ static bool decode(char *text, size_t *len)
 	return changed;
 }
 
-static bool climbs(struct slice text, bool *no_memory)
+static bool climbs_out(struct slice text, bool *no_memory)
 {
 	if (text.len == 0 || (!memchr(text.at, '.', text.len) && !memchr(text.at, '%', text.len)))
 		return false;
@@ -52,7 +52,8 @@ static bool climbs(struct slice text, bool *no_memory)
 	buf_put(&copy, text);
 	bool found = has_dots(text);
 	*no_memory = copy.failed;
-	for (unsigned i = 0; !copy.failed && !found && i < DECODINGS && decode(copy.store->bytes, &copy.len); i++)
+	for (unsigned i = 0; !copy.failed && !found && i < DECODINGS && decode_percent(copy.store->bytes, &copy.len);
+	     i++)
 		found = has_dots(buf_slice(&copy));
 	buf_fini(&copy);
 	return found;
@@ -68,7 +69,7 @@ bool path_guard_passes(struct path_guard *guard, struct buf *out, bool last)
 			return true;
 		size_t len = slash ? (size_t)(slash - at) : left;
 		bool no_memory = false;
-		if (climbs((struct slice){ at, len }, &no_memory))
+		if (climbs_out((struct slice){ at, len }, &no_memory))
 			return false;
 		out->failed |= no_memory;
 		guard->from += len + 1;

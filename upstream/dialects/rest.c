@@ -63,8 +63,8 @@ static void rest_route_free(struct dialect_route *base)
 }
 
 /* Compile one template; `option` is where it stands. */
-static struct template *compile(const char *text, enum template_place place, const char *option,
-				struct dialect_error *error)
+static struct template *compile_template(const char *text, enum template_place place, const char *option,
+					 struct dialect_error *error)
 {
 	struct template *template = template_new(text, place, error);
 	if (!template)
@@ -78,11 +78,11 @@ static struct template *compile_pair(const struct route_pair *pair, enum templat
 {
 	char option[sizeof error->part];
 	snprintf(option, sizeof option, "%s.%s", map, pair->name);
-	return compile(pair->value, place, option, error);
+	return compile_template(pair->value, place, option, error);
 }
 
 /* The percent-encoded form of a query parameter's name or a tool's name, with `before` in front. NULL: no memory. */
-static char *encoded(const char *before, const char *text)
+static char *encode_text(const char *before, const char *text)
 {
 	struct buf out = BUF_INIT(SIZE_MAX / 4);
 	buf_put_text(&out, before);
@@ -109,13 +109,13 @@ static bool set_method(struct rest_route *route, const char *name, const struct 
 static bool set_path(struct rest_route *route, const struct route_settings *settings, struct dialect_error *error)
 {
 	if (settings->path) {
-		route->path = compile(settings->path, TEMPLATE_PATH, "path", error);
+		route->path = compile_template(settings->path, TEMPLATE_PATH, "path", error);
 		return route->path != NULL;
 	}
-	char *path = encoded("/", settings->tool);
+	char *path = encode_text("/", settings->tool);
 	if (!path)
 		return dialect_no_memory(error);
-	route->path = compile(path, TEMPLATE_PATH, "path", error);
+	route->path = compile_template(path, TEMPLATE_PATH, "path", error);
 	free(path);
 	return route->path != NULL;
 }
@@ -128,7 +128,7 @@ static bool set_query(struct rest_route *route, const struct route_settings *set
 	for (size_t i = 0; i < settings->query_count; i++) {
 		const struct route_pair *from = &settings->query[i];
 		struct pair *pair = &route->query[route->query_count++];
-		if (!(pair->name = encoded("", from->name)))
+		if (!(pair->name = encode_text("", from->name)))
 			return dialect_no_memory(error);
 		if (!(pair->value = compile_pair(from, TEMPLATE_QUERY, "query", error)))
 			return false;
@@ -282,7 +282,7 @@ static bool set_body(struct rest_route *route, const struct method *method, cons
 		dialect_refuse(error, "body", "a %s request has none", method->name);
 		return false;
 	}
-	route->body = compile(text, kind == BODY_FORM ? TEMPLATE_FORM : TEMPLATE_BODY, "body", error);
+	route->body = compile_template(text, kind == BODY_FORM ? TEMPLATE_FORM : TEMPLATE_BODY, "body", error);
 	return route->body && check_body(route, kind, text, type, error);
 }
 

@@ -239,7 +239,7 @@ bool template_check_json(const struct template *template, struct dialect_error *
 
 /* --- filling in --- */
 
-static enum template_result refuse(struct template_fault *fault, const struct part *part, const char *what)
+static enum template_result refuse_part(struct template_fault *fault, const struct part *part, const char *what)
 {
 	*fault = (struct template_fault){ .name = part->text, .missing = what == NULL, .what = what };
 	return TEMPLATE_REFUSED;
@@ -302,7 +302,7 @@ static enum template_result put_text(enum template_place place, const struct par
 {
 	const char *wrong = text_fault(place, part, text);
 	if (wrong)
-		return refuse(fault, part, wrong);
+		return refuse_part(fault, part, wrong);
 	if (place == TEMPLATE_HEADER)
 		buf_put(out, text);
 	else if (part->slashes)
@@ -334,16 +334,16 @@ static enum template_result put_value(enum template_place place, const struct pa
 		return put_string(place, part, value, out, fault);
 	case JSON_OBJECT:
 		if (place != TEMPLATE_QUERY && place != TEMPLATE_FORM)
-			return refuse(fault, part, "is an object");
+			return refuse_part(fault, part, "is an object");
 		break;
 	case JSON_ARRAY:
 		if (place != TEMPLATE_QUERY && place != TEMPLATE_FORM)
-			return refuse(fault, part, "is an array");
+			return refuse_part(fault, part, "is an array");
 		break;
 	case JSON_NULL:
 		if (part->optional)
 			return place == TEMPLATE_FORM ? TEMPLATE_WRITTEN : TEMPLATE_LEFT_OUT;
-		return refuse(fault, part, NULL);
+		return refuse_part(fault, part, NULL);
 	case JSON_NUMBER:
 	case JSON_TRUE:
 	case JSON_FALSE:
@@ -383,7 +383,7 @@ static enum template_result write_placeholder(enum template_place place, const s
 	else if (!json_member(arguments, part->text, &value))
 		value = part->optional ? SLICE("null") : SLICE("");
 	if (value.len == 0)
-		return refuse(fault, part, NULL);
+		return refuse_part(fault, part, NULL);
 	if (part->whole && place == TEMPLATE_FORM)
 		return put_fields(part, value, out, fault);
 	if (place != TEMPLATE_BODY)
@@ -418,7 +418,7 @@ enum template_result template_write(const struct template *template, struct slic
 		bool ends = i + 1 == template->part_count;
 		/* what is wrong is so for an argument: the text alone has been checked */
 		if (template->place == TEMPLATE_PATH && !path_guard_passes(&guard, out, ends) && last)
-			return refuse(fault, last, "makes a segment that a server may read as '.' or '..'");
+			return refuse_part(fault, last, "makes a segment that a server may read as '.' or '..'");
 	}
 	return TEMPLATE_WRITTEN;
 }

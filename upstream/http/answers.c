@@ -54,7 +54,7 @@ static void note_reuse(const struct attempt *attempt, struct answer *answer)
 	answer->reuse_no_stale = attempt->reuse_no_stale;
 }
 
-static void tell(struct delivery *delivery, size_t index, struct answer *answer)
+static void tell_call(struct delivery *delivery, size_t index, struct answer *answer)
 {
 	assert(index < delivery->count && !delivery->items[index].answered);
 	note_reuse(delivery->speaking, answer);
@@ -69,7 +69,7 @@ static void tell(struct delivery *delivery, size_t index, struct answer *answer)
 static void tell_refused(struct delivery *delivery, size_t index, struct answer *answer)
 {
 	if (delivery->aborted || !delivery->events->refused) {
-		tell(delivery, index, answer);
+		tell_call(delivery, index, answer);
 		return;
 	}
 	delivery->items[index].answered = true;
@@ -92,7 +92,7 @@ void answers_hear(void *context, size_t index, struct answer *answer)
 		answer_unref(answer);
 		answer = unknown;
 	}
-	tell(delivery, index, answer);
+	tell_call(delivery, index, answer);
 }
 
 void answers_doubt(void *context, size_t index, struct answer *answer)
@@ -156,7 +156,7 @@ static void fail_items(struct delivery *delivery, bool repeatable, enum outcome 
 		if (whole)
 			tell_refused(delivery, i, answer_ref(answer));
 		else
-			tell(delivery, i, answer_ref(answer));
+			tell_call(delivery, i, answer_ref(answer));
 	}
 	answer_unref(answer);
 }
@@ -205,8 +205,8 @@ static bool is_own(const struct delivery *delivery, const struct answer *answer)
 	return answer->outcome == OUTCOME_TOOL_ERROR && delivery->count > 1 && atomic_load(&answer->refs) == 1;
 }
 
-/* What the decoder said last of the calls that may be sent again, now that it is known whether all of it failed. What is a call's
- * own is told to it even then: as a refusal of the whole, others would be told of it. */
+/* What the decoder said last of the calls that may be sent again, now that it is known whether all of it failed. What
+ * is a call's own is told to it even then: as a refusal of the whole, others would be told of it. */
 static void tell_held(struct delivery *delivery, bool whole)
 {
 	for (size_t i = 0; i < delivery->count; i++) /* all before the first is given away */
@@ -217,14 +217,14 @@ static void tell_held(struct delivery *delivery, bool whole)
 		if (answer && whole && !delivery->items[i].own)
 			tell_refused(delivery, i, answer);
 		else if (answer)
-			tell(delivery, i, answer);
+			tell_call(delivery, i, answer);
 	}
 }
 
 /*
- * Whether bytes may follow that the next one to use the connection would take for its answer. What nobody could read was
- * said, perhaps, of the provider's own accord just after the request had left, and the answer is still to come. And there
- * are providers that send a body where HTTP has none: with HEAD, and with a 204 that says how long it is.
+ * Whether bytes may follow that the next one to use the connection would take for its answer. What nobody could read
+ * was said, perhaps, of the provider's own accord just after the request had left, and the answer is still to come. And
+ * there are providers that send a body where HTTP has none: with HEAD, and with a 204 that says how long it is.
  */
 static bool may_have_more_to_say(const struct attempt *attempt, enum outcome outcome)
 {

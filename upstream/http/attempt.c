@@ -67,7 +67,7 @@ static uint64_t idle_limit_us(const struct delivery *delivery)
 	return few && delivery->repeatable ? CLOCK_NEVER : settings->idle_timeout_us;
 }
 
-static bool begin(struct attempt *attempt, bool fresh)
+static bool begin_attempt(struct attempt *attempt, bool fresh)
 {
 	struct delivery *delivery = attempt->delivery;
 	attempt->exchange.idle_timeout_us = idle_limit_us(delivery);
@@ -117,7 +117,7 @@ static void heed_operators(struct http_upstream *upstream, uint64_t now_us)
 }
 
 /* To the endpoint whose turn it is. False: none is usable (delivery->unusable), or out of memory. */
-static bool go(struct attempt *attempt, enum attempt_kind kind)
+static bool go_attempt(struct attempt *attempt, enum attempt_kind kind)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct http_upstream *upstream = delivery->upstream;
@@ -135,7 +135,7 @@ static bool go(struct attempt *attempt, enum attempt_kind kind)
 	attempt->repeated = attempt->spoke = false;
 	attempt->live = true;
 	endpoint_begin(upstream->set, &attempt->visit, endpoint, now_us);
-	if (set_url(attempt) && begin(attempt, false))
+	if (set_url(attempt) && begin_attempt(attempt, false))
 		return true;
 	close_attempt(attempt, ENDPOINT_NOTHING, NULL);
 	return false;
@@ -168,7 +168,7 @@ static struct attempt *other_than(const struct attempt *attempt)
 }
 
 /* The other one was faster. */
-static void drop(struct attempt *attempt)
+static void drop_attempt(struct attempt *attempt)
 {
 	const struct http_upstream *upstream = attempt->delivery->upstream;
 	bool silent = attempt_sent(attempt) && !attempt->headed, patient = false;
@@ -195,7 +195,7 @@ bool attempt_set_out(struct delivery *delivery)
 {
 	struct loop *loop = delivery->upstream->base.loop;
 	uint64_t after_us = delivery->hedge ? hedge_after_us(delivery->upstream) : 0;
-	if (!go(&delivery->first, delivery->kind))
+	if (!go_attempt(&delivery->first, delivery->kind))
 		return false;
 	if (after_us)
 		loop_arm(loop, &delivery->timer, clock_add(loop_now(loop), after_us));
@@ -218,7 +218,7 @@ void attempt_hedge(struct delivery *delivery)
 	hedge->exchange.body = exchange->body;
 	if (hedge->exchange.body.store)
 		blob_ref(hedge->exchange.body.store);
-	if (!go(hedge, ATTEMPT_HEDGE))
+	if (!go_attempt(hedge, ATTEMPT_HEDGE))
 		return; /* the first goes on */
 	hedge->placed = true;
 	upstream->under_way++;
@@ -239,7 +239,7 @@ static void learn_p95(struct http_upstream *upstream, uint64_t took_us)
 /* --- what the exchange tells --- */
 
 /* The decoder gets what there is of the answer. False: the delivery was aborted meanwhile and is gone. */
-static bool feed(struct attempt *attempt)
+static bool feed_decoder(struct attempt *attempt)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct slice answer = buf_slice(&attempt->exchange.answer);
@@ -261,16 +261,16 @@ static void on_grown(struct http_exchange *exchange)
 {
 	struct attempt *attempt = container_of(exchange, struct attempt, exchange);
 	struct delivery *delivery = attempt->delivery;
-	if (!feed(attempt))
+	if (!feed_decoder(attempt))
 		return;
 	if (delivery->endless && !attempt->fed_up)
 		http_exchange_forget(exchange, attempt->decoder->dialect->consumed(attempt->decoder));
 	if (delivery->hedge && delivery->items[0].answered && is_live(other_than(attempt)))
-		drop(other_than(attempt));
+		drop_attempt(other_than(attempt));
 }
 
 /* A kept connection died under the request: once more over a fresh one, if that can do no harm. */
-static bool repeat(struct attempt *attempt)
+static bool repeat_attempt(struct attempt *attempt)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct http_upstream *upstream = delivery->upstream;
@@ -282,7 +282,7 @@ static bool repeat(struct attempt *attempt)
 	attempt->repeated = true;
 	delivery->sent |= sent;
 	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REPEATS, upstream->base.settings->label, 0, 1);
-	return begin(attempt, true);
+	return begin_attempt(attempt, true);
 }
 
 /* Whether the call, and not the endpoint, had too little time for a connection. */
@@ -347,10 +347,10 @@ static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
 	    !endpoint_another(upstream->set, &delivery->pick, loop_now(upstream->base.loop)))
 		return false;
 	if (!delivery->sent)
-		return go(attempt, ATTEMPT_FAILOVER);
+		return go_attempt(attempt, ATTEMPT_FAILOVER);
 	return delivery->repeatable && !delivery->endless && !attempt->headed && end != EXCHANGE_TIMED_OUT &&
 	       ++delivery->retries < upstream->base.settings->retries.attempts &&
-	       upstream_may_repeat(&upstream->base, delivery->count) && go(attempt, ATTEMPT_RETRY);
+	       upstream_may_repeat(&upstream->base, delivery->count) && go_attempt(attempt, ATTEMPT_RETRY);
 }
 
 /* A provider that said no has said so, even if its words broke off. */
@@ -361,7 +361,7 @@ static bool is_answer(const struct attempt *attempt, enum exchange_end end)
 }
 
 /* No answer, and nobody else is asked. What the other one had to say, if it was no more than an error, is an answer. */
-static void fail(struct attempt *attempt, enum exchange_end end, const char *reason)
+static void fail_attempt(struct attempt *attempt, enum exchange_end end, const char *reason)
 {
 	struct delivery *delivery = attempt->delivery;
 	struct attempt *other = other_than(attempt);
@@ -377,7 +377,7 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 	struct delivery *delivery = attempt->delivery;
 	struct buf text = BUF_INIT(REASON_BYTES);
 	char reason[ANSWER_DETAIL_BYTES] = "";
-	if (end == EXCHANGE_STALE && repeat(attempt))
+	if (end == EXCHANGE_STALE && repeat_attempt(attempt))
 		return;
 	bool answered = is_answer(attempt, end);
 	if (!answered) {
@@ -393,11 +393,11 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 	}
 	if (answered) {
 		if (is_live(other))
-			drop(other);
+			drop_attempt(other);
 		answers_finish(attempt);
-	} else if (feed(attempt) /* calls whose answers came whole before the break have them */ &&
+	} else if (feed_decoder(attempt) /* calls whose answers came whole before the break have them */ &&
 		   !turn_to_another(attempt, end)) {
-		fail(attempt, end, reason);
+		fail_attempt(attempt, end, reason);
 	}
 }
 

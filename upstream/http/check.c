@@ -42,7 +42,7 @@ static uint64_t with_jitter(struct checks *checks, uint64_t us)
 	return us - us / 10 + checks->random % (us / 5 + 1);
 }
 
-static void arm(struct check *check)
+static void arm_check(struct check *check)
 {
 	struct checks *checks = check->checks;
 	struct loop *loop = checks->upstream->base.loop;
@@ -58,7 +58,7 @@ void checks_note(struct checks *checks, const struct endpoint *endpoint)
 	struct check *check = &checks->all[endpoint->index];
 	check->connect_us = CONNECT_FIRST_US;
 	if (endpoint->unreachable && !check->under_way && !check->timer.place)
-		arm(check);
+		arm_check(check);
 }
 
 void checks_hurry(struct checks *checks)
@@ -86,7 +86,7 @@ static bool is_settled(struct check *check, bool well)
 	return ++check->in_row >= (!health ? 1 : well ? health->rise : health->fall);
 }
 
-static void conclude(struct check *check, bool well, const char *reason)
+static void conclude_check(struct check *check, bool well, const char *reason)
 {
 	struct http_upstream *upstream = check->checks->upstream;
 	meter_add(upstream->meter, METRIC_ID_ENDPOINT_CHECKS, upstream->places[check->endpoint->index].label,
@@ -123,9 +123,9 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 	}
 	http_exchange_stop(exchange);
 	if (end != EXCHANGE_NO_MEMORY) /* says nothing of the endpoint */
-		conclude(check, well, buf_cstr(&text));
+		conclude_check(check, well, buf_cstr(&text));
 	buf_fini(&text);
-	arm(check);
+	arm_check(check);
 }
 
 /* --- checking --- */
@@ -173,7 +173,7 @@ static bool write_request(struct check *check)
 	return good;
 }
 
-static bool begin(struct check *check)
+static bool begin_check(struct check *check)
 {
 	const struct upstream_settings *settings = check->checks->upstream->base.settings;
 	const struct health_settings *health = check->checks->health;
@@ -194,9 +194,9 @@ static void on_time(struct loop_timer *timer, uint64_t now_us)
 {
 	struct check *check = container_of(timer, struct check, timer);
 	(void)now_us;
-	check->under_way = begin(check);
+	check->under_way = begin_check(check);
 	if (!check->under_way)
-		arm(check); /* no memory: says nothing of the endpoint */
+		arm_check(check); /* no memory: says nothing of the endpoint */
 }
 
 /* --- life --- */

@@ -129,8 +129,8 @@ static void read_reply(struct fetch *fetch)
 	}
 }
 
-static void explain(const struct fetch *fetch, const struct client_request *request, CURLcode code, char *error,
-		    size_t error_bytes)
+static void explain_failure(const struct fetch *fetch, const struct client_request *request, CURLcode code, char *error,
+			    size_t error_bytes)
 {
 	long number = 0;
 	const char *server = request->server;
@@ -163,7 +163,7 @@ bool client_fetch(const struct client_request *request, struct client_reply *rep
 	else if (code == CURLE_OK)
 		read_reply(&fetch);
 	else
-		explain(&fetch, request, code, error, error_bytes);
+		explain_failure(&fetch, request, code, error, error_bytes);
 	curl_easy_cleanup(fetch.easy);
 	curl_slist_free_all(fetch.headers);
 	buf_fini(&fetch.url);

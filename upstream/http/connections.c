@@ -46,7 +46,7 @@ size_t connections_open(const struct connections *connections)
 	return connections->open;
 }
 
-static void show(const struct connections *connections)
+static void show_connections(const struct connections *connections)
 {
 	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */
 	size_t busy = connections->holds < connections->open ? connections->holds : connections->open;
@@ -67,7 +67,7 @@ void connections_hold(struct transfer *transfer)
 		return;
 	transfer->holds = true;
 	transfer->connections->holds++;
-	show(transfer->connections);
+	show_connections(transfer->connections);
 }
 
 void transport_connected(struct transfer *transfer)
@@ -82,7 +82,7 @@ void connections_let_go(struct transfer *transfer)
 		return;
 	transfer->holds = false;
 	transfer->connections->holds--;
-	show(transfer->connections);
+	show_connections(transfer->connections);
 }
 
 /* 0: no such file. */
@@ -96,7 +96,7 @@ static void socket_gone(struct connections *connections)
 {
 	assert(connections->open > 0);
 	connections->open--;
-	show(connections);
+	show_connections(connections);
 }
 
 static void forget_opened(struct transfer *transfer, unsigned at)
@@ -139,7 +139,7 @@ curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struc
 	connections->open++;
 	meter_add(connections->meter, METRIC_ID_UPSTREAM_CONNECTS, connections->label, 0, 1);
 	connections_hold(transfer);
-	show(connections);
+	show_connections(connections);
 	return fd;
 }
 

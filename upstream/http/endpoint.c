@@ -136,7 +136,7 @@ static size_t count_ejected(const struct endpoint_set *set)
 	return ejected;
 }
 
-static uint64_t doubled(uint64_t first_us, size_t times, uint64_t max_us)
+static uint64_t double_time(uint64_t first_us, size_t times, uint64_t max_us)
 {
 	uint64_t us = first_us << (times < DOUBLINGS_MAX ? times : DOUBLINGS_MAX);
 	return us < max_us ? us : max_us;
@@ -154,15 +154,15 @@ static bool may_eject(const struct endpoint_set *set, const struct endpoint *end
 	return (count_ejected(set) + 1) * 100 <= set->count * set->policy->share;
 }
 
-static void eject(struct endpoint_set *set, struct endpoint *endpoint, bool unreachable, const char *reason,
-		  uint64_t now_us)
+static void eject_endpoint(struct endpoint_set *set, struct endpoint *endpoint, bool unreachable, const char *reason,
+			   uint64_t now_us)
 {
 	const struct endpoint_policy *policy = set->policy;
 	uint64_t first_us = unreachable && endpoint->failed < policy->failures ? UNREACHABLE_US : policy->base_us;
 	bool news = !endpoint->ejected || endpoint->unreachable != unreachable;
 	if (first_us > policy->base_us)
 		first_us = policy->base_us;
-	endpoint->until_us = clock_add(now_us, doubled(first_us, endpoint->times, policy->max_us));
+	endpoint->until_us = clock_add(now_us, double_time(first_us, endpoint->times, policy->max_us));
 	endpoint->times += first_us == policy->base_us;
 	endpoint->ejected = true;
 	endpoint->unreachable = unreachable;
@@ -188,7 +188,7 @@ static void note_unreachable(struct endpoint_set *set, struct endpoint *endpoint
 {
 	bool others = count_well(set) > is_well(endpoint);
 	if (others)
-		eject(set, endpoint, true, reason, now_us);
+		eject_endpoint(set, endpoint, true, reason, now_us);
 	else if (endpoint->failed >= set->policy->failures || endpoint->ejected)
 		hold_last(set, endpoint, reason, now_us);
 }
@@ -210,7 +210,7 @@ static void note_failed(struct endpoint_set *set, struct endpoint *endpoint, enu
 	else if (endpoint->ejected && count_well(set) == 0)
 		come_back(set, endpoint, "a connection came about", now_us); /* the last one is never ejected */
 	else if (may_eject(set, endpoint))
-		eject(set, endpoint, false, reason, now_us);
+		eject_endpoint(set, endpoint, false, reason, now_us);
 }
 
 static void note_answered(struct endpoint_set *set, struct endpoint *endpoint, const struct endpoint_visit *visit,
@@ -226,7 +226,7 @@ static void note_answered(struct endpoint_set *set, struct endpoint *endpoint, c
 
 /* --- latency --- */
 
-static uint64_t decayed(uint64_t peak_us, uint64_t at_us, uint64_t now_us)
+static uint64_t decay_peak(uint64_t peak_us, uint64_t at_us, uint64_t now_us)
 {
 	uint64_t since_us = now_us > at_us ? now_us - at_us : 0;
 	return (uint64_t)((double)peak_us * exp2(-(double)since_us / (double)PEAK_HALVES_US));
@@ -234,7 +234,7 @@ static uint64_t decayed(uint64_t peak_us, uint64_t at_us, uint64_t now_us)
 
 static uint64_t decayed_peak(const struct endpoint *endpoint, uint64_t now_us)
 {
-	return decayed(endpoint->peak_us, endpoint->peak_at_us, now_us);
+	return decay_peak(endpoint->peak_us, endpoint->peak_at_us, now_us);
 }
 
 /* Up at once, down by and by: towards what was measured. */
@@ -246,7 +246,7 @@ static void note_latency(struct endpoint *endpoint, uint64_t took_us, uint64_t n
 	endpoint->peak_at_us = now_us;
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
+static uint64_t larger_of(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
@@ -254,7 +254,7 @@ static uint64_t larger(uint64_t a, uint64_t b)
 static void note_answer_time(struct endpoint_set *set, struct endpoint *endpoint, uint64_t took_us, uint64_t now_us)
 {
 	endpoint->answer_us = endpoint->answer_us ? (7 * endpoint->answer_us + took_us) / 8 : took_us + 1;
-	if (took_us < decayed(set->slowest_us, set->slowest_at_us, now_us))
+	if (took_us < decay_peak(set->slowest_us, set->slowest_at_us, now_us))
 		return;
 	set->slowest_us = took_us;
 	set->slowest_at_us = now_us;
@@ -270,8 +270,8 @@ static uint64_t patience_us(const struct endpoint_set *set, const struct endpoin
 			answer_us = set->endpoints[i].answer_us;
 	if (answer_us == 0)
 		return UNKNOWN_PATIENCE_US;
-	uint64_t slowest_us = decayed(set->slowest_us, set->slowest_at_us, now_us);
-	return larger(larger(4 * answer_us, 2 * slowest_us), LEAST_PATIENCE_US);
+	uint64_t slowest_us = decay_peak(set->slowest_us, set->slowest_at_us, now_us);
+	return larger_of(larger_of(4 * answer_us, 2 * slowest_us), LEAST_PATIENCE_US);
 }
 
 bool endpoint_had_time(const struct endpoint_set *set, const struct endpoint_visit *visit, uint64_t now_us)
@@ -315,8 +315,8 @@ struct candidates {
 	struct endpoint *all[ENDPOINTS_MAX];
 };
 
-static struct endpoint *cheapest(const struct candidates *candidates, uint64_t now_us,
-				 double (*cost)(const struct endpoint *endpoint, uint64_t now_us))
+static struct endpoint *find_cheapest(const struct candidates *candidates, uint64_t now_us,
+				      double (*cost)(const struct endpoint *endpoint, uint64_t now_us))
 {
 	struct endpoint *best = candidates->all[0];
 	for (size_t i = 1; i < candidates->count; i++)
@@ -348,7 +348,7 @@ static struct endpoint *choose_fastest(struct endpoint_set *set, const struct ca
 {
 	if (draw_random(set) % EXPLORES_ONE_IN == 0)
 		return draw_one(set, candidates);
-	return cheapest(candidates, now_us, latency_of);
+	return find_cheapest(candidates, now_us, latency_of);
 }
 
 /* Smooth weighted round-robin, as in nginx: each gains its weight, the richest goes and pays for all. */
@@ -376,14 +376,14 @@ static double busy_of(const struct endpoint *endpoint, uint64_t now_us)
 static struct endpoint *choose_least_loaded(const struct candidates *candidates, uint64_t now_us)
 {
 	struct candidates equal = { 0 };
-	double least = busy_of(cheapest(candidates, now_us, busy_of), now_us);
+	double least = busy_of(find_cheapest(candidates, now_us, busy_of), now_us);
 	for (size_t i = 0; i < candidates->count; i++)
 		if (busy_of(candidates->all[i], now_us) <= least)
 			equal.all[equal.count++] = candidates->all[i];
 	return choose_in_turn(&equal, now_us);
 }
 
-static uint64_t mix(uint64_t bits)
+static uint64_t mix_bits(uint64_t bits)
 {
 	bits ^= bits >> 33; /* murmur3's finaliser */
 	bits *= UINT64_C(0xff51afd7ed558ccd);
@@ -400,7 +400,7 @@ static struct endpoint *choose_by_key(const struct candidates *candidates, uint6
 	double highest = 0;
 	for (size_t i = 0; i < candidates->count; i++) {
 		struct endpoint *endpoint = candidates->all[i];
-		uint64_t drawn = mix(key ^ mix(endpoint->index + 1));
+		uint64_t drawn = mix_bits(key ^ mix_bits(endpoint->index + 1));
 		double unit = ((double)(drawn >> 11) + 0.5) / (double)(UINT64_C(1) << 53);
 		double score = -(double)endpoint->weight / log(unit);
 		if (!best || score > highest) {
@@ -411,8 +411,8 @@ static struct endpoint *choose_by_key(const struct candidates *candidates, uint6
 	return best;
 }
 
-static struct endpoint *choose(struct endpoint_set *set, const struct candidates *candidates, uint64_t key,
-			       uint64_t now_us)
+static struct endpoint *choose_endpoint(struct endpoint_set *set, const struct candidates *candidates, uint64_t key,
+					uint64_t now_us)
 {
 	if (candidates->count == 1)
 		return candidates->all[0];
@@ -458,8 +458,8 @@ static bool may_be_back(const struct endpoint_set *set, const struct endpoint *e
 }
 
 /* panic: ejections and checks count no more, but who cannot be reached is no help. */
-static void gather(const struct endpoint_set *set, const struct endpoint_pick *pick, bool panic, bool tried_too,
-		   struct candidates *candidates)
+static void gather_candidates(const struct endpoint_set *set, const struct endpoint_pick *pick, bool panic,
+			      bool tried_too, struct candidates *candidates)
 {
 	candidates->count = 0;
 	for (size_t i = 0; i < set->count; i++) {
@@ -502,12 +502,12 @@ struct endpoint *endpoint_pick(struct endpoint_set *set, const struct endpoint_p
 	if (due)
 		return due;
 	bool panic = is_panic(set);
-	gather(set, pick, panic, false, &candidates);
+	gather_candidates(set, pick, panic, false, &candidates);
 	if (candidates.count == 0)
 		gather_hopeful(set, pick, &candidates);
 	if (candidates.count == 0)
-		gather(set, pick, panic, true, &candidates);
-	return candidates.count ? choose(set, &candidates, pick->affinity, now_us) : NULL;
+		gather_candidates(set, pick, panic, true, &candidates);
+	return candidates.count ? choose_endpoint(set, &candidates, pick->affinity, now_us) : NULL;
 }
 
 bool endpoint_another(const struct endpoint_set *set, const struct endpoint_pick *pick, uint64_t now_us)
@@ -516,7 +516,7 @@ bool endpoint_another(const struct endpoint_set *set, const struct endpoint_pick
 	for (size_t i = 0; i < set->count; i++)
 		if (is_due(set, &set->endpoints[i], pick->repeatable, now_us) && !is_tried(pick, &set->endpoints[i]))
 			return true;
-	gather(set, pick, is_panic(set), false, &candidates);
+	gather_candidates(set, pick, is_panic(set), false, &candidates);
 	if (candidates.count == 0)
 		gather_hopeful(set, pick, &candidates);
 	return candidates.count > 0;

@@ -30,7 +30,7 @@ static bool one_line(struct slice text)
 	return true;
 }
 
-static struct slice trimmed(struct slice text)
+static struct slice trim_blanks(struct slice text)
 {
 	while (text.len && (text.at[0] == ' ' || text.at[0] == '\t')) {
 		text.at++;
@@ -48,7 +48,7 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
 	if (!one_line(name) || (value && !one_line(*value)))
 		return false;
 	struct buf line = BUF_INIT(SIZE_MAX / 4);
-	struct slice text = value ? trimmed(*value) : (struct slice){ NULL, 0 };
+	struct slice text = value ? trim_blanks(*value) : (struct slice){ NULL, 0 };
 	buf_put(&line, name);
 	/* curl's words: "Name:" takes a header away, "Name;" sends it empty */
 	buf_put_text(&line, !value ? ":" : text.len ? ": " : ";");
@@ -245,7 +245,7 @@ static bool set_url(CURL *easy, struct handle *handle, const char *text, const s
 }
 
 /* Milliseconds for curl: rounded up, never 0, which would mean none. */
-static long milliseconds(uint64_t us)
+static long to_milliseconds(uint64_t us)
 {
 	uint64_t ms = us / CLOCK_US_PER_MS + (us % CLOCK_US_PER_MS != 0);
 	if (ms > INT32_MAX)
@@ -260,11 +260,11 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 	if ((!handle->set.all && !set_constants(exchange, easy, handle)) ||
 	    !set_url(easy, handle, exchange->url, exchange->parsed) || !set_method_and_body(exchange, easy, handle))
 		return false;
-	exchange->transfer.connect_timeout_ms = milliseconds(exchange->connect_timeout_us);
-	exchange->transfer.timeout_ms = milliseconds(timeout_us);
+	exchange->transfer.connect_timeout_ms = to_milliseconds(exchange->connect_timeout_us);
+	exchange->transfer.timeout_ms = to_milliseconds(timeout_us);
 	HANDLE_SET(handle, HTTPHEADER, headers, exchange->standing ? exchange->standing : exchange->headers);
 	HANDLE_SET(handle, FRESH_CONNECT, fresh, (long)fresh);
-	HANDLE_SET(handle, MAXAGE_CONN, max_age_s, (milliseconds(exchange->idle_timeout_us) + 999) / 1000);
+	HANDLE_SET(handle, MAXAGE_CONN, max_age_s, (to_milliseconds(exchange->idle_timeout_us) + 999) / 1000);
 	HANDLE_SET(handle, DNS_CACHE_TIMEOUT, dns_cache_s, (long)(exchange->dns_ttl_us / CLOCK_US_PER_S));
 	if (exchange->connect_only) {
 		exchange->transfer.particular = true;

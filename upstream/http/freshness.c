@@ -17,7 +17,7 @@ struct reuse {
 };
 
 /* The n-th line of a header; NULL: there is none. */
-static const char *header(const struct http_exchange *exchange, const char *name, size_t n)
+static const char *find_header(const struct http_exchange *exchange, const char *name, size_t n)
 {
 	struct curl_header *found;
 	if (curl_easy_header(exchange->transfer.easy, name, n, CURLH_HEADER, -1, &found) != CURLHE_OK)
@@ -26,7 +26,7 @@ static const char *header(const struct http_exchange *exchange, const char *name
 }
 
 /* Of two that differ the shorter one counts; one that cannot be read makes the answer stale (RFC 9111, 4.2.1). */
-static void shorten(struct reuse *reuse, bool *said, uint64_t *limit_s, const struct cache_directive *directive)
+static void shorten_limit(struct reuse *reuse, bool *said, uint64_t *limit_s, const struct cache_directive *directive)
 {
 	uint64_t seconds;
 	if (!cache_directive_seconds(directive, &seconds)) {
@@ -38,13 +38,13 @@ static void shorten(struct reuse *reuse, bool *said, uint64_t *limit_s, const st
 	*said = reuse->said = true;
 }
 
-static void apply(struct reuse *reuse, const struct cache_directive *directive)
+static void apply_directive(struct reuse *reuse, const struct cache_directive *directive)
 {
 	if (cache_directive_is(directive, "s-maxage")) {
-		shorten(reuse, &reuse->shared_said, &reuse->shared_s, directive);
+		shorten_limit(reuse, &reuse->shared_said, &reuse->shared_s, directive);
 		reuse->no_stale = true; /* 5.2.2.10 */
 	} else if (cache_directive_is(directive, "max-age")) {
-		shorten(reuse, &reuse->private_said, &reuse->private_s, directive);
+		shorten_limit(reuse, &reuse->private_said, &reuse->private_s, directive);
 	} else if (cache_directive_is(directive, "must-revalidate") ||
 		   cache_directive_is(directive, "proxy-revalidate")) {
 		reuse->no_stale = true;
@@ -57,12 +57,12 @@ static void apply(struct reuse *reuse, const struct cache_directive *directive)
 static void read_cache_control(const struct http_exchange *exchange, struct reuse *reuse)
 {
 	const char *line;
-	for (size_t n = 0; (line = header(exchange, "Cache-Control", n)); n++) {
+	for (size_t n = 0; (line = find_header(exchange, "Cache-Control", n)); n++) {
 		struct slice rest = slice_of(line);
 		struct cache_directive directive;
 		bool broken;
 		while (cache_directive_next(&rest, &directive, &broken))
-			apply(reuse, &directive);
+			apply_directive(reuse, &directive);
 		reuse->forbidden |= broken;
 	}
 }
@@ -70,7 +70,7 @@ static void read_cache_control(const struct http_exchange *exchange, struct reus
 /* Expires less Date. A date that is none has passed long ago (5.3). */
 static void read_expires(const struct http_exchange *exchange, struct reuse *reuse)
 {
-	const char *expires = header(exchange, "Expires", 0), *date = header(exchange, "Date", 0);
+	const char *expires = find_header(exchange, "Expires", 0), *date = find_header(exchange, "Date", 0);
 	if (!expires)
 		return;
 	time_t end = curl_getdate(expires, NULL), start = date ? curl_getdate(date, NULL) : time(NULL);
@@ -80,7 +80,7 @@ static void read_expires(const struct http_exchange *exchange, struct reuse *reu
 
 static uint64_t age_s(const struct http_exchange *exchange)
 {
-	const char *text = header(exchange, "Age", 0);
+	const char *text = find_header(exchange, "Age", 0);
 	uint64_t seconds = 0;
 	const struct cache_directive age = { .value = slice_of(text ? text : "0") };
 	return cache_directive_seconds(&age, &seconds) ? seconds : 0; /* 5.1: one that is none is ignored */
@@ -89,7 +89,7 @@ static uint64_t age_s(const struct http_exchange *exchange)
 static bool varies_with_everything(const struct http_exchange *exchange)
 {
 	const char *line;
-	for (size_t n = 0; (line = header(exchange, "Vary", n)); n++)
+	for (size_t n = 0; (line = find_header(exchange, "Vary", n)); n++)
 		if (strchr(line, '*'))
 			return true;
 	return false;

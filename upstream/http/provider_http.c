@@ -331,7 +331,7 @@ static void wait_for_place(struct delivery *delivery)
 }
 
 /* NULL, or why not. */
-static struct answer *dispatch(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+static struct answer *send_delivery(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
 {
 	struct http_upstream *upstream = delivery->upstream;
 	struct answer *refusal = write_request(delivery, calls, first_id);
@@ -360,7 +360,7 @@ static struct exchange *http_send(struct upstream *base, const struct upstream_c
 	delivery->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
 	delivery->events = events;
 	delivery->context = context;
-	if (!(*refusal = dispatch(delivery, calls, first_id)))
+	if (!(*refusal = send_delivery(delivery, calls, first_id)))
 		return &delivery->base;
 	delivery_free(delivery);
 	return NULL;

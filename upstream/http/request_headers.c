@@ -43,7 +43,7 @@ struct writer {
 	struct answer *refusal;  /* the first thing that went wrong */
 };
 
-static void put(struct writer *writer, struct slice name, const struct slice *value)
+static void put_header(struct writer *writer, struct slice name, const struct slice *value)
 {
 	bool no_memory;
 	if (writer->refusal || http_exchange_put_header(writer->exchange, name, value, &no_memory))
@@ -65,7 +65,7 @@ static void put_default(struct writer *writer, const char *name, const char *val
 {
 	struct slice text = slice_of(value);
 	if (!is_taken(writer, name))
-		put(writer, slice_of(name), value ? &text : NULL);
+		put_header(writer, slice_of(name), value ? &text : NULL);
 }
 
 static void put_particular(struct writer *writer)
@@ -76,7 +76,7 @@ static void put_particular(struct writer *writer)
 		const char *colon = memchr(left.at, ':', left.len);
 		assert(newline && colon && colon < newline);
 		struct slice value = { colon + 1, (size_t)(newline - colon - 1) };
-		put(writer, (struct slice){ left.at, (size_t)(colon - left.at) }, &value);
+		put_header(writer, (struct slice){ left.at, (size_t)(colon - left.at) }, &value);
 		left.len -= (size_t)(newline + 1 - left.at);
 		left.at = newline + 1;
 	}
@@ -88,7 +88,7 @@ static void put_configured(struct writer *writer)
 		struct slice name = slice_of(writer->settings->headers[i].name),
 			     value = slice_of(writer->settings->headers[i].value);
 		if (!lines_have(writer->particular, name))
-			put(writer, name, &value);
+			put_header(writer, name, &value);
 	}
 }
 
@@ -96,7 +96,7 @@ static void put_configured(struct writer *writer)
 static void put_forwarded(struct writer *writer, const char *name, struct slice value)
 {
 	if (value.len && !is_taken(writer, name))
-		put(writer, slice_of(name), &value);
+		put_header(writer, slice_of(name), &value);
 }
 
 static const char *accept_of(const struct http_request *request)

@@ -134,8 +134,8 @@ static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t 
 	transport->watches[fd] = watch;
 }
 
-/* curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it gives
- * up while it connects (see above). */
+/* curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it
+ * gives up while it connects (see above). */
 static void take_off(CURL *easy, struct socket_watch *watch)
 {
 	struct transfer *transfer = transfer_of(easy);
@@ -477,7 +477,7 @@ static void take_out(struct transfer *transfer)
 	connections_let_go(transfer);
 }
 
-static void unlist(struct transfer *transfer)
+static void unlist_transfer(struct transfer *transfer)
 {
 	if (transfer->listed)
 		TAILQ_REMOVE(transfer->listed, transfer, next);
@@ -491,7 +491,7 @@ void transport_mark(struct transfer *transfer, size_t bytes)
 	struct transfers *list = transfer->gathered < LARGE_BYTES ? &transport->news : &transport->large;
 	if (transfer->listed == list)
 		return;
-	unlist(transfer);
+	unlist_transfer(transfer);
 	transfer->listed = list;
 	TAILQ_INSERT_TAIL(list, transfer, next);
 }
@@ -522,7 +522,7 @@ void transport_stop(struct transfer *transfer)
 	take_out(transfer);
 	end_lookup(transfer);
 	forget_addresses(transfer);
-	unlist(transfer);
+	unlist_transfer(transfer);
 	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
 	transfer->transport->under_way--;
 	transfer->handle = NULL;
@@ -575,7 +575,7 @@ static bool start_again(struct transfer *transfer)
 	return put_in(transfer);
 }
 
-static void look(struct transfer *transfer)
+static void look_at(struct transfer *transfer)
 {
 	bool late = lookup_until_us(transfer) <= loop_now(transfer->transport->loop);
 	enum resolve_state state = lookup_look(transfer->lookup, &transfer->addresses);
@@ -599,7 +599,7 @@ static void look_for_addresses(struct transport *transport)
 	struct transfer *transfer = TAILQ_FIRST(&transport->lookups), *after;
 	for (; transfer; transfer = after) {
 		after = TAILQ_NEXT(transfer, waiting);
-		look(transfer);
+		look_at(transfer);
 		if (transfer->lookup && lookup_until_us(transfer) < first_us)
 			first_us = lookup_until_us(transfer);
 	}
@@ -638,9 +638,9 @@ static void collect_done(struct transport *transport)
 	}
 }
 
-static void tell(struct transfer *transfer)
+static void tell_transfer(struct transfer *transfer)
 {
-	unlist(transfer);
+	unlist_transfer(transfer);
 	if (transfer->done)
 		take_out(transfer); /* given up, but curl does not know */
 	transfer->news(transfer);
@@ -651,13 +651,13 @@ static void tell_news(struct transport *transport)
 {
 	struct transfer *transfer;
 	while ((transfer = TAILQ_FIRST(&transport->news)))
-		tell(transfer);
+		tell_transfer(transfer);
 	if (transport->turn != loop_turn(transport->loop))
 		transport->heard = 0;
 	transport->turn = loop_turn(transport->loop);
 	while (transport->heard < HEAR_BYTES && (transfer = TAILQ_FIRST(&transport->large))) {
 		transport->heard += transfer->gathered;
-		tell(transfer);
+		tell_transfer(transfer);
 	}
 }
 

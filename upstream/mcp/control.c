@@ -17,7 +17,7 @@ enum { SHORT_LIVED_FREE = 3 };                  /* the next is not opened at onc
 #define LISTEN_AGAIN_MAX_US (60 * CLOCK_US_PER_S)
 #define LISTEN_STEADY_US (30 * CLOCK_US_PER_S) /* a stream that ends sooner has failed, whatever it said */
 
-static uint64_t backoff(uint64_t first_us, uint64_t most_us, unsigned failures)
+static uint64_t backoff_us(uint64_t first_us, uint64_t most_us, unsigned failures)
 {
 	uint64_t wait_us = first_us;
 	while (failures-- > 1 && wait_us < most_us)
@@ -113,7 +113,7 @@ static void show_state(struct mcp_control *control)
 	meter_set(control->meter, METRIC_ID_MCP_READY, control->settings->label, 0, ready);
 }
 
-static void opened(struct mcp_control *control)
+static void on_opened(struct mcp_control *control)
 {
 	bool modern = control->session.era == MCP_MODERN;
 	control->open_failures = control->listen_failures = 0;
@@ -136,7 +136,7 @@ static void open_failed(struct mcp_control *control)
 		log_event(control, &EVENT_MCP_NOT_OPENED, control->session.why);
 	meter_add(control->meter, METRIC_ID_MCP_OPENS, control->settings->label, MCP_OPENING_FAILED, 1);
 	show_state(control);
-	arm_in(control, &control->open_timer, backoff(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->open_failures));
+	arm_in(control, &control->open_timer, backoff_us(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->open_failures));
 	if (control->watcher)
 		control->watcher->tools_failed(control->watcher->context, control->session.why);
 	control->events->turned(control);
@@ -147,7 +147,7 @@ static void take_step(struct mcp_control *control);
 static void go_on_opening(struct mcp_control *control)
 {
 	if (control->session.state == MCP_READY)
-		opened(control);
+		on_opened(control);
 	else if (control->session.state == MCP_FAILED)
 		open_failed(control);
 	else
@@ -238,7 +238,7 @@ static uint64_t wait_to_reopen_us(struct mcp_control *control)
 	control->short_lived = steady ? 0 : control->short_lived + 1;
 	if (control->short_lived <= SHORT_LIVED_FREE)
 		return 0;
-	return backoff(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->short_lived - SHORT_LIVED_FREE);
+	return backoff_us(OPEN_AGAIN_US, OPEN_AGAIN_MAX_US, control->short_lived - SHORT_LIVED_FREE);
 }
 
 void mcp_control_lost(struct mcp_control *control, unsigned epoch)
@@ -457,7 +457,7 @@ static void listen_landed(void *context, enum outcome outcome)
 	}
 	control->listen_failures++;
 	arm_in(control, &control->listen_timer,
-	       backoff(LISTEN_AGAIN_US, LISTEN_AGAIN_MAX_US, control->listen_failures));
+	       backoff_us(LISTEN_AGAIN_US, LISTEN_AGAIN_MAX_US, control->listen_failures));
 }
 
 static void listen_due(struct loop_timer *timer, uint64_t now_us)

@@ -18,7 +18,7 @@ struct mcp_farewell {
 	TAILQ_ENTRY(mcp_farewell) next;
 };
 
-static void count(const struct mcp_control *control, enum mcp_ending how)
+static void count_ending(const struct mcp_control *control, enum mcp_ending how)
 {
 	meter_add(control->meter, METRIC_ID_MCP_ENDS, control->settings->label, how, 1);
 }
@@ -26,7 +26,7 @@ static void count(const struct mcp_control *control, enum mcp_ending how)
 static void note_left(const struct mcp_control *control, const char *why)
 {
 	struct log_line line UNCLEARED;
-	count(control, MCP_ENDING_FAILED);
+	count_ending(control, MCP_ENDING_FAILED);
 	if (!log_begin(&line, &EVENT_MCP_SESSION_LEFT))
 		return;
 	log_cstr(&line, "upstream", control->settings->name);
@@ -60,9 +60,9 @@ static void farewell_landed(void *context, enum outcome outcome)
 	unsigned status = job->post.status;
 	(void)outcome;
 	if ((status >= 200 && status < 300) || status == 404)
-		count(job->control, MCP_ENDING_ENDED);
+		count_ending(job->control, MCP_ENDING_ENDED);
 	else if (status >= 400 && status < 500)
-		count(job->control, MCP_ENDING_REFUSED);
+		count_ending(job->control, MCP_ENDING_REFUSED);
 	else
 		note_left(job->control, job->why[0] ? job->why : "no answer to DELETE");
 	job->exchange = NULL;

@@ -108,14 +108,14 @@ static void take_ttl(struct mcp_tools *tools, struct slice raw)
 		tools->ttl_ms = ms;
 }
 
-static enum mcp_page bad(struct mcp_tools *tools, const char *what)
+static enum mcp_page refuse_list(struct mcp_tools *tools, const char *what)
 {
 	snprintf(tools->why, sizeof tools->why, "%s", what);
 	return MCP_PAGE_BAD;
 }
 
 /* The server answers that it cannot: in its own words. */
-static enum mcp_page refused(struct mcp_tools *tools, const struct mcp_message *answer)
+static enum mcp_page take_refusal(struct mcp_tools *tools, const struct mcp_message *answer)
 {
 	struct buf said = BUF_INIT(SIZE_MAX / 4);
 	mcp_error_put_text(answer, &said);
@@ -126,21 +126,21 @@ static enum mcp_page refused(struct mcp_tools *tools, const struct mcp_message *
 }
 
 /* The next page's cursor, or the end. */
-static enum mcp_page turn(struct mcp_tools *tools, struct slice next)
+static enum mcp_page turn_page(struct mcp_tools *tools, struct slice next)
 {
 	if (!next.len || json_type(next) == JSON_NULL) {
 		buf_put_char(&tools->list, ']');
-		return tools->list.failed ? bad(tools, "its list of tools is too large") : MCP_PAGE_LAST;
+		return tools->list.failed ? refuse_list(tools, "its list of tools is too large") : MCP_PAGE_LAST;
 	}
 	if (json_type(next) != JSON_STRING)
-		return bad(tools, "its nextCursor is no string");
+		return refuse_list(tools, "its nextCursor is no string");
 	if (slice_equal(next, buf_slice(&tools->cursor)))
-		return bad(tools, "its list of tools goes round in circles: a page's nextCursor is its own");
+		return refuse_list(tools, "its list of tools goes round in circles: a page's nextCursor is its own");
 	if (tools->pages >= MCP_PAGES_MAX)
-		return bad(tools, "its list of tools has too many pages");
+		return refuse_list(tools, "its list of tools has too many pages");
 	buf_reset(&tools->cursor);
 	buf_put(&tools->cursor, next);
-	return tools->cursor.failed ? bad(tools, "its nextCursor is too long") : MCP_PAGE_MORE;
+	return tools->cursor.failed ? refuse_list(tools, "its nextCursor is too long") : MCP_PAGE_MORE;
 }
 
 enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *answer)
@@ -148,16 +148,16 @@ enum mcp_page mcp_tools_take(struct mcp_tools *tools, const struct mcp_message *
 	struct slice array = mcp_result_member(answer, "tools");
 	tools->pages++;
 	if (answer->kind == MCP_ERROR)
-		return refused(tools, answer);
+		return take_refusal(tools, answer);
 	if (answer->kind != MCP_RESULT || !array.len || json_type(array) != JSON_ARRAY)
-		return bad(tools, "its answer to tools/list has no list of tools");
+		return refuse_list(tools, "its answer to tools/list has no list of tools");
 	take_tools(tools, array);
 	take_ttl(tools, mcp_result_member(answer, "ttlMs"));
 	if (tools->list.failed)
-		return bad(tools, "its list of tools is too large");
+		return refuse_list(tools, "its list of tools is too large");
 	if (tools->count > MCP_TOOLS_MAX)
-		return bad(tools, "it lists too many tools");
-	return turn(tools, mcp_result_member(answer, "nextCursor"));
+		return refuse_list(tools, "it lists too many tools");
+	return turn_page(tools, mcp_result_member(answer, "nextCursor"));
 }
 
 struct slice mcp_tools_list(const struct mcp_tools *tools)

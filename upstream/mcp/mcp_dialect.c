@@ -12,7 +12,7 @@
 
 enum { MAX_CALLS = 1000 /* in one array, where arrays are switched on */ };
 
-static bool fill(struct mcp_route *route, const struct route_settings *settings)
+static bool fill_route(struct mcp_route *route, const struct route_settings *settings)
 {
 	struct buf name = BUF_INIT(SIZE_MAX / 4);
 	size_t headers = 0;
@@ -37,7 +37,7 @@ struct dialect_route *mcp_route_new(const struct dialect *dialect, const struct 
 		return NULL;
 	}
 	struct mcp_route *route = calloc(1, sizeof *route);
-	if (!route || !fill(route, settings)) {
+	if (!route || !fill_route(route, settings)) {
 		dialect_no_memory(error);
 		mcp_route_free(route ? &route->base : NULL);
 		return NULL;
@@ -62,7 +62,7 @@ static struct dialect_route *route_new(const struct route_settings *settings, st
 	return mcp_route_new(&dialect_mcp, settings, error);
 }
 
-static struct answer *check(const struct dialect_route *route, struct slice arguments)
+static struct answer *check_call(const struct dialect_route *route, struct slice arguments)
 {
 	(void)route;
 	(void)arguments; /* any object will do; the server knows its schema */
@@ -74,6 +74,6 @@ const struct dialect dialect_mcp = {
 	.max_calls = MAX_CALLS,
 	.route_new = route_new,
 	.route_free = mcp_route_free,
-	.check = check,
+	.check = check_call,
 	.lists_tools = true,
 };

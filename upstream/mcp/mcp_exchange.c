@@ -86,7 +86,7 @@ void call_set_abort(struct mcp_call_set *set)
 }
 
 /* All is said. An exchange ends by itself then, as it should; if it does not, it is ended. */
-static void linger(struct mcp_call_set *set)
+static void linger_set(struct mcp_call_set *set)
 {
 	struct loop *loop = set->upstream->base.loop;
 	uint64_t due_us = clock_add(loop_now(loop), LINGER_US);
@@ -110,12 +110,12 @@ static bool is_under_way(const struct mcp_call_set *set)
 }
 
 /* Every callback is over: end the set if it has nothing left to do. */
-static void settle(struct mcp_call_set *set)
+static void settle_set(struct mcp_call_set *set)
 {
 	if (set->aborted || set->told_count < set->count)
 		return;
 	if (is_under_way(set)) {
-		linger(set);
+		linger_set(set);
 		return;
 	}
 	const struct upstream_events *events = set->events;
@@ -125,7 +125,7 @@ static void settle(struct mcp_call_set *set)
 	events->landed(context, outcome);
 }
 
-static void tell(struct mcp_call_set *set, size_t index, struct answer *answer, bool refused)
+static void tell_call(struct mcp_call_set *set, size_t index, struct answer *answer, bool refused)
 {
 	struct mcp_set_item *item = &set->items[index];
 	assert(!item->told);
@@ -150,7 +150,7 @@ static void tell_rest(struct mcp_call_set *set, struct answer *answer, enum outc
 	set->outcome = outcome;
 	for (size_t i = 0; i < set->count; i++)
 		if (!set->items[i].told)
-			tell(set, i, answer_ref(answer), false);
+			tell_call(set, i, answer_ref(answer), false);
 	answer_unref(answer);
 }
 
@@ -159,12 +159,12 @@ void call_set_close(struct mcp_call_set *set, struct answer *answer)
 	set_state(set, SET_GOING);
 	loop_disarm(set->upstream->base.loop, &set->timer);
 	tell_rest(set, answer, OUTCOME_UPSTREAM_UNAVAILABLE);
-	settle(set);
+	settle_set(set);
 }
 
 /* --- going --- */
 
-static struct slice nothing(void)
+static struct slice empty_slice(void)
 {
 	return (struct slice){ NULL, 0 };
 }
@@ -190,8 +190,8 @@ static void attempt_go(struct mcp_attempt *attempt)
 				.route = &attempt->post.route,
 				.arguments = set->items[attempt->first + i].arguments,
 				.repeatable = set->items[attempt->first + i].repeatable || attempt->resuming,
-				.traceparent = set->count == 1 ? set->traceparent : nothing(),
-				.idempotency_key = set->count == 1 ? set->idempotency_key : nothing(),
+				.traceparent = set->count == 1 ? set->traceparent : empty_slice(),
+				.idempotency_key = set->count == 1 ? set->idempotency_key : empty_slice(),
 				.kind = set->kind
 			};
 		attempt->exchange = upstream_http.send(upstream->http, calls, attempt->count, set->end_us, &events,
@@ -285,9 +285,9 @@ static void take_answer(struct mcp_attempt *attempt, size_t index, struct answer
 	}
 	answer_unref(item->held);
 	item->held = NULL;
-	tell(set, attempt->first + index, answer, refused);
+	tell_call(set, attempt->first + index, answer, refused);
 	if (!set->aborted && set->told_count == set->count)
-		linger(set);
+		linger_set(set);
 }
 
 static void attempt_answered(void *context, size_t index, struct answer *answer)
@@ -311,12 +311,13 @@ static void tell_writes(struct mcp_attempt *attempt)
 		struct mcp_set_item *item = &set->items[i];
 		if (item->told || item->repeatable)
 			continue;
-		tell(set, i,
-		     mcp_closed_answer(
-			     set->upstream,
-			     "the server had forgotten its MCP session, and refused the call unseen; a new session "
-			     "is being opened: send the call again"),
-		     false);
+		tell_call(
+			set, i,
+			mcp_closed_answer(
+				set->upstream,
+				"the server had forgotten its MCP session, and refused the call unseen; a new session "
+				"is being opened: send the call again"),
+			false);
 	}
 }
 
@@ -335,13 +336,13 @@ static void tell_held(struct mcp_attempt *attempt)
 		struct answer *answer = set->items[i].held;
 		set->items[i].held = NULL;
 		if (answer && !set->items[i].told)
-			tell(set, i, answer, set->items[i].refused);
+			tell_call(set, i, answer, set->items[i].refused);
 		else
 			answer_unref(answer);
 	}
 }
 
-static bool holds(const struct mcp_attempt *attempt)
+static bool holds_answers(const struct mcp_attempt *attempt)
 {
 	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++)
 		if (attempt->set->items[i].held)
@@ -404,7 +405,7 @@ static bool go_singly(struct mcp_attempt *attempt)
 		struct answer *answer = item->held;
 		item->held = NULL;
 		if (answer && !item->repeatable)
-			tell(set, i, answer, false);
+			tell_call(set, i, answer, false);
 		else
 			answer_unref(answer);
 	}
@@ -449,8 +450,8 @@ static void attempt_landed(void *context, enum outcome outcome)
 			mcp_control_cancel(&set->upstream->control, attempt->post.first_id + i);
 	if (attempt->post.error_code == MCP_HEADER_MISMATCH)
 		mcp_control_stale(&set->upstream->control); /* it mirrors other arguments than we know of */
-	if (set->aborted || !holds(attempt)) {
-		settle(set);
+	if (set->aborted || !holds_answers(attempt)) {
+		settle_set(set);
 		return;
 	}
 	if (attempt->post.refused_session && attempt->resuming) {
@@ -468,19 +469,19 @@ static void attempt_landed(void *context, enum outcome outcome)
 		return;
 	}
 	tell_held(attempt);
-	settle(set);
+	settle_set(set);
 }
 
 /* --- the timer: what could not be done where it was found --- */
 
-static void resume(struct mcp_call_set *set)
+static void resume_set(struct mcp_call_set *set)
 {
 	struct mcp_attempt *attempt = &set->attempts[0];
 	struct loop *loop = set->upstream->base.loop;
 	set_state(set, SET_GOING);
 	if (loop_now(loop) >= set->deadline_us) {
 		tell_held(attempt);
-		settle(set);
+		settle_set(set);
 		return;
 	}
 	attempt->resuming = true;
@@ -500,7 +501,7 @@ static void tell_refusals(struct mcp_call_set *set)
 		attempt->refusal = NULL;
 		for (size_t k = attempt->first; refusal && k < attempt->first + attempt->count; k++)
 			if (!set->items[k].told)
-				tell(set, k, answer_ref(refusal), false);
+				tell_call(set, k, answer_ref(refusal), false);
 		if (refusal)
 			set->outcome = refusal->outcome;
 		answer_unref(refusal);
@@ -531,7 +532,7 @@ static void time_out(struct mcp_call_set *set)
 						   attempt->post.first_id + i - attempt->first);
 		for (size_t i = attempt->first; !set->aborted && i < attempt->first + attempt->count; i++)
 			if (!set->items[i].told)
-				tell(set, i, late_answer(set, &set->items[i], sent), false);
+				tell_call(set, i, late_answer(set, &set->items[i], sent), false);
 	}
 	set->outcome = OUTCOME_UPSTREAM_TIMEOUT;
 }
@@ -544,7 +545,7 @@ static void on_set_timer(struct loop_timer *timer, uint64_t now_us)
 		return;
 	}
 	if (set->state == SET_RESUMING) {
-		resume(set);
+		resume_set(set);
 		return;
 	}
 	if (set->state == SET_WAITING) {
@@ -558,7 +559,7 @@ static void on_set_timer(struct loop_timer *timer, uint64_t now_us)
 		stop_attempts(set); /* all is said; the server keeps the stream open for nothing */
 	if (!set->aborted)
 		arm_deadline(set);
-	settle(set);
+	settle_set(set);
 }
 
 /* --- the front door's functions --- */

@@ -189,7 +189,7 @@ static void read_members(struct slice object, struct mcp_message *message)
 }
 
 /* NULL, or what is wrong. */
-static const char *classify(struct mcp_message *message)
+static const char *classify_message(struct mcp_message *message)
 {
 	bool has_id = message->id.len && json_type(message->id) != JSON_NULL;
 	if (has_id && json_type(message->id) != JSON_NUMBER && json_type(message->id) != JSON_STRING)
@@ -223,7 +223,7 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 		return false;
 	}
 	read_members(object, message);
-	*fault = classify(message);
+	*fault = classify_message(message);
 	return !*fault;
 }
 
@@ -340,7 +340,8 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* What comes after the bracket and "jsonrpc", which may be there. False: neither is, or what is there is something else. */
+/* What comes after the bracket and "jsonrpc", which may be there. False: neither is, or what is there is something
+ * else. */
 static bool skip_version(struct slice *text)
 {
 	enum { START_BYTES = 128 };

@@ -53,7 +53,7 @@ struct survey {
 };
 
 /* RFC 9110's token, in a raw JSON string: no character of it needs an escape. */
-static bool token(struct slice raw)
+static bool is_token(struct slice raw)
 {
 	if (raw.len < 3)
 		return false;
@@ -66,7 +66,7 @@ static bool token(struct slice raw)
 	return true;
 }
 
-static bool primitive(struct slice schema)
+static bool is_primitive(struct slice schema)
 {
 	struct slice type;
 	return json_member(schema, SLICE("type"), &type) && json_type(type) == JSON_STRING &&
@@ -78,9 +78,9 @@ static void note_annotation(struct survey *survey, struct slice schema, struct s
 {
 	if (!reachable)
 		survey->fault = "x-mcp-header where it is not reached through properties alone";
-	else if (json_type(raw) != JSON_STRING || !token(raw))
+	else if (json_type(raw) != JSON_STRING || !is_token(raw))
 		survey->fault = "x-mcp-header that is no header name";
-	else if (!primitive(schema))
+	else if (!is_primitive(schema))
 		survey->fault = "x-mcp-header on a property whose type is not string, integer or boolean";
 	else if (survey->count == MCP_MIRROR_MAX)
 		survey->fault = "too many x-mcp-header";
@@ -172,7 +172,7 @@ static void put_line(struct slice header, struct slice value, struct buf *lines)
 	buf_fini(&text);
 }
 
-static void unescaped(struct slice raw, struct buf *name)
+static void unescape_name(struct slice raw, struct buf *name)
 {
 	buf_reset(name);
 	json_unescape(raw, name);
@@ -187,7 +187,7 @@ void param_headers_put(struct slice schema, struct slice arguments, struct buf *
 	struct buf name = BUF_INIT(SIZE_MAX / 4);
 	struct json_walk walk = json_walk(properties);
 	while (json_next_member(&walk, &raw_name, &property)) {
-		unescaped(raw_name, &name);
+		unescape_name(raw_name, &name);
 		if (json_type(property) != JSON_OBJECT || !json_member(arguments, buf_slice(&name), &value))
 			continue;
 		if (json_member(property, SLICE("x-mcp-header"), &header))

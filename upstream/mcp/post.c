@@ -44,7 +44,8 @@ static struct mcp_post *post_of(const struct upstream_call *calls)
 
 /* --- writing --- */
 
-static bool encode(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request)
+static bool encode_post(const struct upstream_call *calls, size_t count, uint64_t first_id,
+			struct http_request *request)
 {
 	struct mcp_post *post = post_of(calls);
 	if (!post->first_id)
@@ -53,7 +54,7 @@ static bool encode(const struct upstream_call *calls, size_t count, uint64_t fir
 	       !request->headers.failed;
 }
 
-static struct answer *check(const struct dialect_route *route, struct slice arguments)
+static struct answer *check_post(const struct dialect_route *route, struct slice arguments)
 {
 	(void)route;
 	(void)arguments;
@@ -62,7 +63,7 @@ static struct answer *check(const struct dialect_route *route, struct slice argu
 
 /* --- reading --- */
 
-static struct post_decoder *of(struct dialect_decoder *base)
+static struct post_decoder *decoder_of(struct dialect_decoder *base)
 {
 	return container_of(container_of(base, struct answer_tracker, base), struct post_decoder, tracker);
 }
@@ -85,7 +86,7 @@ static void decoder_free(struct dialect_decoder *base)
 {
 	if (!base)
 		return;
-	struct post_decoder *decoder = of(base);
+	struct post_decoder *decoder = decoder_of(base);
 	answer_unref(decoder->whole);
 	buf_fini(&decoder->mended);
 	sse_fini(&decoder->sse);
@@ -93,24 +94,24 @@ static void decoder_free(struct dialect_decoder *base)
 	free(decoder);
 }
 
-static void expect(struct dialect_decoder *base, const struct upstream_call *calls)
+static void expect_calls(struct dialect_decoder *base, const struct upstream_call *calls)
 {
-	struct post_decoder *decoder = of(base);
+	struct post_decoder *decoder = decoder_of(base);
 	decoder->post = post_of(calls);
 	if (decoder->post->first_id) /* a stream that is taken up again answers under the ids it was begun with */
 		decoder->tracker.first_id = decoder->post->first_id;
 }
 
-static void header(struct dialect_decoder *base, struct slice value)
+static void take_header(struct dialect_decoder *base, struct slice value)
 {
-	struct mcp_post *post = of(base)->post;
+	struct mcp_post *post = decoder_of(base)->post;
 	snprintf(post->session_id, sizeof post->session_id, "%.*s", SLICE_ARG(value));
 }
 
-static void head(struct dialect_decoder *base, unsigned status, struct slice content_type, uint32_t retry_after_s)
+static void take_head(struct dialect_decoder *base, unsigned status, struct slice content_type, uint32_t retry_after_s)
 {
 	static const struct slice stream = { "text/event-stream", 17 };
-	struct post_decoder *decoder = of(base);
+	struct post_decoder *decoder = decoder_of(base);
 	tracker_head(base, status, content_type, retry_after_s);
 	decoder->post->status = status;
 	decoder->events = content_type.len >= stream.len && strncasecmp(content_type.at, stream.at, stream.len) == 0;
@@ -241,22 +242,22 @@ static bool read_on(struct post_decoder *decoder, struct slice body, bool last)
 	return decoder->events ? read_events(decoder, body, last) : read_json(decoder, body, last);
 }
 
-static bool feed(struct dialect_decoder *base, struct slice body)
+static bool feed_body(struct dialect_decoder *base, struct slice body)
 {
-	return read_on(of(base), body, false);
+	return read_on(decoder_of(base), body, false);
 }
 
-static size_t consumed(struct dialect_decoder *base)
+static size_t consumed_bytes(struct dialect_decoder *base)
 {
-	struct post_decoder *decoder = of(base);
+	struct post_decoder *decoder = decoder_of(base);
 	size_t count = decoder->events ? decoder->sse.at : 0;
 	sse_dropped(&decoder->sse, count);
 	return count;
 }
 
-static enum outcome finish(struct dialect_decoder *base, struct slice body)
+static enum outcome finish_body(struct dialect_decoder *base, struct slice body)
 {
-	struct post_decoder *decoder = of(base);
+	struct post_decoder *decoder = decoder_of(base);
 	struct answer_tracker *tracker = &decoder->tracker;
 	struct mcp_post *post = decoder->post;
 	read_on(decoder, body, true);
@@ -277,15 +278,15 @@ static enum outcome finish(struct dialect_decoder *base, struct slice body)
 const struct dialect mcp_post_dialect = {
 	.name = "mcp",
 	.max_calls = 10000,
-	.check = check,
-	.encode = encode,
+	.check = check_post,
+	.encode = encode_post,
 	.decoder_new = decoder_new,
-	.expect = expect,
+	.expect = expect_calls,
 	.wanted_header = "Mcp-Session-Id",
-	.header = header,
-	.head = head,
-	.feed = feed,
-	.consumed = consumed,
-	.finish = finish,
+	.header = take_header,
+	.head = take_head,
+	.feed = feed_body,
+	.consumed = consumed_bytes,
+	.finish = finish_body,
 	.decoder_free = decoder_free,
 };

@@ -35,7 +35,7 @@ static void PRINTF_LIKE(2, 3) fail(struct mcp_session *session, const char *form
 	session->legacy_known = false; /* whatever it was, it does not hold any more */
 }
 
-static void initialize(struct mcp_session *session)
+static void initialize_session(struct mcp_session *session)
 {
 	session->era = MCP_LEGACY;
 	session->state = MCP_INITIALIZING;
@@ -48,7 +48,7 @@ void mcp_session_open(struct mcp_session *session, uint64_t now_us)
 	if (session->pinned && strcmp(session->pinned, MCP_VERSION_MODERN) == 0) {
 		become_ready(session, MCP_MODERN);
 	} else if (session->pinned || (session->legacy_known && now_us - session->legacy_known_us < MCP_VERDICT_US)) {
-		initialize(session);
+		initialize_session(session);
 	} else {
 		session->legacy_known = false;
 		session->era = MCP_MODERN;
@@ -68,7 +68,7 @@ void mcp_session_put(const struct mcp_session *session, uint64_t id, struct buf 
 
 /* --- what an answer says --- */
 
-static struct slice member(struct slice object, const char *name)
+static struct slice find_member(struct slice object, const char *name)
 {
 	struct slice value = { NULL, 0 };
 	if (object.len == 0 || json_type(object) != JSON_OBJECT || !json_member(object, slice_of(name), &value))
@@ -83,7 +83,7 @@ static bool is_true(struct slice value)
 
 static bool tells_changes(const struct mcp_message *message)
 {
-	return is_true(member(member(mcp_result_member(message, "capabilities"), "tools"), "listChanged"));
+	return is_true(find_member(find_member(mcp_result_member(message, "capabilities"), "tools"), "listChanged"));
 }
 
 /* What people are told of an answer that is not what was hoped for. */
@@ -105,7 +105,7 @@ static bool no_decision(unsigned status)
 	       status == 429;
 }
 
-static void probed(struct mcp_session *session, const struct mcp_reply *reply)
+static void take_probe(struct mcp_session *session, const struct mcp_reply *reply)
 {
 	const struct mcp_message *message = reply->message;
 	if (no_decision(reply->status)) {
@@ -119,13 +119,14 @@ static void probed(struct mcp_session *session, const struct mcp_reply *reply)
 		return;
 	}
 	int code = message && message->kind == MCP_ERROR ? mcp_error_code(message) : 0;
-	struct slice supported = code ? member(member(message->error, "data"), "supported") : (struct slice){ NULL, 0 };
+	struct slice supported =
+		code ? find_member(find_member(message->error, "data"), "supported") : (struct slice){ NULL, 0 };
 	if (code == MCP_HEADER_MISMATCH || code == MCP_CAPABILITY_MISSING) {
 		become_ready(session, MCP_MODERN); /* it knows the era's rules, however it reads them */
 	} else if (code == MCP_VERSION_UNSUPPORTED && !mcp_lists_version(supported, MCP_LEGACY)) {
 		fail(session, "server/discover: the server speaks no version that this gateway does");
 	} else {
-		initialize(session);
+		initialize_session(session);
 	}
 }
 
@@ -143,7 +144,7 @@ static bool take_session_id(struct mcp_session *session, struct slice id)
 	return true;
 }
 
-static void initialized(struct mcp_session *session, const struct mcp_reply *reply, uint64_t now_us)
+static void take_initialized(struct mcp_session *session, const struct mcp_reply *reply, uint64_t now_us)
 {
 	const struct mcp_message *message = reply->message;
 	struct slice raw = message ? mcp_result_member(message, "protocolVersion") : (struct slice){ NULL, 0 };
@@ -172,10 +173,10 @@ void mcp_session_heard(struct mcp_session *session, const struct mcp_reply *repl
 {
 	switch (session->state) {
 	case MCP_PROBING:
-		probed(session, reply);
+		take_probe(session, reply);
 		break;
 	case MCP_INITIALIZING:
-		initialized(session, reply, now_us);
+		take_initialized(session, reply, now_us);
 		break;
 	case MCP_CONFIRMING:
 		if (reply->status >= 200 && reply->status < 300)

@@ -28,7 +28,7 @@ static struct {
 } fork_server = { .mutex = PTHREAD_MUTEX_INITIALIZER, .requests = -1 };
 /* m: under the mutex, which is held for a fork or a sendmsg that does not block */
 
-static bool complain(char *error, size_t error_bytes, const char *what)
+static bool complain_of(char *error, size_t error_bytes, const char *what)
 {
 	snprintf(error, error_bytes, "%s: %s", what, strerror(errno));
 	return false;
@@ -98,7 +98,7 @@ static bool send_locked(const int fds[FD_COUNT])
 }
 
 /* A fork server that was killed is found out here and made anew, once. False and errno. */
-static bool request(const int fds[FD_COUNT])
+static bool request_child(const int fds[FD_COUNT])
 {
 	pthread_mutex_lock(&fork_server.mutex);
 	bool sent = make_locked() && send_locked(fds);
@@ -252,14 +252,14 @@ bool fork_server_spawn(const struct fork_server_order *order, struct fork_server
 	int far[FD_COUNT] = { -1, -1, -1, -1, -1 }, near[FD_COUNT] = { -1, -1, -1, -1, -1 };
 	bool fine = false;
 	if ((far[FD_ORDER] = order_file(order)) < 0)
-		complain(error, error_bytes, "cannot make a memory file for a child process");
+		complain_of(error, error_bytes, "cannot make a memory file for a child process");
 	else if (!open_control(&near[FD_CONTROL], &far[FD_CONTROL]) ||
 		 !open_pipe(&far[FD_STDIN], &near[FD_STDIN], &near[FD_STDIN]) ||
 		 !open_pipe(&near[FD_STDOUT], &far[FD_STDOUT], &near[FD_STDOUT]) ||
 		 !open_pipe(&near[FD_STDERR], &far[FD_STDERR], &near[FD_STDERR]))
-		complain(error, error_bytes, "cannot make the pipes of a child process");
-	else if (!request(far))
-		complain(error, error_bytes, "cannot ask for a child process");
+		complain_of(error, error_bytes, "cannot make the pipes of a child process");
+	else if (!request_child(far))
+		complain_of(error, error_bytes, "cannot ask for a child process");
 	else
 		fine = true;
 	close_all(far, FD_COUNT);

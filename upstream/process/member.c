@@ -17,7 +17,7 @@ enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 3, NOISE_BYTES_MAX = 16 << 20 /* a 
 /* --- saying something --- */
 
 /* One message of ours. A queue that is full loses it: the process is not reading, and calls will tell. */
-static bool say(struct member *member, struct buf *message)
+static bool say_message(struct member *member, struct buf *message)
 {
 	buf_put_char(message, '\n');
 	bool said = !message->failed && process_put(member->process, buf_slice(message));
@@ -27,7 +27,7 @@ static bool say(struct member *member, struct buf *message)
 	return said;
 }
 
-static void greet(struct member *member)
+static void greet_process(struct member *member)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	member->handshake_id = process_pool_ids(member->pool, 1);
@@ -35,15 +35,15 @@ static void greet(struct member *member)
 		mcp_put_discover(&message, member->handshake_id);
 	else
 		mcp_put_initialize(&message, member->handshake_id, member->pool->pinned);
-	if (!say(member, &message))
+	if (!say_message(member, &message))
 		member_kill(member, "it does not read what it is sent");
 }
 
-static void reply(struct member *member, const struct mcp_message *request)
+static void reply_to(struct member *member, const struct mcp_message *request)
 {
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	mcp_put_reply(&message, request);
-	if (!say(member, &message))
+	if (!say_message(member, &message))
 		pool_noise(member->pool);
 }
 
@@ -68,7 +68,7 @@ static void ask_for_page(struct member *member)
 	struct buf message = BUF_INIT(MESSAGE_BYTES + member->tools.cursor.len);
 	member->list_id = process_pool_ids(member->pool, 1);
 	mcp_put_tools_list(&message, member->pool->era, member->list_id, buf_slice(&member->tools.cursor));
-	if (say(member, &message))
+	if (say_message(member, &message))
 		loop_arm(member->pool->loop, &member->timer, clock_add(loop_now(member->pool->loop), LIST_TIMEOUT_US));
 	else
 		list_failed(member, "it does not read what it is sent");
@@ -126,10 +126,10 @@ static bool reply_to_handshake(struct member *member)
 	} else {
 		mcp_put_initialized(&message);
 	}
-	return say(member, &message);
+	return say_message(member, &message);
 }
 
-static void greeted(struct member *member, const struct mcp_message *message)
+static void take_handshake(struct member *member, const struct mcp_message *message)
 {
 	bool modern = member->pool->era == MCP_MODERN, fits = handshake_fits(member, message);
 	member->handshake_id = 0;
@@ -175,7 +175,7 @@ void member_doubt(struct member *member)
 	}
 	member->ping_id = process_pool_ids(pool, 1);
 	mcp_put_ping(&message, pool->era, member->ping_id);
-	if (say(member, &message))
+	if (say_message(member, &message))
 		loop_arm(pool->loop, &member->ping, clock_add(loop_now(pool->loop), PING_TIMEOUT_US));
 	else
 		member_kill(member, "it let %u calls time out and does not read what it is sent",
@@ -223,7 +223,7 @@ static bool take_answer(struct member *member, const struct mcp_message *message
 		return false;
 	}
 	if (id == member->handshake_id)
-		greeted(member, message);
+		take_handshake(member, message);
 	else if (id == member->listen_id)
 		member->listen_id = 0; /* it will tell of no changes */
 	else if (id == member->ping_id)
@@ -261,7 +261,7 @@ static bool take_line(struct member *member, struct slice line)
 	case MCP_ERROR:
 		return take_answer(member, &message);
 	case MCP_REQUEST:
-		reply(member, &message);
+		reply_to(member, &message);
 		return false;
 	case MCP_NOTIFICATION:
 		if (mcp_method_is(&message, "notifications/tools/list_changed"))
@@ -360,7 +360,8 @@ static void on_overlong_time(struct loop_timer *timer, uint64_t now_us)
 		    member->pool->settings->answer_bytes, (int)(OVERLONG_TIMEOUT_US / CLOCK_US_PER_S));
 }
 
-/* Whose answer it was is said at its beginning or at its end, or there is but one that waits. Else it is everybody's. */
+/* Whose answer it was is said at its beginning or at its end, or there is but one that waits. Else it is
+ * everybody's. */
 static void on_overlong(void *context, struct slice text, bool ended)
 {
 	struct member *member = context;
@@ -436,7 +437,7 @@ struct member *member_start(struct process_pool *pool)
 	}
 	if (pool->mcp) {
 		loop_arm(pool->loop, &member->timer, clock_add(member->started_us, pool->own->start_timeout_us));
-		greet(member);
+		greet_process(member);
 	} else {
 		member->state = MEMBER_READY;
 	}
@@ -471,7 +472,7 @@ void member_cancel(struct member *member, const struct pool_call *call)
 		return;
 	struct buf message = BUF_INIT(MESSAGE_BYTES);
 	mcp_put_cancelled(&message, member->pool->era, call->id);
-	if (!say(member, &message))
+	if (!say_message(member, &message))
 		pool_noise(member->pool);
 }
 

@@ -17,7 +17,7 @@ enum { FAILURES_REFUSE = 2, FAILURES_COUNTED = 16, SILENT_TIMEOUTS = 3, COMPLAIN
 
 /* ---------------------------------------------------------------- what is to be seen */
 
-static void show(struct process_pool *pool)
+static void show_pool(struct process_pool *pool)
 {
 	size_t count = 0, ready = 0;
 	uint64_t cpu_us = pool->cpu_gone_us, resident_bytes = 0;
@@ -38,14 +38,14 @@ static void show(struct process_pool *pool)
 			  ready > 0 || pool->failures == 0);
 }
 
-static void count(const struct process_pool *pool, enum metric metric)
+static void count_metric(const struct process_pool *pool, enum metric metric)
 {
 	meter_add(pool->meter, metric, pool->settings->label, 0, 1);
 }
 
 void pool_noise(struct process_pool *pool)
 {
-	count(pool, METRIC_ID_PROCESS_UNPARSED_LINES);
+	count_metric(pool, METRIC_ID_PROCESS_UNPARSED_LINES);
 }
 
 static void log_process(const struct process_pool *pool, const struct log_event *event, const char *reason,
@@ -74,7 +74,7 @@ void pool_member_complained(struct member *member, struct slice text)
 	struct process_pool *pool = member->pool;
 	struct log_line line UNCLEARED;
 	uint64_t now_us = loop_now(pool->loop);
-	count(pool, METRIC_ID_PROCESS_STDERR);
+	count_metric(pool, METRIC_ID_PROCESS_STDERR);
 	if (now_us >= clock_add(pool->complaints_since_us, CLOCK_US_PER_S)) {
 		log_left_out(pool);
 		pool->complaints_since_us = now_us;
@@ -109,7 +109,7 @@ static void take_out(struct pool_call *call)
 	call->member = NULL;
 }
 
-static bool give(struct member *member, struct pool_call *call)
+static bool give_call(struct member *member, struct pool_call *call)
 {
 	if (!member_give(member, call))
 		return false;
@@ -131,7 +131,7 @@ bool process_pool_sent(const struct pool_call *call)
 }
 
 /* The least busy one; NULL: all are full, or there is none. */
-static struct member *pick(const struct process_pool *pool)
+static struct member *pick_member(const struct process_pool *pool)
 {
 	struct member *member, *best = NULL, *spare = NULL;
 	TAILQ_FOREACH (member, &pool->members, next) {
@@ -145,10 +145,10 @@ static struct member *pick(const struct process_pool *pool)
 	return best ? best : spare;
 }
 
-static bool place(struct process_pool *pool, struct pool_call *call)
+static bool place_call(struct process_pool *pool, struct pool_call *call)
 {
-	struct member *member = pick(pool);
-	return member && give(member, call);
+	struct member *member = pick_member(pool);
+	return member && give_call(member, call);
 }
 
 static void flush_later(struct process_pool *pool)
@@ -161,9 +161,9 @@ static void place_waiting(struct process_pool *pool)
 {
 	struct pool_call *call;
 	struct member *member;
-	while ((call = TAILQ_FIRST(&pool->waiting)) && (member = pick(pool))) {
+	while ((call = TAILQ_FIRST(&pool->waiting)) && (member = pick_member(pool))) {
 		TAILQ_REMOVE(&pool->waiting, call, next); /* first: it goes into the member's list by the same link */
-		if (!give(member, call)) {
+		if (!give_call(member, call)) {
 			TAILQ_INSERT_HEAD(&pool->waiting, call, next);
 			return;
 		}
@@ -224,7 +224,7 @@ static struct pool_counts count_members(const struct process_pool *pool)
 }
 
 /* One more than there are is enough at a time, and before the last place is taken. */
-static size_t wanted(const struct process_pool *pool, const struct pool_counts *counts)
+static size_t wanted_members(const struct process_pool *pool, const struct pool_counts *counts)
 {
 	bool crowded = !TAILQ_EMPTY(&pool->waiting) || (counts->room && counts->busy * 4 > counts->room * 3);
 	size_t want = counts->live, least = pool->own->min;
@@ -237,7 +237,7 @@ static size_t wanted(const struct process_pool *pool, const struct pool_counts *
 	return want < least ? least : want;
 }
 
-static uint64_t jittered(struct process_pool *pool, uint64_t us)
+static uint64_t jitter_time(struct process_pool *pool, uint64_t us)
 {
 	pool->random = pool->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
 	return us / 2 + us / 1024 * ((pool->random >> 40) % 1024);
@@ -250,7 +250,7 @@ static uint64_t backoff_us(struct process_pool *pool)
 		return 0;
 	for (unsigned i = 1; i < pool->failures && us < BACKOFF_MAX_US; i++)
 		us *= 2;
-	return jittered(pool, us < BACKOFF_MAX_US ? us : BACKOFF_MAX_US);
+	return jitter_time(pool, us < BACKOFF_MAX_US ? us : BACKOFF_MAX_US);
 }
 
 static void note_failure(struct process_pool *pool)
@@ -278,7 +278,7 @@ static bool start_one(struct process_pool *pool)
 		note_no_list(pool);
 		return false;
 	}
-	count(pool, METRIC_ID_PROCESS_STARTS);
+	count_metric(pool, METRIC_ID_PROCESS_STARTS);
 	TAILQ_INSERT_TAIL(&pool->members, member, next);
 	return true;
 }
@@ -313,14 +313,14 @@ static uint64_t stop_idlers(struct process_pool *pool, const struct pool_counts 
 }
 
 /* After every change: calls to where there is room, processes to where they are needed. */
-static void settle(struct process_pool *pool)
+static void settle_pool(struct process_pool *pool)
 {
 	uint64_t now_us = loop_now(pool->loop), next_us;
 	if (pool->freeing)
 		return;
 	place_waiting(pool);
 	struct pool_counts counts = count_members(pool);
-	size_t want = wanted(pool, &counts);
+	size_t want = wanted_members(pool, &counts);
 	while (counts.live < want && pool->not_before_us <= now_us && start_one(pool)) {
 		place_waiting(pool);
 		counts = count_members(pool);
@@ -334,13 +334,13 @@ static void settle(struct process_pool *pool)
 		loop_disarm(pool->loop, &pool->timer);
 	else
 		loop_arm(pool->loop, &pool->timer, next_us);
-	show(pool);
+	show_pool(pool);
 }
 
 static void on_time(struct loop_timer *timer, uint64_t now_us)
 {
 	(void)now_us;
-	settle(container_of(timer, struct process_pool, timer));
+	settle_pool(container_of(timer, struct process_pool, timer));
 }
 
 static void on_flush(struct loop_timer *timer, uint64_t now_us)
@@ -374,7 +374,7 @@ void pool_member_ready(struct member *member)
 	let_retire(pool);
 	if (first || pool->list_waits)
 		pool_list_soon(pool);
-	settle(pool);
+	settle_pool(pool);
 }
 
 static struct pool_call *find_call(const struct member *member, uint64_t id)
@@ -419,7 +419,7 @@ bool pool_member_answered(struct member *member, uint64_t id, struct answer *ans
 	call->answered(call, answer);
 	bool may_idle_too_long = member->busy == 0 && !pool->timer.place;
 	if (!TAILQ_EMPTY(&pool->waiting) || leaves || may_idle_too_long)
-		settle(pool);
+		settle_pool(pool);
 	return true;
 }
 
@@ -431,9 +431,9 @@ void pool_member_sampled(struct member *member)
 		member->state = MEMBER_RETIRING;
 		log_process(pool, &EVENT_PROCESS_TOO_LARGE, "it holds more than upstreams.*.memory",
 			    loop_now(pool->loop) - member->started_us);
-		settle(pool);
+		settle_pool(pool);
 	}
-	show(pool);
+	show_pool(pool);
 }
 
 /* ---------------------------------------------------------------- how they end */
@@ -460,7 +460,7 @@ static void release_calls(struct process_pool *pool, struct member *member, bool
 		call->waits = true;
 		TAILQ_INSERT_HEAD(&pool->waiting, call, next);
 		if (sent)
-			count(pool, METRIC_ID_UPSTREAM_REPEATS);
+			count_metric(pool, METRIC_ID_UPSTREAM_REPEATS);
 	}
 	while ((call = TAILQ_FIRST(&member->calls))) {
 		take_out(call);
@@ -489,7 +489,7 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	member->stopped = true;
 	pool->cpu_gone_us += member->cpu_us;
 	if (!meant) {
-		count(pool, METRIC_ID_PROCESS_CRASHES);
+		count_metric(pool, METRIC_ID_PROCESS_CRASHES);
 		tell_trouble(pool, member, reason, lived_us);
 		if (starting || (!member->useful && lived_us < STEADY_US))
 			note_failure(pool);
@@ -507,7 +507,7 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	struct pool_counts counts = count_members(pool);
 	if (counts.live == 0 && !meant && starting)
 		refuse_waiting(pool);
-	settle(pool);
+	settle_pool(pool);
 }
 
 /* ---------------------------------------------------------------- the front door */
@@ -527,7 +527,7 @@ enum mcp_era process_pool_era(const struct process_pool *pool)
 struct answer *process_pool_refusal(struct process_pool *pool)
 {
 	uint64_t now_us = loop_now(pool->loop);
-	if (pool->failures < FAILURES_REFUSE || pool->not_before_us <= now_us || pick(pool))
+	if (pool->failures < FAILURES_REFUSE || pool->not_before_us <= now_us || pick_member(pool))
 		return NULL;
 	struct pool_counts counts = count_members(pool);
 	if (counts.live)
@@ -542,9 +542,9 @@ void process_pool_put(struct process_pool *pool, struct pool_call *call)
 {
 	call->member = NULL;
 	call->waits = call->repeated = false;
-	if (TAILQ_EMPTY(&pool->waiting) && place(pool, call)) {
+	if (TAILQ_EMPTY(&pool->waiting) && place_call(pool, call)) {
 		struct pool_counts counts = count_members(pool);
-		if (counts.live < wanted(pool, &counts))
+		if (counts.live < wanted_members(pool, &counts))
 			loop_arm(pool->loop, &pool->timer, loop_now(pool->loop));
 		return;
 	}
@@ -622,7 +622,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 		pool->random = clock_now_us();
 	assert(pool->own->min <= pool->own->max && pool->own->calls > 0);
 	loop_arm(loop, &pool->timer, 0); /* with the first turn */
-	show(pool);
+	show_pool(pool);
 	return pool;
 }
 

@@ -50,7 +50,7 @@ struct process {
 
 /* --- descriptors --- */
 
-static void drop(struct process *process, struct loop_watch *watch)
+static void drop_watch(struct process *process, struct loop_watch *watch)
 {
 	int fd = watch->fd;
 	if (fd < 0)
@@ -62,7 +62,7 @@ static void drop(struct process *process, struct loop_watch *watch)
 
 static void drop_stdin(struct process *process)
 {
-	drop(process, &process->in);
+	drop_watch(process, &process->in);
 	buf_fini(&process->queue);
 	process->queue_at = 0;
 }
@@ -70,15 +70,15 @@ static void drop_stdin(struct process *process)
 static void drop_all(struct process *process)
 {
 	drop_stdin(process);
-	drop(process, &process->out);
-	drop(process, &process->err);
-	drop(process, &process->control);
+	drop_watch(process, &process->out);
+	drop_watch(process, &process->err);
+	drop_watch(process, &process->control);
 }
 
 /* --- stdout --- */
 
 /* Forget the first bytes of a buffer. */
-static void shift(struct buf *buf, size_t bytes)
+static void shift_buf(struct buf *buf, size_t bytes)
 {
 	buf->len -= bytes;
 	if (buf->store && buf->len)
@@ -137,7 +137,7 @@ static void give_lines(struct process *process, size_t from)
 		give_line(process, (struct slice){ said.at + start, at - start });
 		start = from = at + 1;
 	}
-	shift(&process->said, start);
+	shift_buf(&process->said, start);
 }
 
 static void give_up_line(struct process *process)
@@ -190,7 +190,7 @@ static void on_out(struct loop_watch *watch, uint32_t events)
 		if (more == 0 || (more > 0 && process->lines && !process->of_use))
 			return; /* nothing there, or noise: it is another's turn */
 		if (more < 0) {
-			drop(process, &process->out);
+			drop_watch(process, &process->out);
 			process_stop(process);
 			return;
 		}
@@ -233,7 +233,7 @@ static void on_err(struct loop_watch *watch, uint32_t events)
 	struct process *process = container_of(watch, struct process, err);
 	(void)events;
 	if (read_err(process) < 0)
-		drop(process, &process->err);
+		drop_watch(process, &process->err);
 }
 
 /* --- the control socket --- */
@@ -269,7 +269,7 @@ static void note_exited(struct process *process, int status)
 }
 
 /* It and its offspring are gone, so what the pipes hold is all there will be. */
-static void finish(struct process *process)
+static void finish_process(struct process *process)
 {
 	if (!process->reason[0])
 		snprintf(process->reason, sizeof process->reason, "was lost: its supervisor has ended");
@@ -314,7 +314,7 @@ static void on_control(struct loop_watch *watch, uint32_t events)
 			continue; /* it ended with a word of ours unread; told once, and its own last words follow */
 		if (got == (ssize_t)sizeof note && take_note(process, &note))
 			continue;
-		finish(process);
+		finish_process(process);
 		return;
 	}
 }
@@ -366,7 +366,7 @@ static bool make_room(struct process *process, size_t bytes)
 	if (process->queue.len - process->queue_at + bytes > process->settings->queue_bytes)
 		return false;
 	if (process->queue_at > process->queue.len / 2) {
-		shift(&process->queue, process->queue_at);
+		shift_buf(&process->queue, process->queue_at);
 		process->queue_at = 0;
 	}
 	size_t len = process->queue.len;
@@ -471,8 +471,8 @@ static const char **make_environment(const struct process_settings *settings, st
 	return list;
 }
 
-static bool spawn(const struct process_settings *settings, struct fork_server_child *child, char *error,
-		  size_t error_bytes)
+static bool spawn_child(const struct process_settings *settings, struct fork_server_child *child, char *error,
+			size_t error_bytes)
 {
 	struct buf text = BUF_INIT(SIZE_MAX / 4);
 	const char **environment = make_environment(settings, &text);
@@ -517,7 +517,7 @@ struct process *process_start(const struct process_settings *settings, struct lo
 	process->control = (struct loop_watch){ on_control, -1 };
 	buf_init(&process->said, SIZE_MAX / 4);
 	buf_init(&process->queue, SIZE_MAX / 4);
-	if (!spawn(settings, &child, error, error_bytes)) {
+	if (!spawn_child(settings, &child, error, error_bytes)) {
 		free(process);
 		return NULL;
 	}

@@ -76,7 +76,7 @@ static bool land_if_done(struct process_exchange *exchange)
 	return true;
 }
 
-static void tell(struct item *item, struct answer *answer)
+static void tell_item(struct item *item, struct answer *answer)
 {
 	struct process_exchange *exchange = item->exchange;
 	item->open = false;
@@ -93,7 +93,7 @@ static void on_answered(struct pool_call *call, struct answer *answer)
 	struct item *item = container_of(call, struct item, call);
 	struct process_exchange *exchange = item->exchange;
 	exchange->telling = true;
-	tell(item, answer);
+	tell_item(item, answer);
 	exchange->telling = false;
 	land_if_done(exchange);
 }
@@ -145,7 +145,7 @@ static void on_deadline(struct loop_timer *timer, uint64_t now_us)
 			continue;
 		struct answer *answer = timeout_answer(item);
 		process_pool_forget(exchange->upstream->pool, &item->call, true);
-		tell(item, answer);
+		tell_item(item, answer);
 	}
 	exchange->telling = false;
 	land_if_done(exchange);

@@ -48,7 +48,7 @@ static void watch_children(void)
 
 /* Sleep until fd is readable, a child has news or `until_us` has come. Signals are blocked save in here. fd -1: only
  * the others. Returns whether fd is readable. */
-static bool doze(int fd, uint64_t until_us)
+static bool doze_until(int fd, uint64_t until_us)
 {
 	struct pollfd poll_fd = { fd, POLLIN, 0 };
 	struct timespec wait, *timeout = NULL;
@@ -65,7 +65,7 @@ static bool doze(int fd, uint64_t until_us)
 
 /* ---------------------------------------------------------------- the child */
 
-static void tell(int control, const struct child_report *note)
+static void tell_gateway(int control, const struct child_report *note)
 {
 	/* A full control socket loses a sample: the last note is small, and a gateway that does not read is gone
 	 * soon. */
@@ -76,7 +76,7 @@ static void tell(int control, const struct child_report *note)
 static _Noreturn void give_up(int control, enum child_stage stage)
 {
 	struct child_report note = { .kind = CHILD_FAILED, .stage = stage, .error = errno };
-	tell(control, &note);
+	tell_gateway(control, &note);
 	_exit(EXIT_NOT_EXECUTED);
 }
 
@@ -94,7 +94,7 @@ static void reset_signals(void)
 }
 
 /* Offsets become pointers, in our private copy of the order. */
-static char **pointers(char *base, uint64_t at, uint64_t count)
+static char **fix_pointers(char *base, uint64_t at, uint64_t count)
 {
 	char **list = (char **)(void *)(base + at);
 	for (uint64_t i = 0; i < count; i++)
@@ -116,8 +116,8 @@ static _Noreturn void run_child(char *base, const int fds[FD_COUNT])
 	struct rlimit limit = { order->memory_bytes, order->memory_bytes };
 	if (order->memory_bytes && setrlimit(RLIMIT_DATA, &limit) < 0)
 		give_up(control, STAGE_LIMIT);
-	char **argv = pointers(base, order->argv_at, order->argv_count);
-	environ = pointers(base, order->envp_at, order->envp_count);
+	char **argv = fix_pointers(base, order->argv_at, order->argv_count);
+	environ = fix_pointers(base, order->envp_at, order->envp_count);
 	reset_signals();
 	execvp(argv[0], argv);
 	give_up(control, STAGE_EXEC);
@@ -157,7 +157,7 @@ static void read_control(struct supervisor *supervisor)
 		begin_stop(supervisor, 0, orphan_term_us);
 }
 
-static void sample(struct supervisor *supervisor)
+static void report_sample(struct supervisor *supervisor)
 {
 	struct supervisor_usage usage = { 0, 0 };
 	supervisor_measure(&usage);
@@ -165,7 +165,7 @@ static void sample(struct supervisor *supervisor)
 				     .pid = supervisor->child,
 				     .cpu_us = usage.cpu_us,
 				     .resident_bytes = usage.resident_bytes };
-	tell(supervisor->control, &note);
+	tell_gateway(supervisor->control, &note);
 }
 
 /* A program may leave its group, for ours for instance: then the group is empty, and the child has to be named. */
@@ -189,11 +189,11 @@ static void do_what_is_due(struct supervisor *supervisor)
 	if (now >= supervisor->sample_at_us) {
 		supervisor->sample_at_us = supervisor->control < 0 ? never_us : now + supervisor->sample_us;
 		if (supervisor->control >= 0)
-			sample(supervisor);
+			report_sample(supervisor);
 	}
 }
 
-static uint64_t earliest(const struct supervisor *supervisor)
+static uint64_t earliest_us(const struct supervisor *supervisor)
 {
 	uint64_t at = supervisor->term_at_us < supervisor->kill_at_us ? supervisor->term_at_us : supervisor->kill_at_us;
 	return at < supervisor->sample_at_us ? at : supervisor->sample_at_us;
@@ -227,17 +227,17 @@ static int clear_away(const struct supervisor *supervisor)
 	}
 }
 
-static _Noreturn void keep(struct supervisor *supervisor)
+static _Noreturn void keep_child(struct supervisor *supervisor)
 {
 	while (!child_ended(supervisor)) {
-		if (doze(supervisor->control, earliest(supervisor)))
+		if (doze_until(supervisor->control, earliest_us(supervisor)))
 			read_control(supervisor);
 		do_what_is_due(supervisor);
 	}
 	struct child_report note = { .kind = CHILD_EXITED, .pid = supervisor->child };
 	note.status = clear_away(supervisor);
 	if (supervisor->control >= 0)
-		tell(supervisor->control, &note);
+		tell_gateway(supervisor->control, &note);
 	_exit(0);
 }
 
@@ -267,7 +267,7 @@ static _Noreturn void run_supervisor(const int fds[FD_COUNT])
 		close(fds[i]);
 	close(fds[FD_ORDER]);
 	struct child_report note = { .kind = CHILD_STARTED, .pid = child };
-	tell(control, &note);
+	tell_gateway(control, &note);
 	uint64_t sample_us = ((const struct supervisor_order *)(void *)base)->sample_us;
 	struct supervisor supervisor = { .control = control,
 					 .child = child,
@@ -275,7 +275,7 @@ static _Noreturn void run_supervisor(const int fds[FD_COUNT])
 					 .kill_at_us = never_us,
 					 .sample_us = sample_us,
 					 .sample_at_us = sample_us ? now_us() + sample_us : never_us };
-	keep(&supervisor);
+	keep_child(&supervisor);
 }
 
 /* ---------------------------------------------------------------- the fork server */
@@ -293,7 +293,7 @@ static void forget_supervisor(pid_t pid)
 }
 
 /* A supervisor that was killed leaves its child's offspring to us. False: no child is left. */
-static bool bury(void)
+static bool bury_children(void)
 {
 	int status;
 	pid_t pid;
@@ -348,7 +348,7 @@ static void start_supervisor(int requests, const int fds[FD_COUNT])
  * wiped out, and nobody may look into their memory, through /proc or as a debugger. Executing a program undoes this for
  * the program itself.
  */
-static void hide(void)
+static void hide_memory(void)
 {
 	static char *nothing[] = { NULL };
 	prctl(PR_SET_DUMPABLE, 0);
@@ -360,7 +360,7 @@ static void hide(void)
 /* Nothing of the gateway's but the socket: not its terminal, its session, its descriptors. */
 static void leave_home(int requests)
 {
-	hide();
+	hide_memory();
 	setsid();
 	prctl(PR_SET_NAME, "jitney-fork");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -381,10 +381,10 @@ _Noreturn void run_fork_server(int requests)
 	bool open = true;
 	leave_home(requests);
 	for (;;) {
-		bool some = bury();
+		bool some = bury_children();
 		if (!open && !some)
 			_exit(0);
-		if (!doze(open ? REQUESTS_FD : -1, never_us))
+		if (!doze_until(open ? REQUESTS_FD : -1, never_us))
 			continue;
 		int got = take_request(REQUESTS_FD, fds);
 		if (got > 0)

@@ -63,7 +63,7 @@ static bool next_number(const char **at, uint64_t *number)
 	return true;
 }
 
-static bool listed(const pid_t *list, size_t count, pid_t pid)
+static bool is_listed(const pid_t *list, size_t count, pid_t pid)
 {
 	for (size_t i = 0; i < count; i++)
 		if (list[i] == pid)
@@ -81,7 +81,7 @@ void supervisor_kill_children(const pid_t *spared, size_t spared_count)
 	uint64_t pid;
 	/* A list that was cut off ends in a number that may be cut off: that one waits for the next time. */
 	while (next_number(&at, &pid) && *at)
-		if (!listed(spared, spared_count, (pid_t)pid))
+		if (!is_listed(spared, spared_count, (pid_t)pid))
 			kill((pid_t)pid, SIGKILL);
 }
 
