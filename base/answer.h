@@ -63,7 +63,7 @@ struct answer *answer_upstream_error(enum outcome outcome, unsigned upstream_sta
 
 /* One more reference; returns the same answer. Any thread. */
 struct answer *answer_ref(struct answer *answer);
-/* One reference less, frees at the last. NULL is fine. Any thread. */
+/* One reference less, frees at the last. NULL is allowed. Any thread. */
 void answer_unref(struct answer *answer);
 
 /* Names the bytes of the body and their type: equal for equal ones in every process, never 0. Worked out once, in the

@@ -12,7 +12,7 @@ struct arena;
 
 /* NULL when out of memory. */
 struct arena *arena_new(void) MUST_CHECK;
-/* NULL is fine. */
+/* NULL is allowed. */
 void arena_free(struct arena *arena);
 
 /* Zeroed, aligned for anything. NULL when out of memory; arena_failed is true from then on. bytes may be 0. */

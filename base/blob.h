@@ -24,7 +24,7 @@ struct blob *blob_alloc(size_t len) MUST_CHECK;
 struct blob *blob_copy(struct slice bytes) MUST_CHECK;
 /* One more reference; returns the same blob. NULL stays NULL. Any thread. */
 struct blob *blob_ref(struct blob *blob);
-/* One reference less; frees at the last. NULL is fine. Any thread. */
+/* One reference less; frees at the last. NULL is allowed. Any thread. */
 void blob_unref(struct blob *blob);
 
 static inline struct slice blob_slice(const struct blob *blob)

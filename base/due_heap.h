@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * due_heap.h: things ordered by when they are due: an intrusive pairing heap (Fredman, Sedgewick, Sleator, Tarjan 1986).
- * Adding is O(1), taking out any member O(log n) amortised, and nothing is ever allocated, so nothing can fail:
+ * due_heap.h: things ordered by when they are due: an intrusive pairing heap (Fredman, Sedgewick, Sleator, Tarjan
+ * 1986). Adding is O(1), taking out any member O(log n) amortised, and nothing is ever allocated, so nothing can fail:
  * 10,000 waiting calls, each with a deadline of its own, cost a few pointers each. One thread.
  */
 #ifndef JITNEY_BASE_DUE_HEAP_H
@@ -27,7 +27,7 @@ struct due_heap {
 
 /* Put in, or move if it is in this heap already. */
 void due_set(struct due_heap *heap, struct due_node *node, uint64_t at_us);
-/* Take out; fine if not in. */
+/* Take out; nothing happens if it is not in. */
 void due_clear(struct due_heap *heap, struct due_node *node);
 
 /* When the first is due; CLOCK_NEVER if empty. */

@@ -31,7 +31,7 @@ struct resolved {
 struct resolve *resolve_start(const char *host, struct loop *loop) MUST_CHECK;
 /* Look at it, without a lock; FOUND fills in one address at least; FAILED sets *why (static storage). */
 enum resolve_state resolve_look(const struct resolve *resolve, struct resolved *resolved, const char **why);
-/* Wanted no more: the loop will not be woken. NULL is fine. */
+/* Wanted no more: the loop will not be woken. NULL is allowed. */
 void resolve_stop(struct resolve *resolve);
 
 /* Threads that look a name up now. Any thread. */

@@ -21,7 +21,7 @@ struct batcher;
 /* settings: of the upstream, borrowed likewise. NULL when out of memory. */
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
 			    struct transport *transport, struct loop *loop, struct meter *meter) MUST_CHECK;
-/* Nothing may wait or be in flight (see batcher_abort_all). NULL is fine. */
+/* Nothing may wait or be in flight (see batcher_abort_all). NULL is allowed. */
 void batcher_free(struct batcher *batcher);
 
 /* Have the provider's tools listed and kept current: upstream_watch. */

@@ -99,7 +99,7 @@ static inline struct slice lane_group_key(const struct lane_group *group)
 
 /* In no group yet; `seed` is for table_hash. NULL when out of memory. */
 struct lane *lane_new(uint64_t seed) MUST_CHECK;
-/* Nothing may wait; out of its group. NULL is fine. */
+/* Nothing may wait; out of its group. NULL is allowed. */
 void lane_free(struct lane *lane);
 
 /* Put in; now_us does not go backwards. False when out of memory (nothing changed). */

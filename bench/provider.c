@@ -201,22 +201,22 @@ static size_t answer(struct provider *provider, struct connection *connection)
 
 	struct wire_buf out = { 0 };
 	size_t calls = 0;
-	bool fine = method.end && path.end;
-	if (fine && span_is(path, "/stats"))
+	bool ok = method.end && path.end;
+	if (ok && span_is(path, "/stats"))
 		write_stats(provider, &out);
-	else if (fine && span_is(path, "/rpc") && body.at < body.end && *body.at == '[')
-		fine = (calls = echo_array(&out, body)) > 0;
-	else if (fine && span_is(path, "/rpc"))
-		fine = (calls = echo_call(&out, body)) > 0;
-	else if (fine)
+	else if (ok && span_is(path, "/rpc") && body.at < body.end && *body.at == '[')
+		ok = (calls = echo_array(&out, body)) > 0;
+	else if (ok && span_is(path, "/rpc"))
+		ok = (calls = echo_call(&out, body)) > 0;
+	else if (ok)
 		calls = echo_rest(&out, method, path, body);
-	if (!fine) {
+	if (!ok) {
 		out.len = calls = 0;
 		wire_printf(&out, "{\"error\":\"not understood\"}\n");
 	}
 	if (calls > 0)
 		count_request(provider, calls);
-	put_answer(connection, fine ? 200 : 400, &out);
+	put_answer(connection, ok ? 200 : 400, &out);
 	wire_free(&out);
 	return calls;
 }

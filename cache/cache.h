@@ -54,7 +54,7 @@ struct cache; /* any thread */
 /* memory_bytes 0: no memory tier, everything is a miss. `metrics` gets a scrape hook, so nothing may be scraped after
  * cache_free; NULL: none. NULL when out of memory. Main thread. */
 struct cache *cache_new(size_t memory_bytes, struct metrics *metrics) MUST_CHECK;
-/* Entries still out stay valid. NULL is fine. */
+/* Entries still out stay valid. NULL is allowed. */
 void cache_free(struct cache *cache);
 
 /* Who asks: what his tool allows today, whatever it allowed when an answer was stored, and what he wishes himself. */

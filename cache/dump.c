@@ -27,16 +27,16 @@ bool dump_put_entry(struct buf *out, const struct entry *entry)
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	struct buf value = BUF_INIT(VALUE_BYTES_MAX);
-	bool fine = entry_gone_us(entry) > clock.now_us && stored_value_encode(entry, COMPRESS_BYTES, &clock, &value);
+	bool ok = entry_gone_us(entry) > clock.now_us && stored_value_encode(entry, COMPRESS_BYTES, &clock, &value);
 	size_t room = (value.len + 2) / 3 * 4 + 1; /* it writes a NUL as well */
-	if (fine && buf_reserve(out, room)) {
+	if (ok && buf_reserve(out, room)) {
 		char *to = out->store->bytes + out->len;
 		out->len += (size_t)EVP_EncodeBlock((unsigned char *)to, (const unsigned char *)buf_slice(&value).at,
 						    (int)value.len);
 		buf_put_char(out, '\n');
 	}
 	buf_fini(&value);
-	return fine && !out->failed;
+	return ok && !out->failed;
 }
 
 static bool read_version(struct slice head, struct slice name, uint64_t *number)
@@ -87,8 +87,8 @@ bool dump_is_end(struct slice line, size_t *count)
 static enum dump_fault fault_of(enum stored_fault fault)
 {
 	switch (fault) {
-	case STORED_FINE:
-		return DUMP_FINE;
+	case STORED_OK:
+		return DUMP_OK;
 	case STORED_GONE:
 		return DUMP_GONE;
 	case STORED_NO_MEMORY:

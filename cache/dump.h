@@ -22,7 +22,7 @@ bool dump_check_head(struct slice line, char *why, size_t why_bytes) MUST_CHECK;
 bool dump_is_end(struct slice line, size_t *count);
 
 enum dump_fault {
-	DUMP_FINE,
+	DUMP_OK,
 	DUMP_GONE,     /* it is past its last use */
 	DUMP_DAMAGED,  /* cut or changed, or from a clock that is wrong */
 	DUMP_NO_MEMORY /* nothing is wrong with it */

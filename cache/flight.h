@@ -30,7 +30,7 @@ struct flight {
 struct flights; /* the table */
 
 struct flights *flights_new(void) MUST_CHECK;
-/* Must be empty. NULL is fine. */
+/* Must be empty. NULL is allowed. */
 void flights_free(struct flights *flights);
 
 /* The flight of an equal key, or NULL. */
@@ -41,7 +41,8 @@ void flights_add(struct flights *flights, struct flight *flight, struct key *key
 /* Take it out so that the next call of that key starts anew, and drop the key. Waiters stay. Fine if it has no key. */
 void flights_remove(struct flights *flights, struct flight *flight);
 
-/* Wait on a flight, last in line (waiter->flight must be NULL) / stop waiting (fine if it waits on nothing). */
+/* Wait on a flight, last in line (waiter->flight must be NULL) / stop waiting (nothing happens if it waits on
+ * nothing). */
 void flight_join(struct flight *flight, struct waiter *waiter);
 void flight_leave(struct waiter *waiter);
 /* First waiter, taken out; NULL when there is none left. */

@@ -69,15 +69,15 @@ static bool list_shard(const struct memory *memory, struct shard *shard, struct 
 bool memory_list(struct memory *memory, struct memory_list *list)
 {
 	size_t room = 0;
-	bool fine = true;
+	bool ok = true;
 	*list = (struct memory_list){ NULL, 0 };
-	for (size_t i = 0; fine && i < memory->shard_count; i++)
-		fine = list_shard(memory, &memory->shards[i], list, &room);
-	if (!fine)
+	for (size_t i = 0; ok && i < memory->shard_count; i++)
+		ok = list_shard(memory, &memory->shards[i], list, &room);
+	if (!ok)
 		memory_list_free(list);
 	else if (list->count)
 		qsort(list->all, list->count, sizeof *list->all, compare_heat);
-	return fine;
+	return ok;
 }
 
 void memory_list_free(struct memory_list *list)

@@ -215,7 +215,7 @@ static enum stored_fault take_apart(struct slice bytes, struct parts *parts)
 	    !take_part(&rest, head->detail_len, &parts->detail))
 		return STORED_DAMAGED;
 	parts->held = rest;
-	return lengths_add_up(head, rest.len) && times_add_up(head) ? STORED_FINE : STORED_DAMAGED;
+	return lengths_add_up(head, rest.len) && times_add_up(head) ? STORED_OK : STORED_DAMAGED;
 }
 
 static enum outcome read_outcome(struct slice word)
@@ -254,7 +254,7 @@ static enum stored_fault check_json(struct slice text)
 {
 	struct json_fault fault;
 	if (json_check(text, JSON_DEPTH, NULL, &fault))
-		return STORED_FINE;
+		return STORED_OK;
 	return fault.out_of_memory ? STORED_NO_MEMORY : STORED_DAMAGED;
 }
 
@@ -263,20 +263,20 @@ static enum stored_fault check_parts(const struct parts *parts, enum outcome out
 	const struct head *head = &parts->head;
 	struct slice body = { held + head->body_at, head->body_len }, full = { held, head->full_len };
 	bool json = head->flags & FLAG_JSON || (outcome != OUTCOME_OK && body.len);
-	enum stored_fault fault = full.len ? check_json(full) : STORED_FINE;
-	if (fault == STORED_FINE && full.len && json_type(json_trim(full)) != JSON_OBJECT)
+	enum stored_fault fault = full.len ? check_json(full) : STORED_OK;
+	if (fault == STORED_OK && full.len && json_type(json_trim(full)) != JSON_OBJECT)
 		return STORED_DAMAGED;
-	return fault == STORED_FINE && json ? check_json(body) : fault;
+	return fault == STORED_OK && json ? check_json(body) : fault;
 }
 
 static enum stored_fault check_answer(const struct parts *parts, enum outcome outcome, const char *held,
 				      struct answer **answer)
 {
 	enum stored_fault fault = check_parts(parts, outcome, held);
-	if (fault != STORED_FINE)
+	if (fault != STORED_OK)
 		return fault;
 	*answer = make_answer(parts, outcome, held);
-	return *answer ? STORED_FINE : STORED_NO_MEMORY;
+	return *answer ? STORED_OK : STORED_NO_MEMORY;
 }
 
 static enum stored_fault read_answer(const struct parts *parts, struct answer **answer)
@@ -311,7 +311,7 @@ static enum stored_fault settle_times(struct head *head, const struct stored_clo
 	head->revalidate_us -= ahead;
 	head->error_us -= ahead;
 	uint64_t gone = head->revalidate_us > head->error_us ? head->revalidate_us : head->error_us;
-	return gone <= clock->wall_us ? STORED_GONE : STORED_FINE;
+	return gone <= clock->wall_us ? STORED_GONE : STORED_OK;
 }
 
 /* The rest, for a value that has been taken apart. */
@@ -320,9 +320,9 @@ static enum stored_fault make_entry(struct parts *parts, struct key *key, const 
 {
 	struct answer *answer = NULL;
 	enum stored_fault fault = settle_times(&parts->head, clock);
-	if (fault == STORED_FINE)
+	if (fault == STORED_OK)
 		fault = read_answer(parts, &answer);
-	if (fault != STORED_FINE)
+	if (fault != STORED_OK)
 		return fault;
 	*entry = entry_new(key, answer);
 	answer_unref(answer);
@@ -334,7 +334,7 @@ static enum stored_fault make_entry(struct parts *parts, struct key *key, const 
 	(*entry)->fresh_until_us = from_wall(parts->head.fresh_us, clock);
 	(*entry)->revalidate_until_us = from_wall(parts->head.revalidate_us, clock);
 	(*entry)->error_until_us = from_wall(parts->head.error_us, clock);
-	return STORED_FINE;
+	return STORED_OK;
 }
 
 enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const struct stored_clock *clock,
@@ -342,10 +342,10 @@ enum stored_fault stored_value_decode(struct slice bytes, struct key *key, const
 {
 	struct parts parts;
 	enum stored_fault fault = take_apart(bytes, &parts);
-	if (fault == STORED_FINE && (memcmp(parts.head.digest, key->digest, KEY_DIGEST_BYTES) != 0 ||
-				     !slice_equal(parts.key, (struct slice){ key->bytes, key->len })))
+	if (fault == STORED_OK && (memcmp(parts.head.digest, key->digest, KEY_DIGEST_BYTES) != 0 ||
+				   !slice_equal(parts.key, (struct slice){ key->bytes, key->len })))
 		fault = STORED_FOREIGN;
-	return fault == STORED_FINE ? make_entry(&parts, key, clock, entry) : fault;
+	return fault == STORED_OK ? make_entry(&parts, key, clock, entry) : fault;
 }
 
 enum stored_fault stored_value_read(struct slice bytes, const struct stored_clock *clock, struct entry **entry)
@@ -353,7 +353,7 @@ enum stored_fault stored_value_read(struct slice bytes, const struct stored_cloc
 	struct parts parts;
 	enum stored_fault fault = take_apart(bytes, &parts);
 	bool wrong;
-	if (fault != STORED_FINE)
+	if (fault != STORED_OK)
 		return fault;
 	struct key *key = key_restore(parts.key, parts.head.digest, &wrong);
 	if (!key)

@@ -23,10 +23,10 @@ struct stored_clock {
 enum { STORED_FORMAT = 1 };
 
 enum stored_fault {
-	STORED_FINE,
+	STORED_OK,
 	STORED_FOREIGN,  /* not ours, another format, or another key's */
 	STORED_DAMAGED,  /* ours once, but cut, changed, or of lengths and times that do not add up */
-	STORED_GONE,     /* fine, and past its last use */
+	STORED_GONE,     /* valid, and past its last use */
 	STORED_CLOCK,    /* from the future by more than a minute: the clock of who wrote it, or ours, is wrong */
 	STORED_NO_MEMORY /* nothing is wrong with it */
 };

@@ -66,8 +66,8 @@ static inline void tier_cancel(struct tier *tier, struct tier_lookup *lookup)
 		tier->kind->cancel(tier, lookup);
 }
 
-/* Store until its entry_gone_us, and `releases` the claim of its fetch, in one. What becomes of it nobody is told. False: it
- * will not be stored, and a claim is still there. A reference is taken if need be. */
+/* Store until its entry_gone_us, and `releases` the claim of its fetch, in one. What becomes of it nobody is told.
+ * False: it will not be stored, and a claim is still there. A reference is taken if need be. */
 static inline bool tier_put(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us)
 {
 	return tier->kind->put(tier, entry, releases, now_us);
@@ -106,7 +106,7 @@ static inline uint64_t tier_deadline(const struct tier *tier)
 	return tier->kind->deadline(tier);
 }
 
-/* No look-up may be under way. NULL is fine. */
+/* No look-up may be under way. NULL is allowed. */
 static inline void tier_free(struct tier *tier)
 {
 	if (tier)

@@ -122,7 +122,7 @@ struct upstream_events {
 /* NULL when out of memory. The transport outlives it. */
 struct upstream *upstream_new(const struct upstream_settings *settings, struct transport *transport, struct loop *loop,
 			      struct meter *meter) MUST_CHECK;
-/* No exchange may be under way. NULL is fine. */
+/* No exchange may be under way. NULL is allowed. */
 void upstream_free(struct upstream *upstream);
 
 /* What is left for repeats; its own. */

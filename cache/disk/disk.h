@@ -35,7 +35,7 @@ bool disk_start(struct disk *disk) MUST_CHECK;
  * uses may be freed. Main thread, when no worker runs any more. Fine if it was not started.
  */
 bool disk_stop(struct disk *disk) MUST_CHECK;
-/* After disk_stop, and after its tiers. NULL is fine. */
+/* After disk_stop, and after its tiers. NULL is allowed. */
 void disk_free(struct disk *disk);
 
 /* A worker's side. tier.h; the same `meter` as the worker's. NULL when memory is out. Main thread. */

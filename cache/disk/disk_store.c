@@ -111,7 +111,7 @@ static enum disk_fault fault_of(int code)
 	case SQLITE_OK:
 	case SQLITE_DONE:
 	case SQLITE_ROW:
-		return DISK_FINE;
+		return DISK_OK;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 	case SQLITE_FORMAT:
@@ -162,7 +162,7 @@ static sqlite3_stmt *use_statement(struct disk_store *store, enum statement whic
 static enum disk_fault carry_out(struct disk_store *store, sqlite3_stmt *statement)
 {
 	int code = sqlite3_step(statement);
-	enum disk_fault fault = code == SQLITE_DONE ? DISK_FINE : note_failure(store, code);
+	enum disk_fault fault = code == SQLITE_DONE ? DISK_OK : note_failure(store, code);
 	sqlite3_reset(statement);
 	sqlite3_clear_bindings(statement);
 	return fault;
@@ -173,8 +173,8 @@ static enum disk_fault read_number(struct disk_store *store, enum statement whic
 {
 	sqlite3_stmt *statement = use_statement(store, which);
 	int code = sqlite3_step(statement);
-	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : note_failure(store, code);
-	if (fault == DISK_FINE)
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
+	if (fault == DISK_OK)
 		*number = (uint64_t)sqlite3_column_int64(statement, 0);
 	sqlite3_reset(statement);
 	return fault;
@@ -195,7 +195,7 @@ static enum disk_fault read_row(struct disk_store *store, sqlite3_stmt *statemen
 	if (!bytes && sqlite3_errcode(store->db) == SQLITE_NOMEM)
 		return DISK_NO_MEMORY;
 	*value = (struct slice){ bytes ? bytes : "", bytes ? len : 0 };
-	return DISK_FINE;
+	return DISK_OK;
 }
 
 static void bind_bytes(sqlite3_stmt *statement, int place, struct slice bytes)
@@ -212,9 +212,9 @@ static void bind_digest(sqlite3_stmt *statement, int place, const uint8_t *diges
 static enum disk_fault begin_transaction(struct disk_store *store)
 {
 	if (store->changing)
-		return DISK_FINE;
+		return DISK_OK;
 	enum disk_fault fault = carry_out(store, use_statement(store, BEGIN));
-	store->changing = fault == DISK_FINE;
+	store->changing = fault == DISK_OK;
 	return fault;
 }
 
@@ -222,9 +222,9 @@ static enum disk_fault begin_transaction(struct disk_store *store)
 static enum disk_fault take_away(struct disk_store *store, sqlite3_stmt *statement, size_t *count)
 {
 	enum disk_fault fault = begin_transaction(store);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = carry_out(store, statement);
-	*count = fault == DISK_FINE ? (size_t)sqlite3_changes(store->db) : 0;
+	*count = fault == DISK_OK ? (size_t)sqlite3_changes(store->db) : 0;
 	store->stats.entries -= *count < store->stats.entries ? *count : store->stats.entries;
 	return fault;
 }
@@ -232,9 +232,9 @@ static enum disk_fault take_away(struct disk_store *store, sqlite3_stmt *stateme
 enum disk_fault disk_store_commit(struct disk_store *store)
 {
 	if (!store->changing)
-		return DISK_FINE;
+		return DISK_OK;
 	enum disk_fault fault = carry_out(store, use_statement(store, COMMIT));
-	store->changing = fault != DISK_FINE;
+	store->changing = fault != DISK_OK;
 	return fault;
 }
 
@@ -246,10 +246,10 @@ enum disk_fault disk_store_commit_for_good(struct disk_store *store)
 	/* the level cannot be changed within a transaction, so what is open ends first */
 	end_reading(store);
 	enum disk_fault fault = disk_store_commit(store);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = execute_text(store, "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)");
 	enum disk_fault after = execute_text(store, "PRAGMA synchronous = OFF");
-	return fault == DISK_FINE ? after : fault;
+	return fault == DISK_OK ? after : fault;
 }
 
 /* --- room --- */
@@ -258,13 +258,13 @@ static enum disk_fault measure_pages(struct disk_store *store, uint64_t *used_pa
 {
 	uint64_t pages, unused = 0;
 	enum disk_fault fault = read_number(store, PAGES, &pages);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = read_number(store, FREE_PAGES, &unused);
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		return fault;
 	*used_pages = pages > unused ? pages - unused : 0;
 	store->stats.bytes = *used_pages * PAGE_BYTES;
-	return DISK_FINE;
+	return DISK_OK;
 }
 
 /* The oldest but the hot ones. */
@@ -276,12 +276,12 @@ static enum disk_fault evict_cold(struct disk_store *store, size_t *count)
 	*count = 0;
 	sqlite3_bind_int(statement, 1, ROWS_PER_STEP);
 	sqlite3_bind_int64(statement, 2, store->cold);
-	while (fault == DISK_FINE && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+	while (fault == DISK_OK && (code = sqlite3_step(statement)) == SQLITE_ROW) {
 		int64_t id = sqlite3_column_int64(statement, 0);
 		store->cold = id > store->cold ? id : store->cold;
 		++*count;
 	}
-	if (fault == DISK_FINE && code != SQLITE_DONE)
+	if (fault == DISK_OK && code != SQLITE_DONE)
 		fault = note_failure(store, code);
 	sqlite3_reset(statement);
 	store->stats.entries -= *count < store->stats.entries ? *count : store->stats.entries;
@@ -296,7 +296,7 @@ static enum disk_fault evict_some(struct disk_store *store, uint64_t wall_us, si
 	sqlite3_bind_int(statement, 2, ROWS_PER_STEP);
 	enum disk_fault fault = take_away(store, statement, count);
 	store->stats.expired += *count;
-	if (fault != DISK_FINE || *count)
+	if (fault != DISK_OK || *count)
 		return fault;
 	if (store->sparing) {
 		fault = evict_cold(store, count);
@@ -315,10 +315,10 @@ static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_
 	for (int steps = 0; steps < EVICT_STEPS_MAX; steps++) {
 		size_t count = 1;
 		enum disk_fault fault = measure_pages(store, &used);
-		if (fault != DISK_FINE || used + wanted <= store->limit_pages)
+		if (fault != DISK_OK || used + wanted <= store->limit_pages)
 			return fault;
 		fault = evict_some(store, wall_us, &count);
-		if (fault != DISK_FINE)
+		if (fault != DISK_OK)
 			return fault;
 		if (!count)
 			break;
@@ -348,10 +348,10 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 {
 	enum disk_fault fault = disk_store_remove(store, row->digest);
 	if (fault == DISK_ABSENT)
-		fault = DISK_FINE;
-	if (fault == DISK_FINE)
+		fault = DISK_OK;
+	if (fault == DISK_OK)
 		fault = make_room(store, row->tool.len + row->value.len, wall_us);
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		return fault;
 	sqlite3_stmt *statement = use_statement(store, PUT);
 	bind_digest(statement, 1, row->digest);
@@ -360,7 +360,7 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 	sqlite3_bind_int64(statement, 4, (sqlite3_int64)(row->gone_us > INT64_MAX ? INT64_MAX : row->gone_us));
 	bind_bytes(statement, 5, row->value);
 	fault = carry_out(store, statement);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		store->stats.entries++;
 	return fault;
 }
@@ -371,7 +371,7 @@ enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *diges
 	sqlite3_stmt *statement = use_statement(store, REMOVE);
 	bind_digest(statement, 1, digest);
 	enum disk_fault fault = take_away(store, statement, &count);
-	return fault == DISK_FINE && !count ? DISK_ABSENT : fault;
+	return fault == DISK_OK && !count ? DISK_ABSENT : fault;
 }
 
 enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
@@ -384,7 +384,7 @@ static enum disk_fault sweep_rows(struct disk_store *store, sqlite3_stmt *statem
 {
 	sqlite3_bind_int(statement, 3, ROWS_PER_SWEEP);
 	enum disk_fault fault = take_away(store, statement, count);
-	return fault == DISK_FINE ? disk_store_commit(store) : fault;
+	return fault == DISK_OK ? disk_store_commit(store) : fault;
 }
 
 enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count)
@@ -410,12 +410,12 @@ enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice p
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)
 {
 	enum disk_fault fault = begin_transaction(store);
-	if (fault == DISK_FINE && !text.len) {
+	if (fault == DISK_OK && !text.len) {
 		sqlite3_stmt *drop = use_statement(store, DROP_PURGES);
 		sqlite3_bind_int64(drop, 1, (sqlite3_int64)number);
 		fault = carry_out(store, drop);
 	}
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		return fault;
 	sqlite3_stmt *note = use_statement(store, NOTE_PURGE);
 	bind_bytes(note, 1, text);
@@ -428,7 +428,7 @@ enum disk_fault disk_store_clear_hot(struct disk_store *store)
 	enum disk_fault fault = begin_transaction(store);
 	store->sparing = true;
 	store->cold = 0;
-	return fault == DISK_FINE ? carry_out(store, use_statement(store, CLEAR_HOT)) : fault;
+	return fault == DISK_OK ? carry_out(store, use_statement(store, CLEAR_HOT)) : fault;
 }
 
 enum disk_fault disk_store_add_hot(struct disk_store *store, const uint8_t *digest)
@@ -436,7 +436,7 @@ enum disk_fault disk_store_add_hot(struct disk_store *store, const uint8_t *dige
 	enum disk_fault fault = begin_transaction(store);
 	sqlite3_stmt *statement = use_statement(store, ADD_HOT);
 	bind_digest(statement, 1, digest);
-	return fault == DISK_FINE ? carry_out(store, statement) : fault;
+	return fault == DISK_OK ? carry_out(store, statement) : fault;
 }
 
 static enum disk_fault next_row(struct disk_store *store, enum statement which, int64_t *place, struct slice *value)
@@ -520,7 +520,7 @@ bool disk_store_discard(struct disk_store *store)
 static enum disk_fault execute_text(struct disk_store *store, const char *text)
 {
 	int code = sqlite3_exec(store->db, text, NULL, NULL, NULL);
-	return code == SQLITE_OK ? DISK_FINE : note_failure(store, code);
+	return code == SQLITE_OK ? DISK_OK : note_failure(store, code);
 }
 
 /* What PRAGMA `name` says. */
@@ -533,7 +533,7 @@ static enum disk_fault ask_number(struct disk_store *store, const char *text, in
 		if (code == SQLITE_ROW)
 			*number = sqlite3_column_int64(statement, 0);
 	}
-	enum disk_fault fault = code == SQLITE_ROW ? DISK_FINE : note_failure(store, code);
+	enum disk_fault fault = code == SQLITE_ROW ? DISK_OK : note_failure(store, code);
 	sqlite3_finalize(statement);
 	return fault;
 }
@@ -543,12 +543,12 @@ static enum disk_fault ask_number(struct disk_store *store, const char *text, in
 static enum disk_fault keep_private(struct disk_store *store)
 {
 	int fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	bool fine = fd >= 0 && fchmod(fd, 0600) == 0;
-	if (!fine)
+	bool ok = fd >= 0 && fchmod(fd, 0600) == 0;
+	if (!ok)
 		snprintf(store->trouble, sizeof store->trouble, "cannot open it: %s", strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	return fine ? DISK_FINE : DISK_FAILED;
+	return ok ? DISK_OK : DISK_FAILED;
 }
 
 /* Whose file it is; nothing is written. FINE, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
@@ -556,16 +556,16 @@ static enum disk_fault recognise_file(struct disk_store *store, uint64_t size_by
 {
 	int64_t application = 0, version = 0, pages = 0, page_bytes = 0, tables = 0;
 	enum disk_fault fault = ask_number(store, "PRAGMA application_id", &application);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = ask_number(store, "PRAGMA user_version", &version);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = ask_number(store, "PRAGMA page_count", &pages);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = ask_number(store, "PRAGMA page_size", &page_bytes);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = ask_number(store, "SELECT count(*) FROM sqlite_schema", &tables);
 	*empty = tables == 0;
-	if (fault != DISK_FINE || *empty)
+	if (fault != DISK_OK || *empty)
 		return fault;
 	if (application != APPLICATION) {
 		snprintf(store->trouble, sizeof store->trouble, "%s", "cache.db is another program's database");
@@ -575,7 +575,7 @@ static enum disk_fault recognise_file(struct disk_store *store, uint64_t size_by
 		*anew = "it was written by another version";
 	else if ((uint64_t)pages * PAGE_BYTES > size_bytes)
 		*anew = "it is larger than cache.disk.size";
-	return *anew ? DISK_DAMAGED : DISK_FINE;
+	return *anew ? DISK_DAMAGED : DISK_OK;
 }
 
 /* A change must be written whole or not at all, though not synced: the log is for the end of the process, not of the
@@ -610,7 +610,7 @@ static enum disk_fault prepare_statements(struct disk_store *store)
 	int64_t entries = 0;
 	enum disk_fault fault = ask_number(store, "SELECT count(*) FROM entries", &entries);
 	store->stats.entries = (uint64_t)entries;
-	return fault == DISK_FINE ? measure_pages(store, &used) : fault;
+	return fault == DISK_OK ? measure_pages(store, &used) : fault;
 }
 
 static enum disk_fault open_database(struct disk_store *store, uint64_t size_bytes, const char **anew)
@@ -618,7 +618,7 @@ static enum disk_fault open_database(struct disk_store *store, uint64_t size_byt
 	char text[160];
 	bool empty = false;
 	enum disk_fault fault = keep_private(store);
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		return fault;
 	int code = sqlite3_open_v2(store->path, &store->db,
 				   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
@@ -629,13 +629,13 @@ static enum disk_fault open_database(struct disk_store *store, uint64_t size_byt
 		 "PRAGMA cache_size = -%d; PRAGMA temp_store = MEMORY;",
 		 PAGE_BYTES, CACHE_KIB);
 	fault = execute_text(store, text);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = recognise_file(store, size_bytes, anew, &empty);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = set_up(store, size_bytes);
-	if (fault == DISK_FINE && empty)
+	if (fault == DISK_OK && empty)
 		fault = make_tables(store);
-	return fault == DISK_FINE ? prepare_statements(store) : fault;
+	return fault == DISK_OK ? prepare_statements(store) : fault;
 }
 
 /* The directory is one process's: by a lock that ends with the process. */
@@ -649,7 +649,7 @@ static enum disk_fault lock_directory(struct disk_store *store, const char *path
 	}
 	store->lock_fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return DISK_FINE;
+		return DISK_OK;
 	bool taken = store->lock_fd >= 0 && errno == EWOULDBLOCK;
 	snprintf(store->trouble, sizeof store->trouble, "%s",
 		 taken ? "another process uses it; each gateway needs a directory of its own" : strerror(errno));
@@ -688,11 +688,11 @@ enum disk_fault disk_store_open(const struct disk_settings *settings, struct dis
 	store->limit_pages = (settings->size_bytes - settings->size_bytes / 16) / PAGE_BYTES;
 	snprintf(store->path, sizeof store->path, "%s/cache.db", settings->path);
 	enum disk_fault fault = lock_directory(store, settings->path);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = open_or_begin_anew(store, settings, anew);
-	if (fault == DISK_FINE) {
+	if (fault == DISK_OK) {
 		*out = store;
-		return DISK_FINE;
+		return DISK_OK;
 	}
 	snprintf(why, why_bytes, "%s", store->trouble);
 	disk_store_close(store);

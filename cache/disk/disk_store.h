@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * disk_store.h: the file of the disk tier: stored values by digest in one SQLite database, bounded in bytes. Only
- * purges are synced, so a crash of the machine may damage it: whatever is found damaged, the file is good for nothing but
- * speed and is begun anew. Blocks as long as the disk does: for the thread of disk_thread.c only.
+ * purges are synced, so a crash of the machine may damage it: whatever is found damaged, the file is good for nothing
+ * but speed and is begun anew. Blocks as long as the disk does: for the thread of disk_thread.c only.
  */
 #ifndef JITNEY_CACHE_DISK_DISK_STORE_H
 #define JITNEY_CACHE_DISK_DISK_STORE_H
@@ -12,7 +12,7 @@
 #include "cache/disk/disk_settings.h"
 
 enum disk_fault {
-	DISK_FINE,
+	DISK_OK,
 	DISK_ABSENT,   /* there is no such row */
 	DISK_IN_USE,   /* another process has the directory */
 	DISK_FOREIGN,  /* the file is somebody else's: left alone */
@@ -39,7 +39,7 @@ struct disk_row {
  */
 enum disk_fault disk_store_open(const struct disk_settings *settings, struct disk_store **out, const char **anew,
 				char *why, size_t why_bytes) MUST_CHECK;
-/* What was not committed is lost. NULL is fine. */
+/* What was not committed is lost. NULL is allowed. */
 void disk_store_close(struct disk_store *store);
 /* Close, and delete the file: whatever state it is in, the next open begins anew. False: it cannot be deleted. */
 bool disk_store_discard(struct disk_store *store) MUST_CHECK;

@@ -75,7 +75,7 @@ static void open_store(struct disk *disk)
 	char why[128];
 	const char *anew;
 	enum disk_fault fault = disk_store_open(disk->settings, &disk->store, &anew, why, sizeof why);
-	if (fault != DISK_FINE) {
+	if (fault != DISK_OK) {
 		go_away(disk, fault, why);
 		return;
 	}
@@ -85,9 +85,9 @@ static void open_store(struct disk *disk)
 			    disk->settings->path, anew);
 	}
 	fault = read_purges(disk);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = note_purges(disk);
-	if (fault != DISK_FINE) {
+	if (fault != DISK_OK) {
 		begin_anew(disk, fault);
 		return;
 	}
@@ -118,7 +118,7 @@ static void begin_anew(struct disk *disk, enum disk_fault fault)
 /* After a change. */
 static void settle_change(struct disk *disk, enum disk_fault fault)
 {
-	if (fault != DISK_FINE && fault != DISK_ABSENT) {
+	if (fault != DISK_OK && fault != DISK_ABSENT) {
 		begin_anew(disk, fault);
 		return;
 	}
@@ -126,7 +126,7 @@ static void settle_change(struct disk *disk, enum disk_fault fault)
 	if (++disk->uncommitted >= CHANGES_PER_COMMIT) {
 		disk->uncommitted = 0;
 		fault = disk_store_commit(disk->store);
-		if (fault != DISK_FINE)
+		if (fault != DISK_OK)
 			begin_anew(disk, fault);
 	}
 	show_stats(disk);
@@ -135,7 +135,7 @@ static void settle_change(struct disk *disk, enum disk_fault fault)
 /* After a purge, which is told as done: it must outlive the machine. */
 static void settle_purge(struct disk *disk, enum disk_fault fault)
 {
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = disk_store_commit_for_good(disk->store);
 	disk->uncommitted = 0;
 	settle_change(disk, fault);
@@ -148,7 +148,7 @@ static void read_value(struct disk *disk, struct disk_lookup *lookup, struct sli
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	enum stored_fault fault = stored_value_decode(value, lookup->key, &clock, &lookup->entry);
-	if (fault == STORED_FINE)
+	if (fault == STORED_OK)
 		return;
 	if (fault != STORED_GONE) {
 		lookup->failed = true;
@@ -169,7 +169,7 @@ static void look_up(struct disk *disk, struct disk_lookup *lookup)
 		lookup->failed = true;
 	} else {
 		enum disk_fault fault = disk_store_get(disk->store, lookup->key->digest, &value);
-		if (fault == DISK_FINE) {
+		if (fault == DISK_OK) {
 			read_value(disk, lookup, value);
 		} else if (fault == DISK_NO_MEMORY) {
 			lookup->failed = true;
@@ -213,17 +213,17 @@ static enum disk_fault note_purges(struct disk *disk)
 {
 	struct purges *purges = &cache_rule(disk->cache)->purges;
 	struct purge_news news;
-	enum disk_fault fault = DISK_FINE;
-	while (fault == DISK_FINE && purges_take_waiting(purges, &news)) {
+	enum disk_fault fault = DISK_OK;
+	while (fault == DISK_OK && purges_take_waiting(purges, &news)) {
 		struct slice text = { news.text, news.len };
 		uint64_t number = purges_number(purges) + 1;
 		fault = disk_store_note_purge(disk->store, text, number);
-		if (fault == DISK_FINE)
+		if (fault == DISK_OK)
 			fault = disk_store_commit_for_good(disk->store);
-		if (fault == DISK_FINE)
+		if (fault == DISK_OK)
 			purges_told(purges, text, news.event, number, 0);
 	}
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		purges_say_again(purges);
 	return fault;
 }
@@ -235,22 +235,22 @@ static enum disk_fault read_purges(struct disk *disk)
 	uint64_t number = 0;
 	struct slice text;
 	enum disk_fault fault;
-	while ((fault = disk_store_next_purge(disk->store, &number, &text)) == DISK_FINE)
+	while ((fault = disk_store_next_purge(disk->store, &number, &text)) == DISK_OK)
 		purges_note(purges, text, number);
-	return fault == DISK_ABSENT ? DISK_FINE : fault;
+	return fault == DISK_ABSENT ? DISK_OK : fault;
 }
 
 /* The next rows. *count 0: all have gone. */
 static enum disk_fault sweep_some(struct disk *disk, struct disk_purge *purge, size_t *count)
 {
 	struct slice names = buf_slice(&purge->names);
-	enum disk_fault fault = DISK_FINE;
+	enum disk_fault fault = DISK_OK;
 	*count = 0;
 	if (purge->what == DISK_PURGE_ALL)
 		return disk_store_sweep_all(disk->store, count);
 	if (purge->what == DISK_PURGE_PREFIX)
 		return disk_store_sweep_prefix(disk->store, names, count);
-	while (fault == DISK_FINE && !*count && purge->at < names.len) {
+	while (fault == DISK_OK && !*count && purge->at < names.len) {
 		fault = disk_store_sweep_tool(disk->store, slice_of(names.at + purge->at), count);
 		if (!*count)
 			purge->at += strlen(names.at + purge->at) + 1;
@@ -270,9 +270,9 @@ static void sweep_step(struct disk *disk)
 {
 	struct disk_purge *purge = disk->sweeping;
 	size_t count = 0;
-	enum disk_fault fault = disk->store ? sweep_some(disk, purge, &count) : DISK_FINE;
+	enum disk_fault fault = disk->store ? sweep_some(disk, purge, &count) : DISK_OK;
 	purge->count += count;
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		settle_change(disk, fault);
 	else
 		show_stats(disk);
@@ -289,11 +289,11 @@ static void begin_purge(struct disk *disk, struct disk_purge *purge)
 		return;
 	}
 	enum disk_fault fault = note_purges(disk);
-	if (fault == DISK_FINE && purge->what == DISK_PURGE_KEY) {
+	if (fault == DISK_OK && purge->what == DISK_PURGE_KEY) {
 		fault = disk_store_remove(disk->store, purge->digest);
-		purge->count = fault == DISK_FINE;
-		settle_purge(disk, fault == DISK_ABSENT ? DISK_FINE : fault);
-	} else if (fault != DISK_FINE) {
+		purge->count = fault == DISK_OK;
+		settle_purge(disk, fault == DISK_ABSENT ? DISK_OK : fault);
+	} else if (fault != DISK_OK) {
 		settle_change(disk, fault);
 	}
 	if (!disk->store || purge->what == DISK_PURGE_KEY)
@@ -404,7 +404,7 @@ static void empty_store(struct disk *disk)
 	enum disk_fault fault = disk_store_purge_all(disk->store, &count);
 	meter_add(disk->meter, METRIC_ID_CACHE_EVICTIONS, TIER_DISK, EVICT_PURGED, count);
 	log_message(&EVENT_DISK_CACHE_CLEARED, "a removal could not be kept in mind until it was done");
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = note_purges(disk);
 	settle_purge(disk, fault);
 	while (moot) {
@@ -417,15 +417,15 @@ static void empty_store(struct disk *disk)
 static void commit_changes(struct disk *disk)
 {
 	disk->uncommitted = 0;
-	enum disk_fault fault = disk->store ? disk_store_commit(disk->store) : DISK_FINE;
-	if (fault != DISK_FINE)
+	enum disk_fault fault = disk->store ? disk_store_commit(disk->store) : DISK_OK;
+	if (fault != DISK_OK)
 		begin_anew(disk, fault);
 }
 
 static void load_entry(struct disk *disk)
 {
 	enum disk_fault fault = disk_load_step(disk);
-	if (fault != DISK_FINE)
+	if (fault != DISK_OK)
 		begin_anew(disk, fault);
 }
 
@@ -449,9 +449,9 @@ static void finish_thread(struct disk *disk)
 	if (!disk->store)
 		return;
 	enum disk_fault fault = disk_snapshot(disk);
-	if (fault == DISK_FINE)
+	if (fault == DISK_OK)
 		fault = disk_store_commit(disk->store);
-	if (fault != DISK_FINE) {
+	if (fault != DISK_OK) {
 		begin_anew(disk, fault);
 		return;
 	}

@@ -27,7 +27,7 @@ static void admit_value(struct disk *disk, struct slice value)
 {
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	struct entry *entry;
-	if (stored_value_read(value, &clock, &entry) != STORED_FINE)
+	if (stored_value_read(value, &clock, &entry) != STORED_OK)
 		return; /* whoever looks it up removes it */
 	enum memory_added added = is_changing(disk) ? MEMORY_KNOWN : cache_warm(disk->cache, entry);
 	if (added == MEMORY_ADDED)
@@ -41,20 +41,20 @@ enum disk_fault disk_load_step(struct disk *disk)
 	struct slice value;
 	bool hot = disk->load_hot >= 0;
 	if (is_changing(disk))
-		return DISK_FINE; /* first things first */
+		return DISK_OK; /* first things first */
 	enum disk_fault fault = hot ? disk_store_next_hot(disk->store, &disk->load_hot, &value)
 				    : disk_store_next_newest(disk->store, &disk->load_newest, &value);
-	if (fault == DISK_FINE) {
+	if (fault == DISK_OK) {
 		admit_value(disk, value);
 		if (disk->load_refused >= REFUSED_MOST)
 			atomic_store(&disk->loading, false);
-		return DISK_FINE;
+		return DISK_OK;
 	}
 	if (fault == DISK_NO_MEMORY || (fault == DISK_ABSENT && !hot))
 		atomic_store(&disk->loading, false);
 	else if (fault == DISK_ABSENT)
 		disk->load_hot = -1;
-	return fault == DISK_ABSENT || fault == DISK_NO_MEMORY ? DISK_FINE : fault;
+	return fault == DISK_ABSENT || fault == DISK_NO_MEMORY ? DISK_OK : fault;
 }
 
 /* One entry, if it is still in memory, and its rank. */
@@ -67,7 +67,7 @@ static enum disk_fault keep_hot(struct disk *disk, const uint8_t *digest, const 
 	if (fault == DISK_ABSENT)
 		fault = disk_write(disk, entry);
 	entry_unref(entry);
-	return fault == DISK_FINE ? disk_store_add_hot(disk->store, digest) : fault;
+	return fault == DISK_OK ? disk_store_add_hot(disk->store, digest) : fault;
 }
 
 enum disk_fault disk_snapshot(struct disk *disk)
@@ -75,14 +75,14 @@ enum disk_fault disk_snapshot(struct disk *disk)
 	const struct stored_clock clock = { clock_now_us(), clock_wall_us() };
 	struct memory_list list;
 	if (!disk->settings->snapshot_us || !cache_list(disk->cache, &list))
-		return DISK_FINE; /* without a list of the hot ones the newest are loaded first */
+		return DISK_OK; /* without a list of the hot ones the newest are loaded first */
 	enum disk_fault fault = disk_store_clear_hot(disk->store);
 	size_t i = 0;
-	for (; i < list.count && fault == DISK_FINE && clock_now_us() < disk->stop_us; i++) {
+	for (; i < list.count && fault == DISK_OK && clock_now_us() < disk->stop_us; i++) {
 		fault = keep_hot(disk, list.all[i].digest, &clock);
 		if (fault == DISK_ABSENT)
-			fault = DISK_FINE; /* it was gone, or too large */
+			fault = DISK_OK; /* it was gone, or too large */
 	}
 	memory_list_free(&list);
-	return fault == DISK_FULL ? DISK_FINE : fault; /* the hottest are there */
+	return fault == DISK_FULL ? DISK_OK : fault; /* the hottest are there */
 }

@@ -62,7 +62,7 @@ struct redis_hooks {
  */
 struct redis_connection *redis_connection_new(struct loop *loop, const struct redis_settings *settings,
 					      const char *client_name, const struct redis_hooks *hooks) MUST_CHECK;
-/* Commands under way end as LOST; no hook is called. NULL is fine. */
+/* Commands under way end as LOST; no hook is called. NULL is allowed. */
 void redis_connection_free(struct redis_connection *connection);
 
 bool redis_connection_is_up(const struct redis_connection *connection);

@@ -169,7 +169,7 @@ static struct entry *read_value(struct redis_tier *tier, struct key *key, const 
 	enum stored_fault fault =
 		seal_take(tier->settings, &value) ? stored_value_decode(value, key, &clock, &entry) : STORED_FOREIGN;
 	switch (fault) {
-	case STORED_FINE:
+	case STORED_OK:
 		return entry;
 	case STORED_FOREIGN:
 	case STORED_DAMAGED:

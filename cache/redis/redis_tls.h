@@ -20,9 +20,10 @@ struct redis_tls_files {
 
 /* NULL: `why` says which file and what is wrong with it. Main thread. */
 struct redis_tls *redis_tls_new(const struct redis_tls_files *files, char *why, size_t why_bytes) MUST_CHECK;
-/* The same again, from what was read: nothing in it is shared with the first. One thread at a time. NULL: out of memory. */
+/* The same again, from what was read: nothing in it is shared with the first. One thread at a time. NULL: out of
+ * memory. */
 struct redis_tls *redis_tls_copy(const struct redis_tls *tls) MUST_CHECK;
-/* When no connection uses it any more. NULL is fine. */
+/* When no connection uses it any more. NULL is allowed. */
 void redis_tls_free(struct redis_tls *tls);
 
 /* A connection's, over its connected socket; `name` is what the server's certificate must be for: a name or an address.

@@ -30,7 +30,7 @@ struct redis_tracking;
  */
 struct redis_tracking *redis_tracking_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,
 					  struct meter *meter) MUST_CHECK;
-/* NULL is fine. */
+/* NULL is allowed. */
 void redis_tracking_free(struct redis_tracking *tracking);
 
 /* Once a turn. */

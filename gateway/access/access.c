@@ -34,9 +34,9 @@ static struct slice host_of(struct slice authority)
 		return brackets ? SLICE("?") : authority;
 	size_t before = (size_t)(end - authority.at), behind = before + brackets;
 	struct slice host = { authority.at + brackets, before - brackets };
-	bool fine = host.len && is_six(host) == brackets &&
-		    is_port((struct slice){ authority.at + behind, authority.len - behind });
-	return fine ? host : SLICE("?");
+	bool ok = host.len && is_six(host) == brackets &&
+		  is_port((struct slice){ authority.at + behind, authority.len - behind });
+	return ok ? host : SLICE("?");
 }
 
 static bool same_text(struct slice a, struct slice b)

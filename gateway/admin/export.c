@@ -31,7 +31,7 @@ struct export
 	bool out;         /* m: the mail is, and the block with it */
 	bool go, stop;    /* m */
 	struct buf block; /* whose turn it is */
-	bool last, fine;  /* with the block: there is no other; all is in it */
+	bool last, ok;    /* with the block: there is no other; all is in it */
 	size_t limit;     /* answers at most */
 };
 
@@ -72,7 +72,7 @@ static void *run_export(void *context)
 	struct memory_list list = { NULL, 0 };
 	size_t count = 0;
 	bool wanted = true;
-	export->fine = cache_list(export->cache, &list);
+	export->ok = cache_list(export->cache, &list);
 	dump_put_head(&export->block);
 	for (size_t i = 0; wanted && i < list.count && count < export->limit; i++) {
 		count += put_listed(export, list.all[i].digest);
@@ -82,7 +82,7 @@ static void *run_export(void *context)
 			wanted = hand_over(export, false);
 	}
 	dump_put_end(&export->block, count);
-	export->fine = export->fine && !export->block.failed;
+	export->ok = export->ok && !export->block.failed;
 	memory_list_free(&list);
 	hand_over(export, true);
 	return NULL;
@@ -126,7 +126,7 @@ static void finish_export(struct export *export)
 	struct request *request = export->request;
 	if (request) {
 		request->waits_for = NULL;
-		if (export->fine)
+		if (export->ok)
 			request_stream_end(request);
 		else
 			request_stream_abort(request);
@@ -138,7 +138,7 @@ static void block_came(struct mail *mail)
 {
 	struct export *export = container_of(mail, struct export, mail);
 	if (export->request && !request_stream_put(export->request, buf_slice(&export->block)))
-		export->fine = false;
+		export->ok = false;
 	buf_reset(&export->block);
 	if (export->last) {
 		finish_export(export);
@@ -277,7 +277,7 @@ static void take_line(struct worker *worker, struct slice line, struct imported 
 	if (!line.len || dump_is_end(line, &count))
 		return;
 	switch (dump_read_entry(line, &entry)) {
-	case DUMP_FINE:
+	case DUMP_OK:
 		take_entry(worker, entry, imported);
 		entry_unref(entry);
 		break;

@@ -17,12 +17,12 @@ struct reload;
 struct reload *reload_new(struct gateway *gateway) MUST_CHECK;
 /* Start its thread. False and errno. */
 bool reload_start(struct reload *reload) MUST_CHECK;
-/* End it. After the workers have been told to drain; before the registry stops, whose catalogues it has made. Fine if it
- * was not started. */
+/* End it. After the workers have been told to drain; before the registry stops, whose catalogues it has made. Fine if
+ * it was not started. */
 void reload_stop(struct reload *reload);
 /* After the workers' threads are joined: whoever still asks is told that it is too late. */
 void reload_settle(struct reload *reload);
-/* NULL is fine. */
+/* NULL is allowed. */
 void reload_free(struct reload *reload);
 
 /* Read it soon, for nobody who waits. who: static storage. Any thread. */

@@ -17,7 +17,7 @@ struct worker;
 
 /* Needs the worker's loop, meter and transport. NULL when memory is out. */
 struct dispatch *dispatch_new(struct worker *worker) MUST_CHECK;
-/* Nothing may be under way. NULL is fine. */
+/* Nothing may be under way. NULL is allowed. */
 void dispatch_free(struct dispatch *dispatch);
 
 /* Take a call in; it goes home (call_return) exactly once, maybe before this returns. */

@@ -95,9 +95,9 @@ static int print_schema(void)
 	config_schema(&text);
 	fputs(buf_cstr(&text), stdout);
 	putchar('\n');
-	bool fine = !text.failed;
+	bool ok = !text.failed;
 	buf_fini(&text);
-	return fine ? EXIT_SUCCESS : EXIT_FAILURE;
+	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int cli_check(int argc, char **argv)
@@ -114,17 +114,17 @@ int cli_check(int argc, char **argv)
 		return print_schema();
 	struct buf errors = BUF_INIT(1 << 20);
 	struct config *config = config_load(words.path, &errors);
-	bool fine = config && config_programs(config, &errors);
-	if (fine)
+	bool ok = config && config_programs(config, &errors);
+	if (ok)
 		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", words.path, config->generation.tool_count,
 		       config->generation.upstream_count, config->workers);
 	else
 		fputs(buf_cstr(&errors), stderr);
-	if (fine && config->warnings)
+	if (ok && config->warnings)
 		fputs(config->warnings, stderr);
 	buf_fini(&errors);
 	config_free(config);
-	return fine ? EXIT_SUCCESS : EXIT_USAGE;
+	return ok ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 /* ---------------------------------------------------------------- import */
@@ -149,20 +149,20 @@ int cli_import(int argc, char **argv)
 	char error[256];
 	struct buf text = BUF_INIT(IMPORT_BYTES_MAX), yaml = BUF_INIT(4 * IMPORT_BYTES_MAX);
 	FILE *file = standard ? stdin : fopen(path, "re");
-	bool fine = file && read_stream(file, &text);
-	if (!fine)
+	bool ok = file && read_stream(file, &text);
+	if (!ok)
 		snprintf(error, sizeof error, "%s", file ? "cannot be read, or is too large" : strerror(errno));
 	else
-		fine = import_convert(buf_slice(&text), path, &yaml, error, sizeof error);
+		ok = import_convert(buf_slice(&text), path, &yaml, error, sizeof error);
 	if (file && !standard)
 		fclose(file);
-	if (fine)
+	if (ok)
 		fputs(buf_cstr(&yaml), stdout);
 	else
 		fprintf(stderr, "%s: %s\n", path, error);
 	buf_fini(&yaml);
 	buf_fini(&text);
-	return fine ? EXIT_SUCCESS : EXIT_FAILURE;
+	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* ---------------------------------------------------------------- call, tools */
@@ -189,10 +189,10 @@ static const char tools_help[] = "usage: jitney tools [OPTIONS]\n\n"
 
 static bool print_bytes(struct slice bytes)
 {
-	bool fine = fwrite(bytes.at, 1, bytes.len, stdout) == bytes.len;
+	bool ok = fwrite(bytes.at, 1, bytes.len, stdout) == bytes.len;
 	if (bytes.len == 0 || bytes.at[bytes.len - 1] != '\n')
-		fine = putchar('\n') != EOF && fine;
-	return fflush(stdout) == 0 && fine;
+		ok = putchar('\n') != EOF && ok;
+	return fflush(stdout) == 0 && ok;
 }
 
 /* The path of a tool, whatever its name holds: percent-encoded. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cli.h: the commands beside `serve`. Each returns the process's exit code: 0 fine, 1 failed, 2 wrong usage or config.
+/* cli.h: the commands beside `serve`. Each returns the process's exit code: 0 well, 1 failed, 2 wrong usage or config.
  */
 #ifndef JITNEY_GATEWAY_CLI_CLI_H
 #define JITNEY_GATEWAY_CLI_CLI_H

@@ -116,9 +116,9 @@ int cli_fetch(const struct client_request *request, struct client_reply *reply, 
 		fputs("jitney: libcurl cannot be initialised\n", stderr);
 		return EXIT_FAILURE;
 	}
-	bool fine = client_fetch(request, reply, error, sizeof error);
+	bool ok = client_fetch(request, reply, error, sizeof error);
 	upstream_library_fini();
-	if (!fine) {
+	if (!ok) {
 		fprintf(stderr, "jitney: %s\n", error);
 		return EXIT_FAILURE;
 	}

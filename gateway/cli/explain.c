@@ -171,11 +171,11 @@ static int explain_tool(const char *path, const char *name)
 		put_lane(&out, tool, upstream);
 		fputs(buf_cstr(&out), stdout);
 	}
-	bool fine = tool && !out.failed;
+	bool ok = tool && !out.failed;
 	buf_fini(&out);
 	buf_fini(&errors);
 	config_free(config);
-	return fine ? EXIT_SUCCESS : EXIT_USAGE;
+	return ok ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 int cli_explain(int argc, char **argv)

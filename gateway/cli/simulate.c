@@ -259,12 +259,12 @@ static bool read_log(const struct setup *setup, struct log_reading *reading)
 		fprintf(stderr, "jitney simulate: %s: %s\n", setup->log, strerror(errno));
 		return false;
 	}
-	bool fine = workload_read(log, setup->tool, reading, error, sizeof error);
-	if (!fine)
+	bool ok = workload_read(log, setup->tool, reading, error, sizeof error);
+	if (!ok)
 		fprintf(stderr, "jitney simulate: %s: %s\n", setup->log, error);
 	if (!standard)
 		fclose(log);
-	return fine;
+	return ok;
 }
 
 static bool load_workload(struct setup *setup, struct log_reading *reading)

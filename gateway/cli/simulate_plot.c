@@ -147,6 +147,6 @@ bool simulate_plot_write(const struct simulate_plot *plot, const char *path)
 	}
 	draw_legend(out, plot);
 	fputs("</svg>\n", out);
-	bool fine = !ferror(out);
-	return fclose(out) == 0 && fine;
+	bool ok = !ferror(out);
+	return fclose(out) == 0 && ok;
 }

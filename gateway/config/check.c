@@ -341,11 +341,11 @@ static const char *end_digest(struct config_load *load, struct hashing *hash)
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	char text[2 * EVP_MAX_MD_SIZE + 1];
 	unsigned len = 0;
-	bool fine = !hash->failed && EVP_DigestFinal_ex(hash->context, digest, &len) == 1;
+	bool ok = !hash->failed && EVP_DigestFinal_ex(hash->context, digest, &len) == 1;
 	EVP_MD_CTX_free(hash->context);
 	for (unsigned i = 0; i < len; i++)
 		snprintf(text + 2 * i, 3, "%02x", digest[i]);
-	return fine ? arena_printf(load->arena, "%.*s", 2 * DIGEST_BYTES, text) : NULL;
+	return ok ? arena_printf(load->arena, "%.*s", 2 * DIGEST_BYTES, text) : NULL;
 }
 
 static const char *digest_upstream(struct config_load *load, const struct upstream_draft *draft, bool source)

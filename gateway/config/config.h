@@ -48,9 +48,9 @@ enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
 
 /*
- * What the gateway is told to do, in difference to what the process is made of: upstreams, tools, who may call. Immutable
- * once it is in use, and held by whoever borrows of it: a catalogue of its tools, a listing, the process. The last
- * one out frees it, and the file it was read from with it.
+ * What the gateway is told to do, in difference to what the process is made of: upstreams, tools, who may call.
+ * Immutable once it is in use, and held by whoever borrows of it: a catalogue of its tools, a listing, the process. The
+ * last one out frees it, and the file it was read from with it.
  */
 struct generation {
 	struct upstream_config *upstreams;
@@ -82,11 +82,12 @@ struct generation {
 	atomic_size_t holders; /* a: all else is constant once it is in use */
 };
 
-/* One more holder, who must see it held until this has returned; and one less. Any thread. NULL is fine for unref. */
+/* One more holder, who must see it held until this has returned; and one less. Any thread. NULL is allowed for
+ * unref. */
 struct generation *generation_ref(const struct generation *generation);
 void generation_unref(const struct generation *generation);
-/* What it says stays readable, though it may end: for an upstream that runs by its options in later generations too. Any
- * thread. */
+/* What it says stays readable, though it may end: for an upstream that runs by its options in later generations too.
+ * Any thread. */
 void generation_keep(struct generation *generation);
 void generation_unkeep(struct generation *generation);
 
@@ -138,7 +139,7 @@ struct config {
 	struct disk_settings disk_options;  /* cache.disk as written; see disk */
 	struct disk_settings *disk;         /* NULL: no disk tier */
 	struct generation generation;       /* whose last holder frees all of this */
-	atomic_size_t supervisors;              /* a: generation_keep's, and one for all holders of the generation */
+	atomic_size_t supervisors;          /* a: generation_keep's, and one for all holders of the generation */
 	struct arena *arena;                /* owns every string and array above */
 	struct secrets secrets;             /* those of them that are never shown */
 	const struct config_drafts *drafts; /* what the file said, block by block: for config_json */
@@ -152,7 +153,7 @@ struct config {
 struct config *config_load(const char *path, struct buf *errors) MUST_CHECK;
 /* The same from a text in memory; `name` stands for the file in messages. */
 struct config *config_parse(const char *name, struct slice text, struct buf *errors) MUST_CHECK;
-/* The reader's hold on it ends: it is freed with the last holder of its generation. NULL is fine. */
+/* The reader's hold on it ends: it is freed with the last holder of its generation. NULL is allowed. */
 void config_free(struct config *config);
 
 /* Whether the programs of upstreams that are child processes can be found. Errors as above, without a line: they say

@@ -225,11 +225,11 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 {
 	struct head_walk *walk = context;
 	(void)kind;
-	bool fine = line_is_whole(walk, name, name_len, value, value_len)
-			    ? take_header(walk, (struct slice){ name, name_len },
-					  (struct slice){ value ? value : "", value ? value_len : 0 })
-			    : complain_of(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
-	return fine ? MHD_YES : MHD_NO;
+	bool ok = line_is_whole(walk, name, name_len, value, value_len)
+			  ? take_header(walk, (struct slice){ name, name_len },
+					(struct slice){ value ? value : "", value ? value_len : 0 })
+			  : complain_of(walk, REJECT_BAD_FRAMING, bytes_that_do_not_belong);
+	return ok ? MHD_YES : MHD_NO;
 }
 
 struct header_search {

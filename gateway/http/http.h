@@ -109,8 +109,8 @@ enum { REPLY_HEADERS_MAX = 16, REPLY_HEADER_VALUE_BYTES = 256 };
 
 struct reply {
 	unsigned status;
-	/* The body is one of: bytes of an answer or a blob (a reference is taken, nothing is copied), or none. With 304 its
-	 * length is told and nothing of it is sent (RFC 9110, 8.6). */
+	/* The body is one of: bytes of an answer or a blob (a reference is taken, nothing is copied), or none. With 304
+	 * its length is told and nothing of it is sent (RFC 9110, 8.6). */
 	struct slice body;
 	struct answer *answer;    /* keeps body alive, or NULL */
 	struct blob *blob;        /* keeps body alive, or NULL */
@@ -184,8 +184,8 @@ typedef void http_panic(void *context, const char *file, unsigned line, const ch
 /* Once, before anything else here. */
 void http_library_init(http_panic *panic);
 
-/* Serve `listen_fd`, which is taken; `admin`: its connections count by themselves. settings, shared: borrowed. NULL with
- * `error` set. */
+/* Serve `listen_fd`, which is taken; `admin`: its connections count by themselves. settings, shared: borrowed. NULL
+ * with `error` set. */
 struct http *http_start(int listen_fd, bool admin, const struct http_settings *settings, struct http_shared *shared,
 			struct http_handler handler, struct loop *loop, struct meter *meter, char *error,
 			size_t error_bytes) MUST_CHECK;
@@ -208,7 +208,7 @@ void http_refuse(struct http *http);
 bool http_full(const struct http *http);
 /* Requests whose head is complete and whose reply has not been sent. */
 size_t http_busy(const struct http *http);
-/* End at once: every waiting request gets its `gone`, connections are closed. NULL is fine. */
+/* End at once: every waiting request gets its `gone`, connections are closed. NULL is allowed. */
 void http_stop(struct http *http);
 
 /* --- What is held for replies that are not handed over yet --- */

@@ -250,7 +250,7 @@ void request_recycle(struct http *http, struct http_request *http_request);
 void http_request_refuse_past_library(struct http_request *http_request, const struct guard_decision *decision);
 /* Suspend it in the library until http_request_resume. */
 void http_request_suspend(struct http_request *http_request);
-/* Have it resumed with the others; fine if it is not suspended. */
+/* Have it resumed with the others; nothing happens if it is not suspended. */
 void http_request_resume(struct http_request *http_request);
 /* The client has left, or is given up on. */
 void http_request_left(struct http_request *http_request);

@@ -77,12 +77,12 @@ static struct MHD_Response *with_head(struct MHD_Response *response, struct http
 	if (!response)
 		return NULL;
 	bool close_after = http_request->refused || http_request->request.http->draining;
-	bool fine = !reply->content_type || MHD_add_response_header(response, "Content-Type", reply->content_type);
-	for (size_t i = 0; fine && i < reply->header_count; i++)
-		fine = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
-	if (fine && close_after)
-		fine = MHD_add_response_header(response, "Connection", "close");
-	if (!fine) {
+	bool ok = !reply->content_type || MHD_add_response_header(response, "Content-Type", reply->content_type);
+	for (size_t i = 0; ok && i < reply->header_count; i++)
+		ok = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
+	if (ok && close_after)
+		ok = MHD_add_response_header(response, "Connection", "close");
+	if (!ok) {
 		MHD_destroy_response(response);
 		return NULL;
 	}

@@ -129,10 +129,10 @@ static bool check_name(const struct request *request, const struct mcp_request *
 {
 	struct buf place = BUF_INIT(DECODED_BYTES_MAX);
 	struct slice header = request->headers[HEADER_MCP_NAME], text;
-	bool fine = header.at && asked->name.len && json_type(asked->name) == JSON_STRING &&
-		    read_value(header, &place, &text) && json_string_is(asked->name, text);
+	bool ok = header.at && asked->name.len && json_type(asked->name) == JSON_STRING &&
+		  read_value(header, &place, &text) && json_string_is(asked->name, text);
 	buf_fini(&place);
-	return fine || refuse_mismatch(error, "Mcp-Name", header, asked->name.len ? asked->name : SLICE("nothing"));
+	return ok || refuse_mismatch(error, "Mcp-Name", header, asked->name.len ? asked->name : SLICE("nothing"));
 }
 
 bool mcp_check_modern(const struct request *request, const struct mcp_request *asked, struct mcp_error *error)
@@ -192,8 +192,8 @@ static bool check_param_header(const struct request *request, struct slice raw_s
 	json_unescape(raw_suffix, &name);
 	size_t count = name.failed ? 0 : request_header(request, buf_slice(&name), &header);
 	bool absent = value.len == 0 || json_type(value) == JSON_NULL;
-	bool fine = absent ? count == 0 : count == 1 && read_value(header, &place, &text) && same_value(text, value);
-	if (!fine) {
+	bool ok = absent ? count == 0 : count == 1 && read_value(header, &place, &text) && same_value(text, value);
+	if (!ok) {
 		const char *wrong = absent      ? "is there, but its argument is not"
 				    : !count    ? "is missing, and its argument is there"
 				    : count > 1 ? "comes more than once"
@@ -206,7 +206,7 @@ static bool check_param_header(const struct request *request, struct slice raw_s
 	}
 	buf_fini(&name);
 	buf_fini(&place);
-	return fine;
+	return ok;
 }
 
 static struct slice member_of(struct slice object, struct slice raw_name)

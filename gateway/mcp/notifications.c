@@ -77,15 +77,15 @@ static bool put_notification(struct mcp_exchange *exchange, enum mcp_notificatio
 		   note == MCP_NOTIFICATION_PROGRESS ? "progress" : "message");
 	put_params(&text, params, token);
 	buf_put_char(&text, '}');
-	bool fine = !text.failed;
-	if (fine && !exchange->started) {
+	bool ok = !text.failed;
+	if (ok && !exchange->started) {
 		exchange->started = true;
 		mcp_start_events(exchange->request, NULL);
 	}
-	if (fine)
-		fine = mcp_put_event(exchange->request, buf_slice(&text));
+	if (ok)
+		ok = mcp_put_event(exchange->request, buf_slice(&text));
 	buf_fini(&text);
-	return fine;
+	return ok;
 }
 
 static void send_notification(struct call *call, enum mcp_notification_kind note, struct slice params)

@@ -69,9 +69,9 @@ bool mcp_put_event(struct request *request, struct slice text)
 {
 	struct buf event = BUF_INIT(text.len * 8 + EVENT_BYTES);
 	mcp_append_event(&event, text);
-	bool fine = !event.failed && request_stream_put(request, buf_slice(&event));
+	bool ok = !event.failed && request_stream_put(request, buf_slice(&event));
 	buf_fini(&event);
-	return fine;
+	return ok;
 }
 
 /* ---------------------------------------------------------------- subscriptions */
@@ -108,9 +108,9 @@ static bool notify_client(struct subscription *subscription, const char *method,
 	buf_put_text(&text, "\"io.modelcontextprotocol/subscriptionId\":");
 	buf_put(&text, (struct slice){ subscription->id, subscription->id_len });
 	buf_printf(&text, "}%s}}", params);
-	bool fine = !text.failed && mcp_put_event(subscription->request, buf_slice(&text));
+	bool ok = !text.failed && mcp_put_event(subscription->request, buf_slice(&text));
 	buf_fini(&text);
-	return fine;
+	return ok;
 }
 
 static void tools_changed(struct catalogue_listener *listener)

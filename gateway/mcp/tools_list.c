@@ -83,12 +83,12 @@ static bool find_page(const struct catalogue *catalogue, struct slice raw, size_
 {
 	struct buf text = BUF_INIT(CURSOR_BYTES), name = BUF_INIT(NAME_BYTES);
 	size_t low = 0, high = catalogue_count(catalogue);
-	bool fine = json_type(raw) == JSON_STRING;
-	if (fine) {
+	bool ok = json_type(raw) == JSON_STRING;
+	if (ok) {
 		json_unescape(raw, &text);
-		fine = !text.failed && text.len && mcp_from_base64(buf_slice(&text), &name) && name.len;
+		ok = !text.failed && text.len && mcp_from_base64(buf_slice(&text), &name) && name.len;
 	}
-	while (fine && low < high) {
+	while (ok && low < high) {
 		size_t middle = low + (high - low) / 2;
 		if (strcmp(catalogue_nth(catalogue, middle)->name, buf_cstr(&name)) > 0)
 			high = middle;
@@ -98,7 +98,7 @@ static bool find_page(const struct catalogue *catalogue, struct slice raw, size_
 	*first = low;
 	buf_fini(&text);
 	buf_fini(&name);
-	return fine;
+	return ok;
 }
 
 /* The elements first to last-1 of the list of all tools, as they stand there. */

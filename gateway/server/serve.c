@@ -162,16 +162,16 @@ static bool listen_on(struct process *process, const struct listen_address *addr
 		return complain_of(fds ? error : "out of memory", "");
 	}
 	announce_listener(fds[0], address, admin ? "admin" : "data");
-	bool fine = true;
+	bool ok = true;
 	for (size_t i = 0; i < count; i++) {
-		if (!fine)
+		if (!ok)
 			close(fds[i]);
 		else
-			fine = worker_listen(process->gateway.workers[i], fds[i], admin, error, sizeof error);
+			ok = worker_listen(process->gateway.workers[i], fds[i], admin, error, sizeof error);
 	}
 	free(fds);
 	process->file_count++;
-	return fine || complain_of(address->text, error);
+	return ok || complain_of(address->text, error);
 }
 
 static bool listen_everywhere(struct process *process)
@@ -218,9 +218,9 @@ static bool start_process(struct process *process, const char *config_path)
 		return complain_of("cannot start", error);
 	guard_memory(config);
 	raise_file_limit(config);
-	bool fine = make_gateway(process) && listen_everywhere(process);
+	bool ok = make_gateway(process) && listen_everywhere(process);
 	malloc_trim(0); /* what reading the configuration took lies between what is kept: 1.5 KiB a tool */
-	return fine;
+	return ok;
 }
 
 /* ---------------------------------------------------------------- run */
@@ -273,10 +273,10 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	unsigned started = 0;
 	while (started < gateway->config->workers && worker_start(gateway->workers[started]))
 		started++;
-	bool fine = started == gateway->config->workers &&
-		    registry_start(gateway->registry, gateway_offer_catalogue, gateway) &&
-		    reload_start(gateway->reload) && (!gateway->disk || disk_start(gateway->disk));
-	if (fine) {
+	bool ok = started == gateway->config->workers &&
+		  registry_start(gateway->registry, gateway_offer_catalogue, gateway) &&
+		  reload_start(gateway->reload) && (!gateway->disk || disk_start(gateway->disk));
+	if (ok) {
 		log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
 			    gateway->config->generation.tool_count, gateway->config->generation.upstream_count,
 			    gateway->config->workers);
@@ -292,7 +292,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 		pthread_join(gateway->workers[i]->thread, NULL);
 	export_end(gateway);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
-	return fine;
+	return ok;
 }
 
 /* ---------------------------------------------------------------- stop */

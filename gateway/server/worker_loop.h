@@ -18,7 +18,7 @@ void worker_turn(struct worker *worker, uint64_t latest_us);
 /* After all threads were joined: open what is still in the post and end it. True when there was nothing left; calls
  * may go to and fro between workers, so settle all of them until all say so. Main thread. */
 bool worker_settle(struct worker *worker) MUST_CHECK;
-/* After the thread was joined, or never started. NULL is fine. */
+/* After the thread was joined, or never started. NULL is allowed. */
 void worker_free(struct worker *worker);
 
 #endif

@@ -199,16 +199,16 @@ struct definitions *definitions_new(const struct generation *generation, const s
 		return NULL;
 	atomic_init(&definitions->refs, 1);
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
-	bool fine = true;
-	for (int i = 0; i < FORMAT_COUNT && fine; i++) {
+	bool ok = true;
+	for (int i = 0; i < FORMAT_COUNT && ok; i++) {
 		put_list(&text, generation, tools, count, (enum definition_format)i);
-		fine = finish_document(&definitions->lists[i], &text);
+		ok = finish_document(&definitions->lists[i], &text);
 	}
-	if (fine) {
+	if (ok) {
 		openapi_put(&text, tools, count);
-		fine = finish_document(&definitions->openapi, &text);
+		ok = finish_document(&definitions->openapi, &text);
 	}
-	if (!fine) {
+	if (!ok) {
 		definitions_unref(definitions);
 		return NULL;
 	}

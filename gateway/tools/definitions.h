@@ -39,7 +39,7 @@ struct definitions; /* frozen; any thread may read */
 /* Of `count` tools in this order. NULL when memory is out. Nothing is borrowed. */
 struct definitions *definitions_new(const struct generation *generation, const struct tool *const *tools,
 				    size_t count) MUST_CHECK;
-/* Any thread. NULL is fine. */
+/* Any thread. NULL is allowed. */
 struct definitions *definitions_ref(struct definitions *definitions);
 void definitions_unref(struct definitions *definitions);
 

@@ -105,15 +105,15 @@ static bool read_record(struct reader *reader)
 	struct kept_list list = { 0 };
 	struct slice head;
 	uint64_t bytes;
-	bool fine = take_line(&reader->left, &head) &&
-		    read_head(head, &name, &source, &said, &bytes, &list.listed_at_s) && bytes < reader->left.len &&
-		    reader->left.at[bytes] == '\n';
-	if (fine) {
+	bool ok = take_line(&reader->left, &head) &&
+		  read_head(head, &name, &source, &said, &bytes, &list.listed_at_s) && bytes < reader->left.len &&
+		  reader->left.at[bytes] == '\n';
+	if (ok) {
 		list.tools = (struct slice){ reader->left.at, bytes };
 		list.instructions = buf_slice(&said);
 		reader->left = (struct slice){ reader->left.at + bytes + 1, reader->left.len - bytes - 1 };
 	}
-	if (fine && !reader->checking && find_upstream(reader, buf_slice(&name), buf_slice(&source), &list.upstream) &&
+	if (ok && !reader->checking && find_upstream(reader, buf_slice(&name), buf_slice(&source), &list.upstream) &&
 	    list.tools.len <= reader->generation->upstreams[list.upstream].settings.mcp_list_bytes) {
 		reader->seen[list.upstream] = true;
 		reader->found(reader->context, &list);
@@ -121,7 +121,7 @@ static bool read_record(struct reader *reader)
 	buf_fini(&name);
 	buf_fini(&source);
 	buf_fini(&said);
-	return fine || refuse_damaged(reader->why, "it holds what is no list");
+	return ok || refuse_damaged(reader->why, "it holds what is no list");
 }
 
 static bool read_text(struct reader *reader)
@@ -166,16 +166,16 @@ static enum list_store_result read_file(const char *path, struct buf *text, char
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && errno == ENOENT)
 		return LIST_STORE_NONE;
-	bool fine = false;
+	bool ok = false;
 	if (fd < 0 || fstat(fd, &status) < 0)
 		refuse_damaged(why, strerror(errno));
 	else if (!S_ISREG(status.st_mode))
 		refuse_damaged(why, "it is no file");
-	else if (!(fine = read_bytes(fd, text)))
+	else if (!(ok = read_bytes(fd, text)))
 		refuse_damaged(why, text->failed ? "it is too large" : strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	return fine ? LIST_STORE_READ : LIST_STORE_DAMAGED;
+	return ok ? LIST_STORE_READ : LIST_STORE_DAMAGED;
 }
 
 enum list_store_result list_store_read(const struct generation *generation,
@@ -242,11 +242,11 @@ static bool write_file(const char *path, struct slice head, struct slice text)
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
 	if (fd < 0)
 		return false;
-	bool fine = write_bytes(fd, head) && write_bytes(fd, text) && fsync(fd) == 0;
+	bool ok = write_bytes(fd, head) && write_bytes(fd, text) && fsync(fd) == 0;
 	int saved = errno;
-	fine = close(fd) == 0 && fine;
+	ok = close(fd) == 0 && ok;
 	errno = saved;
-	return fine;
+	return ok;
 }
 
 bool list_store_write(const struct generation *generation, const struct kept_list *lists, size_t count,
@@ -258,14 +258,14 @@ bool list_store_write(const struct generation *generation, const struct kept_lis
 	put_hash(digits, XXH3_64bits(buf_slice(&text).at, text.len));
 	buf_printf(&head, MAGIC "%s\n", digits);
 	buf_printf(&path, "%s.new", generation->mcp.lists);
-	bool fine = !text.failed && !head.failed && !path.failed;
-	if (!fine)
+	bool ok = !text.failed && !head.failed && !path.failed;
+	if (!ok)
 		refuse_damaged(why, "out of memory");
-	else if (!(fine = write_file(buf_cstr(&path), buf_slice(&head), buf_slice(&text)) &&
-			  rename(buf_cstr(&path), generation->mcp.lists) == 0))
+	else if (!(ok = write_file(buf_cstr(&path), buf_slice(&head), buf_slice(&text)) &&
+			rename(buf_cstr(&path), generation->mcp.lists) == 0))
 		refuse_damaged(why, strerror(errno));
 	buf_fini(&text);
 	buf_fini(&path);
 	buf_fini(&head);
-	return fine;
+	return ok;
 }

@@ -33,7 +33,7 @@ struct listing {
  */
 struct listing *listing_new(const struct generation *generation, unsigned upstream, struct slice tools,
 			    struct slots *slots, const atomic_bool *stop, char *error, size_t error_bytes) MUST_CHECK;
-/* Any thread. NULL is fine. */
+/* Any thread. NULL is allowed. */
 struct listing *listing_ref(struct listing *listing);
 void listing_unref(struct listing *listing);
 /* Whether it was made of these very bytes. */

@@ -487,12 +487,12 @@ static void save_lists(struct registry *registry)
 static void *run_registry(void *context)
 {
 	struct registry *registry = context;
-	bool fine = true;
+	bool ok = true;
 	crash_handler_thread();
 	while (!is_stopping(registry)) {
-		uint64_t due_us = fine ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US;
+		uint64_t due_us = ok ? CLOCK_NEVER : loop_now(registry->loop) + RETRY_US;
 		loop_wait(registry->loop, registry->unsaved && registry->save_us < due_us ? registry->save_us : due_us);
-		fine = registry_turn(registry, registry->offer, registry->offer_context);
+		ok = registry_turn(registry, registry->offer, registry->offer_context);
 		if (registry->unsaved && loop_now(registry->loop) >= registry->save_us)
 			save_lists(registry);
 	}

@@ -19,10 +19,10 @@ struct tool_source;
 /* Takes every catalogue after the first, with a reference of its own if it keeps it. The registry's thread. */
 typedef void registry_offer(void *context, struct catalogue *catalogue);
 
-/* With a first catalogue of the declared tools. It numbers the first generation, and holds it. NULL: out of memory. Main
- * thread, as all here unless said otherwise. */
+/* With a first catalogue of the declared tools. It numbers the first generation, and holds it. NULL: out of memory.
+ * Main thread, as all here unless said otherwise. */
 struct registry *registry_new(struct config *config) MUST_CHECK;
-/* After the workers and the metrics are gone; the thread has been stopped or never started. NULL is fine. */
+/* After the workers and the metrics are gone; the thread has been stopped or never started. NULL is allowed. */
 void registry_free(struct registry *registry);
 
 /* Fill in the names of tools, upstreams and endpoints, for metrics_new. */
@@ -43,25 +43,25 @@ size_t registry_upstream_room(const struct registry *registry);
 
 /* The upstream's name and label must outlive it. NULL: out of memory. Any thread. */
 struct tool_source *tool_source_new(struct registry *registry, const struct upstream_config *upstream) MUST_CHECK;
-/* After its upstream, and the last generation that has it. NULL is fine. Any thread. */
+/* After its upstream, and the last generation that has it. NULL is allowed. Any thread. */
 void tool_source_free(struct tool_source *source);
 /* For upstream_watch: takes its news on any thread, and only copies them there. */
 const struct upstream_watcher *tool_source_watcher(struct tool_source *source);
 
 /* --- The next generation: by one thread, which is neither a worker nor the registry's own --- */
 
-/* Number the upstreams, endpoints and tools of a generation that nobody uses yet. False: there is no label left for some
- * of its names, or no memory. */
+/* Number the upstreams, endpoints and tools of a generation that nobody uses yet. False: there is no label left for
+ * some of its names, or no memory. */
 bool registry_number(struct registry *registry, struct generation *next) MUST_CHECK;
-/* It is in force from now on: its catalogue has been offered to all workers when this returns. Its sources are set. False:
- * out of memory; the one before stays. */
+/* It is in force from now on: its catalogue has been offered to all workers when this returns. Its sources are set.
+ * False: out of memory; the one before stays. */
 bool registry_use(struct registry *registry, struct generation *next) MUST_CHECK;
 
 /* Start the thread, which offers catalogues there; none is started as long as no upstream lists its tools. False and
  * errno. */
 bool registry_start(struct registry *registry, registry_offer *offer, void *context) MUST_CHECK;
-/* End it; lists are written where they are kept. False: the disk hangs and so does the thread, which is left alone: nothing
- * that it uses may be freed. Workers may still be running. Fine if it was not started. */
+/* End it; lists are written where they are kept. False: the disk hangs and so does the thread, which is left alone:
+ * nothing that it uses may be freed. Workers may still be running. Fine if it was not started. */
 bool registry_stop(struct registry *registry) MUST_CHECK;
 
 /* One turn of the thread, for itself and for tests that start none: take the news there are, and if they change

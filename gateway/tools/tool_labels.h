@@ -21,7 +21,7 @@ struct slots *slots_new(struct generation *first, size_t upstreams) MUST_CHECK;
 /* Number the declared tools of a generation that nobody uses yet, whose upstreams have their labels. False: there is no
  * room for all of its names, or no memory. */
 bool slots_give(struct slots *slots, struct generation *next) MUST_CHECK;
-/* After the metrics, which have its names. NULL is fine. */
+/* After the metrics, which have its names. NULL is allowed. */
 void slots_free(struct slots *slots);
 
 /* How many there are, taken or not; and their names, NULL where none is taken: for metrics_names. */

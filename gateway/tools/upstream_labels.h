@@ -15,7 +15,7 @@ struct upstream_labels;
 
 /* With those of the first generation, which are given. NULL: out of memory. */
 struct upstream_labels *upstream_labels_new(struct generation *first) MUST_CHECK;
-/* After the metrics, which have its names. NULL is fine. */
+/* After the metrics, which have its names. NULL is allowed. */
 void upstream_labels_free(struct upstream_labels *labels);
 /* How many upstreams may ever have one. */
 size_t upstream_labels_room(const struct upstream_labels *labels);
@@ -23,8 +23,8 @@ size_t upstream_labels_room(const struct upstream_labels *labels);
 void upstream_labels_fill_names(const struct upstream_labels *labels, struct metrics_names *names);
 /* Names given from now on are told to them. Once. */
 void upstream_labels_tell(struct upstream_labels *labels, struct metrics *metrics);
-/* Number the upstreams and endpoints of a generation that nobody uses yet. False: there is no room for all of its names,
- * or no memory; then it cannot be used. */
+/* Number the upstreams and endpoints of a generation that nobody uses yet. False: there is no room for all of its
+ * names, or no memory; then it cannot be used. */
 bool upstream_labels_give(struct upstream_labels *labels, struct generation *next) MUST_CHECK;
 
 #endif

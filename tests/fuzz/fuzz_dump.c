@@ -23,7 +23,7 @@ static void write_and_read_again(const struct entry *entry)
 	must(dump_put_entry(&out, entry));
 	struct slice line = buf_slice(&out);
 	line.len--;
-	must(dump_read_entry(line, &again) == DUMP_FINE && key_equal(again->key, entry->key));
+	must(dump_read_entry(line, &again) == DUMP_OK && key_equal(again->key, entry->key));
 	entry_unref(again);
 	buf_fini(&out);
 }
@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct slice line = { rest.at, end ? (size_t)(end - rest.at) : rest.len };
 		must(dump_check_head(line, why, sizeof why) || why[0]);
 		must(!dump_is_end(line, &count) || line.at[0] == '{');
-		if (dump_read_entry(line, &entry) == DUMP_FINE) {
+		if (dump_read_entry(line, &entry) == DUMP_OK) {
 			write_and_read_again(entry);
 			entry_unref(entry);
 		}

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice text = { (const char *)data + 1, size - 1 };
 	sse_init(&one, EVENT_BYTES);
 	sse_init(&many, EVENT_BYTES);
-	bool fine = take(&one, text, true, &whole), more = true;
+	bool ok = take(&one, text, true, &whole), more = true;
 	for (size_t from = 0, end = 0; more; end += 1 + (seed >> 16) % 16) {
 		end = end < text.len ? end : text.len;
 		more = take(&many, (struct slice){ text.at + from, end - from }, end == text.len, &pieces) &&
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		from += gone;
 		seed = seed * 1103515245 + 12345;
 	}
-	if (fine && !many.data.failed) {
+	if (ok && !many.data.failed) {
 		must(slice_equal(buf_slice(&whole), buf_slice(&pieces)));
 		must(one.id_len == many.id_len && memcmp(one.id, many.id, one.id_len) == 0);
 		must(one.retry_ms == many.retry_ms);

@@ -30,7 +30,7 @@ static void write_and_read_again(struct entry *entry)
 	struct buf out = BUF_INIT(1 << 26);
 	struct entry *again = NULL;
 	must(stored_value_encode(entry, 64, &now, &out));
-	must(stored_value_decode(buf_slice(&out), entry->key, &now, &again) == STORED_FINE);
+	must(stored_value_decode(buf_slice(&out), entry->key, &now, &again) == STORED_OK);
 	must(slice_equal(answer_body(again->answer), answer_body(entry->answer)));
 	must(slice_equal(answer_full(again->answer), answer_full(entry->answer)));
 	must(again->answer->outcome == entry->answer->outcome && again->fresh_until_us == entry->fresh_until_us);
@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint64_t checksum = htole64(XXH3_64bits_withSeed(bytes + CHECKED_FROM, len - CHECKED_FROM, seed));
 		memcpy(bytes + CHECKSUM_AT, &checksum, sizeof checksum);
 	}
-	if (stored_value_decode((struct slice){ bytes, len }, key, &now, &entry) == STORED_FINE) {
+	if (stored_value_decode((struct slice){ bytes, len }, key, &now, &entry) == STORED_OK) {
 		must(entry->stored_us <= entry->fresh_until_us && entry->stored_us <= now.now_us);
 		must(entry->fresh_until_us <= entry->revalidate_until_us);
 		write_and_read_again(entry);

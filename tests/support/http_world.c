@@ -131,8 +131,8 @@ void http_world_answer(struct http_world *world, size_t nth)
 	}
 	struct buf text = BUF_INIT(1 << 20);
 	put_what_came(&text, request);
-	bool fine = request_stream_put(request, buf_slice(&text));
-	(void)fine; /* without memory the answer is short */
+	bool ok = request_stream_put(request, buf_slice(&text));
+	(void)ok; /* without memory the answer is short */
 	buf_fini(&text);
 	request_stream_end(request);
 }

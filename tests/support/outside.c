@@ -142,7 +142,7 @@ static struct entry *read_value(struct outside_tier *tier, const struct way *way
 	if (!bytes.len)
 		return NULL;
 	enum stored_fault fault = stored_value_decode(bytes, way->key, &clock, &entry);
-	if (fault == STORED_FINE) {
+	if (fault == STORED_OK) {
 		outside.counts.found++;
 		truth_deliver(answer_body(entry->answer));
 		truth_deliver(slice_of(entry->answer->detail));

@@ -314,7 +314,7 @@ static void others_fetch(void)
 	for (size_t i = 0; i < OUTSIDE_VALUES && !value->key; i++)
 		value = &outside.values[(size_t)(value + 1 - outside.values) % OUTSIDE_VALUES];
 	if (!value->key || !value->bytes.len || fleet.fetch_count == FETCHES_MAX ||
-	    stored_value_decode(buf_slice(&value->bytes), value->key, &clock, &known) != STORED_FINE)
+	    stored_value_decode(buf_slice(&value->bytes), value->key, &clock, &known) != STORED_OK)
 		return;
 	struct answer *answer = fetch_anew(known->answer);
 	entry_unref(known);

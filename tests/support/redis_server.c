@@ -57,8 +57,8 @@ static void launch(struct redis_server *server, const char *const *options)
 	}
 	for (int waited = 0; waited < PATIENCE_MS; waited += 2) {
 		redisContext *context = redisConnectUnix(server->path);
-		bool fine = context && !context->err;
-		redisReply *reply = fine ? redisCommand(context, "PING") : NULL;
+		bool ok = context && !context->err;
+		redisReply *reply = ok ? redisCommand(context, "PING") : NULL;
 		if (reply)
 			freeReplyObject(reply);
 		if (context)
@@ -154,10 +154,10 @@ void redis_script_start(struct redis_script *script)
 	memcpy(address.sun_path, script->path, strlen(script->path) + 1);
 	script->fd = -1;
 	script->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int fine = bind(script->listen_fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
-		   listen(script->listen_fd, 8) == 0;
-	assert(fine);
-	(void)fine;
+	int ok = bind(script->listen_fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
+		 listen(script->listen_fd, 8) == 0;
+	assert(ok);
+	(void)ok;
 }
 
 void redis_script_look(struct redis_script *script)

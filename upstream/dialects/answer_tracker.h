@@ -72,7 +72,7 @@ bool tracker_by_place(struct answer_tracker *tracker, bool hold) MUST_CHECK;
 void tracker_place(struct answer_tracker *tracker, struct answer *answer);
 /* The list's next item says nothing for its call, which is told in the end. */
 void tracker_place_nothing(struct answer_tracker *tracker);
-/* The list has ended: hand over what is held, if that is proven now. Again and again is fine. */
+/* The list has ended: hand over what is held, if that is proven now. Any number of times. */
 void tracker_end_list(struct answer_tracker *tracker);
 /* A whole list has `found` sound items where `wanted` belong. True: places are proven, tracker_emit may be used. */
 bool tracker_prove(struct answer_tracker *tracker, size_t found, size_t wanted);

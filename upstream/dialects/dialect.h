@@ -60,7 +60,7 @@ struct dialect_route {
 
 /* One hold more, for a route that somebody holds. Any thread. */
 const struct dialect_route *dialect_route_ref(const struct dialect_route *route) MUST_CHECK;
-/* One less; the last one frees it. Any thread. NULL is fine. */
+/* One less; the last one frees it. Any thread. NULL is allowed. */
 void dialect_route_unref(const struct dialect_route *route);
 
 /* Caps on what a call's arguments may make of a request; the body has its own, given with the buffer. */
@@ -131,7 +131,7 @@ struct dialect {
 	/* The answer is complete: emit all that is left, so that every index has been emitted. Missing ones get an
 	 * error. Returns OK, or how the exchange as a whole failed. */
 	enum outcome (*finish)(struct dialect_decoder *decoder, struct slice body);
-	void (*decoder_free)(struct dialect_decoder *decoder); /* any time; NULL is fine */
+	void (*decoder_free)(struct dialect_decoder *decoder); /* any time; NULL is allowed */
 
 	/* --- Optional, NULL or 0 if the dialect has no need --- */
 
@@ -168,7 +168,7 @@ bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,
 					    unsigned json_depth, const struct dialect_sink *sink) MUST_CHECK;
 
-/* Free a dialect made from settings; NULL is fine. */
+/* Free a dialect made from settings; NULL is allowed. */
 void dialect_release(struct dialect *dialect);
 
 /* By its name in the configuration; NULL if there is none. */

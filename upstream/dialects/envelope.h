@@ -50,7 +50,7 @@ void envelope_fill(struct envelope_settings *settings);
 /* Compile filled settings, which are borrowed and must outlive it. NULL with `error` set, beginning with the option it
  * is about ("item: ..."). The result is immutable; any thread. */
 struct dialect *envelope_new(const struct envelope_settings *settings, struct dialect_error *error) MUST_CHECK;
-/* No route or decoder of it may be left. NULL is fine. */
+/* No route or decoder of it may be left. NULL is allowed. */
 void envelope_free(struct dialect *dialect);
 
 #endif

@@ -20,7 +20,7 @@ struct graphql_settings {
 
 /* Immutable; any thread. NULL: out of memory. */
 struct dialect *graphql_new(const struct graphql_settings *settings) MUST_CHECK;
-/* No route or decoder of it may be left. NULL is fine. */
+/* No route or decoder of it may be left. NULL is allowed. */
 void graphql_free(struct dialect *dialect);
 
 #endif

@@ -35,7 +35,7 @@ struct key_list_settings {
 
 /* A dialect for an upstream some of whose tools have key lists, of max_calls keys. NULL: out of memory. */
 struct dialect *key_list_new(size_t max_calls) MUST_CHECK;
-/* No route or decoder of it may be left. NULL is fine. */
+/* No route or decoder of it may be left. NULL is allowed. */
 void key_list_free(struct dialect *dialect);
 
 #endif

@@ -11,7 +11,7 @@
  *            segment that a server may read as "." or ".." (path_guard.h). `{name+}` takes several segments, with "/"
  *            between them, none of them empty. No optional placeholders. The text must be a valid path.
  *   query    the same, objects and arrays as JSON text; the template's own text is encoded too.
- *   header   as in a path, but not encoded; control characters are refused, "" is fine.
+ *   header   as in a path, but not encoded; control characters are refused, "" is allowed.
  *   form     of a body of name=value pairs: as in a query, but the template's own text stays as it is; absent and
  *            optional: "". `{arguments}`: all members as pairs.
  *   body     the raw JSON value as it came, quotes and all: {"q": {query}, "n": {count?}}. Never write quotes around
@@ -34,7 +34,7 @@ struct template; /* immutable once made; any thread */
 
 /* Compile a copy of `text`. NULL with `error` set: bad template (what, at which character), or no memory. */
 struct template *template_new(const char *text, enum template_place place, struct dialect_error *error) MUST_CHECK;
-/* NULL is fine. */
+/* NULL is allowed. */
 void template_free(struct template *template);
 
 /* Whether it has no placeholder. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check.h: active checks of a provider's endpoints: a request, MCP's ping, or a connection only, every now and then. Where
- * none are configured, a connection is tried to whatever is out of reach, so that no call is sent to find out.
+ * check.h: active checks of a provider's endpoints: a request, MCP's ping, or a connection only, every now and then.
+ * Where none are configured, a connection is tried to whatever is out of reach, so that no call is sent to find out.
  * Private to upstream/http/; owned by the upstream's worker.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_CHECK_H
@@ -15,7 +15,7 @@ struct checks;
 
 /* Starts them; upstream->set, places and transport are there. NULL: out of memory. */
 struct checks *checks_new(struct http_upstream *upstream) MUST_CHECK;
-/* NULL is fine. */
+/* NULL is allowed. */
 void checks_free(struct checks *checks);
 /* An endpoint's state has changed: whether it is to be reached may have to be found out. From endpoint_set.changed. */
 void checks_note(struct checks *checks, const struct endpoint *endpoint);

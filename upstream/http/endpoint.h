@@ -87,7 +87,7 @@ struct endpoint_set {
 /* weights: one each, 1 or more; NULL: all the same. seed: of the random choices. NULL: out of memory. */
 struct endpoint_set *endpoint_set_new(const struct endpoint_policy *policy, const unsigned *weights, size_t count,
 				      uint64_t seed) MUST_CHECK;
-/* No visit may be under way. NULL is fine. */
+/* No visit may be under way. NULL is allowed. */
 void endpoint_set_free(struct endpoint_set *set);
 
 struct endpoint_pick {

@@ -32,7 +32,7 @@ enum exchange_end {
 /* An endpoint's URL, taken apart once: curl would do it anew for each exchange, at 5 % of its whole work. */
 struct http_url;
 struct http_url *http_url_new(const char *url) MUST_CHECK; /* checked by upstream_url_check. NULL: out of memory */
-void http_url_free(struct http_url *url);                  /* no exchange may be under way with it. NULL is fine */
+void http_url_free(struct http_url *url);                  /* no exchange may be under way with it. NULL is allowed */
 
 struct http_exchange {
 	struct transfer transfer; /* transport and connections set by the owner */
@@ -81,7 +81,7 @@ void http_exchange_forget(struct http_exchange *exchange, size_t count);
 /* End it if it is under way; `ended` does not follow. What it has sent and answered can be asked about no more. */
 void http_exchange_stop(struct http_exchange *exchange);
 
-/* End it if it is under way, free all. Zeroed memory is fine. */
+/* End it if it is under way, free all. Zeroed memory will do. */
 void http_exchange_fini(struct http_exchange *exchange);
 
 /* --- Questions, from `grown` and `ended` --- */

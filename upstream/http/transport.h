@@ -21,7 +21,7 @@ TAILQ_HEAD(transfers, transfer);
 struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections) MUST_CHECK;
 /* What its exchanges gather of answers is counted there; else nowhere. Once, before the first exchange. */
 void transport_set_account(struct transport *transport, const struct byte_account *account);
-/* No exchange may be under way. NULL is fine. */
+/* No exchange may be under way. NULL is allowed. */
 void transport_free(struct transport *transport);
 /* Once a loop turn, after sockets have been dispatched: run due transfers' timers, collect those that finished, call
  * their events. */
@@ -35,7 +35,7 @@ bool transport_waits(const struct transport *transport);
 struct connections;
 /* label: the upstream's metrics index. NULL when out of memory. */
 struct connections *connections_new(struct transport *transport, unsigned label) MUST_CHECK;
-/* The upstream is gone; its kept connections close later and are counted until then. NULL is fine. */
+/* The upstream is gone; its kept connections close later and are counted until then. NULL is allowed. */
 void connections_leave(struct connections *connections);
 /* Sockets open now, idle ones included. */
 size_t connections_open(const struct connections *connections);
@@ -126,11 +126,11 @@ bool transport_prepare(struct transfer *transfer) MUST_CHECK;
 bool transport_start(struct transfer *transfer) MUST_CHECK;
 /* What libcurl says of its failure, for people and OpenSSL's codes; "" if nothing. */
 const char *transport_error(const struct transfer *transfer);
-/* It has so many bytes more: news come with this turn's tick, or, where much has been gathered, when it is its turn. From
- * curl's callbacks. */
+/* It has so many bytes more: news come with this turn's tick, or, where much has been gathered, when it is its turn.
+ * From curl's callbacks. */
 void transport_mark(struct transfer *transfer, size_t bytes);
-/* Bytes of an answer that are about to be gathered. False: limits.in_flight_bytes has no room for them; that is counted,
- * they are not. */
+/* Bytes of an answer that are about to be gathered. False: limits.in_flight_bytes has no room for them; that is
+ * counted, they are not. */
 bool transport_hold(struct transport *transport, size_t bytes) MUST_CHECK;
 void transport_let_go(struct transport *transport, size_t bytes);
 /* It has a connection now. From curl's callbacks. */

@@ -250,7 +250,7 @@ bool fork_server_spawn(const struct fork_server_order *order, struct fork_server
 		       size_t error_bytes)
 {
 	int far[FD_COUNT] = { -1, -1, -1, -1, -1 }, near[FD_COUNT] = { -1, -1, -1, -1, -1 };
-	bool fine = false;
+	bool ok = false;
 	if ((far[FD_ORDER] = order_file(order)) < 0)
 		complain_of(error, error_bytes, "cannot make a memory file for a child process");
 	else if (!open_control(&near[FD_CONTROL], &far[FD_CONTROL]) ||
@@ -261,9 +261,9 @@ bool fork_server_spawn(const struct fork_server_order *order, struct fork_server
 	else if (!request_child(far))
 		complain_of(error, error_bytes, "cannot ask for a child process");
 	else
-		fine = true;
+		ok = true;
 	close_all(far, FD_COUNT);
-	if (!fine) {
+	if (!ok) {
 		close_all(near, FD_COUNT);
 		return false;
 	}

@@ -478,12 +478,12 @@ static bool spawn_child(const struct process_settings *settings, struct fork_ser
 	const char **environment = make_environment(settings, &text);
 	const struct fork_server_order order = { settings->argv, environment, settings->cwd, settings->memory_bytes,
 						 settings->sample_us };
-	bool fine = environment && fork_server_spawn(&order, child, error, error_bytes);
+	bool ok = environment && fork_server_spawn(&order, child, error, error_bytes);
 	if (!environment)
 		snprintf(error, error_bytes, "out of memory");
 	free(environment);
 	buf_fini(&text);
-	return fine;
+	return ok;
 }
 
 static bool watch_all(struct process *process, const struct fork_server_child *child)

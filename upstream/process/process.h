@@ -43,7 +43,7 @@ struct process_events {
 struct process *process_start(const struct process_settings *settings, struct loop *loop,
 			      const struct process_events *events, void *context, char *error,
 			      size_t error_bytes) MUST_CHECK;
-/* No callback follows. If it still runs it is stopped behind our back, with its grace. NULL is fine. */
+/* No callback follows. If it still runs it is stopped behind our back, with its grace. NULL is allowed. */
 void process_free(struct process *process);
 
 /* Queue bytes (whole lines) for its stdin; process_flush writes them. False: the queue is full or memory is out,
@@ -54,7 +54,7 @@ void process_flush(struct process *process);
 uint64_t process_queued(const struct process *process);
 uint64_t process_written(const struct process *process);
 
-/* Close its stdin, then SIGTERM, then SIGKILL, as in the settings; `ended` follows. Twice is fine. */
+/* Close its stdin, then SIGTERM, then SIGKILL, as in the settings; `ended` follows. Twice does no harm. */
 void process_stop(struct process *process);
 /* The same without any grace. */
 void process_kill(struct process *process);

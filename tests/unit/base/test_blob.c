@@ -80,9 +80,9 @@ static void the_last_of_many_threads_frees_it(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, share_and_drop, blob_ref(blob)), 0);
 	blob_unref(blob); /* leak and use after free are the sanitizers' to see */
 	for (int i = 0; i < THREADS; i++) {
-		void *fine;
-		pthread_join(threads[i], &fine);
-		assert_non_null(fine);
+		void *ok;
+		pthread_join(threads[i], &ok);
+		assert_non_null(ok);
 	}
 }
 

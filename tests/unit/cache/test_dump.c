@@ -49,7 +49,7 @@ static void what_is_written_is_read_again(void **state)
 		struct entry *entry = entry_of(arguments, 60 * CLOCK_US_PER_S), *again = NULL;
 		/* a line holds seconds from when it was written, so what passes until it is read is gained */
 		uint64_t begun_us = clock_now_us();
-		assert_int_equal(dump_read_entry(line_of(&out, entry), &again), DUMP_FINE);
+		assert_int_equal(dump_read_entry(line_of(&out, entry), &again), DUMP_OK);
 		uint64_t took_us = clock_now_us() - begun_us;
 		assert_true(key_equal(again->key, entry->key));
 		assert_true(slice_equal(answer_body(again->answer), answer_body(entry->answer)));
@@ -72,7 +72,7 @@ static void every_change_of_a_line_is_noticed(void **state)
 		assert_int_equal(dump_read_entry((struct slice){ line.at, i }, &again), DUMP_DAMAGED);
 		*at = was == 'A' ? 'B' : 'A';
 		/* in the padding a few bits mean nothing */
-		if (dump_read_entry(line, &again) == DUMP_FINE) {
+		if (dump_read_entry(line, &again) == DUMP_OK) {
 			assert_true(i + 4 >= line.len);
 			entry_unref(again);
 		}
@@ -93,10 +93,10 @@ static void what_is_past_its_time_is_neither_written_nor_read(void **state)
 	assert_false(dump_put_entry(&none, entry));
 	assert_int_equal(none.len, 0);
 	uint64_t limit_us = clock_now_us() + 20 * CLOCK_US_PER_S;
-	enum dump_fault fault = DUMP_FINE;
-	while (fault == DUMP_FINE && clock_now_us() < limit_us) {
+	enum dump_fault fault = DUMP_OK;
+	while (fault == DUMP_OK && clock_now_us() < limit_us) {
 		fault = dump_read_entry(line, &again);
-		if (fault == DUMP_FINE)
+		if (fault == DUMP_OK)
 			entry_unref(again);
 	}
 	assert_int_equal(fault, DUMP_GONE);
@@ -151,7 +151,7 @@ static void without_memory_nothing_is_read_or_lost(void **state)
 		alloc_fail_at(n);
 		enum dump_fault fault = dump_read_entry(line, &again);
 		alloc_reset();
-		done = fault == DUMP_FINE;
+		done = fault == DUMP_OK;
 		assert_true(done || fault == DUMP_NO_MEMORY);
 	}
 	entry_unref(again);

@@ -51,7 +51,7 @@ static struct entry *again(struct entry *entry, size_t compress)
 	struct buf out;
 	struct entry *read = NULL;
 	encode(entry, compress, &out);
-	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &now, &read), STORED_FINE);
+	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &now, &read), STORED_OK);
 	buf_fini(&out);
 	assert_true(slice_equal(answer_body(read->answer), answer_body(entry->answer)));
 	assert_true(slice_equal(answer_full(read->answer), answer_full(entry->answer)));
@@ -149,16 +149,16 @@ static void every_cut_and_every_changed_bit_is_noticed(void **state)
 			if (len != out.len)
 				assert_int_not_equal(
 					stored_value_decode((struct slice){ bytes, len }, entry->key, &now, &read),
-					STORED_FINE);
+					STORED_OK);
 		for (size_t bit = 0; bit < out.len * 8; bit++) {
 			bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
 			assert_int_not_equal(
 				stored_value_decode((struct slice){ bytes, out.len }, entry->key, &now, &read),
-				STORED_FINE);
+				STORED_OK);
 			bytes[bit / 8] = (char)(bytes[bit / 8] ^ 1 << bit % 8);
 		}
 		assert_int_equal(stored_value_decode((struct slice){ bytes, out.len }, entry->key, &now, &read),
-				 STORED_FINE);
+				 STORED_OK);
 		entry_unref(read);
 		free(bytes);
 		buf_fini(&out);
@@ -191,13 +191,13 @@ static void clocks_that_differ_never_make_it_fresher(void **state)
 	encode(entry, 0, &out);
 	/* 30 s later by both: 30 s less to live */
 	struct stored_clock clock = later(30 * CLOCK_US_PER_S, 30 * (int64_t)CLOCK_US_PER_S);
-	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_FINE);
+	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_OK);
 	assert_int_equal(read->fresh_until_us, clock.now_us + 30 * CLOCK_US_PER_S);
 	assert_int_equal(read->stored_us, clock.now_us - 40 * CLOCK_US_PER_S);
 	entry_unref(read);
 	/* our clock is 40 s behind the writer's: it counts as stored now, and is fresh for its own 70 s */
 	clock = later(0, -40 * (int64_t)CLOCK_US_PER_S);
-	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_FINE);
+	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_OK);
 	assert_int_equal(read->stored_us, clock.now_us);
 	assert_int_equal(read->fresh_until_us, clock.now_us + 70 * CLOCK_US_PER_S);
 	entry_unref(read);
@@ -207,7 +207,7 @@ static void clocks_that_differ_never_make_it_fresher(void **state)
 	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_GONE);
 	/* a machine that has just been started: age is what it can be */
 	clock = (struct stored_clock){ 2 * CLOCK_US_PER_S, now.wall_us };
-	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_FINE);
+	assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &clock, &read), STORED_OK);
 	assert_int_equal(read->stored_us, 0);
 	entry_unref(read);
 	buf_fini(&out);
@@ -236,7 +236,7 @@ static void without_memory_it_is_a_miss_that_blames_nobody(void **state)
 		alloc_fail_at(n);
 		enum stored_fault fault = stored_value_decode(buf_slice(&out), entry->key, &now, &read);
 		alloc_reset();
-		if (fault == STORED_FINE)
+		if (fault == STORED_OK)
 			break;
 		assert_int_equal(fault, STORED_NO_MEMORY);
 	}
@@ -245,10 +245,10 @@ static void without_memory_it_is_a_miss_that_blames_nobody(void **state)
 	for (size_t n = 1;; n++) {
 		buf_init(&out, 1 << 20);
 		alloc_fail_at(n);
-		bool fine = stored_value_encode(entry, 64, &now, &out);
+		bool ok = stored_value_encode(entry, 64, &now, &out);
 		alloc_reset();
 		buf_fini(&out);
-		if (fine)
+		if (ok)
 			break;
 	}
 	entry_unref(entry);

@@ -364,7 +364,7 @@ static void go_on(unsigned g, struct look_up *look_up)
 	if (look_up->busy && !look_up->fetch && !look_up->read && now_us >= look_up->read_us) {
 		look_up->read = true;
 		struct slice value = buf_slice(&redis.values[look_up->key]);
-		if (value.len && stored_value_decode(value, keys[look_up->key], &clock, &look_up->entry) != STORED_FINE)
+		if (value.len && stored_value_decode(value, keys[look_up->key], &clock, &look_up->entry) != STORED_OK)
 			look_up->entry = NULL;
 	}
 	if (!look_up->busy || now_us < look_up->due_us)

@@ -310,9 +310,9 @@ static void four_writers_and_two_scrapers_lose_nothing(void **state)
 		pthread_join(writers[i], NULL);
 	atomic_store(&writers_done, true);
 	for (int i = 0; i < 2; i++) {
-		void *fine;
-		pthread_join(scrapers[i], &fine);
-		assert_non_null(fine);
+		void *ok;
+		pthread_join(scrapers[i], &ok);
+		assert_non_null(ok);
 	}
 	assert_int_equal(read_requests(metrics), WRITERS * ROUNDS);
 	assert_int_equal(metrics_read(metrics, METRIC_ID_REQUEST_DURATION, 0, 0), WRITERS * ROUNDS);

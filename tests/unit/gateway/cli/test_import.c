@@ -216,11 +216,11 @@ static void what_is_no_such_file_is_refused(void **state)
 static void any_allocation_may_fail(void **state)
 {
 	(void)state;
-	bool fine = false;
-	for (size_t n = 1; !fine; n++) {
+	bool ok = false;
+	for (size_t n = 1; !ok; n++) {
 		assert_in_range(n, 1, 1000);
 		alloc_fail_at(n);
-		fine = convert(
+		ok = convert(
 			"{\"mcpServers\":{\"git\":{\"command\":\"c\",\"args\":[\"--token\",\"HUSH\"]},\"w\":{\"url\":"
 			"\"http://h\",\"headers\":{\"Authorization\":\"HUSH\",\"X\":\"${env:Y}\"}}}}");
 		alloc_reset();

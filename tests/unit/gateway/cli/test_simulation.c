@@ -263,9 +263,9 @@ static bool read_text(const char *text, const char *tool, struct log_reading *re
 {
 	FILE *log = fmemopen((void *)(uintptr_t)text, strlen(text), "r");
 	assert_non_null(log);
-	bool fine = workload_read(log, tool, reading, error, 300);
+	bool ok = workload_read(log, tool, reading, error, 300);
 	fclose(log);
-	return fine;
+	return ok;
 }
 
 static const char two_forms[] =

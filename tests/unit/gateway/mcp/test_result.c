@@ -117,9 +117,9 @@ static void base64_is_read_strictly(void **state)
 	(void)state;
 	for (size_t i = 0; i < countof(cases); i++) {
 		struct buf out = BUF_INIT(64);
-		bool fine = mcp_from_base64(slice_of(cases[i].text), &out);
-		assert_true(fine == (cases[i].meaning != NULL));
-		if (fine)
+		bool ok = mcp_from_base64(slice_of(cases[i].text), &out);
+		assert_true(ok == (cases[i].meaning != NULL));
+		if (ok)
 			assert_string_equal(buf_cstr(&out), cases[i].meaning);
 		buf_fini(&out);
 	}

@@ -178,21 +178,21 @@ static void what_is_no_list_is_damage(void **state)
 		"{\"upstream\":\"b\",\"source\":\"0\",\"listed_at\":1,\"bytes\":2,\"instructions\":\"\xff\"}\n[]\n",
 		"{\"upstream\":\"b\",\"source\":\"0\",\"listed_at\":1,\"bytes\":2,\"instructions\":\"\"}\n[]\n\n",
 	};
-	struct buf fine = BUF_INIT(8000);
+	struct buf ok = BUF_INIT(8000);
 	write_one(1, "[]", "");
-	records_of(&fine);
+	records_of(&ok);
 	for (size_t i = 0; i < countof(records); i++) {
 		put_file(slice_of(records[i]), NULL);
 		assert_int_equal(read_back(), LIST_STORE_DAMAGED);
-		size_t len = fine.len;
-		buf_put_text(&fine, records[i]); /* behind a good one: that is not believed either */
-		put_file(buf_slice(&fine), NULL);
+		size_t len = ok.len;
+		buf_put_text(&ok, records[i]); /* behind a good one: that is not believed either */
+		put_file(buf_slice(&ok), NULL);
 		assert_int_equal(read_back(), LIST_STORE_DAMAGED);
 		assert_int_equal(found.count, 0);
 		assert_string_not_equal(why, "");
-		fine.len = len;
+		ok.len = len;
 	}
-	buf_fini(&fine);
+	buf_fini(&ok);
 }
 
 static void a_head_of_another_kind_is_damage(void **state)
@@ -248,11 +248,11 @@ static void without_memory_nothing_is_lost(void **state)
 	write_one(1, "[]", "Say.");
 	for (size_t n = 1;; n++) {
 		alloc_fail_at(n);
-		bool fine = list_store_write(&config->generation, &list, 1, why);
-		fine &= read_back() == LIST_STORE_READ;
+		bool ok = list_store_write(&config->generation, &list, 1, why);
+		ok &= read_back() == LIST_STORE_READ;
 		bool failed = alloc_count() >= n;
 		alloc_reset();
-		assert_true(fine || failed);
+		assert_true(ok || failed);
 		assert_int_equal(read_back(), LIST_STORE_READ);
 		assert_int_equal(found.count, 1);
 		if (!failed)

@@ -63,8 +63,8 @@ static int tear_down(void **state)
 
 static void spread(void)
 {
-	bool fine = registry_turn(world.gateway.registry, gateway_offer_catalogue, &world.gateway);
-	assert_true(fine);
+	bool ok = registry_turn(world.gateway.registry, gateway_offer_catalogue, &world.gateway);
+	assert_true(ok);
 	gateway_settle(&world);
 }
 

@@ -120,15 +120,15 @@ static void test_what_has_no_room_is_refused(void **state)
 	provider_release(provider, COUNT);
 	while (landed_of(landings) < COUNT && go_on(&world, latest_us))
 		continue;
-	size_t fine = 0;
+	size_t ok = 0;
 	for (size_t i = 0; i < COUNT; i++) {
 		if (landings[i].answers[0]->outcome == OUTCOME_OK)
-			fine++;
+			ok++;
 		else
 			expect_no_room(&landings[i], i % 2 == 0);
 		landing_fini(&landings[i]);
 	}
-	assert_int_equal(fine, 1);
+	assert_int_equal(ok, 1);
 	assert_int_equal(metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0), COUNT - 1);
 	assert_int_equal(atomic_load(&held), 0);
 	assert_int_equal(gathered(&world), 0);
