@@ -15,7 +15,7 @@ def routes():
     text = (TOP / "gateway" / "server" / "routes.c").read_text()
     for listener in ("data", "admin"):
         table = re.search(rf"{listener}_routes\[\] = \{{(.*?)\n\}};", text, re.S).group(1)
-        for path, methods in re.findall(r'\{ "(/[^"]*)", (?:NULL|&\w+), \{(.*?)\} \},', table, re.S):
+        for path, methods in re.findall(r'\{ PATH\("(/[^"]*)"\), (?:NULL|&\w+), \{(.*?)\} \},', table, re.S):
             for method in re.findall(r"HTTP_(\w+)", methods):
                 yield listener, path.replace("{}", "echo"), "POST" if method == "METHOD_COUNT" else method
 
