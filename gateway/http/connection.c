@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "gateway/http/client_address.h"
 #include "gateway/http/http_private.h"
@@ -24,6 +25,7 @@ void connection_enter(struct connection *connection, enum phase phase, uint64_t 
 	TAILQ_REMOVE(&http->phases[connection->phase], connection, next);
 	connection->phase = phase;
 	connection->since_us = now_us;
+	connection->spared = connection->spared && phase != PHASE_IDLE;
 	TAILQ_INSERT_TAIL(&http->phases[phase], connection, next);
 }
 
@@ -152,6 +154,14 @@ static void cut_connection(struct connection *connection, uint64_t now_us)
 	daemon_run_soon(connection->daemon);
 }
 
+/* Whether it has bytes that nobody has looked at: it is the gateway that was late, then (it was stopped, or the machine is
+ * busy). Once a request: who drips shall not live on it. */
+static bool is_unread(const struct connection *connection)
+{
+	int bytes = 0;
+	return connection->daemon && !connection->spared && ioctl(connection->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 /* Cut off the connections of a phase that have been in it for longer than `limit_us`; REJECT_REASON_COUNT: that is
  * nothing to be counted. */
 static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, enum reject_reason reason,
@@ -160,6 +170,12 @@ static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, 
 	struct connection *connection;
 	while ((connection = TAILQ_FIRST(&http->phases[phase])) &&
 	       clock_add(connection->since_us, limit_us) <= now_us) {
+		if (is_unread(connection)) {
+			connection->spared = true;
+			daemon_run_soon(connection->daemon);
+			connection_enter(connection, phase, now_us);
+			continue;
+		}
 		if (reason != REJECT_REASON_COUNT)
 			meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
 		cut_connection(connection, now_us);

@@ -473,10 +473,10 @@ struct http *http_start(int listen_fd, bool admin, const struct http_settings *s
 void http_turn(struct http *http, uint64_t now_us)
 {
 	accept_turn(http, now_us);
-	connections_turn(http, now_us);
-	linger_turn(http, now_us);
 	resume_all(http);
 	daemons_turn(http);
+	connections_turn(http, now_us); /* after what has come was read: a late turn is not the client's fault */
+	linger_turn(http, now_us);
 	held_show(http);
 }
 

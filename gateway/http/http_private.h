@@ -76,6 +76,7 @@ struct connection {
 	uint64_t number;
 	struct sockaddr_in6 peer; /* AF_INET6, AF_INET laid over it, or AF_UNIX */
 	bool from_trusted_proxy;
+	bool spared; /* this request was late already, and had bytes that nobody had read */
 	struct loop_watch
 		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED: for bytes; HEAD, SLOW_BODY, WATCHING_CLIENT: for the end */
 	struct http_request *http_request; /* the request whose first line has come; else NULL */

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import signal
 import socket
 import ssl
 import time
@@ -564,6 +565,22 @@ def test_bodies_held_are_bounded(start, provider, later):
     assert {future.result(20).status for future in futures} == {200}
     gateway.until_metric("in_flight_bytes", 0)
     assert gateway.call("echo", text).status == 200
+
+
+def test_time_in_which_the_gateway_stood_still_is_not_the_clients(start):
+    """A turn that comes late reads what has come before it looks who is late."""
+    gateway = start({"limits": {"body_timeout": "1s"}, "workers": 1})
+    body = b'{"text":"' + b"x" * 40_000 + b'"}'
+    with gateway.connect() as client:
+        client.send(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body[:30_000])
+        begun = time.monotonic()
+        until(lambda: gateway.metrics().sum("in_flight_bytes") >= 30_000, "most of it has come")
+        until(lambda: time.monotonic() > begun + 0.4 and gateway.metrics(), "there was a turn in which it became slow")
+        gateway.signal(signal.SIGSTOP)
+        client.send(body[30_000:])
+        until(lambda: time.monotonic() > begun + 2, "its time is over")
+        gateway.signal(signal.SIGCONT)
+        assert client.reply().status == 200
 
 
 def test_clients_that_vanish_leave_nothing(start, provider):
