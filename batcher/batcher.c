@@ -50,7 +50,8 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	if (getrandom(&batcher->seed, sizeof batcher->seed, GRND_NONBLOCK) != sizeof batcher->seed)
 		batcher->seed = (uint64_t)(uintptr_t)batcher ^ clock_now_us(); /* early boot: better than nothing */
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		run_queue_init(&batcher->classes[i].ready, batcher->seed);
+		for (size_t band = 0; band < BAND_COUNT; band++)
+			run_queue_init(&batcher->classes[i].ready[band], batcher->seed);
 	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
 	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
 	rate_limiter_init(&batcher->requests, &policy->requests);
@@ -59,19 +60,20 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->sent);
 	TAILQ_INIT(&batcher->settled);
-	TAILQ_INIT(&batcher->line);
+	for (size_t band = 0; band < BAND_COUNT; band++)
+		TAILQ_INIT(&batcher->lines[band]);
 	/* a configured rate makes a line on purpose: only deadlines bound that */
 	batcher->admission.wait_us = policy->requests.amount ? 0 : policy->queue_wait_us;
 	learned_show_flow(batcher);
 	return batcher;
 }
 
-static enum outcome refuse_item(struct batcher *batcher, enum reject_reason reason, const char *text, const char **why)
+static enum outcome refuse(struct batcher *batcher, const struct batch_item *item, enum reject_reason reason,
+			   const char *text, const char **why)
 {
 	meter_add(batcher->meter, METRIC_ID_REJECTED, reason, 0, 1);
 	if (reason == REJECT_QUEUE_ITEMS || reason == REJECT_QUEUE_BYTES)
-		meter_add(batcher->meter, METRIC_ID_SHED, batcher->label,
-			  reason == REJECT_QUEUE_ITEMS ? SHED_QUEUE_ITEMS : SHED_QUEUE_BYTES, 1);
+		ending_count_shed(batcher, item, reason == REJECT_QUEUE_ITEMS ? SHED_QUEUE_ITEMS : SHED_QUEUE_BYTES);
 	*why = text;
 	return OUTCOME_OVERLOADED;
 }
@@ -101,12 +103,13 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	item->learned = waiting_tool(batcher, item->tool);
 	bool counted = batcher->policy.tokens.amount || batcher->policy.max_tokens;
 	item->tokens = counted ? estimate_tokens(item) : 0;
+	ending_make_room(batcher, item, now_us);
 	if (batcher->waiting_items >= batcher->policy.queue_items)
-		return refuse_item(batcher, REJECT_QUEUE_ITEMS, "too many calls wait for this provider (queue.items)",
-				   why);
+		return refuse(batcher, item, REJECT_QUEUE_ITEMS, "too many calls wait for this provider (queue.items)",
+			      why);
 	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)
-		return refuse_item(batcher, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)",
-				   why);
+		return refuse(batcher, item, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)",
+			      why);
 	struct lane *lane = waiting_lane(batcher, item);
 	uint64_t earliest_us = lane ? waiting_earliest_us(batcher, lane) : 0;
 	if (earliest_us > now_us && item->deadline_us <= earliest_us) {
@@ -129,7 +132,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	if (lane)
 		waiting_mark_dirty(batcher, lane); /* a new one that stays empty is freed by the tick */
 	if (!added)
-		return refuse_item(batcher, REJECT_NO_MEMORY, "the gateway is out of memory", why);
+		return refuse(batcher, item, REJECT_NO_MEMORY, "the gateway is out of memory", why);
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
 	waiting_count(batcher, lane, item, 1);
 	waiting_class(batcher, lane)->used_us = now_us;
@@ -220,7 +223,8 @@ void batcher_free(struct batcher *batcher)
 		waiting_free(batcher, container_of(batcher->looks.root, struct lane, look));
 	assert(batcher->groups.count == 0);
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		run_queue_fini(&batcher->classes[i].ready);
+		for (size_t band = 0; band < BAND_COUNT; band++)
+			run_queue_fini(&batcher->classes[i].ready[band]);
 	table_fini(&batcher->groups);
 	table_fini(&batcher->tools);
 	for (struct learned_tool *tool = batcher->tool_list, *next; tool; tool = next) {

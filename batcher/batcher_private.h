@@ -35,11 +35,13 @@ struct lane_class {
 	struct arrays arrays;
 	struct window_costs exchange;
 	struct window_purse purse;
-	double load;            /* highest `outstanding` of late */
-	struct run_queue ready; /* lanes that may send; wait here at the cap of exchanges */
-	size_t in_flight;       /* exchanges under way */
-	size_t outstanding;     /* items waiting, and travelling in batches, that somebody waits for */
-	uint64_t used_us;       /* when a call last came in; 0: never */
+	double load; /* highest `outstanding` of late */
+	struct run_queue
+		ready[BAND_COUNT]; /* lanes that may send, by the most urgent call in them; wait here at the cap of
+					      * exchanges */
+	size_t in_flight;          /* exchanges under way */
+	size_t outstanding;        /* items waiting, and travelling in batches, that somebody waits for */
+	uint64_t used_us;          /* when a call last came in; 0: never */
 };
 
 /* An exchange whose calls are answered one by one holds a slot less and less: by the part of them that is still out. */
@@ -68,8 +70,12 @@ struct batcher {
 	uint64_t random;            /* for how long they rest */
 	struct admission admission; /* whether one more may wait */
 	struct batch_item_list
-		line;         /* all that wait, in the order in which they are to be refused if they wait too long */
-	size_t waiting_items; /* over all lanes */
+		lines[BAND_COUNT];    /* all that wait, by band, in the order in which they are to be refused
+						   * if they wait too long */
+	struct band_counts bands;     /* of those */
+	size_t ready_lanes;           /* in the lines of all classes */
+	struct band_turns owed_bands; /* whose lanes have had less than their share of exchanges */
+	size_t waiting_items;         /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled;       /* to be told */
 	struct rate_limiter requests, tokens; /* what the provider allows */
@@ -176,6 +182,9 @@ void ending_expire(struct batcher *batcher, uint64_t now_us);
 /* Too many for the provider: a call is refused, and told when to come again. Counted by reason. */
 void ending_shed(struct batcher *batcher, struct batch_item *item, enum shed_reason reason, uint64_t retry_us,
 		 uint64_t now_us);
+void ending_count_shed(struct batcher *batcher, const struct batch_item *item, enum shed_reason reason);
+/* If the line is full: less urgent calls that have more than their share of it go, as far as one more needs their room. */
+void ending_make_room(struct batcher *batcher, const struct batch_item *item, uint64_t now_us);
 /* Those who have waited for as long as one may. */
 void ending_shed_waited(struct batcher *batcher, uint64_t now_us);
 /* When the first of them will have; CLOCK_NEVER: nobody. */

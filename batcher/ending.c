@@ -114,6 +114,9 @@ static const char *shed_text(enum shed_reason reason)
 	case SHED_DEADLINE:
 		return "So many calls wait for this provider that the answer would have come after the call's deadline; "
 		       "it was not sent.";
+	case SHED_DISPLACED:
+		return "The line for this provider is full, and a more urgent call has taken this one's place; it was not "
+		       "sent.";
 	case SHED_LATE:
 		return "When the call's turn came, too little of its time was left for the provider; it was not sent.";
 	default:
@@ -128,20 +131,54 @@ static struct answer *shed_answer(enum shed_reason reason, uint64_t retry_us)
 				     (struct slice){ NULL, 0 }, "%s", shed_text(reason));
 }
 
+void ending_count_shed(struct batcher *batcher, const struct batch_item *item, enum shed_reason reason)
+{
+	meter_add(batcher->meter, METRIC_ID_SHED, batcher->label, reason, 1);
+	meter_add(batcher->meter, METRIC_ID_BAND_SHED, batcher->label, band_of(item->urgency), 1);
+}
+
 void ending_shed(struct batcher *batcher, struct batch_item *item, enum shed_reason reason, uint64_t retry_us,
 		 uint64_t now_us)
 {
 	struct batch_facts facts = ending_facts(item, now_us);
 	if (item->lane)
 		ending_withdraw(batcher, item);
-	meter_add(batcher->meter, METRIC_ID_SHED, batcher->label, reason, 1);
+	ending_count_shed(batcher, item, reason);
 	ending_settle(batcher, item, shed_answer(reason, retry_us), facts);
+}
+
+void ending_make_room(struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
+{
+	const struct batch_policy *policy = &batcher->policy;
+	size_t bytes = item->call.arguments.len;
+	while (batcher->waiting_items >= policy->queue_items ||
+	       (bytes <= policy->queue_bytes && batcher->waiting_bytes > policy->queue_bytes - bytes)) {
+		enum priority_band band =
+			bands_victim(&policy->shares, &batcher->bands, band_of(item->urgency), batcher->waiting_items);
+		if (band == BAND_COUNT)
+			return;
+		/* the newest: it has waited for least */
+		ending_shed(batcher, TAILQ_LAST(&batcher->lines[band], batch_item_list), SHED_DISPLACED,
+			    batcher->admission.wait_us, now_us);
+	}
+}
+
+/* Of all bands, the one that has waited for longest. */
+static struct batch_item *first_in_line(const struct batcher *batcher)
+{
+	struct batch_item *first = NULL;
+	for (size_t band = 0; band < BAND_COUNT; band++) {
+		struct batch_item *item = TAILQ_FIRST(&batcher->lines[band]);
+		if (item && (!first || item->queued_us < first->queued_us))
+			first = item;
+	}
+	return first;
 }
 
 /* While the limit doubles with each round nobody knows how fast the line is going to move: then it is let stand. */
 uint64_t ending_waited_us(const struct batcher *batcher)
 {
-	const struct batch_item *first = TAILQ_FIRST(&batcher->line);
+	const struct batch_item *first = first_in_line(batcher);
 	bool grows = limiter_reachable(&batcher->limiter) > limiter_limit(&batcher->limiter);
 	if (!first || grows)
 		return CLOCK_NEVER;
@@ -151,16 +188,17 @@ uint64_t ending_waited_us(const struct batcher *batcher)
 void ending_shed_waited(struct batcher *batcher, uint64_t now_us)
 {
 	while (ending_waited_us(batcher) <= now_us) {
-		struct batch_item *item = TAILQ_FIRST(&batcher->line);
+		struct batch_item *item = first_in_line(batcher);
 		uint64_t held_us = waiting_held_until_us(batcher, item->lane);
 		if (clock_add(held_us, admission_bound_us(&batcher->admission)) <= now_us) {
 			ending_shed(batcher, item, SHED_WAITED, batcher->admission.wait_us, now_us);
 			continue;
 		}
+		struct batch_item_list *line = &batcher->lines[band_of(item->urgency)];
 		/* the provider had asked for a pause: only what it waits from then on is a line */
-		TAILQ_REMOVE(&batcher->line, item, line);
+		TAILQ_REMOVE(line, item, line);
 		item->queued_us = now_us;
-		TAILQ_INSERT_TAIL(&batcher->line, item, line);
+		TAILQ_INSERT_TAIL(line, item, line);
 	}
 }
 

@@ -118,6 +118,7 @@ bool lane_add(struct lane *lane, struct batch_item *item, uint64_t now_us)
 	TAILQ_INSERT_TAIL(&entry->items, item, next);
 	entry->count++;
 	lane->level_items[item->urgency]++;
+	lane->bands.of[band_of(item->urgency)]++;
 	TAILQ_INSERT_TAIL(&lane->arrivals, item, arrival);
 	due_set(&lane->urgent, &item->urgent, item->urgent_us);
 	lane->items++;
@@ -132,6 +133,7 @@ static void detach_item(struct lane *lane, struct batch_item *item)
 	TAILQ_REMOVE(&item->entry->items, item, next);
 	item->entry->count--;
 	lane->level_items[item->entry->level]--;
+	lane->bands.of[band_of(item->entry->level)]--;
 	TAILQ_REMOVE(&lane->arrivals, item, arrival);
 	due_clear(&lane->urgent, &item->urgent);
 	lane->items--;
@@ -169,7 +171,10 @@ struct batch_item *lane_next(const struct lane *lane)
 {
 	const struct lane_entry *best = NULL;
 	uint64_t best_us = CLOCK_NEVER;
+	enum priority_band owed = bands_owed(&lane->owed_bands, &lane->bands);
 	for (size_t level = 0; level < LANE_LEVELS; level++) {
+		if (owed != BAND_COUNT && band_of((uint8_t)level) != owed)
+			continue;
 		const struct lane_entry *entry = TAILQ_FIRST(&lane->levels[level]);
 		uint64_t stands_us = entry ? clock_add(entry->since_us, level * LANE_STEP_US) : CLOCK_NEVER;
 		if (entry && (!best || stands_us < best_us)) {
@@ -184,8 +189,10 @@ struct batch_item *lane_next(const struct lane *lane)
 
 void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)
 {
+	static const struct band_shares nothing;
 	struct lane_entry *entry = item->entry;
-	detach_item(lane, item);
+	bands_take(&lane->owed_bands, lane->shares ? lane->shares : &nothing, &lane->bands, band_of(entry->level));
+	detach(lane, item);
 	if (TAILQ_EMPTY(&entry->items)) {
 		end_entry(lane, entry);
 		return;

@@ -9,7 +9,7 @@
  *     since_us + urgency * LANE_STEP_US
  * goes first; since_us is when the turn began to wait or was last served. A more urgent call overtakes those that came
  * up to LANE_STEP_US per level before it, and no others: whatever keeps coming in above, each turn is served in the end
- * (ageing). Within one urgency round-robin order is the order of since_us, so one look at the head of each level is
+ * (ageing). But a band of urgencies (bands.h) that has had less than its share goes before all that. Within one urgency round-robin order is the order of since_us, so one look at the head of each level is
  * enough.
  */
 #ifndef JITNEY_BATCHER_LANE_H
@@ -20,6 +20,7 @@
 
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "batcher/bands.h"
 #include "batcher/item.h"
 #include "base/due_heap.h"
 #include "batcher/rate_limiter.h"
@@ -27,7 +28,7 @@
 #include "base/hash_table.h"
 #include "batcher/window.h"
 
-enum { LANE_LEVELS = 8 };
+enum { LANE_LEVELS = URGENCY_COUNT };
 #define LANE_STEP_US (500 * CLOCK_US_PER_MS) /* what one level of urgency is worth in waiting */
 
 /* One caller's calls of one urgency; lives while there are any. */
@@ -83,7 +84,11 @@ struct lane {
 	struct lane_entries levels[LANE_LEVELS]; /* turns, next one first */
 	struct table entries;                    /* all turns */
 	size_t level_items[LANE_LEVELS];
-	bool newest_first; /* the batcher's: the line stands, see admission.h */
+	struct band_counts bands;         /* items, by band */
+	struct band_turns owed_bands;     /* who has had less than its share */
+	const struct band_shares *shares; /* the batcher's; NULL: nothing is guaranteed */
+	uint8_t band;                     /* the batcher's: in whose line of ready lanes it is; if `turn` */
+	bool newest_first;                /* the batcher's: the line stands, see admission.h */
 	uint64_t seed;
 };
 

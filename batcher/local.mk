@@ -4,6 +4,7 @@ noinst_LIBRARIES += libbatcher.a
 libbatcher_a_SOURCES = \
 	batcher/admission.c batcher/admission.h \
 	batcher/arrays.c batcher/arrays.h \
+	batcher/bands.c batcher/bands.h \
 	batcher/batch.c batcher/batch.h \
 	batcher/bisection.c batcher/bisection.h \
 	batcher/batcher.c batcher/batcher.h \

@@ -185,10 +185,9 @@ void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, 
 		refused_again(batcher, other);
 }
 
-/* Those who wait and cannot wait that long are told now. */
-static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
+static void refuse_hurried_in(struct batcher *batcher, struct batch_item_list *line, uint64_t now_us)
 {
-	struct batch_item *item = TAILQ_FIRST(&batcher->line), *after;
+	struct batch_item *item = TAILQ_FIRST(line), *after;
 	for (; item; item = after) {
 		struct lane *lane = item->lane;
 		uint64_t until_us = waiting_held_until_us(batcher, lane);
@@ -199,6 +198,13 @@ static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
 		ending_withdraw(batcher, item);
 		ending_settle(batcher, item, ending_rate_limited(batcher, lane, until_us, now_us), facts);
 	}
+}
+
+/* Those who wait and cannot wait that long are told now. */
+static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
+{
+	for (size_t band = 0; band < BAND_COUNT; band++)
+		refuse_hurried_in(batcher, &batcher->lines[band], now_us);
 }
 
 /* What was sent and is to be sent again waits until then. */

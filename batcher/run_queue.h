@@ -52,10 +52,6 @@ bool run_queue_is_of(const struct lane *lane, uint64_t caller);
 
 /* Who is served next; NULL: nobody waits. */
 struct lane *run_queue_first(const struct run_queue *queue);
-static inline bool run_queue_is_empty(const struct run_queue *queue)
-{
-	return TAILQ_EMPTY(&queue->entries);
-}
 /* Since when that one waits. There is one (asserted). */
 uint64_t run_queue_since_us(const struct run_queue *queue);
 

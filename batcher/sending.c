@@ -150,6 +150,7 @@ static bool reserve_calls(struct batcher *batcher, size_t count)
 static void take_item(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
 {
 	struct lane *lane = item->lane;
+	meter_add(batcher->meter, METRIC_ID_BAND_SENT, batcher->label, band_of(item->urgency), 1);
 	lane_take(lane, item, now_us);
 	waiting_count(batcher, lane, item, -1);
 }

@@ -84,6 +84,7 @@ static struct lane *new_lane(struct batcher *batcher, struct lane_group *group, 
 	lane->alone = alone;
 	lane->tool = item->tool;
 	lane->learned = alone ? item->learned : NULL;
+	lane->shares = &batcher->policy.shares;
 	TAILQ_INSERT_TAIL(&group->lanes, lane, sibling);
 	return lane;
 }
@@ -126,19 +127,42 @@ static bool only_caller(const struct lane *lane, uint64_t *caller)
 	return true;
 }
 
+/* The most urgent of what it would send. */
+static enum priority_band band_of_lane(const struct lane *lane)
+{
+	const struct batch *again = TAILQ_FIRST(&lane->again);
+	enum priority_band band = bands_most_urgent(&lane->bands);
+	for (size_t i = 0; again && i < again->count; i++)
+		if (again->items[i] && band_of(again->items[i]->urgency) < band)
+			band = band_of(again->items[i]->urgency);
+	return band == BAND_COUNT ? BAND_USUAL : band;
+}
+
+/* The line it is in. */
+static struct run_queue *line_of(struct batcher *batcher, const struct lane *lane)
+{
+	return &waiting_class(batcher, lane)->ready[lane->band];
+}
+
 static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	uint64_t caller;
 	due_clear(&batcher->looks, &lane->look);
-	run_queue_add(&waiting_class(batcher, lane)->ready, lane, only_caller(lane, &caller) ? &caller : NULL, now_us);
+	lane->band = (uint8_t)band_of_lane(lane);
+	batcher->ready_lanes++;
+	run_queue_add(line_of(batcher, lane), lane, only_caller(lane, &caller) ? &caller : NULL, now_us);
 	lane->ready_us = now_us;
 }
 
 void waiting_hold(struct batcher *batcher, struct lane *lane)
 {
-	if (lane->entry)
-		run_queue_remove(&waiting_class(batcher, lane)->ready, lane);
+	if (!lane->entry)
+		return;
+	batcher->ready_lanes--;
+	run_queue_remove(line_of(batcher, lane), lane);
 }
+
+static struct band_counts count_ready(const struct batcher *batcher, uint64_t now_us);
 
 /* So many exchanges give each of the callers in it one call. */
 static size_t weight_of(const struct batcher *batcher, const struct lane *lane)
@@ -151,18 +175,25 @@ static size_t weight_of(const struct batcher *batcher, const struct lane *lane)
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	run_queue_weigh(lane, weight_of(batcher, lane));
-	run_queue_serve(&waiting_class(batcher, lane)->ready, lane, now_us);
+	if (batcher->ready_lanes > 1) {
+		struct band_counts ready = count_ready(batcher, now_us);
+		bands_take(&batcher->owed_bands, &batcher->policy.shares, &ready, (enum priority_band)lane->band);
+	}
+	batcher->ready_lanes--;
+	run_queue_serve(line_of(batcher, lane), lane, now_us);
 }
 
-/* Calls of others have come into a lane that takes turns as one caller's. */
+/* Calls of others have come into a lane that takes turns as one caller's, or more urgent ones, or those have left. */
 static void review_turn(struct batcher *batcher, struct lane *lane)
 {
-	struct run_queue *queue = &waiting_class(batcher, lane)->ready;
-	uint64_t caller;
-	if (!lane->entry->of_one || (only_caller(lane, &caller) && run_queue_is_of(lane, caller)))
+	uint64_t caller, ready_us = lane->ready_us;
+	bool same_band = band_of_lane(lane) == (enum priority_band)lane->band;
+	bool same_turn = !lane->entry->of_one || (only_caller(lane, &caller) && run_queue_is_of(lane, caller));
+	if (same_band && same_turn)
 		return;
-	run_queue_remove(queue, lane);
-	run_queue_add(queue, lane, NULL, loop_now(batcher->loop));
+	waiting_hold(batcher, lane);
+	set_ready(batcher, lane, loop_now(batcher->loop));
+	lane->ready_us = ready_us;
 }
 
 void waiting_mark_dirty(struct batcher *batcher, struct lane *lane)
@@ -221,14 +252,17 @@ void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_u
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by)
 {
 	size_t bytes = item->call.arguments.len;
+	enum priority_band band = band_of(item->urgency);
 	batcher->waiting_items += (size_t)by;
+	batcher->bands.of[band] += (size_t)by;
+	meter_move(batcher->meter, METRIC_ID_BAND_WAITING, batcher->label, band, by);
 	batcher->waiting_bytes = by > 0 ? batcher->waiting_bytes + bytes : batcher->waiting_bytes - bytes;
 	waiting_class(batcher, lane)->outstanding += (size_t)by;
 	meter_move(batcher->meter, METRIC_ID_BATCH_WAITING, batcher->label, lane->class, by);
 	if (by < 0)
-		TAILQ_REMOVE(&batcher->line, item, line);
+		TAILQ_REMOVE(&batcher->lines[band], item, line);
 	else
-		TAILQ_INSERT_TAIL(&batcher->line, item, line);
+		TAILQ_INSERT_TAIL(&batcher->lines[band], item, line);
 }
 
 /* How many exchanges this class and all slower ones may have under way: each faster class that has had calls of late
@@ -280,6 +314,18 @@ static const struct costs *costs_of_call(const struct batcher *batcher, const st
 	return own ? &item->learned->costs : &batcher->classes[lane->class].costs;
 }
 
+/* Lanes take turns, and callers in them; and no more can leave before it than its band's share lets. */
+static size_t count_ahead(const struct batcher *batcher, const struct lane *lane, const struct batch_item *item)
+{
+	enum priority_band band = band_of(item->urgency);
+	size_t ahead = lane_ahead(lane, item), others = 0, of_others = (ahead + 1) * (batcher->groups.count - 1);
+	for (int i = 0; i <= (int)band; i++)
+		others += batcher->bands.of[i] - lane->bands.of[i];
+	ahead += others < of_others ? others : of_others;
+	size_t by_share = bands_ahead(&batcher->policy.shares, &batcher->bands, band);
+	return ahead < by_share ? ahead : by_share;
+}
+
 struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
 					 const struct batch_item *item, uint64_t now_us)
 {
@@ -289,12 +335,11 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 		admission_empty(&batcher->admission, now_us);
 		return (struct admission_decision){ .admitted = true };
 	}
-	size_t ahead = lane_ahead(lane, item), others = batcher->waiting_items - lane->items;
-	size_t of_others = (ahead + 1) * (batcher->groups.count - 1); /* lanes take turns */
+	bool single = window_single(&batcher->policy) || arrays_shunned(&class->arrays, now_us);
 	struct admission_view view = {
-		.ahead = ahead + (others < of_others ? others : of_others),
+		.ahead = count_ahead(batcher, lane, item),
 		.waiting = batcher->waiting_items,
-		.batch = arrays_shunned(&class->arrays, now_us) ? 1 : learned_policy(batcher, class).max_items,
+		.batch = single ? 1 : learned_policy(batcher, class).max_items,
 		.slots = limiter_reachable(&batcher->limiter),
 		.round_trip_us = class->exchange.exchange_us,
 		.deadline_us = item->urgent_us < item->deadline_us ? item->urgent_us : item->deadline_us,
@@ -319,23 +364,15 @@ bool waiting_is_late(const struct batcher *batcher, const struct lane *lane, con
 	return clock_add(now_us, least_us > late_us ? least_us : late_us) > item->deadline_us;
 }
 
-static bool any_ready(const struct batcher *batcher)
-{
-	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
-		if (!run_queue_is_empty(&batcher->classes[i].ready))
-			return true;
-	return false;
-}
-
-/* Whose turn has come for longest, of those whose class may have one more exchange under way. */
-static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
+/* Whose turn has come for longest in that band, of those whose class may have one more exchange under way. */
+static struct lane *first_in_band(const struct batcher *batcher, size_t band, uint64_t now_us)
 {
 	struct lane *first = NULL;
 	uint64_t longest_us = CLOCK_NEVER;
 	size_t in_flight = 0;
 	for (size_t i = LATENCY_CLASS_COUNT; i-- > 0;) {
-		struct lane *lane = run_queue_first(&batcher->classes[i].ready);
-		uint64_t since_us = lane ? run_queue_since_us(&batcher->classes[i].ready) : CLOCK_NEVER;
+		struct lane *lane = run_queue_first(&batcher->classes[i].ready[band]);
+		uint64_t since_us = lane ? run_queue_since_us(&batcher->classes[i].ready[band]) : CLOCK_NEVER;
 		in_flight += batcher->classes[i].in_flight;
 		if (lane && in_flight < slots_for(batcher, i, now_us) && since_us <= longest_us) {
 			first = lane;
@@ -345,6 +382,31 @@ static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 	return first;
 }
 
+/* Bands with a lane that may send. */
+static struct band_counts count_ready(const struct batcher *batcher, uint64_t now_us)
+{
+	struct band_counts ready;
+	for (size_t band = 0; band < BAND_COUNT; band++)
+		ready.of[band] = first_in_band(batcher, band, now_us) != NULL;
+	return ready;
+}
+
+static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
+{
+	if (batcher->ready_lanes == 0)
+		return NULL;
+	if (bands_anybody_owed(&batcher->owed_bands)) {
+		struct band_counts ready = count_ready(batcher, now_us);
+		enum priority_band band = bands_owed(&batcher->owed_bands, &ready);
+		if (band != BAND_COUNT)
+			return first_in_band(batcher, band, now_us);
+	}
+	struct lane *lane = NULL;
+	for (size_t band = 0; band < BAND_COUNT && !lane; band++)
+		lane = first_in_band(batcher, band, now_us);
+	return lane;
+}
+
 static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 {
 	return limiter_free_us(&batcher->limiter, waiting_under_way(batcher), batcher->overdue, now_us);
@@ -352,7 +414,8 @@ static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 
 bool waiting_held_back(const struct batcher *batcher)
 {
-	return waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter) && any_ready(batcher);
+	return batcher->ready_lanes > 0 &&
+	       waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
 }
 
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
@@ -372,7 +435,7 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
 {
-	if (!any_ready(batcher)) /* asked three times a turn of each upstream: mostly there is nobody */
+	if (batcher->ready_lanes == 0) /* asked three times a turn of each upstream: mostly there is nobody */
 		return CLOCK_NEVER;
 	uint64_t due_us = ready_due_us(batcher, now_us);
 	/* an exchange may hold no slot any more from then on */

@@ -95,6 +95,11 @@ static bool company_comes(const struct window_view *view, uint64_t within_us)
 	return view->gap_us > 0 && view->gap_us <= within_us;
 }
 
+static uint64_t gather_us(const struct batch_policy *policy, const struct window_view *view)
+{
+	return view->plan.gather_us < policy->window_us ? view->plan.gather_us : policy->window_us;
+}
+
 /* Until when it gathers if nothing else happens. */
 static uint64_t window_end_us(const struct batch_policy *policy, const struct window_view *view)
 {
@@ -102,8 +107,8 @@ static uint64_t window_end_us(const struct batch_policy *policy, const struct wi
 	if (policy->mode != BATCH_ADAPTIVE || plan->useful == 0)
 		return clock_add(view->oldest_us, policy->window_us);
 	uint64_t since_us = view->free_us > view->oldest_us ? view->free_us : view->oldest_us;
-	uint64_t gather_us = plan->gather_us < policy->window_us ? plan->gather_us : policy->window_us;
-	return company_comes(view, gather_us) ? clock_add(since_us, gather_us) : 0;
+	uint64_t for_us = gather_us(policy, view);
+	return company_comes(view, for_us) ? clock_add(since_us, for_us) : 0;
 }
 
 /* Whether the adaptive rule lets it go, full or not. */
@@ -119,17 +124,24 @@ static bool adaptive_leaves(const struct window_view *view, enum flush_reason *r
 	return true;
 }
 
-/* Until when company is worth waiting for: at least as many are about to be back, one exchange takes all, nobody waits
- * longer for them than half of an exchange's time, and it is paid for. 0: it is not. */
-static uint64_t company_by_us(const struct batch_policy *policy, const struct window_view *view)
+/* Whether a larger crowd, which one exchange could take as well, is on its way back. */
+static bool has_company(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us)
 {
 	const struct window_company *company = &view->company;
-	if (policy->mode != BATCH_ADAPTIVE || view->plan.useful != 1 || view->costs.exchange_us < WINDOW_FAST_US ||
-	    company->items < view->items || view->items >= view->plan.share)
+	return policy->mode == BATCH_ADAPTIVE && view->plan.useful == 1 && view->costs.exchange_us >= WINDOW_FAST_US &&
+	       company->items >= view->items && view->items < view->plan.share &&
+	       (view->in_flight > 0 || company->back_us <= now_us);
+}
+
+/* Until when company is worth waiting for: nobody waits longer for it than half of an exchange's time, and it is paid
+ * for. 0: it is not. */
+static uint64_t company_by_us(const struct batch_policy *policy, const struct window_view *view, uint64_t now_us)
+{
+	if (!has_company(policy, view, now_us))
 		return 0;
-	uint64_t by_us = clock_add(company->back_us, view->plan.gather_us);
+	uint64_t by_us = clock_add(view->company.back_us, gather_us(policy, view));
 	uint64_t longest_us = window_elapsed_us(view->oldest_us, by_us);
-	bool soon = longest_us <= view->costs.exchange_us / 2 + view->plan.gather_us;
+	bool soon = longest_us <= view->costs.exchange_us / 2 + gather_us(policy, view);
 	return soon && wait_of(view->items, longest_us) <= view->purse.call_us ? by_us : 0;
 }
 
@@ -157,7 +169,7 @@ struct window_decision window_evaluate(const struct batch_policy *policy, const 
 	if (view->bytes >= policy->max_bytes)
 		return leave_for(FLUSH_BYTES);
 	struct window_decision decision = evaluate_alone(policy, view, now_us);
-	uint64_t company_us = company_by_us(policy, view), leave_by = leave_by_us(view, now_us);
+	uint64_t company_us = company_by_us(policy, view, now_us), leave_by = leave_by_us(view, now_us);
 	if (decision.leave && company_us > now_us)
 		decision = (struct window_decision){ .held = true, .again_us = company_us };
 	if (decision.leave)

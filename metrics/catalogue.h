@@ -141,7 +141,14 @@
 	X(QUEUE_WAIT, "queue_wait")   /* the line was longer than upstreams.*.queue.wait allows */   \
 	X(DEADLINE, "deadline")       /* its answer would have come after its deadline */            \
 	X(WAITED, "waited")           /* it had waited for upstreams.*.queue.wait */                 \
-	X(LATE, "late")               /* its turn came, and too little time was left for an exchange */
+	X(LATE, "late")               /* its turn came, and too little time was left for an exchange */   \
+	X(DISPLACED, "displaced")     /* a more urgent call took its place in a full line */
+
+/* How urgent calls are by what their callers say (Priority, RFC 9218): batcher/bands.h. */
+#define PRIORITY_BANDS(X)                                                                            \
+	X(URGENT, "urgent")         /* u=0, u=1 */                                                   \
+	X(USUAL, "usual")           /* u=2 to u=4; 3 is what a caller has who says nothing */         \
+	X(BACKGROUND, "background") /* u=5 to u=7 */
 
 /* What the limiter of exchanges does (batcher/limiter.h), and why its limit is what it is. */
 #define LIMITER_STATES(X) X(START, "start") X(STEADY, "steady") X(MORE, "more") X(FEWER, "fewer") X(CUT, "cut")
@@ -257,6 +264,7 @@ enum metric_label {
 	LABEL_EJECTION,
 	LABEL_CHECK_RESULT,
 	LABEL_SHED_REASON,
+	LABEL_BAND,
 	LABEL_LIMITER_STATE,
 	LABEL_LIMITER_REASON,
 	LABEL_RELOAD_RESULT,
@@ -329,6 +337,9 @@ enum metric_type {
 	X(LIMITER_STATE, "concurrency_state", GAUGE, UPSTREAM, LIMITER_STATE, "1 for what the limiter of requests under way does.") \
 	X(LIMITER_REASON, "concurrency_reason", GAUGE, UPSTREAM, LIMITER_REASON, "1 for the reason of the last change of concurrency_limit.") \
 	X(SHED, "shed_total", COUNTER, UPSTREAM, SHED_REASON, "Calls that were not let wait for their turn, or any longer, by reason.") \
+	X(BAND_WAITING, "band_waiting_items", GAUGE, UPSTREAM, BAND, "Calls waiting in lanes, by how urgent they are.") \
+	X(BAND_SENT, "band_sent_total", COUNTER, UPSTREAM, BAND, "Calls whose turn has come, by how urgent they are.") \
+	X(BAND_SHED, "band_shed_total", COUNTER, UPSTREAM, BAND, "Calls counted in shed_total, by how urgent they are.") \
 	X(QUEUE_WAIT, "queue_wait_seconds", GAUGE_SECONDS, UPSTREAM, NONE, "How long a call that came last was reckoned to wait for its turn.") \
 	X(RETRY_BUDGET, "retry_budget_ratio", GAUGE_RATIO, UPSTREAM, NONE, "What is left of the budget for repeats, 0 to 1.") \
 	X(UPSTREAM_TOOLS, "upstream_tools", GAUGE, UPSTREAM, NONE, "Tools of it that callers see.")                    \
@@ -524,6 +535,12 @@ enum shed_reason {
 	SHED_REASONS(X)
 #undef X
 	SHED_REASON_COUNT
+};
+enum priority_band {
+#define X(name, word) BAND_##name,
+	PRIORITY_BANDS(X)
+#undef X
+	BAND_COUNT
 };
 enum limiter_state {
 #define X(name, word) LIMITER_##name,

@@ -42,6 +42,7 @@ static const char *const state_words[] = { CONNECTION_STATES(X) };
 static const char *const endpoint_state_words[] = { ENDPOINT_STATES(X) };
 static const char *const ejection_words[] = { EJECTIONS(X) };
 static const char *const shed_words[] = { SHED_REASONS(X) };
+static const char *const band_words[] = { PRIORITY_BANDS(X) };
 static const char *const limiter_state_words[] = { LIMITER_STATES(X) };
 static const char *const limiter_reason_words[] = { LIMITER_REASONS(X) };
 static const char *const check_words[] = { CHECK_RESULTS(X) };
@@ -91,6 +92,7 @@ static const struct {
 	[LABEL_ENDPOINT_STATE] = { "state", endpoint_state_words, countof(endpoint_state_words) },
 	[LABEL_EJECTION] = { "reason", ejection_words, countof(ejection_words) },
 	[LABEL_SHED_REASON] = { "reason", shed_words, countof(shed_words) },
+	[LABEL_BAND] = { "band", band_words, countof(band_words) },
 	[LABEL_LIMITER_STATE] = { "state", limiter_state_words, countof(limiter_state_words) },
 	[LABEL_LIMITER_REASON] = { "reason", limiter_reason_words, countof(limiter_reason_words) },
 	[LABEL_CHECK_RESULT] = { "result", check_words, countof(check_words) },

@@ -72,6 +72,7 @@ unit_upstream = \
 unit_batcher = \
 	tests/unit/batcher/test_admission \
 	tests/unit/batcher/test_arrays \
+	tests/unit/batcher/test_bands \
 	tests/unit/batcher/test_batcher \
 	tests/unit/batcher/test_batcher_dialects \
 	tests/unit/batcher/test_batcher_ends \
@@ -177,6 +178,7 @@ batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h test
 tests_unit_batcher_test_admission_SOURCES = tests/unit/batcher/test_admission.c $(batcher_world)
 tests_unit_batcher_test_batcher_SOURCES = tests/unit/batcher/test_batcher.c $(batcher_world)
 tests_unit_batcher_test_batcher_ends_SOURCES = tests/unit/batcher/test_batcher_ends.c $(batcher_world)
+tests_unit_batcher_test_bands_SOURCES = tests/unit/batcher/test_bands.c $(batcher_world)
 tests_unit_batcher_test_batcher_fairness_SOURCES = tests/unit/batcher/test_batcher_fairness.c $(batcher_world)
 tests_unit_batcher_test_batcher_random_SOURCES = tests/unit/batcher/test_batcher_random.c $(batcher_world)
 tests_unit_batcher_test_rate_limiter_SOURCES = tests/unit/batcher/test_rate_limiter.c $(batcher_world)

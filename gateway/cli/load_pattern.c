@@ -89,7 +89,8 @@ static uint64_t closed_next_us(const struct load_player *player)
 uint64_t load_next_us(const struct load_player *player)
 {
 	uint64_t next_us = player->pattern->kind == LOAD_CLOSED ? closed_next_us(player) : player->next_us;
-	return player->flood_us < next_us ? player->flood_us : next_us;
+	bool over = player->pattern->kind == LOAD_TIMES && next_us == CLOCK_NEVER; /* the flood ends with the log */
+	return player->flood_us < next_us && !over ? player->flood_us : next_us;
 }
 
 uint64_t load_take(struct load_player *player)

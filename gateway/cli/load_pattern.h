@@ -35,7 +35,8 @@ struct load_pattern {
 	double rate;
 	size_t burst;
 	uint64_t gap_us;
-	double flood_rate; /* one more caller sends so many a second beside all that; 0: none does */
+	uint8_t urgency, flood_urgency; /* RFC 9218, of the callers' calls and of the flood's */
+	double flood_rate;              /* one more caller sends so many a second beside all that; 0: none does */
 	uint64_t seed;
 };
 

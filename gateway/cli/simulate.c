@@ -40,6 +40,9 @@ static const char help[] =
 	"  -m, --modes LIST       default off,adaptive,fixed\n"
 	"      --in-flight N      requests to the provider at once; default 10\n"
 	"      --callers N        who take turns; default 64\n"
+	"      --urgency N        what they say of their calls (Priority, RFC 9218), 0 to 7; default 3\n"
+	"      --flood CALLS      one more caller, who sends so many a second and is not counted\n"
+	"      --flood-urgency N  likewise; default 7\n"
 	"      --timeout TIME     of a call; default 10s\n"
 	"      --bytes N          of a call's arguments; default 200\n\n"
 	"  -p, --plot FILE        draw wait and saved requests over the window, as SVG\n";
@@ -53,7 +56,10 @@ enum {
 	OPT_IN_FLIGHT,
 	OPT_CALLERS,
 	OPT_TIMEOUT,
-	OPT_BYTES
+	OPT_BYTES,
+	OPT_URGENCY,
+	OPT_FLOOD,
+	OPT_FLOOD_URGENCY
 };
 
 static const struct option options[] = {
@@ -72,6 +78,9 @@ static const struct option options[] = {
 	{ "callers", required_argument, NULL, OPT_CALLERS },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "bytes", required_argument, NULL, OPT_BYTES },
+	{ "urgency", required_argument, NULL, OPT_URGENCY },
+	{ "flood", required_argument, NULL, OPT_FLOOD },
+	{ "flood-urgency", required_argument, NULL, OPT_FLOOD_URGENCY },
 	{ "plot", required_argument, NULL, 'p' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
@@ -89,6 +98,8 @@ struct setup {
 	size_t window_count, items_count;
 	bool modes[BATCH_OFF + 1];
 	uint64_t in_flight, callers, timeout_us, bytes;
+	uint8_t urgency, flood_urgency;
+	double flood; /* calls a second; 0: none */
 };
 
 /* `what` goes in front: a word of the command line, or nothing. */
@@ -163,6 +174,15 @@ static bool read_modes(const char *text, struct setup *setup)
 	return true;
 }
 
+static bool read_urgency(const char *text, uint8_t *urgency)
+{
+	uint64_t value;
+	if (value_count(slice_of(text), &value) || value > URGENCY_LAST)
+		return false;
+	*urgency = (uint8_t)value;
+	return true;
+}
+
 static bool read_option(int option, struct setup *setup)
 {
 	uint64_t number;
@@ -210,6 +230,12 @@ static bool read_option(int option, struct setup *setup)
 		return read_time(optarg, &setup->timeout_us);
 	case OPT_BYTES:
 		return read_count(optarg, 1 << 20, &setup->bytes);
+	case OPT_URGENCY:
+		return read_urgency(optarg, &setup->urgency);
+	case OPT_FLOOD:
+		return read_positive(optarg, &setup->flood);
+	case OPT_FLOOD_URGENCY:
+		return read_urgency(optarg, &setup->flood_urgency);
 	default:
 		setup->plot = optarg;
 		return true;
@@ -342,9 +368,15 @@ static bool try_one(struct trial *trial, enum batch_mode mode, uint64_t window_u
 			    .window_us = window_us,
 			    .concurrency = setup->in_flight,
 			    .queue_items = 10000,
-			    .queue_bytes = 64 << 20 },
+			    .queue_bytes = 64 << 20,
+			    .shares = { { [BAND_URGENT] = 50, [BAND_USUAL] = 20, [BAND_BACKGROUND] = 5 } } },
 		.provider = setup->provider,
-		.load = { .kind = LOAD_TIMES, .callers = setup->callers, .workload = trial->workload },
+		.load = { .kind = LOAD_TIMES,
+			  .callers = setup->callers,
+			  .workload = trial->workload,
+			  .urgency = setup->urgency,
+			  .flood_urgency = setup->flood_urgency,
+			  .flood_rate = setup->flood },
 		.timeout_us = setup->timeout_us,
 		.argument_bytes = setup->bytes,
 	};
@@ -424,6 +456,8 @@ int cli_simulate(int argc, char **argv)
 		.callers = 64,
 		.timeout_us = 10000000,
 		.bytes = 200,
+		.urgency = URGENCY_USUAL,
+		.flood_urgency = URGENCY_LAST,
 	};
 	struct log_reading reading;
 	int code = read_options(argc, argv, &setup);

@@ -167,7 +167,8 @@ static bool come_in(struct run *run, uint64_t now_us)
 	rider->item.call.repeatable = true;
 	rider->item.deadline_us = rider->item.urgent_us = clock_add(rider->came_us, simulation->timeout_us);
 	rider->item.caller = load_take(&run->load);
-	rider->item.urgency = 3;
+	rider->item.urgency =
+		is_measured(run, rider->item.caller) ? simulation->load.urgency : simulation->load.flood_urgency;
 	rider->item.answered = rider_done;
 	rider->counts =
 		run->counts_since_us && (rider->item.caller != LOAD_FLOODER || simulation->load.flood_rate <= 0);

@@ -101,11 +101,23 @@ static void check_concurrency(struct config_load *load, struct upstream_draft *d
 		draft->config.settings.pool_max = concurrency ? concurrency : CONCURRENCY_MOST;
 }
 
+static void check_shares(struct config_load *load, const struct upstream_draft *draft)
+{
+	unsigned sum = 0;
+	for (size_t band = 0; band < BAND_COUNT; band++)
+		sum += draft->config.batch.shares.percent[band];
+	if (sum > 100)
+		config_error_at(load, node_find(draft->node, "queue.shares"),
+				"upstreams.%s.queue.shares: are %u%% together; no more than 100%% can be guaranteed",
+				draft->node->key.at, sum);
+}
+
 static void check_upstream(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
 	struct batch_policy *policy = &draft->config.batch;
 	check_concurrency(load, draft);
+	check_shares(load, draft);
 	const struct node *idle = node_find(draft->node, "pool.min_idle");
 	if (!idle)
 		settings->pool_min_idle = settings->pool_max < 2 ? settings->pool_max : 2;

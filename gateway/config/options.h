@@ -360,6 +360,15 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Bytes of arguments waiting at most.")                                                                       \
 	V("upstreams.*.queue.wait", DURATION, upstream_draft, config.batch.queue_wait_us, "us", US_MS(1), US_H(1),     \
 	  "2s", NULL, "The longest time a call waits for its turn; one that would wait longer is refused at once.")     \
+	B("upstreams.*.queue.shares", BLOCK, 0,                                                                        \
+	  "What is guaranteed to calls by their Priority (RFC 9218) while they wait; together 100% at most. What is not " \
+	  "used or guaranteed is the most urgent ones'.")                                                              \
+	V("upstreams.*.queue.shares.urgent", PERCENT, upstream_draft, config.batch.shares.percent[BAND_URGENT], "", 0, \
+	  100, "50%", NULL, "u=0 and u=1.")                                                                            \
+	V("upstreams.*.queue.shares.usual", PERCENT, upstream_draft, config.batch.shares.percent[BAND_USUAL], "", 0,   \
+	  100, "20%", NULL, "u=2 to u=4; 3 is what a caller has who says nothing.")                                    \
+	V("upstreams.*.queue.shares.background", PERCENT, upstream_draft,                                              \
+	  config.batch.shares.percent[BAND_BACKGROUND], "", 0, 100, "5%", NULL, "u=5 to u=7.")                         \
 	V("upstreams.*.timeout", DURATION, upstream_draft, config.settings.timeout_us, "us", US_MS(1), US_H(1), "10s", \
 	  NULL,                                                                                                        \
 	  "For one request to the provider, from connecting to the last byte of the answer (MCP: then the default is 60s).")                          \

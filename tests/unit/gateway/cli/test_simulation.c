@@ -235,6 +235,58 @@ static void crowds_that_one_request_could_take_become_one(void **state)
 	assert_in_range(many.took_p99_us, 5000, 8000);
 }
 
+/* Four slots that do 800 calls a second, and a flood of five times that. */
+static struct simulation_result run_beside_a_flood(double rate, uint8_t urgency, uint8_t flood_urgency,
+						   size_t queue_items)
+{
+	struct simulation simulation = flat((struct load_pattern){ .kind = LOAD_OPEN,
+								   .callers = 8,
+								   .rate = rate,
+								   .urgency = urgency,
+								   .flood_rate = 4000,
+								   .flood_urgency = flood_urgency });
+	simulation.provider.slots = 4;
+	simulation.policy.concurrency = 4;
+	simulation.policy.queue_items = queue_items;
+	simulation.policy.queue_wait_us = 2000000;
+	simulation.policy.shares =
+		(struct band_shares){ { [BAND_URGENT] = 50, [BAND_USUAL] = 20, [BAND_BACKGROUND] = 5 } };
+	simulation.settle_us = 3000000;
+	simulation.calls = (size_t)(10 * rate);
+	return run_load(&simulation);
+}
+
+static void a_flood_of_background_calls_never_starves_the_urgent_ones(void **state)
+{
+	(void)state;
+	static const size_t queues[] = { 10000, 100 };
+	for (size_t i = 0; i < countof(queues); i++) {
+		for (uint8_t urgency = 0; urgency <= 4; urgency++) { /* a tenth to half of what can be done */
+			struct simulation_result result = run_beside_a_flood(80 + 80 * urgency, urgency, 7, queues[i]);
+			assert_int_equal(result.answered, result.came);
+			assert_in_range(result.took_p99_us, 5000, 25000);
+		}
+	}
+}
+
+static void whoever_floods_the_least_urgent_ones_have_their_share(void **state)
+{
+	(void)state;
+	static const size_t queues[] = { 10000, 100 };
+	for (size_t i = 0; i < countof(queues); i++) {
+		for (uint8_t flood = 0; flood <= 4; flood++) {
+			struct simulation_result result = run_beside_a_flood(200, 7, flood, queues[i]);
+			double rate = (double)result.answered_meanwhile * 1e6 / (double)result.coming_us;
+			if (rate < 0.95 * 800 * 5 / 100) /* of 800 a second, 5 % */
+				fail_msg("u=7 beside a flood of u=%u: %.1f/s", flood, rate);
+			assert_int_equal(result.failed, 0);
+			struct simulation_result few =
+				run_beside_a_flood(30, 7, flood, queues[i]); /* less than their share */
+			assert_true(few.answered >= few.came * 95 / 100);
+		}
+	}
+}
+
 static void the_gateway_s_own_time_counts(void **state)
 {
 	(void)state;
@@ -369,6 +421,8 @@ int main(void)
 		cmocka_unit_test(bursts_come_at_once),
 		cmocka_unit_test(the_flood_is_not_among_those_who_count),
 		cmocka_unit_test(crowds_that_one_request_could_take_become_one),
+		cmocka_unit_test(a_flood_of_background_calls_never_starves_the_urgent_ones),
+		cmocka_unit_test(whoever_floods_the_least_urgent_ones_have_their_share),
 		cmocka_unit_test(the_gateway_s_own_time_counts),
 		cmocka_unit_test(a_run_in_which_nothing_would_ever_happen_says_so),
 		cmocka_unit_test(a_log_is_read_in_both_forms_and_sorted_by_when_calls_came),
