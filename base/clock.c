@@ -32,3 +32,8 @@ void clock_set(uint64_t now_us)
 {
 	atomic_store_explicit(&hand_cranked_us, now_us, memory_order_relaxed);
 }
+
+bool clock_by_hand(void)
+{
+	return atomic_load_explicit(&hand_cranked_us, memory_order_relaxed) != 0;
+}

@@ -7,6 +7,7 @@
 #ifndef JITNEY_BASE_CLOCK_H
 #define JITNEY_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define CLOCK_NEVER UINT64_MAX /* a deadline that does not come */
@@ -22,6 +23,9 @@ uint64_t clock_wall_us(void);
 /* From now on clock_now_us() answers `now_us`, in every thread; 0 gives the real clock back. For whoever plays time:
  * tests, and `jitney simulate`. A process that serves never calls it. Any thread. */
 void clock_set(uint64_t now_us);
+
+/* Whether it is played so. Any thread. */
+bool clock_by_hand(void);
 
 /* a + b that stays at CLOCK_NEVER instead of wrapping. */
 static inline uint64_t clock_add(uint64_t a, uint64_t b)

@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 enum { EVENTS_PER_WAIT = 256 };
+#define ASLEEP_US 50 /* a wait that took longer has slept */
 #define LONGEST_WAIT_US (60 * CLOCK_US_PER_S)
 
 struct loop {
 	int epoll_fd;                               /* c */
 	uint64_t now_us;                            /* o */
 	uint64_t turn_us;                           /* o: when the turn began: loop_wait has returned */
+	uint64_t late_us;                           /* o: what this turn found may have been ready for so long */
 	uint64_t load_us;                           /* o: when `load` was taken last */
 	struct loop_load load;                      /* o */
 	uint64_t turn;                              /* o: its number */
@@ -210,6 +212,29 @@ uint64_t loop_refresh(struct loop *loop)
 	return loop->now_us = clock_now_us();
 }
 
+uint64_t loop_lag(const struct loop *loop)
+{
+	return loop->late_us + (clock_by_hand() ? 0 : loop->now_us - loop->turn_us);
+}
+
+void loop_set_late(struct loop *loop, uint64_t late_us)
+{
+	loop->late_us = late_us;
+}
+
+/* A wait that did not have to sleep found what had become ready during the turn before; one that slept for longer than it
+ * was to was not woken in time. */
+static void note_late(struct loop *loop, uint64_t before_us, uint64_t wanted_us)
+{
+	uint64_t slept_us = loop->now_us - before_us;
+	if (clock_by_hand())
+		return;
+	if (slept_us < ASLEEP_US)
+		loop->late_us = loop->now_us - loop->turn_us;
+	else
+		loop->late_us = slept_us > wanted_us ? slept_us - wanted_us : 0;
+}
+
 uint64_t loop_turn(const struct loop *loop)
 {
 	return loop->turn;
@@ -265,8 +290,11 @@ void loop_wait(struct loop *loop, uint64_t latest_us)
 {
 	uint64_t now_us = clock_now_us();
 	end_turn(loop, now_us);
-	int count = poll_events(loop, wait_us(loop, now_us, latest_us));
-	loop->turn_us = loop_refresh(loop);
+	uint64_t wait = wait_us(loop, now_us, latest_us);
+	int count = poll_events(loop, wait);
+	loop_refresh(loop);
+	note_late(loop, now_us, wait);
+	loop->turn_us = loop->now_us;
 	loop->turn++;
 	loop->spent = 0;
 	loop->event_count = count > 0 ? count : 0;

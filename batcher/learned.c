@@ -131,6 +131,7 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		.costs = costs_of(class, batch),
 		.items = batch->count,
 		.took_us = took_us ? (double)took_us : 1,
+		.lag_us = (double)loop_lag(batcher->loop),
 		.under_way = (double)batch->under_way,
 		.sent_us = batch->sent_us,
 		.held = batcher->held_us >= batch->sent_us,

@@ -512,6 +512,15 @@ static double at_most_expected_us(const struct limiter_sample *sample)
 	return expected_us > 0 ? smaller_of(expected_us, sample->took_us) : sample->took_us;
 }
 
+/* What it is judged by. Our own lag excuses what is late, and hurries nobody. */
+static double judged_us(const struct limiter_sample *sample)
+{
+	double expected_us = costs_expected_us(sample->costs, sample->items);
+	if (sample->took_us <= expected_us)
+		return sample->took_us;
+	return larger(expected_us, sample->took_us - sample->lag_us);
+}
+
 void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
 {
 	bool quiet = sample->under_way <= larger_of(1, smaller_of(QUIET, limiter->limit / 2));
@@ -536,6 +545,7 @@ void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample
 	/* of many, some: evenly over all that are under way at once */
 	if (limiter->seen++ % (1 + (unsigned)limiter->limit / LIMITER_ROUND) == 0) {
 		limiter->round[limiter->landed] = *sample;
+		limiter->round[limiter->landed].took_us = judged_us(sample);
 		limiter->round[limiter->landed++].learned = quiet;
 		limiter->held += sample->held;
 	}

@@ -55,6 +55,7 @@ struct limiter_sample {
 	struct costs *costs; /* what its size should take, and who learns from it; outlives the limiter */
 	size_t items;
 	double took_us;
+	double lag_us;    /* of that, what may have been our own doing: it had come and was not looked at */
 	double under_way; /* exchanges as it left, itself included */
 	uint64_t sent_us;
 	bool held;     /* calls waited because of the limit while it was under way */

@@ -294,6 +294,7 @@ static bool turn_until_done(struct run *run)
 	while (goes_on(run)) {
 		uint64_t next_us = next_event_us(run), before_us = now_us;
 		now_us = next_us > now_us + busy_us ? next_us : now_us + busy_us;
+		loop_set_late(run->loop, now_us > next_us ? now_us - next_us : 0);
 		idle_turns = now_us == before_us ? idle_turns + 1 : 0;
 		run->result->stuck = now_us == CLOCK_NEVER || idle_turns > STUCK_TURNS;
 		if (run->result->stuck)

@@ -97,6 +97,40 @@ static size_t log2_up(size_t n)
 	return steps;
 }
 
+/*
+ * No search does better than ceil(log2(n)) + 2 for every n, if what a caller is told must have been said of its call alone
+ * and the others must have been in something that passed. Let first(t) be the most candidates, with nobody else left to
+ * answer, and then(t) likewise with others who were cleared and have no answer yet, for which t exchanges are enough
+ * whatever happens. One candidate takes one exchange, and one more if others are left. A try of k of them, the cleared ones
+ * in it or not, leaves the rest if it passes, and k with others cleared if it is refused: first(t) and then(t) are at most
+ * first(t - 1) + then(t - 1). (One candidate tried by itself is told if it is refused, and all others leave together.)
+ */
+static size_t most_candidates(size_t tries, bool others)
+{
+	static const size_t nobody_left[] = { 0, 1, 2, 3 }, others_left[] = { 0, 0, 1, 3 };
+	if (tries < countof(nobody_left))
+		return others ? others_left[tries] : nobody_left[tries];
+	return most_candidates(tries - 1, false) + most_candidates(tries - 1, true);
+}
+
+static size_t best_possible(size_t n)
+{
+	size_t tries = 1;
+	while (most_candidates(tries, false) < n)
+		tries++;
+	return tries;
+}
+
+static void the_bound_is_the_best_there_is(void **state)
+{
+	(void)state;
+	for (size_t n = 2; n <= 1000; n++)
+		assert_in_range(best_possible(n), log2_up(n) + 1, log2_up(n) + 2);
+	assert_int_equal(best_possible(CALLS), log2_up(CALLS) + 2);
+	assert_int_equal(best_possible(4), 4);
+	assert_int_equal(best_possible(64), 8);
+}
+
 static void wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges(void **state)
 {
 	(void)state;
@@ -336,6 +370,7 @@ static void after_429_the_lane_waits_as_long_as_it_is_told_and_then_sends_all(vo
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_bound_is_the_best_there_is),
 		cmocka_unit_test_setup(wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges, reset),
 		cmocka_unit_test_setup(any_number_of_poisons_in_any_batch_is_found_within_the_bound, reset),
 		cmocka_unit_test_setup(one_poison_is_found_whatever_the_provider_says, reset),

@@ -278,6 +278,30 @@ static void a_slow_provider_is_allowed_many_at_once(void **state)
 	assert_in_range(limiter_limit(&course.limiter), 4 * LIMITER_START_SINGLE, LIMITER_MOST);
 }
 
+/* Every exchange is noticed late because the gateway itself is short of time: that is no queue of the provider. */
+static void our_own_lag_is_not_the_provider_s(void **state)
+{
+	(void)state;
+	struct limiter limiter;
+	struct costs costs = { .weight = 0 };
+	limiter_init(&limiter, 0, 10);
+	for (unsigned i = 0; i < 2000; i++) {
+		uint64_t now_us = CLOCK_US_PER_S + i * 1000;
+		bool busy = i >= 1000;
+		struct limiter_sample sample = {
+			.costs = &costs,
+			.items = 1,
+			.took_us = busy ? 5000 + 1000 * (i % 9) : 5000,
+			.lag_us = busy ? 8000 : 0,
+			.under_way = 10,
+			.sent_us = now_us - 1,
+		};
+		limiter_landed(&limiter, &sample, now_us);
+		assert_int_equal(limiter_limit(&limiter), 10);
+	}
+	assert_in_range((uint64_t)costs.fixed_us, 4900, 5100);
+}
+
 static void a_fixed_number_stays(void **state)
 {
 	struct provider provider = { .slots = 1, .fixed_us = 5000 };
@@ -350,6 +374,7 @@ int main(void)
 		cmocka_unit_test(a_slower_provider_is_no_fuller_one),
 		cmocka_unit_test(another_provider_is_learned_from_the_start),
 		cmocka_unit_test(a_slow_provider_is_allowed_many_at_once),
+		cmocka_unit_test(our_own_lag_is_not_the_provider_s),
 		cmocka_unit_test(a_fixed_number_stays),
 		cmocka_unit_test(no_history_traps_it),
 	};
