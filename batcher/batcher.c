@@ -68,8 +68,8 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	return batcher;
 }
 
-static enum outcome refuse(struct batcher *batcher, const struct batch_item *item, enum reject_reason reason,
-			   const char *text, const char **why)
+static enum outcome refuse_item(struct batcher *batcher, const struct batch_item *item, enum reject_reason reason,
+				const char *text, const char **why)
 {
 	meter_add(batcher->meter, METRIC_ID_REJECTED, reason, 0, 1);
 	if (reason == REJECT_QUEUE_ITEMS || reason == REJECT_QUEUE_BYTES)
@@ -105,11 +105,11 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	item->tokens = counted ? estimate_tokens(item) : 0;
 	ending_make_room(batcher, item, now_us);
 	if (batcher->waiting_items >= batcher->policy.queue_items)
-		return refuse(batcher, item, REJECT_QUEUE_ITEMS, "too many calls wait for this provider (queue.items)",
-			      why);
+		return refuse_item(batcher, item, REJECT_QUEUE_ITEMS,
+				   "too many calls wait for this provider (queue.items)", why);
 	if (bytes > batcher->policy.queue_bytes || batcher->waiting_bytes > batcher->policy.queue_bytes - bytes)
-		return refuse(batcher, item, REJECT_QUEUE_BYTES, "too many bytes wait for this provider (queue.bytes)",
-			      why);
+		return refuse_item(batcher, item, REJECT_QUEUE_BYTES,
+				   "too many bytes wait for this provider (queue.bytes)", why);
 	struct lane *lane = waiting_lane(batcher, item);
 	uint64_t earliest_us = lane ? waiting_earliest_us(batcher, lane) : 0;
 	if (earliest_us > now_us && item->deadline_us <= earliest_us) {
@@ -132,7 +132,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 	if (lane)
 		waiting_mark_dirty(batcher, lane); /* a new one that stays empty is freed by the tick */
 	if (!added)
-		return refuse(batcher, item, REJECT_NO_MEMORY, "the gateway is out of memory", why);
+		return refuse_item(batcher, item, REJECT_NO_MEMORY, "the gateway is out of memory", why);
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
 	waiting_count(batcher, lane, item, 1);
 	waiting_class(batcher, lane)->used_us = now_us;

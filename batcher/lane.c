@@ -192,7 +192,7 @@ void lane_take(struct lane *lane, struct batch_item *item, uint64_t now_us)
 	static const struct band_shares nothing;
 	struct lane_entry *entry = item->entry;
 	bands_take(&lane->owed_bands, lane->shares ? lane->shares : &nothing, &lane->bands, band_of(entry->level));
-	detach(lane, item);
+	detach_item(lane, item);
 	if (TAILQ_EMPTY(&entry->items)) {
 		end_entry(lane, entry);
 		return;

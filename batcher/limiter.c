@@ -518,7 +518,7 @@ static double judged_us(const struct limiter_sample *sample)
 	double expected_us = costs_expected_us(sample->costs, sample->items);
 	if (sample->took_us <= expected_us)
 		return sample->took_us;
-	return larger(expected_us, sample->took_us - sample->lag_us);
+	return larger_of(expected_us, sample->took_us - sample->lag_us);
 }
 
 void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
