@@ -97,9 +97,9 @@ libgateway_a_SOURCES = \
 	gateway/tools/catalogue.c gateway/tools/catalogue.h \
 	gateway/tools/definitions.c gateway/tools/definitions.h \
 	gateway/tools/list_store.c gateway/tools/list_store.h \
-	gateway/tools/mcp_listing.c gateway/tools/mcp_listing.h \
+	gateway/tools/mcp_tool_list.c gateway/tools/mcp_tool_list.h \
 	gateway/tools/name_map.c gateway/tools/name_map.h \
-	gateway/tools/naming.c gateway/tools/naming.h \
+	gateway/tools/tool_names.c gateway/tools/tool_names.h \
 	gateway/tools/openapi.c gateway/tools/openapi.h \
 	gateway/tools/registry.c gateway/tools/registry.h \
 	gateway/tools/schema.c gateway/tools/schema.h \

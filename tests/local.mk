@@ -111,7 +111,7 @@ unit_gateway = \
 	tests/unit/gateway/rest/test_embeddings \
 	tests/unit/gateway/tools/test_definitions \
 	tests/unit/gateway/tools/test_list_store \
-	tests/unit/gateway/tools/test_naming \
+	tests/unit/gateway/tools/test_tool_names \
 	tests/unit/gateway/tools/test_registry \
 	tests/unit/gateway/tools/test_schema
 

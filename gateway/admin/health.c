@@ -80,7 +80,7 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 		json_put_string(&text, slice_of(settings->name));
 		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu", healthy ? "up" : "down",
 			   healthy, settings->endpoint_count);
-		page_put_listing(&text, worker->catalogue, (unsigned)i);
+		page_put_tool_list(&text, worker->catalogue, (unsigned)i);
 		buf_put_char(&text, '}');
 	}
 	buf_put_char(&text, '}');

@@ -120,7 +120,7 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
 		   upstream_owner(gateway, upstream)->index);
 	page_put_endpoints(out, gateway, settings);
-	page_put_listing(out, worker->catalogue, (unsigned)index);
+	page_put_tool_list(out, worker->catalogue, (unsigned)index);
 	buf_printf(out,
 		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"concurrency\":%zu}",
 		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,

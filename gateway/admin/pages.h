@@ -22,6 +22,6 @@ void page_put_count(struct buf *out, const struct gateway *gateway, const char *
 /* Append an upstream's endpoints, as a member: ,"endpoints":[...]. */
 void page_put_endpoints(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings);
 /* Append what became of an upstream's list, as a member: ,"tools":{...}; nothing if it is not asked for one. */
-void page_put_listing(struct buf *out, const struct catalogue *catalogue, unsigned upstream);
+void page_put_tool_list(struct buf *out, const struct catalogue *catalogue, unsigned upstream);
 
 #endif

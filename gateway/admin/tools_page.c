@@ -8,20 +8,20 @@
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
-static const char *state_word(enum listing_state state)
+static const char *state_word(enum tool_list_state state)
 {
-	static const char *const words[] = { [LISTING_DECLARED] = "declared",
-					     [LISTING_AWAITED] = "awaited",
-					     [LISTING_KEPT] = "kept",
-					     [LISTING_FRESH] = "fresh",
-					     [LISTING_STALE] = "stale" };
+	static const char *const words[] = { [TOOL_LIST_DECLARED] = "declared",
+					     [TOOL_LIST_AWAITED] = "awaited",
+					     [TOOL_LIST_KEPT] = "kept",
+					     [TOOL_LIST_FRESH] = "fresh",
+					     [TOOL_LIST_STALE] = "stale" };
 	return words[state];
 }
 
-void page_put_listing(struct buf *out, const struct catalogue *catalogue, unsigned upstream)
+void page_put_tool_list(struct buf *out, const struct catalogue *catalogue, unsigned upstream)
 {
-	struct listing_status status = catalogue_status(catalogue, upstream);
-	if (status.state == LISTING_DECLARED)
+	struct tool_list_status status = catalogue_status(catalogue, upstream);
+	if (status.state == TOOL_LIST_DECLARED)
 		return;
 	buf_printf(out, ",\"tools\":{\"list\":\"%s\",\"shown\":%zu,\"refused\":%zu", state_word(status.state),
 		   status.tools, status.refused_count);
@@ -49,7 +49,7 @@ static void put_tool(struct buf *out, const struct generation *generation, const
 
 static void put_upstream(struct buf *out, const struct worker *worker, unsigned upstream)
 {
-	struct listing_status status = catalogue_status(worker->catalogue, upstream);
+	struct tool_list_status status = catalogue_status(worker->catalogue, upstream);
 	buf_put_text(out, "{\"upstream\":");
 	json_put_string(out, slice_of(worker_generation(worker)->upstreams[upstream].settings.name));
 	buf_printf(out, ",\"list\":\"%s\",\"shown\":%zu", state_word(status.state), status.tools);
@@ -84,7 +84,7 @@ void page_admin_tools(struct worker *worker, struct request *request, struct sli
 	}
 	buf_put_text(&text, "],\"lists\":[");
 	for (unsigned i = 0; i < worker_generation(worker)->upstream_count; i++) {
-		if (catalogue_status(catalogue, i).state == LISTING_DECLARED)
+		if (catalogue_status(catalogue, i).state == TOOL_LIST_DECLARED)
 			continue;
 		buf_put_text(&text, comma);
 		put_upstream(&text, worker, i);

@@ -22,13 +22,13 @@ struct lists_wait {
 
 static bool is_awaited(const struct worker *worker, unsigned upstream)
 {
-	return catalogue_status(worker->catalogue, upstream).state == LISTING_AWAITED;
+	return catalogue_status(worker->catalogue, upstream).state == TOOL_LIST_AWAITED;
 }
 
 /* It has not spoken: what it said before the start is in force, but it may have more tools by now. */
 static bool is_silent(const struct worker *worker, unsigned upstream)
 {
-	return is_awaited(worker, upstream) || catalogue_status(worker->catalogue, upstream).state == LISTING_KEPT;
+	return is_awaited(worker, upstream) || catalogue_status(worker->catalogue, upstream).state == TOOL_LIST_KEPT;
 }
 
 static bool may_hold(const struct upstream_config *upstream, struct slice tool)

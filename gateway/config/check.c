@@ -442,7 +442,7 @@ static void finish_tool(struct config_load *load, struct tool_draft *draft, unsi
 	tool->name = draft->node->key.at;
 	tool->index = index;
 	tool->declared = true;
-	tool->said = config_said(draft);
+	tool->overridden = config_overridden(draft);
 	tool->upstream = (unsigned)(upstream - load->drafts->upstreams);
 	if (!tool->description)
 		tool->description = "";

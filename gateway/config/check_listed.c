@@ -84,27 +84,27 @@ bool config_check_listed(struct config_load *load, struct tool_draft *draft, con
 	return true;
 }
 
-unsigned config_said(const struct tool_draft *draft)
+unsigned config_overridden(const struct tool_draft *draft)
 {
 	static const struct {
 		const char *path;
-		enum said bit;
+		enum overridden bit;
 	} options[] = {
-		{ "description", SAID_DESCRIPTION },
-		{ "title", SAID_TITLE },
-		{ "input_schema", SAID_INPUT_SCHEMA },
-		{ "output_schema", SAID_OUTPUT_SCHEMA },
-		{ "annotations.read_only", SAID_READ_ONLY },
-		{ "annotations.idempotent", SAID_IDEMPOTENT },
-		{ "annotations.destructive", SAID_DESTRUCTIVE },
-		{ "annotations.open_world", SAID_OPEN_WORLD },
-		{ "cache", SAID_CACHE },
+		{ "description", OVERRIDES_DESCRIPTION },
+		{ "title", OVERRIDES_TITLE },
+		{ "input_schema", OVERRIDES_INPUT_SCHEMA },
+		{ "output_schema", OVERRIDES_OUTPUT_SCHEMA },
+		{ "annotations.read_only", OVERRIDES_READ_ONLY },
+		{ "annotations.idempotent", OVERRIDES_IDEMPOTENT },
+		{ "annotations.destructive", OVERRIDES_DESTRUCTIVE },
+		{ "annotations.open_world", OVERRIDES_OPEN_WORLD },
+		{ "cache", OVERRIDES_CACHE },
 	};
-	unsigned said = 0;
+	unsigned overridden = 0;
 	for (size_t i = 0; i < countof(options); i++)
 		if (node_find(draft->node, options[i].path))
-			said |= options[i].bit;
-	return said;
+			overridden |= options[i].bit;
+	return overridden;
 }
 
 static bool is_prefixed(const struct upstream_draft *draft)

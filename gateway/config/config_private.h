@@ -175,8 +175,8 @@ void config_check_exposure(struct config_load *load, struct upstream_draft *draf
 void config_check_prefixes(struct config_load *load);
 /* False: complained about. Fills in what the route of such a tool needs. */
 bool config_check_listed(struct config_load *load, struct tool_draft *draft, const struct dialect *dialect) MUST_CHECK;
-/* Which of a tool's options the file has: enum said. */
-unsigned config_said(const struct tool_draft *draft);
+/* Which of a tool's options the file has: enum overridden. */
+unsigned config_overridden(const struct tool_draft *draft);
 
 /* --- show.c: all that an option says, secrets included: two that write the same are the same --- */
 

@@ -16,17 +16,17 @@ struct dialect_route;
 enum identity_scope { SCOPE_SHARED, SCOPE_TENANT, SCOPE_CALLER };
 
 /* What a tools: entry says itself, and a server's list therefore does not decide. */
-enum said {
-	SAID_DESCRIPTION = 1,
-	SAID_TITLE = 2,
-	SAID_INPUT_SCHEMA = 4,
-	SAID_OUTPUT_SCHEMA = 8,
-	SAID_READ_ONLY = 16,
-	SAID_IDEMPOTENT = 32,
-	SAID_DESTRUCTIVE = 64,
-	SAID_OPEN_WORLD = 128,
-	SAID_HINTS = SAID_READ_ONLY | SAID_IDEMPOTENT | SAID_DESTRUCTIVE | SAID_OPEN_WORLD,
-	SAID_CACHE = 256
+enum overridden {
+	OVERRIDES_DESCRIPTION = 1,
+	OVERRIDES_TITLE = 2,
+	OVERRIDES_INPUT_SCHEMA = 4,
+	OVERRIDES_OUTPUT_SCHEMA = 8,
+	OVERRIDES_READ_ONLY = 16,
+	OVERRIDES_IDEMPOTENT = 32,
+	OVERRIDES_DESTRUCTIVE = 64,
+	OVERRIDES_OPEN_WORLD = 128,
+	OVERRIDES_HINTS = OVERRIDES_READ_ONLY | OVERRIDES_IDEMPOTENT | OVERRIDES_DESTRUCTIVE | OVERRIDES_OPEN_WORLD,
+	OVERRIDES_CACHE = 256
 };
 
 struct tool {
@@ -54,7 +54,7 @@ struct tool {
 	const char *remote;        /* of an upstream that lists its tools: its own name for this one; else NULL */
 	const char *constants;     /* members that every call's arguments have: a JSON object; NULL: none */
 	const char *mcp;           /* the tool as MCP callers see it: a JSON object; NULL: as the fields say */
-	unsigned said;             /* of a declared tool: enum said */
+	unsigned overridden;       /* of a declared tool: enum overridden */
 };
 
 /* May a call of it be merged with an identical one, cached, repeated? */
@@ -64,9 +64,9 @@ static inline bool tool_is_repeatable(const struct tool *tool)
 }
 
 /* What callers see of an upstream that lists its tools (dialect->lists_tools). */
-enum naming { NAMES_PREFIXED, NAMES_PLAIN };
+enum tool_naming { NAMES_PREFIXED, NAMES_PLAIN };
 struct exposure {
-	enum naming names;
+	enum tool_naming names;
 	bool only_allowed;        /* what no glob in `allow` matches stays hidden */
 	const char *const *allow; /* globs over the server's names */
 	size_t allow_count;

@@ -18,8 +18,8 @@ struct holds {
 
 /* What a catalogue keeps of one upstream. */
 struct share {
-	struct listing *listing; /* owned reference, or NULL */
-	struct listing_status status;
+	struct mcp_tool_list *listing; /* owned reference, or NULL */
+	struct tool_list_status status;
 };
 
 struct catalogue {
@@ -85,7 +85,7 @@ static void take_shares(struct making *making)
 		if (!making->parts)
 			continue;
 		const struct catalogue_part *part = &making->parts[i];
-		share->listing = listing_ref(part->listing);
+		share->listing = mcp_tool_list_ref(part->listing);
 		share->status.state = part->state;
 		share->status.listed_us = part->listed_us;
 		share->status.why = arena_text(catalogue->arena, slice_of(part->why));
@@ -149,7 +149,7 @@ static bool gather_claims(struct making *making)
 			claim_name(making, tool, 0);
 	}
 	for (size_t i = 0; i < catalogue->share_count; i++) {
-		const struct listing *listing = catalogue->shares[i].listing;
+		const struct mcp_tool_list *listing = catalogue->shares[i].listing;
 		for (size_t j = 0; listing && j < listing->count; j++)
 			claim_listed(making, &listing->tools[j]);
 	}
@@ -183,7 +183,7 @@ static void make_room_for_refused(struct making *making)
 static void refuse_tool(struct making *making, const struct tool *tool, const struct tool *holder)
 {
 	const struct generation *generation = making->generation;
-	struct listing_status *status = &making->catalogue->shares[tool->upstream].status;
+	struct tool_list_status *status = &making->catalogue->shares[tool->upstream].status;
 	struct refused_tool *place = (struct refused_tool *)(uintptr_t)&status->refused[status->refused_count++];
 	const char *upstream = generation->upstreams[tool->upstream].settings.name;
 	*place = (struct refused_tool){
@@ -272,7 +272,7 @@ void catalogue_unref(struct catalogue *catalogue)
 	definitions_unref(catalogue->definitions);
 	blob_unref(catalogue->instructions);
 	for (size_t i = 0; i < catalogue->share_count; i++)
-		listing_unref(catalogue->shares[i].listing);
+		mcp_tool_list_unref(catalogue->shares[i].listing);
 	generation_unref(catalogue->made_for);
 	arena_free(catalogue->arena);
 	free(catalogue);
@@ -343,7 +343,7 @@ struct slice catalogue_instructions(const struct catalogue *catalogue)
 	return catalogue->instructions ? blob_slice(catalogue->instructions) : (struct slice){ NULL, 0 };
 }
 
-struct listing_status catalogue_status(const struct catalogue *catalogue, unsigned upstream)
+struct tool_list_status catalogue_status(const struct catalogue *catalogue, unsigned upstream)
 {
 	assert(upstream < catalogue->share_count);
 	return catalogue->shares[upstream].status;

@@ -15,23 +15,23 @@
 #include "base/slice.h"
 #include "gateway/config/config.h"
 #include "gateway/tools/definitions.h"
-#include "gateway/tools/mcp_listing.h"
+#include "gateway/tools/mcp_tool_list.h"
 
 struct catalogue;
 
 enum { CATALOGUE_INSTRUCTIONS_BYTES = 16 * 1024 };
 
 /* One upstream's part in a catalogue. */
-enum listing_state {
-	LISTING_DECLARED, /* its tools are those of the configuration: it is not asked */
-	LISTING_AWAITED,  /* it has not said yet which tools it has */
-	LISTING_KEPT,     /* what it said before the gateway was started: in force until it speaks */
-	LISTING_FRESH,    /* what it said last */
-	LISTING_STALE     /* what it said before it failed to answer: still in force */
+enum tool_list_state {
+	TOOL_LIST_DECLARED, /* its tools are those of the configuration: it is not asked */
+	TOOL_LIST_AWAITED,  /* it has not said yet which tools it has */
+	TOOL_LIST_KEPT,     /* what it said before the gateway was started: in force until it speaks */
+	TOOL_LIST_FRESH,    /* what it said last */
+	TOOL_LIST_STALE     /* what it said before it failed to answer: still in force */
 };
 
-struct listing_status {
-	enum listing_state state;
+struct tool_list_status {
+	enum tool_list_state state;
 	const char *why;    /* but for FRESH: why the last attempt failed; "" if none has */
 	uint64_t listed_us; /* monotonic: when it last said which tools it has; 0: never. KEPT: maybe before
 					       that clock began; then the difference to now is right all the same */
@@ -51,11 +51,11 @@ const struct definitions *catalogue_definitions(const struct catalogue *catalogu
 const struct generation *catalogue_made_for(const struct catalogue *catalogue);
 /* Rises whenever the list that MCP callers see is another one. */
 uint64_t catalogue_generation(const struct catalogue *catalogue);
-/* What the servers that are listed say of the use of their tools: a JSON string, each behind its upstream's name, in the
- * order of the configuration, CATALOGUE_INSTRUCTIONS_BYTES of text at most; empty: nothing. */
+/* What the servers that are listed say of the use of their tools: a JSON string, each behind its upstream's name, in
+ * the order of the configuration, CATALOGUE_INSTRUCTIONS_BYTES of text at most; empty: nothing. */
 struct slice catalogue_instructions(const struct catalogue *catalogue);
 /* What became of an upstream's list. */
-struct listing_status catalogue_status(const struct catalogue *catalogue, unsigned upstream);
+struct tool_list_status catalogue_status(const struct catalogue *catalogue, unsigned upstream);
 
 /* --- Who keeps it alive --- */
 
@@ -71,8 +71,8 @@ void catalogue_drop(struct catalogue *catalogue, unsigned worker);
 
 /* One upstream's share. Borrowed: a catalogue takes references and copies of its own. */
 struct catalogue_part {
-	struct listing *listing; /* NULL: none (yet) */
-	enum listing_state state;
+	struct mcp_tool_list *listing; /* NULL: none (yet) */
+	enum tool_list_state state;
 	const char *why;
 	uint64_t listed_us;
 	struct slice instructions; /* text; empty: none */

@@ -35,11 +35,11 @@ struct tool_source {
 	unsigned label;                  /* likewise */
 	_Atomic(struct report *) news;   /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
 	/* all below: under the registry's mutex */
-	struct blob *raw;          /* owned: the list as it came, for the next generation; NULL: none yet */
-	struct listing *listing;   /* owned: of raw; NULL: none yet */
-	uint64_t listed_at_s;      /* wall clock: when it said so */
-	struct blob *instructions; /* owned; what it says of their use; NULL: nothing */
-	enum listing_state state;
+	struct blob *raw;              /* owned: the list as it came, for the next generation; NULL: none yet */
+	struct mcp_tool_list *listing; /* owned: of raw; NULL: none yet */
+	uint64_t listed_at_s;          /* wall clock: when it said so */
+	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
+	enum tool_list_state state;
 	uint64_t listed_us;
 	char why[WHY_BYTES];
 };
@@ -55,7 +55,7 @@ struct registry {
 	pthread_mutex_t mutex;         /* held for all below: by a turn of the thread, or by who brings a generation */
 	struct generation *generation; /* held: the one in force */
 	struct upstream_labels *labels;
-	struct slots *slots;
+	struct tool_labels *tool_labels;
 	struct meter *meter;       /* NULL: none */
 	uint64_t *definitions;     /* by slot: digest of what was last said of the tool; 0: nothing yet */
 	struct catalogue *current; /* owned reference */
@@ -126,9 +126,9 @@ static void on_list_failed(void *context, const char *why)
 
 static void fail_source(struct tool_source *source, const char *why)
 {
-	enum listing_state state = source->state == LISTING_KEPT ? LISTING_KEPT
-				   : source->listing             ? LISTING_STALE
-								 : LISTING_AWAITED;
+	enum tool_list_state state = source->state == TOOL_LIST_KEPT ? TOOL_LIST_KEPT
+				     : source->listing               ? TOOL_LIST_STALE
+								     : TOOL_LIST_AWAITED;
 	bool news = source->state != state || !source->why[0];
 	source->state = state;
 	source->registry->dirty |= news || strcmp(source->why, why) != 0;
@@ -208,17 +208,18 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 	char error[WHY_BYTES];
 	struct slice tools = blob_slice(raw);
 	bool known = source->raw && slice_equal(blob_slice(source->raw), tools);
-	if (listing_is_of(source->listing, tools)) {
-		registry->dirty |= source->state != LISTING_FRESH;
+	if (mcp_tool_list_is_of(source->listing, tools)) {
+		registry->dirty |= source->state != TOOL_LIST_FRESH;
 	} else {
-		struct listing *listing = listing_new(registry->generation, upstream, tools, registry->slots,
-						      &registry->stopping, error, sizeof error);
+		struct mcp_tool_list *listing =
+			mcp_tool_list_new(registry->generation, upstream, tools, registry->tool_labels,
+					  &registry->stopping, error, sizeof error);
 		if (!listing) {
 			if (!is_stopping(registry))
 				fail_source(source, error);
 			return;
 		}
-		listing_unref(source->listing);
+		mcp_tool_list_unref(source->listing);
 		source->listing = listing;
 		note_definitions(source);
 		registry->dirty = true;
@@ -227,9 +228,9 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 		blob_unref(source->raw);
 		source->raw = blob_ref(raw);
 	}
-	if (registry->generation->mcp.lists && (source->state != LISTING_FRESH || !known))
+	if (registry->generation->mcp.lists && (source->state != TOOL_LIST_FRESH || !known))
 		keep_list(source);
-	source->state = LISTING_FRESH;
+	source->state = TOOL_LIST_FRESH;
 	source->listed_us = clock_now_us();
 	source->why[0] = '\0';
 	if (registry->meter)
@@ -258,7 +259,7 @@ static void read_news(struct registry *registry)
 
 /* ---------------------------------------------------------------- the next catalogue */
 
-static void log_refused(const char *upstream, const struct listing_status *before, const struct listing_status *now)
+static void log_refused(const char *upstream, const struct tool_list_status *before, const struct tool_list_status *now)
 {
 	struct log_line line UNCLEARED;
 	struct name_map known; /* which one it was: with its old reason it is no news */
@@ -284,24 +285,24 @@ static void log_refused(const char *upstream, const struct listing_status *befor
 }
 
 /* What became of the list of the upstream of that name, if there was one. */
-static struct listing_status status_of(const struct catalogue *catalogue, const char *name)
+static struct tool_list_status status_of(const struct catalogue *catalogue, const char *name)
 {
 	const struct generation *generation = catalogue_made_for(catalogue);
 	for (unsigned i = 0; i < generation->upstream_count; i++)
 		if (strcmp(generation->upstreams[i].settings.name, name) == 0)
 			return catalogue_status(catalogue, i);
-	return (struct listing_status){ .why = "" };
+	return (struct tool_list_status){ .why = "" };
 }
 
 static void tell_changes(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
 {
 	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		const char *upstream = registry->generation->upstreams[i].settings.name;
-		struct listing_status old = status_of(before, upstream), new = catalogue_status(now, i);
-		if (new.state == LISTING_DECLARED)
+		struct tool_list_status old = status_of(before, upstream), new = catalogue_status(now, i);
+		if (new.state == TOOL_LIST_DECLARED)
 			continue;
 		log_refused(upstream, &old, &new);
-		if (new.state == LISTING_FRESH && (old.state != LISTING_FRESH || old.tools != new.tools))
+		if (new.state == TOOL_LIST_FRESH && (old.state != TOOL_LIST_FRESH || old.tools != new.tools))
 			log_message(&EVENT_TOOLS_LISTED, "upstream %s: %zu tools, %zu refused", upstream, new.tools,
 				    new.refused_count);
 	}
@@ -310,30 +311,30 @@ static void tell_changes(struct registry *registry, const struct catalogue *befo
 static void set_gauges(struct registry *registry)
 {
 	for (unsigned i = 0; registry->meter && i < registry->generation->upstream_count; i++) {
-		struct listing_status status = catalogue_status(registry->current, i);
+		struct tool_list_status status = catalogue_status(registry->current, i);
 		unsigned label = registry->generation->upstreams[i].settings.label;
 		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS, label, 0, (int64_t)status.tools);
 		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_REFUSED, label, 0, (int64_t)status.refused_count);
 		meter_set(registry->meter, METRIC_ID_UPSTREAM_TOOLS_STALE, label, 0,
-			  status.state == LISTING_STALE || status.state == LISTING_KEPT);
+			  status.state == TOOL_LIST_STALE || status.state == TOOL_LIST_KEPT);
 	}
 }
 
 /* The share of an upstream whose list is `listing`; NULL: it has none. */
-static struct catalogue_part part_of(const struct upstream_config *upstream, struct listing *listing)
+static struct catalogue_part part_of(const struct upstream_config *upstream, struct mcp_tool_list *listing)
 {
 	const struct tool_source *source = upstream->source;
 	if (!upstream->settings.dialect->lists_tools)
-		return (struct catalogue_part){ .state = LISTING_DECLARED, .why = "" };
+		return (struct catalogue_part){ .state = TOOL_LIST_DECLARED, .why = "" };
 	if (!source) /* nobody runs it yet */
-		return (struct catalogue_part){ .state = LISTING_AWAITED, .why = "" };
+		return (struct catalogue_part){ .state = TOOL_LIST_AWAITED, .why = "" };
 	return (struct catalogue_part){ listing, source->state, source->why, source->listed_us,
 					text_of(source->instructions) };
 }
 
 /* `listings`: by upstream; NULL: the sources' own. Returns NULL when memory is out. */
 static struct catalogue *make_catalogue(const struct registry *registry, const struct generation *generation,
-					struct listing *const *listings)
+					struct mcp_tool_list *const *listings)
 {
 	size_t count = generation->upstream_count;
 	struct catalogue_part *parts = calloc(count + 1, sizeof *parts);
@@ -341,7 +342,7 @@ static struct catalogue *make_catalogue(const struct registry *registry, const s
 		return NULL;
 	for (size_t i = 0; i < count; i++) {
 		const struct upstream_config *upstream = &generation->upstreams[i];
-		struct listing *own = upstream->source ? upstream->source->listing : NULL;
+		struct mcp_tool_list *own = upstream->source ? upstream->source->listing : NULL;
 		parts[i] = part_of(upstream, listings ? listings[i] : own);
 	}
 	struct catalogue *catalogue = catalogue_new(generation, registry->workers, parts, registry->current);
@@ -396,11 +397,11 @@ static void take_kept(void *context, const struct kept_list *list)
 	uint64_t age_s = list->listed_at_s < now_s ? now_s - list->listed_at_s : 0;
 	char error[WHY_BYTES];
 	struct blob *raw = blob_copy(list->tools);
-	struct listing *listing = raw ? listing_new(registry->generation, list->upstream, list->tools, registry->slots,
-						    NULL, error, sizeof error)
-				      : NULL;
+	struct mcp_tool_list *listing = raw ? mcp_tool_list_new(registry->generation, list->upstream, list->tools,
+								registry->tool_labels, NULL, error, sizeof error)
+					    : NULL;
 	if (!listing || !source) { /* its server is asked all the same */
-		listing_unref(listing);
+		mcp_tool_list_unref(listing);
 		blob_unref(raw);
 		return;
 	}
@@ -409,7 +410,7 @@ static void take_kept(void *context, const struct kept_list *list)
 	source->instructions = list->instructions.len ? blob_copy(list->instructions) : NULL;
 	source->listed_at_s = now_s - age_s;
 	source->listed_us = clock_now_us() - age_s * CLOCK_US_PER_S;
-	source->state = LISTING_KEPT;
+	source->state = TOOL_LIST_KEPT;
 	note_definitions(source);
 	registry->dirty = true;
 	log_message(&EVENT_LIST_KEPT, "upstream %s: %zu tools, as it said %llu s ago, until it speaks",
@@ -535,7 +536,7 @@ struct tool_source *tool_source_new(struct registry *registry, const struct upst
 	source->watcher = (struct upstream_watcher){ on_tools_listed, on_list_failed, source };
 	source->name = upstream->settings.name;
 	source->label = upstream->settings.label;
-	source->state = LISTING_AWAITED;
+	source->state = TOOL_LIST_AWAITED;
 	return source;
 }
 
@@ -545,7 +546,7 @@ void tool_source_free(struct tool_source *source)
 		return;
 	report_free(atomic_load(&source->news)); /* which nobody has read */
 	blob_unref(source->raw);
-	listing_unref(source->listing);
+	mcp_tool_list_unref(source->listing);
 	blob_unref(source->instructions);
 	free(source);
 }
@@ -560,7 +561,7 @@ const struct upstream_watcher *tool_source_watcher(struct tool_source *source)
 bool registry_number(struct registry *registry, struct generation *next)
 {
 	pthread_mutex_lock(&registry->mutex);
-	bool good = upstream_labels_give(registry->labels, next) && slots_give(registry->slots, next);
+	bool good = upstream_labels_give(registry->labels, next) && tool_labels_give(registry->tool_labels, next);
 	pthread_mutex_unlock(&registry->mutex);
 	return good;
 }
@@ -584,12 +585,12 @@ static void inherit_list(const struct registry *registry, struct tool_source *so
 	source->instructions = before->instructions ? blob_ref(before->instructions) : NULL;
 	source->listed_us = before->listed_us;
 	source->listed_at_s = before->listed_at_s;
-	source->state = LISTING_STALE;
+	source->state = TOOL_LIST_STALE;
 	snprintf(source->why, sizeof source->why, "its options have changed, and it has not listed its tools since");
 }
 
 /* What the sources have said, as the next generation has it: names, overrides, indexes may be other ones. */
-static void list_anew(struct registry *registry, const struct generation *next, struct listing **listings)
+static void list_anew(struct registry *registry, const struct generation *next, struct mcp_tool_list **listings)
 {
 	char error[WHY_BYTES];
 	for (unsigned i = 0; i < next->upstream_count; i++) {
@@ -598,25 +599,25 @@ static void list_anew(struct registry *registry, const struct generation *next, 
 			continue;
 		inherit_list(registry, source);
 		if (source->raw)
-			listings[i] = listing_new(next, i, blob_slice(source->raw), registry->slots,
-						  &registry->stopping, error, sizeof error);
+			listings[i] = mcp_tool_list_new(next, i, blob_slice(source->raw), registry->tool_labels,
+							&registry->stopping, error, sizeof error);
 	}
 }
 
 /* They hold the generation they are of, which has the sources: so the end of its use is the end of them. */
-static void drop_listings(const struct generation *generation)
+static void drop_tool_lists(const struct generation *generation)
 {
 	for (size_t i = 0; i < generation->upstream_count; i++) {
 		struct tool_source *source = generation->upstreams[i].source;
 		if (!source)
 			continue;
-		listing_unref(source->listing);
+		mcp_tool_list_unref(source->listing);
 		source->listing = NULL;
 	}
 }
 
 /* Takes what is in `listings`. */
-static void use_listings(const struct generation *next, struct listing **listings)
+static void use_tool_lists(const struct generation *next, struct mcp_tool_list **listings)
 {
 	for (size_t i = 0; i < next->upstream_count; i++) {
 		struct tool_source *source = next->upstreams[i].source;
@@ -628,30 +629,30 @@ static void use_listings(const struct generation *next, struct listing **listing
 	}
 }
 
-static bool use_generation(struct registry *registry, struct generation *next, struct listing **listings)
+static bool use_generation(struct registry *registry, struct generation *next, struct mcp_tool_list **listings)
 {
 	list_anew(registry, next, listings);
 	struct catalogue *catalogue = start_thread(registry, next) ? make_catalogue(registry, next, listings) : NULL;
 	if (!catalogue)
 		return false;
-	drop_listings(registry->generation);
+	drop_tool_lists(registry->generation);
 	generation_unref(registry->generation);
 	registry->generation = generation_ref(next);
-	use_listings(next, listings);
+	use_tool_lists(next, listings);
 	publish_catalogue(registry, catalogue, registry->offer, registry->offer_context);
 	return true;
 }
 
 bool registry_use(struct registry *registry, struct generation *next)
 {
-	struct listing **listings = calloc(next->upstream_count + 1, sizeof(struct listing *));
+	struct mcp_tool_list **listings = calloc(next->upstream_count + 1, sizeof(struct mcp_tool_list *));
 	if (!listings)
 		return false;
 	pthread_mutex_lock(&registry->mutex);
 	bool good = use_generation(registry, next, listings);
 	pthread_mutex_unlock(&registry->mutex);
 	for (size_t i = 0; i < next->upstream_count; i++)
-		listing_unref(listings[i]);
+		mcp_tool_list_unref(listings[i]);
 	free(listings);
 	return good;
 }
@@ -669,9 +670,10 @@ struct registry *registry_new(struct config *config)
 	registry->loop = loop_new();
 	registry->labels = upstream_labels_new(&config->generation);
 	if (registry->labels)
-		registry->slots = slots_new(&config->generation, upstream_labels_room(registry->labels));
-	if (registry->slots)
-		registry->definitions = calloc(slots_count(registry->slots) + 1, sizeof *registry->definitions);
+		registry->tool_labels = tool_labels_new(&config->generation, upstream_labels_room(registry->labels));
+	if (registry->tool_labels)
+		registry->definitions =
+			calloc(tool_labels_count(registry->tool_labels) + 1, sizeof *registry->definitions);
 	if (registry->loop && registry->definitions)
 		registry->current = make_catalogue(registry, registry->generation, NULL);
 	if (registry->current)
@@ -686,9 +688,9 @@ void registry_free(struct registry *registry)
 		return;
 	assert(!registry->started);
 	catalogue_unref(registry->current);
-	drop_listings(registry->generation);
+	drop_tool_lists(registry->generation);
 	free(registry->definitions);
-	slots_free(registry->slots);
+	tool_labels_free(registry->tool_labels);
 	upstream_labels_free(registry->labels);
 	loop_free(registry->loop);
 	generation_unref(registry->generation);
@@ -699,8 +701,8 @@ void registry_free(struct registry *registry)
 void registry_fill_names(const struct registry *registry, struct metrics_names *names)
 {
 	upstream_labels_fill_names(registry->labels, names);
-	names->tools = slots_names(registry->slots);
-	names->tool_count = slots_count(registry->slots);
+	names->tools = tool_labels_names(registry->tool_labels);
+	names->tool_count = tool_labels_count(registry->tool_labels);
 }
 
 bool registry_attach(struct registry *registry, struct metrics *metrics)
@@ -708,7 +710,7 @@ bool registry_attach(struct registry *registry, struct metrics *metrics)
 	registry->meter = metrics_meter(metrics);
 	if (!registry->meter)
 		return false;
-	slots_tell(registry->slots, metrics);
+	tool_labels_tell(registry->tool_labels, metrics);
 	upstream_labels_tell(registry->labels, metrics);
 	set_gauges(registry);
 	return true;

@@ -13,7 +13,7 @@ struct range {
 	size_t first, size, used;
 };
 
-struct slots {
+struct tool_labels {
 	struct metrics *metrics; /* NULL: none yet */
 	struct range declared;   /* of the first generation */
 	struct range later;      /* declared ones that came later; and cut from its end, ranges of upstreams that did */
@@ -23,11 +23,11 @@ struct slots {
 	size_t count;
 };
 
-static bool find_in(const struct slots *slots, const struct range *range, const char *name, uint64_t hash,
+static bool find_in(const struct tool_labels *labels, const struct range *range, const char *name, uint64_t hash,
 		    unsigned *index)
 {
 	for (size_t i = range->first; i < range->first + range->used; i++) {
-		if (slots->hashes[i] != hash || strcmp(slots->names[i], name) != 0)
+		if (labels->hashes[i] != hash || strcmp(labels->names[i], name) != 0)
 			continue;
 		*index = (unsigned)i;
 		return true;
@@ -35,8 +35,8 @@ static bool find_in(const struct slots *slots, const struct range *range, const 
 	return false;
 }
 
-static enum slot_decision take_in(struct slots *slots, struct range *range, const char *name, uint64_t hash,
-				 unsigned *index)
+static enum slot_decision take_in(struct tool_labels *labels, struct range *range, const char *name, uint64_t hash,
+				  unsigned *index)
 {
 	if (range->used == range->size)
 		return SLOT_FULL;
@@ -44,10 +44,10 @@ static enum slot_decision take_in(struct slots *slots, struct range *range, cons
 	if (!copy)
 		return SLOT_NO_MEMORY;
 	size_t at = range->first + range->used++;
-	slots->names[at] = copy;
-	slots->hashes[at] = hash;
-	if (slots->metrics)
-		metrics_name(slots->metrics, LABEL_TOOL, at, copy);
+	labels->names[at] = copy;
+	labels->hashes[at] = hash;
+	if (labels->metrics)
+		metrics_name(labels->metrics, LABEL_TOOL, at, copy);
 	*index = (unsigned)at;
 	return SLOT_FOUND;
 }
@@ -58,12 +58,12 @@ static uint64_t hash_of(const char *name)
 }
 
 /* By the order of the names, which the first generation's declared tools are in. */
-static bool find_declared(const struct slots *slots, const char *name, unsigned *index)
+static bool find_declared(const struct tool_labels *labels, const char *name, unsigned *index)
 {
-	size_t low = 0, high = slots->declared.used;
+	size_t low = 0, high = labels->declared.used;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		int order = strcmp(slots->names[middle], name);
+		int order = strcmp(labels->names[middle], name);
 		if (order == 0) {
 			*index = (unsigned)middle;
 			return true;
@@ -77,9 +77,9 @@ static bool find_declared(const struct slots *slots, const char *name, unsigned 
 }
 
 /* An upstream that has come later and lists its tools: as many as there still are for it. */
-static void give_range(struct slots *slots, const struct upstream_config *upstream)
+static void give_range(struct tool_labels *labels, const struct upstream_config *upstream)
 {
-	struct range *range = &slots->ranges[upstream->settings.label], *later = &slots->later;
+	struct range *range = &labels->ranges[upstream->settings.label], *later = &labels->later;
 	size_t left = later->size - later->used;
 	if (range->size || !upstream->settings.dialect->lists_tools)
 		return;
@@ -88,95 +88,95 @@ static void give_range(struct slots *slots, const struct upstream_config *upstre
 	*range = (struct range){ later->first + later->size, size, 0 };
 }
 
-bool slots_give(struct slots *slots, struct generation *next)
+bool tool_labels_give(struct tool_labels *labels, struct generation *next)
 {
 	for (size_t i = 0; i < next->tool_count; i++) {
 		struct tool *tool = &next->tools[i];
 		uint64_t hash = hash_of(tool->name);
-		if (find_declared(slots, tool->name, &tool->index) ||
-		    find_in(slots, &slots->later, tool->name, hash, &tool->index))
+		if (find_declared(labels, tool->name, &tool->index) ||
+		    find_in(labels, &labels->later, tool->name, hash, &tool->index))
 			continue;
-		if (take_in(slots, &slots->later, tool->name, hash, &tool->index) != SLOT_FOUND)
+		if (take_in(labels, &labels->later, tool->name, hash, &tool->index) != SLOT_FOUND)
 			return false;
 	}
 	for (size_t i = 0; i < next->upstream_count; i++)
-		give_range(slots, &next->upstreams[i]);
+		give_range(labels, &next->upstreams[i]);
 	return true;
 }
 
 /* Where each range lies. */
-static void lay_out(struct slots *slots, const struct generation *first)
+static void lay_out(struct tool_labels *labels, const struct generation *first)
 {
-	slots->declared.size = slots->count = first->tool_count;
+	labels->declared.size = labels->count = first->tool_count;
 	for (size_t i = 0; i < first->upstream_count; i++) {
 		const struct upstream_config *upstream = &first->upstreams[i];
 		if (!upstream->settings.dialect->lists_tools)
 			continue;
-		slots->ranges[upstream->settings.label] =
-			(struct range){ slots->count, upstream->exposure.max_tools, 0 };
-		slots->count += upstream->exposure.max_tools;
+		labels->ranges[upstream->settings.label] =
+			(struct range){ labels->count, upstream->exposure.max_tools, 0 };
+		labels->count += upstream->exposure.max_tools;
 	}
-	slots->later = (struct range){ slots->count, SPARE_TOOLS, 0 };
-	slots->count += SPARE_TOOLS;
+	labels->later = (struct range){ labels->count, SPARE_TOOLS, 0 };
+	labels->count += SPARE_TOOLS;
 }
 
-static bool take_first(struct slots *slots, struct generation *first)
+static bool take_first(struct tool_labels *labels, struct generation *first)
 {
-	slots->names = calloc(slots->count, sizeof *slots->names);
-	slots->hashes = calloc(slots->count, sizeof *slots->hashes);
-	for (size_t i = 0; i < first->tool_count && slots->names && slots->hashes; i++) {
+	labels->names = calloc(labels->count, sizeof *labels->names);
+	labels->hashes = calloc(labels->count, sizeof *labels->hashes);
+	for (size_t i = 0; i < first->tool_count && labels->names && labels->hashes; i++) {
 		struct tool *tool = &first->tools[i];
-		if (take_in(slots, &slots->declared, tool->name, hash_of(tool->name), &tool->index) != SLOT_FOUND)
+		if (take_in(labels, &labels->declared, tool->name, hash_of(tool->name), &tool->index) != SLOT_FOUND)
 			return false;
 	}
-	return slots->names && slots->hashes;
+	return labels->names && labels->hashes;
 }
 
-struct slots *slots_new(struct generation *first, size_t upstreams)
+struct tool_labels *tool_labels_new(struct generation *first, size_t upstreams)
 {
-	struct slots *slots = calloc(1, sizeof *slots);
-	if (!slots)
+	struct tool_labels *labels = calloc(1, sizeof *labels);
+	if (!labels)
 		return NULL;
-	slots->ranges = calloc(upstreams + 1, sizeof *slots->ranges);
-	if (slots->ranges) {
-		lay_out(slots, first);
-		if (take_first(slots, first))
-			return slots;
+	labels->ranges = calloc(upstreams + 1, sizeof *labels->ranges);
+	if (labels->ranges) {
+		lay_out(labels, first);
+		if (take_first(labels, first))
+			return labels;
 	}
-	slots_free(slots);
+	tool_labels_free(labels);
 	return NULL;
 }
 
-void slots_free(struct slots *slots)
+void tool_labels_free(struct tool_labels *labels)
 {
-	if (!slots)
+	if (!labels)
 		return;
-	for (size_t i = 0; slots->names && i < slots->count; i++)
-		free((void *)(uintptr_t)slots->names[i]);
-	free(slots->names);
-	free(slots->hashes);
-	free(slots->ranges);
-	free(slots);
+	for (size_t i = 0; labels->names && i < labels->count; i++)
+		free((void *)(uintptr_t)labels->names[i]);
+	free(labels->names);
+	free(labels->hashes);
+	free(labels->ranges);
+	free(labels);
 }
 
-size_t slots_count(const struct slots *slots)
+size_t tool_labels_count(const struct tool_labels *labels)
 {
-	return slots->count;
+	return labels->count;
 }
 
-const char *const *slots_names(const struct slots *slots)
+const char *const *tool_labels_names(const struct tool_labels *labels)
 {
-	return slots->names;
+	return labels->names;
 }
 
-void slots_tell(struct slots *slots, struct metrics *metrics)
+void tool_labels_tell(struct tool_labels *labels, struct metrics *metrics)
 {
-	slots->metrics = metrics;
+	labels->metrics = metrics;
 }
 
-enum slot_decision slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index)
+enum slot_decision tool_labels_find(struct tool_labels *labels, unsigned upstream, const char *name, unsigned *index)
 {
-	struct range *range = &slots->ranges[upstream];
+	struct range *range = &labels->ranges[upstream];
 	uint64_t hash = hash_of(name);
-	return find_in(slots, range, name, hash, index) ? SLOT_FOUND : take_in(slots, range, name, hash, index);
+	return find_in(labels, range, name, hash, index) ? SLOT_FOUND : take_in(labels, range, name, hash, index);
 }

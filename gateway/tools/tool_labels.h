@@ -13,25 +13,26 @@
 #include "gateway/config/config.h"
 #include "metrics/metrics.h"
 
-struct slots;
+struct tool_labels;
 
 /* With the declared tools of the first generation, which it numbers. upstreams: how many may ever have a label. NULL:
  * out of memory. */
-struct slots *slots_new(struct generation *first, size_t upstreams) MUST_CHECK;
+struct tool_labels *tool_labels_new(struct generation *first, size_t upstreams) MUST_CHECK;
 /* Number the declared tools of a generation that nobody uses yet, whose upstreams have their labels. False: there is no
  * room for all of its names, or no memory. */
-bool slots_give(struct slots *slots, struct generation *next) MUST_CHECK;
+bool tool_labels_give(struct tool_labels *labels, struct generation *next) MUST_CHECK;
 /* After the metrics, which have its names. NULL is allowed. */
-void slots_free(struct slots *slots);
+void tool_labels_free(struct tool_labels *labels);
 
 /* How many there are, taken or not; and their names, NULL where none is taken: for metrics_names. */
-size_t slots_count(const struct slots *slots);
-const char *const *slots_names(const struct slots *slots);
+size_t tool_labels_count(const struct tool_labels *labels);
+const char *const *tool_labels_names(const struct tool_labels *labels);
 /* Names given from now on are told to them. Once. */
-void slots_tell(struct slots *slots, struct metrics *metrics);
+void tool_labels_tell(struct tool_labels *labels, struct metrics *metrics);
 
 enum slot_decision { SLOT_FOUND, SLOT_FULL, SLOT_NO_MEMORY };
 /* The slot of a tool that the upstream of this label lists, taken now if need be. */
-enum slot_decision slots_find(struct slots *slots, unsigned upstream, const char *name, unsigned *index) MUST_CHECK;
+enum slot_decision tool_labels_find(struct tool_labels *labels, unsigned upstream, const char *name,
+				    unsigned *index) MUST_CHECK;
 
 #endif

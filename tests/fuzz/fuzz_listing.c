@@ -10,7 +10,7 @@
 
 #include "base/json.h"
 #include "gateway/tools/definitions.h"
-#include "gateway/tools/mcp_listing.h"
+#include "gateway/tools/mcp_tool_list.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -34,7 +34,7 @@ static void check_json(struct slice text)
 	must(json_check(text, 1000, NULL, &fault));
 }
 
-static void check_documents(const struct config *config, const struct listing *listing)
+static void check_documents(const struct config *config, const struct mcp_tool_list *listing)
 {
 	const struct tool **tools = calloc(listing->count + 1, sizeof *tools);
 	must(tools != NULL);
@@ -49,7 +49,7 @@ static void check_documents(const struct config *config, const struct listing *l
 	free(tools);
 }
 
-static void check_listing(const struct config *config, const struct listing *listing)
+static void check_listing(const struct config *config, const struct mcp_tool_list *listing)
 {
 	for (size_t i = 0; i < listing->count; i++) {
 		const char *name = listing->tools[i].name;
@@ -70,16 +70,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice text = { (const char *)data, size };
 	struct config *config = config_parse("fuzz", slice_of(yaml), &errors);
 	must(config != NULL);
-	struct slots *slots = slots_new(&config->generation, 1);
+	struct tool_labels *slots = tool_labels_new(&config->generation, 1);
 	must(slots != NULL);
-	struct listing *listing = listing_new(&config->generation, 0, text, slots, NULL, error, sizeof error);
+	struct mcp_tool_list *listing =
+		mcp_tool_list_new(&config->generation, 0, text, slots, NULL, error, sizeof error);
 	must(listing || error[0]);
 	if (listing) {
-		must(listing_is_of(listing, text));
+		must(mcp_tool_list_is_of(listing, text));
 		check_listing(config, listing);
 	}
-	listing_unref(listing);
-	slots_free(slots);
+	mcp_tool_list_unref(listing);
+	tool_labels_free(slots);
 	config_free(config);
 	buf_fini(&errors);
 	return 0;

@@ -41,7 +41,7 @@ static void configure(void)
 		config->generation.upstreams[i].exposure.pass_hints = true;
 	}
 	config->generation.tools[0].remote = "there";
-	config->generation.tools[0].said = SAID_DESCRIPTION | SAID_TITLE | SAID_IDEMPOTENT;
+	config->generation.tools[0].overridden = OVERRIDES_DESCRIPTION | OVERRIDES_TITLE | OVERRIDES_IDEMPOTENT;
 	config->generation.tools[0].constants = "{\"key\":\"K\"}";
 	assert_string_equal(config->generation.tools[0].name, "here");
 }
@@ -97,7 +97,7 @@ static const struct tool *find(const char *name)
 
 static void expect_refused(unsigned upstream, const char *name, const char *why)
 {
-	struct listing_status status = catalogue_status(now(), upstream);
+	struct tool_list_status status = catalogue_status(now(), upstream);
 	for (size_t i = 0; i < status.refused_count; i++)
 		if (strcmp(status.refused[i].name, name) == 0) {
 			if (!strstr(status.refused[i].why, why))
@@ -113,12 +113,12 @@ static void listed_tools_join_the_declared_ones(void **state)
 {
 	(void)state;
 	assert_int_equal(catalogue_count(now()), 2);
-	assert_int_equal(catalogue_status(now(), 0).state, LISTING_AWAITED);
-	assert_int_equal(catalogue_status(now(), 2).state, LISTING_DECLARED);
+	assert_int_equal(catalogue_status(now(), 0).state, TOOL_LIST_AWAITED);
+	assert_int_equal(catalogue_status(now(), 2).state, TOOL_LIST_DECLARED);
 	list(0, "[" TOOL("read") "," TOOL("there") "]");
 	list(1, "[" TOOL("write") "]");
 	assert_int_equal(catalogue_count(now()), 4);
-	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
+	assert_int_equal(catalogue_status(now(), 0).state, TOOL_LIST_FRESH);
 	assert_int_equal(catalogue_status(now(), 0).tools, 2);
 	assert_string_equal(find("read")->remote, "read");
 	assert_int_equal(find("write")->upstream, 1);
@@ -253,12 +253,12 @@ static void one_report_of_a_server_is_held(void **state)
 	spread();
 	assert_null(find("t0"));
 	assert_non_null(find("t99"));
-	assert_int_equal(catalogue_status(now(), 0).state, LISTING_STALE);
+	assert_int_equal(catalogue_status(now(), 0).state, TOOL_LIST_STALE);
 	assert_string_equal(catalogue_status(now(), 0).why, "gone");
 	watcher->tools_failed(watcher->context, "gone again");
 	watcher->tools(watcher->context, SLICE("[{\"name\":\"back\"}]"), no_instructions);
 	spread();
-	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
+	assert_int_equal(catalogue_status(now(), 0).state, TOOL_LIST_FRESH);
 	assert_non_null(find("back"));
 	watcher->tools(watcher->context, SLICE("[{\"name\":\"unread\"}]"),
 		       no_instructions); /* nobody reads it: it is freed */
@@ -357,21 +357,21 @@ static void a_list_that_fails_stays_in_use_and_is_stale(void **state)
 {
 	(void)state;
 	fail_to_list(1, "no answer");
-	assert_int_equal(catalogue_status(now(), 1).state, LISTING_AWAITED);
+	assert_int_equal(catalogue_status(now(), 1).state, TOOL_LIST_AWAITED);
 	assert_string_equal(catalogue_status(now(), 1).why, "no answer");
 	list(0, "[" TOOL("read") "]");
 	uint64_t generation = catalogue_generation(now());
 	static const char *const lies[] = { "{}", "[", "[1,2", "7", "" };
 	for (size_t i = 0; i < countof(lies); i++) {
 		list(0, lies[i]);
-		assert_int_equal(catalogue_status(now(), 0).state, LISTING_STALE);
+		assert_int_equal(catalogue_status(now(), 0).state, TOOL_LIST_STALE);
 		assert_non_null(find("read"));
 	}
 	fail_to_list(0, "gone");
 	assert_string_equal(catalogue_status(now(), 0).why, "gone");
 	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS_STALE, 0, 0), 1);
 	list(0, "[" TOOL("read") "]");
-	assert_int_equal(catalogue_status(now(), 0).state, LISTING_FRESH);
+	assert_int_equal(catalogue_status(now(), 0).state, TOOL_LIST_FRESH);
 	assert_string_equal(catalogue_status(now(), 0).why, "");
 	assert_int_equal(catalogue_generation(now()), generation);
 	assert_int_equal(gateway_metric(&world, METRIC_ID_UPSTREAM_TOOLS_STALE, 0, 0), 0);
@@ -414,21 +414,21 @@ static void a_generation_lives_as_long_as_somebody_borrows_of_it(void **state)
 	(void)state;
 	struct config *own = gateway_config(yaml);
 	const struct generation *generation = &own->generation;
-	struct slots *slots = slots_new(&own->generation, 3);
-	assert_non_null(slots);
-	struct listing *listing =
-		listing_new(generation, 0, SLICE("[" TOOL("x") "]"), slots, NULL, error, sizeof error);
+	struct tool_labels *tool_labels = tool_labels_new(&own->generation, 3);
+	assert_non_null(tool_labels);
+	struct mcp_tool_list *listing =
+		mcp_tool_list_new(generation, 0, SLICE("[" TOOL("x") "]"), tool_labels, NULL, error, sizeof error);
 	struct catalogue *catalogue = catalogue_new(generation, 1, NULL, NULL);
 	assert_true(listing && catalogue);
 	assert_int_equal(holders(generation), 3);
-	slots_free(slots);
+	tool_labels_free(tool_labels);
 	config_free(own);
 	assert_int_equal(holders(generation), 2);
 	assert_ptr_equal(catalogue_made_for(catalogue), generation);
 	assert_string_equal(catalogue_tool(catalogue, SLICE("own"))->description, "Own");
 	catalogue_unref(catalogue);
 	assert_int_equal(holders(generation), 1);
-	listing_unref(listing); /* the last one: the leak checker sees whether all of it is gone */
+	mcp_tool_list_unref(listing); /* the last one: the leak checker sees whether all of it is gone */
 }
 
 static void a_call_that_is_away_holds_its_generation(void **state)

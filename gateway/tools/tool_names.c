@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* naming.c: globs and names. */
-#include "gateway/tools/naming.h"
+/* tool_names.c: globs and names. */
+#include "gateway/tools/tool_names.h"
 
 bool glob_matches(const char *glob, struct slice text)
 {

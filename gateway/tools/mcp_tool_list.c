@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mcp_listing.c: a server's list taken apart, tool by tool. */
-#include "gateway/tools/mcp_listing.h"
+/* mcp_tool_list.c: a server's list taken apart, tool by tool. */
+#include "gateway/tools/mcp_tool_list.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "base/arena.h"
 #include "gateway/tools/name_map.h"
-#include "gateway/tools/naming.h"
+#include "gateway/tools/tool_names.h"
 #include "gateway/tools/schema.h"
 
 enum {
@@ -22,9 +22,9 @@ enum {
 	REASON_BYTES = 256
 };
 
-/* What listing_unref needs to know besides. */
+/* What mcp_tool_list_unref needs to know besides. */
 struct kept {
-	struct listing listing;
+	struct mcp_tool_list listing;
 	atomic_size_t refs;
 	XXH128_hash_t digest;          /* of the array's bytes */
 	struct generation *generation; /* held: what its tools are declared to be */
@@ -36,9 +36,9 @@ struct maker {
 	const struct generation *generation;
 	const struct upstream_config *upstream;
 	unsigned index; /* of the upstream */
-	struct slots *slots;
+	struct tool_labels *tool_labels;
 	struct arena *arena;
-	struct listing *listing;
+	struct mcp_tool_list *listing;
 	struct name_map remote;   /* the server's names so far */
 	struct name_map shown;    /* names here: index into listing->tools */
 	struct name_map plain;    /* the server's names that could be names here as they are */
@@ -162,7 +162,7 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 	const char *mended = exposure_own_part(tool->name, maker->upstream);
 	if (strcmp(mended, listed->remote) != 0 && name_map_find(&maker->plain, slice_of(mended)))
 		return refuse_name(maker, listed->remote, tool->name, mended);
-	switch (slots_find(maker->slots, maker->upstream->settings.label, tool->name, &tool->index)) {
+	switch (tool_labels_find(maker->tool_labels, maker->upstream->settings.label, tool->name, &tool->index)) {
 	case SLOT_FOUND:
 		return true;
 	case SLOT_FULL:
@@ -181,15 +181,15 @@ static void take_hints(const struct maker *maker, const struct listed *listed, s
 {
 	const struct exposure *exposure = &maker->upstream->exposure;
 	bool trusted = exposure->trust_hints, read_only = choose_hint(listed, "readOnlyHint", false);
-	if (!(tool->said & SAID_READ_ONLY))
+	if (!(tool->overridden & OVERRIDES_READ_ONLY))
 		tool->read_only = trusted && read_only;
-	if (!(tool->said & SAID_IDEMPOTENT))
+	if (!(tool->overridden & OVERRIDES_IDEMPOTENT))
 		tool->idempotent = trusted && choose_hint(listed, "idempotentHint", false);
-	if (!(tool->said & SAID_DESTRUCTIVE))
+	if (!(tool->overridden & OVERRIDES_DESTRUCTIVE))
 		tool->destructive = choose_hint(listed, "destructiveHint", !read_only && !tool->read_only);
-	if (!(tool->said & SAID_OPEN_WORLD))
+	if (!(tool->overridden & OVERRIDES_OPEN_WORLD))
 		tool->open_world = choose_hint(listed, "openWorldHint", true);
-	if (!(tool->said & SAID_CACHE) && trusted && read_only && tool->read_only) {
+	if (!(tool->overridden & OVERRIDES_CACHE) && trusted && read_only && tool->read_only) {
 		tool->cache = exposure->cache;
 		tool->scope = exposure->scope;
 		tool->tags = exposure->tags;
@@ -205,11 +205,11 @@ static void take_texts(struct maker *maker, const struct listed *listed, struct 
 	if (!title.len && listed->annotations.len && json_type(listed->annotations) == JSON_OBJECT &&
 	    !json_member(listed->annotations, SLICE("title"), &title))
 		title.len = 0;
-	if (!(tool->said & SAID_TITLE))
+	if (!(tool->overridden & OVERRIDES_TITLE))
 		tool->title = take_text(maker, title);
-	if (!(tool->said & SAID_DESCRIPTION))
+	if (!(tool->overridden & OVERRIDES_DESCRIPTION))
 		tool->description = take_text(maker, listed->description);
-	if (!(tool->said & SAID_OUTPUT_SCHEMA) && listed->output.len)
+	if (!(tool->overridden & OVERRIDES_OUTPUT_SCHEMA) && listed->output.len)
 		tool->output_schema = arena_text(maker->arena, listed->output);
 }
 
@@ -218,7 +218,7 @@ static const char *shown_schema(struct maker *maker, const struct listed *listed
 {
 	struct buf shown = BUF_INIT(TEXT_BYTES_MAX);
 	struct slice schema = listed->input;
-	if (tool->said & SAID_INPUT_SCHEMA)
+	if (tool->overridden & OVERRIDES_INPUT_SCHEMA)
 		return tool->input_schema;
 	if (tool->constants && schema.len) {
 		schema_put_without(&shown, schema, slice_of(tool->constants));
@@ -255,9 +255,11 @@ static const char *write_mcp(struct maker *maker, const struct listed *listed, c
 			     const char *schema)
 {
 	static const char *const ours[] = { "title", "description", "inputSchema", "outputSchema", "annotations" };
-	const bool replaced[countof(ours)] = { tool->said & SAID_TITLE, tool->said & SAID_DESCRIPTION, true,
-					       tool->said & SAID_OUTPUT_SCHEMA,
-					       (tool->said & SAID_HINTS) || !maker->upstream->exposure.pass_hints };
+	const bool replaced[countof(ours)] = { tool->overridden & OVERRIDES_TITLE,
+					       tool->overridden & OVERRIDES_DESCRIPTION, true,
+					       tool->overridden & OVERRIDES_OUTPUT_SCHEMA,
+					       (tool->overridden & OVERRIDES_HINTS) ||
+						       !maker->upstream->exposure.pass_hints };
 	struct buf out = BUF_INIT(TEXT_BYTES_MAX);
 	struct slice left_out[1 + countof(ours)] = { SLICE("name") };
 	size_t count = 1;
@@ -276,7 +278,7 @@ static const char *write_mcp(struct maker *maker, const struct listed *listed, c
 	buf_printf(&out, ",\"inputSchema\":%s", schema);
 	if (replaced[3])
 		buf_printf(&out, ",\"outputSchema\":%s", tool->output_schema);
-	if (tool->said & SAID_HINTS) {
+	if (tool->overridden & OVERRIDES_HINTS) {
 		buf_put_text(&out, ",\"annotations\":");
 		put_hints(&out, tool);
 	}
@@ -344,7 +346,7 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 		if (!tool.name || !take_name(maker, listed, &tool))
 			return;
 	}
-	if (!(tool.said & SAID_INPUT_SCHEMA) && listed->input.len)
+	if (!(tool.overridden & OVERRIDES_INPUT_SCHEMA) && listed->input.len)
 		fault = schema_fault(listed->input);
 	if (fault) {
 		refuse_listed(
@@ -529,8 +531,9 @@ static bool check_list(unsigned depth, struct slice tools, size_t *elements, cha
 	return false;
 }
 
-struct listing *listing_new(const struct generation *generation, unsigned upstream, struct slice tools,
-			    struct slots *slots, const atomic_bool *stop, char *error, size_t error_bytes)
+struct mcp_tool_list *mcp_tool_list_new(const struct generation *generation, unsigned upstream, struct slice tools,
+					struct tool_labels *tool_labels, const atomic_bool *stop, char *error,
+					size_t error_bytes)
 {
 	struct slice element;
 	size_t elements;
@@ -544,7 +547,7 @@ struct listing *listing_new(const struct generation *generation, unsigned upstre
 	struct maker maker = { .generation = generation,
 			       .upstream = &generation->upstreams[upstream],
 			       .index = upstream,
-			       .slots = slots,
+			       .tool_labels = tool_labels,
 			       .arena = kept->arena,
 			       .listing = &kept->listing };
 	maker.no_memory = !maker_init(&maker, tools);
@@ -559,19 +562,19 @@ struct listing *listing_new(const struct generation *generation, unsigned upstre
 	kept->digest = XXH3_128bits(tools.at, tools.len);
 	if (!maker.no_memory && !stopped && !arena_failed(kept->arena))
 		return &kept->listing;
-	listing_unref(&kept->listing);
+	mcp_tool_list_unref(&kept->listing);
 	snprintf(error, error_bytes, stopped ? "the gateway is stopping" : "out of memory");
 	return NULL;
 }
 
-struct listing *listing_ref(struct listing *listing)
+struct mcp_tool_list *mcp_tool_list_ref(struct mcp_tool_list *listing)
 {
 	if (listing)
 		atomic_fetch_add_explicit(&container_of(listing, struct kept, listing)->refs, 1, memory_order_relaxed);
 	return listing;
 }
 
-void listing_unref(struct listing *listing)
+void mcp_tool_list_unref(struct mcp_tool_list *listing)
 {
 	struct kept *kept = listing ? container_of(listing, struct kept, listing) : NULL;
 	if (!kept || atomic_fetch_sub_explicit(&kept->refs, 1, memory_order_acq_rel) > 1)
@@ -583,7 +586,7 @@ void listing_unref(struct listing *listing)
 	free(kept);
 }
 
-bool listing_is_of(const struct listing *listing, struct slice tools)
+bool mcp_tool_list_is_of(const struct mcp_tool_list *listing, struct slice tools)
 {
 	XXH128_hash_t digest = XXH3_128bits(tools.at, tools.len);
 	return listing && XXH128_isEqual(container_of(listing, struct kept, listing)->digest, digest);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* naming.h: what the tools of an MCP server are called here, and which of them callers see at all. */
-#ifndef JITNEY_GATEWAY_TOOLS_NAMING_H
-#define JITNEY_GATEWAY_TOOLS_NAMING_H
+/* tool_names.h: what the tools of an MCP server are called here, and which of them callers see at all. */
+#ifndef JITNEY_GATEWAY_TOOLS_TOOL_NAMES_H
+#define JITNEY_GATEWAY_TOOLS_TOOL_NAMES_H
 
 #include "base/buf.h"
 #include "base/slice.h"
