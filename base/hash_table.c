@@ -2,6 +2,7 @@
 /* hash_table.c: the chained table. Its hash is xxhash's XXH3, compiled in, so that the folder needs no library more. */
 #include "base/hash_table.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,8 +66,10 @@ void table_insert(struct table *table, struct table_node *node, uint64_t hash)
 void table_remove(struct table *table, struct table_node *node)
 {
 	struct table_node **at = bucket_of(table, node->hash);
-	while (*at != node)
+	while (*at != node) {
+		assert(*at);
 		at = &(*at)->next;
+	}
 	*at = node->next;
 	table->count--;
 }

@@ -33,7 +33,7 @@ void table_init(struct table *table);
 void table_fini(struct table *table);
 
 void table_insert(struct table *table, struct table_node *node, uint64_t hash);
-/* It must be in. */
+/* It is in (asserted). */
 void table_remove(struct table *table, struct table_node *node);
 /* The first with this hash, then the next one; NULL at the end. */
 struct table_node *table_first(const struct table *table, uint64_t hash);

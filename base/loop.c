@@ -30,6 +30,7 @@ struct loop {
 	int event_count;                            /* o */
 	int event_next;                             /* o: first event not dispatched yet */
 	struct loop_watch wake;                     /* o */
+	size_t watches;                             /* o: the wake included */
 	_Atomic bool woken;                         /* a: a wake is under way; coalesces many into one write */
 };
 /* c constant, o owner thread only, a atomic */
@@ -73,6 +74,7 @@ void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
+	assert(loop->watches == 1);
 	close(loop->wake.fd);
 	close(loop->epoll_fd);
 	free(loop->heap);
@@ -85,6 +87,7 @@ bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t ev
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		return false;
 	watch->fd = fd;
+	loop->watches++;
 	return true;
 }
 
@@ -103,6 +106,8 @@ void loop_unwatch(struct loop *loop, struct loop_watch *watch)
 	/* EBADF, ENOENT: closed by its library already, which took it out of the epoll set */
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
 	watch->fd = -1;
+	assert(loop->watches > 1);
+	loop->watches--;
 	for (int i = loop->event_next; i < loop->event_count; i++)
 		if (loop->events[i].data.ptr == watch)
 			loop->events[i].data.ptr = NULL;

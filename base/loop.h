@@ -31,7 +31,7 @@ struct loop_timer {
 
 /* NULL and errno when the kernel or memory refuses. */
 struct loop *loop_new(void) MUST_CHECK;
-/* No watch may be left; timers are forgotten. NULL is allowed. */
+/* No watch may be left (asserted); timers are forgotten. NULL is allowed. */
 void loop_free(struct loop *loop);
 
 /* Listen to fd for `events` (EPOLLIN|EPOLLOUT|EPOLLRDHUP|EPOLLET|EPOLLONESHOT...). False and errno on refusal. */

@@ -138,7 +138,7 @@ void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 /* Something about the lane has changed: the next tick evaluates it. A ready one is evaluated anyway before it sends;
  * but an empty one must not wait there, at the cap, for longer than its calls did. */
 void waiting_mark_dirty(struct batcher *batcher, struct lane *lane);
-/* Line the lane up to send, or note when to look again, or free it. It must not be ready. */
+/* Line the lane up to send, or note when to look again, or free it. It is not ready yet (asserted). */
 void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by);
 /* When the configured rate lets the next request out; 0: at once. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* waiting.c: the lanes: found, made, freed; and which of them may send, or when to look again. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "batcher/batcher_private.h"
@@ -223,6 +224,7 @@ static void wait_for_company(struct batcher *batcher, struct lane *lane, uint64_
 
 void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
+	assert(!lane->entry);
 	uint64_t held_until_us = waiting_held_until_us(batcher, lane);
 	if (held_until_us > now_us) {
 		due_set(&batcher->looks, &lane->look, held_until_us);

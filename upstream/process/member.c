@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -453,6 +454,7 @@ static void disarm_all(struct member *member)
 
 void member_free(struct member *member)
 {
+	assert(TAILQ_EMPTY(&member->calls));
 	disarm_all(member);
 	loop_timers_release(member->pool->loop, MEMBER_TIMERS);
 	process_free(member->process);

@@ -94,7 +94,7 @@ struct process_pool {
 
 /* NULL: pool->trouble says why. */
 struct member *member_start(struct process_pool *pool);
-/* No callback follows; its calls must have been taken away. */
+/* No callback follows; its calls have been taken away (asserted). */
 void member_free(struct member *member);
 /* Give it a call. False: its queue is full. */
 bool member_give(struct member *member, struct pool_call *call) MUST_CHECK;
