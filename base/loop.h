@@ -56,7 +56,7 @@ uint64_t loop_next_timer(const struct loop *loop);
 /* The time of this turn, or of the last loop_refresh in it. */
 uint64_t loop_now(const struct loop *loop);
 /* How long what is dispatched now may have been ready already while this loop was busy with something else, or was kept
- * from running. Whoever judges how long others took takes it into account. */
+ * from running. Whoever evaluates how long others took takes it into account. */
 uint64_t loop_lag(const struct loop *loop);
 /* For whoever turns the clock by hand: this turn comes so much later than what is due in it. */
 void loop_set_late(struct loop *loop, uint64_t late_us);

@@ -73,7 +73,7 @@ struct batcher {
 		lines[BAND_COUNT];    /* all that wait, by band, in the order in which they are to be refused
 						   * if they wait too long */
 	struct band_counts bands;     /* of those */
-	size_t ready_lanes;           /* in the lines of all classes */
+	size_t run_queue_lanes;       /* in the lines of all classes */
 	struct band_turns owed_bands; /* whose lanes have had less than their share of exchanges */
 	size_t waiting_items;         /* over all lanes */
 	size_t waiting_bytes;

@@ -512,7 +512,7 @@ static double at_most_expected_us(const struct limiter_sample *sample)
 	return expected_us > 0 ? smaller_of(expected_us, sample->took_us) : sample->took_us;
 }
 
-/* What it is judged by. Our own lag excuses what is late, and hurries nobody. */
+/* What it is evaluated by. Our own lag excuses what is late, and hurries nobody. */
 static double judged_us(const struct limiter_sample *sample)
 {
 	double expected_us = costs_expected_us(sample->costs, sample->items);

@@ -150,7 +150,7 @@ static void set_ready(struct batcher *batcher, struct lane *lane, uint64_t now_u
 	uint64_t caller;
 	due_clear(&batcher->looks, &lane->look);
 	lane->band = (uint8_t)band_of_lane(lane);
-	batcher->ready_lanes++;
+	batcher->run_queue_lanes++;
 	run_queue_add(line_of(batcher, lane), lane, only_caller(lane, &caller) ? &caller : NULL, now_us);
 	lane->ready_us = now_us;
 }
@@ -159,7 +159,7 @@ void waiting_hold(struct batcher *batcher, struct lane *lane)
 {
 	if (!lane->entry)
 		return;
-	batcher->ready_lanes--;
+	batcher->run_queue_lanes--;
 	run_queue_remove(line_of(batcher, lane), lane);
 }
 
@@ -176,11 +176,11 @@ static size_t weight_of(const struct batcher *batcher, const struct lane *lane)
 void waiting_take(struct batcher *batcher, struct lane *lane, uint64_t now_us)
 {
 	run_queue_weigh(lane, weight_of(batcher, lane));
-	if (batcher->ready_lanes > 1) {
+	if (batcher->run_queue_lanes > 1) {
 		struct band_counts ready = count_ready(batcher, now_us);
 		bands_take(&batcher->owed_bands, &batcher->policy.shares, &ready, (enum priority_band)lane->band);
 	}
-	batcher->ready_lanes--;
+	batcher->run_queue_lanes--;
 	run_queue_serve(line_of(batcher, lane), lane, now_us);
 }
 
@@ -395,7 +395,7 @@ static struct band_counts count_ready(const struct batcher *batcher, uint64_t no
 
 static struct lane *first_ready(const struct batcher *batcher, uint64_t now_us)
 {
-	if (batcher->ready_lanes == 0)
+	if (batcher->run_queue_lanes == 0)
 		return NULL;
 	if (bands_anybody_owed(&batcher->owed_bands)) {
 		struct band_counts ready = count_ready(batcher, now_us);
@@ -416,7 +416,7 @@ static uint64_t slot_free_us(const struct batcher *batcher, uint64_t now_us)
 
 bool waiting_held_back(const struct batcher *batcher)
 {
-	return batcher->ready_lanes > 0 &&
+	return batcher->run_queue_lanes > 0 &&
 	       waiting_under_way(batcher) - batcher->overdue >= limiter_limit(&batcher->limiter);
 }
 
@@ -437,7 +437,7 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)
 {
-	if (batcher->ready_lanes == 0) /* asked three times a turn of each upstream: mostly there is nobody */
+	if (batcher->run_queue_lanes == 0) /* asked three times a turn of each upstream: mostly there is nobody */
 		return CLOCK_NEVER;
 	uint64_t due_us = ready_due_us(batcher, now_us);
 	/* an exchange may hold no slot any more from then on */
