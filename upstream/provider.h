@@ -40,6 +40,11 @@ struct exchange {
 /* Whether so many calls may be sent once more: they are taken from the upstream's budget. */
 bool upstream_may_repeat(struct upstream *upstream, size_t calls) MUST_CHECK;
 
+/* Bytes of an answer that are about to be gathered, by any kind of provider. False: limits.in_flight_bytes has no room for
+ * them; that is counted, they are not. NULL: nobody counts. (upstream/http/transport.c) */
+bool transport_hold(struct transport *transport, size_t bytes) MUST_CHECK;
+void transport_let_go(struct transport *transport, size_t bytes);
+
 extern const struct upstream_kind upstream_http;
 extern const struct upstream_kind upstream_mcp;
 extern const struct upstream_kind upstream_simulated;

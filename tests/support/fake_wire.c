@@ -2,6 +2,7 @@
 /* fake_wire.c: exchanges that end when the test says so, or when their time is up. */
 #include "tests/support/fake_wire.h"
 #include "upstream/upstream.h"
+#include "upstream/provider.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -315,6 +316,19 @@ void transport_grow(struct transport *transport, size_t max_connections)
 {
 	(void)transport;
 	(void)max_connections;
+}
+
+bool transport_hold(struct transport *transport, size_t bytes)
+{
+	(void)transport;
+	(void)bytes;
+	return true;
+}
+
+void transport_let_go(struct transport *transport, size_t bytes)
+{
+	(void)transport;
+	(void)bytes;
 }
 
 void transport_free(struct transport *transport)

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "upstream/provider.h"
+
 enum {
 	RETRY_AFTER_MAX_S = 6 * 3600, /* what newer libcurls cap it at themselves */
 	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */

@@ -12,7 +12,7 @@
 
 #include "upstream/http/lookup.h"
 #include "upstream/http/transport_private.h"
-#include "upstream/upstream.h"
+#include "upstream/provider.h"
 
 enum {
 	LARGE_BYTES = 64 * 1024, /* of an answer: whoever hears of it may have much to look at */
@@ -336,6 +336,8 @@ static void show_held(const struct transport *transport, int64_t bytes)
 
 bool transport_hold(struct transport *transport, size_t bytes)
 {
+	if (!transport)
+		return true;
 	bool room = byte_account_take(&transport->account, bytes);
 	if (room)
 		show_held(transport, (int64_t)bytes);
@@ -346,6 +348,8 @@ bool transport_hold(struct transport *transport, size_t bytes)
 
 void transport_let_go(struct transport *transport, size_t bytes)
 {
+	if (!transport)
+		return;
 	byte_account_give(&transport->account, bytes);
 	show_held(transport, -(int64_t)bytes);
 }

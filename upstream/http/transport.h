@@ -129,10 +129,6 @@ const char *transport_error(const struct transfer *transfer);
 /* It has so many bytes more: news come with this turn's tick, or, where much has been gathered, when it is its turn.
  * From curl's callbacks. */
 void transport_mark(struct transfer *transfer, size_t bytes);
-/* Bytes of an answer that are about to be gathered. False: limits.in_flight_bytes has no room for them; that is
- * counted, they are not. */
-bool transport_hold(struct transport *transport, size_t bytes) MUST_CHECK;
-void transport_let_go(struct transport *transport, size_t bytes);
 /* It has a connection now. From curl's callbacks. */
 void transport_connected(struct transfer *transfer);
 /* What came over its connection was no answer to what was asked: nobody may use that again. Once it is done; in the

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "upstream/provider.h"
 #include "upstream/dialects/answer_tracker.h"
 
 enum { MESSAGE_BYTES = 4096, MEMBER_TIMERS = 3, NOISE_BYTES_MAX = 16 << 20 /* a second */ };
@@ -312,9 +313,14 @@ static void fail_overlong(struct member *member, uint64_t id)
 		list_failed(member, "its answer to tools/list is longer than a line may be (upstreams.*.answer)");
 	else
 		pool_member_answered(member, id,
-				     answer_error(OUTCOME_UPSTREAM_ERROR,
-						  "%s: the answer is longer than %zu bytes (upstreams.*.answer)",
-						  settings->name, settings->answer_bytes));
+				     member->no_room ? answer_error(OUTCOME_UPSTREAM_ERROR,
+								    "%s: limits.in_flight_bytes has no room for its "
+								    "answer",
+								    settings->name)
+						     : answer_error(OUTCOME_UPSTREAM_ERROR,
+								    "%s: the answer is longer than %zu bytes "
+								    "(upstreams.*.answer)",
+								    settings->name, settings->answer_bytes));
 }
 
 static struct answer *stray_answer(const struct member *member, const struct pool_call *call)
@@ -409,7 +415,21 @@ static void on_ended(void *context, bool cannot_start, const char *reason)
 	pool_member_ended(member, cannot_start, reason);
 }
 
-static const struct process_events events = { on_line, on_overlong, on_complained, on_sampled, on_ended };
+static bool on_hold(void *context, size_t bytes)
+{
+	struct member *member = context;
+	member->no_room = !transport_hold(member->pool->transport, bytes);
+	return !member->no_room;
+}
+
+static void on_let_go(void *context, size_t bytes)
+{
+	struct member *member = context;
+	transport_let_go(member->pool->transport, bytes);
+}
+
+static const struct process_events events = { on_line,  on_overlong, on_complained, on_sampled,
+					      on_ended, on_hold,     on_let_go };
 
 /* --- life --- */
 

@@ -43,6 +43,7 @@ struct member {
 	bool stopped;
 	uint64_t noise_since_us; /* lines that were no answers: this second, */
 	size_t noise_bytes;      /* so many bytes of them */
+	bool no_room;            /* its last line too long was one that limits.in_flight_bytes has no room for */
 	bool overlong_told;      /* those who waited for the line that is too long know it */
 	bool ambiguous;          /* a call in it was forgotten, of which it may still speak */
 	uint64_t handshake_id;   /* of initialize or server/discover; 0: none is out */
@@ -64,6 +65,7 @@ struct process_pool {
 	bool mcp;                                /* else plain JSON-RPC: no handshake, no lists */
 	enum mcp_era era;                        /* of MCP: legacy, unless the modern version is pinned */
 	const char *pinned;                      /* version of MCP; NULL: the newest legacy one is offered */
+	struct transport *transport;             /* counts what is held; NULL: nobody does */
 	struct loop *loop;
 	struct meter *meter;
 	struct member_list members;

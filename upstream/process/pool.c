@@ -595,7 +595,8 @@ void process_pool_watch(struct process_pool *pool, const struct upstream_watcher
 	pool_list_soon(pool);
 }
 
-struct process_pool *process_pool_new(const struct upstream_settings *settings, struct loop *loop, struct meter *meter)
+struct process_pool *process_pool_new(const struct upstream_settings *settings, struct transport *transport,
+				      struct loop *loop, struct meter *meter)
 {
 	struct process_pool *pool = calloc(1, sizeof *pool);
 	if (!pool || !loop_timers_reserve(loop, POOL_TIMERS)) {
@@ -608,6 +609,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 	pool->pinned =
 		settings->mcp_protocol && strcmp(settings->mcp_protocol, "auto") != 0 ? settings->mcp_protocol : NULL;
 	pool->era = pool->pinned && strcmp(pool->pinned, MCP_VERSION_MODERN) == 0 ? MCP_MODERN : MCP_LEGACY;
+	pool->transport = transport;
 	pool->loop = loop;
 	pool->meter = meter;
 	pool->next_id = 1;

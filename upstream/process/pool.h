@@ -39,9 +39,10 @@ struct pool_call {
 	uint64_t begins_at; /* of what its process was ever sent */
 };
 
-/* Starts `min` processes. settings->process is not NULL. NULL: out of memory. */
-struct process_pool *process_pool_new(const struct upstream_settings *settings, struct loop *loop,
-				      struct meter *meter) MUST_CHECK;
+/* Starts `min` processes. settings->process is not NULL. What they say is counted by the transport (provider.h). NULL: out
+ * of memory. */
+struct process_pool *process_pool_new(const struct upstream_settings *settings, struct transport *transport,
+				      struct loop *loop, struct meter *meter) MUST_CHECK;
 /* No call may be in it. The processes are stopped with their grace, which nobody here waits for: see
  * fork_server_join. */
 void process_pool_free(struct process_pool *pool);

@@ -31,6 +31,7 @@ struct process {
 	void *context;
 	struct loop_watch in, out, err, control; /* fd -1: closed */
 	struct buf said;                         /* of stdout: what is no whole line yet */
+	size_t held;                             /* bytes of it that are counted */
 	bool skipping;                           /* an overlong line, to its end */
 	size_t lines;                            /* given since the last read began, */
 	bool of_use;                             /* and whether one of them was of use */
@@ -151,13 +152,36 @@ static void give_up_line(struct process *process)
 	buf_fini(&process->said);
 }
 
+/* Count what a long line takes: all but its first KEPT_BYTES. False: there is no room. */
+static bool count_line(struct process *process, size_t bytes)
+{
+	size_t counted = bytes > KEPT_BYTES ? bytes - KEPT_BYTES : 0;
+	if (!process->events->hold || counted == process->held)
+		return true;
+	if (counted < process->held)
+		process->events->let_go(process->context, process->held - counted);
+	else if (!process->events->hold(process->context, counted - process->held))
+		return false;
+	process->held = counted;
+	return true;
+}
+
+/* Room for the next piece of a line. */
+static bool make_said_room(struct process *process)
+{
+	struct buf *said = &process->said;
+	return said->len <= process->settings->line_bytes && count_line(process, said->len + READ_BYTES) &&
+	       buf_reserve(said, READ_BYTES);
+}
+
 /* Once. 0: nothing there now; -1: the end. */
 static int read_out(struct process *process)
 {
 	struct buf *said = &process->said;
 	size_t from = said->len;
-	if (from > process->settings->line_bytes || !buf_reserve(said, READ_BYTES)) {
-		give_up_line(process); /* too long, or memory is out: the same to its caller */
+	if (!make_said_room(process)) {
+		give_up_line(process); /* too long, or there is no room or memory: the same to its caller */
+		count_line(process, 0);
 		if (!buf_reserve(said, READ_BYTES)) {
 			buf_fini(said);
 			return 0;
@@ -170,11 +194,13 @@ static int read_out(struct process *process)
 	if (got == 0)
 		return -1;
 	said->len += (size_t)got;
+	loop_spend(process->loop, (size_t)got);
 	give_lines(process, from);
 	if (process->skipping) {
 		keep_tail(process, buf_slice(said));
 		buf_reset(said);
 	}
+	count_line(process, said->len);
 	return 1;
 }
 
@@ -186,6 +212,8 @@ static void on_out(struct loop_watch *watch, uint32_t events)
 	for (int i = 0; i < READS_PER_TURN; i++) {
 		process->lines = 0;
 		process->of_use = false;
+		if (loop_spent(process->loop))
+			return; /* it stays readable: the next turn reads on */
 		int more = read_out(process);
 		if (more == 0 || (more > 0 && process->lines && !process->of_use))
 			return; /* nothing there, or noise: it is another's turn */
@@ -534,6 +562,7 @@ void process_free(struct process *process)
 		return;
 	process_stop(process);
 	drop_all(process);
+	count_line(process, 0);
 	buf_fini(&process->said);
 	free(process);
 }

@@ -37,6 +37,10 @@ struct process_events {
 	 * ("exited with status 1", "was killed by signal 9"), valid in here only; cannot_start: it could not even be
 	 * executed. */
 	void (*ended)(void *context, bool cannot_start, const char *reason);
+	/* So many bytes of a line will be gathered; false: it is given up, as if it were too long. And: they are no more.
+	 * NULL: nobody counts. */
+	bool (*hold)(void *context, size_t bytes);
+	void (*let_go)(void *context, size_t bytes);
 };
 
 /* NULL: `error` says why (descriptors or memory are out). The loop outlives it. */

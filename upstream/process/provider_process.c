@@ -270,8 +270,7 @@ static struct upstream *process_make(const struct upstream_settings *settings, s
 				     struct loop *loop, struct meter *meter)
 {
 	struct process_upstream *upstream = calloc(1, sizeof *upstream);
-	(void)transport;
-	if (!upstream || !(upstream->pool = process_pool_new(settings, loop, meter))) {
+	if (!upstream || !(upstream->pool = process_pool_new(settings, transport, loop, meter))) {
 		free(upstream);
 		return NULL;
 	}

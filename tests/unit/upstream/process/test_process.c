@@ -25,6 +25,7 @@ struct witness {
 	struct process *process;
 	struct buf lines, complaints; /* each with a newline */
 	size_t line_count, overlong, samples;
+	size_t held, room;                 /* bytes of lines; of them at most */
 	char tail[PROCESS_TAIL_BYTES + 1]; /* of the last overlong line */
 	uint64_t resident_bytes;
 	bool ended, cannot_start;
@@ -76,7 +77,24 @@ static void on_ended(void *context, bool cannot_start, const char *reason)
 	witness->process = NULL;
 }
 
-static const struct process_events events = { on_line, on_overlong, on_complained, on_sampled, on_ended };
+static bool on_hold(void *context, size_t bytes)
+{
+	struct witness *witness = context;
+	if (witness->held + bytes > witness->room)
+		return false;
+	witness->held += bytes;
+	return true;
+}
+
+static void on_let_go(void *context, size_t bytes)
+{
+	struct witness *witness = context;
+	assert_true(bytes <= witness->held);
+	witness->held -= bytes;
+}
+
+static const struct process_events events = { on_line,  on_overlong, on_complained, on_sampled,
+					      on_ended, on_hold,     on_let_go };
 
 static struct process_settings settings_of(const char *const *argv)
 {
@@ -90,7 +108,7 @@ static struct process_settings settings_of(const char *const *argv)
 static bool start(struct witness *witness, const struct process_settings *settings)
 {
 	char error[200];
-	*witness = (struct witness){ .lines = BUF_INIT(1 << 24), .complaints = BUF_INIT(1 << 24) };
+	*witness = (struct witness){ .room = 1 << 24, .lines = BUF_INIT(1 << 24), .complaints = BUF_INIT(1 << 24) };
 	witness->process = process_start(settings, loop, &events, witness, error, sizeof error);
 	return witness->process != NULL;
 }
@@ -204,6 +222,25 @@ static void a_reader_that_is_slow_gets_all_of_it(void **state)
 	WAIT_FOR(witness.line_count == put - 1);
 	process_stop(witness.process);
 	WAIT_FOR(witness.ended);
+	forget(&witness);
+}
+
+static void a_line_without_room_is_dropped_and_told(void **state)
+{
+	struct witness witness;
+	const char *const argv[] = {
+		"sh", "-c", "for n in 800 3000; do head -c ${n}000 /dev/zero | tr '\\0' x; echo; done; echo short", NULL
+	};
+	struct process_settings settings = settings_of(argv);
+	settings.line_bytes = 1 << 24;
+	(void)state;
+	assert_true(start(&witness, &settings));
+	witness.room = 1 << 20;
+	WAIT_FOR(witness.ended);
+	assert_int_equal(witness.line_count, 2); /* the one there was room for, and the short one */
+	assert_int_equal(witness.lines.len, 800 * 1000 + 1 + sizeof "short");
+	assert_int_equal(witness.overlong, 1);
+	assert_int_equal(witness.held, 0);
 	forget(&witness);
 }
 
@@ -571,6 +608,7 @@ int main(void)
 		cmocka_unit_test(lines_go_in_and_come_out),
 		cmocka_unit_test(a_reader_that_is_slow_gets_all_of_it),
 		cmocka_unit_test(an_overlong_line_is_dropped_and_told),
+		cmocka_unit_test(a_line_without_room_is_dropped_and_told),
 		cmocka_unit_test(the_last_words_come_before_the_end),
 		cmocka_unit_test(the_environment_is_clean),
 		cmocka_unit_test(the_gateways_environment_is_not_in_its_helpers),
