@@ -3,7 +3,7 @@
 """Real MCP clients and the official conformance suite against jitney: `./dev conformance`.
 
 usage: run.py JITNEY MODULES [BEHIND...]
-MODULES: a folder in which package.json's packages are installed. BEHIND: how the suite's tools stand behind the gateway,
+MODULES: a folder in which package.json's packages are installed, and those of python-2.txt and python-1.txt in environments. BEHIND: how the suite's tools stand behind the gateway,
 rest, http, stdio, or both of these at once; client: the suite plays the server and the gateway is its client. All of them, unless some are named.
 Prints a line for each check, ends with 1 if one failed."""
 import json
@@ -16,8 +16,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import clients
+
 HERE = Path(__file__).resolve().parent
 LIMIT_SECONDS = 120
+PYTHON_LIMIT_SECONDS = 300
 PYTHON = "/usr/bin/python3"
 
 KINDS = ("rest", "http", "stdio", "both")
@@ -142,6 +145,13 @@ class Checks:
         fine, said = self.run(self.modules / "clients.mjs", url, which)
         self.report(fine, which, said.strip() if fine else "", said)
 
+    def python_client(self, url, which):
+        environment = self.modules / ("python-1" if which in clients.FIRST else "python-2")
+        command = [environment / "bin" / "python", HERE / "clients.py", url, which]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PYTHON_LIMIT_SECONDS, check=False)
+        fine, said = done.returncode == 0, done.stdout + done.stderr
+        self.report(fine, which, done.stdout.strip() if fine else "", said)
+
     def inspector(self, url, era):
         binary = self.modules / "node_modules" / "@modelcontextprotocol" / "inspector"
         entry = json.loads((binary / "package.json").read_text())["bin"]
@@ -175,6 +185,8 @@ def check(checks, jitney, behind):
         try:
             for which in ("sdk-1", "client-2-legacy", "client-2-auto", "client-2-pinned"):
                 checks.client(bench.url, which)
+            for which in clients.CLIENTS:
+                checks.python_client(bench.url, which)
             for era in ("legacy", "modern"):
                 checks.inspector(bench.url, era)
             for suite, version, name in scenarios(behind):
