@@ -98,6 +98,7 @@ static struct name *take_waiting_locked(void)
 static void *look_up(void *context)
 {
 	struct name *name = context;
+	pthread_setname_np(pthread_self(), "resolver");
 	while (name) {
 		struct resolved resolved = { 0 };
 		const char *why = find_addresses(name->host, &resolved);

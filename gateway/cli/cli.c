@@ -20,7 +20,7 @@ enum { IMPORT_BYTES_MAX = 4 << 20, BODY_BYTES_MAX = 256 << 20, DEPTH = 512 };
 static bool read_stream(FILE *file, struct buf *text)
 {
 	char block[16384];
-	for (size_t got; (got = fread(block, 1, sizeof block, file)) > 0;)
+	for (size_t got; !text->failed && (got = fread(block, 1, sizeof block, file)) > 0;) /* it may be endless */
 		buf_put(text, (struct slice){ block, got });
 	return !ferror(file) && !text->failed;
 }

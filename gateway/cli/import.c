@@ -10,16 +10,27 @@
 #include "base/compiler.h"
 #include "base/json_write.h"
 #include "base/utf8.h"
+#include "gateway/cli/import_secrets.h"
 #include "upstream/upstream.h"
 
-enum { OUT_BYTES_MAX = 16 << 20, NAME_BYTES = 65, DEPTH_MAX = 64, REASON_BYTES = 200, TIMEOUT_MAX_MS = 3600 * 1000 };
+enum {
+	OUT_BYTES_MAX = 16 << 20,
+	NAME_BYTES = 65,
+	NUMBER_BYTES = 8 /* of a name, "_12345" */,
+	DEPTH_MAX = 64,
+	REASON_BYTES = 200,
+	TIMEOUT_MAX_MS = 3600 * 1000
+};
 
 struct import {
 	struct buf *body;            /* of upstreams: */
 	struct buf variables;        /* comment lines, one a variable: "#   NAME  what for\n" */
-	struct buf names;            /* upstreams so far, each between line feeds */
 	struct buf top;              /* members of the file that are not taken over */
-	struct json_object *secrets; /* by the variable's name: the secret it stands for */
+	struct json_object *names;   /* of upstreams so far: members without a value */
+	struct json_object *taken;   /* names of variables that stand for a secret: likewise */
+	struct json_object *noted;   /* names of variables that `variables` has: likewise */
+	struct json_object *given;   /* by the name that was wanted for it and the secret: the variable's name */
+	struct json_object *numbers; /* by the name that was wanted: the last number behind it */
 	const char *indent;          /* before each line of a server: "  ", or "  # " for one that is switched off */
 	char server[NAME_BYTES];
 	size_t servers;
@@ -166,16 +177,49 @@ static void put_variable_name(struct buf *out, struct slice text)
 		buf_put_char(out, isalnum((unsigned char)text.at[i]) ? (char)toupper((unsigned char)text.at[i]) : '_');
 }
 
+/* False: it has been there. Takes the value. */
+static bool add_member(struct import *import, struct json_object *object, const char *name, struct json_object *value)
+{
+	if (json_object_object_get_ex(object, name, NULL)) {
+		json_object_put(value);
+		return false;
+	}
+	if (json_object_object_add(object, name, value) == 0)
+		return true;
+	json_object_put(value);
+	import->failed = true;
+	return true;
+}
+
+/* Make it a name that is not in `taken` yet, by a number behind it where it has to be, and put it in there. */
+static void claim_name(struct import *import, struct json_object *taken, struct buf *name)
+{
+	struct buf stem = BUF_INIT(1024);
+	struct json_object *last = NULL;
+	buf_put(&stem, buf_slice(name));
+	int number = json_object_object_get_ex(import->numbers, buf_cstr(&stem), &last) ? json_object_get_int(last) : 1;
+	while (!add_member(import, taken, buf_cstr(name), NULL) && !name->failed && !stem.failed) {
+		buf_reset(name);
+		buf_printf(name, "%s_%d", buf_cstr(&stem), ++number);
+	}
+	if (last) {
+		json_object_set_int(last, number);
+	} else if (number > 1) {
+		last = json_object_new_int(number);
+		import->failed |= !last;
+		add_member(import, import->numbers, buf_cstr(&stem), last);
+	}
+	drop_text(import, &stem);
+}
+
 /* Append ${NAME}, and note that it has to be set. */
 static void put_variable(struct import *import, struct buf *out, struct slice name, const char *what_for)
 {
-	struct buf line = BUF_INIT(1024);
-	buf_printf(&line, "#   %.*s  ", SLICE_ARG(name));
-	if (!memmem(buf_slice(&import->variables).at, import->variables.len, buf_slice(&line).at, line.len)) {
-		buf_put(&import->variables, buf_slice(&line));
-		buf_printf(&import->variables, "%s of %s\n", what_for, import->server);
-	}
-	drop_text(import, &line);
+	struct buf text = BUF_INIT(1024);
+	buf_put(&text, name);
+	if (add_member(import, import->noted, buf_cstr(&text), NULL))
+		buf_printf(&import->variables, "#   %.*s  %s of %s\n", SLICE_ARG(name), what_for, import->server);
+	drop_text(import, &text);
 	buf_put_text(out, "${");
 	buf_put(out, name);
 	buf_put_char(out, '}');
@@ -228,96 +272,36 @@ static void put_expanded(struct import *import, struct buf *out, struct slice te
 	}
 }
 
-/* Whether something of this name is likely a secret. */
-static bool sounds_secret(struct slice name)
-{
-	static const char *const words[] = {
-		"key", "token", "secret", "passw", "auth", "cred", "pat", "cookie", "dsn"
-	};
-	for (size_t i = 0; i < countof(words); i++)
-		for (size_t at = 0; at + strlen(words[i]) <= name.len; at++) {
-			if (strncasecmp(name.at + at, words[i], strlen(words[i])) != 0)
-				continue;
-			/* "pat" as a word: GITHUB_PAT, not PATH */
-			bool word = strcmp(words[i], "pat") != 0 ||
-				    (at + 3 == name.len && (at == 0 || !isalpha((unsigned char)name.at[at - 1])));
-			if (word)
-				return true;
-		}
-	return false;
-}
-
-static bool begins_with(struct slice text, const char *with)
-{
-	return text.len >= strlen(with) && memcmp(text.at, with, strlen(with)) == 0;
-}
-
-/* Twenty letters and digits in a row, some of each: no word and no name of a package is like that. */
-static bool looks_random(struct slice text)
-{
-	size_t run = 0, letters = 0, digits = 0;
-	for (size_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char)text.at[i];
-		if (!isalnum(c)) {
-			run = letters = digits = 0;
-			continue;
-		}
-		run++;
-		letters += isalpha(c) != 0;
-		digits += isdigit(c) != 0;
-		if (run >= 20 && letters && digits)
-			return true;
-	}
-	return false;
-}
-
-/* Whether a value is likely a secret whatever it is called: issuers' prefixes, URLs with a password, random text. */
-static bool looks_secret(struct slice text)
-{
-	static const char *const issued[] = { "sk-",   "ghp_",  "gho_", "ghs_",    "github_pat_", "glpat-",
-					      "xoxb-", "xoxp-", "AKIA", "AIza",    "eyJ",         "hf_",
-					      "npm_",  "pk_",   "rk_",  "Bearer ", "Basic " };
-	for (size_t i = 0; i < countof(issued); i++)
-		if (begins_with(text, issued[i]))
-			return true;
-	const char *host = memmem(text.at, text.len, "://", 3);
-	if (host) {
-		size_t rest = text.len - (size_t)(host + 3 - text.at);
-		const char *path = memchr(host + 3, '/', rest);
-		if (memchr(host + 3, '@', path ? (size_t)(path - host) - 3 : rest))
-			return true;
-	}
-	return looks_random(text);
-}
-
 /* ---------------------------------------------------------------- writing */
 
-/* "text" as a scalar of YAML, which takes JSON's strings but for three characters that it takes for line breaks. */
+/* What YAML does not take as it is, or for a line break; what a terminal takes for a command; what lets a text look other
+ * than it is (marks of direction). 0: none of it. `at` has a valid character of so many bytes. */
+static unsigned must_be_escaped(const unsigned char *at, size_t len)
+{
+	unsigned code = len == 1   ? (at[0] == 0x7F ? 0x7Fu : 0)
+			: len == 2 ? (at[0] & 0x1Fu) << 6 | (at[1] & 0x3Fu)
+			: len == 3 ? (at[0] & 0x0Fu) << 12 | (at[1] & 0x3Fu) << 6 | (at[2] & 0x3Fu)
+				   : 0;
+	bool control = code >= 0x7F && code < 0xA0;
+	bool direction = (code >= 0x200E && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) ||
+			 (code >= 0x2066 && code <= 0x2069);
+	return control || direction || code == 0xFEFF || code >= 0xFFFE ? code : 0;
+}
+
+/* "text" as a scalar of YAML, which takes JSON's strings but for some characters. */
 static void put_quoted(struct import *import, struct slice text)
 {
-	static const struct {
-		struct slice bytes;
-		const char *escape;
-	} breaks[] = { { SLICE("\xC2\x85"), "\\u0085" },
-		       { SLICE("\xE2\x80\xA8"), "\\u2028" },
-		       { SLICE("\xE2\x80\xA9"), "\\u2029" } };
 	struct buf quoted = BUF_INIT(OUT_BYTES_MAX);
-	json_put_string(&quoted, text);
+	json_put_string(&quoted, text); /* valid UTF-8, whatever came */
 	struct slice rest = buf_slice(&quoted);
 	while (rest.len) {
-		size_t taken = 1;
-		const char *escape = NULL;
-		for (size_t i = 0; i < countof(breaks) && !escape; i++)
-			if (rest.len >= breaks[i].bytes.len &&
-			    memcmp(rest.at, breaks[i].bytes.at, breaks[i].bytes.len) == 0) {
-				escape = breaks[i].escape;
-				taken = breaks[i].bytes.len;
-			}
-		if (escape)
-			buf_put_text(import->body, escape);
+		size_t len = utf8_char(rest.at, rest.len);
+		unsigned code = must_be_escaped((const unsigned char *)rest.at, len);
+		if (code)
+			buf_printf(import->body, "\\u%04X", code);
 		else
-			buf_put_char(import->body, *rest.at);
-		rest = (struct slice){ rest.at + taken, rest.len - taken };
+			buf_put(import->body, (struct slice){ rest.at, len });
+		rest = (struct slice){ rest.at + len, rest.len - len };
 	}
 	drop_text(import, &quoted);
 }
@@ -342,22 +326,20 @@ static void put_comment(struct import *import, const char *format, ...)
 /* A variable stands for one secret: where its name has been given to another one, it gets a number. */
 static void number_variable(struct import *import, struct buf *variable, struct slice secret)
 {
-	struct json_object *known = NULL, *value = json_object_new_string_len(secret.at, (int)secret.len);
-	struct buf stem = BUF_INIT(1024);
-	buf_put(&stem, buf_slice(variable));
-	for (unsigned n = 2; json_object_object_get_ex(import->secrets, buf_cstr(variable), &known); n++) {
-		if (json_object_equal(known, value))
-			break;
+	struct buf which = BUF_INIT(OUT_BYTES_MAX);
+	struct json_object *given = NULL;
+	buf_put(&which, buf_slice(variable));
+	json_put_string(&which, secret);
+	if (json_object_object_get_ex(import->given, buf_cstr(&which), &given)) {
 		buf_reset(variable);
-		buf_printf(variable, "%s_%u", buf_cstr(&stem), n);
-		if (variable->failed || stem.failed)
-			break;
+		buf_put(variable, text_of(given));
+	} else {
+		claim_name(import, import->taken, variable);
+		given = json_object_new_string(buf_cstr(variable));
+		import->failed |= !given;
+		add_member(import, import->given, buf_cstr(&which), given);
 	}
-	if (known || !value || json_object_object_add(import->secrets, buf_cstr(variable), value) != 0) {
-		import->failed |= !value;
-		json_object_put(value);
-	}
-	drop_text(import, &stem);
+	drop_text(import, &which);
 }
 
 /* ${SERVER_NAME}, or ${NAME} without `prefix`, for `secret`. */
@@ -383,7 +365,7 @@ static void put_value(struct import *import, struct slice text, const char *pref
 {
 	struct buf value = BUF_INIT(OUT_BYTES_MAX);
 	bool variable = memmem(text.at, text.len, "${", 2);
-	if (!variable && text.len && (sounds_secret(name) || looks_secret(text)))
+	if (!variable && text.len && (import_sounds_secret(name) || import_looks_secret(text)))
 		put_secret(import, &value, prefix, name.len ? name : SLICE("SECRET"), text);
 	else
 		put_expanded(import, &value, text);
@@ -429,7 +411,7 @@ static bool put_assignment(struct import *import, struct slice argument)
 	struct slice name = { argument.at, (size_t)(at - argument.at) };
 	size_t before = name.len + (at == colon ? 2 : 1);
 	struct slice set = { argument.at + before, argument.len - before };
-	if (!set.len || (!sounds_secret(name) && !looks_secret(set)))
+	if (!set.len || (!import_sounds_secret(name) && !import_looks_secret(set)))
 		return false;
 	struct buf value = BUF_INIT(OUT_BYTES_MAX);
 	buf_put(&value, (struct slice){ argument.at, before });
@@ -447,7 +429,7 @@ static struct slice flag_of(struct slice before, struct slice argument)
 	bool port = argument.len > 0; /* 8080, 127.0.0.1:8080:80 */
 	for (size_t i = 0; i < argument.len; i++)
 		port &= isdigit((unsigned char)argument.at[i]) || argument.at[i] == ':' || argument.at[i] == '.';
-	if (before.len > 2 && begins_with(before, "--") && !memchr(before.at, '=', before.len))
+	if (before.len > 2 && import_begins(before, "--") && !memchr(before.at, '=', before.len))
 		return (struct slice){ before.at + 2, before.len - 2 };
 	if (slice_equal(before, SLICE("-k")))
 		return SLICE("key");
@@ -477,22 +459,16 @@ static void put_arguments(struct import *import, struct json_object *list)
 /* A name that upstreams may have, and that no other server of the file has. */
 static void name_server(struct import *import, struct slice name)
 {
-	char line[NAME_BYTES + 2];
-	size_t len = 0;
-	for (; len < name.len && len < NAME_BYTES - 6; len++) {
-		char c = name.at[len];
-		import->server[len] = isalnum((unsigned char)c) || c == '-' ? c : '_';
+	struct buf own = BUF_INIT(NAME_BYTES);
+	for (size_t i = 0; i < name.len && i < NAME_BYTES - NUMBER_BYTES; i++) {
+		char c = name.at[i];
+		buf_put_char(&own, isalnum((unsigned char)c) || c == '-' ? c : '_');
 	}
-	if (len == 0)
-		import->server[len++] = '_';
-	import->server[len] = '\0';
-	for (unsigned n = 2;; n++) {
-		snprintf(line, sizeof line, "\n%s\n", import->server);
-		if (!memmem(buf_slice(&import->names).at, import->names.len, line, strlen(line)))
-			break;
-		snprintf(import->server + len, sizeof import->server - len, "_%u", n % 10000);
-	}
-	buf_put_text(&import->names, line);
+	if (own.len == 0)
+		buf_put_char(&own, '_');
+	claim_name(import, import->names, &own);
+	snprintf(import->server, sizeof import->server, "%s", buf_cstr(&own));
+	drop_text(import, &own);
 	buf_put_char(import->body, '\n');
 	if (slice_equal(name, slice_of(import->server)))
 		return;
@@ -564,6 +540,23 @@ static void find_obstacle(const struct server *server, char *why, size_t bytes)
 	}
 }
 
+/* The path's parts that open doors become ${SERVER_URL}. */
+static void put_path(struct import *import, struct buf *out, struct slice path)
+{
+	while (path.len) {
+		const char *slash = memchr(path.at + 1, '/', path.len - 1);
+		size_t len = slash ? (size_t)(slash - path.at) : path.len;
+		struct slice segment = { path.at + 1, len - 1 };
+		if (import_opens_doors(segment)) {
+			buf_put_char(out, '/');
+			put_secret(import, out, import->server, SLICE("URL"), segment);
+		} else {
+			put_expanded(import, out, (struct slice){ path.at, len });
+		}
+		path = (struct slice){ path.at + len, path.len - len };
+	}
+}
+
 /* A URL's query may be a secret: it is shown as what stands before it. */
 static void put_url(struct import *import, struct slice url)
 {
@@ -573,7 +566,13 @@ static void put_url(struct import *import, struct slice url)
 		url.len = (size_t)(query - url.at);
 	if (url.len && memchr(url.at, '@', url.len))
 		url = SLICE("https://HOST");
-	put_expanded(import, &value, url);
+	const char *host = memmem(url.at, url.len, "://", 3), *end = url.at + url.len;
+	const char *path = host ? memchr(host + 3, '/', (size_t)(end - host) - 3) : NULL;
+	if (memmem(url.at, url.len, "${", 2)) /* of which one may hold a slash */
+		path = NULL;
+	put_expanded(import, &value, (struct slice){ url.at, path ? (size_t)(path - url.at) : url.len });
+	if (path)
+		put_path(import, &value, (struct slice){ path, (size_t)(end - path) });
 	put_line(import, "endpoints");
 	buf_put_text(import->body, " [ { url: ");
 	put_quoted(import, buf_slice(&value));
@@ -670,19 +669,18 @@ static void put_head(const struct import *import, const char *file, struct buf *
 bool import_convert(struct slice text, const char *file, struct buf *out, char *error, size_t error_bytes)
 {
 	struct buf body = BUF_INIT(OUT_BYTES_MAX);
-	struct import import = { .body = &body,
-				 .variables = BUF_INIT(OUT_BYTES_MAX),
-				 .names = BUF_INIT(OUT_BYTES_MAX),
-				 .top = BUF_INIT(OUT_BYTES_MAX),
-				 .secrets = json_object_new_object() };
+	struct import import = { .body = &body, .variables = BUF_INIT(OUT_BYTES_MAX), .top = BUF_INIT(OUT_BYTES_MAX) };
+	struct json_object **const sets[] = { &import.names, &import.taken, &import.noted, &import.given,
+					      &import.numbers };
+	for (size_t i = 0; i < countof(sets); i++)
+		import.failed |= !(*sets[i] = json_object_new_object());
 	error[0] = '\0';
 	struct json_object *root = read_file(utf8_without_mark(text), error, error_bytes);
 	struct json_object *servers = is_object(root) ? find_servers(&import, root) : NULL;
-	import.failed = !import.secrets;
-	if (servers && import.secrets)
+	if (servers && !import.failed)
 		put_servers(&import, servers);
-	bool failed = body.failed || import.variables.failed || import.names.failed || import.failed;
-	if (!*error && !failed && !import.names.len)
+	bool failed = body.failed || import.variables.failed || import.top.failed || import.failed;
+	if (!*error && !failed && json_object_object_length(import.names) == 0)
 		snprintf(error, error_bytes, "has no servers: neither mcpServers nor servers has a member");
 	if (!*error && !failed) { /* what was cut short might show a secret */
 		put_head(&import, file, out);
@@ -690,10 +688,10 @@ bool import_convert(struct slice text, const char *file, struct buf *out, char *
 	}
 	if (!*error && (failed || out->failed))
 		snprintf(error, error_bytes, "is too large, or memory is out");
-	json_object_put(import.secrets);
+	for (size_t i = 0; i < countof(sets); i++)
+		json_object_put(*sets[i]);
 	json_object_put(root);
 	buf_fini(&import.top);
-	buf_fini(&import.names);
 	buf_fini(&import.variables);
 	buf_fini(&body);
 	return !*error;

@@ -64,3 +64,9 @@ def test_what_is_wrong_is_said(tmp_path, provider, words, code, text):
     path.write_text(yaml.safe_dump(json.loads(json.dumps(standard(provider)))))
     done = jitney("explain", "-c", path, *words)
     assert done.returncode == code and text in done.stdout + done.stderr
+
+
+def test_a_file_without_an_end_is_too_large():
+    for command in (["import", "/dev/zero"], ["explain", "-c", "/dev/zero", "tool"], ["check", "-c", "/dev/zero"]):
+        done = subprocess.run([JITNEY, *command], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode in (1, 2) and "too large" in done.stderr, (command, done)

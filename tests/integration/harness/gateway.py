@@ -157,8 +157,10 @@ class Gateway:
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def threads(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+    def threads(self, name=None):
+        """How many there are, of that name or all."""
+        names = [path.read_text().strip() for path in Path(f"/proc/{self.process.pid}/task").glob("*/comm")]
+        return sum(name in (None, each) for each in names)
 
     def resident_bytes(self):
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()

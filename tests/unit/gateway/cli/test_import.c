@@ -231,6 +231,79 @@ static void any_allocation_may_fail(void **state)
 	buf_fini(&yaml);
 }
 
+/* --- a file that is meant to harm --- */
+
+static struct buf text = BUF_INIT(4 << 20);
+
+/* As many servers as there are characters of three bytes from U+4E00 on, each name of one: all become ___. */
+static void names_that_become_the_same_are_told_apart(void **state)
+{
+	(void)state;
+	enum { SERVERS = 12000 };
+	buf_reset(&text);
+	buf_put_text(&text, "{\"mcpServers\":{");
+	for (unsigned i = 0; i < SERVERS; i++) {
+		unsigned c = 0x4E00 + i;
+		buf_printf(&text, "%s\"%c%c%c\":{\"command\":\"x\"}", i ? "," : "", (char)(0xE0 | c >> 12),
+			   (char)(0x80 | (c >> 6 & 0x3F)), (char)(0x80 | (c & 0x3F)));
+	}
+	buf_put_text(&text, "}}");
+	assert_true(convert(buf_cstr(&text)));
+	expect_says("\n  ___:\n");
+	expect_says("\n  ____2:\n");
+	expect_says("\n  ____12000:\n");
+	buf_fini(&text);
+}
+
+/* Each is another secret of the same flag. */
+static void many_secrets_are_told_apart(void **state)
+{
+	(void)state;
+	enum { SECRETS = 60000 };
+	buf_reset(&text);
+	buf_put_text(&text, "{\"mcpServers\":{\"s\":{\"command\":\"x\",\"args\":[\"--token\",\"hush\"");
+	for (unsigned i = 0; i < SECRETS; i++)
+		buf_printf(&text, ",\"--token\",\"hush%u\"", i);
+	buf_put_text(&text, ",\"--token\",\"hush7\"]}}}");
+	yaml = BUF_INIT(16 << 20);
+	assert_true(import_convert(buf_slice(&text), "mcp.json", &yaml, error, sizeof error));
+	expect_says("\"--token\", \"${S_TOKEN}\", \"--token\", \"${S_TOKEN_2}\"");
+	expect_says("\"${S_TOKEN_60001}\", \"--token\", \"${S_TOKEN_9}\"]");
+	assert_null(strstr(buf_cstr(&yaml), "hush"));
+	buf_fini(&text);
+}
+
+static void what_opens_doors_in_an_url_is_not_printed(void **state)
+{
+	(void)state;
+	assert_true(convert(
+		"{\"mcpServers\":{\"z\":{\"url\":\"https://mcp.example.com/api/mcp/s/NDk4ZjQyYmQtYmI0Zi00YzA2/mcp\"},"
+		"\"c\":{\"url\":\"https://h/server/550e8400-e29b-41d4-a716-446655440000\"},"
+		"\"p\":{\"url\":\"https://h/v1/models/\"},\"v\":{\"url\":\"https://h/${input:a/b}/x\"}}}"));
+	expect_says("\"https://mcp.example.com/api/mcp/s/${Z_URL}/mcp\"");
+	expect_says("\"https://h/server/${C_URL}\"");
+	expect_says("\"https://h/v1/models/\"");
+	expect_says("\"https://h/${A_B}/x\"");
+	assert_null(strstr(buf_cstr(&yaml), "NDk4"));
+	assert_null(strstr(buf_cstr(&yaml), "550e"));
+	expect_good(4);
+}
+
+/* C1 controls, marks of direction, what is no character and what is no UTF-8: YAML refuses some, terminals obey others. */
+static void what_is_no_text_is_escaped(void **state)
+{
+	(void)state;
+	assert_true(convert(
+		"{\"mcpServers\":{\"a\":{\"command\":\"a\xC2\x9B\x33\x31m\xE2\x80\xAE\xEF\xBB\xBF\xEF\xBF\xBE\","
+		"\"args\":[\"\xC3\xBC\",\"\\u0007\\u007f\"]}}}"));
+	expect_says("command: \"a\\u009B31m\\u202E\\uFEFF\\uFFFE\"");
+	expect_says("\"\xC3\xBC\"");
+	for (const char *at = buf_cstr(&yaml); *at; at++)
+		assert_true((unsigned char)*at >= 0x20 || *at == '\n');
+	assert_null(strstr(buf_cstr(&yaml), "\x7f"));
+	expect_good(1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +318,10 @@ int main(void)
 		cmocka_unit_test(comments_and_commas_that_editors_allow_are_read),
 		cmocka_unit_test(what_is_no_such_file_is_refused),
 		cmocka_unit_test(any_allocation_may_fail),
+		cmocka_unit_test(names_that_become_the_same_are_told_apart),
+		cmocka_unit_test(many_secrets_are_told_apart),
+		cmocka_unit_test(what_opens_doors_in_an_url_is_not_printed),
+		cmocka_unit_test(what_is_no_text_is_escaped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
