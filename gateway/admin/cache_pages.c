@@ -117,10 +117,14 @@ static bool decode_part(struct slice *part, char text[PURGE_TEXT_BYTES])
 	return true;
 }
 
+/* False likewise, or what is too long to be kept would be kept as everything. */
 static bool decode_purge(struct purge_scope *scope, char text[4][PURGE_TEXT_BYTES])
 {
+	char kept[PURGE_TEXT_BYTES];
+	bool all = !scope->tool.len && !scope->prefix.len && !scope->tag.len && !scope->key.len;
 	return decode_part(&scope->tool, text[0]) && decode_part(&scope->prefix, text[1]) &&
-	       decode_part(&scope->tag, text[2]) && decode_part(&scope->key, text[3]);
+	       decode_part(&scope->tag, text[2]) && decode_part(&scope->key, text[3]) &&
+	       (all || purge_scope_write(scope, kept).len > 0);
 }
 
 /* A typing error in what to purge must not purge everything. */
@@ -148,7 +152,7 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 		return;
 	if (!read_purge(request, &scope, text)) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
-			      "Only tool, prefix, tag and key are known; nothing was purged.");
+			      "Only tool, prefix, tag and key are known, of 256 bytes together; nothing was purged.");
 		return;
 	}
 	if (scope.tool.len && !catalogue_tool(worker->catalogue, scope.tool)) {
