@@ -46,7 +46,7 @@ _jitney() {
 	check) choices='--config --schema --help' ;;
 	explain) choices='--config --help' ;;
 	call) choices='--url --timeout --header --verbose --help' ;;
-	simulate) choices='--tool --rate --seconds --seed --world --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --bytes --plot --help' ;;
+	simulate) choices='--tool --rate --seconds --seed --world --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --flood --flood-urgency --urgency --bytes --plot --help' ;;
 	cache) choices='--url --limit --timeout --header --help' ;;
 	tools) choices='--url --format --timeout --header --help' ;;
 	import | version) choices='--help' ;;
