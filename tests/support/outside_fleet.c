@@ -395,7 +395,7 @@ void fleet_attach(void)
 {
 	cache_tell_purges(cache());
 	fleet.stands = false;
-	fleet.poll_us = clock_now_us();
+	fleet.poll_us = clock_now_us() + outside_roll(UNHEARD_US / 4); /* the values can be had before */
 	if (outside.kind == OUTSIDE_REDIS)
 		validity_share(cache_rule(cache()), UNHEARD_US);
 	else

@@ -50,6 +50,7 @@ static struct asking asks[ASKS];
 static unsigned seed, scenario;
 static const struct speech *favourites[2];
 static uint64_t writes_asked, policy_changed; /* moment */
+static unsigned purges_of_1000;               /* steps */
 static uint8_t digests[DIGESTS][KEY_DIGEST_BYTES];
 static struct cache_policy loose[64]; /* of the tools, before they were changed */
 static size_t ended_with[OUTCOME_COUNT], sources[SOURCE_BYPASS + 1], fell_back, from_outside, purged, restarts;
@@ -501,9 +502,9 @@ static void step(void)
 		gateway_turn(&world, roll(2));
 	else if (what < 920)
 		settle();
-	else if (what < 928)
+	else if (what < 920 + purges_of_1000)
 		purge();
-	else if (what < 940)
+	else if (what < 950)
 		for (size_t i = roll(DIGESTS); i < DIGESTS; i++)
 			cache_drop(world.gateway.cache, digests[i]); /* no room for it */
 	else if (what < 990)
@@ -524,6 +525,7 @@ static void run_scenario(void)
 	memset(digests, 0, sizeof digests);
 	memset(&world, 0, sizeof world);
 	writes_asked = policy_changed = 0;
+	purges_of_1000 = roll(3) ? 5 : 25;
 	truth_begin();
 	for (size_t i = 0; i < countof(favourites); i++)
 		favourites[i] = &speeches[roll((unsigned)speech_count)];
