@@ -6,6 +6,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
 	gateway/admin/config_page.c \
 	gateway/admin/export.c gateway/admin/export.h \
+	gateway/admin/file_watch.c gateway/admin/file_watch.h \
 	gateway/admin/health.c gateway/admin/health.h \
 	gateway/admin/endpoints_page.c \
 	gateway/admin/pages.c gateway/admin/pages.h \
@@ -28,6 +29,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/cli.c gateway/cli/cli.h \
 	gateway/cli/cli_cache.c \
 	gateway/cli/cli_client.c gateway/cli/cli_client.h \
+	gateway/cli/cli_reload.c \
 	gateway/cli/explain.c \
 	gateway/cli/import.c gateway/cli/import.h \
 	gateway/cli/import_secrets.c gateway/cli/import_secrets.h \

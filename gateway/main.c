@@ -38,6 +38,7 @@ static const struct command {
 	{ "explain", cli_explain, "say what a tool's flight, cache key and lane are made of, and why" },
 	{ "call", cli_call, "call a tool through a running gateway" },
 	{ "tools", cli_tools, "list the tools of a running gateway" },
+	{ "reload", cli_reload, "have a running gateway read its configuration anew" },
 	{ "cache", cli_cache, "look at, move, or drop what a running gateway has cached" },
 	{ "import", cli_import, "turn an MCP client's list of servers into a configuration" },
 	{ "simulate", cli_simulate, "what other batch windows would have done to an access log" },

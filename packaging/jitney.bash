@@ -5,7 +5,7 @@ _jitney() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} choices=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'serve check explain call tools cache import simulate version --help' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'serve check explain call tools reload cache import simulate version --help' -- "$word")
 		return
 	fi
 	[[ $word == -* ]] && previous= # an option, whatever else could stand here
@@ -43,7 +43,8 @@ _jitney() {
 	esac
 	case $command in
 	serve) choices='--config --help' ;;
-	check) choices='--config --schema --help' ;;
+	check) choices='--config --against --schema --help' ;;
+	reload) choices='--url --timeout --header --help' ;;
 	explain) choices='--config --help' ;;
 	call) choices='--url --timeout --header --verbose --help' ;;
 	simulate) choices='--tool --rate --seconds --seed --world --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --flood --flood-urgency --urgency --bytes --plot --help' ;;

@@ -9,12 +9,15 @@
 #include "base/crash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "gateway/admin/file_watch.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/reply.h"
 #include "gateway/config/difference.h"
 #include "gateway/tools/registry.h"
 
+#define WATCH "watch"                  /* who asks, when a file has changed */
+#define RETRY_US (10 * CLOCK_US_PER_S) /* to watch, where the kernel has refused */
 enum { TEXT_BYTES_MAX = 64 << 20, MESSAGES_LOGGED = 20 };
 
 struct reload {
@@ -26,6 +29,7 @@ struct reload {
 	bool started;               /* main's */
 	atomic_bool stopping;       /* a */
 	struct generation *current; /* the thread's: held */
+	struct file_watch *watch;   /* the thread's; NULL: nothing is watched */
 	pthread_mutex_t mutex;
 	struct buf last; /* m: what the last one came to, a JSON object; empty: there was none */
 };
@@ -34,6 +38,7 @@ struct reload {
 /* What a reload came to. */
 struct outcome_of_reload {
 	bool good;
+	bool nothing;    /* good, and all is as it was */
 	struct buf text; /* good: the reply; else its errors, a JSON array of texts */
 };
 
@@ -184,13 +189,16 @@ static void take_config(struct reload *reload, const char *who, struct config *c
 	struct difference difference;
 	const struct config *process = reload->gateway->config;
 	bool good = difference_find(&difference, process, reload->current, &config->generation);
-	if (good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0)
+	outcome->nothing = good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0;
+	if (outcome->nothing)
 		config_free(config);
 	else if (good)
 		good = use_config(reload, who, config, difference.same, &errors);
 	else
 		config_free(config);
-	if (good)
+	if (outcome->nothing && strcmp(who, WATCH) == 0) /* it looked, and nobody has asked */
+		outcome->good = true;
+	else if (good)
 		report_success(reload, who, &difference, outcome);
 	else
 		report_failure(reload, who, &errors, outcome);
@@ -213,7 +221,36 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 	else
 		report_failure(reload, who, &errors, outcome);
 	buf_fini(&errors);
-	note_last(reload, who, outcome);
+	if (outcome->text.len)
+		note_last(reload, who, outcome);
+}
+
+/* ---------------------------------------------------------------- watching */
+
+static void on_files_changed(void *context)
+{
+	struct outcome_of_reload outcome = { 0 };
+	read_anew(context, WATCH, &outcome);
+	buf_fini(&outcome.text);
+}
+
+/* The files of the generation in force, if it says so; a watch that goes on misses nothing. */
+static void watch_files(struct reload *reload)
+{
+	const struct generation *now = reload->current;
+	const char *paths[CONFIG_FILES_MAX + 1] = { reload->gateway->config->path };
+	memcpy(paths + 1, now->files, now->file_count * sizeof *paths);
+	if (reload->watch && now->watch &&
+	    file_watch_is_of(reload->watch, paths, 1 + now->file_count, now->debounce_us))
+		return;
+	file_watch_free(reload->watch);
+	reload->watch = NULL;
+	if (!now->watch)
+		return;
+	reload->watch =
+		file_watch_new(reload->loop, paths, 1 + now->file_count, now->debounce_us, on_files_changed, reload);
+	if (!reload->watch)
+		log_lines(WATCH, "reload.watch: the kernel refuses, or memory is out; nothing is watched");
 }
 
 /* ---------------------------------------------------------------- who asks */
@@ -328,8 +365,11 @@ static void *run_reload(void *context)
 	struct reload *reload = context;
 	crash_handler_thread();
 	while (!atomic_load_explicit(&reload->stopping, memory_order_acquire)) {
-		loop_wait(reload->loop, CLOCK_NEVER);
+		watch_files(reload);
+		loop_wait(reload->loop,
+			  reload->current->watch && !reload->watch ? loop_now(reload->loop) + RETRY_US : CLOCK_NEVER);
 		mailbox_open(&reload->mailbox);
+		loop_run_timers(reload->loop);
 	}
 	return NULL;
 }
@@ -388,6 +428,7 @@ void reload_free(struct reload *reload)
 {
 	if (!reload)
 		return;
+	file_watch_free(reload->watch);
 	generation_unref(reload->current);
 	loop_free(reload->loop);
 	buf_fini(&reload->last);

@@ -33,15 +33,17 @@ static const char serve_help[] =
 	"A second signal ends it at once. SIGHUP reads the configuration anew, SIGUSR1 opens the log file anew.\n\n"
 	"  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n";
 
-static const char check_help[] = "usage: jitney check [-c FILE]\n"
+static const char check_help[] = "usage: jitney check [-c FILE] [--against URL]\n"
 				 "       jitney check --schema\n\n"
 				 "Reads a configuration and prints every mistake as file:line:column: message.\n\n"
 				 "  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n"
+				 "      --against URL  print what differs in the gateway whose admin listener this is\n"
 				 "      --schema       print the JSON Schema of the file, for editors\n";
 
 static const struct option config_options[] = {
 	{ "config", required_argument, NULL, 'c' },
 	{ "schema", no_argument, NULL, 's' },
+	{ "against", required_argument, NULL, 'a' },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -49,6 +51,7 @@ static const struct option config_options[] = {
 /* What serve and check are told. */
 struct config_words {
 	const char *path;
+	const char *against; /* NULL: nothing */
 	bool schema, help;
 };
 
@@ -64,6 +67,9 @@ static const char *read_config_words(int argc, char **argv, struct config_words 
 		case 's':
 			words->schema = true;
 			break;
+		case 'a':
+			words->against = optarg;
+			break;
 		case 'h':
 			words->help = true;
 			return NULL;
@@ -78,7 +84,7 @@ int cli_serve(int argc, char **argv)
 {
 	struct config_words words;
 	const char *wrong = read_config_words(argc, argv, &words);
-	if (words.schema)
+	if (words.schema || words.against)
 		wrong = "an option is not known or lacks its value";
 	if (wrong)
 		return cli_wrong_usage("serve", wrong);
@@ -122,9 +128,12 @@ int cli_check(int argc, char **argv)
 		fputs(buf_cstr(&errors), stderr);
 	if (ok && config->warnings)
 		fputs(config->warnings, stderr);
+	int code = ok ? EXIT_SUCCESS : EXIT_USAGE;
+	if (ok && words.against)
+		code = cli_print_against(config, words.against);
 	buf_fini(&errors);
 	config_free(config);
-	return ok ? EXIT_SUCCESS : EXIT_USAGE;
+	return code;
 }
 
 /* ---------------------------------------------------------------- import */

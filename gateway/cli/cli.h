@@ -14,7 +14,12 @@ int cli_explain(int argc, char **argv); /* explain.c */
 int cli_call(int argc, char **argv);
 int cli_tools(int argc, char **argv);
 int cli_cache(int argc, char **argv); /* cli_cache.c */
+int cli_reload(int argc, char **argv); /* cli_reload.c */
 int cli_import(int argc, char **argv);
 int cli_simulate(int argc, char **argv); /* simulate.c */
+
+struct config;
+/* Print what is different in the gateway whose admin listener is at url. Returns the exit code. cli_reload.c */
+int cli_print_against(const struct config *config, const char *url);
 
 #endif

@@ -218,11 +218,24 @@ static void check_tool(struct config_load *load, struct tool_draft *draft)
 		config_check_route(load, draft, upstream);
 }
 
+static void check_reload(struct config_load *load, const struct node *root)
+{
+	struct generation *generation = &load->config->generation;
+	const struct node *node = node_find(root, "reload.debounce");
+	if (!generation->debounce || strcmp(generation->debounce, "auto") == 0)
+		return;
+	const char *wrong = value_duration(slice_of(generation->debounce), &generation->debounce_us);
+	if (node &&
+	    (wrong || generation->debounce_us < CLOCK_US_PER_MS || generation->debounce_us > 60 * CLOCK_US_PER_S))
+		config_error_at(load, node, "reload.debounce: must be auto, or a duration of 1ms to 1m");
+}
+
 void config_check(struct config_load *load, const struct node *root)
 {
 	check_listeners(load, root);
 	check_identity(load, root);
 	config_check_mcp(load, root);
+	check_reload(load, root);
 	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
 		config_check_redis(load, node_find(root, "cache.redis"));
 	if (node_find(root, "cache.disk") && node_find(root, "cache.disk")->kind == NODE_MAP)

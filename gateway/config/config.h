@@ -44,6 +44,8 @@ const char *tool_grouping_dialect(const struct tool *tool);
 /* Whether replies to calls tell how they came about. */
 enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
 
+enum { CONFIG_FILES_MAX = 64 }; /* of ${file:...}: one more is not watched */
+
 /* Which listeners serve /metrics. */
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
 
@@ -70,8 +72,13 @@ struct generation {
 		const char *lists;    /* a file; NULL: lists are not kept over a restart */
 		uint64_t list_ttl_us; /* what clients are told of tools/list */
 	} mcp;
-	unsigned metrics_on;  /* enum metrics_on */
-	bool access_log;      /* a line in the log for each request */
+	unsigned metrics_on;                 /* enum metrics_on */
+	bool access_log;                     /* a line in the log for each request */
+	bool watch;                          /* the file, and those it names, are watched */
+	const char *debounce;                /* as written */
+	uint64_t debounce_us;                /* 0: it is found by how they are written */
+	const char *files[CONFIG_FILES_MAX]; /* that ${file:...} names */
+	size_t file_count;
 	size_t bytes;         /* of the file */
 	const char *hash;     /* likewise: SHA-256, 64 hexadecimal digits */
 	uint64_t number;      /* 1: the one the process began with */

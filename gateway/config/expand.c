@@ -53,12 +53,22 @@ static const char *read_file(const char *path, struct buf *out)
 	return wrong;
 }
 
+static void note_file(struct generation *generation, const char *path)
+{
+	bool known = generation->file_count == CONFIG_FILES_MAX;
+	for (size_t i = 0; i < generation->file_count && !known; i++)
+		known = strcmp(generation->files[i], path) == 0;
+	if (!known)
+		generation->files[generation->file_count++] = path;
+}
+
 static void fill_file(struct config_load *load, const struct node *node, const char *where, struct slice path,
 		      struct buf *out)
 {
 	const char *full = resolve_path(load, path);
 	if (memchr(path.at, '\0', path.len) || path.len == 0)
 		return config_error_at(load, node, "%s: ${file:...} needs a path", where);
+	note_file(&load->config->generation, full);
 	const char *wrong = read_file(full, out);
 	if (wrong)
 		config_error_at(load, node, "%s: ${file:%.*s}: %s", where, SLICE_ARG(path), wrong);

@@ -153,6 +153,11 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("identity", BLOCK, 0, "Who is calling.")                                                                     \
 	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
+	B("reload", BLOCK, 0, "When this file is read anew, beside SIGHUP and POST /admin/reload.")                    \
+	V("reload.watch", BOOL, config, generation.watch, "", 0, 0, "false", NULL,                                     \
+	  "When it changes, or a file that ${file:…} names.")                                                         \
+	V("reload.debounce", TEXT, config, generation.debounce, "bytes", 1, 16, "auto", NULL,                          \
+	  "auto, or 1ms to 1m: how long all of them must have been left alone before that.")                          \
 	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \
 	T("mcp.allowed_hosts", config, generation.mcp.hosts, generation.mcp.host_count, 0, 256, 255, NULL,                                   \
 	  "The older place of allowed_hosts: both lists count.")                      \

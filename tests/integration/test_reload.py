@@ -11,6 +11,7 @@ import yaml
 
 from harness.gateway import merged
 from harness.poll import until
+from test_process import jitney
 
 SERVER = Path(__file__).parent / "harness" / "stdio_server.py"
 STDIO = {"dialect": "mcp-stdio", "command": sys.executable, "args": [str(SERVER)], "timeout": "15s",
@@ -237,3 +238,89 @@ def test_reloads_under_load_cost_nobody_anything(start, later):
         assert report["wrong"] == 0 and set(report["statuses"]) == {"200"}, report
         assert not any(report["errors"].values()), report
     assert gateway.metrics().sum("upstream_process_starts_total") == 1
+
+
+# ---- watching ------------------------------------------------------------------------------------------------------
+
+
+def events_of(gateway, count):
+    until(lambda: len(gateway.events("config_reloaded")) == count, f"{count} reloads")
+
+
+def test_a_save_is_a_reload_and_a_burst_of_them_is_one(start):
+    gateway = start({"reload": {"watch": True}})
+    write(gateway, {"tools": {"fresh": {"upstream": "array"}}})
+    events_of(gateway, 1)
+    assert in_force(gateway)["asked_by"] == "watch"
+    text = gateway.config_path.read_text()
+    for number in range(30):
+        gateway.config_path.write_text(text.replace("Has an effect.", f"Number {number}."))
+    until(lambda: in_force(gateway)["tools"]["write"]["description"] == "Number 29.", "the last one is in force")
+    assert len(gateway.events("config_reloaded")) <= 10, "far fewer than there were saves"
+    gateway.config_path.with_name("other").write_text("nobody's business")
+    write(gateway, {"tools": {"fresh": None}})
+    until(lambda: gateway.call("fresh").status == 404, "the next one is in force")
+
+
+def test_a_watched_file_that_is_wrong_or_gone_changes_nothing(start):
+    gateway = start({"reload": {"watch": True, "debounce": "5ms"}})
+    gateway.config_path.write_text("nonsense: [")
+    until(lambda: gateway.events("config_refused"), "it is refused")
+    gateway.config_path.unlink()
+    until(lambda: "No such file" in gateway.events("config_refused")[-1]["reason"], "it is missed")
+    assert gateway.call("echo").status == 200
+    write(gateway, {"tools": {"fresh": {"upstream": "array"}}})
+    until(lambda: gateway.call("fresh").status == 200, "it is back")
+
+
+def test_a_rotated_secret_is_a_reload(start, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    gateway = start({"reload": {"watch": True}, "upstreams": {"array": {
+        "headers": {"Authorization": f"${{file:{secret}}}"}}}})
+    new = secret.with_suffix(".new")
+    new.write_text("two")
+    new.rename(secret)
+    events_of(gateway, 1)
+    assert json.loads(gateway.events("config_reloaded")[0]["changed"])["upstreams"]["changed"] == ["array"]
+    assert "two" not in gateway.log()
+
+
+def test_the_links_of_kubernetes_are_followed(start):
+    gateway = start({"reload": {"watch": True}})
+    first, second = gateway.directory / "..1", gateway.directory / "..2"
+    first.mkdir()
+    second.mkdir()
+    text = gateway.config_path.read_text()
+    first.joinpath("jitney.yaml").write_text(text)
+    second.joinpath("jitney.yaml").write_text(text.replace("Has an effect.", "Another."))
+    link = gateway.directory / "..data"
+    link.symlink_to(first.name)
+    gateway.config_path.unlink()
+    gateway.config_path.symlink_to("..data/jitney.yaml")
+    swapped = gateway.directory / "..new"
+    swapped.symlink_to(second.name)
+    swapped.rename(link)
+    until(lambda: in_force(gateway)["tools"]["write"]["description"] == "Another.", "the other folder counts")
+    second.joinpath("jitney.yaml").write_text(text.replace("Has an effect.", "A third."))
+    until(lambda: in_force(gateway)["tools"]["write"]["description"] == "A third.", "behind the link as well")
+
+
+# ---- commands ------------------------------------------------------------------------------------------------------
+
+
+def test_commands_show_what_differs_and_what_happened(start):
+    gateway = start()
+    url = gateway.url("", "admin")
+    assert "what runs is the same" in jitney("check", "-c", gateway.config_path, "--against", url).stdout
+    write(gateway, {"tools": {"fresh": {"upstream": "array"}, "send": None, "write": {"description": "Another."}},
+                    "limits": {"in_flight": 77}})
+    shown = jitney("check", "-c", gateway.config_path, "--against", url).stdout.splitlines()
+    assert set(shown[1:]) == {"+ tools.fresh", "- tools.send", "~ tools.write", "~ limits.in_flight"}
+    done = jitney("reload", "-u", url)
+    assert done.returncode == 0 and done.stdout.splitlines() == [
+        "+ tools.fresh", "- tools.send", "~ tools.write", "needs a restart: limits.in_flight",
+        "generation 2 is in force"]
+    gateway.config_path.write_text("nonsense: 1\n")
+    done = jitney("reload", "-u", url)
+    assert done.returncode == 1 and "jitney.yaml:1:1: unknown key" in done.stderr
