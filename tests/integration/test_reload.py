@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A new configuration while the gateway runs: what has changed is in force, what has not goes on, what is wrong is refused."""
+import contextlib
 import json
-import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.gateway import merged
+from harness.gateway import SANITIZED, merged, standard
+from harness.mcp_server import HINTS, McpServer, tool
 from harness.poll import until
 from test_process import jitney
 
@@ -219,7 +222,7 @@ def test_a_hundred_reloads_leave_nothing_behind(start):
     files, bytes_held = gateway.fds(), gateway.resident_bytes()
     around(100)
     until(lambda: gateway.fds() <= files, "no descriptor is left")
-    if not os.environ.get("ASAN_OPTIONS"):
+    if not SANITIZED:
         assert gateway.resident_bytes() <= bytes_held + (1 << 20)
 
 
@@ -238,6 +241,67 @@ def test_reloads_under_load_cost_nobody_anything(start, later):
         assert report["wrong"] == 0 and set(report["statuses"]) == {"200"}, report
         assert not any(report["errors"].values()), report
     assert gateway.metrics().sum("upstream_process_starts_total") == 1
+
+
+def pulse(seconds):
+    """A reload each 50 ms, as far as the machine keeps up: the pause is between beginnings."""
+    beginning = time.monotonic()
+    while time.monotonic() - beginning < seconds:
+        yield
+        threading.Event().wait(0.05)
+
+
+def test_reloads_beside_lists_that_change(make, provider, later):
+    """An MCP server over HTTP lists now these and now those tools, programs run, and every 50 ms there is a reload, of
+    which each third changes the server's own options: calls fail in no moment."""
+    server = McpServer(list_changed=True, tools=[tool("echo", **HINTS), tool("odd")])
+    config = merged(standard(provider), {"upstreams": {
+        "child": STDIO, "m": {"dialect": "mcp", "endpoints": [{"url": server.url()}], "timeout": "8s"}}})
+    gateway = make(config=config).start()
+    until(lambda: gateway.call("m__echo").status == 200 and gateway.call("child__echo").status == 200, "all is there")
+    ended = threading.Event()
+
+    def ask(name):
+        outcomes = []
+        while not ended.is_set():
+            outcomes.append(gateway.call(name, {"n": len(outcomes)}).status)
+        return outcomes
+
+    asked = [later(ask, name) for name in ("m__echo", "child__echo", "echo", "cached")]
+    try:
+        for number, _ in enumerate(pulse(4)):
+            server.tools = [tool("echo", **HINTS), tool("odd" if number % 2 else "even")]
+            for exchange, note in list(server.streams):
+                with contextlib.suppress(OSError): # of a session that a reload has ended
+                    exchange.event(note)
+            told = reloaded(gateway, {
+                "upstreams": {"m": {"refreshes": 10 + number // 3 % 2}},
+                "tools": {"write": {"description": f"Number {number}."}}})
+            assert told["generation"] == number + 2
+    finally:
+        ended.set()
+        outcomes = [status for ask in asked for status in ask.result(60)]
+        server.finish()
+    assert set(outcomes) == {200} and len(outcomes) > 20
+    assert gateway.metrics().sum("upstream_process_starts_total") == 1
+
+
+@pytest.mark.slow
+def test_a_thousand_reloads_leave_nothing_behind(start):
+    gateway = start({"log": {"access": False}})
+
+    def around(count):
+        for number in range(count):
+            reloaded(gateway, {"upstreams": {"array": {"timeout": f"{8 + number % 2}s"}},
+                               "tools": {"write": {"description": f"Number {number}."}}})
+        assert gateway.call("write").status == 200
+
+    around(100)
+    files, bytes_held = gateway.fds(), gateway.resident_bytes()
+    around(1000)
+    until(lambda: gateway.fds() <= files, "no descriptor is left")
+    if not SANITIZED:
+        assert gateway.resident_bytes() <= bytes_held + (1 << 20)
 
 
 # ---- watching ------------------------------------------------------------------------------------------------------
