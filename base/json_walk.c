@@ -173,11 +173,13 @@ size_t json_count(struct slice array)
 bool json_string_is(struct slice raw, struct slice text)
 {
 	struct slice body = string_body(raw);
+	const char *p = body.at, *end = p + body.len;
 	if (body.len < text.len)
-		return false; /* escapes are never shorter than what they mean */
-	const char *p = body.at, *end = p + body.len, *backslash = memchr(p, '\\', body.len);
-	if (!backslash)
-		return slice_equal(body, text);
+		return false; /* escapes are longer than what they mean */
+	if (body.len == text.len)
+		return slice_equal(body, text) && !memchr(p, '\\', body.len);
+	if ((text.len && *p != '\\' && *p != *text.at) || !memchr(p, '\\', body.len))
+		return false;
 	size_t seen = 0;
 	while (p < end) {
 		char decoded[4] = { *p };

@@ -175,8 +175,17 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 	ending_tell(batcher);
 }
 
+/* Nobody waits and nothing travels (every item is in `expiries`), and there is no lane to be judged. */
+static bool is_quiet(const struct batcher *batcher)
+{
+	return !batcher->expiries.root && !batcher->looks.root && !batcher->resting.root &&
+	       TAILQ_EMPTY(&batcher->settled) && batcher->forgotten == 0 && batcher->run_queue_lanes == 0;
+}
+
 uint64_t batcher_deadline(const struct batcher *batcher)
 {
+	if (is_quiet(batcher)) /* asked of every upstream three times a turn */
+		return CLOCK_NEVER;
 	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled))
 		return 0;
 	uint64_t ready_us = waiting_due_us(batcher, loop_now(batcher->loop));

@@ -595,10 +595,14 @@ static void look_at(struct transfer *transfer)
 	end_transfer(transfer, state == RESOLVE_FAILED ? CURLE_COULDNT_RESOLVE_HOST : CURLE_OPERATION_TIMEDOUT);
 }
 
+/* Or had, and the timer is still to be let go. */
+static bool has_lookups(const struct transport *transport)
+{
+	return !TAILQ_EMPTY(&transport->lookups) || transport->lookup_timer.place;
+}
+
 static void look_for_addresses(struct transport *transport)
 {
-	if (TAILQ_EMPTY(&transport->lookups) && !transport->lookup_timer.place)
-		return;
 	uint64_t first_us = CLOCK_NEVER;
 	struct transfer *transfer = TAILQ_FIRST(&transport->lookups), *after;
 	for (; transfer; transfer = after) {
@@ -673,7 +677,8 @@ bool transport_waits(const struct transport *transport)
 void transport_tick(struct transport *transport)
 {
 	int running;
-	look_for_addresses(transport);
+	if (has_lookups(transport))
+		look_for_addresses(transport);
 	if (transport->timer.place && transport->timer.due_us <= loop_now(transport->loop)) {
 		loop_disarm(transport->loop, &transport->timer);
 		transport->due = true;
@@ -683,7 +688,8 @@ void transport_tick(struct transport *transport)
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);
-	look_for_addresses(transport); /* those that have begun to wait */
+	if (has_lookups(transport)) /* those that have begun to wait */
+		look_for_addresses(transport);
 	if (!TAILQ_EMPTY(&transport->news) || !TAILQ_EMPTY(&transport->large))
 		loop_refresh(transport->loop); /* curl may have sent and read within this call */
 	tell_news(transport);

@@ -340,6 +340,28 @@ static void any_bytes_become_a_valid_string(void **state)
 	}
 }
 
+/* Every string of up to three of these against every text of up to three of those: the same as to write it out. */
+static void a_string_is_what_its_escapes_mean(void **state)
+{
+	(void)state;
+	static const char *const raws[] = { "", "a", "b", "\\u0061", "\\u0062", "\\\\", "\\n", "\\/" };
+	static const char *const texts[] = { "", "a", "b", "\\", "\n", "/", "n", "u" };
+	enum { N = 8 };
+	for (int i = 0; i < N * N * N; i++) {
+		struct buf raw = BUF_INIT(100), meant = BUF_INIT(100);
+		buf_printf(&raw, "\"%s%s%s\"", raws[i % N], raws[i / N % N], raws[i / N / N]);
+		json_unescape(buf_slice(&raw), &meant);
+		for (int j = 0; j < N * N * N; j++) {
+			char text[10];
+			snprintf(text, sizeof text, "%s%s%s", texts[j % N], texts[j / N % N], texts[j / N / N]);
+			assert_int_equal(json_string_is(buf_slice(&raw), slice_of(text)),
+					 slice_equal(buf_slice(&meant), slice_of(text)));
+		}
+		buf_fini(&raw);
+		buf_fini(&meant);
+	}
+}
+
 static void broken_utf8_becomes_the_replacement_character(void **state)
 {
 	(void)state;
@@ -411,6 +433,7 @@ int main(void)
 		cmocka_unit_test(all_spellings_of_a_value_have_one_canonical_form),
 		cmocka_unit_test(values_have_the_same_canonical_form_only_if_a_tree_says_they_are_equal),
 		cmocka_unit_test(any_bytes_become_a_valid_string),
+		cmocka_unit_test(a_string_is_what_its_escapes_mean),
 		cmocka_unit_test(broken_utf8_becomes_the_replacement_character),
 		cmocka_unit_test(utf8_is_exactly_what_the_rfc_counts),
 		cmocka_unit_test(every_allocation_of_a_canonical_form_may_fail),
