@@ -68,7 +68,8 @@ unit_upstream = \
 	tests/unit/upstream/mcp/test_session \
 	tests/unit/upstream/mcp/test_sse \
 	tests/unit/upstream/process/test_pool \
-	tests/unit/upstream/process/test_process
+	tests/unit/upstream/process/test_process \
+	tests/unit/upstream/process/test_whose_lines
 unit_batcher = \
 	tests/unit/batcher/test_admission \
 	tests/unit/batcher/test_arrays \
