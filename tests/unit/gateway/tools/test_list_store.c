@@ -147,7 +147,7 @@ static void a_list_counts_once_and_for_its_own_source(void **state)
 	assert_int_equal(read_back(), LIST_STORE_READ);
 	assert_int_equal(found.count, 1);
 	records_of(&other);
-	char *name = memmem(other.store->bytes, other.store->len, "\"b\"", 3);
+	char *name = memmem(other.store->bytes, other.len, "\"b\"", 3);
 	assert_non_null(name);
 	memcpy(name, "\"a\"", 3); /* b's list for a */
 	put_file(buf_slice(&other), NULL);
