@@ -104,7 +104,8 @@ libgateway_a_SOURCES = \
 	gateway/tools/name_map.c gateway/tools/name_map.h \
 	gateway/tools/tool_names.c gateway/tools/tool_names.h \
 	gateway/tools/openapi.c gateway/tools/openapi.h \
-	gateway/tools/registry.c gateway/tools/registry.h \
+	gateway/tools/registry.c gateway/tools/registry.h gateway/tools/registry_private.h \
+	gateway/tools/registry_kept.c \
 	gateway/tools/schema.c gateway/tools/schema.h \
 	gateway/tools/tool_labels.c gateway/tools/tool_labels.h \
 	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h

@@ -4,67 +4,22 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/crash.h"
 #include "base/log.h"
-#include "base/loop.h"
-#include "gateway/tools/list_store.h"
 #include "gateway/tools/name_map.h"
-#include "gateway/tools/tool_labels.h"
+#include "gateway/tools/registry_private.h"
 #include "gateway/tools/upstream_labels.h"
 
-enum { WHY_BYTES = 200, REFUSALS_LOGGED = 20, CHANGES_LOGGED = 20 };
+enum { REFUSALS_LOGGED = 20, CHANGES_LOGGED = 20 };
 /* When memory was out, the news are looked at again after this. */
 #define RETRY_US CLOCK_US_PER_S
 /* Lists are kept so long after they came: servers that are started together speak together. */
 #define SAVE_AFTER_US (2 * CLOCK_US_PER_S)
-#define SAVE_AGAIN_US (30 * CLOCK_US_PER_S) /* after it failed */
 /* A disk that takes longer at the end hangs. */
 #define HANGS_US (5 * CLOCK_US_PER_S)
-
-struct report;
-
-struct tool_source {
-	struct registry *registry;
-	struct upstream_watcher watcher; /* its context is this source */
-	const char *name;                /* the upstream's, borrowed */
-	unsigned label;                  /* likewise */
-	_Atomic(struct report *) news;   /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
-	/* all below: under the registry's mutex */
-	struct blob *raw;              /* owned: the list as it came, for the next generation; NULL: none yet */
-	struct mcp_tool_list *listing; /* owned: of raw; NULL: none yet */
-	uint64_t listed_at_s;          /* wall clock: when it said so */
-	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
-	enum tool_list_state state;
-	uint64_t listed_us;
-	char why[WHY_BYTES];
-};
-
-struct registry {
-	unsigned workers;              /* c */
-	struct loop *loop;             /* the thread's */
-	atomic_bool stopping;          /* a */
-	pthread_t thread;              /* of who starts and stops it */
-	bool started;                  /* likewise */
-	registry_offer *offer;         /* c: once started */
-	void *offer_context;           /* c: likewise */
-	pthread_mutex_t mutex;         /* held for all below: by a turn of the thread, or by who brings a generation */
-	struct generation *generation; /* held: the one in force */
-	struct upstream_labels *labels;
-	struct tool_labels *tool_labels;
-	struct meter *meter;       /* NULL: none */
-	uint64_t *definitions;     /* by slot: digest of what was last said of the tool; 0: nothing yet */
-	struct catalogue *current; /* owned reference */
-	bool dirty;                /* the sources say more than `current` does */
-	bool unsaved;              /* the thread's, as all below: they say more than the file of mcp.lists, */
-	uint64_t save_us;          /* which is written then */
-	bool save_failed;          /* the last time; told once */
-};
-/* c constant once the thread runs, a atomic */
 
 /* What an upstream has said last: a list, then maybe that it failed. */
 struct report {
@@ -154,7 +109,7 @@ static void log_digest(struct log_line *line, const char *name, uint64_t digest)
 
 /* What a model is told of a tool has changed in the hands of the server, which may be an update, or a trick; also if
  * the tool was gone in between. */
-static void note_definitions(struct tool_source *source)
+void registry_note_definitions(struct tool_source *source)
 {
 	struct registry *registry = source->registry;
 	struct log_line line UNCLEARED;
@@ -175,11 +130,6 @@ static void note_definitions(struct tool_source *source)
 		log_digest(&line, "new", tool->definition);
 		log_end(&line);
 	}
-}
-
-static struct slice text_of(const struct blob *blob)
-{
-	return blob ? blob_slice(blob) : (struct slice){ NULL, 0 };
 }
 
 /* Takes it. */
@@ -221,7 +171,7 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 		}
 		mcp_tool_list_unref(source->listing);
 		source->listing = listing;
-		note_definitions(source);
+		registry_note_definitions(source);
 		registry->dirty = true;
 	}
 	if (!known) {
@@ -382,109 +332,6 @@ bool registry_turn(struct registry *registry, registry_offer *offer, void *conte
 	return good;
 }
 
-/* ---------------------------------------------------------------- over a restart */
-
-static void log_store(const struct registry *registry, const struct log_event *event, const char *why)
-{
-	log_message(event, "%s: %s", registry->generation->mcp.lists, why);
-}
-
-static void take_kept(void *context, const struct kept_list *list)
-{
-	struct registry *registry = context;
-	struct tool_source *source = registry->generation->upstreams[list->upstream].source;
-	uint64_t now_s = clock_wall_us() / CLOCK_US_PER_S;
-	uint64_t age_s = list->listed_at_s < now_s ? now_s - list->listed_at_s : 0;
-	char error[WHY_BYTES];
-	struct blob *raw = blob_copy(list->tools);
-	struct mcp_tool_list *listing = raw ? mcp_tool_list_new(registry->generation, list->upstream, list->tools,
-								registry->tool_labels, NULL, error, sizeof error)
-					    : NULL;
-	if (!listing || !source) { /* its server is asked all the same */
-		mcp_tool_list_unref(listing);
-		blob_unref(raw);
-		return;
-	}
-	source->listing = listing;
-	source->raw = raw;
-	source->instructions = list->instructions.len ? blob_copy(list->instructions) : NULL;
-	source->listed_at_s = now_s - age_s;
-	source->listed_us = clock_now_us() - age_s * CLOCK_US_PER_S;
-	source->state = TOOL_LIST_KEPT;
-	note_definitions(source);
-	registry->dirty = true;
-	log_message(&EVENT_LIST_KEPT, "upstream %s: %zu tools, as it said %llu s ago, until it speaks",
-		    registry->generation->upstreams[list->upstream].settings.name, listing->count,
-		    (unsigned long long)age_s);
-}
-
-void registry_load(struct registry *registry)
-{
-	char why[LIST_STORE_WHY_BYTES];
-	if (!registry->generation->mcp.lists)
-		return;
-	if (list_store_read(registry->generation, take_kept, registry, why) == LIST_STORE_DAMAGED)
-		log_store(registry, &EVENT_LISTS_NOT_USED, why);
-	if (!registry_turn(registry, NULL, NULL))
-		registry->dirty = true; /* the first news will try again */
-}
-
-/* What is written, held: it is written without the mutex, which a slow disk would keep from a reload. */
-struct saved_lists {
-	struct generation *generation;
-	struct kept_list *lists;
-	struct blob **blobs; /* two each: list and instructions, NULL: none */
-	size_t count;
-};
-
-static void hold_list(struct saved_lists *saved, unsigned upstream, const struct tool_source *source)
-{
-	struct blob *said = source->instructions ? blob_ref(source->instructions) : NULL;
-	saved->blobs[2 * saved->count] = blob_ref(source->raw);
-	saved->blobs[2 * saved->count + 1] = said;
-	saved->lists[saved->count++] =
-		(struct kept_list){ upstream, blob_slice(source->raw), text_of(said), source->listed_at_s };
-}
-
-/* False: out of memory. */
-static bool hold_lists(struct registry *registry, struct saved_lists *saved)
-{
-	pthread_mutex_lock(&registry->mutex);
-	struct generation *generation = saved->generation = generation_ref(registry->generation);
-	saved->lists = calloc(generation->upstream_count + 1, sizeof *saved->lists);
-	saved->blobs = calloc(2 * generation->upstream_count + 1, sizeof(struct blob *));
-	for (unsigned i = 0; saved->lists && saved->blobs && i < generation->upstream_count; i++)
-		if (generation->upstreams[i].source && generation->upstreams[i].source->raw)
-			hold_list(saved, i, generation->upstreams[i].source);
-	pthread_mutex_unlock(&registry->mutex);
-	return saved->lists && saved->blobs;
-}
-
-static void drop_lists(struct saved_lists *saved)
-{
-	for (size_t i = 0; i < 2 * saved->count; i++)
-		blob_unref(saved->blobs[i]);
-	free(saved->blobs);
-	free(saved->lists);
-	generation_unref(saved->generation);
-}
-
-static void save_lists(struct registry *registry)
-{
-	char why[LIST_STORE_WHY_BYTES];
-	struct saved_lists saved = { 0 };
-	bool held = hold_lists(registry, &saved);
-	bool written = held && saved.generation->mcp.lists &&
-		       list_store_write(saved.generation, saved.lists, saved.count, why);
-	if (!written && !registry->save_failed && saved.generation->mcp.lists)
-		log_message(&EVENT_LISTS_NOT_WRITTEN, "%s: %s", saved.generation->mcp.lists,
-			    held ? why : "out of memory");
-	registry->unsaved = !written && saved.generation->mcp.lists;
-	registry->save_failed = registry->unsaved;
-	registry->save_us = clock_add(loop_now(registry->loop), SAVE_AGAIN_US);
-	drop_lists(&saved);
-}
-
 static void *run_registry(void *context)
 {
 	struct registry *registry = context;
@@ -495,10 +342,10 @@ static void *run_registry(void *context)
 		loop_wait(registry->loop, registry->unsaved && registry->save_us < due_us ? registry->save_us : due_us);
 		ok = registry_turn(registry, registry->offer, registry->offer_context);
 		if (registry->unsaved && loop_now(registry->loop) >= registry->save_us)
-			save_lists(registry);
+			registry_save_lists(registry);
 	}
 	if (registry->unsaved)
-		save_lists(registry);
+		registry_save_lists(registry);
 	return NULL;
 }
 
