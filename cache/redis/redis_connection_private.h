@@ -40,10 +40,10 @@ struct redis_connection {
 	size_t tried;
 
 	struct loop_watch watch;
-	redisReader *reader; /* NULL: no socket */
+	redisReader *reader;   /* NULL: no socket */
 	struct redis_tls *tls; /* its own; NULL: in the clear */
 	struct ssl_st *ssl;    /* likewise */
-	char tls_why[160];   /* what TLS has failed of */
+	char tls_why[160];     /* what TLS has failed of */
 	struct buf out;
 	size_t out_at;    /* bytes of out already written */
 	bool out_blocked; /* the socket took no more: EPOLLOUT is awaited */

@@ -32,17 +32,18 @@ struct redis_settings {
 	const struct redis_node *sentinels;
 	size_t sentinel_count;
 	const char *sentinel_password; /* NULL: no AUTH there */
-	const struct redis_tls *tls;   /* NULL: in the clear; of the servers, and of the Sentinels; each connection copies it */
-	const char *server_name;       /* what the certificate must be for; NULL: the node's host */
-	const char *secret;            /* values are signed with it; NULL: not signed */
-	const char *prefix;            /* of every key */
-	uint64_t timeout_us;           /* from sending a command to its reply */
-	uint64_t connect_timeout_us;   /* of each step to a connection: resolve, connect, set up */
-	size_t max_commands;           /* unanswered at once, per connection; more are refused */
-	size_t max_value_bytes;        /* longer ones are not stored */
-	size_t compress_bytes;         /* bodies of at least this length are compressed; 0: none */
-	bool tracking;                 /* hear what others change: redis_tracking.h */
-	uint64_t untracked_us;         /* for how long memory is believed while that is not heard */
+	const struct redis_tls
+		*tls; /* NULL: in the clear; of the servers, and of the Sentinels; each connection copies it */
+	const char *server_name;     /* what the certificate must be for; NULL: the node's host */
+	const char *secret;          /* values are signed with it; NULL: not signed */
+	const char *prefix;          /* of every key */
+	uint64_t timeout_us;         /* from sending a command to its reply */
+	uint64_t connect_timeout_us; /* of each step to a connection: resolve, connect, set up */
+	size_t max_commands;         /* unanswered at once, per connection; more are refused */
+	size_t max_value_bytes;      /* longer ones are not stored */
+	size_t compress_bytes;       /* bodies of at least this length are compressed; 0: none */
+	bool tracking;               /* hear what others change: redis_tracking.h */
+	uint64_t untracked_us;       /* for how long memory is believed while that is not heard */
 	uint64_t lease_us; /* how long one gateway may keep the others from fetching the same; 0: not at all */
 };
 

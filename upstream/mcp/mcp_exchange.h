@@ -22,7 +22,7 @@ struct mcp_upstream {
 	struct upstream *http;
 	struct meter *meter;
 	struct mcp_control control;
-	struct mcp_call_sets sets;   /* but for */
+	struct mcp_call_sets sets;    /* but for */
 	struct mcp_call_sets waiting; /* those in SET_WAITING */
 	size_t waiting_count;
 	bool arrays_refused; /* by this server: calls go one by one */
@@ -43,9 +43,9 @@ struct mcp_set_item {
 struct mcp_attempt {
 	struct mcp_post post;
 	struct mcp_call_set *set;
-	struct exchange *exchange;  /* NULL: none under way */
-	struct answer *refusal; /* it could not set out: for its calls, from the timer */
-	size_t first, count;    /* of the set's items */
+	struct exchange *exchange; /* NULL: none under way */
+	struct answer *refusal;    /* it could not set out: for its calls, from the timer */
+	size_t first, count;       /* of the set's items */
 	size_t resumes;
 	bool array, resuming;
 };
@@ -77,7 +77,8 @@ struct mcp_call_set {
 extern const struct mcp_post_ops mcp_attempt_messages;
 
 /* Between two turns of its life; deadline_us, events and context are the maker's to set. NULL: out of memory. */
-struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls, size_t count) MUST_CHECK;
+struct mcp_call_set *call_set_new(struct mcp_upstream *upstream, const struct upstream_call *calls,
+				  size_t count) MUST_CHECK;
 /* Whether one of its calls is to be told of progress. */
 bool call_set_asks_progress(const struct mcp_call_set *set);
 /* All calls that have no answer set out, in an array if there are several and the server takes them. */
