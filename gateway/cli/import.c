@@ -601,8 +601,31 @@ static void put_program(struct import *import, const struct server *server)
 	if (json_object_is_type(server->args, json_type_array))
 		put_arguments(import, server->args);
 	put_map(import, "env", server->env, "");
-	if (server->cwd)
+	if (is_text(server->cwd))
 		put_text(import, "cwd", server->cwd);
+}
+
+/* What has another form than it should, or belongs to the other kind of server. */
+static void note_unused(const struct server *server, struct buf *unused)
+{
+	bool program = is_text(server->command);
+	const struct {
+		const char *name;
+		struct json_object *value;
+		bool used;
+	} members[] = {
+		{ "args", server->args, program && json_object_is_type(server->args, json_type_array) },
+		{ "env", server->env, program && is_object(server->env) },
+		{ "cwd", server->cwd, program && is_text(server->cwd) },
+		{ "url", server->url, !program && is_text(server->url) },
+		{ "headers", server->headers, !program && is_object(server->headers) },
+	};
+	for (size_t i = 0; i < countof(members); i++) {
+		if (!members[i].value || members[i].used)
+			continue;
+		buf_put_char(unused, ' ');
+		put_shown(unused, slice_of(members[i].name));
+	}
 }
 
 static void put_server(struct import *import, struct slice name, struct json_object *object)
@@ -628,6 +651,7 @@ static void put_server(struct import *import, struct slice name, struct json_obj
 		put_map(import, "headers", server.headers, import->server);
 	}
 	put_timeout(import, server.timeout);
+	note_unused(&server, &unknown);
 	if (unknown.len)
 		put_comment(import, "not taken over:%s", buf_cstr(&unknown));
 	drop_text(import, &unknown);

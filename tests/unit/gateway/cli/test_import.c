@@ -181,6 +181,18 @@ static void what_cannot_run_is_commented_out(void **state)
 	expect_good(0);
 }
 
+/* It was left out without a word: a server without its arguments is another server. */
+static void what_has_another_form_is_told_as_not_taken_over(void **state)
+{
+	(void)state;
+	assert_true(
+		convert("{\"mcpServers\":{\"a\":{\"command\":\"/bin/a\",\"args\":\"-v\",\"env\":[\"A=1\"],\"cwd\":5,"
+			"\"url\":\"http://h/\",\"headers\":{\"X\":\"y\"}},"
+			"\"b\":{\"url\":\"http://h/\",\"headers\":\"X: y\",\"args\":[\"x\"]}}}"));
+	expect_says("# not taken over: \"args\" \"env\" \"cwd\" \"url\" \"headers\"\n");
+	expect_says("# not taken over: \"args\" \"headers\"\n");
+}
+
 static void comments_and_commas_that_editors_allow_are_read(void **state)
 {
 	(void)state;
@@ -315,6 +327,7 @@ int main(void)
 		cmocka_unit_test(a_clients_timeout_is_taken_over),
 		cmocka_unit_test(clients_variables_become_ours),
 		cmocka_unit_test(what_cannot_run_is_commented_out),
+		cmocka_unit_test(what_has_another_form_is_told_as_not_taken_over),
 		cmocka_unit_test(comments_and_commas_that_editors_allow_are_read),
 		cmocka_unit_test(what_is_no_such_file_is_refused),
 		cmocka_unit_test(any_allocation_may_fail),
