@@ -33,6 +33,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/explain.c \
 	gateway/cli/import.c gateway/cli/import.h \
 	gateway/cli/import_secrets.c gateway/cli/import_secrets.h \
+	gateway/cli/import_text.c gateway/cli/import_text.h \
 	gateway/cli/load_pattern.c gateway/cli/load_pattern.h \
 	gateway/cli/simulate.c \
 	gateway/cli/simulate_plot.c gateway/cli/simulate_plot.h \

@@ -11,6 +11,7 @@
 #include "base/json_write.h"
 #include "base/utf8.h"
 #include "gateway/cli/import_secrets.h"
+#include "gateway/cli/import_text.h"
 #include "upstream/upstream.h"
 
 enum {
@@ -89,20 +90,6 @@ static struct slice text_of(struct json_object *value)
 	return slice_of(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
-/* For a comment, whose line must not end in it: between quotes, what is no printable ASCII as \xNN. */
-static void put_shown(struct buf *out, struct slice text)
-{
-	buf_put_char(out, '"');
-	for (size_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char)text.at[i];
-		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
-			buf_put_char(out, (char)c);
-		else
-			buf_printf(out, "\\x%02x", c);
-	}
-	buf_put_char(out, '"');
-}
-
 /* The object of servers, whatever the client calls it; NULL: there is none. Notes what else is there. */
 static struct json_object *find_servers(struct import *import, struct json_object *root)
 {
@@ -125,7 +112,7 @@ static struct json_object *find_servers(struct import *import, struct json_objec
 		if (known)
 			continue;
 		buf_put_char(&import->top, ' ');
-		put_shown(&import->top, slice_of(name));
+		import_put_shown(&import->top, slice_of(name));
 	}
 	return servers;
 }
@@ -274,38 +261,6 @@ static void put_expanded(struct import *import, struct buf *out, struct slice te
 
 /* ---------------------------------------------------------------- writing */
 
-/* What YAML does not take as it is, or for a line break; what a terminal takes for a command; what lets a text look other
- * than it is (marks of direction). 0: none of it. `at` has a valid character of so many bytes. */
-static unsigned must_be_escaped(const unsigned char *at, size_t len)
-{
-	unsigned code = len == 1   ? (at[0] == 0x7F ? 0x7Fu : 0)
-			: len == 2 ? (at[0] & 0x1Fu) << 6 | (at[1] & 0x3Fu)
-			: len == 3 ? (at[0] & 0x0Fu) << 12 | (at[1] & 0x3Fu) << 6 | (at[2] & 0x3Fu)
-				   : 0;
-	bool control = code >= 0x7F && code < 0xA0;
-	bool direction = (code >= 0x200E && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) ||
-			 (code >= 0x2066 && code <= 0x2069);
-	return control || direction || code == 0xFEFF || code >= 0xFFFE ? code : 0;
-}
-
-/* "text" as a scalar of YAML, which takes JSON's strings but for some characters. */
-static void put_quoted(struct import *import, struct slice text)
-{
-	struct buf quoted = BUF_INIT(OUT_BYTES_MAX);
-	json_put_string(&quoted, text); /* valid UTF-8, whatever came */
-	struct slice rest = buf_slice(&quoted);
-	while (rest.len) {
-		size_t len = utf8_char(rest.at, rest.len);
-		unsigned code = must_be_escaped((const unsigned char *)rest.at, len);
-		if (code)
-			buf_printf(import->body, "\\u%04X", code);
-		else
-			buf_put(import->body, (struct slice){ rest.at, len });
-		rest = (struct slice){ rest.at + len, rest.len - len };
-	}
-	drop_text(import, &quoted);
-}
-
 static void put_line(struct import *import, const char *key)
 {
 	buf_printf(import->body, "%s  %s:", import->indent, key);
@@ -369,7 +324,7 @@ static void put_value(struct import *import, struct slice text, const char *pref
 		put_secret(import, &value, prefix, name.len ? name : SLICE("SECRET"), text);
 	else
 		put_expanded(import, &value, text);
-	put_quoted(import, buf_slice(&value));
+	import_put_quoted(import->body, buf_slice(&value));
 	drop_text(import, &value);
 }
 
@@ -393,7 +348,7 @@ static void put_map(struct import *import, const char *key, struct json_object *
 	const char *name;
 	while (next_member(&members, &name, &value)) {
 		buf_printf(import->body, "%s    ", import->indent);
-		put_quoted(import, slice_of(name));
+		import_put_quoted(import->body, slice_of(name));
 		buf_put_text(import->body, ": ");
 		put_value(import, text_of(value), prefix, slice_of(name));
 		buf_put_char(import->body, '\n');
@@ -418,7 +373,7 @@ static bool put_assignment(struct import *import, struct slice argument)
 	while (name.len && *name.at == '-')
 		name = (struct slice){ name.at + 1, name.len - 1 };
 	put_secret(import, &value, import->server, name, set);
-	put_quoted(import, buf_slice(&value));
+	import_put_quoted(import->body, buf_slice(&value));
 	drop_text(import, &value);
 	return true;
 }
@@ -473,7 +428,7 @@ static void name_server(struct import *import, struct slice name)
 	if (slice_equal(name, slice_of(import->server)))
 		return;
 	buf_put_text(import->body, "  # ");
-	put_shown(import->body, name);
+	import_put_shown(import->body, name);
 	buf_put_char(import->body, '\n');
 }
 
@@ -504,7 +459,7 @@ static void read_server(struct json_object *object, struct server *server, struc
 		if (known)
 			continue;
 		buf_put_char(unknown, ' ');
-		put_shown(unknown, slice_of(name));
+		import_put_shown(unknown, slice_of(name));
 	}
 }
 
@@ -575,7 +530,7 @@ static void put_url(struct import *import, struct slice url)
 		put_path(import, &value, (struct slice){ path, (size_t)(end - path) });
 	put_line(import, "endpoints");
 	buf_put_text(import->body, " [ { url: ");
-	put_quoted(import, buf_slice(&value));
+	import_put_quoted(import->body, buf_slice(&value));
 	buf_put_text(import->body, " } ]\n");
 	drop_text(import, &value);
 }
@@ -624,7 +579,7 @@ static void note_unused(const struct server *server, struct buf *unused)
 		if (!members[i].value || members[i].used)
 			continue;
 		buf_put_char(unused, ' ');
-		put_shown(unused, slice_of(members[i].name));
+		import_put_shown(unused, slice_of(members[i].name));
 	}
 }
 
@@ -671,7 +626,7 @@ static void put_servers(struct import *import, struct json_object *servers)
 static void put_head(const struct import *import, const char *file, struct buf *out)
 {
 	buf_put_text(out, "# Made from ");
-	put_shown(out, slice_of(file));
+	import_put_shown(out, slice_of(file));
 	buf_put_text(out, " by jitney import.\n");
 	if (import->variables.len) {
 		buf_put_text(
