@@ -21,15 +21,41 @@
  * cleared. */
 enum { BISECTIONS = 4 };
 
+static void init_rates(struct batcher *batcher)
+{
+	rate_limiter_init(&batcher->rates->requests, &batcher->policy.requests);
+	rate_limiter_init(&batcher->rates->tokens, &batcher->policy.tokens);
+}
+
+static void drop_rates(struct provider_rates *rates)
+{
+	assert(rates->holders > 0);
+	if (--rates->holders == 0)
+		free(rates);
+}
+
+/* Empty, but for what has to be got. NULL: out of memory. */
+static struct batcher *make_empty(void)
+{
+	struct batcher *batcher = calloc(1, sizeof *batcher);
+	if (!batcher || !(batcher->rates = calloc(1, sizeof *batcher->rates))) {
+		free(batcher);
+		return NULL;
+	}
+	batcher->rates->holders = 1;
+	return batcher;
+}
+
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
 			    struct transport *transport, struct loop *loop, struct meter *meter)
 {
 	assert(policy->max_items >= 1 && settings->dialect->max_calls >= 1);
-	struct batcher *batcher = calloc(1, sizeof *batcher);
+	struct batcher *batcher = make_empty();
 	if (!batcher)
 		return NULL;
 	batcher->upstream = upstream_new(settings, transport, loop, meter);
 	if (!batcher->upstream) {
+		drop_rates(batcher->rates);
 		free(batcher);
 		return NULL;
 	}
@@ -54,8 +80,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 			run_queue_init(&batcher->classes[i].ready[band], batcher->seed);
 	/* gateways do not start in the same microsecond; a simulation does, and must be the same each time */
 	batcher->random = clock_now_us() ^ (uint64_t)settings->label << 32;
-	rate_limiter_init(&batcher->requests, &policy->requests);
-	rate_limiter_init(&batcher->tokens, &policy->tokens);
+	init_rates(batcher);
 	table_init(&batcher->groups);
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->sent);
@@ -241,8 +266,22 @@ void batcher_free(struct batcher *batcher)
 		free(tool);
 	}
 	upstream_free(batcher->upstream);
+	drop_rates(batcher->rates);
 	free(batcher->calls);
 	free(batcher);
+}
+
+void batcher_follow(struct batcher *batcher, struct batcher *before)
+{
+	struct provider_rates *rates = before->rates;
+	double requests_us = rates->requests.next_us, tokens_us = rates->tokens.next_us;
+	assert(batcher->loop == before->loop && batcher_is_quiet(batcher));
+	drop_rates(batcher->rates);
+	batcher->rates = rates;
+	rates->holders++;
+	init_rates(batcher); /* by what is configured now; what has been spent stays spent */
+	rates->requests.next_us = requests_us;
+	rates->tokens.next_us = tokens_us;
 }
 
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher)

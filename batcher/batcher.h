@@ -24,6 +24,10 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 /* Nothing may wait or be in flight (see batcher_abort_all). NULL is allowed. */
 void batcher_free(struct batcher *batcher);
 
+/* It takes the place of `before`, which is on the same loop and goes on with what it has: how often their provider may be
+ * visited counts for both together, by this one's policy. Before anything is added. */
+void batcher_follow(struct batcher *batcher, struct batcher *before);
+
 /* Have the provider's tools listed and kept current: upstream_watch. */
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher);
 /* The end: upstream_leave, upstream_leaving. No item is in it. */

@@ -47,6 +47,15 @@ struct lane_class {
 /* An exchange whose calls are answered one by one holds a slot less and less: by the part of them that is still out. */
 enum { SLOT_PARTS = 1 << 20 };
 
+/* How often the provider may be visited: one for all batchers of it, one after the other as configurations come and go, so
+ * that a new one does not begin with what the one before has spent. One thread's. */
+struct provider_rates {
+	size_t holders;
+	struct rate_limiter requests, tokens; /* what it allows */
+	uint64_t paused_until_us;             /* it said not to come before */
+	struct learned_rate learned_rate;     /* what its refusals have taught */
+};
+
 struct batcher {
 	struct batch_policy policy; /* max_items capped by what the dialect can carry */
 	unsigned label;
@@ -77,11 +86,9 @@ struct batcher {
 	struct band_turns owed_bands; /* whose lanes have had less than their share of exchanges */
 	size_t waiting_items;         /* over all lanes */
 	size_t waiting_bytes;
-	struct batch_item_list settled;       /* to be told */
-	struct rate_limiter requests, tokens; /* what the provider allows */
-	uint64_t paused_until_us;             /* it said not to come before */
-	struct learned_rate learned_rate;     /* what its refusals have taught */
-	struct limiter limiter;               /* how many of `in_flight` at once */
+	struct batch_item_list settled; /* to be told */
+	struct provider_rates *rates;   /* held */
+	struct limiter limiter;         /* how many of `in_flight` at once */
 	enum limiter_state state_shown;
 	enum limiter_reason reason_shown;
 	size_t overdue;           /* of those, far past their time */

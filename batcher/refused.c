@@ -63,7 +63,7 @@ static void pause_calls(struct batcher *batcher, const struct batch *batch, unsi
 	bool of_tool = is_meant_of_tool(batcher, batch, status);
 	if (status == 503 && batch->count == 1 && pause_us > LONGEST_TOOL_PAUSE_US)
 		pause_us = LONGEST_TOOL_PAUSE_US;
-	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->paused_until_us,
+	prolong_pause(of_tool ? &batch->learned->paused_until_us : &batcher->rates->paused_until_us,
 		      clock_add(loop_now(batcher->loop), pause_us));
 }
 
@@ -309,9 +309,9 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 static void learn_rate(struct batcher *batcher, const struct batch *batch, enum outcome outcome, uint64_t now_us)
 {
 	if (outcome == OUTCOME_RATE_LIMITED || batch->limited)
-		learned_rate_refused(&batcher->learned_rate, batch->asked_us, batch->sent_us, now_us);
+		learned_rate_refused(&batcher->rates->learned_rate, batch->asked_us, batch->sent_us, now_us);
 	else if (outcome == OUTCOME_OK)
-		learned_rate_passed(&batcher->learned_rate);
+		learned_rate_passed(&batcher->rates->learned_rate);
 }
 
 void refused_landed(void *context, enum outcome outcome)

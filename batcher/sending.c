@@ -242,9 +242,9 @@ static struct learned_tool *only_tool(const struct batch *batch)
 /* It counts against what the provider allows. */
 static void count_rate(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
 {
-	rate_limiter_take(&batcher->requests, 1, now_us);
-	rate_limiter_take(&batcher->tokens, batch->tokens, now_us);
-	learned_rate_visit(&batcher->learned_rate, now_us);
+	rate_limiter_take(&batcher->rates->requests, 1, now_us);
+	rate_limiter_take(&batcher->rates->tokens, batch->tokens, now_us);
+	learned_rate_visit(&batcher->rates->learned_rate, now_us);
 }
 
 /* How long until it holds no slot any more. */

@@ -284,16 +284,16 @@ static size_t slots_for(const struct batcher *batcher, size_t class, uint64_t no
 
 uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane)
 {
-	uint64_t visit_us = learned_rate_visit_us(&batcher->learned_rate);
-	uint64_t until_us = batcher->paused_until_us > visit_us ? batcher->paused_until_us : visit_us;
+	uint64_t visit_us = learned_rate_visit_us(&batcher->rates->learned_rate);
+	uint64_t until_us = batcher->rates->paused_until_us > visit_us ? batcher->rates->paused_until_us : visit_us;
 	uint64_t tool_us = lane->learned ? lane->learned->paused_until_us : 0;
 	return tool_us > until_us ? tool_us : until_us;
 }
 
 uint64_t waiting_paced_us(const struct batcher *batcher)
 {
-	uint64_t requests_us = rate_limiter_free_us(&batcher->requests),
-		 tokens_us = rate_limiter_free_us(&batcher->tokens);
+	uint64_t requests_us = rate_limiter_free_us(&batcher->rates->requests),
+		 tokens_us = rate_limiter_free_us(&batcher->rates->tokens);
 	return requests_us > tokens_us ? requests_us : tokens_us;
 }
 
@@ -302,9 +302,9 @@ uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *l
 	uint64_t held_us = waiting_held_until_us(batcher, lane);
 	uint64_t paced_us = waiting_paced_us(batcher);
 	size_t ahead = batcher->waiting_items / batcher->policy.max_items;
-	paced_us = clock_add(paced_us, (uint64_t)((double)ahead * batcher->requests.step_us));
+	paced_us = clock_add(paced_us, (uint64_t)((double)ahead * batcher->rates->requests.step_us));
 	if (held_us)
-		held_us = clock_add(held_us, (uint64_t)((double)ahead * batcher->learned_rate.step_us));
+		held_us = clock_add(held_us, (uint64_t)((double)ahead * batcher->rates->learned_rate.step_us));
 	return held_us > paced_us ? held_us : paced_us;
 }
 

@@ -119,6 +119,25 @@ bool gateway_seat(struct gateway *gateway, struct generation *next)
 
 /* ---------------------------------------------------------------- at its worker */
 
+/* The same service behind it: what that allows does not begin anew. */
+static bool is_same_service(const struct upstream_settings *a, const struct upstream_settings *b)
+{
+	bool same = a->label == b->label && a->endpoint_count == b->endpoint_count && !a->process == !b->process;
+	for (size_t i = 0; same && i < a->endpoint_count; i++)
+		same = strcmp(a->endpoints[i], b->endpoints[i]) == 0;
+	return same;
+}
+
+/* The one that was opened last for the service of this one; NULL: it is the first. */
+static struct provider *find_before(const struct dispatch *dispatch, const struct provider *provider)
+{
+	struct provider *before;
+	TAILQ_FOREACH_REVERSE(before, &dispatch->providers, providers, next)
+	if (is_same_service(&before->upstream->settings, &provider->upstream->settings))
+		return before;
+	return NULL;
+}
+
 bool provider_open(struct provider *provider, struct dispatch *dispatch)
 {
 	struct worker *worker = dispatch->worker;
@@ -130,6 +149,9 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 		batcher_new(&upstream->batch, &upstream->settings, worker->transport, worker->loop, worker->meter);
 	if (!provider->batcher)
 		return false;
+	struct provider *before = find_before(dispatch, provider);
+	if (before)
+		batcher_follow(provider->batcher, before->batcher);
 	provider->dispatch = dispatch;
 	TAILQ_INSERT_TAIL(&dispatch->providers, provider, next);
 	if (provider->source)

@@ -243,6 +243,23 @@ def test_reloads_under_load_cost_nobody_anything(start, later):
     assert gateway.metrics().sum("upstream_process_starts_total") == 1
 
 
+def test_a_rate_is_not_reloaded(start, provider, later):
+    """What the provider allows does not begin anew with each generation that changes something else of its upstream."""
+    gateway = start({"upstreams": {"array": {"rate": {"requests": "10/s"}, "batch": {"mode": "off"},
+                                             "queue": {"wait": "1m"}, "timeout": "30s"}},
+                     "tools": {"write": {"timeout": "60s"}}})
+    calls = [later(gateway.call, "write", {"n": n}) for n in range(60)]
+    provider.until_calls(10)
+    beginning, before = time.monotonic(), len(provider.calls)
+    for number in range(10):
+        reloaded(gateway, {"upstreams": {"array": {"refreshes": 10 + number % 2}}})
+        calls += [later(gateway.call, "write", {"n": n}) for n in range(5)]
+        threading.Event().wait(0.1)
+    took, sent = time.monotonic() - beginning, len(provider.calls) - before
+    assert sent <= 10 * (took + 1) + 10, f"{sent} in {took:.1f} s"
+    assert {call.result(60).status for call in calls} == {200}
+
+
 def pulse(seconds):
     """A reload each 50 ms, as far as the machine keeps up: the pause is between beginnings."""
     beginning = time.monotonic()
