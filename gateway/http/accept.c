@@ -6,14 +6,16 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "gateway/http/http_private.h"
 
-enum { ACCEPTS_A_TURN = 64 };
+enum { ACCEPTS_A_TURN = 64, DROPS = 64 /* of a head's length */ };
 #define PAUSE_US (100 * CLOCK_US_PER_MS)             /* without even the spare descriptor */
 #define SPELL_GAP_US (10 * CLOCK_US_PER_S)           /* a lack after so long without is a new one, and told again */
 #define DOOR_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET) /* what came is only looked at: it stays readable */
@@ -68,22 +70,30 @@ static void hand_over(struct connection *connection)
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 }
 
+/* What the guard, and the library's memory, say of the bytes that have come. False: they are no whole head yet. */
+static bool decide_on_head(struct http *http, struct http_request *http_request, struct slice bytes,
+			   struct guard_decision *decision)
+{
+	struct guard_head head = { 0 };
+	bool whole = guard_bytes(bytes, &http_request->request, http->settings->tenant_header,
+				 http->settings->header_bytes, &head, decision);
+	if (whole && decision->outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
+		*decision = too_many_headers;
+	return whole;
+}
+
 /* Look at the bytes that have come. False: they are no whole head yet. */
 static bool evaluate_head(struct connection *connection, struct slice bytes)
 {
 	struct http *http = connection->http;
 	struct http_request *http_request = request_new(http);
-	struct guard_head head = { 0 };
 	struct guard_decision decision;
 	if (!http_request) {
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 		door_close(connection);
 		return true;
 	}
-	bool whole = guard_bytes(bytes, &http_request->request, http->settings->tenant_header,
-				 http->settings->header_bytes, &head, &decision);
-	if (whole && decision.outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
-		decision = too_many_headers;
+	bool whole = decide_on_head(http, http_request, bytes, &decision);
 	if (whole && decision.outcome != OUTCOME_OK) {
 		refuse_head(connection, http_request, &decision);
 		return true;
@@ -94,11 +104,58 @@ static bool evaluate_head(struct connection *connection, struct slice bytes)
 	return whole;
 }
 
+static ssize_t peek_at(const struct connection *connection)
+{
+	const struct http *http = connection->http;
+	return recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
+}
+
+/* So that the library does not read it, and the kernel does not reset what we have said for the sake of bytes that
+ * nobody has read. */
+static void drop_unread(const struct connection *connection)
+{
+	const struct http *http = connection->http;
+	for (int i = 0; i < DROPS; i++)
+		if (recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_DONTWAIT) <= 0)
+			return;
+}
+
+/* Whether all that the library has read were whole requests, so that what is unread begins with a head. Only where the
+ * kernel counts. */
+static bool is_between_requests(const struct connection *connection)
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof info;
+	int unread = 0;
+	return !connection->chunked && getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+	       ioctl(connection->fd, FIONREAD, &unread) == 0 &&
+	       info.tcpi_bytes_received == connection->consumed + (uint64_t)unread;
+}
+
+bool door_refuses_next(struct connection *connection)
+{
+	struct http *http = connection->http;
+	struct guard_decision decision;
+	ssize_t got = is_between_requests(connection) ? peek_at(connection) : 0;
+	struct http_request *http_request = got > 0 ? request_new(http) : NULL;
+	if (!http_request)
+		return false;
+	bool refused = decide_on_head(http, http_request, (struct slice){ http->peeked, (size_t)got }, &decision) &&
+		       decision.outcome != OUTCOME_OK;
+	if (refused) {
+		http_request->connection = connection;
+		http_request_refuse_past_library(http_request, &decision);
+		drop_unread(connection);
+	}
+	request_recycle(http, http_request);
+	return refused;
+}
+
 /* Whether the connection still stands at the door. `ended`: the client sends no more. */
 static bool look_at(struct connection *connection, bool ended)
 {
 	struct http *http = connection->http;
-	ssize_t got = recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t got = peek_at(connection);
 	if (got > 0 && evaluate_head(connection, (struct slice){ http->peeked, (size_t)got }))
 		return false;
 	if (ended || got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {

@@ -44,6 +44,18 @@ static void begin_head(struct connection *connection, uint64_t now_us)
 	connection_enter(connection, PHASE_HEAD, now_us);
 }
 
+static void cut_connection(struct connection *connection, uint64_t now_us)
+{
+	if (!connection->daemon) {
+		door_close(connection);
+		return;
+	}
+	loop_unwatch(connection->http->loop, &connection->watch); /* this end is ours */
+	connection_enter(connection, PHASE_CUT, now_us);
+	shutdown(connection->fd, SHUT_RDWR); /* the library sees the end and closes */
+	daemon_run_soon(connection->daemon);
+}
+
 /* The watched descriptor stirred: a dozing connection begins a head, or the client leaves. */
 static void connection_stirred(struct loop_watch *watch, uint32_t events)
 {
@@ -62,6 +74,8 @@ static void connection_stirred(struct loop_watch *watch, uint32_t events)
 		daemon_run_soon(connection->daemon);
 		/* That edge is missed as well if the bytes are read after it: see cut_left. */
 		connection_enter(connection, PHASE_LEFT, loop_now(http->loop));
+	} else if (connection->phase == PHASE_IDLE_WATCHED && door_refuses_next(connection)) {
+		cut_connection(connection, loop_now(http->loop));
 	} else if (connection->phase == PHASE_IDLE_WATCHED) {
 		begin_head(connection, loop_now(http->loop));
 	}
@@ -141,17 +155,6 @@ static void slow_down(struct connection *connection, uint64_t now_us)
 static uint64_t after_quiet(uint64_t limit_us)
 {
 	return limit_us > QUIET_US ? limit_us - QUIET_US : 0;
-}
-
-static void cut_connection(struct connection *connection, uint64_t now_us)
-{
-	if (!connection->daemon) {
-		door_close(connection);
-		return;
-	}
-	connection_enter(connection, PHASE_CUT, now_us);
-	shutdown(connection->fd, SHUT_RDWR); /* the library sees the end and closes */
-	daemon_run_soon(connection->daemon);
 }
 
 /* Whether it has bytes that nobody has looked at: it is the gateway that was late, then (it was stopped, or the machine is

@@ -205,6 +205,14 @@ static bool expect_body(struct http_request *http_request, const struct guard_he
 	return buf_reserve(body, head->length < FIRST_BODY_BYTES ? (size_t)head->length : FIRST_BODY_BYTES);
 }
 
+static void count_head(struct http_request *http_request, const struct guard_head *head)
+{
+	struct connection *connection = http_request->connection;
+	connection->consumed +=
+		MHD_get_connection_info(http_request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+	connection->chunked |= head->chunked;
+}
+
 /* The whole head is there, nothing after it has been looked at. Refusing here ends the connection. */
 static enum MHD_Result head_complete(struct http *http, struct http_request *http_request, const char *method,
 				     const char *version)
@@ -221,6 +229,7 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 		guard_request(http_request->mhd, request, method, version, (struct slice){ http_request->target, kept },
 			      http_request->target_len, settings->tenant_header, settings->header_bytes, &head);
 	set_request_id(http, request);
+	count_head(http_request, &head);
 	if (!daemon_has_memory(settings, &head))
 		return refuse_without_memory(http, http_request);
 	if (decision.outcome != OUTCOME_OK)
@@ -265,6 +274,7 @@ static enum MHD_Result body_piece(struct http *http, struct http_request *http_r
 {
 	struct buf *body = &http_request->request.body;
 	http_request->received += *len;
+	http_request->connection->consumed += *len;
 	if (!http_request->overflown && make_room(http_request, *len)) {
 		buf_put(body, (struct slice){ bytes, *len });
 	} else if (!http_request->overflown) {

@@ -76,7 +76,9 @@ struct connection {
 	uint64_t number;
 	struct sockaddr_in6 peer; /* AF_INET6, AF_INET laid over it, or AF_UNIX */
 	bool from_trusted_proxy;
-	bool spared; /* this request was late already, and had bytes that nobody had read */
+	bool chunked;      /* a body was: what has been read is not known to the byte */
+	uint64_t consumed; /* bytes of whole heads and of bodies that the library has handed over */
+	bool spared;       /* this request was late already, and had bytes that nobody had read */
 	struct loop_watch
 		watch; /* ARRIVED, HEAD at the door, IDLE_WATCHED: for bytes; HEAD, SLOW_BODY, WATCHING_CLIENT: for the end */
 	struct http_request *http_request; /* the request whose first line has come; else NULL */
@@ -168,6 +170,9 @@ uint64_t accept_deadline(const struct http *http);
 void accept_drain(struct http *http);
 /* Close the socket and whoever still stands at the door. */
 void accept_stop(struct http *http);
+/* A kept connection that was quiet stirs, and the library has not read of it yet: whether its next head was refused in our
+ * way, and has to be cut. A head that is not whole yet is not. */
+bool door_refuses_next(struct connection *connection) MUST_CHECK;
 /* Close a connection that the library does not know of. */
 void door_close(struct connection *connection);
 

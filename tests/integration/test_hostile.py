@@ -190,6 +190,26 @@ def test_refused_on_a_kept_connection(gateway, name):
     assert gateway.metrics().sum("rejected_total") <= before + 1
 
 
+def test_refused_in_our_way_on_connections_that_were_quiet(start):
+    """There the door looks at the next head before the library does."""
+    gateway = start({"workers": 1})
+    names = [name for name in REFUSED if name not in BODIES]
+    kept = {name: gateway.connect() for name in names}
+    for connection in kept.values():
+        assert connection.request("GET", "/healthz").status == 200
+    quiet = time.monotonic() + 0.4
+    until(lambda: time.monotonic() > quiet and gateway.metrics(), "there was a turn in which they were quiet")
+    before = gateway.metrics().sum("rejected_total")
+    for name in names:
+        data, fine, _ = REFUSED[name]
+        kept[name].send(data + SMUGGLED)
+        raw = kept[name].rest()
+        assert status_of(raw) in fine - {0} and b"application/problem+json" in raw, (name, raw)
+        assert len(re.findall(rb"HTTP/1\.[01] \d\d\d ", raw)) == 1, (name, raw)
+    assert gateway.metrics().sum("rejected_total") == before + len(names)
+    assert gateway.metrics().sum("connections") <= 2, "they are closed"
+
+
 def test_a_body_without_end_is_cut_off_and_counted(gateway):
     """A chunked one says no length; there is no place for a reply before its end."""
     before = gateway.metrics().sum("rejected_total", reason="body_size")
