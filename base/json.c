@@ -111,8 +111,12 @@ static const char *skip_blanks(struct scan *scan, const char *p)
 static void respell_string(struct scan *scan, const char *from, const char *to)
 {
 	const char *p = from + 1;
-	while ((p = memchr(p, '\\', (size_t)(to - p)))) {
+	while (p < to && (*p == '\\' || (p = memchr(p, '\\', (size_t)(to - p))))) {
 		uint32_t code = 0;
+		if (p[1] != 'u' && p[1] != '/') { /* the shortest spelling as it stands */
+			p += 2;
+			continue;
+		}
 		size_t read = json_escape_read(p, to, &code);
 		assert(read > 0);
 		end_run(scan, p, p + read);
@@ -228,7 +232,8 @@ static const char *scan_string(struct scan *scan, const char *p, bool *escaped)
 {
 	*escaped = false;
 	while (p) {
-		p = json_plain_end(p, scan->end);
+		if (p == scan->end || *p != '\\') /* an escape behind another one is no run to look for */
+			p = json_plain_end(p, scan->end);
 		if (p == scan->end)
 			return json_refuse(scan, p, "unexpected end of text in a string");
 		if (*p == '"')

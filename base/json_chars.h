@@ -130,15 +130,13 @@ static inline int32_t json_hex4(const char *p, const char *end)
  * lone surrogate. */
 static inline size_t json_escape_read(const char *p, const char *end, uint32_t *code)
 {
-	static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+	static const char meanings[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+					    ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
 	if (end - p < 2)
 		return 0;
 	if (p[1] != 'u') {
-		const char *letter = memchr(letters, p[1], sizeof letters - 1);
-		if (!letter)
-			return 0;
-		*code = (unsigned char)meanings[letter - letters];
-		return 2;
+		*code = (unsigned char)p[1] < sizeof meanings ? (unsigned char)meanings[(unsigned char)p[1]] : 0;
+		return *code ? 2 : 0;
 	}
 	int32_t unit = json_hex4(p + 2, end);
 	if (unit < 0 || (unit >= 0xDC00 && unit <= 0xDFFF))
