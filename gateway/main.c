@@ -14,7 +14,7 @@
 /* Read by jemalloc, if that is what allocates: what a burst took goes back to the system within seconds, by a thread of
  * jemalloc's own, since workers that sleep free nothing. The environment's MALLOC_CONF goes before. */
 extern const char *malloc_conf;
-const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:3000,muzzy_decay_ms:0";
+const char *malloc_conf = "background_thread:true,max_background_threads:1,dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 static int print_version(int argc, char **argv)
 {
