@@ -31,6 +31,7 @@ struct process {
 	struct gateway gateway;
 	bool library;
 	bool logging;
+	bool keeps; /* the memory of config, not its generation, which ends as the others do */
 	bool ran;   /* the start was whole: its end is told, when the programs behind have ended too */
 	bool hangs; /* a thread that waits for the disk and goes on using what it has */
 	struct listen_file *files;
@@ -136,6 +137,9 @@ static bool make_gateway(struct process *process)
 	for (unsigned i = 0; i < config->workers; i++)
 		if (!(gateway->workers[i] = worker_new(gateway, i)))
 			return complain_of("cannot start a worker", strerror(errno));
+	generation_keep(&config->generation);
+	process->keeps = true;
+	config_free(config); /* as its user; registry, reload and workers have holds of their own */
 	return true;
 }
 
@@ -339,7 +343,10 @@ static void stop_process(struct process *process)
 	gateway->settled = true;
 	reload_free(gateway->reload);
 	registry_free(gateway->registry);
-	config_free(config);
+	if (process->keeps)
+		generation_unkeep(&config->generation);
+	else
+		config_free(config);
 	if (process->library)
 		upstream_library_fini();
 	if (process->logging)

@@ -140,15 +140,20 @@ static void take_instructions(struct tool_source *source, struct blob *instructi
 	source->instructions = instructions;
 }
 
+static void save_soon(struct registry *registry)
+{
+	if (registry->unsaved)
+		return;
+	registry->unsaved = true;
+	registry->save_us = clock_add(clock_now_us(), SAVE_AFTER_US);
+}
+
 /* A list that is in force now, so that it is in force after a restart. */
 static void keep_list(struct tool_source *source)
 {
 	struct registry *registry = source->registry;
 	source->listed_at_s = clock_wall_us() / CLOCK_US_PER_S;
-	if (registry->unsaved)
-		return;
-	registry->unsaved = true;
-	registry->save_us = clock_add(clock_now_us(), SAVE_AFTER_US);
+	save_soon(registry);
 }
 
 /* `upstream`: the source's, in the generation in force. */
@@ -178,6 +183,7 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 		blob_unref(source->raw);
 		source->raw = blob_ref(raw);
 	}
+	source->inherited = false;
 	if (registry->generation->mcp.lists && (source->state != TOOL_LIST_FRESH || !known))
 		keep_list(source);
 	source->state = TOOL_LIST_FRESH;
@@ -315,6 +321,9 @@ static void publish_catalogue(struct registry *registry, struct catalogue *next,
 
 static bool take_turn(struct registry *registry, registry_offer *offer, void *context)
 {
+	if (registry->store_moved)
+		save_soon(registry);
+	registry->store_moved = false;
 	read_news(registry);
 	if (!registry->dirty || is_stopping(registry))
 		return true;
@@ -429,6 +438,7 @@ static void inherit_list(const struct registry *registry, struct tool_source *so
 	if (source->raw || !before || !before->raw)
 		return;
 	source->raw = blob_ref(before->raw);
+	source->inherited = true;
 	source->instructions = before->instructions ? blob_ref(before->instructions) : NULL;
 	source->listed_us = before->listed_us;
 	source->listed_at_s = before->listed_at_s;
@@ -483,6 +493,8 @@ static bool use_generation(struct registry *registry, struct generation *next, s
 	if (!catalogue)
 		return false;
 	drop_tool_lists(registry->generation);
+	registry->store_moved |= next->mcp.lists && (!registry->generation->mcp.lists ||
+						     strcmp(next->mcp.lists, registry->generation->mcp.lists) != 0);
 	generation_unref(registry->generation);
 	registry->generation = generation_ref(next);
 	use_tool_lists(next, listings);
@@ -497,7 +509,10 @@ bool registry_use(struct registry *registry, struct generation *next)
 		return false;
 	pthread_mutex_lock(&registry->mutex);
 	bool good = use_generation(registry, next, listings);
+	bool moved = registry->store_moved;
 	pthread_mutex_unlock(&registry->mutex);
+	if (moved)
+		loop_wake(registry->loop);
 	for (size_t i = 0; i < next->upstream_count; i++)
 		mcp_tool_list_unref(listings[i]);
 	free(listings);

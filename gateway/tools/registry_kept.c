@@ -77,9 +77,11 @@ static bool hold_lists(struct registry *registry, struct saved_lists *saved)
 	struct generation *generation = saved->generation = generation_ref(registry->generation);
 	saved->lists = calloc(generation->upstream_count + 1, sizeof *saved->lists);
 	saved->blobs = calloc(2 * generation->upstream_count + 1, sizeof(struct blob *));
-	for (unsigned i = 0; saved->lists && saved->blobs && i < generation->upstream_count; i++)
-		if (generation->upstreams[i].source && generation->upstreams[i].source->raw)
-			hold_list(saved, i, generation->upstreams[i].source);
+	for (unsigned i = 0; saved->lists && saved->blobs && i < generation->upstream_count; i++) {
+		const struct tool_source *source = generation->upstreams[i].source;
+		if (source && source->raw && !source->inherited)
+			hold_list(saved, i, source);
+	}
 	pthread_mutex_unlock(&registry->mutex);
 	return saved->lists && saved->blobs;
 }

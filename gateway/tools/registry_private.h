@@ -22,6 +22,7 @@ struct tool_source {
 	_Atomic(struct report *) news;   /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
 	/* all below: under the registry's mutex */
 	struct blob *raw;              /* owned: the list as it came, for the next generation; NULL: none yet */
+	bool inherited;                /* raw is what another server said that was here before */
 	struct mcp_tool_list *listing; /* owned: of raw; NULL: none yet */
 	uint64_t listed_at_s;          /* wall clock: when it said so */
 	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
@@ -46,6 +47,7 @@ struct registry {
 	uint64_t *definitions;     /* by slot: digest of what was last said of the tool; 0: nothing yet */
 	struct catalogue *current; /* owned reference */
 	bool dirty;                /* the sources say more than `current` does */
+	bool store_moved;          /* mcp.lists is another file: it lacks all */
 	bool unsaved;              /* the thread's, as all below: they say more than the file of mcp.lists, */
 	uint64_t save_us;          /* which is written then */
 	bool save_failed;          /* the last time; told once */

@@ -9,6 +9,7 @@ import pytest
 
 from harness.mcp_server import McpServer, tool
 from harness.poll import until
+from test_reload import reloaded
 
 STDIO = Path(__file__).parent / "harness" / "stdio_server.py"
 
@@ -218,3 +219,33 @@ def test_without_the_option_lists_are_beside_the_disk_tier(serve, behind, tmp_pa
     again = behind({"m": upstream(m)}, **config)
     assert set(listed(again)) == {"m__echo"}
     m.released.set()
+
+
+def test_a_reload_does_not_make_one_servers_list_anothers(left, serve, behind):
+    """What is shown until the new server has spoken is not kept as what it said."""
+    m, n = left
+    for server in (m, n):
+        server.released.set()
+    gateway = behind({"m": upstream(m), "n": upstream(n, tools_refresh="1s")})
+    settle(gateway)
+    other = serve([tool("other")], hold_open=True)
+    reloaded(gateway, {"upstreams": {"m": {"endpoints": [{"url": other.url()}]}}})
+    n.tools = [tool("write"), tool("more")]
+    until(lambda: "n__more" in listed(gateway), "another list has changed, and is kept")
+    assert gateway.stop() == 0
+    again = behind({"m": upstream(other), "n": upstream(n, tools_refresh="1s")})
+    assert "upstream n" in again.events("list_kept")[0]["message"] and len(again.events("list_kept")) == 1
+    other.released.set()
+    settle(again)
+
+
+def test_lists_are_kept_from_the_reload_on_that_says_so(left, behind, kept):
+    m, n = left
+    for server in (m, n):
+        server.released.set()
+    kept.unlink()
+    gateway = behind({"m": upstream(m), "n": upstream(n)}, mcp={"list_ttl": "1m"})
+    settle(gateway)
+    reloaded(gateway, {"mcp": {"lists": str(kept)}})
+    assert gateway.stop() == 0
+    assert len(behind({"m": upstream(m), "n": upstream(n)}).events("list_kept")) == 2

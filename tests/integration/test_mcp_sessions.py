@@ -6,6 +6,7 @@ import pytest
 
 from harness.mcp_server import McpServer
 from harness.poll import until
+from test_reload import reloaded
 
 
 @pytest.fixture
@@ -101,3 +102,17 @@ def test_a_session_that_could_not_be_confirmed_is_ended(serve, behind):
     server.refuse_initialized = None
     until(lambda: gateway.call("m0__write", {}).status == 200, "it works at last")
     until(lambda: len(server.known) == 1, "no other session is left")
+
+
+@pytest.mark.parametrize("change", ["gone", "another"])
+def test_a_reload_ends_the_session_of_a_server_that_it_takes_away(serve, behind, later, change):
+    old, new = serve(), serve()
+    gateway = behind(old)
+    held = later(gateway.call, "m0__hold", {"n": 1})
+    until(lambda: old.calls("hold"), "a call is in the session")
+    reloaded(gateway, {"upstreams": {"m0": None} if change == "gone" else {"m0": {"endpoints": [{"url": new.url()}]}}})
+    assert not deletes(old), "somebody is still in it"
+    old.released.set()
+    assert held.result(20).status == 200
+    until(lambda: not old.known, "the session is ended when its last call is")
+    assert gateway.stop() == 0
