@@ -174,13 +174,35 @@ static bool find_calls(struct worker *worker, struct request *request, struct sl
 	return true;
 }
 
+/* What stands behind a media type, up to the next one: whether its weight is 0, which says that it is not wanted (RFC 9110,
+ * 12.4.2). */
+static bool is_unwanted(struct slice parameters)
+{
+	for (size_t i = 0; i + 3 <= parameters.len && parameters.at[i] != ','; i++) {
+		const char *at = parameters.at + i, *end = parameters.at + parameters.len;
+		if (*at != ';')
+			continue;
+		do
+			at++;
+		while (at < end && (*at == ' ' || *at == '\t'));
+		if (end - at < 3 || (*at != 'q' && *at != 'Q') || at[1] != '=' || at[2] != '0')
+			continue;
+		for (at += 3; at < end && (*at == '.' || *at == '0');)
+			at++;
+		return at == end || *at < '1' || *at > '9';
+	}
+	return false;
+}
+
 static bool wants_lines(const struct request *request)
 {
 	struct slice accept = request->headers[HEADER_ACCEPT];
 	static const char type[] = "application/x-ndjson";
-	for (size_t i = 0; i + sizeof type - 1 <= accept.len; i++)
+	for (size_t i = 0; i + sizeof type - 1 <= accept.len; i++) {
+		struct slice rest = { accept.at + i + sizeof type - 1, accept.len - i - (sizeof type - 1) };
 		if (strncasecmp(accept.at + i, type, sizeof type - 1) == 0)
-			return true;
+			return !is_unwanted(rest);
+	}
 	return false;
 }
 

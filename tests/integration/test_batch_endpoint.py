@@ -123,6 +123,15 @@ def test_ndjson_gives_each_item_as_it_finishes(start, provider):
         assert line_of(connection, pending) is None
 
 
+@pytest.mark.parametrize("accept, lines", [
+    ("application/x-ndjson", True), ("application/json, Application/X-NDJSON;q=0.5", True), ("application/x-ndjson; q=0.001", True),
+    ("application/x-ndjson;q=0", False), ("application/json, application/x-ndjson ; Q=0.000", False),
+    ("application/x-ndjson;q=0, application/json;q=1", False), ("application/x-ndjson;v=1;q=1, text/plain;q=0", True), ("", False)])
+def test_lines_are_for_those_who_want_them(gateway, accept, lines):
+    reply = gateway.batch([call(1)], accept=accept)
+    assert reply.header("content-type") == ("application/x-ndjson" if lines else "application/json")
+
+
 def test_ndjson_keeps_the_connection(gateway):
     with ndjson(gateway, [call(n) for n in range(5)]) as connection:
         reply = connection.reply()
