@@ -55,6 +55,8 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_text(out, "\",\"request_id\":");
 	json_put_string(out, slice_of(request_id));
 	buf_put_text(out, reply_may_retry(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
+	if (answer->retry_after_s) /* an item of a batch has no header */
+		buf_printf(out, ",\"retry_after\":%u", answer->retry_after_s);
 	if (upstream) {
 		buf_put_text(out, ",\"upstream\":{\"name\":");
 		json_put_string(out, slice_of(upstream));

@@ -297,6 +297,7 @@ void openapi_put(struct buf *out, const struct tool *const *tools, size_t count)
 	for (int i = OUTCOME_OK + 1; i < OUTCOME_CANCELLED; i++)
 		buf_printf(out, "%s\"%s\"", i > OUTCOME_OK + 1 ? "," : "", outcome_word((enum outcome)i));
 	buf_put_text(out, "]},\"request_id\":{\"type\":\"string\"},\"retryable\":{\"type\":\"boolean\"},"
+			  "\"retry_after\":{\"type\":\"integer\"},"
 			  "\"upstream\":{\"type\":\"object\"}},"
 			  "\"required\":[\"type\",\"title\",\"status\",\"code\",\"request_id\",\"retryable\"]}");
 	for (size_t i = 0; i < count; i++)

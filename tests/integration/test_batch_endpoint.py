@@ -27,6 +27,13 @@ def test_results_come_in_the_order_of_the_calls(start, provider):
     assert len(provider.calls) == 20
 
 
+def test_a_refused_item_says_when_to_come_again(gateway, provider):
+    """An item has no header to say it in."""
+    provider.behaviour = behave.status(429, **{"Retry-After": "70"})
+    items = gateway.batch([call(1)]).json()["results"]
+    assert [(item["status"], item["error"]["retry_after"]) for item in items] == [(429, 70)]
+
+
 def test_an_item_says_what_the_cache_did(gateway):
     gateway.call("cached", {"n": 1})
     results = gateway.batch([call(1, "cached", n=1), call(2, "cached", n=2)]).json()["results"]
