@@ -417,7 +417,8 @@ const struct upstream_watcher *tool_source_watcher(struct tool_source *source)
 bool registry_number(struct registry *registry, struct generation *next)
 {
 	pthread_mutex_lock(&registry->mutex);
-	bool good = upstream_labels_give(registry->labels, next) && tool_labels_give(registry->tool_labels, next);
+	bool good = tool_labels_have_room(registry->tool_labels, next) &&
+		    upstream_labels_give(registry->labels, next) && tool_labels_give(registry->tool_labels, next);
 	pthread_mutex_unlock(&registry->mutex);
 	return good;
 }

@@ -88,15 +88,27 @@ static void give_range(struct tool_labels *labels, const struct upstream_config 
 	*range = (struct range){ later->first + later->size, size, 0 };
 }
 
+static bool find_any_declared(const struct tool_labels *labels, const char *name, unsigned *index)
+{
+	return find_declared(labels, name, index) || find_in(labels, &labels->later, name, hash_of(name), index);
+}
+
+bool tool_labels_have_room(const struct tool_labels *labels, const struct generation *next)
+{
+	size_t wanted = 0;
+	unsigned index;
+	for (size_t i = 0; i < next->tool_count; i++)
+		wanted += !find_any_declared(labels, next->tools[i].name, &index);
+	return wanted <= labels->later.size - labels->later.used;
+}
+
 bool tool_labels_give(struct tool_labels *labels, struct generation *next)
 {
 	for (size_t i = 0; i < next->tool_count; i++) {
 		struct tool *tool = &next->tools[i];
-		uint64_t hash = hash_of(tool->name);
-		if (find_declared(labels, tool->name, &tool->index) ||
-		    find_in(labels, &labels->later, tool->name, hash, &tool->index))
+		if (find_any_declared(labels, tool->name, &tool->index))
 			continue;
-		if (take_in(labels, &labels->later, tool->name, hash, &tool->index) != SLOT_FOUND)
+		if (take_in(labels, &labels->later, tool->name, hash_of(tool->name), &tool->index) != SLOT_FOUND)
 			return false;
 	}
 	for (size_t i = 0; i < next->upstream_count; i++)

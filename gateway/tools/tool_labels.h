@@ -18,6 +18,8 @@ struct tool_labels;
 /* With the declared tools of the first generation, which it numbers. upstreams: how many may ever have a label. NULL:
  * out of memory. */
 struct tool_labels *tool_labels_new(struct generation *first, size_t upstreams) MUST_CHECK;
+/* Whether all names of the declared tools of a generation that nobody uses yet have a label, or will get one. */
+bool tool_labels_have_room(const struct tool_labels *labels, const struct generation *next);
 /* Number the declared tools of a generation that nobody uses yet, whose upstreams have their labels. False: there is no
  * room for all of its names, or no memory. */
 bool tool_labels_give(struct tool_labels *labels, struct generation *next) MUST_CHECK;

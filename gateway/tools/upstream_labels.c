@@ -48,6 +48,12 @@ static bool find_or_add(struct names *names, const char *text, size_t owner, siz
 	return true;
 }
 
+static void forget_names(struct names *names, size_t from)
+{
+	while (names->count > from)
+		free((void *)(uintptr_t)names->texts[--names->count]);
+}
+
 /* What has come into the table since `from`. */
 static void tell_names(const struct upstream_labels *labels, enum metric_label label, const struct names *names,
 		       size_t from)
@@ -79,9 +85,14 @@ bool upstream_labels_give(struct upstream_labels *labels, struct generation *nex
 			settings->label = (unsigned)label;
 		good = good && number_endpoints(labels, settings);
 	}
+	if (!good) { /* nobody has been told: what is not used takes no room */
+		forget_names(&labels->upstreams, upstreams);
+		forget_names(&labels->endpoints, endpoints);
+		return false;
+	}
 	tell_names(labels, LABEL_UPSTREAM, &labels->upstreams, upstreams);
 	tell_names(labels, LABEL_ENDPOINT, &labels->endpoints, endpoints);
-	return good;
+	return true;
 }
 
 struct upstream_labels *upstream_labels_new(struct generation *first)

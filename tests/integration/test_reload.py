@@ -132,6 +132,22 @@ def test_a_bad_file_changes_nothing_and_says_where(start):
     assert reload(gateway)[0] == 200
 
 
+@pytest.mark.parametrize("kind", ["upstreams", "tools"])
+def test_names_for_which_there_is_no_room_take_none(start, provider, kind):
+    """A file with more new names than metrics have room for is refused, and none of its names uses that room up."""
+    entry = {"upstreams": {"dialect": "jsonrpc", "endpoints": [{"url": provider.url("/rpc")}]},
+             "tools": {"upstream": "array"}}[kind]
+    room = {"upstreams": 256, "tools": 1024}[kind]
+    gateway = start()
+    write(gateway, {kind: {f"many{n}": entry for n in range(room + 1)}})
+    for _ in range(2):
+        status, told = reload(gateway)
+        assert status == 422 and "more new names" in told["errors"][0]
+    write(gateway, {kind: {f"many{n}": None for n in range(room + 1)}})
+    told = reloaded(gateway, {kind: {f"other{n}": entry for n in range(room)}})
+    assert len(told["changed"][kind]["added"]) == room
+
+
 def test_half_a_file_and_none(start):
     gateway = start()
     write(gateway, {}, whole=False)
