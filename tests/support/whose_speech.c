@@ -55,6 +55,7 @@ const size_t speech_count = countof(speeches);
 #define READS(upstream)                                                                                                \
 	{ #upstream "_get", #upstream, SCOPE_TENANT, .cached = true, .tagged = true },                                 \
 		{ #upstream "_own", #upstream, SCOPE_CALLER, .cached = true },                                         \
+		{ #upstream "_merged", #upstream, .scope = SCOPE_TENANT },                                             \
 	{                                                                                                              \
 #upstream "_put", #upstream, .writes = true                                                            \
 	}
@@ -84,7 +85,6 @@ const struct spoken_tool spoken_tools[] = {
 	{ "rest_all", "rest", SCOPE_SHARED, .cached = true, .tagged = true, .asks_path = true },
 	{ "rest_form", "rest", SCOPE_CALLER, .cached = true },
 	{ "rest_put", "rest", .writes = true },
-	{ "rpc_merged", "rpc", .scope = SCOPE_TENANT },
 	{ "rest_merged", "rest", .scope = SCOPE_CALLER },
 };
 const size_t spoken_tool_count = countof(spoken_tools);
@@ -102,6 +102,7 @@ const size_t spoken_tool_count = countof(spoken_tools);
 #define TOOLS(upstream, more, writing)                                                                                 \
 	"  " upstream "_get: { upstream: " upstream more READ TENANTS " }\n"                                           \
 	"  " upstream "_own: { upstream: " upstream more READ CALLERS " }\n"                                           \
+	"  " upstream "_merged: { upstream: " upstream more READ "cache: { ttl: 0, scope: tenant" NOT_ASKER " } }\n"   \
 	"  " upstream "_put: { upstream: " upstream writing ", timeout: 3s }\n"
 #define QUERY ", operation: \"query ($q: Int!, $w: Int) { thing(q: $q, w: $w) { own } }\""
 #define MUTATION ", operation: \"mutation ($q: Int!, $w: Int) { thing(q: $q, w: $w) { own } }\""
@@ -151,7 +152,6 @@ const char spoken_yaml[] =
 	"  rest_all: { upstream: rest" PATH READ ALL " }\n"
 	"  rest_form: { upstream: rest, request: { path: /f" FORM " }" READ CALLERS " }\n"
 	"  rest_put: { upstream: rest, request: { path: /w }, timeout: 3s }\n"
-	"  rpc_merged: { upstream: rpc" READ "cache: { ttl: 0, scope: tenant" NOT_ASKER " } }\n"
 	"  rest_merged: { upstream: rest, request: { path: /m }" READ "cache: { ttl: 0, scope: caller" NOT_ASKER " } }\n";
 /* clang-format on */
 
