@@ -284,6 +284,9 @@ static int poll_events(struct loop *loop, uint64_t wait)
 	/* A batching window of 300 us is worth having: epoll_pwait2 counts nanoseconds (Linux 5.11). */
 	struct timespec timeout = { (time_t)(wait / CLOCK_US_PER_S), (long)(wait % CLOCK_US_PER_S) * 1000 };
 	int count = epoll_pwait2(loop->epoll_fd, loop->events, EVENTS_PER_WAIT, &timeout, NULL);
+	if (count < 0 &&
+	    errno == EINTR) /* stopped, and what has come meanwhile goes before all that is overdue by now */
+		count = epoll_wait(loop->epoll_fd, loop->events, EVENTS_PER_WAIT, 0);
 	if (count >= 0 || errno != ENOSYS)
 		return count;
 	/* older kernels, valgrind: whole milliseconds, rounded up so that a timer is due when we are back */

@@ -167,6 +167,11 @@ static bool look_at(struct connection *connection, bool ended)
 	return true;
 }
 
+bool door_serves(struct connection *connection)
+{
+	return !look_at(connection, false);
+}
+
 static void door_stirred(struct loop_watch *watch, uint32_t events)
 {
 	look_at(container_of(watch, struct connection, watch), events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));

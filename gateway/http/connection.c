@@ -179,6 +179,8 @@ static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, 
 			connection_enter(connection, phase, now_us);
 			continue;
 		}
+		if (!connection->daemon && (door_serves(connection) || connection->phase != phase))
+			continue; /* likewise */
 		if (reason != REJECT_REASON_COUNT)
 			meter_add(http->meter, METRIC_ID_REJECTED, reason, 0, 1);
 		cut_connection(connection, now_us);

@@ -173,6 +173,8 @@ void accept_stop(struct http *http);
 /* A kept connection that was quiet stirs, and the library has not read of it yet: whether its next head was refused in our
  * way, and has to be cut. A head that is not whole yet is not. */
 bool door_refuses_next(struct connection *connection) MUST_CHECK;
+/* Read what a connection at the door has sent, if nobody has: it is its time. False: that is no whole head. */
+bool door_serves(struct connection *connection);
 /* Close a connection that the library does not know of. */
 void door_close(struct connection *connection);
 

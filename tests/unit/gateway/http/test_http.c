@@ -494,6 +494,31 @@ static void without_memory_a_client_gets_an_answer_or_an_end(void **state)
 	}
 }
 
+/* More of them than one wait of the loop brings: it is the gateway that was away (stopped, or without a core). */
+static void heads_that_have_come_are_read_however_late(void **state)
+{
+	enum { CLIENTS = 300 };
+	static struct client clients[CLIENTS];
+	world = (struct http_world){ .settings = http_world_settings(), .local = true };
+	struct slice body;
+	(void)state;
+	world.settings.connections = CLIENTS;
+	assert_true(http_world_start(&world));
+	for (int i = 0; i < CLIENTS; i++) {
+		client_open(&world, &clients[i]);
+		http_world_turn(&world);
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		client_send(&clients[i], SLICE("GET /now/x HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+	http_world_pass(&world, 2 * world.settings.header_timeout_us);
+	for (int i = 0; i < CLIENTS; i++) {
+		assert_int_equal(client_reply(&world, &clients[i], &body), 200);
+		client_close(&clients[i]);
+	}
+	assert_int_equal(metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_HEAD_TIMEOUT, 0), 0);
+	http_world_stop(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -513,6 +538,7 @@ int main(void)
 		cmocka_unit_test(the_daemon_stops_whatever_waits),
 		cmocka_unit_test(a_draining_daemon_ends_its_connections),
 		cmocka_unit_test(without_memory_a_client_gets_an_answer_or_an_end),
+		cmocka_unit_test(heads_that_have_come_are_read_however_late),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
