@@ -173,8 +173,8 @@ class LangChain:
             result = await self.tools[name].ainvoke(arguments)
         except ToolException as error:
             return str(error), True
-        failed = isinstance(result, str) and "intentionally" in result
-        return result if isinstance(result, str) else result[0]["text"], failed
+        text = result if isinstance(result, str) else result[0]["text"]
+        return text, "intentionally" in text  # it hands an error to the model as any other text
 
 
 CLIENTS = {
