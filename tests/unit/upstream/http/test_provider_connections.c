@@ -148,7 +148,7 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	for (int round = 0; round < ROUNDS; round++) {
 		world.upstream = bad;
 		for (int i = 0; i < AT_ONCE; i++)
-			send_many(&world, &stuck[i], 1, i % 2, 20 * CLOCK_US_PER_MS);
+			send_many(&world, &stuck[i], 1, i % 2, 100 * CLOCK_US_PER_MS);
 		world.upstream = good;
 		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
 		for (int i = 0; i < AT_ONCE; i++) {
