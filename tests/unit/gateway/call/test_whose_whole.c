@@ -468,9 +468,21 @@ static void check_accounts(void)
 		}
 }
 
+/* As serve.c does: a request whose calls are all answered may still be open. */
+static void settle_workers(void)
+{
+	bool quiet = false;
+	while (!quiet) {
+		quiet = true;
+		for (unsigned i = 0; i < world.config->workers; i++)
+			quiet &= worker_settle(world.gateway.workers[i]);
+	}
+}
+
 static void end_gateway(bool for_good)
 {
 	finish_all();
+	settle_workers();
 	outside_turn();
 	outside_detach();
 	if (for_good)
