@@ -100,8 +100,8 @@ int disk_await_locked(pthread_cond_t *condition, struct disk *disk, uint64_t unt
 
 /* --- disk_thread.c --- */
 
-/* The thread's function: until disk->stopping. */
-void *disk_run(void *disk);
+/* The thread's function: until disk->stopping. `context`: the struct disk. */
+void *disk_run(void *context);
 
 /* Encode and store. */
 enum disk_fault disk_write(struct disk *disk, const struct entry *entry) MUST_CHECK;

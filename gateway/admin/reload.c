@@ -190,12 +190,10 @@ static void take_config(struct reload *reload, const char *who, struct config *c
 	const struct config *process = reload->gateway->config;
 	bool good = difference_find(&difference, process, reload->current, &config->generation);
 	outcome->nothing = good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0;
-	if (outcome->nothing)
+	if (outcome->nothing || !good)
 		config_free(config);
-	else if (good)
-		good = use_config(reload, who, config, difference.same, &errors);
 	else
-		config_free(config);
+		good = use_config(reload, who, config, difference.same, &errors);
 	if (outcome->nothing && strcmp(who, WATCH) == 0) /* it looked, and nobody has asked */
 		outcome->good = true;
 	else if (good)

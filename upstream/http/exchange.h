@@ -31,8 +31,8 @@ enum exchange_end {
 
 /* An endpoint's URL, taken apart once: curl would do it anew for each exchange, at 5 % of its whole work. */
 struct http_url;
-struct http_url *http_url_new(const char *url) MUST_CHECK; /* checked by upstream_url_check. NULL: out of memory */
-void http_url_free(struct http_url *url);                  /* no exchange may be under way with it. NULL is allowed */
+struct http_url *http_url_new(const char *text) MUST_CHECK; /* checked by upstream_url_check. NULL: out of memory */
+void http_url_free(struct http_url *url);                   /* no exchange may be under way with it. NULL is allowed */
 
 struct http_exchange {
 	struct transfer transfer; /* transport and connections set by the owner */
