@@ -13,7 +13,7 @@ int cli_check(int argc, char **argv);
 int cli_explain(int argc, char **argv); /* explain.c */
 int cli_call(int argc, char **argv);
 int cli_tools(int argc, char **argv);
-int cli_cache(int argc, char **argv); /* cli_cache.c */
+int cli_cache(int argc, char **argv);  /* cli_cache.c */
 int cli_reload(int argc, char **argv); /* cli_reload.c */
 int cli_import(int argc, char **argv);
 int cli_simulate(int argc, char **argv); /* simulate.c */
