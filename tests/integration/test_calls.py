@@ -17,7 +17,9 @@ def check_problem(reply, status, code, retryable):
     assert reply.header("content-type") == "application/problem+json"
     problem = reply.json()
     assert problem["code"] == code
-    assert PROBLEM_KEYS <= set(problem) <= PROBLEM_KEYS | {"upstream"}
+    assert PROBLEM_KEYS <= set(problem) <= PROBLEM_KEYS | {"upstream", "retry_after"}
+    after = reply.header("retry-after")
+    assert problem.get("retry_after") == (int(after) if after else None)
     assert problem["status"] == status
     assert problem["retryable"] is retryable
     assert problem["request_id"] == reply.header("x-request-id")
