@@ -277,6 +277,7 @@ static void many_secrets_are_told_apart(void **state)
 	for (unsigned i = 0; i < SECRETS; i++)
 		buf_printf(&text, ",\"--token\",\"hush%u\"", i);
 	buf_put_text(&text, ",\"--token\",\"hush7\"]}}}");
+	buf_fini(&yaml);
 	yaml = BUF_INIT(16 << 20);
 	assert_true(import_convert(buf_slice(&text), "mcp.json", &yaml, error, sizeof error));
 	expect_says("\"--token\", \"${S_TOKEN}\", \"--token\", \"${S_TOKEN_2}\"");
