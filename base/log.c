@@ -59,6 +59,7 @@ static _Atomic uint64_t dropped;
 static _Atomic int wanted_level = LOG_LEVEL_INFO;
 static _Atomic int wanted_format = LOG_FORMAT_LOGFMT;
 static _Atomic int last_fd = STDERR_FILENO; /* the log's, for who cannot take a lock; the file may be another's soon */
+static atomic_bool last_said;               /* the line of a process that dies is written: nothing comes after it */
 
 static const char *const level_words[] = { "error", "warn", "info", "debug" };
 
@@ -287,6 +288,8 @@ static bool wait_writable(const struct writer *w)
 static bool write_all(struct writer *w, const char **at, size_t *left)
 {
 	while (*left > 0) {
+		if (atomic_load(&last_said))
+			return false;
 		if (w->chunked && !wait_writable(w))
 			return false;
 		ssize_t written = write(w->fd, *at, w->chunked && *left > PIPE_BUF ? PIPE_BUF : *left);
@@ -459,6 +462,7 @@ static void write_once(int fd, const char *at, size_t left)
 void log_end_at_once(struct log_line *line)
 {
 	int fd = atomic_load(&last_fd);
+	atomic_store(&last_said, true);
 	finish_line(line);
 	write_once(fd, line->text, line->len);
 	if (fd != STDERR_FILENO && fd != STDOUT_FILENO)

@@ -61,7 +61,7 @@ void log_seconds(struct log_line *line, const char *name, uint64_t value_us);
 void log_end(struct log_line *line);
 
 /* For the last line of a process that dies (crash.h), from a signal's handler: begun whatever the level, written at
- * once, past the queue, to the log and, if that is a file, to stderr. */
+ * once, past the queue, to the log and, if that is a file, to stderr. What is still in the queue then is lost. */
 void log_begin_always(struct log_line *line, const struct log_event *event);
 void log_end_at_once(struct log_line *line);
 
