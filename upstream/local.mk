@@ -27,7 +27,7 @@ libupstream_a_SOURCES = \
 	upstream/dialects/path_guard.c upstream/dialects/path_guard.h \
 	upstream/dialects/rest.c \
 	upstream/dialects/template.c upstream/dialects/template.h \
-	upstream/http/answers.c upstream/http/delivery.h \
+	upstream/http/answers.c upstream/http/http_request.h \
 	upstream/http/attempt.c \
 	upstream/http/check.c upstream/http/check.h \
 	upstream/http/client.c upstream/http/client.h \

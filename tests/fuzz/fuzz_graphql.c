@@ -31,7 +31,9 @@ static bool merged_document(const struct dialect *dialect, const struct dialect_
 {
 	struct upstream_call calls[2] = { { .route = route, .arguments = SLICE("{}") },
 					  { .route = route, .arguments = SLICE("{\"a\":1}") } };
-	struct http_request request = { .target = BUF_INIT(100), .headers = BUF_INIT(1000), .body = BUF_INIT(1 << 24) };
+	struct encoded_request request = { .target = BUF_INIT(100),
+					   .headers = BUF_INIT(1000),
+					   .body = BUF_INIT(1 << 24) };
 	struct json_fault fault;
 	struct slice raw;
 	must(dialect->encode(calls, 2, 1, &request));

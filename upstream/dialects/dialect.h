@@ -70,7 +70,7 @@ enum { HTTP_TARGET_BYTES = 16 * 1024, HTTP_HEADER_BYTES = 32 * 1024 };
 #define ACCEPT_ANYTHING "application/json, */*;q=0.5"
 
 /* One HTTP request, as bytes. The buffers come initialised and empty; false from encode leaves them to the caller. */
-struct http_request {
+struct encoded_request {
 	const char *method; /* static, or the route's */
 	struct buf target;  /* appended to the endpoint's URL: "" or "/path?query", encoded */
 	struct buf headers; /* extra header lines, each "Name: value\n"; no CR, LF, NUL within */
@@ -114,7 +114,7 @@ struct dialect {
 	/* Write 1..max_calls checked calls as one request. first_id: our id for calls[0], the next has one more, and so
 	 * on; the ids of an upstream are never used again. False: out of memory or over the request's caps. */
 	bool (*encode)(const struct upstream_call *calls, size_t count, uint64_t first_id,
-		       struct http_request *request);
+		       struct encoded_request *request);
 
 	/* Take an answer apart. `count` and `first_id` as for encode; json_depth caps its nesting. NULL: no memory. */
 	struct dialect_decoder *(*decoder_new)(size_t count, uint64_t first_id, unsigned json_depth,

@@ -305,7 +305,7 @@ struct writing {
 	const struct envelope_route *route; /* borrowed: this lives while a function runs */
 	struct slice arguments;
 	uint64_t id;
-	struct http_request *inner; /* what the rest dialect would send */
+	struct encoded_request *inner; /* what the rest dialect would send */
 	struct buf *out;
 	struct template_fault fault;
 	const char *where; /* of the fault */
@@ -428,14 +428,14 @@ static struct answer *argument_answer(const struct writing *writing)
 			    writing->where);
 }
 
-static struct http_request inner_request(void)
+static struct encoded_request inner_request(void)
 {
-	return (struct http_request){ .target = BUF_INIT(HTTP_TARGET_BYTES),
-				      .headers = BUF_INIT(HTTP_HEADER_BYTES),
-				      .body = BUF_INIT(0) };
+	return (struct encoded_request){ .target = BUF_INIT(HTTP_TARGET_BYTES),
+					 .headers = BUF_INIT(HTTP_HEADER_BYTES),
+					 .body = BUF_INIT(0) };
 }
 
-static void inner_fini(struct http_request *inner)
+static void inner_fini(struct encoded_request *inner)
 {
 	buf_fini(&inner->target);
 	buf_fini(&inner->headers);
@@ -447,7 +447,7 @@ struct answer *envelope_check(const struct dialect_route *base, struct slice arg
 	struct answer *refusal = dialect_rest.check(route->rest, arguments);
 	if (refusal)
 		return refusal;
-	struct http_request inner = inner_request();
+	struct encoded_request inner = inner_request();
 	struct buf out = BUF_INIT(SIZE_MAX / 4);
 	struct writing writing = { .route = route, .arguments = arguments, .inner = &inner, .out = &out };
 	if (!put_item(&writing))
@@ -460,7 +460,7 @@ struct answer *envelope_check(const struct dialect_route *base, struct slice arg
 
 static bool put_items(const struct upstream_call *calls, size_t count, uint64_t first_id, struct buf *out)
 {
-	struct http_request inner = inner_request();
+	struct encoded_request inner = inner_request();
 	bool good = true;
 	for (size_t i = 0; good && i < count; i++) {
 		const struct envelope_route *route = container_of(calls[i].route, const struct envelope_route, base);
@@ -477,7 +477,8 @@ static bool put_items(const struct upstream_call *calls, size_t count, uint64_t 
 	return good && !out->failed;
 }
 
-bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request)
+bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
+		     struct encoded_request *request)
 {
 	const struct envelope *envelope = envelope_of(calls[0].route->dialect);
 	request->method = envelope->settings->method;

@@ -38,6 +38,7 @@ bool envelope_is_error(const struct envelope *envelope, uint64_t status);
 struct dialect_route *envelope_route_new(const struct route_settings *settings, struct dialect_error *error);
 void envelope_route_free(struct dialect_route *base);
 struct answer *envelope_check(const struct dialect_route *base, struct slice arguments);
-bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t first_id, struct http_request *request);
+bool envelope_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
+		     struct encoded_request *request);
 
 #endif

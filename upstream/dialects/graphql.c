@@ -216,7 +216,7 @@ static void put_merged(struct buf *out, const struct upstream_call *calls, size_
 }
 
 static bool graphql_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			   struct http_request *request)
+			   struct encoded_request *request)
 {
 	bool array = graphql_of(calls[0].route->dialect)->merge == MERGE_ARRAY;
 	struct buf *body = &request->body;

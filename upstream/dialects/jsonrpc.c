@@ -74,7 +74,7 @@ static void put_call(struct buf *body, const struct upstream_call *call, uint64_
 }
 
 static bool jsonrpc_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			   struct http_request *request)
+			   struct encoded_request *request)
 {
 	request->method = "POST";
 	request->content_type = "application/json";

@@ -264,7 +264,7 @@ static void put_keys(struct buf *target, const struct key_list_route *route, con
 }
 
 static bool key_list_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			    struct http_request *request)
+			    struct encoded_request *request)
 {
 	const struct key_list_route *route = container_of(calls[0].route, struct key_list_route, base);
 	struct upstream_call inner = calls[0];
@@ -316,9 +316,9 @@ static struct answer *check_target(const struct key_list_route *route, struct sl
 {
 	enum { BASE_BYTES = HTTP_TARGET_BYTES - 3 * KEY_LIST_BYTES };
 	struct upstream_call call = { .route = route->rest, .arguments = arguments };
-	struct http_request trial = { .target = BUF_INIT(SIZE_MAX / 4),
-				      .headers = BUF_INIT(SIZE_MAX / 4),
-				      .body = BUF_INIT(SIZE_MAX / 4) };
+	struct encoded_request trial = { .target = BUF_INIT(SIZE_MAX / 4),
+					 .headers = BUF_INIT(SIZE_MAX / 4),
+					 .body = BUF_INIT(SIZE_MAX / 4) };
 	bool written = dialect_rest.encode(&call, 1, 1, &trial);
 	size_t bytes = trial.target.len + strlen(route->parameter) + 2;
 	buf_fini(&trial.target);

@@ -196,7 +196,7 @@ static void put_inputs(struct buf *body, struct slice input)
 }
 
 static bool embeddings_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			      struct http_request *request)
+			      struct encoded_request *request)
 {
 	(void)first_id; /* an answer names its input by its place */
 	request->method = "POST";

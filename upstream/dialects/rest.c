@@ -361,7 +361,7 @@ static bool write_headers(const struct rest_route *route, struct slice arguments
 }
 
 /* Fill in all templates. False: an argument does not do, *place says which and where. */
-static bool write_request(const struct rest_route *route, struct slice arguments, struct http_request *request,
+static bool write_request(const struct rest_route *route, struct slice arguments, struct encoded_request *request,
 			  struct place *place)
 {
 	*place = (struct place){ .kind = "path", .name = "" };
@@ -386,7 +386,7 @@ static struct answer *argument_answer(const struct rest_route *route, const stru
 			    SLICE_ARG(fault->name), fault->what, route->tool, place->kind, place->name);
 }
 
-static struct answer *size_answer(const struct rest_route *route, const struct http_request *request)
+static struct answer *size_answer(const struct rest_route *route, const struct encoded_request *request)
 {
 	if (request->target.failed || request->headers.failed || request->body.failed)
 		return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
@@ -405,9 +405,9 @@ static struct answer *rest_check(const struct dialect_route *base, struct slice 
 {
 	const struct rest_route *route = container_of(base, struct rest_route, base);
 	/* The request is written for a trial: one way to write it means one opinion on what can be written. */
-	struct http_request trial = { .target = BUF_INIT(SIZE_MAX / 4),
-				      .headers = BUF_INIT(SIZE_MAX / 4),
-				      .body = BUF_INIT(SIZE_MAX / 4) };
+	struct encoded_request trial = { .target = BUF_INIT(SIZE_MAX / 4),
+					 .headers = BUF_INIT(SIZE_MAX / 4),
+					 .body = BUF_INIT(SIZE_MAX / 4) };
 	struct place place;
 	struct answer *refusal = write_request(route, arguments, &trial, &place) ? size_answer(route, &trial)
 										 : argument_answer(route, &place);
@@ -418,7 +418,7 @@ static struct answer *rest_check(const struct dialect_route *base, struct slice 
 }
 
 static bool rest_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			struct http_request *request)
+			struct encoded_request *request)
 {
 	(void)count; /* max_calls is 1 */
 	(void)first_id;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* answers.c: what the calls of a delivery are told: by the decoder, or in place of it. */
+/* answers.c: what the calls of a request are told: by the decoder, or in place of it. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "upstream/http/delivery.h"
+#include "upstream/http/http_request.h"
 
 /* When there is no memory even to say it. */
 static struct answer unknown_without_memory = {
@@ -54,62 +54,61 @@ static void note_reuse(const struct attempt *attempt, struct answer *answer)
 	answer->reuse_no_stale = attempt->reuse_no_stale;
 }
 
-static void tell_call(struct delivery *delivery, size_t index, struct answer *answer)
+static void tell_call(struct http_request *request, size_t index, struct answer *answer)
 {
-	assert(index < delivery->count && !delivery->items[index].answered);
-	note_reuse(delivery->speaking, answer);
-	delivery->items[index].answered = true;
-	if (delivery->aborted)
+	assert(index < request->count && !request->items[index].answered);
+	note_reuse(request->speaking, answer);
+	request->items[index].answered = true;
+	if (request->aborted)
 		answer_unref(answer);
 	else
-		delivery->events->answered(delivery->context, index, answer);
+		request->events->answered(request->context, index, answer);
 }
 
 /* As tell, for a call that may be sent again. */
-static void tell_refused(struct delivery *delivery, size_t index, struct answer *answer)
+static void tell_refused(struct http_request *request, size_t index, struct answer *answer)
 {
-	if (delivery->aborted || !delivery->events->refused) {
-		tell_call(delivery, index, answer);
+	if (request->aborted || !request->events->refused) {
+		tell_call(request, index, answer);
 		return;
 	}
-	delivery->items[index].answered = true;
-	delivery->events->refused(delivery->context, index, answer);
+	request->items[index].answered = true;
+	request->events->refused(request->context, index, answer);
 }
 
 void answers_hear(void *context, size_t index, struct answer *answer)
 {
 	struct attempt *attempt = context;
-	struct delivery *delivery = attempt->delivery;
-	bool again =
-		delivery->items[index].repeatable || dialect_nothing_done(http_exchange_status(&attempt->exchange));
-	delivery->speaking = attempt;
-	if (delivery->finishing && again) {
-		delivery->items[index].held = answer;
+	struct http_request *request = attempt->request;
+	bool again = request->items[index].repeatable || dialect_nothing_done(http_exchange_status(&attempt->exchange));
+	request->speaking = attempt;
+	if (request->finishing && again) {
+		request->items[index].held = answer;
 		return;
 	}
-	if (!delivery->items[index].repeatable && leaves_open(answer)) {
-		struct answer *unknown = unknown_answer(delivery->upstream, answer, answer->detail);
+	if (!request->items[index].repeatable && leaves_open(answer)) {
+		struct answer *unknown = unknown_answer(request->upstream, answer, answer->detail);
 		answer_unref(answer);
 		answer = unknown;
 	}
-	tell_call(delivery, index, answer);
+	tell_call(request, index, answer);
 }
 
 void answers_doubt(void *context, size_t index, struct answer *answer)
 {
 	struct attempt *attempt = context;
-	struct delivery *delivery = attempt->delivery;
-	if (delivery->aborted || !delivery->events->doubted || !delivery->items[index].repeatable) {
+	struct http_request *request = attempt->request;
+	if (request->aborted || !request->events->doubted || !request->items[index].repeatable) {
 		answers_hear(context, index, answer);
 		return;
 	}
-	delivery->items[index].answered = true;
-	delivery->events->doubted(delivery->context, index, answer);
+	request->items[index].answered = true;
+	request->events->doubted(request->context, index, answer);
 }
 
-static enum outcome failure_outcome(const struct delivery *delivery, enum exchange_end end, bool repeatable)
+static enum outcome failure_outcome(const struct http_request *request, enum exchange_end end, bool repeatable)
 {
-	bool sent = delivery->sent;
+	bool sent = request->sent;
 	switch (end) {
 	case EXCHANGE_NOT_SENT:
 	case EXCHANGE_SHUT_OUT:
@@ -133,52 +132,53 @@ static enum outcome failure_outcome(const struct delivery *delivery, enum exchan
 	return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
 }
 
-static struct answer *failure_answer(const struct delivery *delivery, enum outcome outcome, const char *reason)
+static struct answer *failure_answer(const struct http_request *request, enum outcome outcome, const char *reason)
 {
-	struct answer *answer = answer_error(outcome, "%s: %s", delivery->upstream->base.settings->name, reason);
+	struct answer *answer = answer_error(outcome, "%s: %s", request->upstream->base.settings->name, reason);
 	if (answer->outcome ==
 	    OUTCOME_UPSTREAM_UNAVAILABLE) /* else it may be the one for want of memory, which is shared */
-		answer->lasting = delivery->shut_out > 0 && delivery->shut_out == delivery->attempts;
+		answer->lasting = request->shut_out > 0 && request->shut_out == request->attempts;
 	return answer;
 }
 
 /* One answer for all calls of one kind that have none yet. whole: those that are repeatable may be sent again. */
-static void fail_items(struct delivery *delivery, bool repeatable, enum outcome outcome, bool whole, const char *reason)
+static void fail_items(struct http_request *request, bool repeatable, enum outcome outcome, bool whole,
+		       const char *reason)
 {
 	struct answer *answer = NULL;
-	for (size_t i = 0; i < delivery->count && !delivery->aborted; i++) {
-		if (delivery->items[i].answered || delivery->items[i].repeatable != repeatable)
+	for (size_t i = 0; i < request->count && !request->aborted; i++) {
+		if (request->items[i].answered || request->items[i].repeatable != repeatable)
 			continue;
 		if (!answer && outcome == OUTCOME_OUTCOME_UNKNOWN)
-			answer = unknown_answer(delivery->upstream, NULL, reason);
+			answer = unknown_answer(request->upstream, NULL, reason);
 		else if (!answer)
-			answer = failure_answer(delivery, outcome, reason);
+			answer = failure_answer(request, outcome, reason);
 		if (whole)
-			tell_refused(delivery, i, answer_ref(answer));
+			tell_refused(request, i, answer_ref(answer));
 		else
-			tell_call(delivery, i, answer_ref(answer));
+			tell_call(request, i, answer_ref(answer));
 	}
 	answer_unref(answer);
 }
 
 /* The head of an answer has come. */
-static bool has_begun(const struct delivery *delivery)
+static bool has_begun(const struct http_request *request)
 {
-	return http_exchange_status(&delivery->first.exchange) > 0 ||
-	       (delivery->hedge && http_exchange_status(&delivery->hedge->exchange) > 0);
+	return http_exchange_status(&request->first.exchange) > 0 ||
+	       (request->hedge && http_exchange_status(&request->hedge->exchange) > 0);
 }
 
-void answers_fail(struct delivery *delivery, enum exchange_end end, const char *reason)
+void answers_fail(struct http_request *request, enum exchange_end end, const char *reason)
 {
-	delivery->telling = true;
+	request->telling = true;
 	/* by something in it, perhaps; who cannot be reached has not looked at it */
-	bool whole = failure_outcome(delivery, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY &&
+	bool whole = failure_outcome(request, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY &&
 		     end != EXCHANGE_NOT_SENT && end != EXCHANGE_SHUT_OUT;
-	if (delivery->count == 1 && has_begun(delivery))
+	if (request->count == 1 && has_begun(request))
 		whole = false; /* that one call has an answer, which is as bad the next time */
-	fail_items(delivery, true, failure_outcome(delivery, end, true), whole, reason);
-	fail_items(delivery, false, failure_outcome(delivery, end, false), false, reason);
-	delivery_land(delivery, failure_outcome(delivery, end, delivery->repeatable));
+	fail_items(request, true, failure_outcome(request, end, true), whole, reason);
+	fail_items(request, false, failure_outcome(request, end, false), false, reason);
+	http_request_complete(request, failure_outcome(request, end, request->repeatable));
 }
 
 void answers_give_head(struct attempt *attempt)
@@ -198,26 +198,26 @@ void answers_give_head(struct attempt *attempt)
 }
 
 /* A result is its call's own. So is a tool's error that no other call of the exchange was given. */
-static bool is_own(const struct delivery *delivery, const struct answer *answer)
+static bool is_own(const struct http_request *request, const struct answer *answer)
 {
 	if (answer->outcome == OUTCOME_OK)
 		return true;
-	return answer->outcome == OUTCOME_TOOL_ERROR && delivery->count > 1 && atomic_load(&answer->refs) == 1;
+	return answer->outcome == OUTCOME_TOOL_ERROR && request->count > 1 && atomic_load(&answer->refs) == 1;
 }
 
 /* What the decoder said last of the calls that may be sent again, now that it is known whether all of it failed. What
  * is a call's own is told to it even then: as a refusal of the whole, others would be told of it. */
-static void tell_held(struct delivery *delivery, bool whole)
+static void tell_held(struct http_request *request, bool whole)
 {
-	for (size_t i = 0; i < delivery->count; i++) /* all before the first is given away */
-		delivery->items[i].own = delivery->items[i].held && is_own(delivery, delivery->items[i].held);
-	for (size_t i = 0; i < delivery->count; i++) {
-		struct answer *answer = delivery->items[i].held;
-		delivery->items[i].held = NULL;
-		if (answer && whole && !delivery->items[i].own)
-			tell_refused(delivery, i, answer);
+	for (size_t i = 0; i < request->count; i++) /* all before the first is given away */
+		request->items[i].own = request->items[i].held && is_own(request, request->items[i].held);
+	for (size_t i = 0; i < request->count; i++) {
+		struct answer *answer = request->items[i].held;
+		request->items[i].held = NULL;
+		if (answer && whole && !request->items[i].own)
+			tell_refused(request, i, answer);
 		else if (answer)
-			tell_call(delivery, i, answer);
+			tell_call(request, i, answer);
 	}
 }
 
@@ -241,16 +241,16 @@ static bool may_have_more_to_say(const struct attempt *attempt, enum outcome out
 
 void answers_finish(struct attempt *attempt)
 {
-	struct delivery *delivery = attempt->delivery;
-	delivery->telling = true;
+	struct http_request *request = attempt->request;
+	request->telling = true;
 	answers_give_head(attempt);
-	delivery->finishing = true;
+	request->finishing = true;
 	enum outcome outcome =
 		attempt->decoder->dialect->finish(attempt->decoder, buf_slice(&attempt->exchange.answer));
-	delivery->finishing = false;
-	delivery->speaking = attempt;
+	request->finishing = false;
+	request->speaking = attempt;
 	if (may_have_more_to_say(attempt, outcome))
 		transport_distrust(&attempt->exchange.transfer);
-	tell_held(delivery, outcome != OUTCOME_OK);
-	delivery_land(delivery, outcome);
+	tell_held(request, outcome != OUTCOME_OK);
+	http_request_complete(request, outcome);
 }

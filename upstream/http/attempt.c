@@ -6,7 +6,7 @@
 
 #include "base/log.h"
 #include "upstream/http/check.h"
-#include "upstream/http/delivery.h"
+#include "upstream/http/http_request.h"
 
 enum { HEDGE_SAMPLES = 20 }; /* answers before their p95 is believed */
 
@@ -39,7 +39,7 @@ bool attempt_sent(const struct attempt *attempt)
 /* The endpoint's URL and the target behind it, with one slash between. */
 static bool set_url(struct attempt *attempt)
 {
-	const struct buf *target = &attempt->delivery->target;
+	const struct buf *target = &attempt->request->target;
 	struct slice base = slice_of(attempt->place->url);
 	attempt->exchange.endpoint = attempt->place->shown;
 	attempt->exchange.url = base.at;
@@ -59,21 +59,21 @@ static bool set_url(struct attempt *attempt)
 
 /* How long the connection may have been idle. A provider may hang up on one that waits at the very moment a request
  * leaves: what may not be sent twice takes none that is past idle_timeout, the rest may take the last few. */
-static uint64_t idle_limit_us(const struct delivery *delivery)
+static uint64_t idle_limit_us(const struct http_request *request)
 {
-	const struct http_upstream *upstream = delivery->upstream;
+	const struct http_upstream *upstream = request->upstream;
 	const struct upstream_settings *settings = upstream->base.settings;
 	bool few = connections_open(upstream->connections) <= settings->pool_min_idle;
-	return few && delivery->repeatable ? CLOCK_NEVER : settings->idle_timeout_us;
+	return few && request->repeatable ? CLOCK_NEVER : settings->idle_timeout_us;
 }
 
 static bool begin_attempt(struct attempt *attempt, bool fresh)
 {
-	struct delivery *delivery = attempt->delivery;
-	attempt->exchange.idle_timeout_us = idle_limit_us(delivery);
-	attempt->begun_us = loop_now(delivery->upstream->base.loop);
-	delivery->attempts++;
-	return http_exchange_begin(&attempt->exchange, fresh, delivery_time_left(delivery));
+	struct http_request *request = attempt->request;
+	attempt->exchange.idle_timeout_us = idle_limit_us(request);
+	attempt->begun_us = loop_now(request->upstream->base.loop);
+	request->attempts++;
+	return http_exchange_begin(&attempt->exchange, fresh, http_request_time_left(request));
 }
 
 static enum attempt_result result_shown(enum endpoint_result result)
@@ -96,12 +96,12 @@ static enum attempt_result result_shown(enum endpoint_result result)
 /* It is over, and that is what came of it. */
 static void close_attempt(struct attempt *attempt, enum endpoint_result result, const char *reason)
 {
-	struct delivery *delivery = attempt->delivery;
-	struct http_upstream *upstream = delivery->upstream;
+	struct http_request *request = attempt->request;
+	struct http_upstream *upstream = request->upstream;
 	if (!attempt->live)
 		return;
 	attempt->live = false;
-	delivery->sent |= attempt_sent(attempt);
+	request->sent |= attempt_sent(attempt);
 	meter_add(upstream->meter, METRIC_ID_ATTEMPTS, upstream->base.settings->label,
 		  attempt_label(attempt->kind, result_shown(result)), 1);
 	endpoint_end(upstream->set, &attempt->visit, result, reason, loop_now(upstream->base.loop));
@@ -116,20 +116,20 @@ static void heed_operators(struct http_upstream *upstream, uint64_t now_us)
 			       atomic_load_explicit(&boards[i].draining, memory_order_relaxed), now_us);
 }
 
-/* To the endpoint whose turn it is. False: none is usable (delivery->unusable), or out of memory. */
+/* To the endpoint whose turn it is. False: none is usable (request->unusable), or out of memory. */
 static bool go_attempt(struct attempt *attempt, enum attempt_kind kind)
 {
-	struct delivery *delivery = attempt->delivery;
-	struct http_upstream *upstream = delivery->upstream;
+	struct http_request *request = attempt->request;
+	struct http_upstream *upstream = request->upstream;
 	uint64_t now_us = loop_now(upstream->base.loop);
 	heed_operators(upstream, now_us);
-	struct endpoint *endpoint = endpoint_pick(upstream->set, &delivery->pick, now_us);
-	delivery->unusable = !endpoint;
+	struct endpoint *endpoint = endpoint_pick(upstream->set, &request->pick, now_us);
+	request->unusable = !endpoint;
 	if (!endpoint) {
 		checks_hurry(upstream->checks);
 		return false;
 	}
-	delivery->pick.tried |= UINT64_C(1) << endpoint->index;
+	request->pick.tried |= UINT64_C(1) << endpoint->index;
 	attempt->place = &upstream->places[endpoint->index];
 	attempt->kind = kind;
 	attempt->repeated = attempt->spoke = false;
@@ -163,14 +163,14 @@ static bool is_live(const struct attempt *attempt)
 
 static struct attempt *other_than(const struct attempt *attempt)
 {
-	struct delivery *delivery = attempt->delivery;
-	return attempt == &delivery->first ? delivery->hedge : &delivery->first;
+	struct http_request *request = attempt->request;
+	return attempt == &request->first ? request->hedge : &request->first;
 }
 
 /* The other one was faster. */
 static void drop_attempt(struct attempt *attempt)
 {
-	const struct http_upstream *upstream = attempt->delivery->upstream;
+	const struct http_upstream *upstream = attempt->request->upstream;
 	bool silent = attempt_sent(attempt) && !attempt->headed, patient = false;
 	uint64_t now_us = loop_now(upstream->base.loop);
 	if (silent && attempt->visit.endpoint)
@@ -191,27 +191,27 @@ static uint64_t hedge_after_us(const struct http_upstream *upstream)
 	return upstream->p95_count >= HEDGE_SAMPLES ? upstream->p95_us : 0;
 }
 
-bool attempt_set_out(struct delivery *delivery)
+bool attempt_set_out(struct http_request *request)
 {
-	struct loop *loop = delivery->upstream->base.loop;
-	uint64_t after_us = delivery->hedge ? hedge_after_us(delivery->upstream) : 0;
-	if (!go_attempt(&delivery->first, delivery->kind))
+	struct loop *loop = request->upstream->base.loop;
+	uint64_t after_us = request->hedge ? hedge_after_us(request->upstream) : 0;
+	if (!go_attempt(&request->first, request->kind))
 		return false;
 	if (after_us)
-		loop_arm(loop, &delivery->timer, clock_add(loop_now(loop), after_us));
+		loop_arm(loop, &request->timer, clock_add(loop_now(loop), after_us));
 	return true;
 }
 
-void attempt_hedge(struct delivery *delivery)
+void attempt_hedge(struct http_request *request)
 {
-	struct http_upstream *upstream = delivery->upstream;
-	struct attempt *hedge = delivery->hedge;
+	struct http_upstream *upstream = request->upstream;
+	struct attempt *hedge = request->hedge;
 	uint64_t now_us = loop_now(upstream->base.loop);
-	bool silent = delivery->first.live && !delivery->first.headed && !hedge->place;
+	bool silent = request->first.live && !request->first.headed && !hedge->place;
 	if (!silent || upstream->under_way >= upstream->base.settings->pool_max ||
-	    !endpoint_another(upstream->set, &delivery->pick, now_us) || !upstream_may_repeat(&upstream->base, 1))
+	    !endpoint_another(upstream->set, &request->pick, now_us) || !upstream_may_repeat(&upstream->base, 1))
 		return;
-	const struct http_exchange *exchange = &delivery->first.exchange;
+	const struct http_exchange *exchange = &request->first.exchange;
 	hedge->exchange.method = exchange->method;
 	hedge->exchange.has_body = exchange->has_body;
 	hedge->exchange.standing = exchange->standing ? exchange->standing : exchange->headers;
@@ -238,49 +238,49 @@ static void learn_p95(struct http_upstream *upstream, uint64_t took_us)
 
 /* --- what the exchange tells --- */
 
-/* The decoder gets what there is of the answer. False: the delivery was aborted meanwhile and is gone. */
+/* The decoder gets what there is of the answer. False: the request was aborted meanwhile and is gone. */
 static bool feed_decoder(struct attempt *attempt)
 {
-	struct delivery *delivery = attempt->delivery;
+	struct http_request *request = attempt->request;
 	struct slice answer = buf_slice(&attempt->exchange.answer);
 	if (attempt->fed_up || answer.len == 0)
 		return true;
-	delivery->telling = true;
+	request->telling = true;
 	answers_give_head(attempt);
 	attempt->fed_up = http_exchange_is_coded(&attempt->exchange) ||
 			  !attempt->decoder->dialect->feed(attempt->decoder, answer);
-	delivery->telling = false;
-	if (!delivery->aborted)
+	request->telling = false;
+	if (!request->aborted)
 		return true;
-	attempt_give_up(delivery);
-	delivery_land(delivery, OUTCOME_CANCELLED);
+	attempt_give_up(request);
+	http_request_complete(request, OUTCOME_CANCELLED);
 	return false;
 }
 
 static void on_grown(struct http_exchange *exchange)
 {
 	struct attempt *attempt = container_of(exchange, struct attempt, exchange);
-	struct delivery *delivery = attempt->delivery;
+	struct http_request *request = attempt->request;
 	if (!feed_decoder(attempt))
 		return;
-	if (delivery->endless && !attempt->fed_up)
+	if (request->endless && !attempt->fed_up)
 		http_exchange_forget(exchange, attempt->decoder->dialect->consumed(attempt->decoder));
-	if (delivery->hedge && delivery->items[0].answered && is_live(other_than(attempt)))
+	if (request->hedge && request->items[0].answered && is_live(other_than(attempt)))
 		drop_attempt(other_than(attempt));
 }
 
 /* A kept connection died under the request: once more over a fresh one, if that can do no harm. */
 static bool repeat_attempt(struct attempt *attempt)
 {
-	struct delivery *delivery = attempt->delivery;
-	struct http_upstream *upstream = delivery->upstream;
+	struct http_request *request = attempt->request;
+	struct http_upstream *upstream = request->upstream;
 	bool sent = attempt_sent(attempt);
-	if (attempt->repeated || (sent && !delivery->repeatable) || delivery_time_left(delivery) == 0 ||
+	if (attempt->repeated || (sent && !request->repeatable) || http_request_time_left(request) == 0 ||
 	    is_live(other_than(attempt)))
 		return false;
 	/* not of the budget: there are no more of these than there were kept connections */
 	attempt->repeated = true;
-	delivery->sent |= sent;
+	request->sent |= sent;
 	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REPEATS, upstream->base.settings->label, 0, 1);
 	return begin_attempt(attempt, true);
 }
@@ -288,7 +288,7 @@ static bool repeat_attempt(struct attempt *attempt)
 /* Whether the call, and not the endpoint, had too little time for a connection. */
 static bool was_hurried(const struct attempt *attempt)
 {
-	const struct http_upstream *upstream = attempt->delivery->upstream;
+	const struct http_upstream *upstream = attempt->request->upstream;
 	uint64_t took_us = loop_now(upstream->base.loop) - attempt->begun_us;
 	return http_exchange_was_slow(&attempt->exchange) && took_us < upstream->base.settings->connect_timeout_us;
 }
@@ -306,9 +306,9 @@ static enum endpoint_result result_of(const struct attempt *attempt, enum exchan
 	case EXCHANGE_SHUT_OUT:
 		return ENDPOINT_UNREACHABLE;
 	case EXCHANGE_TIMED_OUT:
-		return attempt->delivery->endless ? ENDPOINT_NOTHING : ENDPOINT_TIMED_OUT;
+		return attempt->request->endless ? ENDPOINT_NOTHING : ENDPOINT_TIMED_OUT;
 	case EXCHANGE_BROKE:
-		if (attempt->delivery->endless)
+		if (attempt->request->endless)
 			return ENDPOINT_NOTHING;
 		return http_exchange_is_coded(exchange) || http_exchange_status(exchange) >= 400 ? ENDPOINT_ANSWERED
 												 : ENDPOINT_BROKE;
@@ -322,10 +322,10 @@ static enum endpoint_result result_of(const struct attempt *attempt, enum exchan
 
 static void evaluate_attempt(struct attempt *attempt, enum exchange_end end, const char *reason)
 {
-	struct delivery *delivery = attempt->delivery;
-	struct http_upstream *upstream = delivery->upstream;
+	struct http_request *request = attempt->request;
+	struct http_upstream *upstream = request->upstream;
 	enum endpoint_result result = result_of(attempt, end);
-	if (end == EXCHANGE_COMPLETE && delivery->count == 1)
+	if (end == EXCHANGE_COMPLETE && request->count == 1)
 		learn_p95(upstream, loop_now(upstream->base.loop) - attempt->begun_us);
 	if (result == ENDPOINT_UNREACHABLE)
 		note_reached(upstream, attempt->place, false, reason);
@@ -340,17 +340,17 @@ static void evaluate_attempt(struct attempt *attempt, enum exchange_end end, con
  */
 static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
 {
-	struct delivery *delivery = attempt->delivery;
-	struct http_upstream *upstream = delivery->upstream;
-	if (delivery_time_left(delivery) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_NO_ROOM ||
+	struct http_request *request = attempt->request;
+	struct http_upstream *upstream = request->upstream;
+	if (http_request_time_left(request) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_NO_ROOM ||
 	    end == EXCHANGE_TOO_LARGE ||
-	    !endpoint_another(upstream->set, &delivery->pick, loop_now(upstream->base.loop)))
+	    !endpoint_another(upstream->set, &request->pick, loop_now(upstream->base.loop)))
 		return false;
-	if (!delivery->sent)
+	if (!request->sent)
 		return go_attempt(attempt, ATTEMPT_FAILOVER);
-	return delivery->repeatable && !delivery->endless && !attempt->headed && end != EXCHANGE_TIMED_OUT &&
-	       ++delivery->retries < upstream->base.settings->retries.attempts &&
-	       upstream_may_repeat(&upstream->base, delivery->count) && go_attempt(attempt, ATTEMPT_RETRY);
+	return request->repeatable && !request->endless && !attempt->headed && end != EXCHANGE_TIMED_OUT &&
+	       ++request->retries < upstream->base.settings->retries.attempts &&
+	       upstream_may_repeat(&upstream->base, request->count) && go_attempt(attempt, ATTEMPT_RETRY);
 }
 
 /* A provider that said no has said so, even if its words broke off. */
@@ -363,18 +363,18 @@ static bool is_answer(const struct attempt *attempt, enum exchange_end end)
 /* No answer, and nobody else is asked. What the other one had to say, if it was no more than an error, is an answer. */
 static void fail_attempt(struct attempt *attempt, enum exchange_end end, const char *reason)
 {
-	struct delivery *delivery = attempt->delivery;
+	struct http_request *request = attempt->request;
 	struct attempt *other = other_than(attempt);
-	if (other && other->spoke && !delivery->items[0].answered)
+	if (other && other->spoke && !request->items[0].answered)
 		answers_finish(other);
 	else
-		answers_fail(delivery, end, reason);
+		answers_fail(request, end, reason);
 }
 
 static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 {
 	struct attempt *attempt = container_of(exchange, struct attempt, exchange), *other = other_than(attempt);
-	struct delivery *delivery = attempt->delivery;
+	struct http_request *request = attempt->request;
 	struct buf text = BUF_INIT(REASON_BYTES);
 	char reason[ANSWER_DETAIL_BYTES] = "";
 	if (end == EXCHANGE_STALE && repeat_attempt(attempt))
@@ -386,7 +386,7 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 		buf_fini(&text);
 	}
 	evaluate_attempt(attempt, end, reason);
-	delivery->shut_out += end == EXCHANGE_SHUT_OUT;
+	request->shut_out += end == EXCHANGE_SHUT_OUT;
 	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500)) {
 		attempt->spoke = answered;
 		return; /* the other one may do better */
@@ -405,11 +405,11 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 
 static void set_exchange(struct attempt *attempt)
 {
-	const struct delivery *delivery = attempt->delivery;
-	const struct upstream_settings *settings = delivery->upstream->base.settings;
+	const struct http_request *request = attempt->request;
+	const struct upstream_settings *settings = request->upstream->base.settings;
 	struct http_exchange *exchange = &attempt->exchange;
-	exchange->transfer.transport = delivery->upstream->transport;
-	exchange->transfer.connections = delivery->upstream->connections;
+	exchange->transfer.transport = request->upstream->transport;
+	exchange->transfer.connections = request->upstream->connections;
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
@@ -419,16 +419,16 @@ static void set_exchange(struct attempt *attempt)
 	buf_init(&exchange->body, REQUEST_BODY_BYTES);
 }
 
-bool attempt_init(struct attempt *attempt, struct delivery *delivery, const struct upstream_call *calls,
+bool attempt_init(struct attempt *attempt, struct http_request *request, const struct upstream_call *calls,
 		  uint64_t first_id)
 {
-	const struct upstream_settings *settings = delivery->upstream->base.settings;
+	const struct upstream_settings *settings = request->upstream->base.settings;
 	struct dialect_sink sink = { .answered = answers_hear, .doubted = answers_doubt, .context = attempt };
-	attempt->delivery = delivery;
+	attempt->request = request;
 	buf_init(&attempt->url, SIZE_MAX / 4);
 	set_exchange(attempt);
 	attempt->decoder =
-		dialect_decoder_new(settings->dialect, delivery->count, first_id, settings->json_depth, &sink);
+		dialect_decoder_new(settings->dialect, request->count, first_id, settings->json_depth, &sink);
 	if (attempt->decoder && settings->dialect->expect)
 		settings->dialect->expect(attempt->decoder, calls);
 	return attempt->decoder != NULL;
@@ -446,21 +446,21 @@ void attempt_fini(struct attempt *attempt)
 
 static void give_up(struct attempt *attempt)
 {
-	const struct http_upstream *upstream = attempt->delivery->upstream;
+	const struct http_upstream *upstream = attempt->request->upstream;
 	uint64_t took_us = loop_now(upstream->base.loop) - attempt->begun_us;
 	bool sent = attempt_sent(attempt);
 	enum endpoint_result result = ENDPOINT_NOTHING;
-	if (sent && !attempt->headed && !attempt->delivery->endless)
+	if (sent && !attempt->headed && !attempt->request->endless)
 		result = ENDPOINT_TIMED_OUT; /* if there was time enough: the room knows what is enough */
 	else if (!sent && took_us >= upstream->base.settings->connect_timeout_us / 2)
 		result = ENDPOINT_UNREACHABLE;
 	close_attempt(attempt, result, sent ? "no answer while anybody waited" : "no connection while anybody waited");
 }
 
-void attempt_give_up(struct delivery *delivery)
+void attempt_give_up(struct http_request *request)
 {
-	if (delivery->first.live)
-		give_up(&delivery->first);
-	if (is_live(delivery->hedge))
-		give_up(delivery->hedge);
+	if (request->first.live)
+		give_up(&request->first);
+	if (is_live(request->hedge))
+		give_up(request->hedge);
 }

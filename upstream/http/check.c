@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "upstream/http/delivery.h"
+#include "upstream/http/http_request.h"
 
 /* Between two tries to reach what is out of reach: the first, and the longest; twice as long each time. */
 #define CONNECT_FIRST_US (100 * CLOCK_US_PER_MS)
@@ -157,17 +157,17 @@ static bool write_request(struct check *check)
 	const struct health_settings *health = check->checks->health;
 	struct http_exchange *exchange = &check->exchange;
 	bool ping = health && health->method;
-	struct http_request request = { .headers = BUF_INIT(HTTP_HEADER_BYTES), .body = BUF_INIT(REASON_BYTES) };
-	request.content_type = ping ? "application/json" : NULL;
-	request.accept = ping ? "application/json, text/event-stream" : "*/*";
+	struct encoded_request encoded = { .headers = BUF_INIT(HTTP_HEADER_BYTES), .body = BUF_INIT(REASON_BYTES) };
+	encoded.content_type = ping ? "application/json" : NULL;
+	encoded.accept = ping ? "application/json, text/event-stream" : "*/*";
 	if (ping)
-		buf_printf(&request.body, "{\"jsonrpc\":\"2.0\",\"id\":\"jitney-check\",\"method\":\"%s\"}",
+		buf_printf(&encoded.body, "{\"jsonrpc\":\"2.0\",\"id\":\"jitney-check\",\"method\":\"%s\"}",
 			   health->method);
-	struct answer *refusal = http_headers_write(&check->checks->upstream->headers, exchange, &request, NULL);
+	struct answer *refusal = http_headers_write(&check->checks->upstream->headers, exchange, &encoded, NULL);
 	exchange->method = ping ? "POST" : "GET";
 	exchange->has_body = ping;
-	exchange->body = request.body;
-	buf_fini(&request.headers);
+	exchange->body = encoded.body;
+	buf_fini(&encoded.headers);
 	bool good = !refusal;
 	answer_unref(refusal);
 	return good;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider_http.c: providers over HTTP: their life, the pool of connections and who waits for a place in it, and how
- * calls become a delivery (delivery.h).
+ * calls become a request (http_request.h).
  */
 #include <assert.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 #include "upstream/http/check.h"
-#include "upstream/http/delivery.h"
+#include "upstream/http/http_request.h"
 
 /* --- life --- */
 
@@ -115,99 +115,97 @@ static struct upstream *http_make(const struct upstream_settings *settings, stru
 
 /* --- the pool --- */
 
-static void stop_waiting(struct delivery *delivery)
+static void stop_waiting(struct http_request *request)
 {
-	loop_disarm(delivery->upstream->base.loop, &delivery->timer);
-	if (delivery->state == DELIVERY_WAITING)
-		TAILQ_REMOVE(&delivery->upstream->waiting, delivery, next);
-	delivery->state = DELIVERY_NEW;
+	loop_disarm(request->upstream->base.loop, &request->timer);
+	if (request->state == REQUEST_WAITING)
+		TAILQ_REMOVE(&request->upstream->waiting, request, next);
+	request->state = REQUEST_NEW;
 }
 
 /* Take a place in the pool and go. What may not wait takes nobody's place. */
-static bool set_out(struct delivery *delivery)
+static bool set_out(struct http_request *request)
 {
-	delivery->counted = !delivery->urgent;
-	delivery->upstream->under_way += delivery->counted;
-	delivery->state = DELIVERY_UNDER_WAY;
-	return attempt_set_out(delivery);
+	request->counted = !request->urgent;
+	request->upstream->under_way += request->counted;
+	request->state = REQUEST_UNDER_WAY;
+	return attempt_set_out(request);
 }
 
 /* Fill the places that have become free. Calls nobody back: whoever cannot set out is told by its timer. */
 static void set_out_waiting(struct http_upstream *upstream)
 {
-	struct delivery *delivery;
-	while (upstream->under_way < upstream->base.settings->pool_max &&
-	       (delivery = TAILQ_FIRST(&upstream->waiting))) {
-		stop_waiting(delivery);
-		if (set_out(delivery))
+	struct http_request *request;
+	while (upstream->under_way < upstream->base.settings->pool_max && (request = TAILQ_FIRST(&upstream->waiting))) {
+		stop_waiting(request);
+		if (set_out(request))
 			continue;
-		delivery->state = DELIVERY_STUCK;
-		loop_arm(upstream->base.loop, &delivery->timer, loop_now(upstream->base.loop));
+		request->state = REQUEST_STUCK;
+		loop_arm(upstream->base.loop, &request->timer, loop_now(upstream->base.loop));
 	}
 }
 
-/* --- the end of a delivery --- */
+/* --- the end of a request --- */
 
-uint64_t delivery_time_left(const struct delivery *delivery)
+uint64_t http_request_time_left(const struct http_request *request)
 {
-	uint64_t now_us = loop_now(delivery->upstream->base.loop);
-	return delivery->deadline_us > now_us ? delivery->deadline_us - now_us : 0;
+	uint64_t now_us = loop_now(request->upstream->base.loop);
+	return request->deadline_us > now_us ? request->deadline_us - now_us : 0;
 }
 
-static void delivery_free(struct delivery *delivery)
+static void request_free(struct http_request *request)
 {
-	struct http_upstream *upstream = delivery->upstream;
-	upstream->under_way -= delivery->counted;
-	stop_waiting(delivery);
+	struct http_upstream *upstream = request->upstream;
+	upstream->under_way -= request->counted;
+	stop_waiting(request);
 	loop_timers_release(upstream->base.loop, 1);
-	if (delivery->hedge) { /* before the first: it borrows from that */
-		upstream->under_way -= delivery->hedge->placed;
-		attempt_fini(delivery->hedge);
-		free(delivery->hedge);
+	if (request->hedge) { /* before the first: it borrows from that */
+		upstream->under_way -= request->hedge->placed;
+		attempt_fini(request->hedge);
+		free(request->hedge);
 	}
-	attempt_fini(&delivery->first);
-	buf_fini(&delivery->target);
-	free(delivery);
+	attempt_fini(&request->first);
+	buf_fini(&request->target);
+	free(request);
 	set_out_waiting(upstream);
 }
 
-static void count_exchange(const struct delivery *delivery, enum outcome outcome)
+static void count_exchange(const struct http_request *request, enum outcome outcome)
 {
-	const struct http_upstream *upstream = delivery->upstream;
-	const struct attempt *attempt = delivery->speaking ? delivery->speaking : &delivery->first;
+	const struct http_upstream *upstream = request->upstream;
+	const struct attempt *attempt = request->speaking ? request->speaking : &request->first;
 	if (!attempt->place)
 		return;
 	meter_add(upstream->meter, METRIC_ID_UPSTREAM_REQUESTS, attempt->place->label, outcome, 1);
-	if (delivery->endless)
+	if (request->endless)
 		return;
 	meter_observe(upstream->meter, METRIC_ID_UPSTREAM_DURATION, upstream->base.settings->label,
 		      loop_now(upstream->base.loop) - attempt->begun_us);
 }
 
-void delivery_land(struct delivery *delivery, enum outcome outcome)
+void http_request_complete(struct http_request *request, enum outcome outcome)
 {
-	const struct upstream_events *events = delivery->events;
-	void *context = delivery->context;
-	bool aborted = delivery->aborted;
-	count_exchange(delivery, aborted ? OUTCOME_CANCELLED : outcome);
-	delivery_free(delivery);
+	const struct upstream_events *events = request->events;
+	void *context = request->context;
+	bool aborted = request->aborted;
+	count_exchange(request, aborted ? OUTCOME_CANCELLED : outcome);
+	request_free(request);
 	if (!aborted)
 		events->landed(context, outcome);
 }
 
 static void on_timer(struct loop_timer *timer, uint64_t now_us)
 {
-	struct delivery *delivery = container_of(timer, struct delivery, timer);
+	struct http_request *request = container_of(timer, struct http_request, timer);
 	(void)now_us;
-	if (delivery->state == DELIVERY_UNDER_WAY)
-		attempt_hedge(delivery);
-	else if (delivery->state == DELIVERY_WAITING)
-		answers_fail(delivery, EXCHANGE_NOT_SENT,
-			     "no connection became free in time: all of pool.max are busy");
-	else if (delivery->unusable)
-		answers_fail(delivery, EXCHANGE_NOT_SENT, "none of its endpoints can be reached");
+	if (request->state == REQUEST_UNDER_WAY)
+		attempt_hedge(request);
+	else if (request->state == REQUEST_WAITING)
+		answers_fail(request, EXCHANGE_NOT_SENT, "no connection became free in time: all of pool.max are busy");
+	else if (request->unusable)
+		answers_fail(request, EXCHANGE_NOT_SENT, "none of its endpoints can be reached");
 	else
-		answers_fail(delivery, EXCHANGE_NO_MEMORY, "the gateway is out of memory");
+		answers_fail(request, EXCHANGE_NO_MEMORY, "the gateway is out of memory");
 }
 
 /* --- sending --- */
@@ -225,28 +223,28 @@ static struct answer *encode_refusal(const struct http_upstream *upstream, const
 			    upstream->base.settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
 }
 
-/* Write the request into the delivery. NULL, or why not. */
-static struct answer *write_request(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+/* Let the dialect write the calls into the request's first exchange. NULL, or why not. */
+static struct answer *encode_calls(struct http_request *request, const struct upstream_call *calls, uint64_t first_id)
 {
-	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
-					.headers = BUF_INIT(HTTP_HEADER_BYTES),
-					.body = BUF_INIT(REQUEST_BODY_BYTES) };
-	const struct http_upstream *upstream = delivery->upstream;
+	struct encoded_request encoded = { .target = BUF_INIT(HTTP_TARGET_BYTES),
+					   .headers = BUF_INIT(HTTP_HEADER_BYTES),
+					   .body = BUF_INIT(REQUEST_BODY_BYTES) };
+	const struct http_upstream *upstream = request->upstream;
 	struct answer *refusal = NULL;
-	if (!upstream->base.settings->dialect->encode(calls, delivery->count, first_id, &request))
-		refusal = encode_refusal(upstream, calls, delivery->count);
+	if (!upstream->base.settings->dialect->encode(calls, request->count, first_id, &encoded))
+		refusal = encode_refusal(upstream, calls, request->count);
 	else
-		refusal = http_headers_write(&delivery->upstream->headers, &delivery->first.exchange, &request,
-					     delivery->count == 1 ? calls : NULL);
-	delivery->first.exchange.method = request.method;
-	delivery->first.exchange.has_body = request.content_type != NULL;
-	delivery->first.exchange.body = request.body;
-	delivery->target = request.target;
-	delivery->urgent = request.urgent || request.endless;
-	delivery->endless = request.endless;
-	if (request.endless)
-		delivery->deadline_us = CLOCK_NEVER;
-	buf_fini(&request.headers);
+		refusal = http_headers_write(&request->upstream->headers, &request->first.exchange, &encoded,
+					     request->count == 1 ? calls : NULL);
+	request->first.exchange.method = encoded.method;
+	request->first.exchange.has_body = encoded.content_type != NULL;
+	request->first.exchange.body = encoded.body;
+	request->target = encoded.target;
+	request->urgent = encoded.urgent || encoded.endless;
+	request->endless = encoded.endless;
+	if (encoded.endless)
+		request->deadline_us = CLOCK_NEVER;
+	buf_fini(&encoded.headers);
 	return refusal;
 }
 
@@ -260,60 +258,60 @@ static uint64_t hash_of(struct slice text)
 }
 
 /* What the calls are, before any of it is written. What they want to go by is the first one's. */
-static void read_calls(struct delivery *delivery, const struct upstream_call *calls)
+static void read_calls(struct http_request *request, const struct upstream_call *calls)
 {
-	delivery->repeatable = true;
-	delivery->kind = (enum attempt_kind)calls[0].kind;
-	for (size_t i = 0; i < delivery->count; i++) {
-		delivery->items[i].repeatable = calls[i].repeatable;
-		delivery->repeatable &= calls[i].repeatable;
+	request->repeatable = true;
+	request->kind = (enum attempt_kind)calls[0].kind;
+	for (size_t i = 0; i < request->count; i++) {
+		request->items[i].repeatable = calls[i].repeatable;
+		request->repeatable &= calls[i].repeatable;
 	}
-	const struct endpoint_policy *policy = delivery->upstream->set->policy;
-	delivery->pick.repeatable = delivery->repeatable;
+	const struct endpoint_policy *policy = request->upstream->set->policy;
+	request->pick.repeatable = request->repeatable;
 	if (policy->balance == BALANCE_AFFINITY)
-		delivery->pick.affinity =
+		request->pick.affinity =
 			policy->affinity == AFFINITY_KEY ? hash_of(calls[0].arguments) : calls[0].caller;
 }
 
 /* Room for a second attempt beside the first, while the calls can be shown to its decoder. Without memory there is
  * none. */
-static void prepare_hedge(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+static void prepare_hedge(struct http_request *request, const struct upstream_call *calls, uint64_t first_id)
 {
-	const struct http_upstream *upstream = delivery->upstream;
+	const struct http_upstream *upstream = request->upstream;
 	const struct upstream_settings *settings = upstream->base.settings;
 	bool wanted = settings->hedge_p95 || settings->hedge_us;
-	if (!wanted || delivery->count > 1 || !delivery->repeatable || upstream->set->count < 2)
+	if (!wanted || request->count > 1 || !request->repeatable || upstream->set->count < 2)
 		return;
 	struct attempt *hedge = calloc(1, sizeof *hedge);
-	if (hedge && !attempt_init(hedge, delivery, calls, first_id)) {
+	if (hedge && !attempt_init(hedge, request, calls, first_id)) {
 		attempt_fini(hedge);
 		free(hedge);
 		hedge = NULL;
 	}
-	delivery->hedge = hedge;
+	request->hedge = hedge;
 }
 
 /* NULL: out of memory. */
-static struct delivery *delivery_new(struct http_upstream *upstream, const struct upstream_call *calls, size_t count,
-				     uint64_t first_id)
+static struct http_request *request_new(struct http_upstream *upstream, const struct upstream_call *calls, size_t count,
+					uint64_t first_id)
 {
-	struct delivery *delivery = calloc(1, sizeof *delivery + count * sizeof(struct item));
-	if (!delivery)
+	struct http_request *request = calloc(1, sizeof *request + count * sizeof(struct item));
+	if (!request)
 		return NULL;
 	if (!loop_timers_reserve(upstream->base.loop, 1)) {
-		free(delivery);
+		free(request);
 		return NULL;
 	}
-	delivery->upstream = upstream;
-	delivery->count = count;
-	delivery->timer = LOOP_TIMER_INIT(on_timer);
-	read_calls(delivery, calls);
-	if (!attempt_init(&delivery->first, delivery, calls, first_id)) {
-		delivery_free(delivery);
+	request->upstream = upstream;
+	request->count = count;
+	request->timer = LOOP_TIMER_INIT(on_timer);
+	read_calls(request, calls);
+	if (!attempt_init(&request->first, request, calls, first_id)) {
+		request_free(request);
 		return NULL;
 	}
-	prepare_hedge(delivery, calls, first_id);
-	return delivery;
+	prepare_hedge(request, calls, first_id);
+	return request;
 }
 
 static struct answer *out_of_memory(void)
@@ -322,25 +320,25 @@ static struct answer *out_of_memory(void)
 }
 
 /* All places of the pool are taken: wait for one, at most until the deadline. */
-static void wait_for_place(struct delivery *delivery)
+static void wait_for_place(struct http_request *request)
 {
-	struct http_upstream *upstream = delivery->upstream;
-	delivery->state = DELIVERY_WAITING;
-	TAILQ_INSERT_TAIL(&upstream->waiting, delivery, next);
-	loop_arm(upstream->base.loop, &delivery->timer, delivery->deadline_us);
+	struct http_upstream *upstream = request->upstream;
+	request->state = REQUEST_WAITING;
+	TAILQ_INSERT_TAIL(&upstream->waiting, request, next);
+	loop_arm(upstream->base.loop, &request->timer, request->deadline_us);
 }
 
 /* NULL, or why not. */
-static struct answer *send_delivery(struct delivery *delivery, const struct upstream_call *calls, uint64_t first_id)
+static struct answer *send_request(struct http_request *request, const struct upstream_call *calls, uint64_t first_id)
 {
-	struct http_upstream *upstream = delivery->upstream;
-	struct answer *refusal = write_request(delivery, calls, first_id);
+	struct http_upstream *upstream = request->upstream;
+	struct answer *refusal = encode_calls(request, calls, first_id);
 	if (refusal)
 		return refusal;
-	if (upstream->under_way >= upstream->base.settings->pool_max && !delivery->urgent)
-		wait_for_place(delivery);
-	else if (!set_out(delivery))
-		return delivery->unusable ? attempt_unusable_answer(upstream) : out_of_memory();
+	if (upstream->under_way >= upstream->base.settings->pool_max && !request->urgent)
+		wait_for_place(request);
+	else if (!set_out(request))
+		return request->unusable ? attempt_unusable_answer(upstream) : out_of_memory();
 	return NULL;
 }
 
@@ -351,40 +349,40 @@ static struct exchange *http_send(struct upstream *base, const struct upstream_c
 	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
 	uint64_t first_id = upstream->next_id;
 	upstream->next_id += count;
-	struct delivery *delivery = delivery_new(upstream, calls, count, first_id);
-	if (!delivery) {
+	struct http_request *request = request_new(upstream, calls, count, first_id);
+	if (!request) {
 		*refusal = out_of_memory();
 		return NULL;
 	}
 	uint64_t latest_us = clock_add(loop_now(upstream->base.loop), base->settings->timeout_us);
-	delivery->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
-	delivery->events = events;
-	delivery->context = context;
-	if (!(*refusal = send_delivery(delivery, calls, first_id)))
-		return &delivery->base;
-	delivery_free(delivery);
+	request->deadline_us = deadline_us < latest_us ? deadline_us : latest_us;
+	request->events = events;
+	request->context = context;
+	if (!(*refusal = send_request(request, calls, first_id)))
+		return &request->base;
+	request_free(request);
 	return NULL;
 }
 
 static void http_abort(struct exchange *exchange)
 {
-	struct delivery *delivery = container_of(exchange, struct delivery, base);
-	delivery->aborted = true;
-	if (delivery->telling)
+	struct http_request *request = container_of(exchange, struct http_request, base);
+	request->aborted = true;
+	if (request->telling)
 		return;
-	attempt_give_up(delivery);
-	delivery_land(delivery, OUTCOME_CANCELLED);
+	attempt_give_up(request);
+	http_request_complete(request, OUTCOME_CANCELLED);
 }
 
 static bool http_sent(const struct exchange *base)
 {
-	const struct delivery *delivery = container_of(base, const struct delivery, base);
-	return delivery->sent || attempt_sent(&delivery->first) || (delivery->hedge && attempt_sent(delivery->hedge));
+	const struct http_request *request = container_of(base, const struct http_request, base);
+	return request->sent || attempt_sent(&request->first) || (request->hedge && attempt_sent(request->hedge));
 }
 
 static size_t http_attempts(const struct exchange *base)
 {
-	size_t attempts = container_of(base, const struct delivery, base)->attempts;
+	size_t attempts = container_of(base, const struct http_request, base)->attempts;
 	return attempts ? attempts : 1;
 }
 

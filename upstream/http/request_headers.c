@@ -99,12 +99,12 @@ static void put_forwarded(struct writer *writer, const char *name, struct slice 
 		put_header(writer, slice_of(name), &value);
 }
 
-static const char *accept_of(const struct http_request *request)
+static const char *accept_of(const struct encoded_request *request)
 {
 	return request->accept ? request->accept : "application/json";
 }
 
-static void put_all(struct writer *writer, const struct http_request *request, const struct upstream_call *only)
+static void put_all(struct writer *writer, const struct encoded_request *request, const struct upstream_call *only)
 {
 	put_particular(writer);
 	put_configured(writer);
@@ -121,7 +121,7 @@ static void put_all(struct writer *writer, const struct http_request *request, c
 /* ---------------------------------------------------------------- the lines that are shared */
 
 /* Whether nothing but its kind makes this request's head. */
-static bool is_common(const struct http_request *request, const struct upstream_call *only)
+static bool is_common(const struct encoded_request *request, const struct upstream_call *only)
 {
 	return request->headers.len == 0 && request->body.len < EXPECTS_FROM_BYTES &&
 	       !(only && (only->traceparent.len || only->idempotency_key.len));
@@ -133,7 +133,7 @@ static bool same_text(const char *a, const char *b)
 }
 
 /* The place of this kind of request, or a free one; NULL: it has come after others. */
-static struct standing *find_standing(struct http_headers *headers, const struct http_request *request)
+static struct standing *find_standing(struct http_headers *headers, const struct encoded_request *request)
 {
 	for (size_t i = 0; i < STANDING_HEADERS; i++) {
 		struct standing *standing = &headers->standing[i];
@@ -156,7 +156,7 @@ void http_headers_fini(struct http_headers *headers)
 }
 
 struct answer *http_headers_write(struct http_headers *headers, struct http_exchange *exchange,
-				  const struct http_request *request, const struct upstream_call *only)
+				  const struct encoded_request *request, const struct upstream_call *only)
 {
 	struct writer writer = { headers->settings, exchange, buf_slice(&request->headers), NULL };
 	struct standing *standing = is_common(request, only) ? find_standing(headers, request) : NULL;

@@ -11,7 +11,7 @@
 
 struct curl_slist;
 struct http_exchange;
-struct http_request;
+struct encoded_request;
 struct upstream_call;
 struct upstream_settings;
 
@@ -38,6 +38,6 @@ void http_headers_fini(struct http_headers *headers);
  * Returns NULL, or why not: a header with a control character in it, or no memory.
  */
 struct answer *http_headers_write(struct http_headers *headers, struct http_exchange *exchange,
-				  const struct http_request *request, const struct upstream_call *only) MUST_CHECK;
+				  const struct encoded_request *request, const struct upstream_call *only) MUST_CHECK;
 
 #endif

@@ -20,7 +20,7 @@ static struct slice full_arguments(const struct mcp_set_item *item, struct buf *
 }
 
 static void put_call(const struct mcp_attempt *attempt, const struct mcp_set_item *item, uint64_t id,
-		     struct http_request *request)
+		     struct encoded_request *request)
 {
 	struct buf merged = BUF_INIT(SIZE_MAX / 4);
 	struct slice arguments = full_arguments(item, &merged);
@@ -33,7 +33,7 @@ static void put_call(const struct mcp_attempt *attempt, const struct mcp_set_ite
 	buf_fini(&merged);
 }
 
-static void put_calls(const struct mcp_attempt *attempt, uint64_t first_id, struct http_request *request)
+static void put_calls(const struct mcp_attempt *attempt, uint64_t first_id, struct encoded_request *request)
 {
 	struct buf *body = &request->body;
 	if (attempt->array)
@@ -48,7 +48,7 @@ static void put_calls(const struct mcp_attempt *attempt, uint64_t first_id, stru
 }
 
 static bool write_calls(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-			struct http_request *request)
+			struct encoded_request *request)
 {
 	const struct mcp_attempt *attempt = attempt_of(post);
 	const struct mcp_set_item *item = &attempt->set->items[attempt->first];

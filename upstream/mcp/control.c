@@ -45,7 +45,7 @@ static void log_event(const struct mcp_control *control, const struct log_event 
 
 /* --- jobs --- */
 
-void mcp_put_transport_headers(struct http_request *request)
+void mcp_put_transport_headers(struct encoded_request *request)
 {
 	buf_put_text(&request->headers, request->content_type ? "Accept: application/json, text/event-stream\n"
 							      : "Accept: text/event-stream\n");
@@ -155,7 +155,7 @@ static void go_on_opening(struct mcp_control *control)
 }
 
 static bool write_step(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-		       struct http_request *request)
+		       struct encoded_request *request)
 {
 	const struct mcp_session *session = &mcp_job_of(post)->control->session;
 	(void)calls;
@@ -313,7 +313,7 @@ static void list_failed(struct mcp_control *control, const char *why)
 }
 
 static bool write_list(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-		       struct http_request *request)
+		       struct encoded_request *request)
 {
 	const struct mcp_control *control = mcp_job_of(post)->control;
 	(void)calls;
@@ -419,7 +419,7 @@ void mcp_control_stale(struct mcp_control *control)
 /* --- the stream of the server's own messages --- */
 
 static bool write_listen(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-			 struct http_request *request)
+			 struct encoded_request *request)
 {
 	const struct mcp_session *session = &mcp_job_of(post)->control->session;
 	bool modern = session->era == MCP_MODERN;

@@ -91,6 +91,6 @@ void mcp_control_cancel(struct mcp_control *control, uint64_t id);
 void mcp_control_stale(struct mcp_control *control);
 
 /* The headers of every MCP request that carries a message, or that asks for a stream (content_type NULL). */
-void mcp_put_transport_headers(struct http_request *request);
+void mcp_put_transport_headers(struct encoded_request *request);
 
 #endif

@@ -43,7 +43,7 @@ static void farewell_free(struct mcp_farewell *farewell)
 }
 
 static bool write_farewell(struct mcp_post *post, const struct upstream_call *calls, size_t count_of_calls,
-			   uint64_t first_id, struct http_request *request)
+			   uint64_t first_id, struct encoded_request *request)
 {
 	(void)calls;
 	(void)count_of_calls;

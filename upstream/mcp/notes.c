@@ -23,7 +23,7 @@ static void notification_free(struct mcp_notification *note)
 }
 
 static bool write_notification(struct mcp_post *post, const struct upstream_call *calls, size_t count,
-			       uint64_t first_id, struct http_request *request)
+			       uint64_t first_id, struct encoded_request *request)
 {
 	struct mcp_notification *note = container_of(mcp_job_of(post), struct mcp_notification, job);
 	(void)calls;

@@ -45,7 +45,7 @@ static struct mcp_post *post_of(const struct upstream_call *calls)
 /* --- writing --- */
 
 static bool encode_post(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			struct http_request *request)
+			struct encoded_request *request)
 {
 	struct mcp_post *post = post_of(calls);
 	if (!post->first_id)

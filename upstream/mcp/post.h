@@ -17,7 +17,7 @@ struct mcp_post;
 struct mcp_post_ops {
 	/* Write method, headers and body; calls[i] has the id first_id + i. False: out of memory. */
 	bool (*write)(struct mcp_post *post, const struct upstream_call *calls, size_t count, uint64_t first_id,
-		      struct http_request *request);
+		      struct encoded_request *request);
 	/* A result or error with our id (calls: NULL, mcp_answer speaks). */
 	void (*heard)(struct mcp_post *post, const struct mcp_message *message);
 	/* A request or notification of the server's. */

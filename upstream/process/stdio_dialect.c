@@ -121,7 +121,7 @@ bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t
 }
 
 static bool stdio_encode(const struct upstream_call *calls, size_t count, uint64_t first_id,
-			 struct http_request *request)
+			 struct encoded_request *request)
 {
 	return dialect_put_lines(calls, count, first_id, MCP_LEGACY, &request->body);
 }

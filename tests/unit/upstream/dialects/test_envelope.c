@@ -46,7 +46,9 @@ static char *encode(const struct dialect *dialect, struct route_settings setting
 {
 	struct dialect_route *route = new_route(dialect, settings);
 	struct upstream_call calls[8];
-	struct http_request request = { .target = BUF_INIT(9000), .headers = BUF_INIT(9000), .body = BUF_INIT(9000) };
+	struct encoded_request request = { .target = BUF_INIT(9000),
+					   .headers = BUF_INIT(9000),
+					   .body = BUF_INIT(9000) };
 	for (size_t i = 0; i < count; i++) {
 		calls[i] = (struct upstream_call){ .route = route, .arguments = slice_of(arguments[i]) };
 		assert_null(dialect->check(route, calls[i].arguments));
@@ -566,9 +568,9 @@ static void run_once(void)
 	struct dialect_route *route = dialect->route_new(&tool, &error);
 	if (route) {
 		struct upstream_call call = { .route = route, .arguments = SLICE("{\"q\":\"a\\nb\"}") };
-		struct http_request request = { .target = BUF_INIT(900),
-						.headers = BUF_INIT(900),
-						.body = BUF_INIT(900) };
+		struct encoded_request request = { .target = BUF_INIT(900),
+						   .headers = BUF_INIT(900),
+						   .body = BUF_INIT(900) };
 		answer_unref(dialect->check(route, call.arguments));
 		(void)dialect->encode(&call, 1, 5, &request);
 		buf_fini(&request.target);

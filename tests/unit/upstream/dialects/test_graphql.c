@@ -48,7 +48,9 @@ static void done(void)
 
 static void expect_written(size_t count, const char *body)
 {
-	struct http_request request = { .target = BUF_INIT(9000), .headers = BUF_INIT(9000), .body = BUF_INIT(90000) };
+	struct encoded_request request = { .target = BUF_INIT(9000),
+					   .headers = BUF_INIT(9000),
+					   .body = BUF_INIT(90000) };
 	assert_true(dialect->encode(calls, count, 1, &request));
 	assert_string_equal(buf_cstr(&request.body), body);
 	assert_string_equal(request.method, "POST");
@@ -495,9 +497,9 @@ static void run_once(void)
 	if (one) {
 		struct upstream_call two[2] = { { .route = one, .arguments = SLICE("{\"id\":1}") },
 						{ .route = one, .arguments = SLICE("{\"id\":2}") } };
-		struct http_request request = { .target = BUF_INIT(900),
-						.headers = BUF_INIT(900),
-						.body = BUF_INIT(900) };
+		struct encoded_request request = { .target = BUF_INIT(900),
+						   .headers = BUF_INIT(900),
+						   .body = BUF_INIT(900) };
 		struct feed told;
 		answer_unref(own->check(one, two[0].arguments));
 		if (own->encode(two, 2, 5, &request))

@@ -57,7 +57,9 @@ static char *encode(struct dialect_route *route, const char *const *arguments, s
 	struct upstream_call calls[8];
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = route, .arguments = slice_of(arguments[i]) };
-	struct http_request request = { .target = BUF_INIT(1000), .headers = BUF_INIT(1000), .body = BUF_INIT(1000) };
+	struct encoded_request request = { .target = BUF_INIT(1000),
+					   .headers = BUF_INIT(1000),
+					   .body = BUF_INIT(1000) };
 	assert_true(dialect->encode(calls, count, first_id, &request));
 	assert_string_equal(request.method, "POST");
 	assert_string_equal(request.content_type, "application/json");
@@ -111,7 +113,7 @@ static void a_request_over_its_cap_is_not_written(void **state)
 	(void)state;
 	struct dialect_route *route = new_route(NULL);
 	struct upstream_call call = { .route = route, .arguments = SLICE("{\"q\":\"0123456789\"}") };
-	struct http_request request = { .target = BUF_INIT(10), .headers = BUF_INIT(10), .body = BUF_INIT(40) };
+	struct encoded_request request = { .target = BUF_INIT(10), .headers = BUF_INIT(10), .body = BUF_INIT(40) };
 	assert_false(dialect->encode(&call, 1, 1, &request));
 	buf_fini(&request.body);
 	dialect_route_unref(route);
@@ -444,9 +446,9 @@ static void without_memory_every_call_is_still_answered_once(void **state)
 		alloc_fail_at(n);
 		struct dialect_route *route = dialect->route_new(&settings, &error);
 		struct upstream_call call = { .route = route, .arguments = slice_of(arguments) };
-		struct http_request request = { .target = BUF_INIT(1000),
-						.headers = BUF_INIT(1000),
-						.body = BUF_INIT(1000) };
+		struct encoded_request request = { .target = BUF_INIT(1000),
+						   .headers = BUF_INIT(1000),
+						   .body = BUF_INIT(1000) };
 		bool ok = route && dialect->encode(&call, 1, 1, &request);
 		failed = alloc_count() >= n;
 		alloc_reset();

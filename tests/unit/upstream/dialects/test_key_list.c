@@ -69,9 +69,9 @@ static size_t call_with(const char *const *arguments)
 
 static void expect_target(size_t count, const char *target)
 {
-	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
-					.headers = BUF_INIT(900),
-					.body = BUF_INIT(900) };
+	struct encoded_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
+					   .headers = BUF_INIT(900),
+					   .body = BUF_INIT(900) };
 	assert_true(dialect->encode(calls, count, 1, &request));
 	assert_string_equal(buf_cstr(&request.target), target);
 	buf_fini(&request.target);
@@ -262,9 +262,9 @@ static void no_batch_makes_an_address_that_is_too_long(void **state)
 		calls[i] = (struct upstream_call){ .route = route, .arguments = slice_of(many[i]) };
 	}
 	assert_in_range(bytes, KEY_LIST_BYTES - 200, KEY_LIST_BYTES);
-	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
-					.headers = BUF_INIT(900),
-					.body = BUF_INIT(900) };
+	struct encoded_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
+					   .headers = BUF_INIT(900),
+					   .body = BUF_INIT(900) };
 	assert_true(dialect->encode(calls, countof(many), 1, &request));
 	assert_true(request.target.len < 3 * KEY_LIST_BYTES + 20);
 	buf_fini(&request.target);
@@ -521,9 +521,9 @@ static void run_once(void)
 	if (one) {
 		struct upstream_call two[2] = { { .route = one, .arguments = SLICE("{\"id\":\"a\\n\"}") },
 						{ .route = one, .arguments = SLICE("{\"id\":2}") } };
-		struct http_request request = { .target = BUF_INIT(900),
-						.headers = BUF_INIT(900),
-						.body = BUF_INIT(900) };
+		struct encoded_request request = { .target = BUF_INIT(900),
+						   .headers = BUF_INIT(900),
+						   .body = BUF_INIT(900) };
 		struct buf group = BUF_INIT(900);
 		struct feed told;
 		answer_unref(own->check(one, two[0].arguments));

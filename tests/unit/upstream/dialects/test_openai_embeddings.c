@@ -96,7 +96,9 @@ static void expect_written(const char *const *arguments, size_t count, const cha
 	struct upstream_call calls[CALLS];
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = &route, .arguments = slice_of(arguments[i]) };
-	struct http_request request = { .target = BUF_INIT(1000), .headers = BUF_INIT(1000), .body = BUF_INIT(1000) };
+	struct encoded_request request = { .target = BUF_INIT(1000),
+					   .headers = BUF_INIT(1000),
+					   .body = BUF_INIT(1000) };
 	assert_true(dialect->encode(calls, count, 1, &request));
 	assert_string_equal(request.method, "POST");
 	assert_string_equal(buf_cstr(&request.target), "/embeddings");

@@ -40,9 +40,9 @@ static void expect_request(const struct route_settings *settings, const char *ar
 {
 	struct dialect_route *route = new_route(settings);
 	struct upstream_call call = { .route = route, .arguments = slice_of(arguments) };
-	struct http_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
-					.headers = BUF_INIT(HTTP_HEADER_BYTES),
-					.body = BUF_INIT(100000) };
+	struct encoded_request request = { .target = BUF_INIT(HTTP_TARGET_BYTES),
+					   .headers = BUF_INIT(HTTP_HEADER_BYTES),
+					   .body = BUF_INIT(100000) };
 	assert_null(dialect->check(route, call.arguments));
 	assert_true(dialect->encode(&call, 1, 9, &request));
 	assert_string_equal(request.method, method);

@@ -18,7 +18,7 @@ static const struct upstream_settings settings = { .name = "u", .headers = confi
 
 struct world {
 	struct http_headers headers;
-	struct http_request request;
+	struct encoded_request request;
 	struct upstream_call call;
 };
 

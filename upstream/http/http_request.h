@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * delivery.h: what the files of providers over HTTP share. A delivery is some calls on their way to the provider in
- * one request; it has an attempt, and at times a second one beside it (hedge), of which the first to answer counts.
+ * http_request.h: what the files of providers over HTTP share. A request is some calls on their way to the provider; it
+ * has an attempt, and at times a second one beside it (hedge), of which the first to answer counts.
  *
- *   http_send -> WAITING (the pool is full) -> UNDER WAY -> told and gone
- *                   |  no place in time           |  an attempt ends without harm done: the next one, elsewhere
- *                   v                             |  (delivery_failed), at once or after a pause (PAUSED)
- *                 told and gone                   `- hedge: a second attempt beside the first
+ *   http_send -> WAITING (the pool is full) -> UNDER WAY -> completed and gone
+ *                   |  no place in time           |  an attempt ends without harm done: the next one, elsewhere, at once
+ *                   v                             |  (attempt.c)
+ *                completed and gone               `- hedge: a second attempt beside the first
  *
  * Private to provider_http.c (life, pool, sending), attempt.c (one attempt: where, when, how it went) and answers.c
- * (what the calls are told).
+ * (what is delivered to the calls).
  */
-#ifndef JITNEY_UPSTREAM_HTTP_DELIVERY_H
-#define JITNEY_UPSTREAM_HTTP_DELIVERY_H
+#ifndef JITNEY_UPSTREAM_HTTP_HTTP_REQUEST_H
+#define JITNEY_UPSTREAM_HTTP_HTTP_REQUEST_H
 
 #include "upstream/http/endpoint.h"
 #include "upstream/http/exchange.h"
@@ -21,7 +21,7 @@
 
 enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
-TAILQ_HEAD(delivery_list, delivery);
+TAILQ_HEAD(http_request_list, http_request);
 
 /* An endpoint's address, as curl and as people want it. */
 struct place {
@@ -39,10 +39,10 @@ struct http_upstream {
 	struct meter *meter;
 	struct http_headers headers;
 	uint64_t next_id; /* of calls */
-	size_t under_way; /* deliveries with an attempt begun, and hedges: at most pool_max */
+	size_t under_way; /* requests with an attempt begun, and hedges: at most pool_max */
 	uint64_t p95_us;  /* of answered exchanges of one call; 0: not known */
 	size_t p95_count; /* of those it was learned from */
-	struct delivery_list waiting;
+	struct http_request_list waiting;
 	struct endpoint_set *set;
 	struct checks *checks; /* check.h */
 	struct place places[]; /* settings->endpoint_count */
@@ -57,7 +57,7 @@ struct item {
 
 struct attempt {
 	struct http_exchange exchange;
-	struct delivery *delivery;
+	struct http_request *request;
 	struct dialect_decoder *decoder;
 	struct endpoint_visit visit;
 	struct place *place;
@@ -73,17 +73,17 @@ struct attempt {
 	uint32_t reuse_s, age_s;
 };
 
-enum delivery_state {
-	DELIVERY_NEW,
-	DELIVERY_WAITING,   /* in upstream->waiting: the timer is the deadline */
-	DELIVERY_UNDER_WAY, /* an attempt is live: the timer is when a hedge is due */
-	DELIVERY_STUCK      /* its turn came and it could not set out: told so by the timer, at once */
+enum http_request_state {
+	REQUEST_NEW,
+	REQUEST_WAITING,   /* in upstream->waiting: the timer is the deadline */
+	REQUEST_UNDER_WAY, /* an attempt is live: the timer is when a hedge is due */
+	REQUEST_STUCK      /* its turn came and it could not set out: told so by the timer, at once */
 };
 
-struct delivery {
+struct http_request {
 	struct exchange base; /* what the caller holds */
 	struct http_upstream *upstream;
-	enum delivery_state state;
+	enum http_request_state state;
 	struct attempt first;
 	struct attempt *hedge;    /* NULL: none was asked for */
 	struct attempt *speaking; /* whose decoder speaks */
@@ -102,34 +102,34 @@ struct delivery {
 	bool finishing;            /* a decoder says all that is left */
 	bool telling;              /* callbacks run; an abort only marks it */
 	bool aborted;
-	bool urgent, endless;    /* see struct http_request */
+	bool urgent, endless;    /* see struct encoded_request */
 	bool unusable;           /* STUCK because no endpoint is usable; else memory was out */
 	struct loop_timer timer; /* see state */
-	TAILQ_ENTRY(delivery) next;
+	TAILQ_ENTRY(http_request) next;
 	size_t count;
 	struct item items[];
 };
 
 /* --- provider_http.c --- */
 
-/* It is over for all: counted, freed, and its owner is told. The delivery is gone. */
-void delivery_land(struct delivery *delivery, enum outcome outcome);
-uint64_t delivery_time_left(const struct delivery *delivery);
+/* It is over for all: counted, freed, and its owner is told. The request is gone. */
+void http_request_complete(struct http_request *request, enum outcome outcome);
+uint64_t http_request_time_left(const struct http_request *request);
 
 /* --- attempt.c --- */
 
 /* What never changes of an attempt, before its request is written. False: out of memory. */
-bool attempt_init(struct attempt *attempt, struct delivery *delivery, const struct upstream_call *calls,
+bool attempt_init(struct attempt *attempt, struct http_request *request, const struct upstream_call *calls,
 		  uint64_t first_id) MUST_CHECK;
 void attempt_fini(struct attempt *attempt);
-/* The first one, to the endpoint whose turn it is. False: see delivery->unusable. */
-bool attempt_set_out(struct delivery *delivery) MUST_CHECK;
+/* The first one, to the endpoint whose turn it is. False: see request->unusable. */
+bool attempt_set_out(struct http_request *request) MUST_CHECK;
 /* The first one has not answered for a while. */
-void attempt_hedge(struct delivery *delivery);
+void attempt_hedge(struct http_request *request);
 /* Whether a byte of it may have left. */
 bool attempt_sent(const struct attempt *attempt);
 /* Of those that are live, as nobody waits for them any more: what their endpoints are to be blamed for. */
-void attempt_give_up(struct delivery *delivery);
+void attempt_give_up(struct http_request *request);
 /* Whoever has no endpoint to go to is told so. */
 struct answer *attempt_unusable_answer(const struct http_upstream *upstream);
 
@@ -139,10 +139,10 @@ struct answer *attempt_unusable_answer(const struct http_upstream *upstream);
 void answers_hear(void *context, size_t index, struct answer *answer);
 /* Likewise: what is to be asked again alone, if it may be. */
 void answers_doubt(void *context, size_t index, struct answer *answer);
-/* The decoder answers all that is left. The delivery is gone. */
+/* The decoder answers all that is left. The request is gone. */
 void answers_finish(struct attempt *attempt);
-/* What is left fails for the same reason. The delivery is gone. */
-void answers_fail(struct delivery *delivery, enum exchange_end end, const char *reason);
+/* What is left fails for the same reason. The request is gone. */
+void answers_fail(struct http_request *request, enum exchange_end end, const char *reason);
 /* Give the decoder the head, once. */
 void answers_give_head(struct attempt *attempt);
 
