@@ -227,6 +227,13 @@
 
 #define RELOAD_RESULTS(X) X(OK, "ok") X(FAILED, "failed")
 
+/* Bounds of the configuration that figures are to be seen against. */
+#define LIMITS(X)                                                                                    \
+	X(CONNECTIONS, "connections")           /* of jitney_connections */                          \
+	X(IN_FLIGHT, "in_flight")               /* of jitney_in_flight_requests */                   \
+	X(IN_FLIGHT_BYTES, "in_flight_bytes")   /* of jitney_in_flight_bytes */                      \
+	X(CACHE_MEMORY, "cache_memory")         /* of jitney_cache_bytes{tier="memory"} */
+
 /* legacy: up to 2025-11-25; modern: 2026-07-28. */
 #define MCP_ERAS(X) X(LEGACY, "legacy") X(MODERN, "modern")
 
@@ -268,6 +275,7 @@ enum metric_label {
 	LABEL_LIMITER_STATE,
 	LABEL_LIMITER_REASON,
 	LABEL_RELOAD_RESULT,
+	LABEL_LIMIT,
 	LABEL_ATTEMPT, /* kind and result in one, see attempt_label; prints kind= and outcome= */
 	LABEL_KIND_COUNT
 };
@@ -290,6 +298,7 @@ enum metric_type {
 	X(IN_FLIGHT_BYTES, "in_flight_bytes", GAUGE, NONE, NONE, "Bytes held for clients: arguments, answers on their way, and replies not taken yet.") \
 	X(REPLY_BYTES, "reply_bytes", GAUGE, NONE, NONE, "Of these, replies that clients have not taken yet.")         \
 	X(ANSWER_BYTES, "answer_bytes", GAUGE, NONE, NONE, "Of these, answers of providers that have not come whole yet.") \
+	X(LIMITS, "limits", GAUGE, LIMIT, NONE, "The bound in force, as configured.")                                  \
 	X(REJECTED, "rejected_total", COUNTER, REJECT_REASON, NONE, "Requests and calls refused, by reason.")          \
 	X(MCP_MESSAGES, "mcp_messages_total", COUNTER, MCP_METHOD, MCP_ERA, "Messages of MCP clients, by method and era of the protocol.") \
 	X(MCP_NOTES, "mcp_notifications_total", COUNTER, MCP_NOTE, MCP_NOTE_RESULT, "Word of calls under way for those who asked: on its way to the client, or dropped because that is behind.") \
@@ -499,6 +508,12 @@ enum reload_result {
 	RELOAD_RESULTS(X)
 #undef X
 	RELOAD_RESULT_COUNT
+};
+enum limit {
+#define X(name, word) LIMIT_##name,
+	LIMITS(X)
+#undef X
+	LIMIT_COUNT
 };
 enum mcp_notification_result {
 #define X(name, word) MCP_NOTE_##name,

@@ -61,6 +61,7 @@ static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
 static const char *const reload_words[] = { RELOAD_RESULTS(X) };
+static const char *const limit_words[] = { LIMITS(X) };
 static const char *const mcp_note_result_words[] = { MCP_NOTE_RESULTS(X) };
 #undef X
 /* the results over again for each kind, as attempt_label numbers them */
@@ -112,6 +113,7 @@ static const struct {
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
 	[LABEL_RELOAD_RESULT] = { "result", reload_words, countof(reload_words) },
+	[LABEL_LIMIT] = { "limit", limit_words, countof(limit_words) },
 	[LABEL_MCP_NOTE_RESULT] = { "result", mcp_note_result_words, countof(mcp_note_result_words) },
 };
 

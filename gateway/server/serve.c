@@ -98,6 +98,15 @@ static void count_dropped_lines(void *context, struct meter *meter)
 	meter_set(meter, METRIC_ID_LOG_DROPPED, 0, 0, (int64_t)log_dropped());
 }
 
+static void show_limits(void *context, struct meter *meter)
+{
+	const struct config *config = context;
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_CONNECTIONS, 0, (int64_t)config->limits.connections);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_IN_FLIGHT, 0, (int64_t)config->limits.in_flight);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_IN_FLIGHT_BYTES, 0, (int64_t)config->limits.in_flight_bytes);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_CACHE_MEMORY, 0, (int64_t)config->memory_bytes);
+}
+
 /* Redis is up when every worker has it and asks it. */
 static void show_redis(void *context, struct meter *meter)
 {
@@ -128,6 +137,7 @@ static bool make_gateway(struct process *process)
 		return complain_of("cannot start", "out of memory");
 	registry_load(gateway->registry);
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
+	metrics_on_scrape(gateway->metrics, show_limits, config);
 	if (config->redis || config->disk)
 		cache_tell_purges(gateway->cache);
 	if (config->redis && config->redis->tracking)
