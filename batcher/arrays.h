@@ -48,7 +48,7 @@ uint64_t arrays_sent(struct arrays *arrays);
 void arrays_ended(struct arrays *arrays);
 /* A call alone has held a slot for so long. */
 void arrays_alone(struct arrays *arrays, double held_us, uint64_t now_us);
-/* An array has landed. */
+/* An array has completed. */
 struct arrays_company {
 	size_t items;
 	uint64_t sent_count; /* what arrays_sent returned */

@@ -233,7 +233,7 @@ void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t 
 		ending_withdraw(batcher, item);
 		ending_settle(batcher, item, answer_ref(answer), facts);
 	}
-	/* all answered, yet not landed: nobody waits for those either */
+	/* all answered, yet not completed: nobody waits for those either */
 	struct batch *batch;
 	TAILQ_FOREACH (batch, &batcher->sent, next) {
 		if (!batch->forgotten)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * batcher.h: the front door of batching, one per upstream: calls go in one by one, leave in batches, are answered one
- * by one. Zero wait while nothing is in flight; else calls gather until the flight lands, or count, bytes, window or
+ * by one. Zero wait while nothing is in flight; else calls gather until the flight completes, or count, bytes, window or
  * the tightest deadline says go (window.h has the rule, lane.h the order). Owned by the upstream's worker thread.
  */
 #ifndef JITNEY_BATCHER_BATCHER_H

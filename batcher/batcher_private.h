@@ -109,12 +109,12 @@ struct batch_policy learned_policy(const struct batcher *batcher, const struct l
 void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now_us);
 /* What does not depend on a class: limiter, line, budget. */
 void learned_show_flow(struct batcher *batcher);
-void learned_load(struct lane_class *class, bool landed);
+void learned_load(struct lane_class *class, bool completed);
 /* A call of it was answered by the provider, or has expired on the way. */
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us);
-/* It landed well. */
-void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
-/* Nobody waits for it any longer, and it has not landed. */
+/* It completed well. */
+void learned_completed(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
+/* Nobody waits for it any longer, and it has not completed. */
 void learned_given_up(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
 /* What this one should take. */
 const struct costs *learned_costs(struct lane_class *class, const struct batch *batch);
@@ -122,7 +122,7 @@ const struct costs *learned_costs(struct lane_class *class, const struct batch *
 /* --- waiting.c: lanes --- */
 
 /* Exchanges under way, as the limiter counts them. A configured number is a promise: it counts each for one until it
- * has landed. */
+ * has completed. */
 static inline size_t waiting_under_way(const struct batcher *batcher)
 {
 	return batcher->in_flight - (batcher->limiter.fixed ? 0 : (size_t)(batcher->freed / SLOT_PARTS));
@@ -204,7 +204,7 @@ void refused_again(struct batcher *batcher, struct batch *batch);
 uint64_t refused_pause_us(const struct answer *answer);
 /* An answer that is not OK has come: whether it asks for a pause. */
 void refused_note(struct batcher *batcher, struct batch *batch, const struct answer *answer);
-/* The exchange has done with this call, which stays in its batch until that has landed, to be sent again; `answer` is
+/* The exchange has done with this call, which stays in its batch until that has completed, to be sent again; `answer` is
  * what it is told if it cannot. Takes the reference. */
 void refused_keep(struct batch *batch, struct batch_item *item, struct answer *answer);
 void refused_call(void *context, size_t index, struct answer *answer);
@@ -220,15 +220,15 @@ struct batch *refused_part(struct batcher *batcher, struct batch *batch, size_t 
 /* Likewise, and it waits for its turn. */
 void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, size_t room,
 		     struct bisection *bisection);
-void refused_landed(void *context, enum outcome outcome);
+void refused_completed(void *context, enum outcome outcome);
 
 /* --- retry.c: what failed by no fault of its own is tried once more, after a pause --- */
 
-/* A call's exchange has failed so. True: it stays in its batch until that has landed, and is sent again then; takes the
+/* A call's exchange has failed so. True: it stays in its batch until that has completed, and is sent again then; takes the
  * reference. False: it is to be told. */
 bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, struct answer *answer) MUST_CHECK;
-/* The batch has landed, and some of it was kept: those rest, or are told if the budget is spent. */
-void retry_landed(struct batcher *batcher, struct batch *batch, uint64_t now_us);
+/* The batch has completed, and some of it was kept: those rest, or are told if the budget is spent. */
+void retry_completed(struct batcher *batcher, struct batch *batch, uint64_t now_us);
 /* It rests, and nobody waits for it any more: it is gone. */
 void retry_lose(struct batcher *batcher, struct batch *batch);
 /* Those who have rested may leave. */
@@ -236,7 +236,7 @@ void retry_wake(struct batcher *batcher, uint64_t now_us);
 
 /* --- sending.c: exchanges --- */
 
-/* The exchange is over, by landing or by our hand. What gathered behind it may go. */
+/* The exchange is over, by completion or by our hand. What gathered behind it may go. */
 void sending_ended(struct batcher *batcher, struct batch *batch);
 void sending_answered(void *context, size_t index, struct answer *answer);
 void sending_notification(void *context, size_t index, enum mcp_notification_kind note, struct slice params);

@@ -227,7 +227,7 @@ struct window_view lane_view(const struct lane *lane)
 		.oldest_us = oldest ? oldest->added_us : CLOCK_NEVER,
 		.urgent_us = due_first_us(&lane->urgent),
 		.in_flight = lane->in_flight,
-		.landed = lane->landed,
+		.completed = lane->completed,
 		.gap_us = lane->gap_us,
 		.company = lane->company,
 	};

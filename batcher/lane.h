@@ -71,7 +71,7 @@ struct lane {
 	size_t in_flight;                   /* the batcher's: exchanges under way */
 	struct batch_queue again;           /* the batcher's: open batches to be sent before anything that waits */
 	size_t resting;                     /* the batcher's: batches to be sent again later */
-	bool landed;                        /* the batcher's: see struct window_view */
+	bool completed;                     /* the batcher's: see struct window_view */
 	struct window_company company;      /* the batcher's */
 	uint64_t held_us;                   /* the batcher's: since when it waits for that; 0: it does not */
 	uint64_t came_us;                   /* when the last call came in; 0: none yet */

@@ -62,12 +62,12 @@ void learned_show(struct batcher *batcher, const struct lane *lane, uint64_t now
 	learned_show_flow(batcher);
 }
 
-void learned_load(struct lane_class *class, bool landed)
+void learned_load(struct lane_class *class, bool completed)
 {
 	double now = (double)class->outstanding;
 	if (now > class->load)
 		class->load = now;
-	else if (landed)
+	else if (completed)
 		class->load -= (class->load - now) / 16;
 }
 
@@ -94,7 +94,7 @@ static void note_latency(struct batcher *batcher, const struct learned_tool *too
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us)
 {
 	if (batch->learned || !item->learned)
-		return; /* its landing will tell */
+		return; /* its completion will tell */
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 	unsigned class_before = item->learned->latency.class;
 	tool_latency_shared(&item->learned->latency,
@@ -138,7 +138,7 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		.overdue = now_us >= batch->overdue_us,
 		.given_up = given_up,
 	};
-	limiter_landed(&batcher->limiter, &sample, now_us);
+	limiter_completed(&batcher->limiter, &sample, now_us);
 	if (batcher->limiter.forgot_us == now_us)
 		arrays_init(&class->arrays); /* it is another provider */
 	if (sample.costs != &class->costs && !given_up)
@@ -162,7 +162,7 @@ static void learn_company(struct lane_class *class, const struct batch *batch, u
 		arrays_company(&class->arrays, &company, now_us);
 }
 
-void learned_landing(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+void learned_completed(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
 {
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 	double alone = alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us);

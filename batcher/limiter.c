@@ -109,7 +109,7 @@ void limiter_overdue(struct limiter *limiter)
 	limiter->untimely += (1 - limiter->untimely) / TIMELY_SMOOTHING;
 }
 
-/* Nothing has landed yet, so for how long that is so tells all that is known of the provider. */
+/* Nothing has completed yet, so for how long that is so tells all that is known of the provider. */
 static bool may_be_bold(const struct limiter *limiter)
 {
 	return limiter->bold_us > 0 && limiter->bold_us < CLOCK_NEVER && limiter->limit < LIMITER_START_SINGLE;
@@ -193,17 +193,17 @@ static double luck_of(const struct findings *found)
 
 static struct findings evaluate_round(const struct limiter *limiter)
 {
-	double delays[LIMITER_ROUND], count = limiter->landed, sum = 0, squares = 0, used = 0, took_us = 0;
+	double delays[LIMITER_ROUND], count = limiter->completed, sum = 0, squares = 0, used = 0, took_us = 0;
 	unsigned late = 0, lost = 0;
-	for (unsigned i = 0; i < limiter->landed; i++) {
+	for (unsigned i = 0; i < limiter->completed; i++) {
 		delays[i] = larger_of(delay_of(&limiter->round[i]), 1 / BEST);
 		used += limiter->round[i].under_way;
 		late += delays[i] > LATE;
 		lost += limiter->round[i].given_up;
 	}
-	sort_up(delays, limiter->landed);
-	double most = OUTLIER * delays[limiter->landed / 2];
-	for (unsigned i = 0; i < limiter->landed; i++) {
+	sort_up(delays, limiter->completed);
+	double most = OUTLIER * delays[limiter->completed / 2];
+	for (unsigned i = 0; i < limiter->completed; i++) {
 		double delay = smaller_of(delays[i], most);
 		sum += delay;
 		squares += delay * delay;
@@ -214,13 +214,13 @@ static struct findings evaluate_round(const struct limiter *limiter)
 	struct findings found = { .gradient = 1 / mean, .used = used / count, .took_us = took_us / count };
 	found.error = deviation / square_root(count) / mean * found.gradient;
 	found.noise = NOISE * found.error;
-	found.queued = found.gradient + found.noise < QUEUED && late * LATE_PART > limiter->landed;
+	found.queued = found.gradient + found.noise < QUEUED && late * LATE_PART > limiter->completed;
 	found.given_up = lost > 0;
-	found.lost = lost * LATE_PART > limiter->landed;
-	found.uneven = delays[limiter->landed / 4] < LUCKY;
+	found.lost = lost * LATE_PART > limiter->completed;
+	found.uneven = delays[limiter->completed / 4] < LUCKY;
 	found.clear = found.gradient + luck_of(&found) >= QUEUED && !found.lost;
-	found.full = limiter->held * 2 > limiter->landed;
-	if (found.full) /* one that lands makes room for the next */
+	found.full = limiter->held * 2 > limiter->completed;
+	if (found.full) /* one that completes makes room for the next */
 		found.used = larger_of(found.used, floor_of(limiter->limit));
 	return found;
 }
@@ -229,7 +229,7 @@ static struct findings evaluate_round(const struct limiter *limiter)
 
 static void begin_round(struct limiter *limiter)
 {
-	limiter->landed = limiter->held = limiter->seen = 0;
+	limiter->completed = limiter->held = limiter->seen = 0;
 }
 
 static void set_limit(struct limiter *limiter, double limit, enum limiter_reason reason, uint64_t now_us)
@@ -249,7 +249,7 @@ static void rest_limit(struct limiter *limiter, uint64_t rest_us, uint64_t now_u
 /* Nothing queued in this round: it tells what exchanges take. */
 static void teach_costs(const struct limiter *limiter)
 {
-	for (unsigned i = 0; i < limiter->landed; i++) {
+	for (unsigned i = 0; i < limiter->completed; i++) {
 		const struct limiter_sample *sample = &limiter->round[i];
 		if (!sample->learned)
 			costs_learn(sample->costs, sample->items, sample->took_us);
@@ -261,7 +261,7 @@ static void teach_costs(const struct limiter *limiter)
 static double mean_delay(const struct limiter *limiter, unsigned first, bool *counted)
 {
 	double sum = 0, count = 0;
-	for (unsigned i = first; i < limiter->landed; i++) {
+	for (unsigned i = first; i < limiter->completed; i++) {
 		if (limiter->round[i].costs != limiter->round[first].costs)
 			continue;
 		sum += delay_of(&limiter->round[i]);
@@ -275,7 +275,7 @@ static double mean_delay(const struct limiter *limiter, unsigned first, bool *co
 static void correct_costs(const struct limiter *limiter)
 {
 	bool counted[LIMITER_ROUND] = { false };
-	for (unsigned i = 0; i < limiter->landed; i++)
+	for (unsigned i = 0; i < limiter->completed; i++)
 		if (!counted[i])
 			costs_scale(limiter->round[i].costs, mean_delay(limiter, i, counted));
 }
@@ -304,7 +304,7 @@ static bool has_changed(const struct limiter *limiter, const struct findings *fo
 static void forget_provider(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	bool counted[LIMITER_ROUND] = { false };
-	for (unsigned i = 0; i < limiter->landed; i++) {
+	for (unsigned i = 0; i < limiter->completed; i++) {
 		if (!counted[i]) {
 			mean_delay(limiter, i, counted);
 			costs_forget(limiter->round[i].costs);
@@ -358,7 +358,7 @@ static bool is_nearly_clear(const struct findings *found)
 	return found->gradient >= NEARLY && !found->lost;
 }
 
-/* Of those that were let out at once the fast ones land first, and where exchanges take long and differ, what was
+/* Of those that were let out at once the fast ones complete first, and where exchanges take long and differ, what was
  * learned from those is far too little. The first round that is whole tells. */
 static bool tells_of_slow_ones(const struct limiter *limiter, const struct findings *found)
 {
@@ -490,7 +490,7 @@ static void end_cut(struct limiter *limiter, const struct findings *found, uint6
 	}
 }
 
-/* All that were let out at once have landed: the first to land tell of luck only. */
+/* All that were let out at once have completed: the first to complete tell of luck only. */
 static bool is_whole(const struct limiter *limiter)
 {
 	return limiter->seen >= LEAST_ROUND && (double)limiter->seen >= floor_of(limiter->limit);
@@ -521,7 +521,7 @@ static double judged_us(const struct limiter_sample *sample)
 	return larger_of(expected_us, sample->took_us - sample->lag_us);
 }
 
-void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
+void limiter_completed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us)
 {
 	bool quiet = sample->under_way <= larger_of(1, smaller_of(QUIET, limiter->limit / 2));
 	if (!sample->overdue && !sample->given_up) {
@@ -544,14 +544,14 @@ void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample
 		return;
 	/* of many, some: evenly over all that are under way at once */
 	if (limiter->seen++ % (1 + (unsigned)limiter->limit / LIMITER_ROUND) == 0) {
-		limiter->round[limiter->landed] = *sample;
-		limiter->round[limiter->landed].took_us = judged_us(sample);
-		limiter->round[limiter->landed++].learned = quiet;
+		limiter->round[limiter->completed] = *sample;
+		limiter->round[limiter->completed].took_us = judged_us(sample);
+		limiter->round[limiter->completed++].learned = quiet;
 		limiter->held += sample->held;
 	}
 	if (!is_whole(limiter))
 		return;
 	struct findings found = evaluate_round(limiter);
-	if (found.error <= EXACT || limiter->landed == LIMITER_ROUND || doubles_at_once(limiter, &found))
+	if (found.error <= EXACT || limiter->completed == LIMITER_ROUND || doubles_at_once(limiter, &found))
 		end_round(limiter, &found, now_us);
 }

@@ -16,14 +16,14 @@
  *     CUT     looks whether a cut has helped. If not, that was no queue: the provider has become slower. What exchanges
  *             should take is corrected, and the limit goes back up
  *
- * An exchange that is far past its expected time holds no slot, as long as most others land in time: a few slow or lost
+ * An exchange that is far past its expected time holds no slot, as long as most others complete in time: a few slow or lost
  * ones must not hold up everybody. If many become overdue of which nothing has been heard, the provider stands still or
  * has a queue: then all count, and one more is let out now and then to find out whether it still does. (One that has
  * answered some of its calls waits for a slow one.)
  *
  * A round that is twice as slow as the one before, at no higher limit, is not our doing; nor is one much faster: the
  * provider has changed. What was known of it is forgotten, and START begins anew. A provider that takes LIMITER_SLOW_US
- * for its first exchange is allowed as many at once as if calls travelled alone: waiting for its landings would be the
+ * for its first exchange is allowed as many at once as if calls travelled alone: waiting for its completions would be the
  * slowest part.
  *
  * So each state ends with its round, whatever the round shows, and from each the limit can rise and fall: MORE and
@@ -87,9 +87,9 @@ struct limiter {
 	double untimely;                  /* part of exchanges of late that became overdue */
 	uint64_t probe_us, probe_rest_us; /* too many: when the next one is let out; from one to the next */
 	struct limiter_sample round[LIMITER_ROUND];
-	unsigned landed; /* in it */
-	unsigned held;   /* of those */
-	unsigned seen;   /* landings since it began */
+	unsigned completed; /* in it */
+	unsigned held;      /* of those */
+	unsigned seen;      /* completions since it began */
 };
 
 /* fixed: that many, for ever; 0: learned, from `start` on. */
@@ -103,13 +103,13 @@ uint64_t limiter_patience_us(const struct costs *costs, size_t items);
 /* What is far more than so long. */
 uint64_t limiter_far_beyond_us(double us);
 /* When one more exchange may leave, with so many under way, `overdue` of them far past their time: 0 now, CLOCK_NEVER
- * only when one lands or becomes overdue. */
+ * only when one completes or becomes overdue. */
 uint64_t limiter_free_us(const struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
 /* One has left; under_way without it. */
 void limiter_sent(struct limiter *limiter, size_t under_way, size_t overdue, uint64_t now_us);
 /* One has become so, and none of its calls is answered. */
 void limiter_overdue(struct limiter *limiter);
-/* An exchange has landed. Teaches its costs, too, when it is sure that nothing queued. */
-void limiter_landed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us);
+/* An exchange has completed. Teaches its costs, too, when it is sure that nothing queued. */
+void limiter_completed(struct limiter *limiter, const struct limiter_sample *sample, uint64_t now_us);
 
 #endif

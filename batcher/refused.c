@@ -285,7 +285,7 @@ static void blame_provider(struct batcher *batcher, struct batch *batch, uint64_
 	ending_bisection(batcher, batch);
 }
 
-/* A try has landed and was not refused in a way that narrows the search. */
+/* A try has completed and was not refused in a way that narrows the search. */
 static void end_try(struct batcher *batcher, struct batch *batch, enum outcome outcome, uint64_t now_us)
 {
 	struct bisection *bisection = batch->bisection;
@@ -314,20 +314,20 @@ static void learn_rate(struct batcher *batcher, const struct batch *batch, enum 
 		learned_rate_passed(&batcher->rates->learned_rate);
 }
 
-void refused_landed(void *context, enum outcome outcome)
+void refused_completed(void *context, enum outcome outcome)
 {
 	struct batch *batch = context;
 	struct batcher *batcher = batch->batcher;
 	uint64_t now_us = loop_now(batcher->loop);
 	if (outcome == OUTCOME_OK)
-		learned_landing(batcher, batch, now_us);
+		learned_completed(batcher, batch, now_us);
 	learn_rate(batcher, batch, outcome, now_us);
 	if (batch->asked_us) {
 		put_off(batcher, batch);
 		refuse_hurried(batcher, now_us);
 	}
 	if (batch->retry_us && batch->live > 0)
-		retry_landed(batcher, batch, now_us);
+		retry_completed(batcher, batch, now_us);
 	if (batch->doubted)
 		ask_alone(batcher, batch, now_us);
 	if (batch->live > 0) /* the refused ones: all others have been answered */

@@ -56,7 +56,7 @@ bool retry_keeps(struct batcher *batcher, struct batch *batch, size_t index, str
 	return true;
 }
 
-void retry_landed(struct batcher *batcher, struct batch *batch, uint64_t now_us)
+void retry_completed(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	struct batch *other = NULL;
 	if (retry_budget_take(upstream_retry_budget(batcher->upstream), batch->live))

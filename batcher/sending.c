@@ -8,7 +8,7 @@
 static const struct upstream_events events = { .answered = sending_answered,
 					       .refused = refused_call,
 					       .doubted = refused_doubted,
-					       .landed = refused_landed,
+					       .completed = refused_completed,
 					       .on_notification = sending_notification };
 
 /* What it has given back of its slot. */
@@ -33,9 +33,9 @@ void sending_ended(struct batcher *batcher, struct batch *batch)
 		batcher->freed -= freed_by(batch);
 	if (batch->count > 1)
 		arrays_ended(&waiting_class(batcher, lane)->arrays);
-	lane->landed = true;
+	lane->completed = true;
 	uint64_t now_us = loop_now(batcher->loop);
-	window_landed(&lane->company, batch->count, now_us);
+	window_completed(&lane->company, batch->count, now_us);
 	if (full)
 		batcher->free_us = now_us;
 	learned_load(waiting_class(batcher, lane), true);
@@ -325,7 +325,7 @@ static void send_batch(struct batcher *batcher, struct lane *lane, enum flush_re
 {
 	size_t room = batch_limit(batcher, lane, reason, now_us);
 	struct batch *batch = reserve_calls(batcher, room) ? batch_new(batcher, lane, room) : NULL;
-	lane->landed = false;
+	lane->completed = false;
 	if (!batch) {
 		shed_calls(batcher, lane, room, now_us);
 		return;

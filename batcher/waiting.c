@@ -201,7 +201,7 @@ void waiting_mark_dirty(struct batcher *batcher, struct lane *lane)
 {
 	if (lane->items == 0 && TAILQ_EMPTY(&lane->again)) {
 		waiting_hold(batcher, lane);
-		lane->landed = false; /* those who had gathered have gone another way */
+		lane->completed = false; /* those who had gathered have gone another way */
 	}
 	if (lane->entry)
 		review_turn(batcher, lane);

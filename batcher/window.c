@@ -49,7 +49,7 @@ void window_sent(struct window_company *company, struct window_purse *purse, siz
 		*company = (struct window_company){ items, clock_add(now_us, expected_us) };
 }
 
-void window_landed(struct window_company *company, size_t items, uint64_t now_us)
+void window_completed(struct window_company *company, size_t items, uint64_t now_us)
 {
 	if (items >= company->items || company->back_us <= now_us)
 		*company = (struct window_company){ items, now_us };
@@ -115,8 +115,8 @@ static uint64_t window_end_us(const struct batch_policy *policy, const struct wi
 static bool adaptive_leaves(const struct window_view *view, enum flush_reason *reason)
 {
 	bool fills = view->in_flight < view->plan.useful;
-	if (view->in_flight == 0 || (view->landed && !fills))
-		*reason = view->landed ? FLUSH_LANDED : FLUSH_IDLE;
+	if (view->in_flight == 0 || (view->completed && !fills))
+		*reason = view->completed ? FLUSH_LANDED : FLUSH_IDLE;
 	else if (view->plan.useful > 0 && view->items >= view->plan.share)
 		*reason = FLUSH_SHARE;
 	else

@@ -3,7 +3,7 @@
  * window.h: pure arithmetic: does a lane send now, and why? When must one look again? Asks no clock, keeps no pointer.
  *
  * The rule, and whom it is taken from:
- * - Nothing in flight: send at once. Something in flight: gather until it lands. This is Nagle's rule for small
+ * - Nothing in flight: send at once. Something in flight: gather until it completes. This is Nagle's rule for small
  *   segments (RFC 896) with calls for bytes and an answer for the acknowledgement. A lone caller never waits; under
  *   load the wait is no longer than what the provider takes anyway, and batches grow by themselves as it gets slower.
  * - What came while the last one was under way leaves together when it is back: group commit (DeWitt, Katz, Olken,
@@ -17,7 +17,7 @@
  *   if at the rate of late nobody would come in that time.
  * - Callers that call again once they are answered come in crowds, one behind each flight. Two crowds of which one
  *   exchange could take both stay two for ever if each leaves as it comes. So the smaller one waits for the larger one's
- *   landing, once, and from then on they are one: struct window_company. What that costs is saved up beforehand.
+ *   completion, once, and from then on they are one: struct window_company. What that costs is saved up beforehand.
  */
 #ifndef JITNEY_BATCHER_WINDOW_H
 #define JITNEY_BATCHER_WINDOW_H
@@ -34,7 +34,7 @@
 
 /* What a lane has learned of its provider. Zeroed: nothing yet. */
 struct window_costs {
-	uint64_t exchange_us; /* smoothed time from sending to landing; 0: none has landed yet */
+	uint64_t exchange_us; /* smoothed time from sending to completion; 0: none has completed yet */
 };
 
 /* One exchange that went well took so long. Smoothed by 1/8, as TCP does its round trip (Jacobson 1988). */
@@ -47,7 +47,7 @@ void window_learn(struct window_costs *costs, uint64_t exchange_us);
  */
 struct window_company {
 	size_t items;     /* how many there are */
-	uint64_t back_us; /* when their flight lands, as far as is known; or has landed */
+	uint64_t back_us; /* when their flight completes, as far as is known; or has completed */
 };
 /* What has been put by for it; one for all lanes of a class. */
 struct window_purse {
@@ -58,7 +58,7 @@ struct window_purse {
 void window_sent(struct window_company *company, struct window_purse *purse, size_t items, uint64_t expected_us,
 		 double outstanding, uint64_t now_us);
 /* So many are back. */
-void window_landed(struct window_company *company, size_t items, uint64_t now_us);
+void window_completed(struct window_company *company, size_t items, uint64_t now_us);
 /* So many calls have waited for company from then on. */
 void window_pay(struct window_purse *purse, size_t items, uint64_t since_us, uint64_t now_us);
 
@@ -80,7 +80,7 @@ struct window_view {
 	uint64_t oldest_us; /* when the oldest of them was added */
 	uint64_t urgent_us; /* the tightest of their urgent_us; CLOCK_NEVER: none is */
 	size_t in_flight;   /* exchanges of this lane under way */
-	bool landed;        /* one of them has ended since calls began to gather */
+	bool completed;     /* one of them has ended since calls began to gather */
 	struct window_costs costs;
 	uint64_t gap_us;  /* from one call to the next, of late; 0: not known */
 	uint64_t free_us; /* since when a slot is free */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * validity.h: the one rule that says whether an answer still counts, whoever keeps it: memory, a tier outside, a fetch
- * that lands, what is held for stale-if-error. It counts unless a purge covers it that is newer (purges.h), or it is a
+ * that completes, what is held for stale-if-error. It counts unless a purge covers it that is newer (purges.h), or it is a
  * copy in memory of something that others may have changed unheard. How fresh it must be is the caller's affair
  * (cache.h). Any thread.
  */

@@ -62,7 +62,7 @@
 /* Why a batch left. */
 #define FLUSH_REASONS(X)                                                                             \
 	X(IDLE, "idle")         /* nothing was in flight: no wait at all */                          \
-	X(LANDED, "landed")     /* a flight landed */                                                \
+	X(LANDED, "landed")     /* a request of the lane completed */                                 \
 	X(ITEMS, "items")       /* full by count */                                                  \
 	X(BYTES, "bytes")       /* full by bytes */                                                  \
 	X(SHARE, "share")       /* its fair share of the outstanding calls, for a free slot of the provider */ \

@@ -289,7 +289,7 @@ static void end_refused(struct job *job)
 		tell_refusal(job, &job->parts[job->told], answer);
 	answer_unref(answer);
 	if (!job->aborted)
-		job->events->landed(job->context, outcome);
+		job->events->completed(job->context, outcome);
 	job_free(job);
 }
 
@@ -310,7 +310,7 @@ static void end_answered(struct job *job)
 	leave_provider(job);
 	end_visit(job, ENDPOINT_ANSWERED);
 	if (!job->aborted)
-		job->events->landed(job->context, OUTCOME_OK);
+		job->events->completed(job->context, OUTCOME_OK);
 	job_free(job);
 }
 

@@ -116,7 +116,7 @@ struct upstream_events {
 	void (*on_notification)(void *context, size_t index, enum mcp_notification_kind note, struct slice params);
 	/* All calls have been answered or refused; the exchange is gone. `outcome`: OK if the provider answered the
 	 * request as a whole, else why not. Once, last. */
-	void (*landed)(void *context, enum outcome outcome);
+	void (*completed)(void *context, enum outcome outcome);
 };
 
 /* NULL when out of memory. The transport outlives it. */
@@ -159,7 +159,7 @@ void upstream_forget(struct exchange *exchange, size_t index);
  * anew. */
 bool upstream_sent(const struct exchange *exchange);
 /* How many attempts to deliver it have been made so far: failover and hedges count; 1 at least. Not
- * after `landed`. */
+ * after `completed`. */
 size_t upstream_attempts(const struct exchange *exchange);
 
 #endif

@@ -131,7 +131,7 @@ class Metrics:
 
     @classmethod
     def read(cls, port):
-        """Once all has landed: a caller can have its answer a moment before the request it travelled in is counted."""
+        """Once all has completed: a caller can have its answer a moment before the request it travelled in is counted."""
         end = time.monotonic() + 2
         while True:
             metrics = cls.read_now(port)

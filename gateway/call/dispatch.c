@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dispatch.c: flights, batchers, and what landing means. */
+/* dispatch.c: flights, batchers, and what completion means. */
 #include "gateway/call/dispatch.h"
 
 #include <assert.h>
@@ -425,8 +425,8 @@ static void lead_fetch(struct dispatch *dispatch, struct call *call, bool shared
 		dispatch_depart(dispatch, fetch, now_us);
 }
 
-/* Between the home worker's look and the call's arrival here a flight may have landed. */
-static bool landed_meanwhile(struct dispatch *dispatch, struct call *call)
+/* Between the home worker's look and the call's arrival here a flight may have completed. */
+static bool completed_meanwhile(struct dispatch *dispatch, struct call *call)
 {
 	const struct cache_directives directives = { 0 };
 	struct worker *worker = dispatch->worker;
@@ -460,7 +460,7 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 			join_or_not(dispatch, fetch, call);
 			return;
 		}
-		if (landed_meanwhile(dispatch, call))
+		if (completed_meanwhile(dispatch, call))
 			return;
 	}
 	lead_fetch(dispatch, call, shared);

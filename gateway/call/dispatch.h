@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dispatch.h: the owner's side of a call: join a flight or lead one, board the batcher of the upstream, land in the
+ * dispatch.h: the owner's side of a call: join a flight or lead one, board the batcher of the upstream, complete in the
  * cache and with everybody who waits. One per worker, for the upstreams that worker owns; its thread only.
  */
 #ifndef JITNEY_GATEWAY_CALL_DISPATCH_H

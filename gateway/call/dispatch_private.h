@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dispatch_private.h: what dispatch.c (flights, batchers, landing) and dispatch_tier.c (a fetch before it boards a
+ * dispatch_private.h: what dispatch.c (flights, batchers, completion) and dispatch_tier.c (a fetch before it boards a
  * batch) share. Nobody else includes it.
  */
 #ifndef JITNEY_GATEWAY_CALL_DISPATCH_PRIVATE_H

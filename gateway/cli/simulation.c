@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* simulation.c: workload, landings and the batcher's own deadlines, one after the other by a clock turned by hand. */
+/* simulation.c: workload, completions and the batcher's own deadlines, one after the other by a clock turned by hand. */
 #include "gateway/cli/simulation.h"
 
 #include <stdlib.h>
@@ -365,7 +365,7 @@ static bool set_up(struct run *run)
 	return run->batcher != NULL;
 }
 
-/* Whoever is still on the way (memory ran out, or the run is stuck) is let go, and so is what has not landed. */
+/* Whoever is still on the way (memory ran out, or the run is stuck) is let go, and so is what has not completed. */
 static void end_all(struct run *run)
 {
 	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "the simulation has ended");

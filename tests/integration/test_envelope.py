@@ -314,6 +314,6 @@ def test_a_batch_that_is_refused_as_a_whole_costs_the_culprit_only(directory, pr
     provider.behaviour = refuses_poison
     names = ["poison" if n == 7 else f"u{n}" for n in range(32)]
     replies = together(lambda name: directory.call("user", {"name": name}), names)
-    until(lambda: directory.metrics().sum("batch_in_flight") == 0, "all batches have landed")
+    until(lambda: directory.metrics().sum("batch_in_flight") == 0, "all batches have completed")
     assert [name for name, reply in zip(names, replies) if reply.status != 200] == ["poison"]
     assert "the poison" in replies[7].body.decode()

@@ -218,7 +218,7 @@ def test_nothing_of_a_failed_provider_is_kept(gateway, provider):
     provider.planned.clear()
     assert gateway.call("echo").status == 200
     until(lambda: gateway.fds() <= fds + 2, "descriptors are back where they were")
-    for gauge in ("in_flight_requests", "batch_waiting_items", "batch_in_flight"):  # an answer is told before its batch has landed
+    for gauge in ("in_flight_requests", "batch_waiting_items", "batch_in_flight"):  # an answer is told before its batch has completed
         gateway.until_metric(gauge, 0)
 
 

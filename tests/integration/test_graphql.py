@@ -115,7 +115,7 @@ def call_all(gateway, provider, together, calls):
     release.start()
     replies = together(lambda call: gateway.call(*call), calls)
     release.join()
-    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all batches have landed")
+    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all batches have completed")
     return replies
 
 

@@ -49,4 +49,4 @@ def test_fast_calls_pass_while_a_slow_tool_is_out(start, provider, later):
     assert not any(future.done() for future in slow[1:])
     let_go.set()
     assert {future.result(20).status for future in slow} == {200}
-    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all have landed")
+    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all have completed")

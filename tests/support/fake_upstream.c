@@ -235,13 +235,13 @@ void fake_echo(struct exchange *exchange, size_t index)
 	fake_answer(exchange, index, answer);
 }
 
-void fake_land(struct exchange *exchange, enum outcome outcome)
+void fake_complete(struct exchange *exchange, enum outcome outcome)
 {
 	assert(exchange->answered == exchange->count);
 	const struct upstream_events *events = exchange->events;
 	void *context = exchange->context;
 	remove_exchange(exchange);
-	events->landed(context, outcome);
+	events->completed(context, outcome);
 }
 
 void fake_finish(struct exchange *exchange)
@@ -249,7 +249,7 @@ void fake_finish(struct exchange *exchange)
 	for (size_t i = 0; i < exchange->count; i++)
 		if (!exchange->calls[i].answered)
 			fake_echo(exchange, i);
-	fake_land(exchange, OUTCOME_OK);
+	fake_complete(exchange, OUTCOME_OK);
 }
 
 void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s)
@@ -268,5 +268,5 @@ void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retr
 		exchange->answered++;
 		exchange->events->refused(exchange->context, i, answer);
 	}
-	fake_land(exchange, outcome);
+	fake_complete(exchange, outcome);
 }

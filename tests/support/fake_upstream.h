@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fake_upstream.h: stands in for upstream/upstream.h's upstream_new, _free, _watch, _send and _abort, and takes any
- * URL. It keeps every exchange until the test answers its calls, in any order, and lands it. A test program that lists
+ * URL. It keeps every exchange until the test answers its calls, in any order, and completes it. A test program that lists
  * fake_upstream.c among its sources gets these instead of the archive's.
  */
 #ifndef TESTS_SUPPORT_FAKE_UPSTREAM_H
@@ -54,11 +54,11 @@ void fake_answer(struct exchange *exchange, size_t index, struct answer *answer)
 /* Answer a call with its own arguments. */
 void fake_echo(struct exchange *exchange, size_t index);
 /* The provider refuses the whole exchange with this status (0: it hangs up): repeatable calls that have no answer are
- * handed back, the others fail; then it lands. */
+ * handed back, the others fail; then it completes. */
 void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s);
 /* All calls must be answered. */
-void fake_land(struct exchange *exchange, enum outcome outcome);
-/* Echo what is unanswered, in order, and land. */
+void fake_complete(struct exchange *exchange, enum outcome outcome);
+/* Echo what is unanswered, in order, and complete. */
 void fake_finish(struct exchange *exchange);
 
 #endif

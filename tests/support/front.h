@@ -44,7 +44,7 @@ static inline void front_answer(struct front *front, struct answer *answer)
 		struct exchange *exchange = fake_nth(0);
 		for (size_t i = 0; i < exchange->count; i++)
 			fake_answer(exchange, i, answer_ref(answer));
-		fake_land(exchange, OUTCOME_OK);
+		fake_complete(exchange, OUTCOME_OK);
 	}
 	gateway_settle(&front->world);
 }

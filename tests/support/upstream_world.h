@@ -38,44 +38,44 @@ struct world {
 };
 
 /* What became of one exchange. */
-struct landing {
+struct completion {
 	struct world *world;
 	struct exchange *exchange;
 	struct answer *answers[MAX_CALLS];
 	size_t answered;
-	bool landed;
-	uint64_t landed_us; /* as the loop tells the time */
+	bool completed;
+	uint64_t completed_us; /* as the loop tells the time */
 	enum outcome outcome;
 	bool abort_at_first;
 };
 
 static inline void on_answered(void *context, size_t index, struct answer *answer)
 {
-	struct landing *landing = context;
-	assert_false(landing->landed);
+	struct completion *completion = context;
+	assert_false(completion->completed);
 	assert_true(index < MAX_CALLS);
-	assert_null(landing->answers[index]);
-	landing->answers[index] = answer;
-	landing->answered++;
-	if (landing->abort_at_first)
-		upstream_abort(landing->exchange);
+	assert_null(completion->answers[index]);
+	completion->answers[index] = answer;
+	completion->answered++;
+	if (completion->abort_at_first)
+		upstream_abort(completion->exchange);
 }
 
-static inline void on_landed(void *context, enum outcome outcome)
+static inline void on_completed(void *context, enum outcome outcome)
 {
-	struct landing *landing = context;
-	assert_false(landing->landed);
-	landing->landed = true;
-	landing->landed_us = loop_now(landing->world->loop);
-	landing->outcome = outcome;
+	struct completion *completion = context;
+	assert_false(completion->completed);
+	completion->completed = true;
+	completion->completed_us = loop_now(completion->world->loop);
+	completion->outcome = outcome;
 }
 
-static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
 
-static inline void landing_fini(struct landing *landing)
+static inline void completion_fini(struct completion *completion)
 {
 	for (size_t i = 0; i < MAX_CALLS; i++)
-		answer_unref(landing->answers[i]);
+		answer_unref(completion->answers[i]);
 }
 
 static const char *const upstream_names[] = { "search" };
@@ -147,15 +147,15 @@ static inline void turn(struct world *world)
 	loop_run_timers(world->loop);
 }
 
-static inline void wait_landed(struct landing *landing)
+static inline void wait_completed(struct completion *completion)
 {
 	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (!landing->landed && clock_now_us() < latest)
-		turn(landing->world);
-	assert_true(landing->landed);
+	while (!completion->completed && clock_now_us() < latest)
+		turn(completion->world);
+	assert_true(completion->completed);
 }
 
-static inline void send_many(struct world *world, struct landing *landing, size_t count, bool repeatable,
+static inline void send_many(struct world *world, struct completion *completion, size_t count, bool repeatable,
 			     uint64_t timeout_us)
 {
 	static struct upstream_call calls[MAX_CALLS];
@@ -164,29 +164,29 @@ static inline void send_many(struct world *world, struct landing *landing, size_
 						   .arguments = SLICE("{\"q\":1.0}"),
 						   .repeatable = repeatable };
 	struct answer *refusal = NULL;
-	bool abort_at_first = landing->abort_at_first;
-	*landing = (struct landing){ .world = world, .abort_at_first = abort_at_first };
+	bool abort_at_first = completion->abort_at_first;
+	*completion = (struct completion){ .world = world, .abort_at_first = abort_at_first };
 	loop_wait(world->loop, 0); /* a fresh now, as at the end of a worker's turn */
-	landing->exchange = upstream_send(world->upstream, calls, count, loop_now(world->loop) + timeout_us, &events,
-					  landing, &refusal);
-	assert_non_null(landing->exchange);
+	completion->exchange = upstream_send(world->upstream, calls, count, loop_now(world->loop) + timeout_us, &events,
+					     completion, &refusal);
+	assert_non_null(completion->exchange);
 	assert_null(refusal);
 }
 
-static inline void call_once(struct world *world, struct landing *landing, bool repeatable)
+static inline void call_once(struct world *world, struct completion *completion, bool repeatable)
 {
-	send_many(world, landing, 1, repeatable, 10 * CLOCK_US_PER_S);
-	wait_landed(landing);
-	assert_int_equal(landing->answered, 1);
+	send_many(world, completion, 1, repeatable, 10 * CLOCK_US_PER_S);
+	wait_completed(completion);
+	assert_int_equal(completion->answered, 1);
 }
 
 /* One call from start to end; its answer's outcome. */
 static inline enum outcome outcome_of(struct world *world, bool repeatable)
 {
-	struct landing landing = { 0 };
-	call_once(world, &landing, repeatable);
-	enum outcome outcome = landing.answers[0]->outcome;
-	landing_fini(&landing);
+	struct completion completion = { 0 };
+	call_once(world, &completion, repeatable);
+	enum outcome outcome = completion.answers[0]->outcome;
+	completion_fini(&completion);
 	return outcome;
 }
 

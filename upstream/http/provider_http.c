@@ -191,7 +191,7 @@ void http_request_complete(struct http_request *request, enum outcome outcome)
 	count_exchange(request, aborted ? OUTCOME_CANCELLED : outcome);
 	request_free(request);
 	if (!aborted)
-		events->landed(context, outcome);
+		events->completed(context, outcome);
 }
 
 static void on_timer(struct loop_timer *timer, uint64_t now_us)

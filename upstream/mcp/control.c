@@ -178,7 +178,7 @@ static void on_step_message(struct mcp_post *post, const struct mcp_message *mes
 	mcp_session_heard(&job->control->session, &reply, loop_now(job->control->loop));
 }
 
-static void step_landed(void *context, enum outcome outcome)
+static void step_completed(void *context, enum outcome outcome)
 {
 	struct mcp_job *job = context;
 	struct mcp_control *control = job->control;
@@ -194,7 +194,7 @@ static void step_landed(void *context, enum outcome outcome)
 static void take_step(struct mcp_control *control)
 {
 	static const struct mcp_post_ops ops = { write_step, on_step_message, mcp_job_foreign };
-	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = step_landed };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .completed = step_completed };
 	struct mcp_job *job = &control->opener;
 	mcp_job_prepare(job, control, &ops);
 	job->post.expects = control->session.state != MCP_CONFIRMING;
@@ -356,7 +356,7 @@ static bool list_ended(const struct mcp_tools *tools)
 	return tools->pages > 0 && list.len >= 2 && list.at[list.len - 1] == ']';
 }
 
-static void page_landed(void *context, enum outcome outcome)
+static void page_completed(void *context, enum outcome outcome)
 {
 	struct mcp_job *job = context;
 	struct mcp_control *control = job->control;
@@ -382,7 +382,7 @@ static void page_landed(void *context, enum outcome outcome)
 static void ask_page(struct mcp_control *control)
 {
 	static const struct mcp_post_ops ops = { write_list, on_list_message, mcp_job_foreign };
-	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = page_landed };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .completed = page_completed };
 	mcp_job_prepare(&control->lister, control, &ops);
 	if (!mcp_job_send(&control->lister, control->settings->timeout_us, &events))
 		end_list(control, control->lister.why);
@@ -435,7 +435,7 @@ static bool write_listen(struct mcp_post *post, const struct upstream_call *call
 	return true;
 }
 
-static void listen_landed(void *context, enum outcome outcome)
+static void listen_completed(void *context, enum outcome outcome)
 {
 	struct mcp_job *job = context;
 	struct mcp_control *control = job->control;
@@ -463,7 +463,7 @@ static void listen_landed(void *context, enum outcome outcome)
 static void listen_due(struct loop_timer *timer, uint64_t now_us)
 {
 	static const struct mcp_post_ops ops = { write_listen, mcp_job_ignore, mcp_job_foreign };
-	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = listen_landed };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .completed = listen_completed };
 	struct mcp_control *control = container_of(timer, struct mcp_control, listen_timer);
 	control->listening_since_us = now_us;
 	if (control->session.state != MCP_READY || control->listener.exchange)

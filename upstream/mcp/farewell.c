@@ -54,7 +54,7 @@ static bool write_farewell(struct mcp_post *post, const struct upstream_call *ca
 	return true;
 }
 
-static void farewell_landed(void *context, enum outcome outcome)
+static void farewell_completed(void *context, enum outcome outcome)
 {
 	struct mcp_job *job = context;
 	unsigned status = job->post.status;
@@ -72,7 +72,7 @@ static void farewell_landed(void *context, enum outcome outcome)
 static void send_farewell(struct mcp_farewell *farewell, uint64_t timeout_us)
 {
 	static const struct mcp_post_ops ops = { write_farewell, mcp_job_ignore, mcp_job_foreign };
-	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = farewell_landed };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .completed = farewell_completed };
 	struct mcp_job *job = &farewell->job;
 	mcp_job_prepare(job, job->control, &ops);
 	job->post.session = &farewell->session;

@@ -122,7 +122,7 @@ static void settle_set(struct mcp_call_set *set)
 	void *context = set->context;
 	enum outcome outcome = set->outcome;
 	free_set(set);
-	events->landed(context, outcome);
+	events->completed(context, outcome);
 }
 
 static void tell_call(struct mcp_call_set *set, size_t index, struct answer *answer, bool refused)
@@ -171,14 +171,14 @@ static struct slice empty_slice(void)
 
 static void attempt_answered(void *context, size_t index, struct answer *answer);
 static void attempt_refused(void *context, size_t index, struct answer *answer);
-static void attempt_landed(void *context, enum outcome outcome);
+static void attempt_completed(void *context, enum outcome outcome);
 
 /* Send an attempt; what hinders it is told from the timer. */
 static void attempt_go(struct mcp_attempt *attempt)
 {
 	static const struct upstream_events events = { .answered = attempt_answered,
 						       .refused = attempt_refused,
-						       .landed = attempt_landed };
+						       .completed = attempt_completed };
 	struct mcp_call_set *set = attempt->set;
 	struct mcp_upstream *upstream = set->upstream;
 	struct upstream_call one = { .route = NULL }, *calls = &one;
@@ -437,7 +437,7 @@ static bool can_resume(const struct mcp_attempt *attempt)
 	return resumable;
 }
 
-static void attempt_landed(void *context, enum outcome outcome)
+static void attempt_completed(void *context, enum outcome outcome)
 {
 	struct mcp_attempt *attempt = context;
 	struct mcp_call_set *set = attempt->set;

@@ -3,7 +3,7 @@
  * mcp_exchange.h: calls to an MCP server over HTTP on their way: a call set is what the caller holds, its attempts its HTTP
  * exchanges: one, or one a call where arrays are not taken.
  *
- *   new -> WAITING (no session yet) -> GOING -> each call told as it is answered -> landed
+ *   new -> WAITING (no session yet) -> GOING -> each call told as it is answered -> completed
  *            |   ^                       |-> the session was lost: repeatable calls wait for the new one, once
  *            v   `-----------------------|
  *          told: closed, or too late     `-> the stream broke off with an event id: RESUMING -> GOING (legacy)

@@ -38,7 +38,7 @@ static bool write_notification(struct mcp_post *post, const struct upstream_call
 	return !note->body.failed;
 }
 
-static void note_landed(void *context, enum outcome outcome)
+static void note_completed(void *context, enum outcome outcome)
 {
 	(void)outcome;
 	struct mcp_job *job = context;
@@ -63,7 +63,7 @@ static struct mcp_notification *notification_new(struct mcp_control *control, co
 
 static void notification_send(struct mcp_notification *note)
 {
-	static const struct upstream_events events = { .answered = mcp_job_answered, .landed = note_landed };
+	static const struct upstream_events events = { .answered = mcp_job_answered, .completed = note_completed };
 	if (!mcp_job_send(&note->job, MCP_NOTE_TIMEOUT_US, &events))
 		notification_free(note);
 }

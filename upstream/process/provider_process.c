@@ -61,7 +61,7 @@ static void count_exchange(const struct process_exchange *exchange, enum outcome
 }
 
 /* After a callback has run: is it over? True: the exchange is gone. */
-static bool land_if_done(struct process_exchange *exchange)
+static bool complete_if_done(struct process_exchange *exchange)
 {
 	const struct upstream_events *events = exchange->events;
 	void *context = exchange->context;
@@ -72,7 +72,7 @@ static bool land_if_done(struct process_exchange *exchange)
 	count_exchange(exchange, outcome);
 	exchange_free(exchange);
 	if (!aborted)
-		events->landed(context, outcome);
+		events->completed(context, outcome);
 	return true;
 }
 
@@ -95,7 +95,7 @@ static void on_answered(struct pool_call *call, struct answer *answer)
 	exchange->telling = true;
 	tell_item(item, answer);
 	exchange->telling = false;
-	land_if_done(exchange);
+	complete_if_done(exchange);
 }
 
 /* Its server is at work. */
@@ -148,7 +148,7 @@ static void on_deadline(struct loop_timer *timer, uint64_t now_us)
 		tell_item(item, answer);
 	}
 	exchange->telling = false;
-	land_if_done(exchange);
+	complete_if_done(exchange);
 }
 
 /* --- sending --- */
@@ -230,7 +230,7 @@ static void process_abort(struct exchange *base)
 	struct process_exchange *exchange = container_of(base, struct process_exchange, base);
 	exchange->aborted = true;
 	if (!exchange->telling)
-		land_if_done(exchange);
+		complete_if_done(exchange);
 }
 
 /* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline,
@@ -251,7 +251,7 @@ static void process_forget(struct exchange *base, size_t index)
 		return;
 	item->open = false;
 	process_pool_forget(exchange->upstream->pool, &item->call, is_late(exchange));
-	if (--exchange->left == 0) /* lands from the loop, as always */
+	if (--exchange->left == 0) /* completes from the loop, as always */
 		loop_arm(exchange->upstream->base.loop, &exchange->timer, loop_now(exchange->upstream->base.loop));
 }
 

@@ -41,8 +41,8 @@ static void two_in_a_row_do(void **state)
 	assert_false(arrays_shunned(&arrays, 3 * CLOCK_US_PER_S));
 }
 
-static void land_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned invalidated,
-		       double alone_us, uint64_t now_us)
+static void complete_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned invalidated,
+			   double alone_us, uint64_t now_us)
 {
 	struct arrays_company company = { .items = items, .held_us = held_us, .alone_us = 30000, .late = late };
 	company.sent_count = arrays_sent(arrays);
@@ -58,14 +58,14 @@ static void arrays_that_calls_alone_overtake_do_not_pay(void **state)
 	struct arrays arrays;
 	(void)state;
 	arrays_init(&arrays);
-	land_array(&arrays, 64, 2e6, false, 7, 5000, 1);
+	complete_array(&arrays, 64, 2e6, false, 7, 5000, 1);
 	assert_false(arrays_shunned(&arrays, 1)); /* too few to tell */
-	land_array(&arrays, 64, 2e6, false, 8, 5000, 2);
+	complete_array(&arrays, 64, 2e6, false, 8, 5000, 2);
 	assert_true(arrays_shunned(&arrays, 2));
 	/* a longer array that takes longer, as it should */
 	arrays_init(&arrays);
 	for (unsigned i = 0; i < 100; i++)
-		land_array(&arrays, 64, 50000, false, 20, 10000, i);
+		complete_array(&arrays, 64, 50000, false, 20, 10000, i);
 	assert_false(arrays_shunned(&arrays, 100));
 }
 
@@ -74,7 +74,7 @@ static void an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone(v
 	struct arrays arrays;
 	(void)state;
 	arrays_init(&arrays);
-	land_array(&arrays, 64, 2e6, true, 0, 0, 0);
+	complete_array(&arrays, 64, 2e6, true, 0, 0, 0);
 	assert_true(arrays_shunned(&arrays, 0)); /* for as long as that takes */
 	assert_false(arrays_shunned(&arrays, 30000));
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
@@ -83,11 +83,11 @@ static void an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone(v
 	assert_true(arrays_shunned(&arrays, CLOCK_US_PER_S)); /* for longer: it is the company */
 	/* the provider is slow, whatever it is sent */
 	arrays_init(&arrays);
-	land_array(&arrays, 64, 2e6, true, 0, 0, 0);
+	complete_array(&arrays, 64, 2e6, true, 0, 0, 0);
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
 		arrays_alone(&arrays, 2e6, 10000);
 	assert_false(arrays_shunned(&arrays, 10001));
-	land_array(&arrays, 64, 2e6, true, 0, 0, 20000);
+	complete_array(&arrays, 64, 2e6, true, 0, 0, 20000);
 	assert_false(arrays_shunned(&arrays, 20000)); /* once looked is enough for a while */
 }
 
@@ -107,12 +107,13 @@ static void what_was_off_is_tried_again_in_small(void **state)
 		arrays_ended(&arrays);
 		assert_false(arrays_shunned(&arrays, now_us));
 		for (unsigned i = 0; i < 4; i++)
-			land_array(&arrays, most, 6000, false, 0, 0, now_us);
+			complete_array(&arrays, most, 6000, false, 0, 0, now_us);
 	}
 	assert_int_equal(arrays_cap_items(&arrays, 100), 100);
 	arrays_shun(&arrays, now_us);
-	now_us += CLOCK_US_PER_S;                              /* what went well is no reason to be patient */
-	land_array(&arrays, 8, 8 * 5000, false, 0, 0, now_us); /* as costly as eight calls alone: the trial is over */
+	now_us += CLOCK_US_PER_S; /* what went well is no reason to be patient */
+	complete_array(&arrays, 8, 8 * 5000, false, 0, 0,
+		       now_us); /* as costly as eight calls alone: the trial is over */
 	assert_true(arrays_shunned(&arrays, now_us + 2 * CLOCK_US_PER_S - 1));
 }
 

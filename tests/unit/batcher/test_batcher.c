@@ -44,7 +44,7 @@ static void calls_of_one_turn_travel_together(void **state)
 	world_stop(&world);
 }
 
-static void what_comes_while_one_travels_leaves_when_it_lands(void **state)
+static void what_comes_while_one_travels_leaves_when_it_completes(void **state)
 {
 	(void)state;
 	start_plain_busy();
@@ -68,7 +68,7 @@ static void what_comes_while_one_travels_leaves_when_it_lands(void **state)
 	world_stop(&world);
 }
 
-static void a_landing_with_nobody_waiting_is_not_saved_up(void **state)
+static void a_completion_with_nobody_waiting_is_not_saved_up(void **state)
 {
 	(void)state;
 	start_plain_busy();
@@ -360,7 +360,7 @@ static void at_the_cap_nothing_leaves(void **state)
 	world_stop(&world);
 }
 
-static void an_idle_lane_held_at_the_cap_leaves_as_landed(void **state)
+static void an_idle_lane_held_at_the_cap_leaves_as_completed(void **state)
 {
 	(void)state;
 	struct batch_policy policy = world_policy();
@@ -449,8 +449,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_lone_call_waits_for_nothing),
 		cmocka_unit_test(calls_of_one_turn_travel_together),
-		cmocka_unit_test(what_comes_while_one_travels_leaves_when_it_lands),
-		cmocka_unit_test(a_landing_with_nobody_waiting_is_not_saved_up),
+		cmocka_unit_test(what_comes_while_one_travels_leaves_when_it_completes),
+		cmocka_unit_test(a_completion_with_nobody_waiting_is_not_saved_up),
 		cmocka_unit_test(a_full_batch_does_not_wait),
 		cmocka_unit_test(a_batch_full_by_bytes_does_not_wait),
 		cmocka_unit_test(a_call_too_large_to_share_travels_alone),
@@ -465,7 +465,7 @@ int main(void)
 		cmocka_unit_test(different_keys_never_share),
 		cmocka_unit_test(one_lanes_flight_does_not_make_another_wait),
 		cmocka_unit_test(at_the_cap_nothing_leaves),
-		cmocka_unit_test(an_idle_lane_held_at_the_cap_leaves_as_landed),
+		cmocka_unit_test(an_idle_lane_held_at_the_cap_leaves_as_completed),
 		cmocka_unit_test(beyond_the_queues_caps_calls_are_refused),
 		cmocka_unit_test(a_slow_call_holds_no_slot_once_its_neighbours_are_answered),
 	};

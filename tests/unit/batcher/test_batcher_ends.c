@@ -24,7 +24,7 @@ static void answers_in_any_order_reach_their_callers(void **state)
 		assert_own(&calls[order[i]]);
 		assert_int_equal(calls[order[i]].facts.upstream_us, 100 * (i + 1));
 	}
-	fake_land(exchange, OUTCOME_OK);
+	fake_complete(exchange, OUTCOME_OK);
 	world_tick(&world);
 	world_stop(&world);
 }
@@ -169,7 +169,7 @@ static void an_aborted_flight_lets_the_next_ones_go(void **state)
 	world_stop(&world);
 }
 
-static void an_answered_exchange_is_left_to_land(void **state)
+static void an_answered_exchange_is_left_to_complete(void **state)
 {
 	(void)state;
 	start_plain_busy();
@@ -177,7 +177,7 @@ static void an_answered_exchange_is_left_to_land(void **state)
 	world_pass(&world, 100000);
 	world_tick(&world);
 	assert_int_equal(fake_aborted(), 0);
-	fake_land(fake_nth(0), OUTCOME_OK);
+	fake_complete(fake_nth(0), OUTCOME_OK);
 	world_tick(&world);
 	world_stop(&world);
 }
@@ -335,7 +335,7 @@ static void a_callback_may_cancel_its_neighbours(void **state)
 	world_stop(&world);
 }
 
-static void a_forgotten_exchange_may_still_land_by_itself(void **state)
+static void a_forgotten_exchange_may_still_complete_by_itself(void **state)
 {
 	(void)state;
 	start_plain();
@@ -478,14 +478,14 @@ int main(void)
 		cmocka_unit_test(a_call_that_expires_travelling_leaves_the_others_alone),
 		cmocka_unit_test(an_exchange_nobody_waits_for_is_aborted),
 		cmocka_unit_test(an_aborted_flight_lets_the_next_ones_go),
-		cmocka_unit_test(an_answered_exchange_is_left_to_land),
+		cmocka_unit_test(an_answered_exchange_is_left_to_complete),
 		cmocka_unit_test(cancelled_while_waiting_is_gone_at_once),
 		cmocka_unit_test(lanes_emptied_at_the_cap_are_freed),
 		cmocka_unit_test(a_refusal_answers_every_call_in_the_same_tick),
 		cmocka_unit_test(abort_all_answers_everything),
 		cmocka_unit_test(a_callback_may_add),
 		cmocka_unit_test(a_callback_may_cancel_its_neighbours),
-		cmocka_unit_test(a_forgotten_exchange_may_still_land_by_itself),
+		cmocka_unit_test(a_forgotten_exchange_may_still_complete_by_itself),
 		cmocka_unit_test(a_callback_may_cancel_those_about_to_be_told),
 		cmocka_unit_test(a_callback_may_add_its_own_item_again),
 		cmocka_unit_test(without_memory_calls_are_shed_never_lost),

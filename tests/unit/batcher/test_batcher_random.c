@@ -196,7 +196,7 @@ static void answer_some(void)
 		return;
 	struct exchange *exchange = fake_nth(roll((unsigned)fake_under_way()));
 	if (exchange->answered == exchange->count) {
-		fake_land(exchange, roll(4) ? OUTCOME_OK : OUTCOME_UPSTREAM_ERROR);
+		fake_complete(exchange, roll(4) ? OUTCOME_OK : OUTCOME_UPSTREAM_ERROR);
 		quiet_since = 0;
 		return;
 	}
@@ -238,7 +238,7 @@ static void check_rest(void)
 			continue;
 		/* it waits though there is room: not where it would be alone */
 		CHECK(world.policy.mode != BATCH_OFF);
-		/* once the provider is known, it may gather for longer: until a flight lands, and those are back who were in it */
+		/* once the provider is known, it may gather for longer: until a flight completes, and those are back who were in it */
 		bool known = world.policy.mode == BATCH_ADAPTIVE && fake_sent() >= 8;
 		CHECK(world.policy.mode == BATCH_FIXED || flies(life->probe.key[0]) ||
 		      (known && batcher_deadline(world.batcher) <= world.now_us + world.policy.window_us));

@@ -36,7 +36,7 @@ struct course {
 	uint64_t busy_until[LIMITER_MOST]; /* of each slot */
 	uint64_t now_us;
 	size_t callers; /* in a closed loop: a batch takes its share of them */
-	uint64_t landed, items;
+	uint64_t completed, items;
 };
 
 static unsigned seed;
@@ -92,7 +92,7 @@ static void send_one(struct course *course, const struct provider *provider)
 	flight->under_way = (double)course->count;
 }
 
-static struct flight *next_landing(struct course *course)
+static struct flight *next_completion(struct course *course)
 {
 	struct flight *first = &course->flights[0];
 	for (size_t i = 1; i < course->count; i++)
@@ -101,7 +101,7 @@ static struct flight *next_landing(struct course *course)
 	return first;
 }
 
-static void land(struct course *course, struct flight *flight)
+static void complete(struct course *course, struct flight *flight)
 {
 	struct limiter_sample sample = {
 		.costs = &course->costs,
@@ -113,11 +113,11 @@ static void land(struct course *course, struct flight *flight)
 		.overdue = flight->overdue_us <= course->now_us,
 	};
 	bool lost = flight->lost;
-	course->landed += !lost;
+	course->completed += !lost;
 	course->items += lost ? 0 : flight->items;
 	*flight = course->flights[--course->count];
 	if (!lost)
-		limiter_landed(&course->limiter, &sample, course->now_us);
+		limiter_completed(&course->limiter, &sample, course->now_us);
 }
 
 /* Everything the limiter lets out leaves at once, for so long. */
@@ -130,14 +130,14 @@ static void run_for(struct course *course, const struct provider *provider, uint
 		       (free_us = limiter_free_us(&course->limiter, course->count, count_overdue(course),
 						  course->now_us)) <= course->now_us)
 			send_one(course, provider);
-		uint64_t next_us = next_landing(course)->ends_us;
+		uint64_t next_us = next_completion(course)->ends_us;
 		next_us = free_us < next_us ? free_us : next_us;
 		for (size_t i = 0; i < course->count; i++)
 			if (!course->flights[i].overdue && course->flights[i].overdue_us < next_us)
 				next_us = course->flights[i].overdue_us;
 		course->now_us = next_us > course->now_us ? next_us : course->now_us;
-		while (course->count > 0 && next_landing(course)->ends_us <= course->now_us)
-			land(course, next_landing(course));
+		while (course->count > 0 && next_completion(course)->ends_us <= course->now_us)
+			complete(course, next_completion(course));
 	}
 }
 
@@ -195,7 +195,7 @@ static void what_has_no_limit_gets_all(void **state)
 	begin(&course, LIMITER_START_SINGLE);
 	course.callers = 1;
 	run_for(&course, &provider, 2 * CLOCK_US_PER_S);
-	assert_in_range(course.landed, 480, 10000); /* 64 + 128 + 256 + ..., a doubling every half second */
+	assert_in_range(course.completed, 480, 10000); /* 64 + 128 + 256 + ..., a doubling every half second */
 	run_for(&course, &provider, CLOCK_US_PER_S);
 	assert_int_equal(limiter_limit(&course.limiter), LIMITER_MOST);
 }
@@ -208,9 +208,9 @@ static void a_few_slow_ones_hold_nobody_up(void **state)
 	begin(&course, LIMITER_START_BATCH);
 	course.callers = 1;
 	run_for(&course, &provider, CLOCK_US_PER_S);
-	uint64_t before = course.landed;
+	uint64_t before = course.completed;
 	run_for(&course, &provider, 2 * CLOCK_US_PER_S);
-	assert_true(course.landed - before > 2 * 10 * 200); /* more than ten at once would do in 2 s */
+	assert_true(course.completed - before > 2 * 10 * 200); /* more than ten at once would do in 2 s */
 }
 
 static void two_lost_of_two_do_not_stop_the_rest(void **state)
@@ -221,12 +221,12 @@ static void two_lost_of_two_do_not_stop_the_rest(void **state)
 	begin(&course, LIMITER_START_BATCH);
 	run_for(&course, &provider, CLOCK_US_PER_S);
 	run_for(&course, &loses, 1);
-	uint64_t before = course.landed;
+	uint64_t before = course.completed;
 	run_for(&course, &provider, 200 * CLOCK_US_PER_MS);
-	assert_true(course.landed > before + 10); /* not after the ten seconds that the lost ones last */
+	assert_true(course.completed > before + 10); /* not after the ten seconds that the lost ones last */
 }
 
-/* Nothing lands for ten seconds: the provider is not buried under what is sent to find out. */
+/* Nothing completes for ten seconds: the provider is not buried under what is sent to find out. */
 static void a_provider_that_stands_still_gets_few(void **state)
 {
 	struct provider provider = { .slots = 8, .fixed_us = 5000 };
@@ -296,7 +296,7 @@ static void our_own_lag_is_not_the_provider_s(void **state)
 			.under_way = 10,
 			.sent_us = now_us - 1,
 		};
-		limiter_landed(&limiter, &sample, now_us);
+		limiter_completed(&limiter, &sample, now_us);
 		assert_int_equal(limiter_limit(&limiter), 10);
 	}
 	assert_in_range((uint64_t)costs.fixed_us, 4900, 5100);

@@ -249,7 +249,7 @@ static void one_burst_of_refusals_is_one_event(void **state)
 	while (fake_nth(0)) {
 		fake_answer(fake_nth(0), 0,
 			    answer_upstream_error(OUTCOME_RATE_LIMITED, 429, 0, (struct slice){ NULL, 0 }, "no"));
-		fake_land(fake_nth(0), OUTCOME_RATE_LIMITED);
+		fake_complete(fake_nth(0), OUTCOME_RATE_LIMITED);
 	}
 	size_t before = fake_sent();
 	calls_add(&world, later, 20, 30);
@@ -276,7 +276,7 @@ static void a_pause_is_meant_of_the_whole_upstream(void **state)
 	calls_add(&world, &three[0], 1, 0);
 	world_tick(&world);
 	fake_answer(fake_nth(0), 0, limited(429, 30));
-	fake_land(fake_nth(0), OUTCOME_RATE_LIMITED);
+	fake_complete(fake_nth(0), OUTCOME_RATE_LIMITED);
 	call_init(&world, &three[1], 1);
 	three[1].item.lane_key = SLICE("alone, as an Idempotency-Key makes it");
 	assert_int_equal(call_add(&three[1]), OUTCOME_OK);
@@ -306,7 +306,7 @@ static void a_pause_for_one_call_of_a_batch_counts_as_well(void **state)
 	world_tick(&world);
 	fake_echo(fake_nth(0), 0);
 	fake_answer(fake_nth(0), 1, limited(429, 7));
-	fake_land(fake_nth(0), OUTCOME_OK);
+	fake_complete(fake_nth(0), OUTCOME_OK);
 	calls_add(&world, &three[2], 1, 2);
 	world_tick(&world);
 	assert_int_equal(fake_sent(), 1);
@@ -332,7 +332,7 @@ static void an_unavailable_tool_pauses_itself_for_seconds(void **state)
 	world_tick(&world);
 	fake_answer(fake_nth(0), 0,
 		    answer_upstream_error(OUTCOME_UPSTREAM_ERROR, 503, 3600, (struct slice){ NULL, 0 }, "no"));
-	fake_land(fake_nth(0), OUTCOME_UPSTREAM_ERROR);
+	fake_complete(fake_nth(0), OUTCOME_UPSTREAM_ERROR);
 	calls_add(&world, &other, 1, 1);
 	call_init(&world, &again, 2);
 	again.item.tool = 1;

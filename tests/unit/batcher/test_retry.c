@@ -49,7 +49,7 @@ static void fail_unreached(bool unsent)
 	exchange->unsent = unsent;
 	for (size_t i = 0; i < exchange->count; i++)
 		fake_answer(exchange, i, answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "refused"));
-	fake_land(exchange, OUTCOME_UPSTREAM_UNAVAILABLE);
+	fake_complete(exchange, OUTCOME_UPSTREAM_UNAVAILABLE);
 	world_tick(&world);
 }
 
@@ -177,7 +177,7 @@ static void what_a_repeat_cannot_mend_is_told_at_once(void **state)
 		answer->lasting = true;
 		fake_nth(0)->unsent = true;
 		fake_answer(fake_nth(0), 0, answer);
-		fake_land(fake_nth(0), OUTCOME_UPSTREAM_UNAVAILABLE);
+		fake_complete(fake_nth(0), OUTCOME_UPSTREAM_UNAVAILABLE);
 		world_tick(&world);
 		assert_int_equal(fake_sent(), 1);
 		assert_told(1, OUTCOME_UPSTREAM_UNAVAILABLE, 1);

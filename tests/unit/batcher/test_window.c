@@ -18,7 +18,7 @@ static const struct row {
 	size_t items;
 	size_t bytes;
 	size_t in_flight;
-	bool landed;
+	bool completed;
 	uint64_t age_us;       /* of the oldest */
 	uint64_t urgent_in_us; /* 0: nobody is in a hurry */
 	uint64_t exchange_us;
@@ -29,12 +29,12 @@ static const struct row {
 #define F BATCH_FIXED
 	/* clang-format off */
 	{ "nobody waits",                    A, 10, 0,   0, 0, false,    0,    0,    0, STAYS, 0 },
-	{ "nobody waits, a flight landed",   A, 10, 0,   0, 1, true,     0,    0,    0, STAYS, 0 },
+	{ "nobody waits, a flight completed",   A, 10, 0,   0, 1, true,     0,    0,    0, STAYS, 0 },
 	{ "idle: at once",                   A, 10, 1,   8, 0, false,    0,    0,    0, FLUSH_IDLE, 0 },
 	{ "in flight: gathers",              A, 10, 1,   8, 1, false,    0,    0,    0, STAYS, WINDOW_US },
 	{ "in flight, gathers on",           A, 10, 1,   8, 1, false, 4000,    0,    0, STAYS, 1000 },
-	{ "landed",                          A, 10, 3,   8, 0, true,     0,    0,    0, FLUSH_LANDED, 0 },
-	{ "one of two landed",               A, 10, 3,   8, 1, true,     0,    0,    0, FLUSH_LANDED, 0 },
+	{ "completed",                          A, 10, 3,   8, 0, true,     0,    0,    0, FLUSH_LANDED, 0 },
+	{ "one of two completed",               A, 10, 3,   8, 1, true,     0,    0,    0, FLUSH_LANDED, 0 },
 	{ "one short of full",               A, 10, 9,   8, 1, false,    0,    0,    0, STAYS, WINDOW_US },
 	{ "full by count",                   A, 10, 10,  8, 1, false,    0,    0,    0, FLUSH_ITEMS, 0 },
 	{ "more than full",                  A, 10, 99,  8, 1, false,    0,    0,    0, FLUSH_ITEMS, 0 },
@@ -52,7 +52,7 @@ static const struct row {
 	{ "hurry that cannot be met",        A, 10, 2,   8, 1, false,    0, 4000, 9000, STAYS, WINDOW_US },
 	{ "hurry within the margin",         A, 10, 2,   8, 1, false,    0, 1000,    0, FLUSH_DEADLINE, 0 },
 	{ "fixed waits when idle",           F, 10, 1,   8, 0, false,    0,    0,    0, STAYS, WINDOW_US },
-	{ "fixed waits when landed",         F, 10, 1,   8, 0, true,  1000,    0,    0, STAYS, 4000 },
+	{ "fixed waits when completed",         F, 10, 1,   8, 0, true,  1000,    0,    0, STAYS, 4000 },
 	{ "fixed: the window's end",         F, 10, 1,   8, 0, false, 5000,    0,    0, FLUSH_WINDOW, 0 },
 	{ "fixed: full by count",            F, 10, 10,  8, 0, false,    0,    0,    0, FLUSH_ITEMS, 0 },
 	{ "fixed: full by bytes",            F, 10, 1, 100, 0, false,    0,    0,    0, FLUSH_BYTES, 0 },
@@ -81,7 +81,7 @@ static void check_row(const struct row *row)
 		.oldest_us = row->items ? NOW - row->age_us : CLOCK_NEVER,
 		.urgent_us = row->urgent_in_us ? NOW + row->urgent_in_us : CLOCK_NEVER,
 		.in_flight = row->in_flight,
-		.landed = row->landed,
+		.completed = row->completed,
 		.costs = { row->exchange_us },
 	};
 	struct window_decision decision = window_evaluate(&policy, &view, NOW);

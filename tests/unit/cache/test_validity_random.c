@@ -316,7 +316,7 @@ static void ask(unsigned g, unsigned key)
 	look_up->due_us = look_up->read_us + draw(400 * MS);
 }
 
-static void land(unsigned g, struct look_up *look_up)
+static void complete(unsigned g, struct look_up *look_up)
 {
 	struct gateway *gateway = &gateways[g];
 	char text[32];
@@ -370,7 +370,7 @@ static void go_on(unsigned g, struct look_up *look_up)
 	if (!look_up->busy || now_us < look_up->due_us)
 		return;
 	if (look_up->fetch)
-		land(g, look_up);
+		complete(g, look_up);
 	else
 		take_found(g, look_up);
 	look_up->busy = false;

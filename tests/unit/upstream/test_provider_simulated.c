@@ -27,8 +27,8 @@ struct request {
 	size_t answered, refused; /* calls */
 	enum outcome outcome;     /* of the last answer or refusal */
 	uint32_t retry_after_s;
-	bool landed;
-	uint64_t landed_us;
+	bool completed;
+	uint64_t completed_us;
 };
 
 static struct loop *loop;
@@ -40,7 +40,7 @@ static void note(struct request *request, size_t index, struct answer *answer)
 {
 	size_t count = request->answered + request->refused;
 	assert_in_range(count, 0, CALLS - 1);
-	assert_false(request->landed);
+	assert_false(request->completed);
 	request->order[count] = index;
 	request->at_us[count] = loop_now(loop) - START_US;
 	request->outcome = answer->outcome;
@@ -60,17 +60,17 @@ static void note_refusal(void *context, size_t index, struct answer *answer)
 	((struct request *)context)->refused++;
 }
 
-static void note_landing(void *context, enum outcome outcome)
+static void note_completion(void *context, enum outcome outcome)
 {
 	struct request *request = context;
 	assert_int_equal(outcome == OUTCOME_OK, request->outcome == OUTCOME_OK);
-	request->landed = true;
-	request->landed_us = loop_now(loop) - START_US;
+	request->completed = true;
+	request->completed_us = loop_now(loop) - START_US;
 }
 
 static const struct upstream_events events = { .answered = note_answer,
 					       .refused = note_refusal,
-					       .landed = note_landing };
+					       .completed = note_completion };
 
 static void start(const struct provider_model *model)
 {
@@ -124,8 +124,8 @@ static void a_request_takes_its_part_and_each_call_s(void **state)
 	send_calls(&request, 10, true);
 	pass_until(MS(100));
 	assert_int_equal(request.answered, 10);
-	assert_int_equal(request.landed_us, 5000 + 10 * 50 + 100 * 10);
-	assert_int_equal(request.at_us[0], request.landed_us);
+	assert_int_equal(request.completed_us, 5000 + 10 * 50 + 100 * 10);
+	assert_int_equal(request.at_us[0], request.completed_us);
 	stop();
 }
 
@@ -139,7 +139,7 @@ static void beyond_the_slots_requests_wait_in_order(void **state)
 		send_calls(&requests[i], 1, true);
 	pass_until(MS(100));
 	for (size_t i = 0; i < 5; i++)
-		assert_int_equal(requests[i].landed_us, MS(5) * (i / 2 + 1));
+		assert_int_equal(requests[i].completed_us, MS(5) * (i / 2 + 1));
 	stop();
 }
 
@@ -152,8 +152,8 @@ static void more_than_the_knee_slow_each_other_down(void **state)
 	for (size_t i = 0; i < 4; i++)
 		send_calls(&requests[i], 1, true);
 	pass_until(MS(100));
-	assert_int_equal(requests[0].landed_us, MS(1));
-	assert_int_equal(requests[3].landed_us, MS(8)); /* the fourth at once: 4 ^ 1.5 times */
+	assert_int_equal(requests[0].completed_us, MS(1));
+	assert_int_equal(requests[3].completed_us, MS(8)); /* the fourth at once: 4 ^ 1.5 times */
 	stop();
 }
 
@@ -193,13 +193,13 @@ static void a_slow_call_of_an_array_holds_up_only_what_is_sent_at_the_end(void *
 		slow += request.at_us[i] > MS(5);
 	assert_in_range(slow, 1, 15);
 	assert_int_equal(request.at_us[0], MS(5));
-	assert_int_equal(request.landed_us, MS(2005));
+	assert_int_equal(request.completed_us, MS(2005));
 	stop();
 	model.in_turn = true; /* one after the other: the slow ones' times add up */
 	start(&model);
 	send_calls(&request, CALLS, true);
 	pass_until(MS(200000));
-	assert_int_equal(request.landed_us, MS(5) + slow * MS(2000));
+	assert_int_equal(request.completed_us, MS(5) + slow * MS(2000));
 	stop();
 }
 
@@ -221,7 +221,7 @@ static uint64_t quantile(const struct latency *latency, double share)
 		uint64_t sent_us = loop_now(loop) - START_US;
 		send_calls(&request, 1, true);
 		pass_until(sent_us + MS(100000));
-		took_us[i] = request.landed_us - sent_us;
+		took_us[i] = request.completed_us - sent_us;
 	}
 	stop();
 	qsort(took_us, MANY, sizeof *took_us, by_value);
@@ -278,7 +278,7 @@ static void what_fails_fails_as_a_whole(void **state)
 	pass_until(MS(10));
 	assert_int_equal(request.refused, 3);
 	assert_int_equal(request.outcome, OUTCOME_UPSTREAM_ERROR);
-	assert_int_equal(request.landed_us, MS(1));
+	assert_int_equal(request.completed_us, MS(1));
 	stop();
 }
 
@@ -296,12 +296,12 @@ static void a_freeze_lasts_and_then_everything_goes_on(void **state)
 	pass_until(MS(50));
 	send_calls(&during, 1, true);
 	pass_until(MS(104));
-	assert_false(before.landed);
+	assert_false(before.completed);
 	send_calls(&after, 1, true);
 	pass_until(MS(200));
-	assert_int_equal(before.landed_us, MS(110));
-	assert_int_equal(during.landed_us, MS(114));
-	assert_int_equal(after.landed_us, MS(114));
+	assert_int_equal(before.completed_us, MS(110));
+	assert_int_equal(during.completed_us, MS(114));
+	assert_int_equal(after.completed_us, MS(114));
 	stop();
 }
 
@@ -319,7 +319,7 @@ static void who_is_gone_breaks_off_and_cannot_be_reached(void **state)
 	assert_int_equal(read.refused, 1);
 	assert_int_equal(read.outcome, OUTCOME_UPSTREAM_ERROR);
 	assert_int_equal(write.outcome, OUTCOME_OUTCOME_UNKNOWN);
-	assert_int_equal(write.landed_us, MS(4));
+	assert_int_equal(write.completed_us, MS(4));
 	send_calls(&refused, 1, false);
 	assert_false(upstream_sent(refused.exchange));
 	pass_until(MS(6));
@@ -328,7 +328,7 @@ static void who_is_gone_breaks_off_and_cannot_be_reached(void **state)
 	send_calls(&after, 1, true);
 	assert_true(upstream_sent(after.exchange));
 	pass_until(MS(80));
-	assert_int_equal(after.landed_us, MS(70));
+	assert_int_equal(after.completed_us, MS(70));
 	stop();
 }
 
@@ -359,7 +359,7 @@ static void one_that_hangs_up_is_left_alone_after_a_while(void **state)
 	for (size_t i = 0; i < 100; i++) {
 		send_calls(&request, 1, true);
 		pass_until(MS(10) * (i + 1));
-		assert_true(request.landed);
+		assert_true(request.completed);
 		broken += request.outcome != OUTCOME_OK;
 	}
 	assert_in_range(broken, 1, 10);
@@ -376,7 +376,7 @@ static void who_swallows_connections_costs_the_connect_timeout(void **state)
 		send_calls(&request, 1, false);
 		assert_false(upstream_sent(request.exchange));
 		pass_until((i + 1) * PROVIDER_HOLE_US - 1);
-		assert_false(request.landed);
+		assert_false(request.completed);
 		pass_until((i + 1) * PROVIDER_HOLE_US);
 		assert_int_equal(request.outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 	}
@@ -401,8 +401,8 @@ static void nobody_is_told_of_what_was_aborted(void **state)
 	upstream_abort(first.exchange);
 	pass_until(MS(11));
 	assert_int_equal(first.answered, 0);
-	assert_false(first.landed);
-	assert_int_equal(second.landed_us, MS(10)); /* the provider has worked on it all the same */
+	assert_false(first.completed);
+	assert_int_equal(second.completed_us, MS(10)); /* the provider has worked on it all the same */
 	upstream_abort(third.exchange);
 	stop();
 }

@@ -300,7 +300,7 @@ static void an_error_goes_to_all_who_wait_and_is_not_stored(void **state)
 		ask_once(&world, &calls[i], i % 2, "cached", 1);
 	gateway_settle(&world);
 	fake_answer(fake_nth(0), 0, answer_error(OUTCOME_TOOL_ERROR, "No such city."));
-	fake_land(fake_nth(0), OUTCOME_OK);
+	fake_complete(fake_nth(0), OUTCOME_OK);
 	gateway_settle(&world);
 	for (unsigned i = 0; i < countof(calls); i++) {
 		assert_ended(&calls[i], OUTCOME_TOOL_ERROR);
@@ -311,7 +311,7 @@ static void an_error_goes_to_all_who_wait_and_is_not_stored(void **state)
 	stop();
 }
 
-static void a_flight_that_landed_on_the_way_is_a_hit(void **state)
+static void a_flight_that_completed_on_the_way_is_a_hit(void **state)
 {
 	(void)state;
 	struct ask first, crossing;
@@ -506,7 +506,7 @@ int main(void)
 		cmocka_unit_test(the_leader_leaves_and_the_joiner_gets_its_answer),
 		cmocka_unit_test(when_all_have_left_the_fetch_is_ended),
 		cmocka_unit_test(an_error_goes_to_all_who_wait_and_is_not_stored),
-		cmocka_unit_test(a_flight_that_landed_on_the_way_is_a_hit),
+		cmocka_unit_test(a_flight_that_completed_on_the_way_is_a_hit),
 		cmocka_unit_test(a_hurried_leader_leaves_at_its_own_deadline),
 		cmocka_unit_test(a_hurried_joiner_leaves_at_its_own_deadline),
 		cmocka_unit_test(the_providers_slowness_is_a_timeout),

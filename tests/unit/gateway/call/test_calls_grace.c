@@ -84,7 +84,7 @@ static void a_refresh_that_failed_is_tried_again(void **state)
 		gateway_settle(&world);
 		assert_int_equal(fake_sent(), 2 + i);
 		fake_answer(fake_nth(0), 0, answer_error(OUTCOME_UPSTREAM_ERROR, "No."));
-		fake_land(fake_nth(0), OUTCOME_UPSTREAM_ERROR);
+		fake_complete(fake_nth(0), OUTCOME_UPSTREAM_ERROR);
 		gateway_settle(&world);
 	}
 	stop();
@@ -131,7 +131,7 @@ static void trouble_upstream_is_covered_by_an_old_answer(void **state)
 		fake_answer(fake_nth(0), 0,
 			    answer_upstream_error(table[i].outcome, 0, 1, (struct slice){ NULL, 0 },
 						  "No, not within a second."));
-		fake_land(fake_nth(0), table[i].outcome);
+		fake_complete(fake_nth(0), table[i].outcome);
 		gateway_settle(&world);
 		for (unsigned j = 0; j < 2; j++) {
 			assert_int_equal(calls[j].has_entry, table[i].covered);
@@ -275,11 +275,11 @@ static void cancel_after(unsigned before, unsigned first)
 	if (step++ < before)
 		fake_echo(fake_nth(0), 0); /* answered, and maybe posted home */
 	if (step++ < before)
-		fake_land(fake_nth(0), OUTCOME_OK);
+		fake_complete(fake_nth(0), OUTCOME_OK);
 	if (step++ < before)
 		gateway_turn(&world, 1);
 	if (fake_nth(0) && fake_nth(0)->answered) /* it does not stay so over a turn */
-		fake_land(fake_nth(0), OUTCOME_OK);
+		fake_complete(fake_nth(0), OUTCOME_OK);
 	ask_cancel(&ask);
 	for (unsigned i = 0; i < 8; i++)
 		gateway_turn(&world, (first + i) % 2);

@@ -77,7 +77,7 @@ static void answer_one(void)
 	else
 		fake_echo(exchange, index);
 	if (exchange->answered == exchange->count)
-		fake_land(exchange, OUTCOME_OK);
+		fake_complete(exchange, OUTCOME_OK);
 }
 
 /* Once everybody has had a turn, who is past his deadline has been told. */

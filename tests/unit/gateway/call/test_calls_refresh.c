@@ -140,7 +140,7 @@ static void a_refusal_is_kept_and_not_refreshed(void **state)
 	ask_once(&world, &asked, 0, "cached", 1);
 	gateway_settle(&world);
 	fake_answer(fake_nth(0), 0, answer_error(OUTCOME_TOOL_ERROR, "No."));
-	fake_land(fake_nth(0), OUTCOME_OK);
+	fake_complete(fake_nth(0), OUTCOME_OK);
 	gateway_settle(&world);
 	assert_int_equal(asked.outcome, OUTCOME_TOOL_ERROR);
 	assert_true(asked.stored);

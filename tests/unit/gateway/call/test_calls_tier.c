@@ -372,7 +372,7 @@ static void a_stale_hit_covers_a_provider_that_fails(void **state)
 	fake_answer(fake_nth(0), 0,
 		    answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, 1, (struct slice){ NULL, 0 },
 					  "It is gone, for a second."));
-	fake_land(fake_nth(0), OUTCOME_OK);
+	fake_complete(fake_nth(0), OUTCOME_OK);
 	gateway_settle(&world);
 	assert_got(&ask, SOURCE_STALE);
 	stop();

@@ -195,7 +195,7 @@ static void answer_one(struct front *front, size_t nth)
 	alloc_reset();
 	alloc_fail_at(nth);
 	fake_answer(exchange, 0, answer);
-	fake_land(exchange, OUTCOME_OK);
+	fake_complete(exchange, OUTCOME_OK);
 	gateway_settle(&front->world);
 }
 

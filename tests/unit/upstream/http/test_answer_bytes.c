@@ -58,52 +58,52 @@ static int64_t gathered(const struct world *world)
 	return metrics_read(world->metrics, METRIC_ID_ANSWER_BYTES, 0, 0);
 }
 
-static size_t landed_of(const struct landing *landings)
+static size_t completion_of(const struct completion *completions)
 {
-	size_t landed = 0;
+	size_t completed = 0;
 	for (size_t i = 0; i < COUNT; i++)
-		landed += landings[i].landed;
-	return landed;
+		completed += completions[i].completed;
+	return completed;
 }
 
 static void test_a_turn_looks_at_few(void **state)
 {
 	struct world world;
-	static struct landing landings[COUNT];
+	static struct completion completions[COUNT];
 	struct provider *provider = start(&world);
 	uint64_t latest_us = clock_now_us() + PATIENCE_US;
 	(void)state;
 	for (size_t i = 0; i < COUNT; i++)
-		send_many(&world, &landings[i], 1, true, PATIENCE_US);
+		send_many(&world, &completions[i], 1, true, PATIENCE_US);
 	while ((atomic_load(&held_back) < COUNT || gathered(&world) < COUNT * (LARGE - LARGE / 20)) &&
 	       go_on(&world, latest_us))
 		continue;
 	provider_release(provider, COUNT);
 	while (atomic_load(&sent_whole) < COUNT && clock_now_us() < latest_us)
 		sched_yield();
-	for (size_t before = 0; before < COUNT; before = landed_of(landings)) {
+	for (size_t before = 0; before < COUNT; before = completion_of(completions)) {
 		assert_true(go_on(&world, latest_us));
-		assert_true(landed_of(landings) <= before + 1); /* each is more than a turn's worth */
+		assert_true(completion_of(completions) <= before + 1); /* each is more than a turn's worth */
 	}
 	for (size_t i = 0; i < COUNT; i++) {
-		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
-		landing_fini(&landings[i]);
+		assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
+		completion_fini(&completions[i]);
 	}
 	assert_int_equal(gathered(&world), 0);
 	world_fini(&world);
 	provider_stop(provider);
 }
 
-static void expect_no_room(const struct landing *landing, bool repeatable)
+static void expect_no_room(const struct completion *completion, bool repeatable)
 {
-	assert_int_equal(landing->answers[0]->outcome, repeatable ? OUTCOME_OVERLOADED : OUTCOME_OUTCOME_UNKNOWN);
-	expect_detail(landing->answers[0], "limits.in_flight_bytes");
+	assert_int_equal(completion->answers[0]->outcome, repeatable ? OUTCOME_OVERLOADED : OUTCOME_OUTCOME_UNKNOWN);
+	expect_detail(completion->answers[0], "limits.in_flight_bytes");
 }
 
 static void test_what_has_no_room_is_refused(void **state)
 {
 	struct world world;
-	static struct landing landings[COUNT];
+	static struct completion completions[COUNT];
 	atomic_size_t held = 0;
 	const struct byte_account account = { &held, LIMIT };
 	struct provider *provider = start(&world);
@@ -111,22 +111,22 @@ static void test_what_has_no_room_is_refused(void **state)
 	(void)state;
 	transport_set_account(world.transport, &account);
 	for (size_t i = 0; i < COUNT; i++)
-		send_many(&world, &landings[i], 1, i % 2 == 0, PATIENCE_US);
-	while (landed_of(landings) < COUNT - 1 && go_on(&world, latest_us))
+		send_many(&world, &completions[i], 1, i % 2 == 0, PATIENCE_US);
+	while (completion_of(completions) < COUNT - 1 && go_on(&world, latest_us))
 		assert_true(atomic_load(&held) <= LIMIT);
-	assert_int_equal(landed_of(landings), COUNT - 1);
+	assert_int_equal(completion_of(completions), COUNT - 1);
 	while (gathered(&world) < LARGE - LARGE / 20 && go_on(&world, latest_us))
 		continue;
 	provider_release(provider, COUNT);
-	while (landed_of(landings) < COUNT && go_on(&world, latest_us))
+	while (completion_of(completions) < COUNT && go_on(&world, latest_us))
 		continue;
 	size_t ok = 0;
 	for (size_t i = 0; i < COUNT; i++) {
-		if (landings[i].answers[0]->outcome == OUTCOME_OK)
+		if (completions[i].answers[0]->outcome == OUTCOME_OK)
 			ok++;
 		else
-			expect_no_room(&landings[i], i % 2 == 0);
-		landing_fini(&landings[i]);
+			expect_no_room(&completions[i], i % 2 == 0);
+		completion_fini(&completions[i]);
 	}
 	assert_int_equal(ok, 1);
 	assert_int_equal(metrics_read(world.metrics, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0), COUNT - 1);

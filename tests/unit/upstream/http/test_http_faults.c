@@ -64,11 +64,11 @@ static void what_nobody_asked_for_is_nobodys_answer(void **state)
 	provider_release(provider, 1);
 	for (int i = 0; i < 5; i++) /* the stray bytes come in */
 		turn(&world);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, false);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_OK);
-	assert_string_equal(landing.answers[0]->bytes, "{\"n\":2.50}");
-	landing_fini(&landing);
+	struct completion completion = { 0 };
+	call_once(&world, &completion, false);
+	assert_int_equal(completion.answers[0]->outcome, OUTCOME_OK);
+	assert_string_equal(completion.answers[0]->bytes, "{\"n\":2.50}");
+	completion_fini(&completion);
 	assert_int_equal(provider_connections(provider), 2);
 	end(&world, provider);
 }
@@ -185,8 +185,8 @@ static void answers_that_came_whole_before_the_break_are_delivered(void **state)
 	struct world world;
 	struct provider *provider = start_with(&world, two_of_three_then_close, &reset);
 	for (int round = 0; round < 10; round++) {
-		struct landing landing = { 0 };
-		send_many(&world, &landing, 3, false, PATIENCE_US);
+		struct completion completion = { 0 };
+		send_many(&world, &completion, 3, false, PATIENCE_US);
 		uint64_t latest = clock_now_us() + PATIENCE_US;
 		/* not one turn until all is there: answers and end are met in the same one */
 		while (provider_requests(provider) == (unsigned)round && clock_now_us() < latest)
@@ -194,13 +194,13 @@ static void answers_that_came_whole_before_the_break_are_delivered(void **state)
 		while (provider_ended(provider) == (unsigned)round && clock_now_us() < latest)
 			sched_yield();
 		assert_int_equal(provider_ended(provider), (unsigned)round + 1);
-		wait_landed(&landing);
-		assert_int_equal(landing.answered, 3);
-		assert_int_equal(landing.answers[0]->outcome, OUTCOME_OK);
-		assert_int_equal(landing.answers[1]->outcome, OUTCOME_OK);
-		assert_string_equal(landing.answers[1]->bytes, "2");
-		assert_int_equal(landing.answers[2]->outcome, OUTCOME_OUTCOME_UNKNOWN);
-		landing_fini(&landing);
+		wait_completed(&completion);
+		assert_int_equal(completion.answered, 3);
+		assert_int_equal(completion.answers[0]->outcome, OUTCOME_OK);
+		assert_int_equal(completion.answers[1]->outcome, OUTCOME_OK);
+		assert_string_equal(completion.answers[1]->bytes, "2");
+		assert_int_equal(completion.answers[2]->outcome, OUTCOME_OUTCOME_UNKNOWN);
+		completion_fini(&completion);
 	}
 	end(&world, provider);
 }
@@ -270,11 +270,11 @@ static void check_mortal(bool repeatable, enum outcome wanted, unsigned other_sa
 	world_open(&world);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the first's turn */
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* the second's */
-	struct landing landing = { 0 };
-	call_once(&world, &landing, repeatable);
-	if (landing.answers[0]->outcome != wanted)
-		fail_msg("%s: %s", outcome_word(landing.answers[0]->outcome), landing.answers[0]->detail);
-	landing_fini(&landing);
+	struct completion completion = { 0 };
+	call_once(&world, &completion, repeatable);
+	if (completion.answers[0]->outcome != wanted)
+		fail_msg("%s: %s", outcome_word(completion.answers[0]->outcome), completion.answers[0]->detail);
+	completion_fini(&completion);
 	assert_int_equal(provider_requests(other), other_saw);
 	pthread_join(mortal.thread, NULL);
 	end(&world, other);
@@ -384,7 +384,7 @@ static void a_call_that_waits_has_not_been_sent(void **state)
 	struct world world;
 	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, NULL);
 	world.settings.pool_max = 1;
-	struct landing first = { 0 }, second = { 0 };
+	struct completion first = { 0 }, second = { 0 };
 	send_many(&world, &first, 1, false, PATIENCE_US);
 	send_many(&world, &second, 1, false, PATIENCE_US);
 	assert_false(upstream_sent(first.exchange));
@@ -392,11 +392,11 @@ static void a_call_that_waits_has_not_been_sent(void **state)
 	uint64_t latest = clock_now_us() + PATIENCE_US;
 	while (provider_requests(provider) == 0 && clock_now_us() < latest)
 		turn(&world);
-	assert_true(first.landed || upstream_sent(first.exchange));
-	wait_landed(&first);
-	wait_landed(&second);
-	landing_fini(&first);
-	landing_fini(&second);
+	assert_true(first.completed || upstream_sent(first.exchange));
+	wait_completed(&first);
+	wait_completed(&second);
+	completion_fini(&first);
+	completion_fini(&second);
 	end(&world, provider);
 }
 

@@ -81,24 +81,24 @@ static void an_aborted_exchange_says_nothing_more(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = start_with(&world, hold_then_answer, NULL);
-	struct landing landing = { 0 };
-	send_many(&world, &landing, 1, true, 10 * CLOCK_US_PER_S);
+	struct completion completion = { 0 };
+	send_many(&world, &completion, 1, true, 10 * CLOCK_US_PER_S);
 	uint64_t latest = clock_now_us() + PATIENCE_US;
 	while (provider_requests(provider) == 0 && clock_now_us() < latest)
 		turn(&world);
-	upstream_abort(landing.exchange);
+	upstream_abort(completion.exchange);
 	provider_release(provider, 1);
 	for (int i = 0; i < 3; i++)
 		turn(&world);
-	assert_int_equal(landing.answered, 0);
-	assert_false(landing.landed);
+	assert_int_equal(completion.answered, 0);
+	assert_false(completion.completed);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), 0);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 0);
 	/* before anything has happened, too */
-	send_many(&world, &landing, 1, true, 10 * CLOCK_US_PER_S);
-	upstream_abort(landing.exchange);
+	send_many(&world, &completion, 1, true, 10 * CLOCK_US_PER_S);
+	upstream_abort(completion.exchange);
 	turn(&world);
-	assert_false(landing.landed);
+	assert_false(completion.completed);
 	end(&world, provider);
 }
 
@@ -107,16 +107,16 @@ static void an_exchange_can_be_aborted_from_its_own_answer(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = start_with(&world, answer_well, NULL);
-	struct landing landing = { .abort_at_first = true };
-	send_many(&world, &landing, 5, true, 10 * CLOCK_US_PER_S);
+	struct completion completion = { .abort_at_first = true };
+	send_many(&world, &completion, 5, true, 10 * CLOCK_US_PER_S);
 	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (landing.answered == 0 && clock_now_us() < latest)
+	while (completion.answered == 0 && clock_now_us() < latest)
 		turn(&world);
 	for (int i = 0; i < 3; i++)
 		turn(&world);
-	assert_int_equal(landing.answered, 1);
-	assert_false(landing.landed);
-	landing_fini(&landing);
+	assert_int_equal(completion.answered, 1);
+	assert_false(completion.completed);
+	completion_fini(&completion);
 	end(&world, provider);
 }
 
@@ -137,8 +137,8 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	lost_settings.endpoint_labels = lost_labels;
 	struct upstream *good = world.upstream;
 	struct upstream *bad = upstream_new(&lost_settings, world.transport, world.loop, world.meter);
-	static struct landing stuck[AT_ONCE];
-	struct landing aborted = { 0 };
+	static struct completion stuck[AT_ONCE];
+	struct completion aborted = { 0 };
 	uint64_t latest = clock_now_us() + PATIENCE_US;
 	world.upstream = bad;
 	send_many(&world, &aborted, 1, false, 10 * CLOCK_US_PER_S);
@@ -152,10 +152,10 @@ static void a_hung_resolver_stalls_nobody(void **state)
 		world.upstream = good;
 		assert_int_equal(outcome_of(&world, true), OUTCOME_OK); /* while the other hangs */
 		for (int i = 0; i < AT_ONCE; i++) {
-			wait_landed(&stuck[i]);
+			wait_completed(&stuck[i]);
 			assert_int_equal(stuck[i].answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 			expect_detail(stuck[i].answers[0], "no connection to http://provider.invalid/rpc in time");
-			landing_fini(&stuck[i]);
+			completion_fini(&stuck[i]);
 		}
 		assert_int_equal(atomic_load(&resolver_hung), 1); /* it hangs still, and nobody waited for it */
 		assert_int_equal(resolve_threads(), 1);
@@ -181,12 +181,12 @@ static void a_name_without_an_address_is_told(void **state)
 	world.endpoints[world.settings.endpoint_count++] = "http://provider.invalid/rpc";
 	world_open(&world);
 	atomic_store(&resolver_free, true);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, false);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
-	expect_detail(landing.answers[0], "cannot find the host of http://provider.invalid/rpc");
+	struct completion completion = { 0 };
+	call_once(&world, &completion, false);
+	assert_int_equal(completion.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	expect_detail(completion.answers[0], "cannot find the host of http://provider.invalid/rpc");
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), 1);
-	landing_fini(&landing);
+	completion_fini(&completion);
 	while (resolve_threads() > 0)
 		usleep(1000);
 	atomic_store(&resolver_free, false);
@@ -197,7 +197,7 @@ static void check_named(const char *host, uint64_t dns_ttl_us, int connections, 
 {
 	enum { AT_ONCE = 5 };
 	struct world world;
-	struct landing landings[AT_ONCE];
+	struct completion completions[AT_ONCE];
 	struct provider *provider = provider_start(hold_then_answer, NULL);
 	world_init(&world, &dialect_jsonrpc);
 	snprintf(world.urls[0], sizeof world.urls[0], "http://%s:%u/rpc", host, provider_port(provider));
@@ -206,7 +206,7 @@ static void check_named(const char *host, uint64_t dns_ttl_us, int connections, 
 	world_open(&world);
 	atomic_store(&resolver_asked, 0);
 	for (int i = 0; i < connections; i++) {
-		send_many(&world, &landings[i], 1, false, PATIENCE_US);
+		send_many(&world, &completions[i], 1, false, PATIENCE_US);
 		uint64_t latest = clock_now_us() + PATIENCE_US;
 		while ((int)provider_requests(provider) <= i && clock_now_us() < latest)
 			turn(&world);
@@ -214,9 +214,9 @@ static void check_named(const char *host, uint64_t dns_ttl_us, int connections, 
 	}
 	provider_release(provider, (unsigned)connections);
 	for (int i = 0; i < connections; i++) {
-		wait_landed(&landings[i]);
-		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
-		landing_fini(&landings[i]);
+		wait_completed(&completions[i]);
+		assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
+		completion_fini(&completions[i]);
 	}
 	assert_int_equal(provider_connections(provider), connections);
 	assert_int_equal(atomic_load(&resolver_asked), look_ups);
@@ -238,13 +238,13 @@ static void a_hundred_exchanges_run_side_by_side(void **state)
 {
 	(void)state;
 	enum { COUNT = 100 };
-	static struct landing landings[COUNT];
+	static struct completion completions[COUNT];
 	struct world world;
 	struct provider *provider = start_with(&world, hold_then_answer, NULL);
 	for (int round = 0; round < 2; round++) {
 		unsigned before = provider_requests(provider);
 		for (int i = 0; i < COUNT; i++)
-			send_many(&world, &landings[i], 1, false, PATIENCE_US);
+			send_many(&world, &completions[i], 1, false, PATIENCE_US);
 		uint64_t latest = clock_now_us() + PATIENCE_US;
 		while (provider_requests(provider) < before + COUNT && clock_now_us() < latest)
 			turn(&world);
@@ -252,9 +252,9 @@ static void a_hundred_exchanges_run_side_by_side(void **state)
 		assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_BUSY), COUNT);
 		provider_release(provider, COUNT);
 		for (int i = 0; i < COUNT; i++) {
-			wait_landed(&landings[i]);
-			assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
-			landing_fini(&landings[i]);
+			wait_completed(&completions[i]);
+			assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
+			completion_fini(&completions[i]);
 		}
 	}
 	assert_int_equal(provider_connections(provider), COUNT); /* the second round used the first one's */
@@ -265,7 +265,7 @@ static void no_more_connections_than_the_pool_allows(void **state)
 {
 	(void)state;
 	enum { COUNT = 20 };
-	static struct landing landings[COUNT];
+	static struct completion completions[COUNT];
 	struct world world;
 	struct provider *provider = provider_start(answer_well, NULL);
 	world_init(&world, &dialect_jsonrpc);
@@ -273,14 +273,14 @@ static void no_more_connections_than_the_pool_allows(void **state)
 	world.settings.pool_max = 3;
 	world_open(&world);
 	for (int i = 0; i < COUNT; i++)
-		send_many(&world, &landings[i], 1, false, PATIENCE_US);
-	upstream_abort(landings[10].exchange); /* it waits: no trace of it */
+		send_many(&world, &completions[i], 1, false, PATIENCE_US);
+	upstream_abort(completions[10].exchange); /* it waits: no trace of it */
 	for (int i = 0; i < COUNT; i++) {
 		if (i == 10)
 			continue;
-		wait_landed(&landings[i]);
-		assert_int_equal(landings[i].answers[0]->outcome, OUTCOME_OK);
-		landing_fini(&landings[i]);
+		wait_completed(&completions[i]);
+		assert_int_equal(completions[i].answers[0]->outcome, OUTCOME_OK);
+		completion_fini(&completions[i]);
 	}
 	assert_int_equal(provider_requests(provider), COUNT - 1);
 	assert_int_equal(provider_connections(provider), 3);
@@ -296,17 +296,17 @@ static void waiting_for_the_pool_in_vain_means_nothing_was_sent(void **state)
 	add_endpoint(&world, provider_port(provider));
 	world.settings.pool_max = 1;
 	world_open(&world);
-	struct landing first = { 0 }, second = { 0 };
+	struct completion first = { 0 }, second = { 0 };
 	send_many(&world, &first, 1, false, PATIENCE_US);
 	send_many(&world, &second, 1, false, 30 * CLOCK_US_PER_MS);
-	wait_landed(&second);
+	wait_completed(&second);
 	assert_int_equal(second.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 	expect_detail(second.answers[0], "pool.max");
 	provider_release(provider, 1);
-	wait_landed(&first);
+	wait_completed(&first);
 	assert_int_equal(first.answers[0]->outcome, OUTCOME_OK);
-	landing_fini(&first);
-	landing_fini(&second);
+	completion_fini(&first);
+	completion_fini(&second);
 	assert_int_equal(provider_requests(provider), 1);
 	end(&world, provider);
 }

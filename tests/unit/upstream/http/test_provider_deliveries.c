@@ -58,14 +58,14 @@ static void check_write_on_dying_connection(enum provider_then (*handler)(struct
 	struct world world;
 	struct provider *provider = start_with(&world, handler, NULL);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, false);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_OUTCOME_UNKNOWN);
-	assert_int_equal(landing.outcome, OUTCOME_OUTCOME_UNKNOWN);
-	expect_detail(landing.answers[0], "whether the call was carried out is not known");
+	struct completion completion = { 0 };
+	call_once(&world, &completion, false);
+	assert_int_equal(completion.answers[0]->outcome, OUTCOME_OUTCOME_UNKNOWN);
+	assert_int_equal(completion.outcome, OUTCOME_OUTCOME_UNKNOWN);
+	expect_detail(completion.answers[0], "whether the call was carried out is not known");
 	assert_int_equal(provider_requests(provider), 2);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 0);
-	landing_fini(&landing);
+	completion_fini(&completion);
 	end(&world, provider);
 }
 
@@ -140,19 +140,19 @@ static void no_write_is_delivered_twice_in_a_storm_of_dying_connections(void **s
 	(void)state;
 	enum { AT_ONCE = 20 };
 	static struct storm storm;
-	static struct landing landings[AT_ONCE];
+	static struct completion completions[AT_ONCE];
 	struct world world;
 	unsigned answered = 0;
 	struct provider *provider = start_with(&world, answer_or_die, &storm);
 	for (int round = 0; round < STORM_CALLS / AT_ONCE; round++) {
 		for (int i = 0; i < AT_ONCE; i++)
-			send_many(&world, &landings[i], 1, false, PATIENCE_US);
+			send_many(&world, &completions[i], 1, false, PATIENCE_US);
 		for (int i = 0; i < AT_ONCE; i++) {
-			wait_landed(&landings[i]);
-			enum outcome outcome = landings[i].answers[0]->outcome;
+			wait_completed(&completions[i]);
+			enum outcome outcome = completions[i].answers[0]->outcome;
 			assert_true(outcome == OUTCOME_OK || outcome == OUTCOME_OUTCOME_UNKNOWN);
 			answered += outcome == OUTCOME_OK;
-			landing_fini(&landings[i]);
+			completion_fini(&completions[i]);
 		}
 		provider_drop_idle(provider, round % 2);
 	}

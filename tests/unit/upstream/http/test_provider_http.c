@@ -80,24 +80,24 @@ static enum provider_then note_request(struct provider_request *request)
 }
 
 /* A turn may be long, and send and receive in one: an exchange took what it took, not what the turn's begin says. */
-static void an_exchange_lands_when_it_does(void **state)
+static void an_exchange_completes_when_it_does(void **state)
 {
 	(void)state;
 	struct world world;
 	uint64_t now_us = CLOCK_US_PER_S, latest = clock_now_us() + PATIENCE_US;
 	struct provider *provider = start_with(&world, answer_well, NULL);
 	clock_set(now_us);
-	struct landing landing = { 0 };
-	send_many(&world, &landing, 1, true, PATIENCE_US);
-	for (int turns = 0; !landing.landed && turns < 1000; turns++) {
+	struct completion completion = { 0 };
+	send_many(&world, &completion, 1, true, PATIENCE_US);
+	for (int turns = 0; !completion.completed && turns < 1000; turns++) {
 		loop_wait(world.loop, now_us + 20 * CLOCK_US_PER_MS);
 		clock_set(now_us += 7); /* the turn goes on */
 		transport_tick(world.transport);
 	}
 	clock_set(0);
-	assert_true(landing.landed && clock_now_us() < latest);
-	assert_int_equal(landing.landed_us, now_us);
-	landing_fini(&landing);
+	assert_true(completion.completed && clock_now_us() < latest);
+	assert_int_equal(completion.completed_us, now_us);
+	completion_fini(&completion);
 	end(&world, provider);
 }
 
@@ -106,19 +106,19 @@ static void a_batch_gets_each_call_its_own_answer(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = start_with(&world, answer_in_chunks, NULL);
-	struct landing landing = { 0 };
-	send_many(&world, &landing, 100, true, 10 * CLOCK_US_PER_S);
-	wait_landed(&landing);
-	assert_int_equal(landing.answered, 100);
-	assert_int_equal(landing.outcome, OUTCOME_OK);
+	struct completion completion = { 0 };
+	send_many(&world, &completion, 100, true, 10 * CLOCK_US_PER_S);
+	wait_completed(&completion);
+	assert_int_equal(completion.answered, 100);
+	assert_int_equal(completion.outcome, OUTCOME_OK);
 	for (size_t i = 0; i < 100; i++) {
 		char wanted[40];
 		snprintf(wanted, sizeof wanted, "{\"n\":%zu.50}", i + 1); /* ids begin with 1 */
-		assert_int_equal(landing.answers[i]->outcome, OUTCOME_OK);
-		assert_string_equal(landing.answers[i]->bytes, wanted);
+		assert_int_equal(completion.answers[i]->outcome, OUTCOME_OK);
+		assert_string_equal(completion.answers[i]->bytes, wanted);
 	}
 	assert_int_equal(provider_requests(provider), 1);
-	landing_fini(&landing);
+	completion_fini(&completion);
 	end(&world, provider);
 }
 
@@ -143,14 +143,14 @@ static void a_refused_connection_means_nothing_was_sent(void **state)
 	add_endpoint(&world, closed_port());
 	world_open(&world);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_HEALTHY, 0, 0), 1);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, false);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	struct completion completion = { 0 };
+	call_once(&world, &completion, false);
+	assert_int_equal(completion.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 	snprintf(wanted, sizeof wanted, "search: cannot connect to %s: connection refused", world.endpoints[0]);
-	assert_string_equal(landing.answers[0]->detail, wanted);
+	assert_string_equal(completion.answers[0]->detail, wanted);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_HEALTHY, 0, 0), 0);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_REQUESTS, 0, OUTCOME_UPSTREAM_UNAVAILABLE), 1);
-	landing_fini(&landing);
+	completion_fini(&completion);
 	end(&world, NULL);
 }
 
@@ -174,11 +174,11 @@ static void a_connection_that_does_not_come_about_is_given_up(void **state)
 	add_endpoint(&world, ntohs(address.sin_port));
 	world.settings.connect_timeout_us = 60 * CLOCK_US_PER_MS;
 	world_open(&world);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, false);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
-	expect_detail(landing.answers[0], "in time");
-	landing_fini(&landing);
+	struct completion completion = { 0 };
+	call_once(&world, &completion, false);
+	assert_int_equal(completion.answers[0]->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
+	expect_detail(completion.answers[0], "in time");
+	completion_fini(&completion);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_HEALTHY, 0, 0), 0);
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTIONS, 0, CONNECTION_IDLE), 0);
 	end(&world, NULL);
@@ -230,14 +230,14 @@ static void time_running_out_is_told_by_what_was_sent(void **state)
 	struct world world;
 	struct provider *provider = start_with(&world, hold_then_answer, NULL);
 	for (int repeatable = 0; repeatable < 2; repeatable++) {
-		struct landing landing = { 0 };
-		send_many(&world, &landing, 3, repeatable, 50 * CLOCK_US_PER_MS);
-		wait_landed(&landing);
-		assert_int_equal(landing.answered, 3);
-		assert_int_equal(landing.answers[2]->outcome,
+		struct completion completion = { 0 };
+		send_many(&world, &completion, 3, repeatable, 50 * CLOCK_US_PER_MS);
+		wait_completed(&completion);
+		assert_int_equal(completion.answered, 3);
+		assert_int_equal(completion.answers[2]->outcome,
 				 repeatable ? OUTCOME_UPSTREAM_TIMEOUT : OUTCOME_OUTCOME_UNKNOWN);
-		expect_detail(landing.answers[2], "did not send an answer in time");
-		landing_fini(&landing);
+		expect_detail(completion.answers[2], "did not send an answer in time");
+		completion_fini(&completion);
 	}
 	end(&world, provider);
 }
@@ -247,11 +247,11 @@ static void an_answer_over_the_cap_is_cut_off(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = start_with(&world, answer_endlessly, NULL);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, true);
-	assert_int_equal(landing.answers[0]->outcome, OUTCOME_UPSTREAM_ERROR);
-	expect_detail(landing.answers[0], "over the cap of 1048576 bytes");
-	landing_fini(&landing);
+	struct completion completion = { 0 };
+	call_once(&world, &completion, true);
+	assert_int_equal(completion.answers[0]->outcome, OUTCOME_UPSTREAM_ERROR);
+	expect_detail(completion.answers[0], "over the cap of 1048576 bytes");
+	completion_fini(&completion);
 	end(&world, provider);
 }
 
@@ -260,22 +260,22 @@ static void calls_answered_before_a_reset_keep_their_answers(void **state)
 	(void)state;
 	struct world world;
 	struct provider *provider = start_with(&world, half_then_reset, NULL);
-	struct landing landing = { 0 };
-	send_many(&world, &landing, 3, false, 10 * CLOCK_US_PER_S);
+	struct completion completion = { 0 };
+	send_many(&world, &completion, 3, false, 10 * CLOCK_US_PER_S);
 	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (landing.answered == 0 && clock_now_us() < latest)
+	while (completion.answered == 0 && clock_now_us() < latest)
 		turn(&world);
 	/* the first is there while the others' bytes are still to come */
-	assert_int_equal(landing.answered, 1);
-	assert_false(landing.landed);
-	assert_string_equal(landing.answers[0]->bytes, "1");
+	assert_int_equal(completion.answered, 1);
+	assert_false(completion.completed);
+	assert_string_equal(completion.answers[0]->bytes, "1");
 	provider_release(provider, 1);
-	wait_landed(&landing);
-	assert_int_equal(landing.answered, 3);
-	assert_int_equal(landing.answers[1]->outcome, OUTCOME_OUTCOME_UNKNOWN);
-	assert_int_equal(landing.answers[2]->outcome, OUTCOME_OUTCOME_UNKNOWN);
-	expect_detail(landing.answers[1], "broke off before the whole answer");
-	landing_fini(&landing);
+	wait_completed(&completion);
+	assert_int_equal(completion.answered, 3);
+	assert_int_equal(completion.answers[1]->outcome, OUTCOME_OUTCOME_UNKNOWN);
+	assert_int_equal(completion.answers[2]->outcome, OUTCOME_OUTCOME_UNKNOWN);
+	expect_detail(completion.answers[1], "broke off before the whole answer");
+	completion_fini(&completion);
 	end(&world, provider);
 }
 
@@ -283,12 +283,12 @@ static enum outcome outcome_of_status(const char *const what[3], bool repeatable
 {
 	struct world world;
 	struct provider *provider = start_with(&world, answer_status, (void *)(uintptr_t)what);
-	struct landing landing = { 0 };
-	call_once(&world, &landing, repeatable);
-	enum outcome outcome = landing.answers[0]->outcome;
-	*retry_after_s = landing.answers[0]->retry_after_s;
-	assert_int_equal(landing.answers[0]->upstream_status, strtoul(what[0], NULL, 10));
-	landing_fini(&landing);
+	struct completion completion = { 0 };
+	call_once(&world, &completion, repeatable);
+	enum outcome outcome = completion.answers[0]->outcome;
+	*retry_after_s = completion.answers[0]->retry_after_s;
+	assert_int_equal(completion.answers[0]->upstream_status, strtoul(what[0], NULL, 10));
+	completion_fini(&completion);
 	end(&world, provider);
 	return outcome;
 }
@@ -337,10 +337,10 @@ static void headers_are_ours_unless_the_operator_says_otherwise(void **state)
 				      .traceparent = SLICE("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 				      .idempotency_key = SLICE("key-1") };
 	struct answer *refusal = NULL;
-	struct landing landing = { .world = &world };
-	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
-	wait_landed(&landing);
-	landing_fini(&landing);
+	struct completion completion = { .world = &world };
+	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &completion, &refusal));
+	wait_completed(&completion);
+	completion_fini(&completion);
 	static const char *const wanted[] = {
 		"POST /rpc HTTP/1.1\r\n",
 		"\r\nAuthorization: Bearer s3cret\r\n",
@@ -361,7 +361,7 @@ static void headers_are_ours_unless_the_operator_says_otherwise(void **state)
 		if (strstr(seen.text, unwanted[i]))
 			fail_msg("%s is in %s", unwanted[i], seen.text);
 	call.idempotency_key = SLICE("key\r\nEvil: 1");
-	assert_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
+	assert_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &completion, &refusal));
 	assert_int_equal(refusal->outcome, OUTCOME_INVALID_REQUEST);
 	answer_unref(refusal);
 	end(&world, provider);
@@ -390,16 +390,16 @@ static void a_rest_request_goes_where_its_templates_say(void **state)
 				      .arguments = SLICE("{\"q\":\"a;..?b\",\"u\":\"\\u00b0C\"}"),
 				      .repeatable = true };
 	struct answer *refusal = NULL;
-	struct landing landing = { .world = &world };
-	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
-	wait_landed(&landing);
-	landing_fini(&landing);
+	struct completion completion = { .world = &world };
+	assert_non_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &completion, &refusal));
+	wait_completed(&completion);
+	completion_fini(&completion);
 	static const char wanted[] = "GET /v1/forecast/a%3B..%3Fb?unit%20s=%C2%B0C HTTP/1.1\r\n";
 	if (strncmp(seen.text, wanted, strlen(wanted)) != 0)
 		fail_msg("not %s but %s", wanted, seen.text);
 	assert_null(strstr(seen.text, "Content-"));
 	call.arguments = SLICE("{}");
-	assert_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &landing, &refusal));
+	assert_null(upstream_send(world.upstream, &call, 1, CLOCK_NEVER, &events, &completion, &refusal));
 	assert_int_equal(refusal->outcome, OUTCOME_INVALID_REQUEST);
 	assert_string_equal(refusal->detail, "argument 'q' is missing; tool 't' needs it in its path");
 	answer_unref(refusal);
@@ -413,8 +413,8 @@ static void a_passed_deadline_is_not_sent(void **state)
 	struct provider *provider = start_with(&world, answer_well, NULL);
 	struct upstream_call call = { .route = world.route, .arguments = SLICE("{}") };
 	struct answer *refusal = NULL;
-	struct landing landing = { .world = &world };
-	assert_null(upstream_send(world.upstream, &call, 1, loop_now(world.loop), &events, &landing, &refusal));
+	struct completion completion = { .world = &world };
+	assert_null(upstream_send(world.upstream, &call, 1, loop_now(world.loop), &events, &completion, &refusal));
 	assert_int_equal(refusal->outcome, OUTCOME_DEADLINE_EXCEEDED);
 	answer_unref(refusal);
 	end(&world, provider);
@@ -434,16 +434,16 @@ static void running_out_of_memory_sheds_calls(void **state)
 			calls[i] = (struct upstream_call){ .route = world.route,
 							   .arguments = SLICE("{}"),
 							   .repeatable = repeatable };
-		struct landing landing = { .world = &world };
+		struct completion completion = { .world = &world };
 		struct answer *refusal = NULL;
 		unsigned before = provider_requests(provider);
 		loop_wait(world.loop, 0);
 		alloc_reset();
 		alloc_fail_at(n);
 		struct exchange *exchange =
-			upstream_send(world.upstream, calls, 3, CLOCK_NEVER, &events, &landing, &refusal);
+			upstream_send(world.upstream, calls, 3, CLOCK_NEVER, &events, &completion, &refusal);
 		if (exchange)
-			wait_landed(&landing);
+			wait_completed(&completion);
 		bool failed = alloc_count() >= n;
 		alloc_reset();
 		clean += !failed;
@@ -452,17 +452,17 @@ static void running_out_of_memory_sheds_calls(void **state)
 			answer_unref(refusal);
 			continue;
 		}
-		assert_int_equal(landing.answered, 3);
+		assert_int_equal(completion.answered, 3);
 		unsigned sent = provider_requests(provider) - before;
 		assert_true(sent <= 1);
 		for (size_t i = 0; i < 3; i++) {
-			enum outcome outcome = landing.answers[i]->outcome;
+			enum outcome outcome = completion.answers[i]->outcome;
 			if (sent && !repeatable && outcome != OUTCOME_OK)
 				assert_int_equal(outcome, OUTCOME_OUTCOME_UNKNOWN);
 			if (!failed)
 				assert_int_equal(outcome, OUTCOME_OK);
 		}
-		landing_fini(&landing);
+		completion_fini(&completion);
 		assert_true(n < 500);
 	}
 	end(&world, provider);
@@ -499,7 +499,7 @@ static void urls_that_cannot_be_endpoints_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(an_exchange_lands_when_it_does),
+		cmocka_unit_test(an_exchange_completes_when_it_does),
 		cmocka_unit_test(a_batch_gets_each_call_its_own_answer),
 		cmocka_unit_test(a_refused_connection_means_nothing_was_sent),
 		cmocka_unit_test(a_connection_that_does_not_come_about_is_given_up),

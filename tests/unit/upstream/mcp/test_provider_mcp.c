@@ -118,32 +118,32 @@ struct world {
 	bool instructed;
 };
 
-struct landing {
+struct completion {
 	struct exchange *exchange;
 	size_t answered, refused;
 	unsigned outcomes; /* a bit for each that was told */
-	bool landed, abort_at_first, aborted;
+	bool completed, abort_at_first, aborted;
 };
 
 static void on_answered(void *context, size_t index, struct answer *result)
 {
-	struct landing *landing = context;
-	assert_true(index < CALLS && !landing->landed && !landing->aborted);
-	landing->answered++;
-	landing->outcomes |= 1u << result->outcome;
+	struct completion *completion = context;
+	assert_true(index < CALLS && !completion->completed && !completion->aborted);
+	completion->answered++;
+	completion->outcomes |= 1u << result->outcome;
 	answer_unref(result);
-	if (!landing->abort_at_first)
+	if (!completion->abort_at_first)
 		return;
-	landing->aborted = true;
-	upstream_abort(landing->exchange);
+	completion->aborted = true;
+	upstream_abort(completion->exchange);
 }
 
-static void on_landed(void *context, enum outcome outcome)
+static void on_completed(void *context, enum outcome outcome)
 {
-	struct landing *landing = context;
+	struct completion *completion = context;
 	(void)outcome;
-	assert_false(landing->landed || landing->aborted);
-	landing->landed = true;
+	assert_false(completion->completed || completion->aborted);
+	completion->completed = true;
 }
 
 static void on_tools(void *context, struct slice tools, struct slice instructions)
@@ -232,28 +232,28 @@ static bool open_upstream(struct world *world)
 }
 
 /* False: refused at once. */
-static bool send_calls(struct world *world, struct landing *landing, size_t count, bool repeatable)
+static bool send_calls(struct world *world, struct completion *completion, size_t count, bool repeatable)
 {
-	static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+	static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
 	struct upstream_call calls[CALLS];
 	struct answer *refusal = NULL;
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = world->route,
 						   .arguments = SLICE("{}"),
 						   .repeatable = repeatable };
-	landing->exchange = upstream_send(world->upstream, calls, count, clock_now_us() + 10 * CLOCK_US_PER_S, &events,
-					  landing, &refusal);
-	assert_true((landing->exchange == NULL) == (refusal != NULL));
+	completion->exchange = upstream_send(world->upstream, calls, count, clock_now_us() + 10 * CLOCK_US_PER_S,
+					     &events, completion, &refusal);
+	assert_true((completion->exchange == NULL) == (refusal != NULL));
 	answer_unref(refusal);
-	return landing->exchange != NULL;
+	return completion->exchange != NULL;
 }
 
-static void turn_until_landed(struct world *world, struct landing *landing)
+static void turn_until_completed(struct world *world, struct completion *completion)
 {
 	uint64_t limit_us = clock_now_us() + PATIENCE_US;
-	while (!landing->landed && clock_now_us() < limit_us)
+	while (!completion->completed && clock_now_us() < limit_us)
 		turn(world);
-	assert_true(landing->landed);
+	assert_true(completion->completed);
 }
 
 /* --- tests --- */
@@ -261,15 +261,15 @@ static void turn_until_landed(struct world *world, struct landing *landing)
 static void calls_that_come_before_the_session_wait_for_it(void **state)
 {
 	struct world world;
-	struct landing one = { .answered = 0 }, three = { .answered = 0 };
+	struct completion one = { .answered = 0 }, three = { .answered = 0 };
 	(void)state;
 	world_init(&world);
 	assert_true(open_upstream(&world));
 	turn(&world);
 	assert_true(send_calls(&world, &one, 1, false));
 	assert_true(send_calls(&world, &three, 3, true));
-	turn_until_landed(&world, &one);
-	turn_until_landed(&world, &three);
+	turn_until_completed(&world, &one);
+	turn_until_completed(&world, &three);
 	assert_int_equal(one.answered, 1);
 	assert_int_equal(three.answered, 3);
 	assert_int_equal(one.outcomes | three.outcomes, 1u << OUTCOME_OK);
@@ -283,12 +283,12 @@ static void a_write_is_seen_once_whatever_becomes_of_its_session(void **state)
 	world_init(&world);
 	assert_true(open_upstream(&world));
 	for (int repeatable = 0; repeatable < 2; repeatable++) {
-		struct landing landing = { .answered = 0 };
+		struct completion completion = { .answered = 0 };
 		unsigned before = atomic_load(&calls_seen);
 		atomic_store(&lose_next, true);
-		assert_true(send_calls(&world, &landing, 1, repeatable));
-		turn_until_landed(&world, &landing);
-		assert_int_equal(landing.outcomes, 1u << (repeatable ? OUTCOME_OK : OUTCOME_UPSTREAM_UNAVAILABLE));
+		assert_true(send_calls(&world, &completion, 1, repeatable));
+		turn_until_completed(&world, &completion);
+		assert_int_equal(completion.outcomes, 1u << (repeatable ? OUTCOME_OK : OUTCOME_UPSTREAM_UNAVAILABLE));
 		assert_int_equal(atomic_load(&calls_seen) - before, repeatable);
 	}
 	assert_int_equal(metrics_read(world.metrics, METRIC_ID_MCP_LOST, 0, 0), 2);
@@ -311,13 +311,13 @@ static void a_call_outlives_the_list_that_its_tool_was_in(void **state)
 	world_init(&world);
 	assert_true(open_upstream(&world));
 	for (int round = 0; round < 3; round++) {
-		struct landing landing = { .answered = 0 };
+		struct completion completion = { .answered = 0 };
 		if (round)
 			atomic_store(&lose_next, true);
-		assert_true(send_calls(&world, &landing, round == 2 ? CALLS : 1, true));
+		assert_true(send_calls(&world, &completion, round == 2 ? CALLS : 1, true));
 		drop_route(&world);
-		turn_until_landed(&world, &landing);
-		assert_int_equal(landing.outcomes, 1u << OUTCOME_OK);
+		turn_until_completed(&world, &completion);
+		assert_int_equal(completion.outcomes, 1u << OUTCOME_OK);
 		dialect_route_unref(world.route);
 		world.route = new_route("t");
 	}
@@ -329,10 +329,10 @@ static void a_call_outlives_the_list_that_its_tool_was_in(void **state)
  * second finds out that the server takes no arrays while the first is under way. */
 static void arrays_refused_beside_an_exchange_under_way(void **state)
 {
-	static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+	static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
 	static const bool repeatable[CALLS] = { true, false, true, true };
 	struct world world;
-	struct landing landing = { .answered = 0 };
+	struct completion completion = { .answered = 0 };
 	struct upstream_call calls[CALLS];
 	struct answer *refusal = NULL;
 	(void)state;
@@ -348,18 +348,18 @@ static void arrays_refused_beside_an_exchange_under_way(void **state)
 	atomic_store(&lose_next, true);
 	atomic_store(&part_ways, true);
 	atomic_store(&singles, 0);
-	landing.exchange = upstream_send(world.upstream, calls, CALLS, clock_now_us() + 10 * CLOCK_US_PER_S, &events,
-					 &landing, &refusal);
-	assert_non_null(landing.exchange);
+	completion.exchange = upstream_send(world.upstream, calls, CALLS, clock_now_us() + 10 * CLOCK_US_PER_S, &events,
+					    &completion, &refusal);
+	assert_non_null(completion.exchange);
 	for (uint64_t limit_us = clock_now_us() + PATIENCE_US; atomic_load(&singles) < 1 && clock_now_us() < limit_us;)
 		turn(&world);
 	for (int i = 0; i < 20; i++)
 		turn(&world);
 	provider_release(world.provider, 1);
-	turn_until_landed(&world, &landing);
+	turn_until_completed(&world, &completion);
 	atomic_store(&part_ways, false);
-	assert_int_equal(landing.answered, CALLS);
-	assert_true(landing.outcomes & 1u << OUTCOME_OK);
+	assert_int_equal(completion.answered, CALLS);
+	assert_true(completion.outcomes & 1u << OUTCOME_OK);
 	for (int i = 0; i < 20; i++)
 		turn(&world);
 	world_fini(&world);
@@ -372,15 +372,15 @@ static void callers_may_leave_at_any_moment(void **state)
 	world_init(&world);
 	assert_true(open_upstream(&world));
 	for (int turns = 0; turns < 12; turns++) {
-		struct landing landing = { .answered = 0 };
-		assert_true(send_calls(&world, &landing, 1 + (size_t)turns % CALLS, true));
-		for (int i = 0; i < turns && !landing.landed; i++)
+		struct completion completion = { .answered = 0 };
+		assert_true(send_calls(&world, &completion, 1 + (size_t)turns % CALLS, true));
+		for (int i = 0; i < turns && !completion.completed; i++)
 			turn(&world);
-		landing.aborted = true;
-		if (!landing.landed)
-			upstream_abort(landing.exchange);
+		completion.aborted = true;
+		if (!completion.completed)
+			upstream_abort(completion.exchange);
 	}
-	struct landing rude = { .abort_at_first = true };
+	struct completion rude = { .abort_at_first = true };
 	assert_true(send_calls(&world, &rude, CALLS, true));
 	for (uint64_t limit_us = clock_now_us() + PATIENCE_US; !rude.answered && clock_now_us() < limit_us;)
 		turn(&world);
@@ -395,13 +395,13 @@ static bool live_without(size_t nth)
 	world_init(&world);
 	alloc_fail_at(nth);
 	if (open_upstream(&world)) {
-		struct landing landing = { .answered = 0 };
+		struct completion completion = { .answered = 0 };
 		for (int i = 0; i < 4; i++)
 			turn(&world);
 		atomic_store(&lose_next, nth % 2);
-		if (send_calls(&world, &landing, nth % 3 + 1, true)) {
-			turn_until_landed(&world, &landing);
-			assert_int_equal(landing.answered, nth % 3 + 1);
+		if (send_calls(&world, &completion, nth % 3 + 1, true)) {
+			turn_until_completed(&world, &completion);
+			assert_int_equal(completion.answered, nth % 3 + 1);
 		}
 	}
 	bool whole = alloc_count() < nth;

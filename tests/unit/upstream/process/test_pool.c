@@ -34,7 +34,7 @@ static struct {
 struct told {
 	enum outcome outcomes[CALLS_MAX];
 	char details[CALLS_MAX][ANSWER_DETAIL_BYTES];
-	size_t answered, landed;
+	size_t answered, completed;
 };
 
 static void on_answered(void *context, size_t index, struct answer *answer)
@@ -46,13 +46,13 @@ static void on_answered(void *context, size_t index, struct answer *answer)
 	answer_unref(answer);
 }
 
-static void on_landed(void *context, enum outcome outcome)
+static void on_completed(void *context, enum outcome outcome)
 {
 	(void)outcome;
-	((struct told *)context)->landed++;
+	((struct told *)context)->completed++;
 }
 
-static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
 
 static void turn(void)
 {
@@ -140,7 +140,7 @@ static void many_calls_of_an_exchange_are_answered_by_few_processes(void **state
 	struct told told;
 	open_pool(echo, 3, 10);
 	send_well(&told, CALLS_MAX, false);
-	WAIT_FOR(told.landed == 1);
+	WAIT_FOR(told.completed == 1);
 	assert_int_equal(told.answered, CALLS_MAX);
 	for (size_t i = 0; i < CALLS_MAX; i++)
 		assert_int_equal(told.outcomes[i], OUTCOME_OK);
@@ -153,7 +153,7 @@ static void what_was_in_a_process_that_ends_is_not_known(void **state)
 	struct told told;
 	open_pool(crash, 1, 10);
 	send_well(&told, 5, false);
-	WAIT_FOR(told.landed == 1);
+	WAIT_FOR(told.completed == 1);
 	for (size_t i = 0; i < 5; i++) {
 		assert_int_equal(told.outcomes[i], OUTCOME_OUTCOME_UNKNOWN);
 		assert_non_null(strstr(told.details[i], "exited with status 9"));
@@ -167,7 +167,7 @@ static void a_repeatable_call_is_sent_twice_at_most(void **state)
 	struct told told;
 	open_pool(crash, 1, 10);
 	send_well(&told, 1, true);
-	WAIT_FOR(told.landed == 1);
+	WAIT_FOR(told.completed == 1);
 	assert_true(told.outcomes[0] == OUTCOME_UPSTREAM_ERROR || told.outcomes[0] == OUTCOME_UPSTREAM_UNAVAILABLE);
 	assert_int_equal(metrics_read(world.metrics, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 1);
 	close_pool();
@@ -199,8 +199,8 @@ static void an_aborted_exchange_says_no_more(void **state)
 	send_well(&other, 1, false);
 	upstream_forget(exchange, 1);
 	upstream_abort(exchange);
-	WAIT_FOR(other.landed == 1);
-	assert_int_equal(told.answered + told.landed, 0);
+	WAIT_FOR(other.completed == 1);
+	assert_int_equal(told.answered + told.completed, 0);
 	assert_int_equal(other.outcomes[0], OUTCOME_OK);
 	close_pool();
 }
@@ -216,7 +216,7 @@ static void a_call_without_memory_is_shed(void **state)
 		alloc_fail_at(n);
 		struct exchange *exchange = send_calls(&told, 3, false, &refusal);
 		if (exchange)
-			WAIT_FOR(told.landed == 1);
+			WAIT_FOR(told.completed == 1);
 		done = alloc_count() < n;
 		alloc_reset();
 		if (exchange)

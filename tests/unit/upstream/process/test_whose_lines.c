@@ -129,7 +129,7 @@ static int play_child(const char *seed)
 struct told {
 	unsigned long long first; /* k of its calls: from here on */
 	size_t count, answered;
-	bool landed;
+	bool completed;
 	char arguments[CALLS_MOST][40];
 };
 
@@ -146,7 +146,7 @@ static void on_answered(void *context, size_t index, struct answer *answer)
 {
 	struct told *told = context;
 	char own[40];
-	assert_true(index < told->count && !told->landed);
+	assert_true(index < told->count && !told->completed);
 	snprintf(own, sizeof own, "{\"k\":%llu}", told->first + index);
 	if (answer->outcome == OUTCOME_OK && !slice_equal(answer_body(answer), slice_of(own)))
 		fail_msg("%s was given %.*s", own, SLICE_ARG(answer_body(answer)));
@@ -156,16 +156,16 @@ static void on_answered(void *context, size_t index, struct answer *answer)
 	answer_unref(answer);
 }
 
-static void on_landed(void *context, enum outcome outcome)
+static void on_completed(void *context, enum outcome outcome)
 {
 	struct told *told = context;
 	(void)outcome;
 	assert_int_equal(told->answered, told->count);
-	assert_false(told->landed);
-	told->landed = true;
+	assert_false(told->completed);
+	told->completed = true;
 }
 
-static const struct upstream_events events = { .answered = on_answered, .landed = on_landed };
+static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
 
 static void send_some(struct told *told)
 {
@@ -180,7 +180,7 @@ static void send_some(struct told *told)
 	if (upstream_send(world.upstream, calls, told->count, loop_refresh(world.loop) + CALL_US, &events, told,
 			  &refusal))
 		return;
-	told->landed = true; /* all children are being started again */
+	told->completed = true; /* all children are being started again */
 	world.failed += told->count;
 	answer_unref(refusal);
 }
@@ -191,15 +191,15 @@ static void run_calls(void)
 	uint64_t until_us = clock_now_us() + PATIENCE_US;
 	size_t sent = 0, under_way = 0;
 	for (size_t i = 0; i < AT_ONCE; i++)
-		told[i].landed = true;
+		told[i].completed = true;
 	do {
 		under_way = 0;
 		for (size_t i = 0; i < AT_ONCE; i++) {
-			if (told[i].landed && sent < EXCHANGES) {
+			if (told[i].completed && sent < EXCHANGES) {
 				send_some(&told[i]);
 				sent++;
 			}
-			under_way += !told[i].landed;
+			under_way += !told[i].completed;
 		}
 		loop_wait(world.loop, clock_now_us() + 5 * CLOCK_US_PER_MS);
 		loop_run_timers(world.loop);
