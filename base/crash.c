@@ -70,7 +70,7 @@ static void put_backtrace(struct log_line *line)
 	log_text(line, "backtrace", len ? (struct slice){ text + 1, len - 1 } : (struct slice){ NULL, 0 });
 }
 
-static void tell_end(int number, const siginfo_t *info)
+static void report_end(int number, const siginfo_t *info)
 {
 	struct log_line line UNCLEARED;
 	char address[24];
@@ -97,7 +97,7 @@ static void handle_signal(int number, siginfo_t *info, void *context)
 	sigaddset(&mine, number);
 	pthread_sigmask(SIG_UNBLOCK, &mine, NULL); /* ThreadSanitizer runs handlers late, with all signals blocked */
 	if (atomic_compare_exchange_strong(&dying, &nobody, self))
-		tell_end(number, info);
+		report_end(number, info);
 	else if (nobody != self) /* else it is a fault of the handler's own: there is no more to say */
 		for (;;)
 			pause(); /* another thread tells, and ends us all */

@@ -52,7 +52,7 @@
 	X(REDIS_UNTRACKED, "redis_untracked", WARN, "message", "It is not, and why.") \
 	X(REDIS_BREAKER_OPEN, "redis_breaker_open", WARN, "message", "Redis is too slow or fails: calls go on without it.") \
 	X(REDIS_BREAKER_CLOSED, "redis_breaker_closed", INFO, "message", "It answers in time again.") \
-	X(REDIS_NO_SCRIPTS, "redis_no_scripts", WARN, "message", "Redis runs no scripts for this gateway: purges are told without, in the order of the gateways' clocks.") \
+	X(REDIS_NO_SCRIPTS, "redis_no_scripts", WARN, "message", "Redis runs no scripts for this gateway: purges are published without, in the order of the gateways' clocks.") \
 	X(REDIS_NO_LEASES, "redis_no_leases", WARN, "message", "Redis refused the script of cache.redis.lease: every gateway fetches for itself.") \
 	X(PURGE_NOT_SHARED, "purge_not_shared", WARN, "message", "Redis refused to tell the others of a purge: it holds on this gateway only.") \
 	X(DISK_CACHE_UP, "disk_cache_up", INFO, "message", "The disk tier is open, with how many answers.") \

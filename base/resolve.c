@@ -21,12 +21,12 @@ struct resolve {
 	struct resolved resolved;  /* likewise */
 	TAILQ_ENTRY(resolve) next; /* m: in name->askers */
 };
-TAILQ_HEAD(askers, resolve);
+TAILQ_HEAD(waiters, resolve);
 
 /* A name that is being looked up, or waits for a thread. */
 struct name {
 	bool running;           /* m */
-	struct askers askers;   /* m: may be empty while it is running */
+	struct waiters waiters; /* m: may be empty while it is running */
 	TAILQ_ENTRY(name) next; /* m */
 	char host[];            /* c */
 };
@@ -66,11 +66,11 @@ static const char *find_addresses(const char *host, struct resolved *resolved)
 }
 
 /* The name is gone. */
-static void tell_askers_locked(struct name *name, const struct resolved *resolved, const char *why)
+static void answer_waiters_locked(struct name *name, const struct resolved *resolved, const char *why)
 {
 	struct resolve *resolve;
-	while ((resolve = TAILQ_FIRST(&name->askers))) {
-		TAILQ_REMOVE(&name->askers, resolve, next);
+	while ((resolve = TAILQ_FIRST(&name->waiters))) {
+		TAILQ_REMOVE(&name->waiters, resolve, next);
 		resolve->name = NULL;
 		resolve->resolved = *resolved;
 		resolve->why = why;
@@ -103,7 +103,7 @@ static void *look_up(void *context)
 		struct resolved resolved = { 0 };
 		const char *why = find_addresses(name->host, &resolved);
 		pthread_mutex_lock(&mutex);
-		tell_askers_locked(name, &resolved, why);
+		answer_waiters_locked(name, &resolved, why);
 		name = take_waiting_locked();
 		pthread_mutex_unlock(&mutex);
 	}
@@ -142,7 +142,7 @@ static struct name *add_name_locked(const char *host)
 	if (!name)
 		return NULL;
 	memcpy(name->host, host, len + 1);
-	TAILQ_INIT(&name->askers);
+	TAILQ_INIT(&name->waiters);
 	if (threads < RESOLVE_THREADS && !start_thread_locked(name)) {
 		free(name);
 		return NULL;
@@ -162,7 +162,7 @@ struct resolve *resolve_start(const char *host, struct loop *loop)
 	if (!resolve->name)
 		resolve->name = add_name_locked(host);
 	if (resolve->name)
-		TAILQ_INSERT_TAIL(&resolve->name->askers, resolve, next);
+		TAILQ_INSERT_TAIL(&resolve->name->waiters, resolve, next);
 	bool asked = resolve->name != NULL;
 	pthread_mutex_unlock(&mutex);
 	if (asked)
@@ -188,8 +188,8 @@ void resolve_stop(struct resolve *resolve)
 	pthread_mutex_lock(&mutex);
 	struct name *name = resolve->name;
 	if (name)
-		TAILQ_REMOVE(&name->askers, resolve, next);
-	if (name && !name->running && TAILQ_EMPTY(&name->askers)) {
+		TAILQ_REMOVE(&name->waiters, resolve, next);
+	if (name && !name->running && TAILQ_EMPTY(&name->waiters)) {
 		TAILQ_REMOVE(&names, name, next);
 		free(name);
 	}

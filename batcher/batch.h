@@ -73,7 +73,7 @@ void batch_sent(struct batch *batch, struct exchange *exchange, uint64_t now_us)
 /* This item is no longer in here. */
 void batch_drop(struct batch *batch, struct batch_item *item);
 
-/* What an item that leaves the batch now is told. */
+/* The facts for an item that leaves the batch now. */
 struct batch_facts batch_facts(const struct batch *batch, const struct batch_item *item, uint64_t now_us);
 
 #endif

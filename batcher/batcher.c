@@ -6,7 +6,7 @@
  *                          |                    |
  *                          +---- settled <------+   (expired, refused, no memory, shutting down)
  *
- * Whatever the batcher itself decides is put down first (ending_settle) and told last (ending_tell), when all lanes,
+ * Whatever the batcher itself decides is put down first (ending_settle) and delivered last (ending_deliver), when all lanes,
  * batches and heaps are in order again: so a callback may add and cancel as it likes.
  */
 #include "batcher/batcher.h"
@@ -197,7 +197,7 @@ void batcher_tick(struct batcher *batcher, uint64_t now_us)
 	sending_abort(batcher);
 	retry_wake(batcher, now_us);
 	sending_flush(batcher, now_us);
-	ending_tell(batcher);
+	ending_deliver(batcher);
 }
 
 /* Nobody waits and nothing travels (every item is in `expiries`), and there is no lane to be judged. */
@@ -240,7 +240,7 @@ void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t 
 			ending_forget(batcher, batch);
 	}
 	sending_abort(batcher);
-	ending_tell(batcher);
+	ending_deliver(batcher);
 }
 
 bool batcher_is_quiet(const struct batcher *batcher)

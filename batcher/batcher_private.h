@@ -86,7 +86,7 @@ struct batcher {
 	struct band_turns owed_bands; /* whose lanes have had less than their share of exchanges */
 	size_t waiting_items;         /* over all lanes */
 	size_t waiting_bytes;
-	struct batch_item_list settled; /* to be told */
+	struct batch_item_list settled; /* to be delivered */
 	struct provider_rates *rates;   /* held */
 	struct limiter limiter;         /* how many of `in_flight` at once */
 	enum limiter_state state_shown;
@@ -178,9 +178,9 @@ void ending_unqueue(struct batch *batch);
 void ending_bisection(struct batcher *batcher, struct batch *batch);
 /* Out of its lane or batch, not by an answer. */
 void ending_withdraw(struct batcher *batcher, struct batch_item *item);
-/* This is how it ends; ending_tell tells its owner. Takes the reference. The item is nowhere else any more. */
+/* This is how it ends; ending_deliver hands it to its owner. Takes the reference. The item is nowhere else any more. */
 void ending_settle(struct batcher *batcher, struct batch_item *item, struct answer *answer, struct batch_facts facts);
-void ending_tell(struct batcher *batcher);
+void ending_deliver(struct batcher *batcher);
 struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us);
 /* The provider wants to be left alone for longer than a call can wait: not before `until_us`. */
 struct answer *ending_rate_limited(const struct batcher *batcher, const struct lane *lane, uint64_t until_us,
@@ -210,9 +210,9 @@ void refused_keep(struct batch *batch, struct batch_item *item, struct answer *a
 void refused_call(void *context, size_t index, struct answer *answer);
 void refused_doubted(void *context, size_t index, struct answer *answer);
 /* No memory to send them again: they are told what the provider said. */
-void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);
+void refused_deliver(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us);
 /* The same to all that a bisection still holds. */
-void refused_tell_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us);
+void refused_deliver_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us);
 /* Up to `most` of those who live move into a batch of their own, to be sent again: it is in no list yet. NULL: no
  * memory. */
 struct batch *refused_part(struct batcher *batcher, struct batch *batch, size_t most, size_t room,

@@ -70,7 +70,7 @@ void ending_settle(struct batcher *batcher, struct batch_item *item, struct answ
 	TAILQ_INSERT_TAIL(&batcher->settled, item, next);
 }
 
-void ending_tell(struct batcher *batcher)
+void ending_deliver(struct batcher *batcher)
 {
 	struct batch_item *item;
 	while ((item = TAILQ_FIRST(&batcher->settled))) {

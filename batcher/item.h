@@ -39,7 +39,7 @@ struct batch_item {
 	void (*on_notification)(struct batch_item *item, enum mcp_notification_kind note, struct slice params);
 
 	/* the batcher's own; nothing to fill in */
-	TAILQ_ENTRY(batch_item) next;    /* waiting: in its caller's line; settled: among those to be told */
+	TAILQ_ENTRY(batch_item) next;    /* waiting: in its caller's line; settled: among those to be delivered */
 	TAILQ_ENTRY(batch_item) arrival; /* waiting: in its lane, oldest first */
 	TAILQ_ENTRY(batch_item) line;    /* waiting: over the whole batcher, by queued_us */
 	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */

@@ -103,7 +103,7 @@ void learned_answer(struct batcher *batcher, const struct batch *batch, const st
 }
 
 /* Of which class it tells; NULL: of none yet, its tools are still being told apart. */
-static struct lane_class *class_told(struct batcher *batcher, const struct batch *batch, double alone)
+static struct lane_class *find_class(struct batcher *batcher, const struct batch *batch, double alone)
 {
 	const struct tool_latency *latency = batch->learned ? &batch->learned->latency : NULL;
 	if (latency)
@@ -171,7 +171,7 @@ void learned_completed(struct batcher *batcher, const struct batch *batch, uint6
 		tool_latency_alone(&batch->learned->latency, alone);
 		note_latency(batcher, batch->learned, class_before);
 	}
-	struct lane_class *class = class_told(batcher, batch, alone);
+	struct lane_class *class = find_class(batcher, batch, alone);
 	if (!class)
 		return;
 	window_learn(&class->exchange, took_us);

@@ -360,7 +360,7 @@ static bool is_nearly_clear(const struct findings *found)
 
 /* Of those that were let out at once the fast ones complete first, and where exchanges take long and differ, what was
  * learned from those is far too little. The first round that is whole tells. */
-static bool tells_of_slow_ones(const struct limiter *limiter, const struct findings *found)
+static bool shows_slow_ones(const struct limiter *limiter, const struct findings *found)
 {
 	return limiter->state == LIMITER_START && limiter->clear_limit <= 0 && found->took_us >= VERY_SLOW_US;
 }
@@ -368,7 +368,7 @@ static bool tells_of_slow_ones(const struct limiter *limiter, const struct findi
 /* What begins cannot wait for rounds to be exact: where exchanges differ much and take long, that would be minutes. */
 static bool doubles_at_once(const struct limiter *limiter, const struct findings *found)
 {
-	bool goes_on = tells_of_slow_ones(limiter, found) || (found->full && is_nearly_clear(found));
+	bool goes_on = shows_slow_ones(limiter, found) || (found->full && is_nearly_clear(found));
 	return limiter->state == LIMITER_START && goes_on;
 }
 
@@ -378,7 +378,7 @@ static void end_start(struct limiter *limiter, const struct findings *found, uin
 		forget_provider(limiter, found, now_us);
 		return;
 	}
-	bool first = tells_of_slow_ones(limiter, found), near = first || is_nearly_clear(found);
+	bool first = shows_slow_ones(limiter, found), near = first || is_nearly_clear(found);
 	if (first)
 		correct_costs(limiter);
 	if (near)

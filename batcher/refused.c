@@ -121,7 +121,7 @@ void refused_doubted(void *context, size_t index, struct answer *answer)
 	refused_keep(batch, batch->items[index], answer);
 }
 
-void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)
+void refused_deliver(struct batcher *batcher, struct batch *batch, struct answer *refusal, uint64_t now_us)
 {
 	for (size_t i = 0; i < batch->count; i++) {
 		struct batch_item *item = batch->items[i];
@@ -134,11 +134,11 @@ void refused_tell(struct batcher *batcher, struct batch *batch, struct answer *r
 	}
 }
 
-void refused_tell_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us)
+void refused_deliver_all(struct batcher *batcher, struct bisection *bisection, struct answer *refusal, uint64_t now_us)
 {
-	refused_tell(batcher, bisection->candidates, refusal, now_us);
-	refused_tell(batcher, bisection->held, refusal, now_us);
-	refused_tell(batcher, bisection->cleared, refusal, now_us);
+	refused_deliver(batcher, bisection->candidates, refusal, now_us);
+	refused_deliver(batcher, bisection->held, refusal, now_us);
+	refused_deliver(batcher, bisection->cleared, refusal, now_us);
 }
 
 /* Whether it was put off only, not carried out in any part. */
@@ -227,7 +227,7 @@ static void try_next(struct batcher *batcher, struct batch *batch, uint64_t now_
 	bool no_memory;
 	struct batch *next = bisection_next(bisection, &no_memory);
 	if (no_memory)
-		refused_tell(batcher, bisection->candidates, bisection->refusal, now_us);
+		refused_deliver(batcher, bisection->candidates, bisection->refusal, now_us);
 	if (!next) {
 		ending_bisection(batcher, batch);
 		return;
@@ -254,7 +254,7 @@ static void ask_alone(struct batcher *batcher, struct batch *batch, uint64_t now
 		refused_requeue(batcher, batch, 1, 1, NULL);
 	}
 	if (batch->live > 0) /* no memory */
-		refused_tell(batcher, batch, batch->refusal, now_us);
+		refused_deliver(batcher, batch, batch->refusal, now_us);
 }
 
 static bool is_too_large(unsigned status)
@@ -275,13 +275,13 @@ static void split_batch(struct batcher *batcher, struct batch *batch, uint64_t n
 		try_next(batcher, batch, now_us);
 	}
 	if (batch->live > 0)
-		refused_tell(batcher, batch, batch->refusal, now_us);
+		refused_deliver(batcher, batch, batch->refusal, now_us);
 }
 
 /* Whatever it is asked, it fails: nothing is gained by asking on. */
 static void blame_provider(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
-	refused_tell_all(batcher, batch->bisection, batch->bisection->refusal, now_us);
+	refused_deliver_all(batcher, batch->bisection, batch->bisection->refusal, now_us);
 	ending_bisection(batcher, batch);
 }
 

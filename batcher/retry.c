@@ -62,7 +62,7 @@ void retry_completed(struct batcher *batcher, struct batch *batch, uint64_t now_
 	if (retry_budget_take(upstream_retry_budget(batcher->upstream), batch->live))
 		other = refused_part(batcher, batch, batch->live, batch->live, NULL);
 	if (!other) {
-		refused_tell(batcher, batch, batch->refusal, now_us);
+		refused_deliver(batcher, batch, batch->refusal, now_us);
 		return;
 	}
 	other->paid = true;

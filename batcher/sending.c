@@ -360,9 +360,9 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 /* As much has been sent again as may be: what the provider said stands. */
 static void refuse_repeat(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
-	refused_tell(batcher, batch, batch->said, now_us);
+	refused_deliver(batcher, batch, batch->said, now_us);
 	if (batch->bisection)
-		refused_tell_all(batcher, batch->bisection, batch->said, now_us);
+		refused_deliver_all(batcher, batch->bisection, batch->said, now_us);
 	ending_bisection(batcher, batch);
 	batch_free(batch);
 }
@@ -384,7 +384,7 @@ static void send_again(struct batcher *batcher, struct lane *lane, uint64_t now_
 	if (!reserve_calls(batcher, batch->room)) {
 		struct answer *refusal =
 			answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later.");
-		refused_tell(batcher, batch, refusal, now_us);
+		refused_deliver(batcher, batch, refusal, now_us);
 		answer_unref(refusal);
 		ending_bisection(batcher, batch);
 		batch_free(batch);

@@ -22,7 +22,7 @@ enum {
 struct cache {
 	struct validity rule;                        /* safe inside */
 	struct memory *memory;                       /* c: NULL: no memory tier */
-	bool tells;                                  /* c: purges get their numbers from outside */
+	bool publishes;                              /* c: purges get their numbers from outside */
 	atomic_uint_fast64_t own_stores[OWN_STORES]; /* a */
 	/* of the sweep, by one thread */
 	size_t sweep_at;            /* its place in memory */
@@ -359,9 +359,9 @@ struct memory_stats cache_memory_stats(struct cache *cache)
 
 /* --- purges --- */
 
-void cache_tell_purges(struct cache *cache)
+void cache_publish_purges(struct cache *cache)
 {
-	cache->tells = true;
+	cache->publishes = true;
 }
 
 struct validity *cache_rule(struct cache *cache)
@@ -385,7 +385,7 @@ static void take_out(struct cache *cache, const struct purge_scope *scope)
 uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope)
 {
 	char text[PURGE_TEXT_BYTES];
-	uint64_t event = purges_note_own(&cache->rule.purges, purge_scope_write(scope, text), cache->tells);
+	uint64_t event = purges_note_own(&cache->rule.purges, purge_scope_write(scope, text), cache->publishes);
 	take_out(cache, scope);
 	return event;
 }

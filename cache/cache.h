@@ -124,8 +124,8 @@ struct entry *cache_peek(struct cache *cache, const uint8_t *digest);
 
 /* --- purges --- */
 
-/* Purges are told to a fleet, or written to a disk, which number them. Before the first one. */
-void cache_tell_purges(struct cache *cache);
+/* Purges are published to a fleet, or written to a disk, which number them. Before the first one. */
+void cache_publish_purges(struct cache *cache);
 /* From now on nothing that this scope covers is served. One key's answer leaves memory at once, the others by and by
  * (cache_sweep). Returns the event. */
 uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope);

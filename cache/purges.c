@@ -287,7 +287,7 @@ static struct purge_fact *find_fact(struct purges *purges, struct slice text)
 }
 
 /* Where what this text names is noted. A scope that finds no room becomes one of everything, which covers what all the
- * others do, and is told if one of them would have been: *to says so then. */
+ * others do, and is published if one of them would have been: *to says so then. */
 static struct purge_fact *place_locked(struct purges *purges, struct slice text, struct purge_fact *to)
 {
 	const struct purge_scope scope = purge_scope_read(text);
@@ -341,7 +341,7 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number)
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
 	if (!is_old_news(purges, fact, number)) {
-		if (fact && !fact->number) { /* ours of the same scope is newer still, and waits to be told */
+		if (fact && !fact->number) { /* ours of the same scope is newer still, and waits to be published */
 			to.number = 0;
 			to.state = PURGE_UNTOLD;
 		}
@@ -366,7 +366,7 @@ uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet)
 	return event;
 }
 
-/* --- telling --- */
+/* --- publishing --- */
 
 /* NULL: none waits. */
 static struct purge_fact *find_waiting(struct purges *purges, struct purge_news *news)
@@ -402,7 +402,7 @@ bool purges_take_waiting(struct purges *purges, struct purge_news *news)
 	return fact != NULL;
 }
 
-void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before)
+void purges_published(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before)
 {
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
@@ -429,13 +429,13 @@ void purges_keep_here(struct purges *purges, struct slice text)
 	pthread_mutex_unlock(&purges->mutex);
 }
 
-bool purges_is_told(struct purges *purges, struct slice text)
+bool purges_is_published(struct purges *purges, struct slice text)
 {
 	pthread_mutex_lock(&purges->mutex);
 	const struct purge_fact *fact = find_fact(purges, text), *all = find_fact(purges, (struct slice){ "", 0 });
-	bool told = (!fact || fact->state == PURGE_KNOWN) && (!all || all->state == PURGE_KNOWN);
+	bool published = (!fact || fact->state == PURGE_KNOWN) && (!all || all->state == PURGE_KNOWN);
 	pthread_mutex_unlock(&purges->mutex);
-	return told;
+	return published;
 }
 
 /* Calls `visit` for every fact there is. */

@@ -48,9 +48,9 @@ bool purge_read_digest(struct slice hex, uint8_t *digest);
 
 /* Whether the fleet has heard of a purge. */
 enum purge_state {
-	PURGE_KNOWN,   /* yes; or there is no fleet, or it cannot be told */
+	PURGE_KNOWN,   /* yes; or there is no fleet, or it cannot be published */
 	PURGE_UNTOLD,  /* no, and so it has no number */
-	PURGE_MISSING, /* yes, and Redis has lost it: it is to be told once more, under its number */
+	PURGE_MISSING, /* yes, and Redis has lost it: it is to be published once more, under its number */
 	PURGE_SAID     /* on its way */
 };
 
@@ -110,11 +110,11 @@ static inline uint64_t purges_number(const struct purges *purges)
 /* A purge with its number. Of the same scope the newer one counts. When there is no room, all become one of everything.
  * Numbers above PURGE_NUMBER_MAX are the caller's to refuse. */
 void purges_note(struct purges *purges, struct slice text, uint64_t number);
-/* A purge that was asked for here. `fleet`: it has no number, and waits to be told; else it gets the next one. Returns
+/* A purge that was asked for here. `fleet`: it has no number, and waits to be published; else it gets the next one. Returns
  * its event. */
 uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet);
 
-/* One that is to be told. number 0: it is to be given one. */
+/* One that is to be published. number 0: it is to be given one. */
 struct purge_news {
 	uint64_t event, number;
 	size_t len;
@@ -123,19 +123,19 @@ struct purge_news {
 /* The next that waits; it is SAID from then on. False: none does. */
 bool purges_take_waiting(struct purges *purges, struct purge_news *news);
 /*
- * What was asked for at that event has been told, under this number; without effect if it has been asked for since.
+ * What was asked for at that event has been published, under this number; without effect if it has been asked for since.
  *
  * before  the number that the same had there until then, by somebody else maybe, of whom nothing may have been heard: if
  *         it is newer than what was known when this was asked for, what was fetched since is older than that one. 0:
  *         none.
  */
-void purges_told(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before);
-/* It cannot be told: it holds here, and stays newer than whatever comes from outside. */
+void purges_published(struct purges *purges, struct slice text, uint64_t event, uint64_t number, uint64_t before);
+/* It cannot be published: it holds here, and stays newer than whatever comes from outside. */
 void purges_keep_here(struct purges *purges, struct slice text);
 /* Nobody knows whether what is SAID has been heard: it waits again. */
 void purges_say_again(struct purges *purges);
 /* Whether nothing waits or is on its way of what this text names. */
-bool purges_is_told(struct purges *purges, struct slice text);
+bool purges_is_published(struct purges *purges, struct slice text);
 /* Whether there is one of a single key that has a number. */
 bool purges_knows_keys(const struct purges *purges);
 /* What Redis holds is noted between these two. What it should hold and does not is MISSING after the second; of keys it

@@ -383,7 +383,7 @@ enum metric_type {
 	X(REDIS_TRACKING, "redis_tracking", GAUGE, NONE, NONE, "1 while what other gateways replace and purge is heard of.") \
 	X(REDIS_INVALIDATIONS, "redis_invalidations_total", COUNTER, NONE, NONE, "Values in Redis of which this gateway was told that they had changed.") \
 	X(REDIS_PURGES_KNOWN, "redis_purges_known", GAUGE, NONE, NONE, "1 while this process knows what the fleet has purged.") \
-	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges told to the other gateways, or by them.") \
+	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges published to the other gateways, or heard from them.") \
 	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.") \

@@ -34,15 +34,15 @@ struct job {
 	const struct upstream_events *events;
 	void *context;
 	uint64_t deadline_us;
-	bool aborted; /* nobody is to be told; the provider works on all the same */
+	bool aborted; /* nobody is to be answered; the provider works on all the same */
 	bool holds_slot;
 	bool breaks;      /* it ends without an answer */
 	unsigned refused; /* the status with which it ends as a whole; 0: it does not */
 	bool unreachable; /* nothing was sent */
 	struct loop_timer timer;
 	TAILQ_ENTRY(job) next;
-	uint64_t frozen_us; /* what freezes have added */
-	size_t count, told; /* calls; of those, the ones who have their answer or refusal */
+	uint64_t frozen_us;      /* what freezes have added */
+	size_t count, delivered; /* calls; of those, the ones who have their answer or refusal */
 	struct part parts[];
 };
 
@@ -160,7 +160,7 @@ static uint64_t episode_end_us(const struct place *place)
 
 static void arm_job(struct job *job)
 {
-	loop_arm(loop_of(job), &job->timer, clock_add(job->parts[job->told].at_us, job->frozen_us));
+	loop_arm(loop_of(job), &job->timer, clock_add(job->parts[job->delivered].at_us, job->frozen_us));
 }
 
 static void start_job(struct job *job)
@@ -264,7 +264,7 @@ static struct answer *whole_answer(const struct job *job)
 				     "The provider refused the request as a whole.");
 }
 
-static void tell_refusal(struct job *job, const struct part *part, struct answer *answer)
+static void deliver_refusal(struct job *job, const struct part *part, struct answer *answer)
 {
 	bool again = part->repeatable && !job->unreachable && job->events->refused;
 	if (again)
@@ -276,7 +276,7 @@ static void tell_refusal(struct job *job, const struct part *part, struct answer
 		job->events->answered(job->context, part->index, answer_ref(answer));
 }
 
-/* It is out of the provider's hands already: whoever is left is told, and the exchange is over. */
+/* It is out of the provider's hands already: whoever is left has it delivered, and the exchange is over. */
 static void end_refused(struct job *job)
 {
 	uint64_t now_us = loop_now(loop_of(job));
@@ -285,8 +285,8 @@ static void end_refused(struct job *job)
 		return;
 	struct answer *answer = whole_answer(job);
 	enum outcome outcome = answer->outcome;
-	for (; job->told < job->count && !job->aborted; job->told++)
-		tell_refusal(job, &job->parts[job->told], answer);
+	for (; job->delivered < job->count && !job->aborted; job->delivered++)
+		deliver_refusal(job, &job->parts[job->delivered], answer);
 	answer_unref(answer);
 	if (!job->aborted)
 		job->events->completed(job->context, outcome);
@@ -328,12 +328,12 @@ static void job_due(struct loop_timer *timer, uint64_t now_us)
 		end_refused(job);
 		return;
 	}
-	while (job->told < job->count && clock_add(job->parts[job->told].at_us, job->frozen_us) <= now_us) {
-		size_t index = job->parts[job->told++].index;
+	while (job->delivered < job->count && clock_add(job->parts[job->delivered].at_us, job->frozen_us) <= now_us) {
+		size_t index = job->parts[job->delivered++].index;
 		if (!job->aborted)
 			job->events->answered(job->context, index, answer_ref(place->simulated->answer));
 	}
-	if (job->told < job->count)
+	if (job->delivered < job->count)
 		arm_job(job);
 	else
 		end_answered(job);

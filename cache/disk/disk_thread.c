@@ -221,7 +221,7 @@ static enum disk_fault note_purges(struct disk *disk)
 		if (fault == DISK_OK)
 			fault = disk_store_commit_for_good(disk->store);
 		if (fault == DISK_OK)
-			purges_told(purges, text, news.event, number, 0);
+			purges_published(purges, text, news.event, number, 0);
 	}
 	if (fault != DISK_OK)
 		purges_say_again(purges);

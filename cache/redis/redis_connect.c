@@ -120,9 +120,9 @@ static void come_up(struct redis_connection *connection, uint64_t now_us)
 	connection->up_us = now_us;
 	connection->ups++;
 	redis_name_target(connection, target, sizeof target);
-	if (connection->ups == 1 || connection->told[0])
+	if (connection->ups == 1 || connection->logged[0])
 		log_message(&EVENT_REDIS_CONNECTED, "%s as %s", target, connection->client_name);
-	connection->told[0] = '\0';
+	connection->logged[0] = '\0';
 	if (connection->hooks.up)
 		connection->hooks.up(connection->hooks.context, now_us);
 }

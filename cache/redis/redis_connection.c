@@ -80,9 +80,9 @@ static void wait_to_retry(struct redis_connection *connection, uint64_t now_us)
 /* Once per kind of failure: a Redis that is away for a night is not a line a second. */
 static void log_failure(struct redis_connection *connection, const char *why, bool was_up)
 {
-	if (!was_up && strcmp(connection->told, why) == 0)
+	if (!was_up && strcmp(connection->logged, why) == 0)
 		return;
-	snprintf(connection->told, sizeof connection->told, "%s", why);
+	snprintf(connection->logged, sizeof connection->logged, "%s", why);
 	log_message(was_up ? &EVENT_REDIS_LOST : &EVENT_REDIS_FAILED, "%s", why);
 }
 

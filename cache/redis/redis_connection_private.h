@@ -52,7 +52,7 @@ struct redis_connection {
 	size_t step_count, step_at;
 
 	struct redis_slots slots;
-	char told[REDIS_WHY_BYTES]; /* the last failure in the log */
+	char logged[REDIS_WHY_BYTES]; /* the last failure in the log */
 };
 
 /* --- redis_connection.c --- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* redis_purges.c: the purges of a fleet: told to Redis, read from its list, heard from its channel. */
+/* redis_purges.c: the purges of a fleet: published to Redis, read from its list, heard from its channel. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -11,7 +11,7 @@
 
 /*
  * KEYS: purges of scopes, of keys, and the value of a key's. ARGV: channel, sender, scope, the largest number known
- * there, and what sort of purge it is: '' is numbered here, a number is told once more under that one, 'create' is of
+ * there, and what sort of purge it is: '' is numbered here, a number is published once more under that one, 'create' is of
  * everything, and begins a list where there is none.
  *
  * A list that is not there has been lost (evicted, or all of Redis was): what it held nobody knows here, so it begins
@@ -128,7 +128,7 @@ void redis_purges_scopes_read(struct redis_tracking *tracking, enum command_end 
 }
 
 /* One that has lost its list while nobody listened may have lost any purge: everything older is refused. While this
- * process listens its own list is whole, and is told again. */
+ * process listens its own list is whole, and is published again. */
 void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply)
 {
 	static const struct purge_scope everything;
@@ -140,8 +140,8 @@ void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end en
 	bool from_start = tracking->keys_read == 0;
 	tracking->keys_read = largest > tracking->keys_read ? largest : tracking->keys_read;
 	purges_read_end(purges_of(tracking), from_start ? largest : PURGE_NUMBER_MAX);
-	bool tells_all = !purges_is_told(purges_of(tracking), (struct slice){ "", 0 });
-	if (tracking->was_empty && !tracking->synced && !tells_all)
+	bool publish_all = !purges_is_published(purges_of(tracking), (struct slice){ "", 0 });
+	if (tracking->was_empty && !tracking->synced && !publish_all)
 		tracking->created = cache_purge(tracking->cache, &everything);
 	tracking->list = LIST_READ;
 	meter_set(tracking->meter, METRIC_ID_REDIS_PURGES_KNOWN, 0, 0, 1);
@@ -262,7 +262,7 @@ static void purge_refused(struct redis_tracking *tracking, const struct purge_ne
 		purges_say_again(purges_of(tracking));
 		log_message(&EVENT_REDIS_NO_SCRIPTS,
 			    "Redis refused the script that tells the other gateways of a purge (%.100s): "
-			    "purges are told without it, in the order of the gateways' clocks",
+			    "purges are published without it, in the order of the gateways' clocks",
 			    why ? why : "no text");
 		return;
 	}
@@ -275,7 +275,7 @@ static void purge_refused(struct redis_tracking *tracking, const struct purge_ne
 }
 
 /* "NUMBER BEFORE", or one number: nothing was there. */
-static uint64_t read_told(struct slice reply, uint64_t *before)
+static uint64_t read_published(struct slice reply, uint64_t *before)
 {
 	const char *blank = memchr(reply.at, ' ', reply.len);
 	size_t len = blank ? (size_t)(blank - reply.at) : reply.len;
@@ -283,7 +283,7 @@ static uint64_t read_told(struct slice reply, uint64_t *before)
 	return read_number((struct slice){ reply.at, len });
 }
 
-void redis_purges_told(struct redis_job *job, enum command_end end, const redisReply *reply)
+void redis_purges_published(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
 	struct redis_tracking *tracking = job->tracking;
 	const struct purge_news *news = job->news;
@@ -291,14 +291,15 @@ void redis_purges_told(struct redis_job *job, enum command_end end, const redisR
 	/* ZADD says that the same was there, not since when */
 	uint64_t before = plain && reply->integer == 0 ? PURGE_NUMBER_MAX : 0, number = plain ? news->number : 0;
 	if (end == COMMAND_ANSWERED && !plain)
-		number = read_told(text_of(reply), &before);
+		number = read_published(text_of(reply), &before);
 	if (number) {
 		if (news->event != tracking->created && (plain || !news->number))
 			count_purge(tracking, PURGE_SENT);
-		purges_told(purges_of(tracking), (struct slice){ news->text, news->len }, news->event, number, before);
+		purges_published(purges_of(tracking), (struct slice){ news->text, news->len }, news->event, number,
+				 before);
 	} else if (end == COMMAND_REFUSED && !is_passing(redis_trouble_of(reply))) {
 		purge_refused(tracking, news, reply->str);
-	} else { /* maybe it was told: twice does no harm */
+	} else { /* maybe it was published: twice does no harm */
 		purges_say_again(purges_of(tracking));
 		tracking->say_us = loop_now(tracking->loop) + HEARTBEAT_US;
 	}

@@ -247,7 +247,7 @@ static bool hinders_reading(enum redis_trouble trouble)
 	return trouble != REDIS_TROUBLE_READONLY && trouble != REDIS_TROUBLE_FULL && trouble != REDIS_TROUBLE_MISCONF;
 }
 
-static void tell_breaker(struct redis_tier *tier, enum redis_trouble trouble, const char *text, uint64_t now_us)
+static void report_breaker(struct redis_tier *tier, enum redis_trouble trouble, const char *text, uint64_t now_us)
 {
 	bool was_open = tier->breaker.open;
 	if (trouble == REDIS_TROUBLE_TIMEOUT)
@@ -324,7 +324,7 @@ static void take_reply(struct redis_command *command, enum command_end end, cons
 	if (operation->kind == REDIS_COMMAND_PROBE)
 		end_probe(tier, trouble, now_us);
 	else if (!script || end != COMMAND_REFUSED)
-		tell_breaker(tier, trouble, end == COMMAND_REFUSED ? reply->str : "replies make no sense", now_us);
+		report_breaker(tier, trouble, end == COMMAND_REFUSED ? reply->str : "replies make no sense", now_us);
 	bool wrong_server = trouble == REDIS_TROUBLE_READONLY && tier->settings->sentinel_name;
 	if (operation->lookup)
 		end_get(operation, reply, trouble);

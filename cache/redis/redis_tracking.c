@@ -66,9 +66,9 @@ bool redis_job_run(struct redis_tracking *tracking, enum redis_job_kind kind, si
 
 static void log_untracked(struct redis_tracking *tracking, const char *why)
 {
-	if (strcmp(tracking->told, why) == 0)
+	if (strcmp(tracking->logged, why) == 0)
 		return;
-	snprintf(tracking->told, sizeof tracking->told, "%s", why);
+	snprintf(tracking->logged, sizeof tracking->logged, "%s", why);
 	log_message(
 		&EVENT_REDIS_UNTRACKED,
 		"%s; what other gateways replace is noticed after cache.redis.untracked_ttl until it is heard again",
@@ -157,7 +157,7 @@ static void settle_session(struct redis_tracking *tracking)
 	validity_synced(cache_rule(tracking->cache));
 	meter_set(tracking->meter, METRIC_ID_REDIS_TRACKING, 0, 0, 1);
 	log_message(&EVENT_REDIS_TRACKED, "what other gateways change is heard of");
-	tracking->told[0] = '\0';
+	tracking->logged[0] = '\0';
 }
 
 /* --- what others change --- */
@@ -255,7 +255,7 @@ static void take_result(struct redis_job *job, enum command_end end, const redis
 		take_verified(job, end, reply);
 		break;
 	case JOB_PURGE:
-		redis_purges_told(job, end, reply);
+		redis_purges_published(job, end, reply);
 		break;
 	case JOB_HEARTBEAT:
 	case JOB_DELETE:
@@ -309,7 +309,8 @@ static void subscriber_down(void *context, enum redis_trouble trouble, const cha
 
 /* --- the subscriber --- */
 
-static void id_told(struct redis_command *command, enum command_end end, const redisReply *reply, uint64_t took_us)
+static void take_client_id(struct redis_command *command, enum command_end end, const redisReply *reply,
+			   uint64_t took_us)
 {
 	struct redis_tracking *tracking = container_of(command, struct redis_tracking, ask_id);
 	const char *prefix = tracking->settings->prefix;
@@ -337,7 +338,7 @@ static void subscriber_up(void *context, uint64_t now_us)
 {
 	struct redis_tracking *tracking = context;
 	const struct slice argv[] = { SLICE("CLIENT"), SLICE("ID") };
-	tracking->ask_id = (struct redis_command){ .done = id_told };
+	tracking->ask_id = (struct redis_command){ .done = take_client_id };
 	if (!redis_connection_send(tracking->subscriber, &tracking->ask_id, countof(argv), argv, now_us))
 		close_session(tracking, "out of memory", false, now_us);
 }

@@ -24,7 +24,7 @@
 struct redis_tracking;
 
 /*
- * settings  frozen, outlive it, as the cache does; cache_tell_purges, and validity_share if there is tracking, must have
+ * settings  frozen, outlive it, as the cache does; cache_publish_purges, and validity_share if there is tracking, must have
  *           been called.
  * NULL when memory is out. Main thread; all else on the loop's.
  */

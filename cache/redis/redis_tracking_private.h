@@ -55,7 +55,7 @@ struct redis_tracking {
 	bool was_empty;     /* the list just read */
 	uint64_t keys_read; /* purges of keys are read up to this number */
 	uint64_t poll_us;   /* when it is read again while nothing is heard */
-	uint64_t say_us;    /* when what could not be told is told again */
+	uint64_t say_us;    /* when what could not be published is published again */
 	bool plain;         /* Redis runs no scripts for us */
 	uint64_t created;   /* the event of our purge of everything that begins a list; 0: none */
 	struct purge_news said[SAID_MAX], *said_spare[SAID_MAX];
@@ -71,7 +71,7 @@ struct redis_tracking {
 
 	bool closing; /* both are being dropped */
 	uint64_t hold_us, held_until_us;
-	char told[128]; /* the last reason logged */
+	char logged[128]; /* the last reason logged */
 
 	struct redis_job jobs[JOBS], *spare;
 };
@@ -102,8 +102,8 @@ void redis_purges_scopes_read(struct redis_tracking *tracking, enum command_end 
 void redis_purges_keys_read(struct redis_tracking *tracking, enum command_end end, const redisReply *reply);
 /* Tell those that wait, as far as that goes now. */
 void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us);
-/* What became of one that was told. */
-void redis_purges_told(struct redis_job *job, enum command_end end, const redisReply *reply);
+/* What became of one that was published. */
+void redis_purges_published(struct redis_job *job, enum command_end end, const redisReply *reply);
 /* Another gateway's, from the channel. */
 void redis_purges_take(struct redis_tracking *tracking, struct slice message);
 

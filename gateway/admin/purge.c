@@ -40,13 +40,14 @@ static bool is_swept(const struct purging *purging)
 	return cache_is_swept(purging->worker->gateway->cache, purging->event);
 }
 
-static bool is_told(const struct purging *purging)
+static bool is_published(const struct purging *purging)
 {
 	struct purges *purges = &cache_rule(purging->worker->gateway->cache)->purges;
-	return !purging->worker->tracking || purges_is_told(purges, (struct slice){ purging->text, purging->text_len });
+	return !purging->worker->tracking ||
+	       purges_is_published(purges, (struct slice){ purging->text, purging->text_len });
 }
 
-/* What is not done yet will be; it holds all the same: nothing of it is served, here at once, elsewhere when told. */
+/* What is not done yet will be; it holds all the same: nothing of it is served, here at once, elsewhere when published. */
 static void reply_purged(struct purging *purging)
 {
 	const struct worker *worker = purging->worker;
@@ -58,7 +59,7 @@ static void reply_purged(struct purging *purging)
 	if (!is_swept(purging))
 		buf_put_text(&text, ",\"memory\":\"sweeping\"");
 	if (worker->tracking)
-		buf_printf(&text, ",\"fleet\":\"%s\"", is_told(purging) ? "told" : "pending");
+		buf_printf(&text, ",\"fleet\":\"%s\"", is_published(purging) ? "published" : "pending");
 	if (purging->has_disk)
 		buf_printf(&text, ",\"disk\":{\"status\":\"%s\",\"purged\":%zu}",
 			   !purging->home  ? "pending"
@@ -74,7 +75,7 @@ static void reply_purged(struct purging *purging)
 static void look_again(struct loop_timer *timer, uint64_t now_us)
 {
 	struct purging *purging = container_of(timer, struct purging, timer);
-	bool over = is_swept(purging) && is_told(purging) && (!purging->has_disk || purging->home);
+	bool over = is_swept(purging) && is_published(purging) && (!purging->has_disk || purging->home);
 	if (purging->request && !over && now_us < purging->until_us) {
 		loop_arm(purging->worker->loop, timer, now_us + LOOK_AGAIN_US);
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * purge.h: DELETE /admin/cache. A purge holds as soon as it is noted (cache_purge); the operator is answered when what it
- * covers has left memory and the disk, and the fleet has been told, or after two seconds. Worker 0's thread.
+ * covers has left memory and the disk, and it is published to the fleet, or after two seconds. Worker 0's thread.
  */
 #ifndef JITNEY_GATEWAY_ADMIN_PURGE_H
 #define JITNEY_GATEWAY_ADMIN_PURGE_H

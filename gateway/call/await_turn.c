@@ -42,7 +42,7 @@ static void client_left(struct request *request)
 	end_wait(request->waits_for);
 }
 
-static void tell_late(struct loop_timer *timer, uint64_t now_us)
+static void refuse_late(struct loop_timer *timer, uint64_t now_us)
 {
 	struct turn_wait *wait = container_of(timer, struct turn_wait, timer);
 	struct turn_wait copy = *wait;
@@ -71,7 +71,7 @@ static bool put_aside(struct worker *worker, struct request *request, const stru
 		free(wait);
 		return false;
 	}
-	*wait = (struct turn_wait){ worker, request, wire, serve, LOOP_TIMER_INIT(tell_late), { 0 } };
+	*wait = (struct turn_wait){ worker, request, wire, serve, LOOP_TIMER_INIT(refuse_late), { 0 } };
 	TAILQ_INSERT_TAIL(&worker->turns.waits, wait, next);
 	uint64_t deadline_us = own_deadline_us(request);
 	if (deadline_us != CLOCK_NEVER)

@@ -159,11 +159,11 @@ struct export_file {
 	size_t lines, bytes;
 	char last[64]; /* the last bytes that came: the end line is there, if all came */
 	size_t last_len;
-	bool tell;
-	uint64_t told_us;
+	bool report;
+	uint64_t reported_us;
 };
 
-static void tell_exported(const struct export_file *out)
+static void report_exported(const struct export_file *out)
 {
 	fprintf(stderr, "\r%zu answers, %.1f MiB ", out->lines > 1 ? out->lines - 1 : 0,
 		(double)out->bytes / (1 << 20));
@@ -187,9 +187,9 @@ static bool write_piece(void *context, struct slice piece)
 			out->lines++;
 	keep_last(out, piece);
 	uint64_t now_us = clock_now_us();
-	if (out->tell && now_us - out->told_us > 100 * CLOCK_US_PER_MS) {
-		out->told_us = now_us;
-		tell_exported(out);
+	if (out->report && now_us - out->reported_us > 100 * CLOCK_US_PER_MS) {
+		out->reported_us = now_us;
+		report_exported(out);
 	}
 	return fwrite(piece.at, 1, piece.len, out->file) == piece.len;
 }
@@ -215,7 +215,7 @@ static int export_to(const struct cli_client *setup, const char *path, struct ex
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX), .sink = write_piece, .sink_context = out };
 	int code = ask_gateway(setup, "GET", target, &reply);
 	buf_fini(&reply.body);
-	if (out->tell)
+	if (out->report)
 		fputs("\r\033[K", stderr);
 	if (code == EXIT_SUCCESS && !has_end(out, &count)) {
 		fputs("jitney: the export broke off: its end is missing\n", stderr);
@@ -233,7 +233,7 @@ static int export_to(const struct cli_client *setup, const char *path, struct ex
 static int run_export(const struct cli_client *setup, const char *path)
 {
 	bool standard = !path || strcmp(path, "-") == 0;
-	struct export_file out = { .file = standard ? stdout : fopen(path, "we"), .tell = isatty(STDERR_FILENO) };
+	struct export_file out = { .file = standard ? stdout : fopen(path, "we"), .report = isatty(STDERR_FILENO) };
 	if (!out.file) {
 		fprintf(stderr, "jitney: %s: %s\n", path, strerror(errno));
 		return EXIT_FAILURE;
@@ -255,7 +255,7 @@ struct import_file {
 	struct buf piece; /* the head and some lines */
 	size_t head_len;
 	uint64_t imported, known, no_room, expired, damaged;
-	bool ended, tell;
+	bool ended, report;
 };
 
 static bool read_line(struct import_file *in, struct slice *line)
@@ -300,7 +300,7 @@ static int send_piece(struct import_file *in)
 		code = EXIT_FAILURE;
 	buf_fini(&reply.body);
 	in->piece.len = in->head_len;
-	if (in->tell && in->all)
+	if (in->report && in->all)
 		fprintf(stderr, "\r%llu answers, %d%% ", (unsigned long long)in->imported,
 			(int)(100 * in->bytes / in->all));
 	return code;
@@ -325,7 +325,7 @@ static int import_lines(struct import_file *in)
 	return code == EXIT_SUCCESS && in->piece.len > in->head_len ? send_piece(in) : code;
 }
 
-static void tell_import(const struct import_file *in)
+static void report_import(const struct import_file *in)
 {
 	printf("imported  %llu\nknown     %llu\nno room   %llu\nexpired   %llu\ndamaged   %llu\n",
 	       (unsigned long long)in->imported, (unsigned long long)in->known, (unsigned long long)in->no_room,
@@ -346,10 +346,10 @@ static int import_from(struct import_file *in, const char *path)
 	buf_put_char(&in->piece, '\n');
 	in->head_len = in->piece.len;
 	int code = import_lines(in);
-	if (in->tell)
+	if (in->report)
 		fputs("\r\033[K", stderr);
 	if (code == EXIT_SUCCESS)
-		tell_import(in);
+		report_import(in);
 	return code == EXIT_SUCCESS && in->ended ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -368,7 +368,7 @@ static int run_import(const struct cli_client *setup, const char *path)
 	struct import_file in = { .setup = setup,
 				  .file = standard ? stdin : fopen(path, "re"),
 				  .piece = BUF_INIT(LINE_BYTES_MAX),
-				  .tell = isatty(STDERR_FILENO) };
+				  .report = isatty(STDERR_FILENO) };
 	if (!in.file) {
 		fprintf(stderr, "jitney: %s: %s\n", path, strerror(errno));
 		return EXIT_FAILURE;

@@ -229,7 +229,7 @@ static int64_t sum_of(const struct run *run, enum metric metric)
 	return sum;
 }
 
-static void tell_moment(struct run *run, uint64_t now_us)
+static void report_moment(struct run *run, uint64_t now_us)
 {
 	const struct simulation *simulation = run->simulation;
 	struct simulation_moment *moment = &run->moment;
@@ -270,7 +270,7 @@ static bool run_turn(struct run *run, uint64_t now_us)
 		if (!come_in(run, now_us))
 			return false;
 	batcher_tick(run->batcher, now_us);
-	tell_moment(run, now_us);
+	report_moment(run, now_us);
 	return !run->no_memory;
 }
 

@@ -192,7 +192,7 @@ static bool is_there(const struct upstream_draft *draft)
 	return false;
 }
 
-static void tell_missing(const struct config *config, const struct upstream_draft *draft, struct buf *errors)
+static void report_missing(const struct config *config, const struct upstream_draft *draft, struct buf *errors)
 {
 	bool secret = secrets_have(&config->secrets, draft->command);
 	const char *why = "; install it, or write its path";
@@ -219,7 +219,7 @@ bool config_programs(const struct config *config, struct buf *errors)
 		bool below = strchr(draft->command, '/') && draft->command[0] != '/';
 		bool there = is_there(draft);
 		if (!there && (cwd_there || !below))
-			tell_missing(config, draft, errors);
+			report_missing(config, draft, errors);
 		all = all && cwd_there && there;
 	}
 	return all;

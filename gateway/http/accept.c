@@ -221,7 +221,7 @@ static bool have_spare(struct http *http)
 	return http->spare_fd >= 0;
 }
 
-static void tell_of_lack(struct http *http)
+static void report_shortage(struct http *http)
 {
 	uint64_t now_us = loop_now(http->loop);
 	if (!http->starved_us || http->starved_us + SPELL_GAP_US <= now_us)
@@ -237,7 +237,7 @@ static void tell_of_lack(struct http *http)
 static bool accept_with_spare(struct http *http)
 {
 	struct sockaddr_in6 peer;
-	tell_of_lack(http);
+	report_shortage(http);
 	if (!have_spare(http))
 		return false;
 	close(http->spare_fd);

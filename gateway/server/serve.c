@@ -139,7 +139,7 @@ static bool make_gateway(struct process *process)
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
 	metrics_on_scrape(gateway->metrics, show_limits, config);
 	if (config->redis || config->disk)
-		cache_tell_purges(gateway->cache);
+		cache_publish_purges(gateway->cache);
 	if (config->redis && config->redis->tracking)
 		validity_share(cache_rule(gateway->cache), config->redis->untracked_us);
 	if (config->redis)

@@ -271,7 +271,7 @@ static void drain_worker(struct worker *worker)
 }
 
 /* Tell once a second how busy the loop is, and how long it kept others waiting. */
-static void tell_load(struct worker *worker)
+static void publish_load(struct worker *worker)
 {
 	uint64_t now_us = loop_now(worker->loop);
 	if (now_us < worker->load_due_us)
@@ -298,7 +298,7 @@ static void *run_worker(void *context)
 	crash_handler_thread();
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
 		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
-		tell_load(worker);
+		publish_load(worker);
 		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {
 			cache_tick(gateway->cache, loop_now(worker->loop));
 			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;

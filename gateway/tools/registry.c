@@ -250,7 +250,7 @@ static struct tool_list_status status_of(const struct catalogue *catalogue, cons
 	return (struct tool_list_status){ .why = "" };
 }
 
-static void tell_changes(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
+static void report_changes(struct registry *registry, const struct catalogue *before, const struct catalogue *now)
 {
 	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		const char *upstream = registry->generation->upstreams[i].settings.name;
@@ -315,7 +315,7 @@ static void publish_catalogue(struct registry *registry, struct catalogue *next,
 	if (offer)
 		offer(context, next);
 	set_gauges(registry);
-	tell_changes(registry, before, next);
+	report_changes(registry, before, next);
 	catalogue_unref(before);
 }
 
@@ -573,8 +573,8 @@ bool registry_attach(struct registry *registry, struct metrics *metrics)
 	registry->meter = metrics_meter(metrics);
 	if (!registry->meter)
 		return false;
-	tool_labels_tell(registry->tool_labels, metrics);
-	upstream_labels_tell(registry->labels, metrics);
+	tool_labels_publish(registry->tool_labels, metrics);
+	upstream_labels_publish(registry->labels, metrics);
 	set_gauges(registry);
 	return true;
 }

@@ -181,7 +181,7 @@ const char *const *tool_labels_names(const struct tool_labels *labels)
 	return labels->names;
 }
 
-void tool_labels_tell(struct tool_labels *labels, struct metrics *metrics)
+void tool_labels_publish(struct tool_labels *labels, struct metrics *metrics)
 {
 	labels->metrics = metrics;
 }

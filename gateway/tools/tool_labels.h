@@ -30,7 +30,7 @@ void tool_labels_free(struct tool_labels *labels);
 size_t tool_labels_count(const struct tool_labels *labels);
 const char *const *tool_labels_names(const struct tool_labels *labels);
 /* Names given from now on are told to them. Once. */
-void tool_labels_tell(struct tool_labels *labels, struct metrics *metrics);
+void tool_labels_publish(struct tool_labels *labels, struct metrics *metrics);
 
 enum slot_decision { SLOT_FOUND, SLOT_FULL, SLOT_NO_MEMORY };
 /* The slot of a tool that the upstream of this label lists, taken now if need be. */

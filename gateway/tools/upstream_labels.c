@@ -55,8 +55,8 @@ static void forget_names(struct names *names, size_t from)
 }
 
 /* What has come into the table since `from`. */
-static void tell_names(const struct upstream_labels *labels, enum metric_label label, const struct names *names,
-		       size_t from)
+static void publish_names(const struct upstream_labels *labels, enum metric_label label, const struct names *names,
+			  size_t from)
 {
 	for (size_t i = from; labels->metrics && i < names->count; i++)
 		metrics_name(labels->metrics, label, i, names->texts[i]);
@@ -90,8 +90,8 @@ bool upstream_labels_give(struct upstream_labels *labels, struct generation *nex
 		forget_names(&labels->endpoints, endpoints);
 		return false;
 	}
-	tell_names(labels, LABEL_UPSTREAM, &labels->upstreams, upstreams);
-	tell_names(labels, LABEL_ENDPOINT, &labels->endpoints, endpoints);
+	publish_names(labels, LABEL_UPSTREAM, &labels->upstreams, upstreams);
+	publish_names(labels, LABEL_ENDPOINT, &labels->endpoints, endpoints);
 	return true;
 }
 
@@ -133,7 +133,7 @@ void upstream_labels_fill_names(const struct upstream_labels *labels, struct met
 	names->endpoint_count = labels->endpoints.room;
 }
 
-void upstream_labels_tell(struct upstream_labels *labels, struct metrics *metrics)
+void upstream_labels_publish(struct upstream_labels *labels, struct metrics *metrics)
 {
 	labels->metrics = metrics;
 }

@@ -22,7 +22,7 @@ size_t upstream_labels_room(const struct upstream_labels *labels);
 /* The part of the names that is about upstreams and endpoints, for metrics_new. */
 void upstream_labels_fill_names(const struct upstream_labels *labels, struct metrics_names *names);
 /* Names given from now on are told to them. Once. */
-void upstream_labels_tell(struct upstream_labels *labels, struct metrics *metrics);
+void upstream_labels_publish(struct upstream_labels *labels, struct metrics *metrics);
 /* Number the upstreams and endpoints of a generation that nobody uses yet. False: there is no room for all of its
  * names, or no memory; then it cannot be used. */
 bool upstream_labels_give(struct upstream_labels *labels, struct generation *next) MUST_CHECK;

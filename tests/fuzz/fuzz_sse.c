@@ -16,14 +16,14 @@ static void must(bool holds)
 		abort();
 }
 
-static bool take(struct sse *sse, struct slice text, bool last, struct buf *told)
+static bool take(struct sse *sse, struct slice text, bool last, struct buf *delivered)
 {
 	struct slice event;
 	enum sse_news news;
 	while ((news = sse_next(sse, text, last, &event)) == SSE_DATA) {
 		must(event.len > 0 && event.len <= EVENT_BYTES);
-		buf_put(told, event);
-		buf_put_char(told, '\0');
+		buf_put(delivered, event);
+		buf_put_char(delivered, '\0');
 	}
 	return news == SSE_MORE;
 }

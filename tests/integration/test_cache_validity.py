@@ -115,7 +115,7 @@ def test_a_purge_of_one_tool_leaves_the_others_in_redis(start, redis, provider, 
     stored(redis, 20)
     one.stop()
     other = knows(start({**tier(redis.url, tracking=tracking), **TAGGED}))
-    assert purge(other, "?tool=other").json() == {"purged": 0, "fleet": "told"}
+    assert purge(other, "?tool=other").json() == {"purged": 0, "fleet": "published"}
     assert [detail(other.call("cached", {"q": number})) for number in range(20)] == ["redis"] * 20
     assert len(provider.calls) == 20
 
@@ -159,7 +159,7 @@ def test_a_gateway_that_may_not_track_hears_of_purges_by_asking(start, redis, pr
     one.call("cached", {"q": 1})
     stored(redis)
     until(lambda: detail(deaf.call("cached", {"q": 1})) in ("redis", "memory"), "it has it")
-    assert purge(one, query.format(key=key_of(redis))).json()["fleet"] == "told"
+    assert purge(one, query.format(key=key_of(redis))).json()["fleet"] == "published"
     until(lambda: verdict(deaf.call("cached", {"q": 1})) == "miss", "it has asked", seconds=1.2)
 
 
@@ -241,7 +241,7 @@ def test_more_purged_keys_than_are_remembered_do_not_come_back_with_an_old_redis
         keys = of_one_set(stored(redis, asked), 5)
     redis.ask("SAVE")
     for key in keys:
-        assert purge(gateway, f"?key={key}").json()["fleet"] == "told"
+        assert purge(gateway, f"?key={key}").json()["fleet"] == "published"
     redis.kill()
     until(lambda: gateway.metrics().sum("redis_tracking") == 0, "noticed")
     provider.behaviour = behave.answering("new")
@@ -306,7 +306,7 @@ def test_a_published_number_from_the_far_future_spoils_nothing(start, redis, pro
     until(lambda: gateway.metrics().sum("redis_purges_total", direction="received") == 1, "heard")
     gateway.call("cached", {"q": 1})
     stored(redis)
-    assert purge(gateway, "?tool=cached").json()["fleet"] == "told"
+    assert purge(gateway, "?tool=cached").json()["fleet"] == "published"
     assert float(redis.ask("ZSCORE", "jitney:1:purges", "tool=cached\n")) < 1e15
     assert verdict(gateway.call("cached", {"q": 1})) == "miss"
     until(lambda: in_memory(gateway), "kept")

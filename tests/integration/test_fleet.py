@@ -354,7 +354,7 @@ def test_without_the_right_to_run_scripts(fleet, redis, start, provider):
         assert one.call("cached", {"q": number}).status == 200
     assert one.metrics().sum("redis_up") == 1
     assert one.events("redis_no_scripts")
-    assert purge(one, "?tool=cached").json()["fleet"] == "told"
+    assert purge(one, "?tool=cached").json()["fleet"] == "published"
     until(lambda: entries(other) == 0, "heard")
     assert verdict(one.call("cached", {"q": 1})) == "miss"
     until(lambda: verdict(other.call("cached", {"q": 1})) == "hit", "the new one is shared")

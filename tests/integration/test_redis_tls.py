@@ -94,7 +94,7 @@ def test_answers_are_shared_over_tls(start, secure, papers, provider):
     assert {(verdict(reply), detail(reply)) for reply in replies} == {("hit", "redis")}
     assert len(provider.calls) == 20
     purged = one.request("DELETE", "/admin/cache?tool=cached", listener="admin").json()
-    assert purged["fleet"] == "told"
+    assert purged["fleet"] == "published"
     until(lambda: other.metrics().sum("cache_entries", tier="memory") == 0, "heard over TLS")
 
 

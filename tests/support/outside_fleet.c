@@ -110,12 +110,12 @@ static void drop_named_value(struct slice text)
 }
 
 /* The script of redis_tracking.c. What is asked for anew has no number. */
-static uint64_t script(struct slice *text, uint64_t told_number, uint64_t known, const size_t *truths, size_t count,
-		       uint64_t *before)
+static uint64_t script(struct slice *text, uint64_t published_number, uint64_t known, const size_t *truths,
+		       size_t count, uint64_t *before)
 {
-	uint64_t number = told_number ? told_number : next_number(known);
+	uint64_t number = published_number ? published_number : next_number(known);
 	drop_named_value(*text);
-	if (!fleet.count && !told_number) /* the list was lost: it begins with everything */
+	if (!fleet.count && !published_number) /* the list was lost: it begins with everything */
 		text->len = 0;
 	*before = list_note(*text, number, truths, count);
 	return number;
@@ -137,7 +137,7 @@ static void read_list(void)
 			truth_know(listed->truths[t]);
 	}
 	purges_read_end(purges(), keys_from);
-	if (empty && !fleet.stands && purges_is_told(purges(), (struct slice){ "", 0 }))
+	if (empty && !fleet.stands && purges_is_published(purges(), (struct slice){ "", 0 }))
 		cache_purge(cache(), &everything);
 	fleet.poll_us = clock_now_us() + UNHEARD_US / 2;
 }
@@ -168,7 +168,7 @@ static void lose_letters(void)
 	purges_say_again(purges());
 }
 
-static void tell(const struct letter *letter)
+static void publish(const struct letter *letter)
 {
 	struct slice text = { letter->news.text, letter->news.len };
 	uint64_t number, before = 0;
@@ -179,17 +179,17 @@ static void tell(const struct letter *letter)
 				&before);
 	if (outside.kind == OUTSIDE_DISK)
 		list_note(text, number, NULL, 0);
-	purges_told(purges(), (struct slice){ letter->news.text, letter->news.len }, letter->news.event, number,
-		    before);
+	purges_published(purges(), (struct slice){ letter->news.text, letter->news.len }, letter->news.event, number,
+			 before);
 }
 
-static void tell_due(void)
+static void publish_due(void)
 {
 	say_waiting();
 	while (fleet.out_count && clock_now_us() >= fleet.out[0].due_us) {
 		struct letter letter = fleet.out[0];
 		take_out(fleet.out, &fleet.out_count, 0);
-		tell(&letter);
+		publish(&letter);
 		if (outside.kind == OUTSIDE_REDIS && outside_roll(16) == 0)
 			lose_letters(); /* heard or not: it is said once more */
 	}
@@ -209,7 +209,7 @@ void outside_purge(const struct purge_scope *scope)
 
 /* --- this gateway hears --- */
 
-static void hear_due(void)
+static void receive_due(void)
 {
 	while (fleet.in_count && clock_now_us() >= fleet.in[0].due_us) {
 		struct letter letter = fleet.in[0];
@@ -393,7 +393,7 @@ void fleet_begin(void)
 
 void fleet_attach(void)
 {
-	cache_tell_purges(cache());
+	cache_publish_purges(cache());
 	fleet.stands = false;
 	fleet.poll_us = clock_now_us() + outside_roll(UNHEARD_US / 4); /* the values can be had before */
 	if (outside.kind == OUTSIDE_REDIS)
@@ -408,7 +408,7 @@ void fleet_detach(void)
 {
 	if (outside.kind == OUTSIDE_DISK)
 		for (say_waiting(); fleet.out_count; say_waiting()) {
-			tell(&fleet.out[0]);
+			publish(&fleet.out[0]);
 			take_out(fleet.out, &fleet.out_count, 0);
 		}
 	else
@@ -421,11 +421,11 @@ void fleet_detach(void)
 
 void fleet_turn(void)
 {
-	tell_due();
+	publish_due();
 	if (outside.kind == OUTSIDE_DISK)
 		return;
 	others_turn();
-	hear_due();
+	receive_due();
 	hear_replaced();
 	if ((!fleet.stands && clock_now_us() >= fleet.poll_us) || (fleet.stands && !fleet.count))
 		read_list();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* answer_tracker.c: which calls of an exchange have their answer, and how the rest is told. */
+/* answer_tracker.c: which calls of an exchange have their answer, and what is delivered to the rest. */
 #include "upstream/dialects/answer_tracker.h"
 
 #include <assert.h>
@@ -236,10 +236,10 @@ struct answer *tracker_tool_error(const struct answer_tracker *tracker, uint32_t
 		raw = SLICE("\"\"");
 	if (json_type(raw) == JSON_STRING)
 		json_unescape(raw, &message);
-	bool told = !message.failed && message.len;
+	bool has_message = !message.failed && message.len;
 	struct answer *answer = answer_upstream_error(OUTCOME_TOOL_ERROR, tracker->base.status, retry_after_s, said,
-						      "the tool answered%s%s", told ? ": " : " with an error",
-						      told ? buf_cstr(&message) : "");
+						      "the tool answered%s%s", has_message ? ": " : " with an error",
+						      has_message ? buf_cstr(&message) : "");
 	buf_fini(&message);
 	return answer;
 }

@@ -533,7 +533,7 @@ static struct answer *absent_answer(const struct key_list_decoder *decoder)
 
 /* A key that is not in an answer that was read to its end. Many a provider has pages and leaves out what is beyond the
  * first: that a key does not exist is believed when it was asked for alone. */
-static void tell_absent(struct key_list_decoder *decoder, size_t index)
+static void deliver_absent(struct key_list_decoder *decoder, size_t index)
 {
 	struct answer_tracker *tracker = &decoder->tracker;
 	if (in_company(&decoder->keys))
@@ -572,7 +572,7 @@ static enum outcome finish_read(struct key_list_decoder *decoder, struct slice b
 		if (!tracker->answered[i] && decoder->no_memory)
 			tracker_emit(tracker, i, NULL);
 		else if (!tracker->answered[i])
-			tell_absent(decoder, i);
+			deliver_absent(decoder, i);
 	if (tracker->answered_count < tracker->count)
 		tracker_emit_missing(tracker, found || tracker->broken || json_trim(body).len == 0
 						      ? tracker_missing(tracker, body)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* answers.c: what the calls of a request are told: by the decoder, or in place of it. */
+/* answers.c: what is delivered to the calls of a request: by the decoder, or in place of it. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static void note_reuse(const struct attempt *attempt, struct answer *answer)
 	answer->reuse_no_stale = attempt->reuse_no_stale;
 }
 
-static void tell_call(struct http_request *request, size_t index, struct answer *answer)
+static void deliver_answer(struct http_request *request, size_t index, struct answer *answer)
 {
 	assert(index < request->count && !request->items[index].answered);
 	note_reuse(request->speaking, answer);
@@ -65,11 +65,11 @@ static void tell_call(struct http_request *request, size_t index, struct answer 
 		request->events->answered(request->context, index, answer);
 }
 
-/* As tell, for a call that may be sent again. */
-static void tell_refused(struct http_request *request, size_t index, struct answer *answer)
+/* As deliver_answer, for a call that may be sent again. */
+static void deliver_refused(struct http_request *request, size_t index, struct answer *answer)
 {
 	if (request->aborted || !request->events->refused) {
-		tell_call(request, index, answer);
+		deliver_answer(request, index, answer);
 		return;
 	}
 	request->items[index].answered = true;
@@ -91,7 +91,7 @@ void answers_hear(void *context, size_t index, struct answer *answer)
 		answer_unref(answer);
 		answer = unknown;
 	}
-	tell_call(request, index, answer);
+	deliver_answer(request, index, answer);
 }
 
 void answers_doubt(void *context, size_t index, struct answer *answer)
@@ -154,9 +154,9 @@ static void fail_items(struct http_request *request, bool repeatable, enum outco
 		else if (!answer)
 			answer = failure_answer(request, outcome, reason);
 		if (whole)
-			tell_refused(request, i, answer_ref(answer));
+			deliver_refused(request, i, answer_ref(answer));
 		else
-			tell_call(request, i, answer_ref(answer));
+			deliver_answer(request, i, answer_ref(answer));
 	}
 	answer_unref(answer);
 }
@@ -170,7 +170,7 @@ static bool has_begun(const struct http_request *request)
 
 void answers_fail(struct http_request *request, enum exchange_end end, const char *reason)
 {
-	request->telling = true;
+	request->delivering = true;
 	/* by something in it, perhaps; who cannot be reached has not looked at it */
 	bool whole = failure_outcome(request, end, true) == OUTCOME_UPSTREAM_ERROR && end != EXCHANGE_NO_MEMORY &&
 		     end != EXCHANGE_NOT_SENT && end != EXCHANGE_SHUT_OUT;
@@ -206,8 +206,8 @@ static bool is_own(const struct http_request *request, const struct answer *answ
 }
 
 /* What the decoder said last of the calls that may be sent again, now that it is known whether all of it failed. What
- * is a call's own is told to it even then: as a refusal of the whole, others would be told of it. */
-static void tell_held(struct http_request *request, bool whole)
+ * is a call's own is delivered even then: as a refusal of the whole, others would be told of it. */
+static void deliver_held(struct http_request *request, bool whole)
 {
 	for (size_t i = 0; i < request->count; i++) /* all before the first is given away */
 		request->items[i].own = request->items[i].held && is_own(request, request->items[i].held);
@@ -215,9 +215,9 @@ static void tell_held(struct http_request *request, bool whole)
 		struct answer *answer = request->items[i].held;
 		request->items[i].held = NULL;
 		if (answer && whole && !request->items[i].own)
-			tell_refused(request, i, answer);
+			deliver_refused(request, i, answer);
 		else if (answer)
-			tell_call(request, i, answer);
+			deliver_answer(request, i, answer);
 	}
 }
 
@@ -242,7 +242,7 @@ static bool may_have_more_to_say(const struct attempt *attempt, enum outcome out
 void answers_finish(struct attempt *attempt)
 {
 	struct http_request *request = attempt->request;
-	request->telling = true;
+	request->delivering = true;
 	answers_give_head(attempt);
 	request->finishing = true;
 	enum outcome outcome =
@@ -251,6 +251,6 @@ void answers_finish(struct attempt *attempt)
 	request->speaking = attempt;
 	if (may_have_more_to_say(attempt, outcome))
 		transport_distrust(&attempt->exchange.transfer);
-	tell_held(request, outcome != OUTCOME_OK);
+	deliver_held(request, outcome != OUTCOME_OK);
 	http_request_complete(request, outcome);
 }

@@ -245,11 +245,11 @@ static bool feed_decoder(struct attempt *attempt)
 	struct slice answer = buf_slice(&attempt->exchange.answer);
 	if (attempt->fed_up || answer.len == 0)
 		return true;
-	request->telling = true;
+	request->delivering = true;
 	answers_give_head(attempt);
 	attempt->fed_up = http_exchange_is_coded(&attempt->exchange) ||
 			  !attempt->decoder->dialect->feed(attempt->decoder, answer);
-	request->telling = false;
+	request->delivering = false;
 	if (!request->aborted)
 		return true;
 	attempt_give_up(request);

@@ -100,7 +100,7 @@ struct http_request {
 	bool counted;              /* in upstream->under_way */
 	bool repeatable;           /* all of its calls */
 	bool finishing;            /* a decoder says all that is left */
-	bool telling;              /* callbacks run; an abort only marks it */
+	bool delivering;           /* callbacks run; an abort only marks it */
 	bool aborted;
 	bool urgent, endless;    /* see struct encoded_request */
 	bool unusable;           /* STUCK because no endpoint is usable; else memory was out */

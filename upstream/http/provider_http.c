@@ -368,7 +368,7 @@ static void http_abort(struct exchange *exchange)
 {
 	struct http_request *request = container_of(exchange, struct http_request, base);
 	request->aborted = true;
-	if (request->telling)
+	if (request->delivering)
 		return;
 	attempt_give_up(request);
 	http_request_complete(request, OUTCOME_CANCELLED);

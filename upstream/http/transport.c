@@ -646,7 +646,7 @@ static void collect_done(struct transport *transport)
 	}
 }
 
-static void tell_transfer(struct transfer *transfer)
+static void notify_owner(struct transfer *transfer)
 {
 	unlist_transfer(transfer);
 	if (transfer->done)
@@ -659,13 +659,13 @@ static void tell_news(struct transport *transport)
 {
 	struct transfer *transfer;
 	while ((transfer = TAILQ_FIRST(&transport->news)))
-		tell_transfer(transfer);
+		notify_owner(transfer);
 	if (transport->turn != loop_turn(transport->loop))
 		transport->heard = 0;
 	transport->turn = loop_turn(transport->loop);
 	while (transport->heard < HEAR_BYTES && (transfer = TAILQ_FIRST(&transport->large))) {
 		transport->heard += transfer->gathered;
-		tell_transfer(transfer);
+		notify_owner(transfer);
 	}
 }
 

@@ -84,7 +84,7 @@ static bool find_notified(const struct mcp_attempt *attempt, const struct mcp_me
 		return false;
 	*index = attempt->first + (size_t)(id - attempt->post.first_id);
 	asks = &attempt->set->items[*index].asks;
-	return !attempt->set->items[*index].told &&
+	return !attempt->set->items[*index].delivered &&
 	       (*note == MCP_NOTIFICATION_PROGRESS ? asks->progress : asks->level != MCP_LEVEL_NONE);
 }
 

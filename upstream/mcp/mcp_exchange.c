@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mcp_exchange.c: calls to an MCP server: sent, told, sent again where that does no harm. */
+/* mcp_exchange.c: calls to an MCP server: sent, answers delivered, sent again where that does no harm. */
 #include "upstream/mcp/mcp_exchange.h"
 
 #include <assert.h>
@@ -68,19 +68,19 @@ static void stop_attempts(struct mcp_call_set *set)
 }
 
 /* Nobody waits for these calls any more; a legacy server does not take a closed stream for that. */
-static void cancel_untold(struct mcp_call_set *set)
+static void cancel_undelivered(struct mcp_call_set *set)
 {
 	for (size_t i = 0; i < set->attempt_count; i++) {
 		const struct mcp_attempt *attempt = &set->attempts[i];
 		for (size_t k = 0; attempt->post.first_id && k < attempt->count; k++)
-			if (!set->items[attempt->first + k].told)
+			if (!set->items[attempt->first + k].delivered)
 				mcp_control_cancel(&set->upstream->control, attempt->post.first_id + k);
 	}
 }
 
 void call_set_abort(struct mcp_call_set *set)
 {
-	cancel_untold(set);
+	cancel_undelivered(set);
 	stop_attempts(set);
 	free_set(set);
 }
@@ -97,7 +97,7 @@ static void linger_set(struct mcp_call_set *set)
 /* The deadline, if it is minded here and nothing is due sooner. */
 static void arm_deadline(struct mcp_call_set *set)
 {
-	if (minds_deadline(set) && !set->timer.place && set->told_count < set->count)
+	if (minds_deadline(set) && !set->timer.place && set->delivered_count < set->count)
 		loop_arm(set->upstream->base.loop, &set->timer, set->deadline_us);
 }
 
@@ -112,7 +112,7 @@ static bool is_under_way(const struct mcp_call_set *set)
 /* Every callback is over: end the set if it has nothing left to do. */
 static void settle_set(struct mcp_call_set *set)
 {
-	if (set->aborted || set->told_count < set->count)
+	if (set->aborted || set->delivered_count < set->count)
 		return;
 	if (is_under_way(set)) {
 		linger_set(set);
@@ -125,32 +125,32 @@ static void settle_set(struct mcp_call_set *set)
 	events->completed(context, outcome);
 }
 
-static void tell_call(struct mcp_call_set *set, size_t index, struct answer *answer, bool refused)
+static void deliver_answer(struct mcp_call_set *set, size_t index, struct answer *answer, bool refused)
 {
 	struct mcp_set_item *item = &set->items[index];
-	assert(!item->told);
-	item->told = true;
-	set->told_count++;
+	assert(!item->delivered);
+	item->delivered = true;
+	set->delivered_count++;
 	if (atomic_load(&answer->refs) == 1) { /* the head of an exchange says nothing of a tool's result */
 		answer->reuse_said = false;
 		answer->age_s = 0;
 	}
-	set->telling = true;
+	set->delivering = true;
 	if (set->aborted)
 		answer_unref(answer);
 	else if (refused && set->events->refused)
 		set->events->refused(set->context, index, answer);
 	else
 		set->events->answered(set->context, index, answer);
-	set->telling = false;
+	set->delivering = false;
 }
 
-static void tell_rest(struct mcp_call_set *set, struct answer *answer, enum outcome outcome)
+static void deliver_rest(struct mcp_call_set *set, struct answer *answer, enum outcome outcome)
 {
 	set->outcome = outcome;
 	for (size_t i = 0; i < set->count; i++)
-		if (!set->items[i].told)
-			tell_call(set, i, answer_ref(answer), false);
+		if (!set->items[i].delivered)
+			deliver_answer(set, i, answer_ref(answer), false);
 	answer_unref(answer);
 }
 
@@ -158,7 +158,7 @@ void call_set_close(struct mcp_call_set *set, struct answer *answer)
 {
 	set_state(set, SET_GOING);
 	loop_disarm(set->upstream->base.loop, &set->timer);
-	tell_rest(set, answer, OUTCOME_UPSTREAM_UNAVAILABLE);
+	deliver_rest(set, answer, OUTCOME_UPSTREAM_UNAVAILABLE);
 	settle_set(set);
 }
 
@@ -221,7 +221,7 @@ void call_set_go(struct mcp_call_set *set)
 	loop_disarm(upstream->base.loop, &set->timer);
 	for (size_t i = 0; i < set->count;) {
 		size_t end = i;
-		while (end < set->count && !set->items[end].told && (arrays || end == i))
+		while (end < set->count && !set->items[end].delivered && (arrays || end == i))
 			end++;
 		if (end > i)
 			set_out(set, &set->attempts[set->attempt_count++], i, end - i);
@@ -265,7 +265,7 @@ static void take_answer(struct mcp_attempt *attempt, size_t index, struct answer
 {
 	struct mcp_call_set *set = attempt->set;
 	struct mcp_set_item *item = &set->items[attempt->first + index];
-	if (item->told) { /* before the stream broke off; the one that goes on from there speaks of all its calls */
+	if (item->delivered) { /* before the stream broke off; the one that goes on from there speaks of all its calls */
 		assert(attempt->resuming);
 		answer_unref(answer);
 		return;
@@ -285,8 +285,8 @@ static void take_answer(struct mcp_attempt *attempt, size_t index, struct answer
 	}
 	answer_unref(item->held);
 	item->held = NULL;
-	tell_call(set, attempt->first + index, answer, refused);
-	if (!set->aborted && set->told_count == set->count)
+	deliver_answer(set, attempt->first + index, answer, refused);
+	if (!set->aborted && set->delivered_count == set->count)
 		linger_set(set);
 }
 
@@ -304,14 +304,14 @@ static void attempt_refused(void *context, size_t index, struct answer *answer)
 
 /* A call that the server refused together with its session. Repeatable: it goes again. Else: nothing ran, and its
  * caller is told so; what is not declared harmless is never sent twice. */
-static void tell_writes(struct mcp_attempt *attempt)
+static void deliver_writes(struct mcp_attempt *attempt)
 {
 	struct mcp_call_set *set = attempt->set;
 	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++) {
 		struct mcp_set_item *item = &set->items[i];
-		if (item->told || item->repeatable)
+		if (item->delivered || item->repeatable)
 			continue;
-		tell_call(
+		deliver_answer(
 			set, i,
 			mcp_closed_answer(
 				set->upstream,
@@ -329,14 +329,14 @@ static void forget_held(struct mcp_call_set *set)
 	}
 }
 
-static void tell_held(struct mcp_attempt *attempt)
+static void deliver_held(struct mcp_attempt *attempt)
 {
 	struct mcp_call_set *set = attempt->set;
 	for (size_t i = attempt->first; i < attempt->first + attempt->count; i++) {
 		struct answer *answer = set->items[i].held;
 		set->items[i].held = NULL;
-		if (answer && !set->items[i].told)
-			tell_call(set, i, answer, set->items[i].refused);
+		if (answer && !set->items[i].delivered)
+			deliver_answer(set, i, answer, set->items[i].refused);
 		else
 			answer_unref(answer);
 	}
@@ -365,8 +365,8 @@ static bool go_again(struct mcp_attempt *attempt)
 	struct mcp_call_set *set = attempt->set;
 	struct mcp_upstream *upstream = set->upstream;
 	mcp_control_lost(&upstream->control, attempt->post.epoch);
-	tell_writes(attempt);
-	if (set->aborted || set->told_count == set->count || set->again || has_other_attempt(attempt))
+	deliver_writes(attempt);
+	if (set->aborted || set->delivered_count == set->count || set->again || has_other_attempt(attempt))
 		return false;
 	set->again = true;
 	forget_held(set);
@@ -384,7 +384,7 @@ static void split_attempt(struct mcp_attempt *attempt)
 	struct mcp_call_set *set = attempt->set;
 	bool reused = false;
 	for (size_t i = attempt->first, end = attempt->first + attempt->count; i < end; i++) {
-		if (set->items[i].told)
+		if (set->items[i].delivered)
 			continue;
 		set_out(set, reused ? &set->attempts[set->attempt_count++] : attempt, i, 1);
 		reused = true;
@@ -405,11 +405,11 @@ static bool go_singly(struct mcp_attempt *attempt)
 		struct answer *answer = item->held;
 		item->held = NULL;
 		if (answer && !item->repeatable)
-			tell_call(set, i, answer, false);
+			deliver_answer(set, i, answer, false);
 		else
 			answer_unref(answer);
 	}
-	if (set->aborted || set->told_count == set->count)
+	if (set->aborted || set->delivered_count == set->count)
 		return false;
 	split_attempt(attempt);
 	return true;
@@ -468,7 +468,7 @@ static void attempt_completed(void *context, enum outcome outcome)
 		wait_to_resume(attempt);
 		return;
 	}
-	tell_held(attempt);
+	deliver_held(attempt);
 	settle_set(set);
 }
 
@@ -480,7 +480,7 @@ static void resume_set(struct mcp_call_set *set)
 	struct loop *loop = set->upstream->base.loop;
 	set_state(set, SET_GOING);
 	if (loop_now(loop) >= set->deadline_us) {
-		tell_held(attempt);
+		deliver_held(attempt);
 		settle_set(set);
 		return;
 	}
@@ -493,15 +493,15 @@ static void resume_set(struct mcp_call_set *set)
 	arm_deadline(set);
 }
 
-static void tell_refusals(struct mcp_call_set *set)
+static void deliver_refusals(struct mcp_call_set *set)
 {
 	for (size_t i = 0; i < set->attempt_count; i++) {
 		struct mcp_attempt *attempt = &set->attempts[i];
 		struct answer *refusal = attempt->refusal;
 		attempt->refusal = NULL;
 		for (size_t k = attempt->first; refusal && k < attempt->first + attempt->count; k++)
-			if (!set->items[k].told)
-				tell_call(set, k, answer_ref(refusal), false);
+			if (!set->items[k].delivered)
+				deliver_answer(set, k, answer_ref(refusal), false);
 		if (refusal)
 			set->outcome = refusal->outcome;
 		answer_unref(refusal);
@@ -527,12 +527,12 @@ static void time_out(struct mcp_call_set *set)
 		const struct mcp_attempt *attempt = &set->attempts[l];
 		bool sent = attempt->exchange && upstream_http.sent(attempt->exchange);
 		for (size_t i = attempt->first; sent && i < attempt->first + attempt->count; i++)
-			if (!set->items[i].told)
+			if (!set->items[i].delivered)
 				mcp_control_cancel(&set->upstream->control,
 						   attempt->post.first_id + i - attempt->first);
 		for (size_t i = attempt->first; !set->aborted && i < attempt->first + attempt->count; i++)
-			if (!set->items[i].told)
-				tell_call(set, i, late_answer(set, &set->items[i], sent), false);
+			if (!set->items[i].delivered)
+				deliver_answer(set, i, late_answer(set, &set->items[i], sent), false);
 	}
 	set->outcome = OUTCOME_UPSTREAM_TIMEOUT;
 }
@@ -552,10 +552,10 @@ static void on_set_timer(struct loop_timer *timer, uint64_t now_us)
 		call_set_close(set, mcp_closed_answer(set->upstream, "its MCP session could not be opened in time"));
 		return;
 	}
-	tell_refusals(set);
+	deliver_refusals(set);
 	if (!set->aborted && minds_deadline(set) && now_us >= set->deadline_us)
 		time_out(set);
-	if (!set->aborted && set->told_count == set->count)
+	if (!set->aborted && set->delivered_count == set->count)
 		stop_attempts(set); /* all is said; the server keeps the stream open for nothing */
 	if (!set->aborted)
 		arm_deadline(set);

@@ -3,10 +3,10 @@
  * mcp_exchange.h: calls to an MCP server over HTTP on their way: a call set is what the caller holds, its attempts its HTTP
  * exchanges: one, or one a call where arrays are not taken.
  *
- *   new -> WAITING (no session yet) -> GOING -> each call told as it is answered -> completed
+ *   new -> WAITING (no session yet) -> GOING -> each answer delivered as it comes -> completed
  *            |   ^                       |-> the session was lost: repeatable calls wait for the new one, once
  *            v   `-----------------------|
- *          told: closed, or too late     `-> the stream broke off with an event id: RESUMING -> GOING (legacy)
+ *     delivered: closed, or too late     `-> the stream broke off with an event id: RESUMING -> GOING (legacy)
  */
 #ifndef JITNEY_UPSTREAM_MCP_MCP_EXCHANGE_H
 #define JITNEY_UPSTREAM_MCP_MCP_EXCHANGE_H
@@ -35,7 +35,7 @@ struct mcp_set_item {
 	struct slice arguments;        /* in set->texts */
 	bool repeatable;
 	struct mcp_asks asks;
-	bool told;
+	bool delivered;
 	bool refused;        /* `held` would go to events->refused */
 	struct answer *held; /* until it is known whether the attempt goes on; NULL: none */
 };
@@ -62,12 +62,12 @@ struct mcp_call_set {
 	struct loop_timer timer;
 	struct buf texts; /* arguments, traceparent, idempotency key */
 	struct slice traceparent, idempotency_key;
-	bool again;    /* it has been sent anew in another session */
-	bool extended; /* progress has put its deadline off */
-	bool telling;  /* callbacks run; an abort only marks it */
+	bool again;      /* it has been sent anew in another session */
+	bool extended;   /* progress has put its deadline off */
+	bool delivering; /* callbacks run; an abort only marks it */
 	bool aborted;
 	enum outcome outcome;
-	size_t told_count, attempt_count, count;
+	size_t delivered_count, attempt_count, count;
 	struct mcp_attempt *attempts; /* room for count */
 	TAILQ_ENTRY(mcp_call_set) next;
 	struct mcp_set_item items[];

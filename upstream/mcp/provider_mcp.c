@@ -73,7 +73,7 @@ static void mcp_abort(struct exchange *exchange)
 	struct mcp_call_set *set = container_of(exchange, struct mcp_call_set, base);
 	struct loop *loop = set->upstream->base.loop;
 	set->aborted = true;
-	if (set->telling)
+	if (set->delivering)
 		loop_arm(loop, &set->timer, loop_now(loop)); /* an exchange is in mid-callback: not from here */
 	else
 		call_set_abort(set);

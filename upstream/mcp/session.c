@@ -81,7 +81,7 @@ static bool is_true(struct slice value)
 	return value.len && json_type(value) == JSON_TRUE;
 }
 
-static bool tells_changes(const struct mcp_message *message)
+static bool announces_changes(const struct mcp_message *message)
 {
 	return is_true(find_member(find_member(mcp_result_member(message, "capabilities"), "tools"), "listChanged"));
 }
@@ -114,7 +114,7 @@ static void take_probe(struct mcp_session *session, const struct mcp_reply *repl
 	}
 	if (message && message->kind == MCP_RESULT &&
 	    mcp_lists_version(mcp_result_member(message, "supportedVersions"), MCP_MODERN)) {
-		session->list_changed = tells_changes(message);
+		session->list_changed = announces_changes(message);
 		become_ready(session, MCP_MODERN);
 		return;
 	}
@@ -163,7 +163,7 @@ static void take_initialized(struct mcp_session *session, const struct mcp_reply
 		return;
 	}
 	snprintf(session->version, sizeof session->version, "%.*s", (int)version.len, version.at);
-	session->list_changed = tells_changes(message);
+	session->list_changed = announces_changes(message);
 	session->legacy_known = true;
 	session->legacy_known_us = now_us;
 	session->state = MCP_CONFIRMING;

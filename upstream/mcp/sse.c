@@ -86,16 +86,16 @@ static void take_line(struct sse *sse, struct slice line)
 /* A blank line ends the event. False: there was nothing in it. */
 static bool end_event(struct sse *sse, struct slice *data)
 {
-	sse->told = true; /* forget it at the next line */
+	sse->delivered = true; /* forget it at the next line */
 	*data = buf_slice(&sse->data);
 	return sse->has_data && data->len > 0;
 }
 
-static void forget_told(struct sse *sse)
+static void forget_delivered(struct sse *sse)
 {
-	if (!sse->told)
+	if (!sse->delivered)
 		return;
-	sse->told = sse->has_data = false;
+	sse->delivered = sse->has_data = false;
 	buf_reset(&sse->data);
 }
 
@@ -103,7 +103,7 @@ enum sse_news sse_next(struct sse *sse, struct slice text, bool last, struct sli
 {
 	struct slice line;
 	if (!sse->data.failed)
-		forget_told(sse);
+		forget_delivered(sse);
 	while (!sse->data.failed && next_line(sse, text, last, &line)) {
 		if (line.len) {
 			take_line(sse, line);
@@ -111,7 +111,7 @@ enum sse_news sse_next(struct sse *sse, struct slice text, bool last, struct sli
 		}
 		if (end_event(sse, data))
 			return SSE_DATA;
-		forget_told(sse);
+		forget_delivered(sse);
 	}
 	if (sse->data.failed || text.len - sse->at > sse->data.max)
 		return SSE_LARGE;

@@ -21,7 +21,7 @@ struct sse {
 	bool begun;      /* a byte order mark can come no more */
 	struct buf data; /* of the event under way; its max caps one event */
 	bool has_data;   /* a data line was there, even an empty one */
-	bool told;       /* data has been handed out: forget it first */
+	bool delivered;  /* data has been handed out: forget it first */
 	char id[SSE_ID_BYTES];
 	size_t id_len;     /* 0: none */
 	uint64_t retry_ms; /* UINT64_MAX: the server has said nothing */

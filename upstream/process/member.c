@@ -305,7 +305,7 @@ static bool on_line(void *context, struct slice line)
 static void fail_overlong(struct member *member, uint64_t id)
 {
 	const struct upstream_settings *settings = member->pool->settings;
-	member->overlong_told = true;
+	member->overlong_delivered = true;
 	if (id == member->handshake_id && id)
 		member_kill(member, "its answer to %s is longer than %zu bytes (upstreams.*.answer)",
 			    member->pool->era == MCP_MODERN ? "server/discover" : "initialize", settings->answer_bytes);
@@ -335,7 +335,7 @@ static struct answer *stray_answer(const struct member *member, const struct poo
 /* It may have been anybody's. Counted: those that come in meanwhile are not in question. */
 static void fail_all(struct member *member)
 {
-	member->overlong_told = true;
+	member->overlong_delivered = true;
 	for (size_t left = member->busy; left > 0 && !TAILQ_EMPTY(&member->calls); left--) {
 		const struct pool_call *call = TAILQ_FIRST(&member->calls);
 		member_cancel(member, call);
@@ -361,7 +361,7 @@ static void on_overlong_time(struct loop_timer *timer, uint64_t now_us)
 {
 	struct member *member = container_of(timer, struct member, overlong);
 	(void)now_us;
-	if (!member->overlong_told)
+	if (!member->overlong_delivered)
 		fail_all(member);
 	member_kill(member, "it wrote a line longer than %zu bytes (upstreams.*.answer) and did not end it within %d s",
 		    member->pool->settings->answer_bytes, (int)(OVERLONG_TIMEOUT_US / CLOCK_US_PER_S));
@@ -376,7 +376,7 @@ static void on_overlong(void *context, struct slice text, bool ended)
 	uint64_t id;
 	if (ended) {
 		loop_disarm(pool->loop, &member->overlong);
-		if (member->overlong_told)
+		if (member->overlong_delivered)
 			return;
 		if (mcp_id_at_end(text, &id))
 			fail_overlong(member, id);
@@ -387,8 +387,8 @@ static void on_overlong(void *context, struct slice text, bool ended)
 	pool_noise(pool);
 	if (!member->stopped)
 		loop_arm(pool->loop, &member->overlong, clock_add(loop_now(pool->loop), OVERLONG_TIMEOUT_US));
-	member->overlong_told = mcp_asks_at_start(text);
-	if (!member->overlong_told && (mcp_id_at_start(text, &id) || (id = only_request(member))))
+	member->overlong_delivered = mcp_asks_at_start(text);
+	if (!member->overlong_delivered && (mcp_id_at_start(text, &id) || (id = only_request(member))))
 		fail_overlong(member, id);
 }
 

@@ -44,7 +44,7 @@ struct member {
 	uint64_t noise_since_us; /* lines that were no answers: this second, */
 	size_t noise_bytes;      /* so many bytes of them */
 	bool no_room;            /* its last line too long was one that limits.in_flight_bytes has no room for */
-	bool overlong_told;      /* those who waited for the line that is too long know it */
+	bool overlong_delivered; /* those who waited for the line that is too long know it */
 	bool ambiguous;          /* a call in it was forgotten, of which it may still speak */
 	uint64_t handshake_id;   /* of initialize or server/discover; 0: none is out */
 	uint64_t listen_id;      /* of subscriptions/listen, whose answer is its end; 0: none was sent */

@@ -468,7 +468,8 @@ static void release_calls(struct process_pool *pool, struct member *member, bool
 	}
 }
 
-static void tell_trouble(struct process_pool *pool, const struct member *member, const char *reason, uint64_t lived_us)
+static void report_trouble(struct process_pool *pool, const struct member *member, const char *reason,
+			   uint64_t lived_us)
 {
 	char words[LAST_WORDS_BYTES + 1];
 	snprintf(words, sizeof words, "%.*s", (int)member->last_words_len, member->last_words);
@@ -490,7 +491,7 @@ void pool_member_ended(struct member *member, bool cannot_start, const char *rea
 	pool->cpu_gone_us += member->cpu_us;
 	if (!meant) {
 		count_metric(pool, METRIC_ID_PROCESS_CRASHES);
-		tell_trouble(pool, member, reason, lived_us);
+		report_trouble(pool, member, reason, lived_us);
 		if (starting || (!member->useful && lived_us < STEADY_US))
 			note_failure(pool);
 		else

@@ -26,7 +26,7 @@ struct process_exchange {
 	struct buf lines; /* of all calls */
 	uint64_t begun_us;
 	struct loop_timer timer; /* the deadline */
-	bool telling;            /* callbacks run; an abort only marks it */
+	bool delivering;         /* callbacks run; an abort only marks it */
 	bool aborted;
 	enum outcome outcome; /* OK: the provider has answered some */
 	size_t left;          /* calls without an answer */
@@ -76,7 +76,7 @@ static bool complete_if_done(struct process_exchange *exchange)
 	return true;
 }
 
-static void tell_item(struct item *item, struct answer *answer)
+static void deliver_answer(struct item *item, struct answer *answer)
 {
 	struct process_exchange *exchange = item->exchange;
 	item->open = false;
@@ -92,9 +92,9 @@ static void on_answered(struct pool_call *call, struct answer *answer)
 {
 	struct item *item = container_of(call, struct item, call);
 	struct process_exchange *exchange = item->exchange;
-	exchange->telling = true;
-	tell_item(item, answer);
-	exchange->telling = false;
+	exchange->delivering = true;
+	deliver_answer(item, answer);
+	exchange->delivering = false;
 	complete_if_done(exchange);
 }
 
@@ -138,16 +138,16 @@ static void on_deadline(struct loop_timer *timer, uint64_t now_us)
 {
 	struct process_exchange *exchange = container_of(timer, struct process_exchange, timer);
 	(void)now_us;
-	exchange->telling = true;
+	exchange->delivering = true;
 	for (size_t i = 0; i < exchange->count && !exchange->aborted; i++) {
 		struct item *item = &exchange->items[i];
 		if (!item->open)
 			continue;
 		struct answer *answer = timeout_answer(item);
 		process_pool_forget(exchange->upstream->pool, &item->call, true);
-		tell_item(item, answer);
+		deliver_answer(item, answer);
 	}
-	exchange->telling = false;
+	exchange->delivering = false;
 	complete_if_done(exchange);
 }
 
@@ -229,7 +229,7 @@ static void process_abort(struct exchange *base)
 {
 	struct process_exchange *exchange = container_of(base, struct process_exchange, base);
 	exchange->aborted = true;
-	if (!exchange->telling)
+	if (!exchange->delivering)
 		complete_if_done(exchange);
 }
 

@@ -65,7 +65,7 @@ static bool doze_until(int fd, uint64_t until_us)
 
 /* ---------------------------------------------------------------- the child */
 
-static void tell_gateway(int control, const struct child_report *note)
+static void report_to_gateway(int control, const struct child_report *note)
 {
 	/* A full control socket loses a sample: the last note is small, and a gateway that does not read is gone
 	 * soon. */
@@ -76,7 +76,7 @@ static void tell_gateway(int control, const struct child_report *note)
 static _Noreturn void give_up(int control, enum child_stage stage)
 {
 	struct child_report note = { .kind = CHILD_FAILED, .stage = stage, .error = errno };
-	tell_gateway(control, &note);
+	report_to_gateway(control, &note);
 	_exit(EXIT_NOT_EXECUTED);
 }
 
@@ -165,7 +165,7 @@ static void report_sample(struct supervisor *supervisor)
 				     .pid = supervisor->child,
 				     .cpu_us = usage.cpu_us,
 				     .resident_bytes = usage.resident_bytes };
-	tell_gateway(supervisor->control, &note);
+	report_to_gateway(supervisor->control, &note);
 }
 
 /* A program may leave its group, for ours for instance: then the group is empty, and the child has to be named. */
@@ -237,7 +237,7 @@ static _Noreturn void keep_child(struct supervisor *supervisor)
 	struct child_report note = { .kind = CHILD_EXITED, .pid = supervisor->child };
 	note.status = clear_away(supervisor);
 	if (supervisor->control >= 0)
-		tell_gateway(supervisor->control, &note);
+		report_to_gateway(supervisor->control, &note);
 	_exit(0);
 }
 
@@ -267,7 +267,7 @@ static _Noreturn void run_supervisor(const int fds[FD_COUNT])
 		close(fds[i]);
 	close(fds[FD_ORDER]);
 	struct child_report note = { .kind = CHILD_STARTED, .pid = child };
-	tell_gateway(control, &note);
+	report_to_gateway(control, &note);
 	uint64_t sample_us = ((const struct supervisor_order *)(void *)base)->sample_us;
 	struct supervisor supervisor = { .control = control,
 					 .child = child,

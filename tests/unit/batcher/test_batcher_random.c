@@ -27,7 +27,7 @@ struct life {
 	struct probe probe;
 	enum state state;
 	bool sent;
-	enum outcome told; /* what the upstream said, once it did; OUTCOME_COUNT before */
+	enum outcome delivered; /* what the upstream said, once it did; OUTCOME_COUNT before */
 };
 
 static struct world world;
@@ -86,8 +86,8 @@ static void check_end(struct life *life)
 	CHECK(probe->outcome != OUTCOME_OK || probe->own);
 	CHECK((probe->facts.id != 0) == life->sent);
 	CHECK((probe->facts.items != 0) == life->sent);
-	if (life->told != OUTCOME_COUNT)
-		CHECK(probe->outcome == life->told);
+	if (life->delivered != OUTCOME_COUNT)
+		CHECK(probe->outcome == life->delivered);
 	else if (probe->outcome == OUTCOME_DEADLINE_EXCEEDED)
 		CHECK(!life->sent && late);
 	else if (probe->outcome == OUTCOME_UPSTREAM_TIMEOUT)
@@ -145,7 +145,7 @@ static void add_one(void)
 	if (roll(3) == 0)
 		probe->item.urgent_us = world.now_us + roll(8000);
 	probe->then = on_end;
-	life->told = OUTCOME_COUNT;
+	life->delivered = OUTCOME_COUNT;
 	life->state = LIVE;
 	if (call_add(probe) != OUTCOME_OK) {
 		life->state = REFUSED;
@@ -182,8 +182,8 @@ static void on_send(const struct exchange *exchange)
 static void answer_one(struct exchange *exchange, size_t index)
 {
 	struct life *life = life_of_call(&exchange->calls[index]);
-	life->told = roll(4) ? OUTCOME_OK : OUTCOME_TOOL_ERROR;
-	if (life->told == OUTCOME_OK)
+	life->delivered = roll(4) ? OUTCOME_OK : OUTCOME_TOOL_ERROR;
+	if (life->delivered == OUTCOME_OK)
 		fake_echo(exchange, index);
 	else
 		fake_answer(exchange, index, answer_error(OUTCOME_TOOL_ERROR, "no"));

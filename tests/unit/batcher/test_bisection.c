@@ -69,7 +69,7 @@ static void gather(size_t count)
 	assert_int_equal(fake_nth(0)->count, count);
 }
 
-static void assert_all_told(size_t count)
+static void assert_all_delivered(size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		assert_int_equal(probes[i].answered, 1);
@@ -139,7 +139,7 @@ static void wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges(voi
 		gather(CALLS);
 		size_t before = fake_sent();
 		provide_all();
-		assert_all_told(CALLS);
+		assert_all_delivered(CALLS);
 		assert_in_range(fake_sent() - before, 1, log2_up(CALLS) + 2);
 		assert_true(world_metric(&world, METRIC_ID_BATCH_BISECTIONS, 0) > 0);
 		world_stop(&world);
@@ -162,7 +162,7 @@ static void any_number_of_poisons_in_any_batch_is_found_within_the_bound(void **
 		retry_budget_reserve(fake_retry_budget(), 100000);
 		size_t before = fake_sent();
 		provide_all();
-		assert_all_told(count);
+		assert_all_delivered(count);
 		assert_true(fake_sent() - before <= poisons * (log2_up(count) + 2));
 		world_stop(&world);
 		reset(NULL);
@@ -181,7 +181,7 @@ static void one_poison_is_found_whatever_the_provider_says(void **state)
 			gather(CALLS);
 			size_t before = fake_sent();
 			provide_all();
-			assert_all_told(CALLS);
+			assert_all_delivered(CALLS);
 			assert_in_range(fake_sent() - before, 1, log2_up(CALLS) + 3); /* and the other half, at first */
 			world_stop(&world);
 			reset(NULL);
@@ -201,7 +201,7 @@ static void a_provider_that_fails_is_not_asked_over_and_over(void **state)
 		gather(CALLS);
 		size_t before = fake_sent();
 		provide_all();
-		assert_all_told(CALLS);
+		assert_all_delivered(CALLS);
 		assert_int_equal(fake_sent() - before, 3); /* a half, the other half, one call alone */
 		world_stop(&world);
 		reset(NULL);
@@ -222,7 +222,7 @@ static void the_budget_bounds_the_search(void **state)
 		provide(fake_nth(0));
 		world_tick(&world);
 	}
-	assert_all_told(CALLS);
+	assert_all_delivered(CALLS);
 	assert_in_range(calls, CALLS, CALLS + RETRY_RESERVE + 21); /* a fifth of what was sent, and the reserve */
 	world_stop(&world);
 }
@@ -309,7 +309,7 @@ static void a_provider_that_takes_no_arrays_is_sent_singles(void **state)
 	no_arrays = true;
 	gather(64);
 	provide_all();
-	assert_all_told(64);
+	assert_all_delivered(64);
 	assert_in_range(fake_sent(), 64, 64 + 14);
 	struct probe more[5] = { 0 };
 	calls_add(&world, more, 5, 5000);
@@ -327,7 +327,7 @@ static void too_large_is_halved_until_it_fits_and_remembered(void **state)
 	gather(CALLS);
 	size_t before = fake_sent();
 	provide_all();
-	assert_all_told(CALLS);
+	assert_all_delivered(CALLS);
 	assert_in_range(fake_sent() - before, 4, 6);
 	calls_add(&world, &first, 1, 9001);
 	world_tick(&world);

@@ -53,7 +53,7 @@ static void fail_unreached(bool unsent)
 	world_tick(&world);
 }
 
-static void assert_told(size_t count, enum outcome outcome, unsigned attempts)
+static void assert_delivered(size_t count, enum outcome outcome, unsigned attempts)
 {
 	for (size_t i = 0; i < count; i++) {
 		assert_int_equal(probes[i].answered, 1);
@@ -74,7 +74,7 @@ static void what_passes_is_tried_once_more(void **state)
 		rest();
 		assert_int_equal(fake_under_way(), 1);
 		fake_finish(fake_nth(0));
-		assert_told(1, OUTCOME_OK, 2);
+		assert_delivered(1, OUTCOME_OK, 2);
 	}
 }
 
@@ -113,7 +113,7 @@ static void what_does_not_pass_is_told_at_once(void **state)
 	for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++) {
 		begin(1, true);
 		fail_with(lasting[i]);
-		assert_told(1, OUTCOME_UPSTREAM_ERROR, 1);
+		assert_delivered(1, OUTCOME_UPSTREAM_ERROR, 1);
 	}
 }
 
@@ -125,7 +125,7 @@ static void no_oftener_than_attempts_say(void **state)
 	rest();
 	fail_with(503);
 	assert_int_equal(fake_sent(), 2);
-	assert_told(1, OUTCOME_UPSTREAM_ERROR, 2);
+	assert_delivered(1, OUTCOME_UPSTREAM_ERROR, 2);
 }
 
 static void those_who_failed_together_are_tried_together(void **state)
@@ -136,7 +136,7 @@ static void those_who_failed_together_are_tried_together(void **state)
 	rest();
 	assert_int_equal(fake_nth(0)->count, CALLS);
 	fake_finish(fake_nth(0));
-	assert_told(CALLS, OUTCOME_OK, 2);
+	assert_delivered(CALLS, OUTCOME_OK, 2);
 }
 
 static void a_write_that_was_sent_never_is(void **state)
@@ -147,12 +147,12 @@ static void a_write_that_was_sent_never_is(void **state)
 		begin(1, false);
 		fail_with(failing[i]);
 		assert_int_equal(fake_sent(), 1);
-		assert_told(1, OUTCOME_UPSTREAM_ERROR, 1);
+		assert_delivered(1, OUTCOME_UPSTREAM_ERROR, 1);
 	}
 	begin(1, false);
 	fail_unreached(false);
 	assert_int_equal(fake_sent(), 1);
-	assert_told(1, OUTCOME_UPSTREAM_UNAVAILABLE, 1);
+	assert_delivered(1, OUTCOME_UPSTREAM_UNAVAILABLE, 1);
 }
 
 static void a_write_that_was_never_sent_is(void **state)
@@ -164,7 +164,7 @@ static void a_write_that_was_never_sent_is(void **state)
 	assert_int_equal(fake_sent(), 2);
 	fail_with(503); /* this time it was */
 	assert_int_equal(fake_under_way(), 0);
-	assert_told(1, OUTCOME_UPSTREAM_ERROR, 2);
+	assert_delivered(1, OUTCOME_UPSTREAM_ERROR, 2);
 }
 
 /* A certificate is as wrong the next time. */
@@ -180,7 +180,7 @@ static void what_a_repeat_cannot_mend_is_told_at_once(void **state)
 		fake_complete(fake_nth(0), OUTCOME_UPSTREAM_UNAVAILABLE);
 		world_tick(&world);
 		assert_int_equal(fake_sent(), 1);
-		assert_told(1, OUTCOME_UPSTREAM_UNAVAILABLE, 1);
+		assert_delivered(1, OUTCOME_UPSTREAM_UNAVAILABLE, 1);
 	}
 }
 
@@ -191,7 +191,7 @@ static void one_that_never_was_sent_says_so_in_the_end(void **state)
 	fail_unreached(true);
 	rest();
 	fail_unreached(true);
-	assert_told(1, OUTCOME_UPSTREAM_UNAVAILABLE, 2);
+	assert_delivered(1, OUTCOME_UPSTREAM_UNAVAILABLE, 2);
 }
 
 static void not_beyond_its_deadline(void **state)
@@ -201,7 +201,7 @@ static void not_beyond_its_deadline(void **state)
 	batcher_set_deadlines(world.batcher, &probes[0].item, world.now_us + 1, CLOCK_NEVER);
 	fail_with(503);
 	assert_int_equal(fake_sent(), 1);
-	assert_told(1, OUTCOME_UPSTREAM_ERROR, 1);
+	assert_delivered(1, OUTCOME_UPSTREAM_ERROR, 1);
 }
 
 static void not_beyond_the_budget(void **state)
@@ -212,7 +212,7 @@ static void not_beyond_the_budget(void **state)
 		continue;
 	fail_with(503);
 	assert_int_equal(fake_sent(), 1);
-	assert_told(1, OUTCOME_UPSTREAM_ERROR, 1);
+	assert_delivered(1, OUTCOME_UPSTREAM_ERROR, 1);
 }
 
 static void each_repeat_is_paid_once(void **state)
@@ -224,7 +224,7 @@ static void each_repeat_is_paid_once(void **state)
 	rest();
 	assert_true(fake_retry_budget()->calls == before - CALLS);
 	fake_finish(fake_nth(0));
-	assert_told(CALLS, OUTCOME_OK, 2);
+	assert_delivered(CALLS, OUTCOME_OK, 2);
 }
 
 static void not_before_retry_after(void **state)
@@ -240,7 +240,7 @@ static void not_before_retry_after(void **state)
 	world_tick(&world);
 	assert_int_equal(fake_under_way(), 1);
 	fake_finish(fake_nth(0));
-	assert_told(1, OUTCOME_OK, 2);
+	assert_delivered(1, OUTCOME_OK, 2);
 }
 
 static void nobody_waits_for_it_any_more_and_it_is_gone(void **state)
@@ -292,7 +292,7 @@ static void what_rests_is_told_when_all_ends(void **state)
 	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "the end");
 	batcher_abort_all(world.batcher, answer, world.now_us);
 	answer_unref(answer);
-	assert_told(2, OUTCOME_SHUTTING_DOWN, 1);
+	assert_delivered(2, OUTCOME_SHUTTING_DOWN, 1);
 }
 
 static void others_leave_while_it_rests(void **state)
@@ -310,7 +310,7 @@ static void others_leave_while_it_rests(void **state)
 	assert_int_equal(probes[1].facts.attempts, 1);
 	rest();
 	fake_finish(fake_nth(0));
-	assert_told(1, OUTCOME_OK, 2);
+	assert_delivered(1, OUTCOME_OK, 2);
 }
 
 int main(void)

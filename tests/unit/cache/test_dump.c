@@ -108,7 +108,7 @@ static void what_is_past_its_time_is_neither_written_nor_read(void **state)
 static void heads_of_other_versions_are_refused_by_name(void **state)
 {
 	static const struct {
-		const char *line, *told;
+		const char *line, *expected;
 	} cases[] = {
 		{ "{\"jitney_cache\":2,\"key_scheme\":1,\"value_format\":1}", "its layout is 2, this one reads 1." },
 		{ "{\"jitney_cache\":1,\"key_scheme\":7,\"value_format\":1}",
@@ -130,7 +130,7 @@ static void heads_of_other_versions_are_refused_by_name(void **state)
 	assert_false(dump_is_end(buf_slice(&head), &count));
 	for (size_t i = 0; i < countof(cases); i++) {
 		assert_false(dump_check_head(slice_of(cases[i].line), why, sizeof why));
-		if (!strstr(why, cases[i].told))
+		if (!strstr(why, cases[i].expected))
 			fail_msg("%s: %s", cases[i].line, why);
 	}
 	buf_reset(&head);

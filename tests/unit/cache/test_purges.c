@@ -158,15 +158,15 @@ static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void 
 	assert_false(refused("radio", 100));
 	assert_true(invalidated("paper", 100, before)); /* a fetch that was under way */
 	assert_false(invalidated("paper", 100, event)); /* one that began since */
-	assert_false(purges_is_told(purges, SLICE("tool=paper\n")));
+	assert_false(purges_is_published(purges, SLICE("tool=paper\n")));
 	assert_true(purges_take_waiting(purges, &news));
 	assert_int_equal(news.event, event);
 	assert_int_equal(news.number, 0);
 	assert_false(purges_take_waiting(purges, &news)); /* on its way */
 	purges_say_again(purges);                         /* nobody knows whether it came */
 	assert_true(purges_take_waiting(purges, &news));
-	purges_told(purges, SLICE("tool=paper\n"), news.event, 120, 0);
-	assert_true(purges_is_told(purges, SLICE("tool=paper\n")));
+	purges_published(purges, SLICE("tool=paper\n"), news.event, 120, 0);
+	assert_true(purges_is_published(purges, SLICE("tool=paper\n")));
 	assert_true(refused("paper", 119));
 	assert_false(refused("paper", 120));
 	assert_false(invalidated("paper", 100, event)); /* what was fetched after it, before it had its number */
@@ -182,9 +182,9 @@ static void what_another_gateway_purged_before_ours_was_told_is_not_lost(void **
 	uint64_t print = purges_note_own(purges, SLICE("tool=print\n"), true);
 	while (purges_take_waiting(purges, &news))
 		continue;
-	purges_told(purges, SLICE("tool=paper\n"), paper, 120, 100); /* which was known when ours was asked for */
+	purges_published(purges, SLICE("tool=paper\n"), paper, 120, 100); /* which was known when ours was asked for */
 	assert_false(invalidated("paper", 100, print));
-	purges_told(purges, SLICE("tool=print\n"), print, 121, 101);
+	purges_published(purges, SLICE("tool=print\n"), print, 121, 101);
 	assert_true(invalidated("print", 100, print));
 	purges_note(purges, SLICE("tool=print\n"), 101); /* late */
 	assert_true(invalidated("print", 100, print));
@@ -199,14 +199,14 @@ static void what_is_asked_for_twice_is_told_twice(void **state)
 	purges_note_own(purges, SLICE("tool=paper\n"), true);
 	assert_true(purges_take_waiting(purges, &first));
 	purges_note_own(purges, SLICE("tool=paper\n"), true);
-	purges_told(purges, SLICE("tool=paper\n"), first.event, 50, 0);
+	purges_published(purges, SLICE("tool=paper\n"), first.event, 50, 0);
 	assert_true(refused("paper", 50)); /* the second is newer, and nobody knows its number */
 	assert_true(purges_take_waiting(purges, &second));
 	purges_note(purges, SLICE("tool=paper\n"), 60); /* another gateway's meanwhile */
-	purges_told(purges, SLICE("tool=paper\n"), second.event, 61, 0);
+	purges_published(purges, SLICE("tool=paper\n"), second.event, 61, 0);
 	assert_true(refused("paper", 61)); /* ours waits again */
 	assert_true(purges_take_waiting(purges, &second));
-	purges_told(purges, SLICE("tool=paper\n"), second.event, 62, 0);
+	purges_published(purges, SLICE("tool=paper\n"), second.event, 62, 0);
 	assert_false(refused("paper", 62));
 }
 
@@ -219,7 +219,7 @@ static void without_a_fleet_they_number_themselves(void **state)
 	assert_false(refused("paper", 1) || refused("radio", 0));
 	purges_note_own(purges, SLICE("tool=paper\n"), false);
 	assert_true(refused("paper", 1));
-	assert_true(purges_is_told(purges, SLICE("tool=paper\n")));
+	assert_true(purges_is_published(purges, SLICE("tool=paper\n")));
 }
 
 static void one_key_is_covered_and_its_neighbours_are_not(void **state)

@@ -49,7 +49,7 @@ static const struct purge_tags tags = { has_tag, NULL };
 /* --- the truth --- */
 
 struct purge_truth {
-	uint64_t step, told_us; /* when it was asked for; when Redis had it: CLOCK_NEVER: not yet */
+	uint64_t step, published_us; /* when it was asked for; when Redis had it: CLOCK_NEVER: not yet */
 	unsigned by;
 	bool lost; /* whoever asked for it died before it was told: nobody else can know */
 	size_t len;
@@ -141,8 +141,8 @@ static void check_served(unsigned g, unsigned key, const struct entry *entry, co
 	uint64_t asked = strtoull(text, NULL, 10), age_us = now_us - entry->stored_us;
 	for (size_t i = 0; i < truth_count; i++) {
 		const struct purge_truth *purge = &truth[i];
-		bool known = purge->by == g ||
-			     (purge->told_us != CLOCK_NEVER && now_us > purge->told_us + UNHEARD_US + LATE_US);
+		bool known = purge->by == g || (purge->published_us != CLOCK_NEVER &&
+						now_us > purge->published_us + UNHEARD_US + LATE_US);
 		if (purge->step > asked && known && !purge->lost && text_covers(purge->text, purge->len, key))
 			fail_msg(
 				"step %llu: gateway %u serves what was asked for at %llu and purged at %llu by %u: %.*s",
@@ -183,7 +183,7 @@ static uint64_t note_redis(const char *text, size_t len, uint64_t number)
 static void break_session(unsigned g);
 
 /* The script: returns the number. *before: what the same had until then. */
-static uint64_t tell_redis(unsigned g, const struct purge_news *news, uint64_t *before)
+static uint64_t publish_redis(unsigned g, const struct purge_news *news, uint64_t *before)
 {
 	uint64_t ms = (1700000000 * S + now_us) / MS, known = purges_number(&cache_rule(gateways[g].cache)->purges);
 	uint64_t number = ms > redis.newest + 1 ? ms : redis.newest + 1;
@@ -214,16 +214,16 @@ static uint64_t tell_redis(unsigned g, const struct purge_news *news, uint64_t *
 	return number;
 }
 
-static void tell_waiting(unsigned g)
+static void publish_waiting(unsigned g)
 {
 	struct purges *purges = &cache_rule(gateways[g].cache)->purges;
 	struct purge_news news;
 	while (purges_take_waiting(purges, &news)) {
-		uint64_t before, number = tell_redis(g, &news, &before);
-		purges_told(purges, (struct slice){ news.text, news.len }, news.event, number, before);
+		uint64_t before, number = publish_redis(g, &news, &before);
+		purges_published(purges, (struct slice){ news.text, news.len }, news.event, number, before);
 		for (size_t i = 0; i < truth_count; i++)
-			if (truth[i].by == g && truth[i].told_us == CLOCK_NEVER)
-				truth[i].told_us = now_us; /* several of one scope are told as one */
+			if (truth[i].by == g && truth[i].published_us == CLOCK_NEVER)
+				truth[i].published_us = now_us; /* several of one scope are told as one */
 	}
 }
 
@@ -245,7 +245,7 @@ static void read_list(unsigned g)
 	purges_read_end(purges, keys_from);
 	if (!redis.count && !gateway->synced)
 		cache_purge(gateway->cache, &everything);
-	tell_waiting(g);
+	publish_waiting(g);
 	gateway->poll_us = now_us + UNHEARD_US / 2;
 }
 
@@ -279,11 +279,11 @@ static void purge(unsigned g)
 		truth_count = PURGES / 2;
 	}
 	struct purge_truth *fact = &truth[truth_count++];
-	*fact = (struct purge_truth){ .step = step, .told_us = CLOCK_NEVER, .by = g };
+	*fact = (struct purge_truth){ .step = step, .published_us = CLOCK_NEVER, .by = g };
 	fact->len = purge_scope_write(&scope, fact->text).len;
 	cache_purge(gateways[g].cache, &scope);
 	if (gateways[g].synced)
-		tell_waiting(g);
+		publish_waiting(g);
 }
 
 /* --- fetches and look-ups --- */
@@ -445,7 +445,7 @@ static void begin_gateway(unsigned g)
 {
 	memset(&gateways[g], 0, sizeof gateways[g]);
 	gateways[g].cache = cache_new(1 << 20, NULL);
-	cache_tell_purges(gateways[g].cache);
+	cache_publish_purges(gateways[g].cache);
 	validity_share(cache_rule(gateways[g].cache), UNHEARD_US);
 	for (unsigned tool = 0; tool < TOOLS; tool++)
 		draw_policy(g, tool);
@@ -459,7 +459,7 @@ static void end_gateway(unsigned g)
 		entry_unref(gateways[g].stores[i].entry);
 	cache_free(gateways[g].cache);
 	for (size_t i = 0; i < truth_count; i++) {
-		truth[i].lost |= truth[i].by == g && truth[i].told_us == CLOCK_NEVER;
+		truth[i].lost |= truth[i].by == g && truth[i].published_us == CLOCK_NEVER;
 		truth[i].by = truth[i].by == g ? GATEWAYS : truth[i].by; /* the next one knows what others know */
 	}
 }

@@ -81,7 +81,7 @@ static void answer_one(void)
 }
 
 /* Once everybody has had a turn, who is past his deadline has been told. */
-static void all_told_in_time(void)
+static void all_answered_in_time(void)
 {
 	gateway_settle(&world);
 	for (size_t i = 0; i < asked; i++)
@@ -111,7 +111,7 @@ static void one_step(void)
 		if (one_in(10))
 			fake_refuse(1, OUTCOME_UPSTREAM_UNAVAILABLE);
 		else if (one_in(2))
-			all_told_in_time();
+			all_answered_in_time();
 		break;
 	default:
 		gateway_turn(&world, pick(2));

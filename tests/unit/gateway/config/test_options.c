@@ -110,26 +110,26 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 	}
 }
 
-static void assert_told(const struct option *option, struct slice value, const char *told)
+static void assert_error(const struct option *option, struct slice value, const char *expected)
 {
 	struct buf yaml = BUF_INIT(1 << 20), errors = BUF_INIT(1 << 20);
 	if (is_of_mcp(option->path) && !dialect_find(SLICE("mcp")))
 		return;
 	put_yaml(&yaml, option->path, value);
 	struct config *config = config_parse("c", buf_slice(&yaml), &errors);
-	if (told ? !strstr(buf_cstr(&errors), told) : !config)
+	if (expected ? !strstr(buf_cstr(&errors), expected) : !config)
 		fail_msg("%s: %.60s: %s", option->path, buf_cstr(&yaml), buf_cstr(&errors));
 	config_free(config);
 	buf_fini(&yaml);
 	buf_fini(&errors);
 }
 
-static void assert_number(const struct option *option, uint64_t number, const char *told)
+static void assert_number(const struct option *option, uint64_t number, const char *expected)
 {
 	char text[32];
 	const char *unit = option->kind == OPTION_DURATION ? "us" : option->kind == OPTION_SIZE ? "B" : "";
 	snprintf(text, sizeof text, "%lu%s", (unsigned long)number, unit);
-	assert_told(option, slice_of(text), told);
+	assert_error(option, slice_of(text), expected);
 }
 
 static void numbers_are_held_to_their_bounds(void **state)
@@ -161,9 +161,9 @@ static void texts_are_held_to_their_length(void **state)
 			continue;
 		char *text = malloc(option->max + 1);
 		memset(text, 'x', option->max + 1);
-		assert_told(option, (struct slice){ text, option->max + 1 }, "bytes long");
+		assert_error(option, (struct slice){ text, option->max + 1 }, "bytes long");
 		if (option->min > 0)
-			assert_told(option, SLICE("\"\""), "bytes long");
+			assert_error(option, SLICE("\"\""), "bytes long");
 		free(text);
 	}
 }
@@ -185,7 +185,7 @@ static void lists_and_maps_are_held_to_their_number(void **state)
 			buf_printf(&value, map ? "k%lu: x, " : "x%lu, ", (unsigned long)n);
 		buf_put_text(&value, map ? "}" : "]");
 		if (option->kind != OPTION_NAMED || strcmp(option->path, "tools") == 0)
-			assert_told(option, buf_slice(&value), "are allowed");
+			assert_error(option, buf_slice(&value), "are allowed");
 		buf_fini(&value);
 	}
 }
@@ -195,7 +195,7 @@ static void every_default_is_within_its_bounds(void **state)
 	(void)state;
 	for (size_t i = 0; i < option_count; i++)
 		if (option_has_default(&option_table[i]))
-			assert_told(&option_table[i], slice_of(option_table[i].fallback), NULL);
+			assert_error(&option_table[i], slice_of(option_table[i].fallback), NULL);
 }
 
 static void every_option_has_help_that_ends_in_a_full_stop(void **state)

@@ -500,7 +500,7 @@ static void run_once(void)
 		struct encoded_request request = { .target = BUF_INIT(900),
 						   .headers = BUF_INIT(900),
 						   .body = BUF_INIT(900) };
-		struct feed told;
+		struct feed delivered;
 		answer_unref(own->check(one, two[0].arguments));
 		if (own->encode(two, 2, 5, &request))
 			assert_non_null(strstr(buf_cstr(&request.body), "j1_id"));
@@ -508,13 +508,13 @@ static void run_once(void)
 		buf_fini(&request.headers);
 		buf_fini(&request.body);
 		if (feed_calls(
-			    &told, own, two, 2, 5, 200, NULL,
+			    &delivered, own, two, 2, 5, 200, NULL,
 			    SLICE("{\"errors\":[{\"path\":[\"j0_user\"],\"message\":\"a\"}],\"data\":{\"j1_user\":1}}"),
 			    NULL, 0)) {
-			assert_int_equal(told.emitted[0], 1);
-			assert_int_equal(told.emitted[1], 1);
+			assert_int_equal(delivered.emitted[0], 1);
+			assert_int_equal(delivered.emitted[1], 1);
 		}
-		feed_fini(&told);
+		feed_fini(&delivered);
 		dialect_route_unref(one);
 	}
 	dialect_release(own);

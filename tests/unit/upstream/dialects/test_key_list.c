@@ -525,7 +525,7 @@ static void run_once(void)
 						   .headers = BUF_INIT(900),
 						   .body = BUF_INIT(900) };
 		struct buf group = BUF_INIT(900);
-		struct feed told;
+		struct feed delivered;
 		answer_unref(own->check(one, two[0].arguments));
 		own->group(one, two[0].arguments, &group);
 		buf_fini(&group);
@@ -533,12 +533,13 @@ static void run_once(void)
 			assert_string_equal(buf_cstr(&request.target), "/users?ids=2,a%0A");
 		buf_fini(&request.target);
 		buf_fini(&request.headers);
-		if (feed_calls(&told, own, two, 2, 5, 200, NULL, SLICE("{\"items\":[{\"id\":\"a\\n\"}]}"), NULL, 0)) {
-			assert_int_equal(told.emitted[0], 1);
-			assert_int_equal(told.emitted[1], 1);
-			assert_true(told.answers[1]->outcome != OUTCOME_OK);
+		if (feed_calls(&delivered, own, two, 2, 5, 200, NULL, SLICE("{\"items\":[{\"id\":\"a\\n\"}]}"), NULL,
+			       0)) {
+			assert_int_equal(delivered.emitted[0], 1);
+			assert_int_equal(delivered.emitted[1], 1);
+			assert_true(delivered.answers[1]->outcome != OUTCOME_OK);
 		}
-		feed_fini(&told);
+		feed_fini(&delivered);
 		dialect_route_unref(one);
 	}
 	dialect_release(own);

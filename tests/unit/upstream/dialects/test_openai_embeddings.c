@@ -20,32 +20,32 @@ static struct dialect_route route = { .dialect = &dialect_openai_embeddings };
 enum { CALLS = 16 };
 
 /* What a decoder said about each call. */
-struct told {
+struct delivered {
 	struct answer *answers[CALLS];
 	enum outcome outcome;
 };
 
 static void keep(void *context, size_t index, struct answer *answer)
 {
-	struct told *told = context;
+	struct delivered *delivered = context;
 	assert_true(index < CALLS);
-	assert_null(told->answers[index]);
-	told->answers[index] = answer;
+	assert_null(delivered->answers[index]);
+	delivered->answers[index] = answer;
 }
 
-static void forget(struct told *told)
+static void forget(struct delivered *delivered)
 {
 	for (size_t i = 0; i < CALLS; i++)
-		answer_unref(told->answers[i]);
+		answer_unref(delivered->answers[i]);
 }
 
 /* Feed `body` in two pieces. False: no memory for a decoder. */
-static bool answer_with(struct told *told, const char *const *arguments, size_t count, unsigned status,
+static bool answer_with(struct delivered *delivered, const char *const *arguments, size_t count, unsigned status,
 			const char *body, size_t cut)
 {
 	struct upstream_call calls[CALLS];
-	struct dialect_sink sink = { .answered = keep, .context = told };
-	*told = (struct told){ .outcome = OUTCOME_OK };
+	struct dialect_sink sink = { .answered = keep, .context = delivered };
+	*delivered = (struct delivered){ .outcome = OUTCOME_OK };
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = &route, .arguments = slice_of(arguments[i]) };
 	struct dialect_decoder *decoder = dialect->decoder_new(count, 1, 32, &sink);
@@ -54,10 +54,10 @@ static bool answer_with(struct told *told, const char *const *arguments, size_t 
 	dialect->expect(decoder, calls);
 	dialect->head(decoder, status, SLICE("application/json"), 0);
 	assert_true(dialect->feed(decoder, (struct slice){ body, cut }));
-	told->outcome = dialect->finish(decoder, slice_of(body));
+	delivered->outcome = dialect->finish(decoder, slice_of(body));
 	dialect->decoder_free(decoder);
 	for (size_t i = 0; i < count; i++)
-		assert_non_null(told->answers[i]);
+		assert_non_null(delivered->answers[i]);
 	return true;
 }
 
@@ -171,16 +171,19 @@ static void results_are_told_apart_by_index_in_every_fragmentation(void **state)
 		"{\"embedding\":[1.0, 2e3],\"index\":0},{\"index\":1,\"embedding\":[],\"index2\":1}],"
 		"\"model\":\"m-1\"}";
 	for (size_t cut = 0; cut < sizeof body; cut++) {
-		struct told told;
-		assert_true(answer_with(&told, three, 3, 200, body, cut));
-		assert_int_equal(told.outcome, OUTCOME_OK);
-		assert_string_equal(told.answers[0]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
-							    "[1.0, 2e3]}],\"model\":\"m-1\"}");
-		assert_string_equal(told.answers[1]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
-							    "[],\"index2\":1}],\"model\":\"m-1\"}");
-		assert_string_equal(told.answers[2]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
-							    "\"Cg==\"}],\"model\":\"m-1\"}");
-		forget(&told);
+		struct delivered delivered;
+		assert_true(answer_with(&delivered, three, 3, 200, body, cut));
+		assert_int_equal(delivered.outcome, OUTCOME_OK);
+		assert_string_equal(delivered.answers[0]->bytes,
+				    "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
+				    "[1.0, 2e3]}],\"model\":\"m-1\"}");
+		assert_string_equal(delivered.answers[1]->bytes,
+				    "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
+				    "[],\"index2\":1}],\"model\":\"m-1\"}");
+		assert_string_equal(delivered.answers[2]->bytes,
+				    "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":"
+				    "\"Cg==\"}],\"model\":\"m-1\"}");
+		forget(&delivered);
 	}
 }
 
@@ -199,14 +202,14 @@ static void embeddings_that_are_too_few_too_many_or_placeless_are_nobodys(void *
 		"{\"index\":2,\"embedding\":[3]},{\"index\":3,\"embedding\":[4]}]}",
 	};
 	for (size_t i = 0; i < countof(bodies); i++) {
-		struct told told;
-		assert_true(answer_with(&told, three, 3, 200, bodies[i], 3));
-		assert_int_equal(told.outcome, OUTCOME_UPSTREAM_ERROR);
+		struct delivered delivered;
+		assert_true(answer_with(&delivered, three, 3, 200, bodies[i], 3));
+		assert_int_equal(delivered.outcome, OUTCOME_UPSTREAM_ERROR);
 		for (size_t call = 0; call < 3; call++) {
-			assert_int_equal(told.answers[call]->outcome, OUTCOME_UPSTREAM_ERROR);
-			assert_non_null(strstr(told.answers[call]->detail, "inputs of 3"));
+			assert_int_equal(delivered.answers[call]->outcome, OUTCOME_UPSTREAM_ERROR);
+			assert_non_null(strstr(delivered.answers[call]->detail, "inputs of 3"));
 		}
-		forget(&told);
+		forget(&delivered);
 	}
 }
 
@@ -217,12 +220,12 @@ static void answers_that_are_none_fail_all_calls(void **state)
 		"", "{", "[]", "5", "{\"data\":5}", "{\"error\":{\"message\":\"no\"}}", "{\"data\":[]}"
 	};
 	for (size_t i = 0; i < countof(bodies); i++) {
-		struct told told;
-		assert_true(answer_with(&told, three, 3, 200, bodies[i], 0));
-		assert_int_equal(told.outcome, OUTCOME_UPSTREAM_ERROR);
+		struct delivered delivered;
+		assert_true(answer_with(&delivered, three, 3, 200, bodies[i], 0));
+		assert_int_equal(delivered.outcome, OUTCOME_UPSTREAM_ERROR);
 		for (size_t j = 0; j < 3; j++)
-			assert_int_equal(told.answers[j]->outcome, OUTCOME_UPSTREAM_ERROR);
-		forget(&told);
+			assert_int_equal(delivered.answers[j]->outcome, OUTCOME_UPSTREAM_ERROR);
+		forget(&delivered);
 	}
 }
 
@@ -230,32 +233,33 @@ static void a_refusal_is_the_calls_own_only_when_it_was_alone(void **state)
 {
 	(void)state;
 	static const char said[] = "{\"error\":{\"message\":\"too long\",\"type\":\"invalid_request_error\"}}";
-	struct told told;
-	assert_true(answer_with(&told, three, 3, 400, said, 0));
-	assert_int_equal(told.answers[2]->outcome, OUTCOME_UPSTREAM_ERROR);
-	forget(&told);
-	assert_true(answer_with(&told, three, 1, 400, said, 0));
-	assert_int_equal(told.answers[0]->outcome, OUTCOME_TOOL_ERROR);
-	assert_string_equal(told.answers[0]->bytes, said);
-	forget(&told);
-	assert_true(answer_with(&told, three, 3, 429, said, 0));
-	assert_int_equal(told.answers[1]->outcome, OUTCOME_RATE_LIMITED);
-	forget(&told);
+	struct delivered delivered;
+	assert_true(answer_with(&delivered, three, 3, 400, said, 0));
+	assert_int_equal(delivered.answers[2]->outcome, OUTCOME_UPSTREAM_ERROR);
+	forget(&delivered);
+	assert_true(answer_with(&delivered, three, 1, 400, said, 0));
+	assert_int_equal(delivered.answers[0]->outcome, OUTCOME_TOOL_ERROR);
+	assert_string_equal(delivered.answers[0]->bytes, said);
+	forget(&delivered);
+	assert_true(answer_with(&delivered, three, 3, 429, said, 0));
+	assert_int_equal(delivered.answers[1]->outcome, OUTCOME_RATE_LIMITED);
+	forget(&delivered);
 }
 
 static void a_call_alone_gets_the_usage_as_it_came(void **state)
 {
 	(void)state;
 	static const char *const list[] = { "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}" };
-	struct told told;
-	assert_true(answer_with(&told, list, 1, 200,
+	struct delivered delivered;
+	assert_true(answer_with(&delivered, list, 1, 200,
 				"{\"data\":[{\"index\":1,\"embedding\":[2]},{\"index\":0,\"embedding\":[1]}],"
 				"\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}",
 				9));
-	assert_string_equal(told.answers[0]->bytes, "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":[1]},"
-						    "{\"index\":1,\"embedding\":[2]}],"
-						    "\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}");
-	forget(&told);
+	assert_string_equal(delivered.answers[0]->bytes,
+			    "{\"object\":\"list\",\"data\":[{\"index\":0,\"embedding\":[1]},"
+			    "{\"index\":1,\"embedding\":[2]}],"
+			    "\"usage\":{\"prompt_tokens\": 7,\"more\":{}}}");
+	forget(&delivered);
 }
 
 /* --- usage --- */
@@ -294,17 +298,17 @@ static void share_once(void)
 	}
 	snprintf(body + len, sizeof body - len, "],\"usage\":{\"total_tokens\":%lu,\"prompt_tokens\":%lu}}",
 		 (unsigned long)total, (unsigned long)total);
-	struct told told;
-	assert_true(answer_with(&told, pointers, count, 200, body, len));
+	struct delivered delivered;
+	assert_true(answer_with(&delivered, pointers, count, 200, body, len));
 	for (size_t i = 0; i < count; i++) {
 		struct json_fault fault;
-		assert_true(json_check(answer_body(told.answers[i]), 10, NULL, &fault));
-		assert_int_equal(strstr(told.answers[i]->bytes, "usage_estimated") != NULL, count > 1);
-		sum += tokens_of(told.answers[i], "prompt_tokens");
-		sum_all += tokens_of(told.answers[i], "total_tokens");
+		assert_true(json_check(answer_body(delivered.answers[i]), 10, NULL, &fault));
+		assert_int_equal(strstr(delivered.answers[i]->bytes, "usage_estimated") != NULL, count > 1);
+		sum += tokens_of(delivered.answers[i], "prompt_tokens");
+		sum_all += tokens_of(delivered.answers[i], "total_tokens");
 	}
 	assert_true(sum == total && sum_all == total);
-	forget(&told);
+	forget(&delivered);
 }
 
 static void shares_of_the_usage_always_add_up(void **state)
@@ -321,15 +325,15 @@ static void without_memory_every_call_still_gets_its_answer(void **state)
 				   "{\"index\":2,\"embedding\":[3]}],\"usage\":{\"prompt_tokens\":9}}";
 	size_t failures = 0;
 	for (size_t n = 1;; n++) {
-		struct told told = { .outcome = OUTCOME_OK };
+		struct delivered delivered = { .outcome = OUTCOME_OK };
 		alloc_reset();
 		alloc_fail_at(n);
-		bool made = answer_with(&told, three, 3, 200, body, 5);
+		bool made = answer_with(&delivered, three, 3, 200, body, 5);
 		bool reached = alloc_count() >= n;
 		alloc_reset();
 		for (size_t i = 0; made && i < 3; i++)
-			failures += told.answers[i]->outcome != OUTCOME_OK;
-		forget(&told);
+			failures += delivered.answers[i]->outcome != OUTCOME_OK;
+		forget(&delivered);
 		if (!reached)
 			break;
 	}

@@ -441,7 +441,7 @@ static void who_was_ejected_and_is_gone_is_tried_by_the_connector(void **state)
 {
 	(void)state;
 	struct world world;
-	bool told = false;
+	bool changed = false;
 	world_init(&world, BALANCE_ROUND_ROBIN, 2, NULL);
 	world.set->connects = true;
 	while (state_of(&world, 0) == ENDPOINT_STATE_UP)
@@ -454,10 +454,10 @@ static void who_was_ejected_and_is_gone_is_tried_by_the_connector(void **state)
 	assert_true(world.set->endpoints[1].unreachable);
 	world.now_us = world.set->endpoints[0].until_us;
 	world.set->changed = note_unreachable;
-	world.set->context = &told;
+	world.set->context = &changed;
 	assert_int_equal(ask(&world, ENDPOINT_UNREACHABLE, MS), 0);
 	assert_true(world.set->endpoints[0].unreachable);
-	assert_true(told);
+	assert_true(changed);
 	world_fini(&world);
 }
 

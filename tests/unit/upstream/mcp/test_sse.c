@@ -12,7 +12,7 @@
 #include "upstream/mcp/sse.h"
 
 /* All events' data, each with a | behind it; "!" for too large. */
-static struct buf told = BUF_INIT(10000);
+static struct buf delivered = BUF_INIT(10000);
 static struct sse sse;
 
 static bool take(struct slice text, bool last)
@@ -20,8 +20,8 @@ static bool take(struct slice text, bool last)
 	struct slice data;
 	enum sse_news news;
 	while ((news = sse_next(&sse, text, last, &data)) == SSE_DATA) {
-		buf_put(&told, data);
-		buf_put_char(&told, '|');
+		buf_put(&delivered, data);
+		buf_put_char(&delivered, '|');
 	}
 	return news == SSE_MORE;
 }
@@ -35,15 +35,15 @@ static void expect_in_all_pieces(const char *text, const char *events)
 		assert_non_null(part);
 		memcpy(part, text, cut);
 		sse_init(&sse, 1000);
-		buf_reset(&told);
+		buf_reset(&delivered);
 		assert_true(take((struct slice){ part, cut }, false));
 		free(part);
 		assert_true(take((struct slice){ text, len }, true));
-		assert_string_equal(buf_cstr(&told), events);
+		assert_string_equal(buf_cstr(&delivered), events);
 		sse_fini(&sse);
 	}
 	sse_init(&sse, 1000);
-	buf_reset(&told);
+	buf_reset(&delivered);
 	size_t from = 0;
 	for (size_t end = 0; end <= len; end++) {
 		assert_true(take((struct slice){ text + from, end - from }, end == len));
@@ -51,7 +51,7 @@ static void expect_in_all_pieces(const char *text, const char *events)
 		sse_dropped(&sse, gone);
 		from += gone;
 	}
-	assert_string_equal(buf_cstr(&told), events);
+	assert_string_equal(buf_cstr(&delivered), events);
 	sse_fini(&sse);
 }
 
@@ -122,6 +122,6 @@ int main(void)
 		cmocka_unit_test(without_memory_it_says_so),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
-	buf_fini(&told);
+	buf_fini(&delivered);
 	return failed;
 }

@@ -31,7 +31,7 @@ static struct {
 } world;
 
 /* What became of one exchange. */
-struct told {
+struct delivered {
 	enum outcome outcomes[CALLS_MAX];
 	char details[CALLS_MAX][ANSWER_DETAIL_BYTES];
 	size_t answered, completed;
@@ -39,17 +39,17 @@ struct told {
 
 static void on_answered(void *context, size_t index, struct answer *answer)
 {
-	struct told *told = context;
-	told->outcomes[index] = answer->outcome;
-	snprintf(told->details[index], ANSWER_DETAIL_BYTES, "%s", answer->detail);
-	told->answered++;
+	struct delivered *delivered = context;
+	delivered->outcomes[index] = answer->outcome;
+	snprintf(delivered->details[index], ANSWER_DETAIL_BYTES, "%s", answer->detail);
+	delivered->answered++;
 	answer_unref(answer);
 }
 
 static void on_completed(void *context, enum outcome outcome)
 {
 	(void)outcome;
-	((struct told *)context)->completed++;
+	((struct delivered *)context)->completed++;
 }
 
 static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
@@ -107,21 +107,21 @@ static void close_pool(void)
 	dialect_route_unref(world.route);
 }
 
-static struct exchange *send_calls(struct told *told, size_t count, bool repeatable, struct answer **refusal)
+static struct exchange *send_calls(struct delivered *delivered, size_t count, bool repeatable, struct answer **refusal)
 {
 	struct upstream_call calls[CALLS_MAX];
 	for (size_t i = 0; i < count; i++)
 		calls[i] = (struct upstream_call){ .route = world.route,
 						   .arguments = SLICE("{}"),
 						   .repeatable = repeatable };
-	*told = (struct told){ .answered = 0 };
-	return upstream_send(world.upstream, calls, count, CLOCK_NEVER - 1, &events, told, refusal);
+	*delivered = (struct delivered){ .answered = 0 };
+	return upstream_send(world.upstream, calls, count, CLOCK_NEVER - 1, &events, delivered, refusal);
 }
 
-static void send_well(struct told *told, size_t count, bool repeatable)
+static void send_well(struct delivered *delivered, size_t count, bool repeatable)
 {
 	struct answer *refusal = NULL;
-	assert_non_null(send_calls(told, count, repeatable, &refusal));
+	assert_non_null(send_calls(delivered, count, repeatable, &refusal));
 }
 
 /* Answers every line, the id taken from it. */
@@ -137,26 +137,26 @@ static const char *const fall[] = { "sh", "-c", "exit 9", NULL };
 static void many_calls_of_an_exchange_are_answered_by_few_processes(void **state)
 {
 	(void)state;
-	struct told told;
+	struct delivered delivered;
 	open_pool(echo, 3, 10);
-	send_well(&told, CALLS_MAX, false);
-	WAIT_FOR(told.completed == 1);
-	assert_int_equal(told.answered, CALLS_MAX);
+	send_well(&delivered, CALLS_MAX, false);
+	WAIT_FOR(delivered.completed == 1);
+	assert_int_equal(delivered.answered, CALLS_MAX);
 	for (size_t i = 0; i < CALLS_MAX; i++)
-		assert_int_equal(told.outcomes[i], OUTCOME_OK);
+		assert_int_equal(delivered.outcomes[i], OUTCOME_OK);
 	close_pool();
 }
 
 static void what_was_in_a_process_that_ends_is_not_known(void **state)
 {
 	(void)state;
-	struct told told;
+	struct delivered delivered;
 	open_pool(crash, 1, 10);
-	send_well(&told, 5, false);
-	WAIT_FOR(told.completed == 1);
+	send_well(&delivered, 5, false);
+	WAIT_FOR(delivered.completed == 1);
 	for (size_t i = 0; i < 5; i++) {
-		assert_int_equal(told.outcomes[i], OUTCOME_OUTCOME_UNKNOWN);
-		assert_non_null(strstr(told.details[i], "exited with status 9"));
+		assert_int_equal(delivered.outcomes[i], OUTCOME_OUTCOME_UNKNOWN);
+		assert_non_null(strstr(delivered.details[i], "exited with status 9"));
 	}
 	close_pool();
 }
@@ -164,11 +164,12 @@ static void what_was_in_a_process_that_ends_is_not_known(void **state)
 static void a_repeatable_call_is_sent_twice_at_most(void **state)
 {
 	(void)state;
-	struct told told;
+	struct delivered delivered;
 	open_pool(crash, 1, 10);
-	send_well(&told, 1, true);
-	WAIT_FOR(told.completed == 1);
-	assert_true(told.outcomes[0] == OUTCOME_UPSTREAM_ERROR || told.outcomes[0] == OUTCOME_UPSTREAM_UNAVAILABLE);
+	send_well(&delivered, 1, true);
+	WAIT_FOR(delivered.completed == 1);
+	assert_true(delivered.outcomes[0] == OUTCOME_UPSTREAM_ERROR ||
+		    delivered.outcomes[0] == OUTCOME_UPSTREAM_UNAVAILABLE);
 	assert_int_equal(metrics_read(world.metrics, METRIC_ID_UPSTREAM_REPEATS, 0, 0), 1);
 	close_pool();
 }
@@ -176,11 +177,11 @@ static void a_repeatable_call_is_sent_twice_at_most(void **state)
 static void a_program_that_does_not_stay_up_is_refused_at_once(void **state)
 {
 	(void)state;
-	struct told told;
+	struct delivered delivered;
 	struct answer *refusal = NULL;
 	open_pool(fall, 1, 10);
 	WAIT_FOR(metrics_read(world.metrics, METRIC_ID_PROCESS_CRASHES, 0, 0) >= 8); /* the backoff has grown */
-	struct exchange *exchange = send_calls(&told, 1, false, &refusal);
+	struct exchange *exchange = send_calls(&delivered, 1, false, &refusal);
 	assert_null(exchange);
 	assert_int_equal(refusal->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
 	assert_non_null(strstr(refusal->detail, "exited with status 9"));
@@ -192,15 +193,15 @@ static void a_program_that_does_not_stay_up_is_refused_at_once(void **state)
 static void an_aborted_exchange_says_no_more(void **state)
 {
 	(void)state;
-	struct told told, other;
+	struct delivered delivered, other;
 	struct answer *refusal = NULL;
 	open_pool(echo, 1, 1);
-	struct exchange *exchange = send_calls(&told, 3, false, &refusal);
+	struct exchange *exchange = send_calls(&delivered, 3, false, &refusal);
 	send_well(&other, 1, false);
 	upstream_forget(exchange, 1);
 	upstream_abort(exchange);
 	WAIT_FOR(other.completed == 1);
-	assert_int_equal(told.answered + told.completed, 0);
+	assert_int_equal(delivered.answered + delivered.completed, 0);
 	assert_int_equal(other.outcomes[0], OUTCOME_OK);
 	close_pool();
 }
@@ -211,16 +212,16 @@ static void a_call_without_memory_is_shed(void **state)
 	bool done = false;
 	open_pool(echo, 1, 100);
 	for (size_t n = 1; !done; n++) {
-		struct told told;
+		struct delivered delivered;
 		struct answer *refusal = NULL;
 		alloc_fail_at(n);
-		struct exchange *exchange = send_calls(&told, 3, false, &refusal);
+		struct exchange *exchange = send_calls(&delivered, 3, false, &refusal);
 		if (exchange)
-			WAIT_FOR(told.completed == 1);
+			WAIT_FOR(delivered.completed == 1);
 		done = alloc_count() < n;
 		alloc_reset();
 		if (exchange)
-			assert_int_equal(told.answered, 3);
+			assert_int_equal(delivered.answered, 3);
 		else
 			answer_unref(refusal);
 		assert_true(n < 200);

@@ -126,7 +126,7 @@ static int play_child(const char *seed)
 
 /* --- the gateway's side --- */
 
-struct told {
+struct delivered {
 	unsigned long long first; /* k of its calls: from here on */
 	size_t count, answered;
 	bool completed;
@@ -144,62 +144,63 @@ static struct {
 
 static void on_answered(void *context, size_t index, struct answer *answer)
 {
-	struct told *told = context;
+	struct delivered *delivered = context;
 	char own[40];
-	assert_true(index < told->count && !told->completed);
-	snprintf(own, sizeof own, "{\"k\":%llu}", told->first + index);
+	assert_true(index < delivered->count && !delivered->completed);
+	snprintf(own, sizeof own, "{\"k\":%llu}", delivered->first + index);
 	if (answer->outcome == OUTCOME_OK && !slice_equal(answer_body(answer), slice_of(own)))
 		fail_msg("%s was given %.*s", own, SLICE_ARG(answer_body(answer)));
 	world.good += answer->outcome == OUTCOME_OK;
 	world.failed += answer->outcome != OUTCOME_OK;
-	told->answered++;
+	delivered->answered++;
 	answer_unref(answer);
 }
 
 static void on_completed(void *context, enum outcome outcome)
 {
-	struct told *told = context;
+	struct delivered *delivered = context;
 	(void)outcome;
-	assert_int_equal(told->answered, told->count);
-	assert_false(told->completed);
-	told->completed = true;
+	assert_int_equal(delivered->answered, delivered->count);
+	assert_false(delivered->completed);
+	delivered->completed = true;
 }
 
 static const struct upstream_events events = { .answered = on_answered, .completed = on_completed };
 
-static void send_some(struct told *told)
+static void send_some(struct delivered *delivered)
 {
 	struct upstream_call calls[CALLS_MOST];
 	struct answer *refusal = NULL;
-	*told = (struct told){ .first = world.next_k, .count = 1 + roll_dice(CALLS_MOST) };
-	world.next_k += told->count;
-	for (size_t i = 0; i < told->count; i++) {
-		snprintf(told->arguments[i], sizeof told->arguments[i], "{\"k\":%llu}", told->first + i);
-		calls[i] = (struct upstream_call){ .route = world.route, .arguments = slice_of(told->arguments[i]) };
+	*delivered = (struct delivered){ .first = world.next_k, .count = 1 + roll_dice(CALLS_MOST) };
+	world.next_k += delivered->count;
+	for (size_t i = 0; i < delivered->count; i++) {
+		snprintf(delivered->arguments[i], sizeof delivered->arguments[i], "{\"k\":%llu}", delivered->first + i);
+		calls[i] =
+			(struct upstream_call){ .route = world.route, .arguments = slice_of(delivered->arguments[i]) };
 	}
-	if (upstream_send(world.upstream, calls, told->count, loop_refresh(world.loop) + CALL_US, &events, told,
-			  &refusal))
+	if (upstream_send(world.upstream, calls, delivered->count, loop_refresh(world.loop) + CALL_US, &events,
+			  delivered, &refusal))
 		return;
-	told->completed = true; /* all children are being started again */
-	world.failed += told->count;
+	delivered->completed = true; /* all children are being started again */
+	world.failed += delivered->count;
 	answer_unref(refusal);
 }
 
 static void run_calls(void)
 {
-	static struct told told[AT_ONCE];
+	static struct delivered delivered[AT_ONCE];
 	uint64_t until_us = clock_now_us() + PATIENCE_US;
 	size_t sent = 0, under_way = 0;
 	for (size_t i = 0; i < AT_ONCE; i++)
-		told[i].completed = true;
+		delivered[i].completed = true;
 	do {
 		under_way = 0;
 		for (size_t i = 0; i < AT_ONCE; i++) {
-			if (told[i].completed && sent < EXCHANGES) {
-				send_some(&told[i]);
+			if (delivered[i].completed && sent < EXCHANGES) {
+				send_some(&delivered[i]);
 				sent++;
 			}
-			under_way += !told[i].completed;
+			under_way += !delivered[i].completed;
 		}
 		loop_wait(world.loop, clock_now_us() + 5 * CLOCK_US_PER_MS);
 		loop_run_timers(world.loop);
