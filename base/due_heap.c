@@ -88,3 +88,15 @@ void due_set(struct due_heap *heap, struct due_node *node, uint64_t at_us)
 	node->listed = true;
 	heap->root = meld_heaps(heap->root, node);
 }
+
+struct due_node *due_next(struct due_node *node)
+{
+	if (node->child)
+		return node->child;
+	while (node && !node->next) {
+		while (node->prev && node->prev->child != node) /* to the first sibling, below the parent */
+			node = node->prev;
+		node = node->prev;
+	}
+	return node ? node->next : NULL;
+}

@@ -30,6 +30,10 @@ void due_set(struct due_heap *heap, struct due_node *node, uint64_t at_us);
 /* Take out; nothing happens if it is not in. */
 void due_clear(struct due_heap *heap, struct due_node *node);
 
+/* The one after it, in no order; NULL: it was the last. From the root on all are met once if none is put in, moved or
+ * taken out meanwhile. */
+struct due_node *due_next(struct due_node *node);
+
 /* When the first is due; CLOCK_NEVER if empty. */
 static inline uint64_t due_first_us(const struct due_heap *heap)
 {

@@ -85,6 +85,7 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	table_init(&batcher->tools);
 	TAILQ_INIT(&batcher->sent);
 	TAILQ_INIT(&batcher->settled);
+	TAILQ_INIT(&batcher->hurried);
 	for (size_t band = 0; band < BAND_COUNT; band++)
 		TAILQ_INIT(&batcher->lines[band]);
 	/* a configured rate makes a line on purpose: only deadlines bound that */
@@ -113,6 +114,7 @@ static void reset_item(struct batch_item *item)
 	item->call.kind = ATTEMPT_FIRST;
 	item->expiry = (struct due_node){ .listed = false };
 	item->urgent = (struct due_node){ .listed = false };
+	item->put_off_us = 0;
 }
 
 static uint64_t estimate_tokens(const struct batch_item *item)
@@ -160,6 +162,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 		return refuse_item(batcher, item, REJECT_NO_MEMORY, "the gateway is out of memory", why);
 	due_set(&batcher->expiries, &item->expiry, item->deadline_us);
 	waiting_count(batcher, lane, item, 1);
+	ending_put_off(batcher, item, earliest_us);
 	waiting_class(batcher, lane)->used_us = now_us;
 	learned_load(waiting_class(batcher, lane), false);
 	return OUTCOME_OK;
@@ -184,6 +187,7 @@ void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uin
 	item->urgent_us = urgent_us;
 	if (item->lane || item->batch)
 		due_set(&batcher->expiries, &item->expiry, deadline_us);
+	ending_review(batcher, item);
 	if (!item->lane)
 		return;
 	lane_set_urgent(item->lane, item, urgent_us);
@@ -192,6 +196,7 @@ void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uin
 
 void batcher_tick(struct batcher *batcher, uint64_t now_us)
 {
+	ending_refuse_hurried(batcher, now_us);
 	ending_expire(batcher, now_us);
 	ending_shed_waited(batcher, now_us);
 	sending_abort(batcher);
@@ -211,7 +216,7 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 {
 	if (is_quiet(batcher)) /* asked of every upstream three times a turn */
 		return CLOCK_NEVER;
-	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled))
+	if (batcher->forgotten > 0 || !TAILQ_EMPTY(&batcher->settled) || !TAILQ_EMPTY(&batcher->hurried))
 		return 0;
 	uint64_t ready_us = waiting_due_us(batcher, loop_now(batcher->loop));
 	uint64_t look_us = due_first_us(&batcher->looks);

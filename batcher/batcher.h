@@ -50,6 +50,10 @@ void batcher_cancel(struct batcher *batcher, struct batch_item *item, uint64_t n
  * end it was given; the item itself obeys the new deadline up to then. */
 void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uint64_t deadline_us, uint64_t urgent_us);
 
+/* What one is told whose time is up while others wait on: the item stays. A reference. */
+struct answer *batcher_expired(const struct batcher *batcher, const struct batch_item *item,
+			       uint64_t now_us) MUST_CHECK;
+
 /* Once a loop turn: answer items past their deadline (DEADLINE_EXCEEDED if never sent), send what is due, call
  * answered for what could not be sent. */
 void batcher_tick(struct batcher *batcher, uint64_t now_us);

@@ -87,6 +87,7 @@ struct batcher {
 	size_t waiting_items;         /* over all lanes */
 	size_t waiting_bytes;
 	struct batch_item_list settled; /* to be delivered */
+	struct batch_item_list hurried; /* put off: who cannot wait as long is to be told */
 	struct provider_rates *rates;   /* held */
 	struct limiter limiter;         /* how many of `in_flight` at once */
 	enum limiter_state state_shown;
@@ -181,6 +182,19 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item);
 /* This is how it ends; ending_deliver hands it to its owner. Takes the reference. The item is nowhere else any more. */
 void ending_settle(struct batcher *batcher, struct batch_item *item, struct answer *answer, struct batch_facts facts);
 void ending_deliver(struct batcher *batcher);
+/*
+ * The one rule for calls that are put off, by a pause, a rate or a rest: whoever's deadline comes before the earliest
+ * request that could carry it is told at once, not when its time is up. These note them, ending_refuse_hurried tells them.
+ */
+/* It will not leave before. */
+void ending_put_off(struct batcher *batcher, struct batch_item *item, uint64_t until_us);
+/* Something may have put it off, or hurries it. */
+void ending_review(struct batcher *batcher, struct batch_item *item);
+/* The same for every item that waits or is to be sent again. */
+void ending_review_all(struct batcher *batcher);
+void ending_refuse_hurried(struct batcher *batcher, uint64_t now_us);
+/* It is on its way out: no deadline is minded any more. */
+void ending_unwatch(struct batcher *batcher, struct batch_item *item);
 struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us);
 /* The provider wants to be left alone for longer than a call can wait: not before `until_us`. */
 struct answer *ending_rate_limited(const struct batcher *batcher, const struct lane *lane, uint64_t until_us,

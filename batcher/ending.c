@@ -3,6 +3,7 @@
  * ending.c: how a call ends by the batcher's own hand: it leaves its lane or batch, is put down with its answer, and is
  * told when all lanes, batches and heaps are in order again. Deadlines are of this kind.
  */
+#include "batcher/batcher.h"
 #include "batcher/batcher_private.h"
 
 void ending_forget(struct batcher *batcher, struct batch *batch)
@@ -45,7 +46,7 @@ void ending_withdraw(struct batcher *batcher, struct batch_item *item)
 {
 	struct lane *lane = item->lane;
 	struct batch *batch = item->batch;
-	due_clear(&batcher->expiries, &item->expiry);
+	ending_unwatch(batcher, item);
 	if (lane) {
 		lane_remove(lane, item);
 		waiting_count(batcher, lane, item, -1);
@@ -82,6 +83,14 @@ void ending_deliver(struct batcher *batcher)
 	}
 }
 
+void ending_unwatch(struct batcher *batcher, struct batch_item *item)
+{
+	due_clear(&batcher->expiries, &item->expiry);
+	if (item->put_off_us)
+		TAILQ_REMOVE(&batcher->hurried, item, hurried);
+	item->put_off_us = 0;
+}
+
 struct batch_facts ending_facts(const struct batch_item *item, uint64_t now_us)
 {
 	if (item->batch)
@@ -100,6 +109,73 @@ struct answer *ending_rate_limited(const struct batcher *batcher, const struct l
 	return answer_upstream_error(OUTCOME_RATE_LIMITED, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
 				     (struct slice){ NULL, 0 }, "%s",
 				     texts[waiting_held_until_us(batcher, lane) >= until_us]);
+}
+
+void ending_put_off(struct batcher *batcher, struct batch_item *item, uint64_t until_us)
+{
+	bool hurried = item->deadline_us <= until_us || (item->put_off && item->urgent_us <= until_us);
+	if (until_us <= loop_now(batcher->loop) || !hurried)
+		return;
+	if (!item->put_off_us)
+		TAILQ_INSERT_TAIL(&batcher->hurried, item, hurried);
+	item->put_off_us = until_us > item->put_off_us ? until_us : item->put_off_us;
+}
+
+/* Before which it will not leave, as far as it is known; 0: it travels. */
+static uint64_t earliest_of(const struct batcher *batcher, const struct batch_item *item)
+{
+	const struct batch *batch = item->batch;
+	if (batch && batch->rest.listed)
+		return batch->rest.at_us;
+	const struct lane *lane = batch && batch->queued ? batch->lane : item->lane;
+	if (!lane)
+		return 0;
+	uint64_t held_us = waiting_held_until_us(batcher, lane), paced_us = waiting_paced_us(batcher);
+	return held_us > paced_us ? held_us : paced_us;
+}
+
+void ending_review(struct batcher *batcher, struct batch_item *item)
+{
+	ending_put_off(batcher, item, earliest_of(batcher, item));
+}
+
+void ending_review_all(struct batcher *batcher)
+{
+	for (struct due_node *node = batcher->expiries.root; node; node = due_next(node))
+		ending_review(batcher, container_of(node, struct batch_item, expiry));
+}
+
+/* What was said of it stands, if it was sent before. A reference. */
+static struct answer *put_off_answer(const struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
+{
+	const struct batch *batch = item->batch;
+	struct answer *said = batch ? batch->before ? batch->before : batch->said : NULL;
+	if (said)
+		return answer_ref(said);
+	return ending_rate_limited(batcher, batch ? batch->lane : item->lane, item->put_off_us, now_us);
+}
+
+static void refuse_hurried(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
+{
+	struct batch_facts facts = ending_facts(item, now_us);
+	struct answer *answer = put_off_answer(batcher, item, now_us);
+	uint64_t until_us = item->put_off_us;
+	TAILQ_REMOVE(&batcher->hurried, item, hurried);
+	item->put_off_us = 0;
+	if (item->deadline_us <= until_us) {
+		ending_withdraw(batcher, item);
+		ending_settle(batcher, item, answer, facts);
+		return;
+	}
+	item->put_off(item, until_us, answer, &facts);
+	answer_unref(answer);
+}
+
+void ending_refuse_hurried(struct batcher *batcher, uint64_t now_us)
+{
+	struct batch_item *item;
+	while ((item = TAILQ_FIRST(&batcher->hurried)))
+		refuse_hurried(batcher, item, now_us);
 }
 
 /* Whether a byte of the call may have reached the provider: only the exchange knows whether it got a connection. */
@@ -202,7 +278,7 @@ void ending_shed_waited(struct batcher *batcher, uint64_t now_us)
 	}
 }
 
-static struct answer *expired_answer(const struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
+struct answer *batcher_expired(const struct batcher *batcher, const struct batch_item *item, uint64_t now_us)
 {
 	uint64_t earliest_us = item->lane ? waiting_earliest_us(batcher, item->lane) : 0;
 	if (earliest_us > now_us)
@@ -224,7 +300,7 @@ void ending_expire(struct batcher *batcher, uint64_t now_us)
 			ending_shed(batcher, item, SHED_WAITED, batcher->admission.wait_us, now_us);
 			continue;
 		}
-		struct answer *answer = expired_answer(batcher, item, now_us);
+		struct answer *answer = batcher_expired(batcher, item, now_us);
 		struct batch_facts facts = ending_facts(item, now_us);
 		if (facts.id)
 			learned_answer(batcher, item->batch, item, now_us);

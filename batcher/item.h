@@ -35,6 +35,11 @@ struct batch_item {
 	/* Called once, never from within batcher_add; `answer` is the receiver's reference. The item is its owner's
 	 * again: it may be freed or added anew in here, other items may be added or cancelled. */
 	void (*answered)(struct batch_item *item, struct answer *answer, const struct batch_facts *facts);
+	/* It has been put off until then, which is after urgent_us: who of those who wait for it waits no longer than
+	 * that is to be told `answer` (borrowed) now, and urgent_us to be set anew, or the item cancelled, in here. NULL:
+	 * nobody is in more of a hurry than deadline_us says. */
+	void (*put_off)(struct batch_item *item, uint64_t until_us, struct answer *answer,
+			const struct batch_facts *facts);
 	/* Word of it while it travels, as call.asks wants: see upstream_events. May be NULL if it asks for nothing. */
 	void (*on_notification)(struct batch_item *item, enum mcp_notification_kind note, struct slice params);
 
@@ -44,6 +49,8 @@ struct batch_item {
 	TAILQ_ENTRY(batch_item) line;    /* waiting: over the whole batcher, by queued_us */
 	struct due_node expiry;          /* waiting or travelling: by deadline_us, over the whole batcher */
 	struct due_node urgent;          /* waiting: by urgent_us, in its lane */
+	TAILQ_ENTRY(batch_item) hurried; /* put off for too long for somebody, who is to be told */
+	uint64_t put_off_us;             /* likewise: until when; 0: it is not in that list */
 	uint64_t tokens;                 /* estimated; 0: nobody counts them */
 	struct learned_tool *learned;    /* its tool's; NULL: no memory for it */
 	struct lane *lane;               /* waiting there; NULL: not waiting */

@@ -128,7 +128,7 @@ void refused_deliver(struct batcher *batcher, struct batch *batch, struct answer
 		if (!item)
 			continue;
 		struct batch_facts facts = ending_facts(item, now_us);
-		due_clear(&batcher->expiries, &item->expiry);
+		ending_unwatch(batcher, item);
 		ending_drop(batcher, batch, item);
 		ending_settle(batcher, item, answer_ref(refusal), facts);
 	}
@@ -183,28 +183,6 @@ void refused_requeue(struct batcher *batcher, struct batch *batch, size_t most, 
 	struct batch *other = refused_part(batcher, batch, most, room, bisection);
 	if (other)
 		refused_again(batcher, other);
-}
-
-static void refuse_hurried_in(struct batcher *batcher, struct batch_item_list *line, uint64_t now_us)
-{
-	struct batch_item *item = TAILQ_FIRST(line), *after;
-	for (; item; item = after) {
-		struct lane *lane = item->lane;
-		uint64_t until_us = waiting_held_until_us(batcher, lane);
-		after = TAILQ_NEXT(item, line);
-		if (until_us <= now_us || item->deadline_us > until_us)
-			continue;
-		struct batch_facts facts = ending_facts(item, now_us);
-		ending_withdraw(batcher, item);
-		ending_settle(batcher, item, ending_rate_limited(batcher, lane, until_us, now_us), facts);
-	}
-}
-
-/* Those who wait and cannot wait that long are told now. */
-static void refuse_hurried(struct batcher *batcher, uint64_t now_us)
-{
-	for (size_t band = 0; band < BAND_COUNT; band++)
-		refuse_hurried_in(batcher, &batcher->lines[band], now_us);
 }
 
 /* What was sent and is to be sent again waits until then. */
@@ -324,7 +302,7 @@ void refused_completed(void *context, enum outcome outcome)
 	learn_rate(batcher, batch, outcome, now_us);
 	if (batch->asked_us) {
 		put_off(batcher, batch);
-		refuse_hurried(batcher, now_us);
+		ending_review_all(batcher);
 	}
 	if (batch->retry_us && batch->live > 0)
 		retry_completed(batcher, batch, now_us);

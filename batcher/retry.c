@@ -68,6 +68,8 @@ void retry_completed(struct batcher *batcher, struct batch *batch, uint64_t now_
 	other->paid = true;
 	batch->lane->resting++;
 	due_set(&batcher->resting, &other->rest, clock_add(now_us, batch->retry_us));
+	for (size_t i = 0; i < other->count; i++)
+		ending_put_off(batcher, other->items[i], other->rest.at_us);
 }
 
 static void end_rest(struct batcher *batcher, struct batch *batch)

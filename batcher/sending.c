@@ -104,7 +104,7 @@ void sending_answered(void *context, size_t index, struct answer *answer)
 	struct batch_facts facts = batch_facts(batch, item, loop_now(batcher->loop));
 	if (answer->outcome == OUTCOME_OK)
 		learned_answer(batcher, batch, item, loop_now(batcher->loop));
-	due_clear(&batcher->expiries, &item->expiry);
+	ending_unwatch(batcher, item);
 	answer = whole_story(batch, answer);
 	ending_drop(batcher, batch, item);
 	item->answered(item, answer, &facts);
@@ -180,7 +180,7 @@ static void shed_calls(struct batcher *batcher, struct lane *lane, size_t count,
 	while (count-- > 0) {
 		struct batch_item *item = lane_next(lane);
 		take_item(batcher, item, now_us);
-		due_clear(&batcher->expiries, &item->expiry);
+		ending_unwatch(batcher, item);
 		meter_add(batcher->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
 		ending_settle(batcher, item,
 			      answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory; try again later."),
@@ -195,7 +195,7 @@ static void settle_refused(struct batcher *batcher, struct batch *batch, struct 
 	for (size_t i = 0; i < batch->count; i++) {
 		struct batch_item *item = batch->items[i];
 		struct batch_facts facts = ending_facts(item, now_us);
-		due_clear(&batcher->expiries, &item->expiry);
+		ending_unwatch(batcher, item);
 		ending_drop(batcher, batch, item);
 		ending_settle(batcher, item, answer_ref(refusal), facts);
 	}

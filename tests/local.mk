@@ -93,6 +93,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_calls \
 	tests/unit/gateway/call/test_await_lists \
 	tests/unit/gateway/call/test_calls_grace \
+	tests/unit/gateway/call/test_calls_put_off \
 	tests/unit/gateway/call/test_calls_random \
 	tests/unit/gateway/call/test_calls_refresh \
 	tests/unit/gateway/call/test_calls_tier \
@@ -197,10 +198,11 @@ tests_unit_cache_redis_test_redis_tier_SOURCES = tests/unit/cache/redis/test_red
 tests_unit_cache_redis_test_redis_tracking_SOURCES = tests/unit/cache/redis/test_redis_tracking.c $(redis_server)
 
 # Whole workers, over the same fake.
-gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h \
+gateway_world = tests/support/gateway_world.c tests/support/gateway_world.h tests/support/gateway_test.h \
 	tests/support/fake_upstream.c tests/support/fake_upstream.h
 tests_unit_gateway_call_test_calls_SOURCES = tests/unit/gateway/call/test_calls.c $(gateway_world)
 tests_unit_gateway_call_test_await_lists_SOURCES = tests/unit/gateway/call/test_await_lists.c $(gateway_world)
+tests_unit_gateway_call_test_calls_put_off_SOURCES = tests/unit/gateway/call/test_calls_put_off.c $(gateway_world)
 tests_unit_gateway_call_test_calls_grace_SOURCES = tests/unit/gateway/call/test_calls_grace.c $(gateway_world)
 tests_unit_gateway_call_test_hit_path_SOURCES = tests/unit/gateway/call/test_hit_path.c $(gateway_world)
 tests_unit_gateway_tools_test_list_store_SOURCES = tests/unit/gateway/tools/test_list_store.c $(gateway_world)

@@ -256,14 +256,37 @@ static void deadline_passed(struct loop_timer *timer, uint64_t now_us)
 	struct call *call = container_of(timer, struct call, timer);
 	struct fetch *fetch = call->fetch;
 	struct dispatch *dispatch = fetch->provider->dispatch;
-	bool sent = fetch->item.batch != NULL;
+	struct answer *answer = fetch->looking ? answer_error(OUTCOME_DEADLINE_EXCEEDED,
+							      "The call's deadline passed before it could be sent.")
+					       : batcher_expired(fetch->provider->batcher, &fetch->item, now_us);
 	call->facts.waited_us = fetch->looking ? 0 : now_us - fetch->item.added_us;
 	leave_fetch(dispatch, call);
-	dispatch_send_home(
-		dispatch, call,
-		sent ? answer_error(OUTCOME_UPSTREAM_TIMEOUT, "The provider did not answer before the call's deadline.")
-		     : answer_error(OUTCOME_DEADLINE_EXCEEDED,
-				    "The call's deadline passed while it waited for its turn; it was not sent."));
+	dispatch_send_home(dispatch, call, answer);
+}
+
+/* The fetch is put off: who cannot wait as long is told now, the others stay. */
+static void let_hurried_go(struct batch_item *item, uint64_t until_us, struct answer *answer,
+			   const struct batch_facts *facts)
+{
+	struct fetch *fetch = container_of(item, struct fetch, item);
+	struct dispatch *dispatch = fetch->provider->dispatch;
+	uint64_t urgent_us = CLOCK_NEVER;
+	struct waiter *waiter = TAILQ_FIRST(&fetch->flight.waiters), *after;
+	for (; waiter; waiter = after) {
+		struct call *call = container_of(waiter, struct call, waiter);
+		after = TAILQ_NEXT(waiter, next);
+		if (call->deadline_us > until_us) {
+			urgent_us = call->deadline_us < urgent_us ? call->deadline_us : urgent_us;
+			continue;
+		}
+		flight_leave(waiter);
+		call->facts = *facts;
+		dispatch_send_home(dispatch, call, answer_ref(answer));
+	}
+	if (!dispatch_take_tool(fetch))
+		give_up(dispatch, fetch);
+	else
+		batcher_set_deadlines(fetch->provider->batcher, item, item->deadline_us, urgent_us);
 }
 
 static void board_fetch(struct fetch *fetch, struct call *call)
@@ -371,6 +394,7 @@ static bool fill_item(struct fetch *fetch, const struct call *call, bool shared)
 	item->answered = item_answered;
 	item->call.asks = call->asks;
 	item->on_notification = notify_waiters;
+	item->put_off = shared ? let_hurried_go : NULL;
 	return fill_lane_key(fetch, call, call_upstream(call));
 }
 

@@ -247,6 +247,16 @@ def test_rate_limited_passes_retry_after_on(gateway, provider):
     assert reply.header("retry-after") == "7"
 
 
+def test_who_cannot_wait_as_long_as_the_provider_asks_is_told_so_at_once(start, provider):
+    gateway = start({"tools": {tool: {"timeout": "60s"} for tool in ("cached", "item")}})
+    provider.behaviour = behave.status(429, Retry_After="7")
+    for tool in "cached", "item", "item":
+        reply = gateway.call(tool, {"id": 1, "q": 2}, x_request_timeout_ms="2000")
+        check_problem(reply, 429, "rate_limited", True)
+        assert reply.header("retry-after") in ("7", "8")
+    assert len(provider.deliveries) == 2  # an upstream each: the third was not sent
+
+
 def test_upstream_unavailable(gateway, provider):
     provider.stop()
     check_problem(gateway.call("echo"), 503, "upstream_unavailable", True)

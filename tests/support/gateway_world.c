@@ -145,6 +145,7 @@ static void note_end(struct ask *ask)
 	struct call *call = ask->call;
 	ask->ended++;
 	ask->outcome = call->answer->outcome;
+	ask->retry_after_s = call->answer->retry_after_s;
 	ask->source = call->source;
 	ask->stored = call->stored;
 	ask->facts = call->facts;

@@ -51,6 +51,7 @@ struct ask {
 	struct call *call; /* NULL: ended or cancelled */
 	unsigned ended;
 	enum outcome outcome;
+	uint32_t retry_after_s;
 	enum call_source source;
 	struct batch_facts facts;
 	bool stored;

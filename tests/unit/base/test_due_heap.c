@@ -73,12 +73,37 @@ static void clearing_what_is_not_in_changes_nothing(void **state)
 	assert_true(due_first_us(&heap) == CLOCK_NEVER);
 }
 
+/* Its parent, siblings and children may be in any shape. */
+static void all_are_met_once_on_the_way_through(void **state)
+{
+	(void)state;
+	static struct due_node nodes[COUNT];
+	struct due_heap heap = { NULL };
+	unsigned seed = 12;
+	assert_null(heap.root);
+	for (int step = 0; step < STEPS / 40; step++) {
+		bool met[COUNT] = { false };
+		struct due_node *changed = &nodes[rand_r(&seed) % COUNT];
+		if (rand_r(&seed) % 3 == 0)
+			due_clear(&heap, changed);
+		else
+			due_set(&heap, changed, (uint64_t)(rand_r(&seed) % 1000));
+		for (struct due_node *node = heap.root; node; node = due_next(node)) {
+			assert_false(met[node - nodes]);
+			met[node - nodes] = true;
+		}
+		for (size_t i = 0; i < COUNT; i++)
+			assert_int_equal(met[i], nodes[i].listed);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_first_is_the_smallest_after_any_change),
 		cmocka_unit_test(a_long_run_of_siblings_does_not_use_the_stack),
 		cmocka_unit_test(clearing_what_is_not_in_changes_nothing),
+		cmocka_unit_test(all_are_met_once_on_the_way_through),
 	};
 	return cmocka_run_group_tests_name("due", tests, NULL, NULL);
 }

@@ -1,49 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A call's life over whole workers in one thread: look-up, flight, deadlines, grace, limits, and the post between. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <stdio.h>
 
 #include "tests/support/alloc_fail.h"
 #include "tests/support/cache_ask.h"
 #include "tests/support/config_tools.h"
-#include "tests/support/gateway_world.h"
+#include "tests/support/gateway_test.h"
 
 #define MS CLOCK_US_PER_MS
 #define S CLOCK_US_PER_S
-
-static struct gateway_world world;
-
-static void finish_all(void)
-{
-	gateway_settle(&world);
-	while (fake_nth(0)) {
-		fake_finish(fake_nth(0));
-		gateway_settle(&world);
-	}
-}
-
-static void stop(void)
-{
-	finish_all();
-	gateway_stop(&world);
-}
-
-static void assert_got(const struct ask *ask, enum call_source source)
-{
-	assert_int_equal(ask->ended, 1);
-	assert_int_equal(ask->outcome, OUTCOME_OK);
-	assert_int_equal(ask->source, source);
-	assert_true(ask->own);
-}
-
-static void assert_ended(const struct ask *ask, enum outcome outcome)
-{
-	assert_int_equal(ask->ended, 1);
-	assert_int_equal(ask->outcome, outcome);
-}
 
 /* In the cache from now on. */
 static void fetch(const char *tool, unsigned tag)

@@ -1,45 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls when things go less well: stale answers, limits, a cancel that crosses in the post, the end, no memory. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
 #include "tests/support/alloc_fail.h"
-#include "tests/support/gateway_world.h"
+#include "tests/support/gateway_test.h"
 
 #define S CLOCK_US_PER_S
-
-static struct gateway_world world;
-
-static void finish_all(void)
-{
-	gateway_settle(&world);
-	while (fake_nth(0)) {
-		fake_finish(fake_nth(0));
-		gateway_settle(&world);
-	}
-}
-
-static void stop(void)
-{
-	finish_all();
-	gateway_stop(&world);
-}
-
-static void assert_got(const struct ask *ask, enum call_source source)
-{
-	assert_int_equal(ask->ended, 1);
-	assert_int_equal(ask->outcome, OUTCOME_OK);
-	assert_int_equal(ask->source, source);
-	assert_true(ask->own);
-}
-
-static void assert_ended(const struct ask *ask, enum outcome outcome)
-{
-	assert_int_equal(ask->ended, 1);
-	assert_int_equal(ask->outcome, outcome);
-}
 
 /* A world with one answer in its cache. */
 static void start_with(const char *tool, unsigned tag)
