@@ -38,3 +38,9 @@ bool outcome_retryable(enum outcome outcome)
 	assert(outcome < OUTCOME_COUNT);
 	return table[outcome].retryable;
 }
+
+bool outcome_is_failure(enum outcome outcome)
+{
+	return outcome_status(outcome) >= 500 && outcome != OUTCOME_TOOL_ERROR && outcome != OUTCOME_SHUTTING_DOWN &&
+	       outcome != OUTCOME_NOT_CACHED;
+}

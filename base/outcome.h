@@ -56,5 +56,8 @@ const char *outcome_title(enum outcome outcome);
 unsigned outcome_status(enum outcome outcome);
 /* Whether a caller may send the same call again. See the table's comment. */
 bool outcome_retryable(enum outcome outcome);
+/* Whether a call failed by the gateway's or a provider's fault: what error rates and alerts count. A tool's own error, a
+ * caller's mistake and an orderly stop are none. */
+bool outcome_is_failure(enum outcome outcome);
 
 #endif

@@ -12,6 +12,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/reload.c gateway/admin/reload.h \
+	gateway/admin/stats_page.c \
 	gateway/admin/tools_page.c \
 	gateway/call/await_lists.c gateway/call/await_lists.h \
 	gateway/call/await_turn.c gateway/call/await_turn.h \

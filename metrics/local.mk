@@ -3,6 +3,7 @@
 noinst_LIBRARIES += libmetrics.a
 libmetrics_a_SOURCES = \
 	metrics/catalogue.h \
+	metrics/history.c metrics/history.h \
 	metrics/metrics.c metrics/metrics.h \
 	metrics/prometheus.c \
 	metrics/shape.h

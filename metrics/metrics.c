@@ -386,7 +386,7 @@ void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, stru
 	metrics->hooks[metrics->hook_count++].context = context;
 }
 
-void metrics_run_hooks(struct metrics *metrics)
+void metrics_refresh(struct metrics *metrics)
 {
 	pthread_mutex_lock(&metrics->scrape);
 	for (size_t i = 0; i < metrics->hook_count; i++)

@@ -60,6 +60,12 @@ int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t l
  * Main thread, before the first scrape. At most 8. */
 void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, struct meter *meter), void *context);
 
+/* Bring what the hooks know up to date, as a scrape does before it reads. Any thread. */
+void metrics_refresh(struct metrics *metrics);
+
+/* Memory that this process holds now; 0 when the system does not say. Any thread. */
+uint64_t metrics_resident_bytes(void);
+
 /* Append the exposition text, Prometheus format 0.0.4, build_info and process_* included. Of what has many series a
  * tool or endpoint (counters with a second label, histograms), those appear that are not zero. Any thread. */
 void metrics_render(struct metrics *metrics, struct buf *out);

@@ -230,6 +230,12 @@ static bool read_process(struct process *process)
 		      &process->threads, &process->start_ticks, &process->virtual_bytes, &process->resident_pages) == 4;
 }
 
+uint64_t metrics_resident_bytes(void)
+{
+	struct process process;
+	return read_process(&process) ? process.resident_pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
 static uint64_t read_clock_us(clockid_t id)
 {
 	struct timespec now;
@@ -312,7 +318,7 @@ void prometheus_put_process(const struct metrics *metrics, struct buf *out)
 
 void metrics_render(struct metrics *metrics, struct buf *out)
 {
-	metrics_run_hooks(metrics);
+	metrics_refresh(metrics);
 	prometheus_put_catalogue(metrics, out);
 	prometheus_put_process(metrics, out);
 }

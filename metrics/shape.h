@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shape.h: what metrics.c (the cells) and prometheus.c (their text) share. Nobody else includes it; outsiders use
+ * shape.h: what metrics.c (the cells), prometheus.c (their text) and history.c (their past) share. Nobody else includes it; outsiders use
  * metrics.h. A meter is one flat array of cells; a shape says where in it the series of one metric lie.
  */
 #ifndef JITNEY_METRICS_SHAPE_H
@@ -73,8 +73,6 @@ const char *metrics_attempt_kind(size_t index);
 const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
 /* Sum of one cell over all meters. Any thread. */
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell);
-/* Call the scrape hooks. Any thread. */
-void metrics_run_hooks(struct metrics *metrics);
 
 /* The exposition text of the catalogue's metrics alone: depends on nothing but the cells. */
 void prometheus_put_catalogue(const struct metrics *metrics, struct buf *out);

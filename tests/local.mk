@@ -21,6 +21,7 @@ unit_base = \
 	tests/unit/base/test_outcome \
 	tests/unit/base/test_resolve
 unit_metrics = \
+	tests/unit/metrics/test_history \
 	tests/unit/metrics/test_metric_catalogue \
 	tests/unit/metrics/test_metrics \
 	tests/unit/metrics/test_prometheus

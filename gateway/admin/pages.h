@@ -9,6 +9,7 @@ route_function page_admin_index, page_admin_upstreams, page_admin_drain;
 route_function page_admin_config;   /* config_page.c */
 route_function page_admin_tools;    /* tools_page.c */
 route_function page_admin_endpoint; /* endpoints_page.c */
+route_function page_admin_stats;    /* stats_page.c */
 
 struct catalogue;
 struct upstream_settings;

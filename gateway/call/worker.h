@@ -27,6 +27,7 @@
 #include "metrics/metrics.h"
 
 struct export;
+struct history;
 struct registry;
 struct reload;
 struct worker;
@@ -35,6 +36,7 @@ struct worker;
 struct gateway {
 	const struct config *config;         /* c: what the process is made of; the rest is worker_generation's */
 	struct metrics *metrics;             /* c; safe inside */
+	struct history *history;             /* worker 0's once the threads run: what the metrics were */
 	struct cache *cache;                 /* c; safe inside */
 	struct export *export;               /* worker 0's; NULL: none is under way */
 	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */

@@ -20,6 +20,7 @@
 #include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/worker_loop.h"
+#include "metrics/history.h"
 #include "upstream/upstream.h"
 
 enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
@@ -128,7 +129,8 @@ static bool make_gateway(struct process *process)
 	if (!(gateway->registry = registry_new(config)))
 		return complain_of("cannot start", "out of memory");
 	registry_fill_names(gateway->registry, &names);
-	if (!(gateway->metrics = metrics_new(&names)) || !registry_attach(gateway->registry, gateway->metrics) ||
+	if (!(gateway->metrics = metrics_new(&names)) || !(gateway->history = history_new(gateway->metrics)) ||
+	    !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
 	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
 	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
@@ -349,6 +351,7 @@ static void stop_process(struct process *process)
 	free(gateway->refreshes);
 	disk_free(gateway->disk);
 	cache_free(gateway->cache);
+	history_free(gateway->history);
 	metrics_free(gateway->metrics);
 	gateway->settled = true;
 	reload_free(gateway->reload);

@@ -16,6 +16,7 @@
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/routes.h"
+#include "metrics/history.h"
 #include "upstream/http/transport.h"
 
 enum { KEY_SLOTS = 4096, ANSWERS_MORE_BYTES = 4 << 20 };
@@ -301,6 +302,7 @@ static void *run_worker(void *context)
 		publish_load(worker);
 		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {
 			cache_tick(gateway->cache, loop_now(worker->loop));
+			history_tick(gateway->history, loop_now(worker->loop));
 			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;
 		}
 	}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stats_page.c: GET /admin/stats, all figures that the views need in one document: sums since the start, rates over the last
+ * second, ten seconds and five minutes, and the five minutes drawn in steps. docs/api.md has its members.
+ */
+#include <unistd.h>
+
+#include "base/json.h"
+#include "gateway/admin/pages.h"
+#include "gateway/call/reply.h"
+#include "metrics/history.h"
+
+enum { PAGE_BYTES_MAX = 64 << 20, STEP_S = 5 };
+
+/* A quantile as a member; null: nothing was observed. */
+static void put_latency(struct buf *out, const char *name, int64_t us)
+{
+	if (us < 0)
+		buf_printf(out, ",\"%s\":null", name);
+	else
+		buf_printf(out, ",\"%s\":%lld", name, (long long)us);
+}
+
+static void put_ratio(struct buf *out, const char *name, uint64_t part, uint64_t whole)
+{
+	if (whole)
+		buf_printf(out, ",\"%s\":%.4f", name, (double)part / (double)whole);
+	else
+		buf_printf(out, ",\"%s\":null", name);
+}
+
+/* --- The whole process --- */
+
+static void put_process(struct buf *out, const struct worker *worker)
+{
+	const struct gateway *gateway = worker->gateway;
+	buf_printf(out, ",\"version\":\"" JITNEY_VERSION "\",\"generation\":%llu,\"uptime_s\":%llu",
+		   (unsigned long long)worker_generation(worker)->number,
+		   (unsigned long long)((loop_now(worker->loop) - gateway->started_us) / CLOCK_US_PER_S));
+	buf_printf(out, ",\"process\":{\"pid\":%ld,\"rss_bytes\":%llu}", (long)getpid(),
+		   (unsigned long long)metrics_resident_bytes());
+	buf_put_text(out, ",\"workers\":[");
+	for (unsigned i = 0; i < gateway->config->workers; i++)
+		buf_printf(out, "%s{\"busy_ratio\":%.4f,\"lag_us\":%lld}", i ? "," : "",
+			   (double)metrics_read(gateway->metrics, METRIC_ID_WORKER_BUSY, i, 0) / 1e6,
+			   (long long)metrics_read(gateway->metrics, METRIC_ID_WORKER_LAG, i, 0));
+	buf_put_char(out, ']');
+}
+
+static int64_t sum_of(const struct gateway *gateway, enum metric metric, size_t count)
+{
+	int64_t sum = 0;
+	for (size_t i = 0; i < count; i++)
+		sum += metrics_read(gateway->metrics, metric, i, 0);
+	return sum;
+}
+
+static void put_totals(struct buf *out, const struct gateway *gateway)
+{
+	struct history_sums sums;
+	history_now(gateway->history, &sums);
+	buf_printf(out,
+		   ",\"totals\":{\"calls\":%llu,\"errors\":%llu,\"hits\":%llu,\"lookups\":%llu,\"coalesced\":%llu,"
+		   "\"requests\":%llu,\"saved_requests\":%llu,\"rejected\":%lld",
+		   (unsigned long long)sums.calls, (unsigned long long)sums.failed, (unsigned long long)sums.hits,
+		   (unsigned long long)sums.lookups, (unsigned long long)sums.coalesced,
+		   (unsigned long long)sums.requests, (unsigned long long)sums.saved,
+		   (long long)sum_of(gateway, METRIC_ID_REJECTED, REJECT_REASON_COUNT));
+	page_put_count(out, gateway, "in_flight", METRIC_ID_IN_FLIGHT, 0, 0);
+	page_put_count(out, gateway, "in_flight_bytes", METRIC_ID_IN_FLIGHT_BYTES, 0, 0);
+	page_put_count(out, gateway, "connections", METRIC_ID_CONNECTIONS, 0, 0);
+	buf_put_char(out, '}');
+}
+
+/* What a span brought, a second; null where there was nothing to divide by. */
+static void put_rates(struct buf *out, const struct history *history, const char *name, unsigned seconds)
+{
+	struct history_sums came;
+	double span_s = history_span(history, seconds, 0, &came);
+	double a_second = span_s > 0 ? 1 / span_s : 0;
+	buf_printf(out,
+		   "\"%s\":{\"span_s\":%.3f,\"calls\":%.2f,\"errors\":%.2f,\"requests\":%.2f,\"saved_requests\":%.2f",
+		   name, span_s, (double)came.calls * a_second, (double)came.failed * a_second,
+		   (double)came.requests * a_second, (double)came.saved * a_second);
+	put_ratio(out, "error_ratio", came.failed, came.calls);
+	put_ratio(out, "hit_ratio", came.hits, came.lookups);
+	put_ratio(out, "mean_batch", came.carried, came.requests);
+	put_latency(out, "p50_us", history_quantile(history, came.latency, 0.5));
+	put_latency(out, "p99_us", history_quantile(history, came.latency, 0.99));
+	buf_put_char(out, '}');
+}
+
+/* The five minutes in steps, the oldest first; fewer at the beginning. */
+static void put_series(struct buf *out, const struct history *history)
+{
+	struct buf calls = BUF_INIT(PAGE_BYTES_MAX), errors = BUF_INIT(PAGE_BYTES_MAX), p99 = BUF_INIT(PAGE_BYTES_MAX);
+	const char *comma = "";
+	for (unsigned from_s = HISTORY_S; from_s >= STEP_S; from_s -= STEP_S) {
+		struct history_sums came;
+		double span_s = history_span(history, from_s, from_s - STEP_S, &came);
+		if (span_s <= 0)
+			continue;
+		buf_printf(&calls, "%s%.2f", comma, (double)came.calls / span_s);
+		buf_printf(&errors, "%s%.2f", comma, (double)came.failed / span_s);
+		int64_t us = history_quantile(history, came.latency, 0.99);
+		if (us < 0)
+			buf_printf(&p99, "%snull", comma);
+		else
+			buf_printf(&p99, "%s%lld", comma, (long long)us);
+		comma = ",";
+	}
+	buf_printf(out, ",\"series\":{\"step_s\":%d,\"calls\":[%s],\"errors\":[%s],\"p99_us\":[%s]}", STEP_S,
+		   buf_cstr(&calls), buf_cstr(&errors), buf_cstr(&p99));
+	out->failed |= calls.failed || errors.failed || p99.failed;
+	buf_fini(&calls);
+	buf_fini(&errors);
+	buf_fini(&p99);
+}
+
+/* --- Tools, upstreams, tiers, programs --- */
+
+static void put_tool(struct buf *out, const struct gateway *gateway, const struct tool *tool)
+{
+	uint64_t calls = 0, failed = 0;
+	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
+		uint64_t count = (uint64_t)metrics_read(gateway->metrics, METRIC_ID_REQUESTS, tool->index,
+							(size_t)outcome);
+		calls += count;
+		failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
+	}
+	buf_put_text(out, "{\"name\":");
+	json_put_string(out, slice_of(tool->name));
+	buf_printf(out, ",\"calls\":%llu,\"errors\":%llu", (unsigned long long)calls, (unsigned long long)failed);
+	page_put_count(out, gateway, "saved_requests", METRIC_ID_COALESCED, tool->index, 0);
+	put_latency(out, "p50_us",
+		    history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
+	put_latency(out, "p99_us",
+		    history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
+	buf_put_char(out, '}');
+}
+
+static int64_t sum_of_row(const struct gateway *gateway, enum metric metric, size_t label, size_t count)
+{
+	int64_t sum = 0;
+	for (size_t i = 0; i < count; i++)
+		sum += metrics_read(gateway->metrics, metric, label, i);
+	return sum;
+}
+
+/* Requests to an upstream's endpoints, and those of them that came to nothing by its fault. */
+static void count_requests(const struct gateway *gateway, const struct upstream_settings *settings, int64_t *requests,
+			   int64_t *failed)
+{
+	*requests = *failed = 0;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
+			int64_t count = metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS,
+						     upstream_endpoint_label(settings, i), (size_t)outcome);
+			*requests += count;
+			*failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
+		}
+}
+
+static void put_flushes(struct buf *out, const struct gateway *gateway, size_t label)
+{
+#define X(name, word) word,
+	static const char *const words[] = { FLUSH_REASONS(X) };
+#undef X
+	buf_put_text(out, ",\"flushes\":{");
+	const char *comma = "";
+	for (size_t i = 0; i < countof(words); i++) {
+		int64_t count = metrics_read(gateway->metrics, METRIC_ID_BATCH_FLUSHES, label, i);
+		if (count)
+			buf_printf(out, "%s\"%s\":%lld", comma, words[i], (long long)count);
+		comma = count ? "," : comma;
+	}
+	buf_put_char(out, '}');
+}
+
+static void put_upstream(struct buf *out, const struct gateway *gateway, const struct upstream_config *upstream)
+{
+	const struct upstream_settings *settings = &upstream->settings;
+	size_t label = settings->label;
+	int64_t requests, failed;
+	count_requests(gateway, settings, &requests, &failed);
+	buf_put_text(out, "{\"name\":");
+	json_put_string(out, slice_of(settings->name));
+	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"requests\":%lld,\"errors\":%lld", settings->dialect->name,
+		   upstream_owner(gateway, upstream)->index, (long long)requests, (long long)failed);
+	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, label, 0);
+	put_latency(out, "p50_us", history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
+	put_latency(out, "p99_us", history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
+	buf_printf(out, ",\"waiting\":%lld,\"in_flight\":%lld",
+		   (long long)sum_of_row(gateway, METRIC_ID_BATCH_WAITING, label, LATENCY_CLASS_COUNT),
+		   (long long)sum_of_row(gateway, METRIC_ID_BATCH_IN_FLIGHT, label, LATENCY_CLASS_COUNT));
+	page_put_count(out, gateway, "limit", METRIC_ID_CONCURRENCY_LIMIT, label, 0);
+	page_put_count(out, gateway, "expected_wait_us", METRIC_ID_QUEUE_WAIT, label, 0);
+	buf_printf(out, ",\"shed\":%lld,\"retry_budget\":%.3f",
+		   (long long)sum_of_row(gateway, METRIC_ID_SHED, label, SHED_REASON_COUNT),
+		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, label, 0) / 1e6);
+	put_flushes(out, gateway, label);
+	page_put_endpoints(out, gateway, settings);
+	buf_put_char(out, '}');
+}
+
+static bool is_tier_there(const struct gateway *gateway, enum cache_tier tier)
+{
+	return tier == TIER_MEMORY || (tier == TIER_REDIS && gateway->config->redis) ||
+	       (tier == TIER_DISK && gateway->disk);
+}
+
+static void put_tier(struct buf *out, const struct gateway *gateway, enum cache_tier tier)
+{
+#define X(name, word) word,
+	static const char *const tiers[] = { CACHE_TIERS(X) }, *const results[] = { CACHE_RESULTS(X) };
+#undef X
+	buf_printf(out, "{\"tier\":\"%s\"", tiers[tier]);
+	for (size_t result = 0; result < countof(results); result++)
+		page_put_count(out, gateway, results[result], METRIC_ID_CACHE_REQUESTS, tier, result);
+	page_put_count(out, gateway, "entries", METRIC_ID_CACHE_ENTRIES, tier, 0);
+	page_put_count(out, gateway, "bytes", METRIC_ID_CACHE_BYTES, tier, 0);
+	buf_printf(out, ",\"evictions\":%lld}",
+		   (long long)sum_of_row(gateway, METRIC_ID_CACHE_EVICTIONS, tier, EVICT_REASON_COUNT));
+}
+
+static void put_programs(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
+{
+	size_t label = settings->label;
+	buf_put_text(out, "{\"upstream\":");
+	json_put_string(out, slice_of(settings->name));
+	page_put_count(out, gateway, "running", METRIC_ID_PROCESSES, label, 0);
+	page_put_count(out, gateway, "starts", METRIC_ID_PROCESS_STARTS, label, 0);
+	page_put_count(out, gateway, "crashes", METRIC_ID_PROCESS_CRASHES, label, 0);
+	page_put_count(out, gateway, "cpu_us", METRIC_ID_PROCESS_CPU, label, 0);
+	page_put_count(out, gateway, "rss_bytes", METRIC_ID_PROCESS_RESIDENT, label, 0);
+	buf_put_char(out, '}');
+}
+
+static void put_lists(struct buf *out, const struct worker *worker)
+{
+	const struct gateway *gateway = worker->gateway;
+	const struct generation *generation = worker_generation(worker);
+	const char *comma = "";
+	buf_put_text(out, ",\"tools\":[");
+	for (size_t i = 0; i < catalogue_count(worker->catalogue); i++, comma = ",") {
+		buf_put_text(out, comma);
+		put_tool(out, gateway, catalogue_nth(worker->catalogue, i));
+	}
+	buf_put_text(out, "],\"upstreams\":[");
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		buf_put_text(out, i ? "," : "");
+		put_upstream(out, gateway, &generation->upstreams[i]);
+	}
+	buf_put_text(out, "],\"cache\":[");
+	for (int tier = 0; tier < CACHE_TIER_COUNT; tier++)
+		if (is_tier_there(gateway, (enum cache_tier)tier)) {
+			buf_put_text(out, tier ? "," : "");
+			put_tier(out, gateway, (enum cache_tier)tier);
+		}
+	buf_put_text(out, "],\"processes\":[");
+	comma = "";
+	for (size_t i = 0; i < generation->upstream_count; i++)
+		if (generation->upstreams[i].settings.process) {
+			buf_put_text(out, comma);
+			put_programs(out, gateway, &generation->upstreams[i].settings);
+			comma = ",";
+		}
+	buf_put_char(out, ']');
+}
+
+void page_admin_stats(struct worker *worker, struct request *request, struct slice rest)
+{
+	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
+	const struct gateway *gateway = worker->gateway;
+	uint64_t at_us = clock_wall_us();
+	(void)rest;
+	metrics_refresh(gateway->metrics);
+	buf_printf(&text, "{\"at\":%llu.%03llu", (unsigned long long)(at_us / CLOCK_US_PER_S),
+		   (unsigned long long)(at_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+	put_process(&text, worker);
+	put_totals(&text, gateway);
+	buf_put_text(&text, ",\"rates\":{");
+	put_rates(&text, gateway->history, "1s", 1);
+	buf_put_char(&text, ',');
+	put_rates(&text, gateway->history, "10s", 10);
+	buf_put_char(&text, ',');
+	put_rates(&text, gateway->history, "5m", HISTORY_S);
+	buf_put_char(&text, '}');
+	put_series(&text, gateway->history);
+	put_lists(&text, worker);
+	buf_put_text(&text, "}\n");
+	reply_text(request, 200, "application/json", &text);
+}
