@@ -13,6 +13,7 @@ libbase_a_SOURCES = \
 	base/compiler.h \
 	base/crash.c base/crash.h \
 	base/due_heap.c base/due_heap.h \
+	base/fd_message.c base/fd_message.h \
 	base/hash_table.c base/hash_table.h \
 	base/hex.h \
 	base/json.c base/json.h \
@@ -28,5 +29,6 @@ libbase_a_SOURCES = \
 	base/outcome.c base/outcome.h \
 	base/random.h \
 	base/resolve.c base/resolve.h \
+	base/service.c base/service.h \
 	base/slice.h \
 	base/utf8.h

@@ -11,7 +11,15 @@
 #define LOG_EVENTS(X) \
 	X(LISTENING, "listening", INFO, "address listener", "A listener takes connections.") \
 	X(READY, "ready", INFO, "message", "All listeners do: the start is over.") \
-	X(DRAINING, "draining", INFO, "message", "A signal or POST /admin/drain: no new connections, calls in flight are finished.") \
+	X(TAKEOVER_ASKED, "takeover_asked", INFO, "message", "Another process wants to take over (jitney serve --takeover).") \
+	X(TAKEOVER_FAILED, "takeover_failed", WARN, "message", "It did not, and why: this one goes on.") \
+	X(TAKEN_OVER, "taken_over", INFO, "message", "It has: it accepts now what this one did.") \
+	X(TOOK_OVER, "took_over", INFO, "message", "The other side of it: this process has taken over.") \
+	X(PREDECESSOR_ENDED, "predecessor_ended", INFO, "message", "The process that was taken over from has drained and ended.") \
+	X(TAKEOVER_NOT_OFFERED, "takeover_not_offered", WARN, "message", "takeover.socket cannot be made, and why: nobody can take over from this process.") \
+	X(LISTENERS_NOT_USED, "listeners_not_used", WARN, "message", "Listening sockets were handed over that are not in the configuration: they are closed.") \
+	X(WORKER_STUCK, "worker_stuck", WARN, "message", "A worker's loop does not turn, so the service manager's watchdog gets no sign of life; one line a spell.") \
+	X(DRAINING, "draining", INFO, "message", "A signal, POST /admin/drain, or a successor that has taken over: no new connections, calls in flight are finished.") \
 	X(STOPPED, "stopped", INFO, "message", "The last line of an ordered end.") \
 	X(DIED, "died", ERROR, "signal name backtrace", "The last line of another one: the process got a deadly signal.") \
 	X(CALL, "call", INFO, "request_id tenant client mcp_client tool outcome status cache bytes seconds batch_id batch_items attempts queue_seconds upstream_seconds trace_id detail", "A call was answered; batch_id and what follows it if it was sent.") \

@@ -80,6 +80,7 @@ libgateway_a_SOURCES = \
 	gateway/http/http_private.h \
 	gateway/http/linger.c \
 	gateway/http/listen.c gateway/http/listen.h \
+	gateway/http/listeners.c gateway/http/listeners.h \
 	gateway/http/response.c \
 	gateway/mcp/array.c \
 	gateway/mcp/headers.c \
@@ -97,7 +98,10 @@ libgateway_a_SOURCES = \
 	gateway/rest/definitions_pages.c gateway/rest/definitions_pages.h \
 	gateway/rest/embeddings.c gateway/rest/embeddings.h \
 	gateway/server/routes.c gateway/server/routes.h \
+	gateway/server/main_thread.c gateway/server/main_thread.h \
 	gateway/server/serve.c gateway/server/serve.h \
+	gateway/server/takeover.c gateway/server/takeover.h gateway/server/takeover_message.h \
+	gateway/server/takeover_offer.c \
 	gateway/server/worker_loop.c gateway/server/worker_loop.h \
 	gateway/tools/catalogue.c gateway/tools/catalogue.h \
 	gateway/tools/definitions.c gateway/tools/definitions.h \

@@ -42,7 +42,7 @@ _jitney() {
 	-n | --limit | -u | --url | -t | --timeout | -H | --header) return ;;
 	esac
 	case $command in
-	serve) choices='--config --help' ;;
+	serve) choices='--config --takeover --help' ;;
 	check) choices='--config --against --schema --help' ;;
 	reload) choices='--url --timeout --header --help' ;;
 	explain) choices='--config --help' ;;

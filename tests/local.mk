@@ -19,7 +19,8 @@ unit_base = \
 	tests/unit/base/test_loop \
 	tests/unit/base/test_mailbox \
 	tests/unit/base/test_outcome \
-	tests/unit/base/test_resolve
+	tests/unit/base/test_resolve \
+	tests/unit/base/test_service
 unit_metrics = \
 	tests/unit/metrics/test_history \
 	tests/unit/metrics/test_metric_catalogue \
@@ -109,6 +110,7 @@ unit_gateway = \
 	tests/unit/gateway/config/test_options \
 	tests/unit/gateway/http/test_http \
 	tests/unit/gateway/http/test_http_random \
+	tests/unit/gateway/http/test_listeners \
 	tests/unit/gateway/mcp/test_mcp \
 	tests/unit/gateway/mcp/test_result \
 	tests/unit/gateway/rest/test_embeddings \

@@ -28,6 +28,7 @@
 
 struct export;
 struct history;
+struct listeners;
 struct registry;
 struct reload;
 struct worker;
@@ -38,6 +39,7 @@ struct gateway {
 	struct metrics *metrics;             /* c; safe inside */
 	struct history *history;             /* worker 0's once the threads run: what the metrics were */
 	struct cache *cache;                 /* c; safe inside */
+	struct listeners *listeners;         /* c; safe inside: the sockets; workers have descriptors of their own */
 	struct export *export;               /* worker 0's; NULL: none is under way */
 	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */
 	struct registry *registry;           /* c; safe inside */
@@ -53,7 +55,9 @@ struct gateway {
 	bool settled;                        /* main's: the threads are joined, and nothing is under way any more */
 	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
-	atomic_uint refusing;                /* a: workers that take nothing any more; all of them: the loops may end */
+	/* a: set before draining: until then open connections are awaited, since a successor takes their clients' next */
+	atomic_uint_fast64_t clients_until_us;
+	atomic_uint refusing; /* a: workers that take nothing any more; all of them: the loops may end */
 };
 /* c constant once the threads run, a atomic */
 
@@ -76,6 +80,10 @@ struct worker {
 	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken; NULL: none */
 	atomic_bool offer_posted;            /* a: `offer` is in the mailbox */
 	struct mail offer;
+	struct mail opening;        /* accept from now on: worker_open */
+	struct mail ping;           /* worker_ping */
+	atomic_bool pinged;         /* a: `ping` is in the mailbox */
+	atomic_bool lists_complete; /* a: as of the last ping: lists_complete() */
 	/* all below: the owner thread's */
 	struct loop *loop;
 	struct meter *meter;

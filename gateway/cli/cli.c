@@ -28,10 +28,13 @@ static bool read_stream(FILE *file, struct buf *text)
 /* ---------------------------------------------------------------- serve, check */
 
 static const char serve_help[] =
-	"usage: jitney serve [-c FILE]\n\n"
+	"usage: jitney serve [-c FILE] [--takeover[=SOCKET]]\n\n"
 	"Runs the gateway until SIGTERM or SIGINT, which let calls in flight finish (drain_timeout).\n"
 	"A second signal ends it at once. SIGHUP reads the configuration anew, SIGUSR1 opens the log file anew.\n\n"
-	"  -c, --config FILE  the configuration; default /etc/jitney/jitney.yaml\n";
+	"  -c, --config FILE        the configuration; default /etc/jitney/jitney.yaml\n"
+	"      --takeover[=SOCKET]  take the listeners over from the gateway that runs with this configuration, which then\n"
+	"                           drains and ends; it goes on if this one cannot start. SOCKET: where it is asked,\n"
+	"                           if the configuration now says something else (takeover.socket, or listen)\n";
 
 static const char check_help[] = "usage: jitney check [-c FILE] [--against URL]\n"
 				 "       jitney check --schema\n\n"
@@ -41,18 +44,17 @@ static const char check_help[] = "usage: jitney check [-c FILE] [--against URL]\
 				 "      --schema       print the JSON Schema of the file, for editors\n";
 
 static const struct option config_options[] = {
-	{ "config", required_argument, NULL, 'c' },
-	{ "schema", no_argument, NULL, 's' },
-	{ "against", required_argument, NULL, 'a' },
-	{ "help", no_argument, NULL, 'h' },
-	{ NULL, 0, NULL, 0 },
+	{ "config", required_argument, NULL, 'c' },   { "schema", no_argument, NULL, 's' },
+	{ "takeover", optional_argument, NULL, 'T' }, { "against", required_argument, NULL, 'a' },
+	{ "help", no_argument, NULL, 'h' },           { NULL, 0, NULL, 0 },
 };
 
 /* What serve and check are told. */
 struct config_words {
 	const char *path;
 	const char *against; /* NULL: nothing */
-	bool schema, help;
+	const char *door;    /* of --takeover; NULL: not given */
+	bool schema, takeover, help;
 };
 
 /* NULL, or what is wrong. */
@@ -69,6 +71,10 @@ static const char *read_config_words(int argc, char **argv, struct config_words 
 			break;
 		case 'a':
 			words->against = optarg;
+			break;
+		case 'T':
+			words->takeover = true;
+			words->door = optarg;
 			break;
 		case 'h':
 			words->help = true;
@@ -92,7 +98,7 @@ int cli_serve(int argc, char **argv)
 		fputs(serve_help, stdout);
 		return EXIT_SUCCESS;
 	}
-	return serve(words.path);
+	return serve(&(struct serve_options){ words.path, words.takeover, words.door });
 }
 
 static int print_schema(void)
@@ -110,6 +116,8 @@ int cli_check(int argc, char **argv)
 {
 	struct config_words words;
 	const char *wrong = read_config_words(argc, argv, &words);
+	if (words.takeover)
+		wrong = "an option is not known or lacks its value";
 	if (wrong)
 		return cli_wrong_usage("check", wrong);
 	if (words.help) {

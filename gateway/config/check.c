@@ -60,6 +60,14 @@ static void check_listeners(struct config_load *load, const struct node *root)
 		check_address(load, root, true, i);
 }
 
+static void check_takeover(struct config_load *load, const struct node *root)
+{
+	const struct node *node = node_find(root, "takeover.socket");
+	const char *socket = load->config->takeover_socket;
+	if (node && socket && socket[0] != '/' && strcmp(socket, "auto") != 0 && strcmp(socket, "off") != 0)
+		config_error_at(load, node, "takeover.socket: must be auto, off, or an absolute path");
+}
+
 static void check_identity(struct config_load *load, const struct node *root)
 {
 	const struct node *node = node_find(root, "identity.tenant_header");
@@ -234,6 +242,7 @@ void config_check(struct config_load *load, const struct node *root)
 {
 	check_listeners(load, root);
 	check_identity(load, root);
+	check_takeover(load, root);
 	config_check_mcp(load, root);
 	check_reload(load, root);
 	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)

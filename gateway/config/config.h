@@ -106,6 +106,7 @@ struct config {
 	size_t listen_count;
 	struct listen_address *admin;
 	size_t admin_count; /* 0: no admin listener */
+	const char *takeover_socket; /* as written: a path, "auto" or "off" */
 	unsigned workers;   /* >= 1; auto has been resolved */
 	uint64_t drain_timeout_us;
 	bool core_dumps;        /* and whatever else looks into the process */

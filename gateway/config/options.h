@@ -105,6 +105,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Where operators connect; off: no admin listener.")                                                          \
 	V("admin.metrics", ENUM, config, generation.metrics_on, "", 0, 0, "both", "both|admin",                                   \
 	  "Which listeners serve /metrics: data and admin, or admin alone.")                                           \
+	B("takeover", BLOCK, 0, "How a new process takes over from this one.")                                         \
+	V("takeover.socket", TEXT, config, takeover_socket, "bytes", 1, 107, "auto", NULL,                             \
+	  "Where a new process asks for the listeners (jitney serve --takeover): an absolute path, off, or auto: a "   \
+	  "name made of the first address of listen, in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, $TMPDIR or /tmp.")        \
 	V("workers", WORKERS, config, workers, "", 1, 256, "auto", NULL,                                               \
 	  "Worker threads; auto: one for each CPU this process may use.")                                              \
 	V("drain_timeout", DURATION, config, drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \

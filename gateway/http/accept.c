@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "gateway/http/http_private.h"
+#include "gateway/http/listen.h"
 
 enum { ACCEPTS_A_TURN = 64, DROPS = 64 /* of a head's length */ };
 #define PAUSE_US (100 * CLOCK_US_PER_MS)             /* without even the spare descriptor */
@@ -280,11 +281,22 @@ bool accept_start(struct http *http, int listen_fd, char *error, size_t error_by
 	http->paused_until_us = CLOCK_NEVER;
 	http->spare_fd = -1;
 	http->peeked = malloc(http->settings->header_bytes + 1);
-	if (http->peeked && have_spare(http) && loop_watch(http->loop, &http->listener, listen_fd, EPOLLIN))
+	if (http->peeked && have_spare(http))
 		return true;
-	snprintf(error, error_bytes, "cannot watch the listening socket: %m");
+	snprintf(error, error_bytes, "out of memory or descriptors: %m");
 	accept_stop(http);
 	return false;
+}
+
+void accept_begin(struct http *http)
+{
+	http->paused_until_us = 0;
+}
+
+/* False: not now. A socket that listens already is none the worse for it. */
+static bool watch_listener(struct http *http)
+{
+	return listen_now(http->listen_fd) && loop_watch(http->loop, &http->listener, http->listen_fd, EPOLLIN);
 }
 
 void accept_turn(struct http *http, uint64_t now_us)
@@ -294,7 +306,7 @@ void accept_turn(struct http *http, uint64_t now_us)
 	if (http->paused_until_us > now_us)
 		return;
 	http->paused_until_us = CLOCK_NEVER;
-	if (!http->draining && !loop_watch(http->loop, &http->listener, http->listen_fd, EPOLLIN))
+	if (!http->draining && !watch_listener(http))
 		http->paused_until_us = clock_add(now_us, PAUSE_US);
 }
 
@@ -303,13 +315,15 @@ uint64_t accept_deadline(const struct http *http)
 	return http->paused_until_us;
 }
 
-void accept_drain(struct http *http)
+void accept_drain(struct http *http, bool shared)
 {
+	for (int i = 0; !shared && i < BACKLOG / ACCEPTS_A_TURN; i++)
+		accept_some(&http->listener, EPOLLIN);
 	loop_unwatch(http->loop, &http->listener);
 	http->paused_until_us = CLOCK_NEVER;
-	/* Without this new connects would queue in the kernel until they time out. */
-	if (http->listen_fd >= 0)
-		shutdown(http->listen_fd, SHUT_RDWR);
+	/* Not shut down: that would be the end of a socket that another process, or worker, listens on too. */
+	close(http->listen_fd);
+	http->listen_fd = -1;
 }
 
 void accept_stop(struct http *http)

@@ -501,12 +501,22 @@ uint64_t http_deadline(struct http *http, uint64_t now_us)
 	return earliest;
 }
 
-void http_drain(struct http *http)
+void http_accept(struct http *http)
+{
+	accept_begin(http);
+}
+
+int http_socket(const struct http *http)
+{
+	return http->listen_fd;
+}
+
+void http_drain(struct http *http, bool shared)
 {
 	if (http->draining)
 		return;
 	http->draining = true;
-	accept_drain(http);
+	accept_drain(http, shared);
 }
 
 void http_refuse(struct http *http)
@@ -539,7 +549,7 @@ void http_stop(struct http *http)
 {
 	if (!http)
 		return;
-	http_drain(http);
+	http_drain(http, true);
 	http_refuse(http);
 	accept_stop(http);
 	give_up_all(http);

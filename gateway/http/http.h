@@ -184,11 +184,15 @@ typedef void http_panic(void *context, const char *file, unsigned line, const ch
 /* Once, before anything else here. */
 void http_library_init(http_panic *panic);
 
-/* Serve `listen_fd`, which is taken; `admin`: its connections count by themselves. settings, shared: borrowed. NULL
- * with `error` set. */
+/* To serve `listen_fd`, which is taken, from http_accept on; `admin`: its connections count by themselves. settings,
+ * shared: borrowed. NULL with `error` set. */
 struct http *http_start(int listen_fd, bool admin, const struct http_settings *settings, struct http_shared *shared,
 			struct http_handler handler, struct loop *loop, struct meter *meter, char *error,
 			size_t error_bytes) MUST_CHECK;
+/* Accept connections from now on. Where the kernel refuses to watch the socket it is tried again. */
+void http_accept(struct http *http);
+/* The socket it listens on; -1: it listens no more. */
+int http_socket(const struct http *http);
 /* Descriptors that `listeners` of these take at most, over all workers, beside connections. */
 size_t http_descriptors(const struct http_settings *settings, size_t listeners);
 
@@ -198,8 +202,9 @@ void http_turn(struct http *http, uint64_t now_us);
 /* When http_turn has to be called at the latest. */
 uint64_t http_deadline(struct http *http, uint64_t now_us);
 
-/* Take no new connections; replies from now on end their connection. */
-void http_drain(struct http *http);
+/* Take no new connections; replies from now on end their connection. The listening socket is closed; `shared`: somebody
+ * else goes on listening on it, and gets those that are queued; else they are accepted first. */
+void http_drain(struct http *http, bool shared);
 /* From now on answer what comes on kept connections with 503 (shutting_down), without asking the handler to serve it.
  */
 void http_refuse(struct http *http);

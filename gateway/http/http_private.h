@@ -161,13 +161,16 @@ struct http {
 
 /* --- accept.c --- */
 
-/* Take connections from the listening socket, which is taken. False, and the socket is closed: `error` says why. */
+/* Be ready to take connections from the listening socket, which is taken. False, and the socket is closed: `error` says
+ * why. */
 bool accept_start(struct http *http, int listen_fd, char *error, size_t error_bytes) MUST_CHECK;
+/* Take them, from this turn or the next one on. */
+void accept_begin(struct http *http);
 /* Once a turn: accept again after a pause. When that has to be at the latest. */
 void accept_turn(struct http *http, uint64_t now_us);
 uint64_t accept_deadline(const struct http *http);
-/* Accept no more; who connects from now on is refused by the kernel. */
-void accept_drain(struct http *http);
+/* Accept no more, and close the socket: see http_drain. */
+void accept_drain(struct http *http, bool shared);
 /* Close the socket and whoever still stands at the door. */
 void accept_stop(struct http *http);
 /* A kept connection that was quiet stirs, and the library has not read of it yet: whether its next head was refused in our

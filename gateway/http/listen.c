@@ -11,25 +11,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024 };
-
-static socklen_t address_len(const struct listen_address *address)
-{
-	return address->in6.sin6_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-}
-
 /* One TCP socket; `shared` sets SO_REUSEPORT. -1 and errno. */
-static int open_tcp(const struct listen_address *address, const struct sockaddr_in6 *where, bool shared)
+static int open_tcp(const struct sockaddr_in6 *where, bool shared)
 {
 	int on = 1;
-	int fd = socket(address->in6.sin6_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool four = where->sin6_family == AF_INET;
+	int fd = socket(where->sin6_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
 	    (!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
-	    (address->in6.sin6_family == AF_INET || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-	    bind(fd, (const struct sockaddr *)where, address_len(address)) == 0 &&
-	    (!shared || listen(fd, BACKLOG) == 0))
+	    (four || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
+	    bind(fd, (const struct sockaddr *)where, four ? sizeof(struct sockaddr_in) : sizeof *where) == 0)
 		return fd;
 	int saved = errno;
 	close(fd);
@@ -37,21 +30,16 @@ static int open_tcp(const struct listen_address *address, const struct sockaddr_
 	return -1;
 }
 
-/*
- * With SO_REUSEPORT alone a second instance would bind the same port without a word and take half of the connections.
- * A first bind without it is refused if anybody listens there; it also picks the port where 0 was asked for.
- */
-static bool open_all_tcp(const struct listen_address *address, int *fds, size_t count)
+bool listen_now(int fd)
 {
-	struct sockaddr_in6 where = address->in6;
-	socklen_t len = sizeof where;
-	int probe = open_tcp(address, &where, false);
-	if (probe < 0)
-		return false;
-	getsockname(probe, (struct sockaddr *)&where, &len);
-	close(probe);
+	return listen(fd, BACKLOG) == 0;
+}
+
+/* False and errno: none is left open. */
+static bool open_shared_tcp(const struct sockaddr_in6 *where, int *fds, size_t count)
+{
 	for (size_t i = 0; i < count; i++) {
-		fds[i] = open_tcp(address, &where, true);
+		fds[i] = open_tcp(where, true);
 		if (fds[i] < 0) {
 			int saved = errno;
 			while (i--)
@@ -61,6 +49,35 @@ static bool open_all_tcp(const struct listen_address *address, int *fds, size_t 
 		}
 	}
 	return true;
+}
+
+/*
+ * With SO_REUSEPORT alone a second instance would bind the same port without a word and take half of the connections.
+ * A first bind without it is refused if anybody listens there; it also picks the port where 0 was asked for.
+ */
+static bool open_all_tcp(const struct listen_address *address, bool beside, int *fds, size_t count)
+{
+	struct sockaddr_in6 where = address->in6;
+	socklen_t len = sizeof where;
+	if (!beside) {
+		int probe = open_tcp(&where, false);
+		if (probe < 0)
+			return false;
+		getsockname(probe, (struct sockaddr *)&where, &len);
+		close(probe);
+	}
+	return open_shared_tcp(&where, fds, count);
+}
+
+size_t listen_beside(int fd, int *fds, size_t count)
+{
+	struct sockaddr_in6 where = { 0 };
+	socklen_t len = sizeof where, size = sizeof(int);
+	int shared = 0;
+	if (getsockname(fd, (struct sockaddr *)&where, &len) < 0 || where.sin6_family == AF_UNIX ||
+	    getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shared, &size) < 0 || !shared)
+		return 0;
+	return open_shared_tcp(&where, fds, count) ? count : 0;
 }
 
 /* A socket file that nobody answers on is what a killed process leaves behind. */
@@ -77,58 +94,77 @@ static bool is_stale(const struct sockaddr_un *where)
 	return stale;
 }
 
-static void remember_file(const char *path, struct listen_file *file)
+void listen_find_file(const struct listen_address *address, struct listen_file *file)
 {
 	struct stat status;
-	if (stat(path, &status) == 0)
-		*file = (struct listen_file){ path, status.st_dev, status.st_ino };
+	*file = (struct listen_file){ 0 };
+	if (address->unix_path && stat(address->unix_path, &status) == 0)
+		*file = (struct listen_file){ address->unix_path, status.st_dev, status.st_ino };
 }
 
-static bool open_unix(const struct listen_address *address, int *fds, size_t count, struct listen_file *file)
+/* -1 and errno. */
+static int open_unix(const struct listen_address *address, struct listen_file *file)
 {
 	struct sockaddr_un where = { .sun_family = AF_UNIX };
 	size_t len = strlen(address->unix_path);
 	if (len >= sizeof where.sun_path) {
 		errno = ENAMETOOLONG;
-		return false;
+		return -1;
 	}
 	memcpy(where.sun_path, address->unix_path, len + 1);
-	fds[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fds[0] < 0)
-		return false;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
 	if (is_stale(&where))
 		unlink(where.sun_path);
-	size_t opened = 1;
-	if (bind(fds[0], (const struct sockaddr *)&where, sizeof where) == 0) {
-		if (listen(fds[0], BACKLOG) == 0)
-			for (; opened < count && (fds[opened] = fcntl(fds[0], F_DUPFD_CLOEXEC, 0)) >= 0; opened++)
-				;
-		if (opened == count) {
-			remember_file(address->unix_path, file);
-			return true;
-		}
-		unlink(where.sun_path);
+	if (bind(fd, (const struct sockaddr *)&where, sizeof where) == 0) {
+		listen_find_file(address, file);
+		return fd;
 	}
 	int saved = errno;
-	while (opened--)
-		close(fds[opened]);
+	close(fd);
 	errno = saved;
-	return false;
+	return -1;
 }
 
-bool listen_open(const struct listen_address *address, int *fds, size_t count, struct listen_file *file, char *error,
-		 size_t error_bytes)
+size_t listen_open(const struct listen_address *address, bool beside, int *fds, size_t count, struct listen_file *file,
+		   char *error, size_t error_bytes)
 {
 	*file = (struct listen_file){ 0 };
-	if (address->unix_path ? open_unix(address, fds, count, file) : open_all_tcp(address, fds, count))
-		return true;
+	if (address->unix_path ? (fds[0] = open_unix(address, file)) >= 0 : open_all_tcp(address, beside, fds, count))
+		return address->unix_path ? 1 : count;
 	const char *hint = "";
 	if (errno == EADDRINUSE)
 		hint = " (is another jitney running?)";
 	else if (errno == EACCES)
 		hint = " (ports below 1024 need CAP_NET_BIND_SERVICE)";
 	snprintf(error, error_bytes, "cannot listen on %s: %s%s", address->text, strerror(errno), hint);
-	return false;
+	return 0;
+}
+
+bool listen_is(int fd, const struct listen_address *address)
+{
+	union {
+		struct sockaddr_un un;
+		struct sockaddr_in6 in6;
+		struct sockaddr_in in;
+	} at;
+	socklen_t len = sizeof at, size = sizeof(int);
+	int listens = 0;
+	memset(&at, 0, sizeof at);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens ||
+	    getsockname(fd, (struct sockaddr *)&at, &len) < 0)
+		return false;
+	if (address->unix_path)
+		return at.un.sun_family == AF_UNIX &&
+		       strncmp(at.un.sun_path, address->unix_path, sizeof at.un.sun_path) == 0;
+	if (at.in6.sin6_family != address->in6.sin6_family || at.in6.sin6_port != address->in6.sin6_port ||
+	    !at.in6.sin6_port)
+		return false;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&address->in6;
+	return at.in6.sin6_family == AF_INET
+		       ? at.in.sin_addr.s_addr == in->sin_addr.s_addr
+		       : memcmp(&at.in6.sin6_addr, &address->in6.sin6_addr, sizeof at.in6.sin6_addr) == 0;
 }
 
 void listen_text(int fd, const struct listen_address *address, char *text, size_t bytes)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* listen.h: bound sockets: TCP (several workers share a port by SO_REUSEPORT) and unix. Main thread. */
+/* listen.h: bound sockets: TCP (several workers share a port by SO_REUSEPORT) and unix. Whose they are: listeners.h. */
 #ifndef JITNEY_GATEWAY_HTTP_LISTEN_H
 #define JITNEY_GATEWAY_HTTP_LISTEN_H
 
@@ -8,7 +8,9 @@
 #include "base/compiler.h"
 #include "gateway/http/address.h"
 
-/* The file of a unix socket that listen_open has made. No path: none (TCP, or removed). */
+enum { BACKLOG = 1024 }; /* connections that the kernel queues */
+
+/* The file of a unix socket. No path: none (TCP, or removed). */
 struct listen_file {
 	const char *path; /* the address's */
 	dev_t device;
@@ -16,14 +18,23 @@ struct listen_file {
 };
 
 /*
- * Bind and listen, `count` sockets of one address into fds (a unix socket is one, duplicated). A port or path that
- * somebody else serves is refused, another instance of ours too. A stale unix socket is replaced; *file is its name.
- * False: `error` says what and why; nothing is left open.
+ * Bind, to listen_now: `count` sockets of one address into fds, of a unix path only one. Returns how many. A port or path
+ * that somebody else serves is refused, another instance of ours too, unless `beside` says that it is us. A stale unix
+ * socket is replaced; *file is its name. 0: `error` says what and why; nothing is left open.
  */
-bool listen_open(const struct listen_address *address, int *fds, size_t count, struct listen_file *file, char *error,
-		 size_t error_bytes) MUST_CHECK;
+size_t listen_open(const struct listen_address *address, bool beside, int *fds, size_t count, struct listen_file *file,
+		   char *error, size_t error_bytes) MUST_CHECK;
+/* Likewise more sockets beside a TCP one that listens already, if it lets others: returns how many of `count` there are
+ * now in fds. */
+size_t listen_beside(int fd, int *fds, size_t count);
+/* From now on whoever connects is queued, until he is accepted. Fine if it listens already. False and errno. */
+bool listen_now(int fd);
+/* Whether it is a socket that listens on this address. Port 0 is nobody's. */
+bool listen_is(int fd, const struct listen_address *address);
 /* Where a bound socket really listens, as it is written in the configuration. */
 void listen_text(int fd, const struct listen_address *address, char *text, size_t bytes);
+/* The file that a unix address has now. */
+void listen_find_file(const struct listen_address *address, struct listen_file *file);
 /* Remove a unix socket's file, once; not one that another instance has put in its place. To be called while the socket
  * still listens: a name whose socket refuses is taken over by whoever starts next. */
 void listen_remove(struct listen_file *file);

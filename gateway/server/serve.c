@@ -13,18 +13,24 @@
 
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/service.h"
 #include "gateway/admin/export.h"
-#include "gateway/http/listen.h"
+#include "gateway/http/listeners.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/reload.h"
 #include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
+#include "gateway/server/main_thread.h"
+#include "gateway/server/takeover.h"
 #include "gateway/server/worker_loop.h"
 #include "metrics/history.h"
 #include "upstream/upstream.h"
 
 enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
-#define CHILDREN_US (6 * CLOCK_US_PER_S) /* longer than a child's grace and its SIGTERM: check_process.c */
+#define START_US (30 * CLOCK_US_PER_S)      /* how long a start may take, beside waiting for lists */
+#define CLIENTS_US CLOCK_US_PER_S           /* how long a stop waits for clients to be told that they go elsewhere */
+#define STOP_SPARE_US (15 * CLOCK_US_PER_S) /* what a stop may take beside drain_timeout and the snapshot */
+#define CHILDREN_US (6 * CLOCK_US_PER_S)    /* longer than a child's grace and its SIGTERM: check_process.c */
 
 /* Everything that is undone at the end. */
 struct process {
@@ -32,11 +38,10 @@ struct process {
 	struct gateway gateway;
 	bool library;
 	bool logging;
-	bool keeps; /* the memory of config, not its generation, which ends as the others do */
-	bool ran;   /* the start was whole: its end is told, when the programs behind have ended too */
-	bool hangs; /* a thread that waits for the disk and goes on using what it has */
-	struct listen_file *files;
-	size_t file_count;
+	bool keeps;                /* the memory of config, not its generation, which ends as the others do */
+	bool ran;                  /* the start was whole: its end is told, when the programs behind have ended too */
+	struct takeover *takeover; /* from a predecessor; NULL: there is none */
+	bool hangs;                /* a thread that waits for the disk and goes on using what it has */
 };
 
 static bool complain_of(const char *what, const char *why)
@@ -155,52 +160,43 @@ static bool make_gateway(struct process *process)
 	return true;
 }
 
-static void announce_listener(int fd, const struct listen_address *address, const char *listener)
+static void announce_listener(const struct gateway *gateway, const struct listen_address *address, bool admin)
 {
 	char text[256];
 	struct log_line line UNCLEARED;
-	listen_text(fd, address, text, sizeof text);
+	listener_text(listeners_find(gateway->listeners, address, admin), text, sizeof text);
 	if (!log_begin(&line, &EVENT_LISTENING))
 		return;
 	log_cstr(&line, "address", text);
-	log_cstr(&line, "listener", listener);
+	log_cstr(&line, "listener", admin ? "admin" : "data");
 	log_end(&line);
 }
 
-/* One address on its first `count` workers. */
-static bool listen_on(struct process *process, const struct listen_address *address, size_t count, bool admin)
+/* One address on its first `workers` workers. */
+static bool listen_on(struct gateway *gateway, const struct listen_address *address, unsigned workers, bool admin)
 {
 	char error[ERROR_BYTES];
-	int *fds = calloc(count, sizeof *fds);
-	struct listen_file *file = &process->files[process->file_count];
-	if (!fds || !listen_open(address, fds, count, file, error, sizeof error)) {
-		free(fds);
-		return complain_of(fds ? error : "out of memory", "");
+	struct listener *listener = listeners_open(gateway->listeners, address, admin, workers, error, sizeof error);
+	if (!listener)
+		return complain_of(error, "");
+	for (size_t i = 0; i < listener_seats(listener); i++) {
+		int fd = listener_seat(listener, i);
+		if (fd < 0)
+			return complain_of(address->text, strerror(errno));
+		if (!worker_listen(gateway->workers[i % workers], fd, admin, error, sizeof error))
+			return complain_of(address->text, error);
 	}
-	announce_listener(fds[0], address, admin ? "admin" : "data");
-	bool ok = true;
-	for (size_t i = 0; i < count; i++) {
-		if (!ok)
-			close(fds[i]);
-		else
-			ok = worker_listen(process->gateway.workers[i], fds[i], admin, error, sizeof error);
-	}
-	free(fds);
-	process->file_count++;
-	return ok || complain_of(address->text, error);
+	return true;
 }
 
-static bool listen_everywhere(struct process *process)
+static bool listen_everywhere(struct gateway *gateway)
 {
-	const struct config *config = process->config;
-	process->files = calloc(config->listen_count + config->admin_count + 1, sizeof *process->files);
-	if (!process->files)
-		return complain_of("cannot start", "out of memory");
+	const struct config *config = gateway->config;
 	for (size_t i = 0; i < config->listen_count; i++)
-		if (!listen_on(process, &config->listen[i], config->workers, false))
+		if (!listen_on(gateway, &config->listen[i], config->workers, false))
 			return false;
 	for (size_t i = 0; i < config->admin_count; i++)
-		if (!listen_on(process, &config->admin[i], 1, true))
+		if (!listen_on(gateway, &config->admin[i], 1, true))
 			return false;
 	return true;
 }
@@ -214,14 +210,56 @@ static void guard_memory(const struct config *config)
 		log_message(&EVENT_MEMORY_NOT_GUARDED, "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
 }
 
-static bool start_process(struct process *process, const char *config_path)
+static void inherit_socket(void *context, int fd, const char *name)
+{
+	listeners_inherit(context, fd, name, GIVER_MANAGER);
+}
+
+/* What listens already: for us by the service manager, or a predecessor's. */
+static bool take_sockets(struct process *process, const struct serve_options *options)
+{
+	char path[TAKEOVER_PATH_BYTES], error[ERROR_BYTES];
+	const struct config *config = process->config;
+	struct listeners *listeners = process->gateway.listeners = listeners_new();
+	if (!listeners)
+		return complain_of("cannot start", "out of memory");
+	service_take_descriptors(inherit_socket, listeners);
+	if (!options->takeover)
+		return true;
+	if (options->door)
+		snprintf(path, sizeof path, "%s", options->door);
+	else if (!takeover_path(config, path))
+		return complain_of(
+			"cannot take over",
+			"the configuration says of no socket to ask at: takeover.socket, or --takeover=PATH");
+	uint64_t patience_us = clock_add(config->generation.mcp.await_lists_us, START_US);
+	process->takeover = takeover_begin(path, patience_us, listeners, error, sizeof error);
+	return process->takeover || complain_of("cannot take over", error);
+}
+
+/* What listens already and is not in the configuration. */
+static bool leave_sockets(struct process *process)
+{
+	char name[LISTENER_NAME_BYTES];
+	if (process->takeover && !takeover_is_useful(process->takeover))
+		return complain_of("cannot take over",
+				   "the running gateway listens on no address of this configuration");
+	size_t unused = listeners_drop_unused(process->gateway.listeners, name);
+	if (unused)
+		log_message(&EVENT_LISTENERS_NOT_USED,
+			    "%zu sockets that were handed over, %s among them, are not in the configuration", unused,
+			    name);
+	return true;
+}
+
+static bool start_process(struct process *process, const struct serve_options *options)
 {
 	struct buf errors = BUF_INIT(1 << 20);
 	char error[ERROR_BYTES];
 	process->library = upstream_library_init();
 	if (!process->library)
 		return complain_of("cannot start", "libcurl cannot be initialised");
-	process->config = config_load(config_path, &errors);
+	process->config = config_load(options->config_path, &errors);
 	fputs(buf_cstr(&errors), stderr);
 	buf_fini(&errors);
 	if (!process->config)
@@ -234,7 +272,8 @@ static bool start_process(struct process *process, const char *config_path)
 		return complain_of("cannot start", error);
 	guard_memory(config);
 	raise_file_limit(config);
-	bool ok = make_gateway(process) && listen_everywhere(process);
+	bool ok = take_sockets(process, options) && make_gateway(process) && listen_everywhere(&process->gateway) &&
+		  leave_sockets(process);
 	malloc_trim(0); /* what reading the configuration took lies between what is kept: 1.5 KiB a tool */
 	return ok;
 }
@@ -250,57 +289,76 @@ static void begin_drain(struct gateway *gateway)
 		loop_wake(gateway->workers[i]->loop);
 }
 
-/* Until the first SIGTERM or SIGINT. A second one ends the process at once, by its default action. */
-static void wait_for_the_end(struct gateway *gateway, const sigset_t *signals)
+/* Who has a place to go on at closes nothing on clients that are about to ask: they are told with their next answer. A
+ * successor serves already, so there is time; after a stop somebody waits for us to end. */
+static void set_patience(struct gateway *gateway, bool taken_over)
 {
-	for (;;) {
-		int number = 0;
-		if (sigwait(signals, &number) != 0)
-			continue;
-		if (number == SIGUSR1 || number == SIGHUP) {
-			log_reopen();
-			log_message(&EVENT_LOG_REOPENED, "signal %s", number == SIGUSR1 ? "USR1" : "HUP");
-			if (number == SIGHUP)
-				reload_ask(gateway->reload, "signal HUP");
-		} else {
-			log_message(&EVENT_DRAINING, "signal %s; a second one ends at once", strsignal(number));
-			break;
-		}
-	}
-	sigset_t again;
-	sigemptyset(&again);
-	sigaddset(&again, SIGTERM);
-	sigaddset(&again, SIGINT);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGINT, SIG_DFL);
-	pthread_sigmask(SIG_UNBLOCK, &again, NULL);
+	uint64_t drain_us = gateway->config->drain_timeout_us;
+	uint64_t patience_us = taken_over || drain_us < CLIENTS_US ? drain_us : CLIENTS_US;
+	if (listeners_end(gateway->listeners))
+		atomic_store(&gateway->clients_until_us, clock_add(clock_now_us(), patience_us));
 }
 
-/* The unix sockets' files. */
-static void remove_files(struct process *process)
+static void tell_of_stop(const struct config *config)
 {
-	for (size_t i = 0; i < process->file_count; i++)
-		listen_remove(&process->files[i]);
+	uint64_t snapshot_us = config->disk ? config->disk->snapshot_us : 0;
+	service_tell("STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu",
+		     (unsigned long long)(config->drain_timeout_us + snapshot_us + STOP_SPARE_US));
+}
+
+/* All threads, which accept nothing yet. */
+static bool start_threads(struct process *process, unsigned *started)
+{
+	struct gateway *gateway = &process->gateway;
+	for (*started = 0; *started < gateway->config->workers; ++*started)
+		if (!worker_start(gateway->workers[*started]))
+			return false;
+	return registry_start(gateway->registry, gateway_offer_catalogue, gateway) && reload_start(gateway->reload) &&
+	       (process->takeover || !gateway->disk || disk_start(gateway->disk));
+}
+
+/* From here on clients are served. */
+static void open_up(struct gateway *gateway, struct main_thread *main_thread)
+{
+	const struct config *config = gateway->config;
+	listeners_take_charge(gateway->listeners);
+	for (unsigned i = 0; i < config->workers; i++)
+		worker_open(gateway->workers[i]);
+	for (size_t i = 0; i < config->listen_count; i++)
+		announce_listener(gateway, &config->listen[i], false);
+	for (size_t i = 0; i < config->admin_count; i++)
+		announce_listener(gateway, &config->admin[i], true);
+	main_thread_offer(main_thread);
+	listeners_store(gateway->listeners);
+	log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
+		    config->generation.tool_count, config->generation.upstream_count, config->workers);
+	service_tell("READY=1\nSTATUS=Serving");
+}
+
+/* Until the end, in order or because there is no beginning. False: the latter. *taken_over: a successor serves. */
+static bool serve_clients(struct process *process, struct main_thread *main_thread, bool *taken_over)
+{
+	char error[ERROR_BYTES];
+	if (process->takeover && !main_thread_take_over(main_thread, error, sizeof error))
+		return complain_of("cannot take over", error);
+	open_up(&process->gateway, main_thread);
+	*taken_over = !main_thread_run(main_thread);
+	return true;
 }
 
 static bool run_process(struct process *process, const sigset_t *signals)
 {
 	struct gateway *gateway = &process->gateway;
 	unsigned started = 0;
-	while (started < gateway->config->workers && worker_start(gateway->workers[started]))
-		started++;
-	bool ok = started == gateway->config->workers &&
-		  registry_start(gateway->registry, gateway_offer_catalogue, gateway) &&
-		  reload_start(gateway->reload) && (!gateway->disk || disk_start(gateway->disk));
-	if (ok) {
-		log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
-			    gateway->config->generation.tool_count, gateway->config->generation.upstream_count,
-			    gateway->config->workers);
-		wait_for_the_end(gateway, signals);
-	} else {
+	bool taken_over = false;
+	struct main_thread *main_thread = main_thread_new(gateway, signals, process->takeover);
+	bool threads = main_thread && start_threads(process, &started);
+	if (!threads)
 		complain_of("cannot start a thread", strerror(errno));
-	}
-	remove_files(process); /* before the workers stop listening: a successor may take the path from then on */
+	bool ok = threads && serve_clients(process, main_thread, &taken_over);
+	if (!taken_over)
+		tell_of_stop(gateway->config);
+	set_patience(gateway, taken_over);
 	begin_drain(gateway);
 	reload_stop(gateway->reload);
 	process->hangs = !registry_stop(gateway->registry);
@@ -308,6 +366,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 		pthread_join(gateway->workers[i]->thread, NULL);
 	export_end(gateway);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
+	main_thread_free(main_thread);
 	return ok;
 }
 
@@ -345,8 +404,8 @@ static void stop_process(struct process *process)
 			    "some child processes have not ended; their supervisors will see them out");
 	if (process->ran)
 		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
-	remove_files(process);
-	free(process->files);
+	takeover_free(process->takeover);
+	listeners_free(gateway->listeners);
 	free(gateway->workers);
 	free(gateway->refreshes);
 	disk_free(gateway->disk);
@@ -371,11 +430,10 @@ static void stop_hanging(struct process *process)
 {
 	if (process->ran)
 		log_message(&EVENT_STOPPED, "jitney " JITNEY_VERSION);
-	remove_files(process);
 	log_close();
 }
 
-int serve(const char *config_path)
+int serve(const struct serve_options *options)
 {
 	struct process process = { 0 };
 	sigset_t signals;
@@ -390,8 +448,9 @@ int serve(const char *config_path)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* whoever has started us may have ignored it; we wait for the fork server */
 	http_library_init(library_panic);
+	service_open();
 	int code = EXIT_START;
-	if (start_process(&process, config_path)) {
+	if (start_process(&process, options)) {
 		code = run_process(&process, &signals) ? EXIT_SUCCESS : EXIT_START;
 		process.ran = true;
 	}
@@ -400,5 +459,6 @@ int serve(const char *config_path)
 		return code; /* NOLINT(clang-analyzer-unix.Malloc): all of it stays, see above */
 	}
 	stop_process(&process);
+	service_close();
 	return code;
 }

@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/crash.h"
 #include "cache/redis/redis_tier.h"
 #include "gateway/call/await_lists.h"
 #include "gateway/call/await_turn.h"
+#include "gateway/http/listeners.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/routes.h"
@@ -88,8 +90,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
-	worker->daemons = calloc(config->listen_count + config->admin_count + 1, sizeof(struct http *));
-	if (!worker->loop || !worker->meter || !worker->keys || !worker->daemons)
+	if (!worker->loop || !worker->meter || !worker->keys)
 		goto fail;
 	mailbox_init(&worker->mailbox, worker->loop);
 	/* every call in flight may be here at once, each with a deadline */
@@ -121,6 +122,13 @@ fail:
 bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes)
 {
 	struct gateway *gateway = worker->gateway;
+	struct http **grown = realloc(worker->daemons, (worker->daemon_count + 1) * sizeof *grown);
+	if (!grown) {
+		close(listen_fd);
+		snprintf(error, error_bytes, "out of memory");
+		return false;
+	}
+	worker->daemons = grown;
 	const struct http_handler handler = {
 		.refuse = routes_refuse,
 		.serve = admin ? routes_serve_admin : routes_serve_data,
@@ -132,6 +140,35 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 	if (!http)
 		return false;
 	worker->daemons[worker->daemon_count++] = http;
+	return true;
+}
+
+static void open_listeners(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, opening);
+	for (size_t i = 0; i < worker->daemon_count; i++)
+		http_accept(worker->daemons[i]);
+}
+
+void worker_open(struct worker *worker)
+{
+	worker->opening.open = open_listeners;
+	mailbox_post(&worker->mailbox, &worker->opening);
+}
+
+static void answer_ping(struct mail *mail)
+{
+	struct worker *worker = container_of(mail, struct worker, ping);
+	atomic_store(&worker->lists_complete, lists_complete(worker));
+	atomic_store(&worker->pinged, false);
+}
+
+bool worker_ping(struct worker *worker)
+{
+	if (atomic_exchange(&worker->pinged, true))
+		return false;
+	worker->ping.open = answer_ping;
+	mailbox_post(&worker->mailbox, &worker->ping);
 	return true;
 }
 
@@ -217,11 +254,20 @@ static bool all_quiet(const struct worker *worker)
 	return true;
 }
 
+/* Whether somebody is connected who is to be awaited: his next request is answered with Connection: close, and the one
+ * after that goes to a successor, where closing now might cross a request that is on its way. */
+static bool awaits_clients(const struct worker *worker)
+{
+	const struct gateway *gateway = worker->gateway;
+	return loop_now(worker->loop) < atomic_load(&gateway->clients_until_us) &&
+	       atomic_load(&gateway->http_shared.connections) + atomic_load(&gateway->http_shared.admin_connections);
+}
+
 /* Take nothing any more. Once nobody does and nobody waits, no mail can come, and the loops may end. */
 static bool all_done(struct worker *worker, bool *refusing)
 {
 	struct gateway *gateway = worker->gateway;
-	if (!all_quiet(worker))
+	if (!all_quiet(worker) || (!*refusing && awaits_clients(worker)))
 		return false;
 	if (!*refusing) {
 		for (size_t i = 0; i < worker->daemon_count; i++)
@@ -253,7 +299,7 @@ static void drain_worker(struct worker *worker)
 	uint64_t until_us = atomic_load(&gateway->drain_until_us);
 	bool aborted = false, refusing = false;
 	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_drain(worker->daemons[i]);
+		http_drain(worker->daemons[i], listeners_have(gateway->listeners, http_socket(worker->daemons[i])));
 	mcp_end_subscriptions(worker);
 	lists_news(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {

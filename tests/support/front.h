@@ -33,6 +33,7 @@ static inline void front_start(struct front *front, const char *yaml)
 		  worker_listen(front->world.gateway.workers[0], fd, false, error, sizeof error);
 	if (!up)
 		abort();
+	worker_open(front->world.gateway.workers[0]);
 	client_open(&front->address, &front->client);
 }
 

@@ -184,6 +184,8 @@ bool http_world_start(struct http_world *world)
 		world->http = http_start(listen_somewhere(world), false, &world->settings, &world->shared, handler,
 					 world->loop, meter, error, sizeof error);
 		assert(world->http || *error);
+		if (world->http)
+			http_accept(world->http);
 	}
 	if (!world->http)
 		let_go(world);

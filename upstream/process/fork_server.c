@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd_message.h"
 #include "upstream/process/supervisor.h"
 
 /* One a process, like the children it stands for: two fork servers could not tell whose orphans are whose. */
@@ -78,23 +79,7 @@ static bool make_locked(void)
 /* Hand the descriptors over. Under the mutex. False and errno. */
 static bool send_locked(const int fds[FD_COUNT])
 {
-	char byte = 0;
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int) * FD_COUNT)];
-	} control;
-	memset(&control, 0, sizeof control);
-	struct iovec vector = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &vector,
-				  .msg_iovlen = 1,
-				  .msg_control = control.bytes,
-				  .msg_controllen = sizeof control.bytes };
-	struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-	head->cmsg_level = SOL_SOCKET;
-	head->cmsg_type = SCM_RIGHTS;
-	head->cmsg_len = CMSG_LEN(sizeof(int) * FD_COUNT);
-	memcpy(CMSG_DATA(head), fds, sizeof(int) * FD_COUNT);
-	return sendmsg(fork_server.requests, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1;
+	return fd_message_send(fork_server.requests, NULL, 0, (struct slice){ "", 1 }, fds, FD_COUNT, MSG_DONTWAIT);
 }
 
 /* A fork server that was killed is found out here and made anew, once. False and errno. */

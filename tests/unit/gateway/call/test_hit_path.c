@@ -39,6 +39,7 @@ static void listen_here(void)
 	};
 	if (!worker_listen(world.gateway.workers[0], fd, false, error, sizeof error))
 		fail_msg("%s", error);
+	worker_open(world.gateway.workers[0]);
 }
 
 static int connect_here(void)

@@ -438,7 +438,7 @@ static void a_draining_daemon_ends_its_connections(void **state)
 	client_open(&world, &client);
 	send_text(&client, "GET /later/1" HOST "\r\n");
 	wait_for_waiting(1);
-	http_drain(world.http);
+	http_drain(world.http, false);
 	http_world_answer(&world, 0);
 	assert_reply(&client, 200, "GET /later/1 ");
 	client_wait_for_end(&world, &client);

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* listeners.c: which sockets there are, whose they are, and who has them beside us. */
+#include "gateway/http/listeners.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/service.h"
+#include "gateway/http/listen.h"
+
+#define STORE_PREFIX "jitney-" /* of the names under which the service manager keeps what is ours */
+
+/* Who else has a socket. */
+enum keeper {
+	KEEPER_NOBODY,
+	KEEPER_PREDECESSOR, /* a running jitney, which is in charge of it */
+	KEEPER_STORE,       /* the service manager, for us: the next start gets it */
+	KEEPER_UNIT         /* the service manager, by a socket unit: file and all are its own */
+};
+
+struct inherited {
+	TAILQ_ENTRY(inherited) next;
+	int fd;
+	enum keeper keeper;
+	char name[LISTENER_NAME_BYTES];
+};
+
+struct listener {
+	TAILQ_ENTRY(listener) next;
+	struct listen_address address; /* with texts of its own */
+	bool admin;
+	bool given; /* to a successor: its file stays */
+	enum keeper keeper;
+	unsigned workers;
+	int *sockets; /* ours, each another one */
+	size_t count;
+	struct listen_file file;
+	char name[LISTENER_NAME_BYTES];
+};
+
+struct listeners {
+	pthread_mutex_t mutex;
+	bool deferred;                     /* m: nothing of ours listens before somebody accepts */
+	TAILQ_HEAD(, listener) all;        /* m */
+	TAILQ_HEAD(, inherited) inherited; /* m */
+};
+/* m: under the mutex, which is held while a socket is bound: not for workers */
+
+/* ---------------------------------------------------------------- names */
+
+/* The address as a name that may stand in $LISTEN_FDNAMES: no colon, nothing but printable characters. */
+static void name_address(const struct listen_address *address, char name[LISTENER_NAME_BYTES])
+{
+	snprintf(name, LISTENER_NAME_BYTES, STORE_PREFIX "%s", address->text);
+	for (char *at = name; *at; at++)
+		if (*at == ':' || *at <= ' ' || *at > '~')
+			*at = '_';
+}
+
+static unsigned port_of(int fd)
+{
+	struct sockaddr_in6 where = { 0 };
+	socklen_t len = sizeof where;
+	bool is_tcp = getsockname(fd, (struct sockaddr *)&where, &len) == 0 &&
+		      (where.sin6_family == AF_INET || where.sin6_family == AF_INET6);
+	return is_tcp ? where.sin6_port : 0;
+}
+
+/* Whether a socket that we have, or somebody hands over, has this port: then it is no stranger who listens there. */
+static bool have_port_locked(struct listeners *listeners, const struct listen_address *address)
+{
+	const struct listener *listener;
+	const struct inherited *inherited;
+	unsigned port = address->in6.sin6_port;
+	if (address->unix_path || !port)
+		return false;
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		if (port_of(listener->sockets[0]) == port)
+			return true;
+	TAILQ_FOREACH (inherited, &listeners->inherited, next)
+		if (port_of(inherited->fd) == port)
+			return true;
+	return false;
+}
+
+/* ---------------------------------------------------------------- what comes from outside */
+
+static bool is_same_socket(int a, int b)
+{
+	struct stat one, other;
+	return fstat(a, &one) == 0 && fstat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+static enum keeper find_keeper(enum listener_giver giver, const char *name)
+{
+	if (giver == GIVER_PREDECESSOR)
+		return KEEPER_PREDECESSOR;
+	return strncmp(name, STORE_PREFIX, sizeof STORE_PREFIX - 1) == 0 ? KEEPER_STORE : KEEPER_UNIT;
+}
+
+void listeners_inherit(struct listeners *listeners, int fd, const char *name, enum listener_giver giver)
+{
+	struct inherited *inherited = calloc(1, sizeof *inherited), *other;
+	bool twice = false;
+	pthread_mutex_lock(&listeners->mutex);
+	listeners->deferred |= giver == GIVER_PREDECESSOR;
+	TAILQ_FOREACH (other, &listeners->inherited, next)
+		twice |= is_same_socket(other->fd, fd);
+	if (inherited && !twice) {
+		inherited->fd = fd;
+		inherited->keeper = find_keeper(giver, name);
+		snprintf(inherited->name, sizeof inherited->name, "%s", name);
+		TAILQ_INSERT_TAIL(&listeners->inherited, inherited, next);
+	} else {
+		free(inherited);
+		close(fd);
+	}
+	pthread_mutex_unlock(&listeners->mutex);
+}
+
+void listeners_take_charge(struct listeners *listeners)
+{
+	struct listener *listener;
+	pthread_mutex_lock(&listeners->mutex);
+	listeners->deferred = false;
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		if (listener->keeper == KEEPER_PREDECESSOR)
+			listener->keeper = KEEPER_NOBODY;
+	pthread_mutex_unlock(&listeners->mutex);
+}
+
+size_t listeners_drop_unused(struct listeners *listeners, char name[LISTENER_NAME_BYTES])
+{
+	struct inherited *inherited;
+	size_t count = 0;
+	pthread_mutex_lock(&listeners->mutex);
+	for (; (inherited = TAILQ_FIRST(&listeners->inherited)); count++) {
+		TAILQ_REMOVE(&listeners->inherited, inherited, next);
+		snprintf(name, LISTENER_NAME_BYTES, "%s", inherited->name);
+		if (inherited->keeper == KEEPER_STORE)
+			service_forget(inherited->name);
+		close(inherited->fd);
+		free(inherited);
+	}
+	pthread_mutex_unlock(&listeners->mutex);
+	return count;
+}
+
+/* False: out of memory. */
+static bool add_socket(struct listener *listener, int fd)
+{
+	int *grown = realloc(listener->sockets, (listener->count + 1) * sizeof *grown);
+	if (!grown)
+		return false;
+	listener->sockets = grown;
+	grown[listener->count++] = fd;
+	return true;
+}
+
+/* False: out of memory. */
+static bool claim_inherited_locked(struct listeners *listeners, struct listener *listener)
+{
+	struct inherited *inherited = TAILQ_FIRST(&listeners->inherited), *behind;
+	for (; inherited; inherited = behind) {
+		behind = TAILQ_NEXT(inherited, next);
+		if (strcmp(inherited->name, listener->name) != 0 && !listen_is(inherited->fd, &listener->address))
+			continue;
+		if (!add_socket(listener, inherited->fd))
+			return false;
+		listener->keeper = inherited->keeper;
+		TAILQ_REMOVE(&listeners->inherited, inherited, next);
+		free(inherited);
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------- listeners */
+
+struct listeners *listeners_new(void)
+{
+	struct listeners *listeners = calloc(1, sizeof *listeners);
+	if (!listeners)
+		return NULL;
+	pthread_mutex_init(&listeners->mutex, NULL);
+	TAILQ_INIT(&listeners->all);
+	TAILQ_INIT(&listeners->inherited);
+	return listeners;
+}
+
+static void free_listener(struct listener *listener)
+{
+	for (size_t i = 0; i < listener->count; i++)
+		close(listener->sockets[i]);
+	free(listener->sockets);
+	free((char *)(uintptr_t)listener->address.text);
+	free((char *)(uintptr_t)listener->address.unix_path);
+	free(listener);
+}
+
+static struct listener *new_listener(const struct listen_address *address, bool admin, unsigned workers)
+{
+	struct listener *listener = calloc(1, sizeof *listener);
+	if (!listener)
+		return NULL;
+	listener->address = *address;
+	listener->address.text = strdup(address->text);
+	listener->address.unix_path = address->unix_path ? strdup(address->unix_path) : NULL;
+	listener->admin = admin;
+	listener->workers = workers;
+	name_address(address, listener->name);
+	if (listener->address.text && (!address->unix_path || listener->address.unix_path))
+		return listener;
+	free_listener(listener);
+	return NULL;
+}
+
+/* Sockets of our own, where those inherited are not one for each worker. False: `error` says why. */
+static bool fill_locked(struct listeners *listeners, struct listener *listener, char *error, size_t error_bytes)
+{
+	size_t wanted = listener->workers > listener->count ? listener->workers - listener->count : 0, opened;
+	int *fds = wanted ? calloc(wanted, sizeof *fds) : NULL;
+	if (!wanted || !fds) {
+		snprintf(error, error_bytes, "out of memory");
+		return !wanted;
+	}
+	if (listener->count)
+		opened = listen_beside(listener->sockets[0], fds, wanted);
+	else
+		opened = listen_open(&listener->address, have_port_locked(listeners, &listener->address), fds, wanted,
+				     &listener->file, error, error_bytes);
+	for (size_t i = 0; !listeners->deferred && i < opened; i++)
+		listen_now(fds[i]);
+	for (size_t i = 0; i < opened; i++)
+		if (!add_socket(listener, fds[i]))
+			close(fds[i]);
+	free(fds);
+	return listener->count > 0;
+}
+
+struct listener *listeners_open(struct listeners *listeners, const struct listen_address *address, bool admin,
+				unsigned workers, char *error, size_t error_bytes)
+{
+	struct listener *listener = new_listener(address, admin, workers);
+	snprintf(error, error_bytes, "out of memory");
+	if (!listener)
+		return NULL;
+	pthread_mutex_lock(&listeners->mutex);
+	bool ok = claim_inherited_locked(listeners, listener);
+	if (ok && listener->count)
+		listen_find_file(&listener->address, &listener->file);
+	ok = ok && fill_locked(listeners, listener, error, error_bytes);
+	if (ok)
+		TAILQ_INSERT_TAIL(&listeners->all, listener, next);
+	pthread_mutex_unlock(&listeners->mutex);
+	if (ok)
+		return listener;
+	free_listener(listener);
+	return NULL;
+}
+
+size_t listener_seats(const struct listener *listener)
+{
+	return listener->count > listener->workers ? listener->count : listener->workers;
+}
+
+int listener_seat(const struct listener *listener, size_t n)
+{
+	return fcntl(listener->sockets[n % listener->count], F_DUPFD_CLOEXEC, 0);
+}
+
+void listener_text(const struct listener *listener, char *text, size_t bytes)
+{
+	listen_text(listener->sockets[0], &listener->address, text, bytes);
+}
+
+struct listener *listeners_find(struct listeners *listeners, const struct listen_address *address, bool admin)
+{
+	struct listener *listener;
+	char name[LISTENER_NAME_BYTES];
+	name_address(address, name);
+	pthread_mutex_lock(&listeners->mutex);
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		if (listener->admin == admin && strcmp(listener->name, name) == 0)
+			break;
+	pthread_mutex_unlock(&listeners->mutex);
+	return listener;
+}
+
+static void close_listener_locked(struct listeners *listeners, struct listener *listener, bool stays)
+{
+	TAILQ_REMOVE(&listeners->all, listener, next);
+	if (!stays && listener->keeper == KEEPER_STORE)
+		service_forget(listener->name);
+	if (!stays && listener->keeper != KEEPER_UNIT)
+		listen_remove(&listener->file);
+	free_listener(listener);
+}
+
+void listeners_close(struct listeners *listeners, struct listener *listener)
+{
+	pthread_mutex_lock(&listeners->mutex);
+	close_listener_locked(listeners, listener, false);
+	pthread_mutex_unlock(&listeners->mutex);
+}
+
+void listeners_give(struct listeners *listeners, const char *name)
+{
+	struct listener *listener;
+	pthread_mutex_lock(&listeners->mutex);
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		listener->given |= strcmp(listener->name, name) == 0;
+	pthread_mutex_unlock(&listeners->mutex);
+}
+
+/* What somebody else has too. */
+static bool is_shared(const struct listener *listener)
+{
+	return listener->given || listener->keeper != KEEPER_NOBODY;
+}
+
+bool listeners_end(struct listeners *listeners)
+{
+	struct listener *listener, *behind;
+	pthread_mutex_lock(&listeners->mutex);
+	for (listener = TAILQ_FIRST(&listeners->all); listener; listener = behind) {
+		behind = TAILQ_NEXT(listener, next);
+		if (!is_shared(listener))
+			close_listener_locked(listeners, listener, false);
+	}
+	bool some = !TAILQ_EMPTY(&listeners->all);
+	pthread_mutex_unlock(&listeners->mutex);
+	return some;
+}
+
+bool listeners_have(struct listeners *listeners, int fd)
+{
+	const struct listener *listener;
+	bool found = false;
+	if (!listeners)
+		return false;
+	pthread_mutex_lock(&listeners->mutex);
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		for (size_t i = 0; !found && i < listener->count; i++)
+			found = is_same_socket(listener->sockets[i], fd);
+	pthread_mutex_unlock(&listeners->mutex);
+	return found;
+}
+
+void listeners_free(struct listeners *listeners)
+{
+	struct listener *listener;
+	char name[LISTENER_NAME_BYTES];
+	if (!listeners)
+		return;
+	listeners_drop_unused(listeners, name);
+	while ((listener = TAILQ_FIRST(&listeners->all)))
+		close_listener_locked(listeners, listener, is_shared(listener));
+	pthread_mutex_destroy(&listeners->mutex);
+	free(listeners);
+}
+
+/* ---------------------------------------------------------------- what goes outside */
+
+static bool export_socket(const struct listener *listener, size_t n, struct listener_export *out)
+{
+	snprintf(out->name, sizeof out->name, "%s", listener->name);
+	out->fd = fcntl(listener->sockets[n], F_DUPFD_CLOEXEC, 0);
+	return out->fd >= 0;
+}
+
+struct listener_export *listeners_export(struct listeners *listeners, size_t *count)
+{
+	const struct listener *listener;
+	size_t all = 0;
+	bool ok = true;
+	*count = 0;
+	pthread_mutex_lock(&listeners->mutex);
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		all += listener->count;
+	struct listener_export *sockets = calloc(all + 1, sizeof *sockets);
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		for (size_t i = 0; sockets && ok && i < listener->count; i++)
+			*count += ok = export_socket(listener, i, &sockets[*count]);
+	pthread_mutex_unlock(&listeners->mutex);
+	if (ok)
+		return sockets;
+	listeners_export_free(sockets, *count);
+	return NULL;
+}
+
+void listeners_export_free(struct listener_export *sockets, size_t count)
+{
+	for (size_t i = 0; sockets && i < count; i++)
+		close(sockets[i].fd);
+	free(sockets);
+}
+
+void listeners_store(struct listeners *listeners)
+{
+	struct listener *listener;
+	pthread_mutex_lock(&listeners->mutex);
+	TAILQ_FOREACH (listener, &listeners->all, next)
+		if (listener->keeper == KEEPER_NOBODY &&
+		    service_keep(listener->name, listener->sockets, listener->count))
+			listener->keeper = KEEPER_STORE;
+	pthread_mutex_unlock(&listeners->mutex);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* takeover.c: the successor's side. It blocks, since the process does nothing else yet. */
+#include "gateway/server/takeover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/fd_message.h"
+#include "gateway/server/takeover_message.h"
+
+enum { ANSWER_S = 5 };
+
+struct takeover {
+	struct listeners *listeners;
+	int socket;
+	struct ucred peer;
+	int offered[TAKEOVER_DOOR + 1]; /* a socket of each listener that is offered, and the door; -1: none. Ours */
+	char door_path[TAKEOVER_PATH_BYTES];
+	bool door_taken;
+};
+
+/* ---------------------------------------------------------------- words */
+
+static bool send_message(const struct takeover *takeover, const struct takeover_message *message)
+{
+	return fd_message_send(takeover->socket, NULL, 0, (struct slice){ (const char *)message, sizeof *message },
+			       NULL, 0, 0);
+}
+
+/* What comes, if it is of this kind; fds are the caller's. False: none is left; `error` says what came instead. */
+static bool hear_message(const struct takeover *takeover, enum takeover_kind kind, struct takeover_message *message,
+			 int *fds, size_t *count, char *error, size_t error_bytes)
+{
+	ssize_t got = fd_message_receive(takeover->socket, message, sizeof *message, fds, count);
+	bool whole = got > 0 && takeover_is_message(message, got);
+	if (whole && message->kind == kind)
+		return true;
+	while (*count)
+		close(fds[--*count]);
+	if (whole && message->kind == TAKEOVER_REFUSED)
+		snprintf(error, error_bytes, "the running gateway refuses: %s", message->text);
+	else if (got == 0)
+		snprintf(error, error_bytes, "the running gateway has closed the connection");
+	else if (got < 0)
+		snprintf(error, error_bytes, "the running gateway does not answer: %s", strerror(errno));
+	else
+		snprintf(error, error_bytes, "the running gateway speaks another version of the takeover protocol");
+	return false;
+}
+
+static bool ask_peer(const struct takeover *takeover, enum takeover_kind word, uint64_t number, enum takeover_kind kind,
+		     struct takeover_message *reply, int *fds, size_t *count, char *error, size_t error_bytes)
+{
+	struct takeover_message message = takeover_message(word, number);
+	if (word == TAKEOVER_HELLO)
+		snprintf(message.text, sizeof message.text, "%s", JITNEY_VERSION);
+	*count = 0;
+	/* a refusal may be there although it does not listen to us any more */
+	bool sent = send_message(takeover, &message);
+	return (sent || errno == EPIPE) && hear_message(takeover, kind, reply, fds, count, error, error_bytes);
+}
+
+/* ---------------------------------------------------------------- the beginning */
+
+static bool connect_to(struct takeover *takeover, const char *path, char *error, size_t error_bytes)
+{
+	struct sockaddr_un where = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = ANSWER_S };
+	socklen_t size = sizeof takeover->peer;
+	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
+	takeover->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (takeover->socket < 0 ||
+	    setsockopt(takeover->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
+	    setsockopt(takeover->socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 ||
+	    connect(takeover->socket, (const struct sockaddr *)&where, sizeof where) < 0 ||
+	    getsockopt(takeover->socket, SOL_SOCKET, SO_PEERCRED, &takeover->peer, &size) < 0) {
+		snprintf(error, error_bytes, "no gateway to take over from at %s: %s", path, strerror(errno));
+		return false;
+	}
+	if (takeover->peer.uid == geteuid() || takeover->peer.uid == 0)
+		return true;
+	snprintf(error, error_bytes, "%s belongs to user %u: nothing is taken from strangers", path,
+		 (unsigned)takeover->peer.uid);
+	return false;
+}
+
+static void take_sockets(struct takeover *takeover, const struct takeover_message *offer, const int *fds, size_t count)
+{
+	if (offer->number <= TAKEOVER_DOOR && takeover->offered[offer->number] < 0)
+		takeover->offered[offer->number] = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+	if (offer->number == TAKEOVER_DOOR)
+		snprintf(takeover->door_path, sizeof takeover->door_path, "%.*s", TAKEOVER_PATH_BYTES - 1, offer->text);
+	for (size_t i = 0; i < count; i++)
+		if (offer->number < TAKEOVER_DOOR)
+			listeners_inherit(takeover->listeners, fds[i], offer->text, GIVER_PREDECESSOR);
+		else
+			close(fds[i]);
+}
+
+static bool take_all(struct takeover *takeover, uint64_t patience_us, char *error, size_t error_bytes)
+{
+	struct takeover_message reply;
+	int fds[FD_MESSAGE_MAX];
+	size_t count;
+	if (!ask_peer(takeover, TAKEOVER_HELLO, patience_us, TAKEOVER_WELCOME, &reply, fds, &count, error, error_bytes))
+		return false;
+	for (uint64_t n = 0, messages = reply.number; n < messages; n++) {
+		if (!ask_peer(takeover, TAKEOVER_ASK, n, TAKEOVER_OFFER, &reply, fds, &count, error, error_bytes))
+			return false;
+		if (count)
+			take_sockets(takeover, &reply, fds, count);
+	}
+	return true;
+}
+
+struct takeover *takeover_begin(const char *path, uint64_t patience_us, struct listeners *listeners, char *error,
+				size_t error_bytes)
+{
+	struct takeover *takeover = calloc(1, sizeof *takeover);
+	snprintf(error, error_bytes, "out of memory");
+	if (!takeover)
+		return NULL;
+	takeover->listeners = listeners;
+	for (size_t i = 0; i < countof(takeover->offered); i++)
+		takeover->offered[i] = -1;
+	if (connect_to(takeover, path, error, error_bytes) && take_all(takeover, patience_us, error, error_bytes))
+		return takeover;
+	takeover_free(takeover);
+	return NULL;
+}
+
+/* ---------------------------------------------------------------- the end */
+
+int takeover_socket(const struct takeover *takeover)
+{
+	return takeover->socket;
+}
+
+enum takeover_news takeover_hear(struct takeover *takeover, char *error, size_t error_bytes)
+{
+	struct takeover_message message;
+	int fds[FD_MESSAGE_MAX];
+	size_t count;
+	char byte;
+	ssize_t got = recv(takeover->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (got < 0 && errno == EAGAIN)
+		return TAKEOVER_NOTHING;
+	if (got <= 0)
+		return TAKEOVER_DIED;
+	if (hear_message(takeover, TAKEOVER_YOURS, &message, fds, &count, error, error_bytes))
+		return TAKEOVER_NOTHING;
+	return TAKEOVER_GIVEN_UP;
+}
+
+/* A bit for each listener that is in use here. */
+static uint64_t used_bits(const struct takeover *takeover)
+{
+	uint64_t bits = 0;
+	for (unsigned i = 0; i < TAKEOVER_DOOR; i++)
+		if (takeover->offered[i] >= 0 && listeners_have(takeover->listeners, takeover->offered[i]))
+			bits |= UINT64_C(1) << i;
+	return bits;
+}
+
+bool takeover_is_useful(const struct takeover *takeover)
+{
+	return used_bits(takeover) != 0;
+}
+
+bool takeover_finish(struct takeover *takeover, char *error, size_t error_bytes)
+{
+	struct takeover_message reply;
+	int fds[FD_MESSAGE_MAX];
+	size_t count;
+	uint64_t bits = used_bits(takeover) | (uint64_t)takeover->door_taken << TAKEOVER_DOOR;
+	return ask_peer(takeover, TAKEOVER_READY, bits, TAKEOVER_YOURS, &reply, fds, &count, error, error_bytes);
+}
+
+pid_t takeover_predecessor(const struct takeover *takeover)
+{
+	return takeover->peer.pid;
+}
+
+int takeover_take_door(struct takeover *takeover, const char *path)
+{
+	int fd = takeover->offered[TAKEOVER_DOOR];
+	if (strcmp(takeover->door_path, path) != 0)
+		return -1;
+	takeover->offered[TAKEOVER_DOOR] = -1;
+	takeover->door_taken = fd >= 0;
+	return fd;
+}
+
+void takeover_free(struct takeover *takeover)
+{
+	if (!takeover)
+		return;
+	for (size_t i = 0; i < countof(takeover->offered); i++)
+		if (takeover->offered[i] >= 0)
+			close(takeover->offered[i]);
+	if (takeover->socket >= 0)
+		close(takeover->socket);
+	free(takeover);
+}

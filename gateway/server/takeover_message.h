@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* takeover_message.h: what the two sides of a takeover say, on one machine. The first three fields are those of every
+ * version, so that any two can tell that they do not understand each other. */
+#ifndef JITNEY_GATEWAY_SERVER_TAKEOVER_MESSAGE_H
+#define JITNEY_GATEWAY_SERVER_TAKEOVER_MESSAGE_H
+
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "base/compiler.h"
+
+#define TAKEOVER_MAGIC "jitney"
+enum { TAKEOVER_PROTOCOL = 1, TAKEOVER_DOOR = 63 /* OFFER: no listener, but the door itself */ };
+
+enum takeover_kind {
+	TAKEOVER_HELLO = 1, /* number: patience in microseconds; text: version */
+	TAKEOVER_WELCOME,   /* number: messages to ask for; text: version */
+	TAKEOVER_ASK,       /* number: which, from 0 */
+	TAKEOVER_OFFER,     /* number: of the listener, below TAKEOVER_DOOR; text: its name, or the door's path */
+	TAKEOVER_READY,     /* number: a bit for each listener in use */
+	TAKEOVER_YOURS,
+	TAKEOVER_REFUSED /* text: why */
+};
+
+struct takeover_message {
+	char magic[8];
+	uint32_t protocol;
+	uint32_t kind;
+	uint64_t number;
+	char text[256];
+};
+
+static inline struct takeover_message takeover_message(enum takeover_kind kind, uint64_t number)
+{
+	return (struct takeover_message){ TAKEOVER_MAGIC, TAKEOVER_PROTOCOL, kind, number, "" };
+}
+
+/* Whether that many bytes are a message of ours. */
+static inline bool takeover_is_message(const struct takeover_message *message, ssize_t bytes)
+{
+	return bytes == sizeof *message && memcmp(message->magic, TAKEOVER_MAGIC, sizeof TAKEOVER_MAGIC) == 0 &&
+	       message->protocol == TAKEOVER_PROTOCOL && !message->text[sizeof message->text - 1];
+}
+
+#endif

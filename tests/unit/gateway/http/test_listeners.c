@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Listening sockets: ours, handed over, shared with a process that goes on; and the files of unix sockets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "gateway/http/listen.h"
+#include "gateway/http/listeners.h"
+
+enum { WORKERS = 3 };
+
+static char error[256];
+
+static struct listen_address tcp(const char *text, unsigned port)
+{
+	struct listen_address address = { .text = text };
+	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&address.in6;
+	in->sin_family = AF_INET;
+	in->sin_port = htons((uint16_t)port);
+	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return address;
+}
+
+static unsigned port_of(int fd)
+{
+	struct sockaddr_in in;
+	socklen_t len = sizeof in;
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
+	return ntohs(in.sin_port);
+}
+
+static bool listens(int fd)
+{
+	int on = 0;
+	socklen_t size = sizeof on;
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &size), 0);
+	return on;
+}
+
+static struct listener *open_one(struct listeners *listeners, const struct listen_address *address, unsigned workers)
+{
+	struct listener *listener = listeners_open(listeners, address, false, workers, error, sizeof error);
+	if (!listener)
+		fail_msg("%s", error);
+	return listener;
+}
+
+/* The port of a listener of ours, the first one. */
+static unsigned listener_port(const struct listener *listener)
+{
+	int fd = listener_seat(listener, 0);
+	unsigned port = port_of(fd);
+	close(fd);
+	return port;
+}
+
+/* All of one process are handed over to another. */
+static void hand_over(struct listeners *from, struct listeners *to, enum listener_giver giver)
+{
+	size_t count;
+	struct listener_export *sockets = listeners_export(from, &count);
+	assert_non_null(sockets);
+	for (size_t i = 0; i < count; i++)
+		listeners_inherit(to, dup(sockets[i].fd), sockets[i].name, giver);
+	listeners_export_free(sockets, count);
+}
+
+static bool can_connect(unsigned port)
+{
+	struct listen_address address = tcp("", port);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool good = connect(fd, (struct sockaddr *)&address.in6, sizeof(struct sockaddr_in)) == 0;
+	close(fd);
+	return good;
+}
+
+/* --- tests --- */
+
+static void each_worker_has_a_socket_and_a_stranger_none(void **state)
+{
+	struct listeners *ours = listeners_new(), *others = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0);
+	(void)state;
+	struct listener *listener = open_one(ours, &any, WORKERS);
+	assert_int_equal(listener_seats(listener), WORKERS);
+	assert_ptr_equal(listeners_find(ours, &any, false), listener);
+	assert_null(listeners_find(ours, &any, true));
+	unsigned port = listener_port(listener);
+	struct listen_address taken = tcp("127.0.0.1:n", port);
+	assert_null(listeners_open(others, &taken, false, WORKERS, error, sizeof error));
+	assert_non_null(strstr(error, "another jitney"));
+	open_one(ours, &taken, 1); /* beside ourselves is another thing: a listener that is about to go */
+	listeners_free(ours);
+	assert_false(can_connect(port));
+	listeners_free(others);
+}
+
+static void what_is_handed_over_is_used_by_address_or_name(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0);
+	char name[LISTENER_NAME_BYTES];
+	(void)state;
+	struct listener *first = open_one(old, &any, WORKERS);
+	unsigned port = listener_port(first);
+	struct listen_address other = tcp("127.0.0.1:elsewhere", 0), fixed = tcp("127.0.0.1:n", port);
+	open_one(old, &other, WORKERS);
+	hand_over(old, new, GIVER_PREDECESSOR);
+	hand_over(old, new, GIVER_PREDECESSOR); /* twice the same is once */
+	struct listener *same = open_one(new, &fixed, WORKERS);
+	assert_int_equal(listener_port(same), port);
+	assert_int_equal(listener_seats(same), WORKERS);
+	assert_int_equal(listener_port(open_one(new, &other, WORKERS)),
+			 listener_port(listeners_find(old, &other, false)));
+	assert_int_equal(listeners_drop_unused(new, name), 0);
+	listeners_free(old);
+	assert_true(can_connect(port)); /* the queue is not dropped with its predecessor */
+	listeners_free(new);
+	assert_false(can_connect(port));
+}
+
+static void what_nobody_wants_is_dropped(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0);
+	char name[LISTENER_NAME_BYTES];
+	(void)state;
+	unsigned port = listener_port(open_one(old, &any, 2));
+	hand_over(old, new, GIVER_MANAGER);
+	assert_int_equal(listeners_drop_unused(new, name), 2);
+	assert_string_equal(name, "jitney-127.0.0.1_0");
+	assert_true(can_connect(port));
+	listeners_free(old);
+	assert_false(can_connect(port));
+	listeners_free(new);
+}
+
+static void more_workers_get_more_sockets_which_listen_only_when_the_old_one_has_gone(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0);
+	(void)state;
+	open_one(old, &any, 1);
+	hand_over(old, new, GIVER_PREDECESSOR);
+	struct listener *listener = open_one(new, &any, 2);
+	int fds[2] = { listener_seat(listener, 0), listener_seat(listener, 1) };
+	assert_int_equal(listener_seats(listener), 2);
+	assert_int_equal(port_of(fds[0]), port_of(fds[1]));
+	assert_true(listens(fds[0]));
+	assert_false(listens(fds[1])); /* else it would get a share of the connections, which nobody takes yet */
+	close(fds[0]);
+	close(fds[1]);
+	listeners_free(new);
+	listeners_free(old);
+}
+
+static void fewer_workers_serve_all_sockets(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0);
+	(void)state;
+	open_one(old, &any, WORKERS);
+	hand_over(old, new, GIVER_PREDECESSOR);
+	assert_int_equal(listener_seats(open_one(new, &any, 1)), WORKERS);
+	listeners_free(new);
+	listeners_free(old);
+}
+
+static void a_socket_that_lets_nobody_beside_it_is_shared(void **state)
+{
+	struct listeners *listeners = listeners_new();
+	struct listen_address any = tcp("127.0.0.1:0", 0);
+	(void)state;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); /* as a socket unit makes it */
+	assert_int_equal(bind(fd, (struct sockaddr *)&any.in6, sizeof(struct sockaddr_in)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	struct listen_address fixed = tcp("127.0.0.1:n", port_of(fd));
+	listeners_inherit(listeners, fd, "jitney.socket", GIVER_MANAGER);
+	struct listener *listener = open_one(listeners, &fixed, WORKERS);
+	assert_int_equal(listener_seats(listener), WORKERS);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		int seat = listener_seat(listener, i);
+		assert_true(listens(seat));
+		assert_true(listeners_have(listeners, seat));
+		close(seat);
+	}
+	assert_true(listeners_end(listeners)); /* it outlives us */
+	listeners_free(listeners);
+}
+
+/* --- files --- */
+
+static char directory[] = "/tmp/jitney-test-listeners-XXXXXX", path[sizeof directory + 8];
+
+static struct listen_address unix_address(void)
+{
+	snprintf(path, sizeof path, "%s/s", directory);
+	return (struct listen_address){ .text = "unix:s", .unix_path = path };
+}
+
+static bool is_there(void)
+{
+	return access(path, F_OK) == 0;
+}
+
+static int make_directory(void **state)
+{
+	(void)state;
+	return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+	(void)state;
+	unlink(path);
+	return rmdir(directory);
+}
+
+static void a_file_goes_with_its_listener(void **state)
+{
+	struct listeners *listeners = listeners_new();
+	struct listen_address address = unix_address();
+	(void)state;
+	struct listener *listener = open_one(listeners, &address, WORKERS);
+	assert_true(is_there());
+	listeners_close(listeners, listener);
+	assert_false(is_there());
+	open_one(listeners, &address, 1);
+	assert_false(listeners_end(listeners));
+	assert_false(is_there());
+	listeners_free(listeners);
+}
+
+/* F11: the file was the successor's by the time the old one removed it. */
+static void a_file_that_a_successor_has_stays(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address address = unix_address();
+	(void)state;
+	open_one(old, &address, WORKERS);
+	hand_over(old, new, GIVER_PREDECESSOR);
+	int seat = listener_seat(open_one(new, &address, 1), 0);
+	listeners_give(old, "jitney-unix_s");
+	assert_true(listeners_end(old));
+	assert_true(listeners_have(old, seat));
+	close(seat);
+	listeners_free(old);
+	assert_true(is_there());
+	listeners_take_charge(new);
+	assert_false(listeners_end(new));
+	assert_false(is_there());
+	listeners_free(new);
+}
+
+static void a_successor_that_fails_leaves_the_file(void **state)
+{
+	struct listeners *old = listeners_new(), *new = listeners_new();
+	struct listen_address address = unix_address();
+	(void)state;
+	open_one(old, &address, WORKERS);
+	hand_over(old, new, GIVER_PREDECESSOR);
+	open_one(new, &address, WORKERS);
+	listeners_free(new);
+	assert_true(is_there());
+	listeners_free(old);
+	assert_false(is_there());
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_worker_has_a_socket_and_a_stranger_none),
+		cmocka_unit_test(what_is_handed_over_is_used_by_address_or_name),
+		cmocka_unit_test(what_nobody_wants_is_dropped),
+		cmocka_unit_test(more_workers_get_more_sockets_which_listen_only_when_the_old_one_has_gone),
+		cmocka_unit_test(fewer_workers_serve_all_sockets),
+		cmocka_unit_test(a_socket_that_lets_nobody_beside_it_is_shared),
+		cmocka_unit_test(a_file_goes_with_its_listener),
+		cmocka_unit_test(a_file_that_a_successor_has_stays),
+		cmocka_unit_test(a_successor_that_fails_leaves_the_file),
+	};
+	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
