@@ -586,7 +586,7 @@ bool log_open(const char *path, enum log_level level, enum log_format format, ch
 		w = NULL;
 	}
 	if (!w) {
-		snprintf(error, error_bytes, "cannot open the log %s: %s", path, problem);
+		snprintf(error, error_bytes, "%s", problem);
 		return false;
 	}
 	atomic_store_explicit(&wanted_level, (int)level, memory_order_relaxed);

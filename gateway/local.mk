@@ -41,6 +41,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/simulation.c gateway/cli/simulation.h \
 	gateway/cli/worlds.c gateway/cli/worlds.h \
 	gateway/config/check.c \
+	gateway/config/check_arguments.c \
 	gateway/config/check_dialect.c \
 	gateway/config/check_endpoints.c \
 	gateway/config/check_disk.c \

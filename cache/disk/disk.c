@@ -253,7 +253,8 @@ bool disk_stop(struct disk *disk)
 	bool ended = disk->ended;
 	pthread_mutex_unlock(&disk->mutex);
 	if (!ended) {
-		log_message(&EVENT_DISK_CACHE_HUNG, "%s does not answer; it is left as it is", disk->settings->path);
+		log_message(&EVENT_DISK_CACHE_HUNG, "%s does not answer; it is left as it is",
+			    disk_settings_shown(disk->settings));
 		return false;
 	}
 	pthread_join(disk->thread, NULL);

@@ -16,6 +16,12 @@ struct disk_settings {
 	uint64_t timeout_us;   /* the longest a look-up may hold up a call */
 	uint64_t snapshot_us;  /* the longest the snapshot at the end may take; 0: none */
 	size_t compress_bytes; /* answers of at least this length are compressed; 0: none */
+	const char *shown;     /* what messages call the path; NULL: by itself */
 };
+
+static inline const char *disk_settings_shown(const struct disk_settings *settings)
+{
+	return settings->shown ? settings->shown : settings->path;
+}
 
 #endif

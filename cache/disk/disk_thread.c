@@ -63,7 +63,8 @@ static void go_away(struct disk *disk, enum disk_fault fault, const char *why)
 	disk->retry_us = clock_now_us() + disk->retry_after_us;
 	disk->retry_after_us = 2 * disk->retry_after_us < RETRY_MOST_US ? 2 * disk->retry_after_us : RETRY_MOST_US;
 	if (news)
-		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "%s: %s; calls go on without it", disk->settings->path, why);
+		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "%s: %s; calls go on without it",
+			    disk_settings_shown(disk->settings), why);
 }
 
 static void begin_anew(struct disk *disk, enum disk_fault fault);
@@ -82,7 +83,7 @@ static void open_store(struct disk *disk)
 	if (anew) {
 		count_trouble(disk, DISK_TROUBLE_DAMAGED);
 		log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and begun anew: %s",
-			    disk->settings->path, anew);
+			    disk_settings_shown(disk->settings), anew);
 	}
 	fault = read_purges(disk);
 	if (fault == DISK_OK)
@@ -93,7 +94,7 @@ static void open_store(struct disk *disk)
 	}
 	show_stats(disk);
 	disk_load_begin(disk);
-	log_message(&EVENT_DISK_CACHE_UP, "%s: %llu answers", disk->settings->path,
+	log_message(&EVENT_DISK_CACHE_UP, "%s: %llu answers", disk_settings_shown(disk->settings),
 		    (unsigned long long)atomic_load(&disk->entries));
 	atomic_store(&disk->state, DISK_UP);
 }
@@ -110,7 +111,7 @@ static void begin_anew(struct disk *disk, enum disk_fault fault)
 	disk->uncommitted = 0;
 	atomic_store(&disk->loading, false);
 	log_message(&EVENT_DISK_CACHE_RECREATED, "%s/cache.db was deleted and will be begun anew: %s",
-		    disk->settings->path, why);
+		    disk_settings_shown(disk->settings), why);
 	go_away(disk, fault, why);
 	show_stats(disk);
 }

@@ -112,6 +112,19 @@ static int print_schema(void)
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static const char *plural(size_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
+static void print_fine(const char *path, const struct config *config)
+{
+	size_t tools = config->generation.tool_count, upstreams = config->generation.upstream_count;
+	printf("%s: fine: %zu tool%s, %zu upstream%s, %u worker%s%s\n", path, tools, plural(tools), upstreams,
+	       plural(upstreams), config->workers, plural(config->workers),
+	       upstreams ? "" : "; without upstreams there is nothing to call");
+}
+
 int cli_check(int argc, char **argv)
 {
 	struct config_words words;
@@ -130,8 +143,7 @@ int cli_check(int argc, char **argv)
 	struct config *config = config_load(words.path, &errors);
 	bool ok = config && config_programs(config, &errors);
 	if (ok)
-		printf("%s: fine: %zu tools, %zu upstreams, %u workers\n", words.path, config->generation.tool_count,
-		       config->generation.upstream_count, config->workers);
+		print_fine(words.path, config);
 	else
 		fputs(buf_cstr(&errors), stderr);
 	if (ok && config->warnings)

@@ -221,6 +221,7 @@ static void check_tool(struct config_load *load, struct tool_draft *draft)
 	check_cache(load, draft);
 	check_key(load, draft);
 	check_schema(load, draft);
+	config_check_arguments(load, draft);
 	struct upstream_draft *upstream = draft->upstream ? find_upstream(load->drafts, draft->upstream) : NULL;
 	if (upstream && upstream->config.settings.dialect && !arena_failed(load->arena))
 		config_check_route(load, draft, upstream);

@@ -104,11 +104,6 @@ static const char *shown_url(struct config_load *load, const char *url, size_t i
 	return arena_printf(load->arena, "%.*s/***#%zu", (int)path, url, index + 1);
 }
 
-static const char *shown_command(struct config_load *load, const char *command)
-{
-	return secrets_have(&load->config->secrets, command) ? "***" : command;
-}
-
 static bool finish_urls(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
@@ -120,7 +115,7 @@ static bool finish_urls(struct config_load *load, struct upstream_draft *draft)
 	for (size_t i = 0; i < draft->endpoint_count; i++) {
 		urls[i] = draft->endpoints[i].url;
 		weights[i] = draft->endpoints[i].weight;
-		shown[i] = settings->process ? shown_command(load, urls[i]) : shown_url(load, urls[i], i);
+		shown[i] = settings->process ? secrets_shown(&load->config->secrets, urls[i]) : shown_url(load, urls[i], i);
 		if (!shown[i])
 			return false;
 	}

@@ -194,13 +194,12 @@ static bool is_there(const struct upstream_draft *draft)
 
 static void report_missing(const struct config *config, const struct upstream_draft *draft, struct buf *errors)
 {
-	bool secret = secrets_have(&config->secrets, draft->command);
 	const char *why = "; install it, or write its path";
 	if (strchr(draft->command, ' '))
 		why = ": command is the program alone, its arguments go into args";
 	buf_printf(errors, "%s:%u:%u: upstreams.%s.command: there is no program '%s'%s%s\n", config->path,
 		   draft->command_mark.line, draft->command_mark.column, draft->config.settings.name,
-		   secret ? "***" : draft->command, strchr(draft->command, '/') ? "" : " in PATH", why);
+		   secrets_shown(&config->secrets, draft->command), strchr(draft->command, '/') ? "" : " in PATH", why);
 }
 
 bool config_programs(const struct config *config, struct buf *errors)

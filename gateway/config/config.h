@@ -69,8 +69,9 @@ struct generation {
 		const char *issuer;   /* NULL: none */
 		size_t subscriptions; /* open at once, over all workers */
 		uint64_t await_lists_us;
-		const char *lists;    /* a file; NULL: lists are not kept over a restart */
-		uint64_t list_ttl_us; /* what clients are told of tools/list */
+		const char *lists;       /* a file; NULL: lists are not kept over a restart */
+		const char *lists_shown; /* what messages call it */
+		uint64_t list_ttl_us;    /* what clients are told of tools/list */
 	} mcp;
 	unsigned metrics_on;                 /* enum metrics_on */
 	bool access_log;                     /* a line in the log for each request */

@@ -114,6 +114,11 @@ void config_check(struct config_load *load, const struct node *root);
 /* Fill in all that follows from a draft without mistakes. False: out of memory. */
 bool config_finish(struct config_load *load) MUST_CHECK;
 
+/* --- check_arguments.c --- */
+
+/* Warn of arguments that a tool's schema does not know. */
+void config_check_arguments(struct config_load *load, const struct tool_draft *draft);
+
 /* --- check_mcp.c --- */
 
 void config_check_mcp(struct config_load *load, const struct node *root);

@@ -23,3 +23,8 @@ bool secrets_have(const struct secrets *secrets, const char *text)
 		secret = secret->next;
 	return secret != NULL;
 }
+
+const char *secrets_shown(const struct secrets *secrets, const char *text)
+{
+	return secrets_have(secrets, text) ? "***" : text;
+}

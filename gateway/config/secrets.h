@@ -15,5 +15,7 @@ struct secrets {
 /* `text` (the very pointer) is not to be shown. Memory that is out shows in the arena. */
 void secrets_add(struct secrets *secrets, struct arena *arena, const char *text);
 bool secrets_have(const struct secrets *secrets, const char *text);
+/* What messages may say in its place: itself, or ***. */
+const char *secrets_shown(const struct secrets *secrets, const char *text);
 
 #endif

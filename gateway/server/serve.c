@@ -252,6 +252,13 @@ static bool leave_sockets(struct process *process)
 	return true;
 }
 
+static bool complain_of_log(const struct config *config, const char *why)
+{
+	fprintf(stderr, "jitney: cannot start: cannot open the log %s: %s\n",
+		secrets_shown(&config->secrets, config->log.file), why);
+	return false;
+}
+
 static bool start_process(struct process *process, const struct serve_options *options)
 {
 	struct buf errors = BUF_INIT(1 << 20);
@@ -269,7 +276,7 @@ static bool start_process(struct process *process, const struct serve_options *o
 	const struct config *config = process->config;
 	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
 	if (!process->logging)
-		return complain_of("cannot start", error);
+		return complain_of_log(config, error);
 	guard_memory(config);
 	raise_file_limit(config);
 	bool ok = take_sockets(process, options) && make_gateway(process) && listen_everywhere(&process->gateway) &&

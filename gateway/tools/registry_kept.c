@@ -10,7 +10,7 @@
 
 static void log_store(const struct registry *registry, const struct log_event *event, const char *why)
 {
-	log_message(event, "%s: %s", registry->generation->mcp.lists, why);
+	log_message(event, "%s: %s", registry->generation->mcp.lists_shown, why);
 }
 
 static void take_kept(void *context, const struct kept_list *list)
@@ -103,7 +103,7 @@ void registry_save_lists(struct registry *registry)
 	bool written = held && saved.generation->mcp.lists &&
 		       list_store_write(saved.generation, saved.lists, saved.count, why);
 	if (!written && !registry->save_failed && saved.generation->mcp.lists)
-		log_message(&EVENT_LISTS_NOT_WRITTEN, "%s: %s", saved.generation->mcp.lists,
+		log_message(&EVENT_LISTS_NOT_WRITTEN, "%s: %s", saved.generation->mcp.lists_shown,
 			    held ? why : "out of memory");
 	registry->unsaved = !written && saved.generation->mcp.lists;
 	registry->save_failed = registry->unsaved;

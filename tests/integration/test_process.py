@@ -224,6 +224,36 @@ def test_a_log_file_that_cannot_be_written(tmp_path, provider):
     assert line.count("cannot open the log") == 1 and "/nonexistent/jitney.log" in line
 
 
+def test_a_path_that_is_a_secret_is_not_said(tmp_path, provider):
+    path = write(tmp_path, {**standard(provider), "log": {"file": "${PLACE}/jitney.log"}})
+    assert one_line(jitney("serve", "-c", path, environment={"PLACE": "/nonexistent/hush"})) == "jitney: cannot start: cannot open the log ***: No such file or directory"
+
+
+def test_check_warns_of_arguments_that_the_schema_does_not_know(tmp_path):
+    path = write(tmp_path, """\
+upstreams: { a: { dialect: rest, endpoints: [ { url: "http://127.0.0.1:1" } ] } }
+tools:
+  t:
+    upstream: a
+    request: { method: POST, path: "/x/{cty}", query: { q: "{q}{days?}" }, headers: { X: "{x}" }, body: "{arguments}" }
+    input_schema: { type: object, properties: { city: {}, days: {} }, required: [ city, z ] }
+  open: { upstream: a, request: { path: "/{any}" }, input_schema: { type: object, properties: { a: {} }, additionalProperties: true } }
+  bare: { upstream: a, request: { path: "/{any}" } }
+""")
+    done = jitney("check", "-c", path)
+    assert done.returncode == 0 and done.stdout.startswith(f"{path}: fine: 3 tools, 1 upstream, ")
+    said = "no property of input_schema is called"
+    assert done.stderr.splitlines() == [f"{path}:{place}: warning: tools.t.{what}: {said} {name}" for place, what, name in [
+        ("6:71", "input_schema.required", "z"), ("5:30", "request.path", "cty"), ("5:48", "request.query", "q"),
+        ("5:76", "request.headers", "x")]]
+
+
+def test_check_says_when_there_is_nothing_to_call(tmp_path):
+    done = jitney("check", "-c", write(tmp_path, "workers: 1\n"))
+    assert done.returncode == 0
+    assert done.stdout.endswith(": fine: 0 tools, 0 upstreams, 1 worker; without upstreams there is nothing to call\n")
+
+
 def test_every_mistake_is_named_with_its_place(tmp_path):
     path = write(tmp_path, """\
 listen: 127.0.0.1:99999

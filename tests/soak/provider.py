@@ -8,16 +8,14 @@ import random
 import re
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from mcp_server import McpServer
+
 TOKEN = re.compile(r"T\d+T|W\d+W")   # of a call that may be repeated, of one that may not
 WRITE = re.compile(r"W\d+W")
-SESSION = "the-session"
 GRAPH_MAX = 20
 BIG = 300_000
 STATUS = {200: "OK", 202: "Accepted", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
           413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
-TOOLS = [{"name": name, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": name != "write"}}
-         for name in ("echo", "write")]
-
 
 REFUSALS = {"413", "429"}      # a status that says itself that nothing was carried out
 
@@ -44,8 +42,10 @@ class Provider:
         self.history = collections.deque(maxlen=3000)     # what was asked, what was answered: for those who look for a culprit
         self.writers = set()
         self.server = None
+        self.mcp = McpServer(self.dice, self.result)
         self.paths = {"/rpc": self.rpc, "/api": self.api, "/keys": self.keys, "/graph": self.graph, "/odata": self.graph,
-                      "/es": self.bulk, "/v1": self.embeddings, "/gql": self.alias, "/gqla": self.array, "/mcp": self.mcp}
+                      "/es": self.bulk, "/v1": self.embeddings, "/gql": self.alias, "/gqla": self.array,
+                      "/mcp": self.mcp.answer}
 
     async def start(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=1024)
@@ -165,25 +165,6 @@ class Provider:
         asked = json.loads(body)
         return 200, [self.gql_one(each) for each in asked] if isinstance(asked, list) else self.gql_one(asked)
 
-    def mcp(self, path, body):
-        message = json.loads(body)
-        method, params, request_id = message.get("method"), message.get("params", {}), message.get("id")
-        if request_id is None:
-            return 202, b""
-        if method == "server/discover":
-            return 200, {"jsonrpc": "2.0", "id": request_id, "error": {"code": -32601, "message": "Method not found"}}
-        if method == "initialize":
-            result = {"protocolVersion": "2025-11-25", "serverInfo": {"name": "soak", "version": "1"},
-                      "capabilities": {"tools": {}}}
-        elif method == "tools/list":
-            result = {"tools": TOOLS}
-        elif method == "tools/call":
-            made = self.result(params["name"], params["arguments"])
-            result = {"content": [{"type": "text", "text": json.dumps(made)}]}
-        else:
-            result = {}
-        return 200, {"jsonrpc": "2.0", "id": request_id, "result": result}
-
     # ---- HTTP, and what goes wrong ----
 
     async def serve(self, reader, writer):
@@ -202,12 +183,18 @@ class Provider:
         verb, path, _ = lines[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        if verb in ("GET", "DELETE") and path.startswith("/mcp"):
-            return await self.say(writer, 405, b"")
+        if verb == "GET" and path.startswith("/mcp"):
+            await self.mcp.listen(reader, writer)
+            raise Hangup
+        if verb == "DELETE":
+            return await self.say(writer, 200, b"")
         tokens = WRITE.findall(path + body.decode())
         arrival = [f"{writer.get_extra_info('peername')[1]}", path, len(tokens), "answered"]
         for token in tokens:
             self.writes[token].append(arrival)
+        if path.startswith("/mcp") and not self.mcp.knows(headers):
+            arrival[3] = "404 session"
+            return await self.say(writer, 404, b"")
         wrong = self.dice.random() < self.mischief
         if wrong and self.dice.random() < 0.5:
             return await self.refuse(writer, arrival)        # nothing was done
@@ -222,7 +209,7 @@ class Provider:
 
     async def say(self, writer, status, body, *headers, claim=None):
         head = [f"HTTP/1.1 {status} {STATUS[status]}", f"Content-Length: {len(body) if claim is None else claim}",
-                f"Mcp-Session-Id: {SESSION}", *headers]
+                f"Mcp-Session-Id: {self.mcp.session}", *headers]
         if body:
             head.append("Content-Type: application/json")
         writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)

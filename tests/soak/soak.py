@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Everything at once, for a while: one gateway with every dialect, providers and programs that misbehave, a Redis that is
-frozen and killed, clients that leave or read slowly, tenants with equal calls. Afterwards:
+frozen and killed, clients that leave or read slowly, tenants with equal calls, and what chaos.py aims. Afterwards:
 
 - every answer was its caller's own, no answer of a tenant or caller was seen by another,
 - no call that may not be repeated reached a provider twice, none that was refused unsent reached it at all,
 - gauges, descriptors and memory are where they were, the log holds no error, the gateway ends with 0.
 
-soak.py [--seconds N] [--seed N] [--disk] JITNEY
+It goes in rounds; between two of them all is quiet for a moment and what is held then is noted (--samples FILE: as CSV and, beside it,
+a plot). From --seconds 1800 on, resident memory must not rise by more than 1 MiB an hour after the first ten minutes.
+
+soak.py [--seconds N] [--seed N] [--disk] [--rate CALLS_A_SECOND] [--samples FILE] JITNEY
 """
 import argparse
 import asyncio
@@ -24,6 +27,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import chaos
+from client import Client, Gone, Wrong
+from samples import Samples
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "integration"))
 parser = argparse.ArgumentParser()
@@ -31,6 +38,8 @@ parser.add_argument("jitney")
 parser.add_argument("--seconds", type=float, default=20)
 parser.add_argument("--seed", type=int, default=None)
 parser.add_argument("--agents", type=int, default=80)
+parser.add_argument("--rate", type=float, default=None, help="requests a second of all agents together; without: as many as go")
+parser.add_argument("--samples", type=Path, default=None, help="where what was held after each round is written")
 parser.add_argument("--disk", action="store_true", help="a disk tier instead of Redis")
 parser.add_argument("--keep", action="store_true", help="keep the directory with log and configuration")
 options = parser.parse_args()
@@ -43,9 +52,10 @@ from harness.redis import Redis  # noqa: E402
 from provider import REFUSALS, TOKEN, Provider, number_of  # noqa: E402
 
 MISCHIEF = 0.15
+ROUND_SECONDS = 30
+QUIET_SECONDS = 2
 ANSWER_SECONDS = 30 if SANITIZED else 12
 GROWTH_BYTES = 96 << 20 if SANITIZED else 12 << 20
-STAMP = b'"stamp":"'
 READ = {"annotations": {"read_only": True}}
 UNSENT = {"overloaded", "deadline_exceeded", "not_cached", "invalid_request"}
 GAUGES = ("in_flight_requests", "in_flight_bytes", "reply_bytes", "batch_waiting_items", "batch_in_flight",
@@ -128,66 +138,13 @@ def arguments(tool, token):
     return {"id": token} if tool.startswith(("alias", "array")) else {"k": token}
 
 
-class Wrong(Exception):
-    """A broken promise."""
-
-
-class Gone(Exception):
-    """The connection ended."""
-
-
-class Client:
-    """One connection of an agent's, made anew whenever it has ended."""
-
-    def __init__(self, address):
-        self.address, self.reader, self.writer = address, None, None
-
-    async def open(self):
-        if not self.writer:
-            self.reader, self.writer = await asyncio.open_connection(*self.address, limit=1 << 22)
-
-    def close(self, rudely=False):
-        if self.writer:
-            self.writer.transport.abort() if rudely else self.writer.close()
-        self.writer = None
-
-    async def send(self, path, body, headers):
-        await self.open()
-        lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json",
-                 f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers.items())]
-        self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        await self.writer.drain()
-
-    async def chunks(self):
-        body = b""
-        while True:
-            size = int((await self.reader.readuntil(b"\r\n")).split(b";")[0], 16)
-            data = await self.reader.readexactly(size + 2)
-            if not size:
-                return body
-            body += data[:-2]
-
-    async def receive(self, slowly=False):
-        """Status, content type, body."""
-        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        if headers.get("transfer-encoding") == "chunked":
-            body = await self.chunks()
-        else:
-            left, body = int(headers.get("content-length", 0)), b""
-            while left:
-                part = await self.reader.readexactly(min(left, 40000 if slowly else left))
-                if slowly:
-                    await asyncio.sleep(0.02)
-                body, left = body + part, left - len(part)
-        if headers.get("connection", "").lower() == "close":
-            self.close()
-        return int(lines[0].split(" ")[1]), headers, body
-
-
 class Soak:
     def __init__(self, seed):
         self.seed = seed
+        self.round = 0
+        self.starvation = None
+        self.samples = Samples(options.samples)
+        self.arguments = arguments
         self.numbers = itertools.count(1000)
         self.outcomes = collections.defaultdict(collections.Counter)
         self.seen = {}              # stamp -> whose answer it is
@@ -262,21 +219,28 @@ class Soak:
 
     async def batch(self, client, dice, who, headers):
         picked = [self.pick(dice) for _ in range(dice.randrange(1, 12))]
+        lines = await self.send_batch(client, picked, dice, headers)
+        if dice.random() < 0.05:
+            await asyncio.sleep(dice.uniform(0, 0.02))
+            raise Gone
+        self.judge_batch(who, picked, lines, *await client.receive())
+
+    async def send_batch(self, client, picked, dice, headers):
+        """Whether lines were asked for."""
         calls = [{"id": n, "tool": tool, "arguments": arguments(tool, token)} for n, (tool, token) in enumerate(picked)]
         lines = dice.random() < 0.5
         accept = {"Accept": "application/x-ndjson"} if lines else {}
         await client.send("/v1/batch", json.dumps({"calls": calls}).encode(), {**headers, **accept})
-        if dice.random() < 0.05:
-            await asyncio.sleep(dice.uniform(0, 0.02))
-            raise Gone
-        status, head, body = await client.receive()
+        return lines
+
+    def judge_batch(self, who, picked, lines, status, head, body):
         if status != 200:
             if status == 503:
                 return
             raise Wrong(f"a batch: {status} {head} {body[:600]}")
         results = [json.loads(line) for line in body.splitlines()] if lines else json.loads(body)["results"]
-        if sorted(result["id"] for result in results) != list(range(len(calls))):
-            raise Wrong(f"of {calls}: {body[:900]}")
+        if sorted(result["id"] for result in results) != list(range(len(picked))):
+            raise Wrong(f"of {picked}: {body[:900]}")
         for result in results:
             tool, token = picked[result["id"]]
             word = result["error"]["code"] if "error" in result else "ok"
@@ -301,18 +265,41 @@ class Soak:
         answer = json.loads(text)
         if answer.get("id") != request_id:
             raise Wrong(f"id {request_id}: {status} {text[:600]}")
+        self.judge_mcp(who, tool, token, answer, text)
+
+    def judge_mcp(self, who, tool, token, answer, text):
         failed = "error" in answer or answer["result"].get("isError")
-        word = self.mcp_word(text) if failed else "ok"
-        self.judge(who, tool, token, word, text)
+        self.judge(who, tool, token, self.mcp_word(text) if failed else "ok", text)
 
     @staticmethod
     def mcp_word(text):
         return "internal" if '"code":-32603' in text.replace(" ", "") else "mcp error"
 
+    def goes_on(self, rest_seconds=0):
+        """Whether the round lasts, but for so many seconds at its end."""
+        return time.monotonic() < self.end - rest_seconds
+
+    async def sleep(self, seconds):
+        """But not beyond the round's end."""
+        await asyncio.sleep(min(seconds, max(self.end - time.monotonic(), 0)))
+
+    async def ask_once(self, client, dice, who, headers, ask):
+        """What an agent does, and how it may end."""
+        try:
+            await asyncio.wait_for(ask(client, dice, who, headers), ANSWER_SECONDS)
+        except Gone:
+            client.close(dice.random() < 0.5)
+        except (asyncio.IncompleteReadError, ConnectionError) as ended:
+            if not self.starvation.excuses(client):
+                raise Wrong(f"the gateway closed a connection that had been asked: {ended!r}") from ended
+            client.close()
+        except asyncio.TimeoutError:
+            raise Wrong(f"no answer within {ANSWER_SECONDS} s") from None
+
     async def agent(self, number):
-        dice = random.Random(f"{self.seed}/{number}")
+        dice = random.Random(f"{self.seed}/{self.round}/{number}")
         client = Client(self.gateway.address())
-        while time.monotonic() < self.end:
+        while self.goes_on():
             tenant = f"tenant{dice.randrange(3)}"
             who = (tenant, f"Bearer {dice.randrange(2)}")
             headers = {"X-Tenant": tenant, "Authorization": who[1]}
@@ -323,19 +310,16 @@ class Soak:
             if dice.random() < 0.2:
                 headers["Priority"] = f"u={dice.randrange(8)}"
             ask = dice.choices([self.rest, self.batch, self.mcp], [6, 2, 2])[0]
-            try:
-                await asyncio.wait_for(ask(client, dice, who, headers), ANSWER_SECONDS)
-            except Gone:
-                client.close(dice.random() < 0.5)
-            except asyncio.TimeoutError:
-                raise Wrong(f"no answer within {ANSWER_SECONDS} s ({ask.__name__})") from None
+            await self.ask_once(client, dice, who, headers, ask)
             if dice.random() < 0.02:
                 client.close()
+            if options.rate:
+                await self.sleep(dice.expovariate(options.rate / options.agents))
         client.close()
 
     async def disturb_redis(self, redis):
-        dice = random.Random(f"{self.seed}/redis")
-        while time.monotonic() < self.end - 1:
+        dice = random.Random(f"{self.seed}/{self.round}/redis")
+        while self.goes_on(1):
             await asyncio.sleep(dice.uniform(0.2, 1.5))
             if dice.random() < 0.5:
                 redis.freeze()
@@ -348,17 +332,42 @@ class Soak:
 
     # ---- the whole ----
 
+    async def watch_memory(self, seen):
+        while self.goes_on():
+            await asyncio.sleep(0.5)
+            seen.append(self.gateway.resident_bytes())
+
     async def run_for(self, seconds, redis):
+        """One round. Returns what the gateway held meanwhile, on average."""
+        self.round += 1
         self.end = time.monotonic() + seconds
-        tasks = [asyncio.create_task(self.agent(n)) for n in range(options.agents)]
+        seen = [self.gateway.resident_bytes()]
+        todo = [*(self.agent(n) for n in range(options.agents)), *chaos.tasks(self), self.watch_memory(seen)]
         if redis:
-            tasks.append(asyncio.create_task(self.disturb_redis(redis)))
+            todo.append(self.disturb_redis(redis))
+        tasks = [asyncio.create_task(each) for each in todo]
         done, left = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         for task in done:
             task.result()
+        return sum(seen) / len(seen)
+
+    async def run_rounds(self, redis):
+        """Halves of a short run, half minutes of a long one. Returns how much more was held after the second half than after the first,
+        and the descriptors after the first."""
+        rounds = 2 * max(1, round(options.seconds / (2 * ROUND_SECONDS)))
+        began = time.monotonic()
+        for number in range(rounds):
+            busy = await self.run_for(options.seconds / rounds, redis)
+            await self.settle()
+            await asyncio.sleep(QUIET_SECONDS if rounds > 2 else 0)     # what a burst took goes back to the system meanwhile
+            resident, fds = self.gateway.resident_bytes(), self.gateway.fds()
+            self.samples.add(time.monotonic() - began, resident, fds, self.gateway.threads(), self.calls, busy)
+            if number == rounds // 2 - 1:
+                half, half_fds = resident, fds
+        return resident - half, half_fds
 
     async def settle(self):
         """Wait until nothing is under way; what is held then."""
@@ -367,9 +376,10 @@ class Soak:
             metrics = await asyncio.to_thread(self.gateway.metrics)
             busy = {name: metrics.sum(name) for name in GAUGES if metrics.sum(name)}
             busy.update({"connections": metrics.sum("connections")} if metrics.sum("connections") > 1 else {})
-            busy.update({"busy": 1} if metrics.sum("upstream_connections", state="busy") else {})
+            exchanges = metrics.sum("upstream_connections", state="busy")
+            busy.update({"exchanges": exchanges} if exchanges > 1 else {})     # one is the stream of list changes
             if not busy:
-                return self.gateway.resident_bytes()
+                return
             if time.monotonic() > limit:
                 raise Wrong(f"30 s after the last call: {busy}")
             await asyncio.sleep(0.1)
@@ -445,16 +455,16 @@ class Soak:
         try:
             await asyncio.to_thread(self.gateway.start)
             await self.every_tool_works()
-            await self.run_for(options.seconds / 2, redis)
-            resident, fds = await self.settle(), self.gateway.fds()
-            await self.run_for(options.seconds / 2, redis)
-            grown = await self.settle() - resident
+            self.starvation = chaos.Starvation(self.gateway.process.pid)
+            grown, fds = await self.run_rounds(redis)
             self.provider.mischief = 0
             (directory / "calm").touch()
             await self.every_tool_works()
             await self.settle()
             await self.fewer_descriptors(fds)
             self.judge_writes(directory)
+            if self.samples.complaint():
+                raise Wrong(self.samples.complaint())
             if grown > GROWTH_BYTES:
                 raise Wrong(f"{grown >> 20} MiB more memory after the second half")
             await asyncio.to_thread(self.gateway.finish)
@@ -480,6 +490,9 @@ def main():
     finally:
         for tool, outcomes in sorted(soak.outcomes.items()):
             print(f"  {tool:14}", ", ".join(f"{word} {count}" for word, count in outcomes.most_common()))
+        mcp = soak.provider.mcp
+        print(f"  chaos:          {mcp.changes} changes of a list, {mcp.lost} sessions lost, {soak.starvation.times} times no descriptor")
+        soak.samples.plot()
         print("  provider:     ", ", ".join(f"{what} {count}" for what, count in sorted(soak.provider.did.items())))
     print(f"soak: {soak.calls} calls, each with its own answer; {grown / 1048576:+.1f} MiB in the second half, {fds} descriptors")
     if not options.keep:

@@ -83,6 +83,18 @@ static struct part placeholder_part(const char *at, size_t bytes)
 	return part;
 }
 
+const char *template_next_name(const char *at, enum template_place place, struct slice *name)
+{
+	for (; *at; at++) {
+		size_t bytes = placeholder_bytes(at, place);
+		if (!bytes)
+			continue;
+		*name = placeholder_part(at, bytes).text;
+		return at + bytes;
+	}
+	return NULL;
+}
+
 static void split_parts(struct template *template)
 {
 	const char *literal = template->source, *at = template->source;

@@ -40,6 +40,10 @@ void template_free(struct template *template);
 /* Whether it has no placeholder. */
 bool template_is_fixed(const struct template *template);
 
+/* The next placeholder at or after `at`, in a text that template_new takes: its name, a slice of the text. Returns what follows
+ * it; NULL: there is none. */
+const char *template_next_name(const char *at, enum template_place place, struct slice *name) MUST_CHECK;
+
 /* Whether what the template makes is JSON whatever the arguments are: placeholders stand for whole values. False:
  * `error` says where. Bodies only. */
 bool template_check_json(const struct template *template, struct dialect_error *error) MUST_CHECK;

@@ -140,6 +140,9 @@ static void take_off(CURL *easy, struct socket_watch *watch)
 {
 	struct transfer *transfer = transfer_of(easy);
 	if (watch && transfer && transfer->connected) {
+		if (watch->events != EPOLLIN) /* the answer was there before curl asked to hear of one */
+			loop_rewatch(watch->transport->loop, &watch->watch, EPOLLIN);
+		watch->events = EPOLLIN;
 		watch->kept = true;
 		transfer->kept_fd = watch->watch.fd;
 	} else {

@@ -41,6 +41,17 @@ void curl_easy_cleanup(CURL *easy)
 
 /* --- bytes that nobody asked for --- */
 
+/* Have the provider say what it says next, and be sure that it has come. `said`: set behind it. */
+static void let_speak(struct world *world, struct provider *provider, atomic_bool *said)
+{
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	provider_release(provider, 1);
+	while (!atomic_load(said) && clock_now_us() < latest)
+		sched_yield();
+	for (int i = 0; i < 5; i++)
+		turn(world);
+}
+
 /* Answers, and then says something more, once the test lets it. */
 static enum provider_then answer_then_speak_out_of_turn(struct provider_request *request)
 {
@@ -51,6 +62,7 @@ static enum provider_then answer_then_speak_out_of_turn(struct provider_request 
 	/* with the id that the next call will have: only the connection can tell that it was not asked for */
 	static const char stray[] = "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":\"nobody asked\"}";
 	provider_write(request, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s", strlen(stray), stray);
+	atomic_store((atomic_bool *)request->context, true);
 	provider_hold(request);
 	return PROVIDER_KEEP;
 }
@@ -59,11 +71,10 @@ static void what_nobody_asked_for_is_nobodys_answer(void **state)
 {
 	(void)state;
 	struct world world;
-	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, NULL);
+	atomic_bool said = false;
+	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, &said);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
-	provider_release(provider, 1);
-	for (int i = 0; i < 5; i++) /* the stray bytes come in */
-		turn(&world);
+	let_speak(&world, provider, &said);
 	struct completion completion = { 0 };
 	call_once(&world, &completion, false);
 	assert_int_equal(completion.answers[0]->outcome, OUTCOME_OK);
@@ -80,6 +91,7 @@ static enum provider_then time_out_idle(struct provider_request *request)
 		return PROVIDER_KEEP;
 	provider_hold(request);
 	provider_write(request, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+	atomic_store((atomic_bool *)request->context, true);
 	return PROVIDER_CLOSE;
 }
 
@@ -87,11 +99,10 @@ static void a_408_on_an_idle_connection_harms_no_write(void **state)
 {
 	(void)state;
 	struct world world;
-	struct provider *provider = start_with(&world, time_out_idle, NULL);
+	atomic_bool said = false;
+	struct provider *provider = start_with(&world, time_out_idle, &said);
 	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
-	provider_release(provider, 1);
-	for (int i = 0; i < 5; i++)
-		turn(&world);
+	let_speak(&world, provider, &said);
 	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
 	assert_int_equal(provider_requests(provider), 2);
 	end(&world, provider);
@@ -212,6 +223,7 @@ struct mortal {
 	pthread_t thread;
 	int fd;
 	unsigned port;
+	atomic_uint answered;
 };
 
 static void read_head(int fd)
@@ -241,8 +253,30 @@ static void *live_and_die(void *context)
 	return NULL;
 }
 
-static void mortal_start(struct mortal *mortal)
+/* Has answered before it was asked; the second time it waits for that. Then it waits for the end. */
+static void *answer_at_once(void *context)
 {
+	struct mortal *mortal = context;
+	int fd = accept(mortal->fd, NULL, NULL);
+	for (int id = 1; id <= 2; id++) {
+		char answer[200];
+		const char *body = id == 1 ? "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}"
+					   : "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":2}";
+		int len = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+				   strlen(body), body);
+		send(fd, answer, (size_t)len, MSG_NOSIGNAL);
+		atomic_fetch_add(&mortal->answered, 1);
+		for (int heads = id == 1 ? 2 : 1; heads; heads--)
+			read_head(fd);
+	}
+	close(mortal->fd);
+	close(fd);
+	return NULL;
+}
+
+static void mortal_start(struct mortal *mortal, void *(*live)(void *))
+{
+	atomic_init(&mortal->answered, 0);
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	socklen_t len = sizeof address;
 	mortal->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -250,7 +284,7 @@ static void mortal_start(struct mortal *mortal)
 	assert_int_equal(listen(mortal->fd, 8), 0);
 	assert_int_equal(getsockname(mortal->fd, (struct sockaddr *)&address, &len), 0);
 	mortal->port = ntohs(address.sin_port);
-	assert_int_equal(pthread_create(&mortal->thread, NULL, live_and_die, mortal), 0);
+	assert_int_equal(pthread_create(&mortal->thread, NULL, live, mortal), 0);
 }
 
 /* The first endpoint dies under a request on a kept connection and takes no other; the second one is well. */
@@ -259,7 +293,7 @@ static void check_mortal(bool repeatable, enum outcome wanted, unsigned other_sa
 	struct world world;
 	struct mortal mortal;
 	struct provider *other = provider_start(say_and_close, (char[]){ "HTTP/1.1 204 No Content\r\n\r\n" });
-	mortal_start(&mortal);
+	mortal_start(&mortal, live_and_die);
 	world_init(&world, &dialect_rest);
 	add_endpoint(&world, mortal.port);
 	add_endpoint(&world, provider_port(other));
@@ -311,6 +345,32 @@ static void a_handle_whose_write_failed_is_as_good_as_new(void **state)
 	}
 	assert_int_equal(atomic_load(&handles_thrown_away), before);
 	end(&world, provider);
+}
+
+/* The answer is read in the same breath as the request is written, while the loop still asks whether one can write. */
+static void a_connection_whose_answer_was_there_at_once_is_kept(void **state)
+{
+	(void)state;
+	struct world world;
+	struct mortal provider;
+	mortal_start(&provider, answer_at_once);
+	world_init(&world, &dialect_jsonrpc);
+	add_endpoint(&world, provider.port);
+	world_open(&world);
+	struct completion completion = { 0 };
+	send_many(&world, &completion, 1, false, PATIENCE_US);
+	transport_tick(world.transport); /* it connects */
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (!atomic_load(&provider.answered) && clock_now_us() < latest)
+		sched_yield();
+	wait_completed(&completion);
+	assert_string_equal(completion.answers[0]->bytes, "1");
+	completion_fini(&completion);
+	turn(&world); /* nothing has happened on the connection, so nothing is to be done about it */
+	assert_int_equal(outcome_of(&world, false), OUTCOME_OK);
+	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_CONNECTS, 0, 0), 1);
+	end(&world, NULL);
+	pthread_join(provider.thread, NULL);
 }
 
 /* --- one handle, requests of every kind --- */
@@ -382,7 +442,8 @@ static void a_call_that_waits_has_not_been_sent(void **state)
 {
 	(void)state;
 	struct world world;
-	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, NULL);
+	atomic_bool said = false;
+	struct provider *provider = start_with(&world, answer_then_speak_out_of_turn, &said);
 	world.settings.pool_max = 1;
 	struct completion first = { 0 }, second = { 0 };
 	send_many(&world, &first, 1, false, PATIENCE_US);
@@ -410,6 +471,7 @@ int main(void)
 		cmocka_unit_test(answers_that_came_whole_before_the_break_are_delivered),
 		cmocka_unit_test(curls_own_second_attempt_is_not_made),
 		cmocka_unit_test(a_handle_whose_write_failed_is_as_good_as_new),
+		cmocka_unit_test(a_connection_whose_answer_was_there_at_once_is_kept),
 		cmocka_unit_test(a_handle_keeps_nothing_of_the_request_before),
 		cmocka_unit_test(a_call_that_waits_has_not_been_sent),
 	};
