@@ -291,15 +291,19 @@ static bool has_answer(const struct http_exchange *exchange)
 	return exchange->head_whole && http_exchange_status(exchange) >= 200;
 }
 
-/* OpenSSL's code in what curl says ("OpenSSL SSL_read: error:0A00045C:SSL routines::..."); 0: none. */
+/* OpenSSL's code in what curl says ("TLS connect error: error:0A00010B:SSL routines::wrong version number"); 0: none. */
 static unsigned long tls_error(const struct http_exchange *exchange)
 {
 	static const char mark[] = "error:";
-	unsigned long code = 0;
 	const char *at = transport_error(&exchange->transfer);
-	while (code == 0 && (at = strstr(at, mark)))
-		code = strtoul(at += strlen(mark), NULL, 16);
-	return code && ERR_GET_LIB(code) == ERR_LIB_SSL ? code : 0;
+	while ((at = strstr(at, mark))) {
+		char *end;
+		at += strlen(mark);
+		unsigned long code = strtoul(at, &end, 16);
+		if (*end == ':' && *at != ' ')
+			return ERR_GET_LIB(code) == ERR_LIB_SSL ? code : 0;
+	}
+	return 0;
 }
 
 /* An alert of the provider's that is about who this gateway is: by TLS 1.3 it comes when the first request has left,
