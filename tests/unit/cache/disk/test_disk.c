@@ -491,7 +491,7 @@ static void what_could_not_be_removed_does_not_come_back(void **state)
 static void without_memory_it_is_not_made(void **state)
 {
 	static const struct metrics_names names;
-	const struct disk_settings settings = { "/tmp/jitney-none", 1 << 20, 1000, 1000, 0 };
+	const struct disk_settings settings = { "/tmp/jitney-none", 1 << 20, 1000, 1000, 0, NULL };
 	struct cache *cache = cache_new(1 << 20, NULL);
 	struct loop *loop = loop_new();
 	bool done = false;
