@@ -112,7 +112,7 @@ static int print_schema(void)
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static const char *plural(size_t count)
+static const char *choose_ending(size_t count)
 {
 	return count == 1 ? "" : "s";
 }
@@ -120,8 +120,8 @@ static const char *plural(size_t count)
 static void print_fine(const char *path, const struct config *config)
 {
 	size_t tools = config->generation.tool_count, upstreams = config->generation.upstream_count;
-	printf("%s: fine: %zu tool%s, %zu upstream%s, %u worker%s%s\n", path, tools, plural(tools), upstreams,
-	       plural(upstreams), config->workers, plural(config->workers),
+	printf("%s: fine: %zu tool%s, %zu upstream%s, %u worker%s%s\n", path, tools, choose_ending(tools), upstreams,
+	       choose_ending(upstreams), config->workers, choose_ending(config->workers),
 	       upstreams ? "" : "; without upstreams there is nothing to call");
 }
 
