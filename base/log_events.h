@@ -28,8 +28,9 @@
 	X(REQUEST_REFUSED, "request_refused", DEBUG, "dialect status calls said", "What a provider said of a request with several calls, its first 1,000 bytes; no caller is shown it.") \
 	X(ENDPOINT_REACHED, "endpoint_reached", INFO, "upstream endpoint reason", "An endpoint is back.") \
 	X(ENDPOINT_NOT_REACHED, "endpoint_not_reached", WARN, "upstream endpoint reason", "An endpoint went: one line a change, not a call.") \
-	X(ENDPOINT_UP, "endpoint_state", INFO, "upstream endpoint state reason", "It is used as the others are.") \
-	X(ENDPOINT_STATE, "endpoint_state", WARN, "upstream endpoint state reason", "It is not, and why: ejected, failed_check or draining.") \
+	X(ENDPOINT_UP, "endpoint_state", INFO, "upstream endpoint address state reason", "It is used as the others are.") \
+	X(ENDPOINT_STATE, "endpoint_state", WARN, "upstream endpoint address state reason", "It is not, and why: ejected, failed_check or draining.") \
+	X(ENDPOINT_ADDRESSES, "endpoint_addresses", INFO, "upstream endpoint addresses", "What its host name stands for now; one line a change.") \
 	X(OUT_OF_DESCRIPTORS, "out_of_descriptors", WARN, "message", "New connections are turned away until there are descriptors again; one line a spell.") \
 	X(TOOLS_LISTED, "tools_listed", INFO, "message", "The tools of an MCP server are in use; again when their number changes.") \
 	X(TOOLS_FAILED, "tools_failed", WARN, "message", "They could not be listed, or not be used.") \

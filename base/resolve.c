@@ -3,12 +3,15 @@
 #include "base/resolve.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum { STACK_BYTES = 256 * 1024 };
 
@@ -38,6 +41,21 @@ static size_t threads;                                           /* m */
 
 /* --- looking up --- */
 
+/* Whether this machine has a way there at all: no packet leaves (RFC 6724, rule 1, asks likewise). */
+static bool has_route(const struct addrinfo *info)
+{
+	int fd = socket(info->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno != EAFNOSUPPORT;
+	struct sockaddr_storage address = { 0 };
+	memcpy(&address, info->ai_addr, info->ai_addrlen);
+	((struct sockaddr_in *)(void *)&address)->sin_port = htons(9); /* at the same place in IPv6's */
+	bool way = connect(fd, (const struct sockaddr *)&address, info->ai_addrlen) == 0 ||
+		   (errno != ENETUNREACH && errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT);
+	close(fd);
+	return way;
+}
+
 /* Appended; what is neither IPv4 nor IPv6 is left out. */
 static void add_address(const struct addrinfo *info, struct resolved *resolved)
 {
@@ -60,7 +78,11 @@ static const char *find_addresses(const char *host, struct resolved *resolved)
 	if (code)
 		return gai_strerror(code);
 	for (const struct addrinfo *info = list; info && resolved->count < RESOLVED_MAX; info = info->ai_next)
-		add_address(info, resolved);
+		if (has_route(info))
+			add_address(info, resolved);
+	if (resolved->count == 0) /* whoever tries them is told why not */
+		for (const struct addrinfo *info = list; info && resolved->count < RESOLVED_MAX; info = info->ai_next)
+			add_address(info, resolved);
 	freeaddrinfo(list);
 	return resolved->count ? NULL : "the name has no address";
 }

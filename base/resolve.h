@@ -15,13 +15,13 @@
 #include "base/compiler.h"
 #include "base/loop.h"
 
-enum { RESOLVE_THREADS = 16, RESOLVED_MAX = 8 };
+enum { RESOLVE_THREADS = 16, RESOLVED_MAX = 16 };
 
 struct resolve; /* one asker's */
 
 enum resolve_state { RESOLVE_PENDING, RESOLVE_FOUND, RESOLVE_FAILED };
 
-/* As text, in the order to be tried (RFC 6724). */
+/* As text, in the order to be tried (RFC 6724). Those that no route leads to are left out, unless it is all of them. */
 struct resolved {
 	size_t count;
 	char addresses[RESOLVED_MAX][INET6_ADDRSTRLEN];

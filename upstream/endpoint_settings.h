@@ -42,7 +42,13 @@ struct health_settings {
 	size_t rise, fall; /* results in a row before the endpoint counts as well, or as not */
 };
 
-enum { ENDPOINT_REASON_BYTES = 200 };
+enum { ENDPOINT_REASON_BYTES = 200, ENDPOINT_ADDRESSES = 16, ENDPOINT_ADDRESS_BYTES = 46 };
+
+/* One of those that an endpoint's host name stands for. */
+struct endpoint_address {
+	char text[ENDPOINT_ADDRESS_BYTES];
+	unsigned char state; /* enum endpoint_state */
+};
 
 /* One endpoint's, between its upstream's worker and the threads that serve operators. */
 struct endpoint_board {
@@ -50,6 +56,8 @@ struct endpoint_board {
 	pthread_mutex_t mutex;
 	uint64_t changed_us;                /* m: when its state changed last, seconds since 1970 in us; 0: never */
 	char reason[ENDPOINT_REASON_BYTES]; /* m: of that */
+	size_t address_count;               /* m: 0: its host is no name, or has not been looked up */
+	struct endpoint_address addresses[ENDPOINT_ADDRESSES]; /* m */
 };
 /* a: atomic, m: under the mutex */
 
@@ -58,5 +66,9 @@ void endpoint_board_init(struct endpoint_board *board, bool draining);
 void endpoint_board_write(struct endpoint_board *board, const char *reason);
 /* When, 0: never; `reason` has ENDPOINT_REASON_BYTES. Any thread. */
 uint64_t endpoint_board_read(struct endpoint_board *board, char *reason);
+/* ENDPOINT_ADDRESSES at most. Any thread. */
+void endpoint_board_show(struct endpoint_board *board, const struct endpoint_address *addresses, size_t count);
+/* How many; `addresses` has ENDPOINT_ADDRESSES. Any thread. */
+size_t endpoint_board_addresses(struct endpoint_board *board, struct endpoint_address *addresses);
 
 #endif

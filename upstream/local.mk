@@ -34,7 +34,9 @@ libupstream_a_SOURCES = \
 	upstream/http/endpoint.c upstream/http/endpoint.h upstream/endpoint_settings.h \
 	upstream/http/exchange.c upstream/http/exchange.h \
 	upstream/http/freshness.c \
+	upstream/http/addresses.c upstream/http/addresses.h \
 	upstream/http/lookup.c upstream/http/lookup.h \
+	upstream/http/names.c \
 	upstream/http/provider_http.c \
 	upstream/http/request_headers.c upstream/http/request_headers.h \
 	upstream/http/connections.c \

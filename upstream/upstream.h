@@ -41,8 +41,10 @@ struct upstream_settings {
 	bool hedge_p95;                          /* a call that takes longer than 95 of 100 is sent anew beside it */
 	uint64_t hedge_us;                       /* else one that takes longer than this; 0: none is */
 	uint64_t dns_ttl_us; /* how long the addresses of a host are believed; 0: asked for each connection */
+	bool one_server;     /* a host is one server, whichever of its addresses is used: it has sessions */
 	const struct upstream_header *headers; /* sent with every request */
 	size_t header_count;
+	const char *deadline_header;     /* name of one that says how many milliseconds are left; NULL: none does */
 	const char *ca_file;             /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	unsigned label;                  /* metrics index of the upstream */
 	const unsigned *endpoint_labels; /* metrics index of each endpoint; NULL: its place */
@@ -70,6 +72,10 @@ static inline unsigned upstream_endpoint_label(const struct upstream_settings *s
 
 /* Whether a URL can be an endpoint: http or https, a host, no user info, query or fragment. Main thread. */
 bool upstream_url_check(const char *url, char *error, size_t error_bytes) MUST_CHECK;
+
+/* Whether its host is a name that a name server may have to be asked for, and that may stand for several addresses; not
+ * an address, nor localhost (RFC 6761, 6.3), which curl knows. (upstream/http/lookup.c) */
+bool upstream_url_is_named(const char *url) MUST_CHECK;
 
 /* Process-wide start and end of the HTTP client library; once, main thread, before any thread and after all. */
 bool upstream_library_init(void) MUST_CHECK;

@@ -7,26 +7,27 @@
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
 
-enum { PAGE_BYTES = 4096 };
+enum { PAGE_BYTES = 16 * 1024 };
 
 /* --- shown --- */
+
+static const char *const state_words[] = {
+#define X(name, word) word,
+	ENDPOINT_STATES(X)
+#undef X
+};
 
 /* As the endpoint's worker sees it; what an operator has said counts at once. */
 static const char *state_of(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
 {
-	static const char *const words[] = {
-#define X(name, word) word,
-		ENDPOINT_STATES(X)
-#undef X
-	};
 	size_t label = upstream_endpoint_label(settings, index);
 	if (atomic_load(&settings->boards[index].draining))
-		return words[ENDPOINT_STATE_DRAINING];
+		return state_words[ENDPOINT_STATE_DRAINING];
 	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
 		if (i != ENDPOINT_STATE_DRAINING &&
 		    metrics_read(gateway->metrics, METRIC_ID_ENDPOINT_STATE, label, i) > 0)
-			return words[i];
-	return words[ENDPOINT_STATE_UP];
+			return state_words[i];
+	return state_words[ENDPOINT_STATE_UP];
 }
 
 static int64_t requests_of(const struct gateway *gateway, size_t label)
@@ -35,6 +36,17 @@ static int64_t requests_of(const struct gateway *gateway, size_t label)
 	for (size_t outcome = 0; outcome < OUTCOME_COUNT; outcome++)
 		requests += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label, outcome);
 	return requests;
+}
+
+/* What its host name stands for. */
+static void put_addresses(struct buf *out, struct endpoint_board *board)
+{
+	struct endpoint_address addresses[ENDPOINT_ADDRESSES];
+	size_t count = endpoint_board_addresses(board, addresses);
+	for (size_t i = 0; i < count; i++)
+		buf_printf(out, "%s{\"address\":\"%s\",\"state\":\"%s\"}", i ? "," : ",\"addresses\":[", addresses[i].text,
+			   state_words[addresses[i].state]);
+	buf_put_text(out, count ? "]" : "");
 }
 
 static void put_endpoint(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings,
@@ -55,6 +67,7 @@ static void put_endpoint(struct buf *out, const struct gateway *gateway, const s
 			   (unsigned long long)(changed_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
 		json_put_string(out, slice_of(reason));
 	}
+	put_addresses(out, &settings->boards[index]);
 	buf_put_char(out, '}');
 }
 

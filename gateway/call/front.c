@@ -151,11 +151,11 @@ void front_log_call(const struct call *call, const struct request *request, unsi
 	log_cstr(&line, "cache", source_word(call->source));
 	log_u64(&line, "bytes", bytes);
 	log_seconds(&line, "seconds", call->ended_us - call->started_us);
+	if (call->facts.attempts > 1)
+		log_u64(&line, "attempts", call->facts.attempts);
 	if (call->facts.id) {
 		log_u64(&line, "batch_id", call->facts.id);
 		log_u64(&line, "batch_items", call->facts.items);
-		if (call->facts.attempts > 1)
-			log_u64(&line, "attempts", call->facts.attempts);
 		log_seconds(&line, "queue_seconds", call->facts.waited_us);
 		log_seconds(&line, "upstream_seconds", call->facts.upstream_us);
 	}

@@ -255,6 +255,8 @@ static void put_number(struct reply *reply, const char *name, uint64_t number)
 static void put_timing(struct reply *reply, const struct call *call)
 {
 	struct value value;
+	if (call->facts.attempts > 1)
+		put_number(reply, "X-Attempts", call->facts.attempts);
 	if (!call->facts.id && !call->entry)
 		return;
 	value.len = 0;
@@ -269,8 +271,6 @@ static void put_timing(struct reply *reply, const struct call *call)
 	reply_header_text(reply, "Server-Timing", (struct slice){ value.text, value.len });
 	if (!call->facts.id)
 		return;
-	if (call->facts.attempts > 1)
-		put_number(reply, "X-Attempts", call->facts.attempts);
 	put_number(reply, "X-Batch-Size", call->facts.items);
 	put_number(reply, "X-Batch-Id", call->facts.id);
 }

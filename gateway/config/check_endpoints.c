@@ -2,6 +2,7 @@
 /* check_endpoints.c: what the options of an upstream's endpoints ask of each other, and the settings that follow. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "gateway/config/config_private.h"
 
@@ -62,6 +63,13 @@ static void check_ejection(struct config_load *load, const struct upstream_draft
 				draft->node->key.at, max ? "max" : "base");
 }
 
+/* Whether its one endpoint may turn out to be several. */
+static bool has_name(const struct upstream_draft *draft)
+{
+	const char *url = draft->endpoint_count ? draft->endpoints[0].url : NULL;
+	return url && draft->config.settings.dns_ttl_us > 0 && upstream_url_is_named(url);
+}
+
 /* "off", "p95" or a duration into the settings. */
 static void check_hedge(struct config_load *load, struct upstream_draft *draft)
 {
@@ -75,14 +83,31 @@ static void check_hedge(struct config_load *load, struct upstream_draft *draft)
 	if (node && (wrong || (!settings->hedge_p95 && (us < CLOCK_US_PER_MS || us > 60 * CLOCK_US_PER_S))))
 		config_error_at(load, node, "upstreams.%s.hedge: must be off, p95, or a duration of 1ms to 1m",
 				draft->node->key.at);
-	else if (node && draft->endpoint_count < 2)
+	else if (node && draft->endpoint_count < 2 && !has_name(draft))
 		config_error_at(load, node, "upstreams.%s.hedge: there is no second endpoint to ask",
 				draft->node->key.at);
 	settings->hedge_us = us;
 }
 
+static void check_deadline_header(struct config_load *load, const struct upstream_draft *draft)
+{
+	const struct upstream_settings *settings = &draft->config.settings;
+	const struct node *node = node_find(draft->node, "deadline_header");
+	if (!node || !settings->deadline_header)
+		return;
+	const char *wrong = value_header_name(slice_of(settings->deadline_header));
+	if (!wrong && config_is_reserved_header(settings->deadline_header))
+		wrong = "is written by jitney itself";
+	for (size_t i = 0; !wrong && i < settings->header_count; i++)
+		if (strcasecmp(settings->headers[i].name, settings->deadline_header) == 0)
+			wrong = "is one of the headers too";
+	if (wrong)
+		config_error_at(load, node, "upstreams.%s.deadline_header: %s", draft->node->key.at, wrong);
+}
+
 void config_check_endpoints(struct config_load *load, struct upstream_draft *draft)
 {
+	check_deadline_header(load, draft);
 	check_urls(load, draft);
 	check_health(load, draft);
 	check_ejection(load, draft);

@@ -27,6 +27,7 @@ static const char *const of_programs[] = { "command",
 					   NULL };
 static const char *const of_servers[] = { "endpoints",
 					  "headers",
+					  "deadline_header",
 					  "ca_file",
 					  "pool.min_idle",
 					  "pool.connect_timeout",

@@ -150,6 +150,8 @@ bool config_finish_program(struct config_load *load, struct upstream_draft *draf
 /* --- check_endpoints.c --- */
 
 /* What the options of an upstream's endpoints ask of each other. */
+/* Headers that the HTTP client writes; a second one would change where a request ends or who answers it. */
+bool config_is_reserved_header(const char *name);
 void config_check_endpoints(struct config_load *load, struct upstream_draft *draft);
 /* The settings that follow. False: out of memory. */
 bool config_finish_endpoints(struct config_load *load, struct upstream_draft *draft) MUST_CHECK;

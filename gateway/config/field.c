@@ -433,8 +433,7 @@ static const char *take_pair(const struct field *field, const struct node *node)
 	return take_text(&one, &text, &filled) ? text.at : NULL;
 }
 
-/* Headers that the HTTP client writes; a second one would change where a request ends or who answers it. */
-static bool is_reserved(const char *name)
+bool config_is_reserved_header(const char *name)
 {
 	static const char *const names[] = { "Connection", "Content-Length",    "Expect",
 					     "Keep-Alive", "Proxy-Connection",  "TE",
@@ -448,7 +447,7 @@ static bool is_reserved(const char *name)
 static void check_header(const struct field *field, const struct node *node, const char *value)
 {
 	const char *wrong = value_header_name(node->key);
-	if (!wrong && is_reserved(node->key.at))
+	if (!wrong && config_is_reserved_header(node->key.at))
 		wrong = "is written by jitney itself";
 	for (const struct node *other = field->node->first; !wrong && other != node; other = other->next)
 		if (other->key.at && strcasecmp(other->key.at, node->key.at) == 0)

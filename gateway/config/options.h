@@ -251,7 +251,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("upstreams.*.endpoints[].url", TEXT, endpoint_draft, url, "bytes", 1, 2048, OPTION_REQUIRED, NULL,           \
 	  "http:// or https:// URL without user, query or fragment.")                                                  \
 	V("upstreams.*.endpoints[].weight", COUNT, endpoint_draft, weight, "", 1, 100, "1", NULL,                      \
-	  "How much of the calls it gets beside the others.")                                                          \
+	  "How much of the calls it gets beside the others; of a name with several addresses, each of them.")                                                          \
 	V("upstreams.*.endpoints[].drain", BOOL, endpoint_draft, drain, "", 0, 0, "false", NULL,                       \
 	  "No new calls go there.")                                                                                    \
 	V("upstreams.*.balance", ENUM, upstream_draft, config.balancing.balance, "", 0, 0, "adaptive",                 \
@@ -288,7 +288,10 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "off, p95 or a duration: a single repeatable call without an answer by then is sent to another endpoint too; "  \
 	  "the first answer wins.")                                                                                    \
 	V("upstreams.*.dns_ttl", DURATION, upstream_draft, config.settings.dns_ttl_us, "us", 0, US_D(1), "30s", NULL,  \
-	  "How long the addresses of an endpoint's host are believed, in whole seconds.")                              \
+	  "How long the addresses of an endpoint's host are believed; each of them is an endpoint of its own. 0: asked for "  \
+	  "each connection, and the first that can be reached is used.")                                               \
+	V("upstreams.*.deadline_header", TEXT, upstream_draft, config.settings.deadline_header, "bytes", 1, 64, NULL,  \
+	  NULL, "Name of a header that tells the provider how many milliseconds it has for each request.")             \
 	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
 	  64,                                                                                                          \
 	  NULL, "Headers sent with every request to the provider.")                                                    \

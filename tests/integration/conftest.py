@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: `provider`, `start` (a gateway of one's own), `gateway` (a standard one). Logs are shown on failure."""
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.gateway import JITNEY, Gateway, merged, standard  # noqa: E402
+from harness.names import NameServer  # noqa: E402
 from harness.provider import Provider  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 
@@ -105,6 +107,17 @@ def run_redis(tmp_path):
 @pytest.fixture
 def redis(run_redis):
     return run_redis()
+
+
+@pytest.fixture
+def names(tmp_path):
+    """A name server, which gateways of start(.., before=names.before) ask."""
+    try:
+        server = NameServer(tmp_path)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs root: {error}")
+    yield server
+    server.finish()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "upstream/http/addresses.h"
 #include "upstream/http/check.h"
 #include "upstream/http/http_request.h"
 
@@ -13,7 +14,7 @@ enum { HEDGE_SAMPLES = 20 }; /* answers before their p95 is believed */
 /* --- reaching an endpoint --- */
 
 /* Changes only are logged: a provider that is down for an hour is two lines. */
-static void note_reached(struct http_upstream *upstream, struct place *place, bool reached, const char *reason)
+static void note_place(struct http_upstream *upstream, struct place *place, bool reached, const char *reason)
 {
 	struct log_line line UNCLEARED;
 	if (place->reached == reached)
@@ -27,6 +28,18 @@ static void note_reached(struct http_upstream *upstream, struct place *place, bo
 	if (reason)
 		log_text(&line, "reason", slice_of(reason));
 	log_end(&line);
+}
+
+/* An endpoint is reached as long as one of its addresses is. */
+static void note_reached(struct http_upstream *upstream, const struct attempt *attempt, bool reached,
+			 const char *reason)
+{
+	struct place *place = attempt->place;
+	bool any = reached;
+	upstream->hosts[attempt->visit.endpoint->index].reached = reached;
+	for (size_t i = place->first; i < place->first + place->room; i++)
+		any |= !upstream->set->endpoints[i].absent && upstream->hosts[i].reached;
+	note_place(upstream, place, any, reason);
 }
 
 bool attempt_sent(const struct attempt *attempt)
@@ -71,6 +84,8 @@ static bool begin_attempt(struct attempt *attempt, bool fresh)
 {
 	struct http_request *request = attempt->request;
 	attempt->exchange.idle_timeout_us = idle_limit_us(request);
+	attempt->exchange.deadline_header =
+		request->endless ? NULL : request->upstream->base.settings->deadline_header;
 	attempt->begun_us = loop_now(request->upstream->base.loop);
 	request->attempts++;
 	return http_exchange_begin(&attempt->exchange, fresh, http_request_time_left(request));
@@ -111,9 +126,37 @@ static void close_attempt(struct attempt *attempt, enum endpoint_result result, 
 static void heed_operators(struct http_upstream *upstream, uint64_t now_us)
 {
 	struct endpoint_board *boards = upstream->base.settings->boards;
-	for (size_t i = 0; boards && i < upstream->set->count; i++)
+	for (size_t i = 0; boards && i < upstream->set->count; i++) {
+		const struct endpoint_board *board = &boards[upstream->hosts[i].place - upstream->places];
 		endpoint_drain(upstream->set, &upstream->set->endpoints[i],
-			       atomic_load_explicit(&boards[i].draining, memory_order_relaxed), now_us);
+			       atomic_load_explicit(&board->draining, memory_order_relaxed), now_us);
+	}
+}
+
+static void go_to(struct attempt *attempt, struct endpoint *endpoint, uint64_t now_us)
+{
+	struct http_upstream *upstream = attempt->request->upstream;
+	const struct host *host = &upstream->hosts[endpoint->index];
+	attempt->request->pick.tried |= UINT64_C(1) << endpoint->index;
+	attempt->place = host->place;
+	attempt->exchange.transfer.connect_to = host->connect_to;
+	/* where addresses are balanced over, curl believes none: it is asked by name only while there are none */
+	attempt->exchange.dns_ttl_us = host->place->watched ? 0 : upstream->base.settings->dns_ttl_us;
+	endpoint_begin(upstream->set, &attempt->visit, endpoint, now_us);
+}
+
+/* The host has been looked up for this one: to which of its addresses it goes. */
+static const struct curl_slist *on_found(struct transfer *transfer, const struct resolved *resolved)
+{
+	struct attempt *attempt = container_of(transfer, struct attempt, exchange.transfer);
+	struct http_upstream *upstream = attempt->request->upstream;
+	uint64_t now_us = loop_now(upstream->base.loop);
+	if (!addresses_take(upstream, attempt->place, resolved))
+		return NULL;
+	struct endpoint *endpoint = addresses_pick(upstream, attempt->place, &attempt->request->pick, now_us);
+	endpoint_end(upstream->set, &attempt->visit, ENDPOINT_NOTHING, NULL, now_us);
+	go_to(attempt, endpoint, now_us);
+	return transfer->connect_to;
 }
 
 /* To the endpoint whose turn it is. False: none is usable (request->unusable), or out of memory. */
@@ -129,12 +172,10 @@ static bool go_attempt(struct attempt *attempt, enum attempt_kind kind)
 		checks_hurry(upstream->checks);
 		return false;
 	}
-	request->pick.tried |= UINT64_C(1) << endpoint->index;
-	attempt->place = &upstream->places[endpoint->index];
+	go_to(attempt, endpoint, now_us);
 	attempt->kind = kind;
 	attempt->repeated = attempt->spoke = false;
 	attempt->live = true;
-	endpoint_begin(upstream->set, &attempt->visit, endpoint, now_us);
 	if (set_url(attempt) && begin_attempt(attempt, false))
 		return true;
 	close_attempt(attempt, ENDPOINT_NOTHING, NULL);
@@ -148,10 +189,12 @@ struct answer *attempt_unusable_answer(const struct http_upstream *upstream)
 	if (usable_us == CLOCK_NEVER)
 		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "%s: all of its endpoints are being drained", name);
 	uint64_t wait_us = usable_us > now_us ? usable_us - now_us : 0;
-	const char *why = upstream->set->endpoints[0].reason;
+	const struct endpoint *first = upstream->set->endpoints;
+	while (first->absent) /* one is not */
+		first++;
 	return answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
 				     (struct slice){ NULL, 0 }, "%s: none of its endpoints can be reached: %.130s",
-				     name, why);
+				     name, first->reason);
 }
 
 /* --- hedging --- */
@@ -328,9 +371,9 @@ static void evaluate_attempt(struct attempt *attempt, enum exchange_end end, con
 	if (end == EXCHANGE_COMPLETE && request->count == 1)
 		learn_p95(upstream, loop_now(upstream->base.loop) - attempt->begun_us);
 	if (result == ENDPOINT_UNREACHABLE)
-		note_reached(upstream, attempt->place, false, reason);
+		note_reached(upstream, attempt, false, reason);
 	else if (result != ENDPOINT_NOTHING)
-		note_reached(upstream, attempt->place, true, NULL);
+		note_reached(upstream, attempt, true, NULL);
 	close_attempt(attempt, result, reason);
 }
 
@@ -410,10 +453,10 @@ static void set_exchange(struct attempt *attempt)
 	struct http_exchange *exchange = &attempt->exchange;
 	exchange->transfer.transport = request->upstream->transport;
 	exchange->transfer.connections = request->upstream->connections;
+	exchange->transfer.found = on_found;
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
-	exchange->dns_ttl_us = settings->dns_ttl_us;
 	exchange->ca_file = settings->ca_file;
 	buf_init(&exchange->answer, settings->answer_bytes);
 	buf_init(&exchange->body, REQUEST_BODY_BYTES);

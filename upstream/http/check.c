@@ -47,7 +47,7 @@ static void arm_check(struct check *check)
 	struct checks *checks = check->checks;
 	struct loop *loop = checks->upstream->base.loop;
 	uint64_t every_us = checks->health ? checks->health->interval_us : check->connect_us;
-	if (!checks->health && !check->endpoint->unreachable)
+	if (check->endpoint->absent || (!checks->health && !check->endpoint->unreachable))
 		return;
 	check->connect_us = 2 * check->connect_us < CONNECT_US ? 2 * check->connect_us : CONNECT_US;
 	loop_arm(loop, &check->timer, clock_add(loop_now(loop), with_jitter(checks, every_us)));
@@ -58,6 +58,37 @@ void checks_note(struct checks *checks, const struct endpoint *endpoint)
 	struct check *check = &checks->all[endpoint->index];
 	check->connect_us = CONNECT_FIRST_US;
 	if (endpoint->unreachable && !check->under_way && !check->timer.place)
+		arm_check(check);
+}
+
+/* The first ones are spread over an interval. */
+static void arm_first(struct check *check)
+{
+	struct checks *checks = check->checks;
+	const struct http_upstream *upstream = checks->upstream;
+	if (!checks->health || check->endpoint->absent)
+		return;
+	uint64_t within_us = with_jitter(checks, checks->health->interval_us);
+	loop_arm(upstream->base.loop, &check->timer,
+		 clock_add(loop_now(upstream->base.loop),
+			   within_us * (check->endpoint->index + 1) / upstream->set->count / 2));
+}
+
+bool checks_busy(const struct checks *checks, const struct endpoint *endpoint)
+{
+	return checks->all[endpoint->index].under_way;
+}
+
+void checks_join(struct checks *checks, const struct endpoint *endpoint)
+{
+	struct check *check = &checks->all[endpoint->index];
+	check->in_row = 0;
+	check->connect_us = CONNECT_FIRST_US;
+	if (check->under_way)
+		return; /* it goes on by itself */
+	if (checks->health)
+		arm_first(check);
+	else
 		arm_check(check);
 }
 
@@ -89,7 +120,7 @@ static bool is_settled(struct check *check, bool well)
 static void conclude_check(struct check *check, bool well, const char *reason)
 {
 	struct http_upstream *upstream = check->checks->upstream;
-	meter_add(upstream->meter, METRIC_ID_ENDPOINT_CHECKS, upstream->places[check->endpoint->index].label,
+	meter_add(upstream->meter, METRIC_ID_ENDPOINT_CHECKS, upstream->hosts[check->endpoint->index].place->label,
 		  well ? CHECK_OK : CHECK_FAILED, 1);
 	/* without checks configured only good news are news: that it cannot be reached is known */
 	if ((check->checks->health || well) && is_settled(check, well)) {
@@ -138,7 +169,7 @@ static void on_grown(struct http_exchange *exchange)
 /* The path of the check in place of the endpoint's own. */
 static bool set_url(struct check *check)
 {
-	const struct place *place = &check->checks->upstream->places[check->endpoint->index];
+	const struct place *place = check->checks->upstream->hosts[check->endpoint->index].place;
 	const struct health_settings *health = check->checks->health;
 	size_t host = strcspn(place->url, ":") + strlen("://");
 	size_t path = health && health->path ? host + strcspn(place->url + host, "/") : strlen(place->url);
@@ -177,14 +208,16 @@ static bool begin_check(struct check *check)
 {
 	const struct upstream_settings *settings = check->checks->upstream->base.settings;
 	const struct health_settings *health = check->checks->health;
+	const struct host *host = &check->checks->upstream->hosts[check->endpoint->index];
 	struct http_exchange *exchange = &check->exchange;
 	uint64_t timeout_us = health ? health->timeout_us : settings->connect_timeout_us;
 	http_exchange_fini(exchange);
 	buf_reset(&exchange->answer);
 	exchange->connect_only = !health || health->tcp;
 	exchange->standing = NULL;
+	exchange->transfer.connect_to = host->connect_to;
 	exchange->connect_timeout_us = timeout_us;
-	exchange->dns_ttl_us = settings->dns_ttl_us;
+	exchange->dns_ttl_us = host->place->watched ? 0 : settings->dns_ttl_us; /* as in attempt.c */
 	exchange->idle_timeout_us = settings->idle_timeout_us;
 	return set_url(check) && write_request(check) &&
 	       http_exchange_begin(exchange, exchange->connect_only, timeout_us);
@@ -194,6 +227,8 @@ static void on_time(struct loop_timer *timer, uint64_t now_us)
 {
 	struct check *check = container_of(timer, struct check, timer);
 	(void)now_us;
+	if (check->endpoint->absent)
+		return;
 	check->under_way = begin_check(check);
 	if (!check->under_way)
 		arm_check(check); /* no memory: says nothing of the endpoint */
@@ -217,11 +252,7 @@ static void init_check(struct checks *checks, struct check *check, struct endpoi
 	exchange->ca_file = upstream->base.settings->ca_file;
 	buf_init(&exchange->answer, CHECK_ANSWER_BYTES);
 	buf_init(&exchange->body, REASON_BYTES);
-	if (checks->health) /* the first ones spread over an interval */
-		loop_arm(upstream->base.loop, &check->timer,
-			 clock_add(loop_now(upstream->base.loop), with_jitter(checks, checks->health->interval_us) *
-									  (endpoint->index + 1) / upstream->set->count /
-									  2));
+	arm_first(check);
 }
 
 struct checks *checks_new(struct http_upstream *upstream)

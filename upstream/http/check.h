@@ -19,6 +19,10 @@ struct checks *checks_new(struct http_upstream *upstream) MUST_CHECK;
 void checks_free(struct checks *checks);
 /* An endpoint's state has changed: whether it is to be reached may have to be found out. From endpoint_set.changed. */
 void checks_note(struct checks *checks, const struct endpoint *endpoint);
+/* It stands for another address: its checks begin. */
+void checks_join(struct checks *checks, const struct endpoint *endpoint);
+/* Whether a check of what it stood for is under way. */
+bool checks_busy(const struct checks *checks, const struct endpoint *endpoint);
 /* Calls are refused because nobody can be reached: look again soon. */
 void checks_hurry(struct checks *checks);
 

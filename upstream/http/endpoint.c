@@ -30,6 +30,7 @@ void endpoint_board_init(struct endpoint_board *board, bool draining)
 	atomic_init(&board->draining, draining);
 	pthread_mutex_init(&board->mutex, NULL);
 	board->changed_us = 0;
+	board->address_count = 0;
 	board->reason[0] = '\0';
 }
 
@@ -50,6 +51,24 @@ uint64_t endpoint_board_read(struct endpoint_board *board, char *reason)
 	return changed_us;
 }
 
+void endpoint_board_show(struct endpoint_board *board, const struct endpoint_address *addresses, size_t count)
+{
+	assert(count <= ENDPOINT_ADDRESSES);
+	pthread_mutex_lock(&board->mutex);
+	board->address_count = count;
+	memcpy(board->addresses, addresses, count * sizeof *addresses);
+	pthread_mutex_unlock(&board->mutex);
+}
+
+size_t endpoint_board_addresses(struct endpoint_board *board, struct endpoint_address *addresses)
+{
+	pthread_mutex_lock(&board->mutex);
+	size_t count = board->address_count;
+	memcpy(addresses, board->addresses, count * sizeof *addresses);
+	pthread_mutex_unlock(&board->mutex);
+	return count;
+}
+
 /* --- life --- */
 
 struct endpoint_set *endpoint_set_new(const struct endpoint_policy *policy, const unsigned *weights, size_t count,
@@ -64,6 +83,7 @@ struct endpoint_set *endpoint_set_new(const struct endpoint_policy *policy, cons
 	set->count = count;
 	for (size_t i = 0; i < count; i++) {
 		set->endpoints[i].index = (unsigned)i;
+		set->endpoints[i].key = i + 1;
 		set->endpoints[i].weight = weights ? weights[i] : 1;
 		TAILQ_INIT(&set->endpoints[i].visits);
 	}
@@ -75,6 +95,34 @@ void endpoint_set_free(struct endpoint_set *set)
 	for (size_t i = 0; set && i < set->count; i++)
 		assert(set->endpoints[i].under_way == 0);
 	free(set);
+}
+
+void endpoint_leave(struct endpoint *endpoint)
+{
+	endpoint->absent = true;
+}
+
+void endpoint_return(struct endpoint *endpoint)
+{
+	endpoint->absent = false;
+}
+
+void endpoint_join(struct endpoint *endpoint, uint64_t key, bool slowly, uint64_t now_us)
+{
+	assert(endpoint->absent && endpoint->under_way == 0);
+	*endpoint = (struct endpoint){ .index = endpoint->index,
+				       .weight = endpoint->weight,
+				       .key = key,
+				       .back_us = slowly ? now_us : 0 };
+	TAILQ_INIT(&endpoint->visits);
+}
+
+size_t endpoint_count(const struct endpoint_set *set)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < set->count; i++)
+		count += !set->endpoints[i].absent;
+	return count;
 }
 
 static uint64_t draw_random(struct endpoint_set *set)
@@ -116,7 +164,7 @@ static void note_change(struct endpoint_set *set, struct endpoint *endpoint, con
 
 static bool is_well(const struct endpoint *endpoint)
 {
-	return !endpoint->draining && !endpoint->check_failed && !endpoint->ejected;
+	return !endpoint->absent && !endpoint->draining && !endpoint->check_failed && !endpoint->ejected;
 }
 
 static size_t count_well(const struct endpoint_set *set)
@@ -131,8 +179,10 @@ static size_t count_well(const struct endpoint_set *set)
 static size_t count_ejected(const struct endpoint_set *set)
 {
 	size_t ejected = 0;
-	for (size_t i = 0; i < set->count; i++)
-		ejected += set->endpoints[i].ejected && !set->endpoints[i].unreachable;
+	for (size_t i = 0; i < set->count; i++) {
+		const struct endpoint *endpoint = &set->endpoints[i];
+		ejected += !endpoint->absent && endpoint->ejected && !endpoint->unreachable;
+	}
 	return ejected;
 }
 
@@ -151,7 +201,7 @@ static bool may_eject(const struct endpoint_set *set, const struct endpoint *end
 		return true; /* its probe has failed */
 	if (endpoint->failed < set->policy->failures || count_well(set) <= is_well(endpoint))
 		return false;
-	return (count_ejected(set) + 1) * 100 <= set->count * set->policy->share;
+	return (count_ejected(set) + 1) * 100 <= endpoint_count(set) * set->policy->share;
 }
 
 static void eject_endpoint(struct endpoint_set *set, struct endpoint *endpoint, bool unreachable, const char *reason,
@@ -400,7 +450,7 @@ static struct endpoint *choose_by_key(const struct candidates *candidates, uint6
 	double highest = 0;
 	for (size_t i = 0; i < candidates->count; i++) {
 		struct endpoint *endpoint = candidates->all[i];
-		uint64_t drawn = mix_bits(key ^ mix_bits(endpoint->index + 1));
+		uint64_t drawn = mix_bits(key ^ mix_bits(endpoint->key));
 		double unit = ((double)(drawn >> 11) + 0.5) / (double)(UINT64_C(1) << 53);
 		double score = -(double)endpoint->weight / log(unit);
 		if (!best || score > highest) {
@@ -437,7 +487,7 @@ static struct endpoint *choose_endpoint(struct endpoint_set *set, const struct c
  * comes along for a while. */
 static bool is_due(const struct endpoint_set *set, const struct endpoint *endpoint, bool repeatable, uint64_t now_us)
 {
-	if (!endpoint->ejected || endpoint->draining || endpoint->check_failed || endpoint->probing)
+	if (endpoint->absent || !endpoint->ejected || endpoint->draining || endpoint->check_failed || endpoint->probing)
 		return false;
 	if (endpoint->unreachable && set->connects)
 		return false;
@@ -453,7 +503,7 @@ static bool is_tried(const struct endpoint_pick *pick, const struct endpoint *en
 /* Whether it was out of reach a few times only, as during a restart. */
 static bool may_be_back(const struct endpoint_set *set, const struct endpoint *endpoint)
 {
-	return endpoint->unreachable && !endpoint->draining && !endpoint->check_failed &&
+	return !endpoint->absent && endpoint->unreachable && !endpoint->draining && !endpoint->check_failed &&
 	       endpoint->failed < set->policy->failures;
 }
 
@@ -464,7 +514,8 @@ static void gather_candidates(const struct endpoint_set *set, const struct endpo
 	candidates->count = 0;
 	for (size_t i = 0; i < set->count; i++) {
 		struct endpoint *endpoint = (struct endpoint *)(uintptr_t)&set->endpoints[i];
-		bool usable = panic ? !endpoint->draining && !endpoint->unreachable : is_well(endpoint);
+		bool usable = panic ? !endpoint->absent && !endpoint->draining && !endpoint->unreachable
+				    : is_well(endpoint);
 		if (usable && (tried_too || !is_tried(pick, endpoint)))
 			candidates->all[candidates->count++] = endpoint;
 	}
@@ -474,7 +525,7 @@ static bool is_panic(const struct endpoint_set *set)
 {
 	size_t eligible = 0;
 	for (size_t i = 0; i < set->count; i++)
-		eligible += !set->endpoints[i].draining;
+		eligible += !set->endpoints[i].absent && !set->endpoints[i].draining;
 	return count_well(set) * 2 < eligible;
 }
 
@@ -527,6 +578,8 @@ uint64_t endpoint_usable_us(const struct endpoint_set *set, uint64_t now_us)
 	uint64_t first_us = CLOCK_NEVER;
 	for (size_t i = 0; i < set->count; i++) {
 		const struct endpoint *endpoint = &set->endpoints[i];
+		if (endpoint->absent)
+			continue;
 		uint64_t at_us = is_well(endpoint) ? now_us : endpoint->draining ? CLOCK_NEVER : endpoint->until_us;
 		/* a probe is under way: its word is to be awaited */
 		if (!is_well(endpoint) && at_us <= now_us)
@@ -584,7 +637,7 @@ void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum e
 	endpoint->under_way--;
 	endpoint->probing &= !visit->probe;
 	visit->endpoint = NULL;
-	if (result == ENDPOINT_TIMED_OUT && took_us < patience_us(set, endpoint, now_us))
+	if (endpoint->absent || (result == ENDPOINT_TIMED_OUT && took_us < patience_us(set, endpoint, now_us)))
 		result = ENDPOINT_NOTHING; /* as endpoint_had_time */
 	if (result == ENDPOINT_OVERTAKEN)
 		result = is_overtaken_for_good(set, endpoint) ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING;
@@ -604,6 +657,8 @@ void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum e
 void endpoint_checked(struct endpoint_set *set, struct endpoint *endpoint, bool well, const char *reason,
 		      uint64_t now_us)
 {
+	if (endpoint->absent)
+		return;
 	if (well && endpoint->ejected && endpoint->unreachable) {
 		endpoint->check_failed = false;
 		endpoint->failed = 0;
@@ -620,7 +675,7 @@ void endpoint_checked(struct endpoint_set *set, struct endpoint *endpoint, bool 
 
 void endpoint_drain(struct endpoint_set *set, struct endpoint *endpoint, bool draining, uint64_t now_us)
 {
-	if (endpoint->draining == draining)
+	if (endpoint->absent || endpoint->draining == draining)
 		return;
 	endpoint->draining = draining;
 	if (!draining)

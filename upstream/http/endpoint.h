@@ -10,6 +10,9 @@
  *         `-------- the probe was answered: slow start -----'- it was not: EJECTED again
  *
  *   FAILED_CHECK and DRAINING are said from outside and go before.
+ *
+ * A host name may stand for several addresses, which come and go: each is an endpoint of its own while it is one of them,
+ * and absent else.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_ENDPOINT_H
 #define JITNEY_UPSTREAM_HTTP_ENDPOINT_H
@@ -50,6 +53,8 @@ struct endpoint_visit {
 /* Fields are for endpoint.c, and to be read. */
 struct endpoint {
 	unsigned index, weight;
+	uint64_t key; /* what affinity knows it by */
+	bool absent;  /* it stands for no address now: not chosen, not counted */
 	bool draining, check_failed;
 	bool unreachable;    /* no connection came about: left alone even when the others are no better */
 	bool ejected;        /* by its failures, or because it was unreachable */
@@ -84,11 +89,21 @@ struct endpoint_set {
 	struct endpoint endpoints[];
 };
 
-/* weights: one each, 1 or more; NULL: all the same. seed: of the random choices. NULL: out of memory. */
+/* weights: one each, 1 or more; NULL: all the same. seed: of the random choices. None is absent. NULL: out of memory. */
 struct endpoint_set *endpoint_set_new(const struct endpoint_policy *policy, const unsigned *weights, size_t count,
 				      uint64_t seed) MUST_CHECK;
 /* No visit may be under way. NULL is allowed. */
 void endpoint_set_free(struct endpoint_set *set);
+
+/* It is absent from now on. What is under way there goes on, and says nothing any more. */
+void endpoint_leave(struct endpoint *endpoint);
+/* It is back, with all that is known of it. Fine if it was never away. */
+void endpoint_return(struct endpoint *endpoint);
+/* It stands for an address of which nothing is known yet. Absent, and nothing is under way there (asserted).
+ * key: the same for the same address. slowly: others are in use, and it begins as one that comes back. */
+void endpoint_join(struct endpoint *endpoint, uint64_t key, bool slowly, uint64_t now_us);
+/* Those that are not absent. */
+size_t endpoint_count(const struct endpoint_set *set);
 
 struct endpoint_pick {
 	uint64_t tried;    /* bit i: not endpoint i, if there is another */

@@ -255,8 +255,32 @@ static long to_milliseconds(uint64_t us)
 	return ms ? (long)ms : 1;
 }
 
+static void drop_deadline(struct http_exchange *exchange)
+{
+	if (exchange->deadline)
+		exchange->deadline->next = NULL; /* the others are somebody else's */
+	curl_slist_free_all(exchange->deadline);
+	exchange->deadline = NULL;
+}
+
+/* What is left of its time, before all other lines: those may be shared with other exchanges. */
+static bool say_deadline(struct http_exchange *exchange, struct curl_slist *others, long timeout_ms)
+{
+	struct buf line = BUF_INIT(SIZE_MAX / 4);
+	drop_deadline(exchange);
+	if (!exchange->deadline_header)
+		return true;
+	buf_printf(&line, "%s: %ld", exchange->deadline_header, timeout_ms);
+	exchange->deadline = line.failed ? NULL : curl_slist_append(NULL, buf_cstr(&line));
+	buf_fini(&line);
+	if (exchange->deadline)
+		exchange->deadline->next = others;
+	return exchange->deadline != NULL;
+}
+
 static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
+	struct curl_slist *lines = exchange->standing ? exchange->standing : exchange->headers;
 	struct handle *handle = exchange->transfer.handle;
 	CURL *easy = handle->easy;
 	if ((!handle->set.all && !set_constants(exchange, easy, handle)) ||
@@ -264,7 +288,9 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 		return false;
 	exchange->transfer.connect_timeout_ms = to_milliseconds(exchange->connect_timeout_us);
 	exchange->transfer.timeout_ms = to_milliseconds(timeout_us);
-	HANDLE_SET(handle, HTTPHEADER, headers, exchange->standing ? exchange->standing : exchange->headers);
+	if (!say_deadline(exchange, lines, exchange->transfer.timeout_ms))
+		return false;
+	HANDLE_SET(handle, HTTPHEADER, headers, exchange->deadline ? exchange->deadline : lines);
 	HANDLE_SET(handle, FRESH_CONNECT, fresh, (long)fresh);
 	HANDLE_SET(handle, MAXAGE_CONN, max_age_s, (to_milliseconds(exchange->idle_timeout_us) + 999) / 1000);
 	HANDLE_SET(handle, DNS_CACHE_TIMEOUT, dns_cache_s, (long)(exchange->dns_ttl_us / CLOCK_US_PER_S));
@@ -426,6 +452,7 @@ void http_exchange_stop(struct http_exchange *exchange)
 void http_exchange_fini(struct http_exchange *exchange)
 {
 	http_exchange_stop(exchange);
+	drop_deadline(exchange);
 	curl_slist_free_all(exchange->headers);
 	exchange->headers = NULL;
 	buf_fini(&exchange->body);

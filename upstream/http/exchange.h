@@ -46,6 +46,7 @@ struct http_exchange {
 	const char *endpoint;          /* the same without what a call's arguments made of it: for people */
 	struct curl_slist *headers;    /* by http_exchange_put_header; freed by http_exchange_fini */
 	struct curl_slist *standing;   /* instead of those: borrowed from the upstream (request_headers.h) */
+	const char *deadline_header;   /* name of one that says how many milliseconds it has; NULL: none does */
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
 	bool connect_only;   /* a connection is all that is wanted: no request leaves */
@@ -58,6 +59,7 @@ struct http_exchange {
 	struct buf answer; /* its max is the cap; freed by http_exchange_fini */
 
 	/* --- its own --- */
+	struct curl_slist *deadline; /* that one line, the others after it; NULL: none is said */
 	bool let_out;    /* a connection was there and the request was let out */
 	bool held_back;  /* curl wanted to let it out a second time */
 	bool shut_out;   /* EXCHANGE_SHUT_OUT: what was let out has not been read */

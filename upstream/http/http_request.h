@@ -14,6 +14,7 @@
 #ifndef JITNEY_UPSTREAM_HTTP_HTTP_REQUEST_H
 #define JITNEY_UPSTREAM_HTTP_HTTP_REQUEST_H
 
+#include "base/resolve.h"
 #include "upstream/http/endpoint.h"
 #include "upstream/http/exchange.h"
 #include "upstream/http/request_headers.h"
@@ -23,12 +24,25 @@ enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
 TAILQ_HEAD(http_request_list, http_request);
 
-/* An endpoint's address, as curl and as people want it. */
+/* A configured endpoint, as curl and as people want it. */
 struct place {
+	struct http_upstream *upstream;
 	char *url;
 	struct http_url *parsed;
 	const char *shown; /* to people: what is secret in it is left out */
 	unsigned label;
+	bool reached;            /* one of its hosts is */
+	unsigned first, room;    /* its hosts: addresses.h */
+	bool known;              /* its addresses have been found */
+	bool watched;            /* `watch` is to be stopped */
+	struct name_watch watch; /* of them, if there is room for some */
+};
+
+/* Where an endpoint of the set is. */
+struct host {
+	struct place *place;
+	struct curl_slist *connect_to; /* its address, for curl; NULL: the place's URL says where */
+	char address[INET6_ADDRSTRLEN];
 	bool reached; /* by the last exchange; true before the first */
 };
 
@@ -44,6 +58,7 @@ struct http_upstream {
 	size_t p95_count; /* of those it was learned from */
 	struct http_request_list waiting;
 	struct endpoint_set *set;
+	struct host *hosts;    /* of set->endpoints */
 	struct checks *checks; /* check.h */
 	struct place places[]; /* settings->endpoint_count */
 };
@@ -111,6 +126,9 @@ struct http_request {
 };
 
 /* --- provider_http.c --- */
+
+/* FNV-1a. */
+uint64_t hash_text(struct slice text);
 
 /* It is over for all: counted, freed, and its owner is told. The request is gone. */
 void http_request_complete(struct http_request *request, enum outcome outcome);

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/buf.h"
+#include "upstream/upstream.h"
 
 struct lookup {
 	char *host, *port; /* curl's */
@@ -39,7 +40,7 @@ static bool is_localhost(const char *host)
 	return strcasecmp(host, localhost + 1) == 0 || (len > tail && strcasecmp(host + len - tail, localhost) == 0);
 }
 
-bool lookup_is_needed(const char *url)
+bool upstream_url_is_named(const char *url)
 {
 	char *host = part_of(url, CURLUPART_HOST);
 	bool needed = host && !is_address(host) && !is_localhost(host);
@@ -61,27 +62,44 @@ struct lookup *lookup_start(const char *url, struct loop *loop)
 	return NULL;
 }
 
+static struct curl_slist *make_list(struct buf *line)
+{
+	struct curl_slist *list = line->failed ? NULL : curl_slist_append(NULL, buf_cstr(line));
+	buf_fini(line);
+	return list;
+}
+
+static void put_address(struct buf *line, const char *address)
+{
+	buf_printf(line, strchr(address, ':') ? "[%s]" : "%s", address);
+}
+
 /* "+host:port:192.0.2.1,[2001:db8::1]": the plus lets it age as what curl has looked up itself. */
-static struct curl_slist *write_entry(const struct lookup *lookup, const struct resolved *resolved)
+struct curl_slist *lookup_entry(const struct lookup *lookup, const struct resolved *resolved)
 {
 	struct buf line = BUF_INIT(SIZE_MAX / 4);
 	buf_printf(&line, "+%s:%s:", lookup->host, lookup->port);
 	for (size_t i = 0; i < resolved->count; i++) {
-		const char *address = resolved->addresses[i];
-		buf_printf(&line, strchr(address, ':') ? "%s[%s]" : "%s%s", i ? "," : "", address);
+		buf_put_text(&line, i ? "," : "");
+		put_address(&line, resolved->addresses[i]);
 	}
-	struct curl_slist *list = line.failed ? NULL : curl_slist_append(NULL, buf_cstr(&line));
-	buf_fini(&line);
-	return list;
+	return make_list(&line);
 }
 
-enum resolve_state lookup_look(const struct lookup *lookup, struct curl_slist **addresses)
+/* "::192.0.2.1:": any host and port, to that host and the same port. */
+struct curl_slist *lookup_connect_to(const char *address)
 {
-	struct resolved resolved;
+	struct buf line = BUF_INIT(SIZE_MAX / 4);
+	buf_put_text(&line, "::");
+	put_address(&line, address);
+	buf_put_text(&line, ":");
+	return make_list(&line);
+}
+
+enum resolve_state lookup_look(const struct lookup *lookup, struct resolved *resolved)
+{
 	const char *why;
-	enum resolve_state state = resolve_look(lookup->resolve, &resolved, &why);
-	*addresses = state == RESOLVE_FOUND ? write_entry(lookup, &resolved) : NULL;
-	return state;
+	return resolve_look(lookup->resolve, resolved, &why);
 }
 
 void lookup_stop(struct lookup *lookup)

@@ -13,14 +13,14 @@
 struct lookup;
 struct curl_slist;
 
-/* Whether a name server may have to be asked; not for an address, nor for localhost (RFC 6761, 6.3), which curl
- * knows. */
-bool lookup_is_needed(const char *url) MUST_CHECK;
-
-/* As resolve_start, of what lookup_is_needed. NULL: no memory, or no thread. */
+/* As resolve_start, of what upstream_url_is_named. NULL: no memory, or no thread. */
 struct lookup *lookup_start(const char *url, struct loop *loop) MUST_CHECK;
-/* FOUND: what CURLOPT_RESOLVE wants, the caller's to free; NULL: out of memory. */
-enum resolve_state lookup_look(const struct lookup *lookup, struct curl_slist **addresses);
+/* As resolve_look. */
+enum resolve_state lookup_look(const struct lookup *lookup, struct resolved *resolved);
+/* What CURLOPT_RESOLVE wants for them; the caller's to free. NULL: out of memory. */
+struct curl_slist *lookup_entry(const struct lookup *lookup, const struct resolved *resolved) MUST_CHECK;
+/* What CURLOPT_CONNECT_TO wants for this address, whatever host and port the URL has. Likewise. */
+struct curl_slist *lookup_connect_to(const char *address) MUST_CHECK;
 /* It is over, or wanted no more. NULL is allowed. */
 void lookup_stop(struct lookup *lookup);
 

@@ -8,30 +8,35 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "upstream/http/addresses.h"
 #include "upstream/http/check.h"
 #include "upstream/http/http_request.h"
 
 /* --- life --- */
 
-static void show_state(const struct http_upstream *upstream, const struct endpoint *endpoint)
+static void show_reason(const struct http_upstream *upstream, const struct endpoint *endpoint)
 {
-	enum endpoint_state state = endpoint_state(endpoint);
-	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
-		meter_set(upstream->meter, METRIC_ID_ENDPOINT_STATE, upstream->places[endpoint->index].label, i,
-			  i == (size_t)state);
+	const struct host *host = &upstream->hosts[endpoint->index];
+	struct endpoint_board *boards = upstream->base.settings->boards;
+	char reason[ENDPOINT_REASON_BYTES];
+	if (!boards)
+		return;
+	snprintf(reason, sizeof reason, "%s%s%.150s", host->address, host->connect_to ? ": " : "", endpoint->reason);
+	endpoint_board_write(&boards[host->place - upstream->places], reason);
 }
 
 /* Changes only: a provider that is down for an hour is some lines. */
 static void on_changed(void *context, struct endpoint *endpoint)
 {
 	struct http_upstream *upstream = context;
-	const struct place *place = &upstream->places[endpoint->index];
+	const struct host *host = &upstream->hosts[endpoint->index];
+	struct place *place = host->place;
 	struct log_line line UNCLEARED;
-	show_state(upstream, endpoint);
-	if (upstream->base.settings->boards)
-		endpoint_board_write(&upstream->base.settings->boards[endpoint->index], endpoint->reason);
-	if (upstream->checks)
-		checks_note(upstream->checks, endpoint);
+	addresses_show(upstream, place);
+	show_reason(upstream, endpoint);
+	checks_note(upstream->checks, endpoint);
+	if (endpoint->unreachable)
+		addresses_doubt(place);
 	if (endpoint->ejected)
 		meter_add(upstream->meter, METRIC_ID_ENDPOINT_EJECTIONS, place->label,
 			  endpoint->unreachable ? EJECTION_UNREACHABLE : EJECTION_FAILURES, 1);
@@ -40,6 +45,8 @@ static void on_changed(void *context, struct endpoint *endpoint)
 		return;
 	log_cstr(&line, "upstream", upstream->base.settings->name);
 	log_cstr(&line, "endpoint", place->shown);
+	if (host->connect_to)
+		log_cstr(&line, "address", host->address);
 	log_cstr(&line, "state", endpoint_state_word(endpoint_state(endpoint)));
 	log_text(&line, "reason", slice_of(endpoint->reason));
 	log_end(&line);
@@ -53,10 +60,10 @@ static bool set_places(struct http_upstream *upstream)
 		if (!(place->url = strdup(settings->endpoints[i])) || !(place->parsed = http_url_new(place->url)))
 			return false;
 		place->shown = settings->shown ? settings->shown[i] : place->url;
+		place->upstream = upstream;
 		place->label = upstream_endpoint_label(settings, i);
 		place->reached = true;
 		meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, 1);
-		show_state(upstream, &upstream->set->endpoints[i]);
 	}
 	return true;
 }
@@ -65,28 +72,34 @@ static void http_free(struct upstream *base)
 {
 	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
 	assert(upstream->under_way == 0 && TAILQ_EMPTY(&upstream->waiting));
+	checks_free(upstream->checks);
+	addresses_fini(upstream);
 	for (size_t i = 0; i < upstream->base.settings->endpoint_count; i++) {
 		free(upstream->places[i].url);
 		http_url_free(upstream->places[i].parsed);
 	}
-	checks_free(upstream->checks);
 	endpoint_set_free(upstream->set);
 	http_headers_fini(&upstream->headers);
 	connections_leave(upstream->connections);
 	free(upstream);
 }
 
-static struct endpoint_set *make_set(struct http_upstream *upstream)
+/* Each address of a host has the weight of its endpoint. */
+static bool make_set(struct http_upstream *upstream)
 {
 	const struct upstream_settings *settings = upstream->base.settings;
 	const struct endpoint_policy *policy = settings->balancing ? settings->balancing : &endpoint_default_policy;
-	struct endpoint_set *set =
-		endpoint_set_new(policy, settings->weights, settings->endpoint_count, clock_now_us());
-	if (!set)
-		return NULL;
-	set->changed = on_changed;
-	set->context = upstream;
-	return set;
+	unsigned weights[ENDPOINTS_MAX];
+	size_t count = addresses_plan(upstream);
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		for (size_t j = 0; j < upstream->places[i].room; j++)
+			weights[upstream->places[i].first + j] = settings->weights ? settings->weights[i] : 1;
+	upstream->set = endpoint_set_new(policy, weights, count, clock_now_us());
+	if (!upstream->set || !addresses_init(upstream))
+		return false;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		addresses_show(upstream, &upstream->places[i]);
+	return true;
 }
 
 static struct upstream *http_make(const struct upstream_settings *settings, struct transport *transport,
@@ -104,12 +117,13 @@ static struct upstream *http_make(const struct upstream_settings *settings, stru
 	http_headers_init(&upstream->headers, settings);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->connections = connections_new(transport, settings->label);
-	upstream->set = make_set(upstream);
-	if (!upstream->connections || !upstream->set || !set_places(upstream) ||
+	if (!upstream->connections || !set_places(upstream) || !make_set(upstream) ||
 	    !(upstream->checks = checks_new(upstream))) {
 		http_free(&upstream->base);
 		return NULL;
 	}
+	upstream->set->changed = on_changed;
+	upstream->set->context = upstream;
 	return &upstream->base;
 }
 
@@ -248,8 +262,7 @@ static struct answer *encode_calls(struct http_request *request, const struct up
 	return refusal;
 }
 
-/* FNV-1a. */
-static uint64_t hash_of(struct slice text)
+uint64_t hash_text(struct slice text)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
 	for (size_t i = 0; i < text.len; i++)
@@ -270,7 +283,7 @@ static void read_calls(struct http_request *request, const struct upstream_call 
 	request->pick.repeatable = request->repeatable;
 	if (policy->balance == BALANCE_AFFINITY)
 		request->pick.affinity =
-			policy->affinity == AFFINITY_KEY ? hash_of(calls[0].arguments) : calls[0].caller;
+			policy->affinity == AFFINITY_KEY ? hash_text(calls[0].arguments) : calls[0].caller;
 }
 
 /* Room for a second attempt beside the first, while the calls can be shown to its decoder. Without memory there is
@@ -280,7 +293,7 @@ static void prepare_hedge(struct http_request *request, const struct upstream_ca
 	const struct http_upstream *upstream = request->upstream;
 	const struct upstream_settings *settings = upstream->base.settings;
 	bool wanted = settings->hedge_p95 || settings->hedge_us;
-	if (!wanted || request->count > 1 || !request->repeatable || upstream->set->count < 2)
+	if (!wanted || request->count > 1 || !request->repeatable || endpoint_count(upstream->set) < 2)
 		return;
 	struct attempt *hedge = calloc(1, sizeof *hedge);
 	if (hedge && !attempt_init(hedge, request, calls, first_id)) {

@@ -194,12 +194,6 @@ static void timer_fired(struct loop_timer *timer, uint64_t now_us)
 	loop_arm(transport->loop, timer, now_us);
 }
 
-static void lookup_timer_fired(struct loop_timer *timer, uint64_t now_us)
-{
-	struct transport *transport = container_of(timer, struct transport, lookup_timer);
-	loop_arm(transport->loop, timer, now_us); /* likewise: the tick looks */
-}
-
 /* A name is about to be looked up: not by curl. Non-zero ends the transfer, which then waits for its addresses. */
 static int on_resolve(void *resolver, void *reserved, void *context)
 {
@@ -210,7 +204,8 @@ static int on_resolve(void *resolver, void *reserved, void *context)
 	struct transfer *transfer = handle->transfer;
 	transfer->turned |= transfer->connected; /* as open_socket */
 	curl_easy_getinfo(handle->easy, CURLINFO_EFFECTIVE_URL, &url);
-	transfer->unresolved = !transfer->turned && !transfer->addresses && url && lookup_is_needed(url);
+	transfer->unresolved = !transfer->turned && !transfer->connect_to && !transfer->addresses && url &&
+			       upstream_url_is_named(url);
 	return transfer->unresolved || transfer->turned;
 }
 
@@ -280,11 +275,10 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	transport->loop = loop;
 	transport->meter = meter;
 	transport->timer = LOOP_TIMER_INIT(timer_fired);
-	transport->lookup_timer = LOOP_TIMER_INIT(lookup_timer_fired);
 	transport->max_connections = max_connections;
 	TAILQ_INIT(&transport->news);
 	TAILQ_INIT(&transport->large);
-	TAILQ_INIT(&transport->lookups);
+	names_init(&transport->names);
 	TAILQ_INIT(&transport->spares);
 	if (!loop_timers_reserve(loop, TRANSPORT_TIMERS)) {
 		free(transport);
@@ -319,7 +313,7 @@ void transport_free(struct transport *transport)
 		drop_watch(transport->watches[i]);
 	free(transport->watches);
 	loop_disarm(transport->loop, &transport->timer);
-	loop_disarm(transport->loop, &transport->lookup_timer);
+	loop_disarm(transport->loop, &transport->names.timer);
 	loop_timers_release(transport->loop, TRANSPORT_TIMERS);
 	free(transport);
 }
@@ -439,8 +433,9 @@ static bool set_times(const struct transfer *transfer)
 	return true;
 }
 
-static bool put_in(struct transfer *transfer)
+bool transport_put_in(struct transfer *transfer)
 {
+	HANDLE_SET(transfer->handle, CONNECT_TO, connect_to, transfer->connect_to);
 	if (!set_times(transfer) || curl_multi_add_handle(transfer->transport->multi, transfer->easy) != CURLM_OK)
 		return false;
 	transfer->handle->set.all = true;
@@ -464,7 +459,7 @@ bool transport_start(struct transfer *transfer)
 	assert(transfer->easy && !transfer->added && !transfer->lookup);
 	forget_addresses(transfer);
 	transfer->begun_us = loop_now(transfer->transport->loop);
-	return put_in(transfer);
+	return transport_put_in(transfer);
 }
 
 const char *transport_error(const struct transfer *transfer)
@@ -511,23 +506,13 @@ void transport_distrust(struct transfer *transfer)
 		end_kept(watch);
 }
 
-static void end_lookup(struct transfer *transfer)
-{
-	if (!transfer->lookup)
-		return;
-	lookup_stop(transfer->lookup);
-	transfer->lookup = NULL;
-	TAILQ_REMOVE(&transfer->transport->lookups, transfer, waiting);
-	connections_show_lookups(transfer->connections, -1);
-}
-
 void transport_stop(struct transfer *transfer)
 {
 	struct handle *handle = transfer->handle;
 	if (!handle)
 		return;
 	take_out(transfer);
-	end_lookup(transfer);
+	names_forget(transfer);
 	forget_addresses(transfer);
 	unlist_transfer(transfer);
 	TAILQ_REMOVE(&transfer->connections->transfers, transfer, sibling);
@@ -541,83 +526,12 @@ void transport_stop(struct transfer *transfer)
 		keep_spare(handle);
 }
 
-static void end_transfer(struct transfer *transfer, int result)
+void transport_end(struct transfer *transfer, int result)
 {
 	if (!transfer->done)
 		transfer->result = result;
 	transfer->done = true;
 	transport_mark(transfer, 0);
-}
-
-/* --- waiting for the addresses of a host --- */
-
-static void wait_for_lookup(struct transfer *transfer)
-{
-	struct transport *transport = transfer->transport;
-	char *url = NULL;
-	curl_easy_getinfo(transfer->easy, CURLINFO_EFFECTIVE_URL, &url);
-	transfer->lookup = lookup_start(url, transport->loop);
-	if (transfer->lookup) {
-		TAILQ_INSERT_TAIL(&transport->lookups, transfer, waiting);
-		connections_show_lookups(transfer->connections, 1);
-		return;
-	}
-	transfer->starved = true;
-	end_transfer(transfer, CURLE_COULDNT_RESOLVE_HOST);
-}
-
-static uint64_t lookup_until_us(const struct transfer *transfer)
-{
-	long ms = transfer->timeout_ms < transfer->connect_timeout_ms ? transfer->timeout_ms
-								      : transfer->connect_timeout_ms;
-	return transfer->begun_us + (uint64_t)ms * CLOCK_US_PER_MS;
-}
-
-/* With the addresses, which are believed from now on for as long as its owner says. */
-static bool start_again(struct transfer *transfer)
-{
-	CURL *easy = transfer->easy;
-	SET(RESOLVE, transfer->addresses);
-	HANDLE_SET(transfer->handle, DNS_CACHE_TIMEOUT, dns_cache_s, -1L); /* they have just been found */
-	return put_in(transfer);
-}
-
-static void look_at(struct transfer *transfer)
-{
-	bool late = lookup_until_us(transfer) <= loop_now(transfer->transport->loop);
-	enum resolve_state state = lookup_look(transfer->lookup, &transfer->addresses);
-	if (state == RESOLVE_PENDING && !late)
-		return;
-	end_lookup(transfer);
-	if (transfer->addresses && !late && start_again(transfer))
-		return;
-	transfer->starved = state == RESOLVE_FOUND && !late;
-	if (!transfer->starved)
-		meter_add(transfer->connections->meter, METRIC_ID_UPSTREAM_UNRESOLVED, transfer->connections->label, 0,
-			  1);
-	end_transfer(transfer, state == RESOLVE_FAILED ? CURLE_COULDNT_RESOLVE_HOST : CURLE_OPERATION_TIMEDOUT);
-}
-
-/* Or had, and the timer is still to be let go. */
-static bool has_lookups(const struct transport *transport)
-{
-	return !TAILQ_EMPTY(&transport->lookups) || transport->lookup_timer.place;
-}
-
-static void look_for_addresses(struct transport *transport)
-{
-	uint64_t first_us = CLOCK_NEVER;
-	struct transfer *transfer = TAILQ_FIRST(&transport->lookups), *after;
-	for (; transfer; transfer = after) {
-		after = TAILQ_NEXT(transfer, waiting);
-		look_at(transfer);
-		if (transfer->lookup && lookup_until_us(transfer) < first_us)
-			first_us = lookup_until_us(transfer);
-	}
-	if (first_us == CLOCK_NEVER)
-		loop_disarm(transport->loop, &transport->lookup_timer);
-	else
-		loop_arm(transport->loop, &transport->lookup_timer, first_us);
 }
 
 /* --- the turn --- */
@@ -643,9 +557,9 @@ static void collect_done(struct transport *transport)
 		note_kept(transfer);
 		take_out(transfer); /* the message dies with this */
 		if (transfer->unresolved && !transfer->done)
-			wait_for_lookup(transfer);
+			names_wait(transfer);
 		else
-			end_transfer(transfer, result);
+			transport_end(transfer, result);
 	}
 }
 
@@ -680,8 +594,8 @@ bool transport_waits(const struct transport *transport)
 void transport_tick(struct transport *transport)
 {
 	int running;
-	if (has_lookups(transport))
-		look_for_addresses(transport);
+	if (names_awaited(&transport->names))
+		names_look(transport);
 	if (transport->timer.place && transport->timer.due_us <= loop_now(transport->loop)) {
 		loop_disarm(transport->loop, &transport->timer);
 		transport->due = true;
@@ -691,8 +605,8 @@ void transport_tick(struct transport *transport)
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);
-	if (has_lookups(transport)) /* those that have begun to wait */
-		look_for_addresses(transport);
+	if (names_awaited(&transport->names)) /* those that have begun to wait */
+		names_look(transport);
 	if (!TAILQ_EMPTY(&transport->news) || !TAILQ_EMPTY(&transport->large))
 		loop_refresh(transport->loop); /* curl may have sent and read within this call */
 	tell_news(transport);

@@ -48,8 +48,27 @@ struct opened_socket {
 enum { TRANSFER_SOCKETS = 4 }; /* that one transfer tries at the same time: addresses of a host */
 
 struct lookup;
+struct resolved;
 struct curl_slist;
 struct transfer;
+
+/* A host whose addresses are kept fresh: looked up anew every so often. Embedded in its owner, who sets the first four. */
+struct name_watch {
+	struct connections *connections;
+	const char *url; /* the host of this one */
+	uint64_t every_us;
+	/* What it is now. From transport_tick. A look-up that fails says nothing. */
+	void (*found)(struct name_watch *watch, const struct resolved *resolved);
+	/* its own */
+	struct loop_timer timer;      /* until the next look-up */
+	struct lookup *lookup;        /* under way */
+	TAILQ_ENTRY(name_watch) next; /* while there is one */
+};
+/* Room for its timer. False: out of memory, and it is not to be stopped. */
+bool name_watch_init(struct name_watch *watch) MUST_CHECK;
+/* The next look-up in so many microseconds, if none is under way or nearer. */
+void name_watch_in(struct name_watch *watch, uint64_t us);
+void name_watch_fini(struct name_watch *watch);
 
 /*
  * An easy handle, for its life one upstream's. It is the context of curl's callbacks, which so are set once; and it
@@ -66,7 +85,7 @@ struct handle {
 		bool all, fresh, upload;
 		long connect_timeout_ms, timeout_ms, max_age_s, dns_cache_s;
 		const char *method; /* static */
-		const struct curl_slist *headers;
+		const struct curl_slist *headers, *connect_to;
 		uint64_t url; /* number of the http_url; 0: another text */
 	} set;
 	char error[HANDLE_ERROR_BYTES]; /* what curl says of a failure; "" */
@@ -92,6 +111,12 @@ struct transfer {
 	/* There are more bytes (see transport_mark), or it is done. Only from transport_tick; may start and stop
 	 * transfers, this one too. */
 	void (*news)(struct transfer *transfer);
+	/* Its host had to be looked up, and these are the addresses: which to connect to, in curl's words (CONNECT_TO),
+	 * borrowed as connect_to; NULL: any. From transport_tick; may start and stop no transfer. May be NULL. */
+	const struct curl_slist *(*found)(struct transfer *transfer, const struct resolved *resolved);
+	/* set by the owner before transport_start: the address to connect to in place of the URL's host; NULL: that is
+	 * looked up. Borrowed until it has ended. */
+	const struct curl_slist *connect_to;
 	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
 	size_t gathered; /* kept by the owner: bytes of its answer, which whoever hears its news may have to look at */
 	/* set by the owner before transport_start: of all of it; until it is let out */
@@ -113,7 +138,7 @@ struct transfer {
 	bool holds;   /* a connection, or is opening one */
 	struct transfers *listed; /* its news are due, and it is in there; NULL: they are not */
 	TAILQ_ENTRY(transfer) next;
-	TAILQ_ENTRY(transfer) waiting; /* in transport->lookups while there is a lookup */
+	TAILQ_ENTRY(transfer) waiting; /* in transport->names while there is a lookup */
 	unsigned opened_count;
 	struct opened_socket opened[TRANSFER_SOCKETS]; /* for it, since it was started, and not known to be closed */
 	TAILQ_ENTRY(transfer) sibling;                 /* in connections->transfers while prepared */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * transport_private.h: what transport.c (curl's multi handle on the loop, easy handles, the turn) and connections.c (sockets
- * opened, closed and counted) share. Nobody else includes it.
+ * opened, closed and counted) and names.c (host names that are being looked up) share. Nobody else includes it.
  */
 #ifndef JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
 #define JITNEY_UPSTREAM_HTTP_TRANSPORT_PRIVATE_H
@@ -11,6 +11,13 @@
 #include "upstream/http/transport.h"
 
 enum { SPARE_HANDLES = 256 /* 6 KB each; over that the one that was used longest ago goes */ };
+
+/* What is being looked up. */
+struct names {
+	TAILQ_HEAD(, transfer) transfers; /* that wait for the addresses of a host */
+	TAILQ_HEAD(, name_watch) watches; /* whose look-up is under way */
+	struct loop_timer timer;          /* when the first of the transfers waits no longer */
+};
 
 struct transport {
 	struct loop *loop;
@@ -30,8 +37,7 @@ struct transport {
 	struct handles spares;
 	struct transfers news;          /* to be told with this tick */
 	struct transfers large;         /* likewise, a few a turn */
-	TAILQ_HEAD(, transfer) lookups; /* that wait for the addresses of a host */
-	struct loop_timer lookup_timer; /* when the first of those waits no longer */
+	struct names names;
 };
 
 struct connections {
@@ -57,7 +63,24 @@ void connections_show_lookups(const struct connections *connections, int by);
 curl_socket_t connections_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address);
 int connections_close_socket(void *context, curl_socket_t fd);
 
+/* --- names.c --- */
+
+void names_init(struct names *names);
+/* Its host is to be looked up; it is started again with the addresses, or ends. */
+void names_wait(struct transfer *transfer);
+/* It waits no more. Fine if it does not. */
+void names_forget(struct transfer *transfer);
+/* Whether anything is, or was and the timer is still to be let go. */
+bool names_awaited(const struct names *names);
+/* What has been found, and who has waited for too long. */
+void names_look(struct transport *transport);
+
 /* --- transport.c --- */
+
+/* Into the multi handle, with what is left of its time. False: none is, or out of memory. */
+bool transport_put_in(struct transfer *transfer) MUST_CHECK;
+/* It is over: its news are due. */
+void transport_end(struct transfer *transfer, int result);
 
 /* The upstream is gone, and its spare handles with it. */
 void transport_drop_spares(struct connections *connections);

@@ -117,6 +117,7 @@ static struct upstream *mcp_make(const struct upstream_settings *settings, struc
 	upstream->meter = meter;
 	upstream->inner = *settings;
 	upstream->inner.dialect = &mcp_post_dialect;
+	upstream->inner.one_server = true;
 	if (settings->mcp_progress_us > settings->timeout_us) /* each exchange is given its own deadline */
 		upstream->inner.timeout_us = settings->mcp_progress_us;
 	TAILQ_INIT(&upstream->sets);

@@ -172,7 +172,8 @@ def trickle(delivery, wire):
 
 
 class Provider:
-    def __init__(self):
+    def __init__(self, host="127.0.0.1", port=0):
+        self.host = host
         self.lock = threading.Lock()
         self.behaviour = echo
         self.planned = collections.deque()
@@ -183,7 +184,7 @@ class Provider:
         self.doomed = set()               # connections that are to end though their request is held
         self.connection_count = 0
         self.listener = None
-        self.port = 0
+        self.port = port
         self.failures = []
         self.start()
 
@@ -191,7 +192,7 @@ class Provider:
         """Listen; after stop(), on the same port again."""
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", self.port))
+        self.listener.bind((self.host, self.port))
         self.listener.listen(1024)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
@@ -228,7 +229,7 @@ class Provider:
     # ---- for tests ----
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.host}:{self.port}{path}"
 
     def next(self, *behaviours):
         self.planned.extend(behaviours)

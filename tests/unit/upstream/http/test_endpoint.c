@@ -566,6 +566,65 @@ static void no_history_is_a_trap(void **state)
 	}
 }
 
+/* Addresses of a name come and go. */
+static void who_is_absent_is_neither_chosen_nor_counted(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, BALANCE_ROUND_ROBIN, 4, NULL);
+	struct endpoint *all = world.set->endpoints;
+	endpoint_leave(&all[1]);
+	endpoint_leave(&all[2]);
+	assert_int_equal(endpoint_count(world.set), 2);
+	for (int i = 0; i < 20; i++) {
+		int index = ask(&world, ENDPOINT_ANSWERED, MS);
+		assert_true(index == 0 || index == 3);
+	}
+	/* one of two is half: no panic, though four have room */
+	endpoint_checked(world.set, &all[0], false, "its check", world.now_us);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(ask(&world, ENDPOINT_ANSWERED, MS), 3);
+	endpoint_checked(world.set, &all[0], true, "its check", world.now_us);
+	/* what was under way as it left is no failure of whoever comes in its place, and it may finish */
+	struct endpoint_visit visit = { 0 };
+	unsigned changes = world.changes;
+	endpoint_begin(world.set, &visit, &all[3], world.now_us);
+	endpoint_leave(&all[3]);
+	world.now_us += 100 * S;
+	endpoint_end(world.set, &visit, ENDPOINT_UNREACHABLE, "gone", world.now_us);
+	assert_int_equal(world.changes, changes);
+	endpoint_join(&all[3], 77, true, world.now_us);
+	assert_int_equal(state_of(&world, 3), ENDPOINT_STATE_UP);
+	int slow = 0;
+	for (int i = 0; i < 110; i++)
+		slow += ask(&world, ENDPOINT_ANSWERED, 1) == 3;
+	assert_in_range(slow, 8, 14); /* a tenth of its weight at first */
+	world_fini(&world);
+}
+
+/* The same address has the same keys, wherever in the set it stands. */
+static void a_key_follows_its_address(void **state)
+{
+	(void)state;
+	enum { KEYS = 200 };
+	struct world world;
+	uint64_t owners[KEYS];
+	world_init(&world, BALANCE_AFFINITY, 4, NULL);
+	for (int round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 4; i++) {
+			endpoint_leave(&world.set->endpoints[i]);
+			endpoint_join(&world.set->endpoints[i], 1000 + (round ? 3 - i : i), false, world.now_us);
+		}
+		for (int i = 0; i < KEYS; i++) {
+			world.pick.affinity = (uint64_t)i * 7919 + 1;
+			uint64_t owner = world.set->endpoints[ask(&world, ENDPOINT_ANSWERED, MS)].key;
+			assert_true(round == 0 || owners[i] == owner);
+			owners[i] = owner;
+		}
+	}
+	world_fini(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -592,6 +651,8 @@ int main(void)
 		cmocka_unit_test(below_half_the_checks_are_not_believed),
 		cmocka_unit_test(a_drained_provider_takes_nothing),
 		cmocka_unit_test(no_history_is_a_trap),
+		cmocka_unit_test(who_is_absent_is_neither_chosen_nor_counted),
+		cmocka_unit_test(a_key_follows_its_address),
 	};
 	return cmocka_run_group_tests_name("endpoint", tests, NULL, NULL);
 }
