@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -68,6 +69,12 @@ struct caller {
 	struct wire_message message;
 };
 
+/* How long calls took, microseconds. */
+struct times {
+	uint32_t *us;
+	size_t count, capacity;
+};
+
 struct load {
 	struct settings options;
 	int epoll;
@@ -78,8 +85,9 @@ struct load {
 	uint64_t answered, wrong, failures[FAILURE_COUNT], statuses[STATUSES];
 	double *weights;   /* --zipf: summed up, of the numbers below `distinct` */
 	uint64_t random;   /* xorshift64* (Vigna 2016): the same draws in each run */
-	uint32_t *took_us; /* of each answered call */
-	size_t took_capacity;
+	struct times took;    /* each answered call */
+	struct times refused; /* of those, with a status of 400 or more */
+	uint64_t told_when;   /* of those, with Retry-After */
 	struct wire_buf scratch; /* the last rendered --body or --expect */
 };
 
@@ -171,15 +179,34 @@ static void fail_call(struct load *load, struct caller *caller, enum failure fai
 	end_call(load, caller, now_us);
 }
 
-static void note_time(struct load *load, uint64_t took_us)
+static void note_time(struct times *times, uint64_t took_us)
 {
-	if (load->answered == load->took_capacity) {
-		load->took_capacity = load->took_capacity ? load->took_capacity * 2 : 65536;
-		load->took_us = realloc(load->took_us, load->took_capacity * sizeof *load->took_us);
-		if (!load->took_us)
+	if (times->count == times->capacity) {
+		times->capacity = times->capacity ? times->capacity * 2 : 65536;
+		times->us = realloc(times->us, times->capacity * sizeof *times->us);
+		if (!times->us)
 			fail("out of memory", NULL);
 	}
-	load->took_us[load->answered++] = took_us > UINT32_MAX ? UINT32_MAX : (uint32_t)took_us;
+	times->us[times->count++] = took_us > UINT32_MAX ? UINT32_MAX : (uint32_t)took_us;
+}
+
+static bool has_header(const struct caller *caller, const char *name)
+{
+	size_t len = strlen(name), head = caller->message.head_len;
+	for (size_t i = 0; i + len < head; i++)
+		if (caller->in.at[i] == '\n' && strncasecmp(caller->in.at + i + 1, name, len) == 0)
+			return true;
+	return false;
+}
+
+static void note_answer(struct load *load, const struct caller *caller, uint64_t took_us)
+{
+	load->answered++;
+	note_time(&load->took, took_us);
+	if (caller->message.status < 400)
+		return;
+	note_time(&load->refused, took_us);
+	load->told_when += has_header(caller, "Retry-After:");
 }
 
 static void check_answer(struct load *load, const struct caller *caller)
@@ -205,7 +232,7 @@ static void take_answer(struct load *load, struct caller *caller, uint64_t now_u
 	}
 	load->statuses[message->status]++;
 	check_answer(load, caller);
-	note_time(load, now_us - caller->due_us);
+	note_answer(load, caller, now_us - caller->due_us);
 	bool last = message->close;
 	wire_drop(&caller->in, message->wire_len);
 	*message = (struct wire_message){ 0 };
@@ -411,12 +438,19 @@ static int by_size(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-static uint32_t quantile(const struct load *load, double share)
+/* They are sorted. */
+static uint32_t quantile(const struct times *times, double share)
 {
-	if (load->answered == 0)
+	if (times->count == 0)
 		return 0;
-	size_t at = (size_t)(share * (double)load->answered);
-	return load->took_us[at < load->answered ? at : load->answered - 1];
+	size_t at = (size_t)(share * (double)times->count);
+	return times->us[at < times->count ? at : times->count - 1];
+}
+
+static void sort_times(struct times *times)
+{
+	if (times->count > 0)
+		qsort(times->us, times->count, sizeof *times->us, by_size);
 }
 
 /* Returns whether all went well. */
@@ -424,8 +458,8 @@ static bool report(struct load *load)
 {
 	double seconds = (double)(load->end_us - load->start_us) / 1e6;
 	uint64_t failed = load->ended - load->answered, bad = 0;
-	if (load->answered > 0)
-		qsort(load->took_us, load->answered, sizeof *load->took_us, by_size);
+	sort_times(&load->took);
+	sort_times(&load->refused);
 	printf("{\"calls\":%llu,\"answered\":%llu,\"wrong\":%llu,\"errors\":{", (unsigned long long)load->ended,
 	       (unsigned long long)load->answered, (unsigned long long)load->wrong);
 	for (int i = 0; i < FAILURE_COUNT; i++)
@@ -439,11 +473,14 @@ static bool report(struct load *load)
 		comma = ",";
 		bad += i >= 400 ? load->statuses[i] : 0;
 	}
+	printf("},\"refused\":{\"count\":%zu,\"retry_after\":%llu,\"p50_us\":%u,\"p99_us\":%u", load->refused.count,
+	       (unsigned long long)load->told_when, quantile(&load->refused, 0.5), quantile(&load->refused, 0.99));
 	printf("},\"seconds\":%.6f,\"calls_per_second\":%.1f,\"p50_us\":%u,\"p90_us\":%u,\"p95_us\":%u,\"p99_us\":%u,"
 	       "\"max_us\":%u}"
 	       "\n",
-	       seconds, seconds > 0 ? (double)load->answered / seconds : 0.0, quantile(load, 0.5), quantile(load, 0.9),
-	       quantile(load, 0.95), quantile(load, 0.99), quantile(load, 1.0));
+	       seconds, seconds > 0 ? (double)load->answered / seconds : 0.0, quantile(&load->took, 0.5),
+	       quantile(&load->took, 0.9), quantile(&load->took, 0.95), quantile(&load->took, 0.99),
+	       quantile(&load->took, 1.0));
 	return failed == 0 && bad == 0 && load->wrong == 0;
 }
 
@@ -561,7 +598,8 @@ int main(int argc, char **argv)
 	wire_free(&load.scratch);
 	wire_free(&load.options.headers);
 	free(load.weights);
-	free(load.took_us);
+	free(load.took.us);
+	free(load.refused.us);
 	free(load.callers);
 	close(load.epoll);
 	return well ? 0 : 1;

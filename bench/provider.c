@@ -3,6 +3,7 @@
  * provider.c: a provider that costs almost nothing, for benches and whole-process tests: one thread, epoll.
  *   POST /rpc    JSON-RPC, one object or an array: each result is {"echo":<its params>}, spliced
  *   GET /stats   {"requests":..,"calls":..,"max_batch":..,"connections":..} (not counted itself)
+ *   POST /work?delay-ms=N&per-item-us=N&concurrent=N   from now on; what is left out is 0 (not counted either)
  *   else         REST: {"method":..,"path":..,"body":<the body, or null>}
  * Work is simulated: --delay-ms a request and --per-item-us a call, for at most --concurrent requests at a time.
  */
@@ -179,6 +180,27 @@ static void write_stats(const struct provider *provider, struct wire_buf *out)
 		    (unsigned long long)provider->max_batch, (unsigned long long)provider->connection_count);
 }
 
+/* The number behind "name=" in a query; 0: it is not there. */
+static uint64_t query_number(struct span path, const char *name)
+{
+	const char *at = memmem(path.at, (size_t)(path.end - path.at), name, strlen(name));
+	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+static bool is_change_of_work(struct span path)
+{
+	static const char prefix[] = "/work?";
+	size_t len = strlen(prefix);
+	return (size_t)(path.end - path.at) > len && memcmp(path.at, prefix, len) == 0;
+}
+
+static void change_work(struct provider *provider, struct span path)
+{
+	provider->delay_us = query_number(path, "delay-ms=") * 1000;
+	provider->per_item_us = query_number(path, "per-item-us=");
+	provider->concurrent = query_number(path, "concurrent=");
+}
+
 static void count_request(struct provider *provider, size_t calls)
 {
 	provider->requests++;
@@ -204,6 +226,8 @@ static size_t answer(struct provider *provider, struct connection *connection)
 	bool ok = method.end && path.end;
 	if (ok && span_is(path, "/stats"))
 		write_stats(provider, &out);
+	else if (ok && is_change_of_work(path))
+		change_work(provider, path);
 	else if (ok && span_is(path, "/rpc") && body.at < body.end && *body.at == '[')
 		ok = (calls = echo_array(&out, body)) > 0;
 	else if (ok && span_is(path, "/rpc"))

@@ -16,6 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import failures  # noqa: E402
 import instructions  # noqa: E402
 import loads  # noqa: E402
 import modes  # noqa: E402
@@ -185,6 +186,7 @@ def main():
     parser.add_argument("--modes", action="store_true", help="instead: latency and saved requests over load, by batch.mode")
     parser.add_argument("--instructions", action="store_true", help="instead: count instructions, compare with the budget")
     parser.add_argument("--scenarios", action="store_true", help="instead: herds, Zipf, idle connections, a long mixed load, start")
+    parser.add_argument("--failures", action="store_true", help="instead: providers that are overloaded, black-holed, frozen or fickle")
     parser.add_argument("--slopes", action="store_true", help="instead: how cost grows with callers, workers, batches, bytes, tools")
     parser.add_argument("--regret", action="store_true", help="instead: the batcher beside the best static setting, worlds x loads, in virtual time")
     parser.add_argument("--update", action="store_true",
@@ -200,8 +202,8 @@ def main():
         counted = instructions.measure(pathlib.Path(args.jitney).resolve(), progress)
         progress("")
         return instructions.report(counted, args.update)
-    if args.scenarios or args.slopes:
-        found = (scenarios if args.scenarios else slopes).run(args.jitney, args.quick, progress)
+    if args.scenarios or args.slopes or args.failures:
+        found = (scenarios if args.scenarios else slopes if args.slopes else failures).run(args.jitney, args.quick, progress)
         if args.json:
             pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
         return 0
