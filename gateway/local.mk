@@ -3,6 +3,7 @@
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
 	gateway/access/access.c gateway/access/access.h \
+	gateway/admin/calls_page.c \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
 	gateway/admin/config_page.c \
 	gateway/admin/export.c gateway/admin/export.h \
@@ -24,6 +25,7 @@ libgateway_a_SOURCES = \
 	gateway/call/dispatch_tier.c \
 	gateway/call/front.c gateway/call/front.h \
 	gateway/call/provider.c gateway/call/provider.h \
+	gateway/call/recent_calls.c gateway/call/recent_calls.h \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/worker.c gateway/call/worker.h \
 	gateway/cli/workload.c gateway/cli/workload.h \

@@ -38,6 +38,9 @@ void metrics_free(struct metrics *metrics);
  * at a time. */
 void metrics_name(struct metrics *metrics, enum metric_label label, size_t index, const char *name);
 
+/* Value `index` of the label: static, or as long-lived as the names; NULL: a place that has no name yet. Any thread. */
+const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
+
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
 

@@ -69,8 +69,6 @@ const char *metric_label_name(enum metric_label label);
 size_t metrics_label_count(const struct metrics_names *names, enum metric_label label);
 /* The value of kind= that goes with an index of LABEL_ATTEMPT: static storage. */
 const char *metrics_attempt_kind(size_t index);
-/* Value `index` of the label; NULL: a place that has no name yet. */
-const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
 /* Sum of one cell over all meters. Any thread. */
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell);
 

@@ -10,6 +10,7 @@ route_function page_admin_config;   /* config_page.c */
 route_function page_admin_tools;    /* tools_page.c */
 route_function page_admin_endpoint; /* endpoints_page.c */
 route_function page_admin_stats;    /* stats_page.c */
+route_function page_admin_calls, page_admin_calls_of; /* calls_page.c */
 
 struct catalogue;
 struct upstream_settings;

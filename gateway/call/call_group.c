@@ -213,7 +213,7 @@ static void abandon_group(struct call_group *group)
 		struct call_group_item *item = &group->items[i];
 		if (item->state != ITEM_AWAY)
 			continue;
-		front_cancel(item->call);
+		front_cancel(item->call, group->request);
 		item->call = NULL;
 	}
 	free_group(group);
@@ -278,7 +278,7 @@ static void finish_item(struct call_group *group, struct call_group_item *item)
 	if (!call)
 		return;
 	front_count(call);
-	front_log_call(call, group->request, outcome_status(call->answer->outcome), call->answer->body_len);
+	front_record_call(call, group->request, outcome_status(call->answer->outcome), call->answer->body_len);
 }
 
 static void call_home(struct call *call)

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "gateway/call/await_lists.h"
+#include "gateway/call/recent_calls.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
 
@@ -118,9 +119,11 @@ void front_count(const struct call *call)
 	meter_observe(meter, METRIC_ID_REQUEST_DURATION, call->tool->index, call->ended_us - call->started_us);
 }
 
-void front_cancel(struct call *call)
+void front_cancel(struct call *call, const struct request *request)
 {
-	meter_add(call->home->meter, METRIC_ID_REQUESTS, call->tool->index, OUTCOME_CANCELLED, 1);
+	struct worker *home = call->home;
+	meter_add(home->meter, METRIC_ID_REQUESTS, call->tool->index, OUTCOME_CANCELLED, 1);
+	recent_calls_add(home->recent, call, request, outcome_status(OUTCOME_CANCELLED), 0, loop_now(home->loop));
 	call_cancel(call);
 }
 
@@ -136,7 +139,7 @@ void front_log_client(struct log_line *line, const struct request *request)
 		log_cstr(line, "mcp_client", request->client_name);
 }
 
-void front_log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
+static void log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
 	if (!catalogue_made_for(call->catalogue)->access_log)
 		return;
@@ -166,9 +169,15 @@ void front_log_call(const struct call *call, const struct request *request, unsi
 	log_end(&line);
 }
 
+void front_record_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
+{
+	recent_calls_add(call->home->recent, call, request, status, bytes, call->ended_us);
+	log_call(call, request, status, bytes);
+}
+
 void front_finished(struct request *request, unsigned status, uint64_t bytes)
 {
 	struct call *call = request->logged;
-	front_log_call(call, request, status, bytes);
+	front_record_call(call, request, status, bytes);
 	call_free(call);
 }

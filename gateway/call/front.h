@@ -47,10 +47,10 @@ struct answer *front_unknown_tool(struct worker *worker, struct slice name);
 
 /* Count a finished call in the metrics, under its own outcome. */
 void front_count(const struct call *call);
-/* Count a call whose caller has left, and cancel it. */
-void front_cancel(struct call *call);
-/* One line in the access log about a finished call. */
-void front_log_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes);
+/* Count and record a call whose caller has left, and cancel it. */
+void front_cancel(struct call *call, const struct request *request);
+/* A finished call, as its caller sees it: a line in the access log, and one of the worker's recent calls. */
+void front_record_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes);
 /* Who asked, into a line of the access log: tenant, address, what an MCP client calls itself. */
 void front_log_client(struct log_line *line, const struct request *request);
 /* The end of the reply to a request that is one call (request->logged): its line in the access log, and the call is

@@ -29,6 +29,7 @@
 struct export;
 struct history;
 struct listeners;
+struct recent_calls;
 struct registry;
 struct reload;
 struct worker;
@@ -87,6 +88,7 @@ struct worker {
 	/* all below: the owner thread's */
 	struct loop *loop;
 	struct meter *meter;
+	struct recent_calls *recent; /* its calls that ended; safe inside: pages of worker 0 copy it */
 	struct key_maker *keys;
 	struct json_scratch scratch;
 	struct transport *transport;

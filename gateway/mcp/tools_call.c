@@ -81,7 +81,7 @@ static void answer_call(struct mcp_exchange *exchange)
 static void client_left(struct request *request)
 {
 	struct mcp_exchange *exchange = request->waits_for;
-	front_cancel(exchange->call);
+	front_cancel(exchange->call, request);
 	exchange->call = NULL;
 	free_exchange(exchange);
 }

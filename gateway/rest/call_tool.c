@@ -23,7 +23,7 @@ static void call_done(struct call *call)
 
 static void client_left(struct request *request)
 {
-	front_cancel(request->waits_for);
+	front_cancel(request->waits_for, request);
 }
 
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)

@@ -60,6 +60,8 @@ static const struct route admin_routes[] = {
 	{ PATH("/readyz"), NULL, { { HTTP_GET, page_readyz } } },
 	{ PATH("/admin/config"), NULL, { { HTTP_GET, page_admin_config } } },
 	{ PATH("/admin/tools"), NULL, { { HTTP_GET, page_admin_tools } } },
+	{ PATH("/admin/calls"), NULL, { { HTTP_GET, page_admin_calls } } },
+	{ PATH("/admin/calls/{*}"), NULL, { { HTTP_GET, page_admin_calls_of } } },
 	{ PATH("/admin/stats"), NULL, { { HTTP_GET, page_admin_stats } } },
 	{ PATH("/admin/upstreams"), NULL, { { HTTP_GET, page_admin_upstreams } } },
 	{ PATH("/admin/cache"), NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },

@@ -15,6 +15,7 @@
 #include "gateway/call/await_lists.h"
 #include "gateway/call/await_turn.h"
 #include "gateway/http/listeners.h"
+#include "gateway/call/recent_calls.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/routes.h"
@@ -89,8 +90,9 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker_init_catalogue(worker, registry_catalogue(gateway->registry));
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
+	worker->recent = recent_calls_new();
 	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
-	if (!worker->loop || !worker->meter || !worker->keys)
+	if (!worker->loop || !worker->meter || !worker->recent || !worker->keys)
 		goto fail;
 	mailbox_init(&worker->mailbox, worker->loop);
 	/* every call in flight may be here at once, each with a deadline */
@@ -400,6 +402,7 @@ void worker_free(struct worker *worker)
 		free(call);
 	}
 	catalogue_drop(worker->catalogue, worker->index);
+	recent_calls_free(worker->recent);
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);
 	loop_free(worker->loop);

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GET /admin/calls: the last calls, and where the time of each went."""
+import pytest
+
+from harness import provider as behave
+from harness.poll import until
+from harness.wire import request_bytes
+
+
+def calls(gateway, query="", one=""):
+    reply = gateway.get(f"/admin/calls{one}{query}", "admin")
+    assert reply.status == 200, reply
+    return reply.json()["calls"]
+
+
+def test_a_call_is_there_with_its_time_line(gateway, provider):
+    gateway.call("echo", {"n": 1}, x_request_id="look-at-me")
+    call, = calls(gateway, one="/look-at-me")
+    assert call["tool"] == "echo" and call["outcome"] == "ok" and call["status"] == 200 and call["cache"] == "bypass"
+    assert call["batch_size"] == 1 and call["batch_id"] >= 1 and call["attempts"] == 1 and call["bytes"] > 0
+    assert sum(part["us"] for part in call["timeline"]) == call["total_us"]
+    spent = {part["what"]: part["us"] for part in call["timeline"]}
+    assert spent["upstream"] > 0 and set(spent) <= {"look_up", "queue", "upstream", "gateway"}
+
+
+def test_newest_first_and_by_what_is_asked(gateway, provider):
+    for n in range(3):
+        gateway.call("cached", {"n": 1}, x_request_id=f"id-{n}")
+    provider.next(behave.status(500))
+    gateway.call("write", x_request_id="failed")
+    ids = [call["request_id"] for call in calls(gateway)]
+    assert ids[:4] == ["failed", "id-2", "id-1", "id-0"]
+    assert [call["cache"] for call in calls(gateway, "?tool=cached")][:3] == ["hit", "hit", "miss"]
+    assert [call["request_id"] for call in calls(gateway, "?outcome=upstream_error")] == ["failed"]
+    assert calls(gateway, "?outcome=upstream_error")[0]["detail"]
+    assert len(calls(gateway, "?limit=2")) == 2
+    assert calls(gateway, "?tool=nobody") == [] and calls(gateway, one="/nobody") == []
+
+
+def test_members_of_a_batch_find_each_other(gateway, provider):
+    reply = gateway.batch([{"id": str(n), "tool": "echo", "arguments": {"n": n}} for n in range(5)], x_request_id="together")
+    assert reply.status == 200
+    own = calls(gateway, one="/together")
+    assert len(own) == 5
+    mates = [call for call in own if call["batch_size"] > 1]
+    assert mates and all(len(calls(gateway, f"?batch_id={call['batch_id']}")) == call["batch_size"] for call in mates)
+
+
+def test_failures_outlive_many_others(gateway, provider):
+    provider.next(behave.status(500))
+    gateway.call("write", x_request_id="failed")
+    for _ in range(12):
+        gateway.batch([{"id": str(n), "tool": "cached", "arguments": {"n": 1}} for n in range(100)])
+    assert [call["request_id"] for call in calls(gateway, "?outcome=upstream_error")] == ["failed"]
+    assert 256 <= len(calls(gateway, "?limit=10000")) <= 2 * 256 + 2
+
+
+def test_who_left_is_there_too(gateway, provider):
+    provider.behaviour = behave.hang
+    with gateway.connect() as client:
+        client.send(request_bytes("POST", "/v1/tools/echo", b"{}", {"X-Request-Id": "gone"}))
+        provider.until_deliveries(1)
+    call, = until(lambda: calls(gateway, "?outcome=cancelled"), "the call of the client that left")
+    assert call["request_id"] == "gone" and call["status"] == 499
+
+
+@pytest.mark.parametrize("query", ["?tol=echo", "?outcome=fine", "?limit=0", "?limit=many", "?limit=10001", "?batch_id=-1", "?tool="])
+def test_what_cannot_be_meant_is_refused(gateway, query):
+    reply = gateway.get(f"/admin/calls{query}", "admin")
+    assert reply.status == 400 and reply.code == "invalid_request", reply
+
+
+def test_a_tenant_is_shown_and_never_more_than_fits(start):
+    gateway = start({"trusted_proxies": ["127.0.0.1/32"], "identity": {"tenant_header": "X-Tenant"}})
+    gateway.call("echo", {"n": 1}, x_tenant="acme", x_request_id="short")
+    gateway.call("echo", {"n": 1}, x_tenant=("ü" * 40).encode().decode("latin-1"), x_request_id="long")
+    assert calls(gateway, one="/short")[0]["tenant"] == "acme"
+    assert calls(gateway, one="/long")[0]["tenant"] == "ü" * 23
