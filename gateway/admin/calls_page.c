@@ -103,7 +103,7 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 	buf_printf(out, ",\"outcome\":\"%s\",\"status\":%u,\"started_at\":%llu.%03llu,\"total_us\":%llu,\"cache\":\"%s\"",
 		   outcome_word(call->outcome), call->status, (unsigned long long)(at_us / CLOCK_US_PER_S),
 		   (unsigned long long)(at_us % CLOCK_US_PER_S / CLOCK_US_PER_MS),
-		   (unsigned long long)(call->ended_us - call->started_us), source_word(call->source));
+		   (unsigned long long)(call->ended_us - call->started_us), call->cache);
 	buf_printf(out, ",\"bytes\":%llu", (unsigned long long)call->bytes);
 	if (call->facts.id)
 		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"attempts\":%u", (unsigned long long)call->facts.id,

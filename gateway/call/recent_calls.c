@@ -28,8 +28,7 @@ void recent_calls_free(struct recent_calls *recent)
 	free(recent);
 }
 
-/* Whole characters only, so that what is shown stays valid UTF-8. */
-static void copy_cut(char *to, size_t room, struct slice text)
+void recent_calls_put(char *to, size_t room, struct slice text)
 {
 	size_t len = text.len < room ? text.len : room - 1;
 	while (len < text.len && len && ((unsigned char)text.at[len] & 0xc0) == 0x80)
@@ -39,26 +38,6 @@ static void copy_cut(char *to, size_t room, struct slice text)
 	to[len] = '\0';
 }
 
-static void fill_call(struct recent_call *to, const struct call *call, const struct request *request, unsigned status,
-		      uint64_t bytes, uint64_t now_us)
-{
-	to->started_us = call->started_us;
-	to->ended_us = call->answer ? call->ended_us : now_us;
-	to->look_us = call->look_us;
-	to->bytes = bytes;
-	to->facts = call->facts;
-	to->tool = call->tool->index;
-	to->status = status;
-	to->outcome = call->answer ? call->answer->outcome : OUTCOME_CANCELLED;
-	to->source = call->source;
-	memcpy(to->request_id, request->id, sizeof to->request_id);
-	to->tenant[0] = to->detail[0] = '\0';
-	if (request->from_trusted_proxy)
-		copy_cut(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
-	if (call->answer && call->answer->detail[0])
-		copy_cut(to->detail, sizeof to->detail, slice_of(call->answer->detail));
-}
-
 /* What one would look for an hour later. A tool's own error is the tool's answer, and may be every other call. */
 static bool is_notable(const struct recent_call *call)
 {
@@ -66,15 +45,18 @@ static bool is_notable(const struct recent_call *call)
 	       call->ended_us - call->started_us >= RECENT_SLOW_US;
 }
 
-void recent_calls_add(struct recent_calls *recent, const struct call *call, const struct request *request,
-		      unsigned status, uint64_t bytes, uint64_t now_us)
+struct recent_call *recent_calls_begin(struct recent_calls *recent)
 {
 	pthread_mutex_lock(&recent->mutex);
-	struct recent_call *to = &recent->all[recent->added % RECENT_CALLS];
-	fill_call(to, call, request, status, bytes, now_us);
-	to->number = recent->added++;
-	if (is_notable(to))
-		recent->notable[recent->kept++ % NOTABLE_CALLS] = *to;
+	return &recent->all[recent->added % RECENT_CALLS];
+}
+
+void recent_calls_end(struct recent_calls *recent)
+{
+	struct recent_call *call = &recent->all[recent->added % RECENT_CALLS];
+	call->number = recent->added++;
+	if (is_notable(call))
+		recent->notable[recent->kept++ % NOTABLE_CALLS] = *call;
 	pthread_mutex_unlock(&recent->mutex);
 }
 

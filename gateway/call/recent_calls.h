@@ -7,7 +7,10 @@
 #ifndef JITNEY_GATEWAY_CALL_RECENT_CALLS_H
 #define JITNEY_GATEWAY_CALL_RECENT_CALLS_H
 
-#include "gateway/call/call.h"
+#include "base/compiler.h"
+#include "base/outcome.h"
+#include "base/slice.h"
+#include "batcher/item.h"
 #include "gateway/http/http.h"
 
 enum {
@@ -27,7 +30,7 @@ struct recent_call {
 	unsigned tool;                 /* its metrics label */
 	unsigned status;
 	enum outcome outcome;
-	enum call_source source;
+	const char *cache; /* how the answer came about: static */
 	char request_id[REQUEST_ID_BYTES];
 	char tenant[RECENT_TENANT_BYTES];  /* "": not named by a trusted proxy; cut if longer */
 	char detail[RECENT_DETAIL_BYTES];  /* "": none; cut if longer */
@@ -38,10 +41,12 @@ struct recent_calls;
 /* NULL when out of memory. */
 struct recent_calls *recent_calls_new(void) MUST_CHECK;
 void recent_calls_free(struct recent_calls *recent);
-/* A call that ended, as its caller saw it: with its answer, or, of a caller who has left, without (OUTCOME_CANCELLED). The
+/* A place for a call that ended, with what a call before has left in it: to be filled whole, at once, and then kept. The
  * worker's thread. */
-void recent_calls_add(struct recent_calls *recent, const struct call *call, const struct request *request,
-		      unsigned status, uint64_t bytes, uint64_t now_us);
+struct recent_call *recent_calls_begin(struct recent_calls *recent);
+void recent_calls_end(struct recent_calls *recent);
+/* Text into one of a call's places, cut to what fits, whole characters only. */
+void recent_calls_put(char *to, size_t room, struct slice text);
 /* Copy what there is, in no order, without saying any call twice; `to` has room for RECENT_CALLS + NOTABLE_CALLS. Returns how
  * many. Any thread. */
 size_t recent_calls_copy(struct recent_calls *recent, struct recent_call *to);
