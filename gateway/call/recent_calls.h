@@ -10,7 +10,7 @@
 #include "base/compiler.h"
 #include "base/outcome.h"
 #include "base/slice.h"
-#include "batcher/item.h"
+#include "batcher/batcher.h"
 #include "gateway/http/http.h"
 
 enum {
