@@ -121,7 +121,7 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 }
 
 /* Of all workers, what is wanted, newest first. False: out of memory. */
-static bool gather(const struct worker *worker, const struct wanted *wanted, struct recent_call **calls, size_t *count)
+static bool gather_calls(const struct worker *worker, const struct wanted *wanted, struct recent_call **calls, size_t *count)
 {
 	const struct gateway *gateway = worker->gateway;
 	size_t room = (size_t)gateway->config->workers * (RECENT_CALLS + NOTABLE_CALLS), got = 0;
@@ -142,7 +142,7 @@ static void reply_with_calls(struct worker *worker, struct request *request, con
 	struct recent_call *calls;
 	size_t count;
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	text.failed = !gather(worker, wanted, &calls, &count);
+	text.failed = !gather_calls(worker, wanted, &calls, &count);
 	buf_put_text(&text, "{\"calls\":[");
 	for (size_t i = 0; i < count && i < wanted->limit; i++) {
 		buf_put_text(&text, i ? "," : "");
