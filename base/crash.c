@@ -76,8 +76,8 @@ static void report_end(int number, const siginfo_t *info)
 	char address[24];
 	log_begin_always(&line, &EVENT_DIED);
 	log_u64(&line, "signal", (uint64_t)number);
-	log_cstr(&line, "name", strsignal(number));
-	if (info->si_code > 0) { /* a fault of our own, not sent by somebody */
+	log_cstr(&line, "name", sigdescr_np(number)); /* strsignal allocates */
+	if (info->si_code > 0) {                      /* a fault of our own, not sent by somebody */
 		snprintf(address, sizeof address, "0x%zx", (size_t)(uintptr_t)info->si_addr);
 		log_cstr(&line, "address", address);
 	} else {
