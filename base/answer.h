@@ -27,8 +27,8 @@ struct answer {
 	enum outcome outcome;     /* OK: body is the tool's result */
 	uint16_t upstream_status; /* the provider's HTTP status; 0: none was received */
 	uint32_t retry_after_s;   /* asked for by the provider or by us; 0: none */
-	bool lasting;             /* a failure that sending it again at once will not mend: see batcher/retry.c */
-	bool json;                /* body is one JSON text that our scanner has accepted */
+	bool lasting; /* a failure that sending it again will not mend: batcher/retry.c, gateway/call/reply.c */
+	bool json;    /* body is one JSON text that our scanner has accepted */
 	bool reuse_said, reuse_no_stale; /* the provider's headers spoke of reuse (reuse_s counts); forbid staleness */
 	uint32_t reuse_s;                /* for how long they allow it; 0: not at all */
 	uint32_t age_s;                  /* how old it was when it came, by the provider's Age; 0: it was just made */

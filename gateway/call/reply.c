@@ -35,8 +35,8 @@ bool reply_may_retry(const struct answer *answer, const struct call *call)
 		return false;
 	if (answer->outcome != OUTCOME_UPSTREAM_ERROR && answer->outcome != OUTCOME_UPSTREAM_TIMEOUT)
 		return true; /* it was not carried out */
-	if (answer->upstream_status == 401 || answer->upstream_status == 403)
-		return false; /* the gateway's credentials will not be better next time */
+	if (answer->lasting || answer->upstream_status == 401 || answer->upstream_status == 403)
+		return false; /* the gateway's credentials, or the answer's length, will not be better next time */
 	return !call || tool_is_repeatable(call->tool);
 }
 

@@ -111,6 +111,12 @@ class Bench:
             time.sleep(0.05)
         raise SystemExit(f"the tools did not come:\n{self.log.read_text()}")
 
+    def refused(self):
+        """What the gateway refused or cut off, by reason: for whoever wonders about a client that failed."""
+        with urllib.request.urlopen(self.url.replace("/mcp", "/metrics"), timeout=10) as reply:
+            counted = re.findall(r'^jitney_rejected_total{reason="(\w+)"} (\d+)$', reply.read().decode(), re.M)
+        return ", ".join(f"{reason} {count}" for reason, count in counted if count != "0")
+
     def finish(self):
         ended = self.gateway.poll()
         for process in (self.gateway, self.provider):
@@ -191,6 +197,7 @@ def check(checks, jitney, behind):
                 checks.inspector(bench.url, era)
             for suite, version, name in scenarios(behind):
                 checks.scenario(bench.url, suite, version, name)
+            print(f"     the gateway refused: {bench.refused() or 'nothing'}", flush=True)
         finally:
             bench.finish()
 

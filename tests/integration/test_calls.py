@@ -330,9 +330,11 @@ def test_the_in_flight_limit_is_overloaded(start, provider, later):
 
 def test_an_answer_beyond_its_cap_is_refused(start, provider):
     gateway = start({"upstreams": {"array": {"answer": "64KiB"}}})
-    provider.next(behave.answering("x" * 100_000))
+    provider.behaviour = behave.answering("x" * 100_000)
     reply = gateway.call("echo")
     assert reply.status == 502 and reply.code == "upstream_error", reply
+    assert reply.json()["retryable"] is False and len(provider.deliveries) == 1, "it would be as long the next time"
+    provider.behaviour = behave.echo
     assert gateway.call("echo").status == 200
 
 

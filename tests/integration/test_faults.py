@@ -196,6 +196,7 @@ def test_an_answer_in_a_coding_nobody_asked_for_is_not_passed_on(gateway, provid
     provider.next(behave.status(200, gzip.compress(b'{"a":1}'), Content_Encoding="gzip"))
     reply = gateway.call(tool, {"id": "1", "q": "x"})
     assert reply.status == 502 and reply.code == code and "Content-Encoding gzip" in reply.json()["detail"], reply
+    assert reply.json()["retryable"] is False
     provider.next(behave.status(200, b'{"a":1}', Content_Encoding="identity"))
     assert gateway.call("item", {"id": "2", "q": "x"}).json() == {"a": 1}
 

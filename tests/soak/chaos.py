@@ -2,6 +2,7 @@
 """What aims at the gateway's weak places beside the agents of soak.py, each for as long as a round lasts: lists of tools that
 change, sessions that are lost, descriptors that are taken away, readers that do not read, batches and arrays without measure."""
 import asyncio
+import functools
 import json
 import random
 import resource
@@ -13,6 +14,7 @@ SLOW_READERS = 6
 GIANT_CALLS = 2000
 ARRAY_CALLS = 60
 BIGS = 12               # large answers of a slow reader's one reply
+PATIENCE_SECONDS = 60   # a giant's calls begin as it is read, a few at a time, and many of them time out
 STARVED_SECONDS = 1.0   # so long after the descriptors are back a connection may still turn out to have been turned away
 
 
@@ -104,7 +106,7 @@ async def be_client(soak, dice, ask, limit, rest_seconds):
     client = Client(soak.gateway.address(), limit)
     headers = {"X-Tenant": "tenant0", "Authorization": "Bearer 0"}
     while soak.goes_on():
-        await soak.ask_once(client, dice, ("tenant0", "Bearer 0"), headers, lambda *words: ask(soak, *words))
+        await soak.ask_once(client, dice, ("tenant0", "Bearer 0"), headers, functools.partial(ask, soak), PATIENCE_SECONDS)
         await soak.sleep(dice.expovariate(1 / rest_seconds))
     client.close()
 

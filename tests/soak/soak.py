@@ -283,10 +283,10 @@ class Soak:
         """But not beyond the round's end."""
         await asyncio.sleep(min(seconds, max(self.end - time.monotonic(), 0)))
 
-    async def ask_once(self, client, dice, who, headers, ask):
-        """What an agent does, and how it may end."""
+    async def ask_once(self, client, dice, who, headers, ask, seconds=ANSWER_SECONDS):
+        """What an agent does, and how it may end: within so many seconds."""
         try:
-            await asyncio.wait_for(ask(client, dice, who, headers), ANSWER_SECONDS)
+            await asyncio.wait_for(ask(client, dice, who, headers), seconds)
         except Gone:
             client.close(dice.random() < 0.5)
         except (asyncio.IncompleteReadError, ConnectionError) as ended:
@@ -294,7 +294,7 @@ class Soak:
                 raise Wrong(f"the gateway closed a connection that had been asked: {ended!r}") from ended
             client.close()
         except asyncio.TimeoutError:
-            raise Wrong(f"no answer within {ANSWER_SECONDS} s") from None
+            raise Wrong(f"no answer within {seconds} s ({getattr(ask, "func", ask).__name__})") from None
 
     async def agent(self, number):
         dice = random.Random(f"{self.seed}/{self.round}/{number}")

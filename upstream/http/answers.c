@@ -106,6 +106,13 @@ void answers_doubt(void *context, size_t index, struct answer *answer)
 	request->events->doubted(request->context, index, answer);
 }
 
+/* The head of an answer has come. */
+static bool has_begun(const struct http_request *request)
+{
+	return http_exchange_status(&request->first.exchange) > 0 ||
+	       (request->hedge && http_exchange_status(&request->hedge->exchange) > 0);
+}
+
 static enum outcome failure_outcome(const struct http_request *request, enum exchange_end end, bool repeatable)
 {
 	bool sent = request->sent;
@@ -132,19 +139,31 @@ static enum outcome failure_outcome(const struct http_request *request, enum exc
 	return repeatable ? OUTCOME_UPSTREAM_ERROR : OUTCOME_OUTCOME_UNKNOWN;
 }
 
-static struct answer *failure_answer(const struct http_request *request, enum outcome outcome, const char *reason)
+/* Whether the same call, alone, would fail the same way. */
+static bool is_lasting(const struct http_request *request, enum exchange_end end)
+{
+	const struct http_exchange *exchange = &request->first.exchange;
+	if (end == EXCHANGE_TOO_LARGE ||
+	    (end == EXCHANGE_BROKE && has_begun(request) && http_exchange_is_coded(exchange)))
+		return request->count == 1;
+	return request->shut_out > 0 && request->shut_out == request->attempts;
+}
+
+static struct answer *failure_answer(const struct http_request *request, enum exchange_end end, enum outcome outcome,
+				     const char *reason)
 {
 	struct answer *answer = answer_error(outcome, "%s: %s", request->upstream->base.settings->name, reason);
-	if (answer->outcome ==
-	    OUTCOME_UPSTREAM_UNAVAILABLE) /* else it may be the one for want of memory, which is shared */
-		answer->lasting = request->shut_out > 0 && request->shut_out == request->attempts;
+	if (answer->outcome == OUTCOME_UPSTREAM_UNAVAILABLE ||
+	    answer->outcome == OUTCOME_UPSTREAM_ERROR) /* else it may be the one for want of memory, which is shared */
+		answer->lasting = is_lasting(request, end);
 	return answer;
 }
 
 /* One answer for all calls of one kind that have none yet. whole: those that are repeatable may be sent again. */
-static void fail_items(struct http_request *request, bool repeatable, enum outcome outcome, bool whole,
+static void fail_items(struct http_request *request, bool repeatable, enum exchange_end end, bool whole,
 		       const char *reason)
 {
+	enum outcome outcome = failure_outcome(request, end, repeatable);
 	struct answer *answer = NULL;
 	for (size_t i = 0; i < request->count && !request->aborted; i++) {
 		if (request->items[i].answered || request->items[i].repeatable != repeatable)
@@ -152,20 +171,13 @@ static void fail_items(struct http_request *request, bool repeatable, enum outco
 		if (!answer && outcome == OUTCOME_OUTCOME_UNKNOWN)
 			answer = unknown_answer(request->upstream, NULL, reason);
 		else if (!answer)
-			answer = failure_answer(request, outcome, reason);
+			answer = failure_answer(request, end, outcome, reason);
 		if (whole)
 			deliver_refused(request, i, answer_ref(answer));
 		else
 			deliver_answer(request, i, answer_ref(answer));
 	}
 	answer_unref(answer);
-}
-
-/* The head of an answer has come. */
-static bool has_begun(const struct http_request *request)
-{
-	return http_exchange_status(&request->first.exchange) > 0 ||
-	       (request->hedge && http_exchange_status(&request->hedge->exchange) > 0);
 }
 
 void answers_fail(struct http_request *request, enum exchange_end end, const char *reason)
@@ -176,8 +188,8 @@ void answers_fail(struct http_request *request, enum exchange_end end, const cha
 		     end != EXCHANGE_NOT_SENT && end != EXCHANGE_SHUT_OUT;
 	if (request->count == 1 && has_begun(request))
 		whole = false; /* that one call has an answer, which is as bad the next time */
-	fail_items(request, true, failure_outcome(request, end, true), whole, reason);
-	fail_items(request, false, failure_outcome(request, end, false), false, reason);
+	fail_items(request, true, end, whole, reason);
+	fail_items(request, false, end, false, reason);
 	http_request_complete(request, failure_outcome(request, end, request->repeatable));
 }
 

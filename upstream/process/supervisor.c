@@ -73,10 +73,15 @@ static void report_to_gateway(int control, const struct child_report *note)
 	(void)sent;
 }
 
-static _Noreturn void give_up(int control, enum child_stage stage)
+static void report_failure(int control, enum child_stage stage)
 {
 	struct child_report note = { .kind = CHILD_FAILED, .stage = stage, .error = errno };
 	report_to_gateway(control, &note);
+}
+
+static _Noreturn void give_up(int control, enum child_stage stage)
+{
+	report_failure(control, stage);
 	_exit(EXIT_NOT_EXECUTED);
 }
 
@@ -332,6 +337,7 @@ static int take_request(int requests, int fds[FD_COUNT])
 
 static void start_supervisor(int requests, const int fds[FD_COUNT])
 {
+	errno = EAGAIN;
 	pid_t pid = supervisor_count < SUPERVISORS_MAX ? fork() : -1;
 	if (pid == 0) {
 		close(requests);
@@ -339,6 +345,8 @@ static void start_supervisor(int requests, const int fds[FD_COUNT])
 	}
 	if (pid > 0)
 		supervisors[supervisor_count++] = pid;
+	else
+		report_failure(fds[FD_CONTROL], STAGE_FORK);
 	for (int i = 0; i < FD_COUNT; i++)
 		close(fds[i]); /* without a supervisor the gateway reads the end of the control socket */
 }
@@ -357,6 +365,16 @@ static void hide_memory(void)
 	environ = nothing;
 }
 
+/* A listener or a control socket that stayed open here would outlive the gateway: where the system call is forbidden (an old
+ * seccomp filter) they are closed one by one. */
+static void close_from(int first)
+{
+	if (close_range((unsigned)first, ~0u, 0) == 0)
+		return;
+	for (int fd = first, end = (int)sysconf(_SC_OPEN_MAX); fd < end; fd++)
+		close(fd);
+}
+
 /* Nothing of the gateway's but the socket: not its terminal, its session, its descriptors. */
 static void leave_home(int requests)
 {
@@ -367,7 +385,7 @@ static void leave_home(int requests)
 	watch_children();
 	dup2(requests, REQUESTS_FD);
 	fcntl(REQUESTS_FD, F_SETFD, FD_CLOEXEC);
-	close_range(REQUESTS_FD + 1, ~0u, 0);
+	close_from(REQUESTS_FD + 1);
 	int nowhere = open("/dev/null", O_RDWR);
 	for (int i = 0; i < 3 && nowhere >= 0; i++)
 		dup2(nowhere, i);
