@@ -220,6 +220,7 @@ tests_unit_gateway_call_test_whose_whole_SOURCES = tests/unit/gateway/call/test_
 	tests/support/gateway_world.c tests/support/gateway_world.h tests/support/fake_wire.c tests/support/fake_wire.h \
 	tests/support/outside.c tests/support/outside_fleet.c tests/support/outside.h tests/support/outside_private.h \
 	tests/support/whose_mcp.c tests/support/whose_mcp.h tests/support/whose_provider.c tests/support/whose_provider.h \
+	tests/support/whose_config.c tests/support/whose_config.h \
 	tests/support/whose_speech.c tests/support/whose_speech.h tests/support/whose_truth.c tests/support/whose_truth.h
 
 tests_unit_gateway_cli_test_regret_SOURCES = tests/unit/gateway/cli/test_regret.c \

@@ -5,30 +5,50 @@
 #include "upstream/provider.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 256 };
+enum { MOST = 256, EVENT_ID_BYTES = 32 };
 
 struct line {
 	struct connections *pool;
+	uint64_t number; /* no other has it */
 	struct buf left; /* sent by the provider, read by nobody */
-	bool busy, distrusted;
+	bool busy, ending, distrusted;
 	LIST_ENTRY(line) next;
 };
 LIST_HEAD(lines, line);
 
 struct riding {
 	struct http_exchange *exchange;
-	struct line *line;
+	struct line *line; /* ended: it may be gone, see number */
+	uint64_t number;   /* of the line */
 	unsigned status;
 	const char *type, *session;
+	struct wire_reuse reuse;
+	char last_event_id[EVENT_ID_BYTES];
 	uint64_t due_us;
 	struct wire_note note;
 };
 
+/* A header that was put before the request sets out. */
+struct put_header {
+	const struct http_exchange *exchange; /* NULL: the place is free */
+	char last_event_id[EVENT_ID_BYTES];
+};
+static struct put_header put_headers[MOST];
+
 static struct riding begun[MOST];
 static size_t count, sent;
+static uint64_t lines_made;
+
+/* What is asked about an exchange that has ended, until it is stopped or begun again, is answered from here. */
+struct ended {
+	struct riding as; /* exchange NULL: the place is free */
+	enum exchange_end how;
+};
+static struct ended endeds[MOST];
 static void (*on_begin)(struct http_exchange *exchange), (*on_ending)(struct http_exchange *exchange);
 
 struct transport {
@@ -84,6 +104,28 @@ static struct riding *riding_of(const struct http_exchange *exchange)
 	return &begun[n];
 }
 
+static struct ended *find_ended(const struct http_exchange *exchange)
+{
+	for (size_t i = 0; i < MOST; i++)
+		if (endeds[i].as.exchange == exchange)
+			return &endeds[i];
+	return NULL;
+}
+
+static void drop_ended(const struct http_exchange *exchange)
+{
+	struct ended *ended = find_ended(exchange);
+	if (ended)
+		ended->as.exchange = NULL;
+}
+
+/* Under way or ended; NULL: neither. */
+static const struct riding *find_riding(const struct http_exchange *exchange)
+{
+	const struct ended *ended = find_ended(exchange);
+	return place(exchange) < count ? riding_of(exchange) : ended ? &ended->as : NULL;
+}
+
 struct wire_note *wire_note(struct http_exchange *exchange)
 {
 	return &riding_of(exchange)->note;
@@ -116,6 +158,16 @@ void wire_session(struct http_exchange *exchange, const char *id)
 	riding_of(exchange)->session = id;
 }
 
+void wire_reuse(struct http_exchange *exchange, struct wire_reuse reuse)
+{
+	riding_of(exchange)->reuse = reuse;
+}
+
+const char *wire_last_event_id(struct http_exchange *exchange)
+{
+	return riding_of(exchange)->last_event_id;
+}
+
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes)
 {
 	riding_of(exchange)->status = status;
@@ -145,7 +197,7 @@ static struct line *open_line(struct connections *pool, bool fresh)
 	}
 	line = calloc(1, sizeof *line);
 	assert(line);
-	*line = (struct line){ .pool = pool, .left = BUF_INIT(SIZE_MAX / 4), .busy = true };
+	*line = (struct line){ .pool = pool, .number = ++lines_made, .left = BUF_INIT(SIZE_MAX / 4), .busy = true };
 	LIST_INSERT_HEAD(&pool->lines, line, next);
 	return line;
 }
@@ -160,24 +212,21 @@ static struct line *take_out(size_t n)
 	return line;
 }
 
-/* What is asked about an exchange that has just ended is answered from here. */
-static const struct http_exchange *ended;
-static struct riding ended_as;
-static enum exchange_end ended_how;
-
 void wire_end(struct http_exchange *exchange, enum exchange_end end)
 {
 	size_t n = place(exchange);
 	assert(n < count);
 	if (on_ending)
 		on_ending(exchange);
-	ended = exchange;
-	ended_as = begun[n];
-	ended_how = end;
+	struct ended *ended = find_ended(NULL);
+	assert(ended);
+	*ended = (struct ended){ begun[n], end };
 	struct line *line = take_out(n);
+	uint64_t number = line->number;
+	line->ending = true;
 	exchange->ended(exchange, end);
-	ended = NULL;
-	line->busy = false;
+	assert(line->number == number);
+	line->busy = line->ending = false;
 	if (end != EXCHANGE_COMPLETE || line->distrusted)
 		close_line(line);
 }
@@ -195,13 +244,31 @@ void http_url_free(struct http_url *url)
 	free(url);
 }
 
+static struct put_header *find_put(const struct http_exchange *exchange)
+{
+	for (size_t i = 0; i < MOST; i++)
+		if (put_headers[i].exchange == exchange)
+			return &put_headers[i];
+	return NULL;
+}
+
+static void drop_put(const struct http_exchange *exchange)
+{
+	struct put_header *put = find_put(exchange);
+	if (put)
+		put->exchange = NULL;
+}
+
 bool http_exchange_put_header(struct http_exchange *exchange, struct slice name, const struct slice *value,
 			      bool *no_memory)
 {
-	(void)exchange;
-	(void)name;
-	(void)value;
 	*no_memory = false;
+	if (!value || !slice_equal(name, SLICE("Last-Event-ID")))
+		return true;
+	struct put_header *put = find_put(exchange) ? find_put(exchange) : find_put(NULL);
+	assert(put);
+	put->exchange = exchange;
+	snprintf(put->last_event_id, sizeof put->last_event_id, "%.*s", SLICE_ARG(*value));
 	return true;
 }
 
@@ -209,6 +276,7 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 {
 	const struct transport *transport = exchange->transfer.transport;
 	assert(count < MOST && place(exchange) == count);
+	drop_ended(exchange);
 	buf_reset(&exchange->answer);
 	begun[count++] =
 		(struct riding){ .exchange = exchange,
@@ -216,6 +284,10 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 				 .type = "application/json",
 				 .due_us = transport ? clock_add(loop_now(transport->loop), timeout_us) : CLOCK_NEVER,
 				 .note.rest = BUF_INIT(SIZE_MAX / 4) };
+	begun[count - 1].number = begun[count - 1].line->number;
+	const struct put_header *put = find_put(exchange);
+	if (put)
+		memcpy(begun[count - 1].last_event_id, put->last_event_id, EVENT_ID_BYTES);
 	sent++;
 	if (on_begin)
 		on_begin(exchange);
@@ -234,6 +306,7 @@ void http_exchange_forget(struct http_exchange *exchange, size_t bytes)
 
 void http_exchange_stop(struct http_exchange *exchange)
 {
+	drop_ended(exchange);
 	if (place(exchange) < count)
 		close_line(take_out(place(exchange)));
 }
@@ -241,25 +314,25 @@ void http_exchange_stop(struct http_exchange *exchange)
 void http_exchange_fini(struct http_exchange *exchange)
 {
 	http_exchange_stop(exchange);
+	drop_put(exchange);
 	buf_fini(&exchange->body);
 	buf_fini(&exchange->answer);
 }
 
 unsigned http_exchange_status(const struct http_exchange *exchange)
 {
-	if (exchange == ended)
-		return ended_as.status;
-	return place(exchange) < count ? riding_of(exchange)->status : 0;
+	const struct riding *riding = find_riding(exchange);
+	return riding ? riding->status : 0;
 }
 
 struct slice http_exchange_content_type(const struct http_exchange *exchange)
 {
-	return slice_of(exchange == ended ? ended_as.type : riding_of(exchange)->type);
+	return slice_of(find_riding(exchange)->type);
 }
 
 bool http_exchange_header(const struct http_exchange *exchange, const char *name, struct slice *value)
 {
-	const char *session = exchange == ended ? ended_as.session : riding_of(exchange)->session;
+	const char *session = find_riding(exchange)->session;
 	*value = slice_of(session);
 	return session && strcmp(name, "Mcp-Session-Id") == 0;
 }
@@ -271,10 +344,11 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange)
 
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale)
 {
-	(void)exchange;
-	*seconds = *age = 0;
-	*no_stale = false;
-	return false;
+	const struct wire_reuse reuse = find_riding(exchange)->reuse;
+	*seconds = reuse.seconds;
+	*age = reuse.age;
+	*no_stale = reuse.no_stale;
+	return reuse.said;
 }
 
 bool http_exchange_is_coded(const struct http_exchange *exchange)
@@ -285,7 +359,8 @@ bool http_exchange_is_coded(const struct http_exchange *exchange)
 
 bool http_exchange_sent(const struct http_exchange *exchange)
 {
-	return exchange != ended || ended_how != EXCHANGE_NOT_SENT;
+	const struct ended *ended = find_ended(exchange);
+	return !ended || ended->how != EXCHANGE_NOT_SENT;
 }
 
 bool http_exchange_was_slow(const struct http_exchange *exchange)
@@ -411,7 +486,14 @@ void name_watch_fini(struct name_watch *watch)
 
 void transport_distrust(struct transfer *transfer)
 {
-	const struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
-	assert(exchange == ended);
-	ended_as.line->distrusted = true;
+	const struct ended *ended = find_ended(container_of(transfer, struct http_exchange, transfer));
+	struct line *line;
+	assert(ended);
+	LIST_FOREACH(line, &transfer->connections->lines, next)
+	if (line->number == ended->as.number)
+		break;
+	if (line && line->ending)
+		line->distrusted = true;
+	else if (line && !line->busy)
+		close_line(line);
 }

@@ -29,6 +29,14 @@ void wire_status(struct http_exchange *exchange, unsigned status);
 void wire_content_type(struct http_exchange *exchange, const char *type);
 /* Its header Mcp-Session-Id: static. */
 void wire_session(struct http_exchange *exchange, const char *id);
+/* Its headers speak of its reuse so: see http_exchange_reuse. Before any of it has come. */
+struct wire_reuse {
+	bool said, no_stale;
+	uint32_t seconds, age;
+};
+void wire_reuse(struct http_exchange *exchange, struct wire_reuse reuse);
+/* The request's header Last-Event-ID; empty: it has none. */
+const char *wire_last_event_id(struct http_exchange *exchange);
 /* Some more of an answer has come: status, then its bytes bit by bit. */
 void wire_grow(struct http_exchange *exchange, unsigned status, struct slice bytes);
 /* That was all, or how it broke off. The exchange may be gone, or begun again. */

@@ -371,13 +371,29 @@ static struct outside_value *draw_value(void)
 	return buf_slice(&value->bytes).len ? value : NULL;
 }
 
+/* A stranger says that it is newer than any purge there will be. */
+static void lie_of_number(struct outside_value *value)
+{
+	const struct stored_clock clock = outside_clock();
+	struct entry *entry = NULL;
+	if (stored_value_decode(buf_slice(&value->bytes), value->key, &clock, &entry) != STORED_OK)
+		return;
+	entry->number += UINT64_C(1) << 40;
+	buf_reset(&value->bytes);
+	bool fits = stored_value_encode(entry, 0, &clock, &value->bytes);
+	assert(fits);
+	entry_unref(entry);
+}
+
 static void damage(struct outside_value *value)
 {
-	unsigned how = outside_roll(3);
+	unsigned how = outside_roll(4);
 	if (how == 0) {
 		buf_reset(&value->bytes); /* evicted */
 	} else if (how == 1) {
 		value->bytes.store->bytes[outside_roll((unsigned)value->bytes.len)] ^= (char)(1 + outside_roll(255));
+	} else if (how == 2) {
+		lie_of_number(value);
 	} else { /* a stranger's reply: what stands under one key is another's */
 		const struct outside_value *other = draw_value();
 		struct buf copy = BUF_INIT(VALUE_BYTES);

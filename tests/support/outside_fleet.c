@@ -295,7 +295,9 @@ static struct answer *fetch_anew(const struct answer *known)
 		char digits[16];
 		if (!fetch)
 			continue;
+		bool moved = fetch->moved;
 		uint64_t anew = truth_say(fetch->question, fetch->caller, truth_moment(), clock_now_us());
+		truth_fetch(anew)->moved = moved;
 		snprintf(digits, sizeof digits, "%010llu", (unsigned long long)anew);
 		memcpy(copy.store->bytes + at - 10, digits, 10);
 		any = true;

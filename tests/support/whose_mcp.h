@@ -10,7 +10,9 @@ void whose_mcp_begin(unsigned *seed);
 bool whose_mcp_control(struct http_exchange *exchange, const struct heard *heard);
 /* True: it was refused unseen, because the session is gone, or because it is an array. */
 bool whose_mcp_refuses(struct http_exchange *exchange, const struct heard *heard);
-/* An answer as a server sends it: as JSON, or as events. */
-void whose_mcp_dress(struct http_exchange *exchange, struct buf *body);
+/* An answer as a server sends it: as JSON, or as events. True: the stream may be taken up again if it breaks off. */
+bool whose_mcp_dress(struct http_exchange *exchange, struct buf *body);
+/* How many streams were taken up again where they had broken off. */
+size_t whose_mcp_resumed(void);
 
 #endif

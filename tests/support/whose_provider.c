@@ -57,6 +57,8 @@ static void on_begin(struct http_exchange *exchange)
 	struct heard heard;
 	wire_note(exchange)->moment = truth_moment();
 	assert_non_null(speech);
+	if (exchange->connect_only)
+		return;
 	if (climbs(exchange->url))
 		fail_msg("a path climbs: %s", exchange->url);
 	speech_hear(speech, exchange, &heard);
@@ -93,6 +95,7 @@ void provider_behave(bool well)
 
 struct provider_counts provider_counts(void)
 {
+	counts.resumed = whose_mcp_resumed();
 	return counts;
 }
 
@@ -137,8 +140,10 @@ static const char *put_item(struct buf *out, const struct speech *speech, const 
 {
 	const struct heard_call *call = &heard->calls[n];
 	uint64_t moment = wire_note((struct http_exchange *)(uintptr_t)exchange)->moment;
+	uint64_t fetch = truth_say(call->question, call->caller, moment, clock_now_us());
+	truth_fetch(fetch)->moved = speech_is_moved(exchange->url);
 	buf_put_text(out, between);
-	speech_put_item(speech, heard, n, truth_say(call->question, call->caller, moment, clock_now_us()), out);
+	speech_put_item(speech, heard, n, fetch, out);
 	return speech->between;
 }
 
@@ -220,6 +225,25 @@ static void note_damage(struct slice body)
 	for (size_t at = 0; whose_next(body, &at, &number);)
 		if (number.kind == WHOSE_FETCH && truth_fetch(number.number))
 			truth_fetch(number.number)->damaged = true;
+}
+
+/* What the head says of reuse is said of all in it. */
+static void speak_of_reuse(struct http_exchange *exchange, struct slice body)
+{
+	struct whose_number number;
+	const struct wire_reuse reuse = { roll(4) == 0, roll(4) == 0, roll(3) ? roll(25) : 0, roll(3) ? 0 : roll(10) };
+	if (!reuse.said)
+		return;
+	wire_reuse(exchange, reuse);
+	for (size_t at = 0; whose_next(body, &at, &number);) {
+		struct truth_fetch *fetch = number.kind == WHOSE_FETCH ? truth_fetch(number.number) : NULL;
+		if (!fetch)
+			continue;
+		fetch->reuse_said = true;
+		fetch->no_stale = reuse.no_stale;
+		fetch->reuse_us = reuse.seconds * CLOCK_US_PER_S;
+		fetch->age_us = reuse.age * CLOCK_US_PER_S;
+	}
 }
 
 /* --- saying it --- */
@@ -327,9 +351,10 @@ static void answer(struct http_exchange *exchange, const struct speech *speech, 
 	for (size_t i = 0; i < heard->count; i++)
 		heard->calls[i].fails = !behaves && roll(10) == 0;
 	put_answer(&body, speech, exchange, heard);
-	if (speech->mcp)
-		whose_mcp_dress(exchange, &body);
-	unsigned mishap = behaves ? 99 : roll(30);
+	bool resumable = speech->mcp && whose_mcp_dress(exchange, &body);
+	if (!speech->mcp)
+		speak_of_reuse(exchange, buf_slice(&body));
+	unsigned mishap = behaves ? 99 : roll(resumable ? 4 : 30);
 	if (mishap <= 2)
 		note_damage(buf_slice(&body));
 	for (size_t i = 0; mishap == 0 && i < heard->count; i++)
@@ -352,6 +377,10 @@ void provider_act(size_t n)
 	struct http_exchange *exchange = wire_nth(n);
 	const struct speech *speech = speech_at(exchange->url);
 	struct heard heard;
+	if (exchange->connect_only) { /* is it there again? */
+		wire_end(exchange, behaves || roll(2) ? EXCHANGE_COMPLETE : EXCHANGE_NOT_SENT);
+		return;
+	}
 	speech_hear(speech, exchange, &heard);
 	unsigned what = behaves ? 99 : roll(40);
 	if (wire_note(exchange)->rest.len || http_exchange_status(exchange))

@@ -76,7 +76,7 @@ const struct spoken_tool spoken_tools[] = {
 	READS(array),
 	READS(mcp),
 	READS(mcpnew),
-	READS_OF_ALL(rpc),
+	{ "rpc_all", "rpc", SCOPE_SHARED, .cached = true, .tagged = true },
 	READS_OF_ALL(keys),
 	READS_OF_ALL(named),
 	READS_OF_ALL(embed),
@@ -92,12 +92,18 @@ const size_t spoken_tool_count = countof(spoken_tools);
 #define UPSTREAM(name, dialect, more)                                                                                  \
 	"  " name ": { dialect: " dialect ", endpoints: [ { url: \"http://" name ".test/x\" } ], timeout: 4s,\n"       \
 	"    retries: { budget: 100% }, pool: { max: 8 }, concurrency: 4, refreshes: 3" more " }\n"
+/* Two endpoints, and who does not answer soon is asked by way of the other one too. */
+#define HEDGED(name, dialect, more)                                                                                    \
+	"  " name ": { dialect: " dialect ", endpoints: [ { url: \"http://" name ".test/x\" }, "                       \
+	"{ url: \"http://" name ".two.test/x\" } ], hedge: 40ms, timeout: 4s,\n"                                       \
+	"    retries: { budget: 100% }, pool: { max: 8 }, concurrency: 4, refreshes: 3" more " }\n"
 #define KEPT(scope, more) "cache: { ttl: 20s, stale_while_revalidate: 10s, stale_if_error: 60s, scope: " scope more " }"
 #define NOT_ASKER ", key: { ignore: [ w ] }"
 #define TENANTS KEPT("tenant", ", negative_ttl: 5s, tags: [ news ]" NOT_ASKER)
 #define CALLERS KEPT("caller", NOT_ASKER)
 #define ALL KEPT("shared", ", negative_ttl: 3s, tags: [ news ]" NOT_ASKER)
 #define ALL_KEYS KEPT("shared", ", tags: [ news ]")
+#define HEEDED KEPT("shared", ", negative_ttl: 3s, tags: [ news ], provider_headers: true" NOT_ASKER)
 #define READ ", annotations: { read_only: true }, timeout: 3s, "
 #define TOOLS(upstream, more, writing)                                                                                 \
 	"  " upstream "_get: { upstream: " upstream more READ TENANTS " }\n"                                           \
@@ -118,13 +124,13 @@ const char spoken_yaml[] =
 	"cache: { memory: { size: 1MiB } }\n"
 	"upstreams:\n"
 	UPSTREAM("rpc", "jsonrpc", ", batch: { items: 10, window: 2ms }")
-	UPSTREAM("rpcone", "jsonrpc", ", batch: { mode: off }")
-	UPSTREAM("rest", "rest", "")
+	HEDGED("rpcone", "jsonrpc", ", batch: { mode: off }")
+	HEDGED("rest", "rest", "")
 	UPSTREAM("keys", "rest", ", batch: { mode: fixed, window: 3ms }")
 	UPSTREAM("named", "rest", "")
 	UPSTREAM("graph", "envelope", ", envelope: { preset: microsoft-graph }")
 	UPSTREAM("odata", "envelope", ", envelope: { preset: odata-json }")
-	UPSTREAM("search", "envelope", ", envelope: { preset: elasticsearch-msearch }")
+	HEDGED("search", "envelope", ", envelope: { preset: elasticsearch-msearch }")
 	UPSTREAM("bulk", "envelope", ", envelope: { preset: elasticsearch-bulk }")
 	UPSTREAM("own", "envelope", ", batch: { mode: fixed, window: 4ms, writes: any }, envelope: { body: '{\"calls\": {items}}', "
 		 "item: '{\"key\": {id}, \"do\": {tool}, \"with\": {arguments}}', list: done.calls, id: key, "
@@ -141,7 +147,7 @@ const char spoken_yaml[] =
 	TOOLS("bulk", "", "") TOOLS("own", "", "") TOOLS("lines", "", "") TOOLS("alias", QUERY, MUTATION)
 	TOOLS("array", QUERY, MUTATION) TOOLS("mcp", ", tool: get", ", tool: put")
 	TOOLS("mcpnew", ", tool: get", ", tool: put")
-	"  rpc_all: { upstream: rpc" READ ALL " }\n"
+	"  rpc_all: { upstream: rpc" READ HEEDED " }\n"
 	"  mcp_all: { upstream: mcp, tool: all" READ ALL " }\n"
 	"  keys_all: { upstream: keys, request: { method: GET, path: /k, key_list: { parameter: ids, argument: id, "
 	"list: items, key: id, missing: \"null\" } }" READ ALL_KEYS " }\n"
@@ -149,7 +155,7 @@ const char spoken_yaml[] =
 	"separator: \"&id=\" } }" READ ALL_KEYS " }\n"
 	"  embed_all: { upstream: embed" READ ALL_KEYS " }\n"
 	"  rest_get: { upstream: rest" PATH READ TENANTS " }\n"
-	"  rest_all: { upstream: rest" PATH READ ALL " }\n"
+	"  rest_all: { upstream: rest" PATH READ HEEDED " }\n"
 	"  rest_form: { upstream: rest, request: { path: /f" FORM " }" READ CALLERS " }\n"
 	"  rest_put: { upstream: rest, request: { path: /w }, timeout: 3s }\n"
 	"  rest_merged: { upstream: rest, request: { path: /m }" READ "cache: { ttl: 0, scope: caller" NOT_ASKER " } }\n";
@@ -171,6 +177,11 @@ const struct speech *speech_at(const char *url)
 			return &speeches[i];
 	}
 	return NULL;
+}
+
+bool speech_is_moved(const char *url)
+{
+	return strstr(url, ".moved/") != NULL;
 }
 
 const struct spoken_tool *spoken_tool_of(uint64_t question)

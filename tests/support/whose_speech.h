@@ -46,6 +46,8 @@ extern const char spoken_yaml[];
 const struct speech *speech_of(const struct spoken_tool *tool);
 /* Whose URL this is, by its host; NULL: nobody's. */
 const struct speech *speech_at(const char *url);
+/* Whether it is not the provider that the configuration named first: see whose_config.h. */
+bool speech_is_moved(const char *url);
 /* The tool that a question is asked of. */
 const struct spoken_tool *spoken_tool_of(uint64_t question);
 

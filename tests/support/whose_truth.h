@@ -52,8 +52,11 @@ struct truth_fetch {
 	uint64_t question, caller; /* caller 0: not told */
 	uint64_t begun;            /* when the request had set out */
 	uint64_t said_us;
-	uint64_t delivered; /* when a tier outside gave it out last; 0: never */
-	bool damaged;       /* it was not what the provider meant to say */
+	uint64_t delivered;        /* when a tier outside gave it out last; 0: never */
+	bool damaged;              /* it was not what the provider meant to say */
+	bool moved;                /* the upstream had other endpoints then: another provider said it */
+	bool reuse_said, no_stale; /* the answer's headers spoke of its reuse */
+	uint64_t reuse_us, age_us; /* likewise: for how long, and how old it was */
 };
 /* A new one; returns the number that stands for it. */
 uint64_t truth_say(uint64_t question, uint64_t caller, uint64_t begun, uint64_t said_us);

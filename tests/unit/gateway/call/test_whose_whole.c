@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whose answer, in virtual time: whole workers with memory, a tier outside and another gateway, batchers and the real
- * upstreams of every dialect over HTTP, in any order of calls, wishes, cancels, answers, mishaps, purges, reloads and restarts, by
- * seed. Whatever the order:
+ * upstreams of every dialect over HTTP, in any order of calls, wishes, cancels, answers, mishaps, purges, restarts and reloads of a
+ * configuration whose upstreams go, come back, move and change, by seed. Whatever the order:
  *
  *   a caller gets what was made for his call, or for one that shares his key, and not a byte of anybody else's;
  *   nothing that was asked for before a purge is served to who asks after it, nor out of any store, nor for an error;
@@ -21,8 +21,10 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "gateway/admin/reload.h"
 #include "gateway/tools/registry.h"
 #include "tests/support/outside.h"
+#include "tests/support/whose_config.h"
 #include "tests/support/whose_provider.h"
 #include "tests/support/whose_speech.h"
 
@@ -39,7 +41,6 @@ struct asking {
 	struct caller caller;
 	unsigned who; /* number of the caller */
 	uint64_t question, moment, due_us;
-	struct cache_policy policy; /* of the tool when it asked */
 	char arguments[ARGUMENTS];
 	unsigned ended;
 	bool used, cancelled;
@@ -49,11 +50,11 @@ static struct gateway_world world;
 static struct asking asks[ASKS];
 static unsigned seed, scenario;
 static const struct speech *favourites[2];
-static uint64_t writes_asked, policy_changed; /* moment */
-static unsigned purges_of_1000;               /* steps */
+static uint64_t writes_asked;
+static unsigned purges_of_1000; /* steps */
 static uint8_t digests[DIGESTS][KEY_DIGEST_BYTES];
-static struct cache_policy loose[64]; /* of the tools, before they were changed */
-static size_t ended_with[OUTCOME_COUNT], sources[SOURCE_BYPASS + 1], fell_back, from_outside, purged, restarts;
+static size_t ended_with[OUTCOME_COUNT], sources[SOURCE_BYPASS + 1], fell_back, from_outside, purged, restarts, reloads,
+	hedged, heeded;
 
 /* Instead of the system's, so that a scenario is the same each time. */
 ssize_t getrandom(void *bytes, size_t len, unsigned flags)
@@ -121,22 +122,22 @@ static void check_purges(const struct asking *asking, const struct truth_fetch *
 	fail_msg("scenario %u: %s", scenario, buf_cstr(&text));
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
+/* Whether the provider's word on how long it may be kept binds. */
+static bool heeds(const struct call *call, const struct truth_fetch *fetch)
 {
-	return a > b ? a : b;
+	return call->tool->cache.provider_headers && fetch->reuse_said;
 }
 
-/* How old it may be at most, by the policy when it was asked for and the one of now. */
-static uint64_t oldest_us(const struct asking *asking)
+/* How old it may be at most, by the policy that the call goes by and what the provider said. */
+static uint64_t oldest_us(const struct asking *asking, const struct truth_fetch *fetch)
 {
 	const struct call *call = asking->call;
-	const struct cache_policy *was = &asking->policy, *is = &call->tool->cache;
-	bool good = call->answer->outcome == OUTCOME_OK, old = asking->moment < policy_changed;
-	uint64_t ttl_us = good ? is->ttl_us : is->negative_ttl_us;
-	uint64_t grace_us = call->fell_back ? is->stale_if_error_us : is->stale_while_revalidate_us;
-	if (old) {
-		ttl_us = most(ttl_us, good ? was->ttl_us : was->negative_ttl_us);
-		grace_us = most(grace_us, call->fell_back ? was->stale_if_error_us : was->stale_while_revalidate_us);
+	const struct cache_policy *policy = &call->tool->cache;
+	uint64_t ttl_us = call->answer->outcome == OUTCOME_OK ? policy->ttl_us : policy->negative_ttl_us;
+	uint64_t grace_us = call->fell_back ? policy->stale_if_error_us : policy->stale_while_revalidate_us;
+	if (heeds(call, fetch)) {
+		ttl_us = fetch->reuse_us < ttl_us ? fetch->reuse_us : ttl_us;
+		grace_us = fetch->no_stale ? 0 : grace_us;
 	}
 	if (call->source == SOURCE_HIT)
 		return ttl_us;
@@ -154,7 +155,10 @@ static void check_age(const struct asking *asking, const struct truth_fetch *fet
 	/* it was decided on its way, not when it is looked at here */
 	uint64_t at_us = call->fell_back ? world.now_us : call->started_us;
 	uint64_t age_us = at_us > fetch->said_us ? at_us - fetch->said_us : 0;
-	CHECK(asking, age_us <= clock_add(oldest_us(asking), SLACK_US));
+	CHECK(asking, age_us <= clock_add(oldest_us(asking, fetch), SLACK_US));
+	CHECK(asking, !heeds(call, fetch) || fetch->reuse_us > 0);
+	age_us += heeds(call, fetch) ? fetch->age_us : 0;
+	heeded += heeds(call, fetch);
 	CHECK(asking, !directives->has_max_age || age_us <= directives->max_age_us + SLACK_US);
 	CHECK(asking, call->source == SOURCE_HIT || !directives->has_min_fresh);
 }
@@ -172,6 +176,8 @@ static void check_numbers(const struct asking *asking, struct slice text, size_t
 		} else {
 			const struct truth_fetch *fetch = truth_fetch(number.number);
 			CHECK(asking, fetch && fetch->question == asking->question);
+			CHECK(asking,
+			      fetch->moved == speech_is_moved(call_upstream(asking->call)->settings.endpoints[0]));
 			check_purges(asking, fetch);
 			if (!fetch->damaged)
 				check_age(asking, fetch);
@@ -329,7 +335,6 @@ static void ask(void)
 		return;
 	}
 	assert_int_equal(tool_is_repeatable(call->tool), !asking->tool->writes);
-	asking->policy = call->tool->cache;
 	asking->moment = truth_moment();
 	asking->due_us = clock_add(world.now_us,
 				   asking->caller.timeout_us < TIMEOUT_US ? asking->caller.timeout_us : TIMEOUT_US);
@@ -398,36 +403,43 @@ static void purge(void)
 	purged++;
 }
 
-/* A tool's policy is another one from now on, as a new catalogue would say it. */
-static void change_policy(void)
+/* The file has changed, and is read again: as reload.c's thread does it, here and now. */
+static void reload_config(void)
 {
-	size_t n = roll((unsigned)world.config->generation.tool_count);
-	struct cache_policy *policy = (struct cache_policy *)(uintptr_t)&world.config->generation.tools[n].cache;
-	if (!loose[n].ttl_us)
-		return;
-	*policy = loose[n];
-	if (roll(2)) {
-		policy->ttl_us = (1 + roll(20)) * S;
-		policy->stale_while_revalidate_us = roll(10) * S;
-		policy->stale_if_error_us = roll(60) * S;
-		policy->negative_ttl_us = roll(5) * S;
-	}
-	policy_changed = truth_moment();
+	struct buf last = BUF_INIT(SIZE_MAX / 4);
+	whose_config_change();
+	reload_ask(world.gateway.reload, "the test");
+	reload_settle(world.gateway.reload);
+	reload_put_last(world.gateway.reload, &last);
+	if (!strstr(buf_cstr(&last), "\"result\":\"ok\""))
+		fail_msg("scenario %u: the reload failed: %s", scenario, buf_cstr(&last));
+	buf_fini(&last);
+	gateway_offer_catalogue(&world.gateway, registry_catalogue(world.gateway.registry));
+	reloads++;
+}
+
+static struct config *load_config(void)
+{
+	struct buf errors = BUF_INIT(SIZE_MAX / 4);
+	struct config *config = config_load(whose_config_path(), &errors);
+	if (!config)
+		fail_msg("%s", buf_cstr(&errors));
+	buf_fini(&errors);
+	return config;
 }
 
 static void begin_gateway(void)
 {
 	uint64_t now_us = world.now_us;
-	struct config *config = gateway_config(spoken_yaml);
+	struct config *config = load_config();
 	config->memory_bytes = roll(5) < 3 ? config->memory_bytes : 0;
 	gateway_start_with(&world, config);
+	world.gateway.reload = reload_new(&world.gateway);
+	assert_non_null(world.gateway.reload);
 	world.now_us = now_us > world.now_us ? now_us : world.now_us;
 	provider_begin(&seed);
 	outside_attach(&world);
 	gateway_pass(&world, 0);
-	assert_true(world.config->generation.tool_count <= countof(loose));
-	for (size_t i = 0; i < world.config->generation.tool_count; i++)
-		loose[i] = world.config->generation.tools[i].cache;
 }
 
 static bool anybody_waits(void)
@@ -461,7 +473,7 @@ static void check_accounts(void)
 	while (cache_sweep(cache, &world.gateway.workers[0]->tags, CLOCK_NEVER))
 		continue;
 	assert_int_equal(cache_memory_stats(cache).entries, 0);
-	for (unsigned i = 0; i < world.config->generation.upstream_count; i++)
+	for (unsigned i = 0; i < registry_upstream_room(world.gateway.registry); i++)
 		for (size_t class = 0; class < LATENCY_CLASS_COUNT; class ++) {
 			assert_int_equal(gateway_metric(&world, METRIC_ID_BATCH_WAITING, i, class), 0);
 			assert_int_equal(gateway_metric(&world, METRIC_ID_BATCH_IN_FLIGHT, i, class), 0);
@@ -482,9 +494,13 @@ static void settle_workers(void)
 static void end_gateway(bool for_good)
 {
 	finish_all();
+	for (unsigned i = 0; i < registry_upstream_room(world.gateway.registry); i++)
+		hedged += (size_t)gateway_metric(&world, METRIC_ID_ATTEMPTS, i, ATTEMPT_HEDGE);
 	settle_workers();
 	outside_turn();
 	outside_detach();
+	reload_free(world.gateway.reload);
+	gateway_settle(&world); /* what only earlier generations had is closed */
 	if (for_good)
 		check_accounts();
 	gateway_stop(&world);
@@ -521,8 +537,8 @@ static void step(void)
 			cache_drop(world.gateway.cache, digests[i]); /* no room for it */
 	else if (what < 990)
 		outside_stir();
-	else if (what < 997)
-		change_policy();
+	else if (what < 996)
+		reload_config();
 	else if (what < 998)
 		restart();
 	outside_turn();
@@ -536,12 +552,13 @@ static void run_scenario(void)
 	memset(asks, 0, sizeof asks);
 	memset(digests, 0, sizeof digests);
 	memset(&world, 0, sizeof world);
-	writes_asked = policy_changed = 0;
+	writes_asked = 0;
 	purges_of_1000 = roll(3) ? 5 : 25;
 	truth_begin();
 	for (size_t i = 0; i < countof(favourites); i++)
 		favourites[i] = &speeches[roll((unsigned)speech_count)];
 	outside_begin((enum outside_kind)roll(3), &seed);
+	whose_config_begin(&seed);
 	begin_gateway();
 	for (unsigned i = 0; i < SCENARIO_STEPS; i++)
 		step();
@@ -567,12 +584,17 @@ static void each_caller_gets_his_own_and_nothing_that_was_purged(void **state)
 			print_message("%s %zu, ", outcome_word((enum outcome)i), ended_with[i]);
 	print_message(
 		"\nhit %zu, stale %zu (%zu for an error), miss %zu, shared %zu; from outside %zu of %zu, damaged %zu; "
-		"others stored %zu, purged %zu; purges %zu, restarts %zu\n",
+		"others stored %zu, purged %zu; purges %zu, restarts %zu, reloads %zu\n",
 		sources[SOURCE_HIT], sources[SOURCE_STALE], fell_back, sources[SOURCE_MISS], sources[SOURCE_COLLAPSED],
 		from_outside, outside.found, outside.damaged, outside.others_stored, outside.others_purged, purged,
-		restarts);
-	print_message("requests answered %zu for %zu calls, refused %zu, broken %zu, out of turn %zu, writes %zu\n",
-		      said.answered, said.calls, said.refused, said.broken, said.out_of_turn, said.carried_out);
+		restarts, reloads);
+	print_message(
+		"requests answered %zu for %zu calls, refused %zu, broken %zu, out of turn %zu, writes %zu; hedged "
+		"%zu, streams taken up %zu, kept by the provider's word %zu\n",
+		said.answered, said.calls, said.refused, said.broken, said.out_of_turn, said.carried_out, hedged,
+		said.resumed, heeded);
+	/* whatever the dice: in so many steps each of these has been */
+	assert_true(count * SCENARIO_STEPS < STEPS || (reloads && hedged && said.resumed && heeded && outside.damaged));
 	log_close();
 }
 
