@@ -309,8 +309,8 @@ static void set_patience(struct gateway *gateway, bool taken_over)
 static void tell_of_stop(const struct config *config)
 {
 	uint64_t snapshot_us = config->disk ? config->disk->snapshot_us : 0;
-	service_tell("STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu",
-		     (unsigned long long)(config->drain_timeout_us + snapshot_us + STOP_SPARE_US));
+	uint64_t most_us = config->drain_timeout_us + snapshot_us + STOP_SPARE_US;
+	service_tell("STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)most_us);
 }
 
 /* All threads, which accept nothing yet. */
