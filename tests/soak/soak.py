@@ -294,7 +294,8 @@ class Soak:
                 raise Wrong(f"the gateway closed a connection that had been asked: {ended!r}") from ended
             client.close()
         except asyncio.TimeoutError:
-            raise Wrong(f"no answer within {seconds} s ({getattr(ask, "func", ask).__name__})") from None
+            what = getattr(ask, "func", ask).__name__
+            raise Wrong(f"no answer within {seconds} s ({what})") from None
 
     async def agent(self, number):
         dice = random.Random(f"{self.seed}/{self.round}/{number}")
