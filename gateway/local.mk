@@ -6,6 +6,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/calls_page.c \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
 	gateway/admin/config_page.c \
+	gateway/admin/dashboard.c gateway/admin/dashboard.h \
 	gateway/admin/export.c gateway/admin/export.h \
 	gateway/admin/file_watch.c gateway/admin/file_watch.h \
 	gateway/admin/health.c gateway/admin/health.h \
@@ -118,6 +119,11 @@ libgateway_a_SOURCES = \
 	gateway/tools/schema.c gateway/tools/schema.h \
 	gateway/tools/tool_labels.c gateway/tools/tool_labels.h \
 	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h
+
+dashboard_files = gateway/admin/dashboard/dashboard.js gateway/admin/dashboard/dashboard.css
+EXTRA_DIST += $(dashboard_files)
+gateway/admin/dashboard.$(OBJEXT): $(dashboard_files)
+gateway/admin/dashboard.$(OBJEXT): AM_CPPFLAGS += -DDASHBOARD_FOLDER='"$(abs_top_srcdir)/gateway/admin/dashboard"'
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pages.c: the admin listener's pages about configuration and upstreams, and the drain. */
+/* pages.c: the admin listener's pages about upstreams, and the drain. */
 #include "gateway/admin/pages.h"
 
 #include <signal.h>
@@ -11,27 +11,6 @@
 #include "gateway/call/worker.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
-
-void page_admin_index(struct worker *worker, struct request *request, struct slice rest)
-{
-	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	(void)rest;
-	buf_printf(
-		&text,
-		"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>jitney " JITNEY_VERSION "</title>"
-		"<style>body{font:16px/1.5 system-ui;max-width:40em;margin:3em auto;padding:0 1em}</style>"
-		"<h1>jitney " JITNEY_VERSION "</h1><p>%zu tools, %zu upstreams, %u workers, up for %llu s.</p><ul>"
-		"<li><a href=\"/admin/tools\">tools</a>: all of them, and the lists of MCP servers"
-		"<li><a href=\"/admin/upstreams\">upstreams</a>: state, lanes, pools"
-		"<li><a href=\"/admin/cache\">cache</a>: what the tiers hold and how they do"
-		"<li><a href=\"/admin/config\">config</a>: what is in force, secrets left out"
-		"<li><a href=\"/metrics\">metrics</a>, <a href=\"/healthz\">healthz</a>, <a href=\"/readyz\">readyz</a>"
-		"</ul></html>\n",
-		catalogue_count(worker->catalogue), worker_generation(worker)->upstream_count,
-		worker->gateway->config->workers,
-		(unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
-	reply_text(request, 200, "text/html; charset=utf-8", &text);
-}
 
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2)

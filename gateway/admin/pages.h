@@ -5,7 +5,7 @@
 
 #include "gateway/call/worker.h"
 
-route_function page_admin_index, page_admin_upstreams, page_admin_drain;
+route_function page_admin_upstreams, page_admin_drain;
 route_function page_admin_config;   /* config_page.c */
 route_function page_admin_tools;    /* tools_page.c */
 route_function page_admin_endpoint; /* endpoints_page.c */

@@ -11,6 +11,7 @@
 #include "gateway/admin/export.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/admin/cache_pages.h"
+#include "gateway/admin/dashboard.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/pages.h"
 #include "gateway/admin/reload.h"
@@ -54,7 +55,9 @@ static const struct route data_routes[] = {
 };
 
 static const struct route admin_routes[] = {
-	{ PATH("/"), NULL, { { HTTP_GET, page_admin_index } } },
+	{ PATH("/"), NULL, { { HTTP_GET, page_dashboard } } },
+	{ PATH("/dashboard.js"), NULL, { { HTTP_GET, page_dashboard_script } } },
+	{ PATH("/dashboard.css"), NULL, { { HTTP_GET, page_dashboard_style } } },
 	{ PATH("/metrics"), NULL, { { HTTP_GET, page_metrics } } },
 	{ PATH("/healthz"), NULL, { { HTTP_GET, page_healthz } } },
 	{ PATH("/readyz"), NULL, { { HTTP_GET, page_readyz } } },

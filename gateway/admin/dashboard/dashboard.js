@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dashboard: every two seconds /admin/stats, and /admin/calls where a view shows calls. Nothing else is asked for but what
+// a button says. All text goes into the page as text, never as markup.
+"use strict";
+const main = document.querySelector("main"), state = document.querySelector("#state");
+let stats = null, calls = [], before = null, filter = { tool: "", outcome: "" }, opened = "";
+
+function el(tag, attributes = {}, ...inner) {
+  const node = document.createElementNS(["svg", "path", "title"].includes(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
+  for (const [name, value] of Object.entries(attributes))
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  node.append(...inner.filter((part) => part !== null && part !== undefined));
+  return node;
+}
+const number = (n) => n === null || n === undefined ? "–" : n >= 1e6 ? (n / 1e6).toFixed(1) + " M" : n >= 1e4 ? (n / 1e3).toFixed(1) + " k" : n >= 100 || Number.isInteger(n) ? Math.round(n).toString() : n.toFixed(n < 10 ? 2 : 1);
+const time = (us) => us === null || us === undefined ? "–" : us < 1000 ? us + " µs" : us < 1e6 ? (us / 1e3).toFixed(us < 1e4 ? 1 : 0) + " ms" : (us / 1e6).toFixed(1) + " s";
+const bytes = (n) => n < 1 << 20 ? (n / 1024).toFixed(0) + " KiB" : (n / (1 << 20)).toFixed(1) + " MiB";
+const percent = (ratio) => ratio === null || ratio === undefined ? "–" : (100 * ratio).toFixed(ratio && ratio < .1 ? 1 : 0) + " %";
+const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
+
+function table(caption, heads, rows, empty) {
+  if (!rows.length) return el("p", { class: "dim" }, empty);
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+    el("table", {}, el("caption", {}, caption),
+      el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", class: head.startsWith("<") ? "text" : "" }, head.replace("<", ""))))),
+      el("tbody", {}, ...rows)));
+}
+const row = (cells, attributes = {}) => el("tr", attributes, ...cells.map((cell, i) =>
+  cell instanceof HTMLTableCellElement ? cell : el(i ? "td" : "th", i ? {} : { scope: "row" }, cell)));
+const text = (...inner) => el("td", { class: "text" }, ...inner);
+
+function spark(label, values, extra) {
+  const top = Math.max(1e-9, ...values.map((v) => v || 0), ...(extra || []).map((v) => v || 0));
+  const line = (list) => list.map((v, i) => `${i ? "L" : "M"}${(100 * i / Math.max(1, list.length - 1)).toFixed(1)} ${(29 - 28 * (v || 0) / top).toFixed(1)}`).join("");
+  return el("svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label }, el("title", {}, label),
+    values.length > 1 ? el("path", { d: line(values) }) : null, extra && extra.length > 1 ? el("path", { d: line(extra), class: "errors" }) : null);
+}
+const tile = (what, value, kind, drawing) => el("div", { class: "tile" }, el("span", {}, what), el("b", { class: kind || "" }, value), drawing || null);
+
+// Who is sick, and by which sign.
+function sickness(upstream) {
+  const endpoints = upstream.endpoints || [], away = endpoints.filter((e) => e.state !== "up" || !e.healthy);
+  const past = before && before.upstreams.find((u) => u.name === upstream.name);
+  const failing = past ? upstream.errors - past.errors : 0, shedding = past ? upstream.shed - past.shed : 0;
+  if (endpoints.length && away.length === endpoints.length) return ["bad", "down"];
+  if (shedding > 0) return ["bad", "refuses calls"];
+  if (failing > 0) return ["bad", "fails"];
+  if (away.length) return ["warn", `${away.length} of ${endpoints.length} away`];
+  if (upstream.expected_wait_us > 250000) return ["warn", "line of " + time(upstream.expected_wait_us)];
+  return ["good", "well"];
+}
+const rank = { bad: 0, warn: 1, good: 2 };
+const bySickness = (list) => [...list].sort((a, b) => rank[sickness(a)[0]] - rank[sickness(b)[0]] || a.name.localeCompare(b.name));
+
+async function change(question, method, path, button) {
+  if (!confirm(question)) return;
+  button.disabled = true;
+  const reply = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: "{}" });
+  const answer = await reply.json().catch(() => ({}));
+  alert(reply.ok ? JSON.stringify(answer) : `${reply.status}: ${answer.detail || reply.statusText}`);
+  button.disabled = false;
+  refresh();
+}
+
+const views = {
+  overview() {
+    const now = stats.rates["10s"], busy = Math.max(...stats.workers.map((w) => w.busy_ratio)), lag = Math.max(...stats.workers.map((w) => w.lag_us));
+    const ill = stats.upstreams.filter((u) => sickness(u)[0] !== "good");
+    return [
+      el("div", { class: "tiles" },
+        tile("calls a second, five minutes", number(now.calls), "", spark("calls a second over five minutes; errors in red", stats.series.calls, stats.series.errors)),
+        tile("p99, ten seconds", time(now.p99_us), now.p99_us > 1e6 ? "warn" : "", spark("p99 over five minutes", stats.series.p99_us)),
+        tile("p50", time(now.p50_us)), tile("errors", percent(now.error_ratio), now.error_ratio > .01 ? "bad" : ""),
+        tile("answered from memory", percent(now.hit_ratio)), tile("calls a request", number(now.mean_batch)),
+        tile("requests saved a second", number(now.saved_requests)), tile("in flight", number(stats.totals.in_flight)),
+        tile("busiest worker", percent(busy), busy > .9 ? "bad" : ""), tile("longest turn", time(lag), lag > 1e5 ? "warn" : ""),
+        tile("memory", bytes(stats.process.rss_bytes)), tile("connections", number(stats.totals.connections))),
+      el("h2", {}, "Who is sick"),
+      ill.length ? upstreamTable(bySickness(ill)) : el("p", { class: "good" }, `All ${stats.upstreams.length} upstreams are well.`),
+      el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${number(stats.uptime_s)} s, ${stats.workers.length} workers, ${stats.tools.length} tools.`)];
+  },
+  upstreams() {
+    const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), text(e.url),
+      text(el("span", { class: e.state === "up" && e.healthy ? "good" : "bad" }, e.state === "up" && !e.healthy ? "not reached" : e.state)),
+      number(e.requests), String(e.weight), el("td", { class: "text long" }, e.reason || ""),
+      el("td", {}, u.dialect === "mcp-stdio" ? "" : el("button", { onclick: (event) => change(`${e.state === "draining" ? "Take back" : "Drain"} ${e.url}?`, "POST", `admin/endpoints/${encodeURIComponent(u.name)}/${i}/${e.state === "draining" ? "undrain" : "drain"}`, event.target) }, e.state === "draining" ? "undrain" : "drain"))])));
+    return [upstreamTable(bySickness(stats.upstreams)), el("h2", {}, "Endpoints"),
+      table("Where calls go, and why not", ["<upstream", "<endpoint", "<state", "requests", "weight", "<reason", ""], ends, "No upstream has endpoints.")];
+  },
+  bus() {
+    const left = new Map();
+    for (const call of calls) if (call.batch_id) left.set(call.batch_id, [...(left.get(call.batch_id) || []), call]);
+    const spent = (list, what) => Math.max(0, ...list.map((c) => (c.timeline.find((p) => p.what === what) || { us: 0 }).us));
+    const rows = [...left].slice(0, 60).map(([id, members]) => row([clock(members[0].started_at), text(String(id)),
+      text(el("div", { class: "bus", role: "img", "aria-label": members[0].batch_size + " calls" }, ...Array.from({ length: Math.min(members[0].batch_size, 60) }, () => el("i")))),
+      number(members[0].batch_size), time(spent(members, "queue")), time(spent(members, "upstream")), text([...new Set(members.map((m) => m.tool))].join(", "))]));
+    const why = stats.upstreams.filter((u) => Object.keys(u.flushes).length).map((u) => row([u.name, number(u.requests), number(u.saved_requests),
+      el("td", { class: "text long" }, Object.entries(u.flushes).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${reason} ${number(n)}`).join(", "))]));
+    return [table("Batches that left lately, newest first", ["<at", "<batch", "<riders", "calls", "longest wait", "under way", "<tools"], rows, "No batch has left lately."),
+      el("h2", {}, "Why they left"), table("Since the start", ["<upstream", "requests", "saved", "<reasons"], why, "No batch has left yet.")];
+  },
+  cache() {
+    const names = ["hit", "stale", "miss", "bypass", "error", "entries"];
+    const rows = stats.cache.map((t) => row([t.tier, ...names.map((n) => number(t[n])), bytes(t.bytes), number(t.evictions)]));
+    const what = el("input", { id: "what", size: 24, placeholder: "name", "aria-label": "name of the tool or tag" });
+    const by = el("select", { "aria-label": "purge by" }, el("option", { value: "tool" }, "tool"), el("option", { value: "tag" }, "tag"));
+    return [table("Look-ups by result, and what is held", ["<tier", ...names, "bytes", "evictions"], rows, "No tier."),
+      el("form", { onsubmit: (event) => { event.preventDefault(); if (what.value) change(`Drop all answers of ${by.value} ${what.value}?`, "DELETE", `admin/cache?${by.value}=${encodeURIComponent(what.value)}`, event.submitter); } },
+        el("label", {}, "Purge by ", by), what, el("button", {}, "purge"))];
+  },
+  tools() {
+    const past = new Map((before ? before.tools : []).map((t) => [t.name, t])), span = before ? stats.at - before.at : 1;
+    const rows = [...stats.tools].sort((a, b) => b.calls - a.calls || a.name.localeCompare(b.name)).slice(0, 1000).map((t) => row([
+      el("th", { scope: "row" }, el("a", { href: "#calls", onclick: () => { filter.tool = t.name; } }, t.name)), number(t.calls),
+      number(past.has(t.name) ? Math.max(0, (t.calls - past.get(t.name).calls) / span) : 0),
+      el("td", { class: t.errors ? "warn" : "" }, number(t.errors)), number(t.saved_requests), time(t.p50_us), time(t.p99_us)]));
+    return [table("All tools; p50 and p99 of the last minutes", ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, "There is no tool yet.")];
+  },
+  calls() {
+    const words = [...new Set(["ok", "tool_error", "upstream_error", "upstream_timeout", "upstream_unavailable", "outcome_unknown", "overloaded", "deadline_exceeded", "cancelled"])];
+    const tool = el("input", { value: filter.tool, placeholder: "tool", "aria-label": "tool", onchange: (e) => { filter.tool = e.target.value.trim(); refresh(); } });
+    const outcome = el("select", { "aria-label": "outcome", onchange: (e) => { filter.outcome = e.target.value; refresh(); } },
+      el("option", { value: "" }, "any outcome"), ...words.map((w) => el("option", { value: w, selected: w === filter.outcome }, w)));
+    const rows = calls.slice(0, 200).flatMap((call) => {
+      const id = `${call.request_id} ${call.started_at} ${call.batch_id}`, one = row([clock(call.started_at), text(call.tool),
+        text(el("span", { class: call.outcome === "ok" ? "good" : "bad" }, call.outcome)), text(call.cache), time(call.total_us), text(bar(call)),
+        text(el("button", { "aria-expanded": opened === id, onclick: () => { opened = opened === id ? "" : id; draw(); } }, call.request_id.slice(0, 16)))]);
+      return opened === id ? [one, el("tr", {}, el("td", { colspan: 7, class: "text long" }, story(call)))] : [one];
+    });
+    return [el("form", { onsubmit: (e) => e.preventDefault() }, tool, outcome),
+      table("The last calls, newest first; failed and slow ones stay longer", ["<at", "<tool", "<outcome", "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
+  },
+  processes() {
+    return [table("Programs that jitney runs", ["<upstream", "running", "starts", "crashes", "CPU", "memory"],
+      stats.processes.map((p) => row([p.upstream, number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
+      "No upstream is a program."), el("p", {}, el("a", { href: "admin/tools" }, "What MCP servers list"), " (JSON)")];
+  },
+};
+
+function upstreamTable(list) {
+  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left"],
+    list.map((u) => { const [kind, sign] = sickness(u); return row([u.name, text(el("span", { class: kind }, sign)), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
+      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget)], { class: kind === "bad" ? "sick" : "" }); }),
+    "There is no upstream.");
+}
+function bar(call) {
+  const label = call.timeline.map((p) => `${p.what} ${time(p.us)}`).join(", ");
+  return el("div", { class: "bar", role: "img", title: label, "aria-label": label }, ...call.timeline.map((p) => {
+    const part = el("i", { class: p.what });
+    part.style.width = (100 * p.us / Math.max(1, call.total_us)).toFixed(2) + "%";
+    return part;
+  }));
+}
+function story(call) {
+  const mates = calls.filter((other) => call.batch_id && other.batch_id === call.batch_id && other !== call);
+  return el("div", {}, `${call.request_id}: ${call.timeline.map((p) => `${p.what} ${time(p.us)}`).join(" → ")}. `,
+    call.batch_id ? `Left in batch ${call.batch_id} with ${call.batch_size - 1} others, attempt ${call.attempts}. ` : "Sent nowhere. ",
+    call.tenant ? `Tenant ${call.tenant}. ` : "", call.detail ? `${call.detail} ` : "",
+    mates.length ? "The others took " + mates.slice(0, 12).map((m) => `${m.tool} ${time(m.total_us)}`).join(", ") + "." : "");
+}
+
+const view = () => location.hash.slice(1) in views ? location.hash.slice(1) : "overview";
+function draw() {
+  for (const link of document.querySelectorAll("nav a"))
+    if (link.hash.slice(1) === view()) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  if (!stats || (main.contains(document.activeElement) && ["INPUT", "SELECT"].includes(document.activeElement.tagName))) return;
+  const top = main.scrollTop, at = document.activeElement && document.activeElement.textContent;
+  main.replaceChildren(...views[view()]());
+  main.scrollTop = top;
+  const again = at && [...main.querySelectorAll("button, a")].find((node) => node.textContent === at);
+  if (again) again.focus();
+}
+async function read(path) {
+  const reply = await fetch(path);
+  if (!reply.ok) throw new Error(`${path}: ${reply.status}`);
+  return reply.json();
+}
+let reading = false;
+async function refresh() {
+  if (reading) return;
+  reading = true;
+  try {
+    const fresh = await read("admin/stats"), asked = new URLSearchParams(view() === "calls" ? Object.entries(filter).filter(([, v]) => v) : []);
+    asked.set("limit", "600");
+    if (["calls", "bus"].includes(view())) calls = (await read("admin/calls?" + asked)).calls;
+    before = stats && fresh.at - stats.at >= 1 ? stats : before;
+    stats = fresh;
+    state.textContent = clock(stats.at);
+    state.className = "dim";
+    draw();
+  } catch (error) {
+    state.textContent = `no answer: ${error.message}`;
+    state.className = "bad";
+  }
+  reading = false;
+}
+addEventListener("hashchange", () => { draw(); refresh(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+setInterval(() => { if (!document.hidden) refresh(); }, 2000);
+document.querySelector("nav").hidden = false;
+refresh();
