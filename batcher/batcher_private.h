@@ -150,7 +150,7 @@ void waiting_mark_dirty(struct batcher *batcher, struct lane *lane);
 void waiting_evaluate(struct batcher *batcher, struct lane *lane, uint64_t now_us);
 void waiting_count(struct batcher *batcher, const struct lane *lane, struct batch_item *item, int by);
 /* When the configured rate lets the next request out; 0: at once. */
-uint64_t waiting_paced_us(const struct batcher *batcher);
+uint64_t waiting_rate_us(const struct batcher *batcher);
 /* Until when the provider wants nothing of what is in this lane, or its refusals have taught so; 0: it may come. */
 uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane *lane);
 /* When a call that came into this lane now could leave at the earliest; 0 at once. */

@@ -130,8 +130,8 @@ static uint64_t earliest_of(const struct batcher *batcher, const struct batch_it
 	const struct lane *lane = batch && batch->queued ? batch->lane : item->lane;
 	if (!lane)
 		return 0;
-	uint64_t held_us = waiting_held_until_us(batcher, lane), paced_us = waiting_paced_us(batcher);
-	return held_us > paced_us ? held_us : paced_us;
+	uint64_t held_us = waiting_held_until_us(batcher, lane), rate_us = waiting_rate_us(batcher);
+	return held_us > rate_us ? held_us : rate_us;
 }
 
 void ending_review(struct batcher *batcher, struct batch_item *item)

@@ -513,7 +513,7 @@ static double at_most_expected_us(const struct limiter_sample *sample)
 }
 
 /* What it is evaluated by. Our own lag excuses what is late, and hurries nobody. */
-static double judged_us(const struct limiter_sample *sample)
+static double evaluated_us(const struct limiter_sample *sample)
 {
 	double expected_us = costs_expected_us(sample->costs, sample->items);
 	if (sample->took_us <= expected_us)
@@ -545,7 +545,7 @@ void limiter_completed(struct limiter *limiter, const struct limiter_sample *sam
 	/* of many, some: evenly over all that are under way at once */
 	if (limiter->seen++ % (1 + (unsigned)limiter->limit / LIMITER_ROUND) == 0) {
 		limiter->round[limiter->completed] = *sample;
-		limiter->round[limiter->completed].took_us = judged_us(sample);
+		limiter->round[limiter->completed].took_us = evaluated_us(sample);
 		limiter->round[limiter->completed++].learned = quiet;
 		limiter->held += sample->held;
 	}

@@ -411,11 +411,11 @@ static void serve_lane(struct batcher *batcher, struct lane *lane, uint64_t now_
 	struct batch_policy policy = learned_policy(batcher, waiting_class(batcher, lane));
 	struct window_decision decision = window_evaluate(&policy, &view, now_us);
 	bool held = lane->ready_us < now_us; /* it was due before, and waited for another lane's batch to complete */
-	uint64_t paced_us = window_elapsed_us(lane->ready_us, waiting_paced_us(batcher));
+	uint64_t rate_us = window_elapsed_us(lane->ready_us, waiting_rate_us(batcher));
 	waiting_take(batcher, lane, now_us);
 	if (decision.leave) {
-		if (paced_us > 0) {
-			meter_observe(batcher->meter, METRIC_ID_BATCH_PACED, batcher->label, paced_us);
+		if (rate_us > 0) {
+			meter_observe(batcher->meter, METRIC_ID_BATCH_PACED, batcher->label, rate_us);
 			decision.reason = decision.reason == FLUSH_SINGLE ? FLUSH_SINGLE : FLUSH_RATE;
 		} else if (decision.reason == FLUSH_IDLE && held) {
 			decision.reason = FLUSH_LANDED;

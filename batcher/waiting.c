@@ -290,7 +290,7 @@ uint64_t waiting_held_until_us(const struct batcher *batcher, const struct lane 
 	return tool_us > until_us ? tool_us : until_us;
 }
 
-uint64_t waiting_paced_us(const struct batcher *batcher)
+uint64_t waiting_rate_us(const struct batcher *batcher)
 {
 	uint64_t requests_us = rate_limiter_free_us(&batcher->rates->requests),
 		 tokens_us = rate_limiter_free_us(&batcher->rates->tokens);
@@ -300,12 +300,12 @@ uint64_t waiting_paced_us(const struct batcher *batcher)
 uint64_t waiting_earliest_us(const struct batcher *batcher, const struct lane *lane)
 {
 	uint64_t held_us = waiting_held_until_us(batcher, lane);
-	uint64_t paced_us = waiting_paced_us(batcher);
+	uint64_t rate_us = waiting_rate_us(batcher);
 	size_t ahead = batcher->waiting_items / batcher->policy.max_items;
-	paced_us = clock_add(paced_us, (uint64_t)((double)ahead * batcher->rates->requests.step_us));
+	rate_us = clock_add(rate_us, (uint64_t)((double)ahead * batcher->rates->requests.step_us));
 	if (held_us)
 		held_us = clock_add(held_us, (uint64_t)((double)ahead * batcher->rates->learned_rate.step_us));
-	return held_us > paced_us ? held_us : paced_us;
+	return held_us > rate_us ? held_us : rate_us;
 }
 
 /* What a call of this lane costs, as far as it is known: by its tool if calls travel alone, else by its class. */
@@ -422,7 +422,7 @@ bool waiting_held_back(const struct batcher *batcher)
 
 struct lane *waiting_next(const struct batcher *batcher, uint64_t now_us)
 {
-	bool held = waiting_paced_us(batcher) > now_us || slot_free_us(batcher, now_us) > now_us;
+	bool held = waiting_rate_us(batcher) > now_us || slot_free_us(batcher, now_us) > now_us;
 	return held ? NULL : first_ready(batcher, now_us);
 }
 
@@ -431,8 +431,8 @@ static uint64_t ready_due_us(const struct batcher *batcher, uint64_t now_us)
 {
 	if (!first_ready(batcher, now_us))
 		return CLOCK_NEVER;
-	uint64_t paced_us = waiting_paced_us(batcher), slot_us = slot_free_us(batcher, now_us);
-	return slot_us > paced_us ? slot_us : paced_us;
+	uint64_t rate_us = waiting_rate_us(batcher), slot_us = slot_free_us(batcher, now_us);
+	return slot_us > rate_us ? slot_us : rate_us;
 }
 
 uint64_t waiting_due_us(const struct batcher *batcher, uint64_t now_us)

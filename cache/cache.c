@@ -390,7 +390,7 @@ uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope)
 	return event;
 }
 
-void cache_purge_heard(struct cache *cache, struct slice text, uint64_t number)
+void cache_purge_received(struct cache *cache, struct slice text, uint64_t number)
 {
 	const struct purge_scope scope = purge_scope_read(text);
 	purges_note(&cache->rule.purges, text, number);
@@ -406,14 +406,14 @@ struct sweep {
 static bool is_over(struct entry *entry, void *context)
 {
 	const struct sweep *sweep = context;
-	return entry->put_us < sweep->from_us || /* a copy that is believed no more */
+	return entry->put_us < sweep->from_us || /* a copy that counts no more */
 	       validity_is_purged(&sweep->cache->rule, entry, sweep->tags);
 }
 
 bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t until_us)
 {
 	uint64_t event = atomic_load(&cache->rule.purges.scope_event);
-	uint64_t from_us = atomic_load(&cache->rule.believe_from_us);
+	uint64_t from_us = atomic_load(&cache->rule.synced_from_us);
 	if (event == atomic_load(&cache->swept) && from_us == cache->swept_from_us)
 		return false;
 	if (cache->sweep_at == 0) { /* a round begins; what comes while it lasts takes another one */

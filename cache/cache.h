@@ -130,7 +130,7 @@ void cache_publish_purges(struct cache *cache);
  * (cache_sweep). Returns the event. */
 uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope);
 /* The same, said by another gateway, under its number. */
-void cache_purge_heard(struct cache *cache, struct slice text, uint64_t number);
+void cache_purge_received(struct cache *cache, struct slice text, uint64_t number);
 /* Take what does not count any more out of memory, until clock_now_us() says until_us at most. One thread at a time;
  * its tags. True: there is more. */
 bool cache_sweep(struct cache *cache, const struct purge_tags *tags, uint64_t until_us);

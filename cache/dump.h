@@ -27,7 +27,7 @@ enum dump_fault {
 	DUMP_DAMAGED,  /* cut or changed, or from a clock that is wrong */
 	DUMP_NO_MEMORY /* nothing is wrong with it */
 };
-/* FINE: *entry, a new reference, in no tier. */
+/* OK: *entry, a new reference, in no tier. */
 enum dump_fault dump_read_entry(struct slice line, struct entry **entry) MUST_CHECK;
 
 #endif

@@ -319,7 +319,7 @@ static uint64_t happen_to(struct purges *purges, struct purge_fact *fact, struct
 }
 
 /* True: it is known already, and Redis has it. */
-static bool is_old_news(struct purges *purges, struct purge_fact *fact, uint64_t number)
+static bool is_known(struct purges *purges, struct purge_fact *fact, uint64_t number)
 {
 	if (!fact || !fact->number || fact->number < number)
 		return false;
@@ -340,7 +340,7 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number)
 	text = shorten_text(text);
 	pthread_mutex_lock(&purges->mutex);
 	struct purge_fact *fact = find_fact(purges, text);
-	if (!is_old_news(purges, fact, number)) {
+	if (!is_known(purges, fact, number)) {
 		if (fact && !fact->number) { /* ours of the same scope is newer still, and waits to be published */
 			to.number = 0;
 			to.state = PURGE_UNTOLD;
@@ -369,33 +369,33 @@ uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet)
 /* --- publishing --- */
 
 /* NULL: none waits. */
-static struct purge_fact *find_waiting(struct purges *purges, struct purge_news *news)
+static struct purge_fact *find_waiting(struct purges *purges, struct purge_notice *notice)
 {
 	for (size_t i = purges->count; i-- > 0;)
 		if (is_waiting(purges->list[i].fact.state)) {
-			news->len = purges->list[i].len;
-			memcpy(news->text, purges->list[i].text, news->len);
+			notice->len = purges->list[i].len;
+			memcpy(notice->text, purges->list[i].text, notice->len);
 			return &purges->list[i].fact;
 		}
 	for (size_t i = 0; i < PURGED_KEY_SETS * PURGED_KEY_WAYS; i++) {
 		struct purged_key *key = &purges->keys[i / PURGED_KEY_WAYS].ways[i % PURGED_KEY_WAYS];
 		if (!is_waiting(key->fact.state))
 			continue;
-		news->len = purge_key_write(key->digest, news->text).len;
+		notice->len = purge_key_write(key->digest, notice->text).len;
 		return &key->fact;
 	}
 	return NULL;
 }
 
-bool purges_take_waiting(struct purges *purges, struct purge_news *news)
+bool purges_take_waiting(struct purges *purges, struct purge_notice *notice)
 {
 	if (!atomic_load_explicit(&purges->waiting, memory_order_relaxed))
 		return false;
 	pthread_mutex_lock(&purges->mutex);
-	struct purge_fact *fact = find_waiting(purges, news);
+	struct purge_fact *fact = find_waiting(purges, notice);
 	if (fact) {
-		news->number = fact->number;
-		news->event = fact->event;
+		notice->number = fact->number;
+		notice->event = fact->event;
 		set_state(purges, fact, PURGE_SAID);
 	}
 	pthread_mutex_unlock(&purges->mutex);

@@ -115,13 +115,13 @@ void purges_note(struct purges *purges, struct slice text, uint64_t number);
 uint64_t purges_note_own(struct purges *purges, struct slice text, bool fleet);
 
 /* One that is to be published. number 0: it is to be given one. */
-struct purge_news {
+struct purge_notice {
 	uint64_t event, number;
 	size_t len;
 	char text[PURGE_TEXT_BYTES];
 };
 /* The next that waits; it is SAID from then on. False: none does. */
-bool purges_take_waiting(struct purges *purges, struct purge_news *news);
+bool purges_take_waiting(struct purges *purges, struct purge_notice *notice);
 /*
  * What was asked for at that event has been published, under this number; without effect if it has been asked for since.
  *

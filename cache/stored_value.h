@@ -41,7 +41,7 @@ bool stored_value_encode(const struct entry *entry, size_t compress_bytes, const
 			 struct buf *out) MUST_CHECK;
 
 /*
- * Read one back; FINE sets *entry, a new reference, with times by this process's clock. It is never fresh for longer
+ * Read one back; OK sets *entry, a new reference, with times by this process's clock. It is never fresh for longer
  * than it was for whoever wrote it, however the clocks differ, and never older than this machine has been up.
  *
  * key  whose value it should be; compared in full.

@@ -11,14 +11,14 @@ struct cache_epoch validity_epoch(const struct validity *validity, const uint8_t
 	return epoch;
 }
 
-/* Whether a copy made at put_us may be believed. */
-static bool is_believed(const struct validity *validity, uint64_t put_us, uint64_t now_us)
+/* Whether a copy made at put_us still counts: changes of it would have been heard of, or its coherence window is open. */
+static bool is_synced(const struct validity *validity, uint64_t put_us, uint64_t now_us)
 {
 	if (!validity->shared)
 		return true;
 	bool synced = atomic_load_explicit(&validity->synced, memory_order_acquire);
 	uint64_t lost_us = atomic_load_explicit(&validity->unsynced_from_us, memory_order_acquire);
-	if (put_us < atomic_load_explicit(&validity->believe_from_us, memory_order_acquire))
+	if (put_us < atomic_load_explicit(&validity->synced_from_us, memory_order_acquire))
 		return false;
 	return synced || now_us < clock_add(put_us > lost_us ? put_us : lost_us, validity->coherence_us);
 }
@@ -53,8 +53,8 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 enum validity_decision validity_of(struct validity *validity, struct entry *entry, const struct cache_epoch *epoch,
 				   const struct purge_tags *tags, uint64_t now_us)
 {
-	if (!epoch && !is_believed(validity, entry->put_us, now_us))
-		return NOT_VALID_UNHEARD;
+	if (!epoch && !is_synced(validity, entry->put_us, now_us))
+		return NOT_VALID_UNSYNCED;
 	if (epoch && is_ahead(validity, entry))
 		return NOT_VALID_AHEAD;
 	return is_purged(&validity->purges, entry, epoch ? epoch->event : UINT64_MAX, tags) ? NOT_VALID_PURGED
@@ -78,7 +78,7 @@ static void change_all(struct validity *validity)
 void validity_forget(struct validity *validity)
 {
 	change_all(validity);
-	atomic_store(&validity->believe_from_us, clock_now_us() + 1);
+	atomic_store(&validity->synced_from_us, clock_now_us() + 1);
 }
 
 void validity_synced(struct validity *validity)

@@ -21,10 +21,10 @@ enum { REPLACED_SLOTS = 256 };
 struct validity {
 	struct purges purges;
 	/* memory holds copies of what a fleet shares */
-	bool shared;                                   /* c: others can replace and remove it */
-	uint64_t coherence_us;                         /* c: how long a copy is believed while that is not heard of */
-	atomic_bool synced;                            /* a: changes are heard of */
-	atomic_uint_fast64_t believe_from_us;          /* a: copies made before are not believed; 0: all are */
+	bool shared;           /* c: others can replace and remove it */
+	uint64_t coherence_us; /* c: the coherence window: how long a copy counts while changes are not heard of */
+	atomic_bool synced;    /* a: changes are heard of */
+	atomic_uint_fast64_t synced_from_us;           /* a: copies made before do not count; 0: all do */
 	atomic_uint_fast64_t unsynced_from_us;         /* a: when changes were last heard of no more; 0: never */
 	atomic_uint_fast64_t replaced[REPLACED_SLOTS]; /* a: changes of digests that begin with that byte */
 };
@@ -39,8 +39,8 @@ struct cache_epoch validity_epoch(const struct validity *validity, const uint8_t
 enum validity_decision {
 	STILL_VALID,
 	NOT_VALID_PURGED,
-	NOT_VALID_UNHEARD, /* in memory only: it may have been changed unheard */
-	NOT_VALID_AHEAD    /* from outside only: its writer knew of a purge that has not been heard of here */
+	NOT_VALID_UNSYNCED, /* in memory only: it may have been changed unheard */
+	NOT_VALID_AHEAD     /* from outside only: its writer knew of a purge that has not been heard of here */
 };
 
 /*
@@ -59,11 +59,11 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 
 /* Others can change what memory has copies of. Before anything is stored. */
 void validity_share(struct validity *validity, uint64_t coherence_us);
-/* All changes from now on are heard of; copies made before are believed no more. */
+/* All changes from now on are heard of; copies made before count no more. */
 void validity_synced(struct validity *validity);
 /* Changes from now on may go unheard. Fine if they do already. */
 void validity_lost_sync(struct validity *validity, uint64_t now_us);
-/* Everything outside has been removed: copies made until now are believed no more. */
+/* Everything outside has been removed: copies made until now count no more. */
 void validity_forget(struct validity *validity);
 /* What a tier outside has under this digest has changed: who reads the old value just then must not keep it. */
 static inline void validity_replaced(struct validity *validity, const uint8_t *digest)

@@ -110,7 +110,7 @@ enum disk_fault disk_write(struct disk *disk, const struct entry *entry) MUST_CH
 
 /* From now on disk_load_step has something to do. */
 void disk_load_begin(struct disk *disk);
-/* One entry into memory. FINE, whether or not there are more (disk->loading), or what is wrong with the file. */
+/* One entry into memory. OK, whether or not there are more (disk->loading), or what is wrong with the file. */
 enum disk_fault disk_load_step(struct disk *disk) MUST_CHECK;
 /* Write what memory holds, hottest first, until disk->stop_us. */
 enum disk_fault disk_snapshot(struct disk *disk) MUST_CHECK;

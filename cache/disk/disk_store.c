@@ -551,7 +551,7 @@ static enum disk_fault keep_private(struct disk_store *store)
 	return ok ? DISK_OK : DISK_FAILED;
 }
 
-/* Whose file it is; nothing is written. FINE, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
+/* Whose file it is; nothing is written. OK, *empty: it is new; DAMAGED with *anew set: ours, and of no use. */
 static enum disk_fault recognise_file(struct disk_store *store, uint64_t size_bytes, const char **anew, bool *empty)
 {
 	int64_t application = 0, version = 0, pages = 0, page_bytes = 0, tables = 0;

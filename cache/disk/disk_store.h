@@ -35,7 +35,7 @@ struct disk_row {
  * Open the file in settings->path, or make it, and keep other processes out until disk_store_close. A file that is
  * damaged, of another version or larger than it may be is begun anew: *anew says why (static), else NULL.
  *
- * FINE, IN_USE, FOREIGN, FAILED, NO_MEMORY; `why` is a phrase where it is not FINE.
+ * OK, IN_USE, FOREIGN, FAILED, NO_MEMORY; `why` is a phrase where it is not OK.
  */
 enum disk_fault disk_store_open(const struct disk_settings *settings, struct disk_store **out, const char **anew,
 				char *why, size_t why_bytes) MUST_CHECK;
@@ -46,9 +46,9 @@ bool disk_store_discard(struct disk_store *store) MUST_CHECK;
 /* What went wrong last, for the log. */
 const char *disk_store_trouble(const struct disk_store *store);
 
-/* FINE, ABSENT, or a fault. *value: until the next call of any of these. */
+/* OK, ABSENT, or a fault. *value: until the next call of any of these. */
 enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, struct slice *value) MUST_CHECK;
-/* Whether that digest's row was stored at that time or later: FINE or ABSENT, or a fault. */
+/* Whether that digest's row was stored at that time or later: OK or ABSENT, or a fault. */
 enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, uint64_t stored_us) MUST_CHECK;
 /* Store, replacing an equal digest, after making room: first what is gone, then the oldest. */
 enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *row, uint64_t wall_us) MUST_CHECK;

@@ -55,14 +55,14 @@ static void show_stats(struct disk *disk)
 /* It cannot be used now; tried again, later each time. */
 static void go_away(struct disk *disk, enum disk_fault fault, const char *why)
 {
-	bool news = atomic_exchange(&disk->state, DISK_AWAY) != DISK_AWAY || strcmp(disk->trouble, why) != 0;
+	bool notice = atomic_exchange(&disk->state, DISK_AWAY) != DISK_AWAY || strcmp(disk->trouble, why) != 0;
 	count_trouble(disk, trouble_of(fault));
 	pthread_mutex_lock(&disk->mutex);
 	snprintf(disk->trouble, sizeof disk->trouble, "%s", why);
 	pthread_mutex_unlock(&disk->mutex);
 	disk->retry_us = clock_now_us() + disk->retry_after_us;
 	disk->retry_after_us = 2 * disk->retry_after_us < RETRY_MOST_US ? 2 * disk->retry_after_us : RETRY_MOST_US;
-	if (news)
+	if (notice)
 		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "%s: %s; calls go on without it",
 			    disk_settings_shown(disk->settings), why);
 }
@@ -213,16 +213,16 @@ enum disk_fault disk_write(struct disk *disk, const struct entry *entry)
 static enum disk_fault note_purges(struct disk *disk)
 {
 	struct purges *purges = &cache_rule(disk->cache)->purges;
-	struct purge_news news;
+	struct purge_notice notice;
 	enum disk_fault fault = DISK_OK;
-	while (fault == DISK_OK && purges_take_waiting(purges, &news)) {
-		struct slice text = { news.text, news.len };
+	while (fault == DISK_OK && purges_take_waiting(purges, &notice)) {
+		struct slice text = { notice.text, notice.len };
 		uint64_t number = purges_number(purges) + 1;
 		fault = disk_store_note_purge(disk->store, text, number);
 		if (fault == DISK_OK)
 			fault = disk_store_commit_for_good(disk->store);
 		if (fault == DISK_OK)
-			purges_published(purges, text, news.event, number, 0);
+			purges_published(purges, text, notice.event, number, 0);
 	}
 	if (fault != DISK_OK)
 		purges_say_again(purges);

@@ -105,7 +105,7 @@ static uint64_t take_list(struct redis_tracking *tracking, const redisReply *rep
 	for (size_t i = 0; i + 1 < reply->elements; i += 2) {
 		uint64_t number = read_number(text_of(reply->element[i + 1]));
 		if (number)
-			cache_purge_heard(tracking->cache, text_of(reply->element[i]), number);
+			cache_purge_received(tracking->cache, text_of(reply->element[i]), number);
 		largest = number > largest ? number : largest;
 	}
 	return largest;
@@ -166,30 +166,30 @@ static void delete_value(struct redis_tracking *tracking, const struct purge_sco
 }
 
 /* Its job, with which `news` comes back. */
-static struct redis_job *take_purge_job(struct redis_tracking *tracking, struct purge_news *news)
+static struct redis_job *take_purge_job(struct redis_tracking *tracking, struct purge_notice *notice)
 {
 	struct redis_job *job = redis_job_take(tracking, JOB_PURGE);
 	if (job)
-		job->news = news;
+		job->notice = notice;
 	else
-		tracking->said_spare[tracking->said_spares++] = news;
+		tracking->said_spare[tracking->said_spares++] = notice;
 	return job;
 }
 
 /* What the script does, without it: the number is this gateway's, by its clock and by what it knows. */
-static bool send_plain(struct redis_tracking *tracking, struct purge_news *news, uint64_t now_us)
+static bool send_plain(struct redis_tracking *tracking, struct purge_notice *notice, uint64_t now_us)
 {
 	char list[REDIS_KEY_BYTES], channel[REDIS_KEY_BYTES],
 		message[PURGE_TEXT_BYTES + SENDER_BYTES + NUMBER_BYTES + 2];
 	const char *prefix = tracking->settings->prefix;
-	const struct slice text = { news->text, news->len };
+	const struct slice text = { notice->text, notice->len };
 	const struct purge_scope scope = purge_scope_read(text);
 	uint64_t next = purges_number(purges_of(tracking)) + 1, wall_ms = clock_wall_us() / CLOCK_US_PER_MS;
 	uint8_t digest[KEY_DIGEST_BYTES];
 	char number[NUMBER_BYTES];
-	if (!news->number)
-		news->number = next > wall_ms ? next : wall_ms;
-	snprintf(number, sizeof number, "%" PRIu64, news->number);
+	if (!notice->number)
+		notice->number = next > wall_ms ? next : wall_ms;
+	snprintf(number, sizeof number, "%" PRIu64, notice->number);
 	int len = snprintf(message, sizeof message, "%s %s %.*s", tracking->sender, number, SLICE_ARG(text));
 	bool one = purge_scope_is_key(&scope, digest);
 	const struct slice add[] = { SLICE("ZADD"), redis_name(prefix, one ? "purged" : "purges", list),
@@ -197,25 +197,25 @@ static bool send_plain(struct redis_tracking *tracking, struct purge_news *news,
 	const struct slice publish[] = { SLICE("PUBLISH"),
 					 redis_name(prefix, "purge", channel),
 					 { message, (size_t)len } };
-	struct redis_job *job = take_purge_job(tracking, news);
+	struct redis_job *job = take_purge_job(tracking, notice);
 	delete_value(tracking, &scope, now_us);
 	return job && redis_job_launch(job, countof(add), add, now_us) &&
 	       redis_job_run(tracking, JOB_HEARTBEAT, countof(publish), publish, now_us);
 }
 
-static bool send_purge(struct redis_tracking *tracking, struct purge_news *news, uint64_t now_us)
+static bool send_purge(struct redis_tracking *tracking, struct purge_notice *notice, uint64_t now_us)
 {
 	char purges[REDIS_KEY_BYTES], purged[REDIS_KEY_BYTES], channel[REDIS_KEY_BYTES], key[REDIS_KEY_BYTES];
 	char newest[NUMBER_BYTES], number[NUMBER_BYTES] = "";
 	const char *prefix = tracking->settings->prefix;
-	const struct slice text = { news->text, news->len };
+	const struct slice text = { notice->text, notice->len };
 	const struct purge_scope scope = purge_scope_read(text);
 	uint8_t digest[KEY_DIGEST_BYTES];
 	bool one = purge_scope_is_key(&scope, digest);
 	snprintf(newest, sizeof newest, "%" PRIu64, purges_number(purges_of(tracking)));
-	if (news->number)
-		snprintf(number, sizeof number, "%" PRIu64, news->number);
-	else if (news->event == tracking->created)
+	if (notice->number)
+		snprintf(number, sizeof number, "%" PRIu64, notice->number);
+	else if (notice->event == tracking->created)
 		snprintf(number, sizeof number, "create");
 	struct slice argv[11] = { SLICE("EVAL"), slice_of(purge_script), one ? SLICE("3") : SLICE("2"),
 				  redis_name(prefix, "purges", purges), redis_name(prefix, "purged", purged) };
@@ -227,7 +227,7 @@ static bool send_purge(struct redis_tracking *tracking, struct purge_news *news,
 	argv[argc++] = text;
 	argv[argc++] = slice_of(newest);
 	argv[argc++] = slice_of(number);
-	struct redis_job *job = take_purge_job(tracking, news);
+	struct redis_job *job = take_purge_job(tracking, notice);
 	return job && redis_job_launch(job, argc, argv, now_us);
 }
 
@@ -236,13 +236,13 @@ void redis_purges_send(struct redis_tracking *tracking, uint64_t now_us)
 	if (now_us < tracking->say_us || tracking->list == LIST_UNKNOWN || !redis_connection_is_up(tracking->publisher))
 		return;
 	while (tracking->said_spares) {
-		struct purge_news *news = tracking->said_spare[tracking->said_spares - 1];
-		if (!purges_take_waiting(purges_of(tracking), news))
+		struct purge_notice *notice = tracking->said_spare[tracking->said_spares - 1];
+		if (!purges_take_waiting(purges_of(tracking), notice))
 			return;
 		tracking->said_spares--;
-		if (tracking->plain
-			    ? !send_plain(tracking, news, now_us)
-			    : !send_purge(tracking, news, now_us)) { /* whoever could not launch it has given it back */
+		if (tracking->plain ? !send_plain(tracking, notice, now_us)
+				    : !send_purge(tracking, notice,
+						  now_us)) { /* whoever could not launch it has given it back */
 			purges_say_again(purges_of(tracking));
 			tracking->say_us = now_us + HEARTBEAT_US;
 			return;
@@ -255,7 +255,7 @@ static bool is_passing(enum redis_trouble trouble)
 	return trouble != REDIS_TROUBLE_REFUSED && trouble != REDIS_TROUBLE_AUTH;
 }
 
-static void purge_refused(struct redis_tracking *tracking, const struct purge_news *news, const char *why)
+static void purge_refused(struct redis_tracking *tracking, const struct purge_notice *notice, const char *why)
 {
 	if (!tracking->plain) { /* its user may not, or a proxy does not know scripts */
 		tracking->plain = true;
@@ -267,7 +267,7 @@ static void purge_refused(struct redis_tracking *tracking, const struct purge_ne
 		return;
 	}
 	count_purge(tracking, PURGE_FAILED);
-	purges_keep_here(purges_of(tracking), (struct slice){ news->text, news->len });
+	purges_keep_here(purges_of(tracking), (struct slice){ notice->text, notice->len });
 	log_message(&EVENT_PURGE_NOT_SHARED,
 		    "Redis refused to tell the other gateways of a purge (%.100s); it holds on this gateway only, "
 		    "which leaves alone what Redis has of it until it is restarted",
@@ -286,19 +286,19 @@ static uint64_t read_published(struct slice reply, uint64_t *before)
 void redis_purges_published(struct redis_job *job, enum command_end end, const redisReply *reply)
 {
 	struct redis_tracking *tracking = job->tracking;
-	const struct purge_news *news = job->news;
+	const struct purge_notice *notice = job->notice;
 	bool plain = end == COMMAND_ANSWERED && reply->type == REDIS_REPLY_INTEGER; /* ZADD's */
 	/* ZADD says that the same was there, not since when */
-	uint64_t before = plain && reply->integer == 0 ? PURGE_NUMBER_MAX : 0, number = plain ? news->number : 0;
+	uint64_t before = plain && reply->integer == 0 ? PURGE_NUMBER_MAX : 0, number = plain ? notice->number : 0;
 	if (end == COMMAND_ANSWERED && !plain)
 		number = read_published(text_of(reply), &before);
 	if (number) {
-		if (news->event != tracking->created && (plain || !news->number))
+		if (notice->event != tracking->created && (plain || !notice->number))
 			count_purge(tracking, PURGE_SENT);
-		purges_published(purges_of(tracking), (struct slice){ news->text, news->len }, news->event, number,
-				 before);
+		purges_published(purges_of(tracking), (struct slice){ notice->text, notice->len }, notice->event,
+				 number, before);
 	} else if (end == COMMAND_REFUSED && !is_passing(redis_trouble_of(reply))) {
-		purge_refused(tracking, news, reply->str);
+		purge_refused(tracking, notice, reply->str);
 	} else { /* maybe it was published: twice does no harm */
 		purges_say_again(purges_of(tracking));
 		tracking->say_us = loop_now(tracking->loop) + HEARTBEAT_US;
@@ -318,7 +318,7 @@ void redis_purges_take(struct redis_tracking *tracking, struct slice message)
 	uint64_t number = read_number((struct slice){ blank + 1, (size_t)((second ? second : end) - blank - 1) });
 	count_purge(tracking, PURGE_RECEIVED);
 	if (number) {
-		cache_purge_heard(tracking->cache, text, number);
+		cache_purge_received(tracking->cache, text, number);
 		return;
 	}
 	/* whose number cannot be Redis': what is here is looked up anew, and the list says what was purged */

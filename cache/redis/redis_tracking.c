@@ -30,7 +30,7 @@ struct redis_job *redis_job_take(struct redis_tracking *tracking, enum redis_job
 	job->command = (struct redis_command){ .done = end_job };
 	job->kind = kind;
 	job->entry = NULL;
-	job->news = NULL;
+	job->notice = NULL;
 	job->reading = tracking->reading;
 	return job;
 }
@@ -40,9 +40,9 @@ static void give_back(struct redis_job *job)
 	struct redis_tracking *tracking = job->tracking;
 	entry_unref(job->entry);
 	job->entry = NULL;
-	if (job->news)
-		tracking->said_spare[tracking->said_spares++] = job->news;
-	job->news = NULL;
+	if (job->notice)
+		tracking->said_spare[tracking->said_spares++] = job->notice;
+	job->notice = NULL;
 	job->next = tracking->spare;
 	tracking->spare = job;
 }
@@ -354,7 +354,7 @@ static void take_message(struct redis_tracking *tracking, struct slice channel, 
 			redis_purges_take(tracking, (struct slice){ payload->str, payload->len });
 	} else {
 		tracking->alive = true;
-		tracking->heard_us = now_us;
+		tracking->last_heartbeat_us = now_us;
 		settle_session(tracking);
 	}
 }
@@ -395,7 +395,7 @@ static bool wants_list(const struct redis_tracking *tracking, uint64_t now_us)
 
 static void mind_session(struct redis_tracking *tracking, uint64_t now_us)
 {
-	if (tracking->synced && now_us >= tracking->heard_us + HEARTBEAT_TIMEOUT_US)
+	if (tracking->synced && now_us >= tracking->last_heartbeat_us + HEARTBEAT_TIMEOUT_US)
 		close_session(tracking, "Redis was silent for a second", false, now_us);
 	else if (now_us >= tracking->give_up_us)
 		close_session(tracking, "Redis does not tell what is published there", true, now_us);
@@ -442,7 +442,7 @@ uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 		held ? CLOCK_NEVER : tracking->give_up_us,
 		held && tracking->subscriber ? tracking->held_until_us : CLOCK_NEVER,
 		tracking->synced ? tracking->heartbeat_us : CLOCK_NEVER,
-		tracking->synced ? tracking->heard_us + HEARTBEAT_TIMEOUT_US : CLOCK_NEVER,
+		tracking->synced ? tracking->last_heartbeat_us + HEARTBEAT_TIMEOUT_US : CLOCK_NEVER,
 	};
 	return least_of(dues, countof(dues));
 }

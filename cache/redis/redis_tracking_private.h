@@ -27,10 +27,10 @@ struct redis_job {
 	struct redis_command command;
 	struct redis_tracking *tracking;
 	enum redis_job_kind kind;
-	struct entry *entry;     /* VERIFY: owned */
-	struct purge_news *news; /* PURGE: its place in tracking->said */
-	unsigned reading;        /* READ, READ_KEYS: which one; only the last one counts */
-	struct redis_job *next;  /* free */
+	struct entry *entry;         /* VERIFY: owned */
+	struct purge_notice *notice; /* PURGE: its place in tracking->said */
+	unsigned reading;            /* READ, READ_KEYS: which one; only the last one counts */
+	struct redis_job *next;      /* free */
 };
 
 /* The list of purges, as far as this process knows it. */
@@ -58,7 +58,7 @@ struct redis_tracking {
 	uint64_t say_us;    /* when what could not be published is published again */
 	bool plain;         /* Redis runs no scripts for us */
 	uint64_t created;   /* the event of our purge of everything that begins a list; 0: none */
-	struct purge_news said[SAID_MAX], *said_spare[SAID_MAX];
+	struct purge_notice said[SAID_MAX], *said_spare[SAID_MAX];
 	size_t said_spares;
 
 	/* of the session under way */
@@ -67,7 +67,7 @@ struct redis_tracking {
 	bool opened;             /* TRACKING and a first heartbeat are on their way */
 	bool tracks, alive;      /* each of them has come back */
 	bool synced;             /* both have, and the list is read: changes are heard of */
-	uint64_t heard_us, heartbeat_us, give_up_us;
+	uint64_t last_heartbeat_us, heartbeat_us, give_up_us;
 
 	bool closing; /* both are being dropped */
 	uint64_t hold_us, held_until_us;

@@ -154,7 +154,7 @@ bool lists_await(struct worker *worker, struct request *request, const struct li
 	return true;
 }
 
-void lists_news(struct worker *worker)
+void lists_changed(struct worker *worker)
 {
 	struct lists_wait *wait;
 	while ((wait = TAILQ_FIRST(&worker->list_waits)))

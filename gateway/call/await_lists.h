@@ -33,7 +33,7 @@ bool lists_known(const struct worker *worker);
 bool lists_complete(const struct worker *worker);
 
 /* There is a new catalogue, or the gateway drains: all that wait are served with what there is, by and by. */
-void lists_news(struct worker *worker);
+void lists_changed(struct worker *worker);
 /* Once a turn: serve a few of those that need not wait any more, in the order of coming. */
 void lists_serve(struct worker *worker);
 /* Whether the loop has to turn again at once. */

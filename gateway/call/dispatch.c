@@ -416,7 +416,7 @@ void dispatch_depart(struct dispatch *dispatch, struct fetch *fetch, uint64_t no
 }
 
 /* NULL: out of memory. */
-static struct fetch *make_trip(struct dispatch *dispatch, struct call *call, bool shared)
+static struct fetch *make_fetch(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	struct provider *provider = call_upstream(call)->provider;
 	struct fetch *fetch = provider_open(provider, dispatch) ? take_fetch(dispatch) : NULL;
@@ -433,7 +433,7 @@ static struct fetch *make_trip(struct dispatch *dispatch, struct call *call, boo
 static void lead_fetch(struct dispatch *dispatch, struct call *call, bool shared)
 {
 	uint64_t now_us = loop_now(dispatch->worker->loop);
-	struct fetch *fetch = make_trip(dispatch, call, shared);
+	struct fetch *fetch = make_fetch(dispatch, call, shared);
 	if (!fetch) {
 		dispatch_send_home(dispatch, call, answer_error(OUTCOME_OVERLOADED, "The gateway is out of memory."));
 		return;

@@ -31,19 +31,19 @@ static void use_generation(struct worker *worker, const struct generation *gener
 static void use_catalogue(struct worker *worker, struct catalogue *next)
 {
 	struct catalogue *before = worker->catalogue;
-	bool news = catalogue_generation(next) != catalogue_generation(before);
+	bool changed = catalogue_generation(next) != catalogue_generation(before);
 	if (catalogue_made_for(next) != catalogue_made_for(before))
 		use_generation(worker, catalogue_made_for(next));
 	worker->catalogue = catalogue_hold(next, worker->index);
 	catalogue_unref(next);
 	catalogue_drop(before, worker->index);
 	struct catalogue_listener *listener = TAILQ_FIRST(&worker->listeners);
-	while (news && listener) {
+	while (changed && listener) {
 		struct catalogue_listener *behind = TAILQ_NEXT(listener, next);
 		listener->changed(listener);
 		listener = behind;
 	}
-	lists_news(worker);
+	lists_changed(worker);
 }
 
 void worker_take_catalogue(struct worker *worker)

@@ -7,13 +7,14 @@
 
 #define MCP_TIMEOUT_US (60 * CLOCK_US_PER_S) /* as MCP clients have it themselves */
 
-const char *const config_of_listing[] = { "names",      "expose",           "max_list", "max_tools",     "trust_hints",
-					  "pass_hints", "progress_timeout", "cache",    "tools_refresh", NULL };
+const char *const config_of_tool_list[] = { "names",         "expose",     "max_list",         "max_tools",
+					    "trust_hints",   "pass_hints", "progress_timeout", "cache",
+					    "tools_refresh", NULL };
 
 /* Options of providers that list their tools would do nothing for others, silently. */
 static void refuse_exposure(struct config_load *load, const struct upstream_draft *draft, const struct dialect *dialect)
 {
-	for (const char *const *option = config_of_listing; *option; option++) {
+	for (const char *const *option = config_of_tool_list; *option; option++) {
 		const struct node *node = node_find(draft->node, *option);
 		if (node)
 			config_error_key(load, node,

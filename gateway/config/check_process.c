@@ -25,28 +25,17 @@ static const char *const of_programs[] = { "command",
 					   "pool.restart_backoff",
 					   "pool.start_timeout",
 					   NULL };
-static const char *const of_servers[] = { "endpoints",
-					  "headers",
-					  "deadline_header",
-					  "ca_file",
-					  "pool.min_idle",
-					  "pool.connect_timeout",
-					  "balance",
-					  "affinity",
-					  "health.path",
-					  "health.method",
-					  "health.tcp",
-					  "health.interval",
-					  "health.timeout",
-					  "health.rise",
-					  "health.fall",
-					  "ejection.failures",
-					  "ejection.base",
-					  "ejection.max",
-					  "ejection.share",
-					  "hedge",
-					  "dns_ttl",
-					  NULL };
+static const char *const of_servers[] = { "endpoints",       "headers",
+					  "deadline_header", "ca_file",
+					  "pool.min_idle",   "pool.connect_timeout",
+					  "balance",         "affinity",
+					  "health.path",     "health.method",
+					  "health.tcp",      "health.interval",
+					  "health.timeout",  "health.rise",
+					  "health.fall",     "ejection.failures",
+					  "ejection.base",   "ejection.max",
+					  "ejection.share",  "hedge",
+					  "dns_ttl",         NULL };
 
 static const char *const of_greeted[] = { "pool.start_timeout", NULL };
 
@@ -73,7 +62,7 @@ bool config_is_foreign(const struct upstream_draft *draft, const struct option *
 		return false;
 	return is_among(config_is_program(draft) ? of_servers : of_programs, path) ||
 	       (dialect != &dialect_mcp_stdio && is_among(of_greeted, path)) ||
-	       (!dialect->lists_tools && is_among(config_of_listing, path));
+	       (!dialect->lists_tools && is_among(config_of_tool_list, path));
 }
 
 /* Options of the other sort of provider. */

@@ -175,7 +175,7 @@ void config_fill_request(struct config_load *load, struct tool_draft *draft, con
 /* --- check_listed.c: upstreams that list their tools, and tools: entries about those --- */
 
 /* Options of upstreams that are theirs alone, without "upstreams.*."; NULL-terminated. */
-extern const char *const config_of_listing[];
+extern const char *const config_of_tool_list[];
 /* After config_check_dialect. */
 void config_check_exposure(struct config_load *load, struct upstream_draft *draft);
 /* After it, for all. */

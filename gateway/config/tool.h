@@ -64,9 +64,9 @@ static inline bool tool_is_repeatable(const struct tool *tool)
 }
 
 /* What callers see of an upstream that lists its tools (dialect->lists_tools). */
-enum tool_naming { NAMES_PREFIXED, NAMES_PLAIN };
+enum tool_name_rules { NAMES_PREFIXED, NAMES_PLAIN };
 struct exposure {
-	enum tool_naming names;
+	enum tool_name_rules names;
 	bool only_allowed;        /* what no glob in `allow` matches stays hidden */
 	const char *const *allow; /* globs over the server's names */
 	size_t allow_count;

@@ -303,7 +303,7 @@ static void drain_worker(struct worker *worker)
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_drain(worker->daemons[i], listeners_have(gateway->listeners, http_socket(worker->daemons[i])));
 	mcp_end_subscriptions(worker);
-	lists_news(worker);
+	lists_changed(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
 			struct answer *answer =

@@ -18,7 +18,7 @@ struct holds {
 
 /* What a catalogue keeps of one upstream. */
 struct share {
-	struct mcp_tool_list *listing; /* owned reference, or NULL */
+	struct mcp_tool_list *tool_list; /* owned reference, or NULL */
 	struct tool_list_status status;
 };
 
@@ -85,7 +85,7 @@ static void take_shares(struct making *making)
 		if (!making->parts)
 			continue;
 		const struct catalogue_part *part = &making->parts[i];
-		share->listing = mcp_tool_list_ref(part->listing);
+		share->tool_list = mcp_tool_list_ref(part->tool_list);
 		share->status.state = part->state;
 		share->status.listed_us = part->listed_us;
 		share->status.why = arena_text(catalogue->arena, slice_of(part->why));
@@ -138,20 +138,20 @@ static bool gather_claims(struct making *making)
 	struct catalogue *catalogue = making->catalogue;
 	size_t most = generation->tool_count;
 	for (size_t i = 0; i < catalogue->share_count; i++)
-		most += catalogue->shares[i].listing ? catalogue->shares[i].listing->count : 0;
+		most += catalogue->shares[i].tool_list ? catalogue->shares[i].tool_list->count : 0;
 	making->claims = calloc(most + 1, sizeof *making->claims);
 	catalogue->tools = arena_array(catalogue->arena, most, sizeof *catalogue->tools);
 	if (!making->claims || !catalogue->tools)
 		return false;
 	for (size_t i = 0; i < generation->tool_count; i++) {
 		const struct tool *tool = &generation->tools[i];
-		if (!tool->remote || !catalogue->shares[tool->upstream].listing) /* else the listing has it, or not */
+		if (!tool->remote || !catalogue->shares[tool->upstream].tool_list) /* else the listing has it, or not */
 			claim_name(making, tool, 0);
 	}
 	for (size_t i = 0; i < catalogue->share_count; i++) {
-		const struct mcp_tool_list *listing = catalogue->shares[i].listing;
-		for (size_t j = 0; listing && j < listing->count; j++)
-			claim_listed(making, &listing->tools[j]);
+		const struct mcp_tool_list *tool_list = catalogue->shares[i].tool_list;
+		for (size_t j = 0; tool_list && j < tool_list->count; j++)
+			claim_listed(making, &tool_list->tools[j]);
 	}
 	qsort(making->claims, making->claim_count, sizeof *making->claims, by_name_and_rank);
 	return true;
@@ -170,11 +170,11 @@ static void make_room_for_refused(struct making *making)
 		catalogue->shares[making->claims[i].tool->upstream].status.refused_count += is_beaten(making, i);
 	for (size_t i = 0; i < catalogue->share_count; i++) {
 		struct share *share = &catalogue->shares[i];
-		size_t listed = share->listing ? share->listing->refused_count : 0;
+		size_t listed = share->tool_list ? share->tool_list->refused_count : 0;
 		struct refused_tool *refused =
 			arena_array(catalogue->arena, listed + share->status.refused_count, sizeof *refused);
 		if (refused && listed)
-			memcpy(refused, share->listing->refused, listed * sizeof *refused);
+			memcpy(refused, share->tool_list->refused, listed * sizeof *refused);
 		share->status.refused = refused;
 		share->status.refused_count = refused ? listed : 0;
 	}
@@ -272,7 +272,7 @@ void catalogue_unref(struct catalogue *catalogue)
 	definitions_unref(catalogue->definitions);
 	blob_unref(catalogue->instructions);
 	for (size_t i = 0; i < catalogue->share_count; i++)
-		mcp_tool_list_unref(catalogue->shares[i].listing);
+		mcp_tool_list_unref(catalogue->shares[i].tool_list);
 	generation_unref(catalogue->made_for);
 	arena_free(catalogue->arena);
 	free(catalogue);

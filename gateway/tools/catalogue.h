@@ -71,7 +71,7 @@ void catalogue_drop(struct catalogue *catalogue, unsigned worker);
 
 /* One upstream's share. Borrowed: a catalogue takes references and copies of its own. */
 struct catalogue_part {
-	struct mcp_tool_list *listing; /* NULL: none (yet) */
+	struct mcp_tool_list *tool_list; /* NULL: none (yet) */
 	enum tool_list_state state;
 	const char *why;
 	uint64_t listed_us;

@@ -24,7 +24,7 @@ enum {
 
 /* What mcp_tool_list_unref needs to know besides. */
 struct kept {
-	struct mcp_tool_list listing;
+	struct mcp_tool_list tool_list;
 	atomic_size_t refs;
 	XXH128_hash_t digest;          /* of the array's bytes */
 	struct generation *generation; /* held: what its tools are declared to be */
@@ -38,7 +38,7 @@ struct maker {
 	unsigned index; /* of the upstream */
 	struct tool_labels *tool_labels;
 	struct arena *arena;
-	struct mcp_tool_list *listing;
+	struct mcp_tool_list *tool_list;
 	struct name_map remote;   /* the server's names so far */
 	struct name_map shown;    /* names here: index into listing->tools */
 	struct name_map plain;    /* the server's names that could be names here as they are */
@@ -71,7 +71,7 @@ static void refuse_listed(struct maker *maker, const char *name, const char *for
 	va_start(args, format);
 	vsnprintf(why, sizeof why, format, args);
 	va_end(args);
-	maker->listing->refused[maker->listing->refused_count++] =
+	maker->tool_list->refused[maker->tool_list->refused_count++] =
 		(struct refused_tool){ name, arena_text(maker->arena, slice_of(why)) };
 }
 
@@ -157,7 +157,7 @@ static bool take_name(struct maker *maker, const struct listed *listed, struct t
 	}
 	const size_t *holder = name_map_find(&maker->shown, slice_of(tool->name));
 	if (holder)
-		return refuse_name(maker, listed->remote, tool->name, maker->listing->tools[*holder].remote);
+		return refuse_name(maker, listed->remote, tool->name, maker->tool_list->tools[*holder].remote);
 	/* whose name had to be mended gives way to the one that is really called so, wherever in the list that is */
 	const char *mended = exposure_own_part(tool->name, maker->upstream);
 	if (strcmp(mended, listed->remote) != 0 && name_map_find(&maker->plain, slice_of(mended)))
@@ -371,8 +371,8 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 	tool.source = write_digest(maker, maker->upstream->exposure.source, listed, &tool);
 	if (!compile_route(maker, listed, &tool))
 		return;
-	name_map_add(&maker->shown, slice_of(tool.name), maker->listing->count);
-	maker->listing->tools[maker->listing->count++] = tool;
+	name_map_add(&maker->shown, slice_of(tool.name), maker->tool_list->count);
+	maker->tool_list->tools[maker->tool_list->count++] = tool;
 }
 
 /* ---------------------------------------------------------------- the list */
@@ -502,10 +502,11 @@ static struct kept *kept_new(const struct generation *generation, unsigned upstr
 	atomic_init(&kept->refs, 1);
 	kept->arena = arena_new();
 	if (kept->arena) {
-		kept->listing.tools = arena_array(kept->arena, elements + declared, sizeof(struct tool));
+		kept->tool_list.tools = arena_array(kept->arena, elements + declared, sizeof(struct tool));
 		/* one for each element, or one for each entry about it; and one for each entry without an element */
-		kept->listing.refused = arena_array(kept->arena, elements + 2 * declared, sizeof(struct refused_tool));
-		if (kept->listing.tools && kept->listing.refused) {
+		kept->tool_list.refused =
+			arena_array(kept->arena, elements + 2 * declared, sizeof(struct refused_tool));
+		if (kept->tool_list.tools && kept->tool_list.refused) {
 			kept->generation = generation_ref(generation);
 			return kept;
 		}
@@ -549,7 +550,7 @@ struct mcp_tool_list *mcp_tool_list_new(const struct generation *generation, uns
 			       .index = upstream,
 			       .tool_labels = tool_labels,
 			       .arena = kept->arena,
-			       .listing = &kept->listing };
+			       .tool_list = &kept->tool_list };
 	maker.no_memory = !maker_init(&maker, tools);
 	struct json_walk walk = json_walk(tools);
 	bool stopped = false;
@@ -561,33 +562,34 @@ struct mcp_tool_list *mcp_tool_list_new(const struct generation *generation, uns
 	maker_fini(&maker);
 	kept->digest = XXH3_128bits(tools.at, tools.len);
 	if (!maker.no_memory && !stopped && !arena_failed(kept->arena))
-		return &kept->listing;
-	mcp_tool_list_unref(&kept->listing);
+		return &kept->tool_list;
+	mcp_tool_list_unref(&kept->tool_list);
 	snprintf(error, error_bytes, stopped ? "the gateway is stopping" : "out of memory");
 	return NULL;
 }
 
-struct mcp_tool_list *mcp_tool_list_ref(struct mcp_tool_list *listing)
+struct mcp_tool_list *mcp_tool_list_ref(struct mcp_tool_list *tool_list)
 {
-	if (listing)
-		atomic_fetch_add_explicit(&container_of(listing, struct kept, listing)->refs, 1, memory_order_relaxed);
-	return listing;
+	if (tool_list)
+		atomic_fetch_add_explicit(&container_of(tool_list, struct kept, tool_list)->refs, 1,
+					  memory_order_relaxed);
+	return tool_list;
 }
 
-void mcp_tool_list_unref(struct mcp_tool_list *listing)
+void mcp_tool_list_unref(struct mcp_tool_list *tool_list)
 {
-	struct kept *kept = listing ? container_of(listing, struct kept, listing) : NULL;
+	struct kept *kept = tool_list ? container_of(tool_list, struct kept, tool_list) : NULL;
 	if (!kept || atomic_fetch_sub_explicit(&kept->refs, 1, memory_order_acq_rel) > 1)
 		return;
-	for (size_t i = 0; i < listing->count; i++)
-		dialect_route_unref(listing->tools[i].route);
+	for (size_t i = 0; i < tool_list->count; i++)
+		dialect_route_unref(tool_list->tools[i].route);
 	generation_unref(kept->generation);
 	arena_free(kept->arena);
 	free(kept);
 }
 
-bool mcp_tool_list_is_of(const struct mcp_tool_list *listing, struct slice tools)
+bool mcp_tool_list_is_of(const struct mcp_tool_list *tool_list, struct slice tools)
 {
 	XXH128_hash_t digest = XXH3_128bits(tools.at, tools.len);
-	return listing && XXH128_isEqual(container_of(listing, struct kept, listing)->digest, digest);
+	return tool_list && XXH128_isEqual(container_of(tool_list, struct kept, tool_list)->digest, digest);
 }

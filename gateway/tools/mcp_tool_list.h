@@ -35,9 +35,9 @@ struct mcp_tool_list *mcp_tool_list_new(const struct generation *generation, uns
 					struct tool_labels *tool_labels, const atomic_bool *stop, char *error,
 					size_t error_bytes) MUST_CHECK;
 /* Any thread. NULL is allowed. */
-struct mcp_tool_list *mcp_tool_list_ref(struct mcp_tool_list *listing);
-void mcp_tool_list_unref(struct mcp_tool_list *listing);
+struct mcp_tool_list *mcp_tool_list_ref(struct mcp_tool_list *tool_list);
+void mcp_tool_list_unref(struct mcp_tool_list *tool_list);
 /* Whether it was made of these very bytes. */
-bool mcp_tool_list_is_of(const struct mcp_tool_list *listing, struct slice tools);
+bool mcp_tool_list_is_of(const struct mcp_tool_list *tool_list, struct slice tools);
 
 #endif

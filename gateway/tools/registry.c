@@ -45,7 +45,7 @@ static void report_free(struct report *report)
 static void send_report(struct tool_source *source, struct blob *tools, struct blob *instructions, bool failed,
 			const char *why)
 {
-	struct report *before = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
+	struct report *before = atomic_exchange_explicit(&source->newest, NULL, memory_order_acquire);
 	struct report *report = before ? before : calloc(1, sizeof *report);
 	if (!report) { /* the list stays as it is; the upstream will list again */
 		log_message(&EVENT_TOOLS_FAILED, "upstream %s: out of memory for the news of its tools", source->name);
@@ -61,7 +61,7 @@ static void send_report(struct tool_source *source, struct blob *tools, struct b
 	}
 	report->failed = failed;
 	snprintf(report->why, sizeof report->why, "%s", why);
-	atomic_store_explicit(&source->news, report, memory_order_release); /* its only writer is this thread */
+	atomic_store_explicit(&source->newest, report, memory_order_release); /* its only writer is this thread */
 	loop_wake(source->registry->loop);
 }
 
@@ -82,17 +82,17 @@ static void on_list_failed(void *context, const char *why)
 static void fail_source(struct tool_source *source, const char *why)
 {
 	enum tool_list_state state = source->state == TOOL_LIST_KEPT ? TOOL_LIST_KEPT
-				     : source->listing               ? TOOL_LIST_STALE
+				     : source->tool_list             ? TOOL_LIST_STALE
 								     : TOOL_LIST_AWAITED;
-	bool news = source->state != state || !source->why[0];
+	bool changed = source->state != state || !source->why[0];
 	source->state = state;
-	source->registry->dirty |= news || strcmp(source->why, why) != 0;
+	source->registry->dirty |= changed || strcmp(source->why, why) != 0;
 	snprintf(source->why, sizeof source->why, "%s", why);
 	if (source->registry->meter)
 		meter_add(source->registry->meter, METRIC_ID_UPSTREAM_LIST_FAILURES, source->label, 0, 1);
-	if (news)
+	if (changed)
 		log_message(&EVENT_TOOLS_FAILED, "upstream %s: %s%s", source->name, why,
-			    source->listing ? "; its last list stays in use" : "");
+			    source->tool_list ? "; its last list stays in use" : "");
 }
 
 static bool is_stopping(const struct registry *registry)
@@ -114,8 +114,8 @@ void registry_note_definitions(struct tool_source *source)
 	struct registry *registry = source->registry;
 	struct log_line line UNCLEARED;
 	size_t logged = 0;
-	for (size_t i = 0; i < source->listing->count; i++) {
-		const struct tool *tool = &source->listing->tools[i];
+	for (size_t i = 0; i < source->tool_list->count; i++) {
+		const struct tool *tool = &source->tool_list->tools[i];
 		uint64_t *known = &registry->definitions[tool->index], old = *known;
 		*known = tool->definition;
 		if (!old || old == tool->definition)
@@ -163,19 +163,19 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 	char error[WHY_BYTES];
 	struct slice tools = blob_slice(raw);
 	bool known = source->raw && slice_equal(blob_slice(source->raw), tools);
-	if (mcp_tool_list_is_of(source->listing, tools)) {
+	if (mcp_tool_list_is_of(source->tool_list, tools)) {
 		registry->dirty |= source->state != TOOL_LIST_FRESH;
 	} else {
-		struct mcp_tool_list *listing =
+		struct mcp_tool_list *tool_list =
 			mcp_tool_list_new(registry->generation, upstream, tools, registry->tool_labels,
 					  &registry->stopping, error, sizeof error);
-		if (!listing) {
+		if (!tool_list) {
 			if (!is_stopping(registry))
 				fail_source(source, error);
 			return;
 		}
-		mcp_tool_list_unref(source->listing);
-		source->listing = listing;
+		mcp_tool_list_unref(source->tool_list);
+		source->tool_list = tool_list;
 		registry_note_definitions(source);
 		registry->dirty = true;
 	}
@@ -193,13 +193,13 @@ static void take_list(struct tool_source *source, unsigned upstream, struct blob
 		meter_add(registry->meter, METRIC_ID_UPSTREAM_LISTS, source->label, 0, 1);
 }
 
-static void read_news(struct registry *registry)
+static void read_reports(struct registry *registry)
 {
 	for (unsigned i = 0; i < registry->generation->upstream_count; i++) {
 		struct tool_source *source = registry->generation->upstreams[i].source;
 		if (!source)
 			continue;
-		struct report *report = atomic_exchange_explicit(&source->news, NULL, memory_order_acquire);
+		struct report *report = atomic_exchange_explicit(&source->newest, NULL, memory_order_acquire);
 		if (report && report->tools) {
 			take_instructions(source, report->instructions);
 			report->instructions = NULL;
@@ -277,20 +277,20 @@ static void set_gauges(struct registry *registry)
 }
 
 /* The share of an upstream whose list is `listing`; NULL: it has none. */
-static struct catalogue_part part_of(const struct upstream_config *upstream, struct mcp_tool_list *listing)
+static struct catalogue_part part_of(const struct upstream_config *upstream, struct mcp_tool_list *tool_list)
 {
 	const struct tool_source *source = upstream->source;
 	if (!upstream->settings.dialect->lists_tools)
 		return (struct catalogue_part){ .state = TOOL_LIST_DECLARED, .why = "" };
 	if (!source) /* nobody runs it yet */
 		return (struct catalogue_part){ .state = TOOL_LIST_AWAITED, .why = "" };
-	return (struct catalogue_part){ listing, source->state, source->why, source->listed_us,
+	return (struct catalogue_part){ tool_list, source->state, source->why, source->listed_us,
 					text_of(source->instructions) };
 }
 
 /* `listings`: by upstream; NULL: the sources' own. Returns NULL when memory is out. */
 static struct catalogue *make_catalogue(const struct registry *registry, const struct generation *generation,
-					struct mcp_tool_list *const *listings)
+					struct mcp_tool_list *const *tool_lists)
 {
 	size_t count = generation->upstream_count;
 	struct catalogue_part *parts = calloc(count + 1, sizeof *parts);
@@ -298,8 +298,8 @@ static struct catalogue *make_catalogue(const struct registry *registry, const s
 		return NULL;
 	for (size_t i = 0; i < count; i++) {
 		const struct upstream_config *upstream = &generation->upstreams[i];
-		struct mcp_tool_list *own = upstream->source ? upstream->source->listing : NULL;
-		parts[i] = part_of(upstream, listings ? listings[i] : own);
+		struct mcp_tool_list *own = upstream->source ? upstream->source->tool_list : NULL;
+		parts[i] = part_of(upstream, tool_lists ? tool_lists[i] : own);
 	}
 	struct catalogue *catalogue = catalogue_new(generation, registry->workers, parts, registry->current);
 	free(parts);
@@ -324,7 +324,7 @@ static bool take_turn(struct registry *registry, registry_offer *offer, void *co
 	if (registry->store_moved)
 		save_soon(registry);
 	registry->store_moved = false;
-	read_news(registry);
+	read_reports(registry);
 	if (!registry->dirty || is_stopping(registry))
 		return true;
 	struct catalogue *next = make_catalogue(registry, registry->generation, NULL);
@@ -400,9 +400,9 @@ void tool_source_free(struct tool_source *source)
 {
 	if (!source)
 		return;
-	report_free(atomic_load(&source->news)); /* which nobody has read */
+	report_free(atomic_load(&source->newest)); /* which nobody has read */
 	blob_unref(source->raw);
-	mcp_tool_list_unref(source->listing);
+	mcp_tool_list_unref(source->tool_list);
 	blob_unref(source->instructions);
 	free(source);
 }
@@ -448,7 +448,7 @@ static void inherit_list(const struct registry *registry, struct tool_source *so
 }
 
 /* What the sources have said, as the next generation has it: names, overrides, indexes may be other ones. */
-static void list_anew(struct registry *registry, const struct generation *next, struct mcp_tool_list **listings)
+static void list_anew(struct registry *registry, const struct generation *next, struct mcp_tool_list **tool_lists)
 {
 	char error[WHY_BYTES];
 	for (unsigned i = 0; i < next->upstream_count; i++) {
@@ -457,8 +457,8 @@ static void list_anew(struct registry *registry, const struct generation *next, 
 			continue;
 		inherit_list(registry, source);
 		if (source->raw)
-			listings[i] = mcp_tool_list_new(next, i, blob_slice(source->raw), registry->tool_labels,
-							&registry->stopping, error, sizeof error);
+			tool_lists[i] = mcp_tool_list_new(next, i, blob_slice(source->raw), registry->tool_labels,
+							  &registry->stopping, error, sizeof error);
 	}
 }
 
@@ -469,28 +469,28 @@ static void drop_tool_lists(const struct generation *generation)
 		struct tool_source *source = generation->upstreams[i].source;
 		if (!source)
 			continue;
-		mcp_tool_list_unref(source->listing);
-		source->listing = NULL;
+		mcp_tool_list_unref(source->tool_list);
+		source->tool_list = NULL;
 	}
 }
 
 /* Takes what is in `listings`. */
-static void use_tool_lists(const struct generation *next, struct mcp_tool_list **listings)
+static void use_tool_lists(const struct generation *next, struct mcp_tool_list **tool_lists)
 {
 	for (size_t i = 0; i < next->upstream_count; i++) {
 		struct tool_source *source = next->upstreams[i].source;
 		if (!source)
 			continue;
-		assert(!source->listing);
-		source->listing = listings[i];
-		listings[i] = NULL;
+		assert(!source->tool_list);
+		source->tool_list = tool_lists[i];
+		tool_lists[i] = NULL;
 	}
 }
 
-static bool use_generation(struct registry *registry, struct generation *next, struct mcp_tool_list **listings)
+static bool use_generation(struct registry *registry, struct generation *next, struct mcp_tool_list **tool_lists)
 {
-	list_anew(registry, next, listings);
-	struct catalogue *catalogue = start_thread(registry, next) ? make_catalogue(registry, next, listings) : NULL;
+	list_anew(registry, next, tool_lists);
+	struct catalogue *catalogue = start_thread(registry, next) ? make_catalogue(registry, next, tool_lists) : NULL;
 	if (!catalogue)
 		return false;
 	drop_tool_lists(registry->generation);
@@ -498,25 +498,25 @@ static bool use_generation(struct registry *registry, struct generation *next, s
 						     strcmp(next->mcp.lists, registry->generation->mcp.lists) != 0);
 	generation_unref(registry->generation);
 	registry->generation = generation_ref(next);
-	use_tool_lists(next, listings);
+	use_tool_lists(next, tool_lists);
 	publish_catalogue(registry, catalogue, registry->offer, registry->offer_context);
 	return true;
 }
 
 bool registry_use(struct registry *registry, struct generation *next)
 {
-	struct mcp_tool_list **listings = calloc(next->upstream_count + 1, sizeof(struct mcp_tool_list *));
-	if (!listings)
+	struct mcp_tool_list **tool_lists = calloc(next->upstream_count + 1, sizeof(struct mcp_tool_list *));
+	if (!tool_lists)
 		return false;
 	pthread_mutex_lock(&registry->mutex);
-	bool good = use_generation(registry, next, listings);
+	bool good = use_generation(registry, next, tool_lists);
 	bool moved = registry->store_moved;
 	pthread_mutex_unlock(&registry->mutex);
 	if (moved)
 		loop_wake(registry->loop);
 	for (size_t i = 0; i < next->upstream_count; i++)
-		mcp_tool_list_unref(listings[i]);
-	free(listings);
+		mcp_tool_list_unref(tool_lists[i]);
+	free(tool_lists);
 	return good;
 }
 

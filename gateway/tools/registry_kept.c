@@ -21,15 +21,15 @@ static void take_kept(void *context, const struct kept_list *list)
 	uint64_t age_s = list->listed_at_s < now_s ? now_s - list->listed_at_s : 0;
 	char error[WHY_BYTES];
 	struct blob *raw = blob_copy(list->tools);
-	struct mcp_tool_list *listing = raw ? mcp_tool_list_new(registry->generation, list->upstream, list->tools,
-								registry->tool_labels, NULL, error, sizeof error)
-					    : NULL;
-	if (!listing || !source) { /* its server is asked all the same */
-		mcp_tool_list_unref(listing);
+	struct mcp_tool_list *tool_list = raw ? mcp_tool_list_new(registry->generation, list->upstream, list->tools,
+								  registry->tool_labels, NULL, error, sizeof error)
+					      : NULL;
+	if (!tool_list || !source) { /* its server is asked all the same */
+		mcp_tool_list_unref(tool_list);
 		blob_unref(raw);
 		return;
 	}
-	source->listing = listing;
+	source->tool_list = tool_list;
 	source->raw = raw;
 	source->instructions = list->instructions.len ? blob_copy(list->instructions) : NULL;
 	source->listed_at_s = now_s - age_s;
@@ -38,7 +38,7 @@ static void take_kept(void *context, const struct kept_list *list)
 	registry_note_definitions(source);
 	registry->dirty = true;
 	log_message(&EVENT_LIST_KEPT, "upstream %s: %zu tools, as it said %llu s ago, until it speaks",
-		    registry->generation->upstreams[list->upstream].settings.name, listing->count,
+		    registry->generation->upstreams[list->upstream].settings.name, tool_list->count,
 		    (unsigned long long)age_s);
 }
 

@@ -19,13 +19,13 @@ struct tool_source {
 	struct upstream_watcher watcher; /* its context is this source */
 	const char *name;                /* the upstream's, borrowed */
 	unsigned label;                  /* likewise */
-	_Atomic(struct report *) news;   /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
+	_Atomic(struct report *) newest; /* a: the newest, until it is read: what it replaces nobody needs; or NULL */
 	/* all below: under the registry's mutex */
-	struct blob *raw;              /* owned: the list as it came, for the next generation; NULL: none yet */
-	bool inherited;                /* raw is what another server said that was here before */
-	struct mcp_tool_list *listing; /* owned: of raw; NULL: none yet */
-	uint64_t listed_at_s;          /* wall clock: when it said so */
-	struct blob *instructions;     /* owned; what it says of their use; NULL: nothing */
+	struct blob *raw;                /* owned: the list as it came, for the next generation; NULL: none yet */
+	bool inherited;                  /* raw is what another server said that was here before */
+	struct mcp_tool_list *tool_list; /* owned: of raw; NULL: none yet */
+	uint64_t listed_at_s;            /* wall clock: when it said so */
+	struct blob *instructions;       /* owned; what it says of their use; NULL: nothing */
 	enum tool_list_state state;
 	uint64_t listed_us;
 	char why[WHY_BYTES];

@@ -264,7 +264,7 @@ static void put_required(struct mender *mender, const struct parts *parts)
 	name_map_fini(&there);
 }
 
-static bool top_is_fine(struct slice schema)
+static bool top_is_valid(struct slice schema)
 {
 	struct slice value;
 	return schema_is_object(schema) && find_member(schema, "properties", JSON_OBJECT).len &&
@@ -293,7 +293,7 @@ void schema_put_mended(struct buf *out, struct slice schema)
 		buf_put_text(out, "{\"type\":\"object\",\"properties\":{}}");
 		return;
 	}
-	if (top_is_fine(schema))
+	if (top_is_valid(schema))
 		put_schema(&mender, schema);
 	else
 		put_top(&mender, schema);

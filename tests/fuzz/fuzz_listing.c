@@ -34,13 +34,13 @@ static void check_json(struct slice text)
 	must(json_check(text, 1000, NULL, &fault));
 }
 
-static void check_documents(const struct config *config, const struct mcp_tool_list *listing)
+static void check_documents(const struct config *config, const struct mcp_tool_list *tool_list)
 {
-	const struct tool **tools = calloc(listing->count + 1, sizeof *tools);
+	const struct tool **tools = calloc(tool_list->count + 1, sizeof *tools);
 	must(tools != NULL);
-	for (size_t i = 0; i < listing->count; i++)
-		tools[i] = &listing->tools[i];
-	struct definitions *definitions = definitions_new(&config->generation, tools, listing->count);
+	for (size_t i = 0; i < tool_list->count; i++)
+		tools[i] = &tool_list->tools[i];
+	struct definitions *definitions = definitions_new(&config->generation, tools, tool_list->count);
 	must(definitions != NULL);
 	for (unsigned format = 0; format < FORMAT_COUNT; format++)
 		check_json(blob_slice(definitions_list(definitions, (enum definition_format)format)->blob));
@@ -49,18 +49,18 @@ static void check_documents(const struct config *config, const struct mcp_tool_l
 	free(tools);
 }
 
-static void check_listing(const struct config *config, const struct mcp_tool_list *listing)
+static void check_list(const struct config *config, const struct mcp_tool_list *tool_list)
 {
-	for (size_t i = 0; i < listing->count; i++) {
-		const char *name = listing->tools[i].name;
-		must(name[0] && strlen(name) <= 128 && listing->tools[i].route);
+	for (size_t i = 0; i < tool_list->count; i++) {
+		const char *name = tool_list->tools[i].name;
+		must(name[0] && strlen(name) <= 128 && tool_list->tools[i].route);
 		must(strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(name));
 		for (size_t j = 0; j < i; j++)
-			must(strcmp(name, listing->tools[j].name) != 0);
+			must(strcmp(name, tool_list->tools[j].name) != 0);
 	}
-	for (size_t i = 0; i < listing->refused_count; i++)
-		must(listing->refused[i].why[0] != '\0');
-	check_documents(config, listing);
+	for (size_t i = 0; i < tool_list->refused_count; i++)
+		must(tool_list->refused[i].why[0] != '\0');
+	check_documents(config, tool_list);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -72,14 +72,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(config != NULL);
 	struct tool_labels *slots = tool_labels_new(&config->generation, 1);
 	must(slots != NULL);
-	struct mcp_tool_list *listing =
+	struct mcp_tool_list *tool_list =
 		mcp_tool_list_new(&config->generation, 0, text, slots, NULL, error, sizeof error);
-	must(listing || error[0]);
-	if (listing) {
-		must(mcp_tool_list_is_of(listing, text));
-		check_listing(config, listing);
+	must(tool_list || error[0]);
+	if (tool_list) {
+		must(mcp_tool_list_is_of(tool_list, text));
+		check_list(config, tool_list);
 	}
-	mcp_tool_list_unref(listing);
+	mcp_tool_list_unref(tool_list);
 	tool_labels_free(slots);
 	config_free(config);
 	buf_fini(&errors);

@@ -19,13 +19,13 @@ static void must(bool holds)
 static bool take(struct sse *sse, struct slice text, bool last, struct buf *delivered)
 {
 	struct slice event;
-	enum sse_news news;
-	while ((news = sse_next(sse, text, last, &event)) == SSE_DATA) {
+	enum sse_step step;
+	while ((step = sse_next(sse, text, last, &event)) == SSE_DATA) {
 		must(event.len > 0 && event.len <= EVENT_BYTES);
 		buf_put(delivered, event);
 		buf_put_char(delivered, '\0');
 	}
-	return news == SSE_MORE;
+	return step == SSE_MORE;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 struct hard_file {
-	sqlite3_file face;
+	sqlite3_file base;
 	sqlite3_file *real; /* behind this struct */
 };
 
@@ -115,13 +115,13 @@ static const sqlite3_io_methods methods = {
 	.xDeviceCharacteristics = do_traits,
 };
 
-static int do_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *face, int flags, int *out)
+static int do_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int flags, int *out)
 {
-	struct hard_file *file = (struct hard_file *)(void *)face;
+	struct hard_file *file = (struct hard_file *)(void *)base;
 	(void)vfs;
 	file->real = (sqlite3_file *)(void *)(file + 1);
 	int code = real_vfs->xOpen(real_vfs, name, file->real, flags, out);
-	face->pMethods = file->real->pMethods ? &methods : NULL;
+	base->pMethods = file->real->pMethods ? &methods : NULL;
 	return code;
 }
 

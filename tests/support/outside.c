@@ -25,7 +25,7 @@ struct way {
 
 /* One worker's; its ways in the order of sending. */
 struct outside_tier {
-	struct tier face;
+	struct tier base;
 	struct way ways[WAYS];
 	size_t count;
 	uint64_t last_us;       /* when the last one arrives: none overtakes another */
@@ -67,9 +67,9 @@ struct outside_value *outside_place(struct key *key)
 
 /* --- there --- */
 
-static struct outside_tier *of(struct tier *face)
+static struct outside_tier *of(struct tier *base)
 {
-	return container_of(face, struct outside_tier, face);
+	return container_of(base, struct outside_tier, base);
 }
 
 static void claim_there(struct outside_tier *tier, struct way *way, struct outside_value *value)
@@ -150,7 +150,7 @@ static struct entry *read_value(struct outside_tier *tier, const struct way *way
 	}
 	if (fault == STORED_FOREIGN || fault == STORED_DAMAGED) {
 		outside.counts.damaged++;
-		tier->face.kind->remove(&tier->face, way->key->digest, clock.now_us);
+		tier->base.kind->remove(&tier->base, way->key->digest, clock.now_us);
 	}
 	return NULL;
 }
@@ -181,9 +181,9 @@ static bool is_overdue(const struct way *way, uint64_t now_us)
 	return now_us >= way->until_us && (way->lookup || way->lost);
 }
 
-static void tick(struct tier *face, uint64_t now_us)
+static void tick(struct tier *base, uint64_t now_us)
 {
-	struct outside_tier *tier = of(face);
+	struct outside_tier *tier = of(base);
 	for (size_t n = 0; n < tier->count; n++)
 		if (!tier->ways[n].arrived && !tier->ways[n].lost && now_us >= tier->ways[n].there_us)
 			arrive(tier, &tier->ways[n]);
@@ -216,32 +216,32 @@ static struct way *send_way(struct outside_tier *tier, uint64_t now_us)
 	return way;
 }
 
-static bool look(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us, bool claims)
+static bool look(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us, bool claims)
 {
-	struct way *way = send_way(of(face), now_us);
+	struct way *way = send_way(of(base), now_us);
 	assert(!lookup->operation);
 	if (!way)
 		return false;
 	way->what = claims ? WAY_CLAIM : WAY_GET;
 	way->lookup = lookup;
 	way->key = key_ref(key);
-	lookup->operation = face;
+	lookup->operation = base;
 	return true;
 }
 
-static bool get(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool get(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
-	return look(face, lookup, key, now_us, false);
+	return look(base, lookup, key, now_us, false);
 }
 
-static bool claim(struct tier *face, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
+static bool claim(struct tier *base, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
-	return look(face, lookup, key, now_us, true);
+	return look(base, lookup, key, now_us, true);
 }
 
-static void cancel(struct tier *face, struct tier_lookup *lookup)
+static void cancel(struct tier *base, struct tier_lookup *lookup)
 {
-	struct outside_tier *tier = of(face);
+	struct outside_tier *tier = of(base);
 	size_t n = 0;
 	while (n < tier->count && tier->ways[n].lookup != lookup)
 		n++;
@@ -250,10 +250,10 @@ static void cancel(struct tier *face, struct tier_lookup *lookup)
 	take_out(tier, n);
 }
 
-static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t now_us)
+static bool put(struct tier *base, struct entry *entry, bool releases, uint64_t now_us)
 {
 	const struct stored_clock clock = outside_clock();
-	struct way *way = send_way(of(face), now_us);
+	struct way *way = send_way(of(base), now_us);
 	if (!way)
 		return false;
 	way->what = WAY_PUT;
@@ -261,13 +261,13 @@ static bool put(struct tier *face, struct entry *entry, bool releases, uint64_t 
 	way->releases = releases;
 	if (stored_value_encode(entry, outside_roll(2) ? 16 : 0, &clock, &way->bytes))
 		return true;
-	take_out(of(face), of(face)->count - 1);
+	take_out(of(base), of(base)->count - 1);
 	return false;
 }
 
-static bool send_digest(struct tier *face, const uint8_t *digest, uint64_t now_us, bool releases)
+static bool send_digest(struct tier *base, const uint8_t *digest, uint64_t now_us, bool releases)
 {
-	struct way *way = send_way(of(face), now_us);
+	struct way *way = send_way(of(base), now_us);
 	if (!way)
 		return false;
 	way->what = releases ? WAY_RELEASE : WAY_REMOVE;
@@ -275,25 +275,25 @@ static bool send_digest(struct tier *face, const uint8_t *digest, uint64_t now_u
 	return true;
 }
 
-static bool remove_key(struct tier *face, const uint8_t *digest, uint64_t now_us)
+static bool remove_key(struct tier *base, const uint8_t *digest, uint64_t now_us)
 {
-	return send_digest(face, digest, now_us, false);
+	return send_digest(base, digest, now_us, false);
 }
 
-static void release(struct tier *face, const uint8_t *digest, uint64_t now_us)
+static void release(struct tier *base, const uint8_t *digest, uint64_t now_us)
 {
-	send_digest(face, digest, now_us, true);
+	send_digest(base, digest, now_us, true);
 }
 
-static uint64_t deadline(const struct tier *face)
+static uint64_t deadline(const struct tier *base)
 {
-	(void)face;
+	(void)base;
 	return CLOCK_NEVER; /* the test turns */
 }
 
-static void free_tier(struct tier *face)
+static void free_tier(struct tier *base)
 {
-	assert(of(face)->count == 0);
+	assert(of(base)->count == 0);
 }
 
 static const struct tier_kind redis_like = { TIER_REDIS, get,     cancel, put,      remove_key,
@@ -334,9 +334,9 @@ void outside_attach(struct gateway_world *world)
 	assert(world->config->workers <= WORKERS_MAX);
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		struct worker *worker = world->gateway.workers[i];
-		tiers[i].face.kind = outside.kind == OUTSIDE_REDIS ? &redis_like : &disk_like;
-		tiers[i].face.claim_us = leases ? LEASE_US : 0;
-		worker->tier = &tiers[i].face;
+		tiers[i].base.kind = outside.kind == OUTSIDE_REDIS ? &redis_like : &disk_like;
+		tiers[i].base.claim_us = leases ? LEASE_US : 0;
+		worker->tier = &tiers[i].base;
 		bool reserved = loop_timers_reserve(worker->loop, world->config->limits.in_flight);
 		assert(reserved);
 	}

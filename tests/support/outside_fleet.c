@@ -25,7 +25,7 @@ struct listed {
 /* A purge on its way to this gateway, or, with `news`, from it. */
 struct letter {
 	uint64_t due_us, number;
-	struct purge_news news;
+	struct purge_notice notice;
 	size_t listed_truth; /* there: another's */
 	bool has_truth;
 };
@@ -132,7 +132,7 @@ static void read_list(void)
 		const struct listed *listed = &fleet.list[i];
 		const struct purge_scope scope = purge_scope_read((struct slice){ listed->text, listed->len });
 		keys_from = scope.key.len && listed->number > keys_from ? listed->number : keys_from;
-		cache_purge_heard(cache(), (struct slice){ listed->text, listed->len }, listed->number);
+		cache_purge_received(cache(), (struct slice){ listed->text, listed->len }, listed->number);
 		for (size_t t = 0; t < listed->truth_count; t++)
 			truth_know(listed->truths[t]);
 	}
@@ -155,7 +155,7 @@ static void say_waiting(void)
 	while (fleet.out_count < POST_MAX) {
 		struct letter *letter = &fleet.out[fleet.out_count];
 		*letter = (struct letter){ .due_us = clock_now_us() + outside_roll(OUTSIDE_LATE_US / 2) };
-		if (!purges_take_waiting(purges(), &letter->news))
+		if (!purges_take_waiting(purges(), &letter->notice))
 			return;
 		fleet.out_count++;
 	}
@@ -170,17 +170,17 @@ static void lose_letters(void)
 
 static void publish(const struct letter *letter)
 {
-	struct slice text = { letter->news.text, letter->news.len };
+	struct slice text = { letter->notice.text, letter->notice.len };
 	uint64_t number, before = 0;
 	if (outside.kind == OUTSIDE_DISK)
-		number = letter->news.number ? letter->news.number : purges_number(purges()) + 1;
+		number = letter->notice.number ? letter->notice.number : purges_number(purges()) + 1;
 	else
-		number = script(&text, letter->news.number, purges_number(purges()), fleet.mine, fleet.mine_count,
+		number = script(&text, letter->notice.number, purges_number(purges()), fleet.mine, fleet.mine_count,
 				&before);
 	if (outside.kind == OUTSIDE_DISK)
 		list_note(text, number, NULL, 0);
-	purges_published(purges(), (struct slice){ letter->news.text, letter->news.len }, letter->news.event, number,
-			 before);
+	purges_published(purges(), (struct slice){ letter->notice.text, letter->notice.len }, letter->notice.event,
+			 number, before);
 }
 
 static void publish_due(void)
@@ -214,7 +214,7 @@ static void receive_due(void)
 	while (fleet.in_count && clock_now_us() >= fleet.in[0].due_us) {
 		struct letter letter = fleet.in[0];
 		take_out(fleet.in, &fleet.in_count, 0);
-		cache_purge_heard(cache(), (struct slice){ letter.news.text, letter.news.len }, letter.number);
+		cache_purge_received(cache(), (struct slice){ letter.notice.text, letter.notice.len }, letter.number);
 		if (letter.has_truth)
 			truth_know(letter.listed_truth);
 	}
@@ -278,8 +278,8 @@ static void others_purge(const struct purge_scope *scope)
 				   .number = number,
 				   .listed_truth = truth,
 				   .has_truth = true };
-	letter->news.len = text.len;
-	memcpy(letter->news.text, text.len ? text.at : "", text.len);
+	letter->notice.len = text.len;
+	memcpy(letter->notice.text, text.len ? text.at : "", text.len);
 }
 
 /* What the provider told the other gateway: the same words, but a fetch of their own each. NULL: no such words. */

@@ -451,24 +451,24 @@ static bool follow_use(const struct reader *reader, const struct use *use, struc
 	const struct fragment *from = operation ? NULL : &reader->fragments[use->from];
 	bool root = use->top && (operation || from->root);
 	bool nested = !use->top || (!operation && from->nested);
-	bool news = (root && !fragment->root) || (nested && !fragment->nested);
+	bool changed = (root && !fragment->root) || (nested && !fragment->nested);
 	fragment->root |= root;
 	fragment->nested |= nested;
-	return news;
+	return changed;
 }
 
 static bool follow_uses(struct reader *reader)
 {
-	bool news = true;
-	while (news) {
-		news = false;
+	bool changed = true;
+	while (changed) {
+		changed = false;
 		for (size_t i = 0; i < reader->use_count; i++) {
 			struct fragment *fragment = find_fragment(reader, reader->uses[i].name);
 			if (!fragment) {
 				reader->at = reader->uses[i].name.at;
 				return fail_at(reader, "a fragment that is not defined");
 			}
-			news |= follow_use(reader, &reader->uses[i], fragment);
+			changed |= follow_use(reader, &reader->uses[i], fragment);
 		}
 	}
 	return true;

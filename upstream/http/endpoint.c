@@ -110,10 +110,9 @@ void endpoint_return(struct endpoint *endpoint)
 void endpoint_join(struct endpoint *endpoint, uint64_t key, bool slowly, uint64_t now_us)
 {
 	assert(endpoint->absent && endpoint->under_way == 0);
-	*endpoint = (struct endpoint){ .index = endpoint->index,
-				       .weight = endpoint->weight,
-				       .key = key,
-				       .back_us = slowly ? now_us : 0 };
+	*endpoint = (struct endpoint){
+		.index = endpoint->index, .weight = endpoint->weight, .key = key, .back_us = slowly ? now_us : 0
+	};
 	TAILQ_INIT(&endpoint->visits);
 }
 
@@ -209,14 +208,14 @@ static void eject_endpoint(struct endpoint_set *set, struct endpoint *endpoint, 
 {
 	const struct endpoint_policy *policy = set->policy;
 	uint64_t first_us = unreachable && endpoint->failed < policy->failures ? UNREACHABLE_US : policy->base_us;
-	bool news = !endpoint->ejected || endpoint->unreachable != unreachable;
+	bool changed = !endpoint->ejected || endpoint->unreachable != unreachable;
 	if (first_us > policy->base_us)
 		first_us = policy->base_us;
 	endpoint->until_us = clock_add(now_us, double_time(first_us, endpoint->times, policy->max_us));
 	endpoint->times += first_us == policy->base_us;
 	endpoint->ejected = true;
 	endpoint->unreachable = unreachable;
-	if (news)
+	if (changed)
 		note_change(set, endpoint, reason, now_us);
 }
 
@@ -227,10 +226,10 @@ static void eject_endpoint(struct endpoint_set *set, struct endpoint *endpoint, 
 static void hold_last(struct endpoint_set *set, struct endpoint *endpoint, const char *reason, uint64_t now_us)
 {
 	/* one that was ejected for failures is told too: whoever hears of it tries to connect, and no call does */
-	bool news = !endpoint->ejected || !endpoint->unreachable;
+	bool changed = !endpoint->ejected || !endpoint->unreachable;
 	endpoint->until_us = clock_add(now_us, UNREACHABLE_US);
 	endpoint->ejected = endpoint->unreachable = true;
-	if (news)
+	if (changed)
 		note_change(set, endpoint, reason, now_us);
 }
 
@@ -514,8 +513,8 @@ static void gather_candidates(const struct endpoint_set *set, const struct endpo
 	candidates->count = 0;
 	for (size_t i = 0; i < set->count; i++) {
 		struct endpoint *endpoint = (struct endpoint *)(uintptr_t)&set->endpoints[i];
-		bool usable = panic ? !endpoint->absent && !endpoint->draining && !endpoint->unreachable
-				    : is_well(endpoint);
+		bool usable =
+			panic ? !endpoint->absent && !endpoint->draining && !endpoint->unreachable : is_well(endpoint);
 		if (usable && (tried_too || !is_tried(pick, endpoint)))
 			candidates->all[candidates->count++] = endpoint;
 	}
@@ -602,8 +601,8 @@ static bool is_overtaken_for_good(const struct endpoint_set *set, struct endpoin
 
 /* Whether the failure is news of the endpoint. Refusals of what was under way at once are one event, and so is all that
  * was under way as it was ejected. */
-static bool is_news(struct endpoint *endpoint, const struct endpoint_visit *visit, enum endpoint_result result,
-		    uint64_t now_us)
+static bool is_new_event(struct endpoint *endpoint, const struct endpoint_visit *visit, enum endpoint_result result,
+			 uint64_t now_us)
 {
 	bool refused = result == ENDPOINT_UNREACHABLE && now_us - visit->begun_us < REFUSED_US;
 	if (refused && endpoint->failed && visit->begun_us < endpoint->refused_us)
@@ -643,7 +642,7 @@ void endpoint_end(struct endpoint_set *set, struct endpoint_visit *visit, enum e
 		result = is_overtaken_for_good(set, endpoint) ? ENDPOINT_TIMED_OUT : ENDPOINT_NOTHING;
 	if (result == ENDPOINT_ANSWERED)
 		note_answered(set, endpoint, visit, now_us);
-	else if (result != ENDPOINT_NOTHING && is_news(endpoint, visit, result, now_us))
+	else if (result != ENDPOINT_NOTHING && is_new_event(endpoint, visit, result, now_us))
 		note_failed(set, endpoint, result, reason, now_us);
 	if (result == ENDPOINT_ANSWERED)
 		note_answer_time(set, endpoint, took_us, now_us);

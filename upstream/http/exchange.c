@@ -412,7 +412,7 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 	return code == CURLE_OPERATION_TIMEDOUT ? EXCHANGE_TIMED_OUT : EXCHANGE_BROKE;
 }
 
-static void on_news(struct transfer *transfer)
+static void on_progress(struct transfer *transfer)
 {
 	struct http_exchange *exchange = container_of(transfer, struct http_exchange, transfer);
 	exchange->shut_out = transfer->done && !transfer->starved && is_shut_out(exchange);
@@ -424,7 +424,7 @@ static void on_news(struct transfer *transfer)
 
 bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
-	exchange->transfer.news = on_news;
+	exchange->transfer.on_progress = on_progress;
 	exchange->let_out = exchange->held_back = exchange->shut_out = exchange->head_whole = false;
 	exchange->too_large = exchange->no_room = exchange->no_memory = false;
 	drop_answer(exchange);

@@ -204,8 +204,8 @@ static int on_resolve(void *resolver, void *reserved, void *context)
 	struct transfer *transfer = handle->transfer;
 	transfer->turned |= transfer->connected; /* as open_socket */
 	curl_easy_getinfo(handle->easy, CURLINFO_EFFECTIVE_URL, &url);
-	transfer->unresolved = !transfer->turned && !transfer->connect_to && !transfer->addresses && url &&
-			       upstream_url_is_named(url);
+	transfer->unresolved =
+		!transfer->turned && !transfer->connect_to && !transfer->addresses && url && upstream_url_is_named(url);
 	return transfer->unresolved || transfer->turned;
 }
 
@@ -276,7 +276,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 	transport->meter = meter;
 	transport->timer = LOOP_TIMER_INIT(timer_fired);
 	transport->max_connections = max_connections;
-	TAILQ_INIT(&transport->news);
+	TAILQ_INIT(&transport->progressed);
 	TAILQ_INIT(&transport->large);
 	names_init(&transport->names);
 	TAILQ_INIT(&transport->spares);
@@ -490,7 +490,7 @@ void transport_mark(struct transfer *transfer, size_t bytes)
 {
 	struct transport *transport = transfer->transport;
 	loop_spend(transport->loop, bytes);
-	struct transfers *list = transfer->gathered < LARGE_BYTES ? &transport->news : &transport->large;
+	struct transfers *list = transfer->gathered < LARGE_BYTES ? &transport->progressed : &transport->large;
 	if (transfer->listed == list)
 		return;
 	unlist_transfer(transfer);
@@ -568,14 +568,14 @@ static void notify_owner(struct transfer *transfer)
 	unlist_transfer(transfer);
 	if (transfer->done)
 		take_out(transfer); /* given up, but curl does not know */
-	transfer->news(transfer);
+	transfer->on_progress(transfer);
 }
 
 /* Small answers do not wait behind large ones. Whoever hears may start and stop transfers. */
-static void tell_news(struct transport *transport)
+static void notify_owners(struct transport *transport)
 {
 	struct transfer *transfer;
-	while ((transfer = TAILQ_FIRST(&transport->news)))
+	while ((transfer = TAILQ_FIRST(&transport->progressed)))
 		notify_owner(transfer);
 	if (transport->turn != loop_turn(transport->loop))
 		transport->heard = 0;
@@ -607,7 +607,7 @@ void transport_tick(struct transport *transport)
 	collect_done(transport);
 	if (names_awaited(&transport->names)) /* those that have begun to wait */
 		names_look(transport);
-	if (!TAILQ_EMPTY(&transport->news) || !TAILQ_EMPTY(&transport->large))
+	if (!TAILQ_EMPTY(&transport->progressed) || !TAILQ_EMPTY(&transport->large))
 		loop_refresh(transport->loop); /* curl may have sent and read within this call */
-	tell_news(transport);
+	notify_owners(transport);
 }

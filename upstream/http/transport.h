@@ -26,7 +26,7 @@ void transport_free(struct transport *transport);
 /* Once a loop turn, after sockets have been dispatched: run due transfers' timers, collect those that finished, call
  * their events. */
 void transport_tick(struct transport *transport);
-/* Whether news were left for the next turn, which has to begin at once. */
+/* Whether owners of transfers wait to be called in the next turn, which has to begin at once. */
 bool transport_waits(const struct transport *transport);
 
 /* --- For the rest of upstream/: one transfer. curl's own types stay in the .c files. --- */
@@ -110,7 +110,7 @@ struct transfer {
 	struct connections *connections; /* set by the owner */
 	/* There are more bytes (see transport_mark), or it is done. Only from transport_tick; may start and stop
 	 * transfers, this one too. */
-	void (*news)(struct transfer *transfer);
+	void (*on_progress)(struct transfer *transfer);
 	/* Its host had to be looked up, and these are the addresses: which to connect to, in curl's words (CONNECT_TO),
 	 * borrowed as connect_to; NULL: any. From transport_tick; may start and stop no transfer. May be NULL. */
 	const struct curl_slist *(*found)(struct transfer *transfer, const struct resolved *resolved);
@@ -118,7 +118,7 @@ struct transfer {
 	 * looked up. Borrowed until it has ended. */
 	const struct curl_slist *connect_to;
 	bool particular; /* set by the owner: its handle has settings that no other transfer may come by */
-	size_t gathered; /* kept by the owner: bytes of its answer, which whoever hears its news may have to look at */
+	size_t gathered; /* kept by the owner: bytes of its answer, which `on_progress` may have to look at */
 	/* set by the owner before transport_start: of all of it; until it is let out */
 	long timeout_ms, connect_timeout_ms;
 	/* the transport's own */
@@ -136,7 +136,7 @@ struct transfer {
 	int kept_fd;  /* of the connection it left behind when it was done, for others to use; -1: none is known */
 	bool starved; /* this machine had no socket for it: no descriptor left, or no memory */
 	bool holds;   /* a connection, or is opening one */
-	struct transfers *listed; /* its news are due, and it is in there; NULL: they are not */
+	struct transfers *listed; /* `on_progress` is due, and it is in there; NULL: it is not */
 	TAILQ_ENTRY(transfer) next;
 	TAILQ_ENTRY(transfer) waiting; /* in transport->names while there is a lookup */
 	unsigned opened_count;
@@ -151,7 +151,7 @@ bool transport_prepare(struct transfer *transfer) MUST_CHECK;
 bool transport_start(struct transfer *transfer) MUST_CHECK;
 /* What libcurl says of its failure, for people and OpenSSL's codes; "" if nothing. */
 const char *transport_error(const struct transfer *transfer);
-/* It has so many bytes more: news come with this turn's tick, or, where much has been gathered, when it is its turn.
+/* It has so many bytes more: `on_progress` comes with this turn's tick, or, where much has been gathered, when it is its turn.
  * From curl's callbacks. */
 void transport_mark(struct transfer *transfer, size_t bytes);
 /* It has a connection now. From curl's callbacks. */

@@ -35,8 +35,8 @@ struct transport {
 	size_t watch_room;
 	size_t spare_count;
 	struct handles spares;
-	struct transfers news;          /* to be told with this tick */
-	struct transfers large;         /* likewise, a few a turn */
+	struct transfers progressed; /* to be told with this tick */
+	struct transfers large;      /* likewise, a few a turn */
 	struct names names;
 };
 

@@ -274,10 +274,10 @@ static void log_list(struct mcp_control *control)
 {
 	const struct mcp_tools *tools = &control->tools;
 	struct log_line line UNCLEARED;
-	bool news = !control->list_shown || control->list_failures > 0 || tools->dropped != control->last_dropped;
+	bool changed = !control->list_shown || control->list_failures > 0 || tools->dropped != control->last_dropped;
 	control->list_shown = true;
 	control->last_dropped = tools->dropped;
-	if (!log_begin(&line, news ? &EVENT_MCP_TOOLS_LISTED : &EVENT_MCP_TOOLS_LISTED_AGAIN))
+	if (!log_begin(&line, changed ? &EVENT_MCP_TOOLS_LISTED : &EVENT_MCP_TOOLS_LISTED_AGAIN))
 		return;
 	log_cstr(&line, "upstream", control->settings->name);
 	log_u64(&line, "tools", tools->count);
@@ -398,7 +398,7 @@ static void list_due(struct loop_timer *timer, uint64_t now_us)
 		return;
 	}
 	if (control->list_changed)
-		mcp_list_pace_asked(&control->pace, now_us);
+		mcp_list_limiter_asked(&control->limiter, now_us);
 	control->list_changed = false;
 	mcp_tools_init(&control->tools, control->settings->mcp_list_bytes, control->session.era == MCP_MODERN);
 	ask_page(control);
@@ -412,7 +412,7 @@ void mcp_control_stale(struct mcp_control *control)
 		uint64_t now_us = loop_now(control->loop);
 		control->list_again = false;
 		control->list_changed = true;
-		list_again_in(control, mcp_list_pace_due(&control->pace, now_us) - now_us);
+		list_again_in(control, mcp_list_limiter_due(&control->limiter, now_us) - now_us);
 	}
 }
 

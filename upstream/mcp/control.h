@@ -62,7 +62,7 @@ struct mcp_control {
 	struct mcp_tools tools;  /* while lister is under way */
 	bool list_again;         /* the list has changed while it was read */
 	bool list_changed;       /* the list that is due, or under way, is due to a word of the server's */
-	struct mcp_list_pace pace;
+	struct mcp_list_limiter limiter;
 	uint64_t listening_since_us;
 	bool list_shown;     /* the log has the number of tools */
 	size_t last_dropped; /* as logged */

@@ -16,21 +16,21 @@ enum { CURSOR_BYTES = 64 * 1024 };
 #define CALM_GAPS 4                      /* after so many gaps without a word it is a calm server again */
 #define CALM_MIN_US (8 * CLOCK_US_PER_S) /* but not sooner: each list is held by the calls that began with it */
 
-uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us)
+uint64_t mcp_list_limiter_due(const struct mcp_list_limiter *limiter, uint64_t now_us)
 {
 	uint64_t soon_us = clock_add(now_us, SETTLE_US);
-	uint64_t allowed_us = pace->asked_us ? clock_add(pace->asked_us, pace->gap_us) : 0;
+	uint64_t allowed_us = limiter->asked_us ? clock_add(limiter->asked_us, limiter->gap_us) : 0;
 	return soon_us > allowed_us ? soon_us : allowed_us;
 }
 
-void mcp_list_pace_asked(struct mcp_list_pace *pace, uint64_t now_us)
+void mcp_list_limiter_asked(struct mcp_list_limiter *limiter, uint64_t now_us)
 {
-	uint64_t calm_us = CALM_GAPS * pace->gap_us > CALM_MIN_US ? CALM_GAPS * pace->gap_us : CALM_MIN_US;
-	bool calm = !pace->asked_us || now_us >= clock_add(pace->asked_us, calm_us);
-	pace->gap_us = calm ? SETTLE_US : 2 * pace->gap_us;
-	if (pace->gap_us > GAP_MAX_US)
-		pace->gap_us = GAP_MAX_US;
-	pace->asked_us = now_us;
+	uint64_t calm_us = CALM_GAPS * limiter->gap_us > CALM_MIN_US ? CALM_GAPS * limiter->gap_us : CALM_MIN_US;
+	bool calm = !limiter->asked_us || now_us >= clock_add(limiter->asked_us, calm_us);
+	limiter->gap_us = calm ? SETTLE_US : 2 * limiter->gap_us;
+	if (limiter->gap_us > GAP_MAX_US)
+		limiter->gap_us = GAP_MAX_US;
+	limiter->asked_us = now_us;
 }
 
 uint64_t mcp_list_refresh_us(uint64_t refresh_us, uint64_t ttl_ms)

@@ -33,14 +33,14 @@ uint64_t mcp_list_retry_us(uint64_t refresh_us, unsigned failures);
  * When a list is asked for because the server says that it has changed: soon, since somebody may wait for the new tool,
  * and once for a burst of such words; but a server that says so all the time is asked less and less often.
  */
-struct mcp_list_pace {
+struct mcp_list_limiter {
 	uint64_t asked_us; /* when it was asked so last; 0: never */
 	uint64_t gap_us;   /* not again before that has passed */
 };
 /* When to ask, if the word comes now. */
-uint64_t mcp_list_pace_due(const struct mcp_list_pace *pace, uint64_t now_us);
+uint64_t mcp_list_limiter_due(const struct mcp_list_limiter *limiter, uint64_t now_us);
 /* It is asked now, for that reason. */
-void mcp_list_pace_asked(struct mcp_list_pace *pace, uint64_t now_us);
+void mcp_list_limiter_asked(struct mcp_list_limiter *limiter, uint64_t now_us);
 
 void mcp_tools_init(struct mcp_tools *tools, size_t max_bytes, bool param_headers);
 void mcp_tools_fini(struct mcp_tools *tools);

@@ -200,17 +200,17 @@ static void keep_place(struct post_decoder *decoder)
 static bool read_events(struct post_decoder *decoder, struct slice body, bool last)
 {
 	struct slice data;
-	enum sse_news news;
-	while ((news = sse_next(&decoder->sse, body, last, &data)) == SSE_DATA) {
+	enum sse_step step;
+	while ((step = sse_next(&decoder->sse, body, last, &data)) == SSE_DATA) {
 		keep_place(decoder); /* before the message: it may be the end of the call */
 		take_message(decoder, data, decoder->sse.at);
 	}
 	keep_place(decoder);
-	if (news == SSE_LARGE) {
+	if (step == SSE_LARGE) {
 		tracker_note(&decoder->tracker, "an event too large", decoder->sse.at);
 		decoder->tracker.broken = true;
 	}
-	return news != SSE_LARGE;
+	return step != SSE_LARGE;
 }
 
 /* One object, or an array of them. */

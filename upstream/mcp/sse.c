@@ -99,7 +99,7 @@ static void forget_delivered(struct sse *sse)
 	buf_reset(&sse->data);
 }
 
-enum sse_news sse_next(struct sse *sse, struct slice text, bool last, struct slice *data)
+enum sse_step sse_next(struct sse *sse, struct slice text, bool last, struct slice *data)
 {
 	struct slice line;
 	if (!sse->data.failed)

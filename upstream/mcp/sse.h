@@ -27,7 +27,7 @@ struct sse {
 	uint64_t retry_ms; /* UINT64_MAX: the server has said nothing */
 };
 
-enum sse_news {
+enum sse_step {
 	SSE_MORE, /* feed more bytes */
 	SSE_DATA, /* *data is the data of one event, not empty; valid until the next call */
 	SSE_LARGE /* an event is over the cap, or memory is out; stays so */
@@ -39,7 +39,7 @@ void sse_fini(struct sse *sse);
 /* Read on. `text`: all bytes from the first that was not dropped on; it may have moved and grown. last: nothing more
  * will come, so a last event counts even without the blank line behind it. Events with empty data (MCP's priming event)
  * only set the id. Call until it is not SSE_DATA. */
-enum sse_news sse_next(struct sse *sse, struct slice text, bool last, struct slice *data);
+enum sse_step sse_next(struct sse *sse, struct slice text, bool last, struct slice *data);
 
 /* The first `count` bytes, at most `at`, have been taken away from the text. */
 void sse_dropped(struct sse *sse, size_t count);

@@ -3,7 +3,7 @@
  * member.h: one process of a pool and what is spoken with it: the handshake, answers, the server's own requests
  * and its list of tools. Private to pool.c, pool_tools.c and member.c.
  *
- *   member_start -> STARTING -(handshake)-> READY -(worn, too large)-> RETIRING -(a new one is ready)-> LEAVING
+ *   member_start -> STARTING -(handshake)-> READY -(max_calls reached, too large)-> RETIRING -(a new one is ready)-> LEAVING
  *                       `------------- ended ---------'------- idle, hung, one too many ------------------^ -> ended
  */
 #ifndef JITNEY_UPSTREAM_PROCESS_MEMBER_H
@@ -81,7 +81,7 @@ struct process_pool {
 	const struct upstream_watcher *watcher; /* NULL: nobody asks for tools */
 	bool unlisted;                          /* somebody does, and has not been told any */
 	struct loop_timer list;                 /* time to ask one for its tools */
-	struct mcp_list_pace pace;
+	struct mcp_list_limiter pace;
 	struct buf instructions;      /* of the newest member, as text; empty: none */
 	unsigned list_failures;       /* in a row */
 	bool list_changed;            /* the list that is due is due to a word of a member's */

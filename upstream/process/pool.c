@@ -233,7 +233,7 @@ static size_t wanted_members(const struct process_pool *pool, const struct pool_
 	if (want > pool->own->max)
 		want = pool->own->max;
 	if (least == 0 && (pool->unlisted || counts->retiring))
-		least = 1; /* somebody has to tell the tools; and the worn one goes only when there is another */
+		least = 1; /* somebody has to tell the tools; and the one that has reached max_calls goes only when there is another */
 	return want < least ? least : want;
 }
 
@@ -351,7 +351,7 @@ static void on_flush(struct loop_timer *timer, uint64_t now_us)
 
 /* ---------------------------------------------------------------- what members tell */
 
-/* The worn ones have waited for this. */
+/* Those that have reached max_calls have waited for this. */
 static void let_retire(struct process_pool *pool)
 {
 	struct member *member;

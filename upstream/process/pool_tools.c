@@ -11,7 +11,7 @@ static void list_at(struct process_pool *pool, uint64_t due_us)
 
 void pool_list_soon(struct process_pool *pool)
 {
-	list_at(pool, mcp_list_pace_due(&pool->pace, loop_now(pool->loop)));
+	list_at(pool, mcp_list_limiter_due(&pool->pace, loop_now(pool->loop)));
 }
 
 void pool_list_changed(struct process_pool *pool)
@@ -36,7 +36,7 @@ void pool_on_list(struct loop_timer *timer, uint64_t now_us)
 	if (!fit)
 		return;
 	if (pool->list_changed)
-		mcp_list_pace_asked(&pool->pace, now_us);
+		mcp_list_limiter_asked(&pool->pace, now_us);
 	pool->list_changed = false;
 	member_list(fit);
 }

@@ -26,8 +26,8 @@
 enum { REQUESTS = 100000, CALLS = 40, FIRST_TAG = 100000, ARGUMENTS = 96, ANSWER = 32768 };
 
 /* What the provider thinks of a call. */
-enum fate {
-	FINE,
+enum ending {
+	VALID,
 	SAYS_NO, /* this one fails, the others of its request do not */
 	POISON,  /* its whole request is refused */
 };
@@ -35,7 +35,7 @@ enum fate {
 struct life {
 	struct batch_item item;
 	char arguments[ARGUMENTS];
-	enum fate fate;
+	enum ending ending;
 	unsigned sent, answered;
 	bool live, blurred; /* something else went wrong with a request it was in */
 	bool damaged;       /* an answer to a request it was in was not what the provider meant to say */
@@ -128,7 +128,7 @@ static void check_end(const struct life *life, const struct answer *answer)
 			 answer->detail);
 	switch (answer->outcome) {
 	case OUTCOME_OK:
-		CHECK(life->fate == FINE && life->sent > 0);
+		CHECK(life->ending == VALID && life->sent > 0);
 		CHECK(life->damaged || is_own(life, answer_body(answer)));
 		return;
 	case OUTCOME_DEADLINE_EXCEEDED:
@@ -149,7 +149,7 @@ static void check_end(const struct life *life, const struct answer *answer)
 	default:
 		CHECK(answer->outcome == OUTCOME_TOOL_ERROR || answer->outcome == OUTCOME_UPSTREAM_ERROR ||
 		      answer->outcome == OUTCOME_INVALID_REQUEST);
-		CHECK(life->sent > 0 && (life->fate != FINE || life->blurred));
+		CHECK(life->sent > 0 && (life->ending != VALID || life->blurred));
 	}
 }
 
@@ -169,7 +169,7 @@ static void add_one(void)
 	if (used == CALLS)
 		return;
 	struct life *life = &lives[used];
-	*life = (struct life){ .live = true, .fate = roll(12) ? FINE : roll(2) && speech->bad ? SAYS_NO : POISON };
+	*life = (struct life){ .live = true, .ending = roll(12) ? VALID : roll(2) && speech->bad ? SAYS_NO : POISON };
 	snprintf(life->arguments, sizeof life->arguments, "%s%u%s", speech->opens, FIRST_TAG + (unsigned)used++,
 		 speech->closes);
 	life->item.call = (struct upstream_call){ .route = route,
@@ -269,7 +269,7 @@ static void put_parts(struct buf *out, const struct heard *heard, bool unknown)
 			continue;
 		for (unsigned times = odd == 1 ? 2 : 1; times > 0; times--) {
 			buf_put_text(out, between);
-			put_part(out, life->fate == SAYS_NO ? speech->bad : speech->good, heard, order[i]);
+			put_part(out, life->ending == SAYS_NO ? speech->bad : speech->good, heard, order[i]);
 			between = speech->between;
 		}
 	}
@@ -346,8 +346,8 @@ static void say_with_garbage(struct http_exchange *exchange, const struct buf *b
 static void all_say_no(const struct heard *heard)
 {
 	for (size_t i = 0; i < heard->count; i++)
-		if (lives[heard->tags[i]].fate == FINE)
-			lives[heard->tags[i]].fate = SAYS_NO;
+		if (lives[heard->tags[i]].ending == VALID)
+			lives[heard->tags[i]].ending = SAYS_NO;
 }
 
 static void answer_well(struct http_exchange *exchange, const struct heard *heard, bool break_off)
@@ -412,7 +412,7 @@ static size_t count_poison(const struct heard *heard)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < heard->count; i++)
-		count += lives[heard->tags[i]].fate == POISON;
+		count += lives[heard->tags[i]].ending == POISON;
 	return count;
 }
 

@@ -150,7 +150,7 @@ static void a_value_is_refused_that_is_older_than_its_purge(void **state)
 
 static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void **state)
 {
-	struct purge_news news;
+	struct purge_notice notice;
 	(void)state;
 	purges_note(purges, SLICE("tool=radio\n"), 100);
 	uint64_t before = purges_event(purges), event = purges_note_own(purges, SLICE("tool=paper\n"), true);
@@ -159,13 +159,13 @@ static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void 
 	assert_true(invalidated("paper", 100, before)); /* a fetch that was under way */
 	assert_false(invalidated("paper", 100, event)); /* one that began since */
 	assert_false(purges_is_published(purges, SLICE("tool=paper\n")));
-	assert_true(purges_take_waiting(purges, &news));
-	assert_int_equal(news.event, event);
-	assert_int_equal(news.number, 0);
-	assert_false(purges_take_waiting(purges, &news)); /* on its way */
-	purges_say_again(purges);                         /* nobody knows whether it came */
-	assert_true(purges_take_waiting(purges, &news));
-	purges_published(purges, SLICE("tool=paper\n"), news.event, 120, 0);
+	assert_true(purges_take_waiting(purges, &notice));
+	assert_int_equal(notice.event, event);
+	assert_int_equal(notice.number, 0);
+	assert_false(purges_take_waiting(purges, &notice)); /* on its way */
+	purges_say_again(purges);                           /* nobody knows whether it came */
+	assert_true(purges_take_waiting(purges, &notice));
+	purges_published(purges, SLICE("tool=paper\n"), notice.event, 120, 0);
 	assert_true(purges_is_published(purges, SLICE("tool=paper\n")));
 	assert_true(refused("paper", 119));
 	assert_false(refused("paper", 120));
@@ -175,12 +175,12 @@ static void a_purge_without_a_number_is_newer_than_what_comes_from_outside(void 
 /* Its number is overwritten by ours, and word of it may come later, or never. */
 static void what_another_gateway_purged_before_ours_was_told_is_not_lost(void **state)
 {
-	struct purge_news news;
+	struct purge_notice notice;
 	(void)state;
 	purges_note(purges, SLICE("tool=radio\n"), 100);
 	uint64_t paper = purges_note_own(purges, SLICE("tool=paper\n"), true);
 	uint64_t print = purges_note_own(purges, SLICE("tool=print\n"), true);
-	while (purges_take_waiting(purges, &news))
+	while (purges_take_waiting(purges, &notice))
 		continue;
 	purges_published(purges, SLICE("tool=paper\n"), paper, 120, 100); /* which was known when ours was asked for */
 	assert_false(invalidated("paper", 100, print));
@@ -194,7 +194,7 @@ static void what_another_gateway_purged_before_ours_was_told_is_not_lost(void **
 
 static void what_is_asked_for_twice_is_told_twice(void **state)
 {
-	struct purge_news first, second;
+	struct purge_notice first, second;
 	(void)state;
 	purges_note_own(purges, SLICE("tool=paper\n"), true);
 	assert_true(purges_take_waiting(purges, &first));
@@ -276,7 +276,7 @@ static void too_many_purges_are_one_of_everything(void **state)
 /* If one of them was to be told, so is what they have become. */
 static void too_many_untold_ones_are_told_as_one_of_everything(void **state)
 {
-	struct purge_news news;
+	struct purge_notice notice;
 	char text[64];
 	(void)state;
 	for (unsigned i = 0; i <= PURGES_MAX; i++) {
@@ -288,13 +288,13 @@ static void too_many_untold_ones_are_told_as_one_of_everything(void **state)
 	}
 	assert_int_equal(purges->count, 1);
 	assert_true(refused("radio", PURGE_NUMBER_MAX));
-	assert_true(purges_take_waiting(purges, &news));
-	assert_int_equal(news.len, 0);
+	assert_true(purges_take_waiting(purges, &notice));
+	assert_int_equal(notice.len, 0);
 }
 
 static void what_redis_has_lost_is_told_once_more_under_its_number(void **state)
 {
-	struct purge_news news;
+	struct purge_notice notice;
 	(void)state;
 	purges_note(purges, SLICE(""), 5);
 	purges_note(purges, SLICE("tool=paper\n"), 10);
@@ -303,10 +303,10 @@ static void what_redis_has_lost_is_told_once_more_under_its_number(void **state)
 	purges_note(purges, SLICE(""), 5);
 	purges_note(purges, SLICE("tool=radio\n"), 11);
 	purges_read_end(purges, 0);
-	assert_true(purges_take_waiting(purges, &news));
-	assert_int_equal(news.number, 10);
-	assert_true(slice_equal((struct slice){ news.text, news.len }, SLICE("tool=paper\n")));
-	assert_false(purges_take_waiting(purges, &news));
+	assert_true(purges_take_waiting(purges, &notice));
+	assert_int_equal(notice.number, 10);
+	assert_true(slice_equal((struct slice){ notice.text, notice.len }, SLICE("tool=paper\n")));
+	assert_false(purges_take_waiting(purges, &notice));
 	assert_true(refused("paper", 9));
 	assert_false(refused("paper", 10));
 }
@@ -324,19 +324,19 @@ static void note_five_keys(void)
 
 static void a_key_that_redis_has_lost_and_nobody_knows_any_more_is_everything(void **state)
 {
-	struct purge_news news;
+	struct purge_notice notice;
 	(void)state;
 	note_five_keys();
 	purges_read_begin(purges);
 	purges_read_end(purges, 10); /* it had the one that is forgotten */
-	while (purges_take_waiting(purges, &news))
-		assert_int_not_equal(news.len, 0);
+	while (purges_take_waiting(purges, &notice))
+		assert_int_not_equal(notice.len, 0);
 	assert_false(refused("paper", 14));
 	purges_read_begin(purges);
 	purges_read_end(purges, 9);
-	assert_true(purges_take_waiting(purges, &news));
-	assert_int_equal(news.len, 0);
-	assert_int_equal(news.number, 0);
+	assert_true(purges_take_waiting(purges, &notice));
+	assert_int_equal(notice.len, 0);
+	assert_int_equal(notice.number, 0);
 	assert_true(refused("paper", 14));
 }
 

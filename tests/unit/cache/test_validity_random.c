@@ -183,13 +183,13 @@ static uint64_t note_redis(const char *text, size_t len, uint64_t number)
 static void break_session(unsigned g);
 
 /* The script: returns the number. *before: what the same had until then. */
-static uint64_t publish_redis(unsigned g, const struct purge_news *news, uint64_t *before)
+static uint64_t publish_redis(unsigned g, const struct purge_notice *notice, uint64_t *before)
 {
 	uint64_t ms = (1700000000 * S + now_us) / MS, known = purges_number(&cache_rule(gateways[g].cache)->purges);
 	uint64_t number = ms > redis.newest + 1 ? ms : redis.newest + 1;
-	struct slice text = { news->text, news->len };
-	number = news->number ? news->number : known + 1 > number ? known + 1 : number;
-	if (!redis.count && !news->number) {
+	struct slice text = { notice->text, notice->len };
+	number = notice->number ? notice->number : known + 1 > number ? known + 1 : number;
+	if (!redis.count && !notice->number) {
 		note_redis("", 0, number);
 		text.len = 0;
 	}
@@ -217,10 +217,10 @@ static uint64_t publish_redis(unsigned g, const struct purge_news *news, uint64_
 static void publish_waiting(unsigned g)
 {
 	struct purges *purges = &cache_rule(gateways[g].cache)->purges;
-	struct purge_news news;
-	while (purges_take_waiting(purges, &news)) {
-		uint64_t before, number = publish_redis(g, &news, &before);
-		purges_published(purges, (struct slice){ news.text, news.len }, news.event, number, before);
+	struct purge_notice notice;
+	while (purges_take_waiting(purges, &notice)) {
+		uint64_t before, number = publish_redis(g, &notice, &before);
+		purges_published(purges, (struct slice){ notice.text, notice.len }, notice.event, number, before);
 		for (size_t i = 0; i < truth_count; i++)
 			if (truth[i].by == g && truth[i].published_us == CLOCK_NEVER)
 				truth[i].published_us = now_us; /* several of one scope are told as one */
@@ -240,8 +240,8 @@ static void read_list(unsigned g)
 		keys_from = scope.key.len && redis.list[i].number > keys_from ? redis.list[i].number : keys_from;
 	}
 	for (size_t i = 0; i < redis.count; i++)
-		cache_purge_heard(gateway->cache, (struct slice){ redis.list[i].text, redis.list[i].len },
-				  redis.list[i].number);
+		cache_purge_received(gateway->cache, (struct slice){ redis.list[i].text, redis.list[i].len },
+				     redis.list[i].number);
 	purges_read_end(purges, keys_from);
 	if (!redis.count && !gateway->synced)
 		cache_purge(gateway->cache, &everything);
@@ -404,7 +404,7 @@ static void turn(unsigned g)
 		struct message message = gateway->messages[0];
 		gateway->message_count--;
 		memmove(gateway->messages, gateway->messages + 1, gateway->message_count * sizeof message);
-		cache_purge_heard(gateway->cache, (struct slice){ message.text, message.len }, message.number);
+		cache_purge_received(gateway->cache, (struct slice){ message.text, message.len }, message.number);
 	}
 	for (size_t i = 0; i < LOOK_UPS; i++)
 		go_on(g, &gateway->look_ups[i]);

@@ -121,7 +121,7 @@ static void put(struct side *side, uint64_t ago_us)
 	assert_true(cache_admit(side->cache, entry, &epoch, &ask_no_tags));
 	entry->put_us -= ago_us;
 	if (ago_us) /* as if it had been heard of changes all that time */
-		atomic_store(&cache_rule(side->cache)->believe_from_us, 0);
+		atomic_store(&cache_rule(side->cache)->synced_from_us, 0);
 	entry_unref(entry);
 }
 

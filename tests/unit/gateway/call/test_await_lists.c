@@ -53,13 +53,13 @@ static void expect_few_a_turn(struct gateway_world *world)
 	assert_int_equal(served, COUNT);
 }
 
-static void after_news(void **state)
+static void after_change(void **state)
 {
 	struct gateway_world world;
 	(void)state;
 	gateway_start(&world, yaml);
 	await_all(&world, CLOCK_NEVER);
-	lists_news(world.gateway.workers[0]);
+	lists_changed(world.gateway.workers[0]);
 	expect_few_a_turn(&world);
 	assert_int_equal(in_order, COUNT);
 	gateway_stop(&world);
@@ -84,7 +84,7 @@ static void who_leaves_is_not_served(void **state)
 	await_all(&world, CLOCK_NEVER);
 	for (size_t i = COUNT / 2; i < COUNT; i++) {
 		if (i == COUNT * 3 / 4)
-			lists_news(world.gateway.workers[0]);
+			lists_changed(world.gateway.workers[0]);
 		requests[i].gone(&requests[i]);
 	}
 	while (served < COUNT / 2)
@@ -97,7 +97,7 @@ static void who_leaves_is_not_served(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(after_news),
+		cmocka_unit_test(after_change),
 		cmocka_unit_test(at_the_same_moment),
 		cmocka_unit_test(who_leaves_is_not_served),
 	};

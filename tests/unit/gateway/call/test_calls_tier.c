@@ -14,7 +14,7 @@ enum { WORKERS = 2 };
 
 /* One worker's. */
 struct fake_tier {
-	struct tier face;
+	struct tier base;
 	struct tier_lookup *lookup; /* the one under way */
 	struct key *key;
 	size_t asked, cancelled, stored, removed;
@@ -27,7 +27,7 @@ static struct fake_tier tiers[WORKERS];
 
 static struct fake_tier *of(struct tier *tier)
 {
-	return container_of(tier, struct fake_tier, face);
+	return container_of(tier, struct fake_tier, base);
 }
 
 static bool fake_get(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
@@ -131,8 +131,8 @@ static void start(void)
 	gateway_start(&world, gateway_yaml);
 	memset(tiers, 0, sizeof tiers);
 	for (unsigned i = 0; i < WORKERS; i++) {
-		tiers[i].face.kind = &fake_kind;
-		world.gateway.workers[i]->tier = &tiers[i].face;
+		tiers[i].base.kind = &fake_kind;
+		world.gateway.workers[i]->tier = &tiers[i].base;
 	}
 }
 
@@ -399,7 +399,7 @@ static void start_fleet(void)
 {
 	start();
 	for (unsigned i = 0; i < WORKERS; i++) {
-		tiers[i].face.claim_us = S;
+		tiers[i].base.claim_us = S;
 		assert_true(loop_timers_reserve(world.gateway.workers[i]->loop, 16));
 	}
 }
@@ -636,9 +636,9 @@ static void what_must_not_be_kept_goes_from_the_tier_too(void **state)
 	struct ask ask;
 	gateway_start(&world, yaml);
 	memset(tiers, 0, sizeof tiers);
-	tiers[0].face.kind = &fake_kind;
+	tiers[0].base.kind = &fake_kind;
 	tiers[0].away = true;
-	world.gateway.workers[0]->tier = &tiers[0].face;
+	world.gateway.workers[0]->tier = &tiers[0].base;
 	ask_once(&world, &ask, 0, "t", 1);
 	finish_all();
 	assert_ended(&ask, OUTCOME_OK);

@@ -24,18 +24,18 @@ static const char yaml[] =
 	"  own: { upstream: c, description: Own }\n"
 	"  here: { upstream: a, description: Ours, title: Title, annotations: { idempotent: true } }\n";
 
-static struct dialect listing_dialect; /* jsonrpc, but for lists_tools */
+static struct dialect list_dialect; /* jsonrpc, but for lists_tools */
 static struct gateway_world world;
 static struct config *config;
 
 /* A configuration whose upstreams a and b list their tools under their own names; tools.here is a's "there". */
 static void configure(void)
 {
-	listing_dialect = dialect_jsonrpc;
-	listing_dialect.lists_tools = true;
+	list_dialect = dialect_jsonrpc;
+	list_dialect.lists_tools = true;
 	config = gateway_config(yaml);
 	for (int i = 0; i < 2; i++) {
-		config->generation.upstreams[i].settings.dialect = &listing_dialect;
+		config->generation.upstreams[i].settings.dialect = &list_dialect;
 		config->generation.upstreams[i].exposure.names = NAMES_PLAIN;
 		config->generation.upstreams[i].exposure.max_tools = 8;
 		config->generation.upstreams[i].exposure.pass_hints = true;
@@ -416,10 +416,10 @@ static void a_generation_lives_as_long_as_somebody_borrows_of_it(void **state)
 	const struct generation *generation = &own->generation;
 	struct tool_labels *tool_labels = tool_labels_new(&own->generation, 3);
 	assert_non_null(tool_labels);
-	struct mcp_tool_list *listing =
+	struct mcp_tool_list *tool_list =
 		mcp_tool_list_new(generation, 0, SLICE("[" TOOL("x") "]"), tool_labels, NULL, error, sizeof error);
 	struct catalogue *catalogue = catalogue_new(generation, 1, NULL, NULL);
-	assert_true(listing && catalogue);
+	assert_true(tool_list && catalogue);
 	assert_int_equal(holders(generation), 3);
 	tool_labels_free(tool_labels);
 	config_free(own);
@@ -428,7 +428,7 @@ static void a_generation_lives_as_long_as_somebody_borrows_of_it(void **state)
 	assert_string_equal(catalogue_tool(catalogue, SLICE("own"))->description, "Own");
 	catalogue_unref(catalogue);
 	assert_int_equal(holders(generation), 1);
-	mcp_tool_list_unref(listing); /* the last one: the leak checker sees whether all of it is gone */
+	mcp_tool_list_unref(tool_list); /* the last one: the leak checker sees whether all of it is gone */
 }
 
 static void a_call_that_is_away_holds_its_generation(void **state)
@@ -466,7 +466,7 @@ static void a_call_outlives_the_catalogue_it_was_found_in(void **state)
 	assert_true(far.ended == 1 && far.own && far.outcome == OUTCOME_OK);
 }
 
-static void a_trip_outlives_the_catalogue_of_the_call_that_led_it(void **state)
+static void a_fetch_outlives_the_catalogue_of_the_call_that_led_it(void **state)
 {
 	(void)state;
 	static const char tools[] = "[{\"name\":\"r\",\"annotations\":{\"readOnlyHint\":true}}]";
@@ -602,7 +602,7 @@ int main(void)
 		TEST(a_generation_lives_as_long_as_somebody_borrows_of_it),
 		TEST(a_call_that_is_away_holds_its_generation),
 		TEST(a_call_outlives_the_catalogue_it_was_found_in),
-		TEST(a_trip_outlives_the_catalogue_of_the_call_that_led_it),
+		TEST(a_fetch_outlives_the_catalogue_of_the_call_that_led_it),
 		TEST(another_schema_is_another_tool_to_the_cache),
 		TEST(a_list_that_flaps_ten_thousand_times_leaves_nothing_behind),
 		TEST(an_offer_that_was_not_taken_is_replaced),

@@ -18,18 +18,18 @@ static void expect_mended(const char *schema, const char *expected)
 	buf_fini(&out);
 }
 
-static void what_is_fine_goes_through_byte_for_byte(void **state)
+static void what_is_valid_goes_through_byte_for_byte(void **state)
 {
 	(void)state;
-	static const char *const fine[] = {
+	static const char *const ok[] = {
 		"{ \"type\" : \"object\", \"properties\" : { } }",
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"type\":\"object\",\"$defs\":{\"a\":{"
 		"\"$anchor\":\"x\",\"type\":\"object\"}},\"properties\":{\"n\":{\"type\":[\"number\",\"null\"],"
 		"\"default\":null,\"enum\":[1.50,null]},\"l\":{\"type\":\"array\",\"items\":{\"const\":null}}},"
 		"\"if\":{\"required\":[\"n\"]},\"then\":{},\"additionalProperties\":false}",
 	};
-	for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
-		expect_mended(fine[i], fine[i]);
+	for (size_t i = 0; i < sizeof ok / sizeof ok[0]; i++)
+		expect_mended(ok[i], ok[i]);
 }
 
 static void type_and_properties_are_put_in(void **state)
@@ -162,7 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_part_may_have_very_many_names),
-		cmocka_unit_test(what_is_fine_goes_through_byte_for_byte),
+		cmocka_unit_test(what_is_valid_goes_through_byte_for_byte),
 		cmocka_unit_test(type_and_properties_are_put_in),
 		cmocka_unit_test(nulls_that_say_nothing_are_dropped),
 		cmocka_unit_test(arrays_say_something_of_their_items),

@@ -64,7 +64,7 @@ static void deny_wins_over_allow(void **state)
 	assert_false(exposure_shows(&exposure, SLICE("read_secret")));
 }
 
-static void expect_name(enum tool_naming names, const char *remote, const char *expected)
+static void expect_name(enum tool_name_rules names, const char *remote, const char *expected)
 {
 	struct upstream_config upstream = { .settings.name = "files", .exposure.names = names };
 	struct buf out = BUF_INIT(1000);

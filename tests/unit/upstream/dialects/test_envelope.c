@@ -477,26 +477,26 @@ static uint32_t pick(uint32_t below)
 	return seed % below;
 }
 
-enum fate { FATE_OK, FATE_TOOL_ERROR, FATE_LIMITED, FATE_MISSING, FATES };
+enum ending { ENDING_OK, ENDING_TOOL_ERROR, ENDING_LIMITED, ENDING_MISSING, ENDINGS };
 
-static void put_answer(struct buf *out, bool by_id, size_t index, enum fate fate)
+static void put_answer(struct buf *out, bool by_id, size_t index, enum ending ending)
 {
 	static const unsigned statuses[] = { 200, 400, 429 };
 	if (by_id)
 		buf_printf(out,
 			   "{\"id\":\"%zu\",\"status\":%u,\"headers\":{\"Retry-After\":\"%zu\"},\"body\":[%zu,\"]\"]}",
-			   index + 5, statuses[fate], index + 1, index);
+			   index + 5, statuses[ending], index + 1, index);
 	else
-		buf_printf(out, "{\"create\":{\"status\":%u,\"%s\":[%zu,\"}\"]}}", statuses[fate],
-			   fate == FATE_OK ? "r" : "error", index);
+		buf_printf(out, "{\"create\":{\"status\":%u,\"%s\":[%zu,\"}\"]}}", statuses[ending],
+			   ending == ENDING_OK ? "r" : "error", index);
 }
 
 /* A batch by id in any order with calls left out, or by position. */
-static void put_batch(struct buf *out, bool by_id, size_t count, enum fate *fates)
+static void put_batch(struct buf *out, bool by_id, size_t count, enum ending *endings)
 {
 	size_t order[FEED_MAX_CALLS];
 	for (size_t i = 0; i < count; i++) {
-		fates[i] = pick(by_id ? FATES : FATE_MISSING);
+		endings[i] = pick(by_id ? ENDINGS : ENDING_MISSING);
 		order[i] = i;
 	}
 	for (size_t i = count; by_id && i > 1; i--) {
@@ -507,26 +507,26 @@ static void put_batch(struct buf *out, bool by_id, size_t count, enum fate *fate
 	buf_put_text(out, by_id ? "{\"x\":[[]],\"responses\":[" : "{\"took\":1,\"items\": [");
 	bool first = true;
 	for (size_t i = 0; i < count; i++) {
-		if (fates[order[i]] == FATE_MISSING)
+		if (endings[order[i]] == ENDING_MISSING)
 			continue;
 		buf_put_text(out, first ? "" : ",");
 		first = false;
-		put_answer(out, by_id, order[i], fates[order[i]]);
+		put_answer(out, by_id, order[i], endings[order[i]]);
 	}
 	buf_put_text(out, pick(2) ? "]}" : "],\"end\":{}}");
 }
 
-static void expect_fate(size_t index, bool by_id, enum fate fate)
+static void expect_ending(size_t index, bool by_id, enum ending ending)
 {
 	static const enum outcome outcomes[] = { OUTCOME_OK, OUTCOME_TOOL_ERROR, OUTCOME_RATE_LIMITED,
 						 OUTCOME_UPSTREAM_ERROR };
 	char own[40];
 	snprintf(own, sizeof own, by_id ? "[%zu,\"]\"]" : "[%zu,\"}\"]", index);
 	assert_int_equal(fed.emitted[index], 1);
-	assert_int_equal(fed.answers[index]->outcome, outcomes[fate]);
-	if (fate != FATE_MISSING)
+	assert_int_equal(fed.answers[index]->outcome, outcomes[ending]);
+	if (ending != ENDING_MISSING)
 		assert_non_null(strstr(fed.answers[index]->bytes, own));
-	if (by_id && fate == FATE_LIMITED)
+	if (by_id && ending == ENDING_LIMITED)
 		assert_int_equal(fed.answers[index]->retry_after_s, index + 1);
 }
 
@@ -538,15 +538,15 @@ static void each_call_of_2000_random_batches_gets_exactly_its_own(void **state)
 	for (unsigned round = 0; round < 2000; round++) {
 		bool by_id = round % 2 == 0;
 		size_t count = 1 + pick(20), cuts[40], cut_count = 0;
-		enum fate fates[FEED_MAX_CALLS];
+		enum ending endings[FEED_MAX_CALLS];
 		struct buf body = BUF_INIT(100000);
-		put_batch(&body, by_id, count, fates);
+		put_batch(&body, by_id, count, endings);
 		for (size_t at = pick(100); at < body.len && cut_count < countof(cuts); at += 1 + pick(100))
 			cuts[cut_count++] = at;
 		assert_true(feed_run(&fed, dialects[!by_id], count, 5, 200, NULL, buf_slice(&body), cuts, cut_count));
 		assert_false(fed.stray);
 		for (size_t i = 0; i < count; i++)
-			expect_fate(i, by_id, fates[i]);
+			expect_ending(i, by_id, endings[i]);
 		feed_fini(&fed);
 		buf_fini(&body);
 	}

@@ -9,18 +9,18 @@
 #include "upstream/mcp/list_tools.h"
 
 /* How often a server that says list_changed every `every_us` is asked in `span_us`. */
-static unsigned count_lists(struct mcp_list_pace *pace, uint64_t from_us, uint64_t span_us, uint64_t every_us)
+static unsigned count_lists(struct mcp_list_limiter *limiter, uint64_t from_us, uint64_t span_us, uint64_t every_us)
 {
 	unsigned lists = 0;
 	uint64_t due_us = CLOCK_NEVER;
 	for (uint64_t now_us = from_us; now_us < from_us + span_us; now_us += every_us) {
 		if (now_us >= due_us) {
-			mcp_list_pace_asked(pace, due_us);
+			mcp_list_limiter_asked(limiter, due_us);
 			due_us = CLOCK_NEVER;
 			lists++;
 		}
 		if (due_us == CLOCK_NEVER)
-			due_us = mcp_list_pace_due(pace, now_us);
+			due_us = mcp_list_limiter_due(limiter, now_us);
 	}
 	return lists;
 }
@@ -28,37 +28,38 @@ static unsigned count_lists(struct mcp_list_pace *pace, uint64_t from_us, uint64
 static void a_change_is_asked_for_soon_and_a_storm_seldom(void **state)
 {
 	(void)state;
-	struct mcp_list_pace pace = { 0 };
+	struct mcp_list_limiter limiter = { 0 };
 	uint64_t now_us = 100 * CLOCK_US_PER_S;
-	assert_int_equal(mcp_list_pace_due(&pace, now_us), now_us + 100 * CLOCK_US_PER_MS);
-	assert_in_range(count_lists(&pace, now_us, 60 * CLOCK_US_PER_S, 10 * CLOCK_US_PER_MS), 5, 14);
-	assert_in_range(count_lists(&pace, now_us + 60 * CLOCK_US_PER_S, 600 * CLOCK_US_PER_S, 10 * CLOCK_US_PER_MS),
+	assert_int_equal(mcp_list_limiter_due(&limiter, now_us), now_us + 100 * CLOCK_US_PER_MS);
+	assert_in_range(count_lists(&limiter, now_us, 60 * CLOCK_US_PER_S, 10 * CLOCK_US_PER_MS), 5, 14);
+	assert_in_range(count_lists(&limiter, now_us + 60 * CLOCK_US_PER_S, 600 * CLOCK_US_PER_S, 10 * CLOCK_US_PER_MS),
 			50, 61);
 	now_us += 720 * CLOCK_US_PER_S; /* it has been calm for a minute */
-	assert_int_equal(mcp_list_pace_due(&pace, now_us), now_us + 100 * CLOCK_US_PER_MS);
-	mcp_list_pace_asked(&pace, now_us);
-	assert_int_equal(mcp_list_pace_due(&pace, now_us + CLOCK_US_PER_S), now_us + 1100 * CLOCK_US_PER_MS);
+	assert_int_equal(mcp_list_limiter_due(&limiter, now_us), now_us + 100 * CLOCK_US_PER_MS);
+	mcp_list_limiter_asked(&limiter, now_us);
+	assert_int_equal(mcp_list_limiter_due(&limiter, now_us + CLOCK_US_PER_S), now_us + 1100 * CLOCK_US_PER_MS);
 }
 
 /* Each change is a list that calls under way hold: a word a second is a storm, too. */
 static void a_word_a_second_is_a_storm(void **state)
 {
 	(void)state;
-	struct mcp_list_pace pace = { 0 };
-	unsigned first = count_lists(&pace, CLOCK_US_PER_S, 60 * CLOCK_US_PER_S, 1200 * CLOCK_US_PER_MS);
+	struct mcp_list_limiter limiter = { 0 };
+	unsigned first = count_lists(&limiter, CLOCK_US_PER_S, 60 * CLOCK_US_PER_S, 1200 * CLOCK_US_PER_MS);
 	assert_in_range(first, 5, 14);
-	assert_in_range(count_lists(&pace, 61 * CLOCK_US_PER_S, 600 * CLOCK_US_PER_S, 1200 * CLOCK_US_PER_MS), 40, 61);
+	assert_in_range(count_lists(&limiter, 61 * CLOCK_US_PER_S, 600 * CLOCK_US_PER_S, 1200 * CLOCK_US_PER_MS), 40,
+			61);
 }
 
 /* Somebody who adds a tool every ten seconds sees each at once. */
 static void changes_now_and_then_are_seen_at_once(void **state)
 {
 	(void)state;
-	struct mcp_list_pace pace = { 0 };
+	struct mcp_list_limiter limiter = { 0 };
 	for (uint64_t now_us = CLOCK_US_PER_S; now_us < 600 * CLOCK_US_PER_S; now_us += 10 * CLOCK_US_PER_S) {
-		uint64_t due_us = mcp_list_pace_due(&pace, now_us);
+		uint64_t due_us = mcp_list_limiter_due(&limiter, now_us);
 		assert_int_equal(due_us, now_us + 100 * CLOCK_US_PER_MS);
-		mcp_list_pace_asked(&pace, due_us);
+		mcp_list_limiter_asked(&limiter, due_us);
 	}
 }
 

@@ -18,12 +18,12 @@ static struct sse sse;
 static bool take(struct slice text, bool last)
 {
 	struct slice data;
-	enum sse_news news;
-	while ((news = sse_next(&sse, text, last, &data)) == SSE_DATA) {
+	enum sse_step step;
+	while ((step = sse_next(&sse, text, last, &data)) == SSE_DATA) {
 		buf_put(&delivered, data);
 		buf_put_char(&delivered, '|');
 	}
-	return news == SSE_MORE;
+	return step == SSE_MORE;
 }
 
 /* Feed `text` cut in two at every place, and byte by byte with what was read taken away. */
