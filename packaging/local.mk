@@ -11,13 +11,14 @@ dist_doc_DATA = README.md ARCHITECTURE.md NEWS.md LICENSE
 # Beside README.md, which links to them as docs/*.md.
 docsdir = $(docdir)/docs
 dist_docs_DATA = $(wildcard $(srcdir)/docs/*.md) $(wildcard $(srcdir)/docs/*.svg) $(wildcard $(srcdir)/docs/*.png) docs/jitney.schema.json
-EXTRA_DIST += packaging/jitney.service packaging/jitney.bash
+EXTRA_DIST += packaging/jitney.service packaging/jitney.socket packaging/jitney.bash
 
 install-data-local:
 	$(MKDIR_P) '$(DESTDIR)$(systemdsystemunitdir)' '$(DESTDIR)$(completionsdir)'
 	$(SED) 's|/usr/bin/jitney|$(bindir)/jitney|' '$(srcdir)/packaging/jitney.service' \
 		>'$(DESTDIR)$(systemdsystemunitdir)/jitney.service'
+	$(INSTALL_DATA) '$(srcdir)/packaging/jitney.socket' '$(DESTDIR)$(systemdsystemunitdir)/jitney.socket'
 	$(INSTALL_DATA) '$(srcdir)/packaging/jitney.bash' '$(DESTDIR)$(completionsdir)/jitney'
 
 uninstall-local:
-	rm -f '$(DESTDIR)$(systemdsystemunitdir)/jitney.service' '$(DESTDIR)$(completionsdir)/jitney'
+	rm -f '$(DESTDIR)$(systemdsystemunitdir)/jitney.service' '$(DESTDIR)$(systemdsystemunitdir)/jitney.socket' '$(DESTDIR)$(completionsdir)/jitney'

@@ -9,6 +9,7 @@
 #include "base/crash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/service.h"
 #include "gateway/admin/file_watch.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/provider.h"
@@ -207,6 +208,7 @@ static void take_config(struct reload *reload, const char *who, struct config *c
 static void read_anew(struct reload *reload, const char *who, struct outcome_of_reload *outcome)
 {
 	struct buf errors = BUF_INIT(TEXT_BYTES_MAX);
+	service_tell_reloading();
 	struct config *config = config_load(reload->gateway->config->path, &errors);
 	buf_init(&outcome->text, TEXT_BYTES_MAX);
 	if (config && !config->generation.bytes) { /* good for a start; here somebody is about to write it */
@@ -221,6 +223,7 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 	buf_fini(&errors);
 	if (outcome->text.len)
 		note_last(reload, who, outcome);
+	service_tell("READY=1\nSTATUS=Serving%s", outcome->good ? "" : "; the last reload was refused, the log says why");
 }
 
 /* ---------------------------------------------------------------- watching */

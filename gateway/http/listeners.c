@@ -35,8 +35,7 @@ struct inherited {
 struct listener {
 	TAILQ_ENTRY(listener) next;
 	struct listen_address address; /* with texts of its own */
-	bool admin;
-	bool given; /* to a successor: its file stays */
+	bool given;                    /* to a successor: its file stays */
 	enum keeper keeper;
 	unsigned workers;
 	int *sockets; /* ours, each another one */
@@ -56,9 +55,9 @@ struct listeners {
 /* ---------------------------------------------------------------- names */
 
 /* The address as a name that may stand in $LISTEN_FDNAMES: no colon, nothing but printable characters. */
-static void name_address(const struct listen_address *address, char name[LISTENER_NAME_BYTES])
+static void name_address(const struct listen_address *address, bool admin, char name[LISTENER_NAME_BYTES])
 {
-	snprintf(name, LISTENER_NAME_BYTES, STORE_PREFIX "%s", address->text);
+	snprintf(name, LISTENER_NAME_BYTES, STORE_PREFIX "%s%s", admin ? "admin-" : "", address->text);
 	for (char *at = name; *at; at++)
 		if (*at == ':' || *at <= ' ' || *at > '~')
 			*at = '_';
@@ -167,6 +166,8 @@ static bool add_socket(struct listener *listener, int fd)
 /* False: out of memory. */
 static bool claim_inherited_locked(struct listeners *listeners, struct listener *listener)
 {
+	if (listener->address.unix_path && access(listener->address.unix_path, F_OK) < 0)
+		return true; /* its file was removed: nobody finds that socket any more */
 	struct inherited *inherited = TAILQ_FIRST(&listeners->inherited), *behind;
 	for (; inherited; inherited = behind) {
 		behind = TAILQ_NEXT(inherited, next);
@@ -212,9 +213,8 @@ static struct listener *new_listener(const struct listen_address *address, bool 
 	listener->address = *address;
 	listener->address.text = strdup(address->text);
 	listener->address.unix_path = address->unix_path ? strdup(address->unix_path) : NULL;
-	listener->admin = admin;
 	listener->workers = workers;
-	name_address(address, listener->name);
+	name_address(address, admin, listener->name);
 	if (listener->address.text && (!address->unix_path || listener->address.unix_path))
 		return listener;
 	free_listener(listener);
@@ -284,10 +284,10 @@ struct listener *listeners_find(struct listeners *listeners, const struct listen
 {
 	struct listener *listener;
 	char name[LISTENER_NAME_BYTES];
-	name_address(address, name);
+	name_address(address, admin, name);
 	pthread_mutex_lock(&listeners->mutex);
 	TAILQ_FOREACH (listener, &listeners->all, next)
-		if (listener->admin == admin && strcmp(listener->name, name) == 0)
+		if (strcmp(listener->name, name) == 0)
 			break;
 	pthread_mutex_unlock(&listeners->mutex);
 	return listener;

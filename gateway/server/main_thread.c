@@ -20,6 +20,7 @@ enum { TIMERS = 1, SIGNS_A_SPAN = 3 /* of life, in the time that the service man
 struct main_thread {
 	struct gateway *gateway;
 	struct takeover *takeover;    /* borrowed; NULL: no predecessor, or it has ended */
+	int door;                     /* taken over with the listeners; -1: not, or it is the offer's */
 	struct takeover_offer *offer; /* NULL: nothing is offered */
 	struct loop *loop;
 	struct loop_watch signals;
@@ -112,6 +113,7 @@ static void on_predecessor(struct loop_watch *watch, uint32_t events)
 
 bool main_thread_take_over(struct main_thread *main_thread, char *error, size_t error_bytes)
 {
+	char path[TAKEOVER_PATH_BYTES];
 	enum takeover_news news;
 	bool complete = false;
 	snprintf(error, error_bytes, "a signal has ended the start; the running gateway goes on");
@@ -122,6 +124,8 @@ bool main_thread_take_over(struct main_thread *main_thread, char *error, size_t 
 	} while (!complete && news == TAKEOVER_NOTHING && !main_thread->signal);
 	if (news == TAKEOVER_GIVEN_UP || main_thread->signal)
 		return false;
+	if (takeover_path(main_thread->gateway->config, path))
+		main_thread->door = takeover_take_door(main_thread->takeover, path);
 	bool ours = news == TAKEOVER_DIED || takeover_finish(main_thread->takeover, error, error_bytes) ||
 		    takeover_hear(main_thread->takeover, error, error_bytes) == TAKEOVER_DIED;
 	if (!ours)
@@ -147,9 +151,9 @@ void main_thread_offer(struct main_thread *main_thread)
 	char path[TAKEOVER_PATH_BYTES], error[256];
 	if (!takeover_path(gateway->config, path))
 		return;
-	int door = main_thread->takeover ? takeover_take_door(main_thread->takeover, path) : -1;
-	main_thread->offer = takeover_offer_new(main_thread->loop, gateway->listeners, path, door, on_taken,
-						main_thread, error, sizeof error);
+	main_thread->offer = takeover_offer_new(main_thread->loop, gateway->listeners, path, main_thread->door,
+						on_taken, main_thread, error, sizeof error);
+	main_thread->door = -1;
 	if (!main_thread->offer)
 		log_message(&EVENT_TAKEOVER_NOT_OFFERED, "%s", error);
 }
@@ -182,6 +186,7 @@ struct main_thread *main_thread_new(struct gateway *gateway, const sigset_t *sig
 		return NULL;
 	main_thread->gateway = gateway;
 	main_thread->takeover = takeover;
+	main_thread->door = -1;
 	main_thread->signals = (struct loop_watch){ on_signal, -1 };
 	main_thread->predecessor = (struct loop_watch){ on_predecessor, -1 };
 	main_thread->sign_timer = LOOP_TIMER_INIT(on_sign_due);
@@ -204,6 +209,8 @@ void main_thread_free(struct main_thread *main_thread)
 	if (!main_thread)
 		return;
 	takeover_offer_free(main_thread->offer);
+	if (main_thread->door >= 0)
+		close(main_thread->door);
 	if (main_thread->loop)
 		loop_unwatch(main_thread->loop, &main_thread->predecessor);
 	int fd = main_thread->signals.fd;

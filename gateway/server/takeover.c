@@ -37,6 +37,8 @@ static bool hear_message(const struct takeover *takeover, enum takeover_kind kin
 			 int *fds, size_t *count, char *error, size_t error_bytes)
 {
 	ssize_t got = fd_message_receive(takeover->socket, message, sizeof *message, fds, count);
+	if (got < 0 && errno == ECONNRESET) /* it has not read all that we said; what it said is there */
+		got = fd_message_receive(takeover->socket, message, sizeof *message, fds, count);
 	bool whole = got > 0 && takeover_is_message(message, got);
 	if (whole && message->kind == kind)
 		return true;
@@ -62,7 +64,8 @@ static bool ask_peer(const struct takeover *takeover, enum takeover_kind word, u
 	*count = 0;
 	/* a refusal may be there although it does not listen to us any more */
 	bool sent = send_message(takeover, &message);
-	return (sent || errno == EPIPE) && hear_message(takeover, kind, reply, fds, count, error, error_bytes);
+	return (sent || errno == EPIPE || errno == ECONNRESET) &&
+	       hear_message(takeover, kind, reply, fds, count, error, error_bytes);
 }
 
 /* ---------------------------------------------------------------- the beginning */

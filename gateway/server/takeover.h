@@ -72,7 +72,8 @@ bool takeover_is_useful(const struct takeover *takeover);
 bool takeover_finish(struct takeover *takeover, char *error, size_t error_bytes) MUST_CHECK;
 /* Who it is, or was. */
 pid_t takeover_predecessor(const struct takeover *takeover);
-/* The door itself, if that is where `path` is; the caller's. -1: it is elsewhere. */
+/* The door itself, if that is where `path` is; the caller's, before takeover_finish, which says so. -1: it is elsewhere.
+ */
 int takeover_take_door(struct takeover *takeover, const char *path);
 /* NULL is allowed. */
 void takeover_free(struct takeover *takeover);

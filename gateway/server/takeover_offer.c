@@ -13,7 +13,7 @@
 #include "gateway/server/takeover.h"
 #include "gateway/server/takeover_message.h"
 
-enum { DOOR_BACKLOG = 8, SOCKET_MODE = 0600 };
+enum { DOOR_BACKLOG = 8, DOOR_NAME_BYTES = 64, SOCKET_MODE = 0600 };
 #define HELLO_US (5 * CLOCK_US_PER_S)           /* for each word but READY */
 #define PATIENCE_MOST_US (900 * CLOCK_US_PER_S) /* for READY */
 
@@ -42,30 +42,47 @@ struct takeover_offer {
 
 /* ---------------------------------------------------------------- the door */
 
-bool takeover_path(const struct config *config, char path[TAKEOVER_PATH_BYTES])
+/* Where sockets that are one user's lie; the first of several that the service manager has made. */
+static struct slice find_place(void)
 {
 	static const char *const places[] = { "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "TMPDIR" };
-	const struct listen_address *first = &config->listen[0];
-	const char *place = "/tmp", *chosen = config->takeover_socket;
-	char name[64];
-	if (strcmp(chosen, "auto") != 0) {
-		int len = snprintf(path, TAKEOVER_PATH_BYTES, "%s", chosen);
-		return strcmp(chosen, "off") != 0 && len < TAKEOVER_PATH_BYTES;
+	for (size_t i = 0; i < countof(places); i++) {
+		const char *place = getenv(places[i]);
+		if (place && *place == '/')
+			return (struct slice){ place, strcspn(place, ":") };
 	}
-	if (!first->unix_path && !first->in6.sin6_port)
-		return false;
-	for (size_t i = countof(places); i--;)
-		if (getenv(places[i]) && *getenv(places[i]) == '/')
-			place = getenv(places[i]);
-	const char *text = first->text;
-	size_t long_by = strlen(text) >= sizeof name ? strlen(text) - sizeof name + 1 : 0; /* its end tells more */
-	snprintf(name, sizeof name, "%s", text + long_by);
+	return SLICE("/tmp");
+}
+
+/* The end of an address, which tells more than its beginning, as a file's name. */
+static void name_file(const char *address, char name[DOOR_NAME_BYTES])
+{
+	size_t len = strlen(address);
+	snprintf(name, DOOR_NAME_BYTES, "%s", address + (len >= DOOR_NAME_BYTES ? len - DOOR_NAME_BYTES + 1 : 0));
 	for (char *at = name; *at; at++)
 		if (*at == '/' || *at == ':')
 			*at = '_';
-	int len = snprintf(path, TAKEOVER_PATH_BYTES, "%.*s/jitney-%u-%s.takeover", (int)strcspn(place, ":"), place,
-			   (unsigned)geteuid(), name);
-	return len < TAKEOVER_PATH_BYTES;
+}
+
+bool takeover_path(const struct config *config, char path[TAKEOVER_PATH_BYTES])
+{
+	const struct listen_address *first = &config->listen[0];
+	char name[DOOR_NAME_BYTES];
+	if (strcmp(config->takeover_socket, "auto") != 0) {
+		snprintf(path, TAKEOVER_PATH_BYTES, "%s", config->takeover_socket);
+		return strcmp(path, "off") != 0;
+	}
+	if (!first->unix_path && !first->in6.sin6_port)
+		return false;
+	name_file(first->text, name);
+	struct slice place = find_place();
+	int len;
+	do {
+		len = snprintf(path, TAKEOVER_PATH_BYTES, "%.*s/jitney-%u-%s.takeover", (int)place.len, place.at,
+			       (unsigned)geteuid(), name);
+		place = SLICE("/tmp"); /* where the path of a socket may not be that long */
+	} while (len >= TAKEOVER_PATH_BYTES);
+	return true;
 }
 
 /* Our own, and root's. */

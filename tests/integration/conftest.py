@@ -46,10 +46,10 @@ def make(request, tmp_path, provider):
     """make({changes to the standard configuration}) gives a gateway that is not started yet."""
     request.node.gateways = made = []
 
-    def build(changes=None, environment=None, config=None, before=()):
+    def build(changes=None, config=None, **options):
         directory = tmp_path / f"gateway{len(made)}"
         directory.mkdir()
-        gateway = Gateway(directory, merged(config or standard(provider), changes or {}), environment, before)
+        gateway = Gateway(directory, merged(config or standard(provider), changes or {}), **options)
         made.append(gateway)
         return gateway
 

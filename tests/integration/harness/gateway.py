@@ -70,14 +70,17 @@ def log_fields(line):
 
 
 class Gateway:
-    def __init__(self, directory, config, environment=None, before=()):
-        """before: a command that ends by becoming what it is given, in whose world the gateway is to live."""
+    def __init__(self, directory, config, environment=None, before=(), options=(), pass_fds=()):
+        """before: a command that ends by becoming what it is given, in whose world the gateway is to live.
+        options: further ones of `jitney serve`."""
         self.directory = Path(directory)
         self.config = config
         self.config_path = self.directory / "jitney.yaml"
         self.log_path = self.directory / "jitney.log"
         self.environment = environment or {}
         self.before = before
+        self.options = options
+        self.pass_fds = pass_fds
         self.process = None
         self.addresses = {}
         self.ended_by_test = False
@@ -89,8 +92,9 @@ class Gateway:
         # by way of JSON: YAML would write what occurs twice as anchor and alias, which jitney does not take
         self.config_path.write_text(yaml.safe_dump(json.loads(json.dumps(self.config)), sort_keys=False))
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([*self.before, JITNEY, "serve", "-c", self.config_path], stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL, env={**os.environ, **self.environment})
+            self.process = subprocess.Popen([*self.before, JITNEY, "serve", "-c", self.config_path, *self.options], stdout=log,
+                                            stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment},
+                                            pass_fds=self.pass_fds)
 
     def start(self):
         self.spawn()
