@@ -33,13 +33,15 @@ class Papers:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                 "-subj", "/CN=test authority", "-keyout", str(self.ca_key), "-out", str(self.ca))
 
-    def sign(self, name, names, days="2"):
+    def sign(self, name, names, days="2", authority=None):
+        """names: an extension of its own, or the names it is for. authority: who signs it, instead of the first."""
         key, request, paper = (self.directory / f"{name}.{end}" for end in ("key", "csr", "pem"))
         extension = self.directory / f"{name}.ext"
-        extension.write_text(f"subjectAltName={names}\n")
+        extension.write_text(names if "=" in names else f"subjectAltName={names}\n")
+        ca, ca_key = authority or (self.ca, self.ca_key)
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
                 "-keyout", str(key), "-out", str(request))
-        openssl("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self.ca_key), "-CAcreateserial",
+        openssl("x509", "-req", "-in", str(request), "-CA", str(ca), "-CAkey", str(ca_key), "-CAcreateserial",
                 "-days", days, "-extfile", str(extension), "-out", str(paper))
         return paper, key
 
@@ -123,6 +125,21 @@ def test_a_client_certificate_is_shown(start, secure, papers):
     without = start(tier(redis.url, ca_file=str(papers.ca)))
     until(lambda: without.events("redis_failed"), "refused")
     assert without.metrics().sum("redis_up") == 0
+
+
+def test_a_client_certificate_is_shown_with_its_chain(start, secure, papers):
+    """The server knows the first authority only: it believes the client if the one in between is shown as well."""
+    redis = secure(clients="yes")
+    between = papers.sign("between", "basicConstraints=critical,CA:TRUE\n")
+    paper, key = papers.sign("client", "DNS:client", authority=between)
+    chain, both = papers.directory / "chain.pem", papers.directory / "both.pem"
+    chain.write_bytes(paper.read_bytes() + between[0].read_bytes())
+    both.write_bytes(between[0].read_bytes() + papers.ca.read_bytes())  # several authorities in one file
+    gateway = up(start(tier(redis.url, ca_file=str(both), cert_file=str(chain), key_file=str(key))))
+    gateway.until_metric("redis_up", 1)
+    without = start(tier(redis.url, ca_file=str(papers.ca), cert_file=str(paper), key_file=str(key)))
+    until(lambda: without.events("redis_failed"), "refused")
+    assert without.metrics().sum("redis_up") == 0 and not gateway.events("redis_failed")
 
 
 def test_tls_to_a_server_that_has_none(start, redis, papers):

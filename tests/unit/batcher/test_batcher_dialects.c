@@ -19,6 +19,7 @@
 #include "tests/support/dialect_error.h"
 #include "tests/support/dialect_speeches.h"
 #include "tests/support/fake_wire.h"
+#include "tests/support/valgrind.h"
 #include "upstream/dialects/envelope.h"
 #include "upstream/dialects/graphql.h"
 #include "upstream/dialects/key_list.h"
@@ -597,7 +598,7 @@ static void run(const struct speech *which)
 {
 	begin(which);
 	const char *wanted = getenv("JITNEY_DIALECT_REQUESTS");
-	size_t before = wire_sent(), requests = wanted ? (size_t)atol(wanted) : REQUESTS;
+	size_t before = wire_sent(), requests = wanted ? (size_t)atol(wanted) : unless_valgrind(REQUESTS, REQUESTS / 50);
 	for (scenario = 0; wire_sent() - before < requests / countof(speeches) + 1; scenario++) {
 		seed = scenario;
 		run_scenario();

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "tests/support/batcher_world.h"
+#include "tests/support/valgrind.h"
 
 enum { SCENARIOS = 10000, STEPS = 70, CALLS = 60, KEYS = 3, CALLERS = 4 };
 
@@ -384,7 +385,7 @@ static void run_scenario(void)
 static void every_call_ends_once_with_its_own_outcome(void **state)
 {
 	(void)state;
-	for (scenario = 0; scenario < SCENARIOS; scenario++)
+	for (scenario = 0; scenario < unless_valgrind(SCENARIOS, SCENARIOS / 50); scenario++)
 		run_scenario();
 }
 

@@ -9,12 +9,7 @@
 
 #include "tests/support/alloc_fail.h"
 #include "tests/support/memory_entries.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { OWN_HEAP = false };
-#else
-enum { OWN_HEAP = true };
-#endif
+#include "tests/support/valgrind.h"
 
 static bool remove_id(struct memory *memory, uint64_t id)
 {
@@ -409,8 +404,8 @@ static void accounted_bytes_are_the_heap_s_within_ten_percent(void **state)
 {
 	(void)state;
 	static const size_t lens[] = { 0, 200, 5000, 20000 };
-	if (!OWN_HEAP)
-		skip(); /* a sanitizer's heap has other overheads */
+	if (!heap_is_own())
+		skip(); /* a sanitizer's heap, or valgrind's, has other overheads */
 	for (size_t i = 0; i < countof(lens); i++) {
 		double ratio = accounted_to_real(lens[i]);
 		print_message("body of %zu bytes: accounted / real = %.3f\n", lens[i], ratio);

@@ -14,12 +14,7 @@
 #include "base/clock.h"
 #include "cache/memory.h"
 #include "tests/support/cache_keys.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { OWN_HEAP = false };
-#else
-enum { OWN_HEAP = true };
-#endif
+#include "tests/support/valgrind.h"
 
 enum { MIB = 1024 * 1024, THREADS = 4, OPERATIONS = 1000000, IDS = 5000 };
 
@@ -61,8 +56,8 @@ static void the_process_grows_by_what_is_accounted(void **state)
 {
 	(void)state;
 	enum { ROUNDS = 200000 };
-	if (!OWN_HEAP)
-		skip(); /* a sanitizer's heap has other overheads */
+	if (!heap_is_own())
+		skip(); /* a sanitizer's heap, or valgrind's, has other overheads */
 	unsigned seed = 1;
 	malloc_trim(0);
 	size_t before = resident_bytes();

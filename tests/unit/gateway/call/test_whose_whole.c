@@ -24,6 +24,7 @@
 #include "gateway/admin/reload.h"
 #include "gateway/tools/registry.h"
 #include "tests/support/outside.h"
+#include "tests/support/valgrind.h"
 #include "tests/support/whose_config.h"
 #include "tests/support/whose_provider.h"
 #include "tests/support/whose_speech.h"
@@ -570,7 +571,7 @@ static void run_scenario(void)
 static void each_caller_gets_his_own_and_nothing_that_was_purged(void **state)
 {
 	const char *steps = getenv("JITNEY_WHOSE_STEPS"), *first = getenv("JITNEY_WHOSE_SEED");
-	size_t count = (steps ? strtoul(steps, NULL, 10) : STEPS) / SCENARIO_STEPS + 1;
+	size_t count = (steps ? strtoul(steps, NULL, 10) : unless_valgrind(STEPS, STEPS / 20)) / SCENARIO_STEPS + 1;
 	char error[200];
 	(void)state;
 	assert_true(log_open("/dev/null", LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT, error, sizeof error));

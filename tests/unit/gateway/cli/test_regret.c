@@ -16,6 +16,7 @@
 #include "base/compiler.h"
 #include "base/random.h"
 #include "tests/support/regret.h"
+#include "tests/support/valgrind.h"
 
 /* How many are run, and how many of those hold at least; docs/batching.md tells of those that do not. All this is one
  * thread, in which TSan has nothing to find and for which it takes half a minute of ten cells: the first ones do. */
@@ -82,9 +83,10 @@ static void a_choice_of_cells_is_within_bounds(void **state)
 	(void)state;
 	static struct regret_cell cells[CELLS_MAX];
 	size_t count = list_cells(cells), hold = 0;
+	size_t wanted = unless_valgrind(CELLS, 2);
 	assert_true(count >= CELLS);
 	shuffle(cells, count);
-	for (size_t i = 0; i < CELLS; i++) {
+	for (size_t i = 0; i < wanted; i++) {
 		double excess;
 		unsigned faults = evaluate(&cells[i], &excess);
 		if (faults & REGRET_STUCK)
@@ -93,8 +95,8 @@ static void a_choice_of_cells_is_within_bounds(void **state)
 		if (faults)
 			print_message("beyond its bounds (%u, %.2f): %s\n", faults, excess, cell_text(&cells[i]));
 	}
-	print_message("%zu of %d cells hold\n", hold, CELLS);
-	assert_in_range(hold, HOLD, CELLS);
+	print_message("%zu of %zu cells hold\n", hold, wanted);
+	assert_in_range(hold, wanted == CELLS ? HOLD : 0, wanted); /* of two nobody knows how many should */
 }
 
 /* --- histories --- */
@@ -144,7 +146,7 @@ static void no_history_leaves_a_state_that_lasts(void **state)
 	static const char *const lasts[] = { "slots", "flat", "serial", "half-second", "bimodal", "streamed" };
 	static const char *const loads[] = { "one", "closed-16", "closed-256", "poisson-50" };
 	uint64_t random = random_seeded(7);
-	for (unsigned i = 0; i < HISTORIES; i++) {
+	for (size_t i = 0; i < unless_valgrind(HISTORIES, 2); i++) {
 		struct history history;
 		const struct world *last = world_named(lasts[draw(&random, countof(lasts))]);
 		struct regret_cell cell = { NULL, last, regret_load_named(loads[draw(&random, countof(loads))]) };
@@ -171,7 +173,7 @@ static void the_tenth_phase_is_as_good_as_a_first_one(void **state)
 	static const char *const phases[] = { "flat",        "serial",   "nothing",    "half-second", "bimodal",
 					      "rate-silent", "per-call", "log-normal", "failing-50" };
 	static const char *const loads[] = { "closed-64", "closed-256", "poisson-90" };
-	for (size_t l = 0; l < countof(loads); l++) {
+	for (size_t l = 0; l < unless_valgrind(countof(loads), 1); l++) {
 		struct provider_model episodes[countof(phases) + 1];
 		uint64_t lasts_us = 0, slowest_us = 0;
 		for (size_t i = 0; i < countof(phases); i++) {
