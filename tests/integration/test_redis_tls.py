@@ -110,12 +110,15 @@ def test_a_name_is_asked_for_and_checked(start, secure, papers):
     assert gateway.call("cached").status == 200
 
 
-def test_an_unknown_authority_is_refused(start, secure, tmp_path):
+def test_an_unknown_authority_is_refused(start, secure, papers, tmp_path):
     redis = secure()
     gateway = start(tier(redis.url, ca_file=str(Papers(tmp_path / "others").ca)))
     until(lambda: gateway.events("redis_failed"), "refused")
     assert "not to be trusted" in gateway.events("redis_failed")[0]["message"]
     assert gateway.metrics().sum("redis_up") == 0
+    several = tmp_path / "several.pem"
+    several.write_bytes((tmp_path / "others" / "ca.pem").read_bytes() + papers.ca.read_bytes())
+    assert not up(start(tier(redis.url, ca_file=str(several)))).events("redis_failed")
 
 
 def test_a_client_certificate_is_shown(start, secure, papers):
@@ -132,10 +135,9 @@ def test_a_client_certificate_is_shown_with_its_chain(start, secure, papers):
     redis = secure(clients="yes")
     between = papers.sign("between", "basicConstraints=critical,CA:TRUE\n")
     paper, key = papers.sign("client", "DNS:client", authority=between)
-    chain, both = papers.directory / "chain.pem", papers.directory / "both.pem"
+    chain = papers.directory / "chain.pem"
     chain.write_bytes(paper.read_bytes() + between[0].read_bytes())
-    both.write_bytes(between[0].read_bytes() + papers.ca.read_bytes())  # several authorities in one file
-    gateway = up(start(tier(redis.url, ca_file=str(both), cert_file=str(chain), key_file=str(key))))
+    gateway = up(start(tier(redis.url, ca_file=str(papers.ca), cert_file=str(chain), key_file=str(key))))
     gateway.until_metric("redis_up", 1)
     without = start(tier(redis.url, ca_file=str(papers.ca), cert_file=str(paper), key_file=str(key)))
     until(lambda: without.events("redis_failed"), "refused")
