@@ -598,7 +598,8 @@ static void run(const struct speech *which)
 {
 	begin(which);
 	const char *wanted = getenv("JITNEY_DIALECT_REQUESTS");
-	size_t before = wire_sent(), requests = wanted ? (size_t)atol(wanted) : unless_valgrind(REQUESTS, REQUESTS / 50);
+	size_t before = wire_sent(),
+	       requests = wanted ? (size_t)atol(wanted) : unless_valgrind(REQUESTS, REQUESTS / 50);
 	for (scenario = 0; wire_sent() - before < requests / countof(speeches) + 1; scenario++) {
 		seed = scenario;
 		run_scenario();

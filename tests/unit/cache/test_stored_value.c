@@ -254,6 +254,24 @@ static void without_memory_it_is_a_miss_that_blames_nobody(void **state)
 	entry_unref(entry);
 }
 
+/* Who may write there may write what no provider could have said: a line of headers of his own, say. */
+static void a_strangers_content_type_is_one_line_or_none_of_his(void **state)
+{
+	static const char *const types[] = { "text/plain\r\nX-His: 1", "a\nb", "t\x7f", "\x01" };
+	(void)state;
+	for (size_t i = 0; i < countof(types); i++) {
+		struct entry *entry = plain_entry(), *read = NULL;
+		struct buf out;
+		snprintf(entry->answer->content_type, sizeof entry->answer->content_type, "%s", types[i]);
+		encode(entry, 0, &out);
+		assert_int_equal(stored_value_decode(buf_slice(&out), entry->key, &now, &read), STORED_OK);
+		assert_string_equal(read->answer->content_type, "application/octet-stream");
+		buf_fini(&out);
+		entry_unref(read);
+		entry_unref(entry);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2) { /* write seeds for the fuzz target into that directory */
@@ -285,6 +303,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(another_keys_value_is_foreign),
 		cmocka_unit_test(clocks_that_differ_never_make_it_fresher),
 		cmocka_unit_test(what_does_not_fit_is_not_written),
+		cmocka_unit_test(a_strangers_content_type_is_one_line_or_none_of_his),
 		cmocka_unit_test(without_memory_it_is_a_miss_that_blames_nobody),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
