@@ -451,7 +451,8 @@ class Soak:
             cache["redis"] = {"url": redis.url}
         self.gateway = Gateway(directory, {
             "listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": 2, "log": {"access": False},
-            "trusted_proxies": ["127.0.0.1"], "identity": {"tenant_header": "X-Tenant"}, "cache": cache,
+            # these clients may be kept from the processor for long between connecting and asking
+            "limits": {"header_timeout": "60s"}, "trusted_proxies": ["127.0.0.1"], "identity": {"tenant_header": "X-Tenant"}, "cache": cache,
             "upstreams": upstreams(port, directory, self.seed), "tools": tools()})
         try:
             await asyncio.to_thread(self.gateway.start)
