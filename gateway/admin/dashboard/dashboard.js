@@ -50,6 +50,7 @@ function sickness(upstream) {
   if (upstream.expected_wait_us > 250000) return ["warn", "line of " + time(upstream.expected_wait_us)];
   return ["good", "well"];
 }
+const why = (upstream) => ((upstream.endpoints || []).find((e) => e.state !== "up" || !e.healthy) || {}).reason || "";
 const rank = { bad: 0, warn: 1, good: 2 };
 const bySickness = (list) => [...list].sort((a, b) => rank[sickness(a)[0]] - rank[sickness(b)[0]] || a.name.localeCompare(b.name));
 
@@ -69,7 +70,7 @@ const views = {
     const ill = stats.upstreams.filter((u) => sickness(u)[0] !== "good");
     return [
       el("div", { class: "tiles" },
-        tile("calls a second, five minutes", number(now.calls), "", spark("calls a second over five minutes; errors in red", stats.series.calls, stats.series.errors)),
+        tile("calls a second", number(now.calls), "", spark("calls a second over five minutes; errors in red", stats.series.calls, stats.series.errors)),
         tile("p99, ten seconds", time(now.p99_us), now.p99_us > 1e6 ? "warn" : "", spark("p99 over five minutes", stats.series.p99_us)),
         tile("p50", time(now.p50_us)), tile("errors", percent(now.error_ratio), now.error_ratio > .01 ? "bad" : ""),
         tile("answered from memory", percent(now.hit_ratio)), tile("calls a request", number(now.mean_batch)),
@@ -129,7 +130,7 @@ const views = {
       return opened === id ? [one, el("tr", {}, el("td", { colspan: 7, class: "text long" }, story(call)))] : [one];
     });
     return [el("form", { onsubmit: (e) => e.preventDefault() }, tool, outcome),
-      table("The last calls, newest first; failed and slow ones stay longer", ["<at", "<tool", "<outcome", "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
+      table("The last calls, newest first; failed and slow ones stay longer", ["<began", "<tool", "<outcome", "<cache", "took", "<where its time went", "<request"], rows, "No such call lately.")];
   },
   processes() {
     return [table("Programs that jitney runs", ["<upstream", "running", "starts", "crashes", "CPU", "memory"],
@@ -139,9 +140,9 @@ const views = {
 };
 
 function upstreamTable(list) {
-  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left"],
+  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left", "<why"],
     list.map((u) => { const [kind, sign] = sickness(u); return row([u.name, text(el("span", { class: kind }, sign)), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
-      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget)], { class: kind === "bad" ? "sick" : "" }); }),
+      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget), el("td", { class: "text long" }, why(u))], { class: kind === "bad" ? "sick" : "" }); }),
     "There is no upstream.");
 }
 function bar(call) {
