@@ -266,6 +266,42 @@ def test_a_hedge_that_was_sent_on_gives_its_place_in_the_pool_back(start, provid
     assert gateway.metrics().sum("attempts_total", upstream="array", kind="hedge") == 8
 
 
+def test_what_follows_a_refusal_that_a_hedge_may_better_is_nobodys_answer(start, provider, other, later):
+    """The first endpoint refuses HEAD, with a body; nobody looks at that before the second one has answered, and until then
+    others use the first one's connection."""
+    owing, spoken, done = set(), threading.Event(), threading.Event()
+
+    def first(delivery, wire):
+        if delivery.method == "HEAD":
+            time.sleep(.06)  # until it is hedged
+            wire.raw(b"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\r\n")
+            owing.add(delivery.connection)
+            spoken.set()
+            return
+        if delivery.connection in owing:
+            owing.remove(delivery.connection)
+            wire.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n\"EVIL\"")
+        wire.answer({"path": delivery.path})
+
+    def second(delivery, wire):
+        if delivery.method == "HEAD":
+            done.wait(10)
+        wire.answer({"path": delivery.path})
+
+    provider.behaviour, other.behaviour = first, second
+    urls = [{"url": one.url("")} for one in (provider, other)]
+    gateway = start({"workers": 1, "upstreams": {"web": {
+        "dialect": "rest", "endpoints": urls, "hedge": "20ms", "balance": "round_robin"}}, "tools": {
+        "head": {"upstream": "web", "annotations": {"read_only": True}, "request": {"method": "HEAD", "path": "/none/{n}"}},
+        "get": {"upstream": "web", "request": {"method": "GET", "path": "/some/{n}"}}}})
+    hedged = [later(gateway.call, "head", {"n": n}) for n in range(2)]  # one of them goes to the first one first
+    assert spoken.wait(10)
+    answers = [gateway.call("get", {"n": n}).json() for n in range(6)]
+    done.set()
+    assert answers == [{"path": f"/some/{n}"} for n in range(6)]
+    assert [call.result(20).status for call in hedged] == [200, 200]
+
+
 def test_an_error_is_told_if_the_hedge_does_no_better(two, provider, other):
     """The first answers 500 while its hedge is under way, and that breaks off: what the provider said is known."""
     gateway = two({"hedge": "20ms", "balance": "round_robin"})

@@ -432,6 +432,8 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 	request->shut_out += end == EXCHANGE_SHUT_OUT;
 	if (is_live(other) && (!answered || http_exchange_status(exchange) >= 500)) {
 		attempt->spoke = answered;
+		if (answered) /* nobody looks at it yet, so nobody can tell whether bytes follow that are its own */
+			transport_distrust(&exchange->transfer);
 		return; /* the other one may do better */
 	}
 	if (answered) {
