@@ -80,6 +80,13 @@ static inline struct slice answer_full(const struct answer *answer)
 {
 	return (struct slice){ answer->bytes, answer->full_len };
 }
+/* What its Retry-After is to say, seconds; 0: it has none. Whoever is turned away for now (429, 503) is always told when to
+ * come again. */
+static inline uint32_t answer_come_again_s(const struct answer *answer)
+{
+	unsigned status = outcome_status(answer->outcome);
+	return answer->retry_after_s ? answer->retry_after_s : status == 429 || status == 503;
+}
 /* Bytes of both forms, what they share counted once, and one NUL. */
 static inline size_t answer_held_bytes(const struct answer *answer)
 {

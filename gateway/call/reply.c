@@ -55,8 +55,8 @@ void problem_put(struct buf *out, const struct answer *answer, const char *reque
 	buf_put_text(out, "\",\"request_id\":");
 	json_put_string(out, slice_of(request_id));
 	buf_put_text(out, reply_may_retry(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
-	if (answer->retry_after_s) /* an item of a batch has no header */
-		buf_printf(out, ",\"retry_after\":%u", answer->retry_after_s);
+	if (answer_come_again_s(answer)) /* an item of a batch has no header */
+		buf_printf(out, ",\"retry_after\":%u", answer_come_again_s(answer));
 	if (upstream) {
 		buf_put_text(out, ",\"upstream\":{\"name\":");
 		json_put_string(out, slice_of(upstream));
@@ -94,8 +94,8 @@ static void send_problem(struct request *request, struct reply *reply, const str
 {
 	struct buf text = BUF_INIT(PROBLEM_BYTES_MAX);
 	problem_put(&text, answer, request->id, call);
-	if (answer->retry_after_s)
-		reply_header(reply, "Retry-After", "%u", answer->retry_after_s);
+	if (answer_come_again_s(answer))
+		reply_header(reply, "Retry-After", "%u", answer_come_again_s(answer));
 	reply_send_text(request, reply, problem_type, &text);
 }
 

@@ -221,7 +221,7 @@ static bool is_protocol_error(const struct answer *answer, struct mcp_error *err
 	}
 	int code = answer->outcome == OUTCOME_INTERNAL ? MCP_INTERNAL_ERROR : (int)outcome_status(answer->outcome);
 	mcp_error_set(error, 200, code, answer->outcome, "%s", answer->detail);
-	error->retry_after_s = answer->retry_after_s;
+	error->retry_after_s = answer_come_again_s(answer);
 	return true;
 }
 

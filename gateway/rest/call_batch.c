@@ -100,6 +100,10 @@ static void put_item(const struct call_group *group, const struct call_group_ite
 		buf_put_text(out, source_word(call->source));
 		buf_put_char(out, '"');
 	}
+	if (call && call->facts.attempts > 1) { /* an item has no X-Attempts */
+		buf_put_text(out, ",\"attempts\":");
+		buf_put_u64(out, call->facts.attempts);
+	}
 	rest->after = after;
 	if (answer->outcome != OUTCOME_OK) {
 		buf_put_text(out, ",\"error\":");

@@ -104,7 +104,7 @@ static void reply_failure(struct request *request, const struct answer *answer)
 		said.len = 0;
 	if (answer->upstream_status == 401 || answer->upstream_status == 403)
 		said.len = 0; /* it is about the gateway's key, which is no business of the caller's */
-	reply_error(request, status, answer->retry_after_s, outcome_word(answer->outcome), answer->detail, said);
+	reply_error(request, status, answer_come_again_s(answer), outcome_word(answer->outcome), answer->detail, said);
 }
 
 /* ---------------------------------------------------------------- the answer */
