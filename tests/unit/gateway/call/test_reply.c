@@ -44,7 +44,8 @@ static void a_problem_of_the_gateway_names_no_provider(void **state)
 	assert_problem(
 		answer_error(OUTCOME_OVERLOADED, "Full."), NULL,
 		"{\"type\":\"urn:jitney:problem:overloaded\",\"title\":\"The gateway is at its limit\",\"status\":503,"
-		"\"detail\":\"Full.\",\"code\":\"overloaded\",\"request_id\":\"id-1\",\"retryable\":true}");
+		"\"detail\":\"Full.\",\"code\":\"overloaded\",\"request_id\":\"id-1\",\"retryable\":true,"
+		"\"retry_after\":1}");
 }
 
 static void a_providers_problem_has_what_it_said(void **state)
