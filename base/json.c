@@ -43,7 +43,8 @@ static bool grow_nodes(struct scan *scan, uint32_t nodes)
 	}
 	char *memory = scan->scratch->memory;
 	scan->frames = (struct frame *)(void *)memory;
-	scan->names = memory + scan->frames_bytes;
+	if (!scan->arriving)
+		scan->names = memory + scan->frames_bytes;
 	scan->compact = scan->compact_bytes ? scan->names + scan->names_bytes : NULL;
 	scan->nodes = (struct node *)(void *)(memory + before);
 	scan->node_room = (uint32_t)((scan->scratch->bytes - before) / sizeof(struct node));
@@ -55,7 +56,7 @@ static size_t whole_words(size_t bytes)
 	return (bytes + 7) & ~(size_t)7;
 }
 
-static bool scan_begin(struct scan *scan, struct slice text, bool canonical)
+bool json_scan_begin(struct scan *scan, struct slice text, bool canonical)
 {
 	scan->text = text.len ? text.at : "";
 	scan->end = scan->text + text.len;
@@ -67,9 +68,9 @@ static bool scan_begin(struct scan *scan, struct slice text, bool canonical)
 	}
 	if (scan->max_depth > JSON_DEPTH_MAX)
 		scan->max_depth = JSON_DEPTH_MAX;
-	size_t frames = text.len < scan->max_depth ? text.len : scan->max_depth;
+	size_t frames = text.len < scan->max_depth && !scan->arriving ? text.len : scan->max_depth;
 	scan->frames_bytes = whole_words(frames * sizeof(struct frame));
-	scan->names_bytes = whole_words(text.len);
+	scan->names_bytes = scan->arriving ? 0 : whole_words(text.len);
 	scan->compact_bytes = canonical ? whole_words(text.len + 1) : 0;
 	return grow_nodes(scan, FIRST_NODES);
 }
@@ -131,10 +132,26 @@ static void respell_string(struct scan *scan, const char *from, const char *to)
 
 /* --- Members --- */
 
-/* Write what an escaped name means into `names`. Returns its bytes. */
-static size_t unescape_name(struct scan *scan, const char *name, const char *end)
+/* Room in `names` of a text that is arriving. False: out of memory. */
+static bool grow_names(struct scan *scan, size_t more)
 {
-	char *start = scan->names + (name - scan->text), *to = start;
+	if (more <= scan->names_room - scan->names_used)
+		return true;
+	size_t room = 2 * scan->names_room + more;
+	char *names = realloc(scan->names, room);
+	if (!names) {
+		*scan->fault = (struct json_fault){ "out of memory", 0, true };
+		return false;
+	}
+	scan->names = names;
+	scan->names_room = room;
+	return true;
+}
+
+/* Write what an escaped name means into `names`, at this place. Returns its bytes. */
+static size_t unescape_name(struct scan *scan, size_t at, const char *name, const char *end)
+{
+	char *start = scan->names + at, *to = start;
 	while (name < end) {
 		if (*name != '\\') {
 			*to++ = *name++;
@@ -158,8 +175,17 @@ static bool add_member(struct scan *scan, const char *name, const char *end, boo
 	struct frame *frame = &scan->frames[scan->depth - 1];
 	uint32_t index = scan->node_count++;
 	struct node *member = &scan->nodes[index];
-	size_t len = escaped ? unescape_name(scan, name, end) : (size_t)(end - name);
-	member->name_at = (uint32_t)(name - scan->text);
+	size_t len = (size_t)(end - name), name_at = (size_t)(name - scan->text);
+	if (escaped) {
+		if (scan->arriving) {
+			if (!grow_names(scan, len))
+				return false;
+			name_at = scan->names_used;
+		}
+		len = unescape_name(scan, name_at, name, end);
+		scan->names_used += len;
+	}
+	member->name_at = (uint32_t)name_at;
 	member->name_len = (uint32_t)len & INT32_MAX;
 	member->escaped = escaped;
 	member->prefix = name_prefix(name_bytes(scan, member), len, escaped ? len : (size_t)(scan->end - name));
@@ -193,6 +219,7 @@ static bool end_object(struct scan *scan, struct frame *frame, const char *p)
 		return false;
 	if (!scan->compact || (frame->ascending && !frame->kept)) {
 		scan->node_count = frame->object;
+		scan->names_used = object->name_at;
 		return true;
 	}
 	if (frame->last != NO_NODE)
@@ -334,6 +361,7 @@ static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
 		frame->object = scan->node_count++;
 		struct node *node = &scan->nodes[frame->object];
 		node->at = position_of(scan, p);
+		node->name_at = (uint32_t)scan->names_used; /* those of its members come behind */
 		node->next = NO_NODE;
 	}
 	p = skip_blanks(scan, p + 1);
@@ -395,6 +423,17 @@ static const char *scan_value(struct scan *scan, const char *p, bool *value_due)
 			return scan_number(scan, p);
 		return refuse_unexpected(scan, p, "expected a value");
 	}
+}
+
+const char *json_scan_step(struct scan *scan, const char *p, bool *value_due)
+{
+	return *value_due ? scan_value(scan, p, value_due) : scan_separator(scan, p, value_due);
+}
+
+const char *json_scan_string(struct scan *scan, const char *p)
+{
+	bool escaped;
+	return scan_string(scan, p, &escaped);
 }
 
 /* The whole text. Returns the byte behind its value. */
@@ -475,7 +514,7 @@ static bool run_scan(struct slice text, unsigned max_depth, struct json_scratch 
 {
 	struct json_scratch own = { NULL, 0 };
 	struct scan scan = { .fault = fault, .scratch = scratch ? scratch : &own, .max_depth = max_depth };
-	const char *end = scan_begin(&scan, text, out != NULL) ? scan_text(&scan) : NULL;
+	const char *end = json_scan_begin(&scan, text, out != NULL) ? scan_text(&scan) : NULL;
 	bool done = end && (!out || emit_canonical(&scan, end, out));
 	if (!scratch || scratch->bytes > SCRATCH_KEPT_BYTES)
 		json_scratch_fini(scan.scratch);

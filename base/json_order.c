@@ -150,6 +150,6 @@ bool json_order_members(struct scan *scan, const struct frame *frame, const char
 	}
 	if (duplicate == NO_NODE)
 		return true;
-	json_refuse(scan, scan->text + scan->nodes[duplicate].name_at - 1, "duplicate member name");
+	json_refuse(scan, scan->text + name_place(scan, &scan->nodes[duplicate]), "duplicate member name");
 	return false;
 }

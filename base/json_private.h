@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* json_private.h: what the scanner (json.c) and the order of members (json_order.c) share. Private to the two. */
+/* json_private.h: what the scanner (json.c), the order of members (json_order.c) and the check of a text that is not all
+ * there yet (json_arriving.c) share. Private to the three. */
 #ifndef JITNEY_BASE_JSON_PRIVATE_H
 #define JITNEY_BASE_JSON_PRIVATE_H
 
@@ -16,9 +17,9 @@ enum {
 /* An object, or one of its members. Offsets are of 32 bits to keep it small; the text's size is bounded for that. */
 struct node {
 	uint64_t prefix;        /* of a member: its name's first 8 bytes, big-endian. Decides most comparisons */
-	uint32_t name_at;       /* of a member: where its name's first byte is in the text (see name_bytes) */
+	uint32_t name_at;       /* of a member: where its name's first byte is in the text, or in `names` (see name_bytes) */
 	uint32_t name_len : 31; /* unescaped bytes */
-	uint32_t escaped : 1;   /* the name was unescaped into `names`, at the same offset as in the text */
+	uint32_t escaped : 1;   /* the name was unescaped into `names` */
 	uint32_t at, end;       /* where object or member lie in the compact text */
 	uint32_t next;          /* of an object: its first member; of a member: the next one */
 	uint32_t after;         /* the first node that does not belong to it */
@@ -39,8 +40,10 @@ struct scan {
 	struct json_scratch *scratch;
 	size_t frames_bytes, names_bytes, compact_bytes; /* the parts of the scratch memory before the nodes */
 	struct frame *frames;
-	char *names;   /* room for as many bytes as the text has */
+	char *names;   /* escaped names, unescaped, each where it is in the text: room for as many bytes as that has */
 	char *compact; /* the same; NULL when only checking */
+	bool arriving; /* the text is not all there yet, and may move: `names` holds them one behind the other */
+	size_t names_room, names_used; /* of `names`, if so; memory of its own */
 	struct node *nodes;
 	uint32_t node_count, node_room;
 	unsigned depth, max_depth;
@@ -83,6 +86,19 @@ static inline uint64_t name_prefix(const char *name, size_t len, size_t readable
 		word &= len ? ~UINT64_C(0) << (64 - 8 * len) : 0;
 	return word;
 }
+
+/* Where the member's name begins in the text, with its quote. */
+static inline size_t name_place(const struct scan *scan, const struct node *member)
+{
+	return scan->compact ? member->name_at - 1 : member->at; /* only checking, nothing has been moved */
+}
+
+/* json.c: make ready. False, with the fault. */
+bool json_scan_begin(struct scan *scan, struct slice text, bool canonical) MUST_CHECK;
+/* A value (value_due), or what stands behind one: see scan_text. Returns the byte behind what it took; NULL: a fault. */
+const char *json_scan_step(struct scan *scan, const char *p, bool *value_due) MUST_CHECK;
+/* p: within a string. Returns its closing quote; NULL: a fault. */
+const char *json_scan_string(struct scan *scan, const char *p) MUST_CHECK;
 
 /* json_order.c: put an object's members in order. p: its closing bracket, for the fault. False, with the fault: there
  * are too many, or a name is there twice. */

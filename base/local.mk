@@ -17,6 +17,7 @@ libbase_a_SOURCES = \
 	base/hash_table.c base/hash_table.h \
 	base/hex.h \
 	base/json.c base/json.h \
+	base/json_arriving.c base/json_arriving.h \
 	base/json_chars.h \
 	base/json_order.c base/json_private.h \
 	base/json_split.c base/json_split.h \

@@ -127,10 +127,15 @@ static size_t head_bytes(const struct key_parts *parts)
 /* All but the arguments. Returns the byte behind what was written. */
 static char *write_head(char *to, const struct key_parts *parts)
 {
-	*to++ = KEY_SCHEME;
+	*to++ = parts->arguments.len > KEY_SPELLED_BYTES ? KEY_SCHEME_SPELLED : KEY_SCHEME;
 	to = write_part(to, parts->tool);
 	to = write_part(to, parts->version);
 	return write_part(to, parts->identity);
+}
+
+static bool is_scheme(char first)
+{
+	return first == KEY_SCHEME || first == KEY_SCHEME_SPELLED;
 }
 
 struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
@@ -143,7 +148,7 @@ struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
 	key->len = bytes.len;
 	memcpy(key->bytes, bytes.at, bytes.len);
 	bool digested = EVP_Digest(bytes.at, bytes.len, key->digest, NULL, shared.sha256, NULL) == 1;
-	*wrong = digested && (bytes.len == 0 || bytes.at[0] != KEY_SCHEME ||
+	*wrong = digested && (bytes.len == 0 || !is_scheme(bytes.at[0]) ||
 			      memcmp(key->digest, digest, sizeof key->digest) != 0 || !key_tool(key).at);
 	if (!digested || *wrong) {
 		free(key);
@@ -156,7 +161,7 @@ struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
 struct slice key_tool(const struct key *key)
 {
 	size_t len = 0;
-	if (key->len < 1 + LENGTH_BYTES || key->bytes[0] != KEY_SCHEME)
+	if (key->len < 1 + LENGTH_BYTES || !is_scheme(key->bytes[0]))
 		return (struct slice){ NULL, 0 };
 	for (int i = 0; i < LENGTH_BYTES; i++)
 		len = len << 8 | (unsigned char)key->bytes[1 + i];
@@ -252,6 +257,46 @@ static void filter_object(struct buf *bytes, size_t at, const struct key_filter 
 	bytes->len = at + (size_t)(to - start);
 }
 
+/* SHA-256 of the members that count, one behind the other, or of the whole text. False: libcrypto is out of memory. */
+static bool digest_spelled(struct key_maker *maker, struct slice text, const struct key_filter *filter, uint8_t *digest)
+{
+	struct json_walk walk = json_walk(text);
+	struct slice name, value;
+	bool done = EVP_DigestInit_ex2(maker->digest, shared.sha256, NULL) == 1;
+	if (!filter)
+		done = done && EVP_DigestUpdate(maker->digest, text.at, text.len) == 1;
+	while (filter && done && json_next_member(&walk, &name, &value))
+		if (counts_name(filter, name))
+			done = EVP_DigestUpdate(maker->digest, name.at, (size_t)(value.at + value.len - name.at)) == 1 &&
+			       EVP_DigestUpdate(maker->digest, ",", 1) == 1;
+	return done && EVP_DigestFinal_ex(maker->digest, digest, NULL) == 1;
+}
+
+/* The key of arguments that count as they are spelled. */
+static enum outcome make_spelled_key(struct key_maker *maker, const struct key_parts *parts, struct key **key,
+				     struct json_fault *fault)
+{
+	struct slice text = json_trim(parts->arguments);
+	uint8_t digest[KEY_DIGEST_BYTES];
+	struct buf *bytes = &maker->bytes;
+	size_t head = head_bytes(parts), len = head + LENGTH_BYTES + sizeof digest;
+	if (!parts->sound && !json_check(text, maker->max_depth, &maker->scratch, fault))
+		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
+	if (json_type(text) != JSON_OBJECT) {
+		*fault = (struct json_fault){ "expected an object", 0, false };
+		return OUTCOME_INVALID_REQUEST;
+	}
+	buf_reset(bytes);
+	if (buf_reserve(bytes, len) && digest_spelled(maker, text, parts->filter, digest)) {
+		write_part(write_head(bytes->store->bytes, parts), (struct slice){ (const char *)digest, sizeof digest });
+		bytes->len = len;
+		*key = key_new(maker, buf_slice(bytes));
+	}
+	if (!*key)
+		*fault = (struct json_fault){ "out of memory", 0, true };
+	return *key ? OUTCOME_OK : OUTCOME_OVERLOADED;
+}
+
 /* Parse the arguments and make the key of the parts. */
 static enum outcome make_key(struct key_maker *maker, const struct key_parts *parts, struct key **key,
 			     struct json_fault *fault)
@@ -284,6 +329,8 @@ static enum outcome make_key(struct key_maker *maker, const struct key_parts *pa
 static enum outcome make_and_tidy(struct key_maker *maker, const struct key_parts *parts, struct key **key,
 				  struct json_fault *fault)
 {
+	if (parts->arguments.len > KEY_SPELLED_BYTES)
+		return make_spelled_key(maker, parts, key, fault);
 	enum outcome outcome = make_key(maker, parts, key, fault);
 	if (maker->bytes.store && maker->bytes.store->len > BUFFER_KEPT_BYTES)
 		buf_fini(&maker->bytes); /* one huge call shall not cost the worker that much for good */

@@ -17,7 +17,12 @@
 
 enum {
 	KEY_DIGEST_BYTES = 32,
-	KEY_SCHEME = 1 /* first byte of every key: to be raised when anything about the bytes of keys changes */
+	KEY_SCHEME = 1, /* first byte of a key: to be raised when anything about the bytes of keys changes */
+	/* the same of one whose arguments are longer than KEY_SPELLED_BYTES: for them it has the SHA-256 of their bytes, as
+	 * they are spelled. To put so many into their canonical form would hold a worker up, and to keep them would cost
+	 * their memory twice; two spellings of such arguments are two calls */
+	KEY_SCHEME_SPELLED = 2,
+	KEY_SPELLED_BYTES = 256 * 1024
 };
 
 /* Refcounted, immutable. */
@@ -26,7 +31,7 @@ struct key {
 	uint8_t digest[KEY_DIGEST_BYTES]; /* SHA-256 of bytes: the same in every process */
 	uint64_t hash; /* digest mixed with a per-process secret: for tables in memory, never shown */
 	size_t len;
-	char bytes[]; /* scheme, tool, version, identity (each with its length), canonical arguments */
+	char bytes[]; /* scheme, tool, version, identity, arguments (each with its length) */
 };
 
 /* Which of a call's arguments count, by the names of the object's own members; at most one of the lists is used. */
@@ -43,8 +48,9 @@ struct key_parts {
 	struct slice version; /* of its definition: changes when method or template or upstream change */
 	struct slice
 		identity; /* by the tool's cache scope: "" shared, else tenant or caller, as the gateway wrote it */
-	struct slice arguments;          /* raw JSON text, not yet checked; an object */
+	struct slice arguments;          /* raw JSON text; an object */
 	const struct key_filter *filter; /* NULL: all arguments count. `version` differs where the filter does */
+	bool sound;                      /* the arguments have been checked: they are JSON */
 };
 
 struct key *key_ref(struct key *key);

@@ -311,6 +311,7 @@ enum metric_type {
 	X(CONNECTIONS_TOTAL, "connections_total", COUNTER, NONE, NONE, "Client connections accepted.")                 \
 	X(CLIENTS_GONE, "clients_gone_total", COUNTER, NONE, NONE, "Clients that left before their answer.")           \
 	X(BODIES_DEFERRED, "bodies_deferred_total", COUNTER, NONE, NONE, "Requests whose body was looked at in a later turn of the loop: enough had come together for one.") \
+	X(BODY_SLICES, "body_slices_total", COUNTER, NONE, NONE, "Slices of at most 256 KiB, a turn each, in which large bodies were looked at.") \
 	X(CACHE_REQUESTS, "cache_requests_total", COUNTER, TIER, CACHE_RESULT, "Look-ups, by tier and result.")        \
 	X(CACHE_ENTRIES, "cache_entries", GAUGE, TIER, NONE, "Answers held.")                                          \
 	X(CACHE_BYTES, "cache_bytes", GAUGE, TIER, NONE, "Bytes accounted for them: key, body, bookkeeping.")          \

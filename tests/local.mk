@@ -10,6 +10,7 @@ unit_base = \
 	tests/unit/base/test_due_heap \
 	tests/unit/base/test_hash_table \
 	tests/unit/base/test_json \
+	tests/unit/base/test_json_arriving \
 	tests/unit/base/test_json_canonical \
 	tests/unit/base/test_json_chars \
 	tests/unit/base/test_json_chars_portable \

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/json_arriving.h"
 #include "gateway/call/front.h"
 
 enum {
@@ -14,11 +15,20 @@ enum {
 struct turn_wait {
 	struct worker *worker;
 	struct request *request;
-	const struct wire *wire;
-	route_function *serve;
+	struct turn_body body;
 	struct loop_timer timer; /* the caller's own deadline */
+	bool large;              /* which list it is in */
+	/* a large one, once it is looked at */
+	struct json_arriving *arriving; /* or NULL */
+	size_t looked;                  /* bytes of the body */
+	size_t held;                    /* bytes that looking takes, counted */
 	TAILQ_ENTRY(turn_wait) next;
 };
+
+static struct turn_wait_list *list_of(const struct turn_wait *wait)
+{
+	return wait->large ? &wait->worker->turns.large : &wait->worker->turns.waits;
+}
 
 static void spend_turn(struct worker *worker, const struct request *request)
 {
@@ -31,7 +41,9 @@ static void end_wait(struct turn_wait *wait)
 	struct worker *worker = wait->worker;
 	loop_disarm(worker->loop, &wait->timer);
 	loop_timers_release(worker->loop, 1);
-	TAILQ_REMOVE(&worker->turns.waits, wait, next);
+	TAILQ_REMOVE(list_of(wait), wait, next);
+	json_arriving_free(wait->arriving);
+	http_release(wait->request->http, wait->held);
 	wait->request->waits_for = NULL;
 	wait->request->gone = NULL;
 	free(wait);
@@ -48,7 +60,7 @@ static void refuse_late(struct loop_timer *timer, uint64_t now_us)
 	struct turn_wait copy = *wait;
 	(void)now_us;
 	end_wait(wait);
-	front_refuse(copy.worker, copy.request, copy.wire, REJECT_DEADLINE, OUTCOME_DEADLINE_EXCEEDED,
+	front_refuse(copy.worker, copy.request, copy.body.wire, REJECT_DEADLINE, OUTCOME_DEADLINE_EXCEEDED,
 		     "The request's own deadline (X-Request-Timeout-Ms) passed before the gateway could look at its "
 		     "body; nothing was sent.");
 }
@@ -64,15 +76,21 @@ static uint64_t own_deadline_us(const struct request *request)
 }
 
 /* False: out of memory. */
-static bool put_aside(struct worker *worker, struct request *request, const struct wire *wire, route_function *serve)
+static bool put_aside(struct worker *worker, struct request *request, const struct turn_body *body, bool large)
 {
 	struct turn_wait *wait = malloc(sizeof *wait);
 	if (!wait || !loop_timers_reserve(worker->loop, 1)) {
 		free(wait);
 		return false;
 	}
-	*wait = (struct turn_wait){ worker, request, wire, serve, LOOP_TIMER_INIT(refuse_late), { 0 } };
-	TAILQ_INSERT_TAIL(&worker->turns.waits, wait, next);
+	*wait = (struct turn_wait){
+		.worker = worker,
+		.request = request,
+		.body = *body,
+		.timer = LOOP_TIMER_INIT(refuse_late),
+		.large = large,
+	};
+	TAILQ_INSERT_TAIL(list_of(wait), wait, next);
 	uint64_t deadline_us = own_deadline_us(request);
 	if (deadline_us != CLOCK_NEVER)
 		loop_arm(worker->loop, &wait->timer, deadline_us);
@@ -82,11 +100,13 @@ static bool put_aside(struct worker *worker, struct request *request, const stru
 	return true;
 }
 
-bool turn_await(struct worker *worker, struct request *request, const struct wire *wire, route_function *serve)
+bool turn_await(struct worker *worker, struct request *request, const struct turn_body *body)
 {
 	const struct turn_waits *turns = &worker->turns;
-	bool now = turns->serving || request->body.len == 0 || (turns->budget > 0 && TAILQ_EMPTY(&turns->waits));
-	if (!now && put_aside(worker, request, wire, serve))
+	bool large = body->json_depth && request->body.len > TURN_SLICE_BYTES;
+	bool now = turns->serving || request->body.len == 0 ||
+		   (turns->budget > 0 && TAILQ_EMPTY(&turns->waits) && !large);
+	if (!now && put_aside(worker, request, body, large))
 		return true;
 	spend_turn(worker, request);
 	return false;
@@ -95,7 +115,60 @@ bool turn_await(struct worker *worker, struct request *request, const struct wir
 void turns_init(struct turn_waits *turns)
 {
 	TAILQ_INIT(&turns->waits);
+	TAILQ_INIT(&turns->large);
 	turns->budget = TURN_BYTES;
+}
+
+static void serve_now(struct turn_wait *wait)
+{
+	const struct turn_wait copy = *wait;
+	end_wait(wait);
+	copy.body.serve(copy.worker, copy.request, SLICE(""));
+}
+
+/* What looking takes is held like the body itself. False: there is no room for it. */
+static bool hold_scratch(struct turn_wait *wait)
+{
+	size_t bytes = json_arriving_bytes(wait->arriving);
+	if (bytes <= wait->held)
+		return true;
+	if (!http_hold(wait->request->http, bytes - wait->held, HELD_TO_WAIT))
+		return false;
+	wait->held = bytes;
+	return true;
+}
+
+static void refuse_for_room(struct turn_wait *wait)
+{
+	const struct turn_wait copy = *wait;
+	end_wait(wait);
+	front_refuse(copy.worker, copy.request, copy.body.wire, REJECT_IN_FLIGHT_BYTES, OUTCOME_OVERLOADED,
+		     "The gateway holds as many bytes as limits.in_flight_bytes allows.");
+}
+
+/* The next slice of a large body; it is served when its last one has been looked at. */
+static void look_on(struct turn_wait *wait)
+{
+	struct worker *worker = wait->worker;
+	struct request *request = wait->request;
+	struct slice text = buf_slice(&request->body);
+	if (!wait->arriving && !(wait->arriving = json_arriving_new(wait->body.json_depth))) {
+		request->body_verdict = JSON_FAULTY;
+		request->body_fault = (struct json_fault){ "out of memory", 0, true };
+		serve_now(wait);
+		return;
+	}
+	bool whole = text.len - wait->looked <= TURN_SLICE_BYTES;
+	wait->looked = whole ? text.len : wait->looked + TURN_SLICE_BYTES;
+	text.len = wait->looked;
+	worker->turns.budget -= TURN_SLICE_BYTES;
+	meter_add(worker->meter, METRIC_ID_BODY_SLICES, 0, 0, 1);
+	request->body_depth = wait->body.json_depth;
+	request->body_verdict = json_arriving_look(wait->arriving, text, whole, &request->body_fault);
+	if (request->body_verdict != JSON_UNDECIDED)
+		serve_now(wait);
+	else if (!hold_scratch(wait))
+		refuse_for_room(wait);
 }
 
 void turns_serve(struct worker *worker)
@@ -104,15 +177,14 @@ void turns_serve(struct worker *worker)
 	struct turn_wait *wait;
 	turns->budget = TURN_BYTES;
 	turns->serving = true;
-	while (turns->budget > 0 && (wait = TAILQ_FIRST(&turns->waits))) {
-		const struct turn_wait copy = *wait;
-		end_wait(wait);
-		copy.serve(copy.worker, copy.request, SLICE(""));
-	}
+	if ((wait = TAILQ_FIRST(&turns->large)))
+		look_on(wait);
+	while (turns->budget > 0 && (wait = TAILQ_FIRST(&turns->waits)))
+		serve_now(wait);
 	turns->serving = false;
 }
 
 bool turns_wait(const struct worker *worker)
 {
-	return !TAILQ_EMPTY(&worker->turns.waits);
+	return !TAILQ_EMPTY(&worker->turns.waits) || !TAILQ_EMPTY(&worker->turns.large);
 }

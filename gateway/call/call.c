@@ -122,10 +122,12 @@ static enum outcome identify_call(struct call *call, struct json_fault *fault)
 			.identity = caller_identity(call->caller, tool->scope),
 			.arguments = call->arguments,
 			.filter = tool->key.ignore_count || tool->key.only_count ? &tool->key : NULL,
+			.sound = call->sound,
 		};
 		return key_make(home->keys, &parts, &call->key, fault);
 	}
-	if (!json_check(call->arguments, home->gateway->config->limits.json_depth, &home->scratch, fault))
+	if (!call->sound &&
+	    !json_check(call->arguments, home->gateway->config->limits.json_depth, &home->scratch, fault))
 		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
 	return json_type(json_trim(call->arguments)) == JSON_OBJECT ? OUTCOME_OK : OUTCOME_INVALID_REQUEST;
 }
@@ -169,6 +171,11 @@ static bool look_in_memory(struct call *call)
 	if (directives->only_if_cached && !(home->tier && call->source == SOURCE_MISS))
 		return end_answered(call, call_not_cached());
 	return false;
+}
+
+void call_refuse_json(struct call *call, const struct json_fault *fault)
+{
+	refuse_arguments(call, fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON, fault);
 }
 
 bool call_look_up(struct call *call)

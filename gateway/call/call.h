@@ -46,6 +46,7 @@ struct call {
 	/* filled by whoever asks, before call_look_up */
 	const struct tool *tool;         /* of `catalogue` */
 	struct slice arguments;          /* raw; whatever was sent, maybe empty */
+	bool sound;                      /* they have been checked: they are JSON, and not nested too deeply */
 	const struct caller *caller;     /* borrowed until call_send has returned */
 	void (*done)(struct call *call); /* the answer is there; never called from within call_send. Home thread */
 	/* Word of the call before its answer, as `asks` wants, the newest of it lost if it comes too fast: the params
@@ -114,6 +115,8 @@ void call_free(struct call *call);
 /* Check the arguments and look in memory. True: the call has its result (an answer from memory, or a refusal).
  * False: it must be sent, or freed: it has its place in limits.in_flight. */
 bool call_look_up(struct call *call) MUST_CHECK;
+/* Instead, where it is known that the arguments are no JSON, and why: the call has its result. */
+void call_refuse_json(struct call *call, const struct json_fault *fault);
 /* Send it to the owner of its upstream. `body` keeps call->arguments alive (a reference is taken); arguments must have
  * been set anew if the bytes have moved since call_look_up. done() will be called, unless call_cancel comes first. */
 void call_send(struct call *call, struct blob *body);

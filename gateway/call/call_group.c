@@ -311,6 +311,7 @@ void call_group_call(struct call_group *group, struct call_group_item *item, con
 	call->tool = tool;
 	call->caller = caller;
 	call->arguments = arguments;
+	call->sound = true; /* of the body, or made of its parts */
 	call->done = call_home;
 	call->context = group;
 	call->index = (size_t)(item - group->items);

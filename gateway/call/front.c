@@ -70,8 +70,10 @@ bool front_body_is_json(struct worker *worker, struct request *request, const st
 
 bool front_check_json(struct worker *worker, struct request *request, const struct wire *wire, unsigned depth)
 {
-	struct json_fault fault;
-	if (json_check(buf_slice(&request->body), depth, &worker->scratch, &fault))
+	struct json_fault fault = request->body_fault;
+	bool known = request->body_verdict != JSON_UNDECIDED && request->body_depth == depth;
+	if (known ? request->body_verdict == JSON_SOUND
+		  : json_check(buf_slice(&request->body), depth, &worker->scratch, &fault))
 		return true;
 	if (fault.out_of_memory)
 		return front_refuse_for_memory(worker, request, wire);

@@ -66,11 +66,14 @@ TAILQ_HEAD(calls, call);
 TAILQ_HEAD(subscriptions, subscription);
 TAILQ_HEAD(list_waits, lists_wait);
 
+TAILQ_HEAD(turn_wait_list, turn_wait);
+
 /* Requests put aside because a turn has looked at enough bodies (await_turn.c). */
 struct turn_waits {
-	TAILQ_HEAD(, turn_wait) waits; /* in the order of coming */
-	int64_t budget;                /* bytes that this turn may still look at */
-	bool serving;                  /* one of them has its turn */
+	struct turn_wait_list waits; /* in the order of coming */
+	struct turn_wait_list large; /* likewise; the first is being looked at, a slice a turn */
+	int64_t budget;              /* bytes that this turn may still look at */
+	bool serving;                /* one of them has its turn */
 };
 
 struct worker {

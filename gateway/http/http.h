@@ -16,6 +16,7 @@
 #include "base/blob.h"
 #include "base/buf.h"
 #include "base/compiler.h"
+#include "base/json_arriving.h"
 #include "base/loop.h"
 #include "gateway/http/address.h"
 #include "metrics/metrics.h"
@@ -89,6 +90,10 @@ struct request {
 	void (*drained)(struct request *request);
 
 	void *logged;                        /* the handler's, for `finished` */
+	/* The handler's: whether the body is JSON nested at most so deep, if that has been looked at */
+	enum json_verdict body_verdict;
+	struct json_fault body_fault; /* JSON_FAULTY: why */
+	unsigned body_depth;
 	char client_name[CLIENT_NAME_BYTES]; /* for the log: what an MCP client calls itself, cut; "": it does not */
 };
 

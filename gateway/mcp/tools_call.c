@@ -104,6 +104,7 @@ static void make_call(struct mcp_exchange *exchange, struct mcp_message *message
 	call->tool = message->tool;
 	call->caller = &message->caller;
 	call->arguments = message->arguments;
+	call->sound = true; /* a part of the body */
 	call->done = call_home;
 	call->context = exchange;
 	mcp_ask_notifications(exchange, &message->asked, call);

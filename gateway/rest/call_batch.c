@@ -158,8 +158,8 @@ static const struct call_group_kind as_lines = {
 static bool find_calls(struct worker *worker, struct request *request, struct slice *calls)
 {
 	struct slice body = buf_slice(&request->body), name, value;
-	/* the wrapper is three deep: the body, its calls, one of them */
-	if (!front_check_json(worker, request, &wire_problem, worker->gateway->config->limits.json_depth + 3))
+	if (!front_check_json(worker, request, &wire_problem,
+			      worker->gateway->config->limits.json_depth + REST_BATCH_WRAPPED))
 		return false;
 	calls->len = 0;
 	if (json_type(json_trim(body)) != JSON_OBJECT)

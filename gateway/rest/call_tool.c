@@ -54,6 +54,12 @@ void rest_call_tool(struct worker *worker, struct request *request, struct slice
 	call->arguments = buf_slice(&request->body);
 	call->done = call_done;
 	call->context = request;
+	call->sound = request->body_verdict == JSON_SOUND;
+	if (request->body_verdict == JSON_FAULTY) {
+		call_refuse_json(call, &request->body_fault);
+		answer_request(request, call);
+		return;
+	}
 	if (call_look_up(call)) {
 		answer_request(request, call);
 		return;

@@ -5,6 +5,8 @@
 
 #include "gateway/call/worker.h"
 
+enum { REST_BATCH_WRAPPED = 3 }; /* a batch's arguments lie so deep: in the body, its calls, one of them */
+
 route_function rest_call_tool, rest_call_many;
 
 #endif

@@ -211,11 +211,21 @@ static bool is_shed(const struct routes *routes, const struct request *request)
 
 static route_function serve_data_again;
 
+/* How deep the JSON may be nested that its bodies are; 0: there is nobody who reads it. */
+static unsigned json_depth(const struct worker *worker, const struct route *route)
+{
+	if (!route)
+		return 0;
+	bool batch = route->methods[0].serve == rest_call_many;
+	return worker->gateway->config->limits.json_depth + (batch ? REST_BATCH_WRAPPED : 0);
+}
+
 /* Not too many bodies in one turn. What the admin listener takes is small, or streamed. */
 static bool awaits_turn(struct worker *worker, struct request *request, const struct routes *routes,
 			const struct route *route)
 {
-	return routes->listener == ACCESS_DATA && turn_await(worker, request, wire_of(route), serve_data_again);
+	const struct turn_body body = { wire_of(route), serve_data_again, json_depth(worker, route) };
+	return routes->listener == ACCESS_DATA && turn_await(worker, request, &body);
 }
 
 static void serve_found(struct worker *worker, struct request *request, const struct routes *routes)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Large bodies that are complete in one turn of a worker's loop: they are looked at in several, in their order, and others go
-between them."""
+"""Large bodies, and many that are complete in one turn of a worker's loop: they are looked at slice by slice, in their order, and
+others go between them."""
 import json
 import signal
 
 import pytest
 
+from harness.metrics import Metrics
 from harness.poll import until
 from harness.wire import request_bytes
 
 LARGE, COUNT = 500_000, 24
+SLICE = 256 << 10
 SETTINGS = {"workers": 1, "limits": {"body": "1MiB"}, "upstreams": {"array": {"batch": {"mode": "off"}}}}
 
 
@@ -35,7 +37,7 @@ def clients():
         client.close()
 
 
-def complete_together(gateway, clients, path, headers=lambda number: {}):
+def complete_together(gateway, clients, path, headers=lambda number: {}, stay_stopped=False):
     """COUNT requests whose last bytes are all there when the worker looks again."""
     for number in range(COUNT):
         text = request_bytes("POST", path, body(number, path), headers(number))
@@ -46,6 +48,8 @@ def complete_together(gateway, clients, path, headers=lambda number: {}):
     gateway.signal(signal.SIGSTOP)
     for client in clients:
         client.send(b"}")
+    if stay_stopped:
+        return
     with gateway.connect() as probe:
         probe.send(request_bytes("GET", "/healthz"))
         gateway.signal(signal.SIGCONT)
@@ -63,6 +67,49 @@ def test_a_turn_looks_at_few(gateway, clients, path):
     # half a MiB is looked at in a turn, so two of them are; a few may have been read by the library in a later turn
     assert COUNT / 2 <= gateway.metrics().sum("bodies_deferred_total") <= COUNT
     gateway.until_metric("in_flight_bytes", 0)
+
+
+def pass_by(gateway, listener, *requests):
+    """Send these at once, behind them one for the metrics; returns the statuses, and how many slices had been looked at then."""
+    probe = gateway.connect(listener)
+    probe.send(b"".join(requests) + request_bytes("GET", "/metrics"))
+    gateway.signal(signal.SIGCONT)
+    statuses = [probe.reply().status for _ in requests]
+    metrics = Metrics(probe.reply().body.decode())
+    probe.close()
+    return statuses, metrics.sum("body_slices_total")
+
+
+@pytest.mark.parametrize("listener", ["data", "admin"])
+def test_health_and_what_is_small_pass_by_those_who_wait(gateway, clients, listener):
+    """Of two turns' work each; nobody here waits for the line to end."""
+    assert gateway.call("cached", {"n": 1}).status == 200
+    hit = request_bytes("POST", "/v1/tools/cached", b'{"n":1}')
+    health = request_bytes("GET", "/healthz")
+    before = gateway.metrics().sum("body_slices_total")
+    complete_together(gateway, clients, "/v1/tools/echo", stay_stopped=True)
+    statuses, slices = pass_by(gateway, listener, *([hit, health] if listener == "data" else [health]))
+    assert set(statuses) == {200}
+    assert slices - before < COUNT, "not half of the line has passed"
+    assert {client.reply().status for client in clients} == {200}
+    assert gateway.metrics().sum("body_slices_total") - before == 2 * COUNT
+
+
+@pytest.mark.parametrize("path", ["/v1/tools/echo", "/v1/batch", "/mcp"])
+@pytest.mark.parametrize("last, fault", [("0", None), ("x", "expected a value"), ("[[[[[[[[[[0]]]]]]]]]]", "nested too deeply")])
+def test_a_large_body_is_looked_at_in_slices(start, path, last, fault):
+    gateway = start({"workers": 1, "limits": {"json_depth": 8}})
+    text = '{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":[' if path == "/mcp" else '{"n":[' if path != "/v1/batch" else '{"calls":[['
+    text += "[],{}," * 400_000
+    at = len(text)
+    text += last + ("]}}" if path == "/mcp" else "]}" if path != "/v1/batch" else "]]}")
+    reply = gateway.request("POST", path, text.encode(), {"Host": "localhost", "Content-Type": "application/json"})
+    assert (reply.status == 400) == (fault is not None)
+    if fault == "expected a value":
+        assert f"not valid JSON: {fault} at byte {at}" in reply.body.decode()
+    elif fault:
+        assert fault in reply.body.decode()
+    assert gateway.metrics().sum("body_slices_total") == -(-len(text) // SLICE)
 
 
 def test_small_ones_together_are_not_put_aside(gateway, clients):

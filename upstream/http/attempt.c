@@ -9,7 +9,10 @@
 #include "upstream/http/check.h"
 #include "upstream/http/http_request.h"
 
-enum { HEDGE_SAMPLES = 20 }; /* answers before their p95 is believed */
+enum {
+	HEDGE_SAMPLES = 20,     /* answers before their p95 is believed */
+	FEED_BYTES = 512 * 1024 /* of an answer that its decoder gets in one turn */
+};
 
 /* --- reaching an endpoint --- */
 
@@ -87,6 +90,7 @@ static bool begin_attempt(struct attempt *attempt, bool fresh)
 	attempt->exchange.deadline_header =
 		request->endless ? NULL : request->upstream->base.settings->deadline_header;
 	attempt->begun_us = loop_now(request->upstream->base.loop);
+	attempt->fed = 0;
 	request->attempts++;
 	return http_exchange_begin(&attempt->exchange, fresh, http_request_time_left(request));
 }
@@ -281,13 +285,22 @@ static void learn_p95(struct http_upstream *upstream, uint64_t took_us)
 
 /* --- what the exchange tells --- */
 
-/* The decoder gets what there is of the answer. False: the request was aborted meanwhile and is gone. */
+/* Bytes of the answer that the decoder has not had yet. */
+static size_t unfed_bytes(const struct attempt *attempt)
+{
+	return attempt->fed_up ? 0 : attempt->exchange.answer.len - attempt->fed;
+}
+
+/* The decoder gets what there is of the answer, but no more than FEED_BYTES of it in one turn. False: the request was
+ * aborted meanwhile and is gone. */
 static bool feed_decoder(struct attempt *attempt)
 {
 	struct http_request *request = attempt->request;
 	struct slice answer = buf_slice(&attempt->exchange.answer);
 	if (attempt->fed_up || answer.len == 0)
 		return true;
+	answer.len = unfed_bytes(attempt) > FEED_BYTES ? attempt->fed + FEED_BYTES : answer.len;
+	attempt->fed = answer.len;
 	request->delivering = true;
 	answers_give_head(attempt);
 	attempt->fed_up = http_exchange_is_coded(&attempt->exchange) ||
@@ -306,8 +319,13 @@ static void on_grown(struct http_exchange *exchange)
 	struct http_request *request = attempt->request;
 	if (!feed_decoder(attempt))
 		return;
-	if (request->endless && !attempt->fed_up)
-		http_exchange_forget(exchange, attempt->decoder->dialect->consumed(attempt->decoder));
+	if (request->endless && !attempt->fed_up) {
+		size_t count = attempt->decoder->dialect->consumed(attempt->decoder);
+		http_exchange_forget(exchange, count);
+		attempt->fed -= count;
+	}
+	if (unfed_bytes(attempt))
+		transport_mark(&exchange->transfer, 0); /* the next turn goes on */
 	if (request->hedge && request->items[0].answered && is_live(other_than(attempt)))
 		drop_attempt(other_than(attempt));
 }
@@ -414,13 +432,23 @@ static void fail_attempt(struct attempt *attempt, enum exchange_end end, const c
 		answers_fail(request, end, reason);
 }
 
+/* Whether the end has to wait until the decoder has had all but its last slice. Where memory is short it has not. */
+static bool ends_later(struct attempt *attempt, enum exchange_end end)
+{
+	if (end == EXCHANGE_NO_ROOM || end == EXCHANGE_NO_MEMORY || unfed_bytes(attempt) <= FEED_BYTES)
+		return false;
+	if (feed_decoder(attempt))
+		transport_mark(&attempt->exchange.transfer, 0); /* which tells of the end again, in the next turn */
+	return true;
+}
+
 static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 {
 	struct attempt *attempt = container_of(exchange, struct attempt, exchange), *other = other_than(attempt);
 	struct http_request *request = attempt->request;
 	struct buf text = BUF_INIT(REASON_BYTES);
 	char reason[ANSWER_DETAIL_BYTES] = "";
-	if (end == EXCHANGE_STALE && repeat_attempt(attempt))
+	if ((end == EXCHANGE_STALE && repeat_attempt(attempt)) || ends_later(attempt, end))
 		return;
 	bool answered = is_answer(attempt, end);
 	if (!answered) {

@@ -84,6 +84,7 @@ struct attempt {
 	bool spoke;                      /* its whole answer, a 5xx, waits: another may do better */
 	bool repeated;                   /* a kept connection to this endpoint had died */
 	bool headed, fed_up;             /* the decoder has the head; wants no more bytes */
+	size_t fed;                      /* bytes of the answer that it has had */
 	bool reuse_said, reuse_no_stale; /* see struct answer */
 	uint32_t reuse_s, age_s;
 };

@@ -588,7 +588,13 @@ static void notify_owners(struct transport *transport)
 
 bool transport_waits(const struct transport *transport)
 {
-	return !TAILQ_EMPTY(&transport->large);
+	return transport->due || !TAILQ_EMPTY(&transport->large);
+}
+
+/* What curl does when it is due may be to read on in an answer: where a turn has read enough, once. */
+static bool may_act(const struct transport *transport)
+{
+	return !loop_spent(transport->loop) || transport->acted_turn != loop_turn(transport->loop);
 }
 
 void transport_tick(struct transport *transport)
@@ -600,8 +606,9 @@ void transport_tick(struct transport *transport)
 		loop_disarm(transport->loop, &transport->timer);
 		transport->due = true;
 	}
-	if (transport->due) {
+	if (transport->due && may_act(transport)) {
 		transport->due = false;
+		transport->acted_turn = loop_turn(transport->loop);
 		curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	collect_done(transport);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <stdlib.h>
 
 #include "base/json.h"
 
@@ -36,6 +37,53 @@ static void walking_yields_what_was_written(void **state)
 		assert_int_equal(json_type(value), types[i]);
 	}
 	assert_false(json_next_element(&walk, &value));
+}
+
+/* A value of any kind, nested up to `depth`; its bytes are ones that a reader might trip over. */
+static void put_value(struct buf *out, unsigned depth, unsigned *seed)
+{
+	static const char *const scalars[] = { "0",	  "\"\"",	       "\"[{\\\"\"", "\"\\\\\"", "\"}]\\\\\\\"\"",
+					       "\"abcdefghijklmnopqrstuvwxyz{abcdefghijklmnopqrstuvwxyz]0123456789\"", "true" };
+	unsigned kind = (unsigned)rand_r(seed) % (depth ? 4 : 2);
+	if (kind < 2) {
+		buf_put_text(out, scalars[(unsigned)rand_r(seed) % countof(scalars)]);
+		return;
+	}
+	buf_put_text(out, kind == 2 ? "[" : "{\"a\":");
+	put_value(out, depth - 1, seed);
+	for (unsigned i = (unsigned)rand_r(seed) % 4; i > 0; i--) {
+		if (kind == 2)
+			buf_put_char(out, ',');
+		else
+			buf_printf(out, ",\"%u\":", i);
+		put_value(out, depth - 1, seed);
+	}
+	buf_put_text(out, kind == 2 ? "]" : "}");
+}
+
+static void what_is_large_is_passed_over_whole(void **state)
+{
+	(void)state;
+	for (unsigned round = 1; round <= 3000; round++) {
+		unsigned seed = round;
+		struct buf text = BUF_INIT(1 << 24);
+		struct slice element;
+		size_t ends[3];
+		for (size_t i = 0; i < countof(ends); i++) {
+			buf_put_text(&text, i ? "," : "[");
+			put_value(&text, 7, &seed);
+			ends[i] = text.len;
+		}
+		buf_put_text(&text, "]");
+		assert_false(text.failed);
+		struct json_walk walk = json_walk(buf_slice(&text));
+		for (size_t i = 0; i < countof(ends); i++) {
+			assert_true(json_next_element(&walk, &element));
+			assert_ptr_equal(element.at + element.len, text.store->bytes + ends[i]);
+		}
+		assert_false(json_next_element(&walk, &element));
+		buf_fini(&text);
+	}
 }
 
 static void empty_containers_yield_nothing(void **state)
@@ -138,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(walking_yields_what_was_written),
+		cmocka_unit_test(what_is_large_is_passed_over_whole),
 		cmocka_unit_test(empty_containers_yield_nothing),
 		cmocka_unit_test(members_are_found_by_what_their_names_mean),
 		cmocka_unit_test(types_are_told_by_the_first_byte),

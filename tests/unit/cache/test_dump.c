@@ -13,7 +13,7 @@
 static struct entry *entry_of(const char *arguments, uint64_t lives_us)
 {
 	struct key_maker *maker = key_maker_new(0, 10);
-	const struct key_parts parts = { SLICE("tool"), SLICE("1"), SLICE("me"), slice_of(arguments), NULL };
+	const struct key_parts parts = { SLICE("tool"), SLICE("1"), SLICE("me"), slice_of(arguments), NULL, false };
 	struct key *key;
 	struct json_fault fault;
 	assert_int_equal(key_make(maker, &parts, &key, &fault), OUTCOME_OK);

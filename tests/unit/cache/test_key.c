@@ -17,7 +17,7 @@ enum { DEPTH = 64, SLOTS = 256 };
 
 static struct key_parts parts_of(const char *tool, const char *version, const char *identity, struct slice arguments)
 {
-	return (struct key_parts){ slice_of(tool), slice_of(version), slice_of(identity), arguments, NULL };
+	return (struct key_parts){ slice_of(tool), slice_of(version), slice_of(identity), arguments, NULL, false };
 }
 
 static struct key *key_of_parts(struct key_maker *maker, struct key_parts parts)
@@ -98,9 +98,9 @@ static void calls_that_differ_in_any_part_have_different_keys(void **state)
 static void parts_with_nul_bytes_and_lengths_in_them_do_not_run_together(void **state)
 {
 	(void)state;
-	const struct key_parts one = { SLICE("a\0\0\0\1b"), SLICE(""), SLICE("c"), SLICE("{}"), NULL };
-	const struct key_parts other = { SLICE("a"), SLICE("b"), SLICE("\0\0\0c"), SLICE("{}"), NULL };
-	const struct key_parts third = { SLICE("a\0\0\0\1"), SLICE("b"), SLICE("c"), SLICE("{}"), NULL };
+	const struct key_parts one = { SLICE("a\0\0\0\1b"), SLICE(""), SLICE("c"), SLICE("{}"), NULL, false };
+	const struct key_parts other = { SLICE("a"), SLICE("b"), SLICE("\0\0\0c"), SLICE("{}"), NULL, false };
+	const struct key_parts third = { SLICE("a\0\0\0\1"), SLICE("b"), SLICE("c"), SLICE("{}"), NULL, false };
 	struct key_maker *maker = key_maker_new(SLOTS, DEPTH);
 	assert_different_and_forget(key_of_parts(maker, one), key_of_parts(maker, other));
 	assert_different_and_forget(key_of_parts(maker, one), key_of_parts(maker, third));
@@ -253,11 +253,51 @@ static void calls_too_long_to_remember_have_keys_too(void **state)
 		buf_fini(&arguments);
 	}
 	struct buf huge = BUF_INIT(1 << 24);
-	buf_printf(&huge, "{\"b\":\"%01000000d\",\"a\":0}", 7);
+	buf_printf(&huge, "{\"b\":\"%0250000d\",\"a\":0}", 7);
 	struct key *key = key_of(maker, buf_cstr(&huge));
 	assert_in_range(key->len, huge.len, huge.len + 40);
 	assert_equal_and_forget(key, key_of(maker, buf_cstr(&huge)));
 	buf_fini(&huge);
+	key_maker_free(maker);
+}
+
+/* {"b":"7...7"<blanks>,"a":0}: longer than KEY_SPELLED_BYTES. */
+static struct slice spell(struct buf *arguments, const char *blanks, const char *last)
+{
+	buf_printf(arguments, "{\"b\":\"%0*d\"%s,%s}", KEY_SPELLED_BYTES, 7, blanks, last);
+	assert_false(arguments->failed);
+	return buf_slice(arguments);
+}
+
+static void arguments_of_many_bytes_count_as_they_are_spelled(void **state)
+{
+	(void)state;
+	static const char *const ignored[] = { "a" };
+	const struct key_filter filter = { .ignore = ignored, .ignore_count = 1 };
+	struct key_maker *maker = key_maker_new(SLOTS, DEPTH);
+	struct buf texts[4] = { BUF_INIT(1 << 20), BUF_INIT(1 << 20), BUF_INIT(1 << 20), BUF_INIT(1 << 20) };
+	struct key_parts one = parts_of("tool", "1", "alice", spell(&texts[0], "", "\"a\":0"));
+	struct key_parts other = parts_of("tool", "1", "alice", spell(&texts[1], " ", "\"a\":0"));
+	struct key_parts third = parts_of("tool", "1", "alice", spell(&texts[2], "", "\"a\":1"));
+	struct key_parts broken = parts_of("tool", "1", "alice", spell(&texts[3], "", "\"b\":1"));
+	struct key *key = key_of_parts(maker, one);
+	struct json_fault fault;
+	bool wrong;
+	assert_true(key->len < 100); /* none of the bytes is held twice */
+	assert_true(slice_equal(key_tool(key), SLICE("tool")));
+	struct key *again = key_restore((struct slice){ key->bytes, key->len }, key->digest, &wrong);
+	assert_non_null(again);
+	assert_equal_and_forget(again, key_ref(key));
+	assert_equal_and_forget(key_ref(key), key_of_parts(maker, one));
+	assert_different_and_forget(key_ref(key), key_of_parts(maker, other));
+	assert_different_and_forget(key, key_of_parts(maker, third));
+	one.filter = other.filter = third.filter = &filter;
+	assert_equal_and_forget(key_of_parts(maker, one), key_of_parts(maker, third));
+	assert_equal_and_forget(key_of_parts(maker, one), key_of_parts(maker, other)); /* blanks between members */
+	assert_int_equal(key_make(maker, &broken, &key, &fault), OUTCOME_INVALID_JSON);
+	assert_string_equal(fault.what, "duplicate member name");
+	for (size_t i = 0; i < countof(texts); i++)
+		buf_fini(&texts[i]);
 	key_maker_free(maker);
 }
 
@@ -370,6 +410,7 @@ int main(void)
 		cmocka_unit_test(a_key_outlives_its_maker),
 		cmocka_unit_test(calls_that_fight_for_one_slot_still_get_their_own_keys),
 		cmocka_unit_test(calls_too_long_to_remember_have_keys_too),
+		cmocka_unit_test(arguments_of_many_bytes_count_as_they_are_spelled),
 		cmocka_unit_test(hashes_spread_and_are_not_the_digest),
 		cmocka_unit_test(every_allocation_may_fail),
 	};

@@ -125,7 +125,7 @@ static struct key *key_for(struct world *world, const char *tool, unsigned numbe
 	struct key *key;
 	struct json_fault fault;
 	snprintf(arguments, sizeof arguments, "{\"q\":%u}", number);
-	const struct key_parts parts = { slice_of(tool), SLICE("1"), SLICE(""), slice_of(arguments), NULL };
+	const struct key_parts parts = { slice_of(tool), SLICE("1"), SLICE(""), slice_of(arguments), NULL, false };
 	assert_int_equal(key_make(world->keys, &parts, &key, &fault), OUTCOME_OK);
 	return key;
 }
