@@ -68,6 +68,7 @@ static bool take_text(struct json_arriving *arriving, struct slice text)
 		json_refuse(scan, scan->text, "text too large");
 		return false;
 	}
+	arriving->at = arriving->at < text.len ? arriving->at : text.len;
 	scan->text = scan->run = text.at;
 	scan->end = text.at + text.len;
 	return true;
@@ -204,4 +205,36 @@ enum json_verdict json_arriving_look(struct json_arriving *arriving, struct slic
 	}
 	*fault = arriving->fault;
 	return arriving->verdict;
+}
+
+/* --- Ahead --- */
+
+void json_ahead_end(struct json_ahead *ahead)
+{
+	json_arriving_free(ahead->arriving);
+	ahead->arriving = NULL;
+}
+
+void json_look_ahead(struct json_ahead *ahead, struct slice beginning, size_t at, unsigned max_depth)
+{
+	struct json_fault fault;
+	if (beginning.len < JSON_AHEAD_BYTES)
+		return;
+	if (ahead->arriving && ahead->at != at)
+		json_ahead_end(ahead);
+	if (!ahead->arriving)
+		ahead->arriving = json_arriving_new(max_depth);
+	ahead->at = at;
+	if (ahead->arriving) /* else it is looked at when it has ended */
+		(void)!json_arriving_look(ahead->arriving, beginning, false, &fault);
+}
+
+bool json_check_ahead(struct json_ahead *ahead, struct slice value, size_t at, unsigned max_depth,
+		      struct json_scratch *scratch, struct json_fault *fault)
+{
+	bool known = ahead->arriving && ahead->at == at;
+	bool sound = known ? json_arriving_look(ahead->arriving, value, true, fault) == JSON_SOUND
+			   : json_check(value, max_depth, scratch, fault);
+	json_ahead_end(ahead);
+	return sound;
 }

@@ -194,3 +194,8 @@ enum json_split_event json_split_next(struct json_split *split, struct slice tex
 	}
 	return JSON_SPLIT_BROKEN;
 }
+
+bool json_split_within(const struct json_split *split)
+{
+	return split->state == STATE_NESTED || split->state == STATE_SCALAR;
+}

@@ -36,4 +36,7 @@ void json_split_init(struct json_split *split);
 enum json_split_event json_split_next(struct json_split *split, struct slice text, bool last, unsigned max_depth,
 				      struct slice *element);
 
+/* Whether an element has begun that has not ended in what was looked at; it begins at split->start. */
+bool json_split_within(const struct json_split *split);
+
 #endif

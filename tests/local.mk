@@ -48,6 +48,7 @@ unit_cache = \
 unit_upstream = \
 	tests/unit/upstream/test_provider_simulated \
 	tests/unit/upstream/test_retry_budget \
+	tests/unit/upstream/dialects/test_ahead \
 	tests/unit/upstream/dialects/test_dialect \
 	tests/unit/upstream/dialects/test_envelope \
 	tests/unit/upstream/dialects/test_graphql \

@@ -33,6 +33,7 @@ static void drop_held(struct answer_tracker *tracker)
 void tracker_fini(struct answer_tracker *tracker)
 {
 	drop_held(tracker);
+	json_ahead_end(&tracker->ahead);
 	json_scratch_fini(&tracker->scratch);
 }
 
@@ -73,12 +74,25 @@ void tracker_note(struct answer_tracker *tracker, const char *what, size_t at)
 bool tracker_check(struct answer_tracker *tracker, struct slice body, struct slice element)
 {
 	struct json_fault fault;
-	if (json_check(element, tracker->depth, &tracker->scratch, &fault)) {
+	size_t at = (size_t)(element.at - body.at);
+	if (json_check_ahead(&tracker->ahead, element, at, tracker->depth, &tracker->scratch, &fault)) {
 		tracker->sound = element;
 		return true;
 	}
-	tracker_note(tracker, fault.what, (size_t)(element.at - body.at) + fault.at);
+	tracker_note(tracker, fault.what, at + fault.at);
 	return false;
+}
+
+void tracker_look_ahead(struct answer_tracker *tracker, struct slice body, size_t at)
+{
+	json_look_ahead(&tracker->ahead, (struct slice){ body.at + at, body.len - at }, at, tracker->depth);
+}
+
+void tracker_look_ahead_whole(struct answer_tracker *tracker, struct slice body)
+{
+	struct slice value = json_trim(body);
+	if (value.len)
+		tracker_look_ahead(tracker, body, (size_t)(value.at - body.at));
 }
 
 static void mark_answered(struct answer_tracker *tracker, size_t index)
@@ -187,6 +201,8 @@ bool tracker_read_list(struct answer_tracker *tracker, struct list_reader *list,
 	while (!tracker->broken) {
 		switch (list_reader_next(list, path, body, last, tracker->depth + 1, &element, &at)) {
 		case JSON_SPLIT_MORE:
+			if (list->found && json_split_within(&list->split))
+				tracker_look_ahead(tracker, body, list->at + list->split.start);
 			return true;
 		case JSON_SPLIT_END:
 			tracker_end_list(tracker);

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/json.h"
+#include "base/json_arriving.h"
 #include "upstream/dialects/dialect.h"
 #include "upstream/dialects/list_reader.h"
 
@@ -27,6 +28,7 @@ struct answer_tracker {
 	unsigned depth; /* cap for what is checked at once */
 	bool broken;    /* cannot be read on */
 	struct json_scratch scratch;
+	struct json_ahead ahead; /* of the part of the body that has not ended */
 	struct json_fault fault; /* the first; what: NULL while nothing was wrong; at: in the body */
 	struct slice sound;      /* the last part of the body that tracker_check has let pass */
 	bool *answered;          /* by index; the decoder's */
@@ -56,6 +58,11 @@ void tracker_note(struct answer_tracker *tracker, const char *what, size_t at);
 /* Whether `element`, a part of `body`, is JSON. A bad one is passed over: its neighbours are sound and need not suffer,
  * its own call is found missing in the end. */
 bool tracker_check(struct answer_tracker *tracker, struct slice body, struct slice element) MUST_CHECK;
+
+/* That part has not ended yet, and begins here: what there is of it is looked at. */
+void tracker_look_ahead(struct answer_tracker *tracker, struct slice body, size_t at);
+/* The same, of the first value of a body that will be checked as a whole, without the blanks around it. */
+void tracker_look_ahead_whole(struct answer_tracker *tracker, struct slice body);
 
 /* Hand over the answer to a call that has none. NULL (out of memory) becomes an error. Not by place, unless proven. */
 void tracker_emit(struct answer_tracker *tracker, size_t index, struct answer *answer);

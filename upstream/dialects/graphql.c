@@ -357,8 +357,10 @@ static bool read_list(struct graphql_decoder *decoder, struct slice body, bool l
 static bool graphql_feed(struct dialect_decoder *base, struct slice body)
 {
 	struct graphql_decoder *decoder = container_of(base, struct graphql_decoder, tracker.base);
-	/* elsewhere errors may stand behind the data */
-	return decoder->merge != MERGE_ARRAY || read_list(decoder, body, false);
+	if (decoder->merge == MERGE_ARRAY)
+		return read_list(decoder, body, false);
+	tracker_look_ahead_whole(&decoder->tracker, body); /* errors may stand behind the data */
+	return true;
 }
 
 /* --- an aliased document's answer --- */

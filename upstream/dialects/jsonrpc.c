@@ -206,6 +206,8 @@ static bool read_on(struct jsonrpc_decoder *decoder, struct slice body, bool las
 	while (!decoder->tracker.broken) {
 		switch (json_split_next(&decoder->split, body, last, decoder->tracker.depth, &element)) {
 		case JSON_SPLIT_MORE:
+			if (json_split_within(&decoder->split))
+				tracker_look_ahead(&decoder->tracker, body, decoder->split.start);
 			return true;
 		case JSON_SPLIT_ELEMENT:
 			take_element(decoder, body, element);

@@ -491,7 +491,12 @@ static bool key_list_feed(struct dialect_decoder *base, struct slice body)
 	struct key_list_decoder *decoder = container_of(base, struct key_list_decoder, tracker.base);
 	if (decoder->plain)
 		return dialect_rest.feed(decoder->plain, body);
-	return !is_ours(decoder) || !decoder->route->key.set || read_list(decoder, body, false);
+	if (!is_ours(decoder))
+		return true;
+	if (decoder->route->key.set)
+		return read_list(decoder, body, false);
+	tracker_look_ahead_whole(&decoder->tracker, body);
+	return true;
 }
 
 /* Items by their names in an object. False: there is no such object. */

@@ -276,8 +276,8 @@ static void embeddings_expect(struct dialect_decoder *base, const struct upstrea
 
 static bool embeddings_feed(struct dialect_decoder *base, struct slice body)
 {
-	(void)base;
-	(void)body; /* usage comes after the data, and belongs into every result */
+	/* usage comes after the data, and belongs into every result */
+	tracker_look_ahead(container_of(base, struct answer_tracker, base), body, 0);
 	return true;
 }
 

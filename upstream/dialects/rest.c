@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "base/json.h"
+#include "base/json_arriving.h"
 #include "upstream/dialects/dialect.h"
 #include "upstream/dialects/media.h"
 #include "upstream/dialects/template.h"
@@ -440,6 +440,7 @@ struct rest_decoder {
 	bool sized;                   /* the provider said how long the body is */
 	bool typed;                   /* the provider named a content type */
 	bool json;                    /* and it is JSON's */
+	struct json_ahead ahead;      /* of the body, if it may be JSON */
 	char type[ANSWER_TYPE_BYTES]; /* NUL-terminated */
 };
 
@@ -491,8 +492,10 @@ static void rest_head(struct dialect_decoder *base, unsigned status, struct slic
 
 static bool rest_feed(struct dialect_decoder *base, struct slice body)
 {
-	(void)base;
-	(void)body; /* one call: nothing is complete before the end */
+	struct rest_decoder *decoder = container_of(base, struct rest_decoder, base);
+	/* one call: nothing is complete before the end */
+	if ((decoder->json || !decoder->typed) && base->status >= 200 && base->status < 300)
+		json_look_ahead(&decoder->ahead, body, 0, decoder->json_depth);
 	return true;
 }
 
@@ -514,14 +517,14 @@ static struct answer *empty_answer(const struct rest_decoder *decoder)
 }
 
 /* Whether a whole body is a result, and of which kind. */
-static struct answer *result_answer(const struct rest_decoder *decoder, struct slice body)
+static struct answer *result_answer(struct rest_decoder *decoder, struct slice body)
 {
 	struct json_fault fault;
 	if (body.len == 0)
 		return empty_answer(decoder);
 	if (decoder->typed && !decoder->json)
 		return answer_result(body, false, decoder->type);
-	if (json_check(body, decoder->json_depth, NULL, &fault))
+	if (json_check_ahead(&decoder->ahead, body, 0, decoder->json_depth, NULL, &fault))
 		return answer_result(body, true, NULL);
 	if (fault.out_of_memory)
 		return NULL;
@@ -550,8 +553,11 @@ static enum outcome rest_finish(struct dialect_decoder *base, struct slice body)
 
 static void rest_decoder_free(struct dialect_decoder *base)
 {
-	if (base)
-		free(container_of(base, struct rest_decoder, base));
+	if (!base)
+		return;
+	struct rest_decoder *decoder = container_of(base, struct rest_decoder, base);
+	json_ahead_end(&decoder->ahead);
+	free(decoder);
 }
 
 const struct dialect dialect_rest = {

@@ -208,12 +208,12 @@ static const char *classify_message(struct mcp_message *message)
 	return message->kind == MCP_RESULT && !has_id ? "a result without an id" : NULL;
 }
 
-bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct mcp_message *message,
-	      const char **fault)
+static bool read_message(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct json_ahead *ahead,
+			 struct mcp_message *message, const char **fault)
 {
 	struct json_fault json_fault;
 	*message = (struct mcp_message){ .kind = MCP_NOTIFICATION };
-	if (!json_check(text, json_depth + ENVELOPE_DEPTH, scratch, &json_fault)) {
+	if (!json_check_ahead(ahead, text, 0, json_depth + ENVELOPE_DEPTH, scratch, &json_fault)) {
 		*fault = json_fault.what;
 		return false;
 	}
@@ -225,6 +225,18 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 	read_members(object, message);
 	*fault = classify_message(message);
 	return !*fault;
+}
+
+bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct mcp_message *message,
+	      const char **fault)
+{
+	struct json_ahead nothing = { 0 };
+	return read_message(text, json_depth, scratch, &nothing, message, fault);
+}
+
+void mcp_look_ahead(struct json_ahead *ahead, struct slice beginning, unsigned json_depth)
+{
+	json_look_ahead(ahead, beginning, 0, json_depth + ENVELOPE_DEPTH);
 }
 
 /* The value of four hexadecimal digits at `at`; -1: they are none. */
@@ -274,10 +286,10 @@ static bool mend_surrogates(char *text, size_t len)
 	return some;
 }
 
-bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct buf *mended,
-		     struct mcp_message *message, const char **fault)
+bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct json_ahead *ahead,
+		     struct buf *mended, struct mcp_message *message, const char **fault)
 {
-	if (mcp_read(text, json_depth, scratch, message, fault))
+	if (read_message(text, json_depth, scratch, ahead, message, fault))
 		return true;
 	if (!memmem(text.at, text.len, "\\u", 2))
 		return false;

@@ -13,7 +13,7 @@
 #include "base/answer.h"
 #include "base/buf.h"
 #include "base/compiler.h"
-#include "base/json.h"
+#include "base/json_arriving.h"
 #include "base/mcp.h"
 #include "base/slice.h"
 #include "metrics/catalogue.h"
@@ -73,12 +73,14 @@ bool mcp_read(struct slice text, unsigned json_depth, struct json_scratch *scrat
 	      const char **fault) MUST_CHECK;
 
 /*
- * The same for a server that may have cut a character in two: JavaScript's strings can hold half a surrogate pair, and
+ * The same with what has been looked at of it ahead (base/json_arriving.h), which ends with it, for a server that may have cut a character in two: JavaScript's strings can hold half a surrogate pair, and
  * are written with it ("\\ud83d"), which other readers of JSON refuse. Each half becomes U+FFFD; the message's slices
  * then point into `mended`, which is reused from call to call and is the caller's to end.
  */
-bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct buf *mended,
-		     struct mcp_message *message, const char **fault) MUST_CHECK;
+bool mcp_read_mended(struct slice text, unsigned json_depth, struct json_scratch *scratch, struct json_ahead *ahead,
+		     struct buf *mended, struct mcp_message *message, const char **fault) MUST_CHECK;
+/* This is the beginning of a message that has not ended; `ahead` has looked at nothing else. */
+void mcp_look_ahead(struct json_ahead *ahead, struct slice beginning, unsigned json_depth);
 
 /* Whether the method is this one ("notifications/tools/list_changed"). */
 bool mcp_method_is(const struct mcp_message *message, const char *method);

@@ -178,8 +178,8 @@ static void take_message(struct post_decoder *decoder, struct slice text, size_t
 {
 	struct mcp_message message;
 	const char *fault;
-	if (!mcp_read_mended(text, decoder->json_depth, &decoder->tracker.scratch, &decoder->mended, &message,
-			     &fault)) {
+	if (!mcp_read_mended(text, decoder->json_depth, &decoder->tracker.scratch, &decoder->tracker.ahead,
+			     &decoder->mended, &message, &fault)) {
 		take_broken(decoder, text, fault, at);
 		return;
 	}
@@ -206,11 +206,22 @@ static bool read_events(struct post_decoder *decoder, struct slice body, bool la
 		take_message(decoder, data, decoder->sse.at);
 	}
 	keep_place(decoder);
+	if (step == SSE_MORE)
+		mcp_look_ahead(&decoder->tracker.ahead, sse_under_way(&decoder->sse, body), decoder->json_depth);
 	if (step == SSE_LARGE) {
 		tracker_note(&decoder->tracker, "an event too large", decoder->sse.at);
 		decoder->tracker.broken = true;
 	}
 	return step != SSE_LARGE;
+}
+
+/* What there is of an element that has not ended. */
+static void look_at_element(struct post_decoder *decoder, struct slice body)
+{
+	size_t start = decoder->split.start;
+	if (json_split_within(&decoder->split))
+		mcp_look_ahead(&decoder->tracker.ahead, (struct slice){ body.at + start, body.len - start },
+			       decoder->json_depth);
 }
 
 /* One object, or an array of them. */
@@ -224,6 +235,8 @@ static bool read_json(struct post_decoder *decoder, struct slice body, bool last
 			take_message(decoder, element, (size_t)(element.at - body.at));
 			break;
 		case JSON_SPLIT_MORE:
+			look_at_element(decoder, body);
+			return true;
 		case JSON_SPLIT_END:
 			return true;
 		case JSON_SPLIT_BROKEN:

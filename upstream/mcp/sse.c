@@ -117,3 +117,14 @@ enum sse_step sse_next(struct sse *sse, struct slice text, bool last, struct sli
 		return SSE_LARGE;
 	return last && end_event(sse, data) ? SSE_DATA : SSE_MORE;
 }
+
+struct slice sse_under_way(const struct sse *sse, struct slice text)
+{
+	const struct slice field = SLICE("data:");
+	struct slice line = { text.at + sse->at, sse->scanned - sse->at };
+	if ((sse->has_data && !sse->delivered) || sse->scanned <= sse->at || line.len <= field.len ||
+	    memcmp(line.at, field.at, field.len) != 0)
+		return (struct slice){ "", 0 };
+	size_t name = field.len + (line.at[field.len] == ' ');
+	return (struct slice){ line.at + name, line.len - name };
+}

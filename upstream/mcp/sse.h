@@ -41,6 +41,10 @@ void sse_fini(struct sse *sse);
  * only set the id. Call until it is not SSE_DATA. */
 enum sse_step sse_next(struct sse *sse, struct slice text, bool last, struct slice *data);
 
+/* After SSE_MORE: the data of the event under way, as far as it is there, if all of it stands in one line that has not ended;
+ * else empty. */
+struct slice sse_under_way(const struct sse *sse, struct slice text);
+
 /* The first `count` bytes, at most `at`, have been taken away from the text. */
 void sse_dropped(struct sse *sse, size_t count);
 

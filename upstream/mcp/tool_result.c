@@ -2,6 +2,9 @@
 /* tool_result.c: what becomes of a tool's MCP result: the form that REST callers get, and the outcome. */
 #include "upstream/mcp/mcp_message.h"
 
+/* A text that is longer is not read to find out whether it is JSON, which would hold the worker up: it is a text. */
+enum { JSON_TEXT_BYTES = 2 << 20 };
+
 /* The members of a CallToolResult that matter here; empty: absent. */
 struct tool_result {
 	struct slice full, content, structured, type;
@@ -77,7 +80,7 @@ static struct rest_form plain_form(const struct tool_result *result, const struc
 	if (!texts->count || texts->others)
 		return (struct rest_form){ result->content, true, NULL };
 	struct slice text = buf_slice(&texts->joined);
-	if (texts->count == 1 && json_check(text, json_depth, NULL, &fault))
+	if (texts->count == 1 && text.len <= JSON_TEXT_BYTES && json_check(text, json_depth, NULL, &fault))
 		return (struct rest_form){ text, true, NULL };
 	return (struct rest_form){ text, false, "text/plain; charset=utf-8" };
 }

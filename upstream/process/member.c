@@ -256,7 +256,8 @@ static bool take_line(struct member *member, struct slice line)
 	struct process_pool *pool = member->pool;
 	struct mcp_message message;
 	const char *fault;
-	if (!mcp_read_mended(line, pool->settings->json_depth, &pool->scratch, &pool->mended, &message, &fault))
+	if (!mcp_read_mended(line, pool->settings->json_depth, &pool->scratch, &member->ahead, &pool->mended, &message,
+			     &fault))
 		return take_broken(member, line, fault);
 	switch (message.kind) {
 	case MCP_RESULT:
@@ -385,6 +386,7 @@ static void on_overlong(void *context, struct slice text, bool ended)
 		return;
 	}
 	pool_noise(pool);
+	json_ahead_end(&member->ahead);
 	if (!member->stopped)
 		loop_arm(pool->loop, &member->overlong, clock_add(loop_now(pool->loop), OVERLONG_TIMEOUT_US));
 	member->overlong_delivered = mcp_asks_at_start(text);
@@ -428,8 +430,14 @@ static void on_let_go(void *context, size_t bytes)
 	transport_let_go(member->pool->transport, bytes);
 }
 
-static const struct process_events events = { on_line,  on_overlong, on_complained, on_sampled,
-					      on_ended, on_hold,     on_let_go };
+static void on_line_under_way(void *context, struct slice beginning)
+{
+	struct member *member = context;
+	mcp_look_ahead(&member->ahead, beginning, member->pool->settings->json_depth);
+}
+
+static const struct process_events events = { on_line,	on_overlong, on_complained, on_sampled,
+					      on_ended, on_hold,     on_let_go,	    on_line_under_way };
 
 /* --- life --- */
 
@@ -479,6 +487,7 @@ void member_free(struct member *member)
 	loop_timers_release(member->pool->loop, MEMBER_TIMERS);
 	process_free(member->process);
 	mcp_tools_fini(&member->tools);
+	json_ahead_end(&member->ahead);
 	free(member);
 }
 

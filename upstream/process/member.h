@@ -50,6 +50,7 @@ struct member {
 	uint64_t listen_id;      /* of subscriptions/listen, whose answer is its end; 0: none was sent */
 	uint64_t list_id;        /* of tools/list; 0: none is out */
 	uint64_t ping_id;        /* of ping; 0: none is out */
+	struct json_ahead ahead; /* of the line that has not ended */
 	struct loop_timer ping;
 	struct loop_timer overlong; /* such a line has not ended */
 	char killed[KILLED_BYTES];  /* why we have ended it; "": we have not */

@@ -199,6 +199,8 @@ static int read_out(struct process *process)
 	if (process->skipping) {
 		keep_tail(process, buf_slice(said));
 		buf_reset(said);
+	} else if (said->len) {
+		process->events->line_under_way(process->context, buf_slice(said));
 	}
 	count_line(process, said->len);
 	return 1;

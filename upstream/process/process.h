@@ -41,6 +41,8 @@ struct process_events {
 	 * NULL: nobody counts. */
 	bool (*hold)(void *context, size_t bytes);
 	void (*let_go)(void *context, size_t bytes);
+	/* The beginning of a line of stdout that has not ended; borrowed. It is that of the next `line`, or `overlong`. */
+	void (*line_under_way)(void *context, struct slice beginning);
 };
 
 /* NULL: `error` says why (descriptors or memory are out). The loop outlives it. */

@@ -342,7 +342,8 @@ static void expect_mended(const char *text, const char *result)
 	struct buf mended = BUF_INIT(1000);
 	char line[200];
 	snprintf(line, sizeof line, "{\"id\":1,\"result\":\"%s\"}", text);
-	bool read = mcp_read_mended(slice_of(line), 10, NULL, &mended, &message, &fault);
+	struct json_ahead ahead = { 0 };
+	bool read = mcp_read_mended(slice_of(line), 10, NULL, &ahead, &mended, &message, &fault);
 	assert_int_equal(read, result != NULL);
 	if (read) {
 		assert_int_equal(message.result.len, strlen(result) + 2);

@@ -113,6 +113,26 @@ static void without_memory_it_says_so(void **state)
 	sse_fini(&sse);
 }
 
+static void what_there_is_of_a_lone_line_is_known_before_its_end(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *under_way;
+	} rows[] = {
+		{ "data: {\"a\":", "{\"a\":" }, { "id: 7\ndata:{", "{" }, { "data: a\n\ndata: b", "b" },
+		{ "data: a\ndata: b", "" },	  { "data: a\n", "" },	    { "data:", "" },
+		{ "id: 77", "" },		  { "", "" },
+	};
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct slice text = slice_of(rows[i].text);
+		sse_init(&sse, 1000);
+		assert_true(take(text, false));
+		assert_true(slice_equal(sse_under_way(&sse, text), slice_of(rows[i].under_way)));
+		sse_fini(&sse);
+	}
+	buf_reset(&delivered);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -120,6 +140,7 @@ int main(void)
 		cmocka_unit_test(a_priming_event_sets_the_id_and_says_nothing),
 		cmocka_unit_test(an_event_over_the_cap_ends_the_stream),
 		cmocka_unit_test(without_memory_it_says_so),
+		cmocka_unit_test(what_there_is_of_a_lone_line_is_known_before_its_end),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	buf_fini(&delivered);

@@ -93,8 +93,14 @@ static void on_let_go(void *context, size_t bytes)
 	witness->held -= bytes;
 }
 
-static const struct process_events events = { on_line,  on_overlong, on_complained, on_sampled,
-					      on_ended, on_hold,     on_let_go };
+static void on_line_under_way(void *context, struct slice beginning)
+{
+	(void)context;
+	assert_true(beginning.len > 0 && !memchr(beginning.at, '\n', beginning.len));
+}
+
+static const struct process_events events = { on_line,	on_overlong, on_complained, on_sampled,
+					      on_ended, on_hold,     on_let_go,	    on_line_under_way };
 
 static struct process_settings settings_of(const char *const *argv)
 {
