@@ -12,20 +12,20 @@
 #include "base/json_private.h"
 
 enum {
-	LOOK_AHEAD = 12,  /* bytes that decide about any one of them: an escaped surrogate pair */
-	CUT_BYTES = 4096  /* a name or number longer than that is tried again when there is twice as much of it */
+	LOOK_AHEAD = 12, /* bytes that decide about any one of them: an escaped surrogate pair */
+	CUT_BYTES = 4096 /* a name or number longer than that is tried again when there is twice as much of it */
 };
 
 struct json_arriving {
 	struct scan scan;
 	struct json_scratch scratch;
 	struct json_fault fault;
-	size_t at;       /* the first byte that is not done with */
-	size_t again;    /* it is of use to look on when there is so much */
+	size_t at;    /* the first byte that is not done with */
+	size_t again; /* it is of use to look on when there is so much */
 	bool begun;
-	bool value_due;  /* see json_scan_step */
-	bool in_string;  /* at: within a string that is a value */
-	bool done;       /* at: behind the value; blanks only may follow */
+	bool value_due; /* see json_scan_step */
+	bool in_string; /* at: within a string that is a value */
+	bool done;      /* at: behind the value; blanks only may follow */
 	enum json_verdict verdict;
 };
 
@@ -86,7 +86,7 @@ struct checkpoint {
 static struct checkpoint note_state(const struct json_arriving *arriving)
 {
 	const struct scan *scan = &arriving->scan;
-	struct checkpoint checkpoint = { scan->depth,      scan->node_count,     scan->unsorted,
+	struct checkpoint checkpoint = { scan->depth,      scan->node_count,    scan->unsorted,
 					 scan->names_used, arriving->value_due, { 0 } };
 	if (scan->depth)
 		checkpoint.frame = scan->frames[scan->depth - 1];

@@ -16,8 +16,8 @@ enum {
 
 /* An object, or one of its members. Offsets are of 32 bits to keep it small; the text's size is bounded for that. */
 struct node {
-	uint64_t prefix;        /* of a member: its name's first 8 bytes, big-endian. Decides most comparisons */
-	uint32_t name_at;       /* of a member: where its name's first byte is in the text, or in `names` (see name_bytes) */
+	uint64_t prefix;  /* of a member: its name's first 8 bytes, big-endian. Decides most comparisons */
+	uint32_t name_at; /* of a member: where its name's first byte is in the text, or in `names` (see name_bytes) */
 	uint32_t name_len : 31; /* unescaped bytes */
 	uint32_t escaped : 1;   /* the name was unescaped into `names` */
 	uint32_t at, end;       /* where object or member lie in the compact text */

@@ -32,7 +32,7 @@ struct block {
 
 /* Where a container is skipped. */
 struct skip {
-	size_t open;     /* brackets */
+	size_t open; /* brackets */
 	bool in_string;
 	uint64_t escaped; /* 1: the next byte is */
 };

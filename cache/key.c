@@ -267,7 +267,8 @@ static bool digest_spelled(struct key_maker *maker, struct slice text, const str
 		done = done && EVP_DigestUpdate(maker->digest, text.at, text.len) == 1;
 	while (filter && done && json_next_member(&walk, &name, &value))
 		if (counts_name(filter, name))
-			done = EVP_DigestUpdate(maker->digest, name.at, (size_t)(value.at + value.len - name.at)) == 1 &&
+			done = EVP_DigestUpdate(maker->digest, name.at, (size_t)(value.at + value.len - name.at)) ==
+				       1 &&
 			       EVP_DigestUpdate(maker->digest, ",", 1) == 1;
 	return done && EVP_DigestFinal_ex(maker->digest, digest, NULL) == 1;
 }
@@ -288,7 +289,8 @@ static enum outcome make_spelled_key(struct key_maker *maker, const struct key_p
 	}
 	buf_reset(bytes);
 	if (buf_reserve(bytes, len) && digest_spelled(maker, text, parts->filter, digest)) {
-		write_part(write_head(bytes->store->bytes, parts), (struct slice){ (const char *)digest, sizeof digest });
+		write_part(write_head(bytes->store->bytes, parts),
+			   (struct slice){ (const char *)digest, sizeof digest });
 		bytes->len = len;
 		*key = key_new(maker, buf_slice(bytes));
 	}

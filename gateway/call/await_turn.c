@@ -104,8 +104,8 @@ bool turn_await(struct worker *worker, struct request *request, const struct tur
 {
 	const struct turn_waits *turns = &worker->turns;
 	bool large = body->json_depth && request->body.len > TURN_SLICE_BYTES;
-	bool now = turns->serving || request->body.len == 0 ||
-		   (turns->budget > 0 && TAILQ_EMPTY(&turns->waits) && !large);
+	bool now =
+		turns->serving || request->body.len == 0 || (turns->budget > 0 && TAILQ_EMPTY(&turns->waits) && !large);
 	if (!now && put_aside(worker, request, body, large))
 		return true;
 	spend_turn(worker, request);

@@ -89,7 +89,7 @@ struct request {
 	 * library: it may only note that there is room. */
 	void (*drained)(struct request *request);
 
-	void *logged;                        /* the handler's, for `finished` */
+	void *logged; /* the handler's, for `finished` */
 	/* The handler's: whether the body is JSON nested at most so deep, if that has been looked at */
 	enum json_verdict body_verdict;
 	struct json_fault body_fault; /* JSON_FAULTY: why */

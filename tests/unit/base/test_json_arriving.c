@@ -16,13 +16,13 @@
 enum { DEPTH = 64 };
 
 /* Look at the first `len` bytes in a block of their exact size, which is gone afterwards. */
-static enum json_verdict look_at(struct json_arriving *arriving, struct slice text, size_t len, struct json_fault *fault)
+static enum json_verdict look_at(struct json_arriving *arriving, struct slice text, size_t len,
+				 struct json_fault *fault)
 {
 	char *block = malloc(len ? len : 1);
 	assert_non_null(block);
 	memcpy(block, text.at, len);
-	enum json_verdict verdict =
-		json_arriving_look(arriving, (struct slice){ block, len }, len == text.len, fault);
+	enum json_verdict verdict = json_arriving_look(arriving, (struct slice){ block, len }, len == text.len, fault);
 	free(block);
 	return verdict;
 }
@@ -45,8 +45,7 @@ static void assert_agrees(struct slice text, unsigned max_depth, unsigned most, 
 	if (verdict != (sound ? JSON_SOUND : JSON_FAULTY))
 		fail_msg("%.*s: %d, but %s", SLICE_ARG(text), verdict, sound ? "sound" : whole.what);
 	if (!sound && (strcmp(fault.what, whole.what) != 0 || fault.at != whole.at))
-		fail_msg("%.*s: %s at %zu, not %s at %zu", SLICE_ARG(text), fault.what, fault.at, whole.what,
-			 whole.at);
+		fail_msg("%.*s: %s at %zu, not %s at %zu", SLICE_ARG(text), fault.what, fault.at, whole.what, whole.at);
 	json_arriving_free(arriving);
 }
 
@@ -64,8 +63,10 @@ static void every_text_gets_the_verdict_on_the_whole(void **state)
 
 static void put_random_string(struct buf *out, unsigned *seed)
 {
-	static const char *const parts[] = { "a", "b", "\\n", "\\u0061", "\\ud83d\\ude00", "\303\244", "\342\202\254",
-					     "\360\237\230\200", "{", "]", "\\\"", "\\\\" };
+	static const char *const parts[] = {
+		"a", "b", "\\n",  "\\u0061", "\\ud83d\\ude00", "\303\244", "\342\202\254", "\360\237\230\200",
+		"{", "]", "\\\"", "\\\\"
+	};
 	buf_put_char(out, '"');
 	for (unsigned i = (unsigned)rand_r(seed) % 4; i > 0; i--)
 		buf_put_text(out, parts[(unsigned)rand_r(seed) % countof(parts)]);
@@ -105,7 +106,8 @@ static void random_texts_get_it_too_sound_or_broken(void **state)
 		assert_agrees(buf_slice(&text), DEPTH, 1 + round % 30, &seed);
 		assert_agrees(buf_slice(&text), 3, 1 + round % 30, &seed);
 		if (text.len) /* one byte is another, or the text ends there */
-			text.store->bytes[(unsigned)rand_r(&seed) % text.len] = "\"\\{}[],:x\x80 0"[(unsigned)rand_r(&seed) % 13];
+			text.store->bytes[(unsigned)rand_r(&seed) % text.len] =
+				"\"\\{}[],:x\x80 0"[(unsigned)rand_r(&seed) % 13];
 		assert_agrees(buf_slice(&text), DEPTH, 1 + round % 30, &seed);
 		if (text.len)
 			text.len = (unsigned)rand_r(&seed) % text.len;
@@ -137,13 +139,27 @@ static uint64_t cpu_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-enum shape { SHAPE_ARRAYS, SHAPE_STRINGS, SHAPE_ESCAPES, SHAPE_NAME, SHAPE_DIGITS, SHAPE_OBJECTS, SHAPE_FLAT, SHAPE_COUNT };
-static const char *const shape_names[SHAPE_COUNT] = { "arrays", "strings", "escapes", "one name", "one number", "objects", "members" };
+enum shape {
+	SHAPE_ARRAYS,
+	SHAPE_STRINGS,
+	SHAPE_ESCAPES,
+	SHAPE_NAME,
+	SHAPE_DIGITS,
+	SHAPE_OBJECTS,
+	SHAPE_FLAT,
+	SHAPE_COUNT
+};
+static const char *const shape_names[SHAPE_COUNT] = { "arrays",     "strings", "escapes", "one name",
+						      "one number", "objects", "members" };
 
 static void put_shape(struct buf *out, enum shape shape, size_t bytes)
 {
-	static const char *const units[SHAPE_COUNT] = { "[],", "\"a\",", "\\n", "\\u00e4", "7", "{\"b\":1,\"a\":2},", "" };
-	static const char *const ends[SHAPE_COUNT][2] = { { "[", "0]" }, { "[", "0]" }, { "\"", "\"" }, { "{\"", "\":1}" }, { "", "" }, { "[", "0]" }, { "", "}" } };
+	static const char *const units[SHAPE_COUNT] = {
+		"[],", "\"a\",", "\\n", "\\u00e4", "7", "{\"b\":1,\"a\":2},", ""
+	};
+	static const char *const ends[SHAPE_COUNT][2] = { { "[", "0]" },      { "[", "0]" }, { "\"", "\"" },
+							  { "{\"", "\":1}" }, { "", "" },    { "[", "0]" },
+							  { "", "}" } };
 	buf_put_text(out, ends[shape][0]);
 	if (shape == SHAPE_FLAT)
 		put_members(out, "member", bytes / 16 < JSON_UNSORTED_MAX ? bytes / 16 : JSON_UNSORTED_MAX, 7919);
@@ -170,8 +186,8 @@ static void slices_of_a_long_text_are_looked_at_once(void **state)
 		for (size_t len = slice; verdict == JSON_UNDECIDED; len += slice) {
 			bool whole = len >= text.len;
 			uint64_t before_us = cpu_us();
-			verdict = json_arriving_look(arriving, (struct slice){ text.store->bytes, whole ? text.len : len },
-						     whole, &fault);
+			verdict = json_arriving_look(
+				arriving, (struct slice){ text.store->bytes, whole ? text.len : len }, whole, &fault);
 			uint64_t took_us = cpu_us() - before_us;
 			all_us += took_us;
 			longest_us = took_us > longest_us ? took_us : longest_us;
@@ -180,8 +196,8 @@ static void slices_of_a_long_text_are_looked_at_once(void **state)
 		if (verdict != JSON_SOUND)
 			fail_msg("%s: %s at %zu", shape_names[shape], fault.what, fault.at);
 		if (asked)
-			printf("%s: %zu bytes, all %zu us, longest slice %zu us, memory %zu\n", shape_names[shape], text.len,
-			       (size_t)all_us, (size_t)longest_us, json_arriving_bytes(arriving));
+			printf("%s: %zu bytes, all %zu us, longest slice %zu us, memory %zu\n", shape_names[shape],
+			       text.len, (size_t)all_us, (size_t)longest_us, json_arriving_bytes(arriving));
 		json_arriving_free(arriving);
 		buf_fini(&text);
 	}

@@ -42,8 +42,11 @@ static void walking_yields_what_was_written(void **state)
 /* A value of any kind, nested up to `depth`; its bytes are ones that a reader might trip over. */
 static void put_value(struct buf *out, unsigned depth, unsigned *seed)
 {
-	static const char *const scalars[] = { "0",	  "\"\"",	       "\"[{\\\"\"", "\"\\\\\"", "\"}]\\\\\\\"\"",
-					       "\"abcdefghijklmnopqrstuvwxyz{abcdefghijklmnopqrstuvwxyz]0123456789\"", "true" };
+	static const char *const scalars[] = {
+		"0",        "\"\"",           "\"[{\\\"\"",
+		"\"\\\\\"", "\"}]\\\\\\\"\"", "\"abcdefghijklmnopqrstuvwxyz{abcdefghijklmnopqrstuvwxyz]0123456789\"",
+		"true"
+	};
 	unsigned kind = (unsigned)rand_r(seed) % (depth ? 4 : 2);
 	if (kind < 2) {
 		buf_put_text(out, scalars[(unsigned)rand_r(seed) % countof(scalars)]);

@@ -119,9 +119,14 @@ static void what_there_is_of_a_lone_line_is_known_before_its_end(void **state)
 	static const struct {
 		const char *text, *under_way;
 	} rows[] = {
-		{ "data: {\"a\":", "{\"a\":" }, { "id: 7\ndata:{", "{" }, { "data: a\n\ndata: b", "b" },
-		{ "data: a\ndata: b", "" },	  { "data: a\n", "" },	    { "data:", "" },
-		{ "id: 77", "" },		  { "", "" },
+		{ "data: {\"a\":", "{\"a\":" },
+		{ "id: 7\ndata:{", "{" },
+		{ "data: a\n\ndata: b", "b" },
+		{ "data: a\ndata: b", "" },
+		{ "data: a\n", "" },
+		{ "data:", "" },
+		{ "id: 77", "" },
+		{ "", "" },
 	};
 	for (size_t i = 0; i < countof(rows); i++) {
 		struct slice text = slice_of(rows[i].text);
