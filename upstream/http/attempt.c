@@ -87,8 +87,7 @@ static bool begin_attempt(struct attempt *attempt, bool fresh)
 {
 	struct http_request *request = attempt->request;
 	attempt->exchange.idle_timeout_us = idle_limit_us(request);
-	attempt->exchange.deadline_header =
-		request->endless ? NULL : request->upstream->base.settings->deadline_header;
+	attempt->exchange.deadline_header = request->endless ? NULL : request->upstream->base.settings->deadline_header;
 	attempt->begun_us = loop_now(request->upstream->base.loop);
 	attempt->fed = 0;
 	request->attempts++;

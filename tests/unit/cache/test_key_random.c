@@ -238,7 +238,8 @@ static void what_does_not_count_is_checked_all_the_same(void **state)
 	(void)state;
 	static const char *const bad[] = { "{\"id\":}", "{\"id\":1,\"id\":1}", "{\"id\":\"\\ud800\"}", "[]" };
 	for (size_t i = 0; i < countof(bad); i++) {
-		const struct key_parts parts = { SLICE("tool"), SLICE("2"), SLICE(""), slice_of(bad[i]), &ignoring, false };
+		const struct key_parts parts = { SLICE("tool"),    SLICE("2"), SLICE(""),
+						 slice_of(bad[i]), &ignoring,  false };
 		struct key *key;
 		struct json_fault fault;
 		assert_int_not_equal(key_make(makers[i % 2], &parts, &key, &fault), OUTCOME_OK);
