@@ -27,8 +27,9 @@ class Starvation:
         self.times = 0
 
     def excuses(self, client):
-        """Whether this connection may have been turned away without a word: it is new, and there was no descriptor for it."""
-        return client.fresh and time.monotonic() < self.until
+        """Whether this connection may have been turned away without a word: it is new, and there was no descriptor for it when
+        it was made, or when the gateway got to it."""
+        return client.fresh and client.opened < self.until
 
     async def run(self, soak, dice):
         before = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)

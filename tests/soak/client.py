@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent's connection to the gateway, and what can come of asking."""
 import asyncio
+import time
 
 
 class Wrong(Exception):
@@ -18,9 +19,11 @@ class Client:
         self.address, self.limit = address, limit
         self.reader = self.writer = None
         self.fresh = True       # nothing has come on this connection yet
+        self.opened = 0         # when it was begun
 
     async def open(self):
         if not self.writer:
+            self.opened = time.monotonic()
             self.reader, self.writer = await asyncio.open_connection(*self.address, limit=self.limit)
             self.fresh = True
 

@@ -291,7 +291,9 @@ class Soak:
             client.close(dice.random() < 0.5)
         except (asyncio.IncompleteReadError, ConnectionError) as ended:
             if not self.starvation.excuses(client):
-                raise Wrong(f"the gateway closed a connection that had been asked: {ended!r}") from ended
+                age = time.monotonic() - client.opened
+                raise Wrong(f"the gateway closed a connection that had been asked, {age:.1f} s old, "
+                            f"{'its first request' if client.fresh else 'a kept one'}: {ended!r}") from ended
             client.close()
         except asyncio.TimeoutError:
             what = getattr(ask, "func", ask).__name__
