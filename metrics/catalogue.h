@@ -340,7 +340,7 @@ enum metric_type {
 	X(UPSTREAM_UNRESOLVED, "upstream_unresolved_total", COUNTER, UPSTREAM, NONE, "Requests for which they were not found, or not in time.") \
 	X(UPSTREAM_HEALTHY, "upstream_healthy", GAUGE, ENDPOINT, NONE, "1 if the last exchange reached the endpoint, 0 if not; 1 before the first.") \
 	X(UPSTREAM_REPEATS, "upstream_repeats_total", COUNTER, UPSTREAM, NONE, "Exchanges sent once more because a kept connection had died (repeatable calls only).") \
-	X(ENDPOINT_STATE, "endpoint_state", GAUGE, ENDPOINT, ENDPOINT_STATE, "1 for the state an endpoint is in.") \
+	X(ENDPOINT_STATE, "endpoint_state", GAUGE, ENDPOINT, ENDPOINT_STATE, "1 for the state an endpoint is in; of a program, how many of its processes are in each.") \
 	X(ENDPOINT_EJECTIONS, "endpoint_ejections_total", COUNTER, ENDPOINT, EJECTION, "Times an endpoint was ejected, by reason.") \
 	X(ENDPOINT_CHECKS, "endpoint_checks_total", COUNTER, ENDPOINT, CHECK_RESULT, "Active checks of endpoints, and connections tried to those out of reach, by result.") \
 	X(ATTEMPTS, "attempts_total", COUNTER, UPSTREAM, ATTEMPT, "Attempts to deliver calls to a provider, by why they were made and what came of them.") \

@@ -49,6 +49,16 @@ static void put_addresses(struct buf *out, struct endpoint_board *board)
 	buf_put_text(out, count ? "]" : "");
 }
 
+/* A pool of programs has members: how many are in which state. */
+static void put_members(struct buf *out, const struct gateway *gateway, size_t label)
+{
+	buf_put_text(out, ",\"members\":{");
+	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
+		buf_printf(out, "%s\"%s\":%lld", i ? "," : "", state_words[i],
+			   (long long)metrics_read(gateway->metrics, METRIC_ID_ENDPOINT_STATE, label, i));
+	buf_put_char(out, '}');
+}
+
 static void put_endpoint(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings,
 			 size_t index)
 {
@@ -68,6 +78,8 @@ static void put_endpoint(struct buf *out, const struct gateway *gateway, const s
 		json_put_string(out, slice_of(reason));
 	}
 	put_addresses(out, &settings->boards[index]);
+	if (settings->process)
+		put_members(out, gateway, label);
 	buf_put_char(out, '}');
 }
 

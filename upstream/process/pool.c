@@ -17,27 +17,6 @@ enum { FAILURES_REFUSE = 2, FAILURES_COUNTED = 16, SILENT_TIMEOUTS = 3, COMPLAIN
 
 /* ---------------------------------------------------------------- what is to be seen */
 
-static void show_pool(struct process_pool *pool)
-{
-	size_t count = 0, ready = 0;
-	uint64_t cpu_us = pool->cpu_gone_us, resident_bytes = 0;
-	const struct member *member;
-	TAILQ_FOREACH (member, &pool->members, next) {
-		count++;
-		if (member->state == MEMBER_READY || member->state == MEMBER_RETIRING)
-			ready++;
-		cpu_us += member->cpu_us;
-		resident_bytes += member->resident_bytes;
-	}
-	unsigned label = pool->settings->label;
-	meter_set(pool->meter, METRIC_ID_PROCESSES, label, 0, (int64_t)count);
-	meter_set(pool->meter, METRIC_ID_PROCESS_CPU, label, 0, (int64_t)cpu_us);
-	meter_set(pool->meter, METRIC_ID_PROCESS_RESIDENT, label, 0, (int64_t)resident_bytes);
-	if (pool->settings->endpoint_count)
-		meter_set(pool->meter, METRIC_ID_UPSTREAM_HEALTHY, upstream_endpoint_label(pool->settings, 0), 0,
-			  ready > 0 || pool->failures == 0);
-}
-
 static void count_metric(const struct process_pool *pool, enum metric metric)
 {
 	meter_add(pool->meter, metric, pool->settings->label, 0, 1);
@@ -235,6 +214,45 @@ static size_t wanted_members(const struct process_pool *pool, const struct pool_
 	if (least == 0 && (pool->unlisted || counts->retiring))
 		least = 1; /* somebody has to tell the tools; and the one that has reached max_calls goes only when there is another */
 	return want < least ? least : want;
+}
+
+/* How many members are fit, by the words of endpoints: those that take calls are up, those that are to go draining; and
+ * those that are missing because programs have failed, ejected. */
+static void show_fitness(const struct process_pool *pool)
+{
+	struct pool_counts counts = count_members(pool);
+	size_t want = pool->failures ? wanted_members(pool, &counts) : 0;
+	const size_t shown[ENDPOINT_STATE_COUNT] = {
+		[ENDPOINT_STATE_UP] = counts.ready,
+		[ENDPOINT_STATE_EJECTED] = want > counts.live ? want - counts.live : 0,
+		[ENDPOINT_STATE_DRAINING] = counts.retiring,
+	};
+	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
+		meter_set(pool->meter, METRIC_ID_ENDPOINT_STATE, upstream_endpoint_label(pool->settings, 0), i,
+			  (int64_t)shown[i]);
+}
+
+static void show_pool(struct process_pool *pool)
+{
+	size_t count = 0, ready = 0;
+	uint64_t cpu_us = pool->cpu_gone_us, resident_bytes = 0;
+	const struct member *member;
+	TAILQ_FOREACH (member, &pool->members, next) {
+		count++;
+		if (member->state == MEMBER_READY || member->state == MEMBER_RETIRING)
+			ready++;
+		cpu_us += member->cpu_us;
+		resident_bytes += member->resident_bytes;
+	}
+	unsigned label = pool->settings->label;
+	meter_set(pool->meter, METRIC_ID_PROCESSES, label, 0, (int64_t)count);
+	meter_set(pool->meter, METRIC_ID_PROCESS_CPU, label, 0, (int64_t)cpu_us);
+	meter_set(pool->meter, METRIC_ID_PROCESS_RESIDENT, label, 0, (int64_t)resident_bytes);
+	if (pool->settings->endpoint_count == 0)
+		return;
+	show_fitness(pool);
+	meter_set(pool->meter, METRIC_ID_UPSTREAM_HEALTHY, upstream_endpoint_label(pool->settings, 0), 0,
+		  ready > 0 || pool->failures == 0);
 }
 
 static uint64_t jitter_time(struct process_pool *pool, uint64_t us)

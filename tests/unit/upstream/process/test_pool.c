@@ -134,6 +134,11 @@ static const char *const crash[] = { "sh", "-c", "read line; exit 9", NULL };
 /* Never reads a line. */
 static const char *const fall[] = { "sh", "-c", "exit 9", NULL };
 
+static int64_t members_shown(enum endpoint_state state)
+{
+	return metrics_read(world.metrics, METRIC_ID_ENDPOINT_STATE, 0, state);
+}
+
 static void many_calls_of_an_exchange_are_answered_by_few_processes(void **state)
 {
 	(void)state;
@@ -144,6 +149,8 @@ static void many_calls_of_an_exchange_are_answered_by_few_processes(void **state
 	assert_int_equal(delivered.answered, CALLS_MAX);
 	for (size_t i = 0; i < CALLS_MAX; i++)
 		assert_int_equal(delivered.outcomes[i], OUTCOME_OK);
+	assert_in_range(members_shown(ENDPOINT_STATE_UP), 1, 3);
+	assert_int_equal(members_shown(ENDPOINT_STATE_EJECTED), 0);
 	close_pool();
 }
 
@@ -181,6 +188,8 @@ static void a_program_that_does_not_stay_up_is_refused_at_once(void **state)
 	struct answer *refusal = NULL;
 	open_pool(fall, 1, 10);
 	WAIT_FOR(metrics_read(world.metrics, METRIC_ID_PROCESS_CRASHES, 0, 0) >= 8); /* the backoff has grown */
+	assert_int_equal(members_shown(ENDPOINT_STATE_UP), 0);
+	WAIT_FOR(members_shown(ENDPOINT_STATE_EJECTED) == 1); /* it is started again and again */
 	struct exchange *exchange = send_calls(&delivered, 1, false, &refusal);
 	assert_null(exchange);
 	assert_int_equal(refusal->outcome, OUTCOME_UPSTREAM_UNAVAILABLE);
