@@ -325,15 +325,21 @@ static bool is_shared(const struct listener *listener)
 	return listener->given || listener->keeper != KEEPER_NOBODY;
 }
 
-bool listeners_end(struct listeners *listeners)
+static void close_locked(struct listeners *listeners, bool shared_too)
 {
 	struct listener *listener, *behind;
-	pthread_mutex_lock(&listeners->mutex);
 	for (listener = TAILQ_FIRST(&listeners->all); listener; listener = behind) {
+		bool shared = is_shared(listener);
 		behind = TAILQ_NEXT(listener, next);
-		if (!is_shared(listener))
-			close_listener_locked(listeners, listener, false);
+		if (shared_too || !shared)
+			close_listener_locked(listeners, listener, shared);
 	}
+}
+
+bool listeners_end(struct listeners *listeners)
+{
+	pthread_mutex_lock(&listeners->mutex);
+	close_locked(listeners, false);
 	bool some = !TAILQ_EMPTY(&listeners->all);
 	pthread_mutex_unlock(&listeners->mutex);
 	return some;
@@ -355,13 +361,11 @@ bool listeners_have(struct listeners *listeners, int fd)
 
 void listeners_free(struct listeners *listeners)
 {
-	struct listener *listener;
 	char name[LISTENER_NAME_BYTES];
 	if (!listeners)
 		return;
 	listeners_drop_unused(listeners, name);
-	while ((listener = TAILQ_FIRST(&listeners->all)))
-		close_listener_locked(listeners, listener, is_shared(listener));
+	close_locked(listeners, true);
 	pthread_mutex_destroy(&listeners->mutex);
 	free(listeners);
 }
