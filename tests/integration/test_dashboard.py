@@ -56,7 +56,7 @@ def test_the_script_is_one():
 
 @pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 @pytest.mark.parametrize("view, shown", [
-    ("overview", ["calls a second", "Who is sick", "array"]), ("upstreams", ["Endpoints", "array", "drain"]), ("bus", ["Why they left", "echo"]),
+    ("overview", ["calls a second", "Who is sick", "p99"]), ("upstreams", ["Endpoints", "array", "drain"]), ("bus", ["Why they left", "echo"]),
     ("cache", ["memory", "purge"]), ("tools", ["echo", "p99"]), ("calls", ["upstream_error", "where its time went"]), ("processes", ["No upstream is a program"])])
 def test_a_browser_draws_every_view(gateway, provider, tmp_path, view, shown):
     gateway.call("echo", {"n": 1})

@@ -284,7 +284,7 @@ def test_access_lines_can_be_turned_off(start):
 def test_a_token_in_a_providers_url_is_shown_to_nobody(make, provider):
     url = provider.url("/${TOKEN}")
     endpoints = [{"url": url}, {"url": url + "/other"}]
-    gateway = make({"upstreams": {"array": {"endpoints": endpoints}}}, {"TOKEN": "CANARY-1"}).start()
+    gateway = make({"upstreams": {"array": {"endpoints": endpoints}}}, environment={"TOKEN": "CANARY-1"}).start()
     assert len(gateway.metrics().by("upstream_healthy", "endpoint")) == 3
     provider.behaviour = behave.close
     shown = [gateway.call("write").body]
