@@ -28,6 +28,7 @@ libbase_a_SOURCES = \
 	base/mailbox.c base/mailbox.h \
 	base/mcp.c base/mcp.h \
 	base/outcome.c base/outcome.h \
+	base/owner.c base/owner.h \
 	base/random.h \
 	base/resolve.c base/resolve.h \
 	base/service.c base/service.h \

@@ -14,6 +14,7 @@ enum { EVENTS_PER_WAIT = 256 };
 #define LONGEST_WAIT_US (60 * CLOCK_US_PER_S)
 
 struct loop {
+	struct owner owner;                         /* itself */
 	int epoll_fd;                               /* c */
 	uint64_t now_us;                            /* o */
 	uint64_t turn_us;                           /* o: when the turn began: loop_wait has returned */
@@ -34,6 +35,7 @@ struct loop {
 	_Atomic bool woken;                         /* a: a wake is under way; coalesces many into one write */
 };
 /* c constant, o owner thread only, a atomic */
+_Static_assert(offsetof(struct loop, owner) == 0, "loop_owner");
 
 static void drain_wake(struct loop_watch *watch, uint32_t events)
 {
@@ -70,10 +72,16 @@ struct loop *loop_new(void)
 	return loop;
 }
 
+void loop_release(struct loop *loop)
+{
+	owner_release(&loop->owner);
+}
+
 void loop_free(struct loop *loop)
 {
 	if (!loop)
 		return;
+	assert_owner(&loop->owner);
 	assert(loop->watches == 1);
 	close(loop->wake.fd);
 	close(loop->epoll_fd);
@@ -83,6 +91,7 @@ void loop_free(struct loop *loop)
 
 bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events)
 {
+	assert_owner(&loop->owner);
 	struct epoll_event event = { .events = events, .data.ptr = watch };
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		return false;
@@ -93,6 +102,7 @@ bool loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t ev
 
 void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events)
 {
+	assert_owner(&loop->owner);
 	struct epoll_event event = { .events = events, .data.ptr = watch };
 	int result = epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
 	assert(result == 0 || errno == EBADF || errno == ENOENT);
@@ -101,6 +111,7 @@ void loop_rewatch(struct loop *loop, struct loop_watch *watch, uint32_t events)
 
 void loop_unwatch(struct loop *loop, struct loop_watch *watch)
 {
+	assert_owner(&loop->owner);
 	if (watch->fd < 0)
 		return;
 	/* EBADF, ENOENT: closed by its library already, which took it out of the epoll set */
@@ -159,6 +170,7 @@ static void heap_settle(struct loop *loop, size_t at, struct loop_timer *timer)
 
 bool loop_timers_reserve(struct loop *loop, size_t more)
 {
+	assert_owner(&loop->owner);
 	size_t wanted = loop->reserved + more;
 	if (wanted > loop->heap_cap) {
 		size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
@@ -176,12 +188,14 @@ bool loop_timers_reserve(struct loop *loop, size_t more)
 
 void loop_timers_release(struct loop *loop, size_t count)
 {
+	assert_owner(&loop->owner);
 	assert(count <= loop->reserved);
 	loop->reserved -= count;
 }
 
 void loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_us)
 {
+	assert_owner(&loop->owner);
 	timer->due_us = due_us;
 	if (timer->place) {
 		heap_settle(loop, timer->place - 1, timer);
@@ -193,6 +207,7 @@ void loop_arm(struct loop *loop, struct loop_timer *timer, uint64_t due_us)
 
 void loop_disarm(struct loop *loop, struct loop_timer *timer)
 {
+	assert_owner(&loop->owner);
 	if (!timer->place)
 		return;
 	size_t at = timer->place - 1;
@@ -214,6 +229,7 @@ uint64_t loop_now(const struct loop *loop)
 
 uint64_t loop_refresh(struct loop *loop)
 {
+	assert_owner(&loop->owner);
 	return loop->now_us = clock_now_us();
 }
 
@@ -224,6 +240,7 @@ uint64_t loop_lag(const struct loop *loop)
 
 void loop_set_late(struct loop *loop, uint64_t late_us)
 {
+	assert_owner(&loop->owner);
 	loop->late_us = late_us;
 }
 
@@ -247,11 +264,13 @@ uint64_t loop_turn(const struct loop *loop)
 
 void loop_spend(struct loop *loop, size_t bytes)
 {
+	assert_owner(&loop->owner);
 	loop->spent += bytes;
 }
 
 bool loop_spent(const struct loop *loop)
 {
+	assert_owner(&loop->owner);
 	return loop->spent >= LOOP_TURN_BYTES;
 }
 
@@ -264,6 +283,7 @@ static void end_turn(struct loop *loop, uint64_t now_us)
 
 struct loop_load loop_take_load(struct loop *loop)
 {
+	assert_owner(&loop->owner);
 	struct loop_load load = loop->load;
 	load.span_us = loop->turn_us - loop->load_us;
 	loop->load = (struct loop_load){ 0 };
@@ -296,6 +316,7 @@ static int poll_events(struct loop *loop, uint64_t wait)
 
 void loop_wait(struct loop *loop, uint64_t latest_us)
 {
+	owner_claim(&loop->owner);
 	uint64_t now_us = clock_now_us();
 	end_turn(loop, now_us);
 	uint64_t wait = wait_us(loop, now_us, latest_us);
@@ -317,6 +338,7 @@ void loop_wait(struct loop *loop, uint64_t latest_us)
 
 void loop_run_timers(struct loop *loop)
 {
+	assert_owner(&loop->owner);
 	/* The budget: timers that arm each other anew, due at once, cannot keep the loop here. */
 	size_t budget = loop->heap_len;
 	while (budget-- && loop->heap_len && loop->heap[0]->due_us <= loop->now_us) {

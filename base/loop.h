@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop.h: one thread's epoll, its timers and its wake-up. Passive modules hand it descriptors and due times; only
- * the worker turns it. The clock is read when a turn begins, and
+ * the worker turns it: it is that thread's (owner.h) from the first loop_wait on until loop_release. The clock is read when a turn begins, and
  * again (loop_refresh) where time that is measured begins or ends; what runs between sees the same now.
  */
 #ifndef JITNEY_BASE_LOOP_H
@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/compiler.h"
+#include "base/owner.h"
 
 struct loop;
 
@@ -31,6 +32,13 @@ struct loop_timer {
 
 /* NULL and errno when the kernel or memory refuses. */
 struct loop *loop_new(void) MUST_CHECK;
+/* Whose it is, and with it all that lives on it. */
+static inline const struct owner *loop_owner(const struct loop *loop)
+{
+	return (const struct owner *)loop; /* it begins with it */
+}
+/* The thread that turns it will not turn it again, and ends. */
+void loop_release(struct loop *loop);
 /* No watch may be left (asserted); timers are forgotten. NULL is allowed. */
 void loop_free(struct loop *loop);
 

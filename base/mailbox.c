@@ -22,6 +22,7 @@ void mailbox_post(struct mailbox *mailbox, struct mail *mail)
 
 size_t mailbox_open(struct mailbox *mailbox)
 {
+	assert_owner(loop_owner(mailbox->loop));
 	struct mail *newest = atomic_exchange_explicit(&mailbox->newest, NULL, memory_order_acquire);
 	struct mail *oldest = NULL;
 	while (newest) {

@@ -125,6 +125,7 @@ static uint64_t estimate_tokens(const struct batch_item *item)
 
 enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint64_t now_us, const char **why)
 {
+	assert_owner(loop_owner(batcher->loop));
 	size_t bytes = item->call.arguments.len;
 	reset_item(item);
 	item->learned = waiting_tool(batcher, item->tool);
@@ -170,6 +171,7 @@ enum outcome batcher_add(struct batcher *batcher, struct batch_item *item, uint6
 
 void batcher_cancel(struct batcher *batcher, struct batch_item *item, uint64_t now_us)
 {
+	assert_owner(loop_owner(batcher->loop));
 	(void)now_us; /* what it leaves behind is the next tick's */
 	assert(item->lane || item->batch || item->answer);
 	if (!item->answer) {
@@ -183,6 +185,7 @@ void batcher_cancel(struct batcher *batcher, struct batch_item *item, uint64_t n
 
 void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uint64_t deadline_us, uint64_t urgent_us)
 {
+	assert_owner(loop_owner(batcher->loop));
 	item->deadline_us = deadline_us;
 	item->urgent_us = urgent_us;
 	if (item->lane || item->batch)
@@ -196,6 +199,7 @@ void batcher_set_deadlines(struct batcher *batcher, struct batch_item *item, uin
 
 void batcher_tick(struct batcher *batcher, uint64_t now_us)
 {
+	assert_owner(loop_owner(batcher->loop));
 	ending_refuse_hurried(batcher, now_us);
 	ending_expire(batcher, now_us);
 	ending_shed_waited(batcher, now_us);
@@ -231,6 +235,7 @@ uint64_t batcher_deadline(const struct batcher *batcher)
 
 void batcher_abort_all(struct batcher *batcher, struct answer *answer, uint64_t now_us)
 {
+	assert_owner(loop_owner(batcher->loop));
 	struct due_node *node;
 	while ((node = batcher->expiries.root)) { /* every item that waits or travels is in there */
 		struct batch_item *item = container_of(node, struct batch_item, expiry);
@@ -278,6 +283,7 @@ void batcher_free(struct batcher *batcher)
 
 void batcher_follow(struct batcher *batcher, struct batcher *before)
 {
+	assert_owner(loop_owner(batcher->loop));
 	struct provider_rates *rates = before->rates;
 	double requests_us = rates->requests.next_us, tokens_us = rates->tokens.next_us;
 	assert(batcher->loop == before->loop && batcher_is_quiet(batcher));
@@ -291,11 +297,13 @@ void batcher_follow(struct batcher *batcher, struct batcher *before)
 
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher)
 {
+	assert_owner(loop_owner(batcher->loop));
 	upstream_watch(batcher->upstream, watcher);
 }
 
 void batcher_leave(struct batcher *batcher, uint64_t timeout_us)
 {
+	assert_owner(loop_owner(batcher->loop));
 	upstream_leave(batcher->upstream, timeout_us);
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/owner.h"
 #include "cache/memory.h"
 
 /* Who fetches what is not there, where several gateways share the tier. */
@@ -49,6 +50,7 @@ struct tier_kind {
 /* The first member of every tier. */
 struct tier {
 	const struct tier_kind *kind;
+	const struct owner *owner; /* its worker's */
 	uint64_t claim_us; /* a claim ends by itself after so long, and is waited for no longer; 0: nobody claims */
 };
 
@@ -56,6 +58,7 @@ struct tier {
  * or has enough to do. */
 static inline bool MUST_CHECK tier_get(struct tier *tier, struct tier_lookup *lookup, struct key *key, uint64_t now_us)
 {
+	assert_owner(tier->owner);
 	return tier->kind->get(tier, lookup, key, now_us);
 }
 
@@ -70,6 +73,7 @@ static inline void tier_cancel(struct tier *tier, struct tier_lookup *lookup)
  * False: it will not be stored, and a claim is still there. A reference is taken if need be. */
 static inline bool tier_put(struct tier *tier, struct entry *entry, bool releases, uint64_t now_us)
 {
+	assert_owner(tier->owner);
 	return tier->kind->put(tier, entry, releases, now_us);
 }
 
@@ -77,6 +81,7 @@ static inline bool tier_put(struct tier *tier, struct entry *entry, bool release
  */
 static inline bool tier_remove(struct tier *tier, const uint8_t *digest, uint64_t now_us)
 {
+	assert_owner(tier->owner);
 	return tier->kind->remove(tier, digest, now_us);
 }
 
@@ -85,18 +90,21 @@ static inline bool tier_remove(struct tier *tier, const uint8_t *digest, uint64_
 static inline bool MUST_CHECK tier_claim(struct tier *tier, struct tier_lookup *lookup, struct key *key,
 					 uint64_t now_us)
 {
+	assert_owner(tier->owner);
 	return tier->kind->claim && tier->kind->claim(tier, lookup, key, now_us);
 }
 
 /* The claim is over, and nothing was stored. A claim that is not released ends by itself. */
 static inline void tier_release(struct tier *tier, const uint8_t *digest, uint64_t now_us)
 {
+	assert_owner(tier->owner);
 	tier->kind->release(tier, digest, now_us);
 }
 
 /* Once a turn, after all that asks and stores: send it, end what is overdue. */
 static inline void tier_tick(struct tier *tier, uint64_t now_us)
 {
+	assert_owner(tier->owner);
 	tier->kind->tick(tier, now_us);
 }
 

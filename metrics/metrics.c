@@ -313,12 +313,29 @@ struct meter *metrics_meter(struct metrics *metrics)
 	return meter;
 }
 
+void meter_claim(struct meter *meter)
+{
+	owner_claim(&meter->owner);
+}
+
+void meter_release(struct meter *meter)
+{
+	owner_release(&meter->owner);
+}
+
 /* The cell of a counter or gauge. */
 static inline size_t scalar_cell(const struct shape *shapes, enum metric metric, size_t label1, size_t label2)
 {
 	const struct shape *shape = &shapes[metric];
 	assert(metric < METRIC_ID_COUNT && !shape->scale && label1 < shape->count1 && label2 < shape->count2);
 	return shape->first + label1 * shape->count2 + label2;
+}
+
+/* The meter's own, to be written. */
+static inline _Atomic uint64_t *own_cell(struct meter *meter, enum metric metric, size_t label1, size_t label2)
+{
+	assert_owner(&meter->owner);
+	return &meter->cells[scalar_cell(meter->shapes, metric, label1, label2)];
 }
 
 /* Load and store, no locked instruction: only the owner writes here, so nothing can come between. */
@@ -329,24 +346,24 @@ static inline void bump_cell(_Atomic uint64_t *cell, uint64_t by)
 
 void meter_add(struct meter *meter, enum metric metric, size_t label1, size_t label2, uint64_t count)
 {
-	bump_cell(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], count);
+	bump_cell(own_cell(meter, metric, label1, label2), count);
 }
 
 void meter_move(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t by)
 {
-	bump_cell(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], (uint64_t)by);
+	bump_cell(own_cell(meter, metric, label1, label2), (uint64_t)by);
 }
 
 void meter_set(struct meter *meter, enum metric metric, size_t label1, size_t label2, int64_t value)
 {
-	atomic_store_explicit(&meter->cells[scalar_cell(meter->shapes, metric, label1, label2)], (uint64_t)value,
-			      memory_order_relaxed);
+	atomic_store_explicit(own_cell(meter, metric, label1, label2), (uint64_t)value, memory_order_relaxed);
 }
 
 void meter_observe(struct meter *meter, enum metric metric, size_t label1, uint64_t value)
 {
 	const struct shape *shape = &meter->shapes[metric];
 	const struct scale *scale = shape->scale;
+	assert_owner(&meter->owner);
 	assert(metric < METRIC_ID_COUNT && scale && label1 < shape->count1);
 	size_t bucket = scale->start[63 - __builtin_clzll(value | 1)];
 	while (value > scale->bounds[bucket])

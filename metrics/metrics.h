@@ -44,6 +44,10 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
 
+/* It is this thread's from now on: no other may write (asserted). And nobody's: whoever has it may, one at a time. */
+void meter_claim(struct meter *meter);
+void meter_release(struct meter *meter);
+
 /*
  * Writing: the meter's own thread only. label1 and label2 are indexes into the sets the catalogue names for the
  * metric (0 where it names none); out of range is our bug and asserts.

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/owner.h"
 #include "metrics/metrics.h"
 
 enum { METRICS_MAX_HOOKS = 8 };
@@ -37,6 +38,7 @@ struct metric_entry {
 extern const struct metric_entry metric_entries[METRIC_ID_COUNT];
 
 struct meter {
+	struct owner owner;         /* itself */
 	_Atomic uint64_t *cells;    /* a: written by the owner, read by whoever scrapes; on cache lines of its own */
 	const struct shape *shapes; /* c */
 	struct meter *next;         /* c: once published */

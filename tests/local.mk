@@ -19,6 +19,7 @@ unit_base = \
 	tests/unit/base/test_log \
 	tests/unit/base/test_loop \
 	tests/unit/base/test_mailbox \
+	tests/unit/base/test_owner \
 	tests/unit/base/test_outcome \
 	tests/unit/base/test_resolve \
 	tests/unit/base/test_service

@@ -96,12 +96,14 @@ void upstream_free(struct upstream *upstream)
 
 void upstream_watch(struct upstream *upstream, const struct upstream_watcher *watcher)
 {
+	assert_owner(loop_owner(upstream->loop));
 	if (upstream->kind->watch)
 		upstream->kind->watch(upstream, watcher);
 }
 
 void upstream_leave(struct upstream *upstream, uint64_t timeout_us)
 {
+	assert_owner(loop_owner(upstream->loop));
 	if (upstream->kind->leave)
 		upstream->kind->leave(upstream, timeout_us);
 }
@@ -115,6 +117,7 @@ struct exchange *upstream_send(struct upstream *upstream, const struct upstream_
 			       uint64_t deadline_us, const struct upstream_events *events, void *context,
 			       struct answer **refusal)
 {
+	assert_owner(loop_owner(upstream->loop));
 	assert(count > 0 && count <= upstream->settings->dialect->max_calls);
 	if (deadline_us <= loop_now(upstream->loop)) {
 		*refusal = answer_error(OUTCOME_DEADLINE_EXCEEDED, "the deadline passed before the call was sent");

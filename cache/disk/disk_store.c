@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/owner.h"
 #include "cache/key.h"
 
 enum {
@@ -90,6 +91,7 @@ static const char schema[] =
 	"CREATE TABLE purges (text BLOB NOT NULL UNIQUE, number INTEGER NOT NULL UNIQUE);";
 
 struct disk_store {
+	struct owner owner; /* the thread that opened it */
 	sqlite3 *db;
 	sqlite3_stmt *statements[STATEMENT_COUNT];
 	sqlite3_stmt *reading; /* has a row out, whose value is borrowed; NULL: none */
@@ -231,6 +233,7 @@ static enum disk_fault take_away(struct disk_store *store, sqlite3_stmt *stateme
 
 enum disk_fault disk_store_commit(struct disk_store *store)
 {
+	assert_owner(&store->owner);
 	if (!store->changing)
 		return DISK_OK;
 	enum disk_fault fault = carry_out(store, use_statement(store, COMMIT));
@@ -330,6 +333,7 @@ static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_
 
 enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, struct slice *value)
 {
+	assert_owner(&store->owner);
 	sqlite3_stmt *statement = use_statement(store, GET);
 	bind_digest(statement, 1, digest);
 	return read_row(store, statement, 0, value);
@@ -337,6 +341,7 @@ enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, 
 
 enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, uint64_t stored_us)
 {
+	assert_owner(&store->owner);
 	struct slice ignored;
 	sqlite3_stmt *statement = use_statement(store, HAS);
 	bind_digest(statement, 1, digest);
@@ -346,6 +351,7 @@ enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, 
 
 enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *row, uint64_t wall_us)
 {
+	assert_owner(&store->owner);
 	enum disk_fault fault = disk_store_remove(store, row->digest);
 	if (fault == DISK_ABSENT)
 		fault = DISK_OK;
@@ -367,6 +373,7 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 
 enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *digest)
 {
+	assert_owner(&store->owner);
 	size_t count;
 	sqlite3_stmt *statement = use_statement(store, REMOVE);
 	bind_digest(statement, 1, digest);
@@ -376,6 +383,7 @@ enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *diges
 
 enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
 {
+	assert_owner(&store->owner);
 	return take_away(store, use_statement(store, PURGE_ALL), count);
 }
 
@@ -389,11 +397,13 @@ static enum disk_fault sweep_rows(struct disk_store *store, sqlite3_stmt *statem
 
 enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count)
 {
+	assert_owner(&store->owner);
 	return sweep_rows(store, use_statement(store, SWEEP_ALL), count);
 }
 
 enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count)
 {
+	assert_owner(&store->owner);
 	sqlite3_stmt *statement = use_statement(store, SWEEP_TOOL);
 	bind_bytes(statement, 1, tool);
 	return sweep_rows(store, statement, count);
@@ -401,6 +411,7 @@ enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice too
 
 enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count)
 {
+	assert_owner(&store->owner);
 	sqlite3_stmt *statement = use_statement(store, SWEEP_PREFIX);
 	bind_bytes(statement, 1, prefix);
 	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
@@ -409,6 +420,7 @@ enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice p
 
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)
 {
+	assert_owner(&store->owner);
 	enum disk_fault fault = begin_transaction(store);
 	if (fault == DISK_OK && !text.len) {
 		sqlite3_stmt *drop = use_statement(store, DROP_PURGES);
@@ -425,6 +437,7 @@ enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice tex
 
 enum disk_fault disk_store_clear_hot(struct disk_store *store)
 {
+	assert_owner(&store->owner);
 	enum disk_fault fault = begin_transaction(store);
 	store->sparing = true;
 	store->cold = 0;
@@ -433,6 +446,7 @@ enum disk_fault disk_store_clear_hot(struct disk_store *store)
 
 enum disk_fault disk_store_add_hot(struct disk_store *store, const uint8_t *digest)
 {
+	assert_owner(&store->owner);
 	enum disk_fault fault = begin_transaction(store);
 	sqlite3_stmt *statement = use_statement(store, ADD_HOT);
 	bind_digest(statement, 1, digest);
@@ -451,16 +465,19 @@ static enum disk_fault next_row(struct disk_store *store, enum statement which, 
 
 enum disk_fault disk_store_next_hot(struct disk_store *store, int64_t *place, struct slice *value)
 {
+	assert_owner(&store->owner);
 	return next_row(store, NEXT_HOT, place, value);
 }
 
 enum disk_fault disk_store_next_newest(struct disk_store *store, int64_t *place, struct slice *value)
 {
+	assert_owner(&store->owner);
 	return next_row(store, NEXT_NEWEST, place, value);
 }
 
 enum disk_fault disk_store_next_purge(struct disk_store *store, uint64_t *number, struct slice *text)
 {
+	assert_owner(&store->owner);
 	int64_t place = (int64_t)*number;
 	enum disk_fault fault = next_row(store, NEXT_PURGE, &place, text);
 	*number = (uint64_t)place;
@@ -684,6 +701,7 @@ enum disk_fault disk_store_open(const struct disk_settings *settings, struct dis
 	snprintf(why, why_bytes, "out of memory");
 	if (!store)
 		return DISK_NO_MEMORY;
+	owner_claim(&store->owner);
 	store->lock_fd = -1;
 	store->limit_pages = (settings->size_bytes - settings->size_bytes / 16) / PAGE_BYTES;
 	snprintf(store->path, sizeof store->path, "%s/cache.db", settings->path);

@@ -22,7 +22,7 @@ enum disk_fault {
 	DISK_NO_MEMORY /* nothing is wrong with the file */
 };
 
-struct disk_store;
+struct disk_store; /* of the thread that opens it (asserted) */
 
 /* What is stored under a digest; borrowed. Times by the wall clock. */
 struct disk_row {

@@ -463,6 +463,7 @@ static void finish_thread(struct disk *disk)
 void *disk_run(void *context)
 {
 	struct disk *disk = context;
+	meter_claim(disk->meter);
 	for (;;) {
 		struct disk_lookup *lookup = NULL;
 		struct change *change = NULL;

@@ -186,6 +186,7 @@ struct tier *disk_tier_new(struct disk *disk, struct loop *loop, struct meter *m
 	if (!tier)
 		return NULL;
 	tier->base.kind = &disk_kind;
+	tier->base.owner = loop_owner(loop);
 	tier->disk = disk;
 	tier->loop = loop;
 	tier->meter = meter;

@@ -196,6 +196,7 @@ bool redis_connection_has_room(const struct redis_connection *connection)
 bool redis_connection_send(struct redis_connection *connection, struct redis_command *command, size_t argc,
 			   const struct slice *argv, uint64_t now_us)
 {
+	assert_owner(loop_owner(connection->loop));
 	size_t bytes;
 	assert(!command->slot);
 	if (!redis_connection_has_room(connection) || !redis_append(connection, argc, argv, &bytes))
@@ -211,6 +212,7 @@ void redis_connection_cancel(struct redis_command *command)
 
 bool redis_connection_subscribe(struct redis_connection *connection, const char *channel)
 {
+	assert_owner(loop_owner(connection->loop));
 	const struct slice argv[] = { SLICE("SUBSCRIBE"), slice_of(channel) };
 	size_t bytes;
 	if (connection->state != STATE_UP || !redis_append(connection, countof(argv), argv, &bytes))
@@ -362,6 +364,7 @@ static void end_overdue(struct redis_connection *connection, uint64_t now_us)
 
 void redis_connection_tick(struct redis_connection *connection, uint64_t now_us)
 {
+	assert_owner(loop_owner(connection->loop));
 	if (connection->state == STATE_RESOLVING)
 		redis_connect_resolved(connection, now_us);
 	if (connection->state_until_us <= now_us)

@@ -546,6 +546,7 @@ struct tier *redis_tier_new(const struct redis_settings *settings, struct cache 
 		return NULL;
 	const struct redis_hooks hooks = { came_up, went_down, NULL, tier };
 	tier->base.kind = &redis_kind;
+	tier->base.owner = loop_owner(loop);
 	tier->base.claim_us = settings->lease_us;
 	tier->settings = settings;
 	tier->cache = cache;

@@ -405,6 +405,7 @@ static void mind_session(struct redis_tracking *tracking, uint64_t now_us)
 
 void redis_tracking_tick(struct redis_tracking *tracking, uint64_t now_us)
 {
+	assert_owner(loop_owner(tracking->loop));
 	if (tracking->subscriber && tracking->held_until_us && now_us >= tracking->held_until_us) {
 		tracking->held_until_us = 0; /* once more, from the beginning */
 		redis_connection_drop(tracking->publisher, REDIS_TROUBLE_LOST, "tracking is tried again", now_us);

@@ -372,6 +372,7 @@ static void *run_reload(void *context)
 		mailbox_open(&reload->mailbox);
 		loop_run_timers(reload->loop);
 	}
+	loop_release(reload->loop);
 	return NULL;
 }
 

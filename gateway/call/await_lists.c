@@ -131,6 +131,7 @@ static void wait_due(struct loop_timer *timer, uint64_t now_us)
 bool lists_await(struct worker *worker, struct request *request, const struct lists_awaited *awaited,
 		 route_function *serve, struct slice rest)
 {
+	assert_owner(worker_owner(worker));
 	uint64_t until_us = wait_until_us(worker, request, awaited);
 	if (until_us < clock_add(loop_now(worker->loop), WORTH_US) || rest.len > REST_BYTES ||
 	    atomic_load_explicit(&worker->gateway->draining, memory_order_relaxed))
@@ -156,6 +157,7 @@ bool lists_await(struct worker *worker, struct request *request, const struct li
 
 void lists_changed(struct worker *worker)
 {
+	assert_owner(worker_owner(worker));
 	struct lists_wait *wait;
 	while ((wait = TAILQ_FIRST(&worker->list_waits)))
 		make_due(wait);
@@ -163,6 +165,7 @@ void lists_changed(struct worker *worker)
 
 void lists_serve(struct worker *worker)
 {
+	assert_owner(worker_owner(worker));
 	struct lists_wait *wait;
 	for (int i = 0; i < SERVED_A_TURN && (wait = TAILQ_FIRST(&worker->lists_due)); i++)
 		serve_again(wait);

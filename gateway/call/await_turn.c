@@ -102,6 +102,7 @@ static bool put_aside(struct worker *worker, struct request *request, const stru
 
 bool turn_await(struct worker *worker, struct request *request, const struct turn_body *body)
 {
+	assert_owner(worker_owner(worker));
 	const struct turn_waits *turns = &worker->turns;
 	bool large = body->json_depth && request->body.len > TURN_SLICE_BYTES;
 	bool now =
@@ -173,6 +174,7 @@ static void look_on(struct turn_wait *wait)
 
 void turns_serve(struct worker *worker)
 {
+	assert_owner(worker_owner(worker));
 	struct turn_waits *turns = &worker->turns;
 	struct turn_wait *wait;
 	turns->budget = TURN_BYTES;

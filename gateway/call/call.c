@@ -11,6 +11,7 @@ enum { KEPT_CALLS = 1024 };
 
 struct call *call_new(struct worker *home)
 {
+	assert_owner(worker_owner(home));
 	struct call *call = TAILQ_FIRST(&home->recycled);
 	if (call) {
 		TAILQ_REMOVE(&home->recycled, call, next);
@@ -56,6 +57,7 @@ static bool is_draining(const struct gateway *gateway)
 
 void call_free(struct call *call)
 {
+	assert_owner(worker_owner(call->home));
 	struct worker *home = call->home;
 	assert(call->mails_out == 0 && !call->timer.place);
 	leave_place(call);
@@ -180,6 +182,7 @@ void call_refuse_json(struct call *call, const struct json_fault *fault)
 
 bool call_look_up(struct call *call)
 {
+	assert_owner(worker_owner(call->home));
 	struct worker *home = call->home;
 	struct gateway *gateway = home->gateway;
 	const struct tool *tool = call->tool;
@@ -243,6 +246,7 @@ static void keep_identity(struct call *call, const struct caller *caller)
 
 void call_send(struct call *call, struct blob *body)
 {
+	assert_owner(worker_owner(call->home));
 	struct worker *home = call->home;
 	const struct caller *caller = call->caller;
 	struct worker *owner = call_owner(call);
@@ -271,6 +275,7 @@ void call_send(struct call *call, struct blob *body)
 
 void call_post_outgoing(struct worker *home)
 {
+	assert_owner(worker_owner(home));
 	struct call *call;
 	while ((call = TAILQ_FIRST(&home->outgoing))) {
 		TAILQ_REMOVE(&home->outgoing, call, next);
@@ -281,6 +286,7 @@ void call_post_outgoing(struct worker *home)
 
 void call_cancel(struct call *call)
 {
+	assert_owner(worker_owner(call->home));
 	struct worker *home = call->home;
 	struct worker *owner = call_owner(call);
 	call->abandoned = true;
@@ -323,6 +329,7 @@ static void open_notification(struct mail *mail)
 
 void call_notify(struct call *call, struct worker *owner, enum mcp_notification_kind note, struct slice params)
 {
+	assert_owner(worker_owner(owner));
 	struct call_mail *letter = NULL;
 	if (owner == call->home) {
 		notify_home(call, note, params);
@@ -404,6 +411,7 @@ static void open_cancel_at_home(struct mail *mail)
 
 void call_return(struct call *call, struct worker *owner)
 {
+	assert_owner(worker_owner(owner));
 	if (owner == call->home) {
 		TAILQ_INSERT_TAIL(&owner->returned, call, next);
 		return;
@@ -414,6 +422,7 @@ void call_return(struct call *call, struct worker *owner)
 
 void call_finish_returned(struct worker *home)
 {
+	assert_owner(worker_owner(home));
 	struct call *call;
 	while ((call = TAILQ_FIRST(&home->returned))) {
 		TAILQ_REMOVE(&home->returned, call, next);

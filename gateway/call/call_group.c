@@ -233,6 +233,7 @@ struct call_group *call_group_new(struct worker *worker, struct request *request
 				  const struct caller *caller, struct slice list, bool only, size_t count,
 				  void *context)
 {
+	assert_owner(worker_owner(worker));
 	size_t at = (size_t)(list.at - buf_slice(&request->body).at);
 	struct call_group *group = NULL;
 	if (!http_hold(request->http, count * sizeof group->items[0], HELD_TO_WAIT))
@@ -644,6 +645,7 @@ static void advance_group(struct call_group *group)
 
 void call_group_start(struct call_group *group)
 {
+	assert_owner(worker_owner(group->worker));
 	group->request->waits_for = group;
 	group->request->gone = client_left;
 	advance_group(group);
@@ -660,6 +662,7 @@ void call_groups_init(struct call_groups *groups)
 
 void call_groups_turn(struct worker *worker, uint64_t now_us)
 {
+	assert_owner(worker_owner(worker));
 	struct call_groups *groups = &worker->groups;
 	struct call_group *group;
 	groups->budget = TURN_BYTES;

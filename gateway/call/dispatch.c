@@ -475,6 +475,7 @@ static bool completed_meanwhile(struct dispatch *dispatch, struct call *call)
 
 void dispatch_take(struct dispatch *dispatch, struct call *call)
 {
+	assert_owner(worker_owner(dispatch->worker));
 	bool shared = call->key && !call->directives.no_store;
 	call->at_owner = true;
 	if (shared) {
@@ -492,6 +493,7 @@ void dispatch_take(struct dispatch *dispatch, struct call *call)
 
 void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 {
+	assert_owner(worker_owner(dispatch->worker));
 	if (!call->at_owner)
 		return; /* crossed in the post */
 	leave_fetch(dispatch, call);
@@ -502,6 +504,7 @@ void dispatch_cancel(struct dispatch *dispatch, struct call *call)
 
 void dispatch_tick(struct dispatch *dispatch, uint64_t now_us)
 {
+	assert_owner(worker_owner(dispatch->worker));
 	struct provider *provider, *after;
 	for (provider = TAILQ_FIRST(&dispatch->providers); provider; provider = after) {
 		after = TAILQ_NEXT(provider, next);
@@ -533,6 +536,7 @@ size_t dispatch_busy(const struct dispatch *dispatch)
 
 void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64_t now_us)
 {
+	assert_owner(worker_owner(dispatch->worker));
 	const struct batch_facts none = { 0 };
 	struct fetch *fetch;
 	while ((fetch = TAILQ_FIRST(&dispatch->looking))) {
@@ -546,6 +550,7 @@ void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64
 
 void dispatch_leave(struct dispatch *dispatch, uint64_t timeout_us)
 {
+	assert_owner(worker_owner(dispatch->worker));
 	struct provider *provider;
 	TAILQ_FOREACH (provider, &dispatch->providers, next)
 		batcher_leave(provider->batcher, timeout_us);

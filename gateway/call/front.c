@@ -26,6 +26,7 @@ const struct wire wire_problem = { refuse_as_problem };
 bool front_refuse(struct worker *worker, struct request *request, const struct wire *wire, enum reject_reason reason,
 		  enum outcome outcome, const char *format, ...)
 {
+	assert_owner(worker_owner(worker));
 	char detail[ANSWER_DETAIL_BYTES];
 	va_list args;
 	va_start(args, format);
@@ -57,6 +58,7 @@ bool front_is_json_type(struct slice type)
 
 bool front_body_is_json(struct worker *worker, struct request *request, const struct wire *wire)
 {
+	assert_owner(worker_owner(worker));
 	struct slice type = request->headers[HEADER_CONTENT_TYPE];
 	struct slice coding = request->headers[HEADER_CONTENT_ENCODING];
 	if (coding.len && !(coding.len == 8 && strncasecmp(coding.at, "identity", 8) == 0))
@@ -70,6 +72,7 @@ bool front_body_is_json(struct worker *worker, struct request *request, const st
 
 bool front_check_json(struct worker *worker, struct request *request, const struct wire *wire, unsigned depth)
 {
+	assert_owner(worker_owner(worker));
 	struct json_fault fault = request->body_fault;
 	bool known = request->body_verdict != JSON_UNDECIDED && request->body_depth == depth;
 	if (known ? request->body_verdict == JSON_SOUND
@@ -83,6 +86,7 @@ bool front_check_json(struct worker *worker, struct request *request, const stru
 
 bool front_read_caller(struct worker *worker, struct request *request, const struct wire *wire, struct caller *caller)
 {
+	assert_owner(worker_owner(worker));
 	const char *detail;
 	enum outcome outcome = caller_read(caller, request, &detail);
 	if (outcome != OUTCOME_OK)
@@ -105,6 +109,7 @@ static struct answer *not_listed_yet(struct worker *worker, unsigned upstream)
 
 struct answer *front_unknown_tool(struct worker *worker, struct slice name)
 {
+	assert_owner(worker_owner(worker));
 	unsigned upstream;
 	if (lists_may_hold(worker, name, &upstream))
 		return not_listed_yet(worker, upstream);

@@ -48,6 +48,7 @@ static void use_catalogue(struct worker *worker, struct catalogue *next)
 
 void worker_take_catalogue(struct worker *worker)
 {
+	assert_owner(worker_owner(worker));
 	unsigned published = atomic_load_explicit(&worker->gateway->catalogues, memory_order_acquire);
 	if (published == worker->seen_catalogues)
 		return;

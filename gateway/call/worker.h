@@ -128,6 +128,12 @@ void gateway_offer_catalogue(void *gateway_of_workers, struct catalogue *catalog
 /* Take the one that is offered, if there is one. The worker's thread, between two requests. */
 void worker_take_catalogue(struct worker *worker);
 
+/* Whose it is, and with it its calls, dispatch, daemons and all they use. */
+static inline const struct owner *worker_owner(const struct worker *worker)
+{
+	return loop_owner(worker->loop);
+}
+
 /* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
 typedef void route_function(struct worker *worker, struct request *request, struct slice rest);
 

@@ -482,6 +482,7 @@ struct http *http_start(int listen_fd, bool admin, const struct http_settings *s
 
 void http_turn(struct http *http, uint64_t now_us)
 {
+	assert_owner(loop_owner(http->loop));
 	accept_turn(http, now_us);
 	resume_all(http);
 	daemons_turn(http);
@@ -513,6 +514,7 @@ int http_socket(const struct http *http)
 
 void http_drain(struct http *http, bool shared)
 {
+	assert_owner(loop_owner(http->loop));
 	if (http->draining)
 		return;
 	http->draining = true;
@@ -521,6 +523,7 @@ void http_drain(struct http *http, bool shared)
 
 void http_refuse(struct http *http)
 {
+	assert_owner(loop_owner(http->loop));
 	http->refusing = true;
 }
 

@@ -121,6 +121,7 @@ static void write_past_library(struct http_request *http_request, const struct r
 
 void request_reply(struct request *request, const struct reply *reply)
 {
+	assert_owner(loop_owner(request->http->loop));
 	struct http_request *http_request = container_of(request, struct http_request, request);
 	assert(http_request->state == STATE_SERVING || http_request->state == STATE_SUSPENDED);
 	request->gone = NULL;
@@ -165,6 +166,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t m
 
 void request_stream_start(struct request *request, const struct reply *reply)
 {
+	assert_owner(loop_owner(request->http->loop));
 	struct http_request *http_request = container_of(request, struct http_request, request);
 	assert(http_request->state == STATE_SERVING || http_request->state == STATE_SUSPENDED);
 	buf_init(&http_request->stream, STREAM_MAX_BYTES);
@@ -188,6 +190,7 @@ static void forget_read(struct http_request *http_request)
 
 bool request_stream_put(struct request *request, struct slice piece)
 {
+	assert_owner(loop_owner(request->http->loop));
 	struct http_request *http_request = container_of(request, struct http_request, request);
 	assert(http_request->streaming && !http_request->stream_ended);
 	forget_read(http_request);
@@ -207,6 +210,7 @@ size_t request_stream_unread(const struct request *request)
 
 void request_stream_end(struct request *request)
 {
+	assert_owner(loop_owner(request->http->loop));
 	struct http_request *http_request = container_of(request, struct http_request, request);
 	request->gone = NULL;
 	request->drained = NULL;
@@ -216,6 +220,7 @@ void request_stream_end(struct request *request)
 
 void request_stream_abort(struct request *request)
 {
+	assert_owner(loop_owner(request->http->loop));
 	struct http_request *http_request = container_of(request, struct http_request, request);
 	request->gone = NULL;
 	request->drained = NULL;

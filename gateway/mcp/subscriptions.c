@@ -176,6 +176,7 @@ static bool take_place(struct worker *worker, struct mcp_error *error)
 bool mcp_listen(struct worker *worker, struct request *request, const struct mcp_request *asked,
 		struct mcp_error *error)
 {
+	assert_owner(worker_owner(worker));
 	struct slice tools;
 	if (asked->wanted.len == 0 || json_type(asked->wanted) != JSON_OBJECT) {
 		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_INVALID_REQUEST,
@@ -202,6 +203,7 @@ bool mcp_listen(struct worker *worker, struct request *request, const struct mcp
 
 void mcp_end_subscriptions(struct worker *worker)
 {
+	assert_owner(worker_owner(worker));
 	struct subscription *subscription, *next;
 	for (subscription = TAILQ_FIRST(&worker->subscriptions); subscription; subscription = next) {
 		next = TAILQ_NEXT(subscription, next);

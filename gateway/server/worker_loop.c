@@ -345,6 +345,7 @@ static void *run_worker(void *context)
 	struct gateway *gateway = worker->gateway;
 	uint64_t expire_us = 0;
 	crash_handler_thread();
+	meter_claim(worker->meter);
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
 		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
 		publish_load(worker);
@@ -358,6 +359,8 @@ static void *run_worker(void *context)
 	for (size_t i = 0; i < worker->daemon_count; i++)
 		http_stop(worker->daemons[i]);
 	worker->daemon_count = 0;
+	meter_release(worker->meter);
+	loop_release(worker->loop); /* main settles the rest */
 	return NULL;
 }
 

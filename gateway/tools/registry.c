@@ -355,6 +355,7 @@ static void *run_registry(void *context)
 	}
 	if (registry->unsaved)
 		registry_save_lists(registry);
+	loop_release(registry->loop);
 	return NULL;
 }
 

@@ -335,6 +335,7 @@ void outside_attach(struct gateway_world *world)
 	for (unsigned i = 0; i < world->config->workers; i++) {
 		struct worker *worker = world->gateway.workers[i];
 		tiers[i].base.kind = outside.kind == OUTSIDE_REDIS ? &redis_like : &disk_like;
+		tiers[i].base.owner = worker_owner(worker);
 		tiers[i].base.claim_us = leases ? LEASE_US : 0;
 		worker->tier = &tiers[i].base;
 		bool reserved = loop_timers_reserve(worker->loop, world->config->limits.in_flight);

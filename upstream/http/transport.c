@@ -293,6 +293,7 @@ struct transport *transport_new(struct loop *loop, struct meter *meter, size_t m
 
 void transport_grow(struct transport *transport, size_t max_connections)
 {
+	assert_owner(loop_owner(transport->loop));
 	if (max_connections <= transport->max_connections)
 		return;
 	transport->max_connections = max_connections;
@@ -405,6 +406,7 @@ static struct handle *new_handle(struct connections *connections)
 
 bool transport_prepare(struct transfer *transfer)
 {
+	assert_owner(loop_owner(transfer->transport->loop));
 	struct connections *connections = transfer->connections;
 	assert(!transfer->handle);
 	struct handle *handle = take_spare(connections);
@@ -456,6 +458,7 @@ static void forget_addresses(struct transfer *transfer)
 
 bool transport_start(struct transfer *transfer)
 {
+	assert_owner(loop_owner(transfer->transport->loop));
 	assert(transfer->easy && !transfer->added && !transfer->lookup);
 	forget_addresses(transfer);
 	transfer->begun_us = loop_now(transfer->transport->loop);
@@ -599,6 +602,7 @@ static bool may_act(const struct transport *transport)
 
 void transport_tick(struct transport *transport)
 {
+	assert_owner(loop_owner(transport->loop));
 	int running;
 	if (names_awaited(&transport->names))
 		names_look(transport);

@@ -559,6 +559,7 @@ struct answer *process_pool_refusal(struct process_pool *pool)
 
 void process_pool_put(struct process_pool *pool, struct pool_call *call)
 {
+	assert_owner(loop_owner(pool->loop));
 	call->member = NULL;
 	call->waits = call->repeated = false;
 	if (TAILQ_EMPTY(&pool->waiting) && place_call(pool, call)) {
@@ -574,6 +575,7 @@ void process_pool_put(struct process_pool *pool, struct pool_call *call)
 
 void process_pool_flush(struct process_pool *pool)
 {
+	assert_owner(loop_owner(pool->loop));
 	struct member *member;
 	TAILQ_FOREACH (member, &pool->members, next) {
 		if (member->dirty)
@@ -591,6 +593,7 @@ static void note_timeout(struct member *member)
 
 void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool timed_out)
 {
+	assert_owner(loop_owner(pool->loop));
 	struct member *member = call->member;
 	if (call->waits) {
 		TAILQ_REMOVE(&pool->waiting, call, next);
@@ -608,6 +611,7 @@ void process_pool_forget(struct process_pool *pool, struct pool_call *call, bool
 
 void process_pool_watch(struct process_pool *pool, const struct upstream_watcher *watcher)
 {
+	assert_owner(loop_owner(pool->loop));
 	pool->watcher = watcher;
 	pool->unlisted = pool->mcp;
 	loop_arm(pool->loop, &pool->timer, loop_now(pool->loop)); /* with min: 0 one is started to list them */
@@ -649,6 +653,7 @@ struct process_pool *process_pool_new(const struct upstream_settings *settings, 
 
 void process_pool_free(struct process_pool *pool)
 {
+	assert_owner(loop_owner(pool->loop));
 	struct member *member;
 	assert(TAILQ_EMPTY(&pool->waiting));
 	pool->freeing = true;

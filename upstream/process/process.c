@@ -409,6 +409,7 @@ static bool make_room(struct process *process, size_t bytes)
 
 bool process_put(struct process *process, struct slice bytes)
 {
+	assert_owner(loop_owner(process->loop));
 	if (process->in.fd < 0 || !make_room(process, bytes.len))
 		return false;
 	buf_put(&process->queue, bytes);
@@ -448,6 +449,7 @@ static void send_stop(struct process *process, uint64_t grace_us, uint64_t term_
 
 void process_stop(struct process *process)
 {
+	assert_owner(loop_owner(process->loop));
 	if (process->stopping)
 		return;
 	process->stopping = true;
@@ -457,6 +459,7 @@ void process_stop(struct process *process)
 
 void process_kill(struct process *process)
 {
+	assert_owner(loop_owner(process->loop));
 	process->stopping = true;
 	drop_stdin(process);
 	send_stop(process, 0, 0);

@@ -208,6 +208,7 @@ static void *receive(void *context)
 		loop_wait(station->loop, CLOCK_NEVER);
 		mailbox_open(&station->mailbox);
 	}
+	loop_release(station->loop); /* the joiner frees it */
 	return NULL;
 }
 

@@ -132,6 +132,7 @@ static void start(void)
 	memset(tiers, 0, sizeof tiers);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		tiers[i].base.kind = &fake_kind;
+		tiers[i].base.owner = worker_owner(world.gateway.workers[i]);
 		world.gateway.workers[i]->tier = &tiers[i].base;
 	}
 }
@@ -637,6 +638,7 @@ static void what_must_not_be_kept_goes_from_the_tier_too(void **state)
 	gateway_start(&world, yaml);
 	memset(tiers, 0, sizeof tiers);
 	tiers[0].base.kind = &fake_kind;
+	tiers[0].base.owner = worker_owner(world.gateway.workers[0]);
 	tiers[0].away = true;
 	world.gateway.workers[0]->tier = &tiers[0].base;
 	ask_once(&world, &ask, 0, "t", 1);
