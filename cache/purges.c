@@ -534,12 +534,3 @@ bool purges_cover(struct purges *purges, const struct key *key, uint64_t number,
 	pthread_mutex_unlock(&purges->mutex);
 	return covered;
 }
-
-size_t purges_copy(struct purges *purges, struct purge copy[PURGES_MAX])
-{
-	pthread_mutex_lock(&purges->mutex);
-	size_t count = purges->count;
-	memcpy(copy, purges->list, count * sizeof *copy);
-	pthread_mutex_unlock(&purges->mutex);
-	return count;
-}

@@ -153,7 +153,5 @@ void purges_read_end(struct purges *purges, uint64_t keys_from);
  */
 bool purges_cover(struct purges *purges, const struct key *key, uint64_t number, uint64_t event, uint64_t asked,
 		  const struct purge_tags *tags);
-/* A copy of the scopes' purges; returns how many. */
-size_t purges_copy(struct purges *purges, struct purge copy[PURGES_MAX]);
 
 #endif

@@ -28,6 +28,7 @@ libgateway_a_SOURCES = \
 	gateway/call/provider.c gateway/call/provider.h \
 	gateway/call/recent_calls.c gateway/call/recent_calls.h \
 	gateway/call/reply.c gateway/call/reply.h \
+	gateway/call/route.h \
 	gateway/call/worker.c gateway/call/worker.h \
 	gateway/cli/workload.c gateway/cli/workload.h \
 	gateway/cli/cli.c gateway/cli/cli.h \

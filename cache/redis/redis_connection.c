@@ -433,11 +433,6 @@ bool redis_connection_is_up(const struct redis_connection *connection)
 	return connection->state == STATE_UP;
 }
 
-size_t redis_connection_pending(const struct redis_connection *connection)
-{
-	return connection->slots.count;
-}
-
 /* --- error replies --- */
 
 enum redis_trouble redis_trouble_of(const redisReply *reply)

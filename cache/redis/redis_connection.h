@@ -66,8 +66,6 @@ struct redis_connection *redis_connection_new(struct loop *loop, const struct re
 void redis_connection_free(struct redis_connection *connection);
 
 bool redis_connection_is_up(const struct redis_connection *connection);
-/* Commands sent and not answered, given-up ones included. */
-size_t redis_connection_pending(const struct redis_connection *connection);
 
 /*
  * Queue a command; it leaves at the next tick.

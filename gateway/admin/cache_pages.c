@@ -7,6 +7,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/admin/purge.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 

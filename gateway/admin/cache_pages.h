@@ -3,7 +3,7 @@
 #ifndef JITNEY_GATEWAY_ADMIN_CACHE_PAGES_H
 #define JITNEY_GATEWAY_ADMIN_CACHE_PAGES_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 route_function page_admin_cache, page_admin_purge;
 

@@ -10,6 +10,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/call/recent_calls.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 
 enum { PAGE_BYTES_MAX = 16 << 20, CALLS_SHOWN = 100, CALLS_MAX = 10000 };
 
@@ -100,14 +101,15 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 	json_put_string(out, slice_of(call->request_id));
 	buf_put_text(out, ",\"tool\":");
 	json_put_string(out, slice_of(metrics_label_value(worker->gateway->metrics, LABEL_TOOL, call->tool)));
-	buf_printf(out, ",\"outcome\":\"%s\",\"status\":%u,\"started_at\":%llu.%03llu,\"total_us\":%llu,\"cache\":\"%s\"",
+	buf_printf(out,
+		   ",\"outcome\":\"%s\",\"status\":%u,\"started_at\":%llu.%03llu,\"total_us\":%llu,\"cache\":\"%s\"",
 		   outcome_word(call->outcome), call->status, (unsigned long long)(at_us / CLOCK_US_PER_S),
 		   (unsigned long long)(at_us % CLOCK_US_PER_S / CLOCK_US_PER_MS),
 		   (unsigned long long)(call->ended_us - call->started_us), call->cache);
 	buf_printf(out, ",\"bytes\":%llu", (unsigned long long)call->bytes);
 	if (call->facts.id)
-		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"attempts\":%u", (unsigned long long)call->facts.id,
-			   call->facts.items, call->facts.attempts);
+		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"attempts\":%u",
+			   (unsigned long long)call->facts.id, call->facts.items, call->facts.attempts);
 	if (call->tenant[0]) {
 		buf_put_text(out, ",\"tenant\":");
 		json_put_string(out, slice_of(call->tenant));
@@ -121,7 +123,8 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 }
 
 /* Of all workers, what is wanted, newest first. False: out of memory. */
-static bool gather_calls(const struct worker *worker, const struct wanted *wanted, struct recent_call **calls, size_t *count)
+static bool gather_calls(const struct worker *worker, const struct wanted *wanted, struct recent_call **calls,
+			 size_t *count)
 {
 	const struct gateway *gateway = worker->gateway;
 	size_t room = (size_t)gateway->config->workers * (RECENT_CALLS + NOTABLE_CALLS), got = 0;

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 #include "metrics/history.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20, TOOLS_SHOWN = 1000 };
@@ -30,8 +31,9 @@ static void reply_with(struct request *request, const char *content_type, struct
 	struct reply reply UNCLEARED;
 	reply_init(&reply, 200);
 	reply_header_text(&reply, "X-Request-Id", slice_of(request->id));
-	reply_header_text(&reply, "Content-Security-Policy",
-			  SLICE("default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"));
+	reply_header_text(
+		&reply, "Content-Security-Policy",
+		SLICE("default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"));
 	reply_header_text(&reply, "X-Content-Type-Options", SLICE("nosniff"));
 	reply_header_text(&reply, "Referrer-Policy", SLICE("no-referrer"));
 	reply_header_text(&reply, "Cache-Control", SLICE("no-cache"));
@@ -72,8 +74,8 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, const s
 					upstream_endpoint_label(settings, i), 0) > 0;
 	buf_put_text(out, "<tr><th scope=row>");
 	put_text(out, settings->name);
-	buf_printf(out, "<td class=text>%s<td>%zu of %zu<td>%lld",
-		   healthy || !settings->endpoint_count ? "up" : "down", healthy, settings->endpoint_count,
+	buf_printf(out, "<td class=text>%s<td>%zu of %zu<td>%lld", healthy || !settings->endpoint_count ? "up" : "down",
+		   healthy, settings->endpoint_count,
 		   (long long)metrics_read(gateway->metrics, METRIC_ID_BATCH_ITEMS, label, 0));
 	put_microseconds(out, history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
 	put_microseconds(out, history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
@@ -94,12 +96,16 @@ static void put_tables(struct buf *out, const struct worker *worker)
 {
 	const struct gateway *gateway = worker->gateway;
 	const struct generation *generation = worker_generation(worker);
-	buf_put_text(out, "<div class=scroll><table><caption>Upstreams</caption><thead><tr><th scope=col>upstream<th scope=col class=text>state"
-			  "<th scope=col>endpoints up<th scope=col>requests<th scope=col>p50<th scope=col>p99<tbody>");
+	buf_put_text(
+		out,
+		"<div class=scroll><table><caption>Upstreams</caption><thead><tr><th scope=col>upstream<th scope=col class=text>state"
+		"<th scope=col>endpoints up<th scope=col>requests<th scope=col>p50<th scope=col>p99<tbody>");
 	for (size_t i = 0; i < generation->upstream_count; i++)
 		put_upstream(out, gateway, &generation->upstreams[i].settings);
-	buf_put_text(out, "</table></div><h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
-			  "<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
+	buf_put_text(
+		out,
+		"</table></div><h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
+		"<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
 	size_t count = catalogue_count(worker->catalogue);
 	for (size_t i = 0; i < count && i < TOOLS_SHOWN; i++)
 		put_tool(out, gateway, catalogue_nth(worker->catalogue, i));
@@ -116,19 +122,21 @@ void page_dashboard(struct worker *worker, struct request *request, struct slice
 	buf_put_text(&text, "<!doctype html><html lang=en><meta charset=utf-8><title>jitney</title>"
 			    "<meta name=viewport content=\"width=device-width,initial-scale=1\">"
 			    "<link rel=icon href=\"data:,\"><link rel=stylesheet href=dashboard.css>"
-			    "<script src=dashboard.js defer></script><header><h1>jitney " JITNEY_VERSION "</h1><nav hidden aria-label=views>");
+			    "<script src=dashboard.js defer></script><header><h1>jitney " JITNEY_VERSION
+			    "</h1><nav hidden aria-label=views>");
 	for (size_t i = 0; i < countof(views); i++)
 		buf_printf(&text, "<a href=\"#%s\">%s</a>", views[i], views[i]);
 	buf_put_text(&text, "</nav><span id=state></span></header><main>");
 	put_tables(&text, worker);
-	buf_printf(&text,
-		   "<p>%zu tools, %zu upstreams, %u workers, up for %llu s.<p>As JSON: <a href=admin/stats>stats</a>, "
-		   "<a href=admin/calls>calls</a>, <a href=admin/tools>tools</a>, <a href=admin/upstreams>upstreams</a>, "
-		   "<a href=admin/cache>cache</a>, <a href=admin/config>config</a>; <a href=metrics>metrics</a>, "
-		   "<a href=healthz>healthz</a>, <a href=readyz>readyz</a></main></html>\n",
-		   catalogue_count(worker->catalogue), worker_generation(worker)->upstream_count,
-		   worker->gateway->config->workers,
-		   (unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
+	buf_printf(
+		&text,
+		"<p>%zu tools, %zu upstreams, %u workers, up for %llu s.<p>As JSON: <a href=admin/stats>stats</a>, "
+		"<a href=admin/calls>calls</a>, <a href=admin/tools>tools</a>, <a href=admin/upstreams>upstreams</a>, "
+		"<a href=admin/cache>cache</a>, <a href=admin/config>config</a>; <a href=metrics>metrics</a>, "
+		"<a href=healthz>healthz</a>, <a href=readyz>readyz</a></main></html>\n",
+		catalogue_count(worker->catalogue), worker_generation(worker)->upstream_count,
+		worker->gateway->config->workers,
+		(unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
 	reply_with(request, "text/html; charset=utf-8", &text);
 }
 

@@ -3,7 +3,7 @@
 #ifndef JITNEY_GATEWAY_ADMIN_DASHBOARD_H
 #define JITNEY_GATEWAY_ADMIN_DASHBOARD_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 route_function page_dashboard, page_dashboard_script, page_dashboard_style;
 

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 
 enum { PAGE_BYTES = 16 * 1024 };
 
@@ -44,8 +45,8 @@ static void put_addresses(struct buf *out, struct endpoint_board *board)
 	struct endpoint_address addresses[ENDPOINT_ADDRESSES];
 	size_t count = endpoint_board_addresses(board, addresses);
 	for (size_t i = 0; i < count; i++)
-		buf_printf(out, "%s{\"address\":\"%s\",\"state\":\"%s\"}", i ? "," : ",\"addresses\":[", addresses[i].text,
-			   state_words[addresses[i].state]);
+		buf_printf(out, "%s{\"address\":\"%s\",\"state\":\"%s\"}", i ? "," : ",\"addresses\":[",
+			   addresses[i].text, state_words[addresses[i].state]);
 	buf_put_text(out, count ? "]" : "");
 }
 

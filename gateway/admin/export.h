@@ -6,7 +6,7 @@
 #ifndef JITNEY_GATEWAY_ADMIN_EXPORT_H
 #define JITNEY_GATEWAY_ADMIN_EXPORT_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 struct gateway;
 

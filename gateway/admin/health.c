@@ -6,6 +6,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/call/await_lists.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 

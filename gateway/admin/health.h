@@ -3,7 +3,10 @@
 #ifndef JITNEY_GATEWAY_ADMIN_HEALTH_H
 #define JITNEY_GATEWAY_ADMIN_HEALTH_H
 
-#include "gateway/call/worker.h"
+#include "base/buf.h"
+#include "gateway/call/route.h"
+
+struct disk_status;
 
 route_function page_healthz, page_readyz, page_metrics;
 

@@ -3,13 +3,15 @@
 #ifndef JITNEY_GATEWAY_ADMIN_PAGES_H
 #define JITNEY_GATEWAY_ADMIN_PAGES_H
 
-#include "gateway/call/worker.h"
+#include "base/buf.h"
+#include "gateway/call/route.h"
+#include "metrics/catalogue.h"
 
 route_function page_admin_upstreams, page_admin_drain;
-route_function page_admin_config;   /* config_page.c */
-route_function page_admin_tools;    /* tools_page.c */
-route_function page_admin_endpoint; /* endpoints_page.c */
-route_function page_admin_stats;    /* stats_page.c */
+route_function page_admin_config;                     /* config_page.c */
+route_function page_admin_tools;                      /* tools_page.c */
+route_function page_admin_endpoint;                   /* endpoints_page.c */
+route_function page_admin_stats;                      /* stats_page.c */
 route_function page_admin_calls, page_admin_calls_of; /* calls_page.c */
 
 struct catalogue;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 
 #define PATIENCE_US (2 * CLOCK_US_PER_S)
 #define LOOK_AGAIN_US CLOCK_US_PER_MS

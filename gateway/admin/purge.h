@@ -7,7 +7,7 @@
 #define JITNEY_GATEWAY_ADMIN_PURGE_H
 
 #include "cache/cache.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 /* Purge, and reply to the request. */
 void purge_and_reply(struct worker *worker, struct request *request, const struct purge_scope *scope);

@@ -14,6 +14,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 #include "gateway/config/difference.h"
 #include "gateway/tools/registry.h"
 
@@ -223,7 +224,8 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 	buf_fini(&errors);
 	if (outcome->text.len)
 		note_last(reload, who, outcome);
-	service_tell("READY=1\nSTATUS=Serving%s", outcome->good ? "" : "; the last reload was refused, the log says why");
+	service_tell("READY=1\nSTATUS=Serving%s",
+		     outcome->good ? "" : "; the last reload was refused, the log says why");
 }
 
 /* ---------------------------------------------------------------- watching */

@@ -8,7 +8,8 @@
 #ifndef JITNEY_GATEWAY_ADMIN_RELOAD_H
 #define JITNEY_GATEWAY_ADMIN_RELOAD_H
 
-#include "gateway/call/worker.h"
+#include "base/buf.h"
+#include "gateway/call/route.h"
 
 struct reload;
 

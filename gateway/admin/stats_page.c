@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 #include "metrics/history.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20, STEP_S = 5 };
@@ -123,8 +124,8 @@ static void put_tool(struct buf *out, const struct gateway *gateway, const struc
 {
 	uint64_t calls = 0, failed = 0;
 	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
-		uint64_t count = (uint64_t)metrics_read(gateway->metrics, METRIC_ID_REQUESTS, tool->index,
-							(size_t)outcome);
+		uint64_t count =
+			(uint64_t)metrics_read(gateway->metrics, METRIC_ID_REQUESTS, tool->index, (size_t)outcome);
 		calls += count;
 		failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
 	}
@@ -132,8 +133,7 @@ static void put_tool(struct buf *out, const struct gateway *gateway, const struc
 	json_put_string(out, slice_of(tool->name));
 	buf_printf(out, ",\"calls\":%llu,\"errors\":%llu", (unsigned long long)calls, (unsigned long long)failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_COALESCED, tool->index, 0);
-	put_latency(out, "p50_us",
-		    history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
+	put_latency(out, "p50_us", history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
 	put_latency(out, "p99_us",
 		    history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
 	buf_put_char(out, '}');

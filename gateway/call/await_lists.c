@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/call/worker.h"
+
 enum { REST_BYTES = 256, SERVED_A_TURN = 16 };
 #define WORTH_US CLOCK_US_PER_MS /* what is left of a deadline is not waited for if it is less */
 

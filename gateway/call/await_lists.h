@@ -7,7 +7,7 @@
 #ifndef JITNEY_GATEWAY_CALL_AWAIT_LISTS_H
 #define JITNEY_GATEWAY_CALL_AWAIT_LISTS_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 /* What is wanted of the lists. */
 struct lists_awaited {

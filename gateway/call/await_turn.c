@@ -6,6 +6,7 @@
 
 #include "base/json_arriving.h"
 #include "gateway/call/front.h"
+#include "gateway/call/worker.h"
 
 enum {
 	TURN_BYTES = 512 << 10, /* of bodies, looked at in a turn: some 5 ms where they are canonicalised */

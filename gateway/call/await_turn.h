@@ -7,8 +7,9 @@
 #ifndef JITNEY_GATEWAY_CALL_AWAIT_TURN_H
 #define JITNEY_GATEWAY_CALL_AWAIT_TURN_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
+struct turn_waits;
 struct wire;
 
 /* What is to become of a request whose body is to be looked at. */

@@ -134,9 +134,6 @@ static inline const struct owner *worker_owner(const struct worker *worker)
 	return loop_owner(worker->loop);
 }
 
-/* What a path does. `rest`: what stood for {} in the route's pattern, decoded; empty if it has none. Worker's thread. */
-typedef void route_function(struct worker *worker, struct request *request, struct slice rest);
-
 /* The generation of the configuration that is in force: for whoever asks now. A call goes by the one it began with.
  * Worker's thread; borrowed until it takes another catalogue. */
 static inline const struct generation *worker_generation(const struct worker *worker)

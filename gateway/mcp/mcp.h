@@ -8,7 +8,7 @@
 #define JITNEY_GATEWAY_MCP_MCP_H
 
 #include "gateway/call/front.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 /* /mcp, every method. */
 route_function mcp_serve;

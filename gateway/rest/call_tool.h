@@ -3,7 +3,7 @@
 #ifndef JITNEY_GATEWAY_REST_CALL_TOOL_H
 #define JITNEY_GATEWAY_REST_CALL_TOOL_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 enum { REST_BATCH_WRAPPED = 3 }; /* a batch's arguments lie so deep: in the body, its calls, one of them */
 

@@ -4,6 +4,7 @@
 
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
+#include "gateway/call/worker.h"
 #include "gateway/tools/definitions.h"
 
 static void reply_document(struct request *request, const struct document *document)

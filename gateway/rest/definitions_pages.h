@@ -3,7 +3,7 @@
 #ifndef JITNEY_GATEWAY_REST_DEFINITIONS_PAGES_H
 #define JITNEY_GATEWAY_REST_DEFINITIONS_PAGES_H
 
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 route_function page_tools, page_tool, page_openapi;
 

@@ -4,7 +4,7 @@
 #define JITNEY_GATEWAY_REST_EMBEDDINGS_H
 
 #include "gateway/call/front.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/route.h"
 
 route_function embeddings_serve;
 /* {"error":{"message":...,"type":...,"param":null,"code":...}} */

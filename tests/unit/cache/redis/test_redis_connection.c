@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cache/redis/redis_connection.h"
+#include "cache/redis/redis_connection_private.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/redis_server.h"
 
@@ -149,7 +149,7 @@ static void commands_sent_together_are_answered_in_order(void **state)
 		assert_int_equal(probes[i].end, COMMAND_ANSWERED);
 		assert_int_equal(probes[i].integer, i + 1);
 	}
-	assert_int_equal(redis_connection_pending(world.connection), 0);
+	assert_int_equal(world.connection->slots.count, 0);
 	close_world(&world);
 	redis_server_finish(&server);
 }
