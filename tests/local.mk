@@ -169,7 +169,7 @@ $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 noinst_HEADERS = \
 	tests/support/cache_keys.h \
 	tests/support/dialect_error.h \
-	tests/support/dialect_feed.h \
+	tests/support/dialect_expect.h tests/support/dialect_feed.h \
 	tests/support/dialect_fuzz.h \
 	tests/support/dialect_speeches.h \
 	tests/support/front.h \

@@ -156,6 +156,7 @@ static void end_reading(struct disk_store *store)
 
 static sqlite3_stmt *use_statement(struct disk_store *store, enum statement which)
 {
+	assert_owner(&store->owner);
 	end_reading(store);
 	return store->statements[which];
 }
@@ -233,7 +234,6 @@ static enum disk_fault take_away(struct disk_store *store, sqlite3_stmt *stateme
 
 enum disk_fault disk_store_commit(struct disk_store *store)
 {
-	assert_owner(&store->owner);
 	if (!store->changing)
 		return DISK_OK;
 	enum disk_fault fault = carry_out(store, use_statement(store, COMMIT));
@@ -241,7 +241,11 @@ enum disk_fault disk_store_commit(struct disk_store *store)
 	return fault;
 }
 
-static enum disk_fault execute_text(struct disk_store *store, const char *text);
+static enum disk_fault execute_text(struct disk_store *store, const char *text)
+{
+	int code = sqlite3_exec(store->db, text, NULL, NULL, NULL);
+	return code == SQLITE_OK ? DISK_OK : note_failure(store, code);
+}
 
 /* The checkpoint moves it from the log into the database: a log that is written anew is never synced. */
 enum disk_fault disk_store_commit_for_good(struct disk_store *store)
@@ -333,7 +337,6 @@ static enum disk_fault make_room(struct disk_store *store, size_t bytes, uint64_
 
 enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, struct slice *value)
 {
-	assert_owner(&store->owner);
 	sqlite3_stmt *statement = use_statement(store, GET);
 	bind_digest(statement, 1, digest);
 	return read_row(store, statement, 0, value);
@@ -341,7 +344,6 @@ enum disk_fault disk_store_get(struct disk_store *store, const uint8_t *digest, 
 
 enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, uint64_t stored_us)
 {
-	assert_owner(&store->owner);
 	struct slice ignored;
 	sqlite3_stmt *statement = use_statement(store, HAS);
 	bind_digest(statement, 1, digest);
@@ -351,7 +353,6 @@ enum disk_fault disk_store_has(struct disk_store *store, const uint8_t *digest, 
 
 enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *row, uint64_t wall_us)
 {
-	assert_owner(&store->owner);
 	enum disk_fault fault = disk_store_remove(store, row->digest);
 	if (fault == DISK_ABSENT)
 		fault = DISK_OK;
@@ -373,7 +374,6 @@ enum disk_fault disk_store_put(struct disk_store *store, const struct disk_row *
 
 enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *digest)
 {
-	assert_owner(&store->owner);
 	size_t count;
 	sqlite3_stmt *statement = use_statement(store, REMOVE);
 	bind_digest(statement, 1, digest);
@@ -383,7 +383,6 @@ enum disk_fault disk_store_remove(struct disk_store *store, const uint8_t *diges
 
 enum disk_fault disk_store_purge_all(struct disk_store *store, size_t *count)
 {
-	assert_owner(&store->owner);
 	return take_away(store, use_statement(store, PURGE_ALL), count);
 }
 
@@ -397,13 +396,11 @@ static enum disk_fault sweep_rows(struct disk_store *store, sqlite3_stmt *statem
 
 enum disk_fault disk_store_sweep_all(struct disk_store *store, size_t *count)
 {
-	assert_owner(&store->owner);
 	return sweep_rows(store, use_statement(store, SWEEP_ALL), count);
 }
 
 enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice tool, size_t *count)
 {
-	assert_owner(&store->owner);
 	sqlite3_stmt *statement = use_statement(store, SWEEP_TOOL);
 	bind_bytes(statement, 1, tool);
 	return sweep_rows(store, statement, count);
@@ -411,7 +408,6 @@ enum disk_fault disk_store_sweep_tool(struct disk_store *store, struct slice too
 
 enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice prefix, size_t *count)
 {
-	assert_owner(&store->owner);
 	sqlite3_stmt *statement = use_statement(store, SWEEP_PREFIX);
 	bind_bytes(statement, 1, prefix);
 	sqlite3_bind_int64(statement, 2, (sqlite3_int64)prefix.len);
@@ -420,7 +416,6 @@ enum disk_fault disk_store_sweep_prefix(struct disk_store *store, struct slice p
 
 enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice text, uint64_t number)
 {
-	assert_owner(&store->owner);
 	enum disk_fault fault = begin_transaction(store);
 	if (fault == DISK_OK && !text.len) {
 		sqlite3_stmt *drop = use_statement(store, DROP_PURGES);
@@ -437,7 +432,6 @@ enum disk_fault disk_store_note_purge(struct disk_store *store, struct slice tex
 
 enum disk_fault disk_store_clear_hot(struct disk_store *store)
 {
-	assert_owner(&store->owner);
 	enum disk_fault fault = begin_transaction(store);
 	store->sparing = true;
 	store->cold = 0;
@@ -446,7 +440,6 @@ enum disk_fault disk_store_clear_hot(struct disk_store *store)
 
 enum disk_fault disk_store_add_hot(struct disk_store *store, const uint8_t *digest)
 {
-	assert_owner(&store->owner);
 	enum disk_fault fault = begin_transaction(store);
 	sqlite3_stmt *statement = use_statement(store, ADD_HOT);
 	bind_digest(statement, 1, digest);
@@ -465,23 +458,17 @@ static enum disk_fault next_row(struct disk_store *store, enum statement which, 
 
 enum disk_fault disk_store_next_hot(struct disk_store *store, int64_t *place, struct slice *value)
 {
-	assert_owner(&store->owner);
 	return next_row(store, NEXT_HOT, place, value);
 }
 
 enum disk_fault disk_store_next_newest(struct disk_store *store, int64_t *place, struct slice *value)
 {
-	assert_owner(&store->owner);
 	return next_row(store, NEXT_NEWEST, place, value);
 }
 
 enum disk_fault disk_store_next_purge(struct disk_store *store, uint64_t *number, struct slice *text)
 {
-	assert_owner(&store->owner);
-	int64_t place = (int64_t)*number;
-	enum disk_fault fault = next_row(store, NEXT_PURGE, &place, text);
-	*number = (uint64_t)place;
-	return fault;
+	return next_row(store, NEXT_PURGE, (int64_t *)number, text);
 }
 
 struct disk_store_stats disk_store_stats(const struct disk_store *store)
@@ -532,12 +519,6 @@ bool disk_store_discard(struct disk_store *store)
 	bool gone = delete_files(store->path);
 	disk_store_close(store);
 	return gone;
-}
-
-static enum disk_fault execute_text(struct disk_store *store, const char *text)
-{
-	int code = sqlite3_exec(store->db, text, NULL, NULL, NULL);
-	return code == SQLITE_OK ? DISK_OK : note_failure(store, code);
 }
 
 /* What PRAGMA `name` says. */

@@ -126,11 +126,11 @@ static const struct tier_kind fake_kind = {
 	.free = fake_free,
 };
 
-static void start(void)
+static void start_with(const char *yaml)
 {
-	gateway_start(&world, gateway_yaml);
+	gateway_start(&world, yaml);
 	memset(tiers, 0, sizeof tiers);
-	for (unsigned i = 0; i < WORKERS; i++) {
+	for (unsigned i = 0; i < world.config->workers; i++) {
 		tiers[i].base.kind = &fake_kind;
 		tiers[i].base.owner = worker_owner(world.gateway.workers[i]);
 		world.gateway.workers[i]->tier = &tiers[i].base;
@@ -202,7 +202,7 @@ static void a_hit_is_served_and_kept_in_memory(void **state)
 	(void)state;
 	struct ask ask;
 	for (unsigned home = 0; home < WORKERS; home++) {
-		start();
+		start_with(gateway_yaml);
 		ask_settled(&ask, home, "cached", 1);
 		assert_int_equal(ask.ended, 0);
 		hit(&tiers[0], &ask, 10 * S, 60 * S);
@@ -220,7 +220,7 @@ static void a_miss_is_fetched_and_stored_in_both(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&ask, 1, "cached", 1);
 	assert_int_equal(fake_sent(), 0); /* not before the look-up has ended */
 	miss(&tiers[0]);
@@ -236,7 +236,7 @@ static void a_tier_that_is_away_costs_nothing(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start();
+	start_with(gateway_yaml);
 	tiers[0].away = true;
 	ask_settled(&ask, 0, "cached", 1);
 	assert_int_equal(fake_sent(), 1);
@@ -250,7 +250,7 @@ static void who_asks_meanwhile_shares_the_look_up(void **state)
 	(void)state;
 	struct ask asks[6];
 	for (int found = 0; found < 2; found++) {
-		start();
+		start_with(gateway_yaml);
 		for (unsigned i = 0; i < countof(asks); i++)
 			ask_settled(&asks[i], i % 2, "cached", 1);
 		assert_int_equal(tiers[0].asked, 1);
@@ -270,7 +270,7 @@ static void each_caller_is_served_as_it_wishes(void **state)
 {
 	(void)state;
 	struct ask any, fresh, only, anew;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&any, 0, "cached", 1);
 	ask_init(&fresh, 1, "cached", 1);
 	fresh.caller.directives.has_max_age = true;
@@ -298,7 +298,7 @@ static void only_if_cached_never_fetches(void **state)
 {
 	(void)state;
 	struct ask only, other;
-	start();
+	start_with(gateway_yaml);
 	ask_init(&only, 1, "cached", 1);
 	only.caller.directives.only_if_cached = true;
 	ask_send(&world, &only);
@@ -326,7 +326,7 @@ static void no_cache_does_not_look(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start();
+	start_with(gateway_yaml);
 	ask_init(&ask, 0, "cached", 1);
 	ask.caller.directives.no_cache = true;
 	ask_send(&world, &ask);
@@ -347,7 +347,7 @@ static void a_stale_hit_is_served_and_refreshed_once(void **state)
 	(void)state;
 	struct ask asks[4];
 	for (unsigned home = 0; home < WORKERS; home++) {
-		start();
+		start_with(gateway_yaml);
 		for (unsigned i = 0; i < countof(asks); i++)
 			ask_settled(&asks[i], home, "cached", 1);
 		hit(&tiers[0], &asks[0], 70 * S, 60 * S);
@@ -366,7 +366,7 @@ static void a_stale_hit_covers_a_provider_that_fails(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&ask, 1, "cached", 1);
 	hit(&tiers[0], &ask, 200 * S, 60 * S);
 	assert_int_equal(ask.ended, 0);
@@ -383,7 +383,7 @@ static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&ask, 0, "cached", 1);
 	ask_purge_all(world.gateway.cache);
 	hit(&tiers[0], &ask, 0, 60 * S);
@@ -398,7 +398,7 @@ static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
 
 static void start_fleet(void)
 {
-	start();
+	start_with(gateway_yaml);
 	for (unsigned i = 0; i < WORKERS; i++) {
 		tiers[i].base.claim_us = S;
 		assert_true(loop_timers_reserve(world.gateway.workers[i]->loop, 16));
@@ -572,7 +572,7 @@ static void callers_leave_and_the_last_one_ends_the_look_up(void **state)
 {
 	(void)state;
 	struct ask first, second;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&first, 0, "cached", 1);
 	ask_settled(&second, 1, "cached", 1);
 	ask_cancel(&first);
@@ -594,7 +594,7 @@ static void a_deadline_passes_while_looking(void **state)
 {
 	(void)state;
 	struct ask hurried, patient;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&patient, 0, "cached", 1);
 	ask_init(&hurried, 1, "cached", 1);
 	hurried.caller.timeout_us = S;
@@ -616,7 +616,7 @@ static void the_end_ends_look_ups(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start();
+	start_with(gateway_yaml);
 	ask_settled(&ask, 1, "cached", 1);
 	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The end.");
 	dispatch_abort_all(world.gateway.workers[0]->dispatch, answer, world.now_us);
@@ -635,12 +635,8 @@ static void what_must_not_be_kept_goes_from_the_tier_too(void **state)
 				   "tools: { t: { upstream: s, annotations: { read_only: true },\n"
 				   "  cache: { ttl: 1m, scope: shared, max_entry: 1B } } }\n";
 	struct ask ask;
-	gateway_start(&world, yaml);
-	memset(tiers, 0, sizeof tiers);
-	tiers[0].base.kind = &fake_kind;
-	tiers[0].base.owner = worker_owner(world.gateway.workers[0]);
+	start_with(yaml);
 	tiers[0].away = true;
-	world.gateway.workers[0]->tier = &tiers[0].base;
 	ask_once(&world, &ask, 0, "t", 1);
 	finish_all();
 	assert_ended(&ask, OUTCOME_OK);
@@ -656,7 +652,7 @@ static void without_memory_calls_are_shed_and_nothing_else(void **state)
 	bool done = false;
 	for (size_t n = 1; !done; n++) {
 		struct ask ask;
-		start();
+		start_with(gateway_yaml);
 		alloc_fail_at(n);
 		ask_init(&ask, 1, "cached", 1);
 		bool sent = ask_send(&world, &ask);

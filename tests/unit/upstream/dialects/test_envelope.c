@@ -10,13 +10,11 @@
 #include "base/json.h"
 #include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
-#include "tests/support/dialect_feed.h"
+#include "tests/support/dialect_expect.h"
 #include "upstream/dialects/envelope.h"
 #include "upstream/upstream.h"
 
 /* --- helpers --- */
-
-static struct feed fed;
 
 static struct dialect *new_envelope(struct envelope_settings *settings)
 {
@@ -84,23 +82,7 @@ static void answer_with(struct envelope_settings settings, size_t count, unsigne
 	size_t all = strlen(body);
 	assert_true(feed_run(&fed, dialect, count, 5, status, "application/json", slice_of(body), &all, 1));
 	envelope_free(dialect);
-	assert_false(fed.stray);
-	for (size_t i = 0; i < count; i++)
-		assert_int_equal(fed.emitted[i], 1);
-}
-
-static void expect_result(size_t index, const char *body)
-{
-	assert_int_equal(fed.answers[index]->outcome, OUTCOME_OK);
-	assert_true(fed.answers[index]->json);
-	assert_string_equal(fed.answers[index]->bytes, body);
-}
-
-static void expect_error(size_t index, enum outcome outcome, const char *detail)
-{
-	assert_int_equal(fed.answers[index]->outcome, outcome);
-	if (!strstr(fed.answers[index]->detail, detail))
-		fail_msg("\"%s\" is not in \"%s\"", detail, fed.answers[index]->detail);
+	expect_each_once(count);
 }
 
 static const struct envelope_settings graph = { .preset = "microsoft-graph" },

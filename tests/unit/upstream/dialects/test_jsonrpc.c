@@ -10,37 +10,19 @@
 #include "base/json.h"
 #include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
-#include "tests/support/dialect_feed.h"
+#include "tests/support/dialect_expect.h"
 #include "upstream/upstream.h"
 
 static const struct dialect *const dialect = &dialect_jsonrpc;
 
 /* --- helpers --- */
 
-static struct feed fed;
-
 /* Feed one whole text; ids begin with 5. */
 static void answer_with(size_t count, unsigned status, const char *body)
 {
 	size_t all = strlen(body);
 	assert_true(feed_run(&fed, dialect, count, 5, status, "application/json", slice_of(body), &all, 1));
-	assert_false(fed.stray);
-	for (size_t i = 0; i < count; i++)
-		assert_int_equal(fed.emitted[i], 1);
-}
-
-static void expect_result(size_t index, const char *body)
-{
-	assert_int_equal(fed.answers[index]->outcome, OUTCOME_OK);
-	assert_true(fed.answers[index]->json);
-	assert_string_equal(fed.answers[index]->bytes, body);
-}
-
-static void expect_error(size_t index, enum outcome outcome, const char *detail)
-{
-	assert_int_equal(fed.answers[index]->outcome, outcome);
-	if (!strstr(fed.answers[index]->detail, detail))
-		fail_msg("\"%s\" is not in \"%s\"", detail, fed.answers[index]->detail);
+	expect_each_once(count);
 }
 
 static struct dialect_route *new_route(const char *method)

@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "tests/support/dialect_error.h"
 #include "tests/support/alloc_fail.h"
-#include "tests/support/dialect_feed.h"
+#include "tests/support/dialect_expect.h"
 #include "upstream/dialects/key_list.h"
 #include "upstream/upstream.h"
 
@@ -19,7 +19,6 @@
 
 static struct dialect *dialect;
 static struct dialect_route *route; /* of the tool under test */
-static struct feed fed;
 static struct upstream_call calls[FEED_MAX_CALLS];
 
 static const struct key_list_settings user_keys = {
@@ -44,6 +43,11 @@ static void done(void)
 	feed_fini(&fed);
 	dialect_route_unref(route);
 	dialect_release(dialect);
+}
+
+static void answer(size_t count, unsigned status, const char *body)
+{
+	answer_both_ways(dialect, calls, count, status, "application/json", body);
 }
 
 static void expect_refused(struct route_settings settings, const char *why)
@@ -77,41 +81,6 @@ static void expect_target(size_t count, const char *target)
 	buf_fini(&request.target);
 	buf_fini(&request.headers);
 	buf_fini(&request.body);
-}
-
-/* As one whole, then byte by byte with the same result. */
-static void answer(size_t count, unsigned status, const char *body)
-{
-	size_t cuts[2000], len = strlen(body);
-	struct feed whole;
-	assert_true(len < countof(cuts));
-	for (size_t i = 0; i < len; i++)
-		cuts[i] = i + 1;
-	assert_true(feed_calls(&whole, dialect, calls, count, 1, status, "application/json", slice_of(body), NULL, 0));
-	feed_fini(&fed);
-	assert_true(feed_calls(&fed, dialect, calls, count, 1, status, "application/json", slice_of(body), cuts, len));
-	assert_int_equal(fed.outcome, whole.outcome);
-	for (size_t i = 0; i < count; i++) {
-		assert_int_equal(fed.emitted[i], 1);
-		assert_int_equal(fed.answers[i]->outcome, whole.answers[i]->outcome);
-		assert_true(slice_equal(answer_body(fed.answers[i]), answer_body(whole.answers[i])));
-	}
-	feed_fini(&whole);
-}
-
-static void expect(size_t index, enum outcome outcome, const char *body)
-{
-	char text[2000];
-	snprintf(text, sizeof text, "%.*s", SLICE_ARG(answer_body(fed.answers[index])));
-	assert_string_equal(text, body);
-	assert_int_equal(fed.answers[index]->outcome, outcome);
-}
-
-static void expect_error(size_t index, enum outcome outcome, const char *detail)
-{
-	assert_int_equal(fed.answers[index]->outcome, outcome);
-	if (!strstr(fed.answers[index]->detail, detail))
-		fail_msg("\"%s\" is not in \"%s\"", detail, fed.answers[index]->detail);
 }
 
 static void expect_same_group(const char *a, const char *b, bool same)
