@@ -669,6 +669,8 @@ void endpoint_checked(struct endpoint_set *set, struct endpoint *endpoint, bool 
 	endpoint->check_failed = !well;
 	if (well)
 		endpoint->back_us = now_us;
+	if (well && endpoint->ejected) /* the state that shows now has another reason than a good check */
+		reason = "its checks are good again, but calls had failed there";
 	note_change(set, endpoint, reason, now_us);
 }
 

@@ -483,6 +483,22 @@ static void failed_checks_and_drains_keep_calls_away(void **state)
 	world_fini(&world);
 }
 
+/* The log said "state=ejected reason=its check was answered with HTTP status 200". */
+static void a_good_check_is_not_why_it_is_ejected(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, BALANCE_ROUND_ROBIN, 2, NULL);
+	for (int i = 0; i < 20; i++)
+		ask_around(&world, 1, ENDPOINT_TIMED_OUT, 100 * MS);
+	endpoint_checked(world.set, &world.set->endpoints[1], false, "status 500", world.now_us);
+	assert_int_equal(state_of(&world, 1), ENDPOINT_STATE_FAILED_CHECK);
+	endpoint_checked(world.set, &world.set->endpoints[1], true, "status 200", world.now_us);
+	assert_int_equal(state_of(&world, 1), ENDPOINT_STATE_EJECTED);
+	assert_non_null(strstr(world.set->endpoints[1].reason, "calls had failed"));
+	world_fini(&world);
+}
+
 static void below_half_the_checks_are_not_believed(void **state)
 {
 	(void)state;
@@ -648,6 +664,7 @@ int main(void)
 		cmocka_unit_test(with_a_connector_no_call_is_sent_to_find_out),
 		cmocka_unit_test(who_was_ejected_and_is_gone_is_tried_by_the_connector),
 		cmocka_unit_test(failed_checks_and_drains_keep_calls_away),
+		cmocka_unit_test(a_good_check_is_not_why_it_is_ejected),
 		cmocka_unit_test(below_half_the_checks_are_not_believed),
 		cmocka_unit_test(a_drained_provider_takes_nothing),
 		cmocka_unit_test(no_history_is_a_trap),
