@@ -432,7 +432,7 @@ class Soak:
             if word == "ok" and not counts[token]:
                 raise Wrong(f"{token} was answered well and never arrived")
             if word in UNSENT and counts[token]:
-                raise Wrong(f"{token} was answered {word} and arrived")
+                raise Wrong(f"{token} was answered {word} and arrived: {arrivals[token]}")
 
     def judge_log(self):
         log = self.gateway.log()
