@@ -184,6 +184,18 @@ static bool was_sent(const struct batch *batch)
 	return batch && (batch->before || (batch->state == BATCH_SENT && upstream_sent(batch->exchange)));
 }
 
+/* Whether its request may yet leave with the call in it: it is written, nothing but a connection lacks, and others wait on. */
+static bool may_leave_yet(const struct batch_item *item, uint64_t now_us)
+{
+	const struct batch *batch = item->batch;
+	if (!batch || batch->state != BATCH_SENT || item->returned)
+		return false;
+	for (size_t i = 0; i < batch->count; i++)
+		if (batch->items[i] && batch->items[i] != item && batch->items[i]->deadline_us > now_us)
+			return true;
+	return false;
+}
+
 static const char *shed_text(enum shed_reason reason)
 {
 	switch (reason) {
@@ -283,7 +295,12 @@ struct answer *batcher_expired(const struct batcher *batcher, const struct batch
 	uint64_t earliest_us = item->lane ? waiting_earliest_us(batcher, item->lane) : 0;
 	if (earliest_us > now_us)
 		return ending_rate_limited(batcher, item->lane, earliest_us, now_us);
-	if (!was_sent(item->batch))
+	bool sent = was_sent(item->batch);
+	if (!sent && !item->call.repeatable && may_leave_yet(item, now_us))
+		return answer_error(OUTCOME_OUTCOME_UNKNOWN, "The call's deadline passed while its request waited for "
+							     "a connection, with others that wait on; it may yet take "
+							     "effect.");
+	if (!sent)
 		return answer_error(OUTCOME_DEADLINE_EXCEEDED, "The call's deadline passed before it could be sent.");
 	if (item->call.repeatable)
 		return answer_error(OUTCOME_UPSTREAM_TIMEOUT,

@@ -83,8 +83,8 @@ static void a_call_already_late_is_not_sent(void **state)
 	world_stop(&world);
 }
 
-/* It waited for a connection all the time: neither it nor its caller has anything to fear from a repeat. */
-static void a_call_that_expires_before_a_byte_has_left_is_told_so(void **state)
+/* It waited for a connection all the time. The request is written, and leaves with the call for the sake of the third. */
+static void a_call_that_expires_before_a_byte_has_left_may_leave_yet(void **state)
 {
 	(void)state;
 	start_plain();
@@ -98,9 +98,31 @@ static void a_call_that_expires_before_a_byte_has_left_is_told_so(void **state)
 	world_pass(&world, 1000);
 	world_tick(&world);
 	assert_ended(&calls[0], OUTCOME_DEADLINE_EXCEEDED);
-	assert_ended(&calls[1], OUTCOME_DEADLINE_EXCEEDED);
+	assert_ended(&calls[1], OUTCOME_OUTCOME_UNKNOWN);
+	assert_int_equal(fake_aborted(), 0);
 	finish_all();
 	assert_own(&calls[2]);
+	world_stop(&world);
+}
+
+/* Nobody has anything to fear from a repeat of what is given up before it leaves. */
+static void calls_that_expire_together_before_a_byte_has_left_are_told_so(void **state)
+{
+	(void)state;
+	start_plain();
+	struct probe calls[3];
+	calls_add(&world, calls, 3, 0);
+	for (int i = 0; i < 3; i++) {
+		batcher_set_deadlines(world.batcher, &calls[i].item, world.now_us + 1000, CLOCK_NEVER);
+		calls[i].item.call.repeatable = false;
+	}
+	world_tick(&world);
+	fake_nth(0)->unsent = true;
+	world_pass(&world, 1000);
+	world_tick(&world);
+	for (int i = 0; i < 3; i++)
+		assert_ended(&calls[i], OUTCOME_DEADLINE_EXCEEDED);
+	assert_int_equal(fake_aborted(), 1);
 	world_stop(&world);
 }
 
@@ -474,7 +496,8 @@ int main(void)
 		cmocka_unit_test(one_calls_error_is_its_own),
 		cmocka_unit_test(a_call_that_expires_waiting_is_never_sent),
 		cmocka_unit_test(a_call_already_late_is_not_sent),
-		cmocka_unit_test(a_call_that_expires_before_a_byte_has_left_is_told_so),
+		cmocka_unit_test(a_call_that_expires_before_a_byte_has_left_may_leave_yet),
+		cmocka_unit_test(calls_that_expire_together_before_a_byte_has_left_are_told_so),
 		cmocka_unit_test(a_call_that_expires_travelling_leaves_the_others_alone),
 		cmocka_unit_test(an_exchange_nobody_waits_for_is_aborted),
 		cmocka_unit_test(an_aborted_flight_lets_the_next_ones_go),
