@@ -33,10 +33,15 @@ enum {
 	NUMBER_ROOM = 24       /* the longest number, and quotes */
 };
 
+struct log_target {
+	char *path; /* NULL: stderr or stdout, not ours to open again or close */
+	int fd;
+};
+
 struct writer {
 	pthread_t thread;
-	char *path;                  /* c: NULL: stderr or stdout, not ours to open again or close */
-	int fd;                      /* w */
+	char *path;                  /* w: of a target */
+	int fd;                      /* w: likewise */
 	bool chunked;                /* w: not a regular file: wait for poll, write what then fits */
 	bool torn;                   /* w: a failed write has left half a line */
 	uint64_t dropped_said;       /* w: how much of `dropped` the log itself has mentioned */
@@ -49,6 +54,7 @@ struct writer {
 	size_t filled;               /* m: bytes in it */
 	_Atomic uint64_t give_up_us; /* a: real_now_us() from which nothing is tried any more; CLOCK_NEVER while open */
 	_Atomic bool reopen;         /* a */
+	_Atomic(struct log_target *) next; /* a: taken by the writer; NULL: none */
 	char buffers[2][QUEUE_BYTES];
 };
 /* c constant, w writer thread, m mutex `gate`, a atomic */
@@ -329,6 +335,19 @@ static bool is_chunked(int fd)
 	return fstat(fd, &status) != 0 || !S_ISREG(status.st_mode);
 }
 
+static void take_target(struct writer *w, struct log_target *target)
+{
+	atomic_store(&last_fd, target->fd);
+	if (w->path)
+		close(w->fd);
+	free(w->path);
+	w->path = target->path;
+	w->fd = target->fd;
+	w->chunked = is_chunked(w->fd);
+	w->torn = false;
+	free(target);
+}
+
 /* When the new file cannot be opened the old one is kept: better a renamed log than none. */
 static void reopen_file(struct writer *w)
 {
@@ -361,7 +380,10 @@ static void mark_loss(struct writer *w, uint64_t dropped_by_now)
 
 static void write_batch(struct writer *w, const char *lines, size_t len, uint64_t dropped_by_now)
 {
-	if (w->path && atomic_exchange(&w->reopen, false))
+	struct log_target *next = atomic_exchange(&w->next, NULL);
+	if (next)
+		take_target(w, next);
+	if (atomic_exchange(&w->reopen, false) && w->path && !next)
 		reopen_file(w);
 	uint64_t lost = write_lines(w, lines, len);
 	if (lost > 0)
@@ -520,43 +542,69 @@ static void watch_forks(void)
 	pthread_atfork(lock_gate, unlock_gate, leave_writer);
 }
 
+void log_target_free(struct log_target *target)
+{
+	if (!target)
+		return;
+	if (target->path && target->fd >= 0)
+		close(target->fd);
+	free(target->path);
+	free(target);
+}
+
+struct log_target *log_target_open(const char *path, char *error, size_t error_bytes)
+{
+	struct log_target *target = calloc(1, sizeof *target);
+	bool out = strcmp(path, "stdout") == 0, err = strcmp(path, "stderr") == 0;
+	if (target && !out && !err) {
+		target->path = strdup(path);
+		target->fd = target->path ? open_file(path) : -1;
+	} else if (target) {
+		target->fd = out ? STDOUT_FILENO : STDERR_FILENO;
+	}
+	if (target && target->fd >= 0)
+		return target;
+	snprintf(error, error_bytes, "%s", target && target->path ? strerror(errno) : "out of memory");
+	log_target_free(target);
+	return NULL;
+}
+
+void log_change(struct log_target *target, enum log_level level, enum log_format format)
+{
+	pthread_mutex_lock(&gate);
+	if (writer && target)
+		target = atomic_exchange(&writer->next, target); /* the one before, if nobody has used it yet */
+	pthread_mutex_unlock(&gate);
+	log_target_free(target);
+	atomic_store_explicit(&wanted_level, (int)level, memory_order_relaxed);
+	atomic_store_explicit(&wanted_format, (int)format, memory_order_relaxed);
+}
+
 static void free_writer(struct writer *w)
 {
-	if (w->path && w->fd >= 0)
+	if (w->path)
 		close(w->fd);
 	free(w->path);
+	log_target_free(atomic_load(&w->next));
 	pthread_cond_destroy(&w->wake);
 	pthread_cond_destroy(&w->ended);
 	free(w);
 }
 
-/* NULL: *problem says why. */
-static struct writer *new_writer(const char *path, const char **problem)
+/* Takes the target. NULL: out of memory. */
+static struct writer *new_writer(struct log_target *target)
 {
 	struct writer *w = calloc(1, sizeof *w); /* untouched buffer pages cost nothing */
-	*problem = "out of memory";
-	if (!w)
+	if (!w) {
+		log_target_free(target);
 		return NULL;
+	}
 	pthread_cond_init(&w->wake, NULL);
 	pthread_cond_init(&w->ended, NULL);
 	atomic_init(&w->give_up_us, CLOCK_NEVER);
 	w->dropped_said = log_dropped();
-	w->fd = strcmp(path, "stdout") == 0 ? STDOUT_FILENO : STDERR_FILENO;
-	if (strcmp(path, "stdout") != 0 && strcmp(path, "stderr") != 0) {
-		w->fd = -1;
-		w->path = strdup(path);
-		if (!w->path)
-			goto failed;
-		w->fd = open_file(path);
-		*problem = strerror(errno);
-		if (w->fd < 0)
-			goto failed;
-	}
-	w->chunked = is_chunked(w->fd);
+	take_target(w, target);
 	return w;
-failed:
-	free_writer(w);
-	return NULL;
 }
 
 /* With every signal blocked: they are the main thread's, and EPIPE shall come as an error only. */
@@ -576,22 +624,21 @@ static bool start_writer(struct writer *w)
 bool log_open(const char *path, enum log_level level, enum log_format format, char *error, size_t error_bytes)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	const char *problem;
 	assert(!writer);
 	pthread_once(&once, watch_forks);
-	struct writer *w = new_writer(path, &problem);
+	struct log_target *target = log_target_open(path, error, error_bytes);
+	struct writer *w = target ? new_writer(target) : NULL;
 	if (w && !start_writer(w)) {
-		problem = "cannot start a thread";
+		atomic_store(&last_fd, STDERR_FILENO);
 		free_writer(w);
 		w = NULL;
 	}
-	if (!w) {
-		snprintf(error, error_bytes, "%s", problem);
+	if (target && !w)
+		snprintf(error, error_bytes, "out of memory or threads");
+	if (!w)
 		return false;
-	}
 	atomic_store_explicit(&wanted_level, (int)level, memory_order_relaxed);
 	atomic_store_explicit(&wanted_format, (int)format, memory_order_relaxed);
-	atomic_store(&last_fd, w->fd);
 	pthread_mutex_lock(&gate);
 	writer = w;
 	pthread_mutex_unlock(&gate);

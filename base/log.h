@@ -43,6 +43,15 @@ bool log_open(const char *path, enum log_level level, enum log_format format, ch
 void log_close(void);
 /* Lines lost since the start because the queue was full or the write failed. Any thread. */
 uint64_t log_dropped(void);
+/* Another place for it, opened as log_open does, to be used later: so that nothing is half changed. NULL: `error` says
+ * why. Any thread. */
+struct log_target;
+struct log_target *log_target_open(const char *path, char *error, size_t error_bytes) MUST_CHECK;
+/* NULL is allowed. */
+void log_target_free(struct log_target *target);
+/* From the next line that is written on: there (taken; NULL: where it was), from this level on, in this form. After
+ * log_open. Any thread. */
+void log_change(struct log_target *target, enum log_level level, enum log_format format);
 /* Close and open the file again (after rotation). Any thread; takes effect with the next line written. */
 void log_reopen(void);
 

@@ -46,6 +46,39 @@ static struct batcher *make_empty(void)
 	return batcher;
 }
 
+static void set_policy(struct batcher *batcher, const struct batch_policy *policy)
+{
+	batcher->policy = *policy;
+	if (batcher->policy.max_items > batcher->max_calls)
+		batcher->policy.max_items = batcher->max_calls;
+	/* a configured rate makes a line on purpose: only deadlines bound that */
+	batcher->admission.wait_us = policy->requests.amount ? 0 : policy->queue_wait_us;
+}
+
+static void begin_limiter(struct batcher *batcher)
+{
+	limiter_init(&batcher->limiter, batcher->policy.concurrency,
+		     window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH);
+}
+
+static void reserve_repeats(struct batcher *batcher)
+{
+	retry_budget_reserve(upstream_retry_budget(batcher->upstream), BISECTIONS * batcher->policy.max_items);
+}
+
+void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy)
+{
+	size_t concurrency = batcher->policy.concurrency;
+	set_policy(batcher, policy);
+	if (policy->concurrency != concurrency)
+		begin_limiter(batcher);
+	rate_limiter_adjust(&batcher->rates->requests, &policy->requests);
+	rate_limiter_adjust(&batcher->rates->tokens, &policy->tokens);
+	upstream_adjust(batcher->upstream);
+	reserve_repeats(batcher);
+	learned_show_flow(batcher);
+}
+
 struct batcher *batcher_new(const struct batch_policy *policy, const struct upstream_settings *settings,
 			    struct transport *transport, struct loop *loop, struct meter *meter)
 {
@@ -59,16 +92,14 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 		free(batcher);
 		return NULL;
 	}
-	batcher->policy = *policy;
-	if (batcher->policy.max_items > settings->dialect->max_calls)
-		batcher->policy.max_items = settings->dialect->max_calls;
+	batcher->max_calls = settings->dialect->max_calls;
+	set_policy(batcher, policy);
 	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
 		arrays_init(&batcher->classes[i].arrays);
 	}
-	limiter_init(&batcher->limiter, policy->concurrency,
-		     window_single(&batcher->policy) ? LIMITER_START_SINGLE : LIMITER_START_BATCH);
+	begin_limiter(batcher);
 	batcher->overdue_look_us = CLOCK_NEVER;
-	retry_budget_reserve(upstream_retry_budget(batcher->upstream), BISECTIONS * batcher->policy.max_items);
+	reserve_repeats(batcher);
 	batcher->retries = &settings->retries;
 	batcher->label = settings->label;
 	batcher->loop = loop;
@@ -88,8 +119,6 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	TAILQ_INIT(&batcher->hurried);
 	for (size_t band = 0; band < BAND_COUNT; band++)
 		TAILQ_INIT(&batcher->lines[band]);
-	/* a configured rate makes a line on purpose: only deadlines bound that */
-	batcher->admission.wait_us = policy->requests.amount ? 0 : policy->queue_wait_us;
 	learned_show_flow(batcher);
 	return batcher;
 }

@@ -28,6 +28,9 @@ void batcher_free(struct batcher *batcher);
  * visited counts for both together, by this one's policy. Before anything is added. */
 void batcher_follow(struct batcher *batcher, struct batcher *before);
 
+/* Another policy from now on, and other settings where the upstream's were: what has been learned stays. */
+void batcher_adjust(struct batcher *batcher, const struct batch_policy *policy);
+
 /* Have the provider's tools listed and kept current: upstream_watch. */
 void batcher_watch(struct batcher *batcher, const struct upstream_watcher *watcher);
 /* The end: upstream_leave, upstream_leaving. No item is in it. */

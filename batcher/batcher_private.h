@@ -58,6 +58,7 @@ struct provider_rates {
 
 struct batcher {
 	struct batch_policy policy; /* max_items capped by what the dialect can carry */
+	size_t max_calls;           /* which is that */
 	unsigned label;
 	struct loop *loop;
 	struct meter *meter;

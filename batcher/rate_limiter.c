@@ -19,6 +19,13 @@ void rate_limiter_init(struct rate_limiter *limiter, const struct rate *rate)
 	limiter->burst_us = limiter->step_us * (double)(burst - 1);
 }
 
+void rate_limiter_adjust(struct rate_limiter *limiter, const struct rate *rate)
+{
+	double next_us = limiter->next_us;
+	rate_limiter_init(limiter, rate);
+	limiter->next_us = next_us;
+}
+
 uint64_t rate_limiter_free_us(const struct rate_limiter *limiter)
 {
 	double free_us = limiter->next_us - limiter->burst_us;

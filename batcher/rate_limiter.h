@@ -24,6 +24,8 @@ struct rate_limiter {
 };
 
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate *rate);
+/* Another rate from now on: what has gone until now counts as it did. */
+void rate_limiter_adjust(struct rate_limiter *limiter, const struct rate *rate);
 /* When the next may go; 0 at once. */
 uint64_t rate_limiter_free_us(const struct rate_limiter *limiter);
 /* So many have gone. More than a burst is a debt that the next ones wait for. */

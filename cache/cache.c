@@ -22,7 +22,7 @@ enum {
 struct cache {
 	struct validity rule;                        /* safe inside */
 	struct memory *memory;                       /* c: NULL: no memory tier */
-	bool publishes;                              /* c: purges get their numbers from outside */
+	atomic_bool publishes;                       /* a: purges get their numbers from outside */
 	atomic_uint_fast64_t own_stores[OWN_STORES]; /* a */
 	/* of the sweep, by one thread */
 	size_t sweep_at;            /* its place in memory */
@@ -352,6 +352,12 @@ void cache_tick(struct cache *cache, uint64_t now_us)
 		memory_expire(cache->memory, now_us, EXPIRE_BUDGET);
 }
 
+void cache_resize(struct cache *cache, size_t memory_bytes)
+{
+	if (cache->memory)
+		memory_resize(cache->memory, memory_bytes);
+}
+
 struct memory_stats cache_memory_stats(struct cache *cache)
 {
 	return cache->memory ? memory_stats(cache->memory) : (struct memory_stats){ 0 };
@@ -359,9 +365,9 @@ struct memory_stats cache_memory_stats(struct cache *cache)
 
 /* --- purges --- */
 
-void cache_publish_purges(struct cache *cache)
+void cache_publish_purges(struct cache *cache, bool publishes)
 {
-	cache->publishes = true;
+	atomic_store_explicit(&cache->publishes, publishes, memory_order_relaxed);
 }
 
 struct validity *cache_rule(struct cache *cache)

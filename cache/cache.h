@@ -124,8 +124,9 @@ struct entry *cache_peek(struct cache *cache, const uint8_t *digest);
 
 /* --- purges --- */
 
-/* Purges are published to a fleet, or written to a disk, which number them. Before the first one. */
-void cache_publish_purges(struct cache *cache);
+/* From now on purges are published to a fleet, or written to a disk, which number them; or not. A fleet is told of those before,
+ * too, as if it had lost them. */
+void cache_publish_purges(struct cache *cache, bool publishes);
 /* From now on nothing that this scope covers is served. One key's answer leaves memory at once, the others by and by
  * (cache_sweep). Returns the event. */
 uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope);
@@ -163,6 +164,15 @@ void cache_tick(struct cache *cache, uint64_t now_us);
  * it is stale). */
 uint64_t cache_age_s(const struct entry *entry, uint64_t now_us);
 int64_t cache_ttl_s(const struct entry *entry, const struct cache_policy *policy, uint64_t now_us);
+
+/* Whether a memory tier that was made with `first_bytes` can become one of so many: its tables are what they are. */
+static inline bool cache_can_become(size_t first_bytes, size_t bytes)
+{
+	return bytes <= MEMORY_GROWS * first_bytes;
+}
+/* Let the memory tier hold so many from now on; cache_can_become says so. What is too much leaves before this returns, a
+ * few hundred entries under a lock at a time. Any thread, one at a time. */
+void cache_resize(struct cache *cache, size_t memory_bytes);
 
 /* For the admin pages. */
 struct memory_stats cache_memory_stats(struct cache *cache);

@@ -191,14 +191,27 @@ failed:
 	return NULL;
 }
 
+static void forget_all(struct key_maker *maker)
+{
+	for (size_t i = 0; maker->memos && i < maker->slots; i++) {
+		key_unref(maker->memos[i].key);
+		free(maker->memos[i].raw);
+		maker->memos[i] = (struct memo){ 0 };
+	}
+}
+
+void key_maker_set_depth(struct key_maker *maker, unsigned max_depth)
+{
+	if (max_depth < maker->max_depth)
+		forget_all(maker);
+	maker->max_depth = max_depth;
+}
+
 void key_maker_free(struct key_maker *maker)
 {
 	if (!maker)
 		return;
-	for (size_t i = 0; maker->memos && i < maker->slots; i++) {
-		key_unref(maker->memos[i].key);
-		free(maker->memos[i].raw);
-	}
+	forget_all(maker);
 	free(maker->memos);
 	EVP_MD_CTX_free(maker->digest);
 	json_scratch_fini(&maker->scratch);

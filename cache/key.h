@@ -80,6 +80,8 @@ struct key_maker;
  * nested at most max_depth deep. NULL when out of memory. */
 enum { KEY_MEMO_BYTES = 2048 };
 struct key_maker *key_maker_new(size_t slots, unsigned max_depth) MUST_CHECK;
+/* So deep from now on. Fewer than before: what is remembered is forgotten, since it may be deeper. */
+void key_maker_set_depth(struct key_maker *maker, unsigned max_depth);
 void key_maker_free(struct key_maker *maker);
 
 /*

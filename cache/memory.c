@@ -251,7 +251,7 @@ static bool make_room_locked(const struct memory *memory, struct shard *shard, s
 		if (steps == STEPS_PER_LOCK)
 			return false;
 		/* below its share the small queue cannot be all there is, so main is not empty */
-		if (shard->small_bytes >= shard->limit_bytes / SMALL_DIVISOR)
+		if (shard->small_bytes && shard->small_bytes >= shard->limit_bytes / SMALL_DIVISOR)
 			step_small_locked(memory, shard, dropped);
 		else
 			step_main_locked(memory, shard, dropped);
@@ -319,12 +319,14 @@ bool memory_put(struct memory *memory, struct entry *entry)
 	struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
 	enum queue queue = QUEUE_NEW;
 	assert(entry->queue == QUEUE_NEW);
-	if (entry->bytes > shard->limit_bytes / LARGEST_DIVISOR) {
-		memory_refuse(memory, entry->key);
-		return false;
-	}
 	for (bool done = false; !done;) {
 		pthread_mutex_lock(&shard->mutex);
+		if (entry->bytes > shard->limit_bytes / LARGEST_DIVISOR) {
+			pthread_mutex_unlock(&shard->mutex);
+			release_all(&dropped);
+			memory_refuse(memory, entry->key);
+			return false;
+		}
 		enum queue inherited = replace_locked(memory, shard, entry, &dropped);
 		if (inherited != QUEUE_NEW)
 			queue = inherited;
@@ -511,7 +513,9 @@ void memory_expire(struct memory *memory, uint64_t now_us, size_t budget)
 
 struct memory_stats memory_stats(struct memory *memory)
 {
-	struct memory_stats stats = { .capacity_bytes = memory->capacity_bytes };
+	struct memory_stats stats = {
+		.capacity_bytes = atomic_load_explicit(&memory->capacity_bytes, memory_order_relaxed),
+	};
 	for (size_t i = 0; i < memory->shard_count; i++) {
 		struct shard *shard = &memory->shards[i];
 		pthread_mutex_lock(&shard->mutex);
@@ -526,9 +530,34 @@ struct memory_stats memory_stats(struct memory *memory)
 
 /* --- start and end --- */
 
+/* What is left of a shard's share for entries. */
+static size_t share_of(const struct memory *memory, const struct shard *shard, size_t bytes)
+{
+	size_t share_bytes = bytes / memory->shard_count;
+	return share_bytes > shard->table_bytes ? share_bytes - shard->table_bytes : 0;
+}
+
+static void resize_shard(const struct memory *memory, struct shard *shard, size_t bytes)
+{
+	for (bool done = false; !done;) {
+		struct entries dropped = TAILQ_HEAD_INITIALIZER(dropped);
+		pthread_mutex_lock(&shard->mutex);
+		shard->limit_bytes = share_of(memory, shard, bytes);
+		done = make_room_locked(memory, shard, 0, &dropped);
+		pthread_mutex_unlock(&shard->mutex);
+		release_all(&dropped);
+	}
+}
+
+void memory_resize(struct memory *memory, size_t bytes)
+{
+	atomic_store_explicit(&memory->capacity_bytes, bytes, memory_order_relaxed);
+	for (size_t i = 0; i < memory->shard_count; i++)
+		resize_shard(memory, &memory->shards[i], bytes);
+}
+
 static bool shard_init(struct shard *shard, const struct memory *memory)
 {
-	size_t share_bytes = memory->capacity_bytes / memory->shard_count;
 	shard->buckets = calloc(memory->bucket_count, sizeof(struct entry *));
 	shard->ghosts = calloc(memory->ghost_set_count, sizeof(struct ghost_set));
 	shard->wheel = calloc(memory->slot_count, sizeof *shard->wheel); /* empty lists are NULL */
@@ -536,7 +565,7 @@ static bool shard_init(struct shard *shard, const struct memory *memory)
 	shard->table_bytes = sizeof *shard + heap_bytes(memory->bucket_count * sizeof(struct entry *)) +
 			     heap_bytes(memory->ghost_set_count * sizeof(struct ghost_set)) +
 			     heap_bytes(memory->slot_count * sizeof *shard->wheel);
-	shard->limit_bytes = share_bytes > shard->table_bytes ? share_bytes - shard->table_bytes : 0;
+	shard->limit_bytes = share_of(memory, shard, memory->capacity_bytes);
 	TAILQ_INIT(&shard->small);
 	TAILQ_INIT(&shard->main);
 	pthread_mutex_init(&shard->mutex, NULL);
@@ -563,7 +592,7 @@ struct memory *memory_new(size_t bytes, size_t shards)
 		return NULL;
 	memset(memory, 0, size);
 	memory->shard_count = shards;
-	memory->capacity_bytes = bytes;
+	atomic_init(&memory->capacity_bytes, bytes);
 	memory->bucket_count = bytes / shards / BYTES_PER_BUCKET + 1;
 	memory->ghost_set_count = memory->bucket_count / GHOST_WAYS + 1;
 	memory->slot_count = memory->bucket_count / BUCKETS_PER_SLOT + 1;

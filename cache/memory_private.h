@@ -42,12 +42,12 @@ struct shard {
 };
 
 struct memory {
-	size_t shard_count;     /* c: power of two */
-	size_t bucket_count;    /* c: in each shard */
-	size_t ghost_set_count; /* c: in each shard */
-	size_t slot_count;      /* c: in each wheel */
-	size_t capacity_bytes;  /* c */
-	size_t expire_at;       /* memory_expire's: the shard it begins with */
+	size_t shard_count;           /* c: power of two */
+	size_t bucket_count;          /* c: in each shard */
+	size_t ghost_set_count;       /* c: in each shard */
+	size_t slot_count;            /* c: in each wheel */
+	atomic_size_t capacity_bytes; /* a */
+	size_t expire_at;             /* memory_expire's: the shard it begins with */
 	struct shard shards[];
 };
 

@@ -14,13 +14,14 @@ struct cache_epoch validity_epoch(const struct validity *validity, const uint8_t
 /* Whether a copy made at put_us still counts: changes of it would have been heard of, or its coherence window is open. */
 static bool is_synced(const struct validity *validity, uint64_t put_us, uint64_t now_us)
 {
-	if (!validity->shared)
+	if (!atomic_load_explicit(&validity->shared, memory_order_acquire))
 		return true;
 	bool synced = atomic_load_explicit(&validity->synced, memory_order_acquire);
 	uint64_t lost_us = atomic_load_explicit(&validity->unsynced_from_us, memory_order_acquire);
 	if (put_us < atomic_load_explicit(&validity->synced_from_us, memory_order_acquire))
 		return false;
-	return synced || now_us < clock_add(put_us > lost_us ? put_us : lost_us, validity->coherence_us);
+	return synced || now_us < clock_add(put_us > lost_us ? put_us : lost_us,
+					    atomic_load_explicit(&validity->coherence_us, memory_order_relaxed));
 }
 
 static bool is_ahead(struct validity *validity, const struct entry *entry)
@@ -63,8 +64,13 @@ enum validity_decision validity_of(struct validity *validity, struct entry *entr
 
 void validity_share(struct validity *validity, uint64_t coherence_us)
 {
-	validity->shared = true;
-	validity->coherence_us = coherence_us;
+	atomic_store_explicit(&validity->coherence_us, coherence_us, memory_order_relaxed);
+	atomic_store_explicit(&validity->shared, true, memory_order_release);
+}
+
+void validity_unshare(struct validity *validity)
+{
+	atomic_store_explicit(&validity->shared, false, memory_order_release);
 }
 
 /* What is asked for just now may have changed unheard: it must not be put behind the moment from which all is

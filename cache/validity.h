@@ -21,9 +21,10 @@ enum { REPLACED_SLOTS = 256 };
 struct validity {
 	struct purges purges;
 	/* memory holds copies of what a fleet shares */
-	bool shared;           /* c: others can replace and remove it */
-	uint64_t coherence_us; /* c: the coherence window: how long a copy counts while changes are not heard of */
-	atomic_bool synced;    /* a: changes are heard of */
+	atomic_bool shared; /* a: others can replace and remove it */
+	atomic_uint_fast64_t
+		coherence_us; /* a: the coherence window: how long a copy counts while changes are not heard of */
+	atomic_bool synced;   /* a: changes are heard of */
 	atomic_uint_fast64_t synced_from_us;           /* a: copies made before do not count; 0: all do */
 	atomic_uint_fast64_t unsynced_from_us;         /* a: when changes were last heard of no more; 0: never */
 	atomic_uint_fast64_t replaced[REPLACED_SLOTS]; /* a: changes of digests that begin with that byte */
@@ -57,8 +58,11 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 
 /* --- what a fleet changes: redis_tracking.h --- */
 
-/* Others can change what memory has copies of. Before anything is stored. */
+/* Others can change what memory has copies of: what it has by now is believed until they are heard, for coherence_us at
+ * most, and then no more. */
 void validity_share(struct validity *validity, uint64_t coherence_us);
+/* They cannot any more. */
+void validity_unshare(struct validity *validity);
 /* All changes from now on are heard of; copies made before count no more. */
 void validity_synced(struct validity *validity);
 /* Changes from now on may go unheard. Fine if they do already. */

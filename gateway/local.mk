@@ -87,6 +87,7 @@ libgateway_a_SOURCES = \
 	gateway/http/listen.c gateway/http/listen.h \
 	gateway/http/listeners.c gateway/http/listeners.h \
 	gateway/http/response.c \
+	gateway/http/settings.h \
 	gateway/mcp/array.c \
 	gateway/mcp/headers.c \
 	gateway/mcp/mcp.c gateway/mcp/mcp.h \
@@ -102,6 +103,7 @@ libgateway_a_SOURCES = \
 	gateway/rest/call_tool.c gateway/rest/call_tool.h \
 	gateway/rest/definitions_pages.c gateway/rest/definitions_pages.h \
 	gateway/rest/embeddings.c gateway/rest/embeddings.h \
+	gateway/server/adapt.c gateway/server/adapt.h \
 	gateway/server/routes.c gateway/server/routes.h \
 	gateway/server/main_thread.c gateway/server/main_thread.h \
 	gateway/server/serve.c gateway/server/serve.h \

@@ -22,7 +22,9 @@ enum endpoint_balance {
 
 enum endpoint_affinity { AFFINITY_CALLER, AFFINITY_KEY };
 
-/* Constant, borrowed. */
+enum { ENDPOINTS_MOST = 64 }; /* of an upstream */
+
+/* Borrowed; they may be adjusted: what they say counts where it is asked for. */
 struct endpoint_policy {
 	unsigned balance;  /* enum endpoint_balance */
 	unsigned affinity; /* enum endpoint_affinity: by what */
@@ -53,6 +55,7 @@ struct endpoint_address {
 /* One endpoint's, between its upstream's worker and the threads that serve operators. */
 struct endpoint_board {
 	atomic_bool draining; /* a: set by operators; heeded with the next call or check */
+	bool written;         /* what the newest file says of that: the thread that brings generations */
 	pthread_mutex_t mutex;
 	uint64_t changed_us;                /* m: when its state changed last, seconds since 1970 in us; 0: never */
 	char reason[ENDPOINT_REASON_BYTES]; /* m: of that */

@@ -13,6 +13,7 @@ struct upstream_kind {
 	struct upstream *(*make)(const struct upstream_settings *settings, struct transport *transport,
 				 struct loop *loop, struct meter *meter);
 	void (*free)(struct upstream *upstream);
+	void (*adjust)(struct upstream *upstream); /* NULL: it looks at its settings each time */
 	/* The deadline has not passed, count is within the dialect's cap. */
 	struct exchange *(*send)(struct upstream *upstream, const struct upstream_call *calls, size_t count,
 				 uint64_t deadline_us, const struct upstream_events *events, void *context,

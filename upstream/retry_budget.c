@@ -12,6 +12,14 @@ void retry_budget_init(struct retry_budget *budget, const struct retry_settings 
 	*budget = (struct retry_budget){ .calls = most, .most = most, .percent = settings->budget_percent };
 }
 
+void retry_budget_adjust(struct retry_budget *budget, const struct retry_settings *settings, size_t reserve)
+{
+	if (budget->percent > 0 && settings->budget_percent > 0)
+		budget->percent = settings->budget_percent;
+	else if (budget->percent > 0 || settings->budget_percent > 0)
+		retry_budget_init(budget, settings, reserve);
+}
+
 void retry_budget_reserve(struct retry_budget *budget, size_t calls)
 {
 	if (budget->most > 0 && budget->most < (double)calls)

@@ -32,6 +32,8 @@ enum { RETRY_RESERVE = 500 };
 
 /* Full. `reserve`: calls that may be sent again though none has been sent before. */
 void retry_budget_init(struct retry_budget *budget, const struct retry_settings *settings, size_t reserve);
+/* Another share from now on. What it holds stays, unless there was nothing to be had until now. */
+void retry_budget_adjust(struct retry_budget *budget, const struct retry_settings *settings, size_t reserve);
 /* It holds so many at least, and is full: the search for one bad call in a large batch must be possible. */
 void retry_budget_reserve(struct retry_budget *budget, size_t calls);
 /* So many calls go out for the first time. */

@@ -83,6 +83,13 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 	return upstream;
 }
 
+void upstream_adjust(struct upstream *upstream)
+{
+	retry_budget_adjust(&upstream->retry_budget, &upstream->settings->retries, RETRY_RESERVE);
+	if (upstream->kind->adjust)
+		upstream->kind->adjust(upstream);
+}
+
 struct retry_budget *upstream_retry_budget(struct upstream *upstream)
 {
 	return &upstream->retry_budget;

@@ -27,7 +27,7 @@ struct upstream_header {
 	const char *value; /* may hold a secret: never logged */
 };
 
-/* From the configuration; constant, borrowed, outlives the upstream. */
+/* From the configuration; borrowed, outlives the upstream. Constant but for what upstream_adjust tells of. */
 struct upstream_settings {
 	const char *name;
 	const struct dialect *dialect;
@@ -130,6 +130,9 @@ struct upstream *upstream_new(const struct upstream_settings *settings, struct t
 			      struct meter *meter) MUST_CHECK;
 /* No exchange may be under way. NULL is allowed. */
 void upstream_free(struct upstream *upstream);
+
+/* What its settings say has changed: numbers, and what the balancing, the checks and the pool point to; nothing else. */
+void upstream_adjust(struct upstream *upstream);
 
 /* What is left for repeats; its own. */
 struct retry_budget *upstream_retry_budget(struct upstream *upstream);

@@ -90,7 +90,7 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 	for (size_t i = 0; i < countof(results); i++)
 		page_put_count(&text, worker->gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, i);
 	buf_put_char(&text, '}');
-	if (worker->gateway->config->redis)
+	if (worker_generation(worker)->redis)
 		put_redis_cache(&text, worker->gateway);
 	if (worker->gateway->disk)
 		put_disk_cache(&text, worker->gateway);

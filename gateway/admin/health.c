@@ -85,7 +85,7 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 		buf_put_char(&text, '}');
 	}
 	buf_put_char(&text, '}');
-	if (gateway->config->redis) {
+	if (generation->redis) {
 		buf_put_char(&text, ',');
 		health_put_redis(&text, gateway);
 	}

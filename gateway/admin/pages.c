@@ -139,7 +139,7 @@ bool page_body_is_empty(struct worker *worker, struct request *request)
 		return false;
 	if (!body.len)
 		return true;
-	if (!front_check_json(worker, request, &wire_problem, worker->gateway->config->limits.json_depth))
+	if (!front_check_json(worker, request, &wire_problem, worker_generation(worker)->limits.json_depth))
 		return false;
 	struct json_walk walk = json_walk(body);
 	if (json_type(body) == JSON_OBJECT && !json_next_member(&walk, &name, &value))

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include "base/crash.h"
 #include "base/json.h"
@@ -20,7 +21,7 @@
 
 #define WATCH "watch"                  /* who asks, when a file has changed */
 #define RETRY_US (10 * CLOCK_US_PER_S) /* to watch, where the kernel has refused */
-enum { TEXT_BYTES_MAX = 64 << 20, MESSAGES_LOGGED = 20 };
+enum { TEXT_BYTES_MAX = 64 << 20, MESSAGES_LOGGED = 20, LOG_ERROR_BYTES = 512 };
 
 struct reload {
 	struct gateway *gateway;    /* c */
@@ -96,6 +97,18 @@ static void report_failure(struct reload *reload, const char *who, struct buf *l
 	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 0);
 }
 
+/* The gauges of what is in force. */
+static void show_current(struct reload *reload)
+{
+	const struct generation *now = reload->current;
+	struct meter *meter = reload->meter;
+	meter_set(meter, METRIC_ID_CONFIG_GENERATION, 0, 0, (int64_t)now->number);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_CONNECTIONS, 0, (int64_t)now->http.connections);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_IN_FLIGHT, 0, (int64_t)now->limits.in_flight);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_IN_FLIGHT_BYTES, 0, (int64_t)now->http.held_bytes);
+	meter_set(meter, METRIC_ID_LIMITS, LIMIT_CACHE_MEMORY, 0, (int64_t)now->memory_bytes);
+}
+
 static void report_success(struct reload *reload, const char *who, const struct difference *difference,
 			   struct outcome_of_reload *outcome)
 {
@@ -109,7 +122,7 @@ static void report_success(struct reload *reload, const char *who, const struct 
 	buf_put_char(text, '}');
 	meter_add(reload->meter, METRIC_ID_CONFIG_RELOADS, RELOAD_OK, 0, 1);
 	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 1);
-	meter_set(reload->meter, METRIC_ID_CONFIG_GENERATION, 0, 0, (int64_t)reload->current->number);
+	show_current(reload);
 	if (!log_begin(&line, &EVENT_CONFIG_RELOADED))
 		return;
 	log_u64(&line, "generation", reload->current->number);
@@ -148,36 +161,91 @@ void reload_put_last(struct reload *reload, struct buf *out)
 
 /* ---------------------------------------------------------------- the reload */
 
-/* What stays the same is the same: an upstream runs on by the options it was made with, which are kept for it. */
-static void adopt_providers(const struct generation *before, struct generation *next, const size_t *same)
+static void adopt_redis(const struct generation *before, struct generation *next)
 {
-	for (size_t i = 0; i < next->upstream_count; i++) {
-		if (same[i] == SIZE_MAX)
-			continue;
-		next->upstreams[i] = before->upstreams[same[i]];
-		provider_ref(next->upstreams[i].provider);
-	}
+	next->redis = before->redis;
+	if (!before->redis)
+		return;
+	next->redis_of = before->redis_of ? before->redis_of : (struct generation *)(uintptr_t)before;
+	generation_keep(next->redis_of);
 }
 
-/* Put it in force. False: out of memory, or out of labels: `errors` says so; the one before stays. Takes next. */
-static bool use_config(struct reload *reload, const char *who, struct config *config, const size_t *same,
-		       struct buf *errors)
+/* What runs on runs on, by what it is: `next` has options of it that may be other ones. */
+static void adopt_running(const struct generation *process, const struct generation *before, struct generation *next,
+			  const struct difference *difference)
+{
+	for (size_t i = 0; i < next->upstream_count; i++)
+		if (difference->same[i] != SIZE_MAX)
+			provider_adopt(&next->upstreams[i], &before->upstreams[difference->same[i]]);
+	if (difference->same_redis)
+		adopt_redis(before, next);
+	next->listen = process->listen;
+	next->listen_count = process->listen_count;
+	next->admin = process->admin;
+	next->admin_count = process->admin_count;
+	if (difference->same_memory)
+		next->memory_bytes = before->memory_bytes;
+}
+
+/* NULL: it stays where it is, or (false) `errors` says why it cannot be opened. */
+static bool open_log(const struct generation *before, const struct config *config, struct log_target **log,
+		     struct buf *errors)
+{
+	const char *file = config->generation.log.file;
+	char error[LOG_ERROR_BYTES];
+	*log = NULL;
+	if (strcmp(before->log.file, file) == 0)
+		return true;
+	*log = log_target_open(file, error, sizeof error);
+	if (!*log)
+		buf_printf(errors, "%s: log.file: cannot open the log %s: %s\n", config->path,
+			   secrets_shown(&config->secrets, file), error);
+	return *log != NULL;
+}
+
+/* What is not the workers' to take: it is the process's. */
+static void use_process_settings(struct gateway *gateway, const struct generation *before,
+				 const struct generation *next, struct log_target *log)
+{
+	log_change(log, next->log.level, next->log.format);
+	atomic_store(&gateway->drain_timeout_us, next->drain_timeout_us);
+	if (before->core_dumps != next->core_dumps)
+		reload_guard_memory(next);
+	if (before->memory_bytes != next->memory_bytes)
+		cache_resize(gateway->cache, next->memory_bytes);
+}
+
+/* Number and adopt it, and put it in force. False: out of memory, or out of labels: `errors` says so. */
+static bool publish_generation(struct reload *reload, struct config *config, const struct difference *difference,
+			       struct buf *errors)
 {
 	struct gateway *gateway = reload->gateway;
 	struct generation *next = &config->generation;
+	if (!registry_number(gateway->registry, next)) {
+		buf_printf(errors, "%s: has more new names than metrics have room for until the gateway is restarted\n",
+			   config->path);
+		return false;
+	}
+	adopt_running(&gateway->config->generation, reload->current, next, difference);
+	return gateway_seat(gateway, next) && registry_use(gateway->registry, next);
+}
+
+/* Put it in force. False: `errors` says why, unless memory is out; the one before stays, whole. Takes config. */
+static bool use_config(struct reload *reload, const char *who, struct config *config,
+		       const struct difference *difference, struct buf *errors)
+{
+	struct generation *next = &config->generation;
+	struct log_target *log;
 	next->number = reload->current->number + 1;
 	next->loaded_us = clock_wall_us();
 	next->asked_by = who;
-	bool numbered = registry_number(gateway->registry, next);
-	if (!numbered)
-		buf_printf(errors, "%s: has more new names than metrics have room for until the gateway is restarted\n",
-			   config->path);
-	if (numbered)
-		adopt_providers(reload->current, next, same);
-	if (!numbered || !gateway_seat(gateway, next) || !registry_use(gateway->registry, next)) {
+	if (!open_log(reload->current, config, &log, errors) ||
+	    !publish_generation(reload, config, difference, errors)) {
+		log_target_free(log);
 		config_free(config);
 		return false;
 	}
+	use_process_settings(reload->gateway, reload->current, next, log);
 	generation_unref(reload->current);
 	reload->current = next;
 	return true;
@@ -191,11 +259,13 @@ static void take_config(struct reload *reload, const char *who, struct config *c
 	struct difference difference;
 	const struct config *process = reload->gateway->config;
 	bool good = difference_find(&difference, process, reload->current, &config->generation);
+	if (good && strcmp(who, WATCH) == 0 && difference.any)
+		log_reopen();
 	outcome->nothing = good && !difference.any && strcmp(config->generation.hash, reload->current->hash) == 0;
 	if (outcome->nothing || !good)
 		config_free(config);
 	else
-		good = use_config(reload, who, config, difference.same, &errors);
+		good = use_config(reload, who, config, &difference, &errors);
 	if (outcome->nothing && strcmp(who, WATCH) == 0) /* it looked, and nobody has asked */
 		outcome->good = true;
 	else if (good)
@@ -212,6 +282,8 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 	service_tell_reloading();
 	struct config *config = config_load(reload->gateway->config->path, &errors);
 	buf_init(&outcome->text, TEXT_BYTES_MAX);
+	if (strcmp(who, WATCH) != 0)
+		log_reopen();
 	if (config && !config->generation.bytes) { /* good for a start; here somebody is about to write it */
 		buf_printf(&errors, "%s: the file is empty\n", config->path);
 		config_free(config);
@@ -226,6 +298,12 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 		note_last(reload, who, outcome);
 	service_tell("READY=1\nSTATUS=Serving%s",
 		     outcome->good ? "" : "; the last reload was refused, the log says why");
+}
+
+void reload_guard_memory(const struct generation *generation)
+{
+	if (prctl(PR_SET_DUMPABLE, generation->core_dumps ? 1 : 0) < 0)
+		log_message(&EVENT_MEMORY_NOT_GUARDED, "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
 }
 
 /* ---------------------------------------------------------------- watching */
@@ -394,7 +472,7 @@ struct reload *reload_new(struct gateway *gateway)
 		return NULL;
 	}
 	mailbox_init(&reload->mailbox, reload->loop);
-	meter_set(reload->meter, METRIC_ID_CONFIG_GENERATION, 0, 0, (int64_t)reload->current->number);
+	show_current(reload);
 	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD_SUCCESS, 0, 0, 1);
 	meter_set(reload->meter, METRIC_ID_CONFIG_LAST_RELOAD, 0, 0, (int64_t)reload->current->loaded_us);
 	return reload;

@@ -28,6 +28,10 @@ void reload_free(struct reload *reload);
 
 /* Read it soon, for nobody who waits. who: static storage. Any thread. */
 void reload_ask(struct reload *reload, const char *who);
+/* The programs behind run as our user, and what they are told to do comes from strangers: unless the operator wants
+ * core dumps and debuggers, nobody of our user may read our memory or our environment (/proc/PID/mem, environ,
+ * ptrace). Any thread. */
+void reload_guard_memory(const struct generation *generation);
 /* Append what the last reload came to, as a member: ,"last_reload":{...}; nothing before the first. Any thread. */
 void reload_put_last(struct reload *reload, struct buf *out);
 

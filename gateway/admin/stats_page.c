@@ -205,7 +205,7 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, const s
 
 static bool is_tier_there(const struct gateway *gateway, enum cache_tier tier)
 {
-	return tier == TIER_MEMORY || (tier == TIER_REDIS && gateway->config->redis) ||
+	return tier == TIER_MEMORY || (tier == TIER_REDIS && atomic_load(&gateway->redis)) ||
 	       (tier == TIER_DISK && gateway->disk);
 }
 

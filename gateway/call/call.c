@@ -37,7 +37,7 @@ static bool take_place(struct call *call)
 	struct gateway *gateway = call->home->gateway;
 	assert(!call->placed);
 	call->placed = atomic_fetch_add_explicit(&gateway->in_flight, 1, memory_order_relaxed) <
-		       gateway->config->limits.in_flight;
+		       atomic_load_explicit(&gateway->places, memory_order_relaxed);
 	if (!call->placed)
 		atomic_fetch_sub_explicit(&gateway->in_flight, 1, memory_order_relaxed);
 	return call->placed;
@@ -129,7 +129,7 @@ static enum outcome identify_call(struct call *call, struct json_fault *fault)
 		return key_make(home->keys, &parts, &call->key, fault);
 	}
 	if (!call->sound &&
-	    !json_check(call->arguments, home->gateway->config->limits.json_depth, &home->scratch, fault))
+	    !json_check(call->arguments, worker_generation(home)->limits.json_depth, &home->scratch, fault))
 		return fault->out_of_memory ? OUTCOME_OVERLOADED : OUTCOME_INVALID_JSON;
 	return json_type(json_trim(call->arguments)) == JSON_OBJECT ? OUTCOME_OK : OUTCOME_INVALID_REQUEST;
 }

@@ -28,7 +28,7 @@ static struct call_groups *groups_of(const struct call_group *group)
 
 static size_t limit_bytes(const struct call_group *group)
 {
-	return group->worker->gateway->config->limits.in_flight_bytes;
+	return worker_generation(group->worker)->http.held_bytes;
 }
 
 /* ---------------------------------------------------------------- whose turn it is */
@@ -69,7 +69,7 @@ static bool is_out_of_patience(const struct call_group *group)
 {
 	return group->starving_us &&
 	       loop_now(group->worker->loop) >=
-		       clock_add(group->starving_us, group->worker->gateway->config->limits.body_timeout_us);
+		       clock_add(group->starving_us, worker_generation(group->worker)->http.body_timeout_us);
 }
 
 static void spend_bytes(struct call_group *group, size_t bytes)

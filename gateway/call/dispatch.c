@@ -102,9 +102,9 @@ static bool store_answer(struct worker *worker, struct fetch *fetch, struct answ
 	struct entry *entry;
 	bool drop, stored = cache_store_entry(worker->gateway->cache, fetch->flight.key, answer, &fill, worker->meter,
 					      &entry, &drop);
-	if (worker->tier && entry && tier_put(worker->tier, entry, fetch->leased, fill.now_us)) {
+	if (worker->tier && entry && tier_put(worker->tier, entry, fetch->leased == worker->tier, fill.now_us)) {
 		stored = true;
-		fetch->leased = false; /* the others find the answer instead */
+		fetch->leased = NULL; /* the others find the answer instead */
 	}
 	if (worker->tier && drop)
 		tier_remove(worker->tier, fetch->flight.key->digest, fill.now_us);
@@ -180,7 +180,7 @@ static void extend_deadlines(struct fetch *fetch)
 	struct dispatch *dispatch = fetch->provider->dispatch;
 	struct batch_item *item = &fetch->item;
 	uint64_t now_us = loop_now(dispatch->worker->loop), latest_us = item->deadline_us;
-	uint64_t most_us = fetch->provider->upstream->settings.mcp_progress_us;
+	uint64_t most_us = fetch->provider->now.settings.mcp_progress_us;
 	struct waiter *waiter;
 	TAILQ_FOREACH (waiter, &fetch->flight.waiters, next) {
 		struct call *call = container_of(waiter, struct call, waiter);

@@ -13,6 +13,7 @@
 
 struct call;
 struct dispatch;
+struct tier;
 struct worker;
 
 /* Needs the worker's loop, meter and transport. NULL when memory is out. */
@@ -31,6 +32,9 @@ void dispatch_tick(struct dispatch *dispatch, uint64_t now_us);
 uint64_t dispatch_deadline(const struct dispatch *dispatch);
 /* Trips under way. */
 size_t dispatch_busy(const struct dispatch *dispatch);
+/* Another tier behind memory from now on, or none; the one before is freed. Who looks in it goes on as if it had nothing.
+ * Taken. */
+void dispatch_use_tier(struct dispatch *dispatch, struct tier *tier);
 /* Shutting down: every call here goes home with (a reference to) `answer`. */
 void dispatch_abort_all(struct dispatch *dispatch, struct answer *answer, uint64_t now_us);
 /* After that, with no fetch under way: upstream_leave and upstream_leaving of the providers that are here. */

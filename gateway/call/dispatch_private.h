@@ -16,6 +16,7 @@
 #include "gateway/call/dispatch.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/worker.h"
+#include "upstream/process/process_settings.h"
 
 /* One fetch under way: a flight of calls and its seat in a batch. */
 struct fetch {
@@ -29,7 +30,7 @@ struct fetch {
 	/* before it boards a batch: dispatch_tier.c's */
 	bool looking;              /* asks the tier outside, or waits for another gateway: not in the batcher yet */
 	bool waited;               /* another gateway was fetching it */
-	bool leased;               /* the other gateways wait for this one; to be released */
+	const struct tier *leased; /* by which the other gateways wait for this one: to be released there; NULL: none */
 	unsigned polls;            /* how often it has looked what the other one is at */
 	struct tier_lookup lookup; /* under way, if it asks */
 	struct loop_timer poll;    /* armed, if it waits */
@@ -42,21 +43,33 @@ struct fetch {
 };
 TAILQ_HEAD(fetches, fetch);
 
+/* An upstream's options, as the newest generation has them: those that are adjustable (option_is_adjustable). What is
+ * pointed to is the provider's own, or of the first generation. */
+struct adjusted_options {
+	struct upstream_settings settings;
+	struct batch_policy batch;
+	struct endpoint_policy balancing;
+	struct health_settings health;
+	struct process_pool_settings process;
+	unsigned weights[ENDPOINTS_MOST];
+};
+
 struct provider {
 	atomic_size_t generations;              /* a: that have it */
 	struct gateway *gateway;                /* c */
 	struct generation *kept;                /* c: where its options stand */
-	const struct upstream_config *upstream; /* c: in `kept` */
+	const struct upstream_config *upstream; /* c: in `kept`, as it was first */
 	struct tool_source *source;             /* c: owned; NULL: it lists no tools */
 	struct mail retire;                     /* posted when the last generation has ended */
 	/* all below: the owner's thread */
-	struct dispatch *dispatch;  /* NULL: not open */
-	struct batcher *batcher;    /* likewise */
-	bool changed;               /* something was added or cancelled since its last tick */
-	bool retired;               /* no generation has it */
-	bool leaves;                /* and its server has been told */
-	size_t fetches;             /* that go by it */
-	TAILQ_ENTRY(provider) next; /* in dispatch->providers while open */
+	struct adjusted_options now; /* by which it runs */
+	struct dispatch *dispatch;   /* NULL: not open */
+	struct batcher *batcher;     /* likewise */
+	bool changed;                /* something was added or cancelled since its last tick */
+	bool retired;                /* no generation has it */
+	bool leaves;                 /* and its server has been told */
+	size_t fetches;              /* that go by it */
+	TAILQ_ENTRY(provider) next;  /* in dispatch->providers while open */
 };
 TAILQ_HEAD(providers, provider);
 
@@ -83,6 +96,8 @@ void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch);
 
 /* --- provider.c --- */
 
+/* Go on by the options of a newer generation: adjustable ones may be other ones, no others are. */
+void provider_adjust(struct provider *provider, const struct upstream_config *upstream);
 /* Open it if it is not open. False: out of memory. */
 bool provider_open(struct provider *provider, struct dispatch *dispatch) MUST_CHECK;
 /* Close and free it if it is retired and carries nothing any more. True: it is gone. */

@@ -171,7 +171,7 @@ static void on_claimed(struct tier_lookup *lookup, struct entry *entry)
 	struct dispatch *dispatch = fetch->provider->dispatch;
 	uint64_t now_us = loop_now(dispatch->worker->loop);
 	bool found = entry != NULL;
-	fetch->leased = lookup->claim == CLAIM_OURS;
+	fetch->leased = lookup->claim == CLAIM_OURS ? dispatch->worker->tier : NULL;
 	use_entry(dispatch, fetch, entry, now_us);
 	if (fetch->leased)
 		count_lease(dispatch, LEASE_TAKEN);
@@ -185,9 +185,10 @@ static void on_claimed(struct tier_lookup *lookup, struct entry *entry)
 
 void dispatch_release(struct dispatch *dispatch, struct fetch *fetch)
 {
-	if (fetch->leased)
-		tier_release(dispatch->worker->tier, fetch->flight.key->digest, loop_now(dispatch->worker->loop));
-	fetch->leased = false;
+	struct tier *tier = dispatch->worker->tier;
+	if (fetch->leased && fetch->leased == tier) /* else it ends by itself */
+		tier_release(tier, fetch->flight.key->digest, loop_now(dispatch->worker->loop));
+	fetch->leased = NULL;
 }
 
 /* ---------------------------------------------------------------- the look-up */
@@ -213,6 +214,16 @@ bool dispatch_look(struct dispatch *dispatch, struct fetch *fetch, uint64_t now_
 	fetch->looking = true;
 	TAILQ_INSERT_TAIL(&dispatch->looking, fetch, next);
 	return true;
+}
+
+void dispatch_use_tier(struct dispatch *dispatch, struct tier *tier)
+{
+	struct worker *worker = dispatch->worker;
+	struct fetch *fetch;
+	while ((fetch = TAILQ_FIRST(&dispatch->looking)))
+		dispatch_go_on(dispatch, fetch, loop_now(worker->loop));
+	tier_free(worker->tier);
+	worker->tier = tier;
 }
 
 void dispatch_stop_looking(struct dispatch *dispatch, struct fetch *fetch)

@@ -72,14 +72,86 @@ static void let_go(struct generation *generation)
 {
 	for (size_t i = 0; i < generation->upstream_count; i++)
 		provider_unref(generation->upstreams[i].provider);
+	if (generation->redis_of)
+		generation_unkeep(generation->redis_of);
 }
 
 /* ---------------------------------------------------------------- the beginning */
 
-struct provider *provider_ref(struct provider *provider)
+/* Drained or not, where the file says so anew: else what an operator has said since stays. */
+static void adopt_boards(struct upstream_settings *next, const struct upstream_settings *before)
 {
-	atomic_fetch_add_explicit(&provider->generations, 1, memory_order_relaxed);
-	return provider;
+	for (size_t i = 0; i < next->endpoint_count; i++) {
+		bool drain = next->boards[i].written;
+		if (before->boards[i].written != drain)
+			atomic_store(&before->boards[i].draining, drain);
+		before->boards[i].written = drain;
+	}
+	next->boards = before->boards;
+}
+
+void provider_adopt(struct upstream_config *next, const struct upstream_config *before)
+{
+	atomic_fetch_add_explicit(&before->provider->generations, 1, memory_order_relaxed);
+	next->provider = before->provider;
+	next->source = before->source;
+	if (before->settings.boards)
+		adopt_boards(&next->settings, &before->settings);
+}
+
+/* What is pointed to stays where it is, and as it is; all else is what it says now. */
+static struct upstream_settings adjust_settings(struct adjusted_options *now, const struct upstream_settings *to)
+{
+	const struct upstream_settings *was = &now->settings;
+	struct upstream_settings settings = *to;
+	_Static_assert(sizeof settings == 280, "a new member: if it is a pointer, what is it to become here?");
+	settings.name = was->name;
+	settings.dialect = was->dialect;
+	settings.endpoints = was->endpoints;
+	settings.shown = was->shown;
+	settings.boards = was->boards;
+	settings.headers = was->headers;
+	settings.ca_file = was->ca_file;
+	settings.endpoint_labels = was->endpoint_labels;
+	settings.mcp_protocol = was->mcp_protocol;
+	settings.simulated = was->simulated;
+	settings.weights = to->weights ? now->weights : NULL;
+	settings.balancing = to->balancing ? &now->balancing : NULL;
+	settings.health = to->health ? &now->health : NULL;
+	settings.process = to->process ? &now->process : NULL;
+	return settings;
+}
+
+static void adjust_options(struct adjusted_options *now, const struct upstream_config *upstream)
+{
+	const struct upstream_settings *to = &upstream->settings;
+	assert(to->endpoint_count == now->settings.endpoint_count && to->endpoint_count <= ENDPOINTS_MOST);
+	const char *path = now->health.path, *method = now->health.method;
+	struct process_settings process = now->process.process;
+	if (to->weights)
+		memcpy(now->weights, to->weights, to->endpoint_count * sizeof *now->weights);
+	if (to->balancing)
+		now->balancing = *to->balancing;
+	if (to->health)
+		now->health = *to->health;
+	now->health.path = path;
+	now->health.method = method;
+	if (to->process)
+		now->process = *to->process;
+	now->process.process = process;
+	now->settings = adjust_settings(now, to);
+	now->batch = upstream->batch;
+}
+
+/* The first ones. */
+static void take_options(struct adjusted_options *now, const struct upstream_config *upstream)
+{
+	now->settings = upstream->settings;
+	if (upstream->settings.health)
+		now->health = *upstream->settings.health;
+	if (upstream->settings.process)
+		now->process = *upstream->settings.process;
+	adjust_options(now, upstream);
 }
 
 static struct provider *provider_new(struct gateway *gateway, struct generation *generation,
@@ -98,6 +170,7 @@ static struct provider *provider_new(struct gateway *gateway, struct generation 
 	provider->upstream = upstream;
 	provider->kept = generation;
 	provider->retire.open = retire_provider;
+	take_options(&provider->now, upstream);
 	generation_keep(generation);
 	return provider;
 }
@@ -145,8 +218,8 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 	if (provider->batcher)
 		return true;
 	assert(worker_owns(worker, upstream));
-	provider->batcher =
-		batcher_new(&upstream->batch, &upstream->settings, worker->transport, worker->loop, worker->meter);
+	provider->batcher = batcher_new(&provider->now.batch, &provider->now.settings, worker->transport, worker->loop,
+					worker->meter);
 	if (!provider->batcher)
 		return false;
 	struct provider *before = find_before(dispatch, provider);
@@ -159,13 +232,25 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 	return true;
 }
 
+void provider_adjust(struct provider *provider, const struct upstream_config *upstream)
+{
+	adjust_options(&provider->now, upstream);
+	if (!provider->batcher)
+		return;
+	batcher_adjust(provider->batcher, &provider->now.batch);
+	provider->changed = true;
+}
+
 bool dispatch_open(struct dispatch *dispatch, const struct generation *generation)
 {
 	struct worker *worker = dispatch->worker;
 	bool all = true;
 	for (size_t i = 0; i < generation->upstream_count; i++) {
 		const struct upstream_config *upstream = &generation->upstreams[i];
-		if (worker_owns(worker, upstream) && !provider_open(upstream->provider, dispatch))
+		if (!worker_owns(worker, upstream))
+			continue;
+		provider_adjust(upstream->provider, upstream);
+		if (!provider_open(upstream->provider, dispatch))
 			all = false;
 	}
 	return all;

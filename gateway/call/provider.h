@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * provider.h: what runs behind an upstream: its batcher with all that has been learned, its connections, session or
- * processes, and what it has said of its tools. It belongs to every generation in which the upstream's options are the
- * same, and to one worker, which opens it when it is first needed. When the last generation that has it has ended (so
+ * processes, and what it has said of its tools. It belongs to every generation in which the upstream is the same, though
+ * options of it may be adjusted, and to one worker, which opens it when it is first needed. When the last generation that has it has ended (so
  * no call can know it any more), it is closed: once what it still carries for nobody is gone.
  */
 #ifndef JITNEY_GATEWAY_CALL_PROVIDER_H
@@ -15,8 +15,9 @@ struct dispatch;
 struct gateway;
 struct provider;
 
-/* One more generation has it. Any thread. */
-struct provider *provider_ref(struct provider *provider);
+/* What runs behind an upstream of the generation in force runs behind this one of the next, too: it is the same but for
+ * adjustable options, by which it goes on once its owner has taken the generation. The thread that brings generations. */
+void provider_adopt(struct upstream_config *next, const struct upstream_config *before);
 /* Give every upstream of a generation that nobody uses yet a provider, but for those that have one, whose reference the
  * generation takes over. Its upstreams have their labels. All are let go when it ends, also if this fails. False: out
  * of memory. Main thread, or the one that brings generations. */

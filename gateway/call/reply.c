@@ -304,7 +304,7 @@ static bool put_etag(struct request *request, struct reply *reply, const struct 
 
 void reply_put_call(struct reply *reply, const struct call *call)
 {
-	if (call->home->gateway->config->reply_headers == REPLY_HEADERS_MINIMAL)
+	if (worker_generation(call->home)->reply_headers == REPLY_HEADERS_MINIMAL)
 		return;
 	put_cache_status(reply, call);
 	put_timing(reply, call);

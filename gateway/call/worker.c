@@ -17,8 +17,9 @@ static bool has_tag(const void *context, struct slice name, struct slice tag)
 }
 
 /* What of the generation is ours runs from now on, called or not: servers are to be asked for their tools. */
-static void use_generation(struct worker *worker, const struct generation *generation)
+static void use_generation(struct worker *worker)
 {
+	const struct generation *generation = worker_generation(worker);
 	size_t connections = 0;
 	for (size_t i = 0; i < generation->upstream_count; i++)
 		if (worker_owns(worker, &generation->upstreams[i]))
@@ -26,16 +27,17 @@ static void use_generation(struct worker *worker, const struct generation *gener
 	transport_grow(worker->transport, connections);
 	if (!dispatch_open(worker->dispatch, generation))
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+	worker->adapted = worker->adapt(worker);
 }
 
 static void use_catalogue(struct worker *worker, struct catalogue *next)
 {
 	struct catalogue *before = worker->catalogue;
 	bool changed = catalogue_generation(next) != catalogue_generation(before);
-	if (catalogue_made_for(next) != catalogue_made_for(before))
-		use_generation(worker, catalogue_made_for(next));
 	worker->catalogue = catalogue_hold(next, worker->index);
 	catalogue_unref(next);
+	if (catalogue_made_for(next) != catalogue_made_for(before))
+		use_generation(worker);
 	catalogue_drop(before, worker->index);
 	struct catalogue_listener *listener = TAILQ_FIRST(&worker->listeners);
 	while (changed && listener) {

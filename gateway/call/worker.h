@@ -36,26 +36,28 @@ struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
 struct gateway {
-	const struct config *config;         /* c: what the process is made of; the rest is worker_generation's */
-	struct metrics *metrics;             /* c; safe inside */
-	struct history *history;             /* worker 0's once the threads run: what the metrics were */
-	struct cache *cache;                 /* c; safe inside */
-	struct listeners *listeners;         /* c; safe inside: the sockets; workers have descriptors of their own */
-	struct export *export;               /* worker 0's; NULL: none is under way */
-	struct disk *disk;                   /* c; safe inside; NULL: no disk tier */
-	struct registry *registry;           /* c; safe inside */
-	struct reload *reload;               /* c; safe inside; NULL: the generation stays */
-	struct worker **workers;             /* c: config->workers of them */
-	uint64_t started_us;                 /* c */
-	struct http_settings http_settings;  /* c */
-	struct http_shared http_shared;      /* a */
-	atomic_uint catalogues;              /* a: rises when all workers have been offered the next one */
-	atomic_size_t subscriptions;         /* a: streams of subscriptions/listen open */
-	atomic_size_t in_flight;             /* a: calls sent to an owner and not returned */
-	atomic_size_t *refreshes;            /* a: background refreshes under way, by the upstream's label */
-	bool settled;                        /* main's: the threads are joined, and nothing is under way any more */
-	atomic_bool draining;                /* a: set once by the main thread, or by nobody */
-	atomic_uint_fast64_t drain_until_us; /* a: set before draining */
+	const struct config *config;           /* c: what the process is made of; the rest is worker_generation's */
+	struct metrics *metrics;               /* c; safe inside */
+	struct history *history;               /* worker 0's once the threads run: what the metrics were */
+	struct cache *cache;                   /* c; safe inside */
+	struct listeners *listeners;           /* c; safe inside: the sockets; workers have descriptors of their own */
+	struct export *export;                 /* worker 0's; NULL: none is under way */
+	struct disk *disk;                     /* c; safe inside; NULL: no disk tier */
+	atomic_bool redis;                     /* a: there is a Redis tier */
+	struct registry *registry;             /* c; safe inside */
+	struct reload *reload;                 /* c; safe inside; NULL: the generation stays */
+	struct worker **workers;               /* c: config->workers of them */
+	uint64_t started_us;                   /* c */
+	struct http_shared http_shared;        /* a */
+	atomic_uint catalogues;                /* a: rises when all workers have been offered the next one */
+	atomic_size_t subscriptions;           /* a: streams of subscriptions/listen open */
+	atomic_size_t in_flight;               /* a: calls sent to an owner and not returned */
+	atomic_size_t places;                  /* a: so many at most: what all workers are ready for */
+	atomic_size_t *refreshes;              /* a: background refreshes under way, by the upstream's label */
+	bool settled;                          /* main's: the threads are joined, and nothing is under way any more */
+	atomic_uint_fast64_t drain_timeout_us; /* a */
+	atomic_bool draining;                  /* a: set once by the main thread, or by nobody */
+	atomic_uint_fast64_t drain_until_us;   /* a: set before draining */
 	/* a: set before draining: until then open connections are awaited, since a successor takes their clients' next */
 	atomic_uint_fast64_t clients_until_us;
 	atomic_uint refusing; /* a: workers that take nothing any more; all of them: the loops may end */
@@ -84,12 +86,17 @@ struct worker {
 	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken; NULL: none */
 	atomic_bool offer_posted;            /* a: `offer` is in the mailbox */
 	struct mail offer;
-	struct mail opening;        /* accept from now on: worker_open */
-	struct mail ping;           /* worker_ping */
-	atomic_bool pinged;         /* a: `ping` is in the mailbox */
-	atomic_bool lists_complete; /* a: as of the last ping: lists_complete() */
+	struct mail opening;                  /* accept from now on: worker_open */
+	struct mail ping;                     /* worker_ping */
+	atomic_bool pinged;                   /* a: `ping` is in the mailbox */
+	atomic_bool lists_complete;           /* a: as of the last ping: lists_complete() */
+	atomic_size_t places;                 /* a: limits.in_flight as it has made ready for */
+	bool (*adapt)(struct worker *worker); /* c: become what the generation says (server/adapt.h) */
 	/* all below: the owner thread's */
 	struct loop *loop;
+	bool adapted;                       /* it has; else it is tried again */
+	size_t own_timers;                  /* reserved for calls */
+	const struct redis_settings *redis; /* what tier and tracking were made from; NULL: there are none of Redis */
 	struct meter *meter;
 	struct recent_calls *recent; /* its calls that ended; safe inside: pages of worker 0 copy it */
 	struct key_maker *keys;

@@ -112,7 +112,8 @@ static void put_cache(struct buf *out, const struct config *config, const struct
 	put_time(out, "then served while it is fetched anew for", tool->cache.stale_while_revalidate_us);
 	put_time(out, "if the provider fails for", tool->cache.stale_if_error_us);
 	put_time(out, "refusals of the tool for", tool->cache.negative_ttl_us);
-	buf_printf(out, "\n    in         memory%s%s\n", config->redis ? ", Redis" : "", config->disk ? ", disk" : "");
+	buf_printf(out, "\n    in         memory%s%s\n", config->generation.redis ? ", Redis" : "",
+		   config->disk ? ", disk" : "");
 	if (tool->tag_count) {
 		buf_put_text(out, "    tags       ");
 		put_names(out, tool->tags, tool->tag_count);

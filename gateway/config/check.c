@@ -38,15 +38,15 @@ static const struct node *address_node(const struct node *list, size_t n)
 static void check_address(struct config_load *load, const struct node *root, bool admin, size_t n)
 {
 	const struct config *config = load->config;
-	const struct listen_address *address = admin ? &config->admin[n] : &config->listen[n];
+	const struct listen_address *address = admin ? &config->generation.admin[n] : &config->generation.listen[n];
 	const struct node *node = address_node(node_find(root, admin ? "admin.listen" : "listen"), n);
 	bool twice = false;
 	if (!node) /* a default that an operator's own address stands in the way of */
 		node = node_find(root, "listen") ? node_find(root, "listen") : root;
 	for (size_t i = 0; i < (admin ? n : 0) && !twice; i++)
-		twice = is_same_address(&config->admin[i], address);
-	for (size_t i = 0; i < (admin ? config->listen_count : n) && !twice; i++)
-		twice = is_same_address(&config->listen[i], address);
+		twice = is_same_address(&config->generation.admin[i], address);
+	for (size_t i = 0; i < (admin ? config->generation.listen_count : n) && !twice; i++)
+		twice = is_same_address(&config->generation.listen[i], address);
 	if (twice && address->text)
 		config_error_at(load, node, "%s: %s is listened on already", admin ? "admin.listen" : "listen",
 				secrets_have(&load->config->secrets, address->text) ? "this address" : address->text);
@@ -54,9 +54,9 @@ static void check_address(struct config_load *load, const struct node *root, boo
 
 static void check_listeners(struct config_load *load, const struct node *root)
 {
-	for (size_t i = 0; i < load->config->listen_count; i++)
+	for (size_t i = 0; i < load->config->generation.listen_count; i++)
 		check_address(load, root, false, i);
-	for (size_t i = 0; i < load->config->admin_count; i++)
+	for (size_t i = 0; i < load->config->generation.admin_count; i++)
 		check_address(load, root, true, i);
 }
 
@@ -72,9 +72,10 @@ static void check_identity(struct config_load *load, const struct node *root)
 {
 	const struct node *node = node_find(root, "identity.tenant_header");
 	bool unix_socket = false;
-	for (size_t i = 0; i < load->config->listen_count; i++)
-		unix_socket |= load->config->listen[i].unix_path != NULL;
-	if (node && load->config->tenant_header && load->config->trusted_proxy_count == 0 && !unix_socket &&
+	for (size_t i = 0; i < load->config->generation.listen_count; i++)
+		unix_socket |= load->config->generation.listen[i].unix_path != NULL;
+	if (node && load->config->generation.http.tenant_header &&
+	    load->config->generation.http.trusted_proxy_count == 0 && !unix_socket &&
 	    !node_find(root, "trusted_proxies"))
 		config_error_at(load, node,
 				"identity.tenant_header: is believed only from trusted_proxies, and there are none");
@@ -199,7 +200,7 @@ static void check_cache(struct config_load *load, const struct tool_draft *draft
 	if (cache && draft->tool.cache.ttl_us && !tool_is_repeatable(&draft->tool) && !hinted)
 		config_error_key(load, cache, "%s has a cache but is not declared annotations.read_only or idempotent",
 				 name);
-	if (scope && draft->tool.scope == SCOPE_TENANT && !load->config->tenant_header)
+	if (scope && draft->tool.scope == SCOPE_TENANT && !load->config->generation.http.tenant_header)
 		config_error_at(load, scope, "tools.%s.cache.scope: tenant needs identity.tenant_header", name);
 }
 
@@ -419,7 +420,7 @@ static bool finish_upstreams(struct config_load *load)
 		settings->label = (unsigned)i;
 		if (!number_endpoints(load, settings, endpoints))
 			return false;
-		settings->json_depth = config->limits.json_depth;
+		settings->json_depth = config->generation.limits.json_depth;
 		draft->config.exposure.version = digest_upstream(load, draft, false);
 		draft->config.exposure.source = digest_upstream(load, draft, true);
 		if (!draft->config.exposure.version || !draft->config.exposure.source)

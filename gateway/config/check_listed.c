@@ -41,7 +41,7 @@ void config_check_exposure(struct config_load *load, struct upstream_draft *draf
 		config_error_key(load, cache,
 				 "upstreams.%s.cache: goes by the server's readOnlyHint and needs trust_hints: true",
 				 draft->node->key.at);
-	if (scope && exposure->scope == SCOPE_TENANT && !load->config->tenant_header)
+	if (scope && exposure->scope == SCOPE_TENANT && !load->config->generation.http.tenant_header)
 		config_error_at(load, scope, "upstreams.%s.cache.scope: tenant needs identity.tenant_header",
 				draft->node->key.at);
 }

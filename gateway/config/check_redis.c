@@ -13,8 +13,8 @@ static void check_sentinels(struct config_load *load, const struct node *node)
 {
 	const struct config *config = load->config;
 	struct redis_node ignored;
-	for (size_t i = 0; i < config->redis_options.sentinel_node_count; i++) {
-		const char *text = config->redis_options.sentinel_nodes[i];
+	for (size_t i = 0; i < config->generation.redis_options.sentinel_node_count; i++) {
+		const char *text = config->generation.redis_options.sentinel_nodes[i];
 		const char *wrong = text ? redis_node_parse(slice_of(text), SENTINEL_PORT, &ignored) : NULL;
 		if (wrong)
 			config_error_at(load, node, "cache.redis.sentinel.nodes[%zu] %s", i, wrong);
@@ -27,8 +27,9 @@ static void check_tls(struct config_load *load, const struct node *redis, bool w
 {
 	static const char *const names[] = { "ca_file", "cert_file", "key_file", "server_name" };
 	const struct config *config = load->config;
-	const struct redis_tls_files files = { config->redis_options.ca_file, config->redis_options.cert_file,
-					       config->redis_options.key_file };
+	const struct redis_tls_files files = { config->generation.redis_options.ca_file,
+					       config->generation.redis_options.cert_file,
+					       config->generation.redis_options.key_file };
 	char why[512];
 	for (size_t i = 0; !wanted && i < countof(names); i++)
 		if (node_member(redis, names[i]))
@@ -54,11 +55,12 @@ void config_check_redis(struct config_load *load, const struct node *redis)
 		config_error_key(load, url,
 				 "cache.redis.url and cache.redis.sentinel exclude each other: Sentinel says "
 				 "where the server is");
-	const char *wrong =
-		url && config->redis_options.url ? redis_url_parse(slice_of(config->redis_options.url), &parsed) : NULL;
+	const char *wrong = url && config->generation.redis_options.url
+				    ? redis_url_parse(slice_of(config->generation.redis_options.url), &parsed)
+				    : NULL;
 	if (wrong)
 		config_error_at(load, url, "cache.redis.url %s", wrong);
-	if (config->redis_options.prefix && !is_prefix(config->redis_options.prefix))
+	if (config->generation.redis_options.prefix && !is_prefix(config->generation.redis_options.prefix))
 		config_error_at(load, node_member(redis, "prefix"),
 				"cache.redis.prefix may have only A-Z a-z 0-9 _ - . :");
 	if (node_member(redis, "username") && !node_member(redis, "password") && !wrong && !(url && parsed.password[0]))
@@ -66,7 +68,7 @@ void config_check_redis(struct config_load *load, const struct node *redis)
 				 "cache.redis.username is of no use without a password");
 	if (sentinel)
 		check_sentinels(load, sentinel);
-	check_tls(load, redis, parsed.tls || (sentinel && config->redis_options.ca_file));
+	check_tls(load, redis, parsed.tls || (sentinel && config->generation.redis_options.ca_file));
 }
 
 /* The URL's, unless the option of its own is set. NULL: neither. Shown to nobody. */
@@ -83,15 +85,16 @@ static const char *choose_secret(struct config_load *load, const char *option, c
 static void read_sentinels(struct config_load *load, struct redis_settings *settings)
 {
 	const struct config *config = load->config;
-	size_t count = config->redis_options.sentinel_node_count;
+	size_t count = config->generation.redis_options.sentinel_node_count;
 	struct redis_node *nodes = arena_array(load->arena, count, sizeof *nodes);
 	if (!nodes)
 		return;
 	for (size_t i = 0; i < count; i++)
-		if (redis_node_parse(slice_of(config->redis_options.sentinel_nodes[i]), SENTINEL_PORT, &nodes[i]))
+		if (redis_node_parse(slice_of(config->generation.redis_options.sentinel_nodes[i]), SENTINEL_PORT,
+				     &nodes[i]))
 			return;
-	settings->sentinel_name = config->redis_options.sentinel_name;
-	settings->sentinel_password = choose_secret(load, config->redis_options.sentinel_password, "");
+	settings->sentinel_name = config->generation.redis_options.sentinel_name;
+	settings->sentinel_password = choose_secret(load, config->generation.redis_options.sentinel_password, "");
 	settings->sentinels = nodes;
 	settings->sentinel_count = count;
 }
@@ -100,36 +103,36 @@ void config_finish_redis(struct config_load *load)
 {
 	struct config *config = load->config;
 	struct redis_url url = { 0 };
-	const char *text = config->redis_options.url;
-	if (!text && !config->redis_options.sentinel_node_count)
+	const char *text = config->generation.redis_options.url;
+	if (!text && !config->generation.redis_options.sentinel_node_count)
 		return;
 	struct redis_settings *settings = arena_alloc(load->arena, sizeof *settings);
 	if (!settings || (text && redis_url_parse(slice_of(text), &url)))
 		return;
 	*settings = (struct redis_settings){
 		.node = url.node,
-		.database = url.database ? url.database : config->redis_options.database,
-		.username = config->redis_options.username,
+		.database = url.database ? url.database : config->generation.redis_options.database,
+		.username = config->generation.redis_options.username,
 		.tls = load->drafts->redis_tls,
-		.server_name = config->redis_options.server_name,
-		.prefix = config->redis_options.prefix,
-		.timeout_us = config->redis_options.timeout_us,
-		.connect_timeout_us = config->redis_options.connect_timeout_us,
-		.max_commands = config->redis_options.in_flight,
-		.max_value_bytes = config->redis_options.max_value_bytes,
-		.compress_bytes = config->redis_options.compress_bytes,
-		.tracking = config->redis_options.tracking,
-		.untracked_us = config->redis_options.untracked_us,
-		.lease_us = config->redis_options.lease_us,
+		.server_name = config->generation.redis_options.server_name,
+		.prefix = config->generation.redis_options.prefix,
+		.timeout_us = config->generation.redis_options.timeout_us,
+		.connect_timeout_us = config->generation.redis_options.connect_timeout_us,
+		.max_commands = config->generation.redis_options.in_flight,
+		.max_value_bytes = config->generation.redis_options.max_value_bytes,
+		.compress_bytes = config->generation.redis_options.compress_bytes,
+		.tracking = config->generation.redis_options.tracking,
+		.untracked_us = config->generation.redis_options.untracked_us,
+		.lease_us = config->generation.redis_options.lease_us,
 	};
 	memcpy(settings->path, url.path, sizeof settings->path);
 	if (!settings->username && url.username[0])
 		settings->username = arena_printf(load->arena, "%s", url.username);
-	settings->secret = choose_secret(load, config->redis_options.secret, "");
-	settings->password = choose_secret(load, config->redis_options.password, url.password);
+	settings->secret = choose_secret(load, config->generation.redis_options.secret, "");
+	settings->password = choose_secret(load, config->generation.redis_options.password, url.password);
 	if (text && url.password[0])
 		secrets_add(&load->config->secrets, load->arena, text);
-	if (config->redis_options.sentinel_node_count)
+	if (config->generation.redis_options.sentinel_node_count)
 		read_sentinels(load, settings);
-	config->redis = settings;
+	config->generation.redis = settings;
 }

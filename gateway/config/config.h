@@ -17,7 +17,7 @@
 #include "cache/cache.h"
 #include "cache/disk/disk_settings.h"
 #include "cache/redis/redis_settings.h"
-#include "gateway/http/address.h"
+#include "gateway/http/settings.h"
 #include "gateway/config/secrets.h"
 #include "gateway/config/tool.h"
 #include "upstream/upstream.h"
@@ -73,6 +73,38 @@ struct generation {
 		const char *lists_shown; /* what messages call it */
 		uint64_t list_ttl_us;    /* what clients are told of tools/list */
 	} mcp;
+	struct listen_address *listen;
+	size_t listen_count;
+	struct listen_address *admin;
+	size_t admin_count;          /* 0: no admin listener */
+	struct listener **listeners; /* those of listen, then of admin, open: set before it is used. Held */
+	struct http_settings http;   /* limits of requests, trusted_proxies, identity */
+	struct {
+		size_t in_flight;
+		unsigned json_depth;
+	} limits;
+	struct {
+		enum log_level level;
+		enum log_format format;
+		const char *file; /* "stderr", "stdout" or a path */
+	} log;
+	uint64_t drain_timeout_us;
+	bool core_dumps;        /* and whatever else looks into the process */
+	unsigned reply_headers; /* enum reply_headers */
+	size_t memory_bytes;    /* cache.memory.size; 0: no memory tier */
+	struct {
+		const char *url, *username, *password, *prefix;
+		const char *ca_file, *cert_file, *key_file, *server_name, *secret;
+		uint64_t timeout_us, connect_timeout_us, untracked_us, lease_us;
+		bool tracking;
+		unsigned database;
+		size_t max_value_bytes, compress_bytes, in_flight;
+		const char *sentinel_name, *sentinel_password;
+		const char *const *sentinel_nodes;
+		size_t sentinel_node_count;
+	} redis_options;                     /* cache.redis as written; see redis */
+	struct redis_settings *redis;        /* NULL: no Redis tier */
+	struct generation *redis_of;         /* kept: where `redis` stands, if that is an older one; else NULL */
 	unsigned metrics_on;                 /* enum metrics_on */
 	bool access_log;                     /* a line in the log for each request */
 	bool watch;                          /* the file, and those it names, are watched */
@@ -99,52 +131,12 @@ void generation_unref(const struct generation *generation);
 void generation_keep(struct generation *generation);
 void generation_unkeep(struct generation *generation);
 
-/* What the process is made of, which nothing changes while it runs, and the first generation. */
+/* What the process is made of, which nothing changes while it runs, and a generation. */
 struct config {
-	const char *path;     /* of the file, as given */
-	const char *warnings; /* what ought to be written another way, a line each, for stderr; NULL: nothing */
-	struct listen_address *listen;
-	size_t listen_count;
-	struct listen_address *admin;
-	size_t admin_count; /* 0: no admin listener */
+	const char *path;            /* of the file, as given */
+	const char *warnings;        /* what ought to be written another way, a line each, for stderr; NULL: nothing */
+	unsigned workers;            /* >= 1; auto has been resolved */
 	const char *takeover_socket; /* as written: a path, "auto" or "off" */
-	unsigned workers;   /* >= 1; auto has been resolved */
-	uint64_t drain_timeout_us;
-	bool core_dumps;        /* and whatever else looks into the process */
-	unsigned reply_headers; /* enum reply_headers */
-	struct {
-		enum log_level level;
-		enum log_format format;
-		const char *file; /* "stderr", "stdout" or a path */
-	} log;
-	struct {
-		size_t body_bytes;
-		size_t header_bytes;
-		uint64_t header_timeout_us;
-		uint64_t body_timeout_us;
-		size_t send_rate; /* bytes a second */
-		uint64_t idle_timeout_us;
-		size_t connections;
-		size_t in_flight;
-		size_t in_flight_bytes;
-		unsigned json_depth;
-	} limits;
-	struct network *trusted_proxies;
-	size_t trusted_proxy_count;
-	const char *tenant_header; /* NULL: none */
-	size_t memory_bytes;       /* cache.memory.size; 0: no memory tier */
-	struct {
-		const char *url, *username, *password, *prefix;
-		const char *ca_file, *cert_file, *key_file, *server_name, *secret;
-		uint64_t timeout_us, connect_timeout_us, untracked_us, lease_us;
-		bool tracking;
-		unsigned database;
-		size_t max_value_bytes, compress_bytes, in_flight;
-		const char *sentinel_name, *sentinel_password;
-		const char *const *sentinel_nodes;
-		size_t sentinel_node_count;
-	} redis_options;                    /* cache.redis as written; see redis */
-	struct redis_settings *redis;       /* NULL: no Redis tier */
 	struct disk_settings disk_options;  /* cache.disk as written; see disk */
 	struct disk_settings *disk;         /* NULL: no disk tier */
 	struct generation generation;       /* whose last holder frees all of this */

@@ -127,7 +127,7 @@ void config_check_mcp(struct config_load *load, const struct node *root);
 
 /* `redis`: the block of the file. */
 void config_check_redis(struct config_load *load, const struct node *redis);
-/* Fill in config->redis, if there is a block. */
+/* Fill in config->generation.redis, if there is a block. */
 void config_finish_redis(struct config_load *load);
 
 /* --- check_disk.c --- */
@@ -187,8 +187,9 @@ unsigned config_overridden(const struct tool_draft *draft);
 
 /* --- show.c: all that an option says, secrets included: two that write the same are the same --- */
 
-/* All options of the upstream (of the tool) of this place in the generation. */
-void config_put_upstream(const struct config *config, size_t index, struct buf *out);
+/* All options of the upstream (of the tool) of this place in the generation. lasting: only those with which it is another
+ * one (option_is_adjustable says no). */
+void config_put_upstream(const struct config *config, size_t index, bool lasting, struct buf *out);
 void config_put_tool(const struct config *config, size_t index, struct buf *out);
 /* An option that is neither a block nor below upstreams or tools. */
 void config_put_setting(const struct config *config, const struct option *option, struct buf *out);

@@ -40,14 +40,12 @@ static bool texts_are_equal(struct comparison *comparison)
 }
 
 /* A name that both have. */
-static bool note_common(struct comparison *comparison, const char *name)
+static void note_common(struct comparison *comparison, const char *name)
 {
-	bool equal = texts_are_equal(comparison);
-	if (equal)
+	if (texts_are_equal(comparison))
 		comparison->difference->unchanged++;
 	else
 		put_name(&comparison->changed, name);
-	return equal;
 }
 
 /* The lists of one kind, as a member of `changed`. */
@@ -114,9 +112,12 @@ static void compare_upstreams(struct comparison *comparison)
 			put_name(&comparison->added, name);
 			continue;
 		}
-		config_put_upstream(comparison->before, was, &comparison->text_before);
-		config_put_upstream(comparison->next, i, &comparison->text_next);
-		if (note_common(comparison, name))
+		config_put_upstream(comparison->before, was, false, &comparison->text_before);
+		config_put_upstream(comparison->next, i, false, &comparison->text_next);
+		note_common(comparison, name);
+		config_put_upstream(comparison->before, was, true, &comparison->text_before);
+		config_put_upstream(comparison->next, i, true, &comparison->text_next);
+		if (texts_are_equal(comparison))
 			comparison->difference->same[i] = was;
 	}
 	for (size_t i = 0; i < before->upstream_count; i++)
@@ -133,6 +134,17 @@ static bool is_setting(const struct option *option)
 	       option->kind != OPTION_BLOCKS;
 }
 
+/* Whether it takes effect now. Memory's tables are made once, and are good for so many entries. */
+static bool is_live(const struct comparison *comparison, const struct option *option, const struct config *process)
+{
+	if (strcmp(option->path, "cache.memory.size") == 0)
+		return cache_can_become(process->generation.memory_bytes, comparison->next->generation.memory_bytes);
+	if (strncmp(option->path, "cache.redis.", 12) == 0 && process->disk) /* which stays; one excludes the other */
+		return false;
+	return option_of_generation(option) && strcmp(option->path, "listen") != 0 &&
+	       strcmp(option->path, "admin.listen") != 0;
+}
+
 static void compare_settings(struct comparison *comparison, const struct config *process)
 {
 	struct difference *difference = comparison->difference;
@@ -141,11 +153,14 @@ static void compare_settings(struct comparison *comparison, const struct config 
 		const struct option *option = &option_table[i];
 		if (!is_setting(option))
 			continue;
-		bool live = option_of_generation(option);
+		bool live = is_live(comparison, option, process);
 		config_put_setting(live ? comparison->before : process, option, &comparison->text_before);
 		config_put_setting(comparison->next, option, &comparison->text_next);
-		if (!texts_are_equal(comparison))
-			put_name(live ? &settings : &restart, option->path);
+		if (texts_are_equal(comparison))
+			continue;
+		put_name(live ? &settings : &restart, option->path);
+		difference->same_memory &= !live || strcmp(option->path, "cache.memory.size") != 0;
+		difference->same_redis &= !live || strncmp(option->path, "cache.redis.", 12) != 0;
 	}
 	difference->any |= settings.len > 0;
 	buf_put_text(&difference->changed, "\"settings\":[");
@@ -164,6 +179,8 @@ bool difference_find(struct difference *difference, const struct config *process
 {
 	*difference = (struct difference){ .changed = BUF_INIT(TEXT_BYTES_MAX),
 					   .needs_restart = BUF_INIT(TEXT_BYTES_MAX),
+					   .same_redis = true,
+					   .same_memory = true,
 					   .same = calloc(next->upstream_count + 1, sizeof *difference->same) };
 	struct comparison comparison = { .before = config_of(before),
 					 .next = config_of(next),

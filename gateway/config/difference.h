@@ -12,7 +12,11 @@ struct difference {
 	struct buf needs_restart; /* JSON: names of options that stay as they are until the process starts anew */
 	size_t unchanged;         /* tools and upstreams */
 	bool any;                 /* something of the generation is another */
-	size_t *same; /* by upstream of the next: the one before with the same name and options; SIZE_MAX: none */
+	bool same_redis;          /* none of cache.redis is another */
+	bool same_memory;         /* cache.memory.size is not another, or cannot become it */
+	/* by upstream of the next: the one before with the same name, and the same options but for those that can be
+	 * adjusted (option_is_adjustable): what runs behind it runs on. SIZE_MAX: none */
+	size_t *same;
 };
 
 /* From what is in force (`process` and `before`) to `next`. Fill in *difference, which needs difference_fini in any

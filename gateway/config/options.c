@@ -114,6 +114,55 @@ bool option_of_generation(const struct option *option)
 	return !strpbrk(option->path, "*[") && option->at >= from && option->at < from + sizeof(struct generation);
 }
 
+/* What an upstream is made of is not among them: where it is, how it is spoken to, as whom, and how it is asked whether it
+ * is well. A dot at the end: all that begins so. */
+bool option_is_adjustable(const struct option *option)
+{
+	static const char *const paths[] = {
+		"endpoints[].weight",
+		"endpoints[].drain",
+		"balance",
+		"affinity",
+		"ejection.",
+		"health.interval",
+		"health.timeout",
+		"health.rise",
+		"health.fall",
+		"hedge",
+		"dns_ttl",
+		"tools_refresh",
+		"batch.",
+		"concurrency",
+		"retries.",
+		"rate",
+		"rate.",
+		"pool.",
+		"queue.",
+		"timeout",
+		"answer",
+		"refreshes",
+		"names",
+		"expose.",
+		"progress_timeout",
+		"max_list",
+		"max_tools",
+		"trust_hints",
+		"pass_hints",
+		"cache",
+		"cache.",
+	};
+	static const char prefix[] = "upstreams.*.";
+	if (strncmp(option->path, prefix, sizeof prefix - 1) != 0)
+		return false;
+	const char *key = option->path + sizeof prefix - 1;
+	for (size_t i = 0; i < countof(paths); i++) {
+		size_t len = strlen(paths[i]);
+		if (paths[i][len - 1] == '.' ? strncmp(key, paths[i], len) == 0 : strcmp(key, paths[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool option_has_default(const struct option *option)
 {
 	return option->fallback && option->fallback[0] != '(';

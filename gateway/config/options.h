@@ -72,6 +72,9 @@ const char *option_key_below(const struct option *option, const char *prefix);
 bool option_has_default(const struct option *option);
 /* Whether a reload can change it: it stands in struct generation. False for blocks, upstreams and tools. */
 bool option_of_generation(const struct option *option);
+/* Whether it can change under an upstream that runs on: then what runs behind it is the same, with other options. False
+ * for all but upstreams' own. */
+bool option_is_adjustable(const struct option *option);
 /* Iterates over "a|b|c". *at starts at option->words; false at the end. */
 bool option_next_word(const char **at, struct slice *word);
 /* The n-th word, or empty. */
@@ -95,13 +98,13 @@ struct slice option_word(const struct option *option, unsigned n);
  */
 /* clang-format off */
 #define OPTION_TABLE(B, V, L, T)                                                                                       \
-	L("listen", ADDRESSES, config, listen, listen_count, 1, 16, "127.0.0.1:8080",                                  \
+	L("listen", ADDRESSES, config, generation.listen, generation.listen_count, 1, 16, "127.0.0.1:8080",                                  \
 	  "Where callers connect: ADDRESS:PORT, [IPV6]:PORT or unix:PATH; one, or a list.")                            \
 	T("allowed_hosts", config, generation.hosts, generation.host_count, 0, 256, 255, NULL,                                               \
 	  "Names that the gateway may be reached by, and whose pages may use it, beside localhost and IP addresses; "  \
 	  "\"*\": any name (pages still need theirs).")                                                                \
 	B("admin", BLOCK, 0, "The listener for operators.")                                                            \
-	L("admin.listen", ADDRESSES, config, admin, admin_count, 0, 16, "127.0.0.1:8081",                              \
+	L("admin.listen", ADDRESSES, config, generation.admin, generation.admin_count, 0, 16, "127.0.0.1:8081",                              \
 	  "Where operators connect; off: no admin listener.")                                                          \
 	V("admin.metrics", ENUM, config, generation.metrics_on, "", 0, 0, "both", "both|admin",                                   \
 	  "Which listeners serve /metrics: data and admin, or admin alone.")                                           \
@@ -111,51 +114,51 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "name made of the first address of listen, in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR, $TMPDIR or /tmp.")        \
 	V("workers", WORKERS, config, workers, "", 1, 256, "auto", NULL,                                               \
 	  "Worker threads; auto: one for each CPU this process may use.")                                              \
-	V("drain_timeout", DURATION, config, drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \
+	V("drain_timeout", DURATION, config, generation.drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \
 	  "How long a stop waits for calls in flight before it ends them.")                                            \
-	V("core_dumps", BOOL, config, core_dumps, "", 0, 0, "false", NULL,                                             \
+	V("core_dumps", BOOL, config, generation.core_dumps, "", 0, 0, "false", NULL,                                             \
 	  "Let core dumps be written and debuggers attach. Then programs of the gateway's user, those that it runs "   \
 	  "included, can read its memory and environment, secrets and all.")                                           \
-	V("reply_headers", ENUM, config, reply_headers, "", 0, 0, "full", "full|minimal",                              \
+	V("reply_headers", ENUM, config, generation.reply_headers, "", 0, 0, "full", "full|minimal",                              \
 	  "Whether replies to calls say where the answer comes from and how long it took (Cache-Status, Age, "         \
 	  "Server-Timing, X-Attempts, X-Batch-*), or only what a client acts on.")                                     \
 	B("log", BLOCK, 0, "What is logged, how and where.")                                                           \
-	V("log.level", ENUM, config, log.level, "", 0, 0, "info", "error|warn|info|debug",                             \
+	V("log.level", ENUM, config, generation.log.level, "", 0, 0, "info", "error|warn|info|debug",                             \
 	  "The least important level that is written.")                                                                \
-	V("log.format", ENUM, config, log.format, "", 0, 0, "logfmt", "logfmt|json",                                   \
+	V("log.format", ENUM, config, generation.log.format, "", 0, 0, "logfmt", "logfmt|json",                                   \
 	  "One line per event, in this form.")                                                                         \
-	V("log.file", TEXT, config, log.file, "bytes", 1, 4096, "stderr", NULL,                                        \
+	V("log.file", TEXT, config, generation.log.file, "bytes", 1, 4096, "stderr", NULL,                                        \
 	  "stderr, stdout, or a path that is appended to.")                                                            \
 	V("log.access", BOOL, config, generation.access_log, "", 0, 0, "true", NULL, "One line per finished request.")            \
 	B("limits", BLOCK, 0, "What a client may ask of the gateway.")                                                 \
-	V("limits.body", SIZE, config, limits.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
+	V("limits.body", SIZE, config, generation.http.body_bytes, "bytes", 1, B_GIB(1), "8MiB", NULL,                          \
 	  "The longest request body; more is refused with 413.")                                                       \
-	V("limits.headers", SIZE, config, limits.header_bytes, "bytes", B_KIB(1), B_MIB(1), "8KiB", NULL,              \
+	V("limits.headers", SIZE, config, generation.http.header_bytes, "bytes", B_KIB(1), B_MIB(1), "8KiB", NULL,              \
 	  "The longest request head, of at most a header for every 96 bytes of this; more is refused with 431.")       \
-	V("limits.header_timeout", DURATION, config, limits.header_timeout_us, "us", US_MS(1), US_M(10), "5s", NULL,   \
+	V("limits.header_timeout", DURATION, config, generation.http.header_timeout_us, "us", US_MS(1), US_M(10), "5s", NULL,   \
 	  "From the first byte of a request to the end of its head; and from a new connection to its first byte.")     \
-	V("limits.body_timeout", DURATION, config, limits.body_timeout_us, "us", US_MS(1), US_H(1), "30s", NULL,       \
+	V("limits.body_timeout", DURATION, config, generation.http.body_timeout_us, "us", US_MS(1), US_H(1), "30s", NULL,       \
 	  "From the end of a request's head to the end of its body.")                                                  \
-	V("limits.send_rate", SIZE, config, limits.send_rate, "bytes", 1, B_GIB(1), "16KiB", NULL,                     \
+	V("limits.send_rate", SIZE, config, generation.http.send_rate, "bytes", 1, B_GIB(1), "16KiB", NULL,                     \
 	  "Bytes a second of a reply that a client must take, once body_timeout is over; who is slower is cut off.")   \
-	V("limits.idle_timeout", DURATION, config, limits.idle_timeout_us, "us", US_MS(1), US_D(1), "75s", NULL,       \
+	V("limits.idle_timeout", DURATION, config, generation.http.idle_timeout_us, "us", US_MS(1), US_D(1), "75s", NULL,       \
 	  "How long a client's connection may stay open between requests.")                                            \
-	V("limits.connections", COUNT, config, limits.connections, "", 1, 1000000, "10000", NULL,                      \
+	V("limits.connections", COUNT, config, generation.http.connections, "", 1, 1000000, "10000", NULL,                      \
 	  "Client connections at once, over all workers; one more is answered with 503 and closed. Admin listeners "   \
 	  "have 64 places of their own.")                                                                              \
-	V("limits.in_flight", COUNT, config, limits.in_flight, "", 1, 10000000, "20000", NULL,                         \
+	V("limits.in_flight", COUNT, config, generation.limits.in_flight, "", 1, 10000000, "20000", NULL,                         \
 	  "Calls at once; one more is refused with 503.")                                                              \
-	V("limits.in_flight_bytes", SIZE, config, limits.in_flight_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB",    \
+	V("limits.in_flight_bytes", SIZE, config, generation.http.held_bytes, "bytes", B_KIB(1), B_GIB(1024), "256MiB",    \
 	  NULL,                                                                                                        \
 	  "Bytes held for clients at once: request bodies, providers' answers as they arrive, and replies they are "   \
 	  "slow to take; calls beyond it are refused with 503.")                                                       \
-	V("limits.json_depth", COUNT, config, limits.json_depth, "", 2, 1000, "64", NULL,                              \
+	V("limits.json_depth", COUNT, config, generation.limits.json_depth, "", 2, 1000, "64", NULL,                              \
 	  "How deep JSON may be nested, in requests and in providers' answers.")                                       \
-	L("trusted_proxies", NETWORKS, config, trusted_proxies, trusted_proxy_count, 0, 256, "[]",                     \
+	L("trusted_proxies", NETWORKS, config, generation.http.trusted_proxies, generation.http.trusted_proxy_count, 0, 256, "[]",                     \
 	  "Networks (ADDRESS/BITS) whose tenant header is believed, and whose X-Forwarded-Proto and X-Forwarded-Host, "\
 	  "in the URLs that MCP clients are told; no other forwarding header is looked at.")                           \
 	B("identity", BLOCK, 0, "Who is calling.")                                                                     \
-	V("identity.tenant_header", HEADER_NAME, config, tenant_header, "bytes", 1, 64, NULL, NULL,                    \
+	V("identity.tenant_header", HEADER_NAME, config, generation.http.tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
 	B("reload", BLOCK, 0, "When this file is read anew, beside SIGHUP and POST /admin/reload.")                    \
 	V("reload.watch", BOOL, config, generation.watch, "", 0, 0, "false", NULL,                                     \
@@ -181,7 +184,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "How long clients may keep the list of tools (ttlMs of 2026-07-28).")                                        \
 	B("cache", BLOCK, 0, "Where answers are kept.")                                                                \
 	B("cache.memory", BLOCK, 0, "The tier in this process.")                                                       \
-	V("cache.memory.size", SIZE, config, memory_bytes, "bytes", 0, B_GIB(1024), "256MiB", NULL,                    \
+	V("cache.memory.size", SIZE, config, generation.memory_bytes, "bytes", 0, B_GIB(1024), "256MiB", NULL,                    \
 	  "Memory for answers, keys and bookkeeping; 0: no memory tier.")                                              \
 	B("cache.disk", BLOCK, 0, "The tier that outlives a restart on one machine; without it there is none.")        \
 	V("cache.disk.path", TEXT, config, disk_options.path, "bytes", 1, 2048, OPTION_REQUIRED, NULL,                 \
@@ -195,48 +198,48 @@ struct slice option_word(const struct option *option, unsigned n);
 	V("cache.disk.compress", SIZE, config, disk_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,        \
 	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
 	B("cache.redis", BLOCK, 0, "The tier shared by several gateways; without it there is none.")                   \
-	V("cache.redis.url", TEXT, config, redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
+	V("cache.redis.url", TEXT, config, generation.redis_options.url, "bytes", 1, 2048, NULL, NULL,                            \
 	  "redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE] or unix:PATH[?db=N]; required without sentinel.")          \
-	V("cache.redis.ca_file", TEXT, config, redis_options.ca_file, "bytes", 1, 4096, NULL, NULL,                    \
+	V("cache.redis.ca_file", TEXT, config, generation.redis_options.ca_file, "bytes", 1, 4096, NULL, NULL,                    \
 	  "TLS: PEM, who may vouch for the server; without it the system's authorities. With sentinel it asks for TLS.") \
-	V("cache.redis.cert_file", TEXT, config, redis_options.cert_file, "bytes", 1, 4096, NULL, NULL,                \
+	V("cache.redis.cert_file", TEXT, config, generation.redis_options.cert_file, "bytes", 1, 4096, NULL, NULL,                \
 	  "TLS: PEM, the certificate this gateway shows, and those between it and its authority.")                     \
-	V("cache.redis.key_file", TEXT, config, redis_options.key_file, "bytes", 1, 4096, NULL, NULL,                  \
+	V("cache.redis.key_file", TEXT, config, generation.redis_options.key_file, "bytes", 1, 4096, NULL, NULL,                  \
 	  "TLS: PEM, the key of cert_file.")                                                                           \
-	V("cache.redis.server_name", TEXT, config, redis_options.server_name, "bytes", 1, 253, NULL, NULL,             \
+	V("cache.redis.server_name", TEXT, config, generation.redis_options.server_name, "bytes", 1, 253, NULL, NULL,             \
 	  "TLS: the name the server's certificate must be for; without it the host of the URL, or of the node.")       \
-	V("cache.redis.secret", TEXT, config, redis_options.secret, "bytes", 16, 511, NULL, NULL,                      \
+	V("cache.redis.secret", TEXT, config, generation.redis_options.secret, "bytes", 16, 511, NULL, NULL,                      \
 	  "Values are signed with it (HMAC-SHA-256), and others are refused: the same in the whole fleet.")            \
-	V("cache.redis.username", TEXT, config, redis_options.username, "bytes", 1, 255, NULL, NULL,                   \
+	V("cache.redis.username", TEXT, config, generation.redis_options.username, "bytes", 1, 255, NULL, NULL,                   \
 	  "For AUTH; else what the URL says, else the user named default.")                                            \
-	V("cache.redis.password", TEXT, config, redis_options.password, "bytes", 1, 511, NULL, NULL,                   \
+	V("cache.redis.password", TEXT, config, generation.redis_options.password, "bytes", 1, 511, NULL, NULL,                   \
 	  "For AUTH; else what the URL says.")                                                                         \
-	V("cache.redis.database", COUNT, config, redis_options.database, "", 0, 65535, "0", NULL,                      \
+	V("cache.redis.database", COUNT, config, generation.redis_options.database, "", 0, 65535, "0", NULL,                      \
 	  "For SELECT, where the URL names none.")                                                                     \
-	V("cache.redis.prefix", TEXT, config, redis_options.prefix, "bytes", 1, 64, "jitney", NULL,                    \
+	V("cache.redis.prefix", TEXT, config, generation.redis_options.prefix, "bytes", 1, 64, "jitney", NULL,                    \
 	  "Of every key: A-Z a-z 0-9 _ - . :, so that several fleets may share a Redis.")                              \
-	V("cache.redis.timeout", DURATION, config, redis_options.timeout_us, "us", US_MS(1), US_S(10), "20ms", NULL,   \
+	V("cache.redis.timeout", DURATION, config, generation.redis_options.timeout_us, "us", US_MS(1), US_S(10), "20ms", NULL,   \
 	  "The longest that Redis may hold up a call, once; then it is left alone until it answers.")                  \
-	V("cache.redis.connect_timeout", DURATION, config, redis_options.connect_timeout_us, "us", US_MS(10), US_S(60),\
+	V("cache.redis.connect_timeout", DURATION, config, generation.redis_options.connect_timeout_us, "us", US_MS(10), US_S(60),\
 	  "1s", NULL, "For each step to a connection: resolve, connect, set up. No call waits for it.")                \
-	V("cache.redis.in_flight", COUNT, config, redis_options.in_flight, "", 16, 65536, "8192", NULL,                \
+	V("cache.redis.in_flight", COUNT, config, generation.redis_options.in_flight, "", 16, 65536, "8192", NULL,                \
 	  "Commands without a reply, per worker; more wait their turn, within `timeout`.")                                       \
-	V("cache.redis.max_value", SIZE, config, redis_options.max_value_bytes, "bytes", 1024, B_MIB(16), "1MiB", NULL,\
+	V("cache.redis.max_value", SIZE, config, generation.redis_options.max_value_bytes, "bytes", 1024, B_MIB(16), "1MiB", NULL,\
 	  "The longest value that is stored, after compression.")                                                      \
-	V("cache.redis.compress", SIZE, config, redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \
+	V("cache.redis.compress", SIZE, config, generation.redis_options.compress_bytes, "bytes", 0, B_GIB(1), "4KiB", NULL,      \
 	  "Answers from this length on are compressed (LZ4); 0: none.")                                                \
-	V("cache.redis.tracking", BOOL, config, redis_options.tracking, "", 0, 0, "true", NULL,                        \
+	V("cache.redis.tracking", BOOL, config, generation.redis_options.tracking, "", 0, 0, "true", NULL,                        \
 	  "Hear what other gateways replace and purge (Redis 6 or later); false: memory keeps it to its end.")         \
-	V("cache.redis.untracked_ttl", DURATION, config, redis_options.untracked_us, "us", 0, US_D(1), "5s", NULL,     \
+	V("cache.redis.untracked_ttl", DURATION, config, generation.redis_options.untracked_us, "us", 0, US_D(1), "5s", NULL,     \
 	  "How long memory is believed while that is not heard, because Redis is away, say.")                          \
-	V("cache.redis.lease", DURATION, config, redis_options.lease_us, "us", 0, US_S(60), "2s", NULL,                \
+	V("cache.redis.lease", DURATION, config, generation.redis_options.lease_us, "us", 0, US_S(60), "2s", NULL,                \
 	  "How long one gateway's fetch keeps the others from fetching the same; 0: not at all.")                      \
 	B("cache.redis.sentinel", BLOCK, 0, "Ask Redis Sentinel where the master is.")                                 \
-	V("cache.redis.sentinel.name", TEXT, config, redis_options.sentinel_name, "bytes", 1, 255, OPTION_REQUIRED,    \
+	V("cache.redis.sentinel.name", TEXT, config, generation.redis_options.sentinel_name, "bytes", 1, 255, OPTION_REQUIRED,    \
 	  NULL, "The master's name, as the Sentinels know it.")                                                        \
-	T("cache.redis.sentinel.nodes", config, redis_options.sentinel_nodes,                                          \
-	  redis_options.sentinel_node_count, 1, 32, 300, OPTION_REQUIRED, "The Sentinels: HOST[:PORT], port 26379.")        \
-	V("cache.redis.sentinel.password", TEXT, config, redis_options.sentinel_password, "bytes", 1, 511, NULL, NULL, \
+	T("cache.redis.sentinel.nodes", config, generation.redis_options.sentinel_nodes,                                          \
+	  generation.redis_options.sentinel_node_count, 1, 32, 300, OPTION_REQUIRED, "The Sentinels: HOST[:PORT], port 26379.")        \
+	V("cache.redis.sentinel.password", TEXT, config, generation.redis_options.sentinel_password, "bytes", 1, 511, NULL, NULL, \
 	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \

@@ -10,7 +10,8 @@ struct writer {
 	const struct config *now;           /* whose generation is shown; often the same */
 	const struct config_drafts *drafts; /* of `now` */
 	struct buf *out;
-	bool bare; /* secrets too: for comparing, never for showing */
+	bool bare;    /* secrets too: for comparing, never for showing */
+	bool lasting; /* without what is adjustable */
 };
 
 static void put_members(const struct writer *writer, const char *prefix, const void *owner);
@@ -232,9 +233,9 @@ static bool is_silent(const struct option *option, const void *owner)
 		if (strcmp(option->path, "cache.disk") == 0)
 			return !((const struct config *)owner)->disk;
 		if (strcmp(option->path, "cache.redis") == 0)
-			return !((const struct config *)owner)->redis;
+			return !((const struct config *)owner)->generation.redis;
 		if (strcmp(option->path, "cache.redis.sentinel") == 0)
-			return !((const struct config *)owner)->redis->sentinel_name;
+			return !((const struct config *)owner)->generation.redis->sentinel_name;
 		return (strcmp(option->path, "upstreams.*.rate") == 0 && !upstream->config.batch.requests.amount &&
 			!upstream->config.batch.tokens.amount) ||
 		       (strncmp(option->path, "upstreams.*.", 12) == 0 &&
@@ -257,8 +258,9 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 	for (size_t i = 0; i < option_count; i++) {
 		const struct option *option = &option_table[i];
 		const char *key = option_key_below(option, prefix);
-		const void *whose = owner == writer->config && option_of_generation(option) ? writer->now : owner;
-		if (!key || is_silent(option, whose))
+		bool now = option_of_generation(option) || strncmp(option->path, "cache.redis", 11) == 0;
+		const void *whose = owner == writer->config && now ? writer->now : owner;
+		if (!key || (writer->lasting && option_is_adjustable(option)) || is_silent(option, whose))
 			continue;
 		if (!first)
 			buf_put_char(writer->out, ',');
@@ -273,27 +275,27 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 void config_json(const struct config *process, const struct generation *generation, struct buf *out)
 {
 	const struct config *now = container_of(generation, const struct config, generation);
-	struct writer writer = { process, now, now->drafts, out, false };
+	struct writer writer = { process, now, now->drafts, out, false, false };
 	put_members(&writer, "", process);
 }
 
 /* ---------------------------------------------------------------- for comparing */
 
-void config_put_upstream(const struct config *config, size_t index, struct buf *out)
+void config_put_upstream(const struct config *config, size_t index, bool lasting, struct buf *out)
 {
-	struct writer writer = { config, config, config->drafts, out, true };
+	struct writer writer = { config, config, config->drafts, out, true, lasting };
 	put_members(&writer, "upstreams.*.", &config->drafts->upstreams[index]);
 }
 
 void config_put_tool(const struct config *config, size_t index, struct buf *out)
 {
-	struct writer writer = { config, config, config->drafts, out, true };
+	struct writer writer = { config, config, config->drafts, out, true, false };
 	put_members(&writer, "tools.*.", &config->drafts->tools[index]);
 }
 
 void config_put_setting(const struct config *config, const struct option *option, struct buf *out)
 {
-	struct writer writer = { config, config, config->drafts, out, true };
+	struct writer writer = { config, config, config->drafts, out, true, false };
 	if (is_silent(option, config))
 		buf_put_text(out, "null");
 	else

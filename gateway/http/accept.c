@@ -72,13 +72,14 @@ static void hand_over(struct connection *connection)
 }
 
 /* What the guard, and the library's memory, say of the bytes that have come. False: they are no whole head yet. */
-static bool decide_on_head(struct http *http, struct http_request *http_request, struct slice bytes,
+static bool decide_on_head(struct connection *connection, struct http_request *http_request, struct slice bytes,
 			   struct guard_decision *decision)
 {
+	const struct http *http = connection->http;
 	struct guard_head head = { 0 };
 	bool whole = guard_bytes(bytes, &http_request->request, http->settings->tenant_header,
 				 http->settings->header_bytes, &head, decision);
-	if (whole && decision->outcome == OUTCOME_OK && !daemon_has_memory(http->settings, &head))
+	if (whole && decision->outcome == OUTCOME_OK && !daemon_has_memory(http, connection, &head))
 		*decision = too_many_headers;
 	return whole;
 }
@@ -94,7 +95,7 @@ static bool evaluate_head(struct connection *connection, struct slice bytes)
 		door_close(connection);
 		return true;
 	}
-	bool whole = decide_on_head(http, http_request, bytes, &decision);
+	bool whole = decide_on_head(connection, http_request, bytes, &decision);
 	if (whole && decision.outcome != OUTCOME_OK) {
 		refuse_head(connection, http_request, &decision);
 		return true;
@@ -108,7 +109,7 @@ static bool evaluate_head(struct connection *connection, struct slice bytes)
 static ssize_t peek_at(const struct connection *connection)
 {
 	const struct http *http = connection->http;
-	return recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_PEEK | MSG_DONTWAIT);
+	return recv(connection->fd, http->peeked, http->peeked_bytes, MSG_PEEK | MSG_DONTWAIT);
 }
 
 /* So that the library does not read it, and the kernel does not reset what we have said for the sake of bytes that
@@ -117,7 +118,7 @@ static void drop_unread(const struct connection *connection)
 {
 	const struct http *http = connection->http;
 	for (int i = 0; i < DROPS; i++)
-		if (recv(connection->fd, http->peeked, http->settings->header_bytes + 1, MSG_DONTWAIT) <= 0)
+		if (recv(connection->fd, http->peeked, http->peeked_bytes, MSG_DONTWAIT) <= 0)
 			return;
 }
 
@@ -141,8 +142,9 @@ bool door_refuses_next(struct connection *connection)
 	struct http_request *http_request = got > 0 ? request_new(http) : NULL;
 	if (!http_request)
 		return false;
-	bool refused = decide_on_head(http, http_request, (struct slice){ http->peeked, (size_t)got }, &decision) &&
-		       decision.outcome != OUTCOME_OK;
+	bool refused =
+		decide_on_head(connection, http_request, (struct slice){ http->peeked, (size_t)got }, &decision) &&
+		decision.outcome != OUTCOME_OK;
 	if (refused) {
 		http_request->connection = connection;
 		http_request_refuse_past_library(http_request, &decision);
@@ -182,7 +184,8 @@ static void door_stirred(struct loop_watch *watch, uint32_t events)
 
 static void take_connection(struct http *http, int fd, const struct sockaddr_in6 *peer)
 {
-	if (atomic_fetch_add_explicit(http->places, 1, memory_order_relaxed) >= http->place_limit) {
+	size_t limit = http->admin ? HTTP_ADMIN_CONNECTIONS : http->settings->connections;
+	if (atomic_fetch_add_explicit(http->places, 1, memory_order_relaxed) >= limit) {
 		atomic_fetch_sub_explicit(http->places, 1, memory_order_relaxed);
 		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_CONNECTIONS, 0, 1);
 		turn_away(http, fd);
@@ -274,14 +277,24 @@ static void accept_some(struct loop_watch *watch, uint32_t events)
 	}
 }
 
+bool accept_make_room(struct http *http)
+{
+	size_t wanted = http->settings->header_bytes + 1;
+	char *room = wanted > http->peeked_bytes ? realloc(http->peeked, wanted) : http->peeked;
+	if (!room)
+		return false;
+	http->peeked = room;
+	http->peeked_bytes = wanted > http->peeked_bytes ? wanted : http->peeked_bytes;
+	return true;
+}
+
 bool accept_start(struct http *http, int listen_fd, char *error, size_t error_bytes)
 {
 	http->listen_fd = listen_fd;
 	http->listener = (struct loop_watch){ accept_some, -1 };
 	http->paused_until_us = CLOCK_NEVER;
 	http->spare_fd = -1;
-	http->peeked = malloc(http->settings->header_bytes + 1);
-	if (http->peeked && have_spare(http))
+	if (accept_make_room(http) && have_spare(http))
 		return true;
 	snprintf(error, error_bytes, "out of memory or descriptors: %m");
 	accept_stop(http);

@@ -106,6 +106,15 @@ struct connection *connection_new(struct http *http, int fd, const struct sockad
 	return connection;
 }
 
+void connections_use_settings(struct http *http)
+{
+	struct connection *connection;
+	for (int phase = 0; phase < PHASE_COUNT; phase++)
+		TAILQ_FOREACH (connection, &http->phases[phase], next)
+			connection->from_trusted_proxy =
+				client_is_proxy(http->settings, (const struct sockaddr *)&connection->peer);
+}
+
 void connection_free(struct connection *connection)
 {
 	struct http *http = connection->http;

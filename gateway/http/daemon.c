@@ -21,9 +21,17 @@ size_t daemon_memory(const struct http_settings *settings)
 	       REPLY_HEAD_BYTES;
 }
 
-bool daemon_has_memory(const struct http_settings *settings, const struct guard_head *head)
+bool daemon_is_outgrown(const struct http_daemon *daemon)
 {
-	return head->memory + REPLY_HEAD_BYTES <= daemon_memory(settings);
+	return daemon->memory < daemon_memory(daemon->http->settings);
+}
+
+bool daemon_has_memory(const struct http *http, const struct connection *connection, const struct guard_head *head)
+{
+	size_t memory = daemon_memory(http->settings);
+	if (connection && connection->daemon && daemon_is_outgrown(connection->daemon))
+		memory = connection->daemon->memory;
+	return head->memory + REPLY_HEAD_BYTES <= memory;
 }
 
 const struct guard_decision too_many_headers = {
@@ -56,7 +64,7 @@ static void daemon_ready(struct loop_watch *watch, uint32_t events)
 	daemon_run_soon(container_of(watch, struct http_daemon, ready));
 }
 
-static struct MHD_Daemon *start_library(struct http *http)
+static struct MHD_Daemon *start_library(struct http *http, size_t memory)
 {
 	const struct MHD_OptionItem strictness[] = {
 #if MHD_VERSION >= 0x00097701
@@ -74,12 +82,12 @@ static struct MHD_Daemon *start_library(struct http *http)
 		MHD_USE_NO_THREAD_SAFETY; /* as older ones are by themselves here: a connection begins when it is added */
 #endif
 	/* No timeouts: connection.c has them all. */
-	return MHD_start_daemon(
-		flags, 0, NULL, NULL, request_handle, http, MHD_OPTION_ARRAY, strictness,
-		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_PER_DAEMON,
-		MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_CONNECTION_MEMORY_LIMIT, daemon_memory(http->settings),
-		MHD_OPTION_NOTIFY_CONNECTION, connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED, request_completed,
-		http, MHD_OPTION_URI_LOG_CALLBACK, request_first_line, http, MHD_OPTION_END);
+	return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, http, MHD_OPTION_ARRAY, strictness,
+				MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_CONNECTION_LIMIT,
+				(unsigned)CONNECTIONS_PER_DAEMON, MHD_OPTION_CONNECTION_TIMEOUT, 0U,
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_NOTIFY_CONNECTION,
+				connection_notify, http, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http,
+				MHD_OPTION_URI_LOG_CALLBACK, request_first_line, http, MHD_OPTION_END);
 }
 
 static struct http_daemon *daemon_new(struct http *http)
@@ -89,7 +97,8 @@ static struct http_daemon *daemon_new(struct http *http)
 		return NULL;
 	daemon->http = http;
 	daemon->ready = (struct loop_watch){ daemon_ready, -1 };
-	daemon->mhd = start_library(http);
+	daemon->memory = daemon_memory(http->settings);
+	daemon->mhd = start_library(http, daemon->memory);
 	int epoll_fd = daemon->mhd ? MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd : -1;
 	if (!daemon->mhd || !loop_watch(http->loop, &daemon->ready, epoll_fd, EPOLLIN)) {
 		if (daemon->mhd)
@@ -150,21 +159,36 @@ bool daemon_hand_over(struct connection *connection)
 void daemon_let_go(struct http_daemon *daemon)
 {
 	struct http *http = daemon->http;
-	if (daemon->connections-- == CONNECTIONS_PER_DAEMON) {
+	if (daemon->connections-- == CONNECTIONS_PER_DAEMON && !daemon_is_outgrown(daemon)) {
 		TAILQ_REMOVE(&http->full, daemon, next);
 		TAILQ_INSERT_HEAD(&http->roomy, daemon, next);
 	}
 	daemon_run_soon(daemon); /* if it is empty it may end */
 }
 
-/* Whether it has ended: it is empty, and another one has room. */
+/* Whether it has ended: it is empty, and outgrown, or another one has room. */
 static bool end_if_not_needed(struct http_daemon *daemon)
 {
-	struct http_daemons *roomy = &daemon->http->roomy;
-	if (daemon->connections || (TAILQ_FIRST(roomy) == daemon && !TAILQ_NEXT(daemon, next)))
+	struct http *http = daemon->http;
+	bool outgrown = daemon_is_outgrown(daemon);
+	if (daemon->connections || (!outgrown && TAILQ_FIRST(&http->roomy) == daemon && !TAILQ_NEXT(daemon, next)))
 		return false;
-	daemon_free(daemon, roomy);
+	daemon_free(daemon, outgrown ? &http->full : &http->roomy);
 	return true;
+}
+
+void daemons_use_settings(struct http *http)
+{
+	struct http_daemons all = TAILQ_HEAD_INITIALIZER(all);
+	struct http_daemon *daemon;
+	TAILQ_CONCAT(&all, &http->roomy, next);
+	TAILQ_CONCAT(&all, &http->full, next);
+	while ((daemon = TAILQ_FIRST(&all))) {
+		bool full = daemon->connections == CONNECTIONS_PER_DAEMON || daemon_is_outgrown(daemon);
+		TAILQ_REMOVE(&all, daemon, next);
+		TAILQ_INSERT_TAIL(full ? &http->full : &http->roomy, daemon, next);
+		daemon_run_soon(daemon); /* it may end */
+	}
 }
 
 void daemons_turn(struct http *http)

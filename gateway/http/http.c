@@ -230,7 +230,7 @@ static enum MHD_Result head_complete(struct http *http, struct http_request *htt
 			      http_request->target_len, settings->tenant_header, settings->header_bytes, &head);
 	set_request_id(http, request);
 	count_head(http_request, &head);
-	if (!daemon_has_memory(settings, &head))
+	if (!daemon_has_memory(http, http_request->connection, &head))
 		return refuse_without_memory(http, http_request);
 	if (decision.outcome != OUTCOME_OK)
 		return refuse_body(http, http_request, decision.outcome, decision.reason, decision.detail);
@@ -466,7 +466,7 @@ struct http *http_start(int listen_fd, bool admin, const struct http_settings *s
 		return NULL;
 	}
 	http->places = admin ? &shared->admin_connections : &shared->connections;
-	http->place_limit = admin ? HTTP_ADMIN_CONNECTIONS : settings->connections;
+	http->admin = admin;
 	if (!accept_start(http, listen_fd, error, error_bytes)) {
 		free(http);
 		return NULL;
@@ -478,6 +478,15 @@ struct http *http_start(int listen_fd, bool admin, const struct http_settings *s
 		return NULL;
 	}
 	return http;
+}
+
+void http_use(struct http *http, const struct http_settings *settings)
+{
+	http->settings = settings;
+	if (!accept_make_room(http)) /* heads longer than before wait at the door until their time is over */
+		meter_add(http->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
+	daemons_use_settings(http);
+	connections_use_settings(http);
 }
 
 void http_turn(struct http *http, uint64_t now_us)

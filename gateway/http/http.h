@@ -18,7 +18,7 @@
 #include "base/compiler.h"
 #include "base/json_arriving.h"
 #include "base/loop.h"
-#include "gateway/http/address.h"
+#include "gateway/http/settings.h"
 #include "metrics/metrics.h"
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_PATCH, HTTP_METHOD_COUNT };
@@ -150,20 +150,6 @@ void request_stream_abort(struct request *request);
 
 /* --- The daemon --- */
 
-struct http_settings {
-	size_t body_bytes;
-	size_t header_bytes;
-	uint64_t header_timeout_us;
-	uint64_t body_timeout_us;
-	uint64_t idle_timeout_us;
-	uint64_t send_rate; /* bytes a second of a reply that a client must take once body_timeout is over */
-	size_t connections; /* over all workers, on data listeners */
-	size_t held_bytes;  /* over all workers: bodies being gathered or held, replies not taken yet */
-	const struct network *trusted_proxies;
-	size_t trusted_proxy_count;
-	const char *tenant_header; /* lower case; NULL: none */
-};
-
 /* What the workers' daemons share. Zero-initialise. */
 struct http_shared {
 	atomic_size_t connections;       /* a: open now on data listeners, over all workers */
@@ -198,6 +184,9 @@ struct http *http_start(int listen_fd, bool admin, const struct http_settings *s
 void http_accept(struct http *http);
 /* The socket it listens on; -1: it listens no more. */
 int http_socket(const struct http *http);
+/* Others from now on, borrowed in place of those before: of connections that are open, too. Where limits.headers has
+ * grown, kept connections end with their next reply, since their memory is as it was. */
+void http_use(struct http *http, const struct http_settings *settings);
 /* Descriptors that `listeners` of these take at most, over all workers, beside connections. */
 size_t http_descriptors(const struct http_settings *settings, size_t listeners);
 

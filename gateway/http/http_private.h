@@ -56,13 +56,14 @@ enum phase {
 
 /* One of the library's daemons: a resume walks all that are suspended in it, so each takes few connections. */
 struct http_daemon {
-	TAILQ_ENTRY(http_daemon) next; /* in http->roomy or http->full */
+	TAILQ_ENTRY(http_daemon) next; /* in http->full if it takes no more, else in http->roomy */
 	TAILQ_ENTRY(http_daemon) due;  /* in http->due while run_due */
 	struct http *http;
 	struct MHD_Daemon *mhd;
 	struct loop_watch ready; /* the library's own epoll */
 	bool run_due;            /* something for MHD_run to do */
 	size_t connections;
+	size_t memory; /* of a connection: of the settings it was made with */
 };
 TAILQ_HEAD(http_daemons, http_daemon);
 
@@ -127,7 +128,7 @@ struct http {
 	const struct http_settings *settings;
 	struct http_shared *shared;
 	atomic_size_t *places; /* in shared: connections of this kind of listener */
-	size_t place_limit;
+	bool admin;
 	struct http_handler handler;
 	struct loop *loop;
 	struct meter *meter;
@@ -141,7 +142,8 @@ struct http {
 	uint64_t paused_until_us;   /* CLOCK_NEVER: not paused */
 	uint64_t starved_us;        /* when a descriptor lacked last; 0: never */
 	struct connection *handed;  /* to the library, which has not said yet that it begins */
-	char *peeked;               /* a head at the door: settings->header_bytes + 1 */
+	char *peeked;               /* a head at the door */
+	size_t peeked_bytes;        /* settings->header_bytes + 1; less where memory was out for more */
 	/* daemon.c */
 	struct http_daemons roomy, full, due;
 	/* connection.c */
@@ -171,6 +173,8 @@ void accept_turn(struct http *http, uint64_t now_us);
 uint64_t accept_deadline(const struct http *http);
 /* Accept no more, and close the socket: see http_drain. */
 void accept_drain(struct http *http, bool shared);
+/* Room for heads as long as settings->header_bytes. False: out of memory, there is as much as there was. */
+bool accept_make_room(struct http *http);
 /* Close the socket and whoever still stands at the door. */
 void accept_stop(struct http *http);
 /* A kept connection that was quiet stirs, and the library has not read of it yet: whether its next head was refused in our
@@ -197,8 +201,13 @@ bool daemons_start(struct http *http) MUST_CHECK;
 void daemons_stop(struct http *http);
 /* What a connection's memory must hold: a head as long as limits.headers, a record for each header, a reply's head. */
 size_t daemon_memory(const struct http_settings *settings);
-/* Whether it holds this head, and a reply's. If not: too_many_headers, before the library refuses it in its own way. */
-bool daemon_has_memory(const struct http_settings *settings, const struct guard_head *head);
+/* Whether the connection (NULL: a new one) holds this head, and a reply's. If not: too_many_headers, before the library
+ * refuses it in its own way. */
+bool daemon_has_memory(const struct http *http, const struct connection *connection, const struct guard_head *head);
+/* The settings have changed: whether it has less memory than they ask for. */
+bool daemon_is_outgrown(const struct http_daemon *daemon);
+/* Those that are outgrown take no new connections, and end with the last one they have. */
+void daemons_use_settings(struct http *http);
 extern const struct guard_decision too_many_headers;
 
 /* --- connection.c --- */
@@ -213,6 +222,8 @@ void connection_notify(void *context, struct MHD_Connection *mhd, void **socket_
 		       enum MHD_ConnectionNotificationCode code);
 /* The only way from phase to phase. */
 void connection_enter(struct connection *connection, enum phase phase, uint64_t now_us);
+/* The settings have changed: whom they trust is asked anew. */
+void connections_use_settings(struct http *http);
 /* Once a turn: watch those that have been in their phase for a while, cut off those past its deadline. */
 void connections_turn(struct http *http, uint64_t now_us);
 /* When connections_turn has something to do at the latest. */

@@ -76,7 +76,9 @@ static struct MHD_Response *with_head(struct MHD_Response *response, struct http
 {
 	if (!response)
 		return NULL;
-	bool close_after = http_request->refused || http_request->request.http->draining;
+	const struct http_daemon *daemon = http_request->connection->daemon;
+	bool close_after =
+		http_request->refused || http_request->request.http->draining || (daemon && daemon_is_outgrown(daemon));
 	bool ok = !reply->content_type || MHD_add_response_header(response, "Content-Type", reply->content_type);
 	for (size_t i = 0; ok && i < reply->header_count; i++)
 		ok = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);

@@ -163,7 +163,7 @@ void mcp_serve_array(struct worker *worker, struct request *request, const struc
 			     "The array is empty.");
 		return;
 	}
-	if (count > worker->gateway->config->limits.in_flight) {
+	if (count > worker_generation(worker)->limits.in_flight) {
 		front_refuse(worker, request, &wire_mcp, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
 			     "There are more messages in the array than limits.in_flight allows at once.");
 		return;

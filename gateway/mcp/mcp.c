@@ -290,7 +290,7 @@ static void serve_post(struct worker *worker, struct request *request)
 		return;
 	}
 	if (front_read_caller(worker, request, &wire_mcp, &caller) && front_body_is_json(worker, request, &wire_mcp) &&
-	    front_check_json(worker, request, &wire_mcp, worker->gateway->config->limits.json_depth))
+	    front_check_json(worker, request, &wire_mcp, worker_generation(worker)->limits.json_depth))
 		serve_or_wait(worker, request, &caller);
 }
 

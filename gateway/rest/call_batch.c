@@ -159,7 +159,7 @@ static bool find_calls(struct worker *worker, struct request *request, struct sl
 {
 	struct slice body = buf_slice(&request->body), name, value;
 	if (!front_check_json(worker, request, &wire_problem,
-			      worker->gateway->config->limits.json_depth + REST_BATCH_WRAPPED))
+			      worker_generation(worker)->limits.json_depth + REST_BATCH_WRAPPED))
 		return false;
 	calls->len = 0;
 	if (json_type(json_trim(body)) != JSON_OBJECT)
@@ -219,7 +219,7 @@ void rest_call_many(struct worker *worker, struct request *request, struct slice
 	    !front_read_caller(worker, request, &wire_problem, &caller) || !find_calls(worker, request, &calls))
 		return;
 	size_t count = json_count(calls);
-	if (count > worker->gateway->config->limits.in_flight) {
+	if (count > worker_generation(worker)->limits.in_flight) {
 		front_refuse(worker, request, &wire_problem, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
 			     "There are more calls in the batch than limits.in_flight allows at once.");
 		return;

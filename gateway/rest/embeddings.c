@@ -270,7 +270,7 @@ static void read_members(struct slice body, struct embeddings *embeddings)
 static bool read_body(struct worker *worker, struct request *request, struct embeddings *embeddings)
 {
 	struct slice body = buf_slice(&request->body);
-	if (!front_check_json(worker, request, &wire_openai, worker->gateway->config->limits.json_depth))
+	if (!front_check_json(worker, request, &wire_openai, worker_generation(worker)->limits.json_depth))
 		return false;
 	if (json_type(json_trim(body)) != JSON_OBJECT)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
@@ -286,7 +286,7 @@ static bool read_body(struct worker *worker, struct request *request, struct emb
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_INVALID_REQUEST,
 				    "input: is missing.");
 	embeddings->count = is_list(embeddings->input) ? json_count(embeddings->input) : 1;
-	if (embeddings->count > worker->gateway->config->limits.in_flight)
+	if (embeddings->count > worker_generation(worker)->limits.in_flight)
 		return front_refuse(worker, request, &wire_openai, REJECT_BAD_REQUEST, OUTCOME_PAYLOAD_TOO_LARGE,
 				    "There are more inputs than limits.in_flight allows at once.");
 	return true;

@@ -217,7 +217,7 @@ static unsigned json_depth(const struct worker *worker, const struct route *rout
 	if (!route)
 		return 0;
 	bool batch = route->methods[0].serve == rest_call_many;
-	return worker->gateway->config->limits.json_depth + (batch ? REST_BATCH_WRAPPED : 0);
+	return worker_generation(worker)->limits.json_depth + (batch ? REST_BATCH_WRAPPED : 0);
 }
 
 /* Not too many bodies in one turn. What the admin listener takes is small, or streamed. */

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -58,30 +57,13 @@ static void library_panic(void *context, const char *file, unsigned line, const 
 	abort();
 }
 
-static void fill_http_settings(struct http_settings *settings, const struct config *config)
-{
-	*settings = (struct http_settings){
-		.body_bytes = config->limits.body_bytes,
-		.header_bytes = config->limits.header_bytes,
-		.header_timeout_us = config->limits.header_timeout_us,
-		.body_timeout_us = config->limits.body_timeout_us,
-		.idle_timeout_us = config->limits.idle_timeout_us,
-		.send_rate = config->limits.send_rate,
-		.connections = config->limits.connections,
-		.held_bytes = config->limits.in_flight_bytes,
-		.trusted_proxies = config->trusted_proxies,
-		.trusted_proxy_count = config->trusted_proxy_count,
-		.tenant_header = config->tenant_header,
-	};
-}
-
 static void raise_file_limit(const struct config *config)
 {
 	struct rlimit limit;
-	struct http_settings http;
-	fill_http_settings(&http, config);
-	size_t wanted = config->limits.connections + SPARE_FILES +
-			http_descriptors(&http, config->listen_count * config->workers + config->admin_count);
+	const struct http_settings *http = &config->generation.http;
+	size_t wanted = http->connections + SPARE_FILES +
+			http_descriptors(http, config->generation.listen_count * config->workers +
+						       config->generation.admin_count);
 	for (size_t i = 0; i < config->generation.upstream_count; i++) {
 		const struct upstream_settings *settings = &config->generation.upstreams[i].settings;
 		wanted += settings->pool_max * (settings->process ? FILES_OF_PROCESS : 1);
@@ -104,20 +86,13 @@ static void count_dropped_lines(void *context, struct meter *meter)
 	meter_set(meter, METRIC_ID_LOG_DROPPED, 0, 0, (int64_t)log_dropped());
 }
 
-static void show_limits(void *context, struct meter *meter)
-{
-	const struct config *config = context;
-	meter_set(meter, METRIC_ID_LIMITS, LIMIT_CONNECTIONS, 0, (int64_t)config->limits.connections);
-	meter_set(meter, METRIC_ID_LIMITS, LIMIT_IN_FLIGHT, 0, (int64_t)config->limits.in_flight);
-	meter_set(meter, METRIC_ID_LIMITS, LIMIT_IN_FLIGHT_BYTES, 0, (int64_t)config->limits.in_flight_bytes);
-	meter_set(meter, METRIC_ID_LIMITS, LIMIT_CACHE_MEMORY, 0, (int64_t)config->memory_bytes);
-}
-
 /* Redis is up when every worker has it and asks it. */
 static void show_redis(void *context, struct meter *meter)
 {
-	meter_set(meter, METRIC_ID_REDIS_UP, 0, 0,
-		  redis_workers(context) == ((struct gateway *)context)->config->workers);
+	const struct gateway *gateway = context;
+	bool is = atomic_load_explicit(&gateway->redis, memory_order_relaxed);
+	if (is || metrics_read(gateway->metrics, METRIC_ID_REDIS_UP, 0, 0)) /* else there never was one */
+		meter_set(meter, METRIC_ID_REDIS_UP, 0, 0, is && redis_workers(gateway) == gateway->config->workers);
 }
 
 /* What the workers share, then the workers. */
@@ -126,8 +101,8 @@ static bool make_gateway(struct process *process)
 	struct gateway *gateway = &process->gateway;
 	struct config *config = process->config;
 	gateway->config = config;
+	atomic_store(&gateway->drain_timeout_us, config->generation.drain_timeout_us);
 	gateway->started_us = clock_now_us();
-	fill_http_settings(&gateway->http_settings, config);
 	struct metrics_names names = { .worker_count = config->workers };
 	config->generation.loaded_us = clock_wall_us();
 	config->generation.asked_by = "start";
@@ -136,7 +111,7 @@ static bool make_gateway(struct process *process)
 	registry_fill_names(gateway->registry, &names);
 	if (!(gateway->metrics = metrics_new(&names)) || !(gateway->history = history_new(gateway->metrics)) ||
 	    !registry_attach(gateway->registry, gateway->metrics) ||
-	    !(gateway->cache = cache_new(config->memory_bytes, gateway->metrics)) ||
+	    !(gateway->cache = cache_new(config->generation.memory_bytes, gateway->metrics)) ||
 	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
 	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
 	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation) ||
@@ -144,13 +119,8 @@ static bool make_gateway(struct process *process)
 		return complain_of("cannot start", "out of memory");
 	registry_load(gateway->registry);
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
-	metrics_on_scrape(gateway->metrics, show_limits, config);
-	if (config->redis || config->disk)
-		cache_publish_purges(gateway->cache);
-	if (config->redis && config->redis->tracking)
-		validity_share(cache_rule(gateway->cache), config->redis->untracked_us);
-	if (config->redis)
-		metrics_on_scrape(gateway->metrics, show_redis, gateway);
+	cache_publish_purges(gateway->cache, config->disk != NULL);
+	metrics_on_scrape(gateway->metrics, show_redis, gateway);
 	for (unsigned i = 0; i < config->workers; i++)
 		if (!(gateway->workers[i] = worker_new(gateway, i)))
 			return complain_of("cannot start a worker", strerror(errno));
@@ -192,22 +162,13 @@ static bool listen_on(struct gateway *gateway, const struct listen_address *addr
 static bool listen_everywhere(struct gateway *gateway)
 {
 	const struct config *config = gateway->config;
-	for (size_t i = 0; i < config->listen_count; i++)
-		if (!listen_on(gateway, &config->listen[i], config->workers, false))
+	for (size_t i = 0; i < config->generation.listen_count; i++)
+		if (!listen_on(gateway, &config->generation.listen[i], config->workers, false))
 			return false;
-	for (size_t i = 0; i < config->admin_count; i++)
-		if (!listen_on(gateway, &config->admin[i], 1, true))
+	for (size_t i = 0; i < config->generation.admin_count; i++)
+		if (!listen_on(gateway, &config->generation.admin[i], 1, true))
 			return false;
 	return true;
-}
-
-/* The programs behind run as our user, and what they are told to do comes from strangers: unless the operator wants
- * core dumps and debuggers, nobody of our user may read our memory or our environment (/proc/PID/mem, environ,
- * ptrace). */
-static void guard_memory(const struct config *config)
-{
-	if (prctl(PR_SET_DUMPABLE, config->core_dumps ? 1 : 0) < 0)
-		log_message(&EVENT_MEMORY_NOT_GUARDED, "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
 }
 
 static void inherit_socket(void *context, int fd, const char *name)
@@ -255,7 +216,7 @@ static bool leave_sockets(struct process *process)
 static bool complain_of_log(const struct config *config, const char *why)
 {
 	fprintf(stderr, "jitney: cannot start: cannot open the log %s: %s\n",
-		secrets_shown(&config->secrets, config->log.file), why);
+		secrets_shown(&config->secrets, config->generation.log.file), why);
 	return false;
 }
 
@@ -274,10 +235,11 @@ static bool start_process(struct process *process, const struct serve_options *o
 	if (process->config->warnings)
 		fputs(process->config->warnings, stderr);
 	const struct config *config = process->config;
-	process->logging = log_open(config->log.file, config->log.level, config->log.format, error, sizeof error);
+	process->logging = log_open(config->generation.log.file, config->generation.log.level,
+				    config->generation.log.format, error, sizeof error);
 	if (!process->logging)
 		return complain_of_log(config, error);
-	guard_memory(config);
+	reload_guard_memory(&config->generation);
 	raise_file_limit(config);
 	bool ok = take_sockets(process, options) && make_gateway(process) && listen_everywhere(&process->gateway) &&
 		  leave_sockets(process);
@@ -290,7 +252,7 @@ static bool start_process(struct process *process, const struct serve_options *o
 static void begin_drain(struct gateway *gateway)
 {
 	uint64_t now_us = clock_now_us();
-	atomic_store(&gateway->drain_until_us, clock_add(now_us, gateway->config->drain_timeout_us));
+	atomic_store(&gateway->drain_until_us, clock_add(now_us, atomic_load(&gateway->drain_timeout_us)));
 	atomic_store(&gateway->draining, true);
 	for (unsigned i = 0; i < gateway->config->workers; i++)
 		loop_wake(gateway->workers[i]->loop);
@@ -300,16 +262,17 @@ static void begin_drain(struct gateway *gateway)
  * successor serves already, so there is time; after a stop somebody waits for us to end. */
 static void set_patience(struct gateway *gateway, bool taken_over)
 {
-	uint64_t drain_us = gateway->config->drain_timeout_us;
+	uint64_t drain_us = atomic_load(&gateway->drain_timeout_us);
 	uint64_t patience_us = taken_over || drain_us < CLIENTS_US ? drain_us : CLIENTS_US;
 	if (listeners_end(gateway->listeners))
 		atomic_store(&gateway->clients_until_us, clock_add(clock_now_us(), patience_us));
 }
 
-static void tell_of_stop(const struct config *config)
+static void tell_of_stop(const struct gateway *gateway)
 {
+	const struct config *config = gateway->config;
 	uint64_t snapshot_us = config->disk ? config->disk->snapshot_us : 0;
-	uint64_t most_us = config->drain_timeout_us + snapshot_us + STOP_SPARE_US;
+	uint64_t most_us = atomic_load(&gateway->drain_timeout_us) + snapshot_us + STOP_SPARE_US;
 	service_tell("STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)most_us);
 }
 
@@ -331,10 +294,10 @@ static void open_up(struct gateway *gateway, struct main_thread *main_thread)
 	listeners_take_charge(gateway->listeners);
 	for (unsigned i = 0; i < config->workers; i++)
 		worker_open(gateway->workers[i]);
-	for (size_t i = 0; i < config->listen_count; i++)
-		announce_listener(gateway, &config->listen[i], false);
-	for (size_t i = 0; i < config->admin_count; i++)
-		announce_listener(gateway, &config->admin[i], true);
+	for (size_t i = 0; i < config->generation.listen_count; i++)
+		announce_listener(gateway, &config->generation.listen[i], false);
+	for (size_t i = 0; i < config->generation.admin_count; i++)
+		announce_listener(gateway, &config->generation.admin[i], true);
 	main_thread_offer(main_thread);
 	listeners_store(gateway->listeners);
 	log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
@@ -364,7 +327,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 		complain_of("cannot start a thread", strerror(errno));
 	bool ok = threads && serve_clients(process, main_thread, &taken_over);
 	if (!taken_over)
-		tell_of_stop(gateway->config);
+		tell_of_stop(gateway);
 	set_patience(gateway, taken_over);
 	begin_drain(gateway);
 	reload_stop(gateway->reload);

@@ -66,7 +66,7 @@ static void name_file(const char *address, char name[DOOR_NAME_BYTES])
 
 bool takeover_path(const struct config *config, char path[TAKEOVER_PATH_BYTES])
 {
-	const struct listen_address *first = &config->listen[0];
+	const struct listen_address *first = &config->generation.listen[0];
 	char name[DOOR_NAME_BYTES];
 	if (strcmp(config->takeover_socket, "auto") != 0) {
 		snprintf(path, TAKEOVER_PATH_BYTES, "%s", config->takeover_socket);

@@ -11,18 +11,18 @@
 #include <unistd.h>
 
 #include "base/crash.h"
-#include "cache/redis/redis_tier.h"
 #include "gateway/call/await_lists.h"
 #include "gateway/call/await_turn.h"
 #include "gateway/http/listeners.h"
 #include "gateway/call/recent_calls.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
+#include "gateway/server/adapt.h"
 #include "gateway/server/routes.h"
 #include "metrics/history.h"
 #include "upstream/http/transport.h"
 
-enum { KEY_SLOTS = 4096, ANSWERS_MORE_BYTES = 4 << 20 };
+enum { KEY_SLOTS = 4096 };
 #define EXPIRE_EVERY_US CLOCK_US_PER_S
 #define SWEEP_US (CLOCK_US_PER_MS / 2)
 #define LAG_WINDOW_US (10 * CLOCK_US_PER_S)
@@ -33,46 +33,8 @@ enum { KEY_SLOTS = 4096, ANSWERS_MORE_BYTES = 4 << 20 };
 
 /* ---------------------------------------------------------------- life */
 
-/* False: out of memory. */
-static bool make_tier(struct worker *worker)
-{
-	const struct config *config = worker->gateway->config;
-	char name[32];
-	if (worker->gateway->disk) {
-		worker->tier = disk_tier_new(worker->gateway->disk, worker->loop, worker->meter);
-		return worker->tier != NULL;
-	}
-	if (!config->redis)
-		return true;
-	snprintf(name, sizeof name, "jitney-worker-%u", worker->index);
-	worker->tier = redis_tier_new(config->redis, worker->gateway->cache, worker->loop, worker->meter, name);
-	return worker->tier != NULL;
-}
-
-/* False: out of memory. */
-static bool make_tracking(struct worker *worker)
-{
-	const struct config *config = worker->gateway->config;
-	if (!config->redis || worker->index != 0)
-		return true;
-	worker->tracking = redis_tracking_new(config->redis, worker->gateway->cache, worker->loop, worker->meter);
-	return worker->tracking != NULL;
-}
-
-/* What has been let in shall be answered: where bodies and replies may not take more, answers may take an eighth more,
- * and ANSWERS_MORE_BYTES at least. */
-static void count_answers(struct worker *worker)
-{
-	struct gateway *gateway = worker->gateway;
-	size_t limit = gateway->config->limits.in_flight_bytes;
-	size_t more = limit / 8 > ANSWERS_MORE_BYTES ? limit / 8 : ANSWERS_MORE_BYTES;
-	const struct byte_account account = { &gateway->http_shared.held_bytes, limit + more };
-	transport_set_account(worker->transport, &account);
-}
-
 struct worker *worker_new(struct gateway *gateway, unsigned index)
 {
-	const struct config *config = gateway->config;
 	struct worker *worker = calloc(1, sizeof *worker);
 	if (!worker)
 		return NULL;
@@ -88,16 +50,14 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->lists_due);
 	turns_init(&worker->turns);
 	worker_init_catalogue(worker, registry_catalogue(gateway->registry));
+	worker->adapt = worker_adapt;
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->recent = recent_calls_new();
-	worker->keys = key_maker_new(KEY_SLOTS, config->limits.json_depth);
+	worker->keys = key_maker_new(KEY_SLOTS, worker_generation(worker)->limits.json_depth);
 	if (!worker->loop || !worker->meter || !worker->recent || !worker->keys)
 		goto fail;
 	mailbox_init(&worker->mailbox, worker->loop);
-	/* every call in flight may be here at once, each with a deadline */
-	if (!loop_timers_reserve(worker->loop, config->limits.in_flight))
-		goto fail;
 	size_t connections = 0;
 	const struct generation *generation = worker_generation(worker);
 	for (size_t i = 0; i < generation->upstream_count; i++)
@@ -106,14 +66,11 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->transport = transport_new(worker->loop, worker->meter, connections);
 	if (!worker->transport)
 		goto fail;
-	count_answers(worker);
-	/* each call may lead a fetch that waits for another gateway */
-	if (config->redis && config->redis->lease_us && !loop_timers_reserve(worker->loop, config->limits.in_flight))
-		goto fail;
-	if (!make_tier(worker) || !make_tracking(worker))
+	if (gateway->disk && !(worker->tier = disk_tier_new(gateway->disk, worker->loop, worker->meter)))
 		goto fail;
 	worker->dispatch = dispatch_new(worker);
-	if (!worker->dispatch)
+	worker->adapted = worker->dispatch && worker_adapt(worker);
+	if (!worker->adapted)
 		goto fail;
 	return worker;
 fail:
@@ -137,8 +94,8 @@ bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error
 		.finished = routes_finished,
 		.context = worker,
 	};
-	struct http *http = http_start(listen_fd, admin, &gateway->http_settings, &gateway->http_shared, handler,
-				       worker->loop, worker->meter, error, error_bytes);
+	struct http *http = http_start(listen_fd, admin, &worker_generation(worker)->http, &gateway->http_shared,
+				       handler, worker->loop, worker->meter, error, error_bytes);
 	if (!http)
 		return false;
 	worker->daemons[worker->daemon_count++] = http;
@@ -326,6 +283,8 @@ static void publish_load(struct worker *worker)
 	if (now_us < worker->load_due_us)
 		return;
 	worker->load_due_us = clock_add(now_us, CLOCK_US_PER_S);
+	if (!worker->adapted)
+		worker->adapted = worker->adapt(worker);
 	struct loop_load load = loop_take_load(worker->loop);
 	uint64_t ratio = load.span_us ? load.busy_us * CLOCK_US_PER_S / load.span_us : 0; /* exposed in millionths */
 	if (now_us >= worker->lag_due_us) {

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from harness.gateway import SANITIZED, merged, standard
 from harness.mcp_server import HINTS, McpServer, tool
 from harness.poll import until
+from harness.reload import NOTHING, in_force, pulse, reload, reloaded, write
 from test_process import jitney
 
 SERVER = Path(__file__).parent / "harness" / "stdio_server.py"
@@ -21,49 +21,21 @@ STDIO = {"dialect": "mcp-stdio", "command": sys.executable, "args": [str(SERVER)
          "pool": {"min": 1, "max": 1, "restart_backoff": "20ms"}}
 
 
-def write(gateway, changes, whole=True):
-    """Lay changes over the gateway's configuration, and write the file: in one piece, as a careful writer does."""
-    gateway.config = merged(gateway.config, changes)
-    text = yaml.safe_dump(json.loads(json.dumps(gateway.config)), sort_keys=False)
-    new = gateway.config_path.with_suffix(".new")
-    new.write_text(text if whole else text[:len(text) // 2])
-    new.rename(gateway.config_path)
-
-
-def reload(gateway):
-    reply = gateway.request("POST", "/admin/reload", listener="admin")
-    return reply.status, json.loads(reply.body)
-
-
-def reloaded(gateway, changes):
-    write(gateway, changes)
-    status, told = reload(gateway)
-    assert status == 200, told
-    return told
-
-
-def in_force(gateway):
-    return json.loads(gateway.get("/admin/config", "admin").body)
-
-
-NOTHING = {"added": [], "removed": [], "changed": []}
-
-
 def test_the_reply_says_what_happened(start):
     gateway = start()
     told = reloaded(gateway, {"tools": {"write": {"description": "Another."}, "send": None,
                                         "fresh": {"upstream": "array"}},
-                              "mcp": {"list_ttl": "5m"}, "limits": {"in_flight": 77}})
-    assert told == {"generation": 2, "unchanged": 5, "needs_restart": ["limits.in_flight"],
+                              "mcp": {"list_ttl": "5m"}, "limits": {"in_flight": 77}, "workers": 3})
+    assert told == {"generation": 2, "unchanged": 5, "needs_restart": ["workers"],
                     "changed": {"tools": {"added": ["fresh"], "removed": ["send"], "changed": ["write"]},
-                                "upstreams": NOTHING, "settings": ["mcp.list_ttl"]}}
+                                "upstreams": NOTHING, "settings": ["limits.in_flight", "mcp.list_ttl"]}}
     assert gateway.call("fresh").status == 200
     assert gateway.call("send").status == 404
     now = in_force(gateway)
     assert (now["generation"], now["asked_by"], len(now["hash"])) == (2, "POST /admin/reload", 64)
     assert now["last_reload"]["result"] == "ok"
     assert now["tools"]["write"]["description"] == "Another."
-    assert now["mcp"]["list_ttl"] == "5m" and now["limits"]["in_flight"] != 77
+    assert now["mcp"]["list_ttl"] == "5m" and now["limits"]["in_flight"] == 77 and now["workers"] == 2
     metrics = gateway.metrics()
     assert metrics.sum("config_generation") == 2 and metrics.sum("config_last_reload_success") == 1
     assert metrics.sum("config_reloads_total", result="ok") == 1
@@ -276,14 +248,6 @@ def test_a_rate_is_not_reloaded(start, provider, later):
     assert {call.result(60).status for call in calls} == {200}
 
 
-def pulse(seconds):
-    """A reload each 50 ms, as far as the machine keeps up: the pause is between beginnings."""
-    beginning = time.monotonic()
-    while time.monotonic() - beginning < seconds:
-        yield
-        threading.Event().wait(0.05)
-
-
 def test_reloads_beside_lists_that_change(make, provider, later):
     """An MCP server over HTTP lists now these and now those tools, programs run, and every 50 ms there is a reload, of
     which each third changes the server's own options: calls fail in no moment."""
@@ -411,12 +375,12 @@ def test_commands_show_what_differs_and_what_happened(start):
     url = gateway.url("", "admin")
     assert "what runs is the same" in jitney("check", "-c", gateway.config_path, "--against", url).stdout
     write(gateway, {"tools": {"fresh": {"upstream": "array"}, "send": None, "write": {"description": "Another."}},
-                    "limits": {"in_flight": 77}})
+                    "limits": {"in_flight": 77}, "workers": 3})
     shown = jitney("check", "-c", gateway.config_path, "--against", url).stdout.splitlines()
-    assert set(shown[1:]) == {"+ tools.fresh", "- tools.send", "~ tools.write", "~ limits.in_flight"}
+    assert set(shown[1:]) == {"+ tools.fresh", "- tools.send", "~ tools.write", "~ limits.in_flight", "~ workers"}
     done = jitney("reload", "-u", url)
     assert done.returncode == 0 and done.stdout.splitlines() == [
-        "+ tools.fresh", "- tools.send", "~ tools.write", "needs a restart: limits.in_flight",
+        "+ tools.fresh", "- tools.send", "~ tools.write", "~ limits.in_flight", "needs a restart: workers",
         "generation 2 is in force"]
     gateway.config_path.write_text("nonsense: 1\n")
     done = jitney("reload", "-u", url)

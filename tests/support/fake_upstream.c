@@ -107,6 +107,11 @@ void upstream_free(struct upstream *upstream)
 	free(upstream);
 }
 
+void upstream_adjust(struct upstream *upstream)
+{
+	(void)upstream; /* it has no options */
+}
+
 void upstream_watch(struct upstream *upstream, const struct upstream_watcher *watcher)
 {
 	assert(upstream->settings->label < countof(watchers));

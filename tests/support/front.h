@@ -25,7 +25,7 @@ static inline void front_start(struct front *front, const char *yaml)
 	char error[200] = "";
 	struct sockaddr local = { .sa_family = AF_UNIX };
 	gateway_start(&front->world, yaml);
-	front->world.gateway.http_settings = http_world_settings();
+	front->world.config->generation.http = http_world_settings();
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	front->address.address_bytes = sizeof front->address.address;
 	bool up = fd >= 0 && bind(fd, &local, sizeof(sa_family_t)) == 0 && listen(fd, 8) == 0 &&

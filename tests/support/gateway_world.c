@@ -79,7 +79,7 @@ void gateway_start_with(struct gateway_world *world, struct config *config)
 	gateway->metrics = metrics_new(&world->names);
 	bool attached = gateway->metrics && registry_attach(gateway->registry, gateway->metrics);
 	assert(attached);
-	gateway->cache = cache_new(world->config->memory_bytes, gateway->metrics);
+	gateway->cache = cache_new(world->config->generation.memory_bytes, gateway->metrics);
 	gateway->workers = calloc(world->config->workers, sizeof(struct worker *));
 	gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes);
 	bool seated = gateway_seat(gateway, &world->config->generation);

@@ -338,7 +338,7 @@ void outside_attach(struct gateway_world *world)
 		tiers[i].base.owner = worker_owner(worker);
 		tiers[i].base.claim_us = leases ? LEASE_US : 0;
 		worker->tier = &tiers[i].base;
-		bool reserved = loop_timers_reserve(worker->loop, world->config->limits.in_flight);
+		bool reserved = loop_timers_reserve(worker->loop, world->config->generation.limits.in_flight);
 		assert(reserved);
 	}
 	fleet_attach();

@@ -395,7 +395,7 @@ void fleet_begin(void)
 
 void fleet_attach(void)
 {
-	cache_publish_purges(cache());
+	cache_publish_purges(cache(), true);
 	fleet.stands = false;
 	fleet.poll_us = clock_now_us() + outside_roll(UNHEARD_US / 4); /* the values can be had before */
 	if (outside.kind == OUTSIDE_REDIS)

@@ -28,6 +28,7 @@ const struct endpoint_policy endpoint_default_policy = { .balance = BALANCE_ADAP
 void endpoint_board_init(struct endpoint_board *board, bool draining)
 {
 	atomic_init(&board->draining, draining);
+	board->written = draining;
 	pthread_mutex_init(&board->mutex, NULL);
 	board->changed_us = 0;
 	board->address_count = 0;

@@ -102,6 +102,13 @@ static bool make_set(struct http_upstream *upstream)
 	return true;
 }
 
+static void http_adjust(struct upstream *base)
+{
+	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
+	for (size_t i = 0; base->settings->weights && i < base->settings->endpoint_count; i++)
+		upstream->set->endpoints[i].weight = base->settings->weights[i];
+}
+
 static struct upstream *http_make(const struct upstream_settings *settings, struct transport *transport,
 				  struct loop *loop, struct meter *meter)
 {
@@ -402,6 +409,7 @@ static size_t http_attempts(const struct exchange *base)
 const struct upstream_kind upstream_http = {
 	.make = http_make,
 	.free = http_free,
+	.adjust = http_adjust,
 	.send = http_send,
 	.abort = http_abort,
 	.sent = http_sent,

@@ -105,6 +105,23 @@ static void mcp_free(struct upstream *base)
 	free(upstream);
 }
 
+static void set_inner(struct mcp_upstream *upstream)
+{
+	const struct upstream_settings *settings = upstream->base.settings;
+	upstream->inner = *settings;
+	upstream->inner.dialect = &mcp_post_dialect;
+	upstream->inner.one_server = true;
+	if (settings->mcp_progress_us > settings->timeout_us) /* each exchange is given its own deadline */
+		upstream->inner.timeout_us = settings->mcp_progress_us;
+}
+
+static void mcp_adjust(struct upstream *base)
+{
+	struct mcp_upstream *upstream = container_of(base, struct mcp_upstream, base);
+	set_inner(upstream);
+	upstream_http.adjust(upstream->http);
+}
+
 static struct upstream *mcp_make(const struct upstream_settings *settings, struct transport *transport,
 				 struct loop *loop, struct meter *meter)
 {
@@ -115,11 +132,7 @@ static struct upstream *mcp_make(const struct upstream_settings *settings, struc
 	upstream->base.settings = settings;
 	upstream->base.loop = loop;
 	upstream->meter = meter;
-	upstream->inner = *settings;
-	upstream->inner.dialect = &mcp_post_dialect;
-	upstream->inner.one_server = true;
-	if (settings->mcp_progress_us > settings->timeout_us) /* each exchange is given its own deadline */
-		upstream->inner.timeout_us = settings->mcp_progress_us;
+	set_inner(upstream);
 	TAILQ_INIT(&upstream->sets);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->http = upstream_http.make(&upstream->inner, transport, loop, meter);
@@ -150,6 +163,7 @@ static bool mcp_leaving(const struct upstream *base)
 const struct upstream_kind upstream_mcp = {
 	.make = mcp_make,
 	.free = mcp_free,
+	.adjust = mcp_adjust,
 	.send = mcp_send,
 	.abort = mcp_abort,
 	.sent = mcp_sent,

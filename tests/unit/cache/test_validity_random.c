@@ -445,7 +445,7 @@ static void begin_gateway(unsigned g)
 {
 	memset(&gateways[g], 0, sizeof gateways[g]);
 	gateways[g].cache = cache_new(1 << 20, NULL);
-	cache_publish_purges(gateways[g].cache);
+	cache_publish_purges(gateways[g].cache, true);
 	validity_share(cache_rule(gateways[g].cache), UNHEARD_US);
 	for (unsigned tool = 0; tool < TOOLS; tool++)
 		draw_policy(g, tool);

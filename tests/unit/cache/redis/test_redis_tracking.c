@@ -77,7 +77,7 @@ static bool open_world(void)
 		side->metrics = metrics_new(&names);
 		side->meter = metrics_meter(side->metrics);
 		side->cache = cache_new(1 << 20, NULL);
-		cache_publish_purges(side->cache);
+		cache_publish_purges(side->cache, true);
 		validity_share(cache_rule(side->cache), 0);
 		side->tier = redis_tier_new(&settings, side->cache, loop, side->meter, "test");
 		side->tracking = redis_tracking_new(&settings, side->cache, loop, side->meter);

@@ -27,7 +27,7 @@ static void listen_here(void)
 	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
 	assert_int_equal(listen(fd, 16), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-	world.gateway.http_settings = (struct http_settings){
+	world.config->generation.http = (struct http_settings){
 		.body_bytes = 64 * 1024,
 		.header_bytes = 8192,
 		.header_timeout_us = 5 * CLOCK_US_PER_S,

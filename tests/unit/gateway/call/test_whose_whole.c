@@ -433,7 +433,7 @@ static void begin_gateway(void)
 {
 	uint64_t now_us = world.now_us;
 	struct config *config = load_config();
-	config->memory_bytes = roll(5) < 3 ? config->memory_bytes : 0;
+	config->generation.memory_bytes = roll(5) < 3 ? config->generation.memory_bytes : 0;
 	gateway_start_with(&world, config);
 	world.gateway.reload = reload_new(&world.gateway);
 	assert_non_null(world.gateway.reload);

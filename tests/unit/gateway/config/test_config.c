@@ -109,26 +109,26 @@ static void assert_upstream_is_the_contracts(const struct upstream_config *upstr
 
 static void assert_top_is_the_contracts(const struct config *config)
 {
-	assert_int_equal(config->listen_count, 1);
-	assert_string_equal(config->listen[0].text, "127.0.0.1:8080");
-	assert_int_equal(config->admin_count, 1);
-	assert_string_equal(config->admin[0].text, "127.0.0.1:8081");
+	assert_int_equal(config->generation.listen_count, 1);
+	assert_string_equal(config->generation.listen[0].text, "127.0.0.1:8080");
+	assert_int_equal(config->generation.admin_count, 1);
+	assert_string_equal(config->generation.admin[0].text, "127.0.0.1:8081");
 	assert_in_range(config->workers, 1, 256);
-	assert_int_equal(config->drain_timeout_us, 10000000);
-	assert_int_equal(config->log.level, LOG_LEVEL_INFO);
-	assert_int_equal(config->log.format, LOG_FORMAT_LOGFMT);
-	assert_string_equal(config->log.file, "stderr");
+	assert_int_equal(config->generation.drain_timeout_us, 10000000);
+	assert_int_equal(config->generation.log.level, LOG_LEVEL_INFO);
+	assert_int_equal(config->generation.log.format, LOG_FORMAT_LOGFMT);
+	assert_string_equal(config->generation.log.file, "stderr");
 	assert_true(config->generation.access_log);
-	assert_int_equal(config->limits.body_bytes, 8 << 20);
-	assert_int_equal(config->limits.header_bytes, 8 << 10);
-	assert_int_equal(config->limits.header_timeout_us, 5000000);
-	assert_int_equal(config->limits.body_timeout_us, 30000000);
-	assert_int_equal(config->limits.idle_timeout_us, 75000000);
-	assert_int_equal(config->limits.connections, 10000);
-	assert_int_equal(config->limits.in_flight, 20000);
-	assert_int_equal(config->limits.in_flight_bytes, 256 << 20);
-	assert_int_equal(config->limits.json_depth, 64);
-	assert_int_equal(config->memory_bytes, 256 << 20);
+	assert_int_equal(config->generation.http.body_bytes, 8 << 20);
+	assert_int_equal(config->generation.http.header_bytes, 8 << 10);
+	assert_int_equal(config->generation.http.header_timeout_us, 5000000);
+	assert_int_equal(config->generation.http.body_timeout_us, 30000000);
+	assert_int_equal(config->generation.http.idle_timeout_us, 75000000);
+	assert_int_equal(config->generation.http.connections, 10000);
+	assert_int_equal(config->generation.limits.in_flight, 20000);
+	assert_int_equal(config->generation.http.held_bytes, 256 << 20);
+	assert_int_equal(config->generation.limits.json_depth, 64);
+	assert_int_equal(config->generation.memory_bytes, 256 << 20);
 }
 
 static void the_contracts_example_means_what_it_says(void **state)
@@ -138,9 +138,9 @@ static void the_contracts_example_means_what_it_says(void **state)
 	struct config *config = parse(contract);
 	assert_string_equal(config->path, "test.yaml");
 	assert_top_is_the_contracts(config);
-	assert_int_equal(config->trusted_proxy_count, 1);
-	assert_int_equal(config->trusted_proxies[0].bits, 128);
-	assert_string_equal(config->tenant_header, "X-Tenant");
+	assert_int_equal(config->generation.http.trusted_proxy_count, 1);
+	assert_int_equal(config->generation.http.trusted_proxies[0].bits, 128);
+	assert_string_equal(config->generation.http.tenant_header, "X-Tenant");
 	assert_int_equal(config->generation.upstream_count, 2);
 	assert_upstream_is_the_contracts(&config->generation.upstreams[0]);
 	assert_string_equal(config->generation.upstreams[0].settings.name, "search");
@@ -194,9 +194,10 @@ static void what_a_file_leaves_out_is_the_contracts_default(void **state)
 	(void)state;
 	struct config *config = parse("");
 	assert_top_is_the_contracts(config);
-	assert_int_equal(
-		config->trusted_proxy_count + config->generation.upstream_count + config->generation.tool_count, 0);
-	assert_null(config->tenant_header);
+	assert_int_equal(config->generation.http.trusted_proxy_count + config->generation.upstream_count +
+				 config->generation.tool_count,
+			 0);
+	assert_null(config->generation.http.tenant_header);
 	config_free(config);
 	config = parse(PROVIDERS "tools: { t: { upstream: s } }");
 	assert_upstream_is_the_contracts(&config->generation.upstreams[0]);
@@ -246,19 +247,19 @@ static void addresses_are_ipv4_ipv6_or_unix(void **state)
 		parse("listen: [ 0.0.0.0:80, \"[::1]:8080\", \"unix:/run/j.sock\", 127.0.0.1:0, 127.0.0.1:0 ]\n"
 		      "admin: { listen: off }");
 	struct sockaddr_in in;
-	memcpy(&in, &config->listen[0].in6, sizeof in);
-	assert_int_equal(config->listen_count, 5);
+	memcpy(&in, &config->generation.listen[0].in6, sizeof in);
+	assert_int_equal(config->generation.listen_count, 5);
 	assert_int_equal(in.sin_family, AF_INET);
 	assert_int_equal(ntohs(in.sin_port), 80);
-	assert_int_equal(config->listen[1].in6.sin6_family, AF_INET6);
-	assert_int_equal(ntohs(config->listen[1].in6.sin6_port), 8080);
-	assert_true(IN6_IS_ADDR_LOOPBACK(&config->listen[1].in6.sin6_addr));
-	assert_null(config->listen[1].unix_path);
-	assert_string_equal(config->listen[2].unix_path, "/run/j.sock");
-	assert_int_equal(config->admin_count, 0);
+	assert_int_equal(config->generation.listen[1].in6.sin6_family, AF_INET6);
+	assert_int_equal(ntohs(config->generation.listen[1].in6.sin6_port), 8080);
+	assert_true(IN6_IS_ADDR_LOOPBACK(&config->generation.listen[1].in6.sin6_addr));
+	assert_null(config->generation.listen[1].unix_path);
+	assert_string_equal(config->generation.listen[2].unix_path, "/run/j.sock");
+	assert_int_equal(config->generation.admin_count, 0);
 	config_free(config);
 	config = parse("admin: { listen: [] }");
-	assert_int_equal(config->admin_count, 0);
+	assert_int_equal(config->generation.admin_count, 0);
 	config_free(config);
 }
 
@@ -270,12 +271,12 @@ static void networks_of_ipv4_are_mapped_into_ipv6(void **state)
 		const char *address;
 		unsigned bits;
 	} expected[] = { { "::ffff:10.0.0.0", 104 }, { "fd00::", 8 }, { "::ffff:192.0.2.1", 128 }, { "::", 0 } };
-	assert_int_equal(config->trusted_proxy_count, countof(expected));
+	assert_int_equal(config->generation.http.trusted_proxy_count, countof(expected));
 	for (size_t i = 0; i < countof(expected); i++) {
 		struct in6_addr address;
 		assert_int_equal(inet_pton(AF_INET6, expected[i].address, &address), 1);
-		assert_memory_equal(&address, &config->trusted_proxies[i].address, sizeof address);
-		assert_int_equal(config->trusted_proxies[i].bits, expected[i].bits);
+		assert_memory_equal(&address, &config->generation.http.trusted_proxies[i].address, sizeof address);
+		assert_int_equal(config->generation.http.trusted_proxies[i].bits, expected[i].bits);
 	}
 	config_free(config);
 }
@@ -301,7 +302,7 @@ static void durations_and_sizes_have_their_units(void **state)
 		config_free(config);
 		snprintf(yaml, sizeof yaml, "cache: { memory: { size: %s } }", sizes[i].text);
 		config = parse(yaml);
-		assert_int_equal(config->memory_bytes, sizes[i].value);
+		assert_int_equal(config->generation.memory_bytes, sizes[i].value);
 		config_free(config);
 	}
 }
@@ -359,7 +360,7 @@ static void variables_and_files_fill_in_any_value_once(void **state)
 	if (!config)
 		fail_msg("%s", buf_cstr(&errors));
 	assert_int_equal(config->workers, 3);
-	assert_int_equal(config->drain_timeout_us, 7000000);
+	assert_int_equal(config->generation.drain_timeout_us, 7000000);
 	assert_string_equal(config->generation.tools[0].description,
 			    "<va: {l}ue||${A}|$A|from file: ${A}\n|from file: ${A}\n>");
 	config_free(config);

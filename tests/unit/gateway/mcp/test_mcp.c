@@ -50,7 +50,7 @@ static void front_start(struct front *front)
 	char error[200] = "";
 	struct sockaddr local = { .sa_family = AF_UNIX };
 	gateway_start(&front->world, gateway_yaml);
-	front->world.gateway.http_settings = http_world_settings();
+	front->world.config->generation.http = http_world_settings();
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(fd, &local, sizeof(sa_family_t)), 0);
 	assert_int_equal(listen(fd, 8), 0);
