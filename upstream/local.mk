@@ -61,7 +61,7 @@ libupstream_a_SOURCES = \
 	upstream/process/pool.c upstream/process/pool.h \
 	upstream/process/pool_tools.c \
 	upstream/process/process.c upstream/process/process.h \
-	upstream/process/process_settings.h \
+	upstream/process_settings.h \
 	upstream/process/provider_process.c \
 	upstream/process/stdio_dialect.c \
 	upstream/process/supervisor.c upstream/process/supervisor.h \

@@ -16,7 +16,7 @@
 #include "gateway/call/dispatch.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/worker.h"
-#include "upstream/process/process_settings.h"
+#include "upstream/process_settings.h"
 
 /* One fetch under way: a flight of calls and its seat in a batch. */
 struct fetch {

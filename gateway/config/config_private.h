@@ -11,7 +11,7 @@
 #include "gateway/config/yaml.h"
 #include "gateway/config/values.h"
 #include "gateway/config/options.h"
-#include "upstream/process/process_settings.h"
+#include "upstream/process_settings.h"
 
 enum { CONFIG_ERRORS = 100, CONFIG_NAME_BYTES = 64 };
 

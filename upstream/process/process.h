@@ -12,7 +12,7 @@
 #include "base/compiler.h"
 #include "base/loop.h"
 #include "base/slice.h"
-#include "upstream/process/process_settings.h"
+#include "upstream/process_settings.h"
 
 /* Which of the gateway's own variables a child gets besides those configured. NULL-terminated, by name. */
 extern const char *const process_inherited[];

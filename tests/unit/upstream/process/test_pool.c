@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "tests/support/alloc_fail.h"
-#include "upstream/process/process_settings.h"
+#include "upstream/process_settings.h"
 #include "upstream/upstream.h"
 
 #define PATIENCE_US (30 * CLOCK_US_PER_S)

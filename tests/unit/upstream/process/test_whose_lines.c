@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
-#include "upstream/process/process_settings.h"
+#include "upstream/process_settings.h"
 #include "upstream/upstream.h"
 
 #define PATIENCE_US (60 * CLOCK_US_PER_S)

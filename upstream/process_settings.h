@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* process_settings.h: how a program is run, and how many of it: plain data from the configuration. */
-#ifndef JITNEY_UPSTREAM_PROCESS_PROCESS_SETTINGS_H
-#define JITNEY_UPSTREAM_PROCESS_PROCESS_SETTINGS_H
+#ifndef JITNEY_UPSTREAM_PROCESS_SETTINGS_H
+#define JITNEY_UPSTREAM_PROCESS_SETTINGS_H
 
 #include <stddef.h>
 #include <stdint.h>
