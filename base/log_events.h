@@ -10,6 +10,7 @@
 /* clang-format off */
 #define LOG_EVENTS(X) \
 	X(LISTENING, "listening", INFO, "address listener", "A listener takes connections.") \
+	X(LISTENING_NO_MORE, "listening_no_more", INFO, "address listener", "A reload has taken a listener away; its connections end by and by.") \
 	X(READY, "ready", INFO, "message", "All listeners do: the start is over.") \
 	X(TAKEOVER_ASKED, "takeover_asked", INFO, "message", "Another process wants to take over (jitney serve --takeover).") \
 	X(TAKEOVER_FAILED, "takeover_failed", WARN, "message", "It did not, and why: this one goes on.") \

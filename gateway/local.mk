@@ -25,6 +25,7 @@ libgateway_a_SOURCES = \
 	gateway/call/dispatch_private.h \
 	gateway/call/dispatch_tier.c \
 	gateway/call/front.c gateway/call/front.h \
+	gateway/call/listening.c gateway/call/listening.h \
 	gateway/call/provider.c gateway/call/provider.h \
 	gateway/call/recent_calls.c gateway/call/recent_calls.h \
 	gateway/call/reply.c gateway/call/reply.h \
@@ -106,6 +107,7 @@ libgateway_a_SOURCES = \
 	gateway/server/adapt.c gateway/server/adapt.h \
 	gateway/server/routes.c gateway/server/routes.h \
 	gateway/server/main_thread.c gateway/server/main_thread.h \
+	gateway/server/seats.c gateway/server/seats.h \
 	gateway/server/serve.c gateway/server/serve.h \
 	gateway/server/takeover.c gateway/server/takeover.h gateway/server/takeover_message.h \
 	gateway/server/takeover_offer.c \

@@ -13,6 +13,7 @@
 #include "base/service.h"
 #include "gateway/admin/file_watch.h"
 #include "gateway/admin/pages.h"
+#include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
@@ -171,18 +172,13 @@ static void adopt_redis(const struct generation *before, struct generation *next
 }
 
 /* What runs on runs on, by what it is: `next` has options of it that may be other ones. */
-static void adopt_running(const struct generation *process, const struct generation *before, struct generation *next,
-			  const struct difference *difference)
+static void adopt_running(const struct generation *before, struct generation *next, const struct difference *difference)
 {
 	for (size_t i = 0; i < next->upstream_count; i++)
 		if (difference->same[i] != SIZE_MAX)
 			provider_adopt(&next->upstreams[i], &before->upstreams[difference->same[i]]);
 	if (difference->same_redis)
 		adopt_redis(before, next);
-	next->listen = process->listen;
-	next->listen_count = process->listen_count;
-	next->admin = process->admin;
-	next->admin_count = process->admin_count;
 	if (difference->same_memory)
 		next->memory_bytes = before->memory_bytes;
 }
@@ -201,6 +197,18 @@ static bool open_log(const struct generation *before, const struct config *confi
 		buf_printf(errors, "%s: log.file: cannot open the log %s: %s\n", config->path,
 			   secrets_shown(&config->secrets, file), error);
 	return *log != NULL;
+}
+
+/* False: `errors` says why. */
+static bool open_listeners(struct gateway *gateway, struct config *config, struct buf *errors)
+{
+	char error[LOG_ERROR_BYTES];
+	if (!gateway->listeners) /* a test's gateway has sockets of its own */
+		return true;
+	if (gateway_listen(gateway, &config->generation, error, sizeof error))
+		return true;
+	buf_printf(errors, "%s: %s\n", config->path, error);
+	return false;
 }
 
 /* What is not the workers' to take: it is the process's. */
@@ -226,7 +234,7 @@ static bool publish_generation(struct reload *reload, struct config *config, con
 			   config->path);
 		return false;
 	}
-	adopt_running(&gateway->config->generation, reload->current, next, difference);
+	adopt_running(reload->current, next, difference);
 	return gateway_seat(gateway, next) && registry_use(gateway->registry, next);
 }
 
@@ -239,13 +247,17 @@ static bool use_config(struct reload *reload, const char *who, struct config *co
 	next->number = reload->current->number + 1;
 	next->loaded_us = clock_wall_us();
 	next->asked_by = who;
-	if (!open_log(reload->current, config, &log, errors) ||
+	if (!open_log(reload->current, config, &log, errors) || !open_listeners(reload->gateway, config, errors) ||
 	    !publish_generation(reload, config, difference, errors)) {
+		gateway_unlisten(reload->gateway, next, reload->current);
+		listening_let_go(next);
 		log_target_free(log);
 		config_free(config);
 		return false;
 	}
 	use_process_settings(reload->gateway, reload->current, next, log);
+	gateway_announce(reload->current, next);
+	gateway_unlisten(reload->gateway, reload->current, next);
 	generation_unref(reload->current);
 	reload->current = next;
 	return true;

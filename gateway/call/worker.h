@@ -27,6 +27,7 @@
 #include "metrics/metrics.h"
 
 struct export;
+struct listener;
 struct history;
 struct listeners;
 struct recent_calls;
@@ -78,6 +79,14 @@ struct turn_waits {
 	bool serving;                /* one of them has its turn */
 };
 
+/* Where a worker listens. */
+struct seat {
+	struct http *http;
+	struct listener *listener; /* held; NULL: a test's own socket */
+	size_t place;              /* of the listener's seats */
+	bool leaves;               /* it is listened on no more, and ends with its last connection */
+};
+
 struct worker {
 	struct gateway *gateway;             /* c */
 	unsigned index;                      /* c: in gateway->workers */
@@ -113,8 +122,10 @@ struct worker {
 	struct list_waits list_waits;       /* requests that wait for MCP servers' first lists (await_lists.c) */
 	struct list_waits lists_due;        /* those of them that need not wait any more */
 	struct turn_waits turns;
-	struct http **daemons; /* data listeners first, then (worker 0) the admin's */
-	size_t daemon_count;
+	struct seat
+		*seats; /* data listeners first, then (worker 0) the admin's; then those that a reload has brought */
+	size_t seat_count;
+	bool open;            /* clients are served: what is new accepts at once */
 	uint64_t sweep_us;    /* worker 0's: when it goes on sweeping memory; 0: not before there is something */
 	uint64_t load_due_us; /* when how busy the loop is has to be told again */
 	uint64_t lag_due_us;  /* when its longest turns are begun anew */

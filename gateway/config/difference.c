@@ -141,8 +141,7 @@ static bool is_live(const struct comparison *comparison, const struct option *op
 		return cache_can_become(process->generation.memory_bytes, comparison->next->generation.memory_bytes);
 	if (strncmp(option->path, "cache.redis.", 12) == 0 && process->disk) /* which stays; one excludes the other */
 		return false;
-	return option_of_generation(option) && strcmp(option->path, "listen") != 0 &&
-	       strcmp(option->path, "admin.listen") != 0;
+	return option_of_generation(option);
 }
 
 static void compare_settings(struct comparison *comparison, const struct config *process)

@@ -174,6 +174,13 @@ static bool is_unread(const struct connection *connection)
 	return connection->daemon && !connection->spared && ioctl(connection->fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
+/* How long a connection may be without a request. */
+static uint64_t idle_limit_us(const struct http *http)
+{
+	uint64_t limit_us = http->settings->idle_timeout_us;
+	return http->idle_most_us && http->idle_most_us < limit_us ? http->idle_most_us : limit_us;
+}
+
 /* Cut off the connections of a phase that have been in it for longer than `limit_us`; REJECT_REASON_COUNT: that is
  * nothing to be counted. */
 static void cut_overdue(struct http *http, enum phase phase, uint64_t limit_us, enum reject_reason reason,
@@ -258,7 +265,7 @@ void connections_turn(struct http *http, uint64_t now_us)
 	cut_overdue(http, PHASE_ARRIVED, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_HEAD, settings->header_timeout_us, REJECT_HEAD_TIMEOUT, now_us);
 	cut_overdue(http, PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us), REJECT_BODY_TIMEOUT, now_us);
-	cut_overdue(http, PHASE_IDLE_WATCHED, after_quiet(settings->idle_timeout_us), REJECT_REASON_COUNT, now_us);
+	cut_overdue(http, PHASE_IDLE_WATCHED, after_quiet(idle_limit_us(http)), REJECT_REASON_COUNT, now_us);
 	/* clients that have left, whose last bytes made no whole request and whose end the library has missed */
 	cut_overdue(http, PHASE_LEFT, QUIET_US, REJECT_REASON_COUNT, now_us);
 	cut_slow_readers(http, now_us);
@@ -277,7 +284,7 @@ uint64_t connections_deadline(const struct http *http)
 		{ PHASE_ARRIVED, settings->header_timeout_us },
 		{ PHASE_HEAD, settings->header_timeout_us },
 		{ PHASE_SLOW_BODY, after_quiet(settings->body_timeout_us) },
-		{ PHASE_IDLE_WATCHED, after_quiet(settings->idle_timeout_us) },
+		{ PHASE_IDLE_WATCHED, after_quiet(idle_limit_us(http)) },
 		{ PHASE_LEFT, QUIET_US },
 	};
 	uint64_t deadline = TAILQ_EMPTY(&http->phases[PHASE_SENDING]) ? CLOCK_NEVER : http->sending_check_us;

@@ -530,6 +530,20 @@ void http_drain(struct http *http, bool shared)
 	accept_drain(http, shared);
 }
 
+void http_retire(struct http *http, uint64_t idle_us)
+{
+	http->idle_most_us = idle_us ? idle_us : 1;
+	http_drain(http, false);
+}
+
+bool http_is_empty(const struct http *http)
+{
+	for (int phase = 0; phase < PHASE_COUNT; phase++)
+		if (!TAILQ_EMPTY(&http->phases[phase]))
+			return false;
+	return TAILQ_EMPTY(&http->lingering);
+}
+
 void http_refuse(struct http *http)
 {
 	assert_owner(loop_owner(http->loop));

@@ -199,6 +199,10 @@ uint64_t http_deadline(struct http *http, uint64_t now_us);
 /* Take no new connections; replies from now on end their connection. The listening socket is closed; `shared`: somebody
  * else goes on listening on it, and gets those that are queued; else they are accepted first. */
 void http_drain(struct http *http, bool shared);
+/* Drain it, and keep nobody who is quiet: a connection without a request is cut after idle_us. */
+void http_retire(struct http *http, uint64_t idle_us);
+/* Whether no connection is left. */
+bool http_is_empty(const struct http *http);
 /* From now on answer what comes on kept connections with 503 (shutting_down), without asking the handler to serve it.
  */
 void http_refuse(struct http *http);

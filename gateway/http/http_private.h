@@ -133,8 +133,9 @@ struct http {
 	struct loop *loop;
 	struct meter *meter;
 	bool draining;
-	bool refusing; /* what comes now is answered 503 at once: nothing is suspended any more */
-	bool stopping; /* nothing may be suspended any more, streams least of all */
+	uint64_t idle_most_us; /* beside settings->idle_timeout_us; 0: that alone */
+	bool refusing;         /* what comes now is answered 503 at once: nothing is suspended any more */
+	bool stopping;         /* nothing may be suspended any more, streams least of all */
 	/* accept.c */
 	struct loop_watch listener; /* fd -1: does not accept (paused, or draining) */
 	int listen_fd;              /* -1: closed */

@@ -2,8 +2,10 @@
 /* listeners.c: which sockets there are, whose they are, and who has them beside us. */
 #include "gateway/http/listeners.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,8 @@ struct inherited {
 
 struct listener {
 	TAILQ_ENTRY(listener) next;
+	atomic_size_t holders;         /* a: the list of all, as long as it listens, and whoever names it */
+	pthread_mutex_t mutex;         /* of `sockets`, once it is in the list; inside the other one */
 	struct listen_address address; /* with texts of its own */
 	bool given;                    /* to a successor: its file stays */
 	enum keeper keeper;
@@ -195,10 +199,18 @@ struct listeners *listeners_new(void)
 	return listeners;
 }
 
+static void close_sockets(struct listener *listener)
+{
+	pthread_mutex_lock(&listener->mutex);
+	while (listener->count)
+		close(listener->sockets[--listener->count]);
+	pthread_mutex_unlock(&listener->mutex);
+}
+
 static void free_listener(struct listener *listener)
 {
-	for (size_t i = 0; i < listener->count; i++)
-		close(listener->sockets[i]);
+	close_sockets(listener);
+	pthread_mutex_destroy(&listener->mutex);
 	free(listener->sockets);
 	free((char *)(uintptr_t)listener->address.text);
 	free((char *)(uintptr_t)listener->address.unix_path);
@@ -210,6 +222,8 @@ static struct listener *new_listener(const struct listen_address *address, bool 
 	struct listener *listener = calloc(1, sizeof *listener);
 	if (!listener)
 		return NULL;
+	atomic_init(&listener->holders, 1);
+	pthread_mutex_init(&listener->mutex, NULL);
 	listener->address = *address;
 	listener->address.text = strdup(address->text);
 	listener->address.unix_path = address->unix_path ? strdup(address->unix_path) : NULL;
@@ -265,14 +279,38 @@ struct listener *listeners_open(struct listeners *listeners, const struct listen
 	return NULL;
 }
 
-size_t listener_seats(const struct listener *listener)
+struct listener *listener_ref(struct listener *listener)
 {
-	return listener->count > listener->workers ? listener->count : listener->workers;
+	atomic_fetch_add_explicit(&listener->holders, 1, memory_order_relaxed);
+	return listener;
 }
 
-int listener_seat(const struct listener *listener, size_t n)
+void listener_unref(struct listener *listener)
 {
-	return fcntl(listener->sockets[n % listener->count], F_DUPFD_CLOEXEC, 0);
+	if (listener && atomic_fetch_sub_explicit(&listener->holders, 1, memory_order_acq_rel) == 1)
+		free_listener(listener);
+}
+
+size_t listener_seats(struct listener *listener)
+{
+	pthread_mutex_lock(&listener->mutex);
+	size_t seats = listener->count > listener->workers ? listener->count : listener->workers;
+	pthread_mutex_unlock(&listener->mutex);
+	return seats;
+}
+
+int listener_seat(struct listener *listener, size_t n)
+{
+	pthread_mutex_lock(&listener->mutex);
+	errno = EBADF;
+	int fd = listener->count ? fcntl(listener->sockets[n % listener->count], F_DUPFD_CLOEXEC, 0) : -1;
+	pthread_mutex_unlock(&listener->mutex);
+	return fd;
+}
+
+unsigned listener_workers(const struct listener *listener)
+{
+	return listener->workers;
 }
 
 void listener_text(const struct listener *listener, char *text, size_t bytes)
@@ -298,9 +336,10 @@ static void close_listener_locked(struct listeners *listeners, struct listener *
 	TAILQ_REMOVE(&listeners->all, listener, next);
 	if (!stays && listener->keeper == KEEPER_STORE)
 		service_forget(listener->name);
-	if (!stays && listener->keeper != KEEPER_UNIT)
+	if (!stays && listener->keeper != KEEPER_UNIT && listener->keeper != KEEPER_PREDECESSOR)
 		listen_remove(&listener->file);
-	free_listener(listener);
+	close_sockets(listener);
+	listener_unref(listener);
 }
 
 void listeners_close(struct listeners *listeners, struct listener *listener)

@@ -43,14 +43,18 @@ size_t listeners_drop_unused(struct listeners *listeners, char name[LISTENER_NAM
 /*
  * Listen on an address for so many workers: with what is inherited first, then with sockets of our own. A port or path
  * that somebody else serves is refused, another instance of ours too. NULL: `error` says what and why; nothing is left
- * open. The listener lives until listeners_close.
+ * open. It listens until listeners_close.
  */
 struct listener *listeners_open(struct listeners *listeners, const struct listen_address *address, bool admin,
 				unsigned workers, char *error, size_t error_bytes) MUST_CHECK;
+/* It can be named as long as somebody holds it, though it may listen no more. Any thread. NULL is allowed for unref. */
+struct listener *listener_ref(struct listener *listener);
+void listener_unref(struct listener *listener);
 /* How many descriptors workers have to listen on, one for each of them at least: the n-th is for worker n % workers. */
-size_t listener_seats(const struct listener *listener);
-/* A descriptor for the n-th, the caller's to close. -1 and errno. */
-int listener_seat(const struct listener *listener, size_t n) MUST_CHECK;
+size_t listener_seats(struct listener *listener);
+unsigned listener_workers(const struct listener *listener);
+/* A descriptor for the n-th, the caller's to close. -1 and errno: EBADF when it listens no more. */
+int listener_seat(struct listener *listener, size_t n) MUST_CHECK;
 /* Where it really listens, as it is written in the configuration. */
 void listener_text(const struct listener *listener, char *text, size_t bytes);
 /* The one with this address, for this purpose; NULL: none. */

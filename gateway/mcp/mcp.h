@@ -16,7 +16,7 @@ route_function mcp_serve;
 extern const struct wire wire_mcp;
 /* /.well-known/oauth-protected-resource and the same with /mcp behind it (RFC 9728); 404 without mcp.issuer. */
 route_function mcp_resource_metadata;
-/* The gateway drains: end all streams of subscriptions/listen. Worker's thread. */
-void mcp_end_subscriptions(struct worker *worker);
+/* It drains: end all streams of subscriptions/listen of it; NULL: of all. Worker's thread. */
+void mcp_end_subscriptions(struct worker *worker, const struct http *http);
 
 #endif

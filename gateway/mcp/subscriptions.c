@@ -201,12 +201,14 @@ bool mcp_listen(struct worker *worker, struct request *request, const struct mcp
 	return true;
 }
 
-void mcp_end_subscriptions(struct worker *worker)
+void mcp_end_subscriptions(struct worker *worker, const struct http *http)
 {
 	assert_owner(worker_owner(worker));
 	struct subscription *subscription, *next;
 	for (subscription = TAILQ_FIRST(&worker->subscriptions); subscription; subscription = next) {
 		next = TAILQ_NEXT(subscription, next);
+		if (http && subscription->request->http != http)
+			continue;
 		request_stream_end(subscription->request);
 		subscription_free(subscription);
 	}

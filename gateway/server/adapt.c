@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "cache/redis/redis_tier.h"
+#include "gateway/server/seats.h"
 #include "upstream/http/transport.h"
 
 enum { ANSWERS_MORE_BYTES = 4 << 20 };
@@ -114,7 +115,8 @@ bool worker_adapt(struct worker *worker)
 	const struct generation *generation = worker_generation(worker);
 	key_maker_set_depth(worker->keys, generation->limits.json_depth);
 	count_answers(worker);
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_use(worker->daemons[i], &generation->http);
-	return make_places(worker) && use_redis(worker);
+	for (size_t i = 0; i < worker->seat_count; i++)
+		http_use(worker->seats[i].http, &generation->http);
+	bool seated = worker_take_seats(worker), placed = make_places(worker);
+	return use_redis(worker) && seated && placed;
 }

@@ -5,7 +5,7 @@
 
 #include "gateway/call/worker.h"
 
-/* Limits, listeners' settings, Redis: as worker_generation has them. What stays the same is not touched, so it may be
+/* Limits, listeners, Redis: as worker_generation has them. What stays the same is not touched, so it may be
  * called again. False: memory is out, or the kernel refuses; some of it is as it was. The worker's thread. */
 bool worker_adapt(struct worker *worker) MUST_CHECK;
 

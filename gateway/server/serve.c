@@ -17,10 +17,12 @@
 #include "gateway/http/listeners.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/reload.h"
+#include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/main_thread.h"
 #include "gateway/server/takeover.h"
+#include "gateway/server/seats.h"
 #include "gateway/server/worker_loop.h"
 #include "metrics/history.h"
 #include "upstream/upstream.h"
@@ -130,44 +132,14 @@ static bool make_gateway(struct process *process)
 	return true;
 }
 
-static void announce_listener(const struct gateway *gateway, const struct listen_address *address, bool admin)
-{
-	char text[256];
-	struct log_line line UNCLEARED;
-	listener_text(listeners_find(gateway->listeners, address, admin), text, sizeof text);
-	if (!log_begin(&line, &EVENT_LISTENING))
-		return;
-	log_cstr(&line, "address", text);
-	log_cstr(&line, "listener", admin ? "admin" : "data");
-	log_end(&line);
-}
-
-/* One address on its first `workers` workers. */
-static bool listen_on(struct gateway *gateway, const struct listen_address *address, unsigned workers, bool admin)
+static bool listen_everywhere(struct gateway *gateway, struct generation *first)
 {
 	char error[ERROR_BYTES];
-	struct listener *listener = listeners_open(gateway->listeners, address, admin, workers, error, sizeof error);
-	if (!listener)
+	if (!gateway_listen(gateway, first, error, sizeof error))
 		return complain_of(error, "");
-	for (size_t i = 0; i < listener_seats(listener); i++) {
-		int fd = listener_seat(listener, i);
-		if (fd < 0)
-			return complain_of(address->text, strerror(errno));
-		if (!worker_listen(gateway->workers[i % workers], fd, admin, error, sizeof error))
-			return complain_of(address->text, error);
-	}
-	return true;
-}
-
-static bool listen_everywhere(struct gateway *gateway)
-{
-	const struct config *config = gateway->config;
-	for (size_t i = 0; i < config->generation.listen_count; i++)
-		if (!listen_on(gateway, &config->generation.listen[i], config->workers, false))
-			return false;
-	for (size_t i = 0; i < config->generation.admin_count; i++)
-		if (!listen_on(gateway, &config->generation.admin[i], 1, true))
-			return false;
+	for (unsigned i = 0; i < gateway->config->workers; i++)
+		if (!worker_take_seats(gateway->workers[i]))
+			return complain_of("cannot listen", strerror(errno));
 	return true;
 }
 
@@ -241,8 +213,8 @@ static bool start_process(struct process *process, const struct serve_options *o
 		return complain_of_log(config, error);
 	reload_guard_memory(&config->generation);
 	raise_file_limit(config);
-	bool ok = take_sockets(process, options) && make_gateway(process) && listen_everywhere(&process->gateway) &&
-		  leave_sockets(process);
+	bool ok = take_sockets(process, options) && make_gateway(process) &&
+		  listen_everywhere(&process->gateway, &process->config->generation) && leave_sockets(process);
 	malloc_trim(0); /* what reading the configuration took lies between what is kept: 1.5 KiB a tool */
 	return ok;
 }
@@ -294,10 +266,7 @@ static void open_up(struct gateway *gateway, struct main_thread *main_thread)
 	listeners_take_charge(gateway->listeners);
 	for (unsigned i = 0; i < config->workers; i++)
 		worker_open(gateway->workers[i]);
-	for (size_t i = 0; i < config->generation.listen_count; i++)
-		announce_listener(gateway, &config->generation.listen[i], false);
-	for (size_t i = 0; i < config->generation.admin_count; i++)
-		announce_listener(gateway, &config->generation.admin[i], true);
+	gateway_announce(NULL, &config->generation);
 	main_thread_offer(main_thread);
 	listeners_store(gateway->listeners);
 	log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",

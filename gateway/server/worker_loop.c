@@ -18,7 +18,7 @@
 #include "gateway/mcp/mcp.h"
 #include "gateway/tools/registry.h"
 #include "gateway/server/adapt.h"
-#include "gateway/server/routes.h"
+#include "gateway/server/seats.h"
 #include "metrics/history.h"
 #include "upstream/http/transport.h"
 
@@ -78,35 +78,13 @@ fail:
 	return NULL;
 }
 
-bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes)
-{
-	struct gateway *gateway = worker->gateway;
-	struct http **grown = realloc(worker->daemons, (worker->daemon_count + 1) * sizeof *grown);
-	if (!grown) {
-		close(listen_fd);
-		snprintf(error, error_bytes, "out of memory");
-		return false;
-	}
-	worker->daemons = grown;
-	const struct http_handler handler = {
-		.refuse = routes_refuse,
-		.serve = admin ? routes_serve_admin : routes_serve_data,
-		.finished = routes_finished,
-		.context = worker,
-	};
-	struct http *http = http_start(listen_fd, admin, &worker_generation(worker)->http, &gateway->http_shared,
-				       handler, worker->loop, worker->meter, error, error_bytes);
-	if (!http)
-		return false;
-	worker->daemons[worker->daemon_count++] = http;
-	return true;
-}
-
 static void open_listeners(struct mail *mail)
 {
 	struct worker *worker = container_of(mail, struct worker, opening);
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_accept(worker->daemons[i]);
+	worker->open = true;
+	for (size_t i = 0; i < worker->seat_count; i++)
+		if (!worker->seats[i].leaves)
+			http_accept(worker->seats[i].http);
 }
 
 void worker_open(struct worker *worker)
@@ -139,8 +117,8 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 		return now_us;
 	uint64_t deadline = dispatch_deadline(worker->dispatch), groups_due = call_groups_deadline(worker);
 	deadline = groups_due < deadline ? groups_due : deadline;
-	for (size_t i = 0; i < worker->daemon_count; i++) {
-		uint64_t due = http_deadline(worker->daemons[i], now_us);
+	for (size_t i = 0; i < worker->seat_count; i++) {
+		uint64_t due = http_deadline(worker->seats[i].http, now_us);
 		deadline = due < deadline ? due : deadline;
 	}
 	if (worker->tier) {
@@ -189,8 +167,8 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 	call_groups_turn(worker, now_us); /* with what came home: it leaves in this turn */
 	lists_serve(worker);              /* before those that come now */
 	turns_serve(worker);
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_turn(worker->daemons[i], now_us);
+	for (size_t i = 0; i < worker->seat_count; i++)
+		http_turn(worker->seats[i].http, now_us);
 	if (worker->tier)
 		tier_tick(worker->tier, now_us);
 	if (worker->tracking)
@@ -207,8 +185,8 @@ static bool all_quiet(const struct worker *worker)
 {
 	if (dispatch_busy(worker->dispatch) || atomic_load(&worker->gateway->in_flight))
 		return false;
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		if (http_busy(worker->daemons[i]))
+	for (size_t i = 0; i < worker->seat_count; i++)
+		if (http_busy(worker->seats[i].http))
 			return false;
 	return true;
 }
@@ -229,8 +207,8 @@ static bool all_done(struct worker *worker, bool *refusing)
 	if (!all_quiet(worker) || (!*refusing && awaits_clients(worker)))
 		return false;
 	if (!*refusing) {
-		for (size_t i = 0; i < worker->daemon_count; i++)
-			http_refuse(worker->daemons[i]);
+		for (size_t i = 0; i < worker->seat_count; i++)
+			http_refuse(worker->seats[i].http);
 		atomic_fetch_add(&gateway->refusing, 1);
 		*refusing = true;
 		for (unsigned i = 0; i < gateway->config->workers; i++)
@@ -257,9 +235,10 @@ static void drain_worker(struct worker *worker)
 	struct gateway *gateway = worker->gateway;
 	uint64_t until_us = atomic_load(&gateway->drain_until_us);
 	bool aborted = false, refusing = false;
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_drain(worker->daemons[i], listeners_have(gateway->listeners, http_socket(worker->daemons[i])));
-	mcp_end_subscriptions(worker);
+	for (size_t i = 0; i < worker->seat_count; i++)
+		http_drain(worker->seats[i].http,
+			   listeners_have(gateway->listeners, http_socket(worker->seats[i].http)));
+	mcp_end_subscriptions(worker, NULL);
 	lists_changed(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
 		if (!aborted && loop_now(worker->loop) >= until_us) {
@@ -285,6 +264,7 @@ static void publish_load(struct worker *worker)
 	worker->load_due_us = clock_add(now_us, CLOCK_US_PER_S);
 	if (!worker->adapted)
 		worker->adapted = worker->adapt(worker);
+	worker_clear_seats(worker);
 	struct loop_load load = loop_take_load(worker->loop);
 	uint64_t ratio = load.span_us ? load.busy_us * CLOCK_US_PER_S / load.span_us : 0; /* exposed in millionths */
 	if (now_us >= worker->lag_due_us) {
@@ -315,9 +295,7 @@ static void *run_worker(void *context)
 		}
 	}
 	drain_worker(worker);
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_stop(worker->daemons[i]);
-	worker->daemon_count = 0;
+	worker_leave_seats(worker);
 	meter_release(worker->meter);
 	loop_release(worker->loop); /* main settles the rest */
 	return NULL;
@@ -352,8 +330,7 @@ void worker_free(struct worker *worker)
 {
 	if (!worker)
 		return;
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_stop(worker->daemons[i]); /* the thread was never started */
+	worker_leave_seats(worker); /* the thread was never started */
 	dispatch_free(worker->dispatch);
 	tier_free(worker->tier);
 	redis_tracking_free(worker->tracking);
@@ -368,6 +345,5 @@ void worker_free(struct worker *worker)
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);
 	loop_free(worker->loop);
-	free(worker->daemons);
 	free(worker);
 }

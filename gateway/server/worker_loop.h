@@ -7,9 +7,6 @@
 
 /* A worker without listeners. NULL when memory is out or the kernel refuses. Main thread. */
 struct worker *worker_new(struct gateway *gateway, unsigned index) MUST_CHECK;
-/* One more daemon on a bound socket, which is taken, to accept from worker_open on; `admin` picks the paths it serves.
- * False: `error` says why. Main thread, before worker_start. */
-bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes) MUST_CHECK;
 /* Start the thread: it runs until the gateway drains and nothing is left to do. False and errno. Main thread. */
 bool worker_start(struct worker *worker) MUST_CHECK;
 /* Accept on all listeners from the next turn on. Once, any thread. */

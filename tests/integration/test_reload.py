@@ -2,6 +2,7 @@
 """A new configuration while the gateway runs: what has changed is in force, what has not goes on, what is wrong is refused."""
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -214,21 +215,50 @@ def test_a_hundred_reloads_leave_nothing_behind(start):
         assert gateway.resident_bytes() <= bytes_held + (1 << 20)
 
 
-@pytest.mark.slow
-def test_reloads_under_load_cost_nobody_anything(start, later):
-    gateway = start({"log": {"access": False}, "upstreams": {"child": STDIO}})
+RELOADS = int(os.environ.get("JITNEY_RELOADS", "10"))  # heavy: 200
+RATE = int(os.environ.get("JITNEY_RELOAD_RATE", "240"))  # calls a second, all together; heavy: 2000
+MCP_CALL = ('{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"TOOL","arguments":{"n":%d}}}')
+MCP_HEADERS = ("Accept: application/json, text/event-stream", "MCP-Protocol-Version: 2025-06-18")
+
+
+def shift(number):
+    """Something of every kind: a tool, limits, options that are adjusted, an upstream that is built anew."""
+    return {"tools": {"write": {"description": f"Number {number}."}}, "limits": {"body": f"{8 + number % 2}MiB"},
+            "upstreams": {"array": {"timeout": f"{8 + number % 2}s", "queue": {"items": 9000 + number}},
+                          "child": {"pool": {"calls": 32 + number % 2}}, "rest": {"headers": {"X-Number": str(number)}}}}
+
+
+def test_reloads_under_load_cost_nobody_anything(start, provider, later):
+    """REST and MCP, kept and not, a program behind: no call fails, no connection is cold, no kept answer is asked for."""
+    gateway = start({"log": {"access": False}, "upstreams": {"child": STDIO, "array": {"concurrency": 4}}})
     until(lambda: gateway.events("tools_listed"), "its tools are there")
-    loads = [later(gateway.load, callers=20, seconds=5, path="/v1/tools/" + tool, body='{"n":%d}', timeout=10)
-             for tool in ("echo", "cached", "child__echo")]
+    tools = ("echo", "cached", "child__echo")
+    seconds = max(1, RELOADS / 10)
+
+    def load(tool, mcp, **how):
+        body = MCP_CALL.replace("TOOL", tool) if mcp else '{"n":%d}'
+        headers = [word for header in MCP_HEADERS for word in ("--header", header)] if mcp else []
+        return later(gateway.load, *headers, callers=4, rate=RATE // 6, distinct=50, timeout=20, body=body,
+                     path="/mcp" if mcp else "/v1/tools/" + tool, **how)
+
+    for warm in [load(tool, mcp, calls=100) for tool in tools for mcp in (False, True)]:
+        assert set(warm.result(60)["statuses"]) == {"200"}
+    before = gateway.metrics()
+    kept = len([call for call in provider.calls if call["method"] == "cached"])
+    loads = [load(tool, mcp, seconds=seconds) for tool in tools for mcp in (False, True)]
     number = 0
-    while not all(load.done() for load in loads):
+    while not all(load.done() for load in loads) or number < RELOADS:
         number += 1
-        reloaded(gateway, {"tools": {"write": {"description": f"Number {number}."}}})
+        assert reloaded(gateway, shift(number))["needs_restart"] == []
     for load in loads:
         report = load.result(60)
         assert report["wrong"] == 0 and set(report["statuses"]) == {"200"}, report
         assert not any(report["errors"].values()), report
-    assert gateway.metrics().sum("upstream_process_starts_total") == 1
+    after = gateway.metrics()
+    assert after.sum("upstream_process_starts_total") == 1
+    assert after.sum("upstream_connects_total", upstream="array") == before.sum("upstream_connects_total", upstream="array")
+    assert len([call for call in provider.calls if call["method"] == "cached"]) == kept >= 50
+    print(f"{number} reloads beside {sum(load.result()['calls'] for load in loads)} calls")
 
 
 def test_a_rate_is_not_reloaded(start, provider, later):

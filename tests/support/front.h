@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/server/seats.h"
 #include "tests/support/gateway_world.h"
 #include "tests/support/http_world.h"
 

@@ -221,9 +221,9 @@ class Gateway:
         """Wait for a metric to be exactly this."""
         until(lambda: self.metrics().sum(name, **labels) == value, f"{name} {labels} is {value}")
 
-    def load(self, **options):
-        """bench/load against it; returns its report. Flags by their names, with _ for -."""
-        command = [str(LOAD), "--connect", "{}:{}".format(*self.address())]
+    def load(self, *words, **options):
+        """bench/load against it; returns its report. Flags by their names, with _ for -; words as they are."""
+        command = [str(LOAD), "--connect", "{}:{}".format(*self.address()), *words]
         for name, value in options.items():
             command += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

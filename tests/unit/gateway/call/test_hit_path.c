@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gateway/server/seats.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/gateway_world.h"
 
@@ -86,9 +87,7 @@ static int stop(void **state)
 {
 	(void)state;
 	struct worker *worker = world.gateway.workers[0];
-	for (size_t i = 0; i < worker->daemon_count; i++)
-		http_stop(worker->daemons[i]);
-	worker->daemon_count = 0;
+	worker_leave_seats(worker);
 	gateway_stop(&world);
 	log_close();
 	return 0;

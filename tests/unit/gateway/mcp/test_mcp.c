@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "gateway/mcp/mcp.h"
+#include "gateway/server/seats.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/gateway_world.h"
 #include "tests/support/http_world.h"

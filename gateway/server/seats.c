@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* seats.c: see the header. */
+#include "gateway/server/seats.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "gateway/call/listening.h"
+#include "gateway/http/listeners.h"
+#include "gateway/mcp/mcp.h"
+#include "gateway/server/routes.h"
+
+enum { ERROR_BYTES = 256 };
+
+/* ---------------------------------------------------------------- one */
+
+/* NULL: `error` says why. Takes the descriptor. */
+static struct http *serve_socket(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes)
+{
+	const struct http_handler handler = {
+		.refuse = routes_refuse,
+		.serve = admin ? routes_serve_admin : routes_serve_data,
+		.finished = routes_finished,
+		.context = worker,
+	};
+	return http_start(listen_fd, admin, &worker_generation(worker)->http, &worker->gateway->http_shared, handler,
+			  worker->loop, worker->meter, error, error_bytes);
+}
+
+/* Takes the descriptor; `listener` may be NULL. False: `error` says why. */
+static bool add_seat(struct worker *worker, int listen_fd, bool admin, struct listener *listener, size_t place,
+		     char *error, size_t error_bytes)
+{
+	struct seat *grown = realloc(worker->seats, (worker->seat_count + 1) * sizeof *grown);
+	if (!grown) {
+		close(listen_fd);
+		snprintf(error, error_bytes, "out of memory");
+		return false;
+	}
+	worker->seats = grown;
+	struct http *http = serve_socket(worker, listen_fd, admin, error, error_bytes);
+	if (!http)
+		return false;
+	grown[worker->seat_count++] = (struct seat){ http, listener ? listener_ref(listener) : NULL, place, false };
+	if (worker->open)
+		http_accept(http);
+	return true;
+}
+
+bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes)
+{
+	return add_seat(worker, listen_fd, admin, NULL, 0, error, error_bytes);
+}
+
+/* Its place in the list is the next one's. */
+static void end_seat(struct worker *worker, size_t at)
+{
+	struct seat seat = worker->seats[at];
+	worker->seat_count--;
+	memmove(worker->seats + at, worker->seats + at + 1, (worker->seat_count - at) * sizeof *worker->seats);
+	http_stop(seat.http);
+	listener_unref(seat.listener);
+}
+
+/* ---------------------------------------------------------------- all */
+
+static bool has_seat(const struct worker *worker, const struct listener *listener, size_t place)
+{
+	for (size_t i = 0; i < worker->seat_count; i++)
+		if (worker->seats[i].listener == listener && worker->seats[i].place == place)
+			return true;
+	return false;
+}
+
+/* Those of the listener's that are this worker's. False: not all; errno says why. */
+static bool take_seats_at(struct worker *worker, struct listener *listener, bool admin)
+{
+	char error[ERROR_BYTES];
+	bool all = true;
+	for (size_t place = worker->index; place < listener_seats(listener); place += listener_workers(listener)) {
+		if (has_seat(worker, listener, place))
+			continue;
+		int fd = listener_seat(listener, place);
+		if (fd < 0 && errno == EBADF) /* another generation is in force already, without it */
+			return all;
+		all = fd >= 0 && add_seat(worker, fd, admin, listener, place, error, sizeof error) && all;
+	}
+	return all;
+}
+
+static void retire_seats(struct worker *worker)
+{
+	const struct generation *generation = worker_generation(worker);
+	for (size_t i = 0; i < worker->seat_count; i++) {
+		struct seat *seat = &worker->seats[i];
+		if (!seat->listener || seat->leaves || listening_has(generation, seat->listener))
+			continue;
+		seat->leaves = true;
+		http_retire(seat->http, generation->drain_timeout_us);
+		mcp_end_subscriptions(worker, seat->http);
+	}
+}
+
+bool worker_take_seats(struct worker *worker)
+{
+	const struct generation *generation = worker_generation(worker);
+	bool all = true;
+	for (size_t i = 0; i < listening_count(generation); i++) {
+		struct listener *listener = generation->listeners[i];
+		if (worker->index < listener_workers(listener))
+			all = take_seats_at(worker, listener, i >= generation->listen_count) && all;
+	}
+	retire_seats(worker); /* what is new is there before anything goes */
+	return all;
+}
+
+void worker_clear_seats(struct worker *worker)
+{
+	for (size_t i = worker->seat_count; i--;)
+		if (worker->seats[i].leaves && http_is_empty(worker->seats[i].http))
+			end_seat(worker, i);
+}
+
+void worker_leave_seats(struct worker *worker)
+{
+	while (worker->seat_count)
+		end_seat(worker, worker->seat_count - 1);
+	free(worker->seats);
+	worker->seats = NULL;
+}
