@@ -250,7 +250,7 @@ static bool use_config(struct reload *reload, const char *who, struct config *co
 	if (!open_log(reload->current, config, &log, errors) || !open_listeners(reload->gateway, config, errors) ||
 	    !publish_generation(reload, config, difference, errors)) {
 		gateway_unlisten(reload->gateway, next, reload->current);
-		listening_let_go(next);
+		generation_forget_listeners(next);
 		log_target_free(log);
 		config_free(config);
 		return false;

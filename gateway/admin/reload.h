@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "gateway/call/route.h"
 
+struct generation;
 struct reload;
 
 /* For the file that gateway->config was read from. The gateway's registry and metrics are there; its generation is in

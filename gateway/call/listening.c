@@ -27,27 +27,19 @@ static const struct listen_address *address_of(const struct generation *generati
 
 bool listening_has(const struct generation *generation, const struct listener *listener)
 {
-	for (size_t i = 0; i < listening_count(generation); i++)
+	for (size_t i = 0; i < generation_listeners(generation); i++)
 		if (generation->listeners[i] == listener)
 			return true;
 	return false;
 }
 
-void listening_let_go(struct generation *generation)
-{
-	for (size_t i = 0; i < listening_count(generation); i++)
-		listener_unref(generation->listeners[i]);
-	free(generation->listeners);
-	generation->listeners = NULL;
-}
-
 /* Close what was opened for it. */
 static void give_up(struct gateway *gateway, struct generation *next, const bool *opened)
 {
-	for (size_t i = 0; i < listening_count(next); i++)
+	for (size_t i = 0; i < generation_listeners(next); i++)
 		if (opened[i])
 			listeners_close(gateway->listeners, next->listeners[i]);
-	listening_let_go(next);
+	generation_forget_listeners(next);
 }
 
 static struct listener *open_address(struct gateway *gateway, const struct generation *next, size_t n, bool *opened,
@@ -95,17 +87,17 @@ static void log_listener(const struct log_event *event, const struct listener *l
 
 void gateway_unlisten(struct gateway *gateway, const struct generation *before, const struct generation *next)
 {
-	for (size_t i = 0; i < listening_count(before); i++)
+	for (size_t i = 0; i < generation_listeners(before); i++)
 		if (!listening_has(next, before->listeners[i]))
 			listeners_close(gateway->listeners, before->listeners[i]);
 }
 
 void gateway_announce(const struct generation *before, const struct generation *next)
 {
-	for (size_t i = 0; i < listening_count(next); i++)
+	for (size_t i = 0; i < generation_listeners(next); i++)
 		if (!before || !listening_has(before, next->listeners[i]))
 			log_listener(&EVENT_LISTENING, next->listeners[i], is_admin(next, i));
-	for (size_t i = 0; before && i < listening_count(before); i++)
+	for (size_t i = 0; before && i < generation_listeners(before); i++)
 		if (!listening_has(next, before->listeners[i]))
 			log_listener(&EVENT_LISTENING_NO_MORE, before->listeners[i], is_admin(before, i));
 }

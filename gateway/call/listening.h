@@ -16,14 +16,7 @@ bool gateway_listen(struct gateway *gateway, struct generation *next, char *erro
 void gateway_unlisten(struct gateway *gateway, const struct generation *before, const struct generation *next);
 /* In the log: what is listened on from now on, and what no more; `before` may be NULL. Before that is closed. Likewise. */
 void gateway_announce(const struct generation *before, const struct generation *next);
-/* The generation has ended: it names its listeners no more. Any thread. */
-void listening_let_go(struct generation *generation);
 /* Whether the generation is listened on there. Any thread. */
 bool listening_has(const struct generation *generation, const struct listener *listener);
-/* How many listeners there are, of `listen` first, then of admin.listen. */
-static inline size_t listening_count(const struct generation *generation)
-{
-	return generation->listeners ? generation->listen_count + generation->admin_count : 0;
-}
 
 #endif

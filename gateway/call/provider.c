@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "gateway/call/dispatch_private.h"
-#include "gateway/call/listening.h"
 #include "gateway/tools/registry.h"
 
 #define LEAVE_US CLOCK_US_PER_S
@@ -75,7 +74,6 @@ static void let_go(struct generation *generation)
 		provider_unref(generation->upstreams[i].provider);
 	if (generation->redis_of)
 		generation_unkeep(generation->redis_of);
-	listening_let_go(generation);
 }
 
 /* ---------------------------------------------------------------- the beginning */

@@ -12,6 +12,7 @@
 
 #include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
+#include "gateway/http/listeners.h"
 #include "upstream/dialects/dialect.h"
 
 enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
@@ -33,6 +34,14 @@ static void free_all(struct config *config)
 	arena_free(config->arena);
 }
 
+void generation_forget_listeners(struct generation *generation)
+{
+	for (size_t i = 0; i < generation_listeners(generation); i++)
+		listener_unref(generation->listeners[i]);
+	free(generation->listeners);
+	generation->listeners = NULL;
+}
+
 struct generation *generation_ref(const struct generation *generation)
 {
 	struct generation *held = (struct generation *)(uintptr_t)generation; /* all but the count is constant */
@@ -52,6 +61,7 @@ void generation_unref(const struct generation *generation)
 		return;
 	if (held->ended)
 		held->ended(held);
+	generation_forget_listeners(held);
 	generation_unkeep(held);
 }
 

@@ -126,6 +126,12 @@ struct generation {
  * unref. */
 struct generation *generation_ref(const struct generation *generation);
 void generation_unref(const struct generation *generation);
+/* How many there are in generation->listeners; and end them, as far as it holds them. */
+static inline size_t generation_listeners(const struct generation *generation)
+{
+	return generation->listeners ? generation->listen_count + generation->admin_count : 0;
+}
+void generation_forget_listeners(struct generation *generation);
 /* What it says stays readable, though it may end: for an upstream that runs by its options in later generations too.
  * Any thread. */
 void generation_keep(struct generation *generation);

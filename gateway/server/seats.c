@@ -107,7 +107,7 @@ bool worker_take_seats(struct worker *worker)
 {
 	const struct generation *generation = worker_generation(worker);
 	bool all = true;
-	for (size_t i = 0; i < listening_count(generation); i++) {
+	for (size_t i = 0; i < generation_listeners(generation); i++) {
 		struct listener *listener = generation->listeners[i];
 		if (worker->index < listener_workers(listener))
 			all = take_seats_at(worker, listener, i >= generation->listen_count) && all;
