@@ -56,7 +56,7 @@ static struct listener *open_one(struct listeners *listeners, const struct liste
 }
 
 /* The port of a listener of ours, the first one. */
-static unsigned listener_port(const struct listener *listener)
+static unsigned listener_port(struct listener *listener)
 {
 	int fd = listener_seat(listener, 0);
 	unsigned port = port_of(fd);

@@ -179,7 +179,7 @@ static void draining_ends_all_streams_and_opens_none(void **state)
 	(void)state;
 	acknowledged(&front);
 	atomic_store(&front.world.gateway.draining, true);
-	mcp_end_subscriptions(front.world.gateway.workers[0]);
+	mcp_end_subscriptions(front.world.gateway.workers[0], NULL);
 	wait_for(&front, "\r\n0\r\n\r\n");
 	assert_int_equal(subscriptions(&front), 0);
 	post_listen(&front);
