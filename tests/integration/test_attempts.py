@@ -239,6 +239,7 @@ def test_exactly_one_probe(two, provider, other, later):
     let_go.set()
     for thread in threads:
         thread.join()
+    until(lambda: len(gateway.events("endpoint_state")) >= 2, "it is back, says the log")
     assert [line["state"] for line in gateway.events("endpoint_state")] == ["ejected", "up"]
 
 

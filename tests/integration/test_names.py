@@ -158,3 +158,38 @@ def test_without_a_ttl_the_name_is_asked_for_each_connection(named, replicas, na
     replicas[0].cut()
     assert gateway.call("write", {"n": 1}).status == 200
     assert names.asked[NAME] == 2 and shown(gateway) == {}
+
+
+def test_sixteen_addresses_are_used_and_each_once(named, replicas, names):
+    names.addresses[NAME] = ADDRESSES * 2 + [f"127.0.12.{n}" for n in range(1, 20)]
+    gateway = named({"balance": "round_robin"})
+    assert all(gateway.call("write", {"n": n}).status == 200 for n in range(40))
+    assert len(shown(gateway)) == 16 and min(counts(replicas)) > 0
+
+
+def test_a_drain_and_checks_follow_the_name(named, replicas, names):
+    names.addresses[NAME] = ADDRESSES[:1]
+    gateway = named({"dns_ttl": "50ms", "health": {"path": "/healthz", "interval": "50ms", "fall": 1, "rise": 1}})
+    assert gateway.call("write", {"n": 1}).status == 200
+    gateway.request("POST", "/admin/endpoints/array/0/drain", b"{}", {"Content-Type": "application/json"}, "admin")
+    names.addresses[NAME] = ADDRESSES[1:2]
+    until(lambda: sum(each.method == "GET" for each in replicas[1].deliveries) >= 3, "the new address is checked")
+    reply = gateway.call("write", {"n": 2})
+    assert (reply.status, reply.header("retry-after")) == (503, "1")
+    gateway.request("POST", "/admin/endpoints/array/0/undrain", b"{}", {"Content-Type": "application/json"}, "admin")
+    assert gateway.call("write", {"n": 3}).status == 200
+    replicas[1].behaviour = behave.status(500)
+    until(lambda: shown(gateway)[ADDRESSES[1]] == "failed_check", "its checks fail")
+
+
+def test_a_name_that_moves_all_the_time_costs_no_write(named, replicas, names, together):
+    gateway = named({"dns_ttl": "50ms"})
+
+    def ask(base):
+        for n in range(base, base + 60):
+            names.addresses[NAME] = ADDRESSES[n % 3:] + ADDRESSES[:n % 2]
+            assert gateway.call("write", {"n": n}).status == 200
+
+    together(ask, [1000 * caller for caller in range(6)])
+    times = collections.Counter(call["params"]["n"] for each in replicas for call in each.calls)
+    assert len(times) == 360 and set(times.values()) == {1}

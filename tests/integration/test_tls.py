@@ -30,7 +30,7 @@ def papers(tmp_path_factory):
         "policy = any\nunique_subject = no\n[any]\ncommonName = supplied\n")
     (directory / "index.txt").write_text("")
     over = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"]
-    for name, names, dates in (("good", "IP:127.0.0.1,DNS:localhost", ["-days", "2"]), ("expired", "IP:127.0.0.1", over),
+    for name, names, dates in (("good", "IP:127.0.0.1,DNS:localhost,DNS:provider.example.test", ["-days", "2"]), ("expired", "IP:127.0.0.1", over),
                                ("elsewhere", "DNS:example.com", ["-days", "2"])):
         (directory / f"{name}.ext").write_text(f"subjectAltName={names}\n")
         openssl(directory, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", "/CN=provider")
@@ -140,6 +140,24 @@ def test_a_certificate_of_the_right_name_and_authority_passes(behind, host):
     # a name may have two addresses, and the provider is at the last of them: a socket for each that is tried
     addresses = {found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     assert 1 <= gateway.metrics().sum("upstream_connects_total", upstream="array") <= len(addresses)
+
+
+def test_an_address_of_a_name_must_show_the_names_certificate(start, papers, providers, names):
+    """The connection goes to an address; who is asked for, and who must be there, is the name."""
+    good = providers("good")
+    asked = []
+    good.context.sni_callback = lambda _, name, __: asked.append(name)
+    names.addresses["provider.example.test"] = ["127.0.0.1"]
+    names.addresses["other.example.test"] = ["127.0.0.1"]
+    upstreams = {"array": "provider", "rest": "other"}
+    gateway = start({"upstreams": {upstream: {"endpoints": [{"url": f"https://{name}.example.test:{good.server_port}/rpc"}],
+                                              "ca_file": str(papers / "authority.pem")} for upstream, name in upstreams.items()}},
+                    before=names.before)
+    for _ in range(3):
+        assert gateway.call("write").json() == {"secret": True}
+    assert asked == ["provider.example.test"]
+    reply = gateway.call("send")
+    assert reply.status == 503 and "its certificate is for another host" in reply.json()["detail"]
 
 
 @pytest.mark.parametrize("name, authority, reason", [
