@@ -108,21 +108,26 @@ static enum keeper find_keeper(enum listener_giver giver, const char *name)
 	return strncmp(name, STORE_PREFIX, sizeof STORE_PREFIX - 1) == 0 ? KEEPER_STORE : KEEPER_UNIT;
 }
 
+static bool is_inherited(const struct listeners *listeners, int fd)
+{
+	const struct inherited *inherited;
+	TAILQ_FOREACH (inherited, &listeners->inherited, next)
+		if (is_same_socket(inherited->fd, fd))
+			return true;
+	return false;
+}
+
 void listeners_inherit(struct listeners *listeners, int fd, const char *name, enum listener_giver giver)
 {
-	struct inherited *inherited = calloc(1, sizeof *inherited), *other;
-	bool twice = false;
 	pthread_mutex_lock(&listeners->mutex);
 	listeners->deferred |= giver == GIVER_PREDECESSOR;
-	TAILQ_FOREACH (other, &listeners->inherited, next)
-		twice |= is_same_socket(other->fd, fd);
-	if (inherited && !twice) {
+	struct inherited *inherited = is_inherited(listeners, fd) ? NULL : calloc(1, sizeof *inherited);
+	if (inherited) {
 		inherited->fd = fd;
 		inherited->keeper = find_keeper(giver, name);
 		snprintf(inherited->name, sizeof inherited->name, "%s", name);
 		TAILQ_INSERT_TAIL(&listeners->inherited, inherited, next);
 	} else {
-		free(inherited);
 		close(fd);
 	}
 	pthread_mutex_unlock(&listeners->mutex);

@@ -324,7 +324,9 @@ struct takeover_offer *takeover_offer_new(struct loop *loop, struct listeners *l
 	struct listen_address address = { .unix_path = path };
 	if (fd < 0)
 		fd = make_door(path);
-	if (!offer || fd < 0 || !loop_timers_reserve(loop, 1))
+	if (!offer)
+		goto fail;
+	if (fd < 0 || !loop_timers_reserve(loop, 1))
 		goto fail;
 	offer->loop = loop;
 	offer->listeners = listeners;
