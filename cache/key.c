@@ -158,16 +158,28 @@ struct key *key_restore(struct slice bytes, const uint8_t *digest, bool *wrong)
 	return key;
 }
 
-struct slice key_tool(const struct key *key)
+/* The part that begins `from` bytes into it. */
+static struct slice read_part(const struct key *key, size_t from)
 {
 	size_t len = 0;
-	if (key->len < 1 + LENGTH_BYTES || !is_scheme(key->bytes[0]))
+	if (key->len < from + LENGTH_BYTES || !is_scheme(key->bytes[0]))
 		return (struct slice){ NULL, 0 };
 	for (int i = 0; i < LENGTH_BYTES; i++)
-		len = len << 8 | (unsigned char)key->bytes[1 + i];
-	if (len > key->len - 1 - LENGTH_BYTES)
+		len = len << 8 | (unsigned char)key->bytes[from + (size_t)i];
+	if (len > key->len - from - LENGTH_BYTES)
 		return (struct slice){ NULL, 0 };
-	return (struct slice){ key->bytes + 1 + LENGTH_BYTES, len };
+	return (struct slice){ key->bytes + from + LENGTH_BYTES, len };
+}
+
+struct slice key_tool(const struct key *key)
+{
+	return read_part(key, 1);
+}
+
+struct slice key_version(const struct key *key)
+{
+	struct slice tool = key_tool(key);
+	return tool.at ? read_part(key, 1 + LENGTH_BYTES + tool.len) : tool;
 }
 
 /* --- The maker --- */

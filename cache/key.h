@@ -69,6 +69,8 @@ uint64_t key_hash(const uint8_t *digest);
 
 /* The name of the tool that a key was made of; empty for bytes that key_make has not made. */
 struct slice key_tool(const struct key *key);
+/* And of which version of it; empty: the key is none. */
+struct slice key_version(const struct key *key);
 
 /*
  * Makes keys, and remembers the last ones by the raw bytes they were made from, so that a repeat of the very same

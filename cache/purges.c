@@ -52,7 +52,7 @@ bool purge_scope_covers(const struct purge_scope *scope, const struct key *key, 
 	if (tool.len < scope->prefix.len ||
 	    (scope->prefix.len && memcmp(tool.at, scope->prefix.at, scope->prefix.len) != 0))
 		return false;
-	return !scope->tag.len || tags->has(tags->context, tool, scope->tag);
+	return !scope->tag.len || tags->has(tags->context, key, scope->tag);
 }
 
 bool purge_scope_is_key(const struct purge_scope *scope, uint8_t digest[KEY_DIGEST_BYTES])

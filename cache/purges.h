@@ -27,9 +27,10 @@ struct purge_scope {
 	struct slice key; /* a digest in hex: one entry */
 };
 
-/* Who knows which tool has which tag. Called under a lock: quick, no call back. */
+/* Who knows whether the answer with this key has that tag: by its tool as it was then. Called under a lock: quick, no call
+ * back. */
 struct purge_tags {
-	bool (*has)(const void *context, struct slice tool, struct slice tag);
+	bool (*has)(const void *context, const struct key *key, struct slice tag);
 	const void *context;
 };
 

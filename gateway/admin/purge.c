@@ -113,10 +113,10 @@ static void on_left(struct request *request)
 static void put_names(struct buf *names, const struct worker *worker, const struct purge_scope *scope)
 {
 	for (size_t i = 0; i < catalogue_count(worker->catalogue); i++) {
-		struct slice name = slice_of(catalogue_nth(worker->catalogue, i)->name);
+		const struct tool *tool = catalogue_nth(worker->catalogue, i);
+		struct slice name = slice_of(tool->name);
 		if ((scope->tool.len && !slice_equal(name, scope->tool)) ||
-		    (scope->tag.len && !worker->tags.has(worker->tags.context, name, scope->tag)) ||
-		    name.len < scope->prefix.len ||
+		    (scope->tag.len && !tool_has_tag(tool, scope->tag)) || name.len < scope->prefix.len ||
 		    (scope->prefix.len && memcmp(name.at, scope->prefix.at, scope->prefix.len) != 0))
 			continue;
 		buf_put(names, name);

@@ -5,15 +5,13 @@
 #include "gateway/call/await_lists.h"
 #include "gateway/call/provider.h"
 
-/* A tool that is no longer there has no tags. */
-static bool has_tag(const void *context, struct slice name, struct slice tag)
+/* Of a tool that is not there any more, or not as it was when it said this, nobody knows which tags it had: rather too
+ * much is purged than what was to be, and came back with an earlier configuration. */
+static bool has_tag(const void *context, const struct key *key, struct slice tag)
 {
 	const struct worker *worker = context;
-	const struct tool *tool = catalogue_tool(worker->catalogue, name);
-	for (size_t i = 0; tool && i < tool->tag_count; i++)
-		if (slice_equal(slice_of(tool->tags[i]), tag))
-			return true;
-	return false;
+	const struct tool *tool = catalogue_tool(worker->catalogue, key_tool(key));
+	return !tool || !slice_equal(slice_of(tool->source), key_version(key)) || tool_has_tag(tool, tag);
 }
 
 /* What of the generation is ours runs from now on, called or not: servers are to be asked for their tools. */

@@ -451,6 +451,9 @@ static const char *digest_tool(struct config_load *load, const struct tool_draft
 	hash_names(&hash, draft->tool.key.only, draft->tool.key.only_count);
 	if (draft->tool.constants)
 		hash_text(&hash, draft->tool.constants);
+	/* which purges reach its answers: with other tags they are other answers */
+	if (source && draft->tool.tag_count)
+		hash_names(&hash, draft->tool.tags, draft->tool.tag_count);
 	return end_digest(load, &hash);
 }
 

@@ -42,7 +42,7 @@ struct tool {
 	const char *output_schema;   /* JSON text, or NULL */
 	bool read_only, idempotent, destructive, open_world; /* annotations */
 	const char *version;       /* changes when method, request or upstream change; shown, knows no secret */
-	const char *source;        /* the same with secrets and environment: part of the key, shown to nobody */
+	const char *source;        /* the same with secrets, environment and tags: part of the key, shown to nobody */
 	uint64_t timeout_us;       /* default: the upstream's */
 	struct cache_policy cache; /* ttl_us 0: not cached */
 	struct key_filter key;     /* which arguments count, for the cache and for merging */
@@ -61,6 +61,14 @@ struct tool {
 static inline bool tool_is_repeatable(const struct tool *tool)
 {
 	return tool->read_only || tool->idempotent;
+}
+
+static inline bool tool_has_tag(const struct tool *tool, struct slice tag)
+{
+	for (size_t i = 0; i < tool->tag_count; i++)
+		if (slice_equal(slice_of(tool->tags[i]), tag))
+			return true;
+	return false;
 }
 
 /* What callers see of an upstream that lists its tools (dialect->lists_tools). */

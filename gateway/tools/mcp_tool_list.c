@@ -309,6 +309,15 @@ static const char *write_digest(struct maker *maker, const char *of, const struc
 			    (unsigned long long)digest.low64);
 }
 
+/* Its tags decide which purges reach its answers: with other tags they are other answers. NULL: out of memory. */
+static const char *write_source(struct maker *maker, const struct listed *listed, const struct tool *tool)
+{
+	const char *of = maker->upstream->exposure.source;
+	for (size_t i = 0; of && i < tool->tag_count; i++)
+		of = arena_printf(maker->arena, "%s %zu:%s", of, strlen(tool->tags[i]), tool->tags[i]);
+	return of ? write_digest(maker, of, listed, tool) : NULL;
+}
+
 /* False: refused, or out of memory. */
 static bool compile_route(struct maker *maker, const struct listed *listed, struct tool *tool)
 {
@@ -368,7 +377,7 @@ static void add_tool(struct maker *maker, const struct listed *listed, const str
 	schema_put_mended(&mended, slice_of(schema));
 	tool.input_schema = keep_text(maker, &mended);
 	tool.version = write_digest(maker, maker->upstream->exposure.version, listed, &tool);
-	tool.source = write_digest(maker, maker->upstream->exposure.source, listed, &tool);
+	tool.source = write_source(maker, listed, &tool);
 	if (!compile_route(maker, listed, &tool))
 		return;
 	name_map_add(&maker->shown, slice_of(tool.name), maker->tool_list->count);

@@ -15,6 +15,7 @@ from harness.gateway import SANITIZED, merged, standard
 from harness.mcp_server import HINTS, McpServer, tool
 from harness.poll import until
 from harness.reload import NOTHING, in_force, pulse, reload, reloaded, write
+from test_cache import verdict
 from test_process import jitney
 
 SERVER = Path(__file__).parent / "harness" / "stdio_server.py"
@@ -170,6 +171,22 @@ def test_what_stays_keeps_its_connections_answers_and_processes(start, provider)
     assert metrics.sum("upstream_process_starts_total") == 1
     assert len(gateway.events("tools_listed")) == 1
     assert len([call for call in provider.calls if call["params"] == {"a": 1}]) == 1
+
+
+def test_what_was_purged_by_tag_does_not_come_back_with_its_tool(start, provider):
+    """The tool is gone, or has other tags, when the tag is purged, or when its answer is looked at."""
+    cache = {"ttl": "1h", "scope": "shared", "tags": ["news"]}
+    paper = {"upstream": "array", "annotations": {"read_only": True}, "cache": cache}
+    gateway = start({"tools": {"cached": {"cache": cache}, "paper": paper}})
+    whole = gateway.config["tools"]["cached"]
+    for without in (None, {"cache": {"tags": ["old"]}}):
+        assert [verdict(gateway.call("cached", {"q": 1})) for _ in range(2)] == ["miss", "hit"]
+        reloaded(gateway, {"tools": {"cached": without}})
+        purged = gateway.request("DELETE", "/admin/cache?tag=news", listener="admin").json()
+        assert "memory" not in purged, purged  # all of it has been looked at
+        reloaded(gateway, {"tools": {"cached": whole}})
+        assert verdict(gateway.call("cached", {"q": 1})) == "miss"
+        gateway.request("DELETE", "/admin/cache", listener="admin")
 
 
 def test_an_upstream_that_changed_is_another_one(start, provider):

@@ -6,10 +6,10 @@
 
 #include "cache/cache.h"
 
-static inline bool ask_has_no_tag(const void *context, struct slice tool, struct slice tag)
+static inline bool ask_has_no_tag(const void *context, const struct key *key, struct slice tag)
 {
 	(void)context;
-	(void)tool;
+	(void)key;
 	(void)tag;
 	return false;
 }

@@ -86,8 +86,8 @@ static uint64_t list_note(struct slice text, uint64_t number, const size_t *trut
 	place->len = text.len;
 	memcpy(place->text, text.len ? text.at : "", text.len);
 	place->number = number > place->number ? number : place->number;
-	for (size_t i = 0; i < truth_count; i++)
-		if (place->truth_count < LIST_MAX)
+	for (size_t i = 0; i < truth_count; i++) /* what is said says nothing of others that wait to be said */
+		if (place->truth_count < LIST_MAX && truth_is_told_by(truths[i], text))
 			place->truths[place->truth_count++] = truths[i];
 	fleet.newest = number > fleet.newest ? number : fleet.newest;
 	return before;

@@ -16,6 +16,7 @@ static struct stream {
 	unsigned number; /* 0: none */
 	size_t count;
 	size_t ends[HEARD_MAX + 2]; /* of each event */
+	struct heard asked;         /* what it answers */
 	struct buf text;
 } streams[STREAMS];
 static unsigned stream_count;
@@ -34,13 +35,14 @@ void whose_mcp_begin(unsigned *the_seed)
 	for (size_t i = 0; i < STREAMS; i++)
 		buf_fini(&streams[i].text);
 	memset(streams, 0, sizeof streams);
+	stream_count = 0; /* a scenario is the same whatever was before it */
 }
 
-static struct stream *stream_begin(void)
+static struct stream *stream_begin(const struct heard *asked)
 {
 	struct stream *stream = &streams[++stream_count % STREAMS];
 	buf_fini(&stream->text);
-	*stream = (struct stream){ .number = stream_count, .text = BUF_INIT(SIZE_MAX / 4) };
+	*stream = (struct stream){ .number = stream_count, .text = BUF_INIT(SIZE_MAX / 4), .asked = *asked };
 	return stream;
 }
 
@@ -56,17 +58,27 @@ static void stream_put(struct stream *stream, const struct slice *data)
 	stream->ends[stream->count++] = stream->text.len;
 }
 
+/* Whether what one holds could be taken for the other's: ids begin anew with each upstream, at a reload too. */
+static bool share_ids(const struct stream *one, const struct stream *other)
+{
+	for (size_t i = 0; i < one->asked.count; i++)
+		for (size_t k = 0; k < other->asked.count; k++)
+			if (one->asked.calls[i].id == other->asked.calls[k].id)
+				return true;
+	return false;
+}
+
 /* What is behind this event; now and then it is all of it again, or another's. Empty: nobody remembers. */
 static struct slice stream_rest(const char *event_id)
 {
 	unsigned number = 0;
 	size_t event = 0;
 	int read = sscanf(event_id, "%u-%zu", &number, &event);
-	const struct stream *stream = &streams[number % STREAMS];
-	if (read == 2 && roll(10) == 0)
-		stream = &streams[roll(STREAMS)];
-	else if (read != 2 || stream->number != number || event >= stream->count)
+	const struct stream *stream = &streams[number % STREAMS], *other = &streams[roll(STREAMS)];
+	if (read != 2 || stream->number != number || event >= stream->count)
 		return (struct slice){ NULL, 0 };
+	if (roll(10) == 0 && !share_ids(stream, other))
+		stream = other;
 	size_t from = stream->number != number || roll(8) == 0 ? 0 : stream->ends[event];
 	struct slice all = buf_slice(&stream->text);
 	return (struct slice){ all.at + from, all.len - from };
@@ -178,13 +190,13 @@ bool whose_mcp_refuses(struct http_exchange *exchange, const struct heard *heard
 }
 
 /* Each message an event, the whole array one, or plain JSON; in a stream that can be taken up again, or not. */
-bool whose_mcp_dress(struct http_exchange *exchange, struct buf *body)
+bool whose_mcp_dress(struct http_exchange *exchange, const struct heard *heard, struct buf *body)
 {
 	struct buf events = BUF_INIT(SIZE_MAX / 4);
 	struct slice all = buf_slice(body), element;
 	if (roll(2))
 		return false;
-	struct stream *stream = roll(2) ? stream_begin() : NULL;
+	struct stream *stream = roll(2) ? stream_begin(heard) : NULL;
 	wire_content_type(exchange, "text/event-stream");
 	if (stream && roll(2))
 		stream_put(stream, NULL);

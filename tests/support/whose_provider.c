@@ -351,7 +351,7 @@ static void answer(struct http_exchange *exchange, const struct speech *speech, 
 	for (size_t i = 0; i < heard->count; i++)
 		heard->calls[i].fails = !behaves && roll(10) == 0;
 	put_answer(&body, speech, exchange, heard);
-	bool resumable = speech->mcp && whose_mcp_dress(exchange, &body);
+	bool resumable = speech->mcp && whose_mcp_dress(exchange, heard, &body);
 	if (!speech->mcp)
 		speak_of_reuse(exchange, buf_slice(&body));
 	unsigned mishap = behaves ? 99 : roll(resumable ? 4 : 30);

@@ -153,6 +153,11 @@ void truth_lose(size_t purge)
 	purges[purge]->known = UINT64_MAX;
 }
 
+bool truth_is_told_by(size_t purge, struct slice text)
+{
+	return !text.len || slice_equal(slice_of(purges[purge]->text), text);
+}
+
 static bool names_digest(struct slice hex, const uint8_t *digest)
 {
 	char text[2 * KEY_DIGEST_BYTES + 1];

@@ -87,6 +87,9 @@ size_t truth_purge(const struct purge_scope *scope);
 void truth_know(size_t purge);
 void truth_lose(size_t purge);
 
+/* Whether whoever knows of the purge with this text knows of that one: it is the same, or of everything. */
+bool truth_is_told_by(size_t purge, struct slice text);
+
 /* Who holds an answer against the purges. */
 struct truth_key {
 	const char *tool;

@@ -11,10 +11,10 @@
 #include "cache/validity.h"
 #include "tests/support/cache_keys.h"
 
-static bool news_only(const void *context, struct slice tool, struct slice tag)
+static bool news_only(const void *context, const struct key *key, struct slice tag)
 {
 	(void)context;
-	return slice_equal(tool, SLICE("paper")) && slice_equal(tag, SLICE("news"));
+	return slice_equal(key_tool(key), SLICE("paper")) && slice_equal(tag, SLICE("news"));
 }
 
 static const struct purge_tags tags = { news_only, NULL };

@@ -38,10 +38,10 @@ static uint64_t draw(uint64_t limit)
 }
 
 /* gamma is tagged. */
-static bool has_tag(const void *context, struct slice tool, struct slice tag)
+static bool has_tag(const void *context, const struct key *key, struct slice tag)
 {
 	(void)context;
-	return slice_equal(tool, SLICE("gamma")) && slice_equal(tag, SLICE("news"));
+	return slice_equal(key_tool(key), SLICE("gamma")) && slice_equal(tag, SLICE("news"));
 }
 
 static const struct purge_tags tags = { has_tag, NULL };
