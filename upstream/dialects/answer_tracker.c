@@ -65,6 +65,12 @@ bool tracker_find(const struct answer_tracker *tracker, struct slice id, size_t 
 	return true;
 }
 
+bool tracker_is_anothers(const struct answer_tracker *tracker, struct slice id)
+{
+	uint64_t number;
+	return !tracker_failed(tracker) && tracker_number(id, &number);
+}
+
 void tracker_note(struct answer_tracker *tracker, const char *what, size_t at)
 {
 	if (!tracker->fault.what)

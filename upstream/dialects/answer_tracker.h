@@ -50,6 +50,9 @@ void tracker_head(struct dialect_decoder *base, unsigned status, struct slice co
 bool tracker_failed(const struct answer_tracker *tracker);
 /* Which call a raw id (a number, or a string of digits) means; false: none of ours. */
 bool tracker_find(const struct answer_tracker *tracker, struct slice id, size_t *index);
+/* Of an id that is none of ours: whether it is such as ours are, so that what stands under it, an error too, is said to
+ * another request. A status that says no is about this one, whatever id stands with it. */
+bool tracker_is_anothers(const struct answer_tracker *tracker, struct slice id);
 /* A raw number, or a string of digits. */
 bool tracker_number(struct slice raw, uint64_t *number);
 

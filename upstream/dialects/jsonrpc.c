@@ -196,7 +196,7 @@ static void take_element(struct jsonrpc_decoder *decoder, struct slice body, str
 	read_response(element, &response);
 	if (tracker_find(tracker, response.id, &index))
 		answer_call(decoder, index, &response);
-	else if (response.error.len && !decoder->split.array)
+	else if (response.error.len && !decoder->split.array && !tracker_is_anothers(tracker, response.id))
 		note_refusal(decoder, body, response.error);
 }
 

@@ -149,11 +149,11 @@ static void take_answer(struct post_decoder *decoder, const struct mcp_message *
 	struct mcp_post *post = decoder->post;
 	unsigned status = decoder->tracker.base.status;
 	size_t index;
+	bool ours = tracker_find(&decoder->tracker, message->id, &index);
+	if (ours ? decoder->answered[index] : tracker_is_anothers(&decoder->tracker, message->id))
+		return; /* the first one counts; and what a stream says that was taken up in the wrong place does not */
 	if (message->kind == MCP_ERROR)
 		post->error_code = mcp_error_code(message);
-	bool ours = tracker_find(&decoder->tracker, message->id, &index);
-	if (ours && decoder->answered[index])
-		return; /* the first one counts */
 	/* 400 and 404 are MCP's own ways to say an error; what else fails is HTTP's: busy, forbidden, broken */
 	bool spoken = !tracker_failed(&decoder->tracker) || status == 400 || status == 404;
 	if (ours && spoken && !mcp_session_refused(post->had_session, status, post->error_code, post->doubtful))

@@ -206,6 +206,18 @@ static void missing_duplicate_and_unknown_ids_have_their_outcomes(void **state)
 	feed_fini(&fed);
 }
 
+/* A stray one, on a connection that should not have been used again. */
+static void anothers_error_is_not_ours(void **state)
+{
+	(void)state;
+	for (size_t count = 1; count <= 3; count += 2) {
+		answer_with(count, 200, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":\"secret\"},\"id\":4}");
+		for (size_t i = 0; i < count; i++)
+			expect_error(i, OUTCOME_UPSTREAM_ERROR, "nothing for this call");
+		feed_fini(&fed);
+	}
+}
+
 static void one_error_object_speaks_for_all(void **state)
 {
 	(void)state;
@@ -453,6 +465,7 @@ int main(void)
 		cmocka_unit_test(any_truncation_leaves_complete_items_answered),
 		cmocka_unit_test(an_object_answers_an_array_of_one_and_an_array_a_single_call),
 		cmocka_unit_test(missing_duplicate_and_unknown_ids_have_their_outcomes),
+		cmocka_unit_test(anothers_error_is_not_ours),
 		cmocka_unit_test(one_error_object_speaks_for_all),
 		cmocka_unit_test(result_and_error_both_or_neither_is_the_providers_failure),
 		cmocka_unit_test(a_bad_item_does_not_touch_its_neighbours),
