@@ -66,6 +66,7 @@ libgateway_a_SOURCES = \
 	gateway/config/difference.c gateway/config/difference.h \
 	gateway/config/errors.c \
 	gateway/config/expand.c \
+	gateway/config/file.c \
 	gateway/config/field.c \
 	gateway/config/json_schema.c \
 	gateway/config/options.c gateway/config/options.h \

@@ -120,7 +120,7 @@ static const char *choose_ending(size_t count)
 static void print_fine(const char *path, const struct config *config)
 {
 	size_t tools = config->generation.tool_count, upstreams = config->generation.upstream_count;
-	printf("%s: fine: %zu tool%s, %zu upstream%s, %u worker%s%s\n", path, tools, choose_ending(tools), upstreams,
+	printf("%s: valid: %zu tool%s, %zu upstream%s, %u worker%s%s\n", path, tools, choose_ending(tools), upstreams,
 	       choose_ending(upstreams), config->workers, choose_ending(config->workers),
 	       upstreams ? "" : "; without upstreams there is nothing to call");
 }

@@ -4,11 +4,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "cache/redis/redis_tls.h"
 #include "gateway/config/config_private.h"
@@ -168,35 +167,15 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 	return config;
 }
 
-/* False with errno; EFBIG: longer than a configuration can be. */
-static bool read_all(int fd, struct buf *text)
-{
-	for (;;) {
-		char block[16384];
-		ssize_t got = read(fd, block, sizeof block);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return got == 0;
-		buf_put(text, (struct slice){ block, (size_t)got });
-		if (text->failed) {
-			errno = text->len + sizeof block > FILE_BYTES ? EFBIG : ENOMEM;
-			return false;
-		}
-	}
-}
-
 struct config *config_load(const char *path, struct buf *errors)
 {
 	struct buf text = BUF_INIT(FILE_BYTES);
 	struct config *config = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && read_all(fd, &text))
+	const char *wrong = config_read_file(path, FILE_BYTES, strerror(EFBIG), &text);
+	if (!wrong)
 		config = config_parse(path, buf_slice(&text), errors);
 	else
-		buf_printf(errors, "%s: %s\n", path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+		buf_printf(errors, "%s: %s\n", path, wrong);
 	buf_fini(&text);
 	return config;
 }

@@ -194,6 +194,12 @@ void config_put_tool(const struct config *config, size_t index, struct buf *out)
 /* An option that is neither a block nor below upstreams or tools. */
 void config_put_setting(const struct config *config, const struct option *option, struct buf *out);
 
+/* --- file.c --- */
+
+/* Append a file of at most max_bytes. NULL, or what is wrong; static, or of this thread. Blocks, on a pipe that says
+ * nothing for seconds at most. */
+const char *config_read_file(const char *path, size_t max_bytes, const char *too_long, struct buf *out) MUST_CHECK;
+
 /* --- expand.c --- */
 
 /*

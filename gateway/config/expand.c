@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* expand.c: ${NAME} and ${file:PATH} in values. It works on parsed values, so what comes in is never YAML. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "gateway/config/config_private.h"
@@ -28,31 +26,6 @@ static const char *resolve_path(struct config_load *load, struct slice path)
 	return arena_printf(load->arena, "%.*s%.*s", folder, load->name, SLICE_ARG(path));
 }
 
-/* NULL, or what is wrong. */
-static const char *read_file(const char *path, struct buf *out)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return strerror(errno);
-	char block[4096];
-	ssize_t got;
-	const char *wrong = NULL;
-	size_t total = 0;
-	while (!wrong && (got = read(fd, block, sizeof block)) != 0) {
-		if (got < 0) {
-			wrong = strerror(errno);
-			break;
-		}
-		total += (size_t)got;
-		wrong = total > FILLED_BYTES ? "longer than 64KiB" : NULL;
-		buf_put(out, (struct slice){ block, (size_t)got });
-	}
-	close(fd);
-	if (!wrong && total && buf_slice(out).at[out->len - 1] == '\n')
-		out->len--;
-	return wrong;
-}
-
 static void note_file(struct generation *generation, const char *path)
 {
 	bool known = generation->file_count == CONFIG_FILES_MAX;
@@ -69,7 +42,9 @@ static void fill_file(struct config_load *load, const struct node *node, const c
 	if (memchr(path.at, '\0', path.len) || path.len == 0)
 		return config_error_at(load, node, "%s: ${file:...} needs a path", where);
 	note_file(&load->config->generation, full);
-	const char *wrong = read_file(full, out);
+	const char *wrong = config_read_file(full, FILLED_BYTES, "longer than 64KiB", out);
+	if (!wrong && out->len && buf_slice(out).at[out->len - 1] == '\n')
+		out->len--;
 	if (wrong)
 		config_error_at(load, node, "%s: ${file:%.*s}: %s", where, SLICE_ARG(path), wrong);
 }

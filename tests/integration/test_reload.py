@@ -135,6 +135,16 @@ def test_half_a_file_and_none(start):
     assert gateway.call("fresh").status == 200
 
 
+def test_a_pipe_that_says_nothing_is_given_up(start):
+    """The reload that reads it ends, so that the next one is heard, and the process can end."""
+    gateway = start()
+    gateway.config_path.unlink()
+    os.mkfifo(gateway.config_path)
+    status, told = reload(gateway)
+    assert status == 422 and "has not ended within" in told["errors"][0]
+    assert gateway.call("echo").status == 200
+
+
 def test_a_link_is_followed_to_where_it_leads_now(start):
     gateway = start()
     first, second = gateway.directory / "first", gateway.directory / "second"
