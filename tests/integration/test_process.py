@@ -241,7 +241,7 @@ tools:
   bare: { upstream: a, request: { path: "/{any}" } }
 """)
     done = jitney("check", "-c", path)
-    assert done.returncode == 0 and done.stdout.startswith(f"{path}: fine: 3 tools, 1 upstream, ")
+    assert done.returncode == 0 and done.stdout.startswith(f"{path}: valid: 3 tools, 1 upstream, ")
     said = "no property of input_schema is called"
     assert done.stderr.splitlines() == [f"{path}:{place}: warning: tools.t.{what}: {said} {name}" for place, what, name in [
         ("6:71", "input_schema.required", "z"), ("5:30", "request.path", "cty"), ("5:48", "request.query", "q"),
@@ -251,7 +251,7 @@ tools:
 def test_check_says_when_there_is_nothing_to_call(tmp_path):
     done = jitney("check", "-c", write(tmp_path, "workers: 1\n"))
     assert done.returncode == 0
-    assert done.stdout.endswith(": fine: 0 tools, 0 upstreams, 1 worker; without upstreams there is nothing to call\n")
+    assert done.stdout.endswith(": valid: 0 tools, 0 upstreams, 1 worker; without upstreams there is nothing to call\n")
 
 
 def test_every_mistake_is_named_with_its_place(tmp_path):
