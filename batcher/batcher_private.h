@@ -54,6 +54,8 @@ struct provider_rates {
 	struct rate_limiter requests, tokens; /* what it allows */
 	uint64_t paused_until_us;             /* it said not to come before */
 	struct learned_rate learned_rate;     /* what its refusals have taught */
+	double refused_cost_us;               /* what an exchange of one call cost when it refused last; 0: not known */
+	uint8_t refused_class;                /* by the costs of that class */
 };
 
 struct batcher {
@@ -116,6 +118,8 @@ void learned_load(struct lane_class *class, bool completed);
 void learned_answer(struct batcher *batcher, const struct batch *batch, const struct batch_item *item, uint64_t now_us);
 /* It completed well. */
 void learned_completed(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
+/* The provider has said: too many. */
+void learned_refused(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
 /* Nobody waits for it any longer, and it has not completed. */
 void learned_given_up(struct batcher *batcher, const struct batch *batch, uint64_t now_us);
 /* What this one should take. */

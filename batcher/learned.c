@@ -2,11 +2,14 @@
 /* learned.c: what has been learned, as the rule of window.h wants it; and shown. */
 #include "batcher/batcher_private.h"
 
+#define OTHER 1.5 /* times the cost: it is another provider that learned rates are of */
+
 struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us)
 {
 	struct window_plan plan = { .useful = 0 };
 	/* if requests are what is scarce, none leaves with a share only */
-	if (batcher->policy.mode == BATCH_ADAPTIVE && costs_known(&class->costs) && !batcher->policy.requests.amount)
+	bool scarce = batcher->policy.requests.amount || learned_rate_visit_us(&batcher->rates->learned_rate);
+	if (batcher->policy.mode == BATCH_ADAPTIVE && costs_known(&class->costs) && !scarce)
 		plan = window_make_plan(&class->costs, class->load, limiter_limit(&batcher->limiter));
 	plan.singles = arrays_shunned(&class->arrays, now_us);
 	return plan;
@@ -123,6 +126,23 @@ const struct costs *learned_costs(struct lane_class *class, const struct batch *
 	return costs_known(own) ? own : &class->costs;
 }
 
+void learned_refused(struct batcher *batcher, const struct batch *batch, uint64_t now_us)
+{
+	struct provider_rates *rates = batcher->rates;
+	learned_rate_refused(&rates->learned_rate, batch->asked_us, batch->sent_us, now_us);
+	rates->refused_class = batch->lane->class;
+	rates->refused_cost_us = costs_expected_us(&batcher->classes[batch->lane->class].costs, 1);
+}
+
+/* Whether an exchange is so much faster or slower than it was when the provider last said: too many, that it is another
+ * one. */
+static bool is_other_provider(const struct batcher *batcher, const struct lane_class *class)
+{
+	double then_us = batcher->rates->refused_cost_us, us = costs_expected_us(&class->costs, 1);
+	bool same_class = class == &batcher->classes[batcher->rates->refused_class];
+	return same_class && then_us > 0 && (us > OTHER * then_us || then_us > OTHER * us);
+}
+
 static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, bool given_up,
 			uint64_t now_us)
 {
@@ -139,8 +159,12 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		.given_up = given_up,
 	};
 	limiter_completed(&batcher->limiter, &sample, now_us);
-	if (batcher->limiter.forgot_us == now_us)
-		arrays_init(&class->arrays); /* it is another provider */
+	if (batcher->limiter.forgot_us == now_us) /* it is another provider */
+		arrays_init(&class->arrays);
+	if (batcher->limiter.forgot_us == now_us || is_other_provider(batcher, class)) {
+		learned_rate_forget(&batcher->rates->learned_rate);
+		batcher->rates->refused_cost_us = 0;
+	}
 	if (sample.costs != &class->costs && !given_up)
 		costs_learn(&class->costs, 1, sample.took_us);
 }

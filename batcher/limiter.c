@@ -330,9 +330,13 @@ static void cut_limit(struct limiter *limiter, const struct findings *found, uin
 	limiter->risen = 0;
 	target = smaller_of(target, floor_of(limiter->limit) - 1);
 	compare_with(limiter, LIMITER_CUT, found, target, LIMITER_QUEUED, now_us);
-	/* what leaves now still finds the queue there: it lasts for as long as exchanges took too long */
-	if (found->gradient < 1)
-		limiter->changed_us = clock_add(now_us, (uint64_t)(found->took_us * (1 - found->gradient)));
+	/* What leaves now still finds the queue there: it lasts for as long as exchanges took too long. What was given up
+	 * was no queue: the provider had stood still, and that is over at once or goes on for who knows how long. */
+	double queue_part = 1 - found->gradient;
+	if (found->given_up)
+		queue_part = smaller_of(queue_part, OVERDUE * found->gradient);
+	if (queue_part > 0)
+		limiter->changed_us = clock_add(now_us, (uint64_t)(found->took_us * queue_part));
 }
 
 /* Whether a round at an old limit lets one go on; it teaches, or the limit is cut. */

@@ -2,11 +2,33 @@
 /* rate_limiter.c: the arithmetic of rate_limiter.h. */
 #include "batcher/rate_limiter.h"
 
+#include <math.h>
+
 #include "base/clock.h"
 
-enum { BURSTS = 10, SMOOTHING = 8 };
-#define RAISED (15.0 / 16)
+enum {
+	BURSTS = 10,
+	SMOOTHING = 8,
+	ENOUGH = 8 /* visits of a run that tell a rate */
+};
+#define RUN_US (CLOCK_US_PER_S / 10)           /* while nothing is refused, visits are counted over about so long */
+#define RAISED (63.0 / 64)                     /* of the time between visits, with each that passes */
+#define RAISED_FAST (15.0 / 16)                /* likewise, well beyond what was refused last */
+#define BEYOND (2.0 / 3)                       /* of the time at which it was refused: well beyond */
+#define MARGIN 1.06                            /* times the time that a run tells */
+#define GUESS_MARGIN 1.15                      /* likewise, if it tells little */
+#define DIFFERENT 1.5                          /* times as long: two runs whose difference tells */
 #define LONGEST_GAP_US (10.0 * CLOCK_US_PER_S) /* a quiet hour says nothing of the rate of a busy minute */
+/* How long a pace is left alone: a quarter of a second where finding out more costs one visit; where it costs a pause
+ * for everybody, so many times that pause: few after a guess, many, and twice as many each time, after more than that. */
+#define HOLD_US (CLOCK_US_PER_S / 4)
+#define HOLD_MOST_US (300 * CLOCK_US_PER_S)
+enum { PAUSES_GUESSED = 8, PAUSES_SURE = 32 };
+
+static double larger_of(double a, double b)
+{
+	return a > b ? a : b;
+}
 
 void rate_limiter_init(struct rate_limiter *limiter, const struct rate *rate)
 {
@@ -45,11 +67,73 @@ void learned_rate_visit(struct learned_rate *learned, uint64_t now_us)
 	double gap_us = learned->last_us < now_us ? (double)(now_us - learned->last_us) : 0;
 	if (gap_us > LONGEST_GAP_US)
 		gap_us = LONGEST_GAP_US;
-	if (learned->last_us && learned->gap_us > 0)
+	bool paused = learned->last_us < learned->run_us;
+	if (learned->last_us && learned->gap_us > 0 && !paused)
 		learned->gap_us += (gap_us - learned->gap_us) / SMOOTHING;
-	else if (learned->last_us)
+	else if (learned->last_us && !paused)
 		learned->gap_us = gap_us;
 	learned->last_us = now_us;
+	if (now_us < learned->run_us)
+		return;
+	if (learned->step_us <= 0 && learned->run_us && now_us - learned->run_us > RUN_US) { /* older ones tell less */
+		learned->run_us += (now_us - learned->run_us) / 2;
+		learned->visits /= 2;
+		learned->cut = true;
+	}
+	learned->full |= learned->run_us == 0;
+	if (learned->visits++ == 0 && learned->full)
+		learned->run_us = now_us;
+}
+
+/* Nothing is known but how often it was visited. */
+static double half_the_rate(const struct learned_rate *learned)
+{
+	return 2 * larger_of(learned->step_us, learned->gap_us);
+}
+
+/* Of a run that began with credit nobody knows: it lets in no more than what passed, and no less than that over the run
+ * and the pause together. In the middle between the two; of what came as it liked, no more than half is believed. */
+static double guess_step(const struct learned_rate *learned, double took_us, double passed, double pause_us)
+{
+	double visited_us = took_us / passed, middle_us = GUESS_MARGIN * sqrt(took_us * (took_us + pause_us)) / passed;
+	return larger_of(middle_us, learned->step_us > 0 ? visited_us : 2 * visited_us);
+}
+
+/* What the run that a refusal has just ended tells of the time between visits that pass. */
+static double step_of_run(struct learned_rate *learned, double took_us, double passed, double pause_us, bool *sure)
+{
+	*sure = true;
+	double mean_us = took_us / passed;
+	if (!learned->full) /* it began with nothing left, as it has ended */
+		return MARGIN * mean_us;
+	double longer_us = took_us - learned->full_us, more = passed - learned->full_passed;
+	bool differs = took_us > DIFFERENT * learned->full_us || DIFFERENT * took_us < learned->full_us;
+	if (learned->full_passed > 0 && differs && longer_us * more > 0 && longer_us / more > mean_us)
+		return MARGIN * longer_us / more;
+	*sure = false;
+	learned->full_us = took_us;
+	learned->full_passed = learned->cut ? 0 : passed; /* of a part of it nobody knows with what credit that began */
+	return guess_step(learned, took_us, passed, pause_us);
+}
+
+static uint64_t hold_for_us(const struct learned_rate *learned, uint64_t pause_us, bool sure)
+{
+	if (pause_us == 0)
+		return HOLD_US;
+	uint64_t for_us = pause_us * (sure ? PAUSES_SURE : PAUSES_GUESSED), longer_us = sure ? 2 * learned->hold_us : 0;
+	for_us = for_us > longer_us ? for_us : longer_us;
+	return for_us < HOLD_MOST_US ? for_us : HOLD_MOST_US;
+}
+
+static void begin_run(struct learned_rate *learned, uint64_t pause_us, bool sure, uint64_t now_us)
+{
+	learned->hold_us = hold_for_us(learned, pause_us, sure);
+	learned->run_us = clock_add(now_us, pause_us);
+	learned->hold_until_us = clock_add(learned->run_us, learned->hold_us);
+	learned->visits = 0;
+	learned->held_us = 0;
+	learned->cut = false;
+	learned->full = pause_us > 0;
 }
 
 void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us)
@@ -57,16 +141,38 @@ void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint6
 	if (learned->decreased_us && sent_us <= learned->decreased_us)
 		return;
 	learned->decreased_us = now_us;
-	double pace_us = learned->step_us > learned->gap_us ? learned->step_us : learned->gap_us;
+	double took_us = sent_us > learned->run_us ? (double)(sent_us - learned->run_us) : 0;
 	double most_us = pause_us ? (double)pause_us : LONGEST_GAP_US;
-	learned->step_us = 2 * pace_us < most_us ? 2 * pace_us : most_us;
+	bool sure = false;
+	double step_us = learned->visits > ENOUGH
+				 ? step_of_run(learned, took_us, learned->visits - 1.0, (double)pause_us, &sure)
+				 : half_the_rate(learned);
+	if (learned->held_us > 0 && step_us > learned->held_us) { /* that much it has let in, and for long */
+		step_us = learned->held_us;
+		sure = true;
+	}
+	learned->refused_us = learned->step_us;
+	learned->step_us = step_us < most_us ? step_us : most_us;
+	begin_run(learned, pause_us, sure, now_us);
 }
 
-void learned_rate_passed(struct learned_rate *learned)
+void learned_rate_passed(struct learned_rate *learned, uint64_t now_us)
 {
-	learned->step_us *= RAISED;
+	if (now_us < learned->hold_until_us)
+		return;
+	if (learned->full && learned->step_us > 0 &&
+	    learned->held_us <= 0) { /* less than it lets in: its credit is full */
+		learned->held_us = learned->step_us;
+		learned->run_us = learned->visits = 0;
+	}
+	learned->step_us *= learned->step_us < BEYOND * learned->refused_us ? RAISED_FAST : RAISED;
 	if (learned->step_us < (double)CLOCK_US_PER_MS)
 		learned->step_us = 0;
+}
+
+void learned_rate_forget(struct learned_rate *learned)
+{
+	*learned = (struct learned_rate){ .last_us = learned->last_us, .decreased_us = learned->decreased_us };
 }
 
 uint64_t learned_rate_visit_us(const struct learned_rate *learned)

@@ -32,21 +32,37 @@ uint64_t rate_limiter_free_us(const struct rate_limiter *limiter);
 void rate_limiter_take(struct rate_limiter *limiter, uint64_t count, uint64_t now_us);
 
 /*
- * What a provider that refuses too many (429, 503) teaches when no rate is configured: half of the rate at which it was
- * visited of late, raised by 1/16 with each visit that passes; forgotten when it no longer holds anything back.
+ * What a provider that refuses too many (429, 503) teaches when no rate is configured. Between two refusals it let in
+ * what it lets in: so many visits in so long is its rate, if nothing of its credit was left at both ends. After a pause
+ * that it asked for, the credit is full again, and how much that is nobody says: two such runs of different length tell,
+ * by their difference. Of one run by itself, half of the rate is believed.
+ *
+ * Then that pace is held, and raised slowly with each visit that passes, faster beyond the one that was refused last;
+ * it is forgotten when it holds nothing back any more. How long it is held is a matter of what a refusal costs: a
+ * quarter of a second where it is one visit, longer and longer where it is a pause for everybody.
  */
 struct learned_rate {
 	double gap_us;         /* smoothed time between visits */
 	double step_us;        /* least time between visits; 0: none */
+	double refused_us;     /* step_us when it was refused last */
 	uint64_t last_us;      /* visit; 0: none yet */
-	uint64_t decreased_us; /* when it was last halved */
+	uint64_t decreased_us; /* when it was last decreased */
+	uint64_t run_us;       /* since when `visits` are counted; 0: none yet */
+	unsigned visits;
+	bool cut;                    /* the older part of them left out */
+	bool full;                   /* the run began after a pause, or is the first */
+	double full_us, full_passed; /* the last run of that kind that told nothing by itself */
+	uint64_t hold_us, hold_until_us;
+	double held_us; /* step_us that has been held until then; 0: none has */
 };
 
 void learned_rate_visit(struct learned_rate *learned, uint64_t now_us);
 /* Refused, a visit made at sent_us; it asked for such a pause (0: for none). Visits made before the last decrease are
  * of the same event, and tell nothing new. */
 void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us);
-void learned_rate_passed(struct learned_rate *learned);
+void learned_rate_passed(struct learned_rate *learned, uint64_t now_us);
+/* It is another provider now. */
+void learned_rate_forget(struct learned_rate *learned);
 /* When the next visit may be; 0 at once. */
 uint64_t learned_rate_visit_us(const struct learned_rate *learned);
 

@@ -287,9 +287,9 @@ static void end_try(struct batcher *batcher, struct batch *batch, enum outcome o
 static void learn_rate(struct batcher *batcher, const struct batch *batch, enum outcome outcome, uint64_t now_us)
 {
 	if (outcome == OUTCOME_RATE_LIMITED || batch->limited)
-		learned_rate_refused(&batcher->rates->learned_rate, batch->asked_us, batch->sent_us, now_us);
+		learned_refused(batcher, batch, now_us);
 	else if (outcome == OUTCOME_OK)
-		learned_rate_passed(&batcher->rates->learned_rate);
+		learned_rate_passed(&batcher->rates->learned_rate, now_us);
 }
 
 void refused_completed(void *context, enum outcome outcome)

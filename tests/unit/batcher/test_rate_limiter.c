@@ -63,9 +63,82 @@ static void refusals_halve_what_was_visited_and_passing_raises_it(void **state)
 	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
 	learned_rate_refused(&learned, 10 * CLOCK_US_PER_S, 5000150, 5000300);
 	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
-	for (unsigned i = 0; i < 100; i++)
-		learned_rate_passed(&learned);
+	learned_rate_passed(&learned,
+			    5000300 + 88 * CLOCK_US_PER_S); /* ten seconds' pause, then eight times that long */
+	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
+	for (unsigned i = 0; i < 200; i++)
+		learned_rate_passed(&learned, 5000300 + 90 * CLOCK_US_PER_S);
 	assert_int_equal(learned_rate_visit_us(&learned), 0);
+}
+
+/* A provider that lets in `rate` a second and a burst of ten, and says 429, with Retry-After: 1 or without. */
+struct limited_provider {
+	double rate, credit;
+	uint64_t seen_us, pause_us;
+	size_t refused, passed;
+};
+
+static void visit_provider(struct limited_provider *provider, struct learned_rate *learned, uint64_t now_us)
+{
+	provider->credit += (double)(now_us - provider->seen_us) * provider->rate / 1e6;
+	provider->credit = provider->credit < 10 ? provider->credit : 10;
+	provider->seen_us = now_us;
+	learned_rate_visit(learned, now_us);
+	if (provider->credit < 1) {
+		provider->refused++;
+		learned_rate_refused(learned, provider->pause_us, now_us, now_us);
+		return;
+	}
+	provider->credit--;
+	provider->passed++;
+	learned_rate_passed(learned, now_us);
+}
+
+/* Somebody who would like to come every 5 ms, for so long. */
+static void visit_for(struct limited_provider *provider, struct learned_rate *learned, uint64_t *now_us,
+		      uint64_t for_us)
+{
+	uint64_t until_us = *now_us + for_us;
+	size_t refused = provider->refused;
+	while (*now_us < until_us) {
+		visit_provider(provider, learned, *now_us);
+		if (provider->refused > refused && provider->pause_us)
+			*now_us += provider->pause_us;
+		refused = provider->refused;
+		uint64_t visit_us = learned_rate_visit_us(learned);
+		*now_us = visit_us > *now_us + 5000 ? visit_us : *now_us + 5000;
+	}
+}
+
+static void the_rate_is_found_where_a_refusal_costs_a_visit(void **state)
+{
+	(void)state;
+	struct learned_rate learned = { 0 };
+	struct limited_provider provider = { .rate = 50, .credit = 10, .seen_us = 1 };
+	uint64_t now_us = 1;
+	visit_for(&provider, &learned, &now_us, 2 * CLOCK_US_PER_S);
+	provider.passed = provider.refused = 0;
+	visit_for(&provider, &learned, &now_us, 60 * CLOCK_US_PER_S);
+	assert_in_range(provider.passed, 60 * 47, 60 * 50 + 10);
+	assert_in_range(provider.refused, 0, 60 * 2); /* one in twenty-five */
+	provider.rate = 1e6;                          /* it is gone */
+	visit_for(&provider, &learned, &now_us, 2 * CLOCK_US_PER_S);
+	assert_int_equal(learned_rate_visit_us(&learned), 0);
+}
+
+static void the_rate_is_found_and_held_where_a_refusal_costs_a_pause(void **state)
+{
+	(void)state;
+	for (double rate = 20; rate <= 100; rate += 20) {
+		struct learned_rate learned = { 0 };
+		struct limited_provider provider = { .rate = rate, .credit = 10, .seen_us = 1, .pause_us = 1000000 };
+		uint64_t now_us = 1;
+		visit_for(&provider, &learned, &now_us, 60 * CLOCK_US_PER_S);
+		provider.passed = provider.refused = 0;
+		visit_for(&provider, &learned, &now_us, 600 * CLOCK_US_PER_S);
+		assert_true((double)provider.passed >= 0.8 * 600 * rate);
+		assert_in_range(provider.refused, 0, 6);
+	}
 }
 
 /* --- in a batcher --- */
@@ -355,6 +428,8 @@ int main(void)
 		cmocka_unit_test(no_span_holds_more_than_the_amount),
 		cmocka_unit_test(without_a_limit_nothing_waits),
 		cmocka_unit_test(refusals_halve_what_was_visited_and_passing_raises_it),
+		cmocka_unit_test(the_rate_is_found_where_a_refusal_costs_a_visit),
+		cmocka_unit_test(the_rate_is_found_and_held_where_a_refusal_costs_a_pause),
 		cmocka_unit_test(one_burst_of_refusals_is_one_event),
 		cmocka_unit_test(a_pause_is_meant_of_the_whole_upstream),
 		cmocka_unit_test(a_pause_for_one_call_of_a_batch_counts_as_well),
