@@ -44,7 +44,7 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
 
-/* It is this thread's from now on: no other may write (asserted). And nobody's: whoever has it may, one at a time. */
+/* It is this thread's from now on: no other may write (asserted for histograms, which are not written so often). And nobody's: whoever has it may, one at a time. */
 void meter_claim(struct meter *meter);
 void meter_release(struct meter *meter);
 

@@ -57,7 +57,6 @@ static bool is_draining(const struct gateway *gateway)
 
 void call_free(struct call *call)
 {
-	assert_owner(worker_owner(call->home));
 	struct worker *home = call->home;
 	assert(call->mails_out == 0 && !call->timer.place);
 	leave_place(call);
@@ -182,7 +181,6 @@ void call_refuse_json(struct call *call, const struct json_fault *fault)
 
 bool call_look_up(struct call *call)
 {
-	assert_owner(worker_owner(call->home));
 	struct worker *home = call->home;
 	struct gateway *gateway = home->gateway;
 	const struct tool *tool = call->tool;
