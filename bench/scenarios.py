@@ -202,17 +202,21 @@ def batches(build, quick):
     yield "not answered with 200", str(seen["bad"]), "0"
 
 
+def thousand_tools(port, description, watch="false"):
+    tools = "".join(f'    tool_{i}: {{ upstream: free, description: "{description}", input_schema: {{ type: object, properties: '
+                    f'{{ q: {{ type: string }} }} }} }}\n' for i in range(1000))
+    return (f"listen: 127.0.0.1:{port}\nadmin: {{ listen: off }}\nreload: {{ watch: {watch} }}\nupstreams:\n"
+            f'    free: {{ dialect: jsonrpc, endpoints: [ {{ url: "http://127.0.0.1:1/rpc" }} ] }}\ntools:\n{tools}')
+
+
 def starts(build, quick):
     """1,000 tools, from exec to /healthz."""
-    tools = "".join(f'    tool_{i}: {{ upstream: free, description: "Tool {i}.", input_schema: {{ type: object, properties: '
-                    f'{{ q: {{ type: string }} }} }} }}\n' for i in range(1000))
     took = []
     with tempfile.TemporaryDirectory(prefix="jitney-bench-") as directory:
         for _ in range(3 if quick else 9):
             port = free_port()
             path = pathlib.Path(directory) / "start.yaml"
-            path.write_text(f"listen: 127.0.0.1:{port}\nadmin: {{ listen: off }}\nupstreams:\n    free: {{ dialect: jsonrpc, endpoints: "
-                            f'[ {{ url: "http://127.0.0.1:1/rpc" }} ] }}\ntools:\n{tools}')
+            path.write_text(thousand_tools(port, "A tool."))
             began = time.monotonic()
             log = open(pathlib.Path(directory) / "start.log", "wb")
             child = subprocess.Popen([str(build / "jitney"), "serve", "-c", str(path)], stderr=log, stdout=log)
@@ -232,7 +236,36 @@ def starts(build, quick):
     yield "RSS then, MiB", f"{pages * resource.getpagesize() / 2**20:.1f}", "< 12"
 
 
-SCENARIOS = (herds, zipf, idle, in_flight, sustained, batches, starts)
+def reloads(build, quick):
+    """1,000 tools, from the last write of a watched file to the first answer that goes by it."""
+    took = {"saved": [], "renamed": [], "a burst": []}
+    with tempfile.TemporaryDirectory(prefix="jitney-bench-") as directory:
+        port = free_port()
+        path = pathlib.Path(directory) / "reload.yaml"
+        path.write_text(thousand_tools(port, "Number 0.", "true"))
+        with contextlib.ExitStack() as ends:
+            ends.callback(Process([str(build / "jitney"), "serve", "-c", str(path)], port, directory).end)
+            for number in range(1, 10 if quick else 61):
+                how = list(took)[number % 3]
+                text = thousand_tools(port, f"Number {number}.", "true")
+                for _ in range(5 if how == "a burst" else 0):
+                    path.write_text(text[:len(text) // 2])
+                    time.sleep(0.01)
+                if how == "renamed":
+                    path.with_suffix(".new").write_text(text)
+                    path.with_suffix(".new").rename(path)
+                else:
+                    path.write_text(text)
+                began = time.monotonic()
+                while f"Number {number}." not in urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/tools/tool_9").read().decode():
+                    time.sleep(0.001)
+                took[how].append((time.monotonic() - began) * 1000)
+    for how, times in took.items():
+        yield f"{how}: ms, median", f"{sorted(times)[len(times) // 2]:.0f}", "<= 100"
+        yield f"{how}: ms, worst", f"{max(times):.0f}", "<= 100"
+
+
+SCENARIOS = (herds, zipf, idle, in_flight, sustained, batches, starts, reloads)
 
 
 def run(jitney, quick, progress, all_of_them=SCENARIOS):

@@ -94,6 +94,7 @@ unit_batcher = \
 	tests/unit/batcher/test_window
 unit_gateway = \
 	tests/unit/gateway/access/test_access \
+	tests/unit/gateway/admin/test_file_watch \
 	tests/unit/gateway/call/test_caller \
 	tests/unit/gateway/call/test_calls \
 	tests/unit/gateway/call/test_await_lists \

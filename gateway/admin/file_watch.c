@@ -13,7 +13,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { LINKS_MAX = 16 };
+#include "base/buf.h"
+
+enum { LINKS_MAX = 16, NAMES_BYTES_MAX = 16 << 20 };
 #define QUIET_LEAST_US (20 * CLOCK_US_PER_MS)
 #define QUIET_MOST_US (80 * CLOCK_US_PER_MS)
 #define BURST_MOST_US (2 * CLOCK_US_PER_S) /* who writes without end is looked at all the same */
@@ -31,6 +33,8 @@ struct file_watch {
 	void *context;
 	char **paths; /* owned */
 	size_t count;
+	struct buf
+		names; /* "/a/b/file/": these paths, and where their links lead: what happens to other names is nothing */
 };
 
 /* ---------------------------------------------------------------- what they hold */
@@ -93,13 +97,15 @@ static const char *follow_link(const char *path, char next[PATH_MAX])
 }
 
 /* The folder of the name, and those of the links behind it. Again after each change: they may lead elsewhere now. */
-static void watch_folders(const struct file_watch *watch)
+static void watch_folders(struct file_watch *watch)
 {
 	char places[2][PATH_MAX];
+	buf_reset(&watch->names);
 	for (size_t i = 0; i < watch->count; i++) {
 		const char *path = watch->paths[i];
 		for (size_t hop = 0; path && hop < LINKS_MAX; hop++) {
 			watch_folder_of(watch->watch.fd, path);
+			buf_printf(&watch->names, "/%s/", path);
 			path = follow_link(path, places[hop % 2]);
 		}
 	}
@@ -135,14 +141,32 @@ static void wait_for_quiet(struct file_watch *watch)
 	loop_arm(watch->loop, &watch->timer, due_us < latest_us ? due_us : latest_us);
 }
 
+/* Whether it may concern the files: a part of a path to them, or the folder itself. A log in the same folder, say, does
+ * not. */
+static bool concerns_files(const struct file_watch *watch, const struct inotify_event *event)
+{
+	char part[NAME_MAX + 3];
+	if (event->len == 0 || watch->names.failed)
+		return true;
+	int len = snprintf(part, sizeof part, "/%s/", event->name);
+	return memmem(watch->names.store ? buf_slice(&watch->names).at : "", watch->names.len, part, (size_t)len);
+}
+
 static void hear_folders(struct loop_watch *heard, uint32_t events)
 {
 	struct file_watch *watch = container_of(heard, struct file_watch, watch);
-	char block[4096];
+	_Alignas(struct inotify_event) char block[4096];
+	bool concerned = false;
+	ssize_t got;
 	(void)events;
-	while (read(watch->watch.fd, block, sizeof block) > 0)
-		;
-	wait_for_quiet(watch);
+	while ((got = read(watch->watch.fd, block, sizeof block)) > 0)
+		for (ssize_t at = 0; at < got;) {
+			const struct inotify_event *event = (const struct inotify_event *)(const void *)(block + at);
+			concerned |= concerns_files(watch, event);
+			at += (ssize_t)(sizeof *event + event->len);
+		}
+	if (concerned)
+		wait_for_quiet(watch);
 }
 
 static void look_at_files(struct loop_timer *timer, uint64_t now_us)
@@ -192,6 +216,7 @@ struct file_watch *file_watch_new(struct loop *loop, const char *const *paths, s
 	}
 	watch->loop = loop;
 	watch->watch = (struct loop_watch){ hear_folders, -1 };
+	buf_init(&watch->names, NAMES_BYTES_MAX);
 	watch->timer = LOOP_TIMER_INIT(look_at_files);
 	watch->debounce_us = debounce_us;
 	watch->changed = changed;
@@ -218,6 +243,7 @@ void file_watch_free(struct file_watch *watch)
 	for (size_t i = 0; i < watch->count; i++)
 		free(watch->paths[i]);
 	free(watch->paths);
+	buf_fini(&watch->names);
 	free(watch);
 }
 
