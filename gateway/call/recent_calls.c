@@ -1,31 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* recent_calls.c: two rings under one lock. */
+/*
+ * recent_calls.c: two rings under one lock: a bit, since a mutex would cost a call from memory more than all else here. Its
+ * worker never waits for it for long: should a reader that was put to sleep have it, one call is not remembered.
+ */
 #include "gateway/call/recent_calls.h"
 
-#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { TRIES = 200, COPIED_AT_ONCE = 16 };
+
 struct recent_calls {
-	pthread_mutex_t mutex;
+	atomic_flag taken;
+	bool remembering;     /* the worker's: it has the lock */
 	uint64_t added, kept; /* since the start: the next place of each ring is that modulo its size */
 	struct recent_call all[RECENT_CALLS], notable[NOTABLE_CALLS];
+	struct recent_call nowhere; /* filled when the lock was not to be had */
 };
 
 struct recent_calls *recent_calls_new(void)
 {
 	struct recent_calls *recent = calloc(1, sizeof *recent);
 	if (recent)
-		pthread_mutex_init(&recent->mutex, NULL);
+		atomic_flag_clear(&recent->taken);
 	return recent;
 }
 
 void recent_calls_free(struct recent_calls *recent)
 {
-	if (!recent)
-		return;
-	pthread_mutex_destroy(&recent->mutex);
 	free(recent);
+}
+
+static bool try_lock(struct recent_calls *recent)
+{
+	return !atomic_flag_test_and_set_explicit(&recent->taken, memory_order_acquire);
+}
+
+static void unlock_calls(struct recent_calls *recent)
+{
+	atomic_flag_clear_explicit(&recent->taken, memory_order_release);
 }
 
 void recent_calls_put(char *to, size_t room, struct slice text)
@@ -47,28 +62,46 @@ static bool is_notable(const struct recent_call *call)
 
 struct recent_call *recent_calls_begin(struct recent_calls *recent)
 {
-	pthread_mutex_lock(&recent->mutex);
-	return &recent->all[recent->added % RECENT_CALLS];
+	int tries = TRIES;
+	while (!(recent->remembering = try_lock(recent)) && --tries)
+		;
+	return recent->remembering ? &recent->all[recent->added % RECENT_CALLS] : &recent->nowhere;
 }
 
 void recent_calls_end(struct recent_calls *recent)
 {
+	if (!recent->remembering)
+		return;
 	struct recent_call *call = &recent->all[recent->added % RECENT_CALLS];
 	call->number = recent->added++;
 	if (is_notable(call))
 		recent->notable[recent->kept++ % NOTABLE_CALLS] = *call;
-	pthread_mutex_unlock(&recent->mutex);
+	unlock_calls(recent);
+}
+
+/* A few places of a ring at a time, so that the worker has its turn between. Behind `before`, what the other ring still has
+ * is left out. */
+static size_t copy_ring(struct recent_calls *recent, const struct recent_call *ring, size_t places, uint64_t before,
+			struct recent_call *to)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < places; i += COPIED_AT_ONCE) {
+		while (!try_lock(recent))
+			sched_yield();
+		for (size_t j = i; j < i + COPIED_AT_ONCE; j++)
+			if (ring[j].ended_us && ring[j].number < before)
+				to[count++] = ring[j];
+		unlock_calls(recent);
+	}
+	return count;
 }
 
 size_t recent_calls_copy(struct recent_calls *recent, struct recent_call *to)
 {
-	size_t count = 0;
-	pthread_mutex_lock(&recent->mutex);
-	for (size_t i = 0; i < RECENT_CALLS && recent->all[i].ended_us; i++)
-		to[count++] = recent->all[i];
-	for (size_t i = 0; i < NOTABLE_CALLS && recent->notable[i].ended_us; i++)
-		if (recent->notable[i].number + RECENT_CALLS < recent->added) /* pushed out of the other one */
-			to[count++] = recent->notable[i];
-	pthread_mutex_unlock(&recent->mutex);
-	return count;
+	_Static_assert(RECENT_CALLS % COPIED_AT_ONCE == 0 && NOTABLE_CALLS % COPIED_AT_ONCE == 0, "whole pieces");
+	size_t count = copy_ring(recent, recent->all, RECENT_CALLS, UINT64_MAX, to);
+	uint64_t oldest = UINT64_MAX; /* of the ring of all, as it was copied: what is as young has been copied there */
+	for (size_t i = 0; i < count; i++)
+		oldest = to[i].number < oldest ? to[i].number : oldest;
+	return count + copy_ring(recent, recent->notable, NOTABLE_CALLS, oldest, to + count);
 }

@@ -2,7 +2,7 @@
 /*
  * recent_calls.h: a worker's last calls, for whoever asks why one took so long: two rings of fixed size, one of all and one of
  * those worth a look later (failed, of unknown outcome, slow), which many others do not push out. Its worker adds; any
- * thread copies. The lock is the worker's alone but for the moments of a copy, some 20 us.
+ * thread copies, a few at a time, and meanwhile a call may go unremembered: the worker waits for nobody.
  */
 #ifndef JITNEY_GATEWAY_CALL_RECENT_CALLS_H
 #define JITNEY_GATEWAY_CALL_RECENT_CALLS_H
@@ -41,8 +41,8 @@ struct recent_calls;
 /* NULL when out of memory. */
 struct recent_calls *recent_calls_new(void) MUST_CHECK;
 void recent_calls_free(struct recent_calls *recent);
-/* A place for a call that ended, with what a call before has left in it: to be filled whole, at once, and then kept. The
- * worker's thread. */
+/* A place for a call that ended, with what a call before has left in it: to be filled whole, at once, and then kept. Never
+ * NULL. The worker's thread. */
 struct recent_call *recent_calls_begin(struct recent_calls *recent);
 void recent_calls_end(struct recent_calls *recent);
 /* Text into one of a call's places, cut to what fits, whole characters only. */
