@@ -83,11 +83,11 @@ struct load {
 	uint64_t start_us, end_us; /* first call due, last call answered */
 	uint64_t begun, ended;     /* calls */
 	uint64_t answered, wrong, failures[FAILURE_COUNT], statuses[STATUSES];
-	double *weights;   /* --zipf: summed up, of the numbers below `distinct` */
-	uint64_t random;   /* xorshift64* (Vigna 2016): the same draws in each run */
-	struct times took;    /* each answered call */
-	struct times refused; /* of those, with a status of 400 or more */
-	uint64_t told_when;   /* of those, with Retry-After */
+	double *weights;         /* --zipf: summed up, of the numbers below `distinct` */
+	uint64_t random;         /* xorshift64* (Vigna 2016): the same draws in each run */
+	struct times took;       /* each answered call */
+	struct times refused;    /* of those, with a status of 400 or more */
+	uint64_t told_when;      /* of those, with Retry-After */
 	struct wire_buf scratch; /* the last rendered --body or --expect */
 };
 

@@ -123,8 +123,7 @@ void history_now(const struct history *history, struct history_sums *sums)
 			add_upstream(metrics, upstream, sums);
 	uint64_t looked[CACHE_RESULT_COUNT];
 	for (size_t result = 0; result < CACHE_RESULT_COUNT; result++)
-		looked[result] =
-			(uint64_t)metrics_read(metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, result);
+		looked[result] = (uint64_t)metrics_read(metrics, METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, result);
 	sums->hits = looked[CACHE_HIT] + looked[CACHE_STALE];
 	sums->lookups = sums->hits + looked[CACHE_MISS];
 }
@@ -205,8 +204,7 @@ int64_t history_quantile(const struct history *history, const uint64_t latency[H
 
 int64_t history_quantile_of(const struct history *history, enum metric metric, size_t label, double share)
 {
-	const struct windows *windows =
-		metric == METRIC_ID_REQUEST_DURATION ? &history->tools : &history->upstreams;
+	const struct windows *windows = metric == METRIC_ID_REQUEST_DURATION ? &history->tools : &history->upstreams;
 	assert(metric == windows->metric && label < windows->count);
 	uint64_t latency[HISTORY_LATENCY_BUCKETS] = { 0 };
 	add_latency(history->metrics, metric, label, latency);

@@ -12,18 +12,18 @@
 struct history;
 
 enum {
-	HISTORY_S = 300,                /* how far back samples reach */
-	HISTORY_LATENCY_BUCKETS = 21,   /* of METRIC_SECONDS, the one without a bound included */
-	HISTORY_WINDOW_S = 150          /* latencies of one tool or upstream are of the last one to two of these */
+	HISTORY_S = 300,              /* how far back samples reach */
+	HISTORY_LATENCY_BUCKETS = 21, /* of METRIC_SECONDS, the one without a bound included */
+	HISTORY_WINDOW_S = 150        /* latencies of one tool or upstream are of the last one to two of these */
 };
 
 /* Sums over all that a process has done, or what came to them within a span. */
 struct history_sums {
-	uint64_t calls, failed;      /* answered; of these, failed by our or a provider's fault (outcome_is_failure) */
-	uint64_t hits, lookups;      /* of the memory tier, stale ones are hits */
-	uint64_t coalesced;          /* calls that joined another's flight */
-	uint64_t requests, carried;  /* requests with calls to providers, and the calls in them */
-	uint64_t saved;              /* requests they did not get, because calls shared one */
+	uint64_t calls, failed;     /* answered; of these, failed by our or a provider's fault (outcome_is_failure) */
+	uint64_t hits, lookups;     /* of the memory tier, stale ones are hits */
+	uint64_t coalesced;         /* calls that joined another's flight */
+	uint64_t requests, carried; /* requests with calls to providers, and the calls in them */
+	uint64_t saved;             /* requests they did not get, because calls shared one */
 	uint64_t latency[HISTORY_LATENCY_BUCKETS]; /* calls by how long they took */
 };
 

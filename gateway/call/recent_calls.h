@@ -32,8 +32,8 @@ struct recent_call {
 	enum outcome outcome;
 	const char *cache; /* how the answer came about: static */
 	char request_id[REQUEST_ID_BYTES];
-	char tenant[RECENT_TENANT_BYTES];  /* "": not named by a trusted proxy; cut if longer */
-	char detail[RECENT_DETAIL_BYTES];  /* "": none; cut if longer */
+	char tenant[RECENT_TENANT_BYTES]; /* "": not named by a trusted proxy; cut if longer */
+	char detail[RECENT_DETAIL_BYTES]; /* "": none; cut if longer */
 };
 
 struct recent_calls;

@@ -23,10 +23,8 @@ void config_finish_disk(struct config_load *load)
 		config->disk->shown = secrets_shown(&config->secrets, config->disk->path);
 	if (config->disk && !config->generation.mcp.lists) {
 		config->generation.mcp.lists = arena_printf(config->arena, "%s/mcp.lists", config->disk->path);
-		config->generation.mcp.lists_shown =
-			arena_printf(config->arena, "%s/mcp.lists", config->disk->shown);
+		config->generation.mcp.lists_shown = arena_printf(config->arena, "%s/mcp.lists", config->disk->shown);
 	} else if (config->generation.mcp.lists) {
-		config->generation.mcp.lists_shown =
-			secrets_shown(&config->secrets, config->generation.mcp.lists);
+		config->generation.mcp.lists_shown = secrets_shown(&config->secrets, config->generation.mcp.lists);
 	}
 }

@@ -140,7 +140,8 @@ static bool finish_urls(struct config_load *load, struct upstream_draft *draft)
 	for (size_t i = 0; i < draft->endpoint_count; i++) {
 		urls[i] = draft->endpoints[i].url;
 		weights[i] = draft->endpoints[i].weight;
-		shown[i] = settings->process ? secrets_shown(&load->config->secrets, urls[i]) : shown_url(load, urls[i], i);
+		shown[i] = settings->process ? secrets_shown(&load->config->secrets, urls[i])
+					     : shown_url(load, urls[i], i);
 		if (!shown[i])
 			return false;
 	}

@@ -60,10 +60,10 @@ struct http_exchange {
 
 	/* --- its own --- */
 	struct curl_slist *deadline; /* that one line, the others after it; NULL: none is said */
-	bool let_out;    /* a connection was there and the request was let out */
-	bool held_back;  /* curl wanted to let it out a second time */
-	bool shut_out;   /* EXCHANGE_SHUT_OUT: what was let out has not been read */
-	bool head_whole; /* the blank line that ends the answer's head has come */
+	bool let_out;                /* a connection was there and the request was let out */
+	bool held_back;              /* curl wanted to let it out a second time */
+	bool shut_out;               /* EXCHANGE_SHUT_OUT: what was let out has not been read */
+	bool head_whole;             /* the blank line that ends the answer's head has come */
 	bool too_large, no_room, no_memory;
 	size_t held; /* bytes of `answer` that are counted (transport_hold) */
 };

@@ -14,11 +14,9 @@
 
 static const char *const tools[] = { "search", "mail" };
 static const char *const upstreams[] = { "web" };
-static const struct metrics_names names = { .tools = tools,
-					    .tool_count = 2,
-					    .upstreams = upstreams,
-					    .upstream_count = 1,
-					    .worker_count = 1 };
+static const struct metrics_names names = {
+	.tools = tools, .tool_count = 2, .upstreams = upstreams, .upstream_count = 1, .worker_count = 1
+};
 static struct {
 	struct metrics *metrics;
 	struct meter *meter;
@@ -180,7 +178,8 @@ static void ticks_within_a_second_are_one_sample(void **state)
 	history_tick(world.history, world.now_us += CLOCK_US_PER_S / 10);
 	assert_true(span(1, 0, &came) == 1);
 	assert_int_equal(came.calls, 10);
-	history_tick(world.history, world.now_us += 50 * CLOCK_US_PER_S); /* the loop slept: the span is as long as it was */
+	history_tick(world.history,
+		     world.now_us += 50 * CLOCK_US_PER_S); /* the loop slept: the span is as long as it was */
 	call(0, OUTCOME_OK, 100, 10);
 	assert_true(span(1, 0, &came) == 50);
 	assert_int_equal(came.calls, 0);

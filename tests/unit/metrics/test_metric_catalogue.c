@@ -110,7 +110,9 @@ static bool read_source(struct buf *text, const char *name)
 static int read_sources(void **state)
 {
 	(void)state;
-	return read_source(&doc, "docs/metrics.md") && read_source(&rules, "packaging/prometheus/jitney.rules.yml") ? 0 : -1;
+	return read_source(&doc, "docs/metrics.md") && read_source(&rules, "packaging/prometheus/jitney.rules.yml")
+		       ? 0
+		       : -1;
 }
 
 static int free_sources(void **state)
