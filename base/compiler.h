@@ -16,6 +16,8 @@
 #else
 #define UNCLEARED
 #endif
+/* On a function of a hot loop that two callers have: gcc would then call it, and pass by memory what stays in registers. */
+#define INLINED inline __attribute__((always_inline))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 /* clang-format off */
 #define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))

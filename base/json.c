@@ -277,7 +277,7 @@ static const char *scan_string(struct scan *scan, const char *p, bool *escaped)
 	return NULL;
 }
 
-static const char *scan_string_value(struct scan *scan, const char *p)
+static INLINED const char *scan_string_value(struct scan *scan, const char *p)
 {
 	bool escaped;
 	const char *end = scan_string(scan, p + 1, &escaped);
@@ -347,7 +347,7 @@ static const char *scan_name(struct scan *scan, const char *p)
 }
 
 /* The opening bracket p, and what must follow: a closing bracket (not taken), a member's name, or nothing yet. */
-static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
+static INLINED const char *scan_open(struct scan *scan, const char *p, bool *value_due)
 {
 	bool object = *p == '{';
 	if (scan->depth == scan->max_depth)
@@ -369,7 +369,7 @@ static const char *scan_open(struct scan *scan, const char *p, bool *value_due)
 	return object && *value_due ? scan_name(scan, p) : p;
 }
 
-static const char *scan_close(struct scan *scan, const char *p)
+static INLINED const char *scan_close(struct scan *scan, const char *p)
 {
 	struct frame *frame = &scan->frames[scan->depth - 1];
 	if (frame->object != NO_NODE && !end_object(scan, frame, p))
@@ -384,7 +384,7 @@ static const char *scan_close(struct scan *scan, const char *p)
 }
 
 /* What follows a value inside an array or object: a comma (with the next member's name), or the closing bracket. */
-static const char *scan_separator(struct scan *scan, const char *p, bool *value_due)
+static INLINED const char *scan_separator(struct scan *scan, const char *p, bool *value_due)
 {
 	const struct frame *frame = &scan->frames[scan->depth - 1];
 	bool object = frame->object != NO_NODE;
@@ -402,7 +402,7 @@ static const char *scan_separator(struct scan *scan, const char *p, bool *value_
 }
 
 /* A scalar, or the beginning of an array or object: then *value_due says whether its first value comes next. */
-static const char *scan_value(struct scan *scan, const char *p, bool *value_due)
+static INLINED const char *scan_value(struct scan *scan, const char *p, bool *value_due)
 {
 	p = skip_blanks(scan, p);
 	*value_due = false;

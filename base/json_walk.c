@@ -117,7 +117,7 @@ static const char *skip_blocks(const char *p, const char *end, size_t *open)
 #endif
 
 /* As far as `until`, or the end of a string that goes on behind it. p: outside of strings. */
-static const char *skip_bytes(const char *p, const char *until, const char *end, size_t *open)
+static INLINED const char *skip_bytes(const char *p, const char *until, const char *end, size_t *open)
 {
 	while (*open && p < until) {
 		char c = *p++;

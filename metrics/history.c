@@ -137,7 +137,8 @@ static void turn_windows(struct windows *windows, const struct metrics *metrics)
 	windows->current = oldest;
 	for (size_t i = 0; i < windows->count; i++) {
 		uint64_t now[HISTORY_LATENCY_BUCKETS] = { 0 };
-		if (add_latency(metrics, windows->metric, i, now))
+		if (metrics_label_value(metrics, metric_entries[windows->metric].label1, i) &&
+		    add_latency(metrics, windows->metric, i, now))
 			memcpy(windows->current[i], now, sizeof now);
 	}
 }
