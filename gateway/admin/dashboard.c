@@ -19,7 +19,7 @@ enum { PAGE_BYTES_MAX = 64 << 20, TOOLS_SHOWN = 1000 };
 #endif
 /* clang-format off */
 #define EMBED(name, file)                                                                                     \
-	extern const char name[], name##_end[];                                                               \
+	extern const char(name)[], name##_end[];                                                              \
 	__asm__(".pushsection .rodata\n.global " #name ", " #name "_end\n.hidden " #name ", " #name "_end\n"   \
 		#name ":\n.incbin \"" DASHBOARD_FOLDER "/" file "\"\n" #name "_end:\n.popsection\n")
 /* clang-format on */

@@ -69,7 +69,11 @@ class Raw:
         self.socket.sendall(data)
 
     def request(self, method, path, body=None, headers=()):
-        self.send(request_bytes(method, path, body, headers))
+        """An answer that comes before the whole request was taken is an answer, as for any client (RFC 9112, 9.6)."""
+        try:
+            self.send(request_bytes(method, path, body, headers))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # without an answer, reading says that it was closed
         return self.reply(method)
 
     def close(self):
