@@ -79,6 +79,21 @@ void refused_note(struct batcher *batcher, struct batch *batch, const struct ans
 	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
 }
 
+/* As others may be told it: without the provider's words, which may hold one call's arguments. Takes the reference. */
+static struct answer *without_words(struct answer *answer)
+{
+	if (!answer->body_len && !answer->full_len)
+		return answer;
+	struct answer *plain = answer_upstream_error(answer->outcome, answer->upstream_status, answer->retry_after_s,
+						     (struct slice){ NULL, 0 }, "%s", answer->detail);
+	if (plain->outcome == answer->outcome && answer->lasting) /* else it may be the one for want of memory */
+		plain->lasting = true;
+	answer_unref(answer);
+	return plain;
+}
+
+/* From here on it is what is said of the batch, to whom it may concern: an MCP server is asked call by call, and what it
+ * says of one stands for all that go again. */
 void refused_keep(struct batch *batch, struct batch_item *item, struct answer *answer)
 {
 	batch->attempts = (uint32_t)upstream_attempts(batch->exchange);
@@ -86,7 +101,7 @@ void refused_keep(struct batch *batch, struct batch_item *item, struct answer *a
 	if (batch->refusal)
 		answer_unref(answer);
 	else
-		batch->refusal = answer;
+		batch->refusal = batch->count > 1 ? without_words(answer) : answer;
 }
 
 void refused_call(void *context, size_t index, struct answer *answer)

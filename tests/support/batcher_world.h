@@ -29,7 +29,8 @@ struct probe {
 	unsigned answered;    /* times */
 	enum outcome outcome; /* of the last answer */
 	uint32_t retry_after_s;
-	bool own; /* the OK answer was its own arguments */
+	bool own;  /* the answer, or what the provider said of an error, was its own arguments */
+	bool mute; /* or nothing */
 	struct batch_facts facts;
 	void (*then)(struct probe *probe); /* called from within answered; NULL: none */
 };

@@ -257,14 +257,15 @@ void fake_finish(struct exchange *exchange)
 	fake_complete(exchange, OUTCOME_OK);
 }
 
-void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s)
+static void refuse_all(struct exchange *exchange, unsigned status, uint32_t retry_after_s, bool with_words)
 {
 	enum outcome outcome = status == 429 ? OUTCOME_RATE_LIMITED : OUTCOME_UPSTREAM_ERROR;
 	for (size_t i = 0; i < exchange->count; i++) {
 		if (exchange->calls[i].answered)
 			continue;
-		struct answer *answer = answer_upstream_error(outcome, status, retry_after_s, (struct slice){ NULL, 0 },
-							      "refused as a whole");
+		struct answer *answer = answer_upstream_error(
+			outcome, status, retry_after_s,
+			with_words ? exchange->calls[i].arguments : (struct slice){ NULL, 0 }, "refused as a whole");
 		if (!exchange->calls[i].repeatable && !dialect_nothing_done(status)) {
 			fake_answer(exchange, i, answer);
 			continue;
@@ -274,4 +275,14 @@ void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retr
 		exchange->events->refused(exchange->context, i, answer);
 	}
 	fake_complete(exchange, outcome);
+}
+
+void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s)
+{
+	refuse_all(exchange, status, retry_after_s, false);
+}
+
+void fake_refuse_each(struct exchange *exchange, unsigned status)
+{
+	refuse_all(exchange, status, 0, true);
 }

@@ -367,10 +367,32 @@ static void after_429_the_lane_waits_as_long_as_it_is_told_and_then_sends_all(vo
 	world_stop(&world);
 }
 
+/* Each call of the batch is refused by itself, again and again: none is told what was said of another. */
+static void nobody_is_told_what_was_said_of_another(void **state)
+{
+	static const unsigned refusals[] = { 400, 404, 413, 431, 429, 500, 503 };
+	(void)state;
+	for (size_t i = 0; i < countof(refusals); i++) {
+		gather(8);
+		while (fake_nth(0) || batcher_deadline(world.batcher) != CLOCK_NEVER) {
+			if (fake_nth(0))
+				fake_refuse_each(fake_nth(0), refusals[i]);
+			world_pass(&world, CLOCK_US_PER_MS);
+			world_tick(&world);
+		}
+		for (size_t j = 0; j < 8; j++) {
+			assert_int_equal(probes[j].answered, 1);
+			assert_true(probes[j].own || probes[j].mute);
+		}
+		world_stop(&world);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_bound_is_the_best_there_is),
+		cmocka_unit_test_setup(nobody_is_told_what_was_said_of_another, reset),
 		cmocka_unit_test_setup(wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges, reset),
 		cmocka_unit_test_setup(any_number_of_poisons_in_any_batch_is_found_within_the_bound, reset),
 		cmocka_unit_test_setup(one_poison_is_found_whatever_the_provider_says, reset),
