@@ -182,6 +182,15 @@ def test_a_drain_and_checks_follow_the_name(named, replicas, names):
     until(lambda: shown(gateway)[ADDRESSES[1]] == "failed_check", "its checks fail")
 
 
+def test_checks_that_come_before_any_call_hide_no_address(named, replicas):
+    gateway = named({"balance": "round_robin", "health": {"path": "/healthz", "interval": "50ms"}})
+    until(lambda: sum(each.method == "GET" for each in replicas[0].deliveries) >= 2, "checks are under way")
+    until(lambda: len(shown(gateway)) == 3, "all addresses are known before there was a call")
+    for n in range(12):
+        assert gateway.call("write", {"n": n}).status == 200
+    assert [sum(each.method == "POST" for each in replica.deliveries) for replica in replicas] == [4, 4, 4]
+
+
 def test_a_name_that_moves_all_the_time_costs_no_write(named, replicas, names, together):
     gateway = named({"dns_ttl": "50ms"})
 

@@ -223,12 +223,21 @@ static bool begin_check(struct check *check)
 	       http_exchange_begin(exchange, exchange->connect_only, timeout_us);
 }
 
+/* A check is about to go by the host's name: it is looked up now, if no addresses are known yet. The connection that the
+ * check leaves would else carry the calls, and nobody would ask for addresses any more. */
+static void want_addresses(struct place *place)
+{
+	if (place->watched && !place->known)
+		name_watch_in(&place->watch, 0);
+}
+
 static void on_time(struct loop_timer *timer, uint64_t now_us)
 {
 	struct check *check = container_of(timer, struct check, timer);
 	(void)now_us;
 	if (check->endpoint->absent)
 		return;
+	want_addresses(check->checks->upstream->hosts[check->endpoint->index].place);
 	check->under_way = begin_check(check);
 	if (!check->under_way)
 		arm_check(check); /* no memory: says nothing of the endpoint */
