@@ -127,26 +127,43 @@ void front_count(const struct call *call)
 	meter_observe(meter, METRIC_ID_REQUEST_DURATION, call->tool->index, call->ended_us - call->started_us);
 }
 
-/* As its caller saw it; of one who has left, without an answer. */
-static void remember_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes,
-			  uint64_t ended_us)
+/* What is known of any call, also of one that is away: then all else of it is its owner's. */
+static struct recent_call *begin_memory(const struct call *call, const struct request *request, uint64_t ended_us)
 {
 	struct recent_call *to = recent_calls_begin(call->home->recent);
 	to->started_us = call->started_us;
 	to->ended_us = ended_us;
-	to->look_us = call->look_us;
-	to->bytes = bytes;
-	to->facts = call->facts;
 	to->tool = call->tool->index;
-	to->status = status;
-	to->outcome = call->answer ? call->answer->outcome : OUTCOME_CANCELLED;
-	to->cache = source_word(call->source);
 	memcpy(to->request_id, request->id, sizeof to->request_id);
 	to->tenant[0] = to->detail[0] = '\0';
 	if (request->from_trusted_proxy)
 		recent_calls_put(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
-	if (call->answer && call->answer->detail[0])
+	return to;
+}
+
+/* As its caller saw it. */
+static void remember_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
+{
+	struct recent_call *to = begin_memory(call, request, call->ended_us);
+	to->look_us = call->look_us;
+	to->bytes = bytes;
+	to->facts = call->facts;
+	to->status = status;
+	to->outcome = call->answer->outcome;
+	to->cache = source_word(call->source);
+	if (call->answer->detail[0])
 		recent_calls_put(to->detail, sizeof to->detail, slice_of(call->answer->detail));
+	recent_calls_end(call->home->recent);
+}
+
+static void remember_cancelled(const struct call *call, const struct request *request)
+{
+	struct recent_call *to = begin_memory(call, request, loop_now(call->home->loop));
+	to->look_us = to->bytes = 0;
+	to->facts = (struct batch_facts){ 0 };
+	to->status = outcome_status(OUTCOME_CANCELLED);
+	to->outcome = OUTCOME_CANCELLED;
+	to->cache = source_word(SOURCE_NONE);
 	recent_calls_end(call->home->recent);
 }
 
@@ -154,7 +171,7 @@ void front_cancel(struct call *call, const struct request *request)
 {
 	struct worker *home = call->home;
 	meter_add(home->meter, METRIC_ID_REQUESTS, call->tool->index, OUTCOME_CANCELLED, 1);
-	remember_call(call, request, outcome_status(OUTCOME_CANCELLED), 0, loop_now(home->loop));
+	remember_cancelled(call, request);
 	call_cancel(call);
 }
 
@@ -202,7 +219,7 @@ static void log_call(const struct call *call, const struct request *request, uns
 
 void front_record_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
-	remember_call(call, request, status, bytes, call->ended_us);
+	remember_call(call, request, status, bytes);
 	log_call(call, request, status, bytes);
 }
 
