@@ -3,6 +3,7 @@
 #ifndef JITNEY_BASE_HEX_H
 #define JITNEY_BASE_HEX_H
 
+#include "base/compiler.h"
 #include "base/slice.h"
 
 /* 0 to 15, either case; -1: no digit. */
@@ -21,6 +22,28 @@ static inline int hex_byte(struct slice text, size_t at)
 	int high = at < text.len ? hex_digit(text.at[at]) : -1;
 	int low = at + 1 < text.len ? hex_digit(text.at[at + 1]) : -1;
 	return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
+/* What a part of a URL stands for (percent-encoding, RFC 3986, 2.1): the text itself where nothing in it is encoded, else
+ * written to `place`. False: malformed, or more than `room` bytes. */
+MUST_CHECK static inline bool percent_decode(struct slice text, char *place, size_t room, struct slice *decoded)
+{
+	*decoded = text;
+	if (!text.len || !memchr(text.at, '%', text.len))
+		return true;
+	size_t len = 0;
+	for (size_t i = 0; i < text.len; i++, len++) {
+		int byte = (unsigned char)text.at[i];
+		if (byte == '%') {
+			byte = hex_byte(text, i + 1);
+			i += 2;
+		}
+		if (byte < 0 || len == room)
+			return false;
+		place[len] = (char)byte;
+	}
+	*decoded = (struct slice){ place, len };
+	return true;
 }
 
 #endif

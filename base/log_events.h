@@ -24,8 +24,8 @@
 	X(STOPPED, "stopped", INFO, "message", "The last line of an ordered end.") \
 	X(DIED, "died", ERROR, "signal name backtrace", "The last line of another one: the process got a deadly signal.") \
 	X(CALL, "call", INFO, "request_id tenant client mcp_client tool outcome status cache bytes seconds batch_id batch_items attempts queue_seconds upstream_seconds trace_id detail", "A call was answered; batch_id and what follows it if it was sent.") \
-	X(REQUEST, "request", INFO, "request_id tenant client mcp_client method path status bytes seconds", "Any other request was, refused ones too.") \
-	X(PROBE, "request", DEBUG, "request_id tenant client mcp_client method path status bytes seconds", "The same of /healthz, /readyz and /metrics that went well.") \
+	X(REQUEST, "request", INFO, "request_id tenant client mcp_client method path query status bytes seconds", "Any other request was, refused ones too; query: what an operator wants done to what (DELETE /admin/cache?tag=news).") \
+	X(PROBE, "request", DEBUG, "request_id tenant client mcp_client method path query status bytes seconds", "The same of /healthz, /readyz and /metrics that went well.") \
 	X(REQUEST_REFUSED, "request_refused", DEBUG, "dialect status calls said", "What a provider said of a request with several calls, its first 1,000 bytes; no caller is shown it.") \
 	X(ENDPOINT_REACHED, "endpoint_reached", INFO, "upstream endpoint reason", "An endpoint is back.") \
 	X(ENDPOINT_NOT_REACHED, "endpoint_not_reached", WARN, "upstream endpoint reason", "An endpoint went: one line a change, not a call.") \

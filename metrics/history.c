@@ -158,14 +158,28 @@ void history_tick(struct history *history, uint64_t now_us)
 	history->window_us = now_us + HISTORY_WINDOW_S * CLOCK_US_PER_S;
 }
 
-/* The last sample that was taken at least `age_s` before the newest one, or the oldest there is. */
-static const struct sample *sample_of(const struct history *history, unsigned age_s)
+/* How many samples back the last one lies that was taken at least `age_s` before the newest one, or the oldest there is. */
+static size_t find_sample(const struct history *history, unsigned age_s)
 {
-	size_t kept = history->taken < SAMPLES ? history->taken : SAMPLES;
+	size_t kept = history->taken < SAMPLES ? history->taken : SAMPLES, back = 0;
 	const struct sample *newest = &history->samples[(history->taken - 1) % SAMPLES], *sample = newest;
-	for (size_t back = 1; back < kept && newest->at_us - sample->at_us < age_s * CLOCK_US_PER_S; back++)
-		sample = &history->samples[(history->taken - 1 - back) % SAMPLES];
-	return sample;
+	while (back + 1 < kept && newest->at_us - sample->at_us < age_s * CLOCK_US_PER_S)
+		sample = &history->samples[(history->taken - 1 - ++back) % SAMPLES];
+	return back;
+}
+
+static const struct sample *sample_back(const struct history *history, size_t back)
+{
+	return &history->samples[(history->taken - 1 - back) % SAMPLES];
+}
+
+static double subtract_sums(const struct sample *from, const struct sample *to, struct history_sums *came)
+{
+	const uint64_t *before = (const uint64_t *)&from->sums, *after = (const uint64_t *)&to->sums;
+	_Static_assert(sizeof *came % sizeof(uint64_t) == 0, "sums are nothing but counters");
+	for (size_t i = 0; i < sizeof *came / sizeof(uint64_t); i++)
+		((uint64_t *)came)[i] = after[i] - before[i];
+	return (double)(to->at_us - from->at_us) / (double)CLOCK_US_PER_S;
 }
 
 double history_span(const struct history *history, unsigned from_s, unsigned to_s, struct history_sums *came)
@@ -174,12 +188,21 @@ double history_span(const struct history *history, unsigned from_s, unsigned to_
 	*came = (struct history_sums){ 0 };
 	if (!history->taken)
 		return 0;
-	const struct sample *from = sample_of(history, from_s), *to = sample_of(history, to_s);
-	const uint64_t *before = (const uint64_t *)&from->sums, *after = (const uint64_t *)&to->sums;
-	_Static_assert(sizeof *came % sizeof(uint64_t) == 0, "sums are nothing but counters");
-	for (size_t i = 0; i < sizeof *came / sizeof(uint64_t); i++)
-		((uint64_t *)came)[i] = after[i] - before[i];
-	return (double)(to->at_us - from->at_us) / (double)CLOCK_US_PER_S;
+	return subtract_sums(sample_back(history, find_sample(history, from_s)),
+			     sample_back(history, find_sample(history, to_s)), came);
+}
+
+double history_step(const struct history *history, unsigned from_s, unsigned to_s, struct history_sums *came)
+{
+	assert(from_s > to_s && from_s <= HISTORY_S);
+	*came = (struct history_sums){ 0 };
+	if (!history->taken)
+		return 0;
+	size_t from = find_sample(history, from_s), to = find_sample(history, to_s);
+	const struct sample *newest = sample_back(history, 0), *first = sample_back(history, from);
+	if (newest->at_us - first->at_us <= to_s * CLOCK_US_PER_S && to_s)
+		return 0; /* the oldest there is, and the step was over before */
+	return subtract_sums(first, sample_back(history, from == to && from ? from - 1 : to), came);
 }
 
 /* --- Quantiles --- */

@@ -40,6 +40,10 @@ void history_now(const struct history *history, struct history_sums *sums);
  * Returns how many seconds that really were, less at the beginning; 0: there are no two samples yet. */
 double history_span(const struct history *history, unsigned from_s, unsigned to_s, struct history_sums *came);
 
+/* The same for a step of a drawing: within a time in which no sample was taken (the one who ticks slept) every step has all
+ * that came in that time, and it returns how long that was; 0: before the first sample. */
+double history_step(const struct history *history, unsigned from_s, unsigned to_s, struct history_sums *came);
+
 /* Below how many microseconds `share` (0 to 1) of the observations were, read off the buckets as Prometheus'
  * histogram_quantile does; -1: there are none. */
 int64_t history_quantile(const struct history *history, const uint64_t latency[HISTORY_LATENCY_BUCKETS], double share);

@@ -222,17 +222,20 @@ static const char *_Atomic *copy_names(const char *_Atomic *place, const char *c
 	return place + count;
 }
 
-/* In one piece, which begins with the tools'. Fewer than cells, which have been counted. False: out of memory. */
+/* In one piece, which begins with the tools', and has who is gone behind them. Fewer than cells, which have been counted. False: out of memory. */
 static bool copy_all_names(struct metrics *metrics)
 {
 	const struct metrics_names *names = &metrics->names;
 	size_t count = names->tool_count + names->upstream_count + names->endpoint_count;
-	metrics->tools = calloc(count ? count : 1, sizeof *metrics->tools);
+	size_t flags = names->upstream_count + names->endpoint_count;
+	metrics->tools = calloc(1, (count + 1) * sizeof *metrics->tools + flags * sizeof *metrics->upstreams_gone);
 	if (!metrics->tools)
 		return false;
 	metrics->upstreams = copy_names(metrics->tools, names->tools, names->tool_count);
 	metrics->endpoints = copy_names(metrics->upstreams, names->upstreams, names->upstream_count);
 	copy_names(metrics->endpoints, names->endpoints, names->endpoint_count);
+	metrics->upstreams_gone = (atomic_bool *)(metrics->tools + count);
+	metrics->endpoints_gone = metrics->upstreams_gone + names->upstream_count;
 	return true;
 }
 
@@ -290,6 +293,24 @@ void metrics_name(struct metrics *metrics, enum metric_label label, size_t index
 								: metrics->endpoints;
 	assert(!atomic_load_explicit(&places[index], memory_order_relaxed));
 	atomic_store_explicit(&places[index], name, memory_order_release);
+}
+
+static atomic_bool *find_gone(const struct metrics *metrics, enum metric_label label, size_t index)
+{
+	assert(index < metrics_label_count(&metrics->names, label));
+	return label == LABEL_UPSTREAM ? &metrics->upstreams_gone[index] : &metrics->endpoints_gone[index];
+}
+
+void metrics_show(struct metrics *metrics, enum metric_label label, size_t index, bool there)
+{
+	assert(label == LABEL_UPSTREAM || label == LABEL_ENDPOINT);
+	atomic_store_explicit(find_gone(metrics, label, index), !there, memory_order_relaxed);
+}
+
+bool metrics_is_gone(const struct metrics *metrics, enum metric_label label, size_t index)
+{
+	return (label == LABEL_UPSTREAM || label == LABEL_ENDPOINT) &&
+	       atomic_load_explicit(find_gone(metrics, label, index), memory_order_relaxed);
 }
 
 /*

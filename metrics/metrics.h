@@ -38,6 +38,10 @@ void metrics_free(struct metrics *metrics);
  * at a time. */
 void metrics_name(struct metrics *metrics, enum metric_label label, size_t index, const char *name);
 
+/* An upstream or endpoint (by its label) has left, or is there again: while it is not, its gauges have no series, and what it
+ * has counted stays. Any thread. */
+void metrics_show(struct metrics *metrics, enum metric_label label, size_t index, bool there);
+
 /* Value `index` of the label: static, or as long-lived as the names; NULL: a place that has no name yet. Any thread. */
 const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
 

@@ -126,10 +126,17 @@ static void put_series(struct buf *out, const struct series *series, const char 
 	buf_put_text(out, before == ',' ? "} " : " ");
 }
 
+static bool is_gauge(const struct metric_entry *entry)
+{
+	return entry->type != METRIC_COUNTER && entry->type < METRIC_SECONDS;
+}
+
 /* Whether a series that has never counted anything is left out: where each tool or endpoint has many of them. A single
- * one is shown, so that a rate over it begins with its first event. */
+ * one is shown, so that a rate over it begins with its first event. A gauge is: that something is not so is what it says. */
 static bool hidden_at_zero(const struct metric_entry *entry)
 {
+	if (is_gauge(entry))
+		return false;
 	bool grows = entry->label1 == LABEL_TOOL || entry->label1 == LABEL_ENDPOINT;
 	bool many = entry->label2 != LABEL_NONE || entry->type >= METRIC_SECONDS;
 	return grows && many;
@@ -167,10 +174,13 @@ static void put_scalar(const struct metrics *metrics, struct buf *out, const str
 	buf_put_char(out, '\n');
 }
 
-/* Places that wait for a name have no series. */
-static bool has_name(const struct metrics *metrics, enum metric_label label, size_t index)
+/* Places that wait for a name have no series. What has left keeps what it has counted; what it is, it is no more. */
+static bool has_series(const struct metrics *metrics, const struct metric_entry *entry, size_t index)
 {
-	return label == LABEL_NONE || metrics_label_value(metrics, label, index);
+	if (entry->label1 == LABEL_NONE)
+		return true;
+	return metrics_label_value(metrics, entry->label1, index) &&
+	       !(is_gauge(entry) && metrics_is_gone(metrics, entry->label1, index));
 }
 
 static void put_metric(const struct metrics *metrics, struct buf *out, enum metric metric)
@@ -181,7 +191,7 @@ static void put_metric(const struct metrics *metrics, struct buf *out, enum metr
 	size_t cell = shape->first, width = shape->scale ? shape->scale->count + 2 : 1;
 	put_head(out, PREFIX, entry->name, type_word(entry->type), entry->help);
 	for (series.label1 = 0; series.label1 < shape->count1; series.label1++) {
-		if (!has_name(metrics, entry->label1, series.label1)) {
+		if (!has_series(metrics, entry, series.label1)) {
 			cell += width * shape->count2;
 			continue;
 		}

@@ -51,11 +51,12 @@ struct metrics {
 	struct metrics_names names;           /* c; but for the names that come later: see below */
 	/* a: by index; NULL: no name yet, and no series */
 	const char *_Atomic *tools, *_Atomic *upstreams, *_Atomic *endpoints;
-	char (*workers)[24];          /* c: "0", "1" ... */
-	size_t cell_count;            /* c */
-	uint64_t process_start_us;    /* c: wall clock */
-	struct meter *_Atomic meters; /* a: list, pushed by the main thread */
-	struct meter *scrape_meter;   /* m: the hooks' own */
+	atomic_bool *upstreams_gone, *endpoints_gone; /* a: by index */
+	char (*workers)[24];                          /* c: "0", "1" ... */
+	size_t cell_count;                            /* c */
+	uint64_t process_start_us;                    /* c: wall clock */
+	struct meter *_Atomic meters;                 /* a: list, pushed by the main thread */
+	struct meter *scrape_meter;                   /* m: the hooks' own */
 	struct {
 		void (*call)(void *context, struct meter *meter);
 		void *context;
@@ -71,6 +72,8 @@ const char *metric_label_name(enum metric_label label);
 size_t metrics_label_count(const struct metrics_names *names, enum metric_label label);
 /* The value of kind= that goes with an index of LABEL_ATTEMPT: static storage. */
 const char *metrics_attempt_kind(size_t index);
+/* Whether the index of an upstream's or endpoint's label is of one that has left (metrics_show). Any thread. */
+bool metrics_is_gone(const struct metrics *metrics, enum metric_label label, size_t index);
 /* Sum of one cell over all meters. Any thread. */
 uint64_t metrics_sum(const struct metrics *metrics, size_t cell);
 

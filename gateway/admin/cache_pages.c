@@ -101,20 +101,11 @@ void page_admin_cache(struct worker *worker, struct request *request, struct sli
 /* As clients write it: user%3A42. False: that is nothing, or a control character. */
 static bool decode_part(struct slice *part, char text[PURGE_TEXT_BYTES])
 {
-	size_t len = 0;
-	if (!part->len || !memchr(part->at, '%', part->len))
-		return true;
-	for (size_t i = 0; i < part->len; i++) {
-		int byte = (unsigned char)part->at[i];
-		if (byte == '%') {
-			byte = i + 2 < part->len ? hex_byte(*part, i + 1) : -1;
-			i += 2;
-		}
-		if (byte < ' ' || len == PURGE_TEXT_BYTES)
+	if (!percent_decode(*part, text, PURGE_TEXT_BYTES, part))
+		return false;
+	for (size_t i = 0; i < part->len; i++)
+		if ((unsigned char)part->at[i] < ' ')
 			return false;
-		text[len++] = (char)byte;
-	}
-	*part = (struct slice){ text, len };
 	return true;
 }
 

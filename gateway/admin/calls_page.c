@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/json.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/recent_calls.h"
@@ -40,13 +41,23 @@ static size_t count_parameters(struct slice query)
 	return count;
 }
 
-/* NULL: it could be read; else what is wrong with it. */
-static const char *read_query(const struct request *request, struct wanted *wanted)
+enum filter { FILTER_TOOL, FILTER_OUTCOME, FILTER_BATCH, FILTER_LIMIT, FILTER_COUNT };
+enum { FILTER_BYTES = 256 };
+
+/* NULL: it could be read; else what is wrong with it. The texts are what it may point to. */
+static const char *read_query(const struct request *request, char texts[FILTER_COUNT][FILTER_BYTES],
+			      struct wanted *wanted)
 {
-	struct slice outcome = request_query(request, SLICE("outcome")), limit = request_query(request, SLICE("limit"));
-	struct slice batch = request_query(request, SLICE("batch_id"));
-	*wanted = (struct wanted){ .tool = request_query(request, SLICE("tool")), .limit = CALLS_SHOWN };
-	size_t known = (wanted->tool.len > 0) + (outcome.len > 0) + (limit.len > 0) + (batch.len > 0);
+	static const char *const names[] = { "tool", "outcome", "batch_id", "limit" };
+	struct slice values[FILTER_COUNT];
+	size_t known = 0;
+	for (size_t i = 0; i < FILTER_COUNT; i++) {
+		if (!percent_decode(request_query(request, slice_of(names[i])), texts[i], FILTER_BYTES, &values[i]))
+			return "The query has a malformed percent-encoding, or too long a value.";
+		known += values[i].len > 0;
+	}
+	struct slice outcome = values[FILTER_OUTCOME], batch = values[FILTER_BATCH], limit = values[FILTER_LIMIT];
+	*wanted = (struct wanted){ .tool = values[FILTER_TOOL], .limit = CALLS_SHOWN };
 	if (known != count_parameters(request->query))
 		return "Only tool, outcome, batch_id and limit are known, each with a value.";
 	if (outcome.len && !(wanted->by_outcome = read_outcome(outcome, &wanted->outcome)))
@@ -95,8 +106,7 @@ static void put_timeline(struct buf *out, const struct recent_call *call)
 
 static void put_call(struct buf *out, const struct worker *worker, const struct recent_call *call)
 {
-	uint64_t age_us = loop_now(worker->loop) > call->started_us ? loop_now(worker->loop) - call->started_us : 0;
-	uint64_t at_us = clock_wall_us() - age_us;
+	uint64_t at_us = call->started_us + call->to_wall_us;
 	buf_put_text(out, "{\"request_id\":");
 	json_put_string(out, slice_of(call->request_id));
 	buf_put_text(out, ",\"tool\":");
@@ -159,8 +169,9 @@ static void reply_with_calls(struct worker *worker, struct request *request, con
 void page_admin_calls(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct wanted wanted;
+	char texts[FILTER_COUNT][FILTER_BYTES];
 	(void)rest;
-	const char *wrong = read_query(request, &wanted);
+	const char *wrong = read_query(request, texts, &wanted);
 	if (wrong)
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "%s", wrong);
 	else

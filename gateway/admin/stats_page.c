@@ -98,7 +98,7 @@ static void put_series(struct buf *out, const struct history *history)
 	const char *comma = "";
 	for (unsigned from_s = HISTORY_S; from_s >= STEP_S; from_s -= STEP_S) {
 		struct history_sums came;
-		double span_s = history_span(history, from_s, from_s - STEP_S, &came);
+		double span_s = history_step(history, from_s, from_s - STEP_S, &came);
 		if (span_s <= 0)
 			continue;
 		buf_printf(&calls, "%s%.2f", comma, (double)came.calls / span_s);

@@ -133,6 +133,7 @@ static struct recent_call *begin_memory(const struct call *call, const struct re
 	struct recent_call *to = recent_calls_begin(call->home->recent);
 	to->started_us = call->started_us;
 	to->ended_us = ended_us;
+	to->to_wall_us = call->home->to_wall_us;
 	to->tool = call->tool->index;
 	memcpy(to->request_id, request->id, sizeof to->request_id);
 	to->tenant[0] = to->detail[0] = '\0';

@@ -20,9 +20,93 @@ static void free_provider(struct provider *provider)
 	free(provider);
 }
 
+static bool has_label(const struct provider *provider, enum metric_label kind, unsigned label)
+{
+	const struct upstream_settings *settings = &provider->upstream->settings;
+	if (kind == LABEL_UPSTREAM)
+		return settings->label == label;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		if (upstream_endpoint_label(settings, i) == label)
+			return true;
+	return false;
+}
+
+/* The newest other one that has this upstream's label, or this endpoint's, and is open; NULL: there is none. */
+static struct provider *find_heir(const struct provider *provider, enum metric_label kind, unsigned label)
+{
+	struct provider *other;
+	TAILQ_FOREACH_REVERSE(other, &provider->dispatch->providers, providers, next)
+	if (other != provider && has_label(other, kind, label))
+		return other;
+	return NULL;
+}
+
+/* Of two that have the label this one goes, and the states it has left there with it. */
+static void show_heir(const struct provider *provider, struct provider *heir)
+{
+	struct meter *meter = provider->dispatch->worker->meter;
+	unsigned label = provider->upstream->settings.label;
+	for (size_t i = 0; i < LIMITER_STATE_COUNT; i++)
+		meter_set(meter, METRIC_ID_LIMITER_STATE, label, i, 0);
+	for (size_t i = 0; i < LIMITER_REASON_COUNT; i++)
+		meter_set(meter, METRIC_ID_LIMITER_REASON, label, i, 0);
+	batcher_adjust(heir->batcher, &heir->now.batch);
+}
+
+/* What gauges say of a label is not so any more, and would be wrong of who comes back by that name. Those that are moved
+ * are level by now, or are still moved by kept connections. */
+static void clear_gauges(struct meter *meter, enum metric_label kind, unsigned label)
+{
+	static const struct {
+		enum metric metric;
+		enum metric_label kind;
+		size_t count;
+	} set[] = {
+		{ METRIC_ID_UPSTREAM_HEALTHY, LABEL_ENDPOINT, 1 },
+		{ METRIC_ID_ENDPOINT_STATE, LABEL_ENDPOINT, ENDPOINT_STATE_COUNT },
+		{ METRIC_ID_CONCURRENCY_LIMIT, LABEL_UPSTREAM, 1 },
+		{ METRIC_ID_LIMITER_STATE, LABEL_UPSTREAM, LIMITER_STATE_COUNT },
+		{ METRIC_ID_LIMITER_REASON, LABEL_UPSTREAM, LIMITER_REASON_COUNT },
+		{ METRIC_ID_QUEUE_WAIT, LABEL_UPSTREAM, 1 },
+		{ METRIC_ID_RETRY_BUDGET, LABEL_UPSTREAM, 1 },
+		{ METRIC_ID_BATCH_WINDOW, LABEL_UPSTREAM, LATENCY_CLASS_COUNT },
+		{ METRIC_ID_BATCH_EXCHANGE_COST, LABEL_UPSTREAM, LATENCY_CLASS_COUNT },
+		{ METRIC_ID_BATCH_ITEM_COST, LABEL_UPSTREAM, LATENCY_CLASS_COUNT },
+		{ METRIC_ID_MCP_READY, LABEL_UPSTREAM, 1 },
+		{ METRIC_ID_PROCESSES, LABEL_UPSTREAM, 1 },
+		{ METRIC_ID_PROCESS_RESIDENT, LABEL_UPSTREAM, 1 },
+	};
+	for (size_t i = 0; i < countof(set); i++)
+		for (size_t j = 0; set[i].kind == kind && j < set[i].count; j++)
+			meter_set(meter, set[i].metric, label, j, 0);
+}
+
+static void show_label(const struct provider *provider, enum metric_label kind, unsigned label, bool there)
+{
+	struct provider *heir = there ? NULL : find_heir(provider, kind, label);
+	if (heir && kind == LABEL_UPSTREAM)
+		show_heir(provider, heir);
+	if (heir)
+		return;
+	if (!there)
+		clear_gauges(provider->dispatch->worker->meter, kind, label);
+	metrics_show(provider->gateway->metrics, kind, label, there);
+}
+
+/* An upstream that has left is neither sick nor well: its gauges are not there, or whoever looks at them for signs of
+ * sickness would find it sick for ever. */
+static void show_gone(const struct provider *provider, bool gone)
+{
+	const struct upstream_settings *settings = &provider->upstream->settings;
+	show_label(provider, LABEL_UPSTREAM, settings->label, !gone);
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		show_label(provider, LABEL_ENDPOINT, upstream_endpoint_label(settings, i), !gone);
+}
+
 void provider_close(struct provider *provider)
 {
 	assert(provider->fetches == 0);
+	show_gone(provider, true);
 	TAILQ_REMOVE(&provider->dispatch->providers, provider, next);
 	batcher_free(provider->batcher);
 	provider->batcher = NULL;
@@ -227,6 +311,7 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 		batcher_follow(provider->batcher, before->batcher);
 	provider->dispatch = dispatch;
 	TAILQ_INSERT_TAIL(&dispatch->providers, provider, next);
+	show_gone(provider, false);
 	if (provider->source)
 		batcher_watch(provider->batcher, tool_source_watcher(provider->source));
 	return true;

@@ -23,6 +23,7 @@ enum {
 
 struct recent_call {
 	uint64_t started_us, ended_us; /* of the loops' clock; ended_us 0: nothing stands here */
+	uint64_t to_wall_us;           /* what that clock lacked of the wall's when the call ended: so its time stays */
 	uint64_t look_us;              /* spent on a tier outside the process */
 	uint64_t bytes;                /* of the answer */
 	uint64_t number;               /* of its worker's calls: tells two copies of one from two calls */

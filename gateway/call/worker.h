@@ -103,8 +103,9 @@ struct worker {
 	bool (*adapt)(struct worker *worker); /* c: become what the generation says (server/adapt.h) */
 	/* all below: the owner thread's */
 	struct loop *loop;
-	bool adapted;                       /* it has; else it is tried again */
-	size_t own_timers;                  /* reserved for calls */
+	bool adapted;        /* it has; else it is tried again */
+	size_t own_timers;   /* reserved for calls */
+	uint64_t to_wall_us; /* what to add to the loop's time for the wall clock's: once a second anew */
 	const struct redis_settings *redis; /* what tier and tracking were made from; NULL: there are none of Redis */
 	struct meter *meter;
 	struct recent_calls *recent; /* its calls that ended; safe inside: pages of worker 0 copy it */

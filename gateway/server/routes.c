@@ -22,7 +22,7 @@
 #include "gateway/rest/call_tool.h"
 #include "gateway/call/worker.h"
 
-enum { METHODS_PER_PATH = 2, DECODED_BYTES = 256 };
+enum { METHODS_PER_PATH = 2, DECODED_BYTES = 256, LOGGED_BYTES = 200 };
 
 struct route {
 	struct slice path;       /* a last segment "{}" takes one segment of any name, "{*}" all that is left */
@@ -75,27 +75,6 @@ static const struct route admin_routes[] = {
 	{ PATH("/admin/drain"), NULL, { { HTTP_POST, page_admin_drain } } },
 };
 
-/* Percent-decode (RFC 3986, 2.1) into `place`. False: malformed, or too long for any name of ours. */
-static bool decode_percent(struct slice text, char *place, struct slice *decoded)
-{
-	size_t len = 0;
-	for (size_t i = 0; i < text.len; i++) {
-		char c = text.at[i];
-		if (c == '%') {
-			int byte = hex_byte(text, i + 1);
-			if (byte < 0)
-				return false;
-			c = (char)byte;
-			i += 2;
-		}
-		if (len == DECODED_BYTES)
-			return false;
-		place[len++] = c;
-	}
-	*decoded = (struct slice){ place, len };
-	return true;
-}
-
 /* Whether `path` is the route's; what stands for {} goes to *rest, still encoded. */
 static bool matches_route(const struct route *route, struct slice path, struct slice *rest)
 {
@@ -125,9 +104,9 @@ static void write_allow(const struct route *route, char *allow, size_t bytes)
 static void serve_route(struct worker *worker, struct request *request, const struct route *route, struct slice rest)
 {
 	char allow[64], place[DECODED_BYTES];
-	struct slice decoded = rest;
+	struct slice decoded;
 	enum http_method method = request->method == HTTP_HEAD ? HTTP_GET : request->method;
-	if (memchr(rest.at, '%', rest.len) && !decode_percent(rest, place, &decoded)) {
+	if (!percent_decode(rest, place, sizeof place, &decoded)) {
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_TARGET, 0, 1);
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "The path has a malformed percent-encoding.");
 		return;
@@ -284,6 +263,20 @@ static bool is_probe(const struct request *request)
 	return one;
 }
 
+/* Something is to be done, and the query says to what (DELETE /admin/cache?tag=news). Only operators' ones: in a query to
+ * the data listener there may be anything. */
+static bool is_order(const struct request *request)
+{
+	static const struct slice admin_paths = PATH("/admin/");
+	return request->query.len && request->method != HTTP_GET && request->method != HTTP_HEAD &&
+	       request->path.len > admin_paths.len && memcmp(request->path.at, admin_paths.at, admin_paths.len) == 0;
+}
+
+static struct slice cut_text(struct slice text)
+{
+	return text.len > LOGGED_BYTES ? (struct slice){ text.at, LOGGED_BYTES } : text;
+}
+
 void routes_finished(void *context, struct request *request, unsigned status, uint64_t bytes)
 {
 	struct worker *worker = context;
@@ -300,7 +293,9 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 	log_cstr(&line, "request_id", request->id);
 	front_log_client(&line, request);
 	log_cstr(&line, "method", http_method_name(request->method));
-	log_text(&line, "path", request->path.len > 200 ? (struct slice){ request->path.at, 200 } : request->path);
+	log_text(&line, "path", cut_text(request->path));
+	if (is_order(request))
+		log_text(&line, "query", cut_text(request->query));
 	log_u64(&line, "status", status);
 	log_u64(&line, "bytes", bytes);
 	log_seconds(&line, "seconds", loop_now(worker->loop) - request->received_us);

@@ -262,6 +262,7 @@ static void publish_load(struct worker *worker)
 	if (now_us < worker->load_due_us)
 		return;
 	worker->load_due_us = clock_add(now_us, CLOCK_US_PER_S);
+	worker->to_wall_us = clock_wall_us() - clock_now_us();
 	if (!worker->adapted)
 		worker->adapted = worker->adapt(worker);
 	worker_clear_seats(worker);
@@ -285,6 +286,7 @@ static void *run_worker(void *context)
 	uint64_t expire_us = 0;
 	crash_handler_thread();
 	meter_claim(worker->meter);
+	worker->to_wall_us = clock_wall_us() - clock_now_us();
 	while (!atomic_load_explicit(&gateway->draining, memory_order_acquire)) {
 		worker_turn(worker, loop_now(worker->loop) + EXPIRE_EVERY_US);
 		publish_load(worker);

@@ -180,6 +180,14 @@ def test_a_purge_of_an_unknown_tool_is_refused(gateway):
     assert gateway.request("DELETE", "/admin/cache?tool=nothing", listener="admin").status == 404
 
 
+def test_the_log_says_what_was_purged(gateway):
+    gateway.request("DELETE", "/admin/cache?tag=news%3Aworld", listener="admin")
+    gateway.request("GET", "/admin/cache?tag=looks", listener="admin")
+    gateway.request("DELETE", "/v1/tools?token=abc")
+    lines = until(lambda: (lines := gateway.events("request"))[2:] and lines, "three lines")
+    assert [line.get("query") for line in lines[:3]] == ["tag=news%3Aworld", None, None]
+
+
 @pytest.mark.parametrize("path", ["/admin/config", "/admin/upstreams", "/admin/cache", "/debug/pprof/profile"])
 def test_admin_pages_are_not_on_the_data_listener(gateway, path):
     assert gateway.get(path).status == 404

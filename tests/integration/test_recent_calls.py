@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """GET /admin/calls: the last calls, and where the time of each went."""
+import time
+
 import pytest
 
 from harness import provider as behave
@@ -55,6 +57,26 @@ def test_failures_outlive_many_others(gateway, provider):
     assert 256 <= len(calls(gateway, "?limit=10000")) <= 2 * 256 + 2
 
 
+def test_a_call_has_begun_when_it_did_however_often_one_asks(gateway, provider):
+    began = time.time()
+    gateway.call("echo", {"n": 1}, x_request_id="then")
+    ended = time.time()
+    seen = set()
+    for _ in range(20):
+        call, = calls(gateway, one="/then")
+        seen.add(call["started_at"])
+        time.sleep(0.01)
+    at, = seen
+    assert began - .002 <= at <= ended + .002
+
+
+def test_filters_are_decoded(gateway, provider):
+    gateway.call("echo", {"n": 1}, x_request_id="one")
+    batch, = calls(gateway, one="/one")
+    for query in ("?tool=%65cho", "?outcome=%6Fk&tool=ech%6f", f"?batch_id=%3{str(batch['batch_id'])[0]}{str(batch['batch_id'])[1:]}", "?limit=%31"):
+        assert [call["request_id"] for call in calls(gateway, query)] == ["one"], query
+
+
 def test_who_left_is_there_too(gateway, provider):
     provider.behaviour = behave.hang
     with gateway.connect() as client:
@@ -64,7 +86,8 @@ def test_who_left_is_there_too(gateway, provider):
     assert call["request_id"] == "gone" and call["status"] == 499
 
 
-@pytest.mark.parametrize("query", ["?tol=echo", "?outcome=fine", "?limit=0", "?limit=many", "?limit=10001", "?batch_id=-1", "?tool="])
+@pytest.mark.parametrize("query", ["?tol=echo", "?outcome=fine", "?limit=0", "?limit=many", "?limit=10001", "?batch_id=-1", "?tool=",
+                                   "?tool=%6", "?tool=%zz", "?outcome=o%", "?tool=" + "%61" * 257])
 def test_what_cannot_be_meant_is_refused(gateway, query):
     reply = gateway.get(f"/admin/calls{query}", "admin")
     assert reply.status == 400 and reply.code == "invalid_request", reply

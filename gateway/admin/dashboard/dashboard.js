@@ -116,7 +116,8 @@ const views = {
       el("th", { scope: "row" }, el("a", { href: "#calls", onclick: () => { filter.tool = t.name; } }, t.name)), number(t.calls),
       number(past.has(t.name) ? Math.max(0, (t.calls - past.get(t.name).calls) / span) : 0),
       el("td", { class: t.errors ? "warn" : "" }, number(t.errors)), number(t.saved_requests), time(t.p50_us), time(t.p99_us)]));
-    return [table("All tools; p50 and p99 of the last minutes", ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, "There is no tool yet.")];
+    const all = stats.tools.length, shown = rows.length < all ? `The ${rows.length} most called of ${all} tools` : `All ${all} tools`;
+    return [table(`${shown}; p50 and p99 of the last minutes`, ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, "There is no tool yet.")];
   },
   calls() {
     const words = [...new Set(["ok", "tool_error", "upstream_error", "upstream_timeout", "upstream_unavailable", "outcome_unknown", "overloaded", "deadline_exceeded", "cancelled"])];

@@ -185,6 +185,38 @@ static void ticks_within_a_second_are_one_sample(void **state)
 	assert_int_equal(came.calls, 0);
 }
 
+static double step(unsigned from_s, struct history_sums *came)
+{
+	return history_step(world.history, from_s, from_s - 5, came);
+}
+
+/* Else what is drawn would be as much shorter as the loop slept, and what came before it would seem to have come later. */
+static void a_loop_that_slept_leaves_no_gap_in_the_drawing(void **state)
+{
+	struct history_sums came;
+	(void)state;
+	assert_true(step(5, &came) == 0);
+	pass(1);
+	for (int i = 0; i < 10; i++) {
+		call(0, OUTCOME_OK, 100, 3);
+		pass(1);
+	}
+	call(0, OUTCOME_OK, 100, 40);
+	history_tick(world.history, world.now_us += 20 * CLOCK_US_PER_S);
+	call(0, OUTCOME_OK, 100, 7);
+	pass(1);
+	/* 10 s of three calls a second, 20 s of 40 together, a second of seven */
+	for (unsigned from_s = HISTORY_S; from_s > 35; from_s -= 5)
+		assert_true(step(from_s, &came) == 0);
+	assert_true(step(35, &came) >= 1 && came.calls >= 3);
+	for (unsigned from_s = 20; from_s >= 10; from_s -= 5) {
+		assert_true(step(from_s, &came) == 20);
+		assert_int_equal(came.calls, 40);
+	}
+	assert_true(step(5, &came) == 21);
+	assert_int_equal(came.calls, 47);
+}
+
 static void any_allocation_may_fail(void **state)
 {
 	(void)state;
@@ -209,6 +241,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(quantiles_lie_within_their_bucket, open_world, close_world),
 		cmocka_unit_test_setup_teardown(a_tools_quantile_forgets, open_world, close_world),
 		cmocka_unit_test_setup_teardown(ticks_within_a_second_are_one_sample, open_world, close_world),
+		cmocka_unit_test_setup_teardown(a_loop_that_slept_leaves_no_gap_in_the_drawing, open_world,
+						close_world),
 		cmocka_unit_test_setup_teardown(any_allocation_may_fail, open_world, close_world),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
