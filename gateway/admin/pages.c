@@ -22,6 +22,7 @@ void page_put_count(struct buf *out, const struct gateway *gateway, const char *
 static const char *const limiter_states[] = { LIMITER_STATES(X) };
 static const char *const limiter_reasons[] = { LIMITER_REASONS(X) };
 static const char *const shed_reasons[] = { SHED_REASONS(X) };
+static const char *const band_words[] = { PRIORITY_BANDS(X) };
 #undef X
 
 /* Of a gauge that is 1 for one of its values, that one's word. */
@@ -32,6 +33,20 @@ static const char *word_of(const struct gateway *gateway, enum metric metric, si
 	while (i + 1 < count && metrics_read(gateway->metrics, metric, index, i) <= 0)
 		i++;
 	return words[i];
+}
+
+/* By how urgent they say they are: who waits, whose turn has come, who was refused. */
+static void put_bands(struct buf *out, const struct gateway *gateway, size_t index)
+{
+	buf_put_text(out, ",\"bands\":{");
+	for (size_t i = 0; i < countof(band_words); i++) {
+		buf_printf(out, "%s\"%s\":{\"waiting\":%lld", i ? "," : "", band_words[i],
+			   (long long)metrics_read(gateway->metrics, METRIC_ID_BAND_WAITING, index, i));
+		page_put_count(out, gateway, "sent", METRIC_ID_BAND_SENT, index, i);
+		page_put_count(out, gateway, "shed", METRIC_ID_BAND_SHED, index, i);
+		buf_put_char(out, '}');
+	}
+	buf_put_char(out, '}');
 }
 
 /* How many at once and why, how long the line is, what is left for repeats. */
@@ -49,7 +64,9 @@ static void put_flow(struct buf *out, const struct gateway *gateway, size_t inde
 	for (size_t i = 0; i < countof(shed_reasons); i++)
 		buf_printf(out, "%s\"%s\":%lld", i ? "," : "", shed_reasons[i],
 			   (long long)metrics_read(gateway->metrics, METRIC_ID_SHED, index, i));
-	buf_printf(out, "}},\"retry_budget\":{\"left\":%.3f}",
+	buf_put_char(out, '}');
+	put_bands(out, gateway, index);
+	buf_printf(out, "},\"retry_budget\":{\"left\":%.3f}",
 		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, index, 0) / 1e6);
 }
 
