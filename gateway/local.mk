@@ -11,10 +11,13 @@ libgateway_a_SOURCES = \
 	gateway/admin/file_watch.c gateway/admin/file_watch.h \
 	gateway/admin/health.c gateway/admin/health.h \
 	gateway/admin/endpoints_page.c \
+	gateway/admin/heap_page.c \
 	gateway/admin/pages.c gateway/admin/pages.h \
+	gateway/admin/profile_page.c gateway/admin/profile_page.h \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/reload.c gateway/admin/reload.h \
 	gateway/admin/stats_page.c \
+	gateway/admin/threads_page.c \
 	gateway/admin/tools_page.c \
 	gateway/call/await_lists.c gateway/call/await_lists.h \
 	gateway/call/await_turn.c gateway/call/await_turn.h \
@@ -101,6 +104,13 @@ libgateway_a_SOURCES = \
 	gateway/mcp/subscriptions.c \
 	gateway/mcp/tools_call.c \
 	gateway/mcp/tools_list.c \
+	gateway/profile/flame.c \
+	gateway/profile/places.c gateway/profile/places.h \
+	gateway/profile/pprof.c \
+	gateway/profile/profile.c gateway/profile/profile.h \
+	gateway/profile/sampler.c gateway/profile/sampler.h \
+	gateway/profile/stacks.c gateway/profile/stacks.h \
+	gateway/profile/symbols.c gateway/profile/symbols.h \
 	gateway/rest/call_batch.c \
 	gateway/rest/call_tool.c gateway/rest/call_tool.h \
 	gateway/rest/definitions_pages.c gateway/rest/definitions_pages.h \
@@ -130,6 +140,17 @@ dashboard_files = gateway/admin/dashboard/dashboard.js gateway/admin/dashboard/d
 EXTRA_DIST += $(dashboard_files)
 gateway/admin/dashboard.$(OBJEXT): $(dashboard_files)
 gateway/admin/dashboard.$(OBJEXT): AM_CPPFLAGS += -DDASHBOARD_FOLDER='"$(abs_top_srcdir)/gateway/admin/dashboard"'
+
+# What protobuf's messages look like in C is made from their schema, in the build's folder.
+protobuf_schemas = gateway/profile/pprof.proto
+EXTRA_DIST += $(protobuf_schemas)
+protobuf_made = $(protobuf_schemas:.proto=.pb-c.c) $(protobuf_schemas:.proto=.pb-c.h)
+nodist_libgateway_a_SOURCES = gateway/profile/pprof.pb-c.c gateway/profile/pprof.pb-c.h
+CLEANFILES += $(protobuf_made)
+.PRECIOUS: $(protobuf_made)
+%.pb-c.c %.pb-c.h: %.proto
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(PROTOC_C) --proto_path=$(top_srcdir) --c_out=. $<
+gateway/profile/pprof.$(OBJEXT): gateway/profile/pprof.pb-c.h
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c

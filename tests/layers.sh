@@ -25,12 +25,13 @@ declare -A may_include=(
 	[batcher]='upstream metrics base'
 	[gateway/http]='metrics base'
 	[gateway/config]='gateway/http batcher upstream upstream/dialects upstream/process cache cache/redis cache/disk metrics base'
+	[gateway/profile]='base'
 	[gateway/access]='gateway/config gateway/http metrics base'
 	[gateway/tools]='gateway/config upstream upstream/dialects upstream/mcp cache metrics base'
 	[gateway/call]='gateway/tools gateway/config gateway/http batcher upstream upstream/dialects cache cache/redis cache/disk metrics base'
 	[gateway/rest]='gateway/call gateway/tools gateway/config gateway/http upstream upstream/dialects cache metrics base'
 	[gateway/mcp]='gateway/call gateway/tools gateway/config gateway/http cache metrics base'
-	[gateway/admin]='gateway/call gateway/tools gateway/config gateway/http upstream cache cache/redis cache/disk metrics base'
+	[gateway/admin]='gateway/profile gateway/call gateway/tools gateway/config gateway/http upstream cache cache/redis cache/disk metrics base'
 	[gateway/server]='gateway/rest gateway/mcp gateway/admin gateway/access gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
 	[gateway/cli]='gateway/server gateway/config gateway/http batcher upstream upstream/http cache metrics base'
 	[gateway]='gateway/cli base'
@@ -48,7 +49,7 @@ declare -A front_doors=(
 	[gateway]=''
 )
 # Library header: the one room that may include it.
-declare -A walls=([microhttpd]=gateway/http [yaml]=gateway/config [curl]=upstream [hiredis]=cache/redis [sqlite3]=cache/disk)
+declare -A walls=([microhttpd]=gateway/http [yaml]=gateway/config [curl]=upstream [hiredis]=cache/redis [sqlite3]=cache/disk [zlib]=gateway/profile [protobuf-c]=gateway)
 # Files of a room that include each other because they are one thing in several: "first: the others". X and X_private are
 # one without saying.
 one_thing=(

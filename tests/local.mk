@@ -117,6 +117,7 @@ unit_gateway = \
 	tests/unit/gateway/http/test_listeners \
 	tests/unit/gateway/mcp/test_mcp \
 	tests/unit/gateway/mcp/test_result \
+	tests/unit/gateway/profile/test_profile \
 	tests/unit/gateway/rest/test_embeddings \
 	tests/unit/gateway/tools/test_definitions \
 	tests/unit/gateway/tools/test_list_store \

@@ -33,14 +33,6 @@ static bool read_outcome(struct slice word, enum outcome *outcome)
 	return false;
 }
 
-static size_t count_parameters(struct slice query)
-{
-	size_t count = query.len > 0;
-	for (size_t i = 0; i < query.len; i++)
-		count += query.at[i] == '&';
-	return count;
-}
-
 enum filter { FILTER_TOOL, FILTER_OUTCOME, FILTER_BATCH, FILTER_LIMIT, FILTER_COUNT };
 enum { FILTER_BYTES = 256 };
 
@@ -58,7 +50,7 @@ static const char *read_query(const struct request *request, char texts[FILTER_C
 	}
 	struct slice outcome = values[FILTER_OUTCOME], batch = values[FILTER_BATCH], limit = values[FILTER_LIMIT];
 	*wanted = (struct wanted){ .tool = values[FILTER_TOOL], .limit = CALLS_SHOWN };
-	if (known != count_parameters(request->query))
+	if (known != page_count_parameters(request))
 		return "Only tool, outcome, batch_id and limit are known, each with a value.";
 	if (outcome.len && !(wanted->by_outcome = read_outcome(outcome, &wanted->outcome)))
 		return "outcome is one of the words of docs/api.md, such as ok or upstream_timeout.";

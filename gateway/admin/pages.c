@@ -12,6 +12,14 @@
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
+size_t page_count_parameters(const struct request *request)
+{
+	size_t count = request->query.len > 0;
+	for (size_t i = 0; i < request->query.len; i++)
+		count += request->query.at[i] == '&';
+	return count;
+}
+
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2)
 {

@@ -20,6 +20,8 @@ struct upstream_settings;
 /* What changes something takes a body of nothing or {}, as JSON: a form, which any page can send, is neither. False:
  * answered. */
 bool page_body_is_empty(struct worker *worker, struct request *request) MUST_CHECK;
+/* How many parameters the query has, those without a value included: a page that knows fewer of them refuses it. */
+size_t page_count_parameters(const struct request *request);
 /* Append a metric as a member: ,"name":123. */
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2);

@@ -30,6 +30,7 @@ struct export;
 struct listener;
 struct history;
 struct listeners;
+struct profile_run;
 struct recent_calls;
 struct registry;
 struct reload;
@@ -43,6 +44,7 @@ struct gateway {
 	struct cache *cache;                   /* c; safe inside */
 	struct listeners *listeners;           /* c; safe inside: the sockets; workers have descriptors of their own */
 	struct export *export;                 /* worker 0's; NULL: none is under way */
+	struct profile_run *profile;           /* worker 0's; NULL: none is under way */
 	struct disk *disk;                     /* c; safe inside; NULL: no disk tier */
 	atomic_bool redis;                     /* a: there is a Redis tier */
 	struct registry *registry;             /* c; safe inside */

@@ -14,6 +14,7 @@
 #include "gateway/admin/dashboard.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/pages.h"
+#include "gateway/admin/profile_page.h"
 #include "gateway/admin/reload.h"
 #include "gateway/rest/definitions_pages.h"
 #include "gateway/call/await_turn.h"
@@ -72,6 +73,9 @@ static const struct route admin_routes[] = {
 	{ PATH("/admin/cache/import"), NULL, { { HTTP_POST, page_admin_import } } },
 	{ PATH("/admin/endpoints/{*}"), NULL, { { HTTP_POST, page_admin_endpoint } } },
 	{ PATH("/admin/reload"), NULL, { { HTTP_POST, page_admin_reload } } },
+	{ PATH("/debug/pprof/profile"), NULL, { { HTTP_GET, page_profile } } },
+	{ PATH("/debug/pprof/heap"), NULL, { { HTTP_GET, page_heap } } },
+	{ PATH("/debug/pprof/threads"), NULL, { { HTTP_GET, page_threads } } },
 	{ PATH("/admin/drain"), NULL, { { HTTP_POST, page_admin_drain } } },
 };
 

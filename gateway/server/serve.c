@@ -16,6 +16,7 @@
 #include "gateway/admin/export.h"
 #include "gateway/http/listeners.h"
 #include "gateway/admin/health.h"
+#include "gateway/admin/profile_page.h"
 #include "gateway/admin/reload.h"
 #include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
@@ -304,6 +305,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(gateway->workers[i]->thread, NULL);
 	export_end(gateway);
+	profile_end(gateway);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
 	main_thread_free(main_thread);
 	return ok;
