@@ -6,6 +6,7 @@ unit_base = \
 	tests/unit/base/test_answer \
 	tests/unit/base/test_blob \
 	tests/unit/base/test_buf \
+	tests/unit/base/test_clock \
 	tests/unit/base/test_crash \
 	tests/unit/base/test_due_heap \
 	tests/unit/base/test_hash_table \
