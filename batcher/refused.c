@@ -79,13 +79,17 @@ void refused_note(struct batcher *batcher, struct batch *batch, const struct ans
 	batch->asked_us = pause_us > batch->asked_us ? pause_us : batch->asked_us;
 }
 
-/* As others may be told it: without the provider's words, which may hold one call's arguments. Takes the reference. */
+/* As others may be told it: without the provider's words, which may hold one call's arguments, and which a detail may
+ * quote. Takes the reference. */
 static struct answer *without_words(struct answer *answer)
 {
+	char what[ANSWER_DETAIL_BYTES] = "the provider refused it, or a call that went with it";
 	if (!answer->body_len && !answer->full_len)
-		return answer;
+		return answer; /* then its detail quotes nobody */
+	if (answer->upstream_status >= 300)
+		dialect_status_sentence(answer->upstream_status, what);
 	struct answer *plain = answer_upstream_error(answer->outcome, answer->upstream_status, answer->retry_after_s,
-						     (struct slice){ NULL, 0 }, "%s", answer->detail);
+						     (struct slice){ NULL, 0 }, "%s", what);
 	if (plain->outcome == answer->outcome && answer->lasting) /* else it may be the one for want of memory */
 		plain->lasting = true;
 	answer_unref(answer);

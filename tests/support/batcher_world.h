@@ -30,7 +30,7 @@ struct probe {
 	enum outcome outcome; /* of the last answer */
 	uint32_t retry_after_s;
 	bool own;  /* the answer, or what the provider said of an error, was its own arguments */
-	bool mute; /* or nothing */
+	bool mute; /* or nothing, in its detail either */
 	struct batch_facts facts;
 	void (*then)(struct probe *probe); /* called from within answered; NULL: none */
 };

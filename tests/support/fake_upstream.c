@@ -259,13 +259,14 @@ void fake_finish(struct exchange *exchange)
 
 static void refuse_all(struct exchange *exchange, unsigned status, uint32_t retry_after_s, bool with_words)
 {
+	const struct slice nothing = { "", 0 };
 	enum outcome outcome = status == 429 ? OUTCOME_RATE_LIMITED : OUTCOME_UPSTREAM_ERROR;
 	for (size_t i = 0; i < exchange->count; i++) {
 		if (exchange->calls[i].answered)
 			continue;
 		struct answer *answer = answer_upstream_error(
-			outcome, status, retry_after_s,
-			with_words ? exchange->calls[i].arguments : (struct slice){ NULL, 0 }, "refused as a whole");
+			outcome, status, retry_after_s, with_words ? exchange->calls[i].arguments : nothing,
+			"refused as a whole%.*s", SLICE_ARG(with_words ? exchange->calls[i].arguments : nothing));
 		if (!exchange->calls[i].repeatable && !dialect_nothing_done(status)) {
 			fake_answer(exchange, i, answer);
 			continue;
@@ -282,7 +283,7 @@ void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retr
 	refuse_all(exchange, status, retry_after_s, false);
 }
 
-void fake_refuse_each(struct exchange *exchange, unsigned status)
+void fake_refuse_each(struct exchange *exchange, unsigned status, uint32_t retry_after_s)
 {
-	refuse_all(exchange, status, 0, true);
+	refuse_all(exchange, status, retry_after_s, true);
 }

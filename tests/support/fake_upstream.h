@@ -56,8 +56,9 @@ void fake_echo(struct exchange *exchange, size_t index);
 /* The provider refuses the whole exchange with this status (0: it hangs up): repeatable calls that have no answer are
  * handed back, the others fail; then it completes. */
 void fake_refuse_whole(struct exchange *exchange, unsigned status, uint32_t retry_after_s);
-/* Likewise, but each call by itself and with its own arguments in the refusal, as an MCP server without arrays does. */
-void fake_refuse_each(struct exchange *exchange, unsigned status);
+/* Likewise, but each call by itself and with its own arguments in the refusal and in its detail, as an MCP server without
+ * arrays does. */
+void fake_refuse_each(struct exchange *exchange, unsigned status, uint32_t retry_after_s);
 /* All calls must be answered. */
 void fake_complete(struct exchange *exchange, enum outcome outcome);
 /* Echo what is unanswered, in order, and complete. */

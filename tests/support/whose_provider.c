@@ -17,6 +17,7 @@ enum { ANSWER_BYTES = 1 << 16 };
 
 static unsigned *seed;
 static bool behaves;
+static unsigned nameless; /* so many of 40 requests are refused under no id, where that is a way to speak */
 static struct provider_counts counts;
 
 static unsigned roll(unsigned sides)
@@ -84,6 +85,7 @@ void provider_begin(unsigned *the_seed)
 {
 	seed = the_seed;
 	behaves = false;
+	nameless = roll(4) ? 1 : 20;
 	wire_watch(on_begin, on_ending);
 	whose_mcp_begin(the_seed);
 }
@@ -147,10 +149,17 @@ static const char *put_item(struct buf *out, const struct speech *speech, const 
 	return speech->between;
 }
 
-/* One that nobody asked for: another's question, or another id. */
+static const int whole_codes[] = { -32600, -32602, -32603, -32000 };
+
+/* One that nobody asked for: another's question, or another id, or none. */
 static const char *put_unknown(struct buf *out, const struct speech *speech, const struct http_exchange *exchange,
 			       const struct heard *heard, const char *between)
 {
+	if (speech->null_ids && roll(2)) {
+		buf_put_text(out, between);
+		speech_put_refusal(heard, whole_codes[roll(countof(whole_codes))], out);
+		return speech->between;
+	}
 	struct heard nobody = *heard;
 	struct heard_call *call = &nobody.calls[heard->count - 1];
 	call->question = FIRST_READ + 9 * TOOL_READS * 100;
@@ -304,6 +313,21 @@ static void refuse(struct http_exchange *exchange, const struct heard *heard, un
 	wire_end(exchange, EXCHANGE_COMPLETE);
 }
 
+/* The same in HTTP 200, as JSON-RPC says it: under no id. A stream of it may break off and be taken up again. */
+static void refuse_under_no_id(struct http_exchange *exchange, const struct speech *speech, const struct heard *heard)
+{
+	struct buf body = BUF_INIT(ANSWER_BYTES);
+	enum exchange_end end = EXCHANGE_COMPLETE;
+	counts.nameless++;
+	speech_put_refusal(heard, whole_codes[roll(countof(whole_codes))], &body);
+	if (speech->mcp && whose_mcp_dress(exchange, heard, &body) && roll(2)) {
+		body.len = roll((unsigned)body.len);
+		end = EXCHANGE_BROKE;
+	}
+	say(exchange, buf_slice(&body), end);
+	buf_fini(&body);
+}
+
 static void break_off(struct http_exchange *exchange, const struct heard *heard)
 {
 	static const enum exchange_end ends[] = { EXCHANGE_BROKE, EXCHANGE_STALE, EXCHANGE_NOT_SENT,
@@ -397,6 +421,8 @@ void provider_act(size_t n)
 		refuse(exchange, &heard, refusals[roll(countof(refusals))]);
 	else if (what == 4)
 		speak_out_of_turn(exchange, speech, &heard);
+	else if (what >= 5 && what < 5 + nameless && speech->null_ids && heard.count)
+		refuse_under_no_id(exchange, speech, &heard);
 	else
 		answer(exchange, speech, &heard);
 }

@@ -19,7 +19,7 @@ void provider_act(size_t n);
 
 /* What they have done since the start. */
 struct provider_counts {
-	size_t answered, calls, refused, broken, out_of_turn, carried_out, controls, resumed;
+	size_t answered, calls, refused, broken, out_of_turn, carried_out, controls, resumed, nameless;
 };
 struct provider_counts provider_counts(void);
 

@@ -12,10 +12,10 @@
 const struct speech speeches[] = {
 	{ "rpc", BOTH, "\"id\":", "[", "]", ",", "{\"jsonrpc\":\"2.0\",\"id\":$I,\"result\":" MARK "}",
 	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"error\":{\"code\":1,\"message\":\"$Q of $A\",\"data\":-$F}}",
-	  .single = true },
+	  .single = true, .null_ids = true },
 	{ "rpcone", BOTH, "\"id\":", "", "", "", "{\"jsonrpc\":\"2.0\",\"id\":$I,\"result\":" MARK "}",
 	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"error\":{\"code\":1,\"message\":\"$Q of $A\",\"data\":-$F}}",
-	  .single = true },
+	  .single = true, .null_ids = true },
 	{ "rest", "{\"p\":\"$P\",\"q\":$Q,\"w\":$A}", NULL, "", "", "", MARK, NULL, .single = true },
 	{ "keys", "{\"id\":$Q}", NULL, "{\"items\":[", "]}", ",", "{\"id\":$Q,\"fetch\":-$F}", .bad = NULL },
 	{ "named", "{\"id\":$Q}", NULL, "{", "}", ",", "\"$Q\":{\"own\":$Q,\"fetch\":-$F}", NULL, .keyed = true },
@@ -43,12 +43,12 @@ const struct speech speeches[] = {
 	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"result\":{\"content\":[],\"structuredContent\":" MARK "}}",
 	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"result\":{\"isError\":true,\"content\":[{\"type\":\"text\",\"text\":"
 	  "\"$Q of $A -$F\"}]}}",
-	  .single = true, .mcp = true },
+	  .single = true, .mcp = true, .null_ids = true },
 	{ "mcpnew", BOTH, "\"id\":", "", "", "",
 	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"result\":{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\","
 	  "\"text\":\"$Q of $A -$F\"}]}}",
 	  "{\"jsonrpc\":\"2.0\",\"id\":$I,\"error\":{\"code\":1,\"message\":\"$Q of $A -$F\"}}", .single = true,
-	  .mcp = true },
+	  .mcp = true, .null_ids = true },
 };
 const size_t speech_count = countof(speeches);
 
@@ -268,6 +268,18 @@ void speech_hear(const struct speech *speech, const struct http_exchange *exchan
 						     .id = speech->id ? number_behind(texts[t], at, speech->id) : 0 };
 			heard->count++;
 		}
+}
+
+void speech_put_refusal(const struct heard *heard, int code, struct buf *out)
+{
+	buf_printf(out, "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":%d,\"message\":\"no", code);
+	for (size_t i = 0; i < heard->count; i++)
+		buf_printf(out, ", %llu of %llu", (unsigned long long)heard->calls[i].question,
+			   (unsigned long long)heard->calls[i].caller);
+	buf_put_text(out, "\",\"data\":[0");
+	for (size_t i = 0; i < heard->count; i++)
+		buf_printf(out, ",%llu", (unsigned long long)heard->calls[i].question);
+	buf_put_text(out, "]}}");
 }
 
 void speech_put_item(const struct speech *speech, const struct heard *heard, size_t n, uint64_t fetch, struct buf *out)

@@ -25,7 +25,8 @@ struct speech {
 	bool single;            /* one call alone is answered without before and after */
 	bool placed;            /* answers stand where their calls stood */
 	bool mcp;
-	bool mixes; /* writes of several callers may share a request (batch.writes: any) */
+	bool null_ids; /* an error under no id speaks of the request as a whole */
+	bool mixes;    /* writes of several callers may share a request (batch.writes: any) */
 };
 
 /* A tool of the configuration. */
@@ -64,6 +65,8 @@ struct heard {
 };
 void speech_hear(const struct speech *speech, const struct http_exchange *exchange, struct heard *heard);
 
+/* An error under a null id: of the request as a whole, with all that was in it, as frameworks do. */
+void speech_put_refusal(const struct heard *heard, int code, struct buf *out);
 /* One item of an answer. */
 void speech_put_item(const struct speech *speech, const struct heard *heard, size_t n, uint64_t fetch, struct buf *out);
 

@@ -15,7 +15,8 @@ struct post_decoder {
 	struct answer_tracker tracker;
 	struct mcp_post *post;
 	unsigned json_depth;
-	bool events; /* an event stream */
+	bool events;  /* an event stream */
+	bool resumed; /* of a stream that is taken up again: its request holds no call */
 	struct sse sse;
 	struct json_split split;
 	struct buf mended;    /* the last message, if it had to be */
@@ -98,7 +99,8 @@ static void expect_calls(struct dialect_decoder *base, const struct upstream_cal
 {
 	struct post_decoder *decoder = decoder_of(base);
 	decoder->post = post_of(calls);
-	if (decoder->post->first_id) /* a stream that is taken up again answers under the ids it was begun with */
+	decoder->resumed = decoder->post->first_id > 0;
+	if (decoder->resumed) /* it answers under the ids that the stream was begun with */
 		decoder->tracker.first_id = decoder->post->first_id;
 }
 
@@ -144,13 +146,21 @@ static void note_whole(struct post_decoder *decoder, const struct mcp_message *m
 		decoder->whole = mcp_answer(message, decoder->json_depth, tracker->base.status);
 }
 
+/* Under an id that is none of ours: whether it is about another request. In a stream that was taken up again all such is:
+ * its own request holds no call that could be refused, and what it goes on with may be another's. */
+static bool is_anothers(const struct post_decoder *decoder, const struct mcp_message *message)
+{
+	return tracker_is_anothers(&decoder->tracker, message->id) ||
+	       (decoder->resumed && !tracker_failed(&decoder->tracker));
+}
+
 static void take_answer(struct post_decoder *decoder, const struct mcp_message *message)
 {
 	struct mcp_post *post = decoder->post;
 	unsigned status = decoder->tracker.base.status;
 	size_t index;
 	bool ours = tracker_find(&decoder->tracker, message->id, &index);
-	if (ours ? decoder->answered[index] : tracker_is_anothers(&decoder->tracker, message->id))
+	if (ours ? decoder->answered[index] : is_anothers(decoder, message))
 		return; /* the first one counts; and what a stream says that was taken up in the wrong place does not */
 	if (message->kind == MCP_ERROR)
 		post->error_code = mcp_error_code(message);

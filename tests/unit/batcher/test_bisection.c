@@ -367,25 +367,53 @@ static void after_429_the_lane_waits_as_long_as_it_is_told_and_then_sends_all(vo
 	world_stop(&world);
 }
 
-/* Each call of the batch is refused by itself, again and again: none is told what was said of another. */
+static void assert_each_was_told_his_own_or_nothing(size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		assert_int_equal(probes[i].answered, 1);
+		assert_true(probes[i].own || probes[i].mute);
+	}
+}
+
+/* Each call of the batch is refused by itself, again and again: none is told what was said of another, in the body or in
+ * a detail that quotes it. */
 static void nobody_is_told_what_was_said_of_another(void **state)
 {
-	static const unsigned refusals[] = { 400, 404, 413, 431, 429, 500, 503 };
+	static const unsigned refusals[] = { 200, 400, 404, 413, 431, 429, 500, 503 };
 	(void)state;
 	for (size_t i = 0; i < countof(refusals); i++) {
 		gather(8);
 		while (fake_nth(0) || batcher_deadline(world.batcher) != CLOCK_NEVER) {
 			if (fake_nth(0))
-				fake_refuse_each(fake_nth(0), refusals[i]);
+				fake_refuse_each(fake_nth(0), refusals[i], 0);
 			world_pass(&world, CLOCK_US_PER_MS);
 			world_tick(&world);
 		}
-		for (size_t j = 0; j < 8; j++) {
-			assert_int_equal(probes[j].answered, 1);
-			assert_true(probes[j].own || probes[j].mute);
-		}
+		assert_each_was_told_his_own_or_nothing(8);
 		world_stop(&world);
 	}
+}
+
+/* A search has come to one call alone, which is told to come later, and then there is no budget to ask again: the others
+ * learn that they were refused, but not what was said of that one. */
+static void others_of_a_search_are_not_told_what_was_said_of_one(void **state)
+{
+	(void)state;
+	gather(8);
+	while (fake_nth(0) || batcher_deadline(world.batcher) != CLOCK_NEVER) {
+		struct exchange *exchange = fake_nth(0);
+		if (exchange && exchange->count > 1) {
+			fake_refuse_each(exchange, 400, 0);
+		} else if (exchange) {
+			while (retry_budget_take(fake_retry_budget(), 1))
+				continue;
+			fake_refuse_each(exchange, 429, 1);
+		}
+		world_pass(&world, CLOCK_US_PER_S);
+		world_tick(&world);
+	}
+	assert_each_was_told_his_own_or_nothing(8);
+	world_stop(&world);
 }
 
 int main(void)
@@ -393,6 +421,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_bound_is_the_best_there_is),
 		cmocka_unit_test_setup(nobody_is_told_what_was_said_of_another, reset),
+		cmocka_unit_test_setup(others_of_a_search_are_not_told_what_was_said_of_one, reset),
 		cmocka_unit_test_setup(wherever_the_poison_is_the_99_others_are_answered_in_9_exchanges, reset),
 		cmocka_unit_test_setup(any_number_of_poisons_in_any_batch_is_found_within_the_bound, reset),
 		cmocka_unit_test_setup(one_poison_is_found_whatever_the_provider_says, reset),
