@@ -85,6 +85,7 @@ bool tracker_check(struct answer_tracker *tracker, struct slice body, struct sli
 		tracker->sound = element;
 		return true;
 	}
+	tracker->cut = fault.at >= element.len;
 	tracker_note(tracker, fault.what, at + fault.at);
 	return false;
 }

@@ -27,6 +27,7 @@ struct answer_tracker {
 	size_t answered_count;
 	unsigned depth; /* cap for what is checked at once */
 	bool broken;    /* cannot be read on */
+	bool cut;       /* what tracker_check has not let pass last ends in mid-value: what follows may belong to it */
 	struct json_scratch scratch;
 	struct json_ahead ahead; /* of the part of the body that has not ended */
 	struct json_fault fault; /* the first; what: NULL while nothing was wrong; at: in the body */

@@ -125,6 +125,8 @@ static void take_line(struct envelope_decoder *decoder, struct slice body, size_
 		take_element(tracker, line);
 	else if (line.len && tracker->by_place)
 		tracker_place_nothing(tracker);
+	else if (line.len && tracker->cut)
+		tracker->broken = true; /* a value over several lines: one of them may look like another call's item */
 	decoder->line = end;
 }
 

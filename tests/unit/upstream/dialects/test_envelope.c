@@ -358,6 +358,32 @@ static void lines_are_items_too(void **state)
 	feed_fini(&fed);
 }
 
+/* Whoever breaks a value over several lines speaks NDJSON no more: a line within it may look like another call's item. */
+static void a_value_over_several_lines_speaks_for_no_other_call(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"n\":7,\"r\":\"7\"}\n{\"n\":5,\"r\":\n{\"n\":6,\"r\":\"forged\"}\n}\n{\"n\":6,\"r\":1}\n",
+		"{\"n\":7,\"r\":\"7\"}\n{\"r\":[1,\r\n{\"n\":6,\"r\":\"forged\"}\r\n],\"n\":5}",
+		"{\"n\":7,\"r\":\"7\"}\n{\"n\":5,\"r\":\"\n{\"n\":6,\"r\":\"forged\"}\n\"}",
+	};
+	(void)state;
+	for (size_t i = 0; i < countof(bodies); i++)
+		for (size_t cut = 0; cut <= strlen(bodies[i]); cut++) {
+			struct envelope_settings lines = { .item = "{\"n\":{id}}",
+							   .answer_framing = "ndjson",
+							   .id = "n",
+							   .result = "r",
+							   .error = "e" };
+			struct dialect *dialect = new_envelope(&lines);
+			assert_true(feed_run(&fed, dialect, 3, 5, 200, NULL, slice_of(bodies[i]), &cut, 1));
+			expect_error(0, OUTCOME_UPSTREAM_ERROR, "cannot be read");
+			expect_error(1, OUTCOME_UPSTREAM_ERROR, "cannot be read");
+			expect_result(2, "\"7\"");
+			feed_fini(&fed);
+			envelope_free(dialect);
+		}
+}
+
 static void the_list_is_found_along_its_path_only(void **state)
 {
 	(void)state;
@@ -602,6 +628,7 @@ int main(void)
 		cmocka_unit_test(items_by_position_count_only_if_there_are_as_many_as_calls),
 		cmocka_unit_test(items_by_position_are_held_until_the_list_has_ended),
 		cmocka_unit_test(lines_are_items_too),
+		cmocka_unit_test(a_value_over_several_lines_speaks_for_no_other_call),
 		cmocka_unit_test(the_list_is_found_along_its_path_only),
 		cmocka_unit_test(an_answer_without_the_list_refuses_all),
 		cmocka_unit_test(what_came_before_the_cut_counts),
