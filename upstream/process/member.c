@@ -399,6 +399,8 @@ static void on_complained(void *context, struct slice line)
 	struct member *member = context;
 	member->last_words_len = line.len < LAST_WORDS_BYTES ? line.len : LAST_WORDS_BYTES;
 	memcpy(member->last_words, line.at, member->last_words_len);
+	member->last_words_id = member->busy == 1 && !member->ambiguous ? TAILQ_FIRST(&member->calls)->id : 0;
+	member->last_words_open = member->served == 0;
 	pool_member_complained(member, line);
 }
 

@@ -14,7 +14,12 @@
 #include "upstream/process/process.h"
 #include "upstream/process/pool.h"
 
-enum { LAST_WORDS_BYTES = 160, SAME_IDS = 1024 /* buckets */, KILLED_BYTES = 120 };
+enum {
+	LAST_WORDS_BYTES = 160,
+	SAME_IDS = 1024 /* buckets */,
+	KILLED_BYTES = 120,
+	TROUBLE_BYTES = PROCESS_REASON_BYTES + LAST_WORDS_BYTES + 32
+};
 
 enum member_state {
 	MEMBER_STARTING,
@@ -57,7 +62,9 @@ struct member {
 	struct mcp_tools tools;
 	struct loop_timer timer; /* STARTING: it takes too long; else so does its list */
 	size_t last_words_len;
-	char last_words[LAST_WORDS_BYTES]; /* the last line of stderr */
+	char last_words[LAST_WORDS_BYTES]; /* the last line of stderr: it may quote what callers have sent */
+	uint64_t last_words_id;            /* of the call that was alone in it as they came; 0: of none */
+	bool last_words_open;              /* no call had been in it: anybody may read them */
 };
 
 struct process_pool {
@@ -92,7 +99,7 @@ struct process_pool {
 	struct json_scratch scratch;
 	struct buf mended; /* the last message, if it had to be */
 	bool freeing;
-	char trouble[PROCESS_REASON_BYTES + LAST_WORDS_BYTES + 32]; /* why the last one ended; "": none has */
+	char trouble[TROUBLE_BYTES]; /* why the last one ended, as any caller may read it; "": none has */
 };
 
 /* NULL: pool->trouble says why. */

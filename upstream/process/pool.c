@@ -153,16 +153,11 @@ static void place_waiting(struct process_pool *pool)
 
 /* ---------------------------------------------------------------- when there is none */
 
-static struct answer *trouble_answer_after(const struct process_pool *pool, enum outcome outcome, const char *rest,
-					   uint32_t retry_after_s)
+static struct answer *trouble_answer(const struct process_pool *pool, enum outcome outcome, const char *trouble,
+				     const char *rest, uint32_t retry_after_s)
 {
 	return answer_upstream_error(outcome, 0, retry_after_s, SLICE(""), "%.40s: its process %.110s%s",
-				     pool->settings->name, pool->trouble, rest);
-}
-
-static struct answer *trouble_answer(const struct process_pool *pool, enum outcome outcome, const char *rest)
-{
-	return trouble_answer_after(pool, outcome, rest, 0);
+				     pool->settings->name, trouble, rest);
 }
 
 /* It waited for a process, and there is no hope of one now. */
@@ -172,7 +167,8 @@ static void refuse_waiting(struct process_pool *pool)
 	while ((call = TAILQ_FIRST(&pool->waiting))) {
 		TAILQ_REMOVE(&pool->waiting, call, next);
 		call->waits = false;
-		call->answered(call, trouble_answer(pool, OUTCOME_UPSTREAM_UNAVAILABLE, "; run it by hand to see"));
+		call->answered(call, trouble_answer(pool, OUTCOME_UPSTREAM_UNAVAILABLE, pool->trouble,
+						    "; run it by hand to see", 0));
 	}
 }
 
@@ -456,11 +452,26 @@ void pool_member_sampled(struct member *member)
 
 /* ---------------------------------------------------------------- how they end */
 
-static struct answer *lost_answer(const struct process_pool *pool, const struct pool_call *call)
+static void append_words(char trouble[TROUBLE_BYTES], const struct member *member)
 {
+	size_t len = strlen(trouble);
+	if (member->last_words_len)
+		snprintf(trouble + len, TROUBLE_BYTES - len, " (its last words: %.*s)", (int)member->last_words_len,
+			 member->last_words);
+}
+
+/* Its last words are for the call that they can only be about. */
+static struct answer *lost_answer(const struct member *member, const struct pool_call *call)
+{
+	const struct process_pool *pool = member->pool;
+	char trouble[TROUBLE_BYTES];
+	memcpy(trouble, pool->trouble, sizeof trouble);
+	if (member->last_words_id == call->id)
+		append_words(trouble, member);
 	if (call->repeatable)
-		return trouble_answer(pool, OUTCOME_UPSTREAM_ERROR, "; so did another one with this call");
-	return trouble_answer(pool, OUTCOME_OUTCOME_UNKNOWN, "; whether the call was carried out is not known");
+		return trouble_answer(pool, OUTCOME_UPSTREAM_ERROR, trouble, "; so did another one with this call", 0);
+	return trouble_answer(pool, OUTCOME_OUTCOME_UNKNOWN, trouble, "; whether the call was carried out is not known",
+			      0);
 }
 
 /* What was not sent, or can be sent again, waits for another process, in its old order, before all others. The rest is
@@ -482,20 +493,22 @@ static void release_calls(struct process_pool *pool, struct member *member, bool
 	}
 	while ((call = TAILQ_FIRST(&member->calls))) {
 		take_out(call);
-		call->answered(call, lost_answer(pool, call));
+		call->answered(call, lost_answer(member, call));
 	}
 }
 
 static void report_trouble(struct process_pool *pool, const struct member *member, const char *reason,
 			   uint64_t lived_us)
 {
-	char words[LAST_WORDS_BYTES + 1];
-	snprintf(words, sizeof words, "%.*s", (int)member->last_words_len, member->last_words);
-	snprintf(pool->trouble, sizeof pool->trouble, "%s%.160s%s%s%s",
-		 member->killed[0] ? "was ended by the gateway: " : "", member->killed[0] ? member->killed : reason,
-		 *words ? " (its last words: " : "", words, *words ? ")" : "");
+	char logged[TROUBLE_BYTES];
+	snprintf(logged, sizeof logged, "%s%.160s", member->killed[0] ? "was ended by the gateway: " : "",
+		 member->killed[0] ? member->killed : reason);
+	memcpy(pool->trouble, logged, sizeof logged);
+	append_words(logged, member);
+	if (member->last_words_open)
+		append_words(pool->trouble, member);
 	log_process(pool, member->state == MEMBER_STARTING ? &EVENT_PROCESS_NOT_STARTED : &EVENT_PROCESS_CRASHED,
-		    pool->trouble, lived_us);
+		    logged, lived_us);
 }
 
 void pool_member_ended(struct member *member, bool cannot_start, const char *reason)
@@ -554,7 +567,8 @@ struct answer *process_pool_refusal(struct process_pool *pool)
 	char rest[64];
 	uint64_t wait_us = pool->not_before_us - now_us;
 	snprintf(rest, sizeof rest, "; tried again in %.1f s", (double)wait_us / (double)CLOCK_US_PER_S);
-	return trouble_answer_after(pool, OUTCOME_UPSTREAM_UNAVAILABLE, rest, (uint32_t)(wait_us / CLOCK_US_PER_S) + 1);
+	return trouble_answer(pool, OUTCOME_UPSTREAM_UNAVAILABLE, pool->trouble, rest,
+			      (uint32_t)(wait_us / CLOCK_US_PER_S) + 1);
 }
 
 void process_pool_put(struct process_pool *pool, struct pool_call *call)

@@ -131,6 +131,9 @@ static void send_well(struct delivered *delivered, size_t count, bool repeatable
 static const char *const echo[] = { "mawk", "-W", "interactive", ANSWER, NULL };
 /* Reads one line and falls over. */
 static const char *const crash[] = { "sh", "-c", "read line; exit 9", NULL };
+/* Complain of what they have read, and fall over: after one call, and with two in them. */
+static const char *const quote[] = { "sh", "-c", "read line; echo \"bad: $line\" >&2; exit 9", NULL };
+static const char *const quote_two[] = { "sh", "-c", "read line; read next; echo \"bad: $line\" >&2; exit 9", NULL };
 /* Never reads a line. */
 static const char *const fall[] = { "sh", "-c", "exit 9", NULL };
 
@@ -165,6 +168,41 @@ static void what_was_in_a_process_that_ends_is_not_known(void **state)
 		assert_int_equal(delivered.outcomes[i], OUTCOME_OUTCOME_UNKNOWN);
 		assert_non_null(strstr(delivered.details[i], "exited with status 9"));
 	}
+	close_pool();
+}
+
+static void last_words_are_told_to_the_call_that_was_alone(void **state)
+{
+	(void)state;
+	struct delivered delivered;
+	open_pool(quote, 1, 10);
+	send_well(&delivered, 1, false);
+	WAIT_FOR(delivered.completed == 1);
+	assert_non_null(strstr(delivered.details[0], "exited with status 9 (its last words: bad: {"));
+	close_pool();
+}
+
+/* They may quote what one of them has sent. */
+static void last_words_are_told_to_nobody_else(void **state)
+{
+	(void)state;
+	struct delivered delivered;
+	struct answer *refusal = NULL;
+	open_pool(quote_two, 1, 10);
+	for (int round = 0; round < 2; round++) {
+		send_well(&delivered, 2, false);
+		WAIT_FOR(delivered.completed == 1);
+		for (size_t i = 0; i < 2; i++) {
+			assert_non_null(strstr(delivered.details[i], "exited with status 9"));
+			assert_null(strstr(delivered.details[i], "bad"));
+		}
+	}
+	/* it falls over again and again: nor is it told to who comes next */
+	while (send_calls(&delivered, 2, false, &refusal))
+		WAIT_FOR(delivered.completed == 1);
+	assert_non_null(strstr(refusal->detail, "exited with status 9"));
+	assert_null(strstr(refusal->detail, "bad"));
+	answer_unref(refusal);
 	close_pool();
 }
 
@@ -268,6 +306,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_POOL(many_calls_of_an_exchange_are_answered_by_few_processes),
 		WITH_POOL(what_was_in_a_process_that_ends_is_not_known),
+		WITH_POOL(last_words_are_told_to_the_call_that_was_alone),
+		WITH_POOL(last_words_are_told_to_nobody_else),
 		WITH_POOL(a_repeatable_call_is_sent_twice_at_most),
 		WITH_POOL(a_program_that_does_not_stay_up_is_refused_at_once),
 		WITH_POOL(an_aborted_exchange_says_no_more),
