@@ -28,6 +28,11 @@ uint64_t clock_wall_us(void)
 	return read_us(CLOCK_REALTIME);
 }
 
+uint64_t clock_thread_us(void)
+{
+	return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void clock_set(uint64_t now_us)
 {
 	atomic_store_explicit(&hand_cranked_us, now_us, memory_order_relaxed);

@@ -20,6 +20,8 @@
 uint64_t clock_now_us(void);
 /* Wall clock, microseconds since 1970 UTC. Any thread. */
 uint64_t clock_wall_us(void);
+/* Processor time of the thread that asks, microseconds; a system call. */
+uint64_t clock_thread_us(void);
 /* From now on clock_now_us() answers `now_us`, in every thread; 0 gives the real clock back. For whoever plays time:
  * tests, and `jitney simulate`. A process that serves never calls it. Any thread. */
 void clock_set(uint64_t now_us);

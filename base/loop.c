@@ -11,6 +11,7 @@
 
 enum { EVENTS_PER_WAIT = 256 };
 #define ASLEEP_US 50 /* a wait that took longer has slept */
+#define LONG_TURN_US CLOCK_US_PER_MS
 #define LONGEST_WAIT_US (60 * CLOCK_US_PER_S)
 
 struct loop {
@@ -21,6 +22,7 @@ struct loop {
 	uint64_t late_us;                           /* o: what this turn found may have been ready for so long */
 	uint64_t load_us;                           /* o: when `load` was taken last */
 	struct loop_load load;                      /* o */
+	uint64_t worked_us, worked_at_us;           /* o: this thread's processor time, and when it was asked for */
 	uint64_t turn;                              /* o: its number */
 	size_t spent;                               /* o: bytes of its work */
 	struct loop_timer **heap;                   /* o: heap[0] is due first */
@@ -274,11 +276,33 @@ bool loop_spent(const struct loop *loop)
 	return loop->spent >= LOOP_TURN_BYTES;
 }
 
+static void read_worked(struct loop *loop, uint64_t now_us)
+{
+	loop->worked_us = clock_thread_us();
+	loop->worked_at_us = now_us;
+}
+
 static void end_turn(struct loop *loop, uint64_t now_us)
 {
-	uint64_t us = now_us - loop->turn_us;
+	uint64_t us = now_us - loop->turn_us, worked_us = loop->worked_us;
 	loop->load.busy_us += us;
 	loop->load.longest_us = us > loop->load.longest_us ? us : loop->load.longest_us;
+	if (us < LONG_TURN_US || clock_by_hand())
+		return;
+	read_worked(loop, now_us);
+	worked_us = loop->worked_us - worked_us;
+	loop->load.worked_us = worked_us > loop->load.worked_us ? worked_us : loop->load.worked_us;
+}
+
+/* How much the thread has worked must be known where a turn begins that may become long; that costs a system call, so
+ * the answer holds for as long as nothing that matters can have been added to it. */
+static void begin_turn(struct loop *loop)
+{
+	loop->turn_us = loop->now_us;
+	loop->turn++;
+	loop->spent = 0;
+	if (loop->now_us - loop->worked_at_us >= LONG_TURN_US)
+		read_worked(loop, loop->now_us);
 }
 
 struct loop_load loop_take_load(struct loop *loop)
@@ -323,9 +347,7 @@ void loop_wait(struct loop *loop, uint64_t latest_us)
 	int count = poll_events(loop, wait);
 	loop_refresh(loop);
 	note_late(loop, now_us, wait);
-	loop->turn_us = loop->now_us;
-	loop->turn++;
-	loop->spent = 0;
+	begin_turn(loop);
 	loop->event_count = count > 0 ? count : 0;
 	for (loop->event_next = 0; loop->event_next < loop->event_count;) {
 		struct epoll_event *event = &loop->events[loop->event_next++];

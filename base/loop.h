@@ -80,7 +80,10 @@ void loop_run_timers(struct loop *loop);
 struct loop_load {
 	uint64_t busy_us;    /* outside loop_wait */
 	uint64_t longest_us; /* the longest single turn: whatever else became ready meanwhile had to wait for it */
-	uint64_t span_us;    /* all of it, waiting included */
+	/* the processor's time of the one that took most of it, of those of a millisecond and more; at most a
+	 * millisecond too much: what is longer than it is time that the machine gave to others */
+	uint64_t worked_us;
+	uint64_t span_us; /* all of it, waiting included */
 };
 struct loop_load loop_take_load(struct loop *loop);
 

@@ -389,7 +389,8 @@ enum metric_type {
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.") \
 	X(WORKER_BUSY, "worker_busy_ratio", GAUGE_RATIO, WORKER, NONE, "Share of the last second in which the worker did not wait; at 1 its core is full.") \
-	X(WORKER_LAG, "worker_loop_lag_seconds", GAUGE_SECONDS, WORKER, NONE, "The longest turn of the worker's loop within the last 10 to 20 s: for so long all else of it waited.")
+	X(WORKER_LAG, "worker_loop_lag_seconds", GAUGE_SECONDS, WORKER, NONE, "The longest turn of the worker's loop within the last 10 to 20 s: for so long all else of it waited.") \
+	X(WORKER_TURN_CPU, "worker_turn_cpu_seconds", GAUGE_SECONDS, WORKER, NONE, "The processor time of the turn that took most of it within the last 10 to 20 s, of those of a millisecond and more; far below the lag: the machine let others run.")
 enum reject_reason {
 #define X(name, word) REJECT_##name,
 	REJECT_REASONS(X)

@@ -89,6 +89,11 @@ struct seat {
 	bool leaves;               /* it is listened on no more, and ends with its last connection */
 };
 
+/* The longest turns of a time. */
+struct worker_lag {
+	uint64_t longest_us, worked_us; /* as in struct loop_load */
+};
+
 struct worker {
 	struct gateway *gateway;             /* c */
 	unsigned index;                      /* c: in gateway->workers */
@@ -132,10 +137,10 @@ struct worker {
 	uint64_t sweep_us;    /* worker 0's: when it goes on sweeping memory; 0: not before there is something */
 	uint64_t load_due_us; /* when how busy the loop is has to be told again */
 	uint64_t lag_due_us;  /* when its longest turns are begun anew */
-	uint64_t lag_us, lag_before_us; /* the longest turn since then, and in the time before */
-	struct calls outgoing;          /* calls for other workers: posted at the end of the turn */
-	struct calls returned;          /* calls of ours whose owner is this worker too: home at the end of the turn */
-	struct calls recycled;          /* call objects to be used again */
+	struct worker_lag lag, lag_before; /* since then, and in the time before */
+	struct calls outgoing;             /* calls for other workers: posted at the end of the turn */
+	struct calls returned; /* calls of ours whose owner is this worker too: home at the end of the turn */
+	struct calls recycled; /* call objects to be used again */
 	size_t recycled_count;
 	struct call_groups groups; /* with something to do */
 };

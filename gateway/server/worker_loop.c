@@ -255,6 +255,11 @@ static void drain_worker(struct worker *worker)
 	leave_providers(worker, clock_add(until_us, LAST_WORDS_US));
 }
 
+static uint64_t longer_of(uint64_t a_us, uint64_t b_us)
+{
+	return a_us > b_us ? a_us : b_us;
+}
+
 /* Tell once a second how busy the loop is, and how long it kept others waiting. */
 static void publish_load(struct worker *worker)
 {
@@ -270,13 +275,16 @@ static void publish_load(struct worker *worker)
 	uint64_t ratio = load.span_us ? load.busy_us * CLOCK_US_PER_S / load.span_us : 0; /* exposed in millionths */
 	if (now_us >= worker->lag_due_us) {
 		worker->lag_due_us = clock_add(now_us, LAG_WINDOW_US);
-		worker->lag_before_us = worker->lag_us;
-		worker->lag_us = 0;
+		worker->lag_before = worker->lag;
+		worker->lag = (struct worker_lag){ 0 };
 	}
-	worker->lag_us = load.longest_us > worker->lag_us ? load.longest_us : worker->lag_us;
-	uint64_t lag_us = worker->lag_us > worker->lag_before_us ? worker->lag_us : worker->lag_before_us;
+	worker->lag.longest_us = longer_of(load.longest_us, worker->lag.longest_us);
+	worker->lag.worked_us = longer_of(load.worked_us, worker->lag.worked_us);
 	meter_set(worker->meter, METRIC_ID_WORKER_BUSY, worker->index, 0, (int64_t)ratio);
-	meter_set(worker->meter, METRIC_ID_WORKER_LAG, worker->index, 0, (int64_t)lag_us);
+	meter_set(worker->meter, METRIC_ID_WORKER_LAG, worker->index, 0,
+		  (int64_t)longer_of(worker->lag.longest_us, worker->lag_before.longest_us));
+	meter_set(worker->meter, METRIC_ID_WORKER_TURN_CPU, worker->index, 0,
+		  (int64_t)longer_of(worker->lag.worked_us, worker->lag_before.worked_us));
 }
 
 static void *run_worker(void *context)
