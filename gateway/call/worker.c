@@ -28,15 +28,16 @@ static void use_generation(struct worker *worker)
 	worker->adapted = worker->adapt(worker);
 }
 
+/* Takes the enforced reference that came with it. */
 static void use_catalogue(struct worker *worker, struct catalogue *next)
 {
 	struct catalogue *before = worker->catalogue;
 	bool changed = catalogue_generation(next) != catalogue_generation(before);
 	worker->catalogue = catalogue_hold(next, worker->index);
-	catalogue_unref(next);
 	if (catalogue_made_for(next) != catalogue_made_for(before))
 		use_generation(worker);
 	catalogue_drop(before, worker->index);
+	catalogue_retire(before);
 	struct catalogue_listener *listener = TAILQ_FIRST(&worker->listeners);
 	while (changed && listener) {
 		struct catalogue_listener *behind = TAILQ_NEXT(listener, next);
@@ -70,8 +71,8 @@ void gateway_offer_catalogue(void *gateway_of_workers, struct catalogue *catalog
 	struct gateway *gateway = gateway_of_workers;
 	unsigned count = gateway->config->workers;
 	for (unsigned i = 0; i < count; i++)
-		catalogue_unref(atomic_exchange_explicit(&gateway->workers[i]->offered, catalogue_ref(catalogue),
-							 memory_order_acq_rel));
+		catalogue_retire(atomic_exchange_explicit(&gateway->workers[i]->offered, catalogue_enforce(catalogue),
+							  memory_order_acq_rel));
 	atomic_fetch_add_explicit(&gateway->catalogues, 1, memory_order_release);
 	for (unsigned i = 0; i < count; i++)
 		if (!atomic_exchange_explicit(&gateway->workers[i]->offer_posted, true, memory_order_acq_rel))
@@ -80,7 +81,7 @@ void gateway_offer_catalogue(void *gateway_of_workers, struct catalogue *catalog
 
 void worker_init_catalogue(struct worker *worker, struct catalogue *first)
 {
-	worker->catalogue = catalogue_hold(first, worker->index);
+	worker->catalogue = catalogue_hold(catalogue_enforce(first), worker->index);
 	worker->offer.open = take_offer;
 	worker->tags = (struct purge_tags){ has_tag, worker };
 }

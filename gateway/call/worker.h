@@ -99,7 +99,7 @@ struct worker {
 	unsigned index;                      /* c: in gateway->workers */
 	pthread_t thread;                    /* c: main's, to join */
 	struct mailbox mailbox;              /* mailbox */
-	_Atomic(struct catalogue *) offered; /* a: a reference, to be taken; NULL: none */
+	_Atomic(struct catalogue *) offered; /* a: an enforced reference, to be taken; NULL: none */
 	atomic_bool offer_posted;            /* a: `offer` is in the mailbox */
 	struct mail offer;
 	struct mail opening;                  /* accept from now on: worker_open */
@@ -123,7 +123,7 @@ struct worker {
 	struct purge_tags tags;          /* which tool has which tag, by `catalogue` */
 	struct tier *tier;               /* behind the memory tier; NULL: none */
 	struct redis_tracking *tracking; /* worker 0's: the fleet over one Redis; NULL: none */
-	struct catalogue *catalogue;     /* held: the current one */
+	struct catalogue *catalogue;     /* held, and enforced: the current one */
 	unsigned seen_catalogues;        /* of gateway->catalogues */
 	struct catalogue_listeners listeners;
 	struct subscriptions subscriptions; /* open streams of subscriptions/listen (subscriptions.c) */

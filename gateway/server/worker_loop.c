@@ -351,6 +351,7 @@ void worker_free(struct worker *worker)
 		free(call);
 	}
 	catalogue_drop(worker->catalogue, worker->index);
+	catalogue_retire(worker->catalogue);
 	recent_calls_free(worker->recent);
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);

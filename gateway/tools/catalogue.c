@@ -23,15 +23,16 @@ struct share {
 };
 
 struct catalogue {
-	atomic_size_t refs;              /* a: one for each worker with holds, and those of catalogue_ref */
+	atomic_size_t refs;              /* a: one for each worker with holds, and those enforced */
 	struct generation *made_for;     /* c: held: the tools and their names are its */
 	uint64_t generation;             /* c: of the list */
 	const struct tool **tools;       /* c: sorted by name; the configuration's or a listing's */
 	size_t tool_count;               /* c */
 	struct share *shares;            /* c: by upstream */
 	size_t share_count;              /* c */
-	struct definitions *definitions; /* c: owned reference */
-	struct blob *instructions;       /* c: NULL: none */
+	atomic_size_t enforced;          /* a: references of catalogue_enforce, in refs too */
+	struct definitions *definitions; /* c, as long as it is enforced: owned reference */
+	struct blob *instructions;       /* likewise; NULL: none */
 	struct arena *arena;             /* c: texts and arrays */
 	struct holds holds[];            /* by worker */
 };
@@ -63,6 +64,7 @@ static struct catalogue *make_empty(const struct generation *generation, unsigne
 		return NULL;
 	memset(catalogue, 0, bytes);
 	atomic_init(&catalogue->refs, 1);
+	atomic_init(&catalogue->enforced, 1);
 	catalogue->arena = arena_new();
 	if (catalogue->arena)
 		catalogue->shares = arena_array(catalogue->arena, generation->upstream_count, sizeof(struct share));
@@ -253,24 +255,23 @@ struct catalogue *catalogue_new(const struct generation *generation, unsigned wo
 	free(making.claims);
 	if (making.catalogue->definitions)
 		return making.catalogue;
-	catalogue_unref(making.catalogue);
+	catalogue_retire(making.catalogue);
 	return NULL;
 }
 
 /* ---------------------------------------------------------------- who keeps it alive */
 
-struct catalogue *catalogue_ref(struct catalogue *catalogue)
+static struct catalogue *take_ref(struct catalogue *catalogue)
 {
 	atomic_fetch_add_explicit(&catalogue->refs, 1, memory_order_relaxed);
 	return catalogue;
 }
 
-void catalogue_unref(struct catalogue *catalogue)
+static void drop_ref(struct catalogue *catalogue)
 {
-	if (!catalogue || atomic_fetch_sub_explicit(&catalogue->refs, 1, memory_order_acq_rel) > 1)
+	if (atomic_fetch_sub_explicit(&catalogue->refs, 1, memory_order_acq_rel) > 1)
 		return;
-	definitions_unref(catalogue->definitions);
-	blob_unref(catalogue->instructions);
+	assert(!catalogue->definitions);
 	for (size_t i = 0; i < catalogue->share_count; i++)
 		mcp_tool_list_unref(catalogue->shares[i].tool_list);
 	generation_unref(catalogue->made_for);
@@ -278,10 +279,29 @@ void catalogue_unref(struct catalogue *catalogue)
 	free(catalogue);
 }
 
+struct catalogue *catalogue_enforce(struct catalogue *catalogue)
+{
+	atomic_fetch_add_explicit(&catalogue->enforced, 1, memory_order_relaxed);
+	return take_ref(catalogue);
+}
+
+void catalogue_retire(struct catalogue *catalogue)
+{
+	if (!catalogue)
+		return;
+	if (atomic_fetch_sub_explicit(&catalogue->enforced, 1, memory_order_acq_rel) == 1) {
+		definitions_unref(catalogue->definitions);
+		blob_unref(catalogue->instructions);
+		catalogue->definitions = NULL;
+		catalogue->instructions = NULL;
+	}
+	drop_ref(catalogue);
+}
+
 struct catalogue *catalogue_hold(struct catalogue *catalogue, unsigned worker)
 {
 	if (catalogue->holds[worker].count++ == 0)
-		catalogue_ref(catalogue);
+		take_ref(catalogue);
 	return catalogue;
 }
 
@@ -289,7 +309,7 @@ void catalogue_drop(struct catalogue *catalogue, unsigned worker)
 {
 	assert(catalogue->holds[worker].count > 0);
 	if (--catalogue->holds[worker].count == 0)
-		catalogue_unref(catalogue);
+		drop_ref(catalogue);
 }
 
 /* ---------------------------------------------------------------- looking */
@@ -325,6 +345,7 @@ const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n)
 
 const struct definitions *catalogue_definitions(const struct catalogue *catalogue)
 {
+	assert(catalogue->definitions);
 	return catalogue->definitions;
 }
 

@@ -45,7 +45,7 @@ const struct tool *catalogue_tool(const struct catalogue *catalogue, struct slic
 /* All of them, by name. */
 size_t catalogue_count(const struct catalogue *catalogue);
 const struct tool *catalogue_nth(const struct catalogue *catalogue, size_t n);
-/* All of them as documents. */
+/* All of them as documents: of one that is in force. */
 const struct definitions *catalogue_definitions(const struct catalogue *catalogue);
 /* The generation of the configuration it was made for, which it holds: what a tool's `upstream` is an index in. */
 const struct generation *catalogue_made_for(const struct catalogue *catalogue);
@@ -59,13 +59,20 @@ struct tool_list_status catalogue_status(const struct catalogue *catalogue, unsi
 
 /* --- Who keeps it alive --- */
 
-/* A reference; any thread. The last one out frees. */
-struct catalogue *catalogue_ref(struct catalogue *catalogue);
-void catalogue_unref(struct catalogue *catalogue);
 /* A worker's own count, without an atomic but for its first hold: the worker's thread only, which must see the
  * catalogue kept by somebody (itself, or a reference on its way) until this has returned. */
 struct catalogue *catalogue_hold(struct catalogue *catalogue, unsigned worker);
 void catalogue_drop(struct catalogue *catalogue, unsigned worker);
+
+/* --- In whose hands it is in force --- */
+
+/* A reference of who reads its documents, now or later: a worker's current one, or one that it is offered. The maker has
+ * the first. Any thread. */
+struct catalogue *catalogue_enforce(struct catalogue *catalogue);
+/* Give it back: another one is in force there. With the last such reference the documents go, which are several times
+ * as long as the lists themselves: calls that have begun hold no more than their tools, however many lists come while
+ * they last. NULL is allowed. Any thread. */
+void catalogue_retire(struct catalogue *catalogue);
 
 /* --- Making one --- */
 
@@ -80,7 +87,8 @@ struct catalogue_part {
 
 /* `parts`: one for each upstream of the configuration, or NULL: all DECLARED. before: the catalogue this one replaces,
  * or NULL. A name that several tools want is a declared one's, else the first upstream's in the configuration.
- * workers: how many hold it. It holds the generation. NULL: out of memory. */
+ * workers: how many hold it. It holds the generation. The reference is one of catalogue_enforce. NULL: out of
+ * memory. */
 struct catalogue *catalogue_new(const struct generation *generation, unsigned workers,
 				const struct catalogue_part *parts, const struct catalogue *before) MUST_CHECK;
 

@@ -2,6 +2,7 @@
 /* definitions.c: tools written down in six dialects of "a function with a JSON Schema", and in OpenAPI. */
 #include "gateway/tools/definitions.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,11 @@ struct definitions {
 	atomic_uint refs;
 	struct document lists[FORMAT_COUNT];
 	struct document openapi;
+	uint32_t *mcp_places; /* where each tool begins in the list of FORMAT_MCP, and where one more would */
+	size_t count;         /* of tools */
 };
+
+_Static_assert(DOCUMENT_BYTES_MAX < UINT32_MAX, "places");
 
 enum definition_format definition_format(struct slice word)
 {
@@ -164,8 +169,9 @@ static const struct {
 	[FORMAT_GEMINI] = { "[{\"functionDeclarations\":[", "]}]\n" },
 };
 
+/* places: where each begins that is in it, or NULL. */
 static void put_list(struct buf *out, const struct generation *generation, const struct tool *const *tools,
-		     size_t count, enum definition_format format)
+		     size_t count, enum definition_format format, uint32_t *places)
 {
 	const char *comma = "";
 	buf_put_text(out, frames[format].before);
@@ -173,9 +179,13 @@ static void put_list(struct buf *out, const struct generation *generation, const
 		if (!definition_name_fits(tools[i], format))
 			continue;
 		buf_put_text(out, comma);
+		if (places)
+			places[i] = (uint32_t)out->len;
 		put_tool(out, generation, tools[i], format);
 		comma = ",";
 	}
+	if (places)
+		places[count] = (uint32_t)(out->len + strlen(comma));
 	buf_put_text(out, frames[format].after);
 }
 
@@ -198,10 +208,13 @@ struct definitions *definitions_new(const struct generation *generation, const s
 	if (!definitions)
 		return NULL;
 	atomic_init(&definitions->refs, 1);
+	definitions->count = count;
+	definitions->mcp_places = calloc(count + 1, sizeof *definitions->mcp_places);
 	struct buf text = BUF_INIT(DOCUMENT_BYTES_MAX);
-	bool ok = true;
+	bool ok = definitions->mcp_places;
 	for (int i = 0; i < FORMAT_COUNT && ok; i++) {
-		put_list(&text, generation, tools, count, (enum definition_format)i);
+		put_list(&text, generation, tools, count, (enum definition_format)i,
+			 i == FORMAT_MCP ? definitions->mcp_places : NULL);
 		ok = finish_document(&definitions->lists[i], &text);
 	}
 	if (ok) {
@@ -229,12 +242,23 @@ void definitions_unref(struct definitions *definitions)
 	for (int i = 0; i < FORMAT_COUNT; i++)
 		blob_unref(definitions->lists[i].blob);
 	blob_unref(definitions->openapi.blob);
+	free(definitions->mcp_places);
 	free(definitions);
 }
 
 const struct document *definitions_list(const struct definitions *definitions, enum definition_format format)
 {
 	return &definitions->lists[format];
+}
+
+struct slice definitions_mcp_range(const struct definitions *definitions, size_t first, size_t last)
+{
+	const uint32_t *places = definitions->mcp_places;
+	assert(first <= last && last <= definitions->count);
+	if (first == last)
+		return (struct slice){ "", 0 };
+	return (struct slice){ definitions->lists[FORMAT_MCP].blob->bytes + places[first],
+			       places[last] - 1 - places[first] };
 }
 
 const struct document *definitions_openapi(const struct definitions *definitions)

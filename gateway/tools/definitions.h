@@ -47,6 +47,8 @@ void definitions_unref(struct definitions *definitions);
 enum definition_format definition_format(struct slice word);
 /* All tools in a format / the OpenAPI 3.1 description of the gateway. Owned by definitions. */
 const struct document *definitions_list(const struct definitions *definitions, enum definition_format format);
+/* Of that list in FORMAT_MCP the elements first to last - 1, with the commas between them. */
+struct slice definitions_mcp_range(const struct definitions *definitions, size_t first, size_t last);
 const struct document *definitions_openapi(const struct definitions *definitions);
 /* One tool. False: memory is out. The caller unrefs document->blob. */
 bool definitions_tool(const struct generation *generation, const struct tool *tool, enum definition_format format,

@@ -316,7 +316,7 @@ static void publish_catalogue(struct registry *registry, struct catalogue *next,
 		offer(context, next);
 	set_gauges(registry);
 	report_changes(registry, before, next);
-	catalogue_unref(before);
+	catalogue_retire(before);
 }
 
 static bool take_turn(struct registry *registry, registry_offer *offer, void *context)
@@ -551,7 +551,7 @@ void registry_free(struct registry *registry)
 	if (!registry)
 		return;
 	assert(!registry->started);
-	catalogue_unref(registry->current);
+	catalogue_retire(registry->current);
 	drop_tool_lists(registry->generation);
 	free(registry->definitions);
 	tool_labels_free(registry->tool_labels);

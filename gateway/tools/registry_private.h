@@ -45,7 +45,7 @@ struct registry {
 	struct tool_labels *tool_labels;
 	struct meter *meter;       /* NULL: none */
 	uint64_t *definitions;     /* by slot: digest of what was last said of the tool; 0: nothing yet */
-	struct catalogue *current; /* owned reference */
+	struct catalogue *current; /* owned: enforced */
 	bool dirty;                /* the sources say more than `current` does */
 	bool store_moved;          /* mcp.lists is another file: it lacks all */
 	bool unsaved;              /* the thread's, as all below: they say more than the file of mcp.lists, */

@@ -426,7 +426,7 @@ static void a_generation_lives_as_long_as_somebody_borrows_of_it(void **state)
 	assert_int_equal(holders(generation), 2);
 	assert_ptr_equal(catalogue_made_for(catalogue), generation);
 	assert_string_equal(catalogue_tool(catalogue, SLICE("own"))->description, "Own");
-	catalogue_unref(catalogue);
+	catalogue_retire(catalogue);
 	assert_int_equal(holders(generation), 1);
 	mcp_tool_list_unref(tool_list); /* the last one: the leak checker sees whether all of it is gone */
 }
@@ -464,6 +464,51 @@ static void a_call_outlives_the_catalogue_it_was_found_in(void **state)
 	}
 	assert_true(near.ended == 1 && near.own && near.outcome == OUTCOME_OK);
 	assert_true(far.ended == 1 && far.own && far.outcome == OUTCOME_OK);
+}
+
+static struct blob *document_now(void)
+{
+	return definitions_list(catalogue_definitions(now()), FORMAT_MCP)->blob;
+}
+
+/* The documents are several times as long as the lists: of so many as come during a slow call they would pile up. */
+static void documents_go_with_their_last_reader(void **state)
+{
+	enum { LISTS = 20 };
+	(void)state;
+	struct ask ask;
+	struct blob *documents[LISTS];
+	ask_once(&world, &ask, 0, "own", 1);
+	gateway_settle(&world);
+	for (int i = 0; i < LISTS; i++) {
+		documents[i] = blob_ref(document_now());
+		list(0, i % 2 ? "[" TOOL("read") "]" : "[" TOOL("write") "]");
+	}
+	for (int i = 0; i < LISTS; i++) {
+		assert_ptr_not_equal(documents[i], document_now());
+		assert_int_equal(atomic_load(&documents[i]->refs), 1);
+	}
+	assert_int_equal(ask.ended, 0);
+	fake_finish(fake_nth(0));
+	gateway_settle(&world);
+	assert_true(ask.ended == 1 && ask.own && ask.outcome == OUTCOME_OK);
+	for (int i = 0; i < LISTS; i++)
+		blob_unref(documents[i]);
+}
+
+/* Nobody has taken the next one yet: what all serve by is there. */
+static void documents_stay_until_every_worker_has_the_next(void **state)
+{
+	(void)state;
+	const struct upstream_watcher *watcher = fake_watcher(0);
+	struct blob *document = blob_ref(document_now());
+	watcher->tools(watcher->context, SLICE("[" TOOL("read") "]"), no_instructions);
+	assert_true(registry_turn(world.gateway.registry, gateway_offer_catalogue, &world.gateway));
+	assert_ptr_equal(document_now(), document);
+	gateway_settle(&world);
+	assert_ptr_not_equal(document_now(), document);
+	assert_int_equal(atomic_load(&document->refs), 1);
+	blob_unref(document);
 }
 
 static void a_fetch_outlives_the_catalogue_of_the_call_that_led_it(void **state)
@@ -602,6 +647,8 @@ int main(void)
 		TEST(a_generation_lives_as_long_as_somebody_borrows_of_it),
 		TEST(a_call_that_is_away_holds_its_generation),
 		TEST(a_call_outlives_the_catalogue_it_was_found_in),
+		TEST(documents_go_with_their_last_reader),
+		TEST(documents_stay_until_every_worker_has_the_next),
 		TEST(a_fetch_outlives_the_catalogue_of_the_call_that_led_it),
 		TEST(another_schema_is_another_tool_to_the_cache),
 		TEST(a_list_that_flaps_ten_thousand_times_leaves_nothing_behind),
