@@ -10,10 +10,9 @@ static void put_run(struct buf *out, const char *from, const char *to)
 	buf_put(out, (struct slice){ from, (size_t)(to - from) });
 }
 
-void json_put_string(struct buf *out, struct slice text)
+void json_put_in_string(struct buf *out, struct slice text)
 {
 	const char *p = text.len ? text.at : "", *end = p + text.len, *run = p;
-	buf_put_char(out, '"');
 	while ((p = json_plain_end(p, end)) < end) {
 		bool ascii = (unsigned char)*p < 0x80;
 		size_t sequence = ascii ? 0 : utf8_char(p, (size_t)(end - p));
@@ -28,6 +27,12 @@ void json_put_string(struct buf *out, struct slice text)
 		run = ++p;
 	}
 	put_run(out, run, end);
+}
+
+void json_put_string(struct buf *out, struct slice text)
+{
+	buf_put_char(out, '"');
+	json_put_in_string(out, text);
 	buf_put_char(out, '"');
 }
 

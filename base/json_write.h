@@ -10,6 +10,8 @@
 
 /* Append `text` as a JSON string with quotes. Invalid UTF-8 becomes U+FFFD, so the output is always valid. */
 void json_put_string(struct buf *out, struct slice text);
+/* The same without the quotes: a part of a string, that ends between two characters. */
+void json_put_in_string(struct buf *out, struct slice text);
 /* Whether bytes are valid UTF-8 (RFC 3629). */
 bool json_utf8(struct slice bytes);
 

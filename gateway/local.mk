@@ -29,6 +29,7 @@ libgateway_a_SOURCES = \
 	gateway/call/dispatch_tier.c \
 	gateway/call/front.c gateway/call/front.h \
 	gateway/call/listening.c gateway/call/listening.h \
+	gateway/call/pieces.c gateway/call/pieces.h \
 	gateway/call/provider.c gateway/call/provider.h \
 	gateway/call/recent_calls.c gateway/call/recent_calls.h \
 	gateway/call/reply.c gateway/call/reply.h \

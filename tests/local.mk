@@ -105,6 +105,7 @@ unit_gateway = \
 	tests/unit/gateway/call/test_calls_refresh \
 	tests/unit/gateway/call/test_calls_tier \
 	tests/unit/gateway/call/test_hit_path \
+	tests/unit/gateway/call/test_pieces \
 	tests/unit/gateway/call/test_reply \
 	tests/unit/gateway/call/test_whose_whole \
 	tests/unit/gateway/cli/test_import \

@@ -7,7 +7,10 @@
 
 #include "gateway/call/worker.h"
 
-enum { KEPT_CALLS = 1024 };
+enum {
+	KEPT_CALLS = 1024,
+	LARGE_BYTES = 512 << 10 /* arguments: to look at them and to send them is not done in the same turn */
+};
 
 struct call *call_new(struct worker *home)
 {
@@ -264,7 +267,8 @@ void call_send(struct call *call, struct blob *body)
 	assert(call->placed);
 	meter_move(home->meter, METRIC_ID_IN_FLIGHT, 0, 0, 1);
 	call->mails_out++;
-	if (owner == home) {
+	call->posted = owner != home || call->arguments.len > LARGE_BYTES;
+	if (!call->posted) {
 		dispatch_take(home->dispatch, call);
 		return;
 	}
@@ -288,7 +292,7 @@ void call_cancel(struct call *call)
 	struct worker *home = call->home;
 	struct worker *owner = call_owner(call);
 	call->abandoned = true;
-	if (owner == home) {
+	if (!call->posted) {
 		dispatch_cancel(home->dispatch, call);
 		return;
 	}

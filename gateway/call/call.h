@@ -77,6 +77,7 @@ struct call {
 	bool placed;                 /* counted in gateway->in_flight */
 	bool own_deadline;           /* the caller's deadline is tighter than the tool's */
 	bool abandoned;
+	bool posted; /* it goes to its owner by mail; if that is its home, because it is so large that this turn has enough */
 	unsigned mails_out;
 	TAILQ_ENTRY(call) next; /* in home->outgoing, returned or recycled */
 
@@ -131,7 +132,7 @@ void call_return(struct call *call, struct worker *owner);
 /* Word of a call that is away reaches its home; called by its owner on the owner's thread. It may be dropped, and is
  * counted then. */
 void call_notify(struct call *call, struct worker *owner, enum mcp_notification_kind note, struct slice params);
-/* Post what call_send has gathered for other workers. At the end of a turn, so that calls that came together (a
+/* Post what call_send has gathered for other workers, and for a later turn of this one. At the end of a turn, so that calls that came together (a
  * batch's, say) arrive together: the first post wakes their owner. */
 void call_post_outgoing(struct worker *home);
 /* Finish the calls that came home within this worker. Once or twice a turn. */

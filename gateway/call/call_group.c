@@ -12,10 +12,8 @@
 enum {
 	TURN_BYTES = 512 << 10,   /* looked at in a turn, by all groups of a worker */
 	ITEM_BYTES = 512,         /* what an item costs beside its bytes, in these terms */
-	WHOLE_BYTES = 256 << 10,  /* a reply up to this size goes out whole, with its length */
 	WINDOW_BYTES = 128 << 10, /* of a stream that its client has not read */
-	PIECE_BYTES = 32 << 10,
-	SMALL_BYTES = 1024, /* an answer up to this size is kept, room or not */
+	SMALL_BYTES = 1024,       /* an answer up to this size is kept, room or not */
 	PART_BYTES_MAX = 512 << 20,
 	PAUSE_SHARE = 16 /* of limits.in_flight_bytes: begin no more while so much waits to be written */
 };
@@ -120,10 +118,10 @@ static void hold_item(struct call_group *group, struct call_group_item *item)
 	item->held = ITEM_BYTES + (call ? sizeof *call : 0);
 	if (call && bytes > SMALL_BYTES)
 		item->answer_held = http_hold_answer(group->http, call->answer);
-	else
-		item->held += bytes;
-	if (call && bytes > SMALL_BYTES && !item->answer_held)
+	if (call && bytes > SMALL_BYTES && !item->answer_held && !item->lent)
 		replace_answer(group, item);
+	else if (!item->answer_held)
+		item->held += bytes;
 	http_hold_anyway(group->http, item->held);
 	group->held += item->held + (item->answer_held ? bytes : 0);
 }
@@ -143,7 +141,7 @@ static void release_item(struct call_group *group, struct call_group_item *item)
 static void free_item(struct call_group *group, struct call_group_item *item)
 {
 	release_item(group, item);
-	if (item->call)
+	if (item->call && !item->lent)
 		call_free(item->call);
 	answer_unref(item->refusal);
 	blob_unref(item->own);
@@ -195,6 +193,7 @@ static void free_group(struct call_group *group)
 	for (size_t i = 0; i < group->begun; i++)
 		free_item(group, &group->items[i]);
 	assert(group->held == 0);
+	pieces_fini(&group->rest);
 	buf_fini(&group->out);
 	hold_out(group);
 	http_release(group->http, group->count * sizeof group->items[0]);
@@ -229,33 +228,47 @@ static void client_read(struct request *request)
 	queue_group(request->waits_for);
 }
 
-struct call_group *call_group_new(struct worker *worker, struct request *request, const struct call_group_kind *kind,
-				  const struct caller *caller, struct slice list, bool only, size_t count,
-				  void *context)
+/* One that has nothing yet. NULL: memory or room is out. */
+static struct call_group *new_group(struct worker *worker, struct request *request, const struct call_group_kind *kind,
+				    size_t count)
 {
-	assert_owner(worker_owner(worker));
-	size_t at = (size_t)(list.at - buf_slice(&request->body).at);
 	struct call_group *group = NULL;
 	if (!http_hold(request->http, count * sizeof group->items[0], HELD_TO_WAIT))
 		return NULL;
 	group = calloc(1, sizeof *group + count * sizeof group->items[0]);
-	struct blob *body = group ? buf_take_blob(&request->body) : NULL;
-	if (!body) {
+	if (!group) {
 		http_release(request->http, count * sizeof group->items[0]);
-		free(group);
 		return NULL;
 	}
 	group->kind = kind;
 	group->worker = worker;
 	group->request = request;
 	group->http = request->http;
-	group->body = body;
-	group->caller = *caller;
-	group->context = context;
 	group->count = count;
 	buf_init(&group->out, PART_BYTES_MAX);
 	TAILQ_INIT(&group->done);
+	return group;
+}
+
+struct call_group *call_group_new(struct worker *worker, struct request *request, const struct call_group_kind *kind,
+				  const struct caller *caller, struct slice list, bool only, size_t count,
+				  void *context)
+{
+	assert_owner(worker_owner(worker));
+	size_t at = (size_t)(list.at - buf_slice(&request->body).at);
+	struct call_group *group = new_group(worker, request, kind, count);
+	struct blob *body = group ? buf_take_blob(&request->body) : NULL;
+	if (!body) {
+		if (group)
+			http_release(request->http, count * sizeof group->items[0]);
+		free(group);
+		return NULL;
+	}
+	group->body = body;
+	group->caller = *caller;
+	group->context = context;
 	list.at = body->bytes + at;
+	spend_bytes(group, list.len); /* its elements were counted */
 	if (only && count)
 		group->items[0].text = list;
 	else
@@ -407,30 +420,9 @@ static void end_item(struct call_group *group, struct call_group_item *item)
 		TAILQ_REMOVE(&group->done, item, next);
 	item->state = ITEM_WRITTEN;
 	free_item(group, item);
+	pieces_fini(&group->rest);
 	group->written++;
 	group->writing = NULL;
-}
-
-/* No more of a string than ends between two characters; bytes that are no UTF-8 may be cut anywhere. */
-static size_t cut_between_characters(struct slice text, size_t len)
-{
-	if (len == text.len)
-		return len;
-	for (size_t back = 0; back < 4 && back < len; back++)
-		if (((unsigned char)text.at[len - back] & 0xc0) != 0x80)
-			return len - back;
-	return len;
-}
-
-static void put_quoted(struct buf *out, struct slice bytes)
-{
-	struct buf text = BUF_INIT(8 * PIECE_BYTES);
-	json_put_string(&text, bytes);
-	if (text.failed)
-		out->failed = true;
-	else
-		buf_put(out, (struct slice){ buf_slice(&text).at + 1, text.len - 2 });
-	buf_fini(&text);
 }
 
 /* Whether `out` may have so many bytes more: what it has grown to already is counted, so that a client that reads goes
@@ -446,30 +438,30 @@ static bool has_room(struct call_group *group, size_t bytes)
 	return true;
 }
 
-/* A piece of the long part of an item. */
+/* A piece of what is long of an item. */
 static enum step put_piece(struct call_group *group)
 {
-	struct call_group_rest *rest = &group->rest;
-	size_t len = rest->bytes.len < PIECE_BYTES ? rest->bytes.len : PIECE_BYTES;
-	if (!has_room(group, len))
+	size_t bytes = pieces_next(&group->rest);
+	if (!has_room(group, bytes))
 		return is_out_of_patience(group) ? STEP_BROKEN : STEP_STARVED;
 	group->starving_us = 0;
-	if (rest->quoted)
-		len = cut_between_characters(rest->bytes, len);
-	struct slice piece = { rest->bytes.at, len };
-	if (rest->quoted)
-		put_quoted(&group->out, piece);
-	else
-		buf_put(&group->out, piece);
+	pieces_write(&group->rest, &group->out);
 	hold_out(group);
-	spend_bytes(group, len);
-	rest->bytes = (struct slice){ piece.at + len, rest->bytes.len - len };
-	if (rest->bytes.len)
-		return STEP_ON;
-	buf_put_text(&group->out, rest->quoted ? "\"" : "");
-	buf_put_text(&group->out, rest->after);
-	end_item(group, group->writing);
+	spend_bytes(group, bytes);
+	if (!pieces_next(&group->rest))
+		end_item(group, group->writing);
 	return STEP_ON;
+}
+
+/* What is not long is written at once, where there is room. */
+static void put_rest(struct call_group *group)
+{
+	size_t bytes = pieces_left(&group->rest);
+	if (bytes > PIECE_BYTES || !has_room(group, bytes))
+		return;
+	pieces_write_all(&group->rest, &group->out);
+	spend_bytes(group, bytes);
+	end_item(group, group->writing);
 }
 
 /* The most that put() makes of it, for what is not copied by pieces. */
@@ -502,21 +494,14 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 	group->starving_us = 0;
 	buf_put_text(out, group->any_written ? group->kind->between : group->kind->opening);
 	group->any_written = true;
-	group->rest = (struct call_group_rest){ .after = "" };
 	if (item->own)
 		buf_put(out, blob_slice(item->own));
 	else
 		group->kind->put(group, item, out, &group->rest);
-	hold_out(group);
 	spend_bytes(group, ITEM_BYTES);
 	group->writing = item;
-	if (!group->rest.bytes.len) {
-		buf_put_text(out, group->rest.quoted ? "\"\"" : "");
-		buf_put_text(out, group->rest.after);
-		end_item(group, item);
-	} else if (group->rest.quoted) {
-		buf_put_char(out, '"');
-	}
+	put_rest(group);
+	hold_out(group);
 	return STEP_ON;
 }
 
@@ -562,7 +547,7 @@ static enum step reply_early(struct call_group *group)
 /* Not before it is known that there is something to say, where a reply may have nothing. */
 static bool wants_stream(const struct call_group *group)
 {
-	return group->out.len > WHOLE_BYTES ||
+	return group->out.len > CALL_GROUP_WHOLE_BYTES ||
 	       (group->kind->streams && (group->out.len || !group->kind->reply_nothing));
 }
 
@@ -651,6 +636,41 @@ void call_group_start(struct call_group *group)
 	advance_group(group);
 }
 
+/* The item whose reply it is is half written: nothing is left to begin. */
+static void adopt_reply(struct call_group *group, struct buf *head, struct pieces *rest)
+{
+	struct call_group_item *item = &group->items[0];
+	group->begun = 1;
+	group->any_written = true;
+	group->writing = item;
+	group->out = *head;
+	group->rest = *rest;
+	buf_init(head, head->max);
+	*rest = (struct pieces){ 0 };
+	item->state = ITEM_DONE;
+	item->call = group->request->logged;
+	item->lent = true;
+	hold_item(group, item);
+	hold_out(group);
+}
+
+bool call_group_write(struct worker *worker, struct request *request, const struct call_group_kind *kind,
+		      struct blob *body, bool begun, struct buf *head, struct pieces *rest)
+{
+	assert_owner(worker_owner(worker));
+	assert(kind->streams && kind->order == GROUP_AS_ASKED && !kind->reply_nothing);
+	struct call_group *group = head->failed ? NULL : new_group(worker, request, kind, 1);
+	if (!group)
+		return false;
+	group->body = blob_ref(body);
+	group->streaming = begun;
+	if (begun)
+		request->drained = client_read;
+	adopt_reply(group, head, rest);
+	call_group_start(group);
+	return true;
+}
+
 /* ---------------------------------------------------------------- the worker's */
 
 void call_groups_init(struct call_groups *groups)
@@ -665,7 +685,7 @@ void call_groups_turn(struct worker *worker, uint64_t now_us)
 	assert_owner(worker_owner(worker));
 	struct call_groups *groups = &worker->groups;
 	struct call_group *group;
-	groups->budget = TURN_BYTES;
+	groups->budget = groups->budget < 0 ? groups->budget + TURN_BYTES : TURN_BYTES; /* debts are paid off */
 	while (now_us >= groups->look_us && (group = TAILQ_FIRST(&groups->starved)))
 		queue_group(group);
 	if (TAILQ_EMPTY(&groups->starved))

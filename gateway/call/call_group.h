@@ -20,6 +20,7 @@
 
 #include "base/json.h"
 #include "gateway/call/call.h"
+#include "gateway/call/pieces.h"
 #include "gateway/http/http.h"
 
 struct call_group;
@@ -32,6 +33,7 @@ struct call_group_item {
 	unsigned char tag;                 /* begin()'s, for put() */
 	bool silent;                       /* begin()'s: nothing is written for it */
 	bool sent;                         /* its call has left */
+	bool lent;                         /* its call is request->logged: see call_group_write */
 	bool answer_held;                  /* call->answer is counted, see http_hold_answer */
 	size_t held;                       /* further bytes that are counted */
 	size_t made;                       /* begin()'s: how much put() makes of it, where no call's answer says that */
@@ -41,13 +43,6 @@ struct call_group_item {
 	struct answer *refusal;            /* owned; why no call was made, or NULL */
 	struct blob *own;                  /* owned; the bytes that stand for it instead, or NULL */
 	TAILQ_ENTRY(call_group_item) next; /* DONE, with AS_DONE */
-};
-
-/* What of an item is long and written as it is read: bytes of its call's answer. */
-struct call_group_rest {
-	struct slice bytes;
-	bool quoted;       /* as a JSON string */
-	const char *after; /* static: behind it */
 };
 
 enum call_group_order {
@@ -60,14 +55,14 @@ enum call_group_order {
 struct call_group_kind {
 	enum call_group_order order;
 	bool streams;    /* through the stream from the first byte on */
-	unsigned copies; /* how often put() copies an answer's bytes; 0: it gives them as a rest */
+	unsigned copies; /* how often put() copies an answer's bytes; 0: it gives them as the rest */
 	const char *content_type;
 	const char *opening, *between, *closing; /* "" if none */
 	/* Take the next item: call_group_call, call_group_refuse, or neither if put() needs no call. */
 	void (*begin)(struct call_group *group, struct call_group_item *item);
-	/* Append what is written for an item that is done and has no bytes of its own. */
-	void (*put)(struct call_group *group, struct call_group_item *item, struct buf *out,
-		    struct call_group_rest *rest);
+	/* Append what is written for an item that is done and has no bytes of its own; what is long is noted in `rest`
+	 * (empty), and written behind it no faster than the client reads: bytes of its call's answer, or kept there. */
+	void (*put)(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest);
 	/* The reply's head but for its type. */
 	void (*put_head)(struct call_group *group, struct reply *reply);
 	/* Before the closing; NULL: nothing. */
@@ -100,7 +95,7 @@ struct call_group {
 	size_t out_at;                   /* bytes of it that have been */
 	size_t out_held;                 /* bytes of it that are counted */
 	struct call_group_item *writing; /* its rest is being written, or NULL */
-	struct call_group_rest rest;
+	struct pieces rest;
 	bool said_done, any_written, streaming, closed;
 	uint64_t starving_us; /* since when it has waited for room and written nothing; 0: it does not */
 	bool queued, starved; /* in the worker's list; of those that look again later */
@@ -130,6 +125,17 @@ struct call_group *call_group_new(struct worker *worker, struct request *request
 				  void *context) MUST_CHECK;
 /* Begin: replies now or later, and frees the group in the end. */
 void call_group_start(struct call_group *group);
+
+/*
+ * One reply that is too long to be made at once, through the same writer: `head` and behind it `rest`, which are both
+ * taken; that what they are made of stays is `body`'s, rest->keeps', or the request's: of request->logged, a call that has
+ * come home, the answer is counted, room or not. begun: the request's stream has been started, else it is with `kind`,
+ * which streams and has no begin() and put(). False: memory is out, nothing is taken.
+ */
+bool call_group_write(struct worker *worker, struct request *request, const struct call_group_kind *kind,
+		      struct blob *body, bool begun, struct buf *head, struct pieces *rest) MUST_CHECK;
+/* A reply up to this size is made at once and goes out whole, with its length. */
+enum { CALL_GROUP_WHOLE_BYTES = 256 << 10 };
 
 /* begin()'s. `caller` is borrowed for this call; `body` keeps arguments alive (a reference is taken). */
 void call_group_call(struct call_group *group, struct call_group_item *item, const struct tool *tool,

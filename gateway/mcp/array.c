@@ -53,7 +53,7 @@ static void begin_message(struct call_group *group, struct call_group_item *item
 		call_group_call(group, item, message.tool, &message.caller, message.arguments, group->body);
 		break;
 	case MCP_LISTS:
-		item->made = 3 * mcp_list_bytes(group->worker);
+		item->made = MCP_LIST_OUT_BYTES;
 		if (group->counted++ < LISTS_MAX)
 			break;
 		refuse_list(&message);
@@ -79,36 +79,32 @@ static void put_refusal(struct call_group *group, const struct call_group_item *
 	mcp_reply_error(out, item->id, &error, group->request->id);
 }
 
-static void put_list(struct call_group *group, const struct call_group_item *item, struct buf *out)
+static void put_list(struct call_group *group, const struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
 	struct mcp_message message = message_of(group, out);
+	message.rest = rest;
 	message.era = (enum mcp_era)item->tag;
 	if (mcp_request_read(item->text, &message.asked).code == 0)
 		mcp_put_list(&message);
 }
 
-static void put_response(struct call_group *group, struct call_group_item *item, struct buf *out,
-			 struct call_group_rest *rest)
+static void put_response(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
-	(void)rest;
 	if (item->call)
-		mcp_reply_call(out, item->id, (enum mcp_era)item->tag, item->call, group->request->id);
+		mcp_put_call(out, rest, item->id, (enum mcp_era)item->tag, item->call, group->request->id);
 	else if (item->refusal || !item->made)
 		put_refusal(group, item, out);
 	else
-		put_list(group, item, out);
+		put_list(group, item, out, rest);
 }
 
-static void put_event(struct call_group *group, struct call_group_item *item, struct buf *out,
-		      struct call_group_rest *rest)
+/* What stands in `out` of a response has no line ends. */
+static void put_event(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
-	struct buf text = BUF_INIT(MCP_REPLY_BYTES_MAX);
-	put_response(group, item, &text, rest);
-	if (text.failed)
-		out->failed = true;
-	else
-		mcp_append_event(out, buf_slice(&text));
-	buf_fini(&text);
+	rest->raw = PIECE_EVENT;
+	buf_put_text(out, MCP_EVENT_BEGINS);
+	put_response(group, item, out, rest);
+	pieces_put_text(rest, MCP_EVENT_ENDS);
 }
 
 static void put_array_head(struct call_group *group, struct reply *reply)
@@ -130,7 +126,6 @@ static void reply_nothing(struct call_group *group)
 
 static const struct call_group_kind as_array = {
 	.order = GROUP_AS_ASKED,
-	.copies = 3, /* as text, as structure, and what is put around it */
 	.content_type = "application/json",
 	.opening = "[",
 	.between = ",",
@@ -144,7 +139,6 @@ static const struct call_group_kind as_array = {
 static const struct call_group_kind as_events = {
 	.order = GROUP_AS_ASKED,
 	.streams = true,
-	.copies = 6,
 	.content_type = "text/event-stream",
 	.opening = "",
 	.between = "",

@@ -158,7 +158,7 @@ static enum mcp_taken take_call(struct mcp_message *message)
 void mcp_put_list(struct mcp_message *message)
 {
 	struct mcp_error error;
-	if (!mcp_reply_tools(message->out, message->worker, message->era, &message->asked, &error))
+	if (!mcp_put_tools(message->out, message->rest, message->worker, message->era, &message->asked, &error))
 		mcp_put_error(message, REJECT_BAD_REQUEST, &error);
 }
 

@@ -6,7 +6,7 @@
  *   message.c  a message's text into slices
  *   origin.c   CORS, bearer tokens, RFC 9728
  *   headers.c  eras, and the headers that 2026-07-28 mirrors from the body
- *   list_tools.c    initialize, server/discover, tools/list
+ *   tools_list.c    initialize, server/discover, tools/list
  *   tools_call.c     a POST with one message: its call out, its answer home
  *   array.c    a POST with many
  *   result.c    results and errors as JSON-RPC
@@ -21,6 +21,7 @@
 #include "gateway/call/call.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/mcp/message.h"
+#include "gateway/call/pieces.h"
 #include "gateway/call/reply.h"
 
 #define MCP_SERVER_INFO "{\"name\":\"jitney\",\"version\":\"" JITNEY_VERSION "\"}"
@@ -44,12 +45,17 @@ void mcp_error_set(struct mcp_error *error, unsigned status, int code, enum outc
 
 /* Append an error response. id: raw, or empty for null. */
 void mcp_reply_error(struct buf *out, struct slice id, const struct mcp_error *error, const char *request_id);
+/* Append how a response with a result begins, up to the result. */
+void mcp_reply_head(struct buf *out, struct slice id);
+/* How a result of our own begins: its bracket, and what 2026-07-28 wants in every one; a member follows. Static. */
+const char *mcp_own_result(enum mcp_era era);
 /* Append a response around `result`, one JSON object. Modern: given resultType and serverInfo if it has none; nothing
  * else of it is touched. */
 void mcp_reply_result(struct buf *out, struct slice id, enum mcp_era era, struct slice result);
-/* Append the response to a tools/call whose call has ended. */
-void mcp_reply_call(struct buf *out, struct slice id, enum mcp_era era, const struct call *call,
-		    const char *request_id);
+/* Append the response to a tools/call whose call has ended; what is long of it is noted in `rest`, behind: slices of the
+ * call's answer and of static text. */
+void mcp_put_call(struct buf *out, struct pieces *rest, struct slice id, enum mcp_era era, const struct call *call,
+		  const char *request_id);
 
 /* --- headers.c --- */
 
@@ -74,20 +80,21 @@ void mcp_put_challenge(struct reply *reply, const struct worker *worker, const s
 /* OPTIONS. */
 void mcp_preflight(struct request *request);
 
-/* --- list_tools.c --- */
+/* --- tools_list.c --- */
 
 /* Append the response. False: *error. worker NULL: without the servers' instructions, of which an array of these would
  * make megabytes. */
 void mcp_reply_initialize(struct buf *out, const struct worker *worker, const struct mcp_request *asked);
 void mcp_reply_discover(struct buf *out, const struct worker *worker, const struct mcp_request *asked);
-bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era era, const struct mcp_request *asked,
-		     struct mcp_error *error) MUST_CHECK;
-/* About how long the response to tools/list is. */
-size_t mcp_list_bytes(const struct worker *worker);
-/* The tool a tools/call names, or NULL with *error. */
+/* What is long is noted in `rest`, behind what is appended, and kept there. */
+bool mcp_put_tools(struct buf *out, struct pieces *rest, const struct worker *worker, enum mcp_era era,
+		   const struct mcp_request *asked, struct mcp_error *error) MUST_CHECK;
+/* The most that is appended, beside what is noted. */
+enum { MCP_LIST_OUT_BYTES = 1024 };
 /* Whether a message in the body asks for what the first lists of the servers behind may have: then the request waits,
  * and is served again (await_lists.h). */
 bool mcp_await_lists(struct worker *worker, struct request *request, const struct caller *caller) MUST_CHECK;
+/* The tool a tools/call names, or NULL with *error. */
 const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_name, struct mcp_error *error);
 
 /* --- mcp.c: one message --- */
@@ -98,7 +105,8 @@ struct mcp_message {
 	struct request *request;
 	bool in_array;
 	struct caller caller; /* of the message: its _meta may bring a trace */
-	struct buf *out;      /* for ANSWERED: the response */
+	struct buf *out;      /* for ANSWERED: the response, */
+	struct pieces *rest;  /* and what is long of it, behind */
 	/* mcp_take_message sets */
 	struct mcp_request asked;
 	enum mcp_era era;
@@ -109,7 +117,7 @@ struct mcp_message {
 
 enum mcp_taken {
 	MCP_SILENT,   /* a notification or a response: nothing is said */
-	MCP_ANSWERED, /* `out` has the response */
+	MCP_ANSWERED, /* `out` and `rest` have the response */
 	MCP_CALLS,    /* a call is to be made */
 	MCP_LISTS,    /* in an array only: the list of tools is asked for, mcp_put_list writes it */
 	MCP_STREAMS   /* not in an array: the request is a subscription's now */
@@ -171,8 +179,10 @@ bool mcp_listen(struct worker *worker, struct request *request, const struct mcp
 void mcp_start_events(struct request *request, const struct call *call);
 /* The headers of such a head. */
 void mcp_put_events_head(struct reply *reply);
-/* Append an event: `text` is one JSON text. */
+/* Append an event: `text` is one JSON text. By pieces: these two, and PIECE_EVENT between them. */
 void mcp_append_event(struct buf *out, struct slice text);
+#define MCP_EVENT_BEGINS "event: message\ndata: "
+#define MCP_EVENT_ENDS "\n\n"
 /* One event: `text` is one JSON text. False: memory is out, or the client does not read. */
 bool mcp_put_event(struct request *request, struct slice text) MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* result.c: results and errors as JSON-RPC responses. What an MCP server said is spliced, never written anew. */
-#include <openssl/evp.h>
+/* result.c: results and errors as JSON-RPC responses. What an MCP server said is spliced, never written anew; what is
+ * long is noted in pieces. */
 #include <stdio.h>
 #include <strings.h>
 
@@ -8,7 +8,10 @@
 #include "gateway/mcp/mcp_private.h"
 #include "gateway/call/reply.h"
 
-enum { SAID_BYTES = 2000 }; /* of a provider's error, for the model */
+enum {
+	SAID_BYTES = 2000, /* of a provider's error, for the model */
+	FAILURE_BYTES_MAX = 64 << 10
+};
 
 void mcp_error_set(struct mcp_error *error, unsigned status, int code, enum outcome outcome, const char *format, ...)
 {
@@ -44,84 +47,91 @@ void mcp_reply_error(struct buf *out, struct slice id, const struct mcp_error *e
 
 /* ---------------------------------------------------------------- results */
 
-static const char server_info[] = "\"io.modelcontextprotocol/serverInfo\":" MCP_SERVER_INFO;
+#define SERVER_INFO "\"io.modelcontextprotocol/serverInfo\":" MCP_SERVER_INFO
 
 /* What stands between the brackets of an object or array. */
-static struct slice strip_quotes(struct slice value)
+static struct slice strip_brackets(struct slice value)
 {
 	struct slice text = json_trim(value);
 	return json_trim((struct slice){ text.at + 1, text.len - 2 });
 }
 
-/* `first` and then what `object` has, as one object. */
-static void put_before(struct buf *out, const char *first, struct slice object)
+/* What of a modern result decides what is missing. */
+struct modern_marks {
+	bool typed;        /* has a resultType */
+	struct slice meta; /* its _meta; empty: none */
+};
+
+/* In one walk: a result may be megabytes. */
+static struct modern_marks find_marks(struct slice result)
 {
-	struct slice rest = strip_quotes(object);
-	buf_put_char(out, '{');
-	buf_put_text(out, first);
-	if (rest.len)
-		buf_put_char(out, ',');
-	buf_put(out, rest);
-	buf_put_char(out, '}');
+	struct modern_marks marks = { false, { NULL, 0 } };
+	struct json_walk walk = json_walk(result);
+	struct slice name, value;
+	while (json_next_member(&walk, &name, &value)) {
+		if (json_string_is(name, SLICE("resultType")))
+			marks.typed = true;
+		else if (json_string_is(name, SLICE("_meta")))
+			marks.meta = value;
+	}
+	return marks;
+}
+
+/* serverInfo and then what `object` has, as one object. */
+static void put_with_info(struct pieces *to, struct slice object)
+{
+	struct slice inner = strip_brackets(object);
+	pieces_put_text(to, inner.len ? "{" SERVER_INFO "," : "{" SERVER_INFO);
+	pieces_put(to, inner);
+	pieces_put_text(to, "}");
 }
 
 /* The result with what 2026-07-28 wants in every one. */
-static void put_modern(struct buf *out, struct slice result)
+static void put_modern(struct pieces *to, struct slice result)
 {
-	struct slice type, meta = { NULL, 0 }, info;
-	bool typed = json_member(result, SLICE("resultType"), &type);
-	bool has_meta = json_member(result, SLICE("_meta"), &meta);
-	buf_put_char(out, '{');
-	if (!typed)
-		buf_put_text(out, "\"resultType\":\"complete\",");
-	if (!has_meta) {
-		buf_put_text(out, "\"_meta\":{");
-		buf_put_text(out, server_info);
-		buf_put_text(out, strip_quotes(result).len ? "}," : "}");
-		buf_put(out, strip_quotes(result));
-	} else if (json_type(meta) != JSON_OBJECT ||
-		   json_member(meta, SLICE("io.modelcontextprotocol/serverInfo"), &info)) {
-		buf_put(out, strip_quotes(result));
+	struct slice whole = strip_brackets(result), info;
+	struct modern_marks marks = find_marks(result);
+	pieces_put_text(to, marks.typed ? "{" : "{\"resultType\":\"complete\",");
+	if (!marks.meta.len) {
+		pieces_put_text(to, whole.len ? "\"_meta\":{" SERVER_INFO "}," : "\"_meta\":{" SERVER_INFO "}");
+		pieces_put(to, whole);
+	} else if (json_type(marks.meta) != JSON_OBJECT ||
+		   json_member(marks.meta, SLICE("io.modelcontextprotocol/serverInfo"), &info)) {
+		pieces_put(to, whole);
 	} else {
-		struct slice whole = strip_quotes(result);
-		buf_put(out, (struct slice){ whole.at, (size_t)(meta.at - whole.at) });
-		put_before(out, server_info, meta);
-		const char *after = meta.at + meta.len;
-		buf_put(out, (struct slice){ after, (size_t)(whole.at + whole.len - after) });
+		const char *after = marks.meta.at + marks.meta.len;
+		pieces_put(to, (struct slice){ whole.at, (size_t)(marks.meta.at - whole.at) });
+		put_with_info(to, marks.meta);
+		pieces_put(to, (struct slice){ after, (size_t)(whole.at + whole.len - after) });
 	}
-	buf_put_char(out, '}');
+	pieces_put_text(to, "}");
+}
+
+/* Behind the head: what follows "result". */
+static void put_result(struct pieces *to, enum mcp_era era, struct slice result)
+{
+	if (era == MCP_MODERN)
+		put_modern(to, result);
+	else
+		pieces_put(to, result);
+	pieces_put_text(to, "}");
+}
+
+void mcp_reply_head(struct buf *out, struct slice id)
+{
+	put_head(out, id);
+	buf_put_text(out, ",\"result\":");
 }
 
 void mcp_reply_result(struct buf *out, struct slice id, enum mcp_era era, struct slice result)
 {
-	put_head(out, id);
-	buf_put_text(out, ",\"result\":");
-	if (era == MCP_MODERN)
-		put_modern(out, result);
-	else
-		buf_put(out, result);
-	buf_put_char(out, '}');
+	struct pieces pieces = { 0 };
+	mcp_reply_head(out, id);
+	put_result(&pieces, era, result);
+	pieces_write_all(&pieces, out);
 }
 
 /* ---------------------------------------------------------------- calls */
-
-static void put_text_content(struct buf *out, struct slice text)
-{
-	buf_put_text(out, "{\"content\":[{\"type\":\"text\",\"text\":");
-	json_put_string(out, text);
-	buf_put_text(out, "}]");
-}
-
-static void put_base64(struct buf *out, struct slice bytes)
-{
-	enum { BLOCK = 3 * 1024 };
-	unsigned char text[BLOCK / 3 * 4 + 1];
-	for (size_t at = 0; at < bytes.len; at += BLOCK) {
-		size_t count = bytes.len - at < BLOCK ? bytes.len - at : BLOCK;
-		int len = EVP_EncodeBlock(text, (const unsigned char *)bytes.at + at, (int)count);
-		buf_put(out, (struct slice){ (const char *)text, (size_t)len });
-	}
-}
 
 static bool type_begins(const char *type, const char *family)
 {
@@ -129,45 +139,55 @@ static bool type_begins(const char *type, const char *family)
 }
 
 /* What is no text: an image or a sound by its name, anything else as an embedded resource. */
-static void put_binary(struct buf *out, const struct answer *answer)
+static void put_binary(struct pieces *to, const struct answer *answer)
 {
 	bool image = type_begins(answer->content_type, "image/"), audio = type_begins(answer->content_type, "audio/");
-	buf_put_text(out, "{\"content\":[{\"type\":\"");
-	buf_put_text(out, image   ? "image\",\"data\":\""
-			  : audio ? "audio\",\"data\":\""
-				  : "resource\",\"resource\":{\"uri\":\"jitney:result\",\"blob\":\"");
-	put_base64(out, answer_body(answer));
-	buf_put_text(out, "\",\"mimeType\":");
-	json_put_string(out, slice_of(answer->content_type));
-	buf_put_text(out, image || audio ? "}]" : "}}]");
+	pieces_put_text(to, image   ? "{\"type\":\"image\",\"data\":\""
+			    : audio ? "{\"type\":\"audio\",\"data\":\""
+				    : "{\"type\":\"resource\",\"resource\":{\"uri\":\"jitney:result\",\"blob\":\"");
+	pieces_put_base64(to, answer_body(answer));
+	pieces_put_text(to, "\",\"mimeType\":");
+	pieces_put_string(to, slice_of(answer->content_type));
+	pieces_put_text(to, image || audio ? "}" : "}}");
 }
 
-/* A tool's result that came as no MCP result: text, and the same as structure where it is an object. */
-static void put_content(struct buf *out, const struct answer *answer)
+static void put_text(struct pieces *to, struct slice text)
 {
-	struct slice body = answer_body(answer);
-	if (!answer->json) {
-		if (type_begins(answer->content_type, "image/") || type_begins(answer->content_type, "audio/") ||
-		    !json_utf8(body))
-			put_binary(out, answer);
-		else
-			put_text_content(out, body);
-	} else if (json_type(json_trim(body)) == JSON_STRING) {
-		buf_put_text(out, "{\"content\":[{\"type\":\"text\",\"text\":");
-		buf_put(out, json_trim(body));
-		buf_put_text(out, "}]");
+	pieces_put_text(to, "{\"type\":\"text\",\"text\":");
+	pieces_put_string(to, text);
+	pieces_put_text(to, "}");
+}
+
+/* A tool's result that came as no MCP result, but for its last bracket: text, and the same as structure where it is an
+ * object. */
+static void put_content(struct pieces *to, const struct answer *answer)
+{
+	struct slice body = answer_body(answer), value = json_trim(body);
+	pieces_put_text(to, "\"content\":[");
+	if (!answer->json && (type_begins(answer->content_type, "image/") ||
+			      type_begins(answer->content_type, "audio/") || !json_utf8(body))) {
+		put_binary(to, answer);
+	} else if (answer->json && json_type(value) == JSON_STRING) {
+		pieces_put_text(to, "{\"type\":\"text\",\"text\":");
+		pieces_put(to, value);
+		pieces_put_text(to, "}");
 	} else {
-		put_text_content(out, body);
-		if (json_type(json_trim(body)) == JSON_OBJECT) {
-			buf_put_text(out, ",\"structuredContent\":");
-			buf_put(out, json_trim(body));
-		}
+		put_text(to, body);
 	}
-	buf_put_char(out, '}');
+	pieces_put_text(to, "]");
+	if (answer->json && json_type(value) == JSON_OBJECT) {
+		pieces_put_text(to, ",\"structuredContent\":");
+		pieces_put(to, value);
+	}
+}
+
+const char *mcp_own_result(enum mcp_era era)
+{
+	return era == MCP_MODERN ? "{\"resultType\":\"complete\",\"_meta\":{" SERVER_INFO "}," : "{";
 }
 
 /* What went wrong and what to do, for a model to read. */
-static void write_failure(struct buf *text, const struct call *call)
+static void write_advice(struct buf *text, const struct call *call)
 {
 	const struct answer *answer = call->answer;
 	buf_put_text(text, answer->detail);
@@ -185,14 +205,15 @@ static void write_failure(struct buf *text, const struct call *call)
 		buf_put_text(text, "\nThe same call may be tried again.");
 }
 
-static void put_failure(struct buf *out, const struct call *call, const char *request_id)
+static void write_failure(struct buf *out, const struct call *call, const char *request_id)
 {
 	const struct answer *answer = call->answer;
 	struct buf text = BUF_INIT(SAID_BYTES + 2 * ANSWER_DETAIL_BYTES);
-	write_failure(&text, call);
-	put_text_content(out, buf_slice(&text));
+	write_advice(&text, call);
+	buf_put_text(out, "{\"content\":[{\"type\":\"text\",\"text\":");
+	json_put_string(out, buf_slice(&text));
 	buf_fini(&text);
-	buf_printf(out, ",\"isError\":true,\"_meta\":{\"jitney/error\":{\"code\":\"%s\",\"request_id\":",
+	buf_printf(out, "}],\"isError\":true,\"_meta\":{\"jitney/error\":{\"code\":\"%s\",\"request_id\":",
 		   outcome_word(answer->outcome));
 	json_put_string(out, slice_of(request_id));
 	buf_put_text(out, reply_may_retry(answer, call) ? ",\"retryable\":true" : ",\"retryable\":false");
@@ -225,26 +246,35 @@ static bool is_protocol_error(const struct answer *answer, struct mcp_error *err
 	return true;
 }
 
-void mcp_reply_call(struct buf *out, struct slice id, enum mcp_era era, const struct call *call, const char *request_id)
+/* Short: its place is `out`. */
+static void put_failure(struct buf *out, struct slice id, enum mcp_era era, const struct call *call,
+			const char *request_id)
 {
-	const struct answer *answer = call->answer;
-	struct mcp_error error;
-	if (answer_full(answer).len) {
-		mcp_reply_result(out, id, era, answer_full(answer));
-		return;
-	}
-	if (answer->outcome != OUTCOME_OK && is_protocol_error(answer, &error)) {
-		mcp_reply_error(out, id, &error, request_id);
-		return;
-	}
-	struct buf result = BUF_INIT(MCP_REPLY_BYTES_MAX);
-	if (answer->outcome == OUTCOME_OK)
-		put_content(&result, answer);
-	else
-		put_failure(&result, call, request_id);
+	struct buf result = BUF_INIT(FAILURE_BYTES_MAX);
+	write_failure(&result, call, request_id);
 	if (result.failed)
 		out->failed = true;
 	else
 		mcp_reply_result(out, id, era, buf_slice(&result));
 	buf_fini(&result);
+}
+
+void mcp_put_call(struct buf *out, struct pieces *rest, struct slice id, enum mcp_era era, const struct call *call,
+		  const char *request_id)
+{
+	const struct answer *answer = call->answer;
+	struct mcp_error error;
+	if (answer_full(answer).len) {
+		mcp_reply_head(out, id);
+		put_result(rest, era, answer_full(answer));
+	} else if (answer->outcome == OUTCOME_OK) {
+		mcp_reply_head(out, id);
+		pieces_put_text(rest, mcp_own_result(era));
+		put_content(rest, answer);
+		pieces_put_text(rest, "}}");
+	} else if (is_protocol_error(answer, &error)) {
+		mcp_reply_error(out, id, &error, request_id);
+	} else {
+		put_failure(out, id, era, call, request_id);
+	}
 }

@@ -42,27 +42,13 @@ void mcp_start_events(struct request *request, const struct call *call)
 	request_stream_start(request, &reply);
 }
 
-static size_t line_length(struct slice text)
-{
-	size_t len = 0;
-	while (len < text.len && text.at[len] != '\n' && text.at[len] != '\r')
-		len++;
-	return len;
-}
-
 void mcp_append_event(struct buf *out, struct slice text)
 {
-	buf_put_text(out, "event: message\n");
-	for (;;) {
-		size_t len = line_length(text);
-		buf_put_text(out, "data: ");
-		buf_put(out, (struct slice){ text.at, len });
-		buf_put_char(out, '\n');
-		if (len == text.len)
-			break;
-		text = (struct slice){ text.at + len + 1, text.len - len - 1 };
-	}
-	buf_put_char(out, '\n');
+	struct pieces pieces = { .raw = PIECE_EVENT };
+	buf_put_text(out, MCP_EVENT_BEGINS);
+	pieces_put(&pieces, text);
+	pieces_write_all(&pieces, out);
+	buf_put_text(out, MCP_EVENT_ENDS);
 }
 
 bool mcp_put_event(struct request *request, struct slice text)

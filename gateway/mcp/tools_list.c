@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* list_tools.c: what a client asks before it calls: initialize, server/discover, tools/list. */
+/* tools_list.c: what a client asks before it calls: initialize, server/discover, tools/list. */
 #include <openssl/evp.h>
 
 #include "base/json.h"
@@ -12,8 +12,7 @@ enum {
 	/* Widely used clients read the first page only, so it holds what a gateway usually has. */
 	PAGE_TOOLS = 500,
 	NAME_BYTES = 129, /* of a tool, NUL included */
-	CURSOR_BYTES = 256,
-	RESPONSE_BYTES = 512 /* around the list */
+	CURSOR_BYTES = 256
 };
 
 /* What the servers behind say of the use of their tools: of those that have been listed by now. */
@@ -46,19 +45,20 @@ void mcp_reply_initialize(struct buf *out, const struct worker *worker, const st
 	buf_fini(&result);
 }
 
-/* What tells a modern client how long it may keep an answer. The list is the same for everybody. */
+/* What tells a modern client how long it may keep an answer; members follow. The list is the same for everybody. */
 static void put_lifetime(struct buf *out, const struct worker *worker)
 {
-	buf_printf(out, "\"ttlMs\":%llu,\"cacheScope\":\"public\"",
+	buf_printf(out, "\"ttlMs\":%llu,\"cacheScope\":\"public\",",
 		   (unsigned long long)(worker_generation(worker)->mcp.list_ttl_us / CLOCK_US_PER_MS));
 }
 
 void mcp_reply_discover(struct buf *out, const struct worker *worker, const struct mcp_request *asked)
 {
 	struct buf result = BUF_INIT(MCP_REPLY_BYTES_MAX);
-	buf_put_text(&result, "{\"supportedVersions\":[\"" MCP_VERSION_MODERN
-			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}},");
+	buf_put_char(&result, '{');
 	put_lifetime(&result, worker);
+	buf_put_text(&result, "\"supportedVersions\":[\"" MCP_VERSION_MODERN
+			      "\"],\"capabilities\":{\"tools\":{\"listChanged\":true},\"logging\":{}}");
 	put_instructions(&result, worker);
 	buf_put_char(&result, '}');
 	if (result.failed)
@@ -75,7 +75,7 @@ static void put_cursor(struct buf *out, const char *name)
 {
 	unsigned char text[CURSOR_BYTES];
 	EVP_EncodeBlock(text, (const unsigned char *)name, (int)strlen(name));
-	buf_printf(out, ",\"nextCursor\":\"%s\"", (const char *)text);
+	buf_printf(out, "\"nextCursor\":\"%s\",", (const char *)text);
 }
 
 /* The place of the first tool behind the cursor. False: it is none of ours. */
@@ -101,24 +101,11 @@ static bool find_page(const struct catalogue *catalogue, struct slice raw, size_
 	return ok;
 }
 
-/* The elements first to last-1 of the list of all tools, as they stand there. */
-static void put_range(struct buf *out, struct slice tools, size_t first, size_t last)
-{
-	struct slice element;
-	struct json_walk walk = json_walk(tools);
-	for (size_t i = 0; i < last && json_next_element(&walk, &element); i++) {
-		if (i < first)
-			continue;
-		if (i > first)
-			buf_put_char(out, ',');
-		buf_put(out, element);
-	}
-}
-
-bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era era, const struct mcp_request *asked,
-		     struct mcp_error *error)
+bool mcp_put_tools(struct buf *out, struct pieces *rest, const struct worker *worker, enum mcp_era era,
+		   const struct mcp_request *asked, struct mcp_error *error)
 {
 	const struct catalogue *catalogue = worker->catalogue;
+	const struct definitions *definitions = catalogue_definitions(catalogue);
 	size_t first = 0, count = catalogue_count(catalogue);
 	if (asked->cursor.len && !find_page(catalogue, asked->cursor, &first)) {
 		mcp_error_set(error, 200, MCP_INVALID_PARAMS, OUTCOME_INVALID_REQUEST,
@@ -126,38 +113,17 @@ bool mcp_reply_tools(struct buf *out, const struct worker *worker, enum mcp_era 
 		return false;
 	}
 	size_t last = count - first > PAGE_TOOLS ? first + PAGE_TOOLS : count;
-	const struct document *document = definitions_list(catalogue_definitions(catalogue), FORMAT_MCP);
-	struct slice tools = { NULL, 0 };
-	struct buf result = BUF_INIT(MCP_REPLY_BYTES_MAX);
-	if (!json_member(blob_slice(document->blob), SLICE("tools"), &tools))
-		tools = SLICE("[]");
-	buf_put_char(&result, '{');
-	if (era == MCP_MODERN) {
-		put_lifetime(&result, worker);
-		buf_put_char(&result, ',');
-	}
-	buf_put_text(&result, "\"tools\":");
-	if (last - first == count) {
-		buf_put(&result, tools);
-	} else {
-		buf_put_char(&result, '[');
-		put_range(&result, tools, first, last);
-		buf_put_char(&result, ']');
-	}
+	mcp_reply_head(out, asked->id);
+	buf_put_text(out, mcp_own_result(era));
+	if (era == MCP_MODERN)
+		put_lifetime(out, worker);
 	if (last < count)
-		put_cursor(&result, catalogue_nth(catalogue, last - 1)->name);
-	buf_put_char(&result, '}');
-	if (result.failed)
-		out->failed = true;
-	else
-		mcp_reply_result(out, asked->id, era, buf_slice(&result));
-	buf_fini(&result);
+		put_cursor(out, catalogue_nth(catalogue, last - 1)->name);
+	buf_put_text(out, "\"tools\":[");
+	rest->keeps = blob_ref(definitions_list(definitions, FORMAT_MCP)->blob);
+	pieces_put(rest, definitions_mcp_range(definitions, first, last));
+	pieces_put_text(rest, "]}}");
 	return true;
-}
-
-size_t mcp_list_bytes(const struct worker *worker)
-{
-	return definitions_list(catalogue_definitions(worker->catalogue), FORMAT_MCP)->blob->len + RESPONSE_BYTES;
 }
 
 static bool awaits_lists(struct worker *worker, struct request *request, const struct caller *caller, struct slice text)

@@ -87,7 +87,7 @@ static void begin_item(struct call_group *group, struct call_group_item *item)
 /* ---------------------------------------------------------------- writing */
 
 static void put_item(const struct call_group *group, const struct call_group_item *item, struct buf *out,
-		     struct call_group_rest *rest, const char *after)
+		     struct pieces *rest, const char *after)
 {
 	const struct call *call = item->call;
 	const struct answer *answer = call_group_answer(item);
@@ -104,31 +104,35 @@ static void put_item(const struct call_group *group, const struct call_group_ite
 		buf_put_text(out, ",\"attempts\":");
 		buf_put_u64(out, call->facts.attempts);
 	}
-	rest->after = after;
 	if (answer->outcome != OUTCOME_OK) {
 		buf_put_text(out, ",\"error\":");
 		problem_put(out, answer, group->request->id, call);
-		return;
-	}
-	if (!answer->json) { /* what is no JSON travels as a string, with its type beside it */
+	} else if (answer->json) {
+		buf_put_text(out, ",\"result\":");
+		pieces_put(rest, answer_body(answer));
+	} else { /* what is no JSON travels as a string, with its type beside it */
 		buf_put_text(out, ",\"content_type\":");
 		json_put_string(out, slice_of(answer->content_type));
-		rest->quoted = true;
+		buf_put_text(out, ",\"result\":");
+		pieces_put_string(rest, answer_body(answer));
 	}
-	buf_put_text(out, ",\"result\":");
-	rest->bytes = answer_body(answer);
+	pieces_put_text(rest, after);
 }
 
-static void put_element(struct call_group *group, struct call_group_item *item, struct buf *out,
-			struct call_group_rest *rest)
+static void put_element(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
 	put_item(group, item, out, rest, "}");
 }
 
-static void put_line(struct call_group *group, struct call_group_item *item, struct buf *out,
-		     struct call_group_rest *rest)
+/* Lines end where we end them: what a provider's JSON has of its own stands between values. */
+static void put_line(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
+	size_t from = out->len;
+	rest->raw = PIECE_LINE;
 	put_item(group, item, out, rest, "}\n");
+	for (size_t i = from; i < out->len; i++)
+		if (out->store->bytes[i] == '\n' || out->store->bytes[i] == '\r')
+			out->store->bytes[i] = ' ';
 }
 
 static const struct call_group_kind as_document = {

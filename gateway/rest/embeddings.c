@@ -187,8 +187,7 @@ static void put_head(struct call_group *group, struct reply *reply)
 		reply_header_text(reply, "X-Usage-Estimated", SLICE("true"));
 }
 
-static void put_input(struct call_group *group, struct call_group_item *item, struct buf *out,
-		      struct call_group_rest *rest)
+static void put_input(struct call_group *group, struct call_group_item *item, struct buf *out, struct pieces *rest)
 {
 	(void)rest;
 	put_element(out, answer_body(item->call->answer), (size_t)(item - group->items));

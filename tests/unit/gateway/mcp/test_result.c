@@ -57,7 +57,9 @@ static void put(struct buf *out, enum mcp_era era, struct answer *answer)
 {
 	struct call call = { .tool = &tool, .answer = answer };
 	assert_non_null(answer);
-	mcp_reply_call(out, SLICE("7"), era, &call, "rid");
+	struct pieces rest = { 0 };
+	mcp_put_call(out, &rest, SLICE("7"), era, &call, "rid");
+	pieces_write_all(&rest, out);
 	answer_unref(answer);
 }
 
