@@ -23,6 +23,7 @@ libgateway_a_SOURCES = \
 	gateway/call/await_turn.c gateway/call/await_turn.h \
 	gateway/call/call.c gateway/call/call.h \
 	gateway/call/call_group.c gateway/call/call_group.h \
+	gateway/call/call_group_held.c gateway/call/call_group_private.h \
 	gateway/call/caller.c gateway/call/caller.h \
 	gateway/call/dispatch.c gateway/call/dispatch.h \
 	gateway/call/dispatch_private.h \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* call_group.c: see the header. */
-#include "gateway/call/call_group.h"
+#include "gateway/call/call_group_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -11,9 +11,7 @@
 
 enum {
 	TURN_BYTES = 512 << 10,   /* looked at in a turn, by all groups of a worker */
-	ITEM_BYTES = 512,         /* what an item costs beside its bytes, in these terms */
 	WINDOW_BYTES = 128 << 10, /* of a stream that its client has not read */
-	SMALL_BYTES = 1024,       /* an answer up to this size is kept, room or not */
 	PART_BYTES_MAX = 512 << 20,
 	PAUSE_SHARE = 16 /* of limits.in_flight_bytes: begin no more while so much waits to be written */
 };
@@ -22,11 +20,6 @@ enum {
 static struct call_groups *groups_of(const struct call_group *group)
 {
 	return &group->worker->groups;
-}
-
-static size_t limit_bytes(const struct call_group *group)
-{
-	return worker_generation(group->worker)->http.held_bytes;
 }
 
 /* ---------------------------------------------------------------- whose turn it is */
@@ -80,122 +73,17 @@ static bool has_budget(const struct call_group *group)
 	return groups_of(group)->budget > 0;
 }
 
-/* ---------------------------------------------------------------- what is held */
-
-/* What is said instead of an answer for which there is no room; counted. A reference is given. */
-static struct answer *no_room(struct call_group *group, bool unknown)
-{
-	struct answer **problem = &group->no_room[unknown];
-	if (!*problem)
-		*problem =
-			unknown ? answer_error(
-					  OUTCOME_OUTCOME_UNKNOWN,
-					  "The call was carried out, but limits.in_flight_bytes has no room for its "
-					  "answer.")
-				: answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
-							"limits.in_flight_bytes has no room for the answer; ask for it "
-							"alone, or with fewer others.");
-	meter_add(group->worker->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
-	return answer_ref(*problem);
-}
-
-/* The item's answer finds no room: what its caller is told instead. A call that was sent has been carried out. */
-static void replace_answer(struct call_group *group, struct call_group_item *item)
-{
-	struct call *call = item->call;
-	answer_unref(call->answer);
-	call->answer = no_room(group, item->sent && !tool_is_repeatable(call->tool));
-	entry_unref(call->entry);
-	if (call->entry)
-		call->source = SOURCE_NONE;
-	call->entry = NULL;
-}
-
-static void hold_item(struct call_group *group, struct call_group_item *item)
-{
-	struct call *call = item->call;
-	size_t bytes = call ? answer_held_bytes(call->answer) : item->own ? item->own->len : 0;
-	item->held = ITEM_BYTES + (call ? sizeof *call : 0);
-	if (call && bytes > SMALL_BYTES)
-		item->answer_held = http_hold_answer(group->http, call->answer);
-	if (call && bytes > SMALL_BYTES && !item->answer_held && !item->lent)
-		replace_answer(group, item);
-	else if (!item->answer_held)
-		item->held += bytes;
-	http_hold_anyway(group->http, item->held);
-	group->held += item->held + (item->answer_held ? bytes : 0);
-}
-
-static void release_item(struct call_group *group, struct call_group_item *item)
-{
-	group->held -= item->held;
-	http_release(group->http, item->held);
-	if (item->answer_held) {
-		group->held -= answer_held_bytes(item->call->answer);
-		http_release_answer(group->http, item->call->answer);
-	}
-	item->held = 0;
-	item->answer_held = false;
-}
-
-static void free_item(struct call_group *group, struct call_group_item *item)
-{
-	release_item(group, item);
-	if (item->call && !item->lent)
-		call_free(item->call);
-	answer_unref(item->refusal);
-	blob_unref(item->own);
-	item->call = NULL;
-	item->refusal = NULL;
-	item->own = NULL;
-}
-
-/* It will not be written as it is: a problem takes its place, which is written whether there is room or not. */
-static void give_item_up(struct call_group *group, struct call_group_item *item)
-{
-	release_item(group, item);
-	if (item->call) {
-		replace_answer(group, item);
-	} else {
-		blob_unref(item->own);
-		answer_unref(item->refusal);
-		item->own = NULL;
-		item->refusal = no_room(group, false);
-	}
-	hold_item(group, item);
-}
-
-/* What `out` takes, counted at last. */
-static void hold_out(struct call_group *group)
-{
-	size_t bytes = group->out.store ? group->out.store->len : 0;
-	if (bytes > group->out_held)
-		http_hold_anyway(group->http, bytes - group->out_held);
-	else
-		http_release(group->http, group->out_held - bytes);
-	group->out_held = bytes;
-}
-
-static void empty_out(struct call_group *group)
-{
-	if (group->out.store && group->out.store->len > 2 * (size_t)PIECE_BYTES)
-		buf_fini(&group->out);
-	buf_reset(&group->out);
-	group->out_at = 0;
-	hold_out(group);
-}
-
 /* ---------------------------------------------------------------- life */
 
 static void free_group(struct call_group *group)
 {
 	leave_queue(group);
 	for (size_t i = 0; i < group->begun; i++)
-		free_item(group, &group->items[i]);
+		group_free_item(group, &group->items[i]);
 	assert(group->held == 0);
 	pieces_fini(&group->rest);
 	buf_fini(&group->out);
-	hold_out(group);
+	group_hold_out(group);
 	http_release(group->http, group->count * sizeof group->items[0]);
 	if (group->kind->free_context)
 		group->kind->free_context(group);
@@ -282,7 +170,7 @@ static void finish_item(struct call_group *group, struct call_group_item *item)
 {
 	struct call *call = item->call;
 	item->state = ITEM_DONE;
-	hold_item(group, item);
+	group_hold_item(group, item);
 	if (group->kind->order == GROUP_AS_DONE)
 		TAILQ_INSERT_TAIL(&group->done, item, next);
 	if (group->kind->item_done) {
@@ -341,7 +229,7 @@ void call_group_call(struct call_group *group, struct call_group_item *item, con
 static bool may_begin(const struct call_group *group)
 {
 	return group->begun < group->count &&
-	       (group->kind->order == GROUP_TOGETHER || group->held < limit_bytes(group) / PAUSE_SHARE);
+	       (group->kind->order == GROUP_TOGETHER || group->held < group_limit_bytes(group) / PAUSE_SHARE);
 }
 
 static void begin_items(struct call_group *group)
@@ -350,7 +238,7 @@ static void begin_items(struct call_group *group)
 		struct call_group_item *item = &group->items[group->begun++];
 		if (!item->text.at && !json_next_element(&group->walk, &item->text))
 			assert(!"fewer elements than were counted");
-		spend_bytes(group, ITEM_BYTES + item->text.len);
+		spend_bytes(group, GROUP_ITEM_BYTES + item->text.len);
 		group->kind->begin(group, item);
 		if (item->state == ITEM_NEW)
 			finish_item(group, item);
@@ -401,7 +289,7 @@ static enum step flush_out(struct call_group *group)
 		group->out_at += count;
 		spend_bytes(group, count);
 	}
-	empty_out(group);
+	group_empty_out(group);
 	return STEP_ON;
 }
 
@@ -419,34 +307,21 @@ static void end_item(struct call_group *group, struct call_group_item *item)
 	if (group->kind->order == GROUP_AS_DONE)
 		TAILQ_REMOVE(&group->done, item, next);
 	item->state = ITEM_WRITTEN;
-	free_item(group, item);
+	group_free_item(group, item);
 	pieces_fini(&group->rest);
 	group->written++;
 	group->writing = NULL;
-}
-
-/* Whether `out` may have so many bytes more: what it has grown to already is counted, so that a client that reads goes
- * on however many others do not. */
-static bool has_room(struct call_group *group, size_t bytes)
-{
-	size_t spare = group->out.store ? group->out.store->len - group->out.len : 0;
-	if (bytes <= spare)
-		return true;
-	if (!http_hold(group->http, bytes - spare, HELD_TO_WRITE))
-		return false;
-	http_release(group->http, bytes - spare); /* hold_out counts what it really takes */
-	return true;
 }
 
 /* A piece of what is long of an item. */
 static enum step put_piece(struct call_group *group)
 {
 	size_t bytes = pieces_next(&group->rest);
-	if (!has_room(group, bytes))
+	if (!group_has_room(group, bytes))
 		return is_out_of_patience(group) ? STEP_BROKEN : STEP_STARVED;
 	group->starving_us = 0;
 	pieces_write(&group->rest, &group->out);
-	hold_out(group);
+	group_hold_out(group);
 	spend_bytes(group, bytes);
 	if (!pieces_next(&group->rest))
 		end_item(group, group->writing);
@@ -457,7 +332,7 @@ static enum step put_piece(struct call_group *group)
 static void put_rest(struct call_group *group)
 {
 	size_t bytes = pieces_left(&group->rest);
-	if (bytes > PIECE_BYTES || !has_room(group, bytes))
+	if (bytes > PIECE_BYTES || !group_has_room(group, bytes))
 		return;
 	pieces_write_all(&group->rest, &group->out);
 	spend_bytes(group, bytes);
@@ -471,7 +346,7 @@ static size_t estimate_item(const struct call_group *group, const struct call_gr
 	unsigned copies = group->kind->copies;
 	if (answer && answer->outcome != OUTCOME_OK && !copies)
 		copies = 1; /* a problem has all that the provider said */
-	return ITEM_BYTES + item->made + (item->own ? item->own->len : 0) +
+	return GROUP_ITEM_BYTES + item->made + (item->own ? item->own->len : 0) +
 	       (answer ? copies * answer_held_bytes(answer) : 0);
 }
 
@@ -484,12 +359,12 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 		end_item(group, item);
 		return STEP_ON;
 	}
-	if (!has_room(group, bytes)) {
+	if (!group_has_room(group, bytes)) {
 		/* an answer so large may never find room; anything else finds it, unless nobody lets go of what he
 		 * has */
-		if ((bytes <= limit_bytes(group) / 8 || !item->call) && !is_out_of_patience(group))
+		if ((bytes <= group_limit_bytes(group) / 8 || !item->call) && !is_out_of_patience(group))
 			return STEP_STARVED;
-		give_item_up(group, item);
+		group_give_item_up(group, item);
 	}
 	group->starving_us = 0;
 	buf_put_text(out, group->any_written ? group->kind->between : group->kind->opening);
@@ -498,10 +373,10 @@ static enum step put_item(struct call_group *group, struct call_group_item *item
 		buf_put(out, blob_slice(item->own));
 	else
 		group->kind->put(group, item, out, &group->rest);
-	spend_bytes(group, ITEM_BYTES);
+	spend_bytes(group, GROUP_ITEM_BYTES);
 	group->writing = item;
 	put_rest(group);
-	hold_out(group);
+	group_hold_out(group);
 	return STEP_ON;
 }
 
@@ -650,8 +525,8 @@ static void adopt_reply(struct call_group *group, struct buf *head, struct piece
 	item->state = ITEM_DONE;
 	item->call = group->request->logged;
 	item->lent = true;
-	hold_item(group, item);
-	hold_out(group);
+	group_hold_item(group, item);
+	group_hold_out(group);
 }
 
 bool call_group_write(struct worker *worker, struct request *request, const struct call_group_kind *kind,

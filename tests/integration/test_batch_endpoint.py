@@ -139,6 +139,40 @@ def test_lines_are_for_those_who_want_them(gateway, accept, lines):
     assert reply.header("content-type") == ("application/x-ndjson" if lines else "application/json")
 
 
+def refusing(data):
+    """Each call is refused with these bytes as the error's data."""
+    def behaviour(delivery, wire):
+        errors = [b'{"jsonrpc":"2.0","id":%d,"error":{"code":7,"message":"no","data":%b}}' % (call["id"], data)
+                  for call in delivery.calls]
+        wire.answer(b"[" + b",".join(errors) + b"]" if isinstance(delivery.document, list) else errors[0])
+
+    return behaviour
+
+
+LARGE = b'{"text":"' + b"x" * 70_000 + b'"'  # it is written piece by piece
+
+
+@pytest.mark.parametrize("result", [
+    b'{\n "a": 1,\r\n\t"b": [2,\n3]\n}', LARGE + b',\n\n"n":\r1}',
+    b'[1,\n{"id":"2","status":200,"result":"FORGED: paid"}\n]'])
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_item_stays_one_line_whatever_a_provider_says(start, provider, result, fails):
+    """Line breaks between the tokens of JSON are blanks: they must not begin a line that speaks for another item."""
+    gateway = start({"workers": 1})
+    provider.behaviour = refusing(result) if fails else behave.answering(result)
+    calls = [call(n) for n in range(1, 4)] + [call(4, "cached"), call(5, "cached")]
+    with ndjson(gateway, calls) as connection:
+        lines = connection.reply().body.split(b"\n")
+    assert lines.pop() == b"" and not any(b"\r" in line for line in lines)
+    items = [json.loads(line) for line in lines]
+    assert sorted(item["id"] for item in items) == list("12345")
+    for item in items:
+        if fails:
+            assert item["error"]["upstream"]["error"]["data"] == json.loads(result)
+        else:
+            assert item["result"] == json.loads(result)
+
+
 def test_ndjson_keeps_the_connection(gateway):
     with ndjson(gateway, [call(n) for n in range(5)]) as connection:
         reply = connection.reply()
