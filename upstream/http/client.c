@@ -79,6 +79,23 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *context)
 	return fetch->too_large ? 0 : size * count;
 }
 
+/* Whether somebody has given it up; curl asks at least once a second. */
+static int look_whether_cancelled(void *context, curl_off_t all_down, curl_off_t down, curl_off_t all_up, curl_off_t up)
+{
+	(void)all_down, (void)down, (void)all_up, (void)up;
+	return atomic_load((const atomic_bool *)context);
+}
+
+static bool set_cancelled(CURL *easy, const atomic_bool *cancelled)
+{
+	if (!cancelled)
+		return true;
+	SET(NOPROGRESS, 0L);
+	SET(XFERINFOFUNCTION, look_whether_cancelled);
+	SET(XFERINFODATA, (void *)cancelled);
+	return true;
+}
+
 static bool set_method(CURL *easy, const struct client_request *request)
 {
 	if (request->has_body) {
@@ -112,7 +129,7 @@ static bool set_up(struct fetch *fetch, const struct client_request *request)
 	SET(PATH_AS_IS, 1L);
 	SET(WRITEFUNCTION, take_body);
 	SET(WRITEDATA, fetch);
-	return set_method(easy, request) && !fetch->url.failed;
+	return set_cancelled(easy, request->cancelled) && set_method(easy, request) && !fetch->url.failed;
 }
 
 static void read_reply(struct fetch *fetch)

@@ -6,6 +6,7 @@
 #ifndef JITNEY_UPSTREAM_HTTP_CLIENT_H
 #define JITNEY_UPSTREAM_HTTP_CLIENT_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -23,6 +24,8 @@ struct client_request {
 	bool has_body;
 	struct slice body;
 	uint64_t timeout_us; /* for all of it */
+	/* Set by another thread: nobody wants it any more, and the fetch fails within about a second. NULL: none does. */
+	const atomic_bool *cancelled;
 };
 
 /* A header the caller is curious about. */
