@@ -42,6 +42,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/cli_client.c gateway/cli/cli_client.h \
 	gateway/cli/cli_reload.c \
 	gateway/cli/explain.c \
+	gateway/cli/gateway_stats.c gateway/cli/gateway_stats.h \
 	gateway/cli/import.c gateway/cli/import.h \
 	gateway/cli/import_secrets.c gateway/cli/import_secrets.h \
 	gateway/cli/import_text.c gateway/cli/import_text.h \
@@ -49,6 +50,15 @@ libgateway_a_SOURCES = \
 	gateway/cli/simulate.c \
 	gateway/cli/simulate_plot.c gateway/cli/simulate_plot.h \
 	gateway/cli/simulation.c gateway/cli/simulation.h \
+	gateway/cli/text_table.c gateway/cli/text_table.h \
+	gateway/cli/top/asker.c gateway/cli/top/asker.h \
+	gateway/cli/top/condition.c gateway/cli/top/condition.h \
+	gateway/cli/top/head.c \
+	gateway/cli/top/picture.c \
+	gateway/cli/top/screen.h \
+	gateway/cli/top/top.c \
+	gateway/cli/top/views.c gateway/cli/top/views.h \
+	gateway/cli/top/watch.c gateway/cli/top/watch.h \
 	gateway/cli/worlds.c gateway/cli/worlds.h \
 	gateway/config/check.c \
 	gateway/config/check_arguments.c \
@@ -137,6 +147,14 @@ libgateway_a_SOURCES = \
 	gateway/tools/schema.c gateway/tools/schema.h \
 	gateway/tools/tool_labels.c gateway/tools/tool_labels.h \
 	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h
+
+# The terminal of `jitney top`: ncurses', or none.
+if TOP
+libgateway_a_SOURCES += gateway/cli/top/screen.c
+gateway/cli/top/screen.$(OBJEXT): AM_CPPFLAGS += $(NCURSES_CFLAGS)
+else
+libgateway_a_SOURCES += gateway/cli/top/screen_none.c
+endif
 
 dashboard_files = gateway/admin/dashboard/dashboard.js gateway/admin/dashboard/dashboard.css
 EXTRA_DIST += $(dashboard_files)

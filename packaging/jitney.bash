@@ -5,7 +5,7 @@ _jitney() {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]} choices=
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		mapfile -t COMPREPLY < <(compgen -W 'serve check explain call tools reload cache import simulate version --help' -- "$word")
+		mapfile -t COMPREPLY < <(compgen -W 'serve check explain call tools reload top cache import simulate version --help' -- "$word")
 		return
 	fi
 	[[ $word == -* ]] && previous= # an option, whatever else could stand here
@@ -34,12 +34,16 @@ _jitney() {
 		compopt -o filenames 2>/dev/null
 		return
 		;;
+	-V | --view)
+		mapfile -t COMPREPLY < <(compgen -W 'upstreams tools batches cache processes alerts' -- "$word")
+		return
+		;;
 	purge)
 		mapfile -t COMPREPLY < <(compgen -W 'all tool= prefix= tag= key=' -- "$word")
 		compopt -o nospace 2>/dev/null
 		return
 		;;
-	-n | --limit | -u | --url | -t | --timeout | -H | --header) return ;;
+	-n | --limit | -u | --url | -t | --timeout | -H | --header | --sort | --filter | --interval) return ;;
 	esac
 	case $command in
 	serve) choices='--config --takeover --help' ;;
@@ -48,6 +52,7 @@ _jitney() {
 	explain) choices='--config --help' ;;
 	call) choices='--url --timeout --header --verbose --help' ;;
 	simulate) choices='--tool --rate --seconds --seed --world --fixed --per-call --slots --windows --items --modes --in-flight --callers --timeout --flood --flood-urgency --urgency --bytes --plot --help' ;;
+	top) choices='--url --view --sort --reverse --filter --interval --once --json --timeout --header --help' ;;
 	cache) choices='--url --limit --timeout --header --help' ;;
 	tools) choices='--url --format --timeout --header --help' ;;
 	import | version) choices='--help' ;;

@@ -34,6 +34,7 @@ declare -A may_include=(
 	[gateway/admin]='gateway/profile gateway/call gateway/tools gateway/config gateway/http upstream cache cache/redis cache/disk metrics base'
 	[gateway/server]='gateway/rest gateway/mcp gateway/admin gateway/access gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
 	[gateway/cli]='gateway/server gateway/config gateway/http batcher upstream upstream/http cache metrics base'
+	[gateway/cli/top]='gateway/cli upstream upstream/http base'
 	[gateway]='gateway/cli base'
 )
 # One arrow up, and why: "file room".
@@ -49,7 +50,7 @@ declare -A front_doors=(
 	[gateway]=''
 )
 # Library header: the one room that may include it.
-declare -A walls=([microhttpd]=gateway/http [yaml]=gateway/config [curl]=upstream [hiredis]=cache/redis [sqlite3]=cache/disk [zlib]=gateway/profile [protobuf-c]=gateway)
+declare -A walls=([microhttpd]=gateway/http [yaml]=gateway/config [curl]=upstream [hiredis]=cache/redis [sqlite3]=cache/disk [zlib]=gateway/profile [protobuf-c]=gateway [curses]=gateway/cli/top)
 # Files of a room that include each other because they are one thing in several: "first: the others". X and X_private are
 # one without saying.
 one_thing=(

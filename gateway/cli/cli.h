@@ -17,6 +17,7 @@ int cli_cache(int argc, char **argv);  /* cli_cache.c */
 int cli_reload(int argc, char **argv); /* cli_reload.c */
 int cli_import(int argc, char **argv);
 int cli_simulate(int argc, char **argv); /* simulate.c */
+int cli_top(int argc, char **argv);      /* top/top.c */
 
 struct config;
 /* Print what is different in the gateway whose admin listener is at url. Returns the exit code. cli_reload.c */

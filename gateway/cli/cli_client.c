@@ -47,41 +47,48 @@ static bool read_seconds(const char *text, uint64_t *us)
 	return true;
 }
 
-const char *cli_read_options(int argc, char **argv, const struct cli_server *usual, const char *letters,
-			     struct cli_client *setup)
+void cli_begin_options(const struct cli_server *usual, struct cli_client *setup)
 {
 	const char *server = getenv(usual->variable);
 	*setup = (struct cli_client){ .server = server && *server ? server : usual->url,
 				      .timeout_us = usual->timeout_s * CLOCK_US_PER_S };
+}
+
+const char *cli_take_option(int option, struct cli_client *setup)
+{
+	switch (option) {
+	case 'u':
+		setup->server = optarg;
+		return NULL;
+	case 't':
+		return read_seconds(optarg, &setup->timeout_us) ? NULL : "--timeout wants a number of seconds";
+	case 'H':
+		return add_header(setup, optarg) ? NULL : "--header wants 'Name: value', at most 32 times";
+	case 'n':
+		return json_u64(slice_of(optarg), &setup->limit) && setup->limit ? NULL
+										 : "--limit wants a number above zero";
+	case 'f':
+		setup->format = optarg;
+		return NULL;
+	case 'v':
+		setup->verbose = true;
+		return NULL;
+	case 'h':
+		setup->help = true;
+		return NULL;
+	default:
+		return "an option is not known or lacks its value";
+	}
+}
+
+const char *cli_read_options(int argc, char **argv, const struct cli_server *usual, const char *letters,
+			     struct cli_client *setup)
+{
+	cli_begin_options(usual, setup);
 	for (int option; (option = getopt_long(argc, argv, letters, client_options, NULL)) != -1;) {
-		switch (option) {
-		case 'u':
-			setup->server = optarg;
-			break;
-		case 't':
-			if (!read_seconds(optarg, &setup->timeout_us))
-				return "--timeout wants a number of seconds";
-			break;
-		case 'H':
-			if (!add_header(setup, optarg))
-				return "--header wants 'Name: value', at most 32 times";
-			break;
-		case 'n':
-			if (!json_u64(slice_of(optarg), &setup->limit) || !setup->limit)
-				return "--limit wants a number above zero";
-			break;
-		case 'f':
-			setup->format = optarg;
-			break;
-		case 'v':
-			setup->verbose = true;
-			break;
-		case 'h':
-			setup->help = true;
-			return NULL;
-		default:
-			return "an option is not known or lacks its value";
-		}
+		const char *wrong = cli_take_option(option, setup);
+		if (wrong || setup->help)
+			return wrong;
 	}
 	return NULL;
 }

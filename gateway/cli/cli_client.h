@@ -28,6 +28,10 @@ struct cli_client {
 
 /* Says so on standard error; returns the exit code. */
 int cli_wrong_usage(const char *command, const char *what);
+/* For a command with options of its own beside these: begin with what holds if nothing is said; then take one that getopt
+ * has read, by its letter (u, t, H, n, f, v, h). NULL, or what is wrong, for any other letter too. */
+void cli_begin_options(const struct cli_server *usual, struct cli_client *setup);
+const char *cli_take_option(int option, struct cli_client *setup) MUST_CHECK;
 /* NULL, or what is wrong. `letters`: which options there are, as for getopt; help ends the reading. */
 const char *cli_read_options(int argc, char **argv, const struct cli_server *usual, const char *letters,
 			     struct cli_client *setup) MUST_CHECK;
