@@ -54,8 +54,9 @@ struct endpoint_address {
 
 /* One endpoint's, between its upstream's worker and the threads that serve operators. */
 struct endpoint_board {
-	atomic_bool draining; /* a: set by operators; heeded with the next call or check */
-	bool written;         /* what the newest file says of that: the thread that brings generations */
+	atomic_size_t holders; /* a */
+	atomic_bool draining;  /* a: set by operators; heeded with the next call or check */
+	bool written;          /* what the newest file says of that: the thread that brings generations */
 	pthread_mutex_t mutex;
 	uint64_t changed_us;                /* m: when its state changed last, seconds since 1970 in us; 0: never */
 	char reason[ENDPOINT_REASON_BYTES]; /* m: of that */
@@ -64,7 +65,11 @@ struct endpoint_board {
 };
 /* a: atomic, m: under the mutex */
 
-void endpoint_board_init(struct endpoint_board *board, bool draining);
+/* NULL: out of memory. One for each endpoint, as long as any generation, or its upstream, has it: held, any thread. */
+struct endpoint_board *endpoint_board_new(bool draining) MUST_CHECK;
+struct endpoint_board *endpoint_board_ref(struct endpoint_board *board);
+/* NULL is allowed. */
+void endpoint_board_unref(struct endpoint_board *board);
 /* Any thread. reason: text of ENDPOINT_REASON_BYTES at most. */
 void endpoint_board_write(struct endpoint_board *board, const char *reason);
 /* When, 0: never; `reason` has ENDPOINT_REASON_BYTES. Any thread. */

@@ -28,6 +28,7 @@ libupstream_a_SOURCES = \
 	upstream/dialects/rest.c \
 	upstream/dialects/template.c upstream/dialects/template.h \
 	upstream/http/answers.c upstream/http/http_request.h \
+	upstream/http/roster.c upstream/http/roster.h upstream/http/place.h \
 	upstream/http/attempt.c \
 	upstream/http/check.c upstream/http/check.h \
 	upstream/http/client.c upstream/http/client.h \

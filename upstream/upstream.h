@@ -37,7 +37,7 @@ struct upstream_settings {
 	const unsigned *weights;                 /* of the endpoints, 1 or more each; NULL: all the same */
 	const struct endpoint_policy *balancing; /* NULL: endpoint_default_policy */
 	const struct health_settings *health;    /* NULL: no active checks */
-	struct endpoint_board *boards;           /* one each, shared with other threads; NULL: nobody looks */
+	struct endpoint_board **boards;          /* one each, shared with other threads; NULL: nobody looks */
 	bool hedge_p95;                          /* a call that takes longer than 95 of 100 is sent anew beside it */
 	uint64_t hedge_us;                       /* else one that takes longer than this; 0: none is */
 	uint64_t dns_ttl_us; /* how long the addresses of a host are believed; 0: asked for each connection */

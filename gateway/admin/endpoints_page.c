@@ -22,7 +22,7 @@ static const char *const state_words[] = {
 static const char *state_of(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
 {
 	size_t label = upstream_endpoint_label(settings, index);
-	if (atomic_load(&settings->boards[index].draining))
+	if (atomic_load(&settings->boards[index]->draining))
 		return state_words[ENDPOINT_STATE_DRAINING];
 	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
 		if (i != ENDPOINT_STATE_DRAINING &&
@@ -65,7 +65,7 @@ static void put_endpoint(struct buf *out, const struct gateway *gateway, const s
 {
 	size_t label = upstream_endpoint_label(settings, index);
 	char reason[ENDPOINT_REASON_BYTES];
-	uint64_t changed_us = endpoint_board_read(&settings->boards[index], reason);
+	uint64_t changed_us = endpoint_board_read(settings->boards[index], reason);
 	buf_put_text(out, "{\"url\":");
 	json_put_string(out, slice_of(settings->shown[index]));
 	buf_printf(out, ",\"healthy\":%s,\"state\":\"%s\",\"weight\":%u,\"requests\":%lld",
@@ -78,7 +78,7 @@ static void put_endpoint(struct buf *out, const struct gateway *gateway, const s
 			   (unsigned long long)(changed_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
 		json_put_string(out, slice_of(reason));
 	}
-	put_addresses(out, &settings->boards[index]);
+	put_addresses(out, settings->boards[index]);
 	if (settings->process)
 		put_members(out, gateway, label);
 	buf_put_char(out, '}');
@@ -136,7 +136,7 @@ void page_admin_endpoint(struct worker *worker, struct request *request, struct 
 				      : "There is no such upstream with endpoints.");
 		return;
 	}
-	atomic_store(&settings->boards[index].draining, drain);
+	atomic_store(&settings->boards[index]->draining, drain);
 	struct buf text = BUF_INIT(PAGE_BYTES);
 	put_endpoint(&text, worker->gateway, settings, (size_t)index);
 	buf_put_char(&text, '\n');

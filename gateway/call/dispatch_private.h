@@ -44,7 +44,7 @@ struct fetch {
 TAILQ_HEAD(fetches, fetch);
 
 /* An upstream's options, as the newest generation has them: those that are adjustable (option_is_adjustable). What is
- * pointed to is the provider's own, or of the first generation. */
+ * pointed to is the provider's own, or of the first generation; lists of endpoints are the newest one's. */
 struct adjusted_options {
 	struct upstream_settings settings;
 	struct batch_policy batch;
@@ -63,6 +63,7 @@ struct provider {
 	struct mail retire;                     /* posted when the last generation has ended */
 	/* all below: the owner's thread */
 	struct adjusted_options now; /* by which it runs */
+	struct generation *newest;   /* kept: where its endpoints stand */
 	struct dispatch *dispatch;   /* NULL: not open */
 	struct batcher *batcher;     /* likewise */
 	bool changed;                /* something was added or cancelled since its last tick */
@@ -96,8 +97,9 @@ void dispatch_end_fetch(struct dispatch *dispatch, struct fetch *fetch);
 
 /* --- provider.c --- */
 
-/* Go on by the options of a newer generation: adjustable ones may be other ones, no others are. */
-void provider_adjust(struct provider *provider, const struct upstream_config *upstream);
+/* Go on by the options of a newer generation: adjustable ones may be other ones, its endpoints among them, no others are. */
+void provider_adjust(struct provider *provider, const struct generation *generation,
+		     const struct upstream_config *upstream);
 /* Open it if it is not open. False: out of memory. */
 bool provider_open(struct provider *provider, struct dispatch *dispatch) MUST_CHECK;
 /* Close and free it if it is retired and carries nothing any more. True: it is gone. */

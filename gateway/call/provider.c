@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "gateway/call/dispatch_private.h"
 #include "gateway/tools/registry.h"
@@ -16,6 +17,7 @@ static void free_provider(struct provider *provider)
 {
 	assert(!provider->batcher && provider->fetches == 0 && atomic_load(&provider->generations) == 0);
 	tool_source_free(provider->source);
+	generation_unkeep(provider->newest);
 	generation_unkeep(provider->kept);
 	free(provider);
 }
@@ -162,16 +164,23 @@ static void let_go(struct generation *generation)
 
 /* ---------------------------------------------------------------- the beginning */
 
-/* Drained or not, where the file says so anew: else what an operator has said since stays. */
+/* Of an endpoint that goes on: drained or not, where the file says so anew; else what an operator has said since stays. */
+static void adopt_board(struct endpoint_board **next, struct endpoint_board *before)
+{
+	bool drain = (*next)->written;
+	if (before->written != drain)
+		atomic_store(&before->draining, drain);
+	before->written = drain;
+	endpoint_board_unref(*next);
+	*next = endpoint_board_ref(before);
+}
+
 static void adopt_boards(struct upstream_settings *next, const struct upstream_settings *before)
 {
-	for (size_t i = 0; i < next->endpoint_count; i++) {
-		bool drain = next->boards[i].written;
-		if (before->boards[i].written != drain)
-			atomic_store(&before->boards[i].draining, drain);
-		before->boards[i].written = drain;
-	}
-	next->boards = before->boards;
+	for (size_t i = 0; i < next->endpoint_count; i++)
+		for (size_t j = 0; j < before->endpoint_count; j++)
+			if (strcmp(next->endpoints[i], before->endpoints[j]) == 0)
+				adopt_board(&next->boards[i], before->boards[j]);
 }
 
 void provider_adopt(struct upstream_config *next, const struct upstream_config *before)
@@ -183,7 +192,7 @@ void provider_adopt(struct upstream_config *next, const struct upstream_config *
 		adopt_boards(&next->settings, &before->settings);
 }
 
-/* What is pointed to stays where it is, and as it is; all else is what it says now. */
+/* What is pointed to stays where it is, and as it is, but for the endpoints; all else is what it says now. */
 static struct upstream_settings adjust_settings(struct adjusted_options *now, const struct upstream_settings *to)
 {
 	const struct upstream_settings *was = &now->settings;
@@ -191,12 +200,8 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 	_Static_assert(sizeof settings == 280, "a new member: if it is a pointer, what is it to become here?");
 	settings.name = was->name;
 	settings.dialect = was->dialect;
-	settings.endpoints = was->endpoints;
-	settings.shown = was->shown;
-	settings.boards = was->boards;
 	settings.headers = was->headers;
 	settings.ca_file = was->ca_file;
-	settings.endpoint_labels = was->endpoint_labels;
 	settings.mcp_protocol = was->mcp_protocol;
 	settings.simulated = was->simulated;
 	settings.weights = to->weights ? now->weights : NULL;
@@ -209,7 +214,7 @@ static struct upstream_settings adjust_settings(struct adjusted_options *now, co
 static void adjust_options(struct adjusted_options *now, const struct upstream_config *upstream)
 {
 	const struct upstream_settings *to = &upstream->settings;
-	assert(to->endpoint_count == now->settings.endpoint_count && to->endpoint_count <= ENDPOINTS_MOST);
+	assert(to->endpoint_count <= ENDPOINTS_MOST);
 	const char *path = now->health.path, *method = now->health.method;
 	struct process_settings process = now->process.process;
 	if (to->weights)
@@ -252,10 +257,11 @@ static struct provider *provider_new(struct gateway *gateway, struct generation 
 	atomic_init(&provider->generations, 1);
 	provider->gateway = gateway;
 	provider->upstream = upstream;
-	provider->kept = generation;
+	provider->kept = provider->newest = generation;
 	provider->retire.open = retire_provider;
 	take_options(&provider->now, upstream);
-	generation_keep(generation);
+	generation_keep(provider->kept);
+	generation_keep(provider->newest);
 	return provider;
 }
 
@@ -290,7 +296,7 @@ static struct provider *find_before(const struct dispatch *dispatch, const struc
 {
 	struct provider *before;
 	TAILQ_FOREACH_REVERSE(before, &dispatch->providers, providers, next)
-	if (is_same_service(&before->upstream->settings, &provider->upstream->settings))
+	if (is_same_service(&before->now.settings, &provider->now.settings))
 		return before;
 	return NULL;
 }
@@ -317,13 +323,18 @@ bool provider_open(struct provider *provider, struct dispatch *dispatch)
 	return true;
 }
 
-void provider_adjust(struct provider *provider, const struct upstream_config *upstream)
+void provider_adjust(struct provider *provider, const struct generation *generation,
+		     const struct upstream_config *upstream)
 {
+	struct generation *before = provider->newest;
+	provider->newest = (struct generation *)(uintptr_t)generation; /* all but the count is constant */
+	generation_keep(provider->newest);
 	adjust_options(&provider->now, upstream);
-	if (!provider->batcher)
-		return;
-	batcher_adjust(provider->batcher, &provider->now.batch);
-	provider->changed = true;
+	if (provider->batcher) {
+		batcher_adjust(provider->batcher, &provider->now.batch);
+		provider->changed = true;
+	}
+	generation_unkeep(before);
 }
 
 bool dispatch_open(struct dispatch *dispatch, const struct generation *generation)
@@ -334,7 +345,7 @@ bool dispatch_open(struct dispatch *dispatch, const struct generation *generatio
 		const struct upstream_config *upstream = &generation->upstreams[i];
 		if (!worker_owns(worker, upstream))
 			continue;
-		provider_adjust(upstream->provider, upstream);
+		provider_adjust(upstream->provider, generation, upstream);
 		if (!provider_open(upstream->provider, dispatch))
 			all = false;
 	}

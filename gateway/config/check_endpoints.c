@@ -155,12 +155,13 @@ static bool finish_urls(struct config_load *load, struct upstream_draft *draft)
 bool config_finish_endpoints(struct config_load *load, struct upstream_draft *draft)
 {
 	struct upstream_settings *settings = &draft->config.settings;
-	struct endpoint_board *boards = arena_array(load->arena, draft->endpoint_count, sizeof *boards);
+	struct endpoint_board **boards = arena_array(load->arena, draft->endpoint_count, sizeof *boards);
 	if (!boards || !finish_urls(load, draft))
 		return false;
+	settings->boards = boards; /* config.c lets them go */
 	for (size_t i = 0; i < draft->endpoint_count; i++)
-		endpoint_board_init(&boards[i], draft->endpoints[i].drain);
-	settings->boards = boards;
+		if (!(boards[i] = endpoint_board_new(draft->endpoints[i].drain)))
+			return false;
 	settings->balancing = &draft->config.balancing; /* drafts live as long as the configuration */
 	if (draft->health.path || draft->health.method || draft->health.tcp)
 		settings->health = &draft->health;

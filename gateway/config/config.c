@@ -16,6 +16,15 @@
 
 enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
 
+static void free_boards(const struct config_drafts *drafts)
+{
+	for (size_t i = 0; drafts && i < drafts->upstream_count; i++) {
+		const struct upstream_settings *settings = &drafts->upstreams[i].config.settings;
+		for (size_t j = 0; settings->boards && j < settings->endpoint_count; j++)
+			endpoint_board_unref(settings->boards[j]);
+	}
+}
+
 /* Routes belong to the drafts until the configuration is complete, then to its tools; the drafts stay the same. So do
  * dialects of upstreams' own, which routes point to. */
 static void free_routes(const struct config_drafts *drafts)
@@ -29,6 +38,7 @@ static void free_routes(const struct config_drafts *drafts)
 static void free_all(struct config *config)
 {
 	free_routes(config->drafts);
+	free_boards(config->drafts);
 	redis_tls_free(config->drafts ? config->drafts->redis_tls : NULL);
 	arena_free(config->arena);
 }
@@ -123,18 +133,23 @@ static bool fill_config(struct config_load *load, struct slice text)
 	       config_finish(load);
 }
 
-/* False: out of memory. */
-static bool hash_text(struct config_load *load, struct slice text)
+const char *config_hash(struct config_load *load, struct slice text)
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	char hex[2 * EVP_MAX_MD_SIZE + 1] = "";
 	size_t len = 0;
 	if (EVP_Q_digest(NULL, "SHA256", NULL, text.at, text.len, digest, &len) != 1)
-		return false;
+		return NULL;
 	for (size_t i = 0; i < len; i++)
 		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	return arena_text(load->arena, slice_of(hex));
+}
+
+/* False: out of memory. */
+static bool note_text(struct config_load *load, struct slice text)
+{
 	load->config->generation.bytes = text.len;
-	load->config->generation.hash = arena_text(load->arena, slice_of(hex));
+	load->config->generation.hash = config_hash(load, text);
 	return load->config->generation.hash != NULL;
 }
 
@@ -147,7 +162,7 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 		load->warnings = (struct buf)BUF_INIT(MESSAGES_BYTES);
 		config = make_empty(load);
 	}
-	bool good = config && hash_text(load, text) && fill_config(load, text);
+	bool good = config && note_text(load, text) && fill_config(load, text);
 	if (config && !good) {
 		config_errors_put(load, errors);
 		if (load->fault_total == 0 || arena_failed(load->arena) || arena_failed(load->nodes))

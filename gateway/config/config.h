@@ -88,13 +88,14 @@ struct generation {
 		enum log_format format;
 		const char *file; /* "stderr", "stdout" or a path */
 	} log;
-	uint64_t drain_timeout_us;
+	uint64_t drain_timeout_us, drain_notice_us;
 	bool core_dumps;        /* and whatever else looks into the process */
 	unsigned reply_headers; /* enum reply_headers */
 	size_t memory_bytes;    /* cache.memory.size; 0: no memory tier */
 	struct {
 		const char *url, *username, *password, *prefix;
 		const char *ca_file, *cert_file, *key_file, *server_name, *secret;
+		const char *ca_hash, *cert_hash, *key_hash; /* of what they held; NULL: there is none, or no TLS */
 		uint64_t timeout_us, connect_timeout_us, untracked_us, lease_us;
 		bool tracking;
 		unsigned database;

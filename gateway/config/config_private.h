@@ -194,6 +194,16 @@ void config_put_tool(const struct config *config, size_t index, struct buf *out)
 /* An option that is neither a block nor below upstreams or tools. */
 void config_put_setting(const struct config *config, const struct option *option, struct buf *out);
 
+/* --- config.c --- */
+
+/* SHA-256 of a text, 64 hexadecimal digits. NULL: out of memory. */
+const char *config_hash(struct config_load *load, struct slice text);
+
+/* --- expand.c --- */
+
+/* It belongs to what the configuration says: watched with it. */
+void config_note_file(struct generation *generation, const char *path);
+
 /* --- file.c --- */
 
 /* Append a file of at most max_bytes. NULL, or what is wrong; static, or of this thread. Blocks, on a pipe that says

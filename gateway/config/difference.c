@@ -6,6 +6,7 @@
 #include "gateway/config/difference.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "gateway/config/config_private.h"
@@ -101,6 +102,17 @@ static size_t find_upstream(const struct generation *generation, const char *nam
 	return SIZE_MAX;
 }
 
+/* What runs behind it runs on as long as one of its endpoints is the same: the others come and go. A server with sessions
+ * has one. */
+static bool keeps_endpoints(const struct upstream_settings *before, const struct upstream_settings *next)
+{
+	size_t common = 0;
+	for (size_t i = 0; i < before->endpoint_count; i++)
+		for (size_t j = 0; j < next->endpoint_count; j++)
+			common += strcmp(before->endpoints[i], next->endpoints[j]) == 0;
+	return common > 0;
+}
+
 static void compare_upstreams(struct comparison *comparison)
 {
 	const struct generation *before = &comparison->before->generation, *next = &comparison->next->generation;
@@ -117,7 +129,8 @@ static void compare_upstreams(struct comparison *comparison)
 		note_common(comparison, name);
 		config_put_upstream(comparison->before, was, true, &comparison->text_before);
 		config_put_upstream(comparison->next, i, true, &comparison->text_next);
-		if (texts_are_equal(comparison))
+		if (texts_are_equal(comparison) &&
+		    keeps_endpoints(&before->upstreams[was].settings, &next->upstreams[i].settings))
 			comparison->difference->same[i] = was;
 	}
 	for (size_t i = 0; i < before->upstream_count; i++)

@@ -26,7 +26,7 @@ static const char *resolve_path(struct config_load *load, struct slice path)
 	return arena_printf(load->arena, "%.*s%.*s", folder, load->name, SLICE_ARG(path));
 }
 
-static void note_file(struct generation *generation, const char *path)
+void config_note_file(struct generation *generation, const char *path)
 {
 	bool known = generation->file_count == CONFIG_FILES_MAX;
 	for (size_t i = 0; i < generation->file_count && !known; i++)
@@ -41,7 +41,7 @@ static void fill_file(struct config_load *load, const struct node *node, const c
 	const char *full = resolve_path(load, path);
 	if (memchr(path.at, '\0', path.len) || path.len == 0)
 		return config_error_at(load, node, "%s: ${file:...} needs a path", where);
-	note_file(&load->config->generation, full);
+	config_note_file(&load->config->generation, full);
 	const char *wrong = config_read_file(full, FILLED_BYTES, "longer than 64KiB", out);
 	if (!wrong && out->len && buf_slice(out).at[out->len - 1] == '\n')
 		out->len--;

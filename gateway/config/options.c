@@ -114,42 +114,16 @@ bool option_of_generation(const struct option *option)
 	return !strpbrk(option->path, "*[") && option->at >= from && option->at < from + sizeof(struct generation);
 }
 
-/* What an upstream is made of is not among them: where it is, how it is spoken to, as whom, and how it is asked whether it
+/* What an upstream is made of is not among them: how it is spoken to, as whom, and how it is asked whether it
  * is well. A dot at the end: all that begins so. */
 bool option_is_adjustable(const struct option *option)
 {
 	static const char *const paths[] = {
-		"endpoints[].weight",
-		"endpoints[].drain",
-		"balance",
-		"affinity",
-		"ejection.",
-		"health.interval",
-		"health.timeout",
-		"health.rise",
-		"health.fall",
-		"hedge",
-		"dns_ttl",
-		"tools_refresh",
-		"batch.",
-		"concurrency",
-		"retries.",
-		"rate",
-		"rate.",
-		"pool.",
-		"queue.",
-		"timeout",
-		"answer",
-		"refreshes",
-		"names",
-		"expose.",
-		"progress_timeout",
-		"max_list",
-		"max_tools",
-		"trust_hints",
-		"pass_hints",
-		"cache",
-		"cache.",
+		"endpoints",   "balance",     "affinity",    "ejection.",  "health.interval", "health.timeout",
+		"health.rise", "health.fall", "hedge",       "dns_ttl",    "tools_refresh",   "batch.",
+		"concurrency", "retries.",    "rate",        "rate.",      "pool.",           "queue.",
+		"timeout",     "answer",      "refreshes",   "names",      "expose.",         "progress_timeout",
+		"max_list",    "max_tools",   "trust_hints", "pass_hints", "cache",           "cache.",
 	};
 	static const char prefix[] = "upstreams.*.";
 	if (strncmp(option->path, prefix, sizeof prefix - 1) != 0)

@@ -293,11 +293,22 @@ void config_put_tool(const struct config *config, size_t index, struct buf *out)
 	put_members(&writer, "tools.*.", &config->drafts->tools[index]);
 }
 
+/* What the file held that the option names; NULL: it names none whose content counts. */
+static const char *hash_of_file(const struct generation *generation, const struct option *option)
+{
+	return strcmp(option->path, "cache.redis.ca_file") == 0     ? generation->redis_options.ca_hash
+	       : strcmp(option->path, "cache.redis.cert_file") == 0 ? generation->redis_options.cert_hash
+	       : strcmp(option->path, "cache.redis.key_file") == 0  ? generation->redis_options.key_hash
+								    : NULL;
+}
+
 void config_put_setting(const struct config *config, const struct option *option, struct buf *out)
 {
 	struct writer writer = { config, config, config->drafts, out, true, false };
+	const char *hash = hash_of_file(&config->generation, option);
 	if (is_silent(option, config))
 		buf_put_text(out, "null");
 	else
 		put_value(&writer, option, config);
+	buf_put_text(out, hash ? hash : "");
 }

@@ -7,8 +7,10 @@ import socket
 import pytest
 
 from harness import provider as behave
+from harness.gateway import merged
 from harness.poll import until
 from harness.provider import Provider
+from harness.reload import reloaded
 
 NAME = "provider.example.test"
 ADDRESSES = ["127.0.11.1", "127.0.11.2", "127.0.11.3"]
@@ -40,12 +42,12 @@ def replicas():
 
 @pytest.fixture
 def named(start, replicas, names):
-    """named({options}): a gateway whose upstream "array" is the name; calls travel alone."""
+    """named({options}, {changes}): a gateway whose upstream "array" is the name; calls travel alone."""
     names.addresses[NAME] = list(ADDRESSES)
 
-    def begin(options=None):
+    def begin(options=None, changes=None):
         upstream = {"endpoints": [{"url": f"http://{NAME}:{replicas[0].port}/rpc"}], "batch": {"mode": "off"}, **(options or {})}
-        return start({"upstreams": {"array": upstream}}, before=names.before)
+        return start(merged({"upstreams": {"array": upstream}}, changes or {}), before=names.before)
     return begin
 
 
@@ -189,6 +191,72 @@ def test_checks_that_come_before_any_call_hide_no_address(named, replicas):
     for n in range(12):
         assert gateway.call("write", {"n": n}).status == 200
     assert [sum(each.method == "POST" for each in replica.deliveries) for replica in replicas] == [4, 4, 4]
+
+
+def test_another_upstream_s_connection_by_the_name_hides_no_address(named, replicas):
+    """It asks for no addresses (dns_ttl: 0), and its connection, which curl would use again, spares the look-up."""
+    gateway = named({"balance": "round_robin"}, {"workers": 1, "upstreams": {"rest": {
+        "endpoints": [{"url": f"http://{NAME}:{replicas[0].port}/api"}], "dns_ttl": "0s"}}})
+    assert gateway.call("send", {"id": 1}).status == 200
+    assert gateway.call("write", {"n": 0}).status == 200
+    until(lambda: len(shown(gateway)) == 3, "all addresses are known")
+    assert all(gateway.call("write", {"n": n}).status == 200 for n in range(1, 13))
+    assert min(sum(each.rpc for each in replica.deliveries) for replica in replicas) >= 4
+
+
+def test_weights_of_a_reload_reach_every_address(named, replicas):
+    other = Provider()
+    try:
+        def weights(name, alone):
+            return {"upstreams": {"array": {"balance": "round_robin", "batch": {"mode": "off"}, "endpoints": [
+                {"url": f"http://{NAME}:{replicas[0].port}/rpc", "weight": name}, {"url": other.url("/rpc"), "weight": alone}]}}}
+
+        gateway = named(weights(1, 1)["upstreams"]["array"])
+        assert all(gateway.call("write", {"n": n}).status == 200 for n in range(16))
+        until(lambda: gateway.call("write", {"n": 99}).status == 200 and len(shown(gateway)) == 3, "all addresses are known")
+        reloaded(gateway, weights(10, 1))
+        before, alone = counts(replicas), len(other.calls)
+        assert all(gateway.call("write", {"n": n}).status == 200 for n in range(100, 193))
+        shares = [now - was for now, was in zip(counts(replicas), before)]
+        assert min(shares) >= 25 and len(other.calls) - alone <= 8, (shares, len(other.calls) - alone)
+    finally:
+        other.finish()
+
+
+def test_another_ttl_is_taken_up(named, replicas, names):
+    """From an hour to 50 ms; to none, where the name is asked for; and back."""
+    names.addresses[NAME] = ADDRESSES[:1]
+    gateway = named({"dns_ttl": "1h"})
+    assert gateway.call("write", {"n": 0}).status == 200
+    names.addresses[NAME] = ADDRESSES[1:2]
+    reloaded(gateway, {"upstreams": {"array": {"dns_ttl": "50ms"}}})
+    until(lambda: set(shown(gateway)) == set(ADDRESSES[1:2]), "it has moved")
+    assert gateway.call("write", {"n": 1}).status == 200 and len(replicas[1].calls) == 1
+    reloaded(gateway, {"upstreams": {"array": {"dns_ttl": "0s"}}})
+    assert gateway.call("write", {"n": 2}).status == 200
+    assert shown(gateway) == {}
+    names.addresses[NAME] = list(ADDRESSES)
+    reloaded(gateway, {"upstreams": {"array": {"dns_ttl": "1h", "balance": "round_robin"}}})
+    until(lambda: gateway.call("write", {"n": 3}).status == 200 and len(shown(gateway)) == 3, "its addresses are known again")
+
+
+def test_a_list_that_changes_keeps_what_is_known_of_a_name(named, replicas, names):
+    names.addresses[NAME] = [NOBODY, *ADDRESSES]
+    gateway = named({"balance": "round_robin", "dns_ttl": "1h"})
+    assert all(gateway.call("write", {"n": n}).status == 200 for n in range(20))
+    before, looked_up = shown(gateway), names.asked[NAME]
+    other = Provider()
+    try:
+        reloaded(gateway, {"upstreams": {"array": {"endpoints": [{"url": other.url("/rpc")}, {
+            "url": f"http://{NAME}:{replicas[0].port}/rpc"}]}}})
+        endpoint = next(one for one in gateway.get("/admin/upstreams", "admin").json()["upstreams"] if one["name"] == "array")
+        states = {each["address"]: each["state"] for each in endpoint["endpoints"][1]["addresses"]}
+        assert states == before and before[NOBODY] == "ejected" and names.asked[NAME] == looked_up
+        connections = [each.connection_count for each in replicas]
+        assert all(gateway.call("write", {"n": n}).status == 200 for n in range(20, 40))
+        assert [each.connection_count for each in replicas] == connections
+    finally:
+        other.finish()
 
 
 def test_a_name_that_moves_all_the_time_costs_no_write(named, replicas, names, together):

@@ -144,6 +144,43 @@ def test_a_client_certificate_is_shown_with_its_chain(start, secure, papers):
     assert without.metrics().sum("redis_up") == 0 and not gateway.events("redis_failed")
 
 
+def test_papers_that_are_renewed_are_taken_up(start, secure, papers, tmp_path):
+    """By themselves where the file is watched: an authority, then a certificate with its key. What stays the same keeps its
+    connections."""
+    redis = secure(clients="yes")
+    own = tmp_path / "own"
+    own.mkdir()
+
+    def put(name, source):
+        part = own / (name + ".new")
+        part.write_bytes(source.read_bytes())
+        part.rename(own / name)
+
+    paper, key = papers.sign("first", "DNS:first")
+    put("ca_file", Papers(tmp_path / "others").ca)
+    put("cert_file", paper)
+    put("key_file", key)
+    gateway = start({**tier(redis.url, **{name: str(own / name) for name in ("ca_file", "cert_file", "key_file")}),
+                     "reload": {"watch": True}, "workers": 1})
+    until(lambda: gateway.events("redis_failed"), "the server is not believed")
+    put("ca_file", papers.ca)
+    gateway.until_metric("redis_up", 1)
+    settings = json.loads(gateway.events("config_reloaded")[-1]["changed"])["settings"]
+    assert settings == ["cache.redis.ca_file"] and gateway.events("redis_connected")
+    before = len(gateway.events("redis_connected"))
+    put("ca_file", papers.ca)      # the same once more
+    paper, key = papers.sign("second", "DNS:second")
+    put("cert_file", paper)        # until the key is there, too, it does not fit: refused, and nothing has changed
+    until(lambda: any("key_file" in event["reason"] for event in gateway.events("config_refused")), "it is refused")
+    assert len(gateway.events("redis_connected")) == before and gateway.metrics().sum("redis_up") == 1
+    put("key_file", key)
+    until(lambda: len(gateway.events("redis_connected")) > before, "both are taken up")
+    settings = json.loads(gateway.events("config_reloaded")[-1]["changed"])["settings"]
+    assert settings == ["cache.redis.cert_file", "cache.redis.key_file"]
+    gateway.until_metric("redis_up", 1)
+    assert gateway.call("cached", {"n": 1}).status == 200
+
+
 def test_tls_to_a_server_that_has_none(start, redis, papers):
     gateway = start(tier(redis.url.replace("redis:", "rediss:"), ca_file=str(papers.ca)))
     until(lambda: gateway.events("redis_failed"), "told")

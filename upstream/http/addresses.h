@@ -12,27 +12,31 @@
 #ifndef JITNEY_UPSTREAM_HTTP_ADDRESSES_H
 #define JITNEY_UPSTREAM_HTTP_ADDRESSES_H
 
-#include "base/resolve.h"
-#include "upstream/http/endpoint.h"
-
-struct http_upstream;
-struct place;
+#include "upstream/http/place.h"
 
 /* How many endpoints it takes, and where each place's begin; places have their URL. At most ENDPOINTS_MAX. */
-size_t addresses_plan(struct http_upstream *upstream);
+size_t addresses_plan(struct roster *roster);
 /* The set is there, with so many. False: out of memory. */
-bool addresses_init(struct http_upstream *upstream) MUST_CHECK;
+bool addresses_init(struct roster *roster) MUST_CHECK;
+/* No host is looked up any more. */
+void addresses_stop(struct roster *roster);
 /* Fine if addresses_init failed, or was not called. */
-void addresses_fini(struct http_upstream *upstream);
+void addresses_fini(struct roster *roster);
+
+/* What is known of the addresses of an endpoint that was in `before` stays known. */
+void addresses_inherit(struct roster *roster, struct place *place, const struct roster *before,
+		       const struct place *was);
+/* roster->dns_ttl_us is another one, but neither it nor the one before is 0. */
+void addresses_adjust(struct roster *roster);
 
 /* These are all that the host of the place has now. False: it is not balanced over them, but asked for by its name. */
-bool addresses_take(struct http_upstream *upstream, struct place *place, const struct resolved *resolved) MUST_CHECK;
+bool addresses_take(struct roster *roster, struct place *place, const struct resolved *resolved) MUST_CHECK;
 /* One of the place's addresses, for a request to there. */
-struct endpoint *addresses_pick(struct http_upstream *upstream, const struct place *place,
-				const struct endpoint_pick *pick, uint64_t now_us) MUST_CHECK;
+struct endpoint *addresses_pick(struct roster *roster, const struct place *place, const struct endpoint_pick *pick,
+				uint64_t now_us) MUST_CHECK;
 /* One of them cannot be reached: perhaps the host has moved. */
 void addresses_doubt(struct place *place);
 /* What operators see of the place, after a change of one of its endpoints. */
-void addresses_show(struct http_upstream *upstream, struct place *place);
+void addresses_show(const struct roster *roster, const struct place *place);
 
 #endif

@@ -8,6 +8,7 @@
 #include "upstream/http/addresses.h"
 #include "upstream/http/check.h"
 #include "upstream/http/http_request.h"
+#include "upstream/http/roster.h"
 
 enum {
 	HEDGE_SAMPLES = 20,     /* answers before their p95 is believed */
@@ -37,12 +38,14 @@ static void note_place(struct http_upstream *upstream, struct place *place, bool
 static void note_reached(struct http_upstream *upstream, const struct attempt *attempt, bool reached,
 			 const char *reason)
 {
+	const struct roster *roster = attempt->roster;
 	struct place *place = attempt->place;
 	bool any = reached;
-	upstream->hosts[attempt->visit.endpoint->index].reached = reached;
+	roster->hosts[attempt->visit.endpoint->index].reached = reached;
 	for (size_t i = place->first; i < place->first + place->room; i++)
-		any |= !upstream->set->endpoints[i].absent && upstream->hosts[i].reached;
-	note_place(upstream, place, any, reason);
+		any |= !roster->set->endpoints[i].absent && roster->hosts[i].reached;
+	if (roster == upstream->roster)
+		note_place(upstream, place, any, reason);
 }
 
 bool attempt_sent(const struct attempt *attempt)
@@ -122,30 +125,46 @@ static void close_attempt(struct attempt *attempt, enum endpoint_result result, 
 	request->sent |= attempt_sent(attempt);
 	meter_add(upstream->meter, METRIC_ID_ATTEMPTS, upstream->base.settings->label,
 		  attempt_label(attempt->kind, result_shown(result)), 1);
-	endpoint_end(upstream->set, &attempt->visit, result, reason, loop_now(upstream->base.loop));
+	endpoint_end(attempt->roster->set, &attempt->visit, result, reason, loop_now(upstream->base.loop));
 }
 
 /* What operators said meanwhile. */
 static void heed_operators(struct http_upstream *upstream, uint64_t now_us)
 {
-	struct endpoint_board *boards = upstream->base.settings->boards;
-	for (size_t i = 0; boards && i < upstream->set->count; i++) {
-		const struct endpoint_board *board = &boards[upstream->hosts[i].place - upstream->places];
-		endpoint_drain(upstream->set, &upstream->set->endpoints[i],
-			       atomic_load_explicit(&board->draining, memory_order_relaxed), now_us);
+	const struct roster *roster = upstream->roster;
+	for (size_t i = 0; i < roster->set->count; i++) {
+		const struct endpoint_board *board = roster->hosts[i].place->board;
+		if (board)
+			endpoint_drain(roster->set, &roster->set->endpoints[i],
+				       atomic_load_explicit(&board->draining, memory_order_relaxed), now_us);
 	}
 }
 
+/* Where it has been is said by the current roster, which need not be the one that it began with. */
+static struct endpoint_pick *pick_of(struct http_request *request)
+{
+	const struct roster *roster = request->upstream->roster;
+	if (request->tried_of != roster->number)
+		request->pick.tried = 0;
+	request->tried_of = roster->number;
+	return &request->pick;
+}
+
+/* One of the current roster's. */
 static void go_to(struct attempt *attempt, struct endpoint *endpoint, uint64_t now_us)
 {
 	struct http_upstream *upstream = attempt->request->upstream;
-	const struct host *host = &upstream->hosts[endpoint->index];
-	attempt->request->pick.tried |= UINT64_C(1) << endpoint->index;
+	struct roster *before = attempt->roster, *roster = upstream->roster;
+	const struct host *host = &roster->hosts[endpoint->index];
+	pick_of(attempt->request)->tried |= UINT64_C(1) << endpoint->index;
+	attempt->roster = roster_ref(roster);
+	roster_unref(before);
 	attempt->place = host->place;
+	place_want_addresses(host->place);
 	attempt->exchange.transfer.connect_to = host->connect_to;
 	/* where addresses are balanced over, curl believes none: it is asked by name only while there are none */
 	attempt->exchange.dns_ttl_us = host->place->watched ? 0 : upstream->base.settings->dns_ttl_us;
-	endpoint_begin(upstream->set, &attempt->visit, endpoint, now_us);
+	endpoint_begin(roster->set, &attempt->visit, endpoint, now_us);
 }
 
 /* The host has been looked up for this one: to which of its addresses it goes. */
@@ -153,11 +172,12 @@ static const struct curl_slist *on_found(struct transfer *transfer, const struct
 {
 	struct attempt *attempt = container_of(transfer, struct attempt, exchange.transfer);
 	struct http_upstream *upstream = attempt->request->upstream;
+	struct roster *roster = attempt->roster;
 	uint64_t now_us = loop_now(upstream->base.loop);
-	if (!addresses_take(upstream, attempt->place, resolved))
+	if (roster != upstream->roster || !addresses_take(roster, attempt->place, resolved))
 		return NULL;
-	struct endpoint *endpoint = addresses_pick(upstream, attempt->place, &attempt->request->pick, now_us);
-	endpoint_end(upstream->set, &attempt->visit, ENDPOINT_NOTHING, NULL, now_us);
+	struct endpoint *endpoint = addresses_pick(roster, attempt->place, pick_of(attempt->request), now_us);
+	endpoint_end(roster->set, &attempt->visit, ENDPOINT_NOTHING, NULL, now_us);
 	go_to(attempt, endpoint, now_us);
 	return transfer->connect_to;
 }
@@ -169,10 +189,10 @@ static bool go_attempt(struct attempt *attempt, enum attempt_kind kind)
 	struct http_upstream *upstream = request->upstream;
 	uint64_t now_us = loop_now(upstream->base.loop);
 	heed_operators(upstream, now_us);
-	struct endpoint *endpoint = endpoint_pick(upstream->set, &request->pick, now_us);
+	struct endpoint *endpoint = endpoint_pick(upstream->roster->set, pick_of(request), now_us);
 	request->unusable = !endpoint;
 	if (!endpoint) {
-		checks_hurry(upstream->checks);
+		checks_hurry(upstream->roster->checks);
 		return false;
 	}
 	go_to(attempt, endpoint, now_us);
@@ -188,11 +208,12 @@ static bool go_attempt(struct attempt *attempt, enum attempt_kind kind)
 struct answer *attempt_unusable_answer(const struct http_upstream *upstream)
 {
 	const char *name = upstream->base.settings->name;
-	uint64_t now_us = loop_now(upstream->base.loop), usable_us = endpoint_usable_us(upstream->set, now_us);
+	const struct endpoint_set *set = upstream->roster->set;
+	uint64_t now_us = loop_now(upstream->base.loop), usable_us = endpoint_usable_us(set, now_us);
 	if (usable_us == CLOCK_NEVER)
 		return answer_error(OUTCOME_UPSTREAM_UNAVAILABLE, "%s: all of its endpoints are being drained", name);
 	uint64_t wait_us = usable_us > now_us ? usable_us - now_us : 0;
-	const struct endpoint *first = upstream->set->endpoints;
+	const struct endpoint *first = set->endpoints;
 	while (first->absent) /* one is not */
 		first++;
 	return answer_upstream_error(OUTCOME_UPSTREAM_UNAVAILABLE, 0, (uint32_t)(wait_us / CLOCK_US_PER_S + 1),
@@ -220,7 +241,7 @@ static void drop_attempt(struct attempt *attempt)
 	bool silent = attempt_sent(attempt) && !attempt->headed, patient = false;
 	uint64_t now_us = loop_now(upstream->base.loop);
 	if (silent && attempt->visit.endpoint)
-		patient = endpoint_had_time(upstream->set, &attempt->visit, now_us);
+		patient = endpoint_had_time(attempt->roster->set, &attempt->visit, now_us);
 	close_attempt(attempt,
 		      patient  ? ENDPOINT_TIMED_OUT
 		      : silent ? ENDPOINT_OVERTAKEN
@@ -255,7 +276,8 @@ void attempt_hedge(struct http_request *request)
 	uint64_t now_us = loop_now(upstream->base.loop);
 	bool silent = request->first.live && !request->first.headed && !hedge->place;
 	if (!silent || upstream->under_way >= upstream->base.settings->pool_max ||
-	    !endpoint_another(upstream->set, &request->pick, now_us) || !upstream_may_repeat(&upstream->base, 1))
+	    !endpoint_another(upstream->roster->set, pick_of(request), now_us) ||
+	    !upstream_may_repeat(&upstream->base, 1))
 		return;
 	const struct http_exchange *exchange = &request->first.exchange;
 	hedge->exchange.method = exchange->method;
@@ -404,7 +426,7 @@ static bool turn_to_another(struct attempt *attempt, enum exchange_end end)
 	struct http_upstream *upstream = request->upstream;
 	if (http_request_time_left(request) == 0 || end == EXCHANGE_NO_MEMORY || end == EXCHANGE_NO_ROOM ||
 	    end == EXCHANGE_TOO_LARGE ||
-	    !endpoint_another(upstream->set, &request->pick, loop_now(upstream->base.loop)))
+	    !endpoint_another(upstream->roster->set, pick_of(request), loop_now(upstream->base.loop)))
 		return false;
 	if (!request->sent)
 		return go_attempt(attempt, ATTEMPT_FAILOVER);
@@ -510,6 +532,7 @@ void attempt_fini(struct attempt *attempt)
 {
 	if (attempt->live)
 		close_attempt(attempt, ENDPOINT_NOTHING, NULL);
+	roster_unref(attempt->roster);
 	if (attempt->decoder)
 		attempt->decoder->dialect->decoder_free(attempt->decoder);
 	http_exchange_fini(&attempt->exchange);

@@ -24,7 +24,8 @@ struct check {
 };
 
 struct checks {
-	struct http_upstream *upstream;
+	struct roster *roster;
+	struct http_upstream *upstream;       /* the roster's */
 	const struct health_settings *health; /* NULL: none configured */
 	uint64_t random;
 	size_t count;
@@ -69,9 +70,9 @@ static void arm_first(struct check *check)
 	if (!checks->health || check->endpoint->absent)
 		return;
 	uint64_t within_us = with_jitter(checks, checks->health->interval_us);
-	loop_arm(upstream->base.loop, &check->timer,
-		 clock_add(loop_now(upstream->base.loop),
-			   within_us * (check->endpoint->index + 1) / upstream->set->count / 2));
+	loop_arm(
+		upstream->base.loop, &check->timer,
+		clock_add(loop_now(upstream->base.loop), within_us * (check->endpoint->index + 1) / checks->count / 2));
 }
 
 bool checks_busy(const struct checks *checks, const struct endpoint *endpoint)
@@ -119,13 +120,14 @@ static bool is_settled(struct check *check, bool well)
 
 static void conclude_check(struct check *check, bool well, const char *reason)
 {
-	struct http_upstream *upstream = check->checks->upstream;
-	meter_add(upstream->meter, METRIC_ID_ENDPOINT_CHECKS, upstream->hosts[check->endpoint->index].place->label,
+	const struct roster *roster = check->checks->roster;
+	const struct http_upstream *upstream = roster->upstream;
+	meter_add(upstream->meter, METRIC_ID_ENDPOINT_CHECKS, roster->hosts[check->endpoint->index].place->label,
 		  well ? CHECK_OK : CHECK_FAILED, 1);
 	/* without checks configured only good news are news: that it cannot be reached is known */
 	if ((check->checks->health || well) && is_settled(check, well)) {
 		check->in_row = 0;
-		endpoint_checked(upstream->set, check->endpoint, well, reason, loop_now(upstream->base.loop));
+		endpoint_checked(roster->set, check->endpoint, well, reason, loop_now(upstream->base.loop));
 	}
 }
 
@@ -169,7 +171,7 @@ static void on_grown(struct http_exchange *exchange)
 /* The path of the check in place of the endpoint's own. */
 static bool set_url(struct check *check)
 {
-	const struct place *place = check->checks->upstream->hosts[check->endpoint->index].place;
+	const struct place *place = check->checks->roster->hosts[check->endpoint->index].place;
 	const struct health_settings *health = check->checks->health;
 	size_t host = strcspn(place->url, ":") + strlen("://");
 	size_t path = health && health->path ? host + strcspn(place->url + host, "/") : strlen(place->url);
@@ -208,7 +210,7 @@ static bool begin_check(struct check *check)
 {
 	const struct upstream_settings *settings = check->checks->upstream->base.settings;
 	const struct health_settings *health = check->checks->health;
-	const struct host *host = &check->checks->upstream->hosts[check->endpoint->index];
+	const struct host *host = &check->checks->roster->hosts[check->endpoint->index];
 	struct http_exchange *exchange = &check->exchange;
 	uint64_t timeout_us = health ? health->timeout_us : settings->connect_timeout_us;
 	http_exchange_fini(exchange);
@@ -223,21 +225,13 @@ static bool begin_check(struct check *check)
 	       http_exchange_begin(exchange, exchange->connect_only, timeout_us);
 }
 
-/* A check is about to go by the host's name: it is looked up now, if no addresses are known yet. The connection that the
- * check leaves would else carry the calls, and nobody would ask for addresses any more. */
-static void want_addresses(struct place *place)
-{
-	if (place->watched && !place->known)
-		name_watch_in(&place->watch, 0);
-}
-
 static void on_time(struct loop_timer *timer, uint64_t now_us)
 {
 	struct check *check = container_of(timer, struct check, timer);
 	(void)now_us;
 	if (check->endpoint->absent)
 		return;
-	want_addresses(check->checks->upstream->hosts[check->endpoint->index].place);
+	place_want_addresses(check->checks->roster->hosts[check->endpoint->index].place);
 	check->under_way = begin_check(check);
 	if (!check->under_way)
 		arm_check(check); /* no memory: says nothing of the endpoint */
@@ -264,9 +258,10 @@ static void init_check(struct checks *checks, struct check *check, struct endpoi
 	arm_first(check);
 }
 
-struct checks *checks_new(struct http_upstream *upstream)
+struct checks *checks_new(struct roster *roster)
 {
-	size_t count = upstream->set->count;
+	struct http_upstream *upstream = roster->upstream;
+	size_t count = roster->set->count;
 	struct checks *checks = calloc(1, sizeof *checks + count * sizeof(struct check));
 	if (!checks)
 		return NULL;
@@ -274,13 +269,14 @@ struct checks *checks_new(struct http_upstream *upstream)
 		free(checks);
 		return NULL;
 	}
+	checks->roster = roster;
 	checks->upstream = upstream;
 	checks->health = upstream->base.settings->health;
 	checks->random = clock_now_us() | 1;
 	checks->count = count;
 	for (size_t i = 0; i < count; i++)
-		init_check(checks, &checks->all[i], &upstream->set->endpoints[i]);
-	upstream->set->connects = true;
+		init_check(checks, &checks->all[i], &roster->set->endpoints[i]);
+	roster->set->connects = true;
 	return checks;
 }
 

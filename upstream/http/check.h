@@ -10,11 +10,11 @@
 #include "upstream/http/endpoint.h"
 #include "upstream/upstream.h"
 
-struct http_upstream;
+struct roster;
 struct checks;
 
-/* Starts them; upstream->set, places and transport are there. NULL: out of memory. */
-struct checks *checks_new(struct http_upstream *upstream) MUST_CHECK;
+/* Starts them; roster->set, hosts and places are there, and the upstream's transport. NULL: out of memory. */
+struct checks *checks_new(struct roster *roster) MUST_CHECK;
 /* NULL is allowed. */
 void checks_free(struct checks *checks);
 /* An endpoint's state has changed: whether it is to be reached may have to be found out. From endpoint_set.changed. */

@@ -25,14 +25,30 @@ const struct endpoint_policy endpoint_default_policy = { .balance = BALANCE_ADAP
 
 /* --- what other threads may see --- */
 
-void endpoint_board_init(struct endpoint_board *board, bool draining)
+struct endpoint_board *endpoint_board_new(bool draining)
 {
+	struct endpoint_board *board = calloc(1, sizeof *board);
+	if (!board)
+		return NULL;
+	atomic_init(&board->holders, 1);
 	atomic_init(&board->draining, draining);
 	board->written = draining;
 	pthread_mutex_init(&board->mutex, NULL);
-	board->changed_us = 0;
-	board->address_count = 0;
-	board->reason[0] = '\0';
+	return board;
+}
+
+struct endpoint_board *endpoint_board_ref(struct endpoint_board *board)
+{
+	atomic_fetch_add_explicit(&board->holders, 1, memory_order_relaxed);
+	return board;
+}
+
+void endpoint_board_unref(struct endpoint_board *board)
+{
+	if (!board || atomic_fetch_sub_explicit(&board->holders, 1, memory_order_acq_rel) > 1)
+		return;
+	pthread_mutex_destroy(&board->mutex);
+	free(board);
 }
 
 void endpoint_board_write(struct endpoint_board *board, const char *reason)
@@ -115,6 +131,26 @@ void endpoint_join(struct endpoint *endpoint, uint64_t key, bool slowly, uint64_
 		.index = endpoint->index, .weight = endpoint->weight, .key = key, .back_us = slowly ? now_us : 0
 	};
 	TAILQ_INIT(&endpoint->visits);
+}
+
+void endpoint_inherit(struct endpoint *endpoint, const struct endpoint *from)
+{
+	struct endpoint was = *endpoint;
+	assert(was.under_way == 0);
+	*endpoint = *from;
+	endpoint->index = was.index;
+	endpoint->weight = was.weight;
+	endpoint->absent = was.absent;
+	endpoint->probing = false;
+	endpoint->under_way = 0;
+	TAILQ_INIT(&endpoint->visits);
+}
+
+void endpoint_set_inherit(struct endpoint_set *set, const struct endpoint_set *from)
+{
+	set->random = from->random;
+	set->slowest_us = from->slowest_us;
+	set->slowest_at_us = from->slowest_at_us;
 }
 
 size_t endpoint_count(const struct endpoint_set *set)

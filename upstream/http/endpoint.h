@@ -102,6 +102,11 @@ void endpoint_return(struct endpoint *endpoint);
 /* It stands for an address of which nothing is known yet. Absent, and nothing is under way there (asserted).
  * key: the same for the same address. slowly: others are in use, and it begins as one that comes back. */
 void endpoint_join(struct endpoint *endpoint, uint64_t key, bool slowly, uint64_t now_us);
+/* It is the same as `from`, of another set, with all that is known of it, but for its weight and whether it is absent. No
+ * visit may be under way (asserted); those under way there count here no more. */
+void endpoint_inherit(struct endpoint *endpoint, const struct endpoint *from);
+/* Likewise what is known of all of a set's endpoints together. */
+void endpoint_set_inherit(struct endpoint_set *set, const struct endpoint_set *from);
 /* Those that are not absent. */
 size_t endpoint_count(const struct endpoint_set *set);
 

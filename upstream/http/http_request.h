@@ -14,37 +14,14 @@
 #ifndef JITNEY_UPSTREAM_HTTP_HTTP_REQUEST_H
 #define JITNEY_UPSTREAM_HTTP_HTTP_REQUEST_H
 
-#include "base/resolve.h"
-#include "upstream/http/endpoint.h"
 #include "upstream/http/exchange.h"
 #include "upstream/http/request_headers.h"
+#include "upstream/http/place.h"
 #include "upstream/provider.h"
 
 enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
 
 TAILQ_HEAD(http_request_list, http_request);
-
-/* A configured endpoint, as curl and as people want it. */
-struct place {
-	struct http_upstream *upstream;
-	char *url;
-	struct http_url *parsed;
-	const char *shown; /* to people: what is secret in it is left out */
-	unsigned label;
-	bool reached;            /* one of its hosts is */
-	unsigned first, room;    /* its hosts: addresses.h */
-	bool known;              /* its addresses have been found */
-	bool watched;            /* `watch` is to be stopped */
-	struct name_watch watch; /* of them, if there is room for some */
-};
-
-/* Where an endpoint of the set is. */
-struct host {
-	struct place *place;
-	struct curl_slist *connect_to; /* its address, for curl; NULL: the place's URL says where */
-	char address[INET6_ADDRSTRLEN];
-	bool reached; /* by the last exchange; true before the first */
-};
 
 struct http_upstream {
 	struct upstream base; /* settings in it */
@@ -57,10 +34,8 @@ struct http_upstream {
 	uint64_t p95_us;  /* of answered exchanges of one call; 0: not known */
 	size_t p95_count; /* of those it was learned from */
 	struct http_request_list waiting;
-	struct endpoint_set *set;
-	struct host *hosts;    /* of set->endpoints */
-	struct checks *checks; /* check.h */
-	struct place places[]; /* settings->endpoint_count */
+	struct roster *roster; /* held: who may be asked now */
+	bool outdated;         /* the settings name others; memory was out */
 };
 
 struct item {
@@ -75,8 +50,9 @@ struct attempt {
 	struct http_request *request;
 	struct dialect_decoder *decoder;
 	struct endpoint_visit visit;
-	struct place *place;
-	struct buf url; /* endpoint's and target, if there is a target */
+	struct roster *roster; /* held: by which it goes; NULL: it has not begun */
+	struct place *place;   /* of it */
+	struct buf url;        /* endpoint's and target, if there is a target */
 	uint64_t begun_us;
 	enum attempt_kind kind;
 	bool live;                       /* begun, and not ended */
@@ -107,7 +83,8 @@ struct http_request {
 	void *context;
 	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
 	uint64_t deadline_us;
-	struct endpoint_pick pick; /* endpoints tried in it */
+	struct endpoint_pick pick; /* endpoints tried in it, */
+	uint64_t tried_of;         /* of the roster with this number */
 	enum attempt_kind kind;    /* why it is sent */
 	size_t attempts;           /* begun */
 	size_t shut_out;           /* of those, ended by EXCHANGE_SHUT_OUT */

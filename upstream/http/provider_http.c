@@ -7,113 +7,51 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
-#include "upstream/http/addresses.h"
 #include "upstream/http/check.h"
 #include "upstream/http/http_request.h"
+#include "upstream/http/roster.h"
 
 /* --- life --- */
-
-static void show_reason(const struct http_upstream *upstream, const struct endpoint *endpoint)
-{
-	const struct host *host = &upstream->hosts[endpoint->index];
-	struct endpoint_board *boards = upstream->base.settings->boards;
-	char reason[ENDPOINT_REASON_BYTES];
-	if (!boards)
-		return;
-	snprintf(reason, sizeof reason, "%s%s%.150s", host->address, host->connect_to ? ": " : "", endpoint->reason);
-	endpoint_board_write(&boards[host->place - upstream->places], reason);
-}
-
-/* Changes only: a provider that is down for an hour is some lines. */
-static void on_changed(void *context, struct endpoint *endpoint)
-{
-	struct http_upstream *upstream = context;
-	const struct host *host = &upstream->hosts[endpoint->index];
-	struct place *place = host->place;
-	struct log_line line UNCLEARED;
-	addresses_show(upstream, place);
-	show_reason(upstream, endpoint);
-	checks_note(upstream->checks, endpoint);
-	if (endpoint->unreachable)
-		addresses_doubt(place);
-	if (endpoint->ejected)
-		meter_add(upstream->meter, METRIC_ID_ENDPOINT_EJECTIONS, place->label,
-			  endpoint->unreachable ? EJECTION_UNREACHABLE : EJECTION_FAILURES, 1);
-	bool up = endpoint_state(endpoint) == ENDPOINT_STATE_UP;
-	if (!log_begin(&line, up ? &EVENT_ENDPOINT_UP : &EVENT_ENDPOINT_STATE))
-		return;
-	log_cstr(&line, "upstream", upstream->base.settings->name);
-	log_cstr(&line, "endpoint", place->shown);
-	if (host->connect_to)
-		log_cstr(&line, "address", host->address);
-	log_cstr(&line, "state", endpoint_state_word(endpoint_state(endpoint)));
-	log_text(&line, "reason", slice_of(endpoint->reason));
-	log_end(&line);
-}
-
-static bool set_places(struct http_upstream *upstream)
-{
-	const struct upstream_settings *settings = upstream->base.settings;
-	for (size_t i = 0; i < settings->endpoint_count; i++) {
-		struct place *place = &upstream->places[i];
-		if (!(place->url = strdup(settings->endpoints[i])) || !(place->parsed = http_url_new(place->url)))
-			return false;
-		place->shown = settings->shown ? settings->shown[i] : place->url;
-		place->upstream = upstream;
-		place->label = upstream_endpoint_label(settings, i);
-		place->reached = true;
-		meter_set(upstream->meter, METRIC_ID_UPSTREAM_HEALTHY, place->label, 0, 1);
-	}
-	return true;
-}
 
 static void http_free(struct upstream *base)
 {
 	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
 	assert(upstream->under_way == 0 && TAILQ_EMPTY(&upstream->waiting));
-	checks_free(upstream->checks);
-	addresses_fini(upstream);
-	for (size_t i = 0; i < upstream->base.settings->endpoint_count; i++) {
-		free(upstream->places[i].url);
-		http_url_free(upstream->places[i].parsed);
+	if (upstream->roster) {
+		checks_free(upstream->roster->checks);
+		upstream->roster->checks = NULL;
+		assert(upstream->roster->holders == 1);
+		roster_unref(upstream->roster);
 	}
-	endpoint_set_free(upstream->set);
 	http_headers_fini(&upstream->headers);
 	connections_leave(upstream->connections);
 	free(upstream);
 }
 
-/* Each address of a host has the weight of its endpoint. */
-static bool make_set(struct http_upstream *upstream)
-{
-	const struct upstream_settings *settings = upstream->base.settings;
-	const struct endpoint_policy *policy = settings->balancing ? settings->balancing : &endpoint_default_policy;
-	unsigned weights[ENDPOINTS_MAX];
-	size_t count = addresses_plan(upstream);
-	for (size_t i = 0; i < settings->endpoint_count; i++)
-		for (size_t j = 0; j < upstream->places[i].room; j++)
-			weights[upstream->places[i].first + j] = settings->weights ? settings->weights[i] : 1;
-	upstream->set = endpoint_set_new(policy, weights, count, clock_now_us());
-	if (!upstream->set || !addresses_init(upstream))
-		return false;
-	for (size_t i = 0; i < settings->endpoint_count; i++)
-		addresses_show(upstream, &upstream->places[i]);
-	return true;
-}
-
 static void http_adjust(struct upstream *base)
 {
 	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
-	for (size_t i = 0; base->settings->weights && i < base->settings->endpoint_count; i++)
-		upstream->set->endpoints[i].weight = base->settings->weights[i];
+	struct roster *before = upstream->roster;
+	if (roster_fits(before)) {
+		roster_adjust(before);
+		upstream->outdated = false;
+		return;
+	}
+	struct roster *next = roster_new(upstream, before);
+	upstream->outdated = !next;
+	if (!next)
+		return; /* tried again with the next calls */
+	roster_retire(before);
+	roster_unref(before);
+	upstream->roster = next;
+	roster_enter(next);
 }
 
 static struct upstream *http_make(const struct upstream_settings *settings, struct transport *transport,
 				  struct loop *loop, struct meter *meter)
 {
 	assert(settings->endpoint_count > 0 && settings->pool_max > 0);
-	struct http_upstream *upstream = calloc(1, sizeof *upstream + settings->endpoint_count * sizeof(struct place));
+	struct http_upstream *upstream = calloc(1, sizeof *upstream);
 	if (!upstream)
 		return NULL;
 	upstream->base.settings = settings;
@@ -124,13 +62,11 @@ static struct upstream *http_make(const struct upstream_settings *settings, stru
 	http_headers_init(&upstream->headers, settings);
 	TAILQ_INIT(&upstream->waiting);
 	upstream->connections = connections_new(transport, settings->label);
-	if (!upstream->connections || !set_places(upstream) || !make_set(upstream) ||
-	    !(upstream->checks = checks_new(upstream))) {
+	if (!upstream->connections || !(upstream->roster = roster_new(upstream, NULL))) {
 		http_free(&upstream->base);
 		return NULL;
 	}
-	upstream->set->changed = on_changed;
-	upstream->set->context = upstream;
+	roster_enter(upstream->roster);
 	return &upstream->base;
 }
 
@@ -286,7 +222,7 @@ static void read_calls(struct http_request *request, const struct upstream_call 
 		request->items[i].repeatable = calls[i].repeatable;
 		request->repeatable &= calls[i].repeatable;
 	}
-	const struct endpoint_policy *policy = request->upstream->set->policy;
+	const struct endpoint_policy *policy = request->upstream->roster->set->policy;
 	request->pick.repeatable = request->repeatable;
 	if (policy->balance == BALANCE_AFFINITY)
 		request->pick.affinity =
@@ -300,7 +236,7 @@ static void prepare_hedge(struct http_request *request, const struct upstream_ca
 	const struct http_upstream *upstream = request->upstream;
 	const struct upstream_settings *settings = upstream->base.settings;
 	bool wanted = settings->hedge_p95 || settings->hedge_us;
-	if (!wanted || request->count > 1 || !request->repeatable || endpoint_count(upstream->set) < 2)
+	if (!wanted || request->count > 1 || !request->repeatable || endpoint_count(upstream->roster->set) < 2)
 		return;
 	struct attempt *hedge = calloc(1, sizeof *hedge);
 	if (hedge && !attempt_init(hedge, request, calls, first_id)) {
@@ -369,6 +305,8 @@ static struct exchange *http_send(struct upstream *base, const struct upstream_c
 	struct http_upstream *upstream = container_of(base, struct http_upstream, base);
 	uint64_t first_id = upstream->next_id;
 	upstream->next_id += count;
+	if (upstream->outdated)
+		http_adjust(base);
 	struct http_request *request = request_new(upstream, calls, count, first_id);
 	if (!request) {
 		*refusal = out_of_memory();
