@@ -17,6 +17,7 @@
 	X(TAKEN_OVER, "taken_over", INFO, "message", "It has: it accepts now what this one did.") \
 	X(TOOK_OVER, "took_over", INFO, "message", "The other side of it: this process has taken over.") \
 	X(PREDECESSOR_ENDED, "predecessor_ended", INFO, "message", "The process that was taken over from has drained and ended.") \
+	X(PREDECESSOR_DIED, "predecessor_died", WARN, "message", "It ended in mid hand-over: this process serves, with what it had handed over and sockets of its own.") \
 	X(TAKEOVER_NOT_OFFERED, "takeover_not_offered", WARN, "message", "takeover.socket cannot be made, and why: nobody can take over from this process.") \
 	X(LISTENERS_NOT_USED, "listeners_not_used", WARN, "message", "Listening sockets were handed over that are not in the configuration: they are closed.") \
 	X(WORKER_STUCK, "worker_stuck", WARN, "message", "A worker's loop does not turn, so the service manager's watchdog gets no sign of life; one line a spell.") \

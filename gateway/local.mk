@@ -14,6 +14,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/heap_page.c \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/profile_page.c gateway/admin/profile_page.h \
+	gateway/admin/process_settings.c gateway/admin/process_settings.h \
 	gateway/admin/purge.c gateway/admin/purge.h \
 	gateway/admin/reload.c gateway/admin/reload.h \
 	gateway/admin/stats_page.c \

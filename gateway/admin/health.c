@@ -62,7 +62,7 @@ void health_put_disk(struct buf *out, const struct disk_status *status)
 void page_readyz(struct worker *worker, struct request *request, struct slice rest)
 {
 	const struct gateway *gateway = worker->gateway;
-	bool draining = atomic_load_explicit(&gateway->draining, memory_order_relaxed);
+	bool draining = atomic_load_explicit(&gateway->leaving, memory_order_relaxed);
 	bool ready = !draining && lists_complete(worker);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 #include "base/crash.h"
 #include "base/json.h"
@@ -13,11 +12,13 @@
 #include "base/service.h"
 #include "gateway/admin/file_watch.h"
 #include "gateway/admin/pages.h"
+#include "gateway/admin/process_settings.h"
 #include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
 #include "gateway/config/difference.h"
+#include "gateway/http/listeners.h"
 #include "gateway/tools/registry.h"
 
 #define WATCH "watch"                  /* who asks, when a file has changed */
@@ -32,12 +33,15 @@ struct reload {
 	pthread_t thread;           /* main's */
 	bool started;               /* main's */
 	atomic_bool stopping;       /* a */
-	struct generation *current; /* the thread's: held */
+	pthread_mutex_t in_force;   /* while the one in force changes, or is told of */
+	struct generation *current; /* held; f, and changed by the thread alone, which need not lock to read it */
+	struct loop *wakes;         /* c once the thread runs: another thread's, NULL: nobody's */
+	bool announced;             /* f: clients are served, see reload_announce */
 	struct file_watch *watch;   /* the thread's; NULL: nothing is watched */
 	pthread_mutex_t mutex;
 	struct buf last; /* m: what the last one came to, a JSON object; empty: there was none */
 };
-/* c constant, a atomic, m: under the mutex */
+/* c constant, a atomic, m: under the mutex, f: under in_force */
 
 /* What a reload came to. */
 struct outcome_of_reload {
@@ -218,7 +222,8 @@ static void use_process_settings(struct gateway *gateway, const struct generatio
 	log_change(log, next->log.level, next->log.format);
 	atomic_store(&gateway->drain_timeout_us, next->drain_timeout_us);
 	if (before->core_dumps != next->core_dumps)
-		reload_guard_memory(next);
+		process_guard_memory(next);
+	process_raise_file_limit(gateway->config->workers, before, next);
 	if (before->memory_bytes != next->memory_bytes)
 		cache_resize(gateway->cache, next->memory_bytes);
 }
@@ -236,6 +241,23 @@ static bool publish_generation(struct reload *reload, struct config *config, con
 	}
 	adopt_running(reload->current, next, difference);
 	return gateway_seat(gateway, next) && registry_use(gateway->registry, next);
+}
+
+/* The workers have it. What is listened on is told once clients are served: before that, reload_announce does it. */
+static void put_in_force(struct reload *reload, struct generation *next)
+{
+	struct generation *before = reload->current;
+	pthread_mutex_lock(&reload->in_force);
+	if (reload->announced) {
+		gateway_announce(before, next);
+		listeners_store(reload->gateway->listeners);
+	}
+	gateway_unlisten(reload->gateway, before, next);
+	reload->current = next;
+	pthread_mutex_unlock(&reload->in_force);
+	generation_unref(before);
+	if (reload->wakes)
+		loop_wake(reload->wakes);
 }
 
 /* Put it in force. False: `errors` says why, unless memory is out; the one before stays, whole. Takes config. */
@@ -256,10 +278,7 @@ static bool use_config(struct reload *reload, const char *who, struct config *co
 		return false;
 	}
 	use_process_settings(reload->gateway, reload->current, next, log);
-	gateway_announce(reload->current, next);
-	gateway_unlisten(reload->gateway, reload->current, next);
-	generation_unref(reload->current);
-	reload->current = next;
+	put_in_force(reload, next);
 	return true;
 }
 
@@ -312,10 +331,28 @@ static void read_anew(struct reload *reload, const char *who, struct outcome_of_
 		     outcome->good ? "" : "; the last reload was refused, the log says why");
 }
 
-void reload_guard_memory(const struct generation *generation)
+struct generation *reload_current(struct reload *reload)
 {
-	if (prctl(PR_SET_DUMPABLE, generation->core_dumps ? 1 : 0) < 0)
-		log_message(&EVENT_MEMORY_NOT_GUARDED, "prctl(PR_SET_DUMPABLE): %s", strerror(errno));
+	pthread_mutex_lock(&reload->in_force);
+	struct generation *now = generation_ref(reload->current);
+	pthread_mutex_unlock(&reload->in_force);
+	return now;
+}
+
+void reload_wake(struct reload *reload, struct loop *loop)
+{
+	reload->wakes = loop;
+}
+
+struct generation *reload_announce(struct reload *reload)
+{
+	pthread_mutex_lock(&reload->in_force);
+	struct generation *now = generation_ref(reload->current);
+	gateway_announce(NULL, now);
+	listeners_store(reload->gateway->listeners);
+	reload->announced = true;
+	pthread_mutex_unlock(&reload->in_force);
+	return now;
 }
 
 /* ---------------------------------------------------------------- watching */
@@ -474,6 +511,7 @@ struct reload *reload_new(struct gateway *gateway)
 	if (!reload)
 		return NULL;
 	pthread_mutex_init(&reload->mutex, NULL);
+	pthread_mutex_init(&reload->in_force, NULL);
 	buf_init(&reload->last, TEXT_BYTES_MAX);
 	reload->gateway = gateway;
 	reload->current = generation_ref(&gateway->config->generation);
@@ -526,6 +564,7 @@ void reload_free(struct reload *reload)
 	generation_unref(reload->current);
 	loop_free(reload->loop);
 	buf_fini(&reload->last);
+	pthread_mutex_destroy(&reload->in_force);
 	pthread_mutex_destroy(&reload->mutex);
 	free(reload);
 }

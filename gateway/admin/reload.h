@@ -12,6 +12,7 @@
 #include "gateway/call/route.h"
 
 struct generation;
+struct loop;
 struct reload;
 
 /* For the file that gateway->config was read from. The gateway's registry and metrics are there; its generation is in
@@ -19,6 +20,15 @@ struct reload;
 struct reload *reload_new(struct gateway *gateway) MUST_CHECK;
 /* Start its thread. False and errno. */
 bool reload_start(struct reload *reload) MUST_CHECK;
+/* Clients are served from now on: the log says where, by the generation that is in force now, which need not be the one
+ * that the process began with; and the service manager keeps what listens. Each reload after that does so for what it
+ * changes. Returns the generation, the caller's to unref. Once. */
+struct generation *reload_announce(struct reload *reload) MUST_CHECK;
+/* The generation that is in force, the caller's to unref. Any thread. */
+struct generation *reload_current(struct reload *reload) MUST_CHECK;
+/* Wake this loop, of another thread, after each reload that has changed something. Before reload_start; until
+ * reload_stop. */
+void reload_wake(struct reload *reload, struct loop *loop);
 /* End it. After the workers have been told to drain; before the registry stops, whose catalogues it has made. Fine if
  * it was not started. */
 void reload_stop(struct reload *reload);
@@ -29,10 +39,6 @@ void reload_free(struct reload *reload);
 
 /* Read it soon, for nobody who waits. who: static storage. Any thread. */
 void reload_ask(struct reload *reload, const char *who);
-/* The programs behind run as our user, and what they are told to do comes from strangers: unless the operator wants
- * core dumps and debuggers, nobody of our user may read our memory or our environment (/proc/PID/mem, environ,
- * ptrace). Any thread. */
-void reload_guard_memory(const struct generation *generation);
 /* Append what the last reload came to, as a member: ,"last_reload":{...}; nothing before the first. Any thread. */
 void reload_put_last(struct reload *reload, struct buf *out);
 

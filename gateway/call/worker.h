@@ -59,6 +59,7 @@ struct gateway {
 	atomic_size_t *refreshes;              /* a: background refreshes under way, by the upstream's label */
 	bool settled;                          /* main's: the threads are joined, and nothing is under way any more */
 	atomic_uint_fast64_t drain_timeout_us; /* a */
+	atomic_bool leaving;                   /* a: a stop has been asked for: who asks for readiness is told */
 	atomic_bool draining;                  /* a: set once by the main thread, or by nobody */
 	atomic_uint_fast64_t drain_until_us;   /* a: set before draining */
 	/* a: set before draining: until then open connections are awaited, since a successor takes their clients' next */

@@ -116,6 +116,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "Worker threads; auto: one for each CPU this process may use.")                                              \
 	V("drain_timeout", DURATION, config, generation.drain_timeout_us, "us", 0, US_H(1), "10s", NULL,                          \
 	  "How long a stop waits for calls in flight before it ends them.")                                            \
+	V("drain_notice", DURATION, config, generation.drain_notice_us, "us", 0, US_M(10), "0s", NULL,                 \
+	  "Before that: how long /readyz says 503 while all calls are still taken, on new connections too, so that "   \
+	  "who asks for it goes elsewhere first.")                                                                     \
 	V("core_dumps", BOOL, config, generation.core_dumps, "", 0, 0, "false", NULL,                                             \
 	  "Let core dumps be written and debuggers attach. Then programs of the gateway's user, those that it runs "   \
 	  "included, can read its memory and environment, secrets and all.")                                           \
@@ -162,7 +165,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
 	B("reload", BLOCK, 0, "When this file is read anew, beside SIGHUP and POST /admin/reload.")                    \
 	V("reload.watch", BOOL, config, generation.watch, "", 0, 0, "false", NULL,                                     \
-	  "When it changes, or a file that ${file:…} names.")                                                         \
+	  "When it changes, or a file that ${file:…} or a certificate of cache.redis names.")                                                         \
 	V("reload.debounce", TEXT, config, generation.debounce, "bytes", 1, 16, "auto", NULL,                          \
 	  "auto, or 1ms to 1m: how long all of them must have been left alone before that.")                          \
 	B("mcp", BLOCK, 0, "The endpoint /mcp for MCP clients.")                                                       \

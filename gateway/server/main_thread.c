@@ -22,6 +22,8 @@ struct main_thread {
 	struct takeover *takeover;    /* borrowed; NULL: no predecessor, or it has ended */
 	int door;                     /* taken over with the listeners; -1: not, or it is the offer's */
 	struct takeover_offer *offer; /* NULL: nothing is offered */
+	/* where `door` is; then where the listeners are offered, or were to be: "": nowhere */
+	char door_path[TAKEOVER_PATH_BYTES];
 	struct loop *loop;
 	struct loop_watch signals;
 	struct loop_watch predecessor;
@@ -111,9 +113,31 @@ static void on_predecessor(struct loop_watch *watch, uint32_t events)
 		log_message(&EVENT_DISK_CACHE_UNAVAILABLE, "cannot start its thread: %s", strerror(errno));
 }
 
+/* By the generation in force. False: there is none, and it is "". */
+static bool find_door(const struct main_thread *main_thread, char path[TAKEOVER_PATH_BYTES])
+{
+	const struct gateway *gateway = main_thread->gateway;
+	struct generation *now = reload_current(gateway->reload);
+	bool found = takeover_path(gateway->config, now, path);
+	generation_unref(now);
+	if (!found)
+		path[0] = '\0';
+	return found;
+}
+
+static void tell_of_predecessor(const struct main_thread *main_thread, bool died)
+{
+	long pid = (long)takeover_predecessor(main_thread->takeover);
+	if (died)
+		log_message(&EVENT_PREDECESSOR_DIED,
+			    "process %ld has ended in mid hand-over; calls and answers that were only there are lost",
+			    pid);
+	else
+		log_message(&EVENT_TOOK_OVER, "from process %ld", pid);
+}
+
 bool main_thread_take_over(struct main_thread *main_thread, char *error, size_t error_bytes)
 {
-	char path[TAKEOVER_PATH_BYTES];
 	enum takeover_news news;
 	bool complete = false;
 	snprintf(error, error_bytes, "a signal has ended the start; the running gateway goes on");
@@ -124,13 +148,14 @@ bool main_thread_take_over(struct main_thread *main_thread, char *error, size_t 
 	} while (!complete && news == TAKEOVER_NOTHING && !main_thread->signal);
 	if (news == TAKEOVER_GIVEN_UP || main_thread->signal)
 		return false;
-	if (takeover_path(main_thread->gateway->config, path))
-		main_thread->door = takeover_take_door(main_thread->takeover, path);
-	bool ours = news == TAKEOVER_DIED || takeover_finish(main_thread->takeover, error, error_bytes) ||
-		    takeover_hear(main_thread->takeover, error, error_bytes) == TAKEOVER_DIED;
-	if (!ours)
-		return false;
-	log_message(&EVENT_TOOK_OVER, "from process %ld", (long)takeover_predecessor(main_thread->takeover));
+	if (find_door(main_thread, main_thread->door_path))
+		main_thread->door = takeover_take_door(main_thread->takeover, main_thread->door_path);
+	if (news != TAKEOVER_DIED && !takeover_finish(main_thread->takeover, error, error_bytes)) {
+		news = takeover_hear(main_thread->takeover, error, error_bytes);
+		if (news != TAKEOVER_DIED)
+			return false;
+	}
+	tell_of_predecessor(main_thread, news == TAKEOVER_DIED);
 	if (loop_watch(main_thread->loop, &main_thread->predecessor, takeover_socket(main_thread->takeover), EPOLLIN))
 		return true;
 	snprintf(error, error_bytes, "cannot watch the running gateway: %s", strerror(errno));
@@ -147,15 +172,34 @@ static void on_taken(void *context, pid_t successor)
 
 void main_thread_offer(struct main_thread *main_thread)
 {
-	struct gateway *gateway = main_thread->gateway;
 	char path[TAKEOVER_PATH_BYTES], error[256];
-	if (!takeover_path(gateway->config, path))
+	bool any = find_door(main_thread, path), same = strcmp(path, main_thread->door_path) == 0;
+	if (main_thread->door >= 0 && !same) { /* a reload came between */
+		close(main_thread->door);
+		main_thread->door = -1;
+	}
+	memcpy(main_thread->door_path, path, sizeof path);
+	if (!any)
 		return;
-	main_thread->offer = takeover_offer_new(main_thread->loop, gateway->listeners, path, main_thread->door,
-						on_taken, main_thread, error, sizeof error);
+	main_thread->offer = takeover_offer_new(main_thread->loop, main_thread->gateway->listeners, path,
+						main_thread->door, on_taken, main_thread, error, sizeof error);
 	main_thread->door = -1;
 	if (!main_thread->offer)
 		log_message(&EVENT_TAKEOVER_NOT_OFFERED, "%s", error);
+}
+
+/* A successor finds the door by the first address that we listen on, and that may be another one since a reload. Who has
+ * come by the old door is heard to the end. */
+static void move_door(struct main_thread *main_thread)
+{
+	struct takeover_offer *before = main_thread->offer;
+	char path[TAKEOVER_PATH_BYTES];
+	find_door(main_thread, path);
+	if (main_thread->successor || takeover_offer_is_asked(before) || strcmp(path, main_thread->door_path) == 0)
+		return;
+	main_thread->offer = NULL;
+	main_thread_offer(main_thread);
+	takeover_offer_free(before);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -165,6 +209,7 @@ bool main_thread_run(struct main_thread *main_thread)
 	while (!main_thread->signal && !main_thread->successor) {
 		loop_wait(main_thread->loop, CLOCK_NEVER);
 		loop_run_timers(main_thread->loop);
+		move_door(main_thread);
 	}
 	loop_disarm(main_thread->loop, &main_thread->sign_timer);
 	let_signals_kill();
@@ -177,6 +222,13 @@ bool main_thread_run(struct main_thread *main_thread)
 	takeover_offer_free(main_thread->offer);
 	main_thread->offer = NULL;
 	return main_thread->signal != 0;
+}
+
+void main_thread_wait(struct main_thread *main_thread, uint64_t us)
+{
+	uint64_t until_us = clock_add(loop_now(main_thread->loop), us);
+	while (loop_now(main_thread->loop) < until_us)
+		loop_wait(main_thread->loop, until_us);
 }
 
 struct main_thread *main_thread_new(struct gateway *gateway, const sigset_t *signals, struct takeover *takeover)
@@ -199,6 +251,7 @@ struct main_thread *main_thread_new(struct gateway *gateway, const sigset_t *sig
 		main_thread_free(main_thread);
 		return NULL;
 	}
+	reload_wake(gateway->reload, main_thread->loop);
 	if (service_watchdog_us() != CLOCK_NEVER)
 		loop_arm(main_thread->loop, &main_thread->sign_timer, loop_now(main_thread->loop));
 	return main_thread;

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/crash.h"
@@ -17,6 +16,7 @@
 #include "gateway/http/listeners.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/profile_page.h"
+#include "gateway/admin/process_settings.h"
 #include "gateway/admin/reload.h"
 #include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
@@ -28,7 +28,7 @@
 #include "metrics/history.h"
 #include "upstream/upstream.h"
 
-enum { EXIT_START = 2, ERROR_BYTES = 512, SPARE_FILES = 256, FILES_OF_PROCESS = 4 };
+enum { EXIT_START = 2, ERROR_BYTES = 512 };
 #define START_US (30 * CLOCK_US_PER_S)      /* how long a start may take, beside waiting for lists */
 #define CLIENTS_US CLOCK_US_PER_S           /* how long a stop waits for clients to be told that they go elsewhere */
 #define STOP_SPARE_US (15 * CLOCK_US_PER_S) /* what a stop may take beside drain_timeout and the snapshot */
@@ -58,27 +58,6 @@ static void library_panic(void *context, const char *file, unsigned line, const 
 	(void)context;
 	fprintf(stderr, "jitney: libmicrohttpd gave up at %s:%u: %s\n", file, line, reason ? reason : "");
 	abort();
-}
-
-static void raise_file_limit(const struct config *config)
-{
-	struct rlimit limit;
-	const struct http_settings *http = &config->generation.http;
-	size_t wanted = http->connections + SPARE_FILES +
-			http_descriptors(http, config->generation.listen_count * config->workers +
-						       config->generation.admin_count);
-	for (size_t i = 0; i < config->generation.upstream_count; i++) {
-		const struct upstream_settings *settings = &config->generation.upstreams[i].settings;
-		wanted += settings->pool_max * (settings->process ? FILES_OF_PROCESS : 1);
-	}
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max < wanted)
-		log_message(&EVENT_FD_LIMIT_LOW,
-			    "the limit on open files is %llu; limits.connections and the pools may want %zu",
-			    (unsigned long long)limit.rlim_max, wanted);
 }
 
 /* ---------------------------------------------------------------- start */
@@ -162,7 +141,7 @@ static bool take_sockets(struct process *process, const struct serve_options *op
 		return true;
 	if (options->door)
 		snprintf(path, sizeof path, "%s", options->door);
-	else if (!takeover_path(config, path))
+	else if (!takeover_path(config, &config->generation, path))
 		return complain_of(
 			"cannot take over",
 			"the configuration says of no socket to ask at: takeover.socket, or --takeover=PATH");
@@ -212,8 +191,8 @@ static bool start_process(struct process *process, const struct serve_options *o
 				    config->generation.log.format, error, sizeof error);
 	if (!process->logging)
 		return complain_of_log(config, error);
-	reload_guard_memory(&config->generation);
-	raise_file_limit(config);
+	process_guard_memory(&config->generation);
+	process_raise_file_limit(config->workers, NULL, &config->generation);
 	bool ok = take_sockets(process, options) && make_gateway(process) &&
 		  listen_everywhere(&process->gateway, &process->config->generation) && leave_sockets(process);
 	malloc_trim(0); /* what reading the configuration took lies between what is kept: 1.5 KiB a tool */
@@ -225,6 +204,7 @@ static bool start_process(struct process *process, const struct serve_options *o
 static void begin_drain(struct gateway *gateway)
 {
 	uint64_t now_us = clock_now_us();
+	atomic_store(&gateway->leaving, true);
 	atomic_store(&gateway->drain_until_us, clock_add(now_us, atomic_load(&gateway->drain_timeout_us)));
 	atomic_store(&gateway->draining, true);
 	for (unsigned i = 0; i < gateway->config->workers; i++)
@@ -241,12 +221,23 @@ static void set_patience(struct gateway *gateway, bool taken_over)
 		atomic_store(&gateway->clients_until_us, clock_add(clock_now_us(), patience_us));
 }
 
-static void tell_of_stop(const struct gateway *gateway)
+static void tell_of_stop(const struct gateway *gateway, uint64_t notice_us)
 {
 	const struct config *config = gateway->config;
 	uint64_t snapshot_us = config->disk ? config->disk->snapshot_us : 0;
-	uint64_t most_us = atomic_load(&gateway->drain_timeout_us) + snapshot_us + STOP_SPARE_US;
+	uint64_t most_us = notice_us + atomic_load(&gateway->drain_timeout_us) + snapshot_us + STOP_SPARE_US;
 	service_tell("STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%llu", (unsigned long long)most_us);
+}
+
+/* Readiness goes before the listeners do: whoever asks for it, on a new connection too, has drain_notice to go elsewhere. */
+static void give_notice(struct gateway *gateway, struct main_thread *main_thread)
+{
+	struct generation *now = reload_current(gateway->reload);
+	uint64_t notice_us = now->drain_notice_us;
+	generation_unref(now);
+	tell_of_stop(gateway, notice_us);
+	atomic_store(&gateway->leaving, true);
+	main_thread_wait(main_thread, notice_us);
 }
 
 /* All threads, which accept nothing yet. */
@@ -267,11 +258,11 @@ static void open_up(struct gateway *gateway, struct main_thread *main_thread)
 	listeners_take_charge(gateway->listeners);
 	for (unsigned i = 0; i < config->workers; i++)
 		worker_open(gateway->workers[i]);
-	gateway_announce(NULL, &config->generation);
+	struct generation *first = reload_announce(gateway->reload);
 	main_thread_offer(main_thread);
-	listeners_store(gateway->listeners);
-	log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers",
-		    config->generation.tool_count, config->generation.upstream_count, config->workers);
+	log_message(&EVENT_READY, "jitney " JITNEY_VERSION ": %zu tools, %zu upstreams, %u workers", first->tool_count,
+		    first->upstream_count, config->workers);
+	generation_unref(first);
 	service_tell("READY=1\nSTATUS=Serving");
 }
 
@@ -296,8 +287,8 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	if (!threads)
 		complain_of("cannot start a thread", strerror(errno));
 	bool ok = threads && serve_clients(process, main_thread, &taken_over);
-	if (!taken_over)
-		tell_of_stop(gateway);
+	if (ok && !taken_over)
+		give_notice(gateway, main_thread);
 	set_patience(gateway, taken_over);
 	begin_drain(gateway);
 	reload_stop(gateway->reload);

@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -19,6 +21,9 @@ struct takeover {
 	struct listeners *listeners;
 	int socket;
 	struct ucred peer;
+	int process; /* of the peer: a descriptor that tells of its end; -1: it has ended already, or the kernel has none */
+	bool closed;                    /* its end of the connection is */
+	bool died;                      /* before it had handed over all */
 	int offered[TAKEOVER_DOOR + 1]; /* a socket of each listener that is offered, and the door; -1: none. Ours */
 	char door_path[TAKEOVER_PATH_BYTES];
 	bool door_taken;
@@ -33,12 +38,13 @@ static bool send_message(const struct takeover *takeover, const struct takeover_
 }
 
 /* What comes, if it is of this kind; fds are the caller's. False: none is left; `error` says what came instead. */
-static bool hear_message(const struct takeover *takeover, enum takeover_kind kind, struct takeover_message *message,
-			 int *fds, size_t *count, char *error, size_t error_bytes)
+static bool hear_message(struct takeover *takeover, enum takeover_kind kind, struct takeover_message *message, int *fds,
+			 size_t *count, char *error, size_t error_bytes)
 {
 	ssize_t got = fd_message_receive(takeover->socket, message, sizeof *message, fds, count);
 	if (got < 0 && errno == ECONNRESET) /* it has not read all that we said; what it said is there */
 		got = fd_message_receive(takeover->socket, message, sizeof *message, fds, count);
+	takeover->closed = got == 0 || (got < 0 && errno == ECONNRESET);
 	bool whole = got > 0 && takeover_is_message(message, got);
 	if (whole && message->kind == kind)
 		return true;
@@ -55,7 +61,7 @@ static bool hear_message(const struct takeover *takeover, enum takeover_kind kin
 	return false;
 }
 
-static bool ask_peer(const struct takeover *takeover, enum takeover_kind word, uint64_t number, enum takeover_kind kind,
+static bool ask_peer(struct takeover *takeover, enum takeover_kind word, uint64_t number, enum takeover_kind kind,
 		     struct takeover_message *reply, int *fds, size_t *count, char *error, size_t error_bytes)
 {
 	struct takeover_message message = takeover_message(word, number);
@@ -74,19 +80,20 @@ static bool connect_to(struct takeover *takeover, const char *path, char *error,
 {
 	struct sockaddr_un where = { .sun_family = AF_UNIX };
 	struct timeval patience = { .tv_sec = ANSWER_S };
-	socklen_t size = sizeof takeover->peer;
 	snprintf(where.sun_path, sizeof where.sun_path, "%s", path);
 	takeover->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (takeover->socket < 0 ||
 	    setsockopt(takeover->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
 	    setsockopt(takeover->socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 ||
-	    connect(takeover->socket, (const struct sockaddr *)&where, sizeof where) < 0 ||
-	    getsockopt(takeover->socket, SOL_SOCKET, SO_PEERCRED, &takeover->peer, &size) < 0) {
+	    connect(takeover->socket, (const struct sockaddr *)&where, sizeof where) < 0) {
 		snprintf(error, error_bytes, "no gateway to take over from at %s: %s", path, strerror(errno));
 		return false;
 	}
-	if (takeover->peer.uid == geteuid() || takeover->peer.uid == 0)
+	if (takeover_find_peer(takeover->socket, &takeover->peer)) {
+		takeover->process = (int)syscall(SYS_pidfd_open, takeover->peer.pid, 0);
+		takeover->died = takeover->process < 0 && errno == ESRCH;
 		return true;
+	}
 	snprintf(error, error_bytes, "%s belongs to user %u: nothing is taken from strangers", path,
 		 (unsigned)takeover->peer.uid);
 	return false;
@@ -121,6 +128,14 @@ static bool take_all(struct takeover *takeover, uint64_t patience_us, char *erro
 	return true;
 }
 
+/* Whether it has ended, and does not only speak to us no more: then nobody else serves, and what it listened on is free.
+ * Its end of the connection may be closed a little before all else. */
+static bool has_died(const struct takeover *takeover)
+{
+	struct pollfd end = { .fd = takeover->process, .events = POLLIN };
+	return takeover->closed && (takeover->died || (end.fd >= 0 && poll(&end, 1, ANSWER_S * 1000) > 0));
+}
+
 struct takeover *takeover_begin(const char *path, uint64_t patience_us, struct listeners *listeners, char *error,
 				size_t error_bytes)
 {
@@ -129,9 +144,13 @@ struct takeover *takeover_begin(const char *path, uint64_t patience_us, struct l
 	if (!takeover)
 		return NULL;
 	takeover->listeners = listeners;
+	takeover->process = takeover->socket = -1;
 	for (size_t i = 0; i < countof(takeover->offered); i++)
 		takeover->offered[i] = -1;
-	if (connect_to(takeover, path, error, error_bytes) && take_all(takeover, patience_us, error, error_bytes))
+	bool connected = connect_to(takeover, path, error, error_bytes);
+	bool whole = connected && take_all(takeover, patience_us, error, error_bytes);
+	takeover->died = connected && !whole && has_died(takeover);
+	if (whole || takeover->died)
 		return takeover;
 	takeover_free(takeover);
 	return NULL;
@@ -172,7 +191,7 @@ static uint64_t used_bits(const struct takeover *takeover)
 
 bool takeover_is_useful(const struct takeover *takeover)
 {
-	return used_bits(takeover) != 0;
+	return takeover->died || used_bits(takeover) != 0;
 }
 
 bool takeover_finish(struct takeover *takeover, char *error, size_t error_bytes)
@@ -208,5 +227,7 @@ void takeover_free(struct takeover *takeover)
 			close(takeover->offered[i]);
 	if (takeover->socket >= 0)
 		close(takeover->socket);
+	if (takeover->process >= 0)
+		close(takeover->process);
 	free(takeover);
 }

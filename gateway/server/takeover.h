@@ -28,9 +28,9 @@
 
 enum { TAKEOVER_PATH_BYTES = 108 };
 
-/* Where the door of a gateway with this configuration is. False: it has none: it is switched off, or there is no place
- * for it that a successor would know, since the port is chosen by the kernel. */
-bool takeover_path(const struct config *config, char path[TAKEOVER_PATH_BYTES]);
+/* Where the door of a gateway is that was started with `config` and listens by `now`. False: it has none: it is switched
+ * off, or there is no place for it that a successor would know, since the port is chosen by the kernel. */
+bool takeover_path(const struct config *config, const struct generation *now, char path[TAKEOVER_PATH_BYTES]);
 
 /* --- the predecessor's side --- */
 
@@ -45,6 +45,8 @@ struct takeover_offer;
 struct takeover_offer *takeover_offer_new(struct loop *loop, struct listeners *listeners, const char *path, int fd,
 					  void (*taken)(void *context, pid_t successor), void *context, char *error,
 					  size_t error_bytes) MUST_CHECK;
+/* Whether somebody has come by the door who is not done yet. NULL is allowed. */
+bool takeover_offer_is_asked(const struct takeover_offer *offer);
 /* Close the door, and remove its file unless it is the successor's. What connection there is to him stays: he reads of
  * our end. NULL is allowed. */
 void takeover_offer_free(struct takeover_offer *offer);
@@ -59,14 +61,15 @@ enum takeover_news {
 	TAKEOVER_DIED      /* it has ended: nobody else serves */
 };
 
-/* Ask at the door of `path`, and inherit what is offered. patience_us: how long the start may take. NULL: `error` says
- * why. Blocks, for seconds at most. */
+/* Ask at the door of `path`, and inherit what is offered: all of it, or, if the predecessor dies over it (takeover_hear
+ * says so), what it has handed over until then. patience_us: how long the start may take. NULL: `error` says why. Blocks,
+ * for seconds at most. */
 struct takeover *takeover_begin(const char *path, uint64_t patience_us, struct listeners *listeners, char *error,
 				size_t error_bytes) MUST_CHECK;
 /* To be watched for reading; then what news there is. */
 int takeover_socket(const struct takeover *takeover);
 enum takeover_news takeover_hear(struct takeover *takeover, char *error, size_t error_bytes);
-/* Whether one of its listeners is in use here. */
+/* Whether one of its listeners is in use here, or it has died, so that nobody else serves. */
 bool takeover_is_useful(const struct takeover *takeover);
 /* Say that we are ready. False: the predecessor is still in charge, `error` says why. Blocks, for seconds at most. */
 bool takeover_finish(struct takeover *takeover, char *error, size_t error_bytes) MUST_CHECK;

@@ -6,7 +6,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "base/compiler.h"
 
@@ -34,6 +36,20 @@ struct takeover_message {
 static inline struct takeover_message takeover_message(enum takeover_kind kind, uint64_t number)
 {
 	return (struct takeover_message){ TAKEOVER_MAGIC, TAKEOVER_PROTOCOL, kind, number, "" };
+}
+
+/* Whose words, and whose files, count: our own user's, and root's. There is no other rule of trust between the two. */
+static inline bool takeover_trusts(uid_t user)
+{
+	return user == geteuid() || user == 0;
+}
+
+/* Who is at the other side of a connection. False: a stranger, or (no pid in it) the kernel does not say. */
+static inline bool takeover_find_peer(int socket, struct ucred *peer)
+{
+	socklen_t size = sizeof *peer;
+	*peer = (struct ucred){ 0 };
+	return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, peer, &size) == 0 && takeover_trusts(peer->uid);
 }
 
 /* Whether that many bytes are a message of ours. */

@@ -64,9 +64,9 @@ static void name_file(const char *address, char name[DOOR_NAME_BYTES])
 			*at = '_';
 }
 
-bool takeover_path(const struct config *config, char path[TAKEOVER_PATH_BYTES])
+bool takeover_path(const struct config *config, const struct generation *now, char path[TAKEOVER_PATH_BYTES])
 {
-	const struct listen_address *first = &config->generation.listen[0];
+	const struct listen_address *first = &now->listen[0];
 	char name[DOOR_NAME_BYTES];
 	if (strcmp(config->takeover_socket, "auto") != 0) {
 		snprintf(path, TAKEOVER_PATH_BYTES, "%s", config->takeover_socket);
@@ -83,12 +83,6 @@ bool takeover_path(const struct config *config, char path[TAKEOVER_PATH_BYTES])
 		place = SLICE("/tmp"); /* where the path of a socket may not be that long */
 	} while (len >= TAKEOVER_PATH_BYTES);
 	return true;
-}
-
-/* Our own, and root's. */
-static bool is_trusted(const struct ucred *peer)
-{
-	return peer->uid == geteuid() || peer->uid == 0;
 }
 
 /* ---------------------------------------------------------------- one takeover */
@@ -256,16 +250,14 @@ static void on_knock(struct loop_watch *watch, uint32_t events)
 {
 	struct takeover_offer *offer = container_of(watch, struct takeover_offer, door);
 	struct handover *handover = &offer->current;
-	struct ucred peer = { 0 };
-	socklen_t size = sizeof peer;
+	struct ucred peer;
 	(void)events;
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
-	bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
-	const char *why = !known || !is_trusted(&peer) ? "you are not of the running gateway's user"
-			  : handover->watch.fd >= 0    ? "another takeover is under way"
-						       : NULL;
+	const char *why = !takeover_find_peer(fd, &peer) ? "you are not of the running gateway's user"
+			  : handover->watch.fd >= 0      ? "another takeover is under way"
+							 : NULL;
 	if (!why && !loop_watch(offer->loop, &handover->watch, fd, EPOLLIN))
 		why = "the running gateway is out of descriptors";
 	if (why) {
@@ -293,7 +285,7 @@ static bool is_answered(const struct sockaddr_un *where)
 static bool is_socket(const char *path)
 {
 	struct stat status;
-	return lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && status.st_uid == geteuid();
+	return lstat(path, &status) == 0 && S_ISSOCK(status.st_mode) && takeover_trusts(status.st_uid);
 }
 
 /* -1 and errno. */
@@ -346,6 +338,11 @@ fail:
 		close(fd);
 	free(offer);
 	return NULL;
+}
+
+bool takeover_offer_is_asked(const struct takeover_offer *offer)
+{
+	return offer && offer->current.watch.fd >= 0;
 }
 
 void takeover_offer_free(struct takeover_offer *offer)

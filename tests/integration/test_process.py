@@ -17,6 +17,7 @@ import yaml
 from harness import provider as behave
 from harness.gateway import JITNEY, SANITIZED, standard
 from harness.poll import until
+from harness.reload import reloaded
 from harness.wire import Closed, request_bytes
 
 
@@ -112,6 +113,31 @@ def test_a_second_signal_ends_it_at_once(start, provider):
         gateway.signal(signal.SIGTERM)
         assert gateway.wait(10) != 0
     provider.release()
+    gateway.process = None
+
+
+def test_readiness_goes_before_the_listeners_do(start):
+    """drain_notice: whoever asks on a new connection is told, and all calls are taken meanwhile; a reload may shorten it."""
+    gateway = start({"drain_notice": "10m"})
+    reloaded(gateway, {"drain_notice": "2s"})
+    gateway.ended_by_test = True
+    gateway.signal(signal.SIGTERM)
+    until(lambda: gateway.get("/readyz").status == 503, "who asks is told")
+    for n in range(5):
+        reply = gateway.call("echo", {"n": n})
+        assert reply.status == 200 and reply.header("connection") is None, "as if nothing had happened"
+    assert gateway.get("/readyz", "admin").json()["status"] == "draining" and gateway.get("/healthz").status == 200
+    until(lambda: refused(gateway), "then it listens no more")
+    assert gateway.wait(10) == 0
+
+
+def test_a_second_signal_ends_the_notice(start):
+    gateway = start({"drain_notice": "10m"})
+    gateway.ended_by_test = True
+    gateway.signal(signal.SIGTERM)
+    until(lambda: gateway.get("/readyz").status == 503, "it has heard")
+    gateway.signal(signal.SIGTERM)
+    assert gateway.wait(10) == -signal.SIGTERM
     gateway.process = None
 
 

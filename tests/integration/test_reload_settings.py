@@ -2,6 +2,7 @@
 """What a reload changes in the running process: limits, log, proxies, caches, and the options of what runs on."""
 import itertools
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -120,6 +121,18 @@ def test_the_log_changes(start, tmp_path):
     before = len(gateway.events())
     assert gateway.call("echo").status == 200
     assert len(gateway.events()) == before, "nothing but errors"
+
+
+@pytest.mark.skipif(not shutil.which("prlimit"), reason="no prlimit")
+def test_a_limit_on_files_that_is_too_low_for_the_new_limits_is_told(start):
+    gateway = start({"limits": {"connections": 100}}, before=["prlimit", "--nofile=3000"])
+    assert not gateway.events("fd_limit_low")
+    for times in (1, 2):
+        reloaded(gateway, {"limits": {"connections": 50_000 * times}})
+        assert len(gateway.events("fd_limit_low")) == times
+        reloaded(gateway, {"tools": {"write": {"description": f"Number {times}."}}})
+        assert len(gateway.events("fd_limit_low")) == times, "once for each new need"
+    assert "is 3000;" in gateway.events("fd_limit_low")[0]["message"]
 
 
 def test_what_cannot_be_opened_changes_nothing(start, tmp_path):

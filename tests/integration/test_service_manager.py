@@ -12,6 +12,7 @@ import pytest
 
 from harness.arrivals import Arrivals, come
 from harness.poll import until
+from harness.reload import reloaded
 from harness.service_manager import ServiceManager
 from harness.wire import Raw
 from test_reload import write
@@ -128,6 +129,19 @@ def test_a_restart_refuses_nobody(make, manager, tmp_path):
     gateway.stop()
     make({"listen": data, "admin": {"listen": "off"}}, **manager.options()).start()
     until(lambda: len(manager.store) == 2, "what is not listened on any more is not kept")
+
+
+def test_what_a_reload_opens_is_kept_too(start, manager):
+    """And what it closes is not."""
+    first, second = free_address(), free_address()
+    gateway = start({"listen": first}, **manager.options())
+    manager.until_heard("FDSTORE", 2)
+    names = {name for name, _ in manager.store}
+    reloaded(gateway, {"listen": [first, second]})
+    until(lambda: len({name for name, _ in manager.store} - names) == 1, "the new one is kept")
+    assert [name.replace("_", ":") for name in {name for name, _ in manager.store} - names] == [f"jitney-{second}"]
+    reloaded(gateway, {"listen": second})
+    until(lambda: not any(name == "jitney-" + first.replace(":", "_") for name, _ in manager.store), "the old one is not")
 
 
 def test_the_units_are_in_order(tmp_path):
