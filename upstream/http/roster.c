@@ -128,7 +128,7 @@ static void settle_place(struct roster *roster, struct place *place, const struc
 		checks_note(roster->checks, &roster->set->endpoints[i]);
 }
 
-static void settle(struct roster *roster, const struct roster *before)
+static void settle_places(struct roster *roster, const struct roster *before)
 {
 	if (before)
 		endpoint_set_inherit(roster->set, before->set);
@@ -169,7 +169,7 @@ struct roster *roster_new(struct http_upstream *upstream, const struct roster *b
 	for (size_t i = 0; i < roster->place_count; i++)
 		ok = set_place(roster, i) && ok;
 	if (ok && make_set(roster)) {
-		settle(roster, before);
+		settle_places(roster, before);
 		return roster;
 	}
 	checks_free(roster->checks);
