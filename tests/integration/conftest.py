@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.gateway import JITNEY, Gateway, merged, standard  # noqa: E402
 from harness.names import NameServer  # noqa: E402
+from harness.papers import make_papers  # noqa: E402
 from harness.provider import Provider  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 
@@ -125,3 +126,11 @@ def later():
     """later(f, ..) runs it in a thread; .result(20) waits for what it returns."""
     with ThreadPoolExecutor(256) as pool:
         yield pool.submit
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory):
+    """Certificates: harness/papers.py."""
+    directory = tmp_path_factory.mktemp("papers")
+    make_papers(directory)
+    return directory
