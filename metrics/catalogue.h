@@ -336,6 +336,7 @@ enum metric_type {
 	X(UPSTREAM_DURATION, "upstream_duration_seconds", SECONDS, UPSTREAM, NONE, "From sending to the last byte, per exchange.") \
 	X(UPSTREAM_CONNECTIONS, "upstream_connections", GAUGE, UPSTREAM, CONNECTION_STATE, "Connections to providers, by state.") \
 	X(UPSTREAM_CONNECTS, "upstream_connects_total", COUNTER, UPSTREAM, NONE, "Connections opened; what refused one counts too.") \
+	X(UPSTREAM_MULTIPLEXED, "upstream_multiplexed_total", COUNTER, UPSTREAM, NONE, "Requests that the provider answered over HTTP/2.") \
 	X(UPSTREAM_LOOKUPS, "upstream_lookups_waiting", GAUGE, UPSTREAM, NONE, "Requests to the provider that wait for the addresses of its host.") \
 	X(UPSTREAM_UNRESOLVED, "upstream_unresolved_total", COUNTER, UPSTREAM, NONE, "Requests for which they were not found, or not in time.") \
 	X(UPSTREAM_HEALTHY, "upstream_healthy", GAUGE, ENDPOINT, NONE, "1 if the last exchange reached the endpoint, 0 if not; 1 before the first.") \

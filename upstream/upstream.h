@@ -22,6 +22,13 @@
 struct provider_model;
 struct process_pool_settings;
 
+/* What is spoken with a provider. */
+enum http_version {
+	HTTP_VERSION_1_1,
+	HTTP_VERSION_AUTO, /* HTTP/2 where TLS agrees on it, else 1.1 */
+	HTTP_VERSION_2     /* without TLS too, where nobody can be asked whether it is spoken (RFC 9113, 3.3) */
+};
+
 struct upstream_header {
 	const char *name;
 	const char *value; /* may hold a secret: never logged */
@@ -46,6 +53,7 @@ struct upstream_settings {
 	size_t header_count;
 	const char *deadline_header;     /* name of one that says how many milliseconds are left; NULL: none does */
 	const char *ca_file;             /* PEM; who may vouch for the provider; NULL: the system's authorities */
+	unsigned http;                   /* enum http_version */
 	unsigned label;                  /* metrics index of the upstream */
 	const unsigned *endpoint_labels; /* metrics index of each endpoint; NULL: its place */
 	size_t pool_max;                 /* connections at most, >= 1 */
@@ -76,6 +84,9 @@ bool upstream_url_check(const char *url, char *error, size_t error_bytes) MUST_C
 /* Whether its host is a name that a name server may have to be asked for, and that may stand for several addresses; not
  * an address, nor localhost (RFC 6761, 6.3), which curl knows. (upstream/http/lookup.c) */
 bool upstream_url_is_named(const char *url) MUST_CHECK;
+
+/* Why HTTP/2 cannot be spoken with that URL; NULL: it can. Static. Any thread. (upstream/http/version.c) */
+const char *upstream_http2_fault(const char *url);
 
 /* Process-wide start and end of the HTTP client library; once, main thread, before any thread and after all. */
 bool upstream_library_init(void) MUST_CHECK;

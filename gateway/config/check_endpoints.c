@@ -105,9 +105,22 @@ static void check_deadline_header(struct config_load *load, const struct upstrea
 		config_error_at(load, node, "upstreams.%s.deadline_header: %s", draft->node->key.at, wrong);
 }
 
+/* auto: where there is no TLS, nobody asks for it. */
+static void check_http(struct config_load *load, const struct upstream_draft *draft)
+{
+	unsigned http = draft->config.settings.http;
+	const struct node *node = node_find(draft->node, "http");
+	const char *fault = http == HTTP_VERSION_AUTO ? upstream_http2_fault("https://") : NULL;
+	for (size_t i = 0; http == HTTP_VERSION_2 && i < draft->endpoint_count && !fault; i++)
+		fault = draft->endpoints[i].url ? upstream_http2_fault(draft->endpoints[i].url) : NULL;
+	if (node && fault)
+		config_error_at(load, node, "upstreams.%s.http: %s", draft->node->key.at, fault);
+}
+
 void config_check_endpoints(struct config_load *load, struct upstream_draft *draft)
 {
 	check_deadline_header(load, draft);
+	check_http(load, draft);
 	check_urls(load, draft);
 	check_health(load, draft);
 	check_ejection(load, draft);

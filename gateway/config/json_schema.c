@@ -61,12 +61,17 @@ static void put_quantity(struct buf *out, const struct option *option, const cha
 	buf_printf(out, "{\"type\":\"string\",\"pattern\":\"%s\"}," FILLED "]", pattern);
 }
 
+/* A word that editors take for a number (http: 1.1) may be either. */
 static void put_words(struct buf *out, const struct option *option)
 {
 	struct slice word;
 	buf_put_text(out, "\"anyOf\":[{\"enum\":[");
 	for (const char *at = option->words; option_next_word(&at, &word);) {
 		json_put_string(out, word);
+		if (strspn(word.at, "0123456789.") >= word.len) {
+			buf_put_char(out, ',');
+			buf_put(out, word);
+		}
 		if (*at)
 			buf_put_char(out, ',');
 	}

@@ -301,6 +301,9 @@ struct slice option_word(const struct option *option, unsigned n);
 	L("upstreams.*.headers", HEADERS, upstream_draft, config.settings.headers, config.settings.header_count, 0,    \
 	  64,                                                                                                          \
 	  NULL, "Headers sent with every request to the provider.")                                                    \
+	V("upstreams.*.http", ENUM, upstream_draft, config.settings.http, "", 0, 0, "1.1", "1.1|auto|2",                \
+	  "What is spoken with the provider. auto: HTTP/2 where TLS agrees on it, many requests on one connection. 2: without "    \
+	  "TLS too, to a provider known to speak it.")                                                                   \
 	V("upstreams.*.ca_file", TEXT, upstream_draft, config.settings.ca_file, "bytes", 1, 4096, "(the system's)",    \
 	  NULL, "PEM file: the provider's certificate must come from one of these authorities, and no others count.")  \
 	V("upstreams.*.protocol", WORD, upstream_draft, config.settings.mcp_protocol, "", 0, 0, "(auto)",              \

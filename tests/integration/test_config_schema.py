@@ -35,6 +35,7 @@ def test_examples_are_valid(schema, path):
     {"drain_timeout": "5s"},
     {"log": {"access": "${ACCESS}"}},
     {"upstreams": {"s": UPSTREAM | {"headers": {"X-Version": 2}}}},
+    {"upstreams": {"s": UPSTREAM | {"http": 2}, "t": UPSTREAM | {"http": 1.1}, "u": UPSTREAM | {"http": "1.1"}}},
     {"upstreams": {"s": {"dialect": "mcp-stdio", "command": "npx", "args": ["-y", "x"], "env": {"N": 1}, "memory": "1GiB"}}},
 ])
 def test_good_configurations_are_valid(schema, good):

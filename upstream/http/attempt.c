@@ -508,6 +508,7 @@ static void set_exchange(struct attempt *attempt)
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
 	exchange->connect_timeout_us = settings->connect_timeout_us;
+	exchange->http = settings->http;
 	exchange->ca_file = settings->ca_file;
 	buf_init(&exchange->answer, settings->answer_bytes);
 	buf_init(&exchange->body, REQUEST_BODY_BYTES);

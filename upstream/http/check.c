@@ -252,6 +252,7 @@ static void init_check(struct checks *checks, struct check *check, struct endpoi
 	exchange->transfer.connections = upstream->connections;
 	exchange->grown = on_grown;
 	exchange->ended = on_ended;
+	exchange->http = upstream->base.settings->http;
 	exchange->ca_file = upstream->base.settings->ca_file;
 	buf_init(&exchange->answer, CHECK_ANSWER_BYTES);
 	buf_init(&exchange->body, REASON_BYTES);

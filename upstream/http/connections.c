@@ -46,6 +46,18 @@ size_t connections_open(const struct connections *connections)
 	return connections->open;
 }
 
+bool connections_are_alone(const struct connections *connections)
+{
+	return connections->alone;
+}
+
+void connections_note_answered(struct connections *connections, bool alone)
+{
+	connections->alone = alone;
+	if (!alone)
+		meter_add(connections->meter, METRIC_ID_UPSTREAM_MULTIPLEXED, connections->label, 0, 1);
+}
+
 static void show_connections(const struct connections *connections)
 {
 	/* a failed connection is closed before its transfer hears of it, hence the smaller of the two */

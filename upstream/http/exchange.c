@@ -278,6 +278,15 @@ static bool say_deadline(struct http_exchange *exchange, struct curl_slist *othe
 	return exchange->deadline != NULL;
 }
 
+static long version_wanted(const struct http_exchange *exchange)
+{
+	if (exchange->http == HTTP_VERSION_AUTO && !exchange->connect_only)
+		return CURL_HTTP_VERSION_2TLS;
+	if (exchange->http == HTTP_VERSION_2 && !exchange->connect_only)
+		return CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+	return CURL_HTTP_VERSION_1_1;
+}
+
 static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t timeout_us)
 {
 	struct curl_slist *lines = exchange->standing ? exchange->standing : exchange->headers;
@@ -291,6 +300,7 @@ static bool set_request(struct http_exchange *exchange, bool fresh, uint64_t tim
 	if (!say_deadline(exchange, lines, exchange->transfer.timeout_ms))
 		return false;
 	HANDLE_SET(handle, HTTPHEADER, headers, exchange->deadline ? exchange->deadline : lines);
+	HANDLE_SET(handle, HTTP_VERSION, version, version_wanted(exchange));
 	HANDLE_SET(handle, FRESH_CONNECT, fresh, (long)fresh);
 	HANDLE_SET(handle, MAXAGE_CONN, max_age_s, (to_milliseconds(exchange->idle_timeout_us) + 999) / 1000);
 	HANDLE_SET(handle, DNS_CACHE_TIMEOUT, dns_cache_s, (long)(exchange->dns_ttl_us / CLOCK_US_PER_S));
@@ -430,6 +440,8 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 	drop_answer(exchange);
 	if (!exchange->transfer.handle && !transport_prepare(&exchange->transfer))
 		return false;
+	if (exchange->http != HTTP_VERSION_1_1 && !connections_are_alone(exchange->transfer.connections))
+		fresh = false; /* all that were on one that has died would open one each */
 	return set_request(exchange, fresh, timeout_us) && transport_start(&exchange->transfer);
 }
 

@@ -49,6 +49,7 @@ struct http_exchange {
 	const char *deadline_header;   /* name of one that says how many milliseconds it has; NULL: none does */
 	struct buf body;               /* of the request; freed by http_exchange_fini */
 	bool has_body;
+	unsigned http;       /* enum http_version */
 	bool connect_only;   /* a connection is all that is wanted: no request leaves */
 	const char *ca_file; /* PEM; who may vouch for the provider; NULL: the system's authorities */
 	uint64_t connect_timeout_us;
@@ -74,7 +75,7 @@ bool http_exchange_put_header(struct http_exchange *exchange, struct slice name,
 			      bool *no_memory) MUST_CHECK;
 
 /* Send it: `ended` follows, from transport_tick. After EXCHANGE_NOT_SENT or EXCHANGE_STALE it may begin again.
- * fresh: over a connection of its own making. timeout_us: for all of it. False: out of memory. */
+ * fresh: over a connection of its own making; over HTTP/2 any new one will do. timeout_us: for all of it. False: out of memory. */
 bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t timeout_us) MUST_CHECK;
 
 /* From `grown`: the first `count` bytes of the answer are not needed any more and stop counting against its cap. */

@@ -134,12 +134,27 @@ static void watch_socket(struct transport *transport, CURL *easy, curl_socket_t 
 	transport->watches[fd] = watch;
 }
 
-/* curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it
- * gives up while it connects (see above). */
+/* What the transfer's answer came by: CURL_HTTP_VERSION_…; 0: there was none. */
+static long version_of(const struct transfer *transfer)
+{
+	long version = 0;
+	if (transfer->handle->set.version == CURL_HTTP_VERSION_1_1)
+		return CURL_HTTP_VERSION_1_1;
+	curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
+	return version;
+}
+
+/*
+ * curl takes it off. It tells of the end of what a transfer was connected by, and keeps that perhaps; not of what it
+ * gives up while it connects (see above). A connection of HTTP/2 may speak up when nobody has asked (pings, a farewell),
+ * and each answer names the stream it belongs to: there is nothing to fear, and curl listens before it uses it again.
+ */
 static void take_off(CURL *easy, struct socket_watch *watch)
 {
 	struct transfer *transfer = transfer_of(easy);
-	if (watch && transfer && transfer->connected) {
+	long version = transfer ? version_of(transfer) : 0;
+	bool alone = version == CURL_HTTP_VERSION_1_0 || version == CURL_HTTP_VERSION_1_1;
+	if (watch && transfer && transfer->connected && alone) {
 		if (watch->events != EPOLLIN) /* the answer was there before curl asked to hear of one */
 			loop_rewatch(watch->transport->loop, &watch->watch, EPOLLIN);
 		watch->events = EPOLLIN;
@@ -262,7 +277,7 @@ static bool set_multi(struct transport *transport, size_t max_connections)
 	       curl_multi_setopt(multi, CURLMOPT_TIMERDATA, transport) == CURLM_OK &&
 	       /* curl counts busy connections too, and by default shrinks the pool as a burst ends */
 	       curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)max_connections) == CURLM_OK &&
-	       curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+	       curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX) == CURLM_OK &&
 	       /* one thread: no lock functions needed */
 	       curl_share_setopt(transport->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
 }
@@ -372,7 +387,7 @@ static bool set_constants(const struct transport *transport, struct handle *hand
 	SET(NETRC, (long)CURL_NETRC_IGNORED);
 	SET(PROTOCOLS_STR, "http,https");
 	SET(FOLLOWLOCATION, 0L); /* a redirect would carry our credentials elsewhere */
-	SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(PIPEWAIT, 1L);       /* HTTP/2: a burst waits for one connection instead of opening one each */
 	SET(HTTP09_ALLOWED, 0L);
 	SET(PATH_AS_IS, 1L); /* what the templates wrote is what is sent */
 	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -550,6 +565,13 @@ static void note_kept(struct transfer *transfer)
 	transfer->kept_fd = known && fd != CURL_SOCKET_BAD ? fd : -1;
 }
 
+static void note_version(struct transfer *transfer)
+{
+	long version = version_of(transfer);
+	if (transfer->handle->set.version != CURL_HTTP_VERSION_1_1 && version)
+		connections_note_answered(transfer->connections, version != CURL_HTTP_VERSION_2_0);
+}
+
 static void collect_done(struct transport *transport)
 {
 	CURLMsg *message;
@@ -558,6 +580,7 @@ static void collect_done(struct transport *transport)
 		struct transfer *transfer = transfer_of(message->easy_handle);
 		int result = (int)message->data.result;
 		note_kept(transfer);
+		note_version(transfer);
 		take_out(transfer); /* the message dies with this */
 		if (transfer->unresolved && !transfer->done)
 			names_wait(transfer);

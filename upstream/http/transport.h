@@ -37,6 +37,8 @@ struct connections;
 struct connections *connections_new(struct transport *transport, unsigned label) MUST_CHECK;
 /* The upstream is gone; its kept connections close later and are counted until then. NULL is allowed. */
 void connections_leave(struct connections *connections);
+/* Whether each has a connection to itself: what may be sent over HTTP/2 was answered over 1.x. */
+bool connections_are_alone(const struct connections *connections);
 /* Sockets open now, idle ones included. */
 size_t connections_open(const struct connections *connections);
 
@@ -84,6 +86,7 @@ struct handle {
 	struct {
 		bool all, fresh, upload;
 		long connect_timeout_ms, timeout_ms, max_age_s, dns_cache_s;
+		long version;       /* CURL_HTTP_VERSION_… at most */
 		const char *method; /* static */
 		const struct curl_slist *headers, *connect_to;
 		uint64_t url; /* number of the http_url; 0: another text */

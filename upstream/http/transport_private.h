@@ -49,6 +49,7 @@ struct connections {
 	struct handles spares;
 	size_t open;  /* sockets */
 	size_t holds; /* transfers that have one, or are opening one */
+	bool alone;   /* see connections_are_alone */
 	bool left;    /* the upstream is gone: the last close frees this */
 };
 
@@ -57,6 +58,8 @@ struct connections {
 /* The transfer has a connection, or is opening one; has none any more. */
 void connections_hold(struct transfer *transfer);
 void connections_let_go(struct transfer *transfer);
+/* What may be sent over HTTP/2 has been answered: over a connection of its own, or over one that many share. */
+void connections_note_answered(struct connections *connections, bool alone);
 /* Look which of the sockets opened for a transfer curl has closed without a word. */
 void connections_check_opened(struct transfer *transfer);
 void connections_show_lookups(const struct connections *connections, int by);
