@@ -2,6 +2,7 @@
 /* crash.c: a handler that uses nothing but system calls and what was prepared for it. */
 #include "base/crash.h"
 
+#include <assert.h>
 #include <execinfo.h>
 #include <link.h>
 #include <signal.h>
@@ -118,6 +119,7 @@ void crash_handler_install(void)
 	static const int numbers[] = { SIGSEGV,   SIGBUS,  SIGILL,    SIGFPE,  SIGABRT, SIGTRAP, SIGSYS, SIGQUIT,
 				       SIGSTKFLT, SIGALRM, SIGVTALRM, SIGPROF, SIGIO,   SIGPWR,  SIGXCPU };
 	void *frame;
+	assert(!installed);
 	(void)!backtrace(&frame, 1); /* loads what it needs now */
 	module_count = 0;
 	dl_iterate_phdr(note_module, NULL);

@@ -226,11 +226,3 @@ void resolve_stop(struct resolve *resolve)
 	pthread_mutex_unlock(&mutex);
 	free(resolve);
 }
-
-size_t resolve_threads(void)
-{
-	pthread_mutex_lock(&mutex);
-	size_t count = threads;
-	pthread_mutex_unlock(&mutex);
-	return count;
-}

@@ -34,7 +34,4 @@ enum resolve_state resolve_look(const struct resolve *resolve, struct resolved *
 /* Wanted no more: the loop will not be woken. NULL is allowed. */
 void resolve_stop(struct resolve *resolve);
 
-/* Threads that look a name up now. Any thread. */
-size_t resolve_threads(void);
-
 #endif

@@ -25,6 +25,15 @@ static inline bool slice_equal(struct slice a, struct slice b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+/* How often the byte is in it. */
+static inline size_t slice_count(struct slice slice, char byte)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < slice.len; i++)
+		count += slice.at[i] == byte;
+	return count;
+}
+
 /* For printf: "%.*s", SLICE_ARG(s). Clamped, because a length beyond int would turn negative: "no limit". */
 #define SLICE_ARG(s) (int)((s).len < 0x7fffffff ? (s).len : 0x7fffffff), (s).len ? (s).at : ""
 

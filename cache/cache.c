@@ -365,6 +365,11 @@ struct memory_stats cache_memory_stats(struct cache *cache)
 
 /* --- purges --- */
 
+bool cache_publishes_purges(const struct cache *cache)
+{
+	return atomic_load_explicit(&cache->publishes, memory_order_relaxed);
+}
+
 void cache_publish_purges(struct cache *cache, bool publishes)
 {
 	atomic_store_explicit(&cache->publishes, publishes, memory_order_relaxed);

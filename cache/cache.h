@@ -127,6 +127,7 @@ struct entry *cache_peek(struct cache *cache, const uint8_t *digest);
 /* From now on purges are published to a fleet, or written to a disk, which number them; or not. A fleet is told of those before,
  * too, as if it had lost them. */
 void cache_publish_purges(struct cache *cache, bool publishes);
+bool cache_publishes_purges(const struct cache *cache);
 /* From now on nothing that this scope covers is served. One key's answer leaves memory at once, the others by and by
  * (cache_sweep). Returns the event. */
 uint64_t cache_purge(struct cache *cache, const struct purge_scope *scope);

@@ -61,6 +61,11 @@ bool validity_is_purged(struct validity *validity, struct entry *entry, const st
 /* Others can change what memory has copies of: what it has by now is believed until they are heard, for coherence_us at
  * most, and then no more. */
 void validity_share(struct validity *validity, uint64_t coherence_us);
+/* Whether they can. */
+static inline bool validity_is_shared(const struct validity *validity)
+{
+	return atomic_load_explicit(&validity->shared, memory_order_acquire);
+}
 /* They cannot any more. */
 void validity_unshare(struct validity *validity);
 /* All changes from now on are heard of; copies made before count no more. */

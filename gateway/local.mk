@@ -37,6 +37,7 @@ libgateway_a_SOURCES = \
 	gateway/call/reply.c gateway/call/reply.h \
 	gateway/call/route.h \
 	gateway/call/worker.c gateway/call/worker.h \
+	gateway/call/world.h \
 	gateway/cli/workload.c gateway/cli/workload.h \
 	gateway/cli/cli.c gateway/cli/cli.h \
 	gateway/cli/cli_cache.c \
@@ -135,7 +136,7 @@ libgateway_a_SOURCES = \
 	gateway/server/serve.c gateway/server/serve.h \
 	gateway/server/takeover.c gateway/server/takeover.h gateway/server/takeover_message.h \
 	gateway/server/takeover_offer.c \
-	gateway/server/worker_loop.c gateway/server/worker_loop.h \
+	gateway/server/worker_loop.c gateway/server/worker_loop.h gateway/server/worker_state.h \
 	gateway/tools/catalogue.c gateway/tools/catalogue.h \
 	gateway/tools/definitions.c gateway/tools/definitions.h \
 	gateway/tools/list_store.c gateway/tools/list_store.h \

@@ -136,8 +136,20 @@ size_t metrics_label_count(const struct metrics_names *names, enum metric_label 
 	case LABEL_WORKER:
 		return names->worker_count;
 	default:
-		return labels[label].count;
+		return metric_word_count(label);
 	}
+}
+
+size_t metric_word_count(enum metric_label label)
+{
+	assert(label < LABEL_KIND_COUNT);
+	return labels[label].count;
+}
+
+const char *metric_word(enum metric_label label, size_t index)
+{
+	assert(index < metric_word_count(label));
+	return label == LABEL_OUTCOME ? outcome_word((enum outcome)index) : labels[label].words[index];
 }
 
 const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index)
@@ -153,10 +165,8 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 		return atomic_load_explicit(&metrics->endpoints[index], memory_order_acquire);
 	case LABEL_WORKER:
 		return metrics->workers[index];
-	case LABEL_OUTCOME:
-		return outcome_word((enum outcome)index);
 	default:
-		return labels[label].words[index];
+		return metric_word(label, index);
 	}
 }
 
@@ -414,6 +424,14 @@ int64_t metrics_read(const struct metrics *metrics, enum metric metric, size_t l
 	for (size_t bucket = 0; bucket <= shape->scale->count; bucket++)
 		observations += metrics_sum(metrics, series + 1 + bucket);
 	return (int64_t)observations;
+}
+
+int64_t metrics_read_by(const struct metrics *metrics, enum metric metric, enum metric_label label, size_t value,
+			size_t at)
+{
+	bool first = metric_entries[metric].label1 == label;
+	assert(first || metric_entries[metric].label2 == label);
+	return first ? metrics_read(metrics, metric, value, at) : metrics_read(metrics, metric, at, value);
 }
 
 void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, struct meter *meter), void *context)

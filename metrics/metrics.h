@@ -45,6 +45,13 @@ void metrics_show(struct metrics *metrics, enum metric_label label, size_t index
 /* Value `index` of the label: static, or as long-lived as the names; NULL: a place that has no name yet. Any thread. */
 const char *metrics_label_value(const struct metrics *metrics, enum metric_label label, size_t index);
 
+/* The same for a label whose values catalogue.h names, or base/outcome.h; and how many it has. Any thread. */
+const char *metric_word(enum metric_label label, size_t index);
+size_t metric_word_count(enum metric_label label);
+/* metrics_read, by the value of one of the metric's labels, `at` being the other's. Any thread. */
+int64_t metrics_read_by(const struct metrics *metrics, enum metric metric, enum metric_label label, size_t value,
+			size_t at);
+
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
 

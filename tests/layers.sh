@@ -51,6 +51,8 @@ declare -A front_doors=(
 )
 # Library header: the one room that may include it.
 declare -A walls=([microhttpd]=gateway/http [yaml]=gateway/config [curl]=upstream [hiredis]=cache/redis [sqlite3]=cache/disk [zlib]=gateway/profile [protobuf-c]=gateway [curses]=gateway/cli/top)
+# Who serves a path sees world.h. The worker whole is seen by calls, by whoever runs it, and by these, which wait on its loop.
+worker_seen_by='gateway/call gateway/server gateway/admin/export.c gateway/admin/purge.c gateway/mcp/subscriptions.c'
 # Files of a room that include each other because they are one thing in several: "first: the others". X and X_private are
 # one without saying.
 one_thing=(
@@ -62,7 +64,7 @@ one_thing=(
 	'batcher/batcher: batcher/admission batcher/batch batcher/bisection batcher/lane batcher/limiter batcher/run_queue batcher/window' # a lane knows its batches, a batch its lane
 	'gateway/config/config: gateway/config/options gateway/config/values gateway/config/yaml'               # the table reads into the struct it is a table of
 	'gateway/http/http: gateway/http/guard'                        # a request and who looks at its head
-	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/dispatch gateway/call/front gateway/call/provider gateway/call/reply gateway/call/worker' # send, take, return, refresh, send: true recursion; the worker holds its calls
+	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/dispatch gateway/call/front gateway/call/provider gateway/call/reply gateway/call/worker gateway/call/world' # send, take, return, refresh, send: true recursion; the worker holds its calls
 	'gateway/cli/cli: gateway/cli/cli_client'                      # the commands and what they share
 )
 
@@ -85,6 +87,8 @@ check_own() {
 	room_of "$target"; into=$room
 	if [[ -z $into ]]; then
 		complain "$place" "\"$target\": own headers are included from the top, as \"folder/file.h\""
+	elif [[ $target == gateway/call/worker.h ]] && ! has_word "$worker_seen_by" "$file" && ! has_word "$worker_seen_by" "$from"; then
+		complain "$place" "\"$target\" is seen by: $worker_seen_by; others have gateway/call/world.h"
 	elif [[ $into == "$from" || -v allowed["$file $into"] ]]; then
 		return
 	elif ! has_word "${may_include[$from]}" "$into"; then

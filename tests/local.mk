@@ -171,7 +171,9 @@ $(unit_gateway) $(fuzz_gateway): PROGRAM_LIBS = $(LIBS_GATEWAY)
 $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 
 noinst_HEADERS = \
+	tests/support/cache_fixture.h \
 	tests/support/cache_keys.h \
+	tests/support/damage.h \
 	tests/support/dialect_error.h \
 	tests/support/dialect_expect.h tests/support/dialect_feed.h \
 	tests/support/dialect_fuzz.h \
@@ -181,7 +183,9 @@ noinst_HEADERS = \
 	tests/support/json_merged.h \
 	tests/support/json_texts.h \
 	tests/support/memory_entries.h \
+	tests/support/proc.h \
 	tests/support/promtool.h \
+	tests/support/until.h \
 	tests/support/upstream_world.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.

@@ -20,7 +20,6 @@ libupstream_a_SOURCES = \
 	upstream/dialects/json_path.c upstream/dialects/json_path.h \
 	upstream/dialects/jsonrpc.c \
 	upstream/dialects/key_list.c upstream/dialects/key_list.h \
-	upstream/dialects/list.h \
 	upstream/dialects/list_reader.c upstream/dialects/list_reader.h \
 	upstream/dialects/openai_embeddings.c \
 	upstream/dialects/media.h \

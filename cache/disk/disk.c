@@ -110,14 +110,6 @@ bool disk_keep(struct disk *disk, const struct entry *entry, enum disk_skip *ski
 	return false;
 }
 
-void disk_empty(struct disk *disk)
-{
-	pthread_mutex_lock(&disk->mutex);
-	atomic_store(&disk->must_empty, true);
-	pthread_cond_signal(&disk->stirred);
-	pthread_mutex_unlock(&disk->mutex);
-}
-
 void disk_purge(struct disk *disk, struct disk_purge *purge)
 {
 	struct change *change = calloc(1, sizeof *change);

@@ -54,9 +54,6 @@ struct disk_purge {
 /* After cache_purge, by which nothing of it is served any more. `ended` is called once, maybe before this returns. */
 void disk_purge(struct disk *disk, struct disk_purge *purge);
 
-/* All of it goes before the next look-up. */
-void disk_empty(struct disk *disk);
-
 enum disk_state {
 	DISK_STARTING,
 	DISK_UP,

@@ -17,7 +17,7 @@
  * cache     asked when answers were last recalled (cache_is_recalled).
  * meter     the worker's.
  * name      for CLIENT SETNAME; copied.
- * NULL when memory is out. Main thread; all else on the loop's.
+ * NULL when memory is out. The loop's thread, or main's before that begins; all else on the loop's.
  */
 struct tier *redis_tier_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,
 			    struct meter *meter, const char *name) MUST_CHECK;

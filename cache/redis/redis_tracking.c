@@ -453,6 +453,7 @@ uint64_t redis_tracking_deadline(const struct redis_tracking *tracking)
 struct redis_tracking *redis_tracking_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,
 					  struct meter *meter)
 {
+	assert(cache_publishes_purges(cache) && (!settings->tracking || validity_is_shared(cache_rule(cache))));
 	struct redis_tracking *tracking = calloc(1, sizeof *tracking);
 	if (!tracking)
 		return NULL;

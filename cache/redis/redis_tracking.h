@@ -26,7 +26,7 @@ struct redis_tracking;
 /*
  * settings  frozen, outlive it, as the cache does; cache_publish_purges, and validity_share if there is tracking, must have
  *           been called.
- * NULL when memory is out. Main thread; all else on the loop's.
+ * NULL when memory is out. The loop's thread, or main's before that begins; all else on the loop's.
  */
 struct redis_tracking *redis_tracking_new(const struct redis_settings *settings, struct cache *cache, struct loop *loop,
 					  struct meter *meter) MUST_CHECK;

@@ -3,57 +3,33 @@
 #include "gateway/admin/cache_pages.h"
 
 #include "base/hex.h"
+#include "cache/cache.h"
+#include "cache/disk/disk.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/pages.h"
 #include "gateway/admin/purge.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
-/* By reason, those that are not zero. */
-static void put_reasons(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric,
-			const char *const *words, size_t count)
-{
-	bool first = true;
-	buf_printf(out, ",\"%s\":{", name);
-	for (size_t i = 0; i < count; i++) {
-		long long times = metrics_read(gateway->metrics, metric, i, 0);
-		if (times)
-			buf_printf(out, "%s\"%s\":%lld", first ? "" : ",", words[i], times);
-		first = first && !times;
-	}
-	buf_put_char(out, '}');
-}
-
 static void put_redis_cache(struct buf *out, const struct gateway *gateway)
 {
-#define X(name, word) word,
-	static const char *const results[] = { CACHE_RESULTS(X) };
-	static const char *const troubles[] = { REDIS_TROUBLES(X) };
-	static const char *const skips[] = { REDIS_SKIPS(X) };
-#undef X
 	buf_put_char(out, ',');
 	health_put_redis(out, gateway);
 	out->len--; /* its closing brace: there is more to say here */
-	for (size_t i = 0; i < countof(results); i++)
-		page_put_count(out, gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_REDIS, i);
+	page_put_counts(out, gateway, METRIC_ID_CACHE_REQUESTS, LABEL_CACHE_RESULT, TIER_REDIS);
 	buf_printf(out, ",\"tracking\":%s",
 		   metrics_read(gateway->metrics, METRIC_ID_REDIS_TRACKING, 0, 0) ? "true" : "false");
 	page_put_count(out, gateway, "stored", METRIC_ID_REDIS_DURATION, REDIS_COMMAND_SET, 0);
 	page_put_count(out, gateway, "connects", METRIC_ID_REDIS_CONNECTS, 0, 0);
-	put_reasons(out, gateway, "errors", METRIC_ID_REDIS_ERRORS, troubles, countof(troubles));
-	put_reasons(out, gateway, "skipped", METRIC_ID_REDIS_SKIPPED, skips, countof(skips));
+	page_put_object(out, gateway, "errors", METRIC_ID_REDIS_ERRORS, LABEL_REDIS_TROUBLE, 0, false);
+	page_put_object(out, gateway, "skipped", METRIC_ID_REDIS_SKIPPED, LABEL_REDIS_SKIP, 0, false);
 	buf_put_char(out, '}');
 }
 
 static void put_disk_cache(struct buf *out, const struct gateway *gateway)
 {
-#define X(name, word) word,
-	static const char *const results[] = { CACHE_RESULTS(X) };
-	static const char *const troubles[] = { DISK_TROUBLES(X) };
-	static const char *const skips[] = { DISK_SKIPS(X) };
-#undef X
 	struct disk_status status;
 	disk_status(gateway->disk, &status);
 	buf_put_char(out, ',');
@@ -62,38 +38,32 @@ static void put_disk_cache(struct buf *out, const struct gateway *gateway)
 	buf_printf(out, ",\"entries\":%llu,\"bytes\":%llu,\"capacity_bytes\":%llu,\"loaded\":%llu",
 		   (unsigned long long)status.entries, (unsigned long long)status.bytes,
 		   (unsigned long long)status.capacity_bytes, (unsigned long long)status.loaded);
-	for (size_t i = 0; i < countof(results); i++)
-		page_put_count(out, gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_DISK, i);
+	page_put_counts(out, gateway, METRIC_ID_CACHE_REQUESTS, LABEL_CACHE_RESULT, TIER_DISK);
 	page_put_count(out, gateway, "stored", METRIC_ID_DISK_DURATION, DISK_JOB_PUT, 0);
-	put_reasons(out, gateway, "errors", METRIC_ID_DISK_ERRORS, troubles, countof(troubles));
-	put_reasons(out, gateway, "skipped", METRIC_ID_DISK_SKIPPED, skips, countof(skips));
+	page_put_object(out, gateway, "errors", METRIC_ID_DISK_ERRORS, LABEL_DISK_TROUBLE, 0, false);
+	page_put_object(out, gateway, "skipped", METRIC_ID_DISK_SKIPPED, LABEL_DISK_SKIP, 0, false);
 	buf_put_char(out, '}');
 }
 
 void page_admin_cache(struct worker *worker, struct request *request, struct slice rest)
 {
-	static const char *const reasons[] = {
-#define X(name, word) word,
-		EVICT_REASONS(X)
-	};
-	static const char *const results[] = { CACHE_RESULTS(X) };
-#undef X
-	struct memory_stats stats = cache_memory_stats(worker->gateway->cache);
+	const struct gateway *gateway = worker_gateway(worker);
+	struct memory_stats stats = cache_memory_stats(gateway->cache);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
 	buf_printf(&text, "{\"memory\":{\"entries\":%llu,\"bytes\":%llu,\"capacity_bytes\":%llu,\"evictions\":{",
 		   (unsigned long long)stats.entries, (unsigned long long)stats.bytes,
 		   (unsigned long long)stats.capacity_bytes);
 	for (size_t i = 0; i < EVICT_REASON_COUNT; i++)
-		buf_printf(&text, "%s\"%s\":%llu", i ? "," : "", reasons[i], (unsigned long long)stats.evictions[i]);
+		buf_printf(&text, "%s\"%s\":%llu", i ? "," : "", metric_word(LABEL_EVICT_REASON, i),
+			   (unsigned long long)stats.evictions[i]);
 	buf_put_char(&text, '}');
-	for (size_t i = 0; i < countof(results); i++)
-		page_put_count(&text, worker->gateway, results[i], METRIC_ID_CACHE_REQUESTS, TIER_MEMORY, i);
+	page_put_counts(&text, gateway, METRIC_ID_CACHE_REQUESTS, LABEL_CACHE_RESULT, TIER_MEMORY);
 	buf_put_char(&text, '}');
 	if (worker_generation(worker)->redis)
-		put_redis_cache(&text, worker->gateway);
-	if (worker->gateway->disk)
-		put_disk_cache(&text, worker->gateway);
+		put_redis_cache(&text, gateway);
+	if (gateway->disk)
+		put_disk_cache(&text, gateway);
 	buf_put_text(&text, "}\n");
 	reply_text(request, 200, "application/json", &text);
 }
@@ -122,15 +92,10 @@ static bool decode_purge(struct purge_scope *scope, char text[4][PURGE_TEXT_BYTE
 /* A typing error in what to purge must not purge everything. */
 static bool read_purge(const struct request *request, struct purge_scope *scope, char text[4][PURGE_TEXT_BYTES])
 {
-	struct slice query = request->query;
 	*scope = (struct purge_scope){ request_query(request, SLICE("tool")), request_query(request, SLICE("prefix")),
 				       request_query(request, SLICE("tag")), request_query(request, SLICE("key")) };
 	size_t known = (scope->tool.len > 0) + (scope->prefix.len > 0) + (scope->tag.len > 0) + (scope->key.len > 0);
-	size_t given = query.len > 0;
-	for (size_t i = 0; i < query.len; i++)
-		if (query.at[i] == '&')
-			given++;
-	return known == given && decode_purge(scope, text);
+	return known == request_query_count(request) && decode_purge(scope, text);
 }
 
 /* DELETE /admin/cache?tool=&prefix=&tag=&key=: what matches all that is given; nothing given: everything. */
@@ -147,7 +112,7 @@ void page_admin_purge(struct worker *worker, struct request *request, struct sli
 			      "Only tool, prefix, tag and key are known, of 256 bytes together; nothing was purged.");
 		return;
 	}
-	if (scope.tool.len && !catalogue_tool(worker->catalogue, scope.tool)) {
+	if (scope.tool.len && !catalogue_tool(worker_catalogue(worker), scope.tool)) {
 		reply_problem(request, OUTCOME_UNKNOWN_TOOL, NULL, "There is no such tool; nothing was purged.");
 		return;
 	}

@@ -11,7 +11,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/call/recent_calls.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PAGE_BYTES_MAX = 16 << 20, CALLS_SHOWN = 100, CALLS_MAX = 10000 };
 
@@ -50,7 +50,7 @@ static const char *read_query(const struct request *request, char texts[FILTER_C
 	}
 	struct slice outcome = values[FILTER_OUTCOME], batch = values[FILTER_BATCH], limit = values[FILTER_LIMIT];
 	*wanted = (struct wanted){ .tool = values[FILTER_TOOL], .limit = CALLS_SHOWN };
-	if (known != page_count_parameters(request))
+	if (known != request_query_count(request))
 		return "Only tool, outcome, batch_id and limit are known, each with a value.";
 	if (outcome.len && !(wanted->by_outcome = read_outcome(outcome, &wanted->outcome)))
 		return "outcome is one of the words of docs/api.md, such as ok or upstream_timeout.";
@@ -63,7 +63,7 @@ static const char *read_query(const struct request *request, char texts[FILTER_C
 
 static bool is_wanted(const struct worker *worker, const struct wanted *wanted, const struct recent_call *call)
 {
-	const char *name = metrics_label_value(worker->gateway->metrics, LABEL_TOOL, call->tool);
+	const char *name = metrics_label_value(worker_gateway(worker)->metrics, LABEL_TOOL, call->tool);
 	return (!wanted->tool.len || slice_equal(wanted->tool, slice_of(name))) &&
 	       (!wanted->by_outcome || wanted->outcome == call->outcome) &&
 	       (!wanted->by_batch || wanted->batch_id == call->facts.id) &&
@@ -102,13 +102,12 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 	buf_put_text(out, "{\"request_id\":");
 	json_put_string(out, slice_of(call->request_id));
 	buf_put_text(out, ",\"tool\":");
-	json_put_string(out, slice_of(metrics_label_value(worker->gateway->metrics, LABEL_TOOL, call->tool)));
-	buf_printf(out,
-		   ",\"outcome\":\"%s\",\"status\":%u,\"started_at\":%llu.%03llu,\"total_us\":%llu,\"cache\":\"%s\"",
-		   outcome_word(call->outcome), call->status, (unsigned long long)(at_us / CLOCK_US_PER_S),
-		   (unsigned long long)(at_us % CLOCK_US_PER_S / CLOCK_US_PER_MS),
-		   (unsigned long long)(call->ended_us - call->started_us), call->cache);
-	buf_printf(out, ",\"bytes\":%llu", (unsigned long long)call->bytes);
+	json_put_string(out, slice_of(metrics_label_value(worker_gateway(worker)->metrics, LABEL_TOOL, call->tool)));
+	buf_printf(out, ",\"outcome\":\"%s\",\"status\":%u,\"started_at\":", outcome_word(call->outcome), call->status);
+	page_put_time(out, at_us);
+	buf_printf(out, ",\"total_us\":%llu,\"cache\":\"%s\",\"bytes\":%llu",
+		   (unsigned long long)(call->ended_us - call->started_us), call->cache,
+		   (unsigned long long)call->bytes);
 	if (call->facts.id)
 		buf_printf(out, ",\"batch_id\":%llu,\"batch_size\":%u,\"attempts\":%u",
 			   (unsigned long long)call->facts.id, call->facts.items, call->facts.attempts);
@@ -128,13 +127,13 @@ static void put_call(struct buf *out, const struct worker *worker, const struct 
 static bool gather_calls(const struct worker *worker, const struct wanted *wanted, struct recent_call **calls,
 			 size_t *count)
 {
-	const struct gateway *gateway = worker->gateway;
+	const struct gateway *gateway = worker_gateway(worker);
 	size_t room = (size_t)gateway->config->workers * (RECENT_CALLS + NOTABLE_CALLS), got = 0;
 	*count = 0;
 	if (!(*calls = calloc(room, sizeof **calls)))
 		return false;
 	for (unsigned i = 0; i < gateway->config->workers; i++)
-		got += recent_calls_copy(gateway->workers[i]->recent, *calls + got);
+		got += recent_calls_copy(worker_recent_calls(gateway->workers[i]), *calls + got);
 	for (size_t i = 0; i < got; i++)
 		if (is_wanted(worker, wanted, &(*calls)[i]))
 			(*calls)[(*count)++] = (*calls)[i];

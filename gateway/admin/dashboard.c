@@ -7,8 +7,9 @@
 #include "gateway/admin/dashboard.h"
 
 #include "base/json.h"
+#include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "metrics/history.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20, TOOLS_SHOWN = 1000 };
@@ -68,10 +69,7 @@ static void put_microseconds(struct buf *out, int64_t us)
 
 static void put_upstream(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
 {
-	size_t healthy = 0, label = settings->label;
-	for (size_t i = 0; i < settings->endpoint_count; i++)
-		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY,
-					upstream_endpoint_label(settings, i), 0) > 0;
+	size_t healthy = page_healthy_endpoints(gateway, settings), label = settings->label;
 	buf_put_text(out, "<tr><th scope=row>");
 	put_text(out, settings->name);
 	buf_printf(out, "<td class=text>%s<td>%zu of %zu<td>%lld", healthy || !settings->endpoint_count ? "up" : "down",
@@ -94,7 +92,7 @@ static void put_tool(struct buf *out, const struct gateway *gateway, const struc
 /* What scripts replace. */
 static void put_tables(struct buf *out, const struct worker *worker)
 {
-	const struct gateway *gateway = worker->gateway;
+	const struct gateway *gateway = worker_gateway(worker);
 	const struct generation *generation = worker_generation(worker);
 	buf_put_text(
 		out,
@@ -106,9 +104,9 @@ static void put_tables(struct buf *out, const struct worker *worker)
 		out,
 		"</table></div><h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
 		"<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
-	size_t count = catalogue_count(worker->catalogue);
+	size_t count = catalogue_count(worker_catalogue(worker));
 	for (size_t i = 0; i < count && i < TOOLS_SHOWN; i++)
-		put_tool(out, gateway, catalogue_nth(worker->catalogue, i));
+		put_tool(out, gateway, catalogue_nth(worker_catalogue(worker), i));
 	buf_put_text(out, "</table></div>");
 	if (count > TOOLS_SHOWN)
 		buf_printf(out, "<p>and %zu more", count - TOOLS_SHOWN);
@@ -134,9 +132,9 @@ void page_dashboard(struct worker *worker, struct request *request, struct slice
 		"<a href=admin/calls>calls</a>, <a href=admin/tools>tools</a>, <a href=admin/upstreams>upstreams</a>, "
 		"<a href=admin/cache>cache</a>, <a href=admin/config>config</a>; <a href=metrics>metrics</a>, "
 		"<a href=healthz>healthz</a>, <a href=readyz>readyz</a></main></html>\n",
-		catalogue_count(worker->catalogue), worker_generation(worker)->upstream_count,
-		worker->gateway->config->workers,
-		(unsigned long long)((loop_now(worker->loop) - worker->gateway->started_us) / CLOCK_US_PER_S));
+		catalogue_count(worker_catalogue(worker)), worker_generation(worker)->upstream_count,
+		worker_gateway(worker)->config->workers,
+		(unsigned long long)((worker_now(worker) - worker_gateway(worker)->started_us) / CLOCK_US_PER_S));
 	reply_with(request, "text/html; charset=utf-8", &text);
 }
 

@@ -6,37 +6,44 @@
 #include "base/json.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PAGE_BYTES = 16 * 1024 };
 
 /* --- shown --- */
-
-static const char *const state_words[] = {
-#define X(name, word) word,
-	ENDPOINT_STATES(X)
-#undef X
-};
 
 /* As the endpoint's worker sees it; what an operator has said counts at once. */
 static const char *state_of(const struct gateway *gateway, const struct upstream_settings *settings, size_t index)
 {
 	size_t label = upstream_endpoint_label(settings, index);
 	if (atomic_load(&settings->boards[index]->draining))
-		return state_words[ENDPOINT_STATE_DRAINING];
+		return metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_DRAINING);
 	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
 		if (i != ENDPOINT_STATE_DRAINING &&
 		    metrics_read(gateway->metrics, METRIC_ID_ENDPOINT_STATE, label, i) > 0)
-			return state_words[i];
-	return state_words[ENDPOINT_STATE_UP];
+			return metric_word(LABEL_ENDPOINT_STATE, i);
+	return metric_word(LABEL_ENDPOINT_STATE, ENDPOINT_STATE_UP);
 }
 
-static int64_t requests_of(const struct gateway *gateway, size_t label)
+int64_t page_count_requests(const struct gateway *gateway, size_t endpoint_label, int64_t *failed)
 {
 	int64_t requests = 0;
-	for (size_t outcome = 0; outcome < OUTCOME_COUNT; outcome++)
-		requests += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, label, outcome);
+	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
+		int64_t count =
+			metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS, endpoint_label, (size_t)outcome);
+		requests += count;
+		*failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
+	}
 	return requests;
+}
+
+size_t page_healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings)
+{
+	size_t healthy = 0;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY,
+					upstream_endpoint_label(settings, i), 0) > 0;
+	return healthy;
 }
 
 /* What its host name stands for. */
@@ -46,24 +53,15 @@ static void put_addresses(struct buf *out, struct endpoint_board *board)
 	size_t count = endpoint_board_addresses(board, addresses);
 	for (size_t i = 0; i < count; i++)
 		buf_printf(out, "%s{\"address\":\"%s\",\"state\":\"%s\"}", i ? "," : ",\"addresses\":[",
-			   addresses[i].text, state_words[addresses[i].state]);
+			   addresses[i].text, metric_word(LABEL_ENDPOINT_STATE, addresses[i].state));
 	buf_put_text(out, count ? "]" : "");
-}
-
-/* A pool of programs has members: how many are in which state. */
-static void put_members(struct buf *out, const struct gateway *gateway, size_t label)
-{
-	buf_put_text(out, ",\"members\":{");
-	for (size_t i = 0; i < ENDPOINT_STATE_COUNT; i++)
-		buf_printf(out, "%s\"%s\":%lld", i ? "," : "", state_words[i],
-			   (long long)metrics_read(gateway->metrics, METRIC_ID_ENDPOINT_STATE, label, i));
-	buf_put_char(out, '}');
 }
 
 static void put_endpoint(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings,
 			 size_t index)
 {
 	size_t label = upstream_endpoint_label(settings, index);
+	int64_t failed = 0;
 	char reason[ENDPOINT_REASON_BYTES];
 	uint64_t changed_us = endpoint_board_read(settings->boards[index], reason);
 	buf_put_text(out, "{\"url\":");
@@ -71,16 +69,16 @@ static void put_endpoint(struct buf *out, const struct gateway *gateway, const s
 	buf_printf(out, ",\"healthy\":%s,\"state\":\"%s\",\"weight\":%u,\"requests\":%lld",
 		   metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY, label, 0) > 0 ? "true" : "false",
 		   state_of(gateway, settings, index), settings->weights[index],
-		   (long long)requests_of(gateway, label));
+		   (long long)page_count_requests(gateway, label, &failed));
 	if (changed_us) {
-		buf_printf(out,
-			   ",\"changed_at\":%llu.%03llu,\"reason\":", (unsigned long long)(changed_us / CLOCK_US_PER_S),
-			   (unsigned long long)(changed_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+		buf_put_text(out, ",\"changed_at\":");
+		page_put_time(out, changed_us);
+		buf_put_text(out, ",\"reason\":");
 		json_put_string(out, slice_of(reason));
 	}
 	put_addresses(out, settings->boards[index]);
-	if (settings->process)
-		put_members(out, gateway, label);
+	if (settings->process) /* a pool of programs has members: how many are in which state */
+		page_put_object(out, gateway, "members", METRIC_ID_ENDPOINT_STATE, LABEL_ENDPOINT_STATE, label, true);
 	buf_put_char(out, '}');
 }
 
@@ -138,7 +136,7 @@ void page_admin_endpoint(struct worker *worker, struct request *request, struct 
 	}
 	atomic_store(&settings->boards[index]->draining, drain);
 	struct buf text = BUF_INIT(PAGE_BYTES);
-	put_endpoint(&text, worker->gateway, settings, (size_t)index);
+	put_endpoint(&text, worker_gateway(worker), settings, (size_t)index);
 	buf_put_char(&text, '\n');
 	reply_text(request, 200, "application/json", &text);
 }

@@ -45,7 +45,7 @@ static bool hand_over(struct export *export, bool last)
 	pthread_mutex_lock(&export->mutex);
 	export->out = true;
 	pthread_mutex_unlock(&export->mutex);
-	mailbox_post(&export->worker->mailbox, &export->mail);
+	worker_post(export->worker, &export->mail);
 	if (last)
 		return false;
 	pthread_mutex_lock(&export->mutex);
@@ -241,7 +241,7 @@ void export_end(struct gateway *gateway)
 	struct worker *worker = export->worker;
 	while (gateway->export) { /* until its last mail has come */
 		say_stop(export, true);
-		if (!mailbox_open(&worker->mailbox))
+		if (!worker_open_mail(worker))
 			nanosleep(&moment, NULL);
 	}
 }

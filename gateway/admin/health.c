@@ -3,10 +3,11 @@
 #include "gateway/admin/health.h"
 
 #include "base/json.h"
+#include "cache/disk/disk.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/await_lists.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
@@ -17,15 +18,6 @@ void page_healthz(struct worker *worker, struct request *request, struct slice r
 	(void)rest;
 	buf_put_text(&text, "{\"status\":\"ok\"}\n");
 	reply_text(request, 200, "application/json", &text);
-}
-
-static size_t healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings)
-{
-	size_t healthy = 0;
-	for (size_t i = 0; i < settings->endpoint_count; i++)
-		healthy += metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_HEALTHY,
-					upstream_endpoint_label(settings, i), 0) > 0;
-	return healthy;
 }
 
 unsigned redis_workers(const struct gateway *gateway)
@@ -61,7 +53,7 @@ void health_put_disk(struct buf *out, const struct disk_status *status)
  * shown, but must not take the others' gateway out of rotation. */
 void page_readyz(struct worker *worker, struct request *request, struct slice rest)
 {
-	const struct gateway *gateway = worker->gateway;
+	const struct gateway *gateway = worker_gateway(worker);
 	bool draining = atomic_load_explicit(&gateway->leaving, memory_order_relaxed);
 	bool ready = !draining && lists_complete(worker);
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
@@ -75,13 +67,13 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 	const struct generation *generation = worker_generation(worker);
 	for (size_t i = 0; i < generation->upstream_count; i++) {
 		const struct upstream_settings *settings = &generation->upstreams[i].settings;
-		size_t healthy = healthy_endpoints(gateway, settings);
+		size_t healthy = page_healthy_endpoints(gateway, settings);
 		if (i)
 			buf_put_char(&text, ',');
 		json_put_string(&text, slice_of(settings->name));
 		buf_printf(&text, ":{\"status\":\"%s\",\"healthy\":%zu,\"endpoints\":%zu", healthy ? "up" : "down",
 			   healthy, settings->endpoint_count);
-		page_put_tool_list(&text, worker->catalogue, (unsigned)i);
+		page_put_tool_list(&text, worker_catalogue(worker), (unsigned)i);
 		buf_put_char(&text, '}');
 	}
 	buf_put_char(&text, '}');
@@ -103,6 +95,6 @@ void page_metrics(struct worker *worker, struct request *request, struct slice r
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
-	metrics_render(worker->gateway->metrics, &text);
+	metrics_render(worker_gateway(worker)->metrics, &text);
 	reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
 }

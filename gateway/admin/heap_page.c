@@ -6,7 +6,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/admin/profile_page.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/profile/profile.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20, STACKS_BYTES_MAX = 64 * 1024 };
@@ -19,7 +19,7 @@ struct holder {
 
 static int64_t read_gauge(const struct worker *worker, enum metric metric, size_t label)
 {
-	return metrics_read(worker->gateway->metrics, metric, label, 0);
+	return metrics_read(worker_gateway(worker)->metrics, metric, label, 0);
 }
 
 /* Gauges of several threads are read one after the other: a difference may be below nothing for a moment. */
@@ -90,12 +90,12 @@ void page_heap(struct worker *worker, struct request *request, struct slice rest
 	(void)rest;
 	/* gc: `go tool pprof` sends it to Go's programs */
 	size_t known = (form.len > 0) + (request_query(request, SLICE("gc")).len > 0);
-	if ((form.len && !json && !profile_format_of(form, &format)) || page_count_parameters(request) != known) {
+	if ((form.len && !json && !profile_format_of(form, &format)) || request_query_count(request) != known) {
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL,
 			      "format is one of pprof, folded, svg and json; nothing else is known.");
 		return;
 	}
-	metrics_refresh(worker->gateway->metrics);
+	metrics_refresh(worker_gateway(worker)->metrics);
 	fill_holders(worker, holders);
 	if (json)
 		put_json(&text, holders);

@@ -8,17 +8,9 @@
 #include "base/json.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
-
-size_t page_count_parameters(const struct request *request)
-{
-	size_t count = request->query.len > 0;
-	for (size_t i = 0; i < request->query.len; i++)
-		count += request->query.at[i] == '&';
-	return count;
-}
 
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2)
@@ -26,35 +18,42 @@ void page_put_count(struct buf *out, const struct gateway *gateway, const char *
 	buf_printf(out, ",\"%s\":%lld", name, (long long)metrics_read(gateway->metrics, metric, label1, label2));
 }
 
-#define X(name, word) word,
-static const char *const limiter_states[] = { LIMITER_STATES(X) };
-static const char *const limiter_reasons[] = { LIMITER_REASONS(X) };
-static const char *const shed_reasons[] = { SHED_REASONS(X) };
-static const char *const band_words[] = { PRIORITY_BANDS(X) };
-#undef X
-
-/* Of a gauge that is 1 for one of its values, that one's word. */
-static const char *word_of(const struct gateway *gateway, enum metric metric, size_t index, const char *const *words,
-			   size_t count)
+void page_put_counts(struct buf *out, const struct gateway *gateway, enum metric metric, enum metric_label label,
+		     size_t at)
 {
-	size_t i = 0;
-	while (i + 1 < count && metrics_read(gateway->metrics, metric, index, i) <= 0)
-		i++;
-	return words[i];
+	for (size_t i = 0; i < metric_word_count(label); i++)
+		buf_printf(out, ",\"%s\":%lld", metric_word(label, i),
+			   (long long)metrics_read_by(gateway->metrics, metric, label, i, at));
 }
 
-/* By how urgent they say they are: who waits, whose turn has come, who was refused. */
-static void put_bands(struct buf *out, const struct gateway *gateway, size_t index)
+void page_put_object(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric,
+		     enum metric_label label, size_t at, bool all)
 {
-	buf_put_text(out, ",\"bands\":{");
-	for (size_t i = 0; i < countof(band_words); i++) {
-		buf_printf(out, "%s\"%s\":{\"waiting\":%lld", i ? "," : "", band_words[i],
-			   (long long)metrics_read(gateway->metrics, METRIC_ID_BAND_WAITING, index, i));
-		page_put_count(out, gateway, "sent", METRIC_ID_BAND_SENT, index, i);
-		page_put_count(out, gateway, "shed", METRIC_ID_BAND_SHED, index, i);
-		buf_put_char(out, '}');
+	const char *comma = "";
+	buf_printf(out, ",\"%s\":{", name);
+	for (size_t i = 0; i < metric_word_count(label); i++) {
+		int64_t count = metrics_read_by(gateway->metrics, metric, label, i, at);
+		if (!count && !all)
+			continue;
+		buf_printf(out, "%s\"%s\":%lld", comma, metric_word(label, i), (long long)count);
+		comma = ",";
 	}
 	buf_put_char(out, '}');
+}
+
+void page_put_time(struct buf *out, uint64_t wall_us)
+{
+	buf_printf(out, "%llu.%03llu", (unsigned long long)(wall_us / CLOCK_US_PER_S),
+		   (unsigned long long)(wall_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+}
+
+/* Of a gauge that is 1 for one of its label's values, that one's word. */
+static const char *word_of(const struct gateway *gateway, enum metric metric, size_t at, enum metric_label label)
+{
+	size_t i = 0, count = metric_word_count(label);
+	while (i + 1 < count && metrics_read_by(gateway->metrics, metric, label, i, at) <= 0)
+		i++;
+	return metric_word(label, i);
 }
 
 /* How many at once and why, how long the line is, what is left for repeats. */
@@ -64,16 +63,11 @@ static void put_flow(struct buf *out, const struct gateway *gateway, size_t inde
 	buf_printf(out, ",\"limiter\":{\"in_flight\":%lld", in_flight);
 	page_put_count(out, gateway, "limit", METRIC_ID_CONCURRENCY_LIMIT, index, 0);
 	buf_printf(out, ",\"state\":\"%s\",\"reason\":\"%s\"}",
-		   word_of(gateway, METRIC_ID_LIMITER_STATE, index, limiter_states, countof(limiter_states)),
-		   word_of(gateway, METRIC_ID_LIMITER_REASON, index, limiter_reasons, countof(limiter_reasons)));
+		   word_of(gateway, METRIC_ID_LIMITER_STATE, index, LABEL_LIMITER_STATE),
+		   word_of(gateway, METRIC_ID_LIMITER_REASON, index, LABEL_LIMITER_REASON));
 	buf_printf(out, ",\"line\":{\"waiting\":%lld", waiting);
 	page_put_count(out, gateway, "expected_wait_us", METRIC_ID_QUEUE_WAIT, index, 0);
-	buf_put_text(out, ",\"shed\":{");
-	for (size_t i = 0; i < countof(shed_reasons); i++)
-		buf_printf(out, "%s\"%s\":%lld", i ? "," : "", shed_reasons[i],
-			   (long long)metrics_read(gateway->metrics, METRIC_ID_SHED, index, i));
-	buf_put_char(out, '}');
-	put_bands(out, gateway, index);
+	page_put_object(out, gateway, "shed", METRIC_ID_SHED, LABEL_SHED_REASON, index, true);
 	buf_printf(out, "},\"retry_budget\":{\"left\":%.3f}",
 		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, index, 0) / 1e6);
 }
@@ -81,11 +75,6 @@ static void put_flow(struct buf *out, const struct gateway *gateway, size_t inde
 /* By class of latency, those that have been used: a fixed part that is known, or calls. */
 static void put_classes(struct buf *out, const struct gateway *gateway, size_t index)
 {
-	static const char *const words[] = {
-#define X(name, word) word,
-		LATENCY_CLASSES(X)
-#undef X
-	};
 	int64_t waiting = 0, in_flight = 0;
 	const char *comma = "";
 	buf_put_text(out, ",\"classes\":[");
@@ -96,7 +85,7 @@ static void put_classes(struct buf *out, const struct gateway *gateway, size_t i
 		in_flight += flies;
 		if (!waits && !flies && !metrics_read(gateway->metrics, METRIC_ID_BATCH_EXCHANGE_COST, index, i))
 			continue;
-		buf_printf(out, "%s{\"class\":\"%s\"", comma, words[i]);
+		buf_printf(out, "%s{\"class\":\"%s\"", comma, metric_word(LABEL_LATENCY_CLASS, i));
 		page_put_count(out, gateway, "waiting", METRIC_ID_BATCH_WAITING, index, i);
 		page_put_count(out, gateway, "in_flight", METRIC_ID_BATCH_IN_FLIGHT, index, i);
 		page_put_count(out, gateway, "learned_window_us", METRIC_ID_BATCH_WINDOW, index, i);
@@ -114,7 +103,7 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 	static const char *const modes[] = {
 		[BATCH_ADAPTIVE] = "adaptive", [BATCH_FIXED] = "fixed", [BATCH_OFF] = "off"
 	};
-	const struct gateway *gateway = worker->gateway;
+	const struct gateway *gateway = worker_gateway(worker);
 	const struct upstream_config *upstream = &worker_generation(worker)->upstreams[index];
 	const struct upstream_settings *settings = &upstream->settings;
 	const struct batch_policy *batch = &upstream->batch;
@@ -122,9 +111,9 @@ static void put_upstream(struct buf *out, const struct worker *worker, size_t in
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u", settings->dialect->name,
-		   upstream_owner(gateway, upstream)->index);
+		   upstream_owner_index(gateway, upstream));
 	page_put_endpoints(out, gateway, settings);
-	page_put_tool_list(out, worker->catalogue, (unsigned)index);
+	page_put_tool_list(out, worker_catalogue(worker), (unsigned)index);
 	buf_printf(out,
 		   ",\"batch\":{\"mode\":\"%s\",\"items\":%zu,\"bytes\":%zu,\"window_us\":%llu,\"concurrency\":%zu}",
 		   modes[batch->mode], batch->max_items, batch->max_bytes, (unsigned long long)batch->window_us,

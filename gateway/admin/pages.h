@@ -20,11 +20,21 @@ struct upstream_settings;
 /* What changes something takes a body of nothing or {}, as JSON: a form, which any page can send, is neither. False:
  * answered. */
 bool page_body_is_empty(struct worker *worker, struct request *request) MUST_CHECK;
-/* How many parameters the query has, those without a value included: a page that knows fewer of them refuses it. */
-size_t page_count_parameters(const struct request *request);
 /* Append a metric as a member: ,"name":123. */
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2);
+/* Append a metric by the values of one of its labels, `at` being the other's, as members: ,"hit":2,"miss":0. */
+void page_put_counts(struct buf *out, const struct gateway *gateway, enum metric metric, enum metric_label label,
+		     size_t at);
+/* The same as one member, ,"name":{"hit":2}, of those that are not 0, or `all`. */
+void page_put_object(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric,
+		     enum metric_label label, size_t at, bool all);
+/* Append a moment of the wall clock as a member's value, in seconds: 1700000000.123. */
+void page_put_time(struct buf *out, uint64_t wall_us);
+/* How many requests an endpoint got; those that failed by its fault are added to *failed. */
+int64_t page_count_requests(const struct gateway *gateway, size_t endpoint_label, int64_t *failed);
+/* How many of an upstream's endpoints are healthy. */
+size_t page_healthy_endpoints(const struct gateway *gateway, const struct upstream_settings *settings);
 /* Append an upstream's endpoints, as a member: ,"endpoints":[...]. */
 void page_put_endpoints(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings);
 /* Append what became of an upstream's list, as a member: ,"tools":{...}; nothing if it is not asked for one. */

@@ -14,7 +14,7 @@
 #include "base/json.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/profile/profile.h"
 #include "gateway/profile/sampler.h"
 #include "gateway/profile/symbols.h"
@@ -54,7 +54,7 @@ static bool wait_for_more(struct profile_run *run)
 		pthread_cond_timedwait(&run->said, &run->mutex, &until);
 	bool stop = run->stop;
 	pthread_mutex_unlock(&run->mutex);
-	return !stop && !atomic_load(&run->worker->gateway->draining) && clock_now_us() < run->until_us;
+	return !stop && !atomic_load(&worker_gateway(run->worker)->draining) && clock_now_us() < run->until_us;
 }
 
 static void gather_samples(struct profile_run *run, struct sampler *sampler, struct stacks *stacks)
@@ -111,7 +111,7 @@ static void *run_profile(void *context)
 	}
 	sampler_free(sampler);
 	stacks_fini(&stacks);
-	mailbox_post(&run->worker->mailbox, &run->mail);
+	worker_post(run->worker, &run->mail);
 	return NULL;
 }
 
@@ -119,7 +119,7 @@ static void *run_profile(void *context)
 
 static void free_run(struct profile_run *run)
 {
-	run->worker->gateway->profile = NULL;
+	worker_gateway(run->worker)->profile = NULL;
 	pthread_mutex_destroy(&run->mutex);
 	pthread_cond_destroy(&run->said);
 	buf_fini(&run->text);
@@ -184,7 +184,7 @@ static struct profile_run *new_run(struct worker *worker, struct request *reques
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&run->said, &clock);
 	pthread_condattr_destroy(&clock);
-	worker->gateway->profile = run;
+	worker_gateway(worker)->profile = run;
 	return run;
 }
 
@@ -198,7 +198,7 @@ static bool read_query(const struct request *request, unsigned *seconds, enum pr
 		return false;
 	*seconds = (unsigned)number;
 	return (!form.len || profile_format_of(form, format)) &&
-	       page_count_parameters(request) == (size_t)(how_long.len > 0) + (form.len > 0);
+	       request_query_count(request) == (size_t)(how_long.len > 0) + (form.len > 0);
 }
 
 /* There is one under way: when it will be over. */
@@ -229,8 +229,8 @@ void page_profile(struct worker *worker, struct request *request, struct slice r
 		request_reply(request, &reply);
 		return;
 	}
-	if (worker->gateway->profile) {
-		refuse_second(worker->gateway->profile, request, loop_now(worker->loop));
+	if (worker_gateway(worker)->profile) {
+		refuse_second(worker_gateway(worker)->profile, request, worker_now(worker));
 		return;
 	}
 	struct profile_run *run = new_run(worker, request);
@@ -252,11 +252,12 @@ void page_profile(struct worker *worker, struct request *request, struct slice r
 void profile_end(struct gateway *gateway)
 {
 	const struct timespec moment = { 0, 1000 * 1000 };
-	if (!gateway->profile)
+	struct profile_run *run = gateway->profile;
+	if (!run)
 		return;
-	struct worker *worker = gateway->profile->worker;
-	say_stop(gateway->profile);
+	struct worker *worker = run->worker;
+	say_stop(run);
 	while (gateway->profile) /* until its mail has come */
-		if (!mailbox_open(&worker->mailbox))
+		if (!worker_open_mail(worker))
 			nanosleep(&moment, NULL);
 }

@@ -99,7 +99,7 @@ static void on_ended(struct disk_purge *purge, size_t count, bool done)
 	struct purging *purging = container_of(purge, struct purging, disk);
 	purging->of_disk = count;
 	purging->done = done;
-	mailbox_post(&purging->worker->mailbox, &purging->mail);
+	worker_post(purging->worker, &purging->mail);
 }
 
 static void on_left(struct request *request)

@@ -16,7 +16,7 @@
 #include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/config/difference.h"
 #include "gateway/http/listeners.h"
 #include "gateway/tools/registry.h"
@@ -437,7 +437,7 @@ static void open_ask(struct mail *mail)
 		return;
 	}
 	ask->mail.open = came_home;
-	mailbox_post(&ask->home->mailbox, &ask->mail);
+	worker_post(ask->home, &ask->mail);
 }
 
 static struct ask *ask_new(struct reload *reload, const char *who)
@@ -468,11 +468,11 @@ static void on_left(struct request *request)
 
 void page_admin_reload(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct reload *reload = worker->gateway->reload;
+	struct reload *reload = worker_gateway(worker)->reload;
 	(void)rest;
 	if (!page_body_is_empty(worker, request))
 		return;
-	if (!reload || atomic_load_explicit(&worker->gateway->draining, memory_order_relaxed)) {
+	if (!reload || atomic_load_explicit(&worker_gateway(worker)->draining, memory_order_relaxed)) {
 		reply_problem(request, OUTCOME_SHUTTING_DOWN, NULL, "The gateway is shutting down.");
 		return;
 	}

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "metrics/history.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20, STEP_S = 5 };
@@ -34,10 +34,10 @@ static void put_ratio(struct buf *out, const char *name, uint64_t part, uint64_t
 
 static void put_process(struct buf *out, const struct worker *worker)
 {
-	const struct gateway *gateway = worker->gateway;
+	const struct gateway *gateway = worker_gateway(worker);
 	buf_printf(out, ",\"version\":\"" JITNEY_VERSION "\",\"generation\":%llu,\"uptime_s\":%llu",
 		   (unsigned long long)worker_generation(worker)->number,
-		   (unsigned long long)((loop_now(worker->loop) - gateway->started_us) / CLOCK_US_PER_S));
+		   (unsigned long long)((worker_now(worker) - gateway->started_us) / CLOCK_US_PER_S));
 	buf_printf(out, ",\"process\":{\"pid\":%ld,\"rss_bytes\":%llu}", (long)getpid(),
 		   (unsigned long long)metrics_resident_bytes());
 	buf_put_text(out, ",\"workers\":[");
@@ -147,46 +147,17 @@ static int64_t sum_of_row(const struct gateway *gateway, enum metric metric, siz
 	return sum;
 }
 
-/* Requests to an upstream's endpoints, and those of them that came to nothing by its fault. */
-static void count_requests(const struct gateway *gateway, const struct upstream_settings *settings, int64_t *requests,
-			   int64_t *failed)
-{
-	*requests = *failed = 0;
-	for (size_t i = 0; i < settings->endpoint_count; i++)
-		for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
-			int64_t count = metrics_read(gateway->metrics, METRIC_ID_UPSTREAM_REQUESTS,
-						     upstream_endpoint_label(settings, i), (size_t)outcome);
-			*requests += count;
-			*failed += outcome_is_failure((enum outcome)outcome) ? count : 0;
-		}
-}
-
-static void put_flushes(struct buf *out, const struct gateway *gateway, size_t label)
-{
-#define X(name, word) word,
-	static const char *const words[] = { FLUSH_REASONS(X) };
-#undef X
-	buf_put_text(out, ",\"flushes\":{");
-	const char *comma = "";
-	for (size_t i = 0; i < countof(words); i++) {
-		int64_t count = metrics_read(gateway->metrics, METRIC_ID_BATCH_FLUSHES, label, i);
-		if (count)
-			buf_printf(out, "%s\"%s\":%lld", comma, words[i], (long long)count);
-		comma = count ? "," : comma;
-	}
-	buf_put_char(out, '}');
-}
-
 static void put_upstream(struct buf *out, const struct gateway *gateway, const struct upstream_config *upstream)
 {
 	const struct upstream_settings *settings = &upstream->settings;
 	size_t label = settings->label;
-	int64_t requests, failed;
-	count_requests(gateway, settings, &requests, &failed);
+	int64_t requests = 0, failed = 0;
+	for (size_t i = 0; i < settings->endpoint_count; i++)
+		requests += page_count_requests(gateway, upstream_endpoint_label(settings, i), &failed);
 	buf_put_text(out, "{\"name\":");
 	json_put_string(out, slice_of(settings->name));
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"requests\":%lld,\"errors\":%lld", settings->dialect->name,
-		   upstream_owner(gateway, upstream)->index, (long long)requests, (long long)failed);
+		   upstream_owner_index(gateway, upstream), (long long)requests, (long long)failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, label, 0);
 	put_latency(out, "p50_us", history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
 	put_latency(out, "p99_us", history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
@@ -198,7 +169,7 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, const s
 	buf_printf(out, ",\"shed\":%lld,\"retry_budget\":%.3f",
 		   (long long)sum_of_row(gateway, METRIC_ID_SHED, label, SHED_REASON_COUNT),
 		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, label, 0) / 1e6);
-	put_flushes(out, gateway, label);
+	page_put_object(out, gateway, "flushes", METRIC_ID_BATCH_FLUSHES, LABEL_FLUSH_REASON, label, false);
 	page_put_endpoints(out, gateway, settings);
 	buf_put_char(out, '}');
 }
@@ -211,12 +182,8 @@ static bool is_tier_there(const struct gateway *gateway, enum cache_tier tier)
 
 static void put_tier(struct buf *out, const struct gateway *gateway, enum cache_tier tier)
 {
-#define X(name, word) word,
-	static const char *const tiers[] = { CACHE_TIERS(X) }, *const results[] = { CACHE_RESULTS(X) };
-#undef X
-	buf_printf(out, "{\"tier\":\"%s\"", tiers[tier]);
-	for (size_t result = 0; result < countof(results); result++)
-		page_put_count(out, gateway, results[result], METRIC_ID_CACHE_REQUESTS, tier, result);
+	buf_printf(out, "{\"tier\":\"%s\"", metric_word(LABEL_TIER, tier));
+	page_put_counts(out, gateway, METRIC_ID_CACHE_REQUESTS, LABEL_CACHE_RESULT, tier);
 	page_put_count(out, gateway, "entries", METRIC_ID_CACHE_ENTRIES, tier, 0);
 	page_put_count(out, gateway, "bytes", METRIC_ID_CACHE_BYTES, tier, 0);
 	buf_printf(out, ",\"evictions\":%lld}",
@@ -238,13 +205,13 @@ static void put_programs(struct buf *out, const struct gateway *gateway, const s
 
 static void put_lists(struct buf *out, const struct worker *worker)
 {
-	const struct gateway *gateway = worker->gateway;
+	const struct gateway *gateway = worker_gateway(worker);
 	const struct generation *generation = worker_generation(worker);
 	const char *comma = "";
 	buf_put_text(out, ",\"tools\":[");
-	for (size_t i = 0; i < catalogue_count(worker->catalogue); i++, comma = ",") {
+	for (size_t i = 0; i < catalogue_count(worker_catalogue(worker)); i++, comma = ",") {
 		buf_put_text(out, comma);
-		put_tool(out, gateway, catalogue_nth(worker->catalogue, i));
+		put_tool(out, gateway, catalogue_nth(worker_catalogue(worker), i));
 	}
 	buf_put_text(out, "],\"upstreams\":[");
 	for (size_t i = 0; i < generation->upstream_count; i++) {
@@ -271,12 +238,11 @@ static void put_lists(struct buf *out, const struct worker *worker)
 void page_admin_stats(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	const struct gateway *gateway = worker->gateway;
-	uint64_t at_us = clock_wall_us();
+	const struct gateway *gateway = worker_gateway(worker);
 	(void)rest;
 	metrics_refresh(gateway->metrics);
-	buf_printf(&text, "{\"at\":%llu.%03llu", (unsigned long long)(at_us / CLOCK_US_PER_S),
-		   (unsigned long long)(at_us % CLOCK_US_PER_S / CLOCK_US_PER_MS));
+	buf_put_text(&text, "{\"at\":");
+	page_put_time(&text, clock_wall_us());
 	put_process(&text, worker);
 	put_totals(&text, gateway);
 	buf_put_text(&text, ",\"rates\":{");

@@ -14,7 +14,7 @@
 #include "gateway/admin/pages.h"
 #include "gateway/admin/profile_page.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 /* A thread costs some 20 us to read, of a turn's millisecond. */
 enum { PAGE_BYTES_MAX = 1 << 20, THREADS_SHOWN = 40, STAT_BYTES = 512 };
@@ -77,7 +77,7 @@ void page_threads(struct worker *worker, struct request *request, struct slice r
 	DIR *tasks = opendir("/proc/self/task");
 	const struct dirent *entry;
 	(void)rest;
-	put_workers(&text, worker->gateway);
+	put_workers(&text, worker_gateway(worker));
 	buf_put_text(&text, ",\"threads\":[");
 	while (tasks && (entry = readdir(tasks))) { /* one thread has the stream */
 		if (entry->d_name[0] == '.')

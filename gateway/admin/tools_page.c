@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PAGE_BYTES_MAX = 64 << 20 };
 
@@ -49,13 +49,13 @@ static void put_tool(struct buf *out, const struct generation *generation, const
 
 static void put_upstream(struct buf *out, const struct worker *worker, unsigned upstream)
 {
-	struct tool_list_status status = catalogue_status(worker->catalogue, upstream);
+	struct tool_list_status status = catalogue_status(worker_catalogue(worker), upstream);
 	buf_put_text(out, "{\"upstream\":");
 	json_put_string(out, slice_of(worker_generation(worker)->upstreams[upstream].settings.name));
 	buf_printf(out, ",\"list\":\"%s\",\"shown\":%zu", state_word(status.state), status.tools);
 	if (status.listed_us)
 		buf_printf(out, ",\"age_ms\":%llu",
-			   (unsigned long long)((loop_now(worker->loop) - status.listed_us) / CLOCK_US_PER_MS));
+			   (unsigned long long)((worker_now(worker) - status.listed_us) / CLOCK_US_PER_MS));
 	if (status.why[0]) {
 		buf_put_text(out, ",\"why\":");
 		json_put_string(out, slice_of(status.why));
@@ -74,7 +74,7 @@ static void put_upstream(struct buf *out, const struct worker *worker, unsigned 
 void page_admin_tools(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	const struct catalogue *catalogue = worker->catalogue;
+	const struct catalogue *catalogue = worker_catalogue(worker);
 	const char *comma = "";
 	(void)rest;
 	buf_put_text(&text, "{\"tools\":[");

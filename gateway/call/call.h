@@ -113,6 +113,12 @@ struct call *call_new(struct worker *home) MUST_CHECK;
 /* After its result has been used; not while it is away. */
 void call_free(struct call *call);
 
+/* The upstream of a call's tool, as of the generation that the call began with. Any thread. */
+static inline const struct upstream_config *call_upstream(const struct call *call)
+{
+	return &catalogue_made_for(call->catalogue)->upstreams[call->tool->upstream];
+}
+
 /* Check the arguments and look in memory. True: the call has its result (an answer from memory, or a refusal).
  * False: it must be sent, or freed: it has its place in limits.in_flight. */
 bool call_look_up(struct call *call) MUST_CHECK;

@@ -7,7 +7,7 @@
 #define JITNEY_GATEWAY_CALL_LISTENING_H
 
 #include "base/compiler.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 /* Open what `next` says and nobody listens on yet, and hold all of it there. False: `error` says why; nothing is left
  * open. Main thread, or the one that brings generations. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { PROBLEM_BYTES_MAX = 32 << 20 };
 

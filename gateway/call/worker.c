@@ -1,9 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker.c: the worker's catalogue: how it gets another one, and what it is asked about its tools. */
+/* worker.c: what a worker is asked, and its catalogue: how it gets another one, and what it knows of its tools. */
 #include "gateway/call/worker.h"
 
 #include "gateway/call/await_lists.h"
 #include "gateway/call/provider.h"
+
+struct gateway *worker_gateway(const struct worker *worker)
+{
+	return worker->gateway;
+}
+
+struct catalogue *worker_catalogue(const struct worker *worker)
+{
+	return worker->catalogue;
+}
+
+struct catalogue *worker_hold_catalogue(const struct worker *worker)
+{
+	return catalogue_hold(worker->catalogue, worker->index);
+}
+
+void worker_drop_catalogue(const struct worker *worker, struct catalogue *catalogue)
+{
+	catalogue_drop(catalogue, worker->index);
+}
+
+const struct generation *worker_generation(const struct worker *worker)
+{
+	return catalogue_made_for(worker->catalogue);
+}
+
+struct meter *worker_meter(const struct worker *worker)
+{
+	return worker->meter;
+}
+
+uint64_t worker_now(const struct worker *worker)
+{
+	return loop_now(worker->loop);
+}
+
+struct recent_calls *worker_recent_calls(const struct worker *worker)
+{
+	return worker->recent;
+}
+
+void worker_post(struct worker *worker, struct mail *mail)
+{
+	mailbox_post(&worker->mailbox, mail);
+}
+
+size_t worker_open_mail(struct worker *worker)
+{
+	return mailbox_open(&worker->mailbox);
+}
 
 /* Of a tool that is not there any more, or not as it was when it said this, nobody knows which tags it had: rather too
  * much is purged than what was to be, and came back with an earlier configuration. */
@@ -25,7 +75,7 @@ static void use_generation(struct worker *worker)
 	transport_grow(worker->transport, connections);
 	if (!dispatch_open(worker->dispatch, generation))
 		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NO_MEMORY, 0, 1);
-	worker->adapted = worker->adapt(worker);
+	worker->adapt(worker);
 }
 
 /* Takes the enforced reference that came with it. */

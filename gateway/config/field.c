@@ -119,21 +119,11 @@ static void store_number(const struct field *field, uint64_t value)
 		memcpy(field->at, &value, sizeof value);
 }
 
-static void put_bound(const struct option *option, struct buf *out, uint64_t bound)
-{
-	if (option->kind == OPTION_DURATION)
-		value_put_duration(out, bound);
-	else if (option->kind == OPTION_SIZE)
-		value_put_size(out, bound);
-	else
-		buf_put_u64(out, bound);
-}
-
 static void complain_range(const struct field *field)
 {
 	struct buf min = BUF_INIT(64), max = BUF_INIT(64);
-	put_bound(field->option, &min, field->option->min);
-	put_bound(field->option, &max, field->option->max);
+	option_put_bound(field->option, field->option->min, &min);
+	option_put_bound(field->option, field->option->max, &max);
 	config_error_at(field->load, field->node, "%s: must be between %s and %s", field->where, buf_cstr(&min),
 			buf_cstr(&max));
 	buf_fini(&min);

@@ -22,16 +22,6 @@ static void new_line(const struct writer *writer)
 		buf_put_char(writer->out, '\t');
 }
 
-static void put_bound(struct buf *out, const struct option *option, uint64_t bound)
-{
-	if (option->kind == OPTION_DURATION)
-		value_put_duration(out, bound);
-	else if (option->kind == OPTION_SIZE)
-		value_put_size(out, bound);
-	else
-		buf_put_u64(out, bound);
-}
-
 /* Help, then the bounds that a schema cannot express, then the default. */
 static void put_description(struct buf *out, const struct option *option)
 {
@@ -39,9 +29,9 @@ static void put_description(struct buf *out, const struct option *option)
 	buf_put_text(&text, option->help);
 	if (option->kind == OPTION_DURATION || option->kind == OPTION_SIZE) {
 		buf_put_text(&text, " From ");
-		put_bound(&text, option, option->min);
+		option_put_bound(option, option->min, &text);
 		buf_put_text(&text, " to ");
-		put_bound(&text, option, option->max);
+		option_put_bound(option, option->max, &text);
 		buf_put_char(&text, '.');
 	}
 	if (option->fallback && strcmp(option->fallback, OPTION_REQUIRED) != 0)

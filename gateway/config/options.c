@@ -137,6 +137,16 @@ bool option_is_adjustable(const struct option *option)
 	return false;
 }
 
+void option_put_bound(const struct option *option, uint64_t bound, struct buf *out)
+{
+	if (option->kind == OPTION_DURATION)
+		value_put_duration(out, bound);
+	else if (option->kind == OPTION_SIZE)
+		value_put_size(out, bound);
+	else
+		buf_put_u64(out, bound);
+}
+
 bool option_has_default(const struct option *option)
 {
 	return option->fallback && option->fallback[0] != '(';

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/slice.h"
@@ -70,6 +71,8 @@ const char *option_suggest(const char *prefix, struct slice typed);
 const char *option_key_below(const struct option *option, const char *prefix);
 /* Whether the option's default is a value to be read (and not a remark, or none). */
 bool option_has_default(const struct option *option);
+/* Append one of its bounds, or what it may be, as the file would have it. */
+void option_put_bound(const struct option *option, uint64_t bound, struct buf *out);
 /* Whether a reload can change it: it stands in struct generation. False for blocks, upstreams and tools. */
 bool option_of_generation(const struct option *option);
 /* Whether it can change under an upstream that runs on: then what runs behind it is the same, with other options. False

@@ -456,15 +456,6 @@ static bool split_header(struct head_walk *walk, struct slice line)
 			   (struct slice){ colon + 1, line.len - name_len - 1 });
 }
 
-static size_t count_arguments(struct slice query)
-{
-	size_t count = query.at != NULL;
-	for (size_t i = 0; i < query.len; i++)
-		if (query.at[i] == '&')
-			count++;
-	return count;
-}
-
 bool guard_bytes(struct slice bytes, struct request *request, const char *tenant_header, size_t header_bytes,
 		 struct guard_head *head, struct guard_decision *decision)
 {
@@ -497,7 +488,7 @@ bool guard_bytes(struct slice bytes, struct request *request, const char *tenant
 		return true;
 	}
 	*decision = check_head(&walk, &request_line, head_len, header_bytes, whole, head);
-	head->memory =
-		head_len + walk.cookie_bytes + (walk.records + count_arguments(request->query)) * GUARD_RECORD_BYTES;
+	size_t parameters = request->query.at ? slice_count(request->query, '&') + 1 : 0; /* an empty one is one too */
+	head->memory = head_len + walk.cookie_bytes + (walk.records + parameters) * GUARD_RECORD_BYTES;
 	return true;
 }

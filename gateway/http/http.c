@@ -134,6 +134,11 @@ struct slice request_query(const struct request *request, struct slice name)
 	return (struct slice){ "", 0 };
 }
 
+size_t request_query_count(const struct request *request)
+{
+	return request->query.len ? slice_count(request->query, '&') + 1 : 0;
+}
+
 static enum MHD_Result queue_reply(struct http_request *http_request)
 {
 	struct MHD_Response *response = http_request->response;

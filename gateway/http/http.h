@@ -107,6 +107,8 @@ enum { REQUEST_CLIENT_BYTES = 46 }; /* INET6_ADDRSTRLEN */
 struct slice request_client(const struct request *request, char text[REQUEST_CLIENT_BYTES]);
 /* The value of a parameter of the query, as sent; empty if there is none. Valid like the request. */
 struct slice request_query(const struct request *request, struct slice name);
+/* How many parameters the query has, known or not. */
+size_t request_query_count(const struct request *request);
 
 /* --- Replies --- */
 
@@ -172,7 +174,7 @@ enum { HTTP_ADMIN_CONNECTIONS = 64 }; /* places of admin listeners, beside limit
 
 /* What the library says, with its file and line, before the process must end. */
 typedef void http_panic(void *context, const char *file, unsigned line, const char *reason);
-/* Once, before anything else here. */
+/* Before anything else here. */
 void http_library_init(http_panic *panic);
 
 /* To serve `listen_fd`, which is taken, from http_accept on; `admin`: its connections count by themselves. settings,

@@ -8,7 +8,7 @@
 #include "gateway/call/call_group.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/mcp/mcp_private.h"
 
 enum { LISTS_MAX = 100, RESPONSE_BYTES_MAX = 64 << 10 };

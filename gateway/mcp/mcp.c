@@ -8,7 +8,7 @@
 #include "gateway/mcp/mcp_private.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 /* ---------------------------------------------------------------- replies */
 
@@ -76,7 +76,7 @@ const struct wire wire_mcp = { refuse_as_jsonrpc };
 
 void mcp_put_error(struct mcp_message *message, enum reject_reason reason, const struct mcp_error *error)
 {
-	meter_add(message->worker->meter, METRIC_ID_REJECTED, reason, 0, 1);
+	meter_add(worker_meter(message->worker), METRIC_ID_REJECTED, reason, 0, 1);
 	message->status = error->status;
 	mcp_reply_error(message->out, message->asked.id, error, message->request->id);
 }
@@ -221,7 +221,7 @@ enum mcp_taken mcp_take_message(struct mcp_message *message, struct slice text)
 	struct mcp_fault fault = mcp_request_read(text, &message->asked);
 	note_client(message->request, &message->asked);
 	message->era = mcp_era_of(message->request, &message->asked);
-	meter_add(message->worker->meter, METRIC_ID_MCP_MESSAGES, message->asked.method, message->era, 1);
+	meter_add(worker_meter(message->worker), METRIC_ID_MCP_MESSAGES, message->asked.method, message->era, 1);
 	if (fault.code) {
 		mcp_error_set(&error, 400, fault.code, OUTCOME_INVALID_REQUEST, "%s", fault.what);
 		return answer_error_now(message, &error);

@@ -6,7 +6,7 @@
  */
 #include "base/json.h"
 #include "gateway/mcp/mcp_private.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum {
 	TOKEN_BYTES = 256,
@@ -97,7 +97,8 @@ static void send_notification(struct call *call, enum mcp_notification_kind note
 	bool behind = exchange->started && request_stream_unread(exchange->request) > UNREAD_BYTES_MAX;
 	bool passed = !behind && put_notification(exchange, note, params,
 						  note == MCP_NOTIFICATION_PROGRESS ? exchange->token : none);
-	meter_add(exchange->worker->meter, METRIC_ID_MCP_NOTES, note, passed ? MCP_NOTE_PASSED : MCP_NOTE_DROPPED, 1);
+	meter_add(worker_meter(exchange->worker), METRIC_ID_MCP_NOTES, note,
+		  passed ? MCP_NOTE_PASSED : MCP_NOTE_DROPPED, 1);
 }
 
 /* ---------------------------------------------------------------- asking */

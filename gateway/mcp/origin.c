@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "gateway/mcp/mcp_private.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum { CHALLENGE_HOST_BYTES = 120 /* longer names do not fit the header's value */ };
 
@@ -110,7 +110,7 @@ void mcp_resource_metadata(struct worker *worker, struct request *request, struc
 	struct buf base = BUF_INIT(REQUEST_TARGET_BYTES), text = BUF_INIT(MCP_REPLY_BYTES_MAX);
 	(void)rest;
 	if (!issuer || !put_base(&base, request)) {
-		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_NOT_FOUND, 0, 1);
+		meter_add(worker_meter(worker), METRIC_ID_REJECTED, REJECT_NOT_FOUND, 0, 1);
 		reply_problem(request, OUTCOME_NOT_FOUND, NULL,
 			      "No authorization server is configured (mcp.issuer): nothing to log in to.");
 	} else {

@@ -9,7 +9,7 @@
 #include "gateway/call/call_group.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/mcp/mcp_private.h"
 
 /* NULL: out of memory. Takes the request's body. */

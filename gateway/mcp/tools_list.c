@@ -6,7 +6,7 @@
 #include "gateway/call/await_lists.h"
 #include "gateway/tools/catalogue.h"
 #include "gateway/mcp/mcp_private.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum {
 	/* Widely used clients read the first page only, so it holds what a gateway usually has. */
@@ -18,7 +18,7 @@ enum {
 /* What the servers behind say of the use of their tools: of those that have been listed by now. */
 static void put_instructions(struct buf *out, const struct worker *worker)
 {
-	struct slice instructions = catalogue_instructions(worker->catalogue);
+	struct slice instructions = catalogue_instructions(worker_catalogue(worker));
 	if (!instructions.len)
 		return;
 	buf_put_text(out, ",\"instructions\":");
@@ -104,7 +104,7 @@ static bool find_page(const struct catalogue *catalogue, struct slice raw, size_
 bool mcp_put_tools(struct buf *out, struct pieces *rest, const struct worker *worker, enum mcp_era era,
 		   const struct mcp_request *asked, struct mcp_error *error)
 {
-	const struct catalogue *catalogue = worker->catalogue;
+	const struct catalogue *catalogue = worker_catalogue(worker);
 	const struct definitions *definitions = catalogue_definitions(catalogue);
 	size_t first = 0, count = catalogue_count(catalogue);
 	if (asked->cursor.len && !find_page(catalogue, asked->cursor, &first)) {
@@ -137,7 +137,7 @@ static bool awaits_lists(struct worker *worker, struct request *request, const s
 	if (asked.method == MCP_METHOD_TOOLS_CALL && asked.name.len && json_type(asked.name) == JSON_STRING) {
 		json_unescape(asked.name, &name);
 		awaited.tool = buf_slice(&name);
-		waits = awaited.tool.len && !name.failed && !catalogue_tool(worker->catalogue, awaited.tool);
+		waits = awaited.tool.len && !name.failed && !catalogue_tool(worker_catalogue(worker), awaited.tool);
 	}
 	waits |= asked.method == MCP_METHOD_TOOLS_LIST;
 	waits = waits && lists_await(worker, request, &awaited, mcp_serve, SLICE(""));
@@ -168,12 +168,12 @@ const struct tool *mcp_find_tool(const struct worker *worker, struct slice raw_n
 	}
 	struct buf name = BUF_INIT(NAME_BYTES);
 	json_unescape(raw_name, &name);
-	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker->catalogue, buf_slice(&name));
+	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker_catalogue(worker), buf_slice(&name));
 	unsigned upstream;
 	bool awaited = !tool && !name.failed && lists_may_hold(worker, buf_slice(&name), &upstream);
 	buf_fini(&name);
 	if (awaited) {
-		const char *why = catalogue_status(worker->catalogue, upstream).why;
+		const char *why = catalogue_status(worker_catalogue(worker), upstream).why;
 		mcp_error_set(error, 200, 503, OUTCOME_UPSTREAM_UNAVAILABLE,
 			      "%s: it has not said yet which tools it has%s%.150s",
 			      worker_generation(worker)->upstreams[upstream].settings.name, *why ? ": " : "", why);

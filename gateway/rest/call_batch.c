@@ -10,14 +10,14 @@
 #include "gateway/call/call_group.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/rest/call_tool.h"
 
 /* ---------------------------------------------------------------- one call */
 
 static struct answer *refuse_item(struct worker *worker, struct answer *answer)
 {
-	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_REQUEST, 0, 1);
+	meter_add(worker_meter(worker), METRIC_ID_REJECTED, REJECT_BAD_REQUEST, 0, 1);
 	return answer;
 }
 
@@ -64,7 +64,7 @@ static const struct tool *find_tool(struct worker *worker, struct slice raw_name
 {
 	struct buf name = BUF_INIT(1024);
 	json_unescape(raw_name, &name);
-	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker->catalogue, buf_slice(&name));
+	const struct tool *tool = name.failed ? NULL : catalogue_tool(worker_catalogue(worker), buf_slice(&name));
 	if (!tool)
 		*refusal = front_unknown_tool(worker, name.failed ? raw_name : buf_slice(&name));
 	buf_fini(&name);

@@ -6,7 +6,7 @@
 #include "gateway/call/await_lists.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 static void answer_request(struct request *request, struct call *call)
 {
@@ -28,7 +28,7 @@ static void client_left(struct request *request)
 
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)
 {
-	const struct tool *tool = catalogue_tool(worker->catalogue, tool_name);
+	const struct tool *tool = catalogue_tool(worker_catalogue(worker), tool_name);
 	struct caller caller;
 	unsigned upstream;
 	if (!tool && !lists_may_hold(worker, tool_name, &upstream)) {

@@ -4,7 +4,7 @@
 
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/tools/definitions.h"
 
 static void reply_document(struct request *request, const struct document *document)
@@ -36,12 +36,12 @@ void page_tools(struct worker *worker, struct request *request, struct slice res
 	(void)rest;
 	enum definition_format format = wanted_format(request);
 	if (format != FORMAT_COUNT)
-		reply_document(request, definitions_list(catalogue_definitions(worker->catalogue), format));
+		reply_document(request, definitions_list(catalogue_definitions(worker_catalogue(worker)), format));
 }
 
 void page_tool(struct worker *worker, struct request *request, struct slice rest)
 {
-	const struct tool *tool = catalogue_tool(worker->catalogue, rest);
+	const struct tool *tool = catalogue_tool(worker_catalogue(worker), rest);
 	if (!tool) {
 		reply_answer(request, front_unknown_tool(worker, rest));
 		return;
@@ -66,5 +66,5 @@ void page_tool(struct worker *worker, struct request *request, struct slice rest
 void page_openapi(struct worker *worker, struct request *request, struct slice rest)
 {
 	(void)rest;
-	reply_document(request, definitions_openapi(catalogue_definitions(worker->catalogue)));
+	reply_document(request, definitions_openapi(catalogue_definitions(worker_catalogue(worker))));
 }

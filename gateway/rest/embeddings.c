@@ -12,7 +12,7 @@
 #include "gateway/call/call_group.h"
 #include "gateway/call/front.h"
 #include "gateway/call/reply.h"
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 
 enum {
 	SETTINGS_BYTES_MAX = 1024, /* all members but the input, since each call carries them */
@@ -296,10 +296,10 @@ static const struct tool *tool_of_today(struct call_group *group)
 {
 	struct embeddings *embeddings = embeddings_of(group);
 	struct worker *worker = group->worker;
-	if (embeddings->catalogue != worker->catalogue) {
-		catalogue_drop(embeddings->catalogue, worker->index);
-		embeddings->catalogue = catalogue_hold(worker->catalogue, worker->index);
-		embeddings->tool = find_tool(worker->catalogue, embeddings->model);
+	if (embeddings->catalogue != worker_catalogue(worker)) {
+		worker_drop_catalogue(worker, embeddings->catalogue);
+		embeddings->catalogue = worker_hold_catalogue(worker);
+		embeddings->tool = find_tool(worker_catalogue(worker), embeddings->model);
 	}
 	return embeddings->tool;
 }
@@ -327,7 +327,7 @@ static void begin_input(struct call_group *group, struct call_group_item *item)
 
 static void free_context(struct embeddings *embeddings, const struct worker *worker)
 {
-	catalogue_drop(embeddings->catalogue, worker->index);
+	worker_drop_catalogue(worker, embeddings->catalogue);
 	buf_fini(&embeddings->settings);
 	buf_fini(&embeddings->model_text);
 	free(embeddings);
@@ -360,7 +360,7 @@ static bool start_group(struct worker *worker, struct request *request, struct e
 	struct caller caller;
 	if (!front_read_caller(worker, request, &wire_openai, &caller) || !read_body(worker, request, embeddings))
 		return false;
-	embeddings->tool = find_tool(worker->catalogue, embeddings->model);
+	embeddings->tool = find_tool(worker_catalogue(worker), embeddings->model);
 	if (!embeddings->tool)
 		return front_refuse(worker, request, &wire_openai, REJECT_UNKNOWN_TOOL, OUTCOME_UNKNOWN_TOOL, "%s",
 				    no_tool);
@@ -385,7 +385,7 @@ void embeddings_serve(struct worker *worker, struct request *request, struct sli
 		front_refuse_for_memory(worker, request, &wire_openai);
 		return;
 	}
-	embeddings->catalogue = catalogue_hold(worker->catalogue, worker->index);
+	embeddings->catalogue = worker_hold_catalogue(worker);
 	buf_init(&embeddings->settings, SETTINGS_BYTES_MAX);
 	buf_init(&embeddings->model_text, MODEL_BYTES_MAX);
 	if (!start_group(worker, request, embeddings))

@@ -6,6 +6,7 @@
 
 #include "cache/redis/redis_tier.h"
 #include "gateway/server/seats.h"
+#include "gateway/server/worker_state.h"
 #include "upstream/http/transport.h"
 
 enum { ANSWERS_MORE_BYTES = 4 << 20 };
@@ -13,16 +14,16 @@ enum { ANSWERS_MORE_BYTES = 4 << 20 };
 /* ---------------------------------------------------------------- limits */
 
 /* What all workers are ready for: the least of them. Two that end at once agree in the end, since each looks again. */
-static void share_places(const struct worker *worker)
+static void share_places(const struct worker_loop *loop)
 {
-	struct gateway *gateway = worker->gateway;
+	struct gateway *gateway = loop->worker.gateway;
 	size_t least = 0, again = SIZE_MAX;
 	while (again != least) {
 		least = again;
-		again = atomic_load(&worker->places);
+		again = atomic_load(&loop->places);
 		for (unsigned i = 0; i < gateway->config->workers; i++) {
-			const struct worker *other = gateway->workers[i]; /* NULL: it is being made */
-			size_t places = other ? atomic_load(&other->places) : SIZE_MAX;
+			struct worker *other = gateway->workers[i]; /* NULL: it is being made */
+			size_t places = other ? atomic_load(&worker_loop_of(other)->places) : SIZE_MAX;
 			again = places < again ? places : again;
 		}
 		atomic_store(&gateway->places, again);
@@ -33,16 +34,17 @@ static void share_places(const struct worker *worker)
  * gateway. */
 static bool make_places(struct worker *worker)
 {
+	struct worker_loop *loop = worker_loop_of(worker);
 	const struct generation *generation = worker_generation(worker);
 	size_t places = generation->limits.in_flight;
 	size_t wanted = generation->redis && generation->redis->lease_us ? 2 * places : places;
-	if (wanted > worker->own_timers) {
-		if (!loop_timers_reserve(worker->loop, wanted - worker->own_timers))
+	if (wanted > loop->own_timers) {
+		if (!loop_timers_reserve(worker->loop, wanted - loop->own_timers))
 			return false;
-		worker->own_timers = wanted;
+		loop->own_timers = wanted;
 	}
-	atomic_store(&worker->places, places);
-	share_places(worker);
+	atomic_store(&loop->places, places);
+	share_places(loop);
 	return true;
 }
 
@@ -60,7 +62,8 @@ static void count_answers(struct worker *worker)
 
 static void end_redis(struct worker *worker)
 {
-	if (!worker->redis)
+	struct worker_loop *loop = worker_loop_of(worker);
+	if (!loop->redis)
 		return;
 	dispatch_use_tier(worker->dispatch, NULL);
 	redis_tracking_free(worker->tracking);
@@ -69,7 +72,7 @@ static void end_redis(struct worker *worker)
 		validity_lost_sync(cache_rule(worker->gateway->cache), loop_now(worker->loop));
 	}
 	worker->tracking = NULL;
-	worker->redis = NULL;
+	loop->redis = NULL;
 	meter_set(worker->meter, METRIC_ID_REDIS_CONNECTED, 0, 0, 0);
 	meter_set(worker->meter, METRIC_ID_REDIS_BREAKER, 0, 0, 0);
 }
@@ -80,7 +83,7 @@ static bool begin_redis(struct worker *worker, const struct redis_settings *sett
 	struct cache *cache = worker->gateway->cache;
 	char name[32];
 	snprintf(name, sizeof name, "jitney-worker-%u", worker->index);
-	worker->redis = settings;
+	worker_loop_of(worker)->redis = settings;
 	worker->tier = redis_tier_new(settings, cache, worker->loop, worker->meter, name);
 	if (worker->tier && worker->index == 0)
 		worker->tracking = redis_tracking_new(settings, cache, worker->loop, worker->meter);
@@ -94,7 +97,7 @@ static bool use_redis(struct worker *worker)
 {
 	const struct redis_settings *settings = worker_generation(worker)->redis;
 	struct validity *rule = cache_rule(worker->gateway->cache);
-	if (settings == worker->redis)
+	if (settings == worker_loop_of(worker)->redis)
 		return true;
 	end_redis(worker);
 	if (worker->index == 0) {
@@ -112,11 +115,12 @@ static bool use_redis(struct worker *worker)
 
 bool worker_adapt(struct worker *worker)
 {
+	const struct worker_loop *loop = worker_loop_of(worker);
 	const struct generation *generation = worker_generation(worker);
 	key_maker_set_depth(worker->keys, generation->limits.json_depth);
 	count_answers(worker);
-	for (size_t i = 0; i < worker->seat_count; i++)
-		http_use(worker->seats[i].http, &generation->http);
+	for (size_t i = 0; i < loop->seat_count; i++)
+		http_use(loop->seats[i].http, &generation->http);
 	bool seated = worker_take_seats(worker), placed = make_places(worker);
 	return use_redis(worker) && seated && placed;
 }

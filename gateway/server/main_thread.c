@@ -74,7 +74,7 @@ static bool workers_turn(const struct main_thread *main_thread, bool *lists_comp
 	bool all = true;
 	*lists_complete = true;
 	for (unsigned i = 0; i < gateway->config->workers; i++) {
-		*lists_complete &= atomic_load(&gateway->workers[i]->lists_complete);
+		*lists_complete &= worker_has_lists(gateway->workers[i]);
 		all &= worker_ping(gateway->workers[i]);
 	}
 	return all;

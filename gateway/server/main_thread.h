@@ -9,7 +9,7 @@
 
 #include <signal.h>
 
-#include "gateway/call/worker.h"
+#include "gateway/call/world.h"
 #include "gateway/server/takeover.h"
 
 struct main_thread;

@@ -111,7 +111,7 @@ static void serve_route(struct worker *worker, struct request *request, const st
 	struct slice decoded;
 	enum http_method method = request->method == HTTP_HEAD ? HTTP_GET : request->method;
 	if (!percent_decode(rest, place, sizeof place, &decoded)) {
-		meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_BAD_TARGET, 0, 1);
+		meter_add(worker_meter(worker), METRIC_ID_REJECTED, REJECT_BAD_TARGET, 0, 1);
 		reply_problem(request, OUTCOME_INVALID_REQUEST, NULL, "The path has a malformed percent-encoding.");
 		return;
 	}
@@ -130,7 +130,7 @@ static void serve_route(struct worker *worker, struct request *request, const st
 		request_reply(request, &reply);
 		return;
 	}
-	meter_add(worker->meter, METRIC_ID_REJECTED, REJECT_METHOD, 0, 1);
+	meter_add(worker_meter(worker), METRIC_ID_REJECTED, REJECT_METHOD, 0, 1);
 	reply_problem(request, OUTCOME_METHOD_NOT_ALLOWED, allow, "This path takes %s.", allow);
 }
 
@@ -302,6 +302,6 @@ void routes_finished(void *context, struct request *request, unsigned status, ui
 		log_text(&line, "query", cut_text(request->query));
 	log_u64(&line, "status", status);
 	log_u64(&line, "bytes", bytes);
-	log_seconds(&line, "seconds", loop_now(worker->loop) - request->received_us);
+	log_seconds(&line, "seconds", worker_now(worker) - request->received_us);
 	log_end(&line);
 }

@@ -11,6 +11,7 @@
 #include "gateway/http/listeners.h"
 #include "gateway/mcp/mcp.h"
 #include "gateway/server/routes.h"
+#include "gateway/server/worker_state.h"
 
 enum { ERROR_BYTES = 256 };
 
@@ -29,47 +30,42 @@ static struct http *serve_socket(struct worker *worker, int listen_fd, bool admi
 			  worker->loop, worker->meter, error, error_bytes);
 }
 
-/* Takes the descriptor; `listener` may be NULL. False: `error` says why. */
-static bool add_seat(struct worker *worker, int listen_fd, bool admin, struct listener *listener, size_t place,
+bool worker_add_seat(struct worker *worker, int listen_fd, bool admin, struct listener *listener, size_t place,
 		     char *error, size_t error_bytes)
 {
-	struct seat *grown = realloc(worker->seats, (worker->seat_count + 1) * sizeof *grown);
+	struct worker_loop *loop = worker_loop_of(worker);
+	struct seat *grown = realloc(loop->seats, (loop->seat_count + 1) * sizeof *grown);
 	if (!grown) {
 		close(listen_fd);
 		snprintf(error, error_bytes, "out of memory");
 		return false;
 	}
-	worker->seats = grown;
+	loop->seats = grown;
 	struct http *http = serve_socket(worker, listen_fd, admin, error, error_bytes);
 	if (!http)
 		return false;
-	grown[worker->seat_count++] = (struct seat){ http, listener ? listener_ref(listener) : NULL, place, false };
-	if (worker->open)
+	grown[loop->seat_count++] = (struct seat){ http, listener ? listener_ref(listener) : NULL, place, false };
+	if (loop->open)
 		http_accept(http);
 	return true;
 }
 
-bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes)
-{
-	return add_seat(worker, listen_fd, admin, NULL, 0, error, error_bytes);
-}
-
 /* Its place in the list is the next one's. */
-static void end_seat(struct worker *worker, size_t at)
+static void end_seat(struct worker_loop *loop, size_t at)
 {
-	struct seat seat = worker->seats[at];
-	worker->seat_count--;
-	memmove(worker->seats + at, worker->seats + at + 1, (worker->seat_count - at) * sizeof *worker->seats);
+	struct seat seat = loop->seats[at];
+	loop->seat_count--;
+	memmove(loop->seats + at, loop->seats + at + 1, (loop->seat_count - at) * sizeof *loop->seats);
 	http_stop(seat.http);
 	listener_unref(seat.listener);
 }
 
 /* ---------------------------------------------------------------- all */
 
-static bool has_seat(const struct worker *worker, const struct listener *listener, size_t place)
+static bool has_seat(const struct worker_loop *loop, const struct listener *listener, size_t place)
 {
-	for (size_t i = 0; i < worker->seat_count; i++)
-		if (worker->seats[i].listener == listener && worker->seats[i].place == place)
+	for (size_t i = 0; i < loop->seat_count; i++)
+		if (loop->seats[i].listener == listener && loop->seats[i].place == place)
 			return true;
 	return false;
 }
@@ -80,12 +76,12 @@ static bool take_seats_at(struct worker *worker, struct listener *listener, bool
 	char error[ERROR_BYTES];
 	bool all = true;
 	for (size_t place = worker->index; place < listener_seats(listener); place += listener_workers(listener)) {
-		if (has_seat(worker, listener, place))
+		if (has_seat(worker_loop_of(worker), listener, place))
 			continue;
 		int fd = listener_seat(listener, place);
 		if (fd < 0 && errno == EBADF) /* another generation is in force already, without it */
 			return all;
-		all = fd >= 0 && add_seat(worker, fd, admin, listener, place, error, sizeof error) && all;
+		all = fd >= 0 && worker_add_seat(worker, fd, admin, listener, place, error, sizeof error) && all;
 	}
 	return all;
 }
@@ -93,8 +89,9 @@ static bool take_seats_at(struct worker *worker, struct listener *listener, bool
 static void retire_seats(struct worker *worker)
 {
 	const struct generation *generation = worker_generation(worker);
-	for (size_t i = 0; i < worker->seat_count; i++) {
-		struct seat *seat = &worker->seats[i];
+	struct worker_loop *loop = worker_loop_of(worker);
+	for (size_t i = 0; i < loop->seat_count; i++) {
+		struct seat *seat = &loop->seats[i];
 		if (!seat->listener || seat->leaves || listening_has(generation, seat->listener))
 			continue;
 		seat->leaves = true;
@@ -118,15 +115,17 @@ bool worker_take_seats(struct worker *worker)
 
 void worker_clear_seats(struct worker *worker)
 {
-	for (size_t i = worker->seat_count; i--;)
-		if (worker->seats[i].leaves && http_is_empty(worker->seats[i].http))
-			end_seat(worker, i);
+	struct worker_loop *loop = worker_loop_of(worker);
+	for (size_t i = loop->seat_count; i--;)
+		if (loop->seats[i].leaves && http_is_empty(loop->seats[i].http))
+			end_seat(loop, i);
 }
 
 void worker_leave_seats(struct worker *worker)
 {
-	while (worker->seat_count)
-		end_seat(worker, worker->seat_count - 1);
-	free(worker->seats);
-	worker->seats = NULL;
+	struct worker_loop *loop = worker_loop_of(worker);
+	while (loop->seat_count)
+		end_seat(loop, loop->seat_count - 1);
+	free(loop->seats);
+	loop->seats = NULL;
 }

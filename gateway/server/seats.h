@@ -4,7 +4,13 @@
 #ifndef JITNEY_GATEWAY_SERVER_SEATS_H
 #define JITNEY_GATEWAY_SERVER_SEATS_H
 
-#include "gateway/call/worker.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/compiler.h"
+
+struct listener;
+struct worker;
 
 /* Listen where the generation says, and no more on what it does not say: kept connections of that end with their next
  * reply, or after drain_timeout without a request, event streams at once. False and errno: some of it is still to be
@@ -14,8 +20,10 @@ bool worker_take_seats(struct worker *worker) MUST_CHECK;
 void worker_clear_seats(struct worker *worker);
 /* All of them, connections and all. */
 void worker_leave_seats(struct worker *worker);
-/* One more on a bound socket, which is taken; `admin` picks the paths it serves. It accepts once the worker is open. False:
- * `error` says why. For tests, and for what is not of a generation. */
-bool worker_listen(struct worker *worker, int listen_fd, bool admin, char *error, size_t error_bytes) MUST_CHECK;
+/* One more on a bound socket, which is taken; `admin` picks the paths it serves. It accepts once the worker is open.
+ * listener  whose `place` it is; NULL: of no generation, it stays until worker_leave_seats.
+ * False: `error` says why. */
+bool worker_add_seat(struct worker *worker, int listen_fd, bool admin, struct listener *listener, size_t place,
+		     char *error, size_t error_bytes) MUST_CHECK;
 
 #endif

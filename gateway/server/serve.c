@@ -294,7 +294,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	reload_stop(gateway->reload);
 	process->hangs = !registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
-		pthread_join(gateway->workers[i]->thread, NULL);
+		worker_join(gateway->workers[i]);
 	export_end(gateway);
 	profile_end(gateway);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);

@@ -5,6 +5,7 @@
  */
 #include "gateway/server/worker_loop.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "gateway/tools/registry.h"
 #include "gateway/server/adapt.h"
 #include "gateway/server/seats.h"
+#include "gateway/server/worker_state.h"
 #include "metrics/history.h"
 #include "upstream/http/transport.h"
 
@@ -33,11 +35,18 @@ enum { KEY_SLOTS = 4096 };
 
 /* ---------------------------------------------------------------- life */
 
+/* What fails is tried again: publish_load. */
+static void adapt_worker(struct worker *worker)
+{
+	worker_loop_of(worker)->adapted = worker_adapt(worker);
+}
+
 struct worker *worker_new(struct gateway *gateway, unsigned index)
 {
-	struct worker *worker = calloc(1, sizeof *worker);
-	if (!worker)
+	struct worker_loop *loop = calloc(1, sizeof *loop);
+	if (!loop)
 		return NULL;
+	struct worker *worker = &loop->worker;
 	worker->gateway = gateway;
 	worker->index = index;
 	TAILQ_INIT(&worker->outgoing);
@@ -50,7 +59,7 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	TAILQ_INIT(&worker->lists_due);
 	turns_init(&worker->turns);
 	worker_init_catalogue(worker, registry_catalogue(gateway->registry));
-	worker->adapt = worker_adapt;
+	worker->adapt = adapt_worker;
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->recent = recent_calls_new();
@@ -69,8 +78,8 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	if (gateway->disk && !(worker->tier = disk_tier_new(gateway->disk, worker->loop, worker->meter)))
 		goto fail;
 	worker->dispatch = dispatch_new(worker);
-	worker->adapted = worker->dispatch && worker_adapt(worker);
-	if (!worker->adapted)
+	loop->adapted = worker->dispatch && worker_adapt(worker);
+	if (!loop->adapted)
 		goto fail;
 	return worker;
 fail:
@@ -80,45 +89,54 @@ fail:
 
 static void open_listeners(struct mail *mail)
 {
-	struct worker *worker = container_of(mail, struct worker, opening);
-	worker->open = true;
-	for (size_t i = 0; i < worker->seat_count; i++)
-		if (!worker->seats[i].leaves)
-			http_accept(worker->seats[i].http);
+	struct worker_loop *loop = container_of(mail, struct worker_loop, opening);
+	loop->open = true;
+	for (size_t i = 0; i < loop->seat_count; i++)
+		if (!loop->seats[i].leaves)
+			http_accept(loop->seats[i].http);
 }
 
 void worker_open(struct worker *worker)
 {
-	worker->opening.open = open_listeners;
-	mailbox_post(&worker->mailbox, &worker->opening);
+	struct worker_loop *loop = worker_loop_of(worker);
+	assert(!loop->opening.open);
+	loop->opening.open = open_listeners;
+	mailbox_post(&worker->mailbox, &loop->opening);
 }
 
 static void answer_ping(struct mail *mail)
 {
-	struct worker *worker = container_of(mail, struct worker, ping);
-	atomic_store(&worker->lists_complete, lists_complete(worker));
-	atomic_store(&worker->pinged, false);
+	struct worker_loop *loop = container_of(mail, struct worker_loop, ping);
+	atomic_store(&loop->lists_complete, lists_complete(&loop->worker));
+	atomic_store(&loop->pinged, false);
 }
 
 bool worker_ping(struct worker *worker)
 {
-	if (atomic_exchange(&worker->pinged, true))
+	struct worker_loop *loop = worker_loop_of(worker);
+	if (atomic_exchange(&loop->pinged, true))
 		return false;
-	worker->ping.open = answer_ping;
-	mailbox_post(&worker->mailbox, &worker->ping);
+	loop->ping.open = answer_ping;
+	mailbox_post(&worker->mailbox, &loop->ping);
 	return true;
+}
+
+bool worker_has_lists(struct worker *worker)
+{
+	return atomic_load(&worker_loop_of(worker)->lists_complete);
 }
 
 /* ---------------------------------------------------------------- the turn */
 
 static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 {
+	const struct worker_loop *loop = worker_loop_of(worker);
 	if (turns_wait(worker) || lists_due(worker) || transport_waits(worker->transport))
 		return now_us;
 	uint64_t deadline = dispatch_deadline(worker->dispatch), groups_due = call_groups_deadline(worker);
 	deadline = groups_due < deadline ? groups_due : deadline;
-	for (size_t i = 0; i < worker->seat_count; i++) {
-		uint64_t due = http_deadline(worker->seats[i].http, now_us);
+	for (size_t i = 0; i < loop->seat_count; i++) {
+		uint64_t due = http_deadline(loop->seats[i].http, now_us);
 		deadline = due < deadline ? due : deadline;
 	}
 	if (worker->tier) {
@@ -129,8 +147,8 @@ static uint64_t next_deadline(struct worker *worker, uint64_t now_us)
 		uint64_t due = redis_tracking_deadline(worker->tracking);
 		deadline = due < deadline ? due : deadline;
 	}
-	if (worker->sweep_us && worker->sweep_us < deadline)
-		deadline = worker->sweep_us;
+	if (loop->sweep_us && loop->sweep_us < deadline)
+		deadline = loop->sweep_us;
 	return deadline;
 }
 
@@ -146,29 +164,29 @@ static void move_calls(struct worker *worker)
 /* What has been purged leaves memory by and by: a little a turn, and as long again for all else. */
 static void sweep_memory(struct worker *worker)
 {
-	uint64_t now_us = loop_now(worker->loop);
-	if (now_us < worker->sweep_us)
+	struct worker_loop *loop = worker_loop_of(worker);
+	if (loop_now(worker->loop) < loop->sweep_us)
 		return;
 	bool more = cache_sweep(worker->gateway->cache, &worker->tags, clock_now_us() + SWEEP_US);
-	worker->sweep_us = more ? clock_now_us() + SWEEP_US : 0;
+	loop->sweep_us = more ? clock_now_us() + SWEEP_US : 0;
 }
 
 void worker_turn(struct worker *worker, uint64_t latest_us)
 {
-	struct loop *loop = worker->loop;
-	uint64_t deadline = next_deadline(worker, loop_now(loop));
-	loop_wait(loop, deadline < latest_us ? deadline : latest_us);
-	uint64_t now_us = loop_now(loop);
+	const struct worker_loop *loop = worker_loop_of(worker);
+	uint64_t deadline = next_deadline(worker, loop_now(worker->loop));
+	loop_wait(worker->loop, deadline < latest_us ? deadline : latest_us);
+	uint64_t now_us = loop_now(worker->loop);
 	meter_add(worker->meter, METRIC_ID_LOOP_TURNS, 0, 0, 1);
 	mailbox_open(&worker->mailbox);
 	transport_tick(worker->transport);
-	loop_run_timers(loop);
+	loop_run_timers(worker->loop);
 	move_calls(worker);
 	call_groups_turn(worker, now_us); /* with what came home: it leaves in this turn */
 	lists_serve(worker);              /* before those that come now */
 	turns_serve(worker);
-	for (size_t i = 0; i < worker->seat_count; i++)
-		http_turn(worker->seats[i].http, now_us);
+	for (size_t i = 0; i < loop->seat_count; i++)
+		http_turn(loop->seats[i].http, now_us);
 	if (worker->tier)
 		tier_tick(worker->tier, now_us);
 	if (worker->tracking)
@@ -181,12 +199,13 @@ void worker_turn(struct worker *worker, uint64_t latest_us)
 
 /* ---------------------------------------------------------------- the end */
 
-static bool all_quiet(const struct worker *worker)
+static bool all_quiet(struct worker *worker)
 {
+	const struct worker_loop *loop = worker_loop_of(worker);
 	if (dispatch_busy(worker->dispatch) || atomic_load(&worker->gateway->in_flight))
 		return false;
-	for (size_t i = 0; i < worker->seat_count; i++)
-		if (http_busy(worker->seats[i].http))
+	for (size_t i = 0; i < loop->seat_count; i++)
+		if (http_busy(loop->seats[i].http))
 			return false;
 	return true;
 }
@@ -204,11 +223,12 @@ static bool awaits_clients(const struct worker *worker)
 static bool all_done(struct worker *worker, bool *refusing)
 {
 	struct gateway *gateway = worker->gateway;
+	const struct worker_loop *loop = worker_loop_of(worker);
 	if (!all_quiet(worker) || (!*refusing && awaits_clients(worker)))
 		return false;
 	if (!*refusing) {
-		for (size_t i = 0; i < worker->seat_count; i++)
-			http_refuse(worker->seats[i].http);
+		for (size_t i = 0; i < loop->seat_count; i++)
+			http_refuse(loop->seats[i].http);
 		atomic_fetch_add(&gateway->refusing, 1);
 		*refusing = true;
 		for (unsigned i = 0; i < gateway->config->workers; i++)
@@ -233,11 +253,11 @@ static void leave_providers(struct worker *worker, uint64_t latest_us)
 static void drain_worker(struct worker *worker)
 {
 	struct gateway *gateway = worker->gateway;
+	const struct worker_loop *loop = worker_loop_of(worker);
 	uint64_t until_us = atomic_load(&gateway->drain_until_us);
 	bool aborted = false, refusing = false;
-	for (size_t i = 0; i < worker->seat_count; i++)
-		http_drain(worker->seats[i].http,
-			   listeners_have(gateway->listeners, http_socket(worker->seats[i].http)));
+	for (size_t i = 0; i < loop->seat_count; i++)
+		http_drain(loop->seats[i].http, listeners_have(gateway->listeners, http_socket(loop->seats[i].http)));
 	mcp_end_subscriptions(worker, NULL);
 	lists_changed(worker);
 	while (!all_done(worker, &refusing) && loop_now(worker->loop) < clock_add(until_us, LAST_WORDS_US)) {
@@ -263,28 +283,29 @@ static uint64_t longer_of(uint64_t a_us, uint64_t b_us)
 /* Tell once a second how busy the loop is, and how long it kept others waiting. */
 static void publish_load(struct worker *worker)
 {
+	struct worker_loop *loop = worker_loop_of(worker);
 	uint64_t now_us = loop_now(worker->loop);
-	if (now_us < worker->load_due_us)
+	if (now_us < loop->load_due_us)
 		return;
-	worker->load_due_us = clock_add(now_us, CLOCK_US_PER_S);
+	loop->load_due_us = clock_add(now_us, CLOCK_US_PER_S);
 	worker->to_wall_us = clock_wall_us() - clock_now_us();
-	if (!worker->adapted)
-		worker->adapted = worker->adapt(worker);
+	if (!loop->adapted)
+		adapt_worker(worker);
 	worker_clear_seats(worker);
 	struct loop_load load = loop_take_load(worker->loop);
 	uint64_t ratio = load.span_us ? load.busy_us * CLOCK_US_PER_S / load.span_us : 0; /* exposed in millionths */
-	if (now_us >= worker->lag_due_us) {
-		worker->lag_due_us = clock_add(now_us, LAG_WINDOW_US);
-		worker->lag_before = worker->lag;
-		worker->lag = (struct worker_lag){ 0 };
+	if (now_us >= loop->lag_due_us) {
+		loop->lag_due_us = clock_add(now_us, LAG_WINDOW_US);
+		loop->lag_before = loop->lag;
+		loop->lag = (struct worker_lag){ 0 };
 	}
-	worker->lag.longest_us = longer_of(load.longest_us, worker->lag.longest_us);
-	worker->lag.worked_us = longer_of(load.worked_us, worker->lag.worked_us);
+	loop->lag.longest_us = longer_of(load.longest_us, loop->lag.longest_us);
+	loop->lag.worked_us = longer_of(load.worked_us, loop->lag.worked_us);
 	meter_set(worker->meter, METRIC_ID_WORKER_BUSY, worker->index, 0, (int64_t)ratio);
 	meter_set(worker->meter, METRIC_ID_WORKER_LAG, worker->index, 0,
-		  (int64_t)longer_of(worker->lag.longest_us, worker->lag_before.longest_us));
+		  (int64_t)longer_of(loop->lag.longest_us, loop->lag_before.longest_us));
 	meter_set(worker->meter, METRIC_ID_WORKER_TURN_CPU, worker->index, 0,
-		  (int64_t)longer_of(worker->lag.worked_us, worker->lag_before.worked_us));
+		  (int64_t)longer_of(loop->lag.worked_us, loop->lag_before.worked_us));
 }
 
 static void *run_worker(void *context)
@@ -313,15 +334,21 @@ static void *run_worker(void *context)
 
 bool worker_start(struct worker *worker)
 {
-	int result = pthread_create(&worker->thread, NULL, run_worker, worker);
+	struct worker_loop *loop = worker_loop_of(worker);
+	int result = pthread_create(&loop->thread, NULL, run_worker, worker);
 	if (result) {
 		errno = result;
 		return false;
 	}
 	char name[16];
 	snprintf(name, sizeof name, "worker %u", worker->index);
-	pthread_setname_np(worker->thread, name);
+	pthread_setname_np(loop->thread, name);
 	return true;
+}
+
+void worker_join(struct worker *worker)
+{
+	pthread_join(worker_loop_of(worker)->thread, NULL);
 }
 
 bool worker_settle(struct worker *worker)
@@ -356,5 +383,5 @@ void worker_free(struct worker *worker)
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);
 	loop_free(worker->loop);
-	free(worker);
+	free(worker_loop_of(worker));
 }

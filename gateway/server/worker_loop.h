@@ -9,10 +9,14 @@
 struct worker *worker_new(struct gateway *gateway, unsigned index) MUST_CHECK;
 /* Start the thread: it runs until the gateway drains and nothing is left to do. False and errno. Main thread. */
 bool worker_start(struct worker *worker) MUST_CHECK;
+/* Its thread has ended. Once, after worker_start. Main thread. */
+void worker_join(struct worker *worker);
 /* Accept on all listeners from the next turn on. Once, any thread. */
 void worker_open(struct worker *worker);
 /* Whether the loop has turned since the last time it was asked, and ask again; true the first time. Main thread. */
 bool worker_ping(struct worker *worker);
+/* Whether it had, as of the last ping, all lists of tools that clients would wait for. Any thread. */
+bool worker_has_lists(struct worker *worker);
 /* One turn of the loop, which waits until `latest_us` at most. For the thread itself, and for tests that turn workers
  * by hand. */
 void worker_turn(struct worker *worker, uint64_t latest_us);

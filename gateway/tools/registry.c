@@ -571,6 +571,7 @@ void registry_fill_names(const struct registry *registry, struct metrics_names *
 
 bool registry_attach(struct registry *registry, struct metrics *metrics)
 {
+	assert(!registry->meter);
 	registry->meter = metrics_meter(metrics);
 	if (!registry->meter)
 		return false;

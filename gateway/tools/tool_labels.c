@@ -2,6 +2,7 @@
 /* tool_labels.c: names in ranges, found by hash along the range: a list comes seldom, and its thread has the time. */
 #include "gateway/tools/tool_labels.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -183,6 +184,7 @@ const char *const *tool_labels_names(const struct tool_labels *labels)
 
 void tool_labels_publish(struct tool_labels *labels, struct metrics *metrics)
 {
+	assert(!labels->metrics);
 	labels->metrics = metrics;
 }
 

@@ -2,6 +2,7 @@
 /* upstream_labels.c: names in two tables, sought from the front: there are few, and a reload has the time. */
 #include "gateway/tools/upstream_labels.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum { SPARE_UPSTREAMS = 256, SPARE_ENDPOINTS = 1024 };
@@ -135,5 +136,6 @@ void upstream_labels_fill_names(const struct upstream_labels *labels, struct met
 
 void upstream_labels_publish(struct upstream_labels *labels, struct metrics *metrics)
 {
+	assert(!labels->metrics);
 	labels->metrics = metrics;
 }

@@ -31,7 +31,7 @@ static inline void front_start(struct front *front, const char *yaml)
 	front->address.address_bytes = sizeof front->address.address;
 	bool up = fd >= 0 && bind(fd, &local, sizeof(sa_family_t)) == 0 && listen(fd, 8) == 0 &&
 		  getsockname(fd, (struct sockaddr *)&front->address.address, &front->address.address_bytes) == 0 &&
-		  worker_listen(front->world.gateway.workers[0], fd, false, error, sizeof error);
+		  worker_add_seat(front->world.gateway.workers[0], fd, false, NULL, 0, error, sizeof error);
 	if (!up)
 		abort();
 	worker_open(front->world.gateway.workers[0]);

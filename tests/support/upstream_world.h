@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -155,6 +156,15 @@ static inline void wait_completed(struct completion *completion)
 	assert_true(completion->completed);
 }
 
+/* Until the first of its calls has its answer. */
+static inline void wait_answered(struct completion *completion)
+{
+	uint64_t latest = clock_now_us() + PATIENCE_US;
+	while (completion->answered == 0 && clock_now_us() < latest)
+		turn(completion->world);
+	assert_true(completion->answered > 0);
+}
+
 static inline void send_many(struct world *world, struct completion *completion, size_t count, bool repeatable,
 			     uint64_t timeout_us)
 {
@@ -257,12 +267,20 @@ static inline enum provider_then hold_then_answer(struct provider_request *reque
 	return answer_well(request);
 }
 
+/* A provider and a world with it as the one endpoint, to be changed before world_open. */
+static inline struct provider *prepare_with(struct world *world, const struct dialect *dialect,
+					    enum provider_then (*handler)(struct provider_request *), void *context)
+{
+	struct provider *provider = provider_start(handler, context);
+	world_init(world, dialect);
+	add_endpoint(world, provider_port(provider));
+	return provider;
+}
+
 static inline struct provider *start_with(struct world *world, enum provider_then (*handler)(struct provider_request *),
 					  void *context)
 {
-	struct provider *provider = provider_start(handler, context);
-	world_init(world, &dialect_jsonrpc);
-	add_endpoint(world, provider_port(provider));
+	struct provider *provider = prepare_with(world, &dialect_jsonrpc, handler, context);
 	world_open(world);
 	return provider;
 }
@@ -277,6 +295,17 @@ static inline void end(struct world *world, struct provider *provider)
 static inline int64_t read_metric(const struct world *world, enum metric metric, size_t label1, size_t label2)
 {
 	return metrics_read(world->metrics, metric, label1, label2);
+}
+
+/* A program's tests, with the library that upstreams are made of. */
+static inline int run_with_upstream(const char *name, const struct CMUnitTest *tests, size_t count)
+{
+	signal(SIGPIPE, SIG_IGN);
+	if (!upstream_library_init())
+		return 1;
+	int failed = _cmocka_run_group_tests(name, tests, count, NULL, NULL);
+	upstream_library_fini();
+	return failed;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/damage.h"
 #include "tests/support/whose_mcp.h"
 #include "tests/support/whose_speech.h"
 
@@ -200,33 +201,6 @@ static void put_answer(struct buf *out, const struct speech *speech, const struc
 		buf_put_text(out, speech->after);
 }
 
-static bool is_digit(const struct buf *body, size_t at)
-{
-	return at < body->len && body->store->bytes[at] >= '0' && body->store->bytes[at] <= '9';
-}
-
-/* A byte more, less or another one. Numbers stay: what is damaged there is another id or value, which nobody could tell. */
-static void damage(struct buf *body)
-{
-	static const char stray[] = "{}[],:\"\\ x\n\xff";
-	size_t at = roll((unsigned)body->len);
-	char *bytes = body->store->bytes, byte = stray[roll(sizeof stray - 1)];
-	if (is_digit(body, at) || bytes[at] == '-')
-		return;
-	unsigned how = roll(3);
-	if (how == 0) {
-		bytes[at] = byte;
-	} else if (how == 1 && !(at > 0 && is_digit(body, at - 1) && is_digit(body, at + 1))) {
-		memmove(bytes + at, bytes + at + 1, body->len - at - 1);
-		body->len--;
-	} else if (at > 0 && !is_digit(body, at - 1)) {
-		buf_put_char(body, ' ');
-		bytes = body->store->bytes;
-		memmove(bytes + at + 1, bytes + at, body->len - at - 1);
-		bytes[at] = byte;
-	}
-}
-
 /* All that was said in it is not what was meant. */
 static void note_damage(struct slice body)
 {
@@ -384,7 +358,7 @@ static void answer(struct http_exchange *exchange, const struct speech *speech, 
 	for (size_t i = 0; mishap == 0 && i < heard->count; i++)
 		truth_garble(heard->calls[i].question);
 	for (unsigned hurt = mishap == 0 ? 1 + roll(3) : 0; hurt > 0 && body.len > 2; hurt--)
-		damage(&body);
+		damage_body(&body, roll, true);
 	if (mishap == 1) {
 		body.len = roll((unsigned)body.len);
 		end = roll(2) ? EXCHANGE_BROKE : EXCHANGE_COMPLETE;

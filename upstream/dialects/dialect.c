@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dialect.c: the list of dialects, and what they share: the meaning of an HTTP status, said once. */
+/* dialect.c: what dialects share: the meaning of an HTTP status, said once. */
 #include "upstream/dialects/dialect.h"
 
 #include <assert.h>
@@ -13,17 +13,6 @@ enum {
 	SAID_JSON_BYTES = 64 * 1024, /* a longer error body is not passed on */
 	SAID_TEXT_CHARS = 200
 };
-
-const struct dialect *dialect_find(struct slice name)
-{
-#define ADDRESS(name) &(name),
-	static const struct dialect *const dialects[] = { DIALECTS(ADDRESS) };
-#undef ADDRESS
-	for (size_t i = 0; i < countof(dialects); i++)
-		if (slice_equal(name, slice_of(dialects[i]->name)))
-			return dialects[i];
-	return NULL;
-}
 
 struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_t count, uint64_t first_id,
 					    unsigned json_depth, const struct dialect_sink *sink)

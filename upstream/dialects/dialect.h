@@ -18,7 +18,6 @@
 #include "metrics/catalogue.h"
 #include "upstream/dialects/call.h"
 #include "upstream/dialects/error.h"
-#include "upstream/dialects/list.h"
 
 struct key_list_settings;
 
@@ -154,11 +153,11 @@ struct dialect {
 	bool lists_tools; /* its providers say themselves which tools they have: upstream_watch */
 };
 
-#define DIALECT_DECLARE(name) extern const struct dialect name;
-DIALECTS(DIALECT_DECLARE)
-#undef DIALECT_DECLARE
-/* What the dialects of key_list_new have in common. */
-extern const struct dialect dialect_key_list;
+/* A new one brings a header of its own. */
+extern const struct dialect dialect_jsonrpc, dialect_rest, dialect_openai_embeddings, dialect_mcp;
+extern const struct dialect dialect_jsonrpc_stdio, dialect_mcp_stdio;
+/* What the dialects of envelope_new, graphql_new and key_list_new have in common; not to be used themselves. */
+extern const struct dialect dialect_envelope, dialect_graphql, dialect_key_list;
 /* encode of the two for child processes, by lines, with MCP's era: dialect_mcp_stdio's own is the legacy one. They have
  * no decoder. */
 bool dialect_put_lines(const struct upstream_call *calls, size_t count, uint64_t first_id, enum mcp_era era,
@@ -170,9 +169,6 @@ struct dialect_decoder *dialect_decoder_new(const struct dialect *dialect, size_
 
 /* Free a dialect made from settings; NULL is allowed. */
 void dialect_release(struct dialect *dialect);
-
-/* By its name in the configuration; NULL if there is none. */
-const struct dialect *dialect_find(struct slice name);
 
 /* --- For dialects: what an HTTP status means, said once --- */
 

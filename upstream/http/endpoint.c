@@ -180,16 +180,6 @@ enum endpoint_state endpoint_state(const struct endpoint *endpoint)
 	return endpoint->ejected ? ENDPOINT_STATE_EJECTED : ENDPOINT_STATE_UP;
 }
 
-const char *endpoint_state_word(enum endpoint_state state)
-{
-	static const char *const words[] = {
-#define X(name, word) word,
-		ENDPOINT_STATES(X)
-#undef X
-	};
-	return words[state];
-}
-
 static void note_change(struct endpoint_set *set, struct endpoint *endpoint, const char *reason, uint64_t now_us)
 {
 	endpoint->changed_us = now_us;

@@ -142,8 +142,7 @@ void endpoint_checked(struct endpoint_set *set, struct endpoint *endpoint, bool 
 /* No new requests go there. */
 void endpoint_drain(struct endpoint_set *set, struct endpoint *endpoint, bool draining, uint64_t now_us);
 
-/* How it is to be shown. */
+/* How it is to be shown, by LABEL_ENDPOINT_STATE. */
 enum endpoint_state endpoint_state(const struct endpoint *endpoint);
-const char *endpoint_state_word(enum endpoint_state state);
 
 #endif

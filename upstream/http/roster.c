@@ -46,7 +46,7 @@ static void on_changed(void *context, struct endpoint *endpoint)
 	log_cstr(&line, "endpoint", place->shown);
 	if (host->connect_to)
 		log_cstr(&line, "address", host->address);
-	log_cstr(&line, "state", endpoint_state_word(endpoint_state(endpoint)));
+	log_cstr(&line, "state", metric_word(LABEL_ENDPOINT_STATE, endpoint_state(endpoint)));
 	log_text(&line, "reason", slice_of(endpoint->reason));
 	log_end(&line);
 }

@@ -338,6 +338,7 @@ void transport_free(struct transport *transport)
 
 void transport_set_account(struct transport *transport, const struct byte_account *account)
 {
+	assert(transport->under_way == 0 || transport->account.held == account->held);
 	transport->account = *account;
 }
 

@@ -19,7 +19,8 @@ TAILQ_HEAD(transfers, transfer);
 
 /* max_connections: over all its upstreams, kept and busy. NULL when out of memory. */
 struct transport *transport_new(struct loop *loop, struct meter *meter, size_t max_connections) MUST_CHECK;
-/* What its exchanges gather of answers is counted there; else nowhere. Once, before the first exchange. */
+/* What its exchanges gather of answers is counted there; else nowhere. Before the first exchange; later only with another
+ * limit of the same count. */
 void transport_set_account(struct transport *transport, const struct byte_account *account);
 /* No exchange may be under way. NULL is allowed. */
 void transport_free(struct transport *transport);

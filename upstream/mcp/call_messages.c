@@ -54,14 +54,13 @@ static bool write_calls(struct mcp_post *post, const struct upstream_call *calls
 	const struct mcp_set_item *item = &attempt->set->items[attempt->first];
 	(void)calls;
 	(void)count;
-	request->method = attempt->resuming ? "GET" : "POST";
-	request->content_type = attempt->resuming ? NULL : "application/json";
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(post->session, "tools/call", blob_slice(item->route->name), &request->headers);
+	struct slice name = blob_slice(item->route->name);
 	if (attempt->resuming) {
+		mcp_begin_get(request, post->session, "tools/call", name);
 		buf_printf(&request->headers, "Last-Event-ID: %s\n", post->event_id);
 		return true;
 	}
+	mcp_begin_post(request, post->session, "tools/call", name);
 	put_calls(attempt, first_id, request);
 	return true;
 }

@@ -45,10 +45,21 @@ static void log_event(const struct mcp_control *control, const struct log_event 
 
 /* --- jobs --- */
 
-void mcp_put_transport_headers(struct encoded_request *request)
+void mcp_begin_post(struct encoded_request *request, const struct mcp_session *session, const char *method,
+		    struct slice raw_name)
 {
-	buf_put_text(&request->headers, request->content_type ? "Accept: application/json, text/event-stream\n"
-							      : "Accept: text/event-stream\n");
+	request->method = "POST";
+	request->content_type = "application/json";
+	buf_put_text(&request->headers, "Accept: application/json, text/event-stream\n");
+	mcp_session_put_headers(session, method, raw_name, &request->headers);
+}
+
+void mcp_begin_get(struct encoded_request *request, const struct mcp_session *session, const char *method,
+		   struct slice raw_name)
+{
+	request->method = "GET";
+	buf_put_text(&request->headers, "Accept: text/event-stream\n");
+	mcp_session_put_headers(session, method, raw_name, &request->headers);
 }
 
 struct mcp_job *mcp_job_of(struct mcp_post *post)
@@ -160,11 +171,8 @@ static bool write_step(struct mcp_post *post, const struct upstream_call *calls,
 	const struct mcp_session *session = &mcp_job_of(post)->control->session;
 	(void)calls;
 	(void)count;
-	request->method = "POST";
-	request->content_type = "application/json";
 	request->urgent = true;
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(session, "server/discover", (struct slice){ NULL, 0 }, &request->headers);
+	mcp_begin_post(request, session, "server/discover", (struct slice){ NULL, 0 });
 	mcp_session_put(session, first_id, &request->body);
 	return true;
 }
@@ -318,11 +326,8 @@ static bool write_list(struct mcp_post *post, const struct upstream_call *calls,
 	const struct mcp_control *control = mcp_job_of(post)->control;
 	(void)calls;
 	(void)count;
-	request->method = "POST";
-	request->content_type = "application/json";
 	request->urgent = true;
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(&control->session, "tools/list", (struct slice){ NULL, 0 }, &request->headers);
+	mcp_begin_post(request, &control->session, "tools/list", (struct slice){ NULL, 0 });
 	mcp_put_tools_list(&request->body, control->session.era, first_id, buf_slice(&control->tools.cursor));
 	return !control->tools.cursor.failed;
 }
@@ -422,16 +427,15 @@ static bool write_listen(struct mcp_post *post, const struct upstream_call *call
 			 struct encoded_request *request)
 {
 	const struct mcp_session *session = &mcp_job_of(post)->control->session;
-	bool modern = session->era == MCP_MODERN;
 	(void)calls;
 	(void)count;
-	request->method = modern ? "POST" : "GET";
-	request->content_type = modern ? "application/json" : NULL;
 	request->endless = true;
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(session, "subscriptions/listen", (struct slice){ NULL, 0 }, &request->headers);
-	if (modern)
+	if (session->era == MCP_MODERN) {
+		mcp_begin_post(request, session, "subscriptions/listen", (struct slice){ NULL, 0 });
 		mcp_put_listen(&request->body, first_id);
+	} else {
+		mcp_begin_get(request, session, "subscriptions/listen", (struct slice){ NULL, 0 });
+	}
 	return true;
 }
 

@@ -90,7 +90,11 @@ void mcp_control_cancel(struct mcp_control *control, uint64_t id);
 /* The tools have changed, or are thought to have. */
 void mcp_control_stale(struct mcp_control *control);
 
-/* The headers of every MCP request that carries a message, or that asks for a stream (content_type NULL). */
-void mcp_put_transport_headers(struct encoded_request *request);
+/* Every MCP request that carries a message, and every one that asks for a stream: method and headers, as for a message of
+ * that JSON-RPC method; raw_name: what it names, a JSON string, or empty. */
+void mcp_begin_post(struct encoded_request *request, const struct mcp_session *session, const char *method,
+		    struct slice raw_name);
+void mcp_begin_get(struct encoded_request *request, const struct mcp_session *session, const char *method,
+		   struct slice raw_name);
 
 #endif

@@ -29,11 +29,8 @@ static bool write_notification(struct mcp_post *post, const struct upstream_call
 	(void)calls;
 	(void)count;
 	(void)first_id;
-	request->method = "POST";
-	request->content_type = "application/json";
 	request->urgent = true;
-	mcp_put_transport_headers(request);
-	mcp_session_put_headers(post->session, note->method, (struct slice){ NULL, 0 }, &request->headers);
+	mcp_begin_post(request, post->session, note->method, (struct slice){ NULL, 0 });
 	buf_put(&request->body, buf_slice(&note->body));
 	return !note->body.failed;
 }

@@ -97,14 +97,6 @@ static bool request_child(const int fds[FD_COUNT])
 	return sent;
 }
 
-int fork_server_pid(void)
-{
-	pthread_mutex_lock(&fork_server.mutex);
-	int pid = fork_server.pid;
-	pthread_mutex_unlock(&fork_server.mutex);
-	return pid;
-}
-
 static bool await_exit(pid_t pid, uint64_t timeout_us)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);

@@ -64,7 +64,4 @@ bool fork_server_spawn(const struct fork_server_order *order, struct fork_server
  * the end; a later fork_server_spawn makes a new one. */
 bool fork_server_join(uint64_t timeout_us);
 
-/* The fork server's process, 0: there is none. For tests. */
-int fork_server_pid(void);
-
 #endif

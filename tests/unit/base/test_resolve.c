@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/resolve.h"
+#include "tests/support/proc.h"
 
 /* --- a resolver that waits until it is told to go on --- */
 
@@ -90,7 +91,7 @@ static void await_answer(struct loop *loop, const struct resolve *resolve)
 /* Threads end a moment after their last answer. */
 static void await_quiet(void)
 {
-	while (resolve_threads() > 0)
+	while (proc_threads("resolver") > 0)
 		sched_yield();
 }
 
@@ -105,7 +106,7 @@ static void all_who_ask_for_a_name_wait_for_one_look_up(void **state)
 	for (int i = 0; i < ASKERS; i++)
 		callers[i] = ask("provider.test", loop);
 	await(&begun, 1);
-	assert_int_equal(resolve_threads(), 1);
+	assert_int_equal(proc_threads("resolver"), 1);
 	assert_int_equal(look(callers[0], &resolved), RESOLVE_PENDING);
 	resolve_stop(callers[7]);
 	allow(1);
@@ -137,7 +138,7 @@ static void a_dead_name_server_costs_so_many_threads_and_no_more(void **state)
 		callers[i] = ask(host, loop);
 	}
 	await(&begun, RESOLVE_THREADS);
-	assert_int_equal(resolve_threads(), RESOLVE_THREADS);
+	assert_int_equal(proc_threads("resolver"), RESOLVE_THREADS);
 	/* nobody waits any more for every other one that has no thread yet: it is never looked up */
 	for (int i = RESOLVE_THREADS; i < NAMES; i += 2) {
 		resolve_stop(callers[i]);
@@ -168,7 +169,7 @@ static void who_comes_later_joins_what_everybody_has_left(void **state)
 		resolve_stop(ask("slow.test", loop));
 	await(&begun, 1);
 	struct resolve *late = ask("slow.test", loop);
-	assert_int_equal(resolve_threads(), 1);
+	assert_int_equal(proc_threads("resolver"), 1);
 	allow(1);
 	await_answer(loop, late);
 	assert_int_equal(look(late, &resolved), RESOLVE_FOUND);

@@ -16,6 +16,7 @@
 
 #include "base/loop.h"
 #include "batcher/batcher.h"
+#include "tests/support/damage.h"
 #include "tests/support/dialect_error.h"
 #include "tests/support/dialect_speeches.h"
 #include "tests/support/fake_wire.h"
@@ -293,33 +294,6 @@ static void damage_all(const struct heard *heard)
 		lives[heard->tags[i]].damaged = true;
 }
 
-static bool is_digit(const struct buf *body, size_t at)
-{
-	return at < body->len && body->store->bytes[at] >= '0' && body->store->bytes[at] <= '9';
-}
-
-/* A byte more, less or another one. Digits stay: what is damaged there is another id or value, which nobody could tell. */
-static void damage(struct buf *body)
-{
-	static const char stray[] = "{}[],:\"\\ x\n\xff";
-	size_t at = roll((unsigned)body->len);
-	char *bytes = body->store->bytes, byte = stray[roll(sizeof stray - 1)];
-	if (is_digit(body, at))
-		return;
-	unsigned how = roll(3);
-	if (how == 0) {
-		bytes[at] = byte;
-	} else if (how == 1) {
-		memmove(bytes + at, bytes + at + 1, body->len - at - 1);
-		body->len--;
-	} else if (at > 0 && !is_digit(body, at - 1)) {
-		buf_put_char(body, ' ');
-		bytes = body->store->bytes;
-		memmove(bytes + at + 1, bytes + at, body->len - at - 1);
-		bytes[at] = byte;
-	}
-}
-
 static void say(struct http_exchange *exchange, unsigned status, struct slice body, size_t upto)
 {
 	size_t at = 0;
@@ -378,7 +352,7 @@ static void answer_well(struct http_exchange *exchange, const struct heard *hear
 	if (hurt)
 		damage_all(heard);
 	while (hurt-- > 0 && body.len > 2)
-		damage(&body);
+		damage_body(&body, roll, false);
 	if (garbage) {
 		say_with_garbage(exchange, &body, heard);
 		buf_fini(&body);
@@ -542,7 +516,7 @@ static const struct dialect *make_dialect(void)
 	} else if (strcmp(speech->name, "key_list") == 0) {
 		made = key_list_new(20);
 	} else {
-		return dialect_find(slice_of(speech->name));
+		return speech->dialect;
 	}
 	if (!made)
 		fail_msg("%s", error_text(&error));

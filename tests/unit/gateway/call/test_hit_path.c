@@ -38,7 +38,7 @@ static void listen_here(void)
 		.connections = 16,
 		.held_bytes = 256 * 1024,
 	};
-	if (!worker_listen(world.gateway.workers[0], fd, false, error, sizeof error))
+	if (!worker_add_seat(world.gateway.workers[0], fd, false, NULL, 0, error, sizeof error))
 		fail_msg("%s", error);
 	worker_open(world.gateway.workers[0]);
 }

@@ -113,8 +113,6 @@ static void put_yaml(struct buf *out, const char *path, struct slice value)
 static void assert_error(const struct option *option, struct slice value, const char *expected)
 {
 	struct buf yaml = BUF_INIT(1 << 20), errors = BUF_INIT(1 << 20);
-	if (is_of_mcp(option->path) && !dialect_find(SLICE("mcp")))
-		return;
 	put_yaml(&yaml, option->path, value);
 	struct config *config = config_parse("c", buf_slice(&yaml), &errors);
 	if (expected ? !strstr(buf_cstr(&errors), expected) : !config)

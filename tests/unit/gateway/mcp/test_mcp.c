@@ -57,7 +57,7 @@ static void front_start(struct front *front)
 	assert_int_equal(listen(fd, 8), 0);
 	front->address.address_bytes = sizeof front->address.address;
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&front->address.address, &front->address.address_bytes), 0);
-	assert_true(worker_listen(front->world.gateway.workers[0], fd, false, error, sizeof error));
+	assert_true(worker_add_seat(front->world.gateway.workers[0], fd, false, NULL, 0, error, sizeof error));
 	worker_open(front->world.gateway.workers[0]);
 	client_open(&front->address, &front->client);
 }

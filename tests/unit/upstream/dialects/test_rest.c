@@ -402,15 +402,6 @@ static void what_a_provider_says_in_plain_text_becomes_a_short_string(void **sta
 	feed_fini(&fed);
 }
 
-static void dialects_are_found_by_name(void **state)
-{
-	(void)state;
-	assert_ptr_equal(dialect_find(SLICE("rest")), &dialect_rest);
-	assert_ptr_equal(dialect_find(SLICE("jsonrpc")), &dialect_jsonrpc);
-	assert_null(dialect_find(SLICE("res")));
-	assert_null(dialect_find(SLICE("")));
-}
-
 static void running_out_of_memory_is_told(void **state)
 {
 	(void)state;
@@ -471,7 +462,6 @@ int main(void)
 		cmocka_unit_test(json_that_is_none_is_the_providers_failure),
 		cmocka_unit_test(statuses_have_their_outcomes),
 		cmocka_unit_test(what_a_provider_says_in_plain_text_becomes_a_short_string),
-		cmocka_unit_test(dialects_are_found_by_name),
 		cmocka_unit_test(running_out_of_memory_is_told),
 	};
 	return cmocka_run_group_tests_name("dialect_rest", tests, NULL, NULL);

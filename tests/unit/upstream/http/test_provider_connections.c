@@ -9,13 +9,13 @@
 #include <cmocka.h>
 #include <dlfcn.h>
 #include <netdb.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/resolve.h"
+#include "tests/support/proc.h"
 #include "tests/support/upstream_world.h"
 
 /* --- a resolver: of provider.test it knows the address, at all others it hangs as a dead name server makes it --- */
@@ -109,9 +109,7 @@ static void an_exchange_can_be_aborted_from_its_own_answer(void **state)
 	struct provider *provider = start_with(&world, answer_well, NULL);
 	struct completion completion = { .abort_at_first = true };
 	send_many(&world, &completion, 5, true, 10 * CLOCK_US_PER_S);
-	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (completion.answered == 0 && clock_now_us() < latest)
-		turn(&world);
+	wait_answered(&completion);
 	for (int i = 0; i < 3; i++)
 		turn(&world);
 	assert_int_equal(completion.answered, 1);
@@ -126,9 +124,7 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	(void)state;
 	enum { ROUNDS = 10, AT_ONCE = 50 };
 	struct world world;
-	struct provider *provider = provider_start(answer_well, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, answer_well, NULL);
 	world_open(&world);
 	struct upstream_settings lost_settings = world.settings;
 	static const char *const lost[] = { "http://provider.invalid/rpc" };
@@ -158,7 +154,7 @@ static void a_hung_resolver_stalls_nobody(void **state)
 			completion_fini(&stuck[i]);
 		}
 		assert_int_equal(atomic_load(&resolver_hung), 1); /* it hangs still, and nobody waited for it */
-		assert_int_equal(resolve_threads(), 1);
+		assert_int_equal(proc_threads("resolver"), 1);
 	}
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), ROUNDS * AT_ONCE);
 	upstream_abort(aborted.exchange);
@@ -166,7 +162,7 @@ static void a_hung_resolver_stalls_nobody(void **state)
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_LOOKUPS, 0, 0), 0);
 	upstream_free(bad);
 	atomic_store(&resolver_free, true);
-	while (resolve_threads() > 0 && clock_now_us() < latest)
+	while (proc_threads("resolver") > 0 && clock_now_us() < latest)
 		usleep(1000);
 	atomic_store(&resolver_free, false);
 	end(&world, provider);
@@ -187,7 +183,7 @@ static void a_name_without_an_address_is_told(void **state)
 	expect_detail(completion.answers[0], "cannot find the host of http://provider.invalid/rpc");
 	assert_int_equal(read_metric(&world, METRIC_ID_UPSTREAM_UNRESOLVED, 0, 0), 1);
 	completion_fini(&completion);
-	while (resolve_threads() > 0)
+	while (proc_threads("resolver") > 0)
 		usleep(1000);
 	atomic_store(&resolver_free, false);
 	end(&world, NULL);
@@ -267,9 +263,7 @@ static void no_more_connections_than_the_pool_allows(void **state)
 	enum { COUNT = 20 };
 	static struct completion completions[COUNT];
 	struct world world;
-	struct provider *provider = provider_start(answer_well, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, answer_well, NULL);
 	world.settings.pool_max = 3;
 	world_open(&world);
 	for (int i = 0; i < COUNT; i++)
@@ -291,9 +285,7 @@ static void waiting_for_the_pool_in_vain_means_nothing_was_sent(void **state)
 {
 	(void)state;
 	struct world world;
-	struct provider *provider = provider_start(hold_then_answer, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, hold_then_answer, NULL);
 	world.settings.pool_max = 1;
 	world_open(&world);
 	struct completion first = { 0 }, second = { 0 };
@@ -316,9 +308,7 @@ static void min_idle_connections_are_used_past_their_time_by_what_may_be_repeate
 {
 	(void)state;
 	struct world world;
-	struct provider *provider = provider_start(answer_well, NULL);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, answer_well, NULL);
 	world.settings.idle_timeout_us = 1;
 	world.settings.pool_min_idle = 1;
 	world_open(&world);
@@ -363,10 +353,5 @@ int main(void)
 		cmocka_unit_test(min_idle_connections_are_used_past_their_time_by_what_may_be_repeated),
 		cmocka_unit_test(kept_connections_outlive_their_upstream),
 	};
-	signal(SIGPIPE, SIG_IGN);
-	if (!upstream_library_init())
-		return 1;
-	int failed = cmocka_run_group_tests_name("upstream", tests, NULL, NULL);
-	upstream_library_fini();
-	return failed;
+	return run_with_upstream("upstream", tests, countof(tests));
 }

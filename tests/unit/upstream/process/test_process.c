@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "tests/support/proc.h"
 #include "tests/support/alloc_fail.h"
 #include "upstream/process/process.h"
 #include "upstream/process/fork_server.h"
@@ -160,7 +161,7 @@ static bool is_gone(long pid)
 static void kill_fork_server(void)
 {
 	siginfo_t info;
-	pid_t pid = fork_server_pid();
+	pid_t pid = proc_child("jitney-fork");
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
 }
@@ -312,7 +313,9 @@ static void the_gateways_environment_is_not_in_its_helpers(void **state)
 	kill_fork_server(); /* the next one gets the variable */
 	setenv("SECRET", "hidden", 1);
 	assert_true(start(&witness, &settings));
-	snprintf(path, sizeof path, "/proc/%d/environ", fork_server_pid());
+	say(&witness, "here\n");
+	WAIT_FOR(witness.line_count == 1); /* the fork server bears its name by now */
+	snprintf(path, sizeof path, "/proc/%d/environ", proc_child("jitney-fork"));
 	process_stop(witness.process);
 	WAIT_FOR(witness.ended);
 	assert_null(strstr(buf_cstr(&witness.lines), "="));
@@ -468,13 +471,13 @@ static void a_killed_fork_server_is_replaced(void **state)
 	assert_true(start(&before, &settings));
 	say(&before, "here\n");
 	WAIT_FOR(before.line_count == 1);
-	pid_t old = fork_server_pid();
+	pid_t old = proc_child("jitney-fork");
 	kill_fork_server();
 	assert_true(start(&after, &settings));
 	say(&before, "still here\n"); /* its supervisor needs no fork server */
 	say(&after, "new\n");
 	WAIT_FOR(before.line_count == 2 && after.line_count == 1);
-	assert_int_not_equal(fork_server_pid(), old);
+	assert_int_not_equal(proc_child("jitney-fork"), old);
 	process_stop(before.process);
 	process_stop(after.process);
 	WAIT_FOR(before.ended && after.ended);
@@ -566,7 +569,7 @@ static void a_thousand_rounds_leave_nothing(void **state)
 	assert_int_equal(count_entries("/proc/self/fd"), fds);
 	assert_true(
 		fork_server_join(PATIENCE_US)); /* it ends when all its supervisors, and they when all theirs have */
-	assert_int_equal(fork_server_pid(), 0);
+	assert_int_equal(proc_child("jitney-fork"), 0);
 	assert_int_equal(count_entries("/proc/self/fd"), fds - 1); /* and the way to it */
 	assert_true(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
