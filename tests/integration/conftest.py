@@ -2,6 +2,7 @@
 """Fixtures: `provider`, `start` (a gateway of one's own), `gateway` (a standard one). Logs are shown on failure."""
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.gateway import JITNEY, Gateway, merged, standard  # noqa: E402
+from harness.gateway import JITNEY, LOAD, Gateway, merged, standard  # noqa: E402
+from harness.mcp_server import McpServer  # noqa: E402
 from harness.names import NameServer  # noqa: E402
 from harness.papers import make_papers  # noqa: E402
 from harness.provider import Provider  # noqa: E402
@@ -40,6 +42,56 @@ def provider():
     provider = Provider()
     yield provider
     provider.finish()
+
+
+@pytest.fixture
+def other():
+    """A second provider."""
+    provider = Provider()
+    yield provider
+    provider.finish()
+
+
+@pytest.fixture
+def bare_provider():
+    """bare_provider(--flag, value, ..) starts bench/provider and returns its port."""
+    processes = []
+
+    def run(*options):
+        process = subprocess.Popen([LOAD.parent / "provider", *map(str, options)], stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return int(process.stdout.readline())
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def serve():
+    """serve([tools], faults..) starts an MCP server over HTTP."""
+    servers = []
+
+    def build(tools=None, **changes):
+        servers.append(McpServer(**changes))
+        if tools is not None:
+            servers[-1].tools = tools
+        return servers[-1]
+
+    yield build
+    for server in servers:
+        server.finish()
+
+
+@pytest.fixture
+def clients():
+    """A list of connections, which are closed at the end."""
+    opened = []
+    yield opened
+    for client in opened:
+        client.close()
 
 
 @pytest.fixture
@@ -89,6 +141,21 @@ def together():
     yield run
     for pool in pools:
         pool.shutdown()
+
+
+@pytest.fixture
+def crowd(provider, together):
+    """crowd(gateway, f, [a, b, ..]): as together, while the provider answers nothing before all of them are in the gateway."""
+    def run(gateway, function, arguments):
+        arguments = list(arguments)
+        provider.hold()
+        release = threading.Thread(target=lambda: (gateway.until_metric("in_flight_requests", len(arguments)), provider.release()))
+        release.start()
+        replies = together(function, arguments)
+        release.join()
+        return replies
+
+    return run
 
 
 @pytest.fixture

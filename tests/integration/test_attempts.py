@@ -80,13 +80,6 @@ class RefusingByReset:
 
 
 @pytest.fixture
-def other():
-    provider = Provider()
-    yield provider
-    provider.finish()
-
-
-@pytest.fixture
 def two(start, provider, other):
     """two({options of the upstream}): "array" has both providers, in turn; calls travel alone, nobody is ejected."""
     def begin(options=None, urls=None, **more):

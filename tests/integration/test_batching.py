@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import subprocess
 import threading
 import time
 
@@ -19,23 +18,6 @@ PROVIDER = LOAD.parent / "provider"
 
 def queue_ms(reply):
     return float(re.search(r"queue;dur=([0-9.]+)", reply.header("server-timing"))[1])
-
-
-@pytest.fixture
-def bare_provider():
-    """bare_provider(--flag, value, ..) starts bench/provider and returns its port."""
-    processes = []
-
-    def run(*options):
-        process = subprocess.Popen([PROVIDER, *map(str, options)], stdout=subprocess.PIPE, text=True)
-        processes.append(process)
-        return int(process.stdout.readline())
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def test_1000_different_calls_from_64_callers_leave_in_few_requests(start, bare_provider):

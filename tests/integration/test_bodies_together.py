@@ -29,14 +29,6 @@ def gateway(start):
     return start(SETTINGS)
 
 
-@pytest.fixture
-def clients():
-    opened = []
-    yield opened
-    for client in opened:
-        client.close()
-
-
 def complete_together(gateway, clients, path, headers=lambda number: {}, stay_stopped=False):
     """COUNT requests whose last bytes are all there when the worker looks again."""
     for number in range(COUNT):

@@ -163,12 +163,8 @@ def test_usage_that_is_not_the_providers_own_is_marked_in_the_header(embedder):
     assert again.header("x-usage-estimated") == "true" and again.json()["usage"]["prompt_tokens"] == 0
 
 
-def test_one_input_that_is_refused_harms_no_other_caller(wide_embedder, provider, together):
-    provider.hold()
-    release = threading.Thread(target=lambda: (wide_embedder.until_metric("in_flight_requests", 16), provider.release()))
-    release.start()
-    replies = together(lambda n: ask(wide_embedder, "poison" if n == 9 else f"fine {n}"), range(16))
-    release.join()
+def test_one_input_that_is_refused_harms_no_other_caller(wide_embedder, provider, crowd):
+    replies = crowd(wide_embedder, lambda n: ask(wide_embedder, "poison" if n == 9 else f"fine {n}"), range(16))
     assert [reply.status for reply in replies] == [400 if n == 9 else 200 for n in range(16)]
     assert replies[9].json()["error"]["message"] == "bad input"
     assert vectors(replies[10]) == [vector("fine 10")]

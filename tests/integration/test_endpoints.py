@@ -15,13 +15,6 @@ from harness.provider import Provider
 
 
 @pytest.fixture
-def other():
-    provider = Provider()
-    yield provider
-    provider.finish()
-
-
-@pytest.fixture
 def two(start, provider, other):
     """two({options of the upstream}): a gateway whose upstream "array" has both providers; calls travel alone."""
     def begin(options=None, **more):

@@ -2,7 +2,6 @@
 """The envelope dialect, against providers that follow the published rules of Microsoft Graph, Elasticsearch and OData."""
 import json
 import random
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -191,12 +190,8 @@ def test_a_hundred_graph_calls_of_thirty_callers_each_get_their_own_answer(direc
     assert len(provider.deliveries) < CALLS
 
 
-def test_a_full_graph_batch_holds_twenty(directory, provider, together):
-    provider.hold()
-    release = threading.Thread(target=lambda: (directory.until_metric("in_flight_requests", 64), provider.release()))
-    release.start()
-    replies = together(lambda n: directory.call("user", {"name": f"u{n}"}), range(64))
-    release.join()
+def test_a_full_graph_batch_holds_twenty(directory, provider, crowd):
+    replies = crowd(directory, lambda n: directory.call("user", {"name": f"u{n}"}), range(64))
     assert [reply.json()["name"] for reply in replies] == [f"u{n}" for n in range(64)]
     assert max(sizes(provider, graph_size)) == GRAPH_MAX
 
@@ -234,18 +229,14 @@ def bulk_size(body):
     return len([line for line in body.split(b"\n") if line.startswith((b'{"index":{"_index"', b'{"delete"'))])
 
 
-def test_a_hundred_documents_are_indexed_and_deleted_in_order_of_their_calls(documents, provider, together):
+def test_a_hundred_documents_are_indexed_and_deleted_in_order_of_their_calls(documents, provider, crowd):
     def call(n):
         if n % 10 == 4:
             return documents.call("delete", {"index": "books", "id": f"{n}"})
         title = "full" if n == 50 else f"bad{n}" if n % 10 == 3 else f"t{n}\n\\u0000\"{n}"
         return documents.call("index", {"index": f"i{n % 3}", "document": {"title": title}})
 
-    provider.hold()
-    release = threading.Thread(target=lambda: (documents.until_metric("in_flight_requests", CALLS), provider.release()))
-    release.start()
-    replies = together(call, range(CALLS))
-    release.join()
+    replies = crowd(documents, call, range(CALLS))
     for n, reply in enumerate(replies):
         if n % 10 == 4:
             assert (reply.status, reply.json()["upstream"]["status"]) == (502, 404), reply
@@ -263,7 +254,7 @@ def test_a_hundred_documents_are_indexed_and_deleted_in_order_of_their_calls(doc
     assert 1 < max(sizes(provider, bulk_size)) <= 20
 
 
-def test_orders_of_many_callers_go_on_after_an_error(orders, provider, together):
+def test_orders_of_many_callers_go_on_after_an_error(orders, provider, crowd):
     def call(n):
         if n % 10 == 7:
             return orders.call("drop", {"key": n})
@@ -271,11 +262,7 @@ def test_orders_of_many_callers_go_on_after_an_error(orders, provider, together)
             return orders.call("change", {"key": n, "amount": n})
         return orders.call("order", {"key": f"gone{n}" if n % 10 == 3 else n})
 
-    provider.hold()
-    release = threading.Thread(target=lambda: (orders.until_metric("in_flight_requests", CALLS), provider.release()))
-    release.start()
-    replies = together(call, range(CALLS))
-    release.join()
+    replies = crowd(orders, call, range(CALLS))
     for n, reply in enumerate(replies):
         if n % 10 == 3:
             assert (reply.status, reply.json()["upstream"]["status"]) == (502, 404), reply

@@ -237,6 +237,16 @@ def held(redis):
     return redis.keys("jitney:lease:*")
 
 
+def one_waits(one, other, redis, provider, later):
+    """One fetches what another one asks for too, and the provider holds it."""
+    provider.hold()
+    first = later(one.call, "cached", {"q": 1})
+    until(lambda: held(redis), "it fetches")
+    second = later(other.call, "cached", {"q": 1})
+    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    return first, second
+
+
 def test_many_identical_calls_reach_the_provider_once(fleet, redis, provider, together, later):
     gateways = fleet(3)
     provider.hold()
@@ -294,11 +304,7 @@ def test_a_slow_fetch_is_waited_for_no_longer_than_the_lease(fleet, redis, provi
 def test_a_fetch_that_fails_lets_the_next_one_try(fleet, redis, provider, later):
     one, other = fleet(2, lease="10s")
     provider.behaviour = lambda delivery, wire: wire.answer(b"", 500)
-    provider.hold()
-    first = later(one.call, "cached", {"q": 1})
-    until(lambda: held(redis), "it fetches")
-    second = later(other.call, "cached", {"q": 1})
-    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    first, second = one_waits(one, other, redis, provider, later)
     provider.release()
     assert first.result(20).status == 502 and second.result(20).status == 502
     until(lambda: not held(redis), "the lease is given back")
@@ -306,11 +312,7 @@ def test_a_fetch_that_fails_lets_the_next_one_try(fleet, redis, provider, later)
 
 def test_redis_freezes_while_one_waits(fleet, redis, provider, later):
     one, other = fleet(2, lease="20s")
-    provider.hold()
-    calls = [later(one.call, "cached", {"q": 1})]
-    until(lambda: held(redis), "it fetches")
-    calls.append(later(other.call, "cached", {"q": 1}))
-    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    calls = one_waits(one, other, redis, provider, later)
     redis.freeze()
     until(lambda: len(provider.deliveries) == 2, "no reply: it fetches at once")
     provider.release()
@@ -320,11 +322,7 @@ def test_redis_freezes_while_one_waits(fleet, redis, provider, later):
 
 def test_the_lease_is_emptied_away(fleet, redis, provider, later):
     one, other = fleet(2, lease="20s")
-    provider.hold()
-    calls = [later(one.call, "cached", {"q": 1})]
-    until(lambda: held(redis), "it fetches")
-    calls.append(later(other.call, "cached", {"q": 1}))
-    until(lambda: other.metrics().sum("redis_duration_seconds_count", command="lease") > 1, "it waits")
+    calls = one_waits(one, other, redis, provider, later)
     redis.ask("FLUSHALL")
     redis.ask("SCRIPT", "FLUSH")
     until(lambda: len(provider.deliveries) == 2, "it takes the lease")

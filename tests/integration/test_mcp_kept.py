@@ -7,25 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.mcp_server import McpServer, tool
+from harness.mcp_server import tool
 from harness.poll import until
 from test_reload import reloaded
 
 STDIO = Path(__file__).parent / "harness" / "stdio_server.py"
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def build(tools, **changes):
-        servers.append(McpServer(**changes))
-        servers[-1].tools = tools
-        return servers[-1]
-
-    yield build
-    for server in servers:
-        server.finish()
 
 
 @pytest.fixture

@@ -4,22 +4,8 @@ import json
 
 import pytest
 
-from harness.mcp_server import McpServer
 from harness.poll import until
 from test_reload import reloaded
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def build(**changes):
-        servers.append(McpServer(**changes))
-        return servers[-1]
-
-    yield build
-    for server in servers:
-        server.finish()
 
 
 @pytest.fixture

@@ -3,23 +3,10 @@
 import json
 import pytest
 
-from harness.mcp_server import HINTS, McpServer, tool
+from harness.mcp_server import HINTS, tool
 from harness.poll import until
 
 QUICK = {"timeout": "8s", "trust_hints": True}
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def build(era="legacy", **changes):
-        servers.append(McpServer(era, **changes))
-        return servers[-1]
-
-    yield build
-    for server in servers:
-        server.finish()
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ ERAS = pytest.mark.parametrize("era", ["legacy", "modern"])
 @ERAS
 @pytest.mark.parametrize("sse", [False, True])
 def test_tools_are_listed_and_called(serve, behind, era, sse):
-    server = serve(era, sse=sse)
+    server = serve(era=era, sse=sse)
     gateway = behind(server)
     assert "m__echo" in names(gateway)
     reply = gateway.call("m__echo", {"a": 1.5})
@@ -191,7 +178,7 @@ def test_pages_are_followed(serve, behind):
 
 @ERAS
 def test_a_changed_list_is_read_again(serve, behind, era):
-    server = serve(era, list_changed=True)
+    server = serve(era=era, list_changed=True)
     gateway = behind(server, {"pool": {"max": 1}})
     until(lambda: server.streams, "the gateway listens")
     assert gateway.call("m__echo", {"n": 1}).status == 200  # the stream takes no place in the pool
@@ -210,7 +197,7 @@ def test_the_last_good_list_stays_when_the_server_fails(serve, behind):
 
 
 def test_arguments_are_mirrored_into_headers(serve, behind):
-    server = serve("modern")
+    server = serve(era="modern")
     gateway = behind(server)
     reply = gateway.call("m__region", {"region": "eu", "n": 7})
     assert (reply.status, json.loads(reply.body)) == (200, {"region": "eu", "n": 7})
@@ -218,7 +205,7 @@ def test_arguments_are_mirrored_into_headers(serve, behind):
 
 
 def test_a_pinned_modern_server_is_not_probed(serve, behind):
-    server = serve("modern")
+    server = serve(era="modern")
     gateway = behind(server, {"protocol": "2026-07-28"})
     assert gateway.call("m__echo").status == 200
     assert "server/discover" not in server.methods()

@@ -3,31 +3,11 @@
 import json
 import threading
 
-import pytest
-
 from harness.gateway import LOAD
 from harness.poll import until
 
 PROVIDER = LOAD.parent / "provider"
 READS = {"annotations": {"read_only": True, "idempotent": True}}
-
-
-@pytest.fixture
-def bare_provider():
-    """bare_provider(--flag, value, ..) starts bench/provider and returns its port."""
-    import subprocess
-    processes = []
-
-    def run(*options):
-        process = subprocess.Popen([PROVIDER, *map(str, options)], stdout=subprocess.PIPE, text=True)
-        processes.append(process)
-        return int(process.stdout.readline())
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def rest(start, port, **upstream):

@@ -7,23 +7,9 @@ import time
 
 import pytest
 
-from harness.mcp_server import HINTS, McpServer, tool
+from harness.mcp_server import HINTS, tool
 from harness.poll import until
 from harness.wire import request_bytes
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def build(tools, **changes):
-        servers.append(McpServer(**changes))
-        servers[-1].tools = tools
-        return servers[-1]
-
-    yield build
-    for server in servers:
-        server.finish()
 
 
 def upstream(server, **options):

@@ -2,22 +2,12 @@
 """Clients that do not read what they asked for: what is kept for them counts, and new calls are turned away in time."""
 import json
 
-import pytest
-
 from harness import provider as behave
 from harness.poll import until
 from harness.wire import request_bytes
 
 LARGE = 12_000_000      # more than the sockets between take
 LIMITS = {"limits": {"in_flight_bytes": "20MiB"}, "workers": 1}
-
-
-@pytest.fixture
-def clients():
-    opened = []
-    yield opened
-    for client in opened:
-        client.close()
 
 
 def ask(gateway, clients, tool, body, path="/v1/tools/", **headers):

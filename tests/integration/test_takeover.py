@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from harness.arrivals import Arrivals, come
-from harness.mcp_server import McpServer
 from harness.poll import until
 from harness.wire import request_bytes
 from test_mcp_modern import LISTEN, Stream, modern
@@ -260,44 +259,40 @@ def test_a_start_that_fails_changes_nothing(begin, succeed, tmp_path):
     ended(old)
 
 
-def test_killed_before_it_is_ready(begin, succeed):
+@pytest.fixture
+def begin_slow(begin, succeed, serve):
+    """A gateway, and a successor of it that has asked and waits for a list of tools that does not come."""
+    def run():
+        old = begin()
+        slow = succeed(old, {"upstreams": {"silent": {"dialect": "mcp", "endpoints": [{"url": serve(fail_list=500).url()}]}}})
+        slow.spawn()
+        until(lambda: old.events("takeover_asked"), "it asks")
+        return old, slow
+    return run
+
+
+def test_killed_before_it_is_ready(begin_slow, succeed):
     """It waits for a list of tools, and accepts nothing meanwhile; another one is refused; then it is killed."""
-    silent = McpServer()
-    silent.fail_list = 500
-    try:
-        old = begin()
-        slow = succeed(old, {"upstreams": {"silent": {"dialect": "mcp", "endpoints": [{"url": silent.url()}]}}})
-        slow.spawn()
-        until(lambda: old.events("takeover_asked"), "it asks")
-        assert "another takeover is under way" in refused(succeed(old))
-        with Arrivals(old.address(), "echo", 2) as arrivals:
-            until(lambda: arrivals.served > 20, "callers are served")
-            slow.process.send_signal(signal.SIGKILL)
-            slow.process.wait()
-            slow.process = None
-            goes_on(old, "has ended before it was ready")
-        assert arrivals.failures == []
-        take_over(old, succeed(old))
-        ended(old)
-    finally:
-        silent.finish()
-
-
-def test_a_signal_ends_the_start(begin, succeed):
-    silent = McpServer()
-    silent.fail_list = 500
-    try:
-        old = begin()
-        slow = succeed(old, {"upstreams": {"silent": {"dialect": "mcp", "endpoints": [{"url": silent.url()}]}}})
-        slow.spawn()
-        until(lambda: old.events("takeover_asked"), "it asks")
-        slow.ended_by_test = True
-        slow.signal(signal.SIGTERM)
-        assert slow.wait() == 2 and "the running gateway goes on" in slow.log()
+    old, slow = begin_slow()
+    assert "another takeover is under way" in refused(succeed(old))
+    with Arrivals(old.address(), "echo", 2) as arrivals:
+        until(lambda: arrivals.served > 20, "callers are served")
+        slow.process.send_signal(signal.SIGKILL)
+        slow.process.wait()
         slow.process = None
-        goes_on(old)
-    finally:
-        silent.finish()
+        goes_on(old, "has ended before it was ready")
+    assert arrivals.failures == []
+    take_over(old, succeed(old))
+    ended(old)
+
+
+def test_a_signal_ends_the_start(begin_slow):
+    old, slow = begin_slow()
+    slow.ended_by_test = True
+    slow.signal(signal.SIGTERM)
+    assert slow.wait() == 2 and "the running gateway goes on" in slow.log()
+    slow.process = None
+    goes_on(old)
 
 
 @pytest.mark.parametrize("words", [(HELLO,), (HELLO, ASK), (HELLO, ASK, ASK, ASK)])

@@ -15,6 +15,7 @@
 #ifndef TESTS_SUPPORT_ALLOC_FAIL_H
 #define TESTS_SUPPORT_ALLOC_FAIL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Fail one allocation: the nth from now (1 = the next one), once; 0 = none. */
@@ -25,5 +26,20 @@ size_t alloc_count(void);
 
 /* No failure pending, count back to zero. */
 void alloc_reset(void);
+
+/* Run with each allocation failing in turn, until there are no more of them. Returns how many there were. */
+static inline size_t alloc_fail_each(void (*run)(void))
+{
+	size_t nth = 0;
+	bool failed = true;
+	while (failed) {
+		alloc_reset();
+		alloc_fail_at(++nth);
+		run();
+		failed = alloc_count() >= nth;
+		alloc_reset();
+	}
+	return nth - 1;
+}
 
 #endif

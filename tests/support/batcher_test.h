@@ -28,6 +28,19 @@ static inline void start_plain(void)
 	start(&policy);
 }
 
+/* Plain, with calls that have not left yet. */
+static inline void start_calls(struct probe *calls, size_t count)
+{
+	start_plain();
+	calls_add(&world, calls, count, 0);
+}
+
+/* Its caller waits no longer than that. */
+static inline void expire_in(struct probe *call, uint64_t us)
+{
+	batcher_set_deadlines(world.batcher, &call->item, world.now_us + us, CLOCK_NEVER);
+}
+
 /* One call on its way, so that what follows gathers. */
 static struct probe first;
 static inline void start_busy(const struct batch_policy *policy)

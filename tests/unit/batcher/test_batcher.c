@@ -28,9 +28,8 @@ static void a_lone_call_waits_for_nothing(void **state)
 static void calls_of_one_turn_travel_together(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[7];
-	calls_add(&world, calls, 7, 0);
+	start_calls(calls, 7);
 	world_tick(&world);
 	assert_int_equal(fake_sent(), 1);
 	assert_int_equal(fake_nth(0)->count, 7);
@@ -225,7 +224,7 @@ static void a_new_deadline_is_heeded(void **state)
 	batcher_set_deadlines(world.batcher, &call.item, world.now_us + 4000, world.now_us + 2000);
 	world_tick(&world);
 	assert_int_equal(batcher_deadline(world.batcher), world.now_us + 1000);
-	batcher_set_deadlines(world.batcher, &call.item, world.now_us + 4000, CLOCK_NEVER);
+	expire_in(&call, 4000);
 	world_tick(&world);
 	assert_int_equal(batcher_deadline(world.batcher), world.now_us + 4000);
 	world_pass(&world, 4000);

@@ -12,9 +12,8 @@
 static void answers_in_any_order_reach_their_callers(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[8];
-	calls_add(&world, calls, 8, 0);
+	start_calls(calls, 8);
 	world_tick(&world);
 	struct exchange *exchange = fake_nth(0);
 	static const size_t order[] = { 3, 7, 0, 1, 6, 2, 5, 4 };
@@ -32,9 +31,8 @@ static void answers_in_any_order_reach_their_callers(void **state)
 static void one_calls_error_is_its_own(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[3];
-	calls_add(&world, calls, 3, 0);
+	start_calls(calls, 3);
 	world_tick(&world);
 	fake_answer(fake_nth(0), 1, answer_error(OUTCOME_TOOL_ERROR, "no"));
 	finish_all();
@@ -50,7 +48,7 @@ static void a_call_that_expires_waiting_is_never_sent(void **state)
 	start_plain_busy();
 	struct probe calls[3];
 	calls_add(&world, calls, 3, 0);
-	batcher_set_deadlines(world.batcher, &calls[1].item, world.now_us + 2000, CLOCK_NEVER);
+	expire_in(&calls[1], 2000);
 	world_tick(&world);
 	assert_int_equal(batcher_deadline(world.batcher), world.now_us + 2000);
 	world_pass(&world, 2000);
@@ -87,11 +85,10 @@ static void a_call_already_late_is_not_sent(void **state)
 static void a_call_that_expires_before_a_byte_has_left_may_leave_yet(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[3];
-	calls_add(&world, calls, 3, 0);
+	start_calls(calls, 3);
 	for (int i = 0; i < 2; i++)
-		batcher_set_deadlines(world.batcher, &calls[i].item, world.now_us + 1000, CLOCK_NEVER);
+		expire_in(&calls[i], 1000);
 	calls[1].item.call.repeatable = false;
 	world_tick(&world);
 	fake_nth(0)->unsent = true;
@@ -109,11 +106,10 @@ static void a_call_that_expires_before_a_byte_has_left_may_leave_yet(void **stat
 static void calls_that_expire_together_before_a_byte_has_left_are_told_so(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[3];
-	calls_add(&world, calls, 3, 0);
+	start_calls(calls, 3);
 	for (int i = 0; i < 3; i++) {
-		batcher_set_deadlines(world.batcher, &calls[i].item, world.now_us + 1000, CLOCK_NEVER);
+		expire_in(&calls[i], 1000);
 		calls[i].item.call.repeatable = false;
 	}
 	world_tick(&world);
@@ -129,11 +125,10 @@ static void calls_that_expire_together_before_a_byte_has_left_are_told_so(void *
 static void a_call_that_expires_travelling_leaves_the_others_alone(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[3];
-	calls_add(&world, calls, 3, 0);
-	batcher_set_deadlines(world.batcher, &calls[0].item, world.now_us + 1000, CLOCK_NEVER);
-	batcher_set_deadlines(world.batcher, &calls[1].item, world.now_us + 1000, CLOCK_NEVER);
+	start_calls(calls, 3);
+	expire_in(&calls[0], 1000);
+	expire_in(&calls[1], 1000);
 	calls[1].item.call.repeatable = false;
 	world_tick(&world);
 	assert_int_equal(fake_nth(0)->deadline_us, calls[2].item.deadline_us); /* the latest */
@@ -153,10 +148,9 @@ static void a_call_that_expires_travelling_leaves_the_others_alone(void **state)
 static void an_exchange_nobody_waits_for_is_aborted(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[3];
-	calls_add(&world, calls, 3, 0);
-	batcher_set_deadlines(world.batcher, &calls[0].item, world.now_us + 1000, CLOCK_NEVER);
+	start_calls(calls, 3);
+	expire_in(&calls[0], 1000);
 	world_tick(&world);
 	fake_echo(fake_nth(0), 1);
 	batcher_cancel(world.batcher, &calls[2].item, world.now_us);
@@ -246,9 +240,8 @@ static void lanes_emptied_at_the_cap_are_freed(void **state)
 static void a_refusal_answers_every_call_in_the_same_tick(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[4];
-	calls_add(&world, calls, 4, 0);
+	start_calls(calls, 4);
 	fake_refuse(1, OUTCOME_UPSTREAM_UNAVAILABLE);
 	world_tick(&world);
 	for (size_t i = 0; i < 4; i++) {
@@ -340,9 +333,8 @@ static void cancel_victims(struct probe *probe)
 static void a_callback_may_cancel_its_neighbours(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[4];
-	calls_add(&world, calls, 4, 0);
+	start_calls(calls, 4);
 	calls[0].then = cancel_victims;
 	victims = &calls[1];
 	victim_count = 3;
@@ -360,9 +352,8 @@ static void a_callback_may_cancel_its_neighbours(void **state)
 static void a_forgotten_exchange_may_still_complete_by_itself(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[2];
-	calls_add(&world, calls, 2, 0);
+	start_calls(calls, 2);
 	calls[0].then = cancel_victims;
 	victims = &calls[1];
 	victim_count = 1;
@@ -378,9 +369,8 @@ static void a_forgotten_exchange_may_still_complete_by_itself(void **state)
 static void a_callback_may_cancel_those_about_to_be_told(void **state)
 {
 	(void)state;
-	start_plain();
 	struct probe calls[4];
-	calls_add(&world, calls, 4, 0);
+	start_calls(calls, 4);
 	calls[0].then = cancel_victims;
 	victims = &calls[1];
 	victim_count = 3;
@@ -462,7 +452,7 @@ static void without_memory_expiry_still_answers(void **state)
 	start_plain_busy();
 	struct probe call;
 	calls_add(&world, &call, 1, 0);
-	batcher_set_deadlines(world.batcher, &call.item, world.now_us + 1000, CLOCK_NEVER);
+	expire_in(&call, 1000);
 	world_tick(&world);
 	world_pass(&world, 1000);
 	alloc_fail_at(1);

@@ -11,12 +11,13 @@
 #include "cache/cache.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/cache_ask.h"
+#include "tests/support/cache_fixture.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/cache_store.h"
 
 #define S CLOCK_US_PER_S
 
-enum { BYTES = 4 * 1024 * 1024 };
+enum { BYTES = FIXTURE_BYTES };
 static const uint64_t stored_us = 1000 * S;
 
 static struct cache_directives directives_of(const char *text)
@@ -28,35 +29,6 @@ static struct cache_directives directives_of(const char *text)
 }
 
 /* --- decisions: one entry, looked up at many times --- */
-
-struct fixture {
-	struct metrics *metrics;
-	struct meter *meter;
-	struct cache *cache;
-	struct key *key;
-};
-
-static int setup(void **state)
-{
-	static const char *const tools[] = { "a", "b", "c", "d" };
-	static const struct metrics_names names = { .tools = tools, .tool_count = countof(tools) };
-	static struct fixture fixture;
-	fixture.metrics = metrics_new(&names);
-	fixture.meter = fixture.metrics ? metrics_meter(fixture.metrics) : NULL;
-	fixture.cache = fixture.meter ? cache_new(BYTES, fixture.metrics) : NULL;
-	fixture.key = key_with_hash(1, 40, 0); /* hash 0: no jitter, so that times below are round */
-	*state = &fixture;
-	return fixture.cache ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *fixture = *state;
-	cache_free(fixture->cache);
-	metrics_free(fixture->metrics);
-	key_unref(fixture->key);
-	return 0;
-}
 
 static bool store(struct fixture *fixture, struct key *key, const struct cache_policy *policy)
 {
@@ -509,7 +481,7 @@ static void of_many_threads_one_at_a_time_refreshes(void **state)
 	assert_true(refreshes > 0);
 }
 
-#define WITH_CACHE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_CACHE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
 {

@@ -9,45 +9,21 @@
 #include "base/clock.h"
 #include "cache/cache.h"
 #include "tests/support/cache_ask.h"
+#include "tests/support/cache_fixture.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/cache_store.h"
 
 #define S CLOCK_US_PER_S
 
-enum { BYTES = 4 * 1024 * 1024 };
 static const uint64_t stored_us = 1000 * S;
-
-struct fixture {
-	struct metrics *metrics;
-	struct meter *meter;
-	struct cache *cache;
-	struct key *key;
-	struct cache_policy policy;
-};
 
 static int setup(void **state)
 {
-	static const char *const tools[] = { "a" };
-	static const struct metrics_names names = { .tools = tools, .tool_count = countof(tools) };
-	static struct fixture fixture;
-	fixture.metrics = metrics_new(&names);
-	fixture.meter = fixture.metrics ? metrics_meter(fixture.metrics) : NULL;
-	fixture.cache = fixture.meter ? cache_new(BYTES, fixture.metrics) : NULL;
-	fixture.key = key_with_hash(1, 40, 0); /* hash 0: no jitter */
-	fixture.policy = (struct cache_policy){ .ttl_us = 100 * S,
-						.stale_while_revalidate_us = 50 * S,
-						.stale_if_error_us = 500 * S };
-	*state = &fixture;
-	return fixture.cache ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *fixture = *state;
-	cache_free(fixture->cache);
-	metrics_free(fixture->metrics);
-	key_unref(fixture->key);
-	return 0;
+	int failed = fixture_setup(state);
+	((struct fixture *)*state)->policy = (struct cache_policy){ .ttl_us = 100 * S,
+								    .stale_while_revalidate_us = 50 * S,
+								    .stale_if_error_us = 500 * S };
+	return failed;
 }
 
 /* Takes the answer. */
@@ -286,7 +262,7 @@ static void a_stored_answer_has_its_tag_already(void **state)
 	answer_unref(answer);
 }
 
-#define WITH_CACHE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_CACHE(test) cmocka_unit_test_setup_teardown(test, setup, fixture_teardown)
 
 int main(void)
 {

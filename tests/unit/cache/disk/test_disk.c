@@ -14,6 +14,7 @@
 #include "tests/support/cache_ask.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/hard_disk.h"
+#include "tests/support/until.h"
 
 enum { PATIENCE_MS = 20000, BUDGET_MS = 2000, MIXED_KEYS = 600 };
 
@@ -42,13 +43,7 @@ static void turn(struct world *world)
 	tier_tick(world->tier, loop_now(world->loop));
 }
 
-#define turn_until(world, condition)                                                                                   \
-	do {                                                                                                           \
-		uint64_t until_us = clock_now_us() + PATIENCE_MS * CLOCK_US_PER_MS;                                    \
-		while (!(condition) && clock_now_us() < until_us)                                                      \
-			turn(world);                                                                                   \
-		assert_true(condition);                                                                                \
-	} while (0)
+#define turn_until(world, condition) UNTIL(turn(world), condition)
 
 static struct disk_status status_of(const struct world *world)
 {

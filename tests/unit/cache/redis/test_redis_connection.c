@@ -13,6 +13,7 @@
 #include "cache/redis/redis_connection_private.h"
 #include "tests/support/alloc_fail.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/until.h"
 
 enum { PATIENCE_MS = 10000 };
 
@@ -74,14 +75,7 @@ static void turn(struct world *world, uint64_t most_us)
 	redis_connection_tick(world->connection, loop_now(world->loop));
 }
 
-/* Turns until the condition holds; a failure if it never does. */
-#define turn_until(world, condition)                                                                                   \
-	do {                                                                                                           \
-		uint64_t until_us = clock_now_us() + PATIENCE_MS * CLOCK_US_PER_MS;                                    \
-		while (!(condition) && clock_now_us() < until_us)                                                      \
-			turn((world), 5 * CLOCK_US_PER_MS);                                                            \
-		assert_true(condition);                                                                                \
-	} while (0)
+#define turn_until(world, condition) UNTIL(turn((world), 5 * CLOCK_US_PER_MS), condition)
 
 struct probe {
 	struct redis_command command;

@@ -13,6 +13,7 @@
 #include "tests/support/cache_ask.h"
 #include "tests/support/cache_keys.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/until.h"
 
 enum { PATIENCE_MS = 10000, SIDES = 2 };
 
@@ -42,13 +43,7 @@ static void turn(void)
 	}
 }
 
-#define turn_until(condition)                                                                                          \
-	do {                                                                                                           \
-		uint64_t until_us = clock_now_us() + PATIENCE_MS * CLOCK_US_PER_MS;                                    \
-		while (!(condition) && clock_now_us() < until_us)                                                      \
-			turn();                                                                                        \
-		assert_true(condition);                                                                                \
-	} while (0)
+#define turn_until(condition) UNTIL(turn(), condition)
 
 static bool hears(const struct side *side)
 {

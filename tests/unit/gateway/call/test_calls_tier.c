@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls over a tier behind memory that answers when the test says so: what waits, joins, leaves and ends meanwhile. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "tests/support/gateway_test.h"
 
 #include "tests/support/alloc_fail.h"
 #include "tests/support/cache_ask.h"
-#include "tests/support/gateway_world.h"
 
 #define S CLOCK_US_PER_S
 enum { WORKERS = 2 };
@@ -22,7 +18,6 @@ struct fake_tier {
 	size_t claimed, released;
 };
 
-static struct gateway_world world;
 static struct fake_tier tiers[WORKERS];
 
 static struct fake_tier *of(struct tier *tier)
@@ -137,21 +132,6 @@ static void start_with(const char *yaml)
 	}
 }
 
-static void finish_all(void)
-{
-	gateway_settle(&world);
-	while (fake_nth(0)) {
-		fake_finish(fake_nth(0));
-		gateway_settle(&world);
-	}
-}
-
-static void stop(void)
-{
-	finish_all();
-	gateway_stop(&world);
-}
-
 /* The tier has nothing. */
 static void miss(struct fake_tier *fake)
 {
@@ -175,24 +155,17 @@ static void hit(struct fake_tier *fake, const struct ask *ask, uint64_t age_us, 
 	gateway_settle(&world);
 }
 
-static void assert_got(const struct ask *ask, enum call_source source)
-{
-	assert_int_equal(ask->ended, 1);
-	assert_int_equal(ask->outcome, OUTCOME_OK);
-	assert_int_equal(ask->source, source);
-	assert_true(ask->own);
-}
-
-static void assert_ended(const struct ask *ask, enum outcome outcome)
-{
-	assert_int_equal(ask->ended, 1);
-	assert_int_equal(ask->outcome, outcome);
-}
-
 static void ask_settled(struct ask *ask, unsigned worker, const char *tool, unsigned tag)
 {
 	ask_once(&world, ask, worker, tool, tag);
 	gateway_settle(&world);
+}
+
+/* A world in which the first caller has asked, and the tier is looked in for him. */
+static void start_asked(struct ask *ask, unsigned worker)
+{
+	start_with(gateway_yaml);
+	ask_settled(ask, worker, "cached", 1);
 }
 
 /* --- */
@@ -202,8 +175,7 @@ static void a_hit_is_served_and_kept_in_memory(void **state)
 	(void)state;
 	struct ask ask;
 	for (unsigned home = 0; home < WORKERS; home++) {
-		start_with(gateway_yaml);
-		ask_settled(&ask, home, "cached", 1);
+		start_asked(&ask, home);
 		assert_int_equal(ask.ended, 0);
 		hit(&tiers[0], &ask, 10 * S, 60 * S);
 		assert_got(&ask, SOURCE_HIT);
@@ -220,8 +192,7 @@ static void a_miss_is_fetched_and_stored_in_both(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start_with(gateway_yaml);
-	ask_settled(&ask, 1, "cached", 1);
+	start_asked(&ask, 1);
 	assert_int_equal(fake_sent(), 0); /* not before the look-up has ended */
 	miss(&tiers[0]);
 	assert_int_equal(fake_sent(), 1);
@@ -270,8 +241,7 @@ static void each_caller_is_served_as_it_wishes(void **state)
 {
 	(void)state;
 	struct ask any, fresh, only, anew;
-	start_with(gateway_yaml);
-	ask_settled(&any, 0, "cached", 1);
+	start_asked(&any, 0);
 	ask_init(&fresh, 1, "cached", 1);
 	fresh.caller.directives.has_max_age = true;
 	fresh.caller.directives.max_age_us = 5 * S;
@@ -366,8 +336,7 @@ static void a_stale_hit_covers_a_provider_that_fails(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start_with(gateway_yaml);
-	ask_settled(&ask, 1, "cached", 1);
+	start_asked(&ask, 1);
 	hit(&tiers[0], &ask, 200 * S, 60 * S);
 	assert_int_equal(ask.ended, 0);
 	fake_answer(fake_nth(0), 0,
@@ -383,8 +352,7 @@ static void what_is_purged_meanwhile_is_neither_served_nor_kept(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start_with(gateway_yaml);
-	ask_settled(&ask, 0, "cached", 1);
+	start_asked(&ask, 0);
 	ask_purge_all(world.gateway.cache);
 	hit(&tiers[0], &ask, 0, 60 * S);
 	assert_int_equal(ask.ended, 0);
@@ -572,8 +540,7 @@ static void callers_leave_and_the_last_one_ends_the_look_up(void **state)
 {
 	(void)state;
 	struct ask first, second;
-	start_with(gateway_yaml);
-	ask_settled(&first, 0, "cached", 1);
+	start_asked(&first, 0);
 	ask_settled(&second, 1, "cached", 1);
 	ask_cancel(&first);
 	gateway_settle(&world);
@@ -594,8 +561,7 @@ static void a_deadline_passes_while_looking(void **state)
 {
 	(void)state;
 	struct ask hurried, patient;
-	start_with(gateway_yaml);
-	ask_settled(&patient, 0, "cached", 1);
+	start_asked(&patient, 0);
 	ask_init(&hurried, 1, "cached", 1);
 	hurried.caller.timeout_us = S;
 	ask_send(&world, &hurried);
@@ -616,8 +582,7 @@ static void the_end_ends_look_ups(void **state)
 {
 	(void)state;
 	struct ask ask;
-	start_with(gateway_yaml);
-	ask_settled(&ask, 1, "cached", 1);
+	start_asked(&ask, 1);
 	struct answer *answer = answer_error(OUTCOME_SHUTTING_DOWN, "The end.");
 	dispatch_abort_all(world.gateway.workers[0]->dispatch, answer, world.now_us);
 	answer_unref(answer);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Large answers that come together: their bytes are counted before they are held, and a turn looks at few of them. */
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 #include "tests/support/upstream_world.h"
@@ -142,10 +141,5 @@ int main(void)
 		cmocka_unit_test(test_a_turn_looks_at_few),
 		cmocka_unit_test(test_what_has_no_room_is_refused),
 	};
-	signal(SIGPIPE, SIG_IGN);
-	if (!upstream_library_init())
-		return 1;
-	int failed = cmocka_run_group_tests_name("answer bytes", tests, NULL, NULL);
-	upstream_library_fini();
-	return failed;
+	return run_with_upstream("answer bytes", tests, countof(tests));
 }

@@ -11,7 +11,6 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -119,9 +118,7 @@ static enum provider_then say_and_close(struct provider_request *request)
 static void check_said_to(const char *said, bool repeatable, enum outcome wanted)
 {
 	struct world world;
-	struct provider *provider = provider_start(say_and_close, (void *)(uintptr_t)said);
-	world_init(&world, &dialect_rest);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_rest, say_and_close, (void *)(uintptr_t)said);
 	world_open(&world);
 	enum outcome outcome = outcome_of(&world, repeatable);
 	if (outcome != wanted)
@@ -412,9 +409,7 @@ static void a_handle_keeps_nothing_of_the_request_before(void **state)
 		{ "POST", NULL, "", "POST /rpc/t HTTP/1.1|0|" },
 	};
 	struct world world;
-	struct provider *provider = provider_start(note_and_answer, &spoken);
-	world_init(&world, &dialect_rest);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_rest, note_and_answer, &spoken);
 	world_open(&world);
 	unsigned before = atomic_load(&handles_made);
 	for (size_t i = 0; i < 2 * countof(kinds) * countof(kinds); i++) { /* each after each */
@@ -475,10 +470,5 @@ int main(void)
 		cmocka_unit_test(a_handle_keeps_nothing_of_the_request_before),
 		cmocka_unit_test(a_call_that_waits_has_not_been_sent),
 	};
-	signal(SIGPIPE, SIG_IGN);
-	if (!upstream_library_init())
-		return 1;
-	int failed = cmocka_run_group_tests_name("http faults", tests, NULL, NULL);
-	upstream_library_fini();
-	return failed;
+	return run_with_upstream("http faults", tests, countof(tests));
 }

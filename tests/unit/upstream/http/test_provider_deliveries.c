@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <assert.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 #include "tests/support/upstream_world.h"
@@ -110,9 +109,7 @@ static void a_write_without_a_body_is_delivered_once_too(void **state)
 {
 	(void)state;
 	struct world world;
-	struct provider *provider = provider_start(first_well_then_close, NULL);
-	world_init(&world, &dialect_rest);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_rest, first_well_then_close, NULL);
 	world_open(&world);
 	assert_int_equal(outcome_of(&world, true), OUTCOME_OK);
 	dialect_route_unref(world.route);
@@ -193,10 +190,5 @@ int main(void)
 		cmocka_unit_test(no_write_is_delivered_twice_in_a_storm_of_dying_connections),
 		cmocka_unit_test(a_connection_closed_while_idle_harms_no_write),
 	};
-	signal(SIGPIPE, SIG_IGN);
-	if (!upstream_library_init())
-		return 1;
-	int failed = cmocka_run_group_tests_name("upstream", tests, NULL, NULL);
-	upstream_library_fini();
-	return failed;
+	return run_with_upstream("upstream", tests, countof(tests));
 }

@@ -8,7 +8,6 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -262,9 +261,7 @@ static void calls_answered_before_a_reset_keep_their_answers(void **state)
 	struct provider *provider = start_with(&world, half_then_reset, NULL);
 	struct completion completion = { 0 };
 	send_many(&world, &completion, 3, false, 10 * CLOCK_US_PER_S);
-	uint64_t latest = clock_now_us() + PATIENCE_US;
-	while (completion.answered == 0 && clock_now_us() < latest)
-		turn(&world);
+	wait_answered(&completion);
 	/* the first is there while the others' bytes are still to come */
 	assert_int_equal(completion.answered, 1);
 	assert_false(completion.completed);
@@ -325,9 +322,7 @@ static void headers_are_ours_unless_the_operator_says_otherwise(void **state)
 							  { "content-type", "application/json-rpc" },
 							  { "X-Empty", "" } };
 	struct world world;
-	struct provider *provider = provider_start(note_request, &seen);
-	world_init(&world, &dialect_jsonrpc);
-	add_endpoint(&world, provider_port(provider));
+	struct provider *provider = prepare_with(&world, &dialect_jsonrpc, note_request, &seen);
 	world.settings.headers = headers;
 	world.settings.header_count = countof(headers);
 	world_open(&world);
@@ -515,10 +510,5 @@ int main(void)
 		cmocka_unit_test(running_out_of_memory_sheds_calls),
 		cmocka_unit_test(urls_that_cannot_be_endpoints_are_refused),
 	};
-	signal(SIGPIPE, SIG_IGN);
-	if (!upstream_library_init())
-		return 1;
-	int failed = cmocka_run_group_tests_name("upstream", tests, NULL, NULL);
-	upstream_library_fini();
-	return failed;
+	return run_with_upstream("upstream", tests, countof(tests));
 }
