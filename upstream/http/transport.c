@@ -18,6 +18,7 @@ enum {
 	LARGE_BYTES = 64 * 1024, /* of an answer: whoever hears of it may have much to look at */
 	HEAR_BYTES = 512 * 1024, /* of those, in one turn; one of any size always */
 	TRANSPORT_TIMERS = 2,
+	RECEIVE_BYTES = 14335,      /* and one more is the largest piece that jemalloc does not count in whole pages */
 	CONNECTION_LIFETIME_S = 300 /* then its certificate and address are looked at anew */
 };
 
@@ -393,6 +394,7 @@ static bool set_constants(const struct transport *transport, struct handle *hand
 	SET(PATH_AS_IS, 1L); /* what the templates wrote is what is sent */
 	SET(SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(TCP_KEEPALIVE, 1L);
+	SET(BUFFERSIZE, (long)RECEIVE_BYTES);
 	SET(UPLOAD_BUFFERSIZE, 16384L); /* not 64 KiB a transfer: bodies are small and come from memory */
 	SET(MAXLIFETIME_CONN, (long)CONNECTION_LIFETIME_S);
 	SET(SHARE, transport->share);
