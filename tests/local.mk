@@ -68,6 +68,7 @@ unit_upstream = \
 	tests/unit/upstream/http/test_provider_deliveries \
 	tests/unit/upstream/http/test_provider_http \
 	tests/unit/upstream/http/test_request_headers \
+	tests/unit/upstream/http/test_roster \
 	tests/unit/upstream/mcp/test_list_tools \
 	tests/unit/upstream/mcp/test_mcp_message \
 	tests/unit/upstream/mcp/test_provider_mcp \
@@ -258,6 +259,7 @@ tests_unit_upstream_http_test_provider_connections_SOURCES = \
 	tests/unit/upstream/http/test_provider_connections.c $(provider)
 tests_unit_upstream_http_test_provider_deliveries_SOURCES = \
 	tests/unit/upstream/http/test_provider_deliveries.c $(provider)
+tests_unit_upstream_http_test_roster_SOURCES = tests/unit/upstream/http/test_roster.c $(provider)
 tests_unit_upstream_mcp_test_provider_mcp_SOURCES = tests/unit/upstream/mcp/test_provider_mcp.c $(provider)
 
 # Unit tests: cmocka, json-c as an independent judge of JSON, and allocation that can be made to fail.

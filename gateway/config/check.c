@@ -316,10 +316,9 @@ static void hash_names(struct hashing *hash, const char *const *names, size_t co
 /* Every text that the options right below `prefix` have set in `owner`. */
 static void hash_texts(struct hashing *hash, const char *prefix, const void *owner)
 {
-	for (size_t i = 0; i < option_count; i++) {
-		const struct option *option = &option_table[i];
+	FOR_OPTIONS_BELOW (option, prefix) {
 		const char *text;
-		if (!option_key_below(option, prefix) || (option->kind != OPTION_TEXT && option->kind != OPTION_WORD))
+		if (option->kind != OPTION_TEXT && option->kind != OPTION_WORD)
 			continue;
 		memcpy(&text, (const char *)owner + option->at, sizeof text);
 		hash_text(hash, text);

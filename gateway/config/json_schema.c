@@ -178,12 +178,11 @@ static void put_type(const struct writer *writer, const struct option *option)
 static void put_required(struct buf *out, const char *prefix)
 {
 	bool first = true;
-	for (size_t i = 0; i < option_count; i++) {
-		const char *key = option_key_below(&option_table[i], prefix);
-		if (!key || !option_table[i].fallback || strcmp(option_table[i].fallback, OPTION_REQUIRED) != 0)
+	FOR_OPTIONS_BELOW (option, prefix) {
+		if (!option->fallback || strcmp(option->fallback, OPTION_REQUIRED) != 0)
 			continue;
 		buf_put_text(out, first ? "\"required\":[" : ",");
-		json_put_string(out, slice_of(key));
+		json_put_string(out, slice_of(option_key(option)));
 		first = false;
 	}
 	if (!first)
@@ -199,19 +198,16 @@ static void put_block(const struct writer *writer, const char *prefix)
 	buf_put_text(inner.out, "\"type\":\"object\",\"additionalProperties\":false,");
 	put_required(inner.out, prefix);
 	buf_put_text(inner.out, "\"properties\":{");
-	for (size_t i = 0; i < option_count; i++) {
-		const char *key = option_key_below(&option_table[i], prefix);
-		if (!key)
-			continue;
+	FOR_OPTIONS_BELOW (option, prefix) {
 		if (!first)
 			buf_put_char(inner.out, ',');
 		first = false;
 		new_line(&inner);
-		json_put_string(inner.out, slice_of(key));
+		json_put_string(inner.out, slice_of(option_key(option)));
 		buf_put_text(inner.out, ":{");
-		put_description(inner.out, &option_table[i]);
+		put_description(inner.out, option);
 		buf_put_char(inner.out, ',');
-		put_type(&inner, &option_table[i]);
+		put_type(&inner, option);
 		buf_put_char(inner.out, '}');
 	}
 	buf_put_char(inner.out, '}');

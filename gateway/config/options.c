@@ -2,6 +2,9 @@
 /* options.c: the table of options.h with its fields, and finding one's way in it. */
 #include "gateway/config/options.h"
 
+#include <pthread.h>
+#include <string.h>
+
 #include "gateway/config/config_private.h"
 
 #define FIELD_AT(owner, field) offsetof(struct owner, field)
@@ -43,22 +46,59 @@ const size_t option_count = countof(option_table);
 
 enum { TYPED_BYTES = 40 }; /* longer keys are not compared */
 
-const char *option_key_below(const struct option *option, const char *prefix)
+/* The table is looked through for each block of the file, and again for each that is compared: once is enough. */
+static struct {
+	pthread_once_t once;
+	struct {
+		unsigned char key_at; /* where the last part of its path begins */
+		unsigned short next;  /* row with the same path before that; option_count: none */
+	} rows[countof(option_table)];
+} order = { .once = PTHREAD_ONCE_INIT };
+
+static bool are_siblings(size_t a, size_t b)
 {
-	size_t len = strlen(prefix);
-	if (strncmp(option->path, prefix, len) != 0)
-		return NULL;
-	const char *key = option->path + len;
-	return *key == '\0' || *key == '*' || strchr(key, '.') ? NULL : key;
+	return order.rows[a].key_at == order.rows[b].key_at &&
+	       memcmp(option_table[a].path, option_table[b].path, order.rows[a].key_at) == 0;
+}
+
+static void find_order(void)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		const char *dot = strrchr(option_table[i].path, '.');
+		order.rows[i].key_at = dot ? (unsigned char)(dot + 1 - option_table[i].path) : 0;
+	}
+	for (size_t i = 0; i < option_count; i++) {
+		size_t next = i + 1;
+		while (next < option_count && !are_siblings(i, next))
+			next++;
+		order.rows[i].next = (unsigned short)next;
+	}
+}
+
+const struct option *option_below(const char *prefix, const struct option *after)
+{
+	size_t len = after ? 0 : strlen(prefix), i = 0;
+	pthread_once(&order.once, find_order);
+	if (after)
+		i = order.rows[after - option_table].next;
+	else
+		while (i < option_count &&
+		       (order.rows[i].key_at != len || memcmp(option_table[i].path, prefix, len) != 0))
+			i++;
+	return i < option_count ? &option_table[i] : NULL;
+}
+
+const char *option_key(const struct option *option)
+{
+	pthread_once(&order.once, find_order);
+	return option->path + order.rows[option - option_table].key_at;
 }
 
 const struct option *option_find(const char *prefix, struct slice key)
 {
-	for (size_t i = 0; i < option_count; i++) {
-		const char *below = option_key_below(&option_table[i], prefix);
-		if (below && slice_equal(slice_of(below), key))
-			return &option_table[i];
-	}
+	FOR_OPTIONS_BELOW (option, prefix)
+		if (slice_equal(slice_of(option_key(option)), key))
+			return option;
 	return NULL;
 }
 
@@ -95,10 +135,8 @@ const char *option_suggest(const char *prefix, struct slice typed)
 	unsigned best = (unsigned)typed.len / 3 + 1; /* further away is no help */
 	if (typed.len > TYPED_BYTES)
 		return NULL;
-	for (size_t i = 0; i < option_count; i++) {
-		const char *key = option_key_below(&option_table[i], prefix);
-		if (!key)
-			continue;
+	FOR_OPTIONS_BELOW (option, prefix) {
+		const char *key = option_key(option);
 		unsigned d = edit_distance(key, typed);
 		if (d < best && d < strlen(key)) {
 			best = d;

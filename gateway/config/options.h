@@ -67,8 +67,14 @@ extern const size_t option_count;
 const struct option *option_find(const char *prefix, struct slice key);
 /* The key that may stand after `prefix` and is nearest to what was typed; NULL if none is near. Static storage. */
 const char *option_suggest(const char *prefix, struct slice typed);
-/* The last part of a path that is right below `prefix` ("body" of "limits.body"); NULL if it is elsewhere. */
-const char *option_key_below(const struct option *option, const char *prefix);
+/* The rows whose paths are right below `prefix` ("limits.body" is below "limits."), in the order of the table: the first
+ * (after: NULL), or the one after another of them. NULL: there are no more. */
+const struct option *option_below(const char *prefix, const struct option *after);
+#define FOR_OPTIONS_BELOW(option, prefix)                                                                              \
+	for (const struct option *(option) = option_below((prefix), NULL); option;                                     \
+	     (option) = option_below((prefix), option))
+/* The last part of its path: "body" of "limits.body". */
+const char *option_key(const struct option *option);
 /* Whether the option's default is a value to be read (and not a remark, or none). */
 bool option_has_default(const struct option *option);
 /* Append one of its bounds, or what it may be, as the file would have it. */

@@ -183,8 +183,7 @@ static void read_member(const struct place *place, const struct node *node)
 	const struct option *option = option_find(place->prefix, node->key);
 	if (!option)
 		return note_unknown(place, node);
-	const char *key = option_key_below(option, place->prefix);
-	const char *where = arena_printf(place->load->arena, "%s%s", place->where, key);
+	const char *where = arena_printf(place->load->arena, "%s%s", place->where, option_key(option));
 	if (option->kind == OPTION_NAMED)
 		read_names(place, option, node);
 	else if (option->kind == OPTION_BLOCKS)
@@ -198,10 +197,9 @@ static void read_member(const struct place *place, const struct node *node)
 static void note_missing(const struct place *place)
 {
 	const struct node *node = place->node;
-	for (size_t i = 0; i < option_count; i++) {
-		const struct option *option = &option_table[i];
-		const char *key = option_key_below(option, place->prefix);
-		if (!key || !option->fallback || strcmp(option->fallback, OPTION_REQUIRED) != 0)
+	FOR_OPTIONS_BELOW (option, place->prefix) {
+		const char *key = option_key(option);
+		if (!option->fallback || strcmp(option->fallback, OPTION_REQUIRED) != 0)
 			continue;
 		bool there = false; /* even when it has been complained about */
 		for (const struct node *child = node->first; child && !there; child = child->next)
@@ -217,11 +215,9 @@ static void note_missing(const struct place *place)
 /* What must be in it, for who wrote just that: `endpoints: ["http://…"]`. */
 static const char *required_key(const struct place *place)
 {
-	for (size_t i = 0; i < option_count; i++) {
-		const char *key = option_key_below(&option_table[i], place->prefix);
-		if (key && option_table[i].fallback && strcmp(option_table[i].fallback, OPTION_REQUIRED) == 0)
-			return key;
-	}
+	FOR_OPTIONS_BELOW (option, place->prefix)
+		if (option->fallback && strcmp(option->fallback, OPTION_REQUIRED) == 0)
+			return option_key(option);
 	return NULL;
 }
 

@@ -255,17 +255,15 @@ static void put_members(const struct writer *writer, const char *prefix, const v
 {
 	bool first = true;
 	buf_put_char(writer->out, '{');
-	for (size_t i = 0; i < option_count; i++) {
-		const struct option *option = &option_table[i];
-		const char *key = option_key_below(option, prefix);
+	FOR_OPTIONS_BELOW (option, prefix) {
 		bool now = option_of_generation(option) || strncmp(option->path, "cache.redis", 11) == 0;
 		const void *whose = owner == writer->config && now ? writer->now : owner;
-		if (!key || (writer->lasting && option_is_adjustable(option)) || is_silent(option, whose))
+		if ((writer->lasting && option_is_adjustable(option)) || is_silent(option, whose))
 			continue;
 		if (!first)
 			buf_put_char(writer->out, ',');
 		first = false;
-		json_put_string(writer->out, slice_of(key));
+		json_put_string(writer->out, slice_of(option_key(option)));
 		buf_put_char(writer->out, ':');
 		put_value(writer, option, owner);
 	}

@@ -129,8 +129,9 @@ def test_a_limit_on_files_that_is_too_low_for_the_new_limits_is_told(start):
     assert not gateway.events("fd_limit_low")
     for times in (1, 2):
         reloaded(gateway, {"limits": {"connections": 50_000 * times}})
-        assert len(gateway.events("fd_limit_low")) == times
+        until(lambda: len(gateway.events("fd_limit_low")) == times, "it is told")  # pylint: disable=cell-var-from-loop
         reloaded(gateway, {"tools": {"write": {"description": f"Number {times}."}}})
+        until(lambda: len(gateway.events("config_reloaded")) == 2 * times, "told, too")  # pylint: disable=cell-var-from-loop
         assert len(gateway.events("fd_limit_low")) == times, "once for each new need"
     assert "is 3000;" in gateway.events("fd_limit_low")[0]["message"]
 
