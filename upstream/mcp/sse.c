@@ -24,6 +24,17 @@ void sse_dropped(struct sse *sse, size_t count)
 	sse->scanned -= count;
 }
 
+/* The first end of a line from `at` on, or the text's. */
+static size_t find_line_end(struct slice text, size_t at)
+{
+	if (at == text.len)
+		return at;
+	const char *from = text.at + at, *feed = memchr(from, '\n', text.len - at);
+	size_t len = feed ? (size_t)(feed - from) : text.len - at;
+	const char *back = len ? memchr(from, '\r', len) : NULL;
+	return at + (back ? (size_t)(back - from) : len);
+}
+
 /* The next whole line, without its end. False: it has not ended yet. */
 static bool next_line(struct sse *sse, struct slice text, bool last, struct slice *line)
 {
@@ -32,9 +43,7 @@ static bool next_line(struct sse *sse, struct slice text, bool last, struct slic
 		if (text.at[sse->at] == '\n')
 			sse->at++;
 	}
-	size_t end = sse->scanned > sse->at ? sse->scanned : sse->at;
-	while (end < text.len && text.at[end] != '\n' && text.at[end] != '\r')
-		end++;
+	size_t end = find_line_end(text, sse->scanned > sse->at ? sse->scanned : sse->at);
 	sse->scanned = end;
 	if (end == text.len && (!last || end == sse->at))
 		return false;
@@ -53,13 +62,31 @@ static void take_id(struct sse *sse, struct slice value)
 		memcpy(sse->id, value.at, value.len);
 }
 
-static void take_field(struct sse *sse, struct slice name, struct slice value)
+/* The text may be gone when there is more. */
+static void keep_lone(struct sse *sse)
 {
-	if (slice_equal(name, SLICE("data"))) {
+	buf_put(&sse->data, sse->lone);
+	sse->lone.len = 0;
+}
+
+/* Most events have one line, which may be as long as an answer: it is not copied as long as nothing makes it go. */
+static void take_data(struct sse *sse, struct slice value)
+{
+	if (!sse->has_data && value.len <= sse->data.max) {
+		sse->lone = value;
+	} else {
+		keep_lone(sse);
 		if (sse->has_data)
 			buf_put_char(&sse->data, '\n');
 		buf_put(&sse->data, value);
-		sse->has_data = true;
+	}
+	sse->has_data = true;
+}
+
+static void take_field(struct sse *sse, struct slice name, struct slice value)
+{
+	if (slice_equal(name, SLICE("data"))) {
+		take_data(sse, value);
 	} else if (slice_equal(name, SLICE("id"))) {
 		take_id(sse, value);
 	} else if (slice_equal(name, SLICE("retry"))) {
@@ -87,7 +114,7 @@ static void take_line(struct sse *sse, struct slice line)
 static bool end_event(struct sse *sse, struct slice *data)
 {
 	sse->delivered = true; /* forget it at the next line */
-	*data = buf_slice(&sse->data);
+	*data = sse->lone.len ? sse->lone : buf_slice(&sse->data);
 	return sse->has_data && data->len > 0;
 }
 
@@ -96,6 +123,7 @@ static void forget_delivered(struct sse *sse)
 	if (!sse->delivered)
 		return;
 	sse->delivered = sse->has_data = false;
+	sse->lone.len = 0;
 	buf_reset(&sse->data);
 }
 
@@ -113,9 +141,10 @@ enum sse_step sse_next(struct sse *sse, struct slice text, bool last, struct sli
 			return SSE_DATA;
 		forget_delivered(sse);
 	}
-	if (sse->data.failed || text.len - sse->at > sse->data.max)
-		return SSE_LARGE;
-	return last && end_event(sse, data) ? SSE_DATA : SSE_MORE;
+	if (last && !sse->data.failed && text.len - sse->at <= sse->data.max && end_event(sse, data))
+		return SSE_DATA;
+	keep_lone(sse);
+	return sse->data.failed || text.len - sse->at > sse->data.max ? SSE_LARGE : SSE_MORE;
 }
 
 struct slice sse_under_way(const struct sse *sse, struct slice text)

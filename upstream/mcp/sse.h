@@ -15,13 +15,14 @@
 enum { SSE_ID_BYTES = 256 /* longer ids are passed over: the stream is not resumed from there */ };
 
 struct sse {
-	size_t at;       /* start of the first line not read yet; bytes before it are not needed any more */
-	size_t scanned;  /* no line end before this */
-	bool skip_lf;    /* the last line ended in CR: an LF that follows belongs to it */
-	bool begun;      /* a byte order mark can come no more */
-	struct buf data; /* of the event under way; its max caps one event */
-	bool has_data;   /* a data line was there, even an empty one */
-	bool delivered;  /* data has been handed out: forget it first */
+	size_t at;         /* start of the first line not read yet; bytes before it are not needed any more */
+	size_t scanned;    /* no line end before this */
+	bool skip_lf;      /* the last line ended in CR: an LF that follows belongs to it */
+	bool begun;        /* a byte order mark can come no more */
+	struct buf data;   /* of the event under way; its max caps one event */
+	bool has_data;     /* a data line was there, even an empty one: */
+	struct slice lone; /* the only one so far, where it stands in the text; empty: it, or they, are in `data` */
+	bool delivered;    /* data has been handed out: forget it first */
 	char id[SSE_ID_BYTES];
 	size_t id_len;     /* 0: none */
 	uint64_t retry_ms; /* UINT64_MAX: the server has said nothing */
@@ -29,7 +30,7 @@ struct sse {
 
 enum sse_step {
 	SSE_MORE, /* feed more bytes */
-	SSE_DATA, /* *data is the data of one event, not empty; valid until the next call */
+	SSE_DATA, /* *data is the data of one event, not empty, perhaps a slice of text; valid until the next call */
 	SSE_LARGE /* an event is over the cap, or memory is out; stays so */
 };
 

@@ -2,8 +2,9 @@
 /* tool_result.c: what becomes of a tool's MCP result: the form that REST callers get, and the outcome. */
 #include "upstream/mcp/mcp_message.h"
 
-/* A text that is longer is not read to find out whether it is JSON, which would hold the worker up: it is a text. */
-enum { JSON_TEXT_BYTES = 2 << 20 };
+/* A text that is longer, as it is spelled, is not read to find out whether it is JSON, which would hold the worker up: it
+ * is a text. */
+enum { JSON_TEXT_BYTES = 2 << 20, SAID_BYTES = 400 /* of an error's text, in its detail */ };
 
 /* The members of a CallToolResult that matter here; empty: absent. */
 struct tool_result {
@@ -38,29 +39,50 @@ static bool block_text(struct slice block, struct slice *raw)
 }
 
 struct texts {
-	struct buf joined; /* unescaped, by line feeds */
 	size_t count;      /* of text blocks */
 	size_t others;     /* blocks of other kinds */
 	struct slice raw;  /* of the last one, with its quotes */
+	struct buf joined; /* unescaped, by line feeds; see join_texts */
 };
 
-static void gather_texts(struct slice content, struct texts *texts)
+static void count_texts(struct slice content, struct texts *texts)
 {
 	struct slice block;
 	if (!content.len || json_type(content) != JSON_ARRAY)
 		return;
 	struct json_walk walk = json_walk(content);
 	while (json_next_element(&walk, &block)) {
-		struct slice raw;
-		if (!block_text(block, &raw)) {
-			texts->others++;
+		bool text = block_text(block, &texts->raw);
+		texts->count += text;
+		texts->others += !text;
+	}
+}
+
+/* All of them, once, for who needs them so: a result may be megabytes. */
+static struct slice join_texts(struct slice content, struct texts *texts)
+{
+	struct slice block, raw;
+	struct json_walk walk = json_walk(content);
+	size_t count = 0;
+	if (texts->joined.len)
+		return buf_slice(&texts->joined);
+	while (count < texts->count && json_next_element(&walk, &block)) {
+		if (!block_text(block, &raw))
 			continue;
-		}
-		if (texts->count++)
+		if (count++)
 			buf_put_char(&texts->joined, '\n');
 		json_unescape(raw, &texts->joined);
-		texts->raw = raw;
 	}
+	return buf_slice(&texts->joined);
+}
+
+/* Of a result that is nothing but texts. One without escapes is as it stands in the result. */
+static struct slice plain_text(struct slice content, struct texts *texts)
+{
+	struct slice inner = { texts->raw.at + 1, texts->raw.len - 2 };
+	if (texts->count == 1 && (!inner.len || !memchr(inner.at, '\\', inner.len)))
+		return inner;
+	return join_texts(content, texts);
 }
 
 /* The form for REST callers. */
@@ -70,7 +92,7 @@ struct rest_form {
 	const char *content_type;
 };
 
-static struct rest_form plain_form(const struct tool_result *result, const struct texts *texts, unsigned json_depth)
+static struct rest_form plain_form(const struct tool_result *result, struct texts *texts, unsigned json_depth)
 {
 	struct json_fault fault;
 	if (result->structured.len)
@@ -79,14 +101,14 @@ static struct rest_form plain_form(const struct tool_result *result, const struc
 		return (struct rest_form){ result->full, true, NULL };
 	if (!texts->count || texts->others)
 		return (struct rest_form){ result->content, true, NULL };
-	struct slice text = buf_slice(&texts->joined);
-	if (texts->count == 1 && text.len <= JSON_TEXT_BYTES && json_check(text, json_depth, NULL, &fault))
+	struct slice text = plain_text(result->content, texts);
+	if (texts->count == 1 && texts->raw.len <= JSON_TEXT_BYTES && json_check(text, json_depth, NULL, &fault))
 		return (struct rest_form){ text, true, NULL };
 	return (struct rest_form){ text, false, "text/plain; charset=utf-8" };
 }
 
 /* Errors carry JSON only: a lone text that is none stays the JSON string it was, several are the content list. */
-static struct slice error_body(const struct tool_result *result, const struct texts *texts, unsigned json_depth)
+static struct slice error_body(const struct tool_result *result, struct texts *texts, unsigned json_depth)
 {
 	struct rest_form form = plain_form(result, texts, json_depth);
 	if (form.json)
@@ -99,22 +121,32 @@ static struct answer *out_of_memory(void)
 	return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 }
 
+static struct answer *error_result(const struct tool_result *result, struct texts *texts, unsigned json_depth)
+{
+	static const struct slice nothing = { "an error without a text", 23 };
+	struct slice said = texts->count ? join_texts(result->content, texts) : nothing;
+	struct slice body = error_body(result, texts, json_depth);
+	if (texts->joined.failed)
+		return out_of_memory();
+	said = said.len ? said : nothing;
+	return answer_mcp(OUTCOME_TOOL_ERROR, result->full, body, true, NULL, "the tool answered: %.*s",
+			  said.len < SAID_BYTES ? (int)said.len : SAID_BYTES, said.at);
+}
+
+static struct answer *good_result(const struct tool_result *result, struct texts *texts, unsigned json_depth)
+{
+	struct rest_form form = plain_form(result, texts, json_depth);
+	if (texts->joined.failed)
+		return out_of_memory();
+	return answer_mcp(OUTCOME_OK, result->full, form.body, form.json, form.content_type, "%s", "");
+}
+
 static struct answer *complete_answer(const struct tool_result *result, unsigned json_depth)
 {
 	struct texts texts = { .joined = BUF_INIT(SIZE_MAX / 4) };
-	struct answer *answer;
-	gather_texts(result->content, &texts);
-	if (texts.joined.failed) {
-		answer = out_of_memory();
-	} else if (result->is_error) {
-		struct slice body = error_body(result, &texts, json_depth);
-		const char *text = texts.joined.len ? buf_cstr(&texts.joined) : "an error without a text";
-		answer = answer_mcp(OUTCOME_TOOL_ERROR, result->full, body, true, NULL, "the tool answered: %.400s",
-				    text);
-	} else {
-		struct rest_form form = plain_form(result, &texts, json_depth);
-		answer = answer_mcp(OUTCOME_OK, result->full, form.body, form.json, form.content_type, "%s", "");
-	}
+	count_texts(result->content, &texts);
+	struct answer *answer =
+		result->is_error ? error_result(result, &texts, json_depth) : good_result(result, &texts, json_depth);
 	buf_fini(&texts.joined);
 	return answer;
 }

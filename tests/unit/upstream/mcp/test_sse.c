@@ -105,10 +105,31 @@ static void an_event_over_the_cap_ends_the_stream(void **state)
 
 static void without_memory_it_says_so(void **state)
 {
+	static const char *const texts[] = { "data: x\ndata: y\n\n", "data: x\n" };
+	(void)state;
+	for (size_t i = 0; i < countof(texts); i++) {
+		sse_init(&sse, 1000);
+		alloc_fail_at(1);
+		assert_false(take(slice_of(texts[i]), false));
+		alloc_reset();
+		sse_fini(&sse);
+	}
+}
+
+/* It may be as long as an answer. */
+static void a_lone_line_is_where_it_came(void **state)
+{
+	static const char text[] = ": x\nid: 1\ndata: one\n\ndata: two\r\n\r\n";
+	struct slice data;
 	(void)state;
 	sse_init(&sse, 1000);
-	alloc_fail_at(1);
-	assert_false(take(SLICE("data: x\n\n"), false));
+	alloc_fail_at(1); /* no memory is asked for */
+	assert_int_equal(sse_next(&sse, slice_of(text), false, &data), SSE_DATA);
+	assert_ptr_equal(data.at, strstr(text, "one"));
+	assert_int_equal(sse_next(&sse, slice_of(text), false, &data), SSE_DATA);
+	assert_ptr_equal(data.at, strstr(text, "two"));
+	assert_int_equal(data.len, 3);
+	assert_int_equal(sse_next(&sse, slice_of(text), false, &data), SSE_MORE);
 	alloc_reset();
 	sse_fini(&sse);
 }
@@ -145,6 +166,7 @@ int main(void)
 		cmocka_unit_test(a_priming_event_sets_the_id_and_says_nothing),
 		cmocka_unit_test(an_event_over_the_cap_ends_the_stream),
 		cmocka_unit_test(without_memory_it_says_so),
+		cmocka_unit_test(a_lone_line_is_where_it_came),
 		cmocka_unit_test(what_there_is_of_a_lone_line_is_known_before_its_end),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
