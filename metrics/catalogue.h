@@ -295,7 +295,7 @@ enum metric_type {
 	X(REQUESTS, "requests_total", COUNTER, TOOL, OUTCOME, "Calls answered, by tool and outcome.")                  \
 	X(REQUEST_DURATION, "request_duration_seconds", SECONDS, TOOL, NONE, "From the whole request to its answer, per call.") \
 	X(IN_FLIGHT, "in_flight_requests", GAUGE, NONE, NONE, "Calls accepted and not answered yet.")                  \
-	X(IN_FLIGHT_BYTES, "in_flight_bytes", GAUGE, NONE, NONE, "Bytes held for clients: arguments, answers on their way, and replies not taken yet.") \
+	X(IN_FLIGHT_BYTES, "in_flight_bytes", GAUGE, NONE, NONE, "Bytes held for clients: arguments, requests made of them, answers on their way, and replies not taken yet.") \
 	X(REPLY_BYTES, "reply_bytes", GAUGE, NONE, NONE, "Of these, replies that clients have not taken yet.")         \
 	X(ANSWER_BYTES, "answer_bytes", GAUGE, NONE, NONE, "Of these, answers of providers that have not come whole yet.") \
 	X(LIMITS, "limits", GAUGE, LIMIT, NONE, "The bound in force, as configured.")                                  \

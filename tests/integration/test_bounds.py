@@ -223,6 +223,28 @@ def test_nobody_waits_for_a_giant(gateway, cached, provider):
     at_rest(gateway)
 
 
+def test_what_is_sent_counts_beside_what_came(gateway, provider):
+    """What leaves is a copy: bodies of 256 MiB that providers were slow to answer took 512."""
+    body, count = json.dumps({"text": "x" * 3_000_000}).encode(), 9
+    provider.behaviour = behave.answering(1)
+    provider.hold()
+    memory, clients = Memory(gateway), [gateway.connect() for _ in range(count)]
+    for number, client in enumerate(clients):
+        client.send(request_bytes("POST", "/v1/tools/write", body))
+        if number < 5:
+            provider.until_calls(number + 1)
+    assert 10 * len(body) <= gateway.metrics().sum("in_flight_bytes") <= BOUND + BOUND // 8
+    until(lambda: gateway.metrics().sum("rejected_total", reason="in_flight_bytes"), "others are turned away")
+    provider.release()
+    replies = [client.reply() for client in clients]
+    assert [reply.status for reply in replies[:5]] == [200] * 5
+    told = [reply for reply in replies if reply.status != 200]
+    assert told and {(reply.status, reply.code, reply.header("retry-after")) for reply in told} == {(503, "overloaded", "1")}
+    assert len(provider.calls) == count - len(told)     # what was refused was not sent
+    at_rest(gateway)
+    assert memory.grown() < BOUND + SLACK
+
+
 def test_room_is_not_waited_for_for_ever(start):
     """A list that is larger than the bound: there is never room for it, and that is said."""
     gateway = start({"limits": {"in_flight_bytes": "1KiB", "body_timeout": "500ms"}, "workers": 1})

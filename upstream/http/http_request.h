@@ -19,7 +19,11 @@
 #include "upstream/http/place.h"
 #include "upstream/provider.h"
 
-enum { REQUEST_BODY_BYTES = 256 * 1024 * 1024, REASON_BYTES = 1024 };
+enum {
+	REQUEST_BODY_BYTES = 256 * 1024 * 1024,
+	REASON_BYTES = 1024,
+	HELD_FROM_BYTES = 16 * 1024 /* a smaller body is not counted */
+};
 
 TAILQ_HEAD(http_request_list, http_request);
 
@@ -82,6 +86,7 @@ struct http_request {
 	const struct upstream_events *events;
 	void *context;
 	struct buf target; /* what the calls make of the URL, behind the endpoint's; may be empty */
+	size_t held;       /* bytes of the body that are counted (transport_hold_request) */
 	uint64_t deadline_us;
 	struct endpoint_pick pick; /* endpoints tried in it, */
 	uint64_t tried_of;         /* of the roster with this number */

@@ -123,6 +123,8 @@ static void request_free(struct http_request *request)
 	}
 	attempt_fini(&request->first);
 	buf_fini(&request->target);
+	if (request->held)
+		transport_let_go_request(upstream->transport, request->held);
 	free(request);
 	set_out_waiting(upstream);
 }
@@ -180,6 +182,34 @@ static struct answer *encode_refusal(const struct http_upstream *upstream, const
 			    upstream->base.settings->name, REQUEST_BODY_BYTES / (1024 * 1024));
 }
 
+/* What leaves is a copy of what the calls hold, and counts beside it, from so many bytes on. */
+static bool hold_body(struct http_request *request, size_t bytes)
+{
+	if (bytes < HELD_FROM_BYTES || bytes <= request->held)
+		return true;
+	if (!transport_hold_request(request->upstream->transport, bytes - request->held))
+		return false;
+	request->held = bytes;
+	return true;
+}
+
+/* What the calls' arguments take, before any of it is written. */
+static bool hold_arguments(struct http_request *request, const struct upstream_call *calls)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < request->count; i++)
+		bytes += calls[i].arguments.len;
+	return hold_body(request, bytes);
+}
+
+static struct answer *no_room(const struct http_upstream *upstream)
+{
+	return answer_upstream_error(OUTCOME_OVERLOADED, 0, 1, (struct slice){ NULL, 0 },
+				     "%s: the gateway holds as many bytes as limits.in_flight_bytes allows, and had no "
+				     "room for the request",
+				     upstream->base.settings->name);
+}
+
 /* Let the dialect write the calls into the request's first exchange. NULL, or why not. */
 static struct answer *encode_calls(struct http_request *request, const struct upstream_call *calls, uint64_t first_id)
 {
@@ -188,8 +218,12 @@ static struct answer *encode_calls(struct http_request *request, const struct up
 					   .body = BUF_INIT(REQUEST_BODY_BYTES) };
 	const struct http_upstream *upstream = request->upstream;
 	struct answer *refusal = NULL;
+	if (!hold_arguments(request, calls))
+		return no_room(upstream);
 	if (!upstream->base.settings->dialect->encode(calls, request->count, first_id, &encoded))
 		refusal = encode_refusal(upstream, calls, request->count);
+	else if (encoded.body.store && !hold_body(request, encoded.body.store->len))
+		refusal = no_room(upstream);
 	else
 		refusal = http_headers_write(&request->upstream->headers, &request->first.exchange, &encoded,
 					     request->count == 1 ? calls : NULL);

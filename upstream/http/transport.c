@@ -343,21 +343,30 @@ void transport_set_account(struct transport *transport, const struct byte_accoun
 	transport->account = *account;
 }
 
-static void show_held(const struct transport *transport, int64_t bytes)
+/* False: there is no room, which is counted. */
+static bool take_room(const struct transport *transport, size_t bytes)
 {
-	meter_move(transport->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, bytes);
-	meter_move(transport->meter, METRIC_ID_ANSWER_BYTES, 0, 0, bytes);
+	if (byte_account_take(&transport->account, bytes)) {
+		meter_move(transport->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, (int64_t)bytes);
+		return true;
+	}
+	meter_add(transport->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
+	return false;
+}
+
+static void give_room(const struct transport *transport, size_t bytes)
+{
+	byte_account_give(&transport->account, bytes);
+	meter_move(transport->meter, METRIC_ID_IN_FLIGHT_BYTES, 0, 0, -(int64_t)bytes);
 }
 
 bool transport_hold(struct transport *transport, size_t bytes)
 {
 	if (!transport)
 		return true;
-	bool room = byte_account_take(&transport->account, bytes);
+	bool room = take_room(transport, bytes);
 	if (room)
-		show_held(transport, (int64_t)bytes);
-	else
-		meter_add(transport->meter, METRIC_ID_REJECTED, REJECT_IN_FLIGHT_BYTES, 0, 1);
+		meter_move(transport->meter, METRIC_ID_ANSWER_BYTES, 0, 0, (int64_t)bytes);
 	return room;
 }
 
@@ -365,8 +374,18 @@ void transport_let_go(struct transport *transport, size_t bytes)
 {
 	if (!transport)
 		return;
-	byte_account_give(&transport->account, bytes);
-	show_held(transport, -(int64_t)bytes);
+	give_room(transport, bytes);
+	meter_move(transport->meter, METRIC_ID_ANSWER_BYTES, 0, 0, -(int64_t)bytes);
+}
+
+bool transport_hold_request(struct transport *transport, size_t bytes)
+{
+	return take_room(transport, bytes);
+}
+
+void transport_let_go_request(struct transport *transport, size_t bytes)
+{
+	give_room(transport, bytes);
 }
 
 /* --- handles --- */
