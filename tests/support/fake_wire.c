@@ -406,6 +406,16 @@ void transport_let_go(struct transport *transport, size_t bytes)
 	(void)bytes;
 }
 
+bool transport_hold_request(struct transport *transport, size_t bytes)
+{
+	return transport_hold(transport, bytes);
+}
+
+void transport_let_go_request(struct transport *transport, size_t bytes)
+{
+	transport_let_go(transport, bytes);
+}
+
 void transport_free(struct transport *transport)
 {
 	free(transport);
