@@ -75,6 +75,10 @@
 	X(MEMORY_NOT_GUARDED, "memory_not_guarded", WARN, "message", "The kernel did not let the gateway keep its memory from programs of the same user.") \
 	X(CONFIG_RELOADED, "config_reloaded", INFO, "generation asked_by changed needs_restart", "The configuration was read anew and is in force.") \
 	X(CONFIG_REFUSED, "config_refused", WARN, "asked_by reason", "It is not in order: a line for each mistake; the one before stays in force.") \
+	X(ALERT_FIRING, "alert_firing", WARN, "alert severity subject upstream detail", "An alert fires as a warning, or is no worse any more.") \
+	X(ALERT_CRITICAL, "alert_firing", ERROR, "alert severity subject upstream detail", "It fires, and is critical.") \
+	X(ALERT_CLEARED, "alert_cleared", INFO, "alert subject upstream seconds", "It is over, after how long.") \
+	X(ALERT_NOT_POSTED, "alert_not_posted", WARN, "message", "alerts.webhook did not take a post, and it is given up; why.") \
 	X(LOG_REOPENED, "log_reopened", INFO, "message", "USR1 or HUP: the log file was closed and opened.") \
 	X(LOG_REOPEN_FAILED, "log_reopen_failed", ERROR, "message", "It could not be opened: lines go to the old one.") \
 	X(LOG_DROPPED, "log_dropped", WARN, "lines", "So many lines are missing here: the disk or the pipe was too slow.")

@@ -3,6 +3,11 @@
 noinst_LIBRARIES += libgateway.a
 libgateway_a_SOURCES = \
 	gateway/access/access.c gateway/access/access.h \
+	gateway/admin/alert_latch.c gateway/admin/alert_latch.h \
+	gateway/admin/alert_measures.c \
+	gateway/admin/alert_news.c \
+	gateway/admin/alerts.c gateway/admin/alerts.h gateway/admin/alerts_private.h \
+	gateway/admin/alerts_page.c \
 	gateway/admin/calls_page.c \
 	gateway/admin/cache_pages.c gateway/admin/cache_pages.h \
 	gateway/admin/config_page.c \
@@ -12,6 +17,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/health.c gateway/admin/health.h \
 	gateway/admin/endpoints_page.c \
 	gateway/admin/heap_page.c \
+	gateway/admin/observer.c gateway/admin/observer.h \
 	gateway/admin/pages.c gateway/admin/pages.h \
 	gateway/admin/profile_page.c gateway/admin/profile_page.h \
 	gateway/admin/process_settings.c gateway/admin/process_settings.h \
@@ -20,6 +26,7 @@ libgateway_a_SOURCES = \
 	gateway/admin/stats_page.c \
 	gateway/admin/threads_page.c \
 	gateway/admin/tools_page.c \
+	gateway/admin/webhook.c gateway/admin/webhook.h \
 	gateway/call/await_lists.c gateway/call/await_lists.h \
 	gateway/call/await_turn.c gateway/call/await_turn.h \
 	gateway/call/call.c gateway/call/call.h \
@@ -62,7 +69,9 @@ libgateway_a_SOURCES = \
 	gateway/cli/top/views.c gateway/cli/top/views.h \
 	gateway/cli/top/watch.c gateway/cli/top/watch.h \
 	gateway/cli/worlds.c gateway/cli/worlds.h \
+	gateway/config/alert_options.h \
 	gateway/config/check.c \
+	gateway/config/check_alerts.c \
 	gateway/config/check_arguments.c \
 	gateway/config/check_dialect.c \
 	gateway/config/check_endpoints.c \

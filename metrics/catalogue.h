@@ -234,6 +234,42 @@
 	X(IN_FLIGHT_BYTES, "in_flight_bytes")   /* of jitney_in_flight_bytes */                      \
 	X(CACHE_MEMORY, "cache_memory")         /* of jitney_cache_bytes{tier="memory"} */
 
+/* What the gateway says of itself (gateway/config/alert_options.h has the conditions). In packaging/prometheus they have the
+ * same names: JitneyUpstreamDown. */
+#define ALERTS(X)                                                                                    \
+	X(ERRORS, "errors")                                                                          \
+	X(P99, "p99")                                                                                \
+	X(TOOL_FAILS, "tool_fails")                                                                  \
+	X(OUTCOME_UNKNOWN, "outcome_unknown")                                                        \
+	X(REFUSES, "refuses")                                                                        \
+	X(ENDPOINT_EJECTED, "endpoint_ejected")                                                      \
+	X(UPSTREAM_DOWN, "upstream_down")                                                            \
+	X(LINE_STANDS, "line_stands")                                                                \
+	X(SHEDS, "sheds")                                                                            \
+	X(RETRY_BUDGET_SPENT, "retry_budget_spent")                                                  \
+	X(PROCESS_RESTARTS, "process_restarts")                                                      \
+	X(TOOLS_STALE, "tools_stale")                                                                \
+	X(TOOL_CHANGED, "tool_changed")                                                              \
+	X(HIT_RATIO_FELL, "hit_ratio_fell")                                                          \
+	X(REDIS_DOWN, "redis_down")                                                                  \
+	X(REDIS_BREAKER_OPEN, "redis_breaker_open")                                                  \
+	X(DISK_CACHE_FAILS, "disk_cache_fails")                                                      \
+	X(MEMORY_NEAR_BOUND, "memory_near_bound")                                                    \
+	X(CONNECTIONS_NEAR_BOUND, "connections_near_bound")                                          \
+	X(DESCRIPTORS_NEAR_BOUND, "descriptors_near_bound")                                          \
+	X(LOOP_LAG, "loop_lag")                                                                      \
+	X(WORKER_FULL, "worker_full")                                                                \
+	X(RELOAD_FAILED, "reload_failed")                                                            \
+	X(LOG_LOSES_LINES, "log_loses_lines")
+#define ALERT_SEVERITIES(X) X(WARNING, "warning") X(CRITICAL, "critical")
+
+/* What became of a post to alerts.webhook. */
+#define ALERT_POSTS(X)                                                                               \
+	X(OK, "ok")                                                                                  \
+	X(RETRIED, "retried")     /* it was not taken, and is tried again */                         \
+	X(FAILED, "failed")       /* it was never taken, and is given up */                          \
+	X(DROPPED, "dropped")     /* too many waited: the oldest was given up */
+
 /* legacy: up to 2025-11-25; modern: 2026-07-28. */
 #define MCP_ERAS(X) X(LEGACY, "legacy") X(MODERN, "modern")
 
@@ -276,6 +312,9 @@ enum metric_label {
 	LABEL_LIMITER_REASON,
 	LABEL_RELOAD_RESULT,
 	LABEL_LIMIT,
+	LABEL_ALERT,
+	LABEL_ALERT_SEVERITY,
+	LABEL_ALERT_POST,
 	LABEL_ATTEMPT, /* kind and result in one, see attempt_label; prints kind= and outcome= */
 	LABEL_KIND_COUNT
 };
@@ -388,6 +427,8 @@ enum metric_type {
 	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges published to the other gateways, or heard from them.") \
 	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
+	X(ALERTS_FIRING, "alerts_firing", GAUGE, ALERT, ALERT_SEVERITY, "Of how many subjects (tools, upstreams ...) the alert fires.") \
+	X(ALERTS_POSTED, "alert_posts_total", COUNTER, ALERT_POST, NONE, "Posts to alerts.webhook, by what became of them.") \
 	X(LOOP_TURNS, "loop_turns_total", COUNTER, NONE, NONE, "Turns of the workers' loops.") \
 	X(WORKER_BUSY, "worker_busy_ratio", GAUGE_RATIO, WORKER, NONE, "Share of the last second in which the worker did not wait; at 1 its core is full.") \
 	X(WORKER_LAG, "worker_loop_lag_seconds", GAUGE_SECONDS, WORKER, NONE, "The longest turn of the worker's loop within the last 10 to 20 s: for so long all else of it waited.") \
@@ -511,6 +552,24 @@ enum reload_result {
 	RELOAD_RESULTS(X)
 #undef X
 	RELOAD_RESULT_COUNT
+};
+enum alert {
+#define X(name, word) ALERT_##name,
+	ALERTS(X)
+#undef X
+	ALERT_COUNT
+};
+enum alert_severity {
+#define X(name, word) ALERT_SEVERITY_##name,
+	ALERT_SEVERITIES(X)
+#undef X
+	ALERT_SEVERITY_COUNT
+};
+enum alert_post {
+#define X(name, word) ALERT_POST_##name,
+	ALERT_POSTS(X)
+#undef X
+	ALERT_POST_COUNT
 };
 enum limit {
 #define X(name, word) LIMIT_##name,

@@ -62,6 +62,9 @@ static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
 static const char *const reload_words[] = { RELOAD_RESULTS(X) };
 static const char *const limit_words[] = { LIMITS(X) };
+static const char *const alert_words[] = { ALERTS(X) };
+static const char *const severity_words[] = { ALERT_SEVERITIES(X) };
+static const char *const alert_post_words[] = { ALERT_POSTS(X) };
 static const char *const mcp_note_result_words[] = { MCP_NOTE_RESULTS(X) };
 #undef X
 /* the results over again for each kind, as attempt_label numbers them */
@@ -114,6 +117,9 @@ static const struct {
 	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
 	[LABEL_RELOAD_RESULT] = { "result", reload_words, countof(reload_words) },
 	[LABEL_LIMIT] = { "limit", limit_words, countof(limit_words) },
+	[LABEL_ALERT] = { "alert", alert_words, countof(alert_words) },
+	[LABEL_ALERT_SEVERITY] = { "severity", severity_words, countof(severity_words) },
+	[LABEL_ALERT_POST] = { "result", alert_post_words, countof(alert_post_words) },
 	[LABEL_MCP_NOTE_RESULT] = { "result", mcp_note_result_words, countof(mcp_note_result_words) },
 };
 
@@ -168,6 +174,11 @@ const char *metrics_label_value(const struct metrics *metrics, enum metric_label
 	default:
 		return metric_word(label, index);
 	}
+}
+
+size_t metrics_label_places(const struct metrics *metrics, enum metric_label label)
+{
+	return metrics_label_count(&metrics->names, label);
 }
 
 const char *metrics_attempt_kind(size_t index)

@@ -52,6 +52,9 @@ size_t metric_word_count(enum metric_label label);
 int64_t metrics_read_by(const struct metrics *metrics, enum metric metric, enum metric_label label, size_t value,
 			size_t at);
 
+/* How many values the label may come to have, places without a name included; LABEL_NONE: 1. Any thread. */
+size_t metrics_label_places(const struct metrics *metrics, enum metric_label label);
+
 /* A meter for one more thread; lives as long as the metrics. NULL when out of memory. Main thread. */
 struct meter *metrics_meter(struct metrics *metrics) MUST_CHECK;
 
@@ -80,6 +83,9 @@ void metrics_on_scrape(struct metrics *metrics, void (*hook)(void *context, stru
 
 /* Bring what the hooks know up to date, as a scrape does before it reads. Any thread. */
 void metrics_refresh(struct metrics *metrics);
+
+/* How many file descriptors it has open, and how many it may have. Any thread. */
+void metrics_descriptors(uint64_t *open, uint64_t *most);
 
 /* Memory that this process holds now; 0 when the system does not say. Any thread. */
 uint64_t metrics_resident_bytes(void);

@@ -285,6 +285,13 @@ static uint64_t count_fds(void)
 	return (lowest > FDS_WALKED_MAX ? (uint64_t)lowest : count) - 1; /* less the one we looked with */
 }
 
+void metrics_descriptors(uint64_t *open, uint64_t *most)
+{
+	struct rlimit files;
+	*open = count_fds();
+	*most = getrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur : 0;
+}
+
 static void put_process_gauge(struct buf *out, const char *name, const char *help, uint64_t value)
 {
 	put_head(out, "process_", name, "gauge", help);

@@ -96,6 +96,7 @@ unit_batcher = \
 	tests/unit/batcher/test_window
 unit_gateway = \
 	tests/unit/gateway/access/test_access \
+	tests/unit/gateway/admin/test_alert_latch \
 	tests/unit/gateway/admin/test_file_watch \
 	tests/unit/gateway/call/test_caller \
 	tests/unit/gateway/call/test_calls \

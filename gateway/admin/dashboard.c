@@ -7,6 +7,7 @@
 #include "gateway/admin/dashboard.h"
 
 #include "base/json.h"
+#include "gateway/admin/observer.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/world.h"
@@ -67,75 +68,85 @@ static void put_microseconds(struct buf *out, int64_t us)
 		buf_printf(out, "<td>%.1f ms", (double)us / 1000);
 }
 
-static void put_upstream(struct buf *out, const struct gateway *gateway, const struct upstream_settings *settings)
+static void put_upstream(struct buf *out, const struct observation *of, const struct upstream_settings *settings)
 {
+	const struct gateway *gateway = of->gateway;
 	size_t healthy = page_healthy_endpoints(gateway, settings), label = settings->label;
 	buf_put_text(out, "<tr><th scope=row>");
 	put_text(out, settings->name);
 	buf_printf(out, "<td class=text>%s<td>%zu of %zu<td>%lld", healthy || !settings->endpoint_count ? "up" : "down",
 		   healthy, settings->endpoint_count,
 		   (long long)metrics_read(gateway->metrics, METRIC_ID_BATCH_ITEMS, label, 0));
-	put_microseconds(out, history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
-	put_microseconds(out, history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
+	put_microseconds(out, history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
+	put_microseconds(out, history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
 }
 
-static void put_tool(struct buf *out, const struct gateway *gateway, const struct tool *tool)
+static void put_tool(struct buf *out, const struct observation *of, const struct tool *tool)
 {
+	const struct gateway *gateway = of->gateway;
 	buf_put_text(out, "<tr><th scope=row>");
 	put_text(out, tool->name);
 	buf_printf(out, "<td>%lld",
 		   (long long)metrics_read(gateway->metrics, METRIC_ID_REQUEST_DURATION, tool->index, 0));
-	put_microseconds(out, history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
-	put_microseconds(out, history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
+	put_microseconds(out, history_quantile_of(of->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
+	put_microseconds(out, history_quantile_of(of->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
 }
 
 /* What scripts replace. */
-static void put_tables(struct buf *out, const struct worker *worker)
+static void put_tables(struct buf *out, const struct observation *of)
 {
-	const struct gateway *gateway = worker_gateway(worker);
-	const struct generation *generation = worker_generation(worker);
+	const struct generation *generation = catalogue_made_for(of->catalogue);
 	buf_put_text(
 		out,
 		"<div class=scroll><table><caption>Upstreams</caption><thead><tr><th scope=col>upstream<th scope=col class=text>state"
 		"<th scope=col>endpoints up<th scope=col>requests<th scope=col>p50<th scope=col>p99<tbody>");
 	for (size_t i = 0; i < generation->upstream_count; i++)
-		put_upstream(out, gateway, &generation->upstreams[i].settings);
+		put_upstream(out, of, &generation->upstreams[i].settings);
 	buf_put_text(
 		out,
 		"</table></div><h2>Tools</h2><div class=scroll><table><caption>Tools</caption><thead><tr><th scope=col>tool"
 		"<th scope=col>calls<th scope=col>p50<th scope=col>p99<tbody>");
-	size_t count = catalogue_count(worker_catalogue(worker));
+	size_t count = catalogue_count(of->catalogue);
 	for (size_t i = 0; i < count && i < TOOLS_SHOWN; i++)
-		put_tool(out, gateway, catalogue_nth(worker_catalogue(worker), i));
+		put_tool(out, of, catalogue_nth(of->catalogue, i));
 	buf_put_text(out, "</table></div>");
 	if (count > TOOLS_SHOWN)
 		buf_printf(out, "<p>and %zu more", count - TOOLS_SHOWN);
 }
 
+static void write_page(const struct observation *of, struct buf *out)
+{
+	static const char *const views[] = { "overview", "upstreams", "bus",       "cache",
+					     "tools",    "calls",     "processes", "alerts" };
+	buf_put_text(out, "<!doctype html><html lang=en><meta charset=utf-8><title>jitney</title>"
+			  "<meta name=viewport content=\"width=device-width,initial-scale=1\">"
+			  "<link rel=icon href=\"data:,\"><link rel=stylesheet href=dashboard.css>"
+			  "<script src=dashboard.js defer></script><header><h1>jitney " JITNEY_VERSION
+			  "</h1><nav hidden aria-label=views>");
+	for (size_t i = 0; i < countof(views); i++)
+		buf_printf(out, "<a href=\"#%s\">%s</a>", views[i], views[i]);
+	buf_put_text(out, "</nav><span id=state></span></header><main>");
+	put_tables(out, of);
+	buf_printf(out,
+		   "<p>%zu tools, %zu upstreams, %u workers, up for %llu s.<p>As JSON: <a href=admin/stats>stats</a>, "
+		   "<a href=admin/alerts>alerts</a>, <a href=admin/calls>calls</a>, <a href=admin/tools>tools</a>, "
+		   "<a href=admin/upstreams>upstreams</a>, <a href=admin/cache>cache</a>, "
+		   "<a href=admin/config>config</a>; <a href=metrics>metrics</a>, "
+		   "<a href=healthz>healthz</a>, <a href=readyz>readyz</a></main></html>\n",
+		   catalogue_count(of->catalogue), catalogue_made_for(of->catalogue)->upstream_count,
+		   of->gateway->config->workers,
+		   (unsigned long long)((of->now_us - of->gateway->started_us) / CLOCK_US_PER_S));
+}
+
+static void send_page(struct request *request, struct buf *text)
+{
+	reply_with(request, "text/html; charset=utf-8", text);
+}
+
 void page_dashboard(struct worker *worker, struct request *request, struct slice rest)
 {
-	static const char *const views[] = { "overview", "upstreams", "bus", "cache", "tools", "calls", "processes" };
-	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
-	buf_put_text(&text, "<!doctype html><html lang=en><meta charset=utf-8><title>jitney</title>"
-			    "<meta name=viewport content=\"width=device-width,initial-scale=1\">"
-			    "<link rel=icon href=\"data:,\"><link rel=stylesheet href=dashboard.css>"
-			    "<script src=dashboard.js defer></script><header><h1>jitney " JITNEY_VERSION
-			    "</h1><nav hidden aria-label=views>");
-	for (size_t i = 0; i < countof(views); i++)
-		buf_printf(&text, "<a href=\"#%s\">%s</a>", views[i], views[i]);
-	buf_put_text(&text, "</nav><span id=state></span></header><main>");
-	put_tables(&text, worker);
-	buf_printf(
-		&text,
-		"<p>%zu tools, %zu upstreams, %u workers, up for %llu s.<p>As JSON: <a href=admin/stats>stats</a>, "
-		"<a href=admin/calls>calls</a>, <a href=admin/tools>tools</a>, <a href=admin/upstreams>upstreams</a>, "
-		"<a href=admin/cache>cache</a>, <a href=admin/config>config</a>; <a href=metrics>metrics</a>, "
-		"<a href=healthz>healthz</a>, <a href=readyz>readyz</a></main></html>\n",
-		catalogue_count(worker_catalogue(worker)), worker_generation(worker)->upstream_count,
-		worker_gateway(worker)->config->workers,
-		(unsigned long long)((worker_now(worker) - worker_gateway(worker)->started_us) / CLOCK_US_PER_S));
-	reply_with(request, "text/html; charset=utf-8", &text);
+	observer_reply(worker, request, write_page, send_page);
 }
 
 static void reply_with_file(struct request *request, const char *content_type, const char *at, const char *end)

@@ -162,6 +162,11 @@ bool page_body_is_empty(struct worker *worker, struct request *request)
 			    "The body must be {}, or none; nothing was done.");
 }
 
+void page_send_json(struct request *request, struct buf *text)
+{
+	reply_text(request, 200, "application/json", text);
+}
+
 void page_admin_drain(struct worker *worker, struct request *request, struct slice rest)
 {
 	struct buf text = BUF_INIT(PAGE_BYTES_MAX);

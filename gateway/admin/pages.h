@@ -12,6 +12,7 @@ route_function page_admin_config;                     /* config_page.c */
 route_function page_admin_tools;                      /* tools_page.c */
 route_function page_admin_endpoint;                   /* endpoints_page.c */
 route_function page_admin_stats;                      /* stats_page.c */
+route_function page_admin_alerts;                     /* alerts_page.c */
 route_function page_admin_calls, page_admin_calls_of; /* calls_page.c */
 
 struct catalogue;
@@ -20,6 +21,8 @@ struct upstream_settings;
 /* What changes something takes a body of nothing or {}, as JSON: a form, which any page can send, is neither. False:
  * answered. */
 bool page_body_is_empty(struct worker *worker, struct request *request) MUST_CHECK;
+/* Reply 200 with this JSON, which is taken. */
+void page_send_json(struct request *request, struct buf *text);
 /* Append a metric as a member: ,"name":123. */
 void page_put_count(struct buf *out, const struct gateway *gateway, const char *name, enum metric metric, size_t label1,
 		    size_t label2);

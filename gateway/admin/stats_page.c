@@ -6,12 +6,13 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "gateway/admin/alerts.h"
+#include "gateway/admin/observer.h"
 #include "gateway/admin/pages.h"
-#include "gateway/call/reply.h"
 #include "gateway/call/world.h"
 #include "metrics/history.h"
 
-enum { PAGE_BYTES_MAX = 64 << 20, STEP_S = 5 };
+enum { SERIES_BYTES_MAX = 64 * 1024, STEP_S = 5 };
 
 /* A quantile as a member; null: nothing was observed. */
 static void put_latency(struct buf *out, const char *name, int64_t us)
@@ -32,12 +33,12 @@ static void put_ratio(struct buf *out, const char *name, uint64_t part, uint64_t
 
 /* --- The whole process --- */
 
-static void put_process(struct buf *out, const struct worker *worker)
+static void put_process(struct buf *out, const struct observation *of)
 {
-	const struct gateway *gateway = worker_gateway(worker);
+	const struct gateway *gateway = of->gateway;
 	buf_printf(out, ",\"version\":\"" JITNEY_VERSION "\",\"generation\":%llu,\"uptime_s\":%llu",
-		   (unsigned long long)worker_generation(worker)->number,
-		   (unsigned long long)((worker_now(worker) - gateway->started_us) / CLOCK_US_PER_S));
+		   (unsigned long long)catalogue_made_for(of->catalogue)->number,
+		   (unsigned long long)((of->now_us - gateway->started_us) / CLOCK_US_PER_S));
 	buf_printf(out, ",\"process\":{\"pid\":%ld,\"rss_bytes\":%llu}", (long)getpid(),
 		   (unsigned long long)metrics_resident_bytes());
 	buf_put_text(out, ",\"workers\":[");
@@ -56,10 +57,11 @@ static int64_t sum_of(const struct gateway *gateway, enum metric metric, size_t 
 	return sum;
 }
 
-static void put_totals(struct buf *out, const struct gateway *gateway)
+static void put_totals(struct buf *out, const struct observation *of)
 {
+	const struct gateway *gateway = of->gateway;
 	struct history_sums sums;
-	history_now(gateway->history, &sums);
+	history_now(of->history, &sums);
 	buf_printf(out,
 		   ",\"totals\":{\"calls\":%llu,\"errors\":%llu,\"hits\":%llu,\"lookups\":%llu,\"coalesced\":%llu,"
 		   "\"requests\":%llu,\"saved_requests\":%llu,\"rejected\":%lld",
@@ -94,7 +96,8 @@ static void put_rates(struct buf *out, const struct history *history, const char
 /* The five minutes in steps, the oldest first; fewer at the beginning. */
 static void put_series(struct buf *out, const struct history *history)
 {
-	struct buf calls = BUF_INIT(PAGE_BYTES_MAX), errors = BUF_INIT(PAGE_BYTES_MAX), p99 = BUF_INIT(PAGE_BYTES_MAX);
+	struct buf calls = BUF_INIT(SERIES_BYTES_MAX), errors = BUF_INIT(SERIES_BYTES_MAX),
+		   p99 = BUF_INIT(SERIES_BYTES_MAX);
 	const char *comma = "";
 	for (unsigned from_s = HISTORY_S; from_s >= STEP_S; from_s -= STEP_S) {
 		struct history_sums came;
@@ -120,8 +123,9 @@ static void put_series(struct buf *out, const struct history *history)
 
 /* --- Tools, upstreams, tiers, programs --- */
 
-static void put_tool(struct buf *out, const struct gateway *gateway, const struct tool *tool)
+static void put_tool(struct buf *out, const struct observation *of, const struct tool *tool)
 {
+	const struct gateway *gateway = of->gateway;
 	uint64_t calls = 0, failed = 0;
 	for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
 		uint64_t count =
@@ -133,9 +137,8 @@ static void put_tool(struct buf *out, const struct gateway *gateway, const struc
 	json_put_string(out, slice_of(tool->name));
 	buf_printf(out, ",\"calls\":%llu,\"errors\":%llu", (unsigned long long)calls, (unsigned long long)failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_COALESCED, tool->index, 0);
-	put_latency(out, "p50_us", history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
-	put_latency(out, "p99_us",
-		    history_quantile_of(gateway->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
+	put_latency(out, "p50_us", history_quantile_of(of->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.5));
+	put_latency(out, "p99_us", history_quantile_of(of->history, METRIC_ID_REQUEST_DURATION, tool->index, 0.99));
 	buf_put_char(out, '}');
 }
 
@@ -147,8 +150,20 @@ static int64_t sum_of_row(const struct gateway *gateway, enum metric metric, siz
 	return sum;
 }
 
-static void put_upstream(struct buf *out, const struct gateway *gateway, const struct upstream_config *upstream)
+/* The largest of its classes of latency. */
+static int64_t most_of_classes(const struct gateway *gateway, enum metric metric, size_t label)
 {
+	int64_t most = 0;
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
+		int64_t value = metrics_read(gateway->metrics, metric, label, i);
+		most = value > most ? value : most;
+	}
+	return most;
+}
+
+static void put_upstream(struct buf *out, const struct observation *of, const struct upstream_config *upstream)
+{
+	const struct gateway *gateway = of->gateway;
 	const struct upstream_settings *settings = &upstream->settings;
 	size_t label = settings->label;
 	int64_t requests = 0, failed = 0;
@@ -159,8 +174,8 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, const s
 	buf_printf(out, ",\"dialect\":\"%s\",\"worker\":%u,\"requests\":%lld,\"errors\":%lld", settings->dialect->name,
 		   upstream_owner_index(gateway, upstream), (long long)requests, (long long)failed);
 	page_put_count(out, gateway, "saved_requests", METRIC_ID_BATCH_SAVED, label, 0);
-	put_latency(out, "p50_us", history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
-	put_latency(out, "p99_us", history_quantile_of(gateway->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
+	put_latency(out, "p50_us", history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.5));
+	put_latency(out, "p99_us", history_quantile_of(of->history, METRIC_ID_UPSTREAM_DURATION, label, 0.99));
 	buf_printf(out, ",\"waiting\":%lld,\"in_flight\":%lld",
 		   (long long)sum_of_row(gateway, METRIC_ID_BATCH_WAITING, label, LATENCY_CLASS_COUNT),
 		   (long long)sum_of_row(gateway, METRIC_ID_BATCH_IN_FLIGHT, label, LATENCY_CLASS_COUNT));
@@ -169,6 +184,10 @@ static void put_upstream(struct buf *out, const struct gateway *gateway, const s
 	buf_printf(out, ",\"shed\":%lld,\"retry_budget\":%.3f",
 		   (long long)sum_of_row(gateway, METRIC_ID_SHED, label, SHED_REASON_COUNT),
 		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, label, 0) / 1e6);
+	buf_printf(out, ",\"cost_fixed_us\":%lld,\"cost_item_us\":%lld,\"window_us\":%lld",
+		   (long long)most_of_classes(gateway, METRIC_ID_BATCH_EXCHANGE_COST, label),
+		   (long long)most_of_classes(gateway, METRIC_ID_BATCH_ITEM_COST, label),
+		   (long long)most_of_classes(gateway, METRIC_ID_BATCH_WINDOW, label));
 	page_put_object(out, gateway, "flushes", METRIC_ID_BATCH_FLUSHES, LABEL_FLUSH_REASON, label, false);
 	page_put_endpoints(out, gateway, settings);
 	buf_put_char(out, '}');
@@ -203,57 +222,65 @@ static void put_programs(struct buf *out, const struct gateway *gateway, const s
 	buf_put_char(out, '}');
 }
 
-static void put_lists(struct buf *out, const struct worker *worker)
+static void put_caches(struct buf *out, const struct gateway *gateway)
 {
-	const struct gateway *gateway = worker_gateway(worker);
-	const struct generation *generation = worker_generation(worker);
-	const char *comma = "";
-	buf_put_text(out, ",\"tools\":[");
-	for (size_t i = 0; i < catalogue_count(worker_catalogue(worker)); i++, comma = ",") {
-		buf_put_text(out, comma);
-		put_tool(out, gateway, catalogue_nth(worker_catalogue(worker), i));
-	}
-	buf_put_text(out, "],\"upstreams\":[");
-	for (size_t i = 0; i < generation->upstream_count; i++) {
-		buf_put_text(out, i ? "," : "");
-		put_upstream(out, gateway, &generation->upstreams[i]);
-	}
-	buf_put_text(out, "],\"cache\":[");
 	for (int tier = 0; tier < CACHE_TIER_COUNT; tier++)
 		if (is_tier_there(gateway, (enum cache_tier)tier)) {
 			buf_put_text(out, tier ? "," : "");
 			put_tier(out, gateway, (enum cache_tier)tier);
 		}
+}
+
+static void put_lists(struct buf *out, const struct observation *of)
+{
+	const struct generation *generation = catalogue_made_for(of->catalogue);
+	const char *comma = "";
+	buf_put_text(out, ",\"tools\":[");
+	for (size_t i = 0; i < catalogue_count(of->catalogue); i++, comma = ",") {
+		buf_put_text(out, comma);
+		put_tool(out, of, catalogue_nth(of->catalogue, i));
+	}
+	buf_put_text(out, "],\"upstreams\":[");
+	for (size_t i = 0; i < generation->upstream_count; i++) {
+		buf_put_text(out, i ? "," : "");
+		put_upstream(out, of, &generation->upstreams[i]);
+	}
+	buf_put_text(out, "],\"cache\":[");
+	put_caches(out, of->gateway);
 	buf_put_text(out, "],\"processes\":[");
 	comma = "";
 	for (size_t i = 0; i < generation->upstream_count; i++)
 		if (generation->upstreams[i].settings.process) {
 			buf_put_text(out, comma);
-			put_programs(out, gateway, &generation->upstreams[i].settings);
+			put_programs(out, of->gateway, &generation->upstreams[i].settings);
 			comma = ",";
 		}
+	buf_put_text(out, "],\"alerts\":[");
+	alerts_put_firing(of->alerts, out);
 	buf_put_char(out, ']');
+}
+
+static void write_stats(const struct observation *of, struct buf *out)
+{
+	metrics_refresh(of->gateway->metrics);
+	buf_put_text(out, "{\"at\":");
+	page_put_time(out, clock_wall_us());
+	put_process(out, of);
+	put_totals(out, of);
+	buf_put_text(out, ",\"rates\":{");
+	put_rates(out, of->history, "1s", 1);
+	buf_put_char(out, ',');
+	put_rates(out, of->history, "10s", 10);
+	buf_put_char(out, ',');
+	put_rates(out, of->history, "5m", HISTORY_S);
+	buf_put_char(out, '}');
+	put_series(out, of->history);
+	put_lists(out, of);
+	buf_put_text(out, "}\n");
 }
 
 void page_admin_stats(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
-	const struct gateway *gateway = worker_gateway(worker);
 	(void)rest;
-	metrics_refresh(gateway->metrics);
-	buf_put_text(&text, "{\"at\":");
-	page_put_time(&text, clock_wall_us());
-	put_process(&text, worker);
-	put_totals(&text, gateway);
-	buf_put_text(&text, ",\"rates\":{");
-	put_rates(&text, gateway->history, "1s", 1);
-	buf_put_char(&text, ',');
-	put_rates(&text, gateway->history, "10s", 10);
-	buf_put_char(&text, ',');
-	put_rates(&text, gateway->history, "5m", HISTORY_S);
-	buf_put_char(&text, '}');
-	put_series(&text, gateway->history);
-	put_lists(&text, worker);
-	buf_put_text(&text, "}\n");
-	reply_text(request, 200, "application/json", &text);
+	observer_reply(worker, request, write_stats, page_send_json);
 }

@@ -123,6 +123,8 @@ void gateway_offer_catalogue(void *gateway_of_workers, struct catalogue *catalog
 	for (unsigned i = 0; i < count; i++)
 		catalogue_retire(atomic_exchange_explicit(&gateway->workers[i]->offered, catalogue_enforce(catalogue),
 							  memory_order_acq_rel));
+	catalogue_retire(
+		atomic_exchange_explicit(&gateway->observed, catalogue_enforce(catalogue), memory_order_acq_rel));
 	atomic_fetch_add_explicit(&gateway->catalogues, 1, memory_order_release);
 	for (unsigned i = 0; i < count; i++)
 		if (!atomic_exchange_explicit(&gateway->workers[i]->offer_posted, true, memory_order_acq_rel))

@@ -16,9 +16,9 @@
 struct cache;
 struct disk;
 struct export;
-struct history;
 struct listeners;
 struct mail;
+struct observer;
 struct profile_run;
 struct recent_calls;
 struct registry;
@@ -27,26 +27,28 @@ struct worker;
 
 /* What all workers share: frozen, or atomic. Made and freed by serve.c. */
 struct gateway {
-	const struct config *config;           /* c: what the process is made of; the rest is worker_generation's */
-	struct metrics *metrics;               /* c; safe inside */
-	struct history *history;               /* worker 0's once the threads run: what the metrics were */
-	struct cache *cache;                   /* c; safe inside */
-	struct listeners *listeners;           /* c; safe inside: the sockets; workers have descriptors of their own */
-	struct export *export;                 /* worker 0's; NULL: none is under way */
-	struct profile_run *profile;           /* worker 0's; NULL: none is under way */
-	struct disk *disk;                     /* c; safe inside; NULL: no disk tier */
-	atomic_bool redis;                     /* a: there is a Redis tier */
-	struct registry *registry;             /* c; safe inside */
-	struct reload *reload;                 /* c; safe inside; NULL: the generation stays */
-	struct worker **workers;               /* c: config->workers of them */
-	uint64_t started_us;                   /* c */
-	struct http_shared http_shared;        /* a */
-	atomic_uint catalogues;                /* a: rises when all workers have been offered the next one */
-	atomic_size_t subscriptions;           /* a: streams of subscriptions/listen open */
-	atomic_size_t in_flight;               /* a: calls sent to an owner and not returned */
-	atomic_size_t places;                  /* a: so many at most: what all workers are ready for */
-	atomic_size_t *refreshes;              /* a: background refreshes under way, by the upstream's label */
-	bool settled;                          /* main's: the threads are joined, and nothing is under way any more */
+	const struct config *config;    /* c: what the process is made of; the rest is worker_generation's */
+	struct metrics *metrics;        /* c; safe inside */
+	struct cache *cache;            /* c; safe inside */
+	struct listeners *listeners;    /* c; safe inside: the sockets; workers have descriptors of their own */
+	struct export *export;          /* worker 0's; NULL: none is under way */
+	struct profile_run *profile;    /* worker 0's; NULL: none is under way */
+	struct disk *disk;              /* c; safe inside; NULL: no disk tier */
+	atomic_bool redis;              /* a: there is a Redis tier */
+	struct registry *registry;      /* c; safe inside */
+	struct reload *reload;          /* c; safe inside; NULL: the generation stays */
+	struct worker **workers;        /* c: config->workers of them */
+	uint64_t started_us;            /* c */
+	struct http_shared http_shared; /* a */
+	struct observer *observer;      /* c; safe inside: admin/observer.h */
+	_Atomic(struct catalogue *)
+		observed;            /* a: a reference to the newest one, for the observer; NULL: it has that */
+	atomic_uint catalogues;      /* a: rises when all workers have been offered the next one */
+	atomic_size_t subscriptions; /* a: streams of subscriptions/listen open */
+	atomic_size_t in_flight;     /* a: calls sent to an owner and not returned */
+	atomic_size_t places;        /* a: so many at most: what all workers are ready for */
+	atomic_size_t *refreshes;    /* a: background refreshes under way, by the upstream's label */
+	bool settled;                /* main's: the threads are joined, and nothing is under way any more */
 	atomic_uint_fast64_t drain_timeout_us; /* a */
 	atomic_bool leaving;                   /* a: a stop has been asked for: who asks for readiness is told */
 	atomic_bool draining;                  /* a: set once by the main thread, or by nobody */

@@ -246,6 +246,7 @@ void config_check(struct config_load *load, const struct node *root)
 	check_identity(load, root);
 	check_takeover(load, root);
 	config_check_mcp(load, root);
+	config_check_alerts(load, root);
 	check_reload(load, root);
 	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
 		config_check_redis(load, node_find(root, "cache.redis"));

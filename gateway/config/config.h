@@ -17,6 +17,7 @@
 #include "cache/cache.h"
 #include "cache/disk/disk_settings.h"
 #include "cache/redis/redis_settings.h"
+#include "gateway/config/alert_options.h"
 #include "gateway/http/settings.h"
 #include "gateway/config/secrets.h"
 #include "gateway/config/tool.h"
@@ -103,9 +104,11 @@ struct generation {
 		const char *sentinel_name, *sentinel_password;
 		const char *const *sentinel_nodes;
 		size_t sentinel_node_count;
-	} redis_options;                     /* cache.redis as written; see redis */
-	struct redis_settings *redis;        /* NULL: no Redis tier */
-	struct generation *redis_of;         /* kept: where `redis` stands, if that is an older one; else NULL */
+	} redis_options;              /* cache.redis as written; see redis */
+	struct redis_settings *redis; /* NULL: no Redis tier */
+	struct generation *redis_of;  /* kept: where `redis` stands, if that is an older one; else NULL */
+	struct alert_options alerts[ALERT_COUNT];
+	struct alert_webhook_options webhook;
 	unsigned metrics_on;                 /* enum metrics_on */
 	bool access_log;                     /* a line in the log for each request */
 	bool watch;                          /* the file, and those it names, are watched */

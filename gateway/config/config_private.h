@@ -123,6 +123,10 @@ void config_check_arguments(struct config_load *load, const struct tool_draft *d
 
 void config_check_mcp(struct config_load *load, const struct node *root);
 
+/* --- check_alerts.c --- */
+
+void config_check_alerts(struct config_load *load, const struct node *root);
+
 /* --- check_redis.c --- */
 
 /* `redis`: the block of the file. */

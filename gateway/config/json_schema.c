@@ -13,7 +13,7 @@ struct writer {
 	unsigned depth;
 };
 
-static void put_block(const struct writer *writer, const char *prefix);
+static void put_block(const struct writer *writer, const char *prefix, bool or_text);
 
 static void new_line(const struct writer *writer)
 {
@@ -109,7 +109,7 @@ static void put_named(const struct writer *writer, const struct option *option)
 		   "\"type\":[\"object\",\"null\"],\"maxProperties\":%lu,\"propertyNames\":{\"pattern\":\"%s\"},",
 		   (unsigned long)option->max, tools ? "^[A-Za-z0-9_.-]{1,128}$" : "^[A-Za-z0-9_-]{1,64}$");
 	buf_put_text(writer->out, "\"additionalProperties\":{");
-	put_block(writer, buf_cstr(&prefix));
+	put_block(writer, buf_cstr(&prefix), false);
 	buf_put_char(writer->out, '}');
 	buf_fini(&prefix);
 }
@@ -122,7 +122,7 @@ static void put_inner(const struct writer *writer, const struct option *option)
 	if (list)
 		buf_printf(writer->out, "\"type\":\"array\",\"minItems\":%lu,\"maxItems\":%lu,\"items\":{",
 			   (unsigned long)option->min, (unsigned long)option->max);
-	put_block(writer, buf_cstr(&prefix));
+	put_block(writer, buf_cstr(&prefix), option_shorthand(option) != NULL);
 	if (list)
 		buf_put_char(writer->out, '}');
 	buf_fini(&prefix);
@@ -191,11 +191,13 @@ static void put_required(struct buf *out, const char *prefix)
 		buf_put_text(out, "\"oneOf\":[{\"required\":[\"endpoints\"]},{\"required\":[\"command\"]}],");
 }
 
-static void put_block(const struct writer *writer, const char *prefix)
+/* or_text: one of its options may stand there alone. */
+static void put_block(const struct writer *writer, const char *prefix, bool or_text)
 {
 	struct writer inner = { writer->out, writer->depth + 1 };
 	bool first = true;
-	buf_put_text(inner.out, "\"type\":\"object\",\"additionalProperties\":false,");
+	buf_put_text(inner.out, or_text ? "\"type\":[\"object\",\"string\"]," : "\"type\":\"object\",");
+	buf_put_text(inner.out, "\"additionalProperties\":false,");
 	put_required(inner.out, prefix);
 	buf_put_text(inner.out, "\"properties\":{");
 	FOR_OPTIONS_BELOW (option, prefix) {
@@ -221,6 +223,6 @@ void config_schema(struct buf *out)
 		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"jitney's configuration\",\n"
 		"\"$defs\":{\"filled\":{\"description\":\"Holds ${NAME} or ${file:PATH}.\",\"type\":\"string\","
 		"\"pattern\":\"\\\\$\\\\{[^}]*\\\\}\"}},\n");
-	put_block(&writer, "");
+	put_block(&writer, "", false);
 	buf_put_char(out, '}');
 }

@@ -185,6 +185,11 @@ void option_put_bound(const struct option *option, uint64_t bound, struct buf *o
 		buf_put_u64(out, bound);
 }
 
+const struct option *option_shorthand(const struct option *block)
+{
+	return strcmp(block->path, "alerts.webhook") == 0 ? option_find("alerts.webhook.", SLICE("url")) : NULL;
+}
+
 bool option_has_default(const struct option *option)
 {
 	return option->fallback && option->fallback[0] != '(';

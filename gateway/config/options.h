@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/slice.h"
+#include "gateway/config/alert_options.h"
 #include "gateway/config/dialects.h"
 
 /* What may stand there, and in which C type it ends up. */
@@ -75,6 +76,8 @@ const struct option *option_below(const char *prefix, const struct option *after
 	     (option) = option_below((prefix), option))
 /* The last part of its path: "body" of "limits.body". */
 const char *option_key(const struct option *option);
+/* The option that a block may be written as alone, as in `webhook: URL`; NULL: it has to be a map. */
+const struct option *option_shorthand(const struct option *block);
 /* Whether the option's default is a value to be read (and not a remark, or none). */
 bool option_has_default(const struct option *option);
 /* Append one of its bounds, or what it may be, as the file would have it. */
@@ -172,6 +175,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	B("identity", BLOCK, 0, "Who is calling.")                                                                     \
 	V("identity.tenant_header", HEADER_NAME, config, generation.http.tenant_header, "bytes", 1, 64, NULL, NULL,                    \
 	  "The request header that names the tenant; believed only from trusted_proxies.")                             \
+	ALERT_ROWS(B, V, L, T)                                                                                         \
 	B("reload", BLOCK, 0, "When this file is read anew, beside SIGHUP and POST /admin/reload.")                    \
 	V("reload.watch", BOOL, config, generation.watch, "", 0, 0, "false", NULL,                                     \
 	  "When it changes, or a file that ${file:…} or a certificate of cache.redis names.")                                                         \

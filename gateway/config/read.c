@@ -171,6 +171,11 @@ static void read_inner_block(const struct place *place, const struct option *opt
 			     const char *where)
 {
 	struct place inner = *place;
+	const struct option *alone = node->kind == NODE_SCALAR ? option_shorthand(option) : NULL;
+	if (alone) {
+		config_read_value(place->load, alone, node, where, place->owner);
+		return;
+	}
 	inner.node = node;
 	inner.prefix = arena_printf(place->load->arena, "%s.", option->path);
 	inner.where = arena_printf(place->load->arena, "%s.", where);

@@ -66,6 +66,7 @@ static const struct route admin_routes[] = {
 	{ PATH("/admin/tools"), NULL, { { HTTP_GET, page_admin_tools } } },
 	{ PATH("/admin/calls"), NULL, { { HTTP_GET, page_admin_calls } } },
 	{ PATH("/admin/calls/{*}"), NULL, { { HTTP_GET, page_admin_calls_of } } },
+	{ PATH("/admin/alerts"), NULL, { { HTTP_GET, page_admin_alerts } } },
 	{ PATH("/admin/stats"), NULL, { { HTTP_GET, page_admin_stats } } },
 	{ PATH("/admin/upstreams"), NULL, { { HTTP_GET, page_admin_upstreams } } },
 	{ PATH("/admin/cache"), NULL, { { HTTP_GET, page_admin_cache }, { HTTP_DELETE, page_admin_purge } } },

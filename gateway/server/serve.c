@@ -16,6 +16,7 @@
 #include "gateway/http/listeners.h"
 #include "gateway/admin/health.h"
 #include "gateway/admin/profile_page.h"
+#include "gateway/admin/observer.h"
 #include "gateway/admin/process_settings.h"
 #include "gateway/admin/reload.h"
 #include "gateway/call/listening.h"
@@ -25,7 +26,6 @@
 #include "gateway/server/takeover.h"
 #include "gateway/server/seats.h"
 #include "gateway/server/worker_loop.h"
-#include "metrics/history.h"
 #include "upstream/upstream.h"
 
 enum { EXIT_START = 2, ERROR_BYTES = 512 };
@@ -91,8 +91,7 @@ static bool make_gateway(struct process *process)
 	if (!(gateway->registry = registry_new(config)))
 		return complain_of("cannot start", "out of memory");
 	registry_fill_names(gateway->registry, &names);
-	if (!(gateway->metrics = metrics_new(&names)) || !(gateway->history = history_new(gateway->metrics)) ||
-	    !registry_attach(gateway->registry, gateway->metrics) ||
+	if (!(gateway->metrics = metrics_new(&names)) || !registry_attach(gateway->registry, gateway->metrics) ||
 	    !(gateway->cache = cache_new(config->generation.memory_bytes, gateway->metrics)) ||
 	    (config->disk && !(gateway->disk = disk_new(config->disk, gateway->cache, gateway->metrics))) ||
 	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
@@ -100,6 +99,8 @@ static bool make_gateway(struct process *process)
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
 		return complain_of("cannot start", "out of memory");
 	registry_load(gateway->registry);
+	if (!(gateway->observer = observer_new(gateway)))
+		return complain_of("cannot start", "out of memory");
 	metrics_on_scrape(gateway->metrics, count_dropped_lines, NULL);
 	cache_publish_purges(gateway->cache, config->disk != NULL);
 	metrics_on_scrape(gateway->metrics, show_redis, gateway);
@@ -248,7 +249,7 @@ static bool start_threads(struct process *process, unsigned *started)
 		if (!worker_start(gateway->workers[*started]))
 			return false;
 	return registry_start(gateway->registry, gateway_offer_catalogue, gateway) && reload_start(gateway->reload) &&
-	       (process->takeover || !gateway->disk || disk_start(gateway->disk));
+	       observer_start(gateway->observer) && (process->takeover || !gateway->disk || disk_start(gateway->disk));
 }
 
 /* From here on clients are served. */
@@ -295,6 +296,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	process->hangs = !registry_stop(gateway->registry);
 	for (unsigned i = 0; i < started; i++)
 		worker_join(gateway->workers[i]);
+	observer_stop(gateway->observer);
 	export_end(gateway);
 	profile_end(gateway);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
@@ -321,6 +323,8 @@ static void stop_process(struct process *process)
 	struct config *config = process->config;
 	if (gateway->reload)
 		reload_settle(gateway->reload);
+	if (gateway->observer)
+		observer_settle(gateway->observer);
 	if (gateway->workers) {
 		bool all = true;
 		for (unsigned i = 0; i < config->workers; i++)
@@ -342,7 +346,7 @@ static void stop_process(struct process *process)
 	free(gateway->refreshes);
 	disk_free(gateway->disk);
 	cache_free(gateway->cache);
-	history_free(gateway->history);
+	observer_free(gateway->observer);
 	metrics_free(gateway->metrics);
 	gateway->settled = true;
 	reload_free(gateway->reload);

@@ -21,7 +21,6 @@
 #include "gateway/server/adapt.h"
 #include "gateway/server/seats.h"
 #include "gateway/server/worker_state.h"
-#include "metrics/history.h"
 #include "upstream/http/transport.h"
 
 enum { KEY_SLOTS = 4096 };
@@ -321,7 +320,6 @@ static void *run_worker(void *context)
 		publish_load(worker);
 		if (worker->index == 0 && loop_now(worker->loop) >= expire_us) {
 			cache_tick(gateway->cache, loop_now(worker->loop));
-			history_tick(gateway->history, loop_now(worker->loop));
 			expire_us = loop_now(worker->loop) + EXPIRE_EVERY_US;
 		}
 	}
