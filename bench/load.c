@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bench/wire.h"
+#include "gateway/cli/perf/wire.h"
 
 enum {
 	EVENTS = 256,

@@ -60,7 +60,7 @@ libgateway_a_SOURCES = \
 	gateway/cli/simulate_plot.c gateway/cli/simulate_plot.h \
 	gateway/cli/simulation.c gateway/cli/simulation.h \
 	gateway/cli/text_table.c gateway/cli/text_table.h \
-	gateway/cli/top/asker.c gateway/cli/top/asker.h \
+	gateway/cli/asker.c gateway/cli/asker.h \
 	gateway/cli/top/condition.c gateway/cli/top/condition.h \
 	gateway/cli/top/head.c \
 	gateway/cli/top/picture.c \

@@ -34,6 +34,7 @@ declare -A may_include=(
 	[gateway/admin]='gateway/profile gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
 	[gateway/server]='gateway/rest gateway/mcp gateway/admin gateway/access gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
 	[gateway/cli]='gateway/server gateway/config gateway/http batcher upstream upstream/http cache metrics base'
+	[gateway/cli/perf]='gateway/cli upstream upstream/http base'
 	[gateway/cli/top]='gateway/cli upstream upstream/http base'
 	[gateway]='gateway/cli base'
 )

@@ -6,7 +6,7 @@
 #ifndef JITNEY_GATEWAY_CLI_TOP_WATCH_H
 #define JITNEY_GATEWAY_CLI_TOP_WATCH_H
 
-#include "gateway/cli/top/asker.h"
+#include "gateway/cli/asker.h"
 #include "gateway/cli/top/views.h"
 
 enum { WATCH_LOOKS = 6, FILTER_BYTES = 64 };

@@ -3,8 +3,8 @@
  * wire.h: just enough HTTP/1.1 for the bench programs: a growing input buffer, and one message taken from its front.
  * For tools that measure, talking to peers we start ourselves; the gateway has its own, strict, reader. One thread.
  */
-#ifndef JITNEY_BENCH_WIRE_H
-#define JITNEY_BENCH_WIRE_H
+#ifndef JITNEY_GATEWAY_CLI_PERF_WIRE_H
+#define JITNEY_GATEWAY_CLI_PERF_WIRE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* asker.c: the thread of `jitney top` that asks the gateway. */
-#include "gateway/cli/top/asker.h"
+#include "gateway/cli/asker.h"
 
 #include <errno.h>
 #include <pthread.h>

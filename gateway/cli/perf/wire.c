@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* wire.c: just enough HTTP/1.1 for the bench programs. */
-#include "bench/wire.h"
+#include "gateway/cli/perf/wire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -3,8 +3,8 @@
  * asker.h: asks a gateway again and again, in a thread of its own: whoever looks at the terminal is never held up by a
  * gateway that is slow, gone or not there yet.
  */
-#ifndef JITNEY_GATEWAY_CLI_TOP_ASKER_H
-#define JITNEY_GATEWAY_CLI_TOP_ASKER_H
+#ifndef JITNEY_GATEWAY_CLI_ASKER_H
+#define JITNEY_GATEWAY_CLI_ASKER_H
 
 #include "gateway/cli/gateway_stats.h"
 
