@@ -6,7 +6,7 @@
 # bench/run.py (./dev bench) sets the gateway beside its peers in one table. None is installed.
 noinst_PROGRAMS += bench/load bench/provider bench/hit_ratio bench/raw_curl bench/raw_http bench/raw_redis \
 	bench/regret
-bench_load_SOURCES = bench/load.c gateway/cli/perf/wire.c gateway/cli/perf/wire.h
+bench_load_SOURCES = bench/load.c gateway/cli/perf/traffic.c gateway/cli/perf/traffic.h gateway/cli/perf/wire.c gateway/cli/perf/wire.h
 bench_load_LDADD = -lm
 bench_provider_SOURCES = bench/provider.c gateway/cli/perf/wire.c gateway/cli/perf/wire.h
 bench_provider_LDADD =

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wire.c: just enough HTTP/1.1 for the bench programs. */
+/* wire.c: just enough HTTP/1.1 for those that measure. */
 #include "gateway/cli/perf/wire.h"
 
 #include <arpa/inet.h>
@@ -15,9 +15,9 @@
 
 enum { READ_BYTES = 16384, FIRST_BYTES = 1024, CHUNK_LINE_BYTES = 128 };
 
-static void die(const char *what)
+static void end_program(const char *what)
 {
-	fprintf(stderr, "bench: %s\n", what);
+	fprintf(stderr, "%s: %s\n", program_invocation_short_name, what);
 	exit(1);
 }
 
@@ -26,13 +26,13 @@ void wire_reserve(struct wire_buf *buf, size_t more)
 	if (more <= buf->capacity - buf->len)
 		return;
 	if (more > WIRE_MAX_BYTES - buf->len)
-		die("a message is larger than 64 MiB");
+		end_program("a message is larger than 64 MiB");
 	size_t grown = buf->capacity ? buf->capacity : FIRST_BYTES;
 	while (grown < buf->len + more)
 		grown *= 2;
 	char *at = realloc(buf->at, grown);
 	if (!at)
-		die("out of memory");
+		end_program("out of memory");
 	buf->at = at;
 	buf->capacity = grown;
 }
@@ -54,7 +54,7 @@ void wire_printf(struct wire_buf *buf, const char *format, ...)
 	int len = vsnprintf(line, sizeof line, format, args);
 	va_end(args);
 	if (len < 0 || (size_t)len >= sizeof line)
-		die("a line is too long");
+		end_program("a line is too long");
 	wire_put(buf, line, (size_t)len);
 }
 
