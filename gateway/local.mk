@@ -56,6 +56,19 @@ libgateway_a_SOURCES = \
 	gateway/cli/import_secrets.c gateway/cli/import_secrets.h \
 	gateway/cli/import_text.c gateway/cli/import_text.h \
 	gateway/cli/load_pattern.c gateway/cli/load_pattern.h \
+	gateway/cli/perf/benchmark.c gateway/cli/perf/benchmark.h \
+	gateway/cli/perf/benchmark_run.c \
+	gateway/cli/perf/call_list.c gateway/cli/perf/call_list.h \
+	gateway/cli/perf/compare.c \
+	gateway/cli/perf/latencies.c gateway/cli/perf/latencies.h \
+	gateway/cli/perf/monitor.c \
+	gateway/cli/perf/perf.c gateway/cli/perf/perf.h \
+	gateway/cli/perf/plot.c \
+	gateway/cli/perf/profile.c \
+	gateway/cli/perf/report.c gateway/cli/perf/result.h \
+	gateway/cli/perf/target.c gateway/cli/perf/target.h \
+	gateway/cli/perf/traffic.c gateway/cli/perf/traffic.h \
+	gateway/cli/perf/wire.c gateway/cli/perf/wire.h \
 	gateway/cli/simulate.c \
 	gateway/cli/simulate_plot.c gateway/cli/simulate_plot.h \
 	gateway/cli/simulation.c gateway/cli/simulation.h \

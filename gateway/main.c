@@ -40,6 +40,7 @@ static const struct command {
 	{ "tools", cli_tools, "list the tools of a running gateway" },
 	{ "reload", cli_reload, "have a running gateway read its configuration anew" },
 	{ "top", cli_top, "watch a running gateway in the terminal" },
+	{ "perf", cli_perf, "measure a running gateway: benchmark, monitor, profile, cache-stats" },
 	{ "cache", cli_cache, "look at, move, or drop what a running gateway has cached" },
 	{ "import", cli_import, "turn an MCP client's list of servers into a configuration" },
 	{ "simulate", cli_simulate, "what other batch windows would have done to an access log" },

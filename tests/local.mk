@@ -111,8 +111,10 @@ unit_gateway = \
 	tests/unit/gateway/call/test_reply \
 	tests/unit/gateway/call/test_whose_whole \
 	tests/unit/gateway/cli/test_import \
+	tests/unit/gateway/cli/test_latencies \
 	tests/unit/gateway/cli/test_regret \
 	tests/unit/gateway/cli/test_simulation \
+	tests/unit/gateway/cli/test_text_table \
 	tests/unit/gateway/config/test_config \
 	tests/unit/gateway/config/test_config_refusals \
 	tests/unit/gateway/config/test_options \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* asker.c: the thread of `jitney top` that asks the gateway. */
+/* asker.c: the thread that asks a gateway. */
 #include "gateway/cli/asker.h"
 
 #include <errno.h>

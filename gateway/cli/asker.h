@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * asker.h: asks a gateway again and again, in a thread of its own: whoever looks at the terminal is never held up by a
- * gateway that is slow, gone or not there yet.
+ * asker.h: asks a gateway again and again, in a thread of its own: whoever looks at a terminal, or makes calls, is never
+ * held up by a gateway that is slow, gone or not there yet.
  */
 #ifndef JITNEY_GATEWAY_CLI_ASKER_H
 #define JITNEY_GATEWAY_CLI_ASKER_H

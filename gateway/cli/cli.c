@@ -224,19 +224,6 @@ static bool print_bytes(struct slice bytes)
 	return fflush(stdout) == 0 && ok;
 }
 
-/* The path of a tool, whatever its name holds: percent-encoded. */
-static void put_tool_path(struct buf *path, const char *tool)
-{
-	buf_put_text(path, "/v1/tools/");
-	for (; *tool; tool++) {
-		unsigned char c = (unsigned char)*tool;
-		if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || strchr("-._~", c))
-			buf_put_char(path, (char)c);
-		else
-			buf_printf(path, "%%%02X", c);
-	}
-}
-
 int cli_call(int argc, char **argv)
 {
 	struct cli_client setup;
@@ -255,7 +242,7 @@ int cli_call(int argc, char **argv)
 		buf_put_text(&arguments, given);
 	else if (!read_stream(stdin, &arguments))
 		return cli_wrong_usage("call", "standard input cannot be read");
-	put_tool_path(&path, argv[optind]);
+	cli_put_tool_path(&path, slice_of(argv[optind]));
 	setup.headers[setup.header_count++] = (struct upstream_header){ "Content-Type", "application/json" };
 	struct client_wanted wanted[] = { { .name = "X-Request-Id" }, { .name = "Cache-Status" },
 					  { .name = "Age" },          { .name = "Server-Timing" },

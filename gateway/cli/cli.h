@@ -18,6 +18,7 @@ int cli_reload(int argc, char **argv); /* cli_reload.c */
 int cli_import(int argc, char **argv);
 int cli_simulate(int argc, char **argv); /* simulate.c */
 int cli_top(int argc, char **argv);      /* top/top.c */
+int cli_perf(int argc, char **argv);     /* perf/perf.c */
 
 struct config;
 /* Print what is different in the gateway whose admin listener is at url. Returns the exit code. cli_reload.c */

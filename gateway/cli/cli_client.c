@@ -93,6 +93,18 @@ const char *cli_read_options(int argc, char **argv, const struct cli_server *usu
 	return NULL;
 }
 
+void cli_put_tool_path(struct buf *path, struct slice tool)
+{
+	buf_put_text(path, "/v1/tools/");
+	for (size_t i = 0; i < tool.len; i++) {
+		unsigned char c = (unsigned char)tool.at[i];
+		if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr("-._~", c)))
+			buf_put_char(path, (char)c);
+		else
+			buf_printf(path, "%%%02X", c);
+	}
+}
+
 /* Print the problem of a reply that is not 200 in one line for people. */
 static void print_problem(const struct client_reply *reply)
 {

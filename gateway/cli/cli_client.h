@@ -35,6 +35,8 @@ const char *cli_take_option(int option, struct cli_client *setup) MUST_CHECK;
 /* NULL, or what is wrong. `letters`: which options there are, as for getopt; help ends the reading. */
 const char *cli_read_options(int argc, char **argv, const struct cli_server *usual, const char *letters,
 			     struct cli_client *setup) MUST_CHECK;
+/* Append the path under which a tool is called, whatever its name holds: percent-encoded. */
+void cli_put_tool_path(struct buf *path, struct slice tool);
 /* Send it; a failure or a problem is told on standard error. Returns the exit code: 0 for a 200. */
 int cli_fetch(const struct client_request *request, struct client_reply *reply, const struct cli_client *setup);
 

@@ -167,6 +167,14 @@ static bool fit_end(const struct fit *fit, struct log_reading *reading)
 
 /* --- lines --- */
 
+/* A line without what ends it. */
+static struct slice cut_end(struct slice line)
+{
+	while (line.len > 0 && (line.at[line.len - 1] == '\n' || line.at[line.len - 1] == '\r'))
+		line.len--;
+	return line;
+}
+
 static bool push_time(struct workload *workload, uint64_t at_us, size_t *room)
 {
 	if (workload->count == *room) {
@@ -202,6 +210,36 @@ static bool take_line(struct log_reading *reading, struct fit *fit, struct slice
 	return push_time(&reading->workload, ended_us > took_us ? ended_us - took_us : 0, room);
 }
 
+bool workload_each_call(FILE *log, bool (*take)(void *context, uint64_t began_us, struct slice tool), void *context,
+			char *error, size_t error_bytes)
+{
+	struct json_fault fault;
+	char *text = NULL;
+	size_t room = 0, lines = 0, calls = 0;
+	bool memory = true;
+	for (ssize_t len; memory && (len = getline(&text, &room, log)) >= 0; lines++) {
+		struct slice line = cut_end((struct slice){ text, (size_t)len });
+		if (line.len == 0 || (line.at[0] == '{' && !json_check(line, DEPTH, NULL, &fault)) ||
+		    !slice_equal(find_field(line, "event"), SLICE("call")))
+			continue;
+		uint64_t ended_us = read_timestamp(find_field(line, "ts"));
+		uint64_t took_us = (uint64_t)(number_field(line, "seconds") * 1e6);
+		struct slice tool = find_field(line, "tool");
+		if (ended_us == 0 || tool.len == 0)
+			continue;
+		memory = take(context, ended_us > took_us ? ended_us - took_us : 0, tool);
+		calls++;
+	}
+	bool unread = ferror(log);
+	free(text);
+	if (!memory || unread)
+		snprintf(error, error_bytes, memory ? "it cannot be read" : "too many calls, or out of memory");
+	else if (!calls)
+		snprintf(error, error_bytes,
+			 "%zu lines, no calls in them; is it an access log (log: { access: true })?", lines);
+	return memory && !unread && calls > 0;
+}
+
 static int by_time(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -217,10 +255,8 @@ bool workload_read(FILE *log, const char *tool, struct log_reading *reading, cha
 	bool memory = true;
 	memset(reading, 0, sizeof *reading);
 	while (memory && (len = getline(&text, &text_room, log)) >= 0) {
-		while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
-			len--;
 		reading->lines++;
-		memory = take_line(reading, &fit, (struct slice){ text, (size_t)len }, tool, &room);
+		memory = take_line(reading, &fit, cut_end((struct slice){ text, (size_t)len }), tool, &room);
 	}
 	bool unread = ferror(log);
 	free(text);

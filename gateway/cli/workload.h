@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/compiler.h"
+#include "base/slice.h"
 #include "gateway/cli/load_pattern.h"
 #include "upstream/provider_model.h"
 
@@ -27,6 +28,11 @@ struct log_reading {
 /* tool: only its calls; NULL: all. False: `error` says why (cannot be read, no such calls, memory). */
 bool workload_read(FILE *log, const char *tool, struct log_reading *reading, char *error,
 		   size_t error_bytes) MUST_CHECK;
+
+/* Each call of a log, whatever it was answered from, as its line stands there: when it began (microseconds since 1970) and
+ * its tool. `take` returns false for want of memory. False: `error` says why (cannot be read, no calls, memory). */
+bool workload_each_call(FILE *log, bool (*take)(void *context, uint64_t began_us, struct slice tool), void *context,
+			char *error, size_t error_bytes) MUST_CHECK;
 
 /* `rate` calls a second on average, at random (a Poisson process), the same for the same seed. False: out of memory. */
 bool workload_generate(double rate, double seconds, uint64_t seed, struct workload *workload) MUST_CHECK;
