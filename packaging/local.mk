@@ -6,7 +6,7 @@ completionsdir = $(datadir)/bash-completion/completions
 examplesdir = $(docdir)/examples
 dist_examples_DATA = examples/jitney.yaml examples/minimal.yaml examples/demo.yaml examples/envelope.yaml \
 	examples/graphql.yaml examples/key_list.yaml examples/processes.yaml examples/proxy/nginx.conf examples/proxy/Caddyfile \
-	packaging/programs.conf packaging/prometheus/jitney.rules.yml packaging/prometheus/jitney.test.yml
+	packaging/programs.conf packaging/prometheus/jitney.rules.yml packaging/prometheus/jitney.test.yml packaging/grafana/jitney.json
 dist_doc_DATA = README.md ARCHITECTURE.md NEWS.md LICENSE
 # Beside README.md, which links to them as docs/*.md.
 docsdir = $(docdir)/docs
@@ -22,3 +22,4 @@ install-data-local:
 
 uninstall-local:
 	rm -f '$(DESTDIR)$(systemdsystemunitdir)/jitney.service' '$(DESTDIR)$(systemdsystemunitdir)/jitney.socket' '$(DESTDIR)$(completionsdir)/jitney'
+EXTRA_DIST += packaging/grafana/make.py

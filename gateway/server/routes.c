@@ -64,6 +64,7 @@ static const struct route admin_routes[] = {
 	{ PATH("/readyz"), NULL, { { HTTP_GET, page_readyz } } },
 	{ PATH("/admin/config"), NULL, { { HTTP_GET, page_admin_config } } },
 	{ PATH("/admin/tools"), NULL, { { HTTP_GET, page_admin_tools } } },
+	{ PATH("/admin/tools/{}"), NULL, { { HTTP_POST, rest_call_tool }, { HTTP_GET, page_tool } } },
 	{ PATH("/admin/calls"), NULL, { { HTTP_GET, page_admin_calls } } },
 	{ PATH("/admin/calls/{*}"), NULL, { { HTTP_GET, page_admin_calls_of } } },
 	{ PATH("/admin/alerts"), NULL, { { HTTP_GET, page_admin_alerts } } },

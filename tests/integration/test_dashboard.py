@@ -8,6 +8,8 @@ import subprocess
 import pytest
 
 from harness import provider as behave
+from harness.poll import until
+from harness.reload import reload
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "gateway" / "admin" / "dashboard"
 CHROMIUM = shutil.which("chromium")
@@ -57,8 +59,15 @@ def test_the_script_is_one():
 @pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 @pytest.mark.parametrize("view, shown", [
     ("overview", ["calls a second", "Who is sick", "p99"]), ("upstreams", ["Endpoints", "array", "drain"]), ("bus", ["Why they left", "echo"]),
-    ("cache", ["memory", "purge"]), ("tools", ["echo", "p99"]), ("calls", ["upstream_error", "where its time went"]), ("processes", ["No upstream is a program"])])
-def test_a_browser_draws_every_view(gateway, provider, tmp_path, view, shown):
+    ("cache", ["memory", "purge"]), ("tools", ["echo", "p99"]), ("calls", ["upstream_error", "where its time went"]), ("processes", ["No upstream is a program", "lists its tools itself"]),
+    ("alerts", ["What fires", "reload_failed", "Conditions", "Nobody is told"]), ("tools/echo", ["Answers its arguments.", "Changes nothing", "what to say", "not from memory"])])
+def test_a_browser_draws_every_view(start, provider, tmp_path, view, shown):
+    schema = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "description": "what to say"}, "n": {"type": "integer"}}}
+    gateway = start({"tools": {"echo": {"input_schema": schema}}, "alerts": {"reload_failed": {"for": "0"}}})
+    if view == "alerts":
+        gateway.config_path.write_text("nonsense: [")
+        assert reload(gateway)[0] == 422
+        until(lambda: gateway.get("/admin/alerts", "admin").json()["alerts"], "it fires")
     gateway.call("echo", {"n": 1})
     provider.next(behave.status(500))
     gateway.call("write")
@@ -68,5 +77,26 @@ def test_a_browser_draws_every_view(gateway, provider, tmp_path, view, shown):
     assert done.returncode == 0, done.stderr[-2000:]
     drawn = done.stdout.split("<main>")[1]
     assert [word for word in shown if word not in drawn] == [], drawn[:3000]
-    assert f'href="#{view}" aria-current="page"' in done.stdout
+    current = re.search(r'<a[^>]*aria-current="page"[^>]*>', done.stdout)[0]
+    assert f'href="#{view.split("/")[0]}"' in current
     assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def test_a_tool_can_be_called_from_the_page_and_from_no_other(gateway, provider):
+    """As from the data listener, with what no foreign page can send."""
+    def post(headers, tool="write", body=b'{"n":1}'):
+        return gateway.request("POST", f"/admin/tools/{tool}", body, headers, "admin")
+
+    own = {"Content-Type": "application/json", "Origin": gateway.url("", "admin").rstrip("/")}
+    reply = post(own)
+    assert reply.status == 200 and reply.json() == {"echo": {"n": 1}} and reply.header("cache-status")
+    known = gateway.get("/admin/calls/" + reply.header("x-request-id"), "admin").json()["calls"]
+    assert [call["tool"] for call in known] == ["write"]
+    for headers, status in (({**own, "Origin": "https://evil.example"}, 403), ({"Origin": own["Origin"], "Content-Type": "text/plain"}, 415),
+                            ({"Content-Type": "application/x-www-form-urlencoded"}, 415)):
+        assert post(headers).status == status, headers
+    assert len(provider.deliveries) == 1
+    assert post(own, "nothing").status == 404 and post(own, body=b"{").code == "invalid_json"
+    definition = gateway.get("/admin/tools/echo", "admin").json()
+    assert definition["name"] == "echo" and definition["annotations"]["read_only"]
+    assert gateway.get("/admin/tools/echo").status == 404, "the data listener has no such path"

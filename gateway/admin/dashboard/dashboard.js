@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The dashboard: every two seconds /admin/stats, and /admin/calls where a view shows calls. Nothing else is asked for but what
-// a button says. All text goes into the page as text, never as markup.
+// The dashboard: every two seconds /admin/stats, and /admin/calls, /admin/alerts or /admin/tools where a view shows them. Nothing
+// else is asked for but what a button says. All text goes into the page as text, never as markup.
 "use strict";
 const main = document.querySelector("main"), state = document.querySelector("#state");
-let stats = null, calls = [], before = null, filter = { tool: "", outcome: "" }, opened = "";
+let stats = null, calls = [], alerts = null, lists = [], before = null, filter = { tool: "", outcome: "" }, opened = "", bench = null;
 
 function el(tag, attributes = {}, ...inner) {
   const node = document.createElementNS(["svg", "path", "title"].includes(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
@@ -17,6 +17,7 @@ const number = (n) => n === null || n === undefined ? "–" : n >= 1e6 ? (n / 1e
 const time = (us) => us === null || us === undefined ? "–" : us < 1000 ? us + " µs" : us < 1e6 ? (us / 1e3).toFixed(us < 1e4 ? 1 : 0) + " ms" : (us / 1e6).toFixed(1) + " s";
 const bytes = (n) => n < 1 << 20 ? (n / 1024).toFixed(0) + " KiB" : (n / (1 << 20)).toFixed(1) + " MiB";
 const percent = (ratio) => ratio === null || ratio === undefined ? "–" : (100 * ratio).toFixed(ratio && ratio < .1 ? 1 : 0) + " %";
+const span = (s) => s < 60 ? Math.round(s) + " s" : s < 3600 ? Math.round(s / 60) + " min" : s < 172800 ? (s / 3600).toFixed(1) + " h" : Math.round(s / 86400) + " d";
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
 
 function table(caption, heads, rows, empty) {
@@ -69,6 +70,9 @@ const views = {
     const now = stats.rates["10s"], busy = Math.max(...stats.workers.map((w) => w.busy_ratio)), lag = Math.max(...stats.workers.map((w) => w.lag_us));
     const ill = stats.upstreams.filter((u) => sickness(u)[0] !== "good");
     return [
+      stats.alerts.length ? el("ul", { class: "alerts", "aria-label": "alerts" }, ...stats.alerts.slice(0, 5).map((a) => el("li", { class: a.severity === "critical" ? "bad" : "warn" },
+        el("a", { href: "#alerts" }, a.alert), `${a.subject ? " " + a.subject : ""}: ${a.detail} (${span(stats.at - a.since)})`)),
+        stats.alerts.length > 5 ? el("li", {}, el("a", { href: "#alerts" }, `and ${stats.alerts.length - 5} more`)) : null) : null,
       el("div", { class: "tiles" },
         tile("calls a second", number(now.calls), "", spark("calls a second over five minutes; errors in red", stats.series.calls, stats.series.errors)),
         tile("p99, ten seconds", time(now.p99_us), now.p99_us > 1e6 ? "warn" : "", spark("p99 over five minutes", stats.series.p99_us)),
@@ -79,7 +83,7 @@ const views = {
         tile("memory", bytes(stats.process.rss_bytes)), tile("connections", number(stats.totals.connections))),
       el("h2", {}, "Who is sick"),
       ill.length ? upstreamTable(bySickness(ill)) : el("p", { class: "good" }, `All ${stats.upstreams.length} upstreams are well.`),
-      el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${number(stats.uptime_s)} s, ${stats.workers.length} workers, ${stats.tools.length} tools.`)];
+      el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${span(stats.uptime_s)}, ${stats.workers.length} workers, ${stats.tools.length} tools.`)];
   },
   upstreams() {
     const ends = stats.upstreams.flatMap((u) => (u.endpoints || []).map((e, i) => row([text(u.name), text(e.url),
@@ -103,21 +107,21 @@ const views = {
   },
   cache() {
     const names = ["hit", "stale", "miss", "bypass", "error", "entries"];
-    const rows = stats.cache.map((t) => row([t.tier, ...names.map((n) => number(t[n])), bytes(t.bytes), number(t.evictions)]));
+    const rows = stats.cache.map((t) => row([t.tier, percent(t.hit + t.stale + t.miss ? (t.hit + t.stale) / (t.hit + t.stale + t.miss) : null), ...names.map((n) => number(t[n])), bytes(t.bytes), number(t.evictions)]));
     const what = el("input", { id: "what", size: 24, placeholder: "name", "aria-label": "name of the tool or tag" });
     const by = el("select", { "aria-label": "purge by" }, el("option", { value: "tool" }, "tool"), el("option", { value: "tag" }, "tag"));
-    return [table("Look-ups by result, and what is held", ["<tier", ...names, "bytes", "evictions"], rows, "No tier."),
+    return [table("Look-ups by result, and what is held", ["<tier", "answered", ...names, "bytes", "evictions"], rows, "No tier."),
       el("form", { onsubmit: (event) => { event.preventDefault(); if (what.value) change(`Drop all answers of ${by.value} ${what.value}?`, "DELETE", `admin/cache?${by.value}=${encodeURIComponent(what.value)}`, event.submitter); } },
         el("label", {}, "Purge by ", by), what, el("button", {}, "purge"))];
   },
   tools() {
     const past = new Map((before ? before.tools : []).map((t) => [t.name, t])), span = before ? stats.at - before.at : 1;
     const rows = [...stats.tools].sort((a, b) => b.calls - a.calls || a.name.localeCompare(b.name)).slice(0, 1000).map((t) => row([
-      el("th", { scope: "row" }, el("a", { href: "#calls", onclick: () => { filter.tool = t.name; } }, t.name)), number(t.calls),
+      el("th", { scope: "row" }, el("a", { href: "#tools/" + encodeURIComponent(t.name) }, t.name)), el("td", {}, el("a", { href: "#calls", title: "the last calls of " + t.name, onclick: () => { filter.tool = t.name; } }, number(t.calls))),
       number(past.has(t.name) ? Math.max(0, (t.calls - past.get(t.name).calls) / span) : 0),
       el("td", { class: t.errors ? "warn" : "" }, number(t.errors)), number(t.saved_requests), time(t.p50_us), time(t.p99_us)]));
     const all = stats.tools.length, shown = rows.length < all ? `The ${rows.length} most called of ${all} tools` : `All ${all} tools`;
-    return [table(`${shown}; p50 and p99 of the last minutes`, ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, "There is no tool yet.")];
+    return [table(`${shown}; p50 and p99 of the last minutes; a name leads to its form`, ["<tool", "calls", "a second", "errors", "joined", "p50", "p99"], rows, "There is no tool yet.")];
   },
   calls() {
     const words = [...new Set(["ok", "tool_error", "upstream_error", "upstream_timeout", "upstream_unavailable", "outcome_unknown", "overloaded", "deadline_exceeded", "cancelled"])];
@@ -136,14 +140,30 @@ const views = {
   processes() {
     return [table("Programs that jitney runs", ["<upstream", "running", "starts", "crashes", "CPU", "memory"],
       stats.processes.map((p) => row([p.upstream, number(p.running), number(p.starts), el("td", { class: p.crashes ? "bad" : "" }, number(p.crashes)), time(p.cpu_us), bytes(p.rss_bytes)])),
-      "No upstream is a program."), el("p", {}, el("a", { href: "admin/tools" }, "What MCP servers list"), " (JSON)")];
+      "No upstream is a program."), el("h2", {}, "Lists of MCP servers"),
+      table("What MCP servers list", ["<upstream", "<list", "tools", "refused", "age", "<why"], lists.map((l) => row([l.upstream,
+        text(el("span", { class: { fresh: "good", stale: "bad" }[l.list] || "warn" }, l.list)), number(l.shown), el("td", { class: l.refused.length ? "warn" : "", title: l.refused.map((r) => `${r.tool}: ${r.why}`).join("\n") }, number(l.refused.length)),
+        l.age_ms === undefined ? "–" : span(l.age_ms / 1000), el("td", { class: "text long" }, l.why || "")])), "No upstream lists its tools itself.")];
+  },
+  alerts() {
+    if (!alerts) return [];
+    const hook = alerts.webhook, value = (unit, v) => unit === "us" ? time(v) : unit === "percent" ? Math.round(v) + " %" : unit === "state" ? "" : number(v);
+    const units = new Map(alerts.conditions.map((c) => [c.alert, c.unit]));
+    const line = (a) => row([el("th", { scope: "row" }, a.alert), text(el("span", { class: a.severity === "critical" ? "bad" : "warn" }, a.severity || "not yet")), text((a.upstream ? a.upstream + " " : a.kind === "worker" ? "worker " : "") + (a.subject || "the gateway")),
+      el("td", { class: "text long" }, a.detail), value(units.get(a.alert), a.value), value(units.get(a.alert), a.threshold), span(Math.max(0, stats.at - a.since))]);
+    const heads = ["<alert", "<severity", "<of", "<what", "is", "bound", "for"];
+    return [table("What fires", heads, alerts.alerts.map(line), "Nothing fires."), alerts.left_out ? el("p", { class: "warn" }, `and ${alerts.left_out} more`) : null,
+      alerts.pending.length ? table("What will, if it stays so", heads, alerts.pending.map(line), "") : null,
+      el("p", { class: hook.reason ? "bad" : "dim" }, hook.configured ? `Webhook: ${hook.ok} posted, ${hook.waiting} waiting, ${hook.failed} given up, ${hook.dropped} dropped. ${hook.reason || ""}` : "Nobody is told: alerts.webhook is not set."),
+      el("h2", {}, "Conditions"), table("From where on, and for how long", ["<alert", "warning", "critical", "held for"], alerts.conditions.map((c) => row([c.alert,
+        ...["warning", "critical"].map((s) => c.unit === "state" ? (c.severity === s ? "yes" : "–") : c[s] ? (c.falls ? "below " : "") + value(c.unit, c[s]) : "–"), c.for_us ? span(c.for_us / 1e6) : "at once"])), "")];
   },
 };
 
 function upstreamTable(list) {
-  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left", "<why"],
+  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left", "<costs, as learned", "<why"],
     list.map((u) => { const [kind, sign] = sickness(u); return row([u.name, text(el("span", { class: kind }, sign)), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
-      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget), el("td", { class: "text long" }, why(u))], { class: kind === "bad" ? "sick" : "" }); }),
+      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget), text(u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)} a call` : "–"), el("td", { class: "text long" }, why(u))], { class: kind === "bad" ? "sick" : "" }); }),
     "There is no upstream.");
 }
 function bar(call) {
@@ -162,13 +182,85 @@ function story(call) {
     mates.length ? "The others took " + mates.slice(0, 12).map((m) => `${m.tool} ${time(m.total_us)}`).join(", ") + "." : "");
 }
 
-const view = () => location.hash.slice(1) in views ? location.hash.slice(1) : "overview";
+// A form from a tool's input schema, and what came of a call.
+const plain = (s) => [].concat(s.type || []).filter((t) => t !== "null");
+function field(name, schema, needed) {
+  const kind = plain(schema)[0], id = "arg-" + name, hint = schema.description || "";
+  let input;
+  if (schema.enum || kind === "boolean")
+    input = el("select", { id, name }, needed ? null : el("option", { value: "" }, "–"), ...(schema.enum || [true, false]).map((v) => el("option", { value: JSON.stringify(v) }, String(v))));
+  else if (["integer", "number"].includes(kind)) input = el("input", { id, name, type: "number", step: kind === "integer" ? "1" : "any", min: schema.minimum, max: schema.maximum, required: needed });
+  else if (kind === "string") input = el((schema.maxLength || 0) > 200 ? "textarea" : "input", { id, name, required: needed, maxlength: schema.maxLength, placeholder: schema.format || "" });
+  else input = el("textarea", { id, name, required: needed, rows: 3, placeholder: "JSON" });
+  if (hint) input.setAttribute("aria-describedby", id + "-hint");
+  const given = schema.default !== undefined ? schema.default : undefined;
+  if (given !== undefined) input.value = input.tagName === "SELECT" || typeof given === "object" ? JSON.stringify(given) : String(given);
+  return el("div", { class: "field" }, el("label", { for: id }, name, needed ? el("b", { title: "required" }, " *") : null, el("span", { class: "dim" }, " " + (schema.enum ? "one of" : plain(schema).join(" or ") || "JSON"))), input,
+    hint ? el("small", { id: id + "-hint", class: "dim" }, hint) : null);
+}
+function argumentsOf(form, properties) {
+  if (form.raw.value.trim()) return JSON.parse(form.raw.value);
+  const out = {};
+  for (const [name, schema] of Object.entries(properties)) {
+    const at = form.elements.namedItem(name), given = at.value, kind = plain(schema)[0];
+    if (given === "" && !at.required) continue;
+    out[name] = kind === "string" && !schema.enum ? given : at.type === "number" ? Number(given) : JSON.parse(given);
+  }
+  return out;
+}
+async function callTool(tool, form, result) {
+  const [button] = form.querySelectorAll("button"), show = (...parts) => result.replaceChildren(...parts.filter(Boolean));
+  let body;
+  try { body = JSON.stringify(argumentsOf(form, (tool.input_schema || {}).properties || {})); } catch (error) { return show(el("p", { class: "bad" }, `The arguments are not JSON: ${error.message}`)); }
+  if (!(tool.annotations || {}).read_only && !confirm(`${tool.name} may change something. Call it with ${body.slice(0, 300)}?`)) return;
+  const headers = { "Content-Type": "application/json" };
+  if (form.fresh.checked) headers["Cache-Control"] = "no-cache";
+  button.disabled = true;
+  show(el("p", { class: "dim" }, "Under way …"));
+  try {
+    const began = performance.now(), reply = await fetch("admin/tools/" + encodeURIComponent(tool.name), { method: "POST", headers, body }), said = await reply.text(), took = performance.now() - began;
+    let pretty = said;
+    try { pretty = JSON.stringify(JSON.parse(said), null, 2); } catch { /* as it came */ }
+    const known = await read("admin/calls/" + encodeURIComponent(reply.headers.get("x-request-id"))).catch(() => ({ calls: [] })), call = known.calls[0];
+    show(el("p", {}, el("b", { class: reply.ok ? "good" : "bad" }, `${reply.status} ${reply.statusText}`), ` in ${took.toFixed(1)} ms, ${bytes(said.length)}`),
+      call ? el("div", {}, bar(call), el("p", {}, story(call))) : null,
+      table("Headers", ["<header", "<value"], [...reply.headers].map(([name, value]) => row([name, el("td", { class: "text long" }, value)])), ""),
+      el("h3", {}, "Body"), el("pre", { tabindex: 0 }, pretty.length > 65536 ? pretty.slice(0, 65536) + "\n…" : pretty));
+  } catch (error) { show(el("p", { class: "bad" }, `No answer: ${error.message}`)); }
+  button.disabled = false;
+}
+async function openBench(name) {
+  const box = el("div", {}, el("p", { class: "dim" }, "Reading its definition …"));
+  bench = { name, box };
+  try {
+    const tool = await read("admin/tools/" + encodeURIComponent(name)), schema = tool.input_schema || {}, needed = schema.required || [], notes = tool.annotations || {};
+    const result = el("section", { "aria-live": "polite", "aria-label": "what came of it" });
+    const form = el("form", { class: "bench", onsubmit: (event) => { event.preventDefault(); callTool(tool, event.target, result); } },
+      ...Object.entries(schema.properties || {}).map(([key, value]) => field(key, value || {}, needed.includes(key))),
+      el("details", {}, el("summary", {}, "Arguments as JSON instead"), el("textarea", { name: "raw", rows: 4, "aria-label": "arguments as JSON" })),
+      el("label", {}, el("input", { type: "checkbox", name: "fresh" }), " not from memory"), el("button", {}, "call"));
+    box.replaceChildren(el("p", {}, el("a", { href: "#tools" }, "all tools"), " · ", el("a", { href: "#calls", onclick: () => { filter.tool = name; } }, "its last calls")),
+      el("h2", {}, tool.title || name), tool.title ? el("p", { class: "dim" }, name) : "", el("p", {}, tool.description || "It has no description."),
+      el("p", {}, el("span", { class: notes.read_only ? "good" : "warn" }, notes.read_only ? "Changes nothing" : notes.destructive === false ? "Changes something" : "May change or destroy something"), notes.idempotent ? ", may be repeated" : "", "."), form, result);
+  } catch (error) { box.replaceChildren(el("p", { class: "bad" }, `${name}: ${error.message}`)); }
+}
+
+const part = () => location.hash.slice(1).split("/");
+const view = () => Object.hasOwn(views, part()[0]) ? part()[0] : "overview";
 function draw() {
+  const badge = document.querySelector('nav a[href="#alerts"]'), chosen = view() === "tools" && part()[1] && decodeURIComponent(part()[1]);
+  if (stats && badge) { badge.textContent = stats.alerts.length ? `alerts ${stats.alerts.length}` : "alerts"; badge.className = stats.alerts.some((a) => a.severity === "critical") ? "bad" : stats.alerts.length ? "warn" : ""; }
   for (const link of document.querySelectorAll("nav a"))
     if (link.hash.slice(1) === view()) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
-  if (!stats || (main.contains(document.activeElement) && ["INPUT", "SELECT"].includes(document.activeElement.tagName))) return;
+  if (chosen) {
+    if (!bench || bench.name !== chosen) openBench(chosen);
+    if (bench.box.parentNode !== main) main.replaceChildren(bench.box);
+    return;
+  }
+  bench = null;
+  if (!stats || (main.contains(document.activeElement) && ["INPUT", "SELECT", "TEXTAREA"].includes(document.activeElement.tagName))) return;
   const top = main.scrollTop, at = document.activeElement && document.activeElement.textContent;
-  main.replaceChildren(...views[view()]());
+  main.replaceChildren(...views[view()]().filter(Boolean));
   main.scrollTop = top;
   const again = at && [...main.querySelectorAll("button, a")].find((node) => node.textContent === at);
   if (again) again.focus();
@@ -186,6 +278,8 @@ async function refresh() {
     const fresh = await read("admin/stats"), asked = new URLSearchParams(view() === "calls" ? Object.entries(filter).filter(([, v]) => v) : []);
     asked.set("limit", "600");
     if (["calls", "bus"].includes(view())) calls = (await read("admin/calls?" + asked)).calls;
+    if (view() === "alerts") alerts = await read("admin/alerts");
+    if (view() === "processes") lists = (await read("admin/tools")).lists;
     before = stats && fresh.at - stats.at >= 1 ? stats : before;
     stats = fresh;
     state.textContent = clock(stats.at);
