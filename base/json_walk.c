@@ -7,19 +7,13 @@
 
 #include "base/json_chars.h"
 
+enum { MANY_ESCAPES = 8 };
+
 static const char *skip_blanks(const char *p, const char *end)
 {
 	while (p < end && json_blank(*p))
 		p++;
 	return p;
-}
-
-/* p: behind the opening quote. Returns behind the closing one. */
-static const char *skip_string(const char *p, const char *end)
-{
-	while ((p = json_quote_or_backslash(p, end)) < end && *p == '\\')
-		p += end - p > 1 ? 2 : 1;
-	return p < end ? p + 1 : end;
 }
 
 #ifdef JSON_SSE2
@@ -70,6 +64,45 @@ static uint64_t escaped_bytes(struct skip *skip, uint64_t backslashes)
 	return escaped;
 }
 
+/* The rest of a string that has many escapes, which would stop a search for each. p: no byte that is escaped. */
+static const char *skip_escapes(const char *p, const char *end, bool *closed)
+{
+	struct skip skip = { 0 };
+	*closed = true;
+	for (; end - p >= BLOCK; p += BLOCK) {
+		struct block block = read_block(p);
+		uint64_t quotes = block.quotes & ~escaped_bytes(&skip, block.backslashes);
+		if (quotes)
+			return p + __builtin_ctzll(quotes) + 1;
+	}
+	*closed = false;
+	return p < end ? p + skip.escaped : end;
+}
+#else
+static const char *skip_escapes(const char *p, const char *end, bool *closed)
+{
+	(void)end;
+	*closed = false;
+	return p;
+}
+#endif
+
+/* p: behind the opening quote. Returns behind the closing one. */
+static const char *skip_string(const char *p, const char *end)
+{
+	bool closed = false;
+	int escapes = 0;
+	while ((p = json_quote_or_backslash(p, end)) < end && *p == '\\') {
+		p += end - p > 1 ? 2 : 1;
+		if (++escapes == MANY_ESCAPES)
+			p = skip_escapes(p, end, &closed);
+		if (closed)
+			return p;
+	}
+	return p < end ? p + 1 : end;
+}
+
+#ifdef JSON_SSE2
 /* From each opening quote up to its closing one: the sum, without carry, of all quotes so far (Langdale, Lemire:
  * "Parsing gigabytes of JSON per second", 2019). */
 static uint64_t bytes_in_strings(struct skip *skip, uint64_t quotes)
@@ -299,10 +332,49 @@ bool json_string_is(struct slice raw, struct slice text)
 	return seen == text.len;
 }
 
+/* The bytes up to the first backslash go to `to`, which has room for all. Returns where it stands, or `end`. */
+static const char *copy_plain(const char *p, const char *end, char **to)
+{
+#ifdef JSON_SSE2
+	for (; end - p >= 16; p += 16, *to += 16) {
+		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+		_mm_storeu_si128((__m128i *)(void *)*to, bytes); /* what is too much is written over */
+		unsigned stops = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+		if (stops) {
+			*to += __builtin_ctz(stops);
+			return p + __builtin_ctz(stops);
+		}
+	}
+#endif
+	while (p < end && *p != '\\')
+		*(*to)++ = *p++;
+	return p;
+}
+
+/* Nothing is longer for being decoded. Returns the byte behind the last. */
+static char *unescape_to(char *to, const char *p, const char *end)
+{
+	while ((p = copy_plain(p, end, &to)) < end) {
+		char decoded[4];
+		size_t len;
+		p += decode_escape(p, end, decoded, &len);
+		memcpy(to, decoded, len);
+		to += len;
+	}
+	return to;
+}
+
 void json_unescape(struct slice raw, struct buf *out)
 {
 	struct slice body = string_body(raw);
 	const char *p = body.at, *end = p + body.len, *backslash;
+	if (!body.len)
+		return;
+	if (body.len <= out->max - out->len && buf_reserve(out, body.len)) {
+		char *from = out->store->bytes + out->len;
+		out->len += (size_t)(unescape_to(from, p, end) - from);
+		return;
+	}
 	while (p < end && (backslash = memchr(p, '\\', (size_t)(end - p)))) {
 		char decoded[4];
 		size_t len;

@@ -95,38 +95,42 @@ static void write_base64(struct buf *out, struct slice bytes)
 	}
 }
 
+static void write_part(struct buf *out, struct slice bytes, enum piece_form form)
+{
+	switch (form) {
+	case PIECE_RAW:
+		buf_put(out, bytes);
+		break;
+	case PIECE_EVENT:
+		write_lines(out, bytes, "\ndata: ");
+		break;
+	case PIECE_LINE:
+		write_lines(out, bytes, " ");
+		break;
+	case PIECE_STRING:
+		json_put_in_string(out, bytes);
+		break;
+	case PIECE_BASE64:
+		write_base64(out, bytes);
+		break;
+	}
+}
+
 void pieces_write(struct pieces *pieces, struct buf *out)
 {
 	size_t len = pieces_next(pieces);
 	if (!len)
 		return;
 	struct slice *left = &pieces->parts[pieces->next].bytes;
-	struct slice piece = { left->at, len };
-	switch (pieces->parts[pieces->next].form) {
-	case PIECE_RAW:
-		buf_put(out, piece);
-		break;
-	case PIECE_EVENT:
-		write_lines(out, piece, "\ndata: ");
-		break;
-	case PIECE_LINE:
-		write_lines(out, piece, " ");
-		break;
-	case PIECE_STRING:
-		json_put_in_string(out, piece);
-		break;
-	case PIECE_BASE64:
-		write_base64(out, piece);
-		break;
-	}
-	*left = (struct slice){ piece.at + len, left->len - len };
+	write_part(out, (struct slice){ left->at, len }, pieces->parts[pieces->next].form);
+	*left = (struct slice){ left->at + len, left->len - len };
 	pieces->next += !left->len;
 }
 
 void pieces_write_all(struct pieces *pieces, struct buf *out)
 {
-	while (pieces->next < pieces->count)
-		pieces_write(pieces, out);
+	for (; pieces->next < pieces->count; pieces->next++)
+		write_part(out, pieces->parts[pieces->next].bytes, pieces->parts[pieces->next].form);
 }
 
 void pieces_fini(struct pieces *pieces)

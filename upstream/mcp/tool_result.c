@@ -66,7 +66,9 @@ static struct slice join_texts(struct slice content, struct texts *texts)
 	size_t count = 0;
 	if (texts->joined.len)
 		return buf_slice(&texts->joined);
-	while (count < texts->count && json_next_element(&walk, &block)) {
+	if (texts->count == 1)
+		json_unescape(texts->raw, &texts->joined);
+	while (texts->count > 1 && count < texts->count && json_next_element(&walk, &block)) {
 		if (!block_text(block, &raw))
 			continue;
 		if (count++)

@@ -89,6 +89,44 @@ static void what_is_large_is_passed_over_whole(void **state)
 	}
 }
 
+/* Random escapes at random places: a quote or a backslash that is escaped, even the last byte of a block, ends nothing. */
+static void strings_of_many_escapes_end_where_they_end(void **state)
+{
+	static const char *const parts[] = { "\\\"",           "\\\\", "\\n",         "\\u00e4",
+					     "\\ud83d\\ude00", "x",    "plain words", "\xc3\xa4" };
+	static const char *const meanings[] = { "\"", "\\",          "\n",      "\xc3\xa4", "\xf0\x9f\x98\x80",
+						"x",  "plain words", "\xc3\xa4" };
+	unsigned seed = 7;
+	(void)state;
+	for (int i = 0; i < 3000; i++) {
+		struct buf text = BUF_INIT(1 << 16), meaning = BUF_INIT(1 << 16), got = BUF_INIT(1 << 16);
+		buf_put_text(&text, "[\"");
+		for (int left = rand_r(&seed) % 60; left > 0; left--) {
+			size_t which = (size_t)rand_r(&seed) % countof(parts);
+			buf_put_text(&text, parts[which]);
+			buf_put_text(&meaning, meanings[which]);
+		}
+		size_t len = text.len;
+		buf_put_text(&text, "\",\"]\",[7]]");
+		struct json_walk walk = json_walk(buf_slice(&text));
+		struct slice value;
+		assert_true(json_next_element(&walk, &value));
+		assert_int_equal(value.len, len);
+		json_unescape(value, &got);
+		assert_true(slice_equal(buf_slice(&got), buf_slice(&meaning)));
+		struct buf narrow = BUF_INIT(meaning.len); /* what is decoded fits, where what is written does not */
+		json_unescape(value, &narrow);
+		assert_true(!narrow.failed && slice_equal(buf_slice(&narrow), buf_slice(&meaning)));
+		assert_true(json_next_element(&walk, &value) && json_string_is(value, SLICE("]")));
+		assert_true(json_next_element(&walk, &value) && slice_equal(value, SLICE("[7]")));
+		assert_false(json_next_element(&walk, &value));
+		buf_fini(&text);
+		buf_fini(&meaning);
+		buf_fini(&got);
+		buf_fini(&narrow);
+	}
+}
+
 static void empty_containers_yield_nothing(void **state)
 {
 	(void)state;
@@ -190,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(walking_yields_what_was_written),
 		cmocka_unit_test(what_is_large_is_passed_over_whole),
+		cmocka_unit_test(strings_of_many_escapes_end_where_they_end),
 		cmocka_unit_test(empty_containers_yield_nothing),
 		cmocka_unit_test(members_are_found_by_what_their_names_mean),
 		cmocka_unit_test(types_are_told_by_the_first_byte),
