@@ -92,7 +92,9 @@ struct batch_facts batch_facts(const struct batch *batch, const struct batch_ite
 		.id = batch->id,
 		.items = (uint32_t)batch->count,
 		.waited_us = window_elapsed_us(item->added_us, batch->sent_us),
+		.left_us = batch->sent_us,
 		.upstream_us = window_elapsed_us(batch->sent_us, now_us),
 		.attempts = item->attempts + attempts_of(batch),
+		.bisected = batch->kind == ATTEMPT_BISECTION,
 	};
 }

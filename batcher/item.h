@@ -15,8 +15,10 @@ struct batch_facts {
 	uint64_t id;          /* unique in this process; 0: never sent */
 	uint32_t items;       /* calls in it; 0: never sent */
 	uint64_t waited_us;   /* from batcher_add to leaving (or to the refusal) */
+	uint64_t left_us;     /* when it left; 0: never sent */
 	uint64_t upstream_us; /* from leaving to this item's answer; 0: never sent */
 	uint32_t attempts;    /* to deliver the call, all of them; 0: none */
+	bool bisected; /* it was part of a request that was refused as a whole, and left again in a smaller one */
 };
 
 /*

@@ -32,6 +32,7 @@ libgateway_a_SOURCES = \
 	gateway/call/call.c gateway/call/call.h \
 	gateway/call/call_group.c gateway/call/call_group.h \
 	gateway/call/call_group_held.c gateway/call/call_group_private.h \
+	gateway/call/call_trace.c gateway/call/call_trace.h \
 	gateway/call/caller.c gateway/call/caller.h \
 	gateway/call/dispatch.c gateway/call/dispatch.h \
 	gateway/call/dispatch_private.h \
@@ -93,6 +94,7 @@ libgateway_a_SOURCES = \
 	gateway/config/check_mcp.c \
 	gateway/config/check_process.c \
 	gateway/config/check_redis.c \
+	gateway/config/check_tracing.c \
 	gateway/config/config.c gateway/config/config.h \
 	gateway/config/config_private.h \
 	gateway/config/dialect_embeddings.c gateway/config/embeddings_options.h \
@@ -170,7 +172,12 @@ libgateway_a_SOURCES = \
 	gateway/tools/registry_kept.c \
 	gateway/tools/schema.c gateway/tools/schema.h \
 	gateway/tools/tool_labels.c gateway/tools/tool_labels.h \
-	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h
+	gateway/tools/upstream_labels.c gateway/tools/upstream_labels.h \
+	gateway/trace/context.c gateway/trace/context.h \
+	gateway/trace/otlp.c gateway/trace/otlp.h \
+	gateway/trace/settings.h \
+	gateway/trace/traced_call.h \
+	gateway/trace/tracer.c gateway/trace/tracer.h
 
 # The terminal of `jitney top`: ncurses', or none.
 if TOP
@@ -186,15 +193,17 @@ gateway/admin/dashboard.$(OBJEXT): $(dashboard_files)
 gateway/admin/dashboard.$(OBJEXT): AM_CPPFLAGS += -DDASHBOARD_FOLDER='"$(abs_top_srcdir)/gateway/admin/dashboard"'
 
 # What protobuf's messages look like in C is made from their schema, in the build's folder.
-protobuf_schemas = gateway/profile/pprof.proto
+protobuf_schemas = gateway/profile/pprof.proto gateway/trace/otlp.proto
 EXTRA_DIST += $(protobuf_schemas)
 protobuf_made = $(protobuf_schemas:.proto=.pb-c.c) $(protobuf_schemas:.proto=.pb-c.h)
-nodist_libgateway_a_SOURCES = gateway/profile/pprof.pb-c.c gateway/profile/pprof.pb-c.h
+nodist_libgateway_a_SOURCES = gateway/profile/pprof.pb-c.c gateway/profile/pprof.pb-c.h \
+	gateway/trace/otlp.pb-c.c gateway/trace/otlp.pb-c.h
 CLEANFILES += $(protobuf_made)
 .PRECIOUS: $(protobuf_made)
 %.pb-c.c %.pb-c.h: %.proto
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && $(PROTOC_C) --proto_path=$(top_srcdir) --c_out=. $<
 gateway/profile/pprof.$(OBJEXT): gateway/profile/pprof.pb-c.h
+gateway/trace/otlp.$(OBJEXT): gateway/trace/otlp.pb-c.h
 
 bin_PROGRAMS += jitney
 jitney_SOURCES = gateway/main.c

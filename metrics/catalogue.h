@@ -225,6 +225,17 @@
 #define MCP_NOTE_KINDS(X) X(PROGRESS, "progress") X(MESSAGE, "message")
 #define MCP_NOTE_RESULTS(X) X(PASSED, "passed") X(DROPPED, "dropped")
 
+/* What became of spans for a collector of traces, and of the requests that carry them. */
+#define OTLP_RESULTS(X)                                                                              \
+	X(SENT, "sent")                                                                              \
+	X(REJECTED, "rejected")       /* the collector took the request without them */              \
+	X(FAILED, "failed")           /* it refused the request, or could not be reached, several times */ \
+	X(QUEUE_FULL, "queue_full")   /* calls, not spans: they came faster than the collector takes them */
+#define OTLP_REQUEST_RESULTS(X)                                                                      \
+	X(OK, "ok")                                                                                  \
+	X(REPEATED, "repeated")       /* it is sent again */                                         \
+	X(FAILED, "failed")
+
 #define RELOAD_RESULTS(X) X(OK, "ok") X(FAILED, "failed")
 
 /* Bounds of the configuration that figures are to be seen against. */
@@ -311,6 +322,8 @@ enum metric_label {
 	LABEL_LIMITER_STATE,
 	LABEL_LIMITER_REASON,
 	LABEL_RELOAD_RESULT,
+	LABEL_OTLP_RESULT,
+	LABEL_OTLP_REQUEST_RESULT,
 	LABEL_LIMIT,
 	LABEL_ALERT,
 	LABEL_ALERT_SEVERITY,
@@ -426,6 +439,8 @@ enum metric_type {
 	X(REDIS_PURGES_KNOWN, "redis_purges_known", GAUGE, NONE, NONE, "1 while this process knows what the fleet has purged.") \
 	X(REDIS_PURGES, "redis_purges_total", COUNTER, PURGE_DIRECTION, NONE, "Purges published to the other gateways, or heard from them.") \
 	X(REDIS_LEASES, "redis_leases_total", COUNTER, LEASE_RESULT, NONE, "Fetches that one gateway makes for the fleet, by what became of them here.") \
+	X(OTLP_SPANS, "otlp_spans_total", COUNTER, OTLP_RESULT, NONE, "Spans for the collector of traces, by what became of them.") \
+	X(OTLP_REQUESTS, "otlp_requests_total", COUNTER, OTLP_REQUEST_RESULT, NONE, "Requests to the collector of traces, each try.") \
 	X(LOG_DROPPED, "log_dropped_total", COUNTER, NONE, NONE, "Log lines lost because the writer could not keep up or could not write.") \
 	X(ALERTS_FIRING, "alerts_firing", GAUGE, ALERT, ALERT_SEVERITY, "Of how many subjects (tools, upstreams ...) the alert fires.") \
 	X(ALERTS_POSTED, "alert_posts_total", COUNTER, ALERT_POST, NONE, "Posts to alerts.webhook, by what became of them.") \
@@ -546,6 +561,18 @@ enum mcp_method {
 	MCP_METHODS(X)
 #undef X
 	MCP_METHOD_COUNT
+};
+enum otlp_result {
+#define X(name, word) OTLP_##name,
+	OTLP_RESULTS(X)
+#undef X
+	OTLP_RESULT_COUNT
+};
+enum otlp_request_result {
+#define X(name, word) OTLP_REQUEST_##name,
+	OTLP_REQUEST_RESULTS(X)
+#undef X
+	OTLP_REQUEST_RESULT_COUNT
 };
 enum reload_result {
 #define X(name, word) RELOAD_##name,

@@ -60,6 +60,8 @@ static const char *const lease_words[] = { LEASE_RESULTS(X) };
 static const char *const mcp_method_words[] = { MCP_METHODS(X) };
 static const char *const mcp_era_words[] = { MCP_ERAS(X) };
 static const char *const mcp_note_words[] = { MCP_NOTE_KINDS(X) };
+static const char *const otlp_words[] = { OTLP_RESULTS(X) };
+static const char *const otlp_request_words[] = { OTLP_REQUEST_RESULTS(X) };
 static const char *const reload_words[] = { RELOAD_RESULTS(X) };
 static const char *const limit_words[] = { LIMITS(X) };
 static const char *const alert_words[] = { ALERTS(X) };
@@ -115,6 +117,8 @@ static const struct {
 	[LABEL_MCP_METHOD] = { "method", mcp_method_words, countof(mcp_method_words) },
 	[LABEL_MCP_ERA] = { "era", mcp_era_words, countof(mcp_era_words) },
 	[LABEL_MCP_NOTE] = { "notification", mcp_note_words, countof(mcp_note_words) },
+	[LABEL_OTLP_RESULT] = { "result", otlp_words, countof(otlp_words) },
+	[LABEL_OTLP_REQUEST_RESULT] = { "result", otlp_request_words, countof(otlp_request_words) },
 	[LABEL_RELOAD_RESULT] = { "result", reload_words, countof(reload_words) },
 	[LABEL_LIMIT] = { "limit", limit_words, countof(limit_words) },
 	[LABEL_ALERT] = { "alert", alert_words, countof(alert_words) },

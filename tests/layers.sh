@@ -24,15 +24,16 @@ declare -A may_include=(
 	[upstream/process]='upstream/mcp upstream upstream/dialects metrics base'
 	[batcher]='upstream metrics base'
 	[gateway/http]='metrics base'
-	[gateway/config]='gateway/http batcher upstream upstream/dialects upstream/process cache cache/redis cache/disk metrics base'
+	[gateway/config]='gateway/trace gateway/http batcher upstream upstream/dialects upstream/process cache cache/redis cache/disk metrics base'
 	[gateway/profile]='base'
+	[gateway/trace]='upstream upstream/http metrics base'
 	[gateway/access]='gateway/config gateway/http metrics base'
 	[gateway/tools]='gateway/config upstream upstream/dialects upstream/mcp cache metrics base'
-	[gateway/call]='gateway/tools gateway/config gateway/http batcher upstream upstream/dialects cache cache/redis cache/disk metrics base'
+	[gateway/call]='gateway/trace gateway/tools gateway/config gateway/http batcher upstream upstream/dialects cache cache/redis cache/disk metrics base'
 	[gateway/rest]='gateway/call gateway/tools gateway/config gateway/http upstream upstream/dialects cache metrics base'
 	[gateway/mcp]='gateway/call gateway/tools gateway/config gateway/http cache metrics base'
 	[gateway/admin]='gateway/profile gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
-	[gateway/server]='gateway/rest gateway/mcp gateway/admin gateway/access gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
+	[gateway/server]='gateway/trace gateway/rest gateway/mcp gateway/admin gateway/access gateway/call gateway/tools gateway/config gateway/http upstream upstream/http cache cache/redis cache/disk metrics base'
 	[gateway/cli]='gateway/server gateway/config gateway/http batcher upstream upstream/http cache metrics base'
 	[gateway/cli/perf]='gateway/cli upstream upstream/http base'
 	[gateway/cli/top]='gateway/cli upstream upstream/http base'
@@ -65,7 +66,7 @@ one_thing=(
 	'batcher/batcher: batcher/admission batcher/batch batcher/bisection batcher/lane batcher/limiter batcher/run_queue batcher/window' # a lane knows its batches, a batch its lane
 	'gateway/config/config: gateway/config/options gateway/config/values gateway/config/yaml'               # the table reads into the struct it is a table of
 	'gateway/http/http: gateway/http/guard'                        # a request and who looks at its head
-	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/dispatch gateway/call/front gateway/call/provider gateway/call/reply gateway/call/worker gateway/call/world' # send, take, return, refresh, send: true recursion; the worker holds its calls
+	'gateway/call/call: gateway/call/await_lists gateway/call/call_group gateway/call/call_trace gateway/call/dispatch gateway/call/front gateway/call/provider gateway/call/reply gateway/call/worker gateway/call/world' # send, take, return, refresh, send: true recursion; the worker holds its calls
 	'gateway/cli/cli: gateway/cli/cli_client'                      # the commands and what they share
 )
 

@@ -129,7 +129,8 @@ unit_gateway = \
 	tests/unit/gateway/tools/test_list_store \
 	tests/unit/gateway/tools/test_tool_names \
 	tests/unit/gateway/tools/test_registry \
-	tests/unit/gateway/tools/test_schema
+	tests/unit/gateway/tools/test_schema \
+	tests/unit/gateway/trace/test_otlp
 
 fuzz_base = \
 	tests/fuzz/fuzz_json \

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "gateway/call/call_trace.h"
 #include "gateway/call/worker.h"
 
 enum {
@@ -188,6 +189,8 @@ bool call_look_up(struct call *call)
 	struct gateway *gateway = home->gateway;
 	const struct tool *tool = call->tool;
 	struct json_fault fault;
+	if (home->traces)
+		call_trace_begin(call);
 	if (json_trim(call->arguments).len == 0)
 		call->arguments = SLICE("{}");
 	enum outcome outcome = identify_call(call, &fault);
@@ -261,7 +264,10 @@ void call_send(struct call *call, struct blob *body)
 	call->caller_number = caller->number;
 	call->urgency = caller->urgency;
 	call->directives = caller->directives;
-	keep_text(call->traceparent, sizeof call->traceparent, caller->traceparent);
+	if (home->traces)
+		call_trace_depart(call);
+	else
+		keep_text(call->traceparent, sizeof call->traceparent, caller->traceparent);
 	keep_text(call->idempotency_key, sizeof call->idempotency_key, caller->idempotency_key);
 	call->caller = NULL;
 	assert(call->placed);

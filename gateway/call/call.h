@@ -26,6 +26,7 @@
 #include "gateway/call/caller.h"
 #include "gateway/tools/catalogue.h"
 #include "gateway/config/config.h"
+#include "gateway/trace/context.h"
 #include "base/mailbox.h"
 
 struct worker;
@@ -78,6 +79,9 @@ struct call {
 	bool own_deadline;           /* the caller's deadline is tighter than the tool's */
 	bool abandoned;
 	bool posted; /* it goes to its owner by mail; if that is its home, because it is so large that this turn has enough */
+	struct trace_context trace;      /* its own span; with no ids yet, or none of it: call_trace.h */
+	struct trace_context trace_link; /* of its HTTP request, where MCP's _meta named the span above it; or none */
+	uint64_t trace_parent;           /* the span above it; 0: none */
 	unsigned mails_out;
 	TAILQ_ENTRY(call) next; /* in home->outgoing, returned or recycled */
 

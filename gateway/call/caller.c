@@ -106,6 +106,7 @@ enum outcome caller_read(struct caller *caller, const struct request *request, c
 	caller->timeout_us = CLOCK_NEVER;
 	caller->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
 	caller->traceparent = caller_traceparent(headers[HEADER_TRACEPARENT]);
+	caller->linked = (struct slice){ NULL, 0 };
 	caller->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
 	if ((headers[HEADER_CACHE_CONTROL].len &&
 	     !cache_directives_parse(headers[HEADER_CACHE_CONTROL], &caller->directives)) ||

@@ -18,6 +18,7 @@ struct caller {
 	uint64_t number;              /* fairness: calls of one caller share it, whatever its connections */
 	uint8_t urgency;              /* RFC 9218, 4.1: 0..7, default 3 */
 	struct slice traceparent;     /* W3C, checked; or empty. Valid like the request */
+	struct slice linked;          /* the HTTP request's, where another one is its parent (MCP's _meta); likewise */
 	struct slice idempotency_key; /* or empty. Likewise */
 	/* What scopes a cache key: bytes that are equal for equal tenants, and for equal callers. */
 	size_t tenant_len, name_len;

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "gateway/call/await_lists.h"
+#include "gateway/call/call_trace.h"
 #include "gateway/call/recent_calls.h"
 #include "gateway/call/reply.h"
 #include "gateway/call/worker.h"
@@ -173,6 +174,8 @@ void front_cancel(struct call *call, const struct request *request)
 	struct worker *home = call->home;
 	meter_add(home->meter, METRIC_ID_REQUESTS, call->tool->index, OUTCOME_CANCELLED, 1);
 	remember_cancelled(call, request);
+	if (home->traces)
+		call_trace_cancelled(call, request);
 	call_cancel(call);
 }
 
@@ -221,6 +224,8 @@ static void log_call(const struct call *call, const struct request *request, uns
 void front_record_call(const struct call *call, const struct request *request, unsigned status, uint64_t bytes)
 {
 	remember_call(call, request, status, bytes);
+	if (call->home->traces)
+		call_trace_end(call, request, status, bytes);
 	log_call(call, request, status, bytes);
 }
 

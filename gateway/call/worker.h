@@ -23,6 +23,8 @@
 #include "base/mailbox.h"
 #include "metrics/metrics.h"
 
+struct trace_book;
+
 TAILQ_HEAD(calls, call);
 TAILQ_HEAD(subscriptions, subscription);
 TAILQ_HEAD(list_waits, lists_wait);
@@ -49,6 +51,7 @@ struct worker {
 	struct loop *loop;
 	uint64_t to_wall_us; /* what to add to the loop's time for the wall clock's: once a second anew */
 	struct meter *meter;
+	struct trace_book *traces;   /* NULL: calls are not traced */
 	struct recent_calls *recent; /* its calls that ended; safe inside: pages of worker 0 copy it */
 	struct key_maker *keys;
 	struct json_scratch scratch;

@@ -248,6 +248,7 @@ void config_check(struct config_load *load, const struct node *root)
 	config_check_mcp(load, root);
 	config_check_alerts(load, root);
 	check_reload(load, root);
+	config_check_tracing(load, root);
 	if (node_find(root, "cache.redis") && node_find(root, "cache.redis")->kind == NODE_MAP)
 		config_check_redis(load, node_find(root, "cache.redis"));
 	if (node_find(root, "cache.disk") && node_find(root, "cache.disk")->kind == NODE_MAP)
@@ -492,6 +493,7 @@ bool config_finish(struct config_load *load)
 	struct config_drafts *drafts = load->drafts;
 	config_finish_redis(load);
 	config_finish_disk(load);
+	config_finish_tracing(load);
 	if (!finish_upstreams(load))
 		return false;
 	if (drafts->tool_count)

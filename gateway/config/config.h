@@ -23,7 +23,8 @@
 #include "gateway/config/tool.h"
 #include "upstream/upstream.h"
 
-struct config_drafts; /* config_private.h */
+struct config_drafts;  /* config_private.h */
+struct trace_settings; /* gateway/trace/settings.h */
 
 struct upstream_config {
 	struct upstream_settings settings;
@@ -147,8 +148,15 @@ struct config {
 	const char *warnings;        /* what ought to be written another way, a line each, for stderr; NULL: nothing */
 	unsigned workers;            /* >= 1; auto has been resolved */
 	const char *takeover_socket; /* as written: a path, "auto" or "off" */
-	struct disk_settings disk_options;  /* cache.disk as written; see disk */
-	struct disk_settings *disk;         /* NULL: no disk tier */
+	struct disk_settings disk_options; /* cache.disk as written; see disk */
+	struct disk_settings *disk;        /* NULL: no disk tier */
+	struct {
+		const char *endpoint; /* NULL: the environment's; "off": none */
+		const struct upstream_header *headers;
+		size_t header_count;
+		unsigned percent;
+	} tracing;                          /* tracing.otlp as written; see traces */
+	struct trace_settings *traces;      /* NULL: calls are not traced */
 	struct generation generation;       /* whose last holder frees all of this */
 	atomic_size_t supervisors;          /* a: generation_keep's, and one for all holders of the generation */
 	struct arena *arena;                /* owns every string and array above */

@@ -134,6 +134,12 @@ void config_check_redis(struct config_load *load, const struct node *redis);
 /* Fill in config->generation.redis, if there is a block. */
 void config_finish_redis(struct config_load *load);
 
+/* --- check_tracing.c --- */
+
+void config_check_tracing(struct config_load *load, const struct node *root);
+/* Fill in config->traces, if calls are traced. */
+void config_finish_tracing(struct config_load *load);
+
 /* --- check_disk.c --- */
 
 /* `disk`: the block of the file. */

@@ -126,12 +126,16 @@ static bool take_arguments(struct mcp_message *message, struct mcp_error *error)
 	return false;
 }
 
-/* The W3C trace that _meta brings, where no header does. */
+/* The W3C trace that _meta brings is the message's own; a header's is that of the request which carries it, a link. */
 static void take_trace(struct mcp_message *message)
 {
-	struct slice raw = message->asked.traceparent;
-	if (message->caller.traceparent.len == 0 && raw.len > 2 && json_type(raw) == JSON_STRING)
-		message->caller.traceparent = caller_traceparent((struct slice){ raw.at + 1, raw.len - 2 });
+	struct slice raw = message->asked.traceparent, own = { NULL, 0 };
+	if (raw.len > 2 && json_type(raw) == JSON_STRING)
+		own = caller_traceparent((struct slice){ raw.at + 1, raw.len - 2 });
+	if (!own.len)
+		return;
+	message->caller.linked = message->caller.traceparent;
+	message->caller.traceparent = own;
 }
 
 static enum mcp_taken take_call(struct mcp_message *message)

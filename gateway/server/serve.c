@@ -22,6 +22,7 @@
 #include "gateway/call/listening.h"
 #include "gateway/call/provider.h"
 #include "gateway/tools/registry.h"
+#include "gateway/trace/tracer.h"
 #include "gateway/server/main_thread.h"
 #include "gateway/server/takeover.h"
 #include "gateway/server/seats.h"
@@ -97,6 +98,8 @@ static bool make_gateway(struct process *process)
 	    !(gateway->refreshes = calloc(registry_upstream_room(gateway->registry), sizeof *gateway->refreshes)) ||
 	    !(gateway->reload = reload_new(gateway)) || !gateway_seat(gateway, &config->generation) ||
 	    !(gateway->workers = calloc(config->workers, sizeof(struct worker *))))
+		return complain_of("cannot start", "out of memory");
+	if (config->traces && !(gateway->tracer = tracer_new(config->traces, gateway->metrics)))
 		return complain_of("cannot start", "out of memory");
 	registry_load(gateway->registry);
 	if (!(gateway->observer = observer_new(gateway)))
@@ -248,6 +251,8 @@ static bool start_threads(struct process *process, unsigned *started)
 	for (*started = 0; *started < gateway->config->workers; ++*started)
 		if (!worker_start(gateway->workers[*started]))
 			return false;
+	if (gateway->tracer && !tracer_start(gateway->tracer))
+		return false;
 	return registry_start(gateway->registry, gateway_offer_catalogue, gateway) && reload_start(gateway->reload) &&
 	       observer_start(gateway->observer) && (process->takeover || !gateway->disk || disk_start(gateway->disk));
 }
@@ -299,6 +304,7 @@ static bool run_process(struct process *process, const sigset_t *signals)
 	observer_stop(gateway->observer);
 	export_end(gateway);
 	profile_end(gateway);
+	tracer_stop(gateway->tracer);
 	process->hangs |= gateway->disk && !disk_stop(gateway->disk);
 	main_thread_free(main_thread);
 	return ok;
@@ -347,6 +353,7 @@ static void stop_process(struct process *process)
 	disk_free(gateway->disk);
 	cache_free(gateway->cache);
 	observer_free(gateway->observer);
+	tracer_free(gateway->tracer);
 	metrics_free(gateway->metrics);
 	gateway->settled = true;
 	reload_free(gateway->reload);

@@ -14,6 +14,7 @@
 #include "base/crash.h"
 #include "gateway/call/await_lists.h"
 #include "gateway/call/await_turn.h"
+#include "gateway/call/call_trace.h"
 #include "gateway/http/listeners.h"
 #include "gateway/call/recent_calls.h"
 #include "gateway/mcp/mcp.h"
@@ -62,6 +63,9 @@ struct worker *worker_new(struct gateway *gateway, unsigned index)
 	worker->loop = loop_new();
 	worker->meter = metrics_meter(gateway->metrics);
 	worker->recent = recent_calls_new();
+	if (gateway->tracer &&
+	    !(worker->traces = trace_book_new(gateway->tracer, registry_tool_room(gateway->registry))))
+		goto fail;
 	worker->keys = key_maker_new(KEY_SLOTS, worker_generation(worker)->limits.json_depth);
 	if (!worker->loop || !worker->meter || !worker->recent || !worker->keys)
 		goto fail;
@@ -378,6 +382,7 @@ void worker_free(struct worker *worker)
 	catalogue_drop(worker->catalogue, worker->index);
 	catalogue_retire(worker->catalogue);
 	recent_calls_free(worker->recent);
+	trace_book_free(worker->traces);
 	key_maker_free(worker->keys);
 	json_scratch_fini(&worker->scratch);
 	loop_free(worker->loop);

@@ -586,6 +586,11 @@ struct catalogue *registry_catalogue(const struct registry *registry)
 	return registry->current;
 }
 
+size_t registry_tool_room(const struct registry *registry)
+{
+	return tool_labels_count(registry->tool_labels);
+}
+
 size_t registry_upstream_room(const struct registry *registry)
 {
 	return upstream_labels_room(registry->labels);

@@ -38,6 +38,8 @@ void registry_load(struct registry *registry);
 struct catalogue *registry_catalogue(const struct registry *registry);
 /* How many upstreams may ever have a metrics label. */
 size_t registry_upstream_room(const struct registry *registry);
+/* How many tools may ever have one. */
+size_t registry_tool_room(const struct registry *registry);
 
 /* --- Sources: what the upstreams that list their tools have said, one as long as the upstream runs --- */
 

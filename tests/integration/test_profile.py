@@ -10,48 +10,11 @@ import pytest
 
 from harness.gateway import SANITIZED
 from harness.poll import until
+from harness.protobuf import fields, packed
 from harness.wire import request_bytes
 
 
-# ---- protobuf's wire, and pprof's messages on it (https://github.com/google/pprof/blob/main/proto/profile.proto) ----
-
-def varint(data, at):
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def fields(data):
-    """A message as {number: [values]}: numbers, or bytes."""
-    at, found = 0, {}
-    while at < len(data):
-        tag, at = varint(data, at)
-        if tag & 7 == 2:
-            length, at = varint(data, at)
-            value, at = data[at:at + length], at + length
-            assert len(value) == length
-        else:
-            assert tag & 7 == 0, tag
-            value, at = varint(data, at)
-        found.setdefault(tag >> 3, []).append(value)
-    return found
-
-
-def packed(values):
-    numbers = []
-    for value in values:
-        at = 0
-        while not isinstance(value, int) and at < len(value):
-            number, at = varint(value, at)
-            numbers.append(number)
-        if isinstance(value, int):
-            numbers.append(value)
-    return numbers
-
+# pprof's messages: https://github.com/google/pprof/blob/main/proto/profile.proto
 
 class Profile:
     def __init__(self, reply):

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * check_tracing.c: where traces go. What the file does not say comes from the environment, by the names that OpenTelemetry
+ * has given it: OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED.
+ */
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "base/hex.h"
+#include "gateway/config/config_private.h"
+#include "gateway/trace/settings.h"
+
+enum { PAIR_BYTES = 4096, ATTRIBUTES_MOST = 24, OWN_ATTRIBUTES = 5 };
+
+#define ENDPOINT "OTEL_EXPORTER_OTLP_ENDPOINT"
+#define HEADERS "OTEL_EXPORTER_OTLP_HEADERS"
+#define ATTRIBUTES "OTEL_RESOURCE_ATTRIBUTES"
+
+/* NULL: not set, or empty, which is the same to OpenTelemetry. */
+static const char *read_environment(const char *name)
+{
+	const char *value = getenv(name);
+	return value && *value ? value : NULL;
+}
+
+/* NULL: calls are not traced. */
+static const char *choose_endpoint(const struct config *config)
+{
+	const char *disabled = read_environment("OTEL_SDK_DISABLED");
+	const char *endpoint = config->tracing.endpoint;
+	if (endpoint)
+		return strcmp(endpoint, "off") == 0 ? NULL : endpoint;
+	return disabled && strcasecmp(disabled, "true") == 0 ? NULL : read_environment(ENDPOINT);
+}
+
+/* --- lists of the environment: "name=value,name=value", values percent-encoded (W3C Baggage) --- */
+
+static struct slice trim_blanks(struct slice text)
+{
+	for (; text.len && text.at[0] == ' '; text.at++, text.len--)
+		;
+	while (text.len && text.at[text.len - 1] == ' ')
+		text.len--;
+	return text;
+}
+
+/* The next pair, which is cut off `rest`, in the arena. False: there is none; *wrong: because it is none. */
+static bool next_pair(struct arena *arena, struct slice *rest, struct trace_attribute *pair, bool *wrong)
+{
+	char place[PAIR_BYTES];
+	*rest = trim_blanks(*rest);
+	if (!rest->len)
+		return false;
+	const char *comma = memchr(rest->at, ',', rest->len);
+	struct slice text = { rest->at, comma ? (size_t)(comma - rest->at) : rest->len }, value;
+	rest->at += text.len + (comma != NULL);
+	rest->len -= text.len + (comma != NULL);
+	const char *equals = text.len ? memchr(text.at, '=', text.len) : NULL;
+	struct slice name = trim_blanks((struct slice){ text.at, equals ? (size_t)(equals - text.at) : 0 });
+	*wrong = !name.len;
+	if (*wrong)
+		return false;
+	struct slice raw = trim_blanks((struct slice){ equals + 1, (size_t)(text.at + text.len - equals - 1) });
+	*wrong = !percent_decode(raw, place, sizeof place, &value);
+	pair->name = arena_text(arena, name);
+	pair->value = *wrong ? NULL : arena_text(arena, value);
+	return pair->name && pair->value;
+}
+
+/* --- check --- */
+
+/* Where a mistake of the environment is told: at the block, if there is one. */
+static void complain_of_variable(struct config_load *load, const struct node *root, const char *name, const char *why)
+{
+	const struct node *node = node_find(root, "tracing");
+	config_error(load, node ? node->key_line : 1, node ? node->key_column : 1, "environment variable %s: %s", name,
+		     why);
+}
+
+static void check_headers(struct config_load *load, const struct node *root)
+{
+	const char *text = read_environment(HEADERS);
+	struct slice rest = slice_of(text);
+	struct trace_attribute pair;
+	bool wrong = false;
+	size_t count = 0;
+	while (!wrong && next_pair(load->nodes, &rest, &pair, &wrong))
+		wrong = value_header_name(slice_of(pair.name)) || value_header(slice_of(pair.value)) ||
+			++count > TRACE_HEADERS_MOST;
+	if (wrong)
+		complain_of_variable(load, root, HEADERS,
+				     "must be name=value pairs with commas between them, 32 at most");
+}
+
+void config_check_tracing(struct config_load *load, const struct node *root)
+{
+	const struct config *config = load->config;
+	const struct node *node = node_find(root, "tracing.otlp.endpoint");
+	const char *endpoint = choose_endpoint(config);
+	char why[256];
+	if (!endpoint)
+		return;
+	if (!upstream_url_check(endpoint, why, sizeof why)) {
+		if (node)
+			config_error_at(load, node, "tracing.otlp.endpoint: %s", why);
+		else
+			complain_of_variable(load, root, ENDPOINT, why);
+	}
+	if (!config->tracing.header_count)
+		check_headers(load, root);
+}
+
+/* --- what follows --- */
+
+static void put_attribute(struct trace_settings *settings, struct trace_attribute *all, const char *name,
+			  const char *value)
+{
+	if (value && settings->attribute_count < ATTRIBUTES_MOST)
+		all[settings->attribute_count++] = (struct trace_attribute){ name, value };
+}
+
+static bool is_own(const char *name, const char *service)
+{
+	return strcmp(name, "service.version") == 0 || strcmp(name, "service.instance.id") == 0 ||
+	       (service && strcmp(name, "service.name") == 0);
+}
+
+/* What the environment says of us goes before what we say ourselves, but for the version. */
+static void fill_attributes(struct config_load *load, struct trace_settings *settings)
+{
+	struct trace_attribute *all = arena_array(load->arena, ATTRIBUTES_MOST, sizeof *all), pair;
+	const char *service = read_environment("OTEL_SERVICE_NAME");
+	struct slice rest = slice_of(read_environment(ATTRIBUTES));
+	bool named = service != NULL, wrong;
+	uint64_t instance[2] = { 0 };
+	if (!all || getrandom(instance, sizeof instance, 0) < 0)
+		return;
+	settings->attributes = all;
+	put_attribute(settings, all, "service.name", service ? arena_text(load->arena, slice_of(service)) : NULL);
+	/* a pair that is none is passed over, as OpenTelemetry's own libraries do */
+	while (settings->attribute_count < ATTRIBUTES_MOST - OWN_ATTRIBUTES &&
+	       next_pair(load->arena, &rest, &pair, &wrong))
+		if (!is_own(pair.name, service)) {
+			put_attribute(settings, all, pair.name, pair.value);
+			named = named || strcmp(pair.name, "service.name") == 0;
+		}
+	if (!named)
+		put_attribute(settings, all, "service.name", "jitney");
+	put_attribute(settings, all, "service.version", JITNEY_VERSION);
+	put_attribute(settings, all, "service.instance.id",
+		      arena_printf(load->arena, "%016llx%016llx", (unsigned long long)instance[0],
+				   (unsigned long long)instance[1]));
+	put_attribute(settings, all, "telemetry.sdk.name", "jitney");
+	put_attribute(settings, all, "telemetry.sdk.language", "c");
+}
+
+static void fill_headers(struct config_load *load, struct trace_settings *settings)
+{
+	const struct config *config = load->config;
+	struct upstream_header *all = arena_array(load->arena, TRACE_HEADERS_MOST, sizeof *all);
+	struct slice rest = slice_of(read_environment(HEADERS));
+	struct trace_attribute pair;
+	bool wrong;
+	settings->headers = config->tracing.headers;
+	settings->header_count = config->tracing.header_count;
+	if (settings->header_count || !all)
+		return;
+	settings->headers = all;
+	while (settings->header_count < TRACE_HEADERS_MOST && next_pair(load->arena, &rest, &pair, &wrong))
+		all[settings->header_count++] = (struct upstream_header){ pair.name, pair.value };
+}
+
+void config_finish_tracing(struct config_load *load)
+{
+	struct config *config = load->config;
+	const char *endpoint = choose_endpoint(config);
+	struct trace_settings *settings = endpoint ? arena_alloc(load->arena, sizeof *settings) : NULL;
+	if (!settings)
+		return;
+	const char *host = strstr(endpoint, "://") + strlen("://");
+	size_t server_len = (size_t)(host - endpoint) + strcspn(host, "/");
+	struct slice path = slice_of(endpoint + server_len);
+	while (path.len && path.at[path.len - 1] == '/')
+		path.len--;
+	settings->server = arena_text(load->arena, (struct slice){ endpoint, server_len });
+	settings->path = arena_printf(load->arena, "%.*s/v1/traces", SLICE_ARG(path));
+	settings->shown = secrets_shown(&config->secrets, endpoint);
+	if (settings->shown == endpoint)
+		settings->shown = settings->server;
+	settings->percent = config->tracing.percent;
+	fill_headers(load, settings);
+	fill_attributes(load, settings);
+	config->traces = settings;
+}
