@@ -286,6 +286,32 @@ def test_batches_are_put_together_from_their_calls():
                                             ["7", "2", "0us", "500us", "1", "ok", "one"]], done.stdout
 
 
+def test_alerts_stand_in_the_head_and_have_a_view():
+    alerts = [{"alert": "JitneySlow", "severity": "warning", "kind": "tool", "subject": "find", "detail": "p99 is 2.0 s", "since": 1795999000},
+              {"alert": "JitneyUpstreamDown", "severity": "critical", "kind": "upstream", "subject": "files", "detail": "Nobody is there.",
+               "since": 1795999900},
+              {"alert": "JitneyFull", "severity": "critical", "kind": "gateway", "subject": "", "detail": "No memory.", "since": 1795999900}]
+    document = numbers(upstreams=[upstream("files", "ejected", "x"), upstream("lame", "ejected", "y")], alerts=alerts)
+    with StandIn(document) as stand_in, top(stand_in.url, columns=150) as terminal:
+        terminal.until_shows(r"^files: JitneyUpstreamDown \(Nobody is there\.\); JitneyFull \(No memory\.\); lame: down \(y\); "
+                             r"find: JitneySlow \(p99 is 2\.0 s\)$")
+        terminal.type("6")
+        terminal.until_shows(r"^JitneyUpstreamDown +critical +files +\d+s +Nobody is there\.$")
+        lines = [line.split()[0] for line in terminal.text() if line.startswith("Jitney")]
+        assert lines == ["JitneyFull", "JitneyUpstreamDown", "JitneySlow"]
+        terminal.type("q")
+        quits(terminal)
+
+
+def test_a_wide_terminal_shows_all_columns():
+    document = numbers(upstreams=[upstream("u", cost_fixed_us=5000, cost_item_us=50, window_us=2500)])
+    with StandIn(document) as stand_in, top(stand_in.url, columns=200) as terminal:
+        terminal.until_shows(r"^UPSTREAM +STATE +REQ/S +ERRORS +OPEN +OF +LINE +P50 +P99 +FULL +LEFT +COST +WINDOW +WHY$")
+        terminal.until_shows(r"^u +well +\S+ +0 +1 +8 +0 +5\.0ms +7\.0ms +10 +100% +5\.0ms\+50us +2\.5ms +left: full 7, idle 3$")
+        terminal.type("q")
+        quits(terminal)
+
+
 def test_once_and_json(gateway):
     gateway.call("echo")
     done = run("--json", "-u", admin(gateway))

@@ -132,7 +132,8 @@ static void draw_help(void)
 		"",
 		"Rates of rows are those of the last five seconds, the head's of the last ten.",
 		"Latencies of rows are of the last minutes. OPEN of OF: requests under way and how",
-		"many may be; LINE: calls that wait; FULL: calls a request; LEFT: repeats left.",
+		"many may be; LINE: calls that wait; FULL: calls a request; LEFT: repeats left;",
+		"COST: of a request, and of each call in it, as learned; WINDOW: how long one waits.",
 		"",
 		"Any key goes back.",
 	};

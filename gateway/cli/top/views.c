@@ -112,8 +112,24 @@ static void end_row(struct filling *filling, const struct text_row *row)
 static const struct text_column upstream_columns[] = {
 	{ "UPSTREAM", true, 0 }, { "STATE", true, 0 }, { "REQ/S", false, 1 }, { "ERRORS", false, 2 },
 	{ "OPEN", false, 3 },    { "OF", false, 4 },   { "LINE", false, 3 },  { "P50", false, 5 },
-	{ "P99", false, 1 },     { "FULL", false, 6 }, { "LEFT", false, 7 },  { "WHY", true, 4 },
+	{ "P99", false, 1 },     { "FULL", false, 6 }, { "LEFT", false, 7 },  { "COST", false, 8 },
+	{ "WINDOW", false, 9 },  { "WHY", true, 4 },
 };
+enum { UPSTREAM_WHY = countof(upstream_columns) - 1 };
+
+/* What was learned of its requests: what one takes, and each call on top. */
+static void put_cost(struct text_cell *cell, struct slice upstream)
+{
+	double fixed_us = stats_count(upstream, "cost_fixed_us"), item_us = stats_count(upstream, "cost_item_us");
+	struct text_cell fixed, item;
+	text_cell_none(cell);
+	if (fixed_us <= 0 && item_us <= 0)
+		return;
+	text_cell_time(&fixed, fixed_us);
+	text_cell_time(&item, item_us);
+	snprintf(cell->text, sizeof cell->text, "%.20s+%.20s", fixed.text, item.text);
+	cell->key = fixed_us;
+}
 
 /* What an upstream that is sick says of it, or else why its batches leave, the most frequent reasons first. */
 static void put_reasons(struct filling *filling, struct text_cell *cell, struct slice upstream)
@@ -156,9 +172,9 @@ static void add_upstream(struct filling *filling, struct slice upstream)
 	put_name(filling, &cells[0], upstream, "name");
 	row->tone = condition_tone(condition_of(upstream, past, &cells[1], &filling->text));
 	if (filling->text.len)
-		text_cell_put(&cells[11], buf_slice(&filling->text));
+		text_cell_put(&cells[UPSTREAM_WHY], buf_slice(&filling->text));
 	else
-		put_reasons(filling, &cells[11], upstream);
+		put_reasons(filling, &cells[UPSTREAM_WHY], upstream);
 	put_rate(filling, &cells[2], upstream, past, "requests");
 	put_count(&cells[3], upstream, "errors");
 	put_count(&cells[4], upstream, "in_flight");
@@ -171,6 +187,8 @@ static void add_upstream(struct filling *filling, struct slice upstream)
 	else
 		text_cell_none(&cells[9]);
 	text_cell_share(&cells[10], stats_count(upstream, "retry_budget"));
+	put_cost(&cells[11], upstream);
+	put_time(&cells[12], upstream, "window_us");
 	end_row(filling, row);
 }
 

@@ -23,6 +23,13 @@ void watch_fini(struct watch *watch)
 
 /* --- looks --- */
 
+static void swap_looks(struct gateway_stats *a, struct gateway_stats *b)
+{
+	struct gateway_stats old = *a;
+	*a = *b;
+	*b = old;
+}
+
 void watch_take(struct watch *watch, const struct asker_news *news, struct gateway_stats *stats)
 {
 	double span_s;
@@ -31,6 +38,10 @@ void watch_take(struct watch *watch, const struct asker_news *news, struct gatew
 	if (!news->answered)
 		return;
 	watch->answered_s = (double)clock_wall_us() / 1e6;
+	if (watch->look_count && stats->at_s == watch->looks[0].at_s) {
+		swap_looks(&watch->looks[0], stats); /* the same moment once more */
+		return;
+	}
 	if (watch->look_count && !gateway_stats_follow(stats, &watch->looks[0], &span_s))
 		watch->look_count = 0; /* it has started anew */
 	struct gateway_stats oldest = watch->looks[WATCH_LOOKS - 1];
