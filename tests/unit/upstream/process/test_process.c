@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "tests/support/proc.h"
 #include "tests/support/alloc_fail.h"
+#include "tests/support/valgrind.h"
 #include "upstream/process/process.h"
 #include "upstream/process/fork_server.h"
 
@@ -318,11 +319,12 @@ static void the_gateways_environment_is_not_in_its_helpers(void **state)
 	snprintf(path, sizeof path, "/proc/%d/environ", proc_child("jitney-fork"));
 	process_stop(witness.process);
 	WAIT_FOR(witness.ended);
-	assert_null(strstr(buf_cstr(&witness.lines), "="));
+	/* valgrind has a stack of its own, with an environment that only it can wipe */
+	assert_true(under_valgrind() || !strstr(buf_cstr(&witness.lines), "="));
 	FILE *file = fopen(path, "r");
 	if (file) { /* by root; nobody else may open it */
 		int c;
-		while ((c = getc(file)) != EOF)
+		while ((c = getc(file)) != EOF && !under_valgrind())
 			assert_int_equal(c, 0);
 		fclose(file);
 	} else {
@@ -454,6 +456,8 @@ static void a_child_that_takes_too_much_memory_is_refused_it(void **state)
 	static const char *const argv[] = { "/usr/bin/python3", "-c", "print(len(bytearray(1 << 30)))", NULL };
 	struct process_settings settings = settings_of(argv);
 	struct witness witness;
+	if (under_valgrind()) /* which keeps limits to itself */
+		skip();
 	settings.memory_bytes = 256 << 20;
 	assert_true(start(&witness, &settings));
 	WAIT_FOR(witness.ended);
@@ -564,7 +568,7 @@ static void a_thousand_rounds_leave_nothing(void **state)
 	(void)state;
 	one_round(0);
 	size_t fds = count_entries("/proc/self/fd");
-	for (size_t round = 0; round < 1000; round++)
+	for (size_t round = 0; round < unless_valgrind(1000, 60); round++)
 		one_round(round);
 	assert_int_equal(count_entries("/proc/self/fd"), fds);
 	assert_true(
