@@ -262,11 +262,11 @@ def test_a_hedge_that_was_sent_on_gives_its_place_in_the_pool_back(start, provid
 def test_what_follows_a_refusal_that_a_hedge_may_better_is_nobodys_answer(start, provider, other, later):
     """The first endpoint refuses HEAD, with a body; nobody looks at that before the second one has answered, and until then
     others use the first one's connection."""
-    owing, spoken, done = set(), threading.Event(), threading.Event()
+    owing, hedges, spoken, done = set(), set(), threading.Event(), threading.Event()
 
     def first(delivery, wire):
         if delivery.method == "HEAD":
-            time.sleep(.06)  # until it is hedged
+            until(lambda: delivery.path in hedges, "the other endpoint has it too")
             wire.raw(b"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\r\n")
             owing.add(delivery.connection)
             spoken.set()
@@ -278,6 +278,7 @@ def test_what_follows_a_refusal_that_a_hedge_may_better_is_nobodys_answer(start,
 
     def second(delivery, wire):
         if delivery.method == "HEAD":
+            hedges.add(delivery.path)
             done.wait(10)
         wire.answer({"path": delivery.path})
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A provider by its name: every address of it is used, left alone by itself, and given up when the name has moved."""
 import collections
-import contextlib
-import socket
 
 import pytest
 
 from harness import provider as behave
 from harness.gateway import merged
 from harness.poll import until
+from harness.ports import free_port
 from harness.provider import Provider
 from harness.reload import reloaded
 
@@ -18,22 +17,10 @@ NOBODY = "127.0.11.9"
 pytestmark = pytest.mark.xdist_group("names")    # one name server at a time
 
 
-def free_everywhere():
-    """A port that is free on all of the addresses."""
-    while True:
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            port = 0
-            for address in ADDRESSES:
-                each = stack.enter_context(socket.socket())
-                each.bind((address, port))
-                port = each.getsockname()[1]
-            return port
-
-
 @pytest.fixture
 def replicas():
     """One provider for each address, all on one port."""
-    port = free_everywhere()
+    port = free_port(*ADDRESSES)  # one that is free on all of them
     made = [Provider(address, port) for address in ADDRESSES]
     yield made
     for each in made:

@@ -2,7 +2,6 @@
 """Metrics, health, admin pages, logs."""
 import json
 import shutil
-import socket
 import subprocess
 import urllib.request
 
@@ -11,6 +10,7 @@ import yaml
 
 from harness import provider as behave
 from harness.poll import until
+from harness.ports import free_port
 
 SECRETS = ("hush-upstream", "hush-caller", "hush-argument", "hush-result", "hush-key")
 
@@ -81,12 +81,6 @@ def test_no_caller_can_make_a_series(gateway):
         gateway.call(f"tool_{n}", {"n": n}, X_Request_Id=f"id-{n}", Authorization=f"Bearer {n}")
         gateway.get(f"/path/{n}")
     assert len(gateway.metrics().samples) == before
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import pytest
 
 from harness.gateway import TOP
 from harness.poll import until
+from harness.ports import free_port
 from harness.provider import close, echo
 from harness.wire import Raw, request_bytes
 
@@ -21,12 +22,6 @@ EXAMPLES = TOP / "examples" / "proxy"
 ACME = {"Authorization": "Bearer acme-CHANGE-ME"}
 GLOBEX = {"Authorization": "Bearer globex-CHANGE-ME"}
 STOP_SECONDS = 20
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def filled_in(name, *changes):

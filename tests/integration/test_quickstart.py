@@ -10,19 +10,10 @@ import pytest
 
 from harness.gateway import JITNEY
 from harness.poll import until
+from harness.ports import free_port
 
 TOP = Path(__file__).resolve().parents[2]
 PORTS = ("8080", "8081", "9001")
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [str(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def listens(port):
@@ -34,7 +25,7 @@ class Page:
     """The blocks of a page, with free ports in place of those written, and commands that are ended with the test."""
 
     def __init__(self, path, directory):
-        self.ports = dict(zip(PORTS, free_ports(len(PORTS))))
+        self.ports = {port: str(free_port()) for port in PORTS}
         self.directory, self.running = directory, []
         text = path.read_text()
         for old, new in self.ports.items():

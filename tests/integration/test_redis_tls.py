@@ -11,6 +11,7 @@ import pytest
 
 from harness.gateway import JITNEY, merged, standard
 from harness.poll import until
+from harness.ports import free_port
 from harness.redis import SERVER, Redis
 from test_cache import verdict
 from test_redis import detail, tier, up
@@ -62,12 +63,6 @@ class SecureRedis(Redis):
     @property
     def url(self):
         return f"rediss://127.0.0.1:{self.tls_port}"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

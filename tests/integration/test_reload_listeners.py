@@ -5,14 +5,9 @@ import socket
 import threading
 
 from harness.poll import until
+from harness.ports import free_port
 from harness.reload import in_force, reload, reloaded, write
 from harness.wire import Raw
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def addresses(gateway):

@@ -12,6 +12,7 @@ import pytest
 
 from harness.arrivals import Arrivals, come
 from harness.poll import until
+from harness.ports import free_port
 from harness.reload import reloaded
 from harness.service_manager import ServiceManager
 from harness.wire import Raw
@@ -29,9 +30,7 @@ def manager(tmp_path):
 
 
 def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1:{}".format(probe.getsockname()[1])
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_it_is_told_of_start_reload_and_stop(start, manager):

@@ -9,8 +9,8 @@ import pytest
 
 from harness.mcp_server import McpServer
 from harness.poll import until
+from harness.ports import free_port
 from harness.reload import reloaded, write
-from test_reload_listeners import free_port
 from test_takeover import begin, ended, short, succeed, take_over  # noqa: F401: fixtures
 
 # A gateway that welcomes whoever comes, hands over so many messages of its listener's sockets, and is killed.

@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 from .poll import until
+from .ports import free_port
 
 SERVER = shutil.which("redis-server")
 
@@ -15,9 +16,7 @@ class Redis:
     def __init__(self, directory, *options):
         self.directory, self.options = directory, options
         directory.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.process = None
         self.password = None
 
