@@ -14,10 +14,15 @@
 #include "upstream/dialects/graphql.h"
 #include "upstream/dialects/key_list.h"
 
-/* Values of upstreams.*.dialect. */
-#define DIALECT_WORDS "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio"
-
+/* Values of upstreams.*.dialect, and what people are told of them. */
 /* clang-format off */
+#define DIALECT_WORDS "jsonrpc|rest|envelope|graphql|openai-embeddings|mcp|mcp-stdio|jsonrpc-stdio"
+#define DIALECT_HELP                                                                                                   \
+	"How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "           \
+	"envelope (the provider's own batch shape, declared), graphql (operations, merged into one document), "        \
+	"openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP); to a program that jitney runs: "       \
+	"mcp-stdio (an MCP server) or jsonrpc-stdio (JSON-RPC 2.0 by lines)."
+
 /* Rows of upstreams, of tools, and of a tool's request; for OPTION_TABLE. */
 #define DIALECT_UPSTREAM_ROWS(B, V, L, T)                                                                              \
 	ENVELOPE_ROWS(B, V, L, T)                                                                                      \

@@ -267,11 +267,7 @@ struct slice option_word(const struct option *option, unsigned n);
 	  "For AUTH with the Sentinels themselves.")                                                                   \
 	B("upstreams", NAMED, 1000, "The providers of tools, by name ([A-Za-z0-9_-], at most 64 bytes).")              \
 	V("upstreams.*.dialect", WORD, upstream_draft, dialect, "", 0, 0, OPTION_REQUIRED,                             \
-	  DIALECT_WORDS,                                                                                               \
-	  "How calls are written to the provider: jsonrpc (JSON-RPC 2.0, arrays), rest (one request a call), "         \
-	  "envelope (the provider's own batch shape, declared), graphql (operations, merged into one document), "      \
-	  "openai-embeddings (POST /embeddings) or mcp (an MCP server over HTTP); to a program that jitney runs: "     \
-	  "mcp-stdio (an MCP server) or jsonrpc-stdio (JSON-RPC 2.0 by lines).")                                       \
+	  DIALECT_WORDS, DIALECT_HELP)                                                                                 \
 	DIALECT_UPSTREAM_ROWS(B, V, L, T)                                                                              \
 	L("upstreams.*.endpoints", BLOCKS, upstream_draft, endpoints, endpoint_count, 1, 64, NULL,          \
 	  "The provider's addresses.")                                                                                 \
