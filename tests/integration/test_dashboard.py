@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from harness import provider as behave
+from harness.browser import DRIVER, Browser
 from harness.poll import until
 from harness.reload import reload
 
@@ -100,3 +101,44 @@ def test_a_tool_can_be_called_from_the_page_and_from_no_other(gateway, provider)
     definition = gateway.get("/admin/tools/echo", "admin").json()
     assert definition["name"] == "echo" and definition["annotations"]["read_only"]
     assert gateway.get("/admin/tools/echo").status == 404, "the data listener has no such path"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("chromium or chromedriver is not installed")
+    browser = Browser(tmp_path / "driven")
+    yield browser
+    browser.finish()
+
+
+VIEWS = ("overview", "upstreams", "bus", "cache", "tools", "calls", "processes", "alerts", "tools/write")
+
+
+def test_every_view_fits_a_phone(start, provider, browser):
+    gateway = start({"alerts": {"upstream_down": {"for": "0"}}})
+    gateway.call("echo")
+    provider.stop()
+    until(lambda: gateway.call("echo").status == 503 and gateway.get("/admin/alerts", "admin").json()["alerts"], "something is wrong")
+    for view in VIEWS:
+        browser.open("about:blank")
+        browser.open(gateway.url("/", "admin") + "#" + view, 360, 740)
+        until(lambda: browser.run("return !!document.querySelector('nav a[aria-current]') && document.querySelector('main').children.length > 0"), view)
+        assert browser.run("return document.documentElement.scrollWidth") <= 360, view
+    assert browser.complaints() == []
+
+
+def test_a_tool_is_called_by_keyboard_alone(start, browser):
+    """From the form that its schema makes to status, body, headers and time line."""
+    schema = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}, "n": {"type": "integer"}, "loud": {"type": "boolean"}}}
+    gateway = start({"tools": {"echo": {"input_schema": schema}}})
+    browser.open(gateway.url("/", "admin") + "#tools/echo")
+    until(lambda: browser.run("return !!document.querySelector('#arg-text')"), "the form is there")
+    assert browser.run("return [...document.querySelectorAll('.bench :is(input, select, textarea)')].every((e) => e.labels.length || e.ariaLabel)")
+    browser.run("document.querySelector('#arg-text').focus()")
+    browser.keys("hello <b>\ue00412\ue004\ue004\ue004\ue004\ue007")
+    until(lambda: browser.run("return !!document.querySelector('pre')"), "the answer is there")
+    shown = browser.run("return document.querySelector('[aria-live]').innerText")
+    assert "200 OK" in shown and "hello <b>" in shown and '"n": 12' in shown and "cache-status" in shown and "upstream" in shown
+    assert "loud" not in browser.run("return document.querySelector('pre').innerText"), "what is not filled in is not sent"
+    assert browser.complaints() == []

@@ -15,15 +15,16 @@ function el(tag, attributes = {}, ...inner) {
 }
 const number = (n) => n === null || n === undefined ? "–" : n >= 1e6 ? (n / 1e6).toFixed(1) + " M" : n >= 1e4 ? (n / 1e3).toFixed(1) + " k" : n >= 100 || Number.isInteger(n) ? Math.round(n).toString() : n.toFixed(n < 10 ? 2 : 1);
 const time = (us) => us === null || us === undefined ? "–" : us < 1000 ? us + " µs" : us < 1e6 ? (us / 1e3).toFixed(us < 1e4 ? 1 : 0) + " ms" : (us / 1e6).toFixed(1) + " s";
-const bytes = (n) => n < 1 << 20 ? (n / 1024).toFixed(0) + " KiB" : (n / (1 << 20)).toFixed(1) + " MiB";
+const bytes = (n) => n < 1024 ? n + " B" : n < 1 << 20 ? (n / 1024).toFixed(0) + " KiB" : (n / (1 << 20)).toFixed(1) + " MiB";
 const percent = (ratio) => ratio === null || ratio === undefined ? "–" : (100 * ratio).toFixed(ratio && ratio < .1 ? 1 : 0) + " %";
 const span = (s) => s < 60 ? Math.round(s) + " s" : s < 3600 ? Math.round(s / 60) + " min" : s < 172800 ? (s / 3600).toFixed(1) + " h" : Math.round(s / 86400) + " d";
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
 
-function table(caption, heads, rows, empty) {
+function table(caption, heads, rows, empty, kind) {
   if (!rows.length) return el("p", { class: "dim" }, empty);
+  if (kind === "stack") for (const one of rows) [...one.children].forEach((cell, i) => { cell.dataset.head = heads[i]; });
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
-    el("table", {}, el("caption", {}, caption),
+    el("table", { class: kind || false }, el("caption", {}, caption),
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col", class: head.startsWith("<") ? "text" : "" }, head.replace("<", ""))))),
       el("tbody", {}, ...rows)));
 }
@@ -39,14 +40,21 @@ function spark(label, values, extra) {
 }
 const tile = (what, value, kind, drawing) => el("div", { class: "tile" }, el("span", {}, what), el("b", { class: kind || "" }, value), drawing || null);
 
-// Who is sick, and by which sign.
+const worst = (list) => [...list].sort((a, b) => (b.severity === "critical") - (a.severity === "critical"));
+// Who is sick, and by which sign. What grew within the last half minute counts: an upstream may be called now and then.
+const grew = new Map(), lately = (key) => stats.at - (grew.get(key) || 0) < 30;
+function notice(fresh) {
+  for (const u of fresh.upstreams) {
+    const past = stats && stats.upstreams.find((p) => p.name === u.name);
+    if (past && u.errors > past.errors) grew.set(u.name + " errors", fresh.at);
+    if (past && u.shed > past.shed) grew.set(u.name + " shed", fresh.at);
+  }
+}
 function sickness(upstream) {
   const endpoints = upstream.endpoints || [], away = endpoints.filter((e) => e.state !== "up" || !e.healthy);
-  const past = before && before.upstreams.find((u) => u.name === upstream.name);
-  const failing = past ? upstream.errors - past.errors : 0, shedding = past ? upstream.shed - past.shed : 0;
   if (endpoints.length && away.length === endpoints.length) return ["bad", "down"];
-  if (shedding > 0) return ["bad", "refuses calls"];
-  if (failing > 0) return ["bad", "fails"];
+  if (lately(upstream.name + " shed")) return ["bad", "refuses calls"];
+  if (lately(upstream.name + " errors")) return ["bad", "fails"];
   if (away.length) return ["warn", `${away.length} of ${endpoints.length} away`];
   if (upstream.expected_wait_us > 250000) return ["warn", "line of " + time(upstream.expected_wait_us)];
   return ["good", "well"];
@@ -70,7 +78,7 @@ const views = {
     const now = stats.rates["10s"], busy = Math.max(...stats.workers.map((w) => w.busy_ratio)), lag = Math.max(...stats.workers.map((w) => w.lag_us));
     const ill = stats.upstreams.filter((u) => sickness(u)[0] !== "good");
     return [
-      stats.alerts.length ? el("ul", { class: "alerts", "aria-label": "alerts" }, ...stats.alerts.slice(0, 5).map((a) => el("li", { class: a.severity === "critical" ? "bad" : "warn" },
+      stats.alerts.length ? el("ul", { class: "alerts", "aria-label": "alerts" }, ...worst(stats.alerts).slice(0, 5).map((a) => el("li", { class: a.severity === "critical" ? "bad" : "warn" },
         el("a", { href: "#alerts" }, a.alert), `${a.subject ? " " + a.subject : ""}: ${a.detail} (${span(stats.at - a.since)})`)),
         stats.alerts.length > 5 ? el("li", {}, el("a", { href: "#alerts" }, `and ${stats.alerts.length - 5} more`)) : null) : null,
       el("div", { class: "tiles" },
@@ -82,7 +90,7 @@ const views = {
         tile("busiest worker", percent(busy), busy > .9 ? "bad" : ""), tile("longest turn", time(lag), lag > 1e5 ? "warn" : ""),
         tile("memory", bytes(stats.process.rss_bytes)), tile("connections", number(stats.totals.connections))),
       el("h2", {}, "Who is sick"),
-      ill.length ? upstreamTable(bySickness(ill)) : el("p", { class: "good" }, `All ${stats.upstreams.length} upstreams are well.`),
+      ill.length ? upstreamTable(bySickness(ill)) : stats.upstreams.length ? el("p", { class: "good" }, stats.upstreams.length > 1 ? `All ${stats.upstreams.length} upstreams are well.` : "The upstream is well.") : el("p", { class: "dim" }, "There is no upstream yet."),
       el("p", { class: "dim" }, `jitney ${stats.version}, configuration ${stats.generation}, up for ${span(stats.uptime_s)}, ${stats.workers.length} workers, ${stats.tools.length} tools.`)];
   },
   upstreams() {
@@ -152,8 +160,8 @@ const views = {
     const line = (a) => row([el("th", { scope: "row" }, a.alert), text(el("span", { class: a.severity === "critical" ? "bad" : "warn" }, a.severity || "not yet")), text((a.upstream ? a.upstream + " " : a.kind === "worker" ? "worker " : "") + (a.subject || "the gateway")),
       el("td", { class: "text long" }, a.detail), value(units.get(a.alert), a.value), value(units.get(a.alert), a.threshold), span(Math.max(0, stats.at - a.since))]);
     const heads = ["<alert", "<severity", "<of", "<what", "is", "bound", "for"];
-    return [table("What fires", heads, alerts.alerts.map(line), "Nothing fires."), alerts.left_out ? el("p", { class: "warn" }, `and ${alerts.left_out} more`) : null,
-      alerts.pending.length ? table("What will, if it stays so", heads, alerts.pending.map(line), "") : null,
+    return [table("What fires", heads, worst(alerts.alerts).map(line), "Nothing fires.", "stack"), alerts.left_out ? el("p", { class: "warn" }, `and ${alerts.left_out} more`) : null,
+      alerts.pending.length ? table("What will, if it stays so", heads, alerts.pending.map(line), "", "stack") : null,
       el("p", { class: hook.reason ? "bad" : "dim" }, hook.configured ? `Webhook: ${hook.ok} posted, ${hook.waiting} waiting, ${hook.failed} given up, ${hook.dropped} dropped. ${hook.reason || ""}` : "Nobody is told: alerts.webhook is not set."),
       el("h2", {}, "Conditions"), table("From where on, and for how long", ["<alert", "warning", "critical", "held for"], alerts.conditions.map((c) => row([c.alert,
         ...["warning", "critical"].map((s) => c.unit === "state" ? (c.severity === s ? "yes" : "–") : c[s] ? (c.falls ? "below " : "") + value(c.unit, c[s]) : "–"), c.for_us ? span(c.for_us / 1e6) : "at once"])), "")];
@@ -161,9 +169,9 @@ const views = {
 };
 
 function upstreamTable(list) {
-  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left", "<costs, as learned", "<why"],
-    list.map((u) => { const [kind, sign] = sickness(u); return row([u.name, text(el("span", { class: kind }, sign)), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
-      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget), text(u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)} a call` : "–"), el("td", { class: "text long" }, why(u))], { class: kind === "bad" ? "sick" : "" }); }),
+  return table("Upstreams, the sick first", ["<upstream", "<state", "requests", "errors", "in flight", "of", "waiting", "p50", "p99", "saved", "repeats left", "<costs, as learned"],
+    list.map((u) => { const [kind, sign] = sickness(u); return row([u.name, el("td", { class: "text state" }, el("span", { class: kind }, sign), why(u) ? el("small", {}, why(u)) : null), number(u.requests), el("td", { class: u.errors ? "warn" : "" }, number(u.errors)),
+      number(u.in_flight), number(u.limit), number(u.waiting), time(u.p50_us), time(u.p99_us), number(u.saved_requests), percent(u.retry_budget), text(u.cost_fixed_us || u.cost_item_us ? `${time(u.cost_fixed_us)} + ${time(u.cost_item_us)} a call` : "–")], { class: kind === "bad" ? "sick" : "" }); }),
     "There is no upstream.");
 }
 function bar(call) {
@@ -224,8 +232,8 @@ async function callTool(tool, form, result) {
     const known = await read("admin/calls/" + encodeURIComponent(reply.headers.get("x-request-id"))).catch(() => ({ calls: [] })), call = known.calls[0];
     show(el("p", {}, el("b", { class: reply.ok ? "good" : "bad" }, `${reply.status} ${reply.statusText}`), ` in ${took.toFixed(1)} ms, ${bytes(said.length)}`),
       call ? el("div", {}, bar(call), el("p", {}, story(call))) : null,
-      table("Headers", ["<header", "<value"], [...reply.headers].map(([name, value]) => row([name, el("td", { class: "text long" }, value)])), ""),
-      el("h3", {}, "Body"), el("pre", { tabindex: 0 }, pretty.length > 65536 ? pretty.slice(0, 65536) + "\n…" : pretty));
+      el("h3", {}, "Body"), el("pre", { tabindex: 0 }, pretty.length > 65536 ? pretty.slice(0, 65536) + "\n…" : pretty),
+      table("Headers", ["<header", "<value"], [...reply.headers].map(([name, value]) => row([name, el("td", { class: "text long" }, value)])), ""));
   } catch (error) { show(el("p", { class: "bad" }, `No answer: ${error.message}`)); }
   button.disabled = false;
 }
@@ -280,6 +288,7 @@ async function refresh() {
     if (["calls", "bus"].includes(view())) calls = (await read("admin/calls?" + asked)).calls;
     if (view() === "alerts") alerts = await read("admin/alerts");
     if (view() === "processes") lists = (await read("admin/tools")).lists;
+    notice(fresh);
     before = stats && fresh.at - stats.at >= 1 ? stats : before;
     stats = fresh;
     state.textContent = clock(stats.at);
@@ -296,3 +305,4 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) refr
 setInterval(() => { if (!document.hidden) refresh(); }, 2000);
 document.querySelector("nav").hidden = false;
 refresh();
+setTimeout(refresh, 1000); // what grows is seen by two looks
