@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "cache/disk/disk.h"
+#include "gateway/admin/observer.h"
 #include "gateway/admin/pages.h"
 #include "gateway/call/await_lists.h"
 #include "gateway/call/reply.h"
@@ -91,10 +92,18 @@ void page_readyz(struct worker *worker, struct request *request, struct slice re
 	reply_text(request, ready ? 200 : 503, "application/json", &text);
 }
 
+static void write_metrics(const struct observation *of, struct buf *out)
+{
+	metrics_render(of->gateway->metrics, out);
+}
+
+static void send_metrics(struct request *request, struct buf *text)
+{
+	reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", text);
+}
+
 void page_metrics(struct worker *worker, struct request *request, struct slice rest)
 {
-	struct buf text = BUF_INIT(PAGE_BYTES_MAX);
 	(void)rest;
-	metrics_render(worker_gateway(worker)->metrics, &text);
-	reply_text(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+	observer_reply(worker, request, write_metrics, send_metrics);
 }

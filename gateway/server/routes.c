@@ -151,7 +151,7 @@ static void refuse_path(struct worker *worker, struct request *request)
 		     "There is nothing at this path; docs/api.md lists what there is.");
 }
 
-/* With many tools it is large, and takes a worker a while: not everybody needs to be able to ask for it. */
+/* With many tools it is large, and takes a while: not everybody needs to be able to ask for it. */
 static void serve_data_metrics(struct worker *worker, struct request *request, struct slice rest)
 {
 	if (worker_generation(worker)->metrics_on == METRICS_ON_ADMIN)
