@@ -70,6 +70,7 @@ void call_free(struct call *call)
 	entry_unref(call->refreshes);
 	key_unref(call->key);
 	blob_unref(call->body);
+	blob_unref(call->tracestate);
 	catalogue_drop(call->catalogue, home->index);
 	if (home->recycled_count >= KEPT_CALLS) {
 		free(call);
@@ -268,6 +269,8 @@ void call_send(struct call *call, struct blob *body)
 		call_trace_depart(call);
 	else
 		keep_text(call->traceparent, sizeof call->traceparent, caller->traceparent);
+	if (caller->tracestate.len)
+		call->tracestate = blob_copy(caller->tracestate); /* without memory it goes without */
 	keep_text(call->idempotency_key, sizeof call->idempotency_key, caller->idempotency_key);
 	call->caller = NULL;
 	assert(call->placed);

@@ -95,6 +95,7 @@ struct call {
 	struct slice identity; /* the caller's, in identity_bytes; empty: nobody asks for it */
 	char identity_bytes[CALLER_BYTES];
 	char traceparent[56];      /* "" if none */
+	struct blob *tracestate;   /* NULL: none */
 	char idempotency_key[256]; /* "" if none */
 	atomic_uint notes_out;     /* a: posted by the owner, not yet opened at home */
 

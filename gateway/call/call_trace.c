@@ -177,6 +177,8 @@ static void describe_call(struct traced_call *to, const struct call *call, const
 	to->route = route_of(request, &mcp);
 	to->mcp_method = mcp ? "tools/call" : NULL;
 	copy_text(to->request_id, sizeof to->request_id, slice_of(request->id));
+	if (call->trace_parent && !mcp && request->headers[HEADER_TRACESTATE].len < sizeof to->state)
+		copy_text(to->state, sizeof to->state, request->headers[HEADER_TRACESTATE]);
 	if (request->from_trusted_proxy)
 		copy_text(to->tenant, sizeof to->tenant, request->headers[HEADER_TENANT]);
 }

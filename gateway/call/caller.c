@@ -106,6 +106,9 @@ enum outcome caller_read(struct caller *caller, const struct request *request, c
 	caller->timeout_us = CLOCK_NEVER;
 	caller->urgency = headers[HEADER_PRIORITY].len ? read_urgency(headers[HEADER_PRIORITY]) : 3;
 	caller->traceparent = caller_traceparent(headers[HEADER_TRACEPARENT]);
+	/* no part of it is ours to read; what is longer than the 512 bytes that must be passed on is left out (3.3.1.5) */
+	bool fits = caller->traceparent.len && headers[HEADER_TRACESTATE].len <= TRACESTATE_BYTES;
+	caller->tracestate = fits ? headers[HEADER_TRACESTATE] : (struct slice){ NULL, 0 };
 	caller->linked = (struct slice){ NULL, 0 };
 	caller->idempotency_key = headers[HEADER_IDEMPOTENCY_KEY];
 	if ((headers[HEADER_CACHE_CONTROL].len &&

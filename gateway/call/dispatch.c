@@ -66,6 +66,7 @@ static void free_fetch(struct dispatch *dispatch, struct fetch *fetch)
 	assert(fetch->flight.waiter_count == 0 && !fetch->flight.key);
 	blob_unref(fetch->body);
 	blob_unref(fetch->group);
+	blob_unref(fetch->tracestate);
 	if (fetch->provider)
 		fetch->provider->fetches--;
 	dispatch->busy--;
@@ -384,6 +385,10 @@ static bool fill_item(struct fetch *fetch, const struct call *call, bool shared)
 	item->call.arguments = call->arguments;
 	item->call.repeatable = tool_is_repeatable(call->tool);
 	item->call.traceparent = slice_of(fetch->traceparent);
+	if (call->tracestate) {
+		fetch->tracestate = blob_ref(call->tracestate);
+		item->call.tracestate = blob_slice(fetch->tracestate);
+	}
 	item->call.idempotency_key = slice_of(fetch->idempotency_key);
 	/* A fetch that others may join lasts as long as the tool may take: the leader's own hurry is not theirs. */
 	item->deadline_us = shared ? clock_add(call->started_us, call->tool->timeout_us) : call->deadline_us;

@@ -37,6 +37,7 @@ struct fetch {
 	uint64_t wait_until_us;    /* 0: it has not asked for the lease yet */
 	struct cache_epoch epoch;  /* before the look-up, then before the fetch */
 	uint64_t looked_us;        /* when it began */
+	struct blob *tracestate;   /* NULL: none */
 	char traceparent[56];
 	char idempotency_key[256];
 	TAILQ_ENTRY(fetch) next; /* in dispatch->recycled or, while looking, dispatch->looking */

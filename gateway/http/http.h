@@ -48,6 +48,7 @@ enum {
 	X(REQUEST_TIMEOUT, "x-request-timeout-ms", false)                                            \
 	X(REQUEST_ID, "x-request-id", false)                                                         \
 	X(TRACEPARENT, "traceparent", false)                                                         \
+	X(TRACESTATE, "tracestate", true)                                                            \
 	X(FORWARDED_PROTO, "x-forwarded-proto", true)                                                \
 	X(FORWARDED_HOST, "x-forwarded-host", true)                                                  \
 	X(MCP_VERSION, "mcp-protocol-version", false)                                                \

@@ -136,6 +136,7 @@ static void take_trace(struct mcp_message *message)
 		return;
 	message->caller.linked = message->caller.traceparent;
 	message->caller.traceparent = own;
+	message->caller.tracestate = (struct slice){ NULL, 0 }; /* it is the header's */
 }
 
 static enum mcp_taken take_call(struct mcp_message *message)

@@ -210,6 +210,7 @@ static void put_call_span(struct encoder *encoder, const struct traced_call *cal
 	if (call->look_us)
 		put_seconds(&list, "jitney.look_up_seconds", call->look_us);
 	put_status(encoder, span, call);
+	span->trace_state = (char *)call->state;
 	if (trace_context_is_there(&call->link))
 		add_link(encoder, span, &call->link);
 	end_span(encoder, span, &list, call->started_us, call->started_us + call->total_us);

@@ -26,7 +26,7 @@ enum trace_reason {
 	TRACE_NOT_KEPT = TRACE_REASON_COUNT
 };
 
-enum { TRACED_ID_BYTES = 129, TRACED_TENANT_BYTES = 48, TRACED_DETAIL_BYTES = 160 };
+enum { TRACED_ID_BYTES = 129, TRACED_TENANT_BYTES = 48, TRACED_DETAIL_BYTES = 160, TRACED_STATE_BYTES = 513 };
 
 /* Names are static, or as long-lived as the metrics. */
 struct traced_call {
@@ -49,8 +49,9 @@ struct traced_call {
 	unsigned status;
 	uint64_t bytes; /* of the answer */
 	const char *tool, *upstream, *dialect, *cache;
-	const char *route;      /* of HTTP: "/v1/tools/{tool}" */
-	const char *mcp_method; /* "tools/call"; NULL: the client does not speak MCP */
+	const char *route;              /* of HTTP: "/v1/tools/{tool}" */
+	const char *mcp_method;         /* "tools/call"; NULL: the client does not speak MCP */
+	char state[TRACED_STATE_BYTES]; /* W3C's tracestate; "": none, or too long */
 	char request_id[TRACED_ID_BYTES];
 	char tenant[TRACED_TENANT_BYTES]; /* "": none */
 	char detail[TRACED_DETAIL_BYTES]; /* "": none */

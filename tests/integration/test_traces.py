@@ -58,12 +58,21 @@ def test_a_call_and_its_attempt(traced, collector, provider):
 
 
 def test_the_callers_trace_goes_through_to_the_provider(traced, collector, provider):
-    traced("0%").call("write", traceparent=PARENT)
+    traced("0%").call("write", traceparent=PARENT, tracestate="a=1,b=2")
     spans = collector.until(lambda found: len(found) >= 2, "the caller's is sampled, so this is")
     call, attempt = named(spans, "execute_tool write")[0], named(spans, "jsonrpc array")[0]
     assert (call.trace, call.parent) == (TRACE, SPAN)
     told = provider.deliveries[-1].headers["traceparent"]
     assert told == f"00-{TRACE}-{attempt.id}-01"
+    assert provider.deliveries[-1].headers["tracestate"] == call.state == "a=1,b=2"
+
+
+def test_a_tracestate_goes_only_with_its_trace_and_within_its_bound(start, provider):
+    gateway = start()
+    gateway.call("write", {"n": 1}, tracestate="a=1")
+    gateway.call("write", {"n": 2}, traceparent=PARENT, tracestate="a=" + "x" * 511)
+    gateway.call("write", {"n": 3}, traceparent=PARENT, tracestate="a=1")
+    assert [delivery.headers.get("tracestate") for delivery in provider.deliveries] == [None, None, "a=1"]
 
 
 def test_a_caller_whose_trace_is_not_sampled_is_left_out(traced, collector, provider):
@@ -194,10 +203,11 @@ def test_what_it_refuses_is_dropped_and_told_once(traced, collector, provider):
     gateway.until_metric("otlp_spans_total", 2, result="failed")
     gateway.call("write", {"n": 2})
     gateway.until_metric("otlp_spans_total", 4, result="failed")
+    until(lambda: gateway.events("traces_not_sent"), "the log says so")
     assert len(gateway.events("traces_not_sent")) == 1 and "400" in gateway.events("traces_not_sent")[0]["message"]
     gateway.call("write", {"n": 3})
     gateway.until_metric("otlp_spans_total", 2, result="sent")
-    assert len(gateway.events("traces_sent")) == 1
+    until(lambda: len(gateway.events("traces_sent")) == 1, "the log says that it works again")
 
 
 def test_partial_success_is_counted(traced, collector, provider):
@@ -206,6 +216,7 @@ def test_partial_success_is_counted(traced, collector, provider):
     gateway.call("write", {"n": 1})
     gateway.until_metric("otlp_spans_total", 1, result="rejected")
     assert gateway.metrics().sum("otlp_spans_total", result="sent") == 1
+    until(lambda: gateway.events("traces_rejected"), "the log says so")
     assert "too old" in gateway.events("traces_rejected")[0]["message"]
 
 

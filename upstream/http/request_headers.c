@@ -114,6 +114,7 @@ static void put_all(struct writer *writer, const struct encoded_request *request
 		put_default(writer, "Expect", NULL);
 	if (only) {
 		put_forwarded(writer, "traceparent", only->traceparent);
+		put_forwarded(writer, "tracestate", only->tracestate);
 		put_forwarded(writer, "Idempotency-Key", only->idempotency_key);
 	}
 }

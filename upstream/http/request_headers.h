@@ -34,7 +34,7 @@ void http_headers_fini(struct http_headers *headers);
  * Give the exchange its headers.
  *
  * request  encoded: its body's size and its particular headers count.
- * only     the one call that travels, whose traceparent and Idempotency-Key go along; NULL: there are many.
+ * only     the one call that travels, whose traceparent, tracestate and Idempotency-Key go along; NULL: there are many.
  * Returns NULL, or why not: a header with a control character in it, or no memory.
  */
 struct answer *http_headers_write(struct http_headers *headers, struct http_exchange *exchange,

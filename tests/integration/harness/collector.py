@@ -28,6 +28,7 @@ class Span:
         message = fields(data)
         self.resource = resource
         self.trace, self.id = message[1][0].hex(), message[2][0].hex()
+        self.state = text(message, 3)
         self.parent = message.get(4, [b""])[0].hex()
         self.name, self.kind = text(message, 5), KINDS[message[6][0]]
         self.start, self.end = message[7][0], message[8][0]
