@@ -172,6 +172,19 @@ def test_ctrl_c_prints_what_was_measured(gateway):
     assert 100 < step["answered"] <= gateway.metrics().sum("requests_total", tool="cached") and step["failed"] == 0
 
 
+def test_ctrl_c_waits_for_no_answer(tmp_path):
+    """Of an admin listener that says nothing: not before a benchmark, not in a monitor."""
+    with StandIn(numbers()) as stand_in:
+        stand_in.going.clear()
+        for words in (("benchmark", "x", "-u", stand_in.url, "--admin", stand_in.url), ("monitor", "-u", stand_in.url, "-t", "3600")):
+            asked = len(stand_in.asked)
+            process = subprocess.Popen([JITNEY, "perf", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            until(lambda: len(stand_in.asked) > asked, "it is asked")
+            process.send_signal(signal.SIGINT)
+            out, error = process.communicate(timeout=20)
+            assert process.returncode == 1 and error == "", (words, out, error)
+
+
 def test_progress_is_for_terminals_only(gateway):
     script = f'{JITNEY} perf benchmark cached --seconds 600 {" ".join(at(gateway))} 2>/dev/tty'
     with Terminal(["sh", "-c", script]) as terminal:

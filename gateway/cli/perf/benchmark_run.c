@@ -20,12 +20,12 @@ enum { LOOK_US = 100000, REPORT_US = 500000, ASK_US = 500000, SETTLE_S = 1, DESC
 static const double sweep_shares[] = { 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1 };
 #define BAD_SHARE_MAX 0.001 /* of a step's calls, if it is to count for a bound */
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted; /* without a lock, so that a signal handler may set it */
 
 static void note_interrupt(int number)
 {
 	(void)number;
-	interrupted = 1;
+	atomic_store(&interrupted, true);
 }
 
 /* A benchmark under way. */
@@ -55,7 +55,9 @@ static void begin_memory(struct run *run)
 	char error[STATS_ERROR_BYTES];
 	struct bench_result *result = run->result;
 	struct buf version = BUF_INIT(RESULT_TEXT_BYTES);
-	if (!gateway_stats_ask(&run->stats, &run->benchmark->admin, false, NULL, error)) {
+	if (!gateway_stats_ask(&run->stats, &run->benchmark->admin, false, &interrupted, error)) {
+		if (interrupted)
+			return;
 		fprintf(stderr, "jitney perf: memory is not measured: %s; --admin URL names the admin listener\n",
 			error);
 		return;
@@ -84,7 +86,7 @@ static void end_memory(struct run *run)
 		asker_free(run->asker);
 		if (!interrupted)
 			nanosleep(&pause, NULL);
-		if (gateway_stats_ask(&run->stats, &run->benchmark->admin, false, NULL, error))
+		if (!interrupted && gateway_stats_ask(&run->stats, &run->benchmark->admin, false, &interrupted, error))
 			run->result->rss_after = resident_bytes(&run->stats);
 		run->result->rss_loaded = fmax(run->result->rss_loaded, run->result->rss_after);
 	}
@@ -248,7 +250,7 @@ bool benchmark_run(const struct benchmark *benchmark, struct bench_result *resul
 	if (!have_descriptors(benchmark, error))
 		return false;
 	run.latencies = calloc(1, sizeof *run.latencies);
-	interrupted = 0;
+	atomic_store(&interrupted, false);
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGINT, &action, &before);
 	begin_memory(&run);

@@ -49,12 +49,12 @@ struct setup {
 	bool json, csv;
 };
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted; /* without a lock, so that a signal handler may set it */
 
 static void note_interrupt(int number)
 {
 	(void)number;
-	interrupted = 1;
+	atomic_store(&interrupted, true);
 }
 
 /* --- a row --- */
@@ -149,7 +149,7 @@ static bool print_row(const struct setup *setup, struct gateway_stats *stats, ui
 	struct buf out = BUF_INIT(LINE_BYTES_MAX);
 	if (!setup->json && number % (setup->csv ? UINT64_MAX : ROWS_A_TITLE) == 0)
 		put_titles(setup, &out);
-	bool answered = gateway_stats_ask(stats, &setup->client, false, NULL, error);
+	bool answered = gateway_stats_ask(stats, &setup->client, false, &interrupted, error);
 	write_clock(clock);
 	if (answered)
 		put_row(setup, stats, &out);

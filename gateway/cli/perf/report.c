@@ -89,7 +89,9 @@ static void put_memory_and_bounds(const struct bench_result *result, struct buf 
 		return;
 	text_cell_bytes(&cell, result->rss_idle);
 	text_cell_bytes(&loaded, result->rss_loaded);
-	text_cell_bytes(&after, result->rss_after);
+	text_cell_none(&after);
+	if (result->rss_after > 0)
+		text_cell_bytes(&after, result->rss_after);
 	buf_printf(out, "gateway's memory: %s before, %s at most, %s after\n", cell.text, loaded.text, after.text);
 }
 
