@@ -9,6 +9,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/json.h"
 #include "base/utf8.h"
 
 /* What a call is told when there is no memory even for its error. */
@@ -163,6 +164,20 @@ struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice 
 	set_detail(answer, format, args);
 	va_end(args);
 	return answer;
+}
+
+struct answer *answer_mcp_text(struct slice full, struct slice raw, const char *content_type)
+{
+	struct answer *answer = answer_alloc(OUTCOME_OK, full.len + raw.len); /* raw is a part of full */
+	if (!answer)
+		return answer_ref(&out_of_memory);
+	memcpy(answer->bytes, full.at, full.len);
+	answer->full_len = answer->body_at = full.len;
+	answer->body_len = json_unescape_to(raw, answer->bytes + full.len);
+	answer->bytes[full.len + answer->body_len] = '\0';
+	set_content_type(answer, content_type);
+	struct answer *fitting = realloc(answer, sizeof *answer + full.len + answer->body_len + 1);
+	return fitting ? fitting : answer;
 }
 
 uint64_t answer_tag(struct answer *answer)

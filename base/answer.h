@@ -52,6 +52,10 @@ struct answer *answer_result(struct slice body, bool json, const char *content_t
 struct answer *answer_mcp(enum outcome outcome, struct slice full, struct slice body, bool json,
 			  const char *content_type, const char *format, ...) PRINTF_LIKE(6, 7);
 
+/* The same for a result whose body is a text: `raw` is a JSON string within full, and decoded where it is kept, since it
+ * may be as long as an answer. */
+struct answer *answer_mcp_text(struct slice full, struct slice raw, const char *content_type);
+
 /* A refusal or failure, its detail printf-like. Never NULL: out of memory gives a static OVERLOADED answer, which
  * answer_ref and answer_unref treat as any other. */
 struct answer *answer_error(enum outcome outcome, const char *format, ...) PRINTF_LIKE(2, 3);

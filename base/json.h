@@ -81,6 +81,8 @@ bool json_member(struct slice object, struct slice name, struct slice *value);
 bool json_string_is(struct slice raw, struct slice text);
 /* Append the unescaped UTF-8 of a raw JSON string (with quotes). May append NUL bytes. */
 void json_unescape(struct slice raw, struct buf *out);
+/* The same to a place that has room for raw.len bytes. Returns how many were written. */
+size_t json_unescape_to(struct slice raw, char *to);
 /* A raw number or its text as an unsigned integer. False if it is not a plain non-negative integer or too large. */
 bool json_u64(struct slice raw, uint64_t *number);
 

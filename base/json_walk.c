@@ -351,9 +351,11 @@ static const char *copy_plain(const char *p, const char *end, char **to)
 	return p;
 }
 
-/* Nothing is longer for being decoded. Returns the byte behind the last. */
-static char *unescape_to(char *to, const char *p, const char *end)
+/* Nothing is longer for being decoded. */
+size_t json_unescape_to(struct slice raw, char *to)
 {
+	struct slice body = string_body(raw);
+	const char *p = body.at, *end = p + body.len, *from = to;
 	while ((p = copy_plain(p, end, &to)) < end) {
 		char decoded[4];
 		size_t len;
@@ -361,7 +363,7 @@ static char *unescape_to(char *to, const char *p, const char *end)
 		memcpy(to, decoded, len);
 		to += len;
 	}
-	return to;
+	return (size_t)(to - from);
 }
 
 void json_unescape(struct slice raw, struct buf *out)
@@ -371,8 +373,7 @@ void json_unescape(struct slice raw, struct buf *out)
 	if (!body.len)
 		return;
 	if (body.len <= out->max - out->len && buf_reserve(out, body.len)) {
-		char *from = out->store->bytes + out->len;
-		out->len += (size_t)(unescape_to(from, p, end) - from);
+		out->len += json_unescape_to(raw, out->store->bytes + out->len);
 		return;
 	}
 	while (p < end && (backslash = memchr(p, '\\', (size_t)(end - p)))) {

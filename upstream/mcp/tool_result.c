@@ -4,7 +4,11 @@
 
 /* A text that is longer, as it is spelled, is not read to find out whether it is JSON, which would hold the worker up: it
  * is a text. */
-enum { JSON_TEXT_BYTES = 2 << 20, SAID_BYTES = 400 /* of an error's text, in its detail */ };
+enum {
+	JSON_TEXT_BYTES = 2 << 20,
+	SAID_BYTES = 400, /* of an error's text, in its detail */
+	SAID_SPELLED_BYTES = 4096
+};
 
 /* The members of a CallToolResult that matter here; empty: absent. */
 struct tool_result {
@@ -89,24 +93,35 @@ static struct slice plain_text(struct slice content, struct texts *texts)
 
 /* The form for REST callers. */
 struct rest_form {
-	struct slice body;
+	struct slice body; /* empty: raw */
+	struct slice raw;  /* a text that is decoded where it is kept */
 	bool json;
 	const char *content_type;
 };
+
+static const char text_type[] = "text/plain; charset=utf-8";
+
+/* A lone text with escapes, too long to be read. */
+static bool is_long(const struct texts *texts)
+{
+	return texts->count == 1 && texts->raw.len > JSON_TEXT_BYTES && memchr(texts->raw.at, '\\', texts->raw.len);
+}
 
 static struct rest_form plain_form(const struct tool_result *result, struct texts *texts, unsigned json_depth)
 {
 	struct json_fault fault;
 	if (result->structured.len)
-		return (struct rest_form){ result->structured, true, NULL };
+		return (struct rest_form){ .body = result->structured, .json = true };
 	if (!result->content.len)
-		return (struct rest_form){ result->full, true, NULL };
+		return (struct rest_form){ .body = result->full, .json = true };
 	if (!texts->count || texts->others)
-		return (struct rest_form){ result->content, true, NULL };
+		return (struct rest_form){ .body = result->content, .json = true };
+	if (is_long(texts))
+		return (struct rest_form){ .raw = texts->raw, .content_type = text_type };
 	struct slice text = plain_text(result->content, texts);
 	if (texts->count == 1 && texts->raw.len <= JSON_TEXT_BYTES && json_check(text, json_depth, NULL, &fault))
-		return (struct rest_form){ text, true, NULL };
-	return (struct rest_form){ text, false, "text/plain; charset=utf-8" };
+		return (struct rest_form){ .body = text, .json = true };
+	return (struct rest_form){ .body = text, .content_type = text_type };
 }
 
 /* Errors carry JSON only: a lone text that is none stays the JSON string it was, several are the content list. */
@@ -123,11 +138,20 @@ static struct answer *out_of_memory(void)
 	return answer_error(OUTCOME_OVERLOADED, "the gateway is out of memory");
 }
 
+/* As much of a long text as is said of it. */
+static struct slice start_of_text(struct texts *texts)
+{
+	json_unescape((struct slice){ texts->raw.at, SAID_SPELLED_BYTES }, &texts->joined);
+	return buf_slice(&texts->joined);
+}
+
 static struct answer *error_result(const struct tool_result *result, struct texts *texts, unsigned json_depth)
 {
 	static const struct slice nothing = { "an error without a text", 23 };
-	struct slice said = texts->count ? join_texts(result->content, texts) : nothing;
 	struct slice body = error_body(result, texts, json_depth);
+	struct slice said = is_long(texts) ? start_of_text(texts)
+			    : texts->count ? join_texts(result->content, texts)
+					   : nothing;
 	if (texts->joined.failed)
 		return out_of_memory();
 	said = said.len ? said : nothing;
@@ -140,6 +164,8 @@ static struct answer *good_result(const struct tool_result *result, struct texts
 	struct rest_form form = plain_form(result, texts, json_depth);
 	if (texts->joined.failed)
 		return out_of_memory();
+	if (form.raw.len)
+		return answer_mcp_text(result->full, form.raw, form.content_type);
 	return answer_mcp(OUTCOME_OK, result->full, form.body, form.json, form.content_type, "%s", "");
 }
 

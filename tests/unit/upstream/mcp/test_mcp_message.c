@@ -305,6 +305,39 @@ static void a_tools_error_is_a_tool_error_with_its_text(void **state)
 	expect_failure("{\"id\":1,\"result\":\"x\"}", OUTCOME_UPSTREAM_ERROR, "no object", "\"x\"");
 }
 
+/* More than is read to find out whether it is JSON: decoded where it is kept, and of an error as much as is said of it. */
+static void a_long_text_is_decoded_once(void **state)
+{
+	enum { LINES = 200 * 1000 };
+	static const char line[] = "a \\\"line\\\"\\n", meaning[] = "a \"line\"\n";
+	struct buf text = BUF_INIT(1 << 24), body = BUF_INIT(1 << 24);
+	(void)state;
+	for (int error = 0; error < 2; error++) {
+		buf_reset(&text);
+		buf_reset(&body);
+		buf_put_text(&text, "{\"id\":1,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"");
+		for (int i = 0; i < LINES; i++) {
+			buf_put_text(&text, line);
+			buf_put_text(&body, error ? line : meaning);
+		}
+		buf_put_text(&text, error ? "\"}],\"isError\":true}}" : "\"}]}}");
+		struct answer *answer = answer_of(buf_cstr(&text));
+		assert_int_equal(answer->outcome, error ? OUTCOME_TOOL_ERROR : OUTCOME_OK);
+		struct slice got = answer_body(answer);
+		if (error)
+			got = (struct slice){ got.at + 1, got.len - 2 };
+		assert_true(slice_equal(got, buf_slice(&body)));
+		assert_true(error ? answer->json : strcmp(answer->content_type, "text/plain; charset=utf-8") == 0);
+		if (error)
+			assert_non_null(strstr(answer->detail, "the tool answered: a \"line\"\na \"line\""));
+		assert_true(answer_full(answer).len > got.len);
+		assert_int_equal(answer->bytes[answer_held_bytes(answer) - 1], '\0');
+		answer_unref(answer);
+	}
+	buf_fini(&text);
+	buf_fini(&body);
+}
+
 static void a_protocol_error_is_the_callers_the_gateways_or_the_tools(void **state)
 {
 	(void)state;
@@ -396,6 +429,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_ping_is_answered_and_all_else_refused_under_the_servers_id, clear),
 		cmocka_unit_test(rest_callers_get_the_plainest_form),
 		cmocka_unit_test(a_tools_error_is_a_tool_error_with_its_text),
+		cmocka_unit_test(a_long_text_is_decoded_once),
 		cmocka_unit_test(a_protocol_error_is_the_callers_the_gateways_or_the_tools),
 		cmocka_unit_test(without_memory_a_result_is_refused_and_nothing_leaks),
 	};
