@@ -58,13 +58,21 @@ struct listeners {
 
 /* ---------------------------------------------------------------- names */
 
-/* The address as a name that may stand in $LISTEN_FDNAMES: no colon, nothing but printable characters. */
+/* The address as a name that may stand in $LISTEN_FDNAMES: no colon, nothing but printable characters, and each address
+ * has another one: a colon is "_", and what is neither that nor plain stands as %XX. */
 static void name_address(const struct listen_address *address, bool admin, char name[LISTENER_NAME_BYTES])
 {
-	snprintf(name, LISTENER_NAME_BYTES, STORE_PREFIX "%s%s", admin ? "admin-" : "", address->text);
-	for (char *at = name; *at; at++)
-		if (*at == ':' || *at <= ' ' || *at > '~')
-			*at = '_';
+	size_t len = (size_t)snprintf(name, LISTENER_NAME_BYTES, STORE_PREFIX "%s", admin ? "admin-" : "");
+	for (const char *at = address->text; *at && len + sizeof "%XX" <= LISTENER_NAME_BYTES; at++) {
+		bool plain = *at > ' ' && *at <= '~' && *at != '_' && *at != '%';
+		if (*at == ':')
+			name[len++] = '_';
+		else if (plain)
+			name[len++] = *at;
+		else
+			len += (size_t)snprintf(name + len, sizeof "%XX", "%%%02X", (unsigned char)*at);
+	}
+	name[len] = '\0';
 }
 
 static unsigned port_of(int fd)

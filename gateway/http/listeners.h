@@ -12,7 +12,7 @@
 #include "base/compiler.h"
 #include "gateway/http/address.h"
 
-enum { LISTENER_NAME_BYTES = 160 };
+enum { LISTENER_NAME_BYTES = 256 }; /* as long as the service manager takes a name */
 
 struct listeners;
 struct listener; /* one address */

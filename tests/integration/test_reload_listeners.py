@@ -110,6 +110,21 @@ def test_unix_sockets_come_and_go(start):
         assert there.request("GET", "/healthz").status == 200
 
 
+def test_paths_that_look_alike_are_two(start):
+    """A listener's name has no colons and no blanks; that of another path must be another one all the same."""
+    gateway = start()
+    paths = [gateway.directory / name for name in ("a_b", "a:b", "a b", "a%5Fb")]
+    for path in paths:
+        reloaded(gateway, {"listen": ["127.0.0.1:0", f"unix:{path}"]})
+        assert [each.exists() for each in paths] == [each == path for each in paths]
+        with Raw(path) as there:
+            assert there.request("GET", "/healthz").status == 200
+    reloaded(gateway, {"listen": ["127.0.0.1:0", *(f"unix:{path}" for path in paths)]})
+    for path in paths:
+        with Raw(path) as there:
+            assert there.request("GET", "/healthz").status == 200
+
+
 def test_addresses_that_come_and_go_leave_nothing(start, later):
     """While others call at the one that stays, whose connections stay too."""
     gateway = start()
