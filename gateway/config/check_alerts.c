@@ -4,6 +4,8 @@
 
 #include "gateway/config/config_private.h"
 
+enum { REASON_BYTES = 200 };
+
 static const char *wrong_with_url(const char *url)
 {
 	size_t scheme = strncmp(url, "http://", 7) == 0 ? 7 : strncmp(url, "https://", 8) == 0 ? 8 : 0;
@@ -17,14 +19,24 @@ static const char *wrong_with_url(const char *url)
 	return memchr(url + scheme, '@', strcspn(url + scheme, "/?")) ? "must not hold a user: use headers" : NULL;
 }
 
+/* The host, port and path, by the rules for all URLs that are asked, none of which has a query. */
+static bool check_without_query(struct config_load *load, const char *url, char error[REASON_BYTES])
+{
+	char *plain = arena_text(load->arena, (struct slice){ url, strcspn(url, "?") });
+	return !plain || upstream_url_check(plain, error, REASON_BYTES);
+}
+
 static void check_webhook(struct config_load *load, const struct node *root)
 {
 	const struct node *node = node_find(root, "alerts.webhook.url");
 	const char *url = load->config->generation.webhook.url;
 	const char *wrong = url && *url ? wrong_with_url(url) : NULL;
 	node = node ? node : node_find(root, "alerts.webhook");
+	char error[REASON_BYTES] = "";
 	if (wrong)
 		config_error_at(load, node, "alerts.webhook: the URL %s", wrong);
+	else if (url && *url && !check_without_query(load, url, error))
+		config_error_at(load, node, "alerts.webhook: the URL is none: %s", error);
 	else if ((!url || !*url) && load->config->generation.webhook.header_count)
 		config_error_key(load, node_find(root, "alerts.webhook.headers"),
 				 "alerts.webhook.headers are of no use without a url");

@@ -205,6 +205,7 @@ def test_a_reload_changes_who_is_told(start, provider, receiver):
 
 @pytest.mark.parametrize("webhook, said", [
     ("ftp://h/", "the URL must begin with http:// or https://"), ({"url": "ftp://h/"}, "must begin with http:// or https://"), ({"url": "http:///x"}, "has no host"),
+    ("http://h:99999/", "the URL is none: "), ("https://[::1/hook?to=x", "the URL is none: "), ("http://h:port/?x", "the URL is none: "),
     ({"url": "http://u:p@h/"}, "must not hold a user"), ({"url": "http://h/a b"}, "holds a blank"),
     ({"headers": {"A": "b"}}, "of no use without a url"), ({"url": "http://h/", "timeout": "1ms"}, "must be between")])
 def test_a_webhook_that_cannot_be_meant(tmp_path, webhook, said):
