@@ -30,7 +30,7 @@ static const struct option client_options[] = {
 static bool add_header(struct cli_client *setup, char *text)
 {
 	char *colon = strchr(text, ':');
-	if (!colon || colon == text || setup->header_count == CLI_HEADERS_MAX)
+	if (!colon || colon == text || setup->header_count == CLI_HEADERS_MAX || strpbrk(text, "\r\n"))
 		return false;
 	*colon++ = '\0';
 	setup->headers[setup->header_count++] = (struct upstream_header){ text, colon + strspn(colon, " \t") };
@@ -63,7 +63,7 @@ const char *cli_take_option(int option, struct cli_client *setup)
 	case 't':
 		return read_seconds(optarg, &setup->timeout_us) ? NULL : "--timeout wants a number of seconds";
 	case 'H':
-		return add_header(setup, optarg) ? NULL : "--header wants 'Name: value', at most 32 times";
+		return add_header(setup, optarg) ? NULL : "--header wants 'Name: value' in one line, at most 32 times";
 	case 'n':
 		return json_u64(slice_of(optarg), &setup->limit) && setup->limit ? NULL
 										 : "--limit wants a number above zero";

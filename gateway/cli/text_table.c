@@ -50,6 +50,20 @@ struct text_row *text_table_add(struct text_table *table)
 
 /* --- cells --- */
 
+/* Characters without a width that steer how others are shown: directions of writing, joiners, byte order marks. */
+static bool steers_others(wchar_t character)
+{
+	static const struct {
+		wchar_t first, last;
+	} ranges[] = { { 0xad, 0xad },     { 0x61c, 0x61c },   { 0x180e, 0x180e },
+		       { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f },
+		       { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe007f } };
+	for (size_t i = 0; i < countof(ranges); i++)
+		if (character >= ranges[i].first && character <= ranges[i].last)
+			return true;
+	return false;
+}
+
 /* Bytes of the character that `text` begins with; *width: its columns, -1 if it is not to be printed. */
 static size_t measure_character(const char *text, size_t len, int *width)
 {
@@ -60,7 +74,7 @@ static size_t measure_character(const char *text, size_t len, int *width)
 		*width = -1;
 		return 1;
 	}
-	*width = wcwidth(character);
+	*width = steers_others(character) ? -1 : wcwidth(character);
 	return bytes;
 }
 

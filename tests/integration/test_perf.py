@@ -154,6 +154,23 @@ def test_refusals_and_lost_connections_are_counted(gateway):
     assert json.loads(run("benchmark", "echo", "--count", 1, "-u", url, "--admin", url, "--json").stdout)["rss_bytes"]["idle"] is None
 
 
+def test_bytes_that_nobody_asked_for_are_no_answer(provider):
+    """A whole answer behind an answer: the connection ends there, and the next call has its own."""
+    both = b"".join(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status for status in (200, 500))
+    provider.behaviour = lambda _, wire: wire.raw(both)
+    done = run("benchmark", "x", "--count", 40, "--callers", 2, "--json", "-u", provider.url(""), "--admin", "unix:/nowhere")
+    assert only_step(json.loads(done.stdout))["statuses"] == {"200": 40}, done.stdout
+    assert provider.connection_count == 40
+
+
+def test_who_cannot_connect_tries_again_a_while_later():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = "http://127.0.0.1:{}".format(closed.getsockname()[1])
+    done = run("benchmark", "x", "--seconds", 1, "--callers", 2, "--json", "-u", url, "--admin", url)
+    step = only_step(json.loads(done.stdout))
+    assert step["errors"]["connect"] == step["calls"] and 2 <= step["calls"] <= 2 * 11
+
+
 def test_a_call_without_an_answer_times_out(gateway, provider):
     provider.hold()
     done = run("benchmark", "send", "--count", 3, "--callers", 3, "--timeout", "0.3", *at(gateway))
@@ -229,7 +246,7 @@ def test_base_path_host_and_headers(provider):
     (("a", "-u", "https://x"), "over plain HTTP"), (("a", "-u", "http://x:y"), "it wants http://HOST:PORT"), (("a", "-u", "http://[::1"), "it wants"),
     (("a", "-u", "http://127.0.0.1:1?q"), "it wants"), (("a", "-u", "unix:" + "x" * 200), "too long for a socket"),
     (("--calls", "/no/such"), "/no/such: No such file"), (("--log", "/no/such"), "/no/such: No such file"),
-    (("a", "--compare", "/no/such"), "/no/such: No such file"), (("a", "--nonsense"), "an option is not known"),
+    (("a", "--compare", "/no/such"), "/no/such: No such file"), (("a", "--nonsense"), "an option is not known"), (("a", "-H", "A: b\r\nC: d"), "--header wants 'Name: value' in one line"),
 ])
 def test_wrong_words_are_named(words, said):
     done = run("benchmark", *words)
@@ -272,7 +289,8 @@ def test_what_cannot_be_compared_is_said(gateway, tmp_path, text, said):
     path = tmp_path / "before.json"
     path.write_text(text)
     done = run("benchmark", "cached", "--count", 5, "--compare", path, *at(gateway))
-    assert done.returncode == 1 and f"{path}: {said}" in done.stderr and done.stdout
+    assert done.returncode == 2 and f"{path}: {said}" in done.stderr and done.stdout == ""
+    assert gateway.metrics().sum("requests_total") == 0, "it is said before anything is called"
 
 
 # ---- monitor, profile, cache-stats -------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def test_many_rows_scroll():
         terminal.until_shows(r"  18-34 of 1000 ")
         terminal.type("jj\x1bOA")
         terminal.until_shows(r"  19-35 of 1000 ")
-        terminal.type("G")
+        terminal.type("1" + "\x1b[6~" * 300 + "2G")
         terminal.until_shows(r"  984-1000 of 1000 ")
         assert rows(terminal)[-1].startswith("tool_0999")
         terminal.type("g")

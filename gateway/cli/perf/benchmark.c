@@ -259,27 +259,23 @@ static bool print_result(const struct setup *setup, const struct bench_result *r
 static int print_comparison(const struct setup *setup, const struct bench_result *result, const struct buf *earlier)
 {
 	struct buf out = BUF_INIT(OUT_BYTES_MAX);
-	char error[3 * RESULT_TEXT_BYTES];
-	size_t worse = 0;
-	int code = EXIT_FAILURE;
-	if (result->interrupted)
+	FILE *to = setup->json || setup->csv ? stderr : stdout;
+	if (result->interrupted) {
 		fputs("jitney perf: interrupted: nothing is compared\n", stderr);
-	else if (!result_compare(result, buf_slice(earlier), setup->compare, setup->worse_percent / 100, &out, &worse,
-				 error))
-		fprintf(stderr, "jitney perf: %s\n", error);
-	else {
-		FILE *to = setup->json || setup->csv ? stderr : stdout;
-		fprintf(to, "\nagainst %s:\n%s", setup->compare, buf_cstr(&out));
-		code = worse || out.failed || fflush(to) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+		return EXIT_FAILURE;
 	}
+	size_t worse = result_compare(result, buf_slice(earlier), setup->worse_percent / 100, &out);
+	fprintf(to, "\nagainst %s:\n%s", setup->compare, buf_cstr(&out));
+	bool ok = fflush(to) == 0 && !out.failed;
 	if (worse)
 		fprintf(stderr, "jitney perf: %zu figure%s worse by %g%% or more\n", worse,
 			worse == 1 ? " is" : "s are", setup->worse_percent);
 	buf_fini(&out);
-	return code;
+	return ok && !worse ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static bool read_earlier(const char *path, struct buf *text)
+/* Before minutes of load, not after. */
+static bool read_earlier(const char *path, const struct bench_result *result, struct buf *text)
 {
 	FILE *file = fopen(path, "re");
 	char block[16384];
@@ -290,7 +286,10 @@ static bool read_earlier(const char *path, struct buf *text)
 		fprintf(stderr, "jitney perf: %s: %s\n", path, file ? "it cannot be read" : strerror(errno));
 	if (file)
 		fclose(file);
-	return ok;
+	const char *wrong = ok ? result_find_difference(result, buf_slice(text)) : NULL;
+	if (wrong)
+		fprintf(stderr, "jitney perf: %s: %s\n", path, wrong);
+	return ok && !wrong;
 }
 
 static int run_and_print(struct setup *setup, struct bench_result *result)
@@ -298,7 +297,7 @@ static int run_and_print(struct setup *setup, struct bench_result *result)
 	char error[CALL_LIST_ERROR_BYTES];
 	struct buf earlier = BUF_INIT(OUT_BYTES_MAX);
 	int code = EXIT_FAILURE;
-	if (setup->compare && !read_earlier(setup->compare, &earlier)) /* before minutes of load, not after */
+	if (setup->compare && !read_earlier(setup->compare, result, &earlier))
 		code = EXIT_USAGE;
 	else if (!benchmark_run(&setup->benchmark, result, error))
 		fprintf(stderr, "jitney perf: %s\n", error);

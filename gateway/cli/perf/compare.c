@@ -86,41 +86,32 @@ static void compare_memory(struct comparison *comparison, const struct bench_res
 	}
 }
 
-/* NULL, or why the two cannot be held against each other. */
-static const char *find_difference(const struct bench_result *now, struct slice before)
+const char *result_find_difference(const struct bench_result *result, struct slice earlier)
 {
-	struct slice load;
+	struct json_fault fault;
 	struct buf text = BUF_INIT(RESULT_TEXT_BYTES);
-	if (stats_count(before, "jitney_perf") != 1)
+	if (!json_check(earlier, DEPTH, NULL, &fault) || json_type(json_trim(earlier)) != JSON_OBJECT)
+		return "it is not JSON";
+	earlier = json_trim(earlier);
+	if (stats_count(earlier, "jitney_perf") != 1)
 		return "it is not what jitney perf benchmark --json prints";
-	load = stats_text(before, "load", &text);
-	bool same = slice_equal(load, slice_of(now->load));
+	bool same = slice_equal(stats_text(earlier, "load", &text), slice_of(result->load));
 	buf_fini(&text);
 	if (!same)
 		return "it is of another kind of load (closed, open, log, sweep)";
-	if (stats_count(before, "callers") != (double)now->callers)
+	if (stats_count(earlier, "callers") != (double)result->callers)
 		return "it is of another number of callers";
 	return NULL;
 }
 
-bool result_compare(const struct bench_result *result, struct slice earlier, const char *name, double worse_share,
-		    struct buf *out, size_t *worse, char error[RESULT_TEXT_BYTES * 3])
+size_t result_compare(const struct bench_result *result, struct slice earlier, double worse_share, struct buf *out)
 {
-	struct json_fault fault;
 	struct comparison comparison = { .worse_share = worse_share };
-	const char *wrong = "it is not JSON";
-	if (json_check(earlier, DEPTH, NULL, &fault) && json_type(json_trim(earlier)) == JSON_OBJECT)
-		wrong = find_difference(result, json_trim(earlier));
-	if (wrong) {
-		snprintf(error, RESULT_TEXT_BYTES * 3, "%.300s: %s", name, wrong);
-		return false;
-	}
 	text_table_begin(&comparison.table, columns, countof(columns));
 	compare_loads(&comparison, result, json_trim(earlier));
 	compare_memory(&comparison, result, json_trim(earlier));
 	text_table_put(&comparison.table, 0, out);
 	out->failed = out->failed || comparison.table.failed;
-	*worse = comparison.worse;
 	text_table_fini(&comparison.table);
-	return true;
+	return comparison.worse;
 }

@@ -53,16 +53,16 @@ void result_put_csv(const struct bench_result *result, struct buf *out);
 /* plot.c: a sweep's latencies over the rate, or one run's latency over the share of calls, as SVG. */
 void result_put_svg(const struct bench_result *result, struct buf *out);
 
+/* compare.c: whether `earlier`, what --json has said before, can be held against this result, of which no more than load and
+ * callers need be known. NULL, or why not. */
+const char *result_find_difference(const struct bench_result *result, struct slice earlier);
 /*
- * compare.c: against what --json has said before.
+ * Compare them.
  *
- * earlier, name  that text, and what its file is called.
  * worse_share    0.1: figures that are a tenth worse, or more, are a failure.
  * out            a line for each figure that both have.
- * worse          how many are.
- * Returns false if the text is no result of this kind: `error` says why.
+ * Returns how many are worse.
  */
-bool result_compare(const struct bench_result *result, struct slice earlier, const char *name, double worse_share,
-		    struct buf *out, size_t *worse, char error[RESULT_TEXT_BYTES * 3]) MUST_CHECK;
+size_t result_compare(const struct bench_result *result, struct slice earlier, double worse_share, struct buf *out);
 
 #endif

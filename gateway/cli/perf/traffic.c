@@ -39,6 +39,7 @@ struct traffic {
 	int epoll;
 	struct caller *callers;
 	STAILQ_HEAD(idle, caller) idle;
+	STAILQ_HEAD(resting, caller) resting; /* could not connect: idle again when deadlines are looked at */
 };
 
 /* --- one call ------------------------------------------------------------------------------------------------ */
@@ -70,21 +71,25 @@ static bool start_connect(struct traffic *traffic, struct caller *caller)
 	return true;
 }
 
-static void end_call(struct traffic *traffic, struct caller *caller, uint64_t now_us)
+static void end_call(struct traffic *traffic, struct caller *caller, bool rests, uint64_t now_us)
 {
 	caller->busy = false;
 	traffic->counts->ended++;
 	traffic->counts->end_us = now_us;
-	STAILQ_INSERT_TAIL(&traffic->idle, caller, next);
+	if (rests)
+		STAILQ_INSERT_TAIL(&traffic->resting, caller, next);
+	else
+		STAILQ_INSERT_TAIL(&traffic->idle, caller, next);
 }
 
+/* Who cannot connect tries again a while later, or a gateway that starts anew would drown all else in such failures. */
 static void fail_call(struct traffic *traffic, struct caller *caller, enum traffic_failure failure, uint64_t now_us)
 {
 	drop_connection(caller);
 	if (!caller->busy)
 		return;
 	traffic->counts->failures[failure]++;
-	end_call(traffic, caller, now_us);
+	end_call(traffic, caller, failure == TRAFFIC_CONNECT, now_us);
 }
 
 static void take_answer(struct traffic *traffic, struct caller *caller, uint64_t now_us)
@@ -104,7 +109,7 @@ static void take_answer(struct traffic *traffic, struct caller *caller, uint64_t
 	*message = (struct wire_message){ 0 };
 	if (last)
 		drop_connection(caller);
-	end_call(traffic, caller, now_us);
+	end_call(traffic, caller, false, now_us);
 }
 
 /* --- socket events ------------------------------------------------------------------------------------------- */
@@ -135,6 +140,8 @@ static void on_readable(struct traffic *traffic, struct caller *caller, uint64_t
 		if (state == WIRE_WHOLE)
 			take_answer(traffic, caller, now_us);
 	}
+	if (!caller->busy && caller->in.len > 0) /* nobody has asked for that: it must not be the next call's answer */
+		drop_connection(caller);
 	if (!open && caller->fd >= 0)
 		fail_call(traffic, caller, caller->connected ? TRAFFIC_CLOSED : TRAFFIC_CONNECT, now_us);
 }
@@ -210,8 +217,10 @@ static void begin_due(struct traffic *traffic, uint64_t now_us)
 	}
 }
 
+/* Ends the calls whose time is over; who could not connect may try again. */
 static void end_late_calls(struct traffic *traffic, uint64_t now_us)
 {
+	STAILQ_CONCAT(&traffic->idle, &traffic->resting);
 	for (size_t i = 0; i < traffic->settings->callers; i++) {
 		struct caller *caller = &traffic->callers[i];
 		if (caller->busy && caller->deadline_us <= now_us)
@@ -271,6 +280,7 @@ bool traffic_run(const struct traffic_settings *settings, struct traffic_counts 
 	struct traffic traffic = { .settings = settings, .counts = counts, .epoll = epoll_create1(EPOLL_CLOEXEC) };
 	*counts = (struct traffic_counts){ 0 };
 	STAILQ_INIT(&traffic.idle);
+	STAILQ_INIT(&traffic.resting);
 	traffic.callers = calloc(settings->callers, sizeof *traffic.callers);
 	bool ready = traffic.callers && traffic.epoll >= 0;
 	for (size_t i = 0; ready && i < settings->callers; i++) {

@@ -3,7 +3,7 @@
  * traffic.h: HTTP/1.1 load: so many callers, each on a kept connection with one call under way, as fast as answers come or
  * when calls are due. Bounded in time and in count. One thread; for bench/load and `jitney perf benchmark`.
  *
- *   idle -> (due) -> sent -> answered or failed -> idle
+ *   idle -> (due) -> sent -> answered or failed -> idle; could not connect -> rests for up to 100 ms -> idle
  */
 #ifndef JITNEY_GATEWAY_CLI_PERF_TRAFFIC_H
 #define JITNEY_GATEWAY_CLI_PERF_TRAFFIC_H

@@ -219,7 +219,7 @@ static void catch_signals(const struct asker *asker)
 		sigaction(numbers[i], &action, NULL);
 }
 
-/* All keys that have been pressed. False: quit. */
+/* All keys that have been pressed; the picture is made once, after the last of them. False: quit. */
 static bool take_keys(struct watch *watch, struct asker *asker, bool *anew, size_t *keys)
 {
 	*keys = 0;
@@ -232,7 +232,6 @@ static bool take_keys(struct watch *watch, struct asker *asker, bool *anew, size
 		if (wish == WATCH_ASK)
 			asker_want(asker, view_needs_calls(watch->view), watch->paused);
 		*anew = *anew || wish == WATCH_REDRAW;
-		watch_fill(watch); /* the next key may be about its columns */
 	}
 	return true;
 }

@@ -418,6 +418,11 @@ static const struct {
 	[VIEW_ALERTS] = { alert_columns, countof(alert_columns), "alerts", add_alert },
 };
 
+size_t view_column_count(enum view view)
+{
+	return views[view].count;
+}
+
 void view_fill(enum view view, const struct gateway_stats *now, const struct gateway_stats *before, const char *filter,
 	       struct text_table *table)
 {

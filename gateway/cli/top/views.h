@@ -25,6 +25,8 @@ extern const uint8_t view_first_sort[VIEW_COUNT];
 
 /* Whether the view shows calls too (/admin/calls), which are not asked for otherwise. */
 bool view_needs_calls(enum view view);
+/* How many columns its table has. */
+size_t view_column_count(enum view view);
 /* What to say where its table has no row. */
 const char *view_says_empty(enum view view);
 

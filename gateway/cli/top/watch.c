@@ -70,12 +70,11 @@ void watch_fill(struct watch *watch)
 
 /* --- keys --- */
 
-static void scroll_by(struct watch *watch, long rows, int lines)
+/* How far down there is something is known when the picture is made: it goes back to the last rows. */
+static void scroll_by(struct watch *watch, long rows)
 {
 	size_t *first = &watch->first_row[watch->view];
-	long shown = watch_rows(lines), most = (long)watch->table.count - shown;
 	long wanted = (long)*first + rows;
-	wanted = wanted > most ? most : wanted;
 	*first = wanted > 0 ? (size_t)wanted : 0;
 }
 
@@ -121,14 +120,12 @@ static void scroll_by_key(struct watch *watch, int key, int lines)
 	};
 	for (size_t i = 0; i < countof(moves); i++)
 		if (moves[i].key == key)
-			scroll_by(watch, moves[i].rows, lines);
+			scroll_by(watch, moves[i].rows);
 }
 
 static void choose_order(struct watch *watch, int key)
 {
-	size_t *sort = &watch->sort[watch->view], count = watch->table.column_count;
-	if (!count)
-		return;
+	size_t *sort = &watch->sort[watch->view], count = view_column_count(watch->view);
 	if (key == 'r')
 		watch->reversed[watch->view] = !watch->reversed[watch->view];
 	else

@@ -84,6 +84,10 @@ static void nothing_steers_a_terminal(void **state)
 	text_cell_put(&cell, SLICE("a\x1b[31m\tb\r\n\x7f\xc2\x9b\xff\0z"));
 	assert_string_equal(cell.text, "a?[31m?b??"
 				       "????z");
+	text_cell_put(&cell, SLICE("a\xe2\x80\xae"
+				   "b\xef\xbb\xbf"
+				   "c\xf3\xa0\x81\xa1"));
+	assert_string_equal(cell.text, "a?b?c?");
 	text_cell_put(&cell, SLICE("gr\xc3\xbc\xc3\x9f \xe4\xb8\xad"));
 	assert_string_equal(cell.text, "gr\xc3\xbc\xc3\x9f \xe4\xb8\xad");
 	assert_int_equal(text_width(cell.text), 7);
