@@ -2,6 +2,8 @@
 /* admission.c: the arithmetic of admission.h. */
 #include "batcher/admission.h"
 
+#include <math.h>
+
 #include "base/clock.h"
 
 enum {
@@ -24,18 +26,30 @@ static double exchange_us(const struct admission_view *view, size_t items)
 	return view->fixed_us + view->item_us * (double)items;
 }
 
-/* They leave evenly over the slots: each takes a batch of what there is, and then the next. */
+/* What those under way take, as far as is known, of which the first to leave wait for the end: not what the exchange takes
+ * in which they leave then, of which nobody may know anything if there was none as large. */
+static double under_way_us(const struct admission_view *view, double exchange)
+{
+	double round_trip = (double)view->round_trip_us;
+	return round_trip > 0 && round_trip < exchange ? round_trip : exchange;
+}
+
+/* Each slot takes a batch of what there is, and then the next: evenly over the slots, which stay as many, or double. */
 uint64_t admission_line_us(const struct admission_view *view, size_t calls)
 {
 	size_t share = larger_of(1, smaller_of(view->batch, (calls + view->slots - 1) / view->slots));
-	double exchanges = (double)calls / (double)share;
-	double us = exchanges * exchange_us(view, share) / (double)view->slots;
+	double exchange = exchange_us(view, share), rounds = (double)calls / (double)share / (double)view->slots;
+	if (view->doubles)
+		rounds = log2(1 + (double)calls / (double)(view->slots * view->batch));
+	double first = rounds < 1 ? rounds : 1;
+	double us = first * under_way_us(view, exchange) + (rounds - first) * exchange;
 	return us < (double)CLOCK_NEVER / 2 ? (uint64_t)us : CLOCK_NEVER / 2;
 }
 
 static uint64_t short_line_us(const struct admission *admission, const struct admission_view *view)
 {
-	return larger_of(admission->wait_us / SHORT, (uint64_t)exchange_us(view, 1));
+	uint64_t exchange = larger_of(view->round_trip_us, (uint64_t)exchange_us(view, 1));
+	return larger_of(admission->wait_us / SHORT, exchange);
 }
 
 uint64_t admission_bound_us(const struct admission *admission)

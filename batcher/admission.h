@@ -21,12 +21,14 @@
 
 /* What is known as a call comes in. Zeroed: nothing, and it is admitted. */
 struct admission_view {
-	size_t ahead;           /* calls that leave before it */
-	size_t waiting;         /* calls that wait in all */
-	size_t batch;           /* calls that may share an exchange, >= 1 */
-	size_t slots;           /* exchanges at once, >= 1 */
-	double fixed_us;        /* what an exchange takes, */
-	double item_us;         /* and each call in it on top; both 0: not known */
+	size_t ahead;    /* calls that leave before it */
+	size_t waiting;  /* calls that wait in all */
+	size_t batch;    /* calls that may share an exchange, >= 1 */
+	size_t slots;    /* exchanges at once, >= 1 */
+	bool doubles;    /* and twice as many with each exchange's time, as far as is known */
+	double fixed_us; /* what an exchange takes, */
+	double item_us;  /* and each call in it on top; both 0: not known. Before any has completed: as long as the
+				 * oldest has been under way, so long they take at least */
 	uint64_t round_trip_us; /* what exchanges take of late, queued at the provider or not */
 	uint64_t deadline_us;   /* the call's; CLOCK_NEVER: none */
 };

@@ -8,6 +8,7 @@
 #include "batcher/costs.h"
 
 #define AS_COSTLY 0.95 /* of a single's cost: an array that saves less saves nothing */
+#define MANY_TIMES 4.0 /* likewise */
 #define SAVES 0.75     /* likewise, of an array that is tried again: calls alone may have queued a little */
 #define CAP_GROWS (1.0 / 64)
 enum {
@@ -18,8 +19,12 @@ enum {
 	TRIAL_PASSES = 4, /* arrays of a size, before the next size */
 	ALONE_SMOOTHING = 8,
 	COMPANY_SMOOTHING = 4,
+	CALM = 256,    /* calls alone, none of them slow, before arrays that waited for slow ones are tried again */
 	FAST_US = 1000 /* a provider that answers this soon: the time is mostly our own, and arrays save that */
 };
+#define LONG_US                                                                                                        \
+	(100 * CLOCK_US_PER_MS) /* an array takes so long: that calls go alone once costs less than not to know */
+#define REVIEW_US (20 * CLOCK_US_PER_MS)
 #define BACKOFF_FIRST_US CLOCK_US_PER_S
 #define BACKOFF_MOST_US (300 * CLOCK_US_PER_S)
 
@@ -29,6 +34,14 @@ void arrays_init(struct arrays *arrays)
 	arrays->backoff_us = arrays->explore_rest_us = BACKOFF_FIRST_US;
 }
 
+void arrays_inherit(struct arrays *arrays, const struct arrays *from)
+{
+	if (arrays->alone_sent || arrays->company_us > 0 || arrays->singles_until_us)
+		return;
+	*arrays = *from;
+	arrays->trial_out = false;
+}
+
 static void smooth_mean(double *mean, unsigned *known, double value)
 {
 	if (*known < COSTS_KNOWN)
@@ -36,16 +49,67 @@ static void smooth_mean(double *mean, unsigned *known, double value)
 	*mean += (value - *mean) / *known;
 }
 
+static void begin_trial(struct arrays *arrays)
+{
+	arrays->trial = TRIAL_FIRST;
+	arrays->trial_passed = 0;
+	arrays->company_us = 0;
+}
+
 void arrays_shun(struct arrays *arrays, uint64_t now_us)
 {
 	arrays->singles_until_us = clock_add(now_us, arrays->backoff_us);
 	arrays->backoff_us = arrays->backoff_us * 2 < BACKOFF_MOST_US ? arrays->backoff_us * 2 : BACKOFF_MOST_US;
-	arrays->trial = TRIAL_FIRST;
-	arrays->trial_passed = 0;
-	arrays->explores_until_us = 0;
-	arrays->company_us = 0;
+	begin_trial(arrays);
+	arrays->explores_until_us = arrays->company_off_us = 0;
+	arrays->explore_rest_us = BACKOFF_FIRST_US;
 	arrays->shares = 0; /* the next trial counts afresh */
 	arrays->share_us = 0;
+}
+
+/* Whether of the latest calls alone some were far past their time. */
+static bool is_calm(const struct arrays *arrays)
+{
+	return arrays->slow_number == 0 || arrays->alone_sent - arrays->slow_number >= CALM;
+}
+
+/* Calls in an array wait for its slowest one. As long as calls alone show why, that is reason enough not to try again, and
+ * when they do no more, it need not last. */
+static void shun_company(struct arrays *arrays, uint64_t now_us)
+{
+	uint64_t backoff_us = arrays->backoff_us;
+	arrays_shun(arrays, now_us);
+	arrays->company_off_us = now_us;
+	if (!is_calm(arrays))
+		arrays->backoff_us = backoff_us;
+}
+
+uint64_t arrays_sent_alone(struct arrays *arrays)
+{
+	return ++arrays->alone_sent;
+}
+
+bool arrays_slow_alone(struct arrays *arrays, uint64_t number)
+{
+	if (number + COSTS_KNOWN >= arrays->alone_done)
+		return false;
+	if (arrays->slow_number < number)
+		arrays->slow_number = number;
+	return true;
+}
+
+bool arrays_wants_review(const struct arrays *arrays, uint64_t now_us)
+{
+	return arrays->company_off_us && now_us >= arrays->singles_until_us &&
+	       now_us < clock_add(arrays->company_off_us, BACKOFF_MOST_US);
+}
+
+void arrays_review(struct arrays *arrays, uint64_t now_us)
+{
+	if (!is_calm(arrays))
+		arrays->singles_until_us = clock_add(now_us, REVIEW_US);
+	else
+		arrays->company_off_us = 0;
 }
 
 void arrays_refused(struct arrays *arrays, uint64_t now_us)
@@ -64,12 +128,17 @@ bool arrays_shunned(const struct arrays *arrays, uint64_t now_us)
 	return is_off(arrays, now_us) || (arrays->trial && arrays->trial_out);
 }
 
+bool arrays_explore(const struct arrays *arrays, uint64_t now_us)
+{
+	return now_us < arrays->explores_until_us;
+}
+
 /* --- company --- */
 
 uint64_t arrays_sent(struct arrays *arrays)
 {
 	arrays->trial_out = true;
-	return arrays->alone_count;
+	return arrays->alone_sent;
 }
 
 void arrays_ended(struct arrays *arrays)
@@ -84,9 +153,10 @@ static bool costs_more(const struct arrays *arrays)
 	       arrays->company_us >= (arrays->trial ? SAVES : AS_COSTLY) * arrays->alone_us;
 }
 
-void arrays_alone(struct arrays *arrays, double held_us, uint64_t now_us)
+void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64_t now_us)
 {
-	arrays->alone_count++;
+	if (arrays->alone_done < number)
+		arrays->alone_done = number;
 	if (arrays->alone < COSTS_KNOWN)
 		arrays->alone_us += (held_us - arrays->alone_us) / ++arrays->alone;
 	else
@@ -94,8 +164,12 @@ void arrays_alone(struct arrays *arrays, double held_us, uint64_t now_us)
 	if (now_us >= arrays->explores_until_us || arrays->alone < COSTS_KNOWN)
 		return;
 	arrays->explores_until_us = 0;
-	if (costs_more(arrays))
-		arrays_shun(arrays, now_us);
+	if (!costs_more(arrays))
+		return;
+	if (arrays->suspected)
+		begin_trial(arrays);
+	else
+		shun_company(arrays, now_us);
 }
 
 static void pass_trial(struct arrays *arrays, size_t items)
@@ -103,6 +177,7 @@ static void pass_trial(struct arrays *arrays, size_t items)
 	if (arrays->trial == 0 || items * 2 < arrays->trial || ++arrays->trial_passed < TRIAL_PASSES)
 		return;
 	arrays->trial_passed = 0;
+	arrays->doubted = false;
 	arrays->trial *= 2;
 	if (arrays->trial < TRIAL_LAST)
 		return;
@@ -114,24 +189,40 @@ static void pass_trial(struct arrays *arrays, size_t items)
 static void explore_again(struct arrays *arrays, uint64_t for_us, uint64_t now_us)
 {
 	arrays->explores_until_us = clock_add(now_us, for_us);
+	arrays->suspected = arrays->alone == COSTS_KNOWN;
 	arrays->alone = 0;
 	arrays->explore_us = clock_add(now_us, arrays->explore_rest_us);
 	if (arrays->explore_rest_us < BACKOFF_MOST_US)
 		arrays->explore_rest_us *= 2;
 }
 
+/* An array that took many times too long while nobody overtook it may have met a provider that stood still: it is tried
+ * once more. */
+static void end_trial(struct arrays *arrays, bool overtaken, uint64_t now_us)
+{
+	bool blocked = !overtaken && !arrays->doubted && arrays->company_us > MANY_TIMES * arrays->alone_us;
+	if (blocked)
+		begin_trial(arrays);
+	else
+		shun_company(arrays, now_us);
+	arrays->doubted = blocked;
+}
+
 void arrays_company(struct arrays *arrays, const struct arrays_company *company, uint64_t now_us)
 {
-	bool overtaken = arrays->alone_count - company->sent_count >= COSTS_KNOWN;
+	bool overtaken = arrays->alone_done >= company->sent_number + COSTS_KNOWN;
 	double share_us = company->held_us / (double)company->items;
 	if (company->items < SOME)
 		return;
 	arrays->company_us += (share_us - arrays->company_us) / (arrays->company_us > 0 ? COMPANY_SMOOTHING : 1);
 	if (is_off(arrays, now_us))
 		return;
+	bool nobody_alone = arrays->alone_sent == company->sent_number && arrays->alone < COSTS_KNOWN;
+	bool unknown = nobody_alone && company->unmeasured && company->at_end && company->held_us >= (double)LONG_US;
+	bool odd = company->late || unknown || costs_more(arrays);
 	if ((overtaken || arrays->trial) && costs_more(arrays))
-		arrays_shun(arrays, now_us);
-	else if (!overtaken && company->late && now_us >= arrays->explore_us)
+		end_trial(arrays, overtaken, now_us);
+	else if (!overtaken && odd && now_us >= arrays->explore_us)
 		explore_again(arrays, company->alone_us, now_us);
 	else
 		pass_trial(arrays, company->items);

@@ -7,7 +7,10 @@
  *   fails now and then refuses arrays as it refuses anything. It takes two with no array that passed between them.
  * - So do arrays that are answered when their slowest call is done, where a few calls are very slow: alone such a call
  *   holds no slot for long (limiter.h), in an array it holds all the others. Eight calls alone that overtake an array
- *   tell. If an array is far slower than it should be and no call went alone, eight are sent alone to see.
+ *   tell. If no call went alone, eight are sent alone to see: when an array is far slower than it should be, when it takes
+ *   LONG and nobody knows what a call takes alone, or when what was known of that says that arrays do not pay.
+ * - Arrays that were switched off for that reason are not tried again while calls alone are still now and then far past
+ *   their time: of the latest CALM none may be, since an array of many would wait for it.
  * - What was switched off is tried again in small: one array at a time, of eight calls at first, twice as many after four
  *   that were well.
  * - 413 halves the caps; arrays near them that pass raise them by 1/64.
@@ -29,32 +32,50 @@ struct arrays {
 	size_t trial;                /* calls of an array at most while arrays are tried again; 0: they are not */
 	unsigned trial_passed;       /* arrays of about that size that were well */
 	bool trial_out;              /* one is under way */
+	bool doubted;                /* the trial has begun anew, since the provider may have stood still */
 	double alone_us;             /* of calls alone of late, under any load: how long each held its slot */
 	unsigned alone;              /* how many that is of, up to COSTS_KNOWN */
-	uint64_t alone_count;        /* all of them */
 	double company_us;           /* how long an array held its slot for each of its calls, of late; 0: not known */
 	uint64_t explores_until_us;  /* calls go alone until then, or until it is known what that takes */
+	bool suspected;              /* it was one of many, of which others were well: it proves nothing */
 	uint64_t explore_us;         /* not again before */
 	uint64_t explore_rest_us;    /* and how long it rests then */
-	unsigned refused;            /* arrays refused whose calls all passed alone, since one passed */
+	uint64_t company_off_us; /* arrays are off since then because calls wait for the slowest one; 0: they are not */
+	uint64_t alone_sent;     /* calls that have left alone */
+	uint64_t alone_done;     /* of those, the newest that has completed */
+	uint64_t slow_number;    /* and the newest that was far past its time while later ones were not */
+	unsigned refused;        /* arrays refused whose calls all passed alone, since one passed */
 };
 
 void arrays_init(struct arrays *arrays);
+/* Calls that were in another class come into this one: what is known there, if nothing is known here. */
+void arrays_inherit(struct arrays *arrays, const struct arrays *from);
 /* An exchange of so many took so long, while hardly anything else was under way. */
 void arrays_learn(struct arrays *arrays, size_t items, uint64_t took_us, uint64_t now_us);
-/* An array has left. Returns what arrays_company wants to know of it. */
+/* An array has left. Returns the number of the call alone that left last. */
 uint64_t arrays_sent(struct arrays *arrays);
 /* It is over, in whatever way. */
 void arrays_ended(struct arrays *arrays);
-/* A call alone has held a slot for so long. */
-void arrays_alone(struct arrays *arrays, double held_us, uint64_t now_us);
+/* A call alone has left. Returns its number. */
+uint64_t arrays_sent_alone(struct arrays *arrays);
+/* The call alone of this number is far past its time. It counts if many that left later have completed: a queue holds up
+ * all. Returns whether it does. */
+bool arrays_slow_alone(struct arrays *arrays, uint64_t number);
+/* Whether arrays are off because calls in them wait for the slowest one, and it is time to see if that is still so:
+ * arrays_slow_alone is to be told of those that are under way, then arrays_review decides. */
+bool arrays_wants_review(const struct arrays *arrays, uint64_t now_us);
+void arrays_review(struct arrays *arrays, uint64_t now_us);
+/* The call alone of that number has held a slot for so long. */
+void arrays_alone(struct arrays *arrays, uint64_t number, double held_us, uint64_t now_us);
 /* An array has completed. */
 struct arrays_company {
 	size_t items;
-	uint64_t sent_count; /* what arrays_sent returned */
-	double held_us;      /* its slot: less and less as its calls were answered */
-	uint64_t alone_us;   /* a call alone takes no longer than so, if it is not far past its time */
-	bool late;           /* far beyond what it should take */
+	uint64_t sent_number; /* what arrays_sent returned */
+	double held_us;       /* its slot: less and less as its calls were answered */
+	uint64_t alone_us;    /* a call alone takes no longer than so, if it is not far past its time */
+	bool late;            /* far beyond what it should take */
+	bool unmeasured;      /* all its calls are of one tool, of which none has ever gone alone */
+	bool at_end;          /* its calls were answered when the last one was done */
 };
 void arrays_company(struct arrays *arrays, const struct arrays_company *company, uint64_t now_us);
 /* Arrays are refused, or cost more than they save: none for a while. */
@@ -62,6 +83,8 @@ void arrays_shun(struct arrays *arrays, uint64_t now_us);
 /* An array was refused, all its calls passed alone: none for a while if that is so of arrays, see above. */
 void arrays_refused(struct arrays *arrays, uint64_t now_us);
 bool arrays_shunned(const struct arrays *arrays, uint64_t now_us);
+/* Whether that is only to see what calls take alone: it is over in a moment. */
+bool arrays_explore(const struct arrays *arrays, uint64_t now_us);
 /* 413 to a batch like this; and one that passed. */
 void arrays_too_large(struct arrays *arrays, size_t items, size_t bytes);
 void arrays_passed(struct arrays *arrays, size_t items);

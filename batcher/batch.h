@@ -45,6 +45,7 @@ struct batch {
 	size_t under_way;             /* exchanges of the upstream as it left, itself included */
 	uint64_t overdue_us;          /* when it is far past its time */
 	bool overdue;                 /* it is */
+	bool explores;                /* it is one call that has left to see what calls take alone */
 	bool heard;                   /* a call in it has been answered while others were still out */
 	struct learned_tool *learned; /* of the tool that all its calls as it left were of; NULL: of several */
 	size_t bytes;                 /* of arguments */
@@ -53,7 +54,7 @@ struct batch {
 	size_t count;                 /* items put in */
 	size_t answered;              /* of those, the provider has done with */
 	uint64_t answers_us;          /* when, since it left, summed: so long it has held its slot, times count */
-	uint64_t alone_count;         /* arrays_sent's, if it is one */
+	uint64_t alone_number;        /* arrays_sent's, or arrays_sent_alone's */
 	size_t live;                  /* of those, still waiting for an answer */
 	struct batch_item *items[];   /* NULL: answered, expired or cancelled */
 };

@@ -26,6 +26,7 @@ struct learned_tool {
 	unsigned number; /* metrics index */
 	struct tool_latency latency;
 	struct costs costs;       /* of one call of it that travels alone */
+	bool went_alone;          /* one has, and was answered */
 	uint64_t paused_until_us; /* the provider, asked for one call of it, said 503 and not to come before */
 };
 
@@ -34,6 +35,7 @@ struct lane_class {
 	struct costs costs;
 	struct arrays arrays;
 	struct window_costs exchange;
+	struct window_costs answer; /* of one of its calls: less, if answers come one by one */
 	struct window_purse purse;
 	double load; /* highest `outstanding` of late */
 	struct run_queue

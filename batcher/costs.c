@@ -30,6 +30,7 @@ static void forget_past(struct costs *costs)
 {
 	costs->weight = costs->x = costs->y = costs->xx = costs->xy = 0;
 	costs->odd = 0;
+	costs->sure = false;
 }
 
 /* What this exchange counts as: itself, or, if it is far out, the edge of what is usual. */

@@ -22,6 +22,7 @@ struct costs {
 	unsigned samples;            /* learned from, stops at COSTS_KNOWN */
 	unsigned odd;                /* outliers in a row */
 	double fixed_us, item_us;
+	bool sure; /* no queue is in them: hardly anything was under way, or fewer at once took as long */
 };
 
 enum { COSTS_KNOWN = 8 };

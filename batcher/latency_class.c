@@ -59,6 +59,12 @@ static void measure_alone(struct tool_latency *latency)
 		latency->patience = PATIENCE_MOST;
 }
 
+void tool_latency_at_most(struct tool_latency *latency, double us)
+{
+	if (us < latency->alone_us)
+		tool_latency_alone(latency, us);
+}
+
 void tool_latency_shared(struct tool_latency *latency, double us)
 {
 	if (latency->measured_alone > 0)

@@ -36,6 +36,8 @@ struct tool_latency {
 
 /* A request that held only its calls went well; what one of them alone would have taken. */
 void tool_latency_alone(struct tool_latency *latency, double us);
+/* It takes no longer than so: beside others of it, that are sent to see whether they share well. */
+void tool_latency_at_most(struct tool_latency *latency, double us);
 /* One of its calls was answered so long after a request left that others' calls were in as well. */
 void tool_latency_shared(struct tool_latency *latency, double us);
 

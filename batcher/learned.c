@@ -2,7 +2,8 @@
 /* learned.c: what has been learned, as the rule of window.h wants it; and shown. */
 #include "batcher/batcher_private.h"
 
-#define OTHER 1.5 /* times the cost: it is another provider that learned rates are of */
+#define AT_END 0.95 /* of an exchange's time, after which its calls were answered in the mean: all when it was over */
+#define OTHER 1.5   /* times the cost: it is another provider that learned rates are of */
 
 struct window_plan learned_plan(const struct batcher *batcher, const struct lane_class *class, uint64_t now_us)
 {
@@ -11,6 +12,7 @@ struct window_plan learned_plan(const struct batcher *batcher, const struct lane
 	bool scarce = batcher->policy.requests.amount || learned_rate_visit_us(&batcher->rates->learned_rate);
 	if (batcher->policy.mode == BATCH_ADAPTIVE && costs_known(&class->costs) && !scarce)
 		plan = window_make_plan(&class->costs, class->load, limiter_limit(&batcher->limiter));
+	window_bound_gathering(&plan, &class->answer);
 	plan.singles = arrays_shunned(&class->arrays, now_us);
 	return plan;
 }
@@ -89,8 +91,10 @@ static double alone_us(const struct batcher *batcher, const struct lane_class *c
  * wanders must not have slots kept for where it was. Whoever else is in there says so with the next call. */
 static void note_latency(struct batcher *batcher, const struct learned_tool *tool, unsigned class_before)
 {
-	if (tool->latency.class != class_before)
+	if (tool->latency.class != class_before) {
 		batcher->classes[class_before].used_us = 0;
+		arrays_inherit(&batcher->classes[tool->latency.class].arrays, &batcher->classes[class_before].arrays);
+	}
 	meter_set(batcher->meter, METRIC_ID_TOOL_ALONE, tool->number, 0, (int64_t)tool->latency.alone_us);
 }
 
@@ -146,7 +150,8 @@ static bool is_other_provider(const struct batcher *batcher, const struct lane_c
 static void learn_limit(struct batcher *batcher, struct lane_class *class, const struct batch *batch, bool given_up,
 			uint64_t now_us)
 {
-	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
+	bool held = !given_up && batch->answered == batch->count; /* its slot, by the part that was still out */
+	uint64_t took_us = held ? batch->answers_us / batch->answered : window_elapsed_us(batch->sent_us, now_us);
 	struct limiter_sample sample = {
 		.costs = costs_of(class, batch),
 		.items = batch->count,
@@ -169,19 +174,48 @@ static void learn_limit(struct batcher *batcher, struct lane_class *class, const
 		costs_learn(&class->costs, 1, sample.took_us);
 }
 
+/* Calls alone of that class which are far past their time: the newest of them that counts. */
+static void find_slow_alone(const struct batcher *batcher, struct lane_class *class, uint64_t now_us)
+{
+	struct batch *batch;
+	TAILQ_FOREACH_REVERSE(batch, &batcher->sent, batch_list, next)
+	{
+		bool alone = batch->count == 1 && &batcher->classes[batch->lane->class] == class;
+		if (alone && batch->overdue_us <= now_us && arrays_slow_alone(&class->arrays, batch->alone_number))
+			return;
+	}
+}
+
+static void learn_alone(const struct batcher *batcher, struct lane_class *class, const struct batch *batch,
+			uint64_t took_us, uint64_t now_us)
+{
+	uint64_t patience_us = window_elapsed_us(batch->sent_us, batch->overdue_us);
+	if (took_us >= patience_us)
+		arrays_slow_alone(&class->arrays, batch->alone_number);
+	arrays_alone(&class->arrays, batch->alone_number, (double)(took_us < patience_us ? took_us : patience_us),
+		     now_us);
+	if (!arrays_wants_review(&class->arrays, now_us))
+		return;
+	find_slow_alone(batcher, class, now_us);
+	arrays_review(&class->arrays, now_us);
+}
+
 /* What company costs. A call alone that is far past its time holds no slot from then on. */
-static void learn_company(struct lane_class *class, const struct batch *batch, uint64_t took_us, uint64_t now_us)
+static void learn_company(const struct batcher *batcher, struct lane_class *class, const struct batch *batch,
+			  uint64_t took_us, uint64_t now_us)
 {
 	uint64_t patience_us = window_elapsed_us(batch->sent_us, batch->overdue_us);
 	struct arrays_company company = {
 		.items = batch->count,
-		.sent_count = batch->alone_count,
+		.sent_number = batch->alone_number,
 		.held_us = batch->answered ? (double)batch->answers_us / (double)batch->answered : 0,
 		.alone_us = limiter_patience_us(&class->costs, 1),
 		.late = took_us > patience_us && costs_known(&class->costs),
+		.unmeasured = batch->learned && !batch->learned->went_alone,
 	};
+	company.at_end = company.held_us >= AT_END * (double)took_us;
 	if (batch->count == 1)
-		arrays_alone(&class->arrays, (double)(took_us < patience_us ? took_us : patience_us), now_us);
+		learn_alone(batcher, class, batch, took_us, now_us);
 	else
 		arrays_company(&class->arrays, &company, now_us);
 }
@@ -191,17 +225,20 @@ void learned_completed(struct batcher *batcher, const struct batch *batch, uint6
 	uint64_t took_us = window_elapsed_us(batch->sent_us, now_us);
 	double alone = alone_us(batcher, waiting_class(batcher, batch->lane), batch, took_us);
 	if (batch->learned) {
+		batch->learned->went_alone |= batch->count == 1;
 		unsigned class_before = batch->learned->latency.class;
-		tool_latency_alone(&batch->learned->latency, alone);
+		(batch->explores ? tool_latency_at_most : tool_latency_alone)(&batch->learned->latency, alone);
 		note_latency(batcher, batch->learned, class_before);
 	}
 	struct lane_class *class = find_class(batcher, batch, alone);
 	if (!class)
 		return;
 	window_learn(&class->exchange, took_us);
+	if (batch->answered)
+		window_learn(&class->answer, batch->answers_us / batch->answered);
 	arrays_passed(&class->arrays, batch->count);
-	learn_company(class, batch, took_us, now_us);
-	if (batch->under_way <= 2)
+	learn_company(batcher, class, batch, took_us, now_us);
+	if (batch->under_way <= 2 && now_us < batch->overdue_us)
 		arrays_learn(&class->arrays, batch->count, took_us, now_us);
 	learn_limit(batcher, class, batch, false, now_us);
 }

@@ -218,6 +218,7 @@ static struct findings evaluate_round(const struct limiter *limiter)
 	found.given_up = lost > 0;
 	found.lost = lost * LATE_PART > limiter->completed;
 	found.uneven = delays[limiter->completed / 4] < LUCKY;
+	found.queued &= !found.uneven;
 	found.clear = found.gradient + luck_of(&found) >= QUEUED && !found.lost;
 	found.full = limiter->held * 2 > limiter->completed;
 	if (found.full) /* one that completes makes room for the next */
@@ -285,6 +286,7 @@ static void compare_with(struct limiter *limiter, enum limiter_state state, cons
 			 enum limiter_reason reason, uint64_t now_us)
 {
 	limiter->before.limit = limiter->limit;
+	limiter->before.state = limiter->state;
 	limiter->before.gradient = found->gradient;
 	limiter->before.luck = luck_of(found);
 	limiter->before.took_us = found->took_us;
@@ -321,15 +323,17 @@ static void forget_provider(struct limiter *limiter, const struct findings *foun
 static void cut_limit(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	double worked_on = floor_of(found->used * found->gradient + 0.5);
-	double target = larger_of(worked_on, floor_of(limiter->limit * DEEPEST));
+	double used = floor_of(smaller_of(limiter->limit, larger_of(2, found->used + 0.5)));
+	double target = larger_of(worked_on, floor_of(used * DEEPEST));
 	if (limiter->limit < 2) { /* nothing to cut: one by one, nothing of ours can queue */
 		correct_costs(limiter);
 		rest_limit(limiter, REST_FIRST_US, now_us);
 		return;
 	}
 	limiter->risen = 0;
-	target = smaller_of(target, floor_of(limiter->limit) - 1);
+	target = smaller_of(target, used - 1); /* a cut below what is used: another one would change nothing */
 	compare_with(limiter, LIMITER_CUT, found, target, LIMITER_QUEUED, now_us);
+	limiter->cut_us = now_us;
 	/* What leaves now still finds the queue there: it lasts for as long as exchanges took too long. What was given up
 	 * was no queue: the provider had stood still, and that is over at once or goes on for who knows how long. */
 	double queue_part = 1 - found->gradient;
@@ -344,6 +348,11 @@ static bool goes_on(struct limiter *limiter, const struct findings *found, uint6
 {
 	bool certain = found->gradient + CERTAIN * found->noise < QUEUED;
 	limiter->unsure = found->clear ? 0 : limiter->unsure + (found->queued ? UNSURE / 2 : 1);
+	if (limiter->unsure >= UNSURE && found->uneven) { /* late, but no queue: it is their costs that are not known */
+		correct_costs(limiter);
+		limiter->unsure = 0;
+		return false;
+	}
 	if ((found->queued && certain) || limiter->unsure >= UNSURE) {
 		limiter->unsure = 0;
 		cut_limit(limiter, found, now_us);
@@ -376,6 +385,32 @@ static bool doubles_at_once(const struct limiter *limiter, const struct findings
 	return limiter->state == LIMITER_START && goes_on;
 }
 
+/* Whether the costs that this round's exchanges were held to are known to have no queue in them. */
+static bool is_sure(const struct limiter *limiter)
+{
+	for (unsigned i = 0; i < limiter->completed; i++)
+		if (!limiter->round[i].costs->sure)
+			return false;
+	return true;
+}
+
+static void make_sure(const struct limiter *limiter)
+{
+	for (unsigned i = 0; i < limiter->completed; i++)
+		limiter->round[i].costs->sure = true;
+}
+
+/* Nobody waits because of the limit, and yet those under way may queue at the provider, and may have done so when their
+ * costs were learned. Fewer at once than are used tell, once. */
+static void try_slack(struct limiter *limiter, const struct findings *found, uint64_t now_us)
+{
+	double used = smaller_of(found->used, limiter->limit);
+	if (found->full || !found->clear || used < 2 || limiter->limit <= limiter->start || is_sure(limiter))
+		return;
+	compare_with(limiter, LIMITER_FEWER, found, floor_of(smaller_of(used - 1, used * DOWN + 0.5)), LIMITER_TRIED,
+		     now_us);
+}
+
 static void end_start(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	if (limiter->clear_limit > 0 && has_changed(limiter, found)) {
@@ -391,6 +426,8 @@ static void end_start(struct limiter *limiter, const struct findings *found, uin
 		limiter->clear_limit = limiter->limit;
 	if (near ? found->full : goes_on(limiter, found, now_us))
 		set_limit(limiter, limiter->limit * 2, LIMITER_ROSE, now_us);
+	else if (limiter->state == LIMITER_START)
+		try_slack(limiter, found, now_us);
 }
 
 static void try_other(struct limiter *limiter, const struct findings *found, uint64_t now_us)
@@ -409,6 +446,8 @@ static void end_steady(struct limiter *limiter, const struct findings *found, ui
 		forget_provider(limiter, found, now_us);
 	else if (goes_on(limiter, found, now_us) && now_us >= limiter->try_us)
 		try_other(limiter, found, now_us);
+	else if (limiter->state == LIMITER_STEADY)
+		try_slack(limiter, found, now_us);
 }
 
 /* What the difference between this round and the one before may be off by. */
@@ -469,8 +508,12 @@ static void end_more(struct limiter *limiter, const struct findings *found, uint
 static void end_fewer(struct limiter *limiter, const struct findings *found, uint64_t now_us)
 {
 	double noise = larger_of(found->noise, luck_of_both(limiter, found));
-	if (!became_faster(limiter, found, found->gradient - noise, limiter->before.limit / limiter->limit)) {
+	double before = smaller_of(limiter->before.limit, larger_of(limiter->before.used, limiter->limit + 1));
+	if (!became_faster(limiter, found, found->gradient - noise, before / limiter->limit)) {
+		make_sure(limiter);
 		go_back(limiter, LIMITER_TRIED, limiter->rest_us * 2, now_us);
+		if (limiter->before.state == LIMITER_START)
+			limiter->state = LIMITER_START;
 		return;
 	}
 	correct_costs(limiter);
@@ -540,10 +583,14 @@ void limiter_completed(struct limiter *limiter, const struct limiter_sample *sam
 		return;
 	if (sample->given_up)
 		quiet = true; /* its costs learn nothing from it */
-	else if ((quiet && sample->sent_us >= limiter->forgot_us) || limiter->fixed)
+	else if ((quiet && sample->sent_us >= limiter->forgot_us) || limiter->fixed) {
 		costs_learn(sample->costs, sample->items, sample->took_us);
-	else if (!known && sample->sent_us >= limiter->changed_us) /* they may have queued, and a queue can only add */
+		sample->costs->sure = true;
+	} else if (!known &&
+		   sample->sent_us >= limiter->changed_us) /* they may have queued, and a queue can only add */
 		costs_learn(sample->costs, sample->items, at_most_expected_us(sample));
+	if (limiter->changed_us > now_us && sample->sent_us > limiter->cut_us)
+		limiter->changed_us = now_us; /* it had that queue before it */
 	if (limiter->fixed || !known || sample->sent_us < limiter->changed_us)
 		return;
 	/* of many, some: evenly over all that are under way at once */

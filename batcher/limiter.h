@@ -75,9 +75,11 @@ struct limiter {
 	uint64_t bold_us; /* START: when it may go on as if calls travelled alone; 0: nothing sent; CLOCK_NEVER: not */
 	uint64_t forgot_us;  /* when what was known of the provider was forgotten: what left before was another one's */
 	uint64_t changed_us; /* when the limit was last changed: what left before tells nothing of it */
+	uint64_t cut_us;     /* or cut: then changed_us is when the queue should be gone, which may be later */
 	struct {
 		double limit, gradient, luck, took_us, used;
 		bool given_up;
+		enum limiter_state state;
 	} before;                         /* MORE, FEWER, CUT: the limit to go back to, and what a round showed at it */
 	unsigned unsure;                  /* rounds in a row that showed neither a queue nor its absence */
 	bool fewer_next;                  /* which of the two is tried next */

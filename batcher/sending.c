@@ -315,8 +315,9 @@ static void send_filled(struct batcher *batcher, struct batch *batch, enum flush
 	batch->lane->in_flight++;
 	batch->under_way = waiting_under_way(batcher);
 	watch_age(batcher, batch, now_us);
-	if (batch->count > 1)
-		batch->alone_count = arrays_sent(&waiting_class(batcher, batch->lane)->arrays);
+	struct arrays *arrays = &waiting_class(batcher, batch->lane)->arrays;
+	batch->alone_number = batch->count > 1 ? arrays_sent(arrays) : arrays_sent_alone(arrays);
+	batch->explores = batch->count == 1 && arrays_explore(arrays, now_us);
 	note_company(batcher, batch, now_us);
 	count_sent(batcher, batch, reason);
 }
@@ -357,13 +358,12 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 	batch->count = live;
 }
 
-/* As much has been sent again as may be: what the provider said stands. What it said of a try is for those in the try:
- * the others of the search are told what was said of all. */
+/* As much has been sent again as may be: what the provider said stands. */
 static void refuse_repeat(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	refused_deliver(batcher, batch, batch->said, now_us);
 	if (batch->bisection)
-		refused_deliver_all(batcher, batch->bisection, batch->bisection->refusal, now_us);
+		refused_deliver_all(batcher, batch->bisection, batch->said, now_us);
 	ending_bisection(batcher, batch);
 	batch_free(batch);
 }

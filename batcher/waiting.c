@@ -328,6 +328,16 @@ static size_t count_ahead(const struct batcher *batcher, const struct lane *lane
 	return ahead < by_share ? ahead : by_share;
 }
 
+/* How long the oldest exchange of that class has been under way. */
+static uint64_t oldest_age_us(const struct batcher *batcher, unsigned class, uint64_t now_us)
+{
+	const struct batch *batch;
+	TAILQ_FOREACH (batch, &batcher->sent, next)
+		if (batch->lane->class == class)
+			return window_elapsed_us(batch->sent_us, now_us);
+	return 0;
+}
+
 struct admission_decision waiting_admits(struct batcher *batcher, const struct lane *lane,
 					 const struct batch_item *item, uint64_t now_us)
 {
@@ -337,7 +347,8 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 		admission_empty(&batcher->admission, now_us);
 		return (struct admission_decision){ .admitted = true };
 	}
-	bool single = window_single(&batcher->policy) || arrays_shunned(&class->arrays, now_us);
+	bool off = arrays_shunned(&class->arrays, now_us) && !arrays_explore(&class->arrays, now_us);
+	bool single = window_single(&batcher->policy) || off;
 	struct admission_view view = {
 		.ahead = count_ahead(batcher, lane, item),
 		.waiting = batcher->waiting_items,
@@ -349,6 +360,10 @@ struct admission_decision waiting_admits(struct batcher *batcher, const struct l
 	if (costs_known(costs)) {
 		view.fixed_us = costs->fixed_us;
 		view.item_us = costs->item_us;
+	} else if (costs->samples == 0) {
+		view.fixed_us = (double)oldest_age_us(batcher, lane->class, now_us);
+		view.slots = limiter_limit(&batcher->limiter);
+		view.doubles = view.slots < limiter_reachable(&batcher->limiter);
 	}
 	struct admission_decision decision = admission_evaluate(&batcher->admission, &view, now_us);
 	meter_set(batcher->meter, METRIC_ID_QUEUE_WAIT, batcher->label, 0, (int64_t)decision.wait_us);

@@ -89,6 +89,13 @@ struct window_plan window_make_plan(const struct costs *costs, double outstandin
 	return plan;
 }
 
+void window_bound_gathering(struct window_plan *plan, const struct window_costs *answer)
+{
+	uint64_t most_us = answer->exchange_us / GATHER_PART;
+	if (answer->exchange_us && plan->gather_us > most_us)
+		plan->gather_us = most_us;
+}
+
 /* Somebody is likely to come in that time. */
 static bool company_comes(const struct window_view *view, uint64_t within_us)
 {

@@ -73,6 +73,9 @@ struct window_plan {
 /* What an exchange costs, the calls waiting and travelling, the exchanges that may be under way. */
 struct window_plan window_make_plan(const struct costs *costs, double outstanding, size_t slots);
 
+/* What company costs a call is held to what that call takes, not to the slowest one of an exchange. */
+void window_bound_gathering(struct window_plan *plan, const struct window_costs *answer);
+
 /* A lane as the rule sees it. */
 struct window_view {
 	size_t items;       /* waiting */

@@ -39,6 +39,17 @@ static void a_line_takes_what_the_slots_let_through(void **state)
 	assert_int_equal(admission_line_us(&view, 500), 2 * CLOCK_US_PER_S);
 }
 
+/* While nobody knows how many the provider takes at once, twice as many are tried with each round. */
+static void a_line_whose_slots_double_moves_faster(void **state)
+{
+	(void)state;
+	struct admission_view view = five_slots(0);
+	view.doubles = true;
+	assert_int_equal(admission_line_us(&view, 0), 0);
+	assert_in_range(admission_line_us(&view, 5), 99999, 100001);
+	assert_in_range(admission_line_us(&view, 5 * 1023), 999999, 1000001);
+}
+
 static void a_burst_may_wait_for_as_long_as_the_line_may_be(void **state)
 {
 	struct admission admission = { .wait_us = WAIT_US, .short_us = CLOCK_US_PER_S };
@@ -199,6 +210,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_not_known_is_admitted),
 		cmocka_unit_test(a_line_takes_what_the_slots_let_through),
+		cmocka_unit_test(a_line_whose_slots_double_moves_faster),
 		cmocka_unit_test(a_burst_may_wait_for_as_long_as_the_line_may_be),
 		cmocka_unit_test(a_line_that_stands_is_kept_short),
 		cmocka_unit_test(a_call_that_will_be_late_is_refused_at_once),

@@ -44,10 +44,12 @@ static void two_in_a_row_do(void **state)
 static void complete_array(struct arrays *arrays, size_t items, double held_us, bool late, unsigned invalidated,
 			   double alone_us, uint64_t now_us)
 {
-	struct arrays_company company = { .items = items, .held_us = held_us, .alone_us = 30000, .late = late };
-	company.sent_count = arrays_sent(arrays);
+	struct arrays_company company = {
+		.items = items, .held_us = held_us, .alone_us = 30000, .late = late, .at_end = true, .unmeasured = true
+	};
+	company.sent_number = arrays_sent(arrays);
 	while (invalidated-- > 0)
-		arrays_alone(arrays, alone_us, now_us);
+		arrays_alone(arrays, arrays_sent_alone(arrays), alone_us, now_us);
 	arrays_company(arrays, &company, now_us);
 	arrays_ended(arrays);
 }
@@ -78,17 +80,64 @@ static void an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone(v
 	assert_true(arrays_shunned(&arrays, 0)); /* for as long as that takes */
 	assert_false(arrays_shunned(&arrays, 30000));
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, 5000, 10000);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 10000);
 	assert_true(arrays_shunned(&arrays, 10001));
 	assert_true(arrays_shunned(&arrays, CLOCK_US_PER_S)); /* for longer: it is the company */
 	/* the provider is slow, whatever it is sent */
 	arrays_init(&arrays);
 	complete_array(&arrays, 64, 2e6, true, 0, 0, 0);
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, 2e6, 10000);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 2e6, 10000);
 	assert_false(arrays_shunned(&arrays, 10001));
 	complete_array(&arrays, 64, 2e6, true, 0, 0, 20000);
 	assert_false(arrays_shunned(&arrays, 20000)); /* once looked is enough for a while */
+}
+
+/* Nobody went alone, and all arrays were as slow: what is known of them says that nothing is odd. */
+static void an_array_that_takes_long_makes_one_look_if_nobody_knows_what_calls_take_alone(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	complete_array(&arrays, 64, 50000, false, 0, 0, 0);
+	assert_false(arrays_shunned(&arrays, 0)); /* not long enough to pay for knowing */
+	complete_array(&arrays, 64, 2e6, false, 0, 0, 0);
+	assert_true(arrays_shunned(&arrays, 0));
+	for (unsigned i = 0; i < COSTS_KNOWN; i++)
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 1e6, 10000);
+	assert_false(arrays_shunned(&arrays, 10001)); /* arrays pay */
+	complete_array(&arrays, 64, 2e6, false, 0, 0, 2 * CLOCK_US_PER_S);
+	assert_false(arrays_shunned(&arrays, 2 * CLOCK_US_PER_S)); /* that is known now */
+	complete_array(&arrays, 4, 30e6, false, 0, 0, 3 * CLOCK_US_PER_S);
+	assert_true(arrays_shunned(&arrays, 3 * CLOCK_US_PER_S)); /* by what is known they pay no more */
+}
+
+static void arrays_stay_off_while_calls_alone_are_now_and_then_slow(void **state)
+{
+	struct arrays arrays;
+	(void)state;
+	arrays_init(&arrays);
+	complete_array(&arrays, 64, 2e6, false, 8, 5000, 1);
+	assert_true(arrays_shunned(&arrays, CLOCK_US_PER_S));
+	uint64_t now_us = 1 + CLOCK_US_PER_S, slow = 0;
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t number = arrays_sent_alone(&arrays);
+		if (i % 100 == 0)
+			slow = number;
+		else
+			arrays_alone(&arrays, number, 5000, now_us);
+		if (i % 100 == 20)
+			assert_true(arrays_slow_alone(&arrays, slow));
+		if (i >= 20 && arrays_wants_review(&arrays, now_us))
+			arrays_review(&arrays, now_us);
+		assert_true(i < 20 || arrays_shunned(&arrays, now_us));
+		now_us += 5000;
+	}
+	for (unsigned i = 0; i < 300; i++)
+		arrays_sent_alone(&arrays);
+	assert_true(arrays_wants_review(&arrays, now_us + CLOCK_US_PER_S));
+	arrays_review(&arrays, now_us + CLOCK_US_PER_S);
+	assert_false(arrays_shunned(&arrays, now_us + CLOCK_US_PER_S));
 }
 
 static void what_was_off_is_tried_again_in_small(void **state)
@@ -97,7 +146,7 @@ static void what_was_off_is_tried_again_in_small(void **state)
 	(void)state;
 	arrays_init(&arrays);
 	for (unsigned i = 0; i < COSTS_KNOWN; i++)
-		arrays_alone(&arrays, 5000, 0);
+		arrays_alone(&arrays, arrays_sent_alone(&arrays), 5000, 0);
 	arrays_shun(&arrays, 0);
 	uint64_t now_us = CLOCK_US_PER_S;
 	for (size_t most = 8; most <= 64; most *= 2) {
@@ -124,6 +173,8 @@ int main(void)
 		cmocka_unit_test(two_in_a_row_do),
 		cmocka_unit_test(arrays_that_calls_alone_overtake_do_not_pay),
 		cmocka_unit_test(an_array_that_is_far_too_slow_makes_one_look_what_calls_take_alone),
+		cmocka_unit_test(an_array_that_takes_long_makes_one_look_if_nobody_knows_what_calls_take_alone),
+		cmocka_unit_test(arrays_stay_off_while_calls_alone_are_now_and_then_slow),
 		cmocka_unit_test(what_was_off_is_tried_again_in_small),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
