@@ -302,6 +302,74 @@ static void our_own_lag_is_not_the_provider_s(void **state)
 	assert_in_range((uint64_t)costs.fixed_us, 4900, 5100);
 }
 
+/* A closed loop of callers, one call an exchange, before a provider that works on `slots` at once and makes the rest wait. */
+static void loop_callers(struct limiter *limiter, struct costs *costs, size_t callers, size_t slots, uint64_t each_us,
+			 unsigned completions, uint64_t *now_us)
+{
+	for (unsigned i = 0; i < completions; i++) {
+		size_t limit = limiter_limit(limiter), used = callers < limit ? callers : limit;
+		uint64_t took_us = used > slots ? each_us * used / slots : each_us;
+		*now_us += each_us / slots;
+		struct limiter_sample sample = {
+			.costs = costs,
+			.items = 1,
+			.took_us = (double)took_us,
+			.under_way = (double)used,
+			.sent_us = *now_us - took_us,
+			.held = callers > limit,
+		};
+		limiter_completed(limiter, &sample, *now_us);
+	}
+}
+
+/* What is known of exchanges was learned while all of them queued, and the limit holds nobody back: it is not left so. */
+static void a_limit_that_lets_all_queue_is_found_out(void **state)
+{
+	(void)state;
+	struct limiter limiter;
+	struct costs costs = { .weight = 0 };
+	uint64_t now_us = 10 * CLOCK_US_PER_S;
+	limiter_init(&limiter, 0, LIMITER_START_BATCH);
+	limiter.limit = LIMITER_START_SINGLE; /* the first answer took long */
+	loop_callers(&limiter, &costs, 32, 1, 5000, 2000, &now_us);
+	assert_in_range(limiter_limit(&limiter), 1, 4);
+	assert_in_range((uint64_t)costs.fixed_us, 4000, 20000);
+}
+
+/* The limit is 64, six are used, and two of them are worked on: a cut to a quarter of 64 would change nothing, and look as
+ * if exchanges had become slower. */
+static void a_cut_goes_below_what_is_used(void **state)
+{
+	(void)state;
+	struct limiter limiter;
+	struct costs costs = { .weight = 0 };
+	uint64_t now_us = 10 * CLOCK_US_PER_S;
+	limiter_init(&limiter, 0, LIMITER_START_BATCH);
+	loop_callers(&limiter, &costs, 1, 1, 10000, 100, &now_us);
+	limiter.limit = LIMITER_START_SINGLE;
+	loop_callers(&limiter, &costs, 6, 2, 10000, 500, &now_us);
+	assert_in_range(limiter_limit(&limiter), 2, 4);
+	assert_in_range((uint64_t)costs.fixed_us, 9000, 13000);
+}
+
+/* Exchanges took half a minute, and the limit was cut: those that leave then may still find the queue there, but not for
+ * half a minute if the first of them is back at once. */
+static void a_cut_is_over_when_the_first_that_left_since_is_back(void **state)
+{
+	(void)state;
+	struct limiter limiter;
+	struct costs costs = { .weight = 0 };
+	uint64_t now_us = 100 * CLOCK_US_PER_S;
+	limiter_init(&limiter, 0, LIMITER_START_SINGLE);
+	loop_callers(&limiter, &costs, 1, 1, 5 * CLOCK_US_PER_S, 40, &now_us);
+	limiter.state = LIMITER_STEADY;
+	for (unsigned i = 0; i < 1000 && limiter.state != LIMITER_CUT; i++)
+		loop_callers(&limiter, &costs, 60, 40, 5 * CLOCK_US_PER_S, 1, &now_us);
+	assert_int_equal(limiter.state, LIMITER_CUT);
+	loop_callers(&limiter, &costs, 10, 10, 5000, 200, &now_us); /* a tenth of a second */
+	assert_int_not_equal(limiter.state, LIMITER_CUT);
+}
+
 static void a_fixed_number_stays(void **state)
 {
 	struct provider provider = { .slots = 1, .fixed_us = 5000 };
@@ -375,6 +443,9 @@ int main(void)
 		cmocka_unit_test(another_provider_is_learned_from_the_start),
 		cmocka_unit_test(a_slow_provider_is_allowed_many_at_once),
 		cmocka_unit_test(our_own_lag_is_not_the_provider_s),
+		cmocka_unit_test(a_limit_that_lets_all_queue_is_found_out),
+		cmocka_unit_test(a_cut_goes_below_what_is_used),
+		cmocka_unit_test(a_cut_is_over_when_the_first_that_left_since_is_back),
 		cmocka_unit_test(a_fixed_number_stays),
 		cmocka_unit_test(no_history_traps_it),
 	};
