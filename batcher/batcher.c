@@ -94,8 +94,9 @@ struct batcher *batcher_new(const struct batch_policy *policy, const struct upst
 	}
 	batcher->max_calls = settings->dialect->max_calls;
 	set_policy(batcher, policy);
-	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++)
+	for (size_t i = 0; i < LATENCY_CLASS_COUNT; i++) {
 		arrays_init(&batcher->classes[i].arrays);
+	}
 	begin_limiter(batcher);
 	batcher->overdue_look_us = CLOCK_NEVER;
 	reserve_repeats(batcher);

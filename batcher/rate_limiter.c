@@ -9,16 +9,18 @@
 enum {
 	BURSTS = 10,
 	SMOOTHING = 8,
-	ENOUGH = 8 /* visits of a run that tell a rate */
+	ENOUGH = 8,        /* visits of a run that tell a rate */
+	NOTHING_SILENT = 3 /* runs in a row in which nothing passed: an outage, where no pause says when to come back */
 };
-#define RUN_US (CLOCK_US_PER_S / 10)           /* while nothing is refused, visits are counted over about so long */
-#define RAISED (63.0 / 64)                     /* of the time between visits, with each that passes */
-#define RAISED_FAST (15.0 / 16)                /* likewise, well beyond what was refused last */
-#define BEYOND (2.0 / 3)                       /* of the time at which it was refused: well beyond */
-#define MARGIN 1.06                            /* times the time that a run tells */
-#define GUESS_MARGIN 1.15                      /* likewise, if it tells little */
-#define DIFFERENT 1.5                          /* times as long: two runs whose difference tells */
-#define LONGEST_GAP_US (10.0 * CLOCK_US_PER_S) /* a quiet hour says nothing of the rate of a busy minute */
+#define OUTAGE_LOOK_US ((double)CLOCK_US_PER_S) /* longest time between two looks whether it is over, likewise */
+#define RUN_US (CLOCK_US_PER_S / 10)            /* while nothing is refused, visits are counted over about so long */
+#define RAISED (63.0 / 64)                      /* of the time between visits, with each that passes */
+#define RAISED_FAST (15.0 / 16)                 /* likewise, well beyond what was refused last */
+#define BEYOND (2.0 / 3)                        /* of the time at which it was refused: well beyond */
+#define MARGIN 1.06                             /* times the time that a run tells */
+#define GUESS_MARGIN 1.15                       /* likewise, if it tells little */
+#define DIFFERENT 1.5                           /* times as long: two runs whose difference tells */
+#define LONGEST_GAP_US (10.0 * CLOCK_US_PER_S)  /* a quiet hour says nothing of the rate of a busy minute */
 /* How long a pace is left alone: a quarter of a second where finding out more costs one visit; where it costs a pause
  * for everybody, so many times that pause: few after a guess, many, and twice as many each time, after more than that. */
 #define HOLD_US (CLOCK_US_PER_S / 4)
@@ -130,10 +132,49 @@ static void begin_run(struct learned_rate *learned, uint64_t pause_us, bool sure
 	learned->hold_us = hold_for_us(learned, pause_us, sure);
 	learned->run_us = clock_add(now_us, pause_us);
 	learned->hold_until_us = clock_add(learned->run_us, learned->hold_us);
-	learned->visits = 0;
+	learned->visits = learned->passed = 0;
 	learned->held_us = 0;
 	learned->cut = false;
 	learned->full = pause_us > 0;
+}
+
+/* The first visit since the last refusal, and the pause that came with it, is refused as well. */
+static bool is_refused_again(const struct learned_rate *learned, uint64_t sent_us)
+{
+	bool first = learned->visits <= 1 || (learned->full && sent_us <= learned->run_us);
+	return learned->step_us > 0 && learned->passed == 0 && sent_us >= learned->run_us && first;
+}
+
+/* Whether the provider lets nothing in at all, however seldom it is visited. */
+static bool note_outage(struct learned_rate *learned, uint64_t pause_us, uint64_t sent_us)
+{
+	if (!is_refused_again(learned, sent_us) || learned->outage_us > 0) {
+		learned->nothing = 0;
+		learned->before_us = learned->step_us;
+		learned->outage = false;
+		return false;
+	}
+	learned->nothing++;
+	learned->outage |= learned->nothing >= (pause_us ? 1 : NOTHING_SILENT);
+	return learned->outage;
+}
+
+/* Looked at once a pause whether it is over. */
+static void look_again(struct learned_rate *learned, uint64_t pause_us, uint64_t now_us)
+{
+	double twice_us = 2 * learned->step_us;
+	learned->step_us = pause_us ? (double)pause_us : twice_us < OUTAGE_LOOK_US ? twice_us : OUTAGE_LOOK_US;
+	begin_run(learned, pause_us, false, now_us);
+}
+
+/* It lets visits in again, as often as it had before, as far as is known. */
+static void end_outage(struct learned_rate *learned)
+{
+	learned->outage_us = learned->step_us;
+	learned->step_us = learned->before_us;
+	learned->outage = false;
+	learned->run_us = learned->hold_until_us = 0;
+	learned->visits = learned->passed = 0;
 }
 
 void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us)
@@ -141,6 +182,10 @@ void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint6
 	if (learned->decreased_us && sent_us <= learned->decreased_us)
 		return;
 	learned->decreased_us = now_us;
+	if (note_outage(learned, pause_us, sent_us)) {
+		look_again(learned, pause_us, now_us);
+		return;
+	}
 	double took_us = sent_us > learned->run_us ? (double)(sent_us - learned->run_us) : 0;
 	double most_us = pause_us ? (double)pause_us : LONGEST_GAP_US;
 	bool sure = false;
@@ -151,13 +196,23 @@ void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint6
 		step_us = learned->held_us;
 		sure = true;
 	}
+	if (learned->outage_us > step_us && learned->visits <= ENOUGH) /* what was before the outage is too fast now */
+		step_us = learned->outage_us;
 	learned->refused_us = learned->step_us;
 	learned->step_us = step_us < most_us ? step_us : most_us;
 	begin_run(learned, pause_us, sure, now_us);
 }
 
-void learned_rate_passed(struct learned_rate *learned, uint64_t now_us)
+void learned_rate_passed(struct learned_rate *learned, uint64_t sent_us, uint64_t now_us)
 {
+	if (sent_us >= learned->run_us) {
+		learned->passed++;
+		learned->nothing = 0;
+		if (learned->outage)
+			end_outage(learned);
+		else if (learned->passed > ENOUGH)
+			learned->outage_us = 0;
+	}
 	if (now_us < learned->hold_until_us)
 		return;
 	if (learned->full && learned->step_us > 0 &&

@@ -37,6 +37,10 @@ void rate_limiter_take(struct rate_limiter *limiter, uint64_t count, uint64_t no
  * that it asked for, the credit is full again, and how much that is nobody says: two such runs of different length tell,
  * by their difference. Of one run by itself, half of the rate is believed.
  *
+ * Of a run in which nothing passed nobody learns a rate: the first visit after the pause that was asked for is refused as
+ * well, or several one after the other. That is an outage. It is looked at once a pause, and when a visit passes, the
+ * pace is what it was before. Only if that proves too fast at once, the provider is a slow one after all.
+ *
  * Then that pace is held, and raised slowly with each visit that passes, faster beyond the one that was refused last;
  * it is forgotten when it holds nothing back any more. How long it is held is a matter of what a refusal costs: a
  * quarter of a second where it is one visit, longer and longer where it is a pause for everybody.
@@ -53,14 +57,20 @@ struct learned_rate {
 	bool full;                   /* the run began after a pause, or is the first */
 	double full_us, full_passed; /* the last run of that kind that told nothing by itself */
 	uint64_t hold_us, hold_until_us;
-	double held_us; /* step_us that has been held until then; 0: none has */
+	double held_us;   /* step_us that has been held until then; 0: none has */
+	unsigned passed;  /* visits of this run that did */
+	unsigned nothing; /* runs in a row of which none did */
+	bool outage;      /* that is what it is taken for */
+	double before_us; /* step_us before the first of those */
+	double outage_us; /* time between visits as an outage ended; 0: none has of late */
 };
 
 void learned_rate_visit(struct learned_rate *learned, uint64_t now_us);
 /* Refused, a visit made at sent_us; it asked for such a pause (0: for none). Visits made before the last decrease are
  * of the same event, and tell nothing new. */
 void learned_rate_refused(struct learned_rate *learned, uint64_t pause_us, uint64_t sent_us, uint64_t now_us);
-void learned_rate_passed(struct learned_rate *learned, uint64_t now_us);
+/* A visit made at sent_us was let in. */
+void learned_rate_passed(struct learned_rate *learned, uint64_t sent_us, uint64_t now_us);
 /* It is another provider now. */
 void learned_rate_forget(struct learned_rate *learned);
 /* When the next visit may be; 0 at once. */

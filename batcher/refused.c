@@ -308,7 +308,7 @@ static void learn_rate(struct batcher *batcher, const struct batch *batch, enum 
 	if (outcome == OUTCOME_RATE_LIMITED || batch->limited)
 		learned_refused(batcher, batch, now_us);
 	else if (outcome == OUTCOME_OK)
-		learned_rate_passed(&batcher->rates->learned_rate, now_us);
+		learned_rate_passed(&batcher->rates->learned_rate, batch->sent_us, now_us);
 }
 
 void refused_completed(void *context, enum outcome outcome)

@@ -358,12 +358,13 @@ static void close_up(struct batcher *batcher, struct batch *batch)
 	batch->count = live;
 }
 
-/* As much has been sent again as may be: what the provider said stands. */
+/* As much has been sent again as may be: what the provider said stands. What it said of a try is for those in the try:
+ * the others of the search are told what was said of all. */
 static void refuse_repeat(struct batcher *batcher, struct batch *batch, uint64_t now_us)
 {
 	refused_deliver(batcher, batch, batch->said, now_us);
 	if (batch->bisection)
-		refused_deliver_all(batcher, batch->bisection, batch->said, now_us);
+		refused_deliver_all(batcher, batch->bisection, batch->bisection->refusal, now_us);
 	ending_bisection(batcher, batch);
 	batch_free(batch);
 }

@@ -56,6 +56,20 @@ static const char *word_of(const struct gateway *gateway, enum metric metric, si
 	return metric_word(label, i);
 }
 
+/* By how urgent they say they are: who waits, whose turn has come, who was refused. */
+static void put_bands(struct buf *out, const struct gateway *gateway, size_t index)
+{
+	buf_put_text(out, ",\"bands\":{");
+	for (size_t i = 0; i < metric_word_count(LABEL_BAND); i++) {
+		buf_printf(out, "%s\"%s\":{\"waiting\":%lld", i ? "," : "", metric_word(LABEL_BAND, i),
+			   (long long)metrics_read(gateway->metrics, METRIC_ID_BAND_WAITING, index, i));
+		page_put_count(out, gateway, "sent", METRIC_ID_BAND_SENT, index, i);
+		page_put_count(out, gateway, "shed", METRIC_ID_BAND_SHED, index, i);
+		buf_put_char(out, '}');
+	}
+	buf_put_char(out, '}');
+}
+
 /* How many at once and why, how long the line is, what is left for repeats. */
 static void put_flow(struct buf *out, const struct gateway *gateway, size_t index, long long waiting,
 		     long long in_flight)
@@ -68,6 +82,7 @@ static void put_flow(struct buf *out, const struct gateway *gateway, size_t inde
 	buf_printf(out, ",\"line\":{\"waiting\":%lld", waiting);
 	page_put_count(out, gateway, "expected_wait_us", METRIC_ID_QUEUE_WAIT, index, 0);
 	page_put_object(out, gateway, "shed", METRIC_ID_SHED, LABEL_SHED_REASON, index, true);
+	put_bands(out, gateway, index);
 	buf_printf(out, "},\"retry_budget\":{\"left\":%.3f}",
 		   (double)metrics_read(gateway->metrics, METRIC_ID_RETRY_BUDGET, index, 0) / 1e6);
 }

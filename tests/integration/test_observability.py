@@ -137,6 +137,9 @@ def test_admin_pages(gateway, provider):
     array = next(one for one in upstreams.json()["upstreams"] if one["name"] == "array")
     assert array["limiter"] == {"limit": 10, "in_flight": 0, "state": "start", "reason": "initial"}
     assert array["line"]["waiting"] == 0 and set(array["line"]["shed"]) >= {"deadline", "queue_wait"}
+    assert set(array["line"]["bands"]) == {"urgent", "usual", "background"}
+    assert array["line"]["bands"]["usual"] == {"waiting": 0, "sent": int(gateway.metrics().sum("band_sent_total", upstream="array")), "shed": 0}
+    assert array["line"]["bands"]["usual"]["sent"] > 0
     assert array["retry_budget"] == {"left": 1.0} and array["classes"][0]["learned_window_us"] > 0
     cache = gateway.get("/admin/cache", "admin")
     assert cache.status == 200 and json.dumps(cache.json())

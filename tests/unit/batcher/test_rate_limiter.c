@@ -63,11 +63,11 @@ static void refusals_halve_what_was_visited_and_passing_raises_it(void **state)
 	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 190000, 5000000 + 210000);
 	learned_rate_refused(&learned, 10 * CLOCK_US_PER_S, 5000150, 5000300);
 	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
-	learned_rate_passed(&learned,
+	learned_rate_passed(&learned, 5000100,
 			    5000300 + 88 * CLOCK_US_PER_S); /* ten seconds' pause, then eight times that long */
 	assert_in_range(learned_rate_visit_us(&learned), 5000000 + 390000, 5000000 + 410000);
 	for (unsigned i = 0; i < 200; i++)
-		learned_rate_passed(&learned, 5000300 + 90 * CLOCK_US_PER_S);
+		learned_rate_passed(&learned, 5000300 + 90 * CLOCK_US_PER_S, 5000300 + 90 * CLOCK_US_PER_S);
 	assert_int_equal(learned_rate_visit_us(&learned), 0);
 }
 
@@ -76,6 +76,7 @@ struct limited_provider {
 	double rate, credit;
 	uint64_t seen_us, pause_us;
 	size_t refused, passed;
+	bool down; /* says the same to whoever comes */
 };
 
 static void visit_provider(struct limited_provider *provider, struct learned_rate *learned, uint64_t now_us)
@@ -84,14 +85,14 @@ static void visit_provider(struct limited_provider *provider, struct learned_rat
 	provider->credit = provider->credit < 10 ? provider->credit : 10;
 	provider->seen_us = now_us;
 	learned_rate_visit(learned, now_us);
-	if (provider->credit < 1) {
+	if (provider->down || provider->credit < 1) {
 		provider->refused++;
 		learned_rate_refused(learned, provider->pause_us, now_us, now_us);
 		return;
 	}
 	provider->credit--;
 	provider->passed++;
-	learned_rate_passed(learned, now_us);
+	learned_rate_passed(learned, now_us, now_us);
 }
 
 /* Somebody who would like to come every 5 ms, for so long. */
@@ -139,6 +140,56 @@ static void the_rate_is_found_and_held_where_a_refusal_costs_a_pause(void **stat
 		assert_true((double)provider.passed >= 0.8 * 600 * rate);
 		assert_in_range(provider.refused, 0, 6);
 	}
+}
+
+/* A provider that is down says to everybody what one that is asked too often says to some. */
+static void what_an_outage_taught_ends_with_it(void **state)
+{
+	(void)state;
+	for (uint64_t pause_us = 0; pause_us <= CLOCK_US_PER_S; pause_us += CLOCK_US_PER_S) {
+		struct learned_rate learned = { 0 };
+		struct limited_provider provider = { .rate = 1e6, .credit = 10, .seen_us = 1, .pause_us = pause_us };
+		uint64_t now_us = 1;
+		visit_for(&provider, &learned, &now_us, 5 * CLOCK_US_PER_S);
+		provider.down = true;
+		visit_for(&provider, &learned, &now_us, 30 * CLOCK_US_PER_S);
+		assert_in_range(provider.refused, 1, 45); /* it is not stormed either */
+		provider.down = false;
+		visit_for(&provider, &learned, &now_us, 2 * CLOCK_US_PER_S);
+		assert_int_equal(learned_rate_visit_us(&learned), 0);
+	}
+}
+
+static void the_pace_from_before_an_outage_is_kept(void **state)
+{
+	(void)state;
+	for (uint64_t pause_us = 0; pause_us <= CLOCK_US_PER_S; pause_us += CLOCK_US_PER_S) {
+		struct learned_rate learned = { 0 };
+		struct limited_provider provider = { .rate = 50, .credit = 10, .seen_us = 1, .pause_us = pause_us };
+		uint64_t now_us = 1;
+		visit_for(&provider, &learned, &now_us, 60 * CLOCK_US_PER_S);
+		provider.down = true;
+		visit_for(&provider, &learned, &now_us, 30 * CLOCK_US_PER_S);
+		provider.down = false;
+		provider.passed = provider.refused = 0;
+		visit_for(&provider, &learned, &now_us, 60 * CLOCK_US_PER_S);
+		assert_in_range(provider.passed, 60 * 40, 60 * 50 + 10);
+		assert_in_range(provider.refused, 0, 60 * 2);
+	}
+}
+
+/* One call in five seconds: after three refusals in a row it looks like one that is down, once. */
+static void a_slow_provider_is_not_down(void **state)
+{
+	(void)state;
+	struct learned_rate learned = { 0 };
+	struct limited_provider provider = { .rate = 0.2, .credit = 1, .seen_us = 1 };
+	uint64_t now_us = 1;
+	visit_for(&provider, &learned, &now_us, 30 * CLOCK_US_PER_S);
+	provider.passed = provider.refused = 0;
+	visit_for(&provider, &learned, &now_us, 600 * CLOCK_US_PER_S);
+	assert_in_range(provider.passed, 100, 130);
+	assert_in_range(provider.refused, 0, 700);
 }
 
 /* --- in a batcher --- */
@@ -430,6 +481,9 @@ int main(void)
 		cmocka_unit_test(refusals_halve_what_was_visited_and_passing_raises_it),
 		cmocka_unit_test(the_rate_is_found_where_a_refusal_costs_a_visit),
 		cmocka_unit_test(the_rate_is_found_and_held_where_a_refusal_costs_a_pause),
+		cmocka_unit_test(what_an_outage_taught_ends_with_it),
+		cmocka_unit_test(the_pace_from_before_an_outage_is_kept),
+		cmocka_unit_test(a_slow_provider_is_not_down),
 		cmocka_unit_test(one_burst_of_refusals_is_one_event),
 		cmocka_unit_test(a_pause_is_meant_of_the_whole_upstream),
 		cmocka_unit_test(a_pause_for_one_call_of_a_batch_counts_as_well),
