@@ -151,6 +151,15 @@ def test_a_stream_that_breaks_off_is_taken_up_again(serve, behind):
     assert [seen.headers["last-event-id"] for seen in resumed] == ["7-a"]
 
 
+def test_what_was_sent_is_not_told_unsent_because_its_stream_cannot_be_taken_up(serve, behind):
+    """Its last event's id holds a control character, which no header may: the write was told invalid_request, as if never sent."""
+    server = serve()
+    gateway = behind(server)
+    reply = gateway.call("m__cut", {"n": 1, "at": "7\u0001a"})
+    assert (reply.status, reply.code) == (502, "outcome_unknown"), reply.body
+    assert len(server.calls("cut")) == 1 and not [seen for seen in server.seen if seen.verb == "GET"]
+
+
 def test_a_stream_left_open_after_the_answer_costs_nobody(serve, behind):
     server = serve()
     gateway = behind(server, {"pool": {"max": 1}, "timeout": "1m"})

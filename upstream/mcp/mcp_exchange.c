@@ -493,12 +493,16 @@ static void resume_set(struct mcp_call_set *set)
 	arm_deadline(set);
 }
 
+/* What could not even be sent. Of a stream that was to be taken up again its calls have been sent before: what was said
+ * of them then stands. */
 static void deliver_refusals(struct mcp_call_set *set)
 {
 	for (size_t i = 0; i < set->attempt_count; i++) {
 		struct mcp_attempt *attempt = &set->attempts[i];
 		struct answer *refusal = attempt->refusal;
 		attempt->refusal = NULL;
+		if (refusal && attempt->resuming)
+			deliver_held(attempt);
 		for (size_t k = attempt->first; refusal && k < attempt->first + attempt->count; k++)
 			if (!set->items[k].delivered)
 				deliver_answer(set, k, answer_ref(refusal), false);

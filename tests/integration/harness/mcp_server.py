@@ -330,8 +330,9 @@ class Exchange:
         elif name == "odd":
             self.chunked_noise()
         elif name == "cut":
-            self.server.left["7-a"] = self.result(request_id, text(say))
-            self.event(None, event_id="7-a", retry=20)
+            at = arguments.get("at", "7-a")
+            self.server.left[at] = self.result(request_id, text(say))
+            self.event(None, event_id=at, retry=20)
             return self.end_stream()
         elif name == "hold":
             self.event({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}})

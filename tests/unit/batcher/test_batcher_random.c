@@ -36,6 +36,7 @@ static struct life lives[CALLS];
 static unsigned scenario, seed;
 static size_t used, sent_items, refused_adds, quiet_since;
 static bool aborting;
+static uint64_t flew_us[KEYS], full_us; /* when something of a key was last seen under way; and as much as may be */
 
 #define CHECK(condition)                                                                                               \
 	do {                                                                                                           \
@@ -227,9 +228,27 @@ static bool flies(char key)
 	return false;
 }
 
+static void note_flights(void)
+{
+	for (char key = 0; key < KEYS; key++)
+		if (flies((char)('a' + key)))
+			flew_us[(unsigned)key] = world.now_us;
+	if (fake_under_way() == world.policy.concurrency)
+		full_us = world.now_us;
+}
+
+/* With nothing under way, since when it could have left. */
+static uint64_t idle_since_us(const struct life *life)
+{
+	uint64_t since_us = life->probe.item.added_us, flew = flew_us[(unsigned)(life->probe.key[0] - 'a')];
+	since_us = flew > since_us ? flew : since_us;
+	return full_us > since_us ? full_us : since_us;
+}
+
 static void check_rest(void)
 {
 	CHECK(batcher_deadline(world.batcher) > world.now_us);
+	note_flights();
 	for (size_t i = 0; i < used; i++) {
 		const struct life *life = &lives[i];
 		if (life->state != LIVE)
@@ -242,7 +261,7 @@ static void check_rest(void)
 		/* once the provider is known, it may gather for longer: until a flight completes, and those are back who were in it */
 		bool known = world.policy.mode == BATCH_ADAPTIVE && fake_sent() >= 8;
 		CHECK(world.policy.mode == BATCH_FIXED || flies(life->probe.key[0]) ||
-		      (known && batcher_deadline(world.batcher) <= world.now_us + world.policy.window_us));
+		      (known && world.now_us - idle_since_us(life) < world.policy.window_us));
 		CHECK(known || world.now_us - life->probe.item.added_us < world.policy.window_us);
 	}
 }
@@ -366,6 +385,8 @@ static void run_scenario(void)
 	size_t max_calls;
 	seed = scenario;
 	used = sent_items = refused_adds = 0;
+	full_us = 0;
+	memset(flew_us, 0, sizeof flew_us);
 	aborting = false;
 	memset(lives, 0, sizeof lives);
 	random_policy(&policy, &max_calls);
