@@ -31,7 +31,8 @@ libupstream_a_SOURCES = \
 	upstream/http/attempt.c \
 	upstream/http/check.c upstream/http/check.h \
 	upstream/http/client.c upstream/http/client.h \
-	upstream/http/endpoint.c upstream/http/endpoint.h upstream/endpoint_settings.h \
+	upstream/endpoint_board.c upstream/endpoint_settings.h \
+	upstream/http/endpoint.c upstream/http/endpoint.h \
 	upstream/http/exchange.c upstream/http/exchange.h \
 	upstream/http/freshness.c \
 	upstream/http/addresses.c upstream/http/addresses.h \
