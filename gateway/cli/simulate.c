@@ -183,9 +183,34 @@ static bool read_urgency(const char *text, uint8_t *urgency)
 	return true;
 }
 
-static bool read_option(int option, struct setup *setup)
+/* What is said of the provider. */
+static bool read_provider_option(int option, struct setup *setup)
 {
 	uint64_t number;
+	switch (option) {
+	case OPT_FIXED:
+		setup->fixed_given = true;
+		return read_time(optarg, &setup->provider.fixed_us);
+	case OPT_PER_CALL:
+		setup->per_call_given = true;
+		setup->provider.item_us = 0;
+		if (strcmp(optarg, "0") == 0)
+			return true;
+		if (!read_time(optarg, &number))
+			return false;
+		setup->provider.item_us = (double)number;
+		return true;
+	default:
+		setup->slots_given = true;
+		if (!read_count(optarg, 100000, &number))
+			return false;
+		setup->provider.slots = number;
+		return true;
+	}
+}
+
+static bool read_option(int option, struct setup *setup)
+{
 	switch (option) {
 	case 't':
 		setup->tool = optarg;
@@ -199,23 +224,9 @@ static bool read_option(int option, struct setup *setup)
 	case OPT_WORLD:
 		return (setup->world = world_named(optarg)) != NULL;
 	case OPT_FIXED:
-		setup->fixed_given = true;
-		return read_time(optarg, &setup->provider.fixed_us);
 	case OPT_PER_CALL:
-		setup->per_call_given = true;
-		setup->provider.item_us = 0;
-		if (strcmp(optarg, "0") == 0)
-			return true;
-		if (!read_time(optarg, &number))
-			return false;
-		setup->provider.item_us = (double)number;
-		return true;
 	case OPT_SLOTS:
-		setup->slots_given = true;
-		if (!read_count(optarg, 100000, &number))
-			return false;
-		setup->provider.slots = number;
-		return true;
+		return read_provider_option(option, setup);
 	case 'w':
 		return read_list(optarg, setup->windows_us, &setup->window_count, read_time);
 	case 'i':

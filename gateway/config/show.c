@@ -151,10 +151,9 @@ static void put_block(const struct writer *writer, const struct option *option, 
 	buf_fini(&prefix);
 }
 
-static void put_value(const struct writer *writer, const struct option *option, const void *owner)
+/* What is kept as a text, or as a list with its count. */
+static void put_kept(const struct writer *writer, const struct option *option, const void *owner)
 {
-	if (owner == writer->config && option_of_generation(option))
-		owner = writer->now;
 	const char *at = (const char *)owner + option->at;
 	const char *text = NULL;
 	const void *items = NULL;
@@ -164,6 +163,31 @@ static void put_value(const struct writer *writer, const struct option *option, 
 		memcpy(&items, at, sizeof items);
 		memcpy(&count, (const char *)owner + option->count_at, sizeof count);
 	}
+	switch (option->kind) {
+	case OPTION_OBJECT:
+		return is_hidden(writer, text) ? put_text(writer, text) : buf_put_text(writer->out, text);
+	case OPTION_SCHEMA:
+		return buf_put_text(writer->out, text);
+	case OPTION_ADDRESSES:
+	case OPTION_NETWORKS:
+	case OPTION_TEXTS:
+	case OPTION_ARGUMENTS:
+		return put_list(writer, option, items, count);
+	case OPTION_HEADERS:
+	case OPTION_TEMPLATES:
+	case OPTION_HEADER_TEMPLATES:
+	case OPTION_VARIABLES:
+		return put_pairs(writer, option, items, count);
+	default:
+		return put_text(writer, text);
+	}
+}
+
+static void put_value(const struct writer *writer, const struct option *option, const void *owner)
+{
+	if (owner == writer->config && option_of_generation(option))
+		owner = writer->now;
+	const char *at = (const char *)owner + option->at;
 	switch (option->kind) {
 	case OPTION_BLOCK:
 		return put_block(writer, option, owner);
@@ -189,22 +213,8 @@ static void put_value(const struct writer *writer, const struct option *option, 
 		return put_rate(writer, at);
 	case OPTION_ENUM:
 		return json_put_string(writer->out, option_word(option, (unsigned)get_number(option, owner)));
-	case OPTION_OBJECT:
-		return is_hidden(writer, text) ? put_text(writer, text) : buf_put_text(writer->out, text);
-	case OPTION_SCHEMA:
-		return buf_put_text(writer->out, text);
-	case OPTION_ADDRESSES:
-	case OPTION_NETWORKS:
-	case OPTION_TEXTS:
-	case OPTION_ARGUMENTS:
-		return put_list(writer, option, items, count);
-	case OPTION_HEADERS:
-	case OPTION_TEMPLATES:
-	case OPTION_HEADER_TEMPLATES:
-	case OPTION_VARIABLES:
-		return put_pairs(writer, option, items, count);
 	default:
-		return put_text(writer, text);
+		return put_kept(writer, option, owner);
 	}
 }
 

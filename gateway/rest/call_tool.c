@@ -26,6 +26,29 @@ static void client_left(struct request *request)
 	front_cancel(request->waits_for, request);
 }
 
+/* NULL: answered. */
+static struct call *make_call(struct worker *worker, struct request *request, const struct tool *tool,
+			      const struct caller *caller)
+{
+	struct call *call = call_new(worker);
+	if (!call) {
+		front_refuse_for_memory(worker, request, &wire_problem);
+		return NULL;
+	}
+	call->tool = tool;
+	call->caller = caller;
+	call->arguments = buf_slice(&request->body);
+	call->done = call_done;
+	call->context = request;
+	call->sound = request->body_verdict == JSON_SOUND;
+	if (request->body_verdict == JSON_FAULTY)
+		call_refuse_json(call, &request->body_fault);
+	else if (!call_look_up(call))
+		return call;
+	answer_request(request, call);
+	return NULL;
+}
+
 void rest_call_tool(struct worker *worker, struct request *request, struct slice tool_name)
 {
 	const struct tool *tool = catalogue_tool(worker_catalogue(worker), tool_name);
@@ -44,26 +67,9 @@ void rest_call_tool(struct worker *worker, struct request *request, struct slice
 			reply_answer(request, front_unknown_tool(worker, tool_name));
 		return;
 	}
-	struct call *call = call_new(worker);
-	if (!call) {
-		front_refuse_for_memory(worker, request, &wire_problem);
+	struct call *call = make_call(worker, request, tool, &caller);
+	if (!call)
 		return;
-	}
-	call->tool = tool;
-	call->caller = &caller;
-	call->arguments = buf_slice(&request->body);
-	call->done = call_done;
-	call->context = request;
-	call->sound = request->body_verdict == JSON_SOUND;
-	if (request->body_verdict == JSON_FAULTY) {
-		call_refuse_json(call, &request->body_fault);
-		answer_request(request, call);
-		return;
-	}
-	if (call_look_up(call)) {
-		answer_request(request, call);
-		return;
-	}
 	/* From here on the bytes belong to the call: a flight may carry them on after this request has gone. */
 	struct blob *body = buf_take_blob(&request->body);
 	if (!body) {
