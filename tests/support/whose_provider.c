@@ -325,7 +325,8 @@ static void speak_out_of_turn(struct http_exchange *exchange, const struct speec
 	note_damage(buf_slice(&answer));
 	wire_leave(exchange, buf_slice(&answer));
 	buf_fini(&answer);
-	wire_grow(exchange, 200, roll(2) ? SLICE("HTTP/1.1 408 idle") : SLICE("{\"bye\""));
+	bool idle = roll(2); /* where it had waited for a request, and ours has crossed its word */
+	wire_grow(exchange, idle && roll(2) ? 408 : 200, idle ? SLICE("HTTP/1.1 408 idle") : SLICE("{\"bye\""));
 	wire_end(exchange, EXCHANGE_COMPLETE);
 }
 

@@ -236,14 +236,15 @@ static void deliver_held(struct http_request *request, bool whole)
 /*
  * Whether bytes may follow that the next one to use the connection would take for its answer. What nobody could read
  * was said, perhaps, of the provider's own accord just after the request had left, and the answer is still to come. And
- * there are providers that send a body where HTTP has none: with HEAD, and with a 204 that says how long it is.
+ * there are providers that send a body where HTTP has none: with HEAD, and with a 204 that says how long it is. And 408
+ * says that no request has come: it was sent of an idle connection, on which ours has come meanwhile.
  */
 static bool may_have_more_to_say(const struct attempt *attempt, enum outcome outcome)
 {
 	const struct http_exchange *exchange = &attempt->exchange;
 	unsigned status = http_exchange_status(exchange);
 	struct slice value;
-	if (strcmp(exchange->method, "HEAD") == 0)
+	if (strcmp(exchange->method, "HEAD") == 0 || status == 408)
 		return true;
 	if (status == 204 || status == 304)
 		return http_exchange_header(exchange, "Transfer-Encoding", &value) ||
