@@ -254,3 +254,24 @@ def test_room_is_not_waited_for_for_ever(start):
     assert [error["error"]["data"]["code"] for error in errors] == ["overloaded"] * 2
     assert gateway.metrics().sum("rejected_total", reason="in_flight_bytes") == 2
     at_rest(gateway)
+
+
+@pytest.mark.parametrize("begin", [
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"HTTP/1.1 200 OK\r\n"],
+    ids=["trailers", "head"])
+def test_a_head_or_trailers_without_end_take_no_memory(gateway, provider, begin):
+    """libcurl keeps each line until the exchange is over: the answer's cap does not see them."""
+    memory, lines, sent = Memory(gateway), b"X-And-More: " + b"y" * 200 + b"\r\n", []
+
+    def flood(_, wire):
+        wire.raw(begin)
+        while len(sent) < 640:  # 64 MiB: the connection is closed long before
+            wire.raw(lines * 480)
+            sent.append(1)
+
+    provider.behaviour = flood
+    reply = gateway.call("item", {"id": 1, "q": "x"})
+    assert reply.status == 502 and "trailers included, is over the cap of 262144 bytes" in reply.json()["detail"], reply
+    assert memory.grown() < 16 * MIB and len(sent) < 640
+    provider.behaviour = behave.echo
+    assert gateway.call("item", {"id": 1, "q": "x"}).status == 200

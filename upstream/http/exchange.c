@@ -19,7 +19,8 @@ enum {
 	RETRY_AFTER_MAX_S = 6 * 3600, /* what newer libcurls cap it at themselves */
 	URL_CHARS = 100,              /* of an URL in a reason, which has 200 bytes */
 	CODE_CHARS = 80,
-	HELD_STEP_BYTES = 16 * 1024 /* answers are counted by so many bytes; one that is smaller is not */
+	HELD_STEP_BYTES = 16 * 1024, /* answers are counted by so many bytes; one that is smaller is not */
+	HEAD_BYTES_MAX = 256 * 1024  /* of one exchange; nobody counts them */
 };
 
 /* --- headers --- */
@@ -100,6 +101,10 @@ static size_t take_head_line(char *bytes, size_t size, size_t count, void *conte
 {
 	struct http_exchange *exchange = exchange_of(context);
 	struct slice line = { bytes, size * count };
+	exchange->head_bytes += line.len;
+	exchange->too_large = exchange->head_bytes > HEAD_BYTES_MAX;
+	if (exchange->too_large)
+		return 0; /* trailers have no end that libcurl would see to, and it keeps them all */
 	if (line.len >= 5 && memcmp(line.at, "HTTP/", 5) == 0)
 		exchange->head_whole = false;
 	else if (line.len == 1 || (line.len == 2 && line.at[0] == '\r'))
@@ -436,6 +441,7 @@ bool http_exchange_begin(struct http_exchange *exchange, bool fresh, uint64_t ti
 {
 	exchange->transfer.on_progress = on_progress;
 	exchange->let_out = exchange->held_back = exchange->shut_out = exchange->head_whole = false;
+	exchange->head_bytes = 0;
 	exchange->too_large = exchange->no_room = exchange->no_memory = false;
 	drop_answer(exchange);
 	if (!exchange->transfer.handle && !transport_prepare(&exchange->transfer))
@@ -609,6 +615,11 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 			   curl_easy_strerror(code));
 		break;
 	case EXCHANGE_TOO_LARGE:
+		if (exchange->head_bytes > HEAD_BYTES_MAX) {
+			buf_printf(out, "the head of %.*s's answer, trailers included, is over the cap of %d bytes",
+				   URL_CHARS, exchange->endpoint, HEAD_BYTES_MAX);
+			break;
+		}
 		buf_printf(out, "the answer of %.*s is over the cap of %zu bytes (answer)", URL_CHARS,
 			   exchange->endpoint, exchange->answer.max);
 		break;

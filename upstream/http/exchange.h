@@ -65,6 +65,7 @@ struct http_exchange {
 	bool held_back;              /* curl wanted to let it out a second time */
 	bool shut_out;               /* EXCHANGE_SHUT_OUT: what was let out has not been read */
 	bool head_whole;             /* the blank line that ends the answer's head has come */
+	size_t head_bytes;           /* of its head, of those of interim answers, and of its trailers, so far */
 	bool too_large, no_room, no_memory;
 	size_t held; /* bytes of `answer` that are counted (transport_hold) */
 };
