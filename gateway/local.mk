@@ -181,8 +181,8 @@ libgateway_a_SOURCES = \
 
 # The terminal of `jitney top`: ncurses', or none.
 if TOP
-libgateway_a_SOURCES += gateway/cli/top/screen.c
-gateway/cli/top/screen.$(OBJEXT): AM_CPPFLAGS += $(NCURSES_CFLAGS)
+libgateway_a_SOURCES += gateway/cli/top/screen.c gateway/cli/top/screen_known.c
+gateway/cli/top/screen.$(OBJEXT) gateway/cli/top/screen_known.$(OBJEXT): AM_CPPFLAGS += $(NCURSES_CFLAGS)
 else
 libgateway_a_SOURCES += gateway/cli/top/screen_none.c
 endif

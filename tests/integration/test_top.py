@@ -252,10 +252,11 @@ def test_stopped_and_continued_it_draws_again(gateway):
         terminal.until_shows(r"^array +well")
         terminal.type("\x1a")
         terminal.until_shows(r"^stopped$")
-        assert not terminal.screen.alternate
+        assert not terminal.screen.alternate and terminal.modes_are_back()
+        terminal.resize(40, 130)
         terminal.type("\r")
-        terminal.until_shows(r"^array +well")
-        assert terminal.screen.alternate
+        terminal.until_shows(r"^UPSTREAM .* COST ", "it has the whole width")
+        assert terminal.screen.alternate and re.search(r"q quit  ", terminal.text()[39])
         terminal.type("q")
         quits(terminal)
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* screen.c: the terminal by ncurses: the only file that includes it. */
+/* screen.c: the terminal by ncurses. */
 #include "gateway/cli/top/screen.h"
 
 #include <curses.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 enum { ESCAPE_MS = 25 }; /* so long an ESC may be the begin of a key */
 
@@ -26,7 +28,7 @@ static void choose_colours(void)
 
 bool screen_open(const char **why)
 {
-	terminal = newterm(NULL, stdout, stdin);
+	terminal = screen_is_known() ? newterm(NULL, stdout, stdin) : NULL; /* which would leak otherwise */
 	if (!terminal) {
 		*why = "the terminal is of a kind that is not known here (TERM)";
 		return false;
@@ -50,6 +52,21 @@ void screen_close(void)
 	endwin();
 	delscreen(terminal);
 	terminal = NULL;
+}
+
+void screen_leave(void)
+{
+	endwin();
+}
+
+/* It may have another size by now, which nobody tells those who are stopped. */
+void screen_return(void)
+{
+	struct winsize size;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row && size.ws_col)
+		resizeterm(size.ws_row, size.ws_col);
+	clearok(stdscr, TRUE);
+	refresh();
 }
 
 int screen_key(void)

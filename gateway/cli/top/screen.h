@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * screen.h: the terminal as `jitney top` uses it: keys, and lines of text with a tone. One at a time, one thread.
- * screen.c has it by ncurses; screen_none.c stands in its place where jitney is built without.
+ * screen.c and screen_known.c have it by ncurses; screen_none.c stands in its place where jitney is built without.
  */
 #ifndef JITNEY_GATEWAY_CLI_TOP_SCREEN_H
 #define JITNEY_GATEWAY_CLI_TOP_SCREEN_H
@@ -28,10 +28,15 @@ enum screen_key {
 	SCREEN_OTHER
 };
 
+/* screen_known.c: whether ncurses knows the terminal that TERM names. */
+bool screen_is_known(void) MUST_CHECK;
 /* Take the terminal over. False: `why` (static) says why not, and the terminal is as it was. */
 bool screen_open(const char **why) MUST_CHECK;
 /* Give it back as it was. */
 void screen_close(void);
+/* The same for the time that the process is stopped, and take it over again. */
+void screen_leave(void);
+void screen_return(void);
 
 /* The next key, without waiting: a byte of a character, or one of the above. */
 int screen_key(void);

@@ -12,6 +12,14 @@ void screen_close(void)
 {
 }
 
+void screen_leave(void)
+{
+}
+
+void screen_return(void)
+{
+}
+
 int screen_key(void)
 {
 	return SCREEN_NONE;

@@ -199,24 +199,41 @@ static int print_json(const struct watch *watch)
 
 static const struct asker *to_be_woken; /* by signals */
 static volatile sig_atomic_t ended_by;  /* a signal; 0: none has come */
+static volatile sig_atomic_t to_stop;   /* Ctrl-Z */
 
-static void end_by_signal(int number)
+static void note_signal(int number)
 {
 	int error = errno;
-	ended_by = number;
+	if (number == SIGTSTP)
+		to_stop = 1;
+	else
+		ended_by = number;
 	asker_wake(to_be_woken);
 	errno = error;
 }
 
-/* Before the terminal is taken over, so that ncurses leaves them alone. */
+/* Before the terminal is taken over, so that ncurses leaves them alone: its handlers do what none may. */
 static void catch_signals(const struct asker *asker)
 {
-	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction action = { .sa_handler = end_by_signal };
+	static const int numbers[] = { SIGINT, SIGTERM, SIGHUP, SIGTSTP };
+	struct sigaction action = { .sa_handler = note_signal };
 	to_be_woken = asker;
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < countof(numbers); i++)
 		sigaction(numbers[i], &action, NULL);
+}
+
+/* Until the shell says that it goes on. */
+static void stop_for_a_while(void)
+{
+	struct sigaction usual = { .sa_handler = SIG_DFL }, ours;
+	to_stop = 0;
+	screen_leave();
+	sigemptyset(&usual.sa_mask);
+	sigaction(SIGTSTP, &usual, &ours);
+	raise(SIGTSTP);
+	sigaction(SIGTSTP, &ours, NULL);
+	screen_return();
 }
 
 /* All keys that have been pressed; the picture is made once, after the last of them. False: quit. */
@@ -252,6 +269,8 @@ static void run_watch(struct watch *watch, struct asker *asker)
 	bool anew = false;
 	size_t keys = 0, silences = 0;
 	while (!ended_by && silences < SILENCES_MAX) {
+		if (to_stop)
+			stop_for_a_while();
 		watch_draw(watch, anew);
 		anew = false;
 		int ready = poll(sources, countof(sources), TICK_MS);
