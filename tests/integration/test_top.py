@@ -304,6 +304,13 @@ def test_alerts_stand_in_the_head_and_have_a_view():
         quits(terminal)
 
 
+def test_how_many_are_sick_stands_in_front():
+    document = numbers(upstreams=[upstream(f"u{i}", "ejected", "x" * 70) for i in range(40)])
+    with StandIn(document) as stand_in:
+        lines = run("--once", "-u", stand_in.url, *FAST).stdout.splitlines()
+    assert lines[3].startswith("40 signs of trouble, the worst: u0: down (xxx") and "; u1: down" in lines[3]
+
+
 def test_a_wide_terminal_shows_all_columns():
     document = numbers(upstreams=[upstream("u", cost_fixed_us=5000, cost_item_us=50, window_us=2500)])
     with StandIn(document) as stand_in, top(stand_in.url, columns=200) as terminal:

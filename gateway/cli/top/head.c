@@ -178,7 +178,8 @@ static enum condition fill_ills(const struct gateway_stats *now, const struct ga
 {
 	double span_s;
 	struct slice upstreams = stats_member(now->root, "upstreams"), past = SLICE("");
-	struct ills ills = { .out = out, .alerts = stats_member(now->root, "alerts") };
+	struct buf named = BUF_INIT(TEXT_BYTES_MAX);
+	struct ills ills = { .out = &named, .alerts = stats_member(now->root, "alerts") };
 	size_t count = upstreams.len ? json_count(upstreams) : 0;
 	if (gateway_stats_follow(now, before, &span_s))
 		past = stats_member(before->root, "upstreams");
@@ -186,8 +187,10 @@ static enum condition fill_ills(const struct gateway_stats *now, const struct ga
 		put_alerts(&ills, wanted);
 		put_upstreams(&ills, upstreams, past, wanted);
 	}
-	if (ills.count > ILLS_SHOWN)
-		buf_printf(out, "; and %zu more", ills.count - ILLS_SHOWN);
+	if (ills.count > ILLS_SHOWN) /* first, since the line may be cut */
+		buf_printf(out, "%zu signs of trouble, the worst: ", ills.count);
+	buf_put(out, buf_slice(&named));
+	buf_fini(&named);
 	if (!ills.count && count == 1)
 		buf_put_text(out, "The upstream is well.");
 	else if (!ills.count && !count)
