@@ -228,6 +228,17 @@ def test_calls_go_as_arrays_where_that_is_switched_on(serve, behind, together):
     assert any(isinstance(seen.message, list) for seen in server.seen)
 
 
+def test_one_call_s_error_does_not_switch_arrays_off(serve, behind, together):
+    """-32600 under a call's own id is that call's: it was taken for a refusal of the array, for good, and all were sent again."""
+    server = serve(version="2025-03-26")
+    gateway = behind(server, {"batch": {"mode": "fixed", "window": "50ms", "items": 10}})
+    replies = together(lambda n: gateway.call("m__echo", {"n": n, "invalid": n == 0}), range(10))
+    assert [reply.status for reply in replies[1:]] == [200] * 9 and replies[0].status != 200
+    sent = [call for seen in server.seen for call in (seen.message if isinstance(seen.message, list) else [seen.message])
+            if call and call.get("method") == "tools/call"]
+    assert len(sent) == 10 and not gateway.events("mcp_arrays_refused")
+
+
 def test_arrays_are_switched_off_where_they_are_refused(serve, behind, together):
     server = serve(arrays=False)
     gateway = behind(server, {"batch": {"mode": "fixed", "window": "50ms"}})

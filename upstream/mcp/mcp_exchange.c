@@ -258,7 +258,7 @@ static bool may_resume(const struct mcp_attempt *attempt, const struct answer *a
 static bool array_refused(const struct mcp_attempt *attempt)
 {
 	return attempt->array && !attempt->post.refused_session &&
-	       (attempt->post.status == 400 || attempt->post.error_code == MCP_INVALID_REQUEST);
+	       (attempt->post.status == 400 || attempt->post.whole_code == MCP_INVALID_REQUEST);
 }
 
 static void take_answer(struct mcp_attempt *attempt, size_t index, struct answer *answer, bool refused)
@@ -486,7 +486,7 @@ static void resume_set(struct mcp_call_set *set)
 	}
 	attempt->resuming = true;
 	attempt->resumes++;
-	attempt->post.error_code = 0;
+	attempt->post.error_code = attempt->post.whole_code = 0;
 	attempt->post.status = 0;
 	attempt->post.refused_session = false;
 	attempt_go(attempt);

@@ -154,6 +154,16 @@ static bool is_anothers(const struct post_decoder *decoder, const struct mcp_mes
 	       (decoder->resumed && !tracker_failed(&decoder->tracker));
 }
 
+/* One answer where several were asked for speaks of all, whatever id it has. */
+static void note_code(struct post_decoder *decoder, const struct mcp_message *message, bool ours)
+{
+	struct mcp_post *post = decoder->post;
+	bool lone = !decoder->events && !decoder->split.array;
+	post->error_code = mcp_error_code(message);
+	if (!ours || lone)
+		post->whole_code = post->error_code;
+}
+
 static void take_answer(struct post_decoder *decoder, const struct mcp_message *message)
 {
 	struct mcp_post *post = decoder->post;
@@ -163,7 +173,7 @@ static void take_answer(struct post_decoder *decoder, const struct mcp_message *
 	if (ours ? decoder->answered[index] : is_anothers(decoder, message))
 		return; /* the first one counts; and what a stream says that was taken up in the wrong place does not */
 	if (message->kind == MCP_ERROR)
-		post->error_code = mcp_error_code(message);
+		note_code(decoder, message, ours);
 	/* 400 and 404 are MCP's own ways to say an error; what else fails is HTTP's: busy, forbidden, broken */
 	bool spoken = !tracker_failed(&decoder->tracker) || status == 400 || status == 404;
 	if (ours && spoken && !mcp_session_refused(post->had_session, status, post->error_code, post->doubtful))

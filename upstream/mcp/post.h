@@ -39,6 +39,7 @@ struct mcp_post {
 	/* --- what came --- */
 	unsigned status;                           /* HTTP; 0: no head yet */
 	int error_code;                            /* of the last error message; 0: none */
+	int whole_code;                            /* of the last one that was not one call's own */
 	bool refused_session;                      /* see mcp_session_refused */
 	char session_id[MCP_SESSION_ID_BYTES + 1]; /* of the answer's head; "": none; too long: cut */
 	char event_id[SSE_ID_BYTES];               /* of the last event; "": none */

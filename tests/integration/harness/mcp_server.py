@@ -295,8 +295,12 @@ class Exchange:
             return self.error(None, -32600, "no arrays here", 400)
         if not self.session_is_known():
             return self.lost()
-        for message in reversed(messages):
-            self.event(self.result(message["id"], text(json.dumps(message["params"].get("arguments", {})))))
+        asked = [(message["id"], message["params"].get("arguments", {})) for message in reversed(messages)]
+        for request_id, arguments in sorted(asked, key=lambda one: not one[1].get("invalid")):
+            if arguments.get("invalid"):
+                self.event({"jsonrpc": "2.0", "id": request_id, "error": {"code": -32600, "message": "it is not valid"}})
+            else:
+                self.event(self.result(request_id, text(json.dumps(arguments))))
         return self.end_stream()
 
     def ask(self, method):
