@@ -36,7 +36,7 @@ static uint64_t bytes_that_are(__m128i bytes, char c)
 	return (uint64_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(c)));
 }
 
-static struct block read_block(const char *p)
+static INLINED struct block read_block(const char *p)
 {
 	struct block block = { 0 };
 	for (unsigned at = 0; at < BLOCK; at += 16) {
@@ -87,18 +87,27 @@ static const char *skip_escapes(const char *p, const char *end, bool *closed)
 }
 #endif
 
-/* p: behind the opening quote. Returns behind the closing one. */
-static const char *skip_string(const char *p, const char *end)
+/* p: the first backslash of a string. Returns behind the closing quote. */
+static const char *skip_escaped(const char *p, const char *end)
 {
 	bool closed = false;
 	int escapes = 0;
-	while ((p = json_quote_or_backslash(p, end)) < end && *p == '\\') {
+	for (; p < end && *p == '\\'; p = json_quote_or_backslash(p, end)) {
 		p += end - p > 1 ? 2 : 1;
 		if (++escapes == MANY_ESCAPES)
 			p = skip_escapes(p, end, &closed);
 		if (closed)
 			return p;
 	}
+	return p < end ? p + 1 : end;
+}
+
+/* p: behind the opening quote. Returns behind the closing one. */
+static INLINED const char *skip_string(const char *p, const char *end)
+{
+	p = json_quote_or_backslash(p, end);
+	if (p < end && *p == '\\')
+		return skip_escaped(p, end);
 	return p < end ? p + 1 : end;
 }
 
