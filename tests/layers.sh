@@ -177,6 +177,9 @@ check_lists() {
 	while read -r file; do
 		grep -qE "${file%.c}( |\$)" tests/local.mk || complain "$file:1" "in no list of tests/local.mk"
 	done < <(find tests/unit tests/fuzz -name 'test_*.c' -o -name 'fuzz_*.c' | sort)
+	while read -r file; do # else a release lacks it
+		grep -qF -e "$file" tests/local.mk || complain "$file:1" "in no list of tests/local.mk"
+	done < <(find tests/support -type f | sort)
 }
 
 # A route lives as long as somebody holds it, and lists of tools change while calls are under way: a pointer to one that

@@ -176,8 +176,11 @@ $(unit_gateway) $(fuzz_gateway): PROGRAM_LIBS = $(LIBS_GATEWAY)
 $(unit_gateway) $(fuzz_gateway): $(filter %.a, $(LIBS_GATEWAY))
 
 noinst_HEADERS = \
+	tests/support/cache_ask.h \
 	tests/support/cache_fixture.h \
 	tests/support/cache_keys.h \
+	tests/support/cache_store.h \
+	tests/support/config_tools.h \
 	tests/support/damage.h \
 	tests/support/dialect_error.h \
 	tests/support/dialect_expect.h tests/support/dialect_feed.h \
@@ -191,7 +194,8 @@ noinst_HEADERS = \
 	tests/support/proc.h \
 	tests/support/promtool.h \
 	tests/support/until.h \
-	tests/support/upstream_world.h
+	tests/support/upstream_world.h \
+	tests/support/valgrind.h
 
 # The batcher's tests bring an upstream of their own, whose symbols come before the archive's.
 batcher_world = tests/support/batcher_world.c tests/support/batcher_world.h tests/support/batcher_test.h \
