@@ -190,5 +190,6 @@ void page_admin_drain(struct worker *worker, struct request *request, struct sli
 		return;
 	buf_put_text(&text, "{\"status\":\"draining\"}\n");
 	reply_text(request, 202, "application/json", &text);
-	kill(getpid(), SIGTERM); /* the main thread waits for it: one way to shut down, not two */
+	if (!atomic_exchange(&worker_gateway(worker)->leaving, true)) /* a second signal would end all at once */
+		kill(getpid(), SIGTERM); /* the main thread waits for it: one way to shut down, not two */
 }

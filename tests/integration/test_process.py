@@ -131,6 +131,18 @@ def test_readiness_goes_before_the_listeners_do(start):
     assert gateway.wait(10) == 0
 
 
+def test_who_asks_for_a_drain_twice_loses_nobody(start, provider, later):
+    """A second signal ends all at once; a second POST /admin/drain is only heard."""
+    gateway = start({"drain_notice": "1s"})
+    provider.hold()
+    call = later(gateway.call, "echo")
+    provider.until_deliveries(1)
+    gateway.ended_by_test = True
+    assert {gateway.request("POST", "/admin/drain", listener="admin").status for _ in range(3)} == {202}
+    provider.release()
+    assert call.result(20).status == 200 and gateway.wait() == 0
+
+
 def test_a_second_signal_ends_the_notice(start):
     gateway = start({"drain_notice": "10m"})
     gateway.ended_by_test = True
