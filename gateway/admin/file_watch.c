@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "base/buf.h"
+#include "gateway/config/config.h"
 
 enum { LINKS_MAX = 16, NAMES_BYTES_MAX = 16 << 20 };
 #define QUIET_LEAST_US (20 * CLOCK_US_PER_MS)
@@ -39,13 +40,17 @@ struct file_watch {
 
 /* ---------------------------------------------------------------- what they hold */
 
+/* No further than it may be long: it may be a device, which has no end. */
 static void digest_file(XXH3_state_t *state, const char *path)
 {
 	char block[16384];
 	ssize_t got = -1;
+	size_t left = CONFIG_FILE_BYTES;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	while (fd >= 0 && (got = read(fd, block, sizeof block)) > 0)
+	while (fd >= 0 && left && (got = read(fd, block, sizeof block)) > 0) {
 		XXH3_128bits_update(state, block, (size_t)got);
+		left -= (size_t)got < left ? (size_t)got : left;
+	}
 	XXH3_128bits_update(state, got == 0 ? "+" : "-", 1); /* the end of one is not the beginning of the next */
 	if (fd >= 0)
 		close(fd);

@@ -14,7 +14,7 @@
 #include "gateway/http/listeners.h"
 #include "upstream/dialects/dialect.h"
 
-enum { FILE_BYTES = 16 << 20, MESSAGES_BYTES = 1 << 20 };
+enum { MESSAGES_BYTES = 1 << 20 };
 
 static void free_boards(const struct config_drafts *drafts)
 {
@@ -184,9 +184,9 @@ struct config *config_parse(const char *name, struct slice text, struct buf *err
 
 struct config *config_load(const char *path, struct buf *errors)
 {
-	struct buf text = BUF_INIT(FILE_BYTES);
+	struct buf text = BUF_INIT(CONFIG_FILE_BYTES);
 	struct config *config = NULL;
-	const char *wrong = config_read_file(path, FILE_BYTES, strerror(EFBIG), &text);
+	const char *wrong = config_read_file(path, CONFIG_FILE_BYTES, strerror(EFBIG), &text);
 	if (!wrong)
 		config = config_parse(path, buf_slice(&text), errors);
 	else

@@ -391,6 +391,19 @@ def test_a_watched_file_that_is_wrong_or_gone_changes_nothing(start):
     until(lambda: gateway.call("fresh").status == 200, "it is back")
 
 
+def test_a_watched_file_without_an_end_is_too_large(start):
+    """What it leads to is looked at no further than a configuration may be long: nothing waits for its end."""
+    gateway = start({"reload": {"watch": True, "debounce": "5ms"}})
+    good = gateway.config_path.read_text()
+    endless = gateway.config_path.with_name("endless")
+    endless.symlink_to("/dev/zero")
+    endless.replace(gateway.config_path)
+    until(lambda: gateway.events("config_refused"), "it has been read, and was too large")
+    gateway.config_path.unlink()
+    gateway.config_path.write_text(good.replace("Has an effect.", "Has another."))
+    until(lambda: in_force(gateway)["tools"]["write"]["description"] == "Has another.", "the next one is in force")
+
+
 def test_a_rotated_secret_is_a_reload(start, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("one")
