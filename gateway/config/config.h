@@ -47,7 +47,7 @@ const char *tool_grouping_dialect(const struct tool *tool);
 enum reply_headers { REPLY_HEADERS_FULL, REPLY_HEADERS_MINIMAL };
 
 enum { CONFIG_FILE_BYTES = 16 << 20 }; /* a longer one, or any that it names, is refused */
-enum { CONFIG_FILES_MAX = 64 }; /* of ${file:...}: one more is not watched */
+enum { CONFIG_FILES_MAX = 64 };        /* of ${file:...}: one more is not watched */
 
 /* Which listeners serve /metrics. */
 enum metrics_on { METRICS_ON_BOTH, METRICS_ON_ADMIN };
