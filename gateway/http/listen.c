@@ -127,18 +127,27 @@ static int open_unix(const struct listen_address *address, struct listen_file *f
 	return -1;
 }
 
+/* What may be wrong, and whose it is. */
+static const char *find_hint(const struct listen_address *address, int error)
+{
+	struct stat status;
+	if (error == EADDRINUSE && address->unix_path &&
+	    (lstat(address->unix_path, &status) < 0 || !S_ISSOCK(status.st_mode)))
+		return " (there is something that is no socket; remove it, or write another path)";
+	if (error == EADDRINUSE)
+		return " (is another jitney running?)";
+	return error == EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "";
+}
+
 size_t listen_open(const struct listen_address *address, bool beside, int *fds, size_t count, struct listen_file *file,
 		   char *error, size_t error_bytes)
 {
 	*file = (struct listen_file){ 0 };
 	if (address->unix_path ? (fds[0] = open_unix(address, file)) >= 0 : open_all_tcp(address, beside, fds, count))
 		return address->unix_path ? 1 : count;
-	const char *hint = "";
-	if (errno == EADDRINUSE)
-		hint = " (is another jitney running?)";
-	else if (errno == EACCES)
-		hint = " (ports below 1024 need CAP_NET_BIND_SERVICE)";
-	snprintf(error, error_bytes, "cannot listen on %s: %s%s", address->text, strerror(errno), hint);
+	int why = errno;
+	snprintf(error, error_bytes, "cannot listen on %s: %s%s", address->text, strerror(why),
+		 find_hint(address, why));
 	return 0;
 }
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Addresses that come and go while the gateway runs."""
 import contextlib
+import os
 import socket
 import threading
+
+import pytest
 
 from harness.poll import until
 from harness.ports import free_port
@@ -123,6 +126,19 @@ def test_paths_that_look_alike_are_two(start):
     for path in paths:
         with Raw(path) as there:
             assert there.request("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "pipe", "link"])
+def test_what_is_no_socket_is_left_alone_and_told(start, what):
+    gateway = start()
+    path = gateway.directory / "there"
+    {"folder": path.mkdir, "file": lambda: path.write_text("precious"), "pipe": lambda: os.mkfifo(path),
+     "link": lambda: path.symlink_to("nowhere")}[what]()
+    before = os.lstat(path)
+    write(gateway, {"listen": ["127.0.0.1:0", f"unix:{path}"]})
+    status, told = reload(gateway)
+    assert status == 422 and "something that is no socket" in told["errors"][0]
+    assert os.lstat(path).st_ino == before.st_ino and gateway.call("echo").status == 200
 
 
 def test_addresses_that_come_and_go_leave_nothing(start, later):
