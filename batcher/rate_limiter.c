@@ -155,7 +155,8 @@ static bool note_outage(struct learned_rate *learned, uint64_t pause_us, uint64_
 		return false;
 	}
 	learned->nothing++;
-	learned->outage |= learned->nothing >= (pause_us ? 1 : NOTHING_SILENT);
+	bool seldom = learned->step_us >= OUTAGE_LOOK_US / 2; /* else it may only be too often still */
+	learned->outage |= pause_us || (seldom && learned->nothing >= NOTHING_SILENT);
 	return learned->outage;
 }
 

@@ -178,6 +178,22 @@ static void the_pace_from_before_an_outage_is_kept(void **state)
 	}
 }
 
+/* After much too many at once nothing passes for a while, however far apart: that is no outage, and what was before would be
+ * too many once more. */
+static void too_many_at_once_are_no_outage(void **state)
+{
+	(void)state;
+	struct learned_rate learned = { 0 };
+	struct limited_provider provider = { .rate = 50, .seen_us = 1 };
+	for (uint64_t now_us = 1; now_us < 2 * CLOCK_US_PER_S;) {
+		visit_provider(&provider, &learned, now_us);
+		assert_false(learned.outage);
+		uint64_t visit_us = learned_rate_visit_us(&learned);
+		now_us = visit_us > now_us + 200 ? visit_us : now_us + 200;
+	}
+	assert_in_range(provider.passed, 40, 110);
+}
+
 /* One call in five seconds: after three refusals in a row it looks like one that is down, once. */
 static void a_slow_provider_is_not_down(void **state)
 {
@@ -483,6 +499,7 @@ int main(void)
 		cmocka_unit_test(the_rate_is_found_and_held_where_a_refusal_costs_a_pause),
 		cmocka_unit_test(what_an_outage_taught_ends_with_it),
 		cmocka_unit_test(the_pace_from_before_an_outage_is_kept),
+		cmocka_unit_test(too_many_at_once_are_no_outage),
 		cmocka_unit_test(a_slow_provider_is_not_down),
 		cmocka_unit_test(one_burst_of_refusals_is_one_event),
 		cmocka_unit_test(a_pause_is_meant_of_the_whole_upstream),
