@@ -316,6 +316,8 @@ struct takeover_offer *takeover_offer_new(struct loop *loop, struct listeners *l
 	struct listen_address address = { .unix_path = path };
 	if (fd < 0)
 		fd = make_door(path);
+	else /* taken over: who connects is told by the kernel of this process, not of the one that made the door */
+		(void)!listen(fd, DOOR_BACKLOG);
 	if (!offer)
 		goto fail;
 	if (fd < 0 || !loop_timers_reserve(loop, 1))

@@ -144,8 +144,10 @@ def test_other_addresses_and_numbers_of_workers(begin, succeed, tmp_path):
     gateway = begin({"listen": ["127.0.0.1:0", f"unix:{first}"], "workers": 1})
     port = gateway.port
     for workers in (3, 1):
+        before = gateway.process.pid
         successor = take_over(gateway, succeed(gateway, {"listen": ["127.0.0.1:0", f"unix:{second}"], "workers": workers,
                                                          "admin": {"listen": "off"}}))
+        assert successor.events("took_over")[0]["message"] == f"from process {before}"
         ended(gateway)
         assert successor.port == port
         assert second.exists() and not first.exists()
