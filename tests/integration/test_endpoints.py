@@ -207,6 +207,26 @@ def test_active_checks(two, provider, other, how):
     assert all(gateway.call("echo", {"n": n}).status == 200 for n in range(10))
 
 
+LONG, CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000, b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize("answer", [
+    LONG, b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok", b"HTTP/1.1 200 OK\r\n" + CHUNKED],
+    ids=["long", "coded", "endless"])
+def test_the_status_is_all_that_counts_of_a_check(two, provider, other, answer):
+    def behaviour(delivery, wire):
+        if not delivery.path.startswith("/healthz"):
+            return behave.echo(delivery, wire)
+        wire.raw(answer)
+        return wire.hang() if answer.endswith(CHUNKED) else None
+
+    provider.behaviour = other.behaviour = behaviour
+    gateway = two({"health": {"path": "/healthz", "interval": "50ms", "timeout": "1s", "fall": 1}})
+    until(lambda: gateway.metrics().sum("endpoint_checks_total", upstream="array") >= 4, "checks are made")
+    assert gateway.metrics().sum("endpoint_checks_total", upstream="array", result="failed") == 0
+    assert [shown(gateway, n)["state"] for n in (0, 1)] == ["up", "up"]
+
+
 def test_a_slow_answer_is_hedged(two, provider, other):
     gateway = two({"hedge": "50ms", "balance": "round_robin"})
     provider.behaviour = behave.hang

@@ -351,6 +351,11 @@ bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds
 	return reuse.said;
 }
 
+bool http_exchange_is_answered(const struct http_exchange *exchange)
+{
+	return http_exchange_status(exchange) >= 200;
+}
+
 bool http_exchange_is_coded(const struct http_exchange *exchange)
 {
 	(void)exchange;

@@ -142,9 +142,10 @@ static void on_ended(struct http_exchange *exchange, enum exchange_end end)
 	struct check *check = container_of(exchange, struct check, exchange);
 	const struct health_settings *health = check->checks->health;
 	struct buf text = BUF_INIT(REASON_BYTES);
+	bool answered = !exchange->connect_only && http_exchange_is_answered(exchange);
 	bool well = end == EXCHANGE_COMPLETE;
 	check->under_way = false;
-	if (well && !exchange->connect_only) {
+	if (answered) { /* a page that is long, coded or without end is one all the same */
 		unsigned status = http_exchange_status(exchange);
 		well = status_is_well(health, status);
 		buf_printf(&text, "its check was answered with HTTP status %u", status);

@@ -327,7 +327,7 @@ static struct slice content_coding(const struct http_exchange *exchange)
 }
 
 /* libcurl takes a head that breaks off, and an interim answer with nothing behind it, for an answer without a body. */
-static bool has_answer(const struct http_exchange *exchange)
+bool http_exchange_is_answered(const struct http_exchange *exchange)
 {
 	return exchange->head_whole && http_exchange_status(exchange) >= 200;
 }
@@ -409,7 +409,8 @@ static enum exchange_end end_of(const struct http_exchange *exchange)
 	if (code == CURLE_OK && exchange->connect_only)
 		return EXCHANGE_COMPLETE;
 	if (code == CURLE_OK) /* coded bytes under a name like application/json would be a lie to the caller */
-		return has_answer(exchange) && content_coding(exchange).len == 0 ? EXCHANGE_COMPLETE : EXCHANGE_BROKE;
+		return http_exchange_is_answered(exchange) && content_coding(exchange).len == 0 ? EXCHANGE_COMPLETE
+												: EXCHANGE_BROKE;
 	if (exchange->too_large)
 		return EXCHANGE_TOO_LARGE;
 	if (exchange->no_room)
@@ -600,7 +601,7 @@ void http_exchange_put_reason(const struct http_exchange *exchange, enum exchang
 		buf_printf(out, "%.*s did not send %s in time", URL_CHARS, exchange->endpoint, begun);
 		break;
 	case EXCHANGE_BROKE:
-		if (code == CURLE_OK && !has_answer(exchange)) {
+		if (code == CURLE_OK && !http_exchange_is_answered(exchange)) {
 			buf_printf(out, "%.*s broke off in the head of its answer", URL_CHARS, exchange->endpoint);
 			break;
 		}

@@ -99,6 +99,8 @@ uint32_t http_exchange_retry_after_s(const struct http_exchange *exchange);
  * (s-maxage before max-age; no-store, no-cache, private and what cannot be read: not at all), else Expires less Date;
  * less Age; Vary: *: not at all. Rounded down. *no_stale: not past that time either. (freshness.c) */
 bool http_exchange_reuse(const struct http_exchange *exchange, uint32_t *seconds, uint32_t *age, bool *no_stale);
+/* Whether the head of an answer has come whole, whatever became of the rest. */
+bool http_exchange_is_answered(const struct http_exchange *exchange);
 /* Whether the answer has a Content-Encoding, which was not asked for and which nobody here takes off. */
 bool http_exchange_is_coded(const struct http_exchange *exchange);
 /* Whether a byte of the request may have reached the provider. */
