@@ -91,6 +91,8 @@ void call_trace_begin(struct call *call)
 
 void call_trace_depart(struct call *call)
 {
+	if (!call->trace_parent && !(call->trace.flags & TRACE_SAMPLED))
+		return; /* nobody above or below asks: the request stays as all others are, which is what makes it cheap */
 	begin_trace(call->home->traces, &call->trace);
 	struct trace_context attempt = call->trace;
 	attempt.span = trace_span_below(attempt.span, TRACE_ATTEMPT);

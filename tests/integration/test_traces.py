@@ -121,6 +121,7 @@ def test_failures_are_kept_though_nothing_is_sampled(traced, collector, provider
     call, = named(spans, "execute_tool write")  # a tool's own error is the tool's answer
     assert call.failed and call.attributes["error.type"] == "upstream_error" and call.attributes["jitney.kept"] == "failed"
     assert call.message
+    assert not any("traceparent" in delivery.headers for delivery in provider.deliveries), "nobody's trace, and not sampled"
 
 
 def test_unknown_outcomes_are_kept(traced, collector, provider):
