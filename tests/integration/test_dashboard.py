@@ -142,3 +142,19 @@ def test_a_tool_is_called_by_keyboard_alone(start, browser):
     assert "200 OK" in shown and "hello <b>" in shown and '"n": 12' in shown and "cache-status" in shown and "upstream" in shown
     assert "loud" not in browser.run("return document.querySelector('pre').innerText"), "what is not filled in is not sent"
     assert browser.complaints() == []
+
+
+def test_names_of_arguments_hide_nothing_and_numbers_keep_their_digits(start, provider, browser):
+    names = ["raw", "fresh", "elements", "querySelectorAll", "submit", "__proto__", "id"]
+    schema = {"type": "object", "properties": {**{name: {"type": "string"} for name in names}, "n": {"type": "integer"}, "x": {"type": "number"}}}
+    gateway = start({"tools": {"echo": {"input_schema": schema}}})
+    browser.open(gateway.url("/", "admin") + "#tools/echo")
+    until(lambda: browser.run("return !!document.querySelector('#arg-x')"), "the form is there")
+    for name in names:
+        browser.run(f"document.getElementById('arg-{name}').value = 'of {name}'")
+    browser.run("document.querySelector('#arg-n').value = '12345678901234567890'; document.querySelector('#arg-x').value = '1e300'; document.querySelector('.bench button').click()")
+    until(lambda: provider.deliveries, "it is called")
+    sent = provider.deliveries[0].body.decode()
+    assert all(f'"{name}":"of {name}"' in sent for name in names) and '"n":12345678901234567890' in sent and '"x":1e300' in sent, sent
+    browser.open(gateway.url("/", "admin") + "#tools/%")
+    until(lambda: "%: " in browser.run("return document.querySelector('main').innerText"), "there is no such tool, and the page says so")

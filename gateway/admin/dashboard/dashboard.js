@@ -192,37 +192,42 @@ function story(call) {
 
 // A form from a tool's input schema, and what came of a call.
 const plain = (s) => [].concat(s.type || []).filter((t) => t !== "null");
-function field(name, schema, needed) {
+// Inputs are kept beside the form, by their properties' names, and have none: a name such as "elements" would hide the form's own.
+function field(name, schema, needed, inputs) {
   const kind = plain(schema)[0], id = "arg-" + name, hint = schema.description || "";
   let input;
   if (schema.enum || kind === "boolean")
-    input = el("select", { id, name }, needed ? null : el("option", { value: "" }, "–"), ...(schema.enum || [true, false]).map((v) => el("option", { value: JSON.stringify(v) }, String(v))));
-  else if (["integer", "number"].includes(kind)) input = el("input", { id, name, type: "number", step: kind === "integer" ? "1" : "any", min: schema.minimum, max: schema.maximum, required: needed });
-  else if (kind === "string") input = el((schema.maxLength || 0) > 200 ? "textarea" : "input", { id, name, required: needed, maxlength: schema.maxLength, placeholder: schema.format || "" });
-  else input = el("textarea", { id, name, required: needed, rows: 3, placeholder: "JSON" });
+    input = el("select", { id }, needed ? null : el("option", { value: "" }, "–"), ...(schema.enum || [true, false]).map((v) => el("option", { value: JSON.stringify(v) }, String(v))));
+  else if (["integer", "number"].includes(kind)) input = el("input", { id, type: "number", step: kind === "integer" ? "1" : "any", min: schema.minimum, max: schema.maximum, required: needed });
+  else if (kind === "string") input = el((schema.maxLength || 0) > 200 ? "textarea" : "input", { id, required: needed, maxlength: schema.maxLength, placeholder: schema.format || "" });
+  else input = el("textarea", { id, required: needed, rows: 3, placeholder: "JSON" });
+  inputs.set(name, { input, kind, needed, word: Boolean(schema.enum) || kind === "boolean" });
   if (hint) input.setAttribute("aria-describedby", id + "-hint");
   const given = schema.default !== undefined ? schema.default : undefined;
   if (given !== undefined) input.value = input.tagName === "SELECT" || typeof given === "object" ? JSON.stringify(given) : String(given);
   return el("div", { class: "field" }, el("label", { for: id }, name, needed ? el("b", { title: "required" }, " *") : null, el("span", { class: "dim" }, " " + (schema.enum ? "one of" : plain(schema).join(" or ") || "JSON"))), input,
     hint ? el("small", { id: id + "-hint", class: "dim" }, hint) : null);
 }
-function argumentsOf(form, properties) {
-  if (form.raw.value.trim()) return JSON.parse(form.raw.value);
-  const out = {};
-  for (const [name, schema] of Object.entries(properties)) {
-    const at = form.elements.namedItem(name), given = at.value, kind = plain(schema)[0];
-    if (given === "" && !at.required) continue;
-    out[name] = kind === "string" && !schema.enum ? given : at.type === "number" ? Number(given) : JSON.parse(given);
+// As JSON text: a number keeps the digits that were typed.
+function argumentsOf(inputs, raw) {
+  if (raw.value.trim()) { JSON.parse(raw.value); return raw.value; }
+  const members = [];
+  for (const [name, { input, kind, needed, word }] of inputs) {
+    const given = input.value;
+    if (given === "" && !(needed && kind === "string")) continue;
+    const value = kind === "string" && !word ? JSON.stringify(given) : given.trim();
+    JSON.parse(value);
+    members.push(`${JSON.stringify(name)}:${value}`);
   }
-  return out;
+  return `{${members.join(",")}}`;
 }
-async function callTool(tool, form, result) {
-  const [button] = form.querySelectorAll("button"), show = (...parts) => result.replaceChildren(...parts.filter(Boolean));
+async function callTool(tool, { inputs, raw, fresh, button }, result) {
+  const show = (...parts) => result.replaceChildren(...parts.filter(Boolean));
   let body;
-  try { body = JSON.stringify(argumentsOf(form, (tool.input_schema || {}).properties || {})); } catch (error) { return show(el("p", { class: "bad" }, `The arguments are not JSON: ${error.message}`)); }
+  try { body = argumentsOf(inputs, raw); } catch (error) { return show(el("p", { class: "bad" }, `The arguments are not JSON: ${error.message}`)); }
   if (!(tool.annotations || {}).read_only && !confirm(`${tool.name} may change something. Call it with ${body.slice(0, 300)}?`)) return;
   const headers = { "Content-Type": "application/json" };
-  if (form.fresh.checked) headers["Cache-Control"] = "no-cache";
+  if (fresh.checked) headers["Cache-Control"] = "no-cache";
   button.disabled = true;
   show(el("p", { class: "dim" }, "Under way …"));
   try {
@@ -243,20 +248,22 @@ async function openBench(name) {
   try {
     const tool = await read("admin/tools/" + encodeURIComponent(name)), schema = tool.input_schema || {}, needed = schema.required || [], notes = tool.annotations || {};
     const result = el("section", { "aria-live": "polite", "aria-label": "what came of it" });
-    const form = el("form", { class: "bench", onsubmit: (event) => { event.preventDefault(); callTool(tool, event.target, result); } },
-      ...Object.entries(schema.properties || {}).map(([key, value]) => field(key, value || {}, needed.includes(key))),
-      el("details", {}, el("summary", {}, "Arguments as JSON instead"), el("textarea", { name: "raw", rows: 4, "aria-label": "arguments as JSON" })),
-      el("label", {}, el("input", { type: "checkbox", name: "fresh" }), " not from memory"), el("button", {}, "call"));
+    const parts = { inputs: new Map(), raw: el("textarea", { rows: 4, "aria-label": "arguments as JSON" }), fresh: el("input", { type: "checkbox" }), button: el("button", {}, "call") };
+    const form = el("form", { class: "bench", onsubmit: (event) => { event.preventDefault(); callTool(tool, parts, result); } },
+      ...Object.entries(schema.properties || {}).map(([key, value]) => field(key, value || {}, needed.includes(key), parts.inputs)),
+      el("details", {}, el("summary", {}, "Arguments as JSON instead"), parts.raw),
+      el("label", {}, parts.fresh, " not from memory"), parts.button);
     box.replaceChildren(el("p", {}, el("a", { href: "#tools" }, "all tools"), " · ", el("a", { href: "#calls", onclick: () => { filter.tool = name; } }, "its last calls")),
       el("h2", {}, tool.title || name), tool.title ? el("p", { class: "dim" }, name) : "", el("p", {}, tool.description || "It has no description."),
       el("p", {}, el("span", { class: notes.read_only ? "good" : "warn" }, notes.read_only ? "Changes nothing" : notes.destructive === false ? "Changes something" : "May change or destroy something"), notes.idempotent ? ", may be repeated" : "", "."), form, result);
   } catch (error) { box.replaceChildren(el("p", { class: "bad" }, `${name}: ${error.message}`)); }
 }
 
+const decoded = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
 const part = () => location.hash.slice(1).split("/");
 const view = () => Object.hasOwn(views, part()[0]) ? part()[0] : "overview";
 function draw() {
-  const badge = document.querySelector('nav a[href="#alerts"]'), chosen = view() === "tools" && part()[1] && decodeURIComponent(part()[1]);
+  const badge = document.querySelector('nav a[href="#alerts"]'), chosen = view() === "tools" && part()[1] && decoded(part()[1]);
   if (stats && badge) { badge.textContent = stats.alerts.length ? `alerts ${stats.alerts.length}` : "alerts"; badge.className = stats.alerts.some((a) => a.severity === "critical") ? "bad" : stats.alerts.length ? "warn" : ""; }
   for (const link of document.querySelectorAll("nav a"))
     if (link.hash.slice(1) === view()) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
