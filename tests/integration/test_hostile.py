@@ -576,7 +576,7 @@ def test_a_chunked_body_too_large_is_refused(start, provider):
 
 
 def test_bodies_held_are_bounded(start, provider, later):
-    gateway = start({"limits": {"in_flight_bytes": "1MiB"}})
+    gateway = start({"limits": {"in_flight_bytes": "2MiB"}})
     provider.hold()
     text = b'{"a":"' + b"x" * 400_000 + b'"}'
     futures = [later(gateway.call, "echo", text[:-2] + b'%d"}' % n) for n in range(2)]

@@ -239,7 +239,8 @@ def test_a_hundred_reloads_leave_nothing_behind(start):
     around(100)
     until(lambda: gateway.fds() <= files, "no descriptor is left")
     if not SANITIZED:
-        assert gateway.resident_bytes() <= bytes_held + (1 << 20)
+        # the allocator gives back what was freed within a second or two
+        until(lambda: gateway.resident_bytes() <= bytes_held + (1 << 20), "no memory is left")
 
 
 RELOADS = int(os.environ.get("JITNEY_RELOADS", "10"))  # heavy: 200
