@@ -234,7 +234,7 @@ def test_a_hundred_hostile_clients(start, provider):
             assert turn < 0.1, "no turn takes long, whoever asks for what"
         until(lambda: all(gateway.metrics().sum(gauge) == 0 for gauge in ("in_flight_requests", "in_flight_bytes", "reply_bytes")),
               "all is given back", 10)
-        until(lambda: gateway.metrics().sum("connections") == 2, "all have left", 10)
+        until(lambda: gateway.metrics().sum("connections") <= 2, "all have left", 10)   # the admin one may have been idle for too long
         until(lambda: descriptors_but_for_providers(gateway) <= fds, "the descriptors are back", 10)
     for _ in range(32):
         assert gateway.call("echo").status == 200

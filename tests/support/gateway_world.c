@@ -106,6 +106,7 @@ void gateway_stop(struct gateway_world *world)
 		assert(atomic_load(&gateway->refreshes[i]) == 0);
 	free(gateway->refreshes);
 	free(gateway->workers);
+	catalogue_retire(atomic_exchange(&gateway->observed, NULL)); /* no observer runs here to take it */
 	cache_free(gateway->cache);
 	metrics_free(gateway->metrics);
 	registry_free(gateway->registry);
