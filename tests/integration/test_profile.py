@@ -75,7 +75,7 @@ def test_pprof_shows_our_functions_and_their_threads(busy):
     assert found.types == [("samples", "count"), ("cpu", "nanoseconds")] and found.period_ns == 10_000_000
     assert 1_900_000_000 < found.duration_ns
     assert found.samples and found.modules[0].endswith("jitney")
-    assert {thread for _, thread, _ in found.samples} <= {"jitney", "log", "registry", "reload", "jemalloc_bg_thd", *(f"worker {n}" for n in range(8))}
+    assert {thread for _, thread, _ in found.samples} <= {"jitney", "log", "registry", "reload", "observer", "jemalloc_bg_thd", *(f"worker {n}" for n in range(8))}
     assert any(thread.startswith("worker ") for _, thread, _ in found.samples)
     assert all(values["cpu"] == values["samples"] * 10_000_000 or values["cpu"] > values["samples"] * 10_000_000
                for values, _, _ in found.samples)

@@ -363,6 +363,7 @@ def test_a_place_where_no_door_can_be_is_told(start):
 
 def test_a_killed_gateway_leaves_a_door_that_the_next_one_replaces(begin, make, tmp_path):
     old = begin()
+    until((tmp_path / "door").exists, "its door is there")
     old.process.kill()
     old.process.wait()
     old.process = None

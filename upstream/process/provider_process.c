@@ -38,12 +38,21 @@ struct process_exchange {
 	} items[];
 };
 
+/* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline,
+ * those before it one by one, and whose timer is the first to tell, ours or the batch's, is chance. */
+static bool is_late(const struct process_exchange *exchange)
+{
+	uint64_t timeout_us = exchange->upstream->base.settings->timeout_us;
+	uint64_t took_us = loop_now(exchange->upstream->base.loop) - exchange->begun_us;
+	return took_us >= timeout_us - timeout_us / 8;
+}
+
 static void exchange_free(struct process_exchange *exchange)
 {
 	struct loop *loop = exchange->upstream->base.loop;
 	for (size_t i = 0; i < exchange->count; i++)
 		if (exchange->items[i].open)
-			process_pool_forget(exchange->upstream->pool, &exchange->items[i].call, false);
+			process_pool_forget(exchange->upstream->pool, &exchange->items[i].call, is_late(exchange));
 	loop_disarm(loop, &exchange->timer);
 	loop_timers_release(loop, 1);
 	buf_fini(&exchange->lines);
@@ -231,15 +240,6 @@ static void process_abort(struct exchange *base)
 	exchange->aborted = true;
 	if (!exchange->delivering)
 		complete_if_done(exchange);
-}
-
-/* Its callers' time, not their patience, has run out: calls that travel together end with the last one's deadline,
- * those before it one by one. */
-static bool is_late(const struct process_exchange *exchange)
-{
-	uint64_t timeout_us = exchange->upstream->base.settings->timeout_us;
-	uint64_t took_us = loop_now(exchange->upstream->base.loop) - exchange->begun_us;
-	return took_us >= timeout_us - timeout_us / 8;
 }
 
 static void process_forget(struct exchange *base, size_t index)

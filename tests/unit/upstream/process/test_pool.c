@@ -136,6 +136,8 @@ static const char *const quote[] = { "sh", "-c", "read line; echo \"bad: $line\"
 static const char *const quote_two[] = { "sh", "-c", "read line; read next; echo \"bad: $line\" >&2; exit 9", NULL };
 /* Never reads a line. */
 static const char *const fall[] = { "sh", "-c", "exit 9", NULL };
+/* Reads all, says nothing. */
+static const char *const mute[] = { "sh", "-c", "while read line; do :; done", NULL };
 
 static int64_t members_shown(enum endpoint_state state)
 {
@@ -253,6 +255,28 @@ static void an_aborted_exchange_says_no_more(void **state)
 	close_pool();
 }
 
+/* A lone call that the batch gives up when its time is over, a moment before the exchange's own timer. */
+static void who_lets_aborted_calls_time_out_is_doubted_too(void **state)
+{
+	(void)state;
+	struct delivered delivered;
+	open_pool(mute, 1, 10);
+	for (int i = 0; i < 3; i++) {
+		struct answer *refusal = NULL;
+		assert_int_equal(metrics_read(world.metrics, METRIC_ID_PROCESS_CRASHES, 0, 0), 0);
+		struct exchange *exchange = send_calls(&delivered, 1, false, &refusal);
+		assert_non_null(exchange);
+		WAIT_FOR(upstream_sent(exchange));
+		clock_set(loop_now(world.loop) + PATIENCE_US);
+		loop_refresh(world.loop);
+		upstream_abort(exchange);
+		clock_set(0);
+		loop_refresh(world.loop);
+	}
+	WAIT_FOR(metrics_read(world.metrics, METRIC_ID_PROCESS_CRASHES, 0, 0) == 1);
+	close_pool();
+}
+
 static void a_call_without_memory_is_shed(void **state)
 {
 	(void)state;
@@ -311,6 +335,7 @@ int main(void)
 		WITH_POOL(a_repeatable_call_is_sent_twice_at_most),
 		WITH_POOL(a_program_that_does_not_stay_up_is_refused_at_once),
 		WITH_POOL(an_aborted_exchange_says_no_more),
+		WITH_POOL(who_lets_aborted_calls_time_out_is_doubted_too),
 		WITH_POOL(a_call_without_memory_is_shed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
