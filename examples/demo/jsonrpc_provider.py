@@ -6,11 +6,11 @@ POST /rpc with one call or an array of calls; GET /stats says how many requests 
 (simulated) work whatever it carries, and every call a little more: so ten calls in one request are far cheaper than ten
 requests. Prints its port, then serves until it is ended.
 """
-import argparse
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from plain_http import JsonHandler, serve
 
 REQUEST_SECONDS = 0.010
 CALL_SECONDS = 0.000_05
@@ -61,16 +61,12 @@ def error(call, code, message):
     return {"jsonrpc": "2.0", "id": number, "error": {"code": code, "message": message}}
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"          # keep connections open
-    disable_nagle_algorithm = True
-    wbufsize = -1                          # one write for head and body
+class Handler(JsonHandler):
     stats = Stats()
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            request = json.loads(body)
+            request = json.loads(self.body())
         except ValueError:
             return self.reply(400, error(None, -32700, "Parse error"))
         calls = request if isinstance(request, list) else [request]
@@ -84,29 +80,6 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(200, self.stats.read())
         return self.reply(404, {"error": "POST /rpc or GET /stats"})
 
-    def reply(self, status, document):
-        body = json.dumps(document, separators=(",", ":")).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def log_message(self, *_):
-        pass
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    server = ThreadingHTTPServer(("127.0.0.1", parser.parse_args().port), Handler)
-    print(server.server_address[1], flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-
 
 if __name__ == "__main__":
-    main()
+    serve(Handler, __doc__)

@@ -5,12 +5,12 @@
 GET /v1/forecast/CITY?days=N, POST /v1/mail, and GET /stats for what came. A request costs 10 ms of (simulated) work.
 Prints its port, then serves until it is ended.
 """
-import argparse
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from plain_http import JsonHandler, serve
 
 REQUEST_SECONDS = 0.010
 SKIES = ("sun", "cloud", "rain")
@@ -38,10 +38,7 @@ class Office:
             return {"requests": self.requests, "calls": self.requests, "mails": len(self.mails)}
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1                          # one write for head and body
+class Handler(JsonHandler):
     office = Office()
 
     def do_GET(self):
@@ -60,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply(200, {"city": city, "days": skies})
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         self.work()
         if self.path != "/v1/mail":
             return self.reply(404, {"error": "no such page"})
@@ -75,29 +72,6 @@ class Handler(BaseHTTPRequestHandler):
         self.office.count()
         time.sleep(REQUEST_SECONDS)
 
-    def reply(self, status, document):
-        body = json.dumps(document, separators=(",", ":")).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def log_message(self, *_):
-        pass
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    server = ThreadingHTTPServer(("127.0.0.1", parser.parse_args().port), Handler)
-    print(server.server_address[1], flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-
 
 if __name__ == "__main__":
-    main()
+    serve(Handler, __doc__)

@@ -11,9 +11,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.gateway import JITNEY, LOAD, Gateway, merged, standard  # noqa: E402
+from harness.mcp_client import Client  # noqa: E402
 from harness.mcp_server import McpServer  # noqa: E402
 from harness.names import NameServer  # noqa: E402
 from harness.papers import make_papers  # noqa: E402
+from harness.poll import until  # noqa: E402
 from harness.provider import Provider  # noqa: E402
 from harness.redis import Redis  # noqa: E402
 
@@ -47,6 +49,14 @@ def provider():
 @pytest.fixture
 def other():
     """A second provider."""
+    provider = Provider()
+    yield provider
+    provider.finish()
+
+
+@pytest.fixture
+def third():
+    """Another one."""
     provider = Provider()
     yield provider
     provider.finish()
@@ -128,6 +138,12 @@ def gateway(start):
 
 
 @pytest.fixture
+def client(gateway):
+    """An MCP client of the standard gateway."""
+    return Client(gateway)
+
+
+@pytest.fixture
 def together():
     """together(f, [a, b, ..]) calls f with each at once, in threads, and returns what they return, in order."""
     pools = []
@@ -153,6 +169,17 @@ def crowd(provider, together):
         release.start()
         replies = together(function, arguments)
         release.join()
+        return replies
+
+    return run
+
+
+@pytest.fixture
+def call_all(crowd):
+    """call_all(gateway, [(tool, arguments), ..]): all are in the gateway before the first is answered; batches are over."""
+    def run(gateway, calls):
+        replies = crowd(gateway, lambda call: gateway.call(*call), calls)
+        until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all batches have completed")
         return replies
 
     return run

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile providers, each beside a good one: writes reach them once at most, and attempts are counted to the last one."""
 import collections
-import json
 import socket
 import struct
 import threading
@@ -10,7 +9,7 @@ import pytest
 
 from harness import provider as behave
 from harness.poll import until
-from harness.provider import Hangup, Provider, answer_bytes, result_of
+from harness.provider import Provider, answer_bytes, result_of
 
 
 def whole(delivery):

@@ -11,7 +11,6 @@ import pytest
 
 from harness import provider as behave
 from harness.poll import until
-from harness.provider import Provider
 
 
 @pytest.fixture
@@ -243,13 +242,6 @@ def test_a_slow_answer_is_hedged(two, provider, other):
         gateway.call("write", {"n": n})
     times = collections.Counter(call["params"]["n"] for call in [*provider.calls, *other.calls])
     assert all(times[n] <= 1 for n in range(100, 110)) and len(other.calls) >= seen
-
-
-@pytest.fixture
-def third():
-    provider = Provider()
-    yield provider
-    provider.finish()
 
 
 def in_turn(*behaviours):

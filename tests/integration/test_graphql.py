@@ -10,7 +10,6 @@ from graphql import (GraphQLArgument, GraphQLField, GraphQLID, GraphQLInt, Graph
                      GraphQLSchema, GraphQLString)
 
 from harness.gateway import JITNEY, TOP
-from harness.poll import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the library's own
 
@@ -107,12 +106,6 @@ def gateway_for(start, provider, lists=False, **settings):
     return gateway, server
 
 
-def call_all(gateway, crowd, calls):
-    replies = crowd(gateway, lambda call: gateway.call(*call), calls)
-    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all batches have completed")
-    return replies
-
-
 def user_result(name, friends=2):
     prefix = "} { $id #"
     return {"user": {"id": name, "name": prefix + name,
@@ -121,11 +114,11 @@ def user_result(name, friends=2):
 
 
 @pytest.mark.parametrize("merge", ["alias", "array"])
-def test_each_caller_gets_its_own_operations_answer(start, provider, crowd, merge):
+def test_each_caller_gets_its_own_operations_answer(start, provider, call_all, merge):
     gateway, _ = gateway_for(start, provider, lists=True, merge=merge)
     calls = [("search", {"words": [f'w"{n}', "$id"]}) if n % 3 == 1 else
              ("user", {"id": f"bad{n}" if n % 10 == 5 else f'u"{n}', "n": n % 4}) for n in range(CALLS)]
-    replies = call_all(gateway, crowd, calls)
+    replies = call_all(gateway, calls)
     for n, reply in enumerate(replies):
         if n % 3 == 1:
             assert (reply.status, reply.json()) == (200, {"search": [f'w"{n}', "$id"]}), reply
@@ -141,9 +134,9 @@ def test_each_caller_gets_its_own_operations_answer(start, provider, crowd, merg
     assert {reply.header("x-batch-size") for reply in replies} >= {"20"}
 
 
-def test_without_a_block_operations_are_merged_and_null_is_a_value(start, provider, crowd):
+def test_without_a_block_operations_are_merged_and_null_is_a_value(start, provider, call_all):
     gateway, _ = gateway_for(start, provider)
-    replies = call_all(gateway, crowd, [("user", {"id": "nobody" if n == 5 else f"u{n}"}) for n in range(12)])
+    replies = call_all(gateway, [("user", {"id": "nobody" if n == 5 else f"u{n}"}) for n in range(12)])
     assert [reply.status for reply in replies] == [200] * 12
     assert replies[5].json() == {"user": None, "again": None, "kind": "Query"}
     assert replies[6].json() == user_result("u6")
@@ -151,28 +144,28 @@ def test_without_a_block_operations_are_merged_and_null_is_a_value(start, provid
 
 
 @pytest.mark.parametrize("poison", [("strict", {"id": "bad"}), ("search", {"words": [None]})])
-def test_one_call_that_spoils_the_document_spoils_no_other(start, provider, crowd, poison):
+def test_one_call_that_spoils_the_document_spoils_no_other(start, provider, call_all, poison):
     gateway, _ = gateway_for(start, provider, max=20)
     calls = [("strict", {"id": f"s{n}"}) for n in range(19)] + [poison]
-    replies = call_all(gateway, crowd, calls)
+    replies = call_all(gateway, calls)
     assert [reply.json() for reply in replies[:19]] == [{"strict": {"name": f"s{n}"}} for n in range(19)]
     assert (replies[19].status, replies[19].json()["code"]) == (502, "tool_error"), replies[19]
     assert "errors" in replies[19].json()["upstream"]["error"]
     assert len(provider.deliveries) <= 2 + 2 + 5  # the lone first, the batch, log2(19) + 1 and the rest
 
 
-def test_a_mutation_that_is_not_repeatable_travels_alone_and_once(start, provider, crowd):
+def test_a_mutation_that_is_not_repeatable_travels_alone_and_once(start, provider, call_all):
     gateway, server = gateway_for(start, provider)
-    replies = call_all(gateway, crowd, [("put", {"key": f"k{n}"}) for n in range(10)])
+    replies = call_all(gateway, [("put", {"key": f"k{n}"}) for n in range(10)])
     assert [reply.json() for reply in replies] == [{"put": f"k{n}"} for n in range(10)]
     assert sorted(server.puts) == sorted(f"k{n}" for n in range(10))
     assert len(provider.deliveries) == 10
 
 
-def test_mutations_that_are_idempotent_share_a_document_but_not_with_queries(start, provider, crowd):
+def test_mutations_that_are_idempotent_share_a_document_but_not_with_queries(start, provider, call_all):
     gateway, server = gateway_for(start, provider)
     calls = [("touch", {"key": f"k{n}"}) if n % 2 else ("strict", {"id": f"s{n}"}) for n in range(20)]
-    replies = call_all(gateway, crowd, calls)
+    replies = call_all(gateway, calls)
     assert [reply.status for reply in replies] == [200] * 20
     assert sorted(server.puts) == sorted(f"k{n}" for n in range(1, 20, 2))
     kinds = [json.loads(delivery.body)["query"] for delivery in provider.deliveries]

@@ -5,7 +5,6 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
-from harness.poll import until
 
 MAX = 20
 NAMES = {"1": "one", "é &,#?": "odd", "a/b": "slash"}
@@ -50,16 +49,10 @@ def directory(start, provider):
             "plain": {**tool, "request": {"method": "GET", "path": "/users", "query": {"ids": "{id}"}}}}})
 
 
-def call_all(gateway, crowd, calls):
-    replies = crowd(gateway, lambda call: gateway.call(*call), calls)
-    until(lambda: gateway.metrics().sum("batch_in_flight") == 0, "all batches have completed")
-    return replies
-
-
-def test_each_caller_gets_the_item_with_its_key(directory, provider, crowd):
+def test_each_caller_gets_the_item_with_its_key(directory, provider, call_all):
     odd = ["1", "é &#?", "a/b", "name with blanks"]
     keys = [odd[n] if n < len(odd) else f"gone{n}" if n % 10 == 7 else n if n % 2 else str(n) for n in range(60)]
-    replies = call_all(directory, crowd, [("user", {"id": key}) for key in keys])
+    replies = call_all(directory, [("user", {"id": key}) for key in keys])
     for key, reply in zip(keys, replies):
         if str(key).startswith("gone"):
             assert (reply.status, reply.json()["code"]) == (502, "tool_error"), reply
@@ -72,7 +65,7 @@ def test_each_caller_gets_the_item_with_its_key(directory, provider, crowd):
     assert len(provider.deliveries) - len(alone) <= 5
 
 
-def test_a_provider_with_pages_never_makes_what_exists_disappear(start, provider, crowd):
+def test_a_provider_with_pages_never_makes_what_exists_disappear(start, provider, call_all):
     """Three items a page: what is beyond the first page is there, and is cached as what it is."""
     def paged(delivery, wire):
         keys = [key for key in keys_of(delivery) if key != "none"]
@@ -86,38 +79,38 @@ def test_a_provider_with_pages_never_makes_what_exists_disappear(start, provider
                          "parameter": "ids", "argument": "id", "list": "items", "key": "id", "missing": "null"}}}}})
     keys = [f"k{n}" for n in range(20)] + ["none"]
     for round in range(2):  # fetched, then from memory
-        replies = call_all(gateway, crowd, [("user", {"id": key}) for key in keys]) if not round else \
+        replies = call_all(gateway, [("user", {"id": key}) for key in keys]) if not round else \
             [gateway.call("user", {"id": key}) for key in keys]
         for key, reply in zip(keys, replies):
             wanted = None if key == "none" else {"id": key, "name": f"name {key}"}
             assert (reply.status, reply.json()) == (200, wanted), (key, reply)
 
 
-def test_calls_that_differ_in_another_argument_do_not_share(directory, provider, crowd):
+def test_calls_that_differ_in_another_argument_do_not_share(directory, provider, call_all):
     calls = [("user", {"id": n, "lang": "de" if n % 2 else "fr"}) for n in range(30)]
-    replies = call_all(directory, crowd, calls)
+    replies = call_all(directory, calls)
     assert [reply.json() for reply in replies] == [person(str(n), "de" if n % 2 else "fr") for n in range(30)]
     assert len(provider.deliveries) <= 4
 
 
-def test_a_parameter_may_be_repeated_and_the_answer_an_object(directory, provider, crowd):
+def test_a_parameter_may_be_repeated_and_the_answer_an_object(directory, provider, call_all):
     keys = [f"k{n},{n}&x" for n in range(30)] + ["gone"]
-    replies = call_all(directory, crowd, [("price", {"sku": key}) for key in keys])
+    replies = call_all(directory, [("price", {"sku": key}) for key in keys])
     assert [reply.json() for reply in replies] == [len(key) for key in keys[:-1]] + [None]
     assert len(provider.deliveries) <= 5
 
 
-def test_a_key_that_the_provider_refuses_spoils_no_other(directory, crowd):
+def test_a_key_that_the_provider_refuses_spoils_no_other(directory, call_all):
     keys = [*range(1, 19), "poison"]
-    replies = call_all(directory, crowd, [("user", {"id": key}) for key in keys])
+    replies = call_all(directory, [("user", {"id": key}) for key in keys])
     assert [reply.json() for reply in replies[:-1]] == [person(str(key), "") for key in keys[:-1]]
     assert (replies[-1].status, replies[-1].json()["upstream"]["status"]) == (502, 400)
     assert "poison is no key" in json.dumps(replies[-1].json())
 
 
-def test_other_tools_of_the_upstream_are_sent_as_ever(directory, provider, crowd):
+def test_other_tools_of_the_upstream_are_sent_as_ever(directory, provider, call_all):
     calls = [("plain", {"id": f"x{n}"}) for n in range(10)]
-    replies = call_all(directory, crowd, calls)
+    replies = call_all(directory, calls)
     assert [reply.json()["items"][0]["id"] for reply in replies] == [f"x{n}" for n in range(10)]
     assert len(provider.deliveries) == 10
 

@@ -13,11 +13,6 @@ from harness.wire import request_bytes
 PNG = b"\x89PNG\r\n\x1a\n\0\0"
 
 
-@pytest.fixture
-def client(gateway):
-    return Client(gateway)
-
-
 def error_of(reply, status, code):
     assert reply.status == status, reply
     assert reply.header("content-type") == "application/json"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.mcp_lists import listed, lists, upstream
 from harness.mcp_server import tool
 from harness.poll import until
 from test_reload import reloaded
@@ -26,18 +27,6 @@ def behind(make, kept):
                             "upstreams": upstreams, "mcp": {"lists": str(kept)}, **config}).start()
 
     return build
-
-
-def upstream(server, **options):
-    return {"dialect": "mcp", "endpoints": [{"url": server.url()}], **options}
-
-
-def listed(gateway):
-    return {entry["name"]: entry for entry in json.loads(gateway.get("/v1/tools?format=mcp").body)["tools"]}
-
-
-def lists(gateway):
-    return {entry["upstream"]: entry for entry in json.loads(gateway.get("/admin/tools", "admin").body)["lists"]}
 
 
 def settle(gateway):

@@ -23,11 +23,6 @@ REGIONAL = {"type": "object", "properties": {
 
 
 @pytest.fixture
-def client(gateway):
-    return Client(gateway)
-
-
-@pytest.fixture
 def regional(start):
     return Client(start({"tools": {"echo": {"input_schema": REGIONAL}}}))
 

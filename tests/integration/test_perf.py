@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from harness import provider as behave
 from harness.admin_stand_in import StandIn, numbers
 from harness.gateway import JITNEY, merged
 from harness.poll import until

@@ -7,13 +7,10 @@ import time
 
 import pytest
 
+from harness.mcp_lists import listed, lists, upstream
 from harness.mcp_server import HINTS, tool
 from harness.poll import until
 from harness.wire import request_bytes
-
-
-def upstream(server, **options):
-    return {"dialect": "mcp", "endpoints": [{"url": server.url()}], **options}
 
 
 @pytest.fixture
@@ -23,14 +20,6 @@ def behind(make):
                             "upstreams": upstreams, "tools": tools or {}, **config}).start()
 
     return build
-
-
-def listed(gateway):
-    return {entry["name"]: entry for entry in json.loads(gateway.get("/v1/tools?format=mcp").body)["tools"]}
-
-
-def lists(gateway):
-    return {entry["upstream"]: entry for entry in json.loads(gateway.get("/admin/tools", "admin").body)["lists"]}
 
 
 def test_names_globs_overrides_and_constants(serve, behind):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.admin_stand_in import StandIn, numbers, tool, upstream
-from harness.gateway import JITNEY, REPORTS
+from harness.gateway import JITNEY
 from harness.poll import until
 from harness.terminal import Terminal
 

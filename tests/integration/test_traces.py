@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traces (tracing.otlp): which calls are kept, what is said of them, and that no collector costs a caller anything."""
 import json
-import os
 import time
 
 import pytest

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP side of the demo's providers: JSON out, connections stay open, a port of one's own choice."""
+import argparse
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class JsonHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"          # keep connections open
+    disable_nagle_algorithm = True
+    wbufsize = -1                          # one write for head and body
+
+    def body(self):
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def reply(self, status, document):
+        body = json.dumps(document, separators=(",", ":")).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, *_):
+        pass
+
+
+def serve(handler, description):
+    """Print the port, then serve until it is ended."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    server = ThreadingHTTPServer(("127.0.0.1", parser.parse_args().port), handler)
+    print(server.server_address[1], flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
