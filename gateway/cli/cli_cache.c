@@ -11,8 +11,10 @@
 #include "cache/dump.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/cli_client.h"
+#include "gateway/cli/gateway_stats.h"
+#include "gateway/cli/text_table.h"
 
-enum { PAGE_BYTES_MAX = 16 << 20, PIECE_BYTES = 256 * 1024, LINE_BYTES_MAX = 192 << 20, DEPTH = 64, CELL_BYTES = 32 };
+enum { PAGE_BYTES_MAX = 16 << 20, PIECE_BYTES = 256 * 1024, LINE_BYTES_MAX = 192 << 20, DEPTH = 64 };
 
 static const struct cli_server admin_listener = { "JITNEY_ADMIN_URL", "http://127.0.0.1:8081", 600 };
 
@@ -63,91 +65,68 @@ static uint64_t number_of(struct slice object, struct slice name)
 
 /* ---------------------------------------------------------------- stats */
 
-enum { COLUMN_COUNT = 9, ROW_COUNT = 4 };
-
-struct table {
-	char cells[ROW_COUNT][COLUMN_COUNT][CELL_BYTES];
-	size_t rows;
+static const struct text_column columns[] = {
+	{ "TIER", true, 0 },   { "STATE", true, 0 },   { "ANSWERS", false, 0 },
+	{ "BYTES", false, 0 }, { "OF", false, 0 },     { "HITS", false, 0 },
+	{ "STALE", false, 0 }, { "MISSES", false, 0 }, { "ERRORS", false, 0 },
 };
 
-static void write_bytes(char *cell, uint64_t bytes)
+static void put_count(struct text_cell *cell, struct slice tier, const char *name)
 {
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-	double amount = (double)bytes;
-	size_t unit = 0;
-	for (; amount >= 1024 && unit + 1 < countof(units); unit++)
-		amount /= 1024;
-	snprintf(cell, CELL_BYTES, unit ? "%.1f %s" : "%.0f %s", amount, units[unit]);
-}
-
-static void write_number(char *cell, struct slice tier, struct slice name)
-{
-	struct slice value;
-	uint64_t number;
-	if (json_member(tier, name, &value) && json_u64(value, &number))
-		snprintf(cell, CELL_BYTES, "%llu", (unsigned long long)number);
+	double count;
+	if (stats_number(tier, name, &count))
+		snprintf(cell->text, sizeof cell->text, "%.0f", count);
 	else
-		snprintf(cell, CELL_BYTES, "-");
+		text_cell_none(cell);
 }
 
-static void add_tier(struct table *table, const char *name, struct slice tier)
+static void put_bytes(struct text_cell *cell, struct slice tier, const char *name)
 {
-	static const struct slice counts[] = { { "hit", 3 }, { "stale", 5 }, { "miss", 4 }, { "error", 5 } };
-	char(*row)[CELL_BYTES] = table->cells[table->rows++];
-	struct slice value;
-	snprintf(row[0], CELL_BYTES, "%s", name);
-	bool has_status = json_member(tier, SLICE("status"), &value) && json_type(value) == JSON_STRING;
-	snprintf(row[1], CELL_BYTES, "%.*s", has_status ? (int)value.len - 2 : 2, has_status ? value.at + 1 : "up");
-	write_number(row[2], tier, SLICE("entries"));
-	snprintf(row[3], CELL_BYTES, "-");
-	snprintf(row[4], CELL_BYTES, "-");
-	if (json_member(tier, SLICE("capacity_bytes"), &value)) {
-		write_bytes(row[3], number_of(tier, SLICE("bytes")));
-		write_bytes(row[4], number_of(tier, SLICE("capacity_bytes")));
-	}
+	double bytes;
+	if (stats_number(tier, "capacity_bytes", &bytes)) /* what has none is not ours to measure */
+		text_cell_bytes(cell, stats_count(tier, name));
+	else
+		text_cell_none(cell);
+}
+
+static void add_tier(struct text_table *table, const char *name, struct slice tier)
+{
+	static const char *const counts[] = { "hit", "stale", "miss", "error" };
+	struct buf status = BUF_INIT(PAGE_BYTES_MAX);
+	struct text_row *row = text_table_add(table);
+	if (!row)
+		return;
+	stats_text(tier, "status", &status);
+	text_cell_put(&row->cells[0], slice_of(name));
+	text_cell_put(&row->cells[1], status.len ? buf_slice(&status) : SLICE("up"));
+	put_count(&row->cells[2], tier, "entries");
+	put_bytes(&row->cells[3], tier, "bytes");
+	put_bytes(&row->cells[4], tier, "capacity_bytes");
 	for (size_t i = 0; i < countof(counts); i++)
-		write_number(row[5 + i], tier, counts[i]);
-}
-
-static void print_row(const struct table *table, size_t row, const int widths[COLUMN_COUNT])
-{
-	for (size_t column = 0; column < COLUMN_COUNT; column++) {
-		int width = column < 2 ? -widths[column] : widths[column]; /* words left, numbers right */
-		printf("%s%*s", column ? "  " : "", width, table->cells[row][column]);
-	}
-	putchar('\n');
-}
-
-static void print_table(const struct table *table)
-{
-	int widths[COLUMN_COUNT] = { 0 };
-	for (size_t row = 0; row < table->rows; row++)
-		for (size_t column = 0; column < COLUMN_COUNT; column++) {
-			int len = (int)strlen(table->cells[row][column]);
-			widths[column] = len > widths[column] ? len : widths[column];
-		}
-	for (size_t row = 0; row < table->rows; row++)
-		print_row(table, row, widths);
+		put_count(&row->cells[5 + i], tier, counts[i]);
+	buf_fini(&status);
 }
 
 static int run_stats(const struct cli_client *setup)
 {
-	static const char *const titles[COLUMN_COUNT] = { "TIER", "STATE", "ANSWERS", "BYTES", "OF",
-							  "HITS", "STALE", "MISSES",  "ERRORS" };
 	static const char *const tiers[] = { "memory", "disk", "redis" };
 	struct client_reply reply = { .body = BUF_INIT(PAGE_BYTES_MAX) };
-	struct table table = { .rows = 1 };
+	struct text_table table = { 0 };
+	struct buf out = BUF_INIT(PAGE_BYTES_MAX);
 	struct slice tier;
 	int code = ask_gateway(setup, "GET", "/admin/cache", &reply);
 	if (code == EXIT_SUCCESS && !parse_reply(&reply))
 		code = EXIT_FAILURE;
-	for (size_t i = 0; i < COLUMN_COUNT; i++)
-		snprintf(table.cells[0][i], CELL_BYTES, "%s", titles[i]);
+	text_table_begin(&table, columns, countof(columns));
 	for (size_t i = 0; code == EXIT_SUCCESS && i < countof(tiers); i++)
-		if (json_member(json_trim(buf_slice(&reply.body)), slice_of(tiers[i]), &tier))
+		if ((tier = stats_member(json_trim(buf_slice(&reply.body)), tiers[i])).len)
 			add_tier(&table, tiers[i], tier);
-	if (code == EXIT_SUCCESS)
-		print_table(&table);
+	if (code == EXIT_SUCCESS) {
+		text_table_put(&table, 0, &out);
+		fputs(buf_cstr(&out), stdout);
+	}
+	text_table_fini(&table);
+	buf_fini(&out);
 	buf_fini(&reply.body);
 	return fflush(stdout) == 0 ? code : EXIT_FAILURE;
 }
